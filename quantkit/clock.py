@@ -1,0 +1,162 @@
+"""The only reading of the machine's time, and the conversions between time's spellings."""
+
+import re
+import time
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+from quantkit.errors import ConfigError
+
+NS_PER_US: Final = 1_000
+NS_PER_MS: Final = 1_000_000
+NS_PER_S: Final = 1_000_000_000
+NS_PER_MIN: Final = 60 * NS_PER_S
+NS_PER_DAY: Final = 86_400 * NS_PER_S
+
+INTERVALS: Final[dict[str, int]] = {
+    "1s": NS_PER_S,
+    "1m": NS_PER_MIN,
+    "3m": 3 * NS_PER_MIN,
+    "5m": 5 * NS_PER_MIN,
+    "15m": 15 * NS_PER_MIN,
+    "30m": 30 * NS_PER_MIN,
+    "1h": 60 * NS_PER_MIN,
+    "2h": 120 * NS_PER_MIN,
+    "4h": 240 * NS_PER_MIN,
+    "6h": 360 * NS_PER_MIN,
+    "12h": 720 * NS_PER_MIN,
+    "1d": NS_PER_DAY,
+    "1w": 7 * NS_PER_DAY,
+}
+
+_UNITS_NS: Final = {
+    "ns": 1,
+    "us": NS_PER_US,
+    "ms": NS_PER_MS,
+    "s": NS_PER_S,
+    "m": NS_PER_MIN,
+    "min": NS_PER_MIN,
+    "h": 60 * NS_PER_MIN,
+    "d": NS_PER_DAY,
+}
+_DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*(ns|us|ms|s|min|m|h|d)")
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def wall_ns() -> int:
+    """Return the machine's UTC time in nanoseconds since 1970."""
+    return time.time_ns()
+
+
+def cpu_s() -> float:
+    """Return the CPU seconds this process has used."""
+    return time.process_time()
+
+
+def monotonic_s() -> float:
+    """Return a clock that never goes back, in seconds, for durations only."""
+    return time.monotonic()
+
+
+def interval_ns(interval: str) -> int:
+    """Return the length of a candle interval in nanoseconds.
+
+    Raises:
+        ConfigError: `interval` is not one of `INTERVALS`.
+
+    Examples:
+        >>> interval_ns("1m")
+        60000000000
+    """
+    try:
+        return INTERVALS[interval]
+    except KeyError:
+        raise ConfigError(f"interval {interval!r} is not known; use one of {', '.join(INTERVALS)}") from None
+
+
+def duration_ns(duration: str | int | timedelta) -> int:
+    """Return a duration in nanoseconds; an int already counts nanoseconds.
+
+    Raises:
+        ConfigError: The text is not a number with a unit, or not above zero.
+
+    Examples:
+        >>> duration_ns("100ms"), duration_ns("1.5s")
+        (100000000, 1500000000)
+    """
+    if isinstance(duration, timedelta):
+        value = duration // timedelta(microseconds=1) * NS_PER_US
+    elif isinstance(duration, int):
+        value = duration
+    else:
+        match = _DURATION.fullmatch(duration.strip())
+        if match is None:
+            raise ConfigError(f"duration {duration!r} is not understood; write for example '100ms', '1s' or '5m'")
+        whole, _, fraction = match[1].partition(".")
+        unit = _UNITS_NS[match[2]]
+        value = int(whole) * unit + (int(fraction) * unit // 10 ** len(fraction) if fraction else 0)
+    if value <= 0:
+        raise ConfigError(f"duration {duration!r} must be above zero")
+    return value
+
+
+def datetime_of(ns: int) -> datetime:
+    """Return UTC nanoseconds as an aware datetime, cut to microseconds.
+
+    Examples:
+        >>> datetime_of(1_500_000_000).isoformat()
+        '1970-01-01T00:00:01.500000+00:00'
+    """
+    return _EPOCH + timedelta(microseconds=ns // NS_PER_US)
+
+
+def iso_of(ns: int) -> str:
+    """Return UTC nanoseconds as ISO text with as many fraction digits as needed.
+
+    Examples:
+        >>> iso_of(1_500_000_000)
+        '1970-01-01T00:00:01.5Z'
+    """
+    seconds, fraction = divmod(ns, NS_PER_S)
+    text = (_EPOCH + timedelta(seconds=seconds)).strftime("%Y-%m-%dT%H:%M:%S")
+    return f"{text}.{fraction:09d}".rstrip("0").rstrip(".") + "Z"
+
+
+def time_ns_of(moment: str | int | datetime) -> int:
+    """Return a moment as UTC nanoseconds; text without an offset is UTC.
+
+    An int counts nanoseconds already. A naive `datetime` is refused, since its zone is unknown.
+
+    Raises:
+        ConfigError: The text is not an ISO date or time, or the datetime is naive.
+
+    Examples:
+        >>> time_ns_of("1970-01-02"), time_ns_of("1970-01-01T00:00:01.5Z")
+        (86400000000000, 1500000000)
+    """
+    if isinstance(moment, int):
+        return moment
+    if isinstance(moment, str):
+        text, extra_ns = _split_nanoseconds(moment.strip())
+        try:
+            moment = datetime.fromisoformat(text)
+        except ValueError:
+            raise ConfigError(
+                f"time {moment!r} is not understood; write for example 2025-05-05 or 2025-05-05T12:00:00Z"
+            ) from None
+        if moment.tzinfo is None:
+            moment = moment.replace(tzinfo=UTC)
+    else:
+        extra_ns = 0
+        if moment.tzinfo is None:
+            raise ConfigError(f"time {moment} has no time zone; add one: .replace(tzinfo=datetime.UTC)")
+    delta = moment - _EPOCH
+    return (delta.days * 86_400 + delta.seconds) * NS_PER_S + delta.microseconds * NS_PER_US + extra_ns
+
+
+def _split_nanoseconds(text: str) -> tuple[str, int]:
+    """Cut digits seven to nine of a fraction off ISO text, since `datetime` holds six."""
+    match = re.search(r"(\.[0-9]{6})([0-9]{1,3})(?![0-9])", text)
+    if match is None:
+        return text, 0
+    return text[: match.end(1)] + text[match.end(2) :], int(match[2].ljust(3, "0"))

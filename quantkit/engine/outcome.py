@@ -1,0 +1,81 @@
+"""What a finished run hands to the report: plain records, nothing computed for display."""
+
+from decimal import Decimal
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from quantkit.orders import Fill, Order, OrderState
+
+
+class OrderEvent(msgspec.Struct, frozen=True, gc=False):
+    """One change of state of an order on the exchange's side."""
+
+    order_id: str
+    at_ns: int  # the exchange's stamp
+    reported_ns: int  # when the strategy learns of it
+    state: OrderState
+    reason: str
+
+
+class EquityCurve(msgspec.Struct, frozen=True):
+    """Equity on a grid and at every fill, in the report currency, as aligned arrays of shape (n,).
+
+    `drawdown` is the deepest fall from the running peak since the row before, a negative fraction; it is exact
+    between rows because every mark was looked at. `exposure` is the gross notional over the equity.
+    """
+
+    time_ns: NDArray[np.int64]
+    equity: NDArray[np.float64]
+    cash: NDArray[np.float64]
+    exposure: NDArray[np.float64]
+    drawdown: NDArray[np.float64]
+
+
+class Excursion(msgspec.Struct, frozen=True):
+    """Lowest and highest mark while the round trip that `fill_id` opened was open."""
+
+    instrument: str
+    fill_id: int
+    low: float
+    high: float
+
+
+class Outcome(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything a run produced.
+
+    Attributes:
+        orders: Every order, in the order sent, with the exchange's final view of it.
+        order_events, fills: In the order in which the exchange side made them.
+        excursions: One for each round trip, in order of opening.
+        cash: Final balances by currency. equity: final, in `report_currency`, exact.
+        position_qty: Final signed size by instrument, those that traded only.
+        position_mark: Final mark by instrument, None where none was seen.
+        realised, funding, fees: By currency, exact; `realised` is before fees and funding.
+        start_ns, end_ns: The run's span. ended: `completed`, or `bankrupt` with the moment in `end_ns`.
+        assumptions: Sentences to print first: matching data, fees, latency, inferred steps, shifts.
+        warnings: What the reader has to know: gaps, short warm-up, stale data, share of candle volume.
+        rows: How many rows of each stream the run went through, by the stream's name.
+    """
+
+    orders: list[Order]
+    order_events: list[OrderEvent]
+    fills: list[Fill]
+    excursions: list[Excursion]
+    curve: EquityCurve
+    cash: dict[str, Decimal]
+    equity: Decimal
+    starting_equity: Decimal
+    report_currency: str
+    position_qty: dict[str, Decimal]
+    position_mark: dict[str, float | None]
+    realised: dict[str, Decimal]
+    funding: dict[str, Decimal]
+    fees: dict[str, Decimal]
+    start_ns: int
+    end_ns: int
+    ended: str
+    assumptions: list[str]
+    warnings: list[str]
+    rows: dict[str, int]

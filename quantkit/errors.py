@@ -1,0 +1,63 @@
+"""Every exception that quantkit raises on purpose."""
+
+
+class QuantkitError(Exception):
+    """Base of all quantkit errors; the message says what, where and what to do."""
+
+
+class ConfigError(QuantkitError):
+    """The user can fix it: a flag, a file, a parameter, a strategy path."""
+
+
+class DataError(QuantkitError):
+    """Bytes or rows are not what they claim to be."""
+
+
+class ParseError(DataError):
+    """A text or a frame that cannot be understood.
+
+    Attributes:
+        where: File and line, or channel, as far as known.
+    """
+
+    def __init__(self, message: str, *, where: str = "") -> None:
+        super().__init__(f"{where}: {message}" if where else message)
+        self.where = where
+
+
+class GapError(DataError):
+    """A sequence of updates is broken and a new snapshot is needed."""
+
+
+class SchemaError(DataError):
+    """A Parquet file's columns, version or order are not quantkit's."""
+
+
+class FeedError(QuantkitError):
+    """The connection failed, not the data."""
+
+
+class FeedClosedError(FeedError):
+    """The feed was closed while it was still wanted."""
+
+
+class SubscriptionError(FeedError):
+    """A subscription was refused."""
+
+
+class OrderError(QuantkitError):
+    """A call that could never become a valid order: NaN, zero, an unknown instrument."""
+
+
+class StrategyError(QuantkitError):
+    """User code raised; the original exception is its cause.
+
+    Attributes:
+        hook: Name of the hook that raised.
+        now_ns: Engine time, UTC nanoseconds.
+    """
+
+    def __init__(self, message: str, *, hook: str, now_ns: int) -> None:
+        super().__init__(message)
+        self.hook = hook
+        self.now_ns = now_ns

@@ -1,0 +1,77 @@
+"""What every feed offers: instruments, subscriptions, and batches of rows in the one total order."""
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from quantkit.instruments import Instrument
+from quantkit.storage.columns import Block, Stream
+
+
+class Subscription(NamedTuple):
+    """A wish for one stream; `warmup` candles before the start come along."""
+
+    stream: Stream
+    warmup: int = 0
+
+
+class Coverage(NamedTuple):
+    """What a feed holds of one stream: first and last `received_ns`, and how many rows."""
+
+    start_ns: int
+    end_ns: int
+    rows: int
+
+
+class Batch:
+    """A run of rows in total order: one block for each stream and the way they interleave.
+
+    Attributes:
+        blocks: In the order of `Stream.sort_key`.
+        received_ns: Shape (n,), the rows' stamps, never falling.
+        positions: For each block, where its rows stand among the n, rising.
+    """
+
+    __slots__ = ("blocks", "positions", "received_ns")
+
+    def __init__(self, blocks: Sequence[Block]) -> None:
+        self.blocks = sorted(blocks, key=lambda block: block.stream.sort_key)
+        self.received_ns: NDArray[np.int64]
+        self.positions: list[NDArray[np.int64]]
+        if len(self.blocks) == 1:
+            self.received_ns = self.blocks[0].column("received_ns")
+            self.positions = [np.arange(self.blocks[0].size, dtype=np.int64)]
+            return
+        stamps = np.concatenate([block.column("received_ns") for block in self.blocks])
+        # Blocks stand in rank order and are sorted themselves, so a stable sort by stamp alone is the total order.
+        order = np.argsort(stamps, kind="stable")
+        place = np.empty(len(order), np.int64)
+        place[order] = np.arange(len(order), dtype=np.int64)
+        self.received_ns = stamps[order]
+        edges = np.cumsum([block.size for block in self.blocks])[:-1]
+        self.positions = np.split(place, edges)
+
+    def __len__(self) -> int:
+        return len(self.received_ns)
+
+
+class Feed(Protocol):
+    """A source of market data; replay and live look the same to the engine."""
+
+    def instruments(self) -> Mapping[str, Instrument]:
+        """Return the metadata of every instrument the feed knows, by id."""
+        ...
+
+    def coverage(self) -> Mapping[Stream, Coverage]:
+        """Return which streams the feed can deliver and over which span."""
+        ...
+
+    def subscribe(self, subscriptions: Collection[Subscription]) -> None:
+        """Name the streams that `batches` has to deliver; called once, before `batches`."""
+        ...
+
+    def batches(self) -> Iterator[Batch]:
+        """Yield the subscribed rows in total order (`received_ns`, rank, instrument, `seq`)."""
+        ...

@@ -1,0 +1,467 @@
+"""What is traded: steps, rounding, and the one place that knows contract arithmetic.
+
+Prices and sizes travel as floats in events and as integers (ticks, lots) inside the broker. Money is `Decimal`.
+Linear contracts and spot are worth `qty x unit x price` in the quote currency, inverse ones `qty x unit / price`
+in the coin, where `unit = contract_value x contract_multiplier`. Source: OKX API v5, "Contract Size".
+"""
+
+import math
+from collections.abc import Mapping
+from decimal import ROUND_HALF_EVEN, Context, Decimal, InvalidOperation
+from enum import StrEnum
+from fractions import Fraction
+from typing import Any, Final
+
+import msgspec
+
+from quantkit.errors import ConfigError, OrderError
+
+#: Wide enough that sums and products of market numbers never round.
+EXACT: Final = Context(prec=120)
+#: Coin values of inverse contracts are rounded once, half-even, to this step.
+COIN_STEP: Final = Decimal("1e-12")
+#: A price this close to a step, as a fraction of the step, is on it: float noise, not intent.
+GRID_TOLERANCE: Final = 1e-6
+
+INSTRUMENT_KINDS: Final = ("spot", "swap", "future")
+
+
+class Side(StrEnum):
+    """Who pays: a buyer pays quote currency, a seller gives the instrument."""
+
+    BUY = "buy"
+    SELL = "sell"
+
+    @property
+    def sign(self) -> int:
+        """+1 for a buy, -1 for a sell."""
+        return 1 if self is Side.BUY else -1
+
+    @property
+    def opposite(self) -> "Side":
+        """The other side."""
+        return Side.SELL if self is Side.BUY else Side.BUY
+
+
+def decimal_of(number: float | int | str | Decimal) -> Decimal:
+    """Return the shortest plain decimal that `number` equals in value.
+
+    Raises:
+        ConfigError: The text is not a finite number.
+
+    Examples:
+        >>> decimal_of(0.1), decimal_of("1.50")
+        (Decimal('0.1'), Decimal('1.50'))
+    """
+    try:
+        value = Decimal(repr(number)) if isinstance(number, float) else Decimal(number)
+    except (InvalidOperation, ValueError, TypeError):
+        raise ConfigError(f"{number!r} is not a number") from None
+    if not value.is_finite():
+        raise ConfigError(f"{number!r} is not a finite number")
+    return value
+
+
+def plain(number: Decimal | float) -> str:
+    """Return a number as plain text, without exponent or trailing zeros.
+
+    Examples:
+        >>> plain(Decimal("1E+3")), plain(0.00001), plain(-0.0)
+        ('1000', '0.00001', '0')
+    """
+    value = decimal_of(number) if isinstance(number, float) else number
+    text = format(value, "f")
+    if "." in text:
+        text = text.rstrip("0").rstrip(".")
+    return "0" if text in ("-0", "") else text
+
+
+class Fees(msgspec.Struct, frozen=True, kw_only=True):
+    """Fee rates by role. Paid fees are positive, rebates negative.
+
+    Attributes:
+        maker_bps: Basis points of the notional for an order that rested.
+        taker_bps: Basis points for an order that took liquidity.
+        currency: `quote` (spot: always the quote currency), `received` (spot: what the fill brings, OKX's own rule),
+            `settle` (contracts: the settlement currency). Contracts always pay in their settlement currency.
+    """
+
+    maker_bps: float = 0.0
+    taker_bps: float = 0.0
+    currency: str = "quote"
+
+    def __post_init__(self) -> None:
+        """Check the rates.
+
+        Raises:
+            ConfigError: A rate is not finite or beyond 1000 bps, or the currency rule is unknown.
+        """
+        for name in ("maker_bps", "taker_bps"):
+            rate = getattr(self, name)
+            if not math.isfinite(rate) or abs(rate) > 1000:
+                raise ConfigError(f"{name} is {rate}; a fee rate is a finite number of basis points within +-1000")
+        if self.currency not in ("quote", "received", "settle"):
+            raise ConfigError(f"fee currency rule {self.currency!r} is not known; use quote, received or settle")
+
+    @classmethod
+    def okx_spot(cls) -> "Fees":
+        """Return OKX's regular-user spot fees: 8 bps maker, 10 bps taker, in the currency received."""
+        return cls(maker_bps=8.0, taker_bps=10.0, currency="received")
+
+    @classmethod
+    def okx_swap(cls) -> "Fees":
+        """Return OKX's regular-user perpetual and futures fees: 2 bps maker, 5 bps taker, in the settlement coin."""
+        return cls(maker_bps=2.0, taker_bps=5.0, currency="settle")
+
+    @classmethod
+    def preset_for(cls, instrument: "Instrument") -> "Fees":
+        """Return the OKX preset for the instrument's kind; also what other venues get unless told otherwise."""
+        return cls.okx_spot() if instrument.is_spot else cls.okx_swap()
+
+    def rate(self, *, is_maker: bool) -> Decimal:
+        """Return the rate as an exact fraction of the notional."""
+        return EXACT.multiply(decimal_of(self.maker_bps if is_maker else self.taker_bps), Decimal("1e-4"))
+
+
+class Instrument:
+    """One tradable thing and its arithmetic. Immutable; equal when all fields are equal.
+
+    Args:
+        id: A plain id is OKX's (`BTC-USDT-SWAP`); another venue is a prefix (`binance:BTC-USDT-SWAP`).
+        kind: `spot`, `swap` or `future`.
+        base, quote: Currencies; taken from an id of the form `BASE-QUOTE...` when left out.
+        settle: What profit is paid in; default the quote (linear, spot) or the base (inverse).
+        price_step, qty_step: The grids of price and size, above zero.
+        min_qty: Smallest order, default one step.
+        contract_value, contract_multiplier: Their product is one contract's size: coins (linear), quote (inverse).
+        is_inverse: Whether profit is paid in the coin.
+        exchange: Default the id's prefix, else `okx`.
+        source: Where the metadata comes from: `given`, `capture` or `inferred`.
+        valid_from_ns: Since when it holds, UTC ns.
+
+    Raises:
+        ConfigError: A field is missing, unknown or out of range; the message names it.
+
+    Examples:
+        >>> swap = Instrument("BTC-USDT-SWAP", kind="swap", price_step="0.1", qty_step="0.01", contract_value="0.01")
+        >>> swap.base, swap.settle_currency, swap.qty_for(base=0.02)
+        ('BTC', 'USDT', 2.0)
+    """
+
+    __slots__ = (
+        "_price_inv",
+        "_price_step_f",
+        "_qty_inv",
+        "_qty_step_f",
+        "base",
+        "contract_multiplier",
+        "contract_value",
+        "exchange",
+        "id",
+        "is_inverse",
+        "is_spot",
+        "kind",
+        "lot_value",
+        "min_lots",
+        "min_qty",
+        "price_step",
+        "qty_step",
+        "quote",
+        "settle",
+        "source",
+        "unit",
+        "valid_from_ns",
+    )
+
+    id: str
+    kind: str
+    base: str
+    quote: str
+    settle: str
+    exchange: str
+    price_step: Decimal
+    qty_step: Decimal
+    min_qty: Decimal
+    contract_value: Decimal
+    contract_multiplier: Decimal
+    is_inverse: bool
+    source: str
+    valid_from_ns: int
+    is_spot: bool
+    unit: Decimal
+    lot_value: Decimal
+    min_lots: int
+    _price_inv: float
+    _price_step_f: float
+    _qty_inv: float
+    _qty_step_f: float
+
+    def __init__(
+        self,
+        id: str,  # noqa: A002  the field's own word
+        *,
+        kind: str = "spot",
+        base: str | None = None,
+        quote: str | None = None,
+        settle: str | None = None,
+        price_step: str | float | Decimal,
+        qty_step: str | float | Decimal,
+        min_qty: str | float | Decimal | None = None,
+        contract_value: str | float | Decimal = "1",
+        contract_multiplier: str | float | Decimal = "1",
+        is_inverse: bool = False,
+        exchange: str | None = None,
+        source: str = "given",
+        valid_from_ns: int = 0,
+    ) -> None:
+        prefix, _, name = id.rpartition(":")
+        check_id(id)
+        if kind not in INSTRUMENT_KINDS:
+            raise ConfigError(f"{id}: kind {kind!r} is not known; use one of {', '.join(INSTRUMENT_KINDS)}")
+        if is_inverse and kind == "spot":
+            raise ConfigError(f"{id}: a spot instrument cannot be inverse; give kind='swap' or 'future'")
+        parts = name.split("-")
+        base = base or parts[0]
+        quote = quote or (parts[1] if len(parts) > 1 else None) or settle
+        if not quote:
+            raise ConfigError(f"{id}: the quote currency is not in the id; give quote='USD' or another currency")
+        put = object.__setattr__
+        put(self, "id", id)
+        put(self, "kind", kind)
+        put(self, "is_spot", kind == "spot")
+        put(self, "base", base)
+        put(self, "quote", quote)
+        put(self, "settle", quote if kind == "spot" else settle or (base if is_inverse else quote))
+        put(self, "exchange", exchange or prefix or "okx")
+        put(self, "is_inverse", is_inverse)
+        put(self, "source", source)
+        put(self, "valid_from_ns", valid_from_ns)
+        for field, number in (
+            ("price_step", price_step),
+            ("qty_step", qty_step),
+            ("min_qty", qty_step if min_qty is None else min_qty),
+            ("contract_value", contract_value),
+            ("contract_multiplier", contract_multiplier),
+        ):
+            try:
+                value = decimal_of(number)
+            except ConfigError as error:
+                raise ConfigError(f"{id}: {field} {error}") from None
+            if value <= 0:
+                raise ConfigError(f"{id}: {field} is {plain(value)}; it must be above zero")
+            put(self, field, value)
+        if self.is_spot and self.contract_value * self.contract_multiplier != 1:
+            raise ConfigError(f"{id}: a spot instrument has no contract value; leave it at 1")
+        put(self, "unit", EXACT.multiply(self.contract_value, self.contract_multiplier))
+        put(self, "lot_value", EXACT.multiply(self.qty_step, self.unit))
+        put(self, "min_lots", max(1, math.ceil(Fraction(self.min_qty) / Fraction(self.qty_step))))
+        put(self, "_price_step_f", float(self.price_step))
+        put(self, "_qty_step_f", float(self.qty_step))
+        # Dividing by an exact inverse keeps one multiplication per conversion on the hot path.
+        put(self, "_price_inv", float(1 / Fraction(self.price_step)))
+        put(self, "_qty_inv", float(1 / Fraction(self.qty_step)))
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise AttributeError(f"an Instrument is immutable; build a new one to change {name}")
+
+    def __delattr__(self, name: str) -> None:
+        raise AttributeError("an Instrument is immutable")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (Instrument.from_dict, (self.to_dict(),))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Instrument) and self.to_dict() == other.to_dict()
+
+    def __hash__(self) -> int:
+        return hash((self.id, self.price_step, self.qty_step))
+
+    def __repr__(self) -> str:
+        return (
+            f"Instrument({self.id!r}, kind={self.kind!r}, price_step='{plain(self.price_step)}', "
+            f"qty_step='{plain(self.qty_step)}', settle={self.settle!r}"
+            + (f", contract_value='{plain(self.unit)}'" if self.unit != 1 else "")
+            + (", is_inverse=True" if self.is_inverse else "")
+            + ")"
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields as JSON-ready values, numbers as plain text."""
+        return {
+            "id": self.id,
+            "exchange": self.exchange,
+            "kind": self.kind,
+            "base": self.base,
+            "quote": self.quote,
+            "settle": self.settle,
+            "price_step": plain(self.price_step),
+            "qty_step": plain(self.qty_step),
+            "min_qty": plain(self.min_qty),
+            "contract_value": plain(self.contract_value),
+            "contract_multiplier": plain(self.contract_multiplier),
+            "is_inverse": self.is_inverse,
+            "source": self.source,
+            "valid_from_ns": self.valid_from_ns,
+        }
+
+    @classmethod
+    def from_dict(cls, fields: Mapping[str, Any]) -> "Instrument":
+        """Build an instrument from `to_dict`'s form.
+
+        Raises:
+            ConfigError: A field is missing, unknown or out of range.
+        """
+        try:
+            return cls(**fields)
+        except TypeError as error:
+            raise ConfigError(f"instrument {fields.get('id', '?')}: {error}") from None
+
+    # Currencies -----------------------------------------------------------------------------------------------
+
+    @property
+    def settle_currency(self) -> str:
+        """What a fill's value is counted in: quote for spot, settlement currency for contracts."""
+        return self.settle
+
+    @property
+    def name(self) -> str:
+        """The id without its exchange prefix, as it stands in paths."""
+        return self.id.rpartition(":")[2]
+
+    # The grids ------------------------------------------------------------------------------------------------
+
+    def ticks(self, price: float) -> int:
+        """Return the nearest whole number of price steps."""
+        return round(price * self._price_inv)
+
+    def price(self, ticks: int) -> float:
+        """Return the float nearest to `ticks` price steps, equal to the parsed exchange text."""
+        return float(self.price_step * ticks)
+
+    def price_decimal(self, ticks: int) -> Decimal:
+        """Return `ticks` price steps exactly."""
+        return EXACT.multiply(self.price_step, Decimal(ticks))
+
+    def lots(self, qty: float) -> int:
+        """Return the nearest whole number of size steps."""
+        return round(qty * self._qty_inv)
+
+    def lots_floor(self, qty: float) -> int:
+        """Return the size steps that fit into `qty`, toward zero; float noise counts as on the step."""
+        exact = qty * self._qty_inv
+        nearest = round(exact)
+        return nearest if abs(exact - nearest) <= GRID_TOLERANCE else math.trunc(exact)
+
+    def qty(self, lots: int) -> float:
+        """Return the float nearest to `lots` size steps."""
+        return float(self.qty_step * lots)
+
+    def qty_decimal(self, lots: int) -> Decimal:
+        """Return `lots` size steps exactly."""
+        return EXACT.multiply(self.qty_step, Decimal(lots))
+
+    def limit_ticks(self, price: float, side: Side) -> int:
+        """Round a limit price to the passive side: buys down, sells up."""
+        return self._directed(price, up=side is Side.SELL)
+
+    def stop_ticks(self, price: float, side: Side) -> int:
+        """Round a stop price away from the market: buy stops up, sell stops down."""
+        return self._directed(price, up=side is Side.BUY)
+
+    def market_ticks(self, price: float, side: Side) -> int:
+        """Round a traded price against the taker when the data are off the grid: buys up, sells down."""
+        return self._directed(price, up=side is Side.BUY)
+
+    def _directed(self, price: float, *, up: bool) -> int:
+        exact = price * self._price_inv
+        nearest = round(exact)
+        if abs(exact - nearest) <= GRID_TOLERANCE:
+            return nearest
+        return math.ceil(exact) if up else math.floor(exact)
+
+    # Value ----------------------------------------------------------------------------------------------------
+
+    def value(self, lots: int, ticks: int) -> Decimal:
+        """Return what `lots` at `ticks` are worth in the settlement currency.
+
+        Spot and linear contracts: exact. Inverse: coins, rounded once, half-even, to 1e-12. The sign is that of `lots`.
+        """
+        size = EXACT.multiply(self.lot_value, Decimal(lots))
+        price = EXACT.multiply(self.price_step, Decimal(ticks))
+        if not self.is_inverse:
+            return EXACT.multiply(size, price)
+        return EXACT.divide(size, price).quantize(COIN_STEP, rounding=ROUND_HALF_EVEN, context=EXACT)
+
+    def notional(self, qty: float | Decimal, price: float | Decimal) -> Decimal:
+        """Return the value of `qty` at `price` in the settlement currency; inverse rounded as in `value`.
+
+        Examples:
+            >>> coin = Instrument("BTC-USD-SWAP", kind="swap", price_step="0.1", qty_step="1",
+            ...                   contract_value="100", is_inverse=True)
+            >>> coin.notional(10, 50_000)
+            Decimal('0.020000000000')
+        """
+        size = EXACT.multiply(decimal_of(qty), self.unit)
+        if not self.is_inverse:
+            return EXACT.multiply(size, decimal_of(price))
+        return EXACT.divide(size, decimal_of(price)).quantize(COIN_STEP, rounding=ROUND_HALF_EVEN, context=EXACT)
+
+    def pnl(self, qty: float | Decimal, entry: float | Decimal, exit: float | Decimal) -> Decimal:  # noqa: A002
+        """Return the profit of a signed position from entry to exit, in the settlement currency.
+
+        Source: OKX API v5, "Profit and loss": linear `n x u x (exit - entry)`, inverse `n x u x (1/entry - 1/exit)`.
+
+        Examples:
+            >>> coin = Instrument("BTC-USD-SWAP", kind="swap", price_step="0.1", qty_step="1",
+            ...                   contract_value="100", is_inverse=True)
+            >>> coin.pnl(10, 50_000, 40_000), coin.pnl(-10, 50_000, 40_000)
+            (Decimal('-0.005000000000'), Decimal('0.005000000000'))
+        """
+        change = self.notional(qty, exit) - self.notional(qty, entry)
+        return -change if self.is_inverse else change
+
+    def unrealised_float(self, qty: float, open_value: float, price: float) -> float:
+        """Return open profit at `price` as a float, for curves; `open_value` is what the position cost, signed."""
+        size = qty * float(self.unit)
+        return open_value - size / price if self.is_inverse else size * price - open_value
+
+    def coins(self, qty: float, price: float) -> float:
+        """Return how many coins of the base currency `qty` stands for at `price`."""
+        size = qty * float(self.unit)
+        return size / price if self.is_inverse else size
+
+    def qty_for(self, *, base: float, price: float | None = None) -> float:
+        """Turn coins into the instrument's own unit, rounded toward zero to the size step.
+
+        Args:
+            base: Coins of the base currency.
+            price: Needed by inverse contracts, whose size is counted in quote currency.
+
+        Raises:
+            OrderError: The instrument is inverse and no price is given.
+        """
+        if self.is_inverse:
+            if price is None:
+                raise OrderError(f"{self.id}: an inverse contract's size depends on the price; give price=")
+            contracts = EXACT.divide(EXACT.multiply(decimal_of(base), decimal_of(price)), self.unit)
+        else:
+            contracts = EXACT.divide(decimal_of(base), self.unit)
+        return self.qty(int(EXACT.divide_int(contracts, self.qty_step)))
+
+
+def check_id(instrument_id: str) -> None:
+    """Refuse an id that could leave its folder or confuse a path.
+
+    Raises:
+        ConfigError: The id is empty, too long, or holds a path separator, a dot path or a control character.
+    """
+    prefix, colon, name = instrument_id.rpartition(":")
+    good = bool(name) and len(instrument_id) <= 120 and not (colon and not prefix)
+    for part in (prefix, name):
+        if part in (".", "..") or not all(c.isalnum() or c in "-_.+" for c in part):
+            good = False
+    if not good:
+        raise ConfigError(
+            f"instrument id {instrument_id[:60]!r} is not usable; write letters, digits and - _ . + "
+            "with an optional exchange prefix, for example binance:BTC-USDT-SWAP"
+        )

@@ -1,0 +1,156 @@
+"""Orders, their life, and fills."""
+
+from decimal import Decimal
+from enum import StrEnum
+from typing import Final
+
+import msgspec
+
+from quantkit.instruments import Side
+
+__all__ = ["Fill", "Order", "OrderState", "OrderType", "Side", "TimeInForce"]
+
+
+class TimeInForce(StrEnum):
+    """How long an order lives: until cancelled, at once or not at all in parts or whole."""
+
+    GTC = "GTC"
+    IOC = "IOC"
+    FOK = "FOK"
+
+
+class OrderType(StrEnum):
+    """What an order's prices make of it."""
+
+    MARKET = "market"
+    LIMIT = "limit"
+    STOP = "stop"
+    STOP_LIMIT = "stop_limit"
+
+
+class OrderState(StrEnum):
+    """Where an order is in its life; see `TRANSITIONS` for the only edges."""
+
+    PENDING = "pending"
+    ACCEPTED = "accepted"
+    PARTLY_FILLED = "partly_filled"
+    FILLED = "filled"
+    CANCELLED = "cancelled"
+    REJECTED = "rejected"
+
+    @property
+    def is_final(self) -> bool:
+        """Whether nothing can happen to the order any more."""
+        return self in _FINAL
+
+
+_FINAL: Final = frozenset((OrderState.FILLED, OrderState.CANCELLED, OrderState.REJECTED))
+
+#: The lifecycle graph. ACCEPTED and PARTLY_FILLED may repeat: an amend, or another partial fill.
+TRANSITIONS: Final[dict[OrderState, frozenset[OrderState]]] = {
+    OrderState.PENDING: frozenset((OrderState.ACCEPTED, OrderState.REJECTED, OrderState.CANCELLED)),
+    OrderState.ACCEPTED: frozenset(
+        (OrderState.ACCEPTED, OrderState.PARTLY_FILLED, OrderState.FILLED, OrderState.CANCELLED)
+    ),
+    OrderState.PARTLY_FILLED: frozenset((OrderState.PARTLY_FILLED, OrderState.FILLED, OrderState.CANCELLED)),
+    OrderState.FILLED: frozenset(),
+    OrderState.CANCELLED: frozenset(),
+    OrderState.REJECTED: frozenset(),
+}
+
+
+class Order(msgspec.Struct, eq=False, kw_only=True):
+    """An order as its owner knows it: what has been reported, not what the exchange already did.
+
+    Attributes:
+        id: `<run><counter>`, alphanumeric, at most 32 characters.
+        qty: Whole size, in the instrument's unit, on its size step.
+        price: Limit price on the price step, or None for market and stop orders.
+        stop_price: Trigger price on the price step, or None.
+        state: The latest reported state.
+        filled_qty: Reported fills so far.
+        average_price: Of the reported fills; None before the first.
+        reason: Why the latest state came about; empty when as asked.
+        note: How the price or size was rounded when the order was made; empty when it was on the steps.
+        sent_ns, updated_ns: Engine time when sent, and of the latest report.
+    """
+
+    id: str
+    instrument: str
+    side: Side
+    qty: float
+    price: float | None = None
+    stop_price: float | None = None
+    time_in_force: TimeInForce = TimeInForce.GTC
+    post_only: bool = False
+    reduce_only: bool = False
+    tag: str = ""
+    state: OrderState = OrderState.PENDING
+    filled_qty: float = 0.0
+    average_price: float | None = None
+    reason: str = ""
+    note: str = ""
+    sent_ns: int = 0
+    updated_ns: int = 0
+    lots: int = 0
+    filled_lots: int = 0
+    price_ticks: int | None = None
+    stop_ticks: int | None = None
+
+    @property
+    def type(self) -> OrderType:
+        """Market, limit, stop or stop-limit."""
+        if self.stop_ticks is not None:
+            return OrderType.STOP if self.price_ticks is None else OrderType.STOP_LIMIT
+        return OrderType.MARKET if self.price_ticks is None else OrderType.LIMIT
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the order may still fill, as far as reported."""
+        return self.state not in _FINAL
+
+    @property
+    def remaining_lots(self) -> int:
+        """Size steps not yet reported filled."""
+        return self.lots - self.filled_lots
+
+    @property
+    def remaining_qty(self) -> float:
+        """Size not yet reported filled."""
+        return self.qty * (self.remaining_lots / self.lots) if self.lots else 0.0
+
+
+class Fill(msgspec.Struct, frozen=True, kw_only=True):
+    """One execution of ours.
+
+    Attributes:
+        id: Counts from 1 within the run.
+        price, qty: On the instrument's steps.
+        value: What it is worth in the settlement currency, exact (inverse: rounded once to 1e-12).
+        fee: Paid above zero, rebate below, in `fee_currency`.
+        role: `maker` if the order rested, else `taker`.
+        filled_ns: The exchange's stamp. `revealed_ns`: engine time of the row that showed it.
+        why: The event behind it and what was ahead in the queue.
+    """
+
+    id: int
+    order_id: str
+    instrument: str
+    side: Side
+    price: float
+    qty: float
+    value: Decimal
+    fee: Decimal
+    fee_currency: str
+    role: str
+    filled_ns: int
+    revealed_ns: int
+    why: str
+    tag: str
+    lots: int
+    ticks: int
+
+    @property
+    def signed_lots(self) -> int:
+        """Size steps, above zero for a buy."""
+        return self.lots if self.side is Side.BUY else -self.lots

@@ -1,0 +1,1 @@
+"""Market data at rest: columns, their schema, and the Parquet files that hold them."""

@@ -1,0 +1,310 @@
+"""Rows of one stream as numpy columns, and the way between columns and event objects."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import pairwise, repeat
+from typing import Any, Final, NamedTuple, TypeAlias, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from quantkit.clock import INTERVALS
+from quantkit.events import (
+    KINDS,
+    RANKS,
+    BookUpdate,
+    Candle,
+    Funding,
+    Gap,
+    Mark,
+    MarketEvent,
+    Ticker,
+    Trade,
+)
+from quantkit.instruments import Side
+
+Column: TypeAlias = NDArray[Any]
+
+#: `side` column codes: 0 is a buy, 1 a sell.
+SIDES: Final = np.array([Side.BUY, Side.SELL], dtype=object)
+
+#: Columns of each kind beside `received_ns`, `exchange_ns` and `seq`. A book row's levels lie flat; `bid_start[i]`
+#: to `bid_start[i + 1]` are row i's (n + 1 offsets), likewise `ask_start`.
+KIND_COLUMNS: Final[dict[str, tuple[str, ...]]] = {
+    "gap": ("channel", "from_ns", "to_ns", "cause"),
+    "funding": ("rate", "funding_ns", "is_settled"),
+    "mark": ("price", "source"),
+    "candle": ("open_ns", "close_ns", "open", "high", "low", "close", "volume"),
+    "candle_open": ("open", "open_ns", "close_ns"),
+    "book": (
+        "bid_start",
+        "bid_prices",
+        "bid_qtys",
+        "ask_start",
+        "ask_prices",
+        "ask_qtys",
+        "is_snapshot",
+        "update_seq",
+        "prev_update_seq",
+    ),
+    "ticker": ("bid", "bid_qty", "ask", "ask_qty", "last", "last_qty"),
+    "trade": ("price", "qty", "side", "trade_id"),
+}
+STAMPS: Final = ("received_ns", "exchange_ns", "seq")
+_FLAT: Final = {
+    "bid_prices": "bid_start",
+    "bid_qtys": "bid_start",
+    "ask_prices": "ask_start",
+    "ask_qtys": "ask_start",
+}
+
+
+class Stream(NamedTuple):
+    """The name of one sequence of rows: its kind, instrument and, for candles, interval."""
+
+    kind: str
+    instrument: str
+    interval: str = ""
+
+    @property
+    def sort_key(self) -> tuple[float, int, str]:
+        """Where the stream's rows stand among rows of one stamp: rank, short interval first, instrument id."""
+        return (RANKS[self.kind], INTERVALS.get(self.interval, 0), self.instrument)
+
+    def __str__(self) -> str:
+        return f"{self.instrument} {self.kind}{' ' + self.interval if self.interval else ''}"
+
+
+class Block:
+    """A run of rows of one stream, in order, as columns that are decoded when first asked for.
+
+    Args:
+        stream: Whose rows they are.
+        size: How many rows.
+        columns: Arrays already at hand, each of length `size` (book levels: flat, see `KIND_COLUMNS`).
+        load: Decodes a column that is not at hand yet.
+    """
+
+    __slots__ = ("_columns", "_load", "size", "stream")
+
+    def __init__(
+        self,
+        stream: Stream,
+        size: int,
+        columns: Mapping[str, Column],
+        load: Callable[[str], Column] | None = None,
+    ) -> None:
+        self.stream = stream
+        self.size = size
+        self._columns = dict(columns)
+        self._load = load
+
+    def __len__(self) -> int:
+        return self.size
+
+    def column(self, name: str) -> Column:
+        """Return a column, decoding it on first use.
+
+        Raises:
+            KeyError: The stream's kind has no such column.
+        """
+        array = self._columns.get(name)
+        if array is None:
+            if self._load is None:
+                raise KeyError(f"{self.stream}: no column {name}")
+            array = self._columns[name] = self._load(name)
+        return array
+
+    def slice(self, start: int, stop: int) -> "Block":
+        """Return rows `start` to `stop` as a block that shares this one's columns."""
+        if start == 0 and stop == self.size:
+            return self
+
+        def load(name: str) -> Column:
+            offsets = _FLAT.get(name)
+            if offsets is not None:
+                edges = self.column(offsets)
+                return self.column(name)[int(edges[start]) : int(edges[stop])]
+            if name in ("bid_start", "ask_start"):
+                edges = self.column(name)
+                return cast(Column, edges[start : stop + 1] - edges[start])
+            return self.column(name)[start:stop]
+
+        return Block(self.stream, stop - start, {}, load)
+
+    def events(self, start: int = 0, stop: int | None = None) -> list[MarketEvent]:
+        """Return rows as event objects, the same whether they come from files, frames or sockets."""
+        part = self if stop is None and start == 0 else self.slice(start, self.size if stop is None else stop)
+        return _BUILDERS[self.stream.kind](part)
+
+    @classmethod
+    def from_events(cls, events: Sequence[MarketEvent], *, first_seq: int = 0) -> "Block":
+        """Build the block of one stream's events, which must be of one kind and instrument and not empty."""
+        first = events[0]
+        kind = KINDS[type(first)]
+        stream = Stream(kind, first.instrument, first.interval if isinstance(first, Candle) else "")
+        columns: dict[str, Column] = {
+            "received_ns": np.array([e.received_ns for e in events], np.int64),
+            "exchange_ns": np.array([e.exchange_ns for e in events], np.int64),
+            "seq": np.arange(first_seq, first_seq + len(events), dtype=np.int64),
+        }
+        columns.update(_SPLITTERS[kind](cast("Sequence[Any]", events)))
+        return cls(stream, len(events), columns)
+
+    @classmethod
+    def concat(cls, blocks: Sequence["Block"]) -> "Block":
+        """Return the rows of `blocks`, which belong to one stream and follow each other."""
+        if len(blocks) == 1:
+            return blocks[0]
+
+        def load(name: str) -> Column:
+            if name in ("bid_start", "ask_start"):
+                parts, end = [np.zeros(1, np.int64)], 0
+                for block in blocks:
+                    edges = block.column(name)
+                    parts.append(edges[1:] + end)
+                    end += int(edges[-1])
+                return np.concatenate(parts)
+            return np.concatenate([block.column(name) for block in blocks])
+
+        return cls(blocks[0].stream, sum(b.size for b in blocks), {}, load)
+
+
+def optional_list(column: Column) -> list[float | None]:
+    """Return floats as a list with None where the source had nothing."""
+    values: list[float | None] = column.tolist()
+    if np.isnan(column).any():
+        return [None if value != value else value for value in values]
+    return values
+
+
+def _stamps(block: Block) -> tuple[Iterable[str], list[int], list[int]]:
+    return (
+        repeat(block.stream.instrument, block.size),
+        block.column("exchange_ns").tolist(),
+        block.column("received_ns").tolist(),
+    )
+
+
+def _trades(block: Block) -> list[MarketEvent]:
+    return list(
+        map(
+            Trade,
+            *_stamps(block),
+            block.column("price").tolist(),
+            block.column("qty").tolist(),
+            SIDES[block.column("side")].tolist(),
+            block.column("trade_id").tolist(),
+        )
+    )
+
+
+def _tickers(block: Block) -> list[MarketEvent]:
+    return list(map(Ticker, *_stamps(block), *(optional_list(block.column(c)) for c in KIND_COLUMNS["ticker"])))
+
+
+def _candles(block: Block) -> list[MarketEvent]:
+    numbers = (block.column(c).tolist() for c in KIND_COLUMNS["candle"])
+    return list(map(Candle, *_stamps(block), *numbers, repeat(block.stream.interval, block.size)))
+
+
+def _book_updates(block: Block) -> list[MarketEvent]:
+    levels: list[list[tuple[float, ...]]] = []
+    for side in ("bid", "ask"):
+        edges = block.column(f"{side}_start").tolist()
+        for name in (f"{side}_prices", f"{side}_qtys"):
+            flat = block.column(name).tolist()
+            levels.append([tuple(flat[a:b]) for a, b in pairwise(edges)])
+    rest = (block.column(c).tolist() for c in ("is_snapshot", "update_seq", "prev_update_seq"))
+    return list(map(BookUpdate, *_stamps(block), *levels, *rest))
+
+
+def _marks(block: Block) -> list[MarketEvent]:
+    return list(map(Mark, *_stamps(block), block.column("price").tolist(), block.column("source").tolist()))
+
+
+def _fundings(block: Block) -> list[MarketEvent]:
+    return list(map(Funding, *_stamps(block), *(block.column(c).tolist() for c in KIND_COLUMNS["funding"])))
+
+
+def _gaps(block: Block) -> list[MarketEvent]:
+    return list(map(Gap, *_stamps(block), *(block.column(c).tolist() for c in KIND_COLUMNS["gap"])))
+
+
+_BUILDERS: Final[dict[str, Callable[[Block], list[MarketEvent]]]] = {
+    "trade": _trades,
+    "ticker": _tickers,
+    "candle": _candles,
+    "book": _book_updates,
+    "mark": _marks,
+    "funding": _fundings,
+    "gap": _gaps,
+}
+
+
+def _array(events: Sequence[Any], name: str, dtype: Any) -> Column:
+    return np.array([getattr(event, name) for event in events], dtype)
+
+
+def _split_trades(events: Sequence[Trade]) -> dict[str, Column]:
+    return {
+        "price": _array(events, "price", np.float64),
+        "qty": _array(events, "qty", np.float64),
+        "side": np.array([event.side is not Side.BUY for event in events], np.int8),
+        "trade_id": _array(events, "trade_id", np.int64),
+    }
+
+
+def _split_tickers(events: Sequence[Ticker]) -> dict[str, Column]:
+    return {name: _array(events, name, np.float64) for name in KIND_COLUMNS["ticker"]}
+
+
+def _split_candles(events: Sequence[Candle]) -> dict[str, Column]:
+    return {
+        name: _array(events, name, np.int64 if name.endswith("_ns") else np.float64) for name in KIND_COLUMNS["candle"]
+    }
+
+
+def _split_books(events: Sequence[BookUpdate]) -> dict[str, Column]:
+    columns: dict[str, Column] = {
+        "is_snapshot": _array(events, "is_snapshot", np.bool_),
+        "update_seq": _array(events, "seq", np.int64),
+        "prev_update_seq": _array(events, "prev_seq", np.int64),
+    }
+    for side in ("bid", "ask"):
+        counts = [len(getattr(event, f"{side}_prices")) for event in events]
+        columns[f"{side}_start"] = np.concatenate(([0], np.cumsum(counts, dtype=np.int64))).astype(np.int64)
+        for name in (f"{side}_prices", f"{side}_qtys"):
+            columns[name] = np.array([x for event in events for x in getattr(event, name)], np.float64)
+    return columns
+
+
+def _split_marks(events: Sequence[Mark]) -> dict[str, Column]:
+    return {"price": _array(events, "price", np.float64), "source": _array(events, "source", object)}
+
+
+def _split_fundings(events: Sequence[Funding]) -> dict[str, Column]:
+    return {
+        "rate": _array(events, "rate", np.float64),
+        "funding_ns": _array(events, "funding_ns", np.int64),
+        "is_settled": _array(events, "is_settled", np.bool_),
+    }
+
+
+def _split_gaps(events: Sequence[Gap]) -> dict[str, Column]:
+    return {
+        "channel": _array(events, "channel", object),
+        "from_ns": _array(events, "from_ns", np.int64),
+        "to_ns": _array(events, "to_ns", np.int64),
+        "cause": _array(events, "cause", object),
+    }
+
+
+_SPLITTERS: Final[dict[str, Callable[[Sequence[Any]], dict[str, Column]]]] = {
+    "trade": _split_trades,
+    "ticker": _split_tickers,
+    "candle": _split_candles,
+    "book": _split_books,
+    "mark": _split_marks,
+    "funding": _split_fundings,
+    "gap": _split_gaps,
+}
