@@ -147,7 +147,7 @@ def time_ns_of(moment: str | int | datetime) -> int:
         if moment.tzinfo is None:
             moment = moment.replace(tzinfo=UTC)
     else:
-        extra_ns = 0
+        extra_ns = getattr(moment, "nanosecond", 0)  # a pandas Timestamp is a datetime that holds three digits more
         if moment.tzinfo is None:
             raise ConfigError(f"time {moment} has no time zone; add one: .replace(tzinfo=datetime.UTC)")
     delta = moment - _EPOCH
@@ -156,7 +156,9 @@ def time_ns_of(moment: str | int | datetime) -> int:
 
 def _split_nanoseconds(text: str) -> tuple[str, int]:
     """Cut digits seven to nine of a fraction off ISO text, since `datetime` holds six."""
-    match = re.search(r"(\.[0-9]{6})([0-9]{1,3})(?![0-9])", text)
+    match = re.search(r"([.,][0-9]{6})([0-9]+)", text)
     if match is None:
         return text, 0
+    if len(match[2]) > 3:
+        raise ConfigError(f"time {text!r} is finer than a nanosecond; write at most nine digits of a second")
     return text[: match.end(1)] + text[match.end(2) :], int(match[2].ljust(3, "0"))

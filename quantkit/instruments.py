@@ -22,6 +22,11 @@ EXACT: Final = Context(prec=120)
 COIN_STEP: Final = Decimal("1e-12")
 #: A price this close to a step, as a fraction of the step, is on it: float noise, not intent.
 GRID_TOLERANCE: Final = 1e-6
+#: Beyond some 1e9 steps the rounding of the float itself is the larger noise: three roundings of half a unit each.
+_FLOAT_NOISE: Final = 2.0**-51
+#: Steps and contract values outside these bounds are mistakes, and would turn exact arithmetic into a memory hog.
+_SMALLEST: Final = Decimal("1e-20")
+_LARGEST: Final = Decimal("1e20")
 
 INSTRUMENT_KINDS: Final = ("spot", "swap", "future")
 
@@ -54,7 +59,8 @@ def decimal_of(number: float | int | str | Decimal) -> Decimal:
         (Decimal('0.1'), Decimal('1.50'))
     """
     try:
-        value = Decimal(repr(number)) if isinstance(number, float) else Decimal(number)
+        # A numpy float is a float with a `repr` of its own, so it is made a plain one first.
+        value = Decimal(repr(float(number))) if isinstance(number, float) else Decimal(number)
     except (InvalidOperation, ValueError, TypeError):
         raise ConfigError(f"{number!r} is not a number") from None
     if not value.is_finite():
@@ -149,6 +155,7 @@ class Instrument:
     """
 
     __slots__ = (
+        "_price_div",
         "_price_inv",
         "_price_step_f",
         "_qty_inv",
@@ -191,6 +198,7 @@ class Instrument:
     unit: Decimal
     lot_value: Decimal
     min_lots: int
+    _price_div: int
     _price_inv: float
     _price_step_f: float
     _qty_inv: float
@@ -214,8 +222,8 @@ class Instrument:
         source: str = "given",
         valid_from_ns: int = 0,
     ) -> None:
-        prefix, _, name = id.rpartition(":")
         check_id(id)
+        prefix, _, name = id.rpartition(":")
         if kind not in INSTRUMENT_KINDS:
             raise ConfigError(f"{id}: kind {kind!r} is not known; use one of {', '.join(INSTRUMENT_KINDS)}")
         if is_inverse and kind == "spot":
@@ -223,6 +231,8 @@ class Instrument:
         parts = name.split("-")
         base = base or parts[0]
         quote = quote or (parts[1] if len(parts) > 1 else None) or settle
+        if not base:
+            raise ConfigError(f"{id}: the base currency is not in the id; give base='BTC' or another currency")
         if not quote:
             raise ConfigError(f"{id}: the quote currency is not in the id; give quote='USD' or another currency")
         put = object.__setattr__
@@ -247,12 +257,12 @@ class Instrument:
                 value = decimal_of(number)
             except ConfigError as error:
                 raise ConfigError(f"{id}: {field} {error}") from None
-            if value <= 0:
-                raise ConfigError(f"{id}: {field} is {plain(value)}; it must be above zero")
+            if not _SMALLEST <= value <= _LARGEST:
+                raise ConfigError(f"{id}: {field} is {number}; it must be above zero, from {_SMALLEST} to {_LARGEST}")
             put(self, field, value)
-        if self.is_spot and self.contract_value * self.contract_multiplier != 1:
-            raise ConfigError(f"{id}: a spot instrument has no contract value; leave it at 1")
         put(self, "unit", EXACT.multiply(self.contract_value, self.contract_multiplier))
+        if self.is_spot and self.unit != 1:
+            raise ConfigError(f"{id}: a spot instrument has no contract value; leave it at 1")
         put(self, "lot_value", EXACT.multiply(self.qty_step, self.unit))
         put(self, "min_lots", max(1, math.ceil(Fraction(self.min_qty) / Fraction(self.qty_step))))
         put(self, "_price_step_f", float(self.price_step))
@@ -260,6 +270,8 @@ class Instrument:
         # Dividing by an exact inverse keeps one multiplication per conversion on the hot path.
         put(self, "_price_inv", float(1 / Fraction(self.price_step)))
         put(self, "_qty_inv", float(1 / Fraction(self.qty_step)))
+        inverse = 1 / Fraction(self.price_step)
+        put(self, "_price_div", inverse.numerator if inverse.denominator == 1 and inverse < 2**53 else 0)
 
     def __setattr__(self, name: str, value: object) -> None:
         raise AttributeError(f"an Instrument is immutable; build a new one to change {name}")
@@ -336,11 +348,12 @@ class Instrument:
 
     def price(self, ticks: int) -> float:
         """Return the float nearest to `ticks` price steps, equal to the parsed exchange text."""
-        return float(self.price_step * ticks)
+        # A quotient of whole numbers is correctly rounded, so it is the float that the decimal text parses to.
+        return ticks / self._price_div if self._price_div else float(EXACT.multiply(self.price_step, ticks))
 
     def price_decimal(self, ticks: int) -> Decimal:
         """Return `ticks` price steps exactly."""
-        return EXACT.multiply(self.price_step, Decimal(ticks))
+        return EXACT.multiply(self.price_step, ticks)
 
     def lots(self, qty: float) -> int:
         """Return the nearest whole number of size steps."""
@@ -350,15 +363,15 @@ class Instrument:
         """Return the size steps that fit into `qty`, toward zero; float noise counts as on the step."""
         exact = qty * self._qty_inv
         nearest = round(exact)
-        return nearest if abs(exact - nearest) <= GRID_TOLERANCE else math.trunc(exact)
+        return nearest if _is_noise(exact - nearest, exact) else math.trunc(exact)
 
     def qty(self, lots: int) -> float:
         """Return the float nearest to `lots` size steps."""
-        return float(self.qty_step * lots)
+        return float(EXACT.multiply(self.qty_step, lots))
 
     def qty_decimal(self, lots: int) -> Decimal:
         """Return `lots` size steps exactly."""
-        return EXACT.multiply(self.qty_step, Decimal(lots))
+        return EXACT.multiply(self.qty_step, lots)
 
     def limit_ticks(self, price: float, side: Side) -> int:
         """Round a limit price to the passive side: buys down, sells up."""
@@ -375,7 +388,7 @@ class Instrument:
     def _directed(self, price: float, *, up: bool) -> int:
         exact = price * self._price_inv
         nearest = round(exact)
-        if abs(exact - nearest) <= GRID_TOLERANCE:
+        if _is_noise(exact - nearest, exact):
             return nearest
         return math.ceil(exact) if up else math.floor(exact)
 
@@ -386,8 +399,8 @@ class Instrument:
 
         Spot and linear contracts: exact. Inverse: coins, rounded once, half-even, to 1e-12. The sign is that of `lots`.
         """
-        size = EXACT.multiply(self.lot_value, Decimal(lots))
-        price = EXACT.multiply(self.price_step, Decimal(ticks))
+        size = EXACT.multiply(self.lot_value, lots)
+        price = EXACT.multiply(self.price_step, ticks)
         if not self.is_inverse:
             return EXACT.multiply(size, price)
         return EXACT.divide(size, price).quantize(COIN_STEP, rounding=ROUND_HALF_EVEN, context=EXACT)
@@ -417,8 +430,8 @@ class Instrument:
             >>> coin.pnl(10, 50_000, 40_000), coin.pnl(-10, 50_000, 40_000)
             (Decimal('-0.005000000000'), Decimal('0.005000000000'))
         """
-        change = self.notional(qty, exit) - self.notional(qty, entry)
-        return -change if self.is_inverse else change
+        before, after = self.notional(qty, entry), self.notional(qty, exit)
+        return EXACT.subtract(before, after) if self.is_inverse else EXACT.subtract(after, before)
 
     def unrealised_float(self, qty: float, open_value: float, price: float) -> float:
         """Return open profit at `price` as a float, for curves; `open_value` is what the position cost, signed."""
@@ -431,7 +444,7 @@ class Instrument:
         return size / price if self.is_inverse else size
 
     def qty_for(self, *, base: float, price: float | None = None) -> float:
-        """Turn coins into the instrument's own unit, rounded toward zero to the size step.
+        """Turn coins into the instrument's own unit, rounded toward zero to the size step as in `lots_floor`.
 
         Args:
             base: Coins of the base currency.
@@ -446,7 +459,12 @@ class Instrument:
             contracts = EXACT.divide(EXACT.multiply(decimal_of(base), decimal_of(price)), self.unit)
         else:
             contracts = EXACT.divide(decimal_of(base), self.unit)
-        return self.qty(int(EXACT.divide_int(contracts, self.qty_step)))
+        return self.qty(self.lots_floor(float(contracts)))
+
+
+def _is_noise(off_step: float, steps: float) -> bool:
+    """Return whether a distance from the grid, in steps, is no more than float rounding of `steps` explains."""
+    return abs(off_step) <= max(GRID_TOLERANCE, abs(steps) * _FLOAT_NOISE)
 
 
 def check_id(instrument_id: str) -> None:
@@ -455,6 +473,8 @@ def check_id(instrument_id: str) -> None:
     Raises:
         ConfigError: The id is empty, too long, or holds a path separator, a dot path or a control character.
     """
+    if not isinstance(instrument_id, str):
+        raise ConfigError(f"instrument id {instrument_id!r} is not text")
     prefix, colon, name = instrument_id.rpartition(":")
     good = bool(name) and len(instrument_id) <= 120 and not (colon and not prefix)
     for part in (prefix, name):

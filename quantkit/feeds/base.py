@@ -7,22 +7,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quantkit.instruments import Instrument
+from quantkit.storage.catalog import Coverage
 from quantkit.storage.columns import Block, Stream
 
 
 class Subscription(NamedTuple):
-    """A wish for one stream; `warmup` candles before the start come along."""
+    """A wish for one stream's rows with `start_ns <= received_ns <= end_ns`."""
 
     stream: Stream
-    warmup: int = 0
-
-
-class Coverage(NamedTuple):
-    """What a feed holds of one stream: first and last `received_ns`, and how many rows."""
-
     start_ns: int
     end_ns: int
-    rows: int
 
 
 class Batch:
@@ -68,8 +62,16 @@ class Feed(Protocol):
         """Return which streams the feed can deliver and over which span."""
         ...
 
+    def assumptions(self) -> Sequence[str]:
+        """Return what the reader of a result has to know about the data, a sentence each."""
+        ...
+
     def subscribe(self, subscriptions: Collection[Subscription]) -> None:
-        """Name the streams that `batches` has to deliver; called once, before `batches`."""
+        """Name the rows that `batches` has to deliver; called once, before `batches`."""
+        ...
+
+    def warmup(self, stream: Stream, count: int, until_ns: int) -> Block | None:
+        """Return the last `count` candles closed by `until_ns`, fewer if there are no more, None if there are none."""
         ...
 
     def batches(self) -> Iterator[Batch]:

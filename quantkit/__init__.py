@@ -1,0 +1,99 @@
+"""quantkit: write one trading strategy, replay it over recorded markets, and trust the fills and the money."""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from quantkit.errors import (
+        ConfigError,
+        DataError,
+        FeedError,
+        OrderError,
+        QuantkitError,
+        StrategyError,
+    )
+    from quantkit.events import BookUpdate, Candle, Funding, Gap, Mark, Ticker, Trade
+    from quantkit.instruments import Fees, Instrument, Side
+    from quantkit.orderbook import Book
+    from quantkit.orders import Fill, Order, OrderState, OrderType, TimeInForce
+    from quantkit.portfolio import Portfolio, Position
+    from quantkit.report.result import Result
+    from quantkit.run import backtest, load_strategy
+    from quantkit.strategy import Strategy
+
+__version__ = "0.1.0"
+
+#: Where each public name lives; loaded when first asked for, so that `import quantkit` costs next to nothing.
+_HOMES = {
+    "Book": "quantkit.orderbook",
+    "BookUpdate": "quantkit.events",
+    "Candle": "quantkit.events",
+    "ConfigError": "quantkit.errors",
+    "DataError": "quantkit.errors",
+    "FeedError": "quantkit.errors",
+    "Fees": "quantkit.instruments",
+    "Fill": "quantkit.orders",
+    "Funding": "quantkit.events",
+    "Gap": "quantkit.events",
+    "Instrument": "quantkit.instruments",
+    "Mark": "quantkit.events",
+    "Order": "quantkit.orders",
+    "OrderError": "quantkit.errors",
+    "OrderState": "quantkit.orders",
+    "OrderType": "quantkit.orders",
+    "Portfolio": "quantkit.portfolio",
+    "Position": "quantkit.portfolio",
+    "QuantkitError": "quantkit.errors",
+    "Result": "quantkit.report.result",
+    "Side": "quantkit.orders",
+    "Strategy": "quantkit.strategy",
+    "StrategyError": "quantkit.errors",
+    "Ticker": "quantkit.events",
+    "TimeInForce": "quantkit.orders",
+    "Trade": "quantkit.events",
+    "backtest": "quantkit.run",
+    "load_strategy": "quantkit.run",
+}
+
+__all__ = [
+    "Book",
+    "BookUpdate",
+    "Candle",
+    "ConfigError",
+    "DataError",
+    "FeedError",
+    "Fees",
+    "Fill",
+    "Funding",
+    "Gap",
+    "Instrument",
+    "Mark",
+    "Order",
+    "OrderError",
+    "OrderState",
+    "OrderType",
+    "Portfolio",
+    "Position",
+    "QuantkitError",
+    "Result",
+    "Side",
+    "Strategy",
+    "StrategyError",
+    "Ticker",
+    "TimeInForce",
+    "Trade",
+    "backtest",
+    "load_strategy",
+]
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module 'quantkit' has no attribute {name!r}")
+    value = globals()[name] = getattr(importlib.import_module(home), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_HOMES])

@@ -1,0 +1,56 @@
+"""What every broker offers: orders in, reports out, and the band of prices in which nothing can happen."""
+
+from typing import Final, NamedTuple, Protocol
+
+from quantkit.orders import Fill, Order, OrderState
+
+#: Later than any stamp: "never" for a moment in nanoseconds.
+NEVER_NS: Final = 2**63 - 1
+
+
+class Gate(NamedTuple):
+    """While `low < price < high` and the time is before `until_ns`, nothing happens; equality is a hit."""
+
+    low: float
+    high: float
+    until_ns: int
+
+
+OPEN_GATE: Final = Gate(float("-inf"), float("inf"), NEVER_NS)
+
+
+class Report(NamedTuple):
+    """News of one order on its way to the strategy, due at `due_ns`.
+
+    `lots` and `price_ticks` restate the order's size and price, which an amend may have changed.
+    """
+
+    due_ns: int
+    number: int
+    order_id: str
+    state: OrderState
+    reason: str
+    at_ns: int
+    lots: int
+    price_ticks: int | None
+    fill: Fill | None
+
+
+class Broker(Protocol):
+    """Takes orders and says later what became of them."""
+
+    def submit(self, order: Order, now_ns: int) -> None:
+        """Send a new order on its way."""
+        ...
+
+    def cancel(self, order_id: str, now_ns: int) -> None:
+        """Send a cancel on its way; one that comes too late changes nothing."""
+        ...
+
+    def amend(self, order_id: str, now_ns: int, *, lots: int | None, price_ticks: int | None) -> None:
+        """Send a change of size or limit price on its way."""
+        ...
+
+    def gate(self, instrument: str) -> Gate:
+        """Return the band in which no trade or candle can concern the instrument's orders."""
+        ...

@@ -1,0 +1,195 @@
+"""What an order costs and whether the account may have it: fees, spot locks, and the leverage bound on contracts."""
+
+import math
+from collections.abc import Iterable, Mapping
+from decimal import Decimal
+from fractions import Fraction
+
+from quantkit.brokers.matching import Lock, Working
+from quantkit.instruments import EXACT, Fees, Instrument, Side
+from quantkit.portfolio import Portfolio
+
+#: A market buy locks its cost at the last price and this much more.
+MARKET_LOCK_MARGIN = Fraction(5, 100)
+
+
+class Account:
+    """One account at the simulated exchange: its ledger, its fee rates, and what working orders hold back."""
+
+    def __init__(self, portfolio: Portfolio, fees: Mapping[str, Fees], *, max_leverage: Decimal) -> None:
+        self.portfolio = portfolio
+        self._fees = dict(fees)
+        self._max_leverage = Fraction(max_leverage)
+        self._locked: dict[str, Decimal] = {}
+        self._open: dict[str, dict[str, Working]] = {}
+
+    # Fees -----------------------------------------------------------------------------------------------------
+
+    def fee(
+        self, instrument: Instrument, side: Side, lots: int, value: Decimal, *, is_maker: bool
+    ) -> tuple[Decimal, str]:
+        """Return the fee of a fill and its currency; paid above zero."""
+        fees = self._fees[instrument.id]
+        rate = fees.rate(is_maker=is_maker)
+        if instrument.is_spot and fees.currency == "received" and side is Side.BUY:
+            return EXACT.multiply(instrument.qty_decimal(lots), rate), instrument.base
+        return EXACT.multiply(value, rate), instrument.settle_currency
+
+    # Locks ----------------------------------------------------------------------------------------------------
+
+    def locked(self, currency: str) -> Decimal:
+        """Return what working orders hold back of a currency."""
+        return self._locked.get(currency, Decimal(0))
+
+    def available(self, currency: str) -> Fraction:
+        """Return the balance that no order holds back."""
+        return self.portfolio.balance_exact(currency) - Fraction(self.locked(currency))
+
+    def _lock_amount(self, order: Working, lock: Lock, lots: int) -> Decimal:
+        instrument = self.portfolio.instruments[order.instrument]
+        if not order.is_buy:
+            return instrument.qty_decimal(lots)
+        fees = self._fees[order.instrument]
+        value = instrument.value(lots, lock.ticks)
+        if fees.currency == "received":
+            return value
+        rate = max(Decimal(0), fees.rate(is_maker=True), fees.rate(is_maker=False))
+        return EXACT.multiply(value, EXACT.add(rate, Decimal(1)))
+
+    def _lock_for(self, order: Working, limit: int | None, reference: int | None) -> Lock | None:
+        instrument = self.portfolio.instruments[order.instrument]
+        if not order.is_buy:
+            return Lock(instrument.base, 0)
+        if limit is not None:
+            return Lock(instrument.quote, limit)
+        price = order.stop if order.stop is not None else reference
+        if price is None:
+            return None
+        return Lock(instrument.quote, math.ceil(price * (1 + MARKET_LOCK_MARGIN)))
+
+    # Admission ------------------------------------------------------------------------------------------------
+
+    def admit(self, order: Working, *, lots: int, limit: int | None, reference: int | None) -> str:
+        """Judge an order, or its amended size and limit, against the account; return the refusal, empty if it may.
+
+        On success the order's funds are locked and it counts as open.
+        """
+        instrument = self.portfolio.instruments[order.instrument]
+        if lots < instrument.min_lots:
+            return "below_min_qty"
+        if order.reduce_only:
+            refusal = "" if self.reducible_lots(order) else "reduce_only_no_position"
+        elif instrument.is_spot:
+            refusal = self._admit_spot(order, lots, limit, reference)
+        else:
+            refusal = self._admit_contract(order, instrument, lots, limit, reference)
+        if not refusal:
+            self._open.setdefault(order.instrument, {})[order.id] = order
+        return refusal
+
+    def _admit_spot(self, order: Working, lots: int, limit: int | None, reference: int | None) -> str:
+        lock = self._lock_for(order, limit, reference)
+        if lock is None:
+            return "no_price"
+        needed = self._lock_amount(order, lock, lots - order.filled)
+        held = self._lock_amount(order, order.lock, order.left) if order.lock is not None else Decimal(0)
+        if Fraction(needed - held) > self.available(lock.currency):
+            return "insufficient_cash" if order.is_buy else "insufficient_position"
+        self._hold(lock.currency, needed - held)
+        order.lock = lock
+        return ""
+
+    def _admit_contract(
+        self, order: Working, instrument: Instrument, lots: int, limit: int | None, reference: int | None
+    ) -> str:
+        price = limit if limit is not None else order.stop if order.stop is not None else reference
+        if price is None:
+            return "no_price"
+        worst, held = self._worst_lots(instrument, order, lots - order.filled)
+        if worst <= held:
+            return ""
+        equity = self.portfolio.equity_exact()
+        rate = self.portfolio.rate_exact(instrument.settle_currency)
+        if equity is None or rate is None:
+            return "no_price"
+        notional = Fraction(instrument.value(1, price)) * worst * rate
+        for other in self._other_contracts(instrument):
+            mark = self.portfolio.mark(other.id)
+            other_rate = self.portfolio.rate_exact(other.settle_currency)
+            if mark is None or other_rate is None:
+                return "no_price"
+            size, _ = self._worst_lots(other, None, 0)
+            notional += Fraction(other.notional(other.qty_decimal(1), mark)) * size * other_rate
+        return "" if notional <= equity * self._max_leverage else "insufficient_margin"
+
+    def _other_contracts(self, instrument: Instrument) -> Iterable[Instrument]:
+        ids = dict.fromkeys([*self.portfolio.positions, *(i for i, orders in self._open.items() if orders)])
+        for other_id in ids:
+            other = self.portfolio.instruments[other_id]
+            if other_id != instrument.id and not other.is_spot:
+                size, _ = self._worst_lots(other, None, 0)
+                if size:
+                    yield other
+
+    def _worst_lots(self, instrument: Instrument, order: Working | None, extra: int) -> tuple[Fraction, Fraction]:
+        """Return the largest position, in size steps, that open orders and `extra` of `order` could lead to.
+
+        The second number is the size held now: an order that leads to no more than that only reduces.
+        """
+        held = Fraction(self.portfolio.position(instrument.id).qty) / Fraction(instrument.qty_step)
+        buys, sells = Fraction(0), Fraction(0)
+        for other in self._open.get(instrument.id, {}).values():
+            if other.reduce_only or (order is not None and other.id == order.id):
+                continue
+            if other.is_buy:
+                buys += other.left
+            else:
+                sells += other.left
+        if order is None:
+            return max(abs(held + buys), abs(held - sells)), abs(held)
+        return (abs(held + buys + extra) if order.is_buy else abs(held - sells - extra)), abs(held)
+
+    def reducible_lots(self, order: Working) -> int:
+        """Return how many size steps a reduce-only order may still take off the position."""
+        instrument = self.portfolio.instruments[order.instrument]
+        held = self.portfolio.position(order.instrument).qty
+        if not held or (held > 0) is order.is_buy:
+            return 0
+        lots = int(EXACT.divide_int(abs(held), instrument.qty_step))
+        if instrument.is_spot:
+            lots = min(lots, self._lots_in(self.available(instrument.base), instrument.qty_step))
+        return lots
+
+    @staticmethod
+    def _lots_in(amount: Fraction, per_lot: Decimal | Fraction) -> int:
+        return max(0, amount // Fraction(per_lot))
+
+    def affordable_lots(self, order: Working, lots: int, ticks: int, *, is_maker: bool) -> int:
+        """Return how many of `lots` the account can have: the position bounds reduce-only, cash a spot buy."""
+        if order.reduce_only:
+            return min(lots, self.reducible_lots(order))
+        if order.lock is None or not order.is_buy or ticks <= order.lock.ticks:
+            return lots
+        instrument = self.portfolio.instruments[order.instrument]
+        held = self._lock_amount(order, order.lock, order.left)
+        cost = Fraction(instrument.value(1, ticks))
+        fee, currency = self.fee(instrument, order.side, 1, instrument.value(1, ticks), is_maker=is_maker)
+        if currency == instrument.quote:
+            cost += max(Fraction(0), Fraction(fee))
+        return min(lots, self._lots_in(self.available(instrument.quote) + Fraction(held), cost))
+
+    def filled(self, order: Working, lots: int) -> None:
+        """Release what an order held back for `lots` that filled; call before its `filled` is raised."""
+        if order.lock is not None:
+            before = self._lock_amount(order, order.lock, order.left)
+            self._hold(order.lock.currency, self._lock_amount(order, order.lock, order.left - lots) - before)
+
+    def ended(self, order: Working) -> None:
+        """Release everything an order that is over held back."""
+        if order.lock is not None:
+            self._hold(order.lock.currency, -self._lock_amount(order, order.lock, order.left))
+            order.lock = None
+        self._open.get(order.instrument, {}).pop(order.id, None)
+
+    def _hold(self, currency: str, amount: Decimal) -> None:
+        self._locked[currency] = EXACT.add(self.locked(currency), amount)

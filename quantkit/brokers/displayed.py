@@ -1,0 +1,347 @@
+"""How orders fill on displayed sizes: a book, or best bid and offer, with public trades moving the queue.
+
+Taking. Market orders and limits that reach the best opposite price walk the displayed levels as they stood before
+the row. What we took stays taken until the level's next update. Beyond the one level that a ticker shows, the rest
+fills `excess_slippage_bps` worse. Nothing is taken from a display older than `stale_after_ns`. A market order that
+finds the book invalid or stale is rejected; what a walk cannot fill is cancelled for market, IOC and FOK orders.
+
+Resting. `ahead` starts at the size displayed at our price. An opposite-aggressor print at our price lowers it by its
+size; the excess fills us, shared in arrival order. Each update sets `ahead = min(ahead, displayed)`; nothing else
+moves it. A print beyond our price, or the other side reaching it (not with levels that we took whole), fills us whole
+at our limit. Where our level lies
+outside what is displayed, `ahead` is unknown and prints at our price do not fill us until it has been shown.
+
+Stops trigger on the last trade, or on the best opposite price where the run has no trades. A stop that a trade sets
+off takes from the first update after it, since the display before it still shows what that trade took.
+
+Ignored: our own market impact on others, hidden and iceberg size, other people's cancels ahead of us (they count only
+through `min(ahead, displayed)`), self-trade prevention.
+"""
+
+from collections.abc import Iterator
+from typing import Protocol
+
+from quantkit.brokers.base import OPEN_GATE, Gate
+from quantkit.brokers.matching import Market, Sink, Working
+from quantkit.instruments import Instrument, Side
+from quantkit.orderbook import DenseBook
+from quantkit.orders import TimeInForce
+
+
+class Display(Protocol):
+    """What the market shows right now, in ticks and size steps."""
+
+    @property
+    def is_valid(self) -> bool:
+        """Whether it may be believed."""
+        ...
+
+    def best(self, side: Side) -> int | None:
+        """Return the best price of a side, None when it is empty."""
+        ...
+
+    def shown(self, side: Side, ticks: int) -> int | None:
+        """Return the size steps at a price, None where that is outside what is displayed."""
+        ...
+
+    def levels(self, side: Side) -> Iterator[tuple[int, int]]:
+        """Yield (ticks, size steps) of a side, best first."""
+        ...
+
+
+class BookDisplay:
+    """A dense book as a display."""
+
+    def __init__(self, book: DenseBook) -> None:
+        self._book = book
+        self._lots = book.instrument.lots_floor
+
+    @property
+    def is_valid(self) -> bool:
+        return self._book.is_valid
+
+    def best(self, side: Side) -> int | None:
+        return self._book.best_bid_ticks() if side is Side.BUY else self._book.best_ask_ticks()
+
+    def shown(self, side: Side, ticks: int) -> int | None:
+        lots = self._lots(self._book.size(side, ticks))
+        if lots == 0:
+            best = self.best(side)
+            inside = best is None or (ticks > best if side is Side.BUY else ticks < best)
+            if not inside and not self._book.has_level_beyond(side, ticks):
+                return None
+        return lots
+
+    def levels(self, side: Side) -> Iterator[tuple[int, int]]:
+        return ((ticks, self._lots(size)) for ticks, size in self._book.levels(side))
+
+
+class TickerDisplay:
+    """The best bid and offer as a display one level deep."""
+
+    def __init__(self, instrument: Instrument) -> None:
+        self._instrument = instrument
+        self.is_valid = False
+        self._best: dict[Side, tuple[int, int] | None] = {Side.BUY: None, Side.SELL: None}
+
+    def update(self, bid: float | None, bid_qty: float | None, ask: float | None, ask_qty: float | None) -> None:
+        """Take in one ticker; a missing price or size empties its side."""
+        for side, price, qty in ((Side.BUY, bid, bid_qty), (Side.SELL, ask, ask_qty)):
+            if price is None or qty is None:
+                self._best[side] = None
+            else:
+                self._best[side] = (self._instrument.ticks(price), self._instrument.lots_floor(qty))
+        self.is_valid = True
+
+    def best(self, side: Side) -> int | None:
+        level = self._best[side]
+        return None if level is None else level[0]
+
+    def shown(self, side: Side, ticks: int) -> int | None:
+        level = self._best[side]
+        if level is None:
+            return None
+        if ticks == level[0]:
+            return level[1]
+        return 0 if (ticks > level[0]) is (side is Side.BUY) else None
+
+    def levels(self, side: Side) -> Iterator[tuple[int, int]]:
+        level = self._best[side]
+        return iter(() if level is None else (level,))
+
+
+class DisplayedMarket(Market):
+    """Orders matched on displayed sizes and on the trades beside them."""
+
+    def __init__(
+        self,
+        instrument: Instrument,
+        sink: Sink,
+        display: Display,
+        *,
+        stale_after_ns: int,
+        has_trades: bool,
+        excess_slippage_bps: float | None,
+    ) -> None:
+        super().__init__(instrument, sink)
+        self.display = display
+        self.updated_ns: int | None = None
+        #: What we took from levels that have not been updated since: (side, ticks) -> (size steps, displayed then).
+        self.taken: dict[tuple[Side, int], tuple[int, int]] = {}
+        self._stale_after_ns = stale_after_ns
+        self._has_trades = has_trades
+        self._slippage = excess_slippage_bps
+        self._set_off: list[Working] = []
+
+    @property
+    def needs_rows(self) -> bool:
+        """Whether every update matters: an order rests here, or taken size waits to be shown anew."""
+        return bool(self.orders or self.taken)
+
+    # Arrival --------------------------------------------------------------------------------------------------
+
+    def arrive(self, order: Working, at_ns: int) -> None:
+        refusal = self._refusal(order, at_ns)
+        if refusal:
+            self._sink.rejected(order, refusal, at_ns)
+            return
+        self._sink.accepted(order, at_ns)
+        self._enter(order, at_ns)
+
+    def _refusal(self, order: Working, at_ns: int) -> str:
+        if not order.is_triggered:
+            return ""
+        if order.limit is None or order.tif is not TimeInForce.GTC:
+            if not self.display.is_valid:
+                return "book_invalid"
+            return "book_stale" if self._is_stale(at_ns) else ""
+        if order.post_only and self.crosses(order, order.limit):
+            return "post_only_would_take"
+        return ""
+
+    def _is_stale(self, at_ns: int) -> bool:
+        return self.updated_ns is None or at_ns - self.updated_ns > self._stale_after_ns
+
+    def crosses(self, order: Working, limit: int) -> bool:
+        if not self.display.is_valid:
+            if self.last_ticks is None:
+                return False
+            return self.last_ticks < limit if order.is_buy else self.last_ticks > limit
+        best = self.display.best(order.side.opposite)
+        return best is not None and (best <= limit if order.is_buy else best >= limit)
+
+    def reference_ticks(self, side: Side) -> int | None:
+        best = self.display.best(side.opposite) if self.display.is_valid else None
+        return self.last_ticks if best is None else best
+
+    def _enter(self, order: Working, at_ns: int) -> None:
+        self.orders.append(order)
+        if not order.is_triggered:
+            trigger = self._trigger_price(order.side)
+            if trigger is None or not order.triggers_at(trigger):
+                return
+            order.is_triggered = True
+        self._work(order, at_ns)
+
+    def _trigger_price(self, side: Side) -> int | None:
+        if self._has_trades:
+            return self.last_ticks
+        return self.display.best(side.opposite) if self.display.is_valid else None
+
+    def _work(self, order: Working, at_ns: int) -> None:
+        """Take what the order may take, then rest or end."""
+        is_taking = order.limit is None or self.crosses(order, order.limit)
+        if is_taking and self.display.is_valid and not self._is_stale(at_ns):
+            self._walk(order, at_ns)
+        if order.is_final:
+            return
+        if order.limit is None:
+            self._sink.cancelled(order, "no_liquidity", at_ns)
+        elif order.tif is not TimeInForce.GTC:
+            self._sink.cancelled(order, f"{order.tif.lower()}_unfilled", at_ns)
+        else:
+            order.ahead = self.display.shown(order.side, order.limit) if self.display.is_valid else None
+
+    def _walk(self, order: Working, at_ns: int) -> None:
+        side = order.side.opposite
+        offers = self._offers(order, side)
+        if order.tif is TimeInForce.FOK and sum(lots for _, lots, _ in offers) < order.left:
+            self._sink.cancelled(order, "fok_unfilled", at_ns)
+            return
+        for number, (ticks, lots, is_shown) in enumerate(offers, 1):
+            lots = min(lots, order.left)
+            if is_shown:
+                shown = self.display.shown(side, ticks) or 0
+                self.taken[side, ticks] = (self.taken.get((side, ticks), (0, 0))[0] + lots, shown)
+                why = f"took level {number} of the display"
+            else:
+                why = "beyond the displayed size"
+            before = order.filled
+            self._sink.filled(order, lots, ticks, is_maker=False, at_ns=at_ns, why=why)
+            if is_shown and order.filled - before < lots:
+                left = self.taken[side, ticks][0] - (lots - (order.filled - before))
+                self.taken[side, ticks] = (left, self.taken[side, ticks][1])
+            if order.is_final or not order.left:
+                return
+
+    def _offers(self, order: Working, side: Side) -> list[tuple[int, int, bool]]:
+        """Return (ticks, size steps, is displayed) that the order may take, best first, enough to fill it."""
+        offers: list[tuple[int, int, bool]] = []
+        wanted, last = order.left, None
+        for ticks, shown in self.display.levels(side):
+            last = ticks
+            if wanted <= 0 or not order.allows(ticks):
+                break
+            lots = max(0, shown - self.taken.get((side, ticks), (0, 0))[0])
+            if lots:
+                offers.append((ticks, min(lots, wanted), True))
+                wanted -= lots
+        if wanted > 0 and self._slippage is not None and last is not None:
+            worse = self.instrument.price(last) * (1 + order.side.sign * self._slippage / 10_000)
+            ticks = self.instrument.market_ticks(worse, order.side)
+            if order.allows(ticks) and ticks > 0:
+                offers.append((ticks, wanted, False))
+        return offers
+
+    # Rows -----------------------------------------------------------------------------------------------------
+
+    def before_update(self, changed: set[tuple[Side, int]] | None) -> None:
+        """Note which levels the coming update names; None for a full display, compared by size afterwards."""
+        if changed is not None and self.taken:
+            self.taken = {level: taken for level, taken in self.taken.items() if level not in changed}
+
+    def on_update(self, at_ns: int) -> None:
+        """Let an update that has just been applied move queues, fill what it crosses, and serve stops."""
+        self.updated_ns = at_ns if self.updated_ns is None else max(at_ns, self.updated_ns)
+        if self.taken:
+            shown = self.display.shown
+            self.taken = {level: taken for level, taken in self.taken.items() if shown(*level) == taken[1]}
+        if not self.display.is_valid:
+            return
+        waiting, self._set_off = self._set_off, []
+        for order in tuple(self.orders):
+            if order.is_final:
+                continue
+            if not order.is_triggered:
+                if not self._has_trades and order.arrived_ns <= at_ns:
+                    best = self.display.best(order.side.opposite)
+                    if best is not None and order.triggers_at(best):
+                        order.is_triggered = True
+                        self._work(order, at_ns)
+            elif order in waiting:
+                self._work(order, at_ns)
+            else:
+                self._update_resting(order, at_ns)
+
+    def _update_resting(self, order: Working, at_ns: int) -> None:
+        assert order.limit is not None
+        if order.arrived_ns <= at_ns:
+            best = self._best_untaken(order.side.opposite)
+            if best is not None and (best <= order.limit if order.is_buy else best >= order.limit):
+                why = f"the other side reached our price, {_ahead(order)}"
+                self._sink.filled(order, order.left, order.limit, is_maker=True, at_ns=at_ns, why=why)
+                return
+        shown = self.display.shown(order.side, order.limit)
+        if shown is not None:
+            order.ahead = shown if order.ahead is None else min(order.ahead, shown)
+
+    def _best_untaken(self, side: Side) -> int | None:
+        """Return the best price of a side, not counting levels that we have taken whole."""
+        if not self.taken:
+            return self.display.best(side)
+        for ticks, shown in self.display.levels(side):
+            if shown > self.taken.get((side, ticks), (0, 0))[0]:
+                return ticks
+        return None
+
+    def on_trade(self, price: float, qty: float, side: Side, at_ns: int) -> None:
+        """Let one public trade move queues, fill what it went through, and set stops off."""
+        ticks = self.instrument.ticks(price)
+        lots = self.instrument.lots_floor(qty)
+        self.last_ticks = ticks
+        shared = 0  # of this print, already given to orders before this one
+        for order in tuple(self.orders):
+            if order.arrived_ns > at_ns or order.is_final:
+                continue
+            if not order.is_triggered:
+                if order.triggers_at(ticks):
+                    order.is_triggered = True
+                    self._set_off.append(order)
+                continue
+            if order.limit is None or order in self._set_off or not self.display.is_valid:
+                continue
+            if order.is_beyond(ticks):
+                why = f"trade at {price} beyond our price, {_ahead(order)}"
+                self._sink.filled(order, order.left, order.limit, is_maker=True, at_ns=at_ns, why=why)
+            elif ticks == order.limit and side is not order.side and order.ahead is not None:
+                before = order.ahead
+                order.ahead = max(0, before - lots)
+                ours = min(order.left, max(0, lots - before - shared))
+                if ours:
+                    shared += ours
+                    why = f"trade of {qty} at our price, {before} steps ahead"
+                    self._sink.filled(order, ours, ticks, is_maker=True, at_ns=at_ns, why=why)
+
+    def gate(self) -> Gate:
+        """Return the band for trades; updates are looked at one by one while `needs_rows`."""
+        low, high = float("-inf"), float("inf")
+        for order in self.orders:
+            if not order.is_triggered:
+                assert order.stop is not None
+                if not self._has_trades:
+                    continue
+                if order.is_buy:
+                    high = min(high, order.stop - 0.51)
+                else:
+                    low = max(low, order.stop + 0.51)
+            elif order.limit is not None:
+                if order.is_buy:
+                    low = max(low, order.limit + 0.51)
+                else:
+                    high = min(high, order.limit - 0.51)
+        step = float(self.instrument.price_step)
+        return Gate(low * step, high * step, OPEN_GATE.until_ns)
+
+
+def _ahead(order: Working) -> str:
+    return "queue unknown" if order.ahead is None else f"{order.ahead} steps ahead"

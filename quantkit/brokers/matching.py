@@ -1,0 +1,325 @@
+"""How orders fill on traded prices alone: trades, or candles. Displayed books are in `displayed.py`.
+
+An order fills whole, in arrival order, and never by a row that the exchange stamped before the order arrived.
+
+Taking. A market order fills at the next price. A limit that is beyond the last price when it arrives (a buy above it, a
+sell below it; touching is not crossing) fills at the next price if that is beyond its limit too, else it rests. An IOC
+or FOK limit that is not beyond the last price on arrival, or whose next price is not beyond it, is cancelled.
+
+Resting. Filled at the limit by a trade, or a candle's range, beyond the limit; a touch fills nothing (with
+`touch=True` an opposite-aggressor trade at the limit fills at most its size, shared in arrival order).
+
+Candles are seen twice: the open at `open_ns`, the range at `close_ns`. At the open: market orders fill, resting
+orders that the open is already beyond fill at the open. In the range: stops first, then limits. A market order that
+arrives between the two waits for the next open.
+
+Stops trigger on a touch. On trades a triggered stop takes the next trade. In a candle it fills at the stop, or at the
+open if that gapped beyond. A stop-limit whose trigger price is not beyond its limit rests until the next candle.
+
+Ignored: queue position, volume (fills are not capped by it), market impact, the path of price inside a candle.
+"""
+
+from typing import NamedTuple, Protocol
+
+from quantkit.brokers.base import OPEN_GATE, Gate
+from quantkit.instruments import Instrument, Side
+from quantkit.orders import Order, OrderState, TimeInForce
+
+
+class Lock(NamedTuple):
+    """Spot funds kept for an order: a currency, and the price in ticks that each open size step is counted at."""
+
+    currency: str
+    ticks: int
+
+
+class Working:
+    """An order as the exchange holds it.
+
+    Attributes:
+        ahead: Displayed size steps that stand before it in the queue; None while unknown (displayed books).
+        is_taking: Waits for the next price to take it, instead of resting.
+        is_triggered: Whether a stop has become a market or limit order.
+    """
+
+    __slots__ = (
+        "ahead",
+        "arrived_ns",
+        "filled",
+        "id",
+        "instrument",
+        "is_buy",
+        "is_taking",
+        "is_triggered",
+        "limit",
+        "lock",
+        "lots",
+        "post_only",
+        "reduce_only",
+        "sent_ns",
+        "side",
+        "state",
+        "stop",
+        "tag",
+        "tif",
+    )
+
+    def __init__(self, order: Order) -> None:
+        self.id = order.id
+        self.instrument = order.instrument
+        self.side = order.side
+        self.is_buy = order.side is Side.BUY
+        self.lots = order.lots
+        self.filled = 0
+        self.limit = order.price_ticks
+        self.stop = order.stop_ticks
+        self.tif = order.time_in_force
+        self.post_only = order.post_only
+        self.reduce_only = order.reduce_only
+        self.tag = order.tag
+        self.state = OrderState.PENDING
+        self.sent_ns = order.sent_ns
+        self.arrived_ns = 0
+        self.ahead: int | None = None
+        self.is_taking = False
+        self.is_triggered = order.stop_ticks is None
+        self.lock: Lock | None = None
+
+    @property
+    def left(self) -> int:
+        """Size steps still open."""
+        return self.lots - self.filled
+
+    @property
+    def is_final(self) -> bool:
+        """Whether nothing can happen to it any more."""
+        return self.state.is_final
+
+    def allows(self, ticks: int) -> bool:
+        """Whether a fill at `ticks` is within the limit."""
+        return self.limit is None or (ticks <= self.limit if self.is_buy else ticks >= self.limit)
+
+    def is_beyond(self, ticks: int) -> bool:
+        """Whether `ticks` is strictly better than the limit, so that the market went through it."""
+        assert self.limit is not None
+        return ticks < self.limit if self.is_buy else ticks > self.limit
+
+    def triggers_at(self, ticks: int) -> bool:
+        """Whether a price of `ticks` sets the stop off."""
+        assert self.stop is not None
+        return ticks >= self.stop if self.is_buy else ticks <= self.stop
+
+
+class Sink(Protocol):
+    """Where a market sends what happened; the account behind it may allow less than the market offers."""
+
+    def filled(self, order: Working, lots: int, ticks: int, *, is_maker: bool, at_ns: int, why: str) -> None:
+        """Book an execution; what the account cannot hold is cut off and cancelled."""
+        ...
+
+    def cancelled(self, order: Working, reason: str, at_ns: int) -> None:
+        """End an order that the market will not keep."""
+        ...
+
+    def rejected(self, order: Working, reason: str, at_ns: int) -> None:
+        """Refuse an order on arrival."""
+        ...
+
+    def accepted(self, order: Working, at_ns: int) -> None:
+        """Take an order in."""
+        ...
+
+
+class Market:
+    """One instrument's working orders, in arrival order, and the rules that fill them."""
+
+    def __init__(self, instrument: Instrument, sink: Sink) -> None:
+        self.instrument = instrument
+        self.orders: list[Working] = []
+        #: The last traded price; whoever skips rows brings it up to date before orders arrive.
+        self.last_ticks: int | None = None
+        self._sink = sink
+
+    def arrive(self, order: Working, at_ns: int) -> None:
+        """Judge an order against the market as it stands and keep, fill, refuse or cancel it."""
+        raise NotImplementedError
+
+    def requeue(self, order: Working, at_ns: int) -> None:
+        """Put an order whose price changed or size grew at the back, judged anew."""
+        self.orders.remove(order)
+        order.is_taking = False
+        self._enter(order, at_ns)
+
+    def remove(self, order: Working) -> None:
+        """Take an order that ended off the market; one that never entered is not there."""
+        if order in self.orders:
+            self.orders.remove(order)
+
+    def crosses(self, order: Working, limit: int) -> bool:
+        """Whether a limit would take at once: post-only is judged by this."""
+        raise NotImplementedError
+
+    def reference_ticks(self, side: Side) -> int | None:
+        """Return the price by which an order without a limit is valued on arrival, None before the first."""
+        raise NotImplementedError
+
+    def gate(self) -> Gate:
+        """Return the band of prices in which no row can concern the orders here."""
+        raise NotImplementedError
+
+    def _enter(self, order: Working, at_ns: int) -> None:
+        raise NotImplementedError
+
+
+class PriceMarket(Market):
+    """What trades and candles have in common: orders are judged against the last price."""
+
+    def arrive(self, order: Working, at_ns: int) -> None:
+        if order.post_only and order.limit is not None and order.is_triggered and self.crosses(order, order.limit):
+            self._sink.rejected(order, "post_only_would_take", at_ns)
+            return
+        self._sink.accepted(order, at_ns)
+        self._enter(order, at_ns)
+
+    def crosses(self, order: Working, limit: int) -> bool:
+        if self.last_ticks is None:
+            return False
+        return self.last_ticks < limit if order.is_buy else self.last_ticks > limit
+
+    def reference_ticks(self, side: Side) -> int | None:
+        return self.last_ticks
+
+    def _enter(self, order: Working, at_ns: int) -> None:
+        self.orders.append(order)
+        if not order.is_triggered and self.last_ticks is not None and order.triggers_at(self.last_ticks):
+            order.is_triggered = True
+        if order.is_triggered:
+            self._settle_in(order, at_ns)
+
+    def _settle_in(self, order: Working, at_ns: int) -> None:
+        """Decide whether an active order takes the next price or rests."""
+        order.is_taking = order.limit is None or self.crosses(order, order.limit)
+        if not order.is_taking and order.tif is not TimeInForce.GTC:
+            self._sink.cancelled(order, f"{order.tif.lower()}_unfilled", at_ns)
+
+    def _take(self, order: Working, price: float, at_ns: int, source: str) -> None:
+        """Fill a taking order at a traded price, or let it rest or end where that is not beyond its limit."""
+        ticks = self.instrument.market_ticks(price, order.side)
+        if order.limit is None or order.is_beyond(ticks):
+            self._sink.filled(order, order.left, ticks, is_maker=False, at_ns=at_ns, why=source)
+        elif order.tif is TimeInForce.GTC:
+            order.is_taking = False
+        else:
+            self._sink.cancelled(order, f"{order.tif.lower()}_unfilled", at_ns)
+
+    def _band(self, *, touch: bool) -> Gate:
+        # Half a step beside a level is hit by every price that rounds to it; a hundredth more forgives float noise.
+        low, high = float("-inf"), float("inf")
+        for order in self.orders:
+            if order.is_triggered and order.is_taking:
+                return Gate(float("inf"), float("-inf"), OPEN_GATE.until_ns)
+            if order.is_triggered:
+                assert order.limit is not None
+                if order.is_buy:
+                    low = max(low, order.limit + (0.51 if touch else -0.49))
+                else:
+                    high = min(high, order.limit - (0.51 if touch else -0.49))
+            else:
+                assert order.stop is not None
+                if order.is_buy:
+                    high = min(high, order.stop - 0.51)
+                else:
+                    low = max(low, order.stop + 0.51)
+        step = float(self.instrument.price_step)
+        return Gate(low * step, high * step, OPEN_GATE.until_ns)
+
+
+class TradeMarket(PriceMarket):
+    """Orders matched on public trades alone."""
+
+    def __init__(self, instrument: Instrument, sink: Sink, *, touch: bool = False) -> None:
+        super().__init__(instrument, sink)
+        self._touch = touch
+
+    def gate(self) -> Gate:
+        return self._band(touch=self._touch) if self.orders else OPEN_GATE
+
+    def on_trade(self, price: float, qty: float, side: Side, at_ns: int) -> None:
+        """Let one public trade fill what it can."""
+        ticks = self.instrument.ticks(price)
+        shared = self.instrument.lots_floor(qty)
+        self.last_ticks = ticks
+        for order in tuple(self.orders):
+            if order.arrived_ns > at_ns or order.is_final:
+                continue
+            if not order.is_triggered:
+                if order.triggers_at(ticks):
+                    order.is_triggered = True
+                    self._settle_in(order, at_ns)
+            elif order.is_taking:
+                self._take(order, price, at_ns, "next trade")
+            elif order.is_beyond(ticks):
+                assert order.limit is not None
+                why = f"trade at {price} beyond the limit"
+                self._sink.filled(order, order.left, order.limit, is_maker=True, at_ns=at_ns, why=why)
+            elif self._touch and ticks == order.limit and side is not order.side and shared:
+                lots = min(order.left, shared)
+                shared -= lots
+                self._sink.filled(order, lots, ticks, is_maker=True, at_ns=at_ns, why="trade at the limit")
+
+
+class CandleMarket(PriceMarket):
+    """Orders matched on candles alone."""
+
+    def gate(self) -> Gate:
+        return self._band(touch=False) if self.orders else OPEN_GATE
+
+    def on_open(self, price: float, at_ns: int) -> None:
+        """Let a candle's open fill market orders, gapped stops and limits it is already beyond."""
+        ticks = self.instrument.ticks(price)
+        self.last_ticks = ticks
+        for order in tuple(self.orders):
+            if order.arrived_ns > at_ns or order.is_final:
+                continue
+            if not order.is_triggered:
+                if order.triggers_at(ticks):
+                    self._trigger(order, price, at_ns, "candle open beyond the stop")
+            elif order.is_taking:
+                self._take(order, price, at_ns, "candle open")
+            elif order.is_beyond(ticks):
+                self._gapped(order, price, at_ns)
+
+    def on_range(self, open_: float, high: float, low: float, close: float, at_ns: int) -> None:
+        """Let a candle's range trigger stops, then fill the limits that were already there."""
+        open_ticks = self.instrument.ticks(open_)
+        low_ticks, high_ticks = self.instrument.ticks(low), self.instrument.ticks(high)
+        resting = [order for order in self.orders if order.is_triggered]
+        for order in tuple(self.orders):
+            if order.arrived_ns <= at_ns and not order.is_triggered and not order.is_final:
+                assert order.stop is not None
+                if order.triggers_at(open_ticks):
+                    self._trigger(order, open_, at_ns, "candle open beyond the stop")
+                elif order.triggers_at(high_ticks if order.is_buy else low_ticks):
+                    self._trigger(order, self.instrument.price(order.stop), at_ns, "candle range reached the stop")
+        for order in resting:
+            if order.arrived_ns > at_ns or order.is_final or order.limit is None:
+                continue
+            if order.is_taking:
+                self._take(order, open_, at_ns, "candle open")
+            if (
+                order in self.orders
+                and not order.is_taking
+                and order.is_beyond(low_ticks if order.is_buy else high_ticks)
+            ):
+                why = "candle range beyond the limit"
+                self._sink.filled(order, order.left, order.limit, is_maker=True, at_ns=at_ns, why=why)
+        self.last_ticks = self.instrument.ticks(close)
+
+    def _trigger(self, order: Working, price: float, at_ns: int, why: str) -> None:
+        order.is_triggered = True
+        self._take(order, price, at_ns, why)
+
+    def _gapped(self, order: Working, price: float, at_ns: int) -> None:
+        # Rounding against the order may bring the price back to the limit, never past it.
+        ticks = self.instrument.market_ticks(price, order.side)
+        self._sink.filled(order, order.left, ticks, is_maker=True, at_ns=at_ns, why="candle open beyond the limit")

@@ -1,0 +1,266 @@
+"""The Context a strategy acts through in a run: thin, and the same for replay and live."""
+
+import heapq
+import math
+from collections import deque
+from collections.abc import Callable
+from datetime import datetime
+from typing import Final, NamedTuple
+
+import numpy as np
+
+from quantkit.brokers.base import NEVER_NS
+from quantkit.clock import duration_ns, interval_ns, time_ns_of
+from quantkit.engine.desk import Desk
+from quantkit.errors import ConfigError, OrderError
+from quantkit.events import Candle
+from quantkit.instruments import Instrument, Side
+from quantkit.orderbook import Book
+from quantkit.orders import Order, OrderState, TimeInForce
+from quantkit.portfolio import Portfolio
+from quantkit.storage.columns import Stream
+
+#: Candles kept for `history`, per stream.
+HISTORY_ROWS: Final = 10_000
+
+
+class Timer(NamedTuple):
+    """A timer waiting to run; `every_ns` is 0 for one that runs once."""
+
+    due_ns: int
+    number: int
+    name: str
+    every_ns: int
+
+
+class Timers:
+    """Timers in the order they are due, those of one moment in the order they were started."""
+
+    def __init__(self) -> None:
+        self._heap: list[Timer] = []
+        self._count = 0
+
+    @property
+    def next_ns(self) -> int:
+        """When the next timer is due."""
+        return self._heap[0].due_ns if self._heap else NEVER_NS
+
+    def add(self, due_ns: int, name: str, every_ns: int) -> None:
+        """Start a timer."""
+        self._count += 1
+        heapq.heappush(self._heap, Timer(due_ns, self._count, name, every_ns))
+
+    def restart_from(self, start_ns: int) -> None:
+        """Move repeating timers to their first multiple after the start, and drop single ones before it."""
+        kept = []
+        for timer in self._heap:
+            if timer.every_ns:
+                kept.append(timer._replace(due_ns=(start_ns // timer.every_ns + 1) * timer.every_ns))
+            elif timer.due_ns >= start_ns:
+                kept.append(timer)
+        self._heap = kept
+        heapq.heapify(self._heap)
+
+    def pop(self, now_ns: int) -> Timer | None:
+        """Return the next timer due by `now_ns`, started anew if it repeats, or None."""
+        if not self._heap or self._heap[0].due_ns > now_ns:
+            return None
+        timer = heapq.heappop(self._heap)
+        if timer.every_ns:
+            heapq.heappush(self._heap, timer._replace(due_ns=timer.due_ns + timer.every_ns))
+        return timer
+
+
+class RunContext:
+    """Implements `strategy.Context`.
+
+    Attributes:
+        now_ns: Engine time; the engine writes it before every hook.
+        wishes: Streams subscribed to, with the warm-up wanted.
+    """
+
+    __slots__ = (
+        "_book_of",
+        "_changed",
+        "_desk",
+        "_history",
+        "_instruments",
+        "early_targets",
+        "is_starting",
+        "now_ns",
+        "portfolio",
+        "rng",
+        "timers",
+        "wishes",
+    )
+
+    def __init__(self, *, seed: int, now_ns: int, instruments: Callable[[str], Instrument]) -> None:
+        self.now_ns = now_ns
+        self.rng = np.random.default_rng(seed)
+        self.portfolio: Portfolio
+        self.timers = Timers()
+        self.wishes: dict[Stream, int] = {}
+        self.early_targets: dict[str, float] = {}
+        self.is_starting = True
+        self._instruments = instruments
+        self._desk: Desk
+        self._book_of: Callable[[str], Book | None]
+        self._changed: set[str] = set()
+        self._history: dict[Stream, deque[Candle]] = {}
+
+    def connect(
+        self, desk: Desk, portfolio: Portfolio, changed: set[str], book_of: Callable[[str], Book | None]
+    ) -> None:
+        """Join the parts that exist once the subscriptions are known."""
+        self._desk, self.portfolio, self._changed, self._book_of = desk, portfolio, changed, book_of
+        self.is_starting = False
+
+    def remember(self, candle: Candle) -> None:
+        """Keep a delivered candle for `history`."""
+        stream = Stream("candle", candle.instrument, candle.interval)
+        kept = self._history.get(stream)
+        if kept is None:
+            kept = self._history[stream] = deque(maxlen=HISTORY_ROWS)
+        kept.append(candle)
+
+    # What a strategy calls --------------------------------------------------------------------------------------
+
+    def subscribe(self, kind: str, instrument: str, interval: str, warmup: int) -> None:
+        """Ask for a stream.
+
+        Raises:
+            ConfigError: After `on_start`, an unknown interval, or a negative warm-up.
+        """
+        if not self.is_starting:
+            raise ConfigError(
+                f"subscribe to {instrument} {kind} in on_start; a run's streams are fixed once it has begun"
+            )
+        if kind == "candle":
+            interval_ns(interval)
+        if warmup < 0:
+            raise ConfigError(f"warmup of {instrument} {interval} is {warmup}; give zero or more candles")
+        self._instruments(instrument)
+        stream = Stream(kind, instrument, interval)
+        self.wishes[stream] = max(warmup, self.wishes.get(stream, 0))
+
+    def order(
+        self,
+        instrument: str,
+        side: Side,
+        qty: float,
+        *,
+        price: float | None = None,
+        stop_price: float | None = None,
+        post_only: bool = False,
+        reduce_only: bool = False,
+        time_in_force: str = TimeInForce.GTC,
+        tag: str = "",
+    ) -> Order:
+        """Send an order; in `on_start`, before there is a market, it is refused as during the warm-up."""
+        if self.is_starting:
+            return Order(
+                id="",
+                instrument=self._instruments(instrument).id,
+                side=side,
+                qty=float(qty),
+                tag=tag,
+                state=OrderState.REJECTED,
+                reason="warmup",
+            )
+        return self._desk.send(
+            instrument,
+            side,
+            qty,
+            price=price,
+            stop_price=stop_price,
+            post_only=post_only,
+            reduce_only=reduce_only,
+            time_in_force=time_in_force,
+            tag=tag,
+        )
+
+    def amend(self, order: Order, *, qty: float | None, price: float | None) -> None:
+        """Change an order."""
+        if not self.is_starting:
+            self._desk.amend(order, qty=qty, price=price)
+
+    def cancel(self, order: Order) -> None:
+        """Cancel an order."""
+        if not self.is_starting:
+            self._desk.cancel(order)
+
+    def cancel_all(self, instrument: str | None) -> None:
+        """Cancel every open order."""
+        if not self.is_starting:
+            self._desk.cancel_all(instrument)
+
+    def close(self, instrument: str) -> Order | None:
+        """Leave a position."""
+        return None if self.is_starting else self._desk.close(instrument)
+
+    def target(self, instrument: str, qty: float) -> Order | None:
+        """Trade toward a position; in `on_start` it is remembered and applied at the start."""
+        if self.is_starting:
+            if not math.isfinite(qty):
+                raise OrderError(f"target {instrument}: qty is {qty}; give a finite number")
+            self.early_targets[self._instruments(instrument).id] = float(qty)
+            return None
+        return self._desk.target(instrument, qty)
+
+    def quote(
+        self, instrument: str, *, bid: float | None, ask: float | None, qty: float
+    ) -> tuple[Order | None, Order | None]:
+        """Keep a bid and an ask."""
+        if self.is_starting:
+            return None, None
+        return self._desk.quote(instrument, bid=bid, ask=ask, qty=qty)
+
+    def position(self, instrument: str) -> float:
+        """Return the reported position."""
+        if self.is_starting:
+            return 0.0
+        return float(self.portfolio.position(self._desk.instrument(instrument).id).qty)
+
+    def open_orders(self, instrument: str | None) -> list[Order]:
+        """Return the orders that may still fill."""
+        return [] if self.is_starting else self._desk.open_orders(instrument)
+
+    def book(self, instrument: str) -> Book | None:
+        """Return a view of the book."""
+        return None if self.is_starting else self._book_of(self._desk.instrument(instrument).id)
+
+    def history(self, instrument: str, interval: str, count: int) -> list[Candle]:
+        """Return the latest delivered candles.
+
+        Raises:
+            ConfigError: The strategy has not subscribed to them, or asks for more than are kept.
+        """
+        stream = Stream("candle", instrument, interval)
+        if stream not in self.wishes:
+            raise ConfigError(f"history of {instrument} {interval} needs subscribe_candles in on_start")
+        if count > HISTORY_ROWS:
+            raise ConfigError(f"history of {count} candles is more than the {HISTORY_ROWS} that are kept")
+        kept = self._history.get(stream, deque())
+        return list(kept)[max(0, len(kept) - count) :]
+
+    def instrument_info(self, instrument: str) -> Instrument:
+        """Return an instrument's metadata."""
+        return self._instruments(instrument)
+
+    def every(self, interval: str, name: str) -> None:
+        """Start a repeating timer on UTC multiples of `interval`."""
+        every_ns = duration_ns(interval)
+        self.timers.add((self.now_ns // every_ns + 1) * every_ns, name, every_ns)
+        self._changed.add("")
+
+    def at(self, moment: str | int | datetime, name: str) -> None:
+        """Start a timer that runs once.
+
+        Raises:
+            ConfigError: The moment is past.
+        """
+        due_ns = time_ns_of(moment)
+        if due_ns <= self.now_ns and not self.is_starting:
+            raise ConfigError(f"timer {name!r}: {moment} is not after the present time {self.now_ns}")
+        self.timers.add(due_ns, name, 0)
+        self._changed.add("")

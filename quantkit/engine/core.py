@@ -1,0 +1,709 @@
+"""The loop: rows in, hooks out, in the one written order of operations.
+
+At one instant: arrivals that a quiet market has not revealed, reports that are due, timers, then rows. At a row: engine
+time moves; orders that have arrived by the instrument's matching clock are processed against the market before the
+row; the row is applied; reports due are delivered; then the strategy's hook runs.
+
+Only rows that can matter are looked at one by one: those the strategy hooks, and those that hit the broker's gate.
+"""
+
+from collections.abc import Callable, Iterator
+from decimal import Decimal
+from itertools import islice, repeat
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from quantkit.brokers.base import NEVER_NS, Report
+from quantkit.brokers.costs import Account
+from quantkit.brokers.displayed import BookDisplay, DisplayedMarket, TickerDisplay
+from quantkit.brokers.matching import CandleMarket, Market, TradeMarket
+from quantkit.brokers.simulated import SimulatedBroker
+from quantkit.clock import iso_of
+from quantkit.engine.context import RunContext
+from quantkit.engine.desk import Desk
+from quantkit.engine.lanes import NOWHERE, BookLane, BookMark, GateLane, Lane, MarkSource, TickerLane
+from quantkit.engine.outcome import OrderEvent, Outcome
+from quantkit.engine.setup import EngineConfig, Plan, describe, make_plan
+from quantkit.engine.valuation import Marks, Valuation
+from quantkit.errors import ConfigError, DataError, QuantkitError, StrategyError
+from quantkit.events import Candle, Funding, Gap
+from quantkit.feeds.base import Batch, Feed, Subscription
+from quantkit.instruments import Instrument, Side, decimal_of
+from quantkit.orderbook import Book
+from quantkit.orders import Fill, Order
+from quantkit.portfolio import Portfolio, shown
+from quantkit.storage.columns import Stream
+from quantkit.strategy import Strategy, overrides
+
+RUN_ID: Final = "bt"
+_SIDES: Final = (Side.BUY, Side.SELL)
+_OHLC: Final = ("open", "high", "low", "close")
+#: Wake-ups without a row between them: more than this is a strategy answering itself for ever.
+_MAX_WAKEUPS: Final = 1_000_000
+
+
+class _RunEndedError(Exception):
+    """The account is worth nothing: unwinds the loop."""
+
+
+class Engine:
+    """Drives one strategy over one feed, once.
+
+    Args:
+        feed: Where rows come from.
+        strategy: Whose hooks run.
+        config: How.
+        progress: Called with (now_ns, start_ns, end_ns) after each batch.
+    """
+
+    def __init__(
+        self,
+        feed: Feed,
+        strategy: Strategy,
+        config: EngineConfig | None = None,
+        *,
+        progress: Callable[[int, int, int], None] | None = None,
+    ) -> None:
+        self._feed = feed
+        self._strategy = strategy
+        self._config = config or EngineConfig()
+        self._progress = progress
+        self._warnings: list[str] = []
+        self._rows: dict[str, int] = {}
+        # The place up to which rows count as seen, and the walk along hooked rows that may be past it.
+        self._seen = 0
+        self._is_walking = False
+        self._walk: Iterator[tuple[int, Callable[[Any], None], Any]] = iter(())
+        self._walk_places: NDArray[np.int64] = np.empty(0, np.int64)
+        self._walk_payloads: Any = iter(())
+        self._last_fill_price: dict[str, float] = {}
+        self._gaps: dict[str, dict[str, tuple[int, int]]] = {}
+        self._money_moved = False
+
+    @property
+    def plan(self) -> Plan:
+        """What was decided before the run started; there once `run` has begun."""
+        return self._plan
+
+    # A run ------------------------------------------------------------------------------------------------------
+
+    def run(self) -> Outcome:
+        """Run to the end of the data and return everything that happened.
+
+        Raises:
+            ConfigError, DataError: The run cannot start, or a file turns out bad on the way.
+            StrategyError: A hook raised; the original is its cause.
+        """
+        known = self._feed.instruments()
+        begin_ns = min((held.start_ns for held in self._feed.coverage().values()), default=0)
+        self._context = RunContext(seed=self._config.seed, now_ns=begin_ns, instruments=self._find(known))
+        self._strategy.bind(self._context)
+        self._guarded("on_start", self._strategy.on_start)
+        self._plan = make_plan(self._feed, self._context.wishes, self._config)
+        self._build(self._plan)
+        self._warm_up()
+        self._subscribe()
+        ended, end_ns = "completed", self._plan.end_ns
+        try:
+            self._begin()
+            for batch in self._feed.batches():
+                self._run_batch(batch)
+            self._wake_until(self._plan.end_ns + 1, len(self._received_ns))
+            self._valuation.run_to(NOWHERE, self._plan.end_ns)
+        except _RunEndedError:
+            ended, end_ns = "bankrupt", self._context.now_ns
+        return self._finish(ended, end_ns)
+
+    def _find(self, known: Any) -> Callable[[str], Instrument]:
+        def find(instrument: str) -> Instrument:
+            found: Instrument | None = known.get(instrument)
+            if found is None:
+                there = sorted({*known, *(stream.instrument for stream in self._feed.coverage())})
+                raise DataError(f"no data: {instrument} is not there; there is {', '.join(there) or 'nothing'}")
+            return found
+
+        return find
+
+    def _guarded(self, hook: str, call: Callable[..., Any], *arguments: Any) -> None:
+        """Call user code; what it raises stops the run and says where it was."""
+        try:
+            call(*arguments)
+        except (StrategyError, DataError):
+            raise
+        except Exception as error:
+            raise self._strategy_error(hook, error) from error
+
+    def _strategy_error(self, hook: str, error: Exception) -> StrategyError:
+        now_ns = self._context.now_ns
+        name = type(self._strategy).__name__
+        what = str(error) if isinstance(error, QuantkitError) else f"{type(error).__name__}: {error}"
+        return StrategyError(f"{name}.{hook} at {iso_of(now_ns)} raised {what}", hook=hook, now_ns=now_ns)
+
+    def _build(self, plan: Plan) -> None:
+        """Make the lanes, the markets, the broker and both ledgers."""
+        config = self._config
+        instruments = plan.instruments.values()
+        currency = config.report_currency
+        account = Portfolio(plan.cash, instruments, report_currency=currency, mark_of=self._mark)
+        self._reported = Portfolio(plan.cash, instruments, report_currency=currency, mark_of=self._mark)
+        self._account = Account(account, plan.fees, max_leverage=decimal_of(config.max_leverage))
+        self._broker = SimulatedBroker(
+            self._account,
+            latency_ns=plan.latency_ns,
+            sync=self._sync,
+            before_change=self._value_now,
+            after_fill=self._after_fill,
+        )
+        self._changed = self._broker.changed
+        self._lanes: dict[Stream, Lane] = {}
+        self._matching: dict[str, list[Lane]] = {i: [] for i in plan.instruments}
+        self._books: dict[str, BookLane] = {}
+        for stream in plan.streams:
+            self._add_lane(stream, plan)
+        self._stopping = [lane for lanes in self._matching.values() for lane in lanes]
+        self._marks: dict[str, Marks] = {}
+        for i, stream in plan.marks.items():
+            lane = self._lanes[stream]
+            self._marks[i] = BookMark(lane) if isinstance(lane, BookLane) else MarkSource(lane, stream.kind)
+        self._last_trades = {
+            lane.instrument: self._trade_prices(lane) for lane in self._stopping if lane.kind == "trade"
+        }
+        for i, instrument in plan.instruments.items():
+            self._broker.markets[i] = self._market(instrument, plan)
+        self._desk = Desk(self._broker, self._reported, run_id=RUN_ID, now_ns=lambda: self._context.now_ns)
+        self._context.connect(self._desk, self._reported, self._changed, self._book_view)
+        self._hooks = {kind: getattr(self._strategy, f"on_{kind}") for kind in ("trade", "ticker", "mark")}
+        self._on_order = self._strategy.on_order if overrides(self._strategy, "on_order") else None
+        self._on_fill = self._strategy.on_fill if overrides(self._strategy, "on_fill") else None
+        self._received_ns = np.empty(0, np.int64)
+        self._valuation = Valuation(
+            account, self._marks, self._mark, start_ns=plan.start_ns, every_ns=config.equity_every_ns
+        )
+
+    def _trade_prices(self, lane: Lane) -> MarkSource:
+        mark = self._marks[lane.instrument]
+        return mark if isinstance(mark, MarkSource) and mark.lane is lane else MarkSource(lane, "trade")
+
+    def _add_lane(self, stream: Stream, plan: Plan) -> None:
+        own = plan.matching[stream.instrument]
+        displayed = own.kind in ("book", "ticker")
+        is_matching = (
+            stream == own
+            or stream == own._replace(kind="candle_open")
+            or (displayed and stream.kind == "trade" and plan.has_trades[stream.instrument])
+        )
+        lane: Lane
+        if stream.kind == "book":
+            lane = BookLane(stream, plan.instruments[stream.instrument], is_matching=is_matching)
+            self._books[stream.instrument] = lane
+        elif stream.kind == "ticker":
+            lane = TickerLane(stream, is_matching=is_matching)
+        elif stream.kind in ("trade", "candle", "candle_open"):
+            lane = GateLane(stream, is_matching=is_matching, every_row=is_matching and not self._config.search)
+        else:
+            lane = Lane(stream, is_matching=False)
+        self._lanes[stream] = lane
+        if is_matching:
+            self._matching[stream.instrument].append(lane)
+
+    def _market(self, instrument: Instrument, plan: Plan) -> Market:
+        config, stream = self._config, plan.matching[instrument.id]
+        if stream.kind == "candle":
+            return CandleMarket(instrument, self._broker)
+        if stream.kind == "trade":
+            return TradeMarket(instrument, self._broker, touch=config.touch)
+        is_book = stream.kind == "book"
+        return DisplayedMarket(
+            instrument,
+            self._broker,
+            BookDisplay(self._books[instrument.id].book) if is_book else TickerDisplay(instrument),
+            stale_after_ns=config.stale_after_ns,
+            has_trades=plan.has_trades[instrument.id],
+            excess_slippage_bps=None if is_book else config.excess_slippage_bps,
+        )
+
+    def _warm_up(self) -> None:
+        """Deliver the candles before the start, with orders refused."""
+        self._desk.refusal = "warmup"
+        self._desk.remembered_targets.update(self._context.early_targets)
+        candles: list[tuple[tuple[int, Any, int], Candle]] = []
+        for stream, count in self._context.wishes.items():
+            if not count:
+                continue
+            block = self._feed.warmup(stream, count, self._plan.start_ns)
+            had = 0 if block is None else block.size
+            if had < count:
+                self._warnings.append(f"{stream}: warm-up {had} of {count}")
+            if block is not None:
+                for number, event in enumerate(block.events()):
+                    assert isinstance(event, Candle)
+                    candles.append(((event.received_ns, stream.sort_key, number), event))
+        for _, candle in sorted(candles, key=lambda entry: entry[0]):
+            self._context.now_ns = candle.received_ns
+            self._on_candle(candle)
+        self._desk.refusal = ""
+
+    def _subscribe(self) -> None:
+        start_ns, end_ns = self._plan.start_ns, self._plan.end_ns
+        wishes = self._context.wishes
+        # A candle that closes at the very start has been delivered as the last of the warm-up.
+        self._feed.subscribe(
+            [Subscription(stream, start_ns + (1 if wishes.get(stream) else 0), end_ns) for stream in self._plan.streams]
+        )
+
+    def _begin(self) -> None:
+        """Start trading: timers at their first multiples, targets of the warm-up applied."""
+        self._context.now_ns = self._plan.start_ns
+        self._context.timers.restart_from(self._plan.start_ns)
+        self._wakeups = 0
+        self._valuation.start(self._plan.start_ns)
+        for instrument, qty in self._desk.remembered_targets.items():
+            self._desk.target(instrument, qty)
+        self._settle_changes(0)
+
+    # A batch ----------------------------------------------------------------------------------------------------
+
+    def _run_batch(self, batch: Batch) -> None:
+        self._enter(batch)
+        size = len(batch)
+        place, index = 0, 0
+        places = self._walk_places
+        count = len(places)
+        while True:
+            stop, is_hit, lane = self._next_stop(place, size)
+            wake_ns = min(self._broker.next_wake_ns(), self._context.timers.next_ns)
+            wake = size if wake_ns == NEVER_NS else int(self._received_ns.searchsorted(wake_ns))
+            limit = min(stop, wake, size)
+            if index < count and places[index] < limit:
+                index = self._spin(int(places.searchsorted(limit)) - index)
+                place = int(places[index - 1]) + 1
+                if self._changed:
+                    self._settle_changes(place)
+                    continue
+            if wake < size and wake <= stop:
+                place = wake
+                self._wake(wake_ns, wake)
+                continue
+            if stop >= size:
+                break
+            if not is_hit:
+                place = stop
+                continue
+            if lane is not None:
+                self._matching_row(lane, stop)
+            else:
+                self._danger(stop)
+                continue
+            place = stop + 1
+            if index < count and places[index] == stop:
+                index = self._spin(1)
+            self._settle_changes(place)
+        self._leave(size)
+
+    def _enter(self, batch: Batch) -> None:
+        """Give every lane its rows and line up the hooked ones."""
+        loaded = {block.stream: number for number, block in enumerate(batch.blocks)}
+        empty = np.empty(0, np.int64)
+        self._received_ns = batch.received_ns
+        self._seen = 0
+        walks = []
+        for stream, lane in self._lanes.items():
+            number = loaded.get(stream)
+            if number is None:
+                lane.load(None, empty)
+                continue
+            block = batch.blocks[number]
+            lane.load(block, batch.positions[number])
+            self._rows[str(stream)] = self._rows.get(str(stream), 0) + block.size
+            hook = self._hook_for(lane)
+            if hook is not None:
+                payloads: list[Any] = list(range(block.size)) if lane.kind == "book" else block.events()
+                walks.append((lane.positions, hook, payloads, block))
+        self._valuation.enter_batch(batch.received_ns)
+        self._line_up(walks)
+        for instrument in self._matching:
+            self._refresh(instrument, 0)
+
+    def _line_up(self, walks: list[tuple[Any, Any, list[Any], Any]]) -> None:
+        """Merge hooked rows of all lanes into one walk in the total order."""
+        if len(walks) == 1:
+            self._walk_places, hook, events, block = walks[0]
+            self._walk_payloads = iter(events)
+            self._walk = zip(block.column("received_ns").tolist(), repeat(hook), self._walk_payloads, strict=False)
+            return
+        places = np.concatenate([walk[0] for walk in walks]) if walks else np.empty(0, np.int64)
+        order = np.argsort(places, kind="stable")
+        self._walk_places = places[order]
+        payloads, hooks = np.empty(len(order), object), np.empty(len(order), object)
+        begin = 0
+        for _, hook, events, _ in walks:
+            payloads[begin : begin + len(events)] = events
+            hooks[begin : begin + len(events)] = hook
+            begin += len(events)
+        self._walk_payloads = iter(payloads[order].tolist())
+        times = self._received_ns[self._walk_places].tolist()
+        self._walk = zip(times, hooks[order].tolist(), self._walk_payloads, strict=False)
+
+    def _hook_for(self, lane: Lane) -> Callable[[Any], None] | None:
+        """Return what a lane's rows are handed to one by one, None when nobody wants them so."""
+        is_wished = lane.stream in self._context.wishes
+        match lane.kind:
+            case "candle":
+                return self._on_candle if is_wished else None
+            case "book":
+                wants = is_wished and overrides(self._strategy, "on_book")
+                return self._book_hook(lane) if wants and isinstance(lane, BookLane) else None
+            case "funding":
+                return self._on_funding
+            case "gap":
+                return self._on_gap
+            case "trade" | "ticker" | "mark":
+                wants = is_wished and overrides(self._strategy, f"on_{lane.kind}")
+                hook: Callable[[Any], None] = self._hooks[lane.kind]
+                return hook if wants else None
+            case _:
+                return None
+
+    def _spin(self, count: int) -> int:
+        """Run the next `count` hooked rows, fewer when a hook changed something; return how many ran in this batch."""
+        context, changed = self._context, self._changed
+        self._is_walking = True
+        self._wakeups = 0
+        hook = None
+        try:
+            for context.now_ns, hook, payload in islice(self._walk, count):
+                hook(payload)
+                if changed:
+                    break
+        except (StrategyError, DataError, _RunEndedError):
+            raise
+        except Exception as error:
+            raise self._strategy_error(getattr(hook, "__name__", "hook").lstrip("_"), error) from error
+        done = self._walked()
+        self._is_walking = False
+        self._seen = int(self._walk_places[done - 1]) + 1
+        return done
+
+    def _walked(self) -> int:
+        """Return how many hooked rows of the batch have been handed out."""
+        return len(self._walk_places) - int(self._walk_payloads.__length_hint__())
+
+    def _seen_place(self) -> int:
+        """Return the place up to which rows have been seen, also in the middle of a walk."""
+        return int(self._walk_places[self._walked() - 1]) + 1 if self._is_walking else self._seen
+
+    def _leave(self, size: int) -> None:
+        """End a batch: value it to its end and keep what the next one needs."""
+        self._seen = size
+        self._valuation.run_to(size, int(self._received_ns[-1]))
+        for instrument in self._matching:
+            if self._plan.matching[instrument].kind != "trade":
+                self._sync(instrument)
+        for mark in {id(mark): mark for mark in (*self._marks.values(), *self._last_trades.values())}.values():
+            mark.leave_batch()
+        if self._progress is not None:
+            self._progress(int(self._received_ns[-1]), self._plan.start_ns, self._plan.end_ns)
+
+    # Stops ------------------------------------------------------------------------------------------------------
+
+    def _next_stop(self, place: int, size: int) -> tuple[int, bool, Lane | None]:
+        """Return the next place to stop at, whether a row there needs the broker, and that row's lane."""
+        stop, is_hit, found = NOWHERE, False, None
+        for lane in self._stopping:
+            at, hit = lane.next_stop(place)  # type: ignore[attr-defined]
+            if at < stop:
+                stop, is_hit, found = at, hit, lane
+        # A row that might end the run is looked at before the broker and the strategy see it.
+        danger = self._valuation.next_danger(min(stop + 1, size))
+        if danger <= stop:
+            return danger, True, None
+        return stop, is_hit, found
+
+    def _danger(self, place: int) -> None:
+        """Look closely at a mark that might end the run."""
+        now_ns = int(self._received_ns[place])
+        self._valuation.look_closely(place, now_ns)
+        if self._valuation.is_bankrupt:
+            self._context.now_ns = now_ns
+            self._seen = place + 1
+            raise _RunEndedError
+
+    def _matching_row(self, lane: Lane, place: int) -> None:
+        """Run the exchange's side of one row, and deliver what is due by it."""
+        now_ns, instrument, row = int(self._received_ns[place]), lane.instrument, lane.row_at(place)
+        self._context.now_ns = now_ns
+        self._seen = place
+        clock_ns = self._clock(instrument, place + 1)
+        self._broker.process_arrivals(instrument, clock_ns, now_ns)
+        market = self._broker.markets[instrument]
+        match market:
+            case TradeMarket():
+                market.on_trade(*self._trade(lane, row), clock_ns)
+            case CandleMarket() if lane.kind == "candle_open":
+                market.on_open(float(lane.column("open")[row]), clock_ns)
+            case CandleMarket():
+                open_, high, low, close = (float(lane.column(name)[row]) for name in _OHLC)
+                market.on_range(open_, high, low, close, clock_ns)
+            case DisplayedMarket() if isinstance(lane, BookLane):
+                self._apply_book(market, lane, row, clock_ns)
+            case DisplayedMarket() if isinstance(lane, TickerLane):
+                assert isinstance(market.display, TickerDisplay)
+                market.display.update(*lane.fields(row))
+                market.on_update(clock_ns)
+            case DisplayedMarket():
+                market.on_trade(*self._trade(lane, row), clock_ns)
+        self._deliver(now_ns)
+        self._changed.add(instrument)
+        self._check_solvency()
+
+    @staticmethod
+    def _trade(lane: Lane, row: int) -> tuple[float, float, Side]:
+        side = _SIDES[int(lane.column("side")[row])]
+        return float(lane.column("price")[row]), float(lane.column("qty")[row]), side
+
+    def _apply_book(self, market: DisplayedMarket, lane: BookLane, row: int, clock_ns: int) -> None:
+        lane.advance(row)
+        if market.taken:
+            market.before_update(lane.book_rows.named_levels(row))
+        lane.advance(row + 1)
+        if lane.book.is_valid:
+            lane.book.check_not_crossed(self._context.now_ns)
+        market.on_update(clock_ns)
+        mark = self._marks[lane.instrument]
+        if isinstance(mark, BookMark):
+            mark.note(lane.place_of(row))
+
+    def _clock(self, instrument: str, place: int) -> int:
+        """Return an instrument's matching clock after the rows before a place."""
+        return max(lane.clock_before_row(lane.row_at(place)) for lane in self._matching[instrument])
+
+    def _sync(self, instrument: str) -> None:
+        """Bring a market that rows were skipped of up to date with everything before the present place."""
+        market, place = self._broker.markets[instrument], self._seen
+        if isinstance(market, CandleMarket):
+            self._sync_candles(market, self._matching[instrument], place)
+            return
+        last_trades = self._last_trades.get(instrument)
+        if last_trades is not None:
+            price = last_trades.before(place)
+            market.last_ticks = None if price is None else market.instrument.ticks(price)
+        if not isinstance(market, DisplayedMarket):
+            return
+        lane = self._lanes[self._plan.matching[instrument]]
+        rows = lane.row_at(place)
+        if not rows:
+            return
+        if isinstance(lane, BookLane):
+            lane.advance(rows)
+        elif isinstance(lane, TickerLane) and isinstance(market.display, TickerDisplay):
+            market.display.update(*lane.fields(rows - 1))
+        market.updated_ns = self._clock(instrument, lane.place_of(rows - 1) + 1)
+
+    @staticmethod
+    def _sync_candles(market: CandleMarket, lanes: list[Lane], place: int) -> None:
+        latest = -1
+        for lane in lanes:
+            row = lane.row_at(place) - 1
+            if row >= 0 and lane.place_of(row) > latest:
+                latest = lane.place_of(row)
+                price = float(lane.column("open" if lane.kind == "candle_open" else "close")[row])
+                market.last_ticks = market.instrument.ticks(price)
+
+    def _refresh(self, instrument: str, place: int) -> None:
+        """Tell an instrument's lanes what its orders wait for now."""
+        gate = self._broker.gate(instrument)
+        market = self._broker.markets[instrument]
+        for lane in self._matching[instrument]:
+            if isinstance(lane, GateLane):
+                lane.close_gate(gate, place)
+            elif isinstance(lane, BookLane | TickerLane):
+                lane.is_active = (
+                    not self._config.search
+                    or self._broker.has_inbound(instrument)
+                    or (isinstance(market, DisplayedMarket) and market.needs_rows)
+                    or (isinstance(self._marks[instrument], BookMark) and instrument in self._valuation.held)
+                )
+
+    def _settle_changes(self, place: int) -> None:
+        """Close the gates anew for instruments whose orders or messages changed."""
+        if self._changed:
+            touched = self._changed - {""}
+            touched.update(i for i, mark in self._marks.items() if isinstance(mark, BookMark))
+            for instrument in touched:
+                self._refresh(instrument, place)
+            self._changed.clear()
+
+    # Wake-ups and reports -----------------------------------------------------------------------------------------
+
+    def _wake(self, now_ns: int, place: int) -> None:
+        """Let time pass without a row: overdue arrivals, reports, timers."""
+        self._wakeups += 1
+        if self._wakeups > _MAX_WAKEUPS:
+            raise StrategyError(
+                f"{type(self._strategy).__name__}: {_MAX_WAKEUPS:,} wake-ups by {iso_of(now_ns)} and no row between; "
+                "a hook answers its own orders or timers for ever",
+                hook="on_order",
+                now_ns=now_ns,
+            )
+        self._context.now_ns = now_ns
+        self._seen = place
+        self._broker.process_overdue(now_ns)
+        self._deliver(now_ns)
+        while (timer := self._context.timers.pop(now_ns)) is not None:
+            self._guarded("on_timer", self._strategy.on_timer, timer.name)
+        self._check_solvency()
+        self._settle_changes(place)
+
+    def _wake_until(self, limit_ns: int, place: int) -> None:
+        """Run the wake-ups before `limit_ns`, when no row comes any more."""
+        while True:
+            wake_ns = min(self._broker.next_wake_ns(), self._context.timers.next_ns)
+            if wake_ns >= limit_ns:
+                return
+            self._wake(wake_ns, place)
+
+    def _deliver(self, now_ns: int) -> None:
+        """Hand out the reports that are due: portfolio first, then `on_order`, then `on_fill`."""
+        while (report := self._broker.take_report(now_ns)) is not None:
+            order = self._take_in(report)
+            if self._on_order is not None:
+                self._guarded("on_order", self._on_order, order)
+            if report.fill is not None and self._on_fill is not None:
+                self._guarded("on_fill", self._on_fill, report.fill)
+
+    def _take_in(self, report: Report) -> Order:
+        if report.fill is not None:
+            self._reported.apply(report.fill)
+        return self._desk.apply(report)
+
+    # Hooks of the engine's own --------------------------------------------------------------------------------------
+
+    def _on_candle(self, candle: Candle) -> None:
+        self._context.remember(candle)
+        self._strategy.on_candle(candle)
+
+    def _on_gap(self, gap: Gap) -> None:
+        lane = self._books.get(gap.instrument)
+        if lane is not None and gap.channel.startswith("book"):
+            if lane.rows:
+                lane.advance(lane.row_at(self._seen_place()))
+            lane.book.invalidate()
+        channels = self._gaps.setdefault(gap.instrument, {})
+        count, lost_ns = channels.get(gap.channel, (0, 0))
+        channels[gap.channel] = (count + 1, lost_ns + gap.to_ns - gap.from_ns)
+        self._strategy.on_gap(gap)
+
+    def _on_funding(self, funding: Funding) -> None:
+        if funding.is_settled:
+            self._charge(funding)
+        if Stream("funding", funding.instrument) in self._context.wishes:
+            self._strategy.on_funding(funding)
+
+    def _charge(self, funding: Funding) -> None:
+        """Settle funding on what was held at the boundary, at the mark."""
+        instrument = self._plan.instruments[funding.instrument]
+        lots = self._broker.qty_at(funding.instrument, funding.funding_ns)
+        mark = self._mark(funding.instrument)
+        if not lots or mark is None:
+            return
+        self._value_now()
+        qty = instrument.qty_decimal(lots)
+        for ledger in (self._account.portfolio, self._reported):
+            ledger.charge_funding(funding.instrument, rate=funding.rate, mark=mark, qty=qty)
+        self._valuation.account_changed()
+        self._check_solvency()
+
+    def _book_hook(self, lane: BookLane) -> Callable[[Any], None]:
+        """Return a hook that applies one row and shows the book to the strategy."""
+        on_book, book, context = self._strategy.on_book, lane.book, self._context
+        exchange_ns = lane.column("exchange_ns")
+
+        def on_book_row(row: int) -> None:
+            lane.advance(row + 1)
+            if book.is_valid:
+                now_ns = context.now_ns
+                book.check_not_crossed(now_ns)
+                on_book(Book(book, exchange_ns=int(exchange_ns[row]), received_ns=now_ns))
+
+        on_book_row.__name__ = "on_book"
+        return on_book_row
+
+    def _book_view(self, instrument: str) -> Book | None:
+        """Return the book as of the rows seen so far."""
+        lane = self._books.get(instrument)
+        if lane is None:
+            raise ConfigError(f"book of {instrument} needs subscribe_book in on_start")
+        rows = lane.row_at(self._seen_place()) if lane.rows else 0
+        if rows:
+            lane.advance(rows)
+            lane.exchange_ns, lane.received_ns = (int(lane.column(c)[rows - 1]) for c in ("exchange_ns", "received_ns"))
+        if not lane.book.is_valid:
+            return None
+        lane.book.check_not_crossed(self._context.now_ns)
+        return Book(lane.book, exchange_ns=lane.exchange_ns, received_ns=lane.received_ns)
+
+    # Money ----------------------------------------------------------------------------------------------------------
+
+    def _mark(self, instrument: str) -> float | None:
+        """Return the latest mark of what has been seen; before the first, the price of our own last fill."""
+        mark = self._marks[instrument].before(self._seen_place())
+        return mark if mark is not None else self._last_fill_price.get(instrument)
+
+    def _value_now(self) -> None:
+        self._valuation.run_to(self._seen_place(), self._context.now_ns)
+
+    def _after_fill(self, fill: Fill) -> None:
+        self._last_fill_price[fill.instrument] = fill.price
+        self._valuation.after_fill(fill, self._context.now_ns)
+        self._money_moved = True
+
+    def _check_solvency(self) -> None:
+        if self._money_moved:
+            self._money_moved = False
+            if self._valuation.is_bankrupt:
+                raise _RunEndedError
+
+    # The end --------------------------------------------------------------------------------------------------------
+
+    def _finish(self, ended: str, end_ns: int) -> Outcome:
+        """Stop the strategy, cancel what is open, and gather everything."""
+        self._is_walking = False
+        self._context.now_ns = end_ns
+        self._desk.refusal = "stopped"
+        self._guarded("on_stop", self._strategy.on_stop)
+        for report in self._broker.finish(end_ns, "end_of_data" if ended == "completed" else ended):
+            self._take_in(report)
+        account = self._account.portfolio
+        equity = account.equity_exact()
+        for instrument, channels in self._gaps.items():
+            for channel, (count, lost_ns) in channels.items():
+                self._warnings.append(f"{instrument}: {count} gaps in {channel}, {lost_ns / 1e9:g} s lost in all")
+        if ended == "bankrupt":
+            self._warnings.append(f"equity fell to zero at {iso_of(end_ns)}: the run ended there")
+        return Outcome(
+            orders=list(self._desk.orders.values()),
+            order_events=[
+                OrderEvent(report.order_id, report.at_ns, report.due_ns, report.state, report.reason)
+                for report in self._broker.log
+            ],
+            fills=self._broker.fills,
+            excursions=self._valuation.excursions(),
+            curve=self._valuation.curve(),
+            cash=account.cash,
+            equity=Decimal(0) if equity is None else shown(equity),
+            starting_equity=self._valuation.starting_equity,
+            report_currency=account.report_currency,
+            position_qty={i: p.qty for i, p in account.positions.items()},
+            position_mark={i: self._mark(i) for i in account.positions},
+            realised=account.totals("realised"),
+            funding=account.totals("funding"),
+            fees=account.totals("fees"),
+            start_ns=self._plan.start_ns,
+            end_ns=end_ns,
+            ended=ended,
+            assumptions=describe(self._plan, self._config, self._feed, account.currencies),
+            warnings=self._warnings,
+            rows=self._rows,
+        )

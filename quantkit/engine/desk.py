@@ -1,0 +1,281 @@
+"""The strategy's side of orders: checks and rounds calls, remembers what was sent, takes reports in."""
+
+import math
+from collections.abc import Callable
+from decimal import Decimal
+from fractions import Fraction
+
+from quantkit.brokers.base import Broker, Report
+from quantkit.errors import OrderError
+from quantkit.instruments import EXACT, Instrument, Side
+from quantkit.orders import Order, OrderState, TimeInForce
+from quantkit.portfolio import Portfolio
+
+
+class Desk:
+    """Builds orders and keeps them as far as reported.
+
+    Args:
+        broker: Where orders go.
+        portfolio: Positions as reported, by which `target` and `close` count.
+        run_id: Alphanumeric prefix of order ids.
+        now_ns: Gives engine time.
+    """
+
+    def __init__(self, broker: Broker, portfolio: Portfolio, *, run_id: str, now_ns: Callable[[], int]) -> None:
+        self.orders: dict[str, Order] = {}
+        #: Why orders are refused at present (`warmup`, `stopped`), empty while they are not.
+        self.refusal = ""
+        self.remembered_targets: dict[str, float] = {}
+        self._broker = broker
+        self._portfolio = portfolio
+        self._run_id = run_id
+        self._now_ns = now_ns
+        self._open: dict[str, dict[str, Order]] = {}
+        self._cancelling: set[str] = set()
+        self._wanted: dict[str, tuple[int, int | None]] = {}  # size and limit last asked for, in steps
+        self._targets: dict[str, Order] = {}
+        self._quotes: dict[tuple[str, Side], Order] = {}
+
+    def instrument(self, instrument_id: str) -> Instrument:
+        """Return an instrument of the run.
+
+        Raises:
+            OrderError: The run has no such instrument.
+        """
+        try:
+            return self._portfolio.instruments[instrument_id]
+        except KeyError:
+            known = ", ".join(self._portfolio.instruments)
+            raise OrderError(
+                f"{instrument_id!r} is no instrument of this run; subscribe to it (there are {known})"
+            ) from None
+
+    # Calls ----------------------------------------------------------------------------------------------------
+
+    def send(
+        self,
+        instrument_id: str,
+        side: Side,
+        qty: float,
+        *,
+        price: float | None = None,
+        stop_price: float | None = None,
+        post_only: bool = False,
+        reduce_only: bool = False,
+        time_in_force: str = TimeInForce.GTC,
+        tag: str = "",
+    ) -> Order:
+        """Check, round and send an order; see `Strategy.buy`.
+
+        Raises:
+            OrderError: The call could never become a valid order.
+        """
+        instrument = self.instrument(instrument_id)
+        where = f"{side} {instrument_id}"
+        lots, notes = instrument.lots_floor(_positive(qty, f"{where}: qty")), []
+        if instrument.qty(lots) != float(qty):
+            notes.append(f"size {qty} rounded to {instrument.qty(lots)}")
+        ticks = self._rounded(instrument, price, side, f"{where}: price", notes, is_stop=False)
+        stop_ticks = self._rounded(instrument, stop_price, side, f"{where}: stop_price", notes, is_stop=True)
+        try:
+            tif = TimeInForce(time_in_force)
+        except ValueError:
+            raise OrderError(f"{where}: time_in_force {time_in_force!r} is not known; use GTC, IOC or FOK") from None
+        if post_only and (ticks is None or tif is not TimeInForce.GTC or stop_ticks is not None):
+            raise OrderError(f"{where}: post_only needs a plain GTC limit order; give price= and no stop_price")
+        order = Order(
+            id=f"{self._run_id}{len(self.orders) + 1}",
+            instrument=instrument_id,
+            side=side,
+            qty=instrument.qty(lots),
+            price=None if ticks is None else instrument.price(ticks),
+            stop_price=None if stop_ticks is None else instrument.price(stop_ticks),
+            time_in_force=tif,
+            post_only=post_only,
+            reduce_only=reduce_only,
+            tag=tag,
+            note="; ".join(notes),
+            sent_ns=self._now_ns(),
+            updated_ns=self._now_ns(),
+            lots=lots,
+            price_ticks=ticks,
+            stop_ticks=stop_ticks,
+        )
+        self.orders[order.id] = order
+        if self.refusal:
+            order.state, order.reason = OrderState.REJECTED, self.refusal
+            return order
+        self._open.setdefault(instrument_id, {})[order.id] = order
+        self._wanted[order.id] = (lots, ticks)
+        self._broker.submit(order, self._now_ns())
+        return order
+
+    def _rounded(
+        self, instrument: Instrument, price: float | None, side: Side, what: str, notes: list[str], *, is_stop: bool
+    ) -> int | None:
+        if price is None:
+            return None
+        price = _positive(price, what)
+        ticks = instrument.stop_ticks(price, side) if is_stop else instrument.limit_ticks(price, side)
+        if ticks <= 0:
+            raise OrderError(f"{what} {price} rounds to zero on the step {instrument.price_step}; give a larger one")
+        if instrument.price(ticks) != price:
+            notes.append(f"{'stop' if is_stop else 'price'} {price} rounded to {instrument.price(ticks)}")
+        return ticks
+
+    def amend(self, order: Order, *, qty: float | None = None, price: float | None = None) -> None:
+        """Send a change of an open order; nothing happens to one that is over.
+
+        Raises:
+            OrderError: Neither size nor price is given, a number is not usable, or the order has no limit price.
+        """
+        self._own(order)
+        instrument = self.instrument(order.instrument)
+        if qty is None and price is None:
+            raise OrderError(f"amend {order.id}: nothing to change; give qty= or price=")
+        if price is not None and order.price_ticks is None:
+            raise OrderError(f"amend {order.id}: a {order.type} order has no limit price to change")
+        lots = None if qty is None else instrument.lots_floor(_positive(qty, f"amend {order.id}: qty"))
+        ticks = self._rounded(instrument, price, order.side, f"amend {order.id}: price", [], is_stop=False)
+        if order.is_open and order.id not in self._cancelling and not self.refusal:
+            old_lots, old_ticks = self._wanted[order.id]
+            self._wanted[order.id] = (old_lots if lots is None else lots, old_ticks if ticks is None else ticks)
+            self._broker.amend(order.id, self._now_ns(), lots=lots, price_ticks=ticks)
+
+    def cancel(self, order: Order) -> None:
+        """Send a cancel of an open order, once."""
+        self._own(order)
+        if order.is_open and order.id not in self._cancelling and not self.refusal:
+            self._cancelling.add(order.id)
+            self._broker.cancel(order.id, self._now_ns())
+
+    def _own(self, order: Order) -> None:
+        if self.orders.get(order.id) is not order:
+            raise OrderError(f"order {order.id} is not of this run")
+
+    def cancel_all(self, instrument_id: str | None) -> None:
+        """Send a cancel of every open order, of one instrument or of all."""
+        for order in self.open_orders(instrument_id):
+            self.cancel(order)
+
+    def open_orders(self, instrument_id: str | None) -> list[Order]:
+        """Return the orders that may still fill, oldest first."""
+        if instrument_id is not None:
+            return list(self._open.get(self.instrument(instrument_id).id, {}).values())
+        found = [order for orders in self._open.values() for order in orders.values()]
+        return sorted(found, key=lambda order: int(order.id[len(self._run_id) :]))
+
+    def target(self, instrument_id: str, qty: float) -> Order | None:
+        """Trade at the market toward a signed position; see `Strategy.target`.
+
+        Raises:
+            OrderError: `qty` is NaN or infinite, or the instrument unknown.
+        """
+        instrument = self.instrument(instrument_id)
+        if not math.isfinite(qty):
+            raise OrderError(f"target {instrument_id}: qty is {qty}; give a finite number")
+        if self.refusal == "warmup":
+            self.remembered_targets[instrument_id] = qty
+            return None
+        wanted = instrument.qty_decimal(instrument.lots_floor(qty))
+        missing = EXACT.subtract(wanted, self._portfolio.position(instrument_id).qty)
+        lots = int(EXACT.divide_int(missing, instrument.qty_step))
+        side = Side.BUY if lots > 0 else Side.SELL
+        working = self._targets.get(instrument_id)
+        if working is not None and working.is_open and working.id not in self._cancelling:
+            asked = self._wanted[working.id][0] - working.filled_lots
+            if working.side is side and lots:
+                if asked == abs(lots):
+                    return None
+                self.amend(working, qty=instrument.qty(working.filled_lots + abs(lots)))
+                return working
+            self.cancel(working)
+        if abs(lots) < instrument.min_lots:
+            return None
+        order = self._targets[instrument_id] = self.send(instrument_id, side, instrument.qty(abs(lots)))
+        return order
+
+    def close(self, instrument_id: str) -> Order | None:
+        """Cancel the instrument's orders and leave the position; see `Strategy.close`."""
+        working = self._targets.get(instrument_id)
+        for order in self.open_orders(instrument_id):
+            if order is not working:
+                self.cancel(order)
+        return self.target(instrument_id, 0.0)
+
+    def quote(
+        self, instrument_id: str, *, bid: float | None, ask: float | None, qty: float
+    ) -> tuple[Order | None, Order | None]:
+        """Keep a post-only order on each side; see `Strategy.quote`."""
+        return (
+            self._quote_side(instrument_id, Side.BUY, bid, qty),
+            self._quote_side(instrument_id, Side.SELL, ask, qty),
+        )
+
+    def _quote_side(self, instrument_id: str, side: Side, price: float | None, qty: float) -> Order | None:
+        working = self._quotes.get((instrument_id, side))
+        is_live = working is not None and working.is_open and working.id not in self._cancelling
+        if price is None:
+            if working is not None and is_live:
+                self.cancel(working)
+            return None
+        if working is not None and is_live:
+            instrument = self.instrument(instrument_id)
+            ticks = instrument.limit_ticks(_positive(price, f"quote {instrument_id}: {side}"), side)
+            lots = instrument.lots_floor(_positive(qty, f"quote {instrument_id}: qty"))
+            if self._wanted[working.id] != (lots, ticks):
+                self.amend(working, qty=qty, price=price)
+            return working
+        order = self._quotes[instrument_id, side] = self.send(instrument_id, side, qty, price=price, post_only=True)
+        return order
+
+    # Reports --------------------------------------------------------------------------------------------------
+
+    def apply(self, report: Report) -> Order:
+        """Take a report in and return the order it is about, brought up to date."""
+        order = self.orders[report.order_id]
+        instrument = self.instrument(order.instrument)
+        order.state, order.reason, order.updated_ns = report.state, report.reason, report.due_ns
+        if report.lots != order.lots:
+            order.lots, order.qty = report.lots, instrument.qty(report.lots)
+        if report.price_ticks is not None and report.price_ticks != order.price_ticks:
+            order.price_ticks, order.price = report.price_ticks, instrument.price(report.price_ticks)
+        if report.reason.startswith("amend_refused"):
+            self._wanted[order.id] = (order.lots, order.price_ticks)
+        if report.fill is not None:
+            self._count_fill(order, instrument, report.fill.lots, report.fill.ticks)
+        if not order.is_open:
+            self._open[order.instrument].pop(order.id, None)
+            self._cancelling.discard(order.id)
+            self._wanted.pop(order.id, None)
+        return order
+
+    @staticmethod
+    def _count_fill(order: Order, instrument: Instrument, lots: int, ticks: int) -> None:
+        before = order.filled_lots
+        order.filled_lots += lots
+        order.filled_qty = instrument.qty(order.filled_lots)
+        if before == 0 or order.average_price is None:
+            order.average_price = instrument.price(ticks)
+        else:
+            old, new = Fraction(order.average_price), Fraction(instrument.price_decimal(ticks))
+            if instrument.is_inverse:
+                order.average_price = float(order.filled_lots / (before / old + lots / new))
+            else:
+                order.average_price = float((before * old + lots * new) / order.filled_lots)
+
+
+def _positive(number: float | Decimal, what: str) -> float:
+    """Return a finite number above zero as a float.
+
+    Raises:
+        OrderError: It is not one.
+    """
+    try:
+        value = float(number)
+    except (TypeError, ValueError):
+        raise OrderError(f"{what} is {number!r}, which is no number") from None
+    if not (math.isfinite(value) and value > 0):
+        raise OrderError(f"{what} is {value}; give a finite number above zero")
+    return value

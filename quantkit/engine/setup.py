@@ -1,0 +1,268 @@
+"""What is decided before a run starts: its span, what each instrument is matched and valued on, and its streams."""
+
+from collections.abc import Collection, Mapping
+from decimal import Decimal
+from typing import Final
+
+import msgspec
+
+from quantkit.clock import INTERVALS, NS_PER_MIN, NS_PER_MS, NS_PER_S, interval_ns, iso_of
+from quantkit.errors import ConfigError, DataError
+from quantkit.feeds.base import Feed
+from quantkit.instruments import Fees, Instrument
+from quantkit.storage.catalog import Coverage
+from quantkit.storage.columns import Stream
+
+MATCHING_KINDS: Final = ("book", "ticker", "trade", "candle")
+MARKING_KINDS: Final = ("mark", "ticker", "book", "trade", "candle")
+DEFAULT_LATENCY_NS: Final = 20 * NS_PER_MS
+#: A recording "spans" a run when it begins and ends within this of it: the first trade of a day is not at midnight.
+SPAN_TOLERANCE_NS: Final = NS_PER_MIN
+
+
+class EngineConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """How a run is to be done.
+
+    Attributes:
+        cash: Starting balances; empty means 10,000 of the first instrument's settlement currency.
+        fees: For all instruments or by id; None takes OKX's presets by kind.
+        latency_ns: One way; None means 20 ms, and 0 for instruments matched on candles.
+        match_on: Matching data by instrument id, or for all with the key `*`; else the finest that spans the run.
+        start_ns, end_ns: Span; None: what the subscribed data have in common, after the warm-up.
+        max_leverage: Bound on the notional of contracts over the equity.
+        stale_after_ns: A display older than this fills nothing.
+        touch: Trade matching: whether an opposite-aggressor trade at the limit fills.
+        excess_slippage_bps: Ticker matching: how much worse the size beyond the displayed one fills.
+        search: Whether rows that cannot matter are skipped; never changes a result.
+    """
+
+    cash: dict[str, Decimal | float | int | str] = {}
+    report_currency: str | None = None
+    fees: Fees | dict[str, Fees] | None = None
+    latency_ns: int | None = None
+    match_on: dict[str, str] = {}
+    start_ns: int | None = None
+    end_ns: int | None = None
+    seed: int = 0
+    max_leverage: Decimal | float | int = 1
+    stale_after_ns: int = 10 * NS_PER_S
+    equity_every_ns: int = NS_PER_MIN
+    touch: bool = False
+    excess_slippage_bps: float = 1.0
+    search: bool = True
+
+
+class Plan(msgspec.Struct, frozen=True):
+    """The decisions, by instrument id where they are per instrument."""
+
+    instruments: dict[str, Instrument]
+    start_ns: int
+    end_ns: int
+    matching: dict[str, Stream]
+    marks: dict[str, Stream]
+    latency_ns: dict[str, int]
+    fees: dict[str, Fees]
+    has_trades: dict[str, bool]
+    streams: list[Stream]
+    cash: dict[str, Decimal | float | int | str]
+
+
+def make_plan(feed: Feed, wishes: Mapping[Stream, int], config: EngineConfig) -> Plan:
+    """Decide everything about a run from what the strategy subscribed to and what the feed holds.
+
+    Raises:
+        ConfigError: Nothing is subscribed, or an option contradicts the data.
+        DataError: Data are missing for an instrument or the span.
+    """
+    if not wishes:
+        raise ConfigError(
+            "the strategy subscribes to nothing; call for example self.subscribe_candles(...) in on_start"
+        )
+    coverage = dict(feed.coverage())
+    known = feed.instruments()
+    ids = list(dict.fromkeys(stream.instrument for stream in wishes))
+    for stream in wishes:
+        _covering(stream, coverage)
+    instruments = {}
+    for instrument_id in ids:
+        if instrument_id not in known:
+            raise DataError(
+                f"{instrument_id}: data but no metadata; pass instruments=[Instrument(...)] or import it again"
+            )
+        instruments[instrument_id] = known[instrument_id]
+    start_ns, end_ns = _span(wishes, coverage, config)
+    matching = {i: _matching_stream(i, coverage, start_ns, end_ns, config) for i in ids}
+    marks = {i: _mark_stream(i, coverage, start_ns, end_ns, matching[i]) for i in ids}
+    has_trades = {i: _spans(coverage.get(Stream("trade", i)), start_ns, end_ns) for i in ids}
+    streams = dict.fromkeys([*wishes, *matching.values(), *marks.values()])
+    for i in ids:
+        if matching[i].kind == "candle":
+            streams[matching[i]._replace(kind="candle_open")] = None
+        elif has_trades[i]:
+            streams[Stream("trade", i)] = None
+        for kind in ("funding", "gap"):
+            if Stream(kind, i) in coverage and not (kind == "funding" and instruments[i].is_spot):
+                streams[Stream(kind, i)] = None
+    first = instruments[ids[0]]
+    return Plan(
+        instruments=instruments,
+        start_ns=start_ns,
+        end_ns=end_ns,
+        matching=matching,
+        marks=marks,
+        latency_ns=_latencies(matching, config),
+        fees={i: _fees(instruments[i], config) for i in ids},
+        has_trades=has_trades,
+        streams=sorted(streams, key=lambda stream: stream.sort_key),
+        cash=config.cash or {first.settle_currency: 10_000},
+    )
+
+
+def _covering(stream: Stream, coverage: Mapping[Stream, Coverage]) -> Coverage:
+    """Return the coverage of a stream, or of the finer candles it can be built from.
+
+    Raises:
+        DataError: There is neither; the message names what exists.
+    """
+    if stream in coverage:
+        return coverage[stream]
+    same = [s for s in coverage if s.instrument == stream.instrument]
+    if stream.kind == "candle":
+        finer = [s for s in same if s.kind == "candle" and interval_ns(stream.interval) % INTERVALS[s.interval] == 0]
+        if finer:
+            return coverage[max(finer, key=lambda s: INTERVALS[s.interval])]
+    if same:
+        there = ", ".join(f"{s.kind} {s.interval}".strip() for s in same)
+        raise DataError(f"no data: {stream} is not there; of {stream.instrument} there is {there}")
+    names = ", ".join(sorted({s.instrument for s in coverage})) or "nothing"
+    raise DataError(f"no data: {stream.instrument} is not there; there is {names}")
+
+
+def _span(wishes: Mapping[Stream, int], coverage: Mapping[Stream, Coverage], config: EngineConfig) -> tuple[int, int]:
+    """Return the run's span: what was asked for, else what all subscribed streams have in common."""
+    # Funding, marks and gaps are told when they come; they do not bound the run.
+    bounding = {s: w for s, w in wishes.items() if s.kind in MATCHING_KINDS} or dict(wishes)
+    starts, ends = [], []
+    for stream, warmup in bounding.items():
+        held = _covering(stream, coverage)
+        length = INTERVALS.get(stream.interval, 1)
+        # Whole candles only: data that begin in the middle of an interval warm up from the next one on.
+        starts.append(-(-held.start_ns // length) * length + warmup * length if warmup else held.start_ns)
+        ends.append(held.end_ns)
+    start_ns = max(starts) if config.start_ns is None else config.start_ns
+    end_ns = min(ends) if config.end_ns is None else config.end_ns
+    if config.start_ns is not None and config.end_ns is not None and start_ns >= end_ns:
+        raise ConfigError(f"the run starts at {iso_of(start_ns)}, not before its end at {iso_of(end_ns)}")
+    for stream in bounding:
+        held = _covering(stream, coverage)
+        if start_ns > held.end_ns or end_ns < held.start_ns or start_ns > end_ns:
+            raise DataError(
+                f"no data: {stream} runs from {iso_of(held.start_ns)} to {iso_of(held.end_ns)}, "
+                f"not within {iso_of(start_ns)} to {iso_of(end_ns)}"
+            )
+    return start_ns, end_ns
+
+
+def _spans(held: Coverage | None, start_ns: int, end_ns: int) -> bool:
+    if held is None or held.has_holes:
+        return False
+    return held.start_ns <= start_ns + SPAN_TOLERANCE_NS and held.end_ns >= end_ns - SPAN_TOLERANCE_NS
+
+
+def _spanning(
+    instrument: str, kind: str, coverage: Mapping[Stream, Coverage], start_ns: int, end_ns: int
+) -> list[Stream]:
+    """Return the instrument's streams of a kind that span the run, shortest interval first."""
+    found = []
+    for stream, held in coverage.items():
+        if stream.instrument == instrument and stream.kind == kind:
+            slack = INTERVALS.get(stream.interval, 0)
+            if _spans(held, start_ns + slack, end_ns - slack):
+                found.append(stream)
+    return sorted(found, key=lambda stream: stream.sort_key)
+
+
+def _matching_stream(
+    instrument: str, coverage: Mapping[Stream, Coverage], start_ns: int, end_ns: int, config: EngineConfig
+) -> Stream:
+    """Return the finest stream that spans the run, or the one that `match_on` names."""
+    wanted = config.match_on.get(instrument, config.match_on.get("*"))
+    if wanted is not None and wanted not in MATCHING_KINDS:
+        raise ConfigError(f"match_on {wanted!r} is not known; use one of {', '.join(MATCHING_KINDS)}")
+    for kind in MATCHING_KINDS if wanted is None else (wanted,):
+        found = _spanning(instrument, kind, coverage, start_ns, end_ns)
+        if found:
+            return found[0]
+    there = ", ".join(f"{s.kind} {s.interval}".strip() for s in coverage if s.instrument == instrument)
+    raise DataError(
+        f"{instrument}: no {wanted or 'data to match orders on'} without a hole from {iso_of(start_ns)} "
+        f"to {iso_of(end_ns)}; there is {there}; shorten the span with --from and --to"
+    )
+
+
+def _mark_stream(
+    instrument: str, coverage: Mapping[Stream, Coverage], start_ns: int, end_ns: int, matching: Stream
+) -> Stream:
+    """Return what values the instrument: mark, else mid, else last trade, else candle close."""
+    for kind in MARKING_KINDS:
+        if kind == "book" and matching.kind != "book":
+            continue  # a book's mid is known row by row only where the book is walked for matching
+        found = _spanning(instrument, kind, coverage, start_ns, end_ns)
+        if found:
+            return found[0]
+    return matching
+
+
+def _latencies(matching: Mapping[str, Stream], config: EngineConfig) -> dict[str, int]:
+    latencies = {}
+    for instrument, stream in matching.items():
+        on_candles = stream.kind == "candle"
+        if on_candles and config.latency_ns:
+            raise ConfigError(
+                f"{instrument} is matched on candles, which know no latency: leave it out or give 0, "
+                "or bring trades, tickers or a book that span the run"
+            )
+        latencies[instrument] = (
+            0 if on_candles else DEFAULT_LATENCY_NS if config.latency_ns is None else config.latency_ns
+        )
+    return latencies
+
+
+def _fees(instrument: Instrument, config: EngineConfig) -> Fees:
+    if isinstance(config.fees, Fees):
+        return config.fees
+    if config.fees is not None and instrument.id in config.fees:
+        return config.fees[instrument.id]
+    return Fees.preset_for(instrument)
+
+
+def describe(plan: Plan, config: EngineConfig, feed: Feed, currencies: Collection[str]) -> list[str]:
+    """Return the run's assumptions as sentences, what decides fills first."""
+    said = []
+    words = {
+        "book": "the displayed book",
+        "ticker": "best bid and offer",
+        "trade": "public trades",
+        "candle": "candles",
+    }
+    for i, stream in plan.matching.items():
+        kind = words[stream.kind] + (f" of {stream.interval}" if stream.interval else "")
+        beside = " and public trades" if stream.kind in ("book", "ticker") and plan.has_trades[i] else ""
+        late = plan.latency_ns[i] / NS_PER_MS
+        said.append(f"{i}: matched on {kind}{beside}, latency {late:g} ms each way")
+        fees = plan.fees[i]
+        own = "" if config.fees is not None else " (OKX preset)"
+        said.append(
+            f"{i}: fees {fees.maker_bps:g} bps maker, {fees.taker_bps:g} bps taker{own}, valued at {plan.marks[i].kind}"
+        )
+        if plan.instruments[i].source == "inferred":
+            said.append(f"{i}: price and size steps inferred from the data, contract value 1")
+    if any(not instrument.is_spot for instrument in plan.instruments.values()):
+        said.append(
+            f"contracts: notional held within {float(config.max_leverage):g} x equity; no margin calls, no liquidation"
+        )
+    if any(stream.kind == "ticker" for stream in plan.matching.values()):
+        said.append(f"size beyond the displayed one fills {config.excess_slippage_bps:g} bps worse")
+    if len(currencies) > 1:
+        said.append(f"balances in {', '.join(currencies)} are counted in {currencies and next(iter(currencies))}")
+    return [*said, *feed.assumptions()]

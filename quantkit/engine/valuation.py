@@ -1,0 +1,393 @@
+"""What the account is worth at every mark: the equity curve, exact drawdown, excursions, and the end of solvency.
+
+Positions only change at fills and funding, so the stretch between two changes is valued at once, from the columns.
+Every row's value is computed by itself: how rows are cut into blocks never changes a digit.
+"""
+
+from collections.abc import Callable, Mapping
+from decimal import Decimal
+from typing import NamedTuple, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from quantkit.engine.lanes import NOWHERE, BookMark, MarkSource
+from quantkit.engine.outcome import EquityCurve, Excursion
+from quantkit.instruments import Instrument, decimal_of
+from quantkit.orders import Fill
+from quantkit.portfolio import Portfolio, shown
+
+Marks: TypeAlias = MarkSource | BookMark
+Floats: TypeAlias = NDArray[np.float64]
+
+_WINDOW = 4096
+
+
+class _Holding(NamedTuple):
+    """A position as floats, for curves."""
+
+    instrument: Instrument
+    qty: float
+    open_value: float
+
+
+class _Pot(NamedTuple):
+    """One currency: its balance, the contracts that settle in it, and how it converts (None: is reported in)."""
+
+    balance: float
+    contracts: tuple[_Holding, ...]
+    converter: str | None
+    is_inverted: bool
+
+
+class _Trip:
+    """A round trip that is open: the marks seen since its first fill."""
+
+    __slots__ = ("fill_id", "high", "low")
+
+    def __init__(self, fill_id: int, price: float) -> None:
+        self.fill_id = fill_id
+        self.low = self.high = price
+
+
+class Valuation:
+    """Follows an account along the rows.
+
+    Args:
+        account: The exchange's truth.
+        marks: Where each instrument's mark comes from.
+        mark_of: The latest mark at the present place.
+        start_ns, every_ns: The grid of the equity curve begins after `start_ns` and runs on multiples of `every_ns`.
+    """
+
+    def __init__(
+        self,
+        account: Portfolio,
+        marks: Mapping[str, Marks],
+        mark_of: Callable[[str], float | None],
+        *,
+        start_ns: int,
+        every_ns: int,
+    ) -> None:
+        self._account = account
+        self._marks = marks
+        self._mark_of = mark_of
+        self._every_ns = every_ns
+        self._grid_ns = (start_ns // every_ns + 1) * every_ns
+        self.is_started = False
+        self.starting_equity = Decimal(0)
+        self._received_ns: NDArray[np.int64] = np.empty(0, np.int64)
+        self._done = 0
+        self._pots: list[_Pot] = []
+        self._holdings: list[_Holding] = []
+        self._last: dict[str, float] = {}  # marks that matter, as they stood at `_done`
+        self._peak = self._trough = 0.0
+        self._trips: dict[str, _Trip] = {}
+        self._excursions: list[tuple[str, _Trip]] = []
+        self._signs: dict[str, int] = {}
+        self._times: list[NDArray[np.int64]] = []
+        self._columns: tuple[list[Floats], ...] = ([], [], [], [])  # equity, cash, exposure, drawdown
+        self._band: dict[str, tuple[float, float]] = {}
+        self._safe_until = 0
+
+    @property
+    def held(self) -> set[str]:
+        """Instruments whose marks matter at present."""
+        return set(self._last)
+
+    def start(self, now_ns: int) -> None:
+        """Take stock at the start of the run, or as soon as every starting balance can be valued."""
+        if self._account.equity_exact() is not None:
+            self.account_changed()
+            self._open_curve(now_ns)
+
+    def _open_curve(self, now_ns: int) -> None:
+        """Write the curve's first row."""
+        self.is_started = True
+        self._grid_ns = (now_ns // self._every_ns + 1) * self._every_ns
+        equity = np.array([self._equity_now()])
+        exact = self._account.equity_exact()
+        self.starting_equity = decimal_of(float(equity[0])) if exact is None else shown(exact)
+        self._peak = float(equity[0])
+        self._append(np.array([now_ns], np.int64), equity, self._exposure(self._last, equity), np.zeros(1))
+
+    def _try_start(self, place: int) -> None:
+        """Open the curve at the first place at which every currency held has a price, if that lies before `place`."""
+        first = self._done
+        account = self._account
+        for currency in account.currencies:
+            if currency != account.report_currency and account.balance_exact(currency):
+                mark = self._marks[account.converter(currency).id]
+                places = mark.rows()[0]
+                if isinstance(mark, MarkSource) and mark.carried() is None:
+                    if not len(places) or places[0] >= place:
+                        return
+                    first = max(first, int(places[0]) + 1)
+        self._done = first
+        self.account_changed()
+        for name in self._last:
+            known = self._marks[name].before(first)
+            self._last[name] = self._last[name] if known is None else known
+        self._open_curve(int(self._received_ns[max(first - 1, 0)]))
+
+    def enter_batch(self, received_ns: NDArray[np.int64]) -> None:
+        """Begin a batch; the one before has been valued to its end."""
+        self._received_ns = received_ns
+        self._done = 0
+        self._safe_until = 0
+
+    # The account changes ----------------------------------------------------------------------------------------
+
+    def account_changed(self) -> None:
+        """Read the account anew after a fill or funding."""
+        account = self._account
+        contracts: dict[str, list[_Holding]] = {}
+        self._holdings = []
+        for position in account.positions.values():
+            if position.qty:
+                holding = _Holding(position.instrument, float(position.qty), float(position.open_value))
+                self._holdings.append(holding)
+                if not position.instrument.is_spot:
+                    contracts.setdefault(position.instrument.settle_currency, []).append(holding)
+        self._pots = []
+        needed = {holding.instrument.id for holding in self._holdings}
+        for currency in account.currencies:
+            balance, held = float(account.balance_exact(currency)), tuple(contracts.get(currency, ()))
+            if currency == account.report_currency:
+                self._pots.append(_Pot(balance, held, None, False))
+            elif balance or held:
+                via = account.converter(currency)
+                needed.add(via.id)
+                self._pots.append(_Pot(balance, held, via.id, via.base != currency))
+        self._last = {}
+        for instrument in sorted(needed):
+            mark = self._mark_of(instrument)
+            if mark is not None:
+                self._last[instrument] = mark
+        self._narrow()
+
+    def after_fill(self, fill: Fill, now_ns: int) -> None:
+        """Write a row of the curve for a fill, and open or close its round trip."""
+        self.account_changed()
+        if not self.is_started:
+            self._open_curve(now_ns)
+        before, now = self._signs.get(fill.instrument, 0), self._sign(fill.instrument)
+        self._signs[fill.instrument] = now
+        trip = self._trips.get(fill.instrument)
+        if trip is not None:
+            trip.low, trip.high = min(trip.low, fill.price), max(trip.high, fill.price)
+        if now != before:
+            self._trips.pop(fill.instrument, None)
+            if now:
+                trip = self._trips[fill.instrument] = _Trip(fill.id, fill.price)
+                self._excursions.append((fill.instrument, trip))
+        equity = np.array([self._equity_now()])
+        self._stretch(equity)
+        depth = np.array([self._depth_now()])
+        self._append(np.array([now_ns], np.int64), equity, self._exposure(self._last, equity), depth)
+
+    def _sign(self, instrument: str) -> int:
+        """Return +1, 0 or -1 for long, flat or short; dust below one size step is flat."""
+        position = self._account.position(instrument)
+        return 0 if abs(position.qty) < position.instrument.qty_step else 1 if position.qty > 0 else -1
+
+    # Rows go by -------------------------------------------------------------------------------------------------
+
+    def run_to(self, place: int, now_ns: int) -> None:
+        """Value every mark before `place`, and the grid up to `now_ns`, with positions as they are."""
+        if not self.is_started and len(self._received_ns):
+            self._try_start(place)
+        if not self.is_started:
+            return
+        places = self._places(place) if place > self._done else np.empty(0, np.int64)
+        grid = self._grid(now_ns)
+        if not len(places) and not len(grid):
+            self._done = max(self._done, place)
+            return
+        values = {name: self._along(name, places) for name in self._last}
+        equity = self._equity(values) if len(places) else np.empty(0)
+        for name, trip in self._trips.items():
+            along = values.get(name)
+            if along is not None and len(along):
+                trip.low, trip.high = min(trip.low, float(along.min())), max(trip.high, float(along.max()))
+        cuts = np.zeros(len(grid), np.int64)
+        if len(grid):
+            # A grid row shows what every row stamped before it left.
+            if len(places):
+                cuts = places.searchsorted(self._received_ns.searchsorted(grid))
+            rows = self._grid_rows(values, cuts)
+            self._append(grid, *rows, self._falls(equity, cuts))
+        self._stretch(equity[int(cuts[-1]) if len(cuts) else 0 :])
+        for name, along in values.items():
+            if len(along):
+                self._last[name] = float(along[-1])
+        self._done = max(self._done, place)
+
+    def _grid(self, now_ns: int) -> NDArray[np.int64]:
+        if now_ns < self._grid_ns:
+            return np.empty(0, np.int64)
+        grid = np.arange(self._grid_ns, now_ns + 1, self._every_ns, dtype=np.int64)
+        self._grid_ns = int(grid[-1]) + self._every_ns
+        return grid
+
+    def _grid_rows(self, values: Mapping[str, Floats], cuts: NDArray[np.int64]) -> tuple[Floats, Floats]:
+        """Return equity and exposure at each grid moment: of the row before it, or as they stood."""
+        at = {name: np.concatenate(([self._last[name]], along))[cuts] for name, along in values.items()}
+        worth = np.broadcast_to(self._equity(at), cuts.shape)
+        return worth, np.broadcast_to(self._exposure(at, worth), cuts.shape)
+
+    def _falls(self, equity: Floats, cuts: NDArray[np.int64]) -> Floats:
+        """Return the deepest fall within each grid step, and move the running peak to the last step's end."""
+        stood = self._depth_now()
+        end = int(cuts[-1])
+        if not end:
+            return np.full(len(cuts), stood)
+        peaks = np.maximum(np.maximum.accumulate(equity[:end]), self._peak)
+        depth = np.where(peaks > 0, equity[:end] / np.where(peaks > 0, peaks, 1.0) - 1.0, 0.0)
+        begins = np.concatenate(([0], cuts[:-1]))
+        filled = np.flatnonzero(cuts > begins)
+        # A step without a mark stays as deep as the one before it ended.
+        falls = np.concatenate(([stood], depth))[cuts]
+        falls[filled] = np.minimum.reduceat(depth, begins[filled])
+        self._peak = float(peaks[-1])
+        return falls
+
+    def _depth_now(self) -> float:
+        return min(0.0, self._equity_now() / self._peak - 1.0) if self._peak > 0 else 0.0
+
+    def _places(self, place: int) -> NDArray[np.int64]:
+        """Return the places in [done, place) at which a mark that matters changes."""
+        found = []
+        for name in self._last:
+            places = self._marks[name].rows()[0]
+            low, high = places.searchsorted((self._done, place))
+            found.append(places[low:high])
+        if not found:
+            return np.empty(0, np.int64)
+        return found[0] if len(found) == 1 else np.unique(np.concatenate(found))
+
+    def _along(self, name: str, places: NDArray[np.int64]) -> Floats:
+        """Return an instrument's mark after each of `places`."""
+        own_places, own_values = self._marks[name].rows()
+        low = int(own_places.searchsorted(self._done))
+        if len(self._last) == 1:
+            return own_values[low : low + len(places)]
+        row = own_places.searchsorted(places, "right")
+        known = own_values[np.maximum(row - 1, 0)] if len(own_values) else np.zeros(len(places))
+        return np.where(row > low, known, self._last[name])
+
+    # Worth ------------------------------------------------------------------------------------------------------
+
+    def _equity(self, marks: Mapping[str, Floats]) -> Floats:
+        total: Floats = np.zeros(1)
+        for pot in self._pots:
+            worth: Floats = np.full(1, pot.balance)
+            for holding in pot.contracts:
+                mark = marks.get(holding.instrument.id)
+                if mark is not None:
+                    size = holding.qty * float(holding.instrument.unit)
+                    if holding.instrument.is_inverse:
+                        worth = worth + (holding.open_value - size / mark)
+                    else:
+                        worth = worth + (size * mark - holding.open_value)
+            if pot.converter is not None:
+                rate = marks.get(pot.converter)
+                if rate is None:
+                    continue
+                worth = worth / rate if pot.is_inverted else worth * rate
+            total = total + worth
+        return total
+
+    def _equity_now(self) -> float:
+        return float(self._equity({name: np.array([mark]) for name, mark in self._last.items()})[0])
+
+    def _exposure(self, marks: Mapping[str, Floats | float], equity: Floats) -> Floats:
+        """Return the gross notional over the equity."""
+        gross: Floats = np.zeros(1)
+        for holding in self._holdings:
+            mark = marks.get(holding.instrument.id)
+            if mark is None:
+                continue
+            size = abs(holding.qty) * float(holding.instrument.unit)
+            worth = size / mark if holding.instrument.is_inverse else size * mark
+            currency = holding.instrument.settle_currency
+            if currency != self._account.report_currency:
+                via = self._account.converter(currency)
+                rate = marks.get(via.id)
+                if rate is None:
+                    continue
+                worth = worth * rate if via.base == currency else worth / rate
+            gross = gross + worth
+        return np.asarray(gross / np.maximum(equity, 1e-300), np.float64)
+
+    def _stretch(self, equity: Floats) -> None:
+        """Move the running peak and note the deepest fall from it."""
+        if not len(equity):
+            return
+        peaks = np.maximum(np.maximum.accumulate(equity), self._peak)
+        if peaks[-1] > 0:
+            self._trough = min(self._trough, float((equity / peaks).min()) - 1.0)
+        self._peak = float(peaks[-1])
+
+    def _append(self, time_ns: NDArray[np.int64], equity: Floats, exposure: Floats, falls: Floats) -> None:
+        """Write rows of the curve; what has fallen since the row before belongs to the first of them."""
+        falls[0] = min(float(falls[0]), self._trough)
+        self._trough = 0.0
+        cash = float(self._account.balance_exact(self._account.report_currency))
+        self._times.append(time_ns)
+        for column, values in zip(self._columns, (equity, np.full(len(time_ns), cash), exposure, falls), strict=True):
+            column.append(np.broadcast_to(np.asarray(values, np.float64), time_ns.shape))
+
+    # Solvency ---------------------------------------------------------------------------------------------------
+
+    def _narrow(self) -> None:
+        """Work out a band for every mark within which the account cannot possibly be worth nothing."""
+        self._band = {}
+        self._safe_until = self._done
+        if not self._last:
+            return
+        equity = self._equity_now()
+        gross = float(self._exposure(self._last, np.ones(1))[0])
+        if any(pot.converter is not None for pot in self._pots):
+            gross += abs(equity)
+        # A quarter of the move that would eat the equity leaves room for all marks moving together.
+        share = min(1.0, equity / gross) / 4 if gross > 0 else 1.0
+        self._band = {name: (mark * (1 - share), mark * (1 + share)) for name, mark in self._last.items()}
+
+    @property
+    def is_bankrupt(self) -> bool:
+        """Whether equity is at or below zero at the marks of the last stretch."""
+        return bool(self._holdings) and self._equity_now() <= 0
+
+    def next_danger(self, horizon: int) -> int:
+        """Return the first place before `horizon` at which a mark leaves its band, `NOWHERE` if none does."""
+        begin, first = self._safe_until, NOWHERE
+        if not self._band or horizon <= begin:
+            return NOWHERE
+        for name, (low, high) in self._band.items():
+            places, values = self._marks[name].rows()
+            row, stop = places.searchsorted((begin, horizon)).tolist()
+            while row < stop:
+                window = values[row : min(row + _WINDOW, stop)]
+                if window.min() <= low or window.max() >= high:
+                    first = min(first, int(places[row + int(np.argmax((window <= low) | (window >= high)))]))
+                    break
+                row += _WINDOW
+        self._safe_until = min(first, horizon)
+        return first
+
+    def look_closely(self, place: int, now_ns: int) -> None:
+        """Value up to a dangerous row, itself included, and work the bands out anew."""
+        self.run_to(place + 1, now_ns)
+        self._narrow()
+
+    # The end ----------------------------------------------------------------------------------------------------
+
+    def curve(self) -> EquityCurve:
+        """Return the curve as arrays."""
+        equity, cash, exposure, drawdown = (np.concatenate(column) for column in self._columns)
+        return EquityCurve(np.concatenate(self._times), equity, cash, exposure, drawdown)
+
+    def excursions(self) -> list[Excursion]:
+        """Return the marks' range for every round trip, in order of opening."""
+        return [Excursion(name, trip.fill_id, trip.low, trip.high) for name, trip in self._excursions]

@@ -1,0 +1,317 @@
+"""Recorded data as a feed: a data folder, frames in memory, or event objects, merged by batches in the total order."""
+
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from quantkit.clock import INTERVALS, interval_ns
+from quantkit.errors import ConfigError, DataError
+from quantkit.events import KINDS, MarketEvent
+from quantkit.feeds.base import Batch, Subscription
+from quantkit.feeds.resample import coarser_blocks
+from quantkit.instruments import Instrument
+from quantkit.storage.catalog import Catalog, Coverage
+from quantkit.storage.columns import Block, Stream
+from quantkit.storage.reader import read_blocks
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+BLOCK_ROWS = 131_072
+_FAR_FUTURE_NS = 2**63 - 1
+
+
+class ReplayFeed:
+    """Rows from a data folder.
+
+    Args:
+        data: Folder or URI, or an open catalog.
+        instruments: Metadata given by the user; it wins over the folder's.
+        block_rows: Rows decoded ahead per stream; changes memory and speed, never results.
+
+    Raises:
+        DataError: The folder is missing or not quantkit's.
+    """
+
+    def __init__(
+        self,
+        data: str | Path | Catalog,
+        *,
+        instruments: Iterable[Instrument] = (),
+        block_rows: int = BLOCK_ROWS,
+    ) -> None:
+        self.catalog = data if isinstance(data, Catalog) else Catalog(data)
+        self._given = {instrument.id: instrument for instrument in instruments}
+        self._block_rows = block_rows
+        self._subscriptions: list[Subscription] = []
+        self._coverage = self.catalog.coverage()
+
+    def instruments(self) -> Mapping[str, Instrument]:
+        """Return the newest metadata of every instrument, the given ones first."""
+        return {**self.catalog.instruments(), **self._given}
+
+    def coverage(self) -> Mapping[Stream, Coverage]:
+        """Return what the folder holds."""
+        return self._coverage
+
+    def assumptions(self) -> Sequence[str]:
+        """Return the clock shifts that importers noted on the files this run reads."""
+        shifts: dict[tuple[str, int], None] = {}
+        for wish in self._subscriptions:
+            for entry in self.catalog.files(wish.stream, wish.start_ns, wish.end_ns):
+                shift = int(entry.notes.get("received_shift_ns", 0))
+                if shift:
+                    shifts[entry.instrument, shift] = None
+        return [
+            f"{instrument}: the recorder's clock ran behind the exchange's; {shift / 1e6:g} ms were added to its stamps"
+            for instrument, shift in shifts
+        ]
+
+    def subscribe(self, subscriptions: Collection[Subscription]) -> None:
+        """Name the rows that `batches` has to deliver.
+
+        Raises:
+            DataError: A stream is not there and cannot be built; the message names what exists.
+        """
+        self._subscriptions = sorted(subscriptions, key=lambda wish: wish.stream.sort_key)
+        for wish in self._subscriptions:
+            _source_of(wish.stream, self._coverage)
+
+    def warmup(self, stream: Stream, count: int, until_ns: int) -> Block | None:
+        """Return the last `count` candles closed by `until_ns`."""
+        held = self._coverage.get(_source_of(stream, self._coverage))
+        assert held is not None
+        span = count * interval_ns(stream.interval)
+        start_ns = until_ns - span
+        # Markets that close at night or lack bars need a longer look back; it doubles until the data begin.
+        while True:
+            blocks = list(self._blocks(Subscription(stream, start_ns, until_ns)))
+            if sum(block.size for block in blocks) >= count or start_ns <= held.start_ns:
+                break
+            span *= 2
+            start_ns = until_ns - span
+        if not blocks:
+            return None
+        block = Block.concat(blocks)
+        return block.slice(max(0, block.size - count), block.size)
+
+    def batches(self) -> Iterator[Batch]:
+        """Yield the subscribed rows in total order, about `block_rows` of each stream at a time."""
+        return merge_blocks([self._blocks(wish) for wish in self._subscriptions])
+
+    def _blocks(self, wish: Subscription) -> Iterator[Block]:
+        source = _source_of(wish.stream, self._coverage)
+        if source == wish.stream or (wish.stream.kind == "candle_open" and source.interval == wish.stream.interval):
+            return self._read(wish.stream, wish.start_ns, wish.end_ns)
+        length = interval_ns(wish.stream.interval)
+        finer = self._read(source, wish.start_ns - length + 1, wish.end_ns)
+        return coarser_blocks(finer, wish.stream, start_ns=wish.start_ns)
+
+    def _read(self, stream: Stream, start_ns: int, end_ns: int) -> Iterator[Block]:
+        return read_blocks(self.catalog, stream, start_ns=start_ns, end_ns=end_ns, block_rows=self._block_rows)
+
+
+class MemoryFeed(ReplayFeed):
+    """Rows that are already in memory, as blocks of columns; what frames and event lists become.
+
+    Args:
+        events: Event objects in any order; equal stamps of one stream keep theirs.
+        instruments: Metadata of every instrument.
+        block_rows: Rows per block; changes memory and speed, never results.
+    """
+
+    def __init__(
+        self,
+        events: Sequence[MarketEvent] = (),
+        instruments: Iterable[Instrument] = (),
+        *,
+        blocks: Iterable[Block] = (),
+        block_rows: int = BLOCK_ROWS,
+    ) -> None:
+        self._given = {instrument.id: instrument for instrument in instruments}
+        self._block_rows = block_rows
+        self._subscriptions = []
+        self._whole: dict[Stream, Block] = {block.stream: block for block in blocks}
+        streams: dict[Stream, list[MarketEvent]] = {}
+        for event in events:
+            stream = Stream(KINDS[type(event)], event.instrument, getattr(event, "interval", ""))
+            streams.setdefault(stream, []).append(event)
+        for stream, rows in streams.items():
+            self._whole[stream] = Block.from_events(sorted(rows, key=lambda event: event.received_ns))
+        self._coverage = {}
+        for stream, block in self._whole.items():
+            stamps = block.column("received_ns")
+            first = int(block.column("open_ns")[0] if stream.kind == "candle" else stamps[0])
+            self._coverage[stream] = Coverage(first, int(stamps[-1]), block.size)
+
+    def instruments(self) -> Mapping[str, Instrument]:
+        """Return the given metadata."""
+        return self._given
+
+    def assumptions(self) -> Sequence[str]:
+        """Return nothing: what is given has no history of its own."""
+        return ()
+
+    def _read(self, stream: Stream, start_ns: int, end_ns: int) -> Iterator[Block]:
+        whole = self._whole[stream._replace(kind="candle") if stream.kind == "candle_open" else stream]
+        stamps = whole.column("received_ns")
+        if stream.kind == "candle_open":
+            stamps = whole.column("open_ns")
+            columns = {name: whole.column(name) for name in ("open", "open_ns", "close_ns", "seq")}
+            whole = Block(stream, whole.size, {**columns, "received_ns": stamps, "exchange_ns": stamps})
+        low = int(np.searchsorted(stamps, start_ns, "left"))
+        high = int(np.searchsorted(stamps, end_ns, "right"))
+        for start in range(low, high, self._block_rows):
+            yield whole.slice(start, min(start + self._block_rows, high))
+
+
+def frame_feed(frames: Mapping[str, "pd.DataFrame"], instruments: Iterable[Instrument]) -> MemoryFeed:
+    """Return a feed of candles from OHLCV frames on a DatetimeIndex of bar open times.
+
+    The shortest step between bars is the interval.
+
+    Args:
+        frames: By instrument id; columns open, high, low, close and perhaps volume, in any case. A naive index is
+            taken as UTC when it holds whole days, else refused.
+        instruments: Metadata of each.
+
+    Raises:
+        ConfigError: A frame lacks a column or a usable index, or an instrument has no metadata.
+        DataError: Prices are NaN, infinite or not above zero, OHLC contradict each other, or bars are not rising.
+    """
+    given = {instrument.id: instrument for instrument in instruments}
+    blocks = []
+    for name, frame in frames.items():
+        if name not in given:
+            raise ConfigError(
+                f"frame {name!r} has no metadata; pass instruments=[Instrument({name!r}, quote=..., price_step=..., "
+                "qty_step=...)]"
+            )
+        blocks.append(_frame_block(name, frame))
+    return MemoryFeed(instruments=given.values(), blocks=blocks)
+
+
+def _frame_block(name: str, frame: "pd.DataFrame") -> Block:
+    import pandas as pd
+
+    index = frame.index
+    if not isinstance(index, pd.DatetimeIndex):
+        raise ConfigError(f"frame {name!r}: the index is no DatetimeIndex of bar open times; use frame.set_index(...)")
+    if index.tz is None:
+        if not (index == index.normalize()).all():
+            raise ConfigError(f"frame {name!r}: the index has no time zone; use frame.index.tz_localize('UTC')")
+        index = index.tz_localize("UTC")
+    opens = np.asarray(index.tz_convert("UTC").as_unit("ns").asi8, np.int64)
+    if len(opens) < 2:
+        raise DataError(f"frame {name!r} has {len(opens)} rows; two are needed to tell the interval")
+    steps = np.diff(opens)
+    if (steps <= 0).any():
+        row = int(np.flatnonzero(steps <= 0)[0]) + 1
+        raise DataError(f"frame {name!r}: row {row} ({index[row]}) is not after the one before; use frame.sort_index()")
+    length = int(steps.min())
+    interval = next((text for text, ns in INTERVALS.items() if ns == length), None)
+    if interval is None:
+        row = int(steps.argmin()) + 1
+        raise DataError(
+            f"frame {name!r}: row {row} ({index[row]}) comes {length / 1e9:g} s after the one before, "
+            f"which is none of {', '.join(INTERVALS)}"
+        )
+    columns = {str(column).lower(): column for column in frame.columns}
+    numbers: dict[str, Any] = {}
+    for field in ("open", "high", "low", "close", "volume"):
+        if field not in columns:
+            if field != "volume":
+                raise ConfigError(
+                    f"frame {name!r} has no column {field!r}; it has {', '.join(map(str, frame.columns))}"
+                )
+            numbers[field] = np.zeros(len(opens))
+        else:
+            numbers[field] = frame[columns[field]].to_numpy(np.float64)
+    _check_ohlc(name, index, numbers)
+    stamps = {
+        "open_ns": opens,
+        "close_ns": opens + length,
+        "received_ns": opens + length,
+        "exchange_ns": opens + length,
+    }
+    return Block(Stream("candle", name, interval), len(opens), {**stamps, "seq": np.arange(len(opens)), **numbers})
+
+
+def _check_ohlc(name: str, index: "pd.DatetimeIndex", numbers: Mapping[str, Any]) -> None:
+    prices = np.stack([numbers[field] for field in ("open", "high", "low", "close")])
+    bad = ~(np.isfinite(prices) & (prices > 0)).all(axis=0) | ~(numbers["volume"] >= 0)
+    if bad.any():
+        row = int(np.flatnonzero(bad)[0])
+        raise DataError(
+            f"frame {name!r}: row {row} ({index[row]}) holds a price or volume that is NaN or not above zero"
+        )
+    # Adjusted prices carry float noise, so the bounds are held to a billionth.
+    slack = prices[1] * 1e-9
+    off = (prices.max(axis=0) > prices[1] + slack) | (prices.min(axis=0) < prices[2] - slack)
+    if off.any():
+        row = int(np.flatnonzero(off)[0])
+        raise DataError(f"frame {name!r}: row {row} ({index[row]}): open or close lies outside low to high")
+
+
+def _source_of(stream: Stream, coverage: Mapping[Stream, Coverage]) -> Stream:
+    """Return the stored stream that `stream` is read or built from.
+
+    Raises:
+        DataError: There is none; the message names what exists.
+    """
+    candles = stream.kind in ("candle", "candle_open")
+    stored = stream._replace(kind="candle") if candles else stream
+    if stored in coverage:
+        return stored
+    same = [s for s in coverage if s.instrument == stream.instrument]
+    if candles:
+        length = interval_ns(stream.interval)
+        finer = [s for s in same if s.kind == "candle" and length % INTERVALS[s.interval] == 0]
+        if finer:
+            return max(finer, key=lambda s: INTERVALS[s.interval])
+    if same:
+        raise DataError(
+            f"no data: {stream} is not there; of {stream.instrument} there is {', '.join(map(_kind, same))}"
+        )
+    names = sorted({s.instrument for s in coverage})
+    raise DataError(f"no data: {stream.instrument} is not there; there is {', '.join(names) or 'nothing'}")
+
+
+def _kind(stream: Stream) -> str:
+    return f"{stream.kind} {stream.interval}".strip()
+
+
+def merge_blocks(sources: Sequence[Iterator[Block]]) -> Iterator[Batch]:
+    """Merge sorted streams of blocks into batches in the total order.
+
+    A batch holds, of every stream, the rows before the earliest stamp at which some stream's block ends: rows of that
+    stamp itself wait, since the stream's next block may begin with more of them.
+    """
+    heads: list[Block | None] = [next(source, None) for source in sources]
+    following: list[Block | None] = [next(source, None) for source in sources]
+    while True:
+        ends = [
+            int(head.column("received_ns")[-1])
+            for head, more in zip(heads, following, strict=True)
+            if head is not None and more is not None
+        ]
+        cut = min(ends, default=_FAR_FUTURE_NS)
+        parts: list[Block] = []
+        for number, head in enumerate(heads):
+            if head is None:
+                continue
+            stamps = head.column("received_ns")
+            end = head.size if cut == _FAR_FUTURE_NS else int(np.searchsorted(stamps, cut, "left"))
+            if end:
+                parts.append(head.slice(0, end))
+            heads[number] = head.slice(end, head.size) if end < head.size else None
+            if following[number] is not None and (heads[number] is None or stamps[-1] == cut):
+                rest = [b for b in (heads[number], following[number]) if b is not None]
+                heads[number] = Block.concat(rest)
+                following[number] = next(sources[number], None)
+        if parts:
+            yield Batch(parts)
+        if all(head is None for head in heads):
+            return

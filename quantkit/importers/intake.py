@@ -1,0 +1,264 @@
+"""Where the importers' rows come together: streams, one clock shift, metadata, and the commit to the data directory."""
+
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from quantkit.clock import NS_PER_MS
+from quantkit.errors import ConfigError, DataError
+from quantkit.events import KINDS, Candle, Gap, MarketEvent
+from quantkit.importers.metadata import InstrumentOptions, Steps, resolve
+from quantkit.importers.report import ImportReport, Tally
+from quantkit.importers.spool import Lane, Spool
+from quantkit.instruments import Instrument
+from quantkit.storage.catalog import Catalog
+from quantkit.storage.columns import KIND_COLUMNS, STAMPS, Block, Stream
+from quantkit.storage.writer import Writer
+
+_BLOCK_ROWS: Final = 8192
+#: The smallest latency after a shift of the receipt clock.
+_LEAST_LATENCY_NS: Final = NS_PER_MS
+#: Where a capture tells one stream over several channels: the finest is kept.
+_FINEST_FIRST: Final[dict[str, tuple[str, ...]]] = {
+    "book": ("books-l2-tbt", "books", "books50-l2-tbt", "books5"),
+    "ticker": ("bbo-tbt", "tickers"),
+    "trade": ("trades-all", "trades"),
+    "mark": ("mark-price", "index-tickers"),
+}
+#: The columns of prices and of sizes that show an instrument's steps. Mark prices are finer than the grid.
+_STEPPED: Final[dict[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
+    "candle": (("open", "high", "low", "close"), ("volume",)),
+    "book": (("bid_prices", "ask_prices"), ("bid_qtys", "ask_qtys")),
+    "ticker": (("bid", "ask", "last"), ("bid_qty", "ask_qty", "last_qty")),
+    "trade": (("price",), ("qty",)),
+}
+
+
+class Intake:
+    """Collects the rows of one import; nothing reaches the data directory before `commit`.
+
+    Args:
+        tally: The import's counts.
+        options: What the user said about the instrument.
+        only: Ids to keep; None keeps all.
+    """
+
+    def __init__(self, tally: Tally, options: InstrumentOptions, *, only: Collection[str] | None = None) -> None:
+        self.tally = tally
+        self.options = options
+        self.only = None if only is None else frozenset(only)
+        #: Metadata found in the files, by id.
+        self.listed: dict[str, Instrument] = {}
+        #: Fields that the source's format implies for an instrument, for what has to be inferred.
+        self.hints: dict[str, dict[str, Any]] = {}
+        self._spool = Spool()
+        self._pending: dict[Lane, list[MarketEvent]] = {}
+        self._rows: dict[Lane, int] = {}
+        self._steps: dict[str, Steps] = {}
+        self._least_latency_ns: int | None = None
+
+    def __enter__(self) -> "Intake":
+        self._spool.__enter__()
+        return self
+
+    def __exit__(self, *failure: Any) -> None:
+        self._spool.__exit__(*failure)
+
+    def wants(self, instrument_id: str) -> bool:
+        """Return whether an instrument is among those to keep."""
+        return self.only is None or instrument_id in self.only
+
+    def add(self, event: MarketEvent, channel: str = "") -> None:
+        """Take one event; the events of one stream come in the order of their `received_ns`.
+
+        Args:
+            event: The event.
+            channel: The source's channel, where a stream may come over several.
+        """
+        interval = event.interval if isinstance(event, Candle) else ""
+        lane = Lane(Stream(KINDS[type(event)], event.instrument, interval), channel)
+        pending = self._pending.setdefault(lane, [])
+        pending.append(event)
+        if len(pending) == _BLOCK_ROWS:
+            self._flush(lane)
+
+    def add_block(self, block: Block) -> None:
+        """Take a block of rows that follow those of their stream so far; `seq` is assigned here."""
+        self._put(Lane(block.stream), block)
+
+    def latency(self, exchange_ns: int, received_ns: int) -> None:
+        """Note how long a row with a stamp of both clocks was on its way; it may be negative."""
+        latency_ns = received_ns - exchange_ns
+        if self._least_latency_ns is None or latency_ns < self._least_latency_ns:
+            self._least_latency_ns = latency_ns
+
+    @property
+    def received_shift_ns(self) -> int:
+        """What to add to every receipt stamp so that no row was received before it was sent (ENGINE section 2)."""
+        if self._least_latency_ns is None or self._least_latency_ns >= 0:
+            return 0
+        return _LEAST_LATENCY_NS - self._least_latency_ns
+
+    def commit(self, to: str | Path, *, format_name: str, replace: bool) -> ImportReport:
+        """Store everything taken and report.
+
+        Raises:
+            DataError: There is nothing to store, or it overlaps what is stored.
+        """
+        for lane in list(self._pending):
+            self._flush(lane)
+        lanes = self._chosen()
+        if not lanes:
+            raise DataError(self._nothing(format_name))
+        shift_ns = self.received_shift_ns
+        instruments = self._instruments(to, sorted({lane.stream.instrument for lane in lanes}))
+        written: dict[str, int] = {}
+        with Writer(to, source=f"import {format_name}", replace=replace) as writer:
+            for instrument, source in instruments.values():
+                if instrument is not None and source != "stored":
+                    writer.write_instrument(instrument)
+            if shift_ns:
+                writer.note("received_shift_ns", shift_ns)
+            for stream in sorted({lane.stream for lane in lanes}, key=lambda stream: stream.sort_key):
+                written[str(stream)] = self._write(writer, [lane for lane in lanes if lane.stream == stream], shift_ns)
+        if shift_ns:
+            self.tally.warn(
+                f"the receiver's clock was behind the exchange's; {shift_ns / 1e6:.3f} ms were added to every receipt "
+                "stamp, so that the smallest latency is 1 ms"
+            )
+        return ImportReport(
+            format=format_name,
+            files=self.tally.files,
+            rows_read=self.tally.rows_read,
+            rows_written=written,
+            skipped=self.tally.skipped,
+            skipped_rows=self.tally.skipped_rows,
+            ignored=dict(sorted(self.tally.ignored.items())),
+            checked=dict(sorted(self.tally.checked.items())),
+            instruments={name: source for name, (_, source) in instruments.items()},
+            received_shift_ns=shift_ns,
+            warnings=self.tally.warnings,
+        )
+
+    def _flush(self, lane: Lane) -> None:
+        events = self._pending.pop(lane, [])
+        if events:
+            self._put(lane, Block.from_events(events))
+
+    def _put(self, lane: Lane, block: Block) -> None:
+        first_seq = self._rows.get(lane, 0)
+        self._rows[lane] = first_seq + block.size
+        columns = {name: block.column(name) for name in STAMPS + KIND_COLUMNS[lane.stream.kind] if name != "seq"}
+        columns["seq"] = np.arange(first_seq, first_seq + block.size, dtype=np.int64)
+        self._spool.put(lane, Block(lane.stream, block.size, columns))
+        steps = self._steps.setdefault(lane.stream.instrument, Steps())
+        price_columns, qty_columns = _STEPPED.get(lane.stream.kind, ((), ()))
+        for name in price_columns:
+            steps.price.add(block.column(name))
+        for name in qty_columns:
+            steps.qty.add(block.column(name))
+
+    def _chosen(self) -> list[Lane]:
+        """Return the lanes to store: one channel for each stream, and the gaps of the channels chosen."""
+        best: dict[Stream, Lane] = {}
+        for lane in self._spool.lanes:
+            if lane.stream.kind == "gap":
+                continue
+            other = best.get(lane.stream)
+            if other is None or _fineness(lane) < _fineness(other):
+                best[lane.stream] = lane
+        chosen: list[Lane] = []
+        for lane in self._spool.lanes:
+            if lane.stream.kind == "gap":
+                beaten = any(
+                    keeper.stream.instrument == lane.stream.instrument
+                    and keeper.channel != lane.channel
+                    and lane.channel in _FINEST_FIRST.get(keeper.stream.kind, ())
+                    for keeper in best.values()
+                )
+                if not beaten:
+                    chosen.append(lane)
+            elif best[lane.stream] == lane:
+                chosen.append(lane)
+            else:
+                keeper = best[lane.stream].channel
+                self.tally.ignore(f"{lane.channel} rows beside the finer {keeper}", self._spool.rows(lane))
+        return chosen
+
+    def _instruments(self, to: str | Path, names: list[str]) -> dict[str, tuple[Instrument | None, str]]:
+        """Return each instrument's metadata and its source; None where the data cannot show it and nobody said it."""
+        # What was inferred before may be refined by these data; the writer compares.
+        stored = {name: each for name, each in _stored_instruments(to).items() if each.source != "inferred"}
+        found: dict[str, tuple[Instrument | None, str]] = {}
+        if self.options.fields() and len(names) > 1:
+            raise ConfigError(
+                f"the files hold several instruments ({', '.join(names)}), and the fields of one are given; "
+                "give --instrument-file, or import one at a time with --only"
+            )
+        for name in names:
+            steps = self._steps[name]
+            if steps.price.is_empty and not (self.options.fields() or self._is_described(name) or name in stored):
+                found[name] = (None, "missing")
+                self.tally.warn(f"{name}: no metadata is stored, since these rows do not show its steps")
+                continue
+            instrument, source = resolve(
+                name, steps, self.options, listed=self.listed, stored=stored, hints=self.hints.get(name, {})
+            )
+            found[name] = (instrument, source)
+            self._compare(instrument, steps)
+        return found
+
+    def _is_described(self, name: str) -> bool:
+        return name in self.listed or (self.options.instrument is not None and self.options.instrument.id == name)
+
+    def _compare(self, instrument: Instrument, steps: Steps) -> None:
+        """Warn where the data do not lie on the instrument's steps."""
+        for what, step, finder in (
+            ("prices", instrument.price_step, steps.price),
+            ("sizes", instrument.qty_step, steps.qty),
+        ):
+            if not finder.divides(step):
+                self.tally.warn(
+                    f"{instrument.id}: some {what} are not on the step {step:f}; the data lie on {finder.step():f}"
+                )
+
+    def _write(self, writer: Writer, lanes: list[Lane], shift_ns: int) -> int:
+        if len(lanes) > 1:  # gaps of several channels
+            blocks = [block for lane in lanes for block in self._spool.blocks(lane)]
+            gaps = [event for block in blocks for event in block.events() if isinstance(event, Gap)]
+            gaps.sort(key=lambda gap: gap.received_ns)
+            writer.write(_shifted(Block.from_events(gaps), shift_ns))
+            return len(gaps)
+        for block in self._spool.blocks(lanes[0]):
+            writer.write(_shifted(block, shift_ns))
+        return self._spool.rows(lanes[0])
+
+    def _nothing(self, format_name: str) -> str:
+        rows = f"{self.tally.rows_read} rows read, {self.tally.skipped} skipped"
+        first = f"; the first: {self.tally.skipped_rows[0]}" if self.tally.skipped_rows else ""
+        ignored = f"; ignored: {self.tally.ignored}" if self.tally.ignored else ""
+        return f"no {format_name} row to store in {', '.join(self.tally.files)} ({rows}{first}{ignored})"
+
+
+def _fineness(lane: Lane) -> int:
+    order = _FINEST_FIRST.get(lane.stream.kind, ())
+    return order.index(lane.channel) if lane.channel in order else len(order)
+
+
+def _shifted(block: Block, shift_ns: int) -> Block:
+    if not shift_ns:
+        return block
+    columns = {name: block.column(name) for name in STAMPS + KIND_COLUMNS[block.stream.kind]}
+    columns["received_ns"] = columns["received_ns"] + shift_ns
+    return Block(block.stream, block.size, columns)
+
+
+def _stored_instruments(to: str | Path) -> Mapping[str, Instrument]:
+    """Return the metadata that the data directory holds; empty where there is no directory yet."""
+    try:
+        return Catalog(to).instruments()
+    except DataError:
+        # An unreadable directory is the writer's to report; a missing one is about to be made.
+        return {}

@@ -1,0 +1,295 @@
+"""Trades, quotes, marks and funding rates of foreign tables: one event a row, one clock."""
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import tzinfo
+from pathlib import Path
+from typing import Final, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from quantkit.errors import ConfigError
+from quantkit.importers.intake import Intake
+from quantkit.importers.names import Names
+from quantkit.importers.reading import Reading, in_time_order
+from quantkit.importers.report import Progress
+from quantkit.importers.tables import Chunk, Layout, TableFile
+from quantkit.importers.times import TimeReader
+from quantkit.storage.columns import Block, Column, Stream
+
+_TIMES: Final = (
+    "time",
+    "timestamp",
+    "ts",
+    "date",
+    "datetime",
+    "created_time",
+    "trade_time",
+    "time_ms",
+    "time_seconds",
+    "t",
+)
+_INSTRUMENTS: Final = ("instrument_name", "instid", "inst_id", "symbol", "pair", "ticker", "coin")
+
+TRADES: Final = Layout(
+    {
+        "time": (*_TIMES, "transact_time"),
+        "price": ("price", "px", "p", "trade_price"),
+        "qty": ("qty", "size", "sz", "amount", "quantity", "volume", "q", "trade_size"),
+        "side": ("side", "taker_side", "aggressor", "direction", "taker"),
+        "is_buyer_maker": ("is_buyer_maker", "isbuyermaker", "buyer_maker", "m"),
+        "trade_id": ("trade_id", "tradeid", "id", "agg_trade_id", "tid"),
+        "instrument": _INSTRUMENTS,
+    },
+    required=("time", "price", "qty"),
+    # Binance's own downloads without a header line: contracts, then spot.
+    headless={
+        6: ("trade_id", "price", "qty", "", "time", "is_buyer_maker"),
+        7: ("trade_id", "price", "qty", "", "time", "is_buyer_maker", ""),
+    },
+)
+TICKERS: Final = Layout(
+    {
+        "time": _TIMES,
+        "bid": ("bid", "bid_price", "bid_px", "best_bid", "best_bid_price", "bidpx", "bidprice", "bp"),
+        "bid_qty": (
+            "bid_qty",
+            "bid_size",
+            "bid_amount",
+            "bid_sz",
+            "best_bid_qty",
+            "best_bid_size",
+            "bidqty",
+            "bidsz",
+            "bv",
+        ),
+        "ask": ("ask", "ask_price", "ask_px", "best_ask", "best_ask_price", "askpx", "askprice", "ap"),
+        "ask_qty": (
+            "ask_qty",
+            "ask_size",
+            "ask_amount",
+            "ask_sz",
+            "best_ask_qty",
+            "best_ask_size",
+            "askqty",
+            "asksz",
+            "av",
+        ),
+        "last": ("last", "last_price", "last_px"),
+        "last_qty": ("last_qty", "last_size", "last_sz"),
+        "bid_pair": ("bid_price_bid_size",),
+        "ask_pair": ("ask_price_ask_size",),
+        "instrument": _INSTRUMENTS,
+    },
+    required=("time",),
+)
+MARKS: Final = Layout(
+    {
+        "time": _TIMES,
+        "price": ("mark_price", "markprice", "mark_px", "markpx", "mark", "price", "px", "open"),
+        "instrument": _INSTRUMENTS,
+    },
+    required=("time", "price"),
+)
+FUNDING: Final = Layout(
+    {
+        "time": ("funding_time", "fundingtime", "calc_time", *_TIMES),
+        # freqtrade keeps the rate in the column of the opening price.
+        "rate": (
+            "realized_rate",
+            "realizedrate",
+            "funding_rate",
+            "fundingrate",
+            "last_funding_rate",
+            "rate",
+            "funding",
+            "open",
+        ),
+        "instrument": _INSTRUMENTS,
+    },
+    required=("time", "rate"),
+)
+
+_BUY: Final = frozenset(("buy", "b", "bid", "1", "+1", "buyer"))
+_SELL: Final = frozenset(("sell", "s", "ask", "a", "-1", "seller"))
+_TRUE: Final = frozenset(("1", "true", "t", "yes"))
+_FALSE: Final = frozenset(("0", "false", "f", "no"))
+
+#: Turns a chunk into the kind's columns, noting what is wrong with which row.
+_Parse: TypeAlias = Callable[[Reading, Intake], dict[str, Column]]
+
+
+def import_rows(
+    format_name: str,
+    paths: Sequence[Path],
+    intake: Intake,
+    *,
+    instrument_id: str | None,
+    zone: tzinfo | None,
+    columns: Mapping[str, str] | None,
+    progress: Progress | None,
+) -> None:
+    """Take the rows of tables of format `trades`, `tickers`, `marks` or `funding`, in the order of the files' times.
+
+    A row's only stamp is both its exchange's and its receipt's. Rows that go back in time are skipped.
+
+    Raises:
+        ConfigError: A column, the time zone or the instrument has to be said.
+    """
+    layout, kind, parse = _FORMATS[format_name]
+    names = Names(instrument_id, intake.tally)
+    newest_ns = 0
+    newest_ids: set[int] = set()
+    for file in in_time_order([TableFile(path, layout, columns) for path in paths], zone):
+        intake.tally.files.append(file.file)
+        times = TimeReader(file.file, zone, is_strict=kind in ("funding", "mark"))
+        for chunk in file.chunks(intake.tally, progress):
+            reading = Reading(chunk)
+            names.select(reading)
+            time_ns = reading.times("time", times)
+            values = parse(reading, intake)
+            _refuse_backward(reading, time_ns, newest_ns)
+            if kind == "trade":
+                _refuse_repeated(reading, time_ns, values["trade_id"], newest_ns, newest_ids)
+            elif kind == "funding":
+                _refuse_equal(reading, time_ns, newest_ns)
+            good = reading.kept(intake.tally)
+            if not good.any():
+                continue
+            previous_ns, newest_ns = newest_ns, int(time_ns[good][-1])
+            if kind == "trade":
+                fresh = set(values["trade_id"][good & (time_ns == newest_ns)].tolist()) - {0}
+                newest_ids = fresh | newest_ids if newest_ns == previous_ns else fresh
+            block = {name: column[good] for name, column in values.items()}
+            block |= {"received_ns": time_ns[good], "exchange_ns": time_ns[good]}
+            if kind == "funding":
+                block["funding_ns"] = block["exchange_ns"]
+            intake.add_block(Block(Stream(kind, names.instrument), int(good.sum()), block))
+        if times.ambiguous:
+            intake.tally.warn(
+                f"{file.file}: {times.ambiguous} local times came twice and were told apart by their order"
+            )
+        if not file.has_header:
+            intake.tally.warn(f"{file.file} has no header line; its columns were taken as in Binance's downloads")
+
+
+# Order ----------------------------------------------------------------------------------------------------------
+
+
+def _newest(reading: Reading, time_ns: NDArray[np.int64], newest_ns: int) -> NDArray[np.int64]:
+    """Return for each row the newest time of the good rows before it."""
+    usable = time_ns.copy()
+    if reading.bad:
+        usable[list(reading.bad)] = 0
+    newest: NDArray[np.int64] = np.maximum.accumulate(np.concatenate(([newest_ns], usable)))[:-1]
+    return newest
+
+
+def _refuse_backward(reading: Reading, time_ns: NDArray[np.int64], newest_ns: int) -> None:
+    newest = _newest(reading, time_ns, newest_ns)
+    for index in np.flatnonzero(time_ns < newest).tolist():
+        back_s = (int(newest[index]) - int(time_ns[index])) / 1e9
+        reading.refuse({index: f"time goes back by {back_s:g} s; sort the rows by time"})
+
+
+def _refuse_equal(reading: Reading, time_ns: NDArray[np.int64], newest_ns: int) -> None:
+    reading.refuse_where(time_ns == _newest(reading, time_ns, newest_ns), "the time is that of the row before")
+
+
+def _refuse_repeated(
+    reading: Reading, time_ns: NDArray[np.int64], ids: Column, newest_ns: int, newest_ids: set[int]
+) -> None:
+    """Refuse trades whose id came before at the same time; 0 is no id."""
+    order = np.lexsort((ids, time_ns))
+    same = (ids[order][1:] == ids[order][:-1]) & (time_ns[order][1:] == time_ns[order][:-1]) & (ids[order][1:] != 0)
+    repeated = np.zeros(len(ids), np.bool_)
+    repeated[order[1:][same]] = True
+    if newest_ids:
+        repeated |= (time_ns == newest_ns) & np.isin(ids, list(newest_ids))
+    reading.refuse_where(repeated, "the trade id came before")
+
+
+# Fields ---------------------------------------------------------------------------------------------------------
+
+
+def _trades(reading: Reading, intake: Intake) -> dict[str, Column]:
+    price, qty = reading.numbers("price"), reading.numbers("qty")
+    reading.refuse_where(price <= 0.0, "price is not above zero")
+    reading.refuse_where(qty <= 0.0, "size is not above zero")
+    columns = reading.chunk.columns
+    if "side" in columns:
+        side = _coded(reading, "side", buy=_BUY, sell=_SELL)
+    elif "is_buyer_maker" in columns:
+        # Who rested is not who took: a buyer that was the maker was sold to.
+        side = _coded(reading, "is_buyer_maker", buy=_FALSE, sell=_TRUE)
+    else:
+        raise ConfigError(
+            f"{reading.chunk.file} has no column for the taker's side; name it: columns={{'side': '...'}} or "
+            "columns={'is_buyer_maker': '...'}"
+        )
+    has_ids = "trade_id" in columns
+    trade_id = reading.integers("trade_id") if has_ids else np.zeros(len(reading.chunk), np.int64)
+    return {"price": price, "qty": qty, "side": side, "trade_id": trade_id}
+
+
+def _coded(reading: Reading, field: str, *, buy: frozenset[str], sell: frozenset[str]) -> Column:
+    codes = np.zeros(len(reading.chunk), np.int8)
+    for index, text in enumerate(reading.texts(field)):
+        word = text.lower().removesuffix(".0")
+        if word in sell:
+            codes[index] = 1
+        elif word not in buy:
+            reading.refuse({index: f"{field} {text[:40]!r} is not understood"})
+    return codes
+
+
+def _tickers(reading: Reading, intake: Intake) -> dict[str, Column]:
+    chunk = reading.chunk
+    for side in ("bid", "ask"):
+        if f"{side}_pair" in chunk.columns and side not in chunk.columns:
+            reading.chunk = chunk = _split_pair(reading, side)
+    if "bid" not in chunk.columns or "ask" not in chunk.columns:
+        raise ConfigError(
+            f"{chunk.file} has no column for bid and ask; name them: columns={{'bid': '...', 'ask': '...'}}"
+        )
+    nothing = np.full(len(chunk), np.nan)
+    values: dict[str, Column] = {
+        field: reading.numbers(field, is_optional=True) if field in chunk.columns else nothing
+        for field in ("bid", "bid_qty", "ask", "ask_qty", "last", "last_qty")
+    }
+    for field, column in values.items():
+        if field.endswith("qty"):
+            reading.refuse_where(column < 0.0, f"{field} is below zero")
+        else:
+            reading.refuse_where(column <= 0.0, f"{field} is not above zero")
+    reading.refuse_where(np.isnan(values["bid"]) & np.isnan(values["ask"]), "bid and ask are both missing")
+    reading.refuse_where(values["bid"] >= values["ask"], "bid is not below ask")
+    return values
+
+
+def _split_pair(reading: Reading, side: str) -> Chunk:
+    """Return the chunk with a column of `price_size` texts as two columns."""
+    parts = [text.partition("_") for text in reading.texts(f"{side}_pair")]
+    chunk = reading.chunk
+    columns = {**chunk.columns, side: [part[0] for part in parts], f"{side}_qty": [part[2] for part in parts]}
+    return Chunk(chunk.file, chunk.lines, columns, chunk.text, chunk.malformed)
+
+
+def _marks(reading: Reading, intake: Intake) -> dict[str, Column]:
+    price = reading.numbers("price")
+    reading.refuse_where(price <= 0.0, "price is not above zero")
+    return {"price": price, "source": np.full(len(price), "mark", dtype=object)}
+
+
+def _funding(reading: Reading, intake: Intake) -> dict[str, Column]:
+    rate = reading.numbers("rate")
+    reading.refuse_where(np.abs(rate) > 1.0, "a funding rate is a fraction of the notional, at most 1")
+    return {"rate": rate, "is_settled": np.ones(len(rate), np.bool_)}
+
+
+_FORMATS: Final[dict[str, tuple[Layout, str, _Parse]]] = {
+    "trades": (TRADES, "trade", _trades),
+    "tickers": (TICKERS, "ticker", _tickers),
+    "marks": (MARKS, "mark", _marks),
+    "funding": (FUNDING, "funding", _funding),
+}

@@ -1,0 +1,75 @@
+"""Blocks on their way from foreign files to the data directory, kept on disk so that memory stays bounded."""
+
+import tempfile
+from collections.abc import Iterator
+from types import TracebackType
+from typing import Final, NamedTuple
+
+import numpy as np
+
+from quantkit.storage.columns import KIND_COLUMNS, STAMPS, Block, Column, Stream
+
+_TEXT_COLUMNS: Final = frozenset(("channel", "cause", "source"))
+
+
+class Lane(NamedTuple):
+    """A stream as one channel of the source tells it; a source may tell a stream more than once."""
+
+    stream: Stream
+    channel: str = ""
+
+
+class _Place(NamedTuple):
+    offset: int
+    size: int
+
+
+class Spool:
+    """A temporary file of blocks; a context manager, since an import reads everything before it writes anything."""
+
+    def __init__(self) -> None:
+        self._file = tempfile.TemporaryFile()  # noqa: SIM115  closed with the spool
+        self._places: dict[Lane, list[_Place]] = {}
+        self._end = 0
+
+    def __enter__(self) -> "Spool":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._file.close()
+
+    @property
+    def lanes(self) -> list[Lane]:
+        """The lanes that hold rows, in the order of their first block."""
+        return list(self._places)
+
+    def rows(self, lane: Lane) -> int:
+        """Return how many rows a lane holds."""
+        return sum(place.size for place in self._places.get(lane, ()))
+
+    def put(self, lane: Lane, block: Block) -> None:
+        """Append a block to its lane."""
+        self._file.seek(self._end)
+        for name in _columns(lane.stream):
+            column = block.column(name)
+            if name in _TEXT_COLUMNS:
+                column = column.astype(np.str_)
+            np.save(self._file, column, allow_pickle=False)
+        self._places.setdefault(lane, []).append(_Place(self._end, block.size))
+        self._end = self._file.tell()
+
+    def blocks(self, lane: Lane) -> Iterator[Block]:
+        """Yield a lane's blocks in the order in which they came."""
+        for place in self._places.get(lane, ()):
+            self._file.seek(place.offset)
+            columns: dict[str, Column] = {}
+            for name in _columns(lane.stream):
+                column = np.load(self._file, allow_pickle=False)
+                columns[name] = column.astype(object) if name in _TEXT_COLUMNS else column
+            yield Block(lane.stream, place.size, columns)
+
+
+def _columns(stream: Stream) -> tuple[str, ...]:
+    return STAMPS + KIND_COLUMNS[stream.kind]

@@ -1,0 +1,312 @@
+"""Foreign tables, CSV, Parquet or Feather, as blocks of columns whose rows keep their line numbers."""
+
+import csv
+import io
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any, Final, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from quantkit.errors import ConfigError, ParseError
+from quantkit.importers.files import DAMAGE, first_lines, opened
+from quantkit.importers.report import Progress, Tally
+
+_CHUNK_ROWS: Final = 65_536
+#: A table's number: exponents are allowed, since pandas writes small rates with them.
+NUMBER: Final = re.compile(r"[-+]?(?:[0-9]{1,24}(?:\.[0-9]{0,24})?|\.[0-9]{1,24})(?:[eE][-+]?[0-9]{1,3})?").fullmatch
+
+
+class Stamps:
+    """A typed time column: nanoseconds, 0 where there is none, and whether it lacks a zone."""
+
+    def __init__(self, values_ns: NDArray[np.int64], *, is_naive: bool) -> None:
+        self.values_ns = values_ns
+        self.is_naive = is_naive
+
+    def __len__(self) -> int:
+        return len(self.values_ns)
+
+
+#: Texts, integers, floats (NaN where there is no value) or stamps.
+TableColumn: TypeAlias = Sequence[str] | NDArray[Any] | Stamps
+
+
+class Chunk:
+    """Some rows of one file: columns, each row's line number, and each row's text for a report."""
+
+    def __init__(
+        self,
+        file: str,
+        lines: NDArray[np.int64],
+        columns: Mapping[str, TableColumn],
+        text: Callable[[int], str],
+        malformed: Sequence[tuple[int, str, str]] = (),
+    ) -> None:
+        self.file = file
+        self.lines = lines
+        self.columns = columns
+        self.text = text
+        #: Rows that are no rows of this table: line, text and why.
+        self.malformed = malformed
+
+    def __len__(self) -> int:
+        return len(self.lines)
+
+
+class Layout:
+    """Where a format's fields are among a file's columns.
+
+    Args:
+        spellings: For each field the column names it is known by, normalised, the likeliest first.
+        required: Fields without which a file cannot be read.
+        headless: The fields' order in files without a header line, by number of columns; empty refuses those.
+    """
+
+    def __init__(
+        self,
+        spellings: Mapping[str, tuple[str, ...]],
+        *,
+        required: tuple[str, ...],
+        headless: Mapping[int, tuple[str, ...]] | None = None,
+    ) -> None:
+        self.spellings = spellings
+        self.required = required
+        self.headless = headless or {}
+
+    def find(self, names: Sequence[str], file: str, columns: Mapping[str, str] | None) -> dict[str, str]:
+        """Return the column of each field that a file has.
+
+        Args:
+            names: The file's columns.
+            file: For messages.
+            columns: Field to column, as the user says; comes first.
+
+        Raises:
+            ConfigError: A required field has no column, or `columns` names one that is not there.
+        """
+        normal = {normalised(name): name for name in reversed(names)}
+        found: dict[str, str] = {}
+        for field, name in (columns or {}).items():
+            if field not in self.spellings:
+                raise ConfigError(f"columns: {field!r} is no field here; the fields are {', '.join(self.spellings)}")
+            column = name if name in names else normal.get(normalised(name))
+            if column is None:
+                raise ConfigError(f"{file} has no column {name!r} for {field}; it has {', '.join(names)}")
+            found[field] = column
+        taken = set(found.values())
+        for field, spellings in self.spellings.items():
+            if field in found:
+                continue
+            column = next((normal[s] for s in spellings if s in normal and normal[s] not in taken), None)
+            if column is not None:
+                found[field] = column
+                taken.add(column)
+        missing = [field for field in self.required if field not in found]
+        if missing:
+            raise ConfigError(
+                f"{file} has no column for {' and '.join(missing)} among {', '.join(names)[:200]}; "
+                f"name it: columns={{{missing[0]!r}: '...'}} (--column {missing[0]}=...)"
+            )
+        return found
+
+
+def normalised(name: str) -> str:
+    """Return a column name as it is compared: lower case, underscores, nothing around it.
+
+    Examples:
+        >>> normalised(" Open Time"), normalised("isBuyerMaker"), normalised("bid-px")
+        ('open_time', 'isbuyermaker', 'bid_px')
+    """
+    return re.sub(r"[\s\-./]+", "_", name.strip().lower())
+
+
+class TableFile:
+    """One CSV, Parquet or Feather file, told apart by content, read in chunks under the fields' names.
+
+    Args:
+        path: The file; CSV may be packed with gzip.
+        layout: The format's fields.
+        columns: Field to column, as the user says.
+    """
+
+    def __init__(self, path: Path, layout: Layout, columns: Mapping[str, str] | None) -> None:
+        self.path = path
+        self.file = str(path)
+        self._layout = layout
+        self._columns = columns
+        with path.open("rb") as raw:
+            head = raw.read(6)
+        self.is_csv = not head.startswith((b"PAR1", b"ARROW1", b"FEA1"))
+        self._is_parquet = head.startswith(b"PAR1")
+        self.has_header = True
+
+    def chunks(self, tally: Tally, progress: Progress | None, *, rows: int = _CHUNK_ROWS) -> Iterator[Chunk]:
+        """Yield the file's rows, counting them as read.
+
+        Raises:
+            ConfigError: A field has no column.
+            ParseError: The file is damaged.
+        """
+        if self.is_csv:
+            yield from self._csv_chunks(tally, progress, rows)
+        else:
+            yield from self._arrow_chunks(tally, progress, rows)
+
+    # CSV ------------------------------------------------------------------------------------------------------
+
+    def _csv_chunks(self, tally: Tally, progress: Progress | None, rows: int) -> Iterator[Chunk]:
+        total = self.path.stat().st_size
+        with opened(self.path) as (stream, raw):
+            # Bytes that are no UTF-8 stay visible; where they matter, their row is not understood.
+            text = io.TextIOWrapper(stream, encoding="utf-8-sig", errors="backslashreplace", newline="")
+            reader = csv.reader(text, delimiter=self._delimiter(), strict=True)
+            numbered = self._csv_rows(reader, tally)
+            first = next(numbered, None)
+            if first is None:
+                return
+            names, fields = self._header(first[1])
+            if self.has_header:
+                tally.rows_read -= 1
+                pending: list[tuple[int, list[str]]] = []
+            else:
+                pending = [first]
+            width = len(names)
+            while True:
+                pending += islice(numbered, rows - len(pending))
+                if not pending:
+                    break
+                good = [row for row in pending if len(row[1]) == width]
+                malformed = [
+                    (line, ",".join(row), f"{len(row)} fields where {width} are expected")
+                    for line, row in pending
+                    if len(row) != width
+                ]
+                pending = []
+                if progress is not None:
+                    progress(self.file, raw.tell(), total)
+                if good:
+                    yield _csv_chunk(self.file, good, names, fields, malformed)
+                else:
+                    for line, cells, why in malformed:
+                        tally.skip(self.file, line, cells, why)
+        if progress is not None:
+            progress(self.file, total, total)
+
+    def _csv_rows(self, reader: Any, tally: Tally) -> Iterator[tuple[int, list[str]]]:
+        """Yield (line, fields) of every row that is not blank; damage ends the file with one skipped row."""
+        line = 0
+        while True:
+            try:
+                row = next(reader)
+            except StopIteration:
+                return
+            except csv.Error as error:
+                tally.rows_read += 1
+                tally.skip(self.file, reader.line_num, "", f"the line is no CSV: {error}")
+                continue
+            except DAMAGE:
+                tally.rows_read += 1
+                tally.skip(self.file, line + 1, "", "the compressed file is damaged or ends early")
+                return
+            line = reader.line_num
+            if row:
+                tally.rows_read += 1
+                yield line, row
+
+    def _delimiter(self) -> str:
+        head = b"".join(first_lines(self.path, 1))
+        return max((",", ";", "\t", "|"), key=lambda each: head.count(each.encode()))
+
+    def _header(self, row: list[str]) -> tuple[list[str], dict[str, str]]:
+        if not all(NUMBER(cell.strip()) or cell.strip().lower() in ("true", "false") for cell in row):
+            names = [name.strip() for name in row]
+            return names, self._layout.find(names, self.file, self._columns)
+        self.has_header = False
+        order = self._layout.headless.get(len(row))
+        if order is None:
+            raise ConfigError(
+                f"{self.file} has no header line, and {len(row)} columns of numbers are no known layout; "
+                f"write a first line that names them: {', '.join(self._layout.required)}, ..."
+            )
+        names = [name or f"column {index}" for index, name in enumerate(order, 1)]
+        return names, {field: field for field in self._layout.spellings if field in names}
+
+    # Parquet and Feather --------------------------------------------------------------------------------------
+
+    def _arrow_chunks(self, tally: Tally, progress: Progress | None, rows: int) -> Iterator[Chunk]:
+        import pyarrow as pa
+
+        total = self.path.stat().st_size
+        first_row = 1
+        try:
+            schema, batches = self._arrow_batches(rows)
+            fields = self._layout.find(schema.names, self.file, self._columns)
+            for batch in batches:
+                lines = np.arange(first_row, first_row + batch.num_rows, dtype=np.int64)
+                first_row += batch.num_rows
+                tally.rows_read += batch.num_rows
+                columns = {field: _arrow_column(batch.column(name)) for field, name in fields.items()}
+                yield Chunk(self.file, lines, columns, _arrow_text(batch))
+                if progress is not None:
+                    progress(self.file, min(total, total * first_row // max(first_row, 1)), total)
+        except (pa.ArrowException, OSError) as error:
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise ParseError(f"the file cannot be read: {reason}", where=self.file) from error
+
+    def _arrow_batches(self, rows: int) -> tuple[Any, Iterator[Any]]:
+        if self._is_parquet:
+            import pyarrow.parquet as pq
+
+            file = pq.ParquetFile(self.path)
+            return file.schema_arrow, file.iter_batches(batch_size=rows)
+        from pyarrow import feather
+
+        table = feather.read_table(self.path, memory_map=False)
+        return table.schema, iter(table.to_batches(max_chunksize=rows))
+
+
+def _csv_chunk(
+    file: str,
+    rows: list[tuple[int, list[str]]],
+    names: Sequence[str],
+    fields: Mapping[str, str],
+    malformed: Sequence[tuple[int, str, str]],
+) -> Chunk:
+    cells = list(zip(*(row for _, row in rows), strict=True))
+    columns = {field: [cell.strip() for cell in cells[names.index(name)]] for field, name in fields.items()}
+    lines = np.array([line for line, _ in rows], np.int64)
+    return Chunk(file, lines, columns, lambda index: ",".join(rows[index][1]), malformed)
+
+
+def _arrow_column(array: Any) -> TableColumn:
+    """Return an Arrow array as the nearest column of ours."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    kind = array.type
+    if pa.types.is_dictionary(kind):
+        array = array.dictionary_decode()
+        kind = array.type
+    if pa.types.is_timestamp(kind) or pa.types.is_date(kind):
+        is_naive = pa.types.is_date(kind) or kind.tz is None
+        stamps = array.cast(pa.timestamp("ns")) if kind != pa.timestamp("ns") else array
+        values = pc.fill_null(stamps.cast(pa.int64()), 0).to_numpy(zero_copy_only=False)
+        return Stamps(values, is_naive=is_naive)
+    if pa.types.is_floating(kind):
+        floats: NDArray[Any] = array.to_numpy(zero_copy_only=False).astype(np.float64, copy=False)
+        return floats
+    if pa.types.is_signed_integer(kind) and not array.null_count:
+        integers: NDArray[Any] = array.to_numpy().astype(np.int64, copy=False)
+        return integers
+    return [text.strip() for text in pc.fill_null(array.cast(pa.string()), "").to_pylist()]
+
+
+def _arrow_text(batch: Any) -> Callable[[int], str]:
+    def text(index: int) -> str:
+        return ", ".join(f"{name}={batch.column(name)[index]}" for name in batch.schema.names)
+
+    return text

@@ -1,0 +1,338 @@
+"""The exact ledger: balances by currency, netting positions, realised and unrealised profit, fees, funding, equity.
+
+Every amount is kept as an exact sum. What a position cost is a fraction, so that the average price needs no
+rounding and realised profit is derived: `realised = flow + open_value`, where `flow` is what the fills brought in.
+Nothing is rounded per fill but the coin value of inverse contracts (once, half-even, 1e-12).
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from decimal import ROUND_HALF_EVEN, Decimal
+from fractions import Fraction
+from typing import Final
+
+from quantkit.errors import ConfigError, OrderError
+from quantkit.instruments import EXACT, Instrument, Side, decimal_of
+from quantkit.orders import Fill
+
+#: Amounts that are no finite decimal are shown to this step; the ledger itself keeps the fraction.
+SHOWN_STEP: Final = Decimal("1e-18")
+#: Finite decimals of up to so many places are shown whole: sums of values, fees and funding stay far below it.
+_SHOWN_PLACES: Final = 40
+#: A fraction whose denominator outgrows this many bits is rounded to `_FINEST`: far below any shown digit, and
+#: it keeps a market maker that is never flat from dragging along ever longer numbers.
+_MAX_BITS: Final = 1024
+_FINEST: Final = 10**60
+_FINEST_SHOWN: Final = 10**_SHOWN_PLACES
+_ZERO: Final = Fraction(0)
+
+
+def shown(amount: Fraction) -> Decimal:
+    """Return an exact amount as a decimal: itself where it is one of at most 40 places, else half-even to 1e-18.
+
+    Examples:
+        >>> shown(Fraction(1, 8)), shown(Fraction(2, 3))
+        (Decimal('0.125'), Decimal('0.666666666666666667'))
+    """
+    quotient = EXACT.divide(Decimal(amount.numerator), Decimal(amount.denominator))
+    if _FINEST_SHOWN % amount.denominator == 0:
+        return quotient
+    return quotient.quantize(SHOWN_STEP, rounding=ROUND_HALF_EVEN, context=EXACT)
+
+
+class Position:
+    """A netting position in one instrument; above zero is long.
+
+    Attributes:
+        instrument: What is held.
+        qty: Signed size in the instrument's unit, exact; fees taken in the base currency are already off it.
+        open_value: What the position cost in the settlement currency, signed like `qty`, exact.
+        fees, funding: Of this instrument so far, by currency: fees paid above zero, funding received above zero.
+    """
+
+    __slots__ = ("_flow", "fees", "funding", "instrument", "open_value", "qty")
+
+    def __init__(self, instrument: Instrument) -> None:
+        self.instrument = instrument
+        self.qty = Decimal(0)
+        self.open_value = _ZERO
+        self.fees: dict[str, Decimal] = {}
+        self.funding: dict[str, Decimal] = {}
+        self._flow = _ZERO
+
+    def __repr__(self) -> str:
+        return f"Position({self.instrument.id!r}, qty={self.qty}, average_price={self.average_price})"
+
+    @property
+    def realised_exact(self) -> Fraction:
+        """Profit taken so far in the settlement currency, before fees and funding."""
+        total = self._flow + self.open_value
+        return -total if self.instrument.is_inverse else total
+
+    @property
+    def realised(self) -> Decimal:
+        """`realised_exact` as a decimal."""
+        return shown(self.realised_exact)
+
+    @property
+    def average_price_exact(self) -> Fraction | None:
+        """Average entry price, harmonic for inverse contracts; None while flat."""
+        if not self.qty:
+            return None
+        size = Fraction(self.qty) * Fraction(self.instrument.unit)
+        return size / self.open_value if self.instrument.is_inverse else self.open_value / size
+
+    @property
+    def average_price(self) -> float | None:
+        """`average_price_exact` as the nearest float."""
+        exact = self.average_price_exact
+        return None if exact is None else float(exact)
+
+    def unrealised_exact(self, mark: float) -> Fraction:
+        """Return the open profit at `mark` in the settlement currency; zero while flat."""
+        if not self.qty:
+            return _ZERO
+        change = Fraction(self.instrument.notional(self.qty, mark)) - self.open_value
+        return -change if self.instrument.is_inverse else change
+
+    def unrealised(self, mark: float) -> Decimal:
+        """Return `unrealised_exact` as a decimal."""
+        return shown(self.unrealised_exact(mark))
+
+    def trade(self, qty: Decimal, value: Decimal) -> None:
+        """Book a signed execution worth `value`, signed like `qty`: add, reduce, or flip through zero."""
+        held, value_left = self.qty, Fraction(value)
+        self._flow -= value_left
+        if held and (held > 0) is not (qty > 0):
+            # Never `abs(qty)` or `-qty`: those round to whatever decimal context the caller's thread has set.
+            held_size, size = Fraction(held.copy_abs()), Fraction(qty.copy_abs())
+            closed = min(held_size, size)
+            self.open_value -= self.open_value * closed / held_size
+            value_left -= value_left * closed / size
+        self.open_value += value_left
+        self.qty = EXACT.add(held, qty)
+        if self.open_value.denominator.bit_length() > _MAX_BITS:
+            self.open_value = Fraction(round(self.open_value * _FINEST), _FINEST)
+
+    def book(self, fill: Fill) -> None:
+        """Book a fill with its fee.
+
+        A fee in the base currency comes off what a spot fill brought: the position moves by the net size, at the
+        fill's own price, so that the fee itself makes no profit and no loss.
+        """
+        instrument = self.instrument
+        qty, value = instrument.qty_decimal(fill.signed_lots), fill.value
+        if fill.side is Side.SELL:
+            value = value.copy_negate()
+        if instrument.is_spot and fill.fee_currency == instrument.base:
+            qty = EXACT.subtract(qty, fill.fee)
+            value = EXACT.subtract(value, EXACT.multiply(fill.fee, instrument.price_decimal(fill.ticks)))
+        self.trade(qty, value)
+        if fill.fee:
+            self.fees[fill.fee_currency] = EXACT.add(self.fees.get(fill.fee_currency, Decimal(0)), fill.fee)
+
+
+class Portfolio:
+    """Balances and positions of one account.
+
+    Args:
+        cash: Starting balances by currency, zero or more each.
+        instruments: Everything that may be traded.
+        report_currency: What equity is counted in; default the first of `cash`.
+        mark_of: Gives the latest mark of an instrument, or None before the first.
+
+    Raises:
+        ConfigError: No cash, a negative balance, or a currency that no instrument of the run converts.
+    """
+
+    def __init__(
+        self,
+        cash: Mapping[str, float | int | str | Decimal],
+        instruments: Iterable[Instrument],
+        *,
+        report_currency: str | None = None,
+        mark_of: Callable[[str], float | None],
+    ) -> None:
+        if not cash:
+            raise ConfigError("the account has no cash; give for example cash={'USDT': 10_000}")
+        self.instruments = {instrument.id: instrument for instrument in instruments}
+        self.report_currency = report_currency or next(iter(cash))
+        self.deposits: dict[str, Decimal] = {}
+        for currency, amount in cash.items():
+            self.deposits[currency] = decimal_of(amount)
+            if self.deposits[currency] < 0:
+                raise ConfigError(f"starting cash of {currency} is {amount}; it cannot be negative")
+        self._mark_of = mark_of
+        self._settled: dict[str, Decimal] = dict(self.deposits)
+        self._positions: dict[str, Position] = {}
+        self._untraded: dict[str, Position] = {}
+        self._contracts: dict[str, list[Position]] = {}
+        self._converters = self._find_converters()
+
+    # Reading --------------------------------------------------------------------------------------------------
+
+    @property
+    def currencies(self) -> list[str]:
+        """Every currency that has or had a balance, starting ones first."""
+        return [*self._settled, *(c for c in self._contracts if c not in self._settled)]
+
+    def balance_exact(self, currency: str) -> Fraction:
+        """Return the cash balance: deposits, spot trades, realised contract profit, fees and funding."""
+        total = Fraction(self._settled.get(currency, Decimal(0)))
+        for position in self._contracts.get(currency, ()):
+            total += position.realised_exact
+        return total
+
+    def balance(self, currency: str) -> Decimal:
+        """Return `balance_exact` as a decimal."""
+        return shown(self.balance_exact(currency))
+
+    @property
+    def cash(self) -> dict[str, Decimal]:
+        """Balances by currency."""
+        return {currency: self.balance(currency) for currency in self.currencies}
+
+    @property
+    def positions(self) -> dict[str, Position]:
+        """Every position that was ever opened, flat ones too, by instrument id."""
+        return dict(self._positions)
+
+    def position(self, instrument: str) -> Position:
+        """Return the position in an instrument, flat if it never traded; the same object throughout the run.
+
+        Raises:
+            OrderError: The instrument is none of the run's.
+        """
+        found = self._positions.get(instrument) or self._untraded.get(instrument)
+        if found is None:
+            known = self.instruments.get(instrument)
+            if known is None:
+                raise OrderError(f"{instrument} is no instrument of this run; it has {', '.join(self.instruments)}")
+            found = self._untraded[instrument] = Position(known)
+        return found
+
+    def mark(self, instrument: str) -> float | None:
+        """Return the latest mark of an instrument, None before the first."""
+        return self._mark_of(instrument)
+
+    def totals(self, what: str) -> dict[str, Decimal]:
+        """Return `realised`, `fees` or `funding` summed over instruments, by currency."""
+        totals: dict[str, Fraction] = {}
+        for position in self._positions.values():
+            if what == "realised":
+                amounts = {position.instrument.settle_currency: position.realised_exact}
+            else:
+                booked: dict[str, Decimal] = getattr(position, what)
+                amounts = {currency: Fraction(amount) for currency, amount in booked.items()}
+            for currency, amount in amounts.items():
+                totals[currency] = totals.get(currency, _ZERO) + amount
+        return {currency: shown(amount) for currency, amount in totals.items()}
+
+    def converter(self, currency: str) -> Instrument:
+        """Return the instrument whose mark converts a currency other than the report currency."""
+        return self._converters[currency]
+
+    def rate_exact(self, currency: str) -> Fraction | None:
+        """Return what one unit of `currency` is worth in the report currency; None while no mark is known."""
+        if currency == self.report_currency:
+            return Fraction(1)
+        via = self._converters[currency]
+        mark = self._mark_of(via.id)
+        if mark is None:
+            return None
+        price = Fraction(decimal_of(mark))
+        return price if via.base == currency else 1 / price
+
+    def equity_exact(self) -> Fraction | None:
+        """Return balances plus open contract profit in the report currency; None while a needed mark is unknown."""
+        total = _ZERO
+        for currency in self.currencies:
+            amount = self.balance_exact(currency)
+            for position in self._contracts.get(currency, ()):
+                if position.qty:
+                    mark = self._mark_of(position.instrument.id)
+                    if mark is None:
+                        return None
+                    amount += position.unrealised_exact(mark)
+            if amount:
+                rate = self.rate_exact(currency)
+                if rate is None:
+                    return None
+                total += amount * rate
+        return total
+
+    @property
+    def equity(self) -> Decimal | None:
+        """`equity_exact` as a decimal."""
+        exact = self.equity_exact()
+        return None if exact is None else shown(exact)
+
+    def exposure_exact(self) -> Fraction:
+        """Return the gross value of all positions in the report currency; what has no mark yet counts as zero."""
+        total = _ZERO
+        for position in self._positions.values():
+            mark = self._mark_of(position.instrument.id) if position.qty else None
+            rate = self.rate_exact(position.instrument.settle_currency)
+            if mark is not None and rate is not None:
+                total += abs(Fraction(position.instrument.notional(position.qty, mark))) * rate
+        return total
+
+    # Booking --------------------------------------------------------------------------------------------------
+
+    def apply(self, fill: Fill) -> None:
+        """Book one fill with its fee."""
+        position = self._own(fill.instrument)
+        instrument = position.instrument
+        position.book(fill)
+        if instrument.is_spot:
+            value, qty = fill.value, instrument.qty_decimal(fill.signed_lots)
+            self._move(instrument.quote, value.copy_negate() if fill.side is Side.BUY else value)
+            self._move(instrument.base, qty)
+        if fill.fee:
+            self._move(fill.fee_currency, fill.fee.copy_negate())
+
+    def charge_funding(self, instrument: str, *, rate: float, mark: float, qty: Decimal) -> Decimal:
+        """Settle funding on a position held at the boundary; longs pay a positive rate.
+
+        Returns:
+            What was received, below zero when paid, in the settlement currency.
+        """
+        if not qty:
+            return Decimal(0)
+        position = self._own(instrument)
+        notional = position.instrument.notional(qty, mark)
+        received = EXACT.multiply(notional, decimal_of(rate).copy_negate())
+        currency = position.instrument.settle_currency
+        position.funding[currency] = EXACT.add(position.funding.get(currency, Decimal(0)), received)
+        self._move(currency, received)
+        return received
+
+    def _own(self, instrument_id: str) -> Position:
+        """Return the position to book on, from now on among those that were opened."""
+        position = self._positions.get(instrument_id)
+        if position is None:
+            position = self._positions[instrument_id] = self.position(instrument_id)
+            del self._untraded[instrument_id]
+            if not position.instrument.is_spot:
+                self._contracts.setdefault(position.instrument.settle_currency, []).append(position)
+        return position
+
+    def _move(self, currency: str, amount: Decimal) -> None:
+        self._settled[currency] = EXACT.add(self._settled.get(currency, Decimal(0)), amount)
+
+    def _find_converters(self) -> dict[str, Instrument]:
+        """Choose for every currency of the run the instrument that prices it in the report currency."""
+        needed = set(self.deposits)
+        for instrument in self.instruments.values():
+            needed |= {instrument.base, instrument.quote} if instrument.is_spot else {instrument.settle_currency}
+        converters: dict[str, Instrument] = {}
+        for currency in sorted(needed - {self.report_currency}):
+            pair = {currency, self.report_currency}
+            candidates = [i for i in self.instruments.values() if {i.base, i.quote} == pair]
+            if not candidates:
+                raise ConfigError(
+                    f"{currency} cannot be counted in {self.report_currency}: the run has no instrument "
+                    f"{currency}-{self.report_currency}; subscribe to one or choose another report currency"
+                )
+            # A spot price is the plain answer; a contract's mark stands in for it where there is none.
+            converters[currency] = min(candidates, key=lambda i: (not i.is_spot, i.id))
+        return converters

@@ -1,0 +1,205 @@
+"""The result of a run: the exact records, and pandas views of them that are built when first asked for."""
+
+from collections.abc import Mapping
+from functools import cached_property
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from quantkit.engine.outcome import Outcome
+from quantkit.instruments import Fees, Instrument
+from quantkit.report import archive, digest, frames, notebook, round_trips, stats
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+class Result:
+    """What a backtest or a paper run produced.
+
+    The exact records stand in `outcome`; tables are floats and stamps for analysis. Nothing in `stats` is NaN or
+    infinite: a number that the run cannot give is None.
+
+    Args:
+        outcome: The records of the run.
+        config: The run's configuration: a mapping or a `msgspec.Struct`. Its `fees` give the closing fee.
+        instruments: Every instrument of the run, by id.
+    """
+
+    def __init__(
+        self,
+        outcome: Outcome,
+        config: Mapping[str, Any] | msgspec.Struct,
+        instruments: Mapping[str, Instrument],
+    ) -> None:
+        self.outcome = outcome
+        self.instruments = dict(instruments)
+        #: The run's configuration as JSON-ready values.
+        self.config: dict[str, Any] = msgspec.to_builtins(config, enc_hook=_plain_value, str_keys=True)
+        #: Where the result was saved or loaded from, if it was.
+        self.saved_to: Path | None = None
+        self._versions = {"quantkit": version("quantkit")}
+
+    # Words ----------------------------------------------------------------------------------------------------
+
+    @property
+    def assumptions(self) -> list[str]:
+        """What the run took for granted: matching data, fees, latency, inferred steps."""
+        return list(self.outcome.assumptions)
+
+    @property
+    def warnings(self) -> list[str]:
+        """What the reader has to know: gaps, short warm-up, stale data."""
+        return list(self.outcome.warnings)
+
+    @cached_property
+    def hash(self) -> str:
+        """SHA-256 over orders, order events, fills, equity curve and final ledger; equal for equal runs."""
+        return digest.result_hash(self.outcome)
+
+    @property
+    def manifest(self) -> dict[str, Any]:
+        """Everything that says which run this was, JSON-ready: versions, configuration, instruments, hash."""
+        return {
+            "hash": self.hash,
+            "hash_encoding": digest.ENCODING,
+            "versions": dict(self._versions),
+            "config": self.config,
+            "instruments": [instrument.to_dict() for instrument in self.instruments.values()],
+            "assumptions": self.assumptions,
+            "warnings": self.warnings,
+        }
+
+    # Numbers and tables ---------------------------------------------------------------------------------------
+
+    @cached_property
+    def trips(self) -> round_trips.Trips:
+        """Closed and open round trips as exact records."""
+        return round_trips.fold(
+            self.outcome.fills,
+            self.instruments,
+            excursions=self.outcome.excursions,
+            marks=self.outcome.position_mark,
+        )
+
+    @cached_property
+    def numbers(self) -> dict[str, stats.Value]:
+        """The statistics as a plain dict; `quantkit.report.stats.STATS` names and explains each."""
+        return stats.compute(self.outcome, self.instruments, self.trips, self._fees())
+
+    @cached_property
+    def stats(self) -> "pd.Series[Any]":
+        """The statistics as a Series of plain Python values, snake_case keys.
+
+        Keys ending in `_pct` are per cent; drawdowns are negative fractions; money is in the report currency.
+        """
+        import pandas as pd
+
+        return pd.Series(list(self.numbers.values()), index=list(self.numbers), dtype=object, name="stats")
+
+    @cached_property
+    def equity(self) -> "pd.DataFrame":
+        """`equity cash exposure drawdown` at every fill and every step of the grid."""
+        return frames.equity_frame(self.outcome.curve)
+
+    @cached_property
+    def returns(self) -> "pd.Series[float]":
+        """Daily UTC returns as fractions; the first and the last day may be parts of one."""
+        return frames.returns_series(*stats.daily_returns(self.outcome))
+
+    @cached_property
+    def orders(self) -> "pd.DataFrame":
+        """Every order, indexed by when it was sent."""
+        return frames.orders_frame(self.outcome.orders)
+
+    @cached_property
+    def order_events(self) -> "pd.DataFrame":
+        """Every change of an order's state, indexed by the exchange's stamp."""
+        return frames.order_events_frame(self.outcome.order_events)
+
+    @cached_property
+    def fills(self) -> "pd.DataFrame":
+        """Every execution, indexed by the exchange's stamp; fees paid are positive."""
+        return frames.fills_frame(self.outcome.fills)
+
+    @cached_property
+    def round_trips(self) -> "pd.DataFrame":
+        """Closed round trips, profit after fees; what is still open is in `open_trips`."""
+        return frames.round_trips_frame(self.trips.closed)
+
+    @cached_property
+    def open_trips(self) -> "pd.DataFrame":
+        """Positions that the end of the run found open, valued at the last marks."""
+        return frames.open_trips_frame(self.trips.open)
+
+    # Keeping --------------------------------------------------------------------------------------------------
+
+    def save(self, folder: str | Path) -> Path:
+        """Write the result into a new folder: Parquet tables and `manifest.json`, whole or not at all.
+
+        Returns:
+            The folder.
+
+        Raises:
+            ConfigError: The folder is not empty or cannot be written.
+        """
+        extra = {
+            "returns": self.returns.to_frame(),
+            "round_trips": self.round_trips,
+            "open_trips": self.open_trips,
+        }
+        self.saved_to = archive.save(folder, self.outcome, self.manifest, extra)
+        return self.saved_to
+
+    @classmethod
+    def load(cls, folder: str | Path) -> "Result":
+        """Read a result that `save` wrote; its tables equal those of the run.
+
+        Raises:
+            DataError: There is no result, or its files were changed after saving.
+        """
+        outcome, manifest, instruments = archive.load(folder)
+        result = cls(outcome, manifest["config"], instruments)
+        result._versions = manifest["versions"]
+        result.saved_to = Path(folder)
+        return result
+
+    # Showing --------------------------------------------------------------------------------------------------
+
+    def __repr__(self) -> str:
+        numbers, outcome = self.numbers, self.outcome
+        change = numbers["return_pct"]
+        words = [
+            f"{numbers['start']:%Y-%m-%d} to {numbers['end']:%Y-%m-%d}",
+            f"equity {float(outcome.starting_equity):,.2f} -> {float(outcome.equity):,.2f} {outcome.report_currency}"
+            + ("" if change is None else f" ({change:+.2f} %)"),
+            f"{numbers['trades']} trades",
+            f"{len(outcome.fills)} fills",
+        ]
+        if outcome.ended != "completed":
+            words.append(outcome.ended)
+        if self.warnings:
+            words.append(f"{len(self.warnings)} warning{'s' if len(self.warnings) > 1 else ''}")
+        return f"<Result {', '.join(words)}>"
+
+    def _repr_html_(self) -> str:
+        return notebook.page(self.outcome, self.numbers)
+
+    def _fees(self) -> dict[str, Fees]:
+        """Return the fee rates that the configuration names, by instrument."""
+        named = self.config.get("fees")
+        if not isinstance(named, dict):
+            return {}
+        if "taker_bps" in named:
+            fees = msgspec.convert(named, Fees)
+            return dict.fromkeys(self.instruments, fees)
+        return {name: msgspec.convert(value, Fees) for name, value in named.items() if value is not None}
+
+
+def _plain_value(value: Any) -> Any:
+    """Turn what JSON does not know into text or fields, for the configuration."""
+    if isinstance(value, Instrument):
+        return value.to_dict()
+    return str(value)

@@ -1,0 +1,282 @@
+"""Fills folded into round trips: from the fill that leaves zero to the one that comes back to it or goes beyond.
+
+Sizes and money stay exact: the arithmetic is the ledger's own `Position`, so the profit of all trips before fees is
+the ledger's realised profit. A fill that flips the position is split in proportion, value and fee alike. What is
+left over below one size step (a fee taken in the base currency cannot be sold) does not keep a trip open; it stays
+in the position at its average cost and goes into the next trip. Funding is not part of a trip.
+"""
+
+from collections.abc import Iterable, Mapping
+from decimal import Decimal
+from fractions import Fraction
+from typing import NamedTuple
+
+import msgspec
+
+from quantkit.engine.outcome import Excursion
+from quantkit.errors import DataError
+from quantkit.instruments import EXACT, Instrument, Side
+from quantkit.orders import Fill
+from quantkit.portfolio import Position, shown
+
+
+class RoundTrip(msgspec.Struct, frozen=True, kw_only=True):
+    """One position from its opening to its end.
+
+    Attributes:
+        instrument: Its id. side: `buy` for a long trip. currency: What `fees` and `pnl` are counted in.
+        qty: Sum of the entries, in the instrument's unit, exact.
+        entry_price, exit_price: Averages over the fills, harmonic for inverse contracts.
+        fees: Paid above zero; a fee in the base currency counts at its fill's price.
+        pnl: Profit after fees, without funding.
+        return_pct: `pnl` in per cent of what the entries were worth.
+        mae, mfe: Deepest mark against and for the trip, as fractions of the entry price; `mae <= 0 <= mfe`.
+        tag: Of the fill that opened it.
+    """
+
+    instrument: str
+    side: Side
+    currency: str
+    entry_ns: int
+    exit_ns: int
+    qty: Decimal
+    entry_price: float
+    exit_price: float
+    fees: Decimal
+    pnl: Decimal
+    return_pct: float
+    mae: float
+    mfe: float
+    tag: str
+
+
+class OpenTrip(msgspec.Struct, frozen=True, kw_only=True):
+    """A position that the end of the run found open; its profit is not realised.
+
+    Attributes:
+        qty: What is still held, unsigned, exact.
+        entry_price: Average over the entries.
+        mark_price: The last mark, None where none was seen.
+        fees: Paid so far. realised: Profit of what was already closed, before fees.
+        unrealised: Profit of the rest at the last mark, before any fee for closing; None without a mark.
+    """
+
+    instrument: str
+    side: Side
+    currency: str
+    entry_ns: int
+    qty: Decimal
+    entry_price: float
+    mark_price: float | None
+    fees: Decimal
+    realised: Decimal
+    unrealised: Decimal | None
+    mae: float
+    mfe: float
+    tag: str
+
+
+class Trips(NamedTuple):
+    """Closed trips in order of closing, open ones in order of opening."""
+
+    closed: list[RoundTrip]
+    open: list[OpenTrip]
+
+
+def fold(
+    fills: Iterable[Fill],
+    instruments: Mapping[str, Instrument],
+    *,
+    excursions: Iterable[Excursion] = (),
+    marks: Mapping[str, float | None] | None = None,
+) -> Trips:
+    """Fold fills into round trips.
+
+    Args:
+        fills: In the order in which they happened.
+        instruments: Every instrument that was traded.
+        excursions: Lowest and highest mark of each trip; a trip without one uses its own fills' prices.
+        marks: Last mark by instrument, for what is still open.
+
+    Returns:
+        The closed and the open trips.
+
+    Raises:
+        DataError: A fill's instrument is unknown, or its fee currency is neither the settlement nor the base one.
+    """
+    seen = {(excursion.instrument, excursion.fill_id): excursion for excursion in excursions}
+    holdings: dict[str, _Holding] = {}
+    closed: list[RoundTrip] = []
+    for fill in fills:
+        holding = holdings.get(fill.instrument)
+        if holding is None:
+            instrument = instruments.get(fill.instrument)
+            if instrument is None:
+                raise DataError(f"fill {fill.id}: instrument {fill.instrument} is not among those of the run")
+            holding = holdings[fill.instrument] = _Holding(instrument)
+        closed.extend(holding.add(fill, seen))
+    marks = marks or {}
+    left = sorted((h for h in holdings.values() if h.trip is not None), key=lambda h: h.trip.fill_id if h.trip else 0)
+    return Trips(closed, [holding.left_open(seen, marks.get(holding.instrument.id)) for holding in left])
+
+
+def fee_in_settlement(fill: Fill, instrument: Instrument) -> Fraction:
+    """Return a fill's fee in the settlement currency; one in the base currency at the fill's price.
+
+    Raises:
+        DataError: The fee's currency is neither of the two.
+    """
+    fee = Fraction(fill.fee)
+    if fill.fee_currency == instrument.settle_currency or not fee:
+        return fee
+    if instrument.is_spot and fill.fee_currency == instrument.base:
+        return fee * Fraction(instrument.price_decimal(fill.ticks))
+    raise DataError(
+        f"fill {fill.id} of {fill.instrument}: a fee in {fill.fee_currency} has no price here; "
+        f"expected {instrument.settle_currency}"
+    )
+
+
+class _Trip:
+    """A trip while it is open: sums over its fills, in the settlement currency."""
+
+    __slots__ = (
+        "entry_lots",
+        "entry_ns",
+        "entry_value",
+        "exit_lots",
+        "exit_value",
+        "fees",
+        "fill_id",
+        "highest",
+        "lowest",
+        "realised_before",
+        "side",
+        "tag",
+    )
+
+    def __init__(self, fill: Fill, realised_before: Fraction) -> None:
+        self.side = fill.side
+        self.tag = fill.tag
+        self.fill_id = fill.id
+        self.entry_ns = fill.filled_ns
+        self.entry_lots = self.exit_lots = 0
+        self.entry_value = self.exit_value = self.fees = Fraction(0)
+        self.lowest = self.highest = fill.price
+        self.realised_before = realised_before
+
+    def add(self, fill: Fill, lots: int, fee: Fraction) -> None:
+        """Count `lots` of a fill with their share of its value and of its whole fee."""
+        share = Fraction(lots, fill.lots)
+        value = Fraction(fill.value) * share
+        if fill.side is self.side:
+            self.entry_lots += lots
+            self.entry_value += value
+        else:
+            self.exit_lots += lots
+            self.exit_value += value
+        self.lowest, self.highest = min(self.lowest, fill.price), max(self.highest, fill.price)
+        self.fees += fee * share
+
+    def excursions(self, seen: Mapping[tuple[str, int], Excursion], instrument: Instrument) -> tuple[float, float]:
+        """Return the deepest mark against and for the trip, as fractions of the entry price."""
+        marks = seen.get((instrument.id, self.fill_id))
+        low, high = (self.lowest, self.highest) if marks is None else (marks.low, marks.high)
+        entry = _average_price(instrument, self.entry_lots, self.entry_value)
+        down, up = min(low / entry - 1, 0.0), max(high / entry - 1, 0.0)
+        # Zero is subtracted from, since the plain negation of 0.0 would print as -0.0.
+        return (down, up) if self.side is Side.BUY else (0.0 - up, 0.0 - down)
+
+
+class _Holding:
+    """The position in one instrument and the trip that is open in it, if any."""
+
+    __slots__ = ("instrument", "position", "trip")
+
+    def __init__(self, instrument: Instrument) -> None:
+        self.instrument = instrument
+        self.position = Position(instrument)
+        self.trip: _Trip | None = None
+
+    def add(self, fill: Fill, seen: Mapping[tuple[str, int], Excursion]) -> list[RoundTrip]:
+        """Book a fill and return the trip that it closed, if it did."""
+        fee = fee_in_settlement(fill, self.instrument)
+        closing = 0 if self.trip is None or fill.side is self.trip.side else min(fill.lots, self._lots_to_zero())
+        # The ledger takes the whole fill: what it realises comes from the closing part alone.
+        self._trade(fill)
+        closed: list[RoundTrip] = []
+        if self.trip is not None and closing:
+            self.trip.add(fill, closing, fee)
+            if closing < fill.lots or self.position.qty.copy_abs() < self.instrument.qty_step:
+                closed.append(self._close(self.trip, fill.filled_ns, seen))
+                self.trip = None
+        if closing < fill.lots:
+            if self.trip is None:
+                self.trip = _Trip(fill, self.position.realised_exact)
+            self.trip.add(fill, fill.lots - closing, fee)
+        return closed
+
+    def _trade(self, fill: Fill) -> None:
+        """Book a fill as the ledger does: a fee in the base currency comes off what the fill brought, at its price."""
+        qty, value = self.instrument.qty_decimal(fill.signed_lots), fill.value
+        if fill.side is Side.SELL:
+            value = value.copy_negate()
+        if self.instrument.is_spot and fill.fee_currency == self.instrument.base:
+            qty = EXACT.subtract(qty, fill.fee)
+            value = EXACT.subtract(value, EXACT.multiply(fill.fee, self.instrument.price_decimal(fill.ticks)))
+        self.position.trade(qty, value)
+
+    def _lots_to_zero(self) -> int:
+        """Return the whole size steps that bring the position to zero, or past it by less than one."""
+        whole, dust = EXACT.divmod(self.position.qty.copy_abs(), self.instrument.qty_step)
+        return int(whole) + bool(dust)
+
+    def _gross(self, trip: _Trip) -> Fraction:
+        return self.position.realised_exact - trip.realised_before
+
+    def _close(self, trip: _Trip, exit_ns: int, seen: Mapping[tuple[str, int], Excursion]) -> RoundTrip:
+        pnl = self._gross(trip) - trip.fees
+        mae, mfe = trip.excursions(seen, self.instrument)
+        return RoundTrip(
+            instrument=self.instrument.id,
+            side=trip.side,
+            currency=self.instrument.settle_currency,
+            entry_ns=trip.entry_ns,
+            exit_ns=exit_ns,
+            qty=self.instrument.qty_decimal(trip.entry_lots),
+            entry_price=_average_price(self.instrument, trip.entry_lots, trip.entry_value),
+            exit_price=_average_price(self.instrument, trip.exit_lots, trip.exit_value),
+            fees=shown(trip.fees),
+            pnl=shown(pnl),
+            return_pct=float(100 * pnl / trip.entry_value),
+            mae=mae,
+            mfe=mfe,
+            tag=trip.tag,
+        )
+
+    def left_open(self, seen: Mapping[tuple[str, int], Excursion], mark: float | None) -> OpenTrip:
+        """Return what the end of the run found open, valued at the last mark."""
+        trip = self.trip
+        assert trip is not None
+        mae, mfe = trip.excursions(seen, self.instrument)
+        return OpenTrip(
+            instrument=self.instrument.id,
+            side=trip.side,
+            currency=self.instrument.settle_currency,
+            entry_ns=trip.entry_ns,
+            qty=self.position.qty.copy_abs(),
+            entry_price=_average_price(self.instrument, trip.entry_lots, trip.entry_value),
+            mark_price=mark,
+            fees=shown(trip.fees),
+            realised=shown(self._gross(trip)),
+            unrealised=None if mark is None else self.position.unrealised(mark),
+            mae=mae,
+            mfe=mfe,
+            tag=trip.tag,
+        )
+
+
+def _average_price(instrument: Instrument, lots: int, value: Fraction) -> float:
+    """Return the price at which `lots` are worth `value`: the mean of the fills, harmonic for inverse contracts."""
+    size = Fraction(instrument.lot_value) * lots
+    return float(size / value if instrument.is_inverse else value / size)

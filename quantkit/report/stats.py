@@ -1,0 +1,305 @@
+"""The numbers of a result: which there are, what they are called, in what unit, and how they come from an outcome."""
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from decimal import Decimal
+from fractions import Fraction
+from typing import Final, Literal, NamedTuple, TypeAlias
+
+import numpy as np
+
+from quantkit.clock import NS_PER_DAY, NS_PER_US, datetime_of
+from quantkit.engine.outcome import Outcome
+from quantkit.errors import ConfigError
+from quantkit.instruments import Fees, Instrument, decimal_of
+from quantkit.portfolio import Portfolio, shown
+from quantkit.report import metrics
+from quantkit.report.metrics import FloatArray, IntArray
+from quantkit.report.round_trips import Trips, fee_in_settlement
+
+#: Crypto markets never close, so a year has 365 daily returns; libraries that assume 252 give other ratios.
+PERIODS_PER_YEAR: Final = 365
+_NS_PER_YEAR: Final = 365.25 * NS_PER_DAY
+
+Value: TypeAlias = float | int | str | datetime | timedelta | None
+#: `pct` is already in per cent; `fraction` is shown in per cent but kept bare, as drawdowns are everywhere.
+Form: TypeAlias = Literal["count", "duration", "fraction", "money", "number", "pct", "text", "time"]
+
+
+class Stat(NamedTuple):
+    """One number: its key in `Result.stats`, its name on screen, its form and what it means."""
+
+    key: str
+    label: str
+    form: Form
+    meaning: str
+
+
+#: The one table behind `Result.stats`, the terminal summary, the notebook view and `--json`. Money is in the report
+#: currency; amounts in other currencies are counted at the last marks. A name ends with its unit: `_pct` is per cent.
+GROUPS: Final[dict[str, tuple[Stat, ...]]] = {
+    "Run": (
+        Stat("start", "Start", "time", "first moment of the run"),
+        Stat("end", "End", "time", "last moment of the run"),
+        Stat("duration", "Duration", "duration", "end less start"),
+        Stat("ended", "Ended", "text", "completed or bankrupt"),
+        Stat("exposure_time_pct", "Exposure Time [%]", "pct", "share of the time with a position"),
+    ),
+    "Equity": (
+        Stat("equity_start", "Equity Start", "money", "starting cash"),
+        Stat("equity_final", "Equity Final", "money", "open positions valued at the last marks"),
+        Stat("equity_closed", "Equity Final, Closed", "money", "after closing at the last marks, taker fees paid"),
+        Stat("equity_peak", "Equity Peak", "money", "highest equity"),
+        Stat("return_pct", "Return [%]", "pct", "final over starting equity"),
+        Stat("cagr_pct", "CAGR [%]", "pct", "return per year, compounded; none for a run below one day"),
+        Stat("volatility_pct", "Volatility (Ann.) [%]", "pct", "deviation of daily returns, scaled to 365 days"),
+    ),
+    "Risk": (
+        Stat("sharpe_ratio", "Sharpe Ratio", "number", "daily UTC returns, 365 a year"),
+        Stat("sortino_ratio", "Sortino Ratio", "number", "daily UTC returns, 365 a year"),
+        Stat("calmar_ratio", "Calmar Ratio", "number", "CAGR over the deepest drawdown"),
+        Stat("max_drawdown", "Max. Drawdown [%]", "fraction", "deepest fall from a peak, every mark looked at"),
+        Stat("avg_drawdown", "Avg. Drawdown [%]", "fraction", "mean depth of all drawdowns"),
+        Stat("max_drawdown_duration", "Max. Drawdown Duration", "duration", "longest time below a peak"),
+        Stat("avg_drawdown_duration", "Avg. Drawdown Duration", "duration", "mean time below a peak"),
+        Stat("value_at_risk", "Value at Risk (1d, 95 %) [%]", "fraction", "5th percentile of daily returns"),
+        Stat("expected_shortfall", "Exp. Shortfall (1d, 95 %) [%]", "fraction", "mean of the worst 5 % of days"),
+        Stat("ulcer_index", "Ulcer Index [%]", "fraction", "root mean square of the daily drawdown"),
+        Stat("tail_ratio", "Tail Ratio", "number", "95th over 5th percentile of daily returns"),
+        Stat("skew", "Skew", "number", "of daily returns"),
+        Stat("kurtosis", "Kurtosis", "number", "of daily returns, excess"),
+        Stat("stability", "Stability", "number", "R squared of the log growth"),
+    ),
+    "Trades": (
+        Stat("trades", "# Trades", "count", "closed round trips"),
+        Stat("open_trades", "# Open Trades", "count", "positions left open at the end"),
+        Stat("orders", "# Orders", "count", "orders sent"),
+        Stat("fills", "# Fills", "count", "executions"),
+        Stat("win_rate_pct", "Win Rate [%]", "pct", "closed trades with a profit after fees"),
+        Stat("best_trade_pct", "Best Trade [%]", "pct", "of the entry value, after fees"),
+        Stat("worst_trade_pct", "Worst Trade [%]", "pct", "of the entry value, after fees"),
+        Stat("avg_trade_pct", "Avg. Trade [%]", "pct", "mean of all closed trades"),
+        Stat("max_trade_duration", "Max. Trade Duration", "duration", "of closed trades"),
+        Stat("avg_trade_duration", "Avg. Trade Duration", "duration", "of closed trades"),
+        Stat("profit_factor", "Profit Factor", "number", "won over lost"),
+        Stat("expectancy", "Expectancy", "money", "mean profit of a closed trade"),
+        Stat("payoff_ratio", "Payoff Ratio", "number", "mean win over mean loss"),
+        Stat("sqn", "SQN", "number", "system quality number"),
+        Stat("kelly_criterion", "Kelly Criterion", "number", "share of the equity that grows it fastest"),
+    ),
+    "Costs": (
+        Stat("fees_paid", "Fees Paid", "money", "all fills"),
+        Stat("funding_received", "Funding Received", "money", "below zero when paid"),
+        Stat("turnover", "Turnover", "number", "traded notional over mean equity"),
+    ),
+}
+STATS: Final[dict[str, Stat]] = {stat.key: stat for group in GROUPS.values() for stat in group}
+
+
+def daily_closes(outcome: Outcome) -> tuple[IntArray, FloatArray]:
+    """Return the UTC days of a run and the equity at the end of each.
+
+    The row at midnight closes the day before it. First and last day may be parts of one.
+
+    Returns:
+        The days' midnights, UTC ns, and the equities, both of shape (n,). A run that lost everything ends there.
+    """
+    first, last = outcome.start_ns // NS_PER_DAY, (outcome.end_ns - 1) // NS_PER_DAY
+    days = np.arange(first, last + 1, dtype=np.int64) * NS_PER_DAY
+    rows = np.searchsorted(outcome.curve.time_ns, days + NS_PER_DAY, side="right")
+    known = np.append(float(outcome.starting_equity), outcome.curve.equity)
+    closes = known[rows]
+    lost = np.flatnonzero(closes <= 0)
+    stop = int(lost[0]) + 1 if len(lost) else len(closes)
+    return days[:stop], closes[:stop]
+
+
+def daily_returns(outcome: Outcome) -> tuple[IntArray, FloatArray]:
+    """Return the UTC days of a run and the return of each, as fractions; the first from the starting equity."""
+    days, closes = daily_closes(outcome)
+    start = float(outcome.starting_equity)
+    if start <= 0:
+        return days[:0], closes[:0]
+    before = np.append(start, closes)[:-1]
+    return days, closes / before - 1
+
+
+class Rates:
+    """What one unit of a currency is worth in the report currency, at the last marks of the run."""
+
+    def __init__(self, outcome: Outcome, instruments: Mapping[str, Instrument]) -> None:
+        self._ledger: Portfolio | None = None
+        self._report = outcome.report_currency
+        try:
+            self._ledger = Portfolio(
+                {outcome.report_currency: 0},
+                instruments.values(),
+                report_currency=outcome.report_currency,
+                mark_of=outcome.position_mark.get,
+            )
+        except ConfigError:
+            # Without a pair for every currency only amounts in the report currency can be counted.
+            self._ledger = None
+
+    def of(self, currency: str) -> Fraction | None:
+        """Return the rate of one currency, None while it has no mark."""
+        if currency == self._report:
+            return Fraction(1)
+        return None if self._ledger is None else self._ledger.rate_exact(currency)
+
+    def total(self, amounts: Mapping[str, Fraction]) -> Fraction | None:
+        """Return a sum over currencies in the report currency, None when one of them cannot be counted."""
+        total = Fraction(0)
+        for currency, amount in amounts.items():
+            rate = self.of(currency) if amount else Fraction(0)
+            if rate is None:
+                return None
+            total += amount * rate
+        return total
+
+
+def equity_closed(
+    outcome: Outcome, instruments: Mapping[str, Instrument], fees: Mapping[str, Fees], rates: Rates
+) -> Decimal | None:
+    """Return the final equity after closing every position at its last mark and paying the taker's fee.
+
+    Args:
+        outcome: The run.
+        instruments: Every instrument that traded.
+        fees: The run's fee rates by instrument; one that is missing pays its preset.
+        rates: Into the report currency.
+
+    Returns:
+        Amount in the report currency; None when a position has no mark or its currency no rate. No slippage and no
+        price step is taken into account.
+    """
+    total = Fraction(outcome.equity)
+    for name, qty in outcome.position_qty.items():
+        if not qty:
+            continue
+        instrument, mark = instruments[name], outcome.position_mark.get(name)
+        rate = rates.of(instrument.settle_currency)
+        if mark is None or rate is None:
+            return None
+        taker = fees.get(name, Fees.preset_for(instrument)).rate(is_maker=False)
+        total -= Fraction(instrument.notional(qty.copy_abs(), decimal_of(mark))) * Fraction(taker) * rate
+    return shown(total)
+
+
+def compute(
+    outcome: Outcome, instruments: Mapping[str, Instrument], trips: Trips, fees: Mapping[str, Fees]
+) -> dict[str, Value]:
+    """Return every number of `STATS`, in that order, as plain Python values; None where there is none."""
+    rates = Rates(outcome, instruments)
+    closed = equity_closed(outcome, instruments, fees, rates)
+    found: dict[str, Value] = {
+        "start": datetime_of(outcome.start_ns),
+        "end": datetime_of(outcome.end_ns),
+        "duration": _timedelta(outcome.end_ns - outcome.start_ns),
+        "ended": outcome.ended,
+        "equity_start": float(outcome.starting_equity),
+        "equity_final": float(outcome.equity),
+        "equity_closed": None if closed is None else float(closed),
+        "orders": len(outcome.orders),
+        "fills": len(outcome.fills),
+    }
+    found.update(_of_curve(outcome))
+    found.update(_of_trips(trips, rates))
+    found.update(_of_costs(outcome, instruments, rates))
+    return {key: found[key] for key in STATS}
+
+
+def _of_curve(outcome: Outcome) -> dict[str, Value]:
+    """Return the numbers that come from the equity curve and the daily returns."""
+    curve = outcome.curve
+    start, final = float(outcome.starting_equity), float(outcome.equity)
+    span_ns = outcome.end_ns - outcome.start_ns
+    days, closes = daily_closes(outcome)
+    _, returns = daily_returns(outcome)
+    # Annualising hours gives numbers without meaning.
+    annual = metrics.cagr(final / start, span_ns / _NS_PER_YEAR) if span_ns >= NS_PER_DAY and start > 0 else None
+    # The curve starts at the starting equity, also for a first row that comes later.
+    time_ns = np.append(outcome.start_ns, curve.time_ns)
+    equity = np.append(start, curve.equity)
+    depth = np.append(0.0, curve.drawdown)
+    falls = metrics.drawdowns(time_ns, equity, depth) if start > 0 else metrics.drawdowns(days[:0], closes[:0])
+    deepest = min(float(depth.min()), metrics.max_drawdown(equity) or 0.0) if start > 0 else None
+    held = metrics.exposure_time(time_ns, np.append(0.0, curve.exposure), end_ns=outcome.end_ns)
+    per_year = PERIODS_PER_YEAR
+    return {
+        "exposure_time_pct": _pct(held),
+        "equity_peak": float(equity.max()),
+        "return_pct": _pct(metrics.total_return(start, final)),
+        "cagr_pct": _pct(annual),
+        "volatility_pct": _pct(metrics.annualised_volatility(returns, periods_per_year=per_year)),
+        "sharpe_ratio": metrics.sharpe_ratio(returns, periods_per_year=per_year),
+        "sortino_ratio": metrics.sortino_ratio(returns, periods_per_year=per_year),
+        "calmar_ratio": metrics.calmar_ratio(annual, deepest),
+        "max_drawdown": deepest,
+        "avg_drawdown": metrics.avg_drawdown(falls),
+        "max_drawdown_duration": _timedelta(metrics.max_drawdown_duration_ns(falls)),
+        "avg_drawdown_duration": _timedelta(metrics.avg_drawdown_duration_ns(falls)),
+        "value_at_risk": metrics.value_at_risk(returns),
+        "expected_shortfall": metrics.expected_shortfall(returns),
+        "ulcer_index": metrics.ulcer_index(np.append(start, closes)) if start > 0 else None,
+        "tail_ratio": metrics.tail_ratio(returns),
+        "skew": metrics.skewness(returns),
+        "kurtosis": metrics.kurtosis(returns),
+        "stability": metrics.stability(returns),
+    }
+
+
+def _of_trips(trips: Trips, rates: Rates) -> dict[str, Value]:
+    """Return the numbers that come from closed round trips; open ones are only counted."""
+    closed = trips.closed
+    returns_pct = np.array([trip.return_pct for trip in closed], np.float64)
+    lengths = [trip.exit_ns - trip.entry_ns for trip in closed]
+    converted = [rates.total({trip.currency: Fraction(trip.pnl)}) for trip in closed]
+    pnl = np.array([float(trip.pnl) for trip in closed], np.float64)
+    # A trip without a rate still won or lost, but sums over trips need one currency.
+    is_one_currency = None not in converted
+    money = np.array([float(amount) for amount in converted if amount is not None], np.float64)
+    money = money if is_one_currency else money[:0]
+    return {
+        "trades": len(closed),
+        "open_trades": len(trips.open),
+        "win_rate_pct": _pct(metrics.win_rate(pnl)),
+        "best_trade_pct": float(returns_pct.max()) if closed else None,
+        "worst_trade_pct": float(returns_pct.min()) if closed else None,
+        "avg_trade_pct": metrics.expectancy(returns_pct),
+        "max_trade_duration": _timedelta(max(lengths)) if closed else None,
+        "avg_trade_duration": _timedelta(sum(lengths) // len(lengths)) if closed else None,
+        "profit_factor": metrics.profit_factor(money),
+        "expectancy": metrics.expectancy(money),
+        "payoff_ratio": metrics.payoff_ratio(money),
+        "sqn": metrics.system_quality_number(money),
+        "kelly_criterion": metrics.kelly_criterion(money),
+    }
+
+
+def _of_costs(outcome: Outcome, instruments: Mapping[str, Instrument], rates: Rates) -> dict[str, Value]:
+    """Return what trading cost and how much was traded."""
+    fees: dict[str, Fraction] = {}
+    traded: dict[str, Fraction] = {}
+    for fill in outcome.fills:
+        instrument = instruments[fill.instrument]
+        currency = instrument.settle_currency
+        fees[currency] = fees.get(currency, Fraction(0)) + fee_in_settlement(fill, instrument)
+        traded[currency] = traded.get(currency, Fraction(0)) + Fraction(fill.value)
+    paid, notional = rates.total(fees), rates.total(traded)
+    received = rates.total({currency: Fraction(amount) for currency, amount in outcome.funding.items()})
+    _, closes = daily_closes(outcome)
+    mean_over = np.append(float(outcome.starting_equity), closes)
+    return {
+        "fees_paid": None if paid is None else float(paid),
+        "funding_received": None if received is None else float(received),
+        "turnover": None if notional is None else metrics.turnover(float(notional), mean_over),
+    }
+
+
+def _pct(fraction: float | None) -> float | None:
+    return None if fraction is None else 100 * fraction
+
+
+def _timedelta(length_ns: int | None) -> timedelta | None:
+    return None if length_ns is None else timedelta(microseconds=length_ns // NS_PER_US)

@@ -1,0 +1,185 @@
+"""A result as text: the terminal's summary, and the JSON that scripts read."""
+
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+
+from quantkit.clock import NS_PER_S, iso_of
+from quantkit.report.downsample import sparkline
+from quantkit.report.result import Result
+from quantkit.report.stats import GROUPS, STATS, Stat, Value
+from quantkit.report.text import escaped, money, written
+
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
+
+#: The groups in each column of the panel: two columns fit into 80 characters, three into a wide terminal.
+_NARROW_COLUMNS: Final = (("Run", "Equity", "Costs"), ("Risk", "Trades"))
+_WIDE_COLUMNS: Final = (("Run", "Equity", "Costs"), ("Risk",), ("Trades",))
+_WIDE: Final = 120
+#: What the narrow panel leaves out: `--json`, `Result.stats` and a wide terminal show everything.
+_NARROW_SKIPS: Final = frozenset(
+    {
+        "avg_drawdown",
+        "avg_drawdown_duration",
+        "avg_trade_duration",
+        "expected_shortfall",
+        "kurtosis",
+        "skew",
+        "stability",
+        "tail_ratio",
+        "ulcer_index",
+        "value_at_risk",
+    }
+)
+_FILLS_SHOWN: Final = 5
+
+
+def render(result: Result, console: "Console") -> None:
+    """Print a result: assumptions first, then the numbers, the equity curve, the last fills and the warnings.
+
+    Args:
+        result: What to show.
+        console: Where to; 80 columns are enough, 120 show every number.
+    """
+    from rich.panel import Panel
+
+    outcome = result.outcome
+    if result.assumptions:
+        console.print(_bullets("Assumptions", result.assumptions, style="dim"))
+    width = min(console.width, 132)
+    title = f"[bold]{escaped(_title(result, width - 8))}[/bold]"
+    money_in = f"[dim]money in {escaped(outcome.report_currency)}[/dim]"
+    numbers = _numbers(result, wide=width >= _WIDE)
+    console.print(Panel(numbers, title=title, subtitle=money_in, width=width, padding=(0, 1)))
+    # A terminal without Unicode has no block characters to draw with.
+    if len(outcome.curve.equity) and console.encoding.lower().startswith("utf"):
+        console.print(_curve(result, width))
+    if outcome.fills:
+        console.print(_last_fills(result))
+    if result.warnings:
+        console.print(_bullets("Warnings", result.warnings, style="yellow"))
+    if outcome.ended != "completed":
+        console.print(f"[bold red]The run ended early: {escaped(outcome.ended)} at {iso_of(outcome.end_ns)}[/bold red]")
+    if result.saved_to is not None:
+        console.print(f"Saved to [bold]{escaped(str(result.saved_to))}[/bold]", soft_wrap=True)
+
+
+def as_json(result: Result) -> bytes:
+    """Return a result's words, numbers and hash as one JSON object, without a line end.
+
+    Durations are seconds under keys ending in `_s`; moments are ISO text in UTC.
+    """
+    outcome = result.outcome
+    return msgspec.json.encode(
+        {
+            "stats": dict(_json_item(key, value) for key, value in result.numbers.items()),
+            "report_currency": outcome.report_currency,
+            "cash": outcome.cash,
+            "positions": {name: qty for name, qty in outcome.position_qty.items() if qty},
+            "rows": outcome.rows,
+            "assumptions": result.assumptions,
+            "warnings": result.warnings,
+            "config": result.config,
+            "hash": result.hash,
+            "saved_to": None if result.saved_to is None else str(result.saved_to),
+        }
+    )
+
+
+def _json_item(key: str, value: Value) -> tuple[str, Any]:
+    if STATS[key].form == "duration":
+        return f"{key}_s", value.total_seconds() if isinstance(value, timedelta) else None
+    return key, value.isoformat() if isinstance(value, datetime) else value
+
+
+def _title(result: Result, width: int) -> str:
+    """Return the strategy's class with its parameters, or without where they do not fit."""
+    named = result.config.get("strategy")
+    name = named.rpartition(":")[2] if isinstance(named, str) and named else "Result"
+    parameters = result.config.get("parameters")
+    if not isinstance(parameters, dict):
+        return name
+    whole = f"{name}({', '.join(f'{key}={value!r}' for key, value in parameters.items())})"
+    return whole if len(whole) <= width else name
+
+
+def _bullets(head: str, lines: list[str], *, style: str) -> "RenderableType":
+    from rich.padding import Padding
+    from rich.table import Table
+
+    grid = Table.grid(padding=(0, 1))
+    grid.add_column(width=1)
+    grid.add_column(overflow="fold")
+    for line in lines:
+        grid.add_row("•", escaped(line))
+    whole = Table.grid()
+    whole.add_row(f"[bold]{head}[/bold]")
+    whole.add_row(Padding(grid, (0, 0, 0, 1)))
+    whole.rows[-1].style = style
+    return whole
+
+
+def _numbers(result: Result, *, wide: bool) -> "RenderableType":
+    """Return the groups of numbers side by side: two columns, or three in a wide terminal."""
+    from rich.table import Table
+
+    columns = _WIDE_COLUMNS if wide else _NARROW_COLUMNS
+    grid = Table.grid(expand=True, padding=(0, 3 if wide else 1))
+    # The first column holds the two moments, the longest values there are.
+    for ratio in (39, 38, 33) if wide else (39, 37):
+        grid.add_column(ratio=ratio)
+    grid.add_row(*(_column(result, groups, wide=wide) for groups in columns))
+    return grid
+
+
+def _column(result: Result, groups: tuple[str, ...], *, wide: bool) -> "RenderableType":
+    from rich.table import Table
+
+    table = Table.grid(expand=True, padding=(0, 1))
+    table.add_column(no_wrap=True)
+    table.add_column(justify="right", no_wrap=True)
+    for number, group in enumerate(groups):
+        if number:
+            table.add_row()
+        table.add_row(f"[bold cyan]{group}[/bold cyan]")
+        for stat in GROUPS[group]:
+            if wide or stat.key not in _NARROW_SKIPS:
+                value = result.numbers[stat.key]
+                table.add_row(stat.label, f"[{_colour(stat, value)}]{escaped(written(stat, value))}[/]")
+    return table
+
+
+def _colour(stat: Stat, value: Value) -> str:
+    """Return green for a gain and red for a loss, where a sign means one."""
+    if stat.key in ("return_pct", "cagr_pct", "expectancy", "avg_trade_pct") and isinstance(value, float) and value:
+        return "green" if value > 0 else "red"
+    return "default" if value is not None else "dim"
+
+
+def _curve(result: Result, width: int) -> str:
+    curve = result.outcome.curve
+    low, high = float(curve.equity.min()), float(curve.equity.max())
+    head = f"[bold]Equity[/bold] {money(low)} to {money(high)} {escaped(result.outcome.report_currency)}"
+    return f"{head}\n[cyan]{sparkline(curve.equity, width=width)}[/cyan]"
+
+
+def _last_fills(result: Result) -> "RenderableType":
+    from rich.table import Table
+
+    fills = result.outcome.fills
+    shown = fills[-_FILLS_SHOWN:]
+    head = f"Last {len(shown)} of {len(fills):,} fills" if len(fills) > len(shown) else "Fills"
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim")
+    table.add_column(f"[bold default not dim]{head}[/]", no_wrap=True)
+    table.add_column("instrument", overflow="fold")
+    table.add_column("side", no_wrap=True)
+    for name in ("qty", "price", "fee"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for fill in shown:
+        moment = iso_of(fill.filled_ns // NS_PER_S * NS_PER_S).replace("T", " ").removesuffix("Z")
+        fee = f"{money(float(fill.fee))} {fill.fee_currency}"
+        side = "[green]buy[/]" if fill.side == "buy" else "[red]sell[/]"
+        table.add_row(moment, escaped(fill.instrument), side, f"{fill.qty:g}", f"{fill.price:,.10g}", escaped(fee))
+    return table

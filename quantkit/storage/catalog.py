@@ -1,0 +1,134 @@
+"""What a data folder holds, read from its manifest."""
+
+from collections import defaultdict
+from pathlib import Path
+from typing import NamedTuple
+
+from quantkit.clock import NS_PER_DAY, datetime_of
+from quantkit.errors import DataError
+from quantkit.instruments import Instrument
+from quantkit.storage.columns import Stream
+from quantkit.storage.manifest import MANIFEST, FileEntry, load
+from quantkit.storage.root import Root
+
+__all__ = ["Catalog", "Coverage", "FileEntry"]
+
+
+class Coverage(NamedTuple):
+    """What is held of one stream.
+
+    Attributes:
+        start_ns: First `received_ns`; for candles the first `open_ns`.
+        end_ns: Last `received_ns`.
+        rows: How many rows.
+        has_holes: Whether a UTC day (candles: a month) between the first and the last has no file.
+    """
+
+    start_ns: int
+    end_ns: int
+    rows: int
+    has_holes: bool = False
+
+
+class Catalog:
+    """The files of a data folder as they stood when the catalog was opened.
+
+    Args:
+        root: Folder, or a URI that `pyarrow.fs` understands.
+
+    Raises:
+        DataError: The folder or its manifest is missing or cannot be read.
+    """
+
+    def __init__(self, root: str | Path | Root) -> None:
+        self.root = Root.of(root)
+        entries = load(self.root)
+        if entries is None:
+            what = "holds no manifest" if self.root.has_folder() else "is not there"
+            raise DataError(
+                f"data folder {self.root} {what} ({MANIFEST}); name another one, or fill it with `quantkit import`"
+            )
+        self.entries = entries
+        self._by_stream: dict[Stream, list[FileEntry]] = defaultdict(list)
+        for entry in entries:
+            self._by_stream[entry.stream].append(entry)
+
+    def instruments(self, at_ns: int | None = None) -> dict[str, Instrument]:
+        """Return the instruments' metadata by id.
+
+        Args:
+            at_ns: Take each instrument's newest row that was valid then; None takes the newest.
+
+        Returns:
+            In order of ids. Instruments that have data but no metadata valid at `at_ns` are left out.
+
+        Raises:
+            DataError: A metadata file is not what it claims to be.
+        """
+        from quantkit.storage.files import read_instruments
+
+        newest: dict[str, Instrument] = {}
+        for entry in self.entries:
+            if entry.kind != "instrument" or (at_ns is not None and entry.first_ns > at_ns):
+                continue
+            for instrument in read_instruments(self.root, entry):
+                held = newest.get(instrument.id)
+                if (at_ns is None or instrument.valid_from_ns <= at_ns) and (
+                    held is None or held.valid_from_ns <= instrument.valid_from_ns
+                ):
+                    newest[instrument.id] = instrument
+        return dict(sorted(newest.items()))
+
+    def coverage(self) -> dict[Stream, Coverage]:
+        """Return what is held of each stream of market data, in order of kind, instrument and interval."""
+        return {
+            stream: Coverage(
+                start_ns=min(entry.span(opens=True)[0] for entry in entries),
+                end_ns=max(entry.last_ns for entry in entries),
+                rows=sum(entry.rows for entry in entries),
+                has_holes=_has_holes(stream, entries),
+            )
+            for stream, entries in self._by_stream.items()
+            if stream.kind != "instrument"
+        }
+
+    def files(self, stream: Stream, start_ns: int, end_ns: int) -> list[FileEntry]:
+        """Return the files with rows of `stream` in [start_ns, end_ns], in time order.
+
+        Streams of kind `candle_open` lie in the candles' files, and their span is that of `open_ns`.
+        """
+        opens = stream.kind == "candle_open"
+        held = self._by_stream.get(stored(stream), [])
+        spans = ((entry.span(opens=opens), entry) for entry in held)
+        return [entry for (first, last), entry in spans if first <= end_ns and last >= start_ns]
+
+    def notes(self) -> dict[str, dict[str, tuple[str | int, ...]]]:
+        """Return what writers noted, by instrument and key.
+
+        Returns:
+            The distinct values of each note in order of time, for example
+            `{"binance:BTC-USDT": {"received_shift_ns": (1270000000,)}}`; instruments without notes are left out.
+        """
+        found: dict[str, dict[str, dict[str | int, None]]] = defaultdict(lambda: defaultdict(dict))
+        for entry in sorted(self.entries, key=lambda entry: (entry.instrument, entry.first_ns, entry.path)):
+            for key, value in entry.notes.items():
+                found[entry.instrument][key][value] = None
+        return {
+            instrument: {key: tuple(values) for key, values in notes.items()} for instrument, notes in found.items()
+        }
+
+
+def stored(stream: Stream) -> Stream:
+    """Return the stream in whose files a stream's rows lie: a candle's open price lies with the candle."""
+    return stream._replace(kind="candle") if stream.kind == "candle_open" else stream
+
+
+def _has_holes(stream: Stream, entries: list[FileEntry]) -> bool:
+    held: set[int] = set()
+    for entry in entries:
+        if stream.kind == "candle":
+            moment = datetime_of(entry.span(opens=True)[0])
+            held.add(moment.year * 12 + moment.month)
+        else:
+            held.add(entry.first_ns // NS_PER_DAY)
+    return max(held) - min(held) >= len(held)

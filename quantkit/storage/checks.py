@@ -1,0 +1,201 @@
+"""What stored values may never be: vectorised checks, the same when rows are written and when they are decoded."""
+
+from collections.abc import Callable, Mapping
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from quantkit.clock import iso_of
+from quantkit.errors import DataError
+from quantkit.storage.columns import Block, Column
+
+Mask = NDArray[np.bool_]
+
+
+class Rows:
+    """Where checked rows come from, to say it in an error.
+
+    Args:
+        label: The file or the stream.
+        received_ns: The rows' stamps, shape (n,).
+        first_row: Number of the first of them, counted from 0 within the file or the stream.
+    """
+
+    __slots__ = ("first_row", "label", "received_ns")
+
+    def __init__(self, label: str, received_ns: Column, first_row: int) -> None:
+        self.label = label
+        self.received_ns = received_ns
+        self.first_row = first_row
+
+    def error(self, index: int, what: str) -> DataError:
+        """Return the error about row `index`."""
+        stamp = iso_of(int(self.received_ns[index]))
+        return DataError(f"{self.label}, row {self.first_row + index} ({stamp}): {what}")
+
+
+def _not_price(values: Column) -> Mask:
+    return ~((values > 0) & (values < np.inf))
+
+
+def _not_size(values: Column) -> Mask:
+    return ~((values >= 0) & (values < np.inf))
+
+
+def _not_finite(values: Column) -> Mask:
+    return ~np.isfinite(values)
+
+
+def _not_side(values: Column) -> Mask:
+    return ~np.isin(values, (0, 1))
+
+
+class Rule:
+    """What one column's values have to be.
+
+    `bounds` is the quick test: the extremes of good values pass it, and a NaN among them fails it. `bad` finds the
+    culprits only when it failed.
+    """
+
+    __slots__ = ("_bad", "_passes", "text")
+
+    def __init__(self, text: str, passes: Callable[[float, float], bool], bad: Callable[[Column], Mask]) -> None:
+        self.text = text
+        self._passes = passes
+        self._bad = bad
+
+    def first_bad(self, values: Column) -> int | None:
+        """Return the index of the first value that breaks the rule."""
+        # A minimum and a maximum without an array of flags in between: this runs over every decoded value. Both turn
+        # NaN where one is among the values, and no comparison holds for that.
+        if not values.size or self._passes(values.min(), values.max()):
+            return None
+        return int(np.flatnonzero(self._bad(values))[0])
+
+
+_PRICE: Final = Rule("a price is a finite number above zero", lambda low, high: low > 0 and high < np.inf, _not_price)
+_SIZE: Final = Rule("a size is a finite number, zero or above", lambda low, high: low >= 0 and high < np.inf, _not_size)
+_NUMBER: Final = Rule("it must be a finite number", lambda low, high: low > -np.inf and high < np.inf, _not_finite)
+_SIDE: Final = Rule("a side is 0 (buy) or 1 (sell)", lambda low, high: low >= 0 and high <= 1, _not_side)
+
+RULES: Final[dict[str, dict[str, Rule]]] = {
+    "trade": {"price": _PRICE, "qty": _SIZE, "side": _SIDE},
+    "ticker": {"bid": _PRICE, "bid_qty": _SIZE, "ask": _PRICE, "ask_qty": _SIZE, "last": _PRICE, "last_qty": _SIZE},
+    "candle": {"open": _PRICE, "high": _PRICE, "low": _PRICE, "close": _PRICE, "volume": _SIZE},
+    "book": {"bid_prices": _PRICE, "bid_qtys": _SIZE, "ask_prices": _PRICE, "ask_qtys": _SIZE},
+    "mark": {"price": _PRICE},
+    "funding": {"rate": _NUMBER},
+    "gap": {},
+}
+
+
+def check_values(kind: str, name: str, values: Column, rows: Rows, starts: Column | None = None) -> None:
+    """Refuse a column that holds a value it may never hold.
+
+    Args:
+        values: One for each row; book levels lie flat, and `starts` has the rows' n + 1 offsets into them. NaN in a
+            ticker is an absent value.
+
+    Raises:
+        DataError: The first bad value, with its row.
+    """
+    rule = RULES[kind].get(name)
+    if rule is None:
+        return
+    places = None
+    if kind == "ticker":
+        absent = np.isnan(values)
+        if absent.any():
+            places = np.flatnonzero(~absent)
+            values = values[places]
+    index = rule.first_bad(values)
+    if index is None:
+        return
+    value = values[index]
+    if places is not None:
+        index = int(places[index])
+    row = index if starts is None else int(np.searchsorted(starts, index, side="right")) - 1
+    raise rows.error(row, f"{name} is {value}; {rule.text}")
+
+
+def check_order(received_ns: Column, rows: Rows) -> None:
+    """Refuse stamps that go back.
+
+    Raises:
+        DataError: The first row whose stamp lies before its predecessor's.
+    """
+    back = received_ns[1:] < received_ns[:-1]
+    if back.any():
+        row = int(np.argmax(back)) + 1
+        before = iso_of(int(received_ns[row - 1]))
+        raise rows.error(row, f"received_ns goes back from {before}; rows must be sorted by received_ns and seq")
+
+
+def check_seq(seq: Column, received_ns: Column, rows: Rows) -> None:
+    """Refuse row numbers that do not rise among rows of one stamp.
+
+    Raises:
+        DataError: The first row whose number repeats or goes back.
+    """
+    wrong = (seq[1:] <= seq[:-1]) & (received_ns[1:] == received_ns[:-1])
+    if wrong.any():
+        row = int(np.argmax(wrong)) + 1
+        raise rows.error(row, f"seq {seq[row]} follows {seq[row - 1]} at the same stamp; rows of one stamp must rise")
+
+
+def check_candles(block: Block, rows: Rows) -> None:
+    """Refuse candles that contradict themselves or come twice.
+
+    Raises:
+        DataError: The first candle that closes before it opens, whose range does not hold its open and close, or that
+            does not open after its predecessor.
+    """
+    low, high = block.column("low"), block.column("high")
+    opened, closed = block.column("open_ns"), block.column("close_ns")
+    for name in ("open", "close"):
+        value = block.column(name)
+        outside = (value < low) | (value > high)
+        if outside.any():
+            row = int(np.argmax(outside))
+            raise rows.error(row, f"{name} {value[row]} lies outside of low {low[row]} to high {high[row]}")
+    wrong = closed <= opened
+    if wrong.any():
+        row = int(np.argmax(wrong))
+        raise rows.error(row, f"the candle closes at {iso_of(int(closed[row]))}, not after it opens")
+    repeated = opened[1:] <= opened[:-1]
+    if repeated.any():
+        row = int(np.argmax(repeated)) + 1
+        raise rows.error(row, f"the candle opens at {iso_of(int(opened[row]))}, not after the one before it")
+
+
+def best_prices(prices: Column, qtys: Column, starts: Column, *, highest: bool) -> Column:
+    """Return each row's best price among its levels of a size above zero, shape (n,).
+
+    Rows without such a level give -inf for bids (`highest`) and inf for asks.
+    """
+    nothing = -np.inf if highest else np.inf
+    best = np.full(len(starts) - 1, nothing)
+    filled = np.flatnonzero(starts[1:] > starts[:-1])
+    if filled.size:
+        reduce = np.maximum.reduceat if highest else np.minimum.reduceat
+        # Rows without levels take no room, so each filled row's levels end where the next filled row's begin.
+        best[filled] = reduce(np.where(qtys > 0, prices, nothing), starts[filled])
+    return best
+
+
+def check_snapshots(columns: Mapping[str, Column], rows: Rows) -> None:
+    """Refuse snapshots whose best bid reaches the best ask.
+
+    Raises:
+        DataError: The first crossed or locked snapshot.
+    """
+    is_snapshot = columns["is_snapshot"]
+    if not is_snapshot.any():
+        return
+    bid = best_prices(columns["bid_prices"], columns["bid_qtys"], columns["bid_start"], highest=True)
+    ask = best_prices(columns["ask_prices"], columns["ask_qtys"], columns["ask_start"], highest=False)
+    crossed = is_snapshot & (bid >= ask)
+    if crossed.any():
+        row = int(np.argmax(crossed))
+        raise rows.error(row, f"the snapshot is crossed: best bid {bid[row]} is not below best ask {ask[row]}")

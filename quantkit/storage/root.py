@@ -1,0 +1,238 @@
+"""The folder, local or in an object store, that a catalog's files lie in."""
+
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+from typing import Any, Final
+
+from quantkit.errors import ConfigError, DataError
+
+#: Folders with this prefix hold files that are still being written; every Parquet tool passes over them.
+STAGING_PREFIX: Final = ".staging-"
+_LOCK: Final = ".lock"
+_CHUNK_BYTES: Final = 1 << 20
+
+
+class Root:
+    """A folder reached through `pyarrow.fs`, with atomic publication of finished files.
+
+    Args:
+        path: Folder within the file system.
+        filesystem: A `pyarrow.fs.FileSystem`; None is the machine's own.
+
+    A local file appears by rename, so it is there whole or not at all. In an object store an upload has the same
+    effect, but nothing keeps two writers apart: let one write at a time.
+    """
+
+    __slots__ = ("_filesystem", "_local", "path")
+
+    def __init__(self, path: str | Path, filesystem: Any = None) -> None:
+        self._filesystem = filesystem
+        self._local = Path(path) if filesystem is None else None
+        self.path = str(path)
+
+    @classmethod
+    def of(cls, root: "str | Path | Root") -> "Root":
+        """Return the root that a path or a URI (`s3://bucket/data`, `file:///data`) names.
+
+        Raises:
+            ConfigError: The URI's scheme or form is not known.
+        """
+        if isinstance(root, Root):
+            return root
+        text = str(root)
+        if not text:
+            raise ConfigError("the data folder's path is empty; name a folder, '.' for this one")
+        if isinstance(root, Path) or "://" not in text:
+            return cls(Path(text))
+        from pyarrow import ArrowException, fs
+
+        try:
+            filesystem, path = fs.FileSystem.from_uri(text)
+        except (ArrowException, OSError, ValueError) as error:
+            raise ConfigError(f"{text}: not a place that can be opened: {first_line(error)}") from error
+        return cls(path, None if isinstance(filesystem, fs.LocalFileSystem) else filesystem)
+
+    def __str__(self) -> str:
+        return self.path
+
+    @property
+    def filesystem(self) -> Any:
+        """The `pyarrow.fs.FileSystem`."""
+        if self._filesystem is None:
+            from pyarrow import fs
+
+            self._filesystem = fs.LocalFileSystem()
+        return self._filesystem
+
+    def full(self, relative: str) -> str:
+        """Return the path within the file system of a path relative to the root."""
+        if self._local is not None:
+            return str(self._local / relative)
+        return f"{self.path.rstrip('/')}/{relative}" if relative else self.path
+
+    # Reading --------------------------------------------------------------------------------------------------
+
+    def has_folder(self) -> bool:
+        """Return whether the root itself is there."""
+        if self._local is not None:
+            return self._local.is_dir()
+        return bool(self.filesystem.get_file_info(self.path).type.name == "Directory")
+
+    def exists(self, relative: str) -> bool:
+        """Return whether a file is there."""
+        if self._local is not None:
+            return (self._local / relative).is_file()
+        return bool(self.filesystem.get_file_info(self.full(relative)).type.name == "File")
+
+    def open(self, relative: str) -> Any:
+        """Return a `pyarrow.NativeFile` to read from.
+
+        Raises:
+            DataError: It is not there, or cannot be read.
+        """
+        try:
+            return self.filesystem.open_input_file(self.full(relative))
+        except FileNotFoundError:
+            raise DataError(
+                f"{self.full(relative)}: the file is missing though the manifest lists it; restore or import it again"
+            ) from None
+        except OSError as error:
+            raise DataError(f"{self.full(relative)}: cannot be opened: {first_line(error)}") from error
+
+    def read(self, relative: str) -> bytes | None:
+        """Return a file's bytes, None when it is not there.
+
+        Raises:
+            DataError: It is there and cannot be read.
+        """
+        if not self.exists(relative):
+            return None
+        with self.open(relative) as file:
+            try:
+                return bytes(file.read())
+            except OSError as error:
+                raise DataError(f"{self.full(relative)}: cannot be read: {first_line(error)}") from error
+
+    def files(self) -> list[str]:
+        """Return every file below the root, relative to it, sorted."""
+        from pyarrow import fs
+
+        base = self.full("")
+        selector = fs.FileSelector(base, allow_not_found=True, recursive=True)
+        found = (info.path for info in self.filesystem.get_file_info(selector) if info.is_file)
+        if self._local is not None:
+            return sorted(Path(path).relative_to(self._local).as_posix() for path in found)
+        return sorted(str(PurePosixPath(path).relative_to(self.path)) for path in found)
+
+    # Writing --------------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def translated(self, relative: str = "") -> Iterator[None]:
+        """Turn a file system's refusal (no space, no permission) into a DataError that names the place."""
+        try:
+            yield
+        except OSError as error:
+            raise DataError(
+                f"{self.full(relative)}: cannot be written: {first_line(error)}; free space or permit it"
+            ) from error
+
+    def staging(self) -> Path:
+        """Make a fresh local folder to write files in before they are published.
+
+        Raises:
+            DataError: It cannot be made.
+        """
+        with self.translated():
+            if self._local is None:
+                return Path(tempfile.mkdtemp(prefix="quantkit-"))
+            self._local.mkdir(parents=True, exist_ok=True)
+            # On the root's own file system, since a rename is atomic only within one.
+            return Path(tempfile.mkdtemp(prefix=STAGING_PREFIX, dir=self._local))
+
+    def publish(self, staged: Path, relative: str) -> None:
+        """Let a finished, synced local file appear under `relative`, in place of what may be there.
+
+        Raises:
+            DataError: The file system refuses.
+        """
+        with self.translated(relative):
+            if self._local is not None:
+                target = self._local / relative
+                target.parent.mkdir(parents=True, exist_ok=True)
+                staged.replace(target)
+                return
+            parent = self.full(relative).rpartition("/")[0]
+            self.filesystem.create_dir(parent, recursive=True)
+            with staged.open("rb") as source, self.filesystem.open_output_stream(self.full(relative)) as sink:
+                while chunk := source.read(_CHUNK_BYTES):
+                    sink.write(chunk)
+
+    def remove(self, relative: str) -> None:
+        """Delete a file; one that is gone already is fine.
+
+        Raises:
+            DataError: The file system refuses.
+        """
+        with self.translated(relative):
+            if self._local is not None:
+                (self._local / relative).unlink(missing_ok=True)
+            elif self.exists(relative):
+                self.filesystem.delete_file(self.full(relative))
+
+    def sync(self, relatives: list[str]) -> None:
+        """Make the folders' entries durable: those of the files and of every folder up to the root.
+
+        Raises:
+            DataError: The file system refuses.
+        """
+        # Windows has no way to sync a folder, and an object store's upload is durable when it returns.
+        if self._local is None or sys.platform == "win32":
+            return
+        folders = {self._local}
+        for relative in relatives:
+            folders.update(self._local / parent for parent in PurePosixPath(relative).parents)
+        with self.translated():
+            for folder in sorted(folders, reverse=True):
+                descriptor = os.open(folder, os.O_RDONLY)
+                try:
+                    os.fsync(descriptor)
+                finally:
+                    os.close(descriptor)
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold off other local writers of the same root while the manifest is read and replaced."""
+        if self._local is None:
+            yield
+            return
+        with self.translated(_LOCK):
+            self._local.mkdir(parents=True, exist_ok=True)
+            descriptor = os.open(self._local / _LOCK, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            # The system lets go of the lock with the process, so a killed writer blocks nobody.
+            with self.translated(_LOCK):
+                _lock(descriptor)
+            yield
+        finally:
+            os.close(descriptor)
+
+
+def first_line(error: BaseException) -> str:
+    """Return an exception's text cut to its first line, for use inside another message."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+if sys.platform == "win32":
+    import msvcrt
+
+    def _lock(descriptor: int) -> None:
+        msvcrt.locking(descriptor, msvcrt.LK_LOCK, 1)
+else:
+    import fcntl
+
+    def _lock(descriptor: int) -> None:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)

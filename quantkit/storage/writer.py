@@ -1,0 +1,313 @@
+"""Rows to sealed Parquet files: everything of a commit becomes visible at once, or nothing does."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+
+from quantkit.clock import iso_of
+from quantkit.errors import ConfigError, DataError
+from quantkit.instruments import Instrument
+from quantkit.storage import manifest, metadata
+from quantkit.storage.columns import Block, Stream
+from quantkit.storage.files import DataFile, row_groups
+from quantkit.storage.manifest import MANIFEST, FileEntry
+from quantkit.storage.root import Root
+from quantkit.storage.schema import ROW_GROUP_ROWS_MAX, SCHEMA_VERSION, TABLES
+from quantkit.storage.spool import PartFile, Spool, Staged, disk_error
+
+
+class Writer:
+    """Writes rows of many streams and commits them together.
+
+    Used as a context manager it commits on a clean exit and leaves nothing behind on an exception. Rows wait in files
+    aside, so memory stays bounded by one row group of each stream. Equal rows give equal files, whatever the sizes of
+    the blocks they came in.
+
+    Args:
+        root: Data folder, made when it is not there, or a URI that `pyarrow.fs` understands.
+        source: Where the rows come from; kept in the manifest.
+        row_group_rows: Rows of each row group, from 1 to 1,048,576.
+        replace: Put the new rows in the place of the stored ones of the same stream and span. Stored rows before and
+            after the new span stay, in files of their own.
+
+    Raises:
+        ConfigError: `row_group_rows` is out of range, or the root is no place that can be opened.
+        DataError: The root cannot be written, or its manifest not read.
+    """
+
+    def __init__(
+        self,
+        root: str | Path | Root,
+        *,
+        source: str = "",
+        row_group_rows: int = 131_072,
+        replace: bool = False,
+    ) -> None:
+        if not 1 <= row_group_rows <= ROW_GROUP_ROWS_MAX:
+            raise ConfigError(f"row_group_rows is {row_group_rows}; use 1 to {ROW_GROUP_ROWS_MAX}")
+        self._root = Root.of(root)
+        self._source = source
+        self._row_group_rows = row_group_rows
+        self._replace = replace
+        self._notes: dict[str, str | int] = {}
+        self._spools: dict[Stream, Spool] = {}
+        self._instruments: dict[str, list[Instrument]] = {}
+        self._stored = manifest.load(self._root) or []
+        self._staging: Path | None = self._root.staging()
+        self._remainders = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is not None:
+            self.abort()
+        elif self._staging is not None:
+            self.commit()
+
+    def write(self, block: Block) -> None:
+        """Add rows of one stream, which follow on those of its blocks before.
+
+        Without a `seq` column the rows are numbered in the order they come; a block whose `seq` starts over goes on
+        from the one before it. On an error the writer is done for and has left nothing behind.
+
+        Raises:
+            ConfigError: The instrument's id is not usable in a path.
+            DataError: A row must not be stored (the message says which and why), stored rows of the stream lie in the
+                same span and `replace` is off, or the disk refuses.
+        """
+        staging = self._open_staging()
+        with self._aborting():
+            spool = self._spools.get(block.stream)
+            if spool is None:
+                stem = f"rows-{len(self._spools)}"
+                spool = self._spools[block.stream] = Spool(block.stream, staging, stem, self._row_group_rows)
+            try:
+                begun = spool.add(block)
+            except OSError as error:
+                raise disk_error(block.stream, error) from error
+            if not self._replace:
+                for received_ns, open_ns in begun:
+                    # Said now rather than after an hour's import; the whole span is compared at the commit.
+                    self._refuse_overlap(self._stored, block.stream, (received_ns,) * 2, (open_ns,) * 2)
+
+    def write_instrument(self, instrument: Instrument) -> None:
+        """Add an instrument's metadata, valid from its `valid_from_ns`.
+
+        Metadata already stored for that moment stay if they are equal, give way if they were inferred and these are
+        not, and are refined by a finer step if both were inferred.
+
+        Raises:
+            DataError: The writer is closed. The commit raises it when given metadata contradict the stored ones and
+                `replace` is off.
+        """
+        self._open_staging()
+        self._instruments.setdefault(instrument.id, []).append(instrument)
+
+    def note(self, key: str, value: str | int) -> None:
+        """Keep a value on every manifest line of this commit, for example `received_shift_ns`."""
+        self._open_staging()
+        self._notes[key] = value
+
+    def commit(self) -> list[FileEntry]:
+        """Seal the files and let them become visible together; the writer is closed then.
+
+        Returns:
+            The new lines of the manifest, in its order.
+
+        Raises:
+            DataError: Rows overlap stored ones and `replace` is off, instrument metadata contradict the stored ones,
+                or the disk refuses. Nothing has changed then, unless the message says that the rows are visible,
+                and the writer is closed.
+        """
+        staging = self._open_staging()
+        with self._aborting():
+            staged = [file for stream, spool in self._spools.items() for file in _finished(stream, spool)]
+            with self._root.locked(), self._root.translated():
+                entries = self._publish(staging, staged)
+        self._close()
+        return entries
+
+    def abort(self) -> None:
+        """Drop everything that was written and not committed; fine to call at any time."""
+        for spool in self._spools.values():
+            spool.discard()
+        self._close()
+
+    def _open_staging(self) -> Path:
+        if self._staging is None:
+            raise DataError("this writer has committed or was aborted; open another one")
+        return self._staging
+
+    def _close(self) -> None:
+        self._spools.clear()
+        if self._staging is not None:
+            shutil.rmtree(self._staging, ignore_errors=True)
+            self._staging = None
+
+    @contextmanager
+    def _aborting(self) -> Iterator[None]:
+        try:
+            yield
+        except BaseException:
+            self.abort()
+            raise
+
+    # The commit -----------------------------------------------------------------------------------------------
+
+    def _publish(self, staging: Path, staged: list[Staged]) -> list[FileEntry]:
+        stored = manifest.load(self._root) or []
+        with ExitStack() as undo:
+            entries: list[FileEntry] = []
+
+            def publish(file: Staged, source: str, notes: dict[str, str | int]) -> None:
+                path = self._free_path(file.folder, {entry.path for entry in stored})
+                undo.callback(self._root.remove, path)
+                self._root.publish(file.file, path)
+                entries.append(_entry_of(file, path, source, notes))
+
+            gone: list[FileEntry] = []
+            for file in staged:
+                opens = None if file.first_open_ns is None else (file.first_open_ns, file.last_open_ns or 0)
+                if not self._replace:
+                    self._refuse_overlap(stored, file.stream, (file.first_ns, file.last_ns), opens)
+                publish(file, self._source, self._notes)
+                for entry in _overlapping(stored, file.stream, (file.first_ns, file.last_ns), opens):
+                    gone.append(entry)
+                    for rest in self._remainder(staging, entry, file):
+                        publish(rest, entry.source, entry.notes)
+            for instrument_id, instruments in self._instruments.items():
+                rewritten = metadata.rewritten(
+                    self._root, staging, stored, instrument_id, instruments, replace=self._replace
+                )
+                if rewritten is not None:
+                    publish(rewritten.staged, self._source, self._notes)
+                    gone.extend(rewritten.replaced)
+            if not entries:
+                return []
+            removed = {entry.path for entry in gone}
+            kept = [entry for entry in stored if entry.path not in removed]
+            self._root.sync([entry.path for entry in entries])
+            self._write_manifest(staging, kept + entries)
+            # From here on the files are referred to, so nothing is taken back any more.
+            undo.pop_all()
+        for entry in gone:
+            # What cannot be deleted is no longer listed; `quality.check` names it, and nobody reads it.
+            with suppress(DataError):
+                self._root.remove(entry.path)
+        try:
+            self._root.sync([])
+        except DataError as error:
+            raise DataError(f"{error}; the new rows are visible, but may be lost if the machine stops") from error
+        return sorted(entries, key=lambda entry: entry.sort_key)
+
+    def _write_manifest(self, staging: Path, entries: list[FileEntry]) -> None:
+        draft = staging / MANIFEST
+        with self._root.translated(MANIFEST), draft.open("wb") as file:
+            file.write(manifest.dump(entries))
+            file.flush()
+            os.fsync(file.fileno())
+        self._root.publish(draft, MANIFEST)
+
+    def _free_path(self, folder: str, taken: set[str]) -> str:
+        number = 0
+        # A file that no manifest lists may be what a crash left; it is evidence, so it is never overwritten.
+        while (path := f"{folder}/part-{number}.parquet") in taken or self._root.exists(path):
+            number += 1
+        return path
+
+    def _refuse_overlap(
+        self, stored: list[FileEntry], stream: Stream, span: tuple[int, int], opens: tuple[int, int] | None
+    ) -> None:
+        for entry in _overlapping(stored, stream, span, opens):
+            raise DataError(
+                f"{stream}: new rows from {iso_of(span[0])} to {iso_of(span[1])} overlap stored rows from "
+                f"{iso_of(entry.first_ns)} to {iso_of(entry.last_ns)} ({entry.path}); "
+                "write with replace=True (`--replace`) to put them in the place of the stored ones"
+            )
+
+    def _remainder(self, staging: Path, entry: FileEntry, new: Staged) -> list[Staged]:
+        """Stage what a stored file holds before and after the new rows."""
+        names = [field.name for field in TABLES[entry.kind]]
+        if entry.kind == "book":
+            names += ["bid_start", "ask_start"]
+        parts: dict[str, PartFile] = {}
+        with ExitStack() as discards:
+            for group in row_groups(DataFile(self._root, entry, verify_digest=True)):
+                block = Block(entry.stream, len(group.received_ns), {name: group.column(name) for name in names})
+                before, after = _cut(block, new)
+                for side, piece in (("before", block.slice(0, before)), ("after", block.slice(after, block.size))):
+                    if not piece.size:
+                        continue
+                    if side not in parts:
+                        self._remainders += 1
+                        path = staging / f"rest-{self._remainders}.parquet"
+                        parts[side] = PartFile(entry.stream, path, new.folder, self._row_group_rows)
+                        discards.callback(parts[side].discard)
+                    parts[side].append(piece)
+            return [part.finish() for part in parts.values()]
+
+
+def _finished(stream: Stream, spool: Spool) -> list[Staged]:
+    try:
+        return spool.finish()
+    except OSError as error:
+        raise disk_error(stream, error) from error
+
+
+def _entry_of(file: Staged, path: str, source: str, notes: dict[str, str | int]) -> FileEntry:
+    return FileEntry(
+        path=path,
+        kind=file.stream.kind,
+        instrument=file.stream.instrument,
+        interval=file.stream.interval,
+        rows=file.rows,
+        first_ns=file.first_ns,
+        last_ns=file.last_ns,
+        first_open_ns=file.first_open_ns,
+        last_open_ns=file.last_open_ns,
+        size_bytes=file.seal.size_bytes,
+        sha256=file.seal.sha256,
+        footer_sha256=file.seal.footer_sha256,
+        schema_version=SCHEMA_VERSION,
+        source=source,
+        notes=dict(notes),
+    )
+
+
+def _overlapping(
+    stored: list[FileEntry], stream: Stream, span: tuple[int, int], opens: tuple[int, int] | None
+) -> list[FileEntry]:
+    """Return the stored files whose span meets the new one, ends included.
+
+    Candles are compared by their opens too: the same candle may have been received at two moments.
+    """
+
+    def meets(entry: FileEntry) -> bool:
+        if entry.first_ns <= span[1] and entry.last_ns >= span[0]:
+            return True
+        if opens is None or entry.first_open_ns is None or entry.last_open_ns is None:
+            return False
+        return entry.first_open_ns <= opens[1] and entry.last_open_ns >= opens[0]
+
+    return [entry for entry in stored if entry.stream == stream and meets(entry)]
+
+
+def _cut(block: Block, new: Staged) -> tuple[int, int]:
+    """Return how many rows of a stored block lie before the new rows, and where those after them begin."""
+    received = block.column("received_ns")
+    before = int(np.searchsorted(received, new.first_ns, side="left"))
+    after = int(np.searchsorted(received, new.last_ns, side="right"))
+    if new.first_open_ns is not None and new.last_open_ns is not None:
+        opened = block.column("open_ns")
+        before = min(before, int(np.searchsorted(opened, new.first_open_ns, side="left")))
+        after = max(after, int(np.searchsorted(opened, new.last_open_ns, side="right")))
+    return before, after

@@ -1,0 +1,457 @@
+"""What a user subclasses: parameters, hooks, subscriptions, orders and readings, and the Context behind them."""
+
+import difflib
+import logging
+import typing
+from collections.abc import Mapping
+from datetime import datetime
+from operator import attrgetter
+from typing import Any, ClassVar, Final, Protocol, dataclass_transform
+
+import msgspec
+import numpy as np
+
+from quantkit.clock import datetime_of
+from quantkit.errors import ConfigError
+from quantkit.events import Candle, Funding, Gap, Mark, Ticker, Trade
+from quantkit.instruments import Instrument, Side
+from quantkit.orderbook import Book
+from quantkit.orders import Fill, Order, TimeInForce
+from quantkit.portfolio import Portfolio
+
+HOOKS: Final = (
+    "on_start",
+    "on_ticker",
+    "on_candle",
+    "on_book",
+    "on_trade",
+    "on_mark",
+    "on_funding",
+    "on_order",
+    "on_fill",
+    "on_timer",
+    "on_gap",
+    "on_stop",
+)
+
+
+class Context(Protocol):
+    """What a strategy acts through; the engine implements it, the same for replay, paper and live."""
+
+    @property
+    def now_ns(self) -> int:
+        """Engine time, UTC nanoseconds."""
+        ...
+
+    @property
+    def rng(self) -> np.random.Generator:
+        """The run's one seeded generator."""
+        ...
+
+    @property
+    def portfolio(self) -> Portfolio:
+        """Money and positions as reported so far."""
+        ...
+
+    def subscribe(self, kind: str, instrument: str, interval: str, warmup: int) -> None:
+        """Ask for a stream; in `on_start` only."""
+        ...
+
+    def order(
+        self,
+        instrument: str,
+        side: Side,
+        qty: float,
+        *,
+        price: float | None,
+        stop_price: float | None,
+        post_only: bool,
+        reduce_only: bool,
+        time_in_force: str,
+        tag: str,
+    ) -> Order:
+        """Send an order."""
+        ...
+
+    def amend(self, order: Order, *, qty: float | None, price: float | None) -> None:
+        """Change an order."""
+        ...
+
+    def cancel(self, order: Order) -> None:
+        """Cancel an order."""
+        ...
+
+    def cancel_all(self, instrument: str | None) -> None:
+        """Cancel every open order."""
+        ...
+
+    def close(self, instrument: str) -> Order | None:
+        """Leave the position at the market."""
+        ...
+
+    def target(self, instrument: str, qty: float) -> Order | None:
+        """Trade toward a position at the market."""
+        ...
+
+    def quote(
+        self, instrument: str, *, bid: float | None, ask: float | None, qty: float
+    ) -> tuple[Order | None, Order | None]:
+        """Keep one post-only order on each side."""
+        ...
+
+    def position(self, instrument: str) -> float:
+        """Return the reported position."""
+        ...
+
+    def open_orders(self, instrument: str | None) -> list[Order]:
+        """Return the orders that may still fill."""
+        ...
+
+    def book(self, instrument: str) -> Book | None:
+        """Return the current book, None while there is no valid one."""
+        ...
+
+    def history(self, instrument: str, interval: str, count: int) -> list[Candle]:
+        """Return the latest closed candles."""
+        ...
+
+    def instrument_info(self, instrument: str) -> Instrument:
+        """Return an instrument's metadata."""
+        ...
+
+    def every(self, interval: str, name: str) -> None:
+        """Start a repeating timer."""
+        ...
+
+    def at(self, moment: str | int | datetime, name: str) -> None:
+        """Start a timer that runs once."""
+        ...
+
+
+class _Unbound:
+    """Stands in for the Context before a run: every use says what is missing."""
+
+    def __getattr__(self, name: str) -> Any:
+        raise ConfigError(f"{name} needs a run: pass the strategy to quantkit.backtest(...)")
+
+
+_UNBOUND: Final = typing.cast(Context, _Unbound())
+
+
+@dataclass_transform(kw_only_default=True)
+class Strategy:
+    """Subclass it, annotate class attributes as parameters, and write the hooks you want.
+
+    Parameters are keyword arguments of the constructor, checked and then frozen. Hooks are synchronous; none is
+    needed. What a hook orders is looked at no earlier than the next row of the market.
+    """
+
+    parameter_types: ClassVar[Mapping[str, Any]] = {}
+    parameter_defaults: ClassVar[Mapping[str, Any]] = {}
+
+    def __init_subclass__(cls) -> None:
+        """Collect the parameters and refuse hooks that do not exist.
+
+        Raises:
+            ConfigError: A method `on_...` is no hook, or a parameter's default does not fit its type.
+        """
+        super().__init_subclass__()
+        for name in vars(cls):
+            if name.startswith("on_") and name not in HOOKS and callable(getattr(cls, name)):
+                raise ConfigError(f"{cls.__name__}.{name} is no hook{_did_you_mean(name, HOOKS)}")
+        types = dict(cls.parameter_types)
+        defaults = dict(cls.parameter_defaults)
+        hints = typing.get_type_hints(cls)
+        own = vars(cls)
+        for name in own.get("__annotations__", {}):
+            if (
+                not name.startswith("_")
+                and typing.get_origin(hints[name]) is not ClassVar
+                and hints[name] is not ClassVar
+            ):
+                if hasattr(Strategy, name):
+                    raise ConfigError(f"{cls.__name__}.{name}: the name is taken by Strategy; rename the parameter")
+                types[name] = hints[name]
+        for name in types:
+            if name in own and not isinstance(own[name], property):
+                defaults[name] = _checked(cls.__name__, name, own[name], types[name])
+                setattr(cls, name, _parameter(cls.__name__, name))
+            elif name in own.get("__annotations__", {}):
+                setattr(cls, name, _parameter(cls.__name__, name))
+        cls.parameter_types, cls.parameter_defaults = types, defaults
+
+    def __init__(self, **parameters: Any) -> None:
+        name = type(self).__name__
+        for given in parameters:
+            if given not in self.parameter_types:
+                raise ConfigError(f"{name} has no parameter {given!r}{_did_you_mean(given, self.parameter_types)}")
+        values = {**self.parameter_defaults, **parameters}
+        for parameter, type_ in self.parameter_types.items():
+            if parameter not in values:
+                raise ConfigError(f"{name} needs {parameter}; give it a value: {name}({parameter}=...)")
+            self.__dict__[f"_p_{parameter}"] = _checked(name, parameter, values[parameter], type_)
+        self._context: Context = _UNBOUND
+        self.log = logging.getLogger(f"quantkit.strategy.{name}")
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """The parameters' values by name."""
+        return {name: getattr(self, name) for name in self.parameter_types}
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({', '.join(f'{k}={v!r}' for k, v in self.parameters.items())})"
+
+    def bind(self, context: Context) -> None:
+        """Connect the strategy to a run; the engine calls it."""
+        self._context = context
+
+    # Hooks ----------------------------------------------------------------------------------------------------
+
+    def on_start(self) -> None:
+        """Subscribe, build indicators, start timers."""
+
+    def on_ticker(self, ticker: Ticker) -> None:
+        """Handle a change of the best bid or offer."""
+
+    def on_candle(self, candle: Candle) -> None:
+        """Handle a candle, at its close."""
+
+    def on_book(self, book: Book) -> None:
+        """Handle a change of the book; the view is valid inside the hook."""
+
+    def on_trade(self, trade: Trade) -> None:
+        """Handle a public trade."""
+
+    def on_mark(self, mark: Mark) -> None:
+        """Handle a mark or index price."""
+
+    def on_funding(self, funding: Funding) -> None:
+        """Handle a predicted or settled funding rate."""
+
+    def on_order(self, order: Order) -> None:
+        """Handle a change of state of one of your orders; `order.reason` says why."""
+
+    def on_fill(self, fill: Fill) -> None:
+        """Handle an execution of one of your orders; portfolio and order are up to date."""
+
+    def on_timer(self, name: str) -> None:
+        """Handle a timer started with `every` or `at`."""
+
+    def on_gap(self, gap: Gap) -> None:
+        """Handle a loss of data."""
+
+    def on_stop(self) -> None:
+        """Handle the end of the run; orders are refused here."""
+
+    # Subscriptions, in on_start ---------------------------------------------------------------------------------
+
+    def subscribe_tickers(self, instrument: str) -> None:
+        """Receive `on_ticker` for an instrument."""
+        self._context.subscribe("ticker", instrument, "", 0)
+
+    def subscribe_candles(self, instrument: str, interval: str, *, warmup: int = 0) -> None:
+        """Receive `on_candle`; `warmup` candles from before the start come first, with orders refused."""
+        self._context.subscribe("candle", instrument, interval, warmup)
+
+    def subscribe_book(self, instrument: str) -> None:
+        """Receive `on_book`, and keep `book(instrument)` current."""
+        self._context.subscribe("book", instrument, "", 0)
+
+    def subscribe_trades(self, instrument: str) -> None:
+        """Receive `on_trade` for an instrument."""
+        self._context.subscribe("trade", instrument, "", 0)
+
+    def subscribe_marks(self, instrument: str) -> None:
+        """Receive `on_mark` for an instrument."""
+        self._context.subscribe("mark", instrument, "", 0)
+
+    def subscribe_funding(self, instrument: str) -> None:
+        """Receive `on_funding` for an instrument."""
+        self._context.subscribe("funding", instrument, "", 0)
+
+    def every(self, interval: str, name: str = "") -> None:
+        """Run `on_timer(name)` at every multiple of `interval` on the UTC clock; `name` defaults to the interval."""
+        self._context.every(interval, name or interval)
+
+    def at(self, moment: str | int | datetime, name: str = "at") -> None:
+        """Run `on_timer(name)` once at a moment: ISO text (UTC unless it says otherwise), UTC ns, or a datetime."""
+        self._context.at(moment, name)
+
+    # Orders ---------------------------------------------------------------------------------------------------
+
+    def buy(
+        self,
+        instrument: str,
+        qty: float,
+        *,
+        price: float | None = None,
+        stop_price: float | None = None,
+        post_only: bool = False,
+        reduce_only: bool = False,
+        time_in_force: str = TimeInForce.GTC,
+        tag: str = "",
+    ) -> Order:
+        """Send a buy order and return it at once, PENDING; without prices it is a market order.
+
+        Args:
+            instrument: Its id.
+            qty: Size in the instrument's unit, above zero; rounded toward zero to its step.
+            price: Limit, rounded down to the step for a buy.
+            stop_price: Trigger, rounded up for a buy: the order sleeps until the market touches it.
+            post_only: Refuse the order if it would take on arrival.
+            reduce_only: Never let it grow or flip the position.
+            time_in_force: `GTC`, `IOC` or `FOK`.
+            tag: Yours; kept with the order, its fills and round trips.
+
+        Raises:
+            OrderError: NaN, infinite, zero or negative numbers, an unknown instrument, contradicting flags.
+        """
+        return self._context.order(
+            instrument,
+            Side.BUY,
+            qty,
+            price=price,
+            stop_price=stop_price,
+            post_only=post_only,
+            reduce_only=reduce_only,
+            time_in_force=time_in_force,
+            tag=tag,
+        )
+
+    def sell(
+        self,
+        instrument: str,
+        qty: float,
+        *,
+        price: float | None = None,
+        stop_price: float | None = None,
+        post_only: bool = False,
+        reduce_only: bool = False,
+        time_in_force: str = TimeInForce.GTC,
+        tag: str = "",
+    ) -> Order:
+        """Send a sell order; as `buy`, with the limit rounded up and the stop down."""
+        return self._context.order(
+            instrument,
+            Side.SELL,
+            qty,
+            price=price,
+            stop_price=stop_price,
+            post_only=post_only,
+            reduce_only=reduce_only,
+            time_in_force=time_in_force,
+            tag=tag,
+        )
+
+    def amend(self, order: Order, *, qty: float | None = None, price: float | None = None) -> None:
+        """Change an order's whole size (filled part included) or limit; only a smaller size keeps its place."""
+        self._context.amend(order, qty=qty, price=price)
+
+    def cancel(self, order: Order) -> None:
+        """Cancel an order; it may still fill until the cancel has arrived."""
+        self._context.cancel(order)
+
+    def cancel_all(self, instrument: str | None = None) -> None:
+        """Cancel every open order, of one instrument or of all."""
+        self._context.cancel_all(instrument)
+
+    def close(self, instrument: str) -> Order | None:
+        """Cancel the instrument's orders and leave the position at the market; None when there is none to leave."""
+        return self._context.close(instrument)
+
+    def target(self, instrument: str, qty: float) -> Order | None:
+        """Trade at the market toward a signed position of `qty`.
+
+        Counts the reported position and the working order of an earlier call, which it amends or replaces.
+
+        Returns:
+            The working order, or None when nothing is to be done.
+        """
+        return self._context.target(instrument, qty)
+
+    def quote(
+        self, instrument: str, *, bid: float | None = None, ask: float | None = None, qty: float
+    ) -> tuple[Order | None, Order | None]:
+        """Keep a post-only bid and ask of `qty`; None takes a side off.
+
+        An order whose price and size are unchanged is left alone, so that its place in the queue survives; else it is
+        amended, or sent anew when it is gone.
+        """
+        return self._context.quote(instrument, bid=bid, ask=ask, qty=qty)
+
+    # Reading --------------------------------------------------------------------------------------------------
+
+    @property
+    def now(self) -> int:
+        """Engine time, integer UTC nanoseconds."""
+        return self._context.now_ns
+
+    @property
+    def time(self) -> datetime:
+        """Engine time as an aware UTC datetime, cut to microseconds."""
+        return datetime_of(self._context.now_ns)
+
+    @property
+    def rng(self) -> np.random.Generator:
+        """The run's seeded random generator; the only dice a strategy may throw."""
+        return self._context.rng
+
+    @property
+    def portfolio(self) -> Portfolio:
+        """Cash, positions and equity as reported so far."""
+        return self._context.portfolio
+
+    def position(self, instrument: str) -> float:
+        """Return the reported position in the instrument's unit, above zero when long."""
+        return self._context.position(instrument)
+
+    def open_orders(self, instrument: str | None = None) -> list[Order]:
+        """Return the orders that may still fill, oldest first."""
+        return self._context.open_orders(instrument)
+
+    def book(self, instrument: str) -> Book | None:
+        """Return a view of the current book, None before the first snapshot and while it is invalid."""
+        return self._context.book(instrument)
+
+    def history(self, instrument: str, interval: str, count: int) -> list[Candle]:
+        """Return up to `count` closed candles that were delivered, oldest first."""
+        return self._context.history(instrument, interval, count)
+
+    def instrument_info(self, instrument: str) -> Instrument:
+        """Return the instrument's steps and arithmetic."""
+        return self._context.instrument_info(instrument)
+
+
+def overrides(strategy: Strategy, hook: str) -> bool:
+    """Return whether a strategy has written a hook of its own."""
+    return getattr(type(strategy), hook) is not getattr(Strategy, hook) or hook in strategy.__dict__
+
+
+def _parameter(owner: str, name: str) -> property:
+    def refuse(_self: object, _value: object) -> None:
+        raise ConfigError(f"{owner}.{name} is a parameter and cannot change; pass it when building: {name}=...")
+
+    # attrgetter runs in C: reading a parameter in a hook costs no Python call.
+    return property(attrgetter(f"_p_{name}"), refuse)
+
+
+def _checked(owner: str, name: str, value: Any, type_: Any) -> Any:
+    """Return a parameter's value as its type; text is converted, as it comes from a command line.
+
+    Raises:
+        ConfigError: The value does not fit.
+    """
+    try:
+        if isinstance(value, str) and type_ is not str:
+            return msgspec.convert(value, type_, strict=False)
+        return msgspec.convert(value, type_)
+    except (msgspec.ValidationError, TypeError) as error:
+        wanted = getattr(type_, "__name__", str(type_))
+        raise ConfigError(f"{owner}.{name} is {value!r}, which is no {wanted}: {error}") from None
+
+
+def _did_you_mean(name: str, known: Any) -> str:
+    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
+    if close:
+        return f"; did you mean {close[0]}?"
+    return f"; there are {', '.join(known)}" if known else "; it has none"
