@@ -4,13 +4,15 @@ A run of changes is applied with one indexed assignment (the last change of a le
 found by looking along from the last ones. It equals a naive book level for level.
 """
 
+from bisect import bisect_left
 from collections.abc import Callable, Iterator
+from fractions import Fraction
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from quantkit.errors import DataError
+from quantkit.errors import ConfigError, DataError
 from quantkit.instruments import Instrument, Side
 
 #: Price steps held densely; the rest lives in the side map.
@@ -32,6 +34,7 @@ class BookRows:
         "_index",
         "base",
         "far",
+        "far_levels",
         "is_bid",
         "rows",
         "sizes",
@@ -56,13 +59,16 @@ class BookRows:
         self.sizes[bid_place], self.sizes[ask_place] = column("bid_qtys"), column("ask_qtys")
         self.is_bid: NDArray[np.bool_] = np.zeros(total, np.bool_)
         self.is_bid[bid_place] = True
-        self.ticks: NDArray[np.int64] = np.rint(prices * float(1 / instrument.price_step)).astype(np.int64)
+        # A fraction's inverse does not depend on the decimal context that the caller's thread has set.
+        per_price = float(1 / Fraction(instrument.price_step))
+        self.ticks: NDArray[np.int64] = np.rint(prices * per_price).astype(np.int64)
         self.start: list[int] = offsets.tolist()
         self.top_bid = self._tops(bid_start, bid_place, highest=True)
         self.top_ask = self._tops(ask_start, ask_place, highest=False)
         self.snapshots: list[int] = np.flatnonzero(column("is_snapshot")).tolist()
         self.base: int | None = None
         self.far: list[int] = []
+        self.far_levels: list[tuple[bool, int, float]] = []
         self._index: NDArray[np.int64] = np.empty(0, np.int64)
 
     def _tops(self, start: NDArray[np.int64], place: NDArray[np.int64], *, highest: bool) -> list[int | None]:
@@ -76,9 +82,14 @@ class BookRows:
             tops[filled] = reduce.reduceat(ticks, start[filled])
         return [None if top == nothing else top for top in tops.tolist()]
 
+    def last_snapshot(self, first: int, last: int) -> int | None:
+        """Return the last snapshot among rows `first` to `last` (exclusive), None when there is none."""
+        found = bisect_left(self.snapshots, last) - 1
+        return self.snapshots[found] if found >= 0 and self.snapshots[found] >= first else None
+
     def named_levels(self, row: int) -> set[tuple[Side, int]] | None:
         """Return the levels that a row of changes names; None for a snapshot, which names all."""
-        if row in self.snapshots:
+        if self.last_snapshot(row, row + 1) is not None:
             return None
         begin, end = self.start[row], self.start[row + 1]
         sides = [Side.BUY if bid else Side.SELL for bid in self.is_bid[begin:end].tolist()]
@@ -91,8 +102,13 @@ class BookRows:
             place = self.ticks - base
             inside = (place >= 0) & (place < WINDOW)
             place[~self.is_bid] += WINDOW
-            self.far = np.flatnonzero(~inside).tolist()
-            place[self.far] = 2 * WINDOW
+            far = np.flatnonzero(~inside)
+            place[far] = 2 * WINDOW
+            self.far = far.tolist()
+            # As lists, since far levels are few and are put into the side map one by one.
+            self.far_levels = list(
+                zip(self.is_bid[far].tolist(), self.ticks[far].tolist(), self.sizes[far].tolist(), strict=True)
+            )
             self._index = place
         return self._index
 
@@ -103,7 +119,19 @@ class DenseBook:
     Sizes are floats as the exchange gave them, prices are ticks of the instrument's price step.
     """
 
-    __slots__ = ("_ask_low", "_base", "_bid_high", "_far", "_sizes", "_view", "instrument", "is_valid", "version")
+    __slots__ = (
+        "_ask_low",
+        "_base",
+        "_bid_high",
+        "_far",
+        "_has_stray",
+        "_laid",
+        "_sizes",
+        "_view",
+        "instrument",
+        "is_valid",
+        "version",
+    )
 
     def __init__(self, instrument: Instrument) -> None:
         self.instrument = instrument
@@ -115,6 +143,8 @@ class DenseBook:
         self._far: tuple[dict[int, float], dict[int, float]] = ({}, {})  # bids, asks
         self._bid_high = _NO_BID  # no dense bid stands above this place
         self._ask_low = WINDOW  # no dense ask stands below this place
+        self._has_stray = False  # a far level stands on the market's side: only where bid and ask are widely crossed
+        self._laid: list[int] | None = []  # the places that are not empty; None once changes have come
 
     # Changing -------------------------------------------------------------------------------------------------
 
@@ -126,30 +156,29 @@ class DenseBook:
     def apply(self, rows: BookRows, first: int, last: int) -> None:
         """Apply rows `first` to `last` (exclusive); the last change of a level wins."""
         self.version += 1
-        if rows.snapshots:
-            for row in reversed(rows.snapshots):
-                if first <= row < last:
-                    self._take_snapshot(rows, row)
-                    first = row + 1
-                    break
+        snapshot = rows.last_snapshot(first, last)
+        if snapshot is not None:
+            self._take_snapshot(rows, snapshot)
+            first = snapshot + 1
         if first >= last or not self.is_valid:
             return
         begin, end = rows.start[first], rows.start[last]
         if begin == end:
             return
-        index = rows.index_for(self._base)
-        self._sizes[index[begin:end]] = rows.sizes[begin:end]
-        if rows.far:
-            self._apply_far(rows, begin, end)
         base = self._base
+        index = rows.index_for(base)
+        self._sizes[index[begin:end]] = rows.sizes[begin:end]
+        self._laid = None
         for top in rows.top_bid[first:last]:
             if top is not None and self._bid_high < top - base < WINDOW:
                 self._bid_high = top - base
         for top in rows.top_ask[first:last]:
             if top is not None and 0 <= top - base < self._ask_low:
                 self._ask_low = top - base
-        if rows.far and self._left_window():
-            self._rebuild()
+        if rows.far:
+            self._apply_far(rows, begin, end)
+        if self._far[0] or self._far[1] or self._has_stray:
+            self._keep_window()
 
     def _take_snapshot(self, rows: BookRows, row: int) -> None:
         begin, end = rows.start[row], rows.start[row + 1]
@@ -157,47 +186,67 @@ class DenseBook:
         bids: dict[int, float] = {}
         asks: dict[int, float] = {}
         for bid, tick, size in zip(is_bid, rows.ticks[begin:end].tolist(), rows.sizes[begin:end].tolist(), strict=True):
-            if size > 0:
-                (bids if bid else asks)[tick] = size
-        self.is_valid = True
-        self._place(bids, asks)
-
-    def _apply_far(self, rows: BookRows, begin: int, end: int) -> None:
-        far = rows.far
-        low, high = int(np.searchsorted(far, begin)), int(np.searchsorted(far, end))
-        for level in far[low:high]:
-            levels = self._far[0 if rows.is_bid[level] else 1]
-            tick, size = int(rows.ticks[level]), float(rows.sizes[level])
+            levels = bids if bid else asks
             if size > 0:
                 levels[tick] = size
             else:
                 levels.pop(tick, None)
+        self.is_valid = True
+        self._place(bids, asks)
 
-    def _left_window(self) -> bool:
-        """Whether the market itself, not just its far levels, has moved out of the window."""
-        top = self._base + WINDOW
+    def _apply_far(self, rows: BookRows, begin: int, end: int) -> None:
+        """Put the far levels of a slice into the side map, and note whether one lies on the market's side."""
+        far, base = rows.far, self._base
+        for is_bid, tick, size in rows.far_levels[bisect_left(far, begin) : bisect_left(far, end)]:
+            levels = self._far[0 if is_bid else 1]
+            if size > 0:
+                levels[tick] = size
+                if tick >= base + WINDOW if is_bid else tick < base:
+                    self._has_stray = True
+            else:
+                levels.pop(tick, None)
+
+    def _keep_window(self) -> None:
+        """Move the window to the market where the market has left it."""
         bids, asks = self._far
-        if any(tick >= top for tick in bids) or any(tick < self._base for tick in asks):
-            return True
-        return bool((bids and self._dense_bid() < 0) or (asks and self._dense_ask() >= WINDOW))
-
-    def _rebuild(self) -> None:
+        if not self._has_stray:
+            if not (bids and self._dense_bid() < 0) and not (asks and self._dense_ask() >= WINDOW):
+                return
+            bid, ask = self.best_bid_ticks(), self.best_ask_ticks()
+            # Around a spread as wide as the window nothing would be dense, wherever it lay: leave it where it is.
+            if bid is not None and ask is not None and ask - bid >= WINDOW:
+                return
+        # A row's most aggressive level may have hidden another one inside the window: look through all of it.
+        self._bid_high, self._ask_low = WINDOW - 1, 0
         bids, asks = (dict(self.levels(side)) for side in (Side.BUY, Side.SELL))
         self._place(bids, asks)
 
     def _place(self, bids: dict[int, float], asks: dict[int, float]) -> None:
-        """Lay the book out anew with its window around the mid."""
+        """Lay the book out anew, with its window moved to the mid where the mid has come near an edge."""
         best = [max(bids)] if bids else []
         best += [min(asks)] if asks else []
-        self._base = (sum(best) // len(best) if best else self._base + WINDOW // 2) - WINDOW // 2
-        self._sizes[:] = 0.0
+        if self._laid is None:
+            self._sizes[:] = 0.0
+        else:
+            # One snapshot after the other: emptying the places of the last is all it takes.
+            self._sizes[self._laid] = 0.0
+        if best:
+            wanted = sum(best) // len(best) - WINDOW // 2
+            # A window that moves with every snapshot would have all the block's places worked out anew each time.
+            is_near = abs(wanted - self._base) <= WINDOW // 4
+            if not (is_near and all(0 <= tick - self._base < WINDOW for tick in best)):
+                self._base = wanted
+        base = self._base
+        self._has_stray = bool(bids and max(bids) >= base + WINDOW) or bool(asks and min(asks) < base)
         self._far = ({}, {})
         self._bid_high, self._ask_low = _NO_BID, WINDOW
+        self._laid = laid = []
         for side, levels in enumerate((bids, asks)):
             for tick, size in levels.items():
-                place = tick - self._base
+                place = tick - base
                 if 0 <= place < WINDOW:
-                    self._sizes[place + side * WINDOW] = size
+                    laid.append(place + side * WINDOW)
+                    self._sizes[laid[-1]] = size
                     if side == 0:
                         self._bid_high = max(self._bid_high, place)
                     else:
@@ -235,17 +284,19 @@ class DenseBook:
 
     def best_bid_ticks(self) -> int | None:
         """Return the highest bid, None when there is none."""
-        place = self._dense_bid()
-        if place >= 0:
-            return self._base + place
-        return max(self._far[0]) if self._far[0] else None
+        place, far = self._dense_bid(), self._far[0]
+        best = self._base + place if place >= 0 else None
+        if far and (best is None or self._has_stray):
+            return max(far) if best is None else max(best, *far)
+        return best
 
     def best_ask_ticks(self) -> int | None:
         """Return the lowest ask, None when there is none."""
-        place = self._dense_ask()
-        if place < WINDOW:
-            return self._base + place
-        return min(self._far[1]) if self._far[1] else None
+        place, far = self._dense_ask(), self._far[1]
+        best = self._base + place if place < WINDOW else None
+        if far and (best is None or self._has_stray):
+            return min(far) if best is None else min(best, *far)
+        return best
 
     def size(self, side: Side, ticks: int) -> float:
         """Return the displayed size of a level, 0.0 when it is empty."""
@@ -256,19 +307,16 @@ class DenseBook:
 
     def levels(self, side: Side) -> Iterator[tuple[int, float]]:
         """Yield (ticks, size) of one side from the best price outward."""
-        dense = self._sizes[:WINDOW] if side is Side.BUY else self._sizes[WINDOW : 2 * WINDOW]
-        if side is Side.BUY:
-            above = sorted((t for t in self._far[0] if t >= self._base + WINDOW), reverse=True)
-            below = sorted((t for t in self._far[0] if t < self._base), reverse=True)
-            first, rest, far = above, below, self._far[0]
-            place = self._dense_bid()
-        else:
-            first = sorted(t for t in self._far[1] if t < self._base)
-            rest, far = sorted(t for t in self._far[1] if t >= self._base + WINDOW), self._far[1]
-            place = self._dense_ask()
-        yield from ((tick, far[tick]) for tick in first)
+        is_bid = side is Side.BUY
+        far = self._far[0 if is_bid else 1]
+        # Far levels come after the dense ones, but for strays, which are nearer to the market than the window.
+        edge = self._base + WINDOW if is_bid else self._base
+        strays = {t for t in far if (t >= edge if is_bid else t < edge)} if self._has_stray else set()
+        yield from ((tick, far[tick]) for tick in sorted(strays, reverse=is_bid))
+        dense = self._sizes[:WINDOW] if is_bid else self._sizes[WINDOW : 2 * WINDOW]
+        place = self._dense_bid() if is_bid else self._dense_ask()
         while 0 <= place < WINDOW:
-            if side is Side.BUY:
+            if is_bid:
                 low = max(0, place - _CHUNK + 1)
                 found = np.flatnonzero(dense[low : place + 1])[::-1] + low
                 place = low - 1
@@ -277,7 +325,7 @@ class DenseBook:
                 found = np.flatnonzero(dense[place:high]) + place
                 place = high
             yield from zip((found + self._base).tolist(), dense[found].tolist(), strict=True)
-        yield from ((tick, far[tick]) for tick in rest)
+        yield from ((tick, far[tick]) for tick in sorted(far.keys() - strays, reverse=is_bid))
 
     def has_level_beyond(self, side: Side, ticks: int) -> bool:
         """Return whether a level is displayed at `ticks` or further from the market: then an empty one is known."""
@@ -392,6 +440,8 @@ class Book:
         return self._side(Side.SELL, None)
 
     def _side(self, side: Side, count: int | None) -> NDArray[np.float64]:
+        if count is not None and count < 0:
+            raise ConfigError(f"{self.instrument}: {count} levels of the book asked for; give zero or more")
         if self._book is None:
             return self._levels[side][:count].copy()
         book = self._live()

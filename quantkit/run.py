@@ -6,7 +6,9 @@ import importlib
 import importlib.util
 import inspect
 import sys
-from collections.abc import Callable, Iterable, Mapping
+import traceback
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -96,12 +98,12 @@ def backtest(
         match_on={"*": match_on} if isinstance(match_on, str) else dict(match_on or {}),
         start_ns=None if start is None else time_ns_of(start),
         end_ns=None if end is None else time_ns_of(end),
-        seed=seed,
+        seed=_seed(seed),
         max_leverage=_leverage(max_leverage),
         stale_after_ns=duration_ns(stale_after),
         equity_every_ns=duration_ns(equity_every),
         touch=touch,
-        excess_slippage_bps=excess_slippage_bps,
+        excess_slippage_bps=_slippage(excess_slippage_bps),
         search=search,
     )
     engine = Engine(feed, built, config, progress=progress)
@@ -125,6 +127,18 @@ def _latency_ns(latency_ms: float) -> int:
     return round(latency_ms * 1e6)
 
 
+def _seed(seed: int) -> int:
+    if seed < 0:
+        raise ConfigError(f"seed is {seed!r}; give zero or more")
+    return seed
+
+
+def _slippage(slippage_bps: float) -> float:
+    if not 0 <= slippage_bps < 10_000:
+        raise ConfigError(f"excess_slippage_bps is {slippage_bps}; give basis points from 0 to below 10000")
+    return slippage_bps
+
+
 def _leverage(leverage: Amount) -> Decimal:
     value = decimal_of(leverage)
     if value <= 0:
@@ -140,7 +154,7 @@ def _feed(data: Any, instruments: list[Instrument], block_rows: int | None) -> F
     if isinstance(data, Mapping):
         if not data:
             raise ConfigError("data holds no frames; give {instrument id: OHLCV frame}")
-        return frame_feed(data, instruments)
+        return frame_feed(data, instruments, **rows)
     if hasattr(data, "batches"):
         feed: Feed = data
         return feed
@@ -184,6 +198,8 @@ def load_strategy(text: str) -> type[Strategy]:
         ConfigError: It is not there, does not import, or holds no Strategy or several.
     """
     path, _, class_name = text.rpartition(":") if _names_class(text) else (text, "", "")
+    if not path.strip():
+        raise ConfigError("the strategy has no name; give a file, a name in strategies, or module:Class")
     file = _find_file(path)
     module = _import_file(file) if file is not None else _import_module(path)
     where = str(file) if file is not None else path
@@ -198,7 +214,7 @@ def load_strategy(text: str) -> type[Strategy]:
     if class_name:
         value = getattr(module, class_name, None)
         if not (isinstance(value, type) and issubclass(value, Strategy)):
-            raise ConfigError(f"{where} has no Strategy {class_name!r}; it has {', '.join(found) or 'none'}")
+            raise ConfigError(f"{where} has no Strategy {class_name!r}{_hint(class_name, list(found))}")
         return value
     if not found:
         raise ConfigError(f"{where} holds no subclass of quantkit.Strategy; write one, or name another file")
@@ -224,12 +240,36 @@ def _find_file(path: str) -> Path | None:
     named = Path(STRATEGY_FOLDER) / f"{path}.py"
     if named.is_file():
         return named
-    if "." not in path and importlib.util.find_spec(path) is None:
+    if "." not in path and not _is_module(path):
         there = sorted(f.stem for f in Path(STRATEGY_FOLDER).glob("*.py")) if Path(STRATEGY_FOLDER).is_dir() else []
-        close = difflib.get_close_matches(path, there, n=1)
-        hint = f"did you mean {close[0]}?" if close else f"there is {', '.join(there)}" if there else "there is none"
-        raise ConfigError(f"strategy {path!r} is not in ./{STRATEGY_FOLDER} ({hint}), nor a file or a module")
+        raise ConfigError(
+            f"strategy {path!r} is neither in ./{STRATEGY_FOLDER} nor a file or a module{_hint(path, there)}"
+        )
     return None
+
+
+def _is_module(name: str) -> bool:
+    with _importing_from(Path()):
+        try:
+            return importlib.util.find_spec(name) is not None
+        except ValueError:  # a module that runs as a script has no spec
+            return False
+
+
+def _hint(name: str, there: list[str]) -> str:
+    close = difflib.get_close_matches(name, there, n=1)
+    return f"; did you mean {close[0]}?" if close else f"; there is {', '.join(there) or 'none'}"
+
+
+@contextmanager
+def _importing_from(folder: Path) -> Iterator[None]:
+    """Let modules that lie in a folder be imported, as Python does for the script it runs."""
+    place = str(folder.resolve())
+    sys.path.insert(0, place)
+    try:
+        yield
+    finally:
+        sys.path.remove(place)
 
 
 def _import_file(file: Path) -> ModuleType:
@@ -242,35 +282,35 @@ def _import_file(file: Path) -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     # Pickling and dataclasses look a class's module up by name; a second load of the file replaces the first.
     sys.modules[spec.name] = module
-    folder = str(file.resolve().parent)
-    sys.path.insert(0, folder)
     try:
-        spec.loader.exec_module(module)
-    except Exception as error:
+        with _importing_from(file.parent):
+            spec.loader.exec_module(module)
+    except (Exception, SystemExit) as error:
         del sys.modules[spec.name]
         raise _import_error(str(file), error) from error
-    finally:
-        sys.path.remove(folder)
     return module
 
 
 def _import_module(name: str) -> ModuleType:
     try:
-        return importlib.import_module(name)
-    except Exception as error:
+        with _importing_from(Path()):
+            return importlib.import_module(name)
+    except (Exception, SystemExit) as error:
         raise _import_error(f"module {name}", error) from error
 
 
-def _import_error(where: str, error: Exception) -> ConfigError:
+def _import_error(where: str, error: BaseException) -> ConfigError:
     if isinstance(error, ConfigError):
         return ConfigError(f"{where}: {error}")
-    line = ""
-    if isinstance(error, SyntaxError) and error.lineno:
-        line = f" (line {error.lineno})"
-    elif error.__traceback__ is not None:
-        frame = inspect.getinnerframes(error.__traceback__)[-1]
-        line = f" ({Path(frame.filename).name} line {frame.lineno})"
-    return ConfigError(f"{where} does not import: {type(error).__name__}: {error}{line}")
+    what, place = str(error), ""
+    if isinstance(error, SyntaxError) and error.filename:
+        what, place = error.msg, f" ({Path(error.filename).name} line {error.lineno})"
+    else:
+        # The innermost lines of a failed import are Python's own; the user's last one says where to look.
+        for frame in traceback.extract_tb(error.__traceback__):
+            if not frame.filename.startswith("<") and Path(frame.filename).parent.name not in ("quantkit", "importlib"):
+                place = f" ({Path(frame.filename).name} line {frame.lineno})"
+    return ConfigError(f"{where} does not import: {type(error).__name__}: {what}{place}")
 
 
 def _source_of(strategy: Strategy) -> tuple[str, str | None]:

@@ -2,6 +2,7 @@
 
 import difflib
 import logging
+import sys
 import typing
 from collections.abc import Mapping
 from datetime import datetime
@@ -132,10 +133,15 @@ class _Unbound:
     """Stands in for the Context before a run: every use says what is missing."""
 
     def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            # What copying and pickling look for; a strategy that is not running can do both.
+            raise AttributeError(name)
         raise ConfigError(f"{name} needs a run: pass the strategy to quantkit.backtest(...)")
 
 
 _UNBOUND: Final = typing.cast(Context, _Unbound())
+#: Attributes that every strategy gets when it is built.
+_OWN_ATTRIBUTES: Final = frozenset({"log"})
 
 
 @dataclass_transform(kw_only_default=True)
@@ -159,24 +165,23 @@ class Strategy:
         for name in vars(cls):
             if name.startswith("on_") and name not in HOOKS and callable(getattr(cls, name)):
                 raise ConfigError(f"{cls.__name__}.{name} is no hook{_did_you_mean(name, HOOKS)}")
-        types = dict(cls.parameter_types)
-        defaults = dict(cls.parameter_defaults)
-        hints = typing.get_type_hints(cls)
+        types: dict[str, Any] = {}
+        defaults: dict[str, Any] = {}
+        for base in reversed(cls.__mro__[1:]):
+            types.update(vars(base).get("parameter_types", {}))
+            defaults.update(vars(base).get("parameter_defaults", {}))
         own = vars(cls)
-        for name in own.get("__annotations__", {}):
-            if (
-                not name.startswith("_")
-                and typing.get_origin(hints[name]) is not ClassVar
-                and hints[name] is not ClassVar
-            ):
-                if hasattr(Strategy, name):
+        hints = _own_hints(cls)
+        for name, hint in hints.items():
+            if typing.get_origin(hint) is not ClassVar and hint is not ClassVar:
+                if hasattr(Strategy, name) or name in _OWN_ATTRIBUTES:
                     raise ConfigError(f"{cls.__name__}.{name}: the name is taken by Strategy; rename the parameter")
-                types[name] = hints[name]
+                types[name] = hint
         for name in types:
             if name in own and not isinstance(own[name], property):
                 defaults[name] = _checked(cls.__name__, name, own[name], types[name])
                 setattr(cls, name, _parameter(cls.__name__, name))
-            elif name in own.get("__annotations__", {}):
+            elif name in hints:
                 setattr(cls, name, _parameter(cls.__name__, name))
         cls.parameter_types, cls.parameter_defaults = types, defaults
 
@@ -427,6 +432,34 @@ def overrides(strategy: Strategy, hook: str) -> bool:
     return getattr(type(strategy), hook) is not getattr(Strategy, hook) or hook in strategy.__dict__
 
 
+def _own_hints(cls: type) -> dict[str, Any]:
+    """Return the types of a class's own public annotations, those written as text resolved.
+
+    Text is looked up where the class statement stands: in a function or a notebook cell as well as in a module.
+
+    Raises:
+        ConfigError: A name in an annotation is not known there.
+    """
+    written = {name: hint for name, hint in vars(cls).get("__annotations__", {}).items() if not name.startswith("_")}
+    frame = sys._getframe(2)
+    # A hook of the user's own and a metaclass's constructor stand between this call and the class statement.
+    while frame.f_code.co_name in ("__init_subclass__", "__new__") and frame.f_back is not None:
+        frame = frame.f_back
+    module = sys.modules.get(cls.__module__)
+    names = {**(vars(module) if module is not None else {}), **frame.f_globals, **frame.f_locals}
+    found = {}
+    for name, hint in written.items():
+        try:
+            holder = type("holder", (), {"__annotations__": {name: hint}})
+            found[name] = typing.get_type_hints(holder, names, names)[name]
+        except Exception as error:
+            raise ConfigError(
+                f"{cls.__name__}.{name}: the annotation {hint!r} is not understood: {error}; "
+                "use a type that is imported or defined above the class"
+            ) from error
+    return found
+
+
 def _parameter(owner: str, name: str) -> property:
     def refuse(_self: object, _value: object) -> None:
         raise ConfigError(f"{owner}.{name} is a parameter and cannot change; pass it when building: {name}=...")
@@ -441,12 +474,19 @@ def _checked(owner: str, name: str, value: Any, type_: Any) -> Any:
     Raises:
         ConfigError: The value does not fit.
     """
+    if isinstance(value, np.generic):
+        value = value.item()  # a sweep over an array hands out numpy's own numbers
     try:
-        if isinstance(value, str) and type_ is not str:
+        if not isinstance(value, str) or type_ is str:
+            return msgspec.convert(value, type_)
+        try:
             return msgspec.convert(value, type_, strict=False)
-        return msgspec.convert(value, type_)
-    except (msgspec.ValidationError, TypeError) as error:
-        wanted = getattr(type_, "__name__", str(type_))
+        except msgspec.ValidationError:
+            if value[:1] not in ("[", "{"):
+                raise
+            return msgspec.json.decode(value, type=type_, strict=False)
+    except (msgspec.DecodeError, TypeError) as error:
+        wanted = type_.__name__ if isinstance(type_, type) else str(type_).replace("typing.", "")
         raise ConfigError(f"{owner}.{name} is {value!r}, which is no {wanted}: {error}") from None
 
 

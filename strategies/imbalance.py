@@ -7,11 +7,11 @@ from quantkit.indicators import Ema
 class Imbalance(Strategy):
     """Hold `qty` on the side where the displayed size and the recent trades both lean."""
 
-    instrument: str = "binance:BTC-USDT-SWAP"
+    instrument: str = "binance:BTC-USDT-SWAP"  # what the sample data holds
     levels: int = 10
-    book_threshold: float = 0.6
-    flow_window: int = 200
-    flow_threshold: float = 0.3
+    book_threshold: float = 0.6  # of -1 (only asks) to +1 (only bids)
+    flow_window: int = 200  # trades
+    flow_threshold: float = 0.3  # of -1 (only sellers take) to +1 (only buyers take)
     qty: float = 0.01
 
     def on_start(self) -> None:

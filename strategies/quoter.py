@@ -6,7 +6,7 @@ from quantkit import Book, Strategy
 class Quoter(Strategy):
     """Quote `qty` on both sides, `half_spread_bps` off the mid, moved against what is held."""
 
-    instrument: str = "binance:BTC-USDT-SWAP"
+    instrument: str = "binance:BTC-USDT-SWAP"  # what the sample data holds
     half_spread_bps: float = 1.0
     skew_bps: float = 0.5  # per `qty` held
     max_position: float = 0.05
@@ -20,7 +20,7 @@ class Quoter(Strategy):
     def on_timer(self, name: str) -> None:
         book: Book | None = self.book(self.instrument)
         if book is None or book.mid is None:
-            self.cancel_all(self.instrument)
+            self.cancel_all(self.instrument)  # never quote against a book that nobody can see
             return
         held = self.position(self.instrument)
         center = book.mid * (1 - self.skew_bps * 1e-4 * held / self.qty)

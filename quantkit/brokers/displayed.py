@@ -176,6 +176,8 @@ class DisplayedMarket(Market):
 
     def _enter(self, order: Working, at_ns: int) -> None:
         self.orders.append(order)
+        if order in self._set_off:
+            return  # an amended stop still waits for the first update after the trade that set it off
         if not order.is_triggered:
             trigger = self._trigger_price(order.side)
             if trigger is None or not order.triggers_at(trigger):

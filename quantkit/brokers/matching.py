@@ -239,10 +239,10 @@ class TradeMarket(PriceMarket):
 
     def __init__(self, instrument: Instrument, sink: Sink, *, touch: bool = False) -> None:
         super().__init__(instrument, sink)
-        self._touch = touch
+        self.touch = touch
 
     def gate(self) -> Gate:
-        return self._band(touch=self._touch) if self.orders else OPEN_GATE
+        return self._band(touch=self.touch) if self.orders else OPEN_GATE
 
     def on_trade(self, price: float, qty: float, side: Side, at_ns: int) -> None:
         """Let one public trade fill what it can."""
@@ -262,7 +262,7 @@ class TradeMarket(PriceMarket):
                 assert order.limit is not None
                 why = f"trade at {price} beyond the limit"
                 self._sink.filled(order, order.left, order.limit, is_maker=True, at_ns=at_ns, why=why)
-            elif self._touch and ticks == order.limit and side is not order.side and shared:
+            elif self.touch and ticks == order.limit and side is not order.side and shared:
                 lots = min(order.left, shared)
                 shared -= lots
                 self._sink.filled(order, lots, ticks, is_maker=True, at_ns=at_ns, why="trade at the limit")

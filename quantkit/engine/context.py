@@ -65,9 +65,13 @@ class Timers:
         """Return the next timer due by `now_ns`, started anew if it repeats, or None."""
         if not self._heap or self._heap[0].due_ns > now_ns:
             return None
-        timer = heapq.heappop(self._heap)
+        timer = self._heap[0]
         if timer.every_ns:
-            heapq.heappush(self._heap, timer._replace(due_ns=timer.due_ns + timer.every_ns))
+            heapq.heapreplace(
+                self._heap, Timer(timer.due_ns + timer.every_ns, timer.number, timer.name, timer.every_ns)
+            )
+        else:
+            heapq.heappop(self._heap)
         return timer
 
 
@@ -156,8 +160,14 @@ class RunContext:
         time_in_force: str = TimeInForce.GTC,
         tag: str = "",
     ) -> Order:
-        """Send an order; in `on_start`, before there is a market, it is refused as during the warm-up."""
+        """Send an order; in `on_start`, before there is a market, it is refused as during the warm-up.
+
+        Raises:
+            OrderError: The call could never become a valid order.
+        """
         if self.is_starting:
+            if not (math.isfinite(qty) and qty > 0):
+                raise OrderError(f"{side} {instrument}: qty is {float(qty)}; give a finite number above zero")
             return Order(
                 id="",
                 instrument=self._instruments(instrument).id,
@@ -195,8 +205,8 @@ class RunContext:
             self._desk.cancel_all(instrument)
 
     def close(self, instrument: str) -> Order | None:
-        """Leave a position."""
-        return None if self.is_starting else self._desk.close(instrument)
+        """Leave a position; in `on_start` that takes an earlier target back."""
+        return self.target(instrument, 0.0) if self.is_starting else self._desk.close(instrument)
 
     def target(self, instrument: str, qty: float) -> Order | None:
         """Trade toward a position; in `on_start` it is remembered and applied at the start."""
@@ -238,10 +248,11 @@ class RunContext:
         stream = Stream("candle", instrument, interval)
         if stream not in self.wishes:
             raise ConfigError(f"history of {instrument} {interval} needs subscribe_candles in on_start")
-        if count > HISTORY_ROWS:
-            raise ConfigError(f"history of {count} candles is more than the {HISTORY_ROWS} that are kept")
-        kept = self._history.get(stream, deque())
-        return list(kept)[max(0, len(kept) - count) :]
+        if not 0 <= count <= HISTORY_ROWS:
+            raise ConfigError(f"history of {count} candles asked for; from 0 to {HISTORY_ROWS:,} are kept")
+        kept = self._history.get(stream, ())
+        # A deque is quick at its ends: reading a few candles must not copy ten thousand.
+        return [kept[place] for place in range(-min(count, len(kept)), 0)]
 
     def instrument_info(self, instrument: str) -> Instrument:
         """Return an instrument's metadata."""

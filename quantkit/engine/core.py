@@ -9,8 +9,8 @@ Only rows that can matter are looked at one by one: those the strategy hooks, an
 
 from collections.abc import Callable, Iterator
 from decimal import Decimal
-from itertools import islice, repeat
-from typing import Any, Final
+from itertools import islice
+from typing import Any, Final, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,6 +44,10 @@ _OHLC: Final = ("open", "high", "low", "close")
 _MAX_WAKEUPS: Final = 1_000_000
 
 
+#: Hooked rows of a lane: places, hook, stamps if at hand, and an iterator of what the hook is given.
+_Walk: TypeAlias = tuple[NDArray[np.int64], Callable[[Any], None], list[int] | None, Iterator[Any]]
+
+
 class _RunEndedError(Exception):
     """The account is worth nothing: unwinds the loop."""
 
@@ -75,9 +79,10 @@ class Engine:
         # The place up to which rows count as seen, and the walk along hooked rows that may be past it.
         self._seen = 0
         self._is_walking = False
-        self._walk: Iterator[tuple[int, Callable[[Any], None], Any]] = iter(())
+        self._one_hook: Callable[[Any], None] | None = None
+        self._walk: Iterator[Any] = iter(())
         self._walk_places: NDArray[np.int64] = np.empty(0, np.int64)
-        self._walk_payloads: Any = iter(())
+        self._walk_times: Any = iter([])
         self._last_fill_price: dict[str, float] = {}
         self._gaps: dict[str, dict[str, tuple[int, int]]] = {}
         self._money_moved = False
@@ -271,8 +276,8 @@ class Engine:
         place, index = 0, 0
         places = self._walk_places
         count = len(places)
+        stop, is_hit, lane = self._next_stop(place, size)
         while True:
-            stop, is_hit, lane = self._next_stop(place, size)
             wake_ns = min(self._broker.next_wake_ns(), self._context.timers.next_ns)
             wake = size if wake_ns == NEVER_NS else int(self._received_ns.searchsorted(wake_ns))
             limit = min(stop, wake, size)
@@ -281,25 +286,26 @@ class Engine:
                 place = int(places[index - 1]) + 1
                 if self._changed:
                     self._settle_changes(place)
+                    stop, is_hit, lane = self._next_stop(place, size)
                     continue
             if wake < size and wake <= stop:
                 place = wake
-                self._wake(wake_ns, wake)
+                if self._wake(wake_ns, wake):
+                    stop, is_hit, lane = self._next_stop(place, size)
                 continue
             if stop >= size:
                 break
             if not is_hit:
-                place = stop
-                continue
-            if lane is not None:
-                self._matching_row(lane, stop)
-            else:
+                place = stop  # as far as the search has looked
+            elif lane is None:
                 self._danger(stop)
-                continue
-            place = stop + 1
-            if index < count and places[index] == stop:
-                index = self._spin(1)
-            self._settle_changes(place)
+            else:
+                self._matching_row(lane, stop)
+                place = stop + 1
+                if index < count and places[index] == stop:
+                    index = self._spin(1)
+                self._settle_changes(place)
+            stop, is_hit, lane = self._next_stop(place, size)
         self._leave(size)
 
     def _enter(self, batch: Batch) -> None:
@@ -308,7 +314,7 @@ class Engine:
         empty = np.empty(0, np.int64)
         self._received_ns = batch.received_ns
         self._seen = 0
-        walks = []
+        walks: list[_Walk] = []
         for stream, lane in self._lanes.items():
             number = loaded.get(stream)
             if number is None:
@@ -319,32 +325,28 @@ class Engine:
             self._rows[str(stream)] = self._rows.get(str(stream), 0) + block.size
             hook = self._hook_for(lane)
             if hook is not None:
-                payloads: list[Any] = list(range(block.size)) if lane.kind == "book" else block.events()
-                walks.append((lane.positions, hook, payloads, block))
+                times, events = block.walk() if lane.kind != "book" else (None, iter(range(block.size)))
+                walks.append((lane.positions, hook, times, events))
         self._valuation.enter_batch(batch.received_ns)
         self._line_up(walks)
         for instrument in self._matching:
             self._refresh(instrument, 0)
 
-    def _line_up(self, walks: list[tuple[Any, Any, list[Any], Any]]) -> None:
+    def _line_up(self, walks: list[_Walk]) -> None:
         """Merge hooked rows of all lanes into one walk in the total order."""
+        self._one_hook = walks[0][1] if len(walks) == 1 else None
         if len(walks) == 1:
-            self._walk_places, hook, events, block = walks[0]
-            self._walk_payloads = iter(events)
-            self._walk = zip(block.column("received_ns").tolist(), repeat(hook), self._walk_payloads, strict=False)
+            self._walk_places, _, times, events = walks[0]
+            self._walk_times = iter(self._received_ns[self._walk_places].tolist() if times is None else times)
+            self._walk = zip(self._walk_times, events, strict=False)
             return
         places = np.concatenate([walk[0] for walk in walks]) if walks else np.empty(0, np.int64)
         order = np.argsort(places, kind="stable")
         self._walk_places = places[order]
-        payloads, hooks = np.empty(len(order), object), np.empty(len(order), object)
-        begin = 0
-        for _, hook, events, _ in walks:
-            payloads[begin : begin + len(events)] = events
-            hooks[begin : begin + len(events)] = hook
-            begin += len(events)
-        self._walk_payloads = iter(payloads[order].tolist())
-        times = self._received_ns[self._walk_places].tolist()
-        self._walk = zip(times, hooks[order].tolist(), self._walk_payloads, strict=False)
+        whose = np.repeat(np.arange(len(walks)), [len(walk[0]) for walk in walks])[order].tolist()
+        hooks, sources = [walk[1] for walk in walks], [walk[3] for walk in walks]
+        self._walk_times = iter(self._received_ns[self._walk_places].tolist())
+        self._walk = zip(self._walk_times, map(hooks.__getitem__, whose), map(sources.__getitem__, whose), strict=False)
 
     def _hook_for(self, lane: Lane) -> Callable[[Any], None] | None:
         """Return what a lane's rows are handed to one by one, None when nobody wants them so."""
@@ -371,12 +373,19 @@ class Engine:
         context, changed = self._context, self._changed
         self._is_walking = True
         self._wakeups = 0
-        hook = None
+        hook = self._one_hook
+        # Each event is made as it is handed out and freed right after, so that the next one finds its memory warm.
         try:
-            for context.now_ns, hook, payload in islice(self._walk, count):
-                hook(payload)
-                if changed:
-                    break
+            if hook is not None:
+                for context.now_ns, event in islice(self._walk, count):
+                    hook(event)
+                    if changed:
+                        break
+            else:
+                for context.now_ns, hook, events in islice(self._walk, count):
+                    hook(next(events))
+                    if changed:
+                        break
         except (StrategyError, DataError, _RunEndedError):
             raise
         except Exception as error:
@@ -388,7 +397,7 @@ class Engine:
 
     def _walked(self) -> int:
         """Return how many hooked rows of the batch have been handed out."""
-        return len(self._walk_places) - int(self._walk_payloads.__length_hint__())
+        return len(self._walk_places) - int(self._walk_times.__length_hint__())
 
     def _seen_place(self) -> int:
         """Return the place up to which rows have been seen, also in the middle of a walk."""
@@ -440,7 +449,8 @@ class Engine:
         market = self._broker.markets[instrument]
         match market:
             case TradeMarket():
-                market.on_trade(*self._trade(lane, row), clock_ns)
+                qty, side = self._print(lane, row) if market.touch else (0.0, Side.BUY)
+                market.on_trade(float(lane.column("price")[row]), qty, side, clock_ns)
             case CandleMarket() if lane.kind == "candle_open":
                 market.on_open(float(lane.column("open")[row]), clock_ns)
             case CandleMarket():
@@ -453,15 +463,16 @@ class Engine:
                 market.display.update(*lane.fields(row))
                 market.on_update(clock_ns)
             case DisplayedMarket():
-                market.on_trade(*self._trade(lane, row), clock_ns)
+                qty, side = self._print(lane, row) if market.orders else (0.0, Side.BUY)
+                market.on_trade(float(lane.column("price")[row]), qty, side, clock_ns)
         self._deliver(now_ns)
         self._changed.add(instrument)
         self._check_solvency()
 
     @staticmethod
-    def _trade(lane: Lane, row: int) -> tuple[float, float, Side]:
-        side = _SIDES[int(lane.column("side")[row])]
-        return float(lane.column("price")[row]), float(lane.column("qty")[row]), side
+    def _print(lane: Lane, row: int) -> tuple[float, Side]:
+        """Return a trade's size and side, which are decoded only where they decide something."""
+        return float(lane.column("qty")[row]), _SIDES[int(lane.column("side")[row])]
 
     def _apply_book(self, market: DisplayedMarket, lane: BookLane, row: int, clock_ns: int) -> None:
         lane.advance(row)
@@ -537,8 +548,8 @@ class Engine:
 
     # Wake-ups and reports -----------------------------------------------------------------------------------------
 
-    def _wake(self, now_ns: int, place: int) -> None:
-        """Let time pass without a row: overdue arrivals, reports, timers."""
+    def _wake(self, now_ns: int, place: int) -> bool:
+        """Let time pass without a row: overdue arrivals, reports, timers. Return whether gates may have changed."""
         self._wakeups += 1
         if self._wakeups > _MAX_WAKEUPS:
             raise StrategyError(
@@ -554,7 +565,10 @@ class Engine:
         while (timer := self._context.timers.pop(now_ns)) is not None:
             self._guarded("on_timer", self._strategy.on_timer, timer.name)
         self._check_solvency()
+        if not self._changed:
+            return False
         self._settle_changes(place)
+        return True
 
     def _wake_until(self, limit_ns: int, place: int) -> None:
         """Run the wake-ups before `limit_ns`, when no row comes any more."""
@@ -618,14 +632,13 @@ class Engine:
     def _book_hook(self, lane: BookLane) -> Callable[[Any], None]:
         """Return a hook that applies one row and shows the book to the strategy."""
         on_book, book, context = self._strategy.on_book, lane.book, self._context
-        exchange_ns = lane.column("exchange_ns")
 
         def on_book_row(row: int) -> None:
             lane.advance(row + 1)
             if book.is_valid:
                 now_ns = context.now_ns
                 book.check_not_crossed(now_ns)
-                on_book(Book(book, exchange_ns=int(exchange_ns[row]), received_ns=now_ns))
+                on_book(Book(book, exchange_ns=lane.stamps_at(row)[0], received_ns=now_ns))
 
         on_book_row.__name__ = "on_book"
         return on_book_row
@@ -638,7 +651,7 @@ class Engine:
         rows = lane.row_at(self._seen_place()) if lane.rows else 0
         if rows:
             lane.advance(rows)
-            lane.exchange_ns, lane.received_ns = (int(lane.column(c)[rows - 1]) for c in ("exchange_ns", "received_ns"))
+            lane.exchange_ns, lane.received_ns = lane.stamps_at(rows - 1)
         if not lane.book.is_valid:
             return None
         lane.book.check_not_crossed(self._context.now_ns)

@@ -90,10 +90,12 @@ def make_plan(feed: Feed, wishes: Mapping[Stream, int], config: EngineConfig) ->
                 f"{instrument_id}: data but no metadata; pass instruments=[Instrument(...)] or import it again"
             )
         instruments[instrument_id] = known[instrument_id]
+    _check_names(ids, config)
     start_ns, end_ns = _span(wishes, coverage, config)
-    matching = {i: _matching_stream(i, coverage, start_ns, end_ns, config) for i in ids}
-    marks = {i: _mark_stream(i, coverage, start_ns, end_ns, matching[i]) for i in ids}
-    has_trades = {i: _spans(coverage.get(Stream("trade", i)), start_ns, end_ns) for i in ids}
+    whole = {stream for stream, held in coverage.items() if _spans(feed, stream, held, start_ns, end_ns)}
+    matching = {i: _matching_stream(i, coverage, whole, start_ns, end_ns, config) for i in ids}
+    marks = {i: _mark_stream(i, whole, matching[i]) for i in ids}
+    has_trades = {i: Stream("trade", i) in whole for i in ids}
     streams = dict.fromkeys([*wishes, *matching.values(), *marks.values()])
     for i in ids:
         if matching[i].kind == "candle":
@@ -116,6 +118,19 @@ def make_plan(feed: Feed, wishes: Mapping[Stream, int], config: EngineConfig) ->
         streams=sorted(streams, key=lambda stream: stream.sort_key),
         cash=config.cash or {first.settle_currency: 10_000},
     )
+
+
+def _check_names(ids: Collection[str], config: EngineConfig) -> None:
+    """Refuse options for instruments that the run does not have: a slip in an id must not be passed over.
+
+    Raises:
+        ConfigError: One is not of the run; the message names those that are.
+    """
+    fees = config.fees if isinstance(config.fees, dict) else {}
+    there = ", ".join(ids)
+    for option, names in (("match_on", config.match_on.keys() - {"*"}), ("fees", fees.keys())):
+        for name in sorted(names - set(ids)):
+            raise ConfigError(f"{option} names {name!r}, which the strategy does not subscribe to; there is {there}")
 
 
 def _covering(stream: Stream, coverage: Mapping[Stream, Coverage]) -> Coverage:
@@ -151,6 +166,13 @@ def _span(wishes: Mapping[Stream, int], coverage: Mapping[Stream, Coverage], con
         ends.append(held.end_ns)
     start_ns = max(starts) if config.start_ns is None else config.start_ns
     end_ns = min(ends) if config.end_ns is None else config.end_ns
+    if config.start_ns is None:
+        for (stream, warmup), ready_ns in zip(bounding.items(), starts, strict=True):
+            if warmup and ready_ns > end_ns >= _covering(stream, coverage).start_ns:
+                raise DataError(
+                    f"{stream}: a warm-up of {warmup} candles lasts until {iso_of(ready_ns)}, past the end of the run "
+                    f"at {iso_of(end_ns)}; bring more data, warm up less, or give a start"
+                )
     if config.start_ns is not None and config.end_ns is not None and start_ns >= end_ns:
         raise ConfigError(f"the run starts at {iso_of(start_ns)}, not before its end at {iso_of(end_ns)}")
     for stream in bounding:
@@ -163,34 +185,33 @@ def _span(wishes: Mapping[Stream, int], coverage: Mapping[Stream, Coverage], con
     return start_ns, end_ns
 
 
-def _spans(held: Coverage | None, start_ns: int, end_ns: int) -> bool:
-    if held is None or held.has_holes:
-        return False
-    return held.start_ns <= start_ns + SPAN_TOLERANCE_NS and held.end_ns >= end_ns - SPAN_TOLERANCE_NS
+def _spans(feed: Feed, stream: Stream, held: Coverage, start_ns: int, end_ns: int) -> bool:
+    """Return whether a stream reaches over the whole run, to within an interval or a minute, without a hole in it."""
+    slack = SPAN_TOLERANCE_NS + INTERVALS.get(stream.interval, 0)
+    reaches = held.start_ns <= start_ns + slack and held.end_ns >= end_ns - slack
+    return reaches and not (held.has_holes and feed.has_hole(stream, start_ns, end_ns))
 
 
-def _spanning(
-    instrument: str, kind: str, coverage: Mapping[Stream, Coverage], start_ns: int, end_ns: int
-) -> list[Stream]:
-    """Return the instrument's streams of a kind that span the run, shortest interval first."""
-    found = []
-    for stream, held in coverage.items():
-        if stream.instrument == instrument and stream.kind == kind:
-            slack = INTERVALS.get(stream.interval, 0)
-            if _spans(held, start_ns + slack, end_ns - slack):
-                found.append(stream)
+def _spanning(instrument: str, kind: str, whole: Collection[Stream]) -> list[Stream]:
+    """Return the instrument's streams of a kind among those that span the run, shortest interval first."""
+    found = (stream for stream in whole if (stream.instrument, stream.kind) == (instrument, kind))
     return sorted(found, key=lambda stream: stream.sort_key)
 
 
 def _matching_stream(
-    instrument: str, coverage: Mapping[Stream, Coverage], start_ns: int, end_ns: int, config: EngineConfig
+    instrument: str,
+    coverage: Mapping[Stream, Coverage],
+    whole: Collection[Stream],
+    start_ns: int,
+    end_ns: int,
+    config: EngineConfig,
 ) -> Stream:
     """Return the finest stream that spans the run, or the one that `match_on` names."""
     wanted = config.match_on.get(instrument, config.match_on.get("*"))
     if wanted is not None and wanted not in MATCHING_KINDS:
         raise ConfigError(f"match_on {wanted!r} is not known; use one of {', '.join(MATCHING_KINDS)}")
     for kind in MATCHING_KINDS if wanted is None else (wanted,):
-        found = _spanning(instrument, kind, coverage, start_ns, end_ns)
+        found = _spanning(instrument, kind, whole)
         if found:
             return found[0]
     there = ", ".join(f"{s.kind} {s.interval}".strip() for s in coverage if s.instrument == instrument)
@@ -200,14 +221,12 @@ def _matching_stream(
     )
 
 
-def _mark_stream(
-    instrument: str, coverage: Mapping[Stream, Coverage], start_ns: int, end_ns: int, matching: Stream
-) -> Stream:
+def _mark_stream(instrument: str, whole: Collection[Stream], matching: Stream) -> Stream:
     """Return what values the instrument: mark, else mid, else last trade, else candle close."""
     for kind in MARKING_KINDS:
         if kind == "book" and matching.kind != "book":
             continue  # a book's mid is known row by row only where the book is walked for matching
-        found = _spanning(instrument, kind, coverage, start_ns, end_ns)
+        found = _spanning(instrument, kind, whole)
         if found:
             return found[0]
     return matching
@@ -251,7 +270,8 @@ def describe(plan: Plan, config: EngineConfig, feed: Feed, currencies: Collectio
         late = plan.latency_ns[i] / NS_PER_MS
         said.append(f"{i}: matched on {kind}{beside}, latency {late:g} ms each way")
         fees = plan.fees[i]
-        own = "" if config.fees is not None else " (OKX preset)"
+        is_given = isinstance(config.fees, Fees) or (config.fees is not None and i in config.fees)
+        own = "" if is_given else " (OKX preset)"
         said.append(
             f"{i}: fees {fees.maker_bps:g} bps maker, {fees.taker_bps:g} bps taker{own}, valued at {plan.marks[i].kind}"
         )
@@ -264,5 +284,6 @@ def describe(plan: Plan, config: EngineConfig, feed: Feed, currencies: Collectio
     if any(stream.kind == "ticker" for stream in plan.matching.values()):
         said.append(f"size beyond the displayed one fills {config.excess_slippage_bps:g} bps worse")
     if len(currencies) > 1:
-        said.append(f"balances in {', '.join(currencies)} are counted in {currencies and next(iter(currencies))}")
+        counted_in = config.report_currency or next(iter(plan.cash))
+        said.append(f"balances in {', '.join(currencies)} are counted in {counted_in}")
     return [*said, *feed.assumptions()]

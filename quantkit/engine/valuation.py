@@ -6,6 +6,7 @@ Every row's value is computed by itself: how rows are cut into blocks never chan
 
 from collections.abc import Callable, Mapping
 from decimal import Decimal
+from fractions import Fraction
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 
 from quantkit.engine.lanes import NOWHERE, BookMark, MarkSource
 from quantkit.engine.outcome import EquityCurve, Excursion
+from quantkit.errors import DataError
 from quantkit.instruments import Instrument, decimal_of
 from quantkit.orders import Fill
 from quantkit.portfolio import Portfolio, shown
@@ -80,6 +82,7 @@ class Valuation:
         self._done = 0
         self._pots: list[_Pot] = []
         self._holdings: list[_Holding] = []
+        self._early: dict[str, float] = {}  # marks seen before the curve was opened
         self._last: dict[str, float] = {}  # marks that matter, as they stood at `_done`
         self._peak = self._trough = 0.0
         self._trips: dict[str, _Trip] = {}
@@ -92,8 +95,8 @@ class Valuation:
 
     @property
     def held(self) -> set[str]:
-        """Instruments whose marks matter at present."""
-        return set(self._last)
+        """Instruments whose marks matter at present, or are waited for to open the curve."""
+        return set(self._last) if self.is_started else {*self._last, *self._converters()}
 
     def start(self, now_ns: int) -> None:
         """Take stock at the start of the run, or as soon as every starting balance can be valued."""
@@ -106,29 +109,63 @@ class Valuation:
         self.is_started = True
         self._grid_ns = (now_ns // self._every_ns + 1) * self._every_ns
         equity = np.array([self._equity_now()])
-        exact = self._account.equity_exact()
-        self.starting_equity = decimal_of(float(equity[0])) if exact is None else shown(exact)
+        self.starting_equity = shown(self._worth_exact())
         self._peak = float(equity[0])
         self._append(np.array([now_ns], np.int64), equity, self._exposure(self._last, equity), np.zeros(1))
 
+    def _worth_exact(self) -> Fraction:
+        """Return the equity at the marks that the curve stands at, as the ledger would count it."""
+        account, total = self._account, Fraction(0)
+        for currency in account.currencies:
+            amount = account.balance_exact(currency)
+            for position in account.positions.values():
+                if not position.instrument.is_spot and position.instrument.settle_currency == currency:
+                    mark = self._last.get(position.instrument.id)
+                    amount += position.unrealised_exact(mark) if mark is not None else 0
+            if amount and currency != account.report_currency:
+                via = account.converter(currency)
+                rate = Fraction(decimal_of(self._last[via.id]))
+                amount = amount * rate if via.base == currency else amount / rate
+            total += amount
+        return total
+
+    def _converters(self) -> dict[str, str]:
+        """Return the instruments through which balances are counted, each with the currency it converts."""
+        account = self._account
+        others = (currency for currency in account.currencies if currency != account.report_currency)
+        return {account.converter(currency).id: currency for currency in others if account.balance_exact(currency)}
+
     def _try_start(self, place: int) -> None:
         """Open the curve at the first place at which every currency held has a price, if that lies before `place`."""
-        first = self._done
-        account = self._account
-        for currency in account.currencies:
-            if currency != account.report_currency and account.balance_exact(currency):
-                mark = self._marks[account.converter(currency).id]
-                places = mark.rows()[0]
-                if isinstance(mark, MarkSource) and mark.carried() is None:
-                    if not len(places) or places[0] >= place:
-                        return
+        first, missing = self._done, False
+        for name in self._converters():
+            if name not in self._early:
+                places = self._marks[name].rows()[0]
+                if len(places) and places[0] < place:
                     first = max(first, int(places[0]) + 1)
+                else:
+                    missing = True
+        if missing:
+            for name in self._converters():
+                mark = self._before(name, place)
+                if mark is not None:
+                    self._early[name] = mark
+            self._done = max(self._done, place)
+            return
         self._done = first
         self.account_changed()
         for name in self._last:
-            known = self._marks[name].before(first)
-            self._last[name] = self._last[name] if known is None else known
+            mark = self._before(name, first)
+            if mark is not None:
+                self._last[name] = mark
+        self._narrow()
         self._open_curve(int(self._received_ns[max(first - 1, 0)]))
+
+    def _before(self, name: str, place: int) -> float | None:
+        """Return an instrument's mark before a place of this batch, at or before the present one."""
+        places, values = self._marks[name].rows()
+        row = int(places.searchsorted(place))
+        return float(values[row - 1]) if row else self._early.get(name)
 
     def enter_batch(self, received_ns: NDArray[np.int64]) -> None:
         """Begin a batch; the one before has been valued to its end."""
@@ -169,7 +206,7 @@ class Valuation:
     def after_fill(self, fill: Fill, now_ns: int) -> None:
         """Write a row of the curve for a fill, and open or close its round trip."""
         self.account_changed()
-        if not self.is_started:
+        if not self.is_started and self._account.equity_exact() is not None:
             self._open_curve(now_ns)
         before, now = self._signs.get(fill.instrument, 0), self._sign(fill.instrument)
         self._signs[fill.instrument] = now
@@ -181,6 +218,8 @@ class Valuation:
             if now:
                 trip = self._trips[fill.instrument] = _Trip(fill.id, fill.price)
                 self._excursions.append((fill.instrument, trip))
+        if not self.is_started:
+            return
         equity = np.array([self._equity_now()])
         self._stretch(equity)
         depth = np.array([self._depth_now()])
@@ -384,7 +423,18 @@ class Valuation:
     # The end ----------------------------------------------------------------------------------------------------
 
     def curve(self) -> EquityCurve:
-        """Return the curve as arrays."""
+        """Return the curve as arrays.
+
+        Raises:
+            DataError: A balance could not be valued at any time of the run.
+        """
+        if not self.is_started:
+            unpriced = {name: currency for name, currency in self._converters().items() if name not in self._early}
+            name, currency = next(iter(unpriced.items()))
+            raise DataError(
+                f"{currency} cannot be valued in {self._account.report_currency}: {name} has no price "
+                f"({self._marks[name].name}) in the run; choose another span, or leave {currency} out of the cash"
+            )
         equity, cash, exposure, drawdown = (np.concatenate(column) for column in self._columns)
         return EquityCurve(np.concatenate(self._times), equity, cash, exposure, drawdown)
 

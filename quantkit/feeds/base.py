@@ -38,6 +38,11 @@ class Batch:
             self.received_ns = self.blocks[0].column("received_ns")
             self.positions = [np.arange(self.blocks[0].size, dtype=np.int64)]
             return
+        largest = max(self.blocks, key=len)
+        rest = sum(block.size for block in self.blocks) - largest.size
+        if rest * 8 < largest.size:
+            self._thread_in(largest)
+            return
         stamps = np.concatenate([block.column("received_ns") for block in self.blocks])
         # Blocks stand in rank order and are sorted themselves, so a stable sort by stamp alone is the total order.
         order = np.argsort(stamps, kind="stable")
@@ -46,6 +51,32 @@ class Batch:
         self.received_ns = stamps[order]
         edges = np.cumsum([block.size for block in self.blocks])[:-1]
         self.positions = np.split(place, edges)
+
+    def _thread_in(self, largest: Block) -> None:
+        """Put the few rows of the other blocks between those of the largest, without sorting all."""
+        main = largest.column("received_ns")
+        others = [block for block in self.blocks if block is not largest]
+        before = self.blocks.index(largest)
+        # Rows of a lower rank go before equal stamps of the largest, those of a higher rank after.
+        slots = np.concatenate(
+            [
+                main.searchsorted(block.column("received_ns"), "left" if number < before else "right")
+                for number, block in enumerate(others)
+            ]
+        )
+        stamps = np.concatenate([block.column("received_ns") for block in others])
+        order = np.lexsort((np.arange(len(slots)), stamps, slots))
+        places = np.empty(len(order), np.int64)
+        places[order] = slots[order] + np.arange(len(order))
+        size = main.size + len(places)
+        is_main = np.ones(size, np.bool_)
+        is_main[places] = False
+        self.received_ns = np.empty(size, np.int64)
+        self.received_ns[is_main] = main
+        self.received_ns[places] = stamps
+        edges = np.cumsum([block.size for block in others])[:-1]
+        threaded = iter(np.split(places, edges))
+        self.positions = [np.flatnonzero(is_main) if block is largest else next(threaded) for block in self.blocks]
 
     def __len__(self) -> int:
         return len(self.received_ns)
@@ -60,6 +91,10 @@ class Feed(Protocol):
 
     def coverage(self) -> Mapping[Stream, Coverage]:
         """Return which streams the feed can deliver and over which span."""
+        ...
+
+    def has_hole(self, stream: Stream, start_ns: int, end_ns: int) -> bool:
+        """Return whether a stream it can deliver is known to lack rows for good within [start_ns, end_ns]."""
         ...
 
     def assumptions(self) -> Sequence[str]:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from quantkit.clock import INTERVALS, interval_ns
+from quantkit.clock import INTERVALS, NS_PER_DAY, datetime_of, interval_ns
 from quantkit.errors import ConfigError, DataError
 from quantkit.events import KINDS, MarketEvent
 from quantkit.feeds.base import Batch, Subscription
@@ -44,7 +44,7 @@ class ReplayFeed:
     ) -> None:
         self.catalog = data if isinstance(data, Catalog) else Catalog(data)
         self._given = {instrument.id: instrument for instrument in instruments}
-        self._block_rows = block_rows
+        self._block_rows = _checked_rows(block_rows)
         self._subscriptions: list[Subscription] = []
         self._coverage = self.catalog.coverage()
 
@@ -55,6 +55,19 @@ class ReplayFeed:
     def coverage(self) -> Mapping[Stream, Coverage]:
         """Return what the folder holds."""
         return self._coverage
+
+    def has_hole(self, stream: Stream, start_ns: int, end_ns: int) -> bool:
+        """Return whether a UTC day (candles: a month) of the span, as far as the stream reaches, has no file."""
+        held = self._coverage[stream]
+        if not held.has_holes:
+            return False
+        is_candle = stream.kind == "candle"
+        # A candle lies with its open, and a span's last moment belongs to the day before where it is midnight.
+        last_ns = min(end_ns, held.end_ns) - INTERVALS.get(stream.interval, 1)
+        first, last = (_period(ns, is_candle=is_candle) for ns in (max(start_ns, held.start_ns), last_ns))
+        entries = self.catalog.files(stream, held.start_ns, held.end_ns)
+        there = {_period(entry.span(opens=is_candle)[0], is_candle=is_candle) for entry in entries}
+        return any(period not in there for period in range(first, last + 1))
 
     def assumptions(self) -> Sequence[str]:
         """Return the clock shifts that importers noted on the files this run reads."""
@@ -103,11 +116,12 @@ class ReplayFeed:
 
     def _blocks(self, wish: Subscription) -> Iterator[Block]:
         source = _source_of(wish.stream, self._coverage)
-        if source == wish.stream or (wish.stream.kind == "candle_open" and source.interval == wish.stream.interval):
+        if source.interval == wish.stream.interval:
             return self._read(wish.stream, wish.start_ns, wish.end_ns)
         length = interval_ns(wish.stream.interval)
         finer = self._read(source, wish.start_ns - length + 1, wish.end_ns)
-        return coarser_blocks(finer, wish.stream, start_ns=wish.start_ns)
+        data_start_ns = self._coverage[source].start_ns
+        return coarser_blocks(finer, wish.stream, start_ns=wish.start_ns, data_start_ns=data_start_ns)
 
     def _read(self, stream: Stream, start_ns: int, end_ns: int) -> Iterator[Block]:
         return read_blocks(self.catalog, stream, start_ns=start_ns, end_ns=end_ns, block_rows=self._block_rows)
@@ -131,7 +145,7 @@ class MemoryFeed(ReplayFeed):
         block_rows: int = BLOCK_ROWS,
     ) -> None:
         self._given = {instrument.id: instrument for instrument in instruments}
-        self._block_rows = block_rows
+        self._block_rows = _checked_rows(block_rows)
         self._subscriptions = []
         self._whole: dict[Stream, Block] = {block.stream: block for block in blocks}
         streams: dict[Stream, list[MarketEvent]] = {}
@@ -150,6 +164,10 @@ class MemoryFeed(ReplayFeed):
         """Return the given metadata."""
         return self._given
 
+    def has_hole(self, stream: Stream, start_ns: int, end_ns: int) -> bool:
+        """Return False: what is given is taken to be all there was."""
+        return False
+
     def assumptions(self) -> Sequence[str]:
         """Return nothing: what is given has no history of its own."""
         return ()
@@ -167,15 +185,33 @@ class MemoryFeed(ReplayFeed):
             yield whole.slice(start, min(start + self._block_rows, high))
 
 
-def frame_feed(frames: Mapping[str, "pd.DataFrame"], instruments: Iterable[Instrument]) -> MemoryFeed:
+def _period(ns: int, *, is_candle: bool) -> int:
+    """Number the UTC day that a file covers; the month where it holds candles."""
+    if not is_candle:
+        return ns // NS_PER_DAY
+    moment = datetime_of(ns)
+    return moment.year * 12 + moment.month
+
+
+def _checked_rows(block_rows: int) -> int:
+    if block_rows < 1:
+        raise ConfigError(f"block_rows is {block_rows}; a block has at least 1 row")
+    return block_rows
+
+
+def frame_feed(
+    frames: Mapping[str, "pd.DataFrame"], instruments: Iterable[Instrument], *, block_rows: int = BLOCK_ROWS
+) -> MemoryFeed:
     """Return a feed of candles from OHLCV frames on a DatetimeIndex of bar open times.
 
-    The shortest step between bars is the interval.
+    The shortest step between bars is the interval. Bars that all open at midnight of the index's own zone are days of
+    24 hours there; the one on which the clocks go forward closes when the next one opens.
 
     Args:
         frames: By instrument id; columns open, high, low, close and perhaps volume, in any case. A naive index is
             taken as UTC when it holds whole days, else refused.
         instruments: Metadata of each.
+        block_rows: Rows per block; changes memory and speed, never results.
 
     Raises:
         ConfigError: A frame lacks a column or a usable index, or an instrument has no metadata.
@@ -190,12 +226,14 @@ def frame_feed(frames: Mapping[str, "pd.DataFrame"], instruments: Iterable[Instr
                 "qty_step=...)]"
             )
         blocks.append(_frame_block(name, frame))
-    return MemoryFeed(instruments=given.values(), blocks=blocks)
+    return MemoryFeed(instruments=given.values(), blocks=blocks, block_rows=block_rows)
 
 
 def _frame_block(name: str, frame: "pd.DataFrame") -> Block:
     import pandas as pd
 
+    if not isinstance(frame, pd.DataFrame):
+        raise ConfigError(f"data of {name!r} is a {type(frame).__name__}; give an OHLCV DataFrame")
     index = frame.index
     if not isinstance(index, pd.DatetimeIndex):
         raise ConfigError(f"frame {name!r}: the index is no DatetimeIndex of bar open times; use frame.set_index(...)")
@@ -206,10 +244,15 @@ def _frame_block(name: str, frame: "pd.DataFrame") -> Block:
     opens = np.asarray(index.tz_convert("UTC").as_unit("ns").asi8, np.int64)
     if len(opens) < 2:
         raise DataError(f"frame {name!r} has {len(opens)} rows; two are needed to tell the interval")
+    if index.hasnans:
+        raise DataError(f"frame {name!r}: row {int(np.argmax(index.isna()))} has no time; drop it")
     steps = np.diff(opens)
     if (steps <= 0).any():
         row = int(np.flatnonzero(steps <= 0)[0]) + 1
         raise DataError(f"frame {name!r}: row {row} ({index[row]}) is not after the one before; use frame.sort_index()")
+    if (index == index.normalize()).all():
+        # Where the clocks change, a local day lasts 23 or 25 hours: dates are counted, not hours.
+        steps = np.diff(np.asarray(index.tz_localize(None).as_unit("ns").asi8, np.int64))
     length = int(steps.min())
     interval = next((text for text, ns in INTERVALS.items() if ns == length), None)
     if interval is None:
@@ -218,7 +261,13 @@ def _frame_block(name: str, frame: "pd.DataFrame") -> Block:
             f"frame {name!r}: row {row} ({index[row]}) comes {length / 1e9:g} s after the one before, "
             f"which is none of {', '.join(INTERVALS)}"
         )
-    columns = {str(column).lower(): column for column in frame.columns}
+    closes = opens + length
+    closes[:-1] = np.minimum(closes[:-1], opens[1:])
+    columns: dict[str, Any] = {}
+    for column in frame.columns:
+        if str(column).lower() in columns:
+            raise ConfigError(f"frame {name!r} has column {column!r} twice but for case; keep one")
+        columns[str(column).lower()] = column
     numbers: dict[str, Any] = {}
     for field in ("open", "high", "low", "close", "volume"):
         if field not in columns:
@@ -228,13 +277,16 @@ def _frame_block(name: str, frame: "pd.DataFrame") -> Block:
                 )
             numbers[field] = np.zeros(len(opens))
         else:
-            numbers[field] = frame[columns[field]].to_numpy(np.float64)
+            try:
+                numbers[field] = frame[columns[field]].to_numpy(np.float64, na_value=np.nan)
+            except (ValueError, TypeError) as error:
+                raise DataError(f"frame {name!r}: column {columns[field]!r} holds no numbers: {error}") from None
     _check_ohlc(name, index, numbers)
     stamps = {
         "open_ns": opens,
-        "close_ns": opens + length,
-        "received_ns": opens + length,
-        "exchange_ns": opens + length,
+        "close_ns": closes,
+        "received_ns": closes,
+        "exchange_ns": closes,
     }
     return Block(Stream("candle", name, interval), len(opens), {**stamps, "seq": np.arange(len(opens)), **numbers})
 
@@ -261,12 +313,12 @@ def _source_of(stream: Stream, coverage: Mapping[Stream, Coverage]) -> Stream:
     Raises:
         DataError: There is none; the message names what exists.
     """
-    candles = stream.kind in ("candle", "candle_open")
-    stored = stream._replace(kind="candle") if candles else stream
+    stored = stream._replace(kind="candle") if stream.kind == "candle_open" else stream
     if stored in coverage:
         return stored
     same = [s for s in coverage if s.instrument == stream.instrument]
-    if candles:
+    # A candle's open price is known at its open only where the candle itself is stored: no building it from parts.
+    if stream.kind == "candle":
         length = interval_ns(stream.interval)
         finer = [s for s in same if s.kind == "candle" and length % INTERVALS[s.interval] == 0]
         if finer:
@@ -286,32 +338,59 @@ def _kind(stream: Stream) -> str:
 def merge_blocks(sources: Sequence[Iterator[Block]]) -> Iterator[Batch]:
     """Merge sorted streams of blocks into batches in the total order.
 
-    A batch holds, of every stream, the rows before the earliest stamp at which some stream's block ends: rows of that
-    stamp itself wait, since the stream's next block may begin with more of them.
+    A batch holds, of every stream, the rows before the earliest stamp at which some stream's next block begins: rows of
+    that stamp itself wait, since more of them may follow.
     """
-    heads: list[Block | None] = [next(source, None) for source in sources]
-    following: list[Block | None] = [next(source, None) for source in sources]
-    while True:
-        ends = [
-            int(head.column("received_ns")[-1])
-            for head, more in zip(heads, following, strict=True)
-            if head is not None and more is not None
-        ]
-        cut = min(ends, default=_FAR_FUTURE_NS)
-        parts: list[Block] = []
-        for number, head in enumerate(heads):
-            if head is None:
-                continue
-            stamps = head.column("received_ns")
-            end = head.size if cut == _FAR_FUTURE_NS else int(np.searchsorted(stamps, cut, "left"))
-            if end:
-                parts.append(head.slice(0, end))
-            heads[number] = head.slice(end, head.size) if end < head.size else None
-            if following[number] is not None and (heads[number] is None or stamps[-1] == cut):
-                rest = [b for b in (heads[number], following[number]) if b is not None]
-                heads[number] = Block.concat(rest)
-                following[number] = next(sources[number], None)
+    queues = [_Queue(source) for source in sources]
+    while queues:
+        cut_ns = min((queue.next_ns for queue in queues), default=_FAR_FUTURE_NS)
+        parts = [part for queue in queues if (part := queue.take(cut_ns)) is not None]
         if parts:
             yield Batch(parts)
-        if all(head is None for head in heads):
-            return
+        queues = [queue for queue in queues if not queue.is_empty]
+
+
+class _Queue:
+    """One stream's blocks on their way into batches.
+
+    Rows are always cut from the blocks as they came, never from a cut of a cut: a column asked for late in a long run
+    is decoded in one step, and a block is let go of once its rows have been handed out.
+    """
+
+    def __init__(self, source: Iterator[Block]) -> None:
+        self._source = source
+        self._held: list[tuple[Block, int]] = []  # with how many of its rows have been handed out
+        self._following = next(source, None)
+        self._take_in()
+
+    @property
+    def next_ns(self) -> int:
+        """The stamp at which the block that has not been taken in begins."""
+        return _FAR_FUTURE_NS if self._following is None else int(self._following.column("received_ns")[0])
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether all rows have been handed out."""
+        return not self._held and self._following is None
+
+    def take(self, cut_ns: int) -> Block | None:
+        """Hand out the rows before `cut_ns`, all of them at the far future, and take in the blocks that begin there."""
+        found, kept = [], []
+        for block, start in self._held:
+            if cut_ns == _FAR_FUTURE_NS:
+                end = block.size
+            else:
+                end = int(np.searchsorted(block.column("received_ns"), cut_ns, "left"))
+            if end > start:
+                found.append(block.slice(start, end))
+            if end < block.size:
+                kept.append((block, max(start, end)))
+        self._held = kept
+        while self._following is not None and self.next_ns <= cut_ns:
+            self._take_in()
+        return Block.concat(found) if found else None
+
+    def _take_in(self) -> None:
+        if self._following is not None:
+            self._held.append((self._following, 0))
+            self._following = next(self._source, None)

@@ -96,7 +96,6 @@ def import_files(
     instrument_id = instrument.id if isinstance(instrument, Instrument) else instrument
     options = InstrumentOptions(
         instrument=given,
-        instrument_id=instrument_id,
         price_step=_text(price_step),
         qty_step=_text(qty_step),
         contract_value=_text(contract_value),
@@ -118,7 +117,12 @@ def import_files(
                 import_okx(paths, intake, progress=progress)
             case "binance/ws-raw":
                 import_binance(
-                    paths, intake, instrument_id=instrument_id, kind=kind, is_inverse=is_inverse, progress=progress
+                    paths,
+                    intake,
+                    instrument_id=instrument_id,
+                    kind=kind if given is None else given.kind,
+                    is_inverse=is_inverse if given is None else given.is_inverse,
+                    progress=progress,
                 )
             case "candles":
                 import_candles(

@@ -108,7 +108,7 @@ class _Capture:
             self.tally.ignore(f"unused: {frame.event[:40] or 'reply'}")
             return
         symbol = self._symbol(frame)
-        if not self.intake.wants(symbol.instrument):
+        if symbol is None or not self.intake.wants(symbol.instrument):
             self.tally.ignore("rows of other instruments")
             return
         self.clock.claim(symbol.instrument)
@@ -130,12 +130,20 @@ class _Capture:
             raise ParseError(str(error) or type(error).__name__) from error
         self.tally.ignore(f"unused: {event[:40]}")
 
-    def _symbol(self, frame: Frame) -> _Symbol:
+    def _symbol(self, frame: Frame) -> _Symbol | None:
+        """Return the symbol of a frame; None where only others are kept and its name is not understood."""
         symbol = self._symbols.get(frame.symbol)
         if symbol is None:
+            if not frame.symbol:
+                raise ParseError(f"a {frame.event} without a symbol")
             market = self._market or self._market_of(frame)
             if self._instrument_id is None:
-                instrument, hints = names_of(frame.symbol, market)
+                try:
+                    instrument, hints = names_of(frame.symbol, market)
+                except ConfigError:
+                    if self.intake.only is None:
+                        raise
+                    return None
             else:
                 instrument, hints = self._instrument_id, _hints(frame.symbol, market)
                 if self._symbols:
@@ -173,23 +181,17 @@ class _Capture:
         if not 0 < milliseconds <= _LAST_MS:
             raise ParseError(f"{frame.event} has the time {milliseconds}, which is not in milliseconds since 1970")
         exchange_ns = milliseconds * NS_PER_MS
-        self._newest_ns = max(self._newest_ns, exchange_ns)
         self.intake.latency(exchange_ns, received_ns)
+        self._newest_ns = max(self._newest_ns, exchange_ns)
         return exchange_ns
 
     def _diff(self, symbol: _Symbol, frame: Frame, received_ns: int) -> None:
         if not isinstance(frame.bid, list) or not isinstance(frame.ask, list):
             raise ParseError("a depth update without levels")
         check_ids(frame.first_id, frame.last_id, frame.prev_id or 0)
-        diff = Diff(
-            self._stamped(frame, received_ns),
-            received_ns,
-            frame.first_id,
-            frame.last_id,
-            frame.prev_id,
-            *levels_of(frame.bid),
-            *levels_of(frame.ask),
-        )
+        levels = (*levels_of(frame.bid), *levels_of(frame.ask))
+        exchange_ns = self._stamped(frame, received_ns)
+        diff = Diff(exchange_ns, received_ns, frame.first_id, frame.last_id, frame.prev_id, *levels)
         if self._waiting and len(self._file_symbols) == 1:
             waiting, self._waiting = self._waiting, []
             for snapshot in waiting:
@@ -199,16 +201,20 @@ class _Capture:
     def _snapshot(self, line: Line, received_ns: int) -> None:
         assert line.snapshot_id is not None
         check_ids(line.snapshot_id)
+        levels = (*levels_of(line.bids), *levels_of(line.asks))
         if line.trade_ms or line.event_ms:
             exchange_ns = self._stamped(line, received_ns)
         else:
             exchange_ns = self._newest_ns or received_ns
-        snapshot = Snapshot(exchange_ns, received_ns, line.snapshot_id, *levels_of(line.bids), *levels_of(line.asks))
+        snapshot = Snapshot(exchange_ns, received_ns, line.snapshot_id, *levels)
         candidates = [each for each in self._file_symbols.values() if self.intake.wants(each.instrument)]
         if line.snapshot_symbol:
             candidates = [each for each in candidates if each.symbol == line.snapshot_symbol]
         if len(candidates) > 1:
             candidates = [each for each in candidates if each.book.covers(line.snapshot_id)]
+        if len(candidates) > 1:
+            alike = {each.symbol: each.book.likeness(snapshot) for each in candidates}
+            candidates = [each for each in candidates if alike[each.symbol] == max(alike.values())]
         if len(candidates) == 1:
             self._outcomes(candidates[0].book.snapshot(snapshot))
         elif self._file_symbols:
@@ -227,30 +233,28 @@ class _Capture:
                 self.intake.add(outcome)
 
     def _trade(self, symbol: _Symbol, frame: Frame, received_ns: int) -> None:
-        exchange_ns = self._stamped(frame, received_ns)
         check_ids(frame.trade_id)
         last_id, last_ns = symbol.last_trade_id, symbol.last_trade_ns
         if frame.trade_id <= last_id:
             self.tally.ignore("repeated trades")
             return
+        # Insurance fund and auto-deleveraging trades are no prints of the book: nobody's resting order met them.
+        is_print = frame.execution in ("", "MARKET")
+        price, qty, side = _printed(frame) if is_print else (0.0, 0.0, Side.BUY)
+        exchange_ns = self._stamped(frame, received_ns)
         symbol.last_trade_id, symbol.last_trade_ns = frame.trade_id, exchange_ns
         if last_id and frame.trade_id > last_id + 1:
             cause = f"trades {last_id + 1} to {frame.trade_id - 1} are missing"
             start_ns = min(last_ns, exchange_ns)
             self.intake.add(Gap(symbol.instrument, exchange_ns, received_ns, "trade", start_ns, exchange_ns, cause))
-        if frame.execution not in ("", "MARKET"):
-            # Insurance fund and auto-deleveraging trades are no prints of the book: nobody's resting order met them.
+        if is_print:
+            self.intake.add(Trade(symbol.instrument, exchange_ns, received_ns, price, qty, side, frame.trade_id))
+        else:
             self.tally.ignore(f"trades of kind {frame.execution[:40]}")
-            return
-        if frame.is_buyer_maker is None:
-            raise ParseError("a trade that does not say who rested")
-        price, qty = number(frame.price), number(frame.qty)
-        if price <= 0.0 or qty <= 0.0:
-            raise ParseError(f"a trade of {frame.qty} at {frame.price}")
-        side = Side.SELL if frame.is_buyer_maker else Side.BUY
-        self.intake.add(Trade(symbol.instrument, exchange_ns, received_ns, price, qty, side, frame.trade_id))
 
     def _quote(self, symbol: _Symbol, frame: Frame, received_ns: int) -> None:
+        bid, bid_qty = _quoted(frame.bid, frame.bid_qty)
+        ask, ask_qty = _quoted(frame.ask, frame.ask_qty)
         if frame.trade_ms or frame.event_ms:
             exchange_ns = self._stamped(frame, received_ns)
         else:
@@ -258,8 +262,6 @@ class _Capture:
             self.tally.warn(
                 f"{symbol.instrument}: quotes carry no exchange time; theirs is the newest that the capture has seen"
             )
-        bid, bid_qty = _quoted(frame.bid, frame.bid_qty)
-        ask, ask_qty = _quoted(frame.ask, frame.ask_qty)
         if bid is None and ask is None:
             self.tally.ignore("quotes without a side")
         elif bid is not None and ask is not None and bid >= ask:
@@ -315,6 +317,16 @@ def _hints(symbol: str, market: str) -> dict[str, Any]:
         return names_of(symbol, market)[1]
     except ConfigError:
         return {}
+
+
+def _printed(frame: Frame) -> tuple[float, float, Side]:
+    """Return a trade's price, size and the taker's side."""
+    if frame.is_buyer_maker is None:
+        raise ParseError("a trade that does not say who rested")
+    price, qty = number(frame.price), number(frame.qty)
+    if price <= 0.0 or qty <= 0.0:
+        raise ParseError(f"a trade of {frame.qty} at {frame.price}")
+    return price, qty, Side.SELL if frame.is_buyer_maker else Side.BUY
 
 
 def _quoted(price: Any, qty: str | None) -> tuple[float | None, float | None]:

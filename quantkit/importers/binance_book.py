@@ -72,6 +72,11 @@ class BinanceBook:
         """Return whether a snapshot's id lies among the diffs that wait."""
         return bool(self._waiting) and self._waiting[0].first_id - 1 <= last_id <= self._waiting[-1].last_id
 
+    def likeness(self, snapshot: Snapshot) -> int:
+        """Return how many of the levels that wait are in a snapshot, since markets may share their ids."""
+        prices = {*snapshot.bid_prices, *snapshot.ask_prices}
+        return sum(price in prices for diff in self._waiting for price in (*diff.bid_prices, *diff.ask_prices))
+
     def diff(self, diff: Diff) -> list[Outcome]:
         """Take one diff."""
         if not self._is_live:

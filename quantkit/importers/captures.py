@@ -2,13 +2,14 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Final
 
 from quantkit.clock import NS_PER_MS, NS_PER_S
 from quantkit.errors import DataError
 from quantkit.importers.report import Tally
 
 #: A receipt clock may be set back this far without a word.
-_JITTER_NS = NS_PER_MS
+_JITTER_NS: Final = NS_PER_MS
 
 
 class ReceiptClock:

@@ -6,8 +6,8 @@ from typing import Any, Final
 
 import numpy as np
 
-from quantkit.clock import NS_PER_MS
-from quantkit.errors import ConfigError, DataError
+from quantkit.clock import NS_PER_DAY, NS_PER_MS, NS_PER_S
+from quantkit.errors import ConfigError, DataError, ParseError
 from quantkit.events import KINDS, Candle, Gap, MarketEvent
 from quantkit.importers.metadata import InstrumentOptions, Steps, resolve
 from quantkit.importers.report import ImportReport, Tally
@@ -89,8 +89,14 @@ class Intake:
         self._put(Lane(block.stream), block)
 
     def latency(self, exchange_ns: int, received_ns: int) -> None:
-        """Note how long a row with a stamp of both clocks was on its way; it may be negative."""
+        """Note how long a row with a stamp of both clocks was on its way; it may be negative.
+
+        Raises:
+            ParseError: The exchange's stamp is more than a day ahead. One such row must not shift all the others.
+        """
         latency_ns = received_ns - exchange_ns
+        if latency_ns < -NS_PER_DAY:
+            raise ParseError(f"the exchange's stamp is {-latency_ns / NS_PER_S:g} s ahead of the receipt")
         if self._least_latency_ns is None or latency_ns < self._least_latency_ns:
             self._least_latency_ns = latency_ns
 
@@ -123,11 +129,6 @@ class Intake:
                 writer.note("received_shift_ns", shift_ns)
             for stream in sorted({lane.stream for lane in lanes}, key=lambda stream: stream.sort_key):
                 written[str(stream)] = self._write(writer, [lane for lane in lanes if lane.stream == stream], shift_ns)
-        if shift_ns:
-            self.tally.warn(
-                f"the receiver's clock was behind the exchange's; {shift_ns / 1e6:.3f} ms were added to every receipt "
-                "stamp, so that the smallest latency is 1 ms"
-            )
         return ImportReport(
             format=format_name,
             files=self.tally.files,

@@ -25,7 +25,6 @@ class InstrumentOptions(msgspec.Struct, frozen=True, kw_only=True):
     """What the user says about the instrument of an import; None where nothing was said."""
 
     instrument: Instrument | None = None
-    instrument_id: str | None = None
     price_step: str | None = None
     qty_step: str | None = None
     contract_value: str | None = None

@@ -433,25 +433,29 @@ def ulcer_index(equity: FloatArray) -> float | None:
 # Holding ------------------------------------------------------------------------------------------------------
 
 
-def exposure_time(time_ns: IntArray, exposure: FloatArray, *, end_ns: int) -> float | None:
-    """Return the share of the time during which a position was held.
+def exposure_time(entry_ns: IntArray, exit_ns: IntArray, *, start_ns: int, end_ns: int) -> float | None:
+    """Return the share of the time during which at least one position was held.
 
     Args:
-        time_ns: Shape (n,), UTC nanoseconds, never falling.
-        exposure: Shape (n,), gross notional over equity from that row on.
-        end_ns: When the last row's state ends.
+        entry_ns, exit_ns: Shape (n,), when each position was held, UTC nanoseconds, in any order; they may overlap.
+        start_ns, end_ns: The run's span.
 
     Returns:
         Fraction in [0, 1]; None when no time passed.
 
     Examples:
-        >>> exposure_time(np.array([0, 25, 50]), np.array([0.0, 1.0, 0.0]), end_ns=100)
-        0.25
+        >>> exposure_time(np.array([0, 10, 80]), np.array([20, 30, 90]), start_ns=0, end_ns=100)
+        0.4
     """
-    if len(time_ns) == 0 or end_ns <= time_ns[0]:
+    if end_ns <= start_ns:
         return None
-    lengths = np.diff(time_ns, append=max(end_ns, int(time_ns[-1])))
-    return _ratio(float(lengths[exposure != 0].sum()), float(lengths.sum()))
+    if len(entry_ns) == 0:
+        return 0.0
+    order = np.argsort(entry_ns, kind="stable")
+    # What earlier positions cover already is cut off the beginning of each.
+    ends = np.maximum.accumulate(np.clip(exit_ns[order], start_ns, end_ns))
+    starts = np.maximum(np.clip(entry_ns[order], start_ns, end_ns), np.append(start_ns, ends[:-1]))
+    return _ratio(float(np.maximum(ends - starts, 0).sum()), float(end_ns - start_ns))
 
 
 def turnover(traded: float, equity: FloatArray) -> float | None:

@@ -205,6 +205,7 @@ def compute(
     }
     found.update(_of_curve(outcome))
     found.update(_of_trips(trips, rates))
+    found["exposure_time_pct"] = _pct(_exposure_time(outcome, trips))
     found.update(_of_costs(outcome, instruments, rates))
     return {key: found[key] for key in STATS}
 
@@ -224,10 +225,8 @@ def _of_curve(outcome: Outcome) -> dict[str, Value]:
     depth = np.append(0.0, curve.drawdown)
     falls = metrics.drawdowns(time_ns, equity, depth) if start > 0 else metrics.drawdowns(days[:0], closes[:0])
     deepest = min(float(depth.min()), metrics.max_drawdown(equity) or 0.0) if start > 0 else None
-    held = metrics.exposure_time(time_ns, np.append(0.0, curve.exposure), end_ns=outcome.end_ns)
     per_year = PERIODS_PER_YEAR
     return {
-        "exposure_time_pct": _pct(held),
         "equity_peak": float(equity.max()),
         "return_pct": _pct(metrics.total_return(start, final)),
         "cagr_pct": _pct(annual),
@@ -247,6 +246,14 @@ def _of_curve(outcome: Outcome) -> dict[str, Value]:
         "kurtosis": metrics.kurtosis(returns),
         "stability": metrics.stability(returns),
     }
+
+
+def _exposure_time(outcome: Outcome, trips: Trips) -> float | None:
+    """Return the share of the run with a round trip open: what is left below one size step is no position."""
+    spans = [(trip.entry_ns, trip.exit_ns) for trip in trips.closed]
+    spans += [(trip.entry_ns, outcome.end_ns) for trip in trips.open]
+    entries, exits = np.array(spans, np.int64).reshape(-1, 2).T
+    return metrics.exposure_time(entries, exits, start_ns=outcome.start_ns, end_ns=outcome.end_ns)
 
 
 def _of_trips(trips: Trips, rates: Rates) -> dict[str, Value]:

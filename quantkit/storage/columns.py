@@ -1,6 +1,6 @@
 """Rows of one stream as numpy columns, and the way between columns and event objects."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise, repeat
 from typing import Any, Final, NamedTuple, TypeAlias, cast
 
@@ -50,6 +50,7 @@ KIND_COLUMNS: Final[dict[str, tuple[str, ...]]] = {
     "trade": ("price", "qty", "side", "trade_id"),
 }
 STAMPS: Final = ("received_ns", "exchange_ns", "seq")
+_OFFSETS: Final = ("bid_start", "ask_start")
 _FLAT: Final = {
     "bid_prices": "bid_start",
     "bid_qtys": "bid_start",
@@ -84,7 +85,7 @@ class Block:
         load: Decodes a column that is not at hand yet.
     """
 
-    __slots__ = ("_columns", "_load", "size", "stream")
+    __slots__ = ("_columns", "_load", "_offset", "_parts", "_whole", "size", "stream")
 
     def __init__(
         self,
@@ -97,6 +98,9 @@ class Block:
         self.size = size
         self._columns = dict(columns)
         self._load = load
+        self._whole: Block | None = None  # what this is a slice of, from `_offset` on
+        self._offset = 0
+        self._parts: Sequence[Block] = ()  # what this was joined from
 
     def __len__(self) -> int:
         return self.size
@@ -109,32 +113,66 @@ class Block:
         """
         array = self._columns.get(name)
         if array is None:
-            if self._load is None:
-                raise KeyError(f"{self.stream}: no column {name}")
-            array = self._columns[name] = self._load(name)
+            array = self._columns[name] = self._make(name)
         return array
 
+    def _make(self, name: str) -> Column:
+        if self._whole is not None:
+            return self._whole.rows_of(name, self._offset, self._offset + self.size)
+        if self._parts:
+            return _joined(self._parts, name)
+        if self._load is None:
+            raise KeyError(f"{self.stream}: no column {name}")
+        return self._load(name)
+
+    def rows_of(self, name: str, start: int, stop: int) -> Column:
+        """Return a column of rows `start` to `stop`: levels for flat ones, offsets from zero for `bid_start`."""
+        offsets = _FLAT.get(name)
+        if offsets is not None:
+            edges = self.column(offsets)
+            return self.column(name)[int(edges[start]) : int(edges[stop])]
+        if name in _OFFSETS:
+            edges = self.column(name)
+            return cast(Column, edges[start : stop + 1] - edges[start])
+        return self.column(name)[start:stop]
+
     def slice(self, start: int, stop: int) -> "Block":
-        """Return rows `start` to `stop` as a block that shares this one's columns."""
+        """Return rows `start` to `stop` as a block that shares this one's columns.
+
+        A slice refers to the block that was decoded, not to slices and joins in between: what has been passed is freed.
+        """
         if start == 0 and stop == self.size:
             return self
+        if self._whole is not None:
+            return self._whole.slice(self._offset + start, self._offset + stop)
+        if self._parts:
+            return self._slice_of_parts(start, stop)
+        part = Block(self.stream, stop - start, {})
+        part._whole, part._offset = self, start
+        return part
 
-        def load(name: str) -> Column:
-            offsets = _FLAT.get(name)
-            if offsets is not None:
-                edges = self.column(offsets)
-                return self.column(name)[int(edges[start]) : int(edges[stop])]
-            if name in ("bid_start", "ask_start"):
-                edges = self.column(name)
-                return cast(Column, edges[start : stop + 1] - edges[start])
-            return self.column(name)[start:stop]
-
-        return Block(self.stream, stop - start, {}, load)
+    def _slice_of_parts(self, start: int, stop: int) -> "Block":
+        inside, begin = [], 0
+        for part in self._parts:
+            low, high = max(start - begin, 0), min(stop - begin, part.size)
+            if low < high:
+                inside.append(part.slice(low, high))
+            begin += part.size
+        return Block.concat(inside) if inside else self._parts[0].slice(0, 0)
 
     def events(self, start: int = 0, stop: int | None = None) -> list[MarketEvent]:
         """Return rows as event objects, the same whether they come from files, frames or sockets."""
         part = self if stop is None and start == 0 else self.slice(start, self.size if stop is None else stop)
-        return _BUILDERS[self.stream.kind](part)
+        return list(part.walk()[1])
+
+    def walk(self) -> tuple[list[int], Iterator[MarketEvent]]:
+        """Return the rows' `received_ns` and an iterator that makes each event object when it is asked for.
+
+        An event that nobody keeps gives its memory to the next one, which is a good deal faster than a list of all.
+        """
+        received = self.column("received_ns").tolist()
+        stamps = (repeat(self.stream.instrument, self.size), self.column("exchange_ns").tolist(), received)
+        return received, _BUILDERS[self.stream.kind](self, stamps)
 
     @classmethod
     def from_events(cls, events: Sequence[MarketEvent], *, first_seq: int = 0) -> "Block":
@@ -155,18 +193,21 @@ class Block:
         """Return the rows of `blocks`, which belong to one stream and follow each other."""
         if len(blocks) == 1:
             return blocks[0]
+        joined = cls(blocks[0].stream, sum(block.size for block in blocks), {})
+        joined._parts = [part for block in blocks for part in (block._parts or (block,))]
+        return joined
 
-        def load(name: str) -> Column:
-            if name in ("bid_start", "ask_start"):
-                parts, end = [np.zeros(1, np.int64)], 0
-                for block in blocks:
-                    edges = block.column(name)
-                    parts.append(edges[1:] + end)
-                    end += int(edges[-1])
-                return np.concatenate(parts)
-            return np.concatenate([block.column(name) for block in blocks])
 
-        return cls(blocks[0].stream, sum(b.size for b in blocks), {}, load)
+def _joined(parts: Sequence[Block], name: str) -> Column:
+    """Return a column of blocks that follow each other."""
+    if name not in _OFFSETS:
+        return np.concatenate([part.column(name) for part in parts])
+    edges, end = [np.zeros(1, np.int64)], 0
+    for part in parts:
+        own = part.column(name)
+        edges.append(own[1:] + end)
+        end += int(own[-1])
+    return np.concatenate(edges)
 
 
 def optional_list(column: Column) -> list[float | None]:
@@ -177,37 +218,30 @@ def optional_list(column: Column) -> list[float | None]:
     return values
 
 
-def _stamps(block: Block) -> tuple[Iterable[str], list[int], list[int]]:
-    return (
-        repeat(block.stream.instrument, block.size),
-        block.column("exchange_ns").tolist(),
-        block.column("received_ns").tolist(),
+_Stamps: TypeAlias = tuple[Iterable[str], list[int], list[int]]
+
+
+def _trades(block: Block, stamps: _Stamps) -> Iterator[MarketEvent]:
+    return map(
+        Trade,
+        *stamps,
+        block.column("price").tolist(),
+        block.column("qty").tolist(),
+        SIDES[block.column("side")].tolist(),
+        block.column("trade_id").tolist(),
     )
 
 
-def _trades(block: Block) -> list[MarketEvent]:
-    return list(
-        map(
-            Trade,
-            *_stamps(block),
-            block.column("price").tolist(),
-            block.column("qty").tolist(),
-            SIDES[block.column("side")].tolist(),
-            block.column("trade_id").tolist(),
-        )
-    )
+def _tickers(block: Block, stamps: _Stamps) -> Iterator[MarketEvent]:
+    return map(Ticker, *stamps, *(optional_list(block.column(c)) for c in KIND_COLUMNS["ticker"]))
 
 
-def _tickers(block: Block) -> list[MarketEvent]:
-    return list(map(Ticker, *_stamps(block), *(optional_list(block.column(c)) for c in KIND_COLUMNS["ticker"])))
-
-
-def _candles(block: Block) -> list[MarketEvent]:
+def _candles(block: Block, stamps: _Stamps) -> Iterator[MarketEvent]:
     numbers = (block.column(c).tolist() for c in KIND_COLUMNS["candle"])
-    return list(map(Candle, *_stamps(block), *numbers, repeat(block.stream.interval, block.size)))
+    return map(Candle, *stamps, *numbers, repeat(block.stream.interval, block.size))
 
 
-def _book_updates(block: Block) -> list[MarketEvent]:
+def _book_updates(block: Block, stamps: _Stamps) -> Iterator[MarketEvent]:
     levels: list[list[tuple[float, ...]]] = []
     for side in ("bid", "ask"):
         edges = block.column(f"{side}_start").tolist()
@@ -215,22 +249,22 @@ def _book_updates(block: Block) -> list[MarketEvent]:
             flat = block.column(name).tolist()
             levels.append([tuple(flat[a:b]) for a, b in pairwise(edges)])
     rest = (block.column(c).tolist() for c in ("is_snapshot", "update_seq", "prev_update_seq"))
-    return list(map(BookUpdate, *_stamps(block), *levels, *rest))
+    return map(BookUpdate, *stamps, *levels, *rest)
 
 
-def _marks(block: Block) -> list[MarketEvent]:
-    return list(map(Mark, *_stamps(block), block.column("price").tolist(), block.column("source").tolist()))
+def _marks(block: Block, stamps: _Stamps) -> Iterator[MarketEvent]:
+    return map(Mark, *stamps, block.column("price").tolist(), block.column("source").tolist())
 
 
-def _fundings(block: Block) -> list[MarketEvent]:
-    return list(map(Funding, *_stamps(block), *(block.column(c).tolist() for c in KIND_COLUMNS["funding"])))
+def _fundings(block: Block, stamps: _Stamps) -> Iterator[MarketEvent]:
+    return map(Funding, *stamps, *(block.column(c).tolist() for c in KIND_COLUMNS["funding"]))
 
 
-def _gaps(block: Block) -> list[MarketEvent]:
-    return list(map(Gap, *_stamps(block), *(block.column(c).tolist() for c in KIND_COLUMNS["gap"])))
+def _gaps(block: Block, stamps: _Stamps) -> Iterator[MarketEvent]:
+    return map(Gap, *stamps, *(block.column(c).tolist() for c in KIND_COLUMNS["gap"]))
 
 
-_BUILDERS: Final[dict[str, Callable[[Block], list[MarketEvent]]]] = {
+_BUILDERS: Final[dict[str, Callable[[Block, _Stamps], Iterator[MarketEvent]]]] = {
     "trade": _trades,
     "ticker": _tickers,
     "candle": _candles,

@@ -21,8 +21,11 @@ SCHEMA_VERSION: Final = 1
 
 #: No row group is written or read beyond this, so that one block always fits in memory.
 ROW_GROUP_ROWS_MAX: Final = 1_048_576
-#: Book levels after which a row group ends early: a full depth snapshot weighs as much as a thousand updates.
+#: No book column is read beyond this many levels.
 LEVELS_MAX: Final = 4_194_304
+#: Book levels after which a row group ends early: a full depth snapshot weighs as much as a thousand updates, and a
+#: block of this many stays in the processor's cache.
+GROUP_LEVELS: Final = 262_144
 
 
 class Field(NamedTuple):

@@ -15,7 +15,7 @@ from quantkit.storage.codec import normalised, table_of
 from quantkit.storage.columns import Block, Column, Stream
 from quantkit.storage.manifest import footer_of
 from quantkit.storage.root import first_line
-from quantkit.storage.schema import LEVELS_MAX, TABLES, arrow_schema, check_stream, folder_of, writer_options
+from quantkit.storage.schema import GROUP_LEVELS, TABLES, arrow_schema, check_stream, folder_of, writer_options
 
 #: A live recorder writes blocks of one row; this many of them are joined before they weigh more than their rows.
 _PENDING_BLOCKS: Final = 1_024
@@ -116,7 +116,7 @@ class PartFile:
         self._pending.append(block)
         self._pending_rows += block.size
         self._pending_levels += _levels_of(block)
-        if self._pending_rows >= self._row_group_rows or self._pending_levels >= LEVELS_MAX:
+        if self._pending_rows >= self._row_group_rows or self._pending_levels >= GROUP_LEVELS:
             self._write_full_groups()
         elif len(self._pending) >= _PENDING_BLOCKS:
             self._pending = [_copied(Block.concat(self._pending))]
@@ -169,7 +169,7 @@ class PartFile:
         if block.stream.kind == "book":
             levels = block.column("bid_start") + block.column("ask_start")
             # Levels end a group at the same row however the rows arrived, so that equal rows give equal files.
-            by_levels = int(np.searchsorted(levels, int(levels[start]) + LEVELS_MAX, side="left"))
+            by_levels = int(np.searchsorted(levels, int(levels[start]) + GROUP_LEVELS, side="left"))
             stop = min(stop, max(by_levels, start + 1))
         return stop if stop <= block.size else None
 

@@ -1,0 +1,78 @@
+"""The naive book: two dictionaries from price step to size, and the plain view of it that hooks read."""
+
+from collections.abc import Iterator
+
+from quantkit.events import BookUpdate
+from quantkit.instruments import Instrument, Side
+
+
+class NaiveBook:
+    """A book as anybody would write it first: one dictionary a side, the best price by looking at every level."""
+
+    def __init__(self, instrument: Instrument) -> None:
+        self.instrument = instrument
+        self.is_valid = False
+        self.sides: dict[Side, dict[int, float]] = {Side.BUY: {}, Side.SELL: {}}
+
+    def apply(self, update: BookUpdate) -> None:
+        """Take in one row: a snapshot replaces everything, a change before the first snapshot says nothing."""
+        if update.is_snapshot:
+            self.is_valid = True
+            self.sides = {Side.BUY: {}, Side.SELL: {}}
+        if not self.is_valid:
+            return
+        for side, ticks, size in named_levels(update, self.instrument):
+            if size > 0:
+                self.sides[side][ticks] = size
+            else:
+                self.sides[side].pop(ticks, None)
+
+    def invalidate(self) -> None:
+        """Stop believing the book until the next snapshot."""
+        self.is_valid = False
+
+    def best(self, side: Side) -> int | None:
+        """Return the best price of a side in steps, None when it is empty."""
+        levels = self.sides[side]
+        if not levels:
+            return None
+        return max(levels) if side is Side.BUY else min(levels)
+
+    def levels(self, side: Side) -> list[tuple[int, float]]:
+        """Return (ticks, size) from the best price outward."""
+        return sorted(self.sides[side].items(), reverse=side is Side.BUY)
+
+
+class NaiveView:
+    """What `book()` and `on_book` give in the oracle, named as in the real one as far as tests read it."""
+
+    def __init__(self, book: NaiveBook) -> None:
+        self.instrument = book.instrument.id
+        price = book.instrument.price
+        self.bids = [(price(ticks), size) for ticks, size in book.levels(Side.BUY)]
+        self.asks = [(price(ticks), size) for ticks, size in book.levels(Side.SELL)]
+
+    @property
+    def best_bid(self) -> float | None:
+        """Highest bid."""
+        return self.bids[0][0] if self.bids else None
+
+    @property
+    def best_ask(self) -> float | None:
+        """Lowest ask."""
+        return self.asks[0][0] if self.asks else None
+
+    @property
+    def mid(self) -> float | None:
+        """Middle of the best prices, None when a side is empty."""
+        if self.best_bid is None or self.best_ask is None:
+            return None
+        return (self.best_bid + self.best_ask) / 2
+
+
+def named_levels(update: BookUpdate, instrument: Instrument) -> Iterator[tuple[Side, int, float]]:
+    """Yield the (side, ticks, size) that a row names."""
+    for price, size in zip(update.bid_prices, update.bid_qtys, strict=True):
+        yield Side.BUY, instrument.ticks(price), size
+    for price, size in zip(update.ask_prices, update.ask_qtys, strict=True):
+        yield Side.SELL, instrument.ticks(price), size

@@ -1,0 +1,519 @@
+"""The slow, obvious engine: it follows the law of operations row by row over plain event objects, no columns, no gates."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from decimal import Decimal
+from fractions import Fraction
+from typing import Any, cast
+
+import numpy as np
+
+from quantkit.brokers.base import Report
+from quantkit.clock import INTERVALS, duration_ns, time_ns_of
+from quantkit.engine.desk import Desk
+from quantkit.events import (
+    KINDS,
+    RANKS,
+    BookUpdate,
+    Candle,
+    Funding,
+    Gap,
+    Mark,
+    MarketEvent,
+    Ticker,
+    Trade,
+)
+from quantkit.instruments import Fees, Instrument, Side
+from quantkit.orderbook import Book
+from quantkit.orders import Fill, Order
+from quantkit.portfolio import Portfolio
+from quantkit.strategy import Strategy, overrides
+
+from oracle.book import NaiveBook, NaiveView
+from oracle.exchange import Exchange
+from oracle.venues import BookVenue, CandleVenue, DisplayedVenue, TickerVenue, TradeVenue, Venue
+
+NEVER_NS = 2**63 - 1
+
+
+@dataclass(kw_only=True)
+class OracleConfig:
+    """What the oracle is told; named as in the real configuration, with nothing left to choose."""
+
+    cash: Mapping[str, float]
+    match_on: Mapping[str, str]
+    fees: Mapping[str, Fees]
+    start_ns: int
+    end_ns: int
+    latency_ns: int = 20_000_000
+    max_leverage: float = 1
+    stale_after_ns: int = 10_000_000_000
+    touch: bool = False
+    excess_slippage_bps: float = 1.0
+    report_currency: str | None = None
+    seed: int = 0
+    run_id: str = "bt"
+
+
+@dataclass
+class OracleOutcome:
+    """What a run of the oracle produced."""
+
+    orders: list[tuple[Any, ...]]
+    order_events: list[tuple[Any, ...]]
+    fills: list[Fill]
+    cash: dict[str, Decimal]
+    ended: str
+    end_ns: int
+
+
+@dataclass
+class Row:
+    """One row in the total order: `kind` is an event's, or `candle_open`."""
+
+    received_ns: int
+    kind: str
+    event: MarketEvent
+
+    @property
+    def exchange_ns(self) -> int:
+        """The exchange's stamp of the row."""
+        if self.kind == "candle_open":
+            return cast(Candle, self.event).open_ns
+        return self.event.exchange_ns
+
+
+@dataclass
+class Timer:
+    """A moment at which `on_timer` runs, once or again and again."""
+
+    due_ns: int
+    name: str
+    every_ns: int = 0
+
+
+@dataclass
+class Oracle:
+    """One run of one strategy over a list of events."""
+
+    events: Sequence[MarketEvent]
+    instruments: Iterable[Instrument]
+    strategy: Strategy
+    config: OracleConfig
+    now_ns: int = 0
+    marks: dict[str, float] = field(default_factory=dict)
+    timers: list[Timer] = field(default_factory=list)
+    wishes: dict[tuple[str, str, str], int] = field(default_factory=dict)
+    delivered: dict[tuple[str, str], list[Candle]] = field(default_factory=dict)
+    ended: str = "completed"
+
+    def __post_init__(self) -> None:
+        config = self.config
+        self.by_id = {instrument.id: instrument for instrument in self.instruments}
+        self.rng = np.random.default_rng(config.seed)
+        self.books = {id_: NaiveBook(instrument) for id_, instrument in self.by_id.items()}
+        self.clocks = dict.fromkeys(self.by_id, 0)
+        self.reported = self._portfolio()
+        self.exchange = Exchange(
+            self._portfolio(),
+            config.fees,
+            {id_: 0 if config.match_on[id_] == "candle" else config.latency_ns for id_ in self.by_id},
+            Fraction(str(config.max_leverage)),
+            lambda: self.now_ns,
+        )
+        self.kinds_of = {id_: {KINDS[type(e)] for e in self.events if e.instrument == id_} for id_ in self.by_id}
+        for id_, instrument in self.by_id.items():
+            self.exchange.venues[id_] = self._venue(instrument)
+        self.desk = Desk(self.exchange, self.reported, run_id=config.run_id, now_ns=lambda: self.now_ns)
+
+    def _portfolio(self) -> Portfolio:
+        return Portfolio(
+            self.config.cash,
+            self.by_id.values(),
+            report_currency=self.config.report_currency,
+            mark_of=self._mark_of,
+        )
+
+    def _mark_of(self, id_: str) -> float | None:
+        """Return the latest mark; before the first, the price of the account's own last fill."""
+        own = [fill.price for fill in self.exchange.fills if fill.instrument == id_]
+        return self.marks.get(id_, own[-1] if own else None)
+
+    def _venue(self, instrument: Instrument) -> Venue:
+        config = self.config
+        kind, has_trades = config.match_on[instrument.id], "trade" in self.kinds_of[instrument.id]
+        if kind == "trade":
+            return TradeVenue(instrument, self.exchange, touch=config.touch)
+        if kind == "candle":
+            return CandleVenue(instrument, self.exchange)
+        if kind == "book":
+            return BookVenue(
+                instrument,
+                self.exchange,
+                stale_after_ns=config.stale_after_ns,
+                has_trades=has_trades,
+                book=self.books[instrument.id],
+            )
+        return TickerVenue(
+            instrument,
+            self.exchange,
+            stale_after_ns=config.stale_after_ns,
+            has_trades=has_trades,
+            excess_slippage_bps=config.excess_slippage_bps,
+        )
+
+    # The loop -------------------------------------------------------------------------------------------------
+
+    def run(self) -> OracleOutcome:
+        """Run to the end of the data."""
+        config = self.config
+        self.now_ns = config.start_ns
+        self.strategy.bind(cast(Any, self))
+        self._start()
+        for row in self._rows():
+            self._wake_until(row.received_ns)
+            if self.ended != "completed":
+                break
+            self.now_ns = row.received_ns
+            self._step(row)
+            if self.ended != "completed":
+                break
+        if self.ended == "completed":
+            self._wake_until(config.end_ns)
+            self.now_ns = config.end_ns
+        self.desk.refusal = "stopped"
+        self.strategy.on_stop()
+        self.exchange.finish("end_of_data" if self.ended == "completed" else self.ended)
+        return self._outcome()
+
+    def _start(self) -> None:
+        self.desk.refusal = "warmup"
+        self.strategy.on_start()
+        for candle in self._warmup():
+            self.now_ns = candle.received_ns
+            self._deliver_candle(candle)
+        self.now_ns = self.config.start_ns
+        self.desk.refusal = ""
+        self.timers = [timer for timer in self.timers if timer.due_ns >= self.config.start_ns]
+        for instrument, qty in self.desk.remembered_targets.items():
+            self.desk.target(instrument, qty)
+
+    def _warmup(self) -> list[Candle]:
+        """Return the candles that had closed by the start and are wanted, in the total order."""
+        wanted: list[Candle] = []
+        for (kind, instrument, interval), count in self.wishes.items():
+            found = [
+                e
+                for e in self.events
+                if isinstance(e, Candle)
+                and (kind, instrument, interval) == ("candle", e.instrument, e.interval)
+                and e.received_ns <= self.config.start_ns
+            ]
+            wanted += sorted(found, key=lambda candle: candle.received_ns)[-count:] if count else []
+        return sorted(wanted, key=lambda c: (c.received_ns, INTERVALS[c.interval], c.instrument))
+
+    def _was_warmup(self, row: Row) -> bool:
+        """Whether a candle that closed at the very start has been delivered before it."""
+        return (
+            isinstance(row.event, Candle)
+            and row.kind == "candle"
+            and row.received_ns == self.config.start_ns
+            and self.wishes.get(("candle", row.event.instrument, row.event.interval), 0) > 0
+        )
+
+    def _rows(self) -> list[Row]:
+        """Return every row of the span in the total order."""
+        keyed: list[tuple[tuple[int, float, int, str, int], Row]] = []
+        for seq, event in enumerate(self.events):
+            length = INTERVALS[event.interval] if isinstance(event, Candle) else 0
+            kind = KINDS[type(event)]
+            keyed.append(
+                (
+                    (event.received_ns, RANKS[kind], length, event.instrument, seq),
+                    Row(event.received_ns, kind, event),
+                )
+            )
+            if isinstance(event, Candle) and self._is_matched(event):
+                rank = RANKS["candle_open"]
+                row = Row(event.open_ns, "candle_open", event)
+                keyed.append(((event.open_ns, rank, length, event.instrument, seq), row))
+        keyed.sort(key=lambda pair: pair[0])
+        rows = [row for _, row in keyed if self.config.start_ns <= row.received_ns <= self.config.end_ns]
+        return [row for row in rows if not self._was_warmup(row)]
+
+    def _is_matched(self, candle: Candle) -> bool:
+        """Whether the broker matches on this candle: the shortest interval there is."""
+        if self.config.match_on[candle.instrument] != "candle":
+            return False
+        lengths = [INTERVALS[e.interval] for e in self.events if isinstance(e, Candle)]
+        return INTERVALS[candle.interval] == min(lengths)
+
+    def _wake_until(self, until_ns: int) -> None:
+        """Let time alone bring about what is due by `until_ns`: arrivals nobody's row revealed, reports, timers."""
+        exchange = self.exchange
+        while self.ended == "completed":
+            moments = [m.arrives_ns + exchange.patience_ns(m.held.instrument) for m in exchange.messages]
+            moments += [report.due_ns for report in exchange.reports]
+            moments += [timer.due_ns for timer in self.timers]
+            wake_ns = min(moments, default=NEVER_NS)
+            if wake_ns > until_ns:
+                return
+            self.now_ns = max(self.now_ns, wake_ns)
+            exchange.overdue(self.now_ns)
+            self._deliver_reports()
+            for timer in [timer for timer in self.timers if timer.due_ns <= self.now_ns]:
+                timer.due_ns = timer.due_ns + timer.every_ns if timer.every_ns else NEVER_NS
+                self.strategy.on_timer(timer.name)
+            self._check_solvency()
+            self.timers = [timer for timer in self.timers if timer.due_ns < NEVER_NS]
+
+    def _step(self, row: Row) -> None:
+        """Do what happens at one row, in the order of the law."""
+        instrument, event = row.event.instrument, row.event
+        new_mark = None if row.kind == "candle_open" else self._mark_in(event)
+        if new_mark is not None and self._would_ruin(instrument, new_mark):
+            self.marks[instrument] = new_mark
+            self.ended = "bankrupt"
+            return
+        if self._counts_for_matching(row):
+            self.clocks[instrument] = max(self.clocks[instrument], row.exchange_ns)
+            self.exchange.arrivals(instrument, self.clocks[instrument])
+            self._match(row, self.clocks[instrument])
+        elif isinstance(event, BookUpdate):
+            self.books[instrument].apply(event)
+        elif isinstance(event, Gap) and event.channel.startswith("book"):
+            self.books[instrument].invalidate()
+        self._deliver_reports()
+        self._check_solvency()
+        if row.kind == "candle_open" or self.ended != "completed":
+            return
+        self._take_mark(event)
+        if isinstance(event, Funding) and event.is_settled:
+            self._charge(event)
+            self._check_solvency()
+        if self.ended == "completed":
+            self._hook(event)
+
+    def _counts_for_matching(self, row: Row) -> bool:
+        match self.config.match_on[row.event.instrument]:
+            case "candle":
+                return row.kind == "candle_open" or (row.kind == "candle" and self._is_matched(cast(Candle, row.event)))
+            case "trade":
+                return row.kind == "trade"
+            case kind:
+                return row.kind in (kind, "trade")
+
+    def _match(self, row: Row, clock_ns: int) -> None:
+        venue, event = self.exchange.venues[row.event.instrument], row.event
+        if isinstance(event, Candle) and isinstance(venue, CandleVenue):
+            if row.kind == "candle_open":
+                venue.on_open(event.open, clock_ns)
+            else:
+                venue.on_range(event, clock_ns)
+        elif isinstance(event, Trade) and isinstance(venue, TradeVenue | DisplayedVenue):
+            venue.on_trade(event, clock_ns)
+        elif isinstance(event, BookUpdate) and isinstance(venue, BookVenue):
+            venue.on_book(event, clock_ns)
+        elif isinstance(event, Ticker) and isinstance(venue, TickerVenue):
+            venue.on_ticker(event, clock_ns)
+
+    def _deliver_reports(self) -> None:
+        while (report := self.exchange.next_report(self.now_ns)) is not None:
+            self._deliver(report)
+
+    def _deliver(self, report: Report) -> None:
+        if report.fill is not None:
+            self.reported.apply(report.fill)
+        order = self.desk.apply(report)
+        self.strategy.on_order(order)
+        if report.fill is not None:
+            self.strategy.on_fill(report.fill)
+
+    # Money ----------------------------------------------------------------------------------------------------
+
+    def _is_marked_by(self, event: MarketEvent) -> bool:
+        """Whether a row is of the kind that values its instrument: mark, else mid, else last trade, else candle."""
+        kinds = self.kinds_of[event.instrument]
+        choice = [kind for kind in ("mark", "ticker", "book", "trade", "candle") if kind in kinds]
+        if choice[0] == "book" and self.config.match_on[event.instrument] != "book":
+            choice.remove("book")  # a mid is known row by row only where the book is what orders are matched on
+        return KINDS[type(event)] == choice[0]
+
+    def _mark_in(self, event: MarketEvent) -> float | None:
+        """Return the mark that a row brings, if it is of the kind that values its instrument."""
+        if not self._is_marked_by(event):
+            return None
+        match event:
+            case Mark() | Trade():
+                return event.price
+            case Candle():
+                return event.close
+            case Ticker():
+                return None if event.bid is None or event.ask is None else (event.bid + event.ask) / 2
+            case BookUpdate():
+                return self._mid_after(event)
+        return None
+
+    def _mid_after(self, update: BookUpdate) -> float | None:
+        """Return the mid once a row is applied, the best price where one side is empty, None where both are."""
+        book = self.books[update.instrument]
+        after = NaiveBook(book.instrument)
+        after.is_valid, after.sides = book.is_valid, {side: dict(book.sides[side]) for side in Side}
+        after.apply(update)
+        best = [ticks for side in Side if (ticks := after.best(side)) is not None]
+        return sum(map(after.instrument.price, best)) / len(best) if best else None
+
+    def _take_mark(self, event: MarketEvent) -> None:
+        """Value the instrument by the row from now on."""
+        mark = self._mark_in(event)
+        if mark is not None:
+            self.marks[event.instrument] = mark
+        elif isinstance(event, BookUpdate) and self._is_marked_by(event):
+            self.marks.pop(event.instrument, None)
+
+    def _would_ruin(self, instrument: str, mark: float) -> bool:
+        before = self.marks.get(instrument)
+        self.marks[instrument] = mark
+        ruined = self._is_ruined()
+        if before is None:
+            del self.marks[instrument]
+        else:
+            self.marks[instrument] = before
+        return ruined
+
+    def _is_ruined(self) -> bool:
+        """Whether somebody who holds something has nothing left."""
+        account = self.exchange.portfolio
+        equity = account.equity_exact()
+        return any(p.qty for p in account.positions.values()) and equity is not None and equity <= 0
+
+    def _check_solvency(self) -> None:
+        """End the run when fills or funding have used up the account."""
+        if self.ended == "completed" and self._is_ruined():
+            self.ended = "bankrupt"
+
+    def _charge(self, funding: Funding) -> None:
+        mark = self._mark_of(funding.instrument)
+        qty = self.exchange.charge_funding(funding.instrument, funding.rate, funding.funding_ns, mark)
+        if qty and mark is not None:
+            self.reported.charge_funding(funding.instrument, rate=funding.rate, mark=mark, qty=qty)
+
+    # Hooks ----------------------------------------------------------------------------------------------------
+
+    def _hook(self, event: MarketEvent) -> None:
+        kind = KINDS[type(event)]
+        interval = event.interval if isinstance(event, Candle) else ""
+        if kind == "gap":
+            if overrides(self.strategy, "on_gap"):
+                self.strategy.on_gap(cast(Gap, event))
+            return
+        if (kind, event.instrument, interval) not in self.wishes:
+            return
+        match event:
+            case Candle():
+                self._deliver_candle(event)
+            case BookUpdate():
+                if self.books[event.instrument].is_valid:
+                    self.strategy.on_book(cast(Book, NaiveView(self.books[event.instrument])))
+            case Trade():
+                self.strategy.on_trade(event)
+            case Ticker():
+                self.strategy.on_ticker(event)
+            case Mark():
+                self.strategy.on_mark(event)
+            case Funding():
+                self.strategy.on_funding(event)
+
+    def _deliver_candle(self, candle: Candle) -> None:
+        self.delivered.setdefault((candle.instrument, candle.interval), []).append(candle)
+        self.strategy.on_candle(candle)
+
+    # What a strategy acts through -----------------------------------------------------------------------------
+
+    @property
+    def portfolio(self) -> Portfolio:
+        """Money and positions as reported."""
+        return self.reported
+
+    def subscribe(self, kind: str, instrument: str, interval: str, warmup: int) -> None:
+        """Note a wish for a stream."""
+        key = (kind, instrument, interval)
+        self.wishes[key] = max(warmup, self.wishes.get(key, 0))
+
+    def order(self, instrument: str, side: Side, qty: float, **options: Any) -> Order:
+        """Send an order."""
+        return self.desk.send(instrument, side, qty, **options)
+
+    def amend(self, order: Order, *, qty: float | None, price: float | None) -> None:
+        """Change an order."""
+        self.desk.amend(order, qty=qty, price=price)
+
+    def cancel(self, order: Order) -> None:
+        """Cancel an order."""
+        self.desk.cancel(order)
+
+    def cancel_all(self, instrument: str | None) -> None:
+        """Cancel every open order."""
+        self.desk.cancel_all(instrument)
+
+    def close(self, instrument: str) -> Order | None:
+        """Leave a position."""
+        return self.desk.close(instrument)
+
+    def target(self, instrument: str, qty: float) -> Order | None:
+        """Trade toward a position."""
+        return self.desk.target(instrument, qty)
+
+    def quote(
+        self, instrument: str, *, bid: float | None, ask: float | None, qty: float
+    ) -> tuple[Order | None, Order | None]:
+        """Keep an order on each side."""
+        return self.desk.quote(instrument, bid=bid, ask=ask, qty=qty)
+
+    def position(self, instrument: str) -> float:
+        """Return the reported position."""
+        return float(self.reported.position(instrument).qty)
+
+    def open_orders(self, instrument: str | None) -> list[Order]:
+        """Return what may still fill."""
+        return self.desk.open_orders(instrument)
+
+    def book(self, instrument: str) -> NaiveView | None:
+        """Return the current book."""
+        book = self.books[instrument]
+        return NaiveView(book) if book.is_valid and ("book", instrument, "") in self.wishes else None
+
+    def history(self, instrument: str, interval: str, count: int) -> list[Candle]:
+        """Return the latest delivered candles."""
+        return self.delivered.get((instrument, interval), [])[-count:]
+
+    def instrument_info(self, instrument: str) -> Instrument:
+        """Return an instrument."""
+        return self.desk.instrument(instrument)
+
+    def every(self, interval: str, name: str) -> None:
+        """Start a timer at the multiples of an interval, strictly after the start."""
+        length = duration_ns(interval)
+        self.timers.append(Timer((self.config.start_ns // length + 1) * length, name, length))
+
+    def at(self, moment: str | int | datetime, name: str) -> None:
+        """Start a timer that runs once."""
+        self.timers.append(Timer(time_ns_of(moment), name))
+
+    # The end --------------------------------------------------------------------------------------------------
+
+    def _outcome(self) -> OracleOutcome:
+        orders: list[tuple[Any, ...]] = []
+        for id_, order in self.desk.orders.items():
+            held = self.exchange.orders.get(id_)
+            if held is None:
+                orders.append((id_, order.instrument, order.side, order.lots, order.price_ticks, 0, order.state))
+            else:
+                orders.append((id_, held.instrument, held.side, held.lots, held.limit, held.filled, held.state))
+        events = [(r.order_id, r.at_ns, r.due_ns, r.state, r.reason) for r in self.exchange.log]
+        return OracleOutcome(
+            orders, events, self.exchange.fills, self.exchange.portfolio.cash, self.ended, self.now_ns
+        )

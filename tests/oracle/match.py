@@ -1,0 +1,106 @@
+"""Runs one scenario through the oracle and through the real engine, and says where they differ."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+from quantkit.engine.core import Engine, EngineConfig
+from quantkit.engine.outcome import Outcome
+from quantkit.feeds.replay import MemoryFeed
+
+from oracle.engine import Oracle
+from oracle.scenarios import Scenario
+from oracle.scripted import Scripted, fill_text
+
+
+@dataclass(frozen=True)
+class Told:
+    """Everything a run says that has to be the same whoever ran it."""
+
+    orders: list[Any]
+    order_events: list[Any]
+    fills: list[str]
+    cash: dict[str, Decimal]
+    trace: list[tuple[int, str, str]]
+    ended: str
+    end_ns: int
+    why: tuple[str, ...] = ()  # the wording of fills, which only runs of the real engine have in common
+
+
+def engine_config(scenario: Scenario, *, search: bool) -> EngineConfig:
+    """Return the real engine's configuration of a scenario."""
+    is_all_candles = set(scenario.match_on.values()) == {"candle"}
+    return EngineConfig(
+        cash=dict(scenario.cash),
+        fees=dict(scenario.fees),
+        latency_ns=0 if is_all_candles else scenario.latency_ns,
+        match_on=dict(scenario.match_on),
+        start_ns=scenario.start_ns,
+        end_ns=scenario.end_ns,
+        max_leverage=scenario.max_leverage,
+        stale_after_ns=scenario.stale_after_ns,
+        touch=scenario.touch,
+        excess_slippage_bps=scenario.excess_slippage_bps,
+        search=search,
+    )
+
+
+def outcome_of(
+    scenario: Scenario, *, search: bool = True, block_rows: int = 131_072, strategy: Scripted | None = None
+) -> tuple[Outcome, Scripted]:
+    """Run the real engine."""
+    strategy = strategy or scenario.strategy()
+    feed = MemoryFeed(scenario.events, scenario.instruments, block_rows=block_rows)
+    return Engine(feed, strategy, engine_config(scenario, search=search)).run(), strategy
+
+
+def real(
+    scenario: Scenario, *, search: bool = True, block_rows: int = 131_072, strategy: Scripted | None = None
+) -> Told:
+    """Run the real engine and return what it says."""
+    outcome, strategy = outcome_of(scenario, search=search, block_rows=block_rows, strategy=strategy)
+    return Told(
+        [(o.id, o.instrument, o.side, o.lots, o.price_ticks, o.filled_lots, o.state) for o in outcome.orders],
+        [(e.order_id, e.at_ns, e.reported_ns, e.state, e.reason) for e in outcome.order_events],
+        [fill_text(fill) for fill in outcome.fills],
+        {currency: amount.normalize() for currency, amount in outcome.cash.items()},
+        strategy.trace,
+        outcome.ended,
+        outcome.end_ns,
+        tuple(fill.why for fill in outcome.fills),
+    )
+
+
+def naive(scenario: Scenario, *, strategy: Scripted | None = None) -> Told:
+    """Run the oracle and return what it says."""
+    strategy = strategy or scenario.strategy()
+    outcome = Oracle(scenario.events, scenario.instruments, strategy, scenario.oracle_config()).run()
+    return Told(
+        outcome.orders,
+        outcome.order_events,
+        [fill_text(fill) for fill in outcome.fills],
+        {currency: amount.normalize() for currency, amount in outcome.cash.items()},
+        strategy.trace,
+        outcome.ended,
+        outcome.end_ns,
+    )
+
+
+def difference(one: Told, other: Told) -> str:
+    """Return where two runs first differ, empty when they are the same."""
+    for name in ("order_events", "fills", "trace", "orders"):
+        mine, theirs = getattr(one, name), getattr(other, name)
+        for number, (a, b) in enumerate(zip(mine, theirs, strict=False)):
+            if a != b:
+                return f"{name}[{number}]:\n  {a}\n  {b}\nafter {mine[max(0, number - 3) : number]}"
+        if len(mine) != len(theirs):
+            longer = mine if len(mine) > len(theirs) else theirs
+            return f"{name}: {len(mine)} and {len(theirs)}; {longer[min(len(mine), len(theirs))]}"
+    for name in ("cash", "ended", "end_ns"):
+        if getattr(one, name) != getattr(other, name):
+            return f"{name}: {getattr(one, name)} and {getattr(other, name)}"
+    if one.why and other.why and one.why != other.why:
+        return f"why: {one.why} and {other.why}"
+    return ""

@@ -1,0 +1,396 @@
+"""Random small markets and random small strategies, built so that touches, ties and crossings happen all the time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import msgspec
+from hypothesis import strategies as generators
+
+from quantkit.clock import NS_PER_MS
+from quantkit.events import BookUpdate, Candle, Funding, Gap, Mark, MarketEvent, Ticker, Trade
+from quantkit.instruments import Fees, Instrument, Side
+
+from oracle.engine import OracleConfig
+from oracle.scripted import Act, Script, Scripted
+
+#: 2026-01-01 00:00:00 UTC and a bit less than two seconds, so that whole seconds fall inside most scenarios.
+BASE_NS = 1_767_225_598_100_000_000
+STEPS_MS = (0, 0, 1, 2, 5, 10, 19, 20, 21, 40, 75, 150)
+SLOW_STEPS_MS = (0, 50, 100, 250, 450, 500, 900, 1000)
+DELAYS_MS = (1, 1, 1, 3, 8, 20, 45)
+LATENCIES_MS = (0, 1, 5, 20, 100)
+RATES = (0.0001, -0.0003, 0.01)
+
+
+def make_instrument(name: str, kind: str) -> Instrument:
+    """Return one of the instruments that scenarios are made of."""
+    match kind:
+        case "spot":
+            return Instrument(f"{name}-USDT", price_step="0.5", qty_step="0.1", min_qty="0.2")
+        case "swap":
+            return Instrument(f"{name}-USDT-SWAP", kind="swap", price_step="1", qty_step="1", contract_value="0.1")
+        case _:
+            return Instrument(
+                f"{name}-USD-SWAP",
+                kind="swap",
+                settle="USDT",
+                price_step="0.1",
+                qty_step="0.01",
+                contract_value="1",
+            )
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """A market, an account, and what the strategy does in which callback."""
+
+    events: tuple[MarketEvent, ...]
+    instruments: tuple[Instrument, ...]
+    match_on: dict[str, str]
+    fees: dict[str, Fees]
+    latency_ns: int
+    start_ns: int
+    end_ns: int
+    subscriptions: tuple[tuple[str, str, str, int], ...]
+    hooks: tuple[str, ...]
+    acts: dict[int, tuple[Act, ...]]
+    timers: tuple[str, ...] = ()
+    moments: tuple[int, ...] = ()
+    cash: dict[str, float] = field(default_factory=lambda: {"USDT": 10_000.0})
+    stale_after_ns: int = 10_000 * NS_PER_MS
+    touch: bool = False
+    excess_slippage_bps: float = 1.0
+    max_leverage: float = 1
+    reads_money: bool = False
+
+    def strategy(self) -> Scripted:
+        """Return a fresh strategy that follows the script."""
+        acts = self.acts
+
+        def script(number: int, hook: str, strategy: Scripted) -> Sequence[Act]:
+            return acts.get(number, ())
+
+        return self.strategy_with(script)
+
+    def strategy_with(self, script: Script) -> Scripted:
+        """Return a fresh strategy that follows another script."""
+        return Scripted(
+            subscriptions=self.subscriptions,
+            hooks=self.hooks,
+            script=script,
+            timers=self.timers,
+            moments=self.moments,
+            reads_money=self.reads_money,
+        )
+
+    def oracle_config(self) -> OracleConfig:
+        """Return the oracle's configuration."""
+        return OracleConfig(
+            cash=self.cash,
+            match_on=self.match_on,
+            fees=self.fees,
+            start_ns=self.start_ns,
+            end_ns=self.end_ns,
+            latency_ns=self.latency_ns,
+            max_leverage=self.max_leverage,
+            stale_after_ns=self.stale_after_ns,
+            touch=self.touch,
+            excess_slippage_bps=self.excess_slippage_bps,
+        )
+
+    def shifted(self, by_ns: int) -> Scenario:
+        """Return the same scenario at another time."""
+        return replace(
+            self,
+            events=tuple(shift(event, by_ns) for event in self.events),
+            start_ns=self.start_ns + by_ns,
+            end_ns=self.end_ns + by_ns,
+            moments=tuple(moment + by_ns for moment in self.moments),
+        )
+
+    def before(self, cut_ns: int) -> Scenario:
+        """Return the scenario without what is received from `cut_ns` on."""
+        return replace(self, events=tuple(e for e in self.events if e.received_ns < cut_ns), end_ns=cut_ns - 1)
+
+
+def shift(event: MarketEvent, by_ns: int) -> MarketEvent:
+    """Return an event with all its stamps moved."""
+    names = [name for name in event.__struct_fields__ if name.endswith("_ns")]
+    return msgspec.structs.replace(event, **{name: getattr(event, name) + by_ns for name in names})
+
+
+@dataclass
+class _Market:
+    """Turns rows of small numbers into events of one instrument, never a crossed book."""
+
+    instrument: Instrument
+    middle: int = 100
+    bids: dict[int, int] = field(default_factory=dict)
+    asks: dict[int, int] = field(default_factory=dict)
+    is_shown: bool = False
+
+    def price(self, ticks: int) -> float:
+        return self.instrument.price(ticks)
+
+    def qty(self, lots: int) -> float:
+        return self.instrument.qty(lots)
+
+    def trade(self, at: tuple[int, int], x: int, y: int, z: int) -> Trade:
+        side = Side.BUY if z % 2 else Side.SELL
+        return Trade(self.instrument.id, *at, self.price(self.middle + x - 3), self.qty(1 + y), side)
+
+    def mark(self, at: tuple[int, int], x: int, y: int, z: int) -> Mark:
+        return Mark(self.instrument.id, *at, self.price(self.middle + x - 3))
+
+    def funding(self, at: tuple[int, int], x: int, y: int, z: int) -> Funding:
+        boundary = at[0] - (0, 1, NS_PER_MS, 20 * NS_PER_MS, 21 * NS_PER_MS, 40 * NS_PER_MS, -1)[x]
+        return Funding(self.instrument.id, *at, RATES[y % 3], boundary, z % 4 != 0)
+
+    def gap(self, at: tuple[int, int], x: int, y: int, z: int) -> Gap:
+        self.is_shown = False
+        channel = "book" if x < 5 else "trade"
+        return Gap(self.instrument.id, *at, channel, at[0] - 1, at[0], "lost")
+
+    def ticker(self, at: tuple[int, int], x: int, y: int, z: int) -> Ticker:
+        bid = self.middle + x - 4
+        ask = bid + 1 + z % 3
+        has_bid, has_ask = z != 7, z != 6
+        return Ticker(
+            self.instrument.id,
+            *at,
+            self.price(bid) if has_bid else None,
+            self.qty(1 + y) if has_bid else None,
+            self.price(ask) if has_ask else None,
+            self.qty(1 + (x + y) % 5) if has_ask else None,
+        )
+
+    def snapshot(self, at: tuple[int, int], x: int, y: int, z: int) -> BookUpdate:
+        top, gap = self.middle + x - 4, 1 + z % 3
+        self.bids = {top - i * (1 + z % 2): 1 + (y + i) % 5 for i in range(1 + y % 3)}
+        self.asks = {top + gap + i * (1 + y % 2): 1 + (x + i) % 5 for i in range(1 + z % 3)}
+        self.is_shown = True
+        return self._update(at, list(self.bids.items()), list(self.asks.items()), is_snapshot=True)
+
+    def change(self, at: tuple[int, int], x: int, y: int, z: int) -> BookUpdate:
+        """Set one level, and remove what it would cross."""
+        if not self.bids and not self.asks:
+            return self.snapshot(at, x, y, z)
+        ours, theirs = (self.bids, self.asks) if z % 2 else (self.asks, self.bids)
+        ticks = self.middle + x - 3
+        sign = 1 if z % 2 else -1
+        crossed = [] if y == 0 else [t for t in theirs if (ticks - t) * sign >= 0]
+        named = [(ticks, y)]
+        if y:
+            ours[ticks] = y
+        else:
+            ours.pop(ticks, None)
+        removed = [(t, 0) for t in crossed]
+        for t in crossed:
+            del theirs[t]
+        bids, asks = (named, removed) if z % 2 else (removed, named)
+        return self._update(at, bids, asks, is_snapshot=False)
+
+    def _update(
+        self, at: tuple[int, int], bids: Sequence[tuple[int, int]], asks: Sequence[tuple[int, int]], *, is_snapshot: bool
+    ) -> BookUpdate:
+        return BookUpdate(
+            self.instrument.id,
+            *at,
+            tuple(self.price(t) for t, _ in bids),
+            tuple(self.qty(n) for _, n in bids),
+            tuple(self.price(t) for t, _ in asks),
+            tuple(self.qty(n) for _, n in asks),
+            is_snapshot,
+        )
+
+    def candle(self, close_ns: int, length_ns: int, interval: str, x: int, y: int, z: int) -> Candle:
+        open_, close = self.middle + x - 3, self.middle + y - 2
+        high, low = max(open_, close) + z % 3, min(open_, close) - z // 3
+        prices = (self.price(ticks) for ticks in (open_, high, low, close))
+        return Candle(
+            self.instrument.id, close_ns, close_ns, close_ns - length_ns, close_ns, *prices, self.qty(7), interval
+        )
+
+
+_ROWS_OF = {
+    # Eight kinds of rows for each kind of matching data; what matters most comes most.
+    "book": ("change", "change", "change", "snapshot", "trade", "trade", "gap", "other"),
+    "ticker": ("ticker", "ticker", "ticker", "trade", "trade", "trade", "other", "other"),
+    "trade": ("trade", "trade", "trade", "trade", "trade", "other", "other", "other"),
+    "candle": ("other", "other", "other", "other", "other", "other", "other", "other"),
+}
+_OTHER_ROWS = {
+    "book": ("mark", "funding", "snapshot", "mark"),
+    "ticker": ("mark", "funding", "gap", "mark"),
+    "trade": ("mark", "funding", "ticker", "gap"),
+    "candle": ("mark", "funding", "trade", "mark"),
+}
+
+
+def _small(high: int) -> generators.SearchStrategy[int]:
+    return generators.integers(0, high)
+
+
+_ROW = generators.tuples(_small(1), _small(7), _small(11), _small(6), _small(6), _small(4), _small(7), _small(6))
+_ACT = generators.tuples(_small(45), _small(13), _small(1), _small(9), _small(8), _small(8), _small(9))
+_CANDLE = generators.tuples(_small(6), _small(4), _small(7), _small(5))
+
+
+@generators.composite
+def scenarios(draw: generators.DrawFn, kinds: Sequence[str] = ("book", "ticker", "trade", "candle")) -> Scenario:
+    """Draw a market of one or two instruments and a script of up to two dozen calls."""
+    matched = [draw(generators.sampled_from(kinds))]
+    if draw(_small(2)) == 0 and matched[0] != "candle":
+        matched.append(draw(generators.sampled_from([kind for kind in kinds if kind != "candle"] or kinds)))
+    instruments = tuple(
+        make_instrument(name, draw(generators.sampled_from(("swap", "spot", "fine"))))
+        for name, _ in zip(("AAA", "BBB"), matched, strict=False)
+    )
+    match_on = {instrument.id: kind for instrument, kind in zip(instruments, matched, strict=True)}
+    has_candles = "candle" in matched or draw(_small(2)) == 0
+    events = _events(draw, instruments, matched, has_candles=has_candles)
+    intervals = {(e.instrument, e.interval) for e in events if isinstance(e, Candle) and e.received_ns >= BASE_NS}
+    for instrument in instruments:
+        if match_on[instrument.id] == "candle" and (instrument.id, "1s") not in intervals:
+            events.append(_Market(instrument).candle(BASE_NS + 900 * NS_PER_MS, 10**9, "1s", 3, 2, 4))
+            intervals.add((instrument.id, "1s"))
+    latency_ms = draw(generators.sampled_from(LATENCIES_MS))
+    # What lies before the start altogether is no stream of the run.
+    subscriptions = sorted(
+        {
+            (kind, e.instrument, getattr(e, "interval", ""))
+            for e in events
+            if (kind := _kind(e)) != "gap" and e.received_ns >= BASE_NS
+        }
+    )
+    warmup = draw(_small(3))
+    return Scenario(
+        events=tuple(events),
+        instruments=instruments,
+        match_on=match_on,
+        fees={instrument.id: draw(generators.sampled_from(_fees(instrument))) for instrument in instruments},
+        latency_ns=latency_ms * NS_PER_MS,
+        start_ns=BASE_NS,
+        end_ns=max(BASE_NS + 1, *(e.received_ns for e in events)) + draw(generators.sampled_from((1, 0, 30 * NS_PER_MS, 2 * 10**9))),
+        subscriptions=tuple((*key, warmup if key[0] == "candle" else 0) for key in subscriptions),
+        hooks=tuple(draw(generators.sets(generators.sampled_from(("ticker", "candle", "book", "trade", "mark", "funding"))))),
+        acts=_acts(draw, instruments, 7 if "candle" in matched else 11),
+        timers=draw(generators.sampled_from(((), ("100ms",), ("10ms",), ("250ms", "500ms")))),
+        moments=(BASE_NS + draw(_small(300)) * NS_PER_MS,) if draw(_small(3)) == 0 else (),
+        cash={
+            "USDT": draw(generators.sampled_from((10_000.0, 100_000.0, 450.0))),
+            **{i.base: 1.5 for i in instruments if i.is_spot and draw(_small(2))},
+        },
+        stale_after_ns=draw(generators.sampled_from((10_000, 10_000, 60))) * NS_PER_MS,
+        touch=draw(generators.booleans()),
+        excess_slippage_bps=draw(generators.sampled_from((0.0, 1.0, 250.0))),
+        max_leverage=draw(generators.sampled_from((1, 3, 40))),
+    )
+
+
+def _kind(event: MarketEvent) -> str:
+    name = type(event).__name__.lower()
+    return "book" if name == "bookupdate" else name
+
+
+def _fees(instrument: Instrument) -> tuple[Fees, ...]:
+    settle = "received" if instrument.is_spot else "settle"
+    return (
+        Fees(),
+        Fees(maker_bps=2, taker_bps=5),
+        Fees(maker_bps=-1, taker_bps=7.5, currency=settle),
+    )
+
+
+def _events(
+    draw: generators.DrawFn, instruments: Sequence[Instrument], matched: Sequence[str], *, has_candles: bool
+) -> list[MarketEvent]:
+    markets = [_Market(instrument) for instrument in instruments]
+    is_slow = "candle" in matched
+    events: list[MarketEvent] = []
+    now_ns = BASE_NS
+    for market, kind in zip(markets, matched, strict=True):
+        if kind == "book":
+            events.append(market.snapshot((now_ns - NS_PER_MS, now_ns), 3, 2, 1))
+        elif kind == "ticker":
+            events.append(market.ticker((now_ns - NS_PER_MS, now_ns), 3, 2, 1))
+        elif kind == "trade":
+            events.append(market.trade((now_ns - NS_PER_MS, now_ns), 3, 2, 1))
+    for which, row, step, delay, x, y, z, other in draw(generators.lists(_ROW, min_size=16, max_size=64)):
+        now_ns += (SLOW_STEPS_MS[step % 8] if is_slow else STEPS_MS[step]) * NS_PER_MS
+        market, kind = (markets[which % len(markets)], matched[which % len(markets)])
+        market.middle += (0, 0, 0, 1, -1, 0, 0)[other]
+        name = _ROWS_OF[kind][row]
+        if name == "other":
+            name = _OTHER_ROWS[kind][other % 4]
+        if name == "funding" and market.instrument.is_spot:
+            name = "mark"
+        stamps = (now_ns - DELAYS_MS[delay] * NS_PER_MS, now_ns)
+        events.append(getattr(market, name)(stamps, x, y, z))
+    if has_candles:
+        events += _candles(draw, markets[0], now_ns)
+    return events
+
+
+def _candles(draw: generators.DrawFn, market: _Market, until_ns: int) -> list[MarketEvent]:
+    """Draw one-second candles from a few seconds before the start, some of them missing."""
+    second_ns = 10**9
+    shapes = draw(generators.lists(_CANDLE, min_size=1, max_size=8))
+    candles: list[MarketEvent] = []
+    close_ns = (BASE_NS // second_ns - 2) * second_ns
+    for number in range(40):
+        close_ns += second_ns
+        if close_ns > until_ns:
+            break
+        x, y, z, skip = shapes[number % len(shapes)]
+        market.middle += (0, 1, -1)[x % 3]
+        if skip:
+            candles.append(market.candle(close_ns, second_ns, "1s", x, y, z))
+    return candles
+
+
+def _acts(draw: generators.DrawFn, instruments: Sequence[Instrument], spread: int) -> dict[int, tuple[Act, ...]]:
+    acts: dict[int, list[Act]] = {}
+    for at, what, which, x, y, flags, n in draw(generators.lists(_ACT, min_size=8, max_size=24)):
+        instrument = instruments[which % len(instruments)]
+        acts.setdefault(1 + at % (4 * spread), []).append(_act(instrument, what, x, y, flags, n))
+    return {number: tuple(some) for number, some in acts.items()}
+
+
+def _act(instrument: Instrument, what: int, x: int, y: int, flags: int, n: int) -> Act:
+    """Turn small numbers into a call."""
+    price, qty = instrument.price(96 + x), instrument.qty(1 + y)
+    side = "buy" if n % 2 else "sell"
+    options: tuple[dict[str, Any], ...] = (
+        {},
+        {},
+        {"post_only": True},
+        {"time_in_force": "IOC"},
+        {"time_in_force": "FOK"},
+        {"reduce_only": True},
+        {"stop_price": instrument.price(96 + (x + n) % 10)},
+        {"tag": "t"},
+        {"stop_price": instrument.price(97 + n % 7), "time_in_force": "IOC"},
+    )
+    match what:
+        case 0 | 1 | 2 | 3 | 4:
+            return Act(side, instrument.id, qty, price, options[flags])
+        case 5 | 6:
+            return Act(side, instrument.id, qty, None, {k: v for k, v in options[flags].items() if k != "post_only"})
+        case 7 | 8:
+            return Act("amend", "", qty if flags % 3 else 0.0, price if flags % 3 != 1 else None, {}, which=n)
+        case 9:
+            return Act("cancel", "", which=n, more={"any": flags % 2})
+        case 10:
+            return Act("cancel_all", instrument.id if flags % 2 else "")
+        case 11:
+            lots = (y - 4) if not instrument.is_spot else y
+            return Act("target", instrument.id, instrument.qty(abs(lots)) * (1 if lots >= 0 else -1))
+        case 12:
+            ask = instrument.price(96 + x + 1 + n % 4) if flags % 4 else None
+            return Act("quote", instrument.id, qty, price if flags % 3 else None, {"ask": ask})
+        case _:
+            return Act("close", instrument.id)

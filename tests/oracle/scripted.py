@@ -1,0 +1,204 @@
+"""A strategy that does what a script says and writes down everything it sees, for the oracle and the real engine alike."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from quantkit.errors import OrderError
+from quantkit.events import Candle, Funding, Gap, Mark, Ticker, Trade
+from quantkit.orders import Fill, Order
+from quantkit.strategy import Strategy
+
+#: Kinds whose hook is only wired up when the scenario says so; hooks for orders, fills, timers and gaps always are.
+HOOKED_KINDS = ("ticker", "candle", "book", "trade", "mark", "funding")
+
+
+class Act(NamedTuple):
+    """One call of the strategy: what, and with which arguments."""
+
+    what: str
+    instrument: str = ""
+    qty: float = 0.0
+    price: float | None = None
+    more: Mapping[str, Any] = {}
+    which: int = 0  # of the open orders, or of all orders ever sent
+
+
+Script = Callable[[int, str, "Scripted"], Sequence[Act]]
+
+
+class Scripted(Strategy):
+    """Follows a script by the number of the callback, and keeps a trace of all of them.
+
+    Args:
+        subscriptions: (kind, instrument, interval, warm-up candles).
+        hooks: Kinds of market data to hook; subscribed kinds that are not hooked are never seen.
+        script: Gives the calls to make in a callback, by its number and name.
+        timers: Intervals for `every`. moments: stamps for `at`.
+    """
+
+    def __init__(
+        self,
+        *,
+        subscriptions: Sequence[tuple[str, str, str, int]],
+        hooks: Sequence[str],
+        script: Script,
+        timers: Sequence[str] = (),
+        moments: Sequence[int] = (),
+        reads_money: bool = False,
+    ) -> None:
+        super().__init__()
+        self._subscriptions = subscriptions
+        self._script = script
+        self._timers = timers
+        self._moments = moments
+        self._reads_money = reads_money
+        self._count = 0
+        self.trace: list[tuple[int, str, str]] = []
+        self.sent: list[Order] = []
+        for kind in hooks:
+            # A hook set on the object counts as written, so that one class serves scenarios with any set of hooks.
+            setattr(self, f"on_{kind}", getattr(self, f"_see_{kind}"))
+
+    # Hooks ----------------------------------------------------------------------------------------------------
+
+    def on_start(self) -> None:
+        """Subscribe and start timers."""
+        for kind, instrument, interval, warmup in self._subscriptions:
+            self._context.subscribe(kind, instrument, interval, warmup)
+        for interval in self._timers:
+            self.every(interval)
+        for moment in self._moments:
+            self.at(moment)
+        self._called("start", "")
+
+    def on_order(self, order: Order) -> None:
+        """Note an order's news."""
+        average = order.average_price
+        self._called(
+            "order",
+            f"{order.id} {order.instrument} {order.side} {order.state} {order.reason!r} {order.qty} {order.price} "
+            f"{order.filled_qty} {average} {order.sent_ns} {order.updated_ns}",
+        )
+
+    def on_fill(self, fill: Fill) -> None:
+        """Note a fill."""
+        self._called("fill", fill_text(fill))
+
+    def on_timer(self, name: str) -> None:
+        """Note a timer."""
+        self._called("timer", name)
+
+    def on_gap(self, gap: Gap) -> None:
+        """Note a gap."""
+        self._called("gap", repr(gap))
+
+    def on_stop(self) -> None:
+        """Note the end."""
+        self._called("stop", "")
+
+    def _see_ticker(self, ticker: Ticker) -> None:
+        self._called("ticker", repr(ticker))
+
+    def _see_candle(self, candle: Candle) -> None:
+        self._called("candle", repr(candle))
+
+    def _see_trade(self, trade: Trade) -> None:
+        self._called("trade", repr(trade))
+
+    def _see_mark(self, mark: Mark) -> None:
+        self._called("mark", repr(mark))
+
+    def _see_funding(self, funding: Funding) -> None:
+        self._called("funding", repr(funding))
+
+    def _see_book(self, book: Any) -> None:
+        self._called("book", f"{book.instrument} {levels(book)}")
+
+    # What happens in each of them -----------------------------------------------------------------------------
+
+    def _called(self, hook: str, text: str) -> None:
+        number, self._count = self._count, self._count + 1
+        if hook == "start":
+            # Before the run is planned there is neither a time nor an account to read.
+            self.trace.append((0, hook, ""))
+        else:
+            self.trace.append((self.now, hook, text + self._surroundings()))
+        for act in self._script(number, hook, self):
+            self._do(act)
+
+    def _surroundings(self) -> str:
+        seen = [f"open {[order.id for order in self.open_orders()]}"]
+        for instrument in dict.fromkeys(instrument for _, instrument, _, _ in self._subscriptions):
+            seen.append(f"{instrument} {self.position(instrument)}")
+        for kind, instrument, interval, _ in self._subscriptions:
+            if kind == "book":
+                book = self.book(instrument)
+                seen.append("no book" if book is None else f"book {levels(book)}")
+            elif kind == "candle":
+                seen.append(str([candle.close_ns for candle in self.history(instrument, interval, 3)]))
+        seen.append(str(self.portfolio.cash))
+        if self._reads_money:
+            seen.append(f"equity {self.portfolio.equity}")
+        return " | " + " | ".join(seen)
+
+    def _do(self, act: Act) -> None:
+        """Make a call; what it answers or refuses goes to the trace as well."""
+        try:
+            answer = self._call(act)
+        except OrderError as error:
+            answer = f"OrderError {error}"
+        self.trace.append((self.trace[-1][0], "call", f"{act.what} {answer}"))
+
+    def _call(self, act: Act) -> str:
+        match act.what:
+            case "buy" | "sell":
+                call = self.buy if act.what == "buy" else self.sell
+                return self._told(call(act.instrument, act.qty, price=act.price, **act.more))
+            case "target":
+                return self._told(self.target(act.instrument, act.qty))
+            case "close":
+                return self._told(self.close(act.instrument))
+            case "quote":
+                pair = self.quote(act.instrument, bid=act.price, ask=act.more["ask"], qty=act.qty)
+                return " ".join(map(self._told, pair))
+            case "cancel_all":
+                self.cancel_all(act.instrument or None)
+                return ""
+        orders = self.sent if act.more.get("any") else self.open_orders()
+        if not orders:
+            return "nothing"
+        order = orders[act.which % len(orders)]
+        if act.what == "cancel":
+            self.cancel(order)
+        else:
+            self.amend(order, qty=act.qty or None, price=act.price)
+        return order.id
+
+    def _told(self, order: Order | None) -> str:
+        if order is None:
+            return "none"
+        if not any(order is other for other in self.sent):
+            self.sent.append(order)
+        return f"{order.id} {order.side} {order.qty} {order.price} {order.stop_price} {order.state} {order.reason}"
+
+
+def levels(book: Any) -> str:
+    """Return a book's levels as text, whichever book it is."""
+    sides = ([(float(price), float(size)) for price, size in side] for side in (book.bids, book.asks))
+    return " / ".join(map(str, sides))
+
+
+def fill_text(fill: Fill) -> str:
+    """Return everything about a fill but its wording."""
+    return (
+        f"{fill.id} {fill.order_id} {fill.instrument} {fill.side} {fill.price} {fill.qty} {fill.value.normalize()} "
+        f"{fill.fee.normalize()} {fill.fee_currency} {fill.role} {fill.filled_ns} {fill.revealed_ns} {fill.tag!r} "
+        f"{fill.lots} {fill.ticks}"
+    )
+
+
+def nothing(number: int, hook: str, strategy: Scripted) -> Sequence[Act]:
+    """Never act."""
+    return ()
+
+

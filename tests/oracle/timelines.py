@@ -1,0 +1,215 @@
+"""Short hand-made markets in milliseconds, played through the oracle and every way of running the real engine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from quantkit.clock import NS_PER_MS
+from quantkit.events import BookUpdate, Candle, Funding, Gap, Mark, MarketEvent, Ticker, Trade
+from quantkit.instruments import Fees, Instrument, Side
+
+from oracle.match import Told, difference, naive, real
+from oracle.scenarios import Scenario
+from oracle.scripted import Act, Script, Scripted
+
+#: 2026-01-01 00:00 UTC: whole minutes and seconds fall on whole multiples.
+T0_NS = 1_767_225_600_000_000_000
+SWAP = Instrument("AAA-USDT-SWAP", kind="swap", price_step="0.1", qty_step="1")
+OTHER = Instrument("BBB-USDT-SWAP", kind="swap", price_step="0.1", qty_step="1")
+SPOT = Instrument("AAA-USDT", price_step="0.1", qty_step="0.01", min_qty="0.05")
+FREE = Fees()
+Levels = Mapping[float, float]
+
+
+def ns(ms: float) -> int:
+    """Return a moment of a timeline as a UTC stamp."""
+    return T0_NS + round(ms * NS_PER_MS)
+
+
+def ms(stamp_ns: int) -> float:
+    """Return a stamp as milliseconds of the timeline."""
+    return (stamp_ns - T0_NS) / NS_PER_MS
+
+
+def trade(at: float, price: float, qty: float = 1, side: str = "sell", *, late: float = 0, of: Instrument = SWAP) -> Trade:
+    """Return a print stamped `at` by the exchange and received `late` ms after."""
+    return Trade(of.id, ns(at), ns(at + late), price, qty, Side(side))
+
+
+def ticker(
+    at: float,
+    bid: float | None,
+    ask: float | None,
+    bid_qty: float = 5,
+    ask_qty: float = 5,
+    *,
+    late: float = 0,
+    of: Instrument = SWAP,
+) -> Ticker:
+    """Return a best bid and offer."""
+    sizes = (None if bid is None else bid_qty, None if ask is None else ask_qty)
+    return Ticker(of.id, ns(at), ns(at + late), bid, sizes[0], ask, sizes[1])
+
+
+def book(
+    at: float, bids: Levels, asks: Levels, *, whole: bool = False, late: float = 0, of: Instrument = SWAP
+) -> BookUpdate:
+    """Return changed levels, or with `whole` a snapshot."""
+    return BookUpdate(
+        of.id, ns(at), ns(at + late), tuple(bids), tuple(bids.values()), tuple(asks), tuple(asks.values()), whole
+    )
+
+
+def candle(close: float, prices: tuple[float, float, float, float], *, of: Instrument = SWAP) -> Candle:
+    """Return a one-minute candle that closes at minute `close`."""
+    at = ns(close * 60_000)
+    return Candle(of.id, at, at, at - 60_000 * NS_PER_MS, at, *prices, 10.0, "1m")
+
+
+def mark(at: float, price: float, *, of: Instrument = SWAP) -> Mark:
+    """Return a mark."""
+    return Mark(of.id, ns(at), ns(at), price)
+
+
+def funding(at: float, rate: float, boundary_ns: int, *, settled: bool = True, of: Instrument = SWAP) -> Funding:
+    """Return a funding rate."""
+    return Funding(of.id, ns(at), ns(at), rate, boundary_ns, settled)
+
+
+def gap(at: float, channel: str = "book", *, of: Instrument = SWAP) -> Gap:
+    """Return a loss of data."""
+    return Gap(of.id, ns(at), ns(at), channel, ns(at - 1), ns(at), "lost")
+
+
+def buy(qty: float, price: float | None = None, *, of: Instrument = SWAP, **more: Any) -> Act:
+    """Return a call of `buy`."""
+    return Act("buy", of.id, qty, price, more)
+
+
+def sell(qty: float, price: float | None = None, *, of: Instrument = SWAP, **more: Any) -> Act:
+    """Return a call of `sell`."""
+    return Act("sell", of.id, qty, price, more)
+
+
+def amend(order: int, *, qty: float = 0.0, price: float | None = None) -> Act:
+    """Return a change of the n-th order sent, from 1."""
+    return Act("amend", "", qty, price, {"any": True}, which=order - 1)
+
+
+def cancel(order: int) -> Act:
+    """Return a cancel of the n-th order sent, from 1."""
+    return Act("cancel", "", more={"any": True}, which=order - 1)
+
+
+When = tuple[str, int]
+
+
+def script_of(calls: Mapping[When, Sequence[Act]]) -> Callable[[], Script]:
+    """Return scripts that act at the n-th (from 0) callback of a name: {("trade", 0): [...]}."""
+
+    def fresh() -> Script:
+        seen: dict[str, int] = {}
+
+        def script(number: int, hook: str, strategy: Scripted) -> Sequence[Act]:
+            count = seen[hook] = seen.get(hook, -1) + 1
+            return calls.get((hook, count), ())
+
+        return script
+
+    return fresh
+
+
+@dataclass(frozen=True)
+class Played:
+    """What came of a timeline, in short forms that tables can be written in."""
+
+    told: Told
+
+    @property
+    def fills(self) -> list[str]:
+        """`order side qty @ price role stamp` of each fill."""
+        said = []
+        for text in self.told.fills:
+            _, order, _, side, price, qty, _, _, _, role, filled_ns, *_ = text.split(" ")
+            said.append(f"{order[2:]} {side} {float(qty):g} @ {float(price):g} {role} {ms(int(filled_ns)):g}")
+        return said
+
+    @property
+    def events(self) -> list[str]:
+        """`order state stamp>reported reason` of each order event."""
+        return [
+            f"{order[2:]} {state} {ms(at):g}>{ms(reported):g} {reason}".rstrip()
+            for order, at, reported, state, reason in self.told.order_events
+        ]
+
+    def final(self, order: int) -> str:
+        """Return an order's last `state reason`."""
+        last = [event for event in self.told.order_events if event[0] == f"bt{order}"][-1]
+        return f"{last[3]} {last[4]}".rstrip()
+
+    def calls(self, hook: str) -> list[float]:
+        """Return when a hook ran."""
+        return [ms(now) for now, name, _ in self.told.trace if name == hook]
+
+    @property
+    def hooks(self) -> list[str]:
+        """Return the hooks in the order in which they ran."""
+        return [name for _, name, _ in self.told.trace if name not in ("call", "start")]
+
+
+def scenario(
+    events: Sequence[MarketEvent],
+    *,
+    on: str,
+    end: float | None = None,
+    start: float = 0,
+    instruments: Sequence[Instrument] = (SWAP,),
+    hooks: Sequence[str] = ("trade", "ticker", "book", "candle", "mark", "funding"),
+    warmup: int = 0,
+    latency: float = 20,
+    fees: Fees = FREE,
+    **more: Any,
+) -> Scenario:
+    """Return a scenario of hand-made events; everything in them is subscribed and hooked unless told otherwise."""
+    names = {Trade: "trade", Ticker: "ticker", BookUpdate: "book", Candle: "candle", Mark: "mark", Funding: "funding"}
+    streams = dict.fromkeys(
+        (names[type(e)], e.instrument, getattr(e, "interval", "")) for e in events if not isinstance(e, Gap)
+    )
+    kinds = dict(item.split("=") for item in on.split(",")) if "=" in on else {i.id: on for i in instruments}
+    return Scenario(
+        events=tuple(events),
+        instruments=tuple(instruments),
+        match_on=kinds,
+        fees={i.id: fees for i in instruments},
+        latency_ns=round(latency * NS_PER_MS),
+        start_ns=ns(start),
+        end_ns=max(e.received_ns for e in events) if end is None else ns(end),
+        subscriptions=tuple((*key, warmup if key[0] == "candle" else 0) for key in streams),
+        hooks=tuple(hooks),
+        acts={},
+        **{"max_leverage": 100, **more},
+    )
+
+
+def play(events: Sequence[MarketEvent], calls: Mapping[When, Sequence[Act]], **more: Any) -> Played:
+    """Run a timeline in every way there is, check that all agree, and return what they say."""
+    return play_scenario(scenario(events, **more), calls)
+
+
+def play_scenario(market: Scenario, calls: Mapping[When, Sequence[Act]]) -> Played:
+    """Run a scenario with a script by callbacks, in every way there is."""
+    fresh = script_of(calls)
+    first = naive(market, strategy=market.strategy_with(fresh()))
+    for search in (False, True):
+        for block_rows in (131_072, 1):
+            told = real(market, search=search, block_rows=block_rows, strategy=market.strategy_with(fresh()))
+            found = difference(first, told)
+            assert not found, f"search={search}, block_rows={block_rows}: {found}"
+    return Played(told)
+
+
+def unhooked(market: Scenario) -> Scenario:
+    """Return the scenario with no market data hooked, so that the search has rows to skip."""
+    return replace(market, hooks=())

@@ -1,0 +1,418 @@
+"""How the oracle's markets fill orders: one class for each kind of matching data, every order looked at in every row."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from quantkit.events import BookUpdate, Candle, Ticker, Trade
+from quantkit.instruments import Instrument, Side
+from quantkit.orders import OrderState, TimeInForce
+
+from oracle.book import NaiveBook, named_levels
+
+if TYPE_CHECKING:
+    from oracle.exchange import Exchange, Held
+
+
+class Venue:
+    """One instrument's orders in arrival order."""
+
+    def __init__(self, instrument: Instrument, exchange: Exchange) -> None:
+        self.instrument = instrument
+        self.exchange = exchange
+        self.orders: list[Held] = []
+        self.last: int | None = None
+
+    def refuses(self, held: Held, at_ns: int) -> str:
+        """Return why the market does not take an order in, empty if it does."""
+        raise NotImplementedError
+
+    def would_take(self, held: Held, limit: int) -> bool:
+        """Whether a limit would trade at once."""
+        raise NotImplementedError
+
+    def reference(self, side: Side) -> int | None:
+        """Return the price at which an order without a limit is valued."""
+        raise NotImplementedError
+
+    def enter(self, held: Held, at_ns: int) -> None:
+        """Take an order in, at the back."""
+        raise NotImplementedError
+
+    def unfilled(self, held: Held, at_ns: int) -> None:
+        """Cancel what an IOC or FOK order did not get."""
+        self.exchange.end(held, OrderState.CANCELLED, f"{held.tif.value.lower()}_unfilled", at_ns)
+
+    def eligible(self, clock_ns: int) -> Iterable[Held]:
+        """Yield the orders that had arrived by the row, skipping what ends on the way."""
+        for held in list(self.orders):
+            if held.arrived_ns <= clock_ns and not held.is_over:
+                yield held
+
+    def against(self, price: float, side: Side) -> int:
+        """Return a traded price in steps, rounded against a taker of `side`."""
+        exact = price / float(self.instrument.price_step)
+        if abs(exact - round(exact)) < 1e-6:
+            return round(exact)
+        return math.ceil(exact) if side is Side.BUY else math.floor(exact)
+
+
+class PriceVenue(Venue):
+    """Trades or candles: orders are judged by the last price."""
+
+    def would_take(self, held: Held, limit: int) -> bool:
+        return self.last is not None and (limit - self.last) * held.side.sign > 0
+
+    def refuses(self, held: Held, at_ns: int) -> str:
+        if held.post_only and held.limit is not None and self.would_take(held, held.limit):
+            return "post_only_would_take"
+        return ""
+
+    def reference(self, side: Side) -> int | None:
+        return self.last
+
+    def enter(self, held: Held, at_ns: int) -> None:
+        self.orders.append(held)
+        held.waits = ""
+        if held.is_asleep and self.last is not None and held.is_set_off_by(self.last):
+            held.is_asleep = False
+        if not held.is_asleep:
+            self.wake(held, at_ns)
+
+    def wake(self, held: Held, at_ns: int) -> None:
+        """Decide whether an order that is awake takes the next price or rests."""
+        if held.limit is None or self.would_take(held, held.limit):
+            held.waits = "price"
+        elif held.tif is not TimeInForce.GTC:
+            self.unfilled(held, at_ns)
+
+    def take(self, held: Held, price: float, at_ns: int) -> None:
+        """Fill at a traded price that is beyond the limit."""
+        ticks = self.against(price, held.side)
+        if held.limit is None or held.better(ticks) > 0:
+            self.exchange.fill(held, held.left, ticks, is_maker=False, at_ns=at_ns)
+        elif held.tif is TimeInForce.GTC:
+            held.waits = ""
+        else:
+            self.unfilled(held, at_ns)
+
+
+class TradeVenue(PriceVenue):
+    """Public trades alone."""
+
+    def __init__(self, instrument: Instrument, exchange: Exchange, *, touch: bool) -> None:
+        super().__init__(instrument, exchange)
+        self.touch = touch
+
+    def on_trade(self, trade: Trade, clock_ns: int) -> None:
+        """Fill what one print fills."""
+        ticks = self.last = self.instrument.ticks(trade.price)
+        to_share = self.instrument.lots_floor(trade.qty)
+        for held in self.eligible(clock_ns):
+            if held.is_asleep:
+                if held.is_set_off_by(ticks):
+                    held.is_asleep = False
+                    self.wake(held, clock_ns)
+            elif held.waits:
+                self.take(held, trade.price, clock_ns)
+            elif held.better(ticks) > 0:
+                assert held.limit is not None
+                self.exchange.fill(held, held.left, held.limit, is_maker=True, at_ns=clock_ns)
+            elif self.touch and held.better(ticks) == 0 and trade.side is not held.side:
+                lots = min(held.left, to_share)
+                to_share -= lots
+                if lots:
+                    self.exchange.fill(held, lots, ticks, is_maker=True, at_ns=clock_ns)
+
+
+class CandleVenue(PriceVenue):
+    """Candles alone: the open first, the range later."""
+
+    def on_open(self, price: float, clock_ns: int) -> None:
+        """Fill what the open fills."""
+        ticks = self.last = self.instrument.ticks(price)
+        for held in self.eligible(clock_ns):
+            if held.is_asleep:
+                if held.is_set_off_by(ticks):
+                    self.set_off(held, price, clock_ns)
+            elif held.waits:
+                self.take(held, price, clock_ns)
+            elif held.better(ticks) > 0:
+                at = self.against(price, held.side)
+                self.exchange.fill(held, held.left, at, is_maker=True, at_ns=clock_ns)
+
+    def on_range(self, candle: Candle, clock_ns: int) -> None:
+        """Fill what the range fills, stops before targets."""
+        ticks = self.instrument.ticks
+        awake_before = [held for held in self.orders if not held.is_asleep]
+        for held in self.eligible(clock_ns):
+            if held.is_asleep:
+                assert held.stop is not None
+                extreme = candle.high if held.side is Side.BUY else candle.low
+                if held.is_set_off_by(ticks(candle.open)):
+                    self.set_off(held, candle.open, clock_ns)
+                elif held.is_set_off_by(ticks(extreme)):
+                    self.set_off(held, self.instrument.price(held.stop), clock_ns)
+        for held in self.eligible(clock_ns):
+            if not any(held is other for other in awake_before) or held.limit is None:
+                continue
+            if held.waits:
+                self.take(held, candle.open, clock_ns)
+            extreme = candle.low if held.side is Side.BUY else candle.high
+            if not held.is_over and not held.waits and held.better(ticks(extreme)) > 0:
+                self.exchange.fill(held, held.left, held.limit, is_maker=True, at_ns=clock_ns)
+        self.last = ticks(candle.close)
+
+    def set_off(self, held: Held, price: float, at_ns: int) -> None:
+        """Turn a stop into an order that trades at `price` if it may."""
+        held.is_asleep = False
+        self.take(held, price, at_ns)
+
+
+class DisplayedVenue(Venue):
+    """A book, or best bid and offer, with the trades beside it."""
+
+    def __init__(
+        self,
+        instrument: Instrument,
+        exchange: Exchange,
+        *,
+        stale_after_ns: int,
+        has_trades: bool,
+        excess_slippage_bps: float | None,
+    ) -> None:
+        super().__init__(instrument, exchange)
+        self.stale_after_ns = stale_after_ns
+        self.has_trades = has_trades
+        self.excess_slippage_bps = excess_slippage_bps
+        self.updated_ns: int | None = None
+        self.eaten: dict[tuple[Side, int], int] = {}
+
+    # What is displayed ----------------------------------------------------------------------------------------
+
+    @property
+    def is_valid(self) -> bool:
+        """Whether there is a display to believe."""
+        raise NotImplementedError
+
+    def levels(self, side: Side) -> list[tuple[int, int]]:
+        """Return (ticks, size steps), best first."""
+        raise NotImplementedError
+
+    def displayed(self, side: Side, ticks: int) -> int | None:
+        """Return the size at a price, None where the display does not reach."""
+        raise NotImplementedError
+
+    def best(self, side: Side) -> int | None:
+        """Return the best displayed price."""
+        levels = self.levels(side)
+        return levels[0][0] if levels else None
+
+    def is_stale(self, at_ns: int) -> bool:
+        """Whether the display is too old to trade on."""
+        return self.updated_ns is None or at_ns > self.updated_ns + self.stale_after_ns
+
+    # Arrival --------------------------------------------------------------------------------------------------
+
+    def refuses(self, held: Held, at_ns: int) -> str:
+        if held.is_asleep:
+            return ""
+        if held.limit is None or held.tif is not TimeInForce.GTC:
+            if not self.is_valid:
+                return "book_invalid"
+            if self.is_stale(at_ns):
+                return "book_stale"
+        elif held.post_only and self.would_take(held, held.limit):
+            return "post_only_would_take"
+        return ""
+
+    def would_take(self, held: Held, limit: int) -> bool:
+        if not self.is_valid:
+            return self.last is not None and (limit - self.last) * held.side.sign > 0
+        best = self.best(held.side.opposite)
+        return best is not None and (limit - best) * held.side.sign >= 0
+
+    def reference(self, side: Side) -> int | None:
+        best = self.best(side.opposite) if self.is_valid else None
+        return self.last if best is None else best
+
+    def enter(self, held: Held, at_ns: int) -> None:
+        self.orders.append(held)
+        held.ahead = None
+        if held.is_asleep:
+            price = self.last
+            if not self.has_trades:
+                price = self.best(held.side.opposite) if self.is_valid else None
+            if price is None or not held.is_set_off_by(price):
+                return
+            held.is_asleep = False
+        if not held.waits:
+            self.work(held, at_ns)
+
+    def work(self, held: Held, at_ns: int) -> None:
+        """Take from the display what the order may take; what is left rests or ends."""
+        takes = held.limit is None or self.would_take(held, held.limit)
+        if takes and self.is_valid and not self.is_stale(at_ns):
+            self.walk(held, at_ns)
+        if held.is_over:
+            return
+        if held.limit is None:
+            self.exchange.end(held, OrderState.CANCELLED, "no_liquidity", at_ns)
+        elif held.tif is not TimeInForce.GTC:
+            self.unfilled(held, at_ns)
+        else:
+            held.ahead = self.displayed(held.side, held.limit) if self.is_valid else None
+
+    def walk(self, held: Held, at_ns: int) -> None:
+        """Take level after level, less what was eaten of each."""
+        side = held.side.opposite
+        offers = [(t, max(0, lots - self.eaten.get((side, t), 0)), True) for t, lots in self.levels(side)]
+        offers = [offer for offer in offers if held.accepts(offer[0])]
+        if self.excess_slippage_bps is not None and self.levels(side):
+            worst = self.instrument.price(self.levels(side)[-1][0])
+            price = worst * (1 + held.side.sign * self.excess_slippage_bps / 10_000)
+            ticks = self.against(price, held.side)
+            if ticks > 0 and held.accepts(ticks):
+                offers.append((ticks, held.left, False))
+        if held.tif is TimeInForce.FOK and sum(lots for _, lots, _ in offers) < held.left:
+            self.unfilled(held, at_ns)
+            return
+        for ticks, offered, is_shown in offers:
+            lots = min(offered, held.left)
+            if lots and not held.is_over:
+                got = self.exchange.fill(held, lots, ticks, is_maker=False, at_ns=at_ns)
+                if is_shown:
+                    self.eaten[side, ticks] = self.eaten.get((side, ticks), 0) + got
+
+    # Rows -----------------------------------------------------------------------------------------------------
+
+    def updated(self, at_ns: int) -> None:
+        """Let a display that was just applied move queues, fill what it crosses, and serve stops."""
+        self.updated_ns = at_ns if self.updated_ns is None else max(at_ns, self.updated_ns)
+        if not self.is_valid:
+            return
+        for held in list(self.orders):
+            if held.is_over:
+                continue
+            opposite = held.side.opposite
+            if held.is_asleep:
+                best = self.best(opposite)
+                is_due = not self.has_trades and held.arrived_ns <= at_ns
+                if is_due and best is not None and held.is_set_off_by(best):
+                    held.is_asleep = False
+                    self.work(held, at_ns)
+            elif held.waits:
+                held.waits = ""
+                self.work(held, at_ns)
+            else:
+                assert held.limit is not None
+                untouched = [t for t, lots in self.levels(opposite) if lots > self.eaten.get((opposite, t), 0)]
+                if not self.eaten:
+                    # A level smaller than one size step is still a price that the other side has reached.
+                    untouched = [t for t, _ in self.levels(opposite)]
+                if held.arrived_ns <= at_ns and untouched and held.better(untouched[0]) >= 0:
+                    self.exchange.fill(held, held.left, held.limit, is_maker=True, at_ns=at_ns)
+                    continue
+                shown = self.displayed(held.side, held.limit)
+                if shown is not None:
+                    held.ahead = shown if held.ahead is None else min(held.ahead, shown)
+
+    def on_trade(self, trade: Trade, clock_ns: int) -> None:
+        """Let one print move queues, fill, and set stops off."""
+        ticks = self.last = self.instrument.ticks(trade.price)
+        size = self.instrument.lots_floor(trade.qty)
+        given = 0
+        for held in self.eligible(clock_ns):
+            if held.is_asleep:
+                if held.is_set_off_by(ticks):
+                    held.is_asleep = False
+                    held.waits = "update"
+            elif held.waits or not self.is_valid:
+                continue
+            elif held.better(ticks) > 0:
+                assert held.limit is not None
+                self.exchange.fill(held, held.left, held.limit, is_maker=True, at_ns=clock_ns)
+            elif held.better(ticks) == 0 and trade.side is not held.side and held.ahead is not None:
+                behind = size - held.ahead - given
+                held.ahead = max(0, held.ahead - size)
+                lots = min(held.left, max(0, behind))
+                if lots:
+                    given += lots
+                    self.exchange.fill(held, lots, ticks, is_maker=True, at_ns=clock_ns)
+
+
+class BookVenue(DisplayedVenue):
+    """A book of several levels."""
+
+    def __init__(
+        self, instrument: Instrument, exchange: Exchange, *, stale_after_ns: int, has_trades: bool, book: NaiveBook
+    ) -> None:
+        super().__init__(
+            instrument, exchange, stale_after_ns=stale_after_ns, has_trades=has_trades, excess_slippage_bps=None
+        )
+        self.book = book
+
+    @property
+    def is_valid(self) -> bool:
+        return self.book.is_valid
+
+    def levels(self, side: Side) -> list[tuple[int, int]]:
+        return [(ticks, self.instrument.lots_floor(size)) for ticks, size in self.book.levels(side)]
+
+    def displayed(self, side: Side, ticks: int) -> int | None:
+        levels = dict(self.levels(side))
+        if ticks in levels:
+            return levels[ticks]
+        # Between or before the levels that are shown there is nothing; beyond the last one nobody knows.
+        is_inside = not levels or any((other - ticks) * side.sign < 0 for other in levels)
+        return 0 if is_inside else None
+
+    def on_book(self, update: BookUpdate, clock_ns: int) -> None:
+        """Apply one row; what we ate of a level is forgotten when the level is shown anew."""
+        before = {side: dict(self.levels(side)) for side in Side}
+        self.book.apply(update)
+        if update.is_snapshot:
+            after = {side: dict(self.levels(side)) for side in Side}
+            self.eaten = {(s, t): n for (s, t), n in self.eaten.items() if after[s].get(t) == before[s].get(t)}
+        else:
+            for side, ticks, _ in named_levels(update, self.instrument):
+                self.eaten.pop((side, ticks), None)
+        self.updated(clock_ns)
+
+
+class TickerVenue(DisplayedVenue):
+    """Best bid and offer: a display one level deep."""
+
+    ticker: Ticker | None = None
+
+    @property
+    def is_valid(self) -> bool:
+        return self.ticker is not None
+
+    def levels(self, side: Side) -> list[tuple[int, int]]:
+        assert self.ticker is not None
+        price = self.ticker.bid if side is Side.BUY else self.ticker.ask
+        qty = self.ticker.bid_qty if side is Side.BUY else self.ticker.ask_qty
+        if price is None or qty is None:
+            return []
+        return [(self.instrument.ticks(price), self.instrument.lots_floor(qty))]
+
+    def displayed(self, side: Side, ticks: int) -> int | None:
+        levels = self.levels(side)
+        if not levels:
+            return None
+        best, lots = levels[0]
+        if ticks == best:
+            return lots
+        return 0 if (ticks - best) * side.sign > 0 else None
+
+    def on_ticker(self, ticker: Ticker, clock_ns: int) -> None:
+        """Show the new best bid and offer; what we ate stays eaten while price and size are the same."""
+        before = {} if self.ticker is None else {side: self.levels(side) for side in Side}
+        self.ticker = ticker
+        self.eaten = {(s, t): n for (s, t), n in self.eaten.items() if before.get(s) == self.levels(s)}
+        self.updated(clock_ns)
+
+

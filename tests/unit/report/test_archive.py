@@ -1,0 +1,214 @@
+"""A result saved and loaded: equal tables, one hash, all or nothing, and damage that is noticed."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from quantkit.engine.outcome import OrderEvent
+from quantkit.errors import ConfigError, DataError
+from quantkit.orders import OrderState
+from quantkit.report import archive
+from quantkit.report.digest import canonical, result_hash
+from quantkit.report.result import Result
+
+TABLES = ["orders", "order_events", "fills", "equity", "round_trips", "open_trips"]
+
+
+def as_values(outcome: Any) -> list[Any]:
+    """Return an outcome's fields with arrays as lists, since orders compare by identity."""
+    fields = msgspec.structs.asdict(outcome)
+    curve = msgspec.structs.asdict(fields.pop("curve"))
+    records = {k: [msgspec.structs.asdict(x) for x in fields.pop(k)] for k in archive._RECORDS}
+    return [fields, records, {k: (v.dtype, v.tolist()) for k, v in curve.items()}]
+
+
+def test_load_gives_equal_tables(result: Result, tmp_path: Path) -> None:
+    """Every record, table and number comes back, to the last digit."""
+    assert result.save(tmp_path / "run") == tmp_path / "run"
+    loaded = Result.load(tmp_path / "run")
+    assert as_values(loaded.outcome) == as_values(result.outcome)
+    for name in TABLES:
+        pd.testing.assert_frame_equal(getattr(loaded, name), getattr(result, name), check_freq=False)
+    pd.testing.assert_series_equal(loaded.returns, result.returns)
+    assert loaded.numbers == result.numbers
+    assert loaded.hash == result.hash
+    assert loaded.manifest == result.manifest
+    assert loaded.instruments == result.instruments
+    assert (loaded.saved_to, result.saved_to) == (tmp_path / "run", tmp_path / "run")
+
+
+def test_a_blank_result_comes_back(blank_result: Result, tmp_path: Path) -> None:
+    """Empty tables keep their types."""
+    blank_result.save(tmp_path / "run")
+    loaded = Result.load(tmp_path / "run")
+    for name in TABLES:
+        pd.testing.assert_frame_equal(getattr(loaded, name), getattr(blank_result, name), check_freq=False)
+    assert loaded.hash == blank_result.hash
+
+
+def test_other_tools_read_the_folder(result: Result, tmp_path: Path) -> None:
+    """Plain Parquet and JSON, with digests of the files."""
+    result.save(tmp_path / "run")
+    names = {"orders", "order_events", "fills", "excursions", "equity", "returns", "round_trips", "open_trips"}
+    assert {path.name for path in (tmp_path / "run").iterdir()} == {f"{n}.parquet" for n in names} | {"manifest.json"}
+    fills = pd.read_parquet(tmp_path / "run" / "fills.parquet")
+    assert fills["fee"].dtype == np.float64
+    assert fills["fee_exact"].tolist()[0] == "0.05"
+    manifest = msgspec.json.decode((tmp_path / "run" / "manifest.json").read_bytes())
+    assert manifest["files"]["fills.parquet"]["rows"] == 5
+    assert manifest["ledger"]["equity"] == "1012.609"
+
+
+def test_save_refuses_what_it_would_overwrite(result: Result, tmp_path: Path) -> None:
+    """An empty folder is fine, anything else is the user's."""
+    (tmp_path / "empty").mkdir()
+    result.save(tmp_path / "empty")
+    (tmp_path / "notes.txt").write_text("mine")
+    for taken in ("empty", "notes.txt"):
+        with pytest.raises(ConfigError, match=f"{taken} exists already and is not empty"):
+            result.save(tmp_path / taken)
+    assert (tmp_path / "notes.txt").read_text() == "mine"
+
+
+def test_save_leaves_nothing_behind_when_it_fails(
+    result: Result, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The disk is full at the manifest: no folder, no temporary one either."""
+
+    def full(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(ConfigError, match=r"cannot be saved to .*run: No space left"):
+        result.save(tmp_path / "run")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_load_says_what_is_wrong(result: Result, tmp_path: Path) -> None:
+    """Each kind of damage is one clear line."""
+    run = result.save(tmp_path / "run")
+    with pytest.raises(DataError, match=r"holds no saved result: manifest\.json is missing"):
+        Result.load(tmp_path)
+    manifest = msgspec.json.decode((run / "manifest.json").read_bytes())
+
+    def rewrite(**changes: Any) -> None:
+        (run / "manifest.json").write_bytes(msgspec.json.encode({**manifest, **changes}))
+
+    rewrite(format_version=99)
+    with pytest.raises(DataError, match="format version 99; this quantkit reads up to 1, update it"):
+        Result.load(run)
+    rewrite(format="zip")
+    with pytest.raises(DataError, match="is not the manifest of a quantkit result"):
+        Result.load(run)
+    rewrite(ledger={**manifest["ledger"], "equity": "9999"})
+    with pytest.raises(DataError, match=r"do not give the hash in manifest\.json; a file was changed"):
+        Result.load(run)
+    rewrite(ledger={})
+    with pytest.raises(DataError, match="the saved result is damaged"):
+        Result.load(run)
+    (run / "manifest.json").write_bytes(b"\xff{")
+    with pytest.raises(DataError, match="cannot be read"):
+        Result.load(run)
+
+
+def test_load_notices_changed_and_broken_tables(result: Result, tmp_path: Path) -> None:
+    """A table that was edited gives another hash; one that was cut gives no table."""
+    run = result.save(tmp_path / "run")
+    path = run / "fills.parquet"
+    frame = pd.read_parquet(path)
+    frame.loc[0, "price"] = 1.0
+    frame.to_parquet(path)
+    with pytest.raises(DataError, match="a file was changed after saving"):
+        Result.load(run)
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(DataError, match="the saved result is damaged"):
+        Result.load(run)
+    path.unlink()
+    with pytest.raises(DataError, match="the saved result is damaged"):
+        Result.load(run)
+
+
+# The hash -----------------------------------------------------------------------------------------------------
+
+
+def test_hash_sees_results_and_not_words(result: Result, result_of: Callable[..., Result]) -> None:
+    """The last digit of a balance counts, a sentence does not; 1.10 and 1.1 are one number."""
+    assert result_of(warnings=["other"], assumptions=[]).hash == result.hash
+    assert result_of(cash={"BTC": Decimal("0.9990"), "USDT": Decimal("887.734")}).hash == result.hash
+    assert result_of(cash={"USDT": Decimal("887.735"), "BTC": Decimal("0.999")}).hash != result.hash
+    assert result_of(ended="bankrupt").hash != result.hash
+    events = list(result.outcome.order_events)
+    events[0] = OrderEvent(events[0].order_id, events[0].at_ns, events[0].reported_ns, OrderState.ACCEPTED, "post only")
+    assert result_of(order_events=events).hash != result.hash
+
+
+def test_hash_sees_the_smallest_change_of_a_float(result: Result, result_of: Callable[..., Result]) -> None:
+    """One unit in the last place of one equity."""
+    curve = result.outcome.curve
+    equity = curve.equity.copy()
+    equity[7] = np.nextafter(equity[7], np.inf)
+    assert result_of(curve=msgspec.structs.replace(curve, equity=equity)).hash != result.hash
+
+
+def test_hash_is_the_same_in_other_processes(result: Result, tmp_path: Path) -> None:
+    """Three hash seeds, one hash."""
+    run = result.save(tmp_path / "run")
+    code = "import sys; from quantkit.report.result import Result; print(Result.load(sys.argv[1]).hash)"
+    for seed in ("0", "1", "77"):
+        done = subprocess.run(
+            [sys.executable, "-c", code, str(run)],
+            env={**os.environ, "PYTHONHASHSEED": seed},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert done.stdout.strip() == result.hash
+
+
+def test_hash_of_the_handmade_run_is_frozen(result: Result) -> None:
+    """A change here changes every stored hash: raise `ENCODING` and say so in the changelog."""
+    assert result.hash == "23647f3d620336f40bb9398e311faa3478c703d7c0cd9fe19630c2372cc58ad4"
+
+
+plain_values = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False)
+    | st.text()
+    | st.decimals(allow_nan=False, allow_infinity=False, places=4),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@given(plain_values)
+@settings(max_examples=100, deadline=None)
+def test_canonical_form_is_json_without_floats(value: Any) -> None:
+    """Everything survives a JSON round trip, since no float is left whose spelling could vary."""
+    form = canonical(value)
+    assert msgspec.json.decode(msgspec.json.encode(form)) == form or _has_big_int(form)
+
+
+def _has_big_int(form: Any) -> bool:
+    if isinstance(form, list):
+        return any(_has_big_int(item) for item in form)
+    return isinstance(form, int) and abs(form) >= 2**63
+
+
+def test_neighbours_cannot_be_read_as_one(result: Result) -> None:
+    """An event moved from one list's end to the next list's start is another result."""
+    outcome = result.outcome
+    fewer = msgspec.structs.replace(outcome, order_events=outcome.order_events[:-1])
+    assert result_hash(fewer) != result_hash(outcome)

@@ -1,0 +1,140 @@
+"""Rows to store, and a way to spoil a stored file while its manifest line stays true to the bytes."""
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pyarrow.parquet as pq
+import pytest
+
+from quantkit.clock import NS_PER_DAY, NS_PER_MIN, NS_PER_S, time_ns_of
+from quantkit.events import BookUpdate, Candle, Funding, Gap, Mark, MarketEvent, Ticker, Trade
+from quantkit.instruments import Side
+from quantkit.storage import manifest
+from quantkit.storage.columns import Block
+from quantkit.storage.manifest import FileEntry, footer_of
+from quantkit.storage.root import Root
+from quantkit.storage.writer import Writer
+
+START_NS = time_ns_of("2026-01-01T12:00:00Z")
+BTC = "binance:BTC-USDT-SWAP"
+
+
+@pytest.fixture
+def make_trades() -> Callable[..., list[MarketEvent]]:
+    """Return a function that makes n trades, one each second."""
+
+    def make(n: int, *, start_ns: int = START_NS, step_ns: int = NS_PER_S, instrument: str = BTC) -> list[MarketEvent]:
+        return [
+            Trade(
+                instrument,
+                start_ns + i * step_ns - 5_000_000,
+                start_ns + i * step_ns,
+                100.0 + i % 7 / 2,
+                1.0 + i % 3,
+                Side.BUY if i % 2 else Side.SELL,
+                i + 1,
+            )
+            for i in range(n)
+        ]
+
+    return make
+
+
+@pytest.fixture
+def make_candles() -> Callable[..., list[MarketEvent]]:
+    """Return a function that makes n candles of one minute."""
+
+    def make(n: int, *, open_ns: int = START_NS, instrument: str = BTC) -> list[MarketEvent]:
+        found: list[MarketEvent] = []
+        for i in range(n):
+            opened = open_ns + i * NS_PER_MIN
+            closed = opened + NS_PER_MIN
+            found.append(
+                Candle(instrument, closed, closed, opened, closed, 100.0 + i, 102.0 + i, 99.0, 101.0 + i, 5.0, "1m")
+            )
+        return found
+
+    return make
+
+
+@pytest.fixture
+def one_of_each(
+    make_trades: Callable[..., list[MarketEvent]], make_candles: Callable[..., list[MarketEvent]]
+) -> dict[str, list[MarketEvent]]:
+    """A few events of every kind, over two days, with every absence that a kind allows."""
+    a, b = START_NS, START_NS + NS_PER_DAY
+    return {
+        "trade": make_trades(5) + make_trades(3, start_ns=b),
+        "candle": make_candles(4),
+        "ticker": [
+            Ticker(BTC, a - 1, a, 99.5, 1.0, 100.5, 2.0, 100.0, 0.5),
+            Ticker(BTC, a, a + 1, None, None, 100.5, 2.0),
+            Ticker(BTC, a, b, None, None, None, None),
+        ],
+        "book": [
+            BookUpdate(BTC, a, a, (99.0, 98.5), (1.0, 2.0), (100.0,), (3.0,), True, 10, -1),
+            BookUpdate(BTC, a, a + 1, (99.0,), (0.0,), (), (), False, 11, 10),
+            BookUpdate(BTC, a, a + 1, (), (), (), (), False, 12, 11),
+            BookUpdate(BTC, a, a + 2, (), (), (100.0, 101.0), (0.0, 4.0), False, 13, 12),
+            BookUpdate(BTC, b, b, (), (), (), (), True),
+        ],
+        "mark": [Mark(BTC, a, a, 100.25), Mark(BTC, a, a, 100.5, "index"), Mark(BTC, b, b, 101.0)],
+        "funding": [Funding(BTC, a, a, -0.0001, b, False), Funding(BTC, b, b, 0.0002, b, True)],
+        "gap": [
+            Gap(BTC, a, a, "book", a - 5, a, "sequence"),
+            Gap(BTC, b, b, "trades", a, b, "Verbindung verloren – ü"),
+        ],
+    }
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Callable[..., Path]:
+    """Return a function that writes events of one or more streams to a root and returns the root."""
+
+    def write(*runs: list[MarketEvent], **options: Any) -> Path:
+        with Writer(tmp_path / "data", **options) as writer:
+            for run in runs:
+                writer.write(Block.from_events(run))
+        return tmp_path / "data"
+
+    return write
+
+
+@pytest.fixture
+def tamper() -> Callable[..., Path]:
+    """Return a function that rewrites the only file of a root, keeping the manifest true to the new bytes."""
+
+    def spoil(
+        root: Path,
+        *,
+        table: Callable[[Any], Any] = lambda table: table,
+        rows: int | None = None,
+        **options: Any,
+    ) -> Path:
+        (entry,) = manifest.load(Root.of(root)) or []
+        path = root / entry.path
+        changed = table(pq.read_table(path, partitioning=None))
+        pq.write_table(changed, path, **{"write_page_checksum": True, **options})
+        return reseal(root, entry, rows=changed.num_rows if rows is None else rows)
+
+    return spoil
+
+
+def reseal(root: Path, entry: FileEntry, *, rows: int) -> Path:
+    """Give the only file of a root a manifest line that agrees with its bytes; return its path."""
+    path = root / entry.path
+    content = path.read_bytes()
+    with path.open("rb") as file:
+        footer = footer_of(file, len(content))
+    changed = msgspec.structs.replace(
+        entry,
+        rows=rows,
+        size_bytes=len(content),
+        sha256=hashlib.sha256(content).hexdigest(),
+        footer_sha256=hashlib.sha256(footer).hexdigest(),
+    )
+    (root / "manifest.jsonl").write_bytes(manifest.dump([changed]))
+    return path

@@ -1,0 +1,294 @@
+"""The catalog: coverage, files of a span, instruments in time, notes, and manifests that cannot be."""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from quantkit.clock import NS_PER_DAY, NS_PER_MIN, NS_PER_S, time_ns_of
+from quantkit.errors import ConfigError, DataError
+from quantkit.events import Gap, MarketEvent
+from quantkit.instruments import Instrument
+from quantkit.storage.catalog import Catalog, Coverage
+from quantkit.storage.columns import Block, Stream
+from quantkit.storage.writer import Writer
+
+BTC = "binance:BTC-USDT-SWAP"
+START_NS = time_ns_of("2026-01-01T12:00:00Z")
+END_NS = 2**62
+Make = Callable[..., list[MarketEvent]]
+
+
+def instrument(price_step: str = "0.1", **options: Any) -> Instrument:
+    """A swap."""
+    return Instrument(BTC, **{"kind": "swap", "price_step": price_step, "qty_step": "0.001", **options})
+
+
+def keep(root: Path, *instruments: Instrument, **options: Any) -> None:
+    """Write instruments in one commit."""
+    with Writer(root, **options) as writer:
+        for one in instruments:
+            writer.write_instrument(one)
+
+
+# The folder and its manifest ----------------------------------------------------------------------------------
+
+
+def test_a_missing_folder_and_a_folder_without_manifest_are_told_apart(tmp_path: Path) -> None:
+    with pytest.raises(DataError) as caught:
+        Catalog(tmp_path / "none")
+    assert str(caught.value) == (
+        f"data folder {tmp_path / 'none'} is not there (manifest.jsonl); name another one, or fill it with "
+        "`quantkit import`"
+    )
+    with pytest.raises(DataError, match=r"holds no manifest \(manifest\.jsonl\); name another one, or fill it"):
+        Catalog(tmp_path)
+
+
+@pytest.mark.parametrize("root", ["", "nowhere://bucket/x"])
+def test_a_root_that_is_no_place_is_refused(root: str) -> None:
+    with pytest.raises(ConfigError):
+        Catalog(root)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"path": "../../etc/x.parquet"}, "path '../../etc/x.parquet' may not leave the folder"),
+        ({"path": "/etc/x.parquet"}, "path '/etc/x.parquet' may not leave the folder"),
+        ({"path": "a\\..\\x.parquet"}, "may not leave the folder"),
+        ({"path": "/etc/passwd"}, "path '/etc/passwd' may not leave the folder"),
+        ({"instrument": "../x"}, "not a manifest line (instrument id '../x' is not usable"),
+        ({"kind": "quote"}, "kind, span or path"),
+        ({"last_ns": 0}, "kind, span or path"),
+        ({"rows": "many"}, "not a manifest line (Expected `int`, got `str`"),
+    ],
+)
+def test_a_manifest_line_that_cannot_be_is_named(
+    store: Callable[..., Path], make_trades: Make, change: dict[str, Any], message: str
+) -> None:
+    root = store(make_trades(2))
+    path = root / "manifest.jsonl"
+    line = msgspec.json.decode(path.read_bytes())
+    path.write_bytes(msgspec.json.encode({**line, **change}) + b"\n")
+    with pytest.raises(DataError) as caught:
+        Catalog(root)
+    assert message in str(caught.value)
+    assert str(caught.value).startswith(f"{path}, line 1: ")
+
+
+@pytest.mark.parametrize("cut", [0, 1, 50, 100_000])
+def test_a_torn_manifest_is_named(store: Callable[..., Path], make_trades: Make, cut: int) -> None:
+    root = store(make_trades(2), make_trades(2, instrument="ETH-USDT"))
+    path = root / "manifest.jsonl"
+    path.write_bytes(path.read_bytes()[: -cut - 1])
+    with pytest.raises(DataError, match=r"manifest\.jsonl: empty or cut off at its end; restore the manifest, or"):
+        Catalog(root)
+
+
+@pytest.mark.parametrize("content", [b"\xff\xfe\n", b"null\n", b"[]\n", b"\n", b"\x00" * 10 + b"\n", b"{}\n"])
+def test_bytes_that_are_no_manifest_are_named(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "manifest.jsonl").write_bytes(content)
+    with pytest.raises(DataError, match="line 1: not a manifest line"):
+        Catalog(tmp_path)
+
+
+def test_a_line_twice_is_refused_and_an_unknown_field_is_not(store: Callable[..., Path], make_trades: Make) -> None:
+    root = store(make_trades(2))
+    path = root / "manifest.jsonl"
+    line = path.read_bytes()
+    path.write_bytes(msgspec.json.encode({**msgspec.json.decode(line), "newer": [1]}) + b"\n")
+    assert Catalog(root).entries[0].rows == 2
+    path.write_bytes(line + line)
+    with pytest.raises(DataError, match="line 2: kind, span or path"):
+        Catalog(root)
+
+
+# What is there ------------------------------------------------------------------------------------------------
+
+
+def test_coverage_counts_rows_and_says_where_days_are_missing(
+    store: Callable[..., Path], make_trades: Make, make_candles: Make
+) -> None:
+    other = make_trades(4, step_ns=2 * NS_PER_DAY, instrument="ETH-USDT")
+    february = make_candles(2, open_ns=time_ns_of("2026-02-03"))
+    april = make_candles(1, open_ns=time_ns_of("2026-04-01"), instrument="ETH-USDT")
+    root = store(
+        make_trades(30, step_ns=NS_PER_DAY // 4),
+        other,
+        make_candles(2) + february,
+        make_candles(2, instrument="ETH-USDT") + april,
+    )
+    assert Catalog(root).coverage() == {
+        Stream("candle", "ETH-USDT", "1m"): Coverage(START_NS, time_ns_of("2026-04-01T00:01:00Z"), 3, True),
+        Stream("candle", BTC, "1m"): Coverage(START_NS, time_ns_of("2026-02-03T00:02:00Z"), 4, False),
+        Stream("trade", "ETH-USDT"): Coverage(START_NS, START_NS + 6 * NS_PER_DAY, 4, True),
+        Stream("trade", BTC): Coverage(START_NS, START_NS + 29 * NS_PER_DAY // 4, 30, False),
+    }
+
+
+def test_a_year_has_no_hole_at_its_turn(store: Callable[..., Path], make_candles: Make) -> None:
+    root = store(make_candles(1, open_ns=time_ns_of("2025-12-31")) + make_candles(1))
+    assert not Catalog(root).coverage()[Stream("candle", BTC, "1m")].has_holes
+
+
+def test_files_are_those_that_meet_the_span_ends_included(store: Callable[..., Path], make_trades: Make) -> None:
+    root = store(make_trades(3, step_ns=NS_PER_DAY))
+    catalog, stream = Catalog(root), Stream("trade", BTC)
+    days = [START_NS + i * NS_PER_DAY for i in range(3)]
+    assert [e.first_ns for e in catalog.files(stream, 0, END_NS)] == days
+    assert [e.first_ns for e in catalog.files(stream, days[0], days[1])] == days[:2]
+    assert [e.first_ns for e in catalog.files(stream, days[0] + 1, days[1] - 1)] == []
+    assert catalog.files(Stream("ticker", BTC), 0, END_NS) == []
+
+
+def test_a_candles_open_is_looked_for_where_it_opens(store: Callable[..., Path], make_candles: Make) -> None:
+    catalog = Catalog(store(make_candles(2)))
+    candles, opens = Stream("candle", BTC, "1m"), Stream("candle_open", BTC, "1m")
+    assert len(catalog.files(opens, START_NS, START_NS)) == 1
+    assert len(catalog.files(candles, START_NS, START_NS)) == 0
+    late = START_NS + 2 * NS_PER_MIN
+    assert len(catalog.files(opens, late, late)) == 0
+    assert len(catalog.files(candles, late, late)) == 1
+
+
+def test_notes_are_gathered_by_instrument_in_order_of_time(tmp_path: Path, make_trades: Make) -> None:
+    for day, shift in ((1, 7), (0, 5), (2, 7)):
+        with Writer(tmp_path) as writer:
+            writer.write(Block.from_events(make_trades(1, start_ns=START_NS + day * NS_PER_DAY)))
+            writer.note("received_shift_ns", shift)
+            writer.note("venue", "um")
+    with Writer(tmp_path) as writer:
+        writer.write(Block.from_events(make_trades(1, instrument="ETH-USDT")))
+    assert Catalog(tmp_path).notes() == {BTC: {"received_shift_ns": (5, 7), "venue": ("um",)}}
+
+
+def test_a_catalog_is_what_was_there_when_it_was_opened(store: Callable[..., Path], make_trades: Make) -> None:
+    root = store(make_trades(2))
+    catalog = Catalog(root)
+    store(make_trades(2, start_ns=START_NS + NS_PER_DAY))
+    assert catalog.coverage()[Stream("trade", BTC)].rows == 2
+    assert Catalog(root).coverage()[Stream("trade", BTC)].rows == 4
+
+
+# Instruments --------------------------------------------------------------------------------------------------
+
+
+def test_an_instrument_comes_back_equal(tmp_path: Path) -> None:
+    coin = Instrument(
+        "BTC-USD-SWAP",
+        kind="swap",
+        price_step="0.1",
+        qty_step="1",
+        contract_value="100",
+        is_inverse=True,
+        exchange="elsewhere",
+        source="capture",
+        valid_from_ns=START_NS,
+    )
+    keep(tmp_path, coin, instrument())
+    assert Catalog(tmp_path).instruments() == {"BTC-USD-SWAP": coin, BTC: instrument()}
+    assert [entry.path for entry in Catalog(tmp_path).entries] == [
+        "exchange=okx/kind=instrument/instrument=BTC-USD-SWAP/part-0.parquet",
+        "exchange=binance/kind=instrument/instrument=BTC-USDT-SWAP/part-0.parquet",
+    ]
+
+
+def test_the_newest_row_that_is_valid_counts(tmp_path: Path) -> None:
+    old, middle, new = (instrument(step, valid_from_ns=at) for step, at in (("1", 10), ("0.5", 20), ("0.1", 30)))
+    keep(tmp_path, new, old)
+    keep(tmp_path, middle)
+    catalog = Catalog(tmp_path)
+    assert catalog.instruments() == {BTC: new}
+    assert [catalog.instruments(at).get(BTC) for at in (9, 10, 19, 20, 29, 30, END_NS)] == [
+        None,
+        old,
+        old,
+        middle,
+        middle,
+        new,
+        new,
+    ]
+    assert len(catalog.entries) == 1
+
+
+def test_instruments_without_metadata_are_left_out(store: Callable[..., Path], make_trades: Make) -> None:
+    assert Catalog(store(make_trades(1))).instruments() == {}
+
+
+def test_equal_metadata_are_written_once(tmp_path: Path) -> None:
+    keep(tmp_path, instrument())
+    before = (tmp_path / "manifest.jsonl").read_bytes()
+    keep(tmp_path, instrument(), instrument(source="capture"))
+    assert (tmp_path / "manifest.jsonl").read_bytes() == before
+
+
+def test_given_metadata_that_differ_are_refused_unless_replaced(tmp_path: Path, make_trades: Make) -> None:
+    keep(tmp_path, instrument())
+    writer = Writer(tmp_path)
+    writer.write(Block.from_events(make_trades(1)))
+    writer.write_instrument(instrument("0.5", contract_value="0.01"))
+    with pytest.raises(DataError) as caught:
+        writer.commit()
+    assert str(caught.value) == (
+        f"{BTC}: metadata valid from 1970-01-01T00:00:00Z are stored already and differ (price_step 0.1 to 0.5, "
+        "contract_value 1 to 0.01); write with replace=True (`--replace`), or give the change its own valid_from_ns"
+    )
+    assert Catalog(tmp_path).instruments() == {BTC: instrument()}
+    assert list(Catalog(tmp_path).coverage()) == []
+    keep(tmp_path, instrument("0.5"), replace=True)
+    assert Catalog(tmp_path).instruments() == {BTC: instrument("0.5")}
+    assert len(list(tmp_path.rglob("*.parquet"))) == 1
+
+
+def test_what_was_stated_beats_what_was_inferred(tmp_path: Path) -> None:
+    keep(tmp_path, instrument("0.5", source="inferred"))
+    keep(tmp_path, instrument("0.1"))
+    assert Catalog(tmp_path).instruments()[BTC] == instrument("0.1")
+    keep(tmp_path, instrument("0.01", source="inferred"))
+    assert Catalog(tmp_path).instruments()[BTC] == instrument("0.1")
+
+
+def test_two_inferred_ones_give_the_finer_steps(tmp_path: Path) -> None:
+    keep(tmp_path, instrument("0.5", source="inferred"))
+    keep(tmp_path, instrument("0.1", qty_step="1", source="inferred"))
+    held = Catalog(tmp_path).instruments()[BTC]
+    assert (str(held.price_step), str(held.qty_step), held.source) == ("0.1", "0.001", "inferred")
+    with pytest.raises(DataError, match=r"differ .*settle"):
+        keep(tmp_path, instrument("0.1", settle="USDC", source="inferred"))
+
+
+def test_a_row_that_is_no_instrument_is_named(tmp_path: Path, tamper: Callable[..., Path]) -> None:
+    import pyarrow as pa
+
+    keep(tmp_path, instrument())
+
+    def spoil(table: Any) -> Any:
+        at = table.schema.get_field_index("price_step")
+        return table.set_column(at, table.schema.field(at), pa.array(["-1"]))
+
+    path = tamper(tmp_path, table=spoil)
+    with pytest.raises(DataError, match=re.escape(f"{path}, row 0: {BTC}: price_step is -1; it must be above zero")):
+        Catalog(tmp_path).instruments()
+
+
+def test_metadata_of_another_instrument_are_named(tmp_path: Path, tamper: Callable[..., Path]) -> None:
+    import pyarrow as pa
+
+    keep(tmp_path, instrument())
+
+    def spoil(table: Any) -> Any:
+        at = table.schema.get_field_index("id")
+        return table.set_column(at, table.schema.field(at), pa.array(["ETH-USDT"]))
+
+    tamper(tmp_path, table=spoil)
+    with pytest.raises(DataError, match=f"describes ETH-USDT, the manifest says {BTC}; restore or import it again"):
+        Catalog(tmp_path).instruments()
+
+
+def test_gaps_are_a_stream_of_their_own(store: Callable[..., Path]) -> None:
+    root = store([Gap(BTC, START_NS, START_NS, "candle 1m", START_NS - NS_PER_S, START_NS, "missing")])
+    assert list(Catalog(root).coverage()) == [Stream("gap", BTC)]

@@ -1,0 +1,235 @@
+"""What `check` finds in a data folder, and that it finds nothing in a good one."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pyarrow as pa
+import pytest
+
+from quantkit.clock import NS_PER_DAY, NS_PER_MIN, NS_PER_S, time_ns_of
+from quantkit.events import BookUpdate, Candle, Gap, MarketEvent, Trade
+from quantkit.instruments import Instrument
+from quantkit.storage import manifest
+from quantkit.storage.catalog import Catalog
+from quantkit.storage.columns import Block
+from quantkit.storage.quality import Finding, check
+from quantkit.storage.root import Root
+from quantkit.storage.writer import Writer
+
+BTC = "binance:BTC-USDT-SWAP"
+START_NS = time_ns_of("2026-01-01T12:00:00Z")
+NO_METADATA = Finding("warning", BTC, "has data but no metadata; import it again with its price and size steps")
+Make = Callable[..., list[MarketEvent]]
+
+
+def found(root: Path) -> list[Finding]:
+    """What `check` says beside the missing metadata."""
+    findings = check(Catalog(root))
+    assert NO_METADATA in findings
+    return [finding for finding in findings if finding != NO_METADATA]
+
+
+def test_a_good_folder_has_no_findings(tmp_path: Path, make_trades: Make, make_candles: Make) -> None:
+    with Writer(tmp_path) as writer:
+        writer.write(Block.from_events(make_trades(10)))
+        writer.write(Block.from_events(make_candles(10)))
+        writer.write_instrument(Instrument(BTC, kind="swap", price_step="0.5", qty_step="1"))
+    seen: list[str] = []
+    assert check(Catalog(tmp_path), progress=lambda entry: seen.append(entry.kind)) == []
+    assert seen == ["candle", "trade"]
+
+
+def test_inferred_steps_are_mentioned(tmp_path: Path) -> None:
+    with Writer(tmp_path) as writer:
+        writer.write_instrument(Instrument(BTC, price_step="0.5", qty_step="1", source="inferred"))
+    assert check(Catalog(tmp_path)) == [
+        Finding("info", BTC, "its steps were inferred from the data; contract value is taken as 1")
+    ]
+
+
+def test_every_bad_file_is_one_error_and_the_rest_is_still_looked_at(
+    store: Callable[..., Path], make_trades: Make
+) -> None:
+    root = store(make_trades(5, step_ns=NS_PER_DAY))
+    paths = [entry.path for entry in Catalog(root).entries]
+    (root / paths[0]).unlink()
+    content = bytearray((root / paths[1]).read_bytes())
+    content[0] ^= 1
+    (root / paths[1]).write_bytes(bytes(content))
+    (root / paths[2]).write_bytes(content[:100])
+    findings = found(root)
+    assert [(finding.severity, finding.where) for finding in findings] == [("error", path) for path in paths[:3]]
+    assert "the file is missing though the manifest lists it" in findings[0].what
+    assert "the digest differs from the manifest's" in findings[1].what
+    assert "holds 100 bytes, the manifest says" in findings[2].what
+
+
+def test_unsorted_and_impossible_values_are_errors(
+    store: Callable[..., Path], make_trades: Make, tamper: Callable[..., Path]
+) -> None:
+    root = store(make_trades(3))
+
+    def reverse(table: Any) -> Any:
+        return table.take(pa.array([2, 1, 0]))
+
+    tamper(root, table=reverse)
+    (finding,) = found(root)
+    assert (finding.severity, finding.where) == ("error", Catalog(root).entries[0].path)
+    assert "row 1 (2026-01-01T12:00:01Z): received_ns goes back from 2026-01-01T12:00:02Z" in finding.what
+
+
+def test_candles_that_contradict_themselves_are_errors(
+    store: Callable[..., Path], make_candles: Make, tamper: Callable[..., Path]
+) -> None:
+    root = store(make_candles(3))
+
+    def low_high(table: Any) -> Any:
+        at = table.schema.get_field_index("high")
+        return table.set_column(at, table.schema.field(at), pa.array([102.0, 1.0, 104.0]))
+
+    tamper(root, table=low_high)
+    (finding,) = found(root)
+    assert "row 1 (2026-01-01T12:02:00Z): open 101.0 lies outside of low 99.0 to high 1.0" in finding.what
+
+
+def test_a_span_that_is_not_the_manifests_is_an_error(store: Callable[..., Path], make_trades: Make) -> None:
+    root = store(make_trades(3))
+    (entry,) = manifest.load(Root.of(root)) or []
+    (root / "manifest.jsonl").write_bytes(manifest.dump([msgspec.structs.replace(entry, last_ns=entry.last_ns + 1)]))
+    assert found(root) == [
+        Finding("error", entry.path, "its first or last stamp is not the manifest's; import it again")
+    ]
+
+
+def test_files_that_overlap_are_errors(store: Callable[..., Path], make_trades: Make) -> None:
+    root = store(make_trades(3))
+    store(make_trades(3, start_ns=START_NS + NS_PER_MIN))
+    one, two = manifest.load(Root.of(root)) or []
+    shifted = msgspec.structs.replace(two, first_ns=one.last_ns)
+    (root / "manifest.jsonl").write_bytes(manifest.dump([one, shifted]))
+    assert Finding("error", two.path, f"overlaps {one.path} in time; write one of them with replace=True") in found(
+        root
+    )
+
+
+def test_files_of_no_manifest_are_named_and_other_files_are_not(store: Callable[..., Path], make_trades: Make) -> None:
+    root = store(make_trades(3))
+    for name in ("exchange=okx/kind=trade/stray.parquet", ".staging-x/rows-0-0.parquet", "README.md"):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(b"")
+    assert [(finding.severity, finding.where) for finding in found(root)] == [
+        ("warning", "exchange=okx/kind=trade/stray.parquet"),
+        ("warning", ".staging-x"),
+    ]
+
+
+def test_stamps_ahead_of_the_receiver_are_counted(store: Callable[..., Path], make_trades: Make) -> None:
+    events = [
+        msgspec.structs.replace(event, exchange_ns=event.received_ns + shift)
+        for event, shift in zip(make_trades(3), (0, 1_270_000_000, 5), strict=True)
+    ]
+    assert found(store(events)) == [
+        Finding(
+            "warning",
+            f"{BTC} trade",
+            "2 rows were received before the exchange's stamp, by up to 1.270000 s; the receiver's clock was behind",
+        )
+    ]
+
+
+@pytest.mark.parametrize("row_group_rows", [2, 100])
+def test_missing_candles_are_counted_over_files_and_row_groups(
+    store: Callable[..., Path], make_candles: Make, row_group_rows: int
+) -> None:
+    events = make_candles(20)
+    february = make_candles(2, open_ns=START_NS + 31 * NS_PER_DAY)
+    root = store(events[:5] + events[6:10] + events[13:] + february, row_group_rows=row_group_rows)
+    missing = 1 + 3 + 31 * 1440 - 20
+    assert found(root) == [
+        Finding(
+            "warning", f"{BTC} candle 1m", f"{missing} candles are missing in 3 holes, first at 2026-01-01T12:05:00Z"
+        )
+    ]
+
+
+def test_whole_days_without_a_file_are_named(store: Callable[..., Path], make_trades: Make) -> None:
+    assert found(store(make_trades(2, step_ns=3 * NS_PER_DAY))) == [
+        Finding("warning", f"{BTC} trade", "a whole day is missing between the first and the last")
+    ]
+
+
+def test_gaps_are_summed_by_channel_and_cause(store: Callable[..., Path]) -> None:
+    events: list[MarketEvent] = [
+        Gap(BTC, START_NS, START_NS, channel, START_NS - lost_s * NS_PER_S, START_NS, cause)
+        for channel, cause, lost_s in (("book", "sequence", 1), ("trades", "closed", 2), ("book", "sequence", 3))
+    ]
+    assert found(store(events)) == [
+        Finding("info", f"{BTC} gap", "gaps in book (sequence): 2, 4.000 s in all"),
+        Finding("info", f"{BTC} gap", "gaps in trades (closed): 1, 2.000 s in all"),
+    ]
+
+
+@pytest.mark.parametrize("row_group_rows", [1, 100])
+def test_trade_ids_that_repeat_or_jump_are_counted(
+    store: Callable[..., Path], make_trades: Make, row_group_rows: int
+) -> None:
+    ids = (7, 8, 8, 0, 0, 12, 11, 12)
+    events = [
+        msgspec.structs.replace(event, trade_id=trade_id)
+        for event, trade_id in zip(make_trades(8), ids, strict=True)
+        if isinstance(event, Trade)
+    ]
+    assert found(store(list(events), row_group_rows=row_group_rows)) == [
+        Finding("info", f"{BTC} trade", "trade ids that repeat or go back: 2"),
+        Finding("info", f"{BTC} trade", "jumps of the trade id: 1, over 3 ids"),
+    ]
+
+
+def test_trades_without_ids_say_nothing_of_them(store: Callable[..., Path], make_trades: Make) -> None:
+    events = [msgspec.structs.replace(event, trade_id=0) for event in make_trades(3) if isinstance(event, Trade)]
+    assert found(store(list(events))) == []
+
+
+def book(second: int, bids: dict[float, float], asks: dict[float, float], *, is_snapshot: bool) -> BookUpdate:
+    """A book message."""
+    at = START_NS + second * NS_PER_S
+    return BookUpdate(BTC, at, at, tuple(bids), tuple(bids.values()), tuple(asks), tuple(asks.values()), is_snapshot)
+
+
+@pytest.mark.parametrize("row_group_rows", [1, 100])
+def test_books_that_cross_when_rebuilt_are_counted(store: Callable[..., Path], row_group_rows: int) -> None:
+    events: list[MarketEvent] = [
+        book(0, {1.0: 1.0}, {500.0: 1.0}, is_snapshot=False),
+        book(1, {99.0: 1.0, 98.0: 1.0}, {100.0: 1.0, 101.0: 1.0}, is_snapshot=True),
+        book(2, {100.0: 2.0}, {100.0: 0.0}, is_snapshot=False),
+        book(3, {101.0: 1.0}, {}, is_snapshot=False),
+        book(4, {}, {102.0: 1.0}, is_snapshot=False),
+        book(5, {101.0: 0.0, 7.0: 0.0}, {}, is_snapshot=False),
+        book(6, {50.0: 1.0}, {}, is_snapshot=True),
+        book(7, {}, {60.0: 1.0}, is_snapshot=False),
+        book(8, {50.0: 0.0}, {}, is_snapshot=False),
+        book(9, {60.0: 1.0}, {}, is_snapshot=False),
+    ]
+    assert found(store(events, row_group_rows=row_group_rows)) == [
+        Finding("warning", f"{BTC} book", "the rebuilt book is crossed after 3 rows, first at 2026-01-01T12:00:03Z"),
+        Finding("warning", f"{BTC} book", "book updates before the first snapshot: 1"),
+    ]
+
+
+def test_bad_metadata_are_an_error(tmp_path: Path) -> None:
+    with Writer(tmp_path) as writer:
+        writer.write_instrument(Instrument(BTC, price_step="0.5", qty_step="1"))
+    (entry,) = Catalog(tmp_path).entries
+    (tmp_path / entry.path).write_bytes(b"")
+    (finding,) = check(Catalog(tmp_path))
+    assert (finding.severity, finding.where) == ("error", entry.path)
+
+
+def test_errors_come_first(store: Callable[..., Path], make_trades: Make, make_candles: Make) -> None:
+    candles = [event for event in make_candles(3) if isinstance(event, Candle)]
+    root = store([candles[0], candles[2]], make_trades(3))
+    trades = next(entry for entry in Catalog(root).entries if entry.kind == "trade")
+    (root / trades.path).unlink()
+    assert [finding.severity for finding in check(Catalog(root))] == ["error", "warning", "warning"]

@@ -1,0 +1,89 @@
+"""`quantkit data ls` and `quantkit data check` on a small folder, and `quantkit import` on small files."""
+
+from pathlib import Path
+
+import msgspec
+import pytest
+from click.testing import CliRunner, Result
+
+from quantkit.cli import main
+from quantkit.clock import NS_PER_DAY, NS_PER_MIN, time_ns_of
+from quantkit.events import Candle, MarketEvent, Trade
+from quantkit.instruments import Instrument, Side
+from quantkit.storage.columns import Block
+from quantkit.storage.writer import Writer
+
+START_NS = time_ns_of("2025-05-05")
+ID = "BTC-USDT"
+
+
+def run(*arguments: str) -> Result:
+    """Run the command line in this process."""
+    return CliRunner().invoke(main, list(arguments))
+
+
+def trade(number: int, at_ns: int) -> Trade:
+    """Make a trade with its own id."""
+    return Trade(ID, at_ns, at_ns, 100.0 + number, 1.0, Side.BUY, number)
+
+
+def candle(minute: int) -> Candle:
+    """Make a flat candle that opens `minute` minutes after the start."""
+    open_ns = START_NS + minute * NS_PER_MIN
+    close_ns = open_ns + NS_PER_MIN
+    return Candle(ID, close_ns, close_ns, open_ns, close_ns, 1.0, 2.0, 0.5, 1.5, 10.0, "1m")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A data folder: five candles with one missing, trades on two days with a day missing between."""
+    candles: list[MarketEvent] = [candle(minute) for minute in (0, 1, 3, 4)]
+    trades: list[MarketEvent] = [trade(1, START_NS + 5), trade(2, START_NS + 2 * NS_PER_DAY)]
+    with Writer(tmp_path / "data", source="test") as writer:
+        writer.write_instrument(Instrument(ID, price_step="0.1", qty_step="0.001"))
+        writer.write(Block.from_events(candles))
+        writer.write(Block.from_events(trades))
+    return tmp_path / "data"
+
+
+def test_ls_lists_streams_with_span_and_rows(folder: Path) -> None:
+    """One line a stream, the instrument's metadata not among them."""
+    result = run("data", "ls", str(folder))
+    assert result.exit_code == 0
+    lines = [" ".join(line.split()) for line in result.output.splitlines()]
+    assert any(line.startswith("BTC-USDT candle 1m 2025-05-05 00:00:00 2025-05-05 00:05:00 4 ") for line in lines)
+    assert any(line.startswith("BTC-USDT trade * 2025-05-05 00:00:00 2025-05-07 00:00:00 2 ") for line in lines)
+    assert max(map(len, lines)) <= 80
+    assert lines[-1].startswith("* whole days or months are missing")
+
+
+def test_ls_as_json(folder: Path) -> None:
+    """The same for scripts, with exact stamps."""
+    result = run("data", "ls", str(folder), "--json")
+    candles, trades = msgspec.json.decode(result.output)
+    assert (candles["kind"], candles["interval"], candles["rows"]) == ("candle", "1m", 4)
+    assert (trades["start"], trades["end"]) == ("2025-05-05T00:00:00.000000005Z", "2025-05-07T00:00:00Z")
+    assert (trades["files"], trades["has_holes"], candles["has_holes"]) == (2, True, False)
+    assert trades["size_bytes"] > 0
+
+
+def test_check_says_what_is_wrong_and_passes_on_warnings(folder: Path) -> None:
+    """A missing candle is worth a warning, not a failure."""
+    result = run("data", "check", str(folder))
+    assert result.exit_code == 0
+    assert "1 candles are missing in 1 holes" in " ".join(result.output.split())
+    assert "warning" in result.output
+
+
+def test_check_fails_on_damage(folder: Path) -> None:
+    """One flipped byte in a file is an error, in text and in JSON."""
+    path = next(folder.rglob("kind=trade/**/*.parquet"))
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    text = run("data", "check", str(folder))
+    assert text.exit_code == 1
+    assert "1 error" in text.output
+    as_json = run("data", "check", str(folder), "--json")
+    assert as_json.exit_code == 1
+    assert msgspec.json.decode(as_json.output)[0]["severity"] == "error"
