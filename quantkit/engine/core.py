@@ -7,30 +7,29 @@ row; the row is applied; reports due are delivered; then the strategy's hook run
 Only rows that can matter are looked at one by one: those the strategy hooks, and those that hit the broker's gate.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from decimal import Decimal
-from itertools import islice
-from typing import Any, Final, TypeAlias
+from typing import Any, Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from quantkit.brokers.base import NEVER_NS, Report
 from quantkit.brokers.costs import Account
-from quantkit.brokers.displayed import BookDisplay, DisplayedMarket, TickerDisplay
-from quantkit.brokers.matching import CandleMarket, Market, TradeMarket
+from quantkit.brokers.matching import CandleMarket
 from quantkit.brokers.simulated import SimulatedBroker
 from quantkit.clock import iso_of
 from quantkit.engine.context import RunContext
 from quantkit.engine.desk import Desk
-from quantkit.engine.lanes import NOWHERE, BookLane, BookMark, GateLane, Lane, MarkSource, TickerLane
+from quantkit.engine.exchange import Exchange, make_lanes, make_marks
+from quantkit.engine.lanes import NOWHERE, BookLane, BookMark, Lane
 from quantkit.engine.outcome import OrderEvent, Outcome
 from quantkit.engine.setup import EngineConfig, Plan, describe, make_plan
-from quantkit.engine.valuation import Marks, Valuation
+from quantkit.engine.valuation import Valuation
+from quantkit.engine.walk import Part, Walk
 from quantkit.errors import ConfigError, DataError, QuantkitError, StrategyError
 from quantkit.events import Candle, Funding, Gap
 from quantkit.feeds.base import Batch, Feed, Subscription
-from quantkit.instruments import Instrument, Side, decimal_of
+from quantkit.instruments import Instrument, decimal_of
 from quantkit.orderbook import Book
 from quantkit.orders import Fill, Order
 from quantkit.portfolio import Portfolio, shown
@@ -38,14 +37,8 @@ from quantkit.storage.columns import Stream
 from quantkit.strategy import Strategy, overrides
 
 RUN_ID: Final = "bt"
-_SIDES: Final = (Side.BUY, Side.SELL)
-_OHLC: Final = ("open", "high", "low", "close")
 #: Wake-ups without a row between them: more than this is a strategy answering itself for ever.
 _MAX_WAKEUPS: Final = 1_000_000
-
-
-#: Hooked rows of a lane: places, hook, stamps if at hand, and an iterator of what the hook is given.
-_Walk: TypeAlias = tuple[NDArray[np.int64], Callable[[Any], None], list[int] | None, Iterator[Any]]
 
 
 class _RunEndedError(Exception):
@@ -76,13 +69,7 @@ class Engine:
         self._progress = progress
         self._warnings: list[str] = []
         self._rows: dict[str, int] = {}
-        # The place up to which rows count as seen, and the walk along hooked rows that may be past it.
-        self._seen = 0
-        self._is_walking = False
-        self._one_hook: Callable[[Any], None] | None = None
-        self._walk: Iterator[Any] = iter(())
-        self._walk_places: NDArray[np.int64] = np.empty(0, np.int64)
-        self._walk_times: Any = iter([])
+        self._seen = 0  # the place up to which rows count as seen, unless the walk along hooked rows is past it
         self._last_fill_price: dict[str, float] = {}
         self._gaps: dict[str, dict[str, tuple[int, int]]] = {}
         self._money_moved = False
@@ -138,13 +125,16 @@ class Engine:
         except (StrategyError, DataError):
             raise
         except Exception as error:
-            raise self._strategy_error(hook, error) from error
+            raise self._strategy_error(hook, error, *arguments) from error
 
-    def _strategy_error(self, hook: str, error: Exception) -> StrategyError:
+    def _strategy_error(self, hook: str, error: Exception, event: object = None) -> StrategyError:
         now_ns = self._context.now_ns
-        name = type(self._strategy).__name__
+        moment = iso_of(now_ns)
         what = str(error) if isinstance(error, QuantkitError) else f"{type(error).__name__}: {error}"
-        return StrategyError(f"{name}.{hook} at {iso_of(now_ns)} raised {what}", hook=hook, now_ns=now_ns)
+        given = "" if event is None or isinstance(event, int) else f"; it was given {str(event)[:300]}"
+        again = "" if hook == "on_start" else f"; to get there again, end the same run there: --to {moment}"
+        message = f"{type(self._strategy).__name__}.{hook} at {moment} raised {what}{given}{again}"
+        return StrategyError(message, hook=hook, now_ns=now_ns)
 
     def _build(self, plan: Plan) -> None:
         """Make the lanes, the markets, the broker and both ledgers."""
@@ -157,26 +147,16 @@ class Engine:
         self._broker = SimulatedBroker(
             self._account,
             latency_ns=plan.latency_ns,
-            sync=self._sync,
+            sync=lambda instrument: self._exchange.sync(instrument, self._seen),
             before_change=self._value_now,
             after_fill=self._after_fill,
         )
         self._changed = self._broker.changed
-        self._lanes: dict[Stream, Lane] = {}
-        self._matching: dict[str, list[Lane]] = {i: [] for i in plan.instruments}
-        self._books: dict[str, BookLane] = {}
-        for stream in plan.streams:
-            self._add_lane(stream, plan)
-        self._stopping = [lane for lanes in self._matching.values() for lane in lanes]
-        self._marks: dict[str, Marks] = {}
-        for i, stream in plan.marks.items():
-            lane = self._lanes[stream]
-            self._marks[i] = BookMark(lane) if isinstance(lane, BookLane) else MarkSource(lane, stream.kind)
-        self._last_trades = {
-            lane.instrument: self._trade_prices(lane) for lane in self._stopping if lane.kind == "trade"
-        }
-        for i, instrument in plan.instruments.items():
-            self._broker.markets[i] = self._market(instrument, plan)
+        self._lanes = make_lanes(plan, search=config.search)
+        self._books = {lane.instrument: lane for lane in self._lanes.values() if isinstance(lane, BookLane)}
+        self._marks = make_marks(plan, self._lanes)
+        self._exchange = Exchange(plan, config, self._broker, self._lanes, self._marks)
+        self._walk = Walk(self._context, self._changed)
         self._desk = Desk(self._broker, self._reported, run_id=RUN_ID, now_ns=lambda: self._context.now_ns)
         self._context.connect(self._desk, self._reported, self._changed, self._book_view)
         self._hooks = {kind: getattr(self._strategy, f"on_{kind}") for kind in ("trade", "ticker", "mark")}
@@ -185,48 +165,6 @@ class Engine:
         self._received_ns = np.empty(0, np.int64)
         self._valuation = Valuation(
             account, self._marks, self._mark, start_ns=plan.start_ns, every_ns=config.equity_every_ns
-        )
-
-    def _trade_prices(self, lane: Lane) -> MarkSource:
-        mark = self._marks[lane.instrument]
-        return mark if isinstance(mark, MarkSource) and mark.lane is lane else MarkSource(lane, "trade")
-
-    def _add_lane(self, stream: Stream, plan: Plan) -> None:
-        own = plan.matching[stream.instrument]
-        displayed = own.kind in ("book", "ticker")
-        is_matching = (
-            stream == own
-            or stream == own._replace(kind="candle_open")
-            or (displayed and stream.kind == "trade" and plan.has_trades[stream.instrument])
-        )
-        lane: Lane
-        if stream.kind == "book":
-            lane = BookLane(stream, plan.instruments[stream.instrument], is_matching=is_matching)
-            self._books[stream.instrument] = lane
-        elif stream.kind == "ticker":
-            lane = TickerLane(stream, is_matching=is_matching)
-        elif stream.kind in ("trade", "candle", "candle_open"):
-            lane = GateLane(stream, is_matching=is_matching, every_row=is_matching and not self._config.search)
-        else:
-            lane = Lane(stream, is_matching=False)
-        self._lanes[stream] = lane
-        if is_matching:
-            self._matching[stream.instrument].append(lane)
-
-    def _market(self, instrument: Instrument, plan: Plan) -> Market:
-        config, stream = self._config, plan.matching[instrument.id]
-        if stream.kind == "candle":
-            return CandleMarket(instrument, self._broker)
-        if stream.kind == "trade":
-            return TradeMarket(instrument, self._broker, touch=config.touch)
-        is_book = stream.kind == "book"
-        return DisplayedMarket(
-            instrument,
-            self._broker,
-            BookDisplay(self._books[instrument.id].book) if is_book else TickerDisplay(instrument),
-            stale_after_ns=config.stale_after_ns,
-            has_trades=plan.has_trades[instrument.id],
-            excess_slippage_bps=None if is_book else config.excess_slippage_bps,
         )
 
     def _warm_up(self) -> None:
@@ -247,7 +185,11 @@ class Engine:
                     candles.append(((event.received_ns, stream.sort_key, number), event))
         for _, candle in sorted(candles, key=lambda entry: entry[0]):
             self._context.now_ns = candle.received_ns
-            self._on_candle(candle)
+            self._guarded("on_candle", self._on_candle, candle)
+            market = self._broker.markets[candle.instrument]
+            if isinstance(market, CandleMarket):
+                # An order of the very start is valued at the last close that was known by then.
+                market.last_ticks = market.instrument.ticks(candle.close)
         self._desk.refusal = ""
 
     def _subscribe(self) -> None:
@@ -274,7 +216,7 @@ class Engine:
         self._enter(batch)
         size = len(batch)
         place, index = 0, 0
-        places = self._walk_places
+        places = self._walk.places
         count = len(places)
         stop, is_hit, lane = self._next_stop(place, size)
         while True:
@@ -314,7 +256,7 @@ class Engine:
         empty = np.empty(0, np.int64)
         self._received_ns = batch.received_ns
         self._seen = 0
-        walks: list[_Walk] = []
+        parts: list[Part] = []
         for stream, lane in self._lanes.items():
             number = loaded.get(stream)
             if number is None:
@@ -326,27 +268,11 @@ class Engine:
             hook = self._hook_for(lane)
             if hook is not None:
                 times, events = block.walk() if lane.kind != "book" else (None, iter(range(block.size)))
-                walks.append((lane.positions, hook, times, events))
+                parts.append(Part(lane.positions, hook, times, events))
         self._valuation.enter_batch(batch.received_ns)
-        self._line_up(walks)
-        for instrument in self._matching:
-            self._refresh(instrument, 0)
-
-    def _line_up(self, walks: list[_Walk]) -> None:
-        """Merge hooked rows of all lanes into one walk in the total order."""
-        self._one_hook = walks[0][1] if len(walks) == 1 else None
-        if len(walks) == 1:
-            self._walk_places, _, times, events = walks[0]
-            self._walk_times = iter(self._received_ns[self._walk_places].tolist() if times is None else times)
-            self._walk = zip(self._walk_times, events, strict=False)
-            return
-        places = np.concatenate([walk[0] for walk in walks]) if walks else np.empty(0, np.int64)
-        order = np.argsort(places, kind="stable")
-        self._walk_places = places[order]
-        whose = np.repeat(np.arange(len(walks)), [len(walk[0]) for walk in walks])[order].tolist()
-        hooks, sources = [walk[1] for walk in walks], [walk[3] for walk in walks]
-        self._walk_times = iter(self._received_ns[self._walk_places].tolist())
-        self._walk = zip(self._walk_times, map(hooks.__getitem__, whose), map(sources.__getitem__, whose), strict=False)
+        self._walk.line_up(parts, batch.received_ns)
+        self._exchange.enter_batch()
+        self._exchange.refresh(0, held=self._valuation.held)
 
     def _hook_for(self, lane: Lane) -> Callable[[Any], None] | None:
         """Return what a lane's rows are handed to one by one, None when nobody wants them so."""
@@ -370,48 +296,26 @@ class Engine:
 
     def _spin(self, count: int) -> int:
         """Run the next `count` hooked rows, fewer when a hook changed something; return how many ran in this batch."""
-        context, changed = self._context, self._changed
-        self._is_walking = True
         self._wakeups = 0
-        hook = self._one_hook
-        # Each event is made as it is handed out and freed right after, so that the next one finds its memory warm.
         try:
-            if hook is not None:
-                for context.now_ns, event in islice(self._walk, count):
-                    hook(event)
-                    if changed:
-                        break
-            else:
-                for context.now_ns, hook, events in islice(self._walk, count):
-                    hook(next(events))
-                    if changed:
-                        break
+            done = self._walk.run(count)
         except (StrategyError, DataError, _RunEndedError):
             raise
         except Exception as error:
-            raise self._strategy_error(getattr(hook, "__name__", "hook").lstrip("_"), error) from error
-        done = self._walked()
-        self._is_walking = False
-        self._seen = int(self._walk_places[done - 1]) + 1
+            hook = getattr(self._walk.hook, "__name__", "hook").lstrip("_")
+            raise self._strategy_error(hook, error, self._walk.event) from error
+        self._seen = self._walk.seen()
         return done
-
-    def _walked(self) -> int:
-        """Return how many hooked rows of the batch have been handed out."""
-        return len(self._walk_places) - int(self._walk_times.__length_hint__())
 
     def _seen_place(self) -> int:
         """Return the place up to which rows have been seen, also in the middle of a walk."""
-        return int(self._walk_places[self._walked() - 1]) + 1 if self._is_walking else self._seen
+        return self._walk.seen() if self._walk.is_running else self._seen
 
     def _leave(self, size: int) -> None:
         """End a batch: value it to its end and keep what the next one needs."""
         self._seen = size
         self._valuation.run_to(size, int(self._received_ns[-1]))
-        for instrument in self._matching:
-            if self._plan.matching[instrument].kind != "trade":
-                self._sync(instrument)
-        for mark in {id(mark): mark for mark in (*self._marks.values(), *self._last_trades.values())}.values():
-            mark.leave_batch()
+        self._exchange.leave_batch(size)
         if self._progress is not None:
             self._progress(int(self._received_ns[-1]), self._plan.start_ns, self._plan.end_ns)
 
@@ -419,11 +323,7 @@ class Engine:
 
     def _next_stop(self, place: int, size: int) -> tuple[int, bool, Lane | None]:
         """Return the next place to stop at, whether a row there needs the broker, and that row's lane."""
-        stop, is_hit, found = NOWHERE, False, None
-        for lane in self._stopping:
-            at, hit = lane.next_stop(place)  # type: ignore[attr-defined]
-            if at < stop:
-                stop, is_hit, found = at, hit, lane
+        stop, is_hit, found = self._exchange.next_stop(place)
         # A row that might end the run is looked at before the broker and the strategy see it.
         danger = self._valuation.next_danger(min(stop + 1, size))
         if danger <= stop:
@@ -441,109 +341,19 @@ class Engine:
 
     def _matching_row(self, lane: Lane, place: int) -> None:
         """Run the exchange's side of one row, and deliver what is due by it."""
-        now_ns, instrument, row = int(self._received_ns[place]), lane.instrument, lane.row_at(place)
-        self._context.now_ns = now_ns
+        now_ns = self._context.now_ns = int(self._received_ns[place])
         self._seen = place
-        clock_ns = self._clock(instrument, place + 1)
-        self._broker.process_arrivals(instrument, clock_ns, now_ns)
-        market = self._broker.markets[instrument]
-        match market:
-            case TradeMarket():
-                qty, side = self._print(lane, row) if market.touch else (0.0, Side.BUY)
-                market.on_trade(float(lane.column("price")[row]), qty, side, clock_ns)
-            case CandleMarket() if lane.kind == "candle_open":
-                market.on_open(float(lane.column("open")[row]), clock_ns)
-            case CandleMarket():
-                open_, high, low, close = (float(lane.column(name)[row]) for name in _OHLC)
-                market.on_range(open_, high, low, close, clock_ns)
-            case DisplayedMarket() if isinstance(lane, BookLane):
-                self._apply_book(market, lane, row, clock_ns)
-            case DisplayedMarket() if isinstance(lane, TickerLane):
-                assert isinstance(market.display, TickerDisplay)
-                market.display.update(*lane.fields(row))
-                market.on_update(clock_ns)
-            case DisplayedMarket():
-                qty, side = self._print(lane, row) if market.orders else (0.0, Side.BUY)
-                market.on_trade(float(lane.column("price")[row]), qty, side, clock_ns)
+        self._exchange.run_row(lane, place, now_ns)
         self._deliver(now_ns)
-        self._changed.add(instrument)
+        self._changed.add(lane.instrument)
         self._check_solvency()
-
-    @staticmethod
-    def _print(lane: Lane, row: int) -> tuple[float, Side]:
-        """Return a trade's size and side, which are decoded only where they decide something."""
-        return float(lane.column("qty")[row]), _SIDES[int(lane.column("side")[row])]
-
-    def _apply_book(self, market: DisplayedMarket, lane: BookLane, row: int, clock_ns: int) -> None:
-        lane.advance(row)
-        if market.taken:
-            market.before_update(lane.book_rows.named_levels(row))
-        lane.advance(row + 1)
-        if lane.book.is_valid:
-            lane.book.check_not_crossed(self._context.now_ns)
-        market.on_update(clock_ns)
-        mark = self._marks[lane.instrument]
-        if isinstance(mark, BookMark):
-            mark.note(lane.place_of(row))
-
-    def _clock(self, instrument: str, place: int) -> int:
-        """Return an instrument's matching clock after the rows before a place."""
-        return max(lane.clock_before_row(lane.row_at(place)) for lane in self._matching[instrument])
-
-    def _sync(self, instrument: str) -> None:
-        """Bring a market that rows were skipped of up to date with everything before the present place."""
-        market, place = self._broker.markets[instrument], self._seen
-        if isinstance(market, CandleMarket):
-            self._sync_candles(market, self._matching[instrument], place)
-            return
-        last_trades = self._last_trades.get(instrument)
-        if last_trades is not None:
-            price = last_trades.before(place)
-            market.last_ticks = None if price is None else market.instrument.ticks(price)
-        if not isinstance(market, DisplayedMarket):
-            return
-        lane = self._lanes[self._plan.matching[instrument]]
-        rows = lane.row_at(place)
-        if not rows:
-            return
-        if isinstance(lane, BookLane):
-            lane.advance(rows)
-        elif isinstance(lane, TickerLane) and isinstance(market.display, TickerDisplay):
-            market.display.update(*lane.fields(rows - 1))
-        market.updated_ns = self._clock(instrument, lane.place_of(rows - 1) + 1)
-
-    @staticmethod
-    def _sync_candles(market: CandleMarket, lanes: list[Lane], place: int) -> None:
-        latest = -1
-        for lane in lanes:
-            row = lane.row_at(place) - 1
-            if row >= 0 and lane.place_of(row) > latest:
-                latest = lane.place_of(row)
-                price = float(lane.column("open" if lane.kind == "candle_open" else "close")[row])
-                market.last_ticks = market.instrument.ticks(price)
-
-    def _refresh(self, instrument: str, place: int) -> None:
-        """Tell an instrument's lanes what its orders wait for now."""
-        gate = self._broker.gate(instrument)
-        market = self._broker.markets[instrument]
-        for lane in self._matching[instrument]:
-            if isinstance(lane, GateLane):
-                lane.close_gate(gate, place)
-            elif isinstance(lane, BookLane | TickerLane):
-                lane.is_active = (
-                    not self._config.search
-                    or self._broker.has_inbound(instrument)
-                    or (isinstance(market, DisplayedMarket) and market.needs_rows)
-                    or (isinstance(self._marks[instrument], BookMark) and instrument in self._valuation.held)
-                )
 
     def _settle_changes(self, place: int) -> None:
         """Close the gates anew for instruments whose orders or messages changed."""
         if self._changed:
             touched = self._changed - {""}
             touched.update(i for i, mark in self._marks.items() if isinstance(mark, BookMark))
-            for instrument in touched:
-                self._refresh(instrument, place)
+            self._exchange.refresh(place, held=self._valuation.held, only=sorted(touched))
             self._changed.clear()
 
     # Wake-ups and reports -----------------------------------------------------------------------------------------
@@ -669,6 +479,7 @@ class Engine:
 
     def _after_fill(self, fill: Fill) -> None:
         self._last_fill_price[fill.instrument] = fill.price
+        self._exchange.note_volume(fill, self._seen)
         self._valuation.after_fill(fill, self._context.now_ns)
         self._money_moved = True
 
@@ -682,7 +493,7 @@ class Engine:
 
     def _finish(self, ended: str, end_ns: int) -> Outcome:
         """Stop the strategy, cancel what is open, and gather everything."""
-        self._is_walking = False
+        self._walk.is_running = False
         self._context.now_ns = end_ns
         self._desk.refusal = "stopped"
         self._guarded("on_stop", self._strategy.on_stop)
@@ -693,6 +504,7 @@ class Engine:
         for instrument, channels in self._gaps.items():
             for channel, (count, lost_ns) in channels.items():
                 self._warnings.append(f"{instrument}: {count} gaps in {channel}, {lost_ns / 1e9:g} s lost in all")
+        self._warnings += self._exchange.volume_warnings()
         if ended == "bankrupt":
             self._warnings.append(f"equity fell to zero at {iso_of(end_ns)}: the run ended there")
         return Outcome(

@@ -3,7 +3,7 @@
 A place is a position in the batch's merged order. "Before place p" means rows whose position is below p.
 """
 
-from typing import Final
+from typing import Final, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -336,3 +336,6 @@ def _prices(block: Block) -> NDArray[np.float64]:
         # An index price is told to the strategy but values nothing.
         return np.where(block.column("source") == "mark", block.column("price"), np.nan)
     return np.asarray(block.column("close" if kind == "candle" else "price"), np.float64)
+
+
+Marks: TypeAlias = MarkSource | BookMark

@@ -12,14 +12,13 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from quantkit.engine.lanes import NOWHERE, BookMark, MarkSource
+from quantkit.engine.lanes import NOWHERE, Marks
 from quantkit.engine.outcome import EquityCurve, Excursion
 from quantkit.errors import DataError
 from quantkit.instruments import Instrument, decimal_of
 from quantkit.orders import Fill
 from quantkit.portfolio import Portfolio, shown
 
-Marks: TypeAlias = MarkSource | BookMark
 Floats: TypeAlias = NDArray[np.float64]
 
 _WINDOW = 4096

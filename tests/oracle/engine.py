@@ -195,6 +195,9 @@ class Oracle:
         for candle in self._warmup():
             self.now_ns = candle.received_ns
             self._deliver_candle(candle)
+            venue = self.exchange.venues[candle.instrument]
+            if isinstance(venue, CandleVenue):
+                venue.last = venue.instrument.ticks(candle.close)
         self.now_ns = self.config.start_ns
         self.desk.refusal = ""
         self.timers = [timer for timer in self.timers if timer.due_ns >= self.config.start_ns]

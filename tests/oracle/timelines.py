@@ -35,7 +35,7 @@ def ms(stamp_ns: int) -> float:
 
 def trade(at: float, price: float, qty: float = 1, side: str = "sell", *, late: float = 0, of: Instrument = SWAP) -> Trade:
     """Return a print stamped `at` by the exchange and received `late` ms after."""
-    return Trade(of.id, ns(at), ns(at + late), price, qty, Side(side))
+    return Trade(of.id, ns(at), ns(at + late), float(price), float(qty), Side(side))
 
 
 def ticker(
@@ -49,23 +49,23 @@ def ticker(
     of: Instrument = SWAP,
 ) -> Ticker:
     """Return a best bid and offer."""
-    sizes = (None if bid is None else bid_qty, None if ask is None else ask_qty)
-    return Ticker(of.id, ns(at), ns(at + late), bid, sizes[0], ask, sizes[1])
+    best = (None, None) if bid is None else (float(bid), float(bid_qty))
+    offer = (None, None) if ask is None else (float(ask), float(ask_qty))
+    return Ticker(of.id, ns(at), ns(at + late), *best, *offer)
 
 
 def book(
     at: float, bids: Levels, asks: Levels, *, whole: bool = False, late: float = 0, of: Instrument = SWAP
 ) -> BookUpdate:
     """Return changed levels, or with `whole` a snapshot."""
-    return BookUpdate(
-        of.id, ns(at), ns(at + late), tuple(bids), tuple(bids.values()), tuple(asks), tuple(asks.values()), whole
-    )
+    columns = [tuple(map(float, column)) for column in (bids, bids.values(), asks, asks.values())]
+    return BookUpdate(of.id, ns(at), ns(at + late), *columns, whole)
 
 
 def candle(close: float, prices: tuple[float, float, float, float], *, of: Instrument = SWAP) -> Candle:
     """Return a one-minute candle that closes at minute `close`."""
     at = ns(close * 60_000)
-    return Candle(of.id, at, at, at - 60_000 * NS_PER_MS, at, *prices, 10.0, "1m")
+    return Candle(of.id, at, at, at - 60_000 * NS_PER_MS, at, *map(float, prices), 10.0, "1m")
 
 
 def mark(at: float, price: float, *, of: Instrument = SWAP) -> Mark:

@@ -370,7 +370,7 @@ def test_the_exchange_clock_decides_not_the_receiver() -> None:
     events = [trade(0, 100.0), trade(15, 98.0, late=30), trade(25, 98.5, late=40), mark(120, 100.0)]
     played = play(events, {("trade", 0): [buy(1, 99.0)]}, on="trade")
     assert played.fills == ["1 buy 1 @ 99 maker 25"]
-    assert played.events == ["1 accepted 20>45", "1 filled 25>65"]
+    assert played.events == ["1 accepted 20>40", "1 filled 25>65"]
 
 
 def test_a_quiet_market_answers_all_the_same() -> None:
@@ -586,8 +586,8 @@ def test_warm_up_shows_candles_and_refuses_orders() -> None:
 def test_two_markets_share_one_account_in_arrival_order() -> None:
     """Orders to two quiet markets that arrive together draw on the money in the order they were sent."""
     events = [
-        book(0, {100.0: 5}, {101.0: 5}, whole=True),
-        book(0, {100.0: 5}, {101.0: 5}, whole=True, of=OTHER),
+        book(0, {100.0: 20}, {101.0: 20}, whole=True),
+        book(0, {100.0: 20}, {101.0: 20}, whole=True, of=OTHER),
         mark(30, 100.0),
         mark(100, 100.0),
         book(400, {100.0: 4}, {}),

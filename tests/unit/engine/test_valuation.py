@@ -145,8 +145,6 @@ class Naive:
         # Realised profit of contracts is cash, open profit is not.
         cash = self.cash if self.instrument.is_spot else float("nan")
         self.rows.append(Row(at_ns, self.equity, cash, gross / self.equity, depth))
-        self.depths = [self.depths[-1]] if self.depths else []
-        self._carried = True
 
     def fill(self, fill: Fill) -> None:
         """Book a fill."""
@@ -173,11 +171,12 @@ class Naive:
         trip[1], trip[2] = min(trip[1], price), max(trip[2], price)
 
     def see(self, mark: float) -> None:
-        """Take in a mark."""
+        """Take in a mark; it says something about the equity while something is held."""
         self.mark = mark
         if self.is_open:
             self._touch(mark)
-        self.value()
+        if self.qty:
+            self.value()
 
 
 def naive(
@@ -197,7 +196,7 @@ def naive(
     account.value()
     account.write(outcome.start_ns)
     account.depths = []
-    last_depth = 0.0
+    stands = 0.0
     for at_ns, what, thing in sorted(steps, key=lambda step: step[:2]):
         if what == 2:
             account.see(thing)
@@ -206,14 +205,11 @@ def naive(
             if account.mark is None:
                 account.mark = thing.price
             account.value()
+        stands = account.depths[-1] if account.depths else stands
         if what < 2:
-            if not account.depths:
-                account.depths = [last_depth]
-            last_depth = account.depths[-1]
+            account.depths = account.depths or [stands]
             account.write(at_ns)
             account.depths = []
-        elif account.depths:
-            last_depth = account.depths[-1]
     return account
 
 

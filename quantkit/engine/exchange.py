@@ -1,0 +1,276 @@
+"""The exchange's side of the rows: which of them reach the broker, the matching clocks, and markets kept up to date."""
+
+from collections.abc import Collection, Mapping
+from typing import Final, Protocol, cast
+
+from quantkit.brokers.displayed import BookDisplay, DisplayedMarket, TickerDisplay
+from quantkit.brokers.matching import CandleMarket, Market, TradeMarket
+from quantkit.brokers.simulated import SimulatedBroker
+from quantkit.engine.lanes import NOWHERE, BookLane, BookMark, GateLane, Lane, Marks, MarkSource, TickerLane
+from quantkit.engine.setup import EngineConfig, Plan
+from quantkit.instruments import Instrument, Side
+from quantkit.orders import Fill
+from quantkit.storage.columns import Stream
+
+_SIDES: Final = (Side.BUY, Side.SELL)
+_OHLC: Final = ("open", "high", "low", "close")
+#: A share of its row's volume above which a fill on candles or trades is worth a warning.
+_LARGE_SHARE: Final = 0.1
+
+
+class _Stopping(Protocol):
+    """A lane whose rows may concern orders."""
+
+    def next_stop(self, place: int) -> tuple[int, bool]: ...
+
+
+def make_lanes(plan: Plan, *, search: bool) -> dict[Stream, Lane]:
+    """Make a lane for every stream of a run."""
+    lanes: dict[Stream, Lane] = {}
+    for stream in plan.streams:
+        is_matching = _is_matching(stream, plan)
+        if stream.kind == "book":
+            instrument = plan.instruments[stream.instrument]
+            lanes[stream] = BookLane(stream, instrument, is_matching=is_matching)
+        elif stream.kind == "ticker":
+            lanes[stream] = TickerLane(stream, is_matching=is_matching)
+        elif stream.kind in ("trade", "candle", "candle_open"):
+            lanes[stream] = GateLane(stream, is_matching=is_matching, every_row=is_matching and not search)
+        else:
+            lanes[stream] = Lane(stream, is_matching=False)
+    return lanes
+
+
+def make_marks(plan: Plan, lanes: Mapping[Stream, Lane]) -> dict[str, Marks]:
+    """Make the source of every instrument's mark."""
+    marks: dict[str, Marks] = {}
+    for instrument, stream in plan.marks.items():
+        lane = lanes[stream]
+        marks[instrument] = BookMark(lane) if isinstance(lane, BookLane) else MarkSource(lane, stream.kind)
+    return marks
+
+
+def _is_matching(stream: Stream, plan: Plan) -> bool:
+    own = plan.matching[stream.instrument]
+    if stream == own or stream == own._replace(kind="candle_open"):
+        return True
+    return own.kind in ("book", "ticker") and stream.kind == "trade" and plan.has_trades[stream.instrument]
+
+
+class Exchange:
+    """Runs matching rows through the markets, or past them where nothing can happen.
+
+    Args:
+        plan, config: What was decided for the run.
+        broker: Whose markets these become.
+        lanes, marks: The run's streams, and what values each instrument.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        config: EngineConfig,
+        broker: SimulatedBroker,
+        lanes: Mapping[Stream, Lane],
+        marks: Mapping[str, Marks],
+    ) -> None:
+        self._plan = plan
+        self._config = config
+        self._broker = broker
+        self._lanes = lanes
+        self._marks = marks
+        self._matching: dict[str, list[Lane]] = {i: [] for i in plan.instruments}
+        for lane in lanes.values():
+            if lane.is_matching:
+                self._matching[lane.instrument].append(lane)
+        self._stopping = [cast(_Stopping, lane) for own in self._matching.values() for lane in own]
+        self._last_trades = {
+            lane.instrument: self._trade_prices(lane)
+            for own in self._matching.values()
+            for lane in own
+            if lane.kind == "trade"
+        }
+        for instrument in plan.instruments.values():
+            broker.markets[instrument.id] = self._market(instrument)
+        self._waiting_fills: list[Fill] = []
+        self._largest_share: dict[str, float] = {}
+
+    def _trade_prices(self, lane: Lane) -> MarkSource:
+        mark = self._marks[lane.instrument]
+        return mark if isinstance(mark, MarkSource) and mark.lane is lane else MarkSource(lane, "trade")
+
+    def _market(self, instrument: Instrument) -> Market:
+        plan, config, stream = self._plan, self._config, self._plan.matching[instrument.id]
+        if stream.kind == "candle":
+            return CandleMarket(instrument, self._broker)
+        if stream.kind == "trade":
+            return TradeMarket(instrument, self._broker, touch=config.touch)
+        lane = self._lanes[stream]
+        is_book = isinstance(lane, BookLane)
+        return DisplayedMarket(
+            instrument,
+            self._broker,
+            BookDisplay(lane.book) if isinstance(lane, BookLane) else TickerDisplay(instrument),
+            stale_after_ns=config.stale_after_ns,
+            has_trades=plan.has_trades[instrument.id],
+            excess_slippage_bps=None if is_book else config.excess_slippage_bps,
+        )
+
+    # Rows -----------------------------------------------------------------------------------------------------
+
+    def next_stop(self, place: int) -> tuple[int, bool, Lane | None]:
+        """Return the next place that may matter, whether it surely does, and its lane.
+
+        A place that does not surely matter is how far the search has looked.
+        """
+        stop, is_hit, found = NOWHERE, False, None
+        for lane in self._stopping:
+            at, hit = lane.next_stop(place)
+            if at < stop:
+                stop, is_hit, found = at, hit, lane
+        return stop, is_hit, cast("Lane | None", found)
+
+    def run_row(self, lane: Lane, place: int, now_ns: int) -> None:
+        """Process what has arrived by a row's matching clock, then let the row fill what rests."""
+        instrument, row = lane.instrument, lane.row_at(place)
+        clock_ns = self._clock(instrument, place + 1)
+        self._broker.process_arrivals(instrument, clock_ns, now_ns)
+        market = self._broker.markets[instrument]
+        match market:
+            case TradeMarket():
+                qty, side = self._print(lane, row) if market.touch else (0.0, Side.BUY)
+                market.on_trade(float(lane.column("price")[row]), qty, side, clock_ns)
+            case CandleMarket() if lane.kind == "candle_open":
+                market.on_open(float(lane.column("open")[row]), clock_ns)
+            case CandleMarket():
+                open_, high, low, close = (float(lane.column(name)[row]) for name in _OHLC)
+                market.on_range(open_, high, low, close, clock_ns)
+            case DisplayedMarket() if isinstance(lane, BookLane):
+                self._update_book(market, lane, row, clock_ns, now_ns)
+            case DisplayedMarket() if isinstance(lane, TickerLane):
+                assert isinstance(market.display, TickerDisplay)
+                market.display.update(*lane.fields(row))
+                market.on_update(clock_ns)
+            case DisplayedMarket():
+                qty, side = self._print(lane, row) if market.orders else (0.0, Side.BUY)
+                market.on_trade(float(lane.column("price")[row]), qty, side, clock_ns)
+
+    @staticmethod
+    def _print(lane: Lane, row: int) -> tuple[float, Side]:
+        """Return a trade's size and side, which are decoded only where they decide something."""
+        return float(lane.column("qty")[row]), _SIDES[int(lane.column("side")[row])]
+
+    def _update_book(self, market: DisplayedMarket, lane: BookLane, row: int, clock_ns: int, now_ns: int) -> None:
+        lane.advance(row)
+        if market.taken:
+            market.before_update(lane.book_rows.named_levels(row))
+        lane.advance(row + 1)
+        if lane.book.is_valid:
+            lane.book.check_not_crossed(now_ns)
+        market.on_update(clock_ns)
+        mark = self._marks[lane.instrument]
+        if isinstance(mark, BookMark):
+            mark.note(lane.place_of(row))
+
+    def _clock(self, instrument: str, place: int) -> int:
+        """Return an instrument's matching clock after the rows before a place."""
+        return max(lane.clock_before_row(lane.row_at(place)) for lane in self._matching[instrument])
+
+    # Skipped rows -----------------------------------------------------------------------------------------------
+
+    def sync(self, instrument: str, place: int) -> None:
+        """Bring a market that rows were skipped of up to date with everything before a place."""
+        market = self._broker.markets[instrument]
+        if isinstance(market, CandleMarket):
+            self._sync_candles(market, place)
+            return
+        last_trades = self._last_trades.get(instrument)
+        if last_trades is not None:
+            price = last_trades.before(place)
+            market.last_ticks = None if price is None else market.instrument.ticks(price)
+        if isinstance(market, DisplayedMarket):
+            self._sync_display(market, place)
+
+    def _sync_candles(self, market: CandleMarket, place: int) -> None:
+        latest = -1
+        for lane in self._matching[market.instrument.id]:
+            row = lane.row_at(place) - 1
+            if row >= 0 and lane.place_of(row) > latest:
+                latest = lane.place_of(row)
+                price = float(lane.column("open" if lane.kind == "candle_open" else "close")[row])
+                market.last_ticks = market.instrument.ticks(price)
+
+    def _sync_display(self, market: DisplayedMarket, place: int) -> None:
+        instrument = market.instrument.id
+        lane = self._lanes[self._plan.matching[instrument]]
+        rows = lane.row_at(place)
+        if not rows:
+            return
+        if isinstance(lane, BookLane):
+            lane.advance(rows)
+        elif isinstance(lane, TickerLane) and isinstance(market.display, TickerDisplay):
+            market.display.update(*lane.fields(rows - 1))
+        market.updated_ns = self._clock(instrument, lane.place_of(rows - 1) + 1)
+
+    def refresh(self, place: int, *, held: Collection[str], only: Collection[str] | None = None) -> None:
+        """Tell lanes what their instruments' orders wait for now.
+
+        Args:
+            place: From where on.
+            held: Instruments whose marks matter at present.
+            only: The instruments concerned; None for all.
+        """
+        for instrument in self._matching if only is None else only:
+            gate = self._broker.gate(instrument)
+            market = self._broker.markets[instrument]
+            for lane in self._matching[instrument]:
+                if isinstance(lane, GateLane):
+                    lane.close_gate(gate, place)
+                elif isinstance(lane, BookLane | TickerLane):
+                    lane.is_active = (
+                        not self._config.search
+                        or self._broker.has_inbound(instrument)
+                        or (isinstance(market, DisplayedMarket) and market.needs_rows)
+                        or (isinstance(self._marks[instrument], BookMark) and instrument in held)
+                    )
+
+    def leave_batch(self, place: int) -> None:
+        """Keep of a batch that ends what the next one needs."""
+        for instrument in self._matching:
+            if self._plan.matching[instrument].kind != "trade":
+                self.sync(instrument, place)
+        for mark in {id(mark): mark for mark in (*self._marks.values(), *self._last_trades.values())}.values():
+            mark.leave_batch()
+
+    # Volume -----------------------------------------------------------------------------------------------------
+
+    def note_volume(self, fill: Fill, place: int) -> None:
+        """Compare a fill on candles or trades with the volume of its row, which does not cap it."""
+        stream = self._plan.matching[fill.instrument]
+        if stream.kind not in ("candle", "trade"):
+            return
+        lane = self._lanes[stream]
+        row = lane.row_at(place)
+        if row < lane.rows:
+            volume = float(lane.column("volume" if stream.kind == "candle" else "qty")[row])
+            share = fill.qty / volume if volume > 0 else float("inf")
+            self._largest_share[fill.instrument] = max(share, self._largest_share.get(fill.instrument, 0.0))
+        else:
+            # The candle whose open filled it closes in the next batch.
+            self._waiting_fills.append(fill)
+
+    def enter_batch(self) -> None:
+        """Look at the fills whose candle had not come yet."""
+        waiting, self._waiting_fills = self._waiting_fills, []
+        for fill in waiting:
+            self.note_volume(fill, 0)
+
+    def volume_warnings(self) -> list[str]:
+        """Return a sentence for every instrument with a fill large against its candle or trade."""
+        said = []
+        for instrument, share in self._largest_share.items():
+            if share > _LARGE_SHARE:
+                what = "candle" if self._plan.matching[instrument].kind == "candle" else "trade"
+                size = "a row without volume" if share == float("inf") else f"{share:.0%} of its {what}'s volume"
+                said.append(f"{instrument}: the largest fill was {size}; fills on {what}s are not capped by volume")
+        return said

@@ -1,0 +1,95 @@
+"""The rows that are handed to hooks one by one, in the total order, as fast as the interpreter goes."""
+
+from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from quantkit.engine.context import RunContext
+
+
+class Part(NamedTuple):
+    """One lane's hooked rows.
+
+    Attributes:
+        places: Where they stand in the batch.
+        hook: What is called with each.
+        times: Their `received_ns` as a list, None where that is not at hand.
+        events: Makes what the hook is given, one after the other.
+    """
+
+    places: NDArray[np.int64]
+    hook: Callable[[Any], None]
+    times: list[int] | None
+    events: Iterator[Any]
+
+
+class Walk:
+    """Hands a batch's hooked rows out in order.
+
+    Each event is made as it is handed out and freed right after, so that the next one finds its memory warm.
+
+    Args:
+        context: Gets the time of each row before its hook runs.
+        changed: Filled by hooks that send orders or start timers; a run of rows stops when it is not empty.
+    """
+
+    def __init__(self, context: RunContext, changed: set[str]) -> None:
+        self.places: NDArray[np.int64] = np.empty(0, np.int64)
+        self.is_running = False
+        #: The hook that ran last and what it was given, for the error that it may raise.
+        self.hook: Callable[[Any], None] | None = None
+        self.event: Any = None
+        self._context = context
+        self._changed = changed
+        self._one_hook: Callable[[Any], None] | None = None
+        self._rows: Iterator[Any] = iter(())
+        self._times: Any = iter([])
+
+    def line_up(self, parts: Sequence[Part], received_ns: NDArray[np.int64]) -> None:
+        """Merge the hooked rows of all lanes of a batch."""
+        if len(parts) == 1:
+            self.places, self._one_hook, times, events = parts[0]
+            self._times = iter(received_ns[self.places].tolist() if times is None else times)
+            self._rows = zip(self._times, events, strict=False)
+            return
+        self._one_hook = None
+        places = np.concatenate([part.places for part in parts]) if parts else np.empty(0, np.int64)
+        order = np.argsort(places, kind="stable")
+        self.places = places[order]
+        whose = np.repeat(np.arange(len(parts)), [len(part.places) for part in parts])[order].tolist()
+        self._times = iter(received_ns[self.places].tolist())
+        hooks, sources = [part.hook for part in parts], [part.events for part in parts]
+        self._rows = zip(self._times, map(hooks.__getitem__, whose), map(sources.__getitem__, whose), strict=False)
+
+    def run(self, count: int) -> int:
+        """Run the next `count` rows, fewer when a hook changed something; return how many ran in this batch."""
+        context, changed = self._context, self._changed
+        self.is_running = True
+        hook, event = self._one_hook, None
+        try:
+            if hook is not None:
+                for context.now_ns, event in islice(self._rows, count):
+                    hook(event)
+                    if changed:
+                        break
+            else:
+                for context.now_ns, hook, events in islice(self._rows, count):
+                    event = next(events)
+                    hook(event)
+                    if changed:
+                        break
+        except Exception:
+            self.hook, self.event = hook, event
+            raise
+        self.is_running = False
+        return self._handed_out()
+
+    def seen(self) -> int:
+        """Return the place after the last row that was handed out."""
+        return int(self.places[self._handed_out() - 1]) + 1
+
+    def _handed_out(self) -> int:
+        return len(self.places) - int(self._times.__length_hint__())
