@@ -82,7 +82,7 @@ def plain(number: Decimal | float) -> str:
     return "0" if text in ("-0", "") else text
 
 
-class Fees(msgspec.Struct, frozen=True, kw_only=True):
+class Fees(msgspec.Struct, frozen=True):
     """Fee rates by role. Paid fees are positive, rebates negative.
 
     Attributes:

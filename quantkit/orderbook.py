@@ -21,66 +21,75 @@ _CHUNK: Final = 512
 _NO_BID: Final = -1
 
 
-class BookRows:
-    """The book rows of one block, made ready for a dense book: levels of both sides in row order.
+class _SideRows:
+    """One side of a block's book rows.
 
-    Built from the block's `column` function, whose columns are named as in `storage.columns`.
-
-    `start` holds n + 1 offsets into `ticks` and `sizes`; `is_bid` tells the side of each level. `top_bid[i]` and
-    `top_ask[i]` are the most aggressive ticks that row i sets to a size above zero, or None.
+    `start` holds n + 1 offsets into `ticks` and `sizes`. `tops[i]` is the most aggressive tick that row i sets to a
+    size above zero, or None. `far` are the levels outside the window, `far_levels` their ticks and sizes.
     """
 
-    __slots__ = (
-        "_index",
-        "base",
-        "far",
-        "far_levels",
-        "is_bid",
-        "rows",
-        "sizes",
-        "snapshots",
-        "start",
-        "ticks",
-        "top_ask",
-        "top_bid",
-    )
+    __slots__ = ("_base", "_index", "_offset", "far", "far_levels", "sizes", "start", "ticks", "tops")
 
-    def __init__(self, column: Callable[[str], NDArray[Any]], instrument: Instrument) -> None:
-        bid_start, ask_start = column("bid_start"), column("ask_start")
-        bid_count, ask_count = np.diff(bid_start), np.diff(ask_start)
-        total = int(bid_start[-1] + ask_start[-1])
-        self.rows = len(bid_count)
-        offsets = bid_start + ask_start
-        bid_place = np.arange(int(bid_start[-1])) + np.repeat(ask_start[:-1], bid_count)
-        ask_place = np.arange(int(ask_start[-1])) + np.repeat(bid_start[1:], ask_count)
-        prices = np.empty(total)
-        prices[bid_place], prices[ask_place] = column("bid_prices"), column("ask_prices")
-        self.sizes: NDArray[np.float64] = np.empty(total)
-        self.sizes[bid_place], self.sizes[ask_place] = column("bid_qtys"), column("ask_qtys")
-        self.is_bid: NDArray[np.bool_] = np.zeros(total, np.bool_)
-        self.is_bid[bid_place] = True
-        # A fraction's inverse does not depend on the decimal context that the caller's thread has set.
-        per_price = float(1 / Fraction(instrument.price_step))
-        self.ticks: NDArray[np.int64] = np.rint(prices * per_price).astype(np.int64)
-        self.start: list[int] = offsets.tolist()
-        self.top_bid = self._tops(bid_start, bid_place, highest=True)
-        self.top_ask = self._tops(ask_start, ask_place, highest=False)
-        self.snapshots: list[int] = np.flatnonzero(column("is_snapshot")).tolist()
-        self.base: int | None = None
+    def __init__(self, column: Callable[[str], NDArray[Any]], side: Side, per_price: float) -> None:
+        name = "bid" if side is Side.BUY else "ask"
+        start = column(f"{name}_start")
+        self.start: list[int] = start.tolist()
+        self.sizes: NDArray[np.float64] = column(f"{name}_qtys")
+        self.ticks: NDArray[np.int64] = np.rint(column(f"{name}_prices") * per_price).astype(np.int64)
+        self.tops = self._tops(start, highest=side is Side.BUY)
         self.far: list[int] = []
-        self.far_levels: list[tuple[bool, int, float]] = []
+        self.far_levels: list[tuple[int, float]] = []
+        self._offset = 0 if side is Side.BUY else WINDOW
+        self._base: int | None = None
         self._index: NDArray[np.int64] = np.empty(0, np.int64)
 
-    def _tops(self, start: NDArray[np.int64], place: NDArray[np.int64], *, highest: bool) -> list[int | None]:
-        """Return for each row the most aggressive tick of one side with a size above zero."""
+    def _tops(self, start: NDArray[np.int64], *, highest: bool) -> list[int | None]:
         nothing = np.iinfo(np.int64).min if highest else np.iinfo(np.int64).max
-        ticks = np.where(self.sizes[place] > 0, self.ticks[place], nothing)
-        tops = np.full(self.rows, nothing, np.int64)
+        ticks = np.where(self.sizes > 0, self.ticks, nothing)
+        tops = np.full(len(start) - 1, nothing, np.int64)
         filled = np.flatnonzero(np.diff(start))
         if len(filled):
             reduce = np.maximum if highest else np.minimum
             tops[filled] = reduce.reduceat(ticks, start[filled])
         return [None if top == nothing else top for top in tops.tolist()]
+
+    def index_for(self, base: int) -> NDArray[np.int64]:
+        """Return each level's place in a dense array whose window starts at tick `base`; far ones share a spare."""
+        if self._base != base:
+            self._base = base
+            place = self.ticks - base
+            # A negative place is a huge one without its sign, so one comparison finds both ends.
+            far = np.flatnonzero(place.view(np.uint64) >= WINDOW)
+            place += self._offset
+            place[far] = 2 * WINDOW
+            self.far = far.tolist()
+            # As lists, since far levels are few and are put into the side map one by one.
+            self.far_levels = list(zip(self.ticks[far].tolist(), self.sizes[far].tolist(), strict=True))
+            self._index = place
+        return self._index
+
+    def levels(self, row: int) -> dict[int, float]:
+        """Return a snapshot row's levels by tick; of one named twice the last counts, and size 0 is none."""
+        begin, end = self.start[row], self.start[row + 1]
+        named = dict(zip(self.ticks[begin:end].tolist(), self.sizes[begin:end].tolist(), strict=True))
+        return {tick: size for tick, size in named.items() if size > 0}
+
+
+class BookRows:
+    """The book rows of one block, made ready for a dense book.
+
+    Built from the block's `column` function, whose columns are named as in `storage.columns`.
+    """
+
+    __slots__ = ("asks", "bids", "rows", "snapshots")
+
+    def __init__(self, column: Callable[[str], NDArray[Any]], instrument: Instrument) -> None:
+        # A fraction's inverse does not depend on the decimal context that the caller's thread has set.
+        per_price = float(1 / Fraction(instrument.price_step))
+        self.bids = _SideRows(column, Side.BUY, per_price)
+        self.asks = _SideRows(column, Side.SELL, per_price)
+        self.rows = len(self.bids.start) - 1
+        self.snapshots: list[int] = np.flatnonzero(column("is_snapshot")).tolist()
 
     def last_snapshot(self, first: int, last: int) -> int | None:
         """Return the last snapshot among rows `first` to `last` (exclusive), None when there is none."""
@@ -91,26 +100,11 @@ class BookRows:
         """Return the levels that a row of changes names; None for a snapshot, which names all."""
         if self.last_snapshot(row, row + 1) is not None:
             return None
-        begin, end = self.start[row], self.start[row + 1]
-        sides = [Side.BUY if bid else Side.SELL for bid in self.is_bid[begin:end].tolist()]
-        return set(zip(sides, self.ticks[begin:end].tolist(), strict=True))
-
-    def index_for(self, base: int) -> NDArray[np.int64]:
-        """Return each level's place in a dense array whose window starts at tick `base`; far ones share a spare."""
-        if self.base != base:
-            self.base = base
-            place = self.ticks - base
-            inside = (place >= 0) & (place < WINDOW)
-            place[~self.is_bid] += WINDOW
-            far = np.flatnonzero(~inside)
-            place[far] = 2 * WINDOW
-            self.far = far.tolist()
-            # As lists, since far levels are few and are put into the side map one by one.
-            self.far_levels = list(
-                zip(self.is_bid[far].tolist(), self.ticks[far].tolist(), self.sizes[far].tolist(), strict=True)
-            )
-            self._index = place
-        return self._index
+        named: set[tuple[Side, int]] = set()
+        for side, levels in ((Side.BUY, self.bids), (Side.SELL, self.asks)):
+            ticks = levels.ticks[levels.start[row] : levels.start[row + 1]].tolist()
+            named.update((side, tick) for tick in ticks)
+        return named
 
 
 class DenseBook:
@@ -162,46 +156,38 @@ class DenseBook:
             first = snapshot + 1
         if first >= last or not self.is_valid:
             return
-        begin, end = rows.start[first], rows.start[last]
-        if begin == end:
-            return
-        base = self._base
-        index = rows.index_for(base)
-        self._sizes[index[begin:end]] = rows.sizes[begin:end]
+        base, bids, asks = self._base, rows.bids, rows.asks
+        begin, end = bids.start[first], bids.start[last]
+        if begin != end:
+            self._sizes[bids.index_for(base)[begin:end]] = bids.sizes[begin:end]
+            for top in bids.tops[first:last]:
+                if top is not None and self._bid_high < top - base < WINDOW:
+                    self._bid_high = top - base
+            if bids.far:
+                self._apply_far(bids, 0, begin, end)
+        begin, end = asks.start[first], asks.start[last]
+        if begin != end:
+            self._sizes[asks.index_for(base)[begin:end]] = asks.sizes[begin:end]
+            for top in asks.tops[first:last]:
+                if top is not None and 0 <= top - base < self._ask_low:
+                    self._ask_low = top - base
+            if asks.far:
+                self._apply_far(asks, 1, begin, end)
         self._laid = None
-        for top in rows.top_bid[first:last]:
-            if top is not None and self._bid_high < top - base < WINDOW:
-                self._bid_high = top - base
-        for top in rows.top_ask[first:last]:
-            if top is not None and 0 <= top - base < self._ask_low:
-                self._ask_low = top - base
-        if rows.far:
-            self._apply_far(rows, begin, end)
-        if self._far[0] or self._far[1] or self._has_stray:
+        if self._has_stray or self._far[0] or self._far[1]:
             self._keep_window()
 
     def _take_snapshot(self, rows: BookRows, row: int) -> None:
-        begin, end = rows.start[row], rows.start[row + 1]
-        is_bid = rows.is_bid[begin:end].tolist()
-        bids: dict[int, float] = {}
-        asks: dict[int, float] = {}
-        for bid, tick, size in zip(is_bid, rows.ticks[begin:end].tolist(), rows.sizes[begin:end].tolist(), strict=True):
-            levels = bids if bid else asks
-            if size > 0:
-                levels[tick] = size
-            else:
-                levels.pop(tick, None)
         self.is_valid = True
-        self._place(bids, asks)
+        self._place(rows.bids.levels(row), rows.asks.levels(row))
 
-    def _apply_far(self, rows: BookRows, begin: int, end: int) -> None:
+    def _apply_far(self, rows: _SideRows, side: int, begin: int, end: int) -> None:
         """Put the far levels of a slice into the side map, and note whether one lies on the market's side."""
-        far, base = rows.far, self._base
-        for is_bid, tick, size in rows.far_levels[bisect_left(far, begin) : bisect_left(far, end)]:
-            levels = self._far[0 if is_bid else 1]
+        levels, far = self._far[side], rows.far
+        for tick, size in rows.far_levels[bisect_left(far, begin) : bisect_left(far, end)]:
             if size > 0:
                 levels[tick] = size
-                if tick >= base + WINDOW if is_bid else tick < base:
+                if tick < self._base if side else tick >= self._base + WINDOW:
                     self._has_stray = True
             else:
                 levels.pop(tick, None)

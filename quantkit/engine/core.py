@@ -88,12 +88,13 @@ class Engine:
             ConfigError, DataError: The run cannot start, or a file turns out bad on the way.
             StrategyError: A hook raised; the original is its cause.
         """
-        known = self._feed.instruments()
+        self._instruments = dict(self._feed.instruments())
         begin_ns = min((held.start_ns for held in self._feed.coverage().values()), default=0)
-        self._context = RunContext(seed=self._config.seed, now_ns=begin_ns, instruments=self._find(known))
+        self._context = RunContext(seed=self._config.seed, now_ns=begin_ns, instruments=self._find)
         self._strategy.bind(self._context)
         self._guarded("on_start", self._strategy.on_start)
         self._plan = make_plan(self._feed, self._context.wishes, self._config)
+        self._instruments.update(self._plan.instruments)
         self._build(self._plan)
         self._warm_up()
         self._subscribe()
@@ -106,17 +107,16 @@ class Engine:
             self._valuation.run_to(NOWHERE, self._plan.end_ns)
         except _RunEndedError:
             ended, end_ns = "bankrupt", self._context.now_ns
+        self._valuation.close_curve(end_ns)
         return self._finish(ended, end_ns)
 
-    def _find(self, known: Any) -> Callable[[str], Instrument]:
-        def find(instrument: str) -> Instrument:
-            found: Instrument | None = known.get(instrument)
-            if found is None:
-                there = sorted({*known, *(stream.instrument for stream in self._feed.coverage())})
-                raise DataError(f"no data: {instrument} is not there; there is {', '.join(there) or 'nothing'}")
-            return found
-
-        return find
+    def _find(self, instrument: str) -> Instrument:
+        """Return an instrument as it is at the start of the run; before that is known, as it is today."""
+        found = self._instruments.get(instrument)
+        if found is None:
+            there = sorted({*self._instruments, *(stream.instrument for stream in self._feed.coverage())})
+            raise DataError(f"no data: {instrument} is not there; there is {', '.join(there) or 'nothing'}")
+        return found
 
     def _guarded(self, hook: str, call: Callable[..., Any], *arguments: Any) -> None:
         """Call user code; what it raises stops the run and says where it was."""
@@ -504,7 +504,8 @@ class Engine:
         for instrument, channels in self._gaps.items():
             for channel, (count, lost_ns) in channels.items():
                 self._warnings.append(f"{instrument}: {count} gaps in {channel}, {lost_ns / 1e9:g} s lost in all")
-        self._warnings += self._exchange.volume_warnings()
+        shares, large = self._exchange.volume_shares()
+        self._warnings += large
         if ended == "bankrupt":
             self._warnings.append(f"equity fell to zero at {iso_of(end_ns)}: the run ended there")
         return Outcome(
@@ -528,7 +529,7 @@ class Engine:
             start_ns=self._plan.start_ns,
             end_ns=end_ns,
             ended=ended,
-            assumptions=describe(self._plan, self._config, self._feed, account.currencies),
+            assumptions=[*describe(self._plan, self._config, self._feed, account.currencies), *shares],
             warnings=self._warnings,
             rows=self._rows,
         )

@@ -265,12 +265,13 @@ class Exchange:
         for fill in waiting:
             self.note_volume(fill, 0)
 
-    def volume_warnings(self) -> list[str]:
-        """Return a sentence for every instrument with a fill large against its candle or trade."""
-        said = []
+    def volume_shares(self) -> tuple[list[str], list[str]]:
+        """Return sentences on the largest fill against its row's volume: the ordinary ones, and those to warn of."""
+        ordinary: list[str] = []
+        large: list[str] = []
         for instrument, share in self._largest_share.items():
-            if share > _LARGE_SHARE:
-                what = "candle" if self._plan.matching[instrument].kind == "candle" else "trade"
-                size = "a row without volume" if share == float("inf") else f"{share:.0%} of its {what}'s volume"
-                said.append(f"{instrument}: the largest fill was {size}; fills on {what}s are not capped by volume")
-        return said
+            what = "candle" if self._plan.matching[instrument].kind == "candle" else "trade"
+            size = f"{share:.2%} of its {what}'s volume" if share < float("inf") else f"on a {what} without volume"
+            said = f"{instrument}: the largest fill was {size}, which does not cap fills on {what}s"
+            (large if share > _LARGE_SHARE else ordinary).append(said)
+        return ordinary, large

@@ -79,19 +79,12 @@ def make_plan(feed: Feed, wishes: Mapping[Stream, int], config: EngineConfig) ->
             "the strategy subscribes to nothing; call for example self.subscribe_candles(...) in on_start"
         )
     coverage = dict(feed.coverage())
-    known = feed.instruments()
     ids = list(dict.fromkeys(stream.instrument for stream in wishes))
     for stream in wishes:
         _covering(stream, coverage)
-    instruments = {}
-    for instrument_id in ids:
-        if instrument_id not in known:
-            raise DataError(
-                f"{instrument_id}: data but no metadata; pass instruments=[Instrument(...)] or import it again"
-            )
-        instruments[instrument_id] = known[instrument_id]
     _check_names(ids, config)
     start_ns, end_ns = _span(wishes, coverage, config)
+    instruments = _instruments(feed, ids, start_ns)
     whole = {stream for stream, held in coverage.items() if _spans(feed, stream, held, start_ns, end_ns)}
     matching = {i: _matching_stream(i, coverage, whole, start_ns, end_ns, config) for i in ids}
     marks = {i: _mark_stream(i, whole, matching[i]) for i in ids}
@@ -131,6 +124,17 @@ def _check_names(ids: Collection[str], config: EngineConfig) -> None:
     for option, names in (("match_on", config.match_on.keys() - {"*"}), ("fees", fees.keys())):
         for name in sorted(names - set(ids)):
             raise ConfigError(f"{option} names {name!r}, which the strategy does not subscribe to; there is {there}")
+
+
+def _instruments(feed: Feed, ids: list[str], start_ns: int) -> dict[str, Instrument]:
+    """Return the metadata of a run's instruments as they are at its start."""
+    known = feed.instruments(start_ns)
+    for instrument_id in ids:
+        if instrument_id not in known:
+            raise DataError(
+                f"{instrument_id}: data but no metadata; pass instruments=[Instrument(...)] or import it again"
+            )
+    return {instrument_id: known[instrument_id] for instrument_id in ids}
 
 
 def _covering(stream: Stream, coverage: Mapping[Stream, Coverage]) -> Coverage:

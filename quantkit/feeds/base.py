@@ -85,8 +85,8 @@ class Batch:
 class Feed(Protocol):
     """A source of market data; replay and live look the same to the engine."""
 
-    def instruments(self) -> Mapping[str, Instrument]:
-        """Return the metadata of every instrument the feed knows, by id."""
+    def instruments(self, at_ns: int | None = None) -> Mapping[str, Instrument]:
+        """Return the metadata of every instrument the feed knows, by id: as valid at a moment, or the newest."""
         ...
 
     def coverage(self) -> Mapping[Stream, Coverage]:

@@ -46,11 +46,23 @@ class ReplayFeed:
         self._given = {instrument.id: instrument for instrument in instruments}
         self._block_rows = _checked_rows(block_rows)
         self._subscriptions: list[Subscription] = []
+        self._instruments: dict[int | None, dict[str, Instrument]] = {}
         self._coverage = self.catalog.coverage()
 
-    def instruments(self) -> Mapping[str, Instrument]:
-        """Return the newest metadata of every instrument, the given ones first."""
-        return {**self.catalog.instruments(), **self._given}
+    def instruments(self, at_ns: int | None = None) -> Mapping[str, Instrument]:
+        """Return every instrument's metadata, the given ones first.
+
+        Args:
+            at_ns: As valid then, and the newest of what only became known later; None takes the newest.
+        """
+        newest = self._stored_instruments(None)
+        valid = newest if at_ns is None else {**newest, **self._stored_instruments(at_ns)}
+        return {**valid, **self._given}
+
+    def _stored_instruments(self, at_ns: int | None) -> dict[str, Instrument]:
+        if at_ns not in self._instruments:
+            self._instruments[at_ns] = self.catalog.instruments(at_ns)
+        return self._instruments[at_ns]
 
     def coverage(self) -> Mapping[Stream, Coverage]:
         """Return what the folder holds."""
@@ -160,13 +172,8 @@ class MemoryFeed(ReplayFeed):
             first = int(block.column("open_ns")[0] if stream.kind == "candle" else stamps[0])
             self._coverage[stream] = Coverage(first, int(stamps[-1]), block.size)
 
-    def instruments(self) -> Mapping[str, Instrument]:
-        """Return the given metadata."""
-        return self._given
-
-    def has_hole(self, stream: Stream, start_ns: int, end_ns: int) -> bool:
-        """Return False: what is given is taken to be all there was."""
-        return False
+    def _stored_instruments(self, at_ns: int | None) -> dict[str, Instrument]:
+        return {}  # nothing is known but what is given
 
     def assumptions(self) -> Sequence[str]:
         """Return nothing: what is given has no history of its own."""

@@ -4,12 +4,12 @@ from collections import defaultdict
 from pathlib import Path
 from typing import NamedTuple
 
-from quantkit.clock import NS_PER_DAY, datetime_of
 from quantkit.errors import DataError
 from quantkit.instruments import Instrument
 from quantkit.storage.columns import Stream
 from quantkit.storage.manifest import MANIFEST, FileEntry, load
 from quantkit.storage.root import Root
+from quantkit.storage.schema import period_of
 
 __all__ = ["Catalog", "Coverage", "FileEntry"]
 
@@ -21,7 +21,8 @@ class Coverage(NamedTuple):
         start_ns: First `received_ns`; for candles the first `open_ns`.
         end_ns: Last `received_ns`.
         rows: How many rows.
-        has_holes: Whether a UTC day (candles: a month) between the first and the last has no file.
+        has_holes: Whether a UTC day (candles, marks and funding: a month) between the first and the last has no file.
+            Never of gap rows, which are none where nothing was lost.
     """
 
     start_ns: int
@@ -124,11 +125,7 @@ def stored(stream: Stream) -> Stream:
 
 
 def _has_holes(stream: Stream, entries: list[FileEntry]) -> bool:
-    held: set[int] = set()
-    for entry in entries:
-        if stream.kind == "candle":
-            moment = datetime_of(entry.span(opens=True)[0])
-            held.add(moment.year * 12 + moment.month)
-        else:
-            held.add(entry.first_ns // NS_PER_DAY)
+    if stream.kind == "gap":
+        return False
+    held = {period_of(stream.kind, entry.span(opens=True)[0]) for entry in entries}
     return max(held) - min(held) >= len(held)

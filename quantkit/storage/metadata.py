@@ -11,7 +11,7 @@ from quantkit.storage.files import read_instruments
 from quantkit.storage.manifest import FileEntry
 from quantkit.storage.root import Root
 from quantkit.storage.schema import INSTRUMENT_COLUMNS, arrow_schema, arrow_type, folder_of, writer_options
-from quantkit.storage.spool import HashingFile, Staged
+from quantkit.storage.staged import HashingFile, Staged
 
 _INFERRED: Final = "inferred"
 
@@ -103,5 +103,6 @@ def _staged(stream: Stream, rows: list[Instrument], path: Path) -> Staged:
         last_ns=rows[-1].valid_from_ns,
         first_open_ns=None,
         last_open_ns=None,
+        told_ns=(rows[0].valid_from_ns, rows[-1].valid_from_ns),
         seal=seal,
     )

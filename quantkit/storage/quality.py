@@ -16,7 +16,7 @@ from quantkit.storage.columns import Block, Column, Stream
 from quantkit.storage.files import DataFile, RowGroup, read_instruments, row_groups
 from quantkit.storage.manifest import FileEntry
 from quantkit.storage.root import STAGING_PREFIX
-from quantkit.storage.schema import TABLES
+from quantkit.storage.schema import MONTHLY, TABLES
 
 SEVERITIES: Final = ("error", "warning", "info")
 
@@ -61,7 +61,7 @@ def check(catalog: Catalog, *, progress: Callable[[FileEntry], None] | None = No
             findings += _check_file(catalog, entry, examiner)
         findings += examiner.findings()
         if catalog.coverage()[stream].has_holes:
-            part = "month" if stream.kind == "candle" else "day"
+            part = "month" if stream.kind in MONTHLY else "day"
             findings.append(
                 Finding("warning", str(stream), f"a whole {part} is missing between the first and the last")
             )

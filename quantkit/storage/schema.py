@@ -1,16 +1,18 @@
 """The one table that fixes each kind's columns, Arrow types and Parquet encodings, and what older versions looked like.
 
-Files are `exchange=../kind=../instrument=../date=../part-N.parquet` by the UTC day of `received_ns`; candles lie in
-`exchange=../kind=candle/interval=../instrument=../month=../part-N.parquet` by the UTC month of `open_ns`, and
+Files are `exchange=../kind=../instrument=../date=../part-N.parquet` by the UTC day of `received_ns`; marks, funding and
+gaps, whose rows are few, lie in `exchange=../kind=../instrument=../month=../part-N.parquet` by its UTC month. Candles
+lie in `exchange=../kind=candle/interval=../instrument=../month=../part-N.parquet` by the UTC month of `open_ns`, and
 instrument metadata in `exchange=../kind=instrument/instrument=../part-N.parquet`. pyarrow is loaded when the first
 type is asked for, so that importing this module costs nothing.
 """
 
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from functools import cache
 from typing import Any, Final, NamedTuple
 
-from quantkit.clock import INTERVALS, datetime_of
+from quantkit.clock import INTERVALS, NS_PER_DAY, datetime_of, time_ns_of
 from quantkit.errors import DataError, SchemaError
 from quantkit.events import EVENT_TYPES
 from quantkit.instruments import check_id
@@ -26,6 +28,10 @@ LEVELS_MAX: Final = 4_194_304
 #: Book levels after which a row group ends early: a full depth snapshot weighs as much as a thousand updates, and a
 #: block of this many stays in the processor's cache.
 GROUP_LEVELS: Final = 262_144
+
+
+#: Kinds whose files hold a UTC month; a day's worth of their rows would be a file of little more than a footer.
+MONTHLY: Final = frozenset(("candle", "mark", "funding", "gap"))
 
 
 class Field(NamedTuple):
@@ -218,6 +224,8 @@ def folder_of(stream: Stream, stamp_ns: int) -> str:
         'exchange=binance/kind=trade/instrument=BTC-USDT-SWAP/date=1970-01-01'
         >>> folder_of(Stream("candle", "BTC-USDT", "1m"), 0)
         'exchange=okx/kind=candle/interval=1m/instrument=BTC-USDT/month=1970-01'
+        >>> folder_of(Stream("mark", "BTC-USDT-SWAP"), 0)
+        'exchange=okx/kind=mark/instrument=BTC-USDT-SWAP/month=1970-01'
         >>> folder_of(Stream("instrument", "BTC-USDT"), 0)
         'exchange=okx/kind=instrument/instrument=BTC-USDT'
     """
@@ -225,10 +233,43 @@ def folder_of(stream: Stream, stamp_ns: int) -> str:
     parts = [f"exchange={exchange or 'okx'}", f"kind={stream.kind}", f"instrument={name}"]
     if stream.kind == "candle":
         parts.insert(2, f"interval={stream.interval}")
+    if stream.kind in MONTHLY:
         parts.append(f"month={datetime_of(stamp_ns):%Y-%m}")
     elif stream.kind != "instrument":
         parts.append(f"date={datetime_of(stamp_ns):%Y-%m-%d}")
     return "/".join(parts)
+
+
+def period_of(kind: str, stamp_ns: int) -> int:
+    """Return the number of the UTC day, or the month for kinds in `MONTHLY`, whose file holds a row.
+
+    Args:
+        kind: The row's.
+        stamp_ns: Its `received_ns` (candles: `open_ns`).
+
+    Examples:
+        >>> period_of("trade", 3 * NS_PER_DAY - 1)
+        2
+        >>> period_of("mark", 31 * NS_PER_DAY) - period_of("mark", 0)
+        1
+    """
+    if kind not in MONTHLY:
+        return stamp_ns // NS_PER_DAY
+    moment = datetime_of(stamp_ns)
+    return moment.year * 12 + moment.month - 1
+
+
+def period_end_ns(kind: str, stamp_ns: int) -> int:
+    """Return when the day or month that `period_of` numbers ends, the first moment of the next one.
+
+    Examples:
+        >>> period_end_ns("trade", 5) == NS_PER_DAY, period_end_ns("gap", 5) == 31 * NS_PER_DAY
+        (True, True)
+    """
+    following = period_of(kind, stamp_ns) + 1
+    if kind not in MONTHLY:
+        return following * NS_PER_DAY
+    return time_ns_of(datetime(following // 12, following % 12 + 1, 1, tzinfo=UTC))
 
 
 def check_stream(stream: Stream) -> None:

@@ -1,90 +1,48 @@
 """Rows on their way to a sealed file: checked, gathered into row groups, and written aside."""
 
-import hashlib
-import os
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import numpy as np
 
-from quantkit.clock import NS_PER_DAY, datetime_of, iso_of, time_ns_of
+from quantkit.clock import NS_PER_MIN, iso_of
 from quantkit.errors import DataError
 from quantkit.storage.checks import Rows, check_candles, check_order, check_seq, check_snapshots, check_values
 from quantkit.storage.codec import normalised, table_of
 from quantkit.storage.columns import Block, Column, Stream
-from quantkit.storage.manifest import footer_of
 from quantkit.storage.root import first_line
-from quantkit.storage.schema import GROUP_LEVELS, TABLES, arrow_schema, check_stream, folder_of, writer_options
+from quantkit.storage.schema import (
+    GROUP_LEVELS,
+    TABLES,
+    arrow_schema,
+    check_stream,
+    folder_of,
+    period_end_ns,
+    writer_options,
+)
+from quantkit.storage.staged import HashingFile, Staged
 
 #: A live recorder writes blocks of one row; this many of them are joined before they weigh more than their rows.
 _PENDING_BLOCKS: Final = 1_024
+#: An exchange's stamp further than this from the receipt says nothing of the span that rows tell of.
+_LATENCY_NS_MAX: Final = NS_PER_MIN
 
 
-class Seal(NamedTuple):
-    """What a file's manifest line says of its bytes."""
+class _Stamps(NamedTuple):
+    """The stamps of one row."""
 
-    size_bytes: int
-    sha256: str
-    footer_sha256: str
+    received_ns: int
+    exchange_ns: int
+    open_ns: int | None
 
-
-class Staged(NamedTuple):
-    """A finished file that is not published yet.
-
-    Attributes:
-        file: Where it lies now. folder: where it will lie, relative to the root.
-        stream, rows, first_ns, last_ns, first_open_ns, last_open_ns: As in its manifest line.
-        seal: Its size and digests.
-    """
-
-    file: Path
-    folder: str
-    stream: Stream
-    rows: int
-    first_ns: int
-    last_ns: int
-    first_open_ns: int | None
-    last_open_ns: int | None
-    seal: Seal
-
-
-class HashingFile:
-    """A local file that takes the SHA-256 of what is written, so that the digest is of what was meant."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._file = path.open("xb")
-        self._digest = hashlib.sha256()
-        self.size_bytes = 0
-        self.closed = False
-
-    def write(self, data: Any) -> int:
-        """Append bytes."""
-        view = memoryview(data)
-        self._digest.update(view)
-        self._file.write(view)
-        self.size_bytes += view.nbytes
-        return view.nbytes
-
-    def close(self) -> None:
-        """Do nothing, since pyarrow calls this before the bytes are durable; `seal` and `abandon` close."""
-
-    def seal(self) -> Seal:
-        """Make the bytes durable, close the file and return its digests."""
-        self._file.flush()
-        os.fsync(self._file.fileno())
-        self.abandon()
-        with self._path.open("rb") as written:
-            footer = footer_of(written, self.size_bytes)
-        return Seal(self.size_bytes, self._digest.hexdigest(), hashlib.sha256(footer).hexdigest())
-
-    def abandon(self) -> None:
-        """Close the file as it is; fine to call again."""
-        self.closed = True
-        # What could not be flushed is lost with the file, which `seal` has synced if anybody is going to read it.
-        with suppress(OSError):
-            self._file.close()
+    @property
+    def told_ns(self) -> tuple[int, int]:
+        """The first and last moment that the row tells of."""
+        least, most = self.received_ns - _LATENCY_NS_MAX, self.received_ns + _LATENCY_NS_MAX
+        sent_ns = self.exchange_ns if least <= self.exchange_ns <= most else self.received_ns
+        opened_ns = self.received_ns if self.open_ns is None else self.open_ns
+        return min(self.received_ns, sent_ns, opened_ns), max(self.received_ns, sent_ns)
 
 
 class PartFile:
@@ -101,8 +59,8 @@ class PartFile:
         self._pending_rows = 0
         self._pending_levels = 0
         self._rows = 0
-        self._first: tuple[int, int | None] | None = None
-        self._last: tuple[int, int | None] = (0, None)
+        self._first: _Stamps | None = None
+        self._last = _Stamps(0, 0, None)
         self._sink = HashingFile(path)
         sink: Any = self._sink  # pyarrow takes any object that writes, whatever its annotations say.
         self._parquet = pq.ParquetWriter(sink, arrow_schema(stream), **writer_options(stream.kind))
@@ -134,10 +92,11 @@ class PartFile:
             folder=self._folder,
             stream=self.stream,
             rows=self._rows,
-            first_ns=self._first[0],
-            last_ns=self._last[0],
-            first_open_ns=self._first[1],
-            last_open_ns=self._last[1],
+            first_ns=self._first.received_ns,
+            last_ns=self._last.received_ns,
+            first_open_ns=self._first.open_ns,
+            last_open_ns=self._last.open_ns,
+            told_ns=(self._first.told_ns[0], self._last.told_ns[1]),
             seal=seal,
         )
 
@@ -174,9 +133,9 @@ class PartFile:
         return stop if stop <= block.size else None
 
 
-def _stamps_of(block: Block, row: int) -> tuple[int, int | None]:
+def _stamps_of(block: Block, row: int) -> _Stamps:
     opened = int(block.column("open_ns")[row]) if block.stream.kind == "candle" else None
-    return int(block.column("received_ns")[row]), opened
+    return _Stamps(int(block.column("received_ns")[row]), int(block.column("exchange_ns")[row]), opened)
 
 
 def _levels_of(block: Block) -> int:
@@ -193,7 +152,7 @@ def _copied(block: Block) -> Block:
 
 
 class Spool:
-    """One stream's rows within a commit, split into a file for each day (candles: month).
+    """One stream's rows within a commit, split into a file for each UTC day or month, as `schema.MONTHLY` says.
 
     Args:
         stream: Whose rows they are.
@@ -256,7 +215,7 @@ class Spool:
             self._done.append(self._part.finish())
         path = self._staging / f"{self._stem}-{len(self._done)}.parquet"
         self._part = PartFile(self._stream, path, folder_of(self._stream, stamp_ns), self._row_group_rows)
-        self._part_end_ns = _end_of(self._stream, stamp_ns)
+        self._part_end_ns = period_end_ns(self._stream.kind, stamp_ns)
 
     def _checked(self, block: Block) -> Block:
         received = block.column("received_ns")
@@ -296,14 +255,6 @@ class Spool:
         check_seq(seq, received, rows)
         # A block that counts from its own zero goes on from where the one before it ended.
         return seq + (following - seq[0]) if self._last and seq[0] < following else seq
-
-
-def _end_of(stream: Stream, stamp_ns: int) -> int:
-    if stream.kind != "candle":
-        return (stamp_ns // NS_PER_DAY + 1) * NS_PER_DAY
-    moment = datetime_of(stamp_ns)
-    months = moment.year * 12 + moment.month
-    return time_ns_of(moment.replace(months // 12, months % 12 + 1, 1, 0, 0, 0, 0))
 
 
 def disk_error(stream: Stream, error: OSError) -> DataError:

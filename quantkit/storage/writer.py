@@ -13,28 +13,33 @@ import numpy as np
 from quantkit.clock import iso_of
 from quantkit.errors import ConfigError, DataError
 from quantkit.instruments import Instrument
-from quantkit.storage import manifest, metadata
+from quantkit.storage import gaps, manifest, metadata
 from quantkit.storage.columns import Block, Stream
 from quantkit.storage.files import DataFile, row_groups
 from quantkit.storage.manifest import MANIFEST, FileEntry
 from quantkit.storage.root import Root
-from quantkit.storage.schema import ROW_GROUP_ROWS_MAX, SCHEMA_VERSION, TABLES
-from quantkit.storage.spool import PartFile, Spool, Staged, disk_error
+from quantkit.storage.schema import ROW_GROUP_ROWS_MAX, TABLES
+from quantkit.storage.spool import PartFile, Spool, disk_error
+from quantkit.storage.staged import Staged
 
 
 class Writer:
     """Writes rows of many streams and commits them together.
 
     Used as a context manager it commits on a clean exit and leaves nothing behind on an exception. Rows wait in files
-    aside, so memory stays bounded by one row group of each stream. Equal rows give equal files, whatever the sizes of
-    the blocks they came in.
+    aside, so memory stays bounded by one row group of each stream, and a month's gap rows. Equal rows give equal files,
+    whatever the sizes of the blocks they came in.
+
+    Gap rows of all channels of an instrument share a stream, so they join the stored ones: none is refused as an
+    overlap, and one that is stored already, equal in all but `seq`, is not stored again.
 
     Args:
         root: Data folder, made when it is not there, or a URI that `pyarrow.fs` understands.
         source: Where the rows come from; kept in the manifest.
         row_group_rows: Rows of each row group, from 1 to 1,048,576.
         replace: Put the new rows in the place of the stored ones of the same stream and span. Stored rows before and
-            after the new span stay, in files of their own.
+            after the new span stay, in files of their own. Stored gap rows go where every stream that their channel
+            names (`candle 1m`, `book`, `trades`) is replaced over the whole gap; the others stay.
 
     Raises:
         ConfigError: `row_group_rows` is out of range, or the root is no place that can be opened.
@@ -94,10 +99,11 @@ class Writer:
                 begun = spool.add(block)
             except OSError as error:
                 raise disk_error(block.stream, error) from error
-            if not self._replace:
+            if not self._replace and block.stream.kind != "gap":
                 for received_ns, open_ns in begun:
                     # Said now rather than after an hour's import; the whole span is compared at the commit.
-                    self._refuse_overlap(self._stored, block.stream, (received_ns,) * 2, (open_ns,) * 2)
+                    text = f"from {iso_of(received_ns)} on"
+                    _refuse_overlap(self._stored, block.stream, (received_ns,) * 2, (open_ns,) * 2, text)
 
     def write_instrument(self, instrument: Instrument) -> None:
         """Add an instrument's metadata, valid from its `valid_from_ns`.
@@ -172,18 +178,36 @@ class Writer:
                 path = self._free_path(file.folder, {entry.path for entry in stored})
                 undo.callback(self._root.remove, path)
                 self._root.publish(file.file, path)
-                entries.append(_entry_of(file, path, source, notes))
+                entries.append(file.entry(path, source, notes))
 
             gone: list[FileEntry] = []
-            for file in staged:
+            rests: list[Staged] = []
+            rows = [file for file in staged if file.stream.kind != "gap"]
+            for file in rows:
+                span = (file.first_ns, file.last_ns)
                 opens = None if file.first_open_ns is None else (file.first_open_ns, file.last_open_ns or 0)
                 if not self._replace:
-                    self._refuse_overlap(stored, file.stream, (file.first_ns, file.last_ns), opens)
+                    text = f"from {iso_of(span[0])} to {iso_of(span[1])}"
+                    _refuse_overlap(stored, file.stream, span, opens, text)
                 publish(file, self._source, self._notes)
-                for entry in _overlapping(stored, file.stream, (file.first_ns, file.last_ns), opens):
+                for entry in _overlapping(stored, file.stream, span, opens):
                     gone.append(entry)
                     for rest in self._remainder(staging, entry, file):
+                        rests.append(rest)
                         publish(rest, entry.source, entry.notes)
+            for month in gaps.merged(
+                self._root,
+                staging,
+                stored,
+                [file for file in staged if file.stream.kind == "gap"],
+                gaps.renewed(rows, _staying(stored, gone, rests)) if self._replace else {},
+                source=self._source,
+                notes=self._notes,
+                row_group_rows=self._row_group_rows,
+            ):
+                if month.staged is not None:
+                    publish(month.staged, month.source, month.notes)
+                gone.extend(month.replaced)
             for instrument_id, instruments in self._instruments.items():
                 rewritten = metadata.rewritten(
                     self._root, staging, stored, instrument_id, instruments, replace=self._replace
@@ -224,16 +248,6 @@ class Writer:
             number += 1
         return path
 
-    def _refuse_overlap(
-        self, stored: list[FileEntry], stream: Stream, span: tuple[int, int], opens: tuple[int, int] | None
-    ) -> None:
-        for entry in _overlapping(stored, stream, span, opens):
-            raise DataError(
-                f"{stream}: new rows from {iso_of(span[0])} to {iso_of(span[1])} overlap stored rows from "
-                f"{iso_of(entry.first_ns)} to {iso_of(entry.last_ns)} ({entry.path}); "
-                "write with replace=True (`--replace`) to put them in the place of the stored ones"
-            )
-
     def _remainder(self, staging: Path, entry: FileEntry, new: Staged) -> list[Staged]:
         """Stage what a stored file holds before and after the new rows."""
         names = [field.name for field in TABLES[entry.kind]]
@@ -263,24 +277,15 @@ def _finished(stream: Stream, spool: Spool) -> list[Staged]:
         raise disk_error(stream, error) from error
 
 
-def _entry_of(file: Staged, path: str, source: str, notes: dict[str, str | int]) -> FileEntry:
-    return FileEntry(
-        path=path,
-        kind=file.stream.kind,
-        instrument=file.stream.instrument,
-        interval=file.stream.interval,
-        rows=file.rows,
-        first_ns=file.first_ns,
-        last_ns=file.last_ns,
-        first_open_ns=file.first_open_ns,
-        last_open_ns=file.last_open_ns,
-        size_bytes=file.seal.size_bytes,
-        sha256=file.seal.sha256,
-        footer_sha256=file.seal.footer_sha256,
-        schema_version=SCHEMA_VERSION,
-        source=source,
-        notes=dict(notes),
-    )
+def _refuse_overlap(
+    stored: list[FileEntry], stream: Stream, span: tuple[int, int], opens: tuple[int, int] | None, text: str
+) -> None:
+    """Raise a DataError when stored files meet the new span, which the message calls `text`."""
+    for entry in _overlapping(stored, stream, span, opens):
+        raise DataError(
+            f"{stream}: new rows {text} overlap stored rows from {iso_of(entry.first_ns)} to {iso_of(entry.last_ns)} "
+            f"({entry.path}); write with replace=True (`--replace`) to put them in the place of the stored ones"
+        )
 
 
 def _overlapping(
@@ -299,6 +304,16 @@ def _overlapping(
         return entry.first_open_ns <= opens[1] and entry.last_open_ns >= opens[0]
 
     return [entry for entry in stored if entry.stream == stream and meets(entry)]
+
+
+def _staying(stored: list[FileEntry], gone: list[FileEntry], rests: list[Staged]) -> Iterator[tuple[Stream, int, int]]:
+    """Yield stream, first and last `received_ns` of what stays of the stored files."""
+    removed = {entry.path for entry in gone}
+    for entry in stored:
+        if entry.path not in removed:
+            yield entry.stream, entry.first_ns, entry.last_ns
+    for rest in rests:
+        yield rest.stream, rest.first_ns, rest.last_ns
 
 
 def _cut(block: Block, new: Staged) -> tuple[int, int]:

@@ -10,6 +10,9 @@ from fractions import Fraction
 from typing import Any, cast
 
 import numpy as np
+from oracle.book import NaiveBook, NaiveView
+from oracle.exchange import Exchange
+from oracle.venues import BookVenue, CandleVenue, DisplayedVenue, TickerVenue, TradeVenue, Venue
 
 from quantkit.brokers.base import Report
 from quantkit.clock import INTERVALS, duration_ns, time_ns_of
@@ -31,10 +34,6 @@ from quantkit.orderbook import Book
 from quantkit.orders import Fill, Order
 from quantkit.portfolio import Portfolio
 from quantkit.strategy import Strategy, overrides
-
-from oracle.book import NaiveBook, NaiveView
-from oracle.exchange import Exchange
-from oracle.venues import BookVenue, CandleVenue, DisplayedVenue, TickerVenue, TradeVenue, Venue
 
 NEVER_NS = 2**63 - 1
 
@@ -517,6 +516,4 @@ class Oracle:
             else:
                 orders.append((id_, held.instrument, held.side, held.lots, held.limit, held.filled, held.state))
         events = [(r.order_id, r.at_ns, r.due_ns, r.state, r.reason) for r in self.exchange.log]
-        return OracleOutcome(
-            orders, events, self.exchange.fills, self.exchange.portfolio.cash, self.ended, self.now_ns
-        )
+        return OracleOutcome(orders, events, self.exchange.fills, self.exchange.portfolio.cash, self.ended, self.now_ns)

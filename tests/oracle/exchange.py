@@ -6,12 +6,12 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from fractions import Fraction
 
+from oracle.venues import Venue
+
 from quantkit.brokers.base import OPEN_GATE, Gate, Report
 from quantkit.instruments import Fees, Instrument, Side
 from quantkit.orders import Fill, Order, OrderState, TimeInForce
 from quantkit.portfolio import Portfolio
-
-from oracle.venues import Venue
 
 
 @dataclass(eq=False)
@@ -136,9 +136,7 @@ class Exchange:
 
     def overdue(self, now_ns: int) -> None:
         """Process what no row has revealed in time."""
-        self._process_all(
-            [m for m in self.messages if m.arrives_ns + self.patience_ns(m.held.instrument) <= now_ns]
-        )
+        self._process_all([m for m in self.messages if m.arrives_ns + self.patience_ns(m.held.instrument) <= now_ns])
 
     def _process_all(self, due: list[Message]) -> None:
         """Process messages in the order of their arrival, which for equal stamps is the order of sending."""
@@ -306,7 +304,9 @@ class Exchange:
             self.end(held, OrderState.CANCELLED, reason, at_ns)
         return allowed
 
-    def _fee(self, instrument: Instrument, held: Held, lots: int, ticks: int, *, is_maker: bool) -> tuple[Fraction, str]:
+    def _fee(
+        self, instrument: Instrument, held: Held, lots: int, ticks: int, *, is_maker: bool
+    ) -> tuple[Fraction, str]:
         fees = self.fees[instrument.id]
         rate = Fraction(str(fees.maker_bps if is_maker else fees.taker_bps)) / 10_000
         if instrument.is_spot and fees.currency == "received" and held.side is Side.BUY:

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-from quantkit.engine.core import Engine, EngineConfig
-from quantkit.engine.outcome import Outcome
-from quantkit.feeds.replay import MemoryFeed
-
 from oracle.engine import Oracle
 from oracle.scenarios import Scenario
 from oracle.scripted import Scripted, fill_text
+
+from quantkit.engine.core import Engine, EngineConfig
+from quantkit.engine.outcome import Outcome
+from quantkit.feeds.replay import MemoryFeed
 
 
 @dataclass(frozen=True)

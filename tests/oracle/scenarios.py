@@ -8,13 +8,12 @@ from typing import Any
 
 import msgspec
 from hypothesis import strategies as generators
+from oracle.engine import OracleConfig
+from oracle.scripted import Act, Script, Scripted
 
 from quantkit.clock import NS_PER_MS
 from quantkit.events import BookUpdate, Candle, Funding, Gap, Mark, MarketEvent, Ticker, Trade
 from quantkit.instruments import Fees, Instrument, Side
-
-from oracle.engine import OracleConfig
-from oracle.scripted import Act, Script, Scripted
 
 #: 2026-01-01 00:00:00 UTC and a bit less than two seconds, so that whole seconds fall inside most scenarios.
 BASE_NS = 1_767_225_598_100_000_000
@@ -194,7 +193,12 @@ class _Market:
         return self._update(at, bids, asks, is_snapshot=False)
 
     def _update(
-        self, at: tuple[int, int], bids: Sequence[tuple[int, int]], asks: Sequence[tuple[int, int]], *, is_snapshot: bool
+        self,
+        at: tuple[int, int],
+        bids: Sequence[tuple[int, int]],
+        asks: Sequence[tuple[int, int]],
+        *,
+        is_snapshot: bool,
     ) -> BookUpdate:
         return BookUpdate(
             self.instrument.id,
@@ -274,9 +278,12 @@ def scenarios(draw: generators.DrawFn, kinds: Sequence[str] = ("book", "ticker",
         fees={instrument.id: draw(generators.sampled_from(_fees(instrument))) for instrument in instruments},
         latency_ns=latency_ms * NS_PER_MS,
         start_ns=BASE_NS,
-        end_ns=max(BASE_NS + 1, *(e.received_ns for e in events)) + draw(generators.sampled_from((1, 0, 30 * NS_PER_MS, 2 * 10**9))),
+        end_ns=max(BASE_NS + 1, *(e.received_ns for e in events))
+        + draw(generators.sampled_from((1, 0, 30 * NS_PER_MS, 2 * 10**9))),
         subscriptions=tuple((*key, warmup if key[0] == "candle" else 0) for key in subscriptions),
-        hooks=tuple(draw(generators.sets(generators.sampled_from(("ticker", "candle", "book", "trade", "mark", "funding"))))),
+        hooks=tuple(
+            draw(generators.sets(generators.sampled_from(("ticker", "candle", "book", "trade", "mark", "funding"))))
+        ),
         acts=_acts(draw, instruments, 7 if "candle" in matched else 11),
         timers=draw(generators.sampled_from(((), ("100ms",), ("10ms",), ("250ms", "500ms")))),
         moments=(BASE_NS + draw(_small(300)) * NS_PER_MS,) if draw(_small(3)) == 0 else (),

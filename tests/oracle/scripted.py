@@ -55,6 +55,8 @@ class Scripted(Strategy):
         self._count = 0
         self.trace: list[tuple[int, str, str]] = []
         self.sent: list[Order] = []
+        #: Every limit price asked for an order, by its id.
+        self.limits: dict[str, list[float]] = {}
         for kind in hooks:
             # A hook set on the object counts as written, so that one class serves scenarios with any set of hooks.
             setattr(self, f"on_{kind}", getattr(self, f"_see_{kind}"))
@@ -160,6 +162,9 @@ class Scripted(Strategy):
                 return self._told(self.close(act.instrument))
             case "quote":
                 pair = self.quote(act.instrument, bid=act.price, ask=act.more["ask"], qty=act.qty)
+                for order, price in zip(pair, (act.price, act.more["ask"]), strict=True):
+                    if order is not None and price is not None:
+                        self.limits.setdefault(order.id, []).append(price)
                 return " ".join(map(self._told, pair))
             case "cancel_all":
                 self.cancel_all(act.instrument or None)
@@ -172,6 +177,8 @@ class Scripted(Strategy):
             self.cancel(order)
         else:
             self.amend(order, qty=act.qty or None, price=act.price)
+            if act.price is not None:
+                self.limits.setdefault(order.id, []).append(act.price)
         return order.id
 
     def _told(self, order: Order | None) -> str:
@@ -179,6 +186,8 @@ class Scripted(Strategy):
             return "none"
         if not any(order is other for other in self.sent):
             self.sent.append(order)
+            if order.price is not None:
+                self.limits.setdefault(order.id, []).append(order.price)
         return f"{order.id} {order.side} {order.qty} {order.price} {order.stop_price} {order.state} {order.reason}"
 
 
@@ -200,5 +209,3 @@ def fill_text(fill: Fill) -> str:
 def nothing(number: int, hook: str, strategy: Scripted) -> Sequence[Act]:
     """Never act."""
     return ()
-
-

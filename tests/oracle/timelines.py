@@ -6,13 +6,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from quantkit.clock import NS_PER_MS
-from quantkit.events import BookUpdate, Candle, Funding, Gap, Mark, MarketEvent, Ticker, Trade
-from quantkit.instruments import Fees, Instrument, Side
-
 from oracle.match import Told, difference, naive, real
 from oracle.scenarios import Scenario
 from oracle.scripted import Act, Script, Scripted
+
+from quantkit.clock import NS_PER_MS
+from quantkit.events import BookUpdate, Candle, Funding, Gap, Mark, MarketEvent, Ticker, Trade
+from quantkit.instruments import Fees, Instrument, Side
 
 #: 2026-01-01 00:00 UTC: whole minutes and seconds fall on whole multiples.
 T0_NS = 1_767_225_600_000_000_000
@@ -33,7 +33,9 @@ def ms(stamp_ns: int) -> float:
     return (stamp_ns - T0_NS) / NS_PER_MS
 
 
-def trade(at: float, price: float, qty: float = 1, side: str = "sell", *, late: float = 0, of: Instrument = SWAP) -> Trade:
+def trade(
+    at: float, price: float, qty: float = 1, side: str = "sell", *, late: float = 0, of: Instrument = SWAP
+) -> Trade:
     """Return a print stamped `at` by the exchange and received `late` ms after."""
     return Trade(of.id, ns(at), ns(at + late), float(price), float(qty), Side(side))
 

@@ -6,11 +6,11 @@ import math
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from oracle.book import NaiveBook, named_levels
+
 from quantkit.events import BookUpdate, Candle, Ticker, Trade
 from quantkit.instruments import Instrument, Side
 from quantkit.orders import OrderState, TimeInForce
-
-from oracle.book import NaiveBook, named_levels
 
 if TYPE_CHECKING:
     from oracle.exchange import Exchange, Held
@@ -414,5 +414,3 @@ class TickerVenue(DisplayedVenue):
         self.ticker = ticker
         self.eaten = {(s, t): n for (s, t), n in self.eaten.items() if before.get(s) == self.levels(s)}
         self.updated(clock_ns)
-
-

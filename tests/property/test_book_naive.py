@@ -73,7 +73,7 @@ def assert_equal(dense: DenseBook, naive: NaiveBook) -> None:
                 assert dense.has_level_beyond(side, probe) is any(ticks >= probe for ticks, _ in expected)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(updates(), generators.data())
 def test_slices_of_rows_equal_the_naive_book(rows: list[BookUpdate], data: generators.DataObject) -> None:
     """Blocks and slices cut anywhere, reads anywhere in between, gaps now and then."""

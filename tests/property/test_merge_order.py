@@ -82,7 +82,7 @@ def events_of(batch: Batch) -> list[MarketEvent]:
     return lined_up
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(
     markets(),
     generators.integers(1, 70),
@@ -102,7 +102,7 @@ def test_batches_equal_a_plain_sort(
     assert got == sorted((event for event in events if start_ns <= event.received_ns <= end_ns), key=key_of)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(markets(), generators.data())
 def test_streams_cut_into_any_blocks_equal_a_plain_sort(events: list[MarketEvent], data: generators.DataObject) -> None:
     """Row groups of every size side by side; no stamp is ever split between two batches."""

@@ -6,9 +6,6 @@ unless said, an order is named by its number.
 """
 
 import pytest
-
-from quantkit.instruments import Fees
-
 from oracle.scripted import Act
 from oracle.timelines import (
     OTHER,
@@ -28,6 +25,8 @@ from oracle.timelines import (
     ticker,
     trade,
 )
+
+from quantkit.instruments import Fees
 
 # The four timelines of the law ------------------------------------------------------------------------------------
 
@@ -198,7 +197,9 @@ def test_beyond_a_ticker_the_rest_is_worse() -> None:
     assert played.fills == ["1 buy 2 @ 100 taker 20", "1 buy 3 @ 100.2 taker 20"]
 
 
-@pytest.mark.parametrize(("order", "reason"), [(buy(1), "book_stale"), (buy(1, 101.0, time_in_force="IOC"), "book_stale")])
+@pytest.mark.parametrize(
+    ("order", "reason"), [(buy(1), "book_stale"), (buy(1, 101.0, time_in_force="IOC"), "book_stale")]
+)
 def test_a_stale_book_fills_nothing(order: Act, reason: str) -> None:
     """An order that needs the display is refused when it is too old."""
     events = [book(0, {100.0: 5}, {101.0: 5}, whole=True), mark(100, 100.0), book(300, {100.0: 4}, {})]
@@ -254,7 +255,12 @@ def test_own_orders_share_one_print_in_arrival_order() -> None:
 
 def test_a_print_of_our_own_side_moves_nothing() -> None:
     """A buyer's print at our bid neither fills it nor shortens its queue."""
-    events = [book(0, {100.0: 2}, {101.0: 5}, whole=True), trade(50, 100.0, 9, "buy"), trade(60, 100.0, 3), mark(99, 1.0)]
+    events = [
+        book(0, {100.0: 2}, {101.0: 5}, whole=True),
+        trade(50, 100.0, 9, "buy"),
+        trade(60, 100.0, 3),
+        mark(99, 1.0),
+    ]
     assert play(events, {("book", 0): [buy(3, 100.0)]}, on="book").fills == ["1 buy 1 @ 100 maker 60"]
 
 
@@ -455,7 +461,12 @@ def test_a_fee_in_what_is_received_leaves_dust() -> None:
     events = [trade(at, 100.0, of=SPOT) for at in (0, 50, 100, 150, 250)]
     calls = {("trade", 0): [buy(1, of=SPOT)], ("trade", 2): [Act("close", SPOT.id)]}
     played = play(
-        events, calls, on="trade", instruments=[SPOT], fees=Fees(taker_bps=10, currency="received"), cash={"USDT": 1000.0}
+        events,
+        calls,
+        on="trade",
+        instruments=[SPOT],
+        fees=Fees(taker_bps=10, currency="received"),
+        cash={"USDT": 1000.0},
     )
     assert played.fills == ["1 buy 1 @ 100 taker 50", "2 sell 0.99 @ 100 taker 150"]
     assert played.told.cash == {"USDT": played.told.cash["USDT"], "AAA": played.told.cash["AAA"]}
@@ -472,7 +483,13 @@ def test_leverage_bounds_the_notional(qty: float, final: str) -> None:
 
 def test_leverage_counts_open_orders_and_other_contracts() -> None:
     """Five at 100 in each of two contracts are the limit of 1000; what only reduces is always allowed."""
-    events = [trade(0, 100.0), trade(0, 100.0, of=OTHER), trade(50, 100.0), trade(50, 100.0, of=OTHER), trade(90, 100.0)]
+    events = [
+        trade(0, 100.0),
+        trade(0, 100.0, of=OTHER),
+        trade(50, 100.0),
+        trade(50, 100.0, of=OTHER),
+        trade(90, 100.0),
+    ]
     calls = {
         ("trade", 0): [buy(5)],
         ("trade", 1): [buy(5, 99.9, of=OTHER), buy(1, 90.0)],

@@ -300,7 +300,7 @@ def test_prices_become_steps_whatever_the_callers_decimal_context() -> None:
     update = BookUpdate("X-USDT", 0, 0, (30_000_000.3,), (1.0,), (), (), True)
     with decimal.localcontext(decimal.Context(prec=3)):
         rows = BookRows(Block.from_events([update]).column, third)
-    assert rows.ticks.tolist() == [100_000_001]
+    assert rows.bids.ticks.tolist() == [100_000_001]
 
 
 def test_a_crossed_or_locked_book_is_refused_with_place_and_advice() -> None:

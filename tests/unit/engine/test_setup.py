@@ -118,8 +118,8 @@ def test_data_too_short_for_the_warm_up() -> None:
 @pytest.mark.parametrize(
     ("options", "kind", "message"),
     [
-        ({"start_ns": 5, "end_ns": 5}, ConfigError, "the run starts at 2025-05-10T00:00:00Z, not before its end at 202"),
-        ({"start_ns": 9}, DataError, "no data: BTC-USDT trade runs from 2025-05-05T00:00:00Z to 2025-05-13T00:00:00Z, no"),
+        ({"start_ns": 5, "end_ns": 5}, ConfigError, "the run starts at 2025-05-10T00:00:00Z, not before"),
+        ({"start_ns": 9}, DataError, "no data: BTC-USDT trade runs from 2025-05-05T00:00:00Z to 2025-05-13T00"),
         ({"end_ns": -1}, DataError, "no data: BTC-USDT trade runs from"),
         ({"start_ns": 20, "end_ns": 30}, DataError, "no data: BTC-USDT trade runs from"),
     ],
@@ -308,7 +308,7 @@ def test_default_cash() -> None:
     assert plan(Held({TRADE: (0, 8)}), TRADE, cash={"BTC": 1}).cash == {"BTC": 1}
 
 
-# What is said about it --------------------------------------------------------------------------------------------------
+# What is said about it ----------------------------------------------------------------------------------------------
 
 
 def test_assumptions_are_said_what_decides_fills_first() -> None:

@@ -333,6 +333,24 @@ def test_given_instruments_win_over_the_folders(tmp_path: Path) -> None:
     assert (known[A], known[B]) == (own, INSTRUMENTS[1])
 
 
+def test_metadata_is_that_of_the_moment_asked_for(tmp_path: Path) -> None:
+    """What only became known later is better than nothing; what is given holds at any time."""
+    old, new = (Instrument(A, price_step=step, qty_step="1", valid_from_ns=ns) for step, ns in (("1", 100), ("2", 200)))
+    later = Instrument(B, price_step="3", qty_step="1", valid_from_ns=150)
+    with Writer(tmp_path / "data") as writer:
+        for instrument in (old, new, later):
+            writer.write_instrument(instrument)
+        writer.write(Block.from_events(minutes(2)))
+    feed = ReplayFeed(tmp_path / "data")
+    assert feed.instruments() == {A: new, B: later}
+    assert feed.instruments(199) == {A: old, B: later}
+    assert feed.instruments(200) == {A: new, B: later}
+    assert feed.instruments(50) == {A: new, B: later}
+    given = ReplayFeed(tmp_path / "data", instruments=[INSTRUMENTS[0]])
+    assert given.instruments(199) == {A: INSTRUMENTS[0], B: later}
+    assert MemoryFeed(instruments=[old]).instruments(5) == {A: old}
+
+
 def test_a_row_group_of_one_stamp_does_not_pile_up(tmp_path: Path) -> None:
     """Thousands of equal stamps in blocks of one row are one batch, and late columns are there."""
     same = [trade(START_NS + NS_PER_S, float(n + 1)) for n in range(2_000)]

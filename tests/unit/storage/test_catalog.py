@@ -10,10 +10,11 @@ import pytest
 
 from quantkit.clock import NS_PER_DAY, NS_PER_MIN, NS_PER_S, time_ns_of
 from quantkit.errors import ConfigError, DataError
-from quantkit.events import Gap, MarketEvent
+from quantkit.events import Funding, Gap, Mark, MarketEvent
 from quantkit.instruments import Instrument
 from quantkit.storage.catalog import Catalog, Coverage
 from quantkit.storage.columns import Block, Stream
+from quantkit.storage.quality import check
 from quantkit.storage.writer import Writer
 
 BTC = "binance:BTC-USDT-SWAP"
@@ -128,6 +129,28 @@ def test_coverage_counts_rows_and_says_where_days_are_missing(
         Stream("trade", "ETH-USDT"): Coverage(START_NS, START_NS + 6 * NS_PER_DAY, 4, True),
         Stream("trade", BTC): Coverage(START_NS, START_NS + 29 * NS_PER_DAY // 4, 30, False),
     }
+
+
+@pytest.mark.parametrize(("last", "has_holes"), [("2026-02-28", False), ("2026-03-01", True)])
+def test_marks_and_funding_are_whole_where_every_month_has_some(
+    store: Callable[..., Path], last: str, has_holes: bool
+) -> None:
+    stamps = (START_NS, time_ns_of(last))
+    root = store([Mark(BTC, at, at, 1.0) for at in stamps], [Funding(BTC, at, at, 0.0, at, True) for at in stamps])
+    coverage = Catalog(root).coverage()
+    assert {stream.kind: held.has_holes for stream, held in coverage.items()} == {
+        "mark": has_holes,
+        "funding": has_holes,
+    }
+    said = {finding.what for finding in check(Catalog(root)) if finding.where != BTC}
+    assert said == ({"a whole month is missing between the first and the last"} if has_holes else set())
+
+
+def test_a_year_without_a_gap_is_no_hole(store: Callable[..., Path]) -> None:
+    stamps = (START_NS, time_ns_of("2027-01-01"))
+    root = store([Gap(BTC, at, at, "book", at - NS_PER_S, at, "sequence") for at in stamps])
+    assert not Catalog(root).coverage()[Stream("gap", BTC)].has_holes
+    assert [finding.severity for finding in check(Catalog(root)) if finding.where != BTC] == ["info"]
 
 
 def test_a_year_has_no_hole_at_its_turn(store: Callable[..., Path], make_candles: Make) -> None:

@@ -17,7 +17,7 @@ import pytest
 
 from quantkit.clock import NS_PER_DAY, NS_PER_MIN, NS_PER_S, time_ns_of
 from quantkit.errors import ConfigError, DataError
-from quantkit.events import KINDS, BookUpdate, Candle, Funding, Gap, MarketEvent, Ticker, Trade
+from quantkit.events import KINDS, BookUpdate, Candle, Funding, Gap, Mark, MarketEvent, Ticker, Trade
 from quantkit.instruments import Instrument, Side
 from quantkit.storage.catalog import Catalog
 from quantkit.storage.columns import Block, Stream
@@ -63,11 +63,19 @@ def test_each_kind_goes_to_its_folder_by_day_or_month(
     write(tmp_path, *one_of_each.values())
     for kind, events in one_of_each.items():
         assert stored(tmp_path, Stream(kind, BTC, "1m" if kind == "candle" else "")) == events
-    assert [entry.path for entry in Catalog(tmp_path).entries if entry.kind in ("candle", "trade")] == [
-        "exchange=binance/kind=candle/interval=1m/instrument=BTC-USDT-SWAP/month=2026-01/part-0.parquet",
-        "exchange=binance/kind=trade/instrument=BTC-USDT-SWAP/date=2026-01-01/part-0.parquet",
-        "exchange=binance/kind=trade/instrument=BTC-USDT-SWAP/date=2026-01-02/part-0.parquet",
-    ]
+    months = {kind: [f"kind={kind}/instrument=BTC-USDT-SWAP/month=2026-01"] for kind in ("funding", "gap", "mark")}
+    months["candle"] = ["kind=candle/interval=1m/instrument=BTC-USDT-SWAP/month=2026-01"]
+    days = {
+        kind: [f"kind={kind}/instrument=BTC-USDT-SWAP/date=2026-01-0{day}" for day in (1, 2)]
+        for kind in ("book", "ticker", "trade")
+    }
+    found: dict[str, list[str]] = {}
+    for entry in Catalog(tmp_path).entries:
+        found.setdefault(entry.kind, []).append(entry.path)
+    assert found == {
+        kind: [f"exchange=binance/{folder}/part-0.parquet" for folder in folders]
+        for kind, folders in {**months, **days}.items()
+    }
 
 
 def test_a_plain_id_is_okx(tmp_path: Path, make_trades: Make) -> None:
@@ -94,6 +102,24 @@ def test_the_last_candle_of_a_month_stays_in_it(tmp_path: Path, make_candles: Ma
         (1, february + NS_PER_MIN, february),
     ]
     assert stored(tmp_path, Stream("candle", BTC, "1m")) == events
+
+
+@pytest.mark.parametrize("kind", ["mark", "funding", "gap"])
+def test_a_year_of_few_rows_is_a_file_for_each_month(tmp_path: Path, kind: str) -> None:
+    midnights = [time_ns_of(f"2025-{month:02}-01") for month in range(2, 13)]
+    stamps = [at + shift for at in midnights for shift in (-1, 0, 20 * NS_PER_DAY)]
+    make: dict[str, Callable[[int], MarketEvent]] = {
+        "mark": lambda at: Mark(BTC, at, at, 1.0),
+        "funding": lambda at: Funding(BTC, at, at, 0.1, at, True),
+        "gap": lambda at: Gap(BTC, at, at, "book", at, at, "sequence"),
+    }
+    events = [make[kind](at) for at in stamps]
+    write(tmp_path, events)
+    entries = Catalog(tmp_path).entries
+    assert [entry.path[-22:-15] for entry in entries] == [f"2025-{month:02}" for month in range(1, 13)]
+    assert [entry.rows for entry in entries] == [1, *[3] * 10, 2]
+    assert [entry.first_ns for entry in entries] == [midnights[0] - 1, *midnights]
+    assert stored(tmp_path, Stream(kind, BTC)) == events
 
 
 def test_a_manifest_line_says_what_the_file_holds(tmp_path: Path, make_trades: Make) -> None:
@@ -406,7 +432,7 @@ def test_rows_over_stored_ones_are_refused_with_both_spans(tmp_path: Path, make_
     with pytest.raises(DataError) as caught:
         write(tmp_path, make_trades(3, start_ns=START_NS + 9 * NS_PER_S))
     assert str(caught.value) == (
-        f"{BTC} trade: new rows from 2026-01-01T12:00:09Z to 2026-01-01T12:00:09Z overlap stored rows from "
+        f"{BTC} trade: new rows from 2026-01-01T12:00:09Z on overlap stored rows from "
         "2026-01-01T12:00:00Z to 2026-01-01T12:00:09Z "
         "(exchange=binance/kind=trade/instrument=BTC-USDT-SWAP/date=2026-01-01/part-0.parquet); "
         "write with replace=True (`--replace`) to put them in the place of the stored ones"
