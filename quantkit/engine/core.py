@@ -205,6 +205,7 @@ class Engine:
         self._context.now_ns = self._plan.start_ns
         self._context.timers.restart_from(self._plan.start_ns)
         self._wakeups = 0
+        self._exchange.begin_books(lambda stream: self._feed.book_before(stream, self._plan.start_ns))
         self._valuation.start(self._plan.start_ns)
         for instrument, qty in self._desk.remembered_targets.items():
             self._desk.target(instrument, qty)
@@ -506,6 +507,11 @@ class Engine:
                 self._warnings.append(f"{instrument}: {count} gaps in {channel}, {lost_ns / 1e9:g} s lost in all")
         shares, large = self._exchange.volume_shares()
         self._warnings += large
+        self._warnings += [
+            f"{instrument}: the book was not valid at the end; a snapshot is missing"
+            for instrument, lane in self._books.items()
+            if not lane.book.is_valid
+        ]
         if ended == "bankrupt":
             self._warnings.append(f"equity fell to zero at {iso_of(end_ns)}: the run ended there")
         return Outcome(

@@ -1,6 +1,6 @@
 """The exchange's side of the rows: which of them reach the broker, the matching clocks, and markets kept up to date."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Final, Protocol, cast
 
 from quantkit.brokers.displayed import BookDisplay, DisplayedMarket, TickerDisplay
@@ -10,7 +10,7 @@ from quantkit.engine.lanes import NOWHERE, BookLane, BookMark, GateLane, Lane, M
 from quantkit.engine.setup import EngineConfig, Plan
 from quantkit.instruments import Instrument, Side
 from quantkit.orders import Fill
-from quantkit.storage.columns import Stream
+from quantkit.storage.columns import Block, Stream
 
 _SIDES: Final = (Side.BUY, Side.SELL)
 _OHLC: Final = ("open", "high", "low", "close")
@@ -175,6 +175,15 @@ class Exchange:
     def _clock(self, instrument: str, place: int) -> int:
         """Return an instrument's matching clock after the rows before a place."""
         return max(lane.clock_before_row(lane.row_at(place)) for lane in self._matching[instrument])
+
+    def begin_books(self, before: Callable[[Stream], Sequence[Block]]) -> None:
+        """Bring every book to where it stood at the start: its last snapshot and the changes since."""
+        for stream, lane in self._lanes.items():
+            if isinstance(lane, BookLane):
+                latest = lane.begin_with(before(stream))
+                market = self._broker.markets[stream.instrument]
+                if lane.is_matching and isinstance(market, DisplayedMarket):
+                    market.updated_ns = latest
 
     # Skipped rows -----------------------------------------------------------------------------------------------
 

@@ -3,6 +3,7 @@
 A place is a position in the batch's merged order. "Before place p" means rows whose position is below p.
 """
 
+from collections.abc import Sequence
 from typing import Final, TypeAlias
 
 import numpy as np
@@ -195,6 +196,17 @@ class BookLane(Lane):
         self.applied = 0
         self._rows = None
         self._stamps = None
+
+    def begin_with(self, blocks: Sequence[Block]) -> int | None:
+        """Apply rows from before the run, and return the latest `exchange_ns` among them, None without any."""
+        latest: int | None = None
+        for block in blocks:
+            rows = BookRows(block.column, self.book.instrument)
+            self.book.apply(rows, 0, rows.rows)
+            stamps = block.column("exchange_ns")
+            self.exchange_ns, self.received_ns = int(stamps[-1]), int(block.column("received_ns")[-1])
+            latest = int(stamps.max()) if latest is None else max(latest, int(stamps.max()))
+        return latest
 
     def stamps_at(self, row: int) -> tuple[int, int]:
         """Return `exchange_ns` and `received_ns` of a row, from lists, which are quicker to read one by one."""

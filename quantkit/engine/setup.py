@@ -281,6 +281,9 @@ def describe(plan: Plan, config: EngineConfig, feed: Feed, currencies: Collectio
         )
         if plan.instruments[i].source == "inferred":
             said.append(f"{i}: price and size steps inferred from the data, contract value 1")
+    for i, instrument in plan.instruments.items():
+        if instrument.kind == "swap" and not any(s.kind == "funding" and s.instrument == i for s in plan.streams):
+            said.append(f"{i}: no funding data, so none is charged")
     if any(not instrument.is_spot for instrument in plan.instruments.values()):
         said.append(
             f"contracts: notional held within {float(config.max_leverage):g} x equity; no margin calls, no liquidation"

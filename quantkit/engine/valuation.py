@@ -423,12 +423,8 @@ class Valuation:
 
     def close_curve(self, now_ns: int) -> None:
         """Write the curve's last row: what the account is worth at the end, and its fall since the row before."""
-        if not self.is_started:
-            return
-        equity = np.array([self._equity_now()])
-        is_told = self._times[-1][-1] == now_ns and self._columns[0][-1][-1] == equity[0]
-        if not is_told or self._trough < 0:
-            depth = np.array([self._depth_now()])
+        if self.is_started:
+            equity, depth = np.array([self._equity_now()]), np.array([self._depth_now()])
             self._append(np.array([now_ns], np.int64), equity, self._exposure(self._last, equity), depth)
 
     def curve(self) -> EquityCurve:

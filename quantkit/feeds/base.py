@@ -109,6 +109,10 @@ class Feed(Protocol):
         """Return the last `count` candles closed by `until_ns`, fewer if there are no more, None if there are none."""
         ...
 
+    def book_before(self, stream: Stream, start_ns: int) -> list[Block]:
+        """Return what is needed to know a book at `start_ns`: its last snapshot before and the changes since."""
+        ...
+
     def batches(self) -> Iterator[Batch]:
         """Yield the subscribed rows in total order (`received_ns`, rank, instrument, `seq`)."""
         ...

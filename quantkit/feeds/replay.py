@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from quantkit.clock import INTERVALS, NS_PER_DAY, datetime_of, interval_ns
+from quantkit.clock import INTERVALS, NS_PER_DAY, NS_PER_MIN, datetime_of, interval_ns
 from quantkit.errors import ConfigError, DataError
 from quantkit.events import KINDS, MarketEvent
 from quantkit.feeds.base import Batch, Subscription
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 BLOCK_ROWS = 131_072
 _FAR_FUTURE_NS = 2**63 - 1
+#: How far back a book's last snapshot is looked for at first.
+_BOOK_LOOK_BACK_NS = 15 * NS_PER_MIN
 
 
 class ReplayFeed:
@@ -122,6 +124,30 @@ class ReplayFeed:
         block = Block.concat(blocks)
         return block.slice(max(0, block.size - count), block.size)
 
+    def book_before(self, stream: Stream, start_ns: int) -> list[Block]:
+        """Return a book's rows from its last snapshot before `start_ns` on; none where a gap has made it invalid."""
+        held = self._coverage.get(stream)
+        if held is None or held.start_ns >= start_ns:
+            return []
+        span = _BOOK_LOOK_BACK_NS
+        while True:
+            since_ns = start_ns - span
+            blocks = list(self._read(stream, since_ns, start_ns - 1))
+            found = _from_last_snapshot(blocks)
+            if found or since_ns <= held.start_ns:
+                break
+            span *= 4
+        if found and self._has_book_gap(stream, int(found[0].column("received_ns")[0]) + 1, start_ns - 1):
+            return []
+        return found
+
+    def _has_book_gap(self, stream: Stream, start_ns: int, end_ns: int) -> bool:
+        gaps = stream._replace(kind="gap")
+        if gaps not in self._coverage or start_ns > end_ns:
+            return False
+        channels = (name for block in self._read(gaps, start_ns, end_ns) for name in block.column("channel").tolist())
+        return any(name.startswith("book") for name in channels)
+
     def batches(self) -> Iterator[Batch]:
         """Yield the subscribed rows in total order, about `block_rows` of each stream at a time."""
         return merge_blocks([self._blocks(wish) for wish in self._subscriptions])
@@ -137,6 +163,16 @@ class ReplayFeed:
 
     def _read(self, stream: Stream, start_ns: int, end_ns: int) -> Iterator[Block]:
         return read_blocks(self.catalog, stream, start_ns=start_ns, end_ns=end_ns, block_rows=self._block_rows)
+
+
+def _from_last_snapshot(blocks: Sequence[Block]) -> list[Block]:
+    """Return the rows from the last snapshot on, none if there is no snapshot."""
+    for number in range(len(blocks) - 1, -1, -1):
+        snapshots = np.flatnonzero(blocks[number].column("is_snapshot"))
+        if len(snapshots):
+            first = blocks[number]
+            return [first.slice(int(snapshots[-1]), first.size), *blocks[number + 1 :]]
+    return []
 
 
 class MemoryFeed(ReplayFeed):

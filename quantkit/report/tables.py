@@ -64,12 +64,14 @@ def print_streams(rows: Sequence[StreamRow], root: str, console: "Console") -> N
     if not rows:
         console.print(f"{escaped(root)} holds no market data yet; fill it with [bold]quantkit import[/bold]")
         return
-    table = _table("instrument", "stream", "from (UTC)", "to (UTC)", right=("rows", "size"))
+    table = _table("stream", "from (UTC)", "to (UTC)", right=("rows", "size"))
+    last = ""
     for row in rows:
-        stream = f"{row.kind} {row.interval}".rstrip() + (" [yellow]*[/]" if row.has_holes else "")
-        table.add_row(
-            escaped(row.instrument), stream, _moment(row.start), _moment(row.end), f"{row.rows:,}", size(row.size_bytes)
-        )
+        if row.instrument != last:
+            last = row.instrument
+            table.add_row(f"[bold cyan]{escaped(last)}[/]")
+        stream = f"  {row.kind} {row.interval}".rstrip() + (" [yellow]*[/]" if row.has_holes else "")
+        table.add_row(stream, _moment(row.start), _moment(row.end), f"{row.rows:,}", size(row.size_bytes))
     console.print(table)
     total = sum(row.rows for row in rows), sum(row.size_bytes for row in rows)
     console.print(f"[dim]{_counted(len(rows), 'stream')}, {total[0]:,} rows, {size(total[1])} in {escaped(root)}[/dim]")
@@ -148,8 +150,8 @@ def _counted(count: int, noun: str) -> str:
 
 
 def _moment(iso: str) -> str:
-    """Return ISO text to the second, as a table shows it."""
-    return iso[:19].replace("T", " ").removesuffix("Z")
+    """Return ISO text to the minute, as a table shows it; `--json` has all of it."""
+    return iso[:16].replace("T", " ")
 
 
 def _table(*left: str, right: Sequence[str] = ()) -> "Table":

@@ -1,4 +1,4 @@
-"""The slow, obvious engine: it follows the law of operations row by row over plain event objects, no columns, no gates."""
+"""The slow, obvious engine: it follows the law of operations row by row over event objects, no columns, no gates."""
 
 from __future__ import annotations
 

@@ -261,6 +261,11 @@ def scenarios(draw: generators.DrawFn, kinds: Sequence[str] = ("book", "ticker",
         if match_on[instrument.id] == "candle" and (instrument.id, "1s") not in intervals:
             events.append(_Market(instrument).candle(BASE_NS + 900 * NS_PER_MS, 10**9, "1s", 3, 2, 4))
             intervals.add((instrument.id, "1s"))
+    coins = {i.base: 1.5 for i in instruments if i.is_spot and draw(_small(2))}
+    for instrument in instruments:
+        if instrument.base in coins:
+            # Coins of the account have to be worth something from the start, or the run is refused.
+            events.append(_Market(instrument).mark((BASE_NS - NS_PER_MS, BASE_NS), 3, 0, 0))
     latency_ms = draw(generators.sampled_from(LATENCIES_MS))
     # What lies before the start altogether is no stream of the run.
     subscriptions = sorted(
@@ -287,10 +292,7 @@ def scenarios(draw: generators.DrawFn, kinds: Sequence[str] = ("book", "ticker",
         acts=_acts(draw, instruments, 7 if "candle" in matched else 11),
         timers=draw(generators.sampled_from(((), ("100ms",), ("10ms",), ("250ms", "500ms")))),
         moments=(BASE_NS + draw(_small(300)) * NS_PER_MS,) if draw(_small(3)) == 0 else (),
-        cash={
-            "USDT": draw(generators.sampled_from((10_000.0, 100_000.0, 450.0))),
-            **{i.base: 1.5 for i in instruments if i.is_spot and draw(_small(2))},
-        },
+        cash={"USDT": draw(generators.sampled_from((10_000.0, 100_000.0, 450.0))), **coins},
         stale_after_ns=draw(generators.sampled_from((10_000, 10_000, 60))) * NS_PER_MS,
         touch=draw(generators.booleans()),
         excess_slippage_bps=draw(generators.sampled_from((0.0, 1.0, 250.0))),

@@ -1,4 +1,4 @@
-"""A strategy that does what a script says and writes down everything it sees, for the oracle and the real engine alike."""
+"""A strategy that does what a script says and writes down everything it sees, whichever engine runs it."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -7,9 +7,6 @@ from quantkit.errors import OrderError
 from quantkit.events import Candle, Funding, Gap, Mark, Ticker, Trade
 from quantkit.orders import Fill, Order
 from quantkit.strategy import Strategy
-
-#: Kinds whose hook is only wired up when the scenario says so; hooks for orders, fills, timers and gaps always are.
-HOOKED_KINDS = ("ticker", "candle", "book", "trade", "mark", "funding")
 
 
 class Act(NamedTuple):
@@ -129,9 +126,9 @@ class Scripted(Strategy):
             self._do(act)
 
     def _surroundings(self) -> str:
+        traded = dict.fromkeys(instrument for _, instrument, _, _ in self._subscriptions)
         seen = [f"open {[order.id for order in self.open_orders()]}"]
-        for instrument in dict.fromkeys(instrument for _, instrument, _, _ in self._subscriptions):
-            seen.append(f"{instrument} {self.position(instrument)}")
+        seen += [f"{instrument} {self.position(instrument)}" for instrument in traded]
         for kind, instrument, interval, _ in self._subscriptions:
             if kind == "book":
                 book = self.book(instrument)
@@ -204,8 +201,3 @@ def fill_text(fill: Fill) -> str:
         f"{fill.fee.normalize()} {fill.fee_currency} {fill.role} {fill.filled_ns} {fill.revealed_ns} {fill.tag!r} "
         f"{fill.lots} {fill.ticks}"
     )
-
-
-def nothing(number: int, hook: str, strategy: Scripted) -> Sequence[Act]:
-    """Never act."""
-    return ()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from oracle.match import Told, difference, naive, real
@@ -210,8 +210,3 @@ def play_scenario(market: Scenario, calls: Mapping[When, Sequence[Act]]) -> Play
             found = difference(first, told)
             assert not found, f"search={search}, block_rows={block_rows}: {found}"
     return Played(told)
-
-
-def unhooked(market: Scenario) -> Scenario:
-    """Return the scenario with no market data hooked, so that the search has rows to skip."""
-    return replace(market, hooks=())

@@ -1,4 +1,4 @@
-"""How the oracle's markets fill orders: one class for each kind of matching data, every order looked at in every row."""
+"""How the oracle's markets fill orders: one class for each kind of matching data, every order seen in every row."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ def assert_all_agree(scenario: Scenario) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@QUICK
+@settings(QUICK, max_examples=20)
 @given(data=generators.data())
 def test_oracle_search_and_blocks_agree(kind: str, data: generators.DataObject) -> None:
     """Orders, order events, fills, callbacks and cash: the same from all of them."""

@@ -51,8 +51,9 @@ def test_ls_lists_streams_with_span_and_rows(folder: Path) -> None:
     result = run("data", "ls", str(folder))
     assert result.exit_code == 0
     lines = [" ".join(line.split()) for line in result.output.splitlines()]
-    assert any(line.startswith("BTC-USDT candle 1m 2025-05-05 00:00:00 2025-05-05 00:05:00 4 ") for line in lines)
-    assert any(line.startswith("BTC-USDT trade * 2025-05-05 00:00:00 2025-05-07 00:00:00 2 ") for line in lines)
+    assert "BTC-USDT" in lines
+    assert any(line.startswith("candle 1m 2025-05-05 00:00 2025-05-05 00:05 4 ") for line in lines)
+    assert any(line.startswith("trade * 2025-05-05 00:00 2025-05-07 00:00 2 ") for line in lines)
     assert max(map(len, lines)) <= 80
     assert lines[-1].startswith("* whole days or months are missing")
 

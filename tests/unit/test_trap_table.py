@@ -6,7 +6,7 @@
                                                         test_engine_timelines: candles fill at the next open
     4  fill by the row that triggered the order         test_no_order_fills_at_the_row_that_sent_it
     5  stale or future price                            test_engine_timelines: stale book; the future changes nothing
-    6  one stamp in several channels                    test_rows_of_one_stamp_come_in_rank_order; property/test_engine_oracle:
+    6  one stamp in several channels                    test_rows_of_one_stamp_come_in_rank_order; test_engine_oracle:
                                                         the order in which streams are given does not matter
     7  sorting by exchange time hides latency           test_the_strategy_lives_in_received_time
     8  received before the exchange's stamp             the importers' tests of clock shifts
@@ -19,7 +19,7 @@
     17 post-only judged on arrival                      test_engine_timelines: post-only is judged on arrival
     18 stops inside a candle                            test_engine_timelines: gap and stop before target
     19 touch fills                                      test_a_touch_fills_at_least_what_a_crossing_does
-    21 cancel races fill                                test_engine_timelines; property/test_broker_invariants: the machine
+    21 cancel races fill                                test_engine_timelines; test_broker_invariants: the machine
     22 `filled == remaining`                            test_an_exact_fill_completes_the_order
     23 partial fills not booked                         test_the_position_is_the_sum_of_fills
     31 mark and last                                    test_equity_follows_the_mark_not_the_last_trade
@@ -30,7 +30,7 @@
     47 missing candles filled forward                   test_a_missing_candle_stays_missing
     48 drawdown depends on sampling                     test_drawdown_does_not_depend_on_the_grid
     49 annualisation, 50 time zones                     the report's tests of metrics and clock
-    51 closed before opened                             test_the_position_is_the_sum_of_fills (stamps never fall within an order)
+    51 closed before opened                             test_the_position_is_the_sum_of_fills (an order's stamps)
     55 order ids                                        test_ids_are_a_counter; property: a run leaves nothing behind
 
 Traps 24 to 30, 37 to 39 and 41 to 44 are the ledger's, the storage's and the report's, and are tested there.

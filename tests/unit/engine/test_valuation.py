@@ -184,7 +184,7 @@ def naive(
 ) -> Naive:
     """Recompute a run's curve from its fills and the rows that mark the instrument.
 
-    At one moment: first the grid's row, then what was filled, then the mark that the row brings.
+    At one moment: first the grid's row, then what was filled, then the mark that the row brings. The end is the last row.
     """
     account = Naive(instrument, cash)
     steps: list[tuple[int, int, Any]] = []
@@ -210,6 +210,8 @@ def naive(
             account.depths = account.depths or [stands]
             account.write(at_ns)
             account.depths = []
+    account.depths = account.depths or [stands]
+    account.write(outcome.end_ns)
     return account
 
 

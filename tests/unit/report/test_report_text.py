@@ -267,7 +267,7 @@ def test_streams_are_listed_with_their_totals() -> None:
         "BTC-USDT", "candle", "1m", "2025-05-05T00:00:00Z", "2025-05-06T00:00:00.5Z", 1440, 2048, 1, True
     )
     text = printed(lambda console: tables.print_streams([row], "data", console), 100)
-    assert "BTC-USDT candle 1m * 2025-05-05 00:00:00 2025-05-06 00:00:00 1,440 2.0 KiB" in " ".join(text.split())
+    assert "BTC-USDT candle 1m * 2025-05-05 00:00 2025-05-06 00:00 1,440 2.0 KiB" in " ".join(text.split())
     assert "1 streams" not in text
     assert "whole days or months are missing" in text
     assert "quantkit import" in printed(lambda console: tables.print_streams([], "data", console))

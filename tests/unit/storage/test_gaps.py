@@ -84,9 +84,9 @@ def test_a_gap_that_is_stored_already_is_not_stored_again(tmp_path: Path) -> Non
     first = [gap(0, "book"), gap(5, "trade")]
     write(tmp_path, first)
     before = tree(tmp_path)
-    write(tmp_path, first)
-    write(tmp_path, [first[1]], replace=True)
-    assert tree(tmp_path) == before
+    for again, replace in ((first, False), ([first[1]], True)):
+        write(tmp_path, again, replace=replace)
+        assert tree(tmp_path) == before
     # One that differs in a single field is another gap.
     others = [
         gap(0, "book", cause="crossed"),
@@ -184,16 +184,18 @@ def test_a_damaged_file_is_named_and_nothing_changes(tmp_path: Path) -> None:
 
 
 def test_replacing_clears_the_gaps_of_the_channels_it_replaces(tmp_path: Path, make_candles: Make) -> None:
-    others = [gap(90, "candle 5m"), gap(120, "book"), gap(150, "trades"), gap(150, "candle 1m", instrument=BTC)]
+    others = [gap(90, "candle 5m"), gap(120, "book"), gap(120, "candle 15m"), gap(150, "trades")]
+    own = [gap(40, "candle 1m", lost_s=40), gap(180, "candle 1m", lost_s=120)]
+    elsewhere = gap(180, "candle 1m", lost_s=120, instrument="BTC-USDT")
     candles = make_candles(9)
     with_hole = candles[:1] + candles[3:]
-    write(tmp_path, with_hole, [gap(180, "candle 1m", lost_s=120)])
+    write(tmp_path, with_hole, own)
     write(tmp_path, five_minutes(candles), others[:1])
     write(tmp_path, others[1:])
-    write(tmp_path, [gap(180, "candle 1m", lost_s=120, instrument="BTC-USDT")])
+    write(tmp_path, make_candles(3, instrument="BTC-USDT"), [elsewhere])
     write(tmp_path, candles, replace=True)
-    assert stored(tmp_path) == others[:3]
-    assert stored(tmp_path, Stream("gap", "BTC-USDT")) == [gap(180, "candle 1m", lost_s=120, instrument="BTC-USDT")]
+    assert stored(tmp_path) == others
+    assert stored(tmp_path, Stream("gap", "BTC-USDT")) == [elsewhere]
     assert stored(tmp_path, Stream("candle", BTC, "1m")) == candles
 
 
@@ -208,6 +210,23 @@ def test_replacing_puts_new_gaps_in_the_place_of_the_old_ones(tmp_path: Path, ma
     write(tmp_path, make_trades(10), [gap(3, "trade"), gap(5, "trade"), gap(5, "book")], source="old")
     write(tmp_path, make_trades(10), [gap(5, "trade"), gap(7, "trade")], replace=True, source="new")
     assert stored(tmp_path) == [gap(5, "book"), gap(5, "trade"), gap(7, "trade")]
+    (entry,) = Catalog(tmp_path).files(GAPS, 0, END_NS)
+    assert entry.source == "old; new"
+
+
+def test_a_source_whose_gaps_are_gone_is_named_no_more(tmp_path: Path, make_trades: Make) -> None:
+    write(tmp_path, make_trades(10), [gap(3, "trade")], source="old")
+    write(tmp_path, make_trades(10), [gap(7, "trade")], replace=True, source="new")
+    (entry,) = Catalog(tmp_path).files(GAPS, 0, END_NS)
+    assert (entry.rows, entry.source) == (1, "new")
+
+
+def test_each_instrument_is_replaced_over_its_own_span(tmp_path: Path, make_trades: Make) -> None:
+    both = [make_trades(10), make_trades(10, instrument="BTC-USDT")]
+    write(tmp_path, *both, [gap(7, "trade")], [gap(7, "trade", instrument="BTC-USDT")])
+    write(tmp_path, both[0], both[1][:5], replace=True)
+    assert GAPS not in Catalog(tmp_path).coverage()
+    assert len(stored(tmp_path, Stream("gap", "BTC-USDT"))) == 1
 
 
 def test_without_replace_no_gap_goes(tmp_path: Path, make_trades: Make) -> None:
