@@ -4,12 +4,16 @@ import math
 from collections.abc import Callable
 from decimal import Decimal
 from fractions import Fraction
+from typing import TypeAlias
 
 from quantkit.brokers.base import Broker, Report
 from quantkit.errors import OrderError
 from quantkit.instruments import EXACT, Instrument, Side
 from quantkit.orders import Order, OrderState, TimeInForce
 from quantkit.portfolio import Portfolio
+
+#: Size, price or stop, and how many steps it has.
+_Number: TypeAlias = tuple[str, int | None]
 
 
 class Desk:
@@ -34,6 +38,7 @@ class Desk:
         self._open: dict[str, dict[str, Order]] = {}
         self._cancelling: set[str] = set()
         self._wanted: dict[str, tuple[int, int | None]] = {}  # size and limit last asked for, in steps
+        self._roundings: dict[str, dict[_Number, str]] = {}  # by order: how its numbers were rounded to the steps
         self._targets: dict[str, Order] = {}
         self._quotes: dict[tuple[str, Side], Order] = {}
 
@@ -73,11 +78,10 @@ class Desk:
         """
         instrument = self.instrument(instrument_id)
         where = f"{side} {instrument_id}"
-        lots, notes = instrument.lots_floor(_positive(qty, f"{where}: qty")), []
-        if instrument.qty(lots) != float(qty):
-            notes.append(f"size {qty} rounded to {instrument.qty(lots)}")
-        ticks = self._rounded(instrument, price, side, f"{where}: price", notes, is_stop=False)
-        stop_ticks = self._rounded(instrument, stop_price, side, f"{where}: stop_price", notes, is_stop=True)
+        roundings: dict[_Number, str] = {}
+        lots = self._rounded_size(instrument, qty, f"{where}: qty", roundings)
+        ticks = self._rounded(instrument, price, side, f"{where}: price", roundings, is_stop=False)
+        stop_ticks = self._rounded(instrument, stop_price, side, f"{where}: stop_price", roundings, is_stop=True)
         try:
             tif = TimeInForce(time_in_force)
         except ValueError:
@@ -95,7 +99,7 @@ class Desk:
             post_only=post_only,
             reduce_only=reduce_only,
             tag=tag,
-            note="; ".join(notes),
+            note="; ".join(filter(None, roundings.values())),
             sent_ns=self._now_ns(),
             updated_ns=self._now_ns(),
             lots=lots,
@@ -108,11 +112,26 @@ class Desk:
             return order
         self._open.setdefault(instrument_id, {})[order.id] = order
         self._wanted[order.id] = (lots, ticks)
+        self._roundings[order.id] = roundings
         self._broker.submit(order, self._now_ns())
         return order
 
+    @staticmethod
+    def _rounded_size(instrument: Instrument, qty: float, what: str, roundings: dict[_Number, str]) -> int:
+        lots = instrument.lots_floor(_positive(qty, what))
+        is_on_step = instrument.qty(lots) == float(qty)
+        roundings["size", lots] = "" if is_on_step else f"size {qty} rounded to {instrument.qty(lots)}"
+        return lots
+
+    @staticmethod
     def _rounded(
-        self, instrument: Instrument, price: float | None, side: Side, what: str, notes: list[str], *, is_stop: bool
+        instrument: Instrument,
+        price: float | None,
+        side: Side,
+        what: str,
+        roundings: dict[_Number, str],
+        *,
+        is_stop: bool,
     ) -> int | None:
         if price is None:
             return None
@@ -120,9 +139,15 @@ class Desk:
         ticks = instrument.stop_ticks(price, side) if is_stop else instrument.limit_ticks(price, side)
         if ticks <= 0:
             raise OrderError(f"{what} {price} rounds to zero on the step {instrument.price_step}; give a larger one")
-        if instrument.price(ticks) != price:
-            notes.append(f"{'stop' if is_stop else 'price'} {price} rounded to {instrument.price(ticks)}")
+        name, is_on_step = "stop" if is_stop else "price", instrument.price(ticks) == price
+        roundings[name, ticks] = "" if is_on_step else f"{name} {price} rounded to {instrument.price(ticks)}"
         return ticks
+
+    def _note(self, order: Order) -> str:
+        """Return how the numbers that an order has now were rounded."""
+        roundings = self._roundings[order.id]
+        numbers = (("size", order.lots), ("price", order.price_ticks), ("stop", order.stop_ticks))
+        return "; ".join(filter(None, (roundings.get(number, "") for number in numbers)))
 
     def amend(self, order: Order, *, qty: float | None = None, price: float | None = None) -> None:
         """Send a change of an open order; nothing happens to one that is over.
@@ -136,11 +161,13 @@ class Desk:
             raise OrderError(f"amend {order.id}: nothing to change; give qty= or price=")
         if price is not None and order.price_ticks is None:
             raise OrderError(f"amend {order.id}: a {order.type} order has no limit price to change")
-        lots = None if qty is None else instrument.lots_floor(_positive(qty, f"amend {order.id}: qty"))
-        ticks = self._rounded(instrument, price, order.side, f"amend {order.id}: price", [], is_stop=False)
+        what, roundings = f"amend {order.id}", dict[_Number, str]()
+        lots = None if qty is None else self._rounded_size(instrument, qty, f"{what}: qty", roundings)
+        ticks = self._rounded(instrument, price, order.side, f"{what}: price", roundings, is_stop=False)
         if order.is_open and order.id not in self._cancelling and not self.refusal:
             old_lots, old_ticks = self._wanted[order.id]
             self._wanted[order.id] = (old_lots if lots is None else lots, old_ticks if ticks is None else ticks)
+            self._roundings[order.id].update(roundings)
             self._broker.amend(order.id, self._now_ns(), lots=lots, price_ticks=ticks)
 
     def cancel(self, order: Order) -> None:
@@ -242,6 +269,8 @@ class Desk:
             order.lots, order.qty = report.lots, instrument.qty(report.lots)
         if report.price_ticks is not None and report.price_ticks != order.price_ticks:
             order.price_ticks, order.price = report.price_ticks, instrument.price(report.price_ticks)
+        if report.reason == "amended":
+            order.note = self._note(order)
         if report.reason.startswith("amend_refused"):
             self._wanted[order.id] = (order.lots, order.price_ticks)
         if report.fill is not None:
@@ -250,6 +279,7 @@ class Desk:
             self._open[order.instrument].pop(order.id, None)
             self._cancelling.discard(order.id)
             self._wanted.pop(order.id, None)
+            self._roundings.pop(order.id, None)
         return order
 
     @staticmethod

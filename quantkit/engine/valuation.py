@@ -340,7 +340,7 @@ class Valuation:
         return float(self._equity({name: np.array([mark]) for name, mark in self._last.items()})[0])
 
     def _exposure(self, marks: Mapping[str, Floats | float], equity: Floats) -> Floats:
-        """Return the gross notional over the equity."""
+        """Return the gross notional over the equity: without bound where something is held and the equity is gone."""
         gross: Floats = np.zeros(1)
         for holding in self._holdings:
             mark = marks.get(holding.instrument.id)
@@ -356,7 +356,8 @@ class Valuation:
                     continue
                 worth = worth * rate if via.base == currency else worth / rate
             gross = gross + worth
-        return np.asarray(gross / np.maximum(equity, 1e-300), np.float64)
+        lost = np.where(gross > 0, np.inf, 0.0)
+        return np.asarray(np.where(equity > 0, gross / np.where(equity > 0, equity, 1.0), lost), np.float64)
 
     def _stretch(self, equity: Floats) -> None:
         """Move the running peak and note the deepest fall from it."""

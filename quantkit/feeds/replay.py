@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from quantkit.clock import INTERVALS, NS_PER_DAY, NS_PER_MIN, datetime_of, interval_ns
+from quantkit.clock import INTERVALS, NS_PER_MIN, interval_ns
 from quantkit.errors import ConfigError, DataError
 from quantkit.events import KINDS, MarketEvent
 from quantkit.feeds.base import Batch, Subscription
@@ -15,6 +15,7 @@ from quantkit.instruments import Instrument
 from quantkit.storage.catalog import Catalog, Coverage
 from quantkit.storage.columns import Block, Stream
 from quantkit.storage.reader import read_blocks
+from quantkit.storage.schema import period_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -71,16 +72,18 @@ class ReplayFeed:
         return self._coverage
 
     def has_hole(self, stream: Stream, start_ns: int, end_ns: int) -> bool:
-        """Return whether a UTC day (candles: a month) of the span, as far as the stream reaches, has no file."""
+        """Return whether a UTC day of the span, as far as the stream reaches, has no file.
+
+        Candles, marks and funding lie in monthly files: there it is a month that has none.
+        """
         held = self._coverage[stream]
         if not held.has_holes:
             return False
-        is_candle = stream.kind == "candle"
-        # A candle lies with its open, and a span's last moment belongs to the day before where it is midnight.
+        # A candle lies with its open, and a span's last moment belongs to the period before where one begins there.
         last_ns = min(end_ns, held.end_ns) - INTERVALS.get(stream.interval, 1)
-        first, last = (_period(ns, is_candle=is_candle) for ns in (max(start_ns, held.start_ns), last_ns))
+        first, last = (period_of(stream.kind, ns) for ns in (max(start_ns, held.start_ns), last_ns))
         entries = self.catalog.files(stream, held.start_ns, held.end_ns)
-        there = {_period(entry.span(opens=is_candle)[0], is_candle=is_candle) for entry in entries}
+        there = {period_of(stream.kind, entry.span(opens=True)[0]) for entry in entries}
         return any(period not in there for period in range(first, last + 1))
 
     def assumptions(self) -> Sequence[str]:
@@ -226,14 +229,6 @@ class MemoryFeed(ReplayFeed):
         high = int(np.searchsorted(stamps, end_ns, "right"))
         for start in range(low, high, self._block_rows):
             yield whole.slice(start, min(start + self._block_rows, high))
-
-
-def _period(ns: int, *, is_candle: bool) -> int:
-    """Number the UTC day that a file covers; the month where it holds candles."""
-    if not is_candle:
-        return ns // NS_PER_DAY
-    moment = datetime_of(ns)
-    return moment.year * 12 + moment.month
 
 
 def _checked_rows(block_rows: int) -> int:

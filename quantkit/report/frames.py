@@ -26,7 +26,7 @@ def utc_index(stamps_ns: Sequence[int] | IntArray, name: str | None = "time") ->
 
 
 def equity_frame(curve: EquityCurve) -> "pd.DataFrame":
-    """Return the curve: `equity cash exposure drawdown`, a row for each fill and each step of the grid."""
+    """Return the curve: `equity cash exposure drawdown`, a row for each fill, each step of the grid and the end."""
     import pandas as pd
 
     columns = {name: np.asarray(getattr(curve, name), np.float64) for name in curve.__struct_fields__[1:]}

@@ -101,7 +101,7 @@ class Result:
 
     @cached_property
     def equity(self) -> "pd.DataFrame":
-        """`equity cash exposure drawdown` at every fill and every step of the grid."""
+        """`equity cash exposure drawdown` at every fill, every step of the grid, and the end."""
         return frames.equity_frame(self.outcome.curve)
 
     @cached_property

@@ -99,12 +99,14 @@ STATS: Final[dict[str, Stat]] = {stat.key: stat for group in GROUPS.values() for
 def daily_closes(outcome: Outcome) -> tuple[IntArray, FloatArray]:
     """Return the UTC days of a run and the equity at the end of each.
 
-    The row at midnight closes the day before it. First and last day may be parts of one.
+    The last row at midnight closes the day before it. First and last day may be parts of one.
 
     Returns:
         The days' midnights, UTC ns, and the equities, both of shape (n,). A run that lost everything ends there.
     """
-    first, last = outcome.start_ns // NS_PER_DAY, (outcome.end_ns - 1) // NS_PER_DAY
+    first = outcome.start_ns // NS_PER_DAY
+    # A run that ends as it starts, at midnight, still has a day.
+    last = max(first, (outcome.end_ns - 1) // NS_PER_DAY)
     days = np.arange(first, last + 1, dtype=np.int64) * NS_PER_DAY
     rows = np.searchsorted(outcome.curve.time_ns, days + NS_PER_DAY, side="right")
     known = np.append(float(outcome.starting_equity), outcome.curve.equity)

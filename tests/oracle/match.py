@@ -10,8 +10,9 @@ from oracle.engine import Oracle
 from oracle.scenarios import Scenario
 from oracle.scripted import Scripted, fill_text
 
-from quantkit.engine.core import Engine, EngineConfig
+from quantkit.engine.core import Engine
 from quantkit.engine.outcome import Outcome
+from quantkit.engine.setup import EngineConfig
 from quantkit.feeds.replay import MemoryFeed
 
 

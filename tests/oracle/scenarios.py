@@ -213,9 +213,20 @@ class _Market:
     def candle(self, close_ns: int, length_ns: int, interval: str, x: int, y: int, z: int) -> Candle:
         open_, close = self.middle + x - 3, self.middle + y - 2
         high, low = max(open_, close) + z % 3, min(open_, close) - z // 3
-        prices = (self.price(ticks) for ticks in (open_, high, low, close))
+        low_price, high_price = self.price(low), self.price(high)
+        open_price, close_price = self.price(open_), self.price(close)
         return Candle(
-            self.instrument.id, close_ns, close_ns, close_ns - length_ns, close_ns, *prices, self.qty(7), interval
+            self.instrument.id,
+            close_ns,
+            close_ns,
+            close_ns - length_ns,
+            close_ns,
+            open_price,
+            high_price,
+            low_price,
+            close_price,
+            self.qty(7),
+            interval,
         )
 
 

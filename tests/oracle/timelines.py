@@ -35,7 +35,7 @@ def ms(stamp_ns: int) -> float:
 
 def trade(
     at: float, price: float, qty: float = 1, side: str = "sell", *, late: float = 0, of: Instrument = SWAP
-) -> Trade:
+) -> MarketEvent:
     """Return a print stamped `at` by the exchange and received `late` ms after."""
     return Trade(of.id, ns(at), ns(at + late), float(price), float(qty), Side(side))
 
@@ -49,7 +49,7 @@ def ticker(
     *,
     late: float = 0,
     of: Instrument = SWAP,
-) -> Ticker:
+) -> MarketEvent:
     """Return a best bid and offer."""
     best = (None, None) if bid is None else (float(bid), float(bid_qty))
     offer = (None, None) if ask is None else (float(ask), float(ask_qty))
@@ -58,29 +58,32 @@ def ticker(
 
 def book(
     at: float, bids: Levels, asks: Levels, *, whole: bool = False, late: float = 0, of: Instrument = SWAP
-) -> BookUpdate:
+) -> MarketEvent:
     """Return changed levels, or with `whole` a snapshot."""
-    columns = [tuple(map(float, column)) for column in (bids, bids.values(), asks, asks.values())]
-    return BookUpdate(of.id, ns(at), ns(at + late), *columns, whole)
+    bid_prices, bid_qtys, ask_prices, ask_qtys = (
+        tuple(map(float, column)) for column in (bids, bids.values(), asks, asks.values())
+    )
+    return BookUpdate(of.id, ns(at), ns(at + late), bid_prices, bid_qtys, ask_prices, ask_qtys, whole)
 
 
-def candle(close: float, prices: tuple[float, float, float, float], *, of: Instrument = SWAP) -> Candle:
+def candle(close: float, prices: tuple[float, float, float, float], *, of: Instrument = SWAP) -> MarketEvent:
     """Return a one-minute candle that closes at minute `close`."""
     at = ns(close * 60_000)
-    return Candle(of.id, at, at, at - 60_000 * NS_PER_MS, at, *map(float, prices), 10.0, "1m")
+    open_, high, low, close_price = map(float, prices)
+    return Candle(of.id, at, at, at - 60_000 * NS_PER_MS, at, open_, high, low, close_price, 10.0, "1m")
 
 
-def mark(at: float, price: float, *, of: Instrument = SWAP) -> Mark:
+def mark(at: float, price: float, *, of: Instrument = SWAP) -> MarketEvent:
     """Return a mark."""
     return Mark(of.id, ns(at), ns(at), price)
 
 
-def funding(at: float, rate: float, boundary_ns: int, *, settled: bool = True, of: Instrument = SWAP) -> Funding:
+def funding(at: float, rate: float, boundary_ns: int, *, settled: bool = True, of: Instrument = SWAP) -> MarketEvent:
     """Return a funding rate."""
     return Funding(of.id, ns(at), ns(at), rate, boundary_ns, settled)
 
 
-def gap(at: float, channel: str = "book", *, of: Instrument = SWAP) -> Gap:
+def gap(at: float, channel: str = "book", *, of: Instrument = SWAP) -> MarketEvent:
     """Return a loss of data."""
     return Gap(of.id, ns(at), ns(at), channel, ns(at - 1), ns(at), "lost")
 

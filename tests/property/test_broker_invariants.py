@@ -127,7 +127,7 @@ def assert_nothing_fills_in_the_dark(outcome: Outcome, market: Scenario) -> None
             continue
         dark_ns: int | None = None
         spans = []
-        for event in sorted(market.events, key=lambda e: e.received_ns):
+        for event in sorted(market.events, key=lambda e: (e.received_ns, not isinstance(e, Gap))):
             if event.instrument != instrument:
                 continue
             if isinstance(event, Gap) and event.channel == "book" and dark_ns is None:

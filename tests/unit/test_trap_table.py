@@ -109,7 +109,7 @@ def test_no_order_fills_at_the_row_that_sent_it(market: Scenario) -> None:
         told = [
             n for n, (_, hook, text) in enumerate(strategy.trace) if hook == "fill" and f" {fill.order_id} " in text
         ]
-        assert all(n > made[fill.order_id] for n in told)
+        assert all(n > made.get(fill.order_id, -1) for n in told)  # a target of the warm-up is sent by no call
 
 
 def test_rows_of_one_stamp_come_in_rank_order() -> None:

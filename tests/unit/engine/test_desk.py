@@ -243,6 +243,58 @@ def test_an_amend_goes_out_in_steps(office: Office) -> None:
 
 
 @pytest.mark.parametrize(
+    ("amended", "lots", "ticks", "note"),
+    [
+        ({"qty": 2, "price": 10}, 20, 20, ""),
+        ({"qty": 2.06, "price": 10}, 20, 20, "size 2.06 rounded to 2.0"),
+        ({"qty": 2, "price": 9.7}, 20, 19, "price 9.7 rounded to 9.5"),
+        ({"qty": 2.06, "price": 9.7}, 20, 19, "size 2.06 rounded to 2.0; price 9.7 rounded to 9.5"),
+        # A number that was not amended is still what the first rounding made of it.
+        ({"qty": 2}, 20, 18, "price 9.2 rounded to 9.0"),
+        ({"price": 9.7}, 15, 19, "size 1.57 rounded to 1.5; price 9.7 rounded to 9.5"),
+        # The same steps as before, this time asked for as they are.
+        ({"qty": 1.5, "price": 9}, 15, 18, ""),
+    ],
+)
+def test_the_note_goes_with_the_amended_numbers(
+    office: Office, amended: dict[str, float], lots: int, ticks: int, note: str
+) -> None:
+    """It changes when they do: with the report of the amend."""
+    order = office.desk.send(SPOT.id, Side.BUY, 1.57, price=9.2)
+    first = "size 1.57 rounded to 1.5; price 9.2 rounded to 9.0"
+    office.accept(order)
+    office.desk.amend(order, **amended)
+    assert (order.note, order.lots, order.price_ticks) == (first, 15, 18)
+    office.report(order, OrderState.ACCEPTED, "amended", lots=lots, ticks=ticks)
+    assert (order.note, order.lots, order.price_ticks) == (note, lots, ticks)
+    office.fill(order, lots - 5)
+    assert order.note == note
+    office.fill(order, 5)
+    assert order.note == note
+
+
+def test_an_amend_leaves_the_note_of_the_stop(office: Office) -> None:
+    """A stop's trigger cannot be amended, so what became of it stays said."""
+    order = office.desk.send(SPOT.id, Side.BUY, 1, price=101.2, stop_price=100.1)
+    assert order.note == "price 101.2 rounded to 101.0; stop 100.1 rounded to 100.5"
+    office.desk.amend(order, price=102)
+    office.report(order, OrderState.ACCEPTED, "amended", ticks=204)
+    assert order.note == "stop 100.1 rounded to 100.5"
+
+
+def test_the_note_of_a_refused_amend_is_not_taken_over(office: Office) -> None:
+    """The order keeps its numbers, and what is said about them."""
+    order = office.desk.send(SPOT.id, Side.BUY, 1.57, price=9)
+    office.accept(order)
+    office.desk.amend(order, qty=90.08, price=9.7)
+    office.report(order, OrderState.ACCEPTED, "amend_refused: insufficient_cash")
+    assert (order.note, order.qty, order.price) == ("size 1.57 rounded to 1.5", 1.5, 9.0)
+    office.desk.amend(order, price=9.5)
+    office.report(order, OrderState.ACCEPTED, "amended", ticks=19)
+    assert (order.note, order.qty, order.price) == ("size 1.57 rounded to 1.5", 1.5, 9.5)
+
+
+@pytest.mark.parametrize(
     ("given", "amended", "message"),
     [
         ({"price": 9}, {}, "amend bt1: nothing to change; give qty= or price="),

@@ -184,7 +184,8 @@ def naive(
 ) -> Naive:
     """Recompute a run's curve from its fills and the rows that mark the instrument.
 
-    At one moment: first the grid's row, then what was filled, then the mark that the row brings. The end is the last row.
+    At one moment: first the grid's row, then what was filled, then the mark that the row brings. The end's row
+    comes last.
     """
     account = Naive(instrument, cash)
     steps: list[tuple[int, int, Any]] = []
@@ -279,13 +280,13 @@ def test_how_rows_are_cut_into_blocks_changes_no_digit(*, marks: bool) -> None:
 
 
 def test_the_grid_is_on_utc_multiples_and_ends_with_the_run() -> None:
-    """A row at the start, each multiple after it, and the fills."""
+    """A row at the start, each multiple after it, and the end, which here is a multiple too."""
     stamps = [START_NS + second * NS_PER_S for second in (5, 65, 125, 185, 240)]
     outcome = run(trades(SWAP, [100.0] * 5, stamps), [SWAP], Plan(SWAP.id, {}), cash={"USDT": 100})
-    expected = [stamps[0], *(START_NS + minute * NS_PER_MIN for minute in (1, 2, 3, 4))]
+    expected = [stamps[0], *(START_NS + minute * NS_PER_MIN for minute in (1, 2, 3, 4)), stamps[-1]]
     assert outcome.curve.time_ns.tolist() == expected
-    assert outcome.curve.equity.tolist() == [100.0] * 5
-    assert outcome.curve.drawdown.tolist() == [0.0] * 5
+    assert outcome.curve.equity.tolist() == [100.0] * 6
+    assert outcome.curve.drawdown.tolist() == [0.0] * 6
     assert (outcome.starting_equity, outcome.equity) == (100, 100)
 
 
@@ -320,7 +321,55 @@ def test_equity_at_zero_ends_the_run(block_rows: int, *, search: bool) -> None:
     assert outcome.equity == Decimal(1_000) + 5 * (799 - 1000)
     assert len(outcome.fills) == 1
     assert outcome.warnings[-1:] == ["equity fell to zero at 2026-01-01T00:00:05Z: the run ended there"]
-    assert outcome.curve.equity[-1] > 0
+    # The curve goes down to the mark that ended it: before it the account was worth something, at it less than nothing.
+    rows = list(zip(*(getattr(outcome.curve, name).tolist() for name in outcome.curve.__struct_fields__), strict=True))
+    assert [row[0] for row in rows] == [stamps[0], stamps[1], stamps[5]]
+    assert [row[1] for row in rows] == [1_000.0, 1_000.0, -5.0]
+    assert [row[3] for row in rows] == [0.0, 5.0, np.inf]
+    assert [row[4] for row in rows] == [0.0, 0.0, pytest.approx(-1_005 / 1_000)]
+
+
+def test_equity_of_exactly_nothing_is_the_last_row() -> None:
+    """Nothing left is as much an end as less than nothing; a large position does not overflow the exposure."""
+    prices = [1000.0, 1000.0, 1000.0, 900.0, 1500.0]
+    stamps = [START_NS + n * NS_PER_S for n in range(len(prices))]
+    plan = Plan(SWAP.id, {1: 1e9})
+    outcome = run(
+        trades(SWAP, prices, stamps), [SWAP], plan, cash={"USDT": 1_000_000_000}, fees=Fees(), max_leverage=10
+    )
+    assert (outcome.ended, outcome.end_ns, outcome.equity) == ("bankrupt", stamps[3], 0)
+    assert (outcome.curve.equity[-1], outcome.curve.drawdown[-1], outcome.curve.exposure[-1]) == (0.0, -1.0, np.inf)
+
+
+@pytest.mark.parametrize("last_s", [59, 60, 61, 120, 150])
+@pytest.mark.parametrize("held", [0.0, 300.0, -300.0])
+@pytest.mark.parametrize("block_rows", [1, 1000])
+def test_the_last_row_is_the_end_of_the_run(last_s: int, held: float, block_rows: int) -> None:
+    """On a point of the grid or off it, flat or holding: what the account is worth at the end, after its last mark."""
+    seconds = [1, 2, 3, 40, 50, last_s]
+    prices = [1000.0, 1000.0, 1001.5, 1020.3, 1007.1, 1013.7]
+    events = trades(SWAP, prices, [START_NS + second * NS_PER_S for second in seconds])
+    plan = Plan(SWAP.id, {1: 100.0, 4: held})
+    outcome = run(events, [SWAP], plan, cash={"USDT": 10_000}, block_rows=block_rows)
+    assert outcome.position_qty == {SWAP.id: Decimal(int(held))}
+    curve = outcome.curve
+    assert curve.time_ns[-1] == outcome.end_ns == START_NS + last_s * NS_PER_S
+    # Of one balance without a position both are the same float; with one the curve adds floats, the ledger fractions.
+    assert curve.equity[-1] == pytest.approx(float(outcome.equity), rel=1e-12 if held else 0, abs=0)
+    assert curve.exposure[-1] == pytest.approx(abs(held) * 0.01 * 1013.7 / float(outcome.equity))
+    # A grid point at the end shows what the rows before it left; only the end's own row has seen its mark.
+    is_on_grid = last_s % 60 == 0
+    assert bool(curve.time_ns[-2] == outcome.end_ns) is is_on_grid
+    if is_on_grid:
+        change = held * 0.01 * (1013.7 - 1007.1)
+        assert curve.equity[-1] - curve.equity[-2] == pytest.approx(change, abs=1e-9)
+
+
+def test_a_run_that_ends_where_it_starts_has_both_rows() -> None:
+    """One trade is a run of no length."""
+    outcome = run(trades(SWAP, [100.0], [START_NS]), [SWAP], Plan(SWAP.id, {}), cash={"USDT": 100})
+    assert outcome.curve.time_ns.tolist() == [START_NS] * 2
+    assert outcome.curve.equity.tolist() == [100.0] * 2
 
 
 def test_equity_just_above_zero_does_not_end_the_run() -> None:
@@ -340,11 +389,11 @@ def test_a_balance_in_coins_is_valued_through_its_pair() -> None:
     outcome = run(events, [SPOT], Plan(SPOT.id, {}), cash={"USDT": 50, "BTC": 2})
     assert outcome.report_currency == "USDT"
     # The curve begins when the coins can be valued: at the first trade.
-    assert outcome.curve.time_ns.tolist() == [START_NS + s * NS_PER_S for s in (1, 60, 120)]
-    assert outcome.curve.equity.tolist() == [250.0, 270.0, 230.0]
-    assert outcome.curve.drawdown.tolist() == pytest.approx([0.0, 0.0, 230 / 290 - 1])
+    assert outcome.curve.time_ns.tolist() == [START_NS + s * NS_PER_S for s in (1, 60, 120, 130)]
+    assert outcome.curve.equity.tolist() == [250.0, 270.0, 230.0, 230.0]
+    assert outcome.curve.drawdown.tolist() == pytest.approx([0.0, 0.0, 230 / 290 - 1, 230 / 290 - 1])
     assert (outcome.starting_equity, outcome.equity) == (250, 230)
-    assert outcome.curve.cash.tolist() == [50.0] * 3
+    assert outcome.curve.cash.tolist() == [50.0] * 4
 
 
 @pytest.mark.parametrize("kind", ["ticker", "book"])
@@ -376,8 +425,8 @@ def test_a_balance_in_coins_that_can_be_valued_late(kind: str, block_rows: int) 
 
     outcome = run(events, [SPOT], Watch(), cash={"USDT": 50, "BTC": 2}, block_rows=block_rows)
     assert outcome.starting_equity == 250
-    assert outcome.curve.time_ns.tolist() == [START_NS + s * NS_PER_S for s in (3, 60)]
-    assert outcome.curve.equity.tolist() == [250.0, 270.0]
+    assert outcome.curve.time_ns.tolist() == [START_NS + s * NS_PER_S for s in (3, 60, 70)]
+    assert outcome.curve.equity.tolist() == [250.0, 270.0, 230.0]
     assert outcome.equity == 230
 
 
@@ -427,7 +476,7 @@ def test_without_rows_in_the_span_the_curve_is_still_there() -> None:
     hour = 60 * NS_PER_MIN
     span = {"start_ns": START_NS + hour, "end_ns": START_NS + 2 * hour}
     outcome = run(events, [SWAP], Plan(SWAP.id, {}), cash={"USDT": 100}, **span)
-    assert outcome.curve.equity.tolist() == [100.0] * 61
+    assert outcome.curve.equity.tolist() == [100.0] * 62  # the start, sixty minutes, and the end
     assert (outcome.curve.time_ns[0], outcome.curve.time_ns[-1]) == (span["start_ns"], span["end_ns"])
 
 
@@ -546,8 +595,8 @@ def test_coins_priced_at_different_times(block_rows: int) -> None:
     outcome = run(
         [*one, *two], [SPOT, ETH], Plan(SPOT.id, {}, [ETH.id]), cash=cash, block_rows=block_rows, start_ns=START_NS
     )
-    assert outcome.curve.time_ns.tolist() == [START_NS + s * NS_PER_S for s in (30, 60)]
-    assert outcome.curve.equity.tolist() == [121.0, 121.0]
+    assert outcome.curve.time_ns.tolist() == [START_NS + s * NS_PER_S for s in (30, 60, 70)]
+    assert outcome.curve.equity.tolist() == [121.0, 121.0, 141.0]
     assert (outcome.starting_equity, outcome.equity) == (121, 141)
 
 
@@ -564,6 +613,7 @@ def test_a_fill_before_every_balance_can_be_valued() -> None:
         start_ns=START_NS,
     )
     assert [fill.price for fill in outcome.fills] == [100.0]
-    assert outcome.curve.time_ns.tolist() == [START_NS + 30 * NS_PER_S]
+    assert outcome.curve.time_ns.tolist() == [START_NS + s * NS_PER_S for s in (30, 50)]
+    assert outcome.curve.equity.tolist() == [1_020.0, 1_020.0]
     assert (outcome.starting_equity, outcome.equity) == (1_020, 1_020)
     assert [trip.instrument for trip in outcome.excursions] == [SPOT.id]

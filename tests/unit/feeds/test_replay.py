@@ -312,6 +312,29 @@ def test_months_without_candles_are_holes(tmp_path: Path) -> None:
     assert not feed.has_hole(stream, time_ns_of("2025-03-01"), time_ns_of("2025-06-01"))
 
 
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda at: Mark(A, at, at, 100.0),
+        lambda at: Funding(A, at, at, 0.0001, at, True),
+    ],
+)
+def test_months_without_marks_or_funding_are_holes(tmp_path: Path, make: Callable[[int], MarketEvent]) -> None:
+    """They come a few times a day and lie in monthly files: a day without one is none, a month without one is."""
+    at = time_ns_of
+    feed = in_folder(tmp_path, [make(at(day)) for day in ("2025-01-03", "2025-01-31", "2025-03-01", "2025-04-30")])
+    (stream,) = feed.coverage()
+    assert feed.coverage()[stream].has_holes
+    assert feed.has_hole(stream, at("2025-01-01"), at("2025-06-01"))
+    assert feed.has_hole(stream, at("2025-01-31"), at("2025-02-02"))
+    assert feed.has_hole(stream, at("2025-02-27"), at("2025-03-02"))
+    # A span that ends where a month begins does not reach into it.
+    assert not feed.has_hole(stream, at("2025-01-01"), at("2025-02-01"))
+    assert feed.has_hole(stream, at("2025-01-01"), at("2025-02-01") + 1)
+    assert not feed.has_hole(stream, at("2025-03-15"), at("2025-04-15"))
+    assert not feed.has_hole(stream, at("2025-04-01"), at("2025-12-01"))
+
+
 def test_a_folder_tells_of_shifted_clocks(tmp_path: Path) -> None:
     """Of the files that the run reads, each instrument once."""
     with Writer(tmp_path / "data") as writer:

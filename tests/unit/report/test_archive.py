@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from quantkit.engine.outcome import OrderEvent
+from quantkit.engine.outcome import EquityCurve, OrderEvent
 from quantkit.errors import ConfigError, DataError
 from quantkit.orders import OrderState
 from quantkit.report import archive
@@ -55,6 +55,23 @@ def test_a_blank_result_comes_back(blank_result: Result, tmp_path: Path) -> None
     for name in TABLES:
         pd.testing.assert_frame_equal(getattr(loaded, name), getattr(blank_result, name), check_freq=False)
     assert loaded.hash == blank_result.hash
+
+
+def test_a_bankrupt_runs_last_row_comes_back(result_of: Callable[..., Result], tmp_path: Path) -> None:
+    """Its equity is below nothing and its exposure without bound; its stamp may be that of the row before."""
+    curve = EquityCurve(
+        time_ns=np.array([0, 60, 60]) + result_of().outcome.start_ns,
+        equity=np.array([1000.0, 800.0, -5.0]),
+        cash=np.full(3, 1000.0),
+        exposure=np.array([4.0, 4.5, np.inf]),
+        drawdown=np.array([0.0, -0.2, -1.005]),
+    )
+    result = result_of(curve=curve, end_ns=int(curve.time_ns[-1]), equity=Decimal(-5), ended="bankrupt")
+    result.save(tmp_path / "run")
+    loaded = Result.load(tmp_path / "run")
+    assert as_values(loaded.outcome) == as_values(result.outcome)
+    pd.testing.assert_frame_equal(loaded.equity, result.equity, check_freq=False)
+    assert loaded.hash == result.hash
 
 
 def test_other_tools_read_the_folder(result: Result, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 
 from quantkit.clock import NS_PER_DAY, NS_PER_MIN
-from quantkit.engine.outcome import EquityCurve
+from quantkit.engine.outcome import EquityCurve, Outcome
 from quantkit.instruments import Fees, Instrument, Side
 from quantkit.report.result import Result
 from quantkit.report.stats import GROUPS, STATS, daily_closes
@@ -148,6 +148,68 @@ def test_days_without_rows_and_a_total_loss(result_of: Callable[..., Result]) ->
     assert (result.stats["cagr_pct"], result.stats["return_pct"]) == (-100.0, -100.0)
     assert result.stats["max_drawdown"] == -1.0
     assert "bankrupt" in repr(result)
+
+
+def _with_end(whole: Outcome, end_ns: int, equity: float, **changes: Any) -> dict[str, Any]:
+    """Return the changes that end a run at `end_ns`, which has a row of the grid before the end's own row."""
+    keep = int(np.searchsorted(whole.curve.time_ns, end_ns, "right"))
+    peak = max(float(whole.curve.equity[:keep].max()), equity)
+    last = {"time_ns": end_ns, "equity": equity, "cash": 0.0, "exposure": np.inf, "drawdown": equity / peak - 1}
+    columns = {name: np.append(getattr(whole.curve, name)[:keep], last[name]) for name in last}
+    return {"curve": EquityCurve(**columns), "end_ns": end_ns, "equity": Decimal(repr(equity)), **changes}
+
+
+@pytest.mark.parametrize("hours", [36, 48])
+def test_of_two_rows_at_the_end_the_last_one_counts(result_of: Callable[..., Result], hours: int) -> None:
+    """The grid's row there shows what was before the last mark; the days' returns multiply to the run's."""
+    whole = result_of().outcome
+    end_ns = whole.start_ns + hours * 60 * NS_PER_MIN
+    result = result_of(**_with_end(whole, end_ns, 990.0))
+    assert result.equity.index[-1] == result.equity.index[-2]
+    assert (1 + result.returns).prod() == pytest.approx(0.99, rel=1e-12)
+    assert len(result.returns) == 2
+    stats = result.stats
+    assert (stats["equity_final"], stats["return_pct"]) == (990.0, pytest.approx(-1.0))
+    assert stats["max_drawdown"] == pytest.approx(990 / whole.curve.equity[:37].max() - 1)
+    # Position 3 was open from hour 26 to hour 40, or to the end.
+    assert stats["max_drawdown_duration"] == timedelta(hours=hours - 26)
+
+
+@pytest.mark.parametrize("equity", [0.0, -5.0])
+@pytest.mark.parametrize("hours", [36, 48])
+def test_the_moment_everything_was_lost_closes_its_day(
+    result_of: Callable[..., Result], hours: int, equity: float
+) -> None:
+    """A bankrupt run's numbers go down to its last mark, below nothing where that mark is."""
+    whole = result_of().outcome
+    end_ns = whole.start_ns + hours * 60 * NS_PER_MIN
+    result = result_of(**_with_end(whole, end_ns, equity, ended="bankrupt"))
+    before = whole.curve.equity[24]
+    assert result.returns.tolist() == [pytest.approx(before / 1000 - 1), equity / before - 1]
+    assert (1 + result.returns).prod() == pytest.approx(equity / 1000, rel=1e-12)
+    stats = result.stats
+    peak = whole.curve.equity[:37].max()
+    assert (stats["return_pct"], stats["cagr_pct"]) == (pytest.approx(equity / 10 - 100), -100.0)
+    assert (stats["max_drawdown"], stats["equity_peak"]) == (equity / peak - 1, peak)
+    assert stats["calmar_ratio"] == pytest.approx(-1 / (1 - equity / peak))
+    assert stats["stability"] is None
+    numbers = [value for value in stats if isinstance(value, float)]
+    assert numbers
+    assert all(map(math.isfinite, numbers))
+    assert ElementTree.fromstring(result._repr_html_()).find(".//polyline") is not None
+
+
+@pytest.mark.parametrize("hours", [0, 12])
+def test_a_run_of_no_length_has_one_day(result_of: Callable[..., Result], hours: int) -> None:
+    """Its two rows are of one moment, at midnight or not, and the picture still shows both."""
+    at_ns = result_of().outcome.start_ns + hours * 60 * NS_PER_MIN
+    nothing = np.zeros(2)
+    curve = EquityCurve(np.array([at_ns, at_ns]), np.array([1000.0, 980.0]), nothing, nothing, np.array([0.0, -0.02]))
+    result = result_of(curve=curve, start_ns=at_ns, end_ns=at_ns, equity=Decimal(980))
+    assert result.returns.tolist() == [pytest.approx(-0.02)]
+    assert (result.stats["max_drawdown"], result.stats["exposure_time_pct"]) == (pytest.approx(-0.02), None)
+    (line,) = ElementTree.fromstring(result._repr_html_()).iter("polyline")
+    assert line.attrib["points"] == "0.0,4.0 760.0,176.0"
 
 
 def test_a_run_of_hours_is_not_annualised(result_of: Callable[..., Result]) -> None:
