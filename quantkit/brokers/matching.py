@@ -19,6 +19,7 @@ open if that gapped beyond. A stop-limit whose trigger price is not beyond its l
 Ignored: queue position, volume (fills are not capped by it), market impact, the path of price inside a candle.
 """
 
+from abc import ABC, abstractmethod
 from typing import NamedTuple, Protocol
 
 from quantkit.brokers.base import OPEN_GATE, Gate
@@ -130,7 +131,7 @@ class Sink(Protocol):
         ...
 
 
-class Market:
+class Market(ABC):
     """One instrument's working orders, in arrival order, and the rules that fill them."""
 
     def __init__(self, instrument: Instrument, sink: Sink) -> None:
@@ -140,9 +141,9 @@ class Market:
         self.last_ticks: int | None = None
         self._sink = sink
 
+    @abstractmethod
     def arrive(self, order: Working, at_ns: int) -> None:
         """Judge an order against the market as it stands and keep, fill, refuse or cancel it."""
-        raise NotImplementedError
 
     def requeue(self, order: Working, at_ns: int) -> None:
         """Put an order whose price changed or size grew at the back, judged anew."""
@@ -155,20 +156,21 @@ class Market:
         if order in self.orders:
             self.orders.remove(order)
 
+    @abstractmethod
     def crosses(self, order: Working, limit: int) -> bool:
         """Whether a limit would take at once: post-only is judged by this."""
-        raise NotImplementedError
 
+    @abstractmethod
     def reference_ticks(self, side: Side) -> int | None:
         """Return the price by which an order without a limit is valued on arrival, None before the first."""
-        raise NotImplementedError
 
+    @abstractmethod
     def gate(self) -> Gate:
         """Return the band of prices in which no row can concern the orders here."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _enter(self, order: Working, at_ns: int) -> None:
-        raise NotImplementedError
+        """Put an order among the working ones and let it do what it can at once."""
 
 
 class PriceMarket(Market):

@@ -203,8 +203,9 @@ class SimulatedBroker:
         if lots <= order.filled:
             self.cancelled(order, "amended_to_filled", at_ns)
             return
+        keeps_place = limit == order.limit and lots <= order.lots
         refusal = ""
-        if limit is not None and limit != order.limit and order.post_only and market.crosses(order, limit):
+        if order.post_only and limit is not None and not keeps_place and market.crosses(order, limit):
             refusal = "post_only_would_take"
         if not refusal:
             reference = market.reference_ticks(order.side)
@@ -212,7 +213,6 @@ class SimulatedBroker:
         if refusal:
             self._report(order, order.state, f"amend_refused: {refusal}", at_ns)
             return
-        keeps_place = limit == order.limit and lots <= order.lots
         order.lots, order.limit = lots, limit
         self._report(order, order.state, "amended", at_ns)
         if not keeps_place:

@@ -89,10 +89,10 @@ class RunContext:
         "_desk",
         "_history",
         "_instruments",
+        "_portfolio",
         "early_targets",
         "is_starting",
         "now_ns",
-        "portfolio",
         "rng",
         "timers",
         "wishes",
@@ -101,7 +101,7 @@ class RunContext:
     def __init__(self, *, seed: int, now_ns: int, instruments: Callable[[str], Instrument]) -> None:
         self.now_ns = now_ns
         self.rng = np.random.default_rng(seed)
-        self.portfolio: Portfolio
+        self._portfolio: Portfolio
         self.timers = Timers()
         self.wishes: dict[Stream, int] = {}
         self.early_targets: dict[str, float] = {}
@@ -116,8 +116,19 @@ class RunContext:
         self, desk: Desk, portfolio: Portfolio, changed: set[str], book_of: Callable[[str], Book | None]
     ) -> None:
         """Join the parts that exist once the subscriptions are known."""
-        self._desk, self.portfolio, self._changed, self._book_of = desk, portfolio, changed, book_of
+        self._desk, self._portfolio, self._changed, self._book_of = desk, portfolio, changed, book_of
         self.is_starting = False
+
+    @property
+    def portfolio(self) -> Portfolio:
+        """Money and positions as reported so far.
+
+        Raises:
+            ConfigError: In `on_start`, before the run's instruments and currencies are known.
+        """
+        if self.is_starting:
+            raise ConfigError("the portfolio is there once the run has begun; read it in a hook after on_start")
+        return self._portfolio
 
     def remember(self, candle: Candle) -> None:
         """Keep a delivered candle for `history`."""
@@ -229,7 +240,7 @@ class RunContext:
         """Return the reported position."""
         if self.is_starting:
             return 0.0
-        return float(self.portfolio.position(self._desk.instrument(instrument).id).qty)
+        return float(self._portfolio.position(self._desk.instrument(instrument).id).qty)
 
     def open_orders(self, instrument: str | None) -> list[Order]:
         """Return the orders that may still fill."""

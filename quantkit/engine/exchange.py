@@ -92,6 +92,7 @@ class Exchange:
         }
         for instrument in plan.instruments.values():
             broker.markets[instrument.id] = self._market(instrument)
+        self._first_of: tuple[Lane, int] | None = None  # the row whose arrivals are being processed
         self._waiting_fills: list[Fill] = []
         self._largest_share: dict[str, float] = {}
 
@@ -134,7 +135,9 @@ class Exchange:
         """Process what has arrived by a row's matching clock, then let the row fill what rests."""
         instrument, row = lane.instrument, lane.row_at(place)
         clock_ns = self._clock(instrument, place + 1)
+        self._first_of = (lane, row)
         self._broker.process_arrivals(instrument, clock_ns, now_ns)
+        self._first_of = None
         market = self._broker.markets[instrument]
         match market:
             case TradeMarket():
@@ -188,17 +191,25 @@ class Exchange:
     # Skipped rows -----------------------------------------------------------------------------------------------
 
     def sync(self, instrument: str, place: int) -> None:
-        """Bring a market that rows were skipped of up to date with everything before a place."""
+        """Bring a market that rows were skipped of up to date with everything before a place.
+
+        Before the first price of a market that has nothing but prices, the row that brings it stands in: an order
+        sent at the very start is judged by the first open or trade.
+        """
         market = self._broker.markets[instrument]
         if isinstance(market, CandleMarket):
             self._sync_candles(market, place)
-            return
         last_trades = self._last_trades.get(instrument)
         if last_trades is not None:
             price = last_trades.before(place)
             market.last_ticks = None if price is None else market.instrument.ticks(price)
         if isinstance(market, DisplayedMarket):
             self._sync_display(market, place)
+        elif market.last_ticks is None and self._first_of is not None:
+            lane, row = self._first_of
+            market.last_ticks = market.instrument.ticks(
+                float(lane.column("price" if lane.kind == "trade" else "open")[row])
+            )
 
     def _sync_candles(self, market: CandleMarket, place: int) -> None:
         latest = -1

@@ -45,7 +45,7 @@ def equity_svg(curve: EquityCurve, currency: str) -> str:
     time = curve.time_ns[rows].astype(np.float64) - float(curve.time_ns[0])
     equity = curve.equity[rows]
     low, high = float(equity.min()), float(equity.max())
-    # A flat curve is a line in the middle, a single row one across the whole width, over which a run of no length goes.
+    # A flat curve is a line in the middle; rows of one moment are spread over the width, a single one goes across it.
     if not time[-1]:
         time = np.arange(len(rows), dtype=np.float64)
     x = time / (time[-1] or 1.0) * _WIDTH

@@ -282,6 +282,7 @@ class Oracle:
             return
         if self._counts_for_matching(row):
             self.clocks[instrument] = max(self.clocks[instrument], row.exchange_ns)
+            self._know_a_price(row)
             self.exchange.arrivals(instrument, self.clocks[instrument])
             self._match(row, self.clocks[instrument])
         elif isinstance(event, BookUpdate):
@@ -307,6 +308,16 @@ class Oracle:
                 return row.kind == "trade"
             case kind:
                 return row.kind in (kind, "trade")
+
+    def _know_a_price(self, row: Row) -> None:
+        """Judge what arrives before the first price of a market by that price itself."""
+        venue, event = self.exchange.venues[row.event.instrument], row.event
+        clock_ns = self.clocks[row.event.instrument]
+        if isinstance(venue, DisplayedVenue) or venue.last is not None:
+            return
+        if any(m.held.instrument == event.instrument and m.arrives_ns <= clock_ns for m in self.exchange.messages):
+            price = event.open if isinstance(event, Candle) else cast(Trade, event).price
+            venue.last = venue.instrument.ticks(price)
 
     def _match(self, row: Row, clock_ns: int) -> None:
         venue, event = self.exchange.venues[row.event.instrument], row.event

@@ -170,14 +170,14 @@ class Exchange:
         if lots <= held.filled:
             self.end(held, OrderState.CANCELLED, "amended_to_filled", at_ns)
             return
+        keeps_place = limit == held.limit and lots <= held.lots
         refusal = ""
-        if held.post_only and limit is not None and limit != held.limit and venue.would_take(held, limit):
+        if held.post_only and limit is not None and not keeps_place and venue.would_take(held, limit):
             refusal = "post_only_would_take"
         refusal = refusal or self._account_refuses(held, lots, limit)
         if refusal:
             self.tell(held, held.state, f"amend_refused: {refusal}", at_ns)
             return
-        keeps_place = limit == held.limit and lots <= held.lots
         held.lots, held.limit = lots, limit
         self.tell(held, held.state, "amended", at_ns)
         if not keeps_place:

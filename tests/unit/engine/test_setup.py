@@ -327,6 +327,7 @@ def test_assumptions_are_said_what_decides_fills_first() -> None:
         f"{B}: matched on candles of 1m, latency 0 ms each way",
         f"{B}: fees 2 bps maker, 5 bps taker (OKX preset), valued at candle",
         f"{B}: price and size steps inferred from the data, contract value 1",
+        f"{B}: no funding data, so none is charged",
         "contracts: notional held within 1 x equity; no margin calls, no liquidation",
         "size beyond the displayed one fills 1 bps worse",
         "balances in BTC, USDT are counted in USDT",

@@ -171,7 +171,7 @@ def test_of_two_rows_at_the_end_the_last_one_counts(result_of: Callable[..., Res
     stats = result.stats
     assert (stats["equity_final"], stats["return_pct"]) == (990.0, pytest.approx(-1.0))
     assert stats["max_drawdown"] == pytest.approx(990 / whole.curve.equity[:37].max() - 1)
-    # Position 3 was open from hour 26 to hour 40, or to the end.
+    # The equity last stood at its peak in hour 26.
     assert stats["max_drawdown_duration"] == timedelta(hours=hours - 26)
 
 
