@@ -2,7 +2,7 @@
 
 import re
 import time
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Final
 
 from quantkit.errors import ConfigError
@@ -122,13 +122,28 @@ def iso_of(ns: int) -> str:
     return f"{text}.{fraction:09d}".rstrip("0").rstrip(".") + "Z"
 
 
-def time_ns_of(moment: str | int | datetime) -> int:
-    """Return a moment as UTC nanoseconds; text without an offset is UTC.
+def span_text(span_ns: int) -> str:
+    """Return a length of time in its two largest units.
+
+    Examples:
+        >>> span_text(151 * NS_PER_DAY + 23 * 60 * NS_PER_MIN), span_text(1_500_000_000), span_text(0)
+        ('151d 23h', '1.5s', '0s')
+    """
+    if span_ns < NS_PER_MIN:
+        return f"{span_ns / NS_PER_S:g}s"
+    minutes = span_ns // NS_PER_MIN
+    units = (("d", minutes // 1440), ("h", minutes // 60 % 24), ("m", minutes % 60), ("s", span_ns // NS_PER_S % 60))
+    first = next(number for number, (_, count) in enumerate(units) if count)
+    return " ".join(f"{count}{unit}" for unit, count in units[first : first + 2] if count)
+
+
+def time_ns_of(moment: str | int | date) -> int:
+    """Return a moment as UTC nanoseconds; text without an offset is UTC, and so is the midnight of a plain date.
 
     An int counts nanoseconds already. A naive `datetime` is refused, since its zone is unknown.
 
     Raises:
-        ConfigError: The text is not an ISO date or time, or the datetime is naive.
+        ConfigError: The text is not an ISO date or time, the datetime is naive, or it is neither.
 
     Examples:
         >>> time_ns_of("1970-01-02"), time_ns_of("1970-01-01T00:00:01.5Z")
@@ -146,6 +161,10 @@ def time_ns_of(moment: str | int | datetime) -> int:
             ) from None
         if moment.tzinfo is None:
             moment = moment.replace(tzinfo=UTC)
+    elif not isinstance(moment, date):
+        raise ConfigError(f"time {moment!r} is not understood; write for example '2025-05-05'")
+    elif not isinstance(moment, datetime):
+        moment, extra_ns = datetime(moment.year, moment.month, moment.day, tzinfo=UTC), 0
     else:
         extra_ns = getattr(moment, "nanosecond", 0)  # a pandas Timestamp is a datetime that holds three digits more
         if moment.tzinfo is None:

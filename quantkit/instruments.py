@@ -121,8 +121,13 @@ class Fees(msgspec.Struct, frozen=True):
 
     @classmethod
     def preset_for(cls, instrument: "Instrument") -> "Fees":
-        """Return the OKX preset for the instrument's kind; also what other venues get unless told otherwise."""
-        return cls.okx_spot() if instrument.is_spot else cls.okx_swap()
+        """Return OKX's rates for the instrument's kind; also what other venues get unless told otherwise.
+
+        A spot instrument that is no pair of currencies by its id, such as a share, pays in its quote currency.
+        """
+        if not instrument.is_spot:
+            return cls.okx_swap()
+        return cls.okx_spot() if "-" in instrument.name else cls(cls.okx_spot().maker_bps, cls.okx_spot().taker_bps)
 
     def rate(self, *, is_maker: bool) -> Decimal:
         """Return the rate as an exact fraction of the notional."""

@@ -9,7 +9,7 @@ import sys
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from datetime import datetime, timedelta
+from datetime import date, timedelta
 from decimal import Decimal
 from pathlib import Path
 from types import ModuleType
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Amount: TypeAlias = float | int | str | Decimal
-Moment: TypeAlias = str | int | datetime
+Moment: TypeAlias = str | int | date
 
 #: Where a bare strategy name is looked for.
 STRATEGY_FOLDER = "strategies"
@@ -87,6 +87,7 @@ def backtest(
         DataError: Data are missing or bad.
         StrategyError: A hook raised; the original is its cause.
     """
+    _check_types(cash=cash, fees=fees, instruments=instruments)
     built = _built(strategy, params)
     given = list(instruments)
     feed = _feed(data, given, block_rows)
@@ -176,6 +177,20 @@ def _data_files(feed: Feed, plan: Plan) -> dict[str, str]:
 # Strategies -------------------------------------------------------------------------------------------------------
 
 
+def _check_types(*, cash: Any, fees: Any, instruments: Any) -> None:
+    """Refuse the wrong calls that are easily made.
+
+    Raises:
+        ConfigError: It names the argument and shows how it is written.
+    """
+    if cash is not None and not isinstance(cash, Mapping):
+        raise ConfigError(f"cash is {cash!r}; give balances by currency, for example cash={{'USDT': 10_000}}")
+    if fees is not None and not isinstance(fees, Fees | Mapping):
+        raise ConfigError(f"fees is {fees!r}; give for example fees=Fees(maker_bps=2, taker_bps=5)")
+    if isinstance(instruments, Instrument) or not isinstance(instruments, Iterable):
+        raise ConfigError("instruments is no list; give for example instruments=[Instrument('GOOG', quote='USD', ...)]")
+
+
 def _built(strategy: Strategy | type[Strategy] | str, params: Mapping[str, Any] | None) -> Strategy:
     if isinstance(strategy, Strategy):
         if params:
@@ -184,7 +199,13 @@ def _built(strategy: Strategy | type[Strategy] | str, params: Mapping[str, Any] 
     kind: Any = load_strategy(strategy) if isinstance(strategy, str) else strategy
     if not (isinstance(kind, type) and issubclass(kind, Strategy)):
         raise ConfigError(f"{kind!r} is no Strategy; pass a subclass of quantkit.Strategy")
-    built: Strategy = kind(**dict(params or {}))
+    try:
+        built: Strategy = kind(**dict(params or {}))
+    except TypeError as error:
+        raise ConfigError(
+            f"{kind.__name__} cannot be built: {error}; parameters are annotated class attributes, not arguments of "
+            "an __init__ of its own"
+        ) from error
     return built
 
 

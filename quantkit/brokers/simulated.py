@@ -146,10 +146,6 @@ class SimulatedBroker:
             self._sync(instrument)
             self._process(self._inbound[instrument].popleft())
 
-    def begin_row(self, now_ns: int) -> None:
-        """Note the engine time of the row that is about to be matched."""
-        self._now_ns = now_ns
-
     def take_report(self, now_ns: int) -> Report | None:
         """Return the next report due by `now_ns`, or None."""
         if self._reports and self._reports[0].due_ns <= now_ns:

@@ -7,6 +7,8 @@ row; the row is applied; reports due are delivered; then the strategy's hook run
 Only rows that can matter are looked at one by one: those the strategy hooks, and those that hit the broker's gate.
 """
 
+import difflib
+from collections import Counter
 from collections.abc import Callable
 from decimal import Decimal
 from typing import Any, Final
@@ -17,7 +19,7 @@ from quantkit.brokers.base import NEVER_NS, Report
 from quantkit.brokers.costs import Account
 from quantkit.brokers.matching import CandleMarket
 from quantkit.brokers.simulated import SimulatedBroker
-from quantkit.clock import iso_of
+from quantkit.clock import iso_of, span_text
 from quantkit.engine.context import RunContext
 from quantkit.engine.desk import Desk
 from quantkit.engine.exchange import Exchange, make_lanes, make_marks
@@ -31,12 +33,17 @@ from quantkit.events import Candle, Funding, Gap
 from quantkit.feeds.base import Batch, Feed, Subscription
 from quantkit.instruments import Instrument, decimal_of
 from quantkit.orderbook import Book
-from quantkit.orders import Fill, Order
+from quantkit.orders import Fill, Order, OrderState
 from quantkit.portfolio import Portfolio, shown
 from quantkit.storage.columns import Stream
 from quantkit.strategy import Strategy, overrides
 
 RUN_ID: Final = "bt"
+_REMEDIES: Final = {
+    "insufficient_margin": ": more than equity x max_leverage; send less, or raise the cash or --max-leverage",
+    "insufficient_cash": ": it does not pay for them with fees (market orders: at 5 % above the last price)",
+    "insufficient_position": ": spot can only sell what is there",
+}
 #: Wake-ups without a row between them: more than this is a strategy answering itself for ever.
 _MAX_WAKEUPS: Final = 1_000_000
 
@@ -115,7 +122,10 @@ class Engine:
         found = self._instruments.get(instrument)
         if found is None:
             there = sorted({*self._instruments, *(stream.instrument for stream in self._feed.coverage())})
-            raise DataError(f"no data: {instrument} is not there; there is {', '.join(there) or 'nothing'}")
+            same = [known for known in there if known.endswith(f":{instrument}")]
+            close = same or difflib.get_close_matches(instrument, there, n=1)
+            hint = f"did you mean {close[0]}? There" if close else "there"
+            raise DataError(f"no data: {instrument} is not there; {hint} is {', '.join(there) or 'nothing'}")
         return found
 
     def _guarded(self, hook: str, call: Callable[..., Any], *arguments: Any) -> None:
@@ -492,6 +502,16 @@ class Engine:
 
     # The end --------------------------------------------------------------------------------------------------------
 
+    def _refusals(self) -> list[str]:
+        """Return a sentence for every reason for which orders were rejected."""
+        orders = self._desk.orders.values()
+        counts = Counter((o.instrument, o.reason) for o in orders if o.state is OrderState.REJECTED)
+        totals = Counter(order.instrument for order in orders)
+        return [
+            f"{instrument}: {count} of {totals[instrument]} orders were rejected, {reason}{_REMEDIES.get(reason, '')}"
+            for (instrument, reason), count in counts.items()
+        ]
+
     def _finish(self, ended: str, end_ns: int) -> Outcome:
         """Stop the strategy, cancel what is open, and gather everything."""
         self._walk.is_running = False
@@ -504,7 +524,8 @@ class Engine:
         equity = account.equity_exact()
         for instrument, channels in self._gaps.items():
             for channel, (count, lost_ns) in channels.items():
-                self._warnings.append(f"{instrument}: {count} gaps in {channel}, {lost_ns / 1e9:g} s lost in all")
+                self._warnings.append(f"{instrument}: {count} gaps in {channel}, {span_text(lost_ns)} lost in all")
+        self._warnings += self._refusals()
         shares, large = self._exchange.volume_shares()
         self._warnings += large
         self._warnings += [

@@ -178,6 +178,8 @@ class Desk:
             self._broker.cancel(order.id, self._now_ns())
 
     def _own(self, order: Order) -> None:
+        if not isinstance(order, Order):
+            raise OrderError(f"{order!r} is no Order; pass what buy, sell, target or quote returned")
         # An order refused in `on_start` has no id yet; it is over, and nothing can be done to it.
         if order.id and self.orders.get(order.id) is not order:
             raise OrderError(f"order {order.id} is not of this run")

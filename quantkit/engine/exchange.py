@@ -291,7 +291,10 @@ class Exchange:
         large: list[str] = []
         for instrument, share in self._largest_share.items():
             what = "candle" if self._plan.matching[instrument].kind == "candle" else "trade"
-            size = f"{share:.2%} of its {what}'s volume" if share < float("inf") else f"on a {what} without volume"
+            if share < 10:
+                size = f"{share:.2%} of its {what}'s volume"
+            else:
+                size = f"{share:,.0f} times its {what}'s volume" if share < float("inf") else f"on a {what} without any"
             said = f"{instrument}: the largest fill was {size}, which does not cap fills on {what}s"
             (large if share > _LARGE_SHARE else ordinary).append(said)
         return ordinary, large

@@ -218,11 +218,19 @@ def _matching_stream(
         found = _spanning(instrument, kind, whole)
         if found:
             return found[0]
-    there = ", ".join(f"{s.kind} {s.interval}".strip() for s in coverage if s.instrument == instrument)
+    there = ", ".join(
+        f"{s.kind} {s.interval}".strip() + f" from {_second(held.start_ns)} to {_second(held.end_ns)}"
+        for s, held in coverage.items()
+        if s.instrument == instrument and s.kind in MATCHING_KINDS
+    )
     raise DataError(
         f"{instrument}: no {wanted or 'data to match orders on'} without a hole from {iso_of(start_ns)} "
-        f"to {iso_of(end_ns)}; there is {there}; shorten the span with --from and --to"
+        f"to {iso_of(end_ns)}; there is {there}; choose a span within one of them (--from, --to; start=, end=)"
     )
+
+
+def _second(ns: int) -> str:
+    return iso_of(ns // NS_PER_S * NS_PER_S)
 
 
 def _mark_stream(instrument: str, whole: Collection[Stream], matching: Stream) -> Stream:

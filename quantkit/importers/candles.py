@@ -70,6 +70,18 @@ class _Bars:
         self.values.append(np.column_stack(columns)[kept])
         self.readings.append((reading, np.flatnonzero(kept)))
 
+    def reverse(self, first: int) -> bool:
+        """Turn around the chunks from `first` on if all their bars run newest first; return whether they did."""
+        chunks = slice(first, None)
+        open_ns = np.concatenate([np.zeros(0, np.int64), *self.open_ns[chunks]])
+        steps = np.diff(open_ns)
+        if not (steps < 0).any() or (steps > 0).any():
+            return False
+        self.open_ns[chunks] = [each[::-1] for each in reversed(self.open_ns[chunks])]
+        self.values[chunks] = [each[::-1] for each in reversed(self.values[chunks])]
+        self.readings[chunks] = [(reading, places[::-1]) for reading, places in reversed(self.readings[chunks])]
+        return True
+
 
 def import_candles(
     paths: Sequence[Path],
@@ -108,6 +120,7 @@ def _read(
     file: TableFile, bars: _Bars, names: Names, intake: Intake, zone: tzinfo | None, progress: Progress | None
 ) -> None:
     times = TimeReader(file.file, zone, is_strict=True)
+    first = len(bars.readings)
     for chunk in file.chunks(intake.tally, progress):
         reading = Reading(chunk)
         names.select(reading)
@@ -129,6 +142,13 @@ def _read(
         reading.refuse_where((highs < body.max(axis=1)) | (highs < lows), "high is not the highest price")
         reading.refuse_where(lows > body.min(axis=1), "low is not the lowest price")
         bars.add(reading, reading.kept(intake.tally), open_ns, *prices, volume)
+    if bars.reverse(first):
+        if times.ambiguous:
+            raise ConfigError(
+                f"{file.file}: rows are newest first, and {times.ambiguous} local times came twice, which only rows "
+                "in order tell apart; sort the rows by time"
+            )
+        intake.tally.warn(f"{file.file}: rows were newest first and have been reversed")
     if times.ambiguous:
         intake.tally.warn(f"{file.file}: {times.ambiguous} local times came twice and were told apart by their order")
     if not file.has_header:

@@ -17,7 +17,7 @@ from quantkit.errors import ConfigError, DataError
 from quantkit.instruments import Instrument
 from quantkit.orders import Fill, Order
 from quantkit.report.digest import result_hash
-from quantkit.report.frames import equity_frame
+from quantkit.report.frames import curve_frame
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -116,7 +116,7 @@ def _one_line(error: BaseException) -> str:
 def _write(folder: Path, outcome: Outcome, manifest: Mapping[str, Any], extra: Mapping[str, "pd.DataFrame"]) -> None:
     """Write every file and make it durable, the manifest last."""
     tables = {name: _records_frame(getattr(outcome, name), kind) for name, kind in _RECORDS.items()}
-    tables["equity"] = equity_frame(outcome.curve)
+    tables["equity"] = curve_frame(outcome.curve)
     files: dict[str, dict[str, Any]] = {}
     for name, frame in {**tables, **extra}.items():
         path = folder / f"{name}.parquet"

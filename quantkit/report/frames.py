@@ -26,7 +26,21 @@ def utc_index(stamps_ns: Sequence[int] | IntArray, name: str | None = "time") ->
 
 
 def equity_frame(curve: EquityCurve) -> "pd.DataFrame":
-    """Return the curve: `equity cash exposure drawdown`, a row for each fill, each step of the grid and the end."""
+    """Return the curve with one row for each moment: the last state there, and the deepest drawdown on the way."""
+    frame = curve_frame(curve)
+    if frame.index.is_unique:
+        return frame
+    time_ns = curve.time_ns
+    first = np.flatnonzero(np.append(True, time_ns[1:] != time_ns[:-1]))
+    last = np.append(first[1:], len(time_ns)) - 1
+    return frame.iloc[last].assign(drawdown=np.minimum.reduceat(frame["drawdown"].to_numpy(), first))
+
+
+def curve_frame(curve: EquityCurve) -> "pd.DataFrame":
+    """Return every row of the curve: `equity cash exposure drawdown` at each fill, each step of the grid and the end.
+
+    Rows of one moment follow each other: two fills, or a fill on the grid.
+    """
     import pandas as pd
 
     columns = {name: np.asarray(getattr(curve, name), np.float64) for name in curve.__struct_fields__[1:]}

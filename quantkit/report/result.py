@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+import numpy as np
 
 from quantkit.engine.outcome import Outcome
 from quantkit.instruments import Fees, Instrument
 from quantkit.report import archive, digest, frames, notebook, round_trips, stats
+from quantkit.report.text import decimals_for, money
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -101,7 +103,10 @@ class Result:
 
     @cached_property
     def equity(self) -> "pd.DataFrame":
-        """`equity cash exposure drawdown` at every fill, every step of the grid, and the end."""
+        """`equity cash exposure drawdown` at every fill, every step of the grid, and the end, each moment once.
+
+        Of several rows of one moment it is the last, with the deepest drawdown of them; `outcome.curve` has all.
+        """
         return frames.equity_frame(self.outcome.curve)
 
     @cached_property
@@ -168,12 +173,29 @@ class Result:
 
     # Showing --------------------------------------------------------------------------------------------------
 
+    @property
+    def money_decimals(self) -> int:
+        """The decimals in which amounts are shown so that the equity's changes can be seen; 2 or more."""
+        equity = np.append(float(self.outcome.starting_equity), self.outcome.curve.equity)
+        return decimals_for(float(equity.max() - equity.min()))
+
+    def show(self) -> None:
+        """Print the report that `quantkit backtest` prints, to standard output."""
+        # Only what prints needs rich, and the summary is built on this module.
+        from rich.console import Console
+
+        from quantkit.report import summary
+
+        summary.render(self, Console(highlight=False))
+
     def __repr__(self) -> str:
         numbers, outcome = self.numbers, self.outcome
+        start, final = float(outcome.starting_equity), float(outcome.equity)
+        decimals = self.money_decimals
         change = numbers["return_pct"]
         words = [
             f"{numbers['start']:%Y-%m-%d} to {numbers['end']:%Y-%m-%d}",
-            f"equity {float(outcome.starting_equity):,.2f} -> {float(outcome.equity):,.2f} {outcome.report_currency}"
+            f"equity {money(start, decimals)} -> {money(final, decimals)} {outcome.report_currency}"
             + ("" if change is None else f" ({change:+.2f} %)"),
             f"{numbers['trades']} trades",
             f"{len(outcome.fills)} fills",
@@ -185,7 +207,7 @@ class Result:
         return f"<Result {', '.join(words)}>"
 
     def _repr_html_(self) -> str:
-        return notebook.page(self.outcome, self.numbers)
+        return notebook.page(self.outcome, self.numbers, self.money_decimals)
 
     def _fees(self) -> dict[str, Fees]:
         """Return the fee rates that the configuration names, by instrument."""

@@ -52,11 +52,11 @@ GROUPS: Final[dict[str, tuple[Stat, ...]]] = {
         Stat("equity_peak", "Equity Peak", "money", "highest equity"),
         Stat("return_pct", "Return [%]", "pct", "final over starting equity"),
         Stat("cagr_pct", "CAGR [%]", "pct", "return per year, compounded; none for a run below one day"),
-        Stat("volatility_pct", "Volatility (Ann.) [%]", "pct", "deviation of daily returns, scaled to 365 days"),
+        Stat("volatility_pct", "Volatility (Ann.) [%]", "pct", "deviation of daily returns, scaled to 365 days; none below one day"),
     ),
     "Risk": (
-        Stat("sharpe_ratio", "Sharpe Ratio", "number", "daily UTC returns, 365 a year"),
-        Stat("sortino_ratio", "Sortino Ratio", "number", "daily UTC returns, 365 a year"),
+        Stat("sharpe_ratio", "Sharpe Ratio", "number", "daily UTC returns, 365 a year; none below one day"),
+        Stat("sortino_ratio", "Sortino Ratio", "number", "daily UTC returns, 365 a year; none below one day"),
         Stat("calmar_ratio", "Calmar Ratio", "number", "CAGR over the deepest drawdown"),
         Stat("max_drawdown", "Max. Drawdown [%]", "fraction", "deepest fall from a peak, every mark looked at"),
         Stat("avg_drawdown", "Avg. Drawdown [%]", "fraction", "mean depth of all drawdowns"),
@@ -219,8 +219,10 @@ def _of_curve(outcome: Outcome) -> dict[str, Value]:
     span_ns = outcome.end_ns - outcome.start_ns
     days, closes = daily_closes(outcome)
     _, returns = daily_returns(outcome)
-    # Annualising hours gives numbers without meaning.
-    annual = metrics.cagr(final / start, span_ns / _NS_PER_YEAR) if span_ns >= NS_PER_DAY and start > 0 else None
+    # Annualising hours gives numbers without meaning, also where they lie in two UTC days.
+    is_annual = span_ns >= NS_PER_DAY
+    annual = metrics.cagr(final / start, span_ns / _NS_PER_YEAR) if is_annual and start > 0 else None
+    yearly = returns if is_annual else returns[:0]
     # The curve starts at the starting equity, also for a first row that comes later.
     time_ns = np.append(outcome.start_ns, curve.time_ns)
     equity = np.append(start, curve.equity)
@@ -232,9 +234,9 @@ def _of_curve(outcome: Outcome) -> dict[str, Value]:
         "equity_peak": float(equity.max()),
         "return_pct": _pct(metrics.total_return(start, final)),
         "cagr_pct": _pct(annual),
-        "volatility_pct": _pct(metrics.annualised_volatility(returns, periods_per_year=per_year)),
-        "sharpe_ratio": metrics.sharpe_ratio(returns, periods_per_year=per_year),
-        "sortino_ratio": metrics.sortino_ratio(returns, periods_per_year=per_year),
+        "volatility_pct": _pct(metrics.annualised_volatility(yearly, periods_per_year=per_year)),
+        "sharpe_ratio": metrics.sharpe_ratio(yearly, periods_per_year=per_year),
+        "sortino_ratio": metrics.sortino_ratio(yearly, periods_per_year=per_year),
         "calmar_ratio": metrics.calmar_ratio(annual, deepest),
         "max_drawdown": deepest,
         "avg_drawdown": metrics.avg_drawdown(falls),

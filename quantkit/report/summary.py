@@ -147,7 +147,7 @@ def _column(result: Result, groups: tuple[str, ...], *, wide: bool) -> "Renderab
         for stat in GROUPS[group]:
             if wide or stat.key not in _NARROW_SKIPS:
                 value = result.numbers[stat.key]
-                table.add_row(stat.label, f"[{_colour(stat, value)}]{escaped(written(stat, value))}[/]")
+                table.add_row(stat.label, f"[{_colour(stat, value)}]{escaped(written(stat, value, result.money_decimals))}[/]")
     return table
 
 
@@ -161,7 +161,8 @@ def _colour(stat: Stat, value: Value) -> str:
 def _curve(result: Result, width: int) -> str:
     curve = result.outcome.curve
     low, high = float(curve.equity.min()), float(curve.equity.max())
-    head = f"[bold]Equity[/bold] {money(low)} to {money(high)} {escaped(result.outcome.report_currency)}"
+    span = f"{money(low, result.money_decimals)} to {money(high, result.money_decimals)}"
+    head = f"[bold]Equity[/bold] {span} {escaped(result.outcome.report_currency)}"
     return f"{head}\n[cyan]{sparkline(curve.equity, width=width)}[/cyan]"
 
 

@@ -1,14 +1,19 @@
 """How the numbers of a result are written for people, in the terminal and in a notebook."""
 
+import math
 from datetime import UTC, datetime, timedelta
+from typing import Final
 
 from quantkit.report.stats import Stat, Value
 
 MISSING = "-"
+#: Of the equity's range, and the most decimals: those of the smallest unit of a coin.
+_RANGE_DIGITS: Final = 4
+_DECIMALS_MAX: Final = 8
 
 
-def written(stat: Stat, value: Value) -> str:
-    """Return a number as the summary shows it.
+def written(stat: Stat, value: Value, decimals: int = 2) -> str:
+    """Return a number as the summary shows it; `decimals` are those of amounts of money.
 
     Examples:
         >>> from quantkit.report.stats import STATS
@@ -31,24 +36,40 @@ def written(stat: Stat, value: Value) -> str:
     # Adding zero turns -0.0 into 0.0.
     scaled = (100 * value if stat.form == "fraction" else value) + 0.0
     if stat.form == "money":
-        return money(scaled)
+        return money(scaled, decimals)
     # A ratio that is not zero never reads as one.
     if scaled and abs(scaled) < 0.005:
         return f"{scaled:.2g}"
     return f"{scaled:,.2f}" if abs(scaled) < 1e9 else f"{scaled:.3g}"
 
 
-def money(amount: float) -> str:
-    """Return an amount with two digits, or as many as a small one needs to be seen.
+def decimals_for(extent: float) -> int:
+    """Return the decimals that show four digits of changes below one, and 2 for larger ones or none.
+
+    Examples:
+        >>> decimals_for(565.56), decimals_for(0.0123), decimals_for(0.0)
+        (2, 5, 2)
+    """
+    if not 0 < extent < 1:
+        return 2
+    return min(_DECIMALS_MAX, _RANGE_DIGITS - 1 - math.floor(math.log10(extent)))
+
+
+def money(amount: float, decimals: int = 2) -> str:
+    """Return an amount with two decimals or those asked for, or as many as a small one needs to be seen.
 
     Examples:
         >>> money(1234.5), money(0.00012345), money(-0.5), money(0.0)
         ('1,234.50', '0.00012345', '-0.50', '0.00')
+        >>> money(1.00012345, 7), money(0.0, 7)
+        ('1.0001234', '0.00')
     """
     amount += 0.0
     if amount and abs(amount) < 0.01:
         return f"{amount:.8f}".rstrip("0") if abs(amount) >= 1e-8 else f"{amount:.2g}"
-    return f"{amount:,.2f}" if abs(amount) < 1e12 else f"{amount:.6g}"
+    if not amount:
+        return "0.00"
+    return f"{amount:,.{decimals}f}" if abs(amount) < 1e12 else f"{amount:.6g}"
 
 
 def duration(length: timedelta) -> str:

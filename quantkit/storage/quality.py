@@ -151,7 +151,7 @@ class _Examiner:
         if self._ahead_rows:
             yield self.found(
                 "warning",
-                f"{self._ahead_rows} rows were received before the exchange's stamp, by up to "
+                f"{_counted(self._ahead_rows, 'row')} {'was' if self._ahead_rows == 1 else 'were'} received before the exchange's stamp, by up to "
                 f"{self._ahead_ns_max / NS_PER_S:.6f} s; the receiver's clock was behind",
             )
 
@@ -191,7 +191,8 @@ class _Candles(_Examiner):
         if self._missing:
             yield self.found(
                 "warning",
-                f"{self._missing} candles are missing in {self._holes} holes, first at {iso_of(self._first_hole_ns)}",
+                f"{_counted(self._missing, 'candle')} {'is' if self._missing == 1 else 'are'} missing in "
+                f"{_counted(self._holes, 'hole')}, first at {iso_of(self._first_hole_ns)}",
             )
 
 
