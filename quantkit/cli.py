@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext, redirect_stdout
+from contextlib import AbstractContextManager, contextmanager, nullcontext, redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -178,7 +178,7 @@ def backtest(
     from quantkit.run import backtest as run_backtest
 
     # What a strategy prints is no part of the JSON.
-    aside = redirect_stdout(sys.stderr) if is_json else nullcontext()
+    aside: AbstractContextManager[Any] = redirect_stdout(sys.stderr) if is_json else nullcontext()
     with aside, _progress_bar(is_shown=not (quiet or is_json)) as progress:
         result = run_backtest(strategy, data=data, start=start, end=end, params=params, progress=progress, **options)
     if folder is not None:

@@ -32,7 +32,9 @@ def page(outcome: Outcome, numbers: Mapping[str, Value], decimals: int) -> str:
     parts.append(equity_svg(outcome.curve, outcome.report_currency, decimals))
     columns = (("Run", "Equity", "Costs"), ("Risk",), ("Trades",))
     parts.append('<div style="display:flex;flex-wrap:wrap;gap:28px;align-items:flex-start">')
-    parts.extend(f"<div>{''.join(_table(group, numbers, outcome, decimals) for group in groups)}</div>" for groups in columns)
+    parts.extend(
+        f"<div>{''.join(_table(group, numbers, outcome, decimals) for group in groups)}</div>" for groups in columns
+    )
     parts.append("</div></div>")
     return "".join(parts)
 

@@ -52,7 +52,12 @@ GROUPS: Final[dict[str, tuple[Stat, ...]]] = {
         Stat("equity_peak", "Equity Peak", "money", "highest equity"),
         Stat("return_pct", "Return [%]", "pct", "final over starting equity"),
         Stat("cagr_pct", "CAGR [%]", "pct", "return per year, compounded; none for a run below one day"),
-        Stat("volatility_pct", "Volatility (Ann.) [%]", "pct", "deviation of daily returns, scaled to 365 days; none below one day"),
+        Stat(
+            "volatility_pct",
+            "Volatility (Ann.) [%]",
+            "pct",
+            "deviation of daily returns, scaled to 365 days; none below one day",
+        ),
     ),
     "Risk": (
         Stat("sharpe_ratio", "Sharpe Ratio", "number", "daily UTC returns, 365 a year; none below one day"),

@@ -147,7 +147,9 @@ def _column(result: Result, groups: tuple[str, ...], *, wide: bool) -> "Renderab
         for stat in GROUPS[group]:
             if wide or stat.key not in _NARROW_SKIPS:
                 value = result.numbers[stat.key]
-                table.add_row(stat.label, f"[{_colour(stat, value)}]{escaped(written(stat, value, result.money_decimals))}[/]")
+                table.add_row(
+                    stat.label, f"[{_colour(stat, value)}]{escaped(written(stat, value, result.money_decimals))}[/]"
+                )
     return table
 
 

@@ -61,7 +61,7 @@ def money(amount: float, decimals: int = 2) -> str:
     Examples:
         >>> money(1234.5), money(0.00012345), money(-0.5), money(0.0)
         ('1,234.50', '0.00012345', '-0.50', '0.00')
-        >>> money(1.00012345, 7), money(0.0, 7)
+        >>> money(1.0001234, 7), money(0.0, 7)
         ('1.0001234', '0.00')
     """
     amount += 0.0

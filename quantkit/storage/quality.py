@@ -8,7 +8,7 @@ from typing import Final
 import msgspec
 import numpy as np
 
-from quantkit.clock import NS_PER_S, interval_ns, iso_of
+from quantkit.clock import NS_PER_S, interval_ns, iso_of, span_text
 from quantkit.errors import DataError
 from quantkit.storage.catalog import Catalog
 from quantkit.storage.checks import Rows, check_candles
@@ -151,8 +151,9 @@ class _Examiner:
         if self._ahead_rows:
             yield self.found(
                 "warning",
-                f"{_counted(self._ahead_rows, 'row')} {'was' if self._ahead_rows == 1 else 'were'} received before the exchange's stamp, by up to "
-                f"{self._ahead_ns_max / NS_PER_S:.6f} s; the receiver's clock was behind",
+                f"{_counted(self._ahead_rows, 'row')} {'was' if self._ahead_rows == 1 else 'were'} received before "
+                f"the exchange's stamp, by up to {self._ahead_ns_max / NS_PER_S:.6f} s; "
+                "the receiver's clock was behind",
             )
 
     def found(self, severity: str, what: str) -> Finding:
@@ -250,8 +251,8 @@ class _Gaps(_Examiner):
         """Yield a line for each channel and cause."""
         yield from super().findings()
         for (channel, cause), count in sorted(self._counts.items()):
-            lost_s = self._lost_ns[channel, cause] / NS_PER_S
-            yield self.found("info", f"gaps in {channel} ({cause}): {count}, {lost_s:.3f} s in all")
+            lost = span_text(self._lost_ns[channel, cause])
+            yield self.found("info", f"gaps in {channel} ({cause}): {count}, {lost} in all")
 
 
 class _Books(_Examiner):
@@ -298,6 +299,10 @@ class _Books(_Examiner):
             )
         if self._before_snapshot:
             yield self.found("warning", f"book updates before the first snapshot: {self._before_snapshot}")
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
 def _list(column: Column) -> list[float]:

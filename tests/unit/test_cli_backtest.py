@@ -96,6 +96,20 @@ def test_json_is_one_object_and_repeats(place: Path) -> None:
     assert first["hash"] == second["hash"]
 
 
+def test_what_a_strategy_prints_is_no_part_of_the_json(place: Path) -> None:
+    """It goes to standard error, from the file as from a hook; without --json it stays where it was sent."""
+    talks = STRATEGY.replace("        self.seen = 0", "        self.seen = 0\n        print('from the hook')")
+    (place / "talks.py").write_text(f"{talks}\n\nprint('from the file')\n")
+    command = ["backtest", str(place / "talks.py"), "--data", str(place / "data")]
+    result = CliRunner().invoke(main, [*command, "--json"])
+    assert result.exit_code == 0, result.output
+    assert msgspec.json.decode(result.stdout)["stats"]["fills"] > 100
+    assert result.stderr.splitlines() == ["from the file", "from the hook"]
+    plain = CliRunner().invoke(main, command)
+    assert plain.stdout.splitlines()[:2] == ["from the file", "from the hook"]
+    assert plain.stderr == ""
+
+
 def test_flags_reach_the_run(place: Path) -> None:
     """Each of them changes what it is there to change."""
     plain = numbers(place)["stats"]

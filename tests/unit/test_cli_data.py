@@ -72,7 +72,7 @@ def test_check_says_what_is_wrong_and_passes_on_warnings(folder: Path) -> None:
     """A missing candle is worth a warning, not a failure."""
     result = run("data", "check", str(folder))
     assert result.exit_code == 0
-    assert "1 candles are missing in 1 holes" in " ".join(result.output.split())
+    assert "1 candle is missing in 1 hole," in " ".join(result.output.split())
     assert "warning" in result.output
 
 

@@ -13,6 +13,7 @@ import pytest
 from quantkit.errors import ConfigError, DataError, ParseError
 from quantkit.events import Candle, Funding, Gap, Mark, MarketEvent, Ticker, Trade
 from quantkit.importers import ImportReport, import_files
+from quantkit.importers.tables import TableFile
 from quantkit.instruments import Instrument, Side
 from quantkit.storage.catalog import Catalog
 from quantkit.storage.reader import read_events
@@ -142,6 +143,45 @@ def test_repeated_and_backward_bars_are_skipped_rows(tmp_path: Path) -> None:
         (6, "the bar opens before the one before it"),
     ]
     assert report.rows_written == {"X-USDT candle 1m": 6}
+
+
+def test_bars_newest_first_are_reversed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The rows are those of the sorted table, over chunks too; a row that is skipped keeps its own line."""
+    monkeypatch.setattr(TableFile.chunks, "__kwdefaults__", {"rows": 3})
+    lines = bars(8)
+    sorted_report = candles(tmp_path, lines)
+    in_order = stored(tmp_path / "data", "candle")
+    assert sorted_report.warnings == []
+    wrong = [*reversed(lines), lines[0].replace(",0", ",77")]
+    wrong[2] = wrong[2].replace("12", "x")
+    report = candles(tmp_path, wrong, replace=True)
+    assert report.warnings == [f"{tmp_path / 'bars.csv'}: rows were newest first and have been reversed"]
+    assert [(row.line, row.why) for row in report.skipped_rows] == [
+        (4, "high 'x' is not a number"),
+        (9, "the bar opens when the one before it does"),
+    ]
+    assert report.rows_written["X-USDT candle 1m"] == 7
+    kept = stored(tmp_path / "data", "candle")
+    assert [bar.open_ns for bar in kept] == [bar.open_ns for bar in in_order if bar.volume != 5]
+    assert [bar.volume for bar in kept] == [77, 1, 2, 3, 4, 6, 7]
+
+
+def test_each_file_has_its_own_direction(tmp_path: Path) -> None:
+    """One that runs newest first goes after the older one that does not."""
+    lines, head = bars(6), "time,open,high,low,close,volume"
+    older = write(tmp_path / "b.csv", "\n".join([head, *lines[:3]]))
+    newer = write(tmp_path / "a.csv", "\n".join([head, *lines[:2:-1]]))
+    report = import_files("candles", [newer, older], to=tmp_path / "data", instrument="X-USDT")
+    assert report.warnings == [f"{newer}: rows were newest first and have been reversed"]
+    assert (report.skipped, report.rows_written) == (0, {"X-USDT candle 1m": 6})
+
+
+def test_newest_first_does_not_tell_repeated_local_times_apart(tmp_path: Path) -> None:
+    """The night the clocks go back two hours have one name; which was which shows only in rows in order."""
+    hours = [f"2025-10-26 0{hour}:00,10,12,9,11,1" for hour in (0, 1, 2, 2, 3)]
+    assert candles(tmp_path, hours, timezone="Europe/Berlin").rows_written == {"X-USDT candle 1h": 5}
+    with pytest.raises(ConfigError, match=r"newest first, and 2 local times came twice.*sort the rows by time"):
+        candles(tmp_path, hours[::-1], timezone="Europe/Berlin", replace=True)
 
 
 def test_flat_bars_without_volume_are_kept(tmp_path: Path) -> None:

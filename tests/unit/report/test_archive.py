@@ -71,6 +71,8 @@ def test_a_bankrupt_runs_last_row_comes_back(result_of: Callable[..., Result], t
     loaded = Result.load(tmp_path / "run")
     assert as_values(loaded.outcome) == as_values(result.outcome)
     pd.testing.assert_frame_equal(loaded.equity, result.equity, check_freq=False)
+    # The table to look at has each moment once, the file every row.
+    assert (len(pd.read_parquet(tmp_path / "run" / "equity.parquet")), len(result.equity)) == (3, 2)
     assert loaded.hash == result.hash
 
 

@@ -60,6 +60,29 @@ def test_summary_comes_in_order(result: Result) -> None:
     assert "Saved to" not in text
 
 
+def test_show_prints_the_report(result: Result, capsys: pytest.CaptureFixture[str]) -> None:
+    """What `quantkit backtest` prints, for a script."""
+    result.show()
+    out, err = capsys.readouterr()
+    assert out == printed(lambda console: render(result, console))
+    assert err == ""
+
+
+def test_small_balances_show_what_changed(result_of: Callable[..., Result]) -> None:
+    """An account of one coin that moves by a thousandth of it is not 1.00 throughout, wherever it is shown."""
+    whole = result_of().outcome
+    rows = len(whole.curve.time_ns)
+    curve = msgspec.structs.replace(whole.curve, equity=1 + np.linspace(0.0, 0.00123456, rows))
+    coin = result_of(curve=curve, starting_equity=Decimal(1), equity=Decimal("1.00123456"), report_currency="BTC")
+    text = printed(lambda console: render(coin, console))
+    assert "1.000000 to 1.001235 BTC" in text
+    assert [line.split("│")[1].split()[2] for line in text.splitlines() if "Equity Peak" in line] == ["1.001235"]
+    assert "equity 1.000000 -> 1.001235 BTC" in repr(coin)
+    assert "low 1.000000, high 1.001235" in coin._repr_html_()
+    flat = result_of(curve=msgspec.structs.replace(curve, equity=np.ones(rows)), starting_equity=Decimal(1))
+    assert "1.00 to 1.00 USDT" in printed(lambda console: render(flat, console))
+
+
 def test_a_long_list_of_parameters_is_left_out_of_the_title(result: Result) -> None:
     """The strategy's name has to stay readable; without a configuration there is none."""
     result.config["parameters"] = {f"parameter_{number}": number for number in range(9)}

@@ -165,7 +165,7 @@ def test_of_two_rows_at_the_end_the_last_one_counts(result_of: Callable[..., Res
     whole = result_of().outcome
     end_ns = whole.start_ns + hours * 60 * NS_PER_MIN
     result = result_of(**_with_end(whole, end_ns, 990.0))
-    assert result.equity.index[-1] == result.equity.index[-2]
+    assert result.outcome.curve.time_ns[-1] == result.outcome.curve.time_ns[-2]
     assert (1 + result.returns).prod() == pytest.approx(0.99, rel=1e-12)
     assert len(result.returns) == 2
     stats = result.stats
@@ -221,6 +221,43 @@ def test_a_run_of_hours_is_not_annualised(result_of: Callable[..., Result]) -> N
     assert len(daily_closes(result.outcome)[0]) == 1
     for key in ("cagr_pct", "volatility_pct", "sharpe_ratio", "calmar_ratio"):
         assert result.stats[key] is None, key
+
+
+def test_hours_across_midnight_are_not_annualised_either(result_of: Callable[..., Result]) -> None:
+    """Two parts of days give two returns, whose ratio scaled to a year says nothing; a whole day gives one."""
+    whole = result_of().outcome
+    rows = slice(12, 36)
+    columns = {name: getattr(whole.curve, name)[rows] for name in whole.curve.__struct_fields__}
+    start_ns, day_ns = int(columns["time_ns"][0]), 24 * 60 * NS_PER_MIN
+    short = result_of(curve=EquityCurve(**columns), start_ns=start_ns, end_ns=start_ns + day_ns - 1)
+    full = result_of(curve=EquityCurve(**columns), start_ns=start_ns, end_ns=start_ns + day_ns)
+    assert len(short.returns) == len(full.returns) == 2
+    for key in ("cagr_pct", "volatility_pct", "sharpe_ratio", "sortino_ratio"):
+        assert short.stats[key] is None, key
+    assert full.stats["volatility_pct"] > 0
+    assert full.stats["sharpe_ratio"] is not None
+
+
+def test_the_equity_table_has_every_moment_once(result_of: Callable[..., Result]) -> None:
+    """The last state of a moment, and the deepest drawdown of its rows; the records keep every row."""
+    curve = EquityCurve(
+        time_ns=np.array([0, 60, 60, 60, 120, 180, 180]) + result_of().outcome.start_ns,
+        equity=np.array([1000.0, 900.0, 800.0, 950.0, 960.0, 970.0, 980.0]),
+        cash=np.arange(7.0),
+        exposure=np.arange(7.0) / 10,
+        drawdown=np.array([0.0, -0.1, -0.2, -0.05, -0.04, -0.01, -0.02]),
+    )
+    result = result_of(curve=curve)
+    assert result.equity.index.is_unique
+    assert result.equity.index.name == "time"
+    assert result.equity.index.as_unit("ns").asi8.tolist() == curve.time_ns[[0, 3, 4, 6]].tolist()
+    assert result.equity.to_dict("list") == {
+        "equity": [1000.0, 950.0, 960.0, 980.0],
+        "cash": [0.0, 3.0, 4.0, 6.0],
+        "exposure": [0.0, 0.3, 0.4, 0.6],
+        "drawdown": [0.0, -0.2, -0.04, -0.02],
+    }
+    assert len(result.outcome.curve.time_ns) == 7
 
 
 def test_an_account_that_starts_with_nothing_has_no_ratios(result_of: Callable[..., Result]) -> None:

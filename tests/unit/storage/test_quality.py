@@ -166,8 +166,8 @@ def test_gaps_are_summed_by_channel_and_cause(store: Callable[..., Path]) -> Non
         for channel, cause, lost_s in (("book", "sequence", 1), ("trades", "closed", 2), ("book", "sequence", 3))
     ]
     assert found(store(events)) == [
-        Finding("info", f"{BTC} gap", "gaps in book (sequence): 2, 4.000 s in all"),
-        Finding("info", f"{BTC} gap", "gaps in trades (closed): 1, 2.000 s in all"),
+        Finding("info", f"{BTC} gap", "gaps in book (sequence): 2, 4s in all"),
+        Finding("info", f"{BTC} gap", "gaps in trades (closed): 1, 2s in all"),
     ]
 
 
