@@ -112,7 +112,11 @@ class Account:
         rate = self.portfolio.rate_exact(instrument.settle_currency)
         if equity is None or rate is None:
             return "no_price"
-        notional = Fraction(instrument.value(1, price)) * worst * rate
+        value = Fraction(instrument.value(1, price))
+        if order.stop is None and reference is not None and order.is_buy is instrument.is_inverse:
+            # A limit that takes at once fills at the market, where one step is worth more than at the limit.
+            value = max(value, Fraction(instrument.value(1, reference)))
+        notional = value * worst * rate
         for other in self._other_contracts(instrument):
             mark = self.portfolio.mark(other.id)
             other_rate = self.portfolio.rate_exact(other.settle_currency)

@@ -2,14 +2,15 @@
 
 Taking. Market orders and limits that reach the best opposite price walk the displayed levels as they stood before
 the row. What we took stays taken until the level's next update. Beyond the one level that a ticker shows, the rest
-fills `excess_slippage_bps` worse. Nothing is taken from a display older than `stale_after_ns`. A market order that
-finds the book invalid or stale is rejected; what a walk cannot fill is cancelled for market, IOC and FOK orders.
+fills `excess_slippage_bps` worse. Nothing is taken from a display that is invalid or older than `stale_after_ns`:
+market, IOC and FOK orders that arrive then are rejected, a limit waits for the next update and takes from that. What a
+walk cannot fill is cancelled for market, IOC and FOK orders.
 
 Resting. `ahead` starts at the size displayed at our price. An opposite-aggressor print at our price lowers it by its
 size; the excess fills us, shared in arrival order. Each update sets `ahead = min(ahead, displayed)`; nothing else
 moves it. A print beyond our price, or the other side reaching it (not with levels that we took whole), fills us whole
-at our limit. Where our level lies
-outside what is displayed, `ahead` is unknown and prints at our price do not fill us until it has been shown.
+at our limit. Where our level lies outside what is displayed, `ahead` is unknown and prints at our price do not fill us
+until it has been shown.
 
 Stops trigger on the last trade, or on the best opposite price where the run has no trades. A stop that a trade sets
 off takes from the first update after it, since the display before it still shows what that trade took.
@@ -193,6 +194,10 @@ class DisplayedMarket(Market):
     def _work(self, order: Working, at_ns: int) -> None:
         """Take what the order may take, then rest or end."""
         is_taking = order.limit is None or self.crosses(order, order.limit)
+        may_wait = order.limit is not None and order.tif is TimeInForce.GTC and not order.post_only
+        if may_wait and (not self.display.is_valid or (is_taking and self._is_stale(at_ns))):
+            self._set_off.append(order)  # the first update to come says what it may take
+            return
         if is_taking and self.display.is_valid and not self._is_stale(at_ns):
             self._walk(order, at_ns)
         if order.is_final:

@@ -10,8 +10,9 @@ Resting. Filled at the limit by a trade, or a candle's range, beyond the limit; 
 `touch=True` an opposite-aggressor trade at the limit fills at most its size, shared in arrival order).
 
 Candles are seen twice: the open at `open_ns`, the range at `close_ns`. At the open: market orders fill, resting
-orders that the open is already beyond fill at the open. In the range: stops first, then limits. A market order that
-arrives between the two waits for the next open.
+orders that the open is already beyond fill at the open. In the range: stops first, then limits, those that had arrived
+by the open. What arrives later waits for the next candle, and so does a market order that arrives at the open itself
+but after it has filled others.
 
 Stops trigger on a touch. On trades a triggered stop takes the next trade. In a candle it fills at the stop, or at the
 open if that gapped beyond. A stop-limit whose trigger price is not beyond its limit rests until the next candle.
@@ -291,20 +292,23 @@ class CandleMarket(PriceMarket):
             elif order.is_beyond(ticks):
                 self._gapped(order, price, at_ns)
 
-    def on_range(self, open_: float, high: float, low: float, close: float, at_ns: int) -> None:
-        """Let a candle's range trigger stops, then fill the limits that were already there."""
+    def on_range(self, open_: float, high: float, low: float, close: float, at_ns: int, *, open_ns: int) -> None:
+        """Let a candle's range trigger stops, then fill the limits that were there from its open on.
+
+        What arrived in the middle of the candle waits for the next: its range may lie before the arrival.
+        """
         open_ticks = self.instrument.ticks(open_)
         low_ticks, high_ticks = self.instrument.ticks(low), self.instrument.ticks(high)
         resting = [order for order in self.orders if order.is_triggered]
         for order in tuple(self.orders):
-            if order.arrived_ns <= at_ns and not order.is_triggered and not order.is_final:
+            if order.arrived_ns <= open_ns and not order.is_triggered and not order.is_final:
                 assert order.stop is not None
                 if order.triggers_at(open_ticks):
                     self._trigger(order, open_, at_ns, "candle open beyond the stop")
                 elif order.triggers_at(high_ticks if order.is_buy else low_ticks):
                     self._trigger(order, self.instrument.price(order.stop), at_ns, "candle range reached the stop")
         for order in resting:
-            if order.arrived_ns > at_ns or order.is_final or order.limit is None:
+            if order.arrived_ns > open_ns or order.is_final or order.limit is None:
                 continue
             if order.is_taking:
                 self._take(order, open_, at_ns, "candle open")

@@ -212,6 +212,7 @@ class SimulatedBroker:
         order.lots, order.limit = lots, limit
         self._report(order, order.state, "amended", at_ns)
         if not keeps_place:
+            order.arrived_ns = at_ns  # like a new order: rows stamped before cannot have met it
             market.requeue(order, at_ns)
 
     # What markets tell ------------------------------------------------------------------------------------------

@@ -214,7 +214,7 @@ class Engine:
         """Start trading: timers at their first multiples, targets of the warm-up applied."""
         self._context.now_ns = self._plan.start_ns
         self._context.timers.restart_from(self._plan.start_ns)
-        self._wakeups = 0
+        self._wakeups, self._woken_at = 0, -1
         self._exchange.begin_books(lambda stream: self._feed.book_before(stream, self._plan.start_ns))
         self._valuation.start(self._plan.start_ns)
         for instrument, qty in self._desk.remembered_targets.items():
@@ -237,6 +237,7 @@ class Engine:
             if index < count and places[index] < limit:
                 index = self._spin(int(places.searchsorted(limit)) - index)
                 place = int(places[index - 1]) + 1
+                self._check_solvency()
                 if self._changed:
                     self._settle_changes(place)
                     stop, is_hit, lane = self._next_stop(place, size)
@@ -254,9 +255,12 @@ class Engine:
                 self._danger(stop)
             else:
                 self._matching_row(lane, stop)
+                if self._valuation.next_danger(stop + 1) == stop:
+                    self._danger(stop)
                 place = stop + 1
                 if index < count and places[index] == stop:
                     index = self._spin(1)
+                    self._check_solvency()
                 self._settle_changes(place)
             stop, is_hit, lane = self._next_stop(place, size)
         self._leave(size)
@@ -307,7 +311,6 @@ class Engine:
 
     def _spin(self, count: int) -> int:
         """Run the next `count` hooked rows, fewer when a hook changed something; return how many ran in this batch."""
-        self._wakeups = 0
         try:
             done = self._walk.run(count)
         except (StrategyError, DataError, _RunEndedError):
@@ -335,9 +338,9 @@ class Engine:
     def _next_stop(self, place: int, size: int) -> tuple[int, bool, Lane | None]:
         """Return the next place to stop at, whether a row there needs the broker, and that row's lane."""
         stop, is_hit, found = self._exchange.next_stop(place)
-        # A row that might end the run is looked at before the broker and the strategy see it.
+        # A mark that might end the run is looked at before the strategy sees its row, but after the broker has.
         danger = self._valuation.next_danger(min(stop + 1, size))
-        if danger <= stop:
+        if danger < stop:
             return danger, True, None
         return stop, is_hit, found
 
@@ -371,7 +374,8 @@ class Engine:
 
     def _wake(self, now_ns: int, place: int) -> bool:
         """Let time pass without a row: overdue arrivals, reports, timers. Return whether gates may have changed."""
-        self._wakeups += 1
+        self._wakeups = self._wakeups + 1 if place == self._woken_at else 1
+        self._woken_at = place
         if self._wakeups > _MAX_WAKEUPS:
             raise StrategyError(
                 f"{type(self._strategy).__name__}: {_MAX_WAKEUPS:,} wake-ups by {iso_of(now_ns)} and no row between; "
@@ -433,6 +437,8 @@ class Engine:
     def _on_funding(self, funding: Funding) -> None:
         if funding.is_settled:
             self._charge(funding)
+            if self._money_moved and self._valuation.is_bankrupt:
+                return  # the run ends with this row
         if Stream("funding", funding.instrument) in self._context.wishes:
             self._strategy.on_funding(funding)
 
@@ -448,7 +454,8 @@ class Engine:
         for ledger in (self._account.portfolio, self._reported):
             ledger.charge_funding(funding.instrument, rate=funding.rate, mark=mark, qty=qty)
         self._valuation.account_changed()
-        self._check_solvency()
+        self._money_moved = True
+        self._changed.add(funding.instrument)
 
     def _book_hook(self, lane: BookLane) -> Callable[[Any], None]:
         """Return a hook that applies one row and shows the book to the strategy."""

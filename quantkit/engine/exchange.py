@@ -147,7 +147,7 @@ class Exchange:
                 market.on_open(float(lane.column("open")[row]), clock_ns)
             case CandleMarket():
                 open_, high, low, close = (float(lane.column(name)[row]) for name in _OHLC)
-                market.on_range(open_, high, low, close, clock_ns)
+                market.on_range(open_, high, low, close, clock_ns, open_ns=int(lane.column("open_ns")[row]))
             case DisplayedMarket() if isinstance(lane, BookLane):
                 self._update_book(market, lane, row, clock_ns, now_ns)
             case DisplayedMarket() if isinstance(lane, TickerLane):

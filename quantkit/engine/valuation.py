@@ -395,8 +395,8 @@ class Valuation:
 
     @property
     def is_bankrupt(self) -> bool:
-        """Whether equity is at or below zero at the marks of the last stretch."""
-        return bool(self._holdings) and self._equity_now() <= 0
+        """Whether an account that has traded is worth nothing at the marks of the last stretch."""
+        return bool(self._holdings or self._signs) and self._equity_now() <= 0
 
     def next_danger(self, horizon: int) -> int:
         """Return the first place before `horizon` at which a mark leaves its band, `NOWHERE` if none does."""

@@ -276,10 +276,6 @@ class Oracle:
         """Do what happens at one row, in the order of the law."""
         instrument, event = row.event.instrument, row.event
         new_mark = None if row.kind == "candle_open" else self._mark_in(event)
-        if new_mark is not None and self._would_ruin(instrument, new_mark):
-            self.marks[instrument] = new_mark
-            self.ended = "bankrupt"
-            return
         if self._counts_for_matching(row):
             self.clocks[instrument] = max(self.clocks[instrument], row.exchange_ns)
             self._know_a_price(row)
@@ -291,6 +287,9 @@ class Oracle:
             self.books[instrument].invalidate()
         self._deliver_reports()
         self._check_solvency()
+        if self.ended == "completed" and new_mark is not None and self._would_ruin(instrument, new_mark):
+            self.marks[instrument] = new_mark
+            self.ended = "bankrupt"
         if row.kind == "candle_open" or self.ended != "completed":
             return
         self._take_mark(event)
@@ -398,10 +397,10 @@ class Oracle:
         return ruined
 
     def _is_ruined(self) -> bool:
-        """Whether somebody who holds something has nothing left."""
+        """Whether somebody who has traded has nothing left."""
         account = self.exchange.portfolio
         equity = account.equity_exact()
-        return any(p.qty for p in account.positions.values()) and equity is not None and equity <= 0
+        return bool(self.exchange.fills) and equity is not None and equity <= 0
 
     def _check_solvency(self) -> None:
         """End the run when fills or funding have used up the account."""

@@ -181,6 +181,7 @@ class Exchange:
         held.lots, held.limit = lots, limit
         self.tell(held, held.state, "amended", at_ns)
         if not keeps_place:
+            held.arrived_ns = at_ns
             venue.orders.remove(held)
             venue.enter(held, at_ns)
 
@@ -256,7 +257,12 @@ class Exchange:
         equity, rate = self.portfolio.equity_exact(), self.portfolio.rate_exact(instrument.settle_currency)
         if equity is None or rate is None:
             return "no_price"
-        notional = worst * Fraction(instrument.value(1, price)) * rate
+        worth = Fraction(instrument.value(1, price))
+        reference = self.venues[instrument.id].reference(held.side)
+        if held.stop is None and reference is not None:
+            takes_dear = (held.side is Side.BUY) == instrument.is_inverse
+            worth = max(worth, Fraction(instrument.value(1, reference))) if takes_dear else worth
+        notional = worst * worth * rate
         for other in self.portfolio.instruments.values():
             if other.is_spot or other.id == instrument.id:
                 continue

@@ -147,7 +147,7 @@ class CandleVenue(PriceVenue):
         """Fill what the range fills, stops before targets."""
         ticks = self.instrument.ticks
         awake_before = [held for held in self.orders if not held.is_asleep]
-        for held in self.eligible(clock_ns):
+        for held in self.eligible(candle.open_ns):
             if held.is_asleep:
                 assert held.stop is not None
                 extreme = candle.high if held.side is Side.BUY else candle.low
@@ -155,7 +155,7 @@ class CandleVenue(PriceVenue):
                     self.set_off(held, candle.open, clock_ns)
                 elif held.is_set_off_by(ticks(extreme)):
                     self.set_off(held, self.instrument.price(held.stop), clock_ns)
-        for held in self.eligible(clock_ns):
+        for held in self.eligible(candle.open_ns):
             if not any(held is other for other in awake_before) or held.limit is None:
                 continue
             if held.waits:
@@ -254,6 +254,11 @@ class DisplayedVenue(Venue):
     def work(self, held: Held, at_ns: int) -> None:
         """Take from the display what the order may take; what is left rests or ends."""
         takes = held.limit is None or self.would_take(held, held.limit)
+        if held.limit is not None and held.tif is TimeInForce.GTC and not held.post_only:
+            nobody_knows = not self.is_valid or (takes and self.is_stale(at_ns))
+            if nobody_knows:
+                held.waits = "update"
+                return
         if takes and self.is_valid and not self.is_stale(at_ns):
             self.walk(held, at_ns)
         if held.is_over:

@@ -229,7 +229,7 @@ def test_a_strategy_is_given_built_as_a_class_or_as_text(folder: Path) -> None:
         ({"latency_ms": float("nan")}, ConfigError, r"latency is nan ms"),
         ({"latency_ms": 5}, ConfigError, r"GOOG is matched on candles, which know no latency: leave it out or give 0"),
         ({"match_on": "quotes"}, ConfigError, r"match_on 'quotes' is not known; use one of book, ticker, trade"),
-        ({"match_on": "trade"}, DataError, r"GOOG: no trade without a hole from .*; there is candle 1d from .*; choose"),
+        ({"match_on": "trade"}, DataError, r"GOOG: no trade without a hole from .*; there is candle 1d .*; choose"),
         ({"match_on": {"GOGO": "candle"}}, ConfigError, r"match_on names 'GOGO', which the strategy does not subs"),
         ({"fees": {"GOGO": qk.Fees()}}, ConfigError, r"fees names 'GOGO', .* to; there is GOOG"),
         ({"max_leverage": 0}, ConfigError, r"max_leverage is 0; it must be above zero"),

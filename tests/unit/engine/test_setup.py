@@ -182,7 +182,8 @@ def test_a_hole_counts_where_the_run_meets_it() -> None:
     assert plan(feed, MINUTE, end_ns=4).matching[A] == TRADE
     assert plan(feed, MINUTE, start_ns=5).matching[A] == TRADE
     with pytest.raises(
-        DataError, match=rf"{A}: no trade without a hole from .* there is trade from .*, candle 1m from .*; choose a span"
+        DataError,
+        match=rf"{A}: no trade without a hole from .* there is trade from .*, candle 1m from .*; choose a span",
     ):
         plan(feed, MINUTE, match_on={"*": "trade"})
 
