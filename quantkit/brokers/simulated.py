@@ -15,6 +15,7 @@ class _Action(NamedTuple):
     """A message on its way to the exchange."""
 
     arrives_ns: int
+    due_ns: int  # looked at by then, even if no row of its market has shown that it has arrived
     number: int  # counts messages in the order of sending
     kind: str  # submit, cancel or amend
     order: Working
@@ -26,14 +27,16 @@ class SimulatedBroker:
     """Takes orders, lets them travel, matches them on market rows, and sends reports back.
 
     An order arrives `latency_ns` after it was sent and is looked at when the instrument's matching clock (the running
-    maximum of `exchange_ns` of its matching rows) reaches its arrival, before that row is applied; where a quiet market
-    brings no such row, when its report would be due. Reports are due `latency_ns` after the event, or with the row
-    that revealed it if that came later.
+    maximum of `exchange_ns` of its matching rows) reaches its arrival, before that row is applied. Where a quiet market
+    brings no such row, it is looked at when its report would be due, or as long after its arrival as the market's last
+    row took to come, if that is longer: rows stamped before the arrival may still be on their way. Reports are due
+    `latency_ns` after the event, or with the row that revealed it if that came later.
 
     Args:
         account: The exchange's truth about money and positions.
         latency_ns: One way, for orders and for reports, by instrument.
         sync: Brings an instrument's market up to date with the rows before the present one.
+        lag_ns: How late an instrument's last matching row came, received less exchange stamp; None: not at all.
         before_change, after_fill: Called around every booking, for whoever values the account.
 
     Ignored: rate limits, minimum notional, price bands, lost messages, different latency per message.
@@ -47,8 +50,10 @@ class SimulatedBroker:
         sync: Callable[[str], None],
         before_change: Callable[[], None],
         after_fill: Callable[[Fill], None],
+        lag_ns: Callable[[str], int] | None = None,
     ) -> None:
         self.account = account
+        self._lag_ns = lag_ns
         #: Instruments whose gate or wake-up may have changed since whoever watches them cleared the set.
         self.changed: set[str] = set()
         self.fills: list[Fill] = []
@@ -87,14 +92,18 @@ class SimulatedBroker:
         self._send(now_ns, "amend", self._orders[order_id], lots, price_ticks)
 
     def _send(self, now_ns: int, kind: str, order: Working, lots: int | None = None, limit: int | None = None) -> None:
-        action = _Action(now_ns + self._latency_ns[order.instrument], self._sent, kind, order, lots, limit)
-        self._sent += 1
-        self._inbound.setdefault(order.instrument, deque()).append(action)
-        self.changed.add(order.instrument)
-
-    def _patience(self, instrument: str) -> int:
+        instrument = order.instrument
+        latency_ns = self._latency_ns[instrument]
+        lag_ns = 0 if self._lag_ns is None else self._lag_ns(instrument)
+        arrives_ns = now_ns + latency_ns
         # With no latency the report would be due at once; the next row, or the next moment, is the earliest.
-        return max(self._latency_ns[instrument], 1)
+        due_ns = arrives_ns + max(latency_ns, lag_ns, 1)
+        inbound = self._inbound.setdefault(instrument, deque())
+        if inbound:
+            due_ns = max(due_ns, inbound[-1].due_ns)
+        inbound.append(_Action(arrives_ns, due_ns, self._sent, kind, order, lots, limit))
+        self._sent += 1
+        self.changed.add(instrument)
 
     def gate(self, instrument: str) -> Gate:
         """Return the band in which no trade or candle concerns the orders, and until when nothing arrives."""
@@ -105,9 +114,9 @@ class SimulatedBroker:
     def next_wake_ns(self) -> int:
         """Return when the clock alone makes something happen: a report due, or an arrival in a quiet market."""
         wake = self._reports[0].due_ns if self._reports else NEVER_NS
-        for instrument, inbound in self._inbound.items():
+        for inbound in self._inbound.values():
             if inbound:
-                wake = min(wake, inbound[0].arrives_ns + self._patience(instrument))
+                wake = min(wake, inbound[0].due_ns)
         return wake
 
     # Incoming -------------------------------------------------------------------------------------------------
@@ -127,7 +136,7 @@ class SimulatedBroker:
                 self._process(inbound.popleft())
 
     def process_overdue(self, now_ns: int) -> None:
-        """Process arrivals that no row of their market revealed by the time their reports are due.
+        """Process arrivals that no row of their market revealed in time.
 
         Messages to several markets are taken in the order of their arrival, and of sending where they arrive together:
         they draw on the same money.
@@ -137,7 +146,7 @@ class SimulatedBroker:
             due = [
                 (inbound[0].arrives_ns, inbound[0].number, instrument)
                 for instrument, inbound in self._inbound.items()
-                if inbound and inbound[0].arrives_ns + self._patience(instrument) <= now_ns
+                if inbound and inbound[0].due_ns <= now_ns
             ]
             if not due:
                 return

@@ -160,6 +160,7 @@ class Engine:
             sync=lambda instrument: self._exchange.sync(instrument, self._seen),
             before_change=self._value_now,
             after_fill=self._after_fill,
+            lag_ns=lambda instrument: self._exchange.lag_ns(instrument, self._seen_place()),
         )
         self._changed = self._broker.changed
         self._lanes = make_lanes(plan, search=config.search)

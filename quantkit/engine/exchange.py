@@ -93,6 +93,7 @@ class Exchange:
         for instrument in plan.instruments.values():
             broker.markets[instrument.id] = self._market(instrument)
         self._first_of: tuple[Lane, int] | None = None  # the row whose arrivals are being processed
+        self._lags: dict[str, int] = {}  # of the last matching row before this batch
         self._waiting_fills: list[Fill] = []
         self._largest_share: dict[str, float] = {}
 
@@ -188,6 +189,16 @@ class Exchange:
                 if lane.is_matching and isinstance(market, DisplayedMarket):
                     market.updated_ns = latest
 
+    def lag_ns(self, instrument: str, place: int) -> int:
+        """Return how late the last matching row before a place came: received less exchange stamp, zero or more."""
+        latest, lag = -1, self._lags.get(instrument, 0)
+        for lane in self._matching[instrument]:
+            row = lane.row_at(place) - 1
+            if row >= 0 and lane.place_of(row) > latest:
+                latest = lane.place_of(row)
+                lag = int(lane.column("received_ns")[row]) - int(lane.column("exchange_ns")[row])
+        return max(lag, 0)
+
     # Skipped rows -----------------------------------------------------------------------------------------------
 
     def sync(self, instrument: str, place: int) -> None:
@@ -257,6 +268,7 @@ class Exchange:
     def leave_batch(self, place: int) -> None:
         """Keep of a batch that ends what the next one needs."""
         for instrument in self._matching:
+            self._lags[instrument] = self.lag_ns(instrument, place)
             if self._plan.matching[instrument].kind != "trade":
                 self.sync(instrument, place)
         for mark in {id(mark): mark for mark in (*self._marks.values(), *self._last_trades.values())}.values():

@@ -257,7 +257,7 @@ class Oracle:
         """Let time alone bring about what is due by `until_ns`: arrivals nobody's row revealed, reports, timers."""
         exchange = self.exchange
         while self.ended == "completed":
-            moments = [m.arrives_ns + exchange.patience_ns(m.held.instrument) for m in exchange.messages]
+            moments = [m.due_ns for m in exchange.messages]
             moments += [report.due_ns for report in exchange.reports]
             moments += [timer.due_ns for timer in self.timers]
             wake_ns = min(moments, default=NEVER_NS)
@@ -287,6 +287,8 @@ class Oracle:
             self.books[instrument].invalidate()
         self._deliver_reports()
         self._check_solvency()
+        if self._counts_for_matching(row):
+            self.exchange.lags[instrument] = max(0, row.received_ns - row.exchange_ns)
         if self.ended == "completed" and new_mark is not None and self._would_ruin(instrument, new_mark):
             self.marks[instrument] = new_mark
             self.ended = "bankrupt"

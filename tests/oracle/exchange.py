@@ -71,6 +71,7 @@ class Message:
     lots: int | None = None
     limit: int | None = None
     arrives_ns: int = 0
+    due_ns: int = 0
 
 
 @dataclass
@@ -88,6 +89,7 @@ class Exchange:
     reports: list[Report] = field(default_factory=list)
     log: list[Report] = field(default_factory=list)
     fills: list[Fill] = field(default_factory=list)
+    lags: dict[str, int] = field(default_factory=dict)  # how late each market's last row came
 
     # What the client's desk calls -----------------------------------------------------------------------------
 
@@ -117,7 +119,11 @@ class Exchange:
         self._send(Message(now_ns, "amend", self.orders[order_id], lots, price_ticks))
 
     def _send(self, message: Message) -> None:
-        message.arrives_ns = message.sent_ns + self.latency_ns[message.held.instrument]
+        instrument = message.held.instrument
+        message.arrives_ns = message.sent_ns + self.latency_ns[instrument]
+        patience_ns = max(self.latency_ns[instrument], self.lags.get(instrument, 0), 1)
+        earlier = [m.due_ns for m in self.messages if m.held.instrument == instrument]
+        message.due_ns = max([message.arrives_ns + patience_ns, *earlier])
         self.messages.append(message)
 
     def gate(self, instrument: str) -> Gate:
@@ -126,17 +132,13 @@ class Exchange:
 
     # Arrivals -------------------------------------------------------------------------------------------------
 
-    def patience_ns(self, instrument: str) -> int:
-        """Return how long after its arrival a message waits for a row of its market before it is looked at anyway."""
-        return max(self.latency_ns[instrument], 1)
-
     def arrivals(self, instrument: str, clock_ns: int) -> None:
         """Process what has reached an instrument's market by its matching clock."""
         self._process_all([m for m in self.messages if m.held.instrument == instrument and m.arrives_ns <= clock_ns])
 
     def overdue(self, now_ns: int) -> None:
         """Process what no row has revealed in time."""
-        self._process_all([m for m in self.messages if m.arrives_ns + self.patience_ns(m.held.instrument) <= now_ns])
+        self._process_all([m for m in self.messages if m.due_ns <= now_ns])
 
     def _process_all(self, due: list[Message]) -> None:
         """Process messages in the order of their arrival, which for equal stamps is the order of sending."""

@@ -334,13 +334,20 @@ def test_the_leverage_bound_is_on_the_notional_after_the_fill(
         (SWAP, BUY, 100, ""),  # far below the market, it rests and fills at its limit or not at all
         (SWAP, SELL, 100, "insufficient_margin"),  # far below the market, it takes at once at 999
         (SWAP, SELL, 1_000, "insufficient_margin"),
+        # The fewer dollars a coin is worth, the more coins an inverse contract of a hundred dollars is.
+        (INVERSE, SELL, 2_000, ""),  # far above the market, it rests
+        (INVERSE, BUY, 2_000, "insufficient_margin"),  # far above the market, it takes at once at 999
+        (INVERSE, BUY, 500, "insufficient_margin"),
     ],
 )
 def test_a_limit_that_takes_at_once_is_valued_at_the_market(
     instrument: Instrument, side: Side, limit: int, refusal: str
 ) -> None:
-    """A cheap limit on a sell does not make the position it opens any smaller."""
-    bank = Bank({"USDT": 1_000}, instrument)
+    """A cheap limit on a sell does not make the position it opens any smaller, nor does a dear one on inverse buys."""
+    bank = Bank({"USDT": 1_000}, SWAP)
+    if instrument is INVERSE:
+        # A little less than what a hundred contracts of a hundred dollars are worth at 999.
+        bank = Bank({"USD": 9_990}, SPOT_USD, INVERSE, marks={SPOT_USD.id: 999.0, INVERSE.id: 999.0})
     assert bank.admit(bank.order(instrument, side, 100, limit), 999) == refusal
 
 

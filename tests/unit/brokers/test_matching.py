@@ -401,17 +401,19 @@ def test_a_range_beyond_a_limit_fills_it_at_the_limit(side: Side, low: int, expe
     market, sink = candles(last=100)
     arrive(market, working(1, side, 2, mirrored(side, 98)))
     low_, high = sorted(float(mirrored(side, ticks) or 0) for ticks in (low, 103))
-    market.on_range(float(mirrored(side, 101) or 0), high, low_, float(mirrored(side, 102) or 0), 20, open_ns=20)
+    market.on_range(float(mirrored(side, 101) or 0), high, low_, float(mirrored(side, 102) or 0), 20, open_ns=10)
     assert sink.fills() == [(name, lots, mirrored(side, ticks), role) for name, lots, ticks, role in expected]
     assert market.last_ticks == mirrored(side, 102)
 
 
-def test_a_market_order_that_arrives_within_a_candle_waits_for_the_next_open() -> None:
+@pytest.mark.parametrize("arrived_ns", [10, 11, 20])
+def test_a_market_order_that_arrives_after_the_open_has_filled_waits_for_the_next(arrived_ns: int) -> None:
     """Its close is no price to trade at, nor is any price of the range known to have come after."""
     market, sink = candles(last=100)
-    arrive(market, working(1, BUY, 1, arrived_ns=5))
+    market.on_open(100.0, 10)
+    arrive(market, working(1, BUY, 1, arrived_ns=arrived_ns))
     sink.take()
-    market.on_range(100.0, 120.0, 80.0, 110.0, 20, open_ns=20)
+    market.on_range(100.0, 120.0, 80.0, 110.0, 20, open_ns=10)
     assert sink.take() == []
     market.on_open(111.0, 20)
     assert sink.take() == [("filled", "bt1", 1, 111, "taker", 20, "candle open")]
@@ -426,15 +428,15 @@ def test_a_market_order_that_arrives_within_a_candle_waits_for_the_next_open() -
         (102, "IOC", 103, [("cancelled", "ioc_unfilled", None)]),
     ],
 )
-def test_a_crossing_limit_that_arrives_within_a_candle_is_judged_by_its_open(
+def test_a_crossing_limit_that_arrives_at_the_open_but_after_its_row_is_judged_by_it(
     side: Side, limit: int, tif: str, open_: int, expected: Any
 ) -> None:
     """No better price of the range may be had by it as a taker."""
     market, sink = candles(last=100)
-    arrive(market, working(1, side, 1, mirrored(side, limit), tif=tif))
+    arrive(market, working(1, side, 1, mirrored(side, limit), tif=tif, arrived_ns=10))
     sink.take()
     low, high = sorted((float(mirrored(side, 90) or 0), float(mirrored(side, 105) or 0)))
-    market.on_range(float(mirrored(side, open_) or 0), high, low, 100.0, 20, open_ns=20)
+    market.on_range(float(mirrored(side, open_) or 0), high, low, 100.0, 20, open_ns=10)
     got = [(row[0], *((row[3], row[4]) if row[0] == "filled" else (row[2], None))) for row in sink.take()]
     assert got == [(what, mirrored(side, more) if what == "filled" else more, role) for what, more, role in expected]
 
@@ -464,7 +466,7 @@ def test_a_stop_in_a_candle_fills_at_the_stop_or_at_an_open_that_gapped_beyond(
     arrive(market, order)
     sink.take()
     bottom, top = sorted((float(mirrored(side, 90) or 0), float(mirrored(side, high) or 0)))
-    market.on_range(float(mirrored(side, open_) or 0), top, bottom, 100.0, 20, open_ns=20)
+    market.on_range(float(mirrored(side, open_) or 0), top, bottom, 100.0, 20, open_ns=10)
     told = sink.take()
     assert order.is_triggered is (high >= 105)
     match expected:
@@ -509,14 +511,14 @@ def test_within_one_candle_the_stop_comes_before_the_target() -> None:
     market, sink = candles(last=100)
     target, stop = working(1, SELL, 1, 110), working(2, SELL, 1, stop=95)
     arrive(market, target, stop)
-    market.on_range(100.0, 120.0, 90.0, 100.0, 20, open_ns=20)
+    market.on_range(100.0, 120.0, 90.0, 100.0, 20, open_ns=10)
     assert sink.fills() == [("bt2", 1, 95, "taker"), ("bt1", 1, 110, "maker")]
 
     market, sink = candles(last=100)
     target, stop, other = working(1, SELL, 1, 110), working(2, SELL, 1, stop=95), working(3, SELL, 1, stop=96)
     sink.after_fill = lambda filled: [sink.cancelled(o, "other", 20) for o in (target, other) if not o.is_final]
     arrive(market, target, stop, other)
-    market.on_range(100.0, 120.0, 90.0, 100.0, 20, open_ns=20)
+    market.on_range(100.0, 120.0, 90.0, 100.0, 20, open_ns=10)
     assert sink.fills() == [("bt2", 1, 95, "taker")]
 
 

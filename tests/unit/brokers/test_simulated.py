@@ -358,6 +358,20 @@ def test_an_amend_may_make_a_limit_take() -> None:
     assert [(fill.price, fill.role) for fill in exchange.broker.fills] == [(103.0, "taker")]
 
 
+def test_an_order_that_went_to_the_back_meets_no_row_from_before_its_amend() -> None:
+    """Like a new order; one that kept its place has been there all along."""
+    exchange = Exchange()
+    moved, kept = exchange.send(0, BUY, 5, 90), exchange.send(0, BUY, 5, 90)
+    exchange.row(20, 100.0)
+    exchange.broker.amend(moved, 30, lots=None, price_ticks=91)
+    exchange.broker.amend(kept, 30, lots=4, price_ticks=None)
+    exchange.broker.process_overdue(70)
+    exchange.row(49, 89.0, now_ns=71)
+    assert [(fill.order_id, fill.filled_ns) for fill in exchange.broker.fills] == [(kept, 49)]
+    exchange.row(50, 89.0, now_ns=72)
+    assert [(fill.order_id, fill.price) for fill in exchange.broker.fills] == [(kept, 90.0), (moved, 91.0)]
+
+
 @pytest.mark.parametrize("lots", [1, 2])
 def test_an_amend_to_what_has_filled_ends_the_order(lots: int) -> None:
     """Nothing is left to work."""
