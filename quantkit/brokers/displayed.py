@@ -65,13 +65,13 @@ class BookDisplay:
         return self._book.best_bid_ticks() if side is Side.BUY else self._book.best_ask_ticks()
 
     def shown(self, side: Side, ticks: int) -> int | None:
-        lots = self._lots(self._book.size(side, ticks))
-        if lots == 0:
+        size = self._book.size(side, ticks)
+        if size == 0:
             best = self.best(side)
             inside = best is None or (ticks > best if side is Side.BUY else ticks < best)
             if not inside and not self._book.has_level_beyond(side, ticks):
                 return None
-        return lots
+        return self._lots(size)
 
     def levels(self, side: Side) -> Iterator[tuple[int, int]]:
         return ((ticks, self._lots(size)) for ticks, size in self._book.levels(side))
@@ -276,7 +276,10 @@ class DisplayedMarket(Market):
                         order.is_triggered = True
                         self._work(order, at_ns)
             elif order in waiting:
-                self._work(order, at_ns)
+                if order.arrived_ns <= at_ns:
+                    self._work(order, at_ns)
+                else:  # an update from before it arrived, come in late
+                    self._set_off.append(order)
             else:
                 self._update_resting(order, at_ns)
 

@@ -20,7 +20,7 @@ class OrderEvent(msgspec.Struct, frozen=True, gc=False):
 
 
 class EquityCurve(msgspec.Struct, frozen=True):
-    """Equity on a grid and at every fill, in the report currency, as aligned arrays of shape (n,).
+    """Equity on a grid, at every fill and at the end, in the report currency, as aligned arrays of shape (n,).
 
     `drawdown` is the deepest fall from the running peak since the row before, a negative fraction; it is exact
     between rows because every mark was looked at. `exposure` is the gross notional over the equity.

@@ -309,8 +309,9 @@ class DisplayedVenue(Venue):
                     held.is_asleep = False
                     self.work(held, at_ns)
             elif held.waits:
-                held.waits = ""
-                self.work(held, at_ns)
+                if held.arrived_ns <= at_ns:
+                    held.waits = ""
+                    self.work(held, at_ns)
             else:
                 assert held.limit is not None
                 untouched = [t for t, lots in self.levels(opposite) if lots > self.eaten.get((opposite, t), 0)]

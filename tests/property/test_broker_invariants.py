@@ -152,7 +152,9 @@ def assert_first_come_first_served(outcome: Outcome) -> None:
     for event in outcome.order_events:
         order = orders[event.order_id]
         is_plain = order.type == "limit" and order.id not in odd and not order.reduce_only
-        if event.state in (OrderState.PARTLY_FILLED, OrderState.FILLED):
+        # An amend of a partly filled order, done or refused, is told with the state it leaves as it was.
+        is_fill = event.state in (OrderState.PARTLY_FILLED, OrderState.FILLED) and "amend" not in event.reason
+        if is_fill:
             fill = fills[order.id].pop(0)
             earlier = resting[: resting.index(order)] if order in resting else []
             for other in earlier:

@@ -664,3 +664,24 @@ def test_orders_that_trades_cannot_concern_leave_the_gate_open() -> None:
     venue.arrive(working(1, BUY, 1, stop=103))
     venue.trade(103, 1, BUY)
     assert venue.market.gate() == everything
+
+
+def test_an_update_from_before_the_arrival_does_not_serve_a_waiting_limit() -> None:
+    """Come in late, it says nothing about the market that the order met; the next one does."""
+    venue = Venue()
+    venue.snapshot(BIDS, ASKS, 500)
+    venue.book.invalidate()
+    order = working(1, BUY, 1, 101, arrived_ns=1_000)
+    assert venue.arrive(order) == []
+    assert venue.snapshot(BIDS, ASKS, 999) == []
+    told = venue.snapshot(BIDS, ASKS, 1_000)
+    assert [row[1:5] for row in told if row[0] == "filled"] == [("bt1", 1, 101, "taker")]
+
+
+def test_a_displayed_size_below_one_step_is_a_queue_of_nothing() -> None:
+    """It is shown, so the queue there is known."""
+    venue = Venue()
+    venue.snapshot({100: 0.4}, ASKS, 500)
+    order = working(1, BUY, 1, 100, arrived_ns=600)
+    venue.arrive(order)
+    assert order.ahead == 0
