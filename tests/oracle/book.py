@@ -2,6 +2,8 @@
 
 from collections.abc import Iterator
 
+import numpy as np
+
 from quantkit.events import BookUpdate
 from quantkit.instruments import Instrument, Side
 
@@ -68,6 +70,12 @@ class NaiveView:
         if self.best_bid is None or self.best_ask is None:
             return None
         return (self.best_bid + self.best_ask) / 2
+
+    def imbalance(self, levels: int = 1) -> float:
+        """How much more is bid than offered over the best levels, as a share of both."""
+        # Summed as the real one sums, since strategies compare the result with a threshold.
+        bid, ask = (float(np.array([size for _, size in side[:levels]]).sum()) for side in (self.bids, self.asks))
+        return (bid - ask) / (bid + ask) if bid + ask > 0 else 0.0
 
 
 def named_levels(update: BookUpdate, instrument: Instrument) -> Iterator[tuple[Side, int, float]]:
