@@ -84,6 +84,8 @@ def make_plan(feed: Feed, wishes: Mapping[Stream, int], config: EngineConfig) ->
         _covering(stream, coverage)
     _check_names(ids, config)
     start_ns, end_ns = _span(wishes, coverage, config)
+    if config.start_ns is None:
+        start_ns = _after_warmup(feed, wishes, start_ns, end_ns)
     instruments = _instruments(feed, ids, start_ns)
     whole = {stream for stream, held in coverage.items() if _spans(feed, stream, held, start_ns, end_ns)}
     matching = {i: _matching_stream(i, coverage, whole, start_ns, end_ns, config) for i in ids}
@@ -124,6 +126,19 @@ def _check_names(ids: Collection[str], config: EngineConfig) -> None:
     for option, names in (("match_on", config.match_on.keys() - {"*"}), ("fees", fees.keys())):
         for name in sorted(names - set(ids)):
             raise ConfigError(f"{option} names {name!r}, which the strategy does not subscribe to; there is {there}")
+
+
+def _after_warmup(feed: Feed, wishes: Mapping[Stream, int], start_ns: int, end_ns: int) -> int:
+    """Move the start on until every warm-up is whole: markets that close at night or on Sundays need longer."""
+    later_ns = start_ns
+    for stream, count in wishes.items():
+        while count and later_ns < end_ns:
+            block = feed.warmup(stream, count, later_ns)
+            missing = count - (0 if block is None else block.size)
+            if missing <= 0:
+                break
+            later_ns += missing * interval_ns(stream.interval)
+    return later_ns if later_ns < end_ns else start_ns
 
 
 def _instruments(feed: Feed, ids: list[str], start_ns: int) -> dict[str, Instrument]:

@@ -69,3 +69,28 @@ def test_on_trades_the_first_one_to_come_after_the_arrival_fills(*, search: bool
     feed = MemoryFeed([trade(0, 100.0), trade(30, 101.0), trade(90, 102.0)], [GOOG])
     outcome = Engine(feed, HoldTrades(), EngineConfig(cash={"USD": 1000}, start_ns=0, search=search)).run()
     assert [fill.price for fill in outcome.fills] == [101.0]
+
+
+class Averages(qk.Strategy):
+    """Wants thirty candles before it begins."""
+
+    def on_start(self) -> None:
+        self.subscribe_candles("GOOG", "1d", warmup=30)
+        self.warm: list[int] = []
+
+    def on_candle(self, candle: qk.Candle) -> None:
+        self.warm.append(len(self.history("GOOG", "1d", 100)))
+
+
+def test_a_warm_up_over_weekends_is_whole() -> None:
+    """The start moves on until thirty candles lie before it, and not further."""
+    index = pd.bdate_range("2024-01-01", periods=60, tz="UTC")
+    prices = {name: np.full(60, 100.0) for name in ("open", "high", "low", "close")}
+    strategy = Averages()
+    result = qk.backtest(
+        strategy, data={"GOOG": pd.DataFrame(prices, index=index)}, instruments=[GOOG], cash={"USD": 1}
+    )
+    assert not any("warm-up" in text for text in result.warnings)
+    assert len(strategy.warm) == 60
+    start = pd.Timestamp(result.outcome.start_ns, tz="UTC")
+    assert pd.Timestamp("2024-02-10", tz="UTC") <= start <= pd.Timestamp("2024-02-14", tz="UTC")
