@@ -6,7 +6,9 @@ found by looking along from the last ones. It equals a naive book level for leve
 
 from bisect import bisect_left
 from collections.abc import Callable, Iterator
+from decimal import Decimal
 from fractions import Fraction
+from functools import lru_cache
 from typing import Any, Final
 
 import numpy as np
@@ -19,6 +21,13 @@ from quantkit.instruments import Instrument, Side
 WINDOW: Final = 65_536
 _CHUNK: Final = 512
 _NO_BID: Final = -1
+
+
+@lru_cache(maxsize=4096)
+def _per_price(price_step: Decimal) -> float:
+    """Return how many ticks one unit of price has."""
+    # A fraction's inverse does not depend on the decimal context that the caller's thread has set.
+    return float(1 / Fraction(price_step))
 
 
 class _SideRows:
@@ -44,6 +53,9 @@ class _SideRows:
         self._index: NDArray[np.int64] = np.empty(0, np.int64)
 
     def _tops(self, start: NDArray[np.int64], *, highest: bool) -> list[int | None]:
+        if len(self.start) == 2:  # one row, as they come live: a list is quicker than five arrays
+            filled_ticks = self.ticks[self.sizes > 0].tolist()
+            return [(max(filled_ticks) if highest else min(filled_ticks)) if filled_ticks else None]
         nothing = np.iinfo(np.int64).min if highest else np.iinfo(np.int64).max
         ticks = np.where(self.sizes > 0, self.ticks, nothing)
         tops = np.full(len(start) - 1, nothing, np.int64)
@@ -84,8 +96,7 @@ class BookRows:
     __slots__ = ("asks", "bids", "rows", "snapshots")
 
     def __init__(self, column: Callable[[str], NDArray[Any]], instrument: Instrument) -> None:
-        # A fraction's inverse does not depend on the decimal context that the caller's thread has set.
-        per_price = float(1 / Fraction(instrument.price_step))
+        per_price = _per_price(instrument.price_step)
         self.bids = _SideRows(column, Side.BUY, per_price)
         self.asks = _SideRows(column, Side.SELL, per_price)
         self.rows = len(self.bids.start) - 1

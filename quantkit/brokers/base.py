@@ -36,6 +36,23 @@ class Report(NamedTuple):
     fill: Fill | None
 
 
+class Decision(NamedTuple):
+    """A message that the strategy sent: a new order, a cancel or a change. `lots` and the prices count steps."""
+
+    at_ns: int
+    kind: str  # submit, cancel or amend
+    order_id: str
+    instrument: str
+    side: str
+    lots: int | None
+    limit: int | None
+    stop: int | None
+    time_in_force: str
+    post_only: bool
+    reduce_only: bool
+    tag: str
+
+
 class Broker(Protocol):
     """Takes orders and says later what became of them."""
 

@@ -5,7 +5,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
-from quantkit.brokers.base import NEVER_NS, OPEN_GATE, Gate, Report
+from quantkit.brokers.base import NEVER_NS, OPEN_GATE, Decision, Gate, Report
 from quantkit.brokers.costs import Account
 from quantkit.brokers.matching import Market, Working
 from quantkit.orders import TRANSITIONS, Fill, Order, OrderState
@@ -58,6 +58,8 @@ class SimulatedBroker:
         self.changed: set[str] = set()
         self.fills: list[Fill] = []
         self.log: list[Report] = []
+        #: What was sent since whoever keeps it cleared the list; None while nobody does.
+        self.decisions: list[Decision] | None = None
         self.markets: dict[str, Market] = {}
         self._latency_ns = dict(latency_ns)
         self._sync = sync
@@ -104,6 +106,24 @@ class SimulatedBroker:
         inbound.append(_Action(arrives_ns, due_ns, self._sent, kind, order, lots, limit))
         self._sent += 1
         self.changed.add(instrument)
+        if self.decisions is not None:
+            is_new = kind == "submit"
+            self.decisions.append(
+                Decision(
+                    now_ns,
+                    kind,
+                    order.id,
+                    instrument,
+                    order.side.value,
+                    order.lots if is_new else lots,
+                    order.limit if is_new else limit,
+                    order.stop,
+                    order.tif.value,
+                    order.post_only,
+                    order.reduce_only,
+                    order.tag,
+                )
+            )
 
     def gate(self, instrument: str) -> Gate:
         """Return the band in which no trade or candle concerns the orders, and until when nothing arrives."""

@@ -24,6 +24,7 @@ from quantkit.engine.context import RunContext
 from quantkit.engine.desk import Desk
 from quantkit.engine.exchange import Exchange, make_lanes, make_marks
 from quantkit.engine.lanes import NOWHERE, BookLane, BookMark, Lane
+from quantkit.engine.log import Journal
 from quantkit.engine.outcome import OrderEvent, Outcome
 from quantkit.engine.setup import EngineConfig, Plan, describe, make_plan
 from quantkit.engine.valuation import Valuation
@@ -31,7 +32,7 @@ from quantkit.engine.walk import Part, Walk
 from quantkit.errors import ConfigError, DataError, QuantkitError, StrategyError
 from quantkit.events import Candle, Funding, Gap
 from quantkit.feeds.base import Batch, Feed, Subscription
-from quantkit.instruments import Instrument, decimal_of
+from quantkit.instruments import Instrument, decimal_of, names_of
 from quantkit.orderbook import Book
 from quantkit.orders import Fill, Order, OrderState
 from quantkit.portfolio import Portfolio, shown
@@ -60,6 +61,7 @@ class Engine:
         strategy: Whose hooks run.
         config: How.
         progress: Called with (now_ns, start_ns, end_ns) after each batch.
+        journal: Told after each batch what it led to.
     """
 
     def __init__(
@@ -69,11 +71,14 @@ class Engine:
         config: EngineConfig | None = None,
         *,
         progress: Callable[[int, int, int], None] | None = None,
+        journal: Journal | None = None,
     ) -> None:
         self._feed = feed
         self._strategy = strategy
         self._config = config or EngineConfig()
         self._progress = progress
+        self._journal = journal
+        self._reports_told = 0
         self._warnings: list[str] = []
         self._rows: dict[str, int] = {}
         self._seen = 0  # the place up to which rows count as seen, unless the walk along hooked rows is past it
@@ -85,6 +90,47 @@ class Engine:
     def plan(self) -> Plan:
         """What was decided before the run started; there once `run` has begun."""
         return self._plan
+
+    # What a watcher may read between two batches ------------------------------------------------------------------
+
+    @property
+    def portfolio(self) -> Portfolio:
+        """The ledger as it has been reported to the strategy."""
+        return self._reported
+
+    @property
+    def open_orders(self) -> list[Order]:
+        """Orders that may still fill, as far as reported."""
+        return self._desk.open_orders(None)
+
+    @property
+    def order_count(self) -> int:
+        """How many orders were sent or refused so far."""
+        return len(self._desk.orders)
+
+    @property
+    def fills(self) -> list[Fill]:
+        """What was executed so far, on the exchange's side."""
+        return self._broker.fills
+
+    @property
+    def starting_equity(self) -> Decimal:
+        """What the account was worth at the start, zero before that is known."""
+        return self._valuation.starting_equity
+
+    @property
+    def gap_count(self) -> int:
+        """How many gaps the rows held so far."""
+        return sum(count for channels in self._gaps.values() for count, _ in channels.values())
+
+    @property
+    def notes(self) -> list[str]:
+        """What the reader of the result will have to know, and the gaps so far, by instrument and channel."""
+        return [*self._warnings, *self._gap_notes()]
+
+    def mark(self, instrument: str) -> float | None:
+        """Return what an instrument is valued at, None where nothing has been seen."""
+        return self._mark(instrument)
 
     # A run ------------------------------------------------------------------------------------------------------
 
@@ -103,15 +149,24 @@ class Engine:
         self._plan = make_plan(self._feed, self._context.wishes, self._config)
         self._instruments.update(self._plan.instruments)
         self._build(self._plan)
-        self._warm_up()
+        # Rows that come during the warm-up wait, so that none is missed between the two.
         self._subscribe()
+        self._warm_up()
         ended, end_ns = "completed", self._plan.end_ns
         try:
             self._begin()
-            for batch in self._feed.batches():
-                self._run_batch(batch)
-            self._wake_until(self._plan.end_ns + 1, len(self._received_ns))
-            self._valuation.run_to(NOWHERE, self._plan.end_ns)
+            self._tell_journal()
+            for batch in self._feed.batches(self._next_wake_ns):
+                if len(batch):
+                    self._run_batch(batch)
+                if batch.until_ns is not None:
+                    self._woken_at = -1
+                    end_ns = min(max(batch.until_ns, self._context.now_ns), self._plan.end_ns)
+                    self._wake_until(end_ns + 1, len(self._received_ns))
+                    self._tell_journal()
+                    self._told(end_ns)
+            self._wake_until(end_ns + 1, len(self._received_ns))
+            self._valuation.run_to(NOWHERE, end_ns)
         except _RunEndedError:
             ended, end_ns = "bankrupt", self._context.now_ns
         self._valuation.close_curve(end_ns)
@@ -125,7 +180,7 @@ class Engine:
             same = [known for known in there if known.endswith(f":{instrument}")]
             close = same or difflib.get_close_matches(instrument, there, n=1)
             hint = f"did you mean {close[0]}? There" if close else "there"
-            raise DataError(f"no data: {instrument} is not there; {hint} is {', '.join(there) or 'nothing'}")
+            raise DataError(f"no data: {instrument} is not there; {hint} is {names_of(there)}")
         return found
 
     def _guarded(self, hook: str, call: Callable[..., Any], *arguments: Any) -> None:
@@ -162,6 +217,8 @@ class Engine:
             after_fill=self._after_fill,
             lag_ns=lambda instrument: self._exchange.lag_ns(instrument, self._seen_place()),
         )
+        if self._journal is not None:
+            self._broker.decisions = []
         self._changed = self._broker.changed
         self._lanes = make_lanes(plan, search=config.search)
         self._books = {lane.instrument: lane for lane in self._lanes.values() if isinstance(lane, BookLane)}
@@ -174,6 +231,7 @@ class Engine:
         self._on_order = self._strategy.on_order if overrides(self._strategy, "on_order") else None
         self._on_fill = self._strategy.on_fill if overrides(self._strategy, "on_fill") else None
         self._received_ns = np.empty(0, np.int64)
+        self._entered: list[Lane] = []
         self._valuation = Valuation(
             account, self._marks, self._mark, start_ns=plan.start_ns, every_ns=config.equity_every_ns
         )
@@ -232,7 +290,7 @@ class Engine:
         count = len(places)
         stop, is_hit, lane = self._next_stop(place, size)
         while True:
-            wake_ns = min(self._broker.next_wake_ns(), self._context.timers.next_ns)
+            wake_ns = self._next_wake_ns()
             wake = size if wake_ns == NEVER_NS else int(self._received_ns.searchsorted(wake_ns))
             limit = min(stop, wake, size)
             if index < count and places[index] < limit:
@@ -268,27 +326,29 @@ class Engine:
 
     def _enter(self, batch: Batch) -> None:
         """Give every lane its rows and line up the hooked ones."""
-        loaded = {block.stream: number for number, block in enumerate(batch.blocks)}
         empty = np.empty(0, np.int64)
         self._received_ns = batch.received_ns
         self._seen = 0
         parts: list[Part] = []
-        for stream, lane in self._lanes.items():
-            number = loaded.get(stream)
-            if number is None:
-                lane.load(None, empty)
+        left, self._entered = self._entered, []
+        self._exchange.leave_rows(left)
+        for block, positions in zip(batch.blocks, batch.positions, strict=True):
+            lane = self._lanes.get(block.stream)
+            if lane is None:
                 continue
-            block = batch.blocks[number]
-            lane.load(block, batch.positions[number])
-            self._rows[str(stream)] = self._rows.get(str(stream), 0) + block.size
+            lane.load(block, positions)
+            self._entered.append(lane)
+            name = str(block.stream)
+            self._rows[name] = self._rows.get(name, 0) + block.size
             hook = self._hook_for(lane)
             if hook is not None:
                 times, events = block.walk() if lane.kind != "book" else (None, iter(range(block.size)))
                 parts.append(Part(lane.positions, hook, times, events))
+        for lane in set(left).difference(self._entered):
+            lane.load(None, empty)
         self._valuation.enter_batch(batch.received_ns)
         self._walk.line_up(parts, batch.received_ns)
-        self._exchange.enter_batch()
-        self._exchange.refresh(0, held=self._valuation.held)
+        self._exchange.enter_batch(self._entered, held=self._valuation.held)
 
     def _hook_for(self, lane: Lane) -> Callable[[Any], None] | None:
         """Return what a lane's rows are handed to one by one, None when nobody wants them so."""
@@ -329,10 +389,25 @@ class Engine:
     def _leave(self, size: int) -> None:
         """End a batch: value it to its end and keep what the next one needs."""
         self._seen = size
-        self._valuation.run_to(size, int(self._received_ns[-1]))
-        self._exchange.leave_batch(size)
+        last_ns = int(self._received_ns[-1])
+        self._valuation.run_to(size, last_ns)
+        self._exchange.leave_batch(size, self._entered)
+        self._told(last_ns)
+
+    def _tell_journal(self) -> None:
+        """Hand the journal what was sent and reported since it was told last."""
+        decisions = self._broker.decisions
+        if self._journal is None or decisions is None:
+            return
+        reports = self._broker.log[self._reports_told :]
+        if decisions or reports:
+            self._reports_told = len(self._broker.log)
+            self._broker.decisions = []
+            self._journal.did(decisions, reports)
+
+    def _told(self, now_ns: int) -> None:
         if self._progress is not None:
-            self._progress(int(self._received_ns[-1]), self._plan.start_ns, self._plan.end_ns)
+            self._progress(now_ns, self._plan.start_ns, self._plan.end_ns)
 
     # Stops ------------------------------------------------------------------------------------------------------
 
@@ -396,10 +471,14 @@ class Engine:
         self._settle_changes(place)
         return True
 
+    def _next_wake_ns(self) -> int:
+        """Return when time alone makes something happen."""
+        return min(self._broker.next_wake_ns(), self._context.timers.next_ns)
+
     def _wake_until(self, limit_ns: int, place: int) -> None:
-        """Run the wake-ups before `limit_ns`, when no row comes any more."""
+        """Run the wake-ups before `limit_ns`, when no row comes before it."""
         while True:
-            wake_ns = min(self._broker.next_wake_ns(), self._context.timers.next_ns)
+            wake_ns = self._next_wake_ns()
             if wake_ns >= limit_ns:
                 return
             self._wake(wake_ns, place)
@@ -520,6 +599,13 @@ class Engine:
             for (instrument, reason), count in counts.items()
         ]
 
+    def _gap_notes(self) -> list[str]:
+        return [
+            f"{instrument}: {count} gaps in {channel}, {span_text(lost_ns)} lost in all"
+            for instrument, channels in self._gaps.items()
+            for channel, (count, lost_ns) in channels.items()
+        ]
+
     def _finish(self, ended: str, end_ns: int) -> Outcome:
         """Stop the strategy, cancel what is open, and gather everything."""
         self._walk.is_running = False
@@ -528,11 +614,10 @@ class Engine:
         self._guarded("on_stop", self._strategy.on_stop)
         for report in self._broker.finish(end_ns, "end_of_data" if ended == "completed" else ended):
             self._take_in(report)
+        self._tell_journal()
         account = self._account.portfolio
         equity = account.equity_exact()
-        for instrument, channels in self._gaps.items():
-            for channel, (count, lost_ns) in channels.items():
-                self._warnings.append(f"{instrument}: {count} gaps in {channel}, {span_text(lost_ns)} lost in all")
+        self._warnings += self._gap_notes()
         self._warnings += self._refusals()
         shares, large = self._exchange.volume_shares()
         self._warnings += large

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Final, Protocol, cast
 
+from quantkit.brokers.base import OPEN_GATE
 from quantkit.brokers.displayed import BookDisplay, DisplayedMarket, TickerDisplay
 from quantkit.brokers.matching import CandleMarket, Market, TradeMarket
 from quantkit.brokers.simulated import SimulatedBroker
@@ -94,6 +95,11 @@ class Exchange:
             broker.markets[instrument.id] = self._market(instrument)
         self._first_of: tuple[Lane, int] | None = None  # the row whose arrivals are being processed
         self._lags: dict[str, int] = {}  # of the last matching row before this batch
+        self._gated: set[str] = set()  # instruments that have orders or messages under way
+        self._is_fresh = True
+        self._marks_of: dict[Stream, list[Marks]] = {}
+        for mark in {id(mark): mark for mark in (*marks.values(), *self._last_trades.values())}.values():
+            self._marks_of.setdefault(mark.lane.stream, []).append(mark)
         self._waiting_fills: list[Fill] = []
         self._largest_share: dict[str, float] = {}
 
@@ -264,15 +270,40 @@ class Exchange:
                         or (isinstance(market, DisplayedMarket) and market.needs_rows)
                         or (isinstance(self._marks[instrument], BookMark) and instrument in held)
                     )
+            if gate == OPEN_GATE:
+                self._gated.discard(instrument)
+            else:
+                self._gated.add(instrument)
 
-    def leave_batch(self, place: int) -> None:
-        """Keep of a batch that ends what the next one needs."""
-        for instrument in self._matching:
+    def enter_batch(self, lanes: Collection[Lane], *, held: Collection[str]) -> None:
+        """Begin a batch, in which these lanes have rows: close their gates, look at fills whose candle had not come.
+
+        What has no gate and no rows is not touched: a live batch holds a row or two of hundreds of streams.
+        """
+        waiting, self._waiting_fills = self._waiting_fills, []
+        for fill in waiting:
+            self.note_volume(fill, 0)
+        if self._is_fresh:
+            self._is_fresh = False
+            self.refresh(0, held=held)
+        else:
+            self.refresh(0, held=held, only=[*self._gated.intersection(lane.instrument for lane in lanes)])
+
+    def leave_batch(self, place: int, lanes: Collection[Lane]) -> None:
+        """Keep of a batch that ends, in which these lanes had rows, what the next one needs."""
+        for instrument in {lane.instrument: None for lane in lanes if lane.is_matching}:
             self._lags[instrument] = self.lag_ns(instrument, place)
             if self._plan.matching[instrument].kind != "trade":
                 self.sync(instrument, place)
-        for mark in {id(mark): mark for mark in (*self._marks.values(), *self._last_trades.values())}.values():
-            mark.leave_batch()
+
+    def leave_rows(self, lanes: Collection[Lane]) -> None:
+        """Let go of the rows of a batch that has ended, before its lanes are given the next ones.
+
+        Between the two, time may pass and orders may ask for what these rows said.
+        """
+        for lane in lanes:
+            for mark in self._marks_of.get(lane.stream, ()):
+                mark.leave_batch()
 
     # Volume -----------------------------------------------------------------------------------------------------
 
@@ -290,12 +321,6 @@ class Exchange:
         else:
             # The candle whose open filled it closes in the next batch.
             self._waiting_fills.append(fill)
-
-    def enter_batch(self) -> None:
-        """Look at the fills whose candle had not come yet."""
-        waiting, self._waiting_fills = self._waiting_fills, []
-        for fill in waiting:
-            self.note_volume(fill, 0)
 
     def volume_shares(self) -> tuple[list[str], list[str]]:
         """Return sentences on the largest fill against its row's volume: the ordinary ones, and those to warn of."""

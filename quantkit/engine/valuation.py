@@ -243,7 +243,8 @@ class Valuation:
             self._done = max(self._done, place)
             return
         values = {name: self._along(name, places) for name in self._last}
-        equity = self._equity(values) if len(places) else np.empty(0)
+        # A mark may stop to count (a balance has gone to zero) before the account is read anew.
+        equity = np.broadcast_to(self._equity(values), places.shape)
         for name, trip in self._trips.items():
             along = values.get(name)
             if along is not None and len(along):

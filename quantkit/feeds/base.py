@@ -1,6 +1,6 @@
 """What every feed offers: instruments, subscriptions, and batches of rows in the one total order."""
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -26,14 +26,20 @@ class Batch:
         blocks: In the order of `Stream.sort_key`.
         received_ns: Shape (n,), the rows' stamps, never falling.
         positions: For each block, where its rows stand among the n, rising.
+        until_ns: The moment by which no further row was stamped, live; the engine lets time pass up to it. None where
+            the rows alone move time, as in a replay. Only then may a batch be without rows.
     """
 
-    __slots__ = ("blocks", "positions", "received_ns")
+    __slots__ = ("blocks", "positions", "received_ns", "until_ns")
 
-    def __init__(self, blocks: Sequence[Block]) -> None:
+    def __init__(self, blocks: Sequence[Block], *, until_ns: int | None = None) -> None:
+        self.until_ns = until_ns
         self.blocks = sorted(blocks, key=lambda block: block.stream.sort_key)
         self.received_ns: NDArray[np.int64]
         self.positions: list[NDArray[np.int64]]
+        if not self.blocks:
+            self.received_ns, self.positions = np.empty(0, np.int64), []
+            return
         if len(self.blocks) == 1:
             self.received_ns = self.blocks[0].column("received_ns")
             self.positions = [np.arange(self.blocks[0].size, dtype=np.int64)]
@@ -113,6 +119,11 @@ class Feed(Protocol):
         """Return what is needed to know a book at `start_ns`: its last snapshot before and the changes since."""
         ...
 
-    def batches(self) -> Iterator[Batch]:
-        """Yield the subscribed rows in total order (`received_ns`, rank, instrument, `seq`)."""
+    def batches(self, next_wake_ns: Callable[[], int] | None = None) -> Iterator[Batch]:
+        """Yield the subscribed rows in total order (`received_ns`, rank, instrument, `seq`).
+
+        Args:
+            next_wake_ns: Says when time alone makes something happen next. A live feed yields by then even if no row
+                has come; a replay has no use for it.
+        """
         ...

@@ -1,6 +1,6 @@
 """Recorded data as a feed: a data folder, frames in memory, or event objects, merged by batches in the total order."""
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -151,7 +151,7 @@ class ReplayFeed:
         channels = (name for block in self._read(gaps, start_ns, end_ns) for name in block.column("channel").tolist())
         return any(name.startswith("book") for name in channels)
 
-    def batches(self) -> Iterator[Batch]:
+    def batches(self, next_wake_ns: Callable[[], int] | None = None) -> Iterator[Batch]:
         """Yield the subscribed rows in total order, about `block_rows` of each stream at a time."""
         return merge_blocks([self._blocks(wish) for wish in self._subscriptions])
 

@@ -85,7 +85,7 @@ class Block:
         load: Decodes a column that is not at hand yet.
     """
 
-    __slots__ = ("_columns", "_load", "_offset", "_parts", "_whole", "size", "stream")
+    __slots__ = ("_columns", "_given", "_load", "_offset", "_parts", "_whole", "size", "stream")
 
     def __init__(
         self,
@@ -101,6 +101,7 @@ class Block:
         self._whole: Block | None = None  # what this is a slice of, from `_offset` on
         self._offset = 0
         self._parts: Sequence[Block] = ()  # what this was joined from
+        self._given: Sequence[MarketEvent] = ()  # the events that this was made of
 
     def __len__(self) -> int:
         return self.size
@@ -121,6 +122,9 @@ class Block:
             return self._whole.rows_of(name, self._offset, self._offset + self.size)
         if self._parts:
             return _joined(self._parts, name)
+        if self._given and name in KIND_COLUMNS[self.stream.kind]:
+            self._columns.update(_SPLITTERS[self.stream.kind](cast("Sequence[Any]", self._given)))
+            return self._columns[name]
         if self._load is None:
             raise KeyError(f"{self.stream}: no column {name}")
         return self._load(name)
@@ -171,12 +175,17 @@ class Block:
         An event that nobody keeps gives its memory to the next one, which is a good deal faster than a list of all.
         """
         received = self.column("received_ns").tolist()
+        if self._given:
+            return received, iter(self._given)
         stamps = (repeat(self.stream.instrument, self.size), self.column("exchange_ns").tolist(), received)
         return received, _BUILDERS[self.stream.kind](self, stamps)
 
     @classmethod
     def from_events(cls, events: Sequence[MarketEvent], *, first_seq: int = 0) -> "Block":
-        """Build the block of one stream's events, which must be of one kind and instrument and not empty."""
+        """Build the block of one stream's events, which must be of one kind and instrument and not empty.
+
+        Their fields become columns when one is first asked for.
+        """
         first = events[0]
         kind = KINDS[type(first)]
         stream = Stream(kind, first.instrument, first.interval if isinstance(first, Candle) else "")
@@ -185,8 +194,9 @@ class Block:
             "exchange_ns": np.array([e.exchange_ns for e in events], np.int64),
             "seq": np.arange(first_seq, first_seq + len(events), dtype=np.int64),
         }
-        columns.update(_SPLITTERS[kind](cast("Sequence[Any]", events)))
-        return cls(stream, len(events), columns)
+        block = cls(stream, len(events), columns)
+        block._given = events
+        return block
 
     @classmethod
     def concat(cls, blocks: Sequence["Block"]) -> "Block":

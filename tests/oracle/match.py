@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
+from oracle.dripping import DrippingFeed
 from oracle.engine import Oracle
 from oracle.scenarios import Scenario
 from oracle.scripted import Scripted, fill_text
@@ -49,19 +50,35 @@ def engine_config(scenario: Scenario, *, search: bool) -> EngineConfig:
 
 
 def outcome_of(
-    scenario: Scenario, *, search: bool = True, block_rows: int = 131_072, strategy: Scripted | None = None
+    scenario: Scenario,
+    *,
+    search: bool = True,
+    block_rows: int = 131_072,
+    strategy: Scripted | None = None,
+    drip_seed: int | None = None,
 ) -> tuple[Outcome, Scripted]:
-    """Run the real engine."""
+    """Run the real engine, with a seed on rows that drip as they do live."""
     strategy = strategy or scenario.strategy()
     feed = MemoryFeed(scenario.events, scenario.instruments, block_rows=block_rows)
+    if drip_seed is not None:
+        feed = DrippingFeed(
+            scenario.events, scenario.instruments, block_rows=block_rows, seed=drip_seed, end_ns=scenario.end_ns
+        )
     return Engine(feed, strategy, engine_config(scenario, search=search)).run(), strategy
 
 
 def real(
-    scenario: Scenario, *, search: bool = True, block_rows: int = 131_072, strategy: Scripted | None = None
+    scenario: Scenario,
+    *,
+    search: bool = True,
+    block_rows: int = 131_072,
+    strategy: Scripted | None = None,
+    drip_seed: int | None = None,
 ) -> Told:
     """Run the real engine and return what it says."""
-    outcome, strategy = outcome_of(scenario, search=search, block_rows=block_rows, strategy=strategy)
+    outcome, strategy = outcome_of(
+        scenario, search=search, block_rows=block_rows, strategy=strategy, drip_seed=drip_seed
+    )
     return Told(
         [(o.id, o.instrument, o.side, o.lots, o.price_ticks, o.filled_lots, o.state) for o in outcome.orders],
         [(e.order_id, e.at_ns, e.reported_ns, e.state, e.reason) for e in outcome.order_events],

@@ -49,6 +49,14 @@ def test_oracle_search_and_blocks_agree_on_mixed_markets(scenario: Scenario) -> 
 
 
 @QUICK
+@given(scenario=scenarios(), seed=generators.integers(0, 2**32 - 1), search=generators.booleans())
+def test_rows_that_drip_as_they_do_live_give_the_same_run(scenario: Scenario, seed: int, search: bool) -> None:
+    """However few come at a time and whatever time passes between them without a row: nothing may depend on it."""
+    found = difference(real(scenario), real(scenario, search=search, drip_seed=seed))
+    assert not found, found
+
+
+@QUICK
 @given(scenario=scenarios(), reads=generators.booleans())
 def test_without_market_hooks_the_search_still_agrees(scenario: Scenario, reads: bool) -> None:
     """With nothing hooked almost every row is skipped, which changes nothing."""
