@@ -6,7 +6,7 @@ in the coin, where `unit = contract_value x contract_multiplier`. Source: OKX AP
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from decimal import ROUND_HALF_EVEN, Context, Decimal, InvalidOperation
 from enum import StrEnum
 from fractions import Fraction
@@ -80,6 +80,17 @@ def plain(number: Decimal | float) -> str:
     if "." in text:
         text = text.rstrip("0").rstrip(".")
     return "0" if text in ("-0", "") else text
+
+
+def names_of(ids: Sequence[str], most: int = 20) -> str:
+    """Return ids as a list for a message, cut off where it grows long.
+
+    Examples:
+        >>> names_of(["BTC-USDT", "ETH-USDT"]), names_of([]), names_of(["A-B", "C-D", "E-F"], most=1)
+        ('BTC-USDT, ETH-USDT', 'nothing', 'A-B and 2 more')
+    """
+    rest = f" and {len(ids) - most} more" if len(ids) > most else ""
+    return ", ".join(ids[:most]) + rest or "nothing"
 
 
 class Fees(msgspec.Struct, frozen=True):

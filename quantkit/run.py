@@ -1,18 +1,11 @@
 """Putting the pieces together: a strategy, data and a configuration become a result."""
 
-import difflib
-import hashlib
-import importlib
-import importlib.util
-import inspect
-import sys
-import traceback
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+import asyncio
+import threading
+from collections.abc import Callable, Iterable, Mapping
 from datetime import date, timedelta
 from decimal import Decimal
 from pathlib import Path
-from types import ModuleType
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from quantkit.clock import duration_ns, time_ns_of
@@ -23,6 +16,7 @@ from quantkit.errors import ConfigError
 from quantkit.feeds.base import Feed
 from quantkit.feeds.replay import ReplayFeed, frame_feed
 from quantkit.instruments import Fees, Instrument, decimal_of
+from quantkit.loading import build_strategy, source_of
 from quantkit.report.result import Result
 from quantkit.storage.catalog import Catalog
 from quantkit.strategy import Strategy
@@ -30,11 +24,11 @@ from quantkit.strategy import Strategy
 if TYPE_CHECKING:
     import pandas as pd
 
+    from quantkit.engine.status import LiveStatus
+    from quantkit.feeds.okx.config import OkxConfig
+
 Amount: TypeAlias = float | int | str | Decimal
 Moment: TypeAlias = str | int | date
-
-#: Where a bare strategy name is looked for.
-STRATEGY_FOLDER = "strategies"
 
 
 def backtest(
@@ -88,28 +82,28 @@ def backtest(
         StrategyError: A hook raised; the original is its cause.
     """
     _check_types(cash=cash, fees=fees, instruments=instruments)
-    built = _built(strategy, params)
+    built = build_strategy(strategy, params)
     given = list(instruments)
     feed = _feed(data, given, block_rows)
-    config = EngineConfig(
-        cash={currency: decimal_of(amount) for currency, amount in (cash or {}).items()},
+    config = _engine_config(
+        cash=cash,
         report_currency=report_currency,
-        fees=fees if fees is None or isinstance(fees, Fees) else dict(fees),
-        latency_ns=None if latency_ms is None else _latency_ns(latency_ms),
-        match_on={"*": match_on} if isinstance(match_on, str) else dict(match_on or {}),
+        fees=fees,
+        latency_ms=latency_ms,
+        match_on=match_on,
         start_ns=None if start is None else time_ns_of(start),
         end_ns=None if end is None else time_ns_of(end),
-        seed=_seed(seed),
-        max_leverage=_leverage(max_leverage),
-        stale_after_ns=duration_ns(stale_after),
-        equity_every_ns=duration_ns(equity_every),
+        max_leverage=max_leverage,
+        seed=seed,
+        stale_after=stale_after,
+        equity_every=equity_every,
         touch=touch,
-        excess_slippage_bps=_slippage(excess_slippage_bps),
+        excess_slippage_bps=excess_slippage_bps,
         search=search,
     )
     engine = Engine(feed, built, config, progress=progress)
     outcome = engine.run()
-    name, digest = _source_of(built)
+    name, digest = source_of(built)
     described = run_config(
         strategy=name,
         strategy_digest=digest,
@@ -120,6 +114,132 @@ def backtest(
         config=config,
     )
     return Result(outcome, described, engine.plan.instruments)
+
+
+def paper(
+    strategy: Strategy | type[Strategy] | str,
+    *,
+    okx: "OkxConfig | None" = None,
+    record: str | Path | None = "runs",
+    duration: str | timedelta | None = None,
+    params: Mapping[str, Any] | None = None,
+    cash: Mapping[str, Amount] | None = None,
+    report_currency: str | None = None,
+    fees: Fees | Mapping[str, Fees] | None = None,
+    latency_ms: float | None = None,
+    match_on: str | Mapping[str, str] | None = None,
+    max_leverage: Amount = 1,
+    seed: int = 0,
+    stale_after: str | timedelta = "10s",
+    equity_every: str | timedelta = "1m",
+    touch: bool = False,
+    excess_slippage_bps: float = 1.0,
+    on_status: "Callable[[LiveStatus], None] | None" = None,
+    stop: threading.Event | None = None,
+) -> Result:
+    """Run a strategy on OKX's live data with simulated fills, and return the result once it is stopped.
+
+    Nothing here can reach an order endpoint: orders go to the simulated broker of a backtest. What is received and
+    what is done is recorded as it happens; `quantkit verify` repeats the run from that.
+
+    Args:
+        strategy, params, cash, report_currency, fees, max_leverage, seed, stale_after, equity_every, touch,
+        excess_slippage_bps: As for `backtest`.
+        okx: Hosts, limits and patience; default OKX's own.
+        record: In this folder the run gets one of its own, named after strategy and time; None: nowhere.
+        duration: End after so long, such as `1h`; default when `stop` is set.
+        latency_ms: One way, of the simulated exchange, beside the time that data really take to arrive.
+        match_on: `book`, `ticker` or `trade`, for all or by id; default the book.
+        on_status: Called a few times a second with how the run stands.
+        stop: Set it, from any thread, to end the run cleanly.
+
+    Raises:
+        ConfigError: The call is wrong.
+        FeedError: The exchange cannot be reached, refuses, or was lost for good.
+        StrategyError: A hook raised; the original is its cause.
+    """
+    from quantkit.live_run import run_paper
+
+    _check_types(cash=cash, fees=fees, instruments=())
+    built = build_strategy(strategy, params)
+    config = _engine_config(
+        cash=cash,
+        report_currency=report_currency,
+        fees=fees,
+        latency_ms=latency_ms,
+        match_on=match_on,
+        start_ns=None,
+        end_ns=None,
+        max_leverage=max_leverage,
+        seed=seed,
+        stale_after=stale_after,
+        equity_every=equity_every,
+        touch=touch,
+        excess_slippage_bps=excess_slippage_bps,
+        search=True,
+    )
+    return run_paper(
+        built,
+        config,
+        okx=okx,
+        record=None if record is None else Path(record),
+        duration_ns=None if duration is None else duration_ns(duration),
+        on_status=on_status,
+        stop=stop,
+    )
+
+
+async def paper_async(strategy: Strategy | type[Strategy] | str, **options: Any) -> Result:
+    """Do what `paper` does from a coroutine, as in a notebook: on a thread, ended cleanly when it is cancelled.
+
+    Args:
+        strategy: As for `paper`.
+        options: Those of `paper`.
+    """
+    stop = options.pop("stop", None) or threading.Event()
+    run = asyncio.create_task(asyncio.to_thread(paper, strategy, stop=stop, **options))
+    try:
+        return await asyncio.shield(run)
+    except asyncio.CancelledError:
+        stop.set()
+        await run
+        raise
+
+
+def _engine_config(
+    *,
+    cash: Mapping[str, Amount] | None,
+    report_currency: str | None,
+    fees: Fees | Mapping[str, Fees] | None,
+    latency_ms: float | None,
+    match_on: str | Mapping[str, str] | None,
+    start_ns: int | None,
+    end_ns: int | None,
+    max_leverage: Amount,
+    seed: int,
+    stale_after: str | timedelta,
+    equity_every: str | timedelta,
+    touch: bool,
+    excess_slippage_bps: float,
+    search: bool,
+) -> EngineConfig:
+    """Check the options of a run and gather them."""
+    return EngineConfig(
+        cash={currency: decimal_of(amount) for currency, amount in (cash or {}).items()},
+        report_currency=report_currency,
+        fees=fees if fees is None or isinstance(fees, Fees) else dict(fees),
+        latency_ns=None if latency_ms is None else _latency_ns(latency_ms),
+        match_on={"*": match_on} if isinstance(match_on, str) else dict(match_on or {}),
+        start_ns=start_ns,
+        end_ns=end_ns,
+        seed=_seed(seed),
+        max_leverage=_leverage(max_leverage),
+        stale_after_ns=duration_ns(stale_after),
+        equity_every_ns=duration_ns(equity_every),
+        touch=touch,
+        excess_slippage_bps=_slippage(excess_slippage_bps),
+        search=search,
+    )
 
 
 def _latency_ns(latency_ms: float) -> int:
@@ -174,9 +294,6 @@ def _data_files(feed: Feed, plan: Plan) -> dict[str, str]:
     return dict(sorted(found.items()))
 
 
-# Strategies -------------------------------------------------------------------------------------------------------
-
-
 def _check_types(*, cash: Any, fees: Any, instruments: Any) -> None:
     """Refuse the wrong calls that are easily made.
 
@@ -189,157 +306,3 @@ def _check_types(*, cash: Any, fees: Any, instruments: Any) -> None:
         raise ConfigError(f"fees is {fees!r}; give for example fees=Fees(maker_bps=2, taker_bps=5)")
     if isinstance(instruments, Instrument) or not isinstance(instruments, Iterable):
         raise ConfigError("instruments is no list; give for example instruments=[Instrument('GOOG', quote='USD', ...)]")
-
-
-def _built(strategy: Strategy | type[Strategy] | str, params: Mapping[str, Any] | None) -> Strategy:
-    if isinstance(strategy, Strategy):
-        if params:
-            raise ConfigError("params go with a strategy class; this one is built already")
-        return strategy
-    kind: Any = load_strategy(strategy) if isinstance(strategy, str) else strategy
-    if not (isinstance(kind, type) and issubclass(kind, Strategy)):
-        raise ConfigError(f"{kind!r} is no Strategy; pass a subclass of quantkit.Strategy")
-    try:
-        built: Strategy = kind(**dict(params or {}))
-    except TypeError as error:
-        raise ConfigError(
-            f"{kind.__name__} cannot be built: {error}; parameters are annotated class attributes, not arguments of "
-            "an __init__ of its own"
-        ) from error
-    return built
-
-
-def load_strategy(text: str) -> type[Strategy]:
-    """Return the Strategy class that a text names.
-
-    Args:
-        text: A Python file, the name of one in `./strategies`, or `module:Class` (or `file.py:Class`).
-
-    Raises:
-        ConfigError: It is not there, does not import, or holds no Strategy or several.
-    """
-    path, _, class_name = text.rpartition(":") if _names_class(text) else (text, "", "")
-    if not path.strip():
-        raise ConfigError("the strategy has no name; give a file, a name in strategies, or module:Class")
-    file = _find_file(path)
-    module = _import_file(file) if file is not None else _import_module(path)
-    where = str(file) if file is not None else path
-    found = {
-        name: value
-        for name, value in vars(module).items()
-        if isinstance(value, type)
-        and issubclass(value, Strategy)
-        and value is not Strategy
-        and value.__module__ == module.__name__
-    }
-    if class_name:
-        value = getattr(module, class_name, None)
-        if not (isinstance(value, type) and issubclass(value, Strategy)):
-            raise ConfigError(f"{where} has no Strategy {class_name!r}{_hint(class_name, list(found))}")
-        return value
-    if not found:
-        raise ConfigError(f"{where} holds no subclass of quantkit.Strategy; write one, or name another file")
-    if len(found) > 1:
-        names = ", ".join(found)
-        raise ConfigError(f"{where} holds several strategies ({names}); say which: {text}:{next(iter(found))}")
-    return next(iter(found.values()))
-
-
-def _names_class(text: str) -> bool:
-    # A drive letter's colon stands second; a class name is an identifier after the last one.
-    head, colon, tail = text.rpartition(":")
-    return bool(colon) and len(head) > 1 and tail.isidentifier()
-
-
-def _find_file(path: str) -> Path | None:
-    """Return the file that a text means, None where it can only be a module."""
-    file = Path(path)
-    if file.suffix == ".py" or "/" in path or "\\" in path:
-        if not file.is_file():
-            raise ConfigError(f"strategy file {path} is not there; give a path to a Python file")
-        return file
-    named = Path(STRATEGY_FOLDER) / f"{path}.py"
-    if named.is_file():
-        return named
-    if "." not in path and not _is_module(path):
-        there = sorted(f.stem for f in Path(STRATEGY_FOLDER).glob("*.py")) if Path(STRATEGY_FOLDER).is_dir() else []
-        raise ConfigError(
-            f"strategy {path!r} is neither in ./{STRATEGY_FOLDER} nor a file or a module{_hint(path, there)}"
-        )
-    return None
-
-
-def _is_module(name: str) -> bool:
-    with _importing_from(Path()):
-        try:
-            return importlib.util.find_spec(name) is not None
-        except ValueError:  # a module that runs as a script has no spec
-            return False
-
-
-def _hint(name: str, there: list[str]) -> str:
-    close = difflib.get_close_matches(name, there, n=1)
-    return f"; did you mean {close[0]}?" if close else f"; there is {', '.join(there) or 'none'}"
-
-
-@contextmanager
-def _importing_from(folder: Path) -> Iterator[None]:
-    """Let modules that lie in a folder be imported, as Python does for the script it runs."""
-    place = str(folder.resolve())
-    sys.path.insert(0, place)
-    try:
-        yield
-    finally:
-        sys.path.remove(place)
-
-
-def _import_file(file: Path) -> ModuleType:
-    name = file.stem
-    if not name.isidentifier():
-        raise ConfigError(f"strategy file {file}: {name!r} is no Python name; rename the file")
-    spec = importlib.util.spec_from_file_location(f"quantkit_strategy_{name}", file)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    # Pickling and dataclasses look a class's module up by name; a second load of the file replaces the first.
-    sys.modules[spec.name] = module
-    try:
-        with _importing_from(file.parent):
-            spec.loader.exec_module(module)
-    except (Exception, SystemExit) as error:
-        del sys.modules[spec.name]
-        raise _import_error(str(file), error) from error
-    return module
-
-
-def _import_module(name: str) -> ModuleType:
-    try:
-        with _importing_from(Path()):
-            return importlib.import_module(name)
-    except (Exception, SystemExit) as error:
-        raise _import_error(f"module {name}", error) from error
-
-
-def _import_error(where: str, error: BaseException) -> ConfigError:
-    if isinstance(error, ConfigError):
-        return ConfigError(f"{where}: {error}")
-    what, place = str(error), ""
-    if isinstance(error, SyntaxError) and error.filename:
-        what, place = error.msg, f" ({Path(error.filename).name} line {error.lineno})"
-    else:
-        # The innermost lines of a failed import are Python's own; the user's last one says where to look.
-        for frame in traceback.extract_tb(error.__traceback__):
-            if not frame.filename.startswith("<") and Path(frame.filename).parent.name not in ("quantkit", "importlib"):
-                place = f" ({Path(frame.filename).name} line {frame.lineno})"
-    return ConfigError(f"{where} does not import: {type(error).__name__}: {what}{place}")
-
-
-def _source_of(strategy: Strategy) -> tuple[str, str | None]:
-    """Return a strategy's module and class, and the digest of the file it stands in."""
-    kind = type(strategy)
-    name = f"{kind.__module__.removeprefix('quantkit_strategy_')}:{kind.__qualname__}"
-    try:
-        file = inspect.getsourcefile(kind)
-        return name, hashlib.sha256(Path(file).read_bytes()).hexdigest() if file else None
-    except (TypeError, OSError):  # a class typed into a notebook or a shell has no file
-        return name, None

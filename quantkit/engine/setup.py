@@ -9,7 +9,7 @@ import msgspec
 from quantkit.clock import INTERVALS, NS_PER_MIN, NS_PER_MS, NS_PER_S, interval_ns, iso_of
 from quantkit.errors import ConfigError, DataError
 from quantkit.feeds.base import Feed
-from quantkit.instruments import Fees, Instrument
+from quantkit.instruments import Fees, Instrument, names_of
 from quantkit.storage.catalog import Coverage
 from quantkit.storage.columns import Stream
 
@@ -82,6 +82,7 @@ def make_plan(feed: Feed, wishes: Mapping[Stream, int], config: EngineConfig) ->
     ids = list(dict.fromkeys(stream.instrument for stream in wishes))
     for stream in wishes:
         _covering(stream, coverage)
+    coverage = {stream: held for stream, held in coverage.items() if stream.instrument in ids}
     _check_names(ids, config)
     start_ns, end_ns = _span(wishes, coverage, config)
     if config.start_ns is None:
@@ -168,8 +169,9 @@ def _covering(stream: Stream, coverage: Mapping[Stream, Coverage]) -> Coverage:
     if same:
         there = ", ".join(f"{s.kind} {s.interval}".strip() for s in same)
         raise DataError(f"no data: {stream} is not there; of {stream.instrument} there is {there}")
-    names = ", ".join(sorted({s.instrument for s in coverage})) or "nothing"
-    raise DataError(f"no data: {stream.instrument} is not there; there is {names}")
+    raise DataError(
+        f"no data: {stream.instrument} is not there; there is {names_of(sorted({s.instrument for s in coverage}))}"
+    )
 
 
 def _span(wishes: Mapping[Stream, int], coverage: Mapping[Stream, Coverage], config: EngineConfig) -> tuple[int, int]:

@@ -12,7 +12,7 @@ from quantkit.engine.core import Engine
 from quantkit.engine.setup import EngineConfig
 from quantkit.feeds.replay import ReplayFeed
 from quantkit.instruments import Fees
-from quantkit.run import load_strategy
+from quantkit.loading import load_strategy
 from quantkit.storage.catalog import Catalog
 from quantkit.storage.columns import Stream
 from quantkit.storage.reader import read_events

@@ -14,7 +14,7 @@ import pytest
 import quantkit as qk
 from quantkit.errors import ConfigError, DataError
 from quantkit.feeds.replay import MemoryFeed
-from quantkit.run import load_strategy
+from quantkit.loading import load_strategy
 
 GOOG = qk.Instrument("GOOG", quote="USD", price_step="0.01", qty_step="1")
 GOOD = """
