@@ -45,6 +45,13 @@ _RULES: Final[dict[type, str]] = {
     messages.ConnectionCount: "connection counts",
     messages.Pong: "pongs",
     messages.Status: "status messages",
+    messages.ForeignCandle: "bars of other intervals than ours",
+    messages.OpenInterest: "open interest",
+    messages.AccountData: "private messages",
+    messages.PositionsData: "private messages",
+    messages.BalanceAndPositionData: "private messages",
+    messages.OrdersData: "private messages",
+    messages.FillsData: "private messages",
 }
 _wrapped: Final = msgspec.json.Decoder(_Wrapped)
 

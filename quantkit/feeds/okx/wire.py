@@ -1,25 +1,53 @@
-"""OKX v5 wire forms of market data: msgspec structs, and the one strict grammar of its numbers.
+"""OKX v5 wire forms of market data: msgspec structs of what stands in frames and replies.
 
-OKX sends numbers as text and "no value" as the empty string. Unknown fields are ignored, and fields that came or went
-over the years have defaults, so that recordings of every generation decode. Source: OKX API v5, public channels.
+OKX sends numbers as text and "no value" as the empty string; `grammar` has the rules. Unknown fields are ignored, and
+fields that came or went over the years have defaults, so that recordings of every generation decode. Of a key that
+comes twice in one object the last counts. Source: OKX API v5, WebSocket channels.
+
+Whole numbers of the busiest rows (times, ids, counts) are read by msgspec itself, which takes what JSON calls a number
+of a whole value, quoted or bare; they are exact and within their bounds, or refused.
 """
 
-import re
-from functools import lru_cache
-from sys import intern
-from typing import Final
+from typing import Annotated, Any, Generic, Literal, TypeAlias, TypeVar
 
 import msgspec
+from msgspec import Meta
 
-from quantkit.clock import NS_PER_MS
-from quantkit.errors import ConfigError, ParseError
-from quantkit.instruments import check_id
+from quantkit.feeds.okx.channels import Channel
+from quantkit.feeds.okx.grammar import instrument_id, number, time_ns, whole
 
-_NUMBER: Final = re.compile(r"-?[0-9]{1,24}(?:\.[0-9]{1,24})?").fullmatch
-_WHOLE: Final = re.compile(r"-?[0-9]{1,18}").fullmatch
-_TIME_MS: Final = re.compile(r"[0-9]{1,13}").fullmatch
-#: The last millisecond that fits into 64-bit nanoseconds.
-_LAST_MS: Final = (2**63 - 1) // NS_PER_MS
+__all__ = [
+    "Arg",
+    "BookRow",
+    "CandleRow",
+    "Envelope",
+    "FundingRow",
+    "IndexRow",
+    "InstrumentRow",
+    "Level",
+    "MarkRow",
+    "OpenInterestRow",
+    "PrivatePush",
+    "Push",
+    "RestReply",
+    "Rows",
+    "StatusRow",
+    "TickerRow",
+    "TradeRow",
+    "instrument_id",
+    "number",
+    "time_ns",
+    "whole",
+]
+
+#: A time between 2001 and 2096, an id of at most 18 digits, a number of matches, and a sequence number, which storage
+#: keeps in 64 bits.
+Millis: TypeAlias = Annotated[int, Meta(ge=10**12, lt=4 * 10**12)]
+Id: TypeAlias = Annotated[int, Meta(gt=-(10**18), lt=10**18)]
+Count: TypeAlias = Annotated[int, Meta(ge=0, lt=10**18)]
+Sequence64: TypeAlias = Annotated[int, Meta(ge=-1, le=2**63 - 1)]
+Empty: TypeAlias = Literal[""]
+Row = TypeVar("Row")
 
 
 class Arg(msgspec.Struct, frozen=True, rename="camel"):
@@ -29,15 +57,20 @@ class Arg(msgspec.Struct, frozen=True, rename="camel"):
     inst_id: str = ""
     inst_type: str = ""
     inst_family: str = ""
+    ccy: str = ""
+    extra_params: str = ""
+
+    @property
+    def subscription(self) -> Channel:
+        """The same as a subscription."""
+        return Channel(self.channel, self.inst_id, self.inst_type, self.inst_family, self.ccy, self.extra_params)
 
 
 class Envelope(msgspec.Struct, rename="camel"):
-    """The outside of every frame; `data` stays undecoded until the channel is known."""
+    """The outside of every frame but its data."""
 
     event: str | None = None
     arg: Arg | None = None
-    action: str | None = None
-    data: msgspec.Raw = msgspec.Raw(b"")
     code: str | int = ""
     msg: str | None = ""
     id: str | None = None
@@ -47,6 +80,30 @@ class Envelope(msgspec.Struct, rename="camel"):
     conn_id: str = ""
 
 
+class Rows(msgspec.Struct, Generic[Row], gc=False):
+    """A push of a channel whose rows say which instrument they are of."""
+
+    data: list[Row]
+
+
+class Push(msgspec.Struct, Generic[Row], gc=False):
+    """A push of a channel whose rows need what was subscribed to be understood."""
+
+    data: list[Row]
+    arg: Arg
+    action: str | None = None
+
+
+class PrivatePush(msgspec.Struct, rename="camel"):
+    """A push of a private channel; the last three are those of account and positions."""
+
+    data: list[dict[str, Any]]
+    arg: Arg
+    event_type: str = ""
+    cur_page: int | None = None
+    last_page: bool | None = None
+
+
 class Level(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """One price level with the texts as sent, which the checksum needs; further items are ignored."""
 
@@ -54,42 +111,44 @@ class Level(msgspec.Struct, array_like=True, frozen=True, gc=False):
     sz: str
 
 
-class BookRow(msgspec.Struct, rename="camel"):
-    """books, books5, books-l2-tbt, books50-l2-tbt and bbo-tbt."""
+# Fields stand in the order in which OKX sends them, which is the quickest to decode; any other order is as good.
 
-    asks: list[Level]
-    bids: list[Level]
+
+class BookRow(msgspec.Struct, rename="camel", gc=False):
+    """books, books5, books-l2-tbt, books50-l2-tbt and bbo-tbt; a level is [price, size, ...]."""
+
+    asks: list[list[Any]]
+    bids: list[list[Any]]
     ts: str
     checksum: int | None = None
-    seq_id: int | None = None
-    prev_seq_id: int | None = None
+    seq_id: Sequence64 | None = None
+    prev_seq_id: Sequence64 | None = None
 
 
-class TickerRow(msgspec.Struct, rename="camel"):
+class TickerRow(msgspec.Struct, rename="camel", gc=False, kw_only=True):
     """tickers."""
 
     inst_id: str
-    ts: str
     last: str = ""
     last_sz: str = ""
     ask_px: str = ""
     ask_sz: str = ""
     bid_px: str = ""
     bid_sz: str = ""
+    ts: Millis
 
 
-class TradeRow(msgspec.Struct, rename="camel"):
-    """trades and trades-all; `count`, `source` and `seqId` are younger than 2022."""
+class TradeRow(msgspec.Struct, rename="camel", gc=False, kw_only=True):
+    """trades and trades-all; `count` and `seqId` are younger than 2022."""
 
     inst_id: str
+    trade_id: Id | Empty = ""
     px: str
     sz: str
     side: str
-    ts: str
-    trade_id: str = ""
-    count: str = ""
-    source: str = ""
-    seq_id: int | None = None
+    ts: Millis
+    count: Count | Empty = ""
+    seq_id: Sequence64 | None = None
 
 
 class CandleRow(msgspec.Struct, array_like=True):
@@ -134,6 +193,16 @@ class IndexRow(msgspec.Struct, rename="camel"):
     ts: str
 
 
+class OpenInterestRow(msgspec.Struct, rename="camel"):
+    """open-interest."""
+
+    inst_id: str
+    oi: str
+    ts: str
+    oi_ccy: str = ""
+    oi_usd: str = ""
+
+
 class InstrumentRow(msgspec.Struct, rename="camel"):
     """One row of `public/instruments` or of the instruments channel, as text; `instrument_of` makes sense of it."""
 
@@ -175,101 +244,3 @@ class RestReply(msgspec.Struct):
     code: str | int
     msg: str | None = ""
     data: msgspec.Raw = msgspec.Raw(b"")
-
-
-def number(text: str) -> float:
-    """Return an OKX number as a float.
-
-    Raises:
-        ParseError: The text is not plain digits with an optional sign and fraction, or has too many of them.
-
-    Examples:
-        >>> number("0.00000074528"), number("-0.0005")
-        (7.4528e-07, -0.0005)
-    """
-    if _NUMBER(text) is None:
-        raise ParseError(f"{text[:40]!r} is not a plain number")
-    return float(text)
-
-
-def price(text: str) -> float:
-    """Return a price, which is above zero.
-
-    Raises:
-        ParseError: It is not.
-    """
-    value = number(text)
-    if value <= 0.0:
-        raise ParseError(f"price {text!r} is not above zero")
-    return value
-
-
-def qty(text: str) -> float:
-    """Return a size, which is zero or more.
-
-    Raises:
-        ParseError: It is not.
-    """
-    value = number(text)
-    if value < 0.0:
-        raise ParseError(f"size {text!r} is below zero")
-    return value + 0.0  # "-0" would keep its sign.
-
-
-def optional_price(text: str) -> float | None:
-    """Return a price, or None where OKX has none: the empty text, or zero on an empty side."""
-    if not text:
-        return None
-    value = number(text)
-    if value < 0.0:
-        raise ParseError(f"price {text!r} is below zero")
-    return value or None
-
-
-def optional_qty(text: str) -> float | None:
-    """Return a size, or None for the empty text and for zero, OKX's word for "none"."""
-    return (qty(text) or None) if text else None
-
-
-def whole(text: str) -> int:
-    """Return a whole number; the empty text is 0.
-
-    Raises:
-        ParseError: The text is something else, or beyond 18 digits.
-    """
-    if not text:
-        return 0
-    if _WHOLE(text) is None:
-        raise ParseError(f"{text[:40]!r} is not a whole number")
-    return int(text)
-
-
-def time_ns(text: str) -> int:
-    """Return an OKX time, text of milliseconds since 1970, as UTC nanoseconds.
-
-    Raises:
-        ParseError: The text is something else or beyond the year 2262.
-
-    Examples:
-        >>> time_ns("1597026383085")
-        1597026383085000000
-    """
-    if _TIME_MS(text) is None or int(text) > _LAST_MS:
-        raise ParseError(f"{text[:40]!r} is not a time in milliseconds")
-    return int(text) * NS_PER_MS
-
-
-@lru_cache(maxsize=8192)
-def instrument_id(text: str) -> str:
-    """Return an instrument id, interned, after checking that it can stand in a path.
-
-    Raises:
-        ParseError: It cannot, or it has a venue prefix, which OKX's own ids do not.
-    """
-    try:
-        check_id(text)
-    except ConfigError as error:
-        raise ParseError(str(error)) from None
-    if ":" in text:
-        raise ParseError(f"instrument id {text!r} has a venue prefix")
-    return intern(text)

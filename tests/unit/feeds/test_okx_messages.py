@@ -10,20 +10,23 @@ import pytest
 
 from quantkit.errors import ParseError
 from quantkit.events import BookUpdate, Candle, Funding, Mark, Ticker, Trade
-from quantkit.feeds.okx import wire
 from quantkit.feeds.okx.book import Link, checksum, link
+from quantkit.feeds.okx.channels import Channel
 from quantkit.feeds.okx.messages import (
     Ack,
     BookData,
     ConnectionCount,
     ErrorEvent,
+    ForeignCandle,
     FormingCandle,
+    FrameError,
     FundingData,
     InstrumentData,
     InstrumentRow,
     MarketData,
     Message,
     Notice,
+    OpenInterest,
     Pong,
     Status,
     TradeData,
@@ -134,9 +137,18 @@ def test_only_confirmed_candles_are_events() -> None:
     assert isinstance(forming, FormingCandle)
     assert forming.candle.close == 11.0
     assert only(push("candle1m", [row[:7]])) == Unknown("candle confirm ", "BTC-USDT")
-    # Plain 6H and longer open on UTC+8, months and days of UTC+8 are no interval of ours.
-    for bar in ("6H", "1D", "1M", "3Mutc", "2Dutc"):
+    for bar in ("1m2", "", "1d", "M"):
         assert only(push(f"candle{bar}", [row])) == Unknown(f"channel candle{bar}", "BTC-USDT")
+
+
+@pytest.mark.parametrize("bar", ["6H", "12H", "1D", "1W", "1M", "3Mutc", "2Dutc"])
+def test_bars_that_no_interval_of_ours_describes_never_pass_as_candles(bar: str) -> None:
+    row = [TS, "10", "12", "9", "11", "5", "50", "50", "1"]
+    expected = ForeignCandle(f"candle{bar}", "BTC-USDT", bar, TS_NS, 7, 10.0, 12.0, 9.0, 11.0, 5.0, True)
+    assert only(push(f"candle{bar}", [row])) == expected
+    forming = only(push(f"candle{bar}", [[*row[:8], "0"]]))
+    assert isinstance(forming, ForeignCandle)
+    assert not forming.is_closed
 
 
 def test_funding_prediction_and_settled_rate() -> None:
@@ -161,6 +173,20 @@ def test_marks_indexes_and_status() -> None:
     assert status == Status("x", "brand new", "0", TS_NS, None)
 
 
+def test_status_of_the_documentation_counts_seconds() -> None:
+    status = only(push("status", [{"title": "x", "state": "scheduled", "begin": "1610019546", "end": TS}]))
+    assert isinstance(status, Status)
+    assert (status.begin_ns, status.end_ns) == (1610019546_000_000_000, TS_NS)
+
+
+def test_open_interest() -> None:
+    row = {"instType": "SWAP", "instId": "A-B-SWAP", "oi": "5000", "oiCcy": "555.55", "oiUsd": "", "ts": TS}
+    assert only(push("open-interest", [row])) == OpenInterest("open-interest", "A-B-SWAP", TS_NS, 7, 5000.0, 555.55)
+    usd = only(push("open-interest", [{**row, "oiUsd": "1.5"}]))
+    assert isinstance(usd, OpenInterest)
+    assert usd.usd == 1.5
+
+
 # Events -----------------------------------------------------------------------------------------------------------
 
 
@@ -170,7 +196,19 @@ def test_marks_indexes_and_status() -> None:
         (b"pong", Pong()),
         (
             b'{"id":"1512","event":"subscribe","arg":{"channel":"books","instId":"A-B"},"connId":"accb8e21"}',
-            Ack("subscribe", "books", "A-B", "1512", "accb8e21"),
+            Ack("subscribe", "books", "A-B", "1512", "accb8e21", Channel("books", "A-B")),
+        ),
+        (
+            b'{"arg":{"channel":"trades","instId":"A-B"},"event":"unsubscribe","connId":"c"}',
+            Ack("unsubscribe", "trades", "A-B", "", "c", Channel("trades", "A-B")),
+        ),
+        (
+            b'{"event":"subscribe","arg":{"channel":"positions","instType":"ANY","instFamily":"A-B"},"connId":"c"}',
+            Ack("subscribe", "positions", "", "", "c", Channel("positions", "", "ANY", "A-B")),
+        ),
+        (
+            b'{"event":"subscribe","arg":{"channel":"account","ccy":"BTC","extraParams":"{}"}}',
+            Ack("subscribe", "account", subscription=Channel("account", ccy="BTC", extra_params="{}")),
         ),
         (b'{"event":"login","code":"0","msg":"","connId":"a4d3ae55"}', Ack("login", connection="a4d3ae55")),
         (b'{"event":"error","msg":"no","code":60018,"id":"7"}', ErrorEvent("60018", "no", "7")),
@@ -187,7 +225,7 @@ def test_marks_indexes_and_status() -> None:
         (b'{"op":"order","id":"1","code":"0","data":[]}', Unknown("reply to order")),
         (b"{}", Unknown("frame without a channel")),
         (b'{"arg":{"channel":"price-limit","instId":"A-B"},"data":[{}]}', Unknown("channel price-limit", "A-B")),
-        (b'{"arg":{"channel":"open-interest","instId":"A-B"},"data":[{}]}', Unknown("channel open-interest", "A-B")),
+        (b'{"arg":{"channel":"trades-some","instId":"A-B"},"data":[{}]}', Unknown("channel trades-some", "A-B")),
     ],
 )
 def test_events_and_unknown_frames(frame: bytes, expected: Message) -> None:
@@ -223,6 +261,12 @@ GOOD_TRADE = {"instId": "A-B", "tradeId": "1", "px": "1", "sz": "1", "side": "bu
         {"ts": "9999999999999"},
         {"ts": "-1"},
         {"ts": ""},
+        {"ts": "0"},
+        {"ts": "1597026383"},
+        {"ts": "1597026383085000"},
+        {"ts": "4000000000000"},
+        {"ts": True},
+        {"ts": None},
         {"tradeId": "1" * 19},
         {"tradeId": "abc"},
         {"instId": "../../etc"},
@@ -231,7 +275,10 @@ GOOD_TRADE = {"instId": "A-B", "tradeId": "1", "px": "1", "sz": "1", "side": "bu
         {"instId": "binance:A-B"},
         {"seqId": 2**63},
         {"seqId": -2},
-        {"seqId": "1"},
+        {"seqId": "x"},
+        {"seqId": 1.5},
+        {"count": "-1"},
+        {"count": "1.5"},
     ],
     ids=str,
 )
@@ -270,6 +317,93 @@ def test_malformed_frames_are_parse_errors(frame: bytes) -> None:
         decode(frame, received_ns=7)
 
 
+def test_error_names_channel_and_instrument_as_far_as_known() -> None:
+    bad = json.dumps({"data": [{**GOOD_TRADE, "px": "nan"}], "arg": {"channel": "trades", "instId": "A-B"}}).encode()
+    cut = push("books", [book_row([["1", "1"]], [])], action="update").replace(b" ", b"")[:-9]
+    book = push("books", [book_row([["0", "1"]], [])], action="update")
+    for frame, channel, instrument in (
+        (bad, "trades", "A-B"),
+        (cut, "books", "BTC-USDT"),
+        (book, "books", "BTC-USDT"),
+        (b'{"arg":{"channel":"positions"},"data":[{}]}', "positions", ""),
+        (b'{"arg":{"channel":"positions"', "positions", ""),
+        (b"\xff", "", ""),
+    ):
+        with pytest.raises(FrameError) as caught:
+            decode(frame, received_ns=7)
+        assert (caught.value.channel, caught.value.instrument) == (channel, instrument)
+        assert caught.value.where == f"OKX {channel or 'frame'} {instrument}".rstrip()
+        assert str(caught.value).startswith(caught.value.where)
+
+
+@pytest.mark.parametrize(
+    ("px", "sz"), [("0", "1"), ("-1", "1"), ("1", "-1"), ("1,2", "1"), ("1", "1e5"), ("", "1"), ("1", ""), ("1", " 1")]
+)
+def test_one_bad_level_spoils_the_book(px: str, sz: str) -> None:
+    levels = [["10", "1", "0", "1"], [px, sz, "0", "1"], ["12", "1", "0", "1"]]
+    with pytest.raises(FrameError):
+        decode(push("books", [book_row(levels, [])], action="update"), received_ns=7)
+    with pytest.raises(FrameError):
+        decode(push("books", [book_row([], levels)], action="update"), received_ns=7)
+
+
+@pytest.mark.parametrize("level", [[], ["1"], [1, "1"], ["1", 1], ["1", None], "11", None, {"px": "1"}], ids=repr)
+@pytest.mark.parametrize("channel", ["books", "bbo-tbt"])
+def test_level_of_another_form_is_malformed(level: Any, channel: str) -> None:
+    with pytest.raises(FrameError):
+        decode(push(channel, [book_row([level], [])], action="update"), received_ns=7)
+
+
+def test_minus_zero_is_zero_and_removes_a_level() -> None:
+    message = only(push("books", [book_row([["10", "-0"], ["9", "2"]], [])], action="update"))
+    assert isinstance(message, BookData)
+    assert str(message.update.bid_qtys) == "(0.0, 2.0)"
+
+
+def test_of_a_key_that_comes_twice_the_last_counts() -> None:
+    row = f'{{"instId":"A-B","px":"9","px":"2","sz":"1","side":"buy","ts":"{TS}"}}'
+    for outside in (
+        '{"arg":{"channel":"trades","instId":"A-B"},"data":[],"data":[ROW]}',
+        '{"data":[],"data":[ROW],"arg":{"channel":"books"},"arg":{"channel":"trades","instId":"A-B"}}',
+    ):
+        message = only(outside.replace("ROW", row).encode())
+        assert isinstance(message, TradeData)
+        assert message.event.price == 2.0
+
+
+def test_whole_numbers_may_be_bare() -> None:
+    message = only(push("trades", [{**GOOD_TRADE, "ts": int(TS), "tradeId": 5, "count": 2, "seqId": "9"}]))
+    assert message == TradeData("trades", Trade("A-B", TS_NS, 7, 1.0, 1.0, Side.BUY, 5), 2, 9)
+
+
+@pytest.mark.parametrize(
+    ("frame", "stamp_ns"),
+    [
+        (push("trades", [{"instId": "A-B", "tradeId": "1", "px": "1", "sz": "1", "side": "buy", "ts": TS}]), TS_NS),
+        (push("tickers", [{"instId": "A-B", "ts": TS}]), TS_NS),
+        (push("bbo-tbt", [book_row([], [])]), TS_NS),
+        (push("books5", [book_row([], [])]), TS_NS),
+        (push("candle1m", [[TS, "1", "1", "1", "1", "0", "", "", "1"]]), TS_NS),
+        (push("candle1m", [[TS, "1", "1", "1", "1", "0", "", "", "0"]]), TS_NS),
+        (push("candle1D", [[TS, "1", "1", "1", "1", "0", "", "", "0"]]), TS_NS),
+        (push("open-interest", [{"instId": "A-B", "oi": "1", "ts": TS}]), TS_NS),
+        (
+            push("funding-rate", [{"instId": "A-B", "fundingRate": "0", "fundingTime": "1697026383085", "ts": TS}]),
+            TS_NS,
+        ),
+    ],
+    ids=lambda value: value[:40].decode() if isinstance(value, bytes) else "",
+)
+def test_a_stamp_from_the_future_is_refused_where_asked(frame: bytes, stamp_ns: int) -> None:
+    assert decode(frame, received_ns=7, latest_ns=stamp_ns) == decode(frame, received_ns=7)
+    with pytest.raises(FrameError, match="future"):
+        decode(frame, received_ns=7, latest_ns=stamp_ns - 1)
+
+
+def test_what_has_no_stamp_is_never_from_the_future() -> None:
+    assert decode(b"pong", received_ns=7, latest_ns=0) == [Pong()]
+
+
 def test_candle_that_contradicts_itself_is_malformed() -> None:
     with pytest.raises(ParseError, match="within high and low"):
         decode(push("candle1m", [[TS, "10", "9", "8", "11", "5", "5", "5", "1"]]), received_ns=7)
@@ -293,7 +427,7 @@ def test_sequence_rules() -> None:
     assert chain_link(10, 15, 15) is Link.REPEAT
     assert chain_link(12, 13, 10) is Link.BROKEN
     assert chain_link(16, 20, 15) is Link.BROKEN
-    assert chain_link(None, None, 15) is Link.NEXT  # from before sequence numbers
+    assert chain_link(None, None, None) is Link.NEXT  # from before sequence numbers
     assert chain_link(12, 13, None) is Link.NEXT
 
 
@@ -431,14 +565,26 @@ def test_recorded_captures_decode_whole(name: str, counts: dict[str, int]) -> No
     assert found == counts
 
 
+#: What of the collection is well-formed and not used: other channels, and REST replies, which are no frames.
+UNUSED = {
+    "channel price-limit",
+    "channel liquidation-orders",
+    "channel orders-algo",
+    "frame without a channel",
+}
+
+
 @pytest.mark.skipif(not FRAMES.exists(), reason="the frame collection is not beside the repository")
 def test_collected_frames_decode_or_are_told_apart() -> None:
-    """Every market-data frame of the collection decodes; private ones and replies are unknown, never an error."""
+    """Every frame of the collection becomes typed messages, or an unknown one that is listed here."""
     kinds: dict[str, int] = {}
+    unknown: set[str] = set()
     refused: list[str] = []
-    for file in ("nautilus_test_data.jsonl", "gocryptotrader_testdata.jsonl"):
-        for line in (FRAMES / file).read_bytes().splitlines():
+    for file in sorted(FRAMES.glob("*.jsonl")):
+        for line in file.read_bytes().splitlines():
             entry = msgspec.json.decode(line, type=dict[str, msgspec.Raw])
+            if bytes(entry.get("dir", b"")) == b'"out"':
+                continue
             try:
                 messages = decode(bytes(entry["frame"]), received_ns=1)
             except ParseError as error:
@@ -448,11 +594,26 @@ def test_collected_frames_decode_or_are_told_apart() -> None:
                 kinds[type(message).__name__] = kinds.get(type(message).__name__, 0) + 1
                 if isinstance(message, InstrumentData):
                     assert message.row.inst_id
-    assert {"BookData", "TradeData", "MarketData", "FundingData", "InstrumentData", "Status"} <= kinds.keys()
-    # One hand-made level has the price 0; two REST replies happen to be bare objects with fields of frames.
-    assert refused == [
-        "OKX books BTC-USDT: price '0' is not above zero",
-    ]
+                if isinstance(message, Unknown):
+                    unknown.add(message.what)
+    assert kinds.keys() >= {
+        "AccountData",
+        "Ack",
+        "BalanceAndPositionData",
+        "BookData",
+        "ForeignCandle",
+        "FundingData",
+        "InstrumentData",
+        "MarketData",
+        "OpenInterest",
+        "OrdersData",
+        "PositionsData",
+        "Status",
+        "TradeData",
+    }
+    assert unknown <= UNUSED | {"candle confirm "}
+    # One hand-made level has the price 0.
+    assert refused == ["OKX books BTC-USDT: price '0' is not above zero"]
 
 
 @pytest.mark.skipif(not FRAMES.exists(), reason="the frame collection is not beside the repository")
@@ -465,11 +626,3 @@ def test_collected_instrument_replies_become_instruments() -> None:
     for kind, instruments in made.items():
         assert instruments, kind
         assert all((each is None) == kind.startswith("OPTION") for each in instruments), kind
-
-
-def test_number_grammar_examples() -> None:
-    assert wire.number("0.00000074528") == 7.4528e-07
-    assert wire.optional_price("") is None
-    assert wire.optional_price("0") is None
-    assert wire.optional_qty("0") is None
-    assert str(wire.qty("-0")) == "0.0"
