@@ -1,0 +1,245 @@
+"""Live rows on their way into one commit after the other, and the holes that failures leave."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from operator import attrgetter
+from typing import Final
+
+from quantkit.errors import QuantkitError
+from quantkit.events import KINDS, Candle, Gap, MarketEvent
+from quantkit.instruments import Instrument
+from quantkit.storage import manifest
+from quantkit.storage.catalog import Catalog
+from quantkit.storage.columns import Block, Stream
+from quantkit.storage.manifest import FileEntry
+from quantkit.storage.root import Root
+from quantkit.storage.writer import Writer
+
+#: Cause of the gap rows that stand for what could not be stored.
+NOT_RECORDED: Final = "not recorded"
+
+#: Rows of all streams that are gathered before they become columns, which are a good deal smaller.
+_GATHER_ROWS: Final = 16_384
+#: Gap rows kept for a commit that succeeds, a bound that only an endless run of failures reaches.
+_GAPS_MAX: Final = 10_000
+
+
+class Holes:
+    """Rows that are not stored, as one span for each stream, and gap rows that wait to be."""
+
+    def __init__(self) -> None:
+        self._spans: dict[Stream, tuple[int, int]] = {}
+        self._gaps: list[Gap] = []
+
+    def __bool__(self) -> bool:
+        return bool(self._spans or self._gaps)
+
+    def keep(self, gap: Gap) -> None:
+        """Take a gap row; beyond 10,000 it becomes a hole itself."""
+        if len(self._gaps) < _GAPS_MAX:
+            self._gaps.append(gap)
+        else:
+            self.widen(Stream("gap", gap.instrument), gap.received_ns, gap.received_ns)
+
+    def widen(self, stream: Stream, first_ns: int, last_ns: int) -> None:
+        """Let the span of a stream reach to `last_ns`, from `first_ns` if it has none yet."""
+        self._spans[stream] = (self._spans.get(stream, (first_ns, 0))[0], last_ns)
+
+    def rows(self) -> list[Gap]:
+        """Return a row for each span among the gap rows that wait, in order of `received_ns`.
+
+        It stands where the first row is missing, so that a replay does not go on with a book that is stale.
+        """
+        spans = [
+            Gap(stream.instrument, first_ns, first_ns, _channel_of(stream), first_ns, last_ns, NOT_RECORDED)
+            for stream, (first_ns, last_ns) in self._spans.items()
+        ]
+        return sorted(self._gaps + spans, key=attrgetter("received_ns"))
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self._spans.clear()
+        self._gaps.clear()
+
+
+class Commits:
+    """Rows between two commits; used by one thread.
+
+    Args:
+        root: Data folder. source: where the rows come from, for the manifest.
+
+    Attributes:
+        instruments: Metadata that wait to be stored.
+        committed, lost: How many rows became visible, and how many are not stored; gap rows aside.
+        count: How many commits succeeded.
+    """
+
+    def __init__(self, root: Root, source: str) -> None:
+        self.instruments: list[Instrument] = []
+        self.committed = self.lost = self.count = 0
+        self._root = root
+        self._source = source
+        self._writer: Writer | None = None
+        self._newest: list[MarketEvent] = []  # rows of the newest stamp, of which more may come
+        self._gathered: defaultdict[Stream, list[MarketEvent]] = defaultdict(list)
+        self._gathered_rows = 0
+        self._written: dict[Stream, tuple[int, int]] = {}  # the spans that the writer holds
+        self._written_rows = 0
+        self._holes = Holes()
+
+    def take(self, rows: Sequence[MarketEvent]) -> None:
+        """Add rows that follow on, at least one.
+
+        Raises:
+            DataError: A row is refused, or the disk refuses. The rows since the last commit are lost then, and the
+                next one tells of them.
+        """
+        newest_ns = rows[-1].received_ns
+        if self._newest and self._newest[-1].received_ns != newest_ns:
+            self._gather_newest()
+        split = len(rows)
+        while split and rows[split - 1].received_ns == newest_ns:
+            split -= 1
+        self._gather(rows[:split])
+        self._newest += rows[split:]
+        if self._gathered_rows >= _GATHER_ROWS:
+            self._write()
+
+    def commit(self, *, everything: bool) -> list[FileEntry]:
+        """Let the rows become visible; those of the newest stamp only with `everything`.
+
+        Rows of one stamp never lie on both sides of a commit, since a later one may not begin where another ended.
+
+        Raises:
+            DataError: As `take`.
+        """
+        if everything:
+            self._gather_newest()
+        if self._gathered:
+            self._write()
+        if self._writer is None and not self._holes:
+            return []
+        try:
+            writer = self._open_writer()
+            gaps: defaultdict[str, list[MarketEvent]] = defaultdict(list)
+            for gap in self._holes.rows():
+                gaps[gap.instrument].append(gap)
+            for rows in gaps.values():
+                writer.write(Block.from_events(rows))
+            entries = writer.commit()
+        except QuantkitError:
+            self._spoil()
+            raise
+        self._holes.clear()
+        self.committed += self._written_rows
+        self.count += bool(entries)
+        self._begin()
+        return entries
+
+    def write_instruments(self) -> None:
+        """Store the metadata that wait, in a commit of their own, so that they never cost rows.
+
+        Raises:
+            DataError: Some contradict the stored ones, or the disk refuses; those wait for the next time.
+        """
+        self.instruments = self._unknown()
+        if not self.instruments:
+            return
+        try:
+            self._store(self.instruments)
+            self.instruments = []
+        except QuantkitError:
+            # One that is refused does not keep the others out.
+            refused = []
+            for instrument in self.instruments:
+                try:
+                    self._store([instrument])
+                except QuantkitError:
+                    refused.append(instrument)
+            self.instruments = refused
+            if refused:
+                raise
+
+    def _store(self, instruments: Iterable[Instrument]) -> None:
+        with Writer(self._root, source=self._source) as writer:
+            for instrument in instruments:
+                writer.write_instrument(instrument)
+
+    def _unknown(self) -> list[Instrument]:
+        """Return the instruments of which the folder does not say the same already for that time."""
+        if not self.instruments or manifest.load(self._root) is None:
+            return self.instruments
+        catalog = Catalog(self._root)
+        moments = {instrument.valid_from_ns for instrument in self.instruments}
+        held = {at_ns: catalog.instruments(at_ns) for at_ns in moments}
+        return [new for new in self.instruments if not _says(held[new.valid_from_ns].get(new.id), new)]
+
+    def _gather_newest(self) -> None:
+        self._gather(self._newest)
+        self._newest = []
+
+    def _gather(self, rows: Iterable[MarketEvent]) -> None:
+        for row in rows:
+            if type(row) is Gap:
+                self._holes.keep(row)
+            else:
+                self._gathered[stream_of(row)].append(row)
+                self._gathered_rows += 1
+
+    def _open_writer(self) -> Writer:
+        if self._writer is None:
+            self._writer = Writer(self._root, source=self._source)
+        return self._writer
+
+    def _write(self) -> None:
+        try:
+            writer = self._open_writer()
+            for stream, rows in self._gathered.items():
+                writer.write(Block.from_events(rows))
+                first_ns = self._written.get(stream, (rows[0].received_ns, 0))[0]
+                self._written[stream] = (first_ns, rows[-1].received_ns)
+        except QuantkitError:
+            self._spoil()
+            raise
+        self._written_rows += self._gathered_rows
+        self._gathered.clear()
+        self._gathered_rows = 0
+
+    def _spoil(self) -> None:
+        """Turn the rows since the last commit into holes; a writer that fails has dropped them."""
+        for stream, (first_ns, last_ns) in self._written.items():
+            self._holes.widen(stream, first_ns, last_ns)
+        for stream, rows in self._gathered.items():
+            self._holes.widen(stream, rows[0].received_ns, rows[-1].received_ns)
+        self.lost += self._written_rows + self._gathered_rows
+        self._begin()
+
+    def _begin(self) -> None:
+        self._writer = None
+        self._written.clear()
+        self._gathered.clear()
+        self._written_rows = self._gathered_rows = 0
+
+
+def stream_of(row: MarketEvent) -> Stream:
+    """Return the stream that an event is a row of.
+
+    Examples:
+        >>> str(stream_of(Gap("BTC-USDT", 1, 1, "book", 0, 1, "reconnected")))
+        'BTC-USDT gap'
+    """
+    return Stream(KINDS[type(row)], row.instrument, row.interval if type(row) is Candle else "")
+
+
+def _channel_of(stream: Stream) -> str:
+    """Return the word by which gap rows name a stream."""
+    return f"{stream.kind} {stream.interval}".strip()
+
+
+def _says(held: Instrument | None, new: Instrument) -> bool:
+    if held is None:
+        return False
+    one, other = held.to_dict(), new.to_dict()
+    # A guess from the data is worth replacing by a statement that agrees with it.
+    is_guess = one["source"] == "inferred" != other["source"]
+    return not is_guess and all(one[name] == other[name] for name in one if name not in ("source", "valid_from_ns"))

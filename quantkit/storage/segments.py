@@ -1,0 +1,244 @@
+"""One segment of a tape: its format, its records as they are read, and what tells a torn end from damage.
+
+A segment begins with a header: eight bytes of magic, the format's version (u32), the number of its first record (u64),
+and the CRC32 of those. Each record is its payload's length (u32), the CRC32 of that length and the payload (u32), and
+the payload. All numbers are little-endian.
+"""
+
+import os
+import struct
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO, Final, NamedTuple
+from zlib import crc32
+
+import numpy as np
+
+from quantkit.errors import DataError
+from quantkit.storage.root import first_line
+
+MAGIC: Final = b"qk-tape\n"
+VERSION: Final = 1
+#: No payload is longer, so that a damaged length is told from a long record.
+RECORD_BYTES_MAX: Final = 16 << 20
+
+HEADER: Final = struct.Struct("<8sIQI")
+PREFIX: Final = struct.Struct("<II")
+LENGTH: Final = struct.Struct("<I")
+_SUFFIX: Final = ".tape"
+_READ_BYTES: Final = 1 << 20
+
+
+class Record(NamedTuple):
+    """A payload and where its frame ends in the segment."""
+
+    payload: bytes
+    end: int
+
+
+class Segment:
+    """One file of a tape, as far as it has been read.
+
+    Args:
+        path: The file. is_last: whether it may end in a torn record.
+
+    Attributes:
+        first: Number of its first record.
+        end: Where the last whole record that was read ends.
+        torn_bytes: Length of the torn record at its end, known when all were read.
+    """
+
+    def __init__(self, path: Path, *, is_last: bool) -> None:
+        self.path = path
+        self.torn_bytes = 0
+        self.end = HEADER.size
+        self._is_last = is_last
+        with translated(path, "cannot be read"), path.open("rb") as file:
+            header = file.read(HEADER.size)
+        if len(header) < HEADER.size or not header.startswith(MAGIC):
+            raise self.damaged(0, "it is no tape's segment")
+        _, version, self.first, check = HEADER.unpack(header)
+        if crc32(header[:-4]) != check:
+            raise self.damaged(0, "its header's checksum does not agree")
+        if version != VERSION:
+            raise DataError(f"{path}: written in version {version}, this quantkit reads {VERSION}; use a newer one")
+
+    def damaged(self, offset: int, what: str) -> DataError:
+        """Return the error about a place in the file."""
+        return DataError(f"{self.path}, byte {offset}: {what}; restore the file, the records before are sound")
+
+    def records(self) -> Iterator[bytes]:
+        """Yield every payload.
+
+        Raises:
+            DataError: A record is damaged and not the file's last.
+        """
+        with translated(self.path, "cannot be read"), self.path.open("rb", buffering=0) as file:
+            following: int | None = self.end
+            # A writer at work may finish a record while the end is being looked at, which is no damage.
+            while following == self.end:
+                for record in whole_records(file, self.end):
+                    self.end = record.end
+                    yield record.payload
+                size = os.fstat(file.fileno()).st_size
+                following = find_record(file, self.end, size)
+            if following is not None:
+                raise self.damaged(self.end, f"a damaged record, and a whole one follows at byte {following}")
+            if size != self.end and not self._is_last:
+                raise self.damaged(self.end, "a damaged record, and another segment follows")
+            self.torn_bytes = size - self.end
+
+
+def whole_records(file: BinaryIO, end: int) -> Iterator[Record]:
+    """Yield the records from byte `end` on up to the first that is not whole and sound."""
+    file.seek(end)
+    buffer, start, unpack = b"", 0, PREFIX.unpack_from
+    while True:
+        wanted = PREFIX.size
+        while len(buffer) - start >= wanted:
+            length, check = unpack(buffer, start)
+            if not 1 <= length <= RECORD_BYTES_MAX:
+                return
+            stop = start + PREFIX.size + length
+            if stop > len(buffer):
+                wanted = stop - start
+                break
+            payload = buffer[start + PREFIX.size : stop]
+            if crc32(payload, crc32(buffer[start : start + 4])) != check:
+                return
+            end += stop - start
+            start = stop
+            yield Record(payload, end)
+        chunk = file.read(max(_READ_BYTES, wanted))
+        if not chunk:
+            return
+        buffer, start = buffer[start:] + chunk, 0
+
+
+def find_record(file: BinaryIO, start: int, size: int) -> int | None:
+    """Return where the first whole and sound record in bytes `start` to `size` begins.
+
+    What a kill leaves at the end is a piece of one record, in which there is none. So one that is found proves that
+    the bytes before it were damaged, and that cutting them off would cut off sound records too.
+    """
+    for window in range(start, size - PREFIX.size, _READ_BYTES):
+        file.seek(window)
+        raw = np.frombuffer(_read_up_to(file, min(_READ_BYTES, size - window) + 3), np.uint8).astype(np.uint32)
+        lengths = raw[:-3] | raw[1:-2] << 8 | raw[2:-1] << 16 | raw[3:] << 24
+        longest = min(RECORD_BYTES_MAX, size - window - PREFIX.size)
+        for at in np.flatnonzero((lengths >= 1) & (lengths <= longest)).tolist():
+            file.seek(window + at)
+            frame = _read_up_to(file, PREFIX.size + int(lengths[at]))
+            if len(frame) == PREFIX.size + int(lengths[at]):
+                check = PREFIX.unpack_from(frame)[1]
+                if crc32(memoryview(frame)[PREFIX.size :], crc32(frame[:4])) == check:
+                    return window + at
+    return None
+
+
+def _read_up_to(file: BinaryIO, size: int) -> bytes:
+    """Return `size` bytes, fewer only where the file ends: one read may give less than it was asked for."""
+    data = file.read(size)
+    while len(data) < size and (more := file.read(size - len(data))):
+        data += more
+    return data
+
+
+def header_of(first: int) -> bytes:
+    """Return the header of the segment that begins with record number `first`."""
+    fields = HEADER.pack(MAGIC, VERSION, first, 0)[:-4]
+    return fields + LENGTH.pack(crc32(fields))
+
+
+def write_rest(descriptor: int, data: bytes, written: int) -> None:
+    """Write what is left behind the first `written` bytes; a disk about to fill takes less than it was given."""
+    view = memoryview(data)
+    while written < len(data):
+        written += os.write(descriptor, view[written:])
+
+
+def segment_path(folder: Path, segment: int) -> Path:
+    """Return where a segment lies.
+
+    Examples:
+        >>> segment_path(Path("tape"), 12).name
+        '000012.tape'
+    """
+    return folder / f"{segment:06d}{_SUFFIX}"
+
+
+def segments_in(folder: Path) -> list[Path]:
+    """Return a tape's segments in order.
+
+    Raises:
+        DataError: One in between is missing, or the folder cannot be read.
+    """
+    if not folder.exists():
+        return []
+    with translated(folder, "cannot be read"):
+        found = {path for path in folder.iterdir() if path.suffix == _SUFFIX and path.stem.isdecimal()}
+    paths = [segment_path(folder, segment) for segment in range(len(found))]
+    for path in paths:
+        if path not in found:
+            raise DataError(f"{path}: missing, though {len(found)} segments of the tape are there; restore the file")
+    return paths
+
+
+def segment_of(paths: Sequence[Path], first: int) -> int:
+    """Return the index of the segment that holds record `first`, or the last one that begins before it."""
+    index = len(paths) - 1
+    while index > 0 and (size_of(paths[index]) < HEADER.size or Segment(paths[index], is_last=True).first > first):
+        index -= 1
+    return max(index, 0)
+
+
+def size_of(path: Path) -> int:
+    """Return a file's length."""
+    with translated(path, "cannot be read"):
+        return path.stat().st_size
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names of the files in a folder durable."""
+    # Windows has no way to sync a folder.
+    if sys.platform == "win32":
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def translated(path: Path, what: str) -> Iterator[None]:
+    """Turn a file system's refusal into a DataError that says what cannot be done where."""
+    try:
+        yield
+    except OSError as error:
+        raise DataError(f"{path}: {what}: {first_line(error)}; check the disk and permissions") from error
+
+
+if sys.platform == "win32":
+    import msvcrt
+
+    def try_lock(descriptor: int) -> bool:
+        """Lock a file against other writers until it is closed, and return whether it was free."""
+        try:
+            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
+        except OSError:
+            return False
+        return True
+else:
+    import fcntl
+
+    def try_lock(descriptor: int) -> bool:
+        """Lock a file against other writers until it is closed, and return whether it was free."""
+        # The system lets go of the lock with the process, so a killed writer blocks nobody.
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
