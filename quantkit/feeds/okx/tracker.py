@@ -1,0 +1,322 @@
+"""What a tape tells: every frame and record in, the events for the consumer out; no sockets, no clock, no waiting.
+
+The events are a pure function of what was put in, in that order: a tape replayed through a fresh tracker gives them
+again.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from typing import Any, Final, TypeAlias, assert_never, get_args
+
+from quantkit.clock import INTERVALS, NS_PER_S
+from quantkit.events import KINDS, RANKS, Candle, Gap
+from quantkit.feeds.okx.book import SequencedBook
+from quantkit.feeds.okx.book_lane import BookLane, DepthLane, WholeBookLane
+from quantkit.feeds.okx.candle_lane import CandleLane
+from quantkit.feeds.okx.channels import Channel
+from quantkit.feeds.okx.flow_lane import FlowLane, FundingLane
+from quantkit.feeds.okx.lanes import Delivered, Lane, Tally
+from quantkit.feeds.okx.messages import (
+    BARS,
+    BookData,
+    ControlMessage,
+    ForeignCandle,
+    FormingCandle,
+    FrameError,
+    FundingData,
+    InstrumentData,
+    MarketData,
+    OpenInterest,
+    PrivateMessage,
+    Status,
+    TradeData,
+    Unknown,
+    decode,
+)
+from quantkit.feeds.okx.news_lane import NewsLane
+from quantkit.feeds.okx.records import (
+    BookFetched,
+    Closed,
+    Command,
+    FetchCandles,
+    Fetched,
+    Lost,
+    Opened,
+    Record,
+    Shed,
+    Stalled,
+    Unwanted,
+    Wanted,
+)
+from quantkit.feeds.okx.trade_lane import TradeLane
+
+__all__ = ["ControlMessage", "Delivered", "Tracker", "ignore"]
+
+#: The channel's name, and the instrument or kind of instruments.
+_Key: TypeAlias = tuple[str, str]
+
+_LAST_RANK: Final = 8.0
+_FLOWS: Final = {"tickers": "ticker", "bbo-tbt": "ticker", "mark-price": "mark", "index-tickers": "mark"}
+_TRADES: Final = ("trades", "trades-all")
+
+
+def ignore(*_: object) -> None:
+    """Do nothing, as the one who replays a tape does with commands and what concerns connections."""
+
+
+class Tracker:
+    """Turns a tape into the events of a consumer, and says what the client has to ask for.
+
+    Every outage of a stream is told by exactly one `Gap`. A book's comes when it becomes invalid; those of trades,
+    quotes, marks and rates come before the first row after. Missing bars are fetched, and told only if that fails.
+    While the consumer has no room (`Shed`) rows of market data are not delivered; what concerns the account and the
+    instruments' metadata is, since nobody could ask for it again.
+
+    A consumer is to subscribe one channel for each stream: `books` and `books5` both bring rows of the same book.
+
+    Args:
+        command: Asks the client to resubscribe or fetch something; a replay ignores it.
+        control: Takes acknowledgements, errors and notices, with the number of their connection.
+
+    Examples:
+        >>> tracker = Tracker()
+        >>> tracker.note(Wanted(1, 0, Channel("mark-price", "A-B-SWAP")))
+        []
+        >>> row = b'{"instId":"A-B-SWAP","markPx":"2","ts":"1597026383085"}'
+        >>> push = b'{"arg":{"channel":"mark-price","instId":"A-B-SWAP"},"data":[%b]}' % row
+        >>> [event.price for event in tracker.frame(0, 2, push)]
+        [2.0]
+    """
+
+    def __init__(
+        self,
+        *,
+        command: Callable[[Command], None] = ignore,
+        control: Callable[[int, ControlMessage], None] = ignore,
+    ) -> None:
+        self._command = command
+        self._control = control
+        self._tally = Tally()
+        self._lanes: dict[_Key, Lane] = {}
+        #: What takes the messages of each lane.
+        self._takes: dict[_Key, Callable[[int, int, Any, list[Delivered]], None]] = {}
+        self._is_shedding = False
+
+    @property
+    def counters(self) -> Counter[str]:
+        """How often each thing came that was not delivered, by name."""
+        return self._tally.counters
+
+    # In -------------------------------------------------------------------------------------------------------
+
+    def frame(self, connection: int, received_ns: int, data: bytes) -> list[Delivered]:
+        """Take one text frame.
+
+        Args:
+            connection: The number of the connection it came from.
+            received_ns: The receiver's stamp, UTC ns, later than any before.
+            data: The frame as received. Whatever bytes they are, nothing is raised.
+
+        Returns:
+            What is to be delivered, in the order of rows, every event stamped with `received_ns`.
+        """
+        out: list[Delivered] = []
+        try:
+            messages = decode(data, received_ns=received_ns)
+        except FrameError as error:
+            self._malformed(connection, received_ns, error, out)
+            return out
+        message: Any
+        for message in messages:
+            kind = type(message)
+            # The busiest messages are looked up in place; a call for each key costs a tenth of the whole way.
+            if kind is TradeData or kind is MarketData:
+                take = self._takes.get((message.channel, message.event.instrument))
+            elif kind in _KEYS:
+                take = self._takes.get(_KEYS[kind](message))
+            else:
+                self._other(connection, message)
+                continue
+            if take is None:
+                self._tally.count("rows of channels that nobody wants")
+            else:
+                take(connection, received_ns, message, out)
+        if len(out) > 1:
+            out.sort(key=_order)
+        return out
+
+    def note(self, record: Record) -> list[Delivered]:
+        """Take a record of what happened beside the frames.
+
+        Returns:
+            What is to be delivered, in the order of rows, every event stamped with the record's `received_ns`.
+        """
+        out: list[Delivered] = []
+        received_ns = record.received_ns
+        match record:
+            case Opened():
+                pass
+            case Lost():
+                for lane in self._lanes.values():
+                    lane.lost(record.connection, received_ns, record.cause, out)
+            case Wanted():
+                self._wanted(record, out)
+            case Unwanted():
+                key = _key(record.channel)
+                wanted = self._lanes.get(key)
+                if wanted is not None and wanted.unwanted(record.connection, record.channel, received_ns, out):
+                    del self._lanes[key], self._takes[key]
+            case Fetched():
+                bars = self._lanes.get(_key(record.channel))
+                if isinstance(bars, CandleLane):
+                    bars.fetched(record.rows, record.error, received_ns, out)
+            case BookFetched():
+                book = self._lanes.get(_key(record.channel))
+                if isinstance(book, DepthLane):
+                    book.fetched(record.body, record.error, received_ns, out)
+            case Stalled():
+                quiet = self._lanes.get(_key(record.channel))
+                if quiet is not None:
+                    quiet.stalled(record.connection, received_ns, record.quiet_ns, out)
+            case Shed():
+                self._shed(record, out)
+            case Closed():
+                out += self.close(received_ns)
+            case _:
+                assert_never(record)
+        out.sort(key=_order)
+        return out
+
+    def close(self, received_ns: int) -> list[Gap]:
+        """Return the gaps of the outages that are still open when the run ends, as `note(Closed(...))` does."""
+        out: list[Delivered] = []
+        for lane in self._lanes.values():
+            lane.close(received_ns, out)
+        return sorted((gap for gap in out if isinstance(gap, Gap)), key=_order)
+
+    # Asking ---------------------------------------------------------------------------------------------------
+
+    def heard_ns(self, connection: int, channel: Channel) -> int:
+        """Return when a connection brought something of a channel since it was asked to, UTC ns.
+
+        Returns:
+            Of a book the stamp of its newest frame, 0 while the connection could not carry the book by itself because
+            its snapshot is missing; of another channel the stamp of some frame; 0 if none came.
+        """
+        lane = self._lanes.get(_key(channel))
+        return 0 if lane is None else lane.heard_ns(connection)
+
+    def overdue(self, now_ns: int, grace_ns: int = 5 * NS_PER_S) -> list[FetchCandles]:
+        """Return the bars that should have come by now; asking changes nothing.
+
+        Args:
+            now_ns: The receiver's clock, UTC ns.
+            grace_ns: How long after its close a bar is waited for.
+        """
+        return [
+            asked
+            for lane in self._lanes.values()
+            if isinstance(lane, CandleLane) and (asked := lane.overdue(now_ns, grace_ns)) is not None
+        ]
+
+    def book(self, channel: Channel) -> SequencedBook | None:
+        """Return the book of a depth channel as its delivered rows leave it; None while it cannot be relied on."""
+        lane = self._lanes.get(_key(channel))
+        return lane.book if isinstance(lane, DepthLane) and lane.is_visible else None
+
+    def invalid_books(self) -> Iterator[Channel]:
+        """Yield the book channels that are wanted and whose book cannot be relied on now."""
+        for lane in self._lanes.values():
+            if isinstance(lane, BookLane) and not lane.is_visible:
+                yield lane.channel
+
+    # Inside ---------------------------------------------------------------------------------------------------
+
+    def _wanted(self, record: Wanted, out: list[Delivered]) -> None:
+        key = _key(record.channel)
+        lane = self._lanes.get(key)
+        if lane is None:
+            lane = self._lanes[key] = _lane(record.channel, self._tally, self._command)
+            self._takes[key] = lane.take
+            if self._is_shedding:
+                lane.mute(record.received_ns, out)
+        lane.wanted(record.connection, record.channel)
+
+    def _shed(self, record: Shed, out: list[Delivered]) -> None:
+        if record.is_on == self._is_shedding:
+            return
+        self._is_shedding = record.is_on
+        for lane in self._lanes.values():
+            if record.is_on:
+                lane.mute(record.received_ns, out)
+            else:
+                lane.unmute(record.received_ns, out)
+
+    def _malformed(self, connection: int, received_ns: int, error: FrameError, out: list[Delivered]) -> None:
+        self._tally.count(f"malformed frames of {error.channel or 'no known channel'}")
+        lane = self._lanes.get((error.channel, error.instrument))
+        if lane is not None:
+            lane.malformed(connection, received_ns, out)
+
+    def _other(self, connection: int, message: ControlMessage | Unknown) -> None:
+        """Take a message of no lane."""
+        if isinstance(message, Unknown):
+            self._tally.count(f"unknown: {message.what}")
+        else:
+            self._control(connection, message)
+
+
+# Keys and order -----------------------------------------------------------------------------------------------
+
+
+def _key(channel: Channel) -> _Key:
+    if channel.path == "private":
+        return (channel.name, "")
+    return (channel.name, channel.inst_id or channel.inst_type)
+
+
+def _event_key(message: Any) -> _Key:
+    return (message.channel, message.event.instrument)
+
+
+#: Where to find the lane of each type of message.
+_KEYS: Final[dict[type, Callable[[Any], _Key]]] = {
+    MarketData: _event_key,
+    TradeData: _event_key,
+    FundingData: _event_key,
+    BookData: lambda message: (message.channel, message.update.instrument),
+    FormingCandle: lambda message: (message.channel, message.candle.instrument),
+    ForeignCandle: lambda message: (message.channel, message.instrument),
+    OpenInterest: lambda message: (message.channel, message.instrument),
+    InstrumentData: lambda message: ("instruments", message.row.inst_type),
+    Status: lambda message: ("status", ""),
+    **dict.fromkeys(get_args(PrivateMessage), lambda message: (message.channel.name, "")),
+}
+
+
+def _lane(channel: Channel, tally: Tally, command: Callable[[Command], None]) -> Lane:
+    name = channel.name
+    if channel.is_depth:
+        return DepthLane(channel, tally, command)
+    if channel.is_book:
+        return WholeBookLane(channel, tally, command)
+    if name in _TRADES:
+        return TradeLane(channel, tally, command)
+    if name in _FLOWS:
+        return FlowLane(channel, tally, command, _FLOWS[name])
+    if name == "funding-rate":
+        return FundingLane(channel, tally, command)
+    if name.startswith("candle") and name.removeprefix("candle") in BARS:
+        return CandleLane(channel, tally, command)
+    return NewsLane(channel, tally, command)
+
+
+def _order(event: Any) -> tuple[float, int, str]:
+    """Return where an event stands among those of one stamp; what is no row of the market comes last."""
+    if isinstance(event, InstrumentData):
+        return (RANKS["instrument"], 0, event.row.inst_id)
+    kind = KINDS.get(type(event))
+    if kind is None:
+        return (_LAST_RANK, 0, "")
+    interval_ns = INTERVALS[event.interval] if isinstance(event, Candle) else 0
+    return (RANKS[kind], interval_ns, event.instrument)
