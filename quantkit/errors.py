@@ -1,5 +1,8 @@
 """Every exception that quantkit raises on purpose."""
 
+from collections.abc import Mapping
+from typing import Any
+
 
 class QuantkitError(Exception):
     """Base of all quantkit errors; the message says what, where and what to do."""
@@ -42,7 +45,15 @@ class FeedClosedError(FeedError):
 
 
 class SubscriptionError(FeedError):
-    """A subscription was refused."""
+    """Some subscriptions were refused; those not named live on.
+
+    Attributes:
+        refused: What was refused, each with its reason.
+    """
+
+    def __init__(self, message: str, *, refused: Mapping[Any, FeedError] | None = None) -> None:
+        super().__init__(message)
+        self.refused: dict[Any, FeedError] = dict(refused or {})
 
 
 class OrderError(QuantkitError):

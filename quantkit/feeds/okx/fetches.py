@@ -1,0 +1,100 @@
+"""REST look-ups on the tracker's behalf: missing candles and books, one at a time for each channel."""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import numpy as np
+
+from quantkit.errors import QuantkitError
+from quantkit.feeds.okx.channels import Channel
+from quantkit.feeds.okx.config import OkxConfig
+from quantkit.feeds.okx.records import BookFetched, FetchBook, FetchCandles, Fetched, Record
+from quantkit.feeds.okx.rest import OkxRest
+
+
+class Fetches:
+    """Answers `FetchCandles` and `FetchBook` by records.
+
+    Args:
+        config: Of the server.
+        rest: The caller's own client, in use already; None to make one when first needed.
+        stamp: Returns strictly rising UTC ns.
+        note: Gets the answers.
+        spawn: Runs a task beside.
+        rng: For the jitter of REST's back-off.
+    """
+
+    def __init__(
+        self,
+        config: OkxConfig,
+        rest: OkxRest | None,
+        *,
+        stamp: Callable[[], int],
+        note: Callable[[Record], None],
+        spawn: Callable[[Coroutine[Any, Any, None], str], None],
+        rng: np.random.Generator,
+    ) -> None:
+        self._config = config
+        self._given = rest
+        self._own: OkxRest | None = None
+        self._making = asyncio.Lock()
+        self._stamp = stamp
+        self._note = note
+        self._spawn = spawn
+        self._rng = rng
+        self._running: set[Channel] = set()
+        self._next: dict[Channel, FetchCandles | FetchBook] = {}
+
+    async def rest(self) -> OkxRest:
+        """Return the REST client."""
+        if self._given is not None:
+            return self._given
+        async with self._making:
+            if self._own is None:
+                self._own = await OkxRest(self._config, now_ns=self._stamp, rng=self._rng).__aenter__()
+        return self._own
+
+    def is_running(self, channel: Channel) -> bool:
+        """Return whether a look-up of a channel is under way."""
+        return channel in self._running
+
+    def start(self, command: FetchCandles | FetchBook) -> None:
+        """Begin a look-up; while one of the channel runs, the newest command waits for its end."""
+        if command.channel in self._running:
+            self._next[command.channel] = command
+            return
+        self._running.add(command.channel)
+        self._spawn(self._run(command), f"OKX fetch {command.channel}")
+
+    async def _run(self, command: FetchCandles | FetchBook) -> None:
+        channel = command.channel
+        following: FetchCandles | FetchBook | None = command
+        try:
+            while following is not None:
+                self._note(await self._answer(following))
+                following = self._next.pop(channel, None)
+        finally:
+            self._running.discard(channel)
+
+    async def _answer(self, command: FetchCandles | FetchBook) -> Record:
+        channel, error = command.channel, ""
+        rows: list[list[str]] = []
+        body = b""
+        try:
+            rest = await self.rest()
+            if isinstance(command, FetchCandles):
+                rows = await rest.candle_rows(channel, command.first_open_ns, command.last_open_ns)
+            else:
+                body = await rest.book_body(channel.inst_id)
+        except QuantkitError as failure:
+            error = str(failure)
+        if isinstance(command, FetchCandles):
+            return Fetched(self._stamp(), channel, rows, error)
+        return BookFetched(self._stamp(), channel, body, error)
+
+    async def close(self) -> None:
+        """Close the REST client if it was made here."""
+        own, self._own = self._own, None
+        if own is not None:
+            await own.close()
