@@ -13,12 +13,15 @@ if TYPE_CHECKING:
         StrategyError,
     )
     from quantkit.events import BookUpdate, Candle, Funding, Gap, Mark, Ticker, Trade
+    from quantkit.feeds.okx.client import OkxClient
+    from quantkit.feeds.okx.config import OkxConfig
     from quantkit.instruments import Fees, Instrument, Side
+    from quantkit.loading import load_strategy
     from quantkit.orderbook import Book
     from quantkit.orders import Fill, Order, OrderState, OrderType, TimeInForce
     from quantkit.portfolio import Portfolio, Position
     from quantkit.report.result import Result
-    from quantkit.run import backtest, load_strategy
+    from quantkit.run import backtest, paper, paper_async
     from quantkit.strategy import Strategy
 
 __version__ = "0.1.0"
@@ -37,6 +40,8 @@ _HOMES = {
     "Gap": "quantkit.events",
     "Instrument": "quantkit.instruments",
     "Mark": "quantkit.events",
+    "OkxClient": "quantkit.feeds.okx.client",
+    "OkxConfig": "quantkit.feeds.okx.config",
     "Order": "quantkit.orders",
     "OrderError": "quantkit.errors",
     "OrderState": "quantkit.orders",
@@ -52,7 +57,9 @@ _HOMES = {
     "TimeInForce": "quantkit.orders",
     "Trade": "quantkit.events",
     "backtest": "quantkit.run",
-    "load_strategy": "quantkit.run",
+    "load_strategy": "quantkit.loading",
+    "paper": "quantkit.run",
+    "paper_async": "quantkit.run",
 }
 
 __all__ = [
@@ -68,6 +75,8 @@ __all__ = [
     "Gap",
     "Instrument",
     "Mark",
+    "OkxClient",
+    "OkxConfig",
     "Order",
     "OrderError",
     "OrderState",
@@ -84,6 +93,8 @@ __all__ = [
     "Trade",
     "backtest",
     "load_strategy",
+    "paper",
+    "paper_async",
 ]
 
 

@@ -1,4 +1,4 @@
-"""Measure quantkit's speed and memory: `python tests/bench/bench.py [trades candles book memory start]`.
+"""Measure quantkit's speed and memory: `python tests/bench/bench.py [NAME ...]`, all of them by default.
 
 Every figure is CPU time (user and system), the median of several rounds; a ratio has its two sides measured in turn in
 each round, so that a noisy machine hits both. Nothing here is a test: machines differ, ratios less so.
@@ -17,6 +17,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+import live_book
+import live_decode
+import live_socket
 from market import INSTRUMENT, store_trades, tile_book
 
 import quantkit as qk
@@ -218,6 +221,9 @@ BENCHES = {
     "book": bench_book,
     "memory": bench_memory,
     "start": bench_start,
+    "decode": lambda _: live_decode.run(),
+    "frames": lambda _: live_book.run(),
+    "socket": lambda _: live_socket.run(),
 }
 
 

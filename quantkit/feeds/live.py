@@ -1,0 +1,68 @@
+"""What live feeds share: deliveries as batches, and who is told of what the engine takes in."""
+
+from collections.abc import Iterable, Sequence
+from typing import Protocol
+
+from quantkit.events import KINDS, Candle, MarketEvent
+from quantkit.feeds.base import Batch
+from quantkit.storage.columns import Block, Stream
+
+
+class Intake(Protocol):
+    """Is told what an engine takes in, before the engine sees it."""
+
+    def took(self, deliveries: int, last_ns: int, until_ns: int) -> None:
+        """Note a batch: so many deliveries, the last stamped `last_ns` (0 without any), then time up to `until_ns`."""
+        ...
+
+    def warmed(self, stream: Stream, count: int, candles: Sequence[Candle]) -> None:
+        """Note the candles that a warm-up of `count` got."""
+        ...
+
+    def drained(self) -> None:
+        """Note that nothing more comes."""
+        ...
+
+
+def rows_of(events: Iterable[object]) -> list[MarketEvent]:
+    """Return the rows that an engine can take among everything an exchange sends."""
+    return [event for event in events if type(event) in KINDS]  # type: ignore[misc]
+
+
+class BatchMaker:
+    """Turns deliveries into batches.
+
+    Args:
+        end_ns: Rows stamped later are left out, and time does not pass beyond it.
+    """
+
+    def __init__(self, end_ns: int) -> None:
+        self._end_ns = end_ns
+        self._warmed_ns: dict[Stream, int] = {}
+        self._streams: dict[tuple[type, str, str], Stream] = {}
+
+    def warmed(self, stream: Stream, candles: Sequence[Candle]) -> None:
+        """Leave out from now on the candles that a warm-up has delivered."""
+        if candles:
+            self._warmed_ns[stream] = candles[-1].close_ns
+
+    def batch(self, deliveries: Iterable[Sequence[MarketEvent]], until_ns: int) -> Batch:
+        """Return a batch of deliveries that came in this order, and of the time up to `until_ns`."""
+        groups: dict[Stream, list[MarketEvent]] = {}
+        for events in deliveries:
+            for event in events:
+                if event.received_ns > self._end_ns:
+                    continue
+                interval = event.interval if isinstance(event, Candle) else ""
+                key = (type(event), event.instrument, interval)
+                stream = self._streams.get(key)
+                if stream is None:
+                    stream = self._streams[key] = Stream(KINDS[key[0]], key[1], interval)
+                if interval and event.close_ns <= self._warmed_ns.get(stream, 0):  # type: ignore[union-attr]
+                    continue
+                group = groups.get(stream)
+                if group is None:
+                    groups[stream] = [event]
+                else:
+                    group.append(event)
+        return Batch([Block.from_events(rows) for rows in groups.values()], until_ns=min(until_ns, self._end_ns))

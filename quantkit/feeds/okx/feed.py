@@ -1,0 +1,472 @@
+"""OKX's live market data as a feed: the sockets on a thread of their own, rows handed to the engine in one order."""
+
+import asyncio
+import logging
+import threading
+from collections.abc import Callable, Collection, Coroutine, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Self, TypeVar
+
+import msgspec
+import numpy as np
+
+from quantkit.clock import INTERVALS, iso_of
+from quantkit.errors import ConfigError, DataError, FeedClosedError, FeedError, QuantkitError
+from quantkit.events import Candle, MarketEvent
+from quantkit.feeds.base import Batch, Subscription
+from quantkit.feeds.inbox import Inbox
+from quantkit.feeds.live import BatchMaker, Intake, rows_of
+from quantkit.feeds.okx import channels
+from quantkit.feeds.okx.client import ConnectionStatus, OkxClient
+from quantkit.feeds.okx.config import OkxConfig
+from quantkit.feeds.okx.records import Record, pack, pack_frame
+from quantkit.feeds.okx.rest import OkxRest
+from quantkit.feeds.okx.tracker import Delivered
+from quantkit.feeds.recorder import Recorder
+from quantkit.instruments import Instrument
+from quantkit.storage.catalog import Coverage
+from quantkit.storage.columns import Block, Stream
+from quantkit.storage.tape import TapeWriter
+
+_log = logging.getLogger("quantkit.feeds.okx")
+_T = TypeVar("_T")
+
+#: Later than any run: a live stream has no end.
+FAR_FUTURE_NS: Final = 2**62
+_KINDS: Final = ("spot", "swap", "future")
+#: Rows of a batch at most; what waits beyond comes in the next one, so that the view and timers get their turn.
+_BATCH_ROWS: Final = 4096
+_POLL_S: Final = 0.05
+#: How often, and how many times, a warm-up asks again for a candle that has closed but is not there yet.
+_WARMUP_RETRY_S: Final = 0.5
+_WARMUP_RETRIES: Final = 6
+
+#: Folders of a recording: the raw tape, and rows for every tool.
+FRAMES: Final = "frames"
+DATA: Final = "data"
+
+
+def live_coverage(instruments: Iterable[Instrument], opened_ns: int) -> dict[Stream, Coverage]:
+    """Return every stream that OKX sends of instruments, from a moment on."""
+    held = Coverage(opened_ns, FAR_FUTURE_NS, 0)
+    streams: dict[Stream, Coverage] = {}
+    for instrument in instruments:
+        kinds = ["book", "ticker", "trade", "gap"]
+        if not instrument.is_spot:
+            kinds.append("mark")
+        if instrument.kind == "swap":
+            kinds.append("funding")
+        for kind in kinds:
+            streams[Stream(kind, instrument.id)] = held
+        for interval in INTERVALS:
+            streams[Stream("candle", instrument.id, interval)] = held
+    return streams
+
+
+class FrameTape:
+    """Writes what connections received, and what else their tracker was told, to a tape; `flush` makes it safe."""
+
+    def __init__(self, folder: Path) -> None:
+        self._tape = TapeWriter(folder)
+        self._waiting: list[bytes] = []
+
+    def frame(self, connection: int, received_ns: int, data: bytes) -> None:
+        """Add a frame as received."""
+        self._waiting.append(pack_frame(connection, received_ns, data))
+
+    def note(self, record: Record) -> None:
+        """Add what the tracker was told beside frames."""
+        self._waiting.append(pack(record))
+
+    def flush(self) -> None:
+        """Hand everything to the operating system: a kill of this process does not lose it any more."""
+        if self._waiting:
+            self._tape.append_many(self._waiting)
+            self._waiting.clear()
+
+    def close(self) -> None:
+        """Make it durable and let go of the file."""
+        self.flush()
+        self._tape.sync()
+        self._tape.close()
+
+
+class OkxFeed:
+    """Live rows of OKX, or of a server that speaks its protocol, with the interface of a replay.
+
+    Used as a context manager: entering connects and loads the instruments, leaving closes everything. `batches` ends
+    after `stop`, at the end of the subscriptions, or with an error when the feed is lost for good.
+
+    Args:
+        config: Hosts, limits and patience.
+        folder: Where to record: the raw frames under `frames`, rows under `data`; None: nowhere.
+        intake: Told what the engine takes in.
+        stop: Set from outside, it does what `stop` does.
+        rng: Jitter of the back-off.
+
+    Raises:
+        FeedError: The exchange cannot be reached, or refuses.
+    """
+
+    def __init__(
+        self,
+        config: OkxConfig | None = None,
+        *,
+        folder: Path | None = None,
+        intake: Intake | None = None,
+        stop: threading.Event | None = None,
+        rng: np.random.Generator | None = None,
+    ) -> None:
+        self.config = config or OkxConfig()
+        self._folder = folder
+        self._intake = intake
+        self._rng = rng
+        self._inbox = Inbox()
+        self._delivered: list[list[MarketEvent]] = []  # of this callback of the loop
+        self._maker = BatchMaker(FAR_FUTURE_NS)
+        self._instruments: dict[str, Instrument] = {}
+        self._started_ns = 0
+        self._end_ns = FAR_FUTURE_NS
+        self._work: Future[None] | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._is_ready = threading.Event()
+        self._is_stopping = stop or threading.Event()
+        self._error: QuantkitError | None = None
+        self._tape: FrameTape | None = None
+        self._recorder: Recorder | None = None
+        #: Closed bars that came before the warm-up was over: rows are recorded in their order.
+        self._early_bars: list[Candle] | None = []
+        self._warmed_ns: dict[tuple[str, str], int] = {}
+        self._recording = threading.Lock()
+        self._counts: dict[Stream, tuple[int, int, int]] = {}
+
+    # Opening and closing --------------------------------------------------------------------------------------
+
+    def __enter__(self) -> Self:
+        if self._folder is not None:
+            self._tape = FrameTape(self._folder / FRAMES)
+            self._recorder = Recorder(self._folder / DATA)
+        sockets = ThreadPoolExecutor(1, thread_name_prefix="okx-feed")
+        self._work = sockets.submit(self._run)
+        sockets.shutdown(wait=False)
+        try:
+            self._is_ready.wait()
+            self._raise_error()
+            self._instruments = self._call(self._load_instruments())
+            self._started_ns = self._inbox.now_ns()
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def stop(self) -> None:
+        """Let `batches` end after what has been received by now; from any thread."""
+        self._is_stopping.set()
+        loop = self._loop
+        if loop is not None:
+            with suppress(RuntimeError):  # the loop has ended by itself
+                loop.call_soon_threadsafe(self._stopped.set)
+
+    def close(self) -> None:
+        """Close connections, tape and recording; fine to call twice."""
+        self.stop()
+        if self._work is not None:
+            wait([self._work])
+        if self._recorder is not None:
+            self._recorder.close()
+        if self._tape is not None:
+            self._tape.close()
+            self._tape = None
+
+    # The feed -------------------------------------------------------------------------------------------------
+
+    @property
+    def opened_ns(self) -> int:
+        """When the feed had connected and knew its instruments."""
+        return self._started_ns
+
+    def now_ns(self) -> int:
+        """Return the present moment: every row that comes later is stamped after it."""
+        return self._inbox.now_ns()
+
+    def instruments(self, at_ns: int | None = None) -> Mapping[str, Instrument]:
+        """Return the metadata of every instrument that is traded, as loaded when the feed was opened."""
+        return self._instruments
+
+    def coverage(self) -> Mapping[Stream, Coverage]:
+        """Return every stream that OKX sends of the instruments, from the opening on."""
+        return live_coverage(self._instruments.values(), self._started_ns)
+
+    def has_hole(self, stream: Stream, start_ns: int, end_ns: int) -> bool:
+        """Return False: what is lost is not known beforehand."""
+        return False
+
+    def assumptions(self) -> Sequence[str]:
+        """Return what the reader of a result has to know about the data."""
+        where = self.config.url or f"OKX {self.config.region}{' demo' if self.config.demo else ''}"
+        return (f"live data of {where}, in the order in which this machine received them",)
+
+    def subscribe(self, subscriptions: Collection[Subscription]) -> None:
+        """Subscribe to the channels that bring the streams, and wait until every one is confirmed.
+
+        Raises:
+            ConfigError: A stream cannot be had live.
+            FeedError: A channel was refused, or the connection cannot be had.
+        """
+        wanted: dict[channels.Channel, None] = {}
+        for wish in subscriptions:
+            if wish.stream.kind == "candle_open":
+                raise ConfigError(
+                    f"{wish.stream.instrument}: orders cannot be matched on candles live, where a bar's open is known "
+                    "late; leave match_on out, or use book, ticker or trade"
+                )
+            if wish.stream.kind != "gap":
+                wanted[channels.channel_of(wish.stream)] = None
+        self._end_ns = min((wish.end_ns for wish in subscriptions), default=FAR_FUTURE_NS)
+        self._maker = BatchMaker(self._end_ns)
+        names = {wish.stream.instrument for wish in subscriptions}
+        if self._recorder is not None:
+            self._recorder.add_instruments(self._instruments[name] for name in sorted(names))
+        self._call(self._client.subscribe(*wanted))
+
+    def warmup(self, stream: Stream, count: int, until_ns: int) -> Block | None:
+        """Fetch the last `count` candles closed by `until_ns`, fewer if there are no more, None if there are none.
+
+        Raises:
+            FeedError: They cannot be had.
+        """
+        candles = self._call(self._fetch_candles(stream, count, until_ns))
+        if self._intake is not None:
+            self._intake.warmed(stream, count, candles)
+        self._maker.warmed(stream, candles)
+        if candles and self._recorder is not None:
+            with self._recording:
+                self._recorder.add(candles)
+                self._warmed_ns[stream.instrument, stream.interval] = candles[-1].close_ns
+        return Block.from_events(candles) if candles else None
+
+    def book_before(self, stream: Stream, start_ns: int) -> list[Block]:
+        """Return nothing: a live book begins with its snapshot."""
+        return []
+
+    def batches(self, next_wake_ns: Callable[[], int] | None = None) -> Iterator[Batch]:
+        """Yield what arrives, in the order of arrival, and the passing of time.
+
+        A feed that is lost for good ends here like one that is stopped, so that what was done until then is not lost
+        with it; `failure` and `notes` say so.
+
+        Raises:
+            FeedError: It was lost before anything was taken.
+        """
+        self._record_early_bars()
+        wake_ns = next_wake_ns or (lambda: FAR_FUTURE_NS)
+        end_ns = self._end_ns
+
+        def wake_or_end_ns() -> int:
+            return min(wake_ns(), end_ns)
+
+        self._raise_error()
+        while (taken := self._inbox.take(wake_or_end_ns, _BATCH_ROWS)) is not None:
+            deliveries, until_ns = taken
+            if self._intake is not None:
+                last_ns = deliveries[-1][-1].received_ns if deliveries else 0
+                self._intake.took(len(deliveries), last_ns, until_ns)
+            batch = self._maker.batch(deliveries, until_ns)
+            for block in batch.blocks:
+                rows, _, _ = self._counts.get(block.stream, (0, 0, 0))
+                stamps = block.column("received_ns"), block.column("exchange_ns")
+                self._counts[block.stream] = (rows + block.size, int(stamps[0][-1]), int(stamps[1][-1]))
+            yield batch
+            if until_ns >= end_ns:
+                break
+            if self._is_stopping.is_set():
+                self.stop()
+        if self._intake is not None:
+            self._intake.drained()
+
+    # What a watcher sees --------------------------------------------------------------------------------------
+
+    @property
+    def connections(self) -> tuple[ConnectionStatus, ...]:
+        """The connections and what state they are in."""
+        return self._client.connections if self._loop is not None else ()
+
+    @property
+    def counts(self) -> Mapping[Stream, tuple[int, int, int]]:
+        """Rows so far, and `received_ns` and `exchange_ns` of the last, by stream, as the engine has taken them."""
+        return self._counts
+
+    @property
+    def waiting(self) -> int:
+        """How many rows were received and not yet taken."""
+        return len(self._inbox)
+
+    @property
+    def problems(self) -> Mapping[str, int]:
+        """What the frames held that was not used, by name, with counts."""
+        return dict(self._client.counters) if self._loop is not None else {}
+
+    @property
+    def failure(self) -> QuantkitError | None:
+        """Why the feed was lost for good, None if it was not."""
+        try:
+            self._raise_error()
+        except QuantkitError as error:
+            return error
+        return None
+
+    @property
+    def notes(self) -> list[str]:
+        """What the reader of the result has to know of the feed: what was not used, and what was not recorded."""
+        said = [f"live feed: {count} times {what}" for what, count in sorted(self.problems.items())]
+        if self.failure is not None:
+            said.append(f"the feed was lost and the run ended with it: {self.failure}")
+        if self._recorder is not None and self._recorder.error is not None:
+            said.append(f"not everything was recorded as rows: {self._recorder.error}; the tape has it")
+        return said
+
+    # The thread of the sockets --------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        try:
+            asyncio.run(self._main())
+        finally:
+            self._inbox.close()
+            self._is_ready.set()
+
+    async def _main(self) -> None:
+        self._stopped = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        self._inbox.soon = lambda _: loop.call_soon(self._flush)
+        async with OkxRest(self.config) as self._rest:
+            self._client = OkxClient(
+                self.config,
+                rest=self._rest,
+                tape=self._tape,
+                stamp=self._inbox.stamp,
+                deliver=self._deliver,
+                backlog=lambda: len(self._inbox) + len(self._delivered),
+                on_trouble=self._lose,
+                rng=self._rng,
+            )
+            async with self._client:
+                self._loop = asyncio.get_running_loop()
+                self._is_ready.set()
+                if not self._is_stopping.is_set():
+                    await self._stopped.wait()
+        self._flush()
+
+    def _deliver(self, events: Sequence[Delivered]) -> None:
+        rows = rows_of(events)
+        if rows:
+            self._delivered.append(rows)
+
+    def _flush(self) -> None:
+        """Hand over what one callback of the loop has brought: many frames may come at once, and share the cost.
+
+        First the tape, so that the engine never knows more than the recording.
+        """
+        delivered, self._delivered = self._delivered, []
+        if self._tape is not None:
+            try:
+                self._tape.flush()
+            except DataError as error:
+                # A full disk: what could not be recorded is not traded on, so the run ends here.
+                self._lose(error)
+                return
+        self._inbox.put(delivered)
+        self._inbox.settle()
+        if self._recorder is not None and delivered:
+            with self._recording:
+                self._recorder.add([row for rows in delivered for row in rows if not self._is_held_back(row)])
+
+    def _is_held_back(self, row: MarketEvent) -> bool:
+        """Return whether a bar is not recorded now: since the warm-up has it, or may still bring the ones before it."""
+        if not isinstance(row, Candle):
+            return False
+        if self._early_bars is not None:
+            self._early_bars.append(row)
+            return True
+        return row.close_ns <= self._warmed_ns.get((row.instrument, row.interval), 0)
+
+    def _record_early_bars(self) -> None:
+        with self._recording:
+            early, self._early_bars = self._early_bars or [], None
+            if self._recorder is not None:
+                self._recorder.add([bar for bar in early if not self._is_held_back(bar)])
+
+    def _lose(self, error: QuantkitError) -> None:
+        """End the feed for good."""
+        if self._error is None:
+            _log.error("the feed ends: %s", error)
+            self._error = error
+            self._stopped.set()
+
+    def _raise_error(self) -> None:
+        if self._error is not None:
+            raise self._error
+        if self._work is not None and self._work.done():
+            error = self._work.exception()
+            if isinstance(error, QuantkitError):
+                raise error
+            if error is not None:
+                raise FeedError(f"the feed ended: {type(error).__name__}: {error}") from error
+
+    def _call(self, work: Coroutine[Any, Any, _T]) -> _T:
+        """Run a coroutine on the thread of the sockets and wait for it, or for `stop`.
+
+        Raises:
+            FeedClosedError: The feed was stopped meanwhile.
+        """
+        loop = self._loop
+        if loop is None or self._work is None or self._work.done():
+            work.close()
+            raise FeedClosedError("the feed is not open; use it as a context manager")
+        future: Future[_T] = asyncio.run_coroutine_threadsafe(work, loop)
+        while True:
+            try:
+                return future.result(_POLL_S)
+            except TimeoutError:
+                if future.done():
+                    raise
+                if self._is_stopping.is_set() or self._work.done():
+                    future.cancel()
+                    self._raise_error()
+                    raise FeedClosedError("stopped before the run could start") from None
+
+    async def _load_instruments(self) -> dict[str, Instrument]:
+        found: dict[str, Instrument] = {}
+        # What OKX says now is known from now on.
+        now_ns = self._inbox.now_ns()
+        for kind in _KINDS:
+            for instrument in await self._rest.instruments(kind, valid_from_ns=now_ns):
+                found[instrument.id] = instrument
+        if not found:
+            raise FeedError(f"{self.config.rest_url} lists no instrument that can be traded here")
+        return found
+
+    async def _fetch_candles(self, stream: Stream, count: int, until_ns: int) -> list[Candle]:
+        """Return candles stamped with their close, asking again while the last one that has closed is missing."""
+        length = INTERVALS[stream.interval]
+        newest_ns = until_ns // length * length
+        for attempt in range(_WARMUP_RETRIES + 1):
+            if attempt:
+                await asyncio.sleep(_WARMUP_RETRY_S)
+            fetched = await self._rest.candles(stream.instrument, stream.interval, count=count, end_ns=until_ns)
+            found = [candle for candle in fetched if candle.close_ns <= until_ns]
+            if found and found[-1].close_ns >= newest_ns:
+                break
+        else:
+            _log.warning("%s: the candle that closed at %s is not there yet", stream, iso_of(newest_ns))
+        return [
+            msgspec.structs.replace(candle, received_ns=candle.close_ns, exchange_ns=candle.close_ns)
+            for candle in found[-count:]
+        ]

@@ -1,0 +1,179 @@
+"""A paper run: the live feed, the engine with its simulated broker, and the recording of both."""
+
+import re
+import shutil
+import threading
+from collections.abc import Callable
+from decimal import Decimal
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from quantkit.clock import datetime_of, wall_ns
+from quantkit.config import run_config
+from quantkit.engine.core import Engine
+from quantkit.engine.log import VERSION, EngineLog, Started, Stopped, config_fields
+from quantkit.engine.outcome import Outcome
+from quantkit.engine.setup import EngineConfig
+from quantkit.engine.status import LiveStatus
+from quantkit.errors import ConfigError, StrategyError
+from quantkit.feeds.okx.config import OkxConfig
+from quantkit.feeds.okx.feed import FAR_FUTURE_NS, OkxFeed
+from quantkit.loading import file_of, source_of
+from quantkit.monitor import Monitor
+from quantkit.report.digest import result_hash
+from quantkit.report.result import Result
+from quantkit.strategy import Strategy
+from quantkit.verify import ENGINE, RESULT, SOURCE, versions
+
+_UNFIT: Final = re.compile(r"[^A-Za-z0-9_-]+")
+
+
+def run_paper(
+    strategy: Strategy,
+    config: EngineConfig,
+    *,
+    okx: OkxConfig | None,
+    record: Path | None,
+    duration_ns: int | None,
+    on_status: Callable[[LiveStatus], None] | None,
+    stop: threading.Event | None,
+) -> Result:
+    """Run a strategy on live data until it is stopped; see `quantkit.run.paper`."""
+    folder = None if record is None else _new_folder(record, strategy)
+    log = None if folder is None else EngineLog(folder / ENGINE)
+    try:
+        return _run(strategy, config, folder, log, okx, duration_ns, on_status, stop or threading.Event())
+    finally:
+        if folder is not None and log is not None:
+            log.close()
+            if not log.has_begun:  # the run could not start, so there is nothing to keep
+                shutil.rmtree(folder, ignore_errors=True)
+
+
+def _run(
+    strategy: Strategy,
+    config: EngineConfig,
+    folder: Path | None,
+    log: EngineLog | None,
+    okx: OkxConfig | None,
+    duration_ns: int | None,
+    on_status: Callable[[LiveStatus], None] | None,
+    stop: threading.Event,
+) -> Result:
+    with OkxFeed(okx, folder=folder, intake=log, stop=stop) as feed:
+        start_ns = feed.now_ns()
+        end_ns = FAR_FUTURE_NS if duration_ns is None else start_ns + duration_ns
+        config = msgspec.structs.replace(config, start_ns=start_ns, end_ns=end_ns)
+        if folder is not None and log is not None:
+            _write_start(log, folder, strategy, config, feed)
+        ticks: list[Callable[[int], None]] = []
+        engine = Engine(
+            feed,
+            strategy,
+            config,
+            progress=lambda now_ns, _start, _end: ticks[0](now_ns) if ticks else None,
+            journal=log,
+        )
+        if on_status is not None:
+            monitor = Monitor(
+                engine,
+                feed,
+                on_status,
+                strategy=type(strategy).__name__,
+                recording="" if folder is None else str(folder),
+                started_ns=start_ns,
+            )
+            ticks.append(monitor.tick)
+        try:
+            outcome = engine.run()
+        except StrategyError as error:
+            if log is not None:
+                log.write(_stop_of_error(error))
+            raise
+    if log is not None:
+        log.write(_stop_of(outcome))
+    outcome.warnings.extend(feed.notes)
+    name, digest = source_of(strategy)
+    described = run_config(
+        strategy=name,
+        strategy_digest=digest,
+        parameters=strategy.parameters,
+        data="live" if folder is None else str(folder),
+        data_files={},
+        plan=engine.plan,
+        config=config,
+    )
+    result = Result(outcome, described, engine.plan.instruments)
+    if folder is not None:
+        result.save(folder / RESULT)
+    return result
+
+
+def _new_folder(record: Path, strategy: Strategy) -> Path:
+    """Make a run's folder, named after strategy and time."""
+    name = _UNFIT.sub("_", type(strategy).__name__)
+    moment = datetime_of(wall_ns()).strftime("%Y%m%d-%H%M%S")
+    number = 0
+    while True:
+        folder = record / f"{name}-{moment}{f'-{number}' if number else ''}"
+        try:
+            folder.mkdir(parents=True)
+        except FileExistsError:
+            if not folder.is_dir():
+                raise ConfigError(f"{record} is no folder that a recording can go to; name another one") from None
+            number += 1
+        except OSError as error:
+            raise ConfigError(f"{folder} cannot be made for the recording: {error.strerror or error}") from error
+        else:
+            return folder
+
+
+def _write_start(log: EngineLog, folder: Path, strategy: Strategy, config: EngineConfig, feed: OkxFeed) -> None:
+    """Note how the run is set up, and keep a copy of the strategy's file."""
+    name, digest = source_of(strategy)
+    file = file_of(type(strategy))
+    if file is not None:
+        (folder / SOURCE).mkdir()
+        shutil.copyfile(file, folder / SOURCE / file.name)
+    log.write(
+        Started(
+            version=VERSION,
+            opened_ns=feed.opened_ns,
+            strategy=name,
+            source=None if file is None else str(file.resolve()),
+            strategy_digest=digest,
+            parameters=strategy.parameters,
+            config=config_fields(config),
+            instruments=[instrument.to_dict() for instrument in feed.instruments().values()],
+            versions=versions(),
+        )
+    )
+
+
+def _stop_of(outcome: Outcome) -> Stopped:
+    return Stopped(
+        ended=outcome.ended,
+        end_ns=outcome.end_ns,
+        result_hash=result_hash(outcome),
+        orders=len(outcome.orders),
+        fills=len(outcome.fills),
+        equity=outcome.equity,
+        cash=outcome.cash,
+        positions=outcome.position_qty,
+    )
+
+
+def _stop_of_error(error: StrategyError) -> Stopped:
+    return Stopped(
+        ended="strategy_error",
+        end_ns=error.now_ns,
+        result_hash="",
+        orders=0,
+        fills=0,
+        equity=Decimal(0),
+        cash={},
+        positions={},
+        error=str(error),
+    )

@@ -1,0 +1,366 @@
+"""A recorded run, run once more from its engine log and tape: the same to the last digit, or the first difference."""
+
+import platform
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from quantkit.brokers.base import Decision, Report
+from quantkit.clock import iso_of
+from quantkit.engine.core import Engine
+from quantkit.engine.log import Did, Drained, Entry, Started, Stopped, Took, Warmed, config_of, read_log
+from quantkit.errors import ConfigError, DataError, StrategyError
+from quantkit.events import MarketEvent
+from quantkit.feeds.base import Batch, Subscription
+from quantkit.feeds.live import BatchMaker, rows_of
+from quantkit.feeds.okx.feed import DATA, FAR_FUTURE_NS, FRAMES, live_coverage
+from quantkit.feeds.okx.records import FrameRecord, unpack
+from quantkit.feeds.okx.tracker import Tracker
+from quantkit.instruments import Instrument
+from quantkit.loading import build_strategy, load_strategy, source_of
+from quantkit.report.digest import result_hash
+from quantkit.storage.catalog import Coverage
+from quantkit.storage.columns import Block, Stream
+from quantkit.storage.tape import TapeReader
+from quantkit.strategy import Strategy
+
+#: Folders of a run beside the tape and the rows.
+ENGINE: Final = "engine"
+RESULT: Final = "result"
+SOURCE: Final = "strategy"
+
+__all__ = ["DATA", "ENGINE", "FRAMES", "RESULT", "SOURCE", "Difference", "Verdict", "verify", "versions"]
+
+
+class Difference(msgspec.Struct, frozen=True):
+    """The first place at which the recorded and the repeated run part."""
+
+    where: str
+    recorded: str
+    replayed: str
+
+
+class Verdict(msgspec.Struct, frozen=True, kw_only=True):
+    """What came of repeating a run.
+
+    Attributes:
+        is_identical: Every decision, order event and fill, and the final ledger if the run came to its end.
+        decisions, orders, fills, events: How many were compared (events: rows and time that the engine took in).
+        ended: How the recorded run ended: `completed`, `bankrupt`, `strategy_error`, or `cut short` by a kill.
+        difference: None where there is none.
+        notes: What the reader has to know, for example that a package has another version now.
+    """
+
+    is_identical: bool
+    decisions: int
+    orders: int
+    fills: int
+    events: int
+    ended: str
+    difference: Difference | None
+    notes: tuple[str, ...]
+
+
+class _DifferenceError(Exception):
+    """Ends the repeated run at its first difference."""
+
+    def __init__(self, where: str, recorded: str, replayed: str) -> None:
+        super().__init__(where)
+        self.difference = Difference(where, recorded, replayed)
+
+
+class _CutShortError(Exception):
+    """The recording ends here, as it does after a kill."""
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of what computes a run."""
+    return {"python": platform.python_version(), **{name: version(name) for name in ("quantkit", "numpy", "msgspec")}}
+
+
+def verify(run: str | Path, *, strategy: Strategy | type[Strategy] | str | None = None) -> Verdict:
+    """Run a recorded paper run once more and compare every step.
+
+    Args:
+        run: The run's folder.
+        strategy: Use this one instead of the recorded: needed where the class stood in a notebook.
+
+    Raises:
+        ConfigError: The strategy cannot be found, or is not the one that was recorded.
+        DataError: The folder holds no recorded run, or a damaged one.
+    """
+    folder = Path(run)
+    if not (folder / ENGINE).is_dir():
+        raise DataError(f"{folder} holds no recorded run (there is no {ENGINE} folder); name the folder of one")
+    script = _Script(read_log(folder / ENGINE))
+    started = script.started
+    built, notes = _strategy_of(folder, started, strategy)
+    notes += [
+        f"{name} {now} repeats what {started.versions[name]} recorded"
+        for name, now in versions().items()
+        if name in started.versions and started.versions[name] != now
+    ]
+    feed = _RecordedFeed(folder, script)
+    engine = Engine(feed, built, config_of(started.config), journal=script)
+    difference, ended = None, "cut short"
+    try:
+        ended = _repeat(engine, script)
+    except _DifferenceError as error:
+        difference = error.difference
+    except _CutShortError:
+        notes.append("the recording was cut short; everything before that was compared")
+    return Verdict(
+        is_identical=difference is None,
+        decisions=script.decisions,
+        orders=script.orders,
+        fills=script.fills,
+        events=feed.rows,
+        ended=ended,
+        difference=difference,
+        notes=tuple(notes),
+    )
+
+
+def _repeat(engine: Engine, script: "_Script") -> str:
+    """Run to the end of the recording, compare how it ended, and return that."""
+    failure: StrategyError | None = None
+    outcome = None
+    try:
+        outcome = engine.run()
+    except StrategyError as error:
+        failure = error
+    stopped = script.stopped()
+    if failure is not None or outcome is None or stopped.ended == "strategy_error":
+        ended = "strategy_error" if failure is not None else "completed"
+        if ended != stopped.ended or str(failure) != stopped.error:
+            raise _DifferenceError("how the run ended", stopped.error or stopped.ended, str(failure or ended))
+        return ended
+    for name, recorded, replayed in (
+        ("how the run ended", stopped.ended, outcome.ended),
+        ("when the run ended", iso_of(stopped.end_ns), iso_of(outcome.end_ns)),
+        ("number of orders", stopped.orders, len(outcome.orders)),
+        ("number of fills", stopped.fills, len(outcome.fills)),
+        ("final balances", stopped.cash, outcome.cash),
+        ("final positions", stopped.positions, outcome.position_qty),
+        ("final equity", stopped.equity, outcome.equity),
+        ("hash of the result", stopped.result_hash, result_hash(outcome)),
+    ):
+        if recorded != replayed:
+            raise _DifferenceError(name, _text(recorded), _text(replayed))
+    return outcome.ended
+
+
+def _strategy_of(
+    folder: Path, started: Started, given: Strategy | type[Strategy] | str | None
+) -> tuple[Strategy, list[str]]:
+    """Return the strategy to repeat the run with, and what to say about it."""
+    if given is not None:
+        built = given if isinstance(given, Strategy) else build_strategy(given, started.parameters)
+    else:
+        built = build_strategy(_find(folder, started), started.parameters)
+    _, digest = source_of(built)
+    if started.strategy_digest is not None and digest != started.strategy_digest:
+        return built, ["the strategy's file has changed since the run was recorded"]
+    return built, []
+
+
+def _find(folder: Path, started: Started) -> type[Strategy]:
+    """Return the recorded class: from the file it came from, else from the copy in the run's folder."""
+    name, _, class_name = started.strategy.rpartition(":")
+    copies = sorted((folder / SOURCE).glob("*.py"))
+    places = [text for text in (started.source, *(str(copy) for copy in copies)) if text]
+    for text in places:
+        try:
+            kind = load_strategy(f"{text}:{class_name}")
+        except ConfigError:
+            continue
+        if text == places[-1] or _digest(kind) == started.strategy_digest:
+            return kind
+    if not places:
+        try:
+            return load_strategy(started.strategy)
+        except ConfigError as error:
+            raise ConfigError(f"the strategy {name}:{class_name} is not at hand ({error}); pass strategy=") from error
+    return load_strategy(f"{places[-1]}:{class_name}")
+
+
+def _digest(kind: type[Strategy]) -> str | None:
+    return source_of(kind())[1]
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key} {value[key]}" for key in sorted(value)) or "none"
+    return str(value)
+
+
+class _Script:
+    """The engine log as a script that is followed entry by entry; told what the repeated run does, it compares."""
+
+    def __init__(self, entries: Iterator[Entry]) -> None:
+        self._entries = entries
+        first = next(entries, None)
+        if not isinstance(first, Started):
+            raise DataError("the engine log does not begin with the start of a run; it cannot be repeated")
+        self.started = first
+        self._next = next(entries, None)
+        self.decisions = self.orders = self.fills = 0
+
+    def _advance(self) -> None:
+        self._next = next(self._entries, None)
+
+    def warmed(self, stream: Stream, count: int) -> Warmed:
+        """Return what a warm-up got."""
+        entry = self._next
+        if entry is None:
+            raise _CutShortError
+        asked = f"warm-up of {count} candles of {stream}"
+        if not isinstance(entry, Warmed):
+            raise _DifferenceError("warm-up", "none", asked)
+        recorded = f"warm-up of {entry.count} candles of {entry.instrument} candle {entry.interval}"
+        if recorded != asked:
+            raise _DifferenceError("warm-up", recorded, asked)
+        self._advance()
+        return entry
+
+    def batches(self) -> Iterator[Took]:
+        """Yield what the engine took in, one batch after the other."""
+        while True:
+            entry = self._next
+            if entry is None:
+                raise _CutShortError
+            if isinstance(entry, Did):
+                raise _DifferenceError(self._place(entry), _deeds(entry.decisions, entry.reports), "nothing")
+            if not isinstance(entry, Took):
+                if isinstance(entry, Drained):
+                    self._advance()
+                return
+            self._advance()
+            yield entry
+
+    def did(self, decisions: list[Decision], reports: list[Report]) -> None:
+        """Compare what the repeated run did with what was recorded."""
+        entry = self._next
+        if entry is None:
+            raise _CutShortError
+        if not isinstance(entry, Did):
+            raise _DifferenceError(_place_of(decisions, reports), "nothing", _deeds(decisions, reports))
+        for number, (recorded, replayed) in enumerate(zip(entry.decisions, decisions, strict=False)):
+            if recorded != replayed:
+                where = f"decision {self.decisions + number + 1} at {iso_of(recorded.at_ns)}"
+                raise _DifferenceError(where, _fields(recorded, replayed), _fields(replayed, recorded))
+        for number, (told, heard) in enumerate(zip(entry.reports, reports, strict=False)):
+            if told != heard:
+                where = f"order event {told.number + 1} at {iso_of(told.at_ns)} (the batch's {number + 1}.)"
+                raise _DifferenceError(where, _fields(told, heard), _fields(heard, told))
+        if (len(entry.decisions), len(entry.reports)) != (len(decisions), len(reports)):
+            recorded_text, replayed_text = _deeds(entry.decisions, entry.reports), _deeds(decisions, reports)
+            raise _DifferenceError(self._place(entry), recorded_text, replayed_text)
+        self.decisions += len(decisions)
+        self.orders += sum(decision.kind == "submit" for decision in decisions)
+        self.fills += sum(report.fill is not None for report in reports)
+        self._advance()
+
+    def stopped(self) -> Stopped:
+        """Return how the recorded run ended."""
+        entry = self._next
+        if entry is None:
+            raise _CutShortError
+        if isinstance(entry, Did):
+            raise _DifferenceError(self._place(entry), _deeds(entry.decisions, entry.reports), "nothing")
+        if not isinstance(entry, Stopped):
+            raise _DifferenceError("the end of the run", "went on", "ended")
+        return entry
+
+    @staticmethod
+    def _place(entry: Did) -> str:
+        return _place_of(entry.decisions, entry.reports)
+
+
+def _place_of(decisions: Sequence[Decision], reports: Sequence[Report]) -> str:
+    at_ns = decisions[0].at_ns if decisions else reports[0].at_ns
+    return f"what was done at {iso_of(at_ns)}"
+
+
+def _deeds(decisions: Sequence[Decision], reports: Sequence[Report]) -> str:
+    """Return a batch's outcome in a line."""
+    said = [f"{d.kind} {d.order_id} {d.side} {d.instrument}" for d in decisions]
+    said += [f"{r.order_id} {r.state.value}{' ' + r.reason if r.reason else ''}" for r in reports]
+    return "; ".join(said) or "nothing"
+
+
+def _fields(record: Any, other: Any) -> str:
+    """Return the fields in which a record differs from another one, and what it is about."""
+    names = record._fields
+    parts = [f"{name}={getattr(record, name)}" for name in names if getattr(record, name) != getattr(other, name)]
+    return f"{record.order_id}: {', '.join(parts)}"
+
+
+class _RecordedFeed:
+    """A live feed's recording as a feed: the same rows in the same batches, and time passing where it passed."""
+
+    def __init__(self, folder: Path, script: _Script) -> None:
+        self._script = script
+        self._instruments = {fields["id"]: Instrument.from_dict(fields) for fields in script.started.instruments}
+        self._deliveries = _deliveries(folder / FRAMES)
+        self._maker = BatchMaker(FAR_FUTURE_NS)
+        self.rows = 0
+
+    def instruments(self, at_ns: int | None = None) -> Mapping[str, Instrument]:
+        """Return the metadata as the run had them."""
+        return self._instruments
+
+    def coverage(self) -> Mapping[Stream, Coverage]:
+        """Return what the live feed could deliver."""
+        return live_coverage(self._instruments.values(), self._script.started.opened_ns)
+
+    def has_hole(self, stream: Stream, start_ns: int, end_ns: int) -> bool:
+        """Return False, as the live feed did."""
+        return False
+
+    def assumptions(self) -> Sequence[str]:
+        """Return nothing."""
+        return ()
+
+    def subscribe(self, subscriptions: Collection[Subscription]) -> None:
+        """Take note of the end of the run."""
+        self._maker = BatchMaker(min((wish.end_ns for wish in subscriptions), default=FAR_FUTURE_NS))
+
+    def warmup(self, stream: Stream, count: int, until_ns: int) -> Block | None:
+        """Return the candles that the run's warm-up got."""
+        candles = self._script.warmed(stream, count).candles
+        self._maker.warmed(stream, candles)
+        return Block.from_events(candles) if candles else None
+
+    def book_before(self, stream: Stream, start_ns: int) -> list[Block]:
+        """Return nothing, as the live feed did."""
+        return []
+
+    def batches(self, next_wake_ns: Callable[[], int] | None = None) -> Iterator[Batch]:
+        """Yield the batches that the run took in."""
+        for took in self._script.batches():
+            deliveries = [next(self._deliveries, ()) for _ in range(took.deliveries)]
+            last_ns = deliveries[-1][-1].received_ns if deliveries and deliveries[-1] else 0
+            if last_ns != took.last_ns:
+                raise DataError(
+                    f"the tape and the engine log disagree: the engine took rows up to {iso_of(took.last_ns)}, "
+                    f"the tape has them up to {iso_of(last_ns)}; frames are missing or were changed"
+                )
+            self.rows += sum(map(len, deliveries))
+            yield self._maker.batch(deliveries, took.until_ns)
+
+
+def _deliveries(folder: Path) -> Iterator[Sequence[MarketEvent]]:
+    """Yield what a tape's frames give, in the order in which they were handed to the engine."""
+    tracker = Tracker()
+    for payload in TapeReader(folder):
+        record = unpack(payload)
+        if isinstance(record, FrameRecord):
+            rows = rows_of(tracker.frame(record.connection, record.received_ns, record.data))
+        else:
+            rows = rows_of(tracker.note(record))
+        if rows:
+            yield rows

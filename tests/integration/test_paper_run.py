@@ -1,0 +1,319 @@
+"""Paper runs against the sandbox on real sockets, repeated from their recording to the last digit."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+import quantkit as qk
+from quantkit.engine.log import Did, Started, Stopped, Took, read_log
+from quantkit.errors import ConfigError, DataError, FeedError, StrategyError
+from quantkit.feeds.okx.config import OkxConfig
+from quantkit.run import paper
+from quantkit.sandbox import faults
+from quantkit.sandbox.generated import GeneratedMarket
+from quantkit.sandbox.server import SandboxServer
+from quantkit.storage.catalog import Catalog
+from quantkit.storage.tape import TapeReader, TapeWriter
+from quantkit.verify import verify
+
+ROOT = Path(__file__).parents[2]
+SWAP = "BTC-USDT-SWAP"
+
+MAKER = """
+import time
+from quantkit import Book, Candle, Gap, Strategy, Trade
+
+class Maker(Strategy):
+    instrument: str = "BTC-USDT-SWAP"
+    stall_s: float = 0.0
+    raises_after: int = 0
+
+    def on_start(self) -> None:
+        self.subscribe_book(self.instrument)
+        self.subscribe_trades(self.instrument)
+        self.subscribe_candles(self.instrument, "1s", warmup=5)
+        self.every("200ms")
+        self.bars = self.trades = self.ticks = self.gaps = 0
+
+    def on_trade(self, trade: Trade) -> None:
+        self.trades += 1
+
+    def on_candle(self, candle: Candle) -> None:
+        self.bars += 1
+
+    def on_gap(self, gap: Gap) -> None:
+        self.gaps += 1
+        self.cancel_all(self.instrument)
+
+    def on_timer(self, name: str) -> None:
+        self.ticks += 1
+        if self.raises_after and self.ticks >= self.raises_after:
+            raise RuntimeError("enough")
+        if self.stall_s and self.ticks % 60 == 30:
+            time.sleep(self.stall_s)  # a slow hook: it holds up decisions, and nothing else
+        book: Book | None = self.book(self.instrument)
+        if book is None or book.mid is None:
+            return
+        held = self.position(self.instrument)
+        if self.ticks % 10 == 9:
+            self.target(self.instrument, 0.3 if held <= 0 else -0.3)
+        else:
+            half = book.mid * 2e-6 * (1 + self.rng.random())
+            self.quote(self.instrument, bid=book.mid - half, ask=book.mid + half, qty=0.1)
+"""
+
+
+@pytest.fixture
+def maker(tmp_path: Path) -> Path:
+    file = tmp_path / "maker.py"
+    file.write_text(MAKER)
+    return file
+
+
+def only_run(folder: Path) -> Path:
+    (run,) = folder.iterdir()
+    return run
+
+
+def test_a_run_is_repeated_from_its_tape_and_its_rows_backtest_to_the_same_result(maker: Path, tmp_path: Path) -> None:
+    """Three ways to the same hash: live, from the engine log and tape, and as a backtest of the recorded rows."""
+    with SandboxServer() as sandbox:
+        live = paper(str(maker), okx=OkxConfig(url=sandbox.url), record=tmp_path / "runs", duration="5s", seed=7)
+    assert len(live.fills) > 0
+    run = only_run(tmp_path / "runs")
+    verdict = verify(run)
+    assert (verdict.is_identical, verdict.difference, verdict.ended) == (True, None, "completed")
+    assert (verdict.fills, verdict.orders) == (len(live.fills), len(live.orders))
+    assert verdict.events > 50
+
+    assert qk.Result.load(run / "result").hash == live.hash
+    entries = list(read_log(run / "engine"))
+    started, stopped = entries[0], entries[-1]
+    assert isinstance(started, Started)
+    assert isinstance(stopped, Stopped)
+    again = qk.backtest(
+        str(maker),
+        data=run / "data",
+        start=started.config["start_ns"],
+        end=stopped.end_ns,
+        seed=7,
+        cash={"USDT": 10_000},
+    )
+    assert again.hash == live.hash
+    # The warm-up was recorded too, so the rows stand for themselves.
+    assert not [warning for warning in again.warnings if "warm-up" in warning]
+    assert str(Catalog(run / "data").root)
+
+
+def test_stop_ends_a_run_cleanly_and_the_rest_is_kept(maker: Path, tmp_path: Path) -> None:
+    stop = threading.Event()
+
+    def watch(status: object) -> None:
+        if status.fills_count >= 2:  # type: ignore[attr-defined]
+            stop.set()
+
+    with SandboxServer() as sandbox:
+        result = paper(str(maker), okx=OkxConfig(url=sandbox.url), record=tmp_path / "runs", on_status=watch, stop=stop)
+    assert len(result.fills) >= 2
+    assert verify(only_run(tmp_path / "runs")).is_identical
+
+
+def test_a_run_without_a_recording_keeps_nothing(maker: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with SandboxServer() as sandbox:
+        paper(str(maker), okx=OkxConfig(url=sandbox.url), record=None, duration="1s")
+    assert [path.name for path in tmp_path.iterdir()] == ["maker.py"]
+
+
+def test_a_hook_that_raises_is_repeated_too(maker: Path, tmp_path: Path) -> None:
+    with SandboxServer() as sandbox, pytest.raises(StrategyError, match="enough"):
+        paper(
+            str(maker),
+            params={"raises_after": 8},
+            okx=OkxConfig(url=sandbox.url),
+            record=tmp_path / "runs",
+            duration="30s",
+        )
+    verdict = verify(only_run(tmp_path / "runs"))
+    assert (verdict.is_identical, verdict.ended) == (True, "strategy_error")
+
+
+def test_the_first_difference_is_shown_with_both_sides(maker: Path, tmp_path: Path) -> None:
+    with SandboxServer() as sandbox:
+        paper(str(maker), okx=OkxConfig(url=sandbox.url), record=tmp_path / "runs", duration="3s")
+    run = only_run(tmp_path / "runs")
+    changed = tmp_path / "changed.py"
+    changed.write_text(MAKER.replace("qty=0.1", "qty=0.2"))
+    verdict = verify(run, strategy=str(changed))
+    assert not verdict.is_identical
+    assert verdict.difference is not None
+    assert "lots=10" in verdict.difference.recorded
+    assert "lots=20" in verdict.difference.replayed
+    assert "decision" in verdict.difference.where
+    assert any("has changed" in note for note in verdict.notes)
+
+
+@pytest.mark.parametrize("what", ["decision", "fill", "end"])
+def test_a_log_that_was_tampered_with_is_not_identical(what: str, maker: Path, tmp_path: Path) -> None:
+    with SandboxServer() as sandbox:
+        paper(str(maker), okx=OkxConfig(url=sandbox.url), record=tmp_path / "runs", duration="4s")
+    run = only_run(tmp_path / "runs")
+    entries = list(read_log(run / "engine"))
+    other = tmp_path / "other"
+    is_done = False
+    with TapeWriter(other) as tape:
+        for entry in entries:
+            if not is_done and isinstance(entry, Did) and what == "decision" and entry.decisions:
+                entry = msgspec.structs.replace(
+                    entry, decisions=[entry.decisions[0]._replace(tag="other"), *entry.decisions[1:]]
+                )
+                is_done = True
+            elif not is_done and isinstance(entry, Did) and what == "fill":
+                for number, report in enumerate(entry.reports):
+                    if report.fill is not None:
+                        reports = list(entry.reports)
+                        fill = msgspec.structs.replace(report.fill, price=report.fill.price + 1)
+                        reports[number] = report._replace(fill=fill)
+                        entry = msgspec.structs.replace(entry, reports=reports)
+                        is_done = True
+                        break
+            elif isinstance(entry, Stopped) and what == "end":
+                entry = msgspec.structs.replace(entry, equity=entry.equity + 1)
+                is_done = True
+            tape.append(msgspec.json.encode(entry))
+    assert is_done
+    (run / "engine").rename(tmp_path / "kept")
+    other.rename(run / "engine")
+    assert not verify(run).is_identical
+
+
+def test_a_tape_that_lacks_frames_is_told(maker: Path, tmp_path: Path) -> None:
+    with SandboxServer() as sandbox:
+        paper(str(maker), okx=OkxConfig(url=sandbox.url), record=tmp_path / "runs", duration="2s")
+    run = only_run(tmp_path / "runs")
+    payloads = list(TapeReader(run / "frames"))
+    (run / "frames").rename(tmp_path / "kept")
+    with TapeWriter(run / "frames") as tape:
+        tape.append_many(payloads[: len(payloads) // 2])
+    with pytest.raises(DataError, match="the tape and the engine log disagree"):
+        verify(run)
+
+
+def test_what_is_no_run_is_told(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="holds no recorded run"):
+        verify(tmp_path)
+
+
+def test_a_class_without_a_file_needs_to_be_given(tmp_path: Path) -> None:
+    scope: dict[str, Any] = {"__name__": "notebook"}
+    exec(compile(MAKER, "<notebook>", "exec"), scope)  # noqa: S102  as a notebook does
+    with SandboxServer() as sandbox:
+        paper(scope["Maker"], okx=OkxConfig(url=sandbox.url), record=tmp_path / "runs", duration="2s")
+    run = only_run(tmp_path / "runs")
+    with pytest.raises(ConfigError, match="pass strategy="):
+        verify(run)
+    assert verify(run, strategy=scope["Maker"]).is_identical
+
+
+def test_an_unknown_instrument_is_named_and_leaves_no_folder(maker: Path, tmp_path: Path) -> None:
+    with SandboxServer() as sandbox, pytest.raises(DataError, match=r"BTC-USDT-SWAPP is not there; did you mean BTC"):
+        paper(
+            str(maker),
+            params={"instrument": "BTC-USDT-SWAPP"},
+            okx=OkxConfig(url=sandbox.url),
+            record=tmp_path / "runs",
+        )
+    assert not list((tmp_path / "runs").iterdir())
+
+
+def test_no_server_leaves_no_folder(maker: Path, tmp_path: Path) -> None:
+    with pytest.raises(FeedError, match="refused"):
+        paper(str(maker), okx=OkxConfig(url="ws://127.0.0.1:9"), record=tmp_path / "runs")
+    assert not list((tmp_path / "runs").iterdir())
+
+
+def test_candles_cannot_be_matched_on_live(maker: Path, tmp_path: Path) -> None:
+    with SandboxServer() as sandbox, pytest.raises(ConfigError, match="cannot be matched on candles live"):
+        paper(str(maker), okx=OkxConfig(url=sandbox.url), record=None, match_on="candle", latency_ms=0)
+
+
+# A minute of trouble --------------------------------------------------------------------------------------------
+
+
+def trouble() -> list[faults.Fault]:
+    """Return what goes wrong within the minute: every kind of ending, and every kind of broken book."""
+    planned: list[faults.Fault] = []
+    for second in range(4, 60, 7):
+        planned += [
+            faults.Drop(after_s=second, path="public"),
+            faults.Gap(after_s=second + 2, channel="books"),
+            faults.Close(after_s=second + 4, code=(1001, 1000, 4004, 4006)[second % 4], path="business"),
+            faults.Crossed(after_s=second + 5, channel="books"),
+        ]
+    return [
+        *planned,
+        faults.Notice(after_s=20, close_after_s=2.0, path="public"),
+        faults.Reset(after_s=30, channel="books"),
+    ]
+
+
+def test_a_minute_of_disconnects_a_stalled_hook_and_a_kill(maker: Path, tmp_path: Path) -> None:
+    """Killed without warning after a minute, the run is identical up to the kill; its sealed rows read back."""
+    with SandboxServer(GeneratedMarket(5)) as sandbox:
+        sandbox.inject(*trouble())
+        command = [sys.executable, "-m", "quantkit.cli", "live", "--paper", str(maker), "-p", "stall_s=3", "--plain"]
+        command += ["--url", sandbox.ws_url, "--record", str(tmp_path / "runs"), "--for", "10m"]
+        process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        try:
+            process.wait(60)
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGKILL)
+        output = process.communicate()[0]
+        connects = sandbox.state()
+    assert process.returncode == -signal.SIGKILL, output
+    run = only_run(tmp_path / "runs")
+    verdict = verify(run)
+    assert (verdict.difference, verdict.ended) == (None, "cut short")
+    assert verdict.is_identical
+    assert verdict.decisions > 50
+    assert verdict.fills > 5
+    assert verdict.events > 500
+    entries = list(read_log(run / "engine"))
+    untils = [entry.until_ns for entry in entries if isinstance(entry, Took)]
+    assert untils == sorted(untils)
+    assert untils[-1] - untils[0] > 45e9, connects
+    told = subprocess.run(
+        [sys.executable, "-m", "quantkit.cli", "verify", str(run), "--json"],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env={**os.environ, "NO_COLOR": "1"},
+        check=True,
+    )
+    assert json.loads(told.stdout)["is_identical"] is True
+
+
+def test_a_slow_hook_costs_no_connection(maker: Path, tmp_path: Path) -> None:
+    """Frames are received and recorded while a hook sleeps; what it missed comes right after, in order."""
+    began = time.monotonic()
+    with SandboxServer() as sandbox:
+        paper(
+            str(maker),
+            params={"stall_s": 2.0},
+            okx=OkxConfig(url=sandbox.url, ping_after_s=0.5, dead_after_s=1.5),
+            record=tmp_path / "runs",
+            duration="9s",
+        )
+    assert time.monotonic() - began >= 9
+    run = only_run(tmp_path / "runs")
+    assert verify(run).is_identical
+    assert not [entry for entry in Catalog(run / "data").entries if entry.kind == "gap"]
