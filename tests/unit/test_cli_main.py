@@ -10,11 +10,12 @@ import click
 import pytest
 from click.testing import CliRunner, Result
 
-from quantkit.cli import _Main, main
+from quantkit.cli import main
+from quantkit.cli.root import Main, one_line
 from quantkit.errors import ConfigError, DataError, FeedError, StrategyError
 from quantkit.importers import FORMATS
 
-HEAVY = ("numpy", "pandas", "pyarrow", "rich", "websockets", "msgspec")
+HEAVY = ("numpy", "pandas", "pyarrow", "rich", "websockets", "httpx2", "starlette", "uvicorn", "msgspec", "asyncio")
 
 
 def run(*arguments: str) -> Result:
@@ -29,7 +30,21 @@ def run_process(*arguments: str, cwd: Path | None = None) -> subprocess.Complete
     )
 
 
-@pytest.mark.parametrize("command", [[], ["backtest"], ["import"], ["data"], ["data", "ls"], ["data", "check"]])
+@pytest.mark.parametrize(
+    "command",
+    [
+        [],
+        ["backtest"],
+        ["live"],
+        ["watch"],
+        ["verify"],
+        ["sandbox"],
+        ["import"],
+        ["data"],
+        ["data", "ls"],
+        ["data", "check"],
+    ],
+)
 def test_every_command_explains_itself(command: list[str]) -> None:
     """`--help` and `-h` give a text that fits the terminal it was asked for."""
     result = run(*command, "--help")
@@ -41,8 +56,8 @@ def test_every_command_explains_itself(command: list[str]) -> None:
 
 def test_help_of_commands_has_examples() -> None:
     """A newcomer copies a line and it works."""
-    for command in ("backtest", "import"):
-        assert f"quantkit {command} " in run(command, "--help").output.partition("Examples:")[2]
+    for command in ("backtest", "import", "live", "watch", "verify", "sandbox"):
+        assert f"quantkit {command}" in run(command, "--help").output.partition("Example")[2]
 
 
 def test_help_of_import_names_every_format() -> None:
@@ -57,11 +72,12 @@ def test_version() -> None:
     assert re.fullmatch(r"quantkit \d+\.\d+\.\d+\n", result.output)
 
 
-def test_help_loads_nothing_heavy() -> None:
+@pytest.mark.parametrize("command", ["backtest", "live", "watch", "verify", "sandbox"])
+def test_help_loads_nothing_heavy(command: str) -> None:
     """What a command does not need is not imported: this is what keeps `--help` fast."""
     code = (
         "import sys\nfrom quantkit.cli import main\n"
-        "try: main(['backtest', '--help'])\nexcept SystemExit: pass\n"
+        f"try: main([{command!r}, '--help'])\nexcept SystemExit: pass\n"
         f"print([name for name in {HEAVY!r} if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -83,10 +99,10 @@ def test_completion_comes_with_click(tmp_path: Path) -> None:
         cwd=tmp_path,
         check=False,
     )
-    assert {"plain,backtest", "plain,data", "plain,import"} <= set(done.stdout.split())
+    assert {"plain,backtest", "plain,live", "plain,watch", "plain,data", "plain,import"} <= set(done.stdout.split())
 
 
-@click.group(cls=_Main)
+@click.group(cls=Main)
 def _failing() -> None:
     """Commands that end in every way."""
 
@@ -135,6 +151,11 @@ def test_a_strategys_error_shows_hook_moment_and_traceback() -> None:
     assert "raise KeyError(" in result.stderr
     assert "test_cli_main.py" in result.stderr
     assert "value value" not in result.stderr
+
+
+def test_outside_text_in_an_error_commands_no_terminal() -> None:
+    """What an exchange or a file says may hold escapes; the line that quotes it holds none."""
+    assert one_line("refused:\n\x1b]0;title\x07 no\x1b[2J\u202e\r\n") == "refused: ]0;title no[2J"
 
 
 def test_a_bug_of_ours_is_not_hidden() -> None:

@@ -1,0 +1,68 @@
+"""`quantkit backtest`: recorded data through a strategy."""
+
+import sys
+from contextlib import AbstractContextManager, nullcontext, redirect_stdout
+from pathlib import Path
+from typing import Any
+
+import click
+
+from quantkit.cli.flags import account_of, account_options, as_json
+from quantkit.cli.output import console_of, print_json, progress_bar
+from quantkit.errors import ConfigError
+
+
+@click.command()
+@click.argument("strategy")
+@click.option("--data", default="data", show_default=True, metavar="DIR", help="Data folder or URI.")
+@click.option("--from", "start", metavar="T", help="First moment, UTC: 2025-05-05 or 2025-05-05T12:00:00Z.")
+@click.option("--to", "end", metavar="T", help="Last moment, UTC.")
+@account_options
+@click.option(
+    "--save", "folder", type=click.Path(path_type=Path), metavar="DIR", help="Keep the result in a new folder."
+)
+@as_json
+@click.option("-q", "--quiet", is_flag=True, help="Print nothing but errors.")
+def backtest(
+    strategy: str,
+    data: str,
+    start: str | None,
+    end: str | None,
+    folder: Path | None,
+    *,
+    is_json: bool,
+    quiet: bool,
+    **account: Any,
+) -> None:
+    """Replay recorded data through a strategy.
+
+    STRATEGY is a file (my_strategy.py), a name in the folder strategies (ma_cross), or module:Class.
+
+    \b
+    Examples:
+      quantkit backtest ma_cross --from 2025-05-05 --to 2025-06-01
+      quantkit backtest my_strategy.py -p fast=5 -p slow=50
+      quantkit backtest ma_cross --cash USDT=5000 --save runs/first
+      quantkit backtest ma_cross --json | jq .stats.sharpe_ratio
+    """
+    if folder is not None and folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        # Said before the run, not after an hour of it.
+        raise ConfigError(f"--save {folder} exists already and is not empty; choose a new folder")
+    options = account_of(account)
+
+    from quantkit.run import backtest as run_backtest
+
+    # What a strategy prints is no part of the JSON.
+    aside: AbstractContextManager[Any] = redirect_stdout(sys.stderr) if is_json else nullcontext()
+    with aside, progress_bar(is_shown=not (quiet or is_json)) as progress:
+        result = run_backtest(strategy, data=data, start=start, end=end, progress=progress, **options)
+    if folder is not None:
+        result.save(folder)
+    if quiet:
+        return
+    from quantkit.report import summary
+
+    if is_json:
+        print_json(summary.as_json(result))
+    else:
+        summary.render(result, console_of())

@@ -1,0 +1,166 @@
+"""Flags that several commands share, and what becomes of their texts."""
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+import click
+
+from quantkit.errors import ConfigError
+
+if TYPE_CHECKING:
+    from quantkit.feeds.okx.config import OkxConfig, Region
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+_Decorator = Callable[[Any], Any]
+
+
+def pairs(ctx: click.Context, param: click.Parameter, texts: Sequence[str]) -> dict[str, str]:
+    """Split `NAME=VALUE` texts at the first equals sign; one name twice is a slip that must not be decided silently."""
+    found: dict[str, str] = {}
+    for text in texts:
+        name, equals, value = (part.strip() for part in text.partition("="))
+        if not (name and equals and value):
+            raise click.BadParameter(f"{text!r} is not of the form {param.metavar}", ctx=ctx, param=param)
+        if name in found:
+            raise click.BadParameter(f"{name} is given twice", ctx=ctx, param=param)
+        found[name] = value
+    return found
+
+
+def _amounts(ctx: click.Context, param: click.Parameter, texts: Sequence[str]) -> dict[str, Any]:
+    """Read `CURRENCY=AMOUNT` texts as exact numbers."""
+    from quantkit.instruments import decimal_of
+
+    try:
+        return {name: decimal_of(value) for name, value in pairs(ctx, param, texts).items()}
+    except ConfigError as error:
+        raise click.BadParameter(str(error), ctx=ctx, param=param) from error
+
+
+def _match_on(ctx: click.Context, param: click.Parameter, texts: Sequence[str]) -> str | dict[str, str] | None:
+    """Read one KIND for all instruments, or INSTRUMENT=KIND for each."""
+    if not texts:
+        return None
+    if len(texts) == 1 and "=" not in texts[0]:
+        return texts[0]
+    if any("=" not in text for text in texts):
+        raise click.BadParameter("give one KIND alone, or INSTRUMENT=KIND for each instrument", ctx=ctx, param=param)
+    return pairs(ctx, param, texts)
+
+
+def _duration(ctx: click.Context, param: click.Parameter, text: str | None) -> str | None:
+    """Check a length of time and leave it as it was written."""
+    if text is not None:
+        from quantkit.clock import duration_ns
+
+        try:
+            duration_ns(text)
+        except ConfigError as error:
+            raise click.BadParameter(str(error), ctx=ctx, param=param) from error
+    return text
+
+
+def as_json(command: Command) -> Command:
+    """Add the flag that every command for scripts has."""
+    return click.option("--json", "is_json", is_flag=True, help="Print one JSON object instead of text.")(command)
+
+
+def for_duration(command: Command) -> Command:
+    """Add the flag that ends a live command after a while."""
+    text = "End after this long: 60s, 5m, 8h.  [default: until Ctrl-C]"
+    return click.option("--for", "duration", callback=_duration, metavar="TIME", help=text)(command)
+
+
+_ACCOUNT: Final[tuple[_Decorator, ...]] = (
+    click.option(
+        "-p",
+        "--param",
+        "params",
+        multiple=True,
+        callback=pairs,
+        metavar="NAME=VALUE",
+        help="A parameter of the strategy; repeat for more.",
+    ),
+    click.option(
+        "--cash",
+        multiple=True,
+        callback=_amounts,
+        metavar="CURRENCY=AMOUNT",
+        help="Starting balance; repeat for more currencies. The first is what the report counts in.  "
+        "[default: USDT=10000]",
+    ),
+    click.option("--fees-maker-bps", type=float, metavar="BPS", help="Fee of orders that rested, in basis points."),
+    click.option("--fees-taker-bps", type=float, metavar="BPS", help="Fee of orders that took, in basis points."),
+    click.option("--latency-ms", type=float, metavar="MS", help="Delay of orders and of reports, each way."),
+    click.option(
+        "--match-on",
+        multiple=True,
+        callback=_match_on,
+        metavar="[INSTRUMENT=]KIND",
+        help="Fill orders on book, ticker, trade or candle data instead of the finest there is.",
+    ),
+    click.option("--seed", type=int, metavar="N", help="Seed of the strategy's random numbers."),
+    click.option("--report-currency", metavar="CURRENCY", help="What equity is counted in."),
+    click.option("--max-leverage", type=float, metavar="X", help="Largest notional of contracts over equity."),
+)
+_OKX: Final[tuple[_Decorator, ...]] = (
+    click.option("--demo", "is_demo", is_flag=True, help="Use OKX's demo trading hosts."),
+    click.option(
+        "--region",
+        type=click.Choice(["global", "eea", "us"]),
+        help="Whose hosts: www.okx.com, my.okx.com (EEA) or app.okx.com (US).  [default: global]",
+    ),
+    click.option("--url", metavar="URL", help="Another server that speaks OKX's protocol: ws://127.0.0.1:8765."),
+)
+
+
+def account_options(command: Command) -> Command:
+    """Add the flags of a simulated account: parameters, cash, fees, latency, matching, seed."""
+    return _with(_ACCOUNT, command)
+
+
+def okx_options(command: Command) -> Command:
+    """Add the flags that say which of OKX's servers to talk to."""
+    return _with(_OKX, command)
+
+
+def account_of(flags: dict[str, Any]) -> dict[str, Any]:
+    """Return what was given of `account_options` under the names that a run takes.
+
+    Raises:
+        ConfigError: One of the two fees is given without the other.
+    """
+    maker_bps, taker_bps = flags.pop("fees_maker_bps"), flags.pop("fees_taker_bps")
+    if (maker_bps is None) is not (taker_bps is None):
+        raise ConfigError("--fees-maker-bps and --fees-taker-bps go together; give both")
+    options = {name: value for name, value in flags.items() if value is not None and value != {}}
+    if maker_bps is not None:
+        from quantkit.instruments import Fees
+
+        options["fees"] = Fees(maker_bps=maker_bps, taker_bps=taker_bps)
+    return options
+
+
+def okx_of(*, is_demo: bool, region: "Region | None", url: str | None) -> "OkxConfig":
+    """Return the configuration of the feed that `okx_options` ask for.
+
+    Raises:
+        ConfigError: A wrong URL, or flags that exclude each other.
+    """
+    from quantkit.feeds.okx.config import OkxConfig
+
+    if url is not None and region is not None:
+        raise ConfigError("--region picks OKX's hosts and --url another server; give one of them")
+    config = OkxConfig()
+    if region is not None:
+        config = config.in_region(region)
+    if is_demo:
+        config = config.as_demo()
+    return config if url is None else config.at(url)
+
+
+def _with(options: Sequence[_Decorator], command: Command) -> Command:
+    """Add options so that `--help` lists them in the order given: decorators are applied from the last one up."""
+    for option in reversed(options):
+        command = option(command)
+    return command

@@ -1,0 +1,78 @@
+"""`quantkit import`: foreign files into a data folder."""
+
+from typing import Any
+
+import click
+
+from quantkit.cli.flags import as_json, pairs
+from quantkit.cli.output import console_of, encoded, file_bar, print_json
+
+
+@click.command("import")
+@click.argument("format", metavar="FORMAT")
+@click.argument("files", nargs=-1, required=True, type=click.Path(), metavar="FILES...")
+@click.option("--to", "to", required=True, metavar="DIR", help="Data folder to fill; made if it is not there.")
+@click.option("--instrument", metavar="ID", help="Whose rows these are: BTC-USDT-SWAP, binance:BTC-USDT.")
+@click.option("--instrument-file", type=click.Path(), metavar="F", help="Instrument metadata: OKX's JSON or our own.")
+@click.option("--price-step", metavar="X", help="Smallest change of a price.")
+@click.option("--qty-step", metavar="X", help="Smallest change of a size.")
+@click.option("--contract-value", metavar="X", help="What one contract stands for.")
+@click.option("--kind", type=click.Choice(["spot", "swap", "future"]), help="What kind of instrument it is.")
+@click.option("--settle", metavar="CURRENCY", help="What profit is paid in.")
+@click.option("--quote", metavar="CURRENCY", help="What prices are in, where the id does not say it.")
+@click.option("--inverse", "is_inverse", is_flag=True, help="Profit is paid in the coin.")
+@click.option("--interval", metavar="I", help="Length of candles (1m, 1h, 1d), where the rows do not show it.")
+@click.option("--timezone", metavar="TZ", help="Zone of times without an offset: UTC, Europe/Berlin.")
+@click.option(
+    "--column",
+    "columns",
+    multiple=True,
+    callback=pairs,
+    metavar="OURS=THEIRS",
+    help="What a column is called in the file: time=Date; repeat for more.",
+)
+@click.option("--only", multiple=True, metavar="ID", help="Keep this instrument of a capture; repeat for more.")
+@click.option("--strict", is_flag=True, help="Stop at the first row that cannot be understood and write nothing.")
+@click.option("--replace", is_flag=True, help="Replace stored files that overlap.")
+@as_json
+def import_(
+    format: str,  # noqa: A002  the argument's own word
+    files: tuple[str, ...],
+    columns: dict[str, str],
+    only: tuple[str, ...],
+    *,
+    is_json: bool,
+    **rest: Any,
+) -> None:
+    """Bring foreign files into a data folder.
+
+    FORMAT says what the FILES are; several files are one recording, in the order given.
+
+    \b
+      candles         OHLCV tables: CSV, Parquet, Feather; time is the bar's open
+      trades          public trades: time, price, size, side
+      tickers         best bid and offer
+      marks, funding  mark prices, settled funding rates
+      okx/ws-raw      recorded OKX frames (cryptofeed or JSON lines)
+      binance/ws-raw  recorded Binance streams
+
+    Rows that cannot be understood are shown with file and line, never dropped in silence.
+
+    \b
+    Examples:
+      quantkit import candles btc_1m.csv --to data --instrument BTC-USDT \\
+          --price-step 0.1 --qty-step 0.00001
+      quantkit import candles goog.csv --to data --instrument GOOG \\
+          --quote USD --timezone America/New_York --column time=Date
+      quantkit import okx/ws-raw instruments.log.gz capture.log.gz --to data
+    """
+    from quantkit.importers import import_files
+    from quantkit.report.tables import print_import
+
+    options = {name: value for name, value in rest.items() if value is not None}
+    with file_bar(is_shown=not is_json) as progress:
+        report = import_files(format, files, columns=columns or None, only=only or None, progress=progress, **options)
+    if is_json:
+        print_json(encoded(report))
+    else:
+        print_import(report, str(options["to"]), console_of())

@@ -1,0 +1,141 @@
+"""`quantkit live`: a strategy on OKX's sockets, with simulated fills, recorded as it runs."""
+
+import sys
+import threading
+from contextlib import AbstractContextManager, nullcontext, redirect_stdout
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from quantkit.cli.ending import signals
+from quantkit.cli.flags import account_of, account_options, as_json, for_duration, okx_of, okx_options
+from quantkit.cli.output import console_of, print_json
+from quantkit.cli.root import one_line
+from quantkit.errors import ConfigError, QuantkitError
+
+if TYPE_CHECKING:
+    from quantkit.cli.screen import PlainScreen, Screen
+    from quantkit.engine.status import LiveStatus
+    from quantkit.feeds.okx.config import Region
+    from quantkit.report.result import Result
+
+_ENDING: Final = "ending: cancelling open orders, sealing the recording; Ctrl-C again ends at once"
+
+
+@click.command()
+@click.argument("strategy")
+@click.option("--paper", is_flag=True, help="Simulate the fills. There is no other way yet.")
+@for_duration
+@account_options
+@click.option(
+    "--record", default="runs", show_default=True, metavar="DIR", help="Folder in which the run gets a folder."
+)
+@click.option("--no-record", "is_unrecorded", is_flag=True, help="Keep nothing; the run cannot be verified.")
+@okx_options
+@click.option("--plain", is_flag=True, help="A line every ten seconds instead of the view.")
+@as_json
+@click.option("-q", "--quiet", is_flag=True, help="Print nothing but errors.")
+def live(
+    strategy: str,
+    duration: str | None,
+    record: str,
+    region: "Region | None",
+    url: str | None,
+    *,
+    paper: bool,
+    is_unrecorded: bool,
+    is_demo: bool,
+    plain: bool,
+    is_json: bool,
+    quiet: bool,
+    **account: Any,
+) -> None:
+    """Run a strategy on the live market, with simulated fills.
+
+    STRATEGY is a file (my_strategy.py), a name in the folder strategies (quoter), or module:Class. Its instruments are
+    OKX's: BTC-USDT, BTC-USDT-SWAP. Ctrl-C ends the run and prints its result.
+
+    \b
+    Examples:
+      quantkit live --paper quoter -p instrument=BTC-USDT-SWAP
+      quantkit live --paper my_strategy.py --for 8h --cash USDT=5000
+      quantkit live --paper quoter -p instrument=BTC-USDT-SWAP \\
+          --url ws://127.0.0.1:8765
+    """
+    if not paper:
+        raise ConfigError("real orders are not built yet; add --paper to run with simulated fills")
+    options = account_of(account)
+    okx = okx_of(is_demo=is_demo, region=region, url=url)
+
+    from quantkit.cli.screen import can_draw, live_screen
+    from quantkit.run import paper as run_paper
+
+    run = _Run()
+    is_drawn = can_draw(sys.stderr) and not (plain or is_json)
+    # What a strategy prints is no part of the JSON.
+    aside: AbstractContextManager[Any] = redirect_stdout(sys.stderr) if is_json else nullcontext()
+    try:
+        with (
+            aside,
+            live_screen(is_drawn=is_drawn, is_quiet=quiet) as run.screen,
+            signals(run.ask, last_words=run.killed),
+        ):
+            result = run_paper(
+                strategy,
+                okx=okx,
+                record=None if is_unrecorded else record,
+                duration=duration,
+                on_status=run.show,
+                stop=run.stop,
+                **options,
+            )
+    except QuantkitError:
+        if run.recording and not quiet:
+            click.echo(f"quantkit: recorded up to here in {one_line(run.recording)}", err=True)
+        raise
+    if not quiet:
+        _print_result(result, run.recording, is_json=is_json)
+
+
+class _Run:
+    """What the parts of the command know of the run: how to end it, where it is shown, where it is recorded."""
+
+    def __init__(self) -> None:
+        self.stop = threading.Event()
+        self.screen: Screen | PlainScreen | None = None
+        self.recording = ""
+
+    def ask(self) -> None:
+        """Ask for a clean end; called inside a signal handler."""
+        self.stop.set()
+        if self.screen is not None:
+            self.screen.ending = _ENDING
+
+    def show(self, status: "LiveStatus") -> None:
+        """Take a status from the engine."""
+        self.recording = status.recording
+        if self.screen is not None:
+            self.screen.show(status)
+
+    def killed(self) -> str:
+        """Return what is said when the user insists on the end."""
+        if not self.recording:
+            return "killed; nothing was recorded"
+        place = one_line(self.recording)
+        return f"killed; what was received is in {place} and can be read up to here: quantkit verify {place}"
+
+
+def _print_result(result: "Result", recording: str, *, is_json: bool) -> None:
+    """Print a run as a backtest's, and where it lies."""
+    from quantkit.report import summary
+    from quantkit.report.text import escaped
+
+    if is_json:
+        print_json(summary.as_json(result))
+        return
+    console = console_of()
+    summary.render(result, console)
+    if recording:
+        place = escaped(recording)
+        console.print(f"Recorded in [bold]{place}[/bold]; replay it with", soft_wrap=True)
+        console.print(f"  quantkit verify {place}", soft_wrap=True)

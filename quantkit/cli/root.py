@@ -1,0 +1,92 @@
+"""The command group: help, version, and how every command's errors become one line and an exit code."""
+
+from pathlib import Path
+from typing import Any, Final
+
+import click
+
+from quantkit.errors import ConfigError, QuantkitError, StrategyError
+
+#: Exit codes beside 0: the run failed, the command was wrong, the user pressed Ctrl-C.
+RUN_FAILED: Final = 1
+WRONG_COMMAND: Final = 2
+INTERRUPTED: Final = 130
+
+
+class Main(click.Group):
+    """A group that turns quantkit's errors into one line and an exit code."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; unknown exceptions pass, since a traceback of ours is a bug report."""
+        try:
+            return super().invoke(ctx)
+        except StrategyError as error:
+            _print_strategy_error(error)
+            ctx.exit(RUN_FAILED)
+        except QuantkitError as error:
+            click.echo(f"quantkit: error: {one_line(str(error))}", err=True)
+            ctx.exit(WRONG_COMMAND if isinstance(error, ConfigError) else RUN_FAILED)
+        except KeyboardInterrupt:
+            click.echo("quantkit: interrupted", err=True)
+            ctx.exit(INTERRUPTED)
+
+
+_SETTINGS: Final = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+
+
+@click.group(cls=Main, context_settings=_SETTINGS, epilog="Every command explains itself: quantkit COMMAND --help")
+@click.version_option(package_name="quantkit", message="quantkit %(version)s")
+def main() -> None:
+    """Write one trading strategy; replay it over recorded markets with fills and money you can trust.
+
+    \b
+    Try it on the sample data:
+      quantkit data ls
+      quantkit backtest ma_cross
+      quantkit backtest ma_cross -p fast=5 --from 2025-05-10 --to 2025-05-20
+
+    \b
+    Live, with simulated fills:
+      quantkit watch BTC-USDT
+      quantkit live --paper quoter -p instrument=BTC-USDT-SWAP
+    """
+
+
+def one_line(text: str) -> str:
+    """Return outside text as one line that no terminal takes for a command.
+
+    Examples:
+        >>> one_line("lost:\\n  \\x1b[2J reset")
+        'lost: [2J reset'
+    """
+    return "".join(c for c in " ".join(text.split()) if c.isprintable())
+
+
+def _print_strategy_error(error: StrategyError) -> None:
+    """Print which hook raised, when in the market, and the user's own traceback without the values of variables."""
+    from rich.markup import escape
+    from rich.traceback import Traceback
+
+    from quantkit.cli.output import console_of
+    from quantkit.clock import iso_of
+
+    console = console_of(stderr=True)
+    message, moment = one_line(str(error)), iso_of(error.now_ns)
+    click.echo(f"quantkit: error: {message}", err=True)
+    if error.hook not in message or moment not in message:
+        console.print(f"hook [bold]{escape(error.hook)}[/bold] at [bold]{moment}[/bold] (market time)")
+    cause = error.__cause__
+    if cause is not None:
+        trace = cause.__traceback__
+        # Frames of the engine above the hook say nothing about the user's code.
+        while trace is not None and trace.tb_next is not None and _is_ours(trace.tb_frame.f_code.co_filename):
+            trace = trace.tb_next
+        console.print(Traceback.from_exception(type(cause), cause, trace, show_locals=False, suppress=[_package()]))
+
+
+def _package() -> str:
+    return str(Path(__file__).parents[1])
+
+
+def _is_ours(file: str) -> bool:
+    return Path(file).is_relative_to(_package())
