@@ -1,0 +1,124 @@
+"""Reading raw captures of OKX for replay: frames with their times, and instruments of recorded REST replies."""
+
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+import msgspec
+
+from quantkit.errors import ConfigError
+from quantkit.importers.files import DAMAGE, opened
+from quantkit.sandbox.channels import Topic
+
+_RECEIVED: Final = re.compile(rb"([0-9]{9,11}(?:\.[0-9]{1,9})?): (\{.*)", re.DOTALL).fullmatch
+_REST: Final = re.compile(rb"https?://\S*/instruments\?\S* -> [0-9.]+: (\{.*)", re.DOTALL).fullmatch
+_WRAPPED: Final = re.compile(
+    rb'\{"t":\s*"?([0-9]{9,11}(?:\.[0-9]+)?)"?,\s*"dir":\s*"in",\s*"frame":\s*(.*)\}', re.DOTALL
+)
+_STAMP: Final = re.compile(rb'"ts":\s*"([0-9]{13})"').search
+_ARG: Final = re.compile(rb'\{"arg":\s*(\{[^{}]*\})(,.*)', re.DOTALL).fullmatch
+
+
+class RecordedFrame(NamedTuple):
+    """One recorded push.
+
+    Attributes:
+        at_s: When it was received; for a frame without a receipt stamp, when the exchange stamped it. Epoch seconds.
+        topic: Channel and instrument.
+        tail: Its text from the end of the `arg` on.
+    """
+
+    at_s: float
+    topic: Topic
+    tail: str
+
+
+class Contents(NamedTuple):
+    """What captures hold.
+
+    Attributes:
+        topics: Every channel and instrument of theirs.
+        instruments: Rows of recorded `public/instruments` replies, by id; the last one of each.
+        files: Those with frames, in the order of their first one.
+    """
+
+    topics: frozenset[Topic]
+    instruments: dict[str, dict[str, Any]]
+    files: tuple[Path, ...]
+
+
+def contents(paths: Sequence[Path]) -> Contents:
+    """Look through captures.
+
+    Raises:
+        ConfigError: One cannot be read, or none holds a frame.
+    """
+    topics: set[Topic] = set()
+    instruments: dict[str, dict[str, Any]] = {}
+    begins: list[tuple[float, Path]] = []
+    for path in paths:
+        first_s: float | None = None
+        for line in _lines(path):
+            frame = _frame(line)
+            if frame is not None:
+                topics.add(frame.topic)
+                first_s = frame.at_s if first_s is None else first_s
+                continue
+            reply = _REST(line)
+            if reply is not None:
+                instruments |= _instruments(reply[1])
+        if first_s is not None:
+            begins.append((first_s, path))
+    if not topics:
+        names = ", ".join(map(str, paths)) or "no file"
+        raise ConfigError(f"{names}: no recorded frame in there; name captures of OKX's sockets")
+    return Contents(frozenset(topics), instruments, tuple(path for _, path in sorted(begins)))
+
+
+def frames(files: Sequence[Path]) -> Iterator[RecordedFrame]:
+    """Yield the frames of captures, file after file, in the order in which they were received."""
+    for path in files:
+        for line in _lines(path):
+            frame = _frame(line)
+            if frame is not None:
+                yield frame
+
+
+def _lines(path: Path) -> Iterator[bytes]:
+    if not path.is_file():
+        raise ConfigError(f"{path} is {'a folder' if path.is_dir() else 'not there'}; name captures to replay")
+    with opened(path) as (stream, _):
+        try:
+            for line in stream:
+                yield line.strip()
+        except DAMAGE:
+            raise ConfigError(f"{path} is damaged or ends early; it cannot be replayed") from None
+
+
+def _frame(line: bytes) -> RecordedFrame | None:
+    """Return the push of a line, None for acks, requests and everything else."""
+    received = _RECEIVED(line) or _WRAPPED.fullmatch(line)
+    body = received[2] if received is not None else line
+    parts = _ARG(body)
+    if parts is None or b'"data"' not in parts[2]:
+        return None
+    try:
+        arg = msgspec.json.decode(parts[1], type=dict[str, str])
+        tail = parts[2].decode()
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None
+    if received is not None:
+        at_s = float(received[1])
+    else:
+        stamp = _STAMP(body)
+        at_s = int(stamp[1]) / 1000 if stamp is not None else 0.0
+    return RecordedFrame(at_s, Topic(arg.get("channel", ""), arg.get("instId", "")), tail)
+
+
+def _instruments(body: bytes) -> dict[str, dict[str, Any]]:
+    try:
+        rows = msgspec.json.decode(body)["data"]
+        return {row["instId"]: row for row in rows}
+    except (msgspec.DecodeError, KeyError, TypeError):
+        return {}

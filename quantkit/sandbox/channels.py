@@ -1,0 +1,121 @@
+"""Which channels there are, on which path, with which keys; and what OKX says of an arg that is wrong."""
+
+from typing import Final, NamedTuple
+
+import msgspec
+
+from quantkit.sandbox import wire
+from quantkit.sandbox.bars import is_bar
+
+PATHS: Final = ("public", "business", "private")
+#: Books that are sent as a snapshot and updates.
+CHAINED: Final = ("books", "books-l2-tbt", "books50-l2-tbt")
+BOOKS: Final = (*CHAINED, "books5", "bbo-tbt")
+#: Private channels of which one user may hold a limited number of connections.
+COUNTED: Final = ("orders", "account", "positions", "balance_and_position")
+_VIP: Final = ("books-l2-tbt", "books50-l2-tbt", "fills")
+_PUBLIC_BY_ID: Final = (
+    *BOOKS,
+    "tickers",
+    "trades",
+    "funding-rate",
+    "mark-price",
+    "index-tickers",
+    "open-interest",
+)
+_BY_TYPE: Final = ("SPOT", "MARGIN", "SWAP", "FUTURES", "OPTION")
+
+
+class Topic(NamedTuple):
+    """What a subscription is fed from: a channel, and an instrument or index id, or a type, or nothing."""
+
+    channel: str
+    key: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.channel} {self.key}".rstrip()
+
+
+class Subscription(msgspec.Struct):
+    """One arg that a connection holds.
+
+    Attributes:
+        topic: Where its data come from.
+        arg: As sent, JSON; what acks echo and what tells subscriptions apart.
+        head: The arg that pushes begin with: private ones add the user.
+        fields: The arg's keys.
+    """
+
+    topic: Topic
+    arg: str
+    head: str
+    fields: dict[str, str]
+    is_live: bool = True
+
+
+class Refusal(NamedTuple):
+    """An error for one arg: OKX's code, and what its text is filled with."""
+
+    code: str
+    details: tuple[str, ...] = ()
+
+    @property
+    def text(self) -> str:
+        """OKX's text."""
+        return wire.TEXTS[self.code].format(*self.details)
+
+
+def home_of(channel: str) -> str | None:
+    """Return the path a channel lives on, None for one that does not exist."""
+    if channel in _PUBLIC_BY_ID or channel in ("instruments", "status"):
+        return "public"
+    if channel == "trades-all" or (channel.startswith("candle") and is_bar(channel[6:])):
+        return "business"
+    return "private" if channel in COUNTED or channel == "fills" else None
+
+
+def topic_of(fields: dict[str, str], *, path: str) -> Topic | Refusal:
+    """Return the topic that an arg names on a path, or why there is none.
+
+    Whether the instrument exists is for the market to say.
+
+    Examples:
+        >>> topic_of({"channel": "candle1m", "instId": "BTC-USDT"}, path="business")
+        Topic(channel='candle1m', key='BTC-USDT')
+        >>> topic_of({"channel": "candle1m", "instId": "BTC-USDT"}, path="public").code
+        '64001'
+    """
+    channel = fields.get("channel", "")
+    home = home_of(channel)
+    if home is None:
+        return unknown(fields)
+    if home != path:
+        if home == "business":
+            return Refusal("64001")
+        return Refusal("64002") if path == "business" else unknown(fields)
+    if home == "private":
+        kind = fields.get("instType", "")
+        if channel in ("orders", "positions") and kind not in (*_BY_TYPE, "ANY"):
+            return unknown(fields)
+        return Topic(channel)
+    if channel == "status":
+        return Topic(channel)
+    if channel == "instruments":
+        kind = fields.get("instType", "")
+        return Topic(channel, kind) if kind in _BY_TYPE else unknown(fields)
+    return Topic(channel, fields["instId"]) if fields.get("instId") else unknown(fields)
+
+
+def unknown(fields: dict[str, str]) -> Refusal:
+    """Return OKX's answer to an arg that names nothing: the keys it was asked for, in the text."""
+    return Refusal("60018", (",".join(f"{name}:{value}" for name, value in fields.items()),))
+
+
+def needs_vip(channel: str) -> bool:
+    """Return whether a channel is for higher fee tiers only."""
+    return channel in _VIP
+
+
+def needs_login(channel: str) -> bool:
+    """Return whether a channel is only for who has logged in."""
+    return channel in _VIP or home_of(channel) == "private"

@@ -1,0 +1,239 @@
+"""A market out of nothing but a seed: many instruments whose books, trades, candles and rates belong together."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+from quantkit.errors import ConfigError
+from quantkit.sandbox import wire
+from quantkit.sandbox.bars import is_bar
+from quantkit.sandbox.channels import BOOKS, Topic
+from quantkit.sandbox.desk import ORDER, Desk
+from quantkit.sandbox.listing import Listing, default_listings
+from quantkit.sandbox.market import Row
+from quantkit.sandbox.wire import Push
+
+if TYPE_CHECKING:
+    from quantkit.sandbox.exchange import Exchange
+
+#: An instrument that nobody listens to is brought up to date so often.
+_ASIDE_MS: Final = 1_000
+_SWAP_ONLY: Final = ("funding-rate", "open-interest")
+
+
+class GeneratedMarket:
+    """A believable market: orders arrive at random around a price path, and everything else follows from them.
+
+    The same seed gives the same prices at the same times, before and after the start, whatever was asked meanwhile.
+
+    Args:
+        seed: Decides everything that is random.
+        instruments: How many, or which.
+        orders_per_s: Orders and cancellations of each instrument each second; 0 for books at rest.
+        tick_ms: How often what is due is pushed.
+        trades_kept: How many trades are remembered, of all instruments together; 500 of each at least.
+    """
+
+    def __init__(
+        self,
+        seed: int = 1,
+        instruments: int | Sequence[Listing] = 6,
+        *,
+        orders_per_s: float = 30.0,
+        tick_ms: int = 10,
+        trades_kept: int = 300_000,
+    ) -> None:
+        if isinstance(instruments, int) and instruments < 1:
+            raise ConfigError(f"a market of {instruments} instruments is none; ask for one or more")
+        if not 0 <= orders_per_s <= 100_000:
+            raise ConfigError(f"{orders_per_s} orders a second cannot be generated; use 0 to 100000")
+        if tick_ms < 1:
+            raise ConfigError(f"a tick of {tick_ms} ms is too short; use 1 or more")
+        self.open_channels: frozenset[str] = frozenset()
+        self.seed = seed
+        self.listings = default_listings(instruments) if isinstance(instruments, int) else list(instruments)
+        self.desks: dict[str, Desk] = {}
+        self._orders_per_s = orders_per_s
+        self._tick_ms = tick_ms
+        self._trades_kept = trades_kept
+        self._exchange: Exchange | None = None
+        self._by_id = {each.id: each for each in self.listings}
+        #: An index is priced by the first instrument that is built on it.
+        self._indexes: dict[str, str] = {}
+        for each in self.listings:
+            self._indexes.setdefault(each.index, each.id)
+        self._held: dict[str, list[str]] = {}
+        self._held_version = -1
+        self._aside_ms = 0
+
+    # Running --------------------------------------------------------------------------------------------------
+
+    async def run(self, exchange: "Exchange") -> None:
+        """Push what is due until cancelled."""
+        self._open(exchange)
+        loop = asyncio.get_running_loop()
+        next_s = loop.time()
+        while True:
+            self.tick(exchange.now_ms())
+            next_s = max(next_s + self._tick_ms / 1000, loop.time() - 1.0)
+            await asyncio.sleep(max(0.0, next_s - loop.time()))
+
+    def _open(self, exchange: "Exchange") -> None:
+        self._exchange = exchange
+        now_ms = exchange.now_ms()
+        for listing in self.listings:
+            self.desks[listing.id] = Desk(
+                listing,
+                seed=self.seed,
+                orders_per_s=self._orders_per_s,
+                start_ms=now_ms,
+                keep_alive_s=exchange.rules.keep_alive_s,
+                kept=max(self._trades_kept // len(self.listings), 500),
+            )
+
+    def tick(self, now_ms: int) -> None:
+        """Let the market live until now and push what is due."""
+        exchange = self._exchange
+        assert exchange is not None, "the market has not been opened"
+        if self._held_version != exchange.version:
+            self._held_version = exchange.version
+            self._held = self._channels_held(list(exchange.topics))
+        for name, channels in self._held.items():
+            self.desks[name].tick(now_ms, channels, self._publish)
+        if now_ms >= self._aside_ms:
+            self._aside_ms = now_ms + _ASIDE_MS
+            for name, desk in self.desks.items():
+                if name not in self._held:
+                    desk.advance(now_ms)
+
+    def _publish(self, topic: Topic, push: Push) -> None:
+        assert self._exchange is not None
+        if topic.channel == "index-tickers":
+            topic = Topic(topic.channel, self._by_id[topic.key].index)
+        self._exchange.publish(topic, push)
+
+    def _channels_held(self, topics: list[Topic]) -> dict[str, list[str]]:
+        """Return the channels that somebody holds, by instrument, in the order in which they are pushed."""
+        held: dict[str, list[str]] = {}
+        for topic in sorted(topics):
+            desk = self._desk_of(topic)
+            if desk is not None:
+                held.setdefault(desk.id, []).append(topic.channel)
+        for channels in held.values():
+            channels.sort(key=lambda channel: (ORDER.index(channel) if channel in ORDER else len(ORDER), channel))
+        return held
+
+    def _desk_of(self, topic: Topic) -> Desk | None:
+        if topic.channel == "index-tickers":
+            return self.desks.get(self._indexes.get(topic.key, ""))
+        return self.desks.get(topic.key)
+
+    # What the exchange asks -----------------------------------------------------------------------------------
+
+    def has(self, topic: Topic) -> bool:
+        """Return whether a topic exists."""
+        channel, key = topic
+        if channel in ("status", "instruments"):
+            return True
+        if channel == "index-tickers":
+            return key in self._indexes
+        listing = self._by_id.get(key)
+        if listing is None or (channel in _SWAP_ONLY and listing.kind != "SWAP"):
+            return False
+        known = (*BOOKS, "tickers", "trades", "trades-all", "mark-price", *_SWAP_ONLY)
+        return channel in known or (channel.startswith("candle") and is_bar(channel[6:]))
+
+    def first(self, topic: Topic, now_ms: int) -> list[Push]:
+        """Return what a new subscriber gets at once."""
+        if topic.channel == "instruments":
+            return []
+        if topic.channel == "status":
+            return [Push(wire.rows(self.status()[0]))]
+        desk = self._desk_of(topic)
+        assert desk is not None, "the exchange asks for topics that exist"
+        return desk.first(topic.channel, now_ms, is_held=self._is_held(topic))
+
+    def _is_held(self, topic: Topic) -> bool:
+        return self._exchange is not None and topic in self._exchange.topics
+
+    def resetter(self, instrument: str) -> Callable[[], None]:
+        """Return what lets sequence numbers start again from a low one."""
+        if instrument and instrument not in self._by_id:
+            raise ConfigError(f"the sandbox has no instrument {instrument!r}")
+
+        def reset() -> None:
+            for desk in self.desks.values():
+                if instrument in ("", desk.id):
+                    # Half of the present number is lower than it, and above zero.
+                    desk.flow.seq_id //= 2
+
+        return reset
+
+    # REST -----------------------------------------------------------------------------------------------------
+
+    def instruments(self) -> list[Row]:
+        """Return the rows of `public/instruments`."""
+        return [each.row() for each in self.listings]
+
+    def ticker(self, instrument: str, now_ms: int) -> Row | None:
+        """Return the row of `market/ticker`."""
+        desk = self._ready(instrument, now_ms)
+        return None if desk is None else desk.ticker(now_ms)
+
+    def book(self, instrument: str, depth: int, now_ms: int) -> Row | None:
+        """Return the row of `market/books`."""
+        desk = self.desks.get(instrument)
+        return None if desk is None else desk.book(depth, now_ms, is_held=self._is_held(Topic("books", instrument)))
+
+    def trades(self, instrument: str, now_ms: int) -> list[Row]:
+        """Return the newest 500 matches, newest first."""
+        desk = self.desks[instrument]
+        return [desk.match_row(*each) for each in desk.history.newest(500)]
+
+    def older_trades(self, instrument: str, trade_id: int | None, at_ms: int | None, count: int) -> list[Row]:
+        """Return matches before an id or a time, newest first."""
+        desk = self.desks[instrument]
+        return [desk.match_row(*each) for each in desk.history.before(trade_id, at_ms, count)]
+
+    def candles(self, instrument: str, bar: str, until_ms: int, count: int, now_ms: int) -> list[list[str]]:
+        """Return rows of bars, newest first."""
+        desk = self._ready(instrument, now_ms)
+        assert desk is not None, "the exchange asks for instruments that exist"
+        return desk.history.candles(bar, until_ms, count, now_ms)
+
+    def fundings(self, instrument: str, now_ms: int) -> list[Row]:
+        """Return settled funding rates, newest first."""
+        return self.desks[instrument].fundings(now_ms)
+
+    def row(self, channel: str, key: str, now_ms: int) -> Row | None:
+        """Return what a channel of single rows would push now."""
+        if not self.has(Topic(channel, key)):
+            return None
+        desk = self._desk_of(Topic(channel, key))
+        if desk is None:
+            return None
+        desk.history.fill_to(now_ms)
+        return desk.row(channel, now_ms)
+
+    def _ready(self, instrument: str, now_ms: int) -> Desk | None:
+        desk = self.desks.get(instrument)
+        if desk is not None:
+            desk.history.fill_to(now_ms)
+        return desk
+
+    def status(self) -> list[Row]:
+        """Return one completed maintenance."""
+        row: dict[str, Any] = {
+            "title": "Sandbox system upgrade",
+            "state": "completed",
+            "begin": "1767222000000",
+            "end": "1767225600000",
+            "href": "",
+            "serviceType": "0",
+            "system": "unified",
+            "scheDesc": "",
+            "maintType": "1",
+            "env": "1",
+            "ts": "1767225600000",
+        }
+        return [row]

@@ -1,0 +1,162 @@
+"""What a generated market lists: instruments with their steps, and the rows that describe them as OKX does."""
+
+from typing import Any, Final
+
+import msgspec
+
+
+class Listing(msgspec.Struct, frozen=True, kw_only=True):
+    """One instrument of a generated market; prices are whole ticks and sizes whole lots inside.
+
+    Attributes:
+        id: OKX's.
+        kind: SPOT or SWAP.
+        asset: Whose price path it follows.
+        price: What its price swings around.
+        price_decimals: Ticks are 10 ** -price_decimals.
+        qty_decimals: Lots are 10 ** -qty_decimals.
+        min_lots: Smallest order.
+        lots: Typical size of an order.
+        code: instIdCode.
+        contract_value: Of a swap: coins of a linear one, USD of an inverse one.
+        is_inverse: Whether profit is paid in the coin.
+    """
+
+    id: str
+    kind: str
+    asset: str
+    price: float
+    price_decimals: int
+    qty_decimals: int
+    min_lots: int
+    lots: int
+    code: int
+    contract_value: str = ""
+    is_inverse: bool = False
+
+    @property
+    def index(self) -> str:
+        """The index behind it, which is also the family of a swap."""
+        return self.id.removesuffix("-SWAP")
+
+    def price_text(self, ticks: int) -> str:
+        """Return a price as OKX writes it.
+
+        Examples:
+            >>> default_listings(1)[0].price_text(999995)
+            '99999.5'
+        """
+        return decimal_text(ticks, self.price_decimals)
+
+    def qty_text(self, lots: int) -> str:
+        """Return a size as OKX writes it."""
+        return decimal_text(lots, self.qty_decimals)
+
+    def row(self) -> dict[str, Any]:
+        """Return the row of `public/instruments`."""
+        base, quote = self.index.split("-")[:2]
+        is_spot = self.kind == "SPOT"
+        return {
+            "alias": "",
+            "auctionEndTime": "",
+            "baseCcy": base if is_spot else "",
+            "category": "1",
+            "contTdSwTime": "",
+            "ctMult": "" if is_spot else "1",
+            "ctType": "" if is_spot else "inverse" if self.is_inverse else "linear",
+            "ctVal": self.contract_value,
+            "ctValCcy": "" if is_spot else "USD" if self.is_inverse else base,
+            "expTime": "",
+            "futureSettlement": False,
+            "groupId": "1" if is_spot else "4",
+            "instCategory": "1",
+            "instFamily": "" if is_spot else self.index,
+            "instId": self.id,
+            "instIdCode": self.code,
+            "instType": self.kind,
+            "lever": "10" if is_spot else "100",
+            "listTime": "1611916828000",
+            "lotSz": self.qty_text(1),
+            "maxIcebergSz": "100000000.0000000000000000",
+            "maxLmtAmt": "20000000",
+            "maxLmtSz": "100000000",
+            "maxMktAmt": "1000000" if is_spot else "",
+            "maxMktSz": "1000000" if is_spot else "30000",
+            "maxStopSz": "30000",
+            "maxTriggerSz": "100000000.0000000000000000",
+            "maxTwapSz": "100000000.0000000000000000",
+            "minSz": self.qty_text(self.min_lots),
+            "openType": "call_auction",
+            "optType": "",
+            "preMktSwTime": "",
+            "quoteCcy": quote if is_spot else "",
+            "ruleType": "normal",
+            "settleCcy": "" if is_spot else base if self.is_inverse else quote,
+            "state": "live",
+            "stk": "",
+            "tickSz": self.price_text(1),
+            "tradeQuoteCcyList": [quote] if is_spot else [],
+            "uly": "" if is_spot else self.index,
+            "upcChg": [],
+        }
+
+
+def decimal_text(number: int, decimals: int) -> str:
+    """Return `number` times 10 ** -decimals as plain text without trailing zeros.
+
+    Examples:
+        >>> decimal_text(1230, 2), decimal_text(5, 8), decimal_text(700, 2), decimal_text(0, 3)
+        ('12.3', '0.00000005', '7', '0')
+    """
+    if not decimals:
+        return str(number)
+    digits = str(number).rjust(decimals + 1, "0")
+    fraction = digits[-decimals:].rstrip("0")
+    return f"{digits[:-decimals]}.{fraction}" if fraction else digits[:-decimals]
+
+
+def _spot(base: str, price: float, price_decimals: int, qty_decimals: int, lots: int, code: int) -> Listing:
+    return Listing(
+        id=f"{base}-USDT",
+        kind="SPOT",
+        asset=base,
+        price=price,
+        price_decimals=price_decimals,
+        qty_decimals=qty_decimals,
+        min_lots=max(1, lots // 1000),
+        lots=lots,
+        code=code,
+    )
+
+
+_DEFAULT: Final = (
+    _spot("BTC", 100_000.0, 1, 8, 5_000_000, 1),
+    _spot("ETH", 3_600.0, 2, 6, 800_000, 2),
+    _spot("SOL", 180.0, 2, 6, 12_000_000, 3),
+    Listing(
+        id="BTC-USDT-SWAP", kind="SWAP", asset="BTC", price=100_000.0, price_decimals=1, qty_decimals=2, min_lots=1,
+        lots=800, code=10459, contract_value="0.01",
+    ),
+    Listing(
+        id="ETH-USDT-SWAP", kind="SWAP", asset="ETH", price=3_600.0, price_decimals=2, qty_decimals=2, min_lots=1,
+        lots=1500, code=10461, contract_value="0.1",
+    ),
+    Listing(
+        id="BTC-USD-SWAP", kind="SWAP", asset="BTC", price=100_000.0, price_decimals=1, qty_decimals=0, min_lots=1,
+        lots=60, code=10458, contract_value="100", is_inverse=True,
+    ),
+)  # fmt: skip
+
+
+def default_listings(count: int = len(_DEFAULT)) -> list[Listing]:
+    """Return BTC, ETH and SOL spot, three swaps, and as many made-up coins after them as asked for.
+
+    Examples:
+        >>> [each.id for each in default_listings(8)][3:]
+        ['BTC-USDT-SWAP', 'ETH-USDT-SWAP', 'BTC-USD-SWAP', 'COIN001-USDT', 'COIN002-USDT']
+    """
+    made_up = [
+        _spot(f"COIN{number:03d}", 0.5 * 1.37 ** (number % 20), 4, 4, 2_000_000, 1000 + number)
+        for number in range(1, count - len(_DEFAULT) + 1)
+    ]
+    return [*_DEFAULT, *made_up][:count]

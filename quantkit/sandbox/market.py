@@ -1,0 +1,78 @@
+"""What the exchange needs of a market: what there is, what a new subscriber gets, pushes, and rows for REST."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+
+from quantkit.sandbox.channels import Topic
+from quantkit.sandbox.wire import Push
+
+if TYPE_CHECKING:
+    from quantkit.sandbox.exchange import Exchange
+
+Row: TypeAlias = dict[str, Any]
+
+
+class Market(Protocol):
+    """A source of market data; the exchange asks, and the market's task pushes.
+
+    Attributes:
+        open_channels: Channels that need no login and no fee tier here.
+    """
+
+    open_channels: frozenset[str]
+
+    def has(self, topic: Topic) -> bool:
+        """Return whether a public topic exists."""
+        ...
+
+    def first(self, topic: Topic, now_ms: int) -> list[Push]:
+        """Return what a new subscriber of a topic gets at once; a book's snapshot links to the next update."""
+        ...
+
+    async def run(self, exchange: "Exchange") -> None:
+        """Push until cancelled, by `exchange.publish`."""
+        ...
+
+    def resetter(self, instrument: str) -> Callable[[], None]:
+        """Return what lets a book's sequence numbers start again from a low one; empty for all books.
+
+        Raises:
+            ConfigError: There is no such instrument, or its numbers cannot be changed.
+        """
+        ...
+
+    def instruments(self) -> list[Row]:
+        """Return the rows of `public/instruments`, of every type."""
+        ...
+
+    def ticker(self, instrument: str, now_ms: int) -> Row | None:
+        """Return the row of `market/ticker`; None for an unknown instrument."""
+        ...
+
+    def book(self, instrument: str, depth: int, now_ms: int) -> Row | None:
+        """Return the row of `market/books`, whose seqId is one that pushes have or will link to."""
+        ...
+
+    def trades(self, instrument: str, now_ms: int) -> list[Row]:
+        """Return the matches at hand, newest first, one row each."""
+        ...
+
+    def older_trades(self, instrument: str, trade_id: int | None, at_ms: int | None, count: int) -> list[Row]:
+        """Return up to `count` matches with an id below `trade_id`, or before `at_ms`, newest first."""
+        ...
+
+    def candles(self, instrument: str, bar: str, until_ms: int, count: int, now_ms: int) -> list[list[str]]:
+        """Return up to `count` rows of bars that opened before `until_ms`, newest first, the open one included."""
+        ...
+
+    def fundings(self, instrument: str, now_ms: int) -> list[Row]:
+        """Return the rows of `public/funding-rate-history`, newest first."""
+        ...
+
+    def row(self, channel: str, key: str, now_ms: int) -> Row | None:
+        """Return what mark-price, index-tickers, open-interest or funding-rate would push now."""
+        ...
+
+    def status(self) -> list[Row]:
+        """Return the rows of `system/status`, newest first."""
+        ...

@@ -1,0 +1,113 @@
+"""The texts of OKX's frames and replies: acks, errors, notices, and the tails of pushes."""
+
+from typing import Any, Final, NamedTuple
+
+import msgspec
+
+#: OKX's own words for the codes that the sandbox sends.
+TEXTS: Final[dict[str, str]] = {
+    "50011": "Requests too frequent.",
+    "50014": "Parameter {} can not be empty.",
+    "50039": "Parameter before is not supported with type 2.",
+    "50101": "APIKey does not match current environment.",
+    "50102": "Timestamp request expired.",
+    "50103": "Request header OK-ACCESS-KEY can not be empty.",
+    "50105": "Request header OK-ACCESS-PASSPHRASE incorrect.",
+    "50113": "Invalid Sign",
+    "50119": "API key doesn't exist",
+    "51000": "Parameter {} error",
+    "51001": "Instrument ID, Instrument ID code, or Spread ID doesn't exist.",
+    "60004": "Invalid timestamp",
+    "60005": "Invalid apiKey",
+    "60006": "Timestamp request expired",
+    "60007": "Invalid sign",
+    "60009": "Login failed.",
+    "60011": "Please log in",
+    "60012": "Invalid request: {}",
+    "60013": "Invalid args",
+    "60014": "Requests too frequent.",
+    "60018": (
+        "Wrong URL or {} doesn't exist. Please use the correct URL, channel and parameters referring to API document."
+    ),
+    "60024": "Wrong passphrase",
+    "60031": "The WebSocket endpoint does not allow multiple or repeated logins.",
+    "60032": "API key doesn't exist.",
+    "60033": "Parameter {} error",
+    "64001": "This channel has been migrated to the '/business' URL. Please subscribe using the new URL.",
+    "64002": (
+        "This channel is not supported by \"/business\" URL. Please use '/private' (for private channels), "
+        "or '/public' (for public channels)."
+    ),
+    "64003": "Your trading fee tier doesn't meet the requirement to access this channel",
+    "64004": "Subscribe to both {} and books-l2-tbt for {} is not allowed. Unsubscribe books-l2-tbt first.",
+    "64008": "The connection will soon be closed for a service upgrade. Please reconnect.",
+}
+
+
+class Push(NamedTuple):
+    """One push of a topic, the same for every subscriber but for the `arg` it begins with.
+
+    Attributes:
+        tail: The frame's text after `"arg":{...}`, from the comma on.
+        seq_id: The book's sequence number, or a trade's id; None where it has none.
+        prev_seq_id: The book's previous number; -1 for a snapshot, None for what is no chain.
+    """
+
+    tail: str
+    seq_id: int | None = None
+    prev_seq_id: int | None = None
+
+
+def text_of(value: Any) -> str:
+    """Return a value as compact JSON text, keys in their order.
+
+    Examples:
+        >>> text_of({"channel": "books", "instId": "BTC-USDT"})
+        '{"channel":"books","instId":"BTC-USDT"}'
+    """
+    return msgspec.json.encode(value).decode()
+
+
+def rows(*data: Any) -> str:
+    """Return the tail of a push that carries these rows.
+
+    Examples:
+        >>> rows({"px": "1"})
+        ',"data":[{"px":"1"}]}'
+    """
+    return f',"data":{text_of(data)}}}'
+
+
+def frame(arg: str, tail: str) -> str:
+    """Return a whole push: the arg as subscribed and what follows."""
+    return f'{{"arg":{arg}{tail}'
+
+
+def ack(event: str, arg: str, *, connection: str, request_id: str | None) -> str:
+    """Return the acknowledgement of one arg of a request."""
+    return f'{_id(request_id)}"event":"{event}","arg":{arg},"connId":"{connection}"}}'
+
+
+def error(code: str, text: str, *, connection: str, request_id: str | None = None) -> str:
+    """Return an error event, with the id of its request if that had one."""
+    return f'{_id(request_id)}"event":"error","msg":{text_of(text)},"code":"{code}","connId":"{connection}"}}'
+
+
+def login_done(connection: str) -> str:
+    """Return the acknowledgement of a login."""
+    return f'{{"event":"login","msg":"","code":"0","connId":"{connection}"}}'
+
+
+def notice(connection: str) -> str:
+    """Return the announcement of a planned close."""
+    return f'{{"event":"notice","code":"64008","msg":"{TEXTS["64008"]}","connId":"{connection}"}}'
+
+
+def connection_count(channel: str, count: int, *, connection: str, is_refused: bool) -> str:
+    """Return how many connections hold a limited channel; refused means that the subscription is dead."""
+    event = "channel-conn-count-error" if is_refused else "channel-conn-count"
+    return f'{{"event":"{event}","channel":"{channel}","connCount":"{count}","connId":"{connection}"}}'
+
+
+def _id(request_id: str | None) -> str:
+    return "{" if request_id is None else f'{{"id":{text_of(request_id)},'
