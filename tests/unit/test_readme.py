@@ -4,9 +4,11 @@ import os
 import re
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -21,6 +23,8 @@ ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
 PAGES = sorted([*ROOT.glob("*.md"), ROOT / "data" / "README.md"])
 FIRST = "python -m venv .venv && .venv/bin/pip install . && .venv/bin/quantkit backtest ma_cross"
+#: Commands that need a server, or are one.
+LIVE = ("sandbox", "live", "watch", "verify")
 SECOND = "python -m venv .venv && .venv/bin/pip install '.[test]' && .venv/bin/pytest"
 
 
@@ -98,12 +102,56 @@ def test_the_terminal_shows_what_the_readme_shows() -> None:
 
 def test_its_commands_work(clone: Path) -> None:
     """One after the other in a fresh folder, as a reader would type them."""
-    assert len(commands()) >= 8
-    for words in commands():
+    here = [words for words in commands() if words[0] not in LIVE]
+    assert len(here) >= 8
+    for words in here:
         done = CliRunner().invoke(main, words)
         assert done.exit_code == 0, f"{words}: {done.output}"
         assert done.output
     assert (clone / "runs" / "first" / "manifest.json").is_file()
+
+
+def test_its_live_commands_work(clone: Path) -> None:
+    """The sandbox in one terminal, the others in a second one; only the port and the time differ from what is shown."""
+    sandbox, *others = [words for words in commands() if words[0] in LIVE]
+    assert sandbox == ["sandbox"]
+    assert [words[0] for words in others] == ["live", "watch", "verify"]
+    with quantkit("sandbox", "--port", "0") as server:
+        assert server.stdout is not None
+        address = next(found for line in server.stdout if (found := re.search(r"ws://127\.0\.0\.1:\d+", line)))[0]
+        for words in others:
+            arguments = [{"ws://127.0.0.1:8765": address, "60s": "8s", "20s": "3s"}.get(word, word) for word in words]
+            if words[0] == "verify":
+                assert re.fullmatch(r"runs/Quoter-\d{8}-\d{6}", words[1])
+                (run,) = (clone / "runs").iterdir()
+                arguments[1] = str(run)
+            with quantkit(*arguments) as done:
+                output = done.communicate(timeout=60)[0]
+            assert done.returncode == 0, output
+            if words[0] == "live":
+                assert "Return [%]" in output
+            elif words[0] == "watch":
+                assert all(name in output for name in ("BTC-USDT", "ETH-USDT", "SOL-USDT"))
+            else:
+                assert "identical" in output
+                section = README.read_text(encoding="utf-8").partition("## Live, on paper")[2].partition("\n## ")[0]
+                cells = [line.split("|")[1] for line in section.splitlines() if line.startswith("| `")]
+                listed = {name for cell in cells for name in re.findall(r"`([a-z]+)`", cell)}
+                assert listed == {path.name for path in run.iterdir()}
+
+
+@contextmanager
+def quantkit(*words: str) -> Iterator["subprocess.Popen[str]"]:
+    """Run a command of its own, ended as by Ctrl-C if it still runs."""
+    with subprocess.Popen(
+        [sys.executable, "-m", "quantkit.cli", *words], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as process:
+        try:
+            yield process
+        finally:
+            if process.poll() is None:
+                process.send_signal(signal.SIGINT)
+                process.wait(20)
 
 
 def test_the_commands_in_the_data_folder_parse() -> None:
