@@ -17,6 +17,8 @@ from quantkit.sandbox.paths import PricePath, noise, seed_of
 
 #: Before the start somebody trades every four seconds; the trade's id is the number of that stretch since 1970.
 GRID_MS: Final = 4_000
+#: Each is about as large as all that the flow of orders trades in that time, so that past minutes look like new ones.
+_BULK: Final = 17.0
 _MINUTE_MS: Final = 60_000
 _DAY_MS: Final = 86_400_000
 _PER_DAY: Final = _DAY_MS // GRID_MS
@@ -111,7 +113,7 @@ class History:
     def _grid(self, ids: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Return the prices and sizes of trades before the start."""
         ticks = np.maximum(np.rint(self._path.at(ids * GRID_MS) * self._scale).astype(np.int64), 1)
-        sizes = self.listing.lots * np.exp(1.5 * noise(self._size_seed, ids))
+        sizes = _BULK * self.listing.lots * np.exp(1.5 * noise(self._size_seed, ids))
         return ticks, np.maximum(sizes.astype(np.int64), self.listing.min_lots)
 
     def _old_day(self, number: int) -> _Day:

@@ -1,0 +1,34 @@
+"""Forty swarms of forced disconnects in virtual time: nothing wrong, nothing twice, nothing lost in silence."""
+
+import pytest
+from simulation.swarm import DISCONNECTS, Swarm
+from simulation.virtual import simulate
+
+_SEEDS = range(40)
+#: Forced disconnects of each seed: more than a thousand in all.
+_DISCONNECTS = 28
+
+
+async def _run(seed: int, disconnects: int) -> Swarm:
+    swarm = Swarm(seed)
+    await swarm.run(disconnects=disconnects)
+    return swarm
+
+
+@pytest.mark.parametrize("seed", _SEEDS)
+def test_a_swarm_of_faults_leaves_no_wrong_book_and_no_silent_loss(seed: int) -> None:
+    swarm = simulate(_run(seed, _DISCONNECTS), seed=seed)
+    swarm.check()
+    assert len(swarm.tape.losses) >= _DISCONNECTS
+    assert swarm.witness.books_checked > 100
+
+
+def test_the_swarms_lose_a_thousand_connections_in_every_way() -> None:
+    assert len(_SEEDS) * _DISCONNECTS >= 1_000
+    assert {DISCONNECTS[seed % len(DISCONNECTS)] for seed in _SEEDS} == set(DISCONNECTS)
+
+
+def test_the_same_seed_gives_the_same_events() -> None:
+    first, second, other = (simulate(_run(seed, 8), seed=seed).consumer.events for seed in (5, 5, 6))
+    assert first == second
+    assert first != other
