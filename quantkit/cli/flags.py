@@ -111,6 +111,7 @@ _OKX: Final[tuple[_Decorator, ...]] = (
         help="Whose hosts: www.okx.com, my.okx.com (EEA) or app.okx.com (US).  [default: global]",
     ),
     click.option("--url", metavar="URL", help="Another server that speaks OKX's protocol: ws://127.0.0.1:8765."),
+    click.option("--ca-file", metavar="PEM", help="Certificate authorities to trust instead of the system's."),
 )
 
 
@@ -141,7 +142,7 @@ def account_of(flags: dict[str, Any]) -> dict[str, Any]:
     return options
 
 
-def okx_of(*, is_demo: bool, region: "Region | None", url: str | None) -> "OkxConfig":
+def okx_of(*, is_demo: bool, region: "Region | None", url: str | None, ca_file: str | None) -> "OkxConfig":
     """Return the configuration of the feed that `okx_options` ask for.
 
     Raises:
@@ -156,6 +157,8 @@ def okx_of(*, is_demo: bool, region: "Region | None", url: str | None) -> "OkxCo
         config = config.in_region(region)
     if is_demo:
         config = config.as_demo()
+    if ca_file is not None:
+        config = config.with_(ca_file=ca_file)
     return config if url is None else config.at(url)
 
 

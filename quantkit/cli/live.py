@@ -41,6 +41,7 @@ def live(
     record: str,
     region: "Region | None",
     url: str | None,
+    ca_file: str | None,
     *,
     paper: bool,
     is_unrecorded: bool,
@@ -65,7 +66,7 @@ def live(
     if not paper:
         raise ConfigError("real orders are not built yet; add --paper to run with simulated fills")
     options = account_of(account)
-    okx = okx_of(is_demo=is_demo, region=region, url=url)
+    okx = okx_of(is_demo=is_demo, region=region, url=url, ca_file=ca_file)
 
     from quantkit.cli.screen import can_draw, live_screen
     from quantkit.run import paper as run_paper

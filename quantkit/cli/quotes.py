@@ -154,7 +154,15 @@ class Board:
         if self.notes:
             rows = [((note, "yellow"),) for note in self.notes]
             sections.append(
-                Section("Gaps", "", (Column("", flex_min=1),), rows, "none", is_newest_last=True, has_names=False)
+                Section(
+                    "Gaps and warnings",
+                    "",
+                    (Column("", flex_min=1),),
+                    rows,
+                    "none",
+                    is_newest_last=True,
+                    has_names=False,
+                )
             )
         room = height - 3
         wants = [wanted(section) for section in sections]

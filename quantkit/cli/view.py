@@ -1,5 +1,6 @@
 """What the terminal shows of a live run: one status in, lines of text out."""
 
+import re
 from collections.abc import Sequence
 from typing import Final
 
@@ -46,6 +47,8 @@ _QUIET_S: Final = 75
 #: The engine reports several times a second; silence for longer is a hook that does not return.
 _BUSY_NS: Final = 2 * NS_PER_S
 _MISSING: Final = "-"
+#: How the client's messages name a connection.
+_PLACE: Final = re.compile(r"OKX (\w+) connection (\d+)(?: at \S+)?: ")
 
 _CONNECTIONS: Final = (
     Column("connection", width_min=10),
@@ -154,6 +157,18 @@ def connections_text(connections: Sequence[ConnectionLine]) -> str:
     return f"{live}/{len(connections)} live{''.join(others)}"
 
 
+def brief(text: str) -> str:
+    """Return a connection's error or warning with the connection's name as short as the view writes it.
+
+    Examples:
+        >>> brief("OKX public connection 1 at 127.0.0.1:8765: the connection was refused")
+        'public 1: the connection was refused'
+        >>> brief("closed with 1001")
+        'closed with 1001'
+    """
+    return _PLACE.sub(r"\1 \2: ", text, count=1)
+
+
 def elapsed(span_ns: int) -> str:
     """Return a length of time as hours, minutes and seconds.
 
@@ -244,7 +259,7 @@ def _body(
     trading = [_positions(status.positions), _orders(status.open_orders), _fills(status.last_fills)]
     below = [_notes("Gaps and warnings", status.notes)]
     if printed:
-        below.append(_notes("Printed and logged", printed))
+        below.append(_notes("Printed and logged", [brief(line) for line in printed]))
     if width < _WIDE:
         lines = _stacked([*feed, *trading, *below], width, height, glyphs)
     else:
@@ -280,7 +295,7 @@ def _connections(connections: Sequence[ConnectionLine], wall_ns: int) -> Section
             (age(wall_ns - line.since_ns), ""),
             (f"{line.channels:,}", ""),
             (f"{line.frames:,}", ""),
-            (line.error, "red" if line.state == "failed" else "dim"),
+            (brief(line.error).removeprefix(f"{line.name}: "), "red" if line.state == "failed" else "dim"),
         )
 
     # What is wrong stands first, where it is seen however many there are.

@@ -23,6 +23,7 @@ def watch(
     duration: str | None,
     region: "Region | None",
     url: str | None,
+    ca_file: str | None,
     *,
     is_demo: bool,
     plain: bool,
@@ -43,7 +44,7 @@ def watch(
     from quantkit.clock import NS_PER_S, duration_ns, interval_ns
 
     interval_ns(interval)
-    config = okx_of(is_demo=is_demo, region=region, url=url)
+    config = okx_of(is_demo=is_demo, region=region, url=url, ca_file=ca_file)
     length_s = None if duration is None else duration_ns(duration) / NS_PER_S
 
     from quantkit.cli.quotes import Board

@@ -14,6 +14,7 @@ from quantkit.cli.output import console_of
 from quantkit.cli.quotes import Board, Head, candle_line
 from quantkit.cli.root import one_line
 from quantkit.cli.screen import drawn, glyphs_of
+from quantkit.cli.view import brief
 from quantkit.clock import wall_ns
 from quantkit.errors import ConfigError, FeedError
 from quantkit.feeds.okx.channels import candles, tickers
@@ -136,18 +137,14 @@ class Watch:
                 click.echo(f"{status.path} {status.number} {status.state}{error}", err=True)
 
     def _say(self, text: str) -> None:
-        self._board.notes.append(text)
+        self._board.notes.append(brief(text))
         if not self._is_drawn:
             click.echo(f"note: {one_line(text)}", err=True)
 
     def _head(self) -> Head:
         connections = self._okx.connections if self._okx is not None else ()
         live = sum(status.state == "live" for status in connections)
-        others = [
-            f", {status.path} {status.number} {status.state} {one_line(status.error)}".rstrip()
-            for status in connections
-            if status.state != "live"
-        ]
+        others = [f", {status.path} {status.number} {status.state}" for status in connections if status.state != "live"]
         said = f"{live}/{len(connections)} live{''.join(others)}" if connections else "connecting"
         return Head(wall_ns(), self._started_ns, said, is_live=bool(connections) and not others)
 
