@@ -16,7 +16,7 @@ from typing import Final
 sys.path.insert(0, str(Path(__file__).parent))
 
 import msgspec
-from live_decode import CAPTURE, BookFrame, TickerFrame, TradeFrame, cpu_ns, ours, recorded, show
+from live_decode import BookFrame, TickerFrame, TradeFrame, cpu_ns, ours, recorded, show
 
 from quantkit.feeds.okx.channels import Channel
 from quantkit.feeds.okx.records import Wanted
@@ -127,5 +127,4 @@ def run() -> None:
 
 
 if __name__ == "__main__":
-    assert CAPTURE.exists()
     run()

@@ -246,23 +246,46 @@ def test_a_refused_argument_leaves_the_others_live() -> None:
     simulate(main(), seed=11)
 
 
+async def _always_break(setting: Setting, names: list[str], for_s: float) -> None:
+    """Let every update after a snapshot be lost, again and again, and then no more."""
+    end_s = setting.loop.time() + for_s
+    while setting.loop.time() < end_s:
+        for name in names:
+            for session in setting.holders(book(name)):
+                if not session.mischief.get(("books", name)):
+                    session.mischief[("books", name)] = deque(["drop"])
+        await asyncio.sleep(5)
+    for session in setting.exchange.live:
+        session.mischief.clear()
+
+
 def test_no_connection_asks_more_than_480_times_an_hour() -> None:
     async def main() -> int:
-        setting = Setting(12, channels=[book("BTC-USDT"), tickers("BTC-USDT")])
+        names = [f"COIN{number}-USDT" for number in range(8)]
+        setting = Setting(12, channels=[tickers("BTC-USDT"), *map(book, names)])
         async with setting.live():
-            end_s = setting.loop.time() + 2.5 * 3600
-            while setting.loop.time() < end_s:
-                for session in setting.holders(book("BTC-USDT")):
-                    if not session.mischief.get(("books", "BTC-USDT")):
-                        session.mischief[("books", "BTC-USDT")] = deque(["drop"])
-                await asyncio.sleep(5)
-            for session in setting.exchange.live:
-                session.mischief.clear()
-            await setting.recover(within_s=3700)
+            await _always_break(setting, names, 2.5 * 3600)
+            await setting.recover(within_s=3800)
         setting.check()
         return max(len(session.operations) for session in setting.exchange.sessions)
 
     assert simulate(main(), seed=12) > 480
+
+
+def test_one_book_that_always_breaks_leaves_requests_for_the_others() -> None:
+    async def main() -> int:
+        setting = Setting(22, channels=[book("BTC-USDT"), tickers("BTC-USDT")])
+        async with setting.live():
+            await _always_break(setting, ["BTC-USDT"], 3600)
+            (session,) = setting.holders(tickers("BTC-USDT"))
+            asked = len(session.operations)
+            await settle(setting.client.subscribe(trades("BTC-USDT")), within_s=5)
+            await setting.recover(within_s=62)
+        setting.check()
+        assert not setting.tape.losses
+        return asked
+
+    assert 100 < simulate(main(), seed=22) < 240
 
 
 def test_a_storm_of_reconnects_stays_within_three_connects_a_second() -> None:

@@ -148,7 +148,7 @@ class DepthLane(BookLane):
             if unknown:
                 self._tally.count("removed levels that were not there", unknown)
             if book.is_crossed or book.is_too_deep:
-                self._refuse(connection, data, out)
+                self._refuse(data, out)
                 return
             self._chains[connection] = data.seq_id
             self._heard[connection] = received_ns
@@ -178,7 +178,7 @@ class DepthLane(BookLane):
         if self.is_visible and seq_id is not None and seq_id == last:
             self._tally.count("repeated book frames")
             return
-        self._apply(connection, data, out)
+        self._apply(data, out)
 
     def _update(self, connection: int, data: BookData, out: list[Delivered]) -> None:
         book, seq_id, prev_seq_id = self.book, data.seq_id, data.prev_seq_id
@@ -188,7 +188,7 @@ class DepthLane(BookLane):
                 self._tally.count("repeated rows of a handover")
             elif link(data, book.seq_id) is Link.NEXT:
                 self._chains[connection] = seq_id
-                self._apply(connection, data, out)
+                self._apply(data, out)
             else:
                 self._break(connection, data, "sequence", out)
             return
@@ -196,7 +196,7 @@ class DepthLane(BookLane):
         is_follower = connection != self.owner
         if prev_seq_id == book.seq_id and not (seq_id == prev_seq_id and is_follower):
             self._chains[connection] = seq_id
-            self._apply(connection, data, out)
+            self._apply(data, out)
         elif seq_id == book.seq_id and (prev_seq_id <= seq_id or prev_seq_id == book.prev_seq_id):
             # The frame that was applied last, once more, or the other connection's copy of it.
             self._chains[connection] = seq_id
@@ -211,7 +211,7 @@ class DepthLane(BookLane):
         else:
             self._break(connection, data, "sequence", out)
 
-    def _apply(self, connection: int, data: BookData, out: list[Delivered]) -> None:
+    def _apply(self, data: BookData, out: list[Delivered]) -> None:
         """Apply a message whose place is proved."""
         book, update = self.book, data.update
         was_crossed = book.is_crossed and self.phase is Phase.TRACKED
@@ -219,7 +219,7 @@ class DepthLane(BookLane):
         if unknown:
             self._tally.count("removed levels that were not there", unknown)
         if book.is_too_deep or (book.is_crossed and not was_crossed and not (update.is_snapshot and self._has_crossed)):
-            self._refuse(connection, data, out)
+            self._refuse(data, out)
             return
         self.phase = Phase.TRACKED
         self._last_ns = update.exchange_ns
@@ -253,12 +253,12 @@ class DepthLane(BookLane):
 
     # Breaking -------------------------------------------------------------------------------------------------
 
-    def _refuse(self, connection: int, data: BookData, out: list[Delivered]) -> None:
+    def _refuse(self, data: BookData, out: list[Delivered]) -> None:
         """Give up a book that cannot be right, though its chain is."""
         cause = "levels" if self.book.is_too_deep else "crossed"
         self._has_crossed = cause == "crossed"
         self._chains.clear()
-        self._broken(connection, cause, data.update.received_ns, out, data.update.exchange_ns)
+        self._broken(cause, data.update.received_ns, out, data.update.exchange_ns)
 
     def _break(self, connection: int, data: BookData, cause: str, out: list[Delivered]) -> None:
         """Note that a connection's chain broke; another one that is whole carries the book on."""
@@ -266,16 +266,18 @@ class DepthLane(BookLane):
         if self._chains:
             self._tally.count("chains that broke beside a whole one")
             return
-        self._broken(connection, cause, data.update.received_ns, out, data.update.exchange_ns)
+        self._broken(cause, data.update.received_ns, out, data.update.exchange_ns)
 
-    def _broken(
-        self, connection: int, cause: str, received_ns: int, out: list[Delivered], exchange_ns: int | None = None
-    ) -> None:
-        """Make the book invalid, then ask for one resync; updates are ignored until its snapshot."""
+    def _broken(self, cause: str, received_ns: int, out: list[Delivered], exchange_ns: int | None = None) -> None:
+        """Make the book invalid, then ask for one resync; updates are ignored until its snapshot.
+
+        It is asked of the owner. Once the book is back, a successor's updates follow it by themselves; and should the
+        owner end before, the successor begins anew.
+        """
         self._hide(received_ns, cause, out, exchange_ns)
         self._tally.count(f"books that broke: {cause}")
         self._forget_levels(Phase.BROKEN)
-        self._resync(connection, cause)
+        self._resync(self._owner(), cause)
 
     def _resync(self, connection: int, cause: str) -> None:
         if connection not in self._resyncing:
@@ -294,7 +296,7 @@ class DepthLane(BookLane):
             return
         self._chains.pop(connection, None)
         if not self._chains:
-            self._broken(connection, "malformed", received_ns, out)
+            self._broken("malformed", received_ns, out)
 
     def stalled(self, connection: int, received_ns: int, quiet_ns: int, out: list[Delivered]) -> None:
         """Note that nothing came for too long; the channel is subscribed anew."""
@@ -303,10 +305,9 @@ class DepthLane(BookLane):
         self._chains.pop(connection, None)
         self._resyncing.discard(connection)  # whatever came of an earlier one, it did not help
         cause = f"stalled for {span_text(quiet_ns)}"
-        if self._chains:
-            self._resync(connection, cause)
-        else:
-            self._broken(connection, cause, received_ns, out)
+        if not self._chains:
+            self._broken(cause, received_ns, out)
+        self._resync(connection, cause)
 
     # Connections ----------------------------------------------------------------------------------------------
 
@@ -327,7 +328,7 @@ class DepthLane(BookLane):
         self._steady = None
         if self.phase is Phase.TRACKED and not self._chains:
             # The owner's own chain had broken before, and the one that carried the book is gone.
-            self._broken(self._owner(), "sequence", received_ns, out)
+            self._broken("sequence", received_ns, out)
 
     def _fail(self, received_ns: int, cause: str, out: list[Delivered]) -> None:
         self._hide(received_ns, cause, out)
@@ -341,7 +342,7 @@ class DepthLane(BookLane):
         if joined is not None:
             self._join(joined, data.update.received_ns, out)
         elif self._splice.is_full:
-            self._broken(self._owner(), "no snapshot", data.update.received_ns, out)
+            self._broken("no snapshot", data.update.received_ns, out)
         elif self.phase is Phase.WAITING:
             self.phase = Phase.SPLICING
             self._fetch()
@@ -357,7 +358,7 @@ class DepthLane(BookLane):
             self._tally.count("malformed fetched books")
             base = None
         if base is None:
-            self._broken(self._owner(), "no snapshot", received_ns, out)
+            self._broken("no snapshot", received_ns, out)
             return
         joined = self._splice.join(base)
         if joined is not None:
@@ -368,14 +369,14 @@ class DepthLane(BookLane):
         owner = self._owner()
         if not joined:
             if self._splice.fetches >= _MOST_FETCHES:
-                self._broken(owner, "no snapshot", received_ns, out)
+                self._broken("no snapshot", received_ns, out)
             else:
                 self._fetch()
             return
         for data in joined:
             update = msgspec.structs.replace(data.update, received_ns=received_ns)
             self._chains[owner] = data.seq_id
-            self._apply(owner, msgspec.structs.replace(data, update=update), out)
+            self._apply(msgspec.structs.replace(data, update=update), out)
             if self.phase is Phase.BROKEN:
                 return
 

@@ -11,7 +11,7 @@ from quantkit.events import Candle, Gap
 from quantkit.feeds.okx.channels import Channel
 from quantkit.feeds.okx.lanes import REMEMBERED, Delivered, Lane, Tally
 from quantkit.feeds.okx.messages import BARS, FormingCandle, MarketData, decode
-from quantkit.feeds.okx.records import Command, FetchCandles
+from quantkit.feeds.okx.records import Command, FetchCandles, Fetched
 
 _MISSING: Final = "missing"
 
@@ -53,18 +53,27 @@ class CandleLane(Lane):
                 self._is_resuming = False
                 self._advance(received_ns, out)
 
-    def fetched(self, rows: list[list[str]], error: str, received_ns: int, out: list[Delivered]) -> None:
-        """Take the answer to a fetch; what it was asked for and does not hold is lost."""
-        asked, self._asked = self._asked, None
+    def fetched(self, answer: Fetched, out: list[Delivered]) -> None:
+        """Take the answer to a fetch; what was asked for and it does not hold is lost.
+
+        Late bars are fetched unasked as well. Such an answer may bring bars, but says nothing of those that a fetch
+        which is still under way is to bring.
+        """
+        received_ns, asked = answer.received_ns, self._asked
         if self._due_ns is None:
             self._tally.count("fetched bars before the first push")
             return
-        for row in rows:
+        if asked is not None and answer.last_open_ns:
+            is_other = (answer.first_open_ns, answer.last_open_ns) != (asked.first_open_ns, asked.last_open_ns)
+            asked = None if is_other else asked
+        if asked is not None:
+            self._asked = None
+        for row in answer.rows:
             for candle in self._decoded(row, received_ns):
                 self._hold(candle)
         self._deliver(received_ns, out)
         if asked is not None and not self.is_muted:
-            cause = f"not fetched: {error}" if error else _MISSING
+            cause = f"not fetched: {answer.error}" if answer.error else _MISSING
             while self._due_ns <= asked.last_open_ns:
                 end_ns = min((open_ns for open_ns in self._held), default=asked.last_open_ns + self._length_ns)
                 self._skip_to(min(end_ns, asked.last_open_ns + self._length_ns), cause, received_ns, out)

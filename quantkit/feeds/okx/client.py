@@ -71,6 +71,8 @@ class OkxClient:
         on_state: Gets the status of a connection whenever it changes.
         on_trouble: Gets the errors that end a subscription or connection for good, or stop the client, when no call
             waits for them; the iteration, where there is one, raises them.
+        on_read: Called with True before the frames of one read from a socket are delivered, with False after them, for
+            consumers that take them together.
         rng: For the jitter of back-offs.
 
     Raises:
@@ -98,6 +100,7 @@ class OkxClient:
         backlog: Callable[[], int] | None = None,
         on_state: Callable[[ConnectionStatus], None] | None = None,
         on_trouble: Callable[[FeedError], None] | None = None,
+        on_read: Callable[[bool], None] | None = None,
         rng: np.random.Generator | None = None,
     ) -> None:
         self.config = config or OkxConfig()
@@ -113,6 +116,7 @@ class OkxClient:
         self._backlog = backlog
         self._on_state = on_state
         self._on_trouble = on_trouble
+        self._on_read = on_read
         self._rng = np.random.default_rng() if rng is None else rng
         self._hub: Hub | None = None
         self._inbox: Inbox[Delivered] | None = None
@@ -127,7 +131,7 @@ class OkxClient:
         self._inbox = inbox
         self._hub = Hub(
             self.config,
-            _Opener(self.config),
+            _Opener(self.config, self._on_read),
             credentials=self._credentials,
             rest=self._rest,
             tape=self._tape,
@@ -181,7 +185,8 @@ class OkxClient:
 
         Raises:
             StopAsyncIteration: The client was closed, and all is taken.
-            FeedError: A subscription or connection has ended for good; iterating again goes on with the others.
+            FeedError: A subscription or connection has ended for good; iterating again goes on with the others. Where
+                the whole client has stopped, iterating again raises the same.
         """
         hub, inbox = self._entered, self._inbox
         assert inbox is not None
@@ -208,16 +213,22 @@ class OkxClient:
         return Counter() if self._hub is None else self._hub.tracker.counters + self._hub.counters
 
     async def close(self) -> None:
-        """Close every connection in good order; the iteration ends when all that came before is taken."""
+        """Close every connection in good order; the iteration ends when all that came before is taken.
+
+        Raises:
+            FeedError: The end could not be put on the tape or delivered; all is closed nevertheless.
+        """
         hub, inbox = self._hub, self._inbox
         if hub is not None and inbox is not None:
-            await hub.close()
-            inbox.close()
+            try:
+                await hub.close()
+            finally:
+                inbox.close()
 
     def _tell(self, error: FeedError) -> None:
         """Pass an error on that no call waits for."""
         if self._deliver is None and self._inbox is not None:
-            self._inbox.fail(error)
+            self._inbox.fail(error, is_last=self._hub is not None and error is self._hub.failure)
         if self._on_trouble is not None:
             self._on_trouble(error)
 
@@ -254,11 +265,20 @@ class _Socket(ClientConnection):
     the sign of life. Life is any received byte.
     """
 
-    def __init__(self, session: Session, config: OkxConfig, where: str, *args: Any, **options: Any) -> None:
+    def __init__(
+        self,
+        session: Session,
+        config: OkxConfig,
+        where: str,
+        on_read: Callable[[bool], None] | None,
+        *args: Any,
+        **options: Any,
+    ) -> None:
         super().__init__(*args, **options)
         self._session = session
         self._config = config
         self._where = where
+        self._on_read = on_read
         self._is_over = False
         self._is_closing = False  # in good order: what comes is read for the answer to the close frame alone
         self._pieces: bytearray | None = None  # of a text message in several frames
@@ -295,7 +315,14 @@ class _Socket(ClientConnection):
                 super().data_received(data)
             return
         self._life.heard()
-        super().data_received(data)
+        if self._on_read is None:
+            super().data_received(data)
+        else:
+            self._on_read(True)
+            try:
+                super().data_received(data)
+            finally:
+                self._on_read(False)
         if self.is_over or self.response is None:
             return
         if self.protocol.state is not State.OPEN:
@@ -408,8 +435,9 @@ class _Connect(connect):
 class _Opener:
     """Opens WebSockets to the configured server, and says in our own errors why one cannot be had."""
 
-    def __init__(self, config: OkxConfig) -> None:
+    def __init__(self, config: OkxConfig, on_read: Callable[[bool], None] | None) -> None:
         self._config = config
+        self._on_read = on_read
         self._trust: ssl.SSLContext | None = self._load(config.ca_file) if config.ca_file else None
         self._addresses: dict[str, str] = {}  # by host: where it was reached last
 
@@ -459,7 +487,7 @@ class _Opener:
 
     async def _connect(self, url: str, session: Session, where: str, options: dict[str, Any]) -> _Socket:
         config = self._config
-        factory = functools.partial(_Socket, session, config, where)
+        factory = functools.partial(_Socket, session, config, where, self._on_read)
         connection = await _Connect(
             url,
             compression="deflate" if config.compress else None,

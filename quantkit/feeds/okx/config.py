@@ -33,9 +33,28 @@ _SMALLEST_REQUEST: Final = 256
 _LARGEST_REQUEST: Final = 65_536
 
 
+def _refuse_okx(url: str) -> None:
+    """Refuse an address of OKX's own as a base, since there REST lives on another host than the WebSockets.
+
+    Raises:
+        ConfigError: It is one.
+    """
+    host = (urlsplit(url).hostname or "").rstrip(".")
+    if host != "okx.com" and not host.endswith(".okx.com"):
+        return
+    name = host.removesuffix(".okx.com")
+    advice = f"use one of the regions {', '.join(get_args(Region))}, and demo=True for demo trading"
+    for region, live in _WS_HOSTS.items():
+        if name == _DEMO_WS_HOSTS[region]:
+            advice = f'use region="{region}", demo=True (--region {region} --demo)'
+        elif name == live or host == _REST_HOSTS[region] or (name == "www" and region == "global"):
+            advice = f'use region="{region}" (--region {region})'
+    raise ConfigError(f"url {url!r}: OKX's REST lives on another host than its WebSockets; leave url out and {advice}")
+
+
 def _base(url: str) -> tuple[str, str]:
     """Return the scheme, and host, port and path prefix of a base address."""
-    advice = "write for example ws://127.0.0.1:8765 or wss://ws.okx.com:8443"
+    advice = "write for example ws://127.0.0.1:8765 or wss://okx.example:8443"
     problem = ""
     parts = SplitResult("", "", "", "", "")
     try:
@@ -120,7 +139,8 @@ class OkxConfig(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         region: Where the account was opened: `global`, `eea` (my.okx.com) or `us` (app.okx.com, Australia too).
         demo: Use OKX's demo trading hosts.
-        url: Base of another server, such as `ws://127.0.0.1:8765`; all WebSocket paths and REST derive from it.
+        url: Base of another server, such as `ws://127.0.0.1:8765`; all WebSocket paths and REST derive from it. OKX's
+            own hosts are named by `region` and `demo`.
         ca_file: PEM file of certificate authorities to trust instead of the system's.
         trust_env: Use the proxy named by the environment (`HTTPS_PROXY`); never for loopback.
         ping_after_s: Ask for a sign of life after so long without a received byte.
@@ -183,6 +203,7 @@ class OkxConfig(msgspec.Struct, frozen=True, kw_only=True):
             raise ConfigError(f"region {self.region!r} is not known; use one of {', '.join(get_args(Region))}")
         if self.url is not None:
             _base(self.url)
+            _refuse_okx(self.url)
         for name in self.__struct_fields__:
             value = getattr(self, name)
             if name.endswith("_s") and name != "connects_per_s":
@@ -234,9 +255,8 @@ class OkxConfig(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def is_okx(self) -> bool:
-        """Whether the host is OKX's own, reached over TLS."""
-        host = self.host
-        return self.ws_url("public").startswith("wss:") and (host == "okx.com" or host.endswith(".okx.com"))
+        """Whether the host is OKX's own, reached over TLS; as a `url` they are refused."""
+        return self.url is None
 
     @property
     def is_loopback(self) -> bool:

@@ -43,7 +43,8 @@ class Fetches:
         self._note = note
         self._spawn = spawn
         self._rng = rng
-        self._running: set[Channel] = set()
+        #: What is being looked up; None while its answer is given.
+        self._running: dict[Channel, FetchCandles | FetchBook | None] = {}
         self._next: dict[Channel, FetchCandles | FetchBook] = {}
 
     async def rest(self) -> OkxRest:
@@ -60,11 +61,15 @@ class Fetches:
         return channel in self._running
 
     def start(self, command: FetchCandles | FetchBook) -> None:
-        """Begin a look-up; while one of the channel runs, the newest command waits for its end."""
-        if command.channel in self._running:
-            self._next[command.channel] = command
+        """Begin a look-up; while one of the channel runs, the newest command that asks for more waits for its end."""
+        channel = command.channel
+        if channel in self._running:
+            self._next.pop(channel, None)
+            # A book is fetched anew because the one under way may be too old; bars are the same whenever they are.
+            if isinstance(command, FetchBook) or command != self._running[channel]:
+                self._next[channel] = command
             return
-        self._running.add(command.channel)
+        self._running[channel] = command
         self._spawn(self._run(command), f"OKX fetch {command.channel}")
 
     async def _run(self, command: FetchCandles | FetchBook) -> None:
@@ -72,10 +77,13 @@ class Fetches:
         following: FetchCandles | FetchBook | None = command
         try:
             while following is not None:
-                self._note(await self._answer(following))
+                self._running[channel] = following
+                answer = await self._answer(following)
+                self._running[channel] = None
+                self._note(answer)
                 following = self._next.pop(channel, None)
         finally:
-            self._running.discard(channel)
+            self._running.pop(channel, None)
 
     async def _answer(self, command: FetchCandles | FetchBook) -> Record:
         channel, error = command.channel, ""
@@ -90,7 +98,7 @@ class Fetches:
         except QuantkitError as failure:
             error = str(failure)
         if isinstance(command, FetchCandles):
-            return Fetched(self._stamp(), channel, rows, error)
+            return Fetched(self._stamp(), channel, rows, error, command.first_open_ns, command.last_open_ns)
         return BookFetched(self._stamp(), channel, body, error)
 
     async def close(self) -> None:

@@ -31,6 +31,11 @@ _log: Final = logging.getLogger("quantkit.feeds.okx")
 #: Handshakes are counted where they arrive, so the second is taken longer by what the network may vary.
 _CONNECT_WINDOW_S: Final = 1.5
 
+#: A successor that is told to close itself within this time was no better than the one before.
+_SETTLED_S: Final = 20.0
+#: How long at most it is waited before such a one is replaced in turn. OKX closes a minute after it said so.
+_LONGEST_HESITATION_S: Final = 20.0
+
 OpenSocket: TypeAlias = Callable[[str, Session, str], Awaitable[Socket]]
 
 
@@ -112,25 +117,31 @@ class Hub:
         """Put a frame on the tape and deliver its events; return whether it brought some."""
         if self.is_over:
             return False
-        if self._tape is not None:
-            self._tape.frame(connection, received_ns, data)
-        delivered = self.tracker.frame(connection, received_ns, data)
-        if delivered:
-            self._hand(delivered)
-            return True
-        if self._is_shedding:
-            self.check_backlog()
+        try:
+            if self._tape is not None:
+                self._tape.frame(connection, received_ns, data)
+            delivered = self.tracker.frame(connection, received_ns, data)
+            if delivered:
+                self._hand(delivered)
+                return True
+            if self._is_shedding:
+                self.check_backlog()
+        except Exception as error:  # noqa: BLE001  told to everybody; left to the socket, a full disk passes for a loss
+            self.crash(error)
         return False
 
     def note(self, record: Record) -> None:
         """Put a record on the tape and tell the tracker."""
         if self.is_over:
             return
-        if self._tape is not None:
-            self._tape.note(record)
-        delivered = self.tracker.note(record)
-        if delivered:
-            self._hand(delivered)
+        try:
+            if self._tape is not None:
+                self._tape.note(record)
+            delivered = self.tracker.note(record)
+            if delivered:
+                self._hand(delivered)
+        except Exception as error:  # noqa: BLE001  told to everybody; whoever noted it may be a timer or a caller
+            self.crash(error)
 
     def _hand(self, delivered: list[Delivered]) -> None:
         self._deliver(delivered)
@@ -249,6 +260,8 @@ class Hub:
         for line in empty:
             self.lines.pop(line.number)
         await asyncio.gather(*(line.end("no subscriptions left") for line in empty))
+        if self.failure is not None:
+            raise self.failure
 
     def _leave(self, line: Line, channel: Channel) -> None:
         interest = line.interests.get(channel)
@@ -327,7 +340,10 @@ class Hub:
         self._pulse.set()
         self._pulse = asyncio.Event()
         if self._on_state is not None:
-            self._on_state(line.status())
+            try:
+                self._on_state(line.status())
+            except Exception as error:  # noqa: BLE001  it would end the timer or task that saw the change
+                self.crash(error)
 
     def line_refused(self, line: Line, channel: Channel, error: FeedError, *, is_late: bool) -> None:
         """Remember that a subscription is dead."""
@@ -360,11 +376,17 @@ class Hub:
         if predecessor is not None:
             # One at a time: a successor that is told to close itself is replaced once it stands alone.
             await predecessor.ended.wait()
+        is_young = asyncio.get_running_loop().time() - old.made_s < _SETTLED_S
+        handovers = old.handovers if is_young else 0
+        if handovers:
+            # Where every server is being upgraded the next one will close as well; there is a minute to take over.
+            await asyncio.sleep(min(self.config.retry.bound_s(handovers), _LONGEST_HESITATION_S))
         if old.is_retiring or not old.is_up or old.attempts != attempt:
             return  # it has been made again meanwhile
         old.is_retiring = True
         new = self._new_line(old.path, needs_login=old.needs_login)
         new.predecessor = old
+        new.handovers = handovers + 1
         _log.info("%s will be closed by OKX; connection %d takes over", old.where, new.number)
         for interest in old.interests:
             if interest.channel in old.interests:
@@ -374,11 +396,11 @@ class Hub:
         try:
             async with asyncio.timeout(self.config.successor_timeout_s):
                 await self._until(
-                    lambda: old.ended.is_set() or not old.interests or new.is_failed or self._has_books(new)
+                    lambda: old.ended.is_set() or not old.interests or new.is_failed or self._carries_all_of(old, new)
                 )
         except TimeoutError:
             _log.warning(
-                "%s: some books have not arrived in time; connection %d ends all the same", new.where, old.number
+                "%s: not every channel has arrived in time; connection %d ends all the same", new.where, old.number
             )
         if not new.is_failed:
             await old.end(f"replaced by connection {new.number}")
@@ -386,11 +408,13 @@ class Hub:
         new.predecessor = None
         self.lines.pop(old.number, None)
 
-    def _has_books(self, line: Line) -> bool:
-        return line.is_live and all(
-            self.tracker.heard_ns(line.number, interest.channel)
-            for interest in line.interests
-            if interest.channel.is_book
+    def _carries_all_of(self, old: Line, new: Line) -> bool:
+        """Return whether a successor has its books, and something of every channel that its predecessor brings."""
+        heard_ns = self.tracker.heard_ns
+        return new.is_live and all(
+            heard_ns(new.number, interest.channel)
+            or not (interest.channel.is_book or heard_ns(old.number, interest.channel))
+            for interest in new.interests
         )
 
     async def _until(self, is_so: Callable[[], bool]) -> None:
@@ -435,9 +459,9 @@ class Hub:
         _log.error("%s", self.failure)
         self.is_over = True
         self._settle(self.failure)
-        self._trouble(self.failure)
         for line in list(self.lines.values()):
             line.fail(self.failure)
+        self._trouble(self.failure)
 
     def _settle(self, error: FeedError) -> None:
         for line in self.lines.values():
@@ -447,7 +471,12 @@ class Hub:
         self._pulse = asyncio.Event()
 
     async def close(self) -> None:
-        """End every connection in good order; outages that are still open are delivered as gaps."""
+        """End every connection in good order; outages that are still open are delivered as gaps.
+
+        Raises:
+            FeedError: The end could not be put on the tape or delivered; all is closed nevertheless.
+        """
+        had_failed = self.failure is not None
         if not self.is_over:
             self.note(Closed(self.stamp()))
         self.is_over = True
@@ -458,3 +487,5 @@ class Hub:
         await asyncio.gather(*(line.end("closed", is_noted=False) for line in list(self.lines.values())))
         await self._fetches.close()
         self._settle(FeedClosedError("the OKX client was closed"))
+        if self.failure is not None and not had_failed:
+            raise self.failure

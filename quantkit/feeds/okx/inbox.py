@@ -16,6 +16,7 @@ class Inbox(Generic[Item]):
     def __init__(self) -> None:
         self._items: deque[Item] = deque()
         self._errors: deque[BaseException] = deque()
+        self._last: BaseException | None = None
         self._is_closed = False
         self._turn = 0
         self._ready = asyncio.Event()
@@ -28,9 +29,11 @@ class Inbox(Generic[Item]):
         self._items.extend(items)
         self._ready.set()
 
-    def fail(self, error: BaseException) -> None:
-        """Have an error raised, once, when the items before it are taken."""
+    def fail(self, error: BaseException, *, is_last: bool = False) -> None:
+        """Have an error raised, once, when the items before it are taken; again and again if nothing can follow it."""
         self._errors.append(error)
+        if is_last:
+            self._last = error
         self._ready.set()
 
     def close(self) -> None:
@@ -53,6 +56,8 @@ class Inbox(Generic[Item]):
                 raise self._errors.popleft()
             if self._is_closed:
                 raise StopAsyncIteration
+            if self._last is not None:
+                raise self._last
             self._ready.clear()
             await self._ready.wait()
         return self._items.popleft()

@@ -1,11 +1,19 @@
 """Which channels a connection has to carry, and how far each of them has come."""
 
 import asyncio
+from collections import deque
 from collections.abc import Iterator
 from enum import StrEnum
+from typing import Final
 
 from quantkit.errors import FeedError
 from quantkit.feeds.okx.channels import Channel
+from quantkit.feeds.okx.config import RetryPolicy
+
+#: How often in an hour a channel is renewed at once. Each time costs two of the connection's 480 requests an hour, so
+#: that one book that always breaks would take them from all others.
+_PROMPT_RENEWALS: Final = 20
+_HOUR_S: Final = 3600.0
 
 
 class Stage(StrEnum):
@@ -15,6 +23,7 @@ class Stage(StrEnum):
     SENT = "sent"  # asked for
     LIVE = "live"  # acknowledged
     RESYNC = "resync"  # to be unsubscribed and subscribed again
+    RESTING = "resting"  # the same, but later, since it was done too often
     LEAVING = "leaving"  # to be unsubscribed for good
 
 
@@ -26,10 +35,23 @@ class Interest:
         acked_s: When it was acknowledged last, by the loop's clock.
         heard_ns, heard_s: The stamp of the newest data the watch saw, and when it saw it, by the loop's clock.
         renewals: How often it was renewed without a lasting effect: a stall, or a snapshot that never came.
+        renewed_s: When it was subscribed anew on whichever connection, within the last hour by the loop's clock.
+        aborts: How many connections were given up for its sake without a lasting effect.
         was_dropped: The server ended it once by itself.
     """
 
-    __slots__ = ("acked_s", "channel", "heard_ns", "heard_s", "renewals", "settled", "stage", "was_dropped")
+    __slots__ = (
+        "aborts",
+        "acked_s",
+        "channel",
+        "heard_ns",
+        "heard_s",
+        "renewals",
+        "renewed_s",
+        "settled",
+        "stage",
+        "was_dropped",
+    )
 
     def __init__(self, channel: Channel, settled: "asyncio.Future[FeedError | None]") -> None:
         self.channel = channel
@@ -39,6 +61,8 @@ class Interest:
         self.heard_ns = 0
         self.heard_s = 0.0
         self.renewals = 0
+        self.renewed_s: deque[float] = deque()
+        self.aborts = 0
         self.was_dropped = False
 
     def settle(self, error: FeedError | None = None) -> bool:
@@ -98,6 +122,32 @@ class Interests:
         """Ask for a channel to be subscribed anew; return whether that is news."""
         interest = self._interests.get(channel)
         if interest is None or interest.stage not in (Stage.SENT, Stage.LIVE):
+            return False
+        interest.stage = Stage.RESYNC
+        return True
+
+    def rest(self, channel: Channel, now_s: float, policy: RetryPolicy) -> float:
+        """Let a channel that is to be subscribed anew wait, if that was done too often; return for how long.
+
+        Args:
+            channel: At stage RESYNC.
+            now_s: The loop's time.
+            policy: Bounds the waits, which grow with each renewal within an hour beyond the first ones.
+        """
+        interest = self._interests[channel]
+        renewed_s = interest.renewed_s
+        while renewed_s and now_s - renewed_s[0] >= _HOUR_S:
+            renewed_s.popleft()
+        renewed_s.append(now_s)
+        if len(renewed_s) <= _PROMPT_RENEWALS:
+            return 0.0
+        interest.stage = Stage.RESTING
+        return policy.bound_s(len(renewed_s) - _PROMPT_RENEWALS)
+
+    def rested(self, channel: Channel) -> bool:
+        """Let a channel be subscribed anew after its rest; return whether it still waits for that."""
+        interest = self._interests.get(channel)
+        if interest is None or interest.stage is not Stage.RESTING:
             return False
         interest.stage = Stage.RESYNC
         return True

@@ -123,6 +123,8 @@ class Line:
         self.last_frame_ns = 0
         self.is_retiring = False  # a successor takes over; not made again when lost
         self.predecessor: Line | None = None  # the line it takes over from, while that lives
+        self.handovers = 0  # how many in quick succession led to it
+        self.made_s = asyncio.get_running_loop().time()
         self.error: FeedError | None = None
         self.ended = asyncio.Event()
         self._host = host
@@ -188,8 +190,21 @@ class Line:
             self._session.wake()
 
     def resync(self, channel: Channel) -> None:
-        """Subscribe a channel anew, unless that is under way."""
-        if self.is_up and not self.is_retiring and self.interests.resync(channel):
+        """Subscribe a channel anew, unless that is under way; a line that retires may live for another minute.
+
+        One that needs it again and again rests before.
+        """
+        if not self.is_up or not self.interests.resync(channel):
+            return
+        loop = asyncio.get_running_loop()
+        wait_s = self.interests.rest(channel, loop.time(), self._host.config.retry)
+        if wait_s:
+            _log.warning("%s: %s breaks too often; it is subscribed anew in %.1f s", self.where, channel, wait_s)
+            loop.call_later(wait_s, self._rested, channel)
+        self.wake()
+
+    def _rested(self, channel: Channel) -> None:
+        if self.interests.rested(channel):
             self.wake()
 
     def abort(self, cause: str) -> None:
@@ -205,7 +220,7 @@ class Line:
             return
         self.error = error
         session, self._session = self._session, None
-        if self._task is not None and self._task is not asyncio.current_task():
+        if self._task is not None:
             self._task.cancel()
         if session is not None:
             session.abort("the client has stopped")
@@ -233,11 +248,16 @@ class Line:
                 self._lose(session, cause)
             session.is_open = False
         self._task.cancel()
-        await asyncio.gather(self._task, return_exceptions=True)
-        if session is not None and session.socket is not None:
-            await session.socket.close()
-        self._set(ConnectionState.CLOSED)
-        self.ended.set()
+        try:
+            await asyncio.gather(self._task, return_exceptions=True)
+            if session is not None and session.socket is not None:
+                await session.socket.close()
+        finally:
+            # Who waits for this may give up before the other side has answered, and nobody else closes the socket.
+            if session is not None:
+                session.abort("closed")
+            self._set(ConnectionState.CLOSED)
+            self.ended.set()
 
     # The session's owner --------------------------------------------------------------------------------------
 
@@ -346,19 +366,21 @@ class Line:
         """Give up for good."""
         # Listeners see the failed line with the channels that it carried.
         self._finish(ConnectionState.FAILED)
-        is_told = False
+        # A caller who waits for one channel is told of that one; others that were live end as well.
+        is_late = not len(self.interests)
         for interest in self.interests:
             self.interests.remove(interest.channel)
-            is_told = interest.settle(error) or is_told
+            is_late = not interest.settle(error) or is_late
         _log.error("%s; it is not tried again", error)
-        self._host.line_failed(self, error, is_late=not is_told)
+        self._host.line_failed(self, error, is_late=is_late)
 
     def _finish(self, state: ConnectionState) -> None:
         self._set(state)
         self.ended.set()
 
     def _set(self, state: ConnectionState) -> None:
-        if state is not self.state:
+        # A failure is final: the loop that notices it last must not pass for alive.
+        if state is not self.state and not self.is_failed:
             self.state = state
             self._since_ns = self._host.stamp()
             self._host.line_changed(self)

@@ -79,12 +79,14 @@ class FundingData(msgspec.Struct, frozen=True, gc=False):
     """The predicted rate of the next settlement, and what the last one charged.
 
     `settled_rate` belongs to the settlement before `event.funding_ns`; None where the frame does not say, or while that
-    settlement is still being processed.
+    settlement is still being processed. `interval_ns` lies between the next settlement and the one after it; None where
+    the frame does not say.
     """
 
     channel: str
     event: Funding
     settled_rate: float | None = None
+    interval_ns: int | None = None
 
 
 class BookData(msgspec.Struct, frozen=True, gc=False):

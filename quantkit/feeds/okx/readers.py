@@ -190,8 +190,17 @@ def _read_fundings(frame: bytes, received_ns: int, channel: str) -> list[Funding
             is_settled=False,
         )
         has_settled = row.sett_state == "settled" and row.sett_funding_rate != ""
-        messages.append(FundingData(channel, event, grammar.number(row.sett_funding_rate) if has_settled else None))
+        settled_rate = grammar.number(row.sett_funding_rate) if has_settled else None
+        messages.append(FundingData(channel, event, settled_rate, _interval_ns(row, event.funding_ns)))
     return messages
+
+
+def _interval_ns(row: wire.FundingRow, funding_ns: int) -> int | None:
+    """Return the time from the next settlement to the one after; a row without it is good for all else."""
+    try:
+        return grammar.time_ns(row.next_funding_time) - funding_ns
+    except ParseError:
+        return None
 
 
 def _read_marks(frame: bytes, received_ns: int, channel: str) -> list[MarketData]:

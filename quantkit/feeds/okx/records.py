@@ -59,12 +59,18 @@ class Unwanted(msgspec.Struct, frozen=True, tag="unwanted"):
 
 
 class Fetched(msgspec.Struct, frozen=True, tag="fetched"):
-    """Candle rows from REST as OKX sent them, in any order: the answer to `FetchCandles`."""
+    """Candle rows from REST as OKX sent them, in any order: the answer to `FetchCandles`.
+
+    Attributes:
+        first_open_ns, last_open_ns: What was asked for; zeros answer whatever was.
+    """
 
     received_ns: int
     channel: Channel
     rows: list[list[str]]
     error: str = ""
+    first_open_ns: int = 0
+    last_open_ns: int = 0
 
 
 class BookFetched(msgspec.Struct, frozen=True, tag="book_fetched"):

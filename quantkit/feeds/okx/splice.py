@@ -62,20 +62,31 @@ class Splice:
         seq_id = base.seq_id
         assert seq_id is not None
         updates = self._updates
-        # All after the first that is newer are kept, since a reset may have lowered their numbers.
-        begin = next((n for n, data in enumerate(updates) if data.seq_id is not None and data.seq_id > seq_id), None)
+        begin = self._follower(seq_id)
         if begin is None:
-            if updates and updates[-1].seq_id == seq_id:
-                return [base]
-            self._base = base
-            return None
+            # Too old by its number; or by its stamp, where a reset makes numbers misleading.
+            is_old = (updates[0].prev_seq_id or 0) > seq_id or updates[-1].update.exchange_ns > base.update.exchange_ns
+            self._base = None if is_old else base
+            return [] if is_old else None
         self._base = None
-        first = updates[begin]
-        if first.prev_seq_id is None or first.prev_seq_id > seq_id:
-            return []
-        # The book holds what this update tells of up to the book's own number, so that the update follows it.
-        update = msgspec.structs.replace(first.update, prev_seq=seq_id)
-        return [base, msgspec.structs.replace(first, update=update, prev_seq_id=seq_id), *updates[begin + 1 :]]
+        kept = updates[begin:]
+        if kept and kept[0].prev_seq_id != seq_id:
+            # The book holds what this update tells of up to the book's own number, so that the update follows it.
+            update = msgspec.structs.replace(kept[0].update, prev_seq=seq_id)
+            kept[0] = msgspec.structs.replace(kept[0], update=update, prev_seq_id=seq_id)
+        return [base, *kept]
+
+    def _follower(self, seq_id: int) -> int | None:
+        """Return which update is the first to tell more than a book of this number holds; None where none is."""
+        after: int | None = None
+        for number, data in enumerate(self._updates):
+            if data.prev_seq_id is None or data.seq_id is None:
+                continue
+            if data.seq_id == seq_id:
+                after = number + 1  # the book has it, and so it has the signs of life that repeat its number
+            elif data.prev_seq_id == seq_id or data.prev_seq_id < seq_id < data.seq_id:
+                return number
+        return after
 
 
 def fetched_book(channel: Channel, body: bytes, received_ns: int) -> BookData:

@@ -4,6 +4,7 @@ The events are a pure function of what was put in, in that order: a tape replaye
 again.
 """
 
+import logging
 from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any, Final, TypeAlias, assert_never, get_args
@@ -55,7 +56,11 @@ __all__ = ["ControlMessage", "Delivered", "Tracker", "ignore"]
 #: The channel's name, and the instrument or kind of instruments.
 _Key: TypeAlias = tuple[str, str]
 
+_log: Final = logging.getLogger("quantkit.feeds.okx")
+
 _LAST_RANK: Final = 8.0
+#: How far the exchange's clock may be ahead of ours.
+_AHEAD_NS: Final = 86_400 * NS_PER_S
 _FLOWS: Final = {"tickers": "ticker", "bbo-tbt": "ticker", "mark-price": "mark", "index-tickers": "mark"}
 _TRADES: Final = ("trades", "trades-all")
 
@@ -84,7 +89,7 @@ class Tracker:
         []
         >>> row = b'{"instId":"A-B-SWAP","markPx":"2","ts":"1597026383085"}'
         >>> push = b'{"arg":{"channel":"mark-price","instId":"A-B-SWAP"},"data":[%b]}' % row
-        >>> [event.price for event in tracker.frame(0, 2, push)]
+        >>> [event.price for event in tracker.frame(0, 1597026383100000000, push)]
         [2.0]
     """
 
@@ -118,7 +123,8 @@ class Tracker:
             data: The frame as received. Whatever bytes they are, nothing is raised.
 
         Returns:
-            What is to be delivered, in the order of rows, every event stamped with `received_ns`.
+            What is to be delivered, in the order of rows, every event stamped with `received_ns`. Rows that the
+            exchange stamped more than a day later are as malformed ones.
         """
         out: list[Delivered] = []
         try:
@@ -126,19 +132,26 @@ class Tracker:
         except FrameError as error:
             self._malformed(connection, received_ns, error, out)
             return out
+        latest_ns = received_ns + _AHEAD_NS
         message: Any
         for message in messages:
             kind = type(message)
             # The busiest messages are looked up in place; a call for each key costs a tenth of the whole way.
             if kind is TradeData or kind is MarketData:
-                take = self._takes.get((message.channel, message.event.instrument))
+                event = message.event
+                key = (message.channel, event.instrument)
+                stamp_ns = event.exchange_ns
             elif kind in _KEYS:
-                take = self._takes.get(_KEYS[kind](message))
+                key = _KEYS[kind](message)
+                stamp_ns = _STAMPS[kind](message) if kind in _STAMPS else 0
             else:
                 self._other(connection, message)
                 continue
+            take = self._takes.get(key)
             if take is None:
                 self._tally.count("rows of channels that nobody wants")
+            elif stamp_ns > latest_ns:
+                self._early(connection, received_ns, key, out)
             else:
                 take(connection, received_ns, message, out)
         if len(out) > 1:
@@ -169,7 +182,7 @@ class Tracker:
             case Fetched():
                 bars = self._lanes.get(_key(record.channel))
                 if isinstance(bars, CandleLane):
-                    bars.fetched(record.rows, record.error, received_ns, out)
+                    bars.fetched(record, out)
             case BookFetched():
                 book = self._lanes.get(_key(record.channel))
                 if isinstance(book, DepthLane):
@@ -258,6 +271,14 @@ class Tracker:
         if lane is not None:
             lane.malformed(connection, received_ns, out)
 
+    def _early(self, connection: int, received_ns: int, key: _Key, out: list[Delivered]) -> None:
+        """Take a row that the exchange cannot have stamped yet, so that its other numbers prove nothing."""
+        name = "rows stamped a day ahead of this machine's clock"
+        if name not in self._tally.counters:
+            _log.warning("%s %s: %s; if that is wrong, set it by NTP", *key, name)
+        self._tally.count(name)
+        self._lanes[key].malformed(connection, received_ns, out)
+
     def _other(self, connection: int, message: ControlMessage | Unknown) -> None:
         """Take a message of no lane."""
         if isinstance(message, Unknown):
@@ -291,6 +312,16 @@ _KEYS: Final[dict[type, Callable[[Any], _Key]]] = {
     InstrumentData: lambda message: ("instruments", message.row.inst_type),
     Status: lambda message: ("status", ""),
     **dict.fromkeys(get_args(PrivateMessage), lambda message: (message.channel.name, "")),
+}
+
+
+#: What the exchange says of when it happened; an open bar's end lies ahead. Other messages have no stamp of their own.
+_STAMPS: Final[dict[type, Callable[[Any], int]]] = {
+    FundingData: lambda message: message.event.exchange_ns,
+    BookData: lambda message: message.update.exchange_ns,
+    FormingCandle: lambda message: message.candle.open_ns,
+    ForeignCandle: lambda message: message.open_ns,
+    OpenInterest: lambda message: message.exchange_ns,
 }
 
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import math
-from typing import Protocol
+from typing import Final, Protocol
 
 from quantkit.clock import NS_PER_S
 from quantkit.feeds.okx.channels import Channel
@@ -11,6 +11,9 @@ from quantkit.feeds.okx.interests import Interest, Stage
 from quantkit.feeds.okx.line import Line
 from quantkit.feeds.okx.records import FetchCandles, Record, Stalled
 from quantkit.feeds.okx.tracker import Tracker
+
+#: How long at most a book may be silent before its connection is given up once more for its sake.
+_LONGEST_PATIENCE_S: Final = 3600.0
 
 
 class Watched(Protocol):
@@ -88,14 +91,19 @@ class Watch:
         is_heard = heard_ns > 0
         quiet_s = now_s - (max(interest.heard_s, interest.acked_s) if is_heard else interest.acked_s)
         if is_heard and interest.heard_s - interest.acked_s > config.ack_timeout_s:
-            interest.renewals = 0  # more came than the snapshot that every new subscription brings
+            interest.renewals = interest.aborts = 0  # more came than the snapshot of every new subscription
         # A subscription that brought nothing at all has failed as much as one that was not acknowledged.
-        if quiet_s <= (config.stall_after_s if is_heard else config.ack_timeout_s):
+        limit_s = config.stall_after_s if is_heard else config.ack_timeout_s
+        if quiet_s <= limit_s:
             return
         if is_heard:
             quiet_ns = int(quiet_s * NS_PER_S)
             watched.note(Stalled(watched.stamp(), line.number, interest.channel, quiet_ns))
         if interest.renewals:
+            # A book that never comes, as of an instrument that is not open yet, must not cut the others off for ever.
+            if quiet_s <= min(limit_s * 2**interest.aborts, _LONGEST_PATIENCE_S):
+                return
+            interest.aborts += 1
             line.abort(f"{interest.channel}: nothing came for {quiet_s:.1f} s, also after a new subscription")
             return
         interest.renewals += 1

@@ -1,6 +1,7 @@
 """The client's connections: their states, their losses and how they come back, over real sockets on loopback."""
 
 import asyncio
+import errno
 import json
 import socket
 import ssl
@@ -16,7 +17,7 @@ from quantkit.events import BookUpdate, Gap, Ticker
 from quantkit.feeds.okx.channels import book, candles, tickers
 from quantkit.feeds.okx.client import ConnectionState, OkxClient
 from quantkit.feeds.okx.config import OkxConfig, RetryPolicy
-from quantkit.feeds.okx.records import Closed, Lost, Opened, Wanted
+from quantkit.feeds.okx.records import Closed, Lost, Opened, Unwanted, Wanted
 from quantkit.feeds.okx.refusals import OkxNetworkError
 
 BTC, BOOK = tickers("BTC-USDT"), book("BTC-USDT")
@@ -467,25 +468,120 @@ def test_a_name_service_that_fails_is_bridged_by_the_last_address(monkeypatch):
     run(work())
 
 
-def test_a_tape_that_fails_stops_the_client_with_its_error():
+@pytest.mark.parametrize("error", [RuntimeError("no space left"), OSError(errno.ENOSPC, "no space left")])
+def test_a_tape_that_fails_stops_the_client_with_its_error(error):
     class Full(Tape):
         def frame(self, connection, received_ns, data):
             if b"tickers" in data:
-                raise RuntimeError("no space left")
+                raise error
             super().frame(connection, received_ns, data)
 
     async def work():
-        async with ScriptedOkx() as server:
-            loop = asyncio.get_running_loop()
-            loop.set_exception_handler(lambda *_: None)  # asyncio logs what a callback raised, before it closes
-            async with OkxClient(server.config(), tape=Full()) as okx:
-                with pytest.raises(FeedError, match="no space left") as caught:
-                    await okx.subscribe(BTC)
-                assert isinstance(caught.value.__cause__, RuntimeError)
-                assert okx.connections[0].state == "failed"
+        async with ScriptedOkx() as server, OkxClient(server.config(), tape=Full()) as okx:
+            with pytest.raises(FeedError, match="no space left") as caught:
+                await okx.subscribe(BTC)
+            assert caught.value.__cause__ is error
+            assert okx.connections[0].state == "failed"
+            for _ in range(3):
                 with pytest.raises(FeedError, match="no space left"):
                     await anext(okx)
-                assert len(server.visits) == 1
+            # A full disk is no loss of the connection: nothing is tried again.
+            assert len(server.visits) == 1
+
+    run(work())
+
+
+class _NotesOf(Tape):
+    """Fails at one kind of record."""
+
+    def __init__(self, kind):
+        super().__init__()
+        self.kind = kind
+
+    def note(self, record):
+        if isinstance(record, self.kind):
+            raise OSError(errno.ENOSPC, "no space left")
+        super().note(record)
+
+
+def test_a_tape_that_fails_at_a_record_stops_the_client_whoever_noted_it():
+    async def work():
+        async with ScriptedOkx() as server:
+            async with OkxClient(server.config(), tape=_NotesOf(Unwanted)) as okx:
+                await okx.subscribe(BTC, BOOK)
+                with pytest.raises(FeedError, match="no space left"):
+                    await okx.unsubscribe(BTC)
+                assert okx.connections[0].state == "failed"
+                with pytest.raises(FeedError, match="no space left"):
+                    await okx.subscribe(tickers("ETH-USDT"))
+            async with OkxClient(server.config(), tape=_NotesOf(Opened)) as okx:
+                with pytest.raises(FeedError, match="no space left"):
+                    await okx.subscribe(BTC)
+                await server.until(lambda: server.visits[-1].close_code)
+                assert [status.state for status in okx.connections] == ["failed"]
+            assert len(server.visits) == 2
+
+    run(work())
+
+
+def test_all_is_closed_though_the_end_cannot_be_recorded():
+    async def work():
+        async with ScriptedOkx() as server:
+            okx = OkxClient(server.config(), tape=_NotesOf(Closed))
+            await okx.__aenter__()
+            await okx.subscribe(BTC)
+            assert isinstance(await anext(okx), Ticker)
+            with pytest.raises(FeedError, match="no space left"):
+                await okx.__aexit__(None, None, None)
+            await server.until(lambda: server.visits[0].close_code)
+            with pytest.raises(FeedError, match="no space left"):
+                await anext(okx)
+            with pytest.raises(StopAsyncIteration):
+                await anext(okx)
+            await okx.close()
+
+    run(work())
+
+
+@pytest.mark.parametrize("state", ["connecting", "live", "stale"])
+def test_a_listener_that_fails_stops_the_client_and_no_watch_over_silence_is_lost(state):
+    def on_state(status):
+        if status.state == state:
+            raise BrokenPipeError("the terminal is gone")
+
+    async def work():
+        async with ScriptedOkx() as server:
+            server.pongs = False
+            config = server.config(ping_after_s=0.05, dead_after_s=0.1)
+            async with OkxClient(config, on_state=on_state) as okx:
+                with pytest.raises(FeedError, match="the terminal is gone"):
+                    await _use(okx)
+                assert [status.state for status in okx.connections] == ["failed"]
+                assert len(server.attempts_s) == len(server.visits) <= 1
+
+    run(work())
+
+
+async def _use(okx):
+    await okx.subscribe(BTC)
+    while True:
+        await anext(okx)
+
+
+def test_a_close_that_is_given_up_leaves_no_socket_behind():
+    async def work():
+        async with ScriptedOkx() as server, OkxClient(server.config(close_timeout_s=20.0)) as okx:
+            await okx.subscribe(BTC)
+            visit = server.visits[0]
+            visit.socket.transport.pause_reading()  # the close frame is never answered
+            leaving = asyncio.create_task(okx.unsubscribe(BTC))
+            await server.until(lambda: not okx.connections)
+            await asyncio.sleep(0)
+            leaving.cancel()
+            await asyncio.gather(leaving, return_exceptions=True)
+            assert leaving.cancelled()
+            visit.socket.transport.resume_reading()
+            await server.until(lambda: visit.close_code)
 
     run(work())
 

@@ -8,6 +8,7 @@ from okx_server import ScriptedOkx, answer, arg_of, run
 from quantkit.events import BookUpdate, Gap
 from quantkit.feeds.okx.channels import account, book, candles, tickers
 from quantkit.feeds.okx.client import OkxClient
+from quantkit.feeds.okx.config import RetryPolicy
 from quantkit.feeds.okx.credentials import Credentials
 from quantkit.feeds.okx.records import Lost, Opened, Wanted
 
@@ -204,5 +205,49 @@ def test_a_silent_connection_is_lost_not_replaced():
                 await server.until(lambda: [status.number for status in okx.connections] == [2])
                 kinds = [(type(record), record.connection) for record in notes.records]
                 assert kinds == [(Opened, 1), (Wanted, 1), (Opened, 2), (Lost, 1), (Wanted, 2)]
+
+    run(work())
+
+
+def test_a_book_that_breaks_while_the_successor_is_awaited_is_renewed_on_the_old_connection():
+    async def work():
+        events = []
+        async with ScriptedOkx() as server, OkxClient(server.config(), deliver=events.extend) as okx:
+            await okx.subscribe(BOOK)
+            await server.until(lambda: len(events) == 1)
+            first = server.visits[0]
+            server.statuses = [(503, {"Retry-After": "20"})]
+            await first.send(NOTICE)
+            await server.until(lambda: len(server.attempts_s) == 2)
+            await first.book(arg_of(BOOK), lost=3)
+            # The server may take a minute to close; the book is not to be dark for so long.
+            await server.until(lambda: len(events) == 3)
+            assert [type(event) for event in events] == [BookUpdate, Gap, BookUpdate]
+            assert events[-1].is_snapshot
+            assert first.operations("unsubscribe") == [["books BTC-USDT"]]
+            assert [status.state for status in okx.connections] == ["live", "waiting"]
+
+    run(work())
+
+
+def test_a_successor_that_is_told_to_close_at_once_is_replaced_without_a_rush():
+    async def work():
+        async with ScriptedOkx() as server:
+
+            async def upgrading(visit, request):
+                await answer(visit, request)
+                if request["op"] == "subscribe":
+                    await visit.send(NOTICE)
+                return True
+
+            server.on_request = upgrading
+            config = server.config(retry=RetryPolicy(base_s=0.1, cap_s=1000.0))
+            async with OkxClient(config, deliver=lambda events: None) as okx:
+                await okx.subscribe(BOOK, BTC)
+                await server.until(lambda: len(server.attempts_s) == 5)
+                # The first is replaced at once, the next after 0.1, 0.2 and 0.4 s.
+                assert server.attempts_s[4] - server.attempts_s[1] >= 0.7
+                await server.until(lambda: server.visits[3].close_code)
+                assert [visit.close_code for visit in server.visits[:4]] == [1000] * 4
 
     run(work())

@@ -5,6 +5,7 @@ import asyncio
 import pytest
 from okx_server import ScriptedOkx, arg_of, run
 
+from quantkit.errors import FeedError, SubscriptionError
 from quantkit.events import BookUpdate, Gap, Ticker
 from quantkit.feeds.okx.channels import book, tickers
 from quantkit.feeds.okx.client import OkxClient
@@ -195,5 +196,66 @@ def test_an_inbox_raises_errors_once_and_after_what_came_before():
         inbox.close()
         with pytest.raises(StopAsyncIteration):
             await inbox.take()
+
+    run(work())
+
+
+def test_the_last_error_of_an_inbox_is_raised_again_and_again():
+    async def work():
+        inbox = Inbox()
+        inbox.fail(ValueError("x"))
+        inbox.fail(KeyError("last"), is_last=True)
+        with pytest.raises(ValueError, match="x"):
+            await inbox.take()
+        for _ in range(3):
+            with pytest.raises(KeyError, match="last"):
+                await inbox.take()
+        inbox.close()
+        with pytest.raises(StopAsyncIteration):
+            await inbox.take()
+
+    run(work())
+
+
+def test_a_live_subscription_that_ends_with_the_one_waited_for_is_told_too():
+    async def work():
+        ether = tickers("ETH-USDT")
+
+        async def on_request(visit, request):
+            if arg_of(ether) in request["args"]:
+                await visit.socket.close(4009, "too many")
+                return True
+            return False
+
+        async with ScriptedOkx() as server:
+            server.on_request = on_request
+            async with OkxClient(server.config()) as okx:
+                await okx.subscribe(BTC)
+                assert isinstance(await anext(okx), Ticker)
+                with pytest.raises(SubscriptionError, match="4009") as caught:
+                    await okx.subscribe(ether)
+                assert set(caught.value.refused) == {ether}
+                assert set(okx.refused) == {BTC, ether}
+                # No call waits for the first one any more, so that it is the iteration that has to say so.
+                with pytest.raises(FeedError, match="4009"):
+                    await anext(okx)
+
+    run(work())
+
+
+def test_all_that_one_call_waits_for_is_told_by_that_call_alone():
+    async def work():
+        troubles = []
+        async with ScriptedOkx() as server:
+
+            async def on_request(visit, request):
+                await visit.socket.close(4009, "too many")
+                return True
+
+            server.on_request = on_request
+            async with OkxClient(server.config(), on_trouble=troubles.append) as okx:
+                with pytest.raises(SubscriptionError, match="4009"):
+                    await okx.subscribe(BTC, BOOK)
+            assert troubles == []
 
     run(work())

@@ -501,3 +501,72 @@ def test_channels_beyond_what_a_connection_may_carry_get_another():
             assert sorted(status.channels for status in okx.connections) == [1, 3, 3]
 
     run(work())
+
+
+def test_a_book_that_always_breaks_does_not_use_up_the_requests_of_an_hour():
+    async def work():
+        async def broken(visit, request):
+            await answer(visit, request)
+            if request["op"] == "subscribe":
+                for arg in request["args"]:
+                    if arg == arg_of(BOOK):
+                        await visit.book(arg, lost=5)
+            return True
+
+        events = []
+        async with ScriptedOkx() as server:
+            server.on_request = broken
+            config = server.config(retry=RetryPolicy(base_s=1000.0, cap_s=1000.0))
+            async with OkxClient(config, deliver=events.extend) as okx:
+                await okx.subscribe(BOOK)
+                await server.until(lambda: sum(isinstance(event, Gap) for event in events) == 21)
+                # Twenty times at once; from then on it rests, and the others have their turn.
+                await okx.subscribe(BTC)
+                (visit,) = server.visits
+                assert visit.operations("unsubscribe") == [["books BTC-USDT"]] * 20
+                assert visit.operations("subscribe") == [["books BTC-USDT"]] * 21 + [["tickers BTC-USDT"]]
+                with pytest.raises(FeedError, match="not live"):
+                    await okx.wait_live(0.01)
+                await okx.unsubscribe(BOOK)
+                await okx.wait_live(5.0)
+
+    run(work())
+
+
+def test_a_book_that_rested_is_subscribed_anew():
+    async def work():
+        async def broken(visit, request):
+            await answer(visit, request)
+            if request["op"] == "subscribe" and len(visit.operations("subscribe")) <= 24:
+                await visit.book(arg_of(BOOK), lost=5)
+            return True
+
+        async with ScriptedOkx() as server:
+            server.on_request = broken
+            async with OkxClient(server.config(), deliver=lambda events: None) as okx:
+                await okx.subscribe(BOOK)
+                await server.until(lambda: len(server.visits[0].operations("subscribe")) == 25)
+                await okx.wait_live(5.0)
+                assert len(server.visits) == 1
+
+    run(work())
+
+
+def test_a_book_that_never_comes_cuts_the_others_off_ever_more_rarely():
+    async def work():
+        async def silent(visit, request):
+            for arg in request["args"]:
+                await visit.ack(request, arg)
+                if request["op"] == "subscribe" and arg != arg_of(BOOK):
+                    await visit.push(arg)
+            return True
+
+        async with ScriptedOkx() as server:
+            server.on_request = silent
+            async with OkxClient(server.config(ack_timeout_s=0.05), deliver=lambda events: None) as okx:
+                await okx.subscribe(BOOK, BTC)
+                await server.until(lambda: len(server.attempts_s) == 5)
+                # Renewed after 0.05 s, then given up after 0.05, 0.1, 0.2 and 0.4 s more.
+                assert server.attempts_s[4] - server.attempts_s[0] >= 0.95
+
+    run(work())

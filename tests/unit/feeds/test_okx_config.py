@@ -38,21 +38,45 @@ def test_every_address_derives_from_one_base(config, ws, rest):
         "ws://127.9.9.9",
         "http://localhost:1",
         "ws://[::1]:80",
-        "wss://ws.okx.com",
-        "https://okx.com",
+        None,
     ],
 )
 def test_keys_go_to_okx_over_tls_and_to_this_machine(url):
     OkxConfig(url=url).check_keys_allowed()
+    assert OkxConfig(url=url).is_okx is (url is None)
+
+
+@pytest.mark.parametrize(
+    ("url", "advice"),
+    [
+        ("wss://ws.okx.com:8443", 'region="global" (--region global)'),
+        ("wss://ws.okx.com:8443/ws/v5/public", 'region="global" (--region global)'),
+        ("wss://WS.okx.com.:8443", 'region="global" (--region global)'),
+        ("wss://wspap.okx.com:8443", 'region="global", demo=True'),
+        ("wss://wseea.okx.com:8443", 'region="eea" (--region eea)'),
+        ("wss://wsuspap.okx.com:8443", 'region="us", demo=True'),
+        ("https://openapi.okx.com", 'region="global" (--region global)'),
+        ("https://www.okx.com", 'region="global" (--region global)'),
+        ("https://eea.okx.com", 'region="eea" (--region eea)'),
+        ("ws://ws.okx.com:8443", 'region="global" (--region global)'),
+        ("https://okx.com", "one of the regions global, eea, us"),
+        ("https://tr.okx.com", "one of the regions global, eea, us"),
+    ],
+)
+def test_hosts_of_okx_are_named_by_their_region(url, advice):
+    # One base cannot name them: there is no REST where the WebSockets are.
+    with pytest.raises(ConfigError, match="leave url out") as caught:
+        OkxConfig(url=url)
+    assert advice in str(caught.value)
+    with pytest.raises(ConfigError, match="leave url out"):
+        OkxConfig().at(url)
 
 
 @pytest.mark.parametrize(
     "url",
     [
-        "ws://ws.okx.com:8443",
         "wss://ws.okx.com.evil.example",
         "wss://evilokx.com",
-        "wss://okx.com.",
         "wss://10.0.0.1",
         "wss://localhost.evil.example",
         "ws://0.0.0.0:1",

@@ -286,6 +286,17 @@ def test_a_successor_without_a_snapshot_does_not_carry_the_book(live: Driver) ->
     assert live.tracker.heard_ns(1, BOOKS) == live.now_ns
 
 
+def test_a_resync_is_asked_of_the_owner_even_if_the_other_broke_last(live: Driver) -> None:
+    live.want(BOOKS, 1)
+    live.snapshot(BOOKS, 10, connection=1)
+    assert live.update(BOOKS, 12, 13, ts=3) == []
+    assert gaps(live.update(BOOKS, 14, 15, ts=4, connection=1)) == [("book", "sequence")]
+    assert live.commands == [Resubscribe(0, BOOKS, "sequence")]
+    live.lose(1)
+    live.want(BOOKS, 0)
+    assert kinds(live.snapshot(BOOKS, 30)) == ["BookUpdate"]
+
+
 def test_a_successor_that_overtook_a_loss_is_told_from_one_that_lags(live: Driver) -> None:
     live.want(BOOKS, 1)
     live.snapshot(BOOKS, 10, connection=1)
@@ -416,6 +427,23 @@ def test_a_snapshot_that_comes_after_all_makes_the_fetch_needless(bare: Driver) 
     assert kinds(bare.snapshot(BOOKS, 20)) == ["BookUpdate"]
     assert bare.note(BookFetched, BOOKS, reply(12)) == []
     assert kinds(bare.update(BOOKS, 20, 21)) == ["BookUpdate"]
+
+
+def test_a_reset_among_the_updates_that_wait_misleads_nobody() -> None:
+    driver = Driver()
+    driver.want(BOOKS)
+    driver.update(BOOKS, 10, 3, [["98", "1"]], ts=1)
+    driver.update(BOOKS, 3, 5, ts=2)
+    delivered = driver.note(BookFetched, BOOKS, reply(10))
+    assert [event.seq for event in delivered if isinstance(event, BookUpdate)] == [10, 3, 5]
+    # A book of before the reset looks newer than all that came after; its stamp shows that it is not.
+    driver.lose()
+    driver.want(BOOKS, 1)
+    driver.update(BOOKS, 3, 5, ts=2, connection=1)
+    assert driver.note(BookFetched, BOOKS, reply(10, ts=0)) == []
+    assert driver.commands == [FetchBook(BOOKS)] * 3
+    delivered = driver.note(BookFetched, BOOKS, reply(5, ts=2))
+    assert [event.seq for event in delivered if isinstance(event, BookUpdate)] == [5]
 
 
 def test_updates_that_do_not_follow_each_other_begin_the_waiting_anew(bare: Driver) -> None:

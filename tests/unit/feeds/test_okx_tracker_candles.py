@@ -223,3 +223,20 @@ def test_a_malformed_frame_makes_the_next_push_show_what_is_missing(live: Driver
     assert live.push(BARS, ["x"]) == []
     assert kinds(live.push(BARS, row(2, "0"))) == ["FormingCandle"]
     assert live.commands == [FetchCandles(BARS, open_ns(1), open_ns(1))]
+
+
+def test_an_answer_to_another_question_takes_nothing_from_the_one_that_is_open(live: Driver) -> None:
+    # Bar 1 was late, so that it was looked up; bar 4 came while that ran, and its look-up waits for its turn.
+    assert live.push(BARS, row(4)) == []
+    assert live.commands == [FetchCandles(BARS, open_ns(1), open_ns(3))]
+    assert places(live.note(Fetched, BARS, [row(1)], "", open_ns(1), open_ns(1))) == [1]
+    assert live.note(Fetched, BARS, [], "timeout", open_ns(1), open_ns(1)) == []
+    assert live.commands == [FetchCandles(BARS, open_ns(1), open_ns(3))]
+    delivered = live.note(Fetched, BARS, [row(3), row(2)], "", open_ns(1), open_ns(3))
+    assert (places(delivered), missing(delivered)) == ([2, 3, 4], [])
+
+
+def test_an_answer_to_the_open_question_says_what_is_lost(live: Driver) -> None:
+    live.push(BARS, row(4))
+    delivered = live.note(Fetched, BARS, [row(2)], "", open_ns(1), open_ns(3))
+    assert (places(delivered), missing(delivered)) == ([2, 4], [(1, 2, "missing"), (3, 4, "missing")])

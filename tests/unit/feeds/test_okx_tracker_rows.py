@@ -49,6 +49,17 @@ def test_the_first_row_after_an_outage_brings_its_gap() -> None:
     assert kinds(driver.push(TICKERS, ticker(600), connection=1)) == ["Ticker"]
 
 
+def test_each_outage_is_told_with_its_own_cause() -> None:
+    driver = wanted(TICKERS)
+    driver.push(TICKERS, ticker(0))
+    causes = []
+    for connection, cause in enumerate(("one", "two", "three")):
+        driver.lose(connection, cause)
+        driver.want(TICKERS, connection + 1)
+        causes += gaps(driver.push(TICKERS, ticker(connection + 1), connection=connection + 1))
+    assert [cause for _, cause in causes] == ["disconnected: one", "disconnected: two", "disconnected: three"]
+
+
 def test_an_outage_that_goes_on_is_one_gap_and_ends_with_the_run() -> None:
     driver = wanted(TICKERS, TRADES)
     driver.push(TICKERS, ticker(0))
@@ -221,6 +232,71 @@ def test_a_settlement_during_an_outage_is_told_after_its_gap() -> None:
     delivered = driver.push(FUNDING, rate(120_000, 62_000, state="settled", settled="0.00012"), connection=1)
     assert kinds(delivered) == ["Gap", "Funding", "Funding"]
     assert driver.push(FUNDING, rate(120_000, 62_000), connection=0) == []
+
+
+@pytest.mark.parametrize("interval_h", [1, 8])
+def test_a_settled_rate_after_a_long_outage_is_that_of_the_last_settlement(interval_h: int) -> None:
+    step = interval_h * 3_600_000
+
+    def of(place: int, ts: int, settled: str) -> dict[str, str]:
+        later = str(TS + (place + 1) * step)
+        return rate(place * step, ts, state="settled", settled=settled) | {"nextFundingTime": later}
+
+    driver = wanted(FUNDING)
+    driver.push(FUNDING, of(1, 0, "0.9"))
+    driver.lose()
+    driver.want(FUNDING, 1)
+    driver.now_ns += 3 * step * 1_000_000
+    # The settlements 1, 2 and 3 have passed; only the rate of the last is told, and the gap covers the others.
+    gap, _, settled = driver.push(FUNDING, of(4, 3 * step + 5_000, "0.0003"), connection=1)
+    assert isinstance(gap, Gap)
+    assert isinstance(settled, Funding)
+    assert (settled.rate, settled.funding_ns, settled.is_settled) == (0.0003, TS_NS + 3 * step * 1_000_000, True)
+    assert gap.from_ns <= TS_NS + step * 1_000_000 <= gap.to_ns
+    assert driver.tracker.counters["settlements whose rate was lost"] == 2
+    driver.now_ns += step * 1_000_000
+    (_, after) = driver.push(FUNDING, of(5, 4 * step + 5_000, "0.0004"), connection=1)
+    assert (after.rate, after.funding_ns) == (0.0004, TS_NS + 4 * step * 1_000_000)  # type: ignore[union-attr]
+
+
+def test_a_settled_rate_of_nobody_knows_which_settlement_is_not_told() -> None:
+    driver = wanted(FUNDING)
+    driver.push(FUNDING, rate(3_600_000, 0))
+    driver.lose()
+    driver.want(FUNDING, 1)
+    late = rate(4 * 3_600_000, 3 * 3_600_000 + 5_000, state="settled", settled="0.0003")
+    assert kinds(driver.push(FUNDING, late | {"nextFundingTime": "soon"}, connection=1)) == ["Gap", "Funding"]
+    assert driver.tracker.counters["settled rates of an unknown settlement"] == 1
+
+
+# Stamps -----------------------------------------------------------------------------------------------------------
+
+_DAY_MS = 86_400_000
+
+
+@pytest.mark.parametrize(
+    ("channel", "row_at"),
+    [
+        (TICKERS, lambda ts: ticker(ts)),
+        (TRADES, lambda ts: trade(ts // 1_000 + 1, ts)),
+        (FUNDING, lambda ts: rate(60_000, ts)),
+        (Channel("candle1m", NAME), lambda ts: [str(TS + ts - (TS + ts) % 60_000), *"1211111", "0"]),
+    ],
+)
+def test_a_row_that_is_stamped_a_day_ahead_is_not_believed(
+    channel: Channel, row_at: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    driver = wanted(channel)
+    assert driver.push(channel, row_at(0))
+    assert driver.push(channel, row_at(2 * _DAY_MS)) == []
+    assert driver.push(channel, row_at(9 * _DAY_MS)) == []
+    assert driver.tracker.counters["rows stamped a day ahead of this machine's clock"] == 2
+    assert sum("set it by NTP" in record.message for record in caplog.records) == 1
+    # A clock that is off by hours is a clock that is off; the rows are good.
+    delivered = driver.push(channel, row_at(_DAY_MS // 2))
+    assert driver.tracker.counters["rows stamped a day ahead of this machine's clock"] == 2
+    assert isinstance(delivered[0], Gap) or channel.name == "candle1m"
+    assert not isinstance(delivered[-1], Gap)
 
 
 # Trades -----------------------------------------------------------------------------------------------------------
