@@ -1,4 +1,4 @@
-"""`quantkit data`: what a data folder holds, and what is wrong with it."""
+"""`quantkit data`: what a data folder holds, what is wrong with it, and how to get a killed run's rows back."""
 
 import click
 
@@ -9,7 +9,7 @@ from quantkit.cli.root import RUN_FAILED
 
 @click.group()
 def data() -> None:
-    """Look into a data folder."""
+    """Look into a data folder, or rebuild one."""
 
 
 @data.command("ls")
@@ -46,3 +46,20 @@ def data_check(folder: str, *, is_json: bool) -> None:
         print_findings(findings, folder, console_of())
     if any(finding.severity == "error" for finding in findings):
         click.get_current_context().exit(RUN_FAILED)
+
+
+@data.command("rebuild")
+@click.argument("run", metavar="RUN")
+@as_json
+def data_rebuild(run: str, *, is_json: bool) -> None:
+    """Write the rows of a paper run anew from its tape: for a run that was killed. RUN is the run's folder."""
+    from quantkit.rebuild import rebuild
+
+    counts = {str(stream): rows for stream, rows in sorted(rebuild(run).items(), key=lambda item: item[0].sort_key)}
+    if is_json:
+        print_json(encoded(counts))
+    else:
+        console = console_of()
+        for stream, rows in counts.items():
+            console.print(f"{stream}: {rows:,} rows", markup=False, highlight=False)
+        console.print(f"{sum(counts.values()):,} rows in {run}/data", markup=False, highlight=False)

@@ -16,7 +16,10 @@ import pytest
 import quantkit as qk
 from quantkit.engine.log import Did, Started, Stopped, Took, read_log
 from quantkit.errors import ConfigError, DataError, FeedError, StrategyError
+from quantkit.feeds.base import Subscription
 from quantkit.feeds.okx.config import OkxConfig
+from quantkit.feeds.replay import ReplayFeed
+from quantkit.rebuild import rebuild
 from quantkit.run import paper
 from quantkit.sandbox import faults
 from quantkit.sandbox.generated import GeneratedMarket
@@ -112,6 +115,27 @@ def test_a_run_is_repeated_from_its_tape_and_its_rows_backtest_to_the_same_resul
     # The warm-up was recorded too, so the rows stand for themselves.
     assert not [warning for warning in again.warnings if "warm-up" in warning]
     assert str(Catalog(run / "data").root)
+
+
+def test_rows_rebuilt_from_the_tape_are_the_recorded_ones(maker: Path, tmp_path: Path) -> None:
+    """Row for row, the warm-up included; twice is as good as once, and what is no run is told."""
+    with SandboxServer() as sandbox:
+        paper(str(maker), okx=OkxConfig(url=sandbox.url), record=tmp_path / "runs", duration="4s")
+    run = only_run(tmp_path / "runs")
+    before = rows_of(run / "data")
+    for _ in range(2):
+        counts = rebuild(run)
+        assert rows_of(run / "data") == before
+        assert sum(counts.values()) == len(before)
+    assert sorted(path.name for path in run.iterdir()) == ["data", "engine", "frames", "result", "strategy"]
+    with pytest.raises(DataError, match="holds no recorded run"):
+        rebuild(tmp_path)
+
+
+def rows_of(folder: Path) -> list[object]:
+    feed = ReplayFeed(folder)
+    feed.subscribe([Subscription(stream, 0, 2**62) for stream in feed.coverage()])
+    return [event for batch in feed.batches() for block in batch.blocks for event in block.events()]
 
 
 def test_stop_ends_a_run_cleanly_and_the_rest_is_kept(maker: Path, tmp_path: Path) -> None:
@@ -300,6 +324,24 @@ def test_a_minute_of_disconnects_a_stalled_hook_and_a_kill(maker: Path, tmp_path
         check=True,
     )
     assert json.loads(told.stdout)["is_identical"] is True
+
+    # The rows since the last sealing went with the process; the tape has them.
+    counts = rebuild(run)
+    assert sum(counts.values()) >= verdict.events
+    started = entries[0]
+    assert isinstance(started, Started)
+    repeated = qk.backtest(
+        str(maker),
+        data=run / "data",
+        params={"stall_s": 0.0},
+        start=started.config["start_ns"],
+        end=untils[-1],
+        cash={"USDT": 10_000},
+    )
+    recorded = [r.fill for entry in entries if isinstance(entry, Did) for r in entry.reports if r.fill is not None]
+    assert repeated.fills["price"].tolist()[: len(recorded)] == [fill.price for fill in recorded]
+    assert repeated.fills["qty"].tolist()[: len(recorded)] == [fill.qty for fill in recorded]
+    assert len(recorded) > 5
 
 
 def test_a_slow_hook_costs_no_connection(maker: Path, tmp_path: Path) -> None:

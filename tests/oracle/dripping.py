@@ -1,6 +1,7 @@
 """A replay handed over as a live feed hands rows over: a few at a time, with time passing between them."""
 
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 
 import numpy as np
 
@@ -28,7 +29,7 @@ class DrippingFeed(MemoryFeed):
             # Rows of one stamp come together; everything else may be torn apart.
             borders = [0, *(np.flatnonzero(np.diff(stamps)) + 1).tolist(), len(stamps)]
             kept = [0, *(border for border in borders[1:-1] if self._rng.random() < 0.6), len(stamps)]
-            for first, last in zip(kept, kept[1:], strict=False):
+            for first, last in pairwise(kept):
                 if first == last:
                     continue
                 if first and self._rng.random() < 0.3:

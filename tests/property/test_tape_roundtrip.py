@@ -1,4 +1,4 @@
-"""Whatever is appended, cut off or spoilt: a tape gives what was appended from the first record on, and nothing else."""
+"""Whatever is appended, cut off or spoilt: a tape gives what was appended, from the first record on, and no more."""
 
 import tempfile
 from collections.abc import Iterator

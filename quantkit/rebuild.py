@@ -1,0 +1,99 @@
+"""The rows of a recorded run, written anew from its tape: for a run that was killed before its rows were sealed."""
+
+import shutil
+from collections import defaultdict
+from pathlib import Path
+from typing import Final
+
+from quantkit.engine.log import Started, Took, Warmed, read_log
+from quantkit.errors import DataError
+from quantkit.events import KINDS, Candle, MarketEvent
+from quantkit.instruments import Instrument
+from quantkit.storage.columns import Block, Stream
+from quantkit.storage.writer import Writer
+from quantkit.verify import DATA, ENGINE, FRAMES, deliveries_of
+
+_BLOCK_ROWS: Final = 20_000
+
+
+def rebuild(run: str | Path) -> dict[Stream, int]:
+    """Put the rows that a run's tape holds in the place of those in its `data` folder.
+
+    Args:
+        run: The run's folder.
+
+    Returns:
+        How many rows there are now, by stream.
+
+    Raises:
+        DataError: The folder holds no recorded run, its tape or log is damaged, or the disk refuses. The rows that were
+            there are still there then.
+    """
+    folder = Path(run)
+    if not (folder / ENGINE).is_dir():
+        raise DataError(f"{folder} holds no recorded run (there is no {ENGINE} folder); name the folder of one")
+    started, warmed = _beginning(folder)
+    fresh, old = folder / f".{DATA}.new", folder / f".{DATA}.old"
+    try:
+        shutil.rmtree(fresh, ignore_errors=True)
+        counts = _write(folder, fresh, started, warmed)
+        if (folder / DATA).exists():
+            (folder / DATA).rename(old)
+        fresh.rename(folder / DATA)
+        shutil.rmtree(old, ignore_errors=True)
+    except OSError as error:
+        raise DataError(f"{folder}: the rows cannot be written: {error.strerror or error}") from error
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
+    return counts
+
+
+def _beginning(folder: Path) -> tuple[Started, list[Warmed]]:
+    """Return how a run was set up, and what its warm-ups got."""
+    started: Started | None = None
+    warmed = []
+    for entry in read_log(folder / ENGINE):
+        if isinstance(entry, Started):
+            started = entry
+        elif isinstance(entry, Warmed):
+            warmed.append(entry)
+        elif isinstance(entry, Took):
+            break
+    if started is None:
+        raise DataError(f"{folder}: the engine log does not begin with the start of a run")
+    return started, warmed
+
+
+def _write(folder: Path, target: Path, started: Started, warmed: list[Warmed]) -> dict[Stream, int]:
+    """Write rows and metadata into a new data folder."""
+    instruments = {fields["id"]: Instrument.from_dict(fields) for fields in started.instruments}
+    counts: dict[Stream, int] = defaultdict(int)
+    waiting: dict[Stream, list[MarketEvent]] = defaultdict(list)
+    until_ns: dict[Stream, int] = {}  # bars up to here came with the warm-up
+    with Writer(target, source="OKX live, from the tape") as writer:
+
+        def add(stream: Stream, row: MarketEvent) -> None:
+            rows = waiting[stream]
+            rows.append(row)
+            counts[stream] += 1
+            # Rows of one stamp stay in one block, as they came in one frame.
+            if len(rows) >= _BLOCK_ROWS and row.received_ns != rows[-2].received_ns:
+                writer.write(Block.from_events(rows[:-1]))
+                del rows[:-1]
+
+        for entry in warmed:
+            stream = Stream("candle", entry.instrument, entry.interval)
+            for candle in entry.candles:
+                if candle.close_ns > until_ns.get(stream, 0):
+                    add(stream, candle)
+                    until_ns[stream] = candle.close_ns
+        for rows in deliveries_of(folder / FRAMES):
+            for row in rows:
+                stream = Stream(KINDS[type(row)], row.instrument, row.interval if isinstance(row, Candle) else "")
+                if not isinstance(row, Candle) or row.close_ns > until_ns.get(stream, 0):
+                    add(stream, row)
+        for rest in waiting.values():
+            writer.write(Block.from_events(rest))
+        for name in sorted({stream.instrument for stream in counts}):
+            writer.write_instrument(instruments[name])
+    return dict(counts)
