@@ -13,11 +13,11 @@ import msgspec
 from quantkit.clock import datetime_of, wall_ns
 from quantkit.config import run_config
 from quantkit.engine.core import Engine
-from quantkit.engine.log import VERSION, EngineLog, Started, Stopped, config_fields
+from quantkit.engine.log import VERSION, EngineLog, Started, Stopped, config_fields, parameter_fields
 from quantkit.engine.outcome import Outcome
 from quantkit.engine.setup import EngineConfig
 from quantkit.engine.status import LiveStatus
-from quantkit.errors import ConfigError, StrategyError
+from quantkit.errors import ConfigError, DataError, StrategyError
 from quantkit.feeds.okx.config import OkxConfig
 from quantkit.feeds.okx.feed import FAR_FUTURE_NS, OkxFeed
 from quantkit.loading import file_of, source_of
@@ -42,14 +42,16 @@ def run_paper(
 ) -> Result:
     """Run a strategy on live data until it is stopped; see `quantkit.run.paper`."""
     folder = None if record is None else _new_folder(record, strategy)
-    log = None if folder is None else EngineLog(folder / ENGINE)
+    log = None
     try:
+        log = None if folder is None else EngineLog(folder / ENGINE)
         return _run(strategy, config, folder, log, okx, duration_ns, on_status, stop or threading.Event())
     finally:
-        if folder is not None and log is not None:
+        if log is not None:
             log.close()
-            if not log.has_begun:  # the run could not start, so there is nothing to keep
-                shutil.rmtree(folder, ignore_errors=True)
+        if folder is not None and (log is None or not log.has_begun):
+            # The run could not start, so there is nothing to keep.
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _run(
@@ -75,6 +77,7 @@ def _run(
             config,
             progress=lambda now_ns, _start, _end: ticks[0](now_ns) if ticks else None,
             journal=log,
+            is_live=True,
         )
         if on_status is not None:
             monitor = Monitor(
@@ -105,6 +108,7 @@ def _run(
         plan=engine.plan,
         config=config,
     )
+    described = msgspec.structs.replace(described, end_ns=outcome.end_ns)
     result = Result(outcome, described, engine.plan.instruments)
     if folder is not None:
         result.save(folder / RESULT)
@@ -135,8 +139,11 @@ def _write_start(log: EngineLog, folder: Path, strategy: Strategy, config: Engin
     name, digest = source_of(strategy)
     file = file_of(type(strategy))
     if file is not None:
-        (folder / SOURCE).mkdir()
-        shutil.copyfile(file, folder / SOURCE / file.name)
+        try:
+            (folder / SOURCE).mkdir()
+            shutil.copyfile(file, folder / SOURCE / file.name)
+        except OSError as error:
+            raise DataError(f"{folder}: the strategy's file cannot be copied: {error.strerror or error}") from error
     log.write(
         Started(
             version=VERSION,
@@ -144,7 +151,7 @@ def _write_start(log: EngineLog, folder: Path, strategy: Strategy, config: Engin
             strategy=name,
             source=None if file is None else str(file.resolve()),
             strategy_digest=digest,
-            parameters=strategy.parameters,
+            parameters=parameter_fields(strategy.parameters),
             config=config_fields(config),
             instruments=[instrument.to_dict() for instrument in feed.instruments().values()],
             versions=versions(),

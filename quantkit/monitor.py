@@ -47,7 +47,8 @@ class Monitor:
     def tick(self, now_ns: int) -> None:
         """Show the run if it is time to."""
         at_ns = wall_ns()
-        if at_ns >= self._next_ns:
+        # Also when the machine's clock has been set back.
+        if not self._next_ns - _EVERY_NS <= at_ns < self._next_ns:
             self._next_ns = at_ns + _EVERY_NS
             self._show(self.status(now_ns, at_ns))
 

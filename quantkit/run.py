@@ -12,7 +12,7 @@ from quantkit.clock import duration_ns, time_ns_of
 from quantkit.config import run_config
 from quantkit.engine.core import Engine
 from quantkit.engine.setup import EngineConfig, Plan
-from quantkit.errors import ConfigError
+from quantkit.errors import ConfigError, FeedClosedError
 from quantkit.feeds.base import Feed
 from quantkit.feeds.replay import ReplayFeed, frame_feed
 from quantkit.instruments import Fees, Instrument, decimal_of
@@ -155,12 +155,14 @@ def paper(
 
     Raises:
         ConfigError: The call is wrong.
-        FeedError: The exchange cannot be reached, refuses, or was lost for good.
+        FeedError: The exchange cannot be reached or refuses, or `stop` was set before the run could start. One that is
+            lost for good later ends the run like `stop`, and a warning of the result says why.
         StrategyError: A hook raised; the original is its cause.
     """
     from quantkit.live_run import run_paper
 
     _check_types(cash=cash, fees=fees, instruments=())
+    _check_live_types(okx=okx, record=record, duration=duration, on_status=on_status, stop=stop)
     built = build_strategy(strategy, params)
     config = _engine_config(
         cash=cash,
@@ -202,8 +204,30 @@ async def paper_async(strategy: Strategy | type[Strategy] | str, **options: Any)
         return await asyncio.shield(run)
     except asyncio.CancelledError:
         stop.set()
-        await run
+        await asyncio.wait([run])
+        if (error := run.exception()) is not None and not isinstance(error, FeedClosedError):
+            raise error from None
         raise
+
+
+def _check_live_types(*, okx: Any, record: Any, duration: Any, on_status: Any, stop: Any) -> None:
+    """Refuse the wrong calls that are easily made.
+
+    Raises:
+        ConfigError: It names the argument and shows how it is written.
+    """
+    from quantkit.feeds.okx.config import OkxConfig
+
+    if okx is not None and not isinstance(okx, OkxConfig):
+        raise ConfigError(f"okx is {okx!r}; give for example okx=OkxConfig(url='ws://127.0.0.1:8765')")
+    if record is not None and not isinstance(record, str | Path):
+        raise ConfigError(f"record is {record!r}; give a folder, or None to record nothing")
+    if duration is not None and not isinstance(duration, str | timedelta):
+        raise ConfigError(f"duration is {duration!r}; give for example '60s' or timedelta(hours=1)")
+    if on_status is not None and not callable(on_status):
+        raise ConfigError(f"on_status is {on_status!r}; give a function that takes a LiveStatus")
+    if stop is not None and not hasattr(stop, "is_set"):
+        raise ConfigError(f"stop is {stop!r}; give a threading.Event()")
 
 
 def _engine_config(
@@ -243,9 +267,13 @@ def _engine_config(
 
 
 def _latency_ns(latency_ms: float) -> int:
-    if not 0 <= latency_ms < 3_600_000:
+    try:
+        value_ms = float(latency_ms)
+    except (TypeError, ValueError):
+        raise ConfigError(f"latency_ms is {latency_ms!r}; give a number of milliseconds") from None
+    if not 0 <= value_ms < 3_600_000:
         raise ConfigError(f"latency is {latency_ms} ms; give zero or more milliseconds")
-    return round(latency_ms * 1e6)
+    return round(value_ms * 1e6)
 
 
 def _seed(seed: int) -> int:

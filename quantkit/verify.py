@@ -32,7 +32,18 @@ ENGINE: Final = "engine"
 RESULT: Final = "result"
 SOURCE: Final = "strategy"
 
-__all__ = ["DATA", "ENGINE", "FRAMES", "RESULT", "SOURCE", "Difference", "Verdict", "verify", "versions"]
+__all__ = [
+    "DATA",
+    "ENGINE",
+    "FRAMES",
+    "RESULT",
+    "SOURCE",
+    "Difference",
+    "Verdict",
+    "deliveries_of",
+    "verify",
+    "versions",
+]
 
 
 class Difference(msgspec.Struct, frozen=True):
@@ -104,7 +115,7 @@ def verify(run: str | Path, *, strategy: Strategy | type[Strategy] | str | None 
         if name in started.versions and started.versions[name] != now
     ]
     feed = _RecordedFeed(folder, script)
-    engine = Engine(feed, built, config_of(started.config), journal=script)
+    engine = Engine(feed, built, config_of(started.config), journal=script, is_live=True)
     difference, ended = None, "cut short"
     try:
         ended = _repeat(engine, script)
@@ -132,6 +143,8 @@ def _repeat(engine: Engine, script: "_Script") -> str:
         outcome = engine.run()
     except StrategyError as error:
         failure = error
+        if script.goes_on:
+            raise _DifferenceError("the strategy", "went on", str(failure)) from error
     stopped = script.stopped()
     if failure is not None or outcome is None or stopped.ended == "strategy_error":
         ended = "strategy_error" if failure is not None else "completed"
@@ -264,6 +277,11 @@ class _Script:
         self.fills += sum(report.fill is not None for report in reports)
         self._advance()
 
+    @property
+    def goes_on(self) -> bool:
+        """Whether the recorded run took or did more than was followed so far."""
+        return isinstance(self._next, Took | Did | Warmed)
+
     def stopped(self) -> Stopped:
         """Return how the recorded run ended."""
         entry = self._next
@@ -305,8 +323,9 @@ class _RecordedFeed:
     def __init__(self, folder: Path, script: _Script) -> None:
         self._script = script
         self._instruments = {fields["id"]: Instrument.from_dict(fields) for fields in script.started.instruments}
-        self._deliveries = _deliveries(folder / FRAMES)
+        self._deliveries = deliveries_of(folder / FRAMES)
         self._maker = BatchMaker(FAR_FUTURE_NS)
+        self._last_ns = 0  # of the rows that were found on the tape
         self.rows = 0
 
     def instruments(self, at_ns: int | None = None) -> Mapping[str, Instrument]:
@@ -345,16 +364,23 @@ class _RecordedFeed:
             deliveries = [next(self._deliveries, ()) for _ in range(took.deliveries)]
             last_ns = deliveries[-1][-1].received_ns if deliveries and deliveries[-1] else 0
             if last_ns != took.last_ns:
+                there = [rows[-1].received_ns for rows in deliveries if rows]
+                has = f"has them up to {iso_of(max([self._last_ns, *there]))}" if there or self._last_ns else "has none"
                 raise DataError(
                     f"the tape and the engine log disagree: the engine took rows up to {iso_of(took.last_ns)}, "
-                    f"the tape has them up to {iso_of(last_ns)}; frames are missing or were changed"
+                    f"the tape {has}; frames are missing or were changed"
                 )
+            self._last_ns = last_ns or self._last_ns
             self.rows += sum(map(len, deliveries))
             yield self._maker.batch(deliveries, took.until_ns)
 
 
-def _deliveries(folder: Path) -> Iterator[Sequence[MarketEvent]]:
-    """Yield what a tape's frames give, in the order in which they were handed to the engine."""
+def deliveries_of(folder: Path) -> Iterator[Sequence[MarketEvent]]:
+    """Yield what a tape's frames give, in the order in which they were handed to the engine.
+
+    Raises:
+        DataError: The tape is missing or damaged.
+    """
     tracker = Tracker()
     for payload in TapeReader(folder):
         record = unpack(payload)

@@ -62,6 +62,7 @@ class Engine:
         config: How.
         progress: Called with (now_ns, start_ns, end_ns) after each batch.
         journal: Told after each batch what it led to.
+        is_live: Whether the run cannot simply be run once more over the same span.
     """
 
     def __init__(
@@ -72,18 +73,21 @@ class Engine:
         *,
         progress: Callable[[int, int, int], None] | None = None,
         journal: Journal | None = None,
+        is_live: bool = False,
     ) -> None:
         self._feed = feed
         self._strategy = strategy
         self._config = config or EngineConfig()
         self._progress = progress
         self._journal = journal
+        self._is_live = is_live
         self._reports_told = 0
         self._warnings: list[str] = []
         self._rows: dict[str, int] = {}
         self._seen = 0  # the place up to which rows count as seen, unless the walk along hooked rows is past it
         self._last_fill_price: dict[str, float] = {}
         self._gaps: dict[str, dict[str, tuple[int, int]]] = {}
+        self._dark_books: dict[str, tuple[str, int]] = {}  # channel, and where the gap ends that no snapshot has ended
         self._money_moved = False
 
     @property
@@ -189,15 +193,17 @@ class Engine:
             call(*arguments)
         except (StrategyError, DataError):
             raise
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise self._strategy_error(hook, error, *arguments) from error
 
-    def _strategy_error(self, hook: str, error: Exception, event: object = None) -> StrategyError:
+    def _strategy_error(self, hook: str, error: BaseException, event: object = None) -> StrategyError:
         now_ns = self._context.now_ns
         moment = iso_of(now_ns)
         what = str(error) if isinstance(error, QuantkitError) else f"{type(error).__name__}: {error}"
         given = "" if event is None or isinstance(event, int) else f"; it was given {str(event)[:300]}"
-        again = "" if hook == "on_start" else f"; to get there again, end the same run there: --to {moment}"
+        again = f"; to get there again, end the same run there: --to {moment}"
+        if hook == "on_start" or self._is_live:
+            again = ""
         message = f"{type(self._strategy).__name__}.{hook} at {moment} raised {what}{given}{again}"
         return StrategyError(message, hook=hook, now_ns=now_ns)
 
@@ -338,6 +344,8 @@ class Engine:
                 continue
             lane.load(block, positions)
             self._entered.append(lane)
+            if lane.instrument in self._dark_books and isinstance(lane, BookLane):
+                self._end_darkness(lane, 0)
             name = str(block.stream)
             self._rows[name] = self._rows.get(name, 0) + block.size
             hook = self._hook_for(lane)
@@ -376,7 +384,7 @@ class Engine:
             done = self._walk.run(count)
         except (StrategyError, DataError, _RunEndedError):
             raise
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             hook = getattr(self._walk.hook, "__name__", "hook").lstrip("_")
             raise self._strategy_error(hook, error, self._walk.event) from error
         self._seen = self._walk.seen()
@@ -512,7 +520,22 @@ class Engine:
         channels = self._gaps.setdefault(gap.instrument, {})
         count, lost_ns = channels.get(gap.channel, (0, 0))
         channels[gap.channel] = (count + 1, lost_ns + gap.to_ns - gap.from_ns)
+        if lane is not None and gap.channel.startswith("book"):
+            self._dark_books.setdefault(gap.instrument, (gap.channel, gap.to_ns))
+            if lane.rows:
+                self._end_darkness(lane, lane.row_at(self._seen_place()))
         self._strategy.on_gap(gap)
+
+    def _end_darkness(self, lane: BookLane, first_row: int) -> None:
+        """Count a book as lost up to its next snapshot, if that is among the lane's rows from `first_row` on."""
+        snapshots = np.flatnonzero(lane.column("is_snapshot")[first_row:])
+        if len(snapshots):
+            channel, since_ns = self._dark_books.pop(lane.instrument)
+            self._count_darkness(lane.instrument, channel, since_ns, lane.stamps_at(first_row + int(snapshots[0]))[0])
+
+    def _count_darkness(self, instrument: str, channel: str, since_ns: int, until_ns: int) -> None:
+        count, lost_ns = self._gaps[instrument][channel]
+        self._gaps[instrument][channel] = (count, lost_ns + max(until_ns - since_ns, 0))
 
     def _on_funding(self, funding: Funding) -> None:
         if funding.is_settled:
@@ -601,7 +624,7 @@ class Engine:
 
     def _gap_notes(self) -> list[str]:
         return [
-            f"{instrument}: {count} gaps in {channel}, {span_text(lost_ns)} lost in all"
+            f"{instrument}: {count} {'gap' if count == 1 else 'gaps'} in {channel}, {span_text(lost_ns)} lost in all"
             for instrument, channels in self._gaps.items()
             for channel, (count, lost_ns) in channels.items()
         ]
@@ -617,6 +640,8 @@ class Engine:
         self._tell_journal()
         account = self._account.portfolio
         equity = account.equity_exact()
+        for instrument, (channel, since_ns) in self._dark_books.items():
+            self._count_darkness(instrument, channel, since_ns, end_ns)
         self._warnings += self._gap_notes()
         self._warnings += self._refusals()
         shares, large = self._exchange.volume_shares()

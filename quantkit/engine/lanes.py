@@ -18,6 +18,8 @@ from quantkit.storage.columns import Block, Column, Stream
 NOWHERE: Final = 2**62
 _FIRST_WINDOW: Final = 256
 _LAST_WINDOW: Final = 65_536
+#: Blocks that are kept undecoded for a price that nobody may ever ask for.
+_PENDING_MAX: Final = 8
 
 
 class Lane:
@@ -293,19 +295,25 @@ class MarkSource:
     def __init__(self, lane: Lane, name: str) -> None:
         self.lane = lane
         self.name = name
-        self._pending: Block | None = None
+        self._pending: list[Block] = []  # of batches that have ended, not decoded yet
         self._last: float | None = None
         self._values: NDArray[np.float64] = np.empty(0)
         self._places: NDArray[np.int64] = np.empty(0, np.int64)
         self._loaded = False
 
     def leave_batch(self) -> None:
-        """Keep what is needed of the batch that ends: the value of its last row, decoded only when asked for."""
+        """Keep what is needed of the batch that ends: its last price, decoded only when asked for.
+
+        Its rows may be without any, so that what was kept before has to stay.
+        """
         if self._loaded:
             if len(self._values):
-                self._last, self._pending = float(self._values[-1]), None
+                self._last = float(self._values[-1])
+                self._pending.clear()
         elif self.lane.block is not None:
-            self._pending = self.lane.block
+            self._pending.append(self.lane.block)
+            if len(self._pending) > _PENDING_MAX:
+                self.carried()
         self._loaded = False
 
     def rows(self) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
@@ -324,12 +332,12 @@ class MarkSource:
 
     def carried(self) -> float | None:
         """Return the price as it stood before the present batch."""
-        if self._pending is not None:
-            values = _prices(self._pending)
+        while self._pending:
+            values = _prices(self._pending.pop())
             known = values[~np.isnan(values)]
             if len(known):
                 self._last = float(known[-1])
-            self._pending = None
+                self._pending.clear()
         return self._last
 
     def before(self, place: int) -> float | None:

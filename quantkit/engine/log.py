@@ -6,6 +6,7 @@ an engine the same intake has to get the same decisions, fills and ledger.
 
 from collections.abc import Iterator, Sequence
 from decimal import Decimal
+from math import isfinite
 from pathlib import Path
 from typing import Any, Final, Protocol, TypeAlias
 
@@ -131,7 +132,6 @@ class EngineLog:
 
     def close(self) -> None:
         """Make it durable and let go of the file."""
-        self._tape.sync()
         self._tape.close()
 
 
@@ -151,6 +151,21 @@ def read_log(folder: Path) -> Iterator[Entry]:
                 f"{folder}: the engine log has version {entry.version}; this quantkit reads up to {VERSION}"
             )
         yield entry
+
+
+def parameter_fields(parameters: dict[str, Any]) -> dict[str, Any]:
+    """Return a strategy's parameters as JSON-ready values that building it takes back without loss.
+
+    JSON has no infinity; text is converted as it is from a command line.
+
+    Examples:
+        >>> parameter_fields({"limit": float("inf"), "qty": 0.1})
+        {'limit': 'inf', 'qty': 0.1}
+    """
+    return {
+        name: str(value) if isinstance(value, float) and not isfinite(value) else value
+        for name, value in parameters.items()
+    }
 
 
 def config_fields(config: EngineConfig) -> dict[str, Any]:

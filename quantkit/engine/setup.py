@@ -198,7 +198,9 @@ def _span(wishes: Mapping[Stream, int], coverage: Mapping[Stream, Coverage], con
         raise ConfigError(f"the run starts at {iso_of(start_ns)}, not before its end at {iso_of(end_ns)}")
     for stream in bounding:
         held = _covering(stream, coverage)
-        if start_ns > held.end_ns or end_ns < held.start_ns or start_ns > end_ns:
+        # Until the next one can close, a run that begins after the last candle misses none.
+        last_ns = held.end_ns + (INTERVALS[stream.interval] if stream.interval else 0)
+        if start_ns > last_ns or end_ns < held.start_ns or start_ns > end_ns:
             raise DataError(
                 f"no data: {stream} runs from {iso_of(held.start_ns)} to {iso_of(held.end_ns)}, "
                 f"not within {iso_of(start_ns)} to {iso_of(end_ns)}"

@@ -12,6 +12,8 @@ from quantkit.events import MarketEvent
 _LONGEST_NAP_S: Final = 0.25
 #: Sleeping shorter than this is not worth it.
 _SHORTEST_NAP_S: Final = 0.0002
+#: From one batch to the next at least so long, so that a thousand rows a second are not a thousand batches.
+_PACE_NS: Final = 4_000_000
 
 
 class Inbox:
@@ -34,6 +36,8 @@ class Inbox:
         self, wall: Callable[[], int] = wall_ns, soon: Callable[[Callable[[], None]], object] | None = None
     ) -> None:
         self.soon = soon
+        #: While set, whoever stamps settles by itself, and `soon` is not asked.
+        self.is_settled_by_hand = False
         self._wall = wall
         self._lock = threading.Lock()
         self._filled = threading.Condition(self._lock)
@@ -43,6 +47,7 @@ class Inbox:
         self._making_ns: int | None = None  # the first stamp of this callback: its rows may still be on their way
         self._is_waiting = False
         self._is_closed = False
+        self._taken_ns = 0
 
     # The receiving thread -------------------------------------------------------------------------------------
 
@@ -54,7 +59,7 @@ class Inbox:
             if self._making_ns is not None:
                 return stamp_ns
             self._making_ns = stamp_ns
-        if self.soon is not None:
+        if self.soon is not None and not self.is_settled_by_hand:
             self.soon(self.settle)
         return stamp_ns
 
@@ -95,19 +100,25 @@ class Inbox:
     def take(self, wake_ns: Callable[[], int], rows_max: int) -> tuple[list[Sequence[MarketEvent]], int] | None:
         """Return what has arrived, and the moment up to which nothing else will come; None once closed and empty.
 
-        Waits until something arrives, `wake_ns` is reached, or a quarter of a second has passed.
+        Waits until something arrives, `wake_ns` is reached, or a quarter of a second has passed. The first row after a
+        pause is taken at once; in a stream of rows they are taken a few at a time.
 
         Args:
             wake_ns: When time alone makes something happen next, UTC ns.
             rows_max: Take no more than about so many rows.
         """
         with self._lock:
+            # In a stream of rows there is one sleep for a batch and nobody has to be woken; only a pause is waited out.
+            pace_s = (self._taken_ns + _PACE_NS - self._wall()) / NS_PER_S
+            if 0.0 < pace_s <= _PACE_NS / NS_PER_S and self._size < rows_max and not self._is_closed:
+                self._filled.wait(pace_s)
             if not self._items and not self._is_closed:
                 nap_s = min((wake_ns() - self._wall()) / NS_PER_S, _LONGEST_NAP_S)
                 if nap_s > _SHORTEST_NAP_S:
                     self._is_waiting = True
                     self._filled.wait(nap_s)
                     self._is_waiting = False
+            self._taken_ns = self._wall()
             if not self._items and self._is_closed:
                 return None
             until_ns = self._until()

@@ -1,11 +1,14 @@
 """What live feeds share: deliveries as batches, and who is told of what the engine takes in."""
 
 from collections.abc import Iterable, Sequence
-from typing import Protocol
+from typing import Final, Protocol
 
 from quantkit.events import KINDS, Candle, MarketEvent
 from quantkit.feeds.base import Batch
 from quantkit.storage.columns import Block, Stream
+
+#: Rows whose exchange stamp says nothing about the clocks.
+_UNTIMED: Final = ("gap", "funding")
 
 
 class Intake(Protocol):
@@ -40,6 +43,10 @@ class BatchMaker:
         self._end_ns = end_ns
         self._warmed_ns: dict[Stream, int] = {}
         self._streams: dict[tuple[type, str, str], Stream] = {}
+        #: Rows so far, and `received_ns` and `exchange_ns` of the last, by stream.
+        self.counts: dict[Stream, tuple[int, int, int]] = {}
+        #: How far the exchange's stamps were ahead of the receiver's at most.
+        self.ahead_ns = 0
 
     def warmed(self, stream: Stream, candles: Sequence[Candle]) -> None:
         """Leave out from now on the candles that a warm-up has delivered."""
@@ -65,4 +72,10 @@ class BatchMaker:
                     groups[stream] = [event]
                 else:
                     group.append(event)
+        for stream, rows in groups.items():
+            last = rows[-1]
+            before = self.counts.get(stream)
+            self.counts[stream] = (len(rows) + (before[0] if before else 0), last.received_ns, last.exchange_ns)
+            if last.exchange_ns - last.received_ns > self.ahead_ns and stream.kind not in _UNTIMED:
+                self.ahead_ns = last.exchange_ns - last.received_ns
         return Batch([Block.from_events(rows) for rows in groups.values()], until_ns=min(until_ns, self._end_ns))

@@ -122,6 +122,10 @@ class Block:
             return self._whole.rows_of(name, self._offset, self._offset + self.size)
         if self._parts:
             return _joined(self._parts, name)
+        if self._given and name in STAMPS:
+            if name == "seq":
+                return np.arange(self.size, dtype=np.int64)
+            return np.array([event.exchange_ns for event in self._given], np.int64)
         if self._given and name in KIND_COLUMNS[self.stream.kind]:
             self._columns.update(_SPLITTERS[self.stream.kind](cast("Sequence[Any]", self._given)))
             return self._columns[name]
@@ -189,11 +193,9 @@ class Block:
         first = events[0]
         kind = KINDS[type(first)]
         stream = Stream(kind, first.instrument, first.interval if isinstance(first, Candle) else "")
-        columns: dict[str, Column] = {
-            "received_ns": np.array([e.received_ns for e in events], np.int64),
-            "exchange_ns": np.array([e.exchange_ns for e in events], np.int64),
-            "seq": np.arange(first_seq, first_seq + len(events), dtype=np.int64),
-        }
+        columns: dict[str, Column] = {"received_ns": np.array([e.received_ns for e in events], np.int64)}
+        if first_seq:
+            columns["seq"] = np.arange(first_seq, first_seq + len(events), dtype=np.int64)
         block = cls(stream, len(events), columns)
         block._given = events
         return block

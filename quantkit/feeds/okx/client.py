@@ -60,6 +60,9 @@ class OkxClient:
     Used as an asynchronous context manager and iterated. Subscriptions outlive connections. A consumer that falls
     behind by more than `config.queue_events` loses events; the books concerned become invalid, and a `Gap` says so.
 
+    Subscribe one channel for each kind of rows of an instrument: an event does not say which channel brought it, so
+    `trades` with `trades-all`, `tickers` with `bbo-tbt`, or two book channels would come mixed.
+
     Args:
         config: Where OKX is, and how patient to be.
         credentials: For private channels and VIP books.

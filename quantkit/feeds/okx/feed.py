@@ -4,7 +4,7 @@ import asyncio
 import logging
 import threading
 from collections.abc import Callable, Collection, Coroutine, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -13,7 +13,7 @@ from typing import Any, Final, Self, TypeVar
 import msgspec
 import numpy as np
 
-from quantkit.clock import INTERVALS, iso_of
+from quantkit.clock import INTERVALS, NS_PER_MS, iso_of
 from quantkit.errors import ConfigError, DataError, FeedClosedError, FeedError, QuantkitError
 from quantkit.events import Candle, MarketEvent
 from quantkit.feeds.base import Batch, Subscription
@@ -40,6 +40,10 @@ _KINDS: Final = ("spot", "swap", "future")
 #: Rows of a batch at most; what waits beyond comes in the next one, so that the view and timers get their turn.
 _BATCH_ROWS: Final = 4096
 _POLL_S: Final = 0.05
+#: How often the state of the connections is shown to other threads.
+_SHOW_EVERY_S: Final = 0.1
+#: How often the recorder of rows is given what has come; unlike the tape it makes nothing safe by itself.
+_RECORD_EVERY_S: Final = 0.1
 #: How often, and how many times, a warm-up asks again for a candle that has closed but is not there yet.
 _WARMUP_RETRY_S: Final = 0.5
 _WARMUP_RETRIES: Final = 6
@@ -67,11 +71,16 @@ def live_coverage(instruments: Iterable[Instrument], opened_ns: int) -> dict[Str
 
 
 class FrameTape:
-    """Writes what connections received, and what else their tracker was told, to a tape; `flush` makes it safe."""
+    """Writes what connections received, and what else their tracker was told, to a tape; `flush` makes it safe.
+
+    Once the disk has refused something nothing more is written: what follows a hole would not be what was delivered.
+    """
 
     def __init__(self, folder: Path) -> None:
         self._tape = TapeWriter(folder)
         self._waiting: list[bytes] = []
+        #: Why no more is written, None while everything was.
+        self.error: DataError | None = None
 
     def frame(self, connection: int, received_ns: int, data: bytes) -> None:
         """Add a frame as received."""
@@ -81,17 +90,27 @@ class FrameTape:
         """Add what the tracker was told beside frames."""
         self._waiting.append(pack(record))
 
-    def flush(self) -> None:
-        """Hand everything to the operating system: a kill of this process does not lose it any more."""
-        if self._waiting:
-            self._tape.append_many(self._waiting)
-            self._waiting.clear()
+    def flush(self) -> bool:
+        """Hand everything to the operating system: a kill of this process does not lose it any more.
+
+        Returns:
+            Whether all was taken, now and before; else `error` says why not.
+        """
+        if self._waiting and self.error is None:
+            try:
+                self._tape.append_many(self._waiting)
+            except DataError as error:
+                self.error = error
+        self._waiting.clear()
+        return self.error is None
 
     def close(self) -> None:
-        """Make it durable and let go of the file."""
+        """Make it durable and let go of the file; `error` says whether it could be."""
         self.flush()
-        self._tape.sync()
-        self._tape.close()
+        try:
+            self._tape.close()
+        except DataError as error:
+            self.error = self.error or error
 
 
 class OkxFeed:
@@ -104,7 +123,7 @@ class OkxFeed:
         config: Hosts, limits and patience.
         folder: Where to record: the raw frames under `frames`, rows under `data`; None: nowhere.
         intake: Told what the engine takes in.
-        stop: Set from outside, it does what `stop` does.
+        stop: Set from outside, it does what `stop` does; it is never set here, so that several runs may share it.
         rng: Jitter of the back-off.
 
     Raises:
@@ -126,6 +145,7 @@ class OkxFeed:
         self._rng = rng
         self._inbox = Inbox()
         self._delivered: list[list[MarketEvent]] = []  # of this callback of the loop
+        self._unrecorded: list[list[MarketEvent]] = []  # since the recorder was given rows
         self._maker = BatchMaker(FAR_FUTURE_NS)
         self._instruments: dict[str, Instrument] = {}
         self._started_ns = 0
@@ -133,27 +153,33 @@ class OkxFeed:
         self._work: Future[None] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._is_ready = threading.Event()
-        self._is_stopping = stop or threading.Event()
+        self._is_asked = stop or threading.Event()
+        self._is_ending = threading.Event()
         self._error: QuantkitError | None = None
+        #: As the thread of the sockets showed them last.
+        self._connections: tuple[ConnectionStatus, ...] = ()
+        self._problems: dict[str, int] = {}
+        self._warnings: list[str] = []
         self._tape: FrameTape | None = None
         self._recorder: Recorder | None = None
         #: Closed bars that came before the warm-up was over: rows are recorded in their order.
         self._early_bars: list[Candle] | None = []
         self._warmed_ns: dict[tuple[str, str], int] = {}
         self._recording = threading.Lock()
-        self._counts: dict[Stream, tuple[int, int, int]] = {}
 
     # Opening and closing --------------------------------------------------------------------------------------
 
     def __enter__(self) -> Self:
-        if self._folder is not None:
-            self._tape = FrameTape(self._folder / FRAMES)
-            self._recorder = Recorder(self._folder / DATA)
-        sockets = ThreadPoolExecutor(1, thread_name_prefix="okx-feed")
-        self._work = sockets.submit(self._run)
-        sockets.shutdown(wait=False)
         try:
+            if self._folder is not None:
+                self._tape = FrameTape(self._folder / FRAMES)
+                self._recorder = Recorder(self._folder / DATA)
+            sockets = ThreadPoolExecutor(1, thread_name_prefix="okx-feed")
+            self._work = sockets.submit(self._run)
+            sockets.shutdown(wait=False)
             self._is_ready.wait()
+            if self._loop is None:
+                wait([self._work])  # it ends with an error, which is there in a moment
             self._raise_error()
             self._instruments = self._call(self._load_instruments())
             self._started_ns = self._inbox.now_ns()
@@ -169,7 +195,7 @@ class OkxFeed:
 
     def stop(self) -> None:
         """Let `batches` end after what has been received by now; from any thread."""
-        self._is_stopping.set()
+        self._is_ending.set()
         loop = self._loop
         if loop is not None:
             with suppress(RuntimeError):  # the loop has ended by itself
@@ -182,9 +208,11 @@ class OkxFeed:
             wait([self._work])
         if self._recorder is not None:
             self._recorder.close()
-        if self._tape is not None:
-            self._tape.close()
-            self._tape = None
+        tape, self._tape = self._tape, None
+        if tape is not None:
+            tape.close()
+            if tape.error is not None and self._error is None:
+                self._warnings.append(f"the tape may be incomplete after a power failure: {tape.error}")
 
     # The feed -------------------------------------------------------------------------------------------------
 
@@ -264,7 +292,7 @@ class OkxFeed:
         with it; `failure` and `notes` say so.
 
         Raises:
-            FeedError: It was lost before anything was taken.
+            FeedError: It was lost or stopped before anything was taken.
         """
         self._record_early_bars()
         wake_ns = next_wake_ns or (lambda: FAR_FUTURE_NS)
@@ -273,22 +301,23 @@ class OkxFeed:
         def wake_or_end_ns() -> int:
             return min(wake_ns(), end_ns)
 
+        has_begun = False
         self._raise_error()
         while (taken := self._inbox.take(wake_or_end_ns, _BATCH_ROWS)) is not None:
+            has_begun = True
             deliveries, until_ns = taken
             if self._intake is not None:
                 last_ns = deliveries[-1][-1].received_ns if deliveries else 0
                 self._intake.took(len(deliveries), last_ns, until_ns)
             batch = self._maker.batch(deliveries, until_ns)
-            for block in batch.blocks:
-                rows, _, _ = self._counts.get(block.stream, (0, 0, 0))
-                stamps = block.column("received_ns"), block.column("exchange_ns")
-                self._counts[block.stream] = (rows + block.size, int(stamps[0][-1]), int(stamps[1][-1]))
             yield batch
             if until_ns >= end_ns:
                 break
-            if self._is_stopping.is_set():
+            if self._is_asked.is_set():
                 self.stop()
+        if not has_begun:
+            # Without a moment that was taken there is no end of the run either.
+            raise self._closed_error()
         if self._intake is not None:
             self._intake.drained()
 
@@ -296,13 +325,13 @@ class OkxFeed:
 
     @property
     def connections(self) -> tuple[ConnectionStatus, ...]:
-        """The connections and what state they are in."""
-        return self._client.connections if self._loop is not None else ()
+        """The connections and what state they are in, as of a moment ago."""
+        return self._connections
 
     @property
     def counts(self) -> Mapping[Stream, tuple[int, int, int]]:
         """Rows so far, and `received_ns` and `exchange_ns` of the last, by stream, as the engine has taken them."""
-        return self._counts
+        return self._maker.counts
 
     @property
     def waiting(self) -> int:
@@ -312,7 +341,7 @@ class OkxFeed:
     @property
     def problems(self) -> Mapping[str, int]:
         """What the frames held that was not used, by name, with counts."""
-        return dict(self._client.counters) if self._loop is not None else {}
+        return self._problems
 
     @property
     def failure(self) -> QuantkitError | None:
@@ -327,6 +356,13 @@ class OkxFeed:
     def notes(self) -> list[str]:
         """What the reader of the result has to know of the feed: what was not used, and what was not recorded."""
         said = [f"live feed: {count} times {what}" for what, count in sorted(self.problems.items())]
+        said += self._warnings
+        if self._maker.ahead_ns >= NS_PER_MS:
+            said.append(
+                f"rows were stamped by the exchange up to {self._maker.ahead_ns / NS_PER_MS:.1f} ms later than they "
+                "came by this machine's clock, which is behind: orders meet the market before their latency is over; "
+                "set the clock"
+            )
         if self.failure is not None:
             said.append(f"the feed was lost and the run ended with it: {self.failure}")
         if self._recorder is not None and self._recorder.error is not None:
@@ -355,19 +391,36 @@ class OkxFeed:
                 deliver=self._deliver,
                 backlog=lambda: len(self._inbox) + len(self._delivered),
                 on_trouble=self._lose,
+                on_read=self._on_read,
                 rng=self._rng,
             )
             async with self._client:
-                self._loop = asyncio.get_running_loop()
+                self._loop = loop
                 self._is_ready.set()
-                if not self._is_stopping.is_set():
-                    await self._stopped.wait()
+                while not (self._is_ending.is_set() or self._stopped.is_set()):
+                    self._show()
+                    with suppress(TimeoutError):
+                        async with asyncio.timeout(_SHOW_EVERY_S):
+                            await self._stopped.wait()
+            self._show()
         self._flush()
+        self._record()
+
+    def _show(self) -> None:
+        """Let other threads see how the connections stand; only this one may ask the client."""
+        self._connections = self._client.connections
+        self._problems = dict(self._client.counters)
 
     def _deliver(self, events: Sequence[Delivered]) -> None:
         rows = rows_of(events)
         if rows:
             self._delivered.append(rows)
+
+    def _on_read(self, has_begun: bool) -> None:
+        """Hand the frames of one read over together, without another round of the loop."""
+        self._inbox.is_settled_by_hand = has_begun
+        if not has_begun:
+            self._flush()
 
     def _flush(self) -> None:
         """Hand over what one callback of the loop has brought: many frames may come at once, and share the cost.
@@ -375,18 +428,23 @@ class OkxFeed:
         First the tape, so that the engine never knows more than the recording.
         """
         delivered, self._delivered = self._delivered, []
-        if self._tape is not None:
-            try:
-                self._tape.flush()
-            except DataError as error:
-                # A full disk: what could not be recorded is not traded on, so the run ends here.
-                self._lose(error)
-                return
+        if self._tape is not None and not self._tape.flush() and self._tape.error is not None:
+            # A full disk: what could not be recorded is not traded on, so the run ends here.
+            self._lose(self._tape.error)
+            return
         self._inbox.put(delivered)
         self._inbox.settle()
         if self._recorder is not None and delivered:
+            if not self._unrecorded and self._loop is not None:
+                self._loop.call_later(_RECORD_EVERY_S, self._record)
+            self._unrecorded.extend(delivered)
+
+    def _record(self) -> None:
+        """Hand the rows of the last moment to the recorder, many at a time."""
+        waiting, self._unrecorded = self._unrecorded, []
+        if self._recorder is not None and waiting:
             with self._recording:
-                self._recorder.add([row for rows in delivered for row in rows if not self._is_held_back(row)])
+                self._recorder.add([row for rows in waiting for row in rows if not self._is_held_back(row)])
 
     def _is_held_back(self, row: MarketEvent) -> bool:
         """Return whether a bar is not recorded now: since the warm-up has it, or may still bring the ones before it."""
@@ -425,22 +483,39 @@ class OkxFeed:
 
         Raises:
             FeedClosedError: The feed was stopped meanwhile.
+            FeedError: It was lost meanwhile.
         """
         loop = self._loop
         if loop is None or self._work is None or self._work.done():
             work.close()
             raise FeedClosedError("the feed is not open; use it as a context manager")
-        future: Future[_T] = asyncio.run_coroutine_threadsafe(work, loop)
+        try:
+            future: Future[_T] = asyncio.run_coroutine_threadsafe(work, loop)
+        except RuntimeError:  # the loop has ended just now
+            work.close()
+            raise self._closed_error() from None
         while True:
             try:
                 return future.result(_POLL_S)
             except TimeoutError:
                 if future.done():
-                    raise
-                if self._is_stopping.is_set() or self._work.done():
-                    future.cancel()
-                    self._raise_error()
-                    raise FeedClosedError("stopped before the run could start") from None
+                    return future.result()
+            except CancelledError:
+                # The loop ends, and has cancelled what ran in it.
+                raise self._closed_error() from None
+            if self._work.done():
+                work.close()
+                raise self._closed_error()
+            if self._is_asked.is_set() or self._is_ending.is_set():
+                future.cancel()
+                self._raise_error()
+                raise FeedClosedError("stopped before the run could start")
+
+    def _closed_error(self) -> QuantkitError:
+        """Return why the feed has closed, once it has."""
+        if self._work is not None:
+            wait([self._work])
+        return self.failure or FeedClosedError("stopped before the run could start")
 
     async def _load_instruments(self) -> dict[str, Instrument]:
         found: dict[str, Instrument] = {}
@@ -456,16 +531,17 @@ class OkxFeed:
     async def _fetch_candles(self, stream: Stream, count: int, until_ns: int) -> list[Candle]:
         """Return candles stamped with their close, asking again while the last one that has closed is missing."""
         length = INTERVALS[stream.interval]
-        newest_ns = until_ns // length * length
         for attempt in range(_WARMUP_RETRIES + 1):
             if attempt:
                 await asyncio.sleep(_WARMUP_RETRY_S)
             fetched = await self._rest.candles(stream.instrument, stream.interval, count=count, end_ns=until_ns)
             found = [candle for candle in fetched if candle.close_ns <= until_ns]
-            if found and found[-1].close_ns >= newest_ns:
+            if found and found[-1].close_ns + length > until_ns:
                 break
         else:
-            _log.warning("%s: the candle that closed at %s is not there yet", stream, iso_of(newest_ns))
+            if found:
+                last = iso_of(found[-1].close_ns)
+                self._warnings.append(f"{stream}: the warm-up ends at {last}, since no later candle was there in time")
         return [
             msgspec.structs.replace(candle, received_ns=candle.close_ns, exchange_ns=candle.close_ns)
             for candle in found[-count:]

@@ -1,0 +1,241 @@
+"""How paper runs end and fail: told clearly, with nothing lost that was taken, and nothing left that was not."""
+
+import asyncio
+import subprocess
+import sys
+import textwrap
+import threading
+from pathlib import Path
+
+import pytest
+
+import quantkit as qk
+from quantkit.clock import NS_PER_S
+from quantkit.engine.status import LiveStatus
+from quantkit.errors import FeedClosedError, FeedError, StrategyError
+from quantkit.feeds.base import Subscription
+from quantkit.feeds.okx.config import OkxConfig
+from quantkit.feeds.okx.feed import FAR_FUTURE_NS, OkxFeed
+from quantkit.run import paper, paper_async
+from quantkit.sandbox import faults
+from quantkit.sandbox.server import SandboxServer
+from quantkit.storage.columns import Stream
+from quantkit.verify import verify
+
+SWAP = "BTC-USDT-SWAP"
+
+TAKER = """
+import math
+from quantkit import Strategy, Ticker
+
+class Taker(Strategy):
+    instrument: str = "BTC-USDT-SWAP"
+    limit: float = math.inf
+    raises_after: int = 0
+
+    def on_start(self) -> None:
+        self.subscribe_tickers(self.instrument)
+        self.subscribe_book(self.instrument)
+        self.every("100ms")
+        self.ticks = 0
+
+    def on_ticker(self, ticker: Ticker) -> None:
+        pass
+
+    def on_timer(self, name: str) -> None:
+        self.ticks += 1
+        if self.raises_after and self.ticks >= self.raises_after:
+            raise RuntimeError("enough")
+        if self.book(self.instrument) is not None and self.ticks < self.limit:
+            self.target(self.instrument, 0.1 if self.position(self.instrument) <= 0 else -0.1)
+"""
+
+
+@pytest.fixture
+def taker(tmp_path: Path) -> str:
+    file = tmp_path / "taker.py"
+    file.write_text(TAKER)
+    return str(file)
+
+
+def only_run(folder: Path) -> Path:
+    (run,) = folder.iterdir()
+    return run
+
+
+def test_the_end_of_a_run_does_not_stop_others_that_share_the_event(taker: str) -> None:
+    stop = threading.Event()
+    with SandboxServer() as sandbox:
+        paper(taker, okx=OkxConfig(url=sandbox.url), record=None, duration="0.5s", stop=stop)
+    assert not stop.is_set()
+
+
+def test_the_hourly_limit_is_shown_and_ends_nothing(taker: str) -> None:
+    """What a connection waits for is asked by the engine's thread, which has no event loop."""
+    told: set[str] = set()
+
+    def watch(status: LiveStatus) -> None:
+        told.update(line.error for line in status.connections)
+
+    with SandboxServer() as sandbox:
+        sandbox.inject(*(faults.Gap(after_s=0.3 + 0.4 * n, channel="books") for n in range(4)))
+        okx = OkxConfig(url=sandbox.url, operations_per_h=3, ack_timeout_s=1.0)
+        result = paper(taker, okx=okx, record=None, duration="3s", on_status=watch)
+    assert len(result.orders) > 0
+    assert any("hourly limit" in error for error in told)
+
+
+def test_a_feed_that_is_lost_in_the_warm_up_says_why() -> None:
+    stream = Stream("candle", SWAP, "1h")
+    with SandboxServer() as sandbox, OkxFeed(OkxConfig(url=sandbox.url)) as feed:
+        start_ns = feed.now_ns()
+        feed.subscribe([Subscription(stream, start_ns, FAR_FUTURE_NS)])
+        sandbox.inject(
+            faults.Rest(endpoint="market/candles", times=0),
+            faults.Close(code=4008, reason="too many channels", path="business", after_s=0.3),
+        )
+        with pytest.raises(FeedError, match="4008"):
+            feed.warmup(stream, 5, start_ns)
+
+
+def test_without_a_moment_taken_a_run_has_no_end_and_is_refused() -> None:
+    """Such a run would last until the end of the clock, timers and all."""
+    with SandboxServer() as sandbox, OkxFeed(OkxConfig(url=sandbox.url)) as feed:
+        feed.subscribe([Subscription(Stream("gap", SWAP), feed.now_ns(), FAR_FUTURE_NS)])
+        feed.close()
+        with pytest.raises(FeedClosedError, match="before the run could start"):
+            list(feed.batches())
+
+
+def test_a_stop_before_the_start_is_told_and_leaves_no_folder(taker: str, tmp_path: Path) -> None:
+    stop = threading.Event()
+    stop.set()
+    with SandboxServer() as sandbox:
+        sandbox.inject(faults.Rest(endpoint="public/instruments", times=0))  # which holds the start up
+        with pytest.raises(FeedClosedError, match="before the run could start"):
+            paper(taker, okx=OkxConfig(url=sandbox.url), record=tmp_path / "runs", stop=stop)
+    assert not list((tmp_path / "runs").iterdir())
+
+
+def test_a_coroutine_that_is_cancelled_at_the_start_is_cancelled(taker: str) -> None:
+    async def run() -> None:
+        await asyncio.wait_for(paper_async(taker, okx=OkxConfig(url=sandbox.url), record=None), 0.001)
+
+    with SandboxServer() as sandbox, pytest.raises(TimeoutError):
+        asyncio.run(run())
+
+
+def test_a_hook_that_raises_live_is_not_sent_back_in_time(taker: str) -> None:
+    with SandboxServer() as sandbox, pytest.raises(StrategyError, match="enough") as caught:
+        paper(taker, params={"raises_after": 3}, okx=OkxConfig(url=sandbox.url), record=None, duration="9s")
+    assert "--to" not in str(caught.value)
+
+
+def test_a_strategy_that_raises_only_when_repeated_is_shown_doing_so(taker: str, tmp_path: Path) -> None:
+    with SandboxServer() as sandbox:
+        paper(taker, okx=OkxConfig(url=sandbox.url), record=tmp_path / "runs", duration="2s")
+    other = tmp_path / "other.py"
+    other.write_text(
+        TAKER.replace("raises_after: int = 0", "raises_after: int = 4").replace("after and", "after == 4 and")
+    )
+    recorded = only_run(tmp_path / "runs")
+    assert verify(recorded).is_identical
+    verdict = verify(recorded, strategy=qk.loading.load_strategy(str(other))(raises_after=4))
+    assert verdict.difference is not None
+    assert (verdict.difference.where, verdict.difference.recorded) == ("the strategy", "went on")
+    assert "enough" in verdict.difference.replayed
+
+
+def test_parameters_that_json_does_not_know_are_repeated(taker: str, tmp_path: Path) -> None:
+    """The limit is infinite by default."""
+    with SandboxServer() as sandbox:
+        paper(taker, okx=OkxConfig(url=sandbox.url), record=tmp_path / "runs", duration="1s")
+    assert verify(only_run(tmp_path / "runs")).is_identical
+
+
+def test_a_run_that_is_shorter_than_a_bar_backtests_over_its_own_rows(tmp_path: Path) -> None:
+    file = tmp_path / "hourly.py"
+    file.write_text(
+        TAKER.replace("class Taker", "class Hourly").replace(
+            "        self.every", '        self.subscribe_candles(self.instrument, "1h", warmup=3)\n        self.every'
+        )
+    )
+    with SandboxServer() as sandbox:
+        live = paper(str(file), okx=OkxConfig(url=sandbox.url), record=tmp_path / "runs", duration="2s")
+    assert len(live.fills) > 0
+    data = only_run(tmp_path / "runs") / "data"
+    span = live.config["start_ns"], live.config["end_ns"]
+    again = qk.backtest(str(file), data=data, start=span[0], end=span[1], cash={"USDT": 10_000})
+    assert again.hash == live.hash
+
+
+def test_a_clock_that_is_behind_is_told() -> None:
+    """Rows that are stamped by the exchange after they came shorten every latency."""
+    with SandboxServer() as sandbox, OkxFeed(OkxConfig(url=sandbox.url)) as feed:
+        feed._inbox._wall = lambda: qk.clock.wall_ns() - NS_PER_S  # the machine's own cannot be set
+        start_ns = feed.now_ns()
+        feed.subscribe([Subscription(Stream("trade", SWAP), start_ns, FAR_FUTURE_NS)])
+        rows = 0
+        for batch in feed.batches():
+            rows += len(batch)
+            if rows > 20:
+                feed.stop()
+        assert any("clock, which is behind" in note for note in feed.notes)
+
+
+# A full disk -----------------------------------------------------------------------------------------------------
+
+FULL = """
+import logging, resource, sys, threading
+from pathlib import Path
+import quantkit as qk
+from quantkit.feeds.okx.config import OkxConfig
+
+runs, url, strategy, when = sys.argv[1:]
+NONE = (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
+
+class Free(logging.Handler):
+    def emit(self, record):
+        resource.setrlimit(resource.RLIMIT_FSIZE, NONE)  # somebody makes room as soon as the trouble is told
+
+logging.getLogger("quantkit.feeds.okx").addHandler(Free())
+
+def watch(status):
+    if status.fills_count > 3 and when == "later":
+        tape = Path(status.recording, "frames", "000000.tape")
+        resource.setrlimit(resource.RLIMIT_FSIZE, (tape.stat().st_size + 100, resource.RLIM_INFINITY))
+
+if when == "at once":
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10, resource.RLIM_INFINITY))
+try:
+    result = qk.paper(strategy, okx=OkxConfig(url=url), record=runs, duration="20s", on_status=watch)
+except qk.QuantkitError as error:
+    print("error:", error)
+else:
+    print("fills:", len(result.fills), result.warnings)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="the limit of a file's size is POSIX's")
+@pytest.mark.parametrize("when", ["later", "at once"])
+def test_a_disk_that_is_full_ends_the_run_with_what_was_recorded(when: str, taker: str, tmp_path: Path) -> None:
+    """Nothing is written behind the hole, though there is room again: the tape ends where the engine's intake does."""
+    script = tmp_path / "full.py"
+    script.write_text(textwrap.dedent(FULL))
+    with SandboxServer() as sandbox:
+        done = subprocess.run(
+            [sys.executable, str(script), str(tmp_path / "runs"), sandbox.url, taker, when],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=True,
+        )
+    if when == "at once":
+        assert "cannot be begun" in done.stdout
+        assert not list((tmp_path / "runs").iterdir())
+        return
+    assert "the feed was lost and the run ended with it" in done.stdout, done
+    assert "cannot be written" in done.stdout
+    verdict = verify(only_run(tmp_path / "runs"))
+    assert (verdict.is_identical, verdict.ended) == (True, "completed")
+    assert verdict.fills > 3

@@ -1,0 +1,153 @@
+"""Every way a paper run can go, repeated three times to one hash: live, from its tape, and over its recorded rows."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import quantkit as qk
+from quantkit.feeds.okx.config import OkxConfig
+from quantkit.run import paper
+from quantkit.sandbox import faults
+from quantkit.sandbox.generated import GeneratedMarket
+from quantkit.sandbox.server import SandboxServer
+from quantkit.verify import verify
+
+EVERYTHING = """
+import time
+from quantkit import Candle, Fill, Funding, Gap, Mark, Strategy, Ticker, Trade
+
+class Everything(Strategy):
+    lever: float = 0.0
+    stall_s: float = 0.0
+
+    def on_start(self) -> None:
+        self.swap, self.ids = "BTC-USDT-SWAP", ("BTC-USDT-SWAP", "ETH-USDT")
+        for name in self.ids:
+            self.subscribe_candles(name, "1s", warmup=7)
+            self.subscribe_candles(name, "1h", warmup=2)
+            self.subscribe_book(name)
+            self.subscribe_trades(name)
+            self.subscribe_tickers(name)
+        self.subscribe_funding(self.swap)
+        self.subscribe_marks(self.swap)
+        self.every("100ms", "fast")
+        self.every("1s", "slow")
+        self.ticks = self.rows = 0
+        self.level = float(self.rng.random())
+
+    def on_trade(self, trade: Trade) -> None:
+        self.rows += 1
+
+    def on_ticker(self, ticker: Ticker) -> None:
+        self.rows += 1
+        if self.rows % 40 == 0 and ticker.instrument == self.swap and ticker.bid is not None:
+            self.buy(self.swap, 0.01, price=ticker.bid, post_only=True, tag=f"{self.level:.6f}")
+
+    def on_mark(self, mark: Mark) -> None:
+        self.level = mark.price
+
+    def on_funding(self, funding: Funding) -> None:
+        self.level += funding.rate
+
+    def on_gap(self, gap: Gap) -> None:
+        self.cancel_all(gap.instrument)
+
+    def on_candle(self, candle: Candle) -> None:
+        closes = [bar.close for bar in self.history(candle.instrument, candle.interval, 5)]
+        self.level += sum(closes) * float(self.rng.random())
+
+    def on_fill(self, fill: Fill) -> None:
+        if self.rng.random() < 0.3:
+            self.at(self.now + 37_000_000, "later")
+
+    def on_timer(self, name: str) -> None:
+        self.ticks += 1
+        if self.stall_s and self.ticks == 20:
+            time.sleep(self.stall_s)
+        if self.lever:
+            self.target(self.swap, self.lever if self.ticks % 4 < 2 else -self.lever)
+            return
+        if name == "later":
+            self.cancel_all(self.swap)
+        for instrument in self.ids:
+            book = self.book(instrument)
+            if book is None or book.mid is None:
+                continue
+            if name == "slow":
+                self.target(instrument, round(float(self.rng.random()) * 0.2, 2))
+            elif self.ticks % 3 == 0:
+                ask = book.best_ask if instrument == self.swap else None
+                self.quote(instrument, bid=book.best_bid, ask=ask, qty=0.05)
+"""
+
+OUTAGES = [faults.Drop(after_s=second, path=path) for second in (1.5, 3.0, 5.0) for path in ("public", "business")]
+BROKEN = [faults.Gap(after_s=second, channel="books") for second in (2.0, 4.0, 6.0)]
+HANDOVER = [faults.Notice(after_s=2.5, close_after_s=1.0, path="public")]
+
+
+class Case:
+    """One way that a run can go."""
+
+    def __init__(
+        self,
+        *,
+        told: str = "",
+        ended: str = "completed",
+        injected: list[faults.Fault] | None = None,
+        okx: dict[str, Any] | None = None,
+        orders_per_s: float = 30.0,
+        duration: str | None = "8s",
+        **options: Any,
+    ) -> None:
+        self.told = told
+        self.ended = ended
+        self.injected = injected or []
+        self.okx = okx or {}
+        self.orders_per_s = orders_per_s
+        self.duration = duration
+        self.options = {"cash": {"USDT": 10_000}, "seed": 5, **options}
+
+
+CASES = {
+    "outages": Case(told="gaps in book", injected=[*OUTAGES, *BROKEN, *HANDOVER]),
+    "shedding": Case(
+        told="rows shed", orders_per_s=200.0, okx={"queue_events": 150}, params={"stall_s": 3.0}, latency_ms=0
+    ),
+    "ruin": Case(
+        told="equity fell to zero",
+        ended="bankrupt",
+        duration=None,
+        params={"lever": 40.0},
+        cash={"USDT": 60},
+        max_leverage=100_000,
+    ),
+    "trades": Case(match_on="trade", touch=True, fees=qk.Fees(maker_bps=-0.5, taker_bps=3.3), equity_every="1s"),
+    "tickers": Case(match_on="ticker", latency_ms=3.7, stale_after="2s"),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_run_gives_one_hash_three_times(name: str, tmp_path: Path) -> None:
+    """Several instruments, every kind of row, warm-ups, timers, history and chance; and what the case adds."""
+    case = CASES[name]
+    file = tmp_path / "everything.py"
+    file.write_text(EVERYTHING)
+    with SandboxServer(GeneratedMarket(3, orders_per_s=case.orders_per_s)) as sandbox:
+        sandbox.inject(*case.injected)
+        live = paper(
+            str(file),
+            okx=OkxConfig(url=sandbox.url, **case.okx),
+            record=tmp_path / "runs",
+            duration=case.duration,
+            **case.options,
+        )
+    assert len(live.fills) > 3
+    assert any(case.told in warning for warning in live.warnings) or not case.told
+    (run,) = (tmp_path / "runs").iterdir()
+    verdict = verify(run)
+    assert (verdict.difference, verdict.ended, verdict.fills) == (None, case.ended, len(live.fills))
+    saved = qk.Result.load(run / "result")
+    span = {"start": saved.config["start_ns"], "end": saved.config["end_ns"]}
+    again = qk.backtest(str(file), data=run / "data", **span, **case.options)
+    assert again.hash == live.hash
