@@ -5,7 +5,7 @@ from typing import Any, Final
 
 import msgspec
 
-from quantkit.clock import interval_ns
+from quantkit.clock import NS_PER_DAY, interval_ns
 from quantkit.errors import ParseError
 from quantkit.events import Candle, Gap
 from quantkit.feeds.okx.channels import Channel
@@ -14,6 +14,21 @@ from quantkit.feeds.okx.messages import BARS, FormingCandle, MarketData, decode
 from quantkit.feeds.okx.records import Command, FetchCandles, Fetched
 
 _MISSING: Final = "missing"
+#: Weeks begin on Monday; 1970 began on a Thursday.
+_MONDAY_NS: Final = 4 * NS_PER_DAY
+
+
+def open_at(channel: Channel, moment_ns: int) -> int | None:
+    """Return when the bar opened that was open at a moment, None of a channel that is not kept by its bars.
+
+    Examples:
+        >>> open_at(Channel("candle1m", "BTC-USDT"), 90_000_000_000)
+        60000000000
+    """
+    interval = BARS.get(channel.name.removeprefix("candle")) if channel.name.startswith("candle") else None
+    if interval is None:
+        return None
+    return moment_ns - (moment_ns - (_MONDAY_NS if interval == "1w" else 0)) % interval_ns(interval)
 
 
 class CandleLane(Lane):
@@ -23,20 +38,27 @@ class CandleLane(Lane):
     gap takes their place. While nobody has room for bars they wait too, so that shedding costs none.
     """
 
-    __slots__ = ("_asked", "_cause", "_due_ns", "_held", "_interval", "_is_resuming", "_length_ns")
+    __slots__ = ("_asked", "_cause", "_due_ns", "_held", "_interval", "_is_awaiting", "_is_resuming", "_length_ns")
 
     def __init__(self, channel: Channel, tally: Tally, command: Callable[[Command], None]) -> None:
         super().__init__(channel, tally, command)
         self._interval = BARS[channel.name.removeprefix("candle")]
         self._length_ns = interval_ns(self._interval)
-        #: The open of the next bar to deliver; None before the first push.
+        #: The open of the next bar to deliver; None before the first push, unless one is awaited.
         self._due_ns: int | None = None
+        self._is_awaiting = False
         self._held: dict[int, Candle] = {}
         #: What is being fetched.
         self._asked: FetchCandles | None = None
         #: Whether the next push may show that bars closed while nobody brought them.
         self._is_resuming = False
         self._cause = _MISSING
+
+    def begin(self, open_ns: int) -> None:
+        """Deliver the bars from this one on, also those that closed before the first push."""
+        if self._due_ns is None:
+            self._due_ns = open_ns
+            self._is_awaiting = self._is_resuming = True
 
     # Taking ---------------------------------------------------------------------------------------------------
 
@@ -112,10 +134,10 @@ class CandleLane(Lane):
 
     def _forming(self, connection: int, message: FormingCandle, out: list[Delivered]) -> None:
         open_ns = message.candle.open_ns
-        if self._due_ns is None:
-            self._due_ns = open_ns
-        elif self._is_resuming:
+        self._see(open_ns)
+        if self._is_resuming:
             self._is_resuming = False
+            assert self._due_ns is not None
             if open_ns > self._due_ns and self._asked is None and not self._held:
                 self._ask(self._due_ns, open_ns - self._length_ns)
         if connection != self.owner:
@@ -125,10 +147,17 @@ class CandleLane(Lane):
         else:
             out.append(message)
 
+    def _see(self, open_ns: int) -> None:
+        """Begin with the first bar that comes, unless a later one is not to be the first."""
+        # A machine whose clock is ahead awaits a bar that is not the next one.
+        if self._due_ns is None or (self._is_awaiting and open_ns < self._due_ns):
+            self._due_ns = open_ns
+        self._is_awaiting = False
+
     def _hold(self, candle: Candle) -> bool:
         """Keep a bar for its turn; return False for one that is not wanted."""
-        if self._due_ns is None:
-            self._due_ns = candle.open_ns
+        self._see(candle.open_ns)
+        assert self._due_ns is not None
         if candle.open_ns < self._due_ns or candle.open_ns in self._held:
             self._tally.count("repeated bars")
             return False

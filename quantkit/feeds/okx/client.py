@@ -152,17 +152,22 @@ class OkxClient:
     ) -> None:
         await self.close()
 
-    async def subscribe(self, *channels: Channel) -> None:
+    async def subscribe(self, *channels: Channel, since_ns: int | None = None) -> None:
         """Subscribe channels and wait until OKX has acknowledged each; connections are made as needed.
 
         While OKX cannot be reached this waits as long as the retry policy lasts.
+
+        Args:
+            channels: Those that are subscribed already stay so.
+            since_ns: Bring every candle that closes after this moment, UTC ns, also those that close before the
+                subscription is there; default from the first one that is pushed on.
 
         Raises:
             ConfigError: A channel needs a login and there are no credentials.
             SubscriptionError: Some were refused, each named with its reason in `refused`; the others are live.
             FeedError: The client is closed, or has failed.
         """
-        await self._entered.subscribe(channels)
+        await self._entered.subscribe(channels, since_ns)
 
     async def unsubscribe(self, *channels: Channel) -> None:
         """Give channels up; events of theirs that wait already are still delivered, and none after.

@@ -259,11 +259,13 @@ class OkxFeed:
             if wish.stream.kind != "gap":
                 wanted[channels.channel_of(wish.stream)] = None
         self._end_ns = min((wish.end_ns for wish in subscriptions), default=FAR_FUTURE_NS)
+        # Every bar that closes from here on is a row: those before are for the warm-up.
+        since_ns = min((wish.start_ns for wish in subscriptions), default=self._started_ns)
         self._maker = BatchMaker(self._end_ns)
         names = {wish.stream.instrument for wish in subscriptions}
         if self._recorder is not None:
             self._recorder.add_instruments(self._instruments[name] for name in sorted(names))
-        self._call(self._client.subscribe(*wanted))
+        self._call(self._client.subscribe(*wanted, since_ns=since_ns))
 
     def warmup(self, stream: Stream, count: int, until_ns: int) -> Block | None:
         """Fetch the last `count` candles closed by `until_ns`, fewer if there are no more, None if there are none.

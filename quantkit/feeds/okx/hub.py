@@ -12,6 +12,7 @@ import numpy as np
 
 from quantkit.clock import NS_PER_S
 from quantkit.errors import ConfigError, FeedClosedError, FeedError, QuantkitError, SubscriptionError
+from quantkit.feeds.okx.candle_lane import open_at
 from quantkit.feeds.okx.channels import Channel, Path
 from quantkit.feeds.okx.config import OkxConfig
 from quantkit.feeds.okx.credentials import Credentials
@@ -19,7 +20,7 @@ from quantkit.feeds.okx.fetches import Fetches
 from quantkit.feeds.okx.limits import SlidingLimit
 from quantkit.feeds.okx.line import ConnectionState, ConnectionStatus, Line
 from quantkit.feeds.okx.ports import Socket
-from quantkit.feeds.okx.records import Closed, Command, FetchCandles, Record, Resubscribe, Shed, Unwanted
+from quantkit.feeds.okx.records import Awaited, Closed, Command, FetchCandles, Record, Resubscribe, Shed, Unwanted
 from quantkit.feeds.okx.refusals import OkxError, OkxServerError
 from quantkit.feeds.okx.rest import OkxRest
 from quantkit.feeds.okx.session import Session
@@ -190,8 +191,12 @@ class Hub:
 
     # Channels -------------------------------------------------------------------------------------------------
 
-    async def subscribe(self, channels: Iterable[Channel]) -> None:
+    async def subscribe(self, channels: Iterable[Channel], since_ns: int | None = None) -> None:
         """Subscribe channels and wait until each is acknowledged or refused.
+
+        Args:
+            channels: Which.
+            since_ns: Every candle that closes after this moment is brought; None: from the first push on.
 
         Raises:
             ConfigError: A channel needs a login and there are no credentials.
@@ -203,6 +208,11 @@ class Hub:
         for channel in wanted:
             if channel.needs_login and self._credentials is None:
                 raise ConfigError(f"{channel}: needs a login; give credentials, for example Credentials.load()")
+        if since_ns is not None:
+            for channel in wanted:
+                open_ns = open_at(channel, since_ns)
+                if open_ns is not None and channel not in self._homes:
+                    self.note(Awaited(self.stamp(), channel, open_ns))
         waits = {channel: self._want(channel) for channel in wanted}
         for line in list(self.lines.values()):
             line.wake()

@@ -58,6 +58,14 @@ class Unwanted(msgspec.Struct, frozen=True, tag="unwanted"):
     channel: Channel
 
 
+class Awaited(msgspec.Struct, frozen=True, tag="awaited"):
+    """A consumer needs every bar of a channel from the one that opens at `open_ns` on, whichever is pushed first."""
+
+    received_ns: int
+    channel: Channel
+    open_ns: int
+
+
 class Fetched(msgspec.Struct, frozen=True, tag="fetched"):
     """Candle rows from REST as OKX sent them, in any order: the answer to `FetchCandles`.
 
@@ -104,7 +112,7 @@ class Closed(msgspec.Struct, frozen=True, tag="closed"):
     received_ns: int
 
 
-Record: TypeAlias = Opened | Lost | Wanted | Unwanted | Fetched | BookFetched | Stalled | Shed | Closed
+Record: TypeAlias = Opened | Lost | Wanted | Unwanted | Awaited | Fetched | BookFetched | Stalled | Shed | Closed
 
 
 # Commands -----------------------------------------------------------------------------------------------------

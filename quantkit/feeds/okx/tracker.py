@@ -36,6 +36,7 @@ from quantkit.feeds.okx.messages import (
 )
 from quantkit.feeds.okx.news_lane import NewsLane
 from quantkit.feeds.okx.records import (
+    Awaited,
     BookFetched,
     Closed,
     Command,
@@ -105,6 +106,8 @@ class Tracker:
         self._lanes: dict[_Key, Lane] = {}
         #: What takes the messages of each lane.
         self._takes: dict[_Key, Callable[[int, int, Any, list[Delivered]], None]] = {}
+        #: From which bar on channels are to be delivered that nobody has subscribed yet.
+        self._awaited: dict[_Key, int] = {}
         self._is_shedding = False
 
     @property
@@ -179,6 +182,12 @@ class Tracker:
                 wanted = self._lanes.get(key)
                 if wanted is not None and wanted.unwanted(record.connection, record.channel, received_ns, out):
                     del self._lanes[key], self._takes[key]
+            case Awaited():
+                awaited = self._lanes.get(_key(record.channel))
+                if isinstance(awaited, CandleLane):
+                    awaited.begin(record.open_ns)
+                else:
+                    self._awaited[_key(record.channel)] = record.open_ns
             case Fetched():
                 bars = self._lanes.get(_key(record.channel))
                 if isinstance(bars, CandleLane):
@@ -251,6 +260,8 @@ class Tracker:
         if lane is None:
             lane = self._lanes[key] = _lane(record.channel, self._tally, self._command)
             self._takes[key] = lane.take
+            if isinstance(lane, CandleLane) and key in self._awaited:
+                lane.begin(self._awaited.pop(key))
             if self._is_shedding:
                 lane.mute(record.received_ns, out)
         lane.wanted(record.connection, record.channel)
