@@ -10,7 +10,7 @@ import click
 from quantkit.cli.ending import signals
 from quantkit.cli.flags import account_of, account_options, as_json, for_duration, okx_of, okx_options
 from quantkit.cli.output import console_of, print_json
-from quantkit.cli.root import one_line
+from quantkit.cli.root import RUN_FAILED, one_line
 from quantkit.errors import ConfigError, QuantkitError
 
 if TYPE_CHECKING:
@@ -69,6 +69,7 @@ def live(
     okx = okx_of(is_demo=is_demo, region=region, url=url, ca_file=ca_file)
 
     from quantkit.cli.screen import can_draw, live_screen
+    from quantkit.feeds.okx.feed import FEED_LOST
     from quantkit.run import paper as run_paper
 
     run = _Run()
@@ -96,6 +97,8 @@ def live(
         raise
     if not quiet:
         _print_result(result, run.recording, is_json=is_json)
+    if any(warning.startswith(FEED_LOST) for warning in result.warnings):
+        click.get_current_context().exit(RUN_FAILED)
 
 
 class _Run:

@@ -15,6 +15,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from quantkit.cli import main
+from quantkit.sandbox import faults
 from quantkit.sandbox.server import SandboxServer
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals and pseudo-terminals")
@@ -153,6 +154,18 @@ def test_quiet_prints_what_the_strategy_prints_and_nothing_else(sandbox: Sandbox
     result = run(*live(sandbox, "--for", "1s", "--quiet", "--record", "kept"))
     assert (result.exit_code, result.output) == (0, "first ticker\n")
     assert len(list((place / "kept").iterdir())) == 1
+
+
+def test_a_feed_that_is_lost_gives_a_result_and_fails(place: Path) -> None:
+    """What was done until then is kept and printed; the exit code says that the run did not end as it should."""
+    with SandboxServer() as own:
+        own.inject(faults.Close(code=4008, reason="too many channels", path="public", after_s=4.0))
+        result = run(*live(own, "--for", "60s"))
+    assert result.exit_code == 1, result.output
+    assert "Return [%]" in result.output
+    assert "the feed was lost and the run ended with it" in " ".join(result.output.split())
+    assert (only_run(place) / "result" / "manifest.json").is_file()
+    assert run("verify", str(only_run(place))).exit_code == 0
 
 
 def test_a_strategy_that_raises_leaves_a_recording(sandbox: SandboxServer, place: Path) -> None:

@@ -36,6 +36,8 @@ _T = TypeVar("_T")
 
 #: Later than any run: a live stream has no end.
 FAR_FUTURE_NS: Final = 2**62
+#: How a note begins that tells of a run whose feed did not last.
+FEED_LOST: Final = "the feed was lost and the run ended with it"
 _KINDS: Final = ("spot", "swap", "future")
 #: Rows of a batch at most; what waits beyond comes in the next one, so that the view and timers get their turn.
 _BATCH_ROWS: Final = 4096
@@ -366,7 +368,7 @@ class OkxFeed:
                 "set the clock"
             )
         if self.failure is not None:
-            said.append(f"the feed was lost and the run ended with it: {self.failure}")
+            said.append(f"{FEED_LOST}: {self.failure}")
         if self._recorder is not None and self._recorder.error is not None:
             said.append(f"not everything was recorded as rows: {self._recorder.error}; the tape has it")
         return said
