@@ -163,8 +163,8 @@ def test_a_live_feed_lets_time_pass_by_the_moment_it_is_asked_for() -> None:
             while wakes and wakes[0] <= batch.until_ns:
                 late.append(batch.until_ns - wakes.pop(0))
     assert len(late) >= 19
-    # A shared machine may hold a thread up; most wake-ups are prompt all the same.
-    assert sorted(late)[len(late) // 2] < NS_PER_S // 50
+    # A shared machine may hold a thread up; most wake-ups come well before the feed would move by itself.
+    assert sorted(late)[len(late) // 2] < NS_PER_S // 10
 
 
 def test_a_feed_that_is_lost_ends_like_one_that_is_stopped_and_says_why() -> None:
