@@ -10,6 +10,8 @@ MISSING = "-"
 #: Of the equity's range, and the most decimals: those of the smallest unit of a coin.
 _RANGE_DIGITS: Final = 4
 _DECIMALS_MAX: Final = 8
+#: A ratio with more decimals than these is written with an exponent after all.
+_DIGITS_MAX: Final = 12
 
 
 def written(stat: Stat, value: Value, decimals: int = 2) -> str:
@@ -21,6 +23,8 @@ def written(stat: Stat, value: Value, decimals: int = 2) -> str:
         ('-12.34', '10,203.50')
         >>> written(STATS["profit_factor"], None), written(STATS["trades"], 1200)
         ('-', '1,200')
+        >>> written(STATS["max_drawdown"], -5.7e-07)
+        '-0.000057'
     """
     match value:
         case None:
@@ -39,7 +43,8 @@ def written(stat: Stat, value: Value, decimals: int = 2) -> str:
         return money(scaled, decimals)
     # A ratio that is not zero never reads as one.
     if scaled and abs(scaled) < 0.005:
-        return f"{scaled:.2g}"
+        digits = 1 - math.floor(math.log10(abs(scaled)))
+        return f"{scaled:.{digits}f}".rstrip("0") if digits <= _DIGITS_MAX else f"{scaled:.2g}"
     return f"{scaled:,.2f}" if abs(scaled) < 1e9 else f"{scaled:.3g}"
 
 
