@@ -121,7 +121,8 @@ def test_a_paper_run_ends_like_a_backtest_and_verifies(sandbox: SandboxServer, p
     verified = run("verify", str(folder))
     assert verified.exit_code == 0, verified.output
     assert verified.stdout.startswith(f"identical: {folder}\n")
-    assert " 1 orders, 1 fills" in verified.stdout
+    # A market order takes a fill for each level of the book that it needs.
+    assert re.search(r" 1 orders, [1-9] fills", verified.stdout)
     verdict = msgspec.json.decode(run("verify", str(folder), "--json").stdout)
     assert (verdict["is_identical"], verdict["orders"], verdict["difference"]) == (True, 1, None)
 
@@ -144,7 +145,9 @@ def test_json_is_one_object(sandbox: SandboxServer, place: Path) -> None:
     """What the strategy prints goes to standard error, and nothing is recorded when nothing is to be."""
     result = run(*live(sandbox, "--for", "2s", "--json", "--no-record"))
     assert result.exit_code == 0, result.output
-    assert msgspec.json.decode(result.stdout)["stats"]["fills"] == 1
+    stats = msgspec.json.decode(result.stdout)["stats"]
+    assert stats["orders"] == 1
+    assert stats["fills"] >= 1
     assert "first ticker" in result.stderr
     assert not (place / "runs").exists()
 
