@@ -8,6 +8,9 @@ from typing import Final
 from quantkit.engine.log import Started, Took, Warmed, read_log
 from quantkit.errors import DataError
 from quantkit.events import KINDS, Candle, MarketEvent
+from quantkit.feeds.okx.channels import Channel, channel_of
+from quantkit.feeds.okx.feed import live_coverage
+from quantkit.feeds.okx.records import FrameRecord, Record, Wanted
 from quantkit.instruments import Instrument
 from quantkit.storage.columns import Block, Stream
 from quantkit.storage.writer import Writer
@@ -70,6 +73,7 @@ def _write(folder: Path, target: Path, started: Started, warmed: list[Warmed]) -
     counts: dict[Stream, int] = defaultdict(int)
     waiting: dict[Stream, list[MarketEvent]] = defaultdict(list)
     until_ns: dict[Stream, int] = {}  # bars up to here came with the warm-up
+    heard = _Heard()
     with Writer(target, source="OKX live, from the tape") as writer:
 
         def add(stream: Stream, row: MarketEvent) -> None:
@@ -87,13 +91,33 @@ def _write(folder: Path, target: Path, started: Started, warmed: list[Warmed]) -
                 if candle.close_ns > until_ns.get(stream, 0):
                     add(stream, candle)
                     until_ns[stream] = candle.close_ns
-        for rows in deliveries_of(folder / FRAMES):
+        for rows in deliveries_of(folder / FRAMES, heard.take):
             for row in rows:
                 stream = Stream(KINDS[type(row)], row.instrument, row.interval if isinstance(row, Candle) else "")
                 if not isinstance(row, Candle) or row.close_ns > until_ns.get(stream, 0):
                     add(stream, row)
         for rest in waiting.values():
             writer.write(Block.from_events(rest))
-        for name in sorted({stream.instrument for stream in counts}):
+        listened = [
+            stream
+            for stream in live_coverage(instruments.values(), started.opened_ns)
+            if stream.kind != "gap" and channel_of(stream) in heard.channels
+        ]
+        for stream in listened:
+            writer.watched(stream, started.config["start_ns"], heard.last_ns)
+        for name in sorted({stream.instrument for stream in (*counts, *listened)}):
             writer.write_instrument(instruments[name])
     return dict(counts)
+
+
+class _Heard:
+    """Which channels a tape's run listened to, and until when."""
+
+    def __init__(self) -> None:
+        self.channels: set[Channel] = set()
+        self.last_ns = 0
+
+    def take(self, record: FrameRecord | Record) -> None:
+        self.last_ns = max(self.last_ns, record.received_ns)
+        if isinstance(record, Wanted):
+            self.channels.add(record.channel)

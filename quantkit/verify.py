@@ -17,7 +17,7 @@ from quantkit.events import MarketEvent
 from quantkit.feeds.base import Batch, Subscription
 from quantkit.feeds.live import BatchMaker, rows_of
 from quantkit.feeds.okx.feed import DATA, FAR_FUTURE_NS, FRAMES, live_coverage
-from quantkit.feeds.okx.records import FrameRecord, unpack
+from quantkit.feeds.okx.records import FrameRecord, Record, unpack
 from quantkit.feeds.okx.tracker import Tracker
 from quantkit.instruments import Instrument
 from quantkit.loading import build_strategy, load_strategy, source_of
@@ -375,8 +375,14 @@ class _RecordedFeed:
             yield self._maker.batch(deliveries, took.until_ns)
 
 
-def deliveries_of(folder: Path) -> Iterator[Sequence[MarketEvent]]:
+def deliveries_of(
+    folder: Path, seen: Callable[[FrameRecord | Record], None] | None = None
+) -> Iterator[Sequence[MarketEvent]]:
     """Yield what a tape's frames give, in the order in which they were handed to the engine.
+
+    Args:
+        folder: The tape's.
+        seen: Given each record of the tape before what it gives is yielded.
 
     Raises:
         DataError: The tape is missing or damaged.
@@ -384,6 +390,8 @@ def deliveries_of(folder: Path) -> Iterator[Sequence[MarketEvent]]:
     tracker = Tracker()
     for payload in TapeReader(folder):
         record = unpack(payload)
+        if seen is not None:
+            seen(record)
         if isinstance(record, FrameRecord):
             rows = rows_of(tracker.frame(record.connection, record.received_ns, record.data))
         else:

@@ -17,6 +17,7 @@ from quantkit.events import KINDS, BookUpdate, Gap, MarketEvent
 from quantkit.feeds.recording import Commits, Holes, stream_of
 from quantkit.instruments import Instrument
 from quantkit.storage import manifest
+from quantkit.storage.columns import Stream
 from quantkit.storage.manifest import FileEntry
 from quantkit.storage.root import Root
 
@@ -96,6 +97,8 @@ class Recorder:
         self._queue: deque[Sequence[MarketEvent]] = deque()
         self._queued = 0  # their weight
         self._instruments: list[Instrument] = []
+        self._watched: dict[Stream, int] = {}
+        self._until_ns = 0
         self._overflow = Holes()
         self._added = 0
         self._lost = 0  # before they came to the thread
@@ -164,6 +167,16 @@ class Recorder:
         with self._changed:
             self._instruments += instruments
 
+    def watch(self, streams: Iterable[Stream], since_ns: int) -> None:
+        """Keep in the folder that the streams are listened to from `since_ns` on; never waits, never raises.
+
+        So one that stays quiet differs from one that is not recorded. It reaches to the newest row of any stream,
+        or to what `close` is told.
+        """
+        with self._changed:
+            for stream in streams:
+                self._watched.setdefault(stream, since_ns)
+
     def commit(self) -> QuantkitError | None:
         """Let what was added become visible, and wait for it; rows of the newest stamp stay, as more may follow.
 
@@ -177,14 +190,18 @@ class Recorder:
             self._changed.wait_for(lambda: self._answered >= number or not self._thread.is_alive())
         return self._error
 
-    def close(self) -> QuantkitError | None:
+    def close(self, until_ns: int = 0) -> QuantkitError | None:
         """Commit everything and end the thread; fine to call again.
+
+        Args:
+            until_ns: When listening ended, if that is after the newest row.
 
         Returns:
             `error`: rows are missing in the folder if it is not None.
         """
         with self._changed:
             self._is_closing = True
+            self._until_ns = until_ns
             self._changed.notify_all()
         self._thread.join()
         return self._error
@@ -250,6 +267,8 @@ class Recorder:
             self._overflow.clear()
         self._queue.clear()
         self._queued = 0
+        self._commits.watched_from_ns |= self._watched
+        self._commits.until_ns = max(self._commits.until_ns, self._until_ns)
         self._commits.instruments += self._instruments
         self._instruments = []
         return runs

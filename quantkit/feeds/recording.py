@@ -70,12 +70,16 @@ class Commits:
 
     Attributes:
         instruments: Metadata that wait to be stored.
+        watched_from_ns: Since when each stream is listened to.
+        until_ns: The newest moment that was recorded; what is listened to has been until then.
         committed, lost: How many rows became visible, and how many are not stored; gap rows aside.
         count: How many commits succeeded.
     """
 
     def __init__(self, root: Root, source: str) -> None:
         self.instruments: list[Instrument] = []
+        self.watched_from_ns: dict[Stream, int] = {}
+        self.until_ns = 0
         self.committed = self.lost = self.count = 0
         self._root = root
         self._source = source
@@ -95,6 +99,7 @@ class Commits:
                 next one tells of them.
         """
         newest_ns = rows[-1].received_ns
+        self.until_ns = max(self.until_ns, newest_ns)
         if self._newest and self._newest[-1].received_ns != newest_ns:
             self._gather_newest()
         split = len(rows)
@@ -117,10 +122,14 @@ class Commits:
             self._gather_newest()
         if self._gathered:
             self._write()
-        if self._writer is None and not self._holes:
+        if self._writer is None and not self._holes and not (everything and self.watched_from_ns):
             return []
         try:
             writer = self._open_writer()
+            for stream, from_ns in self.watched_from_ns.items():
+                # Rows of the newest stamp may still wait, so that moment is left for the end.
+                if (until_ns := self.until_ns - (not everything)) >= from_ns:
+                    writer.watched(stream, from_ns, until_ns)
             gaps: defaultdict[str, list[MarketEvent]] = defaultdict(list)
             for gap in self._holes.rows():
                 gaps[gap.instrument].append(gap)

@@ -72,7 +72,7 @@ class ReplayFeed:
         return self._coverage
 
     def has_hole(self, stream: Stream, start_ns: int, end_ns: int) -> bool:
-        """Return whether a UTC day of the span, as far as the stream reaches, has no file.
+        """Return whether a UTC day of the span, as far as the stream reaches, has no file and was not recorded live.
 
         Candles, marks and funding lie in monthly files: there it is a month that has none.
         """
@@ -82,8 +82,7 @@ class ReplayFeed:
         # A candle lies with its open, and a span's last moment belongs to the period before where one begins there.
         last_ns = min(end_ns, held.end_ns) - INTERVALS.get(stream.interval, 1)
         first, last = (period_of(stream.kind, ns) for ns in (max(start_ns, held.start_ns), last_ns))
-        entries = self.catalog.files(stream, held.start_ns, held.end_ns)
-        there = {period_of(stream.kind, entry.span(opens=True)[0]) for entry in entries}
+        there = self.catalog.periods(stream)
         return any(period not in there for period in range(first, last + 1))
 
     def assumptions(self) -> Sequence[str]:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from quantkit.errors import DataError
 from quantkit.instruments import Instrument
 from quantkit.storage.columns import Stream
-from quantkit.storage.manifest import MANIFEST, FileEntry, load
+from quantkit.storage.manifest import MANIFEST, FileEntry, Watched, load
 from quantkit.storage.root import Root
 from quantkit.storage.schema import period_of
 
@@ -18,11 +18,11 @@ class Coverage(NamedTuple):
     """What is held of one stream.
 
     Attributes:
-        start_ns: First `received_ns`; for candles the first `open_ns`.
-        end_ns: Last `received_ns`.
-        rows: How many rows.
-        has_holes: Whether a UTC day (candles, marks and funding: a month) between the first and the last has no file.
-            Never of gap rows, which are none where nothing was lost.
+        start_ns: First `received_ns`, for candles the first `open_ns`; or when live recording began, if that is before.
+        end_ns: Last `received_ns`, or the end of live recording if that is later.
+        rows: How many rows; none of a stream that was recorded live and stayed quiet.
+        has_holes: Whether a UTC day (candles, marks and funding: a month) between the first and the last has no file
+            and was not recorded live. Never of gap rows, which are none where nothing was lost.
     """
 
     start_ns: int
@@ -43,16 +43,20 @@ class Catalog:
 
     def __init__(self, root: str | Path | Root) -> None:
         self.root = Root.of(root)
-        entries = load(self.root)
-        if entries is None:
+        manifest = load(self.root)
+        if manifest is None:
             what = "holds no manifest" if self.root.has_folder() else "is not there"
             raise DataError(
                 f"data folder {self.root} {what} ({MANIFEST}); name another one, or fill it with `quantkit import`"
             )
-        self.entries = entries
+        self.entries = manifest.entries
+        self.watched = manifest.watched
         self._by_stream: dict[Stream, list[FileEntry]] = defaultdict(list)
-        for entry in entries:
+        for entry in self.entries:
             self._by_stream[entry.stream].append(entry)
+        self._watched_by_stream: dict[Stream, list[Watched]] = defaultdict(list)
+        for span in self.watched:
+            self._watched_by_stream[span.stream].append(span)
 
     def instruments(self, at_ns: int | None = None) -> dict[str, Instrument]:
         """Return the instruments' metadata by id.
@@ -82,16 +86,27 @@ class Catalog:
 
     def coverage(self) -> dict[Stream, Coverage]:
         """Return what is held of each stream of market data, in order of kind, instrument and interval."""
-        return {
-            stream: Coverage(
-                start_ns=min(entry.span(opens=True)[0] for entry in entries),
-                end_ns=max(entry.last_ns for entry in entries),
-                rows=sum(entry.rows for entry in entries),
-                has_holes=_has_holes(stream, entries),
-            )
-            for stream, entries in self._by_stream.items()
-            if stream.kind != "instrument"
-        }
+        streams = {stream for stream in (*self._by_stream, *self._watched_by_stream) if stream.kind != "instrument"}
+        return {stream: self._coverage_of(stream) for stream in sorted(streams)}
+
+    def _coverage_of(self, stream: Stream) -> Coverage:
+        entries, spans = self._by_stream.get(stream, []), self._watched_by_stream.get(stream, [])
+        first = [entry.span(opens=True)[0] for entry in entries] + [span.from_ns for span in spans]
+        last = [entry.last_ns for entry in entries] + [span.to_ns for span in spans]
+        held = self.periods(stream)
+        return Coverage(
+            start_ns=min(first),
+            end_ns=max(last),
+            rows=sum(entry.rows for entry in entries),
+            has_holes=stream.kind != "gap" and max(held) - min(held) >= len(held),
+        )
+
+    def periods(self, stream: Stream) -> set[int]:
+        """Return the UTC days (candles, marks, funding: months), as numbers, that have files or were recorded live."""
+        held = {period_of(stream.kind, entry.span(opens=True)[0]) for entry in self._by_stream.get(stream, [])}
+        for span in self._watched_by_stream.get(stream, []):
+            held.update(range(period_of(stream.kind, span.from_ns), period_of(stream.kind, span.to_ns) + 1))
+        return held
 
     def files(self, stream: Stream, start_ns: int, end_ns: int) -> list[FileEntry]:
         """Return the files with rows of `stream` in [start_ns, end_ns], in time order.
@@ -122,10 +137,3 @@ class Catalog:
 def stored(stream: Stream) -> Stream:
     """Return the stream in whose files a stream's rows lie: a candle's open price lies with the candle."""
     return stream._replace(kind="candle") if stream.kind == "candle_open" else stream
-
-
-def _has_holes(stream: Stream, entries: list[FileEntry]) -> bool:
-    if stream.kind == "gap":
-        return False
-    held = {period_of(stream.kind, entry.span(opens=True)[0]) for entry in entries}
-    return max(held) - min(held) >= len(held)

@@ -1,7 +1,8 @@
-"""The manifest: one line for each sealed file, and how its lines are read, written and ordered."""
+"""The manifest: one line for each sealed file and each watched stream, and how they are read, written and ordered."""
 
+from collections.abc import Iterable
 from pathlib import PurePosixPath
-from typing import BinaryIO, Final
+from typing import BinaryIO, Final, NamedTuple
 
 import msgspec
 
@@ -67,6 +68,61 @@ class FileEntry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         return self.first_ns, self.last_ns
 
 
+class Watched(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A span over which a live stream was listened to: where it has no rows there, nothing came.
+
+    What was lost within it is told by gap rows, so a quiet stream differs from one that was never recorded.
+
+    Attributes:
+        kind, instrument, interval: The stream.
+        from_ns, to_ns: First and last moment, on the scale of `received_ns`.
+    """
+
+    kind: str
+    instrument: str
+    interval: str = ""
+    from_ns: int
+    to_ns: int
+
+    @property
+    def stream(self) -> Stream:
+        """The stream that was listened to."""
+        return Stream(self.kind, self.instrument, self.interval)
+
+    @property
+    def sort_key(self) -> tuple[str, str, str, int, int]:
+        """The manifest's order: by stream, then by time."""
+        return (self.kind, self.instrument, self.interval, self.from_ns, self.to_ns)
+
+
+class Manifest(NamedTuple):
+    """What a manifest says, each kind of line in its order.
+
+    Attributes:
+        entries: The sealed files.
+        watched: The spans that were recorded live; those of one stream neither overlap nor touch.
+    """
+
+    entries: list[FileEntry]
+    watched: list[Watched]
+
+
+class _WatchedLine(msgspec.Struct):
+    watched: Watched
+
+
+def united(spans: Iterable[Watched]) -> list[Watched]:
+    """Return the spans in order, those of a stream that overlap or touch as one."""
+    whole: list[Watched] = []
+    for span in sorted(spans, key=lambda span: span.sort_key):
+        last = whole[-1] if whole else None
+        if last is not None and last.stream == span.stream and span.from_ns <= last.to_ns + 1:
+            whole[-1] = msgspec.structs.replace(last, to_ns=max(last.to_ns, span.to_ns))
+        else:
+            whole.append(span)
+    return whole
+
+
 def footer_of(file: BinaryIO, size_bytes: int) -> bytes:
     """Return a Parquet file's footer with the length and the mark that end it.
 
@@ -79,10 +135,12 @@ def footer_of(file: BinaryIO, size_bytes: int) -> bytes:
 
 
 _DECODER: Final = msgspec.json.Decoder(FileEntry)
+_WATCHED_DECODER: Final = msgspec.json.Decoder(_WatchedLine)
+_WATCHED_START: Final = b'{"watched":'
 
 
-def load(root: Root) -> list[FileEntry] | None:
-    """Return the manifest's entries in order, None when there is no manifest.
+def load(root: Root) -> Manifest | None:
+    """Return what the manifest says, None when there is no manifest.
 
     Raises:
         DataError: A line is not an entry, or names a file or an instrument that it may not name.
@@ -96,24 +154,39 @@ def load(root: Root) -> list[FileEntry] | None:
             f"{root.full(MANIFEST)}: empty or cut off at its end; restore the manifest, or import the data again"
         )
     entries: dict[str, FileEntry] = {}
+    watched: list[Watched] = []
     for number, line in enumerate(content.splitlines(), 1):
         where = f"{root.full(MANIFEST)}, line {number}"
         try:
-            entry = _DECODER.decode(line)
+            entry: FileEntry | Watched
+            if line.startswith(_WATCHED_START):
+                entry = _WATCHED_DECODER.decode(line).watched
+            else:
+                entry = _DECODER.decode(line)
             check_id(entry.instrument)
         except (msgspec.MsgspecError, UnicodeDecodeError, ConfigError) as error:
             raise DataError(
                 f"{where}: not a manifest line ({first_line(error)}); restore the manifest, or import the data again"
             ) from error
+        if isinstance(entry, Watched):
+            if entry.kind not in RANKS or entry.to_ns < entry.from_ns:
+                raise DataError(f"{where}: kind or span of {entry.stream} cannot be; restore the manifest")
+            watched.append(entry)
+            continue
         path = PurePosixPath(entry.path)
         if path.is_absolute() or ".." in path.parts or "\\" in entry.path or path.suffix != ".parquet":
             raise DataError(f"{where}: path {entry.path!r} may not leave the folder; restore the manifest")
         if entry.kind not in RANKS or entry.path in entries or entry.last_ns < entry.first_ns:
             raise DataError(f"{where}: kind, span or path {entry.path!r} cannot be; restore the manifest")
         entries[entry.path] = entry
-    return sorted(entries.values(), key=lambda entry: entry.sort_key)
+    return Manifest(sorted(entries.values(), key=lambda entry: entry.sort_key), united(watched))
 
 
-def dump(entries: list[FileEntry]) -> bytes:
-    """Return the manifest's bytes, the same for the same entries in any order."""
-    return b"".join(msgspec.json.encode(e) + b"\n" for e in sorted(entries, key=lambda entry: entry.sort_key))
+def dump(manifest: Manifest) -> bytes:
+    """Return the manifest's bytes, the same for the same lines in any order: files first, then watched streams."""
+    entries = sorted(manifest.entries, key=lambda entry: entry.sort_key)
+    lines = [
+        *map(msgspec.json.encode, entries),
+        *(msgspec.json.encode(_WatchedLine(w)) for w in united(manifest.watched)),
+    ]
+    return b"".join(line + b"\n" for line in lines)

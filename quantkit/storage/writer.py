@@ -12,11 +12,11 @@ import numpy as np
 
 from quantkit.clock import iso_of
 from quantkit.errors import ConfigError, DataError
-from quantkit.instruments import Instrument
+from quantkit.instruments import Instrument, check_id
 from quantkit.storage import gaps, manifest, metadata
 from quantkit.storage.columns import Block, Stream
 from quantkit.storage.files import DataFile, row_groups
-from quantkit.storage.manifest import MANIFEST, FileEntry
+from quantkit.storage.manifest import MANIFEST, FileEntry, Manifest, Watched
 from quantkit.storage.root import Root
 from quantkit.storage.schema import ROW_GROUP_ROWS_MAX, TABLES
 from quantkit.storage.spool import PartFile, Spool, disk_error
@@ -63,7 +63,8 @@ class Writer:
         self._notes: dict[str, str | int] = {}
         self._spools: dict[Stream, Spool] = {}
         self._instruments: dict[str, list[Instrument]] = {}
-        self._stored = manifest.load(self._root) or []
+        self._watched: list[Watched] = []
+        self._stored = self._loaded().entries
         self._staging: Path | None = self._root.staging()
         self._remainders = 0
 
@@ -123,6 +124,19 @@ class Writer:
         self._open_staging()
         self._notes[key] = value
 
+    def watched(self, stream: Stream, from_ns: int, to_ns: int) -> None:
+        """Note that a live stream was listened to from `from_ns` to `to_ns`: without rows there, nothing came.
+
+        Raises:
+            ConfigError: The span ends before it begins, or the instrument's id is not usable.
+        """
+        self._open_staging()
+        check_id(stream.instrument)
+        if to_ns < from_ns:
+            raise ConfigError(f"{stream}: listened to until {iso_of(to_ns)}, before {iso_of(from_ns)}")
+        kind, instrument, interval = stream
+        self._watched.append(Watched(kind=kind, instrument=instrument, interval=interval, from_ns=from_ns, to_ns=to_ns))
+
     def commit(self) -> list[FileEntry]:
         """Seal the files and let them become visible together; the writer is closed then.
 
@@ -170,7 +184,7 @@ class Writer:
     # The commit -----------------------------------------------------------------------------------------------
 
     def _publish(self, staging: Path, staged: list[Staged]) -> list[FileEntry]:
-        stored = manifest.load(self._root) or []
+        stored, watched = self._loaded()
         with ExitStack() as undo:
             entries: list[FileEntry] = []
 
@@ -215,12 +229,13 @@ class Writer:
                 if rewritten is not None:
                     publish(rewritten.staged, self._source, self._notes)
                     gone.extend(rewritten.replaced)
-            if not entries:
+            listened = manifest.united([*watched, *self._watched])
+            if not entries and listened == watched:
                 return []
             removed = {entry.path for entry in gone}
             kept = [entry for entry in stored if entry.path not in removed]
             self._root.sync([entry.path for entry in entries])
-            self._write_manifest(staging, kept + entries)
+            self._write_manifest(staging, Manifest(kept + entries, listened))
             # From here on the files are referred to, so nothing is taken back any more.
             undo.pop_all()
         for entry in gone:
@@ -233,10 +248,13 @@ class Writer:
             raise DataError(f"{error}; the new rows are visible, but may be lost if the machine stops") from error
         return sorted(entries, key=lambda entry: entry.sort_key)
 
-    def _write_manifest(self, staging: Path, entries: list[FileEntry]) -> None:
+    def _loaded(self) -> Manifest:
+        return manifest.load(self._root) or Manifest([], [])
+
+    def _write_manifest(self, staging: Path, lines: Manifest) -> None:
         draft = staging / MANIFEST
         with self._root.translated(MANIFEST), draft.open("wb") as file:
-            file.write(manifest.dump(entries))
+            file.write(manifest.dump(lines))
             file.flush()
             os.fsync(file.fileno())
         self._root.publish(draft, MANIFEST)

@@ -225,7 +225,7 @@ def reseal(place: Path, path: Path) -> None:
     """Make the manifest agree with a spoilt file, as somebody's own tool might."""
     root = Root.of(place / "data")
     entries = []
-    for entry in manifest.load(root) or []:
+    for entry in (manifest.load(root) or manifest.Manifest([], [])).entries:
         if (place / "data" / entry.path) == path:
             content = path.read_bytes()
             with path.open("rb") as file:
@@ -238,7 +238,7 @@ def reseal(place: Path, path: Path) -> None:
                 footer_sha256=hashlib.sha256(footer).hexdigest(),
             )
         entries.append(entry)
-    (place / "data" / "manifest.jsonl").write_bytes(manifest.dump(entries))
+    (place / "data" / "manifest.jsonl").write_bytes(manifest.dump(manifest.Manifest(entries, [])))
 
 
 def rewritten(change: Callable[[Any], Any]) -> Callable[[Path, Path], None]:

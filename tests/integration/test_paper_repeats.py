@@ -7,6 +7,7 @@ import pytest
 
 import quantkit as qk
 from quantkit.feeds.okx.config import OkxConfig
+from quantkit.rebuild import rebuild
 from quantkit.run import paper
 from quantkit.sandbox import faults
 from quantkit.sandbox.generated import GeneratedMarket
@@ -114,6 +115,7 @@ CASES = {
     "shedding": Case(
         told="rows shed", orders_per_s=200.0, okx={"queue_events": 150}, params={"stall_s": 3.0}, latency_ms=0
     ),
+    "quiet": Case(injected=[faults.Stall(channel="trades"), faults.Stall(channel="candle1H")]),
     "ruin": Case(
         told="equity fell to zero",
         ended="bankrupt",
@@ -149,5 +151,6 @@ def test_a_run_gives_one_hash_three_times(name: str, tmp_path: Path) -> None:
     assert (verdict.difference, verdict.ended, verdict.fills) == (None, case.ended, len(live.fills))
     saved = qk.Result.load(run / "result")
     span = {"start": saved.config["start_ns"], "end": saved.config["end_ns"]}
-    again = qk.backtest(str(file), data=run / "data", **span, **case.options)
-    assert again.hash == live.hash
+    assert qk.backtest(str(file), data=run / "data", **span, **case.options).hash == live.hash
+    rebuild(run)
+    assert qk.backtest(str(file), data=run / "data", **span, **case.options).hash == live.hash

@@ -123,9 +123,12 @@ def test_rows_rebuilt_from_the_tape_are_the_recorded_ones(maker: Path, tmp_path:
         paper(str(maker), okx=OkxConfig(url=sandbox.url), record=tmp_path / "runs", duration="4s")
     run = only_run(tmp_path / "runs")
     before = rows_of(run / "data")
+    watched = {span.stream for span in Catalog(run / "data").watched}
+    assert {stream.kind for stream in watched} == {"book", "candle", "funding", "mark", "trade"}
     for _ in range(2):
         counts = rebuild(run)
         assert rows_of(run / "data") == before
+        assert {span.stream for span in Catalog(run / "data").watched} == watched
         assert sum(counts.values()) == len(before)
     assert sorted(path.name for path in run.iterdir()) == ["data", "engine", "frames", "result", "strategy"]
     with pytest.raises(DataError, match="holds no recorded run"):

@@ -209,7 +209,7 @@ class OkxFeed:
         if self._work is not None:
             wait([self._work])
         if self._recorder is not None:
-            self._recorder.close()
+            self._recorder.close(self._inbox.now_ns())
         tape, self._tape = self._tape, None
         if tape is not None:
             tape.close()
@@ -267,6 +267,7 @@ class OkxFeed:
         names = {wish.stream.instrument for wish in subscriptions}
         if self._recorder is not None:
             self._recorder.add_instruments(self._instruments[name] for name in sorted(names))
+            self._recorder.watch((wish.stream for wish in subscriptions if wish.stream.kind != "gap"), since_ns)
         self._call(self._client.subscribe(*wanted, since_ns=since_ns))
 
     def warmup(self, stream: Stream, count: int, until_ns: int) -> Block | None:

@@ -1,6 +1,7 @@
 """What is decided before a run: span, matching data, marks, latency, fees, streams, and the sentences about them."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -8,10 +9,13 @@ import pytest
 from quantkit.clock import INTERVALS, NS_PER_DAY, NS_PER_MIN, NS_PER_MS, NS_PER_S, time_ns_of
 from quantkit.engine.setup import EngineConfig, Plan, describe, make_plan
 from quantkit.errors import ConfigError, DataError
-from quantkit.feeds.replay import MemoryFeed
-from quantkit.instruments import Fees, Instrument
+from quantkit.events import Trade
+from quantkit.feeds.base import Feed
+from quantkit.feeds.replay import MemoryFeed, ReplayFeed
+from quantkit.instruments import Fees, Instrument, Side
 from quantkit.storage.catalog import Coverage
 from quantkit.storage.columns import Block, Stream
+from quantkit.storage.writer import Writer
 
 A, B = "BTC-USDT", "BTC-USDT-SWAP"
 T0 = time_ns_of("2025-05-05")
@@ -58,7 +62,7 @@ class Held(MemoryFeed):
         return self._notes
 
 
-def plan(feed: Held, *streams: Stream, warmup: int = 0, **options: Any) -> Plan:
+def plan(feed: Feed, *streams: Stream, warmup: int = 0, **options: Any) -> Plan:
     """Plan a run that subscribes to the streams."""
     for moment in ("start_ns", "end_ns"):
         if moment in options:
@@ -176,6 +180,21 @@ def test_a_recording_may_begin_and_end_within_a_minute_of_the_run() -> None:
     assert plan(feed, MINUTE, start_ns=-0.9 * minute, end_ns=8 + 0.9 * minute).matching[A] == TRADE
     assert plan(feed, MINUTE, start_ns=-1.1 * minute, end_ns=8).matching[A] == MINUTE
     assert plan(feed, MINUTE, start_ns=0, end_ns=8 + 1.1 * minute).matching[A] == MINUTE
+
+
+def test_a_quiet_stream_reaches_as_far_as_it_was_listened_to(tmp_path: Path) -> None:
+    """One trade in a day of live recording: the run is planned as it was live, where every stream is at hand."""
+    trade = Trade(A, T0 + DAY // 2, T0 + DAY // 2, 100.0, 1.0, Side.BUY, 1)
+    with Writer(tmp_path) as writer:
+        writer.write(Block.from_events([trade]))
+        writer.write_instrument(SPOT)
+    assert days(plan(ReplayFeed(tmp_path), TRADE)) == (0.5, 0.5)
+    for stream in (BOOK, TRADE, MINUTE):
+        with Writer(tmp_path) as writer:
+            writer.watched(stream, T0, T0 + DAY)
+    got = plan(ReplayFeed(tmp_path), TRADE, MINUTE)
+    assert days(got) == (0, 1)
+    assert (got.matching[A], got.marks[A], got.has_trades[A]) == (BOOK, BOOK, True)
 
 
 def test_a_hole_counts_where_the_run_meets_it() -> None:

@@ -18,7 +18,7 @@ from quantkit.feeds.recorder import Recorder
 from quantkit.feeds.recording import Holes, stream_of
 from quantkit.feeds.replay import ReplayFeed
 from quantkit.instruments import Instrument, Side
-from quantkit.storage.catalog import Catalog
+from quantkit.storage.catalog import Catalog, Coverage
 from quantkit.storage.columns import KIND_COLUMNS, STAMPS, Block, Stream
 from quantkit.storage.manifest import FileEntry
 from quantkit.storage.quality import check
@@ -555,3 +555,37 @@ def test_metadata_that_contradict_cost_neither_rows_nor_other_instruments(tmp_pa
     assert replayed(root) == everything
     held = Catalog(root).instruments()
     assert (sorted(held), str(held[BTC].price_step)) == ([BTC, ETH], "0.1")
+
+
+# Streams that are listened to ---------------------------------------------------------------------------------
+
+
+def test_a_stream_without_a_row_is_kept_as_one_that_was_listened_to(tmp_path: Path) -> None:
+    busy, quiet, never = Stream("trade", BTC), Stream("candle", BTC, "1h"), Stream("trade", ETH)
+    with Recorder(tmp_path) as recorder:
+        recorder.watch([busy, quiet], START_NS - NS_PER_S)
+        recorder.add(trades(3))
+        assert recorder.commit() is None
+        # More rows of the newest stamp may come, so what is known ends before it.
+        held = Catalog(tmp_path).coverage()
+        newest_ns = START_NS + 2 * NS_PER_S
+        assert (held[quiet].start_ns, held[quiet].end_ns, held[quiet].rows) == (START_NS - NS_PER_S, newest_ns - 1, 0)
+        assert recorder.close(newest_ns + NS_PER_MIN) is None
+    held = Catalog(tmp_path).coverage()
+    assert {stream: (found.start_ns, found.end_ns, found.rows) for stream, found in held.items()} == {
+        busy: (START_NS - NS_PER_S, newest_ns + NS_PER_MIN, 3),
+        quiet: (START_NS - NS_PER_S, newest_ns + NS_PER_MIN, 0),
+    }
+    assert never not in held
+    assert len(Catalog(tmp_path).watched) == 2
+
+
+def test_a_recording_of_nothing_but_silence_says_so(tmp_path: Path) -> None:
+    with Recorder(tmp_path) as recorder:
+        recorder.watch([Stream("trade", BTC)], START_NS)
+        recorder.close(START_NS + NS_PER_S)
+    assert Catalog(tmp_path).coverage() == {Stream("trade", BTC): Coverage(START_NS, START_NS + NS_PER_S, 0)}
+    with Recorder(tmp_path) as recorder:
+        recorder.watch([Stream("trade", BTC)], START_NS + NS_PER_S)
+    # Nothing is known of the time after it began, so nothing is said.
+    assert Catalog(tmp_path).coverage() == {Stream("trade", BTC): Coverage(START_NS, START_NS + NS_PER_S, 0)}

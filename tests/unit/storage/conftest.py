@@ -114,7 +114,7 @@ def tamper() -> Callable[..., Path]:
         rows: int | None = None,
         **options: Any,
     ) -> Path:
-        (entry,) = manifest.load(Root.of(root)) or []
+        (entry,) = (manifest.load(Root.of(root)) or manifest.Manifest([], [])).entries
         path = root / entry.path
         changed = table(pq.read_table(path, partitioning=None))
         pq.write_table(changed, path, **{"write_page_checksum": True, **options})
@@ -136,5 +136,5 @@ def reseal(root: Path, entry: FileEntry, *, rows: int) -> Path:
         sha256=hashlib.sha256(content).hexdigest(),
         footer_sha256=hashlib.sha256(footer).hexdigest(),
     )
-    (root / "manifest.jsonl").write_bytes(manifest.dump([changed]))
+    (root / "manifest.jsonl").write_bytes(manifest.dump(manifest.Manifest([changed], [])))
     return path

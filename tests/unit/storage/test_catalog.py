@@ -11,6 +11,7 @@ import pytest
 from quantkit.clock import NS_PER_DAY, NS_PER_MIN, NS_PER_S, time_ns_of
 from quantkit.errors import ConfigError, DataError
 from quantkit.events import Funding, Gap, Mark, MarketEvent
+from quantkit.feeds.replay import ReplayFeed
 from quantkit.instruments import Instrument
 from quantkit.storage.catalog import Catalog, Coverage
 from quantkit.storage.columns import Block, Stream
@@ -33,6 +34,83 @@ def keep(root: Path, *instruments: Instrument, **options: Any) -> None:
     with Writer(root, **options) as writer:
         for one in instruments:
             writer.write_instrument(one)
+
+
+# Streams that were recorded live ------------------------------------------------------------------------------
+
+TRADES = Stream("trade", BTC)
+
+
+def test_a_quiet_stream_that_was_listened_to_is_covered(store: Callable[..., Path], make_trades: Make) -> None:
+    root = store(make_trades(3))
+    before = Catalog(root).coverage()[TRADES]
+    quiet = Stream("candle", BTC, "1h")
+    with Writer(root) as writer:
+        writer.watched(quiet, START_NS, START_NS + NS_PER_DAY)
+        writer.watched(TRADES, START_NS - NS_PER_S, START_NS + NS_PER_S)
+    coverage = Catalog(root).coverage()
+    assert coverage == {
+        quiet: Coverage(START_NS, START_NS + NS_PER_DAY, 0),
+        TRADES: Coverage(START_NS - NS_PER_S, before.end_ns, 3),
+    }
+    assert ReplayFeed(root).has_hole(quiet, START_NS, START_NS + NS_PER_MIN) is False
+    assert {finding.severity for finding in check(Catalog(root))} == {"warning"}  # of metadata that are not there
+
+
+def test_spans_that_overlap_or_touch_are_one(tmp_path: Path) -> None:
+    for first, last in ((0, 9), (20, 30), (10, 12), (25, 27), (40, 41), (31, 39)):
+        with Writer(tmp_path) as writer:
+            writer.watched(TRADES, START_NS + first, START_NS + last)
+    assert [(s.from_ns - START_NS, s.to_ns - START_NS) for s in Catalog(tmp_path).watched] == [(0, 12), (20, 41)]
+    assert len((tmp_path / "manifest.jsonl").read_bytes().splitlines()) == 2
+
+
+def test_days_without_files_that_were_listened_to_are_no_hole(store: Callable[..., Path], make_trades: Make) -> None:
+    root = store(make_trades(2), make_trades(2, start_ns=START_NS + 3 * NS_PER_DAY))
+    assert Catalog(root).coverage()[TRADES].has_holes
+    with Writer(root) as writer:
+        writer.watched(TRADES, START_NS + NS_PER_S, START_NS + NS_PER_DAY)
+    assert Catalog(root).coverage()[TRADES].has_holes
+    assert ReplayFeed(root).has_hole(TRADES, START_NS, START_NS + 3 * NS_PER_DAY) is True
+    assert ReplayFeed(root).has_hole(TRADES, START_NS, START_NS + NS_PER_DAY) is False
+    with Writer(root) as writer:
+        writer.watched(TRADES, START_NS + NS_PER_DAY, START_NS + 2 * NS_PER_DAY)
+    assert not Catalog(root).coverage()[TRADES].has_holes
+
+
+def test_a_commit_that_says_nothing_new_leaves_the_manifest(tmp_path: Path) -> None:
+    manifests = []
+    for _ in range(2):
+        with Writer(tmp_path) as writer:
+            writer.watched(TRADES, START_NS, START_NS)
+        manifests.append((tmp_path / "manifest.jsonl").stat().st_ino)
+    assert manifests[0] == manifests[1]
+
+
+def test_a_span_that_cannot_be_is_refused(tmp_path: Path) -> None:
+    with Writer(tmp_path) as writer:
+        with pytest.raises(ConfigError, match="listened to until 2026-01-01T12:00:00Z, before 2026-01-01T12:00:01Z"):
+            writer.watched(TRADES, START_NS + NS_PER_S, START_NS)
+        with pytest.raises(ConfigError, match="is not usable"):
+            writer.watched(Stream("trade", "../x"), START_NS, START_NS)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"kind": "quote"}, f"line 1: kind or span of {BTC} quote cannot be; restore the manifest"),
+        ({"to_ns": 0}, f"line 1: kind or span of {BTC} trade cannot be; restore the manifest"),
+        ({"instrument": "../x"}, "line 1: not a manifest line (instrument id '../x' is not usable"),
+        ({"from_ns": None}, "line 1: not a manifest line (Expected `int`, got `null`"),
+    ],
+)
+def test_a_line_of_a_watched_stream_that_cannot_be_is_named(
+    tmp_path: Path, change: dict[str, Any], message: str
+) -> None:
+    line = {"kind": "trade", "instrument": BTC, "from_ns": START_NS, "to_ns": START_NS, **change}
+    (tmp_path / "manifest.jsonl").write_bytes(msgspec.json.encode({"watched": line}) + b"\n")
+    with pytest.raises(DataError, match=re.escape(message)):
+        Catalog(tmp_path)
 
 
 # The folder and its manifest ----------------------------------------------------------------------------------

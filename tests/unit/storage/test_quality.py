@@ -96,8 +96,10 @@ def test_candles_that_contradict_themselves_are_errors(
 
 def test_a_span_that_is_not_the_manifests_is_an_error(store: Callable[..., Path], make_trades: Make) -> None:
     root = store(make_trades(3))
-    (entry,) = manifest.load(Root.of(root)) or []
-    (root / "manifest.jsonl").write_bytes(manifest.dump([msgspec.structs.replace(entry, last_ns=entry.last_ns + 1)]))
+    (entry,) = (manifest.load(Root.of(root)) or manifest.Manifest([], [])).entries
+    (root / "manifest.jsonl").write_bytes(
+        manifest.dump(manifest.Manifest([msgspec.structs.replace(entry, last_ns=entry.last_ns + 1)], []))
+    )
     assert found(root) == [
         Finding("error", entry.path, "its first or last stamp is not the manifest's; import it again")
     ]
@@ -106,9 +108,9 @@ def test_a_span_that_is_not_the_manifests_is_an_error(store: Callable[..., Path]
 def test_files_that_overlap_are_errors(store: Callable[..., Path], make_trades: Make) -> None:
     root = store(make_trades(3))
     store(make_trades(3, start_ns=START_NS + NS_PER_MIN))
-    one, two = manifest.load(Root.of(root)) or []
+    one, two = (manifest.load(Root.of(root)) or manifest.Manifest([], [])).entries
     shifted = msgspec.structs.replace(two, first_ns=one.last_ns)
-    (root / "manifest.jsonl").write_bytes(manifest.dump([one, shifted]))
+    (root / "manifest.jsonl").write_bytes(manifest.dump(manifest.Manifest([one, shifted], [])))
     assert Finding("error", two.path, f"overlaps {one.path} in time; write one of them with replace=True") in found(
         root
     )

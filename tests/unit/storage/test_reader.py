@@ -300,10 +300,10 @@ def test_rows_that_go_back_between_row_groups_are_named(
 def test_files_that_overlap_are_named(store: Callable[..., Path], make_trades: Make) -> None:
     root = store(make_trades(3))
     store(make_trades(3, start_ns=START_NS + NS_PER_MIN))
-    one, two = manifest.load(Root.of(root)) or []
+    one, two = (manifest.load(Root.of(root)) or manifest.Manifest([], [])).entries
     # The second file's line claims an earlier span than its rows have, so it comes first.
     early = msgspec.structs.replace(two, first_ns=START_NS - 1)
-    (root / "manifest.jsonl").write_bytes(manifest.dump([one, early]))
+    (root / "manifest.jsonl").write_bytes(manifest.dump(manifest.Manifest([one, early], [])))
     with pytest.raises(DataError, match=r"part-0\.parquet, row 0 .*: .*: files overlap in time; `quantkit data check`"):
         list(read_blocks(Catalog(root), TRADES, start_ns=0, end_ns=END_NS))
 
