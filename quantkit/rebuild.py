@@ -35,11 +35,11 @@ def rebuild(run: str | Path) -> dict[Stream, int]:
     folder = Path(run)
     if not (folder / ENGINE).is_dir():
         raise DataError(f"{folder} holds no recorded run (there is no {ENGINE} folder); name the folder of one")
-    started, warmed = _beginning(folder)
+    started, warmed, until_ns = _told(folder)
     fresh, old = folder / f".{DATA}.new", folder / f".{DATA}.old"
     try:
         shutil.rmtree(fresh, ignore_errors=True)
-        counts = _write(folder, fresh, started, warmed)
+        counts = _write(folder, fresh, started, warmed, until_ns)
         if (folder / DATA).exists():
             (folder / DATA).rename(old)
         fresh.rename(folder / DATA)
@@ -51,30 +51,38 @@ def rebuild(run: str | Path) -> dict[Stream, int]:
     return counts
 
 
-def _beginning(folder: Path) -> tuple[Started, list[Warmed]]:
-    """Return how a run was set up, and what its warm-ups got."""
+def _told(folder: Path) -> tuple[Started, list[Warmed], int]:
+    """Return how a run was set up, what its warm-ups got, and the moment up to which it took what came."""
     started: Started | None = None
     warmed = []
+    until_ns = 0
     for entry in read_log(folder / ENGINE):
         if isinstance(entry, Started):
             started = entry
         elif isinstance(entry, Warmed):
             warmed.append(entry)
         elif isinstance(entry, Took):
-            break
+            until_ns = entry.until_ns
     if started is None:
         raise DataError(f"{folder}: the engine log does not begin with the start of a run")
-    return started, warmed
+    return started, warmed, min(until_ns, started.config["end_ns"])
 
 
-def _write(folder: Path, target: Path, started: Started, warmed: list[Warmed]) -> dict[Stream, int]:
+def _write(
+    folder: Path, target: Path, started: Started, warmed: list[Warmed], taken_until_ns: int
+) -> dict[Stream, int]:
     """Write rows and metadata into a new data folder."""
     instruments = {fields["id"]: Instrument.from_dict(fields) for fields in started.instruments}
     counts: dict[Stream, int] = defaultdict(int)
     waiting: dict[Stream, list[MarketEvent]] = defaultdict(list)
     until_ns: dict[Stream, int] = {}  # bars up to here came with the warm-up
-    heard = _Heard()
+    heard: set[Channel] = set()
+    start_ns, end_ns = started.config["start_ns"], started.config["end_ns"]
     with Writer(target, source="OKX live, from the tape") as writer:
+
+        def hear(record: FrameRecord | Record) -> None:
+            if isinstance(record, Wanted):
+                heard.add(record.channel)
 
         def add(stream: Stream, row: MarketEvent) -> None:
             rows = waiting[stream]
@@ -91,7 +99,9 @@ def _write(folder: Path, target: Path, started: Started, warmed: list[Warmed]) -
                 if candle.close_ns > until_ns.get(stream, 0):
                     add(stream, candle)
                     until_ns[stream] = candle.close_ns
-        for rows in deliveries_of(folder / FRAMES, heard.take):
+        for rows in deliveries_of(folder / FRAMES, hear):
+            if rows[0].received_ns > end_ns:
+                break  # as in the run's own data, which end with it
             for row in rows:
                 stream = Stream(KINDS[type(row)], row.instrument, row.interval if isinstance(row, Candle) else "")
                 if not isinstance(row, Candle) or row.close_ns > until_ns.get(stream, 0):
@@ -101,23 +111,10 @@ def _write(folder: Path, target: Path, started: Started, warmed: list[Warmed]) -
         listened = [
             stream
             for stream in live_coverage(instruments.values(), started.opened_ns)
-            if stream.kind != "gap" and channel_of(stream) in heard.channels
+            if stream.kind != "gap" and channel_of(stream) in heard
         ]
         for stream in listened:
-            writer.watched(stream, started.config["start_ns"], heard.last_ns)
+            writer.watched(stream, start_ns, max(start_ns, taken_until_ns))
         for name in sorted({stream.instrument for stream in (*counts, *listened)}):
             writer.write_instrument(instruments[name])
     return dict(counts)
-
-
-class _Heard:
-    """Which channels a tape's run listened to, and until when."""
-
-    def __init__(self) -> None:
-        self.channels: set[Channel] = set()
-        self.last_ns = 0
-
-    def take(self, record: FrameRecord | Record) -> None:
-        self.last_ns = max(self.last_ns, record.received_ns)
-        if isinstance(record, Wanted):
-            self.channels.add(record.channel)

@@ -152,6 +152,7 @@ class OkxFeed:
         self._instruments: dict[str, Instrument] = {}
         self._started_ns = 0
         self._end_ns = FAR_FUTURE_NS
+        self._taken_until_ns = 0
         self._work: Future[None] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._is_ready = threading.Event()
@@ -209,7 +210,7 @@ class OkxFeed:
         if self._work is not None:
             wait([self._work])
         if self._recorder is not None:
-            self._recorder.close(self._inbox.now_ns())
+            self._recorder.close(self._taken_until_ns)
         tape, self._tape = self._tape, None
         if tape is not None:
             tape.close()
@@ -311,6 +312,7 @@ class OkxFeed:
         while (taken := self._inbox.take(wake_or_end_ns, _BATCH_ROWS)) is not None:
             has_begun = True
             deliveries, until_ns = taken
+            self._taken_until_ns = min(until_ns, end_ns)
             if self._intake is not None:
                 last_ns = deliveries[-1][-1].received_ns if deliveries else 0
                 self._intake.took(len(deliveries), last_ns, until_ns)
@@ -449,7 +451,9 @@ class OkxFeed:
         waiting, self._unrecorded = self._unrecorded, []
         if self._recorder is not None and waiting:
             with self._recording:
-                self._recorder.add([row for rows in waiting for row in rows if not self._is_held_back(row)])
+                # A run's data end with it, though its connections are closed a moment later.
+                due = (row for rows in waiting if rows[0].received_ns <= self._end_ns for row in rows)
+                self._recorder.add([row for row in due if not self._is_held_back(row)])
 
     def _is_held_back(self, row: MarketEvent) -> bool:
         """Return whether a bar is not recorded now: since the warm-up has it, or may still bring the ones before it."""
