@@ -42,11 +42,11 @@ def verify(run: Path, *, is_json: bool) -> None:
 
 
 def _print_verdict(verdict: "Verdict", run: Path) -> None:
-    from quantkit.report.text import escaped
+    from quantkit.report.text import counted, escaped
 
     console = console_of()
-    decided = f"{verdict.decisions:,} decisions, {verdict.orders:,} orders, {verdict.fills:,} fills"
-    counts = f"{verdict.events:,} events, {decided}"
+    numbers = {"event": verdict.events, "decision": verdict.decisions, "order": verdict.orders, "fill": verdict.fills}
+    counts = ", ".join(counted(count, noun) for noun, count in numbers.items())
     place = escaped(str(run))
     difference = verdict.difference
     if difference is None:

@@ -11,6 +11,7 @@ from quantkit.clock import NS_PER_S
 from quantkit.errors import ParseError
 from quantkit.events import KINDS, Candle, Gap, MarketEvent, Ticker
 from quantkit.feeds.okx import messages
+from quantkit.feeds.okx.settlement import Settlements
 from quantkit.importers.captures import ReceiptClock, in_capture_order
 from quantkit.importers.files import first_lines, numbered_lines
 from quantkit.importers.intake import Intake
@@ -81,8 +82,7 @@ class _Capture:
         self.clock = ReceiptClock(intake.tally)
         self._books: dict[tuple[str, str], OkxBook] = {}
         self._trades: dict[tuple[str, str], OkxTrades] = {}
-        self._funding_ns: dict[str, int] = {}
-        self._unsettled_ns: dict[str, int] = {}
+        self._settlements: dict[str, Settlements] = {}
         self._candles: dict[tuple[str, str], int] = {}
         self._newest_ns = 0
         self._connections: set[tuple[int, bytes]] = set()
@@ -211,17 +211,11 @@ class _Capture:
     def _rate(self, data: messages.FundingData) -> None:
         event = data.event
         self._add(event, data.channel)
-        last_ns = self._funding_ns.get(event.instrument)
-        if last_ns is not None and event.funding_ns > last_ns:
-            self._unsettled_ns[event.instrument] = last_ns
-        self._funding_ns[event.instrument] = event.funding_ns
-        # Which settlement a settled rate belongs to is known only where the capture saw it become due.
-        if data.settled_rate is not None and event.instrument in self._unsettled_ns:
-            funding_ns = self._unsettled_ns.pop(event.instrument)
-            self._add(
-                msgspec.structs.replace(event, rate=data.settled_rate, funding_ns=funding_ns, is_settled=True),
-                data.channel,
-            )
+        if event.instrument not in self._settlements:
+            self._settlements[event.instrument] = Settlements(self.tally.ignore)
+        settled = self._settlements[event.instrument].take(data)
+        if settled is not None:
+            self._add(settled, data.channel)
 
     def _plain(self, data: messages.MarketData) -> None:
         event = data.event

@@ -8,7 +8,7 @@ import msgspec
 
 from quantkit.clock import iso_of
 from quantkit.importers.report import ImportReport
-from quantkit.report.text import escaped
+from quantkit.report.text import counted, escaped
 from quantkit.storage.catalog import Catalog, Coverage
 from quantkit.storage.columns import Stream
 from quantkit.storage.quality import Finding
@@ -74,7 +74,7 @@ def print_streams(rows: Sequence[StreamRow], root: str, console: "Console") -> N
         table.add_row(stream, _moment(row.start), _moment(row.end), f"{row.rows:,}", size(row.size_bytes))
     console.print(table)
     total = sum(row.rows for row in rows), sum(row.size_bytes for row in rows)
-    console.print(f"[dim]{_counted(len(rows), 'stream')}, {total[0]:,} rows, {size(total[1])} in {escaped(root)}[/dim]")
+    console.print(f"[dim]{counted(len(rows), 'stream')}, {total[0]:,} rows, {size(total[1])} in {escaped(root)}[/dim]")
     if any(row.has_holes for row in rows):
         console.print("[yellow]*[/] [dim]whole days or months are missing; see[/dim] quantkit data check")
 
@@ -93,7 +93,7 @@ def print_findings(findings: Sequence[Finding], root: str, console: "Console") -
         )
     console.print(table)
     counts = Counter(finding.severity for finding in findings)
-    console.print(", ".join(_counted(count, severity) for severity, count in counts.items()))
+    console.print(", ".join(counted(count, severity) for severity, count in counts.items()))
 
 
 def print_import(report: ImportReport, target: str, console: "Console") -> None:
@@ -102,7 +102,7 @@ def print_import(report: ImportReport, target: str, console: "Console") -> None:
     for stream, rows in sorted(report.rows_written.items()):
         table.add_row(escaped(stream), f"{rows:,}")
     console.print(table)
-    files = _counted(len(report.files), "file")
+    files = counted(len(report.files), "file")
     console.print(
         f"[dim]{files}, {report.rows_read:,} rows read, {sum(report.rows_written.values()):,} written to "
         f"{escaped(target)}[/dim]"
@@ -120,7 +120,7 @@ def print_import(report: ImportReport, target: str, console: "Console") -> None:
     for sentence in report.warnings:
         console.print(f"[yellow]warning:[/] {escaped(sentence)}")
     if report.skipped:
-        console.print(f"[yellow]{_counted(report.skipped, 'row')} could not be understood:[/]")
+        console.print(f"[yellow]{counted(report.skipped, 'row')} could not be understood:[/]")
         for row in report.skipped_rows:
             console.print(f"  {escaped(str(row))}", soft_wrap=True)
         if report.skipped > len(report.skipped_rows):
@@ -142,11 +142,6 @@ def size(count: int) -> str:
         if amount < 1024:
             return f"{amount:.1f} {unit}"
     return f"{amount / 1024:.1f} TiB"
-
-
-def _counted(count: int, noun: str) -> str:
-    """Return a number with its noun; `info` has no plural."""
-    return f"{count:,} {noun}{'s' if count != 1 and noun != 'info' else ''}"
 
 
 def _moment(iso: str) -> str:

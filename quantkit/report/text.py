@@ -95,6 +95,16 @@ def duration(length: timedelta) -> str:
     return " ".join(f"{count}{unit}" for unit, count in units[first : first + 2] if count)
 
 
+def counted(count: int, noun: str) -> str:
+    """Return a number with its noun; `info` has no plural.
+
+    Examples:
+        >>> counted(1, "fill"), counted(1200, "fill")
+        ('1 fill', '1,200 fills')
+    """
+    return f"{count:,} {noun}{'s' if count != 1 and noun != 'info' else ''}"
+
+
 def escaped(text: str) -> str:
     """Return outside text so that brackets in it are not taken for markup, nor control characters for commands."""
     from rich.markup import escape

@@ -1,21 +1,16 @@
 """Rows of which each replaces the one before: quotes, marks and funding rates."""
 
 from collections.abc import Callable
-from typing import Any, Final, TypeAlias
+from typing import Any, TypeAlias
 
-import msgspec
-
-from quantkit.clock import NS_PER_S
 from quantkit.events import Funding, Gap, Mark, Ticker, Trade
 from quantkit.feeds.okx.channels import Channel
 from quantkit.feeds.okx.lanes import Delivered, Lane, Tally
 from quantkit.feeds.okx.messages import FundingData, MarketData
 from quantkit.feeds.okx.records import Command
+from quantkit.feeds.okx.settlement import Settlements
 
 _Row: TypeAlias = Ticker | Mark | Funding | Trade
-
-#: No two settlements are closer.
-_SHORTEST_NS: Final = 3600 * NS_PER_S
 
 
 class FlowLane(Lane):
@@ -120,12 +115,11 @@ class FlowLane(Lane):
 class FundingLane(FlowLane):
     """Funding rates: the predicted one, and the settled one once it is known to which settlement it belongs."""
 
-    __slots__ = ("_funding_ns", "_unsettled_ns")
+    __slots__ = ("_settlements",)
 
     def __init__(self, channel: Channel, tally: Tally, command: Callable[[Command], None]) -> None:
         super().__init__(channel, tally, command, "funding")
-        self._funding_ns: int | None = None
-        self._unsettled_ns: int | None = None
+        self._settlements = Settlements(tally.count)
 
     def take(self, connection: int, received_ns: int, message: Any, out: list[Delivered]) -> None:
         """Deliver the predicted rate, and the settled one of the settlement that became due."""
@@ -135,31 +129,6 @@ class FundingLane(FlowLane):
             return
         self._last = event
         out.append(event)
-        last_ns = self._funding_ns
-        if last_ns is not None and event.funding_ns > last_ns:
-            self._unsettled_ns = self._due(data, last_ns)
-        self._funding_ns = event.funding_ns
-        if data.settled_rate is not None and self._unsettled_ns is not None:
-            settled_ns, self._unsettled_ns = self._unsettled_ns, None
-            out.append(
-                msgspec.structs.replace(event, rate=data.settled_rate, funding_ns=settled_ns, is_settled=True),
-            )
-
-    def _due(self, data: FundingData, last_ns: int) -> int | None:
-        """Return which settlement became due last; None where that cannot be told.
-
-        Args:
-            data: The first row that names a later settlement than `last_ns`.
-            last_ns: The settlement that was next before that row.
-        """
-        funding_ns = data.event.funding_ns
-        if data.event.exchange_ns < last_ns + _SHORTEST_NS or funding_ns < last_ns + 2 * _SHORTEST_NS:
-            return last_ns
-        # Several may have passed in an outage, and only the rate of the last one is told.
-        if data.interval_ns is None or data.interval_ns < _SHORTEST_NS:
-            self._tally.count("settled rates of an unknown settlement")
-            return None
-        due_ns = funding_ns - data.interval_ns
-        if due_ns > last_ns:
-            self._tally.count("settlements whose rate was lost", -(-(due_ns - last_ns) // data.interval_ns))
-        return max(due_ns, last_ns)
+        settled = self._settlements.take(data)
+        if settled is not None:
+            out.append(settled)

@@ -246,6 +246,21 @@ def test_a_settled_rate_belongs_to_the_settlement_that_became_due(tmp_path: Path
     assert len(rates) == 5
 
 
+def test_a_settled_rate_after_a_hole_is_that_of_the_last_settlement(tmp_path: Path) -> None:
+    """Three settlements have passed unseen: only the rate of the last is told."""
+    capture, step_ms = Recorder(tmp_path / "c.log"), 8 * 3_600_000
+    for place, settled in ((1, "0.9"), (4, "0.0003")):
+        due_ms = START_MS + place * step_ms
+        capture.now_ms = due_ms - step_ms + 5_000
+        times = {"fundingTime": str(due_ms), "nextFundingTime": str(due_ms + step_ms)}
+        row = {"instId": "BTC-USDT-SWAP", "fundingRate": "0.0001", "settState": "settled", "settFundingRate": settled}
+        capture.push("funding-rate", [row | times], name="BTC-USDT-SWAP")
+    report = imported(tmp_path, capture)
+    rates = [event for event in stored(tmp_path, "funding") if isinstance(event, Funding) and event.is_settled]
+    assert [(rate.rate, rate.funding_ns // 1_000_000) for rate in rates] == [(0.0003, START_MS + 3 * step_ms)]
+    assert report.ignored["settlements whose rate was lost"] == 2
+
+
 def test_bars_marks_and_quotes(tmp_path: Path) -> None:
     capture = Recorder(tmp_path / "c.log")
     open_ms = START_MS - 60_000
