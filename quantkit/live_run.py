@@ -89,14 +89,18 @@ def _run(
                 started_ns=start_ns,
             )
             ticks.append(monitor.tick)
+        failure: StrategyError | None = None
+        outcome: Outcome | None
         try:
             outcome = engine.run()
         except StrategyError as error:
-            if log is not None:
-                log.write(_stop_of_error(error))
-            raise
+            failure, outcome = error, engine.salvage(error)
+            if outcome is None:
+                if log is not None:
+                    log.write(_stop_of_error(error))
+                raise
     if log is not None:
-        log.write(_stop_of(outcome))
+        log.write(_stop_of(outcome, failure))
     outcome.warnings.extend(feed.notes)
     name, digest = source_of(strategy)
     described = run_config(
@@ -112,6 +116,9 @@ def _run(
     result = Result(outcome, described, engine.plan.instruments)
     if folder is not None:
         result.save(folder / RESULT)
+    if failure is not None:
+        # What was done until then is not lost with the hook that raised.
+        raise failure
     return result
 
 
@@ -159,7 +166,7 @@ def _write_start(log: EngineLog, folder: Path, strategy: Strategy, config: Engin
     )
 
 
-def _stop_of(outcome: Outcome) -> Stopped:
+def _stop_of(outcome: Outcome, failure: StrategyError | None) -> Stopped:
     return Stopped(
         ended=outcome.ended,
         end_ns=outcome.end_ns,
@@ -169,6 +176,7 @@ def _stop_of(outcome: Outcome) -> Stopped:
         equity=outcome.equity,
         cash=outcome.cash,
         positions=outcome.position_qty,
+        error="" if failure is None else str(failure),
     )
 
 

@@ -157,7 +157,8 @@ def paper(
         ConfigError: The call is wrong.
         FeedError: The exchange cannot be reached or refuses, or `stop` was set before the run could start. One that is
             lost for good later ends the run like `stop`, and a warning of the result says why.
-        StrategyError: A hook raised; the original is its cause.
+        StrategyError: A hook raised; the original is its cause. What the run came to by then is in its folder, as the
+            result of a run that ended with `strategy_error`.
     """
     from quantkit.live_run import run_paper
 

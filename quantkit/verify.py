@@ -12,6 +12,7 @@ from quantkit.brokers.base import Decision, Report
 from quantkit.clock import iso_of
 from quantkit.engine.core import Engine
 from quantkit.engine.log import Did, Drained, Entry, Started, Stopped, Took, Warmed, config_of, read_log
+from quantkit.engine.outcome import Outcome
 from quantkit.errors import ConfigError, DataError, StrategyError
 from quantkit.events import MarketEvent
 from quantkit.feeds.base import Batch, Subscription
@@ -137,20 +138,29 @@ def verify(run: str | Path, *, strategy: Strategy | type[Strategy] | str | None 
 
 def _repeat(engine: Engine, script: "_Script") -> str:
     """Run to the end of the recording, compare how it ended, and return that."""
-    failure: StrategyError | None = None
-    outcome = None
     try:
         outcome = engine.run()
     except StrategyError as error:
-        failure = error
+        went_on = _DifferenceError("the strategy", "went on", str(error))
         if script.goes_on:
-            raise _DifferenceError("the strategy", "went on", str(failure)) from error
+            raise went_on from error
+        try:
+            return _compare_end(script, engine.salvage(error), str(error))
+        except _DifferenceError:
+            if script.has_failed():
+                raise
+            raise went_on from error
+    return _compare_end(script, outcome, "")
+
+
+def _compare_end(script: "_Script", outcome: Outcome | None, error: str) -> str:
+    """Compare what the run came to; None where a hook raised before anything could be valued."""
     stopped = script.stopped()
-    if failure is not None or outcome is None or stopped.ended == "strategy_error":
-        ended = "strategy_error" if failure is not None else "completed"
-        if ended != stopped.ended or str(failure) != stopped.error:
-            raise _DifferenceError("how the run ended", stopped.error or stopped.ended, str(failure or ended))
-        return ended
+    if stopped.error != error:
+        ended = "" if outcome is None else outcome.ended
+        raise _DifferenceError("how the run ended", stopped.error or stopped.ended, error or ended)
+    if outcome is None:
+        return stopped.ended
     for name, recorded, replayed in (
         ("how the run ended", stopped.ended, outcome.ended),
         ("when the run ended", iso_of(stopped.end_ns), iso_of(outcome.end_ns)),
@@ -279,8 +289,15 @@ class _Script:
 
     @property
     def goes_on(self) -> bool:
-        """Whether the recorded run took or did more than was followed so far."""
-        return isinstance(self._next, Took | Did | Warmed)
+        """Whether the recorded run took more in than was followed so far."""
+        return isinstance(self._next, Took | Warmed)
+
+    def has_failed(self) -> bool:
+        """Return whether the recorded run ended with an error; reads to its end."""
+        last = self._next
+        for last in self._entries:  # noqa: B007 - the last one is what matters
+            pass
+        return isinstance(last, Stopped) and bool(last.error)
 
     def stopped(self) -> Stopped:
         """Return how the recorded run ended."""

@@ -3,6 +3,7 @@
 import sys
 import threading
 from contextlib import AbstractContextManager, nullcontext, redirect_stdout
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import click
@@ -93,7 +94,7 @@ def live(
             )
     except QuantkitError:
         if run.recording and not quiet:
-            click.echo(f"quantkit: recorded up to here in {one_line(run.recording)}", err=True)
+            _print_rest(run.recording, is_json=is_json)
         raise
     if not quiet:
         _print_result(result, run.recording, is_json=is_json)
@@ -127,6 +128,17 @@ class _Run:
             return "killed; nothing was recorded"
         place = one_line(self.recording)
         return f"killed; what was received is in {place} and can be read up to here: quantkit verify {place}"
+
+
+def _print_rest(recording: str, *, is_json: bool) -> None:
+    """Print what there is of a run that failed: its result as of then, else where it was recorded."""
+    from quantkit.report.result import Result
+    from quantkit.verify import RESULT
+
+    if (Path(recording) / RESULT).is_dir():
+        _print_result(Result.load(Path(recording) / RESULT), recording, is_json=is_json)
+    else:
+        click.echo(f"quantkit: recorded up to here in {one_line(recording)}", err=True)
 
 
 def _print_result(result: "Result", recording: str, *, is_json: bool) -> None:

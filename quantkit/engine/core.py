@@ -89,6 +89,8 @@ class Engine:
         self._gaps: dict[str, dict[str, tuple[int, int]]] = {}
         self._dark_books: dict[str, tuple[str, int]] = {}  # channel, and where the gap ends that no snapshot has ended
         self._money_moved = False
+        self._has_begun = False
+        self._strategy_stops = True  # `on_stop` is to be called at the end
 
     @property
     def plan(self) -> Plan:
@@ -173,8 +175,20 @@ class Engine:
             self._valuation.run_to(NOWHERE, end_ns)
         except _RunEndedError:
             ended, end_ns = "bankrupt", self._context.now_ns
-        self._valuation.close_curve(end_ns)
         return self._finish(ended, end_ns)
+
+    def salvage(self, error: StrategyError) -> Outcome | None:
+        """Return what a run came to that `run` has given up because a hook raised; no hook is called any more.
+
+        None where there is nothing to return: the run had not begun, or nothing had a price yet.
+        """
+        if not self._has_begun or not self._valuation.is_started:
+            return None
+        self._strategy_stops = False
+        self._value_now()
+        outcome = self._finish("strategy_error", error.now_ns)
+        outcome.warnings.insert(0, f"the run ended early: {error}")
+        return outcome
 
     def _find(self, instrument: str) -> Instrument:
         """Return an instrument as it is at the start of the run; before that is known, as it is today."""
@@ -284,6 +298,7 @@ class Engine:
         self._valuation.start(self._plan.start_ns)
         for instrument, qty in self._desk.remembered_targets.items():
             self._desk.target(instrument, qty)
+        self._has_begun = True
         self._settle_changes(0)
 
     # A batch ----------------------------------------------------------------------------------------------------
@@ -634,7 +649,10 @@ class Engine:
         self._walk.is_running = False
         self._context.now_ns = end_ns
         self._desk.refusal = "stopped"
-        self._guarded("on_stop", self._strategy.on_stop)
+        if self._strategy_stops:
+            self._strategy_stops = False
+            self._guarded("on_stop", self._strategy.on_stop)
+        self._valuation.close_curve(end_ns)
         for report in self._broker.finish(end_ns, "end_of_data" if ended == "completed" else ended):
             self._take_in(report)
         self._tell_journal()

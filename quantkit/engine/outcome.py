@@ -53,7 +53,8 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
         position_qty: Final signed size by instrument, those that traded only.
         position_mark: Final mark by instrument, None where none was seen.
         realised, funding, fees: By currency, exact; `realised` is before fees and funding.
-        start_ns, end_ns: The run's span. ended: `completed`, or `bankrupt` with the moment in `end_ns`.
+        start_ns, end_ns: The run's span.
+        ended: `completed`; or `bankrupt` or, live only, `strategy_error`, with the moment in `end_ns`.
         assumptions: Sentences to print first: matching data, fees, latency, inferred steps, shifts.
         warnings: What the reader has to know: gaps, short warm-up, stale data, share of candle volume.
         rows: How many rows of each stream the run went through, by the stream's name.

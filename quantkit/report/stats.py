@@ -42,7 +42,7 @@ GROUPS: Final[dict[str, tuple[Stat, ...]]] = {
         Stat("start", "Start", "time", "first moment of the run"),
         Stat("end", "End", "time", "last moment of the run"),
         Stat("duration", "Duration", "duration", "end less start"),
-        Stat("ended", "Ended", "text", "completed or bankrupt"),
+        Stat("ended", "Ended", "text", "completed, bankrupt, or strategy_error"),
         Stat("exposure_time_pct", "Exposure Time [%]", "pct", "share of the time with a position"),
     ),
     "Equity": (

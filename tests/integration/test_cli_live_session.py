@@ -122,7 +122,7 @@ def test_a_paper_run_ends_like_a_backtest_and_verifies(sandbox: SandboxServer, p
     assert verified.exit_code == 0, verified.output
     assert verified.stdout.startswith(f"identical: {folder}\n")
     # A market order takes a fill for each level of the book that it needs.
-    assert re.search(r" 1 orders, [1-9] fills", verified.stdout)
+    assert re.search(r" 1 order, [1-9] fills?;", verified.stdout)
     verdict = msgspec.json.decode(run("verify", str(folder), "--json").stdout)
     assert (verdict["is_identical"], verdict["orders"], verdict["difference"]) == (True, 1, None)
 
@@ -171,12 +171,14 @@ def test_a_feed_that_is_lost_gives_a_result_and_fails(place: Path) -> None:
     assert run("verify", str(only_run(place))).exit_code == 0
 
 
-def test_a_strategy_that_raises_leaves_a_recording(sandbox: SandboxServer, place: Path) -> None:
-    """The hook and the user's line, and where to find what came before it."""
+def test_a_strategy_that_raises_leaves_a_recording_and_a_result(sandbox: SandboxServer, place: Path) -> None:
+    """The hook and the user's line, and what came before it."""
     result = run(*live(sandbox, "--for", "20s", "-p", "fails=true"))
     assert result.exit_code == 1
     folder = only_run(place).relative_to(place)
-    assert f"quantkit: recorded up to here in {folder}\n" in result.stderr
+    assert "The run ended early: strategy_error at" in result.stdout
+    assert f"quantkit verify {folder}" in result.stdout
+    assert (place / folder / "result" / "manifest.json").is_file()
     assert "quantkit: error: " in result.stderr
     assert "failed on request" in result.stderr
     assert "on_ticker" in result.stderr

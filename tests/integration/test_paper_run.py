@@ -161,17 +161,89 @@ def test_a_run_without_a_recording_keeps_nothing(maker: Path, tmp_path: Path, mo
     assert [path.name for path in tmp_path.iterdir()] == ["maker.py"]
 
 
-def test_a_hook_that_raises_is_repeated_too(maker: Path, tmp_path: Path) -> None:
-    with SandboxServer() as sandbox, pytest.raises(StrategyError, match="enough"):
+RAISING = """
+from quantkit import Candle, Fill, Strategy, Trade
+
+class Raising(Strategy):
+    where: str = ""
+
+    def on_start(self) -> None:
+        self.subscribe_book("BTC-USDT-SWAP")
+        self.subscribe_trades("BTC-USDT-SWAP")
+        self.subscribe_candles("BTC-USDT-SWAP", "1s", warmup=2)
+        self.every("200ms")
+        self.fills = self.ticks = 0
+
+    def fail(self, where: str) -> None:
+        if where == self.where and (self.fills > 2 or where == "on_candle"):
+            self.buy("BTC-USDT-SWAP", 0.01)
+            raise RuntimeError("enough")
+
+    def on_candle(self, candle: Candle) -> None:
+        self.fail("on_candle")
+
+    def on_trade(self, trade: Trade) -> None:
+        self.fail("on_trade")
+
+    def on_timer(self, name: str) -> None:
+        self.ticks += 1
+        self.target("BTC-USDT-SWAP", 0.1 * (self.ticks % 3))
+        self.fail("on_timer")
+
+    def on_fill(self, fill: Fill) -> None:
+        self.fills += 1
+        self.fail("on_fill")
+
+    def on_stop(self) -> None:
+        self.fail("on_stop")
+"""
+
+
+@pytest.mark.parametrize("where", ["on_trade", "on_timer", "on_fill", "on_stop"])
+def test_what_was_done_before_a_hook_raised_is_kept_and_repeated(where: str, tmp_path: Path) -> None:
+    """The run ends with the hook's error, and a result as of that moment."""
+    (file := tmp_path / "raising.py").write_text(RAISING)
+    with (
+        SandboxServer() as sandbox,
+        pytest.raises(StrategyError, match=rf"Raising\.{where} at .* RuntimeError: enough"),
+    ):
         paper(
-            str(maker),
-            params={"raises_after": 8},
+            str(file),
+            params={"where": where},
             okx=OkxConfig(url=sandbox.url),
             record=tmp_path / "runs",
-            duration="30s",
+            duration="4s" if where == "on_stop" else "60s",
         )
-    verdict = verify(only_run(tmp_path / "runs"))
-    assert (verdict.is_identical, verdict.ended) == (True, "strategy_error")
+    run = only_run(tmp_path / "runs")
+    verdict = verify(run)
+    assert (verdict.difference, verdict.ended) == (None, "strategy_error")
+    kept = qk.Result.load(run / "result")
+    stopped = list(read_log(run / "engine"))[-1]
+    assert isinstance(stopped, Stopped)
+    assert (kept.hash, len(kept.fills), len(kept.orders)) == (stopped.result_hash, stopped.fills, stopped.orders)
+    assert verdict.fills == len(kept.fills) > 2
+    assert kept.warnings[0].startswith("the run ended early: Raising.")
+    # The curve reaches to the error, once.
+    assert kept.equity.index.is_unique
+    assert kept.equity.index[-1].value == stopped.end_ns
+
+
+def test_a_hook_that_raises_during_the_warm_up_leaves_nothing(tmp_path: Path) -> None:
+    (file := tmp_path / "raising.py").write_text(RAISING)
+    with SandboxServer() as sandbox, pytest.raises(StrategyError, match=r"Raising\.on_candle at"):
+        paper(str(file), params={"where": "on_candle"}, okx=OkxConfig(url=sandbox.url), record=tmp_path / "runs")
+    assert list((tmp_path / "runs").iterdir()) == []
+
+
+def test_a_repeated_run_that_fails_where_the_recorded_one_went_on_is_different(maker: Path, tmp_path: Path) -> None:
+    with SandboxServer() as sandbox:
+        paper(str(maker), okx=OkxConfig(url=sandbox.url), record=tmp_path / "runs", duration="3s")
+    broken = tmp_path / "broken.py"
+    broken.write_text(MAKER.replace("if self.raises_after and self.ticks >= self.raises_after", "if self.ticks >= 7"))
+    difference = verify(only_run(tmp_path / "runs"), strategy=str(broken)).difference
+    assert difference is not None
+    assert (difference.where, difference.recorded) == ("the strategy", "went on")
+    assert "enough" in difference.replayed
 
 
 def test_the_first_difference_is_shown_with_both_sides(maker: Path, tmp_path: Path) -> None:
