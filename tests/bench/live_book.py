@@ -2,6 +2,10 @@
 
 Books are generated: 400 levels a side, and updates of 20 + 20 changes near the best prices, a quarter of them removals,
 so that the best price moves often. Each figure is CPU time, the median of several rounds with all sides in turn.
+
+Trades and tickers are recorded frames end to end, the ids of trades rising from copy to copy. The tracker is fresh in
+each pass; conversions of texts to numbers are remembered from the pass before, as in the "warm" figures of
+`live_decode`. The tracker's side also counts the stamps that it is given, about 25 ns a frame.
 """
 
 import json

@@ -1,16 +1,26 @@
 """Rows of which each replaces the one before: quotes, marks and funding rates."""
 
-from collections.abc import Callable
-from typing import Any, TypeAlias
+from collections.abc import Callable, Mapping
+from typing import Any, Final, TypeAlias
 
+from quantkit.clock import NS_PER_MS
 from quantkit.events import Funding, Gap, Mark, Ticker, Trade
 from quantkit.feeds.okx.channels import Channel
-from quantkit.feeds.okx.lanes import Delivered, Lane, Tally
-from quantkit.feeds.okx.messages import FundingData, MarketData
+from quantkit.feeds.okx.grammar import OPTIONAL_PRICES, OPTIONAL_QTYS
+from quantkit.feeds.okx.lanes import AHEAD_NS, Delivered, Lane, Tally
+from quantkit.feeds.okx.messages import MALFORMED, FundingData, MarketData
+from quantkit.feeds.okx.readers import ticker_rows
 from quantkit.feeds.okx.records import Command
 from quantkit.feeds.okx.settlement import Settlements
 
 _Row: TypeAlias = Ticker | Mark | Funding | Trade
+
+#: Makes the event of a frame, `take(connection, received_ns, data)`, and notes it in its lane; None, and nothing noted,
+#: where the frame has to go the long way.
+ShortWay: TypeAlias = Callable[[int, int, bytes], Ticker | Trade | None]
+
+#: What sends a frame the long way: it is malformed, its instrument is not wanted, or it has not exactly one row.
+DOUBTS: Final = (*MALFORMED, KeyError, ValueError)
 
 
 class FlowLane(Lane):
@@ -132,3 +142,44 @@ class FundingLane(FlowLane):
         settled = self._settlements.take(data)
         if settled is not None:
             out.append(settled)
+
+
+def short_way_of_tickers(lanes: Mapping[str, FlowLane]) -> ShortWay:
+    """Return the short way of a `tickers` frame: one quote with both sides, for a lane that needs no further look.
+
+    It reads with the decoder and the grammar of the long way, `messages.decode` and `FlowLane.take`, and leaves out
+    what lies between.
+
+    Args:
+        lanes: The lanes of the channel by instrument, looked at with each frame.
+    """
+
+    def take(connection: int, received_ns: int, data: bytes) -> Ticker | None:
+        try:
+            (row,) = ticker_rows(data).data
+            lane = lanes[row.inst_id]
+            before = lane._last
+            bid, ask, last = OPTIONAL_PRICES[row.bid_px], OPTIONAL_PRICES[row.ask_px], OPTIONAL_PRICES[row.last]
+            if connection != lane._steady or before is None or bid is None or ask is None or bid >= ask:
+                return None
+            exchange_ns = row.ts * NS_PER_MS
+            # The sum is the dearer question, and seldom needed.
+            if exchange_ns > received_ns and exchange_ns > received_ns + AHEAD_NS:
+                return None
+            quote = Ticker(
+                before.instrument,
+                exchange_ns,
+                received_ns,
+                bid,
+                OPTIONAL_QTYS[row.bid_sz],
+                ask,
+                OPTIONAL_QTYS[row.ask_sz],
+                last,
+                last and OPTIONAL_QTYS[row.last_sz],
+            )
+        except DOUBTS:
+            return None
+        lane._last = quote
+        return quote
+
+    return take

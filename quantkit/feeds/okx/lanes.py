@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any, Final, TypeAlias
 
-from quantkit.clock import span_text
+from quantkit.clock import NS_PER_S, span_text
 from quantkit.events import MarketEvent
 from quantkit.feeds.okx.channels import Channel
 from quantkit.feeds.okx.messages import (
@@ -31,6 +31,8 @@ Delivered: TypeAlias = (
 _MOST_NAMES: Final = 1000
 #: How many rows are remembered to tell the copies of a handover, or kept because they come before their turn.
 REMEMBERED: Final = 1000
+#: How far the exchange's clock may be ahead of ours.
+AHEAD_NS: Final = 86_400 * NS_PER_S
 
 _log: Final = logging.getLogger("quantkit.feeds.okx")
 

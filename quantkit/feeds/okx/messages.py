@@ -171,7 +171,7 @@ _BY_HEAD: Final[dict[bytes, tuple[Reader, str]]] = {
     b'{"arg":{"channel":"bbo-tbt"': (READERS["bbo-tbt"], "bbo-tbt"),
 }
 #: What msgspec raises for text that is not JSON of the form asked for; invalid UTF-8 and deep nesting have their own.
-_MALFORMED: Final = (ParseError, msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+MALFORMED: Final = (ParseError, msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 #: Names the channel of a frame that is not even JSON, for whoever has to distrust what the channel brings.
 _BEGINNING: Final = re.compile(rb'\{"arg":\{"channel":"([\w-]{1,40})"(?:,"instId":"([\w.-]{1,60})")?', re.ASCII).match
 
@@ -211,7 +211,7 @@ def decode(frame: bytes, *, received_ns: int, latest_ns: int | None = None) -> l
         read, channel = known
         try:
             messages = read(frame, received_ns, channel)
-        except _MALFORMED:
+        except MALFORMED:
             # An acknowledgement may begin the same; and the error is told below, with all that is known.
             messages = _decode_any(frame, received_ns)
     else:
@@ -238,7 +238,7 @@ def _decode_any(frame: bytes, received_ns: int) -> list[Message]:
         if read is None:
             return [Unknown(f"channel {channel}"[:80], instrument)]
         return read(frame, received_ns, channel)
-    except _MALFORMED as error:
+    except MALFORMED as error:
         if not channel:
             beginning = _BEGINNING(frame)
             channel, instrument = (part.decode() for part in beginning.groups(b"")) if beginning else ("", "")

@@ -29,8 +29,8 @@ from quantkit.instruments import Side
 Reader: TypeAlias = Callable[[bytes, int, str], "list[Any]"]
 
 # The busiest rows have their whole numbers read by msgspec, which `strict=False` allows from text.
-_tickers: Final = msgspec.json.Decoder(wire.Rows[wire.TickerRow], strict=False).decode
-_trades: Final = msgspec.json.Decoder(wire.Rows[wire.TradeRow], strict=False).decode
+ticker_rows: Final = msgspec.json.Decoder(wire.Rows[wire.TickerRow], strict=False).decode
+trade_rows: Final = msgspec.json.Decoder(wire.Rows[wire.TradeRow], strict=False).decode
 _books: Final = msgspec.json.Decoder(wire.Push[wire.BookRow]).decode
 _candles: Final = msgspec.json.Decoder(wire.Push[wire.CandleRow]).decode
 _fundings: Final = msgspec.json.Decoder(wire.Rows[wire.FundingRow]).decode
@@ -40,7 +40,7 @@ _interests: Final = msgspec.json.Decoder(wire.Rows[wire.OpenInterestRow]).decode
 _instruments: Final = msgspec.json.Decoder(wire.Rows[wire.InstrumentRow]).decode
 _statuses: Final = msgspec.json.Decoder(wire.Rows[wire.StatusRow]).decode
 
-_SIDES: Final = {"buy": Side.BUY, "sell": Side.SELL}
+SIDES: Final = {"buy": Side.BUY, "sell": Side.SELL}
 #: Channels that send the whole book each time, without an action.
 _WHOLE_BOOKS: Final = ("books5",)
 _EMPTY: Final[tuple[tuple[str, ...], tuple[str, ...]]] = ((), ())
@@ -48,7 +48,7 @@ _EMPTY: Final[tuple[tuple[str, ...], tuple[str, ...]]] = ((), ())
 
 def _read_tickers(frame: bytes, received_ns: int, channel: str) -> list[MarketData]:
     messages: list[MarketData] = []
-    for row in _tickers(frame).data:
+    for row in ticker_rows(frame).data:
         bid, ask, last = OPTIONAL_PRICES[row.bid_px], OPTIONAL_PRICES[row.ask_px], OPTIONAL_PRICES[row.last]
         # A price is never zero here, so that `and` asks whether there is one.
         event = Ticker(
@@ -68,8 +68,8 @@ def _read_tickers(frame: bytes, received_ns: int, channel: str) -> list[MarketDa
 
 def _read_trades(frame: bytes, received_ns: int, channel: str) -> list[TradeData | Unknown]:
     messages: list[TradeData | Unknown] = []
-    for row in _trades(frame).data:
-        side = _SIDES.get(row.side)
+    for row in trade_rows(frame).data:
+        side = SIDES.get(row.side)
         if side is None:
             messages.append(Unknown(f"trade side {row.side}"[:80], INSTRUMENT_IDS[row.inst_id]))
             continue

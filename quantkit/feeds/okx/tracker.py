@@ -15,8 +15,8 @@ from quantkit.feeds.okx.book import SequencedBook
 from quantkit.feeds.okx.book_lane import BookLane, DepthLane, WholeBookLane
 from quantkit.feeds.okx.candle_lane import CandleLane
 from quantkit.feeds.okx.channels import Channel
-from quantkit.feeds.okx.flow_lane import FlowLane, FundingLane
-from quantkit.feeds.okx.lanes import Delivered, Lane, Tally
+from quantkit.feeds.okx.flow_lane import FlowLane, FundingLane, ShortWay, short_way_of_tickers
+from quantkit.feeds.okx.lanes import AHEAD_NS, Delivered, Lane, Tally
 from quantkit.feeds.okx.messages import (
     BARS,
     BookData,
@@ -50,7 +50,7 @@ from quantkit.feeds.okx.records import (
     Unwanted,
     Wanted,
 )
-from quantkit.feeds.okx.trade_lane import TradeLane
+from quantkit.feeds.okx.trade_lane import TradeLane, short_way_of_trades
 
 __all__ = ["ControlMessage", "Delivered", "Tracker", "ignore"]
 
@@ -60,8 +60,10 @@ _Key: TypeAlias = tuple[str, str]
 _log: Final = logging.getLogger("quantkit.feeds.okx")
 
 _LAST_RANK: Final = 8.0
-#: How far the exchange's clock may be ahead of ours.
-_AHEAD_NS: Final = 86_400 * NS_PER_S
+#: How frames begin that have a short way; `decode` takes them for pushes of these channels too.
+_TRADES_HEAD: Final = b'{"arg":{"channel":"trades",'
+_TICKERS_HEAD: Final = b'{"arg":{"channel":"tickers"'
+_HEAD: Final = len(_TRADES_HEAD)
 _FLOWS: Final = {"tickers": "ticker", "bbo-tbt": "ticker", "mark-price": "mark", "index-tickers": "mark"}
 _TRADES: Final = ("trades", "trades-all")
 
@@ -109,6 +111,12 @@ class Tracker:
         #: From which bar on channels are to be delivered that nobody has subscribed yet.
         self._awaited: dict[_Key, int] = {}
         self._is_shedding = False
+        #: The lanes that have a short way, by channel and instrument, and those ways by how the frames begin.
+        self._short_lanes: dict[str, dict[str, Any]] = {"trades": {}, "tickers": {}}
+        self._short_ways: dict[bytes, ShortWay] = {
+            _TRADES_HEAD: short_way_of_trades(self._short_lanes["trades"]),
+            _TICKERS_HEAD: short_way_of_tickers(self._short_lanes["tickers"]),
+        }
 
     @property
     def counters(self) -> Counter[str]:
@@ -129,13 +137,20 @@ class Tracker:
             What is to be delivered, in the order of rows, every event stamped with `received_ns`. Rows that the
             exchange stamped more than a day later are as malformed ones.
         """
+        # Nearly all frames hold one trade or one quote. The long way is the law, and a short one leaves to it what is
+        # not as plain as that.
+        take_short = self._short_ways.get(data[:_HEAD])
+        if take_short is not None:
+            event = take_short(connection, received_ns, data)
+            if event is not None:
+                return [event]
         out: list[Delivered] = []
         try:
             messages = decode(data, received_ns=received_ns)
         except FrameError as error:
             self._malformed(connection, received_ns, error, out)
             return out
-        latest_ns = received_ns + _AHEAD_NS
+        latest_ns = received_ns + AHEAD_NS
         message: Any
         for message in messages:
             kind = type(message)
@@ -182,6 +197,7 @@ class Tracker:
                 wanted = self._lanes.get(key)
                 if wanted is not None and wanted.unwanted(record.connection, record.channel, received_ns, out):
                     del self._lanes[key], self._takes[key]
+                    self._short_lanes.get(key[0], {}).pop(key[1], None)
             case Awaited():
                 awaited = self._lanes.get(_key(record.channel))
                 if isinstance(awaited, CandleLane):
@@ -260,6 +276,8 @@ class Tracker:
         if lane is None:
             lane = self._lanes[key] = _lane(record.channel, self._tally, self._command)
             self._takes[key] = lane.take
+            if key[0] in self._short_lanes:
+                self._short_lanes[key[0]][key[1]] = lane
             if isinstance(lane, CandleLane) and key in self._awaited:
                 lane.begin(self._awaited.pop(key))
             if self._is_shedding:
