@@ -17,7 +17,7 @@ from quantkit.engine.log import VERSION, EngineLog, Started, Stopped, config_fie
 from quantkit.engine.outcome import Outcome
 from quantkit.engine.setup import EngineConfig
 from quantkit.engine.status import LiveStatus
-from quantkit.errors import ConfigError, DataError, StrategyError
+from quantkit.errors import ConfigError, DataError, QuantkitError, StrategyError
 from quantkit.feeds.okx.config import OkxConfig
 from quantkit.feeds.okx.feed import FAR_FUTURE_NS, OkxFeed
 from quantkit.loading import file_of, source_of
@@ -26,6 +26,9 @@ from quantkit.report.digest import result_hash
 from quantkit.report.result import Result
 from quantkit.strategy import Strategy
 from quantkit.verify import ENGINE, RESULT, SOURCE, versions
+
+#: Begins the warning of a result that could not be written.
+NOT_SAVED: Final = "the result is not saved"
 
 _UNFIT: Final = re.compile(r"[^A-Za-z0-9_-]+")
 
@@ -115,7 +118,11 @@ def _run(
     described = msgspec.structs.replace(described, end_ns=outcome.end_ns)
     result = Result(outcome, described, engine.plan.instruments)
     if folder is not None:
-        result.save(folder / RESULT)
+        try:
+            result.save(folder / RESULT)
+        except QuantkitError as error:
+            # A full disk must not cost the report as well.
+            outcome.warnings.append(f"{NOT_SAVED}: {error}")
     if failure is not None:
         # What was done until then is not lost with the hook that raised.
         raise failure

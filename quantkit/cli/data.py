@@ -52,8 +52,12 @@ def data_check(folder: str, *, is_json: bool) -> None:
 @click.argument("run", metavar="RUN")
 @as_json
 def data_rebuild(run: str, *, is_json: bool) -> None:
-    """Write the rows of a paper run anew from its tape: for a run that was killed. RUN is the run's folder."""
+    """Write a killed run's rows anew from its tape.
+
+    RUN is the folder that `quantkit live --paper` recorded in.
+    """
     from quantkit.rebuild import rebuild
+    from quantkit.report.text import counted
 
     counts = {str(stream): rows for stream, rows in sorted(rebuild(run).items(), key=lambda item: item[0].sort_key)}
     if is_json:
@@ -61,5 +65,5 @@ def data_rebuild(run: str, *, is_json: bool) -> None:
     else:
         console = console_of()
         for stream, rows in counts.items():
-            console.print(f"{stream}: {rows:,} rows", markup=False, highlight=False)
-        console.print(f"{sum(counts.values()):,} rows in {run}/data", markup=False, highlight=False)
+            console.print(f"{stream}: {counted(rows, 'row')}", markup=False, highlight=False)
+        console.print(f"{counted(sum(counts.values()), 'row')} in {run}/data", markup=False, highlight=False)

@@ -123,10 +123,15 @@ def fitted(pieces: Sequence[Piece], width: int, glyphs: Glyphs = UNICODE) -> Lin
     return line
 
 
+def cells(pieces: Sequence[Piece]) -> int:
+    """Return how many cells the pieces take."""
+    return sum(cell_len(text) for text, _ in pieces)
+
+
 def ends(left: Sequence[Piece], right: Sequence[Piece], width: int, glyphs: Glyphs = UNICODE) -> Line:
     """Return a line with something at either end; the left one is cut where both do not fit."""
-    tail = fitted(right, min(width, sum(cell_len(text) for text, _ in right)), glyphs)
-    room = width - sum(cell_len(text) for text, _ in tail)
+    tail = fitted(right, min(width, cells(right)), glyphs)
+    room = width - cells(tail)
     return [*fitted(left, room, glyphs), *tail]
 
 

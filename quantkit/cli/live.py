@@ -55,7 +55,8 @@ def live(
     """Run a strategy on the live market, with simulated fills.
 
     STRATEGY is a file (my_strategy.py), a name in the folder strategies (quoter), or module:Class. Its instruments are
-    OKX's: BTC-USDT, BTC-USDT-SWAP. Ctrl-C ends the run and prints its result.
+    OKX's: BTC-USDT, BTC-USDT-SWAP. Ctrl-C ends the run and prints its result, a second
+    one ends at once.
 
     \b
     Examples:
@@ -71,9 +72,10 @@ def live(
 
     from quantkit.cli.screen import can_draw, live_screen
     from quantkit.feeds.okx.feed import FEED_LOST
+    from quantkit.live_run import NOT_SAVED
     from quantkit.run import paper as run_paper
 
-    run = _Run()
+    run = _Run(None if is_unrecorded else record)
     is_drawn = can_draw(sys.stderr) and not (plain or is_json)
     # What a strategy prints is no part of the JSON.
     aside: AbstractContextManager[Any] = redirect_stdout(sys.stderr) if is_json else nullcontext()
@@ -98,14 +100,15 @@ def live(
         raise
     if not quiet:
         _print_result(result, run.recording, is_json=is_json)
-    if any(warning.startswith(FEED_LOST) for warning in result.warnings):
+    if any(warning.startswith((FEED_LOST, NOT_SAVED)) for warning in result.warnings):
         click.get_current_context().exit(RUN_FAILED)
 
 
 class _Run:
     """What the parts of the command know of the run: how to end it, where it is shown, where it is recorded."""
 
-    def __init__(self) -> None:
+    def __init__(self, record: str | None) -> None:
+        self._record = record
         self.stop = threading.Event()
         self.screen: Screen | PlainScreen | None = None
         self.recording = ""
@@ -124,8 +127,11 @@ class _Run:
 
     def killed(self) -> str:
         """Return what is said when the user insists on the end."""
-        if not self.recording:
+        if self._record is None:
             return "killed; nothing was recorded"
+        if not self.recording:
+            # A hook that hangs at the first row does so before the engine told its folder.
+            return f"killed; what was received, if anything, is in the newest folder of {one_line(self._record)}"
         place = one_line(self.recording)
         return f"killed; what was received is in {place} and can be read up to here: quantkit verify {place}"
 

@@ -1,5 +1,8 @@
 """The command group: help, version, and how every command's errors become one line and an exit code."""
 
+import errno
+import io
+import sys
 from pathlib import Path
 from typing import Any, Final
 
@@ -26,6 +29,13 @@ class Main(click.Group):
         except QuantkitError as error:
             click.echo(f"quantkit: error: {one_line(str(error))}", err=True)
             ctx.exit(WRONG_COMMAND if isinstance(error, ConfigError) else RUN_FAILED)
+        except OSError as error:
+            if error.errno != errno.ENOSPC:
+                raise
+            click.echo(
+                "quantkit: error: the output cannot be written: no space left; free some, or print elsewhere", err=True
+            )
+            ctx.exit(RUN_FAILED)
         except KeyboardInterrupt:
             click.echo("quantkit: interrupted", err=True)
             ctx.exit(INTERRUPTED)
@@ -50,6 +60,10 @@ def main() -> None:
       quantkit watch BTC-USDT
       quantkit live --paper quoter -p instrument=BTC-USDT-SWAP
     """
+    # A pipe that takes ASCII alone gets question marks for bullets and bars, not a traceback after the run.
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
+            stream.reconfigure(errors="replace")
 
 
 def one_line(text: str) -> str:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 @click.argument("run", type=click.Path(path_type=Path, exists=True, file_okay=False), metavar="RUN")
 @as_json
 def verify(run: Path, *, is_json: bool) -> None:
-    """Replay a recorded run through its strategy, and compare every decision.
+    """Replay a recorded run, and compare every decision.
 
     RUN is the folder that `quantkit live --paper` printed. Exits with 1 when a decision, an order, a fill or the ledger
     is not what the run itself recorded; the first difference is shown with both sides.

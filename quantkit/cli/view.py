@@ -13,6 +13,7 @@ from quantkit.cli.layout import (
     Piece,
     Section,
     beside,
+    cells,
     clean,
     cut,
     ends,
@@ -24,7 +25,7 @@ from quantkit.cli.layout import (
 from quantkit.clock import NS_PER_DAY, NS_PER_S
 from quantkit.engine.status import ConnectionLine, LiveStatus, OrderLine, PositionLine, StreamLine
 from quantkit.orders import Fill
-from quantkit.report.text import money
+from quantkit.report.text import counted, money
 
 #: From this width on, what the feed does stands at the left and what the strategy does at the right.
 _WIDE: Final = 110
@@ -129,12 +130,12 @@ def status_line(status: LiveStatus) -> str:
         elapsed(status.wall_ns - status.started_ns),
         clean(status.strategy),
         f"equity {_amount(status.equity)} {clean(status.currency)}" + _signed(status.pnl, " ({})"),
-        f"{status.orders:,} orders",
-        f"{status.fills_count:,} fills",
+        counted(status.orders, "order"),
+        counted(status.fills_count, "fill"),
         f"{len(status.open_orders)} open",
         f"{rows_per_s:,.0f} rows/s",
         f"lag {_lag(max(lags, default=None))}",
-        f"{status.gaps:,} gaps",
+        counted(status.gaps, "gap"),
         connections_text(status.connections),
     ]
     if status.queue:
@@ -231,24 +232,38 @@ def _header(status: LiveStatus, width: int, wall_ns: int, glyphs: Glyphs) -> lis
         (clean(status.strategy), "bold"),
     ]
     where: Piece = (f"  recorded in {recording}", "dim") if recording else ("  not recorded", "yellow")
+    silent_ns = wall_ns - status.wall_ns
+    # Nothing to wait for is the usual case and takes no room.
+    told: list[tuple[Piece, Piece]] = []  # in full, and for a narrow terminal
+    if silent_ns > _BUSY_NS:
+        silent = age(silent_ns)
+        told = [((f"  engine busy for {silent}", "bold red"), (f"  busy for {silent}", "bold red"))]
+    elif status.queue:
+        style = _queue_style(status)
+        told = [((f"  {status.queue:,} events waiting", style), (f"  {status.queue:,} waiting", style))]
     share = "" if status.pnl is None or status.equity is None else _percent(status.pnl, status.equity)
-    values: list[Piece] = [
+    full = _values(status, share, "   ")
+    if cells(full) + cells([long for long, _ in told]) <= width:
+        return [ends(name, [where], width, glyphs), ends(full, [long for long, _ in told], width, glyphs)]
+    # What is left out says least: the share is in the numbers beside it.
+    short = _values(status, "", "  ")
+    return [ends(name, [where], width, glyphs), ends(short, [brief for _, brief in told], width, glyphs)]
+
+
+def _values(status: LiveStatus, share: str, space: str) -> list[Piece]:
+    """Return what the run has come to so far."""
+    return [
         ("equity ", "dim"),
         (f"{_amount(status.equity)} {clean(status.currency)}", "bold"),
-        ("   PnL ", "dim"),
+        (f"{space}PnL ", "dim"),
         (f"{_signed(status.pnl, '{}') or _MISSING}{share}", _gain(status.pnl)),
-        ("   orders ", "dim"),
+        (f"{space}orders ", "dim"),
         (f"{status.orders:,}", ""),
-        ("   fills ", "dim"),
+        (f"{space}fills ", "dim"),
         (f"{status.fills_count:,}", ""),
-        ("   gaps ", "dim"),
+        (f"{space}gaps ", "dim"),
         (f"{status.gaps:,}", "yellow" if status.gaps else ""),
     ]
-    silent_ns = wall_ns - status.wall_ns
-    busy: list[Piece] = [(f"  engine busy for {age(silent_ns)}", "bold red")] if silent_ns > _BUSY_NS else []
-    # Nothing to wait for is the usual case and takes no room.
-    waiting: list[Piece] = [(f"  {status.queue:,} events waiting", _queue_style(status))] if status.queue else []
-    return [ends(name, [where], width, glyphs), ends(values, busy or waiting, width, glyphs)]
 
 
 def _body(
@@ -388,7 +403,9 @@ def _signed(value: float | None, form: str) -> str:
 
 def _percent(gain: float, equity: float) -> str:
     start = equity - gain
-    return f" ({100 * gain / start:+.2f} %)" if start > 0 else ""
+    share = 100 * gain / start if start > 0 else 0.0
+    # Less than it could show is no share worth its room.
+    return f" ({share:+.2f} %)" if abs(share) >= 0.005 else ""
 
 
 def _gain(value: float | None) -> str:

@@ -198,7 +198,8 @@ class Engine:
             same = [known for known in there if known.endswith(f":{instrument}")]
             close = same or difflib.get_close_matches(instrument, there, n=1)
             hint = f"did you mean {close[0]}? There" if close else "there"
-            raise DataError(f"no data: {instrument} is not there; {hint} is {names_of(there)}")
+            what = f"the live feed has no {instrument}" if self._is_live else f"no data: {instrument} is not there"
+            raise DataError(f"{what}; {hint} is {names_of(there)}")
         return found
 
     def _guarded(self, hook: str, call: Callable[..., Any], *arguments: Any) -> None:

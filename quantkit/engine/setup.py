@@ -183,7 +183,9 @@ def _span(wishes: Mapping[Stream, int], coverage: Mapping[Stream, Coverage], con
         held = _covering(stream, coverage)
         length = INTERVALS.get(stream.interval, 1)
         # Whole candles only: data that begin in the middle of an interval warm up from the next one on.
-        starts.append(-(-held.start_ns // length) * length + warmup * length if warmup else held.start_ns)
+        ready_ns = -(-held.start_ns // length) * length + warmup * length if warmup else held.start_ns
+        # A live recording begins when the run did, not with the candles that were fetched for its warm-up.
+        starts.append(ready_ns if held.live_from_ns is None else max(ready_ns, held.live_from_ns))
         ends.append(held.end_ns)
     start_ns = max(starts) if config.start_ns is None else config.start_ns
     end_ns = min(ends) if config.end_ns is None else config.end_ns

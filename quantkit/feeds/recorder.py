@@ -13,7 +13,7 @@ import msgspec
 
 from quantkit.clock import monotonic_s
 from quantkit.errors import ConfigError, DataError, QuantkitError
-from quantkit.events import KINDS, BookUpdate, Gap, MarketEvent
+from quantkit.events import KINDS, BookUpdate, Candle, Gap, MarketEvent
 from quantkit.feeds.recording import Commits, Holes, stream_of
 from quantkit.instruments import Instrument
 from quantkit.storage import manifest
@@ -98,6 +98,7 @@ class Recorder:
         self._queued = 0  # their weight
         self._instruments: list[Instrument] = []
         self._watched: dict[Stream, int] = {}
+        self._history_ns: dict[Stream, int] = {}
         self._until_ns = 0
         self._overflow = Holes()
         self._added = 0
@@ -176,6 +177,13 @@ class Recorder:
         with self._changed:
             for stream in streams:
                 self._watched.setdefault(stream, since_ns)
+
+    def add_history(self, candles: Sequence[Candle]) -> None:
+        """Take candles of one stream that were fetched to begin with, before what is listened to; else as `add`."""
+        with self._changed:
+            for candle in candles[:1]:
+                self._history_ns.setdefault(stream_of(candle), candle.open_ns)
+        self.add(candles)
 
     def commit(self) -> QuantkitError | None:
         """Let what was added become visible, and wait for it; rows of the newest stamp stay, as more may follow.
@@ -268,6 +276,7 @@ class Recorder:
         self._queue.clear()
         self._queued = 0
         self._commits.watched_from_ns |= self._watched
+        self._commits.history_ns |= self._history_ns
         self._commits.until_ns = max(self._commits.until_ns, self._until_ns)
         self._commits.instruments += self._instruments
         self._instruments = []

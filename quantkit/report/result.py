@@ -12,7 +12,7 @@ import numpy as np
 from quantkit.engine.outcome import Outcome
 from quantkit.instruments import Fees, Instrument
 from quantkit.report import archive, digest, frames, notebook, round_trips, stats
-from quantkit.report.text import decimals_for, money
+from quantkit.report.text import counted, decimals_for, money
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -197,13 +197,13 @@ class Result:
             f"{numbers['start']:%Y-%m-%d} to {numbers['end']:%Y-%m-%d}",
             f"equity {money(start, decimals)} -> {money(final, decimals)} {outcome.report_currency}"
             + ("" if change is None else f" ({change:+.2f} %)"),
-            f"{numbers['trades']} trades",
-            f"{len(outcome.fills)} fills",
+            f"{numbers['trades']} trade{'' if numbers['trades'] == 1 else 's'}",
+            counted(len(outcome.fills), "fill"),
         ]
         if outcome.ended != "completed":
             words.append(outcome.ended)
         if self.warnings:
-            words.append(f"{len(self.warnings)} warning{'s' if len(self.warnings) > 1 else ''}")
+            words.append(counted(len(self.warnings), "warning"))
         return f"<Result {', '.join(words)}>"
 
     def _repr_html_(self) -> str:

@@ -128,7 +128,7 @@ def _numbers(result: Result, *, wide: bool) -> "RenderableType":
     columns = _WIDE_COLUMNS if wide else _NARROW_COLUMNS
     grid = Table.grid(expand=True, padding=(0, 3 if wide else 1))
     # The first column holds the two moments, the longest values there are.
-    for ratio in (39, 38, 33) if wide else (39, 37):
+    for ratio in (39, 39, 32) if wide else (39, 37):
         grid.add_column(ratio=ratio)
     grid.add_row(*(_column(result, groups, wide=wide) for groups in columns))
     return grid

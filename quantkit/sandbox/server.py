@@ -39,7 +39,9 @@ def _listen(host: str, port: int) -> socket.socket:
     except (OSError, OverflowError) as error:
         listening.close()
         reason = getattr(error, "strerror", None) or str(error)
-        raise ConfigError(f"the sandbox cannot listen on {host}:{port}: {reason}; choose another --port") from None
+        raise ConfigError(
+            f"the sandbox cannot listen on {host}:{port}: {reason}; choose another --port or --host"
+        ) from None
     listening.setblocking(False)
     return listening
 

@@ -23,12 +23,15 @@ class Coverage(NamedTuple):
         rows: How many rows; none of a stream that was recorded live and stayed quiet.
         has_holes: Whether a UTC day (candles, marks and funding: a month) between the first and the last has no file
             and was not recorded live. Never of gap rows, which are none where nothing was lost.
+        live_from_ns: When live recording began, where all that lies before it are candles that were fetched to begin
+            with; else None.
     """
 
     start_ns: int
     end_ns: int
     rows: int
     has_holes: bool = False
+    live_from_ns: int | None = None
 
 
 class Catalog:
@@ -46,9 +49,12 @@ class Catalog:
         manifest = load(self.root)
         if manifest is None:
             what = "holds no manifest" if self.root.has_folder() else "is not there"
-            raise DataError(
-                f"data folder {self.root} {what} ({MANIFEST}); name another one, or fill it with `quantkit import`"
+            # A run's own rows lie one folder further down.
+            is_run = self.root.exists(f"data/{MANIFEST}")
+            hint = (
+                f"did you mean {self.root}/data?" if is_run else "name another one, or fill it with `quantkit import`"
             )
+            raise DataError(f"data folder {self.root} {what} ({MANIFEST}); {hint}")
         self.entries = manifest.entries
         self.watched = manifest.watched
         self._by_stream: dict[Stream, list[FileEntry]] = defaultdict(list)
@@ -99,6 +105,7 @@ class Catalog:
             end_ns=max(last),
             rows=sum(entry.rows for entry in entries),
             has_holes=stream.kind != "gap" and max(held) - min(held) >= len(held),
+            live_from_ns=_live_from(entries, spans),
         )
 
     def periods(self, stream: Stream) -> set[int]:
@@ -137,3 +144,15 @@ class Catalog:
 def stored(stream: Stream) -> Stream:
     """Return the stream in whose files a stream's rows lie: a candle's open price lies with the candle."""
     return stream._replace(kind="candle") if stream.kind == "candle_open" else stream
+
+
+def _live_from(entries: list[FileEntry], spans: list[Watched]) -> int | None:
+    """Return when live recording began, None where stored rows of another origin lie before it."""
+    if not spans:
+        return None
+    first = spans[0]
+    for entry in entries:
+        is_fetched = first.history_ns is not None and entry.span(opens=True)[0] >= first.history_ns
+        if entry.first_ns < first.from_ns and not is_fetched:
+            return None
+    return first.from_ns

@@ -76,6 +76,7 @@ class Watched(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     Attributes:
         kind, instrument, interval: The stream.
         from_ns, to_ns: First and last moment, on the scale of `received_ns`.
+        history_ns: `open_ns` of the first candle that was fetched to begin with, None where none was.
     """
 
     kind: str
@@ -83,6 +84,7 @@ class Watched(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     interval: str = ""
     from_ns: int
     to_ns: int
+    history_ns: int | None = None
 
     @property
     def stream(self) -> Stream:

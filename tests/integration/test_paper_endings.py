@@ -239,3 +239,30 @@ def test_a_disk_that_is_full_ends_the_run_with_what_was_recorded(when: str, take
     verdict = verify(only_run(tmp_path / "runs"))
     assert (verdict.is_identical, verdict.ended) == (True, "completed")
     assert verdict.fills > 3
+
+
+SPOILING = """
+from pathlib import Path
+from quantkit import Strategy
+
+class Spoiling(Strategy):
+    place: str = ""
+
+    def on_start(self) -> None:
+        self.subscribe_book("BTC-USDT-SWAP")
+
+    def on_stop(self) -> None:
+        (run,) = Path(self.place).iterdir()
+        (run / "result").write_text("in the way")
+"""
+
+
+def test_a_result_that_cannot_be_saved_is_still_returned(tmp_path: Path) -> None:
+    (file := tmp_path / "spoiling.py").write_text(SPOILING)
+    runs = tmp_path / "runs"
+    with SandboxServer() as sandbox:
+        result = qk.paper(
+            str(file), params={"place": str(runs)}, okx=qk.OkxConfig(url=sandbox.url), record=runs, duration="1s"
+        )
+    (warning,) = (text for text in result.warnings if text.startswith("the result is not saved: "))
+    assert "result" in warning

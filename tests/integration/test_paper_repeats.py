@@ -153,3 +153,33 @@ def test_a_run_gives_one_hash_three_times(name: str, tmp_path: Path) -> None:
     assert qk.backtest(str(file), data=run / "data", **case.options).hash == live.hash
     rebuild(run)
     assert qk.backtest(str(file), data=run / "data", **case.options).hash == live.hash
+
+
+WARMED = """
+from quantkit import Candle, Strategy
+
+class Warmed(Strategy):
+    def on_start(self) -> None:
+        self.subscribe_candles("ETH-USDT-SWAP", "1m", warmup=4)
+        self.every("300ms")
+        self.bars = self.ticks = 0
+
+    def on_candle(self, candle: Candle) -> None:
+        self.bars += 1
+
+    def on_timer(self, name: str) -> None:
+        self.ticks += 1
+        self.target("ETH-USDT-SWAP", self.bars if self.ticks % 2 else 0)
+"""
+
+
+def test_rows_of_a_run_that_warmed_up_begin_where_the_run_did(tmp_path: Path) -> None:
+    """The candles of the warm-up end up to a minute before; orders are matched on a book that was not there yet."""
+    (file := tmp_path / "warmed.py").write_text(WARMED)
+    with SandboxServer(GeneratedMarket(3)) as sandbox:
+        live = paper(str(file), okx=OkxConfig(url=sandbox.url), record=tmp_path / "runs", duration="4s")
+    assert len(live.fills) > 3
+    (run,) = (tmp_path / "runs").iterdir()
+    assert qk.backtest(str(file), data=run / "data").hash == live.hash
+    rebuild(run)
+    assert qk.backtest(str(file), data=run / "data").hash == live.hash

@@ -228,3 +228,39 @@ def test_a_missing_data_folder_says_what_to_do(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert re.fullmatch(r"quantkit: error: data folder nowhere .*quantkit import.*\n", done.stderr)
     assert done.stdout == ""
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+def test_output_that_finds_no_space_is_one_line() -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "quantkit.cli", "data", "ls", "--json"],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert done.returncode == 1
+    assert done.stderr == (
+        "quantkit: error: the output cannot be written: no space left; free some, or print elsewhere\n"
+    )
+
+
+def test_output_that_takes_ascii_alone_gets_question_marks(tmp_path: Path) -> None:
+    """Bullets, bars and boxes are not worth a traceback after a run."""
+    strategy = tmp_path / "s.py"
+    strategy.write_text(
+        "import quantkit as qk\n\n\nclass S(qk.Strategy):\n    def on_start(self):\n"
+        "        self.subscribe_candles('binance:BTC-USDT-SWAP', '1h')\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-m", "quantkit.cli", "backtest", str(strategy)],
+        env={**os.environ, "PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "Return [%]" in done.stdout
+    assert "?" in done.stdout
+    assert done.stdout.isascii()

@@ -100,6 +100,18 @@ def test_a_queue_is_shown_while_it_is_not_empty() -> None:
         assert styles(frame(status(queue=queue)), f"{queue:,} events waiting") == {style}
 
 
+@pytest.mark.parametrize(("queue", "later_s", "told"), [(7, 0, "7 waiting"), (0, 8, "busy for 8.0s"), (0, 0, "gaps 2")])
+def test_a_narrow_terminal_leaves_out_words_and_no_numbers(queue: int, later_s: int, told: str) -> None:
+    head = frame(status(queue=queue), width=80, height=24, later_s=later_s).text.splitlines()[1]
+    for shown in ("equity 10,012.34 USDT", "PnL +12.34", "orders 1,234", "fills 45", "gaps 2", told):
+        assert shown in head
+
+
+def test_a_share_that_would_read_zero_is_left_out() -> None:
+    assert "(+0.12 %)" in frame(status()).text
+    assert "%" not in frame(status(pnl=-0.07, equity=9_999.93)).text.splitlines()[1]
+
+
 def test_colours_mean_good_and_bad() -> None:
     """A gain is green and a loss red; a late stream and a quiet one are marked, a failed connection stands out."""
     good, bad = frame(status()), frame(status(pnl=-5.0))

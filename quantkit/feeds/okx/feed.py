@@ -283,7 +283,7 @@ class OkxFeed:
         self._maker.warmed(stream, candles)
         if candles and self._recorder is not None:
             with self._recording:
-                self._recorder.add(candles)
+                self._recorder.add_history(candles)
                 self._warmed_ns[stream.instrument, stream.interval] = candles[-1].close_ns
         return Block.from_events(candles) if candles else None
 
@@ -362,7 +362,10 @@ class OkxFeed:
     @property
     def notes(self) -> list[str]:
         """What the reader of the result has to know of the feed: what was not used, and what was not recorded."""
-        said = [f"live feed: {count} times {what}" for what, count in sorted(self.problems.items())]
+        said = [
+            f"live feed: {count} time{'' if count == 1 else 's'} {what}"
+            for what, count in sorted(self.problems.items())
+        ]
         said += self._warnings
         if self._maker.ahead_ns >= NS_PER_MS:
             said.append(

@@ -426,7 +426,7 @@ class OkxRest:
         if sign is not None:
             # What is signed are the bytes that go out, whatever the library made of the address.
             request.headers.update(sign(request.url.raw_path.decode("ascii")))
-        place = f"{where} at {request.url.host}"
+        place = f"{where} at {request.url.netloc.decode()}"
         try:
             # The library's timeouts are for each read; a server that drips bytes would never meet them.
             async with asyncio.timeout(self._timeout_s):

@@ -584,8 +584,9 @@ def test_a_recording_of_nothing_but_silence_says_so(tmp_path: Path) -> None:
     with Recorder(tmp_path) as recorder:
         recorder.watch([Stream("trade", BTC)], START_NS)
         recorder.close(START_NS + NS_PER_S)
-    assert Catalog(tmp_path).coverage() == {Stream("trade", BTC): Coverage(START_NS, START_NS + NS_PER_S, 0)}
+    quiet = Coverage(START_NS, START_NS + NS_PER_S, 0, live_from_ns=START_NS)
+    assert Catalog(tmp_path).coverage() == {Stream("trade", BTC): quiet}
     with Recorder(tmp_path) as recorder:
         recorder.watch([Stream("trade", BTC)], START_NS + NS_PER_S)
     # Nothing is known of the time after it began, so nothing is said.
-    assert Catalog(tmp_path).coverage() == {Stream("trade", BTC): Coverage(START_NS, START_NS + NS_PER_S, 0)}
+    assert Catalog(tmp_path).coverage() == {Stream("trade", BTC): quiet}

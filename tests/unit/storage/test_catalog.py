@@ -50,11 +50,26 @@ def test_a_quiet_stream_that_was_listened_to_is_covered(store: Callable[..., Pat
         writer.watched(TRADES, START_NS - NS_PER_S, START_NS + NS_PER_S)
     coverage = Catalog(root).coverage()
     assert coverage == {
-        quiet: Coverage(START_NS, START_NS + NS_PER_DAY, 0),
-        TRADES: Coverage(START_NS - NS_PER_S, before.end_ns, 3),
+        quiet: Coverage(START_NS, START_NS + NS_PER_DAY, 0, live_from_ns=START_NS),
+        TRADES: Coverage(START_NS - NS_PER_S, before.end_ns, 3, live_from_ns=START_NS - NS_PER_S),
     }
     assert ReplayFeed(root).has_hole(quiet, START_NS, START_NS + NS_PER_MIN) is False
     assert {finding.severity for finding in check(Catalog(root))} == {"warning"}  # of metadata that are not there
+
+
+def test_a_live_recording_begins_after_the_candles_that_it_fetched(
+    store: Callable[..., Path], make_candles: Make
+) -> None:
+    minute = Stream("candle", BTC, "1m")
+    root = store(make_candles(5))
+    opened_ns, live_ns = START_NS, START_NS + 5 * NS_PER_MIN + NS_PER_S
+    with Writer(root) as writer:
+        writer.watched(minute, live_ns, live_ns + NS_PER_S, history_ns=opened_ns)
+    assert Catalog(root).coverage()[minute] == Coverage(opened_ns, live_ns + NS_PER_S, 5, live_from_ns=live_ns)
+    # Older rows are of another origin, so the stream begins with them.
+    with Writer(root) as writer:
+        writer.write(Block.from_events(make_candles(1, open_ns=START_NS - NS_PER_MIN)))
+    assert Catalog(root).coverage()[minute].live_from_ns is None
 
 
 def test_spans_that_overlap_or_touch_are_one(tmp_path: Path) -> None:
@@ -124,6 +139,14 @@ def test_a_missing_folder_and_a_folder_without_manifest_are_told_apart(tmp_path:
         "`quantkit import`"
     )
     with pytest.raises(DataError, match=r"holds no manifest \(manifest\.jsonl\); name another one, or fill it"):
+        Catalog(tmp_path)
+
+
+def test_the_folder_of_a_run_is_not_taken_for_its_rows(tmp_path: Path) -> None:
+    keep(tmp_path / "data", instrument())
+    with pytest.raises(
+        DataError, match=re.escape(f"holds no manifest (manifest.jsonl); did you mean {tmp_path}/data?")
+    ):
         Catalog(tmp_path)
 
 
