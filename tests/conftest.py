@@ -1,6 +1,16 @@
-"""Makes `tests/` importable, so that every test can use the oracle engine, and says how many tests run at once."""
+"""Makes `tests/` importable, so that every test can use the oracle engine, and says how tests run.
+
+Generated examples are the same in every run: a change is judged by its own doing. `--hypothesis-profile=search` draws
+others each time, which is how new ones are found.
+"""
 
 import os
+
+from hypothesis import settings
+
+settings.register_profile("fixed", derandomize=True, print_blob=True)
+settings.register_profile("search", print_blob=True)
+settings.load_profile("fixed")
 
 
 def pytest_xdist_auto_num_workers() -> int:

@@ -157,7 +157,8 @@ class Account:
         """Return how many size steps a reduce-only order may still take off the position."""
         instrument = self.portfolio.instruments[order.instrument]
         held = self.portfolio.position(order.instrument).qty
-        if not held or (held > 0) is order.is_buy:
+        # Coins sold that were there at the start are no short position: buying them back is a purchase like any other.
+        if not held or (held > 0) is order.is_buy or (instrument.is_spot and order.is_buy):
             return 0
         lots = int(EXACT.divide_int(abs(held), instrument.qty_step))
         if instrument.is_spot:

@@ -171,6 +171,8 @@ class Engine:
                     self._wake_until(end_ns + 1, len(self._received_ns))
                     self._tell_journal()
                     self._told(end_ns)
+                elif len(batch):
+                    self._told(int(batch.received_ns[-1]))
             self._wake_until(end_ns + 1, len(self._received_ns))
             self._valuation.run_to(NOWHERE, end_ns)
         except _RunEndedError:
@@ -248,6 +250,7 @@ class Engine:
         self._walk = Walk(self._context, self._changed)
         self._desk = Desk(self._broker, self._reported, run_id=RUN_ID, now_ns=lambda: self._context.now_ns)
         self._context.connect(self._desk, self._reported, self._changed, self._book_view)
+        self._hook_of: dict[Stream, Callable[[Any], None] | None] = {}
         self._hooks = {kind: getattr(self._strategy, f"on_{kind}") for kind in ("trade", "ticker", "mark")}
         self._on_order = self._strategy.on_order if overrides(self._strategy, "on_order") else None
         self._on_fill = self._strategy.on_fill if overrides(self._strategy, "on_fill") else None
@@ -348,7 +351,6 @@ class Engine:
 
     def _enter(self, batch: Batch) -> None:
         """Give every lane its rows and line up the hooked ones."""
-        empty = np.empty(0, np.int64)
         self._received_ns = batch.received_ns
         self._seen = 0
         parts: list[Part] = []
@@ -362,14 +364,16 @@ class Engine:
             self._entered.append(lane)
             if lane.instrument in self._dark_books and isinstance(lane, BookLane):
                 self._end_darkness(lane, 0)
-            name = str(block.stream)
-            self._rows[name] = self._rows.get(name, 0) + block.size
-            hook = self._hook_for(lane)
+            self._rows[lane.name] = self._rows.get(lane.name, 0) + block.size
+            if block.stream in self._hook_of:
+                hook = self._hook_of[block.stream]
+            else:
+                hook = self._hook_of[block.stream] = self._hook_for(lane)
             if hook is not None:
                 times, events = block.walk() if lane.kind != "book" else (None, iter(range(block.size)))
                 parts.append(Part(lane.positions, hook, times, events))
         for lane in set(left).difference(self._entered):
-            lane.load(None, empty)
+            lane.load(None, np.empty(0, np.int64))
         self._valuation.enter_batch(batch.received_ns)
         self._walk.line_up(parts, batch.received_ns)
         self._exchange.enter_batch(self._entered, held=self._valuation.held)
@@ -416,7 +420,6 @@ class Engine:
         last_ns = int(self._received_ns[-1])
         self._valuation.run_to(size, last_ns)
         self._exchange.leave_batch(size, self._entered)
-        self._told(last_ns)
 
     def _tell_journal(self) -> None:
         """Hand the journal what was sent and reported since it was told last."""

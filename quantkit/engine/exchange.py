@@ -58,6 +58,13 @@ def _is_matching(stream: Stream, plan: Plan) -> bool:
     return own.kind in ("book", "ticker") and stream.kind == "trade" and plan.has_trades[stream.instrument]
 
 
+def _lag_ns(lane: Lane, row: int) -> int:
+    """Return how late a row came: received less exchange stamp, zero or more."""
+    assert lane.block is not None
+    received_ns, exchange_ns = lane.block.stamps_of(row)
+    return max(received_ns - exchange_ns, 0)
+
+
 class Exchange:
     """Runs matching rows through the markets, or past them where nothing can happen.
 
@@ -202,8 +209,8 @@ class Exchange:
             row = lane.row_at(place) - 1
             if row >= 0 and lane.place_of(row) > latest:
                 latest = lane.place_of(row)
-                lag = int(lane.column("received_ns")[row]) - int(lane.column("exchange_ns")[row])
-        return max(lag, 0)
+                lag = _lag_ns(lane, row)
+        return lag
 
     # Skipped rows -----------------------------------------------------------------------------------------------
 
@@ -286,13 +293,19 @@ class Exchange:
         if self._is_fresh:
             self._is_fresh = False
             self.refresh(0, held=held)
-        else:
+        elif self._gated:
             self.refresh(0, held=held, only=[*self._gated.intersection(lane.instrument for lane in lanes)])
 
     def leave_batch(self, place: int, lanes: Collection[Lane]) -> None:
         """Keep of a batch that ends, in which these lanes had rows, what the next one needs."""
-        for instrument in {lane.instrument: None for lane in lanes if lane.is_matching}:
-            self._lags[instrument] = self.lag_ns(instrument, place)
+        last: dict[str, Lane] = {}
+        for lane in lanes:
+            if lane.is_matching and lane.rows:
+                other = last.get(lane.instrument)
+                if other is None or lane.positions[-1] > other.positions[-1]:
+                    last[lane.instrument] = lane
+        for instrument, lane in last.items():
+            self._lags[instrument] = _lag_ns(lane, lane.rows - 1)
             if self._plan.matching[instrument].kind != "trade":
                 self.sync(instrument, place)
 

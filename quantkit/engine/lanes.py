@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quantkit.brokers.base import NEVER_NS, OPEN_GATE, Gate
+from quantkit.events import Mark, MarketEvent, Ticker
 from quantkit.instruments import Instrument
 from quantkit.orderbook import BookRows, DenseBook
 from quantkit.storage.columns import Block, Column, Stream
@@ -30,10 +31,22 @@ class Lane:
         is_matching: Whether its rows move the instrument's matching clock and reach the broker.
     """
 
-    __slots__ = ("_clock", "_clock_before", "block", "instrument", "is_matching", "kind", "positions", "rows", "stream")
+    __slots__ = (
+        "_clock",
+        "_clock_before",
+        "block",
+        "instrument",
+        "is_matching",
+        "kind",
+        "name",
+        "positions",
+        "rows",
+        "stream",
+    )
 
     def __init__(self, stream: Stream, *, is_matching: bool) -> None:
         self.stream = stream
+        self.name = str(stream)
         self.kind = stream.kind
         self.instrument = stream.instrument
         self.is_matching = is_matching
@@ -45,8 +58,8 @@ class Lane:
 
     def load(self, block: Block | None, positions: NDArray[np.int64]) -> None:
         """Enter the next batch."""
-        if self.is_matching and self.rows:
-            self._clock_before = self.clock_before_row(self.rows)
+        if self.is_matching and self.block is not None and self.rows:
+            self._clock_before = max(self._clock_before, self.block.exchange_ns_max())
         self.block = block
         self.positions = positions
         self.rows = 0 if block is None else block.size
@@ -97,12 +110,15 @@ class GateLane(Lane):
 
     def load(self, block: Block | None, positions: NDArray[np.int64]) -> None:
         super().load(block, positions)
-        self._restart(0)
+        if self.gate is OPEN_GATE:
+            self._scanned, self._hit = 0, None
+        else:
+            self._restart(0)
 
     def close_gate(self, gate: Gate, place: int) -> None:
         """Search on from a place, anew if the gate has changed or its last hit is behind."""
         if gate != self.gate or (self._hit is not None and self.place_of(self._hit) < place):
-            self.gate = gate
+            self.gate = OPEN_GATE if gate == OPEN_GATE else gate
             self._restart(place)
 
     def _restart(self, place: int) -> None:
@@ -119,6 +135,8 @@ class GateLane(Lane):
             return NOWHERE, False
         if self.every_row:
             return self.place_of(self.row_at(place)), True
+        if self.gate is OPEN_GATE:
+            return NOWHERE, False
         if self._hit is None and self._scanned < self.rows and self.place_of(self._scanned) <= place:
             self._scan()
         if self._hit is not None:
@@ -311,6 +329,9 @@ class MarkSource:
                 self._last = float(self._values[-1])
                 self._pending.clear()
         elif self.lane.block is not None:
+            last = self.lane.block.last_event
+            if last is not None and _has_price(last):
+                self._pending.clear()
             self._pending.append(self.lane.block)
             if len(self._pending) > _PENDING_MAX:
                 self.carried()
@@ -345,6 +366,17 @@ class MarkSource:
         places, values = self.rows()
         row = int(places.searchsorted(place))
         return float(values[row - 1]) if row else self.carried()
+
+
+def _has_price(event: MarketEvent) -> bool:
+    """Return whether `_prices` has a number for a row."""
+    match event:
+        case Ticker():
+            return event.bid is not None and event.ask is not None
+        case Mark():
+            return event.source == "mark"
+        case _:
+            return True
 
 
 def _prices(block: Block) -> NDArray[np.float64]:

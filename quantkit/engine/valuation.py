@@ -237,6 +237,10 @@ class Valuation:
             self._try_start(place)
         if not self.is_started:
             return
+        if not self._last and now_ns < self._grid_ns:
+            # Nothing is held whose mark could move the account, and no row of the curve is due.
+            self._done = max(self._done, place)
+            return
         places = self._places(place) if place > self._done else np.empty(0, np.int64)
         grid = self._grid(now_ns)
         if not len(places) and not len(grid):

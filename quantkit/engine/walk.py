@@ -72,11 +72,20 @@ class Walk:
 
     def _line_up_few(self, parts: Sequence[Part], received_ns: NDArray[np.int64]) -> None:
         """Merge a handful of rows, as they come live, where arrays cost more than lists."""
-        rows = sorted((place, number) for number, part in enumerate(parts) for place in part.places.tolist())
-        self.places = np.array([place for place, _ in rows], np.int64)
+        owners: list[Part | None] = [None] * len(received_ns)
+        for part in parts:
+            for place in part.places.tolist():
+                owners[place] = part
         stamps = received_ns.tolist()
-        self._times = iter([stamps[place] for place, _ in rows])
-        hooks, sources = [parts[number].hook for _, number in rows], [parts[number].events for _, number in rows]
+        places, times, hooks, sources = [], [], [], []
+        for place, owner in enumerate(owners):
+            if owner is not None:
+                places.append(place)
+                times.append(stamps[place])
+                hooks.append(owner.hook)
+                sources.append(owner.events)
+        self.places = np.array(places, np.int64)
+        self._times = iter(times)
         self._rows = zip(self._times, hooks, sources, strict=False)
 
     def run(self, count: int) -> int:

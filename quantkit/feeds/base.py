@@ -64,6 +64,20 @@ class Batch:
         edges = np.cumsum([block.size for block in self.blocks])[:-1]
         self.positions = np.split(place, edges)
 
+    @classmethod
+    def lined_up(
+        cls,
+        blocks: list[Block],
+        received_ns: NDArray[np.int64],
+        positions: list[NDArray[np.int64]],
+        *,
+        until_ns: int,
+    ) -> "Batch":
+        """Return a batch of what is known to be in order: `blocks` of streams, and how their rows interleave."""
+        batch = cls.__new__(cls)
+        batch.blocks, batch.received_ns, batch.positions, batch.until_ns = blocks, received_ns, positions, until_ns
+        return batch
+
     def _sort_few(self) -> None:
         """Put a handful of rows in order: as they come live, where arrays cost more than lists."""
         rows = [

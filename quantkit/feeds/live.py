@@ -3,6 +3,9 @@
 from collections.abc import Iterable, Sequence
 from typing import Final, Protocol
 
+import numpy as np
+from numpy.typing import NDArray
+
 from quantkit.events import KINDS, Candle, MarketEvent
 from quantkit.feeds.base import Batch
 from quantkit.storage.columns import Block, Stream
@@ -43,6 +46,7 @@ class BatchMaker:
         self._end_ns = end_ns
         self._warmed_ns: dict[Stream, int] = {}
         self._streams: dict[tuple[type, str, str], Stream] = {}
+        self._sort_keys: dict[Stream, tuple[float, int, str]] = {}
         #: Rows so far, and `received_ns` and `exchange_ns` of the last, by stream.
         self.counts: dict[Stream, tuple[int, int, int]] = {}
         #: How far the exchange's stamps were ahead of the receiver's at most.
@@ -55,7 +59,9 @@ class BatchMaker:
 
     def batch(self, deliveries: Iterable[Sequence[MarketEvent]], until_ns: int) -> Batch:
         """Return a batch of deliveries that came in this order, and of the time up to `until_ns`."""
-        groups: dict[Stream, list[MarketEvent]] = {}
+        # Deliveries come in the total order, so that counting rows tells their places.
+        groups: dict[Stream, tuple[list[MarketEvent], list[int]]] = {}
+        stamps: list[int] = []
         for events in deliveries:
             for event in events:
                 if event.received_ns > self._end_ns:
@@ -65,17 +71,25 @@ class BatchMaker:
                 stream = self._streams.get(key)
                 if stream is None:
                     stream = self._streams[key] = Stream(KINDS[key[0]], key[1], interval)
+                    self._sort_keys[stream] = stream.sort_key
                 if interval and event.close_ns <= self._warmed_ns.get(stream, 0):  # type: ignore[union-attr]
                     continue
                 group = groups.get(stream)
                 if group is None:
-                    groups[stream] = [event]
+                    groups[stream] = ([event], [len(stamps)])
                 else:
-                    group.append(event)
-        for stream, rows in groups.items():
+                    group[0].append(event)
+                    group[1].append(len(stamps))
+                stamps.append(event.received_ns)
+        blocks: list[Block] = []
+        positions: list[NDArray[np.int64]] = []
+        for stream in sorted(groups, key=self._sort_keys.__getitem__):
+            rows, places = groups[stream]
             last = rows[-1]
             before = self.counts.get(stream)
             self.counts[stream] = (len(rows) + (before[0] if before else 0), last.received_ns, last.exchange_ns)
             if last.exchange_ns - last.received_ns > self.ahead_ns and stream.kind not in _UNTIMED:
                 self.ahead_ns = last.exchange_ns - last.received_ns
-        return Batch([Block.from_events(rows) for rows in groups.values()], until_ns=min(until_ns, self._end_ns))
+            blocks.append(Block.from_events(rows, stream=stream))
+            positions.append(np.array(places, np.int64))
+        return Batch.lined_up(blocks, np.array(stamps, np.int64), positions, until_ns=min(until_ns, self._end_ns))

@@ -51,6 +51,12 @@ KIND_COLUMNS: Final[dict[str, tuple[str, ...]]] = {
 }
 STAMPS: Final = ("received_ns", "exchange_ns", "seq")
 _OFFSETS: Final = ("bid_start", "ask_start")
+#: How the fields of events are kept that are columns as they stand; the others are numbers of type float64.
+_FIELD_TYPES: Final[dict[str, Any]] = {
+    **dict.fromkeys(("channel", "cause", "source"), object),
+    **dict.fromkeys((*STAMPS, "from_ns", "to_ns", "funding_ns", "open_ns", "close_ns", "trade_id"), np.int64),
+    "is_settled": np.bool_,
+}
 _FLAT: Final = {
     "bid_prices": "bid_start",
     "bid_qtys": "bid_start",
@@ -122,16 +128,40 @@ class Block:
             return self._whole.rows_of(name, self._offset, self._offset + self.size)
         if self._parts:
             return _joined(self._parts, name)
-        if self._given and name in STAMPS:
-            if name == "seq":
-                return np.arange(self.size, dtype=np.int64)
-            return np.array([event.exchange_ns for event in self._given], np.int64)
-        if self._given and name in KIND_COLUMNS[self.stream.kind]:
-            self._columns.update(_SPLITTERS[self.stream.kind](cast("Sequence[Any]", self._given)))
-            return self._columns[name]
+        if self._given and (name in STAMPS or name in KIND_COLUMNS[self.stream.kind]):
+            return self._gather(name)
         if self._load is None:
             raise KeyError(f"{self.stream}: no column {name}")
         return self._load(name)
+
+    def _gather(self, name: str) -> Column:
+        """Return a column of the fields of the events that this was made of."""
+        events = cast("Sequence[Any]", self._given)
+        if name == "seq":
+            return np.arange(self.size, dtype=np.int64)
+        if name == "side":
+            return np.array([event.side is not Side.BUY for event in events], np.int8)
+        if self.stream.kind == "book" and name not in STAMPS:
+            self._columns.update(_split_books(events))
+            return self._columns[name]
+        return _array(events, name, _FIELD_TYPES.get(name, np.float64))
+
+    @property
+    def last_event(self) -> MarketEvent | None:
+        """The last row as an event, None where it would have to be made first."""
+        return self._given[-1] if self._given else None
+
+    def stamps_of(self, row: int) -> tuple[int, int]:
+        """Return `received_ns` and `exchange_ns` of one row."""
+        if self._given:
+            return self._given[row].received_ns, self._given[row].exchange_ns
+        return int(self.column("received_ns")[row]), int(self.column("exchange_ns")[row])
+
+    def exchange_ns_max(self) -> int:
+        """Return the latest `exchange_ns`; there is at least one row."""
+        if self._given:
+            return max([event.exchange_ns for event in self._given])
+        return int(self.column("exchange_ns").max())
 
     def rows_of(self, name: str, start: int, stop: int) -> Column:
         """Return a column of rows `start` to `stop`: levels for flat ones, offsets from zero for `bid_start`."""
@@ -178,22 +208,27 @@ class Block:
 
         An event that nobody keeps gives its memory to the next one, which is a good deal faster than a list of all.
         """
-        received = self.column("received_ns").tolist()
         if self._given:
-            return received, iter(self._given)
+            return [event.received_ns for event in self._given], iter(self._given)
+        received = self.column("received_ns").tolist()
         stamps = (repeat(self.stream.instrument, self.size), self.column("exchange_ns").tolist(), received)
         return received, _BUILDERS[self.stream.kind](self, stamps)
 
     @classmethod
-    def from_events(cls, events: Sequence[MarketEvent], *, first_seq: int = 0) -> "Block":
+    def from_events(cls, events: Sequence[MarketEvent], *, first_seq: int = 0, stream: Stream | None = None) -> "Block":
         """Build the block of one stream's events, which must be of one kind and instrument and not empty.
 
-        Their fields become columns when one is first asked for.
+        Their fields become columns when they are first asked for.
+
+        Args:
+            events: In order.
+            first_seq: Number of the first row.
+            stream: Theirs, where it is known already.
         """
-        first = events[0]
-        kind = KINDS[type(first)]
-        stream = Stream(kind, first.instrument, first.interval if isinstance(first, Candle) else "")
-        columns: dict[str, Column] = {"received_ns": np.array([e.received_ns for e in events], np.int64)}
+        if stream is None:
+            first = events[0]
+            stream = Stream(KINDS[type(first)], first.instrument, first.interval if isinstance(first, Candle) else "")
+        columns: dict[str, Column] = {}
         if first_seq:
             columns["seq"] = np.arange(first_seq, first_seq + len(events), dtype=np.int64)
         block = cls(stream, len(events), columns)
@@ -291,25 +326,6 @@ def _array(events: Sequence[Any], name: str, dtype: Any) -> Column:
     return np.array([getattr(event, name) for event in events], dtype)
 
 
-def _split_trades(events: Sequence[Trade]) -> dict[str, Column]:
-    return {
-        "price": _array(events, "price", np.float64),
-        "qty": _array(events, "qty", np.float64),
-        "side": np.array([event.side is not Side.BUY for event in events], np.int8),
-        "trade_id": _array(events, "trade_id", np.int64),
-    }
-
-
-def _split_tickers(events: Sequence[Ticker]) -> dict[str, Column]:
-    return {name: _array(events, name, np.float64) for name in KIND_COLUMNS["ticker"]}
-
-
-def _split_candles(events: Sequence[Candle]) -> dict[str, Column]:
-    return {
-        name: _array(events, name, np.int64 if name.endswith("_ns") else np.float64) for name in KIND_COLUMNS["candle"]
-    }
-
-
 def _split_books(events: Sequence[BookUpdate]) -> dict[str, Column]:
     columns: dict[str, Column] = {
         "is_snapshot": _array(events, "is_snapshot", np.bool_),
@@ -322,35 +338,3 @@ def _split_books(events: Sequence[BookUpdate]) -> dict[str, Column]:
         for name in (f"{side}_prices", f"{side}_qtys"):
             columns[name] = np.array([x for event in events for x in getattr(event, name)], np.float64)
     return columns
-
-
-def _split_marks(events: Sequence[Mark]) -> dict[str, Column]:
-    return {"price": _array(events, "price", np.float64), "source": _array(events, "source", object)}
-
-
-def _split_fundings(events: Sequence[Funding]) -> dict[str, Column]:
-    return {
-        "rate": _array(events, "rate", np.float64),
-        "funding_ns": _array(events, "funding_ns", np.int64),
-        "is_settled": _array(events, "is_settled", np.bool_),
-    }
-
-
-def _split_gaps(events: Sequence[Gap]) -> dict[str, Column]:
-    return {
-        "channel": _array(events, "channel", object),
-        "from_ns": _array(events, "from_ns", np.int64),
-        "to_ns": _array(events, "to_ns", np.int64),
-        "cause": _array(events, "cause", object),
-    }
-
-
-_SPLITTERS: Final[dict[str, Callable[[Sequence[Any]], dict[str, Column]]]] = {
-    "trade": _split_trades,
-    "ticker": _split_tickers,
-    "candle": _split_candles,
-    "book": _split_books,
-    "mark": _split_marks,
-    "funding": _split_fundings,
-    "gap": _split_gaps,
-}

@@ -2,17 +2,23 @@
 
 The sandbox runs in a process of its own and sends trades and tickers in equal numbers at a steady rate, a trade with
 the moment at which it was made as its id. The run does what `quantkit live --paper` does: frames on the tape, rows to
-Parquet, the engine on the main thread with its log. Latency is the wall time from making the frame to the hook; CPU is
-that of this process.
+Parquet, the engine on the main thread with its log. Latency is the wall time from making the frame to the hook.
+
+CPU is that of this process and of its busy threads, in the steady state: from a status callback after the run's start
+to the last one, so that connecting, loading the instruments and writing the result are left out. What a wake-up costs
+depends on how warm the machine keeps its caches between two of them, so that it is dearer on a quiet machine.
 """
 
 import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
+from pathlib import Path
 
 import quantkit as qk
+from quantkit.engine.status import LiveStatus
 from quantkit.feeds.okx.config import OkxConfig
 from quantkit.run import paper
 
@@ -25,8 +31,8 @@ with SandboxServer(market=BenchmarkMarket(float(sys.argv[1]))) as server:
     print(server.url, flush=True)
     sys.stdin.read()
 """
-RATES = (1_000, 10_000, 30_000)
-SECONDS = 6
+#: Messages a second, and for how many seconds: where little is to do, its share of a core takes longer to tell.
+RATES = {1_000: 15, 10_000: 6, 30_000: 6}
 #: Left out at the beginning: the sandbox starts to push, caches are filled.
 WARM_S = 1.0
 
@@ -56,7 +62,49 @@ class Stopwatch(qk.Strategy):
         self.gaps += 1
 
 
-def measure(rate: int) -> str:
+class Meter:
+    """Takes the CPU time of the process and its threads with every status of a run, once it is under way."""
+
+    def __init__(self, strategy: Stopwatch) -> None:
+        self._strategy = strategy
+        self._first: tuple[float, float, dict[str, float]] | None = None
+        self._last = (0.0, 0.0, dict[str, float]())
+        self.queue = 0
+
+    def watch(self, status: LiveStatus) -> None:
+        self.queue = max(self.queue, status.queue)
+        moments = self._strategy.moments
+        if moments and time.time() - moments[0] / 1e6 > WARM_S:
+            self._last = (time.monotonic(), time.process_time(), _thread_seconds())
+            self._first = self._first or self._last
+
+    def shares(self) -> str:
+        """Return the shares of a core between the first status and the last."""
+        assert self._first is not None
+        (began, before, threads_before), (ended, after, threads) = self._first, self._last
+        span_s = ended - began
+        parts = [
+            f"{name} {share:.1%}"
+            for name, used_s in threads.items()
+            if (share := (used_s - threads_before.get(name, 0.0)) / span_s) >= 0.001
+        ]
+        of_threads = f" ({', '.join(parts)})" if parts else ""
+        return f"CPU {(after - before) / span_s:.1%} of a core{of_threads}"
+
+
+def _thread_seconds() -> dict[str, float]:
+    """Return what each thread has used, by name; nothing where the system does not say."""
+    used: dict[str, float] = {}
+    for thread in threading.enumerate():
+        try:
+            text = Path(f"/proc/self/task/{thread.native_id}/schedstat").read_text()
+        except OSError:
+            continue
+        used[thread.name] = int(text.split()[0]) / 1e9
+    return used
+
+
+def measure(rate: int, seconds: int) -> str:
     """Return one rate's line."""
     server = subprocess.Popen(
         [sys.executable, "-c", SERVER, str(rate / 2)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
@@ -66,25 +114,16 @@ def measure(rate: int) -> str:
     try:
         url = server.stdout.readline().strip()
         strategy = Stopwatch()
-        queue = 0
-        began_cpu, began_wall = 0.0, 0.0
-
-        def watch(status: object) -> None:
-            nonlocal queue, began_cpu, began_wall
-            queue = max(queue, status.queue)  # type: ignore[attr-defined]
-            if not began_cpu and strategy.moments and time.time() - strategy.moments[0] / 1e6 > WARM_S:
-                began_cpu, began_wall = time.process_time(), time.time()
-
+        meter = Meter(strategy)
         with tempfile.TemporaryDirectory() as folder:
             paper(
                 strategy,
                 okx=OkxConfig(url=url),
                 record=folder,
-                duration=f"{SECONDS}s",
+                duration=f"{seconds}s",
                 match_on="trade",
-                on_status=watch,
+                on_status=meter.watch,
             )
-            cpu = (time.process_time() - began_cpu) / (time.time() - began_wall)
     finally:
         server.stdin.close()
         server.wait()
@@ -94,16 +133,16 @@ def measure(rate: int) -> str:
     cuts = statistics.quantiles(us, n=100)
     return (
         f"{rate:>7,}/s offered: {2 * len(us) / span_s:>9,.0f}/s at the hooks, p50 {cuts[49] / 1e3:.2f} ms, "
-        f"p99 {cuts[98] / 1e3:.2f} ms, max {max(us) / 1e3:.1f} ms, {strategy.gaps} gaps, queue at most {queue:,}, "
-        f"CPU {cpu:.0%} of a core"
+        f"p99 {cuts[98] / 1e3:.2f} ms, max {max(us) / 1e3:.1f} ms, {strategy.gaps} gaps, queue at most "
+        f"{meter.queue:,}, {meter.shares()}"
     )
 
 
 def run() -> None:
     """Print a line for each rate."""
     print("from the socket to the strategy's hook, recorded as it runs (sandbox in another process)")
-    for rate in RATES:
-        print(measure(rate), flush=True)
+    for rate, seconds in RATES.items():
+        print(measure(rate, seconds), flush=True)
 
 
 if __name__ == "__main__":

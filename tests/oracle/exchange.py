@@ -284,7 +284,7 @@ class Exchange:
         """Return how many size steps a reduce-only order may take off the position."""
         instrument = self.portfolio.instruments[held.instrument]
         position = self.portfolio.position(held.instrument).qty
-        if position * held.side.sign >= 0:
+        if position * held.side.sign >= 0 or (instrument.is_spot and held.side is Side.BUY):
             return 0
         size = abs(Fraction(position))
         if instrument.is_spot:

@@ -146,7 +146,8 @@ class Hub:
 
     def _hand(self, delivered: list[Delivered]) -> None:
         self._deliver(delivered)
-        self.check_backlog()
+        if self._is_shedding or self._backlog() >= self.config.queue_events:
+            self.check_backlog()
 
     def check_backlog(self) -> None:
         """Stop delivering when too much waits for the consumer, and begin again when half of that is gone."""

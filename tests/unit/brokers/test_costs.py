@@ -245,6 +245,16 @@ def test_reduce_only_takes_off_no_more_than_is_held(held: int, side: Side, lots:
     assert bank.account.affordable_lots(order, 3, 100, is_maker=False) == min(3, lots)
 
 
+def test_reduce_only_buys_no_coins() -> None:
+    """Having sold what was there at the start is no short position: there is no money for more than a purchase."""
+    bank = Bank({"BTC": 2, "USDT": 0}, SPOT)
+    order, refusal = bank.send(SPOT, SELL, 10, 100)
+    assert refusal == ""
+    bank.fill(order, 10, 100)
+    assert bank.portfolio.position(SPOT.id).qty < 0
+    assert bank.send(SPOT, BUY, 10, reduce_only=True)[1] == "reduce_only_no_position"
+
+
 def test_reduce_only_on_spot_takes_only_coins_that_no_order_holds_back() -> None:
     """Dust below a step stays."""
     bank = Bank({"USDT": 1_000}, SPOT)
