@@ -29,6 +29,9 @@ INTERVALS: Final[dict[str, int]] = {
     "1w": 7 * NS_PER_DAY,
 }
 
+#: Weeks begin on Monday; 1970 began on a Thursday.
+_MONDAY_NS: Final = 4 * NS_PER_DAY
+
 _UNITS_NS: Final = {
     "ns": 1,
     "us": NS_PER_US,
@@ -98,6 +101,18 @@ def duration_ns(duration: str | int | timedelta) -> int:
     if value <= 0:
         raise ConfigError(f"duration {duration!r} must be above zero")
     return value
+
+
+def bar_open_ns(moment_ns: int, interval: str) -> int:
+    """Return when the bar of an interval opened that is open at a moment: UTC multiples, weeks from Monday.
+
+    Examples:
+        >>> iso_of(bar_open_ns(time_ns_of("2026-11-24T13:17:02"), "1h"))
+        '2026-11-24T13:00:00Z'
+        >>> iso_of(bar_open_ns(time_ns_of("2026-11-24T13:17:02"), "1w"))
+        '2026-11-23T00:00:00Z'
+    """
+    return moment_ns - (moment_ns - (_MONDAY_NS if interval == "1w" else 0)) % interval_ns(interval)
 
 
 def datetime_of(ns: int) -> datetime:

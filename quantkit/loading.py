@@ -175,6 +175,10 @@ def file_of(kind: type[Strategy]) -> Path | None:
 def source_of(strategy: Strategy) -> tuple[str, str | None]:
     """Return a strategy's module and class, and the digest of the file it stands in."""
     kind = type(strategy)
-    name = f"{kind.__module__.removeprefix('quantkit_strategy_')}:{kind.__qualname__}"
+    return f"{kind.__module__.removeprefix('quantkit_strategy_')}:{kind.__qualname__}", digest_of(kind)
+
+
+def digest_of(kind: type[Strategy]) -> str | None:
+    """Return the SHA-256 of the file that a strategy's class stands in, None without one."""
     file = file_of(kind)
-    return name, None if file is None else hashlib.sha256(file.read_bytes()).hexdigest()
+    return None if file is None else hashlib.sha256(file.read_bytes()).hexdigest()

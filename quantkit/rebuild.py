@@ -76,8 +76,8 @@ def _write(
     counts: dict[Stream, int] = defaultdict(int)
     waiting: dict[Stream, list[MarketEvent]] = defaultdict(list)
     warmed_ns: dict[Stream, int] = {}  # bars up to here came with the warm-up
-    history_ns: dict[Stream, int] = {}
     heard: set[Channel] = set()
+    asked: dict[Stream, int] = {}
     start_ns, end_ns = started.config["start_ns"], started.config["end_ns"]
     with Writer(target, source="OKX live, from the tape") as writer:
 
@@ -96,15 +96,15 @@ def _write(
 
         for entry in warmed:
             stream = Stream("candle", entry.instrument, entry.interval)
-            if entry.candles:
-                history_ns.setdefault(stream, entry.candles[0].open_ns)
+            asked[stream] = entry.count
             for candle in entry.candles:
                 if candle.close_ns > warmed_ns.get(stream, 0):
                     add(stream, candle)
                     warmed_ns[stream] = candle.close_ns
         for rows in deliveries_of(folder / FRAMES, hear):
             if rows[0].received_ns > end_ns:
-                break  # as in the run's own data, which end with it
+                # As in the run's own data, which end with it. What it listened to may yet stand behind.
+                continue
             for row in rows:
                 stream = Stream(KINDS[type(row)], row.instrument, row.interval if isinstance(row, Candle) else "")
                 if not isinstance(row, Candle) or row.close_ns > warmed_ns.get(stream, 0):
@@ -117,8 +117,7 @@ def _write(
             if stream.kind != "gap" and channel_of(stream) in heard
         ]
         for stream in listened:
-            until_ns = max(start_ns, taken_until_ns)
-            writer.watched(stream, start_ns, until_ns, history_ns=history_ns.get(stream))
+            writer.watched(stream, start_ns, max(start_ns, taken_until_ns), warmup=asked.get(stream, 0))
         for name in sorted({stream.instrument for stream in (*counts, *listened)}):
             writer.write_instrument(instruments[name])
     return dict(counts)

@@ -21,7 +21,7 @@ from quantkit.feeds.okx.feed import DATA, FAR_FUTURE_NS, FRAMES, live_coverage
 from quantkit.feeds.okx.records import FrameRecord, Record, unpack
 from quantkit.feeds.okx.tracker import Tracker
 from quantkit.instruments import Instrument
-from quantkit.loading import build_strategy, load_strategy, source_of
+from quantkit.loading import build_strategy, digest_of, load_strategy, source_of
 from quantkit.report.digest import result_hash
 from quantkit.storage.catalog import Coverage
 from quantkit.storage.columns import Block, Stream
@@ -200,7 +200,7 @@ def _find(folder: Path, started: Started) -> type[Strategy]:
             kind = load_strategy(f"{text}:{class_name}")
         except ConfigError:
             continue
-        if text == places[-1] or _digest(kind) == started.strategy_digest:
+        if text == places[-1] or digest_of(kind) == started.strategy_digest:
             return kind
     if not places:
         try:
@@ -208,10 +208,6 @@ def _find(folder: Path, started: Started) -> type[Strategy]:
         except ConfigError as error:
             raise ConfigError(f"the strategy {name}:{class_name} is not at hand ({error}); pass strategy=") from error
     return load_strategy(f"{places[-1]}:{class_name}")
-
-
-def _digest(kind: type[Strategy]) -> str | None:
-    return source_of(kind())[1]
 
 
 def _text(value: Any) -> str:

@@ -42,6 +42,7 @@ class Working:
         ahead: Displayed size steps that stand before it in the queue; None while unknown (displayed books).
         is_taking: Waits for the next price to take it, instead of resting.
         is_triggered: Whether a stop has become a market or limit order.
+        told_ns: When the latest news of it is due.
     """
 
     __slots__ = (
@@ -64,6 +65,7 @@ class Working:
         "stop",
         "tag",
         "tif",
+        "told_ns",
     )
 
     def __init__(self, order: Order) -> None:
@@ -86,6 +88,7 @@ class Working:
         self.is_taking = False
         self.is_triggered = order.stop_ticks is None
         self.lock: Lock | None = None
+        self.told_ns = 0
 
     @property
     def left(self) -> int:

@@ -71,7 +71,7 @@ class SimulatedBroker:
         self._orders: dict[str, Working] = {}
         self._reports: list[Report] = []
         self._held: dict[str, int] = {}
-        self._moves: dict[str, list[tuple[int, int, int]]] = {}  # (filled_ns, revealed_ns, signed size steps)
+        self._moves: dict[str, list[tuple[int, int, int]]] = {}  # (filled_ns, the latest so far, signed size steps)
 
     @property
     def orders(self) -> Mapping[str, Working]:
@@ -195,8 +195,8 @@ class SimulatedBroker:
     def qty_at(self, instrument: str, boundary_ns: int) -> int:
         """Return the signed size steps that fills stamped before `boundary_ns` had built up."""
         lots = self._held.get(instrument, 0)
-        for filled_ns, revealed_ns, signed in reversed(self._moves.get(instrument, ())):
-            if revealed_ns < boundary_ns:  # and so was stamped before it, as was everything earlier
+        for filled_ns, latest_ns, signed in reversed(self._moves.get(instrument, ())):
+            if latest_ns < boundary_ns:  # as was everything earlier
                 break
             if filled_ns >= boundary_ns:
                 lots -= signed
@@ -298,7 +298,8 @@ class SimulatedBroker:
         self.fills.append(fill)
         signed = fill.signed_lots
         self._held[order.instrument] = self._held.get(order.instrument, 0) + signed
-        self._moves.setdefault(order.instrument, []).append((at_ns, self._now_ns, signed))
+        moves = self._moves.setdefault(order.instrument, [])
+        moves.append((at_ns, max(at_ns, moves[-1][1]) if moves else at_ns, signed))
         if order.left:
             self._report(order, OrderState.PARTLY_FILLED, "", at_ns, fill)
         else:
@@ -314,7 +315,9 @@ class SimulatedBroker:
     def _report(self, order: Working, state: OrderState, reason: str, at_ns: int, fill: Fill | None = None) -> None:
         assert state is order.state or state in TRANSITIONS[order.state], f"{order.id}: {order.state} to {state}"
         order.state = state
-        due_ns = max(at_ns + self._latency_ns[order.instrument], self._now_ns)
+        # News of one order does not overtake another, even if the exchange's clock and ours are far apart.
+        due_ns = max(at_ns + self._latency_ns[order.instrument], self._now_ns, order.told_ns)
+        order.told_ns = due_ns
         report = Report(due_ns, len(self.log), order.id, state, reason, at_ns, order.lots, order.limit, fill)
         self.log.append(report)
         heapq.heappush(self._reports, report)

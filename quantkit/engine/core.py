@@ -177,6 +177,7 @@ class Engine:
             self._valuation.run_to(NOWHERE, end_ns)
         except _RunEndedError:
             ended, end_ns = "bankrupt", self._context.now_ns
+            self._uncount_after(end_ns)
         return self._finish(ended, end_ns)
 
     def salvage(self, error: StrategyError) -> Outcome | None:
@@ -188,6 +189,7 @@ class Engine:
             return None
         self._strategy_stops = False
         self._value_now()
+        self._uncount_after(error.now_ns)
         outcome = self._finish("strategy_error", error.now_ns)
         outcome.warnings.insert(0, f"the run ended early: {error}")
         return outcome
@@ -377,6 +379,14 @@ class Engine:
         self._valuation.enter_batch(batch.received_ns)
         self._walk.line_up(parts, batch.received_ns)
         self._exchange.enter_batch(self._entered, held=self._valuation.held)
+
+    def _uncount_after(self, end_ns: int) -> None:
+        """Leave out of the counts the rows of this batch that the run has not come to."""
+        for lane in self._entered:
+            rest = lane.rows - int(lane.column("received_ns").searchsorted(end_ns, "right"))
+            self._rows[lane.name] -= rest
+            if not self._rows[lane.name]:
+                del self._rows[lane.name]
 
     def _hook_for(self, lane: Lane) -> Callable[[Any], None] | None:
         """Return what a lane's rows are handed to one by one, None when nobody wants them so."""
@@ -668,6 +678,9 @@ class Engine:
         self._warnings += self._refusals()
         shares, large = self._exchange.volume_shares()
         self._warnings += large
+        for lane in self._books.values():
+            if lane.rows:
+                lane.advance(lane.row_at(self._seen))  # nobody may have read it since its snapshot
         self._warnings += [
             f"{instrument}: the book was not valid at the end; a snapshot is missing"
             for instrument, lane in self._books.items()

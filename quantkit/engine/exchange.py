@@ -3,7 +3,7 @@
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Final, Protocol, cast
 
-from quantkit.brokers.base import OPEN_GATE
+from quantkit.brokers.base import NEVER_NS, OPEN_GATE
 from quantkit.brokers.displayed import BookDisplay, DisplayedMarket, TickerDisplay
 from quantkit.brokers.matching import CandleMarket, Market, TradeMarket
 from quantkit.brokers.simulated import SimulatedBroker
@@ -266,6 +266,9 @@ class Exchange:
         """
         for instrument in self._matching if only is None else only:
             gate = self._broker.gate(instrument)
+            if gate.until_ns != NEVER_NS and self._clock(instrument, place) >= gate.until_ns:
+                # By the stamps of another kind of row it has arrived already, so the next row of any kind brings it in.
+                gate = gate._replace(until_ns=-NEVER_NS)
             market = self._broker.markets[instrument]
             for lane in self._matching[instrument]:
                 if isinstance(lane, GateLane):

@@ -211,7 +211,10 @@ class BookLane(Lane):
 
     def load(self, block: Block | None, positions: NDArray[np.int64]) -> None:
         if self.rows:
+            assert self.block is not None
             self.advance(self.rows)
+            # Whoever reads the book later, in a batch without rows of it, is told when it changed last.
+            self.received_ns, self.exchange_ns = self.block.stamps_of(self.rows - 1)
         super().load(block, positions)
         self.applied = 0
         self._rows = None

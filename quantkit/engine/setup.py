@@ -6,7 +6,7 @@ from typing import Final
 
 import msgspec
 
-from quantkit.clock import INTERVALS, NS_PER_MIN, NS_PER_MS, NS_PER_S, interval_ns, iso_of
+from quantkit.clock import INTERVALS, NS_PER_MIN, NS_PER_MS, NS_PER_S, bar_open_ns, interval_ns, iso_of
 from quantkit.errors import ConfigError, DataError
 from quantkit.feeds.base import Feed
 from quantkit.instruments import Fees, Instrument, names_of
@@ -86,7 +86,10 @@ def make_plan(feed: Feed, wishes: Mapping[Stream, int], config: EngineConfig) ->
     _check_names(ids, config)
     start_ns, end_ns = _span(wishes, coverage, config)
     if config.start_ns is None:
-        start_ns = _after_warmup(feed, wishes, start_ns, end_ns)
+        open_wishes = {
+            stream: count for stream, count in wishes.items() if _live_start_ns(stream, count, coverage) is None
+        }
+        start_ns = _after_warmup(feed, open_wishes, start_ns, end_ns)
     instruments = _instruments(feed, ids, start_ns)
     whole = {stream for stream, held in coverage.items() if _spans(feed, stream, held, start_ns, end_ns)}
     matching = {i: _matching_stream(i, coverage, whole, start_ns, end_ns, config) for i in ids}
@@ -153,6 +156,34 @@ def _instruments(feed: Feed, ids: list[str], start_ns: int) -> dict[str, Instrum
     return {instrument_id: known[instrument_id] for instrument_id in ids}
 
 
+def _live_start_ns(stream: Stream, warmup: int, coverage: Mapping[Stream, Coverage]) -> int | None:
+    """Return when the live recording of candles began, where a run over them can begin with it too; else None.
+
+    It can when nothing of the stream was held before but the warm-up, and that warm-up was asked for in full: with
+    fewer candles stored there were no more, and the recorded run began without them. The first bar of a recording
+    opened before it did.
+    """
+    held = coverage.get(stream)
+    if held is None or held.live_ns is None or not stream.interval:
+        return None
+    if held.warmup:
+        return held.live_ns if warmup <= held.warmup else None
+    return held.live_ns if not warmup and held.start_ns >= bar_open_ns(held.live_ns, stream.interval) else None
+
+
+def _ready_ns(stream: Stream, warmup: int, coverage: Mapping[Stream, Coverage]) -> int:
+    """Return from when on a run over a stream can begin, its warm-up before it."""
+    live_ns = _live_start_ns(stream, warmup, coverage)
+    if live_ns is not None:
+        return live_ns
+    held = _covering(stream, coverage)
+    if not warmup:
+        return held.start_ns
+    # Whole candles only: data that begin in the middle of an interval warm up from the next one on.
+    length = interval_ns(stream.interval)
+    return bar_open_ns(held.start_ns + length - 1, stream.interval) + warmup * length
+
+
 def _covering(stream: Stream, coverage: Mapping[Stream, Coverage]) -> Coverage:
     """Return the coverage of a stream, or of the finer candles it can be built from.
 
@@ -178,15 +209,8 @@ def _span(wishes: Mapping[Stream, int], coverage: Mapping[Stream, Coverage], con
     """Return the run's span: what was asked for, else what all subscribed streams have in common."""
     # Funding, marks and gaps are told when they come; they do not bound the run.
     bounding = {s: w for s, w in wishes.items() if s.kind in MATCHING_KINDS} or dict(wishes)
-    starts, ends = [], []
-    for stream, warmup in bounding.items():
-        held = _covering(stream, coverage)
-        length = INTERVALS.get(stream.interval, 1)
-        # Whole candles only: data that begin in the middle of an interval warm up from the next one on.
-        ready_ns = -(-held.start_ns // length) * length + warmup * length if warmup else held.start_ns
-        # A live recording begins when the run did, not with the candles that were fetched for its warm-up.
-        starts.append(ready_ns if held.live_from_ns is None else max(ready_ns, held.live_from_ns))
-        ends.append(held.end_ns)
+    starts = [_ready_ns(stream, warmup, coverage) for stream, warmup in bounding.items()]
+    ends = [_covering(stream, coverage).end_ns for stream in bounding]
     start_ns = max(starts) if config.start_ns is None else config.start_ns
     end_ns = min(ends) if config.end_ns is None else config.end_ns
     if config.start_ns is None:

@@ -13,7 +13,7 @@ import msgspec
 
 from quantkit.clock import monotonic_s
 from quantkit.errors import ConfigError, DataError, QuantkitError
-from quantkit.events import KINDS, BookUpdate, Candle, Gap, MarketEvent
+from quantkit.events import KINDS, BookUpdate, Gap, MarketEvent
 from quantkit.feeds.recording import Commits, Holes, stream_of
 from quantkit.instruments import Instrument
 from quantkit.storage import manifest
@@ -97,8 +97,7 @@ class Recorder:
         self._queue: deque[Sequence[MarketEvent]] = deque()
         self._queued = 0  # their weight
         self._instruments: list[Instrument] = []
-        self._watched: dict[Stream, int] = {}
-        self._history_ns: dict[Stream, int] = {}
+        self._watched: dict[Stream, tuple[int, int]] = {}  # since when, and the warm-up asked for
         self._until_ns = 0
         self._overflow = Holes()
         self._added = 0
@@ -168,22 +167,21 @@ class Recorder:
         with self._changed:
             self._instruments += instruments
 
-    def watch(self, streams: Iterable[Stream], since_ns: int) -> None:
+    def watch(self, streams: Iterable[Stream], since_ns: int, *, warmup: int = 0) -> None:
         """Keep in the folder that the streams are listened to from `since_ns` on; never waits, never raises.
 
         So one that stays quiet differs from one that is not recorded. It reaches to the newest row of any stream,
-        or to what `close` is told.
+        or to what `close` is told. Told of a stream again, it keeps the first moment and the longer warm-up.
+
+        Args:
+            streams: Of any kinds and instruments.
+            since_ns: When listening began.
+            warmup: How many candles from before were asked for; fewer come where there were no more.
         """
         with self._changed:
             for stream in streams:
-                self._watched.setdefault(stream, since_ns)
-
-    def add_history(self, candles: Sequence[Candle]) -> None:
-        """Take candles of one stream that were fetched to begin with, before what is listened to; else as `add`."""
-        with self._changed:
-            for candle in candles[:1]:
-                self._history_ns.setdefault(stream_of(candle), candle.open_ns)
-        self.add(candles)
+                first_ns, asked = self._watched.get(stream, (since_ns, 0))
+                self._watched[stream] = first_ns, max(asked, warmup)
 
     def commit(self) -> QuantkitError | None:
         """Let what was added become visible, and wait for it; rows of the newest stamp stay, as more may follow.
@@ -275,8 +273,7 @@ class Recorder:
             self._overflow.clear()
         self._queue.clear()
         self._queued = 0
-        self._commits.watched_from_ns |= self._watched
-        self._commits.history_ns |= self._history_ns
+        self._commits.watched |= self._watched
         self._commits.until_ns = max(self._commits.until_ns, self._until_ns)
         self._commits.instruments += self._instruments
         self._instruments = []

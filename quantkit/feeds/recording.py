@@ -70,8 +70,7 @@ class Commits:
 
     Attributes:
         instruments: Metadata that wait to be stored.
-        watched_from_ns: Since when each stream is listened to.
-        history_ns: `open_ns` of the first candle that was fetched to begin with, by stream.
+        watched: Since when each stream is listened to, and how many candles from before were asked for.
         until_ns: The newest moment that was recorded; what is listened to has been until then.
         committed, lost: How many rows became visible, and how many are not stored; gap rows aside.
         count: How many commits succeeded.
@@ -79,8 +78,7 @@ class Commits:
 
     def __init__(self, root: Root, source: str) -> None:
         self.instruments: list[Instrument] = []
-        self.watched_from_ns: dict[Stream, int] = {}
-        self.history_ns: dict[Stream, int] = {}
+        self.watched: dict[Stream, tuple[int, int]] = {}
         self.until_ns = 0
         self.committed = self.lost = self.count = 0
         self._root = root
@@ -124,14 +122,14 @@ class Commits:
             self._gather_newest()
         if self._gathered:
             self._write()
-        if self._writer is None and not self._holes and not (everything and self.watched_from_ns):
+        if self._writer is None and not self._holes and not (everything and self.watched):
             return []
         try:
             writer = self._open_writer()
-            for stream, from_ns in self.watched_from_ns.items():
+            for stream, (from_ns, warmup) in self.watched.items():
                 # Rows of the newest stamp may still wait, so that moment is left for the end.
                 if (until_ns := self.until_ns - (not everything)) >= from_ns:
-                    writer.watched(stream, from_ns, until_ns, history_ns=self.history_ns.get(stream))
+                    writer.watched(stream, from_ns, until_ns, warmup=warmup)
             gaps: defaultdict[str, list[MarketEvent]] = defaultdict(list)
             for gap in self._holes.rows():
                 gaps[gap.instrument].append(gap)

@@ -23,15 +23,16 @@ class Coverage(NamedTuple):
         rows: How many rows; none of a stream that was recorded live and stayed quiet.
         has_holes: Whether a UTC day (candles, marks and funding: a month) between the first and the last has no file
             and was not recorded live. Never of gap rows, which are none where nothing was lost.
-        live_from_ns: When live recording began, where all that lies before it are candles that were fetched to begin
-            with; else None.
+        live_ns: When live recording began first, None if there was none.
+        warmup: How many candles from before `live_ns` were asked for then; all of them that there were are held.
     """
 
     start_ns: int
     end_ns: int
     rows: int
     has_holes: bool = False
-    live_from_ns: int | None = None
+    live_ns: int | None = None
+    warmup: int = 0
 
 
 class Catalog:
@@ -105,7 +106,8 @@ class Catalog:
             end_ns=max(last),
             rows=sum(entry.rows for entry in entries),
             has_holes=stream.kind != "gap" and max(held) - min(held) >= len(held),
-            live_from_ns=_live_from(entries, spans),
+            live_ns=spans[0].from_ns if spans else None,
+            warmup=spans[0].warmup if spans else 0,
         )
 
     def periods(self, stream: Stream) -> set[int]:
@@ -144,15 +146,3 @@ class Catalog:
 def stored(stream: Stream) -> Stream:
     """Return the stream in whose files a stream's rows lie: a candle's open price lies with the candle."""
     return stream._replace(kind="candle") if stream.kind == "candle_open" else stream
-
-
-def _live_from(entries: list[FileEntry], spans: list[Watched]) -> int | None:
-    """Return when live recording began, None where stored rows of another origin lie before it."""
-    if not spans:
-        return None
-    first = spans[0]
-    for entry in entries:
-        is_fetched = first.history_ns is not None and entry.span(opens=True)[0] >= first.history_ns
-        if entry.first_ns < first.from_ns and not is_fetched:
-            return None
-    return first.from_ns

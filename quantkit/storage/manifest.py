@@ -76,7 +76,7 @@ class Watched(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     Attributes:
         kind, instrument, interval: The stream.
         from_ns, to_ns: First and last moment, on the scale of `received_ns`.
-        history_ns: `open_ns` of the first candle that was fetched to begin with, None where none was.
+        warmup: How many candles from before `from_ns` were asked for; all of them that there were are stored.
     """
 
     kind: str
@@ -84,7 +84,7 @@ class Watched(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     interval: str = ""
     from_ns: int
     to_ns: int
-    history_ns: int | None = None
+    warmup: int = 0
 
     @property
     def stream(self) -> Stream:
@@ -119,7 +119,8 @@ def united(spans: Iterable[Watched]) -> list[Watched]:
     for span in sorted(spans, key=lambda span: span.sort_key):
         last = whole[-1] if whole else None
         if last is not None and last.stream == span.stream and span.from_ns <= last.to_ns + 1:
-            whole[-1] = msgspec.structs.replace(last, to_ns=max(last.to_ns, span.to_ns))
+            warmup = max(last.warmup, span.warmup) if span.from_ns == last.from_ns else last.warmup
+            whole[-1] = msgspec.structs.replace(last, to_ns=max(last.to_ns, span.to_ns), warmup=warmup)
         else:
             whole.append(span)
     return whole
@@ -171,8 +172,8 @@ def load(root: Root) -> Manifest | None:
                 f"{where}: not a manifest line ({first_line(error)}); restore the manifest, or import the data again"
             ) from error
         if isinstance(entry, Watched):
-            if entry.kind not in RANKS or entry.to_ns < entry.from_ns:
-                raise DataError(f"{where}: kind or span of {entry.stream} cannot be; restore the manifest")
+            if entry.kind not in RANKS or entry.to_ns < entry.from_ns or entry.warmup < 0:
+                raise DataError(f"{where}: kind, span or warm-up of {entry.stream} cannot be; restore the manifest")
             watched.append(entry)
             continue
         path = PurePosixPath(entry.path)

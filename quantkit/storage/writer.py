@@ -124,13 +124,13 @@ class Writer:
         self._open_staging()
         self._notes[key] = value
 
-    def watched(self, stream: Stream, from_ns: int, to_ns: int, *, history_ns: int | None = None) -> None:
+    def watched(self, stream: Stream, from_ns: int, to_ns: int, *, warmup: int = 0) -> None:
         """Note that a live stream was listened to from `from_ns` to `to_ns`: without rows there, nothing came.
 
         Args:
-            stream: Which one.
-            from_ns, to_ns: First and last moment, on the scale of `received_ns`.
-            history_ns: `open_ns` of the first candle that was fetched to begin with.
+            stream: Any of market data.
+            from_ns, to_ns: First and last moment.
+            warmup: How many candles from before were asked for; fewer are stored where there were no more.
 
         Raises:
             ConfigError: The span ends before it begins, or the instrument's id is not usable.
@@ -140,10 +140,9 @@ class Writer:
         if to_ns < from_ns:
             raise ConfigError(f"{stream}: listened to until {iso_of(to_ns)}, before {iso_of(from_ns)}")
         kind, instrument, interval = stream
-        span = Watched(
-            kind=kind, instrument=instrument, interval=interval, from_ns=from_ns, to_ns=to_ns, history_ns=history_ns
+        self._watched.append(
+            Watched(kind=kind, instrument=instrument, interval=interval, from_ns=from_ns, to_ns=to_ns, warmup=warmup)
         )
-        self._watched.append(span)
 
     def commit(self) -> list[FileEntry]:
         """Seal the files and let them become visible together; the writer is closed then.

@@ -86,3 +86,54 @@ def test_a_gap_before_the_start_leaves_no_book(*, with_gap: bool, search: bool) 
         assert levels[0].tolist() == [[100.5, 2.0], [100.0, 4.0]]
         assert levels[1].tolist() == [[101.0, 5.0]]
         assert not any("a snapshot is missing" in warning for warning in outcome.warnings)
+
+
+# A book that is read now and then -----------------------------------------------------------------------------------
+
+
+class Stamps(qk.Strategy):
+    """Notes twice a second when the book changed last, while another kind of row decides fills."""
+
+    def on_start(self) -> None:
+        self.subscribe_book(SWAP.id)
+        self.subscribe_trades(SWAP.id)
+        self.every("500ms")
+        self.seen: list[tuple[int, int] | None] = []
+
+    def on_timer(self, name: str) -> None:
+        book = self.book(SWAP.id)
+        self.seen.append(None if book is None else (book.exchange_ns // NS_PER_MS, book.received_ns // NS_PER_MS))
+
+
+def stamped(at_ms: int, *, snapshot: bool = False) -> BookUpdate:
+    at_ns = at_ms * NS_PER_MS
+    return BookUpdate(SWAP.id, at_ns, at_ns + 2 * NS_PER_MS, (99.0,), (1.0,), (101.0,), (1.0,), snapshot)
+
+
+def printed(at_ms: int) -> Trade:
+    return Trade(SWAP.id, at_ms * NS_PER_MS, at_ms * NS_PER_MS, 100.0, 1.0, qk.Side.BUY, at_ms)
+
+
+@pytest.mark.parametrize("match_on", ["book", "trade"])
+@pytest.mark.parametrize("block_rows", [1, 2, 1000])
+def test_a_book_tells_when_it_changed_last_whatever_the_batches(match_on: str, block_rows: int) -> None:
+    """Also where nobody looked at it in the batch that brought the change, as live batches bring a row or two."""
+    events = [printed(0), stamped(100, snapshot=True), stamped(200), *map(printed, range(300, 2600, 100))]
+    strategy = Stamps()
+    feed = MemoryFeed(events, [SWAP], block_rows=block_rows)
+    qk.backtest(strategy, data=feed, start=0, end=2500 * NS_PER_MS, match_on=match_on)
+    assert strategy.seen == [(200, 202)] * 5
+
+
+@pytest.mark.parametrize("block_rows", [1, 1000])
+def test_a_book_that_nobody_read_is_no_invalid_one(block_rows: int) -> None:
+    """Its snapshot came, so nothing is missing at the end."""
+
+    class Listens(qk.Strategy):
+        def on_start(self) -> None:
+            self.subscribe_book(SWAP.id)
+            self.subscribe_trades(SWAP.id)
+
+    events = [printed(0), stamped(100, snapshot=True), stamped(200), printed(300)]
+    result = qk.backtest(Listens(), data=MemoryFeed(events, [SWAP], block_rows=block_rows), match_on="trade")
+    assert not [warning for warning in result.warnings if "snapshot" in warning]

@@ -16,9 +16,11 @@ from quantkit.errors import FeedClosedError, FeedError, StrategyError
 from quantkit.feeds.base import Subscription
 from quantkit.feeds.okx.config import OkxConfig
 from quantkit.feeds.okx.feed import FAR_FUTURE_NS, OkxFeed
+from quantkit.rebuild import rebuild
 from quantkit.run import paper, paper_async
 from quantkit.sandbox import faults
 from quantkit.sandbox.server import SandboxServer
+from quantkit.storage.catalog import Catalog
 from quantkit.storage.columns import Stream
 from quantkit.verify import verify
 
@@ -98,6 +100,19 @@ def test_a_feed_that_is_lost_in_the_warm_up_says_why() -> None:
             feed.warmup(stream, 5, start_ns)
 
 
+def test_a_feed_that_is_lost_while_it_subscribes_says_why() -> None:
+    """One connection is refused for good while another one is waited for."""
+    wishes = [Stream("candle", SWAP, "1h"), Stream("book", SWAP)]
+    with SandboxServer() as sandbox, OkxFeed(OkxConfig(url=sandbox.url)) as feed:
+        start_ns = feed.now_ns()
+        sandbox.inject(
+            faults.NoAck(path="business", times=0),
+            faults.Close(code=4008, reason="too many channels", path="public", after_s=0.3),
+        )
+        with pytest.raises(FeedError, match="4008"):
+            feed.subscribe([Subscription(stream, start_ns, FAR_FUTURE_NS) for stream in wishes])
+
+
 def test_without_a_moment_taken_a_run_has_no_end_and_is_refused() -> None:
     """Such a run would last until the end of the clock, timers and all."""
     with SandboxServer() as sandbox, OkxFeed(OkxConfig(url=sandbox.url)) as feed:
@@ -167,6 +182,55 @@ def test_a_run_that_is_shorter_than_a_bar_backtests_over_its_own_rows(tmp_path: 
     span = live.config["start_ns"], live.config["end_ns"]
     again = qk.backtest(str(file), data=data, start=span[0], end=span[1], cash={"USDT": 10_000})
     assert again.hash == live.hash
+
+
+BARS = """
+from quantkit import Candle, Strategy
+
+class Bars(Strategy):
+    interval: str
+    warmup: int
+
+    def on_start(self) -> None:
+        self.subscribe_candles("BTC-USDT-SWAP", self.interval, warmup=self.warmup)
+        self.every("100ms")
+
+    def on_timer(self, name: str) -> None:
+        self.target("BTC-USDT-SWAP", 0.1 if self.position("BTC-USDT-SWAP") <= 0 else -0.1)
+"""
+
+
+@pytest.mark.parametrize(("interval", "warmup"), [("1s", 0), ("1s", 3), ("1h", 0), ("1h", 3), ("1w", 2), ("1w", 500)])
+def test_a_run_on_candles_alone_is_repeated_from_its_moment_on(interval: str, warmup: int, tmp_path: Path) -> None:
+    """It began in the middle of a bar, with the warm-up that there was; the parameters have no defaults."""
+    file = tmp_path / "bars.py"
+    file.write_text(BARS)
+    options = {"params": {"interval": interval, "warmup": warmup}, "cash": {"USDT": 10_000}}
+    with SandboxServer() as sandbox:
+        live = paper(str(file), okx=OkxConfig(url=sandbox.url), record=tmp_path / "runs", duration="1.5s", **options)
+    assert len(live.fills) > 0
+    assert any("warm-up" in warning for warning in live.warnings) is (warmup == 500)
+    run = only_run(tmp_path / "runs")
+    assert verify(run).difference is None
+    assert qk.backtest(str(file), data=run / "data", **options).hash == live.hash
+    rebuild(run)
+    assert qk.backtest(str(file), data=run / "data", **options).hash == live.hash
+
+
+def test_a_run_that_ends_before_a_channel_is_there_listened_to_it_all_the_same(tmp_path: Path) -> None:
+    """The candles' connection is refused for longer than the run lasts, while rows of others come."""
+    file = tmp_path / "bars.py"
+    file.write_text(BARS)
+    options = {"params": {"interval": "1h", "warmup": 0}, "cash": {"USDT": 10_000}}
+    with SandboxServer() as sandbox:
+        sandbox.inject(faults.Handshake(path="business", retry_after_s=1))
+        live = paper(str(file), okx=OkxConfig(url=sandbox.url), record=tmp_path / "runs", duration="0.3s", **options)
+    run = only_run(tmp_path / "runs")
+    watched = Catalog(run / "data").watched
+    assert "candle" in {span.kind for span in watched}
+    rebuild(run)
+    assert Catalog(run / "data").watched == watched
+    assert qk.backtest(str(file), data=run / "data", **options).hash == live.hash
 
 
 def test_a_clock_that_is_behind_is_told() -> None:

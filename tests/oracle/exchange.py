@@ -34,6 +34,7 @@ class Held:
     is_asleep: bool = False  # a stop that has not been set off
     waits: str = ""  # `price`: takes the next one; `update`: a stop set off by a trade takes from the next display
     ahead: int | None = None
+    told_ns: int = 0  # when its latest report is due
     lock_ticks: int | None = None  # price that a spot buy's funds are kept at; 0 for a spot sale
 
     @property
@@ -359,7 +360,8 @@ class Exchange:
     def tell(self, held: Held, state: OrderState, reason: str, at_ns: int, fill: Fill | None = None) -> None:
         """Send a report back."""
         held.state = state
-        due_ns = max(at_ns + self.latency_ns[held.instrument], self.now_ns())
+        due_ns = max(at_ns + self.latency_ns[held.instrument], self.now_ns(), held.told_ns)
+        held.told_ns = due_ns
         report = Report(due_ns, len(self.log), held.id, state, reason, at_ns, held.lots, held.limit, fill)
         self.log.append(report)
         self.reports.append(report)

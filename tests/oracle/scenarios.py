@@ -19,7 +19,7 @@ from quantkit.instruments import Fees, Instrument, Side
 BASE_NS = 1_767_225_598_100_000_000
 STEPS_MS = (0, 0, 1, 2, 5, 10, 19, 20, 21, 40, 75, 150)
 SLOW_STEPS_MS = (0, 50, 100, 250, 450, 500, 900, 1000)
-DELAYS_MS = (1, 1, 1, 3, 8, 20, 45)
+DELAYS_MS = (1, 1, 1, 3, 8, 20, 45, -30)  # below zero where the receiver's clock is behind
 LATENCIES_MS = (0, 1, 5, 20, 100)
 RATES = (0.0001, -0.0003, 0.01)
 
@@ -249,7 +249,7 @@ def _small(high: int) -> generators.SearchStrategy[int]:
     return generators.integers(0, high)
 
 
-_ROW = generators.tuples(_small(1), _small(7), _small(11), _small(6), _small(6), _small(4), _small(7), _small(6))
+_ROW = generators.tuples(_small(1), _small(7), _small(11), _small(7), _small(6), _small(4), _small(7), _small(6))
 _ACT = generators.tuples(_small(45), _small(13), _small(1), _small(9), _small(8), _small(8), _small(9))
 _CANDLE = generators.tuples(_small(6), _small(4), _small(7), _small(5))
 

@@ -190,6 +190,19 @@ def test_a_repeated_snapshot_does_not_give_back_what_was_taken() -> None:
     assert played.fills == ["1 buy 2 @ 101 taker 20", "2 buy 1 @ 102 taker 50", "3 buy 1 @ 101 taker 90"]
 
 
+@pytest.mark.parametrize("on", ["book", "ticker"])
+def test_an_order_that_another_kind_of_row_has_let_arrive_is_brought_in_by_the_next_row(on: str) -> None:
+    """The receiver's clock is behind: the display is stamped after the order's arrival, the trade before it."""
+    shown = {
+        "book": [book(100, {100.0: 5}, {101.0: 5}, whole=True, late=-100), book(160, {100.0: 4}, {}, late=-100)],
+        "ticker": [ticker(100, 100.0, 101.0, late=-100), ticker(160, 100.0, 101.0, late=-100)],
+    }[on]
+    events = [shown[0], trade(10, 100.5), shown[1]]
+    played = play(events, {(on, 0): [buy(1)]}, on=on)
+    assert played.fills == ["1 buy 1 @ 101 taker 20"]
+    assert played.calls("fill") == [40]
+
+
 def test_beyond_a_ticker_the_rest_is_worse() -> None:
     """The size that a ticker does not show fills at the stated slippage, rounded against the taker."""
     events = [ticker(0, 99.9, 100.0, 5, 2), ticker(90, 99.9, 100.0)]

@@ -5,7 +5,7 @@ from typing import Any, Final
 
 import msgspec
 
-from quantkit.clock import NS_PER_DAY, interval_ns
+from quantkit.clock import bar_open_ns, interval_ns
 from quantkit.errors import ParseError
 from quantkit.events import Candle, Gap
 from quantkit.feeds.okx.channels import Channel
@@ -14,8 +14,6 @@ from quantkit.feeds.okx.messages import BARS, FormingCandle, MarketData, decode
 from quantkit.feeds.okx.records import Command, FetchCandles, Fetched
 
 _MISSING: Final = "missing"
-#: Weeks begin on Monday; 1970 began on a Thursday.
-_MONDAY_NS: Final = 4 * NS_PER_DAY
 
 
 def open_at(channel: Channel, moment_ns: int) -> int | None:
@@ -28,7 +26,7 @@ def open_at(channel: Channel, moment_ns: int) -> int | None:
     interval = BARS.get(channel.name.removeprefix("candle")) if channel.name.startswith("candle") else None
     if interval is None:
         return None
-    return moment_ns - (moment_ns - (_MONDAY_NS if interval == "1w" else 0)) % interval_ns(interval)
+    return bar_open_ns(moment_ns, interval)
 
 
 class CandleLane(Lane):

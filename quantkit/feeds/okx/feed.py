@@ -151,6 +151,7 @@ class OkxFeed:
         self._maker = BatchMaker(FAR_FUTURE_NS)
         self._instruments: dict[str, Instrument] = {}
         self._started_ns = 0
+        self._since_ns = 0
         self._end_ns = FAR_FUTURE_NS
         self._taken_until_ns = 0
         self._work: Future[None] | None = None
@@ -263,7 +264,7 @@ class OkxFeed:
                 wanted[channels.channel_of(wish.stream)] = None
         self._end_ns = min((wish.end_ns for wish in subscriptions), default=FAR_FUTURE_NS)
         # Every bar that closes from here on is a row: those before are for the warm-up.
-        since_ns = min((wish.start_ns for wish in subscriptions), default=self._started_ns)
+        self._since_ns = since_ns = min((wish.start_ns for wish in subscriptions), default=self._started_ns)
         self._maker = BatchMaker(self._end_ns)
         names = {wish.stream.instrument for wish in subscriptions}
         if self._recorder is not None:
@@ -281,10 +282,12 @@ class OkxFeed:
         if self._intake is not None:
             self._intake.warmed(stream, count, candles)
         self._maker.warmed(stream, candles)
-        if candles and self._recorder is not None:
-            with self._recording:
-                self._recorder.add_history(candles)
-                self._warmed_ns[stream.instrument, stream.interval] = candles[-1].close_ns
+        if self._recorder is not None:
+            self._recorder.watch([stream], self._since_ns, warmup=count)
+            if candles:
+                with self._recording:
+                    self._recorder.add(candles)
+                    self._warmed_ns[stream.instrument, stream.interval] = candles[-1].close_ns
         return Block.from_events(candles) if candles else None
 
     def book_before(self, stream: Stream, start_ns: int) -> list[Block]:
@@ -506,6 +509,16 @@ class OkxFeed:
         except RuntimeError:  # the loop has ended just now
             work.close()
             raise self._closed_error() from None
+        try:
+            return self._outcome_of(future, work)
+        except FeedClosedError:
+            # Whatever closed meanwhile says less than the error that ended the feed, if one did.
+            self._raise_error()
+            raise
+
+    def _outcome_of(self, future: Future[_T], work: Coroutine[Any, Any, _T]) -> _T:
+        """Wait for a call on the thread of the sockets."""
+        assert self._work is not None, "the feed is open"
         while True:
             try:
                 return future.result(_POLL_S)

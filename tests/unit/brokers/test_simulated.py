@@ -126,6 +126,22 @@ def test_reports_come_after_their_way_back_or_with_the_row_that_revealed_them(
     assert exchange.broker.next_wake_ns() == NEVER_NS
 
 
+@pytest.mark.parametrize("is_over", [False, True])
+def test_news_of_one_order_comes_in_the_order_of_happening_whatever_the_clocks(is_over: bool) -> None:
+    """This machine's clock is far behind: the fill is stamped long after the cancel that came later, or the end."""
+    exchange = Exchange(touch=True)
+    name = exchange.send(0, BUY, 3, 100)
+    exchange.row(30, 101.0, now_ns=1)
+    exchange.row(1_000, 100.0, now_ns=2)
+    if is_over:
+        told = [(report.state, report.due_ns) for report in exchange.broker.finish(3, "end_of_data")]
+    else:
+        exchange.broker.cancel(name, 3)
+        exchange.row(1_001, 101.0, now_ns=4)
+        told = [(state, due_ns) for _, state, _, _, due_ns in exchange.news()]
+    assert told == [("accepted", 40), ("partly_filled", 1_020), ("cancelled", 1_020)]
+
+
 def test_reports_come_by_when_they_are_due_then_in_the_order_of_happening() -> None:
     """A slow instrument's report may come after later news of a fast one."""
     exchange = Exchange(SWAP, ETH, latency_ns={SWAP.id: 50, ETH.id: 10})
@@ -500,6 +516,17 @@ def test_the_position_at_a_boundary_is_what_fills_stamped_before_it_had_built(bo
     exchange.row(40, 100.0, now_ns=55)
     exchange.send(40, SELL, 4)
     exchange.row(60, 100.0, now_ns=60)
+    assert exchange.broker.qty_at(SWAP.id, boundary_ns) == lots
+
+
+@pytest.mark.parametrize(("boundary_ns", "lots"), [(20, 0), (21, 3), (40, 3), (41, -1)])
+def test_the_position_at_a_boundary_does_not_depend_on_the_clock_of_this_machine(boundary_ns: int, lots: int) -> None:
+    """Which may be behind, so that fills are revealed before the exchange's own time of them."""
+    exchange = Exchange()
+    exchange.send(0, BUY, 3)
+    exchange.row(20, 100.0, now_ns=1)
+    exchange.send(20, SELL, 4)
+    exchange.row(40, 100.0, now_ns=2)
     assert exchange.broker.qty_at(SWAP.id, boundary_ns) == lots
 
 

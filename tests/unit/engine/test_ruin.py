@@ -9,7 +9,7 @@ from quantkit.clock import NS_PER_MIN, NS_PER_S
 from quantkit.engine import core
 from quantkit.engine.core import Engine, EngineConfig
 from quantkit.engine.outcome import Outcome
-from quantkit.events import Candle, Funding, MarketEvent, Trade
+from quantkit.events import Candle, Funding, Gap, MarketEvent, Trade
 from quantkit.feeds.replay import MemoryFeed
 
 SWAP = qk.Instrument("X-USDT", kind="swap", price_step="1", qty_step="1")
@@ -67,6 +67,18 @@ def test_without_a_stop_the_close_ends_the_run(*, search: bool) -> None:
     outcome = run(events, Guarded(qty=500, stop=0), max_leverage=5, search=search)
     assert (outcome.ended, outcome.end_ns) == ("bankrupt", 2 * NS_PER_MIN)
     assert float(outcome.equity) == -2500.0
+
+
+@pytest.mark.parametrize("block_rows", [1, 2, 1000])
+def test_rows_behind_the_end_are_not_counted(block_rows: int) -> None:
+    """Whatever came in one batch with the row that ruined the account, of this stream or another."""
+    events = candles((100, 100, 100, 100), (100, 101, 74, 75), (75, 75, 75, 75), (75, 75, 75, 75))
+    later: list[MarketEvent] = [
+        Gap(SWAP.id, at, at, "trade", at - 1, at, "lost") for at in (NS_PER_MIN, 3 * NS_PER_MIN)
+    ]
+    outcome = run([*events, *later], Guarded(qty=500, stop=0), max_leverage=5, block_rows=block_rows)
+    assert (outcome.ended, outcome.end_ns) == ("bankrupt", 2 * NS_PER_MIN)
+    assert outcome.rows == {"X-USDT candle 1m": 2, "X-USDT candle_open 1m": 3, "X-USDT gap": 1}
 
 
 def test_a_stop_filled_far_below_ends_a_flat_account_too() -> None:

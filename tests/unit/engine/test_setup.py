@@ -9,7 +9,7 @@ import pytest
 from quantkit.clock import INTERVALS, NS_PER_DAY, NS_PER_MIN, NS_PER_MS, NS_PER_S, time_ns_of
 from quantkit.engine.setup import EngineConfig, Plan, describe, make_plan
 from quantkit.errors import ConfigError, DataError
-from quantkit.events import Trade
+from quantkit.events import Candle, Trade
 from quantkit.feeds.base import Feed
 from quantkit.feeds.replay import MemoryFeed, ReplayFeed
 from quantkit.instruments import Fees, Instrument, Side
@@ -24,6 +24,8 @@ SPOT = Instrument(A, price_step="0.1", qty_step="0.001")
 SWAP = Instrument(B, kind="swap", price_step="0.1", qty_step="1", contract_value="0.01")
 BOOK, TICKER, TRADE, MINUTE = (Stream(kind, A) for kind in ("book", "ticker", "trade", "candle"))
 MINUTE = MINUTE._replace(interval="1m")
+HOUR = MINUTE._replace(interval="1h")
+NS_PER_H = 60 * NS_PER_MIN
 
 
 class Held(MemoryFeed):
@@ -195,6 +197,69 @@ def test_a_quiet_stream_reaches_as_far_as_it_was_listened_to(tmp_path: Path) -> 
     got = plan(ReplayFeed(tmp_path), TRADE, MINUTE)
     assert days(got) == (0, 1)
     assert (got.matching[A], got.marks[A], got.has_trades[A]) == (BOOK, BOOK, True)
+
+
+def recorded(root: Path, *opened: float, live: float, end: float, warmup: int, interval: str = "1h") -> ReplayFeed:
+    """Record a book and candles live: hours in which candles open, when listening began and ended, the warm-up."""
+    length_ns = INTERVALS[interval]
+    live_ns, end_ns = T0 + int(live * NS_PER_H), T0 + int(end * NS_PER_H)
+    candles = []
+    for hour in opened:
+        open_ns = T0 + int(hour * NS_PER_H)
+        close_ns = open_ns + length_ns
+        candles.append(Candle(A, close_ns, close_ns, open_ns, close_ns, 1.0, 1.0, 1.0, 1.0, 1.0, interval))
+    with Writer(root) as writer:
+        if candles:
+            writer.write(Block.from_events(candles))
+        writer.write_instrument(SPOT)
+        writer.watched(BOOK, live_ns, end_ns)
+        writer.watched(Stream("candle", A, interval), live_ns, end_ns, warmup=warmup)
+    return ReplayFeed(root)
+
+
+@pytest.mark.parametrize(
+    ("opened", "warmup"),
+    [
+        ([0, 1, 2, 3], 3),  # the warm-up is whole, and a bar has closed since
+        ([1, 2], 2),
+        ([1, 2], 30),  # fewer candles than were asked for, as there were no more
+        ([], 30),
+        ([3], 0),  # the first bar opened before listening began
+        ([], 0),
+    ],
+)
+def test_a_recorded_run_begins_again_where_it_began(opened: list[float], warmup: int, tmp_path: Path) -> None:
+    """In the middle of a bar, with the warm-up that it had: whatever else, the moment is that of the recording."""
+    feed = recorded(tmp_path, *opened, live=3.25, end=4.5, warmup=warmup)
+    got = plan(feed, HOUR, warmup=warmup)
+    assert ((got.start_ns - T0) / NS_PER_H, (got.end_ns - T0) / NS_PER_H) == (3.25, 4.5)
+    assert got.matching[A] == BOOK
+
+
+def test_a_recorded_run_with_less_warm_up_begins_with_it_too(tmp_path: Path) -> None:
+    feed = recorded(tmp_path, 0, 1, 2, live=3.25, end=4.5, warmup=3)
+    for warmup in range(4):
+        assert plan(feed, HOUR, warmup=warmup).start_ns == T0 + 3.25 * NS_PER_H
+
+
+def test_a_longer_warm_up_than_was_recorded_takes_its_time(tmp_path: Path) -> None:
+    """From the recording's own candles: what was before was not asked for."""
+    feed = recorded(tmp_path, *range(1, 12), live=3.25, end=12, warmup=2)
+    assert plan(feed, HOUR, warmup=5).start_ns == T0 + 6 * NS_PER_H
+
+
+def test_history_before_a_recording_counts_as_history(tmp_path: Path) -> None:
+    """Candles that were imported are there to be run over, though later ones were listened to."""
+    feed = recorded(tmp_path, *range(12), live=10.25, end=12, warmup=0)
+    assert plan(feed, HOUR).start_ns == T0
+    assert plan(feed, HOUR, warmup=4).start_ns == T0 + 4 * NS_PER_H
+
+
+def test_weeks_warm_up_from_monday(tmp_path: Path) -> None:
+    """T0 is a Monday, on which the first bar opens; a multiple of seven days since 1970 is a Thursday."""
+    opened = [week * 7 * 24 for week in range(5)]
+    feed = recorded(tmp_path, *opened, live=5 * 7 * 24, end=6 * 7 * 24, warmup=0, interval="1w")
+    assert days(plan(feed, HOUR._replace(interval="1w"), warmup=2))[0] == 14
 
 
 def test_a_hole_counts_where_the_run_meets_it() -> None:

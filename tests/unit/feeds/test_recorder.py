@@ -584,9 +584,21 @@ def test_a_recording_of_nothing_but_silence_says_so(tmp_path: Path) -> None:
     with Recorder(tmp_path) as recorder:
         recorder.watch([Stream("trade", BTC)], START_NS)
         recorder.close(START_NS + NS_PER_S)
-    quiet = Coverage(START_NS, START_NS + NS_PER_S, 0, live_from_ns=START_NS)
-    assert Catalog(tmp_path).coverage() == {Stream("trade", BTC): quiet}
+    silence = {Stream("trade", BTC): Coverage(START_NS, START_NS + NS_PER_S, 0, live_ns=START_NS)}
+    assert Catalog(tmp_path).coverage() == silence
     with Recorder(tmp_path) as recorder:
         recorder.watch([Stream("trade", BTC)], START_NS + NS_PER_S)
     # Nothing is known of the time after it began, so nothing is said.
-    assert Catalog(tmp_path).coverage() == {Stream("trade", BTC): quiet}
+    assert Catalog(tmp_path).coverage() == silence
+
+
+def test_the_longest_warm_up_that_was_asked_for_is_kept(tmp_path: Path) -> None:
+    """It is asked for after listening has begun, and perhaps more than once."""
+    hours = Stream("candle", BTC, "1h")
+    with Recorder(tmp_path) as recorder:
+        recorder.watch([hours], START_NS)
+        for warmup in (3, 30, 7):
+            recorder.watch([hours], START_NS + NS_PER_S, warmup=warmup)
+        recorder.close(START_NS + NS_PER_MIN)
+    (span,) = Catalog(tmp_path).watched
+    assert (span.stream, span.from_ns, span.warmup) == (hours, START_NS, 30)

@@ -50,26 +50,11 @@ def test_a_quiet_stream_that_was_listened_to_is_covered(store: Callable[..., Pat
         writer.watched(TRADES, START_NS - NS_PER_S, START_NS + NS_PER_S)
     coverage = Catalog(root).coverage()
     assert coverage == {
-        quiet: Coverage(START_NS, START_NS + NS_PER_DAY, 0, live_from_ns=START_NS),
-        TRADES: Coverage(START_NS - NS_PER_S, before.end_ns, 3, live_from_ns=START_NS - NS_PER_S),
+        quiet: Coverage(START_NS, START_NS + NS_PER_DAY, 0, live_ns=START_NS),
+        TRADES: Coverage(START_NS - NS_PER_S, before.end_ns, 3, live_ns=START_NS - NS_PER_S),
     }
     assert ReplayFeed(root).has_hole(quiet, START_NS, START_NS + NS_PER_MIN) is False
     assert {finding.severity for finding in check(Catalog(root))} == {"warning"}  # of metadata that are not there
-
-
-def test_a_live_recording_begins_after_the_candles_that_it_fetched(
-    store: Callable[..., Path], make_candles: Make
-) -> None:
-    minute = Stream("candle", BTC, "1m")
-    root = store(make_candles(5))
-    opened_ns, live_ns = START_NS, START_NS + 5 * NS_PER_MIN + NS_PER_S
-    with Writer(root) as writer:
-        writer.watched(minute, live_ns, live_ns + NS_PER_S, history_ns=opened_ns)
-    assert Catalog(root).coverage()[minute] == Coverage(opened_ns, live_ns + NS_PER_S, 5, live_from_ns=live_ns)
-    # Older rows are of another origin, so the stream begins with them.
-    with Writer(root) as writer:
-        writer.write(Block.from_events(make_candles(1, open_ns=START_NS - NS_PER_MIN)))
-    assert Catalog(root).coverage()[minute].live_from_ns is None
 
 
 def test_spans_that_overlap_or_touch_are_one(tmp_path: Path) -> None:
@@ -78,6 +63,19 @@ def test_spans_that_overlap_or_touch_are_one(tmp_path: Path) -> None:
             writer.watched(TRADES, START_NS + first, START_NS + last)
     assert [(s.from_ns - START_NS, s.to_ns - START_NS) for s in Catalog(tmp_path).watched] == [(0, 12), (20, 41)]
     assert len((tmp_path / "manifest.jsonl").read_bytes().splitlines()) == 2
+
+
+def test_the_warm_up_that_was_asked_for_is_that_of_the_first_moment(tmp_path: Path) -> None:
+    """Commits that say the same span again, with more known of it, do not count as several recordings."""
+    hours = Stream("candle", BTC, "1h")
+    for first_ns, last_ns, warmup in ((10, 20, 0), (10, 30, 7), (25, 40, 99), (10, 15, 3)):
+        with Writer(tmp_path) as writer:
+            writer.watched(hours, START_NS + first_ns, START_NS + last_ns, warmup=warmup)
+    (span,) = Catalog(tmp_path).watched
+    assert (span.from_ns, span.to_ns, span.warmup) == (START_NS + 10, START_NS + 40, 7)
+    assert Catalog(tmp_path).coverage()[hours] == Coverage(
+        START_NS + 10, START_NS + 40, 0, live_ns=START_NS + 10, warmup=7
+    )
 
 
 def test_days_without_files_that_were_listened_to_are_no_hole(store: Callable[..., Path], make_trades: Make) -> None:
@@ -113,8 +111,8 @@ def test_a_span_that_cannot_be_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"kind": "quote"}, f"line 1: kind or span of {BTC} quote cannot be; restore the manifest"),
-        ({"to_ns": 0}, f"line 1: kind or span of {BTC} trade cannot be; restore the manifest"),
+        ({"kind": "quote"}, f"line 1: kind, span or warm-up of {BTC} quote cannot be; restore the manifest"),
+        ({"to_ns": 0}, f"line 1: kind, span or warm-up of {BTC} trade cannot be; restore the manifest"),
         ({"instrument": "../x"}, "line 1: not a manifest line (instrument id '../x' is not usable"),
         ({"from_ns": None}, "line 1: not a manifest line (Expected `int`, got `null`"),
     ],
