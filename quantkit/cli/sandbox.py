@@ -124,5 +124,5 @@ def _print_ready(url: str, names: list[str]) -> None:
     click.echo(f"sandbox ready at {base}: {shown}")
     click.echo("In another terminal:")
     click.echo(f"  quantkit watch {name} --url {base}")
-    click.echo(f"  quantkit live --paper quoter -p instrument={name} --url {base}")
+    click.echo(f"  quantkit live --paper quoter -p instrument={name} -p half_spread_bps=0.1 --url {base}")
     click.echo("Ctrl-C ends it.")

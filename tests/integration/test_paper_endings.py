@@ -330,3 +330,15 @@ def test_a_result_that_cannot_be_saved_is_still_returned(tmp_path: Path) -> None
         )
     (warning,) = (text for text in result.warnings if text.startswith("the result is not saved: "))
     assert "result" in warning
+
+
+def test_a_run_whose_channels_are_never_confirmed_ends_with_its_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("quantkit.feeds.okx.feed._LATE_NS", 0)
+    (file := tmp_path / "spoiling.py").write_text(SPOILING)
+    with SandboxServer() as sandbox:
+        sandbox.inject(faults.NoAck(times=0))
+        with pytest.raises(FeedError, match="the run's time is over and it has not started: the server answers, but"):
+            paper(str(file), okx=OkxConfig(url=sandbox.url), record=tmp_path / "runs", duration="1s")
+    assert list((tmp_path / "runs").iterdir()) == []

@@ -13,7 +13,7 @@ from typing import Any, Final, Self, TypeVar
 import msgspec
 import numpy as np
 
-from quantkit.clock import INTERVALS, NS_PER_MS, iso_of
+from quantkit.clock import INTERVALS, NS_PER_MS, NS_PER_S, iso_of
 from quantkit.errors import ConfigError, DataError, FeedClosedError, FeedError, QuantkitError
 from quantkit.events import Candle, MarketEvent
 from quantkit.feeds.base import Batch, Subscription
@@ -42,6 +42,8 @@ _KINDS: Final = ("spot", "swap", "future")
 #: Rows of a batch at most; what waits beyond comes in the next one, so that the view and timers get their turn.
 _BATCH_ROWS: Final = 4096
 _POLL_S: Final = 0.05
+#: A run that has not started so long after its end is given up; until then it may be a slow machine.
+_LATE_NS: Final = 30 * NS_PER_S
 #: How often the state of the connections is shown to other threads.
 _SHOW_EVERY_S: Final = 0.1
 #: How often the recorder of rows is given what has come; unlike the tape it makes nothing safe by itself.
@@ -535,6 +537,12 @@ class OkxFeed:
                 future.cancel()
                 self._raise_error()
                 raise FeedClosedError("stopped before the run could start")
+            if self._inbox.now_ns() > self._end_ns + _LATE_NS:
+                future.cancel()
+                raise FeedError(
+                    "the run's time is over and it has not started: the server answers, but does not confirm every "
+                    "channel; check the server, or give the run more time"
+                )
 
     def _closed_error(self) -> QuantkitError:
         """Return why the feed has closed, once it has."""
