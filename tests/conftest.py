@@ -5,12 +5,19 @@ others each time, which is how new ones are found.
 """
 
 import os
+import signal
 
 from hypothesis import settings
 
 settings.register_profile("fixed", derandomize=True, print_blob=True)
 settings.register_profile("search", print_blob=True)
 settings.load_profile("fixed")
+
+# Tests that are started in the background, or by `nohup`, have signals ignored, and hand that on to what they start.
+for name in ("SIGINT", "SIGHUP"):
+    number = getattr(signal, name, None)
+    if number is not None and signal.getsignal(number) is signal.SIG_IGN:
+        signal.signal(number, signal.default_int_handler if name == "SIGINT" else signal.SIG_DFL)
 
 
 def pytest_xdist_auto_num_workers() -> int:

@@ -9,7 +9,7 @@ from fraction_ledger import Contract
 from hypothesis import settings
 from hypothesis import strategies as st
 
-from quantkit.instruments import Fees, Instrument, Side
+from quantkit.instruments import EXACT, Fees, Instrument, Side
 from quantkit.orders import Fill
 from quantkit.portfolio import Portfolio
 
@@ -55,7 +55,8 @@ def fill_of(instrument: Instrument, deal: Deal, *, fee_in: str | None = None, fe
     fee_in = fee_in or instrument.settle_currency
     if fee is None:
         rate = Fees(taker_bps=float(deal.fee_bps)).rate(is_maker=False)
-        fee = rate * (instrument.qty_decimal(deal.lots) if instrument.is_spot and fee_in == instrument.base else value)
+        paid_of = instrument.qty_decimal(deal.lots) if instrument.is_spot and fee_in == instrument.base else value
+        fee = EXACT.multiply(rate, paid_of)
     return Fill(
         id=1,
         order_id="r1",
