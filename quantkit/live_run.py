@@ -1,5 +1,6 @@
 """A paper run: the live feed, the engine with its simulated broker, and the recording of both."""
 
+import logging
 import re
 import shutil
 import threading
@@ -30,6 +31,7 @@ from quantkit.verify import ENGINE, RESULT, SOURCE, versions
 #: Begins the warning of a result that could not be written.
 NOT_SAVED: Final = "the result is not saved"
 
+_log: Final = logging.getLogger("quantkit.live")
 _UNFIT: Final = re.compile(r"[^A-Za-z0-9_-]+")
 
 
@@ -123,7 +125,10 @@ def _run(
         except QuantkitError as error:
             # A full disk must not cost the report as well.
             outcome.warnings.append(f"{NOT_SAVED}: {error}")
+            _log.error("%s: %s", NOT_SAVED, error)
     if failure is not None:
+        for tick in ticks:
+            tick(outcome.end_ns)  # who watches has been shown nothing of a run that failed at its first rows
         # What was done until then is not lost with the hook that raised.
         raise failure
     return result

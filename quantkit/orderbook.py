@@ -355,7 +355,7 @@ class Book:
     """A read view of the current book, valid inside the hook that got it; `copy()` keeps its levels.
 
     Raises:
-        DataError: From every reading, once the book has moved on.
+        ConfigError: From every reading, once the book has moved on.
     """
 
     __slots__ = ("_book", "_levels", "_version", "exchange_ns", "instrument", "received_ns")
@@ -371,7 +371,7 @@ class Book:
     def _live(self) -> DenseBook:
         book = self._book
         if book is None or book.version != self._version:
-            raise DataError(f"{self.instrument}: this book view is stale; call book.copy() to keep levels")
+            raise ConfigError(f"{self.instrument}: this book view is stale; call book.copy() to keep levels")
         return book
 
     @property

@@ -177,7 +177,6 @@ class Engine:
             self._valuation.run_to(NOWHERE, end_ns)
         except _RunEndedError:
             ended, end_ns = "bankrupt", self._context.now_ns
-            self._uncount_after(end_ns)
         return self._finish(ended, end_ns)
 
     def salvage(self, error: StrategyError) -> Outcome | None:
@@ -189,8 +188,7 @@ class Engine:
             return None
         self._strategy_stops = False
         self._value_now()
-        self._uncount_after(error.now_ns)
-        outcome = self._finish("strategy_error", error.now_ns)
+        outcome = self._finish("strategy_error", self._context.now_ns)
         outcome.warnings.insert(0, f"the run ended early: {error}")
         return outcome
 
@@ -203,7 +201,8 @@ class Engine:
             close = same or difflib.get_close_matches(instrument, there, n=1)
             hint = f"did you mean {close[0]}? There" if close else "there"
             what = f"the live feed has no {instrument}" if self._is_live else f"no data: {instrument} is not there"
-            raise DataError(f"{what}; {hint} is {names_of(there)}")
+            # Once the run goes on, it is no lack of data but a slip in a hook.
+            raise (ConfigError if self._has_begun else DataError)(f"{what}; {hint} is {names_of(there)}")
         return found
 
     def _guarded(self, hook: str, call: Callable[..., Any], *arguments: Any) -> None:
@@ -660,12 +659,15 @@ class Engine:
 
     def _finish(self, ended: str, end_ns: int) -> Outcome:
         """Stop the strategy, cancel what is open, and gather everything."""
+        # A hook that raised has left the walk in its middle.
+        self._seen = self._seen_place()
         self._walk.is_running = False
         self._context.now_ns = end_ns
         self._desk.refusal = "stopped"
         if self._strategy_stops:
             self._strategy_stops = False
             self._guarded("on_stop", self._strategy.on_stop)
+        self._uncount_after(end_ns)
         self._valuation.close_curve(end_ns)
         for report in self._broker.finish(end_ns, "end_of_data" if ended == "completed" else ended):
             self._take_in(report)

@@ -167,7 +167,9 @@ def _live_start_ns(stream: Stream, warmup: int, coverage: Mapping[Stream, Covera
     if held is None or held.live_ns is None or not stream.interval:
         return None
     if held.warmup:
-        return held.live_ns if warmup <= held.warmup else None
+        # More rows than these are a history of its own, which a run may begin with.
+        most = held.warmup + (held.end_ns - held.live_ns) // interval_ns(stream.interval) + 1
+        return held.live_ns if warmup <= held.warmup and held.rows <= most else None
     return held.live_ns if not warmup and held.start_ns >= bar_open_ns(held.live_ns, stream.interval) else None
 
 

@@ -1,7 +1,7 @@
 """What every feed offers: instruments, subscriptions, and batches of rows in the one total order."""
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from typing import Final, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,9 +9,6 @@ from numpy.typing import NDArray
 from quantkit.instruments import Instrument
 from quantkit.storage.catalog import Coverage
 from quantkit.storage.columns import Block, Stream
-
-#: Up to so many rows a batch is put together with lists.
-_FEW_ROWS: Final = 64
 
 
 class Subscription(NamedTuple):
@@ -47,9 +44,6 @@ class Batch:
             self.received_ns = self.blocks[0].column("received_ns")
             self.positions = [np.arange(self.blocks[0].size, dtype=np.int64)]
             return
-        if sum(block.size for block in self.blocks) <= _FEW_ROWS:
-            self._sort_few()
-            return
         largest = max(self.blocks, key=len)
         rest = sum(block.size for block in self.blocks) - largest.size
         if rest * 8 < largest.size:
@@ -77,20 +71,6 @@ class Batch:
         batch = cls.__new__(cls)
         batch.blocks, batch.received_ns, batch.positions, batch.until_ns = blocks, received_ns, positions, until_ns
         return batch
-
-    def _sort_few(self) -> None:
-        """Put a handful of rows in order: as they come live, where arrays cost more than lists."""
-        rows = [
-            (stamp, number)
-            for number, block in enumerate(self.blocks)
-            for stamp in block.column("received_ns").tolist()
-        ]
-        rows.sort()
-        places: list[list[int]] = [[] for _ in self.blocks]
-        for place, (_, number) in enumerate(rows):
-            places[number].append(place)
-        self.received_ns = np.array([stamp for stamp, _ in rows], np.int64)
-        self.positions = [np.array(own, np.int64) for own in places]
 
     def _thread_in(self, largest: Block) -> None:
         """Put the few rows of the other blocks between those of the largest, without sorting all."""

@@ -32,7 +32,7 @@ class Once(Strategy):
 
     instrument: str = "BTC-USDT"
     qty: float = 0.01
-    fails: bool = False
+    fails_at: int = 0
 
     def on_start(self) -> None:
         self.subscribe_tickers(self.instrument)
@@ -44,7 +44,7 @@ class Once(Strategy):
             print("first ticker", flush=True)
             self.log.info("buying")
             self.buy(self.instrument, self.qty)
-        if self.seen == 3 and self.fails:
+        if self.seen == self.fails_at:
             raise ValueError("failed on request")
         if self.seen == 20 and Path("hang").exists():
             print("hanging", flush=True)
@@ -171,9 +171,10 @@ def test_a_feed_that_is_lost_gives_a_result_and_fails(place: Path) -> None:
     assert run("verify", str(only_run(place))).exit_code == 0
 
 
-def test_a_strategy_that_raises_leaves_a_recording_and_a_result(sandbox: SandboxServer, place: Path) -> None:
-    """The hook and the user's line, and what came before it."""
-    result = run(*live(sandbox, "--for", "20s", "-p", "fails=true"))
+@pytest.mark.parametrize("at", [1, 3])
+def test_a_strategy_that_raises_leaves_a_recording_and_a_result(sandbox: SandboxServer, place: Path, at: int) -> None:
+    """The hook and the user's line, and what came before it, be it nothing."""
+    result = run(*live(sandbox, "--for", "20s", "-p", f"fails_at={at}"))
     assert result.exit_code == 1
     folder = only_run(place).relative_to(place)
     assert "The run ended early: strategy_error at" in result.stdout

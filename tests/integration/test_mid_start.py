@@ -137,3 +137,16 @@ def test_a_book_that_nobody_read_is_no_invalid_one(block_rows: int) -> None:
     events = [printed(0), stamped(100, snapshot=True), stamped(200), printed(300)]
     result = qk.backtest(Listens(), data=MemoryFeed(events, [SWAP], block_rows=block_rows), match_on="trade")
     assert not [warning for warning in result.warnings if "snapshot" in warning]
+
+
+def test_reading_a_view_that_was_kept_is_the_hooks_own_error() -> None:
+    """It says the hook and the moment, as any other slip in one does; nothing is wrong with the data."""
+
+    class Keeps(Stamps):
+        def on_book(self, book: qk.Book) -> None:
+            self.first = getattr(self, "first", book)
+            self.first.mid
+
+    events = [printed(0), stamped(100, snapshot=True), stamped(200), printed(300)]
+    with pytest.raises(qk.StrategyError, match=r"Keeps\.on_book at .*00\.202Z raised .* this book view is stale"):
+        qk.backtest(Keeps(), data=MemoryFeed(events, [SWAP]), match_on="trade")

@@ -324,7 +324,7 @@ def test_a_class_without_a_file_needs_to_be_given(tmp_path: Path) -> None:
 
 
 def test_an_unknown_instrument_is_named_and_leaves_no_folder(maker: Path, tmp_path: Path) -> None:
-    with SandboxServer() as sandbox, pytest.raises(DataError, match=r"BTC-USDT-SWAPP is not there; did you mean BTC"):
+    with SandboxServer() as sandbox, pytest.raises(DataError, match="no BTC-USDT-SWAPP; did you mean BTC-USDT-SWAP"):
         paper(
             str(maker),
             params={"instrument": "BTC-USDT-SWAPP"},

@@ -367,10 +367,10 @@ def test_a_view_goes_stale_when_the_book_moves_on() -> None:
     dense.apply(rows_of(row([(201, 1.0)])), 0, 1)
     readings = ("best_bid", "best_ask", "bid_qty", "ask_qty", "mid", "spread", "bids", "asks")
     for name in readings:
-        with pytest.raises(DataError, match=r"BTC-USDT: this book view is stale; call book.copy\(\) to keep levels"):
+        with pytest.raises(ConfigError, match=r"BTC-USDT: this book view is stale; call book.copy\(\) to keep levels"):
             getattr(view, name)
     for call in (lambda: view.depth(1), view.imbalance, view.copy):
-        with pytest.raises(DataError, match="stale"):
+        with pytest.raises(ConfigError, match="stale"):
             call()
     assert repr(view) == "Book('BTC-USDT', stale)"
 
@@ -380,7 +380,7 @@ def test_invalidating_makes_views_stale() -> None:
     dense = book_of(SNAPSHOT)
     view = view_of(dense)
     dense.invalidate()
-    with pytest.raises(DataError, match="stale"):
+    with pytest.raises(ConfigError, match="stale"):
         view.mid
 
 

@@ -541,7 +541,7 @@ class OkxFeed:
                 future.cancel()
                 raise FeedError(
                     "the run's time is over and it has not started: the server answers, but does not confirm every "
-                    "channel; check the server, or give the run more time"
+                    "channel or does not give the warm-up; check the server, or give the run more time"
                 )
 
     def _closed_error(self) -> QuantkitError:

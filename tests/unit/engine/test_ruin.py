@@ -81,6 +81,62 @@ def test_rows_behind_the_end_are_not_counted(block_rows: int) -> None:
     assert outcome.rows == {"X-USDT candle 1m": 2, "X-USDT candle_open 1m": 3, "X-USDT gap": 1}
 
 
+class Stopping(Guarded):
+    """Has a slip in its last hook."""
+
+    def on_stop(self) -> None:
+        raise RuntimeError("no more")
+
+
+@pytest.mark.parametrize("block_rows", [1, 2, 1000])
+def test_a_slip_in_the_last_hook_after_the_ruin_changes_no_count(block_rows: int) -> None:
+    """Rows behind the end are left out once, also of a stream that has none before it."""
+    events = candles((100, 100, 100, 100), (100, 101, 74, 75), (75, 75, 75, 75), (75, 75, 75, 75))
+    gap = Gap(SWAP.id, 3 * NS_PER_MIN, 3 * NS_PER_MIN, "trade", 0, 1, "lost")
+    config = EngineConfig(cash={"USDT": 10_000}, fees=FREE, max_leverage=5)
+    engine = Engine(MemoryFeed([*events, gap], [SWAP], block_rows=block_rows), Stopping(qty=500, stop=0), config)
+    with pytest.raises(qk.StrategyError, match="no more") as caught:
+        engine.run()
+    outcome = engine.salvage(caught.value)
+    assert outcome is not None
+    assert (outcome.ended, outcome.end_ns, float(outcome.equity)) == ("strategy_error", 2 * NS_PER_MIN, -2500.0)
+    assert outcome.rows == {"X-USDT candle 1m": 2, "X-USDT candle_open 1m": 3}
+
+
+class Slipping(qk.Strategy):
+    """Buys one at the first trade, and has a slip at the thirtieth."""
+
+    def on_start(self) -> None:
+        self.subscribe_trades(SWAP.id)
+        self.count = 0
+
+    def on_trade(self, trade: qk.Trade) -> None:
+        self.count += 1
+        if self.count == 1:
+            self.buy(SWAP.id, 1)
+        if self.count == 30:
+            self.instrument_info("Y-USDT")
+
+
+@pytest.mark.parametrize("search", [True, False])
+@pytest.mark.parametrize("block_rows", [1, 2, 7, 1000])
+def test_what_a_hook_leaves_is_valued_where_it_raised(block_rows: int, *, search: bool) -> None:
+    """At the row that the hook was given, wherever in its batch that stands."""
+    events: list[MarketEvent] = [
+        Trade(SWAP.id, number * NS_PER_S, number * NS_PER_S, 100.0 + number, 1.0, qk.Side.BUY, number)
+        for number in range(1, 61)
+    ]
+    config = EngineConfig(cash={"USDT": 10_000}, fees=FREE, latency_ns=0, search=search)
+    engine = Engine(MemoryFeed(events, [SWAP], block_rows=block_rows), Slipping(), config)
+    with pytest.raises(qk.StrategyError, match="Y-USDT is not there") as caught:
+        engine.run()
+    outcome = engine.salvage(caught.value)
+    assert outcome is not None
+    assert (outcome.end_ns, outcome.rows) == (30 * NS_PER_S, {"X-USDT trade": 30})
+    assert outcome.position_mark == {SWAP.id: 130.0}
+    assert float(outcome.equity) == outcome.curve.equity[-1] == 10_028.0
+
+
 def test_a_stop_filled_far_below_ends_a_flat_account_too() -> None:
     """Gapped through its stop, the account owes money: it must not go on."""
     events = candles((100, 100, 100, 100), (100, 101, 99, 100), (70, 71, 69, 70), (70, 70, 70, 70))

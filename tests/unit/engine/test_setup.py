@@ -255,6 +255,13 @@ def test_history_before_a_recording_counts_as_history(tmp_path: Path) -> None:
     assert plan(feed, HOUR, warmup=4).start_ns == T0 + 4 * NS_PER_H
 
 
+@pytest.mark.parametrize("warmup", [0, 1, 2, 3])
+def test_history_before_a_recording_that_warmed_up_counts_as_history(warmup: int, tmp_path: Path) -> None:
+    """There are more candles than the warm-up was asked for and could come since."""
+    feed = recorded(tmp_path, *range(12), live=10.25, end=12, warmup=2)
+    assert plan(feed, HOUR, warmup=warmup).start_ns == T0 + warmup * NS_PER_H
+
+
 def test_weeks_warm_up_from_monday(tmp_path: Path) -> None:
     """T0 is a Monday, on which the first bar opens; a multiple of seven days since 1970 is a Thursday."""
     opened = [week * 7 * 24 for week in range(5)]
