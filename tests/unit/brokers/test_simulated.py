@@ -530,6 +530,18 @@ def test_the_position_at_a_boundary_does_not_depend_on_the_clock_of_this_machine
     assert exchange.broker.qty_at(SWAP.id, boundary_ns) == lots
 
 
+@pytest.mark.parametrize(("boundary_ns", "lots"), [(30, 0), (31, -4), (40, -4), (41, -1), (60, -1)])
+def test_the_position_at_a_boundary_counts_fills_by_their_stamps_and_not_their_order(
+    boundary_ns: int, lots: int
+) -> None:
+    exchange = Exchange()
+    exchange.send(0, BUY, 3)
+    exchange.row(40, 100.0, now_ns=45)
+    exchange.send(5, SELL, 4)
+    exchange.row(30, 100.0, now_ns=50)
+    assert exchange.broker.qty_at(SWAP.id, boundary_ns) == lots
+
+
 def test_an_instrument_that_never_traded_has_no_position_at_any_boundary() -> None:
     """Nothing to charge."""
     assert Exchange().broker.qty_at(SWAP.id, 100) == 0
