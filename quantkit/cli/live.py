@@ -133,7 +133,10 @@ class _Run:
             # A hook that hangs at the first row does so before the engine told its folder.
             return f"killed; what was received, if anything, is in the newest folder of {one_line(self._record)}"
         place = one_line(self.recording)
-        return f"killed; what was received is in {place} and can be read up to here: quantkit verify {place}"
+        return (
+            f"killed; what was received is in {place}: quantkit data rebuild {place} writes its rows, "
+            f"quantkit verify {place} repeats it up to here"
+        )
 
 
 def _print_rest(recording: str, *, is_json: bool) -> None:

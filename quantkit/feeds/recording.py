@@ -128,7 +128,8 @@ class Commits:
             writer = self._open_writer()
             for stream, (from_ns, warmup) in self.watched.items():
                 # Rows of the newest stamp may still wait, so that moment is left for the end.
-                if (until_ns := self.until_ns - (not everything)) >= from_ns:
+                until_ns = self.until_ns if everything else self.until_ns - 1
+                if until_ns >= from_ns:
                     writer.watched(stream, from_ns, until_ns, warmup=warmup)
             gaps: defaultdict[str, list[MarketEvent]] = defaultdict(list)
             for gap in self._holes.rows():

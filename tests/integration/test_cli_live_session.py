@@ -219,7 +219,8 @@ def test_a_second_signal_ends_a_hook_that_hangs(sandbox: SandboxServer, place: P
         _, err = process.communicate(timeout=120)
     assert process.returncode == 128 + signal.SIGINT
     folder = only_run(place)
-    assert err.endswith(f"and can be read up to here: quantkit verify runs/{folder.name}\n")
+    assert f"quantkit data rebuild runs/{folder.name} writes its rows" in err
+    assert err.endswith(f"quantkit verify runs/{folder.name} repeats it up to here\n")
     (place / "hang").unlink()  # the repeated run must not hang too
     verified = run("verify", str(folder))
     assert verified.exit_code == 0, verified.output
