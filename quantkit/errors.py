@@ -65,10 +65,10 @@ class StrategyError(QuantkitError):
 
     Attributes:
         hook: Name of the hook that raised.
-        now_ns: Engine time, UTC nanoseconds.
+        now_ns: Engine time, UTC nanoseconds; None where the run had not begun, so that there was none.
     """
 
-    def __init__(self, message: str, *, hook: str, now_ns: int) -> None:
+    def __init__(self, message: str, *, hook: str, now_ns: int | None) -> None:
         super().__init__(message)
         self.hook = hook
         self.now_ns = now_ns

@@ -5,6 +5,7 @@ Linear contracts and spot are worth `qty x unit x price` in the quote currency, 
 in the coin, where `unit = contract_value x contract_multiplier`. Source: OKX API v5, "Contract Size".
 """
 
+import difflib
 import math
 from collections.abc import Mapping, Sequence
 from decimal import ROUND_HALF_EVEN, Context, Decimal, InvalidOperation
@@ -27,6 +28,9 @@ _FLOAT_NOISE: Final = 2.0**-51
 #: Steps and contract values outside these bounds are mistakes, and would turn exact arithmetic into a memory hog.
 _SMALLEST: Final = Decimal("1e-20")
 _LARGEST: Final = Decimal("1e20")
+
+#: More steps than these are a slip, and a whole number of 64 bits cannot count them.
+_STEPS_MAX: Final = 9e18
 
 INSTRUMENT_KINDS: Final = ("spot", "swap", "future")
 
@@ -91,6 +95,30 @@ def names_of(ids: Sequence[str], most: int = 20) -> str:
     """
     rest = f" and {len(ids) - most} more" if len(ids) > most else ""
     return ", ".join(ids[:most]) + rest or "nothing"
+
+
+def closest_id(wanted: str, ids: Sequence[str]) -> str | None:
+    """Return the id that was most likely meant: the same pair on another venue or as a contract, else a similar name.
+
+    Examples:
+        >>> ids = ["ZEN-USDT", "binance:BTC-USDT-SWAP", "binance:ETH-USDT-SWAP"]
+        >>> closest_id("BTC-USDT", ids), closest_id("ethusdt", ids), closest_id("ZEN-USD", ids), closest_id("?", ids)
+        ('binance:BTC-USDT-SWAP', 'binance:ETH-USDT-SWAP', 'ZEN-USDT', None)
+    """
+    meant = _letters(wanted)
+    names = {name: _letters(name) for name in ids}
+    if meant:
+        # The shortest continuation is the nearest: the spot pair before the swap, the swap before a dated future.
+        same = [name for name, letters in names.items() if letters.startswith(meant) or meant.startswith(letters)]
+        if same:
+            return min(same, key=lambda name: (abs(len(names[name]) - len(meant)), len(name), name))
+    close = difflib.get_close_matches(wanted.rpartition(":")[2], [name.rpartition(":")[2] for name in ids], n=1)
+    return next((name for name in ids if close and name.rpartition(":")[2] == close[0]), None)
+
+
+def _letters(instrument_id: str) -> str:
+    """Return an id without its venue, in capitals, with nothing but letters and digits: BTCUSDT for btc/usdt."""
+    return "".join(c for c in instrument_id.rpartition(":")[2].upper() if c.isalnum())
 
 
 class Fees(msgspec.Struct, frozen=True):
@@ -378,8 +406,18 @@ class Instrument:
     def lots_floor(self, qty: float) -> int:
         """Return the size steps that fit into `qty`, toward zero; float noise counts as on the step."""
         exact = qty * self._qty_inv
+        self._check_countable(exact, qty, "size", self.qty_step)
         nearest = round(exact)
         return nearest if _is_noise(exact - nearest, exact) else math.trunc(exact)
+
+    def _check_countable(self, steps: float, number: float, what: str, step: Decimal) -> None:
+        """Refuse a number that is no usable count of steps.
+
+        Raises:
+            OrderError: It is of no use as an order and would not fit into a table's whole numbers.
+        """
+        if not abs(steps) < _STEPS_MAX:
+            raise OrderError(f"{self.id}: a {what} of {number:g} is more than {_STEPS_MAX:.0e} steps of {plain(step)}")
 
     def qty(self, lots: int) -> float:
         """Return the float nearest to `lots` size steps."""
@@ -403,6 +441,7 @@ class Instrument:
 
     def _directed(self, price: float, *, up: bool) -> int:
         exact = price * self._price_inv
+        self._check_countable(exact, price, "price", self.price_step)
         nearest = round(exact)
         if _is_noise(exact - nearest, exact):
             return nearest

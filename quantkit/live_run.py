@@ -102,7 +102,7 @@ def _run(
             failure, outcome = error, engine.salvage(error)
             if outcome is None:
                 if log is not None:
-                    log.write(_stop_of_error(error))
+                    log.write(_stop_of_error(error, start_ns))
                 raise
     if log is not None:
         log.write(_stop_of(outcome, failure))
@@ -192,10 +192,10 @@ def _stop_of(outcome: Outcome, failure: StrategyError | None) -> Stopped:
     )
 
 
-def _stop_of_error(error: StrategyError) -> Stopped:
+def _stop_of_error(error: StrategyError, start_ns: int) -> Stopped:
     return Stopped(
         ended="strategy_error",
-        end_ns=error.now_ns,
+        end_ns=start_ns if error.now_ns is None else error.now_ns,
         result_hash="",
         orders=0,
         fills=0,

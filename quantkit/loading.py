@@ -3,6 +3,7 @@
 import difflib
 import hashlib
 import importlib
+import importlib.machinery
 import importlib.util
 import inspect
 import sys
@@ -92,6 +93,11 @@ def _find_file(path: str) -> Path | None:
         return named
     if "." not in path and not _is_module(path):
         there = sorted(f.stem for f in Path(STRATEGY_FOLDER).glob("*.py")) if Path(STRATEGY_FOLDER).is_dir() else []
+        if not there:
+            raise ConfigError(
+                f"strategy {path!r} is no file or module, and there is no folder {STRATEGY_FOLDER} here; name a file, "
+                "go to a clone of the repository for the examples, or start one: quantkit new my_strategy"
+            )
         raise ConfigError(
             f"strategy {path!r} is neither in ./{STRATEGY_FOLDER} nor a file or a module{_hint(path, there)}"
         )
@@ -123,10 +129,10 @@ def _importing_from(folder: Path) -> Iterator[None]:
 
 
 def _import_file(file: Path) -> ModuleType:
-    name = file.stem
-    if not name.isidentifier():
-        raise ConfigError(f"strategy file {file}: {name!r} is no Python name; rename the file")
-    spec = importlib.util.spec_from_file_location(f"quantkit_strategy_{name}", file)
+    # A file may be called anything; the module that it becomes needs a name without dots, which would be packages.
+    name = "".join(c if c.isalnum() else "_" for c in file.stem)
+    loader = importlib.machinery.SourceFileLoader(f"quantkit_strategy_{name}", str(file.absolute()))
+    spec = importlib.util.spec_from_file_location(loader.name, loader.path, loader=loader)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)

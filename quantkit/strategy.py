@@ -1,7 +1,9 @@
 """What a user subclasses: parameters, hooks, subscriptions, orders and readings, and the Context behind them."""
 
 import difflib
+import inspect
 import logging
+import math
 import sys
 import typing
 from collections.abc import Mapping
@@ -52,6 +54,11 @@ class Context(Protocol):
     @property
     def portfolio(self) -> Portfolio:
         """Money and positions as reported so far."""
+        ...
+
+    @property
+    def is_warming_up(self) -> bool:
+        """Whether the run has not begun: orders are refused."""
         ...
 
     def subscribe(self, kind: str, instrument: str, interval: str, warmup: int) -> None:
@@ -152,19 +159,21 @@ class Strategy:
     needed. What a hook orders is looked at no earlier than the next row of the market.
     """
 
+    __signature__: ClassVar[inspect.Signature | None] = inspect.Signature()
     parameter_types: ClassVar[Mapping[str, Any]] = {}
     parameter_defaults: ClassVar[Mapping[str, Any]] = {}
 
     def __init_subclass__(cls) -> None:
-        """Collect the parameters and refuse hooks that do not exist.
+        """Collect the parameters and refuse hooks that do not exist or could never run.
 
         Raises:
-            ConfigError: A method `on_...` is no hook, or a parameter's default does not fit its type.
+            ConfigError: A method `on_...` is no hook, is a coroutine or a generator, or a parameter's default does not
+                fit its type.
         """
         super().__init_subclass__()
         for name in vars(cls):
-            if name.startswith("on_") and name not in HOOKS and callable(getattr(cls, name)):
-                raise ConfigError(f"{cls.__name__}.{name} is no hook{_did_you_mean(name, HOOKS)}")
+            if name.startswith("on_") and callable(getattr(cls, name)):
+                _check_hook(cls, name)
         types: dict[str, Any] = {}
         defaults: dict[str, Any] = {}
         for base in reversed(cls.__mro__[1:]):
@@ -184,12 +193,16 @@ class Strategy:
             elif name in hints:
                 setattr(cls, name, _parameter(cls.__name__, name))
         cls.parameter_types, cls.parameter_defaults = types, defaults
+        # With a constructor of the user's own, that one's arguments are the signature.
+        cls.__signature__ = _signature(types, defaults) if cls.__init__ is Strategy.__init__ else None
 
-    def __init__(self, **parameters: Any) -> None:
+    def __init__(self, *positional: Any, **parameters: Any) -> None:
         name = type(self).__name__
+        if positional:
+            raise ConfigError(f"{name} takes its parameters by name{_by_name(type(self), positional[0])}")
         for given in parameters:
             if given not in self.parameter_types:
-                raise ConfigError(f"{name} has no parameter {given!r}{_did_you_mean(given, self.parameter_types)}")
+                raise ConfigError(_unknown_parameter(type(self), given))
         values = {**self.parameter_defaults, **parameters}
         for parameter, type_ in self.parameter_types.items():
             if parameter not in values:
@@ -406,6 +419,20 @@ class Strategy:
         """Cash, positions and equity as reported so far."""
         return self._context.portfolio
 
+    @property
+    def equity(self) -> float:
+        """The account's worth in the report currency, to size orders by; `portfolio.equity` is the exact amount.
+
+        NaN while a price that it needs is not known yet: an order of such a size raises.
+        """
+        exact = self._context.portfolio.equity
+        return math.nan if exact is None else float(exact)
+
+    @property
+    def is_warming_up(self) -> bool:
+        """Whether the run has not begun yet: in `on_start` and while warm-up candles come, when orders are refused."""
+        return self._context.is_warming_up
+
     def position(self, instrument: str) -> float:
         """Return the reported position in the instrument's unit, above zero when long."""
         return self._context.position(instrument)
@@ -430,6 +457,56 @@ class Strategy:
 def overrides(strategy: Strategy, hook: str) -> bool:
     """Return whether a strategy has written a hook of its own."""
     return getattr(type(strategy), hook) is not getattr(Strategy, hook) or hook in strategy.__dict__
+
+
+def _check_hook(cls: type, name: str) -> None:
+    """Refuse a method that looks like a hook and would never run.
+
+    Raises:
+        ConfigError: It names the method and says how hooks are written.
+    """
+    if name not in HOOKS:
+        raise ConfigError(f"{cls.__name__}.{name} is no hook{_did_you_mean(name, HOOKS)}")
+    method = getattr(cls, name)
+    if inspect.iscoroutinefunction(method) or inspect.isasyncgenfunction(method):
+        raise ConfigError(f"{cls.__name__}.{name} is async, and hooks are plain functions; write `def {name}`")
+    if inspect.isgeneratorfunction(method):
+        raise ConfigError(f"{cls.__name__}.{name} yields, and a hook is called, not iterated; take `yield` out")
+
+
+def _signature(types: Mapping[str, Any], defaults: Mapping[str, Any]) -> inspect.Signature:
+    """Return the constructor's signature as help, notebooks and editors show it."""
+    return inspect.Signature(
+        [
+            inspect.Parameter(
+                name,
+                inspect.Parameter.KEYWORD_ONLY,
+                default=defaults.get(name, inspect.Parameter.empty),
+                annotation=type_,
+            )
+            for name, type_ in types.items()
+        ]
+    )
+
+
+def _by_name(cls: type[Strategy], value: Any) -> str:
+    """Return how a value that came without a name is written: with the first parameter of its type."""
+    known = list(cls.parameter_types)
+    if not known:
+        return "; it has none"
+    fitting = [name for name in known if type(cls.parameter_defaults.get(name)) is type(value)]
+    return f": {cls.__name__}({(fitting or known)[0]}={value!r}); it has {', '.join(known)}"
+
+
+def _unknown_parameter(cls: type[Strategy], name: str) -> str:
+    """Return what to do about a parameter that a class does not have: annotate it, or spell it otherwise."""
+    plain = vars(cls).get(name)
+    if plain is not None and not callable(plain) and not hasattr(Strategy, name):
+        return (
+            f"{cls.__name__}.{name} is no parameter, since it has no annotation; "
+            f"write `{name}: {type(plain).__name__} = {plain!r}` in the class"
+        )
+    return f"{cls.__name__} has no parameter {name!r}{_did_you_mean(name, cls.parameter_types)}"
 
 
 def _own_hints(cls: type) -> dict[str, Any]:

@@ -50,7 +50,12 @@ def main() -> None:
     """Write one trading strategy; replay it over recorded markets with fills and money you can trust.
 
     \b
-    Try it on the sample data:
+    Start from nothing:
+      quantkit new my_strategy
+      quantkit backtest my_strategy
+
+    \b
+    Try the examples on the sample data, in a clone of the repository:
       quantkit data ls
       quantkit backtest ma_cross
       quantkit backtest ma_cross -p fast=5 --from 2025-05-10 --to 2025-05-20
@@ -85,10 +90,12 @@ def _print_strategy_error(error: StrategyError) -> None:
     from quantkit.clock import iso_of
 
     console = console_of(stderr=True)
-    message, moment = one_line(str(error)), iso_of(error.now_ns)
+    message = one_line(str(error))
+    moment = "" if error.now_ns is None else iso_of(error.now_ns)
     click.echo(f"quantkit: error: {message}", err=True)
     if error.hook not in message or moment not in message:
-        console.print(f"hook [bold]{escape(error.hook)}[/bold] at [bold]{moment}[/bold] (market time)")
+        when = f" at [bold]{moment}[/bold] (market time)" if moment else ""
+        console.print(f"hook [bold]{escape(error.hook)}[/bold]{when}")
     cause = error.__cause__
     if cause is not None:
         trace = cause.__traceback__

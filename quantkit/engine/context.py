@@ -130,6 +130,11 @@ class RunContext:
             raise ConfigError("the portfolio is there once the run has begun; read it in a hook after on_start")
         return self._portfolio
 
+    @property
+    def is_warming_up(self) -> bool:
+        """Whether the run has not begun: in `on_start`, and while the candles before the start come."""
+        return self.is_starting or self._desk.refusal == "warmup"
+
     def remember(self, candle: Candle) -> None:
         """Keep a delivered candle for `history`."""
         stream = Stream("candle", candle.instrument, candle.interval)

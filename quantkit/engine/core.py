@@ -7,7 +7,6 @@ row; the row is applied; reports due are delivered; then the strategy's hook run
 Only rows that can matter are looked at one by one: those the strategy hooks, and those that hit the broker's gate.
 """
 
-import difflib
 from collections import Counter
 from collections.abc import Callable
 from decimal import Decimal
@@ -32,7 +31,7 @@ from quantkit.engine.walk import Part, Walk
 from quantkit.errors import ConfigError, DataError, QuantkitError, StrategyError
 from quantkit.events import Candle, Funding, Gap
 from quantkit.feeds.base import Batch, Feed, Subscription
-from quantkit.instruments import Instrument, decimal_of, names_of
+from quantkit.instruments import Instrument, closest_id, decimal_of, names_of
 from quantkit.orderbook import Book
 from quantkit.orders import Fill, Order, OrderState
 from quantkit.portfolio import Portfolio, shown
@@ -197,9 +196,8 @@ class Engine:
         found = self._instruments.get(instrument)
         if found is None:
             there = sorted({*self._instruments, *(stream.instrument for stream in self._feed.coverage())})
-            same = [known for known in there if known.endswith(f":{instrument}")]
-            close = same or difflib.get_close_matches(instrument, there, n=1)
-            hint = f"did you mean {close[0]}? There" if close else "there"
+            close = closest_id(instrument, there)
+            hint = "there" if close is None else f"did you mean {close}? There"
             what = f"the live feed has no {instrument}" if self._is_live else f"no data: {instrument} is not there"
             # Once the run goes on, it is no lack of data but a slip in a hook.
             raise (ConfigError if self._has_begun else DataError)(f"{what}; {hint} is {names_of(there)}")
@@ -215,14 +213,16 @@ class Engine:
             raise self._strategy_error(hook, error, *arguments) from error
 
     def _strategy_error(self, hook: str, error: BaseException, event: object = None) -> StrategyError:
-        now_ns = self._context.now_ns
-        moment = iso_of(now_ns)
+        # Before the run begins there is no market time: the span is not even decided.
+        now_ns = None if hook == "on_start" else self._context.now_ns
+        moment = "" if now_ns is None else iso_of(now_ns)
         what = str(error) if isinstance(error, QuantkitError) else f"{type(error).__name__}: {error}"
         given = "" if event is None or isinstance(event, int) else f"; it was given {str(event)[:300]}"
         again = f"; to get there again, end the same run there: --to {moment}"
-        if hook == "on_start" or self._is_live:
+        if now_ns is None or self._is_live:
             again = ""
-        message = f"{type(self._strategy).__name__}.{hook} at {moment} raised {what}{given}{again}"
+        when = f" at {moment}" if moment else ""
+        message = f"{type(self._strategy).__name__}.{hook}{when} raised {what}{given}{again}"
         return StrategyError(message, hook=hook, now_ns=now_ns)
 
     def _build(self, plan: Plan) -> None:

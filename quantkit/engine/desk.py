@@ -8,7 +8,7 @@ from typing import TypeAlias
 
 from quantkit.brokers.base import Broker, Report
 from quantkit.errors import OrderError
-from quantkit.instruments import EXACT, Instrument, Side
+from quantkit.instruments import EXACT, Instrument, Side, plain
 from quantkit.orders import Order, OrderState, TimeInForce
 from quantkit.portfolio import Portfolio
 
@@ -120,7 +120,9 @@ class Desk:
     def _rounded_size(instrument: Instrument, qty: float, what: str, roundings: dict[_Number, str]) -> int:
         lots = instrument.lots_floor(_positive(qty, what))
         is_on_step = instrument.qty(lots) == float(qty)
-        roundings["size", lots] = "" if is_on_step else f"size {qty} rounded to {instrument.qty(lots)}"
+        roundings["size", lots] = (
+            "" if is_on_step else f"size {plain(float(qty))} rounded to {plain(instrument.qty(lots))}"
+        )
         return lots
 
     @staticmethod
@@ -138,9 +140,13 @@ class Desk:
         price = _positive(price, what)
         ticks = instrument.stop_ticks(price, side) if is_stop else instrument.limit_ticks(price, side)
         if ticks <= 0:
-            raise OrderError(f"{what} {price} rounds to zero on the step {instrument.price_step}; give a larger one")
+            raise OrderError(
+                f"{what} {plain(price)} rounds to zero on the step {plain(instrument.price_step)}; give a larger one"
+            )
         name, is_on_step = "stop" if is_stop else "price", instrument.price(ticks) == price
-        roundings[name, ticks] = "" if is_on_step else f"{name} {price} rounded to {instrument.price(ticks)}"
+        roundings[name, ticks] = (
+            "" if is_on_step else f"{name} {plain(price)} rounded to {plain(instrument.price(ticks))}"
+        )
         return ticks
 
     def _note(self, order: Order) -> str:

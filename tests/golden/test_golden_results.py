@@ -23,6 +23,7 @@ SPANS: dict[str, tuple[str | None, str]] = {
     "breakout": ("2025-05-07", "2025-05-28"),
     "imbalance": (None, "2024-08-08T23:57:00Z"),
     "ma_cross": ("2025-05-07", "2025-05-21"),
+    "momentum": ("2025-05-10", "2025-05-24"),
     "quoter": (None, "2024-08-08T23:57:00Z"),
 }
 _ENDS = 3

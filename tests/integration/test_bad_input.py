@@ -165,7 +165,7 @@ def test_parameters_that_do_not_fit(place: Path, arguments: list[str], message: 
 def test_a_strategy_that_is_not_there(place: Path) -> None:
     """With what there is."""
     line = backtest_refusal(place, 2, strategy="actz")
-    assert line.startswith("strategy 'actz' is neither in ./strategies nor a file or a module")
+    assert line.startswith("strategy 'actz' is no file or module, and there is no folder strategies here")
 
 
 def test_a_hook_that_raises(place: Path) -> None:
@@ -212,7 +212,7 @@ def test_a_price_off_the_step_is_rounded_and_the_order_says_so(place: Path) -> N
     orders = pq.read_table("kept/orders.parquet").to_pylist()
     assert orders
     assert {(order["price"], order["qty"]) for order in orders} == {(99.5, 2.0)}
-    assert {order["note"] for order in orders} == {"size 2.9 rounded to 2.0; price 99.57 rounded to 99.5"}
+    assert {order["note"] for order in orders} == {"size 2.9 rounded to 2; price 99.57 rounded to 99.5"}
 
 
 # Files ------------------------------------------------------------------------------------------------------------

@@ -20,7 +20,15 @@ def test_the_folder_shows_candles_books_and_trades() -> None:
     """A reader finds an example of each kind of market data that most strategies start from."""
     text = "\n".join(file.read_text() for file in FILES)
     assert len(FILES) >= 4
-    for call in ("subscribe_candles", "subscribe_book", "subscribe_trades", "every", "stop_price", "quote("):
+    for call in (
+        "self.equity",
+        "subscribe_candles",
+        "subscribe_book",
+        "subscribe_trades",
+        "every",
+        "stop_price",
+        "quote(",
+    ):
         assert call in text
 
 
@@ -45,8 +53,9 @@ def test_it_trades_and_its_result_is_the_same_however_the_replay_walks(file: Pat
 def test_its_parameters_matter(file: Path) -> None:
     """Half the size is another result: the hash compared above is not blind."""
     strategy = qk.load_strategy(str(file))
-    half = float(strategy.parameter_defaults["qty"]) / 2
-    assert qk.backtest(strategy, data=DATA, params={"qty": half}).hash != run(file).hash
+    (size,) = {"qty", "fraction"}.intersection(strategy.parameter_defaults)
+    half = float(strategy.parameter_defaults[size]) / 2
+    assert qk.backtest(strategy, data=DATA, params={size: half}).hash != run(file).hash
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)

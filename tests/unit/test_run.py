@@ -144,7 +144,7 @@ def test_loading_again_sees_the_file_as_it_is_now(folder: Path) -> None:
             "from quantkit import Strategy\nclass A(Strategy): ...\nclass B(Strategy): ...\n",
             "two.py holds several strategies (A, B); say which: two.py:A",
         ),
-        ("my-file.py", "x = 1\n", "strategy file my-file.py: 'my-file' is no Python name; rename the file"),
+        ("my-file.py", "x = 1\n", "my-file.py holds no subclass of quantkit.Strategy; write one"),
     ],
 )  # fmt: skip
 def test_files_that_are_no_strategy(folder: Path, name: str, source: str, message: str) -> None:
@@ -153,11 +153,8 @@ def test_files_that_are_no_strategy(folder: Path, name: str, source: str, messag
     with pytest.raises(ConfigError) as caught:
         load_strategy(name)
     assert str(caught.value).startswith(message)
-    assert f"quantkit_strategy_{name.removesuffix('.py')}" not in sys.modules or name in (
-        "empty.py",
-        "only.py",
-        "two.py",
-    )
+    module = f"quantkit_strategy_{name.removesuffix('.py').replace('-', '_')}"
+    assert module not in sys.modules or name in ("empty.py", "only.py", "two.py", "my-file.py")
 
 
 @pytest.mark.parametrize(
@@ -188,9 +185,9 @@ def test_texts_that_name_no_strategy(folder: Path, text: str, message: str) -> N
 
 
 def test_without_a_folder_of_strategies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The message still says where was looked."""
+    """The message says where the examples are, and how to start from nothing."""
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(ConfigError, match=r"strategy 'ma' is neither in ./strategies nor .*; there is none"):
+    with pytest.raises(ConfigError, match=r"strategy 'ma' .* no folder strategies here; .* quantkit new my_strategy"):
         load_strategy("ma")
 
 

@@ -104,7 +104,7 @@ def test_orders_in_on_start_come_back_refused() -> None:
 )
 def test_calls_in_on_start_are_checked(call: Hook) -> None:
     """As later in the run."""
-    with pytest.raises(StrategyError, match=r"Acts.on_start at .* give a finite number") as caught:
+    with pytest.raises(StrategyError, match=r"Acts.on_start raised .* give a finite number") as caught:
         run(Acts(lambda s: (minutes()(s), call(s))))
     assert isinstance(caught.value.__cause__, OrderError)
     assert caught.value.hook == "on_start"

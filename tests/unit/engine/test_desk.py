@@ -125,15 +125,15 @@ def test_an_order_goes_out_pending_with_the_next_id(office: Office) -> None:
         (Side.BUY, {"qty": 1.5, "price": 100.5}, (1.5, 100.5, None), ""),
         (Side.BUY, {"qty": 0.1 + 0.2, "price": 100.5}, (0.3, 100.5, None), "size 0.30000000000000004 rounded to 0.3"),
         (Side.BUY, {"qty": 1.57}, (1.5, None, None), "size 1.57 rounded to 1.5"),
-        (Side.BUY, {"qty": 1, "price": 100.4}, (1.0, 100.0, None), "price 100.4 rounded to 100.0"),
+        (Side.BUY, {"qty": 1, "price": 100.4}, (1.0, 100.0, None), "price 100.4 rounded to 100"),
         (Side.SELL, {"qty": 1, "price": 100.1}, (1.0, 100.5, None), "price 100.1 rounded to 100.5"),
         (Side.BUY, {"qty": 1, "stop_price": 100.1}, (1.0, None, 100.5), "stop 100.1 rounded to 100.5"),
-        (Side.SELL, {"qty": 1, "stop_price": 100.4}, (1.0, None, 100.0), "stop 100.4 rounded to 100.0"),
+        (Side.SELL, {"qty": 1, "stop_price": 100.4}, (1.0, None, 100.0), "stop 100.4 rounded to 100"),
         (
             Side.BUY,
             {"qty": 1.57, "price": 101.2, "stop_price": 100.1},
             (1.5, 101.0, 100.5),
-            "size 1.57 rounded to 1.5; price 101.2 rounded to 101.0; stop 100.1 rounded to 100.5",
+            "size 1.57 rounded to 1.5; price 101.2 rounded to 101; stop 100.1 rounded to 100.5",
         ),
         (Side.BUY, {"qty": Decimal("1.5"), "price": Decimal("100.5")}, (1.5, 100.5, None), ""),
     ],
@@ -150,7 +150,7 @@ def test_sizes_round_to_zero_limits_to_the_passive_side_stops_away(
 def test_a_size_below_one_step_is_the_markets_to_refuse(office: Office) -> None:
     """It is a valid call with an order of nothing, and is told so."""
     order = office.desk.send(SPOT.id, Side.BUY, 0.05)
-    assert (order.lots, order.note) == (0, "size 0.05 rounded to 0.0")
+    assert (order.lots, order.note) == (0, "size 0.05 rounded to 0")
     assert office.post.take() == [("submit", "bt1", 1_000)]
 
 
@@ -246,11 +246,11 @@ def test_an_amend_goes_out_in_steps(office: Office) -> None:
     ("amended", "lots", "ticks", "note"),
     [
         ({"qty": 2, "price": 10}, 20, 20, ""),
-        ({"qty": 2.06, "price": 10}, 20, 20, "size 2.06 rounded to 2.0"),
+        ({"qty": 2.06, "price": 10}, 20, 20, "size 2.06 rounded to 2"),
         ({"qty": 2, "price": 9.7}, 20, 19, "price 9.7 rounded to 9.5"),
-        ({"qty": 2.06, "price": 9.7}, 20, 19, "size 2.06 rounded to 2.0; price 9.7 rounded to 9.5"),
+        ({"qty": 2.06, "price": 9.7}, 20, 19, "size 2.06 rounded to 2; price 9.7 rounded to 9.5"),
         # A number that was not amended is still what the first rounding made of it.
-        ({"qty": 2}, 20, 18, "price 9.2 rounded to 9.0"),
+        ({"qty": 2}, 20, 18, "price 9.2 rounded to 9"),
         ({"price": 9.7}, 15, 19, "size 1.57 rounded to 1.5; price 9.7 rounded to 9.5"),
         # The same steps as before, this time asked for as they are.
         ({"qty": 1.5, "price": 9}, 15, 18, ""),
@@ -261,7 +261,7 @@ def test_the_note_goes_with_the_amended_numbers(
 ) -> None:
     """It changes when they do: with the report of the amend."""
     order = office.desk.send(SPOT.id, Side.BUY, 1.57, price=9.2)
-    first = "size 1.57 rounded to 1.5; price 9.2 rounded to 9.0"
+    first = "size 1.57 rounded to 1.5; price 9.2 rounded to 9"
     office.accept(order)
     office.desk.amend(order, **amended)
     assert (order.note, order.lots, order.price_ticks) == (first, 15, 18)
@@ -276,7 +276,7 @@ def test_the_note_goes_with_the_amended_numbers(
 def test_an_amend_leaves_the_note_of_the_stop(office: Office) -> None:
     """A stop's trigger cannot be amended, so what became of it stays said."""
     order = office.desk.send(SPOT.id, Side.BUY, 1, price=101.2, stop_price=100.1)
-    assert order.note == "price 101.2 rounded to 101.0; stop 100.1 rounded to 100.5"
+    assert order.note == "price 101.2 rounded to 101; stop 100.1 rounded to 100.5"
     office.desk.amend(order, price=102)
     office.report(order, OrderState.ACCEPTED, "amended", ticks=204)
     assert order.note == "stop 100.1 rounded to 100.5"
