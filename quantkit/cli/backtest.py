@@ -7,8 +7,8 @@ from typing import Any
 
 import click
 
-from quantkit.cli.flags import account_of, account_options, as_json
-from quantkit.cli.output import console_of, print_json, progress_bar
+from quantkit.cli.flags import account_of, account_options, as_json, briefly
+from quantkit.cli.output import print_result, progress_bar
 from quantkit.errors import ConfigError
 
 
@@ -21,6 +21,7 @@ from quantkit.errors import ConfigError
 @click.option(
     "--save", "folder", type=click.Path(path_type=Path), metavar="DIR", help="Keep the result in a new folder."
 )
+@briefly
 @as_json
 @click.option("-q", "--quiet", is_flag=True, help="Print nothing but errors.")
 def backtest(
@@ -30,6 +31,7 @@ def backtest(
     end: str | None,
     folder: Path | None,
     *,
+    is_brief: bool,
     is_json: bool,
     quiet: bool,
     **account: Any,
@@ -58,11 +60,5 @@ def backtest(
         result = run_backtest(strategy, data=data, start=start, end=end, progress=progress, **options)
     if folder is not None:
         result.save(folder)
-    if quiet:
-        return
-    from quantkit.report import summary
-
-    if is_json:
-        print_json(summary.as_json(result))
-    else:
-        summary.render(result, console_of())
+    if not quiet:
+        print_result(result, is_json=is_json, is_brief=is_brief)

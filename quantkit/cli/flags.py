@@ -65,6 +65,11 @@ def as_json(command: Command) -> Command:
     return click.option("--json", "is_json", is_flag=True, help="Print one JSON object instead of text.")(command)
 
 
+def briefly(command: Command) -> Command:
+    """Add the flag that every command with a report has."""
+    return click.option("--brief", "is_brief", is_flag=True, help="Print at most 24 lines, the return last.")(command)
+
+
 def for_duration(command: Command) -> Command:
     """Add the flag that ends a live command after a while."""
     text = "End after this long: 60s, 5m, 8h.  [default: until Ctrl-C]"

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from quantkit.cli.ending import signals
-from quantkit.cli.flags import account_of, account_options, as_json, for_duration, okx_of, okx_options
-from quantkit.cli.output import console_of, print_json
+from quantkit.cli.flags import account_of, account_options, as_json, briefly, for_duration, okx_of, okx_options
+from quantkit.cli.output import console_of, print_result
 from quantkit.cli.root import RUN_FAILED, one_line
 from quantkit.errors import ConfigError, QuantkitError
 
@@ -34,6 +34,7 @@ _ENDING: Final = "ending: cancelling open orders, sealing the recording; Ctrl-C 
 @click.option("--no-record", "is_unrecorded", is_flag=True, help="Keep nothing; the run cannot be verified.")
 @okx_options
 @click.option("--plain", is_flag=True, help="A line every ten seconds instead of the view.")
+@briefly
 @as_json
 @click.option("-q", "--quiet", is_flag=True, help="Print nothing but errors.")
 def live(
@@ -48,6 +49,7 @@ def live(
     is_unrecorded: bool,
     is_demo: bool,
     plain: bool,
+    is_brief: bool,
     is_json: bool,
     quiet: bool,
     **account: Any,
@@ -96,10 +98,10 @@ def live(
             )
     except QuantkitError:
         if run.recording and not quiet:
-            _print_rest(run.recording, is_json=is_json)
+            _print_rest(run.recording, is_json=is_json, is_brief=is_brief)
         raise
     if not quiet:
-        _print_result(result, run.recording, is_json=is_json)
+        _print_recorded(result, run.recording, is_json=is_json, is_brief=is_brief)
     if any(warning.startswith((FEED_LOST, NOT_SAVED)) for warning in result.warnings):
         click.get_current_context().exit(RUN_FAILED)
 
@@ -139,28 +141,25 @@ class _Run:
         )
 
 
-def _print_rest(recording: str, *, is_json: bool) -> None:
+def _print_rest(recording: str, *, is_json: bool, is_brief: bool) -> None:
     """Print what there is of a run that failed: its result as of then, else where it was recorded."""
     from quantkit.report.result import Result
     from quantkit.verify import RESULT
 
     if (Path(recording) / RESULT).is_dir():
-        _print_result(Result.load(Path(recording) / RESULT), recording, is_json=is_json)
+        result = Result.load(Path(recording) / RESULT)
+        _print_recorded(result, recording, is_json=is_json, is_brief=is_brief)
     else:
         click.echo(f"quantkit: recorded up to here in {one_line(recording)}", err=True)
 
 
-def _print_result(result: "Result", recording: str, *, is_json: bool) -> None:
+def _print_recorded(result: "Result", recording: str, *, is_json: bool, is_brief: bool) -> None:
     """Print a run as a backtest's, and where it lies."""
-    from quantkit.report import summary
     from quantkit.report.text import escaped
 
-    if is_json:
-        print_json(summary.as_json(result))
-        return
-    console = console_of()
-    summary.render(result, console)
-    if recording:
+    print_result(result, is_json=is_json, is_brief=is_brief)
+    # The last line of a short report is the return, and it has said where the result is.
+    if recording and not (is_json or is_brief):
         place = escaped(recording)
-        console.print(f"Recorded in [bold]{place}[/bold]; replay it with", soft_wrap=True)
-        console.print(f"  quantkit verify {place}", soft_wrap=True)
+        console_of().print(f"Recorded in [bold]{place}[/bold]; replay it with", soft_wrap=True)
+        console_of().print(f"  quantkit verify {place}", soft_wrap=True)

@@ -11,6 +11,8 @@ import click
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from quantkit.report.result import Result
+
 
 def console_of(*, stderr: bool = False) -> "Console":
     """Return a console that leaves numbers and paths in their plain colour."""
@@ -29,6 +31,18 @@ def encoded(value: Any) -> bytes:
 def print_json(line: bytes) -> None:
     """Print JSON as it is: a console would wrap it."""
     click.echo(line.decode())
+
+
+def print_result(result: "Result", *, is_json: bool, is_brief: bool) -> None:
+    """Print a result to standard output: as JSON, in at most 24 lines, or whole."""
+    from quantkit.report import brief, summary
+
+    if is_json:
+        print_json(summary.as_json(result))
+    elif is_brief:
+        brief.render(result, console_of())
+    else:
+        summary.render(result, console_of())
 
 
 @contextmanager

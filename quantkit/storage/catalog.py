@@ -53,7 +53,9 @@ class Catalog:
             # A run's own rows lie one folder further down.
             is_run = self.root.exists(f"data/{MANIFEST}")
             hint = (
-                f"did you mean {self.root}/data?" if is_run else "name another one, or fill it with `quantkit import`"
+                f"did you mean {self.root}/data?"
+                if is_run
+                else "name another one, fill it with `quantkit import`, or start with generated data: `quantkit new`"
             )
             raise DataError(f"data folder {self.root} {what} ({MANIFEST}); {hint}")
         self.entries = manifest.entries
