@@ -207,7 +207,7 @@ class Result:
         return f"<Result {', '.join(words)}>"
 
     def _repr_html_(self) -> str:
-        return notebook.page(self.outcome, self.numbers, self.money_decimals)
+        return notebook.page(self.outcome, self.numbers, self.config, self.money_decimals)
 
     def _fees(self) -> dict[str, Fees]:
         """Return the fee rates that the configuration names, by instrument."""

@@ -1,5 +1,6 @@
 """A result as text: the terminal's summary, and the JSON that scripts read."""
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
@@ -9,10 +10,12 @@ from quantkit.clock import NS_PER_S, iso_of
 from quantkit.report.downsample import sparkline
 from quantkit.report.result import Result
 from quantkit.report.stats import GROUPS, STATS, Stat, Value
-from quantkit.report.text import escaped, money, written
+from quantkit.report.text import escaped, grouped, money, title_of, written
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
+
+    from quantkit.orders import Fill
 
 #: The groups in each column of the panel: two columns fit into 80 characters, three into a wide terminal.
 _NARROW_COLUMNS: Final = (("Run", "Equity", "Costs"), ("Risk", "Trades"))
@@ -49,7 +52,7 @@ def render(result: Result, console: "Console") -> None:
     if result.assumptions:
         console.print(_bullets("Assumptions", result.assumptions, style="dim"))
     width = min(console.width, 132)
-    title = f"[bold]{escaped(_title(result, width - 8))}[/bold]"
+    title = f"[bold]{escaped(title_of(result.config, width - 8))}[/bold]"
     money_in = f"[dim]money in {escaped(outcome.report_currency)}[/dim]"
     numbers = _numbers(result, wide=width >= _WIDE)
     console.print(Panel(numbers, title=title, subtitle=money_in, width=width, padding=(0, 1)))
@@ -57,7 +60,7 @@ def render(result: Result, console: "Console") -> None:
     if len(outcome.curve.equity) and console.encoding.lower().startswith("utf"):
         console.print(_curve(result, width))
     if outcome.fills:
-        console.print(_last_fills(result))
+        console.print(fills_table(outcome.fills))
     if result.warnings:
         console.print(_bullets("Warnings", result.warnings, style="yellow"))
     if outcome.ended != "completed":
@@ -92,17 +95,6 @@ def _json_item(key: str, value: Value) -> tuple[str, Any]:
     if STATS[key].form == "duration":
         return f"{key}_s", value.total_seconds() if isinstance(value, timedelta) else None
     return key, value.isoformat() if isinstance(value, datetime) else value
-
-
-def _title(result: Result, width: int) -> str:
-    """Return the strategy's class with its parameters, or without where they do not fit."""
-    named = result.config.get("strategy")
-    name = named.rpartition(":")[2] if isinstance(named, str) and named else "Result"
-    parameters = result.config.get("parameters")
-    if not isinstance(parameters, dict):
-        return name
-    whole = f"{name}({', '.join(f'{key}={value!r}' for key, value in parameters.items())})"
-    return whole if len(whole) <= width else name
 
 
 def _bullets(head: str, lines: list[str], *, style: str) -> "RenderableType":
@@ -168,21 +160,32 @@ def _curve(result: Result, width: int) -> str:
     return f"{head}\n[cyan]{sparkline(curve.equity, width=width)}[/cyan]"
 
 
-def _last_fills(result: Result) -> "RenderableType":
+def fills_table(fills: "Sequence[Fill]") -> "RenderableType":
+    """Return the last fills as a table; what all of them share stands in its head, so that 80 columns are enough.
+
+    Args:
+        fills: At least one.
+    """
     from rich.table import Table
 
-    fills = result.outcome.fills
     shown = fills[-_FILLS_SHOWN:]
     head = f"Last {len(shown)} of {len(fills):,} fills" if len(fills) > len(shown) else "Fills"
-    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim")
-    table.add_column(f"[bold default not dim]{head}[/]", no_wrap=True)
-    table.add_column("instrument", overflow="fold")
+    instruments, currencies = {fill.instrument for fill in shown}, {fill.fee_currency for fill in shown}
+    is_single, has_one_fee = len(instruments) == 1, len(currencies) == 1
+    if is_single:
+        head += f" of {escaped(shown[0].instrument)}"
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim", title_justify="left")
+    table.title, table.title_style = f"[bold]{head}[/]", "default"
+    table.add_column("time", no_wrap=True)
+    if not is_single:
+        table.add_column("instrument", overflow="fold")
     table.add_column("side", no_wrap=True)
-    for name in ("qty", "price", "fee"):
-        table.add_column(name, justify="right", no_wrap=True)
+    for name in ("qty", "price", f"fee [{shown[0].fee_currency}]" if has_one_fee else "fee"):
+        table.add_column(escaped(name), justify="right", no_wrap=True)
     for fill in shown:
         moment = iso_of(fill.filled_ns // NS_PER_S * NS_PER_S).replace("T", " ").removesuffix("Z")
-        fee = f"{money(float(fill.fee))} {fill.fee_currency}"
+        fee = money(float(fill.fee)) + ("" if has_one_fee else f" {fill.fee_currency}")
         side = "[green]buy[/]" if fill.side == "buy" else "[red]sell[/]"
-        table.add_row(moment, escaped(fill.instrument), side, f"{fill.qty:g}", f"{fill.price:,.10g}", escaped(fee))
+        numbers = grouped(fill.qty), grouped(fill.price), escaped(fee)
+        table.add_row(moment, *(() if is_single else (escaped(fill.instrument),)), side, *numbers)
     return table

@@ -1,17 +1,20 @@
 """How the numbers of a result are written for people, in the terminal and in a notebook."""
 
 import math
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Final
+from typing import Any, Final
 
+from quantkit.instruments import plain
 from quantkit.report.stats import Stat, Value
 
 MISSING = "-"
 #: Of the equity's range, and the most decimals: those of the smallest unit of a coin.
 _RANGE_DIGITS: Final = 4
 _DECIMALS_MAX: Final = 8
-#: A ratio with more decimals than these is written with an exponent after all.
-_DIGITS_MAX: Final = 12
+#: What does not fit into a column as a plain number is written with an exponent after all.
+_TINY: Final = 1e-15
+_LARGE: Final = 1e15
 
 
 def written(stat: Stat, value: Value, decimals: int = 2) -> str:
@@ -43,9 +46,15 @@ def written(stat: Stat, value: Value, decimals: int = 2) -> str:
         return money(scaled, decimals)
     # A ratio that is not zero never reads as one.
     if scaled and abs(scaled) < 0.005:
-        digits = 1 - math.floor(math.log10(abs(scaled)))
-        return f"{scaled:.{digits}f}".rstrip("0") if digits <= _DIGITS_MAX else f"{scaled:.2g}"
-    return f"{scaled:,.2f}" if abs(scaled) < 1e9 else f"{scaled:.3g}"
+        return _tiny(scaled)
+    if abs(scaled) < 1e9:
+        return f"{scaled:,.2f}"
+    return f"{scaled:,.0f}" if abs(scaled) < _LARGE else f"{scaled:.3g}"
+
+
+def _tiny(number: float) -> str:
+    """Return a small number's first two digits behind as many zeros as it takes, while a column has room for them."""
+    return plain(float(f"{number:.2g}")) if abs(number) >= _TINY else f"{number:.2g}"
 
 
 def decimals_for(extent: float) -> int:
@@ -71,10 +80,23 @@ def money(amount: float, decimals: int = 2) -> str:
     """
     amount += 0.0
     if amount and abs(amount) < 0.01:
-        return f"{amount:.8f}".rstrip("0") if abs(amount) >= 1e-8 else f"{amount:.2g}"
+        return f"{amount:.8f}".rstrip("0") if abs(amount) >= 1e-8 else _tiny(amount)
     if not amount:
         return "0.00"
-    return f"{amount:,.{decimals}f}" if abs(amount) < 1e12 else f"{amount:.6g}"
+    if abs(amount) < 1e12:
+        return f"{amount:,.{decimals}f}"
+    return f"{amount:,.0f}" if abs(amount) < _LARGE else f"{amount:.6g}"
+
+
+def grouped(number: float) -> str:
+    """Return a size or a price with every digit it has, thousands marked, without an exponent.
+
+    Examples:
+        >>> grouped(104653.9), grouped(5e-05), grouped(1234567.5), grouped(1e16)
+        ('104,653.9', '0.00005', '1,234,567.5', '10,000,000,000,000,000')
+    """
+    whole, point, rest = plain(number).partition(".")
+    return f"{int(whole):,}{point}{rest}" if whole != "-0" else f"-0{point}{rest}"
 
 
 def duration(length: timedelta) -> str:
@@ -103,6 +125,40 @@ def counted(count: int, noun: str) -> str:
         ('1 fill', '1,200 fills')
     """
     return f"{count:,} {noun}{'s' if count != 1 and noun != 'info' else ''}"
+
+
+def strategy_of(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    """Return the class and the parameters that a run's configuration names."""
+    named, parameters = config.get("strategy"), config.get("parameters")
+    name = named.rpartition(":")[2] if isinstance(named, str) and named else "Result"
+    return name, parameters if isinstance(parameters, dict) else {}
+
+
+def title_of(config: Mapping[str, Any], width: int) -> str:
+    """Return the strategy's class with its parameters, or without where they do not fit.
+
+    Examples:
+        >>> title_of({"strategy": "ma_cross:MaCross", "parameters": {"fast": 5}}, 40), title_of({}, 40)
+        ('MaCross(fast=5)', 'Result')
+    """
+    name, parameters = strategy_of(config)
+    whole = f"{name}({listed(parameters)})"
+    return whole if parameters and len(whole) <= width else name
+
+
+def listed(parameters: Mapping[str, Any]) -> str:
+    """Return parameters as they would be typed.
+
+    Examples:
+        >>> listed({"interval": "1h", "qty": 5e-05})
+        "interval='1h', qty=0.00005"
+    """
+    return ", ".join(f"{key}={_literal(value)}" for key, value in parameters.items())
+
+
+def _literal(value: Any) -> str:
+    """Return a parameter's value as it would be typed, a small number without an exponent."""
+    return plain(value) if isinstance(value, float) and math.isfinite(value) else repr(value)
 
 
 def escaped(text: str) -> str:

@@ -209,7 +209,7 @@ def test_a_run_of_no_length_has_one_day(result_of: Callable[..., Result], hours:
     assert result.returns.tolist() == [pytest.approx(-0.02)]
     assert (result.stats["max_drawdown"], result.stats["exposure_time_pct"]) == (pytest.approx(-0.02), None)
     (line,) = ElementTree.fromstring(result._repr_html_()).iter("polyline")
-    assert line.attrib["points"] == "0.0,4.0 760.0,176.0"
+    assert line.attrib["points"] == "92.0,8.0 760.0,178.0"
 
 
 def test_a_run_of_hours_is_not_annualised(result_of: Callable[..., Result]) -> None:
@@ -382,6 +382,6 @@ def test_the_picture_is_small_and_stays_inside_its_frame(result_of: Callable[...
     (line,) = tree.iter("polyline")
     points = [tuple(map(float, pair.split(","))) for pair in line.attrib["points"].split()]
     assert 2 <= len(points) <= 2002
-    assert all(0 <= x <= 760 and 4 <= y <= 176 for x, y in points)
+    assert all(92 <= x <= 760 and 8 <= y <= 178 for x, y in points)
     if rows > 1:
-        assert {min(y for _, y in points), max(y for _, y in points)} == {4.0, 176.0}
+        assert {min(y for _, y in points), max(y for _, y in points)} == {8.0, 178.0}
