@@ -136,7 +136,7 @@ def test_a_missing_folder_and_a_folder_without_manifest_are_told_apart(tmp_path:
         f"data folder {tmp_path / 'none'} is not there (manifest.jsonl); name another one, fill it with "
         "`quantkit import`, or start with generated data: `quantkit new`"
     )
-    with pytest.raises(DataError, match=r"holds no manifest \(manifest\.jsonl\); name another one, or fill it"):
+    with pytest.raises(DataError, match=r"holds no manifest \(manifest\.jsonl\); name another one, fill it"):
         Catalog(tmp_path)
 
 
