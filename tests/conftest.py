@@ -1,13 +1,23 @@
 """Makes `tests/` importable, so that every test can use the oracle engine, and says how tests run.
 
 Generated examples are the same in every run: a change is judged by its own doing. `--hypothesis-profile=search` draws
-others each time, which is how new ones are found.
+others each time, which is how new ones are found. Each run ends with the CPU time that every folder took.
 """
 
 import os
+import re
+import resource
 import signal
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
 
+import pytest
 from hypothesis import settings
+
+#: A test that takes more CPU time than this carries the mark `long`, so that it starts first and can be left out.
+LONG_S = 20.0
 
 settings.register_profile("fixed", derandomize=True, print_blob=True)
 settings.register_profile("search", print_blob=True)
@@ -23,3 +33,135 @@ for name in ("SIGINT", "SIGHUP"):
 def pytest_xdist_auto_num_workers() -> int:
     """Run one test more than there are cores: those on real sockets spend most of their time waiting."""
     return (os.cpu_count() or 1) + 1
+
+
+# Long tests start first --------------------------------------------------------------------------------------------
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Deal the long tests out to the heads of the workers' shares, so that none is left alone at the end."""
+    long = [item for item in items if item.get_closest_marker("long")]
+    if not long:
+        return
+    short = [item for item in items if not item.get_closest_marker("long")]
+    workers = int(getattr(config, "workerinput", {}).get("workercount", 1))
+    size = -(-len(short) // workers)
+    items[:] = [
+        item
+        for worker in range(workers)
+        for item in (*long[worker::workers], *short[worker * size : (worker + 1) * size])
+    ]
+
+
+# What tests cost ---------------------------------------------------------------------------------------------------
+
+
+def _cpu_s() -> float:
+    """Return the CPU time of this process and of those it has started and that have ended."""
+    children = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return time.process_time() + children.ru_utime + children.ru_stime
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+    """Note what a test takes, fixtures included; the last of its reports carries the figure."""
+    item.stash[_BEGAN] = _cpu_s()
+    return (yield)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
+    """Hand the figure on to where reports are gathered, from a worker too."""
+    report = yield
+    if report.when == "teardown":
+        is_long = item.get_closest_marker("long") is not None
+        report.user_properties.append(("cpu", (_cpu_s() - item.stash[_BEGAN], is_long)))
+    return report
+
+
+_BEGAN = pytest.StashKey[float]()
+
+
+class _Costs:
+    """Sums what tests took, in the process that prints the summary."""
+
+    def __init__(self) -> None:
+        self.folders: dict[str, float] = defaultdict(float)
+        self.too_long: list[tuple[float, str]] = []
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Count one test."""
+        for key, value in report.user_properties:
+            if key == "cpu" and report.when == "teardown":
+                seconds, is_long = value
+                parts = Path(report.nodeid.partition("::")[0]).parts
+                self.folders["/".join(parts[:2])] += seconds
+                if seconds > LONG_S and not is_long:
+                    self.too_long.append((seconds, report.nodeid))
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        """Print the sums, and the tests that need a mark."""
+        total = sum(self.folders.values())
+        if total >= LONG_S:
+            terminalreporter.section("CPU seconds")
+            for folder, seconds in sorted(self.folders.items(), key=lambda entry: -entry[1]):
+                terminalreporter.write_line(f"{seconds:8.1f}  {folder}")
+            terminalreporter.write_line(f"{total:8.1f}  in all")
+        for seconds, test in sorted(self.too_long, reverse=True):
+            terminalreporter.write_line(f"{seconds:8.1f}  {test}: mark it `long`, or make it shorter")
+
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        """Fail where it is decided what goes in; a laptop under load is left alone."""
+        if self.too_long and os.environ.get("CI") and not session.testsfailed:
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+# What tests leave out ----------------------------------------------------------------------------------------------
+
+
+class _Skips:
+    """Fails a run that skipped a test for another reason than those listed.
+
+    Args:
+        allowed: A regular expression a line, each found in the reasons that are accepted.
+    """
+
+    def __init__(self, allowed: list[str]) -> None:
+        self.allowed = re.compile("|".join(allowed) or "(?!)")
+        self.refused: list[str] = []
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Note a skip that is not listed."""
+        if report.skipped and not hasattr(report, "wasxfail"):
+            self._look(report.nodeid, report.longrepr)
+
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        """Note a file that was skipped as a whole."""
+        if report.skipped:
+            self._look(report.nodeid, report.longrepr)
+
+    def _look(self, test: str, why: object) -> None:
+        reason = str(why[2] if isinstance(why, tuple) else why)
+        if not self.allowed.search(reason):
+            self.refused.append(f"{test}: {reason}")
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        """Print them."""
+        for line in sorted(set(self.refused)):
+            terminalreporter.write_line(f"skipped, and not on the list of skips: {line}")
+
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        """A test that is left out by mistake proves nothing."""
+        if self.refused and not session.testsfailed:
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Gather costs and skips where the workers report to."""
+    if hasattr(config, "workerinput"):
+        return
+    config.pluginmanager.register(_Costs(), "costs")
+    listed = os.environ.get("QUANTKIT_ALLOWED_SKIPS")
+    if listed is not None:
+        lines = Path(listed).read_text(encoding="utf-8").splitlines()
+        config.pluginmanager.register(_Skips([line for line in lines if line and not line.startswith("#")]), "skips")
