@@ -318,7 +318,7 @@ def _data_files(feed: Feed, plan: Plan) -> dict[str, str]:
         return {}
     found = {}
     for stream in plan.streams:
-        for entry in catalog.files(stream, plan.start_ns, plan.end_ns):
+        for entry in catalog.files(plan.built.get(stream, stream), plan.start_ns, plan.end_ns):
             found[entry.path] = entry.sha256
     return dict(sorted(found.items()))
 

@@ -20,6 +20,7 @@ from quantkit.feeds.live import BatchMaker, rows_of
 from quantkit.feeds.okx.feed import DATA, FAR_FUTURE_NS, FRAMES, live_coverage
 from quantkit.feeds.okx.records import FrameRecord, Record, unpack
 from quantkit.feeds.okx.tracker import Tracker
+from quantkit.feeds.resample import sources_of
 from quantkit.instruments import Instrument
 from quantkit.loading import build_strategy, digest_of, load_strategy, source_of
 from quantkit.report.digest import result_hash
@@ -348,6 +349,14 @@ class _RecordedFeed:
     def coverage(self) -> Mapping[Stream, Coverage]:
         """Return what the live feed could deliver."""
         return live_coverage(self._instruments.values(), self._script.started.opened_ns)
+
+    def source(self, stream: Stream, start_ns: int | None = None, end_ns: int | None = None) -> Stream:
+        """Return the stream itself: every interval that there is comes as it is from the exchange.
+
+        Raises:
+            DataError: The exchange has no such stream.
+        """
+        return sources_of(stream, self.coverage())[0]
 
     def has_hole(self, stream: Stream, start_ns: int, end_ns: int) -> bool:
         """Return False, as the live feed did."""

@@ -9,7 +9,7 @@ import msgspec
 from quantkit.clock import INTERVALS, NS_PER_MIN, NS_PER_MS, NS_PER_S, bar_open_ns, interval_ns, iso_of
 from quantkit.errors import ConfigError, DataError
 from quantkit.feeds.base import Feed
-from quantkit.instruments import Fees, Instrument, names_of
+from quantkit.instruments import Fees, Instrument
 from quantkit.storage.catalog import Coverage
 from quantkit.storage.columns import Stream
 
@@ -53,7 +53,7 @@ class EngineConfig(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Plan(msgspec.Struct, frozen=True):
-    """The decisions, by instrument id where they are per instrument."""
+    """The decisions, by instrument id where they are per instrument; `built` has what longer candles are built from."""
 
     instruments: dict[str, Instrument]
     start_ns: int
@@ -64,6 +64,7 @@ class Plan(msgspec.Struct, frozen=True):
     fees: dict[str, Fees]
     has_trades: dict[str, bool]
     streams: list[Stream]
+    built: dict[Stream, Stream]
     cash: dict[str, Decimal | float | int | str]
 
 
@@ -80,11 +81,11 @@ def make_plan(feed: Feed, wishes: Mapping[Stream, int], config: EngineConfig) ->
         )
     coverage = dict(feed.coverage())
     ids = list(dict.fromkeys(stream.instrument for stream in wishes))
-    for stream in wishes:
-        _covering(stream, coverage)
-    coverage = {stream: held for stream, held in coverage.items() if stream.instrument in ids}
+    sources = {stream: _source(feed, stream, count, config) for stream, count in wishes.items()}
+    held = {stream: coverage[source] for stream, source in sources.items()}
+    coverage = {stream: span for stream, span in coverage.items() if stream.instrument in ids}
     _check_names(ids, config)
-    start_ns, end_ns = _span(wishes, coverage, config)
+    start_ns, end_ns = _span(wishes, coverage, held, config)
     if config.start_ns is None:
         open_wishes = {
             stream: count for stream, count in wishes.items() if _live_start_ns(stream, count, coverage) is None
@@ -115,6 +116,7 @@ def make_plan(feed: Feed, wishes: Mapping[Stream, int], config: EngineConfig) ->
         fees={i: _fees(instruments[i], config) for i in ids},
         has_trades=has_trades,
         streams=sorted(streams, key=lambda stream: stream.sort_key),
+        built={stream: source for stream, source in sources.items() if source != stream},
         cash=config.cash or {first.settle_currency: 10_000},
     )
 
@@ -173,12 +175,11 @@ def _live_start_ns(stream: Stream, warmup: int, coverage: Mapping[Stream, Covera
     return held.live_ns if not warmup and held.start_ns >= bar_open_ns(held.live_ns, stream.interval) else None
 
 
-def _ready_ns(stream: Stream, warmup: int, coverage: Mapping[Stream, Coverage]) -> int:
-    """Return from when on a run over a stream can begin, its warm-up before it."""
+def _ready_ns(stream: Stream, warmup: int, coverage: Mapping[Stream, Coverage], held: Coverage) -> int:
+    """Return from when on a run over a stream can begin, its warm-up before it; `held` is of what it comes from."""
     live_ns = _live_start_ns(stream, warmup, coverage)
     if live_ns is not None:
         return live_ns
-    held = _covering(stream, coverage)
     if not warmup:
         return held.start_ns
     # Whole candles only: data that begin in the middle of an interval warm up from the next one on.
@@ -186,38 +187,41 @@ def _ready_ns(stream: Stream, warmup: int, coverage: Mapping[Stream, Coverage]) 
     return bar_open_ns(held.start_ns + length - 1, stream.interval) + warmup * length
 
 
-def _covering(stream: Stream, coverage: Mapping[Stream, Coverage]) -> Coverage:
-    """Return the coverage of a stream, or of the finer candles it can be built from.
+def _source(feed: Feed, stream: Stream, warmup: int, config: EngineConfig) -> Stream:
+    """Return the stream that a run's rows, and those of its warm-up, come from.
 
     Raises:
-        DataError: There is neither; the message names what exists.
+        DataError: There is none, or none that fits; the message names what exists.
     """
-    if stream in coverage:
-        return coverage[stream]
-    same = [s for s in coverage if s.instrument == stream.instrument]
-    if stream.kind == "candle":
-        finer = [s for s in same if s.kind == "candle" and interval_ns(stream.interval) % INTERVALS[s.interval] == 0]
-        if finer:
-            return coverage[max(finer, key=lambda s: INTERVALS[s.interval])]
-    if same:
-        there = ", ".join(f"{s.kind} {s.interval}".strip() for s in same)
-        raise DataError(f"no data: {stream} is not there; of {stream.instrument} there is {there}")
-    raise DataError(
-        f"no data: {stream.instrument} is not there; there is {names_of(sorted({s.instrument for s in coverage}))}"
-    )
+    start_ns = config.start_ns
+    if start_ns is not None and warmup:
+        start_ns -= warmup * interval_ns(stream.interval)
+    return feed.source(stream, start_ns, config.end_ns)
 
 
-def _span(wishes: Mapping[Stream, int], coverage: Mapping[Stream, Coverage], config: EngineConfig) -> tuple[int, int]:
-    """Return the run's span: what was asked for, else what all subscribed streams have in common."""
+def _span(
+    wishes: Mapping[Stream, int],
+    coverage: Mapping[Stream, Coverage],
+    sources: Mapping[Stream, Coverage],
+    config: EngineConfig,
+) -> tuple[int, int]:
+    """Return the run's span: what was asked for, else what all subscribed streams have in common.
+
+    Args:
+        wishes: Streams with the warm-up wanted.
+        coverage: What is held.
+        sources: What is held of what each stream comes from.
+        config: The run's options.
+    """
     # Funding, marks and gaps are told when they come; they do not bound the run.
     bounding = {s: w for s, w in wishes.items() if s.kind in MATCHING_KINDS} or dict(wishes)
-    starts = [_ready_ns(stream, warmup, coverage) for stream, warmup in bounding.items()]
-    ends = [_covering(stream, coverage).end_ns for stream in bounding]
+    starts = [_ready_ns(stream, warmup, coverage, sources[stream]) for stream, warmup in bounding.items()]
+    ends = [sources[stream].end_ns for stream in bounding]
     start_ns = max(starts) if config.start_ns is None else config.start_ns
     end_ns = min(ends) if config.end_ns is None else config.end_ns
     if config.start_ns is None:
         for (stream, warmup), ready_ns in zip(bounding.items(), starts, strict=True):
-            if warmup and ready_ns > end_ns >= _covering(stream, coverage).start_ns:
+            if warmup and ready_ns > end_ns >= sources[stream].start_ns:
                 raise DataError(
                     f"{stream}: a warm-up of {warmup} candles lasts until {iso_of(ready_ns)}, past the end of the run "
                     f"at {iso_of(end_ns)}; bring more data, warm up less, or give a start"
@@ -225,7 +229,7 @@ def _span(wishes: Mapping[Stream, int], coverage: Mapping[Stream, Coverage], con
     if config.start_ns is not None and config.end_ns is not None and start_ns >= end_ns:
         raise ConfigError(f"the run starts at {iso_of(start_ns)}, not before its end at {iso_of(end_ns)}")
     for stream in bounding:
-        held = _covering(stream, coverage)
+        held = sources[stream]
         # Until the next one can close, a run that begins after the last candle misses none.
         last_ns = held.end_ns + (INTERVALS[stream.interval] if stream.interval else 0)
         if start_ns > last_ns or end_ns < held.start_ns or start_ns > end_ns:
@@ -336,6 +340,9 @@ def describe(plan: Plan, config: EngineConfig, feed: Feed, currencies: Collectio
         )
         if plan.instruments[i].source == "inferred":
             said.append(f"{i}: price and size steps inferred from the data, contract value 1")
+    said += [
+        f"{stream.instrument}: {stream.interval} is built from {finer.interval}" for stream, finer in plan.built.items()
+    ]
     for i, instrument in plan.instruments.items():
         if instrument.kind == "swap" and not any(s.kind == "funding" and s.instrument == i for s in plan.streams):
             said.append(f"{i}: no funding data, so none is charged")

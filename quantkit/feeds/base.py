@@ -113,6 +113,18 @@ class Feed(Protocol):
         """Return which streams the feed can deliver and over which span."""
         ...
 
+    def source(self, stream: Stream, start_ns: int | None = None, end_ns: int | None = None) -> Stream:
+        """Return the stream that rows of a span come from: the same, or finer candles that they are built from.
+
+        Args:
+            stream: What is wished for.
+            start_ns, end_ns: The span; None where it is open.
+
+        Raises:
+            DataError: It can neither be delivered nor built; the message says what there is.
+        """
+        ...
+
     def has_hole(self, stream: Stream, start_ns: int, end_ns: int) -> bool:
         """Return whether a stream it can deliver is known to lack rows for good within [start_ns, end_ns]."""
         ...

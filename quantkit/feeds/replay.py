@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from quantkit.clock import INTERVALS, NS_PER_MIN, interval_ns
+from quantkit.clock import INTERVALS, NS_PER_MIN, bar_open_ns, interval_ns
 from quantkit.errors import ConfigError, DataError
 from quantkit.events import KINDS, MarketEvent
 from quantkit.feeds.base import Batch, Subscription
-from quantkit.feeds.resample import coarser_blocks
+from quantkit.feeds.resample import Astride, cannot_build, coarser_blocks, first_astride, sources_of
 from quantkit.instruments import Instrument
-from quantkit.storage.catalog import Catalog, Coverage
+from quantkit.storage.catalog import Catalog, Coverage, stored
 from quantkit.storage.columns import Block, Stream
 from quantkit.storage.reader import read_blocks
 from quantkit.storage.schema import period_of
@@ -51,6 +51,7 @@ class ReplayFeed:
         self._subscriptions: list[Subscription] = []
         self._instruments: dict[int | None, dict[str, Instrument]] = {}
         self._coverage = self.catalog.coverage()
+        self._sources: dict[Stream, Stream] = {}
 
     def instruments(self, at_ns: int | None = None) -> Mapping[str, Instrument]:
         """Return every instrument's metadata, the given ones first.
@@ -85,11 +86,50 @@ class ReplayFeed:
         there = self.catalog.periods(stream)
         return any(period not in there for period in range(first, last + 1))
 
+    def source(self, stream: Stream, start_ns: int | None = None, end_ns: int | None = None) -> Stream:
+        """Return the stored stream that a stream's rows are read or built from, and hold on to the choice.
+
+        Longer candles are built from the longest finer ones of which every bar of the span fits within one of them.
+
+        Raises:
+            DataError: Nothing is there to read or build it from, or bars lie astride of the longer candles.
+        """
+        found = sources_of(stream, self._coverage)
+        if found[0] != stored(stream):
+            found = self._fitting(stream, found, start_ns, end_ns)
+        self._sources[stream] = found[0]
+        return found[0]
+
+    def _fitting(self, stream: Stream, found: list[Stream], start_ns: int | None, end_ns: int | None) -> list[Stream]:
+        """Return the finer candles that longer ones can be built from, those that have no row in the span last."""
+        # A candle of the span may have begun a whole interval before it.
+        since_ns = 0 if start_ns is None else start_ns - interval_ns(stream.interval) + 1
+        until_ns = _FAR_FUTURE_NS if end_ns is None else end_ns
+        held = [
+            finer
+            for finer in found
+            if self._coverage[finer].start_ns <= until_ns and self._coverage[finer].end_ns >= since_ns
+        ]
+        astride: list[Astride] = []
+        for finer in held:
+            first = self._first_astride(finer, stream.interval, since_ns, until_ns)
+            if first is None:
+                return [finer]
+            astride.append(first)
+        if astride:
+            raise cannot_build(stream, astride)
+        return found
+
+    def _first_astride(self, finer: Stream, interval: str, start_ns: int, end_ns: int) -> Astride | None:
+        """Look through the opens and closes of finer candles, and at no other column of theirs."""
+        blocks = self._read(finer, start_ns, end_ns)
+        return next((found for block in blocks if (found := first_astride(block, interval)) is not None), None)
+
     def assumptions(self) -> Sequence[str]:
         """Return the clock shifts that importers noted on the files this run reads."""
         shifts: dict[tuple[str, int], None] = {}
         for wish in self._subscriptions:
-            for entry in self.catalog.files(wish.stream, wish.start_ns, wish.end_ns):
+            for entry in self.catalog.files(self._source_of(wish.stream), wish.start_ns, wish.end_ns):
                 shift = int(entry.notes.get("received_shift_ns", 0))
                 if shift:
                     shifts[entry.instrument, shift] = None
@@ -106,12 +146,15 @@ class ReplayFeed:
         """
         self._subscriptions = sorted(subscriptions, key=lambda wish: wish.stream.sort_key)
         for wish in self._subscriptions:
-            _source_of(wish.stream, self._coverage)
+            if wish.stream not in self._sources:
+                self.source(wish.stream, wish.start_ns, wish.end_ns)
+
+    def _source_of(self, stream: Stream) -> Stream:
+        return self._sources.get(stream) or self.source(stream)
 
     def warmup(self, stream: Stream, count: int, until_ns: int) -> Block | None:
         """Return the last `count` candles closed by `until_ns`."""
-        held = self._coverage.get(_source_of(stream, self._coverage))
-        assert held is not None
+        held = self._coverage[self._source_of(stream)]
         span = count * interval_ns(stream.interval)
         start_ns = until_ns - span
         # Markets that close at night or lack bars need a longer look back; it doubles until the data begin.
@@ -155,13 +198,24 @@ class ReplayFeed:
         return merge_blocks([self._blocks(wish) for wish in self._subscriptions])
 
     def _blocks(self, wish: Subscription) -> Iterator[Block]:
-        source = _source_of(wish.stream, self._coverage)
-        if source.interval == wish.stream.interval:
-            return self._read(wish.stream, wish.start_ns, wish.end_ns)
-        length = interval_ns(wish.stream.interval)
-        finer = self._read(source, wish.start_ns - length + 1, wish.end_ns)
+        stream, start_ns, end_ns = wish
+        source = self._source_of(stream)
+        if source == stored(stream):
+            return self._read(stream, start_ns, end_ns)
         data_start_ns = self._coverage[source].start_ns
-        return coarser_blocks(finer, wish.stream, start_ns=wish.start_ns, data_start_ns=data_start_ns)
+        finer = self._read(source, self._first_bar_ns(source, wish), end_ns)
+        return coarser_blocks(finer, stream, start_ns=start_ns, end_ns=end_ns, data_start_ns=data_start_ns)
+
+    def _first_bar_ns(self, source: Stream, wish: Subscription) -> int:
+        """Return from which receipt on the bars are needed of the candles that are received in a span.
+
+        A bar that comes in the span may be the last of a candle whose others came in time, long before it.
+        """
+        early_ns = wish.start_ns - 1
+        for block in self._read(source, wish.start_ns, wish.end_ns):
+            early_ns = min(early_ns, int(block.column("open_ns")[0]))
+            break
+        return bar_open_ns(early_ns, wish.stream.interval) + 1
 
     def _read(self, stream: Stream, start_ns: int, end_ns: int) -> Iterator[Block]:
         return read_blocks(self.catalog, stream, start_ns=start_ns, end_ns=end_ns, block_rows=self._block_rows)
@@ -197,6 +251,7 @@ class MemoryFeed(ReplayFeed):
         self._given = {instrument.id: instrument for instrument in instruments}
         self._block_rows = _checked_rows(block_rows)
         self._subscriptions = []
+        self._sources = {}
         self._whole: dict[Stream, Block] = {block.stream: block for block in blocks}
         streams: dict[Stream, list[MarketEvent]] = {}
         for event in events:
@@ -218,7 +273,7 @@ class MemoryFeed(ReplayFeed):
         return ()
 
     def _read(self, stream: Stream, start_ns: int, end_ns: int) -> Iterator[Block]:
-        whole = self._whole[stream._replace(kind="candle") if stream.kind == "candle_open" else stream]
+        whole = self._whole[stored(stream)]
         stamps = whole.column("received_ns")
         if stream.kind == "candle_open":
             stamps = whole.column("open_ns")
@@ -342,34 +397,6 @@ def _check_ohlc(name: str, index: "pd.DatetimeIndex", numbers: Mapping[str, Any]
     if off.any():
         row = int(np.flatnonzero(off)[0])
         raise DataError(f"frame {name!r}: row {row} ({index[row]}): open or close lies outside low to high")
-
-
-def _source_of(stream: Stream, coverage: Mapping[Stream, Coverage]) -> Stream:
-    """Return the stored stream that `stream` is read or built from.
-
-    Raises:
-        DataError: There is none; the message names what exists.
-    """
-    stored = stream._replace(kind="candle") if stream.kind == "candle_open" else stream
-    if stored in coverage:
-        return stored
-    same = [s for s in coverage if s.instrument == stream.instrument]
-    # A candle's open price is known at its open only where the candle itself is stored: no building it from parts.
-    if stream.kind == "candle":
-        length = interval_ns(stream.interval)
-        finer = [s for s in same if s.kind == "candle" and length % INTERVALS[s.interval] == 0]
-        if finer:
-            return max(finer, key=lambda s: INTERVALS[s.interval])
-    if same:
-        raise DataError(
-            f"no data: {stream} is not there; of {stream.instrument} there is {', '.join(map(_kind, same))}"
-        )
-    names = sorted({s.instrument for s in coverage})
-    raise DataError(f"no data: {stream.instrument} is not there; there is {', '.join(names) or 'nothing'}")
-
-
-def _kind(stream: Stream) -> str:
-    return f"{stream.kind} {stream.interval}".strip()
 
 
 def merge_blocks(sources: Sequence[Iterator[Block]]) -> Iterator[Batch]:

@@ -1,66 +1,151 @@
-"""Candles of a longer interval, built from stored finer ones."""
+"""Candles of a longer interval from stored finer ones: which streams fit it, and how the candles are built."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
-from quantkit.clock import NS_PER_DAY, interval_ns
-from quantkit.storage.columns import Block, Stream
+from quantkit.clock import INTERVALS, NS_PER_S, bar_open_ns, interval_ns, iso_of, span_text
+from quantkit.errors import DataError
+from quantkit.instruments import names_of
+from quantkit.storage.catalog import Coverage, stored
+from quantkit.storage.columns import Block, Column, Stream
 
-#: 1970-01-01 was a Thursday; weeks begin on Monday.
-_MONDAY_NS = 4 * NS_PER_DAY
+
+class Astride(NamedTuple):
+    """A bar that does not lie within one candle of the longer interval.
+
+    Attributes:
+        source: The finer candles it is of.
+        open_ns, close_ns: When it opens and closes.
+    """
+
+    source: Stream
+    open_ns: int
+    close_ns: int
+
+    def __str__(self) -> str:
+        interval = self.source.interval
+        offset_ns = self.open_ns - bar_open_ns(self.open_ns, interval)
+        if interval == "1d":
+            time_of_day = iso_of(offset_ns)[11:-1]
+            return f"1d that open at {time_of_day.removesuffix(':00')} UTC"
+        if offset_ns:
+            return f"{interval} that open {span_text(offset_ns)} past a multiple of {interval}"
+        return f"{interval} of which one lasts until {iso_of(self.close_ns)}"
 
 
-def coarser_blocks(finer: Iterator[Block], stream: Stream, *, start_ns: int, data_start_ns: int = 0) -> Iterator[Block]:
+def sources_of(stream: Stream, coverage: Mapping[Stream, Coverage]) -> list[Stream]:
+    """Return the streams that rows can come from: the stored one, else finer candles, the longest interval first.
+
+    Raises:
+        DataError: There is none; the message names what exists.
+    """
+    own = stored(stream)
+    if own in coverage:
+        return [own]
+    same = [other for other in coverage if other.instrument == stream.instrument]
+    # A candle's open price is known at its open only where the candle itself is stored: no building it from parts.
+    if stream.kind == "candle":
+        length = interval_ns(stream.interval)
+        finer = [other for other in same if other.kind == "candle" and length % INTERVALS[other.interval] == 0]
+        if finer:
+            return sorted(finer, key=lambda other: -INTERVALS[other.interval])
+    if same:
+        there = ", ".join(f"{other.kind} {other.interval}".strip() for other in same)
+        raise DataError(f"no data: {stream} is not there; of {stream.instrument} there is {there}")
+    there = names_of(sorted({other.instrument for other in coverage}))
+    raise DataError(f"no data: {stream.instrument} is not there; there is {there}")
+
+
+def first_astride(finer: Block, interval: str) -> Astride | None:
+    """Return the first bar of a block that does not open and close within one candle of an interval, None if all do.
+
+    Args:
+        finer: Candles of a shorter interval, at least one.
+        interval: The longer one.
+    """
+    opened, closed = finer.column("open_ns"), finer.column("close_ns")
+    astride = closed > _opens(opened, interval) + interval_ns(interval)
+    if not astride.any():
+        return None
+    row = int(np.argmax(astride))
+    return Astride(finer.stream, int(opened[row]), int(closed[row]))
+
+
+def cannot_build(stream: Stream, found: Sequence[Astride]) -> DataError:
+    """Return the error about candles that none of the finer ones there are can be built into.
+
+    Args:
+        stream: The longer candles.
+        found: A bar that lies astride of two of them, for each finer stream.
+    """
+    return DataError(
+        f"{stream.interval} of {stream.instrument} cannot be built from {', nor from '.join(map(str, found))}; "
+        f"import {stream.interval}, or finer candles (the first such bar opens at {iso_of(found[0].open_ns)})"
+    )
+
+
+def coarser_blocks(
+    finer: Iterator[Block], stream: Stream, *, start_ns: int, end_ns: int, data_start_ns: int = 0
+) -> Iterator[Block]:
     """Yield candles of `stream`'s interval built from finer ones, on UTC multiples of it (weeks from Monday).
 
-    A candle is built from the bars that are there, and comes at its own close. One that begins before the data do, or
-    that the data do not reach the end of, is left out: it would not be the whole interval.
+    A candle is built from the bars that are there. It is received when the last of them was, and never before its own
+    close. One that begins before the data do, or that the data do not reach the end of, is left out: it would not be
+    the whole interval.
 
     Args:
         finer: Candles of a shorter interval that divides the stream's; their blocks may be cut anywhere.
         stream: Kind `candle`.
-        start_ns: Candles that close before it are left out.
+        start_ns, end_ns: Candles received before or after are left out.
         data_start_ns: Open of the first finer candle there is, be it before those in `finer`.
+
+    Raises:
+        DataError: A bar opens in one candle and closes in another.
     """
     length = interval_ns(stream.interval)
-    offset = _MONDAY_NS if stream.interval == "1w" else 0
     # Bars of a candle that may go on are kept as they came: one copy when it is built, however small the blocks are.
     waiting: list[Block] = []
     waiting_for = 0
     for block in finer:
-        bucket = (block.column("open_ns") - offset) // length
-        last = int(bucket[-1])
-        is_whole = int(block.column("close_ns")[-1]) == (last + 1) * length + offset
-        end = block.size if is_whole else int(np.searchsorted(bucket, last, "left"))
+        opens = _opens(block.column("open_ns"), stream.interval)
+        last = int(opens[-1])
+        is_whole = int(block.column("close_ns")[-1]) == last + length
+        end = block.size if is_whole else int(np.searchsorted(opens, last, "left"))
         if end:
             waiting.append(block.slice(0, end))
         if waiting and (end or last != waiting_for):
-            built = _build(Block.concat(waiting), stream, length, offset)
+            built = _build(Block.concat(waiting), stream)
             waiting = []
             low = int(np.searchsorted(built.column("received_ns"), start_ns, "left"))
             low = max(low, int(np.searchsorted(built.column("open_ns"), data_start_ns, "left")))
-            if low < built.size:
-                yield built.slice(low, built.size)
+            high = int(np.searchsorted(built.column("received_ns"), end_ns, "right"))
+            if low < high:
+                yield built.slice(low, high)
         if end < block.size:
             waiting.append(block.slice(end, block.size))
             waiting_for = last
 
 
-def _build(rows: Block, stream: Stream, length: int, offset: int) -> Block:
-    bucket = (rows.column("open_ns") - offset) // length
-    first = np.concatenate(([0], np.flatnonzero(np.diff(bucket)) + 1))
+def _build(rows: Block, stream: Stream) -> Block:
+    found = first_astride(rows, stream.interval)
+    if found is not None:
+        raise cannot_build(stream, [found])
+    opens = _opens(rows.column("open_ns"), stream.interval)
+    first = np.concatenate(([0], np.flatnonzero(np.diff(opens)) + 1))
     last = np.concatenate((first[1:], [rows.size])) - 1
-    opens = bucket[first] * length + offset
+    closes = opens[first] + interval_ns(stream.interval)
     return Block(
         stream,
         len(first),
         {
-            "received_ns": opens + length,
-            "exchange_ns": opens + length,
-            "seq": np.arange(len(first)),
-            "open_ns": opens,
-            "close_ns": opens + length,
+            "received_ns": np.maximum(closes, rows.column("received_ns")[last]),
+            "exchange_ns": closes,
+            # Candles of one late moment keep their order wherever blocks are cut.
+            "seq": closes // NS_PER_S,
+            "open_ns": opens[first],
+            "close_ns": closes,
             "open": rows.column("open")[first],
             "high": np.maximum.reduceat(rows.column("high"), first),
             "low": np.minimum.reduceat(rows.column("low"), first),
@@ -68,3 +153,11 @@ def _build(rows: Block, stream: Stream, length: int, offset: int) -> Block:
             "volume": np.add.reduceat(rows.column("volume"), first),
         },
     )
+
+
+def _opens(moments_ns: Column, interval: str) -> Column:
+    """Return when the candle opened that each moment lies in."""
+    length = interval_ns(interval)
+    first_ns = bar_open_ns(0, interval)
+    opens: Column = (moments_ns - first_ns) // length * length + first_ns
+    return opens

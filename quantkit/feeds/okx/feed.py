@@ -26,6 +26,7 @@ from quantkit.feeds.okx.records import Record, pack, pack_frame
 from quantkit.feeds.okx.rest import OkxRest
 from quantkit.feeds.okx.tracker import Delivered
 from quantkit.feeds.recorder import Recorder
+from quantkit.feeds.resample import sources_of
 from quantkit.instruments import Instrument
 from quantkit.storage.catalog import Coverage
 from quantkit.storage.columns import Block, Stream
@@ -238,6 +239,14 @@ class OkxFeed:
     def coverage(self) -> Mapping[Stream, Coverage]:
         """Return every stream that OKX sends of the instruments, from the opening on."""
         return live_coverage(self._instruments.values(), self._started_ns)
+
+    def source(self, stream: Stream, start_ns: int | None = None, end_ns: int | None = None) -> Stream:
+        """Return the stream itself: every interval that there is comes as it is from the exchange.
+
+        Raises:
+            DataError: The exchange has no such stream.
+        """
+        return sources_of(stream, self.coverage())[0]
 
     def has_hole(self, stream: Stream, start_ns: int, end_ns: int) -> bool:
         """Return False: what is lost is not known beforehand."""

@@ -1,6 +1,6 @@
 """What is decided before a run: span, matching data, marks, latency, fees, streams, and the sentences about them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +53,9 @@ class Held(MemoryFeed):
             stream: Coverage(T0 + int(first * DAY), T0 + int(last * DAY), 1, stream in self._holes)
             for stream, (first, last) in spans.items()
         }
+
+    def _read(self, stream: Stream, start_ns: int, end_ns: int) -> Iterator[Block]:
+        return iter(())
 
     def has_hole(self, stream: Stream, start_ns: int, end_ns: int) -> bool:
         """Whether a missing day lies in the span."""

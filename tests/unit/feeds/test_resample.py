@@ -12,6 +12,7 @@ from quantkit.feeds.resample import coarser_blocks
 from quantkit.storage.columns import Block, Stream
 
 NAME = "BTC-USDT"
+NEVER_NS = 2**63 - 1
 MONDAY_NS = time_ns_of("2025-05-05")
 COLUMNS = ("open", "high", "low", "close", "volume")
 RULES = {"5m": "5min", "1h": "1h", "1d": "1D", "1w": "W-MON"}
@@ -41,11 +42,19 @@ def cut(block: Block, edges: Sequence[int]) -> Iterator[Block]:
 
 
 def built(
-    block: Block, interval: str, *, edges: Sequence[int] = (), start_ns: int = 0, data_start_ns: int = 0
+    block: Block,
+    interval: str,
+    *,
+    edges: Sequence[int] = (),
+    start_ns: int = 0,
+    end_ns: int = NEVER_NS,
+    data_start_ns: int = 0,
 ) -> pd.DataFrame:
     """Return coarser candles as a frame by open, with their stamps."""
     stream = Stream("candle", NAME, interval)
-    pieces = list(coarser_blocks(cut(block, edges), stream, start_ns=start_ns, data_start_ns=data_start_ns))
+    pieces = list(
+        coarser_blocks(cut(block, edges), stream, start_ns=start_ns, end_ns=end_ns, data_start_ns=data_start_ns)
+    )
     assert all(piece.size and piece.stream == stream for piece in pieces)
     names = ("open_ns", "close_ns", "received_ns", "exchange_ns", *COLUMNS)
     columns = {name: np.concatenate([piece.column(name) for piece in pieces] or [[]]) for name in names}
@@ -147,5 +156,5 @@ def test_a_candle_spread_over_very_many_blocks() -> None:
 
 def test_nothing_finer_is_nothing_coarser() -> None:
     """And one bar of many is not yet a candle."""
-    assert list(coarser_blocks(iter(()), Stream("candle", NAME, "5m"), start_ns=0)) == []
+    assert list(coarser_blocks(iter(()), Stream("candle", NAME, "5m"), start_ns=0, end_ns=NEVER_NS)) == []
     assert built(bars([MONDAY_NS]), "5m").empty
