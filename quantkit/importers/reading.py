@@ -66,6 +66,15 @@ class Reading:
         self.refuse(bad)
         return values
 
+    def missing(self, field: str) -> NDArray[np.bool_]:
+        """Return which rows have no value in a column."""
+        column = self.chunk.columns[field]
+        if isinstance(column, Stamps):
+            return np.equal(column.values_ns, 0)
+        if isinstance(column, np.ndarray):
+            return np.not_equal(column, column)
+        return np.array([text.lower() in _EMPTY for text in column], np.bool_)
+
     def numbers(self, field: str, *, is_optional: bool = False) -> NDArray[np.float64]:
         """Return a column of numbers, NaN where there is none; a missing one is wrong unless optional."""
         column = self.chunk.columns[field]

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quantkit.errors import ConfigError
+from quantkit.importers import funding
 from quantkit.importers.intake import Intake
 from quantkit.importers.names import Names
 from quantkit.importers.reading import Reading, in_time_order
@@ -91,24 +92,7 @@ MARKS: Final = Layout(
     },
     required=("time", "price"),
 )
-FUNDING: Final = Layout(
-    {
-        "time": ("funding_time", "fundingtime", "calc_time", *_TIMES),
-        # freqtrade keeps the rate in the column of the opening price.
-        "rate": (
-            "realized_rate",
-            "realizedrate",
-            "funding_rate",
-            "fundingrate",
-            "last_funding_rate",
-            "rate",
-            "funding",
-            "open",
-        ),
-        "instrument": _INSTRUMENTS,
-    },
-    required=("time", "rate"),
-)
+FUNDING: Final = funding.layout_of(_TIMES, _INSTRUMENTS)
 
 _BUY: Final = frozenset(("buy", "b", "bid", "1", "+1", "buyer"))
 _SELL: Final = frozenset(("sell", "s", "ask", "a", "-1", "seller"))
@@ -131,7 +115,8 @@ def import_rows(
 ) -> None:
     """Take the rows of tables of format `trades`, `tickers`, `marks` or `funding`, in the order of the files' times.
 
-    A row's only stamp is both its exchange's and its receipt's. Rows that go back in time are skipped.
+    A row's only stamp is both its exchange's and its receipt's. Rows that go back in time are skipped. Of funding rates
+    that change until they are settled, the last before each settlement is taken.
 
     Raises:
         ConfigError: A column, the time zone or the instrument has to be said.
@@ -140,12 +125,16 @@ def import_rows(
     names = Names(instrument_id, intake.tally)
     newest_ns = 0
     newest_ids: set[int] = set()
+    told = funding.ToldRates(intake.tally)
     for file in in_time_order([TableFile(path, layout, columns) for path in paths], zone):
         intake.tally.files.append(file.file)
         times = TimeReader(file.file, zone, is_strict=kind in ("funding", "mark"))
         for chunk in file.chunks(intake.tally, progress):
             reading = Reading(chunk)
             names.select(reading)
+            if kind == "funding" and funding.is_told(chunk):
+                told.take(reading, zone)
+                continue
             time_ns = reading.times("time", times)
             values = parse(reading, intake)
             _refuse_backward(reading, time_ns, newest_ns)
@@ -153,6 +142,7 @@ def import_rows(
                 _refuse_repeated(reading, time_ns, values["trade_id"], newest_ns, newest_ids)
             elif kind == "funding":
                 _refuse_equal(reading, time_ns, newest_ns)
+                funding.refuse_changing(reading, time_ns, newest_ns)
             good = reading.kept(intake.tally)
             if not good.any():
                 continue
@@ -171,6 +161,9 @@ def import_rows(
             )
         if not file.has_header:
             intake.tally.warn(f"{file.file} has no header line; its columns were taken as in Binance's downloads")
+    settlements = None if told.is_empty else told.block(names.instrument)
+    if settlements is not None:
+        intake.add_block(settlements)
 
 
 # Order ----------------------------------------------------------------------------------------------------------
@@ -282,8 +275,7 @@ def _marks(reading: Reading, intake: Intake) -> dict[str, Column]:
 
 
 def _funding(reading: Reading, intake: Intake) -> dict[str, Column]:
-    rate = reading.numbers("rate")
-    reading.refuse_where(np.abs(rate) > 1.0, "a funding rate is a fraction of the notional, at most 1")
+    rate = funding.rates_of(reading)
     return {"rate": rate, "is_settled": np.ones(len(rate), np.bool_)}
 
 

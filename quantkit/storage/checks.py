@@ -6,11 +6,14 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from quantkit.clock import iso_of
+from quantkit.clock import NS_PER_MIN, iso_of
 from quantkit.errors import DataError
 from quantkit.storage.columns import Block, Column
 
 Mask = NDArray[np.bool_]
+
+#: Rates that are closer than this are no settlements: those are an hour apart at least, but for a few ms of either.
+LEAST_SETTLEMENT_NS: Final = 30 * NS_PER_MIN
 
 
 class Rows:

@@ -11,7 +11,7 @@ import numpy as np
 from quantkit.clock import NS_PER_S, interval_ns, iso_of, span_text
 from quantkit.errors import DataError
 from quantkit.storage.catalog import Catalog
-from quantkit.storage.checks import Rows, check_candles
+from quantkit.storage.checks import LEAST_SETTLEMENT_NS, Rows, check_candles
 from quantkit.storage.columns import Block, Column, Stream
 from quantkit.storage.files import DataFile, RowGroup, read_instruments, row_groups
 from quantkit.storage.manifest import FileEntry
@@ -230,6 +230,40 @@ class _Trades(_Examiner):
             yield self.found("info", f"jumps of the trade id: {self._jumps}, over {self._skipped} ids")
 
 
+class _Fundings(_Examiner):
+    """Rates that are charged as settlements and come too often to be any."""
+
+    def __init__(self, stream: Stream) -> None:
+        super().__init__(stream)
+        self._last_ns: int | None = None
+        self._close = 0
+        self._first_close_ns = 0
+
+    def look(self, block: Block, rows: Rows) -> None:
+        """Compare each settlement's moment with the one before it."""
+        settled = block.column("funding_ns")[block.column("is_settled")]
+        if self._last_ns is not None:
+            settled = np.concatenate(([self._last_ns], settled))
+        if not settled.size:
+            return
+        self._last_ns = int(settled[-1])
+        close = np.flatnonzero(np.diff(settled) < LEAST_SETTLEMENT_NS)
+        if close.size and not self._close:
+            self._first_close_ns = int(settled[close[0] + 1])
+        self._close += close.size
+
+    def findings(self) -> Iterator[Finding]:
+        """Yield how many rates are no settlements."""
+        yield from super().findings()
+        if self._close:
+            yield self.found(
+                "warning",
+                f"{_counted(self._close, 'settlement')} {'follows' if self._close == 1 else 'follow'} within "
+                f"{span_text(LEAST_SETTLEMENT_NS)} of the one before, first at {iso_of(self._first_close_ns)}; "
+                "changing rates are charged as settled, import them again",
+            )
+
+
 class _Gaps(_Examiner):
     """How much is known to be lost."""
 
@@ -339,6 +373,7 @@ class _Half:
 _EXAMINERS: Final[dict[str, type[_Examiner]]] = {
     "book": _Books,
     "candle": _Candles,
+    "funding": _Fundings,
     "gap": _Gaps,
     "trade": _Trades,
 }
