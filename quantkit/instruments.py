@@ -16,6 +16,7 @@ from typing import Any, Final
 import msgspec
 
 from quantkit.errors import ConfigError, OrderError
+from quantkit.portable import unportable
 
 #: Wide enough that sums and products of market numbers never round.
 EXACT: Final = Context(prec=120)
@@ -526,7 +527,8 @@ def check_id(instrument_id: str) -> None:
     """Refuse an id that could leave its folder or confuse a path.
 
     Raises:
-        ConfigError: The id is empty, too long, or holds a path separator, a dot path or a control character.
+        ConfigError: The id is empty, too long, holds a path separator, a dot path or a control character, or is a name
+            that not every machine takes, or takes as another one.
     """
     if not isinstance(instrument_id, str):
         raise ConfigError(f"instrument id {instrument_id!r} is not text")
@@ -540,3 +542,10 @@ def check_id(instrument_id: str) -> None:
             f"instrument id {instrument_id[:60]!r} is not usable; write letters, digits and - _ . + "
             "with an optional exchange prefix, for example binance:BTC-USDT-SWAP"
         )
+    for part in (prefix, name):
+        reason = unportable(part) if part else None
+        if reason is not None:
+            raise ConfigError(
+                f"instrument id {instrument_id[:60]!r} is not usable: {part[:60]!r} {reason}; spell it another way, "
+                "for example with its currency: BTC-USDT"
+            )

@@ -23,6 +23,7 @@ from quantkit.feeds.okx.config import OkxConfig
 from quantkit.feeds.okx.feed import FAR_FUTURE_NS, OkxFeed
 from quantkit.loading import file_of, source_of
 from quantkit.monitor import Monitor
+from quantkit.portable import check_new, unportable
 from quantkit.report.digest import result_hash
 from quantkit.report.result import Result
 from quantkit.strategy import Strategy
@@ -135,7 +136,19 @@ def _run(
 
 
 def _new_folder(record: Path, strategy: Strategy) -> Path:
-    """Make a run's folder, named after strategy and time."""
+    """Make a run's folder, named after strategy and time.
+
+    Raises:
+        ConfigError: It cannot be made, or it or the copy of the strategy's file in it has a name that not every machine
+            takes.
+    """
+    check_new(record)
+    file = file_of(type(strategy))
+    reason = None if file is None else unportable(file.name)
+    if file is not None and reason is not None:
+        raise ConfigError(
+            f"strategy file {file}: the name {reason}; rename it, since a copy goes into the run's folder"
+        )
     name = _UNFIT.sub("_", type(strategy).__name__)
     moment = datetime_of(wall_ns()).strftime("%Y%m%d-%H%M%S")
     number = 0

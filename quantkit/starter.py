@@ -11,6 +11,7 @@ from quantkit.errors import ConfigError, DataError
 from quantkit.events import Candle
 from quantkit.instruments import Instrument
 from quantkit.loading import STRATEGY_FOLDER
+from quantkit.portable import unportable
 from quantkit.sandbox.history import History
 from quantkit.sandbox.listing import default_listings
 from quantkit.sandbox.paths import PricePath
@@ -75,11 +76,14 @@ def start(name: str, folder: str | Path = ".") -> Started:
         folder: Where; the present folder unless told otherwise.
 
     Raises:
-        ConfigError: The name is no Python name, or the strategy's file is there already.
+        ConfigError: The name is no Python name or no file's on every machine, or the strategy's file is there already.
         DataError: The folder cannot be written, or holds data without any candles.
     """
     if not name.isidentifier() or keyword.iskeyword(name):
         raise ConfigError(f"{name!r} is no name for a strategy; use letters, digits and _, for example my_strategy")
+    reason = unportable(f"{name}.py")
+    if reason is not None:
+        raise ConfigError(f"{name!r} is no name for a strategy's file: it {reason}; choose another name")
     place = Path(folder)
     file = place / STRATEGY_FOLDER / f"{name}.py"
     if file.exists():

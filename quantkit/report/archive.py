@@ -16,6 +16,7 @@ from quantkit.engine.outcome import EquityCurve, Excursion, OrderEvent, Outcome
 from quantkit.errors import ConfigError, DataError
 from quantkit.instruments import Instrument
 from quantkit.orders import Fill, Order
+from quantkit.portable import check_new
 from quantkit.report.digest import result_hash
 from quantkit.report.frames import curve_frame
 
@@ -51,9 +52,10 @@ def save(
         The folder.
 
     Raises:
-        ConfigError: The folder holds something already, or cannot be written.
+        ConfigError: The folder holds something already, cannot be written, or has a name that not every machine takes.
     """
     target = Path(folder)
+    check_new(target)
     try:
         if target.exists() and (not target.is_dir() or any(target.iterdir())):
             raise ConfigError(f"{target} exists already and is not empty; choose a new folder for the result")

@@ -9,6 +9,7 @@ import msgspec
 from quantkit.errors import ConfigError, DataError
 from quantkit.events import RANKS
 from quantkit.instruments import check_id
+from quantkit.portable import unportable
 from quantkit.storage.columns import Stream
 from quantkit.storage.root import Root, first_line
 
@@ -177,7 +178,7 @@ def load(root: Root) -> Manifest | None:
             watched.append(entry)
             continue
         path = PurePosixPath(entry.path)
-        if path.is_absolute() or ".." in path.parts or "\\" in entry.path or path.suffix != ".parquet":
+        if path.is_absolute() or ".." in path.parts or any(map(unportable, path.parts)) or path.suffix != ".parquet":
             raise DataError(f"{where}: path {entry.path!r} may not leave the folder; restore the manifest")
         if entry.kind not in RANKS or entry.path in entries or entry.last_ns < entry.first_ns:
             raise DataError(f"{where}: kind, span or path {entry.path!r} cannot be; restore the manifest")

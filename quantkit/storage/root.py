@@ -9,11 +9,14 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
 from quantkit.errors import ConfigError, DataError
+from quantkit.portable import check_new
 
 #: Folders with this prefix hold files that are still being written; every Parquet tool passes over them.
 STAGING_PREFIX: Final = ".staging-"
 _LOCK: Final = ".lock"
 _CHUNK_BYTES: Final = 1 << 20
+#: A lock that is a link would be made wherever it points; Windows has no such flag, and links only for administrators.
+_NO_LINK: Final[int] = getattr(os, "O_NOFOLLOW", 0)
 
 
 class Root:
@@ -74,6 +77,22 @@ class Root:
             return str(self._local / relative)
         return f"{self.path.rstrip('/')}/{relative}" if relative else self.path
 
+    def _inside(self, path: Path, *, of: Path | None = None) -> Path:
+        """Return a local path, or refuse one that a link leads out of the folder.
+
+        Args:
+            path: Below the root.
+            of: What has to be inside for it; default the path itself.
+
+        Raises:
+            DataError: It lies elsewhere.
+        """
+        assert self._local is not None
+        real = Path(os.path.realpath(of or path))
+        if not real.is_relative_to(os.path.realpath(self._local)):
+            raise DataError(f"{path}: a link leads out of the data folder, to {real}; put the files themselves into it")
+        return path
+
     # Reading --------------------------------------------------------------------------------------------------
 
     def has_folder(self) -> bool:
@@ -92,8 +111,10 @@ class Root:
         """Return a `pyarrow.NativeFile` to read from.
 
         Raises:
-            DataError: It is not there, or cannot be read.
+            DataError: It is not there, lies outside of the folder, or cannot be read.
         """
+        if self._local is not None:
+            self._inside(self._local / relative)
         try:
             return self.filesystem.open_input_file(self.full(relative))
         except FileNotFoundError:
@@ -118,15 +139,15 @@ class Root:
                 raise DataError(f"{self.full(relative)}: cannot be read: {first_line(error)}") from error
 
     def files(self) -> list[str]:
-        """Return every file below the root, relative to it, sorted."""
+        """Return every file below the root, relative to it, sorted; folders that are links are not entered."""
+        if self._local is not None:
+            found = (Path(folder) / name for folder, _, names in os.walk(self._local) for name in names)
+            return sorted(path.relative_to(self._local).as_posix() for path in found if path.is_file())
         from pyarrow import fs
 
-        base = self.full("")
-        selector = fs.FileSelector(base, allow_not_found=True, recursive=True)
-        found = (info.path for info in self.filesystem.get_file_info(selector) if info.is_file)
-        if self._local is not None:
-            return sorted(Path(path).relative_to(self._local).as_posix() for path in found)
-        return sorted(str(PurePosixPath(path).relative_to(self.path)) for path in found)
+        selector = fs.FileSelector(self.path, allow_not_found=True, recursive=True)
+        listed = (info.path for info in self.filesystem.get_file_info(selector) if info.is_file)
+        return sorted(str(PurePosixPath(path).relative_to(self.path)) for path in listed)
 
     # Writing --------------------------------------------------------------------------------------------------
 
@@ -144,11 +165,13 @@ class Root:
         """Make a fresh local folder to write files in before they are published.
 
         Raises:
+            ConfigError: The root is not there and has a name that not every machine takes.
             DataError: It cannot be made.
         """
         with self.translated():
             if self._local is None:
                 return Path(tempfile.mkdtemp(prefix="quantkit-"))
+            check_new(self._local)
             self._local.mkdir(parents=True, exist_ok=True)
             # On the root's own file system, since a rename is atomic only within one.
             return Path(tempfile.mkdtemp(prefix=STAGING_PREFIX, dir=self._local))
@@ -157,11 +180,12 @@ class Root:
         """Let a finished, synced local file appear under `relative`, in place of what may be there.
 
         Raises:
-            DataError: The file system refuses.
+            DataError: The file system refuses, or a link leads out of the folder.
         """
         with self.translated(relative):
             if self._local is not None:
                 target = self._local / relative
+                self._inside(target, of=target.parent)
                 target.parent.mkdir(parents=True, exist_ok=True)
                 staged.replace(target)
                 return
@@ -175,11 +199,12 @@ class Root:
         """Delete a file; one that is gone already is fine.
 
         Raises:
-            DataError: The file system refuses.
+            DataError: The file system refuses, or a link leads out of the folder.
         """
         with self.translated(relative):
             if self._local is not None:
-                (self._local / relative).unlink(missing_ok=True)
+                target = self._local / relative
+                self._inside(target, of=target.parent).unlink(missing_ok=True)
             elif self.exists(relative):
                 self.filesystem.delete_file(self.full(relative))
 
@@ -211,7 +236,7 @@ class Root:
             return
         with self.translated(_LOCK):
             self._local.mkdir(parents=True, exist_ok=True)
-            descriptor = os.open(self._local / _LOCK, os.O_RDWR | os.O_CREAT, 0o666)
+            descriptor = os.open(self._local / _LOCK, os.O_RDWR | os.O_CREAT | _NO_LINK, 0o666)
         try:
             # The system lets go of the lock with the process, so a killed writer blocks nobody.
             with self.translated(_LOCK):

@@ -30,6 +30,9 @@ LEVELS_MAX: Final = 4_194_304
 GROUP_LEVELS: Final = 262_144
 
 
+#: Of instruments whose id names no exchange.
+DEFAULT_EXCHANGE: Final = "okx"
+
 #: Kinds whose files hold a UTC month; a day's worth of their rows would be a file of little more than a footer.
 MONTHLY: Final = frozenset(("candle", "mark", "funding", "gap"))
 
@@ -230,7 +233,7 @@ def folder_of(stream: Stream, stamp_ns: int) -> str:
         'exchange=okx/kind=instrument/instrument=BTC-USDT'
     """
     exchange, _, name = stream.instrument.rpartition(":")
-    parts = [f"exchange={exchange or 'okx'}", f"kind={stream.kind}", f"instrument={name}"]
+    parts = [f"exchange={exchange or DEFAULT_EXCHANGE}", f"kind={stream.kind}", f"instrument={name}"]
     if stream.kind == "candle":
         parts.insert(2, f"interval={stream.interval}")
     if stream.kind in MONTHLY:

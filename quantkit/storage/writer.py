@@ -18,7 +18,7 @@ from quantkit.storage.columns import Block, Stream
 from quantkit.storage.files import DataFile, row_groups
 from quantkit.storage.manifest import MANIFEST, FileEntry, Manifest, Watched
 from quantkit.storage.root import Root
-from quantkit.storage.schema import ROW_GROUP_ROWS_MAX, TABLES
+from quantkit.storage.schema import DEFAULT_EXCHANGE, ROW_GROUP_ROWS_MAX, TABLES
 from quantkit.storage.spool import PartFile, Spool, disk_error
 from quantkit.storage.staged import Staged
 
@@ -65,6 +65,9 @@ class Writer:
         self._instruments: dict[str, list[Instrument]] = {}
         self._watched: list[Watched] = []
         self._stored = self._loaded().entries
+        self._folders: dict[str, str] = {}
+        for entry in self._stored:
+            self._folders.setdefault(_folder_of(entry.instrument), entry.instrument)
         self._staging: Path | None = self._root.staging()
         self._remainders = 0
 
@@ -86,7 +89,7 @@ class Writer:
         from the one before it. On an error the writer is done for and has left nothing behind.
 
         Raises:
-            ConfigError: The instrument's id is not usable in a path.
+            ConfigError: The instrument's id is not usable in a path, or differs from a stored one in case alone.
             DataError: A row must not be stored (the message says which and why), stored rows of the stream lie in the
                 same span and `replace` is off, or the disk refuses.
         """
@@ -94,6 +97,7 @@ class Writer:
         with self._aborting():
             spool = self._spools.get(block.stream)
             if spool is None:
+                self._claim(block.stream.instrument)
                 stem = f"rows-{len(self._spools)}"
                 spool = self._spools[block.stream] = Spool(block.stream, staging, stem, self._row_group_rows)
             try:
@@ -117,6 +121,7 @@ class Writer:
                 `replace` is off.
         """
         self._open_staging()
+        self._claim(instrument.id)
         self._instruments.setdefault(instrument.id, []).append(instrument)
 
     def note(self, key: str, value: str | int) -> None:
@@ -137,6 +142,7 @@ class Writer:
         """
         self._open_staging()
         check_id(stream.instrument)
+        self._claim(stream.instrument)
         if to_ns < from_ns:
             raise ConfigError(f"{stream}: listened to until {iso_of(to_ns)}, before {iso_of(from_ns)}")
         kind, instrument, interval = stream
@@ -168,6 +174,18 @@ class Writer:
         for spool in self._spools.values():
             spool.discard()
         self._close()
+
+    def _claim(self, instrument_id: str) -> None:
+        """Refuse an instrument whose folder is another one's on a file system that knows no case.
+
+        Raises:
+            ConfigError: It names the other one.
+        """
+        other = self._folders.setdefault(_folder_of(instrument_id), instrument_id)
+        if other != instrument_id:
+            raise ConfigError(
+                f"{instrument_id}: on some machines its folder is that of {other}, whose rows are here; spell it alike"
+            )
 
     def _open_staging(self) -> Path:
         if self._staging is None:
@@ -293,6 +311,12 @@ class Writer:
                         discards.callback(parts[side].discard)
                     parts[side].append(piece)
             return [part.finish() for part in parts.values()]
+
+
+def _folder_of(instrument_id: str) -> str:
+    """Return where an instrument's rows lie, in a form that is the same for all spellings of one folder."""
+    exchange, _, name = instrument_id.rpartition(":")
+    return f"{exchange or DEFAULT_EXCHANGE}:{name}".casefold()
 
 
 def _finished(stream: Stream, spool: Spool) -> list[Staged]:

@@ -247,8 +247,8 @@ def marks_table(setting: Setting, folder: Path) -> Given:
 def funding_table(setting: Setting, folder: Path) -> Given:
     """Settlements of a table, or rates that change until they are settled, some of which came late."""
     numbers = Numbers(setting)
-    # Within the trades' minutes, so that the run meets it.
-    due_ns = moments_of(setting, 40)[-1] // NS_PER_MIN * NS_PER_MIN - NS_PER_MIN
+    # Early in the trades' minutes, so that the run meets it however late it comes.
+    due_ns = START_NS + 4 * NS_PER_MIN
     moments = [due_ns - 8 * 60 * NS_PER_MIN, due_ns]
     rates = numbers.random.random(2) / 1_000
     if setting.seed % 3:

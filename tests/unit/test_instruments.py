@@ -363,6 +363,15 @@ def test_good_ids(name: str) -> None:
         "~",
         "*",
         "x" * 121,
+        "NUL",
+        "con",
+        "okx:Aux.USDT",
+        "LPT1:BTC",
+        "BTC.",
+        "okx.:BTC",
+        "\uff22\uff34\uff23-USDT",
+        "\u1112\u1161\u11ab",
+        "\u212bA",
     ],
 )
 def test_hostile_ids_are_refused(name: str) -> None:
