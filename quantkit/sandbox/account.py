@@ -1,18 +1,96 @@
-"""What private channels say unless a test says otherwise: first snapshots, and the regular full pushes."""
+"""What a user has: the rows of account and positions, their first snapshots, and the regular full pushes."""
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from collections.abc import Collection
+from decimal import Decimal
+from typing import TYPE_CHECKING, Final
 
 from quantkit.sandbox import wire
 from quantkit.sandbox.channels import Topic
+from quantkit.sandbox.market import Market, Row
 from quantkit.sandbox.wire import Push
 
 if TYPE_CHECKING:
     from quantkit.sandbox.exchange import Exchange
 
+#: Worth one dollar here: there is no market that would say otherwise.
+_DOLLARS: Final = ("USD", "USDT", "USDC", "USDG", "USDS")
+#: Fields of a currency that are for account modes, products and debts which nobody has here.
+_NO_DETAILS: Final = dict.fromkeys(
+    (
+        "accAvgPx",
+        "autoLendMtAmt",
+        "autoLendStatus",
+        "borrowFroz",
+        "clSpotInUseAmt",
+        "colBorrAutoConversion",
+        "colRes",
+        "crossLiab",
+        "frpType",
+        "interest",
+        "isoLiab",
+        "liab",
+        "maxLoan",
+        "mgnRatio",
+        "openAvgPx",
+        "smtSyncEq",
+        "spotBal",
+        "spotInUseAmt",
+        "spotUpl",
+        "spotUplRatio",
+        "totalPnl",
+        "totalPnlRatio",
+        "twap",
+        "uplLiab",
+    ),
+    "",
+)
+_ZERO_DETAILS: Final = dict.fromkeys(
+    (
+        "fixedBal",
+        "frozenBal",
+        "imr",
+        "isoEq",
+        "isoUpl",
+        "mmr",
+        "notionalLever",
+        "ordFrozen",
+        "rewardBal",
+        "spotCopyTradingEq",
+        "spotIsoBal",
+        "stgyEq",
+        "upl",
+    ),
+    "0",
+)
+#: Fields of the account that the futures mode leaves empty.
+_NO_TOTALS: Final = dict.fromkeys(
+    (
+        "adjEq",
+        "availEq",
+        "borrowFroz",
+        "delta",
+        "deltaLever",
+        "deltaNeutralStatus",
+        "imr",
+        "mgnRatio",
+        "mmr",
+        "notionalUsd",
+        "notionalUsdForBorrow",
+        "notionalUsdForFutures",
+        "notionalUsdForOption",
+        "notionalUsdForSwap",
+        "ordFroz",
+        "upl",
+    ),
+    "",
+)
+
 
 class Account:
     """A user's money and positions, as rows that a test may change.
+
+    It is in futures mode, which decides what fields are filled.
 
     Args:
         balances: Currency to amount, plain text. Default 100,000 USDT and 1 BTC.
@@ -32,15 +110,15 @@ class Account:
                 for session, subscription in list(exchange.topics.get(Topic(channel), ())):
                     if '"updateInterval":"0"' in subscription.fields.get("extraParams", "").replace(" ", ""):
                         continue
-                    for push in self.first(channel, subscription.fields, now_ms):
+                    for push in self.first(channel, subscription.fields, exchange.market, now_ms):
                         session.deliver(subscription, push)
 
-    def first(self, channel: str, fields: dict[str, str], now_ms: int) -> list[Push]:
-        """Return what a new subscriber of a private channel gets: nothing for orders and fills."""
+    def first(self, channel: str, fields: dict[str, str], market: Market, now_ms: int) -> list[Push]:
+        """Return what a new subscriber of a private channel gets: nothing for orders, fills and warnings."""
         match channel:
             case "account":
-                row = self.account_row(now_ms, ccy=fields.get("ccy", ""))
-                return [_snapshot(row)]
+                names = [fields["ccy"]] if fields.get("ccy") else ()
+                return [_snapshot(self.account_row(market, now_ms, names=names, is_push=True))]
             case "positions":
                 kind = fields.get("instType", "ANY")
                 rows = [row for row in self.positions if kind in ("ANY", row.get("instType", kind))]
@@ -50,40 +128,31 @@ class Account:
             case _:
                 return []
 
-    def account_row(self, now_ms: int, *, ccy: str = "") -> dict[str, Any]:
-        """Return the row of `account`, for one currency or all."""
-        now = str(now_ms)
-        details = [
-            {
-                "ccy": name,
-                "eq": amount,
-                "cashBal": amount,
-                "availBal": amount,
-                "availEq": amount,
-                "frozenBal": "0",
-                "ordFrozen": "0",
-                "liab": "",
-                "upl": "0",
-                "uTime": now,
-            }
-            for name, amount in self.balances.items()
-            if ccy in ("", name)
-        ]
-        return {
-            "uTime": now,
-            "totalEq": self.balances.get("USDT", "0"),
-            "adjEq": "",
-            "isoEq": "0",
-            "availEq": "",
-            "imr": "",
-            "mmr": "",
-            "mgnRatio": "",
-            "notionalUsd": "",
-            "upl": "",
-            "details": details,
-        }
+    def account_row(self, market: Market, now_ms: int, *, names: Collection[str] = (), is_push: bool = False) -> Row:
+        """Return the row of `account` and of `account/balance`.
 
-    def _both(self, now_ms: int) -> dict[str, Any]:
+        Args:
+            market: What prices the currencies in dollars. One that it does not price has no `eqUsd` and counts nothing.
+            now_ms: UTC ms.
+            names: The currencies to tell of; empty for all. The totals are of all in any case.
+            is_push: Whether the row is for the channel, which has two fields of its own.
+        """
+        now = str(now_ms)
+        values = {name: self._value(name, market, now_ms) for name in self.balances}
+        details = [
+            _detail(name, amount, values[name], now, is_push=is_push)
+            for name, amount in self.balances.items()
+            if not names or name in names
+        ]
+        total = sum((value[1] for value in values.values() if value is not None), Decimal(0))
+        return {"uTime": now, "totalEq": wire.plain(total), "isoEq": "0", **_NO_TOTALS, "details": details}
+
+    def _value(self, name: str, market: Market, now_ms: int) -> tuple[Decimal, Decimal] | None:
+        """Return the price of a currency in dollars and what the balance is worth, None where nothing prices it."""
+        price = _usd_price(name, market, now_ms)
+        return None if price is None else (price, price * Decimal(self.balances[name]))
+
+    def _both(self, now_ms: int) -> Row:
         now = str(now_ms)
         names = ("posId", "tradeId", "instId", "instType", "mgnMode", "posSide", "pos", "ccy", "avgPx")
         return {
@@ -95,5 +164,33 @@ class Account:
         }
 
 
-def _snapshot(*rows: dict[str, Any]) -> Push:
+def _detail(name: str, amount: str, value: tuple[Decimal, Decimal] | None, now: str, *, is_push: bool) -> Row:
+    price, worth = ("", "") if value is None else (wire.plain(value[0]), wire.plain(value[1]))
+    own = {
+        "ccy": name,
+        "eq": amount,
+        "cashBal": amount,
+        "availBal": amount,
+        "availEq": amount,
+        "eqUsd": worth,
+        "disEq": worth,
+        "uTime": now,
+        **({"coinUsdPrice": price, "maxSpotInUseAmt": ""} if is_push else {"maxSpotInUse": ""}),
+    }
+    return {**own, **_ZERO_DETAILS, **_NO_DETAILS, "collateralEnabled": False, "collateralRestrict": False}
+
+
+def _usd_price(name: str, market: Market, now_ms: int) -> Decimal | None:
+    """Return the price of a currency in dollars, by an index or else by the last trade of a pair."""
+    if name in _DOLLARS:
+        return Decimal(1)
+    for pair in (f"{name}-{quote}" for quote in _DOLLARS):
+        index, ticker = market.row("index-tickers", pair, now_ms), market.ticker(pair, now_ms)
+        price = (index or {}).get("idxPx") or (ticker or {}).get("last")
+        if price:
+            return Decimal(price)
+    return None
+
+
+def _snapshot(*rows: Row) -> Push:
     return Push(',"eventType":"snapshot","curPage":1,"lastPage":true' + wire.rows(*rows))

@@ -11,10 +11,12 @@ import msgspec
 
 from quantkit.errors import ConfigError
 from quantkit.sandbox.channels import PATHS
+from quantkit.sandbox.door import BODY_BYTES, Door, body_of, response_of
 from quantkit.sandbox.exchange import Exchange
 from quantkit.sandbox.faults import decode_faults
 from quantkit.sandbox.peer import ABORT, PeerGone
-from quantkit.sandbox.rest import PREFIX, RestApi
+from quantkit.sandbox.rest import PREFIX, RestApi, failure
+from quantkit.sandbox.wire import TEXTS
 
 if TYPE_CHECKING:
     import uvicorn
@@ -83,29 +85,36 @@ def _frame(payload: bytes) -> tuple[bytes, bytes]:
     return struct.pack("!BBQ", _TEXT, 127, size), payload
 
 
-def application(exchange: Exchange) -> "Starlette":
+def application(exchange: Exchange, *, host: str) -> "Starlette":
     """Return the ASGI application of an exchange: three WebSocket paths, REST, and the sandbox's own control.
 
     Args:
         exchange: Entered when the application starts, left when it ends.
+        host: The address that it is served on; requests for other hosts are refused.
     """
     from starlette.applications import Starlette
+    from starlette.middleware import Middleware
     from starlette.responses import Response
     from starlette.routing import Route, WebSocketRoute
 
     api = RestApi(exchange)
 
     async def rest(request: "Request") -> "Response":
+        body = await body_of(request)
+        if body is None:
+            return _too_long()
         address = request.client.host if request.client else ""
         headers = {name.lower(): value for name, value in request.headers.items()}
-        reply = api.get(
+        reply = api.answer(
+            request.method,
             request.url.path,
             request.scope["query_string"].decode("latin-1"),
             headers,
+            body,
             address=address,
             now_s=asyncio.get_running_loop().time(),
         )
-        return Response(reply.body, reply.status, reply.headers, media_type="application/json")
+        return response_of(reply)
 
     async def stream(websocket: "WebSocket") -> None:
         path = websocket.url.path
@@ -125,16 +134,22 @@ def application(exchange: Exchange) -> "Starlette":
         if request.method == "DELETE":
             exchange.faults.clear()
             return _json({"faults": 0})
+        body = await body_of(request)
+        if body is None:
+            return _too_long()
         try:
-            wanted = decode_faults(await request.body())
+            wanted = decode_faults(body)
             exchange.inject(*wanted)
         except ConfigError as error:
             return _json({"error": str(error)}, status=400)
         return _json({"faults": len(wanted)})
 
     async def push(request: "Request") -> "Response":
+        body = await body_of(request)
+        if body is None:
+            return _too_long()
         try:
-            order = msgspec.json.decode(await request.body(), type=_PushOrder)
+            order = msgspec.json.decode(body, type=_PushOrder)
         except msgspec.DecodeError as error:
             return _json({"error": f"this is no push: {error}"}, status=400)
         exchange.push(order.channel, *order.data, **order.envelope)
@@ -151,7 +166,14 @@ def application(exchange: Exchange) -> "Starlette":
         Route("/sandbox/faults", control, methods=["POST", "DELETE"]),
         Route("/sandbox/push", push, methods=["POST"]),
     ]
-    return Starlette(routes=[*sockets, *control_routes, Route(PREFIX + "{rest:path}", rest)], lifespan=lifespan)
+    # A route for a function takes GET alone unless told; what OKX does not take is refused in its form.
+    methods = ["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
+    return Starlette(
+        routes=[*sockets, *control_routes, Route(PREFIX + "{rest:path}", rest, methods=methods)],
+        lifespan=lifespan,
+        middleware=[Middleware(Door, host=host)],
+        exception_handlers={404: _not_there, 405: _not_there, 500: _broken},
+    )
 
 
 class _PushOrder(msgspec.Struct, forbid_unknown_fields=True):
@@ -162,13 +184,30 @@ class _PushOrder(msgspec.Struct, forbid_unknown_fields=True):
     envelope: dict[str, Any] = {}
 
 
+def _too_long() -> "Response":
+    return response_of(failure(413, "413", f"a body may be {BODY_BYTES} bytes long"))
+
+
+async def _not_there(_: "Request", error: Exception) -> "Response":
+    """Answer a path or a method that there is not, in the form of every other reply."""
+    from starlette.exceptions import HTTPException
+
+    assert isinstance(error, HTTPException), "it is registered for HTTP errors"
+    return response_of(failure(error.status_code, str(error.status_code), error.detail))
+
+
+async def _broken(_: "Request", __: Exception) -> "Response":
+    """Answer a request that a mistake of the sandbox ended; the error goes on to the log."""
+    return response_of(failure(500, "50026", TEXTS["50026"]))
+
+
 def _json(value: Any, *, status: int = 200) -> "Response":
     from starlette.responses import Response
 
     return Response(msgspec.json.encode(value), status, media_type="application/json")
 
 
-def uvicorn_server(exchange: Exchange, *, certificate: Path | None, key: Path | None) -> "uvicorn.Server":
+def uvicorn_server(exchange: Exchange, *, host: str, certificate: Path | None, key: Path | None) -> "uvicorn.Server":
     import uvicorn
     from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
@@ -190,7 +229,7 @@ def uvicorn_server(exchange: Exchange, *, certificate: Path | None, key: Path | 
 
     return Server(
         uvicorn.Config(
-            application(exchange),
+            application(exchange, host=host),
             ws=Protocol,
             ws_ping_interval=None,
             ws_per_message_deflate=False,

@@ -9,7 +9,7 @@ import msgspec
 
 from quantkit.errors import ConfigError
 from quantkit.importers.files import DAMAGE, opened
-from quantkit.sandbox.channels import Topic
+from quantkit.sandbox.channels import Topic, key_of
 
 _RECEIVED: Final = re.compile(rb"([0-9]{9,11}(?:\.[0-9]{1,9})?): (\{.*)", re.DOTALL).fullmatch
 _REST: Final = re.compile(rb"https?://\S*/instruments\?\S* -> [0-9.]+: (\{.*)", re.DOTALL).fullmatch
@@ -17,6 +17,8 @@ _WRAPPED: Final = re.compile(
     rb'\{"t":\s*"?([0-9]{9,11}(?:\.[0-9]+)?)"?,\s*"dir":\s*"in",\s*"frame":\s*(.*)\}', re.DOTALL
 )
 _STAMP: Final = re.compile(rb'"ts":\s*"([0-9]{13})"').search
+#: The answer to a subscription: a channel that then stayed silent is known by it alone.
+_ACK: Final = re.compile(rb'\{(?:"id":"\w*",)?"event":"subscribe","arg":(\{[^{}]*\}).*').fullmatch
 _ARG: Final = re.compile(rb'\{"arg":\s*(\{[^{}]*\})(,.*)', re.DOTALL).fullmatch
 
 
@@ -38,12 +40,14 @@ class Contents(NamedTuple):
     """What captures hold.
 
     Attributes:
-        topics: Every channel and instrument of theirs.
+        topics: Every channel and instrument of theirs that pushed something.
+        silent: Those that were subscribed and pushed nothing.
         instruments: Rows of recorded `public/instruments` replies, by id; the last one of each.
         files: Those with frames, in the order of their first one.
     """
 
     topics: frozenset[Topic]
+    silent: frozenset[Topic]
     instruments: dict[str, dict[str, Any]]
     files: tuple[Path, ...]
 
@@ -55,6 +59,7 @@ def contents(paths: Sequence[Path]) -> Contents:
         ConfigError: One cannot be read, or none holds a frame.
     """
     topics: set[Topic] = set()
+    acknowledged: set[Topic] = set()
     instruments: dict[str, dict[str, Any]] = {}
     begins: list[tuple[float, Path]] = []
     for path in paths:
@@ -65,6 +70,10 @@ def contents(paths: Sequence[Path]) -> Contents:
                 topics.add(frame.topic)
                 first_s = frame.at_s if first_s is None else first_s
                 continue
+            ack = _ACK(_body(line)[1])
+            if ack is not None:
+                acknowledged |= {topic for topic in (_topic(ack[1]),) if topic is not None}
+                continue
             reply = _REST(line)
             if reply is not None:
                 instruments |= _instruments(reply[1])
@@ -73,7 +82,8 @@ def contents(paths: Sequence[Path]) -> Contents:
     if not topics:
         names = ", ".join(map(str, paths)) or "no file"
         raise ConfigError(f"{names}: no recorded frame in there; name captures of OKX's sockets")
-    return Contents(frozenset(topics), instruments, tuple(path for _, path in sorted(begins)))
+    silent = frozenset(acknowledged - topics)
+    return Contents(frozenset(topics), silent, instruments, tuple(path for _, path in sorted(begins)))
 
 
 def frames(files: Sequence[Path]) -> Iterator[RecordedFrame]:
@@ -98,22 +108,38 @@ def _lines(path: Path) -> Iterator[bytes]:
 
 def _frame(line: bytes) -> RecordedFrame | None:
     """Return the push of a line, None for acks, requests and everything else."""
-    received = _RECEIVED(line) or _WRAPPED.fullmatch(line)
-    body = received[2] if received is not None else line
+    received, body = _body(line)
     parts = _ARG(body)
     if parts is None or b'"data"' not in parts[2]:
         return None
+    topic = _topic(parts[1])
     try:
-        arg = msgspec.json.decode(parts[1], type=dict[str, str])
         tail = parts[2].decode()
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except UnicodeDecodeError:
         return None
-    if received is not None:
-        at_s = float(received[1])
+    if topic is None:
+        return None
+    if received:
+        at_s = float(received)
     else:
         stamp = _STAMP(body)
         at_s = int(stamp[1]) / 1000 if stamp is not None else 0.0
-    return RecordedFrame(at_s, Topic(arg.get("channel", ""), arg.get("instId", "")), tail)
+    return RecordedFrame(at_s, topic, tail)
+
+
+def _body(line: bytes) -> tuple[bytes, bytes]:
+    """Return when a line's frame was received, empty where the line does not say, and the frame."""
+    received = _RECEIVED(line) or _WRAPPED.fullmatch(line)
+    return (b"", line) if received is None else (received[1], received[2])
+
+
+def _topic(arg: bytes) -> Topic | None:
+    """Return the topic of a recorded arg, None where it is none."""
+    try:
+        fields = msgspec.json.decode(arg, type=dict[str, str])
+    except msgspec.DecodeError:
+        return None
+    return Topic(fields.get("channel", ""), key_of(fields))
 
 
 def _instruments(body: bytes) -> dict[str, dict[str, Any]]:

@@ -12,7 +12,16 @@ PATHS: Final = ("public", "business", "private")
 CHAINED: Final = ("books", "books-l2-tbt", "books50-l2-tbt")
 BOOKS: Final = (*CHAINED, "books5", "bbo-tbt")
 #: Private channels of which one user may hold a limited number of connections.
-COUNTED: Final = ("orders", "account", "positions", "balance_and_position")
+COUNTED: Final = (
+    "orders",
+    "account",
+    "positions",
+    "balance_and_position",
+    "liquidation-warning",
+    "account-greeks",
+)
+#: Private channels on the path of business; nothing happens in them yet.
+_ALGO: Final = ("orders-algo", "algo-advance")
 _VIP: Final = ("books-l2-tbt", "books50-l2-tbt", "fills")
 _PUBLIC_BY_ID: Final = (
     *BOOKS,
@@ -22,8 +31,15 @@ _PUBLIC_BY_ID: Final = (
     "mark-price",
     "index-tickers",
     "open-interest",
+    "price-limit",
 )
 _BY_TYPE: Final = ("SPOT", "MARGIN", "SWAP", "FUTURES", "OPTION")
+#: Public channels that are subscribed for a type of instruments, with the types that they take.
+_PUBLIC_BY_TYPE: Final = {"instruments": _BY_TYPE, "liquidation-orders": _BY_TYPE[1:]}
+#: Private channels that are subscribed for a type of instruments.
+_PRIVATE_BY_TYPE: Final = ("orders", "positions", "liquidation-warning", *_ALGO)
+#: Candles, by what their channels are called before the bar: of trades, of the mark, of an index.
+CANDLES: Final = ("candle", "mark-price-candle", "index-candle")
 
 
 class Topic(NamedTuple):
@@ -67,11 +83,36 @@ class Refusal(NamedTuple):
 
 def home_of(channel: str) -> str | None:
     """Return the path a channel lives on, None for one that does not exist."""
-    if channel in _PUBLIC_BY_ID or channel in ("instruments", "status"):
+    if channel in _PUBLIC_BY_ID or channel in _PUBLIC_BY_TYPE or channel == "status":
         return "public"
-    if channel == "trades-all" or (channel.startswith("candle") and is_bar(channel[6:])):
+    if channel in ("trades-all", *_ALGO) or bar_of(channel):
         return "business"
     return "private" if channel in COUNTED or channel == "fills" else None
+
+
+def bar_of(channel: str) -> str:
+    """Return the bar of a channel of candles; empty for any other.
+
+    Examples:
+        >>> bar_of("candle1m"), bar_of("mark-price-candle1H"), bar_of("index-candle1s"), bar_of("books")
+        ('1m', '1H', '', '')
+    """
+    for kind in CANDLES:
+        bar = channel.removeprefix(kind)
+        # A mark and an index have no bars of one second.
+        if bar != channel and is_bar(bar) and (bar != "1s" or kind == "candle"):
+            return bar
+    return ""
+
+
+def is_private(channel: str) -> bool:
+    """Return whether a channel is about a user."""
+    return channel in _ALGO or home_of(channel) == "private"
+
+
+def key_of(fields: dict[str, str]) -> str:
+    """Return what an arg of a public channel is about: an instrument or index, a type, or nothing."""
+    return fields.get("instType" if fields.get("channel") in _PUBLIC_BY_TYPE else "instId", "")
 
 
 def topic_of(fields: dict[str, str], *, path: str) -> Topic | Refusal:
@@ -93,17 +134,17 @@ def topic_of(fields: dict[str, str], *, path: str) -> Topic | Refusal:
         if home == "business":
             return Refusal("64001")
         return Refusal("64002") if path == "business" else unknown(fields)
-    if home == "private":
+    key = key_of(fields)
+    if is_private(channel):
         kind = fields.get("instType", "")
-        if channel in ("orders", "positions") and kind not in (*_BY_TYPE, "ANY"):
+        if channel in _PRIVATE_BY_TYPE and kind not in (*_BY_TYPE, "ANY"):
             return unknown(fields)
         return Topic(channel)
     if channel == "status":
         return Topic(channel)
-    if channel == "instruments":
-        kind = fields.get("instType", "")
-        return Topic(channel, kind) if kind in _BY_TYPE else unknown(fields)
-    return Topic(channel, fields["instId"]) if fields.get("instId") else unknown(fields)
+    if channel in _PUBLIC_BY_TYPE:
+        return Topic(channel, key) if key in _PUBLIC_BY_TYPE[channel] else unknown(fields)
+    return Topic(channel, key) if key else unknown(fields)
 
 
 def unknown(fields: dict[str, str]) -> Refusal:
@@ -118,4 +159,4 @@ def needs_vip(channel: str) -> bool:
 
 def needs_login(channel: str) -> bool:
     """Return whether a channel is only for who has logged in."""
-    return channel in _VIP or home_of(channel) == "private"
+    return channel in _VIP or is_private(channel)

@@ -6,11 +6,12 @@ from typing import Any, Final
 import numpy as np
 
 from quantkit.sandbox import bars, wire
-from quantkit.sandbox.channels import CHAINED, Topic
+from quantkit.sandbox.channels import CHAINED, Topic, bar_of
 from quantkit.sandbox.flow import Match, OrderFlow
 from quantkit.sandbox.history import GRID_MS, Bar, History
 from quantkit.sandbox.images import CADENCES_MS, DEPTHS, BookImage, short_book
 from quantkit.sandbox.listing import Listing
+from quantkit.sandbox.marks import MarkHistory
 from quantkit.sandbox.paths import PricePath, noise, seed_of
 from quantkit.sandbox.wire import Push
 
@@ -18,7 +19,14 @@ _MINUTE_MS: Final = 60_000
 _DAY_MS: Final = 86_400_000
 _EIGHT_H_MS: Final = 28_800_000
 #: Pushed on a change at most so often, and without one after so long.
-_ON_CHANGE_MS: Final = {"tickers": (100, 0), "mark-price": (200, 10_000), "index-tickers": (100, 60_000)}
+_ON_CHANGE_MS: Final = {
+    "tickers": (100, 0),
+    "mark-price": (200, 10_000),
+    "index-tickers": (100, 60_000),
+    "price-limit": (200, 0),
+}
+#: Of so many trades of a swap one is a liquidation.
+_LIQUIDATION_EVERY: Final = 40
 #: Pushed regularly.
 _REGULAR_MS: Final = {"funding-rate": 60_000, "open-interest": 3_000}
 _CANDLE_MS: Final = 1_000
@@ -56,7 +64,7 @@ class Desk:
             start_ms=begin_ms,
             first_trade_id=begin_ms // GRID_MS,
         )
-        self._path = path
+        self._marks = MarkHistory(listing, path, start_ms=begin_ms)
         self._seed = seed_of(seed, listing.id, "rows")
         self._keep_alive_ms = keep_alive_s * 1000
         self._images = {channel: BookImage(self.flow, depth) for channel, depth in DEPTHS.items()}
@@ -96,7 +104,12 @@ class Desk:
                     for push in self._singles(match):
                         publish(topic, push)
                 continue
-            if channel.startswith("candle"):
+            if channel == "liquidation-orders":
+                for match in matches:
+                    if match.trade_id % _LIQUIDATION_EVERY == 0:
+                        publish(topic, Push(wire.rows(self._liquidation(match))))
+                continue
+            if bar_of(channel):
                 for push in self._candle_pushes(channel, now_ms):
                     publish(topic, push)
                 continue
@@ -149,11 +162,12 @@ class Desk:
             return [self._trade(self.history.last)]
         if channel == "trades-all":
             return self._singles(self.history.last)[-1:]
-        if channel.startswith("candle"):
-            self._closed.setdefault(channel, bars.open_ms(channel[6:], now_ms))
+        bar = bar_of(channel)
+        if bar:
+            self._closed.setdefault(channel, bars.open_ms(bar, now_ms))
             if not is_held:
-                self._closed[channel] = bars.open_ms(channel[6:], now_ms)
-            return [Push(wire.rows(*self.history.candles(channel[6:], now_ms + 1, 1, now_ms)))]
+                self._closed[channel] = bars.open_ms(bar, now_ms)
+            return [Push(wire.rows(*self.candles(channel, now_ms + 1, 1, now_ms)))]
         if not is_held:
             self._due_ms[channel] = now_ms + _REGULAR_MS.get(channel, 0)
             self._pushed_ms[channel] = now_ms
@@ -163,9 +177,19 @@ class Desk:
         """Return the row of `market/books`, from the image that `books` shows."""
         image = self._images["books"]
         if not is_held:
-            self.advance(now_ms)
             image.renew(now_ms)
         return image.rest_row(depth, now_ms)
+
+    def full_book(self, depth: int, now_ms: int) -> dict[str, Any]:
+        """Return the book as it is now, up to a depth."""
+        image = BookImage(self.flow, depth)
+        image.renew(now_ms)
+        return image.rest_row(depth, now_ms)
+
+    def candles(self, channel: str, until_ms: int, count: int, now_ms: int) -> list[list[str]]:
+        """Return rows of a channel of candles, newest first: of trades, or of the price that mark and index show."""
+        history = self.history if channel.startswith("candle") else self._marks
+        return history.candles(bar_of(channel), until_ms, count, now_ms)
 
     def _one_row(self, channel: str, now_ms: int) -> Push:
         return Push(wire.rows(self.row(channel, now_ms)))
@@ -198,8 +222,23 @@ class Desk:
             "ts": str(match.at_ms),
         }
 
+    def _liquidation(self, match: Match) -> dict[str, Any]:
+        """Return a trade as the end of somebody's position: who had to buy was short."""
+        family = self.listing.index
+        details = {
+            "bkLoss": "0",
+            "bkPx": self.listing.price_text(match.ticks),
+            "ccy": "",
+            "posSide": "short" if match.is_buy else "long",
+            "side": "buy" if match.is_buy else "sell",
+            "sz": self.listing.qty_text(match.lots),
+            "ts": str(match.at_ms),
+        }
+        own = {"instFamily": family, "instId": self.id, "instType": self.listing.kind, "uly": family}
+        return {"details": [details], **own}
+
     def _candle_pushes(self, channel: str, now_ms: int) -> list[Push]:
-        bar = channel[6:]
+        bar = bar_of(channel)
         opened_ms = bars.open_ms(bar, now_ms)
         waiting_ms = self._closed.get(channel, opened_ms)
         if waiting_ms < opened_ms:
@@ -210,12 +249,12 @@ class Desk:
                 count += 1
             self._closed[channel] = opened_ms
             self._due_ms[channel] = now_ms + _CANDLE_MS
-            closed = self.history.candles(bar, opened_ms, count, now_ms)
+            closed = self.candles(channel, opened_ms, count, now_ms)
             return [Push(wire.rows(row)) for row in reversed(closed)]
         if now_ms < self._due_ms.get(channel, 0):
             return []
         self._due_ms[channel] = now_ms + _CANDLE_MS
-        row = self.history.candles(bar, now_ms + 1, 1, now_ms)[0]
+        row = self.candles(channel, now_ms + 1, 1, now_ms)[0]
         return [Push(wire.rows(row))] if self._is_new(channel, wire.text_of(row)) else []
 
     # Rows -----------------------------------------------------------------------------------------------------
@@ -227,7 +266,7 @@ class Desk:
                 return self.ticker(now_ms)
             case "mark-price":
                 return {
-                    "instType": "MARGIN" if self.listing.kind == "SPOT" else self.listing.kind,
+                    "instType": self._kind_with_margin,
                     "instId": self.id,
                     "markPx": self.listing.price_text(self.flow.fair(now_ms)),
                     "ts": str(now_ms),
@@ -236,6 +275,8 @@ class Desk:
                 return self._open_interest(now_ms)
             case "funding-rate":
                 return self.funding(now_ms)
+            case "price-limit":
+                return self._price_limit(now_ms)
             case _:
                 return self._index(now_ms)
 
@@ -302,6 +343,23 @@ class Desk:
             "oiUsd": f"{coins * price:.4f}",
             "ts": str(now_ms),
         }
+
+    def _price_limit(self, now_ms: int) -> dict[str, Any]:
+        """Return the highest price to buy and the lowest to sell at: so far from the index, without a premium."""
+        listing, fair = self.listing, self.flow.fair(now_ms)
+        away = fair * listing.limit_bps // 10_000
+        return {
+            "instType": self._kind_with_margin,
+            "instId": self.id,
+            "buyLmt": listing.price_text(fair + away),
+            "sellLmt": listing.price_text(fair - away),
+            "ts": str(now_ms),
+            "enabled": True,
+        }
+
+    @property
+    def _kind_with_margin(self) -> str:
+        return "MARGIN" if self.listing.kind == "SPOT" else self.listing.kind
 
     def _index(self, now_ms: int) -> dict[str, Any]:
         day, midnight, midnight8 = self._stats(now_ms)

@@ -11,7 +11,7 @@ from quantkit.errors import ConfigError
 from quantkit.sandbox import faults, wire
 from quantkit.sandbox.account import Account
 from quantkit.sandbox.board import FaultBoard
-from quantkit.sandbox.channels import CHAINED, PATHS, Subscription, Topic
+from quantkit.sandbox.channels import CHAINED, PATHS, Subscription, Topic, is_private
 from quantkit.sandbox.faults import Fault
 from quantkit.sandbox.log import ExchangeLog, Happening
 from quantkit.sandbox.market import Market
@@ -150,9 +150,9 @@ class Exchange:
     def join(self, session: Session, subscription: Subscription, *, is_silent: bool = False) -> None:
         """Let a session hear a topic, beginning with what a new subscriber gets; silent: without that."""
         topic = subscription.topic
-        if session.path == "private":
+        if is_private(topic.channel):
             self.topics.setdefault(topic, []).append((session, subscription))
-            for push in self.account.first(topic.channel, subscription.fields, self.now_ms()):
+            for push in self.account.first(topic.channel, subscription.fields, self.market, self.now_ms()):
                 session.deliver(subscription, push)
             return
         pushes = self.market.first(topic, self.now_ms())

@@ -6,10 +6,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from quantkit.errors import ConfigError
 from quantkit.sandbox import wire
-from quantkit.sandbox.bars import is_bar
-from quantkit.sandbox.channels import BOOKS, Topic
+from quantkit.sandbox.channels import BOOKS, Topic, bar_of
 from quantkit.sandbox.desk import ORDER, Desk
-from quantkit.sandbox.listing import Listing, default_listings
+from quantkit.sandbox.listing import Listing, default_listings, tiers
 from quantkit.sandbox.market import Row
 from quantkit.sandbox.wire import Push
 
@@ -108,23 +107,32 @@ class GeneratedMarket:
 
     def _publish(self, topic: Topic, push: Push) -> None:
         assert self._exchange is not None
-        if topic.channel == "index-tickers":
-            topic = Topic(topic.channel, self._by_id[topic.key].index)
-        self._exchange.publish(topic, push)
+        channel, key = topic
+        if channel.startswith("index-"):
+            key = self._by_id[key].index
+        elif channel == "liquidation-orders":
+            key = self._by_id[key].kind
+        self._exchange.publish(Topic(channel, key), push)
 
     def _channels_held(self, topics: list[Topic]) -> dict[str, list[str]]:
         """Return the channels that somebody holds, by instrument, in the order in which they are pushed."""
         held: dict[str, list[str]] = {}
         for topic in sorted(topics):
-            desk = self._desk_of(topic)
-            if desk is not None:
+            for desk in self._desks_of(topic):
                 held.setdefault(desk.id, []).append(topic.channel)
         for channels in held.values():
             channels.sort(key=lambda channel: (ORDER.index(channel) if channel in ORDER else len(ORDER), channel))
         return held
 
+    def _desks_of(self, topic: Topic) -> list[Desk]:
+        """Return the instruments that push to a topic: every swap tells of liquidations."""
+        if topic.channel == "liquidation-orders":
+            return [desk for desk in self.desks.values() if desk.listing.kind == topic.key]
+        desk = self._desk_of(topic)
+        return [] if desk is None else [desk]
+
     def _desk_of(self, topic: Topic) -> Desk | None:
-        if topic.channel == "index-tickers":
+        if topic.channel.startswith("index-"):
             return self.desks.get(self._indexes.get(topic.key, ""))
         return self.desks.get(topic.key)
 
@@ -133,19 +141,19 @@ class GeneratedMarket:
     def has(self, topic: Topic) -> bool:
         """Return whether a topic exists."""
         channel, key = topic
-        if channel in ("status", "instruments"):
+        if channel in ("status", "instruments", "liquidation-orders"):
             return True
-        if channel == "index-tickers":
+        if channel.startswith("index-"):
             return key in self._indexes
         listing = self._by_id.get(key)
         if listing is None or (channel in _SWAP_ONLY and listing.kind != "SWAP"):
             return False
-        known = (*BOOKS, "tickers", "trades", "trades-all", "mark-price", *_SWAP_ONLY)
-        return channel in known or (channel.startswith("candle") and is_bar(channel[6:]))
+        known = (*BOOKS, "tickers", "trades", "trades-all", "mark-price", "price-limit", *_SWAP_ONLY)
+        return channel in known or bool(bar_of(channel))
 
     def first(self, topic: Topic, now_ms: int) -> list[Push]:
         """Return what a new subscriber gets at once."""
-        if topic.channel == "instruments":
+        if topic.channel in ("instruments", "liquidation-orders"):
             return []
         if topic.channel == "status":
             return [Push(wire.rows(self.status()[0]))]
@@ -172,8 +180,12 @@ class GeneratedMarket:
     # REST -----------------------------------------------------------------------------------------------------
 
     def instruments(self) -> list[Row]:
-        """Return the rows of `public/instruments`."""
-        return [each.row() for each in self.listings]
+        """Return the rows of `public/instruments`; once the market is open, listed when their history begins."""
+        return [
+            each.row() if desk is None else each.row(desk.history.oldest_ms)
+            for each in self.listings
+            for desk in (self.desks.get(each.id),)
+        ]
 
     def ticker(self, instrument: str, now_ms: int) -> Row | None:
         """Return the row of `market/ticker`."""
@@ -182,8 +194,13 @@ class GeneratedMarket:
 
     def book(self, instrument: str, depth: int, now_ms: int) -> Row | None:
         """Return the row of `market/books`."""
-        desk = self.desks.get(instrument)
+        desk = self._advanced(instrument, now_ms)
         return None if desk is None else desk.book(depth, now_ms, is_held=self._is_held(Topic("books", instrument)))
+
+    def full_book(self, instrument: str, depth: int, now_ms: int) -> Row | None:
+        """Return a book of any depth; behind the 400 levels that channels show there are some more."""
+        desk = self._advanced(instrument, now_ms)
+        return None if desk is None else desk.full_book(depth, now_ms)
 
     def trades(self, instrument: str, now_ms: int) -> list[Row]:
         """Return the newest 500 matches, newest first."""
@@ -195,11 +212,12 @@ class GeneratedMarket:
         desk = self.desks[instrument]
         return [desk.match_row(*each) for each in desk.history.before(trade_id, at_ms, count)]
 
-    def candles(self, instrument: str, bar: str, until_ms: int, count: int, now_ms: int) -> list[list[str]]:
+    def candles(self, topic: Topic, until_ms: int, count: int, now_ms: int) -> list[list[str]]:
         """Return rows of bars, newest first."""
-        desk = self._ready(instrument, now_ms)
-        assert desk is not None, "the exchange asks for instruments that exist"
-        return desk.history.candles(bar, until_ms, count, now_ms)
+        desk = self._desk_of(topic)
+        assert desk is not None, "the exchange asks for topics that exist"
+        desk.history.fill_to(now_ms)
+        return desk.candles(topic.channel, until_ms, count, now_ms)
 
     def fundings(self, instrument: str, now_ms: int) -> list[Row]:
         """Return settled funding rates, newest first."""
@@ -214,6 +232,21 @@ class GeneratedMarket:
             return None
         desk.history.fill_to(now_ms)
         return desk.row(channel, now_ms)
+
+    def tiers(self, row: Row) -> list[Row]:
+        """Return the tiers of an instrument."""
+        return tiers(self._by_id[row["instId"]])
+
+    def _advanced(self, instrument: str, now_ms: int) -> Desk | None:
+        """Return an instrument whose orders came until now; where somebody follows it, until its last tick.
+
+        What trades before the next tick is pushed there, and would otherwise be lost.
+        """
+        desk = self.desks.get(instrument)
+        topics = () if self._exchange is None else self._exchange.topics
+        if desk is not None and not any(desk in self._desks_of(topic) for topic in topics):
+            desk.advance(now_ms)
+        return desk
 
     def _ready(self, instrument: str, now_ms: int) -> Desk | None:
         desk = self.desks.get(instrument)

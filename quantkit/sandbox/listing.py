@@ -39,6 +39,11 @@ class Listing(msgspec.Struct, frozen=True, kw_only=True):
         """The index behind it, which is also the family of a swap."""
         return self.id.removesuffix("-SWAP")
 
+    @property
+    def limit_bps(self) -> int:
+        """How far from the index orders may be priced; half of what they may be at most."""
+        return 50 if self.asset == "BTC" else 100
+
     def price_text(self, ticks: int) -> str:
         """Return a price as OKX writes it.
 
@@ -52,8 +57,12 @@ class Listing(msgspec.Struct, frozen=True, kw_only=True):
         """Return a size as OKX writes it."""
         return decimal_text(lots, self.qty_decimals)
 
-    def row(self) -> dict[str, Any]:
-        """Return the row of `public/instruments`."""
+    def row(self, listed_ms: int = 1_611_916_828_000) -> dict[str, Any]:
+        """Return the row of `public/instruments`.
+
+        Args:
+            listed_ms: When its trading began, UTC ms.
+        """
         base, quote = self.index.split("-")[:2]
         is_spot = self.kind == "SPOT"
         return {
@@ -67,21 +76,24 @@ class Listing(msgspec.Struct, frozen=True, kw_only=True):
             "ctVal": self.contract_value,
             "ctValCcy": "" if is_spot else "USD" if self.is_inverse else base,
             "expTime": "",
+            "floatPxLmtPct": decimal_text(self.limit_bps, 4),
             "futureSettlement": False,
             "groupId": "1" if is_spot else "4",
+            "initPxLmtPct": decimal_text(4 * self.limit_bps, 4),
             "instCategory": "1",
             "instFamily": "" if is_spot else self.index,
             "instId": self.id,
             "instIdCode": self.code,
             "instType": self.kind,
             "lever": "10" if is_spot else "100",
-            "listTime": "1611916828000",
+            "listTime": str(listed_ms),
             "lotSz": self.qty_text(1),
             "maxIcebergSz": "100000000.0000000000000000",
             "maxLmtAmt": "20000000",
             "maxLmtSz": "100000000",
             "maxMktAmt": "1000000" if is_spot else "",
             "maxMktSz": "1000000" if is_spot else "30000",
+            "maxPxLmtPct": decimal_text(2 * self.limit_bps, 4),
             "maxStopSz": "30000",
             "maxTriggerSz": "100000000.0000000000000000",
             "maxTwapSz": "100000000.0000000000000000",
@@ -99,6 +111,41 @@ class Listing(msgspec.Struct, frozen=True, kw_only=True):
             "uly": "" if is_spot else self.index,
             "upcChg": [],
         }
+
+
+#: Tiers of a swap: largest size of the first in contracts, maintenance and initial margin of each in basis points.
+_TIER_CONTRACTS: Final = {"BTC": 1000, "ETH": 5000}
+_TIERS_BPS: Final = ((40, 100), (50, 150), (100, 200), (150, 250), (200, 300), (250, 350), (300, 400), (350, 450))
+
+
+def tiers(listing: Listing) -> list[dict[str, Any]]:
+    """Return the rows of `public/position-tiers` of an instrument: the first as OKX has it, those behind made up.
+
+    Examples:
+        >>> [(row["maxSz"], row["maxLever"]) for row in tiers(default_listings()[3])][:3]
+        [('1000', '100'), ('2000', '66.66'), ('3000', '50')]
+    """
+    family = "" if listing.kind == "SPOT" else listing.index
+    # A margin pair has one tier, in coins.
+    steps = ((300, 1000),) if listing.kind == "SPOT" else _TIERS_BPS
+    size = 50 if listing.kind == "SPOT" else _TIER_CONTRACTS.get(listing.asset, 2000)
+    return [
+        {
+            "baseMaxLoan": "50" if listing.kind == "SPOT" else "",
+            "imr": decimal_text(initial, 4),
+            "instFamily": family,
+            "instId": listing.id if listing.kind == "SPOT" else "",
+            "maxLever": decimal_text(1_000_000 // initial, 2),
+            "maxSz": str(size * number),
+            "minSz": str(size * (number - 1)),
+            "mmr": decimal_text(maintenance, 4),
+            "optMgnFactor": "0",
+            "quoteMaxLoan": "500000" if listing.kind == "SPOT" else "",
+            "tier": str(number),
+            "uly": family,
+        }
+        for number, (maintenance, initial) in enumerate(steps, 1)
+    ]
 
 
 def decimal_text(number: int, decimals: int) -> str:

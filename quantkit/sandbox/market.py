@@ -53,6 +53,10 @@ class Market(Protocol):
         """Return the row of `market/books`, whose seqId is one that pushes have or will link to."""
         ...
 
+    def full_book(self, instrument: str, depth: int, now_ms: int) -> Row | None:
+        """Return a book of any depth, in the form of `market/books`; None where there is none."""
+        ...
+
     def trades(self, instrument: str, now_ms: int) -> list[Row]:
         """Return the matches at hand, newest first, one row each."""
         ...
@@ -61,8 +65,11 @@ class Market(Protocol):
         """Return up to `count` matches with an id below `trade_id`, or before `at_ms`, newest first."""
         ...
 
-    def candles(self, instrument: str, bar: str, until_ms: int, count: int, now_ms: int) -> list[list[str]]:
-        """Return up to `count` rows of bars that opened before `until_ms`, newest first, the open one included."""
+    def candles(self, topic: Topic, until_ms: int, count: int, now_ms: int) -> list[list[str]]:
+        """Return up to `count` rows of a channel of candles, of bars that opened before `until_ms`, newest first.
+
+        The bar that is open now is one of them.
+        """
         ...
 
     def fundings(self, instrument: str, now_ms: int) -> list[Row]:
@@ -70,7 +77,11 @@ class Market(Protocol):
         ...
 
     def row(self, channel: str, key: str, now_ms: int) -> Row | None:
-        """Return what mark-price, index-tickers, open-interest or funding-rate would push now."""
+        """Return what mark-price, index-tickers, open-interest, funding-rate or price-limit would push now."""
+        ...
+
+    def tiers(self, row: Row) -> list[Row]:
+        """Return the rows of `public/position-tiers` of an instrument, given by its row; none where none are known."""
         ...
 
     def status(self) -> list[Row]:

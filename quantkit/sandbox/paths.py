@@ -13,7 +13,8 @@ _PERIODS_MS: Final = tuple(1000 * period_s for period_s in (4, 15, 60, 240, 900,
 _MINUTE_MS: Final = 60_000
 #: Chunks of the path that are computed at once.
 _CHUNK_STEPS: Final = 512
-_STEP_MS: Final = 500
+#: Between two steps of this length the present price goes straight.
+STEP_MS: Final = 500
 
 
 def noise(seed: int, numbers: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -82,7 +83,7 @@ class PricePath:
 
     def now(self, at_ms: float) -> float:
         """Return the price at one time, from chunks that are kept."""
-        step = at_ms / _STEP_MS
+        step = at_ms / STEP_MS
         index = int(step)
         values = self._chunk(index // _CHUNK_STEPS)
         place = index % _CHUNK_STEPS
@@ -91,5 +92,5 @@ class PricePath:
 
     def _computed(self, chunk: int) -> list[float]:
         first = chunk * _CHUNK_STEPS
-        values: list[float] = self.at(np.arange(first, first + _CHUNK_STEPS + 1, dtype=np.int64) * _STEP_MS).tolist()
+        values: list[float] = self.at(np.arange(first, first + _CHUNK_STEPS + 1, dtype=np.int64) * STEP_MS).tolist()
         return values

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from quantkit.sandbox.exchange import Exchange
 
 _KEPT_TRADES: Final = 500
+_TBT: Final = "books-l2-tbt"
 #: As fast as possible: connections are given time to drain after so many frames.
 _BATCH: Final = 64
 
@@ -81,7 +82,15 @@ class RecordedMarket:
         if not speed >= 0:
             raise ConfigError(f"a speed of {speed} is below zero; use 1 for real time, 0 for as fast as possible")
         self.contents = capture.contents([Path(path) for path in paths])
-        self.open_channels = frozenset(topic.channel for topic in self.contents.topics)
+        #: What was recorded, silent channels included.
+        self._known = self.contents.topics | self.contents.silent
+        #: Instruments of which there are books-l2-tbt, but no books: their frames serve both.
+        self._only_tbt = {
+            topic.key
+            for topic in self.contents.topics
+            if topic.channel == _TBT and Topic("books", topic.key) not in self.contents.topics
+        }
+        self.open_channels = frozenset(topic.channel for topic in self._known)
         #: Set when every frame has been sent.
         self.has_ended = False
         self.frames_sent = 0
@@ -94,7 +103,7 @@ class RecordedMarket:
         self._trades: dict[str, deque[Row]] = {}
         self._rows = {
             topic.key: self.contents.instruments[topic.key]
-            for topic in sorted(self.contents.topics)
+            for topic in sorted(self._known)
             if topic.key in self.contents.instruments
         }
 
@@ -143,17 +152,23 @@ class RecordedMarket:
         self._last[topic] = push
         self.frames_sent += 1
         exchange.publish(topic, push)
+        if topic.channel == _TBT and topic.key in self._only_tbt:
+            exchange.publish(Topic("books", topic.key), push)
 
     # What the exchange asks -----------------------------------------------------------------------------------
 
     def has(self, topic: Topic) -> bool:
-        """Return whether a topic was recorded."""
-        return topic in self.contents.topics or topic.channel in ("instruments", "status")
+        """Return whether a topic was recorded, or can be served from one that was."""
+        if topic.channel == "books" and topic.key in self._only_tbt:
+            return True
+        return topic in self._known or topic.channel in ("instruments", "status")
 
     def first(self, topic: Topic, now_ms: int) -> list[Push]:
         """Return a book's snapshot or the last push, once there has been one."""
         if not self._is_waiting:
             self._released.set()
+        if topic.channel == "books" and topic.key in self._only_tbt:
+            topic = Topic(_TBT, topic.key)
         book = self._books.get(topic)
         if book is not None:
             row = book.row()
@@ -187,6 +202,10 @@ class RecordedMarket:
                 return row
         return None
 
+    def full_book(self, instrument: str, depth: int, now_ms: int) -> Row | None:
+        """Return the book as it stands; captures hold no deeper one."""
+        return self.book(instrument, depth, now_ms)
+
     def trades(self, instrument: str, now_ms: int) -> list[Row]:
         """Return the trades sent so far, newest first."""
         return list(self._trades.get(instrument, ()))[::-1]
@@ -200,7 +219,7 @@ class RecordedMarket:
         ]
         return rows[:count]
 
-    def candles(self, instrument: str, bar: str, until_ms: int, count: int, now_ms: int) -> list[list[str]]:
+    def candles(self, topic: Topic, until_ms: int, count: int, now_ms: int) -> list[list[str]]:
         """Return nothing: captures of sockets hold no history."""
         return []
 
@@ -215,6 +234,10 @@ class RecordedMarket:
             return None
         row: Row = msgspec.json.decode("{" + last.tail[1:])["data"][0]
         return row
+
+    def tiers(self, row: Row) -> list[Row]:
+        """Return nothing: captures of sockets hold no tiers."""
+        return []
 
     def status(self) -> list[Row]:
         """Return nothing: no maintenance."""

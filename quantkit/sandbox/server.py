@@ -120,7 +120,9 @@ class SandboxServer:
 
     async def _serve(self, listening: socket.socket) -> None:
         self._loop = asyncio.get_running_loop()
-        self._server = server = uvicorn_server(self.exchange, certificate=self._certificate, key=self._key)
+        self._server = server = uvicorn_server(
+            self.exchange, host=self._host, certificate=self._certificate, key=self._key
+        )
         running = asyncio.create_task(server.serve(sockets=[listening]))
         while not server.started and not running.done():
             await asyncio.sleep(0.001)
@@ -198,7 +200,7 @@ def serve(
     url = f"{'https' if certificate else 'http'}://{shown}:{listening.getsockname()[1]}"
 
     async def run() -> None:
-        server = uvicorn_server(exchange, certificate=certificate, key=key)
+        server = uvicorn_server(exchange, host=host, certificate=certificate, key=key)
 
         def stop(*_: object) -> None:
             server.should_exit = True

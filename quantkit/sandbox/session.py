@@ -8,7 +8,17 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 import msgspec
 
 from quantkit.sandbox import faults, wire
-from quantkit.sandbox.channels import COUNTED, Refusal, Subscription, Topic, needs_login, needs_vip, topic_of, unknown
+from quantkit.sandbox.channels import (
+    COUNTED,
+    Refusal,
+    Subscription,
+    Topic,
+    is_private,
+    needs_login,
+    needs_vip,
+    topic_of,
+    unknown,
+)
 from quantkit.sandbox.damage import damaged
 from quantkit.sandbox.keys import ApiKey, judge_login
 from quantkit.sandbox.log import Happening, Sent
@@ -24,6 +34,16 @@ _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9]{1,32}").fullmatch
 _IDLE: Final = "No data received in {:g}s."
 #: Which books a subscription of books-l2-tbt ends on the same connection.
 _ENDED_BY_TBT: Final = ("books", "books50-l2-tbt")
+#: Operations on orders; none is built yet.
+_ORDER_OPERATIONS: Final = (
+    "order",
+    "batch-orders",
+    "cancel-order",
+    "batch-cancel-orders",
+    "amend-order",
+    "batch-amend-orders",
+    "mass-cancel",
+)
 #: A request's text as an error repeats it is cut here.
 _ECHOED: Final = 300
 
@@ -230,6 +250,9 @@ class Session:
         except (msgspec.DecodeError, RecursionError):
             request = None
         operation = request.get("op") if isinstance(request, dict) else None
+        if operation in _ORDER_OPERATIONS:
+            self._order(operation, request.get("id"))
+            return
         if operation not in ("subscribe", "unsubscribe", "login"):
             given = request.get("id") if isinstance(request, dict) else None
             self._refuse(
@@ -237,6 +260,16 @@ class Session:
             )
             return
         self._operate(operation, request, text)
+
+    def _order(self, operation: str, given: Any) -> None:
+        """Refuse an operation on orders: the sandbox has no orders yet."""
+        request_id = given if isinstance(given, str) and _REQUEST_ID(given) else None
+        if self.path == "private" and self.key is None:
+            self._refuse("60011", request_id=request_id)
+            return
+        self._happened("error", "60028")
+        now_us = self._exchange.now_ms() * 1000
+        self.send(wire.operation_refused(operation, "60028", request_id=request_id, now_us=now_us))
 
     def _operate(self, operation: str, request: dict[str, Any], text: str) -> None:
         request_id = request.get("id")
@@ -255,12 +288,14 @@ class Session:
             self._login(args[0], request_id)
             return
         for arg in args:
-            if not all(isinstance(value, str) for value in arg.values()):
+            # Clients send null for what they leave out.
+            given = {name: value for name, value in arg.items() if value is not None}
+            if not all(isinstance(value, str) for value in given.values()):
                 self._refuse("60012", text[:_ECHOED], request_id=request_id)
             elif operation == "subscribe":
-                self._subscribe(arg, request_id)
+                self._subscribe(given, request_id)
             else:
-                self._unsubscribe(arg, request_id)
+                self._unsubscribe(given, request_id)
 
     def _refuse(self, code: str, *details: str, request_id: str | None) -> None:
         self._error(code, wire.TEXTS[code].format(*details), request_id)
@@ -326,9 +361,10 @@ class Session:
             return
         if not self._settle_tbt(topic, request_id):
             return
-        head = arg if self.path != "private" else wire.text_of({**fields, "uid": self.key.uid if self.key else ""})
+        uid = self.key.uid if self.key else ""
+        head = wire.text_of({**fields, "uid": uid}) if is_private(topic.channel) else arg
         subscription = Subscription(topic, arg, head, fields)
-        if topic.channel in COUNTED and self.path == "private" and not self._count_connections(topic.channel):
+        if topic.channel in COUNTED and not self._count_connections(topic.channel):
             return
         self.subscriptions[name] = subscription
         is_silent = self._struck(faults.NoSnapshot, fields) is not None
@@ -339,7 +375,7 @@ class Session:
         if isinstance(topic, Refusal):
             return topic
         market = self._exchange.market
-        if self.path != "private" and not market.has(topic):
+        if not is_private(topic.channel) and not market.has(topic):
             return unknown(fields)
         if needs_login(topic.channel) and topic.channel not in market.open_channels:
             if self.key is None:

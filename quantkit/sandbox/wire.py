@@ -1,22 +1,32 @@
 """The texts of OKX's frames and replies: acks, errors, notices, and the tails of pushes."""
 
+from decimal import Decimal
 from typing import Any, Final, NamedTuple
 
 import msgspec
 
 #: OKX's own words for the codes that the sandbox sends.
 TEXTS: Final[dict[str, str]] = {
+    "50000": "Body for a POST request cannot be empty.",
+    "50002": "JSON syntax error",
+    "50005": "API is offline or unavailable.",
     "50011": "Requests too frequent.",
     "50014": "Parameter {} can not be empty.",
+    "50015": "Either parameter {} or {} is required.",
+    "50025": "Parameter {} count exceeds the limit {}.",
+    "50026": "System error. Try again later.",
     "50039": "Parameter before is not supported with type 2.",
     "50101": "APIKey does not match current environment.",
     "50102": "Timestamp request expired.",
     "50103": "Request header OK-ACCESS-KEY can not be empty.",
     "50105": "Request header OK-ACCESS-PASSPHRASE incorrect.",
     "50113": "Invalid Sign",
+    "50115": "Invalid request method",
     "50119": "API key doesn't exist",
     "51000": "Parameter {} error",
     "51001": "Instrument ID, Instrument ID code, or Spread ID doesn't exist.",
+    "51003": "Either client order ID or order ID is required.",
+    "51603": "Order does not exist",
     "60004": "Invalid timestamp",
     "60005": "Invalid apiKey",
     "60006": "Timestamp request expired",
@@ -30,6 +40,7 @@ TEXTS: Final[dict[str, str]] = {
         "Wrong URL or {} doesn't exist. Please use the correct URL, channel and parameters referring to API document."
     ),
     "60024": "Wrong passphrase",
+    "60028": "The current service does not support this function. Please check the URL.",
     "60031": "The WebSocket endpoint does not allow multiple or repeated logins.",
     "60032": "API key doesn't exist.",
     "60033": "Parameter {} error",
@@ -68,6 +79,17 @@ def text_of(value: Any) -> str:
     return msgspec.json.encode(value).decode()
 
 
+def plain(value: Decimal) -> str:
+    """Return a number as plain text without trailing zeros, whatever its size.
+
+    Examples:
+        >>> plain(Decimal("1E+2")), plain(Decimal("0.50")), plain(Decimal("1E-9"))
+        ('100', '0.5', '0.000000001')
+    """
+    text = f"{value:f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text
+
+
 def rows(*data: Any) -> str:
     """Return the tail of a push that carries these rows.
 
@@ -96,6 +118,12 @@ def error(code: str, text: str, *, connection: str, request_id: str | None = Non
 def login_done(connection: str) -> str:
     """Return the acknowledgement of a login."""
     return f'{{"event":"login","msg":"","code":"0","connId":"{connection}"}}'
+
+
+def operation_refused(operation: str, code: str, *, request_id: str | None, now_us: int) -> str:
+    """Return the reply to an operation on orders that was refused as a whole: its own form, without data."""
+    reply = {"id": request_id or "", "op": operation, "code": code, "msg": TEXTS[code], "data": []}
+    return text_of(reply | {"inTime": str(now_us), "outTime": str(now_us)})
 
 
 def notice(connection: str) -> str:

@@ -173,7 +173,7 @@ def test_a_reader_that_does_not_read_is_closed_and_costs_no_more_memory() -> Non
         with socket.create_connection((host, int(port)), timeout=30) as raw:
             raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
             raw.sendall(
-                b"GET /ws/v5/public HTTP/1.1\r\nHost: sandbox\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+                b"GET /ws/v5/public HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
                 b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
             )
             assert raw.recv(12) == b"HTTP/1.1 101"

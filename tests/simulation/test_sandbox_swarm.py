@@ -79,7 +79,8 @@ class _VirtualRest(httpx2.AsyncBaseTransport):
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         await asyncio.sleep(0.05)
-        reply = self._api.get(
+        reply = self._api.answer(
+            "GET",
             request.url.path,
             request.url.query.decode(),
             {name.lower(): value for name, value in request.headers.items()},

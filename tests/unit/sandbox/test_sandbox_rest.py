@@ -2,14 +2,12 @@
 
 import asyncio
 import json
-from collections.abc import Callable
 from itertools import pairwise
-from typing import Any
-from urllib.parse import urlencode
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sandbox_callers import Caller, ask
 from sandbox_stage import play
 
 from quantkit.clock import iso_of
@@ -19,42 +17,10 @@ from quantkit.sandbox.exchange import Exchange
 from quantkit.sandbox.generated import GeneratedMarket
 from quantkit.sandbox.history import HORIZON_DAYS
 from quantkit.sandbox.keys import sign
-from quantkit.sandbox.rest import Reply, RestApi
 from quantkit.sandbox.rules import Rules
 
 LOOSE = Rules(limits_rest=False)
 MINUTE_MS = 60_000
-
-
-class Caller:
-    """Asks the endpoints of an exchange."""
-
-    def __init__(self, exchange: Exchange) -> None:
-        self.exchange = exchange
-        self.api = RestApi(exchange)
-
-    def reply(self, endpoint: str, headers: dict[str, str] | None = None, **params: object) -> Reply:
-        now_s = asyncio.get_running_loop().time()
-        return self.api.get(f"/api/v5/{endpoint}", urlencode(params), headers or {}, address="me", now_s=now_s)
-
-    def data(self, endpoint: str, **params: object) -> list[Any]:
-        reply = self.reply(endpoint, **params)
-        body = json.loads(reply.body)
-        assert (reply.status, body["code"]) == (200, "0"), body
-        data: list[Any] = body["data"]
-        return data
-
-    def code(self, endpoint: str, headers: dict[str, str] | None = None, **params: object) -> tuple[int, str]:
-        reply = self.reply(endpoint, headers, **params)
-        return reply.status, json.loads(reply.body)["code"]
-
-
-def ask(check: Callable[[Caller], None], **options: Any) -> None:
-    async def scenario(exchange: Exchange) -> None:
-        await asyncio.sleep(1)
-        check(Caller(exchange))
-
-    play(scenario, options.pop("market", None), rules=options.pop("rules", LOOSE), **options)
 
 
 def test_candles_are_newest_first_and_the_first_is_open() -> None:
@@ -258,7 +224,7 @@ def test_funding_history_pages() -> None:
         ("public/instruments", {"instType": "SPOT", "instId": "NO-SUCH"}, (200, "51001")),
         ("public/funding-rate", {"instId": "BTC-USDT"}, (200, "51000")),
         ("public/mark-price", {"instType": "SWAP", "instId": "NO-SUCH"}, (200, "51001")),
-        ("trade/order", {}, (404, "404")),
+        ("trade/order", {}, (401, "50103")),
         ("account/config", {}, (401, "50103")),
     ],
 )

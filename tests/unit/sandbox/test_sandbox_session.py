@@ -78,7 +78,7 @@ def test_a_wrong_arg_is_refused_and_the_others_live_on(path: str, arg: dict[str,
         ("junk", "60012", None),
         ("[1]", "60012", None),
         ('{"op":"ping"}', "60012", None),
-        ('{"id":"a1","op":"order","args":[{"instIdCode":1,"side":"buy"}]}', "60012", "a1"),
+        ('{"id":"a1","op":"order-book","args":[{"instIdCode":1,"side":"buy"}]}', "60012", "a1"),
         ('{"id":"a1","op":"subscribe"}', "60013", "a1"),
         ('{"id":"a1","op":"subscribe","args":[]}', "60013", "a1"),
         ('{"id":"a1","op":"subscribe","args":["tickers"]}', "60013", "a1"),
@@ -96,6 +96,88 @@ def test_a_malformed_request_is_refused_and_costs_nothing_else(text: str, code: 
         (event,) = client.frames()
         assert (event["event"], event["code"], event.get("id")) == ("error", code, request_id)
         assert (await client.subscribe("tickers", "BTC-USDT"))[0]["event"] == "subscribe"
+
+    play(scenario)
+
+
+def test_null_in_an_arg_is_not_given() -> None:
+    """As NautilusTrader sends it: the arg is acknowledged, pushed and ended without its empty keys."""
+    sent = {"channel": "tickers", "instType": None, "instFamily": None, "instId": "BTC-USDT"}
+    plain = {"channel": "tickers", "instId": "BTC-USDT"}
+
+    async def scenario(exchange: Exchange) -> None:
+        client = Client(exchange, "public")
+        for operation in ("subscribe", "unsubscribe"):
+            (event,) = await client.ask(operation, sent)
+            assert (event["event"], event["arg"]) == (operation, plain)
+        await client.ask("subscribe", sent)
+        await client.ask("subscribe", plain)
+        assert [push["arg"] for push in client.pushes("tickers")] == [plain] * 2
+        (event,) = await client.ask("subscribe", {"channel": None, "instId": "BTC-USDT"})
+        assert event["code"] == "60018"
+        (event,) = await client.ask("subscribe", {"channel": "tickers", "instId": 7})
+        assert event["code"] == "60012"
+
+    play(scenario)
+
+
+@pytest.mark.parametrize(
+    "operation",
+    [
+        "order",
+        "batch-orders",
+        "cancel-order",
+        "batch-cancel-orders",
+        "amend-order",
+        "batch-amend-orders",
+        "mass-cancel",
+    ],
+)
+def test_operations_on_orders_are_refused_in_the_form_of_their_reply(operation: str) -> None:
+    async def scenario(exchange: Exchange) -> None:
+        client = Client(exchange, "private")
+        request = {"id": "7a", "op": operation, "args": [{"instIdCode": 1, "side": "buy"}]}
+        client.tell(json.dumps(request))
+        await asyncio.sleep(0.001)
+        assert (client.frames()[-1]["event"], client.frames()[-1]["code"]) == ("error", "60011")
+        await client.login()
+        for request_id, echoed in (("7a", "7a"), (None, ""), ("no-hyphen", ""), (7, "")):
+            client.tell(json.dumps(request | {"id": request_id}))
+            await asyncio.sleep(0.001)
+            reply = client.frames()[-1]
+            assert (reply["id"], reply["op"], reply["code"], reply["data"]) == (echoed, operation, "60028", [])
+            assert set(reply) == {"id", "op", "code", "msg", "data", "inTime", "outTime"}
+            assert reply["inTime"] == reply["outTime"]
+
+    play(scenario)
+
+
+def test_channels_of_algo_orders_and_warnings_are_silent() -> None:
+    async def scenario(exchange: Exchange) -> None:
+        business, private = Client(exchange, "business"), Client(exchange, "private")
+        for client, channel, fields in (
+            (business, "orders-algo", {"instType": "ANY"}),
+            (business, "algo-advance", {"instType": "SWAP"}),
+            (private, "liquidation-warning", {"instType": "ANY"}),
+            (private, "account-greeks", {}),
+        ):
+            (event,) = await client.subscribe(channel, **fields)
+            assert event["code"] == "60011"
+        await business.login()
+        await private.login()
+        for channel in ("orders-algo", "algo-advance"):
+            assert [each["event"] for each in await business.subscribe(channel, instType="ANY")] == ["subscribe"]
+            (event,) = await business.subscribe(channel)
+            assert event["code"] == "60018"
+        assert [each["event"] for each in await private.subscribe("account-greeks")] == [
+            "subscribe",
+            "channel-conn-count",
+        ]
+        assert (await private.subscribe("liquidation-warning", instType="ANY"))[0]["event"] == "subscribe"
+        exchange.push("orders-algo", {"instType": "SWAP", "algoId": "5"})
+        await asyncio.sleep(1)
+        (push,) = business.pushes("orders-algo")
+        assert (push["arg"]["uid"], push["data"][0]["algoId"]) == ("100000000000000001", "5")
 
     play(scenario)
 
