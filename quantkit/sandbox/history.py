@@ -135,7 +135,7 @@ class History:
     def grid_matches(self, last_id: int, count: int) -> Iterator[Match]:
         """Yield trades from before the start, newest first, from `last_id` back."""
         last_id = min(last_id, self.first_live_id)
-        first_id = max(last_id - count + 1, self.oldest_ms // GRID_MS)
+        first_id = max(last_id - count + 1, -(-self.oldest_ms // GRID_MS))
         if last_id < first_id:
             return
         ids = np.arange(last_id, first_id - 1, -1, dtype=np.int64)
