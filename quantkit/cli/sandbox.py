@@ -73,7 +73,6 @@ def sandbox(
     from quantkit.sandbox.server import serve
 
     wanted = [parse_fault(text) for text in faults]
-    names = list(dict.fromkeys(str(row["instId"]) for row in market.instruments()))
     serve(
         host=host,
         port=port,
@@ -82,7 +81,7 @@ def sandbox(
         faults=wanted,
         certificate=certificate,
         key=key,
-        on_ready=lambda url: _print_ready(url, names),
+        on_ready=lambda url: _print_ready(url, market),
     )
 
 
@@ -115,14 +114,48 @@ def _market(
     )
 
 
-def _print_ready(url: str, names: list[str]) -> None:
+def _print_ready(url: str, market: "Market") -> None:
     """Say where it listens, what it trades, and what to type next."""
     base = "ws" + url.removeprefix("http")
+    names = list(dict.fromkeys(str(row["instId"]) for row in market.instruments()))
     shown = ", ".join(names[:6]) + (f" and {len(names) - 6} more" if len(names) > 6 else "")
-    # A swap is what the example strategies are made for.
-    name = next((name for name in names if name.endswith("USDT-SWAP")), names[0] if names else "BTC-USDT")
-    click.echo(f"sandbox ready at {base}: {shown}")
-    click.echo("In another terminal:")
-    click.echo(f"  quantkit watch {name} --url {base}")
-    click.echo(f"  quantkit live --paper quoter -p instrument={name} -p half_spread_bps=0.1 --url {base}")
+    click.echo(f"sandbox ready at {base}: {shown or 'no instruments'}")
+    commands = _commands(market)
+    if commands:
+        click.echo("In another terminal:")
+        for command in commands:
+            click.echo(f"  {command} --url {base}")
+    elif not names:
+        click.echo("Clients ask for instruments first: name a recording of public/instruments too.")
+    else:
+        click.echo(
+            "For clients of your own: these files hold neither tickers nor candles nor whole books of an instrument."
+        )
     click.echo("Ctrl-C ends it.")
+
+
+def _commands(market: "Market") -> list[str]:
+    """Return the commands that work with a market: a recorded one need not hold what they subscribe."""
+    from quantkit.sandbox.channels import Topic
+
+    # A swap in USDT is what the example strategies are made for.
+    rows = sorted(
+        market.instruments(),
+        key=lambda row: (not row["instId"].endswith("USDT-SWAP"), not row["instId"].endswith("USDT")),
+    )
+
+    def first(kinds: dict[str, tuple[str, ...]]) -> str:
+        """Return the first instrument of which all channels are there that its type needs; empty for none."""
+        for row in rows:
+            channels = kinds.get(row["instType"], ())
+            if channels and all(market.has(Topic(channel, row["instId"])) for channel in channels):
+                return str(row["instId"])
+        return ""
+
+    book = ("books", "trades")
+    watched = first(dict.fromkeys(("SPOT", "SWAP", "FUTURES", "OPTION"), ("tickers",)))
+    quoted = first({"SPOT": book, "SWAP": (*book, "mark-price", "funding-rate")})
+    return [
+        *([f"quantkit watch {watched}"] if watched else []),
+        *([f"quantkit live --paper quoter -p instrument={quoted} -p half_spread_bps=0.1"] if quoted else []),
+    ]

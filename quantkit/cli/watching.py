@@ -16,7 +16,7 @@ from quantkit.cli.root import one_line
 from quantkit.cli.screen import drawn, glyphs_of
 from quantkit.cli.view import brief
 from quantkit.clock import wall_ns
-from quantkit.errors import ConfigError, FeedError
+from quantkit.errors import ConfigError, FeedError, SubscriptionError
 from quantkit.feeds.okx.channels import candles, tickers
 from quantkit.feeds.okx.client import ConnectionStatus, OkxClient
 from quantkit.feeds.okx.config import OkxConfig
@@ -83,9 +83,7 @@ class Watch:
             history = asyncio.create_task(self._fill())
             lines = asyncio.create_task(self._lines())
             try:
-                await okx.subscribe(
-                    *(tickers(name) for name in board.quotes), *(candles(name, board.interval) for name in board.quotes)
-                )
+                await self._subscribe(okx)
                 async for event in okx:
                     closed = board.take(event)
                     if closed is not None and not self._is_drawn:
@@ -94,6 +92,20 @@ class Watch:
                 lines.cancel()
                 history.cancel()
                 await asyncio.gather(lines, history, return_exceptions=True)
+
+    async def _subscribe(self, okx: OkxClient) -> None:
+        """Subscribe tickers and candles; where OKX has one of them only, that is shown, and a note tells of the other.
+
+        Raises:
+            SubscriptionError: There are none at all.
+        """
+        board = self._board
+        wanted = [channel for name in board.quotes for channel in (tickers(name), candles(name, board.interval))]
+        try:
+            await okx.subscribe(*wanted)
+        except SubscriptionError as error:
+            if len(error.refused) == len(wanted):
+                raise
 
     async def _check(self) -> None:
         """Ask OKX for each instrument, so that a slip is told before anything is shown.

@@ -6,6 +6,7 @@ from functools import partial
 from typing import Final
 
 from quantkit.sandbox.channels import Topic, bar_of
+from quantkit.sandbox.market import Row
 from quantkit.sandbox.request import KINDS, Endpoint, Refused, Request, Rows
 from quantkit.sandbox.wire import plain
 
@@ -40,7 +41,12 @@ def instruments(request: Request, kind: str) -> Rows:
         rows = [row for row in rows if row["instId"] == name]
         if not rows:
             raise Refused("51001")
-    return [row for row in rows if not family or row.get("instFamily") == family]
+    return [row for row in rows if not family or family_of(row) == family]
+
+
+def family_of(row: Row) -> str:
+    """Return the family of an instrument; rows from before there were families name the underlying alone."""
+    return row.get("instFamily") or row.get("uly") or ""
 
 
 def _tickers(request: Request) -> Rows:
@@ -183,7 +189,8 @@ def _tiers(request: Request) -> Rows:
         names, field = request.listed("instFamily") or request.listed("uly"), "instFamily"
         if not names:
             raise Refused("50014", "instFamily", status=400)
-    rows = {row.get(field, ""): row for row in request.market.instruments() if row["instType"] == _listed_as(kind)}
+    listed = [row for row in request.market.instruments() if row["instType"] == _listed_as(kind)]
+    rows = {row["instId"] if kind == "MARGIN" else family_of(row): row for row in listed}
     tier = request.params.get("tier", "")
     found: Rows = []
     for name in names:

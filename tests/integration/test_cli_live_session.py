@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,7 +16,9 @@ import pytest
 from click.testing import CliRunner, Result
 
 from quantkit.cli import main
+from quantkit.cli.sandbox import _print_ready
 from quantkit.sandbox import faults
+from quantkit.sandbox.recorded import RecordedMarket
 from quantkit.sandbox.server import SandboxServer
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals and pseudo-terminals")
@@ -354,6 +357,62 @@ def test_the_sandbox_says_what_to_type_next(place: Path) -> None:
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=120)
         assert (out, err, process.returncode) == ("", "", 0)
+
+
+@posix
+def test_a_replayed_recording_says_what_works_with_it(place: Path) -> None:
+    """Each command that it prints runs as it stands; `watch` shows tickers where no candles were recorded."""
+    data = Path(__file__).parents[1] / "data"
+    (place / "strategies").mkdir()
+    shutil.copy(Path(__file__).parents[2] / "strategies" / "quoter.py", place / "strategies")
+    for date, instruments, spot in (
+        ("20220513T162705Z", "20220513", "BTC-USDT"),
+        ("20220227T231427Z", "20220227", "ELON-USDT"),
+    ):
+        files = [data / f"okx_ws_{date}.log.gz", data / f"okx_rest_instruments_{instruments}.log.gz"]
+        with started("sandbox", *map(str, files), "--port", "0", cwd=place) as process:
+            said = wait_for(process.stdout, "Ctrl-C ends it")
+            commands = re.findall(r"^  quantkit (.*)$", said, re.MULTILINE)
+            assert [words.split()[0] for words in commands] == ["watch", "live"]
+            assert all(spot in words for words in commands)
+            watched = run(*commands[0].split(), "--for", "1s")
+            assert watched.exit_code == 0, watched.output
+            assert re.search(rf"{spot} +last [\d.,]+ +bid [\d.,]+ +ask [\d.,]+", watched.stdout)
+            assert watched.stderr.count("note: ") == 1
+            assert f"refused: candle1m {spot}" in watched.stderr
+            lived = run(*commands[1].split(), "--for", "1s", "--no-record", "--json")
+            assert lived.exit_code == 0, lived.output
+            process.send_signal(signal.SIGINT)
+            process.communicate(timeout=120)
+
+
+def test_a_recording_for_other_clients_says_so(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """No command is printed that could not work."""
+    push = '{"arg":{"channel":"trades","instId":"A-B"},"data":[{"instId":"A-B","tradeId":"1","ts":"1767225600000"}]}'
+    (place / "trades.log").write_text(f"1767225600.0: {push}\n")
+    row = '{"code":"0","msg":"","data":[{"instId":"A-B","instType":"SPOT"}]}'
+    (place / "instruments.log").write_text(
+        f"https://x/api/v5/public/instruments?instType=SPOT -> 1767225600.0: {row}\n"
+    )
+    for files, expected in (
+        (["trades.log"], "name a recording of public/instruments too"),
+        (["trades.log", "instruments.log"], "neither tickers nor candles nor whole books"),
+    ):
+        _print_ready("http://127.0.0.1:9", RecordedMarket(files))
+        said = capsys.readouterr().out
+        assert expected in said
+        assert "quantkit" not in said
+
+
+def test_watch_of_what_is_not_there_at_all_fails(place: Path) -> None:
+    """An instrument whose metadata were recorded, but neither tickers nor candles."""
+    push = '{"arg":{"channel":"trades","instId":"BTC-USDT"},"data":[{"instId":"BTC-USDT","tradeId":"1","ts":"1"}]}'
+    (place / "trades.log").write_text(f"1767225600.0: {push}\n")
+    instruments = Path(__file__).parents[1] / "data" / "okx_rest_instruments_20220513.log.gz"
+    with SandboxServer(RecordedMarket(["trades.log", instruments])) as server:
+        result = run("watch", "BTC-USDT", "--url", server.ws_url, "--for", "9s")
+    assert result.exit_code == 1
+    assert "2 of 2 subscriptions refused" in result.stderr.splitlines()[-1]
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+from sandbox_callers import Caller, ask
 from sandbox_stage import Client, play
 
 from quantkit.errors import ConfigError
@@ -220,3 +221,93 @@ def test_files_that_are_no_captures(tmp_path: Path) -> None:
 def test_recorded_rows_stay_json() -> None:
     market = RecordedMarket(FEBRUARY)
     assert json.loads(json.dumps(market.instruments()))
+
+
+def test_a_channel_that_was_subscribed_and_stayed_silent_is_acknowledged(tmp_path: Path) -> None:
+    """What the recording's own acks name, in every form of line; what it never asked for stays unknown."""
+    capture = tmp_path / "capture.log"
+    lines = [
+        '{"event":"subscribe","arg":{"channel":"tickers","instId":"A-B"}}',
+        '{"id":"7","event":"subscribe","arg":{"channel":"liquidation-orders","instType":"SWAP"},"connId":"a4d3ae55"}',
+        '{"event":"subscribe","arg":{"channel":"candle1m","instId":"A-B"},"connId":"a4d3ae55"}',
+        '{"event":"unsubscribe","arg":{"channel":"books5","instId":"A-B"}}',
+        '{"event":"subscribe","arg":{"channel":7}}',
+        '{"arg":{"channel":"trades","instId":"A-B"},"data":[{"instId":"A-B","tradeId":"1","ts":"1"}]}',
+    ]
+    capture.write_text("".join(f"1767225600.{place}: {line}\n" for place, line in enumerate(lines)))
+    wrapped = tmp_path / "wrapped.jsonl"
+    ack = '{"event":"subscribe","arg":{"channel":"mark-price","instId":"A-B"}}'
+    wrapped.write_text(f'{{"t": 1767225500.5, "dir": "in", "frame": {ack}}}\n')
+    market = RecordedMarket([capture, wrapped])
+    assert market.contents.topics == {("trades", "A-B")}
+    assert market.contents.silent == {
+        ("tickers", "A-B"),
+        ("liquidation-orders", "SWAP"),
+        ("candle1m", "A-B"),
+        ("mark-price", "A-B"),
+    }
+
+    async def scenario(exchange: Exchange) -> None:
+        public, business = Client(exchange, "public"), Client(exchange, "business")
+        for client, channel, fields, event in (
+            (public, "tickers", {"instId": "A-B"}, "subscribe"),
+            (public, "mark-price", {"instId": "A-B"}, "subscribe"),
+            (public, "liquidation-orders", {"instType": "SWAP"}, "subscribe"),
+            (business, "candle1m", {"instId": "A-B"}, "subscribe"),
+            (public, "books5", {"instId": "A-B"}, "error"),
+            (public, "liquidation-orders", {"instType": "OPTION"}, "error"),
+            (public, "tickers", {"instId": "B-A"}, "error"),
+        ):
+            assert [each["event"] for each in await client.ask("subscribe", {"channel": channel, **fields})] == [event]
+        await asyncio.sleep(1)
+        assert (public.pushes("tickers"), business.pushes("candle1m")) == ([], [])
+        assert market.ticker("A-B", 0) is None
+
+    play(scenario, market)
+
+
+def test_books_are_served_from_the_recorded_books_tick_by_tick() -> None:
+    """Nobody has to ask for the channel of a higher fee tier; a late subscriber gets a snapshot, and checksums hold."""
+    market = RecordedMarket(FEBRUARY, speed=25.0, is_waiting=True)
+
+    async def scenario(exchange: Exchange) -> None:
+        early, late, both = (Client(exchange, "public") for _ in range(3))
+        await early.subscribe("books", "UNI-USD-SWAP")
+        await both.subscribe("books-l2-tbt", "UNI-USD-SWAP")
+        market.release()
+        await asyncio.sleep(0.3)
+        await late.subscribe("books", "UNI-USD-SWAP")
+        while not market.has_ended:
+            await asyncio.sleep(0.01)
+        await exchange.drained()
+        count = verified(early, "books", "UNI-USD-SWAP")
+        assert count == verified(both, "books-l2-tbt", "UNI-USD-SWAP") > 100
+        assert 1 < verified(late, "books", "UNI-USD-SWAP") < count
+        assert {push["arg"]["channel"] for push in early.pushes("books")} == {"books"}
+        tail = [push["data"] for push in both.pushes("books-l2-tbt")]
+        assert [push["data"] for push in early.pushes("books")] == tail
+
+    play(scenario, market)
+
+
+def test_recorded_books_are_not_replaced() -> None:
+    market = RecordedMarket(MAY)
+    assert market.has(Topic("books", "BTC-USDT"))
+    assert not market.has(Topic("books-l2-tbt", "BTC-USDT"))
+
+
+def test_rest_of_a_recording_says_what_is_not_known() -> None:
+    """Limits that were not recorded are off, and tiers and bars are empty lists rather than errors."""
+
+    def check(call: Caller) -> None:
+        (limit,) = call.data("public/price-limit", instId="UNI-USD-SWAP")
+        assert (limit["buyLmt"], limit["sellLmt"], limit["enabled"]) == ("", "", False)
+        assert call.data("public/position-tiers", instType="SWAP", tdMode="cross", instFamily="UNI-USD") == []
+        assert call.data("market/mark-price-candles", instId="UNI-USD-SWAP") == []
+        assert call.asked("market/index-candles", instId="UNI-USD")[1]["code"] == "51001"
+        assert call.data("market/books-full", instId="UNI-USD-SWAP", sz=5) == []
+        (row,) = call.data("account/balance")
+        assert {each["ccy"]: each["eqUsd"] for each in row["details"]} == {"USDT": "100000", "BTC": ""}
+        assert row["totalEq"] == "100000"
+
+    ask(check, market=RecordedMarket(MAY))
