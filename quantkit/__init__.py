@@ -1,9 +1,13 @@
 """quantkit: write one trading strategy, replay it over recorded markets, and trust the fills and the money."""
 
 import importlib
-from typing import TYPE_CHECKING, Any
+
+#: As in `typing`, whose import would take longer than all else that happens here.
+TYPE_CHECKING = False
 
 if TYPE_CHECKING:
+    from typing import Any
+
     from quantkit.errors import (
         ConfigError,
         DataError,
@@ -98,7 +102,7 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> "Any":
     home = _HOMES.get(name)
     if home is None:
         raise AttributeError(f"module 'quantkit' has no attribute {name!r}")

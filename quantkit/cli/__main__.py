@@ -1,6 +1,6 @@
 """`python -m quantkit.cli`: the command line without its script."""
 
-from quantkit.cli import main
+from quantkit.cli.start import run
 
 if __name__ == "__main__":
-    main()
+    run()

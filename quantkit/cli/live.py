@@ -12,7 +12,7 @@ from quantkit.cli.ending import signals
 from quantkit.cli.flags import account_of, account_options, as_json, briefly, for_duration, okx_of, okx_options
 from quantkit.cli.output import console_of, print_result
 from quantkit.cli.root import RUN_FAILED, one_line
-from quantkit.errors import ConfigError, QuantkitError
+from quantkit.errors import ConfigError, FeedClosedError, QuantkitError
 
 if TYPE_CHECKING:
     from quantkit.cli.screen import PlainScreen, Screen
@@ -96,9 +96,12 @@ def live(
                 stop=run.stop,
                 **options,
             )
-    except QuantkitError:
+    except QuantkitError as error:
         if run.recording and not quiet:
             _print_rest(run.recording, is_json=is_json, is_brief=is_brief)
+        if isinstance(error, FeedClosedError) and run.stop.is_set():
+            # Stopped before it could start: the user did that, and nothing failed.
+            raise KeyboardInterrupt from error
         raise
     if not quiet:
         _print_recorded(result, run.recording, is_json=is_json, is_brief=is_brief)

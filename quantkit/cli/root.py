@@ -8,12 +8,12 @@ from typing import Any, Final
 
 import click
 
+from quantkit.cli.start import INTERRUPTED, let_interrupt
 from quantkit.errors import ConfigError, QuantkitError, StrategyError
 
-#: Exit codes beside 0: the run failed, the command was wrong, the user pressed Ctrl-C.
+#: Exit codes beside 0: the run failed, the command was wrong. Ctrl-C has its own.
 RUN_FAILED: Final = 1
 WRONG_COMMAND: Final = 2
-INTERRUPTED: Final = 130
 
 
 class Main(click.Group):
@@ -21,6 +21,7 @@ class Main(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; unknown exceptions pass, since a traceback of ours is a bug report."""
+        let_interrupt()
         try:
             return super().invoke(ctx)
         except StrategyError as error:

@@ -51,4 +51,7 @@ def watch(
     from quantkit.cli.watching import Watch
 
     board = Board(dict.fromkeys(instruments), interval)
-    asyncio.run(Watch(config, board, is_drawn=can_draw(sys.stdout) and not plain).run(length_s))
+    watched = Watch(config, board, is_drawn=can_draw(sys.stdout) and not plain)
+    asyncio.run(watched.run(length_s))
+    if watched.is_interrupted:
+        raise KeyboardInterrupt

@@ -48,6 +48,8 @@ class Watch:
         self._config = config
         self._board = board
         self._is_drawn = is_drawn
+        #: Whether a signal came before there was anything to show.
+        self.is_interrupted = False
         self._okx: OkxClient | None = None
         self._states: dict[int, tuple[str, str]] = {}
         self._started_ns = 0
@@ -64,6 +66,7 @@ class Watch:
         end = None if length_s is None else loop.call_later(length_s, watching.cancel)
 
         def ask() -> None:
+            self.is_interrupted = self._okx is None
             loop.call_soon_threadsafe(watching.cancel)
 
         with self._logged(), signals(ask, last_words=lambda: "killed"), self._shown():

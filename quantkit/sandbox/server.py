@@ -192,6 +192,7 @@ def serve(
 
     Raises:
         ConfigError: The port is taken, a file is no certificate, or a fault is not for this market.
+        KeyboardInterrupt: A signal came before connections were taken.
     """
     exchange = Exchange(market or GeneratedMarket(), rules=rules, is_demo=is_demo, wall_ns=clock.wall_ns)
     exchange.check(*faults)
@@ -199,31 +200,36 @@ def serve(
     shown = f"[{host}]" if ":" in host else host
     url = f"{'https' if certificate else 'http'}://{shown}:{listening.getsockname()[1]}"
 
+    server = uvicorn_server(exchange, host=host, certificate=certificate, key=key)
+    is_ready = is_stopped = False
+
     async def run() -> None:
-        server = uvicorn_server(exchange, host=host, certificate=certificate, key=key)
+        nonlocal is_ready
+        running = asyncio.create_task(server.serve(sockets=[listening]))
+        while not server.started and not running.done():
+            await asyncio.sleep(0.001)
+        if server.started and not is_stopped:
+            exchange.inject(*faults)
+            if on_ready is not None:
+                on_ready(url)
+            is_ready = True
+        await running
 
-        def stop(*_: object) -> None:
-            server.should_exit = True
+    def stop(*_: object) -> None:
+        nonlocal is_stopped
+        is_stopped = server.should_exit = True
 
-        # Not every platform's loop takes signals; this works on all, and wakes the loop within its next tick.
-        before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
-        try:
-            running = asyncio.create_task(server.serve(sockets=[listening]))
-            while not server.started and not running.done():
-                await asyncio.sleep(0.001)
-            if server.started:
-                exchange.inject(*faults)
-                if on_ready is not None:
-                    on_ready(url)
-            await running
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
-
+    # Not every platform's loop takes signals; this works on all, and wakes the loop within its next tick. The loop
+    # leaves alone what is there before it runs.
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         asyncio.run(run())
+        if is_stopped and not is_ready:
+            raise KeyboardInterrupt
     except OSError as error:
         raise ConfigError(f"the sandbox cannot run: {error}") from error
     finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
         listening.close()
         logging.getLogger("quantkit.sandbox").info("the sandbox has ended")

@@ -1,0 +1,18 @@
+"""The commands of the command line, put together."""
+
+from quantkit.cli import backtest, data, importing, live, new, sandbox, verify, watch
+from quantkit.cli.root import main
+
+__all__ = ["main"]
+
+for _command in (
+    new.new,
+    backtest.backtest,
+    live.live,
+    watch.watch,
+    verify.verify,
+    sandbox.sandbox,
+    importing.import_,
+    data.data,
+):
+    main.add_command(_command)
