@@ -1,5 +1,6 @@
 """Which channels there are, on which path, with which keys; and what OKX says of an arg that is wrong."""
 
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 import msgspec
@@ -90,6 +91,7 @@ def home_of(channel: str) -> str | None:
     return "private" if channel in COUNTED or channel == "fills" else None
 
 
+@lru_cache(maxsize=256)
 def bar_of(channel: str) -> str:
     """Return the bar of a channel of candles; empty for any other.
 
