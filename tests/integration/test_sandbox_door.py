@@ -103,6 +103,17 @@ def test_a_page_gets_no_socket(sandbox: SandboxServer, path: str, origin: str) -
     assert sandbox.state()["connections_so_far"] == before
 
 
+@pytest.mark.parametrize(("host", "expected"), [("rebound.example", b"403"), ("localhost", b"101")])
+def test_another_host_gets_no_socket(sandbox: SandboxServer, host: str, expected: bytes) -> None:
+    port = int(sandbox.url.rpartition(":")[2])
+    with socket.create_connection(("127.0.0.1", port), timeout=20) as raw:
+        raw.sendall(
+            f"GET /ws/v5/public HTTP/1.1\r\nHost: {host}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n".encode()
+        )
+        assert raw.recv(12) == b"HTTP/1.1 " + expected
+
+
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.1:1", "localhost:8765", "LOCALHOST", "[::1]:8765", "127.1.2.3"])
 @pytest.mark.parametrize("origin", ["", "http://localhost:3000", "http://127.0.0.1:8765", "https://[::1]"])
 def test_this_machine_is_let_in(sandbox: SandboxServer, host: str, origin: str) -> None:
