@@ -8,6 +8,7 @@ import numpy as np
 from quantkit.sandbox import bars, wire
 from quantkit.sandbox.channels import CHAINED, Topic, bar_of
 from quantkit.sandbox.flow import Match, OrderFlow
+from quantkit.sandbox.funding import FundingRates
 from quantkit.sandbox.history import GRID_MS, Bar, History
 from quantkit.sandbox.images import CADENCES_MS, DEPTHS, BookImage, short_book
 from quantkit.sandbox.listing import Listing
@@ -17,7 +18,6 @@ from quantkit.sandbox.wire import Push
 
 _MINUTE_MS: Final = 60_000
 _DAY_MS: Final = 86_400_000
-_EIGHT_H_MS: Final = 28_800_000
 #: Pushed on a change at most so often, and without one after so long.
 _ON_CHANGE_MS: Final = {
     "tickers": (100, 0),
@@ -66,6 +66,7 @@ class Desk:
         )
         self._marks = MarkHistory(listing, path, start_ms=begin_ms)
         self._seed = seed_of(seed, listing.id, "rows")
+        self.funding = FundingRates(listing, self._seed)
         self._keep_alive_ms = keep_alive_s * 1000
         self._images = {channel: BookImage(self.flow, depth) for channel, depth in DEPTHS.items()}
         self._due_ms: dict[str, int] = {}
@@ -274,7 +275,7 @@ class Desk:
             case "open-interest":
                 return self._open_interest(now_ms)
             case "funding-rate":
-                return self.funding(now_ms)
+                return self.funding.row(now_ms)
             case "price-limit":
                 return self._price_limit(now_ms)
             case _:
@@ -374,49 +375,3 @@ class Desk:
             "sodUtc8": midnight8,
             "ts": str(now_ms),
         }
-
-    # Funding --------------------------------------------------------------------------------------------------
-
-    def rate(self, funding_ms: int) -> str:
-        """Return the funding rate charged at a settlement, as text."""
-        draw = float(noise(self._seed, np.array([funding_ms // _EIGHT_H_MS], np.int64))[0])
-        return f"{0.0001 + 0.00015 * draw:.10f}"
-
-    def funding(self, now_ms: int) -> dict[str, Any]:
-        """Return the row of `funding-rate`."""
-        last_ms = now_ms - now_ms % _EIGHT_H_MS
-        next_ms = last_ms + _EIGHT_H_MS
-        return {
-            "formulaType": "withRate",
-            "fundingRate": self.rate(next_ms),
-            "fundingTime": str(next_ms),
-            "impactValue": "20000",
-            "instId": self.id,
-            "instType": self.listing.kind,
-            "interestRate": "0.0001",
-            "maxFundingRate": "0.00375",
-            "method": "current_period",
-            "minFundingRate": "-0.00375",
-            "nextFundingRate": "",
-            "nextFundingTime": str(next_ms + _EIGHT_H_MS),
-            "premium": "0.0001",
-            "settFundingRate": self.rate(last_ms),
-            "settState": "settled",
-            "ts": str(now_ms),
-        }
-
-    def fundings(self, now_ms: int) -> list[dict[str, Any]]:
-        """Return the settlements of three months, newest first."""
-        last_ms = now_ms - now_ms % _EIGHT_H_MS
-        return [
-            {
-                "formulaType": "withRate",
-                "fundingRate": self.rate(at_ms),
-                "fundingTime": str(at_ms),
-                "instId": self.id,
-                "instType": self.listing.kind,
-                "method": "current_period",
-                "realizedRate": self.rate(at_ms),
-            }
-            for at_ms in range(last_ms, last_ms - 90 * _DAY_MS, -_EIGHT_H_MS)
-        ]

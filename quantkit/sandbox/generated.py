@@ -221,7 +221,7 @@ class GeneratedMarket:
 
     def fundings(self, instrument: str, now_ms: int) -> list[Row]:
         """Return settled funding rates, newest first."""
-        return self.desks[instrument].fundings(now_ms)
+        return self.desks[instrument].funding.settled(now_ms)
 
     def row(self, channel: str, key: str, now_ms: int) -> Row | None:
         """Return what a channel of single rows would push now."""
