@@ -32,6 +32,9 @@ INTERVALS: Final[dict[str, int]] = {
 #: Weeks begin on Monday; 1970 began on a Thursday.
 _MONDAY_NS: Final = 4 * NS_PER_DAY
 
+#: 1990-01-01. No electronic market's epoch stamps are older.
+EARLIEST_EPOCH_NS: Final = 7305 * NS_PER_DAY
+
 _UNITS_NS: Final = {
     "ns": 1,
     "us": NS_PER_US,
@@ -49,6 +52,11 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 def wall_ns() -> int:
     """Return the machine's UTC time in nanoseconds since 1970."""
     return time.time_ns()
+
+
+def latest_epoch_ns() -> int:
+    """Return a year from now: a number that reads as a later moment is no epoch stamp."""
+    return wall_ns() + 366 * NS_PER_DAY
 
 
 def cpu_s() -> float:

@@ -14,7 +14,7 @@ from quantkit.engine.core import Engine
 from quantkit.engine.setup import EngineConfig, Plan
 from quantkit.errors import ConfigError, FeedClosedError
 from quantkit.feeds.base import Feed
-from quantkit.feeds.replay import ReplayFeed, frame_feed
+from quantkit.feeds.replay import ReplayFeed
 from quantkit.instruments import Fees, Instrument, decimal_of
 from quantkit.loading import build_strategy, source_of
 from quantkit.report.result import Result
@@ -37,6 +37,8 @@ def backtest(
     data: "str | Path | Catalog | Feed | Mapping[str, pd.DataFrame]" = "data",
     start: Moment | None = None,
     end: Moment | None = None,
+    interval: str | Mapping[str, str] | None = None,
+    strict: bool = False,
     params: Mapping[str, Any] | None = None,
     cash: Mapping[str, Amount] | None = None,
     report_currency: str | None = None,
@@ -60,6 +62,8 @@ def backtest(
         strategy: A built strategy, its class, or text: a file, a name in `strategies/`, or `module:Class`.
         data: A data folder or URI, or OHLCV frames by instrument id on a DatetimeIndex of bar open times.
         start, end: Span, UTC; default what the subscribed data have in common, after the warm-up.
+        interval: Of the candles in frames, for all or by id; default the most common step of each frame's rows.
+        strict: Refuse frames with rows on a smaller step than their candles, instead of leaving those out.
         params: Parameters, when `strategy` is a class or text; text values are converted.
         cash: Starting balances by currency; the first is what the report counts in unless `report_currency` says so.
             Default 10,000 of the first instrument's settlement currency.
@@ -84,7 +88,7 @@ def backtest(
     _check_types(cash=cash, fees=fees, instruments=instruments)
     built = build_strategy(strategy, params)
     given = list(instruments)
-    feed = _feed(data, given, block_rows)
+    feed = _feed(data, given, interval, block_rows, strict=strict)
     config = _engine_config(
         cash=cash,
         report_currency=report_currency,
@@ -296,15 +300,28 @@ def _leverage(leverage: Amount) -> Decimal:
     return value
 
 
-def _feed(data: Any, instruments: list[Instrument], block_rows: int | None) -> Feed:
+def _feed(
+    data: Any,
+    instruments: list[Instrument],
+    interval: str | Mapping[str, str] | None,
+    block_rows: int | None,
+    *,
+    strict: bool,
+) -> Feed:
     """Make a feed of whatever the user has."""
     rows = {} if block_rows is None else {"block_rows": block_rows}
+    if not isinstance(data, Mapping) and (interval is not None or strict):
+        raise ConfigError(
+            "interval and strict are for frames; the candles of a folder have theirs, given when they were imported"
+        )
     if isinstance(data, str | Path | Catalog):
         return ReplayFeed(data, instruments=instruments, **rows)
     if isinstance(data, Mapping):
         if not data:
             raise ConfigError("data holds no frames; give {instrument id: OHLCV frame}")
-        return frame_feed(data, instruments, **rows)
+        from quantkit.importers.frames import frame_feed
+
+        return frame_feed(data, instruments, interval=interval, strict=strict, **rows)
     if hasattr(data, "batches"):
         feed: Feed = data
         return feed

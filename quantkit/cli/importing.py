@@ -24,6 +24,9 @@ from quantkit.cli.output import console_of, encoded, file_bar, print_json
 @click.option("--interval", metavar="I", help="Length of candles (1m, 1h, 1d), where the rows do not show it.")
 @click.option("--timezone", metavar="TZ", help="Zone of times without an offset: UTC, Europe/Berlin.")
 @click.option(
+    "--time-format", metavar="F", help="How times are written: '%d.%m.%Y %H:%M', or the unit of epoch numbers, ms."
+)
+@click.option(
     "--column",
     "columns",
     multiple=True,

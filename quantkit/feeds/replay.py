@@ -2,12 +2,11 @@
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from quantkit.clock import INTERVALS, NS_PER_MIN, bar_open_ns, interval_ns
-from quantkit.errors import ConfigError, DataError
+from quantkit.errors import ConfigError
 from quantkit.events import KINDS, MarketEvent
 from quantkit.feeds.base import Batch, Subscription
 from quantkit.feeds.resample import Astride, cannot_build, coarser_blocks, first_astride, sources_of
@@ -16,9 +15,6 @@ from quantkit.storage.catalog import Catalog, Coverage, stored
 from quantkit.storage.columns import Block, Stream
 from quantkit.storage.reader import read_blocks
 from quantkit.storage.schema import period_of
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 BLOCK_ROWS = 131_072
 _FAR_FUTURE_NS = 2**63 - 1
@@ -237,6 +233,8 @@ class MemoryFeed(ReplayFeed):
     Args:
         events: Event objects in any order; equal stamps of one stream keep theirs.
         instruments: Metadata of every instrument.
+        blocks: Rows as columns.
+        notes: What the reader of a result has to know about the rows, a sentence each.
         block_rows: Rows per block; changes memory and speed, never results.
     """
 
@@ -246,8 +244,10 @@ class MemoryFeed(ReplayFeed):
         instruments: Iterable[Instrument] = (),
         *,
         blocks: Iterable[Block] = (),
+        notes: Sequence[str] = (),
         block_rows: int = BLOCK_ROWS,
     ) -> None:
+        self._notes = tuple(notes)
         self._given = {instrument.id: instrument for instrument in instruments}
         self._block_rows = _checked_rows(block_rows)
         self._subscriptions = []
@@ -269,8 +269,8 @@ class MemoryFeed(ReplayFeed):
         return {}  # nothing is known but what is given
 
     def assumptions(self) -> Sequence[str]:
-        """Return nothing: what is given has no history of its own."""
-        return ()
+        """Return the notes."""
+        return self._notes
 
     def _read(self, stream: Stream, start_ns: int, end_ns: int) -> Iterator[Block]:
         whole = self._whole[stored(stream)]
@@ -289,114 +289,6 @@ def _checked_rows(block_rows: int) -> int:
     if block_rows < 1:
         raise ConfigError(f"block_rows is {block_rows}; a block has at least 1 row")
     return block_rows
-
-
-def frame_feed(
-    frames: Mapping[str, "pd.DataFrame"], instruments: Iterable[Instrument], *, block_rows: int = BLOCK_ROWS
-) -> MemoryFeed:
-    """Return a feed of candles from OHLCV frames on a DatetimeIndex of bar open times.
-
-    The shortest step between bars is the interval. Bars that all open at midnight of the index's own zone are days of
-    24 hours there; the one on which the clocks go forward closes when the next one opens.
-
-    Args:
-        frames: By instrument id; columns open, high, low, close and perhaps volume, in any case. A naive index is
-            taken as UTC when it holds whole days, else refused.
-        instruments: Metadata of each.
-        block_rows: Rows per block; changes memory and speed, never results.
-
-    Raises:
-        ConfigError: A frame lacks a column or a usable index, or an instrument has no metadata.
-        DataError: Prices are NaN, infinite or not above zero, OHLC contradict each other, or bars are not rising.
-    """
-    given = {instrument.id: instrument for instrument in instruments}
-    blocks = []
-    for name, frame in frames.items():
-        if name not in given:
-            raise ConfigError(
-                f"frame {name!r} has no metadata; pass instruments=[Instrument({name!r}, quote=..., price_step=..., "
-                "qty_step=...)]"
-            )
-        blocks.append(_frame_block(name, frame))
-    return MemoryFeed(instruments=given.values(), blocks=blocks, block_rows=block_rows)
-
-
-def _frame_block(name: str, frame: "pd.DataFrame") -> Block:
-    import pandas as pd
-
-    if not isinstance(frame, pd.DataFrame):
-        raise ConfigError(f"data of {name!r} is a {type(frame).__name__}; give an OHLCV DataFrame")
-    index = frame.index
-    if not isinstance(index, pd.DatetimeIndex):
-        raise ConfigError(f"frame {name!r}: the index is no DatetimeIndex of bar open times; use frame.set_index(...)")
-    if index.tz is None:
-        if not (index == index.normalize()).all():
-            raise ConfigError(f"frame {name!r}: the index has no time zone; use frame.index.tz_localize('UTC')")
-        index = index.tz_localize("UTC")
-    opens = np.asarray(index.tz_convert("UTC").as_unit("ns").asi8, np.int64)
-    if len(opens) < 2:
-        raise DataError(f"frame {name!r} has {len(opens)} rows; two are needed to tell the interval")
-    if index.hasnans:
-        raise DataError(f"frame {name!r}: row {int(np.argmax(index.isna()))} has no time; drop it")
-    steps = np.diff(opens)
-    if (steps <= 0).any():
-        row = int(np.flatnonzero(steps <= 0)[0]) + 1
-        raise DataError(f"frame {name!r}: row {row} ({index[row]}) is not after the one before; use frame.sort_index()")
-    if (index == index.normalize()).all():
-        # Where the clocks change, a local day lasts 23 or 25 hours: dates are counted, not hours.
-        steps = np.diff(np.asarray(index.tz_localize(None).as_unit("ns").asi8, np.int64))
-    length = int(steps.min())
-    interval = next((text for text, ns in INTERVALS.items() if ns == length), None)
-    if interval is None:
-        row = int(steps.argmin()) + 1
-        raise DataError(
-            f"frame {name!r}: row {row} ({index[row]}) comes {length / 1e9:g} s after the one before, "
-            f"which is none of {', '.join(INTERVALS)}"
-        )
-    closes = opens + length
-    closes[:-1] = np.minimum(closes[:-1], opens[1:])
-    columns: dict[str, Any] = {}
-    for column in frame.columns:
-        if str(column).lower() in columns:
-            raise ConfigError(f"frame {name!r} has column {column!r} twice but for case; keep one")
-        columns[str(column).lower()] = column
-    numbers: dict[str, Any] = {}
-    for field in ("open", "high", "low", "close", "volume"):
-        if field not in columns:
-            if field != "volume":
-                raise ConfigError(
-                    f"frame {name!r} has no column {field!r}; it has {', '.join(map(str, frame.columns))}"
-                )
-            numbers[field] = np.zeros(len(opens))
-        else:
-            try:
-                numbers[field] = frame[columns[field]].to_numpy(np.float64, na_value=np.nan)
-            except (ValueError, TypeError) as error:
-                raise DataError(f"frame {name!r}: column {columns[field]!r} holds no numbers: {error}") from None
-    _check_ohlc(name, index, numbers)
-    stamps = {
-        "open_ns": opens,
-        "close_ns": closes,
-        "received_ns": closes,
-        "exchange_ns": closes,
-    }
-    return Block(Stream("candle", name, interval), len(opens), {**stamps, "seq": np.arange(len(opens)), **numbers})
-
-
-def _check_ohlc(name: str, index: "pd.DatetimeIndex", numbers: Mapping[str, Any]) -> None:
-    prices = np.stack([numbers[field] for field in ("open", "high", "low", "close")])
-    bad = ~(np.isfinite(prices) & (prices > 0)).all(axis=0) | ~(numbers["volume"] >= 0)
-    if bad.any():
-        row = int(np.flatnonzero(bad)[0])
-        raise DataError(
-            f"frame {name!r}: row {row} ({index[row]}) holds a price or volume that is NaN or not above zero"
-        )
-    # Adjusted prices carry float noise, so the bounds are held to a billionth.
-    slack = prices[1] * 1e-9
-    off = (prices.max(axis=0) > prices[1] + slack) | (prices.min(axis=0) < prices[2] - slack)
-    if off.any():
-        row = int(np.flatnonzero(off)[0])
-        raise DataError(f"frame {name!r}: row {row} ({index[row]}): open or close lies outside low to high")
 
 
 def merge_blocks(sources: Sequence[Iterator[Block]]) -> Iterator[Batch]:

@@ -39,6 +39,7 @@ def import_files(
     is_inverse: bool = False,
     interval: str | None = None,
     timezone: str | None = None,
+    time_format: str | None = None,
     columns: Mapping[str, str] | None = None,
     only: Collection[str] | None = None,
     strict: bool = False,
@@ -60,7 +61,10 @@ def import_files(
         price_step, qty_step, contract_value, kind, settle, quote, is_inverse: The instrument's fields, as in
             `Instrument`; steps that nobody gives are inferred from the data.
         interval: Of candles; default the most common step.
-        timezone: Of times that carry none, for example `UTC` or `Europe/Berlin`.
+        timezone: Of times that carry none, for example `UTC` or `Europe/Berlin`; also of the clock that days and other
+            bars of two hours and more may follow.
+        time_format: How times are written where they are not understood: `%d.%m.%Y %H:%M`, as for `strptime`, or the
+            unit of epoch numbers (`s`, `ms`, `us`, `ns`). A column of days beside one of times of day is read as one.
         columns: Field to column, where a table's names are not understood: `{"time": "when"}`.
         only: Ids of a capture's instruments to keep.
         strict: Stop at the first row that cannot be understood.
@@ -78,20 +82,24 @@ def import_files(
     # pyarrow comes with these; `import quantkit.importers` must not load it.
     from quantkit.importers.binance import import_binance
     from quantkit.importers.candles import import_candles
+    from quantkit.importers.content import check_content
     from quantkit.importers.files import existing
     from quantkit.importers.intake import Intake
     from quantkit.importers.metadata import InstrumentOptions, read_instruments
     from quantkit.importers.okx import import_okx
     from quantkit.importers.report import Tally
     from quantkit.importers.rows import import_rows
-    from quantkit.importers.times import zone_of
+    from quantkit.importers.times import TimeFormat, zone_of
 
     if format not in FORMATS:
         raise ConfigError(f"format {format!r} is not known; use one of {', '.join(FORMATS)}")
     if kind is not None and kind not in INSTRUMENT_KINDS:
         raise ConfigError(f"kind {kind!r} is not known; use one of {', '.join(INSTRUMENT_KINDS)}")
     paths = existing([files] if isinstance(files, str | Path) else files)
+    is_table = not format.endswith("/ws-raw")
+    check_content(paths, is_table=is_table)
     zone = zone_of(timezone)
+    written = None if time_format is None else TimeFormat(time_format)
     given = instrument if isinstance(instrument, Instrument) else None
     instrument_id = instrument.id if isinstance(instrument, Instrument) else instrument
     options = InstrumentOptions(
@@ -131,6 +139,7 @@ def import_files(
                     instrument_id=instrument_id,
                     interval=interval,
                     zone=zone,
+                    time_format=written,
                     columns=columns,
                     progress=progress,
                 )
@@ -141,6 +150,7 @@ def import_files(
                     intake,
                     instrument_id=instrument_id,
                     zone=zone,
+                    time_format=written,
                     columns=columns,
                     progress=progress,
                 )

@@ -12,7 +12,7 @@ from quantkit.errors import ConfigError
 from quantkit.importers.reading import Reading
 from quantkit.importers.report import Tally
 from quantkit.importers.tables import Chunk, Layout
-from quantkit.importers.times import TimeReader
+from quantkit.importers.times import TimeFormat, TimeReader
 from quantkit.storage.checks import LEAST_SETTLEMENT_NS
 from quantkit.storage.columns import Block, Column, Stream
 
@@ -33,15 +33,20 @@ _SETTLED: Final = (
 )
 
 
-def layout_of(times: tuple[str, ...], instruments: tuple[str, ...]) -> Layout:
-    """Return where funding's fields are among a table's columns, given the names of times and of the instrument."""
+def layout_of(spellings: Mapping[str, tuple[str, ...]], *, foreign: Mapping[str, str]) -> Layout:
+    """Return where funding's fields are among a table's columns.
+
+    Args:
+        spellings: Of the fields that all tables of rows have.
+        foreign: Columns of tables of another content.
+    """
     return Layout(
         {
-            "time": (*_SETTLED, *times),
-            # Where another column has the settlement's moment, these say when the exchange told the rate, and when
-            # that was received.
+            **spellings,
+            "time": (*_SETTLED, *spellings["time"]),
+            # When the exchange told the rate, where another column has the settlement's moment.
             "told": ("timestamp", "ts", "time", "t"),
-            "received": ("local_timestamp", "received_time", "receive_timestamp", "received_at"),
+            "high": ("high",),
             # freqtrade keeps the rate in the column of the opening price.
             "rate": (
                 "realized_rate",
@@ -53,9 +58,9 @@ def layout_of(times: tuple[str, ...], instruments: tuple[str, ...]) -> Layout:
                 "funding",
                 "open",
             ),
-            "instrument": instruments,
         },
         required=("time", "rate"),
+        foreign=foreign,
     )
 
 
@@ -65,42 +70,51 @@ def is_told(chunk: Chunk) -> bool:
 
 
 def rates_of(reading: Reading) -> NDArray[np.float64]:
-    """Return the rates of rows, noting those that cannot be; NaN where the table is one of changing rates."""
+    """Return the rates of rows, noting those that cannot be; NaN where a table of changing rates has none.
+
+    Raises:
+        ConfigError: The table is one of candles.
+    """
     rate = reading.numbers("rate", is_optional=is_told(reading.chunk))
+    if "high" in reading.chunk.columns and (reading.numbers("high", is_optional=True) > 0.0).any():
+        raise ConfigError(f"{reading.chunk.file} has a column of high prices: it is a table of candles, not of rates")
     reading.refuse_where(np.abs(rate) > 1.0, "a funding rate is a fraction of the notional, at most 1")
     return rate
 
 
-def refuse_changing(reading: Reading, time_ns: NDArray[np.int64], newest_ns: int) -> None:
-    """Refuse rows that are too close to be settlements.
+class SettlementList:
+    """The settlements of an import so far, to tell them from rates that change."""
 
-    Args:
-        reading: Rows of a list of settlements.
-        time_ns: When each was settled.
-        newest_ns: When the last one before them was, 0 if there is none.
+    def __init__(self) -> None:
+        self._newest_ns = 0
 
-    Raises:
-        ConfigError: Most of them are: the table holds changing rates.
-    """
-    good = [index for index in range(len(time_ns)) if index not in reading.bad]
-    times = np.concatenate(([newest_ns] if newest_ns else [], time_ns[good])).astype(np.int64)
-    steps = np.diff(times)
-    close = steps < LEAST_SETTLEMENT_NS
-    if 2 * int(close.sum()) > len(steps):
-        apart = span_text(int(np.median(steps[close])))
-        raise ConfigError(
-            f"{reading.chunk.file}: rates are {apart} apart, which no settlements are: these are changing rates; bring "
-            "settled ones, or name the column that has the settlement: --column time=... (columns={'time': '...'})"
-        )
-    if not close.any():
-        return
-    kept_ns = newest_ns
-    for index in good:
-        step_ns = int(time_ns[index]) - kept_ns
-        if kept_ns and step_ns < LEAST_SETTLEMENT_NS:
-            reading.refuse({index: f"the rate comes {span_text(step_ns)} after the one before; no settlement does"})
-        else:
-            kept_ns = int(time_ns[index])
+    def take(self, reading: Reading, settled_ns: NDArray[np.int64]) -> None:
+        """Refuse rows that are too close to be settlements.
+
+        Args:
+            reading: Rows of a list of settlements.
+            settled_ns: When each was settled.
+
+        Raises:
+            ConfigError: Most of them are: the table holds changing rates.
+        """
+        good = [index for index in range(len(settled_ns)) if index not in reading.bad]
+        times = np.concatenate(([self._newest_ns] if self._newest_ns else [], settled_ns[good])).astype(np.int64)
+        steps = np.diff(times)
+        close = steps < LEAST_SETTLEMENT_NS
+        if 2 * int(close.sum()) > len(steps):
+            apart = span_text(int(np.median(steps[close])))
+            raise ConfigError(
+                f"{reading.chunk.file}: rates are {apart} apart, which no settlements are: these are changing rates; "
+                "bring settled ones, or name the column that has the settlement: --column time=... "
+                "(columns={'time': '...'})"
+            )
+        for index in good:
+            step_ns = int(settled_ns[index]) - self._newest_ns
+            if self._newest_ns and step_ns < LEAST_SETTLEMENT_NS:
+                reading.refuse({index: f"the rate comes {span_text(step_ns)} after the one before; no settlement does"})
+            else:
+                self._newest_ns = int(settled_ns[index])
 
 
 class _Told(NamedTuple):
@@ -131,12 +145,13 @@ class ToldRates:
         """Whether no rate was taken."""
         return not (self._before or self._after)
 
-    def take(self, reading: Reading, zone: tzinfo | None) -> None:
+    def take(self, reading: Reading, zone: tzinfo | None, time_format: TimeFormat | None) -> None:
         """Take the rows of a chunk, in any order."""
         chunk = reading.chunk
         # Each column has a unit and an order of its own.
         readers = self._files.setdefault(
-            chunk.file, {field: TimeReader(chunk.file, zone, is_strict=False) for field in ("time", "told", "received")}
+            chunk.file,
+            {field: TimeReader(chunk.file, zone, time_format=time_format) for field in ("time", "told", "received")},
         )
         self._tally.warn(
             f"{chunk.file}: rates that change until they are settled; of each settlement the last one told before it "

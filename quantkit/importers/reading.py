@@ -8,10 +8,11 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from quantkit.clock import iso_of
 from quantkit.errors import ConfigError
 from quantkit.importers.report import Tally
 from quantkit.importers.tables import NUMBER, Chunk, Stamps, TableFile
-from quantkit.importers.times import TimeReader
+from quantkit.importers.times import TimeFormat, TimeReader
 
 _WHOLE: Final = re.compile("[0-9]{1,18}").fullmatch
 #: How files spell "no value".
@@ -55,8 +56,10 @@ class Reading:
         return good
 
     def times(self, field: str, reader: TimeReader) -> NDArray[np.int64]:
-        """Return a time column as UTC nanoseconds, 0 where it is wrong."""
+        """Return a time column as UTC nanoseconds, 0 where it is wrong; times of day join the days beside them."""
         column = self.chunk.columns[field]
+        if field == "time" and "day" in self.chunk.columns:
+            column = reader.dated(self._written("day"), self._written("time")) or column
         if isinstance(column, Stamps):
             values, bad = reader.stamps(column.values_ns, is_naive=column.is_naive)
         elif isinstance(column, np.ndarray):
@@ -74,6 +77,13 @@ class Reading:
         if isinstance(column, np.ndarray):
             return np.not_equal(column, column)
         return np.array([text.lower() in _EMPTY for text in column], np.bool_)
+
+    def _written(self, field: str) -> Sequence[str]:
+        """Return a column of days or times of day as it would be written."""
+        column = self.chunk.columns[field]
+        if isinstance(column, Stamps):
+            return [iso_of(max(stamp, 0)).removesuffix("T00:00:00Z") for stamp in column.values_ns.tolist()]
+        return [f"{value:.15g}" for value in column.tolist()] if isinstance(column, np.ndarray) else column
 
     def numbers(self, field: str, *, is_optional: bool = False) -> NDArray[np.float64]:
         """Return a column of numbers, NaN where there is none; a missing one is wrong unless optional."""
@@ -110,13 +120,13 @@ class Reading:
         return np.array([int(t) if _WHOLE(t) else 0 for t in texts], np.int64)
 
 
-def in_time_order(files: Sequence[TableFile], zone: tzinfo | None) -> list[TableFile]:
+def in_time_order(files: Sequence[TableFile], zone: tzinfo | None, time_format: TimeFormat | None) -> list[TableFile]:
     """Return files by the time of their first row, since the order of names need not be that of the data."""
 
     def first_ns(file: TableFile) -> int:
         for chunk in file.chunks(Tally(), None, rows=1):
             reading = Reading(chunk)
-            time_ns = int(reading.times("time", TimeReader(file.file, zone))[0])
+            time_ns = int(reading.times("time", TimeReader(file.file, zone, time_format=time_format))[0])
             if not reading.bad:
                 return time_ns
         return 0

@@ -95,6 +95,16 @@ class Tally:
         if len(self.skipped_rows) < SHOWN_ROWS:
             self.skipped_rows.append(row)
 
+    def set_aside(self, file: str, line: int, text: str, why: str) -> None:
+        """Count a row that is sound by itself and yet no row of this table."""
+        self.skip(file, line, text, why)
+
+    def refusals(self) -> str:
+        """Return how an error begins where rows were refused before it: how many, and the first."""
+        if not self.skipped:
+            return ""
+        return f"{self.skipped:,} of {self.rows_read:,} rows were refused, the first {self.skipped_rows[0]}; "
+
     def ignore(self, rule: str, rows: int = 1) -> None:
         """Count rows that a rule leaves out."""
         if rows:

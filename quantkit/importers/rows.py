@@ -8,6 +8,7 @@ from typing import Final, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from quantkit.clock import NS_PER_DAY, NS_PER_S
 from quantkit.errors import ConfigError
 from quantkit.importers import funding
 from quantkit.importers.intake import Intake
@@ -15,26 +16,50 @@ from quantkit.importers.names import Names
 from quantkit.importers.reading import Reading, in_time_order
 from quantkit.importers.report import Progress
 from quantkit.importers.tables import Chunk, Layout, TableFile
-from quantkit.importers.times import TimeReader
+from quantkit.importers.times import DAY_NAMES, TimeFormat, TimeReader
 from quantkit.storage.columns import Block, Column, Stream
 
 _TIMES: Final = (
     "time",
     "timestamp",
     "ts",
-    "date",
     "datetime",
     "created_time",
     "trade_time",
     "time_ms",
     "time_seconds",
     "t",
+    "ts_event",
+    "exchange_ns",
+    "date",
 )
+#: A second clock beside that of the exchange: the receiver's.
+_RECEIVED: Final = (
+    "local_timestamp",
+    "received_ns",
+    "received_time",
+    "received",
+    "receipt_timestamp",
+    "receipt_time",
+    "ts_recv",
+    "local_ts",
+)
+#: Columns that only tables of books have.
+_BOOKS: Final = {
+    "is_snapshot": "changes of an order book; there is no importer for it",
+    "update_type": "changes of an order book; there is no importer for it",
+    "asks[0]_price": "order-book snapshots; there is no importer for it",
+    "percentage": "depth in bands around the price; there is no importer for it",
+}
+_QUOTES: Final = "best bid and ask; import it as tickers"
+_CANDLES: Final = "candles; import it as candles"
 _INSTRUMENTS: Final = ("instrument_name", "instid", "inst_id", "symbol", "pair", "ticker", "coin")
 
 TRADES: Final = Layout(
     {
         "time": (*_TIMES, "transact_time"),
+        "day": DAY_NAMES,
+        "received": _RECEIVED,
         "price": ("price", "px", "p", "trade_price"),
         "qty": ("qty", "size", "sz", "amount", "quantity", "volume", "q", "trade_size"),
         "side": ("side", "taker_side", "aggressor", "direction", "taker"),
@@ -48,10 +73,13 @@ TRADES: Final = Layout(
         6: ("trade_id", "price", "qty", "", "time", "is_buyer_maker"),
         7: ("trade_id", "price", "qty", "", "time", "is_buyer_maker", ""),
     },
+    foreign={**_BOOKS, "bid_price": _QUOTES, "ask_price": _QUOTES, "high": _CANDLES},
 )
 TICKERS: Final = Layout(
     {
         "time": _TIMES,
+        "day": DAY_NAMES,
+        "received": _RECEIVED,
         "bid": ("bid", "bid_price", "bid_px", "best_bid", "best_bid_price", "bidpx", "bidprice", "bp"),
         "bid_qty": (
             "bid_qty",
@@ -83,16 +111,22 @@ TICKERS: Final = Layout(
         "instrument": _INSTRUMENTS,
     },
     required=("time",),
+    foreign=_BOOKS,
 )
 MARKS: Final = Layout(
     {
         "time": _TIMES,
+        "day": DAY_NAMES,
+        "received": _RECEIVED,
         "price": ("mark_price", "markprice", "mark_px", "markpx", "mark", "price", "px", "open"),
         "instrument": _INSTRUMENTS,
     },
     required=("time", "price"),
+    foreign=_BOOKS,
 )
-FUNDING: Final = funding.layout_of(_TIMES, _INSTRUMENTS)
+FUNDING: Final = funding.layout_of(
+    {"time": _TIMES, "day": DAY_NAMES, "received": _RECEIVED, "instrument": _INSTRUMENTS}, foreign=_BOOKS
+)
 
 _BUY: Final = frozenset(("buy", "b", "bid", "1", "+1", "buyer"))
 _SELL: Final = frozenset(("sell", "s", "ask", "a", "-1", "seller"))
@@ -110,39 +144,49 @@ def import_rows(
     *,
     instrument_id: str | None,
     zone: tzinfo | None,
+    time_format: TimeFormat | None,
     columns: Mapping[str, str] | None,
     progress: Progress | None,
 ) -> None:
     """Take the rows of tables of format `trades`, `tickers`, `marks` or `funding`, in the order of the files' times.
 
-    A row's only stamp is both its exchange's and its receipt's. Rows that go back in time are skipped. Of funding rates
-    that change until they are settled, the last before each settlement is taken.
+    A second clock is that of the receipt, which rows are ordered by; a row's only stamp is both its exchange's and its
+    receipt's. Rows that go back in time are skipped. Of funding rates that change until they are settled, the last
+    before each settlement is taken.
 
     Raises:
-        ConfigError: A column, the time zone or the instrument has to be said.
+        ConfigError: A column, the time zone or the instrument has to be said, or a table runs newest first.
     """
     layout, kind, parse = _FORMATS[format_name]
     names = Names(instrument_id, intake.tally)
     newest_ns = 0
     newest_ids: set[int] = set()
     told = funding.ToldRates(intake.tally)
-    for file in in_time_order([TableFile(path, layout, columns) for path in paths], zone):
+    lists = funding.SettlementList()
+    for file in in_time_order([TableFile(path, layout, columns) for path in paths], zone, time_format):
         intake.tally.files.append(file.file)
-        times = TimeReader(file.file, zone, is_strict=kind in ("funding", "mark"))
+        times = TimeReader(file.file, zone, is_strict=kind in ("funding", "mark"), time_format=time_format)
+        receipts = TimeReader(file.file, zone, time_format=time_format)
+        is_first = True
         for chunk in file.chunks(intake.tally, progress):
             reading = Reading(chunk)
             names.select(reading)
             if kind == "funding" and funding.is_told(chunk):
-                told.take(reading, zone)
+                told.take(reading, zone, time_format)
                 continue
-            time_ns = reading.times("time", times)
+            exchange_ns = reading.times("time", times)
+            time_ns = reading.times("received", receipts) if "received" in chunk.columns else exchange_ns
             values = parse(reading, intake)
+            if is_first:
+                _refuse_newest_first(reading, time_ns)
+            is_first = False
+            _refuse_ahead(reading, exchange_ns, time_ns)
             _refuse_backward(reading, time_ns, newest_ns)
             if kind == "trade":
                 _refuse_repeated(reading, time_ns, values["trade_id"], newest_ns, newest_ids)
             elif kind == "funding":
                 _refuse_equal(reading, time_ns, newest_ns)
-                funding.refuse_changing(reading, time_ns, newest_ns)
+                lists.take(reading, exchange_ns)
             good = reading.kept(intake.tally)
             if not good.any():
                 continue
@@ -151,7 +195,11 @@ def import_rows(
                 fresh = set(values["trade_id"][good & (time_ns == newest_ns)].tolist()) - {0}
                 newest_ids = fresh | newest_ids if newest_ns == previous_ns else fresh
             block = {name: column[good] for name, column in values.items()}
-            block |= {"received_ns": time_ns[good], "exchange_ns": time_ns[good]}
+            block |= {"received_ns": time_ns[good], "exchange_ns": exchange_ns[good]}
+            if time_ns is not exchange_ns:
+                late_ns = block["received_ns"] - block["exchange_ns"]
+                least = int(late_ns.argmin())
+                intake.latency(int(block["exchange_ns"][least]), int(block["received_ns"][least]))
             if kind == "funding":
                 block["funding_ns"] = block["exchange_ns"]
             intake.add_block(Block(Stream(kind, names.instrument), int(good.sum()), block))
@@ -176,6 +224,26 @@ def _newest(reading: Reading, time_ns: NDArray[np.int64], newest_ns: int) -> NDA
         usable[list(reading.bad)] = 0
     newest: NDArray[np.int64] = np.maximum.accumulate(np.concatenate(([newest_ns], usable)))[:-1]
     return newest
+
+
+def _refuse_newest_first(reading: Reading, time_ns: NDArray[np.int64]) -> None:
+    """Refuse a table whose good rows all run backward.
+
+    Raises:
+        ConfigError: They do; skipping all rows but one would be no import.
+    """
+    good = np.ones(len(time_ns), np.bool_)
+    good[list(reading.bad)] = False
+    steps = np.diff(time_ns[good])
+    if (steps < 0).any() and not (steps > 0).any():
+        raise ConfigError(f"{reading.chunk.file}: rows are newest first; sort the rows by time")
+
+
+def _refuse_ahead(reading: Reading, exchange_ns: NDArray[np.int64], received_ns: NDArray[np.int64]) -> None:
+    """Refuse rows whose two clocks are too far apart: one such row must not shift all the others."""
+    for index in np.flatnonzero(exchange_ns - received_ns > NS_PER_DAY).tolist():
+        ahead_s = (int(exchange_ns[index]) - int(received_ns[index])) / NS_PER_S
+        reading.refuse({index: f"the exchange's stamp is {ahead_s:g} s ahead of the receipt"})
 
 
 def _refuse_backward(reading: Reading, time_ns: NDArray[np.int64], newest_ns: int) -> None:

@@ -11,11 +11,14 @@ from typing import Any, Final, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from quantkit.clock import NS_PER_DAY, NS_PER_S
 from quantkit.errors import ConfigError, ParseError
 from quantkit.importers.files import DAMAGE, first_lines, opened
 from quantkit.importers.report import Progress, Tally
 
 _CHUNK_ROWS: Final = 65_536
+#: No epoch stamp is shorter.
+_LEAST_DIGITS: Final = 8
 #: A table's number: exponents are allowed, since pandas writes small rates with them.
 NUMBER: Final = re.compile(r"[-+]?(?:[0-9]{1,24}(?:\.[0-9]{0,24})?|\.[0-9]{1,24})(?:[eE][-+]?[0-9]{1,3})?").fullmatch
 
@@ -64,6 +67,7 @@ class Layout:
         spellings: For each field the column names it is known by, normalised, the likeliest first.
         required: Fields without which a file cannot be read.
         headless: The fields' order in files without a header line, by number of columns; empty refuses those.
+        foreign: Columns that only tables of another content have, and what those are; such a table is refused.
     """
 
     def __init__(
@@ -72,10 +76,12 @@ class Layout:
         *,
         required: tuple[str, ...],
         headless: Mapping[int, tuple[str, ...]] | None = None,
+        foreign: Mapping[str, str] | None = None,
     ) -> None:
         self.spellings = spellings
         self.required = required
         self.headless = headless or {}
+        self.foreign = foreign or {}
 
     def find(self, names: Sequence[str], file: str, columns: Mapping[str, str] | None) -> dict[str, str]:
         """Return the column of each field that a file has.
@@ -105,6 +111,9 @@ class Layout:
             if column is not None:
                 found[field] = column
                 taken.add(column)
+        for name, content in self.foreign.items():
+            if name in normal and normal[name] not in (columns or {}).values():
+                raise ConfigError(f"{file} has a column {normal[name]!r}: it is a table of {content}")
         missing = [field for field in self.required if field not in found]
         if missing:
             raise ConfigError(
@@ -120,8 +129,10 @@ def normalised(name: str) -> str:
     Examples:
         >>> normalised(" Open Time"), normalised("isBuyerMaker"), normalised("bid-px")
         ('open_time', 'isbuyermaker', 'bid_px')
+        >>> normalised("<DATE>")
+        'date'
     """
-    return re.sub(r"[\s\-./]+", "_", name.strip().lower())
+    return re.sub(r"[\s\-./]+", "_", name.strip().lower().removeprefix("<").removesuffix(">"))
 
 
 class TableFile:
@@ -226,14 +237,30 @@ class TableFile:
             names = [name.strip() for name in row]
             return names, self._layout.find(names, self.file, self._columns)
         self.has_header = False
+        if lobster := _lobster(row):
+            raise ConfigError(f"{self.file} is {lobster}")
         order = self._layout.headless.get(len(row))
         if order is None:
             raise ConfigError(
                 f"{self.file} has no header line, and {len(row)} columns of numbers are no known layout; "
                 f"write a first line that names them: {', '.join(self._layout.required)}, ..."
             )
+        if not self._fits(row, order):
+            expected = ", ".join(name or "..." for name in order)
+            raise ConfigError(
+                f"{self.file} has no header line, and its first row is not {expected}: {','.join(row)[:120]}; "
+                "write a first line that names the columns"
+            )
         names = [name or f"column {index}" for index, name in enumerate(order, 1)]
         return names, {field: field for field in self._layout.spellings if field in names}
+
+    @staticmethod
+    def _fits(row: Sequence[str], order: Sequence[str]) -> bool:
+        """Return whether a row without a header can be of the layout that its number of columns stands for."""
+        cells = {name: cell.strip().lower() for name, cell in zip(order, row, strict=True) if name}
+        flag = cells.get("is_buyer_maker", "true")
+        is_time = NUMBER(cells["time"]) is not None and len(cells["time"].partition(".")[0]) >= _LEAST_DIGITS
+        return is_time and flag in ("true", "false") and cells.get("trade_id", "0").isdecimal()
 
     # Parquet and Feather --------------------------------------------------------------------------------------
 
@@ -267,6 +294,35 @@ class TableFile:
 
         table = feather.read_table(self.path, memory_map=False)
         return table.schema, iter(table.to_batches(max_chunksize=rows))
+
+
+def _lobster(row: Sequence[str]) -> str:
+    """Return what a row is if it is one of LOBSTER's; they have no header, and seconds after midnight come first."""
+    cells = [cell.strip() for cell in row]
+    whole = [cell.removeprefix("-").isdecimal() for cell in cells]
+    if (
+        len(cells) in (6, 7)
+        and "." in cells[0]
+        and NUMBER(cells[0])
+        and float(cells[0]) < NS_PER_DAY / NS_PER_S
+        and all(whole[1:6])
+        and cells[1] in ("1", "2", "3", "4", "5", "6", "7")
+        and cells[5] in ("1", "-1")
+    ):
+        return (
+            "a LOBSTER message file: orders in seconds after midnight, at prices times 10,000; write its executions "
+            "(types 4 and 5) as a table of time, price, size and side, where the side is the opposite of the resting "
+            "order's"
+        )
+    if len(cells) >= 4 and len(cells) % 4 == 0 and all(whole) and _is_ladder(list(map(int, cells))):
+        return "a LOBSTER order-book file: levels without times, at prices times 10,000; there is no importer for it"
+    return ""
+
+
+def _is_ladder(cells: Sequence[int]) -> bool:
+    """Return whether cells are levels of ask price, ask size, bid price, bid size, from the best outward."""
+    asks, bids = cells[0::4], cells[2::4]
+    return asks[0] > bids[0] and list(asks) == sorted(asks) and list(bids) == sorted(bids, reverse=True)
 
 
 def _csv_chunk(

@@ -1,4 +1,4 @@
-"""Times of foreign tables: epoch numbers of any unit, ISO text, and local times made UTC."""
+"""Times of foreign tables: epoch numbers of any unit, dates, ISO text, and local times made UTC."""
 
 import re
 from collections.abc import Sequence
@@ -9,17 +9,27 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 import numpy as np
 from numpy.typing import NDArray
 
-from quantkit.clock import NS_PER_DAY, NS_PER_MS, NS_PER_S, NS_PER_US
+from quantkit.clock import EARLIEST_EPOCH_NS, NS_PER_DAY, NS_PER_MS, NS_PER_S, NS_PER_US, iso_of, latest_epoch_ns
 from quantkit.errors import ConfigError
+
+#: What the column of days is called that stands beside one of times of day.
+DAY_NAMES: Final = ("date", "day", "trade_date", "trading_day", "trading_date", "dtyyyymmdd")
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _NUMBER: Final = re.compile(r"-?[0-9]{1,19}(?:\.[0-9]{1,12})?").fullmatch
 _ISO: Final = re.compile(
-    r"([0-9]{4})[-/]?([0-9]{2})[-/]?([0-9]{2})"
+    r"([0-9]{4})[-/.]?([0-9]{2})[-/.]?([0-9]{2})"
     r"(?:[T ]([0-9]{2}):([0-9]{2})(?::([0-9]{2})(?:[.,]([0-9]{1,9}))?)?\s*(Z|UTC|[+-][0-9]{2}:?[0-9]{2})?)?"
 ).fullmatch
-#: Epoch numbers below this are of the unit: seconds until the year 5138, and so on.
-_UNITS: Final = ((10**11, NS_PER_S, "s"), (10**14, NS_PER_MS, "ms"), (10**17, NS_PER_US, "us"), (2**63, 1, "ns"))
+#: Dates written as one number: day, minute, second, millisecond.
+_COMPACT: Final = re.compile(
+    r"((?:19|20)[0-9]{2})([0-9]{2})([0-9]{2})(?:([0-9]{2})([0-9]{2})(?:([0-9]{2})([0-9]{3})?)?)?"
+).fullmatch
+_CLOCK: Final = re.compile(r"([0-9]{1,2}):([0-9]{2})(?::([0-9]{2})(?:[.,]([0-9]{1,9}))?)?").fullmatch
+_CLOCK_DIGITS: Final = re.compile(r"[0-9]{1,6}(?:\.0*)?").fullmatch
+_UNITS: Final[dict[str, int]] = {"s": NS_PER_S, "ms": NS_PER_MS, "us": NS_PER_US, "ns": 1}
+#: Epoch numbers below this are of the unit, be they plausible or not: seconds until the year 5138, and so on.
+_MAGNITUDES: Final = ((10**11, "s"), (10**14, "ms"), (10**17, "us"))
 _LAST_NS: Final = 2**63 - 1
 
 
@@ -41,17 +51,62 @@ def zone_of(name: str | None) -> tzinfo | None:
         ) from None
 
 
-def unit_of(number: float) -> tuple[int, str]:
-    """Return how many nanoseconds an epoch number's unit has, and the unit's name, from its magnitude.
+def unit_of(number: float) -> str | None:
+    """Return the unit of an epoch number: the one in which it lies between 1990 and a year from now, if there is one.
 
     Examples:
-        >>> unit_of(1_723_161_256), unit_of(1_723_161_256_172), unit_of(1_723_161_256_172_216)
-        ((1000000000, 's'), (1000000, 'ms'), (1000, 'us'))
+        >>> unit_of(1_723_161_256), unit_of(1_723_161_256_172), unit_of(1_723_161_256_172_216), unit_of(20240523)
+        ('s', 'ms', 'us', None)
     """
-    for limit, unit_ns, name in _UNITS:
-        if abs(number) < limit:
-            return unit_ns, name
-    return 1, "ns"
+    latest_ns = latest_epoch_ns()
+    return next((name for name, ns in _UNITS.items() if EARLIEST_EPOCH_NS <= number * ns <= latest_ns), None)
+
+
+def implausible(number: float) -> str:
+    """Return what is wrong with an epoch number that has no plausible unit: how it would read.
+
+    Examples:
+        >>> implausible(45312)
+        'would read as 1970-01-01T12:35:12Z, which is not between 1990 and a year from now'
+    """
+    unit = next((name for limit, name in _MAGNITUDES if abs(number) < limit), "ns")
+    moment_ns = int(number) * _UNITS[unit]
+    reading = iso_of(moment_ns) if 0 <= moment_ns <= _LAST_NS else f"{number:g} {unit} since 1970"
+    return f"would read as {reading}, which is not between 1990 and a year from now"
+
+
+class TimeFormat:
+    """How a user says that times are written: `strptime` directives, or the unit of epoch numbers.
+
+    Args:
+        text: For example `%d.%m.%Y %H:%M`, or `s`, `ms`, `us`, `ns`.
+
+    Raises:
+        ConfigError: It is neither.
+    """
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.unit = text if text in _UNITS else None
+        if self.unit is None and "%" not in text:
+            raise ConfigError(
+                f"time format {text!r} is not understood; write it like --time-format '%d.%m.%Y %H:%M:%S', "
+                f"or the unit of epoch numbers: {', '.join(_UNITS)}"
+            )
+
+    def read(self, text: str) -> datetime:
+        """Return the date and time of a text.
+
+        Raises:
+            ConfigError: The format holds a directive that there is not.
+            ValueError: The text does not follow the format.
+        """
+        try:
+            return datetime.strptime(text, self.text)  # noqa: DTZ007  localised by the caller
+        except ValueError as error:
+            if "directive" in str(error) or "stray" in str(error):
+                raise ConfigError(f"time format {self.text!r}: {error}") from None
+            raise
 
 
 class TimeReader:
@@ -62,23 +117,33 @@ class TimeReader:
         zone: Of times that carry none; None refuses them, unless they are whole days, which are taken as UTC.
         is_strict: Whether every row is later than the one before it, as bars are; tells apart the times of a clock
             that is set back.
+        time_format: How times are written, as the user says.
     """
 
-    def __init__(self, file: str, zone: tzinfo | None, *, is_strict: bool = False) -> None:
+    def __init__(
+        self, file: str, zone: tzinfo | None, *, is_strict: bool = False, time_format: TimeFormat | None = None
+    ) -> None:
         self.file = file
         self.zone = zone
+        self.time_format = time_format
         self._is_strict = is_strict
         self.ambiguous = 0
-        self._unit: tuple[int, str] | None = None
+        self._unit = None if time_format is None else time_format.unit
+        self._latest_ns = latest_epoch_ns()
         self._last_ns = -(2**63)
         self._step_ns = 0
+        self._clock_digits = 0
+        self._has_clock: bool | None = None
 
     def texts(self, column: Sequence[str]) -> tuple[NDArray[np.int64], dict[int, str]]:
         """Return the times of texts, and what is wrong with which of them (their time is 0)."""
         values = np.zeros(len(column), np.int64)
         bad: dict[int, str] = {}
         for index, text in enumerate(column):
-            time = self._number(text) if _NUMBER(text) else self._iso(text)
+            if self.time_format is not None and self.time_format.unit is None:
+                time = self._formatted(self.time_format, text)
+            else:
+                time = self._number(text) if _NUMBER(text) else self._iso(text)
             if isinstance(time, str):
                 bad[index] = time
             elif not 0 < time <= _LAST_NS:
@@ -88,20 +153,21 @@ class TimeReader:
         return values, bad
 
     def integers(self, column: NDArray[np.int64]) -> tuple[NDArray[np.int64], dict[int, str]]:
-        """Return the times of epoch integers, and what is wrong with which of them."""
-        if not len(column):
-            return column, {}
-        unit_ns, name = self._unit = self._unit or unit_of(int(column[0]))
-        place = [unit for _, unit, _ in _UNITS].index(unit_ns)
-        lowest, limit = _UNITS[place - 1][0] if place else 1, _UNITS[place][0]
-        outside = (column < lowest) | (column >= limit)
+        """Return the times of integers, and what is wrong with which of them."""
+        unit = self._unit or (unit_of(int(column[0])) if len(column) else None)
+        if unit is None or (self.time_format is not None and self.time_format.unit is None):
+            return self.texts([str(value) for value in column.tolist()])
+        self._unit = unit
+        unit_ns = _UNITS[unit]
+        lowest_ns, highest_ns = self._bounds_ns
+        outside = (column < -(-lowest_ns // unit_ns)) | (column > highest_ns // unit_ns)
         values = np.where(outside, 0, column) * unit_ns
         bad = np.flatnonzero(outside).tolist()
-        return values, {index: f"time {column[index]} does not count {name} as the first row" for index in bad}
+        return values, {index: self._odd(str(column[index])) for index in bad}
 
     def floats(self, column: NDArray[np.float64]) -> tuple[NDArray[np.int64], dict[int, str]]:
         """Return the times of epoch floats, which are exact to a microsecond."""
-        return self.texts(["" if value != value else f"{value:.6f}" for value in column.tolist()])
+        return self.texts(["" if value != value else _plain_float(value) for value in column.tolist()])
 
     def stamps(self, column: NDArray[np.int64], *, is_naive: bool) -> tuple[NDArray[np.int64], dict[int, str]]:
         """Return the times of nanosecond stamps of a typed column; naive ones are localised."""
@@ -122,36 +188,98 @@ class TimeReader:
                 values[index] = self._keep(time)
         return values, bad
 
-    @staticmethod
-    def _positive(column: NDArray[np.int64]) -> tuple[NDArray[np.int64], dict[int, str]]:
-        return column, {int(i): "time is missing or before 1970" for i in np.flatnonzero(column <= 0)}
+    def dated(self, days: Sequence[str], clocks: Sequence[str]) -> list[str] | None:
+        """Return dates and times of day as one text each; None where the second column does not hold times of day.
+
+        Digits alone are `HHMM`, or `HHMMSS` where some have more than four; zeros before them may be missing.
+        """
+        if self._has_clock is None:
+            first = next((text for text in clocks if text), "")
+            self._has_clock = bool(_CLOCK(first) or _CLOCK_DIGITS(first))
+            if self._has_clock and _CLOCK(first) is None:
+                widest = max((len(text.partition(".")[0]) for text in clocks), default=0)
+                self._clock_digits = 4 if widest <= 4 else 6
+        if not self._has_clock:
+            return None
+        return [f"{_day(day)} {self._clock(clock)}" for day, clock in zip(days, clocks, strict=True)]
+
+    def _clock(self, text: str) -> str:
+        if self._clock_digits and _CLOCK_DIGITS(text) and self.time_format is None:
+            digits = text.partition(".")[0].zfill(self._clock_digits)
+            return ":".join(digits[place : place + 2] for place in range(0, len(digits), 2))
+        return text.zfill(5) if _CLOCK(text) and text[1] == ":" else text
+
+    @property
+    def _bounds_ns(self) -> tuple[int, int]:
+        """The first and the last plausible moment of an epoch number; what the user says needs no proof."""
+        return (EARLIEST_EPOCH_NS, self._latest_ns) if self.time_format is None else (1, _LAST_NS)
+
+    def _positive(self, column: NDArray[np.int64]) -> tuple[NDArray[np.int64], dict[int, str]]:
+        # Stamps of the first day of 1970 were made from numbers whose unit nobody said.
+        bad = {
+            index: "time is missing or before 1970"
+            if column[index] <= 0
+            else f"time reads as {iso_of(int(column[index]))}; it was made from a number of another unit"
+            for index in np.flatnonzero(column < NS_PER_DAY).tolist()
+        }
+        return (np.where(column < NS_PER_DAY, 0, column) if bad else column), bad
 
     def _number(self, text: str) -> int | str:
         whole, _, fraction = text.partition(".")
-        self._unit = self._unit or unit_of(int(whole))
-        unit_ns, name = self._unit
-        if unit_of(int(whole)) != self._unit:
-            return f"time {text} does not count {name} as the first row"
-        return int(whole) * unit_ns + (int(fraction) * unit_ns // 10 ** len(fraction) if fraction else 0)
+        unit = self._unit or unit_of(int(whole))
+        if unit is None:
+            return self._odd(text) if fraction.strip("0") else self._iso(whole)
+        unit_ns = _UNITS[unit]
+        time_ns = int(whole) * unit_ns + (int(fraction) * unit_ns // 10 ** len(fraction) if fraction else 0)
+        if not self._bounds_ns[0] <= time_ns <= self._bounds_ns[1]:
+            return self._odd(text)
+        self._unit = unit
+        return time_ns
+
+    def _odd(self, text: str) -> str:
+        """Return what is wrong with a number that is no plausible time, or not of the unit of the first row."""
+        number = float(text)
+        if self._unit is not None and (self.time_format is not None or unit_of(number) is not None):
+            return f"time {text} does not count {self._unit} as the first row"
+        return f"time {text} {implausible(number)}; say how times are written: --time-format (time_format=)"
 
     def _iso(self, text: str) -> int | str:
-        match = _ISO(text.strip())
+        match = _COMPACT(text) if text.isdecimal() else _ISO(text.strip())
         if match is None:
+            if _NUMBER(text):
+                return self._odd(text)
             return f"time {text[:40]!r} is not understood" if text else "time is missing"
         year, month, day, hour, minute, second = (int(part or 0) for part in match.group(1, 2, 3, 4, 5, 6))
         fraction_ns = int((match[7] or "").ljust(9, "0")) if match[7] else 0
         try:
             local = datetime(year, month, day, hour, minute, second)  # noqa: DTZ001  the zone follows below
         except ValueError:
-            return f"time {text[:40]!r} is no date or time of day"
-        extra_ns = fraction_ns
-        if match[8]:
+            return self._odd(text) if text.isdecimal() else f"time {text[:40]!r} is no date or time of day"
+        zone_text = match[8] if match.re.groups > 7 else None
+        if zone_text:
             offset = timedelta(0)
-            if match[8] not in ("Z", "UTC"):
-                digits = match[8].replace(":", "")
+            if zone_text not in ("Z", "UTC"):
+                digits = zone_text.replace(":", "")
                 offset = timedelta(hours=int(digits[1:3]), minutes=int(digits[3:5])) * (-1 if digits[0] == "-" else 1)
-            return _ns_of(local.replace(tzinfo=UTC) - offset) + extra_ns
-        if self.zone is None and (match[4] is not None and (hour, minute, second, fraction_ns) != (0, 0, 0, 0)):
+            return _ns_of(local.replace(tzinfo=UTC) - offset) + fraction_ns
+        return self._placed(local, fraction_ns, text)
+
+    def _formatted(self, time_format: TimeFormat, text: str) -> int | str:
+        if not text:
+            return "time is missing"
+        try:
+            moment = time_format.read(text)
+        except ValueError:
+            return f"time {text[:40]!r} does not follow the format {time_format.text}"
+        return self._placed(moment, 0, text) if moment.tzinfo is None else _ns_of(moment)
+
+    def _placed(self, local: datetime, extra_ns: int, text: str) -> int | str:
+        """Give a time without a zone that of the file.
+
+        Raises:
+            ConfigError: It is not known, and the time is no whole day.
+        """
+        if self.zone is None and (local.hour, local.minute, local.second, local.microsecond, extra_ns) != (0,) * 5:
             raise self._refusal(text)
         return self._localised(local, extra_ns)
 
@@ -186,6 +314,15 @@ class TimeReader:
             f"{self.file}: times such as {text!r} carry no time zone; say which one they are in, "
             "for example --timezone UTC (timezone='UTC')"
         )
+
+
+def _plain_float(value: float) -> str:
+    return f"{value:.6f}".rstrip("0").rstrip(".")
+
+
+def _day(text: str) -> str:
+    """Return a date without the midnight that some tables write after it."""
+    return re.sub(r"(?:[T ]00:00(?::00(?:\.0*)?)?|\.0+)$", "", text)
 
 
 def _ns_of(moment: datetime) -> int:

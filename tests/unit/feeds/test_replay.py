@@ -1,12 +1,10 @@
-"""Every kind of replay feed gives the same rows in the same order; frames become candles or are refused."""
+"""Every kind of replay feed gives the same rows in the same order."""
 
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import pytest
 
@@ -14,7 +12,8 @@ from quantkit.clock import INTERVALS, NS_PER_DAY, NS_PER_MIN, NS_PER_S, time_ns_
 from quantkit.errors import ConfigError, DataError
 from quantkit.events import KINDS, BookUpdate, Candle, Funding, Gap, Mark, MarketEvent, Ticker, Trade
 from quantkit.feeds.base import Batch, Feed, Subscription
-from quantkit.feeds.replay import MemoryFeed, ReplayFeed, frame_feed, merge_blocks
+from quantkit.feeds.replay import MemoryFeed, ReplayFeed, merge_blocks
+from quantkit.importers.frames import frame_feed
 from quantkit.instruments import Instrument, Side
 from quantkit.storage.columns import Block, Stream
 from quantkit.storage.writer import Writer
@@ -246,7 +245,8 @@ def test_coverage_and_instruments(make: Make, tmp_path: Path) -> None:
     assert (held.start_ns, held.end_ns, held.rows) == (START_NS, START_NS + 3 * NS_PER_MIN, 3)
     assert feed.instruments()[A] == INSTRUMENTS[0]
     assert not feed.has_hole(Stream("candle", A, "1m"), START_NS, END_NS)
-    assert list(feed.assumptions()) == []
+    said = ["BTC-USDT: candles of 1m, the most common step of the rows"] if make is in_frames else []
+    assert list(feed.assumptions()) == said
 
 
 @pytest.mark.parametrize("make", EVERY)
@@ -424,123 +424,3 @@ def test_nothing_subscribed_is_nothing_read() -> None:
     feed = MemoryFeed(minutes(3), INSTRUMENTS)
     assert read(feed) == []
     assert read(feed, Stream("candle", A, "1m"), start_ns=END_NS, end_ns=END_NS + 1) == []
-
-
-# Frames -----------------------------------------------------------------------------------------------------------
-
-
-def frame(index: Any, *, rows: int = 3, **changes: Any) -> pd.DataFrame:
-    """Return OHLCV rows on an index."""
-    columns = {"open": [10.0] * rows, "high": [12.0] * rows, "low": [9.0] * rows, "close": [11.0] * rows}
-    return pd.DataFrame({**columns, "volume": [1.0] * rows, **changes}, index=index)
-
-
-def days(count: int = 3, *, freq: str = "D", tz: str | None = None, start: str = "2025-01-06") -> pd.DatetimeIndex:
-    """Return an index of `count` bars."""
-    return pd.date_range(start, periods=count, freq=freq, tz=tz)
-
-
-GOOG = [Instrument("GOOG", quote="USD", price_step="0.01", qty_step="1")]
-
-
-@pytest.mark.parametrize(
-    ("index", "interval"),
-    [
-        (days(freq="1min", tz="UTC"), "1m"),
-        (days(freq="15min", tz="UTC"), "15m"),
-        (days(freq="4h", tz="Europe/Berlin"), "4h"),
-        (days(), "1d"),
-        (days(freq="7D"), "1w"),
-        (pd.DatetimeIndex(["2025-01-03", "2025-01-06", "2025-01-07"]), "1d"),
-        (days(freq="1h", tz="UTC").as_unit("s"), "1h"),
-        (days(freq="1s", tz="UTC").as_unit("us"), "1s"),
-    ],
-)
-def test_the_shortest_step_is_the_interval(index: pd.DatetimeIndex, interval: str) -> None:
-    """Whatever the index's unit, zone and gaps."""
-    feed = frame_feed({"GOOG": frame(index)}, GOOG)
-    (stream,) = feed.coverage()
-    assert stream == Stream("candle", "GOOG", interval)
-    first = read(feed, stream, start_ns=0)[0][2]
-    utc = index if index.tz is not None else index.tz_localize("UTC")
-    assert first.open_ns == pd.Timestamp(utc[0]).value
-    assert first.received_ns == first.exchange_ns == first.close_ns == first.open_ns + INTERVALS[interval]
-
-
-@pytest.mark.parametrize(
-    ("start", "lengths"), [("2025-03-08", [24, 23, 24]), ("2025-11-01", [24, 24, 24])], ids=["spring", "autumn"]
-)
-def test_local_days_stay_days_when_the_clocks_change(start: str, lengths: list[int]) -> None:
-    """A day of 23 hours closes when the next one opens; no bar closes after the next has begun."""
-    feed = frame_feed({"GOOG": frame(days(tz="America/New_York", start=start))}, GOOG)
-    (stream,) = feed.coverage()
-    assert stream.interval == "1d"
-    rows = [row for _, _, row in read(feed, stream, start_ns=0, end_ns=2**62)]
-    assert [(row.close_ns - row.open_ns) // (60 * NS_PER_MIN) for row in rows] == lengths
-    assert all(row.close_ns <= after.open_ns for row, after in pairwise(rows))
-
-
-def test_columns_in_any_case_and_without_volume() -> None:
-    """What yfinance and others call them; more columns do no harm."""
-    given = frame(days()).rename(columns=str.title).drop(columns="Volume").assign(Adj=1.0)
-    feed = frame_feed({"GOOG": given}, GOOG)
-    row = read(feed, Stream("candle", "GOOG", "1d"), start_ns=0)[0][2]
-    assert (row.open, row.high, row.low, row.close, row.volume) == (10.0, 12.0, 9.0, 11.0, 0.0)
-
-
-def test_integers_and_nullable_numbers_are_numbers() -> None:
-    """Frames from databases have both."""
-    given = frame(days()).astype({"open": "int64", "close": "Float64"})
-    feed = frame_feed({"GOOG": given}, GOOG)
-    assert read(feed, Stream("candle", "GOOG", "1d"), start_ns=0)[0][2].close == 11.0
-
-
-def test_float_noise_of_adjusted_prices_is_no_contradiction() -> None:
-    """A close a billionth of a billionth above the high."""
-    frame_feed({"GOOG": frame(days(), close=[12.0 * (1 + 1e-12)] * 3)}, GOOG)
-
-
-HOURS = days(freq="1h", tz="UTC")
-REFUSED: list[tuple[Any, type[Exception], str]] = [
-    (frame([0, 1, 2]), ConfigError, r"frame 'GOOG': the index is no DatetimeIndex of bar open times; use frame.set_in"),
-    (frame(HOURS.tz_localize(None)), ConfigError, r"frame 'GOOG': the index has no time zone; use frame.index.tz_loc"),
-    (frame(days(1), rows=1), DataError, r"frame 'GOOG' has 1 rows; two are needed to tell the interval"),
-    (frame(days(0), rows=0), DataError, r"frame 'GOOG' has 0 rows"),
-    (frame(HOURS[[1, 0, 2]]), DataError, r"row 1 \(2025-01-06 00:00:00\+00:00\) is not after the one before; use f"),
-    (frame(HOURS[[0, 1, 1]]), DataError, r"row 2 .* is not after the one before"),
-    (frame(pd.DatetimeIndex([HOURS[0], pd.NaT, HOURS[2]])), DataError, r"frame 'GOOG': row 1 has no time; drop it"),
-    (
-        frame(days(freq="7min", tz="UTC")),
-        DataError,
-        r"row 1 .* comes 420 s after the one before, which is none of 1s, ",
-    ),
-    (frame(HOURS).drop(columns="low"), ConfigError, r"frame 'GOOG' has no column 'low'; it has open, high, close, vol"),
-    (frame(HOURS).assign(Close=1.0), ConfigError, r"frame 'GOOG' has column 'Close' twice but for case; keep one"),
-    (frame(HOURS, close=[11.0, np.nan, 11.0]), DataError, r"row 1 .* holds a price or volume that is NaN or not above"),
-    (frame(HOURS, close=pd.array([11.0, None, 11.0], "Float64")), DataError, r"row 1 .* is NaN or not above zero"),
-    (frame(HOURS, open=[10.0, 10.0, np.inf]), DataError, r"row 2 .* is NaN or not above zero"),
-    (frame(HOURS, low=[9.0, 0.0, 9.0]), DataError, r"row 1 .* is NaN or not above zero"),
-    (frame(HOURS, low=[-9.0, 9.0, 9.0]), DataError, r"row 0 .* is NaN or not above zero"),
-    (frame(HOURS, volume=[1.0, -1.0, 1.0]), DataError, r"row 1 .* is NaN or not above zero"),
-    (frame(HOURS, volume=[1.0, np.nan, 1.0]), DataError, r"row 1 .* is NaN or not above zero"),
-    (frame(HOURS, high=[12.0, 10.5, 12.0]), DataError, r"row 1 .*: open or close lies outside low to high"),
-    (frame(HOURS, low=[9.0, 9.0, 10.5]), DataError, r"row 2 .*: open or close lies outside low to high"),
-    (frame(HOURS, low=[9.0, 13.0, 9.0]), DataError, r"row 1 .*: open or close lies outside low to high"),
-    (frame(HOURS, open=["a", "b", "c"]), DataError, r"frame 'GOOG': column 'open' holds no numbers"),
-    (frame(HOURS)["close"], ConfigError, r"data of 'GOOG' is a Series; give an OHLCV DataFrame"),
-]
-
-
-@pytest.mark.parametrize(("given", "kind", "message"), REFUSED, ids=[case[2][:48] for case in REFUSED])
-def test_frames_that_cannot_be_candles_are_refused(given: Any, kind: type[Exception], message: str) -> None:
-    """Each says which frame, which row, and what to do."""
-    with pytest.raises(kind, match=message):
-        frame_feed({"GOOG": given}, GOOG)
-
-
-def test_a_frame_needs_metadata() -> None:
-    """The message is the line to add."""
-    with pytest.raises(
-        ConfigError, match=r"frame 'GOOG' has no metadata; pass instruments=\[Instrument\('GOOG', quote="
-    ):
-        frame_feed({"GOOG": frame(days())}, [])

@@ -1,7 +1,9 @@
 """Tables: columns by common spellings, bad rows with their line numbers, nothing written in strict mode."""
 
 import gzip
+import re
 from datetime import date
+from datetime import time as clock
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from quantkit.clock import time_ns_of
 from quantkit.errors import ConfigError, DataError, ParseError
 from quantkit.events import Candle, Funding, Gap, Mark, MarketEvent, Ticker, Trade
 from quantkit.importers import ImportReport, import_files
@@ -192,7 +195,7 @@ def test_flat_bars_without_volume_are_kept(tmp_path: Path) -> None:
 def test_bars_that_overlap_are_skipped(tmp_path: Path) -> None:
     lines = bars(5)
     report = candles(tmp_path, [*lines[:3], f"{START_S + 150},10,12,9,11,1", *lines[3:]], interval="1m")
-    assert [row.why for row in report.skipped_rows] == ["the bar opens before the one before it closes (1m)"]
+    assert [row.why for row in report.skipped_rows] == ["the bar opens on a smaller step than 1m"]
     assert report.rows_written == {"X-USDT candle 1m": 5}
 
 
@@ -587,3 +590,312 @@ def test_progress_reaches_the_size_of_each_file(tmp_path: Path) -> None:
     file = tmp_path / "bars.csv"
     assert seen[-1] == (str(file), file.stat().st_size, file.stat().st_size)
     assert all(0 <= done <= total for _, done, total in seen)
+
+
+# Stamps -----------------------------------------------------------------------------------------------------------
+
+
+def test_days_written_as_one_number_are_days(tmp_path: Path) -> None:
+    """Never 1970."""
+    candles(tmp_path, ["20240523,10,11,9,10", "20240524,10,11,9,10"], "time,open,high,low,close")
+    opens = [event.open_ns for event in stored(tmp_path / "data", "candle")]  # type: ignore[union-attr]
+    assert opens == [time_ns_of("2024-05-23"), time_ns_of("2024-05-24")]
+
+
+@pytest.mark.parametrize(
+    "rows", [["20240102,930", "20240102,931"], ["2024-01-02,09:30:00", "2024-01-02,09:31:00"]], ids=["digits", "texts"]
+)
+def test_a_date_beside_a_time_is_one_stamp(rows: list[str], tmp_path: Path) -> None:
+    """Half past nine in New York; without a zone it is refused."""
+    lines, header = [f"{row},100,103,99,102,1000" for row in rows], "date,time,open,high,low,close,volume"
+    with pytest.raises(ConfigError, match=r"carry no time zone; say which one they are in"):
+        candles(tmp_path, lines, header)
+    candles(tmp_path, lines, header, timezone="America/New_York")
+    first = stored(tmp_path / "data", "candle")[0]
+    assert isinstance(first, Candle)
+    assert (first.open_ns, first.interval) == (time_ns_of("2024-01-02T14:30Z"), "1m")
+
+
+def test_typed_dates_beside_times_are_one_stamp(tmp_path: Path) -> None:
+    """As databases write them."""
+    file = tmp_path / "bars.parquet"
+    for times in ([clock(9, 30), clock(9, 31)], [930, 931]):
+        numbers = {name: [10.0, 10.0] for name in ("open", "high", "low", "close", "volume")}
+        pd.DataFrame({"date": [date(2024, 1, 2)] * 2, "time": times, **numbers}).to_parquet(file)
+        import_files("candles", [file], to=tmp_path / "data", instrument="X-USDT", timezone="UTC", replace=True)
+        opens = [event.open_ns for event in stored(tmp_path / "data", "candle")]  # type: ignore[union-attr]
+        assert opens == [time_ns_of("2024-01-02T09:30Z"), time_ns_of("2024-01-02T09:31Z")]
+
+
+def test_a_date_beside_whole_stamps_is_left_alone(tmp_path: Path) -> None:
+    """The time says all of it."""
+    lines = [f"2025-01-01,{line}" for line in bars(3)]
+    report = candles(tmp_path, lines, "date,time,open,high,low,close,volume")
+    assert report.rows_written == {"X-USDT candle 1m": 3}
+
+
+def test_implausible_stamps_are_bad_rows_with_their_reading(tmp_path: Path) -> None:
+    """In candles, trades, tickers, marks and funding alike."""
+    for format_name, header, rest in (
+        ("candles", "time,open,high,low,close", "10,11,9,10"),
+        ("trades", "time,price,qty,side", "10,1,buy"),
+        ("tickers", "time,bid,ask", "10,11"),
+        ("marks", "time,mark_price", "10"),
+        ("funding", "time,rate", "0.0001"),
+    ):
+        file = write(tmp_path / "x.csv", f"{header}\n45312,{rest}\n45313,{rest}\n")
+        with pytest.raises(
+            DataError, match=r"2 skipped; the first: .*45312 would read as 1970-01-01T12:35:12Z, which is"
+        ):
+            import_files(format_name, [file], to=tmp_path / "data", instrument="X-USDT-SWAP")
+
+
+def test_a_time_format_is_taken_by_every_table(tmp_path: Path) -> None:
+    """Written as the user says."""
+    for format_name, header, rest in (
+        ("candles", "time,open,high,low,close", "10,11,9,10"),
+        ("trades", "time,price,qty,side", "10,1,buy"),
+        ("tickers", "time,bid,ask", "10,11"),
+        ("marks", "time,mark_price", "10"),
+        ("funding", "time,rate", "0.0001"),
+    ):
+        file = write(tmp_path / "x.csv", f"{header}\n23.05.2024,{rest}\n24.05.2024,{rest}\n")
+        report = import_files(
+            format_name, [file], to=tmp_path / "data", instrument="X-USDT-SWAP", time_format="%d.%m.%Y"
+        )
+        assert (sum(report.rows_written.values()), report.skipped) == (2, 0)
+    with pytest.raises(ConfigError, match=r"time format 'dd\.mm\.yyyy' is not understood"):
+        import_files("marks", [file], to=tmp_path / "data", instrument="X-USDT-SWAP", time_format="dd.mm.yyyy")
+
+
+# Local days, sessions, steps --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("zone", "opened"), [("America/New_York", None), (None, "z")], ids=["zone", "stamps"])
+def test_local_days_are_all_kept_where_clocks_change(zone: str | None, opened: str | None, tmp_path: Path) -> None:
+    """Eight of eight, with a zone or with stamps in UTC."""
+    days = pd.date_range("2024-03-07", "2024-03-14", freq="D", tz="America/New_York")
+    texts = [f"{day:%Y-%m-%d}" if opened is None else f"{day.tz_convert('UTC'):%Y-%m-%dT%H:%M:%SZ}" for day in days]
+    report = candles(tmp_path, [f"{text},10,12,9,11,1" for text in texts], timezone=zone)
+    assert (report.rows_written, report.skipped) == ({"X-USDT candle 1d": 8}, 0)
+    assert report.warnings == [
+        "X-USDT: clocks change; 1 of the bars lasts longer or shorter than 1d, first the one of 2024-03-10T05:00:00Z"
+    ]
+
+
+def test_the_day_of_twenty_five_hours_is_known_at_its_local_midnight(tmp_path: Path) -> None:
+    """New York's 3 November 2024, be it the last row."""
+    lines = [f"2024-11-0{day},10,12,9,11,1" for day in (1, 2, 3)]
+    candles(tmp_path, lines, timezone="America/New_York")
+    assert stored(tmp_path / "data", "candle")[-1].received_ns == time_ns_of("2024-11-04T05:00Z")
+
+
+def test_two_intervals_in_a_file_are_refused(tmp_path: Path) -> None:
+    """Both are named, and where they change."""
+    lines = bars(60) + [f"{START_S + 3600 * (i + 1)},10,12,9,11,1" for i in range(25)]
+    with pytest.raises(
+        DataError, match=r"bars\.csv: the rows have two intervals, 1m and from 2025-01-01T01:00:00Z on 1h"
+    ):
+        candles(tmp_path, lines)
+    assert candles(tmp_path, lines[:75]).rows_written["X-USDT candle 1m"] == 75
+
+
+def test_weekends_of_a_file_are_told_once(tmp_path: Path) -> None:
+    """And are no gap rows."""
+    days = pd.bdate_range("2024-01-01", "2024-12-31")
+    report = candles(tmp_path, [f"{day:%Y-%m-%d},10,12,9,11,1" for day in days])
+    assert report.rows_written == {"X-USDT candle 1d": 262}
+    assert report.warnings == ["X-USDT: trades in sessions; 52 weekends without rows are no gaps"]
+
+
+def test_adjusted_closes_are_said_to_be_left_out(tmp_path: Path) -> None:
+    """As Yahoo's files have them."""
+    lines = [f"2024-01-0{day},10,12,9,11,1.5,5.5" for day in (1, 2, 3)]
+    report = candles(tmp_path, lines, "Date,Open,High,Low,Close,Volume,Adj Close")
+    assert report.warnings == [
+        f"{tmp_path / 'bars.csv'} has a column of adjusted closes; the other prices are taken as they stand, "
+        "so that splits and dividends stay in them"
+    ]
+
+
+def test_the_range_holds_the_float_noise_of_adjusted_prices(tmp_path: Path) -> None:
+    """A file's as a frame's."""
+    report = candles(tmp_path, [f"{START_S + 60 * i},10,11,9,{11 * (1 + 1e-12)!r},1" for i in range(3)])
+    assert (report.rows_written, report.skipped) == ({"X-USDT candle 1m": 3}, 0)
+
+
+# Refusals ---------------------------------------------------------------------------------------------------------
+
+COINBASE = [
+    "1704067200,42255,42290,42260,42280,1.5",
+    "1704067260,42280,42300,42280,42290,2.5",
+    "1704067320,42270,42295,42290,42275,1.1",
+    "1704067380,42260,42280,42275,42265,1.1",
+]
+
+
+def test_refused_rows_are_shown_before_anything_is_judged(tmp_path: Path) -> None:
+    """Low before high: not "one candle does not show its interval"."""
+    file = write(tmp_path / "cb.csv", "\n".join(COINBASE))
+    with pytest.raises(
+        ConfigError, match=r"^3 of 4 rows were refused, the first .*cb\.csv:1: low is not the lowest pr"
+    ):
+        import_files("candles", [file], to=tmp_path / "data", instrument="coinbase:BTC-USD")
+    with pytest.raises(
+        ConfigError, match=r"^3 of 4 rows were refused, the first .*bars\.csv:2: low .*one candle does not"
+    ):
+        candles(tmp_path, COINBASE, "time,open,high,low,close,volume", instrument="coinbase:BTC-USD")
+
+
+FOREIGN: list[tuple[str, bytes, str]] = [
+    ("zip", b"PK\x03\x04" + bytes(40), "a zip archive (or an Excel or npz file); unpack it"),
+    ("zstd", b"\x28\xb5\x2f\xfd" + bytes(40), "packed with zstd; unpack it first: zstd -d"),
+    ("xz", b"\xfd7zXZ\x00" + bytes(40), "packed with xz; unpack it first: unxz"),
+    ("xls", b"\xd0\xcf\x11\xe0" + bytes(40), "an old Excel file; save it as CSV"),
+    ("hdf", b"\x89HDF\r\n" + bytes(40), "an HDF5 file; write it as Parquet"),
+    ("npy", b"\x93NUMPY" + bytes(40), "a numpy array"),
+    ("pickle", b"\x80\x04\x95" + bytes(40), "a Python pickle; write it as Parquet: frame.to_parquet(...)"),
+    ("pdf", b"%PDF-1.7\n", "a PDF document"),
+    ("html", b"\n<!DOCTYPE html><html>Exceeded the daily hits limit", "a web page, not the data; download the data ag"),
+    ("json", b'{"data": []}', "JSON, no table; write it as CSV or Parquet"),
+    ("json list", b"[[1704067200000, 1, 2, 3]]", "JSON, no table"),
+    ("tar", b"a.csv".ljust(257, b"\0") + b"ustar\x0000" + bytes(200), "a tar archive; unpack it"),
+    ("utf-16", "time,open\n".encode("utf-16"), "text in UTF-16; save it as UTF-8"),
+    ("binary", b"\x01\x02\x03\x00\x04", "binary and of no known kind; give CSV, Parquet, Feather"),
+]
+
+
+@pytest.mark.parametrize("is_packed", [False, True], ids=["plain", "gzip"])
+@pytest.mark.parametrize(("content", "said"), [case[1:] for case in FOREIGN], ids=[case[0] for case in FOREIGN])
+def test_foreign_files_are_named_as_what_they_are(content: bytes, said: str, is_packed: bool, tmp_path: Path) -> None:
+    """In one line, with what to do, before a row is read."""
+    file = tmp_path / "x.csv"
+    file.write_bytes(gzip.compress(content) if is_packed else content)
+    with pytest.raises(ConfigError) as error:
+        import_files("candles", [file], to=tmp_path / "data", instrument="X-USDT")
+    assert str(error.value).startswith(f"{file} is {said}")
+    if "JSON" not in said:
+        with pytest.raises(ConfigError, match=r"x\.csv is "):
+            import_files("okx/ws-raw", [file], to=tmp_path / "data")
+    assert not (tmp_path / "data").exists()
+
+
+def test_tables_are_no_captures_and_are_not_packed_again(tmp_path: Path) -> None:
+    """Parquet packs itself."""
+    file = tmp_path / "bars.parquet"
+    frame_of(3).to_parquet(file)
+    with pytest.raises(ConfigError, match="a Parquet or Feather table, no capture; import it as candles, trades"):
+        import_files("okx/ws-raw", [file], to=tmp_path / "data")
+    packed = tmp_path / "bars.parquet.gz"
+    packed.write_bytes(gzip.compress(file.read_bytes()))
+    with pytest.raises(ConfigError, match="a packed table; unpack it first: gunzip"):
+        import_files("candles", [packed], to=tmp_path / "data", instrument="X-USDT")
+
+
+L2 = (
+    "exchange,symbol,timestamp,local_timestamp,is_snapshot,side,price,amount\n"
+    "deribit,BTC-PERPETUAL,1585699200245000,1585699200276000,true,bid,6421.5,18640\n"
+)
+LOBSTER = "34200.017459617,5,0,1,2238200,-1\n34200.18960767,1,11885113,21,2238100,1\n"
+
+
+@pytest.mark.parametrize(
+    ("format_name", "text", "said"),
+    [
+        ("trades", L2, "has a column 'is_snapshot': it is a table of changes of an order book"),
+        ("tickers", L2, "has a column 'is_snapshot': it is a table of changes of an order book"),
+        ("trades", LOBSTER, "is a LOBSTER message file: orders in seconds after midnight"),
+        ("candles", LOBSTER, "is a LOBSTER message file"),
+        ("trades", "2239500,100,2231800,100\n2239500,100,2238100,21\n", "is a LOBSTER order-book file: levels without"),
+        (
+            "trades",
+            "1,10,1,10,1704067200000,7\n",
+            "has no header line, and its first row is not trade_id, price, q",
+        ),
+        ("trades", "1704067200,10,12,9,11,5\n", "has no header line, and its first row is not trade_id, price, qty"),
+        (
+            "trades",
+            "time,bid_price,ask_price,price,qty\n1,1,1,1,1\n",
+            "it is a table of best bid and ask; import it as ti",
+        ),
+        (
+            "trades",
+            "time,open,high,low,close,price,qty\n1,1,1,1,1,1,1\n",
+            "it is a table of candles; import it as candl",
+        ),
+        ("funding", "time,open,high,low,close\n1704067200,0.5,0.6,0.4,0.5\n", "it is a table of candles, not of rates"),
+        (
+            "trades",
+            "timestamp,percentage,depth,notional\n1,1,1,1\n",
+            "it is a table of depth in bands around the price",
+        ),
+    ],
+)
+def test_other_tables_are_named_as_what_they_are(format_name: str, text: str, said: str, tmp_path: Path) -> None:
+    """Not taken for what they are not."""
+    file = write(tmp_path / "x.csv", text)
+    with pytest.raises(ConfigError, match=re.escape(said)):
+        import_files(format_name, [file], to=tmp_path / "data", instrument="X-USDT-SWAP")
+    assert not (tmp_path / "data").exists()
+
+
+def test_rates_in_the_opening_price_are_rates(tmp_path: Path) -> None:
+    """As freqtrade keeps them: its other columns are zero."""
+    file = write(tmp_path / "f.csv", "date,open,high,low,close,volume\n1704067200000,0.0001,0,0,0,0\n")
+    import_files("funding", [file], to=tmp_path / "data", instrument="X-USDT-SWAP")
+    (rate,) = stored(tmp_path / "data", "funding")
+    assert isinstance(rate, Funding)
+    assert rate.rate == 0.0001
+
+
+def test_a_table_that_runs_newest_first_is_refused_whole(tmp_path: Path) -> None:
+    """Skipping all rows but one would be no import."""
+    rows = [f"{START_S - i},10,1,buy,{9 - i}" for i in range(5)]
+    with pytest.raises(ConfigError, match=r"trades\.csv: rows are newest first; sort the rows by time"):
+        trades(tmp_path, "time,price,qty,side,id\n" + "\n".join(rows))
+
+
+# Two clocks -------------------------------------------------------------------------------------------------------
+
+QUOTES = (
+    "exchange,symbol,timestamp,local_timestamp,ask_amount,ask_price,bid_price,bid_amount\n"
+    "bitmex,XBTUSD,1585699200245000,1585699209920176,100,6426,6425.5,50\n"
+    "bitmex,XBTUSD,1585699200345000,1585699209930176,90,6426,6425.5,40\n"
+)
+
+
+def test_a_second_clock_is_the_receipt(tmp_path: Path) -> None:
+    """The two are 9.7 s apart in what is stored."""
+    file = write(tmp_path / "q.csv", QUOTES)
+    report = import_files("tickers", [file], to=tmp_path / "data", instrument="bitmex:XBTUSD", kind="swap", quote="USD")
+    assert (report.rows_written, report.received_shift_ns) == ({"bitmex:XBTUSD ticker": 2}, 0)
+    late_us = [(event.received_ns - event.exchange_ns) // 1000 for event in stored(tmp_path / "data", "ticker")]
+    assert late_us == [9_675_176, 9_585_176]
+
+
+def test_a_receipt_clock_that_is_behind_is_shifted_and_one_far_off_refused(tmp_path: Path) -> None:
+    """As for captures: one constant, so that the smallest latency is a millisecond."""
+    text = "time,received,price,qty,side,id\n" + "".join(
+        f"{START_S + exchange},{START_S + received},10,1,buy,{number}\n"
+        for number, (exchange, received) in enumerate([(2, 1), (3, 2), (200_000, 3), (4, 4)], 1)
+    )
+    report = trades(tmp_path, text)
+    assert report.received_shift_ns == 1_001_000_000
+    assert [row.why for row in report.skipped_rows] == ["the exchange's stamp is 199997 s ahead of the receipt"]
+    events = stored(tmp_path / "data", "trade")
+    assert [event.exchange_ns // 10**9 - START_S for event in events] == [2, 3, 4]
+    assert [event.received_ns - event.exchange_ns for event in events] == [10**6, 10**6, 1_001_000_000]
+
+
+def test_receipts_are_the_order_and_have_to_be_stamps(tmp_path: Path) -> None:
+    """A row received before the one before it goes back in time."""
+    text = "time,received,price,qty,side,id\n" + "".join(
+        f"{START_S},{received},10,1,buy,{number}\n"
+        for number, received in enumerate([START_S + 2, START_S + 1, "x", START_S + 3], 1)
+    )
+    report = trades(tmp_path, text)
+    assert [row.why for row in report.skipped_rows] == [
+        "time goes back by 1 s; sort the rows by time",
+        "time 'x' is not understood",
+    ]
+    assert report.rows_written == {"X-USDT trade": 2}

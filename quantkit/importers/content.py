@@ -1,0 +1,81 @@
+"""What a file is by its first bytes, where it is nothing that can be read here."""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from quantkit.errors import ConfigError
+from quantkit.importers.files import DAMAGE, opened
+
+_HEAD_BYTES: Final = 4096
+#: Beginnings of files, what they are, and what to do.
+_FOREIGN: Final[tuple[tuple[bytes, str, str], ...]] = (
+    (b"PK\x03\x04", "a zip archive (or an Excel or npz file)", "unpack it and name the files inside"),
+    (b"PK\x05\x06", "an empty zip archive", "download it again"),
+    (b"\x28\xb5\x2f\xfd", "packed with zstd", "unpack it first: zstd -d"),
+    (b"BZh", "packed with bzip2", "unpack it first: bunzip2"),
+    (b"\xfd7zXZ\x00", "packed with xz", "unpack it first: unxz"),
+    (b"7z\xbc\xaf\x27\x1c", "a 7z archive", "unpack it and name the files inside"),
+    (b"Rar!", "a rar archive", "unpack it and name the files inside"),
+    (b"\xd0\xcf\x11\xe0", "an old Excel file", "save it as CSV"),
+    (b"\x89HDF", "an HDF5 file", "write it as Parquet: pandas.read_hdf(...).to_parquet(...)"),
+    (b"\x93NUMPY", "a numpy array", "write it as CSV or Parquet with named columns"),
+    (b"SQLite format 3", "an SQLite database", "write the table as CSV or Parquet"),
+    (b"\x80\x02", "a Python pickle", "write it as Parquet: frame.to_parquet(...)"),
+    (b"\x80\x03", "a Python pickle", "write it as Parquet: frame.to_parquet(...)"),
+    (b"\x80\x04", "a Python pickle", "write it as Parquet: frame.to_parquet(...)"),
+    (b"\x80\x05", "a Python pickle", "write it as Parquet: frame.to_parquet(...)"),
+    (b"DBN", "a Databento DBN file", "write it as CSV or Parquet with their client: to_csv(...)"),
+    (b"Obj\x01", "an Avro file", "write it as CSV or Parquet"),
+    (b"ORC", "an ORC file", "write it as CSV or Parquet"),
+    (b"%PDF", "a PDF document", "download the data themselves"),
+    (b"\xff\xfe", "text in UTF-16", "save it as UTF-8"),
+    (b"\xfe\xff", "text in UTF-16", "save it as UTF-8"),
+)
+_TABLES: Final = (b"PAR1", b"ARROW1", b"FEA1")
+_HTML: Final = re.compile(rb"\s*<(?:!doctype|html|head|\?xml)", re.IGNORECASE).match
+_JSON: Final = re.compile(rb"\s*(?:\{|\[\s*[\[{])").match
+_TAR_MARK: Final = slice(257, 262)
+
+
+def check_content(paths: Sequence[Path], *, is_table: bool) -> None:
+    """Refuse files that are neither tables nor text, and tables where captures are wanted, before any row is read.
+
+    Args:
+        paths: The files; what gzip packs is looked at as well.
+        is_table: Whether tables are wanted, or lines of a capture.
+
+    Raises:
+        ConfigError: It names the file, what it is, and what to do.
+    """
+    for path in paths:
+        found = _foreign(path, is_table=is_table)
+        if found is not None:
+            what, remedy = found
+            raise ConfigError(f"{path} is {what}; {remedy}")
+
+
+def _foreign(path: Path, *, is_table: bool) -> tuple[str, str] | None:
+    with opened(path) as (stream, _):
+        try:
+            head = stream.read(_HEAD_BYTES)
+        except DAMAGE:
+            return None  # the reading itself tells of damage, with what could be read before it
+    if head.startswith(_TABLES):
+        if not is_table:
+            return "a Parquet or Feather table, no capture", "import it as candles, trades, tickers, marks or funding"
+        with path.open("rb") as raw:
+            return None if head.startswith(raw.read(4)) else ("a packed table", "unpack it first: gunzip")
+    for beginning, what, remedy in _FOREIGN:
+        if head.startswith(beginning):
+            return what, remedy
+    if head[_TAR_MARK] == b"ustar":
+        return "a tar archive", "unpack it and name the files inside"
+    if _HTML(head):
+        return "a web page, not the data", "download the data again"
+    if is_table and _JSON(head):
+        return "JSON, no table", "write it as CSV or Parquet, or import it as okx/ws-raw if it holds OKX's frames"
+    if b"\0" in head:
+        return "binary and of no known kind", "give CSV, Parquet, Feather" if is_table else "give the captured lines"
+    return None
