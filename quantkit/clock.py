@@ -59,6 +59,11 @@ def latest_epoch_ns() -> int:
     return wall_ns() + 366 * NS_PER_DAY
 
 
+def is_plausible(stamp_ns: int, latest_ns: int) -> bool:
+    """Return whether a stamp of a machine lies between 1990 and `latest_epoch_ns`, which the caller asks for once."""
+    return EARLIEST_EPOCH_NS <= stamp_ns <= latest_ns
+
+
 def cpu_s() -> float:
     """Return the CPU seconds this process has used."""
     return time.process_time()

@@ -8,7 +8,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from quantkit.clock import duration_ns, time_ns_of
+from quantkit.clock import duration_ns, is_plausible, iso_of, latest_epoch_ns, time_ns_of
 from quantkit.config import run_config
 from quantkit.engine.core import Engine
 from quantkit.engine.setup import EngineConfig, Plan
@@ -95,8 +95,8 @@ def backtest(
         fees=fees,
         latency_ms=latency_ms,
         match_on=match_on,
-        start_ns=None if start is None else time_ns_of(start),
-        end_ns=None if end is None else time_ns_of(end),
+        start_ns=_moment_ns("start", start, data),
+        end_ns=_moment_ns("end", end, data),
         max_leverage=max_leverage,
         seed=seed,
         stale_after=stale_after,
@@ -269,6 +269,25 @@ def _engine_config(
         excess_slippage_bps=_slippage(excess_slippage_bps),
         search=search,
     )
+
+
+def _moment_ns(option: str, moment: Moment | None, data: Any) -> int | None:
+    """Return an end of a run's span; a number that is no nanoseconds of a market's time is a slip.
+
+    Raises:
+        ConfigError: It is none; the message shows how it reads.
+    """
+    if moment is None:
+        return None
+    moment_ns = time_ns_of(moment)
+    # Feeds that somebody made may count from 1970.
+    is_number = isinstance(moment, int) and isinstance(data, str | Path | Catalog | Mapping)
+    if is_number and not is_plausible(moment_ns, latest_epoch_ns()):
+        reading = iso_of(moment_ns) if 0 <= moment_ns < 2**63 else "no time"
+        raise ConfigError(
+            f"{option} {moment} counts nanoseconds and reads as {reading}; write for example {option}='2025-05-05'"
+        )
+    return moment_ns
 
 
 def _latency_ns(latency_ms: float) -> int:

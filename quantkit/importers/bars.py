@@ -156,10 +156,8 @@ class Bars:
         lost, closed = sessions.holes(close_ns[:-1][empty], open_ns[1:][empty])
         notes = []
         if closed:
-            notes.append(
-                f"{name}: trades in sessions; {closed} {'weekends' if interval == '1d' else 'nights and weekends'} "
-                "without rows are no gaps"
-            )
+            what = "weekends" if interval == "1d" else "nights and weekends"
+            notes.append(f"{name}: {closed} {what}, in which no bar ever opens, count as closed and not as gaps")
         odd = np.flatnonzero(close_ns - open_ns != length_ns)
         if odd.size:
             notes.append(

@@ -181,6 +181,7 @@ class _Capture:
         if not 0 < milliseconds <= _LAST_MS:
             raise ParseError(f"{frame.event} has the time {milliseconds}, which is not in milliseconds since 1970")
         exchange_ns = milliseconds * NS_PER_MS
+        self.clock.check(exchange_ns, "exchange's")
         self.intake.latency(exchange_ns, received_ns)
         self._newest_ns = max(self._newest_ns, exchange_ns)
         return exchange_ns

@@ -4,8 +4,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
-from quantkit.clock import NS_PER_MS, NS_PER_S
-from quantkit.errors import DataError
+from quantkit.clock import NS_PER_MS, NS_PER_S, is_plausible, iso_of, latest_epoch_ns
+from quantkit.errors import DataError, ParseError
 from quantkit.importers.report import Tally
 
 #: A receipt clock may be set back this far without a word.
@@ -20,6 +20,7 @@ class ReceiptClock:
 
     def __init__(self, tally: Tally) -> None:
         self._tally = tally
+        self._latest_ns = latest_epoch_ns()
         self._runs: list[list[int]] = []  # each run's last stamp as recorded and as used
         self._run: list[int] = [0, 0]
         self._run_of: dict[str, tuple[int, str]] = {}
@@ -42,7 +43,12 @@ class ReceiptClock:
         self._runs.append(self._run)
 
     def stamp(self, recorded_ns: int) -> int:
-        """Return the stamp of the next row."""
+        """Return the stamp of the next row.
+
+        Raises:
+            ParseError: No recorder's clock showed that.
+        """
+        self.check(recorded_ns, "receipt")
         run = self._run
         if recorded_ns < run[0] - _JITTER_NS:
             self._tally.warn(
@@ -52,6 +58,15 @@ class ReceiptClock:
         run[0] = max(run[0], recorded_ns)
         run[1] = max(recorded_ns, run[1] + 1)
         return run[1]
+
+    def check(self, stamp_ns: int, whose: str) -> None:
+        """Refuse a stamp that no clock showed.
+
+        Raises:
+            ParseError: It is not between 1990 and a year from now.
+        """
+        if not is_plausible(stamp_ns, self._latest_ns):
+            raise ParseError(f"the {whose} stamp reads as {iso_of(stamp_ns)}, not between 1990 and a year from now")
 
     def claim(self, instrument_id: str) -> None:
         """Check that an instrument comes in one run of files.

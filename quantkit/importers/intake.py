@@ -12,7 +12,7 @@ from quantkit.events import KINDS, Candle, Gap, MarketEvent
 from quantkit.importers.metadata import InstrumentOptions, Steps, resolve
 from quantkit.importers.report import ImportReport, Tally
 from quantkit.importers.spool import Lane, Spool
-from quantkit.instruments import Instrument
+from quantkit.instruments import Instrument, decimal_of
 from quantkit.storage.catalog import Catalog
 from quantkit.storage.columns import KIND_COLUMNS, STAMPS, Block, Stream
 from quantkit.storage.writer import Writer
@@ -215,7 +215,16 @@ class Intake:
         return name in self.listed or (self.options.instrument is not None and self.options.instrument.id == name)
 
     def _compare(self, instrument: Instrument, steps: Steps) -> None:
-        """Warn where the data do not lie on the instrument's steps."""
+        """Warn where the data do not lie on the instrument's steps.
+
+        Raises:
+            ConfigError: A price is smaller than the step, which would make it zero.
+        """
+        if not steps.price.is_empty and decimal_of(steps.price.least) < instrument.price_step:
+            raise ConfigError(
+                f"{instrument.id}: the price step {instrument.price_step:f} is larger than the price "
+                f"{decimal_of(steps.price.least):f}; the data lie on {steps.price.step():f} (--price-step)"
+            )
         for what, step, finder in (
             ("prices", instrument.price_step, steps.price),
             ("sizes", instrument.qty_step, steps.qty),

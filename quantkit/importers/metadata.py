@@ -53,12 +53,15 @@ class StepFinder:
     def __init__(self) -> None:
         self._decimals = 0
         self._divisor = 0
+        #: The smallest number seen, infinite where there was none.
+        self.least = float("inf")
 
     def add(self, numbers: NDArray[np.float64]) -> None:
         """Look at more numbers; zeros and NaN say nothing."""
         values = np.unique(np.abs(numbers[np.isfinite(numbers) & (numbers != 0.0)]))
         if not len(values):
             return
+        self.least = min(self.least, float(values[0]))
         decimals = self._decimals
         while decimals < _DECIMALS:
             # Dividing two exact numbers gives the float nearest to the decimal, the same that parsing its text gives.

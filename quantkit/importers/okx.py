@@ -136,6 +136,7 @@ class _Capture:
         if not self.intake.wants(name):
             self.tally.ignore("rows of other instruments")
             return
+        self.clock.check(event.exchange_ns, "exchange's")
         self.clock.claim(name)
         if has_clock:
             self.intake.latency(event.exchange_ns, received_ns)

@@ -129,7 +129,8 @@ class TimeReader:
         self._is_strict = is_strict
         self.ambiguous = 0
         self._unit = None if time_format is None else time_format.unit
-        self._latest_ns = latest_epoch_ns()
+        #: The first and the last plausible moment of an epoch number; what the user says needs no proof.
+        self._bounds_ns = (EARLIEST_EPOCH_NS, latest_epoch_ns()) if time_format is None else (1, _LAST_NS)
         self._last_ns = -(2**63)
         self._step_ns = 0
         self._clock_digits = 0
@@ -208,11 +209,6 @@ class TimeReader:
             digits = text.partition(".")[0].zfill(self._clock_digits)
             return ":".join(digits[place : place + 2] for place in range(0, len(digits), 2))
         return text.zfill(5) if _CLOCK(text) and text[1] == ":" else text
-
-    @property
-    def _bounds_ns(self) -> tuple[int, int]:
-        """The first and the last plausible moment of an epoch number; what the user says needs no proof."""
-        return (EARLIEST_EPOCH_NS, self._latest_ns) if self.time_format is None else (1, _LAST_NS)
 
     def _positive(self, column: NDArray[np.int64]) -> tuple[NDArray[np.int64], dict[int, str]]:
         # Stamps of the first day of 1970 were made from numbers whose unit nobody said.

@@ -17,6 +17,7 @@ from quantkit.storage.files import DataFile, RowGroup, read_instruments, row_gro
 from quantkit.storage.manifest import FileEntry
 from quantkit.storage.root import STAGING_PREFIX
 from quantkit.storage.schema import MONTHLY, TABLES
+from quantkit.storage.sessions import Sessions
 
 SEVERITIES: Final = ("error", "warning", "info")
 
@@ -167,34 +168,39 @@ class _Candles(_Examiner):
     def __init__(self, stream: Stream) -> None:
         super().__init__(stream)
         self._step_ns = interval_ns(stream.interval)
-        self._last_open_ns: int | None = None
-        self._missing = 0
-        self._holes = 0
-        self._first_hole_ns = 0
+        self._last_close_ns: int | None = None
+        self._sessions = Sessions(self._step_ns)
+        self._from_ns: list[Column] = []
+        self._to_ns: list[Column] = []
 
     def look(self, block: Block, rows: Rows) -> None:
         """Count the bars between one and the next."""
         check_candles(block, rows)
-        opens = block.column("open_ns")
-        if self._last_open_ns is not None:
-            opens = np.concatenate(([self._last_open_ns], opens))
-        self._last_open_ns = int(opens[-1])
-        missing = np.diff(opens) // self._step_ns - 1
-        holes = np.flatnonzero(missing > 0)
-        if holes.size and not self._holes:
-            self._first_hole_ns = int(opens[holes[0]]) + self._step_ns
-        self._holes += holes.size
-        self._missing += int(missing[holes].sum())
+        opens, closes = block.column("open_ns"), block.column("close_ns")
+        self._sessions.add(opens)
+        begins, ends = closes[:-1], opens[1:]
+        if self._last_close_ns is not None:
+            begins, ends = np.concatenate(([self._last_close_ns], begins)), opens
+        holes = np.flatnonzero(ends > begins)
+        self._from_ns.append(begins[holes])
+        self._to_ns.append(ends[holes])
+        self._last_close_ns = int(closes[-1])
 
     def findings(self) -> Iterator[Finding]:
         """Yield how many bars are missing."""
         yield from super().findings()
-        if self._missing:
+        if not self._from_ns:
+            return
+        lost, closed = self._sessions.holes(np.concatenate(self._from_ns), np.concatenate(self._to_ns))
+        missing = sum(max(1, round((to_ns - from_ns) / self._step_ns)) for from_ns, to_ns in lost)
+        if missing:
             yield self.found(
                 "warning",
-                f"{_counted(self._missing, 'candle')} {'is' if self._missing == 1 else 'are'} missing in "
-                f"{_counted(self._holes, 'hole')}, first at {iso_of(self._first_hole_ns)}",
+                f"{_counted(missing, 'candle')} {'is' if missing == 1 else 'are'} missing in "
+                f"{_counted(len(lost), 'hole')}, first at {iso_of(lost[0][0])}",
             )
+        if closed:
+            yield self.found("info", f"{closed} nights and weekends, in which no bar ever opens, are no holes")
 
 
 class _Trades(_Examiner):

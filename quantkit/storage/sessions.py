@@ -15,7 +15,7 @@ _HOUR_NS: Final = 60 * NS_PER_MIN
 _HOUR_SLOTS: Final = _HOUR_NS // _SLOT_NS
 #: A market that closes does so for at least this long.
 _LEAST_NS: Final = 30 * NS_PER_MIN
-#: A time of the day or of the week is closed if it came so often and no bar ever opened in it.
+#: A time of the day or of the week is closed if more days or weeks than this have bars, and none of them opened in it.
 _LEAST_TIMES: Final = 3
 
 
@@ -44,6 +44,20 @@ class Holes(NamedTuple):
     closed: int
 
 
+class _Count:
+    """How many days or weeks have bars; blocks come in the order of time."""
+
+    def __init__(self, length_ns: int) -> None:
+        self._length_ns = length_ns
+        self._last = -1
+        self.count = 0
+
+    def add(self, open_ns: NDArray[np.int64]) -> None:
+        found = np.unique(open_ns // self._length_ns)
+        self.count += int((found > self._last).sum())
+        self._last = max(self._last, int(found[-1]))
+
+
 class Sessions:
     """The times of the day and of the week in which bars open, gathered block by block.
 
@@ -57,14 +71,14 @@ class Sessions:
         self._length_ns = length_ns
         self._zone = zone
         self._opened = np.zeros(_WEEK_SLOTS, np.bool_)
-        self._first_ns: int | None = None
-        self._last_ns = 0
+        self._days = _Count(NS_PER_DAY)
+        self._weeks = _Count(7 * NS_PER_DAY)
 
     def add(self, open_ns: NDArray[np.int64]) -> None:
         """Take the opens of further bars, rising."""
         if len(open_ns):
-            self._first_ns = int(open_ns[0]) if self._first_ns is None else self._first_ns
-            self._last_ns = int(open_ns[-1])
+            self._days.add(open_ns)
+            self._weeks.add(open_ns)
             self._opened[self._slots(np.unique(open_ns // _SLOT_NS) * _SLOT_NS)] = True
 
     def holes(self, from_ns: NDArray[np.int64], to_ns: NDArray[np.int64]) -> Holes:
@@ -89,15 +103,14 @@ class Sessions:
     def _closed(self) -> NDArray[np.bool_]:
         """Return for each quarter of an hour of the week whether no bar ever opens in it."""
         nothing = np.zeros(_WEEK_SLOTS, np.bool_)
-        if self._first_ns is None or self._length_ns > NS_PER_DAY:
+        if self._length_ns > NS_PER_DAY:
             return nothing
         opened = self._opened
         if self._zone is None and self._length_ns > _HOUR_NS:
             # Bars that follow a clock elsewhere open an hour earlier or later in UTC for a part of the year.
             opened = np.any([np.roll(opened, shift) for shift in range(-_HOUR_SLOTS, _HOUR_SLOTS + 1)], axis=0)
-        span_ns = self._last_ns - self._first_ns
-        closed = nothing if span_ns < _LEAST_TIMES * 7 * NS_PER_DAY else ~opened
-        if span_ns >= _LEAST_TIMES * NS_PER_DAY:
+        closed = ~opened if self._weeks.count > _LEAST_TIMES else nothing
+        if self._days.count > _LEAST_TIMES:
             closed = closed | np.tile(~opened.reshape(7, _DAY_SLOTS).any(axis=0), 7)
         return closed
 

@@ -214,6 +214,13 @@ def test_a_strategy_is_given_built_as_a_class_or_as_text(folder: Path) -> None:
         ({"data": 7}, ConfigError, r"data is a int; give a folder or \{instrument id: OHLCV frame\}"),
         ({"data": "/no/such/folder"}, DataError, r"data folder /no/such/folder is not there"),
         ({"start": "soon"}, ConfigError, r"soon"),
+        (
+            {"start": 20250110},
+            ConfigError,
+            r"start 20250110 counts nanoseconds and reads as 1970-01-01T00:00:00\.02025011Z; write for example sta",
+        ),
+        ({"end": 1736467200}, ConfigError, r"end 1736467200 counts nanoseconds and reads as 1970-01-01T00:00:01"),
+        ({"end": -1}, ConfigError, r"end -1 counts nanoseconds and reads as no time"),
         ({"start": "2025-01-10", "end": "2025-01-05"}, ConfigError, r"the run starts at 2025-01-10T00:00:00Z, no"),
         ({"start": "2026-01-01"}, DataError, r"no data: GOOG candle 1d runs from 2025-01-01T00:00:00Z to 2025-01-3"),
         ({"end": "2024-01-01"}, DataError, r"no data: GOOG candle 1d runs from"),

@@ -441,6 +441,8 @@ def test_only_keeps_some_instruments(tmp_path: Path) -> None:
                 '"depthUpdate","T":1,"s":"BTCUSDT","U":1,"u":2,"b":"5","a":[]',
                 '"bookTicker","T":1,"s":"BTCUSDT","b":"5","B":"x","a":"6","A":"1"',
                 '"trade","T":1,"t":1,"p":"1","q":"1","m":true',
+                '"trade","T":450000000000,"s":"BTCUSDT","t":6,"p":"1","q":"1","m":true',
+                '"trade","T":4000000000000,"s":"BTCUSDT","t":6,"p":"1","q":"1","m":true',
             )
         ),
     ],
@@ -456,6 +458,18 @@ def test_bad_lines_are_shown_and_strict_mode_writes_nothing(text: str, tmp_path:
     with pytest.raises(ParseError, match=r"c\.log:2: "):
         import_files("binance/ws-raw", [capture.path], to=tmp_path / "strict", strict=True)
     assert not (tmp_path / "strict").exists()
+
+
+def test_stamps_of_no_clock_are_shown_as_they_read(tmp_path: Path) -> None:
+    """The recorder's and the exchange's."""
+    capture = Recorder(tmp_path / "c.log")
+    capture.quote("1", "2")
+    trade = '{"stream":"x","data":{"e":"trade","T":450000000000,"s":"BTCUSDT","t":6,"p":"1","q":"1","m":true}}'
+    capture.lines += [f"0450000000 {trade}", f"1723161256172216566 {trade}"]
+    assert [row.why for row in imported(tmp_path, capture).skipped_rows] == [
+        f"the {whose} stamp reads as 1984-04-05T08:00:00Z, not between 1990 and a year from now"
+        for whose in ("receipt", "exchange's")
+    ]
 
 
 def test_a_trade_that_is_not_understood_leaves_a_gap(tmp_path: Path) -> None:

@@ -228,7 +228,7 @@ def test_weekends_are_closed_sessions_and_holidays_gaps(tz: str | None) -> None:
     feed = frame_feed({"GOOG": frame(index.drop(thursday))}, GOOG)
     (gap,) = gaps_of(feed)
     assert (gap.from_ns, gap.to_ns) == (pd.Timestamp(thursday).value, (thursday + pd.Timedelta("1D")).value)
-    assert "GOOG: trades in sessions; 52 weekends without rows are no gaps" in feed.assumptions()
+    assert "GOOG: 52 weekends, in which no bar ever opens, count as closed and not as gaps" in feed.assumptions()
 
 
 def test_a_holiday_beside_a_weekend_is_the_gap_alone() -> None:
@@ -248,7 +248,14 @@ def test_nights_are_closed_sessions_on_local_and_on_utc_stamps(in_utc: bool) -> 
     feed = frame_feed({"GOOG": frame((index.tz_convert("UTC") if in_utc else index).drop(lost))}, GOOG)
     (gap,) = gaps_of(feed)
     assert (gap.from_ns, gap.to_ns) == (lost[0].value, lost[0].value + 60 * NS_PER_MIN)
-    assert any("trades in sessions; 261 nights and weekends without rows" in text for text in feed.assumptions())
+    assert any("261 nights and weekends, in which no bar ever opens, count" in text for text in feed.assumptions())
+
+
+def test_stretches_of_data_far_apart_make_no_sessions() -> None:
+    """Where most times of the week were never seen, a month without rows is a gap."""
+    index = days(20, freq="1min", tz="UTC").append(days(20, freq="1min", tz="UTC", start="2025-02-06"))
+    (gap,) = gaps_of(frame_feed({"GOOG": frame(index)}, GOOG))
+    assert gap.to_ns - gap.from_ns == (31 * 1440 - 20) * NS_PER_MIN
 
 
 def test_a_short_look_does_not_make_sessions_of_holes() -> None:

@@ -349,6 +349,20 @@ def test_receipt_stamps_are_exact(tmp_path: Path, form: str) -> None:
     assert [event.received_ns for event in stored(tmp_path, "mark")] == [1652459225_298_788_300]
 
 
+def test_stamps_of_no_clock_are_shown_as_they_read(tmp_path: Path) -> None:
+    """The recorder's and the exchange's."""
+    capture = Recorder(tmp_path / "c.log")
+    capture.trade(1)
+    capture.trade(2, ts="3900000000000")
+    capture.lines.append("0450000000.0: " + capture.lines[0].partition(": ")[2])
+    report = imported(tmp_path, capture)
+    assert report.rows_written == {f"{NAME} trade": 1}
+    assert [row.why for row in report.skipped_rows] == [
+        "the exchange's stamp reads as 2093-08-01T21:20:00Z, not between 1990 and a year from now",
+        "the receipt stamp reads as 1984-04-05T08:00:00Z, not between 1990 and a year from now",
+    ]
+
+
 def test_bare_frames_are_received_when_the_exchange_stamped_them(tmp_path: Path) -> None:
     capture = Recorder(tmp_path / "c.jsonl", is_bare=True)
     for trade_id, ts in enumerate((100, 100, 90, 120), 1):

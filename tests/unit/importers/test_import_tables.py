@@ -535,6 +535,17 @@ def test_data_off_the_given_steps_are_told(tmp_path: Path) -> None:
     assert report.warnings == ["X-USDT: some prices are not on the step 0.1; the data lie on 0.05"]
 
 
+def test_a_price_step_above_the_prices_is_refused(tmp_path: Path) -> None:
+    """It would make a price zero; one that is as large as the least price is none."""
+    lines = [f"{START_S + 60 * i},0.7,0.8,0.7,0.75,1" for i in range(3)]
+    with pytest.raises(
+        ConfigError, match=r"X-USDT: the price step 1 is larger than the price 0\.7; the data lie on 0\.05"
+    ):
+        candles(tmp_path, lines, price_step="1", qty_step="1")
+    assert not (tmp_path / "data").exists()
+    assert candles(tmp_path, lines, price_step="0.7", qty_step="1").warnings != []
+
+
 def test_a_whole_instrument_and_contract_fields(tmp_path: Path) -> None:
     swap = Instrument("x:A-USD-SWAP", kind="swap", price_step="0.5", qty_step="1", contract_value="10", is_inverse=True)
     candles(tmp_path, bars(3), instrument=swap)
@@ -705,7 +716,7 @@ def test_weekends_of_a_file_are_told_once(tmp_path: Path) -> None:
     days = pd.bdate_range("2024-01-01", "2024-12-31")
     report = candles(tmp_path, [f"{day:%Y-%m-%d},10,12,9,11,1" for day in days])
     assert report.rows_written == {"X-USDT candle 1d": 262}
-    assert report.warnings == ["X-USDT: trades in sessions; 52 weekends without rows are no gaps"]
+    assert report.warnings == ["X-USDT: 52 weekends, in which no bar ever opens, count as closed and not as gaps"]
 
 
 def test_adjusted_closes_are_said_to_be_left_out(tmp_path: Path) -> None:

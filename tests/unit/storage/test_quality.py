@@ -141,6 +141,17 @@ def test_stamps_ahead_of_the_receiver_are_counted(store: Callable[..., Path], ma
     ]
 
 
+def test_nights_and_weekends_of_sessions_are_no_holes(store: Callable[..., Path]) -> None:
+    """They are told once; a day that other weeks have is missing."""
+    days = [time_ns_of("2025-01-06") + n * NS_PER_DAY for n in range(60) if n % 7 < 5 and n != 30]
+    bars = [Candle(BTC, ns + NS_PER_DAY, ns + NS_PER_DAY, ns, ns + NS_PER_DAY, 1, 2, 1, 2, 5, "1d") for ns in days]
+    assert check(Catalog(store(bars))) == [
+        Finding("warning", f"{BTC} candle 1d", "1 candle is missing in 1 hole, first at 2025-02-05T00:00:00Z"),
+        Finding("warning", BTC, "has data but no metadata; import it again with its price and size steps"),
+        Finding("info", f"{BTC} candle 1d", "8 nights and weekends, in which no bar ever opens, are no holes"),
+    ]
+
+
 @pytest.mark.parametrize("row_group_rows", [2, 100])
 def test_missing_candles_are_counted_over_files_and_row_groups(
     store: Callable[..., Path], make_candles: Make, row_group_rows: int
