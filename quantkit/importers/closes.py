@@ -42,7 +42,7 @@ def grid_of(open_ns: Moments, length_ns: int, zone: tzinfo | None) -> Grid:
     plain_ns = _plain(open_ns, length_ns)
     if zone is None or length_ns <= _HOUR_NS:
         return Grid(plain_ns, open_ns)
-    local_ns = open_ns + offsets(open_ns, zone)
+    local_ns = _nominal(open_ns, length_ns, zone)
     follow_local_ns = _local(open_ns, local_ns, length_ns, zone)
     if (follow_local_ns == open_ns + length_ns).all() and _whole(local_ns, length_ns) == _whole(open_ns, length_ns):
         return Grid(plain_ns, open_ns)  # no change of clocks comes between these bars
@@ -57,9 +57,23 @@ def changing(zone: tzinfo | None, open_ns: Moments) -> tzinfo | None:
     """Return a zone if its clock is put forward or back around the bars; else None, as UTC tells as much."""
     if zone is None or not len(open_ns):
         return None
-    quarter_ns = 91 * NS_PER_DAY
-    samples = np.arange(int(open_ns[0]) - 4 * quarter_ns, int(open_ns[-1]) + 5 * quarter_ns, quarter_ns, dtype=np.int64)
+    year_ns = 366 * NS_PER_DAY
+    samples = np.arange(int(open_ns[0]) - year_ns, int(open_ns[-1]) + year_ns, 14 * NS_PER_DAY, dtype=np.int64)
     return zone if len(np.unique(offsets(samples, zone))) > 1 else None
+
+
+def _nominal(open_ns: Moments, length_ns: int, zone: tzinfo) -> Moments:
+    """Return the opens as a zone's clock shows them; one that the clock skips counts as the time that it would be."""
+    ahead_ns = offsets(open_ns, zone)
+    local_ns = open_ns + ahead_ns
+    residues, counts = np.unique(local_ns % length_ns, return_counts=True)
+    phase_ns = int(residues[counts.argmax()])
+    odd = np.flatnonzero(local_ns % length_ns != phase_ns)
+    skipped_ns = ahead_ns[odd] - offsets(open_ns[odd] - NS_PER_S, zone)
+    back_ns = (local_ns[odd] - phase_ns) % length_ns
+    is_skipped = back_ns <= skipped_ns
+    local_ns[odd[is_skipped]] -= back_ns[is_skipped]
+    return local_ns
 
 
 def _change(low_ns: int, high_ns: int, zone: tzinfo) -> int:
