@@ -224,7 +224,8 @@ def _columns_of(label: str, name: str, frame: "pd.DataFrame") -> dict[str, "np.n
                 f"use frame.rename(columns={{{adjusted!r}: 'Close'}})"
             )
         elif field != "volume":
-            raise ConfigError(f"{label} has no column {field!r}; it has {', '.join(map(str, frame.columns))}")
+            rows = "; a frame holds candles, other rows are imported (import_files)" if field == "open" else ""
+            raise ConfigError(f"{label} has no column {field!r}; it has {', '.join(map(str, frame.columns))}{rows}")
     if adjusted is not None and not np.array_equal(_numbers(label, frame, adjusted), numbers["close"], equal_nan=True):
         raise ConfigError(
             f"{label} has {adjusted!r} beside {columns['close']!r}: use frame.drop(columns={adjusted!r}) for prices as "

@@ -11,6 +11,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from quantkit.cli import main
+from quantkit.clock import time_ns_of
 from quantkit.storage.catalog import Catalog
 from quantkit.storage.columns import Stream
 
@@ -47,6 +48,17 @@ def test_json_is_the_whole_report(trades: Path, tmp_path: Path) -> None:
     assert report["rows_written"] == {"BTC-USDT trade": 2}
     assert (report["rows_read"], report["skipped"], report["skipped_rows"][0]["line"]) == (3, 1, 3)
     assert report["instruments"] == {"BTC-USDT": "inferred"}
+
+
+def test_a_time_format_reads_times_of_any_form(tmp_path: Path) -> None:
+    """As the user writes it, with the zone they are in."""
+    path = tmp_path / "trades.csv"
+    path.write_text("time,price,size,side\n05.05.2025 12:00,100.5,0.1,buy\n")
+    options = ("--instrument", "BTC-USDT", "--timezone", "UTC", "--time-format", "%d.%m.%Y %H:%M")
+    assert run("trades", path, "--to", tmp_path / "data", *options).exit_code == 0
+    assert Catalog(tmp_path / "data").coverage()[Stream("trade", "BTC-USDT")].start_ns == time_ns_of(
+        "2025-05-05T12:00Z"
+    )
 
 
 def test_strict_fails_and_writes_nothing(trades: Path, tmp_path: Path) -> None:

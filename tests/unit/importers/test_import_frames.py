@@ -453,6 +453,11 @@ REFUSED: list[tuple[Any, type[Exception], str]] = [
         r"frame 'GOOG': the candles' most common step is 420 s, which is no",
     ),
     (frame(HOURS).drop(columns="low"), ConfigError, r"frame 'GOOG' has no column 'low'; it has open, high, close, vol"),
+    (
+        pd.DataFrame({"price": 1.0, "size": 1.0}, index=HOURS),
+        ConfigError,
+        r"frame 'GOOG' has no column 'open'; it has price, size; a frame holds candles, other rows are imported",
+    ),
     (frame(HOURS).assign(Close=1.0), ConfigError, r"frame 'GOOG' has column 'Close' twice but for case; keep one"),
     (ONE_TICKER, ConfigError, r"frame 'GOOG': its columns have two levels; use frame\.droplevel\(1, axis=1\)"),
     (BY_TICKER, ConfigError, r"use frame\.xs\('GOOG', axis=1, level=0\) for each of GOOG, MSFT"),
