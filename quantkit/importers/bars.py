@@ -14,7 +14,7 @@ from quantkit.importers.closes import Grid, Moments, changing, grid_of
 from quantkit.importers.names import Names
 from quantkit.importers.reading import Reading
 from quantkit.importers.report import Tally
-from quantkit.importers.tables import Layout
+from quantkit.importers.tables import Chunk, Layout
 from quantkit.importers.times import DAY_NAMES, TimeReader
 from quantkit.storage.columns import Block, Stream
 from quantkit.storage.sessions import Sessions
@@ -69,12 +69,12 @@ class Bars:
 
     Args:
         tally: Counts the rows that are refused or left out.
-        say_interval: Makes the text by which a user gives an interval.
+        interval_option: How a user says an interval, `{0}` standing for it.
     """
 
-    def __init__(self, tally: Tally, say_interval: Callable[[str], str]) -> None:
+    def __init__(self, tally: Tally, interval_option: str) -> None:
         self.tally = tally
-        self.say_interval = say_interval
+        self._interval_option = interval_option
         self._open_ns: list[Moments] = []
         self._values: list[NDArray[np.float64]] = []  # shape (n, 5): open, high, low, close, volume
         self._readings: list[tuple[Reading, NDArray[np.int64]]] = []  # the chunk and the indices of its bars
@@ -143,7 +143,7 @@ class Bars:
         length_ns = interval_ns(interval)
         zone = changing(zone, open_ns[rows])
         grid = grid_of(open_ns[rows], length_ns, zone)
-        self._refuse_two(grid, open_ns[rows], interval)
+        self._refuse_two(grid, open_ns, rows, interval)
         apart = _apart(open_ns[rows], grid, length_ns)
         for row in rows[~apart].tolist():
             self._report(self.tally.set_aside, row, f"the bar opens on a smaller step than {interval}")
@@ -154,16 +154,6 @@ class Bars:
         sessions.add(open_ns)
         empty = np.flatnonzero(open_ns[1:] > close_ns[:-1])
         lost, closed = sessions.holes(close_ns[:-1][empty], open_ns[1:][empty])
-        notes = []
-        if closed:
-            what = "weekends" if interval == "1d" else "nights and weekends"
-            notes.append(f"{name}: {closed} {what}, in which no bar ever opens, count as closed and not as gaps")
-        odd = np.flatnonzero(close_ns - open_ns != length_ns)
-        if odd.size:
-            notes.append(
-                f"{name}: clocks change; {odd.size} of the bars last{'s' if odd.size == 1 else ''} longer or shorter "
-                f"than {interval}, first the one of {iso_of(int(open_ns[odd[0]]))}"
-            )
         columns = {
             "received_ns": close_ns,
             "exchange_ns": close_ns,
@@ -176,7 +166,7 @@ class Bars:
         # Only at the next bar's open is it known how much is missing.
         gaps = [Gap(name, to_ns, to_ns, f"candle {interval}", from_ns, to_ns, "missing") for from_ns, to_ns in lost]
         step = "" if is_given else f"{name}: candles of {interval}, the most common step of the rows{share}"
-        return Candles(block, gaps, step, notes)
+        return Candles(block, gaps, step, _notes(block, closed))
 
     def _in_order(self, open_ns: Moments) -> NDArray[np.bool_]:
         """Return which bars open later than every bar before them, and count the others."""
@@ -187,12 +177,15 @@ class Bars:
         return open_ns > newest
 
     def _report(self, report: Callable[[str, int, str, str], None], row: int, why: str) -> None:
+        chunk, index = self._placed(row)
+        report(chunk.file, int(chunk.lines[index]), chunk.text(index), why)
+
+    def _placed(self, row: int) -> tuple[Chunk, int]:
+        """Return the chunk of a bar and its place there."""
         edges = np.cumsum([0, *(len(indices) for _, indices in self._readings)])
         part = int(np.searchsorted(edges, row, side="right")) - 1
         reading, indices = self._readings[part]
-        index = int(indices[row - int(edges[part])])
-        chunk = reading.chunk
-        report(chunk.file, int(chunk.lines[index]), chunk.text(index), why)
+        return reading.chunk, int(indices[row - int(edges[part])])
 
     def _interval(self, open_ns: Moments, interval: str | None) -> tuple[str, str]:
         """Return the interval: the one given, checked, else the most common step; and how common that is.
@@ -206,7 +199,7 @@ class Bars:
             if interval is None:
                 raise ConfigError(
                     f"{self.tally.refusals()}one candle does not show its interval; "
-                    f"say it, for example {self.say_interval('1m')}"
+                    f"say it, for example {self._interval_option.format('1m')}"
                 )
             return interval, ""
         steps, counts = np.unique(_nominal(np.diff(open_ns)), return_counts=True)
@@ -217,16 +210,14 @@ class Bars:
         if interval is not None:
             # Where bars are missing the most common step may be longer, but not every one.
             if interval_ns(interval) not in steps:
-                raise ConfigError(
-                    f"{common}, and none is {interval}; give {self.say_interval(_NAMES.get(common_ns, '...'))} "
-                    "or other rows"
-                )
+                option = self._interval_option.format(_NAMES.get(common_ns, "..."))
+                raise ConfigError(f"{common}, and none is {interval}; give {option} or other rows")
             return interval, ""
         if common_ns not in _NAMES:
             raise ConfigError(f"{common}, which is no interval; those are {', '.join(INTERVALS)}")
         return _NAMES[common_ns], "" if most == len(open_ns) - 1 else f" ({most:,} of {len(open_ns) - 1:,})"
 
-    def _refuse_two(self, grid: Grid, open_ns: Moments, interval: str) -> None:
+    def _refuse_two(self, grid: Grid, open_ns: Moments, rows: NDArray[np.int64], interval: str) -> None:
         """Refuse rows of two intervals.
 
         Raises:
@@ -241,11 +232,11 @@ class Bars:
         for begin, end in zip(begins[is_second].tolist(), ends[is_second].tolist(), strict=True):
             step_ns = int(steps[begin])
             other = _NAMES.get(step_ns, span_text(step_ns))
-            at_ns = int(open_ns[begin] if begin else open_ns[end])
+            row = int(rows[begin or end])
             before, after = (interval, other) if begin else (other, interval)
             raise DataError(
-                f"{self.tally.refusals()}{', '.join(self.tally.files)}: the rows have two intervals, {before} and from "
-                f"{iso_of(at_ns)} on {after}; take them apart there, one instrument or data folder for each"
+                f"{self.tally.refusals()}{self._placed(row)[0].file}: the rows have two intervals, {before} and from "
+                f"{iso_of(int(open_ns[row]))} on {after}; take them apart there and give those of one interval at a time"
             )
 
 
@@ -263,6 +254,22 @@ class Candles(NamedTuple):
     gaps: list[Gap]
     step: str
     notes: list[str]
+
+
+def _notes(block: Block, closed: int) -> list[str]:
+    """Return what is to be said of nights, weekends and changes of clocks."""
+    name, interval = block.stream.instrument, block.stream.interval
+    notes = []
+    if closed:
+        what = "weekends" if interval == "1d" else "nights and weekends"
+        notes.append(f"{name}: {closed} {what}, in which no bar ever opens, count as closed and not as gaps")
+    odd = np.flatnonzero(block.column("close_ns") - block.column("open_ns") != interval_ns(interval))
+    if odd.size:
+        notes.append(
+            f"{name}: clocks change; {odd.size} of the bars last{'s' if odd.size == 1 else ''} longer or shorter "
+            f"than {interval}, first the one of {iso_of(int(block.column('open_ns')[odd[0]]))}"
+        )
+    return notes
 
 
 def _nominal(steps: Moments) -> Moments:

@@ -36,7 +36,7 @@ def import_candles(
         DataError: The candles are of two intervals.
     """
     names = Names(instrument_id, intake.tally)
-    bars = Bars(intake.tally, "--interval {0} (interval='{0}')".format)
+    bars = Bars(intake.tally, "--interval {0} (interval='{0}')")
     for file in in_time_order([TableFile(path, LAYOUT, columns) for path in paths], zone, time_format):
         intake.tally.files.append(file.file)
         _read(file, bars, names, TimeReader(file.file, zone, is_strict=True, time_format=time_format), progress)

@@ -136,7 +136,7 @@ def _candles(name: str, frame: "pd.DataFrame", tally: _FrameTally, interval: str
             f"use pd.to_datetime(..., {how}, utc=True)"
         )
     chunk = Chunk(label, np.arange(len(stamps), dtype=np.int64), columns, lambda row: str(index[row]))
-    bars = Bars(tally, "interval='{}'".format)
+    bars = Bars(tally, "interval='{0}'")
     tally.rows_read = len(stamps)
     bars.take(Reading(chunk), TimeReader(label, None, is_strict=True))
     if interval is not None:

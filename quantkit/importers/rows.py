@@ -49,10 +49,14 @@ _BOOKS: Final = {
     "is_snapshot": "changes of an order book; there is no importer for it",
     "update_type": "changes of an order book; there is no importer for it",
     "asks[0]_price": "order-book snapshots; there is no importer for it",
+}
+#: Columns of tables that are no trades, where there is no price.
+_NO_TRADES: Final = {
+    "bid_price": "best bid and ask; import it as tickers",
+    "ask_price": "best bid and ask; import it as tickers",
+    "high": "candles; import it as candles",
     "percentage": "depth in bands around the price; there is no importer for it",
 }
-_QUOTES: Final = "best bid and ask; import it as tickers"
-_CANDLES: Final = "candles; import it as candles"
 _INSTRUMENTS: Final = ("instrument_name", "instid", "inst_id", "symbol", "pair", "ticker", "coin")
 
 TRADES: Final = Layout(
@@ -73,7 +77,8 @@ TRADES: Final = Layout(
         6: ("trade_id", "price", "qty", "", "time", "is_buyer_maker"),
         7: ("trade_id", "price", "qty", "", "time", "is_buyer_maker", ""),
     },
-    foreign={**_BOOKS, "bid_price": _QUOTES, "ask_price": _QUOTES, "high": _CANDLES},
+    foreign=_BOOKS,
+    likely=_NO_TRADES,
 )
 TICKERS: Final = Layout(
     {

@@ -68,6 +68,7 @@ class Layout:
         required: Fields without which a file cannot be read.
         headless: The fields' order in files without a header line, by number of columns; empty refuses those.
         foreign: Columns that only tables of another content have, and what those are; such a table is refused.
+        likely: Columns of other tables, and what those are, for a table that lacks a required field.
     """
 
     def __init__(
@@ -77,11 +78,13 @@ class Layout:
         required: tuple[str, ...],
         headless: Mapping[int, tuple[str, ...]] | None = None,
         foreign: Mapping[str, str] | None = None,
+        likely: Mapping[str, str] | None = None,
     ) -> None:
         self.spellings = spellings
         self.required = required
         self.headless = headless or {}
         self.foreign = foreign or {}
+        self.likely = likely or {}
 
     def find(self, names: Sequence[str], file: str, columns: Mapping[str, str] | None) -> dict[str, str]:
         """Return the column of each field that a file has.
@@ -111,10 +114,10 @@ class Layout:
             if column is not None:
                 found[field] = column
                 taken.add(column)
-        for name, content in self.foreign.items():
+        missing = [field for field in self.required if field not in found]
+        for name, content in {**self.foreign, **(self.likely if missing else {})}.items():
             if name in normal and normal[name] not in (columns or {}).values():
                 raise ConfigError(f"{file} has a column {normal[name]!r}: it is a table of {content}")
-        missing = [field for field in self.required if field not in found]
         if missing:
             raise ConfigError(
                 f"{file} has no column for {' and '.join(missing)} among {', '.join(names)[:200]}; "

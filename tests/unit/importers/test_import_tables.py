@@ -826,12 +826,12 @@ LOBSTER = "34200.017459617,5,0,1,2238200,-1\n34200.18960767,1,11885113,21,223810
         ("trades", "1704067200,10,12,9,11,5\n", "has no header line, and its first row is not trade_id, price, qty"),
         (
             "trades",
-            "time,bid_price,ask_price,price,qty\n1,1,1,1,1\n",
+            "time,bid_price,ask_price,qty\n1,1,1,1\n",
             "it is a table of best bid and ask; import it as ti",
         ),
         (
             "trades",
-            "time,open,high,low,close,price,qty\n1,1,1,1,1,1,1\n",
+            "time,open,high,low,close,volume\n1,1,1,1,1,1\n",
             "it is a table of candles; import it as candl",
         ),
         ("funding", "time,open,high,low,close\n1704067200,0.5,0.6,0.4,0.5\n", "it is a table of candles, not of rates"),
@@ -848,6 +848,12 @@ def test_other_tables_are_named_as_what_they_are(format_name: str, text: str, sa
     with pytest.raises(ConfigError, match=re.escape(said)):
         import_files(format_name, [file], to=tmp_path / "data", instrument="X-USDT-SWAP")
     assert not (tmp_path / "data").exists()
+
+
+def test_trades_with_the_quotes_of_their_moment_are_trades(tmp_path: Path) -> None:
+    """More columns do no harm."""
+    report = trades(tmp_path, f"time,price,qty,side,bid_price,ask_price\n{START_S},10,1,buy,9,10\n")
+    assert report.rows_written == {"X-USDT trade": 1}
 
 
 def test_rates_in_the_opening_price_are_rates(tmp_path: Path) -> None:
