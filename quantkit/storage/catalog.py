@@ -41,6 +41,9 @@ class Catalog:
     Args:
         root: Folder, or a URI that `pyarrow.fs` understands.
 
+    Attributes:
+        entries, watched, unguarded: As in `manifest.Manifest`.
+
     Raises:
         DataError: The folder or its manifest is missing or cannot be read.
     """
@@ -60,6 +63,7 @@ class Catalog:
             raise DataError(f"data folder {self.root} {what} ({MANIFEST}); {hint}")
         self.entries = manifest.entries
         self.watched = manifest.watched
+        self.unguarded = manifest.unguarded
         self._by_stream: dict[Stream, list[FileEntry]] = defaultdict(list)
         for entry in self.entries:
             self._by_stream[entry.stream].append(entry)

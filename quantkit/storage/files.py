@@ -83,6 +83,7 @@ class DataFile:
         if max(sizes, default=0) > ROW_GROUP_ROWS_MAX:
             raise DataError(f"{self.where}: a row group has more than {ROW_GROUP_ROWS_MAX} rows; import it again")
         self.first_rows: list[int] = [0, *np.cumsum(sizes).tolist()]
+        self._check_spans()
 
     @property
     def group_count(self) -> int:
@@ -190,6 +191,27 @@ class DataFile:
         ]
         if wrong or len(schema) != len(wanted):
             raise SchemaError(f"{self.where}: columns differ ({'; '.join(wrong) or 'one is twice'}); import it again")
+
+    def _check_spans(self) -> None:
+        """Compare the first and last stamps with the statistics, since what is read is chosen by the manifest's."""
+        entry = self.entry
+        received = "valid_from_ns" if entry.kind == "instrument" else "received_ns"
+        claims: dict[str, tuple[int | None, int | None]] = {received: (entry.first_ns, entry.last_ns)}
+        if entry.kind == "candle":
+            claims["open_ns"] = (entry.first_open_ns, entry.last_open_ns)
+        for name, claimed in claims.items():
+            spans = [self.stamp_span(group, name) for group in range(self.group_count) if self.group_rows(group)]
+            if None not in spans and claimed != _hull(spans):
+                raise DataError(
+                    f"{self.where}: the first or last {name} is not the manifest's; the file or its line was changed, "
+                    "restore the manifest or import the file again"
+                )
+
+
+def _hull(spans: list[tuple[int, int] | None]) -> tuple[int, int] | None:
+    """Return the least and the greatest value of all row groups."""
+    known = [span for span in spans if span is not None]
+    return (min(low for low, _ in known), max(high for _, high in known)) if known else None
 
 
 @contextmanager

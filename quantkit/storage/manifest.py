@@ -1,25 +1,37 @@
-"""The manifest: one line for each sealed file and each watched stream, and how they are read, written and ordered."""
+"""The manifest: one line for each sealed file and each watched stream, and how they are read, written and ordered.
 
+A line is a JSON object: `check`, `version`, then what it says. `check` is the beginning of the SHA-256 of the bytes
+that follow it. Lines of version 1 have neither, so that a change in one of them may go unnoticed.
+"""
+
+import hashlib
+import re
 from collections.abc import Iterable
 from pathlib import PurePosixPath
-from typing import BinaryIO, Final, NamedTuple
+from typing import Annotated, BinaryIO, Final, NamedTuple, TypeAlias
 
 import msgspec
 
-from quantkit.errors import ConfigError, DataError
-from quantkit.events import RANKS
+from quantkit.clock import INTERVALS
+from quantkit.errors import ConfigError, DataError, SchemaError
 from quantkit.instruments import check_id
 from quantkit.portable import unportable
 from quantkit.storage.columns import Stream
 from quantkit.storage.root import Root, first_line
+from quantkit.storage.schema import TABLES
 
 MANIFEST: Final = "manifest.jsonl"
+#: The version of the lines that are written. Older ones are read; a newer quantkit's are refused.
+VERSION: Final = 2
 #: A Parquet file ends with its footer's length and the mark `PAR1`.
 _FOOTER_END_BYTES: Final = 8
 _FOOTER_LENGTH_BYTES: Final = 4
 
+_Stamp: TypeAlias = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
+_Count: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 
-class FileEntry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+
+class FileEntry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
     """One sealed file, as its line in the manifest describes it.
 
     Attributes:
@@ -40,12 +52,12 @@ class FileEntry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     kind: str
     instrument: str
     interval: str = ""
-    rows: int
-    first_ns: int
-    last_ns: int
-    first_open_ns: int | None = None
-    last_open_ns: int | None = None
-    size_bytes: int
+    rows: _Count
+    first_ns: _Stamp
+    last_ns: _Stamp
+    first_open_ns: _Stamp | None = None
+    last_open_ns: _Stamp | None = None
+    size_bytes: _Count
     sha256: str
     footer_sha256: str
     schema_version: int
@@ -69,7 +81,7 @@ class FileEntry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         return self.first_ns, self.last_ns
 
 
-class Watched(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Watched(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
     """A span over which a live stream was listened to: where it has no rows there, nothing came.
 
     What was lost within it is told by gap rows, so a quiet stream differs from one that was never recorded.
@@ -83,9 +95,9 @@ class Watched(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     kind: str
     instrument: str
     interval: str = ""
-    from_ns: int
-    to_ns: int
-    warmup: int = 0
+    from_ns: _Stamp
+    to_ns: _Stamp
+    warmup: _Count = 0
 
     @property
     def stream(self) -> Stream:
@@ -104,13 +116,15 @@ class Manifest(NamedTuple):
     Attributes:
         entries: The sealed files.
         watched: The spans that were recorded live; those of one stream neither overlap nor touch.
+        unguarded: How many lines carried no checksum when they were read. All that are written have one.
     """
 
     entries: list[FileEntry]
     watched: list[Watched]
+    unguarded: int = 0
 
 
-class _WatchedLine(msgspec.Struct):
+class _WatchedLine(msgspec.Struct, forbid_unknown_fields=True):
     watched: Watched
 
 
@@ -141,13 +155,17 @@ def footer_of(file: BinaryIO, size_bytes: int) -> bytes:
 _DECODER: Final = msgspec.json.Decoder(FileEntry)
 _WATCHED_DECODER: Final = msgspec.json.Decoder(_WatchedLine)
 _WATCHED_START: Final = b'{"watched":'
+_CHECK_DIGITS: Final = 16
+#: What a line from version 2 on begins with: the checksum, what it covers, and in that the version and the rest.
+_GUARDED: Final = re.compile(rb'\{"check":"([0-9a-f]{16})",("version":([0-9]{1,9}),(.*))', re.DOTALL)
 
 
 def load(root: Root) -> Manifest | None:
     """Return what the manifest says, None when there is no manifest.
 
     Raises:
-        DataError: A line is not an entry, or names a file or an instrument that it may not name.
+        SchemaError: A line was written by a newer quantkit.
+        DataError: A line was changed, is no entry, or names a file or an instrument that it may not name.
     """
     content = root.read(MANIFEST)
     if content is None:
@@ -159,31 +177,63 @@ def load(root: Root) -> Manifest | None:
         )
     entries: dict[str, FileEntry] = {}
     watched: list[Watched] = []
-    for number, line in enumerate(content.splitlines(), 1):
+    unguarded = 0
+    for number, line in enumerate(content[:-1].split(b"\n"), 1):
         where = f"{root.full(MANIFEST)}, line {number}"
-        try:
-            entry: FileEntry | Watched
-            if line.startswith(_WATCHED_START):
-                entry = _WATCHED_DECODER.decode(line).watched
-            else:
-                entry = _DECODER.decode(line)
-            check_id(entry.instrument)
-        except (msgspec.MsgspecError, UnicodeDecodeError, ConfigError) as error:
-            raise DataError(
-                f"{where}: not a manifest line ({first_line(error)}); restore the manifest, or import the data again"
-            ) from error
+        guarded = _GUARDED.fullmatch(line)
+        entry = _entry(line if guarded is None else _guarded(guarded, where), where)
+        unguarded += guarded is None
         if isinstance(entry, Watched):
-            if entry.kind not in RANKS or entry.to_ns < entry.from_ns or entry.warmup < 0:
+            if not _can_be(entry, entry.from_ns, entry.to_ns):
                 raise DataError(f"{where}: kind, span or warm-up of {entry.stream} cannot be; restore the manifest")
             watched.append(entry)
             continue
         path = PurePosixPath(entry.path)
         if path.is_absolute() or ".." in path.parts or any(map(unportable, path.parts)) or path.suffix != ".parquet":
             raise DataError(f"{where}: path {entry.path!r} may not leave the folder; restore the manifest")
-        if entry.kind not in RANKS or entry.path in entries or entry.last_ns < entry.first_ns:
+        if entry.path in entries or not _can_be(entry, entry.first_ns, entry.last_ns):
             raise DataError(f"{where}: kind, span or path {entry.path!r} cannot be; restore the manifest")
         entries[entry.path] = entry
-    return Manifest(sorted(entries.values(), key=lambda entry: entry.sort_key), united(watched))
+    return Manifest(sorted(entries.values(), key=lambda entry: entry.sort_key), watched, unguarded)
+
+
+def _guarded(line: re.Match[bytes], where: str) -> bytes:
+    """Return what a line says, once its checksum agrees."""
+    check, covered, version, rest = line.groups()
+    if _check_of(covered) != check:
+        raise DataError(
+            f"{where}: its checksum does not agree; the line was changed or damaged, restore the manifest, "
+            "or import the data again"
+        )
+    if int(version) != VERSION:
+        raise SchemaError(f"{where}: written in version {int(version)}, this quantkit reads up to {VERSION}; update it")
+    return b"{" + rest
+
+
+def _entry(line: bytes, where: str) -> FileEntry | Watched:
+    """Return what a line without its checksum says."""
+    try:
+        entry: FileEntry | Watched
+        if line.startswith(_WATCHED_START):
+            entry = _WATCHED_DECODER.decode(line).watched
+        else:
+            entry = _DECODER.decode(line)
+        check_id(entry.instrument)
+    except (msgspec.MsgspecError, UnicodeDecodeError, ConfigError) as error:
+        raise DataError(
+            f"{where}: not a manifest line ({first_line(error)}); restore the manifest, or import the data again"
+        ) from error
+    return entry
+
+
+def _can_be(entry: FileEntry | Watched, first_ns: int, last_ns: int) -> bool:
+    """Return whether kind, interval and span go together."""
+    fits = entry.interval in INTERVALS if entry.kind == "candle" else not entry.interval
+    return entry.kind in TABLES and fits and first_ns <= last_ns
+
+
+def _check_of(covered: bytes) -> bytes:
+    return hashlib.sha256(covered).hexdigest()[:_CHECK_DIGITS].encode()
 
 
 def dump(manifest: Manifest) -> bytes:
@@ -193,4 +243,9 @@ def dump(manifest: Manifest) -> bytes:
         *map(msgspec.json.encode, entries),
         *(msgspec.json.encode(_WatchedLine(w)) for w in united(manifest.watched)),
     ]
-    return b"".join(line + b"\n" for line in lines)
+    return b"".join(map(_line, lines))
+
+
+def _line(encoded: bytes) -> bytes:
+    covered = b'"version":%d,%b' % (VERSION, encoded[1:])
+    return b'{"check":"%b",%b\n' % (_check_of(covered), covered)

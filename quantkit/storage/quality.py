@@ -14,7 +14,7 @@ from quantkit.storage.catalog import Catalog
 from quantkit.storage.checks import LEAST_SETTLEMENT_NS, Rows, check_candles
 from quantkit.storage.columns import Block, Column, Stream
 from quantkit.storage.files import DataFile, RowGroup, read_instruments, row_groups
-from quantkit.storage.manifest import FileEntry
+from quantkit.storage.manifest import MANIFEST, FileEntry
 from quantkit.storage.root import STAGING_PREFIX
 from quantkit.storage.schema import MONTHLY, TABLES
 from quantkit.storage.sessions import Sessions
@@ -45,7 +45,7 @@ def check(catalog: Catalog, *, progress: Callable[[FileEntry], None] | None = No
         catalog: What to check; files that it does not list are reported, not read.
         progress: Called with each file before it is read.
     """
-    findings = [*_unlisted_files(catalog)]
+    findings = [*_unguarded_lines(catalog), *_unlisted_files(catalog)]
     streams: dict[Stream, list[FileEntry]] = {}
     for entry in catalog.entries:
         streams.setdefault(entry.stream, []).append(entry)
@@ -72,6 +72,16 @@ def check(catalog: Catalog, *, progress: Callable[[FileEntry], None] | None = No
             Finding("warning", instrument, "has data but no metadata; import it again with its price and size steps")
         )
     return sorted(findings, key=lambda finding: SEVERITIES.index(finding.severity))
+
+
+def _unguarded_lines(catalog: Catalog) -> Iterator[Finding]:
+    if catalog.unguarded:
+        yield Finding(
+            "warning",
+            MANIFEST,
+            f"unguarded: {_counted(catalog.unguarded, 'line')} of an older quantkit without a checksum, so a change "
+            "there may go unnoticed; the next write to the folder adds them",
+        )
 
 
 def _unlisted_files(catalog: Catalog) -> Iterator[Finding]:

@@ -209,7 +209,8 @@ class Writer:
     # The commit -----------------------------------------------------------------------------------------------
 
     def _publish(self, staging: Path, staged: list[Staged]) -> list[FileEntry]:
-        stored, watched = self._loaded()
+        held = self._loaded()
+        stored, watched = held.entries, held.watched
         with ExitStack() as undo:
             entries: list[FileEntry] = []
 

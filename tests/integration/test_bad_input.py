@@ -6,20 +6,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner, Result
+from damage import lines_of, resealed, write_lines
 
 from quantkit.cli import main
 from quantkit.clock import NS_PER_MIN, NS_PER_S, time_ns_of
 from quantkit.events import BookUpdate, Candle, MarketEvent
 from quantkit.instruments import Instrument
-from quantkit.storage import manifest
 from quantkit.storage.columns import Block
-from quantkit.storage.manifest import footer_of
-from quantkit.storage.root import Root
 from quantkit.storage.writer import Writer
 
 ID = "BTC-USDT-SWAP"
@@ -223,22 +220,9 @@ Spoil = Callable[[Path], None]
 
 def reseal(place: Path, path: Path) -> None:
     """Make the manifest agree with a spoilt file, as somebody's own tool might."""
-    root = Root.of(place / "data")
-    entries = []
-    for entry in (manifest.load(root) or manifest.Manifest([], [])).entries:
-        if (place / "data" / entry.path) == path:
-            content = path.read_bytes()
-            with path.open("rb") as file:
-                footer = footer_of(file, len(content))
-            entry = msgspec.structs.replace(
-                entry,
-                rows=pq.read_metadata(path).num_rows,
-                size_bytes=len(content),
-                sha256=hashlib.sha256(content).hexdigest(),
-                footer_sha256=hashlib.sha256(footer).hexdigest(),
-            )
-        entries.append(entry)
-    (place / "data" / "manifest.jsonl").write_bytes(manifest.dump(manifest.Manifest(entries, [])))
+    root = place / "data"
+    entries = [resealed(root, entry) if root / entry.path == path else entry for entry in lines_of(root).entries]
+    write_lines(root, entries)
 
 
 def rewritten(change: Callable[[Any], Any]) -> Callable[[Path, Path], None]:

@@ -1,6 +1,5 @@
 """Rows to store, and a way to spoil a stored file while its manifest line stays true to the bytes."""
 
-import hashlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -8,14 +7,12 @@ from typing import Any
 import msgspec
 import pyarrow.parquet as pq
 import pytest
+from damage import lines_of, resealed, write_lines
 
 from quantkit.clock import NS_PER_DAY, NS_PER_MIN, NS_PER_S, time_ns_of
 from quantkit.events import BookUpdate, Candle, Funding, Gap, Mark, MarketEvent, Ticker, Trade
 from quantkit.instruments import Side
-from quantkit.storage import manifest
 from quantkit.storage.columns import Block
-from quantkit.storage.manifest import FileEntry, footer_of
-from quantkit.storage.root import Root
 from quantkit.storage.writer import Writer
 
 START_NS = time_ns_of("2026-01-01T12:00:00Z")
@@ -114,27 +111,12 @@ def tamper() -> Callable[..., Path]:
         rows: int | None = None,
         **options: Any,
     ) -> Path:
-        (entry,) = (manifest.load(Root.of(root)) or manifest.Manifest([], [])).entries
+        (entry,) = lines_of(root).entries
         path = root / entry.path
         changed = table(pq.read_table(path, partitioning=None))
         pq.write_table(changed, path, **{"write_page_checksum": True, **options})
-        return reseal(root, entry, rows=changed.num_rows if rows is None else rows)
+        sealed = resealed(root, entry)
+        write_lines(root, [sealed if rows is None else msgspec.structs.replace(sealed, rows=rows)])
+        return path
 
     return spoil
-
-
-def reseal(root: Path, entry: FileEntry, *, rows: int) -> Path:
-    """Give the only file of a root a manifest line that agrees with its bytes; return its path."""
-    path = root / entry.path
-    content = path.read_bytes()
-    with path.open("rb") as file:
-        footer = footer_of(file, len(content))
-    changed = msgspec.structs.replace(
-        entry,
-        rows=rows,
-        size_bytes=len(content),
-        sha256=hashlib.sha256(content).hexdigest(),
-        footer_sha256=hashlib.sha256(footer).hexdigest(),
-    )
-    (root / "manifest.jsonl").write_bytes(manifest.dump(manifest.Manifest([changed], [])))
-    return path

@@ -1,5 +1,6 @@
 """The catalog: coverage, files of a span, instruments in time, notes, and manifests that cannot be."""
 
+import json
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -7,15 +8,18 @@ from typing import Any
 
 import msgspec
 import pytest
+from damage import flipped, guarded, lines_of, unguarded, write_lines
 
 from quantkit.clock import NS_PER_DAY, NS_PER_MIN, NS_PER_S, time_ns_of
-from quantkit.errors import ConfigError, DataError
+from quantkit.errors import ConfigError, DataError, SchemaError
 from quantkit.events import Funding, Gap, Mark, MarketEvent
 from quantkit.feeds.replay import ReplayFeed
 from quantkit.instruments import Instrument
 from quantkit.storage.catalog import Catalog, Coverage
 from quantkit.storage.columns import Block, Stream
+from quantkit.storage.files import DataFile
 from quantkit.storage.quality import check
+from quantkit.storage.root import Root
 from quantkit.storage.writer import Writer
 
 BTC = "binance:BTC-USDT-SWAP"
@@ -121,7 +125,7 @@ def test_a_line_of_a_watched_stream_that_cannot_be_is_named(
     tmp_path: Path, change: dict[str, Any], message: str
 ) -> None:
     line = {"kind": "trade", "instrument": BTC, "from_ns": START_NS, "to_ns": START_NS, **change}
-    (tmp_path / "manifest.jsonl").write_bytes(msgspec.json.encode({"watched": line}) + b"\n")
+    (tmp_path / "manifest.jsonl").write_bytes(guarded({"watched": line}))
     with pytest.raises(DataError, match=re.escape(message)):
         Catalog(tmp_path)
 
@@ -172,8 +176,7 @@ def test_a_manifest_line_that_cannot_be_is_named(
 ) -> None:
     root = store(make_trades(2))
     path = root / "manifest.jsonl"
-    line = msgspec.json.decode(path.read_bytes())
-    path.write_bytes(msgspec.json.encode({**line, **change}) + b"\n")
+    path.write_bytes(guarded({**json.loads(unguarded(path.read_bytes())), **change}))
     with pytest.raises(DataError) as caught:
         Catalog(root)
     assert message in str(caught.value)
@@ -196,15 +199,109 @@ def test_bytes_that_are_no_manifest_are_named(tmp_path: Path, content: bytes) ->
         Catalog(tmp_path)
 
 
-def test_a_line_twice_is_refused_and_an_unknown_field_is_not(store: Callable[..., Path], make_trades: Make) -> None:
-    root = store(make_trades(2))
-    path = root / "manifest.jsonl"
-    line = path.read_bytes()
-    path.write_bytes(msgspec.json.encode({**msgspec.json.decode(line), "newer": [1]}) + b"\n")
-    assert Catalog(root).entries[0].rows == 2
-    path.write_bytes(line + line)
+def test_a_line_twice_is_refused(store: Callable[..., Path], make_trades: Make) -> None:
+    path = store(make_trades(2)) / "manifest.jsonl"
+    path.write_bytes(path.read_bytes() * 2)
     with pytest.raises(DataError, match="line 2: kind, span or path"):
-        Catalog(root)
+        Catalog(path.parent)
+
+
+@pytest.mark.parametrize("is_guarded", [True, False])
+@pytest.mark.parametrize("kind", ["file", "watched"])
+def test_a_name_that_is_not_known_is_refused(
+    store: Callable[..., Path], make_trades: Make, kind: str, is_guarded: bool
+) -> None:
+    """A name whose bits flipped would otherwise leave its value out, without a word."""
+    path = store(make_trades(2)) / "manifest.jsonl"
+    fields: dict[str, Any] = json.loads(unguarded(path.read_bytes()))
+    if kind == "watched":
+        fields = {"watched": {"kind": "trade", "instrument": BTC, "from_ns": 0, "to_ns": 0, "warmuq": 3}}
+    else:
+        fields["sourcd"] = fields.pop("source", "x")
+    line = guarded(fields)
+    path.write_bytes(line if is_guarded else unguarded(line))
+    with pytest.raises(DataError, match=r"line 1: not a manifest line \(Object contains unknown field"):
+        Catalog(path.parent)
+
+
+def test_a_line_of_a_newer_quantkit_is_named(store: Callable[..., Path], make_trades: Make) -> None:
+    path = store(make_trades(2)) / "manifest.jsonl"
+    path.write_bytes(guarded({**json.loads(unguarded(path.read_bytes())), "newer": [1]}, version=3))
+    with pytest.raises(SchemaError, match="line 1: written in version 3, this quantkit reads up to 2; update it"):
+        Catalog(path.parent)
+
+
+def test_every_bit_of_a_line_is_guarded(store: Callable[..., Path], make_trades: Make) -> None:
+    """Wherever one flips: in the checksum, a name, a number, or the line's end."""
+    path = store(make_trades(2), make_trades(2, instrument="ETH-USDT")) / "manifest.jsonl"
+    good = path.read_bytes()
+    for bit in range(0, 8 * len(good), 3):  # three and eight share no factor, so each bit of a byte has its turn
+        path.write_bytes(flipped(good, bit))
+        with pytest.raises(DataError) as caught:
+            Catalog(path.parent)
+        assert str(caught.value).startswith(str(path))
+        assert "\n" not in str(caught.value)
+
+
+def test_an_edited_line_is_named_with_what_to_do(store: Callable[..., Path], make_trades: Make) -> None:
+    path = store(make_trades(2), make_trades(2, instrument="ETH-USDT"), source="a.csv") / "manifest.jsonl"
+    first, second = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(first + second.replace(b"a.csv", b"b.csv"))
+    with pytest.raises(DataError) as caught:
+        Catalog(path.parent)
+    assert str(caught.value) == (
+        f"{path}, line 2: its checksum does not agree; the line was changed or damaged, restore the manifest, "
+        "or import the data again"
+    )
+
+
+def test_lines_without_checksums_are_read_and_named_until_the_next_write(
+    store: Callable[..., Path], make_trades: Make
+) -> None:
+    """So wrote the first version."""
+    root = store(make_trades(2), make_trades(2, instrument="ETH-USDT"))
+    with Writer(root) as writer:
+        writer.watched(TRADES, START_NS, START_NS)
+    before = Catalog(root)
+    path = root / "manifest.jsonl"
+    path.write_bytes(b"".join(map(unguarded, path.read_bytes().splitlines())))
+    old = Catalog(root)
+    assert (old.entries, old.watched, old.unguarded) == (before.entries, before.watched, 3)
+    (finding,) = (finding for finding in check(old) if finding.where == "manifest.jsonl")
+    assert (finding.severity, finding.what) == (
+        "warning",
+        "unguarded: 3 lines of an older quantkit without a checksum, so a change there may go unnoticed; "
+        "the next write to the folder adds them",
+    )
+    with Writer(root) as writer:
+        writer.watched(TRADES, START_NS, START_NS + 1)
+    assert (Catalog(root).unguarded, before.unguarded) == (0, 0)
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "column"),
+    [
+        ("candle", "first_ns", "received_ns"),
+        ("candle", "last_ns", "received_ns"),
+        ("candle", "first_open_ns", "open_ns"),
+        ("candle", "last_open_ns", "open_ns"),
+        ("instrument", "first_ns", "valid_from_ns"),
+        ("instrument", "last_ns", "valid_from_ns"),
+    ],
+)
+def test_stamps_are_compared_with_the_files_statistics(
+    store: Callable[..., Path], make_candles: Make, kind: str, name: str, column: str
+) -> None:
+    """A line may have been written wrong, checksum and all: what it leaves out would never be read."""
+    root = store(make_candles(3))
+    with Writer(root) as writer:
+        writer.write_instrument(Instrument(BTC, price_step="0.5", qty_step="1", valid_from_ns=START_NS))
+    entries = {entry.kind: entry for entry in lines_of(root).entries}
+    held = getattr(entries[kind], name)
+    entries[kind] = msgspec.structs.replace(entries[kind], **{name: held + (1 if name.startswith("last") else -1)})
+    write_lines(root, list(entries.values()))
+    with pytest.raises(DataError, match=f"the first or last {column} is not the manifest's; the file or its line was"):
+        DataFile(Root.of(root), entries[kind])
 
 
 # What is there ------------------------------------------------------------------------------------------------

@@ -7,15 +7,14 @@ from typing import Any
 import msgspec
 import pyarrow as pa
 import pytest
+from damage import lines_of, write_lines
 
 from quantkit.clock import NS_PER_DAY, NS_PER_MIN, NS_PER_S, time_ns_of
 from quantkit.events import BookUpdate, Candle, Gap, MarketEvent, Trade
 from quantkit.instruments import Instrument
-from quantkit.storage import manifest
 from quantkit.storage.catalog import Catalog
 from quantkit.storage.columns import Block
 from quantkit.storage.quality import Finding, check
-from quantkit.storage.root import Root
 from quantkit.storage.writer import Writer
 
 BTC = "binance:BTC-USDT-SWAP"
@@ -96,10 +95,20 @@ def test_candles_that_contradict_themselves_are_errors(
 
 def test_a_span_that_is_not_the_manifests_is_an_error(store: Callable[..., Path], make_trades: Make) -> None:
     root = store(make_trades(3))
-    (entry,) = (manifest.load(Root.of(root)) or manifest.Manifest([], [])).entries
-    (root / "manifest.jsonl").write_bytes(
-        manifest.dump(manifest.Manifest([msgspec.structs.replace(entry, last_ns=entry.last_ns + 1)], []))
-    )
+    (entry,) = lines_of(root).entries
+    write_lines(root, [msgspec.structs.replace(entry, last_ns=entry.last_ns + 1)])
+    (finding,) = found(root)
+    assert (finding.severity, finding.where) == ("error", entry.path)
+    assert "the first or last received_ns is not the manifest's" in finding.what
+
+
+def test_a_span_is_compared_with_the_rows_where_a_file_has_no_statistics(
+    store: Callable[..., Path], make_trades: Make, tamper: Callable[..., Path]
+) -> None:
+    root = store(make_trades(3))
+    tamper(root, write_statistics=False)
+    (entry,) = lines_of(root).entries
+    write_lines(root, [msgspec.structs.replace(entry, last_ns=entry.last_ns + 1)])
     assert found(root) == [
         Finding("error", entry.path, "its first or last stamp is not the manifest's; import it again")
     ]
@@ -108,9 +117,8 @@ def test_a_span_that_is_not_the_manifests_is_an_error(store: Callable[..., Path]
 def test_files_that_overlap_are_errors(store: Callable[..., Path], make_trades: Make) -> None:
     root = store(make_trades(3))
     store(make_trades(3, start_ns=START_NS + NS_PER_MIN))
-    one, two = (manifest.load(Root.of(root)) or manifest.Manifest([], [])).entries
-    shifted = msgspec.structs.replace(two, first_ns=one.last_ns)
-    (root / "manifest.jsonl").write_bytes(manifest.dump(manifest.Manifest([one, shifted], [])))
+    one, two = lines_of(root).entries
+    write_lines(root, [one, msgspec.structs.replace(two, first_ns=one.last_ns)])
     assert Finding("error", two.path, f"overlaps {one.path} in time; write one of them with replace=True") in found(
         root
     )

@@ -10,16 +10,15 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from damage import lines_of, write_lines
 
 from quantkit.clock import NS_PER_DAY, NS_PER_MIN, NS_PER_S, time_ns_of
 from quantkit.errors import ConfigError, DataError, SchemaError
 from quantkit.events import BookUpdate, Candle, Gap, Mark, MarketEvent, Ticker, Trade
 from quantkit.instruments import Side
-from quantkit.storage import manifest
 from quantkit.storage.catalog import Catalog
 from quantkit.storage.columns import KIND_COLUMNS, STAMPS, Block, Stream
 from quantkit.storage.reader import read_blocks, read_events
-from quantkit.storage.root import Root
 from quantkit.storage.writer import Writer
 
 BTC = "binance:BTC-USDT-SWAP"
@@ -300,11 +299,11 @@ def test_rows_that_go_back_between_row_groups_are_named(
 def test_files_that_overlap_are_named(store: Callable[..., Path], make_trades: Make) -> None:
     root = store(make_trades(3))
     store(make_trades(3, start_ns=START_NS + NS_PER_MIN))
-    one, two = (manifest.load(Root.of(root)) or manifest.Manifest([], [])).entries
-    # The second file's line claims an earlier span than its rows have, so it comes first.
-    early = msgspec.structs.replace(two, first_ns=START_NS - 1)
-    (root / "manifest.jsonl").write_bytes(manifest.dump(manifest.Manifest([one, early], [])))
-    with pytest.raises(DataError, match=r"part-0\.parquet, row 0 .*: .*: files overlap in time; `quantkit data check`"):
+    # A file listed under two names, so that its rows come twice.
+    one, _ = lines_of(root).entries
+    (root / one.path).with_name("part-9.parquet").write_bytes((root / one.path).read_bytes())
+    write_lines(root, [one, msgspec.structs.replace(one, path=one.path.replace("part-0", "part-9"))])
+    with pytest.raises(DataError, match=r"part-9\.parquet, row 0 .*: .*: files overlap in time; `quantkit data check`"):
         list(read_blocks(Catalog(root), TRADES, start_ns=0, end_ns=END_NS))
 
 

@@ -132,6 +132,8 @@ def test_a_manifest_line_says_what_the_file_holds(tmp_path: Path, make_trades: M
     content = (tmp_path / entry.path).read_bytes()
     footer_bytes = int.from_bytes(content[-8:-4], "little") + 8
     assert msgspec.json.decode(line) == {
+        "check": hashlib.sha256(line[28:]).hexdigest()[:16],
+        "version": 2,
         "path": "exchange=binance/kind=trade/instrument=BTC-USDT-SWAP/date=2026-01-01/part-0.parquet",
         "kind": "trade",
         "instrument": BTC,
