@@ -1,11 +1,17 @@
-"""A result on disk: Parquet tables of the exact records, a manifest beside them, written whole or not at all."""
+"""A result on disk: Parquet tables of the exact records, a manifest beside them, written whole or not at all.
+
+The manifest has the SHA-256 of every table, and begins with that of its own bytes behind it. Manifests of version 1
+begin without one, so that a change in them may go unnoticed.
+"""
 
 import hashlib
 import os
+import re
 import shutil
-import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from decimal import Decimal
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -19,13 +25,23 @@ from quantkit.orders import Fill, Order
 from quantkit.portable import check_new
 from quantkit.report.digest import result_hash
 from quantkit.report.frames import curve_frame
+from quantkit.storage.segments import sync_folder, try_lock
 
 if TYPE_CHECKING:
     import pandas as pd
 
 FORMAT: Final = "quantkit-result"
-FORMAT_VERSION: Final = 1
+FORMAT_VERSION: Final = 2
 MANIFEST: Final = "manifest.json"
+#: Added to a result's name while it is written.
+PARTIAL: Final = ".partial"
+#: The warning of a result whose manifest has no digest of itself.
+UNGUARDED: Final = (
+    "unguarded: an older quantkit saved this result without a digest of its manifest, so a change there since then may "
+    "go unnoticed; run it again, or save it again, to guard it"
+)
+_LOCK: Final = ".lock"
+_GUARDED: Final = re.compile(rb'\{\n  "manifest_sha256": "([0-9a-f]{64})",(.*)', re.DOTALL)
 #: The records a result is rebuilt from. Everything else in the folder is there for other tools.
 _RECORDS: Final[dict[str, type[msgspec.Struct]]] = {
     "orders": Order,
@@ -48,32 +64,63 @@ def save(
         manifest: JSON-ready; the ledger and a digest of each file are added.
         extra: Further tables by name, for other tools.
 
+    A save that is killed leaves the whole result, or a folder `NAME.partial`, which the next save clears away.
+
     Returns:
         The folder.
 
     Raises:
-        ConfigError: The folder holds something already, cannot be written, or has a name that not every machine takes.
+        ConfigError: The folder holds something already, cannot be written, has a name that not every machine takes, or
+            is being saved to by another process.
     """
+    from pyarrow import ArrowException
+
     target = Path(folder)
     check_new(target)
     try:
         if target.exists() and (not target.is_dir() or any(target.iterdir())):
             raise ConfigError(f"{target} exists already and is not empty; choose a new folder for the result")
         target.parent.mkdir(parents=True, exist_ok=True)
-        part = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
-        try:
+        with _partial(target) as part:
             _write(part, outcome, manifest, extra)
-            # mkdtemp keeps others out; a result is as readable as any other new folder.
-            part.chmod(0o777 & ~_umask())
-            if target.exists():
-                target.rmdir()
-            part.rename(target)
+        if target.exists():
+            target.rmdir()
+        part.rename(target)
+        sync_folder(target.parent)
+    except (OSError, ArrowException) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else _one_line(error)
+        raise ConfigError(f"the result cannot be saved to {target}: {reason}") from error
+    return target
+
+
+@contextmanager
+def _partial(target: Path) -> Iterator[Path]:
+    """Give an empty folder beside the target, which nobody else writes to; it goes where an exception ends the block.
+
+    Raises:
+        ConfigError: Another process has it, or it holds what no save wrote.
+    """
+    part = target.with_name(target.name + PARTIAL)
+    part.mkdir(exist_ok=True)
+    left = [path for path in part.iterdir() if path.name != _LOCK]
+    if left and not (
+        (part / _LOCK).is_file() and all(path.suffix == ".parquet" or path.name == MANIFEST for path in left)
+    ):
+        raise ConfigError(f"{part} holds files that no save wrote; move them, or choose another folder for the result")
+    descriptor = os.open(part / _LOCK, os.O_RDWR | os.O_CREAT, 0o666)
+    try:
+        if not try_lock(descriptor):
+            raise ConfigError(f"{target} is being saved to by another process; choose another folder for the result")
+        try:
+            for path in left:
+                path.unlink()
+            yield part
         except BaseException:
             shutil.rmtree(part, ignore_errors=True)
             raise
-    except OSError as error:
-        raise ConfigError(f"the result cannot be saved to {target}: {error.strerror or error}") from error
-    return target
+    finally:
+        os.close(descriptor)
+    (part / _LOCK).unlink()
 
 
 def load(folder: str | Path) -> tuple[Outcome, dict[str, Any], dict[str, Instrument]]:
@@ -83,32 +130,34 @@ def load(folder: str | Path) -> tuple[Outcome, dict[str, Any], dict[str, Instrum
         The records, the manifest, and the instruments by id.
 
     Raises:
-        DataError: The folder holds no result, a newer one, or one whose records no longer give its hash.
+        DataError: The folder holds no result, a newer one, one of which a file was changed since it was saved, or
+            one whose records no longer give its hash.
     """
+    from pyarrow import ArrowException
+
     source = Path(folder)
-    manifest = _read_manifest(source)
+    manifest, is_guarded = _read_manifest(source)
     try:
+        tables = _read_tables(source, manifest["files"])
         types = {field.name: field.type for field in msgspec.structs.fields(Outcome)}
-        fields: dict[str, Any] = {name: _read_records(source / f"{name}.parquet", _RECORDS[name]) for name in _RECORDS}
-        fields |= {name: msgspec.convert(manifest["ledger"][name], types[name]) for name in _LEDGER}
+        fields: dict[str, Any] = {name: _records(tables[f"{name}.parquet"], _RECORDS[name]) for name in _RECORDS}
+        # What an older quantkit did not know has a default.
+        known = [name for name in _LEDGER if name in manifest["ledger"]]
+        fields |= {name: msgspec.convert(manifest["ledger"][name], types[name]) for name in known}
         fields |= {name: msgspec.convert(manifest[name], types[name]) for name in _WORDS}
-        outcome = Outcome(**fields, curve=_read_curve(source / "equity.parquet"))
+        outcome = Outcome(**fields, curve=_curve(tables["equity.parquet"]))
         instruments = {entry["id"]: Instrument.from_dict(entry) for entry in manifest["instruments"]}
         is_whole = result_hash(outcome) == manifest["hash"]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, ConfigError) as error:
+        msgspec.convert([manifest["config"], manifest["versions"]], list[dict[str, Any]])
+    except (OSError, LookupError, TypeError, ValueError, AttributeError, ConfigError, ArrowException) as error:
         raise DataError(
             f"{source}: the saved result is damaged ({_one_line(error)}); run the backtest again"
         ) from error
     if not is_whole:
         raise DataError(f"{source}: the tables do not give the hash in {MANIFEST}; a file was changed after saving")
+    if not is_guarded:
+        outcome.warnings.append(UNGUARDED)
     return outcome, manifest, instruments
-
-
-def _umask() -> int:
-    """Return the process's file mode mask, which can only be read by setting it."""
-    mask = os.umask(0o077)
-    os.umask(mask)
-    return mask
 
 
 def _one_line(error: BaseException) -> str:
@@ -129,8 +178,10 @@ def _write(folder: Path, outcome: Outcome, manifest: Mapping[str, Any], extra: M
     words = {name: getattr(outcome, name) for name in _WORDS}
     whole = {"format": FORMAT, "format_version": FORMAT_VERSION, **manifest, **words, "ledger": ledger, "files": files}
     path = folder / MANIFEST
-    path.write_bytes(msgspec.json.format(msgspec.json.encode(whole), indent=2) + b"\n")
+    covered = msgspec.json.format(msgspec.json.encode(whole), indent=2).removeprefix(b"{") + b"\n"
+    path.write_bytes(b'{\n  "manifest_sha256": "%b",%b' % (hashlib.sha256(covered).hexdigest().encode(), covered))
     _make_durable(path)
+    sync_folder(folder)
 
 
 def _make_durable(path: Path) -> None:
@@ -138,20 +189,55 @@ def _make_durable(path: Path) -> None:
         os.fsync(file.fileno())
 
 
-def _read_manifest(folder: Path) -> dict[str, Any]:
+def _read_manifest(folder: Path) -> tuple[dict[str, Any], bool]:
+    """Return what the manifest says, and whether its own digest was compared."""
     path = folder / MANIFEST
     try:
-        manifest = msgspec.json.decode(path.read_bytes())
+        content = path.read_bytes()
+        guarded = _GUARDED.fullmatch(content)
+        if guarded is not None and hashlib.sha256(guarded[2]).hexdigest().encode() != guarded[1]:
+            raise _changed(path)
+        manifest = msgspec.json.decode(content)
     except FileNotFoundError:
-        raise DataError(f"{folder} holds no saved result: {MANIFEST} is missing") from None
-    except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
+        part = folder.with_name(folder.name + PARTIAL)
+        left = f"; {part} is left from a save that was killed, run it again" if part.is_dir() else ""
+        raise DataError(f"{folder} holds no saved result: {MANIFEST} is missing{left}") from None
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise DataError(f"{path} cannot be read ({_one_line(error)})") from error
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
         raise DataError(f"{path} is not the manifest of a quantkit result")
     version = manifest.get("format_version")
-    if not isinstance(version, int) or version > FORMAT_VERSION:
+    if type(version) is not int or not 1 <= version <= FORMAT_VERSION:
         raise DataError(f"{path} has format version {version}; this quantkit reads up to {FORMAT_VERSION}, update it")
-    return manifest
+    if guarded is None and (version > 1 or "manifest_sha256" in manifest):
+        raise _changed(path)
+    return manifest, guarded is not None
+
+
+def _changed(path: Path) -> DataError:
+    return DataError(f"{path} was changed after the result was saved; restore it, or run the backtest again")
+
+
+def _read_tables(folder: Path, files: Mapping[str, Mapping[str, Any]]) -> dict[str, "pd.DataFrame"]:
+    """Return the tables that a result is rebuilt from, once every file's digest agrees.
+
+    Raises:
+        DataError: A file is missing or was changed.
+    """
+    import pandas as pd
+
+    wanted = [f"{name}.parquet" for name in (*_RECORDS, "equity")]
+    tables = {}
+    for name in dict.fromkeys([*wanted, *files]):
+        path = folder / name
+        if Path(name).name != name or not path.is_file():
+            raise DataError(f"{path} is missing though {MANIFEST} lists it; restore it, or run the backtest again")
+        content = path.read_bytes()
+        if hashlib.sha256(content).hexdigest() != files[name]["sha256"]:
+            raise _changed(path)
+        if name in wanted:
+            tables[name] = pd.read_parquet(BytesIO(content))
+    return tables
 
 
 def _records_frame(items: Sequence[Any], kind: type[msgspec.Struct]) -> "pd.DataFrame":
@@ -184,11 +270,10 @@ _DTYPES: Final[dict[Any, str]] = {
 }
 
 
-def _read_records(path: Path, kind: type[msgspec.Struct]) -> list[Any]:
+def _records(frame: "pd.DataFrame", kind: type[msgspec.Struct]) -> list[Any]:
     """Return the records of a table that `_records_frame` made."""
     import pandas as pd
 
-    frame = pd.read_parquet(path)
     columns: dict[str, list[Any]] = {}
     for field in msgspec.structs.fields(kind):
         name = f"{field.name}_exact" if field.type is Decimal else field.name
@@ -198,10 +283,9 @@ def _read_records(path: Path, kind: type[msgspec.Struct]) -> list[Any]:
     return msgspec.convert(rows, list[kind])  # type: ignore[valid-type]
 
 
-def _read_curve(path: Path) -> EquityCurve:
+def _curve(frame: "pd.DataFrame") -> EquityCurve:
     import pandas as pd
 
-    frame = pd.read_parquet(path)
     time_ns = pd.DatetimeIndex(frame.index).as_unit("ns").asi8
     columns = {name: frame[name].to_numpy(np.float64) for name in EquityCurve.__struct_fields__[1:]}
     return EquityCurve(time_ns=np.asarray(time_ns, np.int64), **columns)

@@ -43,7 +43,7 @@ def contents(folder: Path) -> dict[str, bytes]:
     """Return every file of a saved result byte for byte; of the manifest, all but where the data folder lay."""
     found = {file.name: file.read_bytes() for file in folder.iterdir()}
     manifest = msgspec.json.decode(found["manifest.json"])
-    del manifest["config"]["data"]
+    del manifest["config"]["data"], manifest["manifest_sha256"]
     return {**found, "manifest.json": msgspec.json.encode(manifest, order="deterministic")}
 
 
