@@ -21,11 +21,12 @@ from quantkit.engine.status import LiveStatus
 from quantkit.errors import ConfigError, DataError, QuantkitError, StrategyError
 from quantkit.feeds.okx.config import OkxConfig
 from quantkit.feeds.okx.feed import FAR_FUTURE_NS, OkxFeed
-from quantkit.loading import file_of, source_of
+from quantkit.loading import source_of
 from quantkit.monitor import Monitor
 from quantkit.portable import check_new, unportable
 from quantkit.report.digest import result_hash
 from quantkit.report.result import Result
+from quantkit.sources import code_of
 from quantkit.strategy import Strategy
 from quantkit.verify import ENGINE, RESULT, SOURCE, versions
 
@@ -167,13 +168,15 @@ def _new_folder(record: Path, strategy: Strategy) -> Path:
 
 
 def _write_start(log: EngineLog, folder: Path, strategy: Strategy, config: EngineConfig, feed: OkxFeed) -> None:
-    """Note how the run is set up, and keep a copy of the strategy's file."""
+    """Note how the run is set up, and keep a copy of the strategy's file and of the modules beside it."""
     name, digest = source_of(strategy)
-    file = file_of(type(strategy))
-    if file is not None:
+    code = code_of(type(strategy))
+    if code is not None:
         try:
-            (folder / SOURCE).mkdir()
-            shutil.copyfile(file, folder / SOURCE / file.name)
+            for place, source in {str(code.place): code.own, **code.beside}.items():
+                copy = folder / SOURCE / place
+                copy.parent.mkdir(parents=True, exist_ok=True)
+                copy.write_bytes(source.content)
         except OSError as error:
             raise DataError(f"{folder}: the strategy's file cannot be copied: {error.strerror or error}") from error
     log.write(
@@ -181,8 +184,9 @@ def _write_start(log: EngineLog, folder: Path, strategy: Strategy, config: Engin
             version=VERSION,
             opened_ns=feed.opened_ns,
             strategy=name,
-            source=None if file is None else str(file.resolve()),
+            source=None if code is None else str(code.own.file.resolve()),
             strategy_digest=digest,
+            modules={} if code is None else {place: source.digest for place, source in code.beside.items()},
             parameters=parameter_fields(strategy.parameters),
             config=config_fields(config),
             instruments=[instrument.to_dict() for instrument in feed.instruments().values()],

@@ -1,24 +1,47 @@
 """Finding a strategy's class from what a user writes: a file, a name in `strategies/`, or `module:Class`."""
 
 import difflib
-import hashlib
 import importlib
-import importlib.machinery
 import importlib.util
-import inspect
 import sys
 import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, Final
 
 from quantkit.errors import ConfigError
+from quantkit.sources import (
+    Source,
+    importing_from,
+    place_of,
+    read_source,
+    remember,
+    source_of_class,
+    spec_of,
+)
 from quantkit.strategy import Strategy
 
 #: Where a bare strategy name is looked for.
 STRATEGY_FOLDER = "strategies"
+_PREFIX: Final = "quantkit_strategy_"
+
+#: What is being loaded, in the thread or the task that loads it.
+_loading: ContextVar[str] = ContextVar("quantkit_loading", default="")
+
+
+def refuse_while_loading(call: str) -> None:
+    """Refuse a run that a strategy's file starts while it is only being loaded.
+
+    Raises:
+        ConfigError: It says where the call belongs.
+    """
+    if where := _loading.get():
+        raise ConfigError(
+            f'{call}() is called while {where} is being loaded; put the call under `if __name__ == "__main__":`'
+        )
 
 
 def build_strategy(strategy: Strategy | type[Strategy] | str, params: Mapping[str, Any] | None) -> Strategy:
@@ -52,8 +75,37 @@ def load_strategy(text: str) -> type[Strategy]:
     if not path.strip():
         raise ConfigError("the strategy has no name; give a file, a name in strategies, or module:Class")
     file = _find_file(path)
-    module = _import_file(file) if file is not None else _import_module(path)
-    where = str(file) if file is not None else path
+    module = _import_file(read_source(file), str(file)) if file is not None else _import_module(path, Path())
+    return _class_in(module, str(file) if file is not None else path, class_name, text)
+
+
+def load_recorded(source: Source, strategy: str, recorded: Mapping[str, str]) -> type[Strategy]:
+    """Return a recorded run's Strategy class, made by bytes whose digests have been compared.
+
+    Args:
+        source: The strategy's file.
+        strategy: Module and class, as `source_of` named them.
+        recorded: Digests by path below the folder in which the strategy's imports begin; no other module is loaded
+            from there.
+
+    Raises:
+        ConfigError: The file does not import or does not hold the class, or imports what is not recorded.
+    """
+    name, _, class_name = strategy.rpartition(":")
+    place = place_of(source.file, name)
+    if len(place.parts) == 1:
+        module = _import_file(source, str(source.file), recorded)
+    else:
+        module = _import_module(name, source.file.parents[len(place.parts) - 1], recorded)
+    kind = _class_in(module, str(source.file), class_name, str(source.file))
+    made_by = source_of_class(kind)
+    if made_by is None or made_by.digest != source.digest:
+        raise ConfigError(f"{name} is loaded already and is not {source.file}; verify the run in a new process")
+    return kind
+
+
+def _class_in(module: ModuleType, where: str, class_name: str, text: str) -> type[Strategy]:
+    """Return the class that is named, or else the only one."""
     found = {
         name: value
         for name, value in vars(module).items()
@@ -105,7 +157,7 @@ def _find_file(path: str) -> Path | None:
 
 
 def _is_module(name: str) -> bool:
-    with _importing_from(Path()):
+    with importing_from(Path(), name):
         try:
             return importlib.util.find_spec(name) is not None
         except ValueError:  # a module that runs as a script has no spec
@@ -118,38 +170,37 @@ def _hint(name: str, there: list[str]) -> str:
 
 
 @contextmanager
-def _importing_from(folder: Path) -> Iterator[None]:
-    """Let modules that lie in a folder be imported, as Python does for the script it runs."""
-    place = str(folder.resolve())
-    sys.path.insert(0, place)
+def _being_loaded(where: str) -> Iterator[None]:
+    token = _loading.set(where)
     try:
         yield
     finally:
-        sys.path.remove(place)
+        _loading.reset(token)
 
 
-def _import_file(file: Path) -> ModuleType:
+def _import_file(source: Source, where: str, recorded: Mapping[str, str] | None = None) -> ModuleType:
     # A file may be called anything; the module that it becomes needs a name without dots, which would be packages.
-    name = "".join(c if c.isalnum() else "_" for c in file.stem)
-    loader = importlib.machinery.SourceFileLoader(f"quantkit_strategy_{name}", str(file.absolute()))
-    spec = importlib.util.spec_from_file_location(loader.name, loader.path, loader=loader)
-    assert spec is not None
+    name = "".join(c if c.isalnum() else "_" for c in source.file.stem)
+    spec = spec_of(f"{_PREFIX}{name}", source)
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     # Pickling and dataclasses look a class's module up by name; a second load of the file replaces the first.
     sys.modules[spec.name] = module
     try:
-        with _importing_from(file.parent):
+        with _being_loaded(where), importing_from(source.file.parent, name, recorded):
             spec.loader.exec_module(module)
     except (Exception, SystemExit) as error:
         del sys.modules[spec.name]
-        raise _import_error(str(file), error) from error
+        raise _import_error(where, error) from error
+    for value in vars(module).values():
+        if isinstance(value, type) and value.__module__ == module.__name__:
+            remember(value, source)
     return module
 
 
-def _import_module(name: str) -> ModuleType:
+def _import_module(name: str, folder: Path, recorded: Mapping[str, str] | None = None) -> ModuleType:
     try:
-        with _importing_from(Path()):
+        with _being_loaded(f"module {name}"), importing_from(folder, name, recorded):
             return importlib.import_module(name)
     except (Exception, SystemExit) as error:
         raise _import_error(f"module {name}", error) from error
@@ -157,7 +208,7 @@ def _import_module(name: str) -> ModuleType:
 
 def _import_error(where: str, error: BaseException) -> ConfigError:
     if isinstance(error, ConfigError):
-        return ConfigError(f"{where}: {error}")
+        return type(error)(f"{where}: {error}")
     what, place = str(error), ""
     if isinstance(error, SyntaxError) and error.filename:
         what, place = error.msg, f" ({Path(error.filename).name} line {error.lineno})"
@@ -169,22 +220,9 @@ def _import_error(where: str, error: BaseException) -> ConfigError:
     return ConfigError(f"{where} does not import: {type(error).__name__}: {what}{place}")
 
 
-def file_of(kind: type[Strategy]) -> Path | None:
-    """Return the file that a strategy's class stands in, None for one typed into a notebook or a shell."""
-    try:
-        file = inspect.getsourcefile(kind)
-    except (TypeError, OSError):
-        return None
-    return Path(file) if file and Path(file).is_file() else None
-
-
 def source_of(strategy: Strategy) -> tuple[str, str | None]:
     """Return a strategy's module and class, and the digest of the file it stands in."""
     kind = type(strategy)
-    return f"{kind.__module__.removeprefix('quantkit_strategy_')}:{kind.__qualname__}", digest_of(kind)
-
-
-def digest_of(kind: type[Strategy]) -> str | None:
-    """Return the SHA-256 of the file that a strategy's class stands in, None without one."""
-    file = file_of(kind)
-    return None if file is None else hashlib.sha256(file.read_bytes()).hexdigest()
+    source = source_of_class(kind)
+    name = f"{kind.__module__.removeprefix(_PREFIX)}:{kind.__qualname__}"
+    return name, None if source is None else source.digest

@@ -16,7 +16,7 @@ from quantkit.errors import ConfigError, FeedClosedError
 from quantkit.feeds.base import Feed
 from quantkit.feeds.replay import ReplayFeed
 from quantkit.instruments import Fees, Instrument, decimal_of
-from quantkit.loading import build_strategy, source_of
+from quantkit.loading import build_strategy, refuse_while_loading, source_of
 from quantkit.report.result import Result
 from quantkit.storage.catalog import Catalog
 from quantkit.strategy import Strategy
@@ -85,6 +85,7 @@ def backtest(
         DataError: Data are missing or bad.
         StrategyError: A hook raised; the original is its cause.
     """
+    refuse_while_loading("backtest")
     _check_types(cash=cash, fees=fees, instruments=instruments)
     built = build_strategy(strategy, params)
     given = list(instruments)
@@ -166,6 +167,7 @@ def paper(
     """
     from quantkit.live_run import run_paper
 
+    refuse_while_loading("paper")
     _check_types(cash=cash, fees=fees, instruments=())
     _check_live_types(okx=okx, record=record, duration=duration, on_status=on_status, stop=stop)
     built = build_strategy(strategy, params)

@@ -22,8 +22,9 @@ from quantkit.feeds.okx.records import FrameRecord, Record, unpack
 from quantkit.feeds.okx.tracker import Tracker
 from quantkit.feeds.resample import sources_of
 from quantkit.instruments import Instrument
-from quantkit.loading import build_strategy, digest_of, load_strategy, source_of
+from quantkit.loading import build_strategy, load_recorded, refuse_while_loading
 from quantkit.report.digest import result_hash
+from quantkit.sources import NotRecordedError, Source, code_of, place_of, read_source
 from quantkit.storage.catalog import Coverage
 from quantkit.storage.columns import Block, Stream
 from quantkit.storage.tape import TapeReader
@@ -94,23 +95,34 @@ def versions() -> dict[str, str]:
     return {"python": platform.python_version(), **{name: version(name) for name in ("quantkit", "numpy", "msgspec")}}
 
 
-def verify(run: str | Path, *, strategy: Strategy | type[Strategy] | str | None = None) -> Verdict:
+def verify(run: str | Path, *, strategy: Strategy | type[Strategy] | str | None = None, trust: bool = False) -> Verdict:
     """Run a recorded paper run once more and compare every step.
+
+    This runs the strategy. Unless one is given it is the file that the log names, and no code of it or of the modules
+    beside it runs before its bytes have the recorded digest.
 
     Args:
         run: The run's folder.
         strategy: Use this one instead of the recorded: needed where the class stood in a notebook.
+        trust: Run the copy in the run's folder. Whoever made the folder wrote it.
 
     Raises:
-        ConfigError: The strategy cannot be found, or is not the one that was recorded.
+        ConfigError: The strategy cannot be found, or is not the one that was recorded; it says what to type.
         DataError: The folder holds no recorded run, or a damaged one.
     """
+    refuse_while_loading("verify")
+    if trust and strategy is not None:
+        raise ConfigError("the copy in the run's folder and another strategy exclude each other; give one of them")
     folder = Path(run)
     if not (folder / ENGINE).is_dir():
         raise DataError(f"{folder} holds no recorded run (there is no {ENGINE} folder); name the folder of one")
     script = _Script(read_log(folder / ENGINE))
     started = script.started
-    built, notes = _strategy_of(folder, started, strategy)
+    notes: list[str] = []
+    if strategy is None:
+        built = build_strategy(_recorded_class(folder, started, trust=trust), started.parameters)
+    else:
+        built, notes = _given(strategy, started)
     notes += [
         f"{name} {now} repeats what {started.versions[name]} recorded"
         for name, now in versions().items()
@@ -177,38 +189,74 @@ def _compare_end(script: "_Script", outcome: Outcome | None, error: str) -> str:
     return outcome.ended
 
 
-def _strategy_of(
-    folder: Path, started: Started, given: Strategy | type[Strategy] | str | None
-) -> tuple[Strategy, list[str]]:
-    """Return the strategy to repeat the run with, and what to say about it."""
-    if given is not None:
-        built = given if isinstance(given, Strategy) else build_strategy(given, started.parameters)
+def _given(given: Strategy | type[Strategy] | str, started: Started) -> tuple[Strategy, list[str]]:
+    """Return the strategy that the caller vouches for, and how it differs from the recorded one."""
+    built = given if isinstance(given, Strategy) else build_strategy(given, started.parameters)
+    code = code_of(type(built))
+    if code is None or started.strategy_digest is None:
+        return built, []
+    notes: list[str] = []
+    if code.own.digest != started.strategy_digest:
+        notes.append("the strategy's file is not the one that was recorded, or has changed since")
+    notes += [
+        f"{place}, beside the strategy's file, is not the one that was recorded, or has changed since"
+        for place, digest in started.modules.items()
+        if place in code.beside and code.beside[place].digest != digest
+    ]
+    return built, notes
+
+
+def _recorded_class(folder: Path, started: Started, *, trust: bool) -> type[Strategy]:
+    """Return the recorded class, once the digests of its file and of the modules beside it agree.
+
+    Raises:
+        ConfigError: The file is not at hand, or is another one.
+    """
+    ways = [f"`quantkit verify {folder} --strategy FILE` runs a file of yours"]
+    if any(path.is_file() for path in (folder / SOURCE).glob("**/*")) and not trust:
+        ways.insert(0, f"`quantkit verify {folder} --trust` runs the copy in the run's folder")
+    what_to_type = ", ".join(ways)
+    module, _, class_name = started.strategy.rpartition(":")
+    if started.source is None:
+        raise ConfigError(
+            f"{class_name} was typed into a notebook or a shell, so no file of it was kept; pass it as strategy= "
+            f"there, or {what_to_type}"
+        )
+    named = Path(started.source)
+    place = place_of(named, module)
+    if trust:
+        root = folder / SOURCE
+        # The first version kept the file alone, without the folders of its package.
+        file = root / place if (root / place).is_file() else root / named.name
+        if not file.is_file():
+            raise ConfigError(f"{folder} holds no copy of the strategy's file {named.name}; {what_to_type}")
     else:
-        built = build_strategy(_find(folder, started), started.parameters)
-    _, digest = source_of(built)
-    if started.strategy_digest is not None and digest != started.strategy_digest:
-        return built, ["the strategy's file has changed since the run was recorded"]
-    return built, []
+        root, file = named.parents[len(place.parts) - 1], named
+        if not file.is_file():
+            raise ConfigError(f"the strategy's file {file} is not on this machine; {what_to_type}")
+        if file.resolve().is_relative_to(folder.resolve()):
+            raise ConfigError(f"the strategy's file {file} came with the run's folder; {what_to_type}")
+    source = _as_recorded(file, started.strategy_digest, what_to_type)
+    for beside, digest in started.modules.items():
+        _as_recorded(root / beside, digest, what_to_type)
+    try:
+        return load_recorded(source, started.strategy, {str(place): source.digest, **started.modules})
+    except NotRecordedError as error:
+        raise ConfigError(f"{error}; {what_to_type}") from error
 
 
-def _find(folder: Path, started: Started) -> type[Strategy]:
-    """Return the recorded class: from the file it came from, else from the copy in the run's folder."""
-    name, _, class_name = started.strategy.rpartition(":")
-    copies = sorted((folder / SOURCE).glob("*.py"))
-    places = [text for text in (started.source, *(str(copy) for copy in copies)) if text]
-    for text in places:
-        try:
-            kind = load_strategy(f"{text}:{class_name}")
-        except ConfigError:
-            continue
-        if text == places[-1] or digest_of(kind) == started.strategy_digest:
-            return kind
-    if not places:
-        try:
-            return load_strategy(started.strategy)
-        except ConfigError as error:
-            raise ConfigError(f"the strategy {name}:{class_name} is not at hand ({error}); pass strategy=") from error
-    return load_strategy(f"{places[-1]}:{class_name}")
+def _as_recorded(file: Path, digest: str | None, what_to_type: str) -> Source:
+    """Return a file whose bytes have the recorded digest.
+
+    Raises:
+        ConfigError: They have not, or the file is gone.
+    """
+    if not file.is_file():
+        raise ConfigError(f"{file}, which the run was recorded with, is gone; {what_to_type}")
+    source = read_source(file)
+    if source.digest != digest:
+        raise ConfigError(f"{file} has changed since the run was recorded; {what_to_type}")
+    return source
 
 
 def _text(value: Any) -> str:

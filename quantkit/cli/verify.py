@@ -10,6 +10,7 @@ import click
 from quantkit.cli.flags import as_json
 from quantkit.cli.output import console_of, encoded, print_json
 from quantkit.cli.root import RUN_FAILED
+from quantkit.errors import ConfigError
 
 if TYPE_CHECKING:
     from quantkit.verify import Verdict
@@ -17,22 +18,31 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("run", type=click.Path(path_type=Path, exists=True, file_okay=False), metavar="RUN")
+@click.option("--trust", is_flag=True, help="Run the copy of the strategy in RUN, whoever made that folder.")
+@click.option("--strategy", metavar="FILE", help="Run this strategy instead of the recorded file.")
 @as_json
-def verify(run: Path, *, is_json: bool) -> None:
-    """Replay a recorded run, and compare every decision.
+def verify(run: Path, *, trust: bool, strategy: str | None, is_json: bool) -> None:
+    """Replay a recorded run, and compare every decision. This runs the strategy.
 
-    RUN is the folder that `quantkit live --paper` printed. Exits with 1 when a decision, an order, a fill or the ledger
-    is not what the run itself recorded; the first difference is shown with both sides.
+    RUN is the folder that `quantkit live --paper` printed. The strategy is the file that the run was recorded with, at
+    the place where it was; it runs only if its bytes, and those of the modules beside it, are the recorded ones.
+
+    Exits with 1 when a decision, an order, a fill or the ledger is not what the run itself recorded; the first
+    difference is shown with both sides.
 
     \b
-    Example:
+    Examples:
       quantkit verify runs/Quoter-20260901-120000
+      quantkit verify received/Quoter-20260901-120000 --strategy my_strategy.py
     """
+    if trust and strategy is not None:
+        raise ConfigError("--trust runs the copy in RUN and --strategy another file; give one of them")
+
     from quantkit.verify import verify as verify_run
 
     # What the strategy prints when it runs once more is no part of the verdict.
     with redirect_stdout(sys.stderr):
-        verdict = verify_run(run)
+        verdict = verify_run(run, strategy=strategy, trust=trust)
     if is_json:
         print_json(encoded(verdict))
     else:

@@ -29,6 +29,7 @@ class Started(msgspec.Struct, frozen=True, kw_only=True, tag="start"):
     Attributes:
         opened_ns: When the feed was opened.
         strategy: Module and class. source: The class's file and strategy_digest: its SHA-256, None without one.
+        modules: SHA-256 of each module beside it, by path below the folder in which the strategy's imports begin.
         parameters: By name, JSON-ready.
         config: The engine's configuration, its span included; see `config_of`.
         instruments: Metadata of those the run may ask for, as `Instrument.to_dict` gives them.
@@ -44,6 +45,7 @@ class Started(msgspec.Struct, frozen=True, kw_only=True, tag="start"):
     config: dict[str, Any]
     instruments: list[dict[str, Any]]
     versions: dict[str, str]
+    modules: dict[str, str] = {}
 
 
 class Warmed(msgspec.Struct, frozen=True, tag="warmup"):

@@ -318,9 +318,43 @@ def test_a_class_without_a_file_needs_to_be_given(tmp_path: Path) -> None:
     with SandboxServer() as sandbox:
         paper(scope["Maker"], okx=OkxConfig(url=sandbox.url), record=tmp_path / "runs", duration="2s")
     run = only_run(tmp_path / "runs")
-    with pytest.raises(ConfigError, match="pass strategy="):
+    with pytest.raises(ConfigError, match=r"Maker was typed into a notebook .* pass it as strategy= there"):
         verify(run)
     assert verify(run, strategy=scope["Maker"]).is_identical
+
+
+SCRIPT = """
+import quantkit as qk
+
+class Mine(qk.Strategy):
+    def on_start(self) -> None:
+        self.subscribe_candles("BTC-USDT-SWAP", "1s")
+
+{call}qk.paper(Mine(), okx=qk.OkxConfig(url={url!r}), record={record!r}, duration="1s")
+"""
+
+
+def test_verify_does_not_go_live_with_a_script_that_does(tmp_path: Path) -> None:
+    """Loading the script again would run its last line again: one run folder before and after."""
+    runs = tmp_path / "runs"
+    guard = 'if __name__ == "__main__":\n    '
+    with SandboxServer() as sandbox:
+        for name, call in (("bare", ""), ("guarded", guard)):
+            (file := tmp_path / f"{name}.py").write_text(
+                SCRIPT.format(call=call, url=sandbox.url, record=str(runs / name))
+            )
+            subprocess.run([sys.executable, str(file)], check=True)
+        command = [sys.executable, "-m", "quantkit.cli", "verify", str(only_run(runs / "bare"))]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    script = tmp_path / "bare.py"
+    assert done.stderr == (
+        f"quantkit: error: {script}: paper() is called while {script} is being loaded; put the call under "
+        '`if __name__ == "__main__":`\n'
+    )
+    assert len(list((runs / "bare").iterdir())) == 1
+    assert verify(only_run(runs / "guarded")).is_identical
+    assert len(list((runs / "guarded").iterdir())) == 1
 
 
 def test_an_unknown_instrument_is_named_and_leaves_no_folder(maker: Path, tmp_path: Path) -> None:

@@ -1,0 +1,211 @@
+"""The code of a strategy: the bytes that ran, of its file and of the modules that lie beside it."""
+
+import hashlib
+import sys
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from importlib.abc import MetaPathFinder
+from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
+from importlib.util import spec_from_file_location
+from pathlib import Path, PurePosixPath
+from types import CodeType, ModuleType
+from typing import Final, NamedTuple
+from weakref import WeakKeyDictionary
+
+from quantkit.errors import ConfigError
+
+#: Folders of installed packages, in which a strategy has nothing but its own package.
+_INSTALLED: Final = ("site-packages", "dist-packages")
+
+
+class NotRecordedError(ConfigError):
+    """A module is not the one that a run was recorded with."""
+
+
+class Source(NamedTuple):
+    """A file of code, and the bytes of it that ran or will run."""
+
+    file: Path
+    content: bytes
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the bytes."""
+        return hashlib.sha256(self.content).hexdigest()
+
+
+def read_source(file: Path) -> Source:
+    """Return a file with its bytes.
+
+    Raises:
+        ConfigError: It cannot be read.
+    """
+    try:
+        return Source(file.absolute(), file.read_bytes())
+    except OSError as error:
+        raise ConfigError(f"{file} cannot be read: {error.strerror or error}") from error
+
+
+class _Loader(SourceFileLoader):
+    """Runs bytes that were read already: neither the file as it is later, nor what Python compiled of it before."""
+
+    def __init__(self, name: str, source: Source) -> None:
+        super().__init__(name, str(source.file))
+        self.source = source
+
+    def get_code(self, fullname: str) -> CodeType:
+        """Compile the bytes."""
+        code: CodeType = self.source_to_code(self.source.content, self.path)
+        return code
+
+
+class Code(NamedTuple):
+    """A strategy's code.
+
+    Attributes:
+        own: The file that its class stands in.
+        place: Where that lies below the folder in which its imports begin.
+        beside: The loaded modules that lie there too, by their path below that folder.
+    """
+
+    own: Source
+    place: PurePosixPath
+    beside: dict[str, Source]
+
+
+class _Beside(MetaPathFinder):
+    """Finds the modules that lie in a folder, first of all, and compares their digests if there are any to compare."""
+
+    def __init__(self, root: Path, package: str, recorded: Mapping[str, str] | None) -> None:
+        self._root = root
+        self._package = package
+        self._recorded = recorded
+        self._thread = threading.get_ident()
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        """Return how a module of the folder is loaded, None for one from elsewhere.
+
+        Raises:
+            NotRecordedError: The module's bytes are not those that were recorded.
+        """
+        if threading.get_ident() != self._thread:
+            return None  # another thread imports something of its own
+        if not _may_lie_in(self._root, self._package, fullname):
+            return None
+        places = [str(self._root)]
+        if path is not None:
+            places = [place for place in path if _place_in(self._root, Path(place), fullname) is not None]
+        spec = PathFinder.find_spec(fullname, places) if places else None
+        if spec is None or spec.origin is None or not spec.has_location:
+            return None  # a folder without code gives way to a package of its name that lies elsewhere
+        source = read_source(Path(spec.origin))
+        if self._recorded is not None:
+            place = source.file.relative_to(self._root).as_posix()
+            if place not in self._recorded:
+                raise NotRecordedError(f"{source.file} is imported, but the run did not record it")
+            if self._recorded[place] != source.digest:
+                raise NotRecordedError(f"{source.file} has changed since the run was recorded")
+        if isinstance(spec.loader, SourceFileLoader):
+            spec.loader = _Loader(fullname, source)
+        return spec
+
+
+@contextmanager
+def importing_from(folder: Path, module: str, recorded: Mapping[str, str] | None = None) -> Iterator[None]:
+    """Let modules that lie in a folder be imported, as Python does for the script it runs.
+
+    Args:
+        folder: Where they lie.
+        module: The one that is loaded, whose imports are meant.
+        recorded: SHA-256 digests by path below the folder. Only these are loaded from there then.
+    """
+    root = folder.resolve()
+    finder = _Beside(root, module.partition(".")[0], recorded)
+    finders = [type(found) if not isinstance(found, type) else found for found in sys.meta_path]
+    sys.meta_path.insert(finders.index(PathFinder) if PathFinder in finders else len(finders), finder)
+    sys.path.insert(0, str(root))
+    try:
+        yield
+    finally:
+        sys.path.remove(str(root))
+        sys.meta_path.remove(finder)
+
+
+def spec_of(name: str, source: Source) -> ModuleSpec:
+    """Return how a file's bytes are loaded as a module."""
+    spec = spec_from_file_location(name, source.file, loader=_Loader(name, source))
+    assert spec is not None
+    return spec
+
+
+#: Classes whose module may be replaced in `sys.modules` by another file of the same name.
+_sources: WeakKeyDictionary[type, Source] = WeakKeyDictionary()
+
+
+def remember(kind: type, source: Source) -> None:
+    """Keep which bytes a class was made by."""
+    _sources[kind] = source
+
+
+def source_of_class(kind: type) -> Source | None:
+    """Return the file that a class stands in, None for one typed into a notebook or a shell."""
+    held = _sources.get(kind)
+    return held or _source_of_module(sys.modules.get(kind.__module__))
+
+
+def _source_of_module(module: ModuleType | None) -> Source | None:
+    loader = getattr(module, "__loader__", None)
+    if isinstance(loader, _Loader):
+        return loader.source
+    file = getattr(module, "__file__", None)
+    return read_source(Path(file)) if file and Path(file).is_file() else None
+
+
+def place_of(file: Path, module: str) -> PurePosixPath:
+    """Return where a module's file lies below the folder that its imports begin in.
+
+    Examples:
+        >>> str(place_of(Path("/work/mine.py"), "mine")), str(place_of(Path("/work/pkg/deep.py"), "pkg.deep"))
+        ('mine.py', 'pkg/deep.py')
+    """
+    parts = module.split(".")
+    wanted = (*parts, "__init__.py") if file.name == "__init__.py" else (*parts[:-1], f"{parts[-1]}.py")
+    found = file.parts[-len(wanted) :]
+    return PurePosixPath(*found) if found == wanted else PurePosixPath(file.name)
+
+
+def code_of(kind: type) -> Code | None:
+    """Return the code of a class, None for one typed into a notebook or a shell."""
+    own = source_of_class(kind)
+    if own is None:
+        return None
+    file = own.file.resolve()
+    place = place_of(file, kind.__module__)
+    root = file.parents[len(place.parts) - 1]
+    beside = {}
+    for name, module in list(sys.modules.items()):
+        origin = getattr(module, "__file__", None)
+        if isinstance(origin, str) and _may_lie_in(root, place.parts[0], name):
+            below = _place_in(root, Path(origin), name)
+            if below is not None and below != place and (source := _source_of_module(module)) is not None:
+                beside[below.as_posix()] = source
+    return Code(own, place, dict(sorted(beside.items())))
+
+
+def _may_lie_in(root: Path, package: str, module: str) -> bool:
+    """Return whether a module in a folder may be a strategy's; what is installed is not, nor is quantkit itself."""
+    name = module.partition(".")[0]
+    return name != "quantkit" and (root.name not in _INSTALLED or name == package)
+
+
+def _place_in(root: Path, path: Path, module: str) -> PurePosixPath | None:
+    """Return where a module's file or folder lies below a root in which its first name stands, None elsewhere."""
+    try:
+        below = path.resolve().relative_to(root)
+    except (OSError, ValueError):
+        return None
+    is_ours = bool(below.parts) and below.parts[0].partition(".")[0] == module.partition(".")[0]
+    return PurePosixPath(below.as_posix()) if is_ours else None
