@@ -2,6 +2,7 @@
 
 import shutil
 from collections import defaultdict
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -13,6 +14,7 @@ from quantkit.feeds.okx.feed import live_coverage
 from quantkit.feeds.okx.records import FrameRecord, Record, Wanted
 from quantkit.instruments import Instrument
 from quantkit.storage.columns import Block, Stream
+from quantkit.storage.tape import held
 from quantkit.storage.writer import Writer
 from quantkit.verify import DATA, ENGINE, FRAMES, deliveries_of
 
@@ -29,26 +31,47 @@ def rebuild(run: str | Path) -> dict[Stream, int]:
         How many rows there are now, by stream.
 
     Raises:
-        DataError: The folder holds no recorded run, its tape or log is damaged, or the disk refuses. The rows that were
-            there are still there then.
+        DataError: The folder holds no recorded run, or one that is still going, its tape or log is damaged, or the
+            disk refuses. The rows that were there are still there then.
     """
     folder = Path(run)
     if not (folder / ENGINE).is_dir():
         raise DataError(f"{folder} holds no recorded run (there is no {ENGINE} folder); name the folder of one")
-    started, warmed, until_ns = _told(folder)
-    fresh, old = folder / f".{DATA}.new", folder / f".{DATA}.old"
-    try:
-        shutil.rmtree(fresh, ignore_errors=True)
-        counts = _write(folder, fresh, started, warmed, until_ns)
-        if (folder / DATA).exists():
-            (folder / DATA).rename(old)
-        fresh.rename(folder / DATA)
-        shutil.rmtree(old, ignore_errors=True)
-    except OSError as error:
-        raise DataError(f"{folder}: the rows cannot be written: {error.strerror or error}") from error
-    finally:
-        shutil.rmtree(fresh, ignore_errors=True)
+    with held(folder / ENGINE) as is_ours:
+        if not is_ours:
+            raise DataError(
+                f"{folder}: the run is still going, or its rows are being rebuilt already; "
+                "end the run with Ctrl-C first"
+            )
+        try:
+            fresh, old = _recovered(folder)
+            started, warmed, until_ns = _told(folder)
+            try:
+                counts = _write(folder, fresh, started, warmed, until_ns)
+                if (folder / DATA).exists():
+                    (folder / DATA).rename(old)
+                fresh.rename(folder / DATA)
+            finally:
+                # What cannot be cleared away now is no part of the rows, and the next rebuild tries again.
+                with suppress(OSError):
+                    _recovered(folder)
+        except OSError as error:
+            raise DataError(f"{folder}: the rows cannot be written: {error.strerror or error}") from error
     return counts
+
+
+def _recovered(folder: Path) -> tuple[Path, Path]:
+    """Clear away what a rebuild left that was killed, and return the two places that one needs.
+
+    The old rows are back where they were unless the new ones have taken their place.
+    """
+    fresh, old = folder / f".{DATA}.new", folder / f".{DATA}.old"
+    if old.exists() and not (folder / DATA).exists():
+        old.rename(folder / DATA)
+    for left in (fresh, old):
+        if left.exists():
+            shutil.rmtree(left)
+    return fresh, old
 
 
 def _told(folder: Path) -> tuple[Started, list[Warmed], int]:

@@ -6,7 +6,7 @@ A tape is a folder of segments, `000000.tape`, `000001.tape` and so on; `storage
 import os
 import threading
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
@@ -278,6 +278,27 @@ class TapeWriter:
             os.close(self._descriptor)
         os.close(self._lock)  # which lets go of it
         self._descriptor = self._lock = -1
+
+
+@contextmanager
+def held(path: str | Path) -> Iterator[bool]:
+    """Keep writers away from a tape that is there, as long as the block lasts.
+
+    Yields:
+        Whether that was possible: False while a writer or another block like this one has the tape.
+
+    Raises:
+        DataError: The disk refuses.
+    """
+    lock = Path(path) / _LOCK
+    with translated(lock, "cannot be locked"):
+        descriptor = os.open(lock, os.O_RDWR | os.O_CREAT, 0o666)
+    try:
+        with translated(lock, "cannot be locked"):
+            is_ours = try_lock(descriptor)
+        yield is_ours
+    finally:
+        os.close(descriptor)
 
 
 def _make_durably(folder: Path) -> None:

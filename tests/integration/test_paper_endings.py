@@ -1,6 +1,7 @@
 """How paper runs end and fail: told clearly, with nothing lost that was taken, and nothing left that was not."""
 
 import asyncio
+import signal
 import subprocess
 import sys
 import textwrap
@@ -12,7 +13,8 @@ import pytest
 import quantkit as qk
 from quantkit.clock import NS_PER_S
 from quantkit.engine.status import LiveStatus
-from quantkit.errors import FeedClosedError, FeedError, StrategyError
+from quantkit.errors import DataError, FeedClosedError, FeedError, StrategyError
+from quantkit.events import MarketEvent
 from quantkit.feeds.base import Subscription
 from quantkit.feeds.okx.config import OkxConfig
 from quantkit.feeds.okx.feed import FAR_FUTURE_NS, OkxFeed
@@ -22,6 +24,7 @@ from quantkit.sandbox import faults
 from quantkit.sandbox.server import SandboxServer
 from quantkit.storage.catalog import Catalog
 from quantkit.storage.columns import Stream
+from quantkit.storage.reader import read_events
 from quantkit.verify import verify
 
 SWAP = "BTC-USDT-SWAP"
@@ -215,6 +218,75 @@ def test_a_run_on_candles_alone_is_repeated_from_its_moment_on(interval: str, wa
     assert qk.backtest(str(file), data=run / "data", **options).hash == live.hash
     rebuild(run)
     assert qk.backtest(str(file), data=run / "data", **options).hash == live.hash
+
+
+_KILLED = """
+import os, signal, sys
+from pathlib import Path
+from quantkit.rebuild import rebuild
+renames, rename = int(sys.argv[2]), Path.rename
+
+def kill(self, target):
+    global renames
+    if self.name.startswith(".data") or Path(target).name.startswith(".data"):
+        renames -= 1
+    moved = rename(self, target)
+    if not renames:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return moved
+
+Path.rename = kill
+rebuild(sys.argv[1])
+"""
+
+
+def test_a_rebuild_waits_for_the_run_and_recovers_from_one_that_was_killed(tmp_path: Path) -> None:
+    """While the run goes on its rows are the recorder's. A kill between the two renames leaves no `data` folder."""
+    (file := tmp_path / "bars.py").write_text(BARS)
+    stop, told = threading.Event(), []
+
+    def show(status: LiveStatus) -> None:
+        if not told and status.recording:
+            try:
+                rebuild(status.recording)
+            except DataError as error:
+                told.append(str(error))
+            stop.set()
+
+    params = {"interval": "1s", "warmup": 0}
+    with SandboxServer() as sandbox:
+        okx = OkxConfig(url=sandbox.url)
+        live = paper(str(file), okx=okx, record=tmp_path / "runs", params=params, stop=stop, on_status=show)
+    run = only_run(tmp_path / "runs")
+    assert told == [
+        f"{run}: the run is still going, or its rows are being rebuilt already; end the run with Ctrl-C first"
+    ]
+    counts, before = rebuild(run), rows_in(run / "data")
+    assert sum(counts.values()) == len(before)
+    for renames in (1, 2):
+        command = [sys.executable, "-c", _KILLED, str(run), str(renames)]
+        assert subprocess.run(command, check=False).returncode == -signal.SIGKILL
+        assert (run / "data").exists() is (renames == 2)
+        assert (run / ".data.old").exists()
+        assert rebuild(run) == counts
+        assert rows_in(run / "data") == before
+        assert [path.name for path in run.iterdir() if path.name.startswith(".")] == []
+    # One that cannot be done leaves what the killed one had put aside.
+    (run / "data").rename(run / ".data.old")
+    (run / ".data.new" / "half").mkdir(parents=True)
+    (run / "frames").rename(run / "elsewhere")
+    with pytest.raises(DataError, match="not there, or without records"):
+        rebuild(run)
+    assert rows_in(run / "data") == before
+    assert [path.name for path in run.iterdir() if path.name.startswith(".")] == []
+    assert live.outcome.ended == "completed"
+
+
+def rows_in(folder: Path) -> list[MarketEvent]:
+    """Return every event of a data folder."""
+    catalog = Catalog(folder)
+    streams = {entry.stream for entry in catalog.entries if entry.kind != "instrument"}
+    return list(read_events(catalog, streams, 0, FAR_FUTURE_NS))
 
 
 def test_a_run_that_ends_before_a_channel_is_there_listened_to_it_all_the_same(tmp_path: Path) -> None:

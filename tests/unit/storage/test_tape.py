@@ -14,7 +14,7 @@ import pytest
 
 from quantkit.errors import ConfigError, DataError
 from quantkit.storage.segments import MAGIC, RECORD_BYTES_MAX
-from quantkit.storage.tape import TapeReader, TapeWriter, open_for_append
+from quantkit.storage.tape import TapeReader, TapeWriter, held, open_for_append
 
 HEADER_BYTES = 24
 PREFIX_BYTES = 8
@@ -461,3 +461,18 @@ def test_a_reader_takes_what_the_writer_finishes_meanwhile(tmp_path: Path) -> No
         file.write(frame[10:] + framed(b"and another"))
         assert [first, *found] == [*PAYLOADS, b"under way", b"and another"]
     assert reader.torn_bytes == 0
+
+
+def test_a_tape_is_held_by_one_at_a_time(tmp_path: Path) -> None:
+    """By its writer, or by whoever keeps writers away."""
+    path = made(tmp_path / "tape", PAYLOADS)
+    with held(path) as is_ours:
+        assert is_ours
+        with held(path) as is_ours_too:
+            assert not is_ours_too
+        with pytest.raises(DataError, match="another writer has it"):
+            open_for_append(path)
+    with open_for_append(path), held(path) as is_ours:
+        assert not is_ours
+    with pytest.raises(DataError, match=r"writer\.lock: cannot be locked: .*No such file"), held(tmp_path / "none"):
+        pass
