@@ -6,13 +6,12 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from quantkit.engine.log import Started, Took, Warmed, read_log
+from quantkit.engine.log import Started, Took, Warmed, instruments_of, read_log, span_of
 from quantkit.errors import DataError
 from quantkit.events import KINDS, Candle, MarketEvent
 from quantkit.feeds.okx.channels import Channel, channel_of
 from quantkit.feeds.okx.feed import live_coverage
 from quantkit.feeds.okx.records import FrameRecord, Record, Wanted
-from quantkit.instruments import Instrument
 from quantkit.storage.columns import Block, Stream
 from quantkit.storage.tape import held
 from quantkit.storage.writer import Writer
@@ -88,20 +87,20 @@ def _told(folder: Path) -> tuple[Started, list[Warmed], int]:
             until_ns = entry.until_ns
     if started is None:
         raise DataError(f"{folder}: the engine log does not begin with the start of a run")
-    return started, warmed, min(until_ns, started.config["end_ns"])
+    return started, warmed, min(until_ns, span_of(started)[1])
 
 
 def _write(
     folder: Path, target: Path, started: Started, warmed: list[Warmed], taken_until_ns: int
 ) -> dict[Stream, int]:
     """Write rows and metadata into a new data folder."""
-    instruments = {fields["id"]: Instrument.from_dict(fields) for fields in started.instruments}
+    instruments = instruments_of(started)
     counts: dict[Stream, int] = defaultdict(int)
     waiting: dict[Stream, list[MarketEvent]] = defaultdict(list)
     warmed_ns: dict[Stream, int] = {}  # bars up to here came with the warm-up
     heard: set[Channel] = set()
     asked: dict[Stream, int] = {}
-    start_ns, end_ns = started.config["start_ns"], started.config["end_ns"]
+    start_ns, end_ns = span_of(started)
     with Writer(target, source="OKX live, from the tape") as writer:
 
         def hear(record: FrameRecord | Record) -> None:

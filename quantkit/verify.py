@@ -11,7 +11,7 @@ import msgspec
 from quantkit.brokers.base import Decision, Report
 from quantkit.clock import iso_of
 from quantkit.engine.core import Engine
-from quantkit.engine.log import Did, Drained, Entry, Started, Stopped, Took, Warmed, config_of, read_log
+from quantkit.engine.log import Did, Drained, Entry, Started, Stopped, Took, Warmed, config_of, instruments_of, read_log
 from quantkit.engine.outcome import Outcome
 from quantkit.errors import ConfigError, DataError, StrategyError
 from quantkit.events import MarketEvent
@@ -384,7 +384,7 @@ class _RecordedFeed:
 
     def __init__(self, folder: Path, script: _Script) -> None:
         self._script = script
-        self._instruments = {fields["id"]: Instrument.from_dict(fields) for fields in script.started.instruments}
+        self._instruments = instruments_of(script.started)
         self._deliveries = deliveries_of(folder / FRAMES)
         self._maker = BatchMaker(FAR_FUTURE_NS)
         self._last_ns = 0  # of the rows that were found on the tape

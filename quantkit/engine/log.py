@@ -5,6 +5,7 @@ an engine the same intake has to get the same decisions, fills and ledger.
 """
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from decimal import Decimal
 from math import isfinite
 from pathlib import Path
@@ -14,9 +15,9 @@ import msgspec
 
 from quantkit.brokers.base import Decision, Report
 from quantkit.engine.setup import EngineConfig
-from quantkit.errors import DataError
+from quantkit.errors import ConfigError, DataError
 from quantkit.events import Candle
-from quantkit.instruments import Fees
+from quantkit.instruments import Fees, Instrument
 from quantkit.storage.columns import Stream
 from quantkit.storage.tape import TapeReader, TapeWriter
 
@@ -146,7 +147,7 @@ def read_log(folder: Path) -> Iterator[Entry]:
     for number, payload in enumerate(TapeReader(folder)):
         try:
             entry = _decoder.decode(payload)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise DataError(f"{folder}: entry {number} of the engine log is not understood: {error}") from error
         if isinstance(entry, Started) and entry.version > VERSION:
             raise DataError(
@@ -181,12 +182,50 @@ def config_fields(config: EngineConfig) -> dict[str, Any]:
 
 
 def config_of(fields: dict[str, Any]) -> EngineConfig:
-    """Return the engine configuration that `config_fields` took apart."""
-    given = dict(fields)
-    given["cash"] = {currency: Decimal(amount) for currency, amount in fields["cash"].items()}
-    given["max_leverage"] = Decimal(fields["max_leverage"])
-    fees = given.pop("fees")
-    converted: Fees | dict[str, Fees] | None = None
-    if fees is not None:
-        converted = msgspec.convert(fees["*"], Fees) if set(fees) == {"*"} else msgspec.convert(fees, dict[str, Fees])
-    return EngineConfig(**given, fees=converted)
+    """Return the engine configuration that `config_fields` took apart.
+
+    Raises:
+        DataError: It has other fields than this quantkit's.
+    """
+    with _understood("configuration"):
+        given = dict(fields)
+        given["cash"] = {currency: Decimal(amount) for currency, amount in fields["cash"].items()}
+        given["max_leverage"] = Decimal(fields["max_leverage"])
+        fees = given.pop("fees")
+        converted: Fees | dict[str, Fees] | None = None
+        if fees is not None:
+            is_one = set(fees) == {"*"}
+            converted = msgspec.convert(fees["*"], Fees) if is_one else msgspec.convert(fees, dict[str, Fees])
+        return EngineConfig(**given, fees=converted)
+
+
+def instruments_of(started: Started) -> dict[str, Instrument]:
+    """Return the metadata that a run had, by id.
+
+    Raises:
+        DataError: They have other fields than this quantkit's.
+    """
+    with _understood("list of instruments"):
+        return {fields["id"]: Instrument.from_dict(fields) for fields in started.instruments}
+
+
+def span_of(started: Started) -> tuple[int, int]:
+    """Return when a run began and when it was to end.
+
+    Raises:
+        DataError: The log has no such moments.
+    """
+    with _understood("configuration"):
+        return msgspec.convert((started.config["start_ns"], started.config["end_ns"]), tuple[int, int])
+
+
+@contextmanager
+def _understood(what: str) -> Iterator[None]:
+    """Turn what strange fields lead to into a DataError."""
+    try:
+        yield
+    except (ConfigError, LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
+        raise DataError(
+            f"the engine log's {what} is not understood ({type(error).__name__}: {error}); was it written by a newer "
+            "version of quantkit?"
+        ) from error

@@ -150,7 +150,7 @@ def application(exchange: Exchange, *, host: str) -> "Starlette":
             return _too_long()
         try:
             order = msgspec.json.decode(body, type=_PushOrder)
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, RecursionError) as error:
             return _json({"error": f"this is no push: {error}"}, status=400)
         exchange.push(order.channel, *order.data, **order.envelope)
         return _json({"rows": len(order.data)})

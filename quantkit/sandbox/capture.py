@@ -137,7 +137,7 @@ def _topic(arg: bytes) -> Topic | None:
     """Return the topic of a recorded arg, None where it is none."""
     try:
         fields = msgspec.json.decode(arg, type=dict[str, str])
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeDecodeError):
         return None
     return Topic(fields.get("channel", ""), key_of(fields))
 
@@ -146,5 +146,5 @@ def _instruments(body: bytes) -> dict[str, dict[str, Any]]:
     try:
         rows = msgspec.json.decode(body)["data"]
         return {row["instId"]: row for row in rows}
-    except (msgspec.DecodeError, KeyError, TypeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, KeyError, TypeError):
         return {}

@@ -97,15 +97,17 @@ class Root:
 
     def has_folder(self) -> bool:
         """Return whether the root itself is there."""
-        if self._local is not None:
-            return self._local.is_dir()
-        return bool(self.filesystem.get_file_info(self.path).type.name == "Directory")
+        with self._readable():
+            if self._local is not None:
+                return self._local.is_dir()
+            return bool(self.filesystem.get_file_info(self.path).type.name == "Directory")
 
     def exists(self, relative: str) -> bool:
         """Return whether a file is there."""
-        if self._local is not None:
-            return (self._local / relative).is_file()
-        return bool(self.filesystem.get_file_info(self.full(relative)).type.name == "File")
+        with self._readable(relative):
+            if self._local is not None:
+                return (self._local / relative).is_file()
+            return bool(self.filesystem.get_file_info(self.full(relative)).type.name == "File")
 
     def open(self, relative: str) -> Any:
         """Return a `pyarrow.NativeFile` to read from.
@@ -132,11 +134,8 @@ class Root:
         """
         if not self.exists(relative):
             return None
-        with self.open(relative) as file:
-            try:
-                return bytes(file.read())
-            except OSError as error:
-                raise DataError(f"{self.full(relative)}: cannot be read: {first_line(error)}") from error
+        with self.open(relative) as file, self._readable(relative):
+            return bytes(file.read())
 
     def files(self) -> list[str]:
         """Return every file below the root, relative to it, sorted; folders that are links are not entered."""
@@ -146,8 +145,17 @@ class Root:
         from pyarrow import fs
 
         selector = fs.FileSelector(self.path, allow_not_found=True, recursive=True)
-        listed = (info.path for info in self.filesystem.get_file_info(selector) if info.is_file)
+        with self._readable():
+            listed = [info.path for info in self.filesystem.get_file_info(selector) if info.is_file]
         return sorted(str(PurePosixPath(path).relative_to(self.path)) for path in listed)
+
+    @contextmanager
+    def _readable(self, relative: str = "") -> Iterator[None]:
+        """Turn a file system's refusal into a DataError that names the place."""
+        try:
+            yield
+        except OSError as error:
+            raise DataError(f"{self.full(relative)}: cannot be read: {first_line(error)}") from error
 
     # Writing --------------------------------------------------------------------------------------------------
 

@@ -20,6 +20,7 @@ from quantkit.events import BookUpdate, Candle, Funding, Gap, Mark, MarketEvent,
 from quantkit.sandbox.server import SandboxServer
 from quantkit.storage.catalog import Catalog
 from quantkit.storage.columns import Block, Stream
+from quantkit.storage.quality import check
 from quantkit.storage.reader import read_events
 from quantkit.storage.schema import TABLES
 from quantkit.storage.writer import Writer
@@ -225,6 +226,26 @@ def test_a_planted_flip_at_every_kind_of_place(folder: Path) -> None:
     # Nothing is kept in a file's first mark, and page headers have fields that nobody reads.
     assert {name for name in unnoticed if not name.endswith(("first mark", "page header"))} == set()
     assert len(seen) > 150
+
+
+def test_data_check_finds_every_flip(folder: Path) -> None:
+    """It reads whole files, so that nothing is too small: padding and marks count too."""
+    rng = np.random.default_rng(4)
+    files = files_of(folder)
+    for number in range(scaled(3 * len(files))):
+        path = files[number % len(files)]
+        good = path.read_bytes()
+        path.write_bytes(flipped(good, int(rng.integers(8 * len(good)))))
+        try:
+            found = [finding for finding in check(Catalog(folder)) if finding.severity == "error"]
+            assert [finding.where for finding in found] == [path.relative_to(folder).as_posix()]
+        except qk.DataError as error:
+            message = str(error)
+            assert path.suffix == ".jsonl"
+            assert message.startswith(str(path))
+        finally:
+            path.write_bytes(good)
+    assert [finding for finding in check(Catalog(folder)) if finding.severity == "error"] == []
 
 
 # A recorded run -------------------------------------------------------------------------------------------------------

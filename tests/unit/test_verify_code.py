@@ -18,10 +18,11 @@ from quantkit.cli import main
 from quantkit.clock import time_ns_of
 from quantkit.engine.log import EngineLog, Started, read_log
 from quantkit.engine.setup import EngineConfig
-from quantkit.errors import ConfigError
+from quantkit.errors import ConfigError, DataError
 from quantkit.feeds.okx.records import Closed, pack
 from quantkit.live_run import _write_start
 from quantkit.loading import load_strategy
+from quantkit.rebuild import rebuild
 from quantkit.storage.tape import TapeWriter
 from quantkit.verify import verify
 
@@ -346,6 +347,38 @@ def test_a_helper_that_starts_a_run_is_refused_too(tmp_path: Path, ran: Callable
     # Once it is loaded, or has failed to, runs are free again.
     with pytest.raises(ConfigError, match="strategy 'x' is neither"):
         qk.backtest("x")
+
+
+# What a log may hold ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("changes", "what"),
+    [
+        ({"config": {}}, "configuration"),
+        ({"config": {"newer": 1}}, "configuration"),
+        ({"instruments": [{"newer": 1}]}, "list of instruments"),
+        ({"instruments": [{**SWAP.to_dict(), "price_step": "x"}]}, "list of instruments"),
+    ],
+)
+def test_a_log_of_another_version_is_one_line(changes: dict[str, Any], what: str, run: Path) -> None:
+    """Its records are sound, and hold what this version does not know."""
+    if "newer" in changes.get("config", {}):
+        changes = {"config": {**started_of(run).config, **changes["config"]}}
+    rewrite(run, **changes)
+    message = rf"the engine log's {what} is not understood \(.*\); was it written by a newer version of quantkit\?"
+    with pytest.raises(DataError, match=message):
+        verify(run)
+    if "newer" not in changes.get("config", {}):
+        with pytest.raises(DataError, match=message):
+            rebuild(run)
+
+
+def test_an_entry_that_is_nested_without_end_is_one_line(run: Path) -> None:
+    with TapeWriter(run / "engine", resume=True) as tape:
+        tape.append(b'{"type":"end","x":' + b"[" * 100_000)
+    with pytest.raises(DataError, match="entry 1 of the engine log is not understood"):
+        list(read_log(run / "engine"))
 
 
 # The command line -------------------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from sandbox_stage import Client, play
 
 from quantkit.errors import ConfigError
 from quantkit.feeds.okx.book import checksum
-from quantkit.sandbox import faults
+from quantkit.sandbox import capture, faults
 from quantkit.sandbox.channels import Topic
 from quantkit.sandbox.exchange import Exchange
 from quantkit.sandbox.recorded import RecordedMarket
@@ -64,6 +64,16 @@ def test_every_recorded_checksum_holds(paths: list[Path], channel: str, books: i
         assert sum("data" in frame for frame in client.frames()) == market.frames_sent
 
     play(scenario, market)
+
+
+def test_lines_that_are_nested_without_end_are_passed_over(tmp_path: Path) -> None:
+    """They are no frame and no list of instruments, and no reason to end."""
+    (file := tmp_path / "deep.log").write_bytes(
+        b'1650000000.0: {"arg":{"channel":"trades","instId":"A-B"},"data":[{}]}\n'
+        b'https://x/instruments?a=b -> 1.0: {"data":' + b"[" * 100_000 + b"\n"
+    )
+    found = capture.contents([file])
+    assert (found.topics, found.instruments) == ({Topic("trades", "A-B")}, {})
 
 
 def test_frames_are_the_recorded_ones_to_the_letter() -> None:

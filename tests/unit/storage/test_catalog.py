@@ -3,12 +3,14 @@
 import json
 import re
 from collections.abc import Callable
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 from damage import flipped, guarded, lines_of, unguarded, write_lines
+from pyarrow import fs as pafs
 
 from quantkit.clock import NS_PER_DAY, NS_PER_MIN, NS_PER_S, time_ns_of
 from quantkit.errors import ConfigError, DataError, SchemaError
@@ -197,6 +199,39 @@ def test_bytes_that_are_no_manifest_are_named(tmp_path: Path, content: bytes) ->
     (tmp_path / "manifest.jsonl").write_bytes(content)
     with pytest.raises(DataError, match="line 1: not a manifest line"):
         Catalog(tmp_path)
+
+
+class _Deaf:
+    """A file system whose server does not answer."""
+
+    def get_file_info(self, _: object) -> Any:
+        raise OSError("the server does not answer")
+
+
+class _Breaking:
+    """A file system whose connection breaks while a file is read."""
+
+    def __init__(self, root: Path) -> None:
+        self._local = pafs.SubTreeFileSystem(str(root), pafs.LocalFileSystem())
+
+    def get_file_info(self, path: str) -> Any:
+        return self._local.get_file_info(path)
+
+    def open_input_file(self, _: str) -> Any:
+        file = BytesIO()
+        file.close = lambda: None  # type: ignore[method-assign]
+        file.read = lambda *_: (_ for _ in ()).throw(OSError("reset by peer"))  # type: ignore[method-assign]
+        return file
+
+
+def test_a_store_that_fails_is_one_line(store: Callable[..., Path], make_trades: Make) -> None:
+    """When it is asked what it has, and in the middle of a file."""
+    for ask in (Root.has_folder, Root.files, lambda root: root.exists("x"), Catalog):
+        with pytest.raises(DataError, match=r"^bucket.*: cannot be read: the server does not answer$"):
+            ask(Root("bucket", _Deaf()))
+    folder = store(make_trades(2))
+    with pytest.raises(DataError, match=r"^data/manifest\.jsonl: cannot be read: reset by peer$"):
+        Catalog(Root("data", _Breaking(folder.parent)))
 
 
 def test_a_line_twice_is_refused(store: Callable[..., Path], make_trades: Make) -> None:
