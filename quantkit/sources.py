@@ -2,7 +2,6 @@
 
 import hashlib
 import sys
-import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.abc import MetaPathFinder
@@ -81,7 +80,6 @@ class _Beside(MetaPathFinder):
         self._root = root
         self._package = package
         self._recorded = recorded
-        self._thread = threading.get_ident()
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
@@ -91,8 +89,6 @@ class _Beside(MetaPathFinder):
         Raises:
             NotRecordedError: The module's bytes are not those that were recorded.
         """
-        if threading.get_ident() != self._thread:
-            return None  # another thread imports something of its own
         if not _may_lie_in(self._root, self._package, fullname):
             return None
         places = [str(self._root)]

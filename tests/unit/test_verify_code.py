@@ -1,11 +1,14 @@
 """Which code `verify` runs: bytes with the recorded digests, from where the user says, and nothing before that."""
 
+import importlib
 import json
 import os
+import py_compile
 import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -23,6 +26,7 @@ from quantkit.feeds.okx.records import Closed, pack
 from quantkit.live_run import _write_start
 from quantkit.loading import load_strategy
 from quantkit.rebuild import rebuild
+from quantkit.sources import NotRecordedError, importing_from, read_source
 from quantkit.storage.tape import TapeWriter
 from quantkit.verify import verify
 
@@ -203,6 +207,48 @@ def test_bytes_are_run_and_no_cache_of_them(tmp_path: Path, ran: Callable[[], li
     forget("helper")
     assert verify(run).is_identical
     assert started_of(run).modules.keys() == {"helper.py"}
+
+
+def test_a_module_without_source_is_recorded_and_compared(tmp_path: Path, ran: Callable[[], list[str]]) -> None:
+    """Compiled ones, and extensions, run as they are; their digest counts like that of a text."""
+    place = write(tmp_path / "mine", mine=MINE.format(imports="import helper"), helper=HELPER)
+    py_compile.compile(str(place / "helper.py"), cfile=str(place / "helper.pyc"), doraise=True)
+    (place / "helper.py").unlink()
+    run = recorded(tmp_path, load_strategy(str(place / "mine.py"))())
+    assert started_of(run).modules.keys() == {"helper.pyc"}
+    for trust in (False, True):
+        forget("helper")
+        assert verify(run, trust=trust).is_identical
+    ran()
+    forget("helper")
+    write(place, helper=HELPER)
+    py_compile.compile(str(place / "helper.py"), cfile=str(place / "helper.pyc"), dfile="x", doraise=True)
+    (place / "helper.py").unlink()
+    with pytest.raises(ConfigError, match=r"helper\.pyc has changed since the run was recorded"):
+        verify(run)
+    assert ran() == []
+
+
+def test_a_module_that_changes_after_it_was_compared_does_not_run(tmp_path: Path, ran: Callable[[], list[str]]) -> None:
+    """Its digest is compared once more, with the bytes that are about to run; threads are no way around that."""
+    place = write(tmp_path / "mine", mine="", helper=HELPER)
+    with importing_from(place, "mine", {"mine.py": "", "helper.py": "0" * 64}):
+        with pytest.raises(NotRecordedError, match=r"helper\.py has changed since the run was recorded"):
+            importlib.import_module("helper")
+        with ThreadPoolExecutor() as pool, pytest.raises(NotRecordedError):
+            pool.submit(importlib.import_module, "helper").result()
+    assert ran() == []
+    assert not any(type(finder).__module__ == "quantkit.sources" for finder in sys.meta_path)
+
+
+def test_a_file_that_cannot_be_read_is_one_line(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"mine\.py cannot be read: Is a directory"):
+        read_source(mkdir(tmp_path / "mine.py"))
+
+
+def mkdir(path: Path) -> Path:
+    path.mkdir()
+    return path
 
 
 def test_a_path_into_the_runs_own_folder_needs_trust(run: Path, ran: Callable[[], list[str]]) -> None:
