@@ -199,9 +199,10 @@ def _may_lie_in(root: Path, package: str, module: str) -> bool:
 
 def _place_in(root: Path, path: Path, module: str) -> PurePosixPath | None:
     """Return where a module's file or folder lies below a root in which its first name stands, None elsewhere."""
-    try:
-        below = path.resolve().relative_to(root)
-    except (OSError, ValueError):
-        return None
-    is_ours = bool(below.parts) and below.parts[0].partition(".")[0] == module.partition(".")[0]
-    return PurePosixPath(below.as_posix()) if is_ours else None
+    # A link below the root is what it is called there; the root itself may have been reached by a link.
+    for whole in (path.absolute(), path.resolve()):
+        if whole.is_relative_to(root):
+            below = whole.relative_to(root)
+            is_ours = bool(below.parts) and below.parts[0].partition(".")[0] == module.partition(".")[0]
+            return PurePosixPath(below.as_posix()) if is_ours else None
+    return None

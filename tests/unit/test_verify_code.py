@@ -209,6 +209,22 @@ def test_bytes_are_run_and_no_cache_of_them(tmp_path: Path, ran: Callable[[], li
     assert started_of(run).modules.keys() == {"helper.py"}
 
 
+def test_a_link_to_a_module_is_recorded_by_its_own_name(tmp_path: Path, ran: Callable[[], list[str]]) -> None:
+    """Whatever it points to, and however the folder was reached."""
+    place = write(tmp_path / "mine", mine=MINE.format(imports="import helper"))
+    shared = write(tmp_path / "shared", anything=HELPER)
+    (place / "helper.py").symlink_to(shared / "anything.py")
+    (tmp_path / "link").symlink_to(place)
+    run = recorded(tmp_path, load_strategy(str(tmp_path / "link" / "mine.py"))())
+    assert started_of(run).modules.keys() == {"helper.py"}
+    for trust in (False, True):
+        forget("helper")
+        assert verify(run, trust=trust).is_identical
+    (shared / "anything.py").write_text(HELPER + "# changed")
+    with pytest.raises(ConfigError, match=r"helper\.py has changed since the run was recorded"):
+        verify(run)
+
+
 def test_a_module_without_source_is_recorded_and_compared(tmp_path: Path, ran: Callable[[], list[str]]) -> None:
     """Compiled ones, and extensions, run as they are; their digest counts like that of a text."""
     place = write(tmp_path / "mine", mine=MINE.format(imports="import helper"), helper=HELPER)
