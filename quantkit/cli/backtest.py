@@ -9,7 +9,6 @@ import click
 
 from quantkit.cli.flags import account_of, account_options, as_json, briefly
 from quantkit.cli.output import print_result, progress_bar
-from quantkit.errors import ConfigError
 
 
 @click.command()
@@ -47,9 +46,10 @@ def backtest(
       quantkit backtest ma_cross --cash USDT=5000 --save runs/first
       quantkit backtest ma_cross --json | jq .stats.sharpe_ratio
     """
-    if folder is not None and folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        # Said before the run, not after an hour of it.
-        raise ConfigError(f"--save {folder} exists already and is not empty; choose a new folder")
+    if folder is not None:
+        from quantkit.report.archive import refuse_taken
+
+        refuse_taken(folder)
     options = account_of(account)
 
     from quantkit.run import backtest as run_backtest

@@ -76,10 +76,8 @@ def save(
     from pyarrow import ArrowException
 
     target = Path(folder)
-    check_new(target)
+    refuse_taken(target)
     try:
-        if target.exists() and (not target.is_dir() or any(target.iterdir())):
-            raise ConfigError(f"{target} exists already and is not empty; choose a new folder for the result")
         target.parent.mkdir(parents=True, exist_ok=True)
         with _partial(target) as part:
             _write(part, outcome, manifest, extra)
@@ -93,27 +91,43 @@ def save(
     return target
 
 
+def refuse_taken(target: Path) -> None:
+    """Refuse a place that a result cannot go to, so that it is said before a run and not after an hour of it.
+
+    Raises:
+        ConfigError: It is there and not empty, not every machine takes its name, or the folder beside it that a save
+            needs holds what no save wrote.
+    """
+    part = target.with_name(target.name + PARTIAL)
+    try:
+        check_new(target)
+        if target.exists() and (not target.is_dir() or any(target.iterdir())):
+            raise ConfigError(f"{target} exists already and is not empty; choose a new folder for the result")
+        left = [path.name for path in part.iterdir() if path.name != _LOCK] if part.is_dir() else []
+        is_ours = (part / _LOCK).is_file() and all(name == MANIFEST or name.endswith(".parquet") for name in left)
+    except OSError as error:
+        raise ConfigError(f"the result cannot be saved to {target}: {error.strerror or error}") from error
+    if left and not is_ours:
+        raise ConfigError(f"{part} holds files that no save wrote; move them, or choose another folder for the result")
+
+
 @contextmanager
 def _partial(target: Path) -> Iterator[Path]:
     """Give an empty folder beside the target, which nobody else writes to; it goes where an exception ends the block.
 
     Raises:
-        ConfigError: Another process has it, or it holds what no save wrote.
+        ConfigError: Another process has it.
     """
     part = target.with_name(target.name + PARTIAL)
     part.mkdir(exist_ok=True)
-    left = [path for path in part.iterdir() if path.name != _LOCK]
-    if left and not (
-        (part / _LOCK).is_file() and all(path.suffix == ".parquet" or path.name == MANIFEST for path in left)
-    ):
-        raise ConfigError(f"{part} holds files that no save wrote; move them, or choose another folder for the result")
     descriptor = os.open(part / _LOCK, os.O_RDWR | os.O_CREAT, 0o666)
     try:
         if not try_lock(descriptor):
             raise ConfigError(f"{target} is being saved to by another process; choose another folder for the result")
         try:
-            for path in left:
-                path.unlink()
+            for path in part.iterdir():
+                if path.name != _LOCK:
+                    path.unlink()
             yield part
         except BaseException:
             shutil.rmtree(part, ignore_errors=True)

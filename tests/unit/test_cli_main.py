@@ -201,7 +201,7 @@ def test_save_is_refused_before_the_run(tmp_path: Path) -> None:
     (tmp_path / "kept.txt").write_text("mine")
     result = run("backtest", "ma_cross", "--save", str(tmp_path))
     assert result.exit_code == 2
-    assert f"--save {tmp_path} exists already and is not empty" in result.stderr
+    assert f"{tmp_path} exists already and is not empty" in result.stderr
 
 
 def test_a_closed_pipe_is_quiet() -> None:

@@ -312,6 +312,10 @@ def test_a_partial_folder_that_is_not_ours_stays(result: Result, tmp_path: Path)
         with pytest.raises(ConfigError, match=r"run\.partial holds files that no save wrote; move them, or choose"):
             result.save(tmp_path / name / "run")
         assert [path.name for path in part.iterdir()] == [name]
+        with pytest.raises(ConfigError, match="holds files that no save wrote"):
+            archive.refuse_taken(tmp_path / name / "run")
+    with pytest.raises(ConfigError, match=r"the result cannot be saved to .*: File name too long"):
+        archive.refuse_taken(tmp_path / ("x" * 300))
     (tmp_path / "run.partial").mkdir()
     with (tmp_path / "run.partial" / ".lock").open("wb") as lock:
         assert try_lock(lock.fileno())
