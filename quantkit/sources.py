@@ -99,10 +99,10 @@ class _Beside(MetaPathFinder):
             return None  # a folder without code gives way to a package of its name that lies elsewhere
         source = read_source(Path(spec.origin))
         if self._recorded is not None:
-            place = source.file.relative_to(self._root).as_posix()
-            if place not in self._recorded:
+            digest = self._recorded.get(str(_place_in(self._root, source.file, fullname)))
+            if digest is None:
                 raise NotRecordedError(f"{source.file} is imported, but the run did not record it")
-            if self._recorded[place] != source.digest:
+            if digest != source.digest:
                 raise NotRecordedError(f"{source.file} has changed since the run was recorded")
         if isinstance(spec.loader, SourceFileLoader):
             spec.loader = _Loader(fullname, source)

@@ -279,7 +279,7 @@ def test_a_random_flip_in_a_recorded_run_is_named_or_changes_nothing(tmp_path: P
     (file := tmp_path / "mine.py").write_text(QUOTER)
     (tmp_path / "helper.py").write_text("QTY = 0.1")
     with SandboxServer() as sandbox:
-        live = qk.paper(str(file), okx=qk.OkxConfig(url=sandbox.url), record=tmp_path / "runs", duration="1s")
+        live = qk.paper(str(file), okx=qk.OkxConfig(url=sandbox.url), record=tmp_path / "runs", duration="2s")
     assert live.outcome.orders
     (run,) = (tmp_path / "runs").iterdir()
     expected = repeated(run)
