@@ -106,24 +106,25 @@ class Gap(msgspec.Struct, frozen=True, gc=False):
 
 MarketEvent: TypeAlias = Ticker | Trade | Candle | BookUpdate | Mark | Funding | Gap
 
-#: Rank of each kind of row among rows of one stamp (ENGINE order): lower comes first.
-RANKS: Final[dict[str, float]] = {
+#: Rank of each kind of row among rows of one stamp, lower first: the one table of the total order. Funding comes after
+#: the marks and candles of its boundary, which value it, and before all that belongs after the boundary.
+RANKS: Final[dict[str, int]] = {
     "gap": 0,
-    "instrument": 1,
-    "funding": 2,
-    "mark": 3,
-    "candle": 4,
-    "candle_open": 4.5,  # a candle's open price, after every candle that closes at that instant
-    "book": 5,
-    "ticker": 6,
-    "trade": 7,
+    "mark": 1,
+    "candle": 2,
+    "funding": 3,
+    "instrument": 4,
+    "candle_open": 5,  # a candle's open price, after every candle that closes at that instant
+    "book": 6,
+    "ticker": 7,
+    "trade": 8,
 }
 
 EVENT_TYPES: Final[dict[str, type[MarketEvent]]] = {
     "gap": Gap,
-    "funding": Funding,
     "mark": Mark,
     "candle": Candle,
+    "funding": Funding,
     "book": BookUpdate,
     "ticker": Ticker,
     "trade": Trade,

@@ -22,6 +22,7 @@ from quantkit.clock import iso_of, span_text
 from quantkit.engine.context import RunContext
 from quantkit.engine.desk import Desk
 from quantkit.engine.exchange import Exchange, make_lanes, make_marks
+from quantkit.engine.funding import Settlements
 from quantkit.engine.lanes import NOWHERE, BookLane, BookMark, Lane
 from quantkit.engine.log import Journal
 from quantkit.engine.outcome import OrderEvent, Outcome
@@ -248,6 +249,7 @@ class Engine:
         self._books = {lane.instrument: lane for lane in self._lanes.values() if isinstance(lane, BookLane)}
         self._marks = make_marks(plan, self._lanes)
         self._exchange = Exchange(plan, config, self._broker, self._lanes, self._marks)
+        self._settlements = Settlements(plan.streams, self._lanes, self._marks)
         self._walk = Walk(self._context, self._changed)
         self._desk = Desk(self._broker, self._reported, run_id=RUN_ID, now_ns=lambda: self._context.now_ns)
         self._context.connect(self._desk, self._reported, self._changed, self._book_view)
@@ -356,6 +358,7 @@ class Engine:
         self._seen = 0
         parts: list[Part] = []
         left, self._entered = self._entered, []
+        self._settlements.leave_rows(left)
         self._exchange.leave_rows(left)
         for block, positions in zip(batch.blocks, batch.positions, strict=True):
             lane = self._lanes.get(block.stream)
@@ -574,12 +577,12 @@ class Engine:
             self._strategy.on_funding(funding)
 
     def _charge(self, funding: Funding) -> None:
-        """Settle funding on what was held at the boundary, at the mark."""
+        """Settle funding on what fills stamped before the boundary had built up, at the price of then."""
         instrument = self._plan.instruments[funding.instrument]
         lots = self._broker.qty_at(funding.instrument, funding.funding_ns)
-        mark = self._mark(funding.instrument)
-        if not lots or mark is None:
+        if not self._settlements.begin(funding) or not lots:
             return
+        mark = self._settlements.price(funding, self._broker.fills, self._seen_place())
         self._value_now()
         qty = instrument.qty_decimal(lots)
         for ledger in (self._account.portfolio, self._reported):
@@ -628,6 +631,7 @@ class Engine:
 
     def _after_fill(self, fill: Fill) -> None:
         self._last_fill_price[fill.instrument] = fill.price
+        self._settlements.filled(fill.instrument)
         self._exchange.note_volume(fill, self._seen)
         self._valuation.after_fill(fill, self._context.now_ns)
         self._money_moved = True
@@ -678,6 +682,7 @@ class Engine:
             self._count_darkness(instrument, channel, since_ns, end_ns)
         self._warnings += self._gap_notes()
         self._warnings += self._refusals()
+        self._warnings += self._settlements.notes(self._broker.fills)
         shares, large = self._exchange.volume_shares()
         self._warnings += large
         for lane in self._books.values():

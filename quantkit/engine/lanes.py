@@ -274,13 +274,22 @@ class BookMark:
 
     def note(self, place: int) -> None:
         """Keep the mid after the row at `place`, which has just been applied."""
-        mid = self._refresh()
+        mid = self.standing()
         if mid is not None:
-            if self._count == len(self._places):
-                room = max(2 * self._count, 1024)
-                self._places, self._values = np.resize(self._places, room), np.resize(self._values, room)
-            self._places[self._count], self._values[self._count] = place, mid
-            self._count += 1
+            self._add(place, mid)
+
+    def note_standing(self) -> None:
+        """Keep the mid after the last row that has been applied in this batch, unless it is kept already."""
+        place, mid = self.lane.place_of(self.lane.applied - 1), self.standing()
+        if mid is not None and (not self._count or self._places[self._count - 1] != place):
+            self._add(place, mid)
+
+    def _add(self, place: int, mid: float) -> None:
+        if self._count == len(self._places):
+            room = max(2 * self._count, 1024)
+            self._places, self._values = np.resize(self._places, room), np.resize(self._values, room)
+        self._places[self._count], self._values[self._count] = place, mid
+        self._count += 1
 
     def rows(self) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
         """Return the places and mids that were kept in this batch."""
@@ -290,9 +299,9 @@ class BookMark:
         """Return the mid before a place, which must not lie before rows already applied."""
         if self.lane.rows:
             self.lane.advance(self.lane.row_at(place))
-        return self._refresh()
+        return self.standing()
 
-    def _refresh(self) -> float | None:
+    def standing(self) -> float | None:
         """Return the mid of the book as it stands, the best price where one side is empty, None where both are.
 
         Nothing but the levels may decide: rows are applied in slices, and what stood between two of them is not known.
@@ -348,7 +357,7 @@ class MarkSource:
             if self.lane.block is None:
                 self._values, self._places = np.empty(0), np.empty(0, np.int64)
             else:
-                self._values, self._places = _prices(self.lane.block), self.lane.positions
+                self._values, self._places = prices_of(self.lane.block), self.lane.positions
                 known = ~np.isnan(self._values)
                 if not known.all():
                     self._values, self._places = self._values[known], self._places[known]
@@ -357,7 +366,7 @@ class MarkSource:
     def carried(self) -> float | None:
         """Return the price as it stood before the present batch."""
         while self._pending:
-            values = _prices(self._pending.pop())
+            values = prices_of(self._pending.pop())
             known = values[~np.isnan(values)]
             if len(known):
                 self._last = float(known[-1])
@@ -372,7 +381,7 @@ class MarkSource:
 
 
 def _has_price(event: MarketEvent) -> bool:
-    """Return whether `_prices` has a number for a row."""
+    """Return whether `prices_of` has a number for a row."""
     match event:
         case Ticker():
             return event.bid is not None and event.ask is not None
@@ -382,7 +391,7 @@ def _has_price(event: MarketEvent) -> bool:
             return True
 
 
-def _prices(block: Block) -> NDArray[np.float64]:
+def prices_of(block: Block) -> NDArray[np.float64]:
     """Return what a row of a block says an instrument is worth, NaN where it says nothing."""
     kind = block.stream.kind
     if kind == "ticker":

@@ -105,6 +105,10 @@ def make_plan(feed: Feed, wishes: Mapping[Stream, int], config: EngineConfig) ->
         for kind in ("funding", "gap"):
             if Stream(kind, i) in coverage and not (kind == "funding" and instruments[i].is_spot):
                 streams[Stream(kind, i)] = None
+        # Marks that do not span the run value none of it, yet funding is charged at them as far as they reach.
+        mark = Stream("mark", i)
+        if Stream("funding", i) in streams and mark in coverage and coverage[mark].start_ns <= end_ns:
+            streams[mark] = None
     first = instruments[ids[0]]
     return Plan(
         instruments=instruments,

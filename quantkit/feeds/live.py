@@ -46,7 +46,7 @@ class BatchMaker:
         self._end_ns = end_ns
         self._warmed_ns: dict[Stream, int] = {}
         self._streams: dict[tuple[type, str, str], Stream] = {}
-        self._sort_keys: dict[Stream, tuple[float, int, str]] = {}
+        self._sort_keys: dict[Stream, tuple[int, int, str]] = {}
         #: Rows so far, and `received_ns` and `exchange_ns` of the last, by stream.
         self.counts: dict[Stream, tuple[int, int, int]] = {}
         #: How far the exchange's stamps were ahead of the receiver's at most.

@@ -73,7 +73,7 @@ class Stream(NamedTuple):
     interval: str = ""
 
     @property
-    def sort_key(self) -> tuple[float, int, str]:
+    def sort_key(self) -> tuple[int, int, str]:
         """Where the stream's rows stand among rows of one stamp: rank, short interval first, instrument id."""
         return (RANKS[self.kind], INTERVALS.get(self.interval, 0), self.instrument)
 

@@ -107,7 +107,7 @@ def test_batches_are_rows_in_the_one_order(opened: Opened) -> None:
     subscribe(opened)
     opened.feed.warmup(STREAMS[3], 3, opened.start_ns)
     before = opened.feed.book_before(STREAMS[0], opened.start_ns)
-    last: tuple[int, float, int, str] = (0, 0.0, 0, "")
+    last: tuple[int, int, int, str] = (0, 0, 0, "")
     until_ns = 0
     seen: dict[Stream, int] = {}
     has_snapshot = bool(before)
@@ -130,8 +130,8 @@ def test_batches_are_rows_in_the_one_order(opened: Opened) -> None:
     assert all(stream in STREAMS for stream in seen)
 
 
-def in_order(batch: Batch) -> list[tuple[int, tuple[float, int, str], object]]:
-    rows: list[tuple[int, tuple[int, tuple[float, int, str], object]]] = []
+def in_order(batch: Batch) -> list[tuple[int, tuple[int, int, str], object]]:
+    rows: list[tuple[int, tuple[int, tuple[int, int, str], object]]] = []
     for block, positions in zip(batch.blocks, batch.positions, strict=True):
         stamps = block.column("received_ns").tolist()
         for place, stamp, event in zip(positions.tolist(), stamps, block.events(), strict=True):

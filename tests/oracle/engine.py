@@ -108,6 +108,8 @@ class Oracle:
     wishes: dict[tuple[str, str, str], int] = field(default_factory=dict)
     delivered: dict[tuple[str, str], list[Candle]] = field(default_factory=dict)
     ended: str = "completed"
+    priced: list[tuple[MarketEvent, float]] = field(default_factory=list)  # every row taken that brought a mark
+    settled: set[tuple[str, int]] = field(default_factory=set)  # boundaries that have been charged
 
     def __post_init__(self) -> None:
         config = self.config
@@ -385,6 +387,7 @@ class Oracle:
         mark = self._mark_in(event)
         if mark is not None:
             self.marks[event.instrument] = mark
+            self.priced.append((event, mark))
         elif isinstance(event, BookUpdate) and self._is_marked_by(event):
             self.marks.pop(event.instrument, None)
 
@@ -410,10 +413,20 @@ class Oracle:
             self.ended = "bankrupt"
 
     def _charge(self, funding: Funding) -> None:
-        mark = self._mark_of(funding.instrument)
-        qty = self.exchange.charge_funding(funding.instrument, funding.rate, funding.funding_ns, mark)
+        name, boundary_ns = funding.instrument, funding.funding_ns
+        if (name, boundary_ns) in self.settled:
+            return
+        self.settled.add((name, boundary_ns))
+        mark = self._mark_at(name, boundary_ns)
+        qty = self.exchange.charge_funding(name, funding.rate, boundary_ns, mark)
         if qty and mark is not None:
-            self.reported.charge_funding(funding.instrument, rate=funding.rate, mark=mark, qty=qty)
+            self.reported.charge_funding(name, rate=funding.rate, mark=mark, qty=qty)
+
+    def _mark_at(self, instrument: str, boundary_ns: int) -> float | None:
+        """Return the last mark at a boundary among the rows taken; before the first, the price of the own last fill."""
+        marks = [mark for event, mark in self.priced if event.instrument == instrument and _belongs(event, boundary_ns)]
+        fills = [f.price for f in self.exchange.fills if f.instrument == instrument and f.filled_ns < boundary_ns]
+        return (marks or fills or [None])[-1]
 
     # Hooks ----------------------------------------------------------------------------------------------------
 
@@ -529,3 +542,13 @@ class Oracle:
                 orders.append((id_, held.instrument, held.side, held.lots, held.limit, held.filled, held.state))
         events = [(r.order_id, r.at_ns, r.due_ns, r.state, r.reason) for r in self.exchange.log]
         return OracleOutcome(orders, events, self.exchange.fills, self.exchange.portfolio.cash, self.ended, self.now_ns)
+
+
+def _belongs(event: MarketEvent, boundary_ns: int) -> bool:
+    """Whether a row says what something was worth at a boundary: of its own stamp, marks and candles do, no other."""
+    match event:
+        case Candle():
+            return event.close_ns <= boundary_ns
+        case Mark():
+            return event.exchange_ns <= boundary_ns
+    return event.exchange_ns < boundary_ns

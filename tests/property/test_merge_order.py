@@ -14,7 +14,7 @@ from quantkit.instruments import Side
 from quantkit.storage.columns import Block, Stream
 
 NAMES = ("A-USD", "B-USD", "C-USD")
-RANKS = {"gap": 0, "funding": 2, "mark": 3, "candle": 4, "book": 5, "ticker": 6, "trade": 7}
+RANKS = {"gap": 0, "mark": 1, "candle": 2, "funding": 3, "book": 6, "ticker": 7, "trade": 8}
 # Few stamps and many rows: ties everywhere. Multiples of a second, so that candles fit.
 stamps = generators.integers(1, 8).map(lambda n: n * 60 * NS_PER_S)
 

@@ -5,6 +5,9 @@ blocks of one row; all five must agree before the expectation is looked at. Time
 unless said, an order is named by its number.
 """
 
+from decimal import Decimal
+from typing import Any
+
 import pytest
 from oracle.scripted import Act
 from oracle.timelines import (
@@ -26,6 +29,7 @@ from oracle.timelines import (
     trade,
 )
 
+from quantkit.events import Mark, MarketEvent
 from quantkit.instruments import Fees
 
 # The four timelines of the law ------------------------------------------------------------------------------------
@@ -564,6 +568,66 @@ def test_shorts_receive_what_longs_pay() -> None:
     events = [trade(0, 100.0), mark(1, 100.0), trade(50, 100.0), funding(70, 0.001, ns(60)), trade(90, 100.0)]
     paid = {act.what: play(events, {("trade", 0): [act]}, on="trade").told.cash["USDT"] for act in (buy(2), sell(2))}
     assert paid["sell"] - 10_000 == 10_000 - paid["buy"] > 0
+
+
+def _funded(*around: MarketEvent, rate: float = 0.1, told: float = 60_000.0, on: str = "trade", **more: Any) -> Decimal:
+    """Return what a long of 1, bought at 100, paid at a boundary in minute 1."""
+    hours = [book(0, {99.0: 9}, {100.0: 9}, whole=True)] if on == "book" else [trade(0, 100.0), trade(30, 100.0)]
+    events = [*hours, *around, funding(told, rate, ns(60_000)), trade(max(told, 90_000), 77.0)]
+    events.sort(key=lambda event: event.received_ns)
+    played = play(events, {(more.pop("hook", "trade"), 0): [buy(1)]}, on=on, **more)
+    return (10_000 - played.told.cash["USDT"] + 0).normalize()
+
+
+def test_funding_is_charged_at_the_price_of_its_boundary() -> None:
+    """A mark or a candle of the boundary's own stamp counts, whatever the order in which rows are given."""
+    assert _funded(mark(50, 100.0), mark(60_000, 200.0), mark(60_001, 300.0)) == 20
+    assert _funded(mark(50, 100.0), mark(59_999, 200.0)) == 20
+
+
+def test_candles_of_the_boundary_count() -> None:
+    """A candle that closes at the boundary is its price; the next open is not."""
+    events = [candle(1, (100, 100, 100, 100)), candle(2, (100, 250, 100, 200)), candle(3, (999, 999, 999, 999))]
+    events.insert(2, funding(120_000, 0.1, ns(120_000)))
+    played = play(events, {("candle", 0): [buy(1)]}, on="candle", latency=0)
+    assert 10_000 - played.told.cash["USDT"] == 20
+
+
+def test_trades_of_the_boundary_belong_after_it() -> None:
+    """A print at the very stamp is of the next interval, and so is a display."""
+    assert _funded(trade(59_999, 120.0), trade(60_000, 500.0)) == 12
+    assert _funded(ticker(0, 99, 101), ticker(59_999, 119, 121), ticker(60_000, 499, 501)) == 12
+
+
+def test_a_rate_told_minutes_later_looks_back() -> None:
+    """What came after the boundary says nothing about it, in this batch or in ones before."""
+    later = [mark(60_000 + 100 * n, 500.0 + n) for n in range(1, 400)]
+    assert _funded(mark(50, 100.0), mark(59_000, 200.0), *later, told=240_000) == 20
+    assert _funded(mark(50, 100.0), *later, told=240_000) == 10
+
+
+def test_a_mark_that_came_late_counts_by_its_stamp() -> None:
+    """Received after the boundary, stamped at it."""
+    late = Mark(SWAP.id, ns(60_000), ns(60_050), 300.0)
+    assert _funded(mark(50, 100.0), late, told=60_100) == 30
+
+
+def test_book_mids_are_looked_back_at() -> None:
+    """Also where the position was closed before the rate was told, and where no row came between fill and boundary."""
+    before = book(59_000, {139.0: 9}, {141.0: 9, 100.0: 0})
+    at = book(60_000, {499.0: 9}, {501.0: 9, 141.0: 0, 100.0: 0})
+    assert _funded(before, at, told=120_000, on="book", hook="book") == 14
+    assert _funded(at, told=120_000, on="book", hook="book") == Decimal("9.95")
+
+
+def test_without_any_price_before_it_the_last_fill_is_taken() -> None:
+    """The own price is the only one that was known."""
+    assert _funded(mark(70_000, 900.0), told=80_000) == 10
+
+
+def test_a_boundary_told_twice_is_charged_once() -> None:
+    """An import and a recording of the same settlement may lie in one folder."""
+    assert _funded(mark(50, 100.0), funding(60_000, 0.1, ns(60_000))) == 10
 
 
 # Time -------------------------------------------------------------------------------------------------------------

@@ -208,10 +208,10 @@ def test_streams_stand_in_the_one_order() -> None:
     """Rank first, short candles before long ones, then the instrument."""
     in_order = [
         Stream("gap", "B"),
-        Stream("funding", "A"),
         Stream("mark", "A"),
         Stream("candle", "B", "1m"),
         Stream("candle", "A", "1h"),
+        Stream("funding", "A"),
         Stream("candle_open", "A", "1m"),
         Stream("book", "A"),
         Stream("book", "B"),
@@ -232,7 +232,9 @@ def test_every_kind_of_event_has_a_name_a_rank_and_columns() -> None:
     assert {kind: event for event, kind in KINDS.items()} == EVENT_TYPES
     assert set(EVENT_TYPES) == set(EVENTS) == set(KIND_COLUMNS) - {"candle_open"}
     assert set(EVENT_TYPES) | {"candle_open", "instrument"} == set(RANKS)
-    assert sorted(RANKS.values()) == list(RANKS.values())
+    order = "gap mark candle funding instrument candle_open book ticker trade"
+    assert list(RANKS) == order.split()
+    assert list(RANKS.values()) == list(range(9))
 
 
 @pytest.mark.parametrize("event", [trades(1)[0], books(1)[0], Mark(NAME, 0, 0, 1.0)], ids=lambda e: type(e).__name__)

@@ -23,7 +23,7 @@
     22 `filled == remaining`                            test_an_exact_fill_completes_the_order
     23 partial fills not booked                         test_the_position_is_the_sum_of_fills
     31 mark and last                                    test_equity_follows_the_mark_not_the_last_trade
-    32 funding                                          test_engine_timelines: boundary and sign
+    32 funding                                          test_engine_timelines: boundary, price, sign; test_funding
     40 hash-ordered containers                          test_hash_seeds_change_nothing
     45 warm-up changes results                          test_more_history_changes_no_decision; timelines: warm-up
     46 recursive indicators                             the indicators' own tests

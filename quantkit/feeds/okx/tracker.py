@@ -59,7 +59,7 @@ _Key: TypeAlias = tuple[str, str]
 
 _log: Final = logging.getLogger("quantkit.feeds.okx")
 
-_LAST_RANK: Final = 8.0
+_LAST_RANK: Final = max(RANKS.values()) + 1
 #: How frames begin that have a short way; `decode` takes them for pushes of these channels too.
 _TRADES_HEAD: Final = b'{"arg":{"channel":"trades",'
 _TICKERS_HEAD: Final = b'{"arg":{"channel":"tickers"'
@@ -371,7 +371,7 @@ def _lane(channel: Channel, tally: Tally, command: Callable[[Command], None]) ->
     return NewsLane(channel, tally, command)
 
 
-def _order(event: Any) -> tuple[float, int, str]:
+def _order(event: Any) -> tuple[int, int, str]:
     """Return where an event stands among those of one stamp; what is no row of the market comes last."""
     if isinstance(event, InstrumentData):
         return (RANKS["instrument"], 0, event.row.inst_id)

@@ -389,10 +389,10 @@ def test_streams_that_a_run_reads() -> None:
     assert [str(stream) for stream in got.streams] == [
         f"{A} gap",
         f"{B} gap",
-        f"{B} funding",
         f"{B} mark",
         f"{A} candle 1m",
         f"{A} candle 5m",
+        f"{B} funding",
         f"{A} candle_open 1m",
         f"{B} book",
         f"{A} trade",

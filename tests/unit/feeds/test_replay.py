@@ -277,7 +277,7 @@ def test_rows_of_all_kinds_stand_in_the_total_order(make: Make, tmp_path: Path, 
     expected = [(key[0], stream, event) for key, _, stream, event in sorted(keyed, key=lambda row: (row[0], row[1]))]
     assert got == expected
     at_minute = [stream.kind for stamp, stream, _ in got if stamp == START_NS + NS_PER_MIN]
-    assert at_minute == ["gap", "funding", "mark", "candle", "candle", "book", "ticker", "trade", "trade", "trade"]
+    assert at_minute == ["gap", "mark", "candle", "candle", "funding", "book", "ticker", "trade", "trade", "trade"]
 
 
 # One kind's own ways ----------------------------------------------------------------------------------------------

@@ -1,0 +1,212 @@
+"""Funding at its boundary: settled rates are told after it, at times minutes after, and valued at the price of then."""
+
+from collections import deque
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import Final, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from quantkit.clock import NS_PER_MIN, NS_PER_S, iso_of, span_text
+from quantkit.engine.lanes import NOWHERE, BookMark, Lane, Marks, prices_of
+from quantkit.events import Funding
+from quantkit.orders import Fill
+from quantkit.storage.columns import Block, Stream
+
+#: Prices are kept for so long: exchanges tell a settled rate within minutes of its boundary.
+KEPT_NS: Final = 60 * NS_PER_MIN
+#: The mark price counts unless what values the run is fresher by more than this: marks may end before a run does.
+_FRESHER_NS: Final = NS_PER_MIN
+#: After a boundary, exchanges take so long to read positions: a fill within it may be charged.
+_DOUBTFUL_NS: Final = 60 * NS_PER_S
+#: So many small blocks, as they come live, are joined into one.
+_FEW_ROWS: Final = 64
+_MANY_BLOCKS: Final = 256
+
+_Prices: TypeAlias = tuple[NDArray[np.int64], NDArray[np.float64]]  # the exchange's stamps, and the prices
+
+
+class PastPrices:
+    """One lane's prices by the exchange's stamps, of this batch and of at least the hour before."""
+
+    def __init__(self, lane: Lane) -> None:
+        self._lane = lane
+        # A candle is stamped with its close. It and a mark of the boundary's own stamp count, what trades does not.
+        self._stamp = "close_ns" if lane.kind == "candle" else "exchange_ns"
+        self._counts_own_stamp = lane.kind in ("mark", "candle")
+        self._kept: deque[tuple[int, Block | _Prices]] = deque()  # each with its first `received_ns`, oldest first
+        self._small = 0  # how many of the newest hold a few rows only
+        #: Whether older prices have been let go of.
+        self.is_cut = False
+
+    def leave_batch(self) -> None:
+        """Keep what may be asked for later of a batch that ends, and let go of what is too old."""
+        block = self._lane.block
+        assert block is not None
+        self._keep(block.stamps_of(0)[0], block, block.size)
+
+    def at(self, boundary_ns: int, place: int) -> tuple[int, float] | None:
+        """Return stamp and value of the last price at a boundary among the rows before `place`, None without any."""
+        for stamps, prices in self._newest_first(place):
+            counted = np.flatnonzero(stamps <= boundary_ns if self._counts_own_stamp else stamps < boundary_ns)
+            if len(counted):
+                return int(stamps[counted[-1]]), float(prices[counted[-1]])
+        return None
+
+    def oldest(self, place: int) -> tuple[int, float] | None:
+        """Return the first price that is still known."""
+        found = None
+        for stamps, prices in self._newest_first(place):
+            if len(stamps):
+                found = int(stamps[0]), float(prices[0])
+        return found
+
+    def _newest_first(self, place: int) -> Iterator[_Prices]:
+        yield self._present(place)
+        for _, kept in reversed(self._kept):
+            yield self._of(kept) if isinstance(kept, Block) else kept
+
+    def _present(self, place: int) -> _Prices:
+        """Return the prices of this batch before a place."""
+        block = self._lane.block
+        if block is None:
+            return np.empty(0, np.int64), np.empty(0)
+        return self._of(block.slice(0, self._lane.row_at(place)))
+
+    def _of(self, block: Block) -> _Prices:
+        prices = prices_of(block)
+        known = ~np.isnan(prices)
+        return block.column(self._stamp)[known], prices[known]
+
+    def _keep(self, received_ns: int, rows: Block | _Prices, size: int) -> None:
+        self._kept.append((received_ns, rows))
+        self._small = self._small + 1 if size <= _FEW_ROWS else 0
+        if self._small == _MANY_BLOCKS:
+            newest = [self._kept.pop() for _ in range(_MANY_BLOCKS)][::-1]
+            found = [self._of(kept) if isinstance(kept, Block) else kept for _, kept in newest]
+            stamps, prices = (np.concatenate(column) for column in zip(*found, strict=True))
+            self._kept.append((newest[0][0], (stamps, prices)))
+            self._small = 0
+        while len(self._kept) > 1 and self._kept[1][0] <= received_ns - KEPT_NS:
+            self._kept.popleft()
+            self._small = min(self._small, len(self._kept))
+            self.is_cut = True
+
+
+class PastMids(PastPrices):
+    """The mids of a book, which are known row by row while a position or an order needs them."""
+
+    def __init__(self, mark: BookMark) -> None:
+        super().__init__(mark.lane)
+        self._mark = mark
+
+    def leave_batch(self) -> None:
+        stamps, prices = self._present(NOWHERE)
+        if len(stamps):
+            assert self._lane.block is not None
+            self._keep(self._lane.block.stamps_of(0)[0], (stamps, prices.copy()), len(stamps))
+
+    def filled(self) -> None:
+        """Keep the mid that a fill met: rows are noted one by one only from its order on."""
+        lane = self._mark.lane
+        if lane.rows and lane.applied:
+            self._mark.note_standing()
+            return
+        mid = self._mark.standing()
+        if mid is not None:
+            self._keep(lane.received_ns, (np.array([lane.exchange_ns], np.int64), np.array([mid])), 1)
+
+    def _present(self, place: int) -> _Prices:
+        places, mids = self._mark.rows()
+        places = places[: int(places.searchsorted(place))]
+        if not len(places):
+            return np.empty(0, np.int64), np.empty(0)
+        rows = self._lane.positions.searchsorted(places)
+        return self._lane.column(self._stamp)[rows], mids[: len(places)]
+
+
+class Settlements:
+    """The funding boundaries of a run: each is charged once, at the price of then.
+
+    Args:
+        streams: Those of the run.
+        lanes, marks: Where their rows are, and what values each instrument.
+    """
+
+    def __init__(self, streams: Collection[Stream], lanes: Mapping[Stream, Lane], marks: Mapping[str, Marks]) -> None:
+        self._values: dict[str, PastPrices] = {}
+        self._marks: dict[str, PastPrices] = {}
+        self._past: dict[Stream, list[PastPrices]] = {}
+        self._boundaries: dict[str, dict[int, None]] = {}
+        self._late: dict[str, tuple[int, int]] = {}  # how many were told too late, and the longest delay
+        for name in sorted({stream.instrument for stream in streams if stream.kind == "funding"}):
+            value, stream = marks[name], Stream("mark", name)
+            self._values[name] = PastMids(value) if isinstance(value, BookMark) else PastPrices(value.lane)
+            self._past.setdefault(value.lane.stream, []).append(self._values[name])
+            if stream in lanes and lanes[stream] is not value.lane:
+                self._marks[name] = PastPrices(lanes[stream])
+                self._past.setdefault(stream, []).append(self._marks[name])
+
+    def leave_rows(self, lanes: Collection[Lane]) -> None:
+        """Keep what may be asked for of a batch that has ended, in which these lanes had rows."""
+        if self._past:
+            for lane in lanes:
+                for past in self._past.get(lane.stream, ()):
+                    past.leave_batch()
+
+    def filled(self, instrument: str) -> None:
+        """Note that a position begins or changes at this place."""
+        past = self._values.get(instrument)
+        if isinstance(past, PastMids):
+            past.filled()
+
+    def begin(self, funding: Funding) -> bool:
+        """Take note of a settled rate; return whether it is the first that is told of its boundary."""
+        boundaries = self._boundaries.setdefault(funding.instrument, {})
+        if funding.funding_ns in boundaries:
+            return False
+        boundaries[funding.funding_ns] = None
+        return True
+
+    def price(self, funding: Funding, fills: Sequence[Fill], place: int) -> float:
+        """Return the price that a boundary is charged at, as far as the rows before `place` say.
+
+        Without any it is that of our own last fill before it; a position at the boundary means that there is one.
+        """
+        name, boundary_ns = funding.instrument, funding.funding_ns
+        past = self._values[name]
+        value = past.at(boundary_ns, place)
+        if value is None and past.is_cut:
+            count, longest_ns = self._late.get(name, (0, 0))
+            self._late[name] = count + 1, max(longest_ns, funding.received_ns - boundary_ns)
+            value = past.oldest(place)
+        mark = self._marks[name].at(boundary_ns, place) if name in self._marks else None
+        if mark is not None and (value is None or mark[0] >= value[0] - _FRESHER_NS):
+            return mark[1]
+        if value is not None:
+            return value[1]
+        return next(fill.price for fill in reversed(fills) if fill.instrument == name and fill.filled_ns < boundary_ns)
+
+    def notes(self, fills: Sequence[Fill]) -> list[str]:
+        """Return what the reader has to know: fills just after a boundary, and rates that were told too late."""
+        notes = []
+        for name, boundaries in self._boundaries.items():
+            settled = np.array(sorted(boundaries), np.int64)
+            stamps = np.array([fill.filled_ns for fill in fills if fill.instrument == name], np.int64)
+            before = settled.searchsorted(stamps, "right")
+            known = before > 0
+            close = np.zeros(len(stamps), np.bool_)
+            close[known] = stamps[known] - settled[before[known] - 1] <= _DOUBTFUL_NS
+            if close.any():
+                first_ns = int(settled[before[close][0] - 1])
+                count = int(close.sum())
+                notes.append(
+                    f"{name}: {count} {'fill' if count == 1 else 'fills'} within 60 s after a funding boundary (first: "
+                    f"{iso_of(first_ns)}) paid none; the exchange may charge it"
+                )
+        for name, (count, longest_ns) in self._late.items():
+            notes.append(
+                f"{name}: {count} funding {'rate was' if count == 1 else 'rates were'} told up to "
+                f"{span_text(longest_ns)} late and valued at the oldest price that was kept"
+            )
+        return notes

@@ -1,0 +1,160 @@
+"""Funding over longer runs: marks that end early, rates that come late, fills close to a boundary."""
+
+from collections.abc import Sequence
+from decimal import Decimal
+
+import pytest
+
+from quantkit.clock import NS_PER_MIN, NS_PER_S, time_ns_of
+from quantkit.engine.core import Engine
+from quantkit.engine.funding import KEPT_NS
+from quantkit.engine.outcome import Outcome
+from quantkit.engine.setup import EngineConfig
+from quantkit.events import BookUpdate, Candle, Funding, Mark, MarketEvent, Ticker
+from quantkit.feeds.replay import MemoryFeed
+from quantkit.instruments import Fees, Instrument
+from quantkit.strategy import Strategy
+
+START_NS = time_ns_of("2026-01-01")
+HOUR_NS = 60 * NS_PER_MIN
+SWAP = Instrument("BTC-USDT-SWAP", kind="swap", price_step="1", qty_step="1")
+NAME = SWAP.id
+
+
+class Hold(Strategy):
+    """Buys one at the n-th candle or ticker, and sells it at another one."""
+
+    buys: int = 1
+    sells: int = 0
+    on: str = "candle"
+
+    def on_start(self) -> None:
+        self._seen = 0
+        {"candle": lambda: self.subscribe_candles(NAME, "1m"), "ticker": lambda: self.subscribe_tickers(NAME)}.get(
+            self.on, lambda: self.subscribe_book(NAME)
+        )()
+
+    def on_candle(self, candle: Candle) -> None:
+        self._step()
+
+    def on_ticker(self, ticker: Ticker) -> None:
+        self._step()
+
+    def on_book(self, book: object) -> None:
+        self._step()
+
+    def _step(self) -> None:
+        self._seen += 1
+        if self._seen == self.buys:
+            self.buy(NAME, 1)
+        if self._seen == self.sells:
+            self.sell(NAME, 1)
+
+
+def minute(number: int, price: float) -> Candle:
+    """Return the candle of a minute of the run, counted from 0, at one price."""
+    open_ns = START_NS + number * NS_PER_MIN
+    close_ns = open_ns + NS_PER_MIN
+    return Candle(NAME, close_ns, close_ns, open_ns, close_ns, *(4 * [price]), 1.0, "1m")
+
+
+def mark(at_ns: int, price: float) -> Mark:
+    return Mark(NAME, at_ns, at_ns, price)
+
+
+def settled(boundary_ns: int, *, told_ns: int | None = None, rate: float = 0.01) -> Funding:
+    told_ns = boundary_ns if told_ns is None else told_ns
+    return Funding(NAME, told_ns, told_ns, rate, boundary_ns, True)
+
+
+def run(events: Sequence[MarketEvent], strategy: Strategy, *, block_rows: int = 131_072) -> Outcome:
+    config = EngineConfig(fees=Fees(), max_leverage=5)
+    return Engine(MemoryFeed(events, [SWAP], block_rows=block_rows), strategy, config).run()
+
+
+@pytest.mark.parametrize("block_rows", [1, 131_072])
+def test_marks_that_end_before_the_candles_serve_funding_as_far_as_they_reach(block_rows: int) -> None:
+    """And value nothing: the curve has one source over the run, which the assumptions name."""
+    events: list[MarketEvent] = [minute(number, 100.0) for number in range(180)]
+    events += [mark(START_NS + number * NS_PER_MIN, 200.0) for number in range(1, 70)]
+    events += [settled(START_NS + HOUR_NS), settled(START_NS + 2 * HOUR_NS)]
+    outcome = run(events, Hold(), block_rows=block_rows)
+    assert outcome.funding == {"USDT": Decimal(-3)}
+    assert set(outcome.curve.equity.tolist()) == {10_000.0, 9_998.0, 9_997.0}
+    assert any("valued at candle" in text for text in outcome.assumptions)
+
+
+def test_marks_coarser_than_the_rest_count_where_they_are_no_older() -> None:
+    """A mark of the very boundary wins over a candle of the same stamp; so does one a minute old, and no older one."""
+    candles: list[MarketEvent] = [minute(number, 100.0) for number in range(180)]
+    boundary_ns = START_NS + 2 * HOUR_NS
+    for age_ns, paid in ((0, 3), (NS_PER_MIN, 3), (NS_PER_MIN + 1, 1)):
+        marks = [mark(boundary_ns - age_ns, 300.0)]
+        assert run([*candles, *marks, settled(boundary_ns)], Hold()).funding == {"USDT": Decimal(-paid)}, age_ns
+
+
+@pytest.mark.parametrize("block_rows", [1, 7, 131_072])
+def test_a_rate_told_later_than_prices_are_kept_is_told_of(block_rows: int) -> None:
+    """It is valued at the oldest price there is: what came before it is gone."""
+    events: list[MarketEvent] = [minute(number, 100.0 + number) for number in range(400)]
+    boundary_ns = START_NS + 10 * NS_PER_MIN
+    on_time, late = (
+        run([*events, settled(boundary_ns, told_ns=boundary_ns + delay_ns)], Hold(), block_rows=block_rows)
+        for delay_ns in (KEPT_NS - 2 * NS_PER_MIN, 5 * HOUR_NS)
+    )
+    assert on_time.funding == {"USDT": Decimal("-1.09")}
+    assert not any("oldest price" in text for text in on_time.warnings)
+    if block_rows < len(events):
+        assert late.funding["USDT"] < Decimal("-2")
+        assert any(
+            f"{NAME}: 1 funding rate was told up to 5h late and valued at the oldest price" in text
+            for text in late.warnings
+        )
+
+
+def test_fills_just_after_a_boundary_are_warned_of() -> None:
+    """They pay nothing here, those at the boundary itself among them; the exchange may read positions seconds late."""
+    events: list[MarketEvent] = [minute(number, 100.0) for number in range(20)]
+    for number, at_ns in ((0, 5 * NS_PER_MIN), (1, 4 * NS_PER_MIN), (2, 4 * NS_PER_MIN - 1), (3, 6 * NS_PER_MIN)):
+        outcome = run([*events, settled(START_NS + at_ns)], Hold(buys=5))
+        assert outcome.funding == ({"USDT": Decimal(-1)} if number == 3 else {}), number
+        told = [text for text in outcome.warnings if "after a funding boundary" in text]
+        assert bool(told) is (number < 2), number
+        if told:
+            stamp = "00:05:00" if number == 0 else "00:04:00"
+            assert told == [
+                f"{NAME}: 1 fill within 60 s after a funding boundary (first: 2026-01-01T{stamp}Z) paid none; "
+                "the exchange may charge it"
+            ]
+
+
+@pytest.mark.parametrize(("has_marks", "paid"), [(False, "-6.99"), (True, "-7")])
+def test_thousands_of_small_batches_are_looked_back_at(has_marks: bool, paid: str) -> None:
+    """Live rows come one by one: they are kept joined, and index prices among them value nothing."""
+    rows: list[MarketEvent] = []
+    for number in range(1_500):
+        at_ns = START_NS + number * NS_PER_S
+        rows.append(Ticker(NAME, at_ns, at_ns, 99.0 + number, 9.0, 101.0 + number, 9.0))
+        if has_marks:
+            source = "mark" if number % 3 == 0 else "index"
+            rows.append(Mark(NAME, at_ns, at_ns, 100.0 + number, source))
+    boundary_ns = START_NS + 600 * NS_PER_S
+    rows.append(settled(boundary_ns, told_ns=START_NS + 1_400 * NS_PER_S))
+    outcome = run(rows, Hold(on="ticker", sells=700), block_rows=1)
+    assert outcome.funding == {"USDT": Decimal(paid)}
+
+
+def test_books_that_nobody_looked_at_before_the_order_are_valued_too() -> None:
+    """The mid that the first fill met is kept, wherever its row lies."""
+    rows: list[MarketEvent] = [
+        BookUpdate(NAME, START_NS, START_NS, (99.0,), (9.0,), (101.0,), (9.0,), True),
+        *(
+            BookUpdate(NAME, at, at, (99.0,), (float(at % 7 + 1),), (), (), False)
+            for at in range(START_NS + 1, START_NS + 9)
+        ),
+    ]
+    late_ns = START_NS + 70 * NS_PER_S
+    rows.append(BookUpdate(NAME, late_ns, late_ns, (120.0,), (1.0,), (101.0, 130.0), (0.0, 9.0), False))
+    rows.append(settled(START_NS + 60 * NS_PER_S, told_ns=late_ns))
+    for block_rows in (1, 3, 131_072):
+        assert run(rows, Hold(on="book"), block_rows=block_rows).funding == {"USDT": Decimal(-1)}
