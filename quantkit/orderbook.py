@@ -151,6 +151,17 @@ class DenseBook:
         self._has_stray = False  # a far level stands on the market's side: only where bid and ask are widely crossed
         self._laid: list[int] | None = []  # the places that are not empty; None once changes have come
 
+    def twin(self) -> "DenseBook":
+        """Return a book of the same levels, which goes its own way."""
+        book = DenseBook(self.instrument)
+        book.is_valid, book.version = self.is_valid, self.version
+        book._sizes[:] = self._sizes
+        book._base = self._base
+        book._far = (dict(self._far[0]), dict(self._far[1]))
+        book._bid_high, book._ask_low, book._has_stray = self._bid_high, self._ask_low, self._has_stray
+        book._laid = None if self._laid is None else list(self._laid)
+        return book
+
     # Changing -------------------------------------------------------------------------------------------------
 
     def invalidate(self) -> None:

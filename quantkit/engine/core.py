@@ -90,6 +90,7 @@ class Engine:
         self._dark_books: dict[str, tuple[str, int]] = {}  # channel, and where the gap ends that no snapshot has ended
         self._money_moved = False
         self._has_begun = False
+        self._is_after_candles = False  # whether what happens belongs after the candles that close at its moment
         self._strategy_stops = True  # `on_stop` is to be called at the end
 
     @property
@@ -174,7 +175,7 @@ class Engine:
                 elif len(batch):
                     self._told(int(batch.received_ns[-1]))
             self._wake_until(end_ns + 1, len(self._received_ns))
-            self._valuation.run_to(NOWHERE, end_ns)
+            self._valuation.run_to(NOWHERE, end_ns + 1)
         except _RunEndedError:
             ended, end_ns = "bankrupt", self._context.now_ns
         return self._finish(ended, end_ns)
@@ -187,7 +188,7 @@ class Engine:
         if not self._has_begun or not self._valuation.is_started:
             return None
         self._strategy_stops = False
-        self._value_now()
+        self._valuation.run_to(self._seen_place(), self._context.now_ns)
         outcome = self._finish("strategy_error", self._context.now_ns)
         outcome.warnings.insert(0, f"the run ended early: {error}")
         return outcome
@@ -238,7 +239,7 @@ class Engine:
             self._account,
             latency_ns=plan.latency_ns,
             sync=lambda instrument: self._exchange.sync(instrument, self._seen),
-            before_change=self._value_now,
+            before_change=self._before_change,
             after_fill=self._after_fill,
             lag_ns=lambda instrument: self._exchange.lag_ns(instrument, self._seen_place()),
         )
@@ -472,6 +473,7 @@ class Engine:
         """Run the exchange's side of one row, and deliver what is due by it."""
         now_ns = self._context.now_ns = int(self._received_ns[place])
         self._seen = place
+        self._is_after_candles = lane.kind != "candle"
         self._exchange.run_row(lane, place, now_ns)
         self._deliver(now_ns)
         self._changed.add(lane.instrument)
@@ -500,6 +502,7 @@ class Engine:
             )
         self._context.now_ns = now_ns
         self._seen = place
+        self._is_after_candles = False
         self._broker.process_overdue(now_ns)
         self._deliver(now_ns)
         while (timer := self._context.timers.pop(now_ns)) is not None:
@@ -583,7 +586,8 @@ class Engine:
         if not self._settlements.begin(funding) or not lots:
             return
         mark = self._settlements.price(funding, self._broker.fills, self._seen_place())
-        self._value_now()
+        self._is_after_candles = True
+        self._before_change()
         qty = instrument.qty_decimal(lots)
         for ledger in (self._account.portfolio, self._reported):
             ledger.charge_funding(funding.instrument, rate=funding.rate, mark=mark, qty=qty)
@@ -626,8 +630,9 @@ class Engine:
         mark = self._marks[instrument].before(self._seen_place())
         return mark if mark is not None else self._last_fill_price.get(instrument)
 
-    def _value_now(self) -> None:
-        self._valuation.run_to(self._seen_place(), self._context.now_ns)
+    def _before_change(self) -> None:
+        now_ns, is_after_candles = self._context.now_ns, self._is_after_candles
+        self._valuation.before_change(self._seen_place(), now_ns, is_after_candles=is_after_candles)
 
     def _after_fill(self, fill: Fill) -> None:
         self._last_fill_price[fill.instrument] = fill.price

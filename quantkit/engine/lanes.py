@@ -301,20 +301,34 @@ class BookMark:
             self.lane.advance(self.lane.row_at(place))
         return self.standing()
 
-    def standing(self) -> float | None:
-        """Return the mid of the book as it stands, the best price where one side is empty, None where both are.
+    def ahead(self, place: int) -> float | None:
+        """Return the mid before a place that nobody has come to yet; the book itself stays where it is."""
+        lane = self.lane
+        row = lane.row_at(place) if lane.rows else 0
+        if row <= lane.applied:
+            return self.standing()
+        book = lane.book.twin()
+        book.apply(lane.book_rows, lane.applied, row)
+        return _mid(book)
 
-        Nothing but the levels may decide: rows are applied in slices, and what stood between two of them is not known.
-        A gap leaves the levels as they were.
-        """
-        book = self.lane.book
-        bid, ask = book.best_bid_ticks(), book.best_ask_ticks()
-        if bid is None and ask is None:
-            return None
-        low, high = ask if bid is None else bid, bid if ask is None else ask
-        assert low is not None
-        assert high is not None
-        return (book.instrument.price(low) + book.instrument.price(high)) / 2
+    def standing(self) -> float | None:
+        """Return the mid of the book as it stands."""
+        return _mid(self.lane.book)
+
+
+def _mid(book: DenseBook) -> float | None:
+    """Return the mid of a book, the best price where one side is empty, None where both are.
+
+    Nothing but the levels may decide: rows are applied in slices, and what stood between two of them is not known.
+    A gap leaves the levels as they were.
+    """
+    bid, ask = book.best_bid_ticks(), book.best_ask_ticks()
+    if bid is None and ask is None:
+        return None
+    low, high = ask if bid is None else bid, bid if ask is None else ask
+    assert low is not None
+    assert high is not None
+    return (book.instrument.price(low) + book.instrument.price(high)) / 2
 
 
 class MarkSource:
@@ -378,6 +392,10 @@ class MarkSource:
         places, values = self.rows()
         row = int(places.searchsorted(place))
         return float(values[row - 1]) if row else self.carried()
+
+    def ahead(self, place: int) -> float | None:
+        """Return the latest price before a place that nobody has come to yet."""
+        return self.before(place)
 
 
 def _has_price(event: MarketEvent) -> bool:

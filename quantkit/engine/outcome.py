@@ -23,7 +23,8 @@ class EquityCurve(msgspec.Struct, frozen=True):
     """Equity on a grid, at every fill and at the end, in the report currency, as aligned arrays of shape (n,).
 
     `drawdown` is the deepest fall from the running peak since the row before, a negative fraction; it is exact
-    between rows because every mark was looked at. `exposure` is the gross notional over the equity.
+    between rows because every mark was looked at. `exposure` is the gross notional over the equity. `is_grid` tells the
+    rows of the grid, which show what the hook of a candle closing then sees, from those of fills at the same moment.
     """
 
     time_ns: NDArray[np.int64]
@@ -31,6 +32,12 @@ class EquityCurve(msgspec.Struct, frozen=True):
     cash: NDArray[np.float64]
     exposure: NDArray[np.float64]
     drawdown: NDArray[np.float64]
+    is_grid: NDArray[np.bool_] = msgspec.field(default_factory=lambda: np.empty(0, np.bool_))  # empty: not known
+
+    @property
+    def numbers(self) -> dict[str, NDArray[np.float64]]:
+        """The columns of numbers, by name."""
+        return {"equity": self.equity, "cash": self.cash, "exposure": self.exposure, "drawdown": self.drawdown}
 
 
 class Excursion(msgspec.Struct, frozen=True):

@@ -2,6 +2,10 @@
 
 Positions only change at fills and funding, so the stretch between two changes is valued at once, from the columns.
 Every row's value is computed by itself: how rows are cut into blocks never changes a digit.
+
+A grid row shows the account as the hook of a candle that closes at its moment sees it: every mark stamped at or before
+it, fills within that candle, nothing that was filled or charged after it. It is written once time has passed the
+moment, or when something other than a candle's range first changes the account at it.
 """
 
 from collections.abc import Callable, Mapping
@@ -12,6 +16,7 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from quantkit.clock import NS_PER_DAY
 from quantkit.engine.lanes import NOWHERE, Marks
 from quantkit.engine.outcome import EquityCurve, Excursion
 from quantkit.errors import DataError
@@ -58,7 +63,8 @@ class Valuation:
         account: The exchange's truth.
         marks: Where each instrument's mark comes from.
         mark_of: The latest mark at the present place.
-        start_ns, every_ns: The grid of the equity curve begins after `start_ns` and runs on multiples of `every_ns`.
+        start_ns, every_ns: The grid of the equity curve begins after `start_ns` and runs on multiples of `every_ns`
+            and on UTC midnights, between which daily returns are taken.
     """
 
     def __init__(
@@ -73,8 +79,8 @@ class Valuation:
         self._account = account
         self._marks = marks
         self._mark_of = mark_of
-        self._every_ns = every_ns
-        self._grid_ns = (start_ns // every_ns + 1) * every_ns
+        self._steps = (every_ns,) if NS_PER_DAY % every_ns == 0 else (every_ns, NS_PER_DAY)
+        self._grid_ns = self._next_grid_ns(start_ns)
         self.is_started = False
         self.starting_equity = Decimal(0)
         self._received_ns: NDArray[np.int64] = np.empty(0, np.int64)
@@ -89,6 +95,7 @@ class Valuation:
         self._signs: dict[str, int] = {}
         self._times: list[NDArray[np.int64]] = []
         self._columns: tuple[list[Floats], ...] = ([], [], [], [])  # equity, cash, exposure, drawdown
+        self._are_grid: list[NDArray[np.bool_]] = []
         self._band: dict[str, tuple[float, float]] = {}
         self._safe_until = 0
 
@@ -106,7 +113,7 @@ class Valuation:
     def _open_curve(self, now_ns: int) -> None:
         """Write the curve's first row."""
         self.is_started = True
-        self._grid_ns = (now_ns // self._every_ns + 1) * self._every_ns
+        self._grid_ns = self._next_grid_ns(now_ns)
         equity = np.array([self._equity_now()])
         self.starting_equity = shown(self._worth_exact())
         self._peak = float(equity[0])
@@ -232,12 +239,12 @@ class Valuation:
     # Rows go by -------------------------------------------------------------------------------------------------
 
     def run_to(self, place: int, now_ns: int) -> None:
-        """Value every mark before `place`, and the grid up to `now_ns`, with positions as they are."""
+        """Value every mark before `place`, and the grid before `now_ns`, with positions as they are."""
         if not self.is_started and len(self._received_ns):
             self._try_start(place)
         if not self.is_started:
             return
-        if not self._last and now_ns < self._grid_ns:
+        if not self._last and now_ns <= self._grid_ns:
             # Nothing is held whose mark could move the account, and no row of the curve is due.
             self._done = max(self._done, place)
             return
@@ -255,26 +262,52 @@ class Valuation:
                 trip.low, trip.high = min(trip.low, float(along.min())), max(trip.high, float(along.max()))
         cuts = np.zeros(len(grid), np.int64)
         if len(grid):
-            # A grid row shows what every row stamped before it left.
             if len(places):
-                cuts = places.searchsorted(self._received_ns.searchsorted(grid))
+                cuts = places.searchsorted(self._received_ns.searchsorted(grid, "right"))
             rows = self._grid_rows(values, cuts)
-            self._append(grid, *rows, self._falls(equity, cuts))
+            self._append(grid, *rows, self._falls(equity, cuts), is_grid=True)
         self._stretch(equity[int(cuts[-1]) if len(cuts) else 0 :])
         for name, along in values.items():
             if len(along):
                 self._last[name] = float(along[-1])
         self._done = max(self._done, place)
 
+    def before_change(self, place: int, now_ns: int, *, is_after_candles: bool) -> None:
+        """Value what lies before `place` with the account as it is, which changes there.
+
+        Args:
+            place, now_ns: Where and when it changes.
+            is_after_candles: Whether candles that close now have been handed over: a grid row of this moment is due
+                then. It counts the marks of its whole stamp; those that nobody has come to yet lie in this batch.
+        """
+        self.run_to(place, now_ns)
+        if not (is_after_candles and self.is_started and self._grid_ns == now_ns):
+            return
+        self._grid_ns = self._next_grid_ns(now_ns)
+        end = int(self._received_ns.searchsorted(now_ns, "right"))
+        marks: dict[str, Floats | float] = {}
+        for name, last in self._last.items():
+            ahead = self._marks[name].ahead(end)
+            marks[name] = last if ahead is None else ahead
+        equity = self._equity({name: np.array([mark]) for name, mark in marks.items()})
+        self._stretch(equity)
+        depth = min(0.0, float(equity[0]) / self._peak - 1.0) if self._peak > 0 else 0.0
+        exposure = self._exposure(marks, equity)
+        self._append(np.array([now_ns], np.int64), equity, exposure, np.array([depth]), is_grid=True)
+
     def _grid(self, now_ns: int) -> NDArray[np.int64]:
-        if now_ns < self._grid_ns:
+        """Return the moments of the grid that are due before `now_ns`."""
+        if now_ns <= self._grid_ns:
             return np.empty(0, np.int64)
-        grid = np.arange(self._grid_ns, now_ns + 1, self._every_ns, dtype=np.int64)
-        self._grid_ns = int(grid[-1]) + self._every_ns
-        return grid
+        due = [np.arange(-(-self._grid_ns // step) * step, now_ns, step, dtype=np.int64) for step in self._steps]
+        self._grid_ns = self._next_grid_ns(now_ns - 1)
+        return due[0] if len(due) == 1 else np.unique(np.concatenate(due))
+
+    def _next_grid_ns(self, after_ns: int) -> int:
+        return min((after_ns // step + 1) * step for step in self._steps)
 
     def _grid_rows(self, values: Mapping[str, Floats], cuts: NDArray[np.int64]) -> tuple[Floats, Floats]:
-        """Return equity and exposure at each grid moment: of the row before it, or as they stood."""
+        """Return equity and exposure at each grid moment: of the last row by then, or as they stood."""
         at = {name: np.concatenate(([self._last[name]], along))[cuts] for name, along in values.items()}
         worth = np.broadcast_to(self._equity(at), cuts.shape)
         return worth, np.broadcast_to(self._exposure(at, worth), cuts.shape)
@@ -373,12 +406,15 @@ class Valuation:
             self._trough = min(self._trough, float((equity / peaks).min()) - 1.0)
         self._peak = float(peaks[-1])
 
-    def _append(self, time_ns: NDArray[np.int64], equity: Floats, exposure: Floats, falls: Floats) -> None:
+    def _append(
+        self, time_ns: NDArray[np.int64], equity: Floats, exposure: Floats, falls: Floats, *, is_grid: bool = False
+    ) -> None:
         """Write rows of the curve; what has fallen since the row before belongs to the first of them."""
         falls[0] = min(float(falls[0]), self._trough)
         self._trough = 0.0
         cash = float(self._account.balance_exact(self._account.report_currency))
         self._times.append(time_ns)
+        self._are_grid.append(np.full(len(time_ns), is_grid))
         for column, values in zip(self._columns, (equity, np.full(len(time_ns), cash), exposure, falls), strict=True):
             column.append(np.broadcast_to(np.asarray(values, np.float64), time_ns.shape))
 
@@ -447,7 +483,8 @@ class Valuation:
                 f"({self._marks[name].name}) in the run; choose another span, or leave {currency} out of the cash"
             )
         equity, cash, exposure, drawdown = (np.concatenate(column) for column in self._columns)
-        return EquityCurve(np.concatenate(self._times), equity, cash, exposure, drawdown)
+        time_ns, is_grid = np.concatenate(self._times), np.concatenate(self._are_grid)
+        return EquityCurve(time_ns, equity, cash, exposure, drawdown, is_grid)
 
     def excursions(self) -> list[Excursion]:
         """Return the marks' range for every round trip, in order of opening."""

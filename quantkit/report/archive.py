@@ -182,6 +182,8 @@ def _write(folder: Path, outcome: Outcome, manifest: Mapping[str, Any], extra: M
     """Write every file and make it durable, the manifest last."""
     tables = {name: _records_frame(getattr(outcome, name), kind) for name, kind in _RECORDS.items()}
     tables["equity"] = curve_frame(outcome.curve)
+    if len(outcome.curve.is_grid):
+        tables["equity"]["is_grid"] = outcome.curve.is_grid
     files: dict[str, dict[str, Any]] = {}
     for name, frame in {**tables, **extra}.items():
         path = folder / f"{name}.parquet"
@@ -301,5 +303,7 @@ def _curve(frame: "pd.DataFrame") -> EquityCurve:
     import pandas as pd
 
     time_ns = pd.DatetimeIndex(frame.index).as_unit("ns").asi8
-    columns = {name: frame[name].to_numpy(np.float64) for name in EquityCurve.__struct_fields__[1:]}
-    return EquityCurve(time_ns=np.asarray(time_ns, np.int64), **columns)
+    columns = {name: frame[name].to_numpy(np.float64) for name in ("equity", "cash", "exposure", "drawdown")}
+    # Results of 0.1.0 do not tell which rows are the grid's.
+    is_grid = {"is_grid": frame["is_grid"].to_numpy(np.bool_)} if "is_grid" in frame else {}
+    return EquityCurve(time_ns=np.asarray(time_ns, np.int64), **columns, **is_grid)

@@ -56,8 +56,8 @@ def result_hash(outcome: Outcome) -> str:
     put("encoding", ENCODING.encode())
     for name in ("orders", "order_events", "fills"):
         put(name, b"\n".join(msgspec.json.encode(canonical(item)) for item in getattr(outcome, name)))
-    for name in outcome.curve.__struct_fields__:
-        put(name, _numbers(getattr(outcome.curve, name)))
+    for name, column in {"time_ns": outcome.curve.time_ns, **outcome.curve.numbers}.items():
+        put(name, _numbers(column))
     ledger = {name: getattr(outcome, name) for name in _LEDGER}
     totals = [outcome.report_currency, outcome.starting_equity, outcome.equity, outcome.ended]
     span = [outcome.start_ns, outcome.end_ns]

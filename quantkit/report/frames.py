@@ -39,11 +39,11 @@ def equity_frame(curve: EquityCurve) -> "pd.DataFrame":
 def curve_frame(curve: EquityCurve) -> "pd.DataFrame":
     """Return every row of the curve: `equity cash exposure drawdown` at each fill, each step of the grid and the end.
 
-    Rows of one moment follow each other: two fills, or a fill on the grid.
+    Rows of one moment follow each other: two fills, or the grid's row and the fills after it.
     """
     import pandas as pd
 
-    columns = {name: np.asarray(getattr(curve, name), np.float64) for name in curve.__struct_fields__[1:]}
+    columns = {name: np.asarray(column, np.float64) for name, column in curve.numbers.items()}
     return pd.DataFrame(columns, index=utc_index(curve.time_ns))
 
 

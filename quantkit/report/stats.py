@@ -104,7 +104,8 @@ STATS: Final[dict[str, Stat]] = {stat.key: stat for group in GROUPS.values() for
 def daily_closes(outcome: Outcome) -> tuple[IntArray, FloatArray]:
     """Return the UTC days of a run and the equity at the end of each.
 
-    The last row at midnight closes the day before it. First and last day may be parts of one.
+    The grid's row at midnight closes the day before it: what is filled at that midnight belongs to the next day. The
+    last day closes with the run. First and last day may be parts of one.
 
     Returns:
         The days' midnights, UTC ns, and the equities, both of shape (n,). A run that lost everything ends there.
@@ -113,9 +114,14 @@ def daily_closes(outcome: Outcome) -> tuple[IntArray, FloatArray]:
     # A run that ends as it starts, at midnight, still has a day.
     last = max(first, (outcome.end_ns - 1) // NS_PER_DAY)
     days = np.arange(first, last + 1, dtype=np.int64) * NS_PER_DAY
-    rows = np.searchsorted(outcome.curve.time_ns, days + NS_PER_DAY, side="right")
-    known = np.append(float(outcome.starting_equity), outcome.curve.equity)
-    closes = known[rows]
+    curve, midnights = outcome.curve, days + NS_PER_DAY
+    known = np.append(float(outcome.starting_equity), curve.equity)
+    closes = known[np.searchsorted(curve.time_ns, midnights, side="right")]
+    grid = np.flatnonzero(curve.is_grid)
+    if len(grid):
+        at = grid[np.minimum(np.searchsorted(curve.time_ns[grid], midnights), len(grid) - 1)]
+        closes = np.where(curve.time_ns[at] == midnights, curve.equity[at], closes)
+    closes[-1] = known[-1]
     lost = np.flatnonzero(closes <= 0)
     stop = int(lost[0]) + 1 if len(lost) else len(closes)
     return days[:stop], closes[:stop]

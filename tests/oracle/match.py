@@ -11,6 +11,7 @@ from oracle.engine import Oracle
 from oracle.scenarios import Scenario
 from oracle.scripted import Scripted, fill_text
 
+from quantkit.clock import NS_PER_MIN
 from quantkit.engine.core import Engine
 from quantkit.engine.outcome import Outcome
 from quantkit.engine.setup import EngineConfig
@@ -31,7 +32,7 @@ class Told:
     why: tuple[str, ...] = ()  # the wording of fills, which only runs of the real engine have in common
 
 
-def engine_config(scenario: Scenario, *, search: bool) -> EngineConfig:
+def engine_config(scenario: Scenario, *, search: bool, equity_every_ns: int = NS_PER_MIN) -> EngineConfig:
     """Return the real engine's configuration of a scenario."""
     is_all_candles = set(scenario.match_on.values()) == {"candle"}
     return EngineConfig(
@@ -46,6 +47,7 @@ def engine_config(scenario: Scenario, *, search: bool) -> EngineConfig:
         touch=scenario.touch,
         excess_slippage_bps=scenario.excess_slippage_bps,
         search=search,
+        equity_every_ns=equity_every_ns,
     )
 
 
@@ -56,6 +58,7 @@ def outcome_of(
     block_rows: int = 131_072,
     strategy: Scripted | None = None,
     drip_seed: int | None = None,
+    equity_every_ns: int = NS_PER_MIN,
 ) -> tuple[Outcome, Scripted]:
     """Run the real engine, with a seed on rows that drip as they do live."""
     strategy = strategy or scenario.strategy()
@@ -64,7 +67,8 @@ def outcome_of(
         feed = DrippingFeed(
             scenario.events, scenario.instruments, block_rows=block_rows, seed=drip_seed, end_ns=scenario.end_ns
         )
-    return Engine(feed, strategy, engine_config(scenario, search=search)).run(), strategy
+    config = engine_config(scenario, search=search, equity_every_ns=equity_every_ns)
+    return Engine(feed, strategy, config).run(), strategy
 
 
 def real(

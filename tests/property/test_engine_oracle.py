@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as generators
-from oracle.match import Told, difference, naive, real
+from oracle.match import Told, difference, naive, outcome_of, real
 from oracle.scenarios import Scenario, scenarios
 
+from quantkit.clock import NS_PER_MS
 from quantkit.events import BookUpdate, Candle, MarketEvent, Ticker, Trade
 
 KINDS = ("book", "ticker", "trade", "candle")
@@ -72,6 +73,21 @@ def test_shifting_time_shifts_everything(scenario: Scenario, seconds: int) -> No
     by_ns = seconds * 10**9
     here, there = real(scenario), real(scenario.shifted(by_ns))
     assert _text(here, 0) == _text(there, by_ns)
+
+
+@QUICK
+@given(
+    scenario=scenarios(), seed=generators.integers(0, 2**32 - 1), block_rows=generators.sampled_from((1, 3, 131_072))
+)
+def test_the_curve_is_the_same_wherever_the_engine_looks(scenario: Scenario, seed: int, block_rows: int) -> None:
+    """Rows and fills share stamps with the grid all the time: neither cuts nor the search may change a digit."""
+    every_ns = 5 * NS_PER_MS
+    plain, _ = outcome_of(scenario, search=False, equity_every_ns=every_ns)
+    for options in ({"search": True, "block_rows": block_rows}, {"search": seed % 2 == 0, "drip_seed": seed}):
+        other, _ = outcome_of(scenario, equity_every_ns=every_ns, **options)  # type: ignore[arg-type]
+        for name in plain.curve.__struct_fields__:
+            assert getattr(other.curve, name).tolist() == getattr(plain.curve, name).tolist(), (options, name)
+        assert other.excursions == plain.excursions
 
 
 def _text(told: Told, by_ns: int) -> str:
