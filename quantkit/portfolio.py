@@ -231,6 +231,11 @@ class Portfolio:
         """Return the instrument whose mark converts a currency other than the report currency."""
         return self._converters[currency]
 
+    @property
+    def converters(self) -> dict[str, str]:
+        """The ids of the instruments that convert, by currency."""
+        return {currency: via.id for currency, via in self._converters.items()}
+
     def rate_exact(self, currency: str) -> Fraction | None:
         """Return what one unit of `currency` is worth in the report currency; None while no mark is known."""
         if currency == self.report_currency:

@@ -714,7 +714,7 @@ class Engine:
             starting_equity=self._valuation.starting_equity,
             report_currency=account.report_currency,
             position_qty={i: p.qty for i, p in account.positions.items()},
-            position_mark={i: self._mark(i) for i in account.positions},
+            position_mark={i: self._mark(i) for i in dict.fromkeys([*account.positions, *account.converters.values()])},
             realised=account.totals("realised"),
             funding=account.totals("funding"),
             fees=account.totals("fees"),

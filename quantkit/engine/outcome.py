@@ -58,7 +58,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
         excursions: One for each round trip, in order of opening.
         cash: Final balances by currency. equity: final, in `report_currency`, exact.
         position_qty: Final signed size by instrument, those that traded only.
-        position_mark: Final mark by instrument, None where none was seen.
+        position_mark: Final mark of each instrument that traded or converts a currency, None where none was seen.
         realised, funding, fees: By currency, exact; `realised` is before fees and funding.
         start_ns, end_ns: The run's span.
         ended: `completed`; or `bankrupt` or, live only, `strategy_error`, with the moment in `end_ns`.

@@ -1,6 +1,6 @@
 """A result in a notebook: its strategy, the summary as HTML tables, and the equity curve as a small inline SVG."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any, Final
 
@@ -27,7 +27,9 @@ _CELL: Final = "text-align:left;padding:1px 12px 1px 0;white-space:nowrap"
 _NUMBER: Final = "text-align:right;padding:1px 0;font-variant-numeric:tabular-nums;white-space:nowrap"
 
 
-def page(outcome: Outcome, numbers: Mapping[str, Value], config: Mapping[str, Any], decimals: int) -> str:
+def page(
+    outcome: Outcome, numbers: Mapping[str, Value], config: Mapping[str, Any], warnings: Sequence[str], decimals: int
+) -> str:
     """Return the HTML of a result, amounts with so many decimals; every text that came from outside is escaped."""
     name, parameters = strategy_of(config)
     parts = ['<div class="quantkit-result" style="font-family:sans-serif;font-size:13px;line-height:1.35">']
@@ -37,7 +39,7 @@ def page(outcome: Outcome, numbers: Mapping[str, Value], config: Mapping[str, An
     if outcome.assumptions:
         items = "".join(f"<li>{escape(text)}</li>" for text in outcome.assumptions)
         parts.append(f'<details><summary>Assumptions</summary><ul style="margin:4px 0">{items}</ul></details>')
-    parts.extend(f'<p style="margin:2px 0;color:{_WARN}">Warning: {escape(text)}</p>' for text in outcome.warnings)
+    parts.extend(f'<p style="margin:2px 0;color:{_WARN}">Warning: {escape(text)}</p>' for text in warnings)
     parts.append(equity_svg(outcome.curve, outcome.report_currency, decimals))
     columns = (("Run", "Equity", "Costs"), ("Risk",), ("Trades",))
     parts.append('<div style="display:flex;flex-wrap:wrap;gap:28px;align-items:flex-start">')

@@ -53,8 +53,12 @@ class Result:
 
     @property
     def warnings(self) -> list[str]:
-        """What the reader has to know: gaps, short warm-up, stale data."""
-        return list(self.outcome.warnings)
+        """What the reader has to know: gaps, short warm-up, stale data, and why statistics have no value."""
+        return [*self.outcome.warnings, *self._reasons]
+
+    @cached_property
+    def _reasons(self) -> list[str]:
+        return stats.reasons(self.outcome, self.instruments, self.trips, self.numbers)
 
     @cached_property
     def hash(self) -> str:
@@ -202,12 +206,12 @@ class Result:
         ]
         if outcome.ended != "completed":
             words.append(outcome.ended)
-        if self.warnings:
-            words.append(counted(len(self.warnings), "warning"))
+        if outcome.warnings:
+            words.append(counted(len(outcome.warnings), "warning"))
         return f"<Result {', '.join(words)}>"
 
     def _repr_html_(self) -> str:
-        return notebook.page(self.outcome, self.numbers, self.config, self.money_decimals)
+        return notebook.page(self.outcome, self.numbers, self.config, self.warnings, self.money_decimals)
 
     def _fees(self) -> dict[str, Fees]:
         """Return the fee rates that the configuration names, by instrument."""

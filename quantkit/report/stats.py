@@ -1,6 +1,6 @@
 """The numbers of a result: which there are, what they are called, in what unit, and how they come from an outcome."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from decimal import Decimal
 from fractions import Fraction
@@ -99,6 +99,13 @@ GROUPS: Final[dict[str, tuple[Stat, ...]]] = {
     ),
 }
 STATS: Final[dict[str, Stat]] = {stat.key: stat for group in GROUPS.values() for stat in group}
+#: Statistics by what they may lack: a rate or a mark, a whole day, a closed trade.
+_OF_MONEY: Final = frozenset(
+    {"equity_closed", "fees_paid", "funding_received", "turnover"}
+    | {"profit_factor", "expectancy", "payoff_ratio", "sqn", "kelly_criterion"}
+)
+_OF_YEARS: Final = frozenset({"cagr_pct", "volatility_pct", "sharpe_ratio", "sortino_ratio", "calmar_ratio"})
+_OF_TRADES: Final = frozenset(stat.key for stat in GROUPS["Trades"])
 
 
 def daily_closes(outcome: Outcome) -> tuple[IntArray, FloatArray]:
@@ -153,6 +160,16 @@ class Rates:
         except ConfigError:
             # Without a pair for every currency only amounts in the report currency can be counted.
             self._ledger = None
+
+    def missing(self, currencies: Iterable[str]) -> list[str]:
+        """Return why currencies cannot be counted, a phrase for each that has no rate."""
+        phrases = []
+        for currency in dict.fromkeys(currencies):
+            if self.of(currency) is None:
+                via = None if self._ledger is None else self._ledger.converter(currency).id
+                lack = "no instrument of the run converts it" if via is None else f"{via} had no price"
+                phrases.append(f"{currency} cannot be counted in {self._report}, as {lack}")
+        return phrases
 
     def of(self, currency: str) -> Fraction | None:
         """Return the rate of one currency, None while it has no mark."""
@@ -221,6 +238,43 @@ def compute(
     found["exposure_time_pct"] = _pct(_exposure_time(outcome, trips))
     found.update(_of_costs(outcome, instruments, rates))
     return {key: found[key] for key in STATS}
+
+
+def reasons(
+    outcome: Outcome, instruments: Mapping[str, Instrument], trips: Trips, numbers: Mapping[str, Value]
+) -> list[str]:
+    """Return why statistics have no value, one sentence for each reason."""
+    unknown = {key for key, value in numbers.items() if value is None}
+    if not unknown:
+        return []
+    rates = Rates(outcome, instruments)
+    settled = [instruments[fill.instrument].settle_currency for fill in outcome.fills]
+    uncounted = rates.missing([*settled, *outcome.funding])
+    unmarked = [
+        f"{name} is held and has no mark"
+        for name, qty in outcome.position_qty.items()
+        if qty and outcome.position_mark.get(name) is None
+    ]
+    length = timedelta(microseconds=(outcome.end_ns - outcome.start_ns) // NS_PER_US)
+    returns = daily_returns(outcome)[1]
+    few = "there is one daily return"
+    if len(returns) > 1:
+        few = "the daily returns are too few or all alike, or the equity never fell"
+    found = []
+    for keys, holds, why in (
+        (_OF_TRADES, not trips.closed, "no trade was closed"),
+        (_OF_MONEY, bool(uncounted), "; ".join(uncounted)),
+        ({"equity_closed"}, bool(unmarked), "; ".join(unmarked)),
+        (_OF_YEARS, length < timedelta(days=1), f"the run lasted {length}, less than a day"),
+        (_OF_TRADES, True, "the closed trades are too few, or all won, or all lost"),
+        (STATS.keys(), outcome.starting_equity <= 0, "the run began with nothing"),
+        (STATS.keys(), True, few),
+    ):
+        named = [key for key in STATS if key in unknown and key in keys]
+        if holds and named:
+            unknown -= set(named)
+            found.append(f"no {', '.join(named)}: {why}")
+    return found
 
 
 def _of_curve(outcome: Outcome) -> dict[str, Value]:

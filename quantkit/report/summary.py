@@ -49,20 +49,21 @@ def render(result: Result, console: "Console") -> None:
     from rich.panel import Panel
 
     outcome = result.outcome
+    has_unicode = console.encoding.lower().startswith("utf")
     if result.assumptions:
-        console.print(_bullets("Assumptions", result.assumptions, style="dim"))
+        console.print(_bullets("Assumptions", result.assumptions, style="dim", has_unicode=has_unicode))
     width = min(console.width, 132)
     title = f"[bold]{escaped(title_of(result.config, width - 8))}[/bold]"
     money_in = f"[dim]money in {escaped(outcome.report_currency)}[/dim]"
     numbers = _numbers(result, wide=width >= _WIDE)
     console.print(Panel(numbers, title=title, subtitle=money_in, width=width, padding=(0, 1)))
     # A terminal without Unicode has no block characters to draw with.
-    if len(outcome.curve.equity) and console.encoding.lower().startswith("utf"):
+    if len(outcome.curve.equity) and has_unicode:
         console.print(_curve(result, width))
     if outcome.fills:
         console.print(fills_table(outcome.fills))
     if result.warnings:
-        console.print(_bullets("Warnings", result.warnings, style="yellow"))
+        console.print(_bullets("Warnings", result.warnings, style="yellow", has_unicode=has_unicode))
     if outcome.ended != "completed":
         console.print(f"[bold red]The run ended early: {escaped(outcome.ended)} at {iso_of(outcome.end_ns)}[/bold red]")
     if result.saved_to is not None:
@@ -97,7 +98,7 @@ def _json_item(key: str, value: Value) -> tuple[str, Any]:
     return key, value.isoformat() if isinstance(value, datetime) else value
 
 
-def _bullets(head: str, lines: list[str], *, style: str) -> "RenderableType":
+def _bullets(head: str, lines: list[str], *, style: str, has_unicode: bool) -> "RenderableType":
     from rich.padding import Padding
     from rich.table import Table
 
@@ -105,7 +106,7 @@ def _bullets(head: str, lines: list[str], *, style: str) -> "RenderableType":
     grid.add_column(width=1)
     grid.add_column(overflow="fold")
     for line in lines:
-        grid.add_row("•", escaped(line))
+        grid.add_row("•" if has_unicode else "-", escaped(line))
     whole = Table.grid()
     whole.add_row(f"[bold]{head}[/bold]")
     whole.add_row(Padding(grid, (0, 0, 0, 1)))

@@ -132,14 +132,15 @@ def test_summary_counts_fills_it_does_not_show(result: Result, result_of: Callab
 
 
 def test_a_terminal_without_unicode_gets_no_blocks(result: Result) -> None:
-    """The curve is left out where it could not be encoded."""
+    """The curve is left out where it could not be encoded, and lists get another bullet."""
     out = io.TextIOWrapper(io.BytesIO(), encoding="ascii", errors="strict")
     console = Console(file=out, width=80, highlight=False)
-    result.outcome.assumptions.clear()
-    result.outcome.warnings.clear()
+    assert result.assumptions
+    assert result.warnings
     render(result, console)
     out.flush()
     assert b"Sharpe Ratio" in out.buffer.getvalue()  # type: ignore[attr-defined]
+    assert b" - " in out.buffer.getvalue()  # type: ignore[attr-defined]
 
 
 def test_json_has_every_number_once(result: Result) -> None:
