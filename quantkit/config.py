@@ -38,6 +38,7 @@ class RunConfig(msgspec.Struct, frozen=True, kw_only=True):
     equity_every_ms: float
     touch: bool
     excess_slippage_bps: float
+    slippage_bps: float
 
 
 def run_config(
@@ -74,4 +75,5 @@ def run_config(
         equity_every_ms=config.equity_every_ns / 1e6,
         touch=config.touch,
         excess_slippage_bps=config.excess_slippage_bps,
+        slippage_bps=config.slippage_bps,
     )

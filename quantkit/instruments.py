@@ -123,24 +123,40 @@ def _letters(instrument_id: str) -> str:
 
 
 class Fees(msgspec.Struct, frozen=True):
-    """Fee rates by role. Paid fees are positive, rebates negative.
+    """What fills cost: rates by role, amounts per contract, share and order. Paid fees are positive, rebates negative.
+
+    An order pays `max(min_per_order, per_order + the sum over its fills)`, the part of the order with its first fill.
 
     Attributes:
         maker_bps: Basis points of the notional for an order that rested.
         taker_bps: Basis points for an order that took liquidity.
         currency: `quote` (spot: always the quote currency), `received` (spot: what the fill brings, OKX's own rule),
             `settle` (contracts: the settlement currency). Contracts always pay in their settlement currency.
+        per_contract: Amount for each contract of swaps and futures.
+        per_share: Amount for each unit of what is not a contract: a share, a coin.
+        per_order: Amount for each order, once it fills.
+        min_per_order: What an order that fills pays at least; 0 for no minimum.
+
+    Examples:
+        >>> broker = Fees(per_share=0.005, min_per_order=1)
+        >>> broker.of_order(Decimal("0.5")), broker.of_order(Decimal("1.5"))
+        (Decimal('1'), Decimal('1.5'))
     """
 
     maker_bps: float = 0.0
     taker_bps: float = 0.0
     currency: str = "quote"
+    per_contract: float = 0.0
+    per_share: float = 0.0
+    per_order: float = 0.0
+    min_per_order: float = 0.0
 
     def __post_init__(self) -> None:
         """Check the rates.
 
         Raises:
-            ConfigError: A rate is not finite or beyond 1000 bps, or the currency rule is unknown.
+            ConfigError: A rate is not finite or beyond 1000 bps, an amount is not finite or below zero, the currency
+                rule is unknown, or amounts of money are to be taken from what a spot fill brings.
         """
         for name in ("maker_bps", "taker_bps"):
             rate = getattr(self, name)
@@ -148,6 +164,14 @@ class Fees(msgspec.Struct, frozen=True):
                 raise ConfigError(f"{name} is {rate}; a fee rate is a finite number of basis points within +-1000")
         if self.currency not in ("quote", "received", "settle"):
             raise ConfigError(f"fee currency rule {self.currency!r} is not known; use quote, received or settle")
+        for name in ("per_contract", "per_share", "per_order", "min_per_order"):
+            amount = getattr(self, name)
+            if not math.isfinite(amount) or amount < 0:
+                raise ConfigError(f"{name} is {amount}; it is a finite amount of money, zero or more")
+        if self.currency == "received" and (self.per_share or self.is_per_order):
+            raise ConfigError(
+                "fees per share and per order are amounts of money, not of what a fill brings; use currency='quote'"
+            )
 
     @classmethod
     def okx_spot(cls) -> "Fees":
@@ -169,9 +193,27 @@ class Fees(msgspec.Struct, frozen=True):
             return cls.okx_swap()
         return cls.okx_spot() if "-" in instrument.name else cls(cls.okx_spot().maker_bps, cls.okx_spot().taker_bps)
 
+    @property
+    def is_per_order(self) -> bool:
+        """Whether an order's fee is more than the sum over its fills."""
+        return bool(self.per_order or self.min_per_order)
+
     def rate(self, *, is_maker: bool) -> Decimal:
         """Return the rate as an exact fraction of the notional."""
         return EXACT.multiply(decimal_of(self.maker_bps if is_maker else self.taker_bps), Decimal("1e-4"))
+
+    def of_fill(self, instrument: "Instrument", qty: Decimal, value: Decimal, *, is_maker: bool) -> Decimal:
+        """Return what a fill of a size and value costs without its order's part, in the currency of `value`."""
+        fee = EXACT.multiply(value, self.rate(is_maker=is_maker))
+        amount = self.per_share if instrument.is_spot else self.per_contract
+        return EXACT.add(fee, EXACT.multiply(qty, decimal_of(amount))) if amount else fee
+
+    def of_order(self, fills: Decimal) -> Decimal:
+        """Return what an order costs whose fills cost `fills` together."""
+        if not self.is_per_order:
+            return fills
+        whole = EXACT.add(fills, decimal_of(self.per_order))
+        return EXACT.max(whole, decimal_of(self.min_per_order)) if self.min_per_order else whole
 
 
 class Instrument:

@@ -52,6 +52,7 @@ def backtest(
     equity_every: str | timedelta = "1m",
     touch: bool = False,
     excess_slippage_bps: float = 1.0,
+    slippage_bps: float = 0.0,
     block_rows: int | None = None,
     search: bool = True,
     progress: Callable[[int, int, int], None] | None = None,
@@ -77,6 +78,8 @@ def backtest(
         equity_every: Grid of the equity curve.
         touch: Whether, on trades, an opposite-aggressor trade at the limit fills at most its size.
         excess_slippage_bps: On tickers, how much worse the size beyond the displayed one fills.
+        slippage_bps: On trades and candles, how much worse than the traded price an order that takes fills, within its
+            limit; it stands for half a spread as well.
         block_rows, search: How the replay walks; they never change a result.
         progress: Called with (now_ns, start_ns, end_ns) from time to time.
 
@@ -104,6 +107,7 @@ def backtest(
         equity_every=equity_every,
         touch=touch,
         excess_slippage_bps=excess_slippage_bps,
+        slippage_bps=slippage_bps,
         search=search,
     )
     engine = Engine(feed, built, config, progress=progress)
@@ -139,6 +143,7 @@ def paper(
     equity_every: str | timedelta = "1m",
     touch: bool = False,
     excess_slippage_bps: float = 1.0,
+    slippage_bps: float = 0.0,
     on_status: "Callable[[LiveStatus], None] | None" = None,
     stop: threading.Event | None = None,
 ) -> Result:
@@ -149,7 +154,7 @@ def paper(
 
     Args:
         strategy, params, cash, report_currency, fees, max_leverage, seed, stale_after, equity_every, touch,
-        excess_slippage_bps: As for `backtest`.
+        excess_slippage_bps, slippage_bps: As for `backtest`.
         okx: Hosts, limits and patience; default OKX's own.
         record: In this folder the run gets one of its own, named after strategy and time; None: nowhere.
         duration: End after so long, such as `1h`; default when `stop` is set.
@@ -185,6 +190,7 @@ def paper(
         equity_every=equity_every,
         touch=touch,
         excess_slippage_bps=excess_slippage_bps,
+        slippage_bps=slippage_bps,
         search=True,
     )
     return run_paper(
@@ -252,6 +258,7 @@ def _engine_config(
     equity_every: str | timedelta,
     touch: bool,
     excess_slippage_bps: float,
+    slippage_bps: float,
     search: bool,
 ) -> EngineConfig:
     """Check the options of a run and gather them."""
@@ -268,7 +275,8 @@ def _engine_config(
         stale_after_ns=duration_ns(stale_after),
         equity_every_ns=duration_ns(equity_every),
         touch=touch,
-        excess_slippage_bps=_slippage(excess_slippage_bps),
+        excess_slippage_bps=_slippage("excess_slippage_bps", excess_slippage_bps),
+        slippage_bps=_slippage("slippage_bps", slippage_bps),
         search=search,
     )
 
@@ -308,9 +316,9 @@ def _seed(seed: int) -> int:
     return seed
 
 
-def _slippage(slippage_bps: float) -> float:
+def _slippage(name: str, slippage_bps: float) -> float:
     if not 0 <= slippage_bps < 10_000:
-        raise ConfigError(f"excess_slippage_bps is {slippage_bps}; give basis points from 0 to below 10000")
+        raise ConfigError(f"{name} is {slippage_bps}; give basis points from 0 to below 10000")
     return slippage_bps
 
 

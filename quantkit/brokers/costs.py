@@ -6,7 +6,7 @@ from decimal import Decimal
 from fractions import Fraction
 
 from quantkit.brokers.matching import Lock, Working
-from quantkit.instruments import EXACT, Fees, Instrument, Side
+from quantkit.instruments import EXACT, Fees, Instrument, Side, decimal_of
 from quantkit.portfolio import Portfolio
 
 #: A market buy locks its cost at the last price and this much more.
@@ -28,12 +28,18 @@ class Account:
     def fee(
         self, instrument: Instrument, side: Side, lots: int, value: Decimal, *, is_maker: bool
     ) -> tuple[Decimal, str]:
-        """Return the fee of a fill and its currency; paid above zero."""
-        fees = self._fees[instrument.id]
-        rate = fees.rate(is_maker=is_maker)
+        """Return the fee of a fill without its order's part, and its currency; paid above zero."""
+        fees, qty = self._fees[instrument.id], instrument.qty_decimal(lots)
         if instrument.is_spot and fees.currency == "received" and side is Side.BUY:
-            return EXACT.multiply(instrument.qty_decimal(lots), rate), instrument.base
-        return EXACT.multiply(value, rate), instrument.settle_currency
+            return EXACT.multiply(qty, fees.rate(is_maker=is_maker)), instrument.base
+        return fees.of_fill(instrument, qty, value, is_maker=is_maker), instrument.settle_currency
+
+    def fee_due(self, order: Working, of_fill: Decimal) -> Decimal:
+        """Return what an order has to pay with a fill that costs `of_fill`: its own part comes with the first."""
+        fees = self._fees[order.instrument]
+        if not fees.is_per_order:
+            return of_fill
+        return EXACT.subtract(fees.of_order(EXACT.add(order.fees_of_fills, of_fill)), order.fees_paid)
 
     # Locks ----------------------------------------------------------------------------------------------------
 
@@ -51,10 +57,13 @@ class Account:
             return instrument.qty_decimal(lots)
         fees = self._fees[order.instrument]
         value = instrument.value(lots, lock.ticks)
-        if fees.currency == "received":
+        if fees.currency == "received" or not lots:
             return value
-        rate = max(Decimal(0), fees.rate(is_maker=True), fees.rate(is_maker=False))
-        return EXACT.multiply(value, EXACT.add(rate, Decimal(1)))
+        qty = instrument.qty_decimal(lots)
+        dearer = max(
+            Decimal(0), *(fees.of_fill(instrument, qty, value, is_maker=is_maker) for is_maker in (True, False))
+        )
+        return EXACT.add(value, max(Decimal(0), self.fee_due(order, dearer)))
 
     def _lock_for(self, order: Working, limit: int | None, reference: int | None) -> Lock | None:
         instrument = self.portfolio.instruments[order.instrument]
@@ -177,11 +186,38 @@ class Account:
             return lots
         instrument = self.portfolio.instruments[order.instrument]
         held = self._lock_amount(order, order.lock, order.left)
-        cost = Fraction(instrument.value(1, ticks))
-        fee, currency = self.fee(instrument, order.side, 1, instrument.value(1, ticks), is_maker=is_maker)
-        if currency == instrument.quote:
-            cost += max(Fraction(0), Fraction(fee))
-        return min(lots, self._lots_in(self.available(instrument.quote) + Fraction(held), cost))
+        free = self.available(instrument.quote) + Fraction(held)
+        return min(lots, self._lots_for(order, instrument, free, ticks, is_maker=is_maker))
+
+    def _lots_for(self, order: Working, instrument: Instrument, free: Fraction, ticks: int, *, is_maker: bool) -> int:
+        """Return how many size steps of a spot buy an amount pays for, with fees."""
+        value = instrument.value(1, ticks)
+        fee, currency = self.fee(instrument, order.side, 1, value, is_maker=is_maker)
+        cost = Fraction(value) + (max(Fraction(0), Fraction(fee)) if currency == instrument.quote else 0)
+        fees = self._fees[order.instrument]
+        if not fees.is_per_order:
+            return self._lots_in(free, cost)
+        # Either the fills' own fees count or the order's minimum does, whichever is more.
+        left = free + Fraction(order.fees_paid)
+        own = Fraction(decimal_of(fees.per_order)) + Fraction(order.fees_of_fills)
+        found = self._lots_in(left - own, cost)
+        if fees.min_per_order:
+            found = min(found, self._lots_in(left - Fraction(decimal_of(fees.min_per_order)), Fraction(value)))
+        return found
+
+    def charge(self, order: Working, lots: int, value: Decimal, *, is_maker: bool) -> tuple[Decimal, str]:
+        """Let an order pay for a fill, its own part with the first; return the fee and its currency."""
+        instrument, lock = self.portfolio.instruments[order.instrument], order.lock
+        of_fill, currency = self.fee(instrument, order.side, lots, value, is_maker=is_maker)
+        if not self._fees[order.instrument].is_per_order:
+            return of_fill, currency
+        held = Decimal(0) if lock is None else self._lock_amount(order, lock, order.left)
+        fee = self.fee_due(order, of_fill)
+        order.fees_of_fills = EXACT.add(order.fees_of_fills, of_fill)
+        order.fees_paid = EXACT.add(order.fees_paid, fee)
+        if lock is not None:
+            self._hold(lock.currency, EXACT.subtract(self._lock_amount(order, lock, order.left), held))
+        return fee, currency
 
     def filled(self, order: Working, lots: int) -> None:
         """Release what an order held back for `lots` that filled; call before its `filled` is raised."""

@@ -17,10 +17,13 @@ but after it has filled others.
 Stops trigger on a touch. On trades a triggered stop takes the next trade. In a candle it fills at the stop, or at the
 open if that gapped beyond. A stop-limit whose trigger price is not beyond its limit rests until the next candle.
 
+Whoever takes fills the stated slippage worse than the traded price, which also stands for half a spread.
+
 Ignored: queue position, volume (fills are not capped by it), market impact, the path of price inside a candle.
 """
 
 from abc import ABC, abstractmethod
+from decimal import Decimal
 from typing import NamedTuple, Protocol
 
 from quantkit.brokers.base import OPEN_GATE, Gate
@@ -39,6 +42,7 @@ class Working:
     """An order as the exchange holds it.
 
     Attributes:
+        fees_of_fills, fees_paid: What its fills cost so far, without and with the order's own part.
         ahead: Displayed size steps that stand before it in the queue; None while unknown (displayed books).
         is_taking: Waits for the next price to take it, instead of resting.
         is_triggered: Whether a stop has become a market or limit order.
@@ -48,6 +52,8 @@ class Working:
     __slots__ = (
         "ahead",
         "arrived_ns",
+        "fees_of_fills",
+        "fees_paid",
         "filled",
         "id",
         "instrument",
@@ -88,6 +94,7 @@ class Working:
         self.is_taking = False
         self.is_triggered = order.stop_ticks is None
         self.lock: Lock | None = None
+        self.fees_of_fills = self.fees_paid = Decimal(0)
         self.told_ns = 0
 
     @property
@@ -178,7 +185,15 @@ class Market(ABC):
 
 
 class PriceMarket(Market):
-    """What trades and candles have in common: orders are judged against the last price."""
+    """What trades and candles have in common: orders are judged against the last price.
+
+    Args:
+        slippage_bps: How much worse than the traded price an order that takes fills, within its limit.
+    """
+
+    def __init__(self, instrument: Instrument, sink: Sink, *, slippage_bps: float = 0.0) -> None:
+        super().__init__(instrument, sink)
+        self._slippage = slippage_bps
 
     def arrive(self, order: Working, at_ns: int) -> None:
         if order.post_only and order.limit is not None and order.is_triggered and self.crosses(order, order.limit):
@@ -212,11 +227,21 @@ class PriceMarket(Market):
         """Fill a taking order at a traded price, or let it rest or end where that is not beyond its limit."""
         ticks = self.instrument.market_ticks(price, order.side)
         if order.limit is None or order.is_beyond(ticks):
+            if self._slippage:
+                ticks = self._slipped(order, price)
             self._sink.filled(order, order.left, ticks, is_maker=False, at_ns=at_ns, why=source)
         elif order.tif is TimeInForce.GTC:
             order.is_taking = False
         else:
             self._sink.cancelled(order, f"{order.tif.lower()}_unfilled", at_ns)
+
+    def _slipped(self, order: Working, price: float) -> int:
+        """Return a traded price made worse by the stated slippage, within the order's limit."""
+        worse = price * (1 + order.side.sign * self._slippage / 10_000)
+        ticks = max(self.instrument.market_ticks(worse, order.side), 1)
+        if order.limit is None:
+            return ticks
+        return min(ticks, order.limit) if order.is_buy else max(ticks, order.limit)
 
     def _band(self, *, touch: bool) -> Gate:
         # Half a step beside a level is hit by every price that rounds to it; a hundredth more forgives float noise.
@@ -243,8 +268,8 @@ class PriceMarket(Market):
 class TradeMarket(PriceMarket):
     """Orders matched on public trades alone."""
 
-    def __init__(self, instrument: Instrument, sink: Sink, *, touch: bool = False) -> None:
-        super().__init__(instrument, sink)
+    def __init__(self, instrument: Instrument, sink: Sink, *, touch: bool = False, slippage_bps: float = 0.0) -> None:
+        super().__init__(instrument, sink, slippage_bps=slippage_bps)
         self.touch = touch
 
     def gate(self) -> Gate:

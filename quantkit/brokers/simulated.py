@@ -271,7 +271,7 @@ class SimulatedBroker:
         account = self.account
         instrument = account.portfolio.instruments[order.instrument]
         value = instrument.value(lots, ticks)
-        fee, currency = account.fee(instrument, order.side, lots, value, is_maker=is_maker)
+        fee, currency = account.charge(order, lots, value, is_maker=is_maker)
         fill = Fill(
             id=len(self.fills) + 1,
             order_id=order.id,

@@ -96,6 +96,16 @@ _ACCOUNT: Final[tuple[_Decorator, ...]] = (
     ),
     click.option("--fees-maker-bps", type=float, metavar="BPS", help="Fee of orders that rested, in basis points."),
     click.option("--fees-taker-bps", type=float, metavar="BPS", help="Fee of orders that took, in basis points."),
+    click.option("--fees-per-contract", type=float, metavar="AMOUNT", help="Fee for each contract."),
+    click.option("--fees-per-share", type=float, metavar="AMOUNT", help="Fee for each share or coin on spot."),
+    click.option("--fees-per-order", type=float, metavar="AMOUNT", help="Fee for each order that fills."),
+    click.option("--fees-min-per-order", type=float, metavar="AMOUNT", help="Smallest fee of an order that fills."),
+    click.option(
+        "--slippage-bps",
+        type=float,
+        metavar="BPS",
+        help="On trades and candles, fill orders that take so much worse; also half a spread.",
+    ),
     click.option("--latency-ms", type=float, metavar="MS", help="Delay of orders and of reports, each way."),
     click.option(
         "--match-on",
@@ -134,16 +144,18 @@ def account_of(flags: dict[str, Any]) -> dict[str, Any]:
     """Return what was given of `account_options` under the names that a run takes.
 
     Raises:
-        ConfigError: One of the two fees is given without the other.
+        ConfigError: One of the two fee rates is given without the other.
     """
     maker_bps, taker_bps = flags.pop("fees_maker_bps"), flags.pop("fees_taker_bps")
     if (maker_bps is None) is not (taker_bps is None):
         raise ConfigError("--fees-maker-bps and --fees-taker-bps go together; give both")
+    amounts = {name: flags.pop(f"fees_{name}") for name in ("per_contract", "per_share", "per_order", "min_per_order")}
+    amounts = {name: amount for name, amount in amounts.items() if amount is not None}
     options = {name: value for name, value in flags.items() if value is not None and value != {}}
-    if maker_bps is not None:
+    if maker_bps is not None or amounts:
         from quantkit.instruments import Fees
 
-        options["fees"] = Fees(maker_bps=maker_bps, taker_bps=taker_bps)
+        options["fees"] = Fees(maker_bps=maker_bps or 0.0, taker_bps=taker_bps or 0.0, **amounts)
     return options
 
 

@@ -117,9 +117,9 @@ class Exchange:
     def _market(self, instrument: Instrument) -> Market:
         plan, config, stream = self._plan, self._config, self._plan.matching[instrument.id]
         if stream.kind == "candle":
-            return CandleMarket(instrument, self._broker)
+            return CandleMarket(instrument, self._broker, slippage_bps=config.slippage_bps)
         if stream.kind == "trade":
-            return TradeMarket(instrument, self._broker, touch=config.touch)
+            return TradeMarket(instrument, self._broker, touch=config.touch, slippage_bps=config.slippage_bps)
         lane = self._lanes[stream]
         is_book = isinstance(lane, BookLane)
         return DisplayedMarket(

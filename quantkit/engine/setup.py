@@ -9,7 +9,7 @@ import msgspec
 from quantkit.clock import INTERVALS, NS_PER_MIN, NS_PER_MS, NS_PER_S, bar_open_ns, interval_ns, iso_of
 from quantkit.errors import ConfigError, DataError
 from quantkit.feeds.base import Feed
-from quantkit.instruments import Fees, Instrument
+from quantkit.instruments import Fees, Instrument, plain
 from quantkit.storage.catalog import Coverage
 from quantkit.storage.columns import Stream
 
@@ -33,6 +33,7 @@ class EngineConfig(msgspec.Struct, frozen=True, kw_only=True):
         stale_after_ns: A display older than this fills nothing.
         touch: Trade matching: whether an opposite-aggressor trade at the limit fills.
         excess_slippage_bps: Ticker matching: how much worse the size beyond the displayed one fills.
+        slippage_bps: Trade and candle matching: how much worse than the traded price fills what takes; half a spread.
         search: Whether rows that cannot matter are skipped; never changes a result.
     """
 
@@ -49,6 +50,7 @@ class EngineConfig(msgspec.Struct, frozen=True, kw_only=True):
     equity_every_ns: int = NS_PER_MIN
     touch: bool = False
     excess_slippage_bps: float = 1.0
+    slippage_bps: float = 0.0
     search: bool = True
 
 
@@ -339,8 +341,10 @@ def describe(plan: Plan, config: EngineConfig, feed: Feed, currencies: Collectio
         fees = plan.fees[i]
         is_given = isinstance(config.fees, Fees) or (config.fees is not None and i in config.fees)
         own = "" if is_given else " (OKX preset)"
+        amounts = _amounts(fees, plan.instruments[i])
         said.append(
-            f"{i}: fees {fees.maker_bps:g} bps maker, {fees.taker_bps:g} bps taker{own}, valued at {plan.marks[i].kind}"
+            f"{i}: fees {fees.maker_bps:g} bps maker, {fees.taker_bps:g} bps taker{amounts}{own}, "
+            f"valued at {plan.marks[i].kind}"
         )
         if plan.instruments[i].source == "inferred":
             said.append(f"{i}: price and size steps inferred from the data, contract value 1")
@@ -356,7 +360,21 @@ def describe(plan: Plan, config: EngineConfig, feed: Feed, currencies: Collectio
         )
     if any(stream.kind == "ticker" for stream in plan.matching.values()):
         said.append(f"size beyond the displayed one fills {config.excess_slippage_bps:g} bps worse")
+    if config.slippage_bps and any(stream.kind in ("trade", "candle") for stream in plan.matching.values()):
+        said.append(f"on trades and candles, what takes fills {config.slippage_bps:g} bps worse than the traded price")
     if len(currencies) > 1:
         counted_in = config.report_currency or next(iter(plan.cash))
         said.append(f"balances in {', '.join(currencies)} are counted in {counted_in}")
     return [*said, *feed.assumptions()]
+
+
+def _amounts(fees: Fees, instrument: Instrument) -> str:
+    """Return the amounts of money among an instrument's fees, as they go on after its rates."""
+    unit, per_unit = ("share", fees.per_share) if instrument.is_spot else ("contract", fees.per_contract)
+    amounts = (
+        (per_unit, "{} per " + unit),
+        (fees.per_order, "{} per order"),
+        (fees.min_per_order, "at least {} an order"),
+    )
+    currency = instrument.settle_currency
+    return "".join(f", {text.format(f'{plain(amount)} {currency}')}" for amount, text in amounts if amount)

@@ -211,8 +211,9 @@ def equity_closed(
         rate = rates.of(instrument.settle_currency)
         if mark is None or rate is None:
             return None
-        taker = fees.get(name, Fees.preset_for(instrument)).rate(is_maker=False)
-        total -= Fraction(instrument.notional(qty.copy_abs(), decimal_of(mark))) * Fraction(taker) * rate
+        own, size = fees.get(name, Fees.preset_for(instrument)), qty.copy_abs()
+        of_fill = own.of_fill(instrument, size, instrument.notional(size, decimal_of(mark)), is_maker=False)
+        total -= Fraction(own.of_order(of_fill)) * rate
     return shown(total)
 
 

@@ -12,7 +12,7 @@ from typing import Any, cast
 import numpy as np
 from oracle.book import NaiveBook, NaiveView
 from oracle.exchange import Exchange
-from oracle.venues import BookVenue, CandleVenue, DisplayedVenue, TickerVenue, TradeVenue, Venue
+from oracle.venues import BookVenue, CandleVenue, DisplayedVenue, PriceVenue, TickerVenue, TradeVenue, Venue
 
 from quantkit.brokers.base import Report
 from quantkit.clock import INTERVALS, duration_ns, time_ns_of
@@ -52,6 +52,7 @@ class OracleConfig:
     stale_after_ns: int = 10_000_000_000
     touch: bool = False
     excess_slippage_bps: float = 1.0
+    slippage_bps: float = 0.0
     report_currency: str | None = None
     seed: int = 0
     run_id: str = "bt"
@@ -146,10 +147,12 @@ class Oracle:
     def _venue(self, instrument: Instrument) -> Venue:
         config = self.config
         kind, has_trades = config.match_on[instrument.id], "trade" in self.kinds_of[instrument.id]
-        if kind == "trade":
-            return TradeVenue(instrument, self.exchange, touch=config.touch)
-        if kind == "candle":
-            return CandleVenue(instrument, self.exchange)
+        if kind in ("trade", "candle"):
+            venue: PriceVenue = CandleVenue(instrument, self.exchange)
+            if kind == "trade":
+                venue = TradeVenue(instrument, self.exchange, touch=config.touch)
+            venue.slippage_bps = config.slippage_bps
+            return venue
         if kind == "book":
             return BookVenue(
                 instrument,

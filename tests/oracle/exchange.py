@@ -35,6 +35,8 @@ class Held:
     waits: str = ""  # `price`: takes the next one; `update`: a stop set off by a trade takes from the next display
     ahead: int | None = None
     told_ns: int = 0  # when its latest report is due
+    fees_of_fills: Fraction = Fraction(0)
+    fees_paid: Fraction = Fraction(0)  # with what the order itself costs
     lock_ticks: int | None = None  # price that a spot buy's funds are kept at; 0 for a spot sale
 
     @property
@@ -214,11 +216,12 @@ class Exchange:
         qty = lots * Fraction(instrument.qty_step)
         if held.side is Side.SELL:
             return qty
+        value = qty * ticks * Fraction(instrument.price_step)
         fees = self.fees[held.instrument]
-        rate = Fraction(0)
-        if fees.currency != "received":
-            rate = max(rate, Fraction(fees.rate(is_maker=True)), Fraction(fees.rate(is_maker=False)))
-        return qty * ticks * Fraction(instrument.price_step) * (1 + rate)
+        if fees.currency == "received" or not lots:
+            return value
+        dearer = max(Fraction(0), *(_of_fill(fees, instrument, qty, value, bps) for bps in _rates(fees)))
+        return value + max(Fraction(0), self._due(held, dearer))
 
     def _account_refuses(self, held: Held, lots: int, limit: int | None) -> str:
         """Return why the account may not have the order; keep its funds when it may."""
@@ -301,11 +304,9 @@ class Exchange:
         if held.reduce_only:
             allowed = min(lots, self.reducible(held))
         elif held.lock_ticks is not None and held.side is Side.BUY and ticks > held.lock_ticks:
-            _, currency = self._fee(instrument, held, 1, ticks, is_maker=is_maker)
-            each = Fraction(instrument.value(1, ticks))
-            if currency == instrument.quote:
-                each += max(Fraction(0), self._fee(instrument, held, 1, ticks, is_maker=is_maker)[0])
-            allowed = min(lots, max(0, math.floor(self.free(instrument.quote, but=held) / each)))
+            free = self.free(instrument.quote, but=held)
+            while allowed and self._cost(instrument, held, allowed, ticks, is_maker=is_maker) > free:
+                allowed -= 1
         if allowed:
             self._book(instrument, held, allowed, ticks, is_maker=is_maker, at_ns=at_ns)
         if allowed < lots:
@@ -316,14 +317,34 @@ class Exchange:
     def _fee(
         self, instrument: Instrument, held: Held, lots: int, ticks: int, *, is_maker: bool
     ) -> tuple[Fraction, str]:
-        fees = self.fees[instrument.id]
-        rate = Fraction(str(fees.maker_bps if is_maker else fees.taker_bps)) / 10_000
+        fees, qty = self.fees[instrument.id], lots * Fraction(instrument.qty_step)
+        maker_bps, taker_bps = _rates(fees)
+        bps = maker_bps if is_maker else taker_bps
         if instrument.is_spot and fees.currency == "received" and held.side is Side.BUY:
-            return lots * Fraction(instrument.qty_step) * rate, instrument.base
-        return Fraction(instrument.value(lots, ticks)) * rate, instrument.settle_currency
+            return qty * bps / 10_000, instrument.base
+        return _of_fill(fees, instrument, qty, Fraction(instrument.value(lots, ticks)), bps), instrument.settle_currency
+
+    def _due(self, held: Held, of_fill: Fraction) -> Fraction:
+        """Return what a fill has to pay: the whole order's fee with it, less what the order has paid."""
+        fees = self.fees[held.instrument]
+        if not (fees.per_order or fees.min_per_order):
+            return of_fill
+        whole = held.fees_of_fills + of_fill + Fraction(str(fees.per_order))
+        if fees.min_per_order:
+            whole = max(whole, Fraction(str(fees.min_per_order)))
+        return whole - held.fees_paid
+
+    def _cost(self, instrument: Instrument, held: Held, lots: int, ticks: int, *, is_maker: bool) -> Fraction:
+        """Return what a spot buy of some size steps takes of the quote currency; rebates do not count."""
+        fee, currency = self._fee(instrument, held, lots, ticks, is_maker=is_maker)
+        own = self._due(held, max(Fraction(0), fee)) if currency == instrument.quote else Fraction(0)
+        return Fraction(instrument.value(lots, ticks)) + own
 
     def _book(self, instrument: Instrument, held: Held, lots: int, ticks: int, *, is_maker: bool, at_ns: int) -> None:
-        fee, currency = self._fee(instrument, held, lots, ticks, is_maker=is_maker)
+        of_fill, currency = self._fee(instrument, held, lots, ticks, is_maker=is_maker)
+        fee = self._due(held, of_fill)
+        held.fees_of_fills += of_fill
+        held.fees_paid += fee
         fill = Fill(
             id=len(self.fills) + 1,
             order_id=held.id,
@@ -388,6 +409,15 @@ class Exchange:
         if qty and mark is not None:
             self.portfolio.charge_funding(instrument, rate=rate, mark=mark, qty=qty)
         return qty
+
+
+def _rates(fees: Fees) -> tuple[Fraction, Fraction]:
+    return Fraction(str(fees.maker_bps)), Fraction(str(fees.taker_bps))
+
+
+def _of_fill(fees: Fees, instrument: Instrument, qty: Fraction, value: Fraction, bps: Fraction) -> Fraction:
+    """Return what a fill itself costs: basis points of its value and an amount for each share or contract."""
+    return value * bps / 10_000 + qty * Fraction(str(fees.per_share if instrument.is_spot else fees.per_contract))
 
 
 def _decimal(amount: Fraction) -> Decimal:

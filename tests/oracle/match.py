@@ -46,6 +46,7 @@ def engine_config(scenario: Scenario, *, search: bool, equity_every_ns: int = NS
         stale_after_ns=scenario.stale_after_ns,
         touch=scenario.touch,
         excess_slippage_bps=scenario.excess_slippage_bps,
+        slippage_bps=scenario.slippage_bps,
         search=search,
         equity_every_ns=equity_every_ns,
     )

@@ -62,6 +62,7 @@ class Scenario:
     stale_after_ns: int = 10_000 * NS_PER_MS
     touch: bool = False
     excess_slippage_bps: float = 1.0
+    slippage_bps: float = 0.0
     max_leverage: float = 1
     reads_money: bool = False
 
@@ -98,6 +99,7 @@ class Scenario:
             stale_after_ns=self.stale_after_ns,
             touch=self.touch,
             excess_slippage_bps=self.excess_slippage_bps,
+            slippage_bps=self.slippage_bps,
         )
 
     def shifted(self, by_ns: int) -> Scenario:
@@ -307,6 +309,7 @@ def scenarios(draw: generators.DrawFn, kinds: Sequence[str] = ("book", "ticker",
         stale_after_ns=draw(generators.sampled_from((10_000, 10_000, 60))) * NS_PER_MS,
         touch=draw(generators.booleans()),
         excess_slippage_bps=draw(generators.sampled_from((0.0, 1.0, 250.0))),
+        slippage_bps=draw(generators.sampled_from((0.0, 0.0, 3.0, 170.0))),
         max_leverage=draw(generators.sampled_from((1, 3, 40))),
     )
 
@@ -322,6 +325,8 @@ def _fees(instrument: Instrument) -> tuple[Fees, ...]:
         Fees(),
         Fees(maker_bps=2, taker_bps=5),
         Fees(maker_bps=-1, taker_bps=7.5, currency=settle),
+        Fees(taker_bps=3, per_contract=0.85, per_share=0.5, per_order=0.3),
+        Fees(maker_bps=-2, taker_bps=2, per_contract=0.01, per_share=0.01, min_per_order=1.25),
     )
 
 

@@ -62,6 +62,8 @@ class Venue:
 class PriceVenue(Venue):
     """Trades or candles: orders are judged by the last price."""
 
+    slippage_bps: float = 0.0
+
     def would_take(self, held: Held, limit: int) -> bool:
         return self.last is not None and (limit - self.last) * held.side.sign > 0
 
@@ -92,6 +94,10 @@ class PriceVenue(Venue):
         """Fill at a traded price that is beyond the limit."""
         ticks = self.against(price, held.side)
         if held.limit is None or held.better(ticks) > 0:
+            if self.slippage_bps:
+                ticks = max(1, self.against(price * (1 + held.side.sign * self.slippage_bps / 10_000), held.side))
+                if held.limit is not None and held.better(ticks) < 0:
+                    ticks = held.limit
             self.exchange.fill(held, held.left, ticks, is_maker=False, at_ns=at_ns)
         elif held.tif is TimeInForce.GTC:
             held.waits = ""
