@@ -138,6 +138,7 @@ class Settlements:
         self._marks: dict[str, PastPrices] = {}
         self._past: dict[Stream, list[PastPrices]] = {}
         self._boundaries: dict[str, dict[int, None]] = {}
+        self._repeats: dict[str, int] = {}  # settled rates of boundaries that had been told
         self._late: dict[str, tuple[int, int]] = {}  # how many were told too late, and the longest delay
         for name in sorted({stream.instrument for stream in streams if stream.kind == "funding"}):
             value, stream = marks[name], Stream("mark", name)
@@ -164,6 +165,7 @@ class Settlements:
         """Take note of a settled rate; return whether it is the first that is told of its boundary."""
         boundaries = self._boundaries.setdefault(funding.instrument, {})
         if funding.funding_ns in boundaries:
+            self._repeats[funding.instrument] = self._repeats.get(funding.instrument, 0) + 1
             return False
         boundaries[funding.funding_ns] = None
         return True
@@ -204,6 +206,9 @@ class Settlements:
                     f"{name}: {count} {'fill' if count == 1 else 'fills'} within 60 s after a funding boundary (first: "
                     f"{iso_of(first_ns)}) paid none; the exchange may charge it"
                 )
+        for name, count in self._repeats.items():
+            many = "1 settled funding rate was" if count == 1 else f"{count} settled funding rates were"
+            notes.append(f"{name}: {many} of a boundary that had been charged already, and charged nothing")
         for name, (count, longest_ns) in self._late.items():
             notes.append(
                 f"{name}: {count} funding {'rate was' if count == 1 else 'rates were'} told up to "

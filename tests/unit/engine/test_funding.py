@@ -158,3 +158,14 @@ def test_books_that_nobody_looked_at_before_the_order_are_valued_too() -> None:
     rows.append(settled(START_NS + 60 * NS_PER_S, told_ns=late_ns))
     for block_rows in (1, 3, 131_072):
         assert run(rows, Hold(on="book"), block_rows=block_rows).funding == {"USDT": Decimal(-1)}
+
+
+def test_settlements_that_are_told_again_are_counted() -> None:
+    """By another rate or the same: the first one that was told is what was charged."""
+    events: list[MarketEvent] = [minute(number, 100.0) for number in range(20)]
+    boundary_ns = START_NS + 9 * NS_PER_MIN
+    for again, many in ((1, "1 settled funding rate was"), (2, "2 settled funding rates were")):
+        repeats = [settled(boundary_ns, told_ns=boundary_ns + number + 1, rate=0.5) for number in range(again)]
+        outcome = run([*events, settled(boundary_ns), *repeats], Hold())
+        assert outcome.funding == {"USDT": Decimal(-1)}
+        assert f"{NAME}: {many} of a boundary that had been charged already, and charged nothing" in outcome.warnings
