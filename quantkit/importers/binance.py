@@ -265,7 +265,7 @@ class _Capture:
             )
         if bid is None and ask is None:
             self.tally.ignore("quotes without a side")
-        elif bid is not None and ask is not None and bid >= ask:
+        elif bid is not None and ask is not None and bid > ask:
             self.tally.ignore("crossed quotes")
         else:
             self.intake.add(Ticker(symbol.instrument, exchange_ns, received_ns, bid, bid_qty, ask, ask_qty))

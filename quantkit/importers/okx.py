@@ -224,7 +224,7 @@ class _Capture:
             if event.bid is None and event.ask is None:
                 self.tally.ignore("quotes without a side")
                 return
-            if event.bid is not None and event.ask is not None and event.bid >= event.ask:
+            if event.bid is not None and event.ask is not None and event.bid > event.ask:
                 self.tally.ignore("crossed quotes, as before an instrument opens")
                 return
         if isinstance(event, Candle):

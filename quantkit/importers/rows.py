@@ -329,7 +329,7 @@ def _tickers(reading: Reading, intake: Intake) -> dict[str, Column]:
         else:
             reading.refuse_where(column <= 0.0, f"{field} is not above zero")
     reading.refuse_where(np.isnan(values["bid"]) & np.isnan(values["ask"]), "bid and ask are both missing")
-    reading.refuse_where(values["bid"] >= values["ask"], "bid is not below ask")
+    reading.refuse_where(values["bid"] > values["ask"], "bid is above ask")
     return values
 
 

@@ -188,17 +188,17 @@ def best_prices(prices: Column, qtys: Column, starts: Column, *, highest: bool) 
 
 
 def check_snapshots(columns: Mapping[str, Column], rows: Rows) -> None:
-    """Refuse snapshots whose best bid reaches the best ask.
+    """Refuse snapshots whose best bid is above the best ask; bid at the ask, as at the end of an auction, is no fault.
 
     Raises:
-        DataError: The first crossed or locked snapshot.
+        DataError: The first crossed snapshot.
     """
     is_snapshot = columns["is_snapshot"]
     if not is_snapshot.any():
         return
     bid = best_prices(columns["bid_prices"], columns["bid_qtys"], columns["bid_start"], highest=True)
     ask = best_prices(columns["ask_prices"], columns["ask_qtys"], columns["ask_start"], highest=False)
-    crossed = is_snapshot & (bid >= ask)
+    crossed = is_snapshot & (bid > ask)
     if crossed.any():
         row = int(np.argmax(crossed))
-        raise rows.error(row, f"the snapshot is crossed: best bid {bid[row]} is not below best ask {ask[row]}")
+        raise rows.error(row, f"the snapshot is crossed: best bid {bid[row]} is above best ask {ask[row]}")

@@ -334,7 +334,7 @@ class _Books(_Examiner):
             bids, asks = slice(bid_starts[row], bid_starts[row + 1]), slice(ask_starts[row], ask_starts[row + 1])
             self._bids.apply(levels[0][bids], levels[1][bids])
             self._asks.apply(levels[2][asks], levels[3][asks])
-            if self._bids.best >= self._asks.best:
+            if self._bids.best > self._asks.best:
                 if not self._crossed:
                     self._first_crossed_ns = int(block.column("received_ns")[row])
                 self._crossed += 1

@@ -49,7 +49,7 @@ class FlowLane(Lane):
                 if bid is ask:
                     self._tally.count("quotes without a side")
                     return
-            elif bid >= ask:
+            elif bid > ask:
                 self._tally.count("crossed quotes, as before an instrument opens")
                 return
         if connection == self._steady or self._admits(connection, event, out):
@@ -160,7 +160,7 @@ def short_way_of_tickers(lanes: Mapping[str, FlowLane]) -> ShortWay:
             lane = lanes[row.inst_id]
             before = lane._last
             bid, ask, last = OPTIONAL_PRICES[row.bid_px], OPTIONAL_PRICES[row.ask_px], OPTIONAL_PRICES[row.last]
-            if connection != lane._steady or before is None or bid is None or ask is None or bid >= ask:
+            if connection != lane._steady or before is None or bid is None or ask is None or bid > ask:
                 return None
             exchange_ns = row.ts * NS_PER_MS
             # The sum is the dearer question, and seldom needed.

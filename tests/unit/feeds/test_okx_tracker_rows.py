@@ -89,9 +89,10 @@ def test_quotes_that_are_none_are_left_out_and_end_no_outage() -> None:
     driver.push(TICKERS, ticker(0))
     driver.lose()
     driver.want(TICKERS, 1)
-    assert driver.push(TICKERS, ticker(1, "101", "101"), connection=1) == []
+    assert driver.push(TICKERS, ticker(1, "101.1", "101"), connection=1) == []
     assert driver.push(TICKERS, ticker(2, "", ""), connection=1) == []
     assert kinds(driver.push(TICKERS, ticker(3, "", "101"), connection=1)) == ["Gap", "Ticker"]
+    assert kinds(driver.push(TICKERS, ticker(4, "101", "101"), connection=1)) == ["Ticker"]
     assert driver.tracker.counters["crossed quotes, as before an instrument opens"] == 1
     assert driver.tracker.counters["quotes without a side"] == 1
 

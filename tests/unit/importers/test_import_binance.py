@@ -328,11 +328,14 @@ def test_trades_of_other_kinds_repeats_and_holes(tmp_path: Path) -> None:
 def test_one_sided_and_crossed_quotes(tmp_path: Path) -> None:
     capture = Recorder(tmp_path / "c.log")
     capture.quote("100", "0.00")
+    capture.quote("101", "100.9")
     capture.quote("101", "101")
     capture.quote("0", "0")
     report = imported(tmp_path, capture)
-    (ticker,) = stored(tmp_path / "data", "ticker")
+    ticker, locked = stored(tmp_path / "data", "ticker")
     assert isinstance(ticker, Ticker)
+    assert isinstance(locked, Ticker)
+    assert (locked.bid, locked.ask) == (101.0, 101.0)
     assert (ticker.bid, ticker.ask, ticker.ask_qty) == (100.0, None, None)
     assert report.ignored == {"crossed quotes": 1, "quotes without a side": 1}
 

@@ -443,12 +443,12 @@ def test_quotes_with_empty_sides_and_bad_rows(tmp_path: Path) -> None:
     file = write(
         tmp_path / "q.csv",
         "timestamp,ask_amount,ask_price,bid_price,bid_amount\n"
-        f"{START_S},1,11,10,2\n{START_S + 1},,,10,2\n{START_S + 2},1,10,10,2\n{START_S + 3},,,,\n"
-        f"{START_S + 4},1,11,10,-2\n",
+        f"{START_S},1,11,10,2\n{START_S + 1},,,10,2\n{START_S + 2},1,9,10,2\n{START_S + 3},,,,\n"
+        f"{START_S + 4},1,11,10,-2\n{START_S + 5},1,10,10,2\n",
     )
     report = import_files("tickers", [file], to=tmp_path / "data", instrument="X-USDT")
     assert [(row.line, row.why) for row in report.skipped_rows] == [
-        (4, "bid is not below ask"),
+        (4, "bid is above ask"),
         (5, "bid and ask are both missing"),
         (6, "bid_qty is below zero"),
     ]
@@ -456,6 +456,7 @@ def test_quotes_with_empty_sides_and_bad_rows(tmp_path: Path) -> None:
     assert stored(tmp_path / "data", "ticker") == [
         Ticker("X-USDT", at, at, 10.0, 2.0, 11.0, 1.0),
         Ticker("X-USDT", at + 10**9, at + 10**9, 10.0, 2.0, None, None),
+        Ticker("X-USDT", at + 5 * 10**9, at + 5 * 10**9, 10.0, 2.0, 10.0, 1.0),
     ]
 
 

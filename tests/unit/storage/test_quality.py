@@ -225,13 +225,14 @@ def test_books_that_cross_when_rebuilt_are_counted(store: Callable[..., Path], r
         book(0, {1.0: 1.0}, {500.0: 1.0}, is_snapshot=False),
         book(1, {99.0: 1.0, 98.0: 1.0}, {100.0: 1.0, 101.0: 1.0}, is_snapshot=True),
         book(2, {100.0: 2.0}, {100.0: 0.0}, is_snapshot=False),
-        book(3, {101.0: 1.0}, {}, is_snapshot=False),
+        book(3, {101.5: 1.0}, {}, is_snapshot=False),
         book(4, {}, {102.0: 1.0}, is_snapshot=False),
-        book(5, {101.0: 0.0, 7.0: 0.0}, {}, is_snapshot=False),
+        book(5, {101.5: 0.0, 7.0: 0.0}, {}, is_snapshot=False),
         book(6, {50.0: 1.0}, {}, is_snapshot=True),
         book(7, {}, {60.0: 1.0}, is_snapshot=False),
         book(8, {50.0: 0.0}, {}, is_snapshot=False),
-        book(9, {60.0: 1.0}, {}, is_snapshot=False),
+        book(9, {61.0: 1.0}, {}, is_snapshot=False),
+        book(10, {61.0: 0.0, 60.0: 1.0}, {}, is_snapshot=False),  # locked, which is no fault
     ]
     assert found(store(events, row_group_rows=row_group_rows)) == [
         Finding("warning", f"{BTC} book", "the rebuilt book is crossed after 3 rows, first at 2026-01-01T12:00:03Z"),

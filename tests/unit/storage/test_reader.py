@@ -310,7 +310,7 @@ def test_files_that_overlap_are_named(store: Callable[..., Path], make_trades: M
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (setting("bid_prices", [101.0, 90.0]), "the snapshot is crossed: best bid 101.0 is not below best ask 100.0"),
+        (setting("bid_prices", [101.0, 90.0]), "the snapshot is crossed: best bid 101.0 is above best ask 100.0"),
         (setting("bid_prices", [99.0]), "bid_prices and bid_qtys have different lengths"),
         (setting("ask_prices", [NAN]), "ask_prices is nan; a price is a finite number above zero"),
         (setting("ask_qtys", [-1.0]), "ask_qtys is -1.0; a size is a finite number, zero or above"),

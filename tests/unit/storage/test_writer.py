@@ -303,7 +303,7 @@ REFUSED: list[tuple[MarketEvent, str]] = [
     (candle(close_ns=START_NS), "the candle closes at 2026-01-01T12:00:00Z, not after it opens"),
     (book(bid_prices=(99.0, 0.0)), "bid_prices is 0.0; a price is a finite number above zero"),
     (book(ask_qtys=(1.0, -2.0)), "ask_qtys is -2.0; a size is a finite number, zero or above"),
-    (book(bid_prices=(98.0, 100.0)), "the snapshot is crossed: best bid 100.0 is not below best ask 100.0"),
+    (book(bid_prices=(98.0, 100.5)), "the snapshot is crossed: best bid 100.5 is above best ask 100.0"),
     (Funding(BTC, 1, START_NS, NAN, 1, True), "rate is nan; it must be a finite number"),
 ]
 
@@ -352,9 +352,9 @@ def test_an_update_may_cross_because_it_is_no_whole_book(tmp_path: Path) -> None
 def test_the_crossed_snapshot_is_found_among_updates_and_empty_sides(tmp_path: Path) -> None:
     empty = book(bid_prices=(), bid_qtys=())
     update = book(bid_prices=(200.0, 1.0), is_snapshot=False)
-    crossed = book(bid_prices=(99.0, 100.5))
-    with pytest.raises(DataError, match=r"row 3 .*best bid 100\.5 is not below best ask 100\.0"):
-        write(tmp_path, [empty, update, book(), crossed, empty])
+    locked, crossed = book(bid_prices=(99.0, 100.0)), book(bid_prices=(99.0, 100.5))
+    with pytest.raises(DataError, match=r"row 3 .*best bid 100\.5 is above best ask 100\.0"):
+        write(tmp_path, [empty, update, locked, crossed, empty])
 
 
 def test_a_candle_that_comes_twice_is_refused(tmp_path: Path, make_candles: Make) -> None:
