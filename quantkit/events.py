@@ -8,7 +8,7 @@ from typing import Final, TypeAlias
 
 import msgspec
 
-from quantkit.instruments import Side
+from quantkit.instruments import Instrument, Side
 
 
 class Ticker(msgspec.Struct, frozen=True, gc=False):
@@ -104,7 +104,19 @@ class Gap(msgspec.Struct, frozen=True, gc=False):
     cause: str
 
 
+class InstrumentChange(msgspec.Struct, frozen=True):
+    """An instrument's metadata are others from now on; no market data, but a row in their order."""
+
+    instrument: str
+    exchange_ns: int
+    received_ns: int
+    info: Instrument
+
+
 MarketEvent: TypeAlias = Ticker | Trade | Candle | BookUpdate | Mark | Funding | Gap
+
+#: What a feed yields rows of.
+Row: TypeAlias = MarketEvent | InstrumentChange
 
 #: Rank of each kind of row among rows of one stamp, lower first: the one table of the total order. Funding comes after
 #: the marks and candles of its boundary, which value it, and before all that belongs after the boundary.

@@ -1,19 +1,23 @@
 """What is traded: steps, rounding, and the one place that knows contract arithmetic.
 
 Prices and sizes travel as floats in events and as integers (ticks, lots) inside the broker. Money is `Decimal`.
+Ticks and lots count the grid of a run, which is fixed; the steps are what the exchange accepts at present, whole
+multiples of it. The two differ only where a run spans a change of the steps.
 Linear contracts and spot are worth `qty x unit x price` in the quote currency, inverse ones `qty x unit / price`
 in the coin, where `unit = contract_value x contract_multiplier`. Source: OKX API v5, "Contract Size".
 """
 
 import difflib
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from decimal import ROUND_HALF_EVEN, Context, Decimal, InvalidOperation
 from enum import StrEnum
 from fractions import Fraction
 from typing import Any, Final
 
 import msgspec
+import numpy as np
+from numpy.typing import NDArray
 
 from quantkit.errors import ConfigError, OrderError
 from quantkit.portable import unportable
@@ -33,6 +37,8 @@ _LARGEST: Final = Decimal("1e20")
 #: More steps than these are a slip, and a whole number of 64 bits cannot count them.
 _STEPS_MAX: Final = 9e18
 
+#: What may change while a run goes on.
+CHANGEABLE: Final = ("price_step", "qty_step", "min_qty")
 INSTRUMENT_KINDS: Final = ("spot", "swap", "future")
 
 
@@ -85,6 +91,19 @@ def plain(number: Decimal | float) -> str:
     if "." in text:
         text = text.rstrip("0").rstrip(".")
     return "0" if text in ("-0", "") else text
+
+
+def common_step(steps: Iterable[Decimal]) -> Decimal:
+    """Return the largest step that every one of `steps` is a multiple of.
+
+    Examples:
+        >>> common_step([Decimal("0.1"), Decimal("0.25")]), common_step([Decimal("0.10"), Decimal("1")])
+        (Decimal('0.05'), Decimal('0.10'))
+    """
+    parts = {Fraction(step): step for step in steps}
+    scale = math.lcm(*(part.denominator for part in parts))
+    common = Fraction(math.gcd(*(int(part * scale) for part in parts)), scale)
+    return parts.get(common) or EXACT.divide(Decimal(common.numerator), Decimal(common.denominator))
 
 
 def names_of(ids: Sequence[str], most: int = 20) -> str:
@@ -224,13 +243,14 @@ class Instrument:
         kind: `spot`, `swap` or `future`.
         base, quote: Currencies; taken from an id of the form `BASE-QUOTE...` when left out.
         settle: What profit is paid in; default the quote (linear, spot) or the base (inverse).
-        price_step, qty_step: The grids of price and size, above zero.
+        price_step, qty_step: What prices and sizes of orders are multiples of, above zero.
         min_qty: Smallest order, default one step.
         contract_value, contract_multiplier: Their product is one contract's size: coins (linear), quote (inverse).
         is_inverse: Whether profit is paid in the coin.
         exchange: Default the id's prefix, else `okx`.
         source: Where the metadata comes from: `given`, `capture` or `inferred`.
         valid_from_ns: Since when it holds, UTC ns.
+        tick, lot: The grid that integers count, of which the steps are multiples; default the steps themselves.
 
     Raises:
         ConfigError: A field is missing, unknown or out of range; the message names it.
@@ -242,11 +262,12 @@ class Instrument:
     """
 
     __slots__ = (
+        "_lots_per_step",
         "_price_div",
-        "_price_inv",
-        "_price_step_f",
-        "_qty_inv",
-        "_qty_step_f",
+        "_price_step_inv",
+        "_qty_step_inv",
+        "_tick_inv",
+        "_ticks_per_step",
         "base",
         "contract_multiplier",
         "contract_value",
@@ -255,6 +276,7 @@ class Instrument:
         "is_inverse",
         "is_spot",
         "kind",
+        "lot",
         "lot_value",
         "min_lots",
         "min_qty",
@@ -263,6 +285,7 @@ class Instrument:
         "quote",
         "settle",
         "source",
+        "tick",
         "unit",
         "valid_from_ns",
     )
@@ -283,13 +306,16 @@ class Instrument:
     valid_from_ns: int
     is_spot: bool
     unit: Decimal
+    tick: Decimal
+    lot: Decimal
     lot_value: Decimal
     min_lots: int
     _price_div: int
-    _price_inv: float
-    _price_step_f: float
-    _qty_inv: float
-    _qty_step_f: float
+    _tick_inv: float
+    _ticks_per_step: int
+    _price_step_inv: float
+    _lots_per_step: int
+    _qty_step_inv: float
 
     def __init__(
         self,
@@ -308,6 +334,8 @@ class Instrument:
         exchange: str | None = None,
         source: str = "given",
         valid_from_ns: int = 0,
+        tick: str | float | Decimal | None = None,
+        lot: str | float | Decimal | None = None,
     ) -> None:
         check_id(id)
         prefix, _, name = id.rpartition(":")
@@ -339,6 +367,8 @@ class Instrument:
             ("min_qty", qty_step if min_qty is None else min_qty),
             ("contract_value", contract_value),
             ("contract_multiplier", contract_multiplier),
+            ("tick", price_step if tick is None else tick),
+            ("lot", qty_step if lot is None else lot),
         ):
             try:
                 value = decimal_of(number)
@@ -350,15 +380,28 @@ class Instrument:
         put(self, "unit", EXACT.multiply(self.contract_value, self.contract_multiplier))
         if self.is_spot and self.unit != 1:
             raise ConfigError(f"{id}: a spot instrument has no contract value; leave it at 1")
-        put(self, "lot_value", EXACT.multiply(self.qty_step, self.unit))
-        put(self, "min_lots", max(1, math.ceil(Fraction(self.min_qty) / Fraction(self.qty_step))))
-        put(self, "_price_step_f", float(self.price_step))
-        put(self, "_qty_step_f", float(self.qty_step))
-        # Dividing by an exact inverse keeps one multiplication per conversion on the hot path.
-        put(self, "_price_inv", float(1 / Fraction(self.price_step)))
-        put(self, "_qty_inv", float(1 / Fraction(self.qty_step)))
-        inverse = 1 / Fraction(self.price_step)
+        put(self, "lot_value", EXACT.multiply(self.lot, self.unit))
+        put(self, "_ticks_per_step", self._multiple("price_step", "tick"))
+        put(self, "_lots_per_step", self._multiple("qty_step", "lot"))
+        least = max(1, math.ceil(Fraction(self.min_qty) / Fraction(self.qty_step)))
+        put(self, "min_lots", least * self._lots_per_step)
+        # Multiplying by an exact inverse keeps one multiplication per conversion on the hot path.
+        inverse = 1 / Fraction(self.tick)
+        put(self, "_tick_inv", float(inverse))
+        put(self, "_price_step_inv", float(1 / Fraction(self.price_step)))
+        put(self, "_qty_step_inv", float(1 / Fraction(self.qty_step)))
         put(self, "_price_div", inverse.numerator if inverse.denominator == 1 and inverse < 2**53 else 0)
+
+    def _multiple(self, step: str, grid: str) -> int:
+        """Return how many units of the grid a step has.
+
+        Raises:
+            ConfigError: It is no whole number of them.
+        """
+        count = Fraction(getattr(self, step)) / Fraction(getattr(self, grid))
+        if count.denominator != 1:
+            raise ConfigError(f"{self.id}: {step} {getattr(self, step)} is no multiple of {grid} {getattr(self, grid)}")
+        return count.numerator
 
     def __setattr__(self, name: str, value: object) -> None:
         raise AttributeError(f"an Instrument is immutable; build a new one to change {name}")
@@ -386,6 +429,11 @@ class Instrument:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as JSON-ready values, numbers as plain text."""
+        grid = {
+            name: plain(getattr(self, name))
+            for name, step in (("tick", self.price_step), ("lot", self.qty_step))
+            if getattr(self, name) != step
+        }
         return {
             "id": self.id,
             "exchange": self.exchange,
@@ -401,6 +449,7 @@ class Instrument:
             "is_inverse": self.is_inverse,
             "source": self.source,
             "valid_from_ns": self.valid_from_ns,
+            **grid,
         }
 
     @classmethod
@@ -414,6 +463,27 @@ class Instrument:
             return cls(**fields)
         except TypeError as error:
             raise ConfigError(f"instrument {fields.get('id', '?')}: {error}") from None
+
+    # Changes --------------------------------------------------------------------------------------------------
+
+    def on_grid(self, tick: Decimal, lot: Decimal) -> "Instrument":
+        """Return the same instrument counted on another grid.
+
+        Raises:
+            ConfigError: A step is no multiple of it.
+        """
+        if (tick, lot) == (self.tick, self.lot):
+            return self
+        return Instrument.from_dict({**self.to_dict(), "tick": tick, "lot": lot})
+
+    def change_to(self, other: "Instrument") -> dict[str, tuple[str, str]]:
+        """Return which fields differ in later metadata of the instrument, each with both values as text.
+
+        Since when they hold and where they come from is no difference.
+        """
+        one, new = self.to_dict(), other.to_dict()
+        silent = ("source", "valid_from_ns", "tick", "lot")
+        return {name: (str(one[name]), str(new[name])) for name in one if name not in silent and one[name] != new[name]}
 
     # Currencies -----------------------------------------------------------------------------------------------
 
@@ -430,28 +500,43 @@ class Instrument:
     # The grids ------------------------------------------------------------------------------------------------
 
     def ticks(self, price: float) -> int:
-        """Return the nearest whole number of price steps."""
-        return round(price * self._price_inv)
+        """Return the nearest whole number of ticks."""
+        return round(price * self._tick_inv)
 
     def price(self, ticks: int) -> float:
-        """Return the float nearest to `ticks` price steps, equal to the parsed exchange text."""
+        """Return the float nearest to a number of ticks, equal to the parsed exchange text."""
         # A quotient of whole numbers is correctly rounded, so it is the float that the decimal text parses to.
-        return ticks / self._price_div if self._price_div else float(EXACT.multiply(self.price_step, ticks))
+        return ticks / self._price_div if self._price_div else float(EXACT.multiply(self.tick, ticks))
 
     def price_decimal(self, ticks: int) -> Decimal:
-        """Return `ticks` price steps exactly."""
-        return EXACT.multiply(self.price_step, ticks)
+        """Return a number of ticks as a price, exactly."""
+        return EXACT.multiply(self.tick, ticks)
 
     def lots(self, qty: float) -> int:
-        """Return the nearest whole number of size steps."""
-        return round(qty * self._qty_inv)
+        """Return the nearest whole number of lots."""
+        return round(qty / float(self.lot))
 
     def lots_floor(self, qty: float) -> int:
-        """Return the size steps that fit into `qty`, toward zero; float noise counts as on the step."""
-        exact = qty * self._qty_inv
-        self._check_countable(exact, qty, "size", self.qty_step)
+        """Return the lots of the whole size steps in `qty`, toward zero; float noise counts as on the step."""
+        exact = qty * self._qty_step_inv
+        self._check_countable(exact * self._lots_per_step, qty, "size", self.lot)
         nearest = round(exact)
-        return nearest if _is_noise(exact - nearest, exact) else math.trunc(exact)
+        steps = nearest if _is_noise(exact - nearest, exact) else math.trunc(exact)
+        return steps * self._lots_per_step
+
+    def lots_ceil(self, qty: float) -> int:
+        """Return the lots of the size steps that `qty` takes up, the last of them perhaps in part."""
+        exact = qty * self._qty_step_inv
+        nearest = round(exact)
+        return (nearest if _is_noise(exact - nearest, exact) else math.ceil(exact)) * self._lots_per_step
+
+    def lots_within(self, amount: Decimal | Fraction) -> int:
+        """Return the lots of the whole size steps in an exact signed amount, toward zero."""
+        return math.trunc(Fraction(amount) / Fraction(self.qty_step)) * self._lots_per_step
+
+    def whole_lots(self, lots: int) -> int:
+        """Return the lots of the whole size steps in a number of lots, zero or more."""
+        return lots - lots % self._lots_per_step
 
     def _check_countable(self, steps: float, number: float, what: str, step: Decimal) -> None:
         """Refuse a number that is no usable count of steps.
@@ -463,15 +548,17 @@ class Instrument:
             raise OrderError(f"{self.id}: a {what} of {number:g} is more than {_STEPS_MAX:.0e} steps of {plain(step)}")
 
     def qty(self, lots: int) -> float:
-        """Return the float nearest to `lots` size steps."""
-        return float(EXACT.multiply(self.qty_step, lots))
+        """Return the float nearest to a number of lots."""
+        return float(EXACT.multiply(self.lot, lots))
 
     def qty_decimal(self, lots: int) -> Decimal:
-        """Return `lots` size steps exactly."""
-        return EXACT.multiply(self.qty_step, lots)
+        """Return a number of lots as a size, exactly."""
+        return EXACT.multiply(self.lot, lots)
+
+    # The steps ------------------------------------------------------------------------------------------------
 
     def limit_ticks(self, price: float, side: Side) -> int:
-        """Round a limit price to the passive side: buys down, sells up."""
+        """Round a limit price to the passive side of its step: buys down, sells up."""
         return self._directed(price, up=side is Side.SELL)
 
     def stop_ticks(self, price: float, side: Side) -> int:
@@ -479,16 +566,59 @@ class Instrument:
         return self._directed(price, up=side is Side.BUY)
 
     def market_ticks(self, price: float, side: Side) -> int:
-        """Round a traded price against the taker when the data are off the grid: buys up, sells down."""
+        """Round a traded price against the taker when the data are off the step: buys up, sells down."""
         return self._directed(price, up=side is Side.BUY)
 
-    def _directed(self, price: float, *, up: bool) -> int:
-        exact = price * self._price_inv
-        self._check_countable(exact, price, "price", self.price_step)
+    def ticks_around(self, price: float) -> tuple[int, int]:
+        """Return the steps below and above a price, in ticks: twice the same where it is on the step."""
+        exact = price * self._price_step_inv
         nearest = round(exact)
         if _is_noise(exact - nearest, exact):
-            return nearest
-        return math.ceil(exact) if up else math.floor(exact)
+            ticks = nearest * self._ticks_per_step
+            return ticks, ticks
+        low = math.floor(exact) * self._ticks_per_step
+        return low, low + self._ticks_per_step
+
+    @property
+    def ticks_per_step(self) -> int:
+        """How many ticks a price step has: 1 but where the grid is finer than the step."""
+        return self._ticks_per_step
+
+    @property
+    def lots_per_step(self) -> int:
+        """How many lots a size step has: 1 but where the grid is finer than the step."""
+        return self._lots_per_step
+
+    def fits(self, *, lots: int, left: int, limit: int | None, stop: int | None) -> bool:
+        """Return whether an order's numbers are on the steps, and its whole size is large enough."""
+        return (
+            lots >= self.min_lots
+            and lots % self._lots_per_step == 0
+            and left % self._lots_per_step == 0
+            and (limit is None or limit % self._ticks_per_step == 0)
+            and (stop is None or stop % self._ticks_per_step == 0)
+        )
+
+    def is_off_step(self, price: float) -> bool:
+        """Return whether a price is off the step, by more than float rounding explains."""
+        exact = price * self._price_step_inv
+        return not _is_noise(exact - round(exact), exact)
+
+    def off_step(self, prices: NDArray[np.float64]) -> NDArray[np.bool_]:
+        """Return which of many prices are off the step; NaN is on it."""
+        return off_grid(prices, self._price_step_inv)
+
+    def off_qty_step(self, qtys: NDArray[np.float64]) -> NDArray[np.bool_]:
+        """Return which of many sizes are off the step; NaN is on it."""
+        return off_grid(qtys, self._qty_step_inv)
+
+    def _directed(self, price: float, *, up: bool) -> int:
+        exact = price * self._price_step_inv
+        self._check_countable(exact * self._ticks_per_step, price, "price", self.tick)
+        nearest = round(exact)
+        if not _is_noise(exact - nearest, exact):
+            nearest = math.ceil(exact) if up else math.floor(exact)
+        return nearest * self._ticks_per_step
 
     # Value ----------------------------------------------------------------------------------------------------
 
@@ -498,7 +628,7 @@ class Instrument:
         Spot and linear contracts: exact. Inverse: coins, rounded once, half-even, to 1e-12. The sign is that of `lots`.
         """
         size = EXACT.multiply(self.lot_value, lots)
-        price = EXACT.multiply(self.price_step, ticks)
+        price = EXACT.multiply(self.tick, ticks)
         if not self.is_inverse:
             return EXACT.multiply(size, price)
         return EXACT.divide(size, price).quantize(COIN_STEP, rounding=ROUND_HALF_EVEN, context=EXACT)
@@ -558,6 +688,17 @@ class Instrument:
         else:
             contracts = EXACT.divide(decimal_of(base), self.unit)
         return self.qty(self.lots_floor(float(contracts)))
+
+
+def off_grid(numbers: NDArray[np.float64], per_unit: float) -> NDArray[np.bool_]:
+    """Return which numbers are off a grid of `per_unit` steps a unit, by more than float rounding explains."""
+    steps = numbers * per_unit
+    away = np.abs(steps - np.rint(steps))
+    # Nearly always nothing is off, and one comparison says so.
+    off = away > GRID_TOLERANCE
+    if off.any():
+        off &= away > np.abs(steps) * _FLOAT_NOISE
+    return off
 
 
 def _is_noise(off_step: float, steps: float) -> bool:

@@ -120,7 +120,7 @@ def _run(
         config=config,
     )
     described = msgspec.structs.replace(described, end_ns=outcome.end_ns)
-    result = Result(outcome, described, engine.plan.instruments)
+    result = Result(outcome, described, engine.plan.instruments, engine.changes)
     if folder is not None:
         try:
             result.save(folder / RESULT)

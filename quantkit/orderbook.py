@@ -15,19 +15,33 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quantkit.errors import ConfigError, DataError
-from quantkit.instruments import Instrument, Side
+from quantkit.instruments import EXACT, Instrument, Side, common_step, off_grid
 
 #: Price steps held densely; the rest lives in the side map.
 WINDOW: Final = 65_536
 _CHUNK: Final = 512
 _NO_BID: Final = -1
+_TENTH: Final = Decimal("0.1")
+#: No grid counts a price in more ticks; some hundred times as many are no longer whole numbers as floats.
+_MOST_TICKS: Final = 1e13
+#: Sum of squared distances from the grid, in ticks, up to which no level can be off it.
+_ALL_ON_GRID: Final = 1e-12
 
 
 @lru_cache(maxsize=4096)
-def _per_price(price_step: Decimal) -> float:
+def _per_price(tick: Decimal) -> float:
     """Return how many ticks one unit of price has."""
     # A fraction's inverse does not depend on the decimal context that the caller's thread has set.
-    return float(1 / Fraction(price_step))
+    return float(1 / Fraction(tick))
+
+
+def _finer_tick(tick: Decimal, prices: NDArray[np.float64]) -> Decimal:
+    """Return the part of `tick` with the fewest decimals that every price is a multiple of, as far as floats tell."""
+    highest, finer, unit = float(prices.max()), tick, Decimal(1)
+    while off_grid(prices, _per_price(finer)).any() and highest * _per_price(finer) < _MOST_TICKS:
+        finer = common_step((tick, unit))
+        unit = EXACT.multiply(unit, _TENTH)
+    return finer
 
 
 class _SideRows:
@@ -39,12 +53,12 @@ class _SideRows:
 
     __slots__ = ("_base", "_index", "_offset", "far", "far_levels", "sizes", "start", "ticks", "tops")
 
-    def __init__(self, column: Callable[[str], NDArray[Any]], side: Side, per_price: float) -> None:
+    def __init__(self, column: Callable[[str], NDArray[Any]], side: Side, steps: NDArray[np.float64]) -> None:
         name = "bid" if side is Side.BUY else "ask"
         start = column(f"{name}_start")
         self.start: list[int] = start.tolist()
         self.sizes: NDArray[np.float64] = column(f"{name}_qtys")
-        self.ticks: NDArray[np.int64] = np.rint(column(f"{name}_prices") * per_price).astype(np.int64)
+        self.ticks: NDArray[np.int64] = steps.astype(np.int64)
         self.tops = self._tops(start, highest=side is Side.BUY)
         self.far: list[int] = []
         self.far_levels: list[tuple[int, float]] = []
@@ -90,17 +104,30 @@ class _SideRows:
 class BookRows:
     """The book rows of one block, made ready for a dense book.
 
-    Built from the block's `column` function, whose columns are named as in `storage.columns`.
+    Built from the block's `column` function, whose columns are named as in `storage.columns`. A book that has applied
+    all rows before them goes over to a finer grid where their prices need one.
     """
 
     __slots__ = ("asks", "bids", "rows", "snapshots")
 
-    def __init__(self, column: Callable[[str], NDArray[Any]], instrument: Instrument) -> None:
-        per_price = _per_price(instrument.price_step)
-        self.bids = _SideRows(column, Side.BUY, per_price)
-        self.asks = _SideRows(column, Side.SELL, per_price)
+    def __init__(self, column: Callable[[str], NDArray[Any]], book: "DenseBook") -> None:
+        bids, asks = column("bid_prices"), column("ask_prices")
+        self.bids = _SideRows(column, Side.BUY, book.steps_of(bids))
+        tick = book.instrument.tick
+        self.asks = _SideRows(column, Side.SELL, book.steps_of(asks))
+        if tick != book.instrument.tick:
+            self.bids = _SideRows(column, Side.BUY, book.steps_of(bids))
         self.rows = len(self.bids.start) - 1
         self.snapshots: list[int] = np.flatnonzero(column("is_snapshot")).tolist()
+
+    def off_step(self, first: int, last: int, ticks_per_step: int) -> int:
+        """Return how many of rows `first` to `last` (exclusive) name a level that is on no multiple of some ticks."""
+        rows = np.zeros(last - first, np.bool_)
+        for side in (self.bids, self.asks):
+            start = np.array(side.start[first : last + 1])
+            off = np.concatenate(([0], np.cumsum(side.ticks[start[0] : start[-1]] % ticks_per_step != 0)))
+            rows |= np.diff(off[start - start[0]]) > 0
+        return int(rows.sum())
 
     def last_snapshot(self, first: int, last: int) -> int | None:
         """Return the last snapshot among rows `first` to `last` (exclusive), None when there is none."""
@@ -121,7 +148,8 @@ class BookRows:
 class DenseBook:
     """The current book of one instrument. Invalid until the first snapshot and after a gap.
 
-    Sizes are floats as the exchange gave them, prices are ticks of the instrument's price step.
+    Sizes are floats as the exchange gave them. Prices are ticks of the instrument's grid, or of a finer one that begins
+    with the first level off it: levels are kept as they came, whatever orders may do with them.
     """
 
     __slots__ = (
@@ -163,6 +191,28 @@ class DenseBook:
         return book
 
     # Changing -------------------------------------------------------------------------------------------------
+
+    def steps_of(self, prices: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return prices in whole ticks, going over to a finer grid if some are off this one."""
+        exact = prices * _per_price(self.instrument.tick)
+        ticks: NDArray[np.float64] = np.rint(exact)
+        exact -= ticks
+        if exact.dot(exact) <= _ALL_ON_GRID:
+            return ticks
+        tick = _finer_tick(self.instrument.tick, prices)
+        if tick == self.instrument.tick:
+            return ticks
+        self._go_over_to(tick)
+        return np.rint(prices * _per_price(tick))
+
+    def _go_over_to(self, tick: Decimal) -> None:
+        """Lay the book out anew on a finer grid."""
+        factor = int(Fraction(self.instrument.tick) / Fraction(tick))
+        bids, asks = ({ticks * factor: size for ticks, size in self.levels(side)} for side in (Side.BUY, Side.SELL))
+        self.instrument = self.instrument.on_grid(tick, self.instrument.lot)
+        self.version += 1
+        self._base *= factor
+        self._place(bids, asks)
 
     def invalidate(self) -> None:
         """Stop serving the book until the next snapshot."""
@@ -335,6 +385,14 @@ class DenseBook:
             yield from zip((found + self._base).tolist(), dense[found].tolist(), strict=True)
         yield from ((tick, far[tick]) for tick in sorted(far.keys() - strays, reverse=is_bid))
 
+    def size_between(self, side: Side, low: int, high: int) -> float:
+        """Return the displayed size of all levels from tick `low` to `high`, both included."""
+        far = self._far[0 if side is Side.BUY else 1]
+        offset = 0 if side is Side.BUY else WINDOW
+        first, last = max(low - self._base, 0), min(high - self._base, WINDOW - 1)
+        dense = float(self._sizes[offset + first : offset + last + 1].sum()) if first <= last else 0.0
+        return dense + sum(size for ticks, size in far.items() if low <= ticks <= high)
+
     def has_level_beyond(self, side: Side, ticks: int) -> bool:
         """Return whether a level is displayed at `ticks` or further from the market: then an empty one is known."""
         if side is Side.BUY:
@@ -348,16 +406,16 @@ class DenseBook:
         return any(tick >= ticks for tick in self._far[1])
 
     def check_not_crossed(self, now_ns: int) -> None:
-        """Refuse a book whose best bid reaches its best ask.
+        """Refuse a book whose best bid is above its best ask; a locked one, bid at the ask, is no fault.
 
         Raises:
             DataError: The recording is crossed; it names the instrument and the moment.
         """
         bid, ask = self.best_bid_ticks(), self.best_ask_ticks()
-        if bid is not None and ask is not None and bid >= ask:
+        if bid is not None and ask is not None and bid > ask:
             name, price = self.instrument.id, self.instrument.price
             raise DataError(
-                f"{name}: crossed book at {now_ns} ns: bid {price(bid)} >= ask {price(ask)}; "
+                f"{name}: crossed book at {now_ns} ns: bid {price(bid)} > ask {price(ask)}; "
                 "run `quantkit data check` and import the recording again"
             )
 

@@ -283,6 +283,11 @@ class Portfolio:
 
     # Booking --------------------------------------------------------------------------------------------------
 
+    def change_instrument(self, instrument: Instrument) -> None:
+        """Take an instrument's steps and minimum of now; what one contract is worth has to be the same."""
+        self.instruments[instrument.id] = instrument
+        self.position(instrument.id).instrument = instrument
+
     def apply(self, fill: Fill) -> None:
         """Book one fill with its fee."""
         position = self._own(fill.instrument)

@@ -122,7 +122,7 @@ def backtest(
         plan=engine.plan,
         config=config,
     )
-    return Result(outcome, described, engine.plan.instruments)
+    return Result(outcome, described, engine.plan.instruments, engine.changes)
 
 
 def paper(

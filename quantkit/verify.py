@@ -394,6 +394,10 @@ class _RecordedFeed:
         """Return the metadata as the run had them."""
         return self._instruments
 
+    def changes(self, instrument: str, start_ns: int, end_ns: int) -> Sequence[Instrument]:
+        """Return nothing: the live feed did not know them beforehand."""
+        return ()
+
     def coverage(self) -> Mapping[Stream, Coverage]:
         """Return what the live feed could deliver."""
         return live_coverage(self._instruments.values(), self._script.started.opened_ns)

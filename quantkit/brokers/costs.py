@@ -86,6 +86,8 @@ class Account:
         instrument = self.portfolio.instruments[order.instrument]
         if lots < instrument.min_lots:
             return "below_min_qty"
+        if not instrument.fits(lots=lots, left=lots - order.filled, limit=limit, stop=order.waiting_stop):
+            return "instrument_changed"  # since it was sent
         if order.reduce_only:
             refusal = "" if self.reducible_lots(order) else "reduce_only_no_position"
         elif instrument.is_spot:
@@ -145,11 +147,11 @@ class Account:
                     yield other
 
     def _worst_lots(self, instrument: Instrument, order: Working | None, extra: int) -> tuple[Fraction, Fraction]:
-        """Return the largest position, in size steps, that open orders and `extra` of `order` could lead to.
+        """Return the largest position, in lots, that open orders and `extra` of `order` could lead to.
 
         The second number is the size held now: an order that leads to no more than that only reduces.
         """
-        held = Fraction(self.portfolio.position(instrument.id).qty) / Fraction(instrument.qty_step)
+        held = Fraction(self.portfolio.position(instrument.id).qty) / Fraction(instrument.lot)
         buys, sells = Fraction(0), Fraction(0)
         for other in self._open.get(instrument.id, {}).values():
             if other.reduce_only or (order is not None and other.id == order.id):
@@ -163,20 +165,16 @@ class Account:
         return (abs(held + buys + extra) if order.is_buy else abs(held - sells - extra)), abs(held)
 
     def reducible_lots(self, order: Working) -> int:
-        """Return how many size steps a reduce-only order may still take off the position."""
+        """Return how many lots a reduce-only order may still take off the position, in whole size steps."""
         instrument = self.portfolio.instruments[order.instrument]
         held = self.portfolio.position(order.instrument).qty
         # Coins sold that were there at the start are no short position: buying them back is a purchase like any other.
         if not held or (held > 0) is order.is_buy or (instrument.is_spot and order.is_buy):
             return 0
-        lots = int(EXACT.divide_int(abs(held), instrument.qty_step))
+        amount = Fraction(held.copy_abs())
         if instrument.is_spot:
-            lots = min(lots, self._lots_in(self.available(instrument.base), instrument.qty_step))
-        return lots
-
-    @staticmethod
-    def _lots_in(amount: Fraction, per_lot: Decimal | Fraction) -> int:
-        return max(0, amount // Fraction(per_lot))
+            amount = min(amount, max(Fraction(0), self.available(instrument.base)))
+        return instrument.lots_within(amount)
 
     def affordable_lots(self, order: Working, lots: int, ticks: int, *, is_maker: bool) -> int:
         """Return how many of `lots` the account can have: the position bounds reduce-only, cash a spot buy."""
@@ -187,10 +185,14 @@ class Account:
         instrument = self.portfolio.instruments[order.instrument]
         held = self._lock_amount(order, order.lock, order.left)
         free = self.available(instrument.quote) + Fraction(held)
-        return min(lots, self._lots_for(order, instrument, free, ticks, is_maker=is_maker))
+        return min(lots, instrument.whole_lots(self._lots_for(order, instrument, free, ticks, is_maker=is_maker)))
+
+    @staticmethod
+    def _lots_in(amount: Fraction, per_lot: Decimal | Fraction) -> int:
+        return max(0, amount // Fraction(per_lot))
 
     def _lots_for(self, order: Working, instrument: Instrument, free: Fraction, ticks: int, *, is_maker: bool) -> int:
-        """Return how many size steps of a spot buy an amount pays for, with fees."""
+        """Return how many lots of a spot buy an amount pays for, with fees."""
         value = instrument.value(1, ticks)
         fee, currency = self.fee(instrument, order.side, 1, value, is_maker=is_maker)
         cost = Fraction(value) + (max(Fraction(0), Fraction(fee)) if currency == instrument.quote else 0)

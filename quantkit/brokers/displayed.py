@@ -12,6 +12,10 @@ moves it. A print beyond our price, or the other side reaching it (not with leve
 at our limit. Where our level lies outside what is displayed, `ahead` is unknown and prints at our price do not fill us
 until it has been shown.
 
+Steps. A displayed bid counts at the step below, an ask at the step above, and sizes of levels on one step are added;
+what can be taken is rounded down to the size step, what stands ahead of us up. A print off the step counts for an order
+at the step that is worse for it, and sets a stop off only where it has really reached it.
+
 Stops trigger on the last trade, or on the best opposite price where the run has no trades. A stop that a trade sets
 off takes from the first update after it, since the display before it still shows what that trade took.
 
@@ -20,6 +24,8 @@ through `min(ahead, displayed)`), self-trade prevention.
 """
 
 from collections.abc import Iterator
+from fractions import Fraction
+from itertools import groupby
 from typing import Protocol
 
 from quantkit.brokers.base import OPEN_GATE, Gate
@@ -30,11 +36,19 @@ from quantkit.orders import TimeInForce
 
 
 class Display(Protocol):
-    """What the market shows right now, in ticks and size steps."""
+    """What the market shows right now, in ticks and lots, at the steps where orders meet it."""
+
+    def use(self, instrument: Instrument) -> None:
+        """Go by other steps from now on."""
+        ...
 
     @property
     def is_valid(self) -> bool:
         """Whether it may be believed."""
+        ...
+
+    def meets(self, side: Side, level: int) -> int:
+        """Return where orders meet a level, given in the display's own ticks."""
         ...
 
     def best(self, side: Side) -> int | None:
@@ -42,7 +56,11 @@ class Display(Protocol):
         ...
 
     def shown(self, side: Side, ticks: int) -> int | None:
-        """Return the size steps at a price, None where that is outside what is displayed."""
+        """Return the size at a price in whole size steps, None where that is outside what is displayed."""
+        ...
+
+    def ahead(self, side: Side, ticks: int) -> int | None:
+        """Return `shown` with a size step that is displayed in part counted whole: a queue is not shortened."""
         ...
 
     def levels(self, side: Side) -> Iterator[tuple[int, int]]:
@@ -51,30 +69,71 @@ class Display(Protocol):
 
 
 class BookDisplay:
-    """A dense book as a display."""
+    """A dense book as a display. The book's own grid is the run's, or finer where its levels are off the step."""
 
-    def __init__(self, book: DenseBook) -> None:
+    def __init__(self, book: DenseBook, instrument: Instrument) -> None:
         self._book = book
-        self._lots = book.instrument.lots_floor
+        self.use(instrument)
+
+    def use(self, instrument: Instrument) -> None:
+        self._instrument = instrument
+        self._seen: Instrument | None = None
+
+    def _step(self) -> int:
+        """Return how many of the book's ticks a price step has; 1 where every level is on the step."""
+        grid = self._book.instrument
+        if grid is not self._seen:
+            self._seen = grid
+            self._per_tick = int(Fraction(self._instrument.tick) / Fraction(grid.tick))
+            self._per_step = self._per_tick * self._instrument.ticks_per_step
+        return self._per_step
+
+    def meets(self, side: Side, level: int) -> int:
+        """Return where orders meet a level of the book, given in the book's ticks."""
+        step = self._step()
+        if step == 1:
+            return level
+        steps = level // step if side is Side.BUY else -(-level // step)
+        return steps * self._instrument.ticks_per_step
 
     @property
     def is_valid(self) -> bool:
         return self._book.is_valid
 
     def best(self, side: Side) -> int | None:
-        return self._book.best_bid_ticks() if side is Side.BUY else self._book.best_ask_ticks()
+        best = self._book.best_bid_ticks() if side is Side.BUY else self._book.best_ask_ticks()
+        return best if best is None or self._step() == 1 else self.meets(side, best)
 
     def shown(self, side: Side, ticks: int) -> int | None:
-        size = self._book.size(side, ticks)
+        size = self._size(side, ticks)
+        return None if size is None else self._instrument.lots_floor(size)
+
+    def ahead(self, side: Side, ticks: int) -> int | None:
+        size = self._size(side, ticks)
+        return None if size is None else self._instrument.lots_ceil(size)
+
+    def _size(self, side: Side, ticks: int) -> float | None:
+        step = self._step()
+        if step == 1:
+            level = ticks
+            size = self._book.size(side, ticks)
+        else:
+            level = ticks * self._per_tick
+            low, high = (level, level + step - 1) if side is Side.BUY else (level - step + 1, level)
+            size = self._book.size_between(side, low, high)
         if size == 0:
             best = self.best(side)
             inside = best is None or (ticks > best if side is Side.BUY else ticks < best)
-            if not inside and not self._book.has_level_beyond(side, ticks):
+            if not inside and not self._book.has_level_beyond(side, level):
                 return None
-        return self._lots(size)
+        return size
 
     def levels(self, side: Side) -> Iterator[tuple[int, int]]:
-        return ((ticks, self._lots(size)) for ticks, size in self._book.levels(side))
+        lots = self._instrument.lots_floor
+        if self._step() == 1:
+            return ((ticks, lots(size)) for ticks, size in self._book.levels(side))
+        levels = groupby(self._book.levels(side), lambda level: self.meets(side, level[0]))
+        return ((ticks, lots(sum(size for _, size in several))) for ticks, several in levels)
 
 
 class TickerDisplay:
@@ -83,32 +142,50 @@ class TickerDisplay:
     def __init__(self, instrument: Instrument) -> None:
         self._instrument = instrument
         self.is_valid = False
-        self._best: dict[Side, tuple[int, int] | None] = {Side.BUY: None, Side.SELL: None}
+        self._shown: tuple[float | None, ...] = (None, None, None, None)
+        self._best: dict[Side, tuple[int, float] | None] = {Side.BUY: None, Side.SELL: None}
+
+    def use(self, instrument: Instrument) -> None:
+        self._instrument = instrument
+        if self.is_valid:
+            self.update(*self._shown)
 
     def update(self, bid: float | None, bid_qty: float | None, ask: float | None, ask_qty: float | None) -> None:
         """Take in one ticker; a missing price or size empties its side."""
+        self._shown = (bid, bid_qty, ask, ask_qty)
         for side, price, qty in ((Side.BUY, bid, bid_qty), (Side.SELL, ask, ask_qty)):
             if price is None or qty is None:
                 self._best[side] = None
             else:
-                self._best[side] = (self._instrument.ticks(price), self._instrument.lots_floor(qty))
+                self._best[side] = (self._instrument.ticks_around(price)[side is Side.SELL], qty)
         self.is_valid = True
+
+    def meets(self, side: Side, level: int) -> int:
+        return level  # its own are the run's, on the step already
 
     def best(self, side: Side) -> int | None:
         level = self._best[side]
         return None if level is None else level[0]
 
     def shown(self, side: Side, ticks: int) -> int | None:
+        size = self._size(side, ticks)
+        return None if size is None else self._instrument.lots_floor(size)
+
+    def ahead(self, side: Side, ticks: int) -> int | None:
+        size = self._size(side, ticks)
+        return None if size is None else self._instrument.lots_ceil(size)
+
+    def _size(self, side: Side, ticks: int) -> float | None:
         level = self._best[side]
         if level is None:
             return None
         if ticks == level[0]:
             return level[1]
-        return 0 if (ticks > level[0]) is (side is Side.BUY) else None
+        return 0.0 if (ticks > level[0]) is (side is Side.BUY) else None
 
     def levels(self, side: Side) -> Iterator[tuple[int, int]]:
         level = self._best[side]
-        return iter(() if level is None else (level,))
+        return iter(() if level is None else ((level[0], self._instrument.lots_floor(level[1])),))
 
 
 class DisplayedMarket(Market):
@@ -139,6 +216,21 @@ class DisplayedMarket(Market):
         """Whether every update matters: an order rests here, or taken size waits to be shown anew."""
         return bool(self.orders or self.taken)
 
+    def use(self, instrument: Instrument) -> None:
+        before = self.instrument
+        super().use(instrument)
+        self.display.use(instrument)
+        taken, self.taken = self.taken, {}
+        for (side, old_ticks), (lots, _) in taken.items():
+            # What was taken of a step is missing from the levels that lay on it, the best of them first.
+            new_ticks = instrument.limit_ticks(instrument.price(old_ticks), side)
+            for ticks, shown in self.display.levels(side):
+                lay_there = before.limit_ticks(instrument.price(ticks), side) == old_ticks
+                if lots and (lay_there or ticks == new_ticks):
+                    gone = min(lots, shown)
+                    lots -= gone
+                    self.taken[side, ticks] = (self.taken.get((side, ticks), (0, 0))[0] + gone, shown)
+
     # Arrival --------------------------------------------------------------------------------------------------
 
     def arrive(self, order: Working, at_ns: int) -> None:
@@ -165,15 +257,13 @@ class DisplayedMarket(Market):
 
     def crosses(self, order: Working, limit: int) -> bool:
         if not self.display.is_valid:
-            if self.last_ticks is None:
-                return False
-            return self.last_ticks < limit if order.is_buy else self.last_ticks > limit
+            return self._is_last_beyond(order, limit)
         best = self.display.best(order.side.opposite)
         return best is not None and (best <= limit if order.is_buy else best >= limit)
 
     def reference_ticks(self, side: Side) -> int | None:
         best = self.display.best(side.opposite) if self.display.is_valid else None
-        return self.last_ticks if best is None else best
+        return self._last_for(side) if best is None else best
 
     def _enter(self, order: Working, at_ns: int) -> None:
         self.orders.append(order)
@@ -188,7 +278,7 @@ class DisplayedMarket(Market):
 
     def _trigger_price(self, side: Side) -> int | None:
         if self._has_trades:
-            return self.last_ticks
+            return self._last_reached_by(side)
         return self.display.best(side.opposite) if self.display.is_valid else None
 
     def _work(self, order: Working, at_ns: int) -> None:
@@ -207,7 +297,7 @@ class DisplayedMarket(Market):
         elif order.tif is not TimeInForce.GTC:
             self._sink.cancelled(order, f"{order.tif.lower()}_unfilled", at_ns)
         else:
-            order.ahead = self.display.shown(order.side, order.limit) if self.display.is_valid else None
+            order.ahead = self.display.ahead(order.side, order.limit) if self.display.is_valid else None
 
     def _walk(self, order: Working, at_ns: int) -> None:
         side = order.side.opposite
@@ -253,9 +343,10 @@ class DisplayedMarket(Market):
     # Rows -----------------------------------------------------------------------------------------------------
 
     def before_update(self, changed: set[tuple[Side, int]] | None) -> None:
-        """Note which levels the coming update names; None for a full display, compared by size afterwards."""
+        """Note which levels the coming update names, in the display's own ticks; None for all, compared by size."""
         if changed is not None and self.taken:
-            self.taken = {level: taken for level, taken in self.taken.items() if level not in changed}
+            met = {(side, self.display.meets(side, level)) for side, level in changed}
+            self.taken = {level: taken for level, taken in self.taken.items() if level not in met}
 
     def on_update(self, at_ns: int) -> None:
         """Let an update that has just been applied move queues, fill what it crosses, and serve stops."""
@@ -288,12 +379,12 @@ class DisplayedMarket(Market):
         if order.arrived_ns <= at_ns:
             best = self._best_untaken(order.side.opposite)
             if best is not None and (best <= order.limit if order.is_buy else best >= order.limit):
-                why = f"the other side reached our price, {_ahead(order)}"
+                why = f"the other side reached our price, {self._ahead(order.ahead)}"
                 self._sink.filled(order, order.left, order.limit, is_maker=True, at_ns=at_ns, why=why)
                 return
-        shown = self.display.shown(order.side, order.limit)
-        if shown is not None:
-            order.ahead = shown if order.ahead is None else min(order.ahead, shown)
+        ahead = self.display.ahead(order.side, order.limit)
+        if ahead is not None:
+            order.ahead = ahead if order.ahead is None else min(order.ahead, ahead)
 
     def _best_untaken(self, side: Side) -> int | None:
         """Return the best price of a side, not counting levels that we have taken whole."""
@@ -306,22 +397,23 @@ class DisplayedMarket(Market):
 
     def on_trade(self, price: float, qty: float, side: Side, at_ns: int) -> None:
         """Let one public trade move queues, fill what it went through, and set stops off."""
-        ticks = self.instrument.ticks(price)
+        self.see(price)
+        low, high = self.instrument.ticks_around(price)
         lots = self.instrument.lots_floor(qty)
-        self.last_ticks = ticks
         shared = 0  # of this print, already given to orders before this one
         for order in tuple(self.orders):
             if order.arrived_ns > at_ns or order.is_final:
                 continue
+            ticks, reached = (high, low) if order.is_buy else (low, high)
             if not order.is_triggered:
-                if order.triggers_at(ticks):
+                if order.triggers_at(reached):
                     order.is_triggered = True
                     self._set_off.append(order)
                 continue
             if order.limit is None or order in self._set_off or not self.display.is_valid:
                 continue
             if order.is_beyond(ticks):
-                why = f"trade at {price} beyond our price, {_ahead(order)}"
+                why = f"trade at {price} beyond our price, {self._ahead(order.ahead)}"
                 self._sink.filled(order, order.left, order.limit, is_maker=True, at_ns=at_ns, why=why)
             elif ticks == order.limit and side is not order.side and order.ahead is not None:
                 before = order.ahead
@@ -329,29 +421,29 @@ class DisplayedMarket(Market):
                 ours = min(order.left, max(0, lots - before - shared))
                 if ours:
                     shared += ours
-                    why = f"trade of {qty} at our price, {before} steps ahead"
+                    why = f"trade of {qty} at our price, {self._ahead(before)}"
                     self._sink.filled(order, ours, ticks, is_maker=True, at_ns=at_ns, why=why)
+
+    def _ahead(self, lots: int | None) -> str:
+        return "queue unknown" if lots is None else f"{lots // self.instrument.lots_per_step} steps ahead"
 
     def gate(self) -> Gate:
         """Return the band for trades; updates are looked at one by one while `needs_rows`."""
         low, high = float("-inf"), float("inf")
+        beside = 0.51 * self.instrument.ticks_per_step
         for order in self.orders:
             if not order.is_triggered:
                 assert order.stop is not None
                 if not self._has_trades:
                     continue
                 if order.is_buy:
-                    high = min(high, order.stop - 0.51)
+                    high = min(high, order.stop - beside)
                 else:
-                    low = max(low, order.stop + 0.51)
+                    low = max(low, order.stop + beside)
             elif order.limit is not None:
                 if order.is_buy:
-                    low = max(low, order.limit + 0.51)
+                    low = max(low, order.limit + beside)
                 else:
-                    high = min(high, order.limit - 0.51)
-        step = float(self.instrument.price_step)
-        return Gate(low * step, high * step, OPEN_GATE.until_ns)
-
-
-def _ahead(order: Working) -> str:
-    return "queue unknown" if order.ahead is None else f"{order.ahead} steps ahead"
+                    high = min(high, order.limit - beside)
+        tick = float(self.instrument.tick)
+        return Gate(low * tick, high * tick, OPEN_GATE.until_ns)

@@ -17,6 +17,9 @@ but after it has filled others.
 Stops trigger on a touch. On trades a triggered stop takes the next trade. In a candle it fills at the stop, or at the
 open if that gapped beyond. A stop-limit whose trigger price is not beyond its limit rests until the next candle.
 
+A price off the step counts for an order at the step that is worse for it: a buy takes it, or is passed by it, at the
+step above, a sell at the step below. It sets a stop off only where it has really reached it.
+
 Whoever takes fills the stated slippage worse than the traded price, which also stands for half a spread.
 
 Ignored: queue position, volume (fills are not capped by it), market impact, the path of price inside a candle.
@@ -107,6 +110,11 @@ class Working:
         """Whether nothing can happen to it any more."""
         return self.state.is_final
 
+    @property
+    def waiting_stop(self) -> int | None:
+        """The stop price while it has not been set off."""
+        return None if self.is_triggered else self.stop
+
     def allows(self, ticks: int) -> bool:
         """Whether a fill at `ticks` is within the limit."""
         return self.limit is None or (ticks <= self.limit if self.is_buy else ticks >= self.limit)
@@ -148,9 +156,37 @@ class Market(ABC):
     def __init__(self, instrument: Instrument, sink: Sink) -> None:
         self.instrument = instrument
         self.orders: list[Working] = []
-        #: The last traded price; whoever skips rows brings it up to date before orders arrive.
-        self.last_ticks: int | None = None
+        self._last_price: float | None = None
+        self._last: tuple[int, int] | None = None  # the steps below and above it
         self._sink = sink
+
+    @property
+    def last_price(self) -> float | None:
+        """The last traded price, None before the first."""
+        return self._last_price
+
+    def see(self, price: float | None) -> None:
+        """Take note of the last traded price; whoever skips rows tells it before orders arrive."""
+        self._last_price = price
+        self._last = None if price is None else self.instrument.ticks_around(price)
+
+    def use(self, instrument: Instrument) -> None:
+        """Go by other steps from now on; the grid stays the same."""
+        self.instrument = instrument
+        self.see(self._last_price)
+
+    def _last_for(self, side: Side) -> int | None:
+        """Return the last price as it counts for an order: at the step that is worse for it."""
+        return None if self._last is None else self._last[side is Side.BUY]
+
+    def _last_reached_by(self, side: Side) -> int | None:
+        """Return the last price as it sets a stop off: at the step that it has really reached."""
+        return None if self._last is None else self._last[side is Side.SELL]
+
+    def _is_last_beyond(self, order: Working, limit: int) -> bool:
+        """Whether the last price is strictly better than a limit of the order."""
+        last = self._last_for(order.side)
+        return last is not None and (last < limit if order.is_buy else last > limit)
 
     @abstractmethod
     def arrive(self, order: Working, at_ns: int) -> None:
@@ -203,16 +239,15 @@ class PriceMarket(Market):
         self._enter(order, at_ns)
 
     def crosses(self, order: Working, limit: int) -> bool:
-        if self.last_ticks is None:
-            return False
-        return self.last_ticks < limit if order.is_buy else self.last_ticks > limit
+        return self._is_last_beyond(order, limit)
 
     def reference_ticks(self, side: Side) -> int | None:
-        return self.last_ticks
+        return self._last_for(side)
 
     def _enter(self, order: Working, at_ns: int) -> None:
         self.orders.append(order)
-        if not order.is_triggered and self.last_ticks is not None and order.triggers_at(self.last_ticks):
+        last = self._last_reached_by(order.side)
+        if not order.is_triggered and last is not None and order.triggers_at(last):
             order.is_triggered = True
         if order.is_triggered:
             self._settle_in(order, at_ns)
@@ -238,7 +273,7 @@ class PriceMarket(Market):
     def _slipped(self, order: Working, price: float) -> int:
         """Return a traded price made worse by the stated slippage, within the order's limit."""
         worse = price * (1 + order.side.sign * self._slippage / 10_000)
-        ticks = max(self.instrument.market_ticks(worse, order.side), 1)
+        ticks = max(self.instrument.market_ticks(worse, order.side), self.instrument.ticks_per_step)
         if order.limit is None:
             return ticks
         return min(ticks, order.limit) if order.is_buy else max(ticks, order.limit)
@@ -246,23 +281,25 @@ class PriceMarket(Market):
     def _band(self, *, touch: bool) -> Gate:
         # Half a step beside a level is hit by every price that rounds to it; a hundredth more forgives float noise.
         low, high = float("-inf"), float("inf")
+        per_step = self.instrument.ticks_per_step
+        beside = (0.51 if touch else -0.49) * per_step
         for order in self.orders:
             if order.is_triggered and order.is_taking:
                 return Gate(float("inf"), float("-inf"), OPEN_GATE.until_ns)
             if order.is_triggered:
                 assert order.limit is not None
                 if order.is_buy:
-                    low = max(low, order.limit + (0.51 if touch else -0.49))
+                    low = max(low, order.limit + beside)
                 else:
-                    high = min(high, order.limit - (0.51 if touch else -0.49))
+                    high = min(high, order.limit - beside)
             else:
                 assert order.stop is not None
                 if order.is_buy:
-                    high = min(high, order.stop - 0.51)
+                    high = min(high, order.stop - 0.51 * per_step)
                 else:
-                    low = max(low, order.stop + 0.51)
-        step = float(self.instrument.price_step)
-        return Gate(low * step, high * step, OPEN_GATE.until_ns)
+                    low = max(low, order.stop + 0.51 * per_step)
+        tick = float(self.instrument.tick)
+        return Gate(low * tick, high * tick, OPEN_GATE.until_ns)
 
 
 class TradeMarket(PriceMarket):
@@ -277,14 +314,15 @@ class TradeMarket(PriceMarket):
 
     def on_trade(self, price: float, qty: float, side: Side, at_ns: int) -> None:
         """Let one public trade fill what it can."""
-        ticks = self.instrument.ticks(price)
+        self.see(price)
+        low, high = self.instrument.ticks_around(price)
         shared = self.instrument.lots_floor(qty)
-        self.last_ticks = ticks
         for order in tuple(self.orders):
             if order.arrived_ns > at_ns or order.is_final:
                 continue
+            ticks, reached = (high, low) if order.is_buy else (low, high)
             if not order.is_triggered:
-                if order.triggers_at(ticks):
+                if order.triggers_at(reached):
                     order.is_triggered = True
                     self._settle_in(order, at_ns)
             elif order.is_taking:
@@ -307,53 +345,47 @@ class CandleMarket(PriceMarket):
 
     def on_open(self, price: float, at_ns: int) -> None:
         """Let a candle's open fill market orders, gapped stops and limits it is already beyond."""
-        ticks = self.instrument.ticks(price)
-        self.last_ticks = ticks
+        self.see(price)
+        low, high = self.instrument.ticks_around(price)
         for order in tuple(self.orders):
             if order.arrived_ns > at_ns or order.is_final:
                 continue
+            ticks, reached = (high, low) if order.is_buy else (low, high)
             if not order.is_triggered:
-                if order.triggers_at(ticks):
+                if order.triggers_at(reached):
                     self._trigger(order, price, at_ns, "candle open beyond the stop")
             elif order.is_taking:
                 self._take(order, price, at_ns, "candle open")
             elif order.is_beyond(ticks):
-                self._gapped(order, price, at_ns)
+                why = "candle open beyond the limit"
+                self._sink.filled(order, order.left, ticks, is_maker=True, at_ns=at_ns, why=why)
 
     def on_range(self, open_: float, high: float, low: float, close: float, at_ns: int, *, open_ns: int) -> None:
         """Let a candle's range trigger stops, then fill the limits that were there from its open on.
 
         What arrived in the middle of the candle waits for the next: its range may lie before the arrival.
         """
-        open_ticks = self.instrument.ticks(open_)
-        low_ticks, high_ticks = self.instrument.ticks(low), self.instrument.ticks(high)
+        around = self.instrument.ticks_around
+        # Each as (step below, step above).
+        opens, lows, highs = around(open_), around(low), around(high)
         resting = [order for order in self.orders if order.is_triggered]
         for order in tuple(self.orders):
             if order.arrived_ns <= open_ns and not order.is_triggered and not order.is_final:
                 assert order.stop is not None
-                if order.triggers_at(open_ticks):
+                if order.triggers_at(opens[0] if order.is_buy else opens[1]):
                     self._trigger(order, open_, at_ns, "candle open beyond the stop")
-                elif order.triggers_at(high_ticks if order.is_buy else low_ticks):
+                elif order.triggers_at(highs[0] if order.is_buy else lows[1]):
                     self._trigger(order, self.instrument.price(order.stop), at_ns, "candle range reached the stop")
         for order in resting:
             if order.arrived_ns > open_ns or order.is_final or order.limit is None:
                 continue
             if order.is_taking:
                 self._take(order, open_, at_ns, "candle open")
-            if (
-                order in self.orders
-                and not order.is_taking
-                and order.is_beyond(low_ticks if order.is_buy else high_ticks)
-            ):
+            if order in self.orders and not order.is_taking and order.is_beyond(lows[1] if order.is_buy else highs[0]):
                 why = "candle range beyond the limit"
                 self._sink.filled(order, order.left, order.limit, is_maker=True, at_ns=at_ns, why=why)
-        self.last_ticks = self.instrument.ticks(close)
+        self.see(close)
 
     def _trigger(self, order: Working, price: float, at_ns: int, why: str) -> None:
         order.is_triggered = True
         self._take(order, price, at_ns, why)
-
-    def _gapped(self, order: Working, price: float, at_ns: int) -> None:
-        # Rounding against the order may bring the price back to the limit, never past it.
-        ticks = self.instrument.market_ticks(price, order.side)
-        self._sink.filled(order, order.left, ticks, is_maker=True, at_ns=at_ns, why="candle open beyond the limit")

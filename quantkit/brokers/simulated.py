@@ -8,6 +8,7 @@ from typing import NamedTuple
 from quantkit.brokers.base import NEVER_NS, OPEN_GATE, Decision, Gate, Report
 from quantkit.brokers.costs import Account
 from quantkit.brokers.matching import Market, Working
+from quantkit.instruments import Instrument
 from quantkit.orders import TRANSITIONS, Fill, Order, OrderState
 
 
@@ -174,6 +175,17 @@ class SimulatedBroker:
             self.changed.add(instrument)
             self._sync(instrument)
             self._process(self._inbound[instrument].popleft())
+
+    def change_instrument(self, instrument: Instrument, at_ns: int, now_ns: int) -> None:
+        """Go by other steps and another minimum from now on, and cancel the resting orders that no longer fit."""
+        self._now_ns = now_ns
+        self.account.portfolio.change_instrument(instrument)
+        market = self.markets[instrument.id]
+        market.use(instrument)
+        self.changed.add(instrument.id)
+        for order in tuple(market.orders):
+            if not instrument.fits(lots=order.lots, left=order.left, limit=order.limit, stop=order.waiting_stop):
+                self.cancelled(order, "instrument_changed", at_ns)
 
     def take_report(self, now_ns: int) -> Report | None:
         """Return the next report due by `now_ns`, or None."""

@@ -30,7 +30,7 @@ from quantkit.engine.setup import EngineConfig, Plan, describe, make_plan
 from quantkit.engine.valuation import Valuation
 from quantkit.engine.walk import Part, Walk
 from quantkit.errors import ConfigError, DataError, QuantkitError, StrategyError
-from quantkit.events import Candle, Funding, Gap
+from quantkit.events import Candle, Funding, Gap, InstrumentChange
 from quantkit.feeds.base import Batch, Feed, Subscription
 from quantkit.instruments import Instrument, closest_id, decimal_of, names_of
 from quantkit.orderbook import Book
@@ -92,6 +92,8 @@ class Engine:
         self._has_begun = False
         self._is_after_candles = False  # whether what happens belongs after the candles that close at its moment
         self._strategy_stops = True  # `on_stop` is to be called at the end
+        #: Metadata that came into force in the course of the run, in order of time.
+        self.changes: list[Instrument] = []
 
     @property
     def plan(self) -> Plan:
@@ -194,7 +196,7 @@ class Engine:
         return outcome
 
     def _find(self, instrument: str) -> Instrument:
-        """Return an instrument as it is at the start of the run; before that is known, as it is today."""
+        """Return an instrument as it is at present; before the run's start is known, as it is today."""
         found = self._instruments.get(instrument)
         if found is None:
             there = sorted({*self._instruments, *(stream.instrument for stream in self._feed.coverage())})
@@ -286,7 +288,7 @@ class Engine:
             market = self._broker.markets[candle.instrument]
             if isinstance(market, CandleMarket):
                 # An order of the very start is valued at the last close that was known by then.
-                market.last_ticks = market.instrument.ticks(candle.close)
+                market.see(candle.close)
         self._desk.refusal = ""
 
     def _subscribe(self) -> None:
@@ -404,6 +406,8 @@ class Engine:
                 return self._on_funding
             case "gap":
                 return self._on_gap
+            case "instrument":
+                return self._on_instrument
             case "trade" | "ticker" | "mark":
                 wants = is_wished and overrides(self._strategy, f"on_{lane.kind}")
                 hook: Callable[[Any], None] = self._hooks[lane.kind]
@@ -560,6 +564,18 @@ class Engine:
                 self._end_darkness(lane, lane.row_at(self._seen_place()))
         self._strategy.on_gap(gap)
 
+    def _on_instrument(self, change: InstrumentChange) -> None:
+        """Go by the instrument's new steps and minimum from this row on."""
+        grid, now_ns = self._plan.instruments[change.instrument], self._context.now_ns
+        instrument = change.info.on_grid(grid.tick, grid.lot)
+        # Rows before this one are held against the steps of then.
+        self._exchange.check_steps(instrument.id, self._seen_place())
+        self._instruments[instrument.id] = instrument
+        self._reported.change_instrument(instrument)
+        self._broker.change_instrument(instrument, change.exchange_ns, now_ns)
+        self.changes.append(instrument)
+        self._deliver(now_ns)
+
     def _end_darkness(self, lane: BookLane, first_row: int) -> None:
         """Count a book as lost up to its next snapshot, if that is among the lane's rows from `first_row` on."""
         snapshots = np.flatnonzero(lane.column("is_snapshot")[first_row:])
@@ -686,6 +702,8 @@ class Engine:
         for instrument, (channel, since_ns) in self._dark_books.items():
             self._count_darkness(instrument, channel, since_ns, end_ns)
         self._warnings += self._gap_notes()
+        self._exchange.check_all_steps(self._seen)
+        self._warnings += self._exchange.off_step_notes()
         self._warnings += self._refusals()
         self._warnings += self._settlements.notes(self._broker.fills)
         shares, large = self._exchange.volume_shares()

@@ -216,7 +216,7 @@ class Desk:
             return None
         wanted = instrument.qty_decimal(instrument.lots_floor(qty))
         missing = EXACT.subtract(wanted, self._portfolio.position(instrument_id).qty)
-        lots = int(EXACT.divide_int(missing, instrument.qty_step))
+        lots = instrument.lots_within(missing)
         side = Side.BUY if lots > 0 else Side.SELL
         working = self._targets.get(instrument_id)
         if working is not None and working.is_open and working.id not in self._cancelling:

@@ -1,7 +1,10 @@
 """The exchange's side of the rows: which of them reach the broker, the matching clocks, and markets kept up to date."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from fractions import Fraction
 from typing import Final, Protocol, cast
+
+import numpy as np
 
 from quantkit.brokers.base import NEVER_NS, OPEN_GATE
 from quantkit.brokers.displayed import BookDisplay, DisplayedMarket, TickerDisplay
@@ -9,12 +12,18 @@ from quantkit.brokers.matching import CandleMarket, Market, TradeMarket
 from quantkit.brokers.simulated import SimulatedBroker
 from quantkit.engine.lanes import NOWHERE, BookLane, BookMark, GateLane, Lane, Marks, MarkSource, TickerLane
 from quantkit.engine.setup import EngineConfig, Plan
-from quantkit.instruments import Instrument, Side
+from quantkit.instruments import Instrument, Side, plain
 from quantkit.orders import Fill
 from quantkit.storage.columns import Block, Stream
 
 _SIDES: Final = (Side.BUY, Side.SELL)
 _OHLC: Final = ("open", "high", "low", "close")
+#: The columns that are prices, of each kind of matching rows but books.
+_PRICES: Final = {"ticker": ("bid", "ask"), "trade": ("price",), "candle": _OHLC}
+#: How orders meet prices that are off the step, where it is not simply against them.
+_MET: Final = dict.fromkeys(("book", "ticker"), "orders met bids at the step below and asks at the step above")
+#: So few rows, as they come live, are looked at one by one.
+_FEW_ROWS: Final = 8
 #: A share of its row's volume above which a fill on candles or trades is worth a warning.
 _LARGE_SHARE: Final = 0.1
 
@@ -109,6 +118,9 @@ class Exchange:
             self._marks_of.setdefault(mark.lane.stream, []).append(mark)
         self._waiting_fills: list[Fill] = []
         self._largest_share: dict[str, float] = {}
+        #: Rows that were held against the price step, and those that were off it.
+        self._checked: dict[Stream, int] = {}
+        self._off_step: dict[Stream, int] = {}
 
     def _trade_prices(self, lane: Lane) -> MarkSource:
         mark = self._marks[lane.instrument]
@@ -125,7 +137,7 @@ class Exchange:
         return DisplayedMarket(
             instrument,
             self._broker,
-            BookDisplay(lane.book) if isinstance(lane, BookLane) else TickerDisplay(instrument),
+            BookDisplay(lane.book, instrument) if isinstance(lane, BookLane) else TickerDisplay(instrument),
             stale_after_ns=config.stale_after_ns,
             has_trades=plan.has_trades[instrument.id],
             excess_slippage_bps=None if is_book else config.excess_slippage_bps,
@@ -225,15 +237,12 @@ class Exchange:
             self._sync_candles(market, place)
         last_trades = self._last_trades.get(instrument)
         if last_trades is not None:
-            price = last_trades.before(place)
-            market.last_ticks = None if price is None else market.instrument.ticks(price)
+            market.see(last_trades.before(place))
         if isinstance(market, DisplayedMarket):
             self._sync_display(market, place)
-        elif market.last_ticks is None and self._first_of is not None:
+        elif market.last_price is None and self._first_of is not None:
             lane, row = self._first_of
-            market.last_ticks = market.instrument.ticks(
-                float(lane.column("price" if lane.kind == "trade" else "open")[row])
-            )
+            market.see(float(lane.column("price" if lane.kind == "trade" else "open")[row]))
 
     def _sync_candles(self, market: CandleMarket, place: int) -> None:
         latest = -1
@@ -241,8 +250,7 @@ class Exchange:
             row = lane.row_at(place) - 1
             if row >= 0 and lane.place_of(row) > latest:
                 latest = lane.place_of(row)
-                price = float(lane.column("open" if lane.kind == "candle_open" else "close")[row])
-                market.last_ticks = market.instrument.ticks(price)
+                market.see(float(lane.column("open" if lane.kind == "candle_open" else "close")[row]))
 
     def _sync_display(self, market: DisplayedMarket, place: int) -> None:
         instrument = market.instrument.id
@@ -307,6 +315,8 @@ class Exchange:
                 other = last.get(lane.instrument)
                 if other is None or lane.positions[-1] > other.positions[-1]:
                     last[lane.instrument] = lane
+        for lane in lanes:
+            self._check_steps(lane, lane.rows)
         for instrument, lane in last.items():
             self._lags[instrument] = _lag_ns(lane, lane.rows - 1)
             if self._plan.matching[instrument].kind != "trade":
@@ -320,6 +330,54 @@ class Exchange:
         for lane in lanes:
             for mark in self._marks_of.get(lane.stream, ()):
                 mark.leave_batch()
+
+    # Steps ------------------------------------------------------------------------------------------------------
+
+    def check_steps(self, instrument: str, place: int) -> None:
+        """Hold an instrument's rows before a place against the price step of now, since it changes there."""
+        for lane in self._matching[instrument]:
+            if lane.rows:
+                self._check_steps(lane, lane.row_at(place))
+
+    def check_all_steps(self, place: int) -> None:
+        """Hold what was seen of a batch that the run has not come to the end of against the price steps."""
+        for instrument in self._matching:
+            self.check_steps(instrument, place)
+
+    def _check_steps(self, lane: Lane, row: int) -> None:
+        """Count the rows before `row` with a price off the step, of those that orders are matched on."""
+        first, lane.checked = lane.checked, max(row, lane.checked)
+        if row <= first or not lane.is_matching or lane.kind == "candle_open":
+            return
+        instrument = self._broker.markets[lane.instrument].instrument
+        if isinstance(lane, BookLane):
+            rows, step, tick = lane.book_rows, instrument.price_step, lane.book.instrument.tick
+            # A book whose grid is the step itself has nothing off it.
+            off = 0 if tick == step else rows.off_step(first, row, int(Fraction(step) / Fraction(tick)))
+        elif row - first <= _FEW_ROWS and lane.block is not None and lane.block.given:
+            names = _PRICES[lane.kind]
+            off = sum(
+                any((price := getattr(event, name)) is not None and instrument.is_off_step(price) for name in names)
+                for event in lane.block.given[first:row]
+            )
+        else:
+            off_rows = [instrument.off_step(lane.column(name)[first:row]) for name in _PRICES[lane.kind]]
+            off = int(np.logical_or.reduce(off_rows).sum())
+        if off:
+            self._off_step[lane.stream] = self._off_step.get(lane.stream, 0) + off
+        self._checked[lane.stream] = self._checked.get(lane.stream, 0) + row - first
+
+    def off_step_notes(self) -> list[str]:
+        """Return a sentence for every stream that had prices off the step."""
+        notes = []
+        for stream, off in self._off_step.items():
+            step = plain(self._broker.markets[stream.instrument].instrument.price_step)
+            met = _MET.get(stream.kind, "orders met each at the step that is worse for them")
+            notes.append(
+                f"{stream}: {off:,} of {self._checked[stream]:,} rows had a price off the step of {step}: {met}; "
+                "if the step is too coarse, give the right one (import --price-step, instruments=)"
+            )
+        return notes
 
     # Volume -----------------------------------------------------------------------------------------------------
 

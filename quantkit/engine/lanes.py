@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quantkit.brokers.base import NEVER_NS, OPEN_GATE, Gate
-from quantkit.events import Mark, MarketEvent, Ticker
+from quantkit.events import Mark, Row, Ticker
 from quantkit.instruments import Instrument
 from quantkit.orderbook import BookRows, DenseBook
 from quantkit.storage.columns import Block, Column, Stream
@@ -28,6 +28,7 @@ class Lane:
 
     Attributes:
         block, positions: The stream's rows in this batch and their places; no rows: an empty array.
+        checked: How many of them have been held against the price step.
         is_matching: Whether its rows move the instrument's matching clock and reach the broker.
     """
 
@@ -35,6 +36,7 @@ class Lane:
         "_clock",
         "_clock_before",
         "block",
+        "checked",
         "instrument",
         "is_matching",
         "kind",
@@ -53,6 +55,7 @@ class Lane:
         self.block: Block | None = None
         self.positions: NDArray[np.int64] = np.empty(0, np.int64)
         self.rows = 0
+        self.checked = 0
         self._clock: NDArray[np.int64] | None = None
         self._clock_before = -NEVER_NS
 
@@ -63,6 +66,7 @@ class Lane:
         self.block = block
         self.positions = positions
         self.rows = 0 if block is None else block.size
+        self.checked = 0
         self._clock = None
 
     def row_at(self, place: int) -> int:
@@ -224,7 +228,7 @@ class BookLane(Lane):
         """Apply rows from before the run, and return the latest `exchange_ns` among them, None without any."""
         latest: int | None = None
         for block in blocks:
-            rows = BookRows(block.column, self.book.instrument)
+            rows = BookRows(block.column, self.book)
             self.book.apply(rows, 0, rows.rows)
             stamps = block.column("exchange_ns")
             self.exchange_ns, self.received_ns = int(stamps[-1]), int(block.column("received_ns")[-1])
@@ -242,7 +246,7 @@ class BookLane(Lane):
         """The present block's rows, made ready for the dense book."""
         if self._rows is None:
             assert self.block is not None
-            self._rows = BookRows(self.block.column, self.book.instrument)
+            self._rows = BookRows(self.block.column, self.book)
         return self._rows
 
     def advance(self, row: int) -> None:
@@ -398,7 +402,7 @@ class MarkSource:
         return self.before(place)
 
 
-def _has_price(event: MarketEvent) -> bool:
+def _has_price(event: Row) -> bool:
     """Return whether `prices_of` has a number for a row."""
     match event:
         case Ticker():

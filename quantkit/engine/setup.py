@@ -1,7 +1,8 @@
 """What is decided before a run starts: its span, what each instrument is matched and valued on, and its streams."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from decimal import Decimal
+from itertools import pairwise
 from typing import Final
 
 import msgspec
@@ -9,7 +10,7 @@ import msgspec
 from quantkit.clock import INTERVALS, NS_PER_MIN, NS_PER_MS, NS_PER_S, bar_open_ns, interval_ns, iso_of
 from quantkit.errors import ConfigError, DataError
 from quantkit.feeds.base import Feed
-from quantkit.instruments import Fees, Instrument, plain
+from quantkit.instruments import CHANGEABLE, Fees, Instrument, common_step, plain
 from quantkit.storage.catalog import Coverage
 from quantkit.storage.columns import Stream
 
@@ -55,7 +56,10 @@ class EngineConfig(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Plan(msgspec.Struct, frozen=True):
-    """The decisions, by instrument id where they are per instrument; `built` has what longer candles are built from."""
+    """The decisions, by instrument id where they are per instrument; `built` has what longer candles are built from.
+
+    `instruments` are as at the start, on the run's grid, which is fine enough for every step that is known to come.
+    """
 
     instruments: dict[str, Instrument]
     start_ns: int
@@ -93,7 +97,8 @@ def make_plan(feed: Feed, wishes: Mapping[Stream, int], config: EngineConfig) ->
             stream: count for stream, count in wishes.items() if _live_start_ns(stream, count, coverage) is None
         }
         start_ns = _after_warmup(feed, open_wishes, start_ns, end_ns)
-    instruments = _instruments(feed, ids, start_ns)
+    changes = {i: feed.changes(i, start_ns, end_ns) for i in ids}
+    instruments = _instruments(feed, ids, start_ns, changes, end_ns)
     whole = {stream for stream, held in coverage.items() if _spans(feed, stream, held, start_ns, end_ns)}
     matching = {i: _matching_stream(i, coverage, whole, start_ns, end_ns, config) for i in ids}
     marks = {i: _mark_stream(i, whole, matching[i]) for i in ids}
@@ -104,7 +109,9 @@ def make_plan(feed: Feed, wishes: Mapping[Stream, int], config: EngineConfig) ->
             streams[matching[i]._replace(kind="candle_open")] = None
         elif has_trades[i]:
             streams[Stream("trade", i)] = None
-        for kind in ("funding", "gap"):
+        if changes[i]:
+            streams[Stream("instrument", i)] = None
+        for kind in ("funding", "gap", "instrument"):
             if Stream(kind, i) in coverage and not (kind == "funding" and instruments[i].is_spot):
                 streams[Stream(kind, i)] = None
         # Marks that do not span the run value none of it, yet funding is charged at them as far as they reach.
@@ -153,15 +160,42 @@ def _after_warmup(feed: Feed, wishes: Mapping[Stream, int], start_ns: int, end_n
     return later_ns if later_ns < end_ns else start_ns
 
 
-def _instruments(feed: Feed, ids: list[str], start_ns: int) -> dict[str, Instrument]:
-    """Return the metadata of a run's instruments as they are at its start."""
+def _instruments(
+    feed: Feed, ids: list[str], start_ns: int, changes: Mapping[str, Sequence[Instrument]], end_ns: int
+) -> dict[str, Instrument]:
+    """Return the metadata of a run's instruments as they are at its start, on a grid that expresses all changes.
+
+    Raises:
+        DataError: There are none.
+        ConfigError: What a contract is worth changes within the run, which no position can be carried over.
+    """
     known = feed.instruments(start_ns)
     for instrument_id in ids:
         if instrument_id not in known:
             raise DataError(
                 f"{instrument_id}: data but no metadata; pass instruments=[Instrument(...)] or import it again"
             )
-    return {instrument_id: known[instrument_id] for instrument_id in ids}
+    found: dict[str, Instrument] = {}
+    for instrument_id in ids:
+        versions = [known[instrument_id], *changes[instrument_id]]
+        for before, after in pairwise(versions):
+            _check_change(before, after, start_ns, end_ns)
+        tick = common_step(version.price_step for version in versions)
+        found[instrument_id] = versions[0].on_grid(tick, common_step(version.qty_step for version in versions))
+    return found
+
+
+def _check_change(before: Instrument, after: Instrument, start_ns: int, end_ns: int) -> None:
+    """Refuse a run across a change of more than the steps and the minimum."""
+    fixed = {name: values for name, values in before.change_to(after).items() if name not in CHANGEABLE}
+    if fixed:
+        at_ns = after.valid_from_ns
+        what = " and ".join(f"{name} changes from {old} to {new}" for name, (old, new) in fixed.items())
+        raise ConfigError(
+            f"{after.id}: {what} at {iso_of(at_ns)}, within the run, and no position can be carried over that; "
+            f"run the two spans apart: {iso_of(start_ns)} to {iso_of(at_ns - 1)} (--to, end=), "
+            f"and {iso_of(at_ns)} to {iso_of(end_ns)} (--from, start=)"
+        )
 
 
 def _live_start_ns(stream: Stream, warmup: int, coverage: Mapping[Stream, Coverage]) -> int | None:

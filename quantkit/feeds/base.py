@@ -106,7 +106,17 @@ class Feed(Protocol):
     """A source of market data; replay and live look the same to the engine."""
 
     def instruments(self, at_ns: int | None = None) -> Mapping[str, Instrument]:
-        """Return the metadata of every instrument the feed knows, by id: as valid at a moment, or the newest."""
+        """Return the metadata of every instrument the feed knows, by id: as valid at a moment, or the newest.
+
+        What only became known after the moment is taken as it was first.
+        """
+        ...
+
+    def changes(self, instrument: str, start_ns: int, end_ns: int) -> Sequence[Instrument]:
+        """Return the metadata of an instrument that become valid after `start_ns` and by `end_ns`, in order of time.
+
+        As far as they are known beforehand: live ones come as rows of kind `instrument`.
+        """
         ...
 
     def coverage(self) -> Mapping[Stream, Coverage]:

@@ -7,7 +7,7 @@ import numpy as np
 
 from quantkit.clock import INTERVALS, NS_PER_MIN, bar_open_ns, interval_ns
 from quantkit.errors import ConfigError
-from quantkit.events import KINDS, MarketEvent
+from quantkit.events import KINDS, InstrumentChange, MarketEvent
 from quantkit.feeds.base import Batch, Subscription
 from quantkit.feeds.resample import Astride, cannot_build, coarser_blocks, first_astride, sources_of
 from quantkit.instruments import Instrument
@@ -27,7 +27,8 @@ class ReplayFeed:
 
     Args:
         data: Folder or URI, or an open catalog.
-        instruments: Metadata given by the user; it wins over the folder's.
+        instruments: Metadata given by the user; it wins over the folder's. The same id several times: what changes is
+            valid from its `valid_from_ns` on.
         block_rows: Rows decoded ahead per stream; changes memory and speed, never results.
 
     Raises:
@@ -42,10 +43,9 @@ class ReplayFeed:
         block_rows: int = BLOCK_ROWS,
     ) -> None:
         self.catalog = data if isinstance(data, Catalog) else Catalog(data)
-        self._given = {instrument.id: instrument for instrument in instruments}
+        self._given = _versions(instruments)
         self._block_rows = _checked_rows(block_rows)
         self._subscriptions: list[Subscription] = []
-        self._instruments: dict[int | None, dict[str, Instrument]] = {}
         self._coverage = self.catalog.coverage()
         self._sources: dict[Stream, Stream] = {}
 
@@ -53,16 +53,25 @@ class ReplayFeed:
         """Return every instrument's metadata, the given ones first.
 
         Args:
-            at_ns: As valid then, and the newest of what only became known later; None takes the newest.
+            at_ns: As valid then, and the first of what only became known later; None takes the newest.
         """
-        newest = self._stored_instruments(None)
-        valid = newest if at_ns is None else {**newest, **self._stored_instruments(at_ns)}
-        return {**valid, **self._given}
+        known = {**self._stored_versions(), **self._given}
+        return {name: _valid(versions, at_ns) for name, versions in known.items()}
 
-    def _stored_instruments(self, at_ns: int | None) -> dict[str, Instrument]:
-        if at_ns not in self._instruments:
-            self._instruments[at_ns] = self.catalog.instruments(at_ns)
-        return self._instruments[at_ns]
+    def changes(self, instrument: str, start_ns: int, end_ns: int) -> Sequence[Instrument]:
+        """Return what becomes valid within the span and says something else than what held before."""
+        versions = self._given.get(instrument) or self._stored_versions().get(instrument, [])
+        if not versions:
+            return []
+        found, held = [], _valid(versions, start_ns)
+        for version in versions:
+            if max(start_ns, held.valid_from_ns) < version.valid_from_ns <= end_ns and held.change_to(version):
+                found.append(version)
+                held = version
+        return found
+
+    def _stored_versions(self) -> Mapping[str, Sequence[Instrument]]:
+        return self.catalog.versions()
 
     def coverage(self) -> Mapping[Stream, Coverage]:
         """Return what the folder holds."""
@@ -142,7 +151,7 @@ class ReplayFeed:
         """
         self._subscriptions = sorted(subscriptions, key=lambda wish: wish.stream.sort_key)
         for wish in self._subscriptions:
-            if wish.stream not in self._sources:
+            if wish.stream.kind != "instrument" and wish.stream not in self._sources:
                 self.source(wish.stream, wish.start_ns, wish.end_ns)
 
     def _source_of(self, stream: Stream) -> Stream:
@@ -195,6 +204,10 @@ class ReplayFeed:
 
     def _blocks(self, wish: Subscription) -> Iterator[Block]:
         stream, start_ns, end_ns = wish
+        if stream.kind == "instrument":
+            changes = self.changes(stream.instrument, start_ns, end_ns)
+            moments = ((change.id, change.valid_from_ns, change.valid_from_ns, change) for change in changes)
+            return iter([Block.from_events([InstrumentChange(*each) for each in moments])] if changes else [])
         source = self._source_of(stream)
         if source == stored(stream):
             return self._read(stream, start_ns, end_ns)
@@ -248,7 +261,7 @@ class MemoryFeed(ReplayFeed):
         block_rows: int = BLOCK_ROWS,
     ) -> None:
         self._notes = tuple(notes)
-        self._given = {instrument.id: instrument for instrument in instruments}
+        self._given = _versions(instruments)
         self._block_rows = _checked_rows(block_rows)
         self._subscriptions = []
         self._sources = {}
@@ -265,7 +278,7 @@ class MemoryFeed(ReplayFeed):
             first = int(block.column("open_ns")[0] if stream.kind == "candle" else stamps[0])
             self._coverage[stream] = Coverage(first, int(stamps[-1]), block.size)
 
-    def _stored_instruments(self, at_ns: int | None) -> dict[str, Instrument]:
+    def _stored_versions(self) -> Mapping[str, Sequence[Instrument]]:
         return {}  # nothing is known but what is given
 
     def assumptions(self) -> Sequence[str]:
@@ -283,6 +296,23 @@ class MemoryFeed(ReplayFeed):
         high = int(np.searchsorted(stamps, end_ns, "right"))
         for start in range(low, high, self._block_rows):
             yield whole.slice(start, min(start + self._block_rows, high))
+
+
+def _versions(instruments: Iterable[Instrument]) -> dict[str, list[Instrument]]:
+    """Return metadata by id, in order of `valid_from_ns`; of two that hold from the same moment the later one counts.
+
+    So that a list without moments means what it says last.
+    """
+    found: dict[str, dict[int, Instrument]] = {}
+    for instrument in instruments:
+        found.setdefault(instrument.id, {})[instrument.valid_from_ns] = instrument
+    return {name: [by_ns[moment] for moment in sorted(by_ns)] for name, by_ns in found.items()}
+
+
+def _valid(versions: Sequence[Instrument], at_ns: int | None) -> Instrument:
+    """Return the last of versions that was valid at a moment, the first where none was; None: the newest."""
+    valid = [each for each in versions if at_ns is None or each.valid_from_ns <= at_ns]
+    return valid[-1] if valid else versions[0]
 
 
 def _checked_rows(block_rows: int) -> int:

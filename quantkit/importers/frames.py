@@ -54,11 +54,12 @@ def frame_feed(
         ConfigError: A frame lacks a column or a usable index, or an instrument has no metadata.
         DataError: Prices are NaN, infinite or not above zero, OHLC contradict each other, or bars are not rising.
     """
-    given = {instrument.id: instrument for instrument in instruments}
+    given = list(instruments)
+    known = {instrument.id for instrument in given}
     found: list[Candles] = []
     notes: list[str] = []
     for name, frame in frames.items():
-        if name not in given:
+        if name not in known:
             raise ConfigError(
                 f"frame {name!r} has no metadata; pass instruments=[Instrument({name!r}, quote=..., price_step=..., "
                 "qty_step=...)]"
@@ -72,7 +73,7 @@ def frame_feed(
         raise ConfigError(f"interval names {unknown[0]!r}, of which there is no frame; there is {', '.join(frames)}")
     return MemoryFeed(
         [gap for candles in found for gap in candles.gaps],
-        given.values(),
+        given,
         blocks=[candles.block for candles in found],
         notes=notes,
         block_rows=block_rows,

@@ -141,7 +141,7 @@ def load(folder: str | Path) -> tuple[Outcome, dict[str, Any], dict[str, Instrum
     """Read what `save` wrote.
 
     Returns:
-        The records, the manifest, and the instruments by id.
+        The records, the manifest, and the instruments by id, as at the start.
 
     Raises:
         DataError: The folder holds no result, a newer one, one of which a file was changed since it was saved, or
@@ -160,7 +160,9 @@ def load(folder: str | Path) -> tuple[Outcome, dict[str, Any], dict[str, Instrum
         fields |= {name: msgspec.convert(manifest["ledger"][name], types[name]) for name in known}
         fields |= {name: msgspec.convert(manifest[name], types[name]) for name in _WORDS}
         outcome = Outcome(**fields, curve=_curve(tables["equity.parquet"]))
-        instruments = {entry["id"]: Instrument.from_dict(entry) for entry in manifest["instruments"]}
+        instruments: dict[str, Instrument] = {}
+        for entry in manifest["instruments"]:  # of one id the first is as at the start
+            instruments.setdefault(entry["id"], Instrument.from_dict(entry))
         is_whole = result_hash(outcome) == manifest["hash"]
         msgspec.convert([manifest["config"], manifest["versions"]], list[dict[str, Any]])
     except (OSError, LookupError, TypeError, ValueError, AttributeError, ConfigError, ArrowException) as error:

@@ -1,6 +1,6 @@
 """The result of a run: the exact records, and pandas views of them that are built when first asked for."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
@@ -27,7 +27,8 @@ class Result:
     Args:
         outcome: The records of the run.
         config: The run's configuration: a mapping or a `msgspec.Struct`. Its `fees` give the closing fee.
-        instruments: Every instrument of the run, by id.
+        instruments: Every instrument of the run, by id, as at its start.
+        changes: Metadata that came into force in the course of the run, in order of time.
     """
 
     def __init__(
@@ -35,9 +36,11 @@ class Result:
         outcome: Outcome,
         config: Mapping[str, Any] | msgspec.Struct,
         instruments: Mapping[str, Instrument],
+        changes: Iterable[Instrument] = (),
     ) -> None:
         self.outcome = outcome
         self.instruments = dict(instruments)
+        self.instrument_changes = list(changes)
         #: The run's configuration as JSON-ready values.
         self.config: dict[str, Any] = msgspec.to_builtins(config, enc_hook=_plain_value, str_keys=True)
         #: Where the result was saved or loaded from, if it was.
@@ -73,7 +76,7 @@ class Result:
             "hash_encoding": digest.ENCODING,
             "versions": dict(self._versions),
             "config": self.config,
-            "instruments": [instrument.to_dict() for instrument in self.instruments.values()],
+            "instruments": [each.to_dict() for each in (*self.instruments.values(), *self.instrument_changes)],
             "assumptions": self.assumptions,
             "warnings": self.warnings,
         }
@@ -86,6 +89,7 @@ class Result:
         return round_trips.fold(
             self.outcome.fills,
             self.instruments,
+            changes=self.instrument_changes,
             excursions=self.outcome.excursions,
             marks=self.outcome.position_mark,
         )
@@ -170,7 +174,9 @@ class Result:
             DataError: There is no result, or its files were changed after saving.
         """
         outcome, manifest, instruments = archive.load(folder)
-        result = cls(outcome, manifest["config"], instruments)
+        # One entry for each instrument comes first, what changed later after them.
+        changes = [Instrument.from_dict(fields) for fields in manifest["instruments"][len(instruments) :]]
+        result = cls(outcome, manifest["config"], instruments, changes)
         result._versions = manifest["versions"]
         result.saved_to = Path(folder)
         return result

@@ -6,7 +6,8 @@ left over below one size step (a fee taken in the base currency cannot be sold) 
 in the position at its average cost and goes into the next trip. Funding is not part of a trip.
 """
 
-from collections.abc import Iterable, Mapping
+from collections import deque
+from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
 from fractions import Fraction
 from typing import NamedTuple
@@ -87,6 +88,7 @@ def fold(
     fills: Iterable[Fill],
     instruments: Mapping[str, Instrument],
     *,
+    changes: Iterable[Instrument] = (),
     excursions: Iterable[Excursion] = (),
     marks: Mapping[str, float | None] | None = None,
 ) -> Trips:
@@ -94,7 +96,8 @@ def fold(
 
     Args:
         fills: In the order in which they happened.
-        instruments: Every instrument that was traded.
+        instruments: Every instrument that was traded, as at the start.
+        changes: Metadata that came into force later, on the same grids, in order of time.
         excursions: Lowest and highest mark of each trip; a trip without one uses its own fills' prices.
         marks: Last mark by instrument, for what is still open.
 
@@ -104,6 +107,9 @@ def fold(
     Raises:
         DataError: A fill's instrument is unknown, or its fee currency is neither the settlement nor the base one.
     """
+    later: dict[str, list[Instrument]] = {}
+    for change in changes:
+        later.setdefault(change.id, []).append(change)
     seen = {(excursion.instrument, excursion.fill_id): excursion for excursion in excursions}
     holdings: dict[str, _Holding] = {}
     closed: list[RoundTrip] = []
@@ -113,7 +119,7 @@ def fold(
             instrument = instruments.get(fill.instrument)
             if instrument is None:
                 raise DataError(f"fill {fill.id}: instrument {fill.instrument} is not among those of the run")
-            holding = holdings[fill.instrument] = _Holding(instrument)
+            holding = holdings[fill.instrument] = _Holding(instrument, later.get(fill.instrument, ()))
         closed.extend(holding.add(fill, seen))
     marks = marks or {}
     left = sorted((h for h in holdings.values() if h.trip is not None), key=lambda h: h.trip.fill_id if h.trip else 0)
@@ -191,15 +197,18 @@ class _Trip:
 class _Holding:
     """The position in one instrument and the trip that is open in it, if any."""
 
-    __slots__ = ("instrument", "position", "trip")
+    __slots__ = ("_later", "instrument", "position", "trip")
 
-    def __init__(self, instrument: Instrument) -> None:
+    def __init__(self, instrument: Instrument, later: Sequence[Instrument]) -> None:
         self.instrument = instrument
+        self._later = deque(later)
         self.position = Position(instrument)
         self.trip: _Trip | None = None
 
     def add(self, fill: Fill, seen: Mapping[tuple[str, int], Excursion]) -> list[RoundTrip]:
         """Book a fill and return the trip that it closed, if it did."""
+        while self._later and self._later[0].valid_from_ns <= fill.revealed_ns:
+            self.instrument = self._later.popleft()  # what is dust depends on the size step of the moment
         fee = fee_in_settlement(fill, self.instrument)
         closing = 0 if self.trip is None or fill.side is self.trip.side else min(fill.lots, self._lots_to_zero())
         # The ledger takes the whole fill: what it realises comes from the closing part alone.
@@ -227,8 +236,8 @@ class _Holding:
         self.position.trade(qty, value)
 
     def _lots_to_zero(self) -> int:
-        """Return the whole size steps that bring the position to zero, or past it by less than one."""
-        whole, dust = EXACT.divmod(self.position.qty.copy_abs(), self.instrument.qty_step)
+        """Return the lots that bring the position to zero, or past it by less than one."""
+        whole, dust = EXACT.divmod(self.position.qty.copy_abs(), self.instrument.lot)
         return int(whole) + bool(dust)
 
     def _gross(self, trip: _Trip) -> Fraction:

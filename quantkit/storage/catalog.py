@@ -64,6 +64,7 @@ class Catalog:
         self.entries = manifest.entries
         self.watched = manifest.watched
         self.unguarded = manifest.unguarded
+        self._versions: dict[str, list[Instrument]] | None = None
         self._by_stream: dict[Stream, list[FileEntry]] = defaultdict(list)
         for entry in self.entries:
             self._by_stream[entry.stream].append(entry)
@@ -83,19 +84,34 @@ class Catalog:
         Raises:
             DataError: A metadata file is not what it claims to be.
         """
+        valid: dict[str, Instrument] = {}
+        for name, versions in self.versions().items():
+            known = [each for each in versions if at_ns is None or each.valid_from_ns <= at_ns]
+            if known:
+                valid[name] = known[-1]
+        return valid
+
+    def versions(self) -> dict[str, list[Instrument]]:
+        """Return every instrument's metadata by id, in order of `valid_from_ns`.
+
+        Raises:
+            DataError: A metadata file is not what it claims to be.
+        """
         from quantkit.storage.files import read_instruments
 
-        newest: dict[str, Instrument] = {}
-        for entry in self.entries:
-            if entry.kind != "instrument" or (at_ns is not None and entry.first_ns > at_ns):
-                continue
-            for instrument in read_instruments(self.root, entry):
-                held = newest.get(instrument.id)
-                if (at_ns is None or instrument.valid_from_ns <= at_ns) and (
-                    held is None or held.valid_from_ns <= instrument.valid_from_ns
-                ):
-                    newest[instrument.id] = instrument
-        return dict(sorted(newest.items()))
+        if self._versions is None:
+            found = [
+                instrument
+                for entry in self.entries
+                if entry.kind == "instrument"
+                for instrument in read_instruments(self.root, entry)
+            ]
+            versions: dict[str, list[Instrument]] = defaultdict(list)
+            # A stable sort: of two that hold from the same moment, which no writer leaves, the later file's counts.
+            for instrument in sorted(found, key=lambda each: (each.id, each.valid_from_ns)):
+                versions[instrument.id].append(instrument)
+            self._versions = dict(versions)
+        return self._versions
 
     def coverage(self) -> dict[Stream, Coverage]:
         """Return what is held of each stream of market data, in order of kind, instrument and interval."""

@@ -15,8 +15,10 @@ from quantkit.events import (
     Candle,
     Funding,
     Gap,
+    InstrumentChange,
     Mark,
     MarketEvent,
+    Row,
     Ticker,
     Trade,
 )
@@ -35,6 +37,7 @@ KIND_COLUMNS: Final[dict[str, tuple[str, ...]]] = {
     "mark": ("price", "source"),
     "candle": ("open_ns", "close_ns", "open", "high", "low", "close", "volume"),
     "candle_open": ("open", "open_ns", "close_ns"),
+    "instrument": ("info",),
     "book": (
         "bid_start",
         "bid_prices",
@@ -53,7 +56,7 @@ STAMPS: Final = ("received_ns", "exchange_ns", "seq")
 _OFFSETS: Final = ("bid_start", "ask_start")
 #: How the fields of events are kept that are columns as they stand; the others are numbers of type float64.
 _FIELD_TYPES: Final[dict[str, Any]] = {
-    **dict.fromkeys(("channel", "cause", "source"), object),
+    **dict.fromkeys(("channel", "cause", "source", "info"), object),
     **dict.fromkeys((*STAMPS, "from_ns", "to_ns", "funding_ns", "open_ns", "close_ns", "trade_id"), np.int64),
     "is_settled": np.bool_,
 }
@@ -107,7 +110,7 @@ class Block:
         self._whole: Block | None = None  # what this is a slice of, from `_offset` on
         self._offset = 0
         self._parts: Sequence[Block] = ()  # what this was joined from
-        self._given: Sequence[MarketEvent] = ()  # the events that this was made of
+        self._given: Sequence[Row] = ()  # the events that this was made of
 
     def __len__(self) -> int:
         return self.size
@@ -147,9 +150,14 @@ class Block:
         return _array(events, name, _FIELD_TYPES.get(name, np.float64))
 
     @property
-    def last_event(self) -> MarketEvent | None:
+    def last_event(self) -> Row | None:
         """The last row as an event, None where it would have to be made first."""
         return self._given[-1] if self._given else None
+
+    @property
+    def given(self) -> Sequence[Row]:
+        """The events that this was made of; none where it came as columns."""
+        return self._given
 
     def stamps_of(self, row: int) -> tuple[int, int]:
         """Return `received_ns` and `exchange_ns` of one row."""
@@ -201,9 +209,9 @@ class Block:
     def events(self, start: int = 0, stop: int | None = None) -> list[MarketEvent]:
         """Return rows as event objects, the same whether they come from files, frames or sockets."""
         part = self if stop is None and start == 0 else self.slice(start, self.size if stop is None else stop)
-        return list(part.walk()[1])
+        return list(cast("Iterator[MarketEvent]", part.walk()[1]))
 
-    def walk(self) -> tuple[list[int], Iterator[MarketEvent]]:
+    def walk(self) -> tuple[list[int], Iterator[Row]]:
         """Return the rows' `received_ns` and an iterator that makes each event object when it is asked for.
 
         An event that nobody keeps gives its memory to the next one, which is a good deal faster than a list of all.
@@ -215,7 +223,7 @@ class Block:
         return received, _BUILDERS[self.stream.kind](self, stamps)
 
     @classmethod
-    def from_events(cls, events: Sequence[MarketEvent], *, first_seq: int = 0, stream: Stream | None = None) -> "Block":
+    def from_events(cls, events: Sequence[Row], *, first_seq: int = 0, stream: Stream | None = None) -> "Block":
         """Build the block of one stream's events, which must be of one kind and instrument and not empty.
 
         Their fields become columns when they are first asked for.
@@ -227,7 +235,8 @@ class Block:
         """
         if stream is None:
             first = events[0]
-            stream = Stream(KINDS[type(first)], first.instrument, first.interval if isinstance(first, Candle) else "")
+            kind = "instrument" if isinstance(first, InstrumentChange) else KINDS[type(first)]
+            stream = Stream(kind, first.instrument, first.interval if isinstance(first, Candle) else "")
         columns: dict[str, Column] = {}
         if first_seq:
             columns["seq"] = np.arange(first_seq, first_seq + len(events), dtype=np.int64)
@@ -311,7 +320,11 @@ def _gaps(block: Block, stamps: _Stamps) -> Iterator[MarketEvent]:
     return map(Gap, *stamps, *(block.column(c).tolist() for c in KIND_COLUMNS["gap"]))
 
 
-_BUILDERS: Final[dict[str, Callable[[Block, _Stamps], Iterator[MarketEvent]]]] = {
+def _changes(block: Block, stamps: _Stamps) -> Iterator[Row]:
+    return map(InstrumentChange, *stamps, block.column("info").tolist())
+
+
+_BUILDERS: Final[dict[str, Callable[[Block, _Stamps], Iterator[Row]]]] = {
     "trade": _trades,
     "ticker": _tickers,
     "candle": _candles,
@@ -319,6 +332,7 @@ _BUILDERS: Final[dict[str, Callable[[Block, _Stamps], Iterator[MarketEvent]]]] =
     "mark": _marks,
     "funding": _fundings,
     "gap": _gaps,
+    "instrument": _changes,
 }
 
 

@@ -1,20 +1,23 @@
-"""The naive book: two dictionaries from price step to size, and the plain view of it that hooks read."""
+"""The naive book: two dictionaries from price to size, and the plain view of it that hooks read."""
 
 from collections.abc import Iterator
 
 import numpy as np
 
 from quantkit.events import BookUpdate
-from quantkit.instruments import Instrument, Side
+from quantkit.instruments import Side
 
 
 class NaiveBook:
-    """A book as anybody would write it first: one dictionary a side, the best price by looking at every level."""
+    """A book as anybody would write it first: one dictionary a side, the best price by looking at every level.
 
-    def __init__(self, instrument: Instrument) -> None:
+    Prices are kept as they come, whatever the step is.
+    """
+
+    def __init__(self, instrument: str) -> None:
         self.instrument = instrument
         self.is_valid = False
-        self.sides: dict[Side, dict[int, float]] = {Side.BUY: {}, Side.SELL: {}}
+        self.sides: dict[Side, dict[float, float]] = {Side.BUY: {}, Side.SELL: {}}
 
     def apply(self, update: BookUpdate) -> None:
         """Take in one row: a snapshot replaces everything, a change before the first snapshot says nothing."""
@@ -23,25 +26,25 @@ class NaiveBook:
             self.sides = {Side.BUY: {}, Side.SELL: {}}
         if not self.is_valid:
             return
-        for side, ticks, size in named_levels(update, self.instrument):
+        for side, price, size in named_levels(update):
             if size > 0:
-                self.sides[side][ticks] = size
+                self.sides[side][price] = size
             else:
-                self.sides[side].pop(ticks, None)
+                self.sides[side].pop(price, None)
 
     def invalidate(self) -> None:
         """Stop believing the book until the next snapshot."""
         self.is_valid = False
 
-    def best(self, side: Side) -> int | None:
-        """Return the best price of a side in steps, None when it is empty."""
+    def best(self, side: Side) -> float | None:
+        """Return the best price of a side, None when it is empty."""
         levels = self.sides[side]
         if not levels:
             return None
         return max(levels) if side is Side.BUY else min(levels)
 
-    def levels(self, side: Side) -> list[tuple[int, float]]:
-        """Return (ticks, size) from the best price outward."""
+    def levels(self, side: Side) -> list[tuple[float, float]]:
+        """Return (price, size) from the best price outward."""
         return sorted(self.sides[side].items(), reverse=side is Side.BUY)
 
 
@@ -49,10 +52,9 @@ class NaiveView:
     """What `book()` and `on_book` give in the oracle, named as in the real one as far as tests read it."""
 
     def __init__(self, book: NaiveBook) -> None:
-        self.instrument = book.instrument.id
-        price = book.instrument.price
-        self.bids = [(price(ticks), size) for ticks, size in book.levels(Side.BUY)]
-        self.asks = [(price(ticks), size) for ticks, size in book.levels(Side.SELL)]
+        self.instrument = book.instrument
+        self.bids = book.levels(Side.BUY)
+        self.asks = book.levels(Side.SELL)
 
     @property
     def best_bid(self) -> float | None:
@@ -78,9 +80,9 @@ class NaiveView:
         return (bid - ask) / (bid + ask) if bid + ask > 0 else 0.0
 
 
-def named_levels(update: BookUpdate, instrument: Instrument) -> Iterator[tuple[Side, int, float]]:
-    """Yield the (side, ticks, size) that a row names."""
+def named_levels(update: BookUpdate) -> Iterator[tuple[Side, float, float]]:
+    """Yield the (side, price, size) that a row names."""
     for price, size in zip(update.bid_prices, update.bid_qtys, strict=True):
-        yield Side.BUY, instrument.ticks(price), size
+        yield Side.BUY, price, size
     for price, size in zip(update.ask_prices, update.ask_qtys, strict=True):
-        yield Side.SELL, instrument.ticks(price), size
+        yield Side.SELL, price, size

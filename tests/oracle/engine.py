@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -31,7 +32,7 @@ from quantkit.events import (
 )
 from quantkit.instruments import Fees, Instrument, Side
 from quantkit.orderbook import Book
-from quantkit.orders import Fill, Order
+from quantkit.orders import Fill, Order, OrderState
 from quantkit.portfolio import Portfolio
 from quantkit.strategy import Strategy, overrides
 
@@ -76,14 +77,40 @@ class Row:
 
     received_ns: int
     kind: str
-    event: MarketEvent
+    event: MarketEvent | Change
 
     @property
     def exchange_ns(self) -> int:
         """The exchange's stamp of the row."""
         if self.kind == "candle_open":
             return cast(Candle, self.event).open_ns
-        return self.event.exchange_ns
+        return cast(MarketEvent, self.event).exchange_ns
+
+
+@dataclass
+class Change:
+    """Other metadata of an instrument."""
+
+    instrument: str
+    info: Instrument
+
+
+def _on_one_grid(versions: Iterable[Instrument], start_ns: int, end_ns: int) -> list[Instrument]:
+    """Return all versions of instruments counted on the finest steps that express every one within the run."""
+    at_start = {version.id: version for version in versions if version.valid_from_ns <= start_ns}
+    known = [*at_start.values(), *(version for version in versions if start_ns < version.valid_from_ns <= end_ns)]
+
+    def finest(steps: Sequence[Decimal]) -> str:
+        places = max(-int(step.normalize().as_tuple().exponent) for step in steps)
+        places = max(places, 0)
+        return str(Decimal(math.gcd(*(int(step.scaleb(places)) for step in steps))).scaleb(-places))
+
+    counted = []
+    for version in known:
+        own = [other for other in known if other.id == version.id]
+        fields = {**version.to_dict(), "tick": finest([o.price_step for o in own])}
+        counted.append(Instrument.from_dict({**fields, "lot": finest([o.qty_step for o in own])}))
+    return counted
 
 
 @dataclass
@@ -100,7 +127,7 @@ class Oracle:
     """One run of one strategy over a list of events."""
 
     events: Sequence[MarketEvent]
-    instruments: Iterable[Instrument]
+    instruments: Iterable[Instrument]  # of one id in order of time: what holds from the start, then what changes
     strategy: Strategy
     config: OracleConfig
     now_ns: int = 0
@@ -114,9 +141,15 @@ class Oracle:
 
     def __post_init__(self) -> None:
         config = self.config
-        self.by_id = {instrument.id: instrument for instrument in self.instruments}
+        self.by_id: dict[str, Instrument] = {}
+        self.changes: list[Instrument] = []
+        for instrument in _on_one_grid(tuple(self.instruments), self.config.start_ns, self.config.end_ns):
+            if instrument.id in self.by_id:
+                self.changes.append(instrument)
+            else:
+                self.by_id[instrument.id] = instrument
         self.rng = np.random.default_rng(config.seed)
-        self.books = {id_: NaiveBook(instrument) for id_, instrument in self.by_id.items()}
+        self.books = {id_: NaiveBook(id_) for id_ in self.by_id}
         self.clocks = dict.fromkeys(self.by_id, 0)
         self.reported = self._portfolio()
         self.exchange = Exchange(
@@ -201,7 +234,7 @@ class Oracle:
             self._deliver_candle(candle)
             venue = self.exchange.venues[candle.instrument]
             if isinstance(venue, CandleVenue):
-                venue.last = venue.instrument.ticks(candle.close)
+                venue.last = candle.close
         self.now_ns = self.config.start_ns
         self.desk.refusal = ""
         self.timers = [timer for timer in self.timers if timer.due_ns >= self.config.start_ns]
@@ -247,6 +280,10 @@ class Oracle:
                 rank = RANKS["candle_open"]
                 row = Row(event.open_ns, "candle_open", event)
                 keyed.append(((event.open_ns, rank, length, event.instrument, seq), row))
+        for seq, change in enumerate(self.changes):
+            moment_ns = change.valid_from_ns
+            row = Row(moment_ns, "instrument", Change(change.id, change))
+            keyed.append(((moment_ns, RANKS["instrument"], 0, change.id, seq), row))
         keyed.sort(key=lambda pair: pair[0])
         rows = [row for _, row in keyed if self.config.start_ns <= row.received_ns <= self.config.end_ns]
         return [row for row in rows if not self._was_warmup(row)]
@@ -279,6 +316,10 @@ class Oracle:
 
     def _step(self, row: Row) -> None:
         """Do what happens at one row, in the order of the law."""
+        if isinstance(row.event, Change):
+            self._change(row.event.info)
+            self._deliver_reports()
+            return
         instrument, event = row.event.instrument, row.event
         new_mark = None if row.kind == "candle_open" else self._mark_in(event)
         if self._counts_for_matching(row):
@@ -306,6 +347,18 @@ class Oracle:
         if self.ended == "completed":
             self._hook(event)
 
+    def _change(self, info: Instrument) -> None:
+        """Take other steps and another minimum; what rests and no longer fits is cancelled."""
+        self.by_id[info.id] = info
+        for ledger in (self.reported, self.exchange.portfolio):
+            ledger.instruments[info.id] = info
+            ledger.position(info.id).instrument = info
+        venue = self.exchange.venues[info.id]
+        venue.change(info)
+        for held in list(venue.orders):
+            if not self.exchange.fits(held, held.lots, held.limit):
+                self.exchange.end(held, OrderState.CANCELLED, "instrument_changed", info.valid_from_ns)
+
     def _counts_for_matching(self, row: Row) -> bool:
         match self.config.match_on[row.event.instrument]:
             case "candle":
@@ -323,7 +376,7 @@ class Oracle:
             return
         if any(m.held.instrument == event.instrument and m.arrives_ns <= clock_ns for m in self.exchange.messages):
             price = event.open if isinstance(event, Candle) else cast(Trade, event).price
-            venue.last = venue.instrument.ticks(price)
+            venue.last = price
 
     def _match(self, row: Row, clock_ns: int) -> None:
         venue, event = self.exchange.venues[row.event.instrument], row.event
@@ -379,11 +432,11 @@ class Oracle:
     def _mid_after(self, update: BookUpdate) -> float | None:
         """Return the mid once a row is applied, the best price where one side is empty, None where both are."""
         book = self.books[update.instrument]
-        after = NaiveBook(book.instrument)
+        after = NaiveBook(update.instrument)
         after.is_valid, after.sides = book.is_valid, {side: dict(book.sides[side]) for side in Side}
         after.apply(update)
-        best = [ticks for side in Side if (ticks := after.best(side)) is not None]
-        return sum(map(after.instrument.price, best)) / len(best) if best else None
+        best = [price for side in Side if (price := after.best(side)) is not None]
+        return sum(best) / len(best) if best else None
 
     def _take_mark(self, event: MarketEvent) -> None:
         """Value the instrument by the row from now on."""

@@ -213,10 +213,10 @@ class Exchange:
 
     def _lock(self, held: Held, ticks: int, lots: int) -> Fraction:
         instrument = self.portfolio.instruments[held.instrument]
-        qty = lots * Fraction(instrument.qty_step)
+        qty = lots * Fraction(instrument.lot)
         if held.side is Side.SELL:
             return qty
-        value = qty * ticks * Fraction(instrument.price_step)
+        value = qty * ticks * Fraction(instrument.tick)
         fees = self.fees[held.instrument]
         if fees.currency == "received" or not lots:
             return value
@@ -226,8 +226,10 @@ class Exchange:
     def _account_refuses(self, held: Held, lots: int, limit: int | None) -> str:
         """Return why the account may not have the order; keep its funds when it may."""
         instrument = self.portfolio.instruments[held.instrument]
-        if lots * Fraction(instrument.qty_step) < Fraction(instrument.min_qty) or lots < 1:
+        if lots * Fraction(instrument.lot) < Fraction(instrument.min_qty) or lots < 1:
             return "below_min_qty"
+        if not self.fits(held, lots, limit):
+            return "instrument_changed"
         if held.reduce_only:
             return "" if self.reducible(held) else "reduce_only_no_position"
         reference = self.venues[held.instrument].reference(held.side)
@@ -250,8 +252,20 @@ class Exchange:
             return "no_price"
         return self._leverage_refuses(instrument, held, lots - held.filled, price)
 
+    def fits(self, held: Held, lots: int, limit: int | None) -> bool:
+        """Whether an order's numbers are on the steps of now, and its size is allowed."""
+        instrument = self.portfolio.instruments[held.instrument]
+        sizes = [lots * Fraction(instrument.lot), (lots - held.filled) * Fraction(instrument.lot)]
+        stop = held.stop if held.is_asleep else None
+        prices = [price * Fraction(instrument.tick) for price in (limit, stop) if price is not None]
+        return (
+            sizes[0] >= Fraction(instrument.min_qty)
+            and all((size / Fraction(instrument.qty_step)).denominator == 1 for size in sizes)
+            and all((price / Fraction(instrument.price_step)).denominator == 1 for price in prices)
+        )
+
     def _leverage_refuses(self, instrument: Instrument, held: Held, extra: int, price: int) -> str:
-        position = Fraction(self.portfolio.position(instrument.id).qty) / Fraction(instrument.qty_step)
+        position = Fraction(self.portfolio.position(instrument.id).qty) / Fraction(instrument.lot)
         same_side = sum(
             h.left
             for h in self.open_orders(instrument.id)
@@ -272,7 +286,7 @@ class Exchange:
         for other in self.portfolio.instruments.values():
             if other.is_spot or other.id == instrument.id:
                 continue
-            size = Fraction(self.portfolio.position(other.id).qty) / Fraction(other.qty_step)
+            size = Fraction(self.portfolio.position(other.id).qty) / Fraction(other.lot)
             orders = [h for h in self.open_orders(other.id) if not h.reduce_only]
             buys = sum(h.left for h in orders if h.side is Side.BUY)
             sells = sum(h.left for h in orders if h.side is Side.SELL)
@@ -293,7 +307,7 @@ class Exchange:
         size = abs(Fraction(position))
         if instrument.is_spot:
             size = min(size, max(Fraction(0), self.free(instrument.base)))
-        return math.floor(size / Fraction(instrument.qty_step))
+        return _whole_steps(size, instrument)
 
     # What venues call -----------------------------------------------------------------------------------------
 
@@ -305,8 +319,9 @@ class Exchange:
             allowed = min(lots, self.reducible(held))
         elif held.lock_ticks is not None and held.side is Side.BUY and ticks > held.lock_ticks:
             free = self.free(instrument.quote, but=held)
+            one_step = int(Fraction(instrument.qty_step) / Fraction(instrument.lot))
             while allowed and self._cost(instrument, held, allowed, ticks, is_maker=is_maker) > free:
-                allowed -= 1
+                allowed -= one_step
         if allowed:
             self._book(instrument, held, allowed, ticks, is_maker=is_maker, at_ns=at_ns)
         if allowed < lots:
@@ -317,7 +332,7 @@ class Exchange:
     def _fee(
         self, instrument: Instrument, held: Held, lots: int, ticks: int, *, is_maker: bool
     ) -> tuple[Fraction, str]:
-        fees, qty = self.fees[instrument.id], lots * Fraction(instrument.qty_step)
+        fees, qty = self.fees[instrument.id], lots * Fraction(instrument.lot)
         maker_bps, taker_bps = _rates(fees)
         bps = maker_bps if is_maker else taker_bps
         if instrument.is_spot and fees.currency == "received" and held.side is Side.BUY:
@@ -350,8 +365,8 @@ class Exchange:
             order_id=held.id,
             instrument=held.instrument,
             side=held.side,
-            price=float(instrument.price_step * ticks),
-            qty=float(instrument.qty_step * lots),
+            price=float(instrument.tick * ticks),
+            qty=float(instrument.lot * lots),
             value=instrument.value(lots, ticks),
             fee=_decimal(fee),
             fee_currency=currency,
@@ -418,6 +433,12 @@ def _rates(fees: Fees) -> tuple[Fraction, Fraction]:
 def _of_fill(fees: Fees, instrument: Instrument, qty: Fraction, value: Fraction, bps: Fraction) -> Fraction:
     """Return what a fill itself costs: basis points of its value and an amount for each share or contract."""
     return value * bps / 10_000 + qty * Fraction(str(fees.per_share if instrument.is_spot else fees.per_contract))
+
+
+def _whole_steps(size: Fraction, instrument: Instrument) -> int:
+    """Return the whole size steps in a size, in lots of the run's grid."""
+    steps = math.floor(size / Fraction(instrument.qty_step))
+    return int(steps * Fraction(instrument.qty_step) / Fraction(instrument.lot))
 
 
 def _decimal(amount: Fraction) -> Decimal:

@@ -47,7 +47,7 @@ class Scenario:
     """A market, an account, and what the strategy does in which callback."""
 
     events: tuple[MarketEvent, ...]
-    instruments: tuple[Instrument, ...]
+    instruments: tuple[Instrument, ...]  # of one id in order of time: what holds from the start, then what changes
     match_on: dict[str, str]
     fees: dict[str, Fees]
     latency_ns: int
@@ -107,6 +107,7 @@ class Scenario:
         return replace(
             self,
             events=tuple(shift(event, by_ns) for event in self.events),
+            instruments=tuple(_since(each, each.valid_from_ns + by_ns) for each in self.instruments),
             start_ns=self.start_ns + by_ns,
             end_ns=self.end_ns + by_ns,
             moments=tuple(moment + by_ns for moment in self.moments),
@@ -115,6 +116,10 @@ class Scenario:
     def before(self, cut_ns: int) -> Scenario:
         """Return the scenario without what is received from `cut_ns` on."""
         return replace(self, events=tuple(e for e in self.events if e.received_ns < cut_ns), end_ns=cut_ns - 1)
+
+
+def _since(instrument: Instrument, valid_from_ns: int) -> Instrument:
+    return Instrument.from_dict({**instrument.to_dict(), "valid_from_ns": valid_from_ns})
 
 
 def shift(event: MarketEvent, by_ns: int) -> MarketEvent:
@@ -280,6 +285,8 @@ def scenarios(draw: generators.DrawFn, kinds: Sequence[str] = ("book", "ticker",
             # Coins of the account have to be worth something from the start, or the run is refused.
             events.append(_Market(instrument).mark((BASE_NS - NS_PER_MS, BASE_NS), 3, 0, 0))
     latency_ms = draw(generators.sampled_from(LATENCIES_MS))
+    stamps = sorted({e.received_ns for e in events if e.received_ns >= BASE_NS})
+    listed = [version for instrument in instruments for version in _versions(draw, instrument, stamps)]
     # What lies before the start altogether is no stream of the run.
     subscriptions = sorted(
         {
@@ -291,7 +298,7 @@ def scenarios(draw: generators.DrawFn, kinds: Sequence[str] = ("book", "ticker",
     warmup = draw(_small(3))
     return Scenario(
         events=tuple(events),
-        instruments=instruments,
+        instruments=tuple(listed),
         match_on=match_on,
         fees={instrument.id: draw(generators.sampled_from(_fees(instrument))) for instrument in instruments},
         latency_ns=latency_ms * NS_PER_MS,
@@ -312,6 +319,20 @@ def scenarios(draw: generators.DrawFn, kinds: Sequence[str] = ("book", "ticker",
         slippage_bps=draw(generators.sampled_from((0.0, 0.0, 3.0, 170.0))),
         max_leverage=draw(generators.sampled_from((1, 3, 40))),
     )
+
+
+def _versions(draw: generators.DrawFn, instrument: Instrument, stamps: Sequence[int]) -> list[Instrument]:
+    """Draw what the exchange's steps are: mostly those of the data, else coarser ones, or ones that change."""
+    if draw(_small(2)):
+        return [instrument]
+    moments = [0, *sorted(draw(generators.sets(generators.sampled_from(stamps), max_size=3)))]
+    found = []
+    for moment_ns in moments:
+        price, qty = draw(generators.sampled_from((1, 2, 3, 5))), draw(generators.sampled_from((1, 1, 2)))
+        fields = {"price_step": instrument.price_step * price, "qty_step": instrument.qty_step * qty}
+        least = instrument.qty_step * qty * draw(generators.sampled_from((1, 1, 2)))
+        found.append(_since(Instrument.from_dict({**instrument.to_dict(), **fields, "min_qty": least}), moment_ns))
+    return found
 
 
 def _kind(event: MarketEvent) -> str:

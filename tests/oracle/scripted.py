@@ -195,9 +195,8 @@ def levels(book: Any) -> str:
 
 
 def fill_text(fill: Fill) -> str:
-    """Return everything about a fill but its wording."""
+    """Return everything about a fill but its wording and its counts on the grid, which depends on what is to come."""
     return (
         f"{fill.id} {fill.order_id} {fill.instrument} {fill.side} {fill.price} {fill.qty} {fill.value.normalize()} "
-        f"{fill.fee.normalize()} {fill.fee_currency} {fill.role} {fill.filled_ns} {fill.revealed_ns} {fill.tag!r} "
-        f"{fill.lots} {fill.ticks}"
+        f"{fill.fee.normalize()} {fill.fee_currency} {fill.role} {fill.filled_ns} {fill.revealed_ns} {fill.tag!r}"
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from fractions import Fraction
 from typing import TYPE_CHECKING
 
 from oracle.book import NaiveBook, named_levels
@@ -23,7 +24,7 @@ class Venue:
         self.instrument = instrument
         self.exchange = exchange
         self.orders: list[Held] = []
-        self.last: int | None = None
+        self.last: float | None = None
 
     def refuses(self, held: Held, at_ns: int) -> str:
         """Return why the market does not take an order in, empty if it does."""
@@ -52,11 +53,38 @@ class Venue:
                 yield held
 
     def against(self, price: float, side: Side) -> int:
-        """Return a traded price in steps, rounded against a taker of `side`."""
-        exact = price / float(self.instrument.price_step)
-        if abs(exact - round(exact)) < 1e-6:
-            return round(exact)
-        return math.ceil(exact) if side is Side.BUY else math.floor(exact)
+        """Return a price at the step that is worse for an order of `side`, in ticks of the run's grid."""
+        return self.at_step(price, up=side is Side.BUY)
+
+    def reached(self, price: float, side: Side) -> int:
+        """Return a price at the step that it has really reached, seen from a stop of `side`."""
+        return self.at_step(price, up=side is Side.SELL)
+
+    def at_step(self, price: float, *, up: bool) -> int:
+        """Return the step at or beside a price, in ticks of the run's grid."""
+        steps = Fraction(str(float(price))) / Fraction(self.instrument.price_step)
+        if abs(steps - round(steps)) < Fraction(1, 10**6):  # what a float cannot tell
+            whole = round(steps)
+        else:
+            whole = math.ceil(steps) if up else math.floor(steps)
+        return int(whole * Fraction(self.instrument.price_step) / Fraction(self.instrument.tick))
+
+    def whole_lots(self, qty: float, *, up: bool = False) -> int:
+        """Return the whole size steps in a size, in lots of the run's grid; `up`: the one begun counts too."""
+        steps = Fraction(str(float(qty))) / Fraction(self.instrument.qty_step)
+        if abs(steps - round(steps)) < Fraction(1, 10**6):
+            whole = round(steps)
+        else:
+            whole = math.ceil(steps) if up else math.floor(steps)
+        return int(whole * Fraction(self.instrument.qty_step) / Fraction(self.instrument.lot))
+
+    def last_beyond(self, held: Held, limit: int) -> bool:
+        """Whether the last price is better than a limit, seen from its worse side."""
+        return self.last is not None and (limit - self.against(self.last, held.side)) * held.side.sign > 0
+
+    def change(self, instrument: Instrument) -> None:
+        """Go by other steps."""
+        self.instrument = instrument
 
 
 class PriceVenue(Venue):
@@ -65,7 +93,7 @@ class PriceVenue(Venue):
     slippage_bps: float = 0.0
 
     def would_take(self, held: Held, limit: int) -> bool:
-        return self.last is not None and (limit - self.last) * held.side.sign > 0
+        return self.last_beyond(held, limit)
 
     def refuses(self, held: Held, at_ns: int) -> str:
         if held.post_only and held.limit is not None and self.would_take(held, held.limit):
@@ -73,12 +101,12 @@ class PriceVenue(Venue):
         return ""
 
     def reference(self, side: Side) -> int | None:
-        return self.last
+        return None if self.last is None else self.against(self.last, side)
 
     def enter(self, held: Held, at_ns: int) -> None:
         self.orders.append(held)
         held.waits = ""
-        if held.is_asleep and self.last is not None and held.is_set_off_by(self.last):
+        if held.is_asleep and self.last is not None and held.is_set_off_by(self.reached(self.last, held.side)):
             held.is_asleep = False
         if not held.is_asleep:
             self.wake(held, at_ns)
@@ -95,7 +123,9 @@ class PriceVenue(Venue):
         ticks = self.against(price, held.side)
         if held.limit is None or held.better(ticks) > 0:
             if self.slippage_bps:
-                ticks = max(1, self.against(price * (1 + held.side.sign * self.slippage_bps / 10_000), held.side))
+                one = int(Fraction(self.instrument.price_step) / Fraction(self.instrument.tick))
+                worse = price * (1 + held.side.sign * self.slippage_bps / 10_000)
+                ticks = max(one, self.against(worse, held.side))
                 if held.limit is not None and held.better(ticks) < 0:
                     ticks = held.limit
             self.exchange.fill(held, held.left, ticks, is_maker=False, at_ns=at_ns)
@@ -114,11 +144,12 @@ class TradeVenue(PriceVenue):
 
     def on_trade(self, trade: Trade, clock_ns: int) -> None:
         """Fill what one print fills."""
-        ticks = self.last = self.instrument.ticks(trade.price)
-        to_share = self.instrument.lots_floor(trade.qty)
+        self.last = trade.price
+        to_share = self.whole_lots(trade.qty)
         for held in self.eligible(clock_ns):
+            ticks = self.against(trade.price, held.side)
             if held.is_asleep:
-                if held.is_set_off_by(ticks):
+                if held.is_set_off_by(self.reached(trade.price, held.side)):
                     held.is_asleep = False
                     self.wake(held, clock_ns)
             elif held.waits:
@@ -138,28 +169,27 @@ class CandleVenue(PriceVenue):
 
     def on_open(self, price: float, clock_ns: int) -> None:
         """Fill what the open fills."""
-        ticks = self.last = self.instrument.ticks(price)
+        self.last = price
         for held in self.eligible(clock_ns):
+            at = self.against(price, held.side)
             if held.is_asleep:
-                if held.is_set_off_by(ticks):
+                if held.is_set_off_by(self.reached(price, held.side)):
                     self.set_off(held, price, clock_ns)
             elif held.waits:
                 self.take(held, price, clock_ns)
-            elif held.better(ticks) > 0:
-                at = self.against(price, held.side)
+            elif held.better(at) > 0:
                 self.exchange.fill(held, held.left, at, is_maker=True, at_ns=clock_ns)
 
     def on_range(self, candle: Candle, clock_ns: int) -> None:
         """Fill what the range fills, stops before targets."""
-        ticks = self.instrument.ticks
         awake_before = [held for held in self.orders if not held.is_asleep]
         for held in self.eligible(candle.open_ns):
             if held.is_asleep:
                 assert held.stop is not None
                 extreme = candle.high if held.side is Side.BUY else candle.low
-                if held.is_set_off_by(ticks(candle.open)):
+                if held.is_set_off_by(self.reached(candle.open, held.side)):
                     self.set_off(held, candle.open, clock_ns)
-                elif held.is_set_off_by(ticks(extreme)):
+                elif held.is_set_off_by(self.reached(extreme, held.side)):
                     self.set_off(held, self.instrument.price(held.stop), clock_ns)
         for held in self.eligible(candle.open_ns):
             if not any(held is other for other in awake_before) or held.limit is None:
@@ -167,9 +197,9 @@ class CandleVenue(PriceVenue):
             if held.waits:
                 self.take(held, candle.open, clock_ns)
             extreme = candle.low if held.side is Side.BUY else candle.high
-            if not held.is_over and not held.waits and held.better(ticks(extreme)) > 0:
+            if not held.is_over and not held.waits and held.better(self.against(extreme, held.side)) > 0:
                 self.exchange.fill(held, held.left, held.limit, is_maker=True, at_ns=clock_ns)
-        self.last = ticks(candle.close)
+        self.last = candle.close
 
     def set_off(self, held: Held, price: float, at_ns: int) -> None:
         """Turn a stop into an order that trades at `price` if it may."""
@@ -207,9 +237,24 @@ class DisplayedVenue(Venue):
         """Return (ticks, size steps), best first."""
         raise NotImplementedError
 
-    def displayed(self, side: Side, ticks: int) -> int | None:
-        """Return the size at a price, None where the display does not reach."""
+    def queue(self, side: Side, ticks: int) -> int | None:
+        """Return what stands at a price, a step begun counted whole; None where the display does not reach."""
         raise NotImplementedError
+
+    def change(self, instrument: Instrument) -> None:
+        """Go by other steps; what was eaten of a step is missing from the levels that lay on it, the best first."""
+        before = Venue(self.instrument, self.exchange)
+        super().change(instrument)
+        eaten, self.eaten = self.eaten, {}
+        for (side, old), lots in eaten.items():
+            up = side is Side.SELL
+            new = self.at_step(instrument.price(old), up=up)
+            for ticks, shown in self.levels(side):
+                if before.at_step(instrument.price(ticks), up=up) == old or ticks == new:
+                    gone = min(lots, shown)
+                    if lots:
+                        self.eaten[side, ticks] = self.eaten.get((side, ticks), 0) + gone
+                    lots -= gone
 
     def best(self, side: Side) -> int | None:
         """Return the best displayed price."""
@@ -236,19 +281,21 @@ class DisplayedVenue(Venue):
 
     def would_take(self, held: Held, limit: int) -> bool:
         if not self.is_valid:
-            return self.last is not None and (limit - self.last) * held.side.sign > 0
+            return self.last_beyond(held, limit)
         best = self.best(held.side.opposite)
         return best is not None and (limit - best) * held.side.sign >= 0
 
     def reference(self, side: Side) -> int | None:
         best = self.best(side.opposite) if self.is_valid else None
-        return self.last if best is None else best
+        if best is not None:
+            return best
+        return None if self.last is None else self.against(self.last, side)
 
     def enter(self, held: Held, at_ns: int) -> None:
         self.orders.append(held)
         held.ahead = None
         if held.is_asleep:
-            price = self.last
+            price = None if self.last is None else self.reached(self.last, held.side)
             if not self.has_trades:
                 price = self.best(held.side.opposite) if self.is_valid else None
             if price is None or not held.is_set_off_by(price):
@@ -274,7 +321,7 @@ class DisplayedVenue(Venue):
         elif held.tif is not TimeInForce.GTC:
             self.unfilled(held, at_ns)
         else:
-            held.ahead = self.displayed(held.side, held.limit) if self.is_valid else None
+            held.ahead = self.queue(held.side, held.limit) if self.is_valid else None
 
     def walk(self, held: Held, at_ns: int) -> None:
         """Take level after level, less what was eaten of each."""
@@ -327,18 +374,19 @@ class DisplayedVenue(Venue):
                 if held.arrived_ns <= at_ns and untouched and held.better(untouched[0]) >= 0:
                     self.exchange.fill(held, held.left, held.limit, is_maker=True, at_ns=at_ns)
                     continue
-                shown = self.displayed(held.side, held.limit)
+                shown = self.queue(held.side, held.limit)
                 if shown is not None:
                     held.ahead = shown if held.ahead is None else min(held.ahead, shown)
 
     def on_trade(self, trade: Trade, clock_ns: int) -> None:
         """Let one print move queues, fill, and set stops off."""
-        ticks = self.last = self.instrument.ticks(trade.price)
-        size = self.instrument.lots_floor(trade.qty)
+        self.last = trade.price
+        size = self.whole_lots(trade.qty)
         given = 0
         for held in self.eligible(clock_ns):
+            ticks = self.against(trade.price, held.side)
             if held.is_asleep:
-                if held.is_set_off_by(ticks):
+                if held.is_set_off_by(self.reached(trade.price, held.side)):
                     held.is_asleep = False
                     held.waits = "update"
             elif held.waits or not self.is_valid:
@@ -370,13 +418,21 @@ class BookVenue(DisplayedVenue):
     def is_valid(self) -> bool:
         return self.book.is_valid
 
-    def levels(self, side: Side) -> list[tuple[int, int]]:
-        return [(ticks, self.instrument.lots_floor(size)) for ticks, size in self.book.levels(side)]
+    def met(self, side: Side) -> dict[int, float]:
+        """Return the sizes at the steps where orders meet them, best first."""
+        sizes: dict[int, float] = {}
+        for price, size in self.book.levels(side):
+            ticks = self.at_step(price, up=side is Side.SELL)
+            sizes[ticks] = sizes.get(ticks, 0.0) + size
+        return sizes
 
-    def displayed(self, side: Side, ticks: int) -> int | None:
-        levels = dict(self.levels(side))
+    def levels(self, side: Side) -> list[tuple[int, int]]:
+        return [(ticks, self.whole_lots(size)) for ticks, size in self.met(side).items()]
+
+    def queue(self, side: Side, ticks: int) -> int | None:
+        levels = self.met(side)
         if ticks in levels:
-            return levels[ticks]
+            return self.whole_lots(levels[ticks], up=True)
         # Between or before the levels that are shown there is nothing; beyond the last one nobody knows.
         is_inside = not levels or any((other - ticks) * side.sign < 0 for other in levels)
         return 0 if is_inside else None
@@ -389,8 +445,8 @@ class BookVenue(DisplayedVenue):
             after = {side: dict(self.levels(side)) for side in Side}
             self.eaten = {(s, t): n for (s, t), n in self.eaten.items() if after[s].get(t) == before[s].get(t)}
         else:
-            for side, ticks, _ in named_levels(update, self.instrument):
-                self.eaten.pop((side, ticks), None)
+            for side, price, _ in named_levels(update):
+                self.eaten.pop((side, self.at_step(price, up=side is Side.SELL)), None)
         self.updated(clock_ns)
 
 
@@ -409,15 +465,17 @@ class TickerVenue(DisplayedVenue):
         qty = self.ticker.bid_qty if side is Side.BUY else self.ticker.ask_qty
         if price is None or qty is None:
             return []
-        return [(self.instrument.ticks(price), self.instrument.lots_floor(qty))]
+        return [(self.at_step(price, up=side is Side.SELL), self.whole_lots(qty))]
 
-    def displayed(self, side: Side, ticks: int) -> int | None:
+    def queue(self, side: Side, ticks: int) -> int | None:
         levels = self.levels(side)
         if not levels:
             return None
-        best, lots = levels[0]
+        best, _ = levels[0]
         if ticks == best:
-            return lots
+            assert self.ticker is not None
+            qty = self.ticker.bid_qty if side is Side.BUY else self.ticker.ask_qty
+            return None if qty is None else self.whole_lots(qty, up=True)
         return 0 if (ticks - best) * side.sign > 0 else None
 
     def on_ticker(self, ticker: Ticker, clock_ns: int) -> None:

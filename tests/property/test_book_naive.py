@@ -81,7 +81,7 @@ def test_slices_of_rows_equal_the_naive_book(rows: list[BookUpdate], data: gener
     start = 0
     while start < len(rows):
         stop = data.draw(generators.integers(start + 1, len(rows)), label="block ends")
-        block = BookRows(Block.from_events(rows[start:stop]).column, BTC)
+        block = BookRows(Block.from_events(rows[start:stop]).column, dense)
         first = 0
         while first < block.rows:
             last = data.draw(generators.integers(first + 1, block.rows), label="slice ends")
@@ -102,8 +102,8 @@ def test_slices_of_rows_equal_the_naive_book(rows: list[BookUpdate], data: gener
 @given(updates())
 def test_one_slice_equals_row_by_row(rows: list[BookUpdate]) -> None:
     """How a block is cut never shows."""
-    block = BookRows(Block.from_events(rows).column, BTC)
     whole, single = DenseBook(BTC), DenseBook(BTC)
+    block = BookRows(Block.from_events(rows).column, whole)
     whole.apply(block, 0, block.rows)
     for number in range(block.rows):
         single.apply(block, number, number + 1)

@@ -32,7 +32,7 @@ def row(bids: Levels = (), asks: Levels = (), *, is_snapshot: bool = False) -> B
 
 def rows_of(*updates: BookUpdate) -> BookRows:
     """Return rows ready for a dense book."""
-    return BookRows(Block.from_events(updates).column, BTC)
+    return BookRows(Block.from_events(updates).column, DenseBook(BTC))
 
 
 def book_of(*updates: BookUpdate) -> DenseBook:
@@ -299,16 +299,18 @@ def test_prices_become_steps_whatever_the_callers_decimal_context() -> None:
     third = Instrument("X-USDT", price_step="0.3", qty_step="1")
     update = BookUpdate("X-USDT", 0, 0, (30_000_000.3,), (1.0,), (), (), True)
     with decimal.localcontext(decimal.Context(prec=3)):
-        rows = BookRows(Block.from_events([update]).column, third)
+        rows = BookRows(Block.from_events([update]).column, DenseBook(third))
     assert rows.bids.ticks.tolist() == [100_000_001]
 
 
-def test_a_crossed_or_locked_book_is_refused_with_place_and_advice() -> None:
-    """Bid at the ask is as impossible as bid above it."""
+def test_a_crossed_book_is_refused_with_place_and_advice() -> None:
+    """Bid at the ask, as at the end of an auction, is a book like others."""
     book = book_of(SNAPSHOT)
     book.check_not_crossed(7)
     book.apply(rows_of(row([(202, 1.0)])), 0, 1)
-    with pytest.raises(DataError, match=r"BTC-USDT: crossed book at 7 ns: bid 101.0 >= ask 101.0; run `quantkit data"):
+    book.check_not_crossed(7)
+    book.apply(rows_of(row([(203, 1.0)])), 0, 1)
+    with pytest.raises(DataError, match=r"BTC-USDT: crossed book at 7 ns: bid 101.5 > ask 101.0; run `quantkit data"):
         book.check_not_crossed(7)
     book_of(row([(5, 1.0)], is_snapshot=True)).check_not_crossed(0)
 

@@ -236,6 +236,10 @@ class OkxFeed:
         """Return the metadata of every instrument that is traded, as loaded when the feed was opened."""
         return self._instruments
 
+    def changes(self, instrument: str, start_ns: int, end_ns: int) -> Sequence[Instrument]:
+        """Return nothing: what changes is not known beforehand."""
+        return ()
+
     def coverage(self) -> Mapping[Stream, Coverage]:
         """Return every stream that OKX sends of the instruments, from the opening on."""
         return live_coverage(self._instruments.values(), self._started_ns)

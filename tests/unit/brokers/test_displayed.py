@@ -40,7 +40,7 @@ class Venue:
         self.sink.market = self.market = DisplayedMarket(
             SWAP,
             self.sink,
-            self.ticker if is_ticker else BookDisplay(self.book),
+            self.ticker if is_ticker else BookDisplay(self.book, SWAP),
             stale_after_ns=STALE_AFTER_NS,
             has_trades=has_trades,
             excess_slippage_bps=slippage_bps,
@@ -62,7 +62,7 @@ class Venue:
         update = BookUpdate(
             SWAP.id, at_ns, at_ns, tuple(bids), tuple(bids.values()), tuple(asks), tuple(asks.values()), is_snapshot
         )
-        rows = BookRows(Block.from_events([update]).column, SWAP)
+        rows = BookRows(Block.from_events([update]).column, self.book)
         self.market.before_update(rows.named_levels(0))
         self.book.apply(rows, 0, 1)
         self.market.on_update(at_ns)
@@ -348,7 +348,7 @@ def test_post_only_is_judged_on_arrival(side: Side, limit: int, state: str, refu
     venue = Venue({mirrored(SELL, p): q for p, q in asks.items()}, asks)
     if "last" in state:
         venue.book.invalidate()
-        venue.market.last_ticks = None if state == "no last" else mirrored(side, 110)
+        venue.market.see(None if state == "no last" else mirrored(side, 110))
     told = venue.arrive(working(1, side, 1, mirrored(side, limit), post_only=True))
     assert told == ([("rejected", "bt1", "post_only_would_take", 0)] if refused else [])
     assert len(venue.market.orders) == (not refused)
@@ -490,7 +490,7 @@ def test_an_invalid_display_fills_nothing() -> None:
     venue.book.invalidate()
     assert venue.trade(98, 100, SELL) == venue.trade(90, 100, SELL) == []
     assert venue.update({}, {98: 5}, 20) == []
-    assert (order.ahead, venue.market.last_ticks, venue.market.updated_ns) == (5, 90, 20)
+    assert (order.ahead, venue.market.last_price, venue.market.updated_ns) == (5, 90, 20)
     venue.snapshot({98: 2}, ASKS, 21)
     assert order.ahead == 2
 
@@ -579,7 +579,7 @@ def test_a_stop_that_the_last_trade_has_reached_works_on_arrival(
 ) -> None:
     """That trade was before it, and the display after it is what it takes from."""
     venue = Venue({99: 5}, {101: 5})
-    venue.market.last_ticks = None if last is None else mirrored(side, last)
+    venue.market.see(None if last is None else mirrored(side, last))
     told = venue.arrive(working(1, side, 2, stop=mirrored(side, 103)))
     assert shortly(told) == ([("bt1", 2, mirrored(side, 101), "taker")] if is_set_off else [])
 
@@ -678,10 +678,10 @@ def test_an_update_from_before_the_arrival_does_not_serve_a_waiting_limit() -> N
     assert [row[1:5] for row in told if row[0] == "filled"] == [("bt1", 1, 101, "taker")]
 
 
-def test_a_displayed_size_below_one_step_is_a_queue_of_nothing() -> None:
-    """It is shown, so the queue there is known."""
+def test_a_displayed_size_below_one_step_is_a_queue_of_one() -> None:
+    """A queue is not shortened by rounding: what stands there has to trade before us."""
     venue = Venue()
     venue.snapshot({100: 0.4}, ASKS, 500)
     order = working(1, BUY, 1, 100, arrived_ns=600)
     venue.arrive(order)
-    assert order.ahead == 0
+    assert order.ahead == 1

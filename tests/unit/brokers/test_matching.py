@@ -30,7 +30,7 @@ def candles(*, last: int | None = None, instrument: Instrument = SWAP) -> tuple[
 
 def _open(market: Market, sink: RecordingSink, last: int | None) -> tuple[Any, RecordingSink]:
     sink.market = market
-    market.last_ticks = last
+    market.see(last)
     return market, sink
 
 
@@ -150,7 +150,7 @@ def test_nothing_fills_by_a_price_stamped_before_the_arrival(open_market: Any, s
     arrive(market, *orders)
     sink.take()
     pass_by(market, far, 9)
-    assert (sink.take(), orders[2].is_triggered, market.last_ticks) == ([], False, far)
+    assert (sink.take(), orders[2].is_triggered, market.last_price) == ([], False, far)
     pass_by(market, far, 10)
     assert [row[1] for row in sink.take()][:2] == ["bt1", "bt2"]
     assert orders[2].is_triggered
@@ -387,11 +387,13 @@ def test_an_open_beyond_a_resting_limit_fills_it_at_the_open(side: Side) -> None
 
 @pytest.mark.parametrize(("side", "limit", "open_", "ticks"), [(BUY, 200, 99.7, 200), (SELL, 200, 100.3, 200)])
 def test_an_open_between_two_ticks_never_fills_past_the_limit(side: Side, limit: int, open_: float, ticks: int) -> None:
-    """Rounding against the order brings it back to its limit at most."""
+    """It counts at the step that is worse for the order, where it only touches; a whole step further it fills."""
     market, sink = candles(last=limit, instrument=HALVES)
     arrive(market, working(1, side, 1, limit))
     market.on_open(open_, 10)
-    assert sink.fills() == [("bt1", 1, ticks, "maker")]
+    assert sink.fills() == []
+    market.on_open(open_ - 0.5 * side.sign, 20)
+    assert sink.fills() == [("bt1", 1, ticks - side.sign, "maker")]
 
 
 @both_sides
@@ -403,7 +405,7 @@ def test_a_range_beyond_a_limit_fills_it_at_the_limit(side: Side, low: int, expe
     low_, high = sorted(float(mirrored(side, ticks) or 0) for ticks in (low, 103))
     market.on_range(float(mirrored(side, 101) or 0), high, low_, float(mirrored(side, 102) or 0), 20, open_ns=10)
     assert sink.fills() == [(name, lots, mirrored(side, ticks), role) for name, lots, ticks, role in expected]
-    assert market.last_ticks == mirrored(side, 102)
+    assert market.last_price == mirrored(side, 102)
 
 
 @pytest.mark.parametrize("arrived_ns", [10, 11, 20])

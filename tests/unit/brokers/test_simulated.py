@@ -44,7 +44,7 @@ class Exchange:
         )
         for instrument in instruments:
             market = self.broker.markets[instrument.id] = TradeMarket(instrument, self.broker, touch=touch)
-            market.last_ticks = 100
+            market.see(100)
         self.numbers = 0
 
     def _after_fill(self, fill: Fill) -> None:
@@ -358,7 +358,7 @@ def test_a_post_only_order_may_shrink_whatever_the_last_price() -> None:
     exchange = Exchange(touch=True)
     name = exchange.send(0, BUY, 5, 100, post_only=True)
     exchange.row(20, 100.0, 1.0, BUY)
-    exchange.broker.markets[SWAP.id].last_ticks = 99
+    exchange.broker.markets[SWAP.id].see(99)
     exchange.broker.amend(name, 30, lots=4, price_ticks=None)
     exchange.broker.amend(name, 31, lots=9, price_ticks=None)
     exchange.broker.process_overdue(100)

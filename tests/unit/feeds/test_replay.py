@@ -368,7 +368,7 @@ def test_metadata_is_that_of_the_moment_asked_for(tmp_path: Path) -> None:
     assert feed.instruments() == {A: new, B: later}
     assert feed.instruments(199) == {A: old, B: later}
     assert feed.instruments(200) == {A: new, B: later}
-    assert feed.instruments(50) == {A: new, B: later}
+    assert feed.instruments(50) == {A: old, B: later}
     given = ReplayFeed(tmp_path / "data", instruments=[INSTRUMENTS[0]])
     assert given.instruments(199) == {A: INSTRUMENTS[0], B: later}
     assert MemoryFeed(instruments=[old]).instruments(5) == {A: old}
