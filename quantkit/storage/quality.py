@@ -1,7 +1,7 @@
 """What is wrong with a data folder: every file against the manifest, every row against what may be stored."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Final
 
@@ -10,6 +10,7 @@ import numpy as np
 
 from quantkit.clock import NS_PER_S, interval_ns, iso_of, span_text
 from quantkit.errors import DataError
+from quantkit.instruments import Instrument
 from quantkit.storage.catalog import Catalog
 from quantkit.storage.checks import LEAST_SETTLEMENT_NS, Rows, check_candles
 from quantkit.storage.columns import Block, Column, Stream
@@ -18,6 +19,7 @@ from quantkit.storage.manifest import MANIFEST, FileEntry
 from quantkit.storage.root import STAGING_PREFIX
 from quantkit.storage.schema import MONTHLY, TABLES
 from quantkit.storage.sessions import Sessions
+from quantkit.storage.steps import StepCheck
 
 SEVERITIES: Final = ("error", "warning", "info")
 
@@ -46,6 +48,7 @@ def check(catalog: Catalog, *, progress: Callable[[FileEntry], None] | None = No
         progress: Called with each file before it is read.
     """
     findings = [*_unguarded_lines(catalog), *_unlisted_files(catalog)]
+    versions = _versions(catalog)
     streams: dict[Stream, list[FileEntry]] = {}
     for entry in catalog.entries:
         streams.setdefault(entry.stream, []).append(entry)
@@ -55,7 +58,7 @@ def check(catalog: Catalog, *, progress: Callable[[FileEntry], None] | None = No
                 findings += _check_metadata(catalog, entry)
             continue
         findings += _overlaps(entries)
-        examiner = _examiner_of(stream)
+        examiner = _examiner_of(stream, versions.get(stream.instrument, ()))
         for entry in entries:
             if progress is not None:
                 progress(entry)
@@ -142,8 +145,9 @@ def _decoded(stream: Stream, group: RowGroup) -> Block:
 class _Examiner:
     """What is gathered over all rows of one stream."""
 
-    def __init__(self, stream: Stream) -> None:
+    def __init__(self, stream: Stream, versions: Sequence[Instrument]) -> None:
         self.stream = stream
+        self._steps = StepCheck(stream.kind, versions)
         self._ahead_rows = 0
         self._ahead_ns_max = 0
 
@@ -152,6 +156,7 @@ class _Examiner:
         ahead = block.column("exchange_ns") - group.received_ns
         self._ahead_rows += int((ahead > 0).sum())
         self._ahead_ns_max = max(self._ahead_ns_max, int(ahead.max()))
+        self._steps.take(block, group.received_ns)
         self.look(block, group.rows)
 
     def look(self, block: Block, rows: Rows) -> None:
@@ -166,6 +171,8 @@ class _Examiner:
                 f"the exchange's stamp, by up to {self._ahead_ns_max / NS_PER_S:.6f} s; "
                 "the receiver's clock was behind",
             )
+        for what in self._steps.findings():
+            yield self.found("warning", what)
 
     def found(self, severity: str, what: str) -> Finding:
         """Return a finding about the stream."""
@@ -175,8 +182,8 @@ class _Examiner:
 class _Candles(_Examiner):
     """Bars that contradict themselves or are missing."""
 
-    def __init__(self, stream: Stream) -> None:
-        super().__init__(stream)
+    def __init__(self, stream: Stream, versions: Sequence[Instrument]) -> None:
+        super().__init__(stream, versions)
         self._step_ns = interval_ns(stream.interval)
         self._last_close_ns: int | None = None
         self._sessions = Sessions(self._step_ns)
@@ -216,8 +223,8 @@ class _Candles(_Examiner):
 class _Trades(_Examiner):
     """Trade ids that repeat or jump."""
 
-    def __init__(self, stream: Stream) -> None:
-        super().__init__(stream)
+    def __init__(self, stream: Stream, versions: Sequence[Instrument]) -> None:
+        super().__init__(stream, versions)
         self._last_id: int | None = None
         self._repeated = 0
         self._jumps = 0
@@ -283,8 +290,8 @@ class _Fundings(_Examiner):
 class _Gaps(_Examiner):
     """How much is known to be lost."""
 
-    def __init__(self, stream: Stream) -> None:
-        super().__init__(stream)
+    def __init__(self, stream: Stream, versions: Sequence[Instrument]) -> None:
+        super().__init__(stream, versions)
         self._counts: Counter[tuple[str, str]] = Counter()
         self._lost_ns: Counter[tuple[str, str]] = Counter()
 
@@ -308,8 +315,8 @@ class _Gaps(_Examiner):
 class _Books(_Examiner):
     """Books that cross when they are rebuilt, the slow and obvious way."""
 
-    def __init__(self, stream: Stream) -> None:
-        super().__init__(stream)
+    def __init__(self, stream: Stream, versions: Sequence[Instrument]) -> None:
+        super().__init__(stream, versions)
         self._bids = _Half(max, -np.inf)
         self._asks = _Half(min, np.inf)
         self._is_valid = False
@@ -395,5 +402,13 @@ _EXAMINERS: Final[dict[str, type[_Examiner]]] = {
 }
 
 
-def _examiner_of(stream: Stream) -> _Examiner:
-    return _EXAMINERS.get(stream.kind, _Examiner)(stream)
+def _examiner_of(stream: Stream, versions: Sequence[Instrument]) -> _Examiner:
+    return _EXAMINERS.get(stream.kind, _Examiner)(stream, versions)
+
+
+def _versions(catalog: Catalog) -> Mapping[str, Sequence[Instrument]]:
+    """Return the metadata by id; none where a file of them cannot be read, which is a finding of its own."""
+    try:
+        return catalog.versions()
+    except DataError:
+        return {}

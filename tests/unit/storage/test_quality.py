@@ -10,8 +10,8 @@ import pytest
 from damage import lines_of, write_lines
 
 from quantkit.clock import NS_PER_DAY, NS_PER_MIN, NS_PER_S, time_ns_of
-from quantkit.events import BookUpdate, Candle, Gap, MarketEvent, Trade
-from quantkit.instruments import Instrument
+from quantkit.events import BookUpdate, Candle, Gap, MarketEvent, Ticker, Trade
+from quantkit.instruments import Instrument, Side
 from quantkit.storage.catalog import Catalog
 from quantkit.storage.columns import Block
 from quantkit.storage.quality import Finding, check
@@ -255,3 +255,43 @@ def test_errors_come_first(store: Callable[..., Path], make_trades: Make, make_c
     trades = next(entry for entry in Catalog(root).entries if entry.kind == "trade")
     (root / trades.path).unlink()
     assert [finding.severity for finding in check(Catalog(root))] == ["error", "warning", "warning"]
+
+
+def test_prices_and_sizes_off_the_stored_steps_of_their_moment_are_counted(tmp_path: Path) -> None:
+    """Two trades before a finer step holds, none after it; levels count once a row, volumes and absences not at all."""
+
+    def at(second: int) -> int:
+        return START_NS + second * NS_PER_S
+
+    def trade(second: int, price: float, qty: float) -> Trade:
+        return Trade(BTC, at(second), at(second), price, qty, Side.BUY)
+
+    trades = [trade(0, 100.25, 1.0), trade(1, 100.5, 1.5), trade(2, 100.75, 2.5), trade(3, 100.25, 2.0)]
+    ticker = Ticker(BTC, at(0), at(0), 100.0, 0.5, None, None, 100.1, 1.0)
+    rows = [
+        book(1, {99.75: 1.0, 99.25: 0.5}, {101.0: 1.0}, is_snapshot=True),
+        book(2, {99.5: 2.0}, {}, is_snapshot=False),
+    ]
+    bar = Candle(BTC, at(60), at(60), at(0), at(60), 100.5, 101.0, 100.5, 100.6, 7.3, "1m")
+    old = Instrument(BTC, kind="swap", price_step="0.5", qty_step="1")
+    with Writer(tmp_path) as writer:
+        for block in (trades, [ticker], rows, [bar]):
+            writer.write(Block.from_events(block))
+        writer.write_instrument(old)
+        writer.write_instrument(Instrument(BTC, kind="swap", price_step="0.25", qty_step="1", valid_from_ns=at(3)))
+    assert {(finding.where.removeprefix(BTC).strip(), finding.what) for finding in check(Catalog(tmp_path))} == {
+        (
+            kind,
+            f"{count} rows have a {what} off the stored step of {step}, first at 2026-01-01T{first}Z; if the step "
+            f"is wrong, import with --{what.replace('size', 'qty')}-step",
+        )
+        for kind, count, what, step, first in (
+            ("trade", "2 of 4", "price", "0.5", "12:00:00"),
+            ("trade", "2 of 4", "size", "1", "12:00:01"),
+            ("ticker", "1 of 1", "price", "0.5", "12:00:00"),
+            ("ticker", "1 of 1", "size", "1", "12:00:00"),
+            ("book", "1 of 2", "price", "0.5", "12:00:01"),
+            ("book", "1 of 2", "size", "1", "12:00:01"),
+            ("candle 1m", "1 of 1", "price", "0.25", "12:01:00"),
+        )
+    }
