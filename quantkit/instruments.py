@@ -9,7 +9,7 @@ in the coin, where `unit = contract_value x contract_multiplier`. Source: OKX AP
 
 import difflib
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from decimal import ROUND_HALF_EVEN, Context, Decimal, InvalidOperation
 from enum import StrEnum
 from fractions import Fraction
@@ -688,6 +688,23 @@ class Instrument:
         else:
             contracts = EXACT.divide(decimal_of(base), self.unit)
         return self.qty(self.lots_floor(float(contracts)))
+
+
+def on_step_of(step: str) -> Callable[[float], bool]:
+    """Return a function that says whether a price is on a step, as far as float rounding tells.
+
+    Examples:
+        >>> is_on = on_step_of("0.1")
+        >>> is_on(0.1 + 0.2), is_on(0.25)
+        (True, False)
+    """
+    per_unit = float(1 / Fraction(step))
+
+    def is_on_step(price: float) -> bool:
+        steps = price * per_unit
+        return _is_noise(steps - round(steps), steps)
+
+    return is_on_step
 
 
 def off_grid(numbers: NDArray[np.float64], per_unit: float) -> NDArray[np.bool_]:

@@ -8,10 +8,11 @@ from typing import Final
 
 from quantkit.engine.log import Started, Took, Warmed, instruments_of, read_log, span_of
 from quantkit.errors import DataError
-from quantkit.events import KINDS, Candle, MarketEvent
+from quantkit.events import KINDS, Candle, InstrumentChange, MarketEvent
 from quantkit.feeds.okx.channels import Channel, channel_of
 from quantkit.feeds.okx.feed import live_coverage
 from quantkit.feeds.okx.records import FrameRecord, Record, Wanted
+from quantkit.feeds.okx.relisting import Listings
 from quantkit.storage.columns import Block, Stream
 from quantkit.storage.tape import held
 from quantkit.storage.writer import Writer
@@ -95,6 +96,7 @@ def _write(
 ) -> dict[Stream, int]:
     """Write rows and metadata into a new data folder."""
     instruments = instruments_of(started)
+    listings = Listings(instruments)
     counts: dict[Stream, int] = defaultdict(int)
     waiting: dict[Stream, list[MarketEvent]] = defaultdict(list)
     warmed_ns: dict[Stream, int] = {}  # bars up to here came with the warm-up
@@ -106,6 +108,7 @@ def _write(
         def hear(record: FrameRecord | Record) -> None:
             if isinstance(record, Wanted):
                 heard.add(record.channel)
+                listings.names.add(record.channel.inst_id)
 
         def add(stream: Stream, row: MarketEvent) -> None:
             rows = waiting[stream]
@@ -123,11 +126,14 @@ def _write(
                 if candle.close_ns > warmed_ns.get(stream, 0):
                     add(stream, candle)
                     warmed_ns[stream] = candle.close_ns
-        for rows in deliveries_of(folder / FRAMES, hear):
+        for rows in deliveries_of(folder / FRAMES, listings, hear):
             if rows[0].received_ns > end_ns:
                 # As in the run's own data, which end with it. What it listened to may yet stand behind.
                 continue
             for row in rows:
+                if isinstance(row, InstrumentChange):
+                    writer.write_instrument(row.info)
+                    continue
                 stream = Stream(KINDS[type(row)], row.instrument, row.interval if isinstance(row, Candle) else "")
                 if not isinstance(row, Candle) or row.close_ns > warmed_ns.get(stream, 0):
                     add(stream, row)
@@ -136,7 +142,7 @@ def _write(
         listened = [
             stream
             for stream in live_coverage(instruments.values(), started.opened_ns)
-            if stream.kind != "gap" and channel_of(stream) in heard
+            if stream.kind not in ("gap", "instrument") and channel_of(stream) in heard
         ]
         for stream in listened:
             writer.watched(stream, start_ns, max(start_ns, taken_until_ns), warmup=asked.get(stream, 0))

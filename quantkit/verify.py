@@ -14,11 +14,12 @@ from quantkit.engine.core import Engine
 from quantkit.engine.log import Did, Drained, Entry, Started, Stopped, Took, Warmed, config_of, instruments_of, read_log
 from quantkit.engine.outcome import Outcome
 from quantkit.errors import ConfigError, DataError, StrategyError
-from quantkit.events import MarketEvent
+from quantkit.events import Row
 from quantkit.feeds.base import Batch, Subscription
-from quantkit.feeds.live import BatchMaker, rows_of
+from quantkit.feeds.live import BatchMaker
 from quantkit.feeds.okx.feed import DATA, FAR_FUTURE_NS, FRAMES, live_coverage
 from quantkit.feeds.okx.records import FrameRecord, Record, unpack
+from quantkit.feeds.okx.relisting import Listings
 from quantkit.feeds.okx.tracker import Tracker
 from quantkit.feeds.resample import sources_of
 from quantkit.instruments import Instrument
@@ -385,7 +386,8 @@ class _RecordedFeed:
     def __init__(self, folder: Path, script: _Script) -> None:
         self._script = script
         self._instruments = instruments_of(script.started)
-        self._deliveries = deliveries_of(folder / FRAMES)
+        self._listings = Listings(self._instruments)
+        self._deliveries = deliveries_of(folder / FRAMES, self._listings)
         self._maker = BatchMaker(FAR_FUTURE_NS)
         self._last_ns = 0  # of the rows that were found on the tape
         self.rows = 0
@@ -421,6 +423,7 @@ class _RecordedFeed:
     def subscribe(self, subscriptions: Collection[Subscription]) -> None:
         """Take note of the end of the run."""
         self._maker = BatchMaker(min((wish.end_ns for wish in subscriptions), default=FAR_FUTURE_NS))
+        self._listings.names |= {wish.stream.instrument for wish in subscriptions}
 
     def warmup(self, stream: Stream, count: int, until_ns: int) -> Block | None:
         """Return the candles that the run's warm-up got."""
@@ -450,12 +453,13 @@ class _RecordedFeed:
 
 
 def deliveries_of(
-    folder: Path, seen: Callable[[FrameRecord | Record], None] | None = None
-) -> Iterator[Sequence[MarketEvent]]:
+    folder: Path, listings: Listings, seen: Callable[[FrameRecord | Record], None] | None = None
+) -> Iterator[Sequence[Row]]:
     """Yield what a tape's frames give, in the order in which they were handed to the engine.
 
     Args:
         folder: The tape's.
+        listings: The metadata that the run knew, kept up to date.
         seen: Given each record of the tape before what it gives is yielded.
 
     Raises:
@@ -467,8 +471,8 @@ def deliveries_of(
         if seen is not None:
             seen(record)
         if isinstance(record, FrameRecord):
-            rows = rows_of(tracker.frame(record.connection, record.received_ns, record.data))
+            rows = listings.rows(tracker.frame(record.connection, record.received_ns, record.data))
         else:
-            rows = rows_of(tracker.note(record))
+            rows = listings.rows(tracker.note(record))
         if rows:
             yield rows

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from quantkit.clock import NS_PER_S, wall_ns
-from quantkit.events import MarketEvent
+from quantkit.events import Row
 
 #: How long the taker sleeps at most, so that whoever watches the run sees it move.
 _LONGEST_NAP_S: Final = 0.25
@@ -41,7 +41,7 @@ class Inbox:
         self._wall = wall
         self._lock = threading.Lock()
         self._filled = threading.Condition(self._lock)
-        self._items: deque[Sequence[MarketEvent]] = deque()
+        self._items: deque[Sequence[Row]] = deque()
         self._size = 0
         self._last_ns = 0
         self._making_ns: int | None = None  # the first stamp of this callback: its rows may still be on their way
@@ -63,7 +63,7 @@ class Inbox:
             self.soon(self.settle)
         return stamp_ns
 
-    def put(self, deliveries: Sequence[Sequence[MarketEvent]]) -> None:
+    def put(self, deliveries: Sequence[Sequence[Row]]) -> None:
         """Hand over rows: of each stamp a sequence in the total order, none of them empty."""
         if not deliveries:
             return
@@ -97,7 +97,7 @@ class Inbox:
         with self._lock:
             return self._until()
 
-    def take(self, wake_ns: Callable[[], int], rows_max: int) -> tuple[list[Sequence[MarketEvent]], int] | None:
+    def take(self, wake_ns: Callable[[], int], rows_max: int) -> tuple[list[Sequence[Row]], int] | None:
         """Return what has arrived, and the moment up to which nothing else will come; None once closed and empty.
 
         Waits until something arrives, `wake_ns` is reached, or a quarter of a second has passed. The first row after a

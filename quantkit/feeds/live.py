@@ -6,12 +6,12 @@ from typing import Final, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from quantkit.events import KINDS, Candle, MarketEvent
+from quantkit.events import KINDS, Candle, InstrumentChange, MarketEvent, Row
 from quantkit.feeds.base import Batch
 from quantkit.storage.columns import Block, Stream
 
 #: Rows whose exchange stamp says nothing about the clocks.
-_UNTIMED: Final = ("gap", "funding")
+_UNTIMED: Final = ("gap", "funding", "instrument")
 
 
 class Intake(Protocol):
@@ -57,10 +57,10 @@ class BatchMaker:
         if candles:
             self._warmed_ns[stream] = candles[-1].close_ns
 
-    def batch(self, deliveries: Iterable[Sequence[MarketEvent]], until_ns: int) -> Batch:
+    def batch(self, deliveries: Iterable[Sequence[Row]], until_ns: int) -> Batch:
         """Return a batch of deliveries that came in this order, and of the time up to `until_ns`."""
         # Deliveries come in the total order, so that counting rows tells their places.
-        groups: dict[Stream, tuple[list[MarketEvent], list[int]]] = {}
+        groups: dict[Stream, tuple[list[Row], list[int]]] = {}
         stamps: list[int] = []
         for events in deliveries:
             for event in events:
@@ -70,7 +70,8 @@ class BatchMaker:
                 key = (type(event), event.instrument, interval)
                 stream = self._streams.get(key)
                 if stream is None:
-                    stream = self._streams[key] = Stream(KINDS[key[0]], key[1], interval)
+                    kind = "instrument" if isinstance(event, InstrumentChange) else KINDS[type(event)]
+                    stream = self._streams[key] = Stream(kind, key[1], interval)
                     self._sort_keys[stream] = stream.sort_key
                 if interval and event.close_ns <= self._warmed_ns.get(stream, 0):  # type: ignore[union-attr]
                     continue

@@ -17,9 +17,12 @@ from quantkit.feeds.okx.book import DEPTHS, Link, SequencedBook, link
 from quantkit.feeds.okx.channels import Channel
 from quantkit.feeds.okx.lanes import Delivered, Lane, Tally
 from quantkit.feeds.okx.messages import BookData
-from quantkit.feeds.okx.records import Command, FetchBook, Resubscribe
+from quantkit.feeds.okx.records import Command, FetchBook, FetchInstrument, Resubscribe
 from quantkit.feeds.okx.splice import Splice, fetched_book
+from quantkit.instruments import on_step_of
 
+#: So many prices of a book are remembered as on the step.
+_MOST_PRICES: Final = 100_000
 #: How often a book is fetched that does not reach the waiting updates, before the channel is subscribed anew.
 _MOST_FETCHES: Final = 5
 
@@ -40,13 +43,59 @@ class BookLane(Lane):
         is_visible: Whether the consumer can rely on the rows it was given.
     """
 
-    __slots__ = ("_last_ns", "is_visible")
+    __slots__ = ("_is_relisting", "_last_ns", "_on_step", "_step", "is_visible")
 
     def __init__(self, channel: Channel, tally: Tally, command: Callable[[Command], None]) -> None:
         super().__init__(channel, tally, command)
         self.is_visible = False
+        self._step = ""
+        #: Prices that were found on the step; None while levels are not held against one.
+        self._on_step: set[float] | None = None
+        #: Whether metadata were asked for, since a level was off the step.
+        self._is_relisting = False
         #: The exchange's stamp of the last row that was applied.
         self._last_ns = 0
+
+    def listed(self, price_step: str) -> None:
+        """Hold levels against a price step from now on.
+
+        Where it is the one that they were off already, or none could be had, the exchange means what it shows: they
+        are taken as they come, until another step is told.
+        """
+        was_asked, self._is_relisting = self._is_relisting, False
+        if price_step and price_step != self._step:
+            self._step, self._on_step = price_step, set()
+        elif was_asked:
+            self._on_step = None
+            self._tally.count("books with levels off the step that the exchange lists")
+        if was_asked:
+            self._relisted()
+
+    def _relisted(self) -> None:
+        """Go on with a book whose metadata have come."""
+
+    def _is_off_step(self, update: BookUpdate) -> bool:
+        """Return whether a level is shown at a price that is on no multiple of the step."""
+        known = self._on_step
+        if known is None or (known.issuperset(update.bid_prices) and known.issuperset(update.ask_prices)):
+            return False
+        if len(known) > _MOST_PRICES:
+            known.clear()
+        is_on = on_step_of(self._step)
+        for prices, sizes in ((update.bid_prices, update.bid_qtys), (update.ask_prices, update.ask_qtys)):
+            for price, size in zip(prices, sizes, strict=True):
+                if is_on(price):
+                    known.add(price)
+                elif size:  # what is removed there was shown on a finer step before
+                    return True
+        return False
+
+    def _relist(self, received_ns: int, exchange_ns: int, out: list[Delivered]) -> None:
+        """Make the book invalid until metadata have been fetched anew."""
+        self._hide(received_ns, "off_step", out, exchange_ns)
+        self._tally.count("books with a level off the step")
+        self._is_relisting = True
+        self._command(FetchInstrument(self.channel))
 
     def mute(self, received_ns: int, out: list[Delivered]) -> None:
         """Stop delivering: without every row the consumer's book is invalid."""
@@ -88,6 +137,10 @@ class WholeBookLane(BookLane):
         self._last_ns, self._seq_id = update.exchange_ns, data.seq_id
         if self.is_muted:
             self._tally.count("rows shed")
+        elif self._is_relisting:
+            self._tally.count("book updates while waiting for metadata")
+        elif self._is_off_step(update):
+            self._relist(received_ns, update.exchange_ns, out)
         elif update.bid_prices and update.ask_prices and max(update.bid_prices) >= min(update.ask_prices):
             self._hide(received_ns, "crossed", out, update.exchange_ns)
             self._tally.count("crossed books")
@@ -149,6 +202,9 @@ class DepthLane(BookLane):
                 self._tally.count("removed levels that were not there", unknown)
             if book.is_crossed or book.is_too_deep:
                 self._refuse(data, out)
+                return
+            if self._on_step is not None and self._is_off_step(data.update):
+                self._give_up_step(data, out)
                 return
             self._chains[connection] = data.seq_id
             self._heard[connection] = received_ns
@@ -221,6 +277,9 @@ class DepthLane(BookLane):
         if book.is_too_deep or (book.is_crossed and not was_crossed and not (update.is_snapshot and self._has_crossed)):
             self._refuse(data, out)
             return
+        if self._is_off_step(update):
+            self._give_up_step(data, out)
+            return
         self.phase = Phase.TRACKED
         self._last_ns = update.exchange_ns
         if book.is_crossed:
@@ -252,6 +311,16 @@ class DepthLane(BookLane):
             self._show(self.book.snapshot(self.channel.inst_id, received_ns), out)
 
     # Breaking -------------------------------------------------------------------------------------------------
+
+    def _give_up_step(self, data: BookData, out: list[Delivered]) -> None:
+        """Give up a book with a level off the step; its snapshot is asked for once the metadata have come."""
+        self._chains.clear()
+        self._forget_levels(Phase.BROKEN)
+        self._relist(data.update.received_ns, data.update.exchange_ns, out)
+
+    def _relisted(self) -> None:
+        if self.owner is not None:
+            self._resync(self.owner, "off_step")
 
     def _refuse(self, data: BookData, out: list[Delivered]) -> None:
         """Give up a book that cannot be right, though its chain is."""

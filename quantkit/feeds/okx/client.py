@@ -169,6 +169,14 @@ class OkxClient:
         """
         await self._entered.subscribe(channels, since_ns)
 
+    def listed(self, steps: Mapping[str, str]) -> None:
+        """Tell the price steps of instruments; a book with a level off its step is invalid until they are loaded anew.
+
+        Args:
+            steps: Plain text by id, as OKX writes them.
+        """
+        self._entered.listed(steps)
+
     async def unsubscribe(self, *channels: Channel) -> None:
         """Give channels up; events of theirs that wait already are still delivered, and none after.
 

@@ -15,19 +15,20 @@ import numpy as np
 
 from quantkit.clock import INTERVALS, NS_PER_MS, NS_PER_S, iso_of
 from quantkit.errors import ConfigError, DataError, FeedClosedError, FeedError, QuantkitError
-from quantkit.events import Candle, MarketEvent
+from quantkit.events import Candle, InstrumentChange, MarketEvent, Row
 from quantkit.feeds.base import Batch, Subscription
 from quantkit.feeds.inbox import Inbox
-from quantkit.feeds.live import BatchMaker, Intake, rows_of
+from quantkit.feeds.live import BatchMaker, Intake
 from quantkit.feeds.okx import channels
 from quantkit.feeds.okx.client import ConnectionStatus, OkxClient
 from quantkit.feeds.okx.config import OkxConfig
 from quantkit.feeds.okx.records import Record, pack, pack_frame
+from quantkit.feeds.okx.relisting import Listings
 from quantkit.feeds.okx.rest import OkxRest
 from quantkit.feeds.okx.tracker import Delivered
 from quantkit.feeds.recorder import Recorder
 from quantkit.feeds.resample import sources_of
-from quantkit.instruments import Instrument
+from quantkit.instruments import Instrument, plain
 from quantkit.storage.catalog import Coverage
 from quantkit.storage.columns import Block, Stream
 from quantkit.storage.tape import TapeWriter
@@ -39,7 +40,10 @@ _T = TypeVar("_T")
 FAR_FUTURE_NS: Final = 2**62
 #: How a note begins that tells of a run whose feed did not last.
 FEED_LOST: Final = "the feed was lost and the run ended with it"
-_KINDS: Final = ("spot", "swap", "future")
+#: The exchange's word for each kind of instrument.
+_TYPES: Final = {"spot": "SPOT", "swap": "SWAP", "future": "FUTURES"}
+#: Rows that come beside the channels of others.
+_BESIDE: Final = ("gap", "instrument")
 #: Rows of a batch at most; what waits beyond comes in the next one, so that the view and timers get their turn.
 _BATCH_ROWS: Final = 4096
 _POLL_S: Final = 0.05
@@ -63,7 +67,7 @@ def live_coverage(instruments: Iterable[Instrument], opened_ns: int) -> dict[Str
     held = Coverage(opened_ns, FAR_FUTURE_NS, 0)
     streams: dict[Stream, Coverage] = {}
     for instrument in instruments:
-        kinds = ["book", "ticker", "trade", "gap"]
+        kinds = ["book", "ticker", "trade", "gap", "instrument"]
         if not instrument.is_spot:
             kinds.append("mark")
         if instrument.kind == "swap":
@@ -149,10 +153,11 @@ class OkxFeed:
         self._intake = intake
         self._rng = rng
         self._inbox = Inbox()
-        self._delivered: list[list[MarketEvent]] = []  # of this callback of the loop
-        self._unrecorded: list[list[MarketEvent]] = []  # since the recorder was given rows
+        self._delivered: list[list[Row]] = []  # of this callback of the loop
+        self._unrecorded: list[list[Row]] = []  # since the recorder was given rows
         self._maker = BatchMaker(FAR_FUTURE_NS)
         self._instruments: dict[str, Instrument] = {}
+        self._listings = Listings({})
         self._started_ns = 0
         self._since_ns = 0
         self._end_ns = FAR_FUTURE_NS
@@ -189,6 +194,7 @@ class OkxFeed:
                 wait([self._work])  # it ends with an error, which is there in a moment
             self._raise_error()
             self._instruments = self._call(self._load_instruments())
+            self._listings = Listings(self._instruments)
             self._started_ns = self._inbox.now_ns()
         except BaseException:
             self.close()
@@ -275,7 +281,7 @@ class OkxFeed:
                     f"{wish.stream.instrument}: orders cannot be matched on candles live, where a bar's open is known "
                     "late; leave match_on out, or use book, ticker or trade"
                 )
-            if wish.stream.kind != "gap":
+            if wish.stream.kind not in _BESIDE:
                 wanted[channels.channel_of(wish.stream)] = None
         self._end_ns = min((wish.end_ns for wish in subscriptions), default=FAR_FUTURE_NS)
         # Every bar that closes from here on is a row: those before are for the warm-up.
@@ -284,8 +290,17 @@ class OkxFeed:
         names = {wish.stream.instrument for wish in subscriptions}
         if self._recorder is not None:
             self._recorder.add_instruments(self._instruments[name] for name in sorted(names))
-            self._recorder.watch((wish.stream for wish in subscriptions if wish.stream.kind != "gap"), since_ns)
-        self._call(self._client.subscribe(*wanted, since_ns=since_ns))
+            self._recorder.watch((wish.stream for wish in subscriptions if wish.stream.kind not in _BESIDE), since_ns)
+        # Metadata that change are told on a channel of their own for each kind; last, so that nothing waits for them.
+        kinds = sorted({self._instruments[name].kind for name in names})
+        wanted |= dict.fromkeys(channels.instruments(_TYPES[kind]) for kind in kinds)
+        self._listings.names |= names
+        books = sorted({wish.stream.instrument for wish in subscriptions if wish.stream.kind == "book"})
+        self._call(self._subscribe({name: plain(self._instruments[name].price_step) for name in books}, wanted))
+
+    async def _subscribe(self, steps: Mapping[str, str], wanted: Iterable[channels.Channel]) -> None:
+        self._client.listed(steps)
+        await self._client.subscribe(*wanted, since_ns=self._since_ns)
 
     def warmup(self, stream: Stream, count: int, until_ns: int) -> Block | None:
         """Fetch the last `count` candles closed by `until_ns`, fewer if there are no more, None if there are none.
@@ -440,9 +455,11 @@ class OkxFeed:
         self._problems = dict(self._client.counters)
 
     def _deliver(self, events: Sequence[Delivered]) -> None:
-        rows = rows_of(events)
+        rows = self._listings.rows(events)
         if rows:
             self._delivered.append(rows)
+        elif self._listings.refusal is not None:
+            self._lose(self._listings.refusal)
 
     def _on_read(self, has_begun: bool) -> None:
         """Hand the frames of one read over together, without another round of the loop."""
@@ -473,8 +490,10 @@ class OkxFeed:
         if self._recorder is not None and waiting:
             with self._recording:
                 # A run's data end with it, though its connections are closed a moment later.
-                due = (row for rows in waiting if rows[0].received_ns <= self._end_ns for row in rows)
-                self._recorder.add([row for row in due if not self._is_held_back(row)])
+                due = [row for rows in waiting if rows[0].received_ns <= self._end_ns for row in rows]
+                self._recorder.add_instruments(row.info for row in due if isinstance(row, InstrumentChange))
+                rows = [row for row in due if not isinstance(row, InstrumentChange)]
+                self._recorder.add([row for row in rows if not self._is_held_back(row)])
 
     def _is_held_back(self, row: MarketEvent) -> bool:
         """Return whether a bar is not recorded now: since the warm-up has it, or may still bring the ones before it."""
@@ -567,7 +586,7 @@ class OkxFeed:
         found: dict[str, Instrument] = {}
         # What OKX says now is known from now on.
         now_ns = self._inbox.now_ns()
-        for kind in _KINDS:
+        for kind in _TYPES:
             for instrument in await self._rest.instruments(kind, valid_from_ns=now_ns):
                 found[instrument.id] = instrument
         if not found:

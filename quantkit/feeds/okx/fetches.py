@@ -1,20 +1,30 @@
-"""REST look-ups on the tracker's behalf: missing candles and books, one at a time for each channel."""
+"""REST look-ups on the tracker's behalf: missing candles, books and metadata, one at a time for each channel."""
 
 import asyncio
 from collections.abc import Callable, Coroutine
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from quantkit.errors import QuantkitError
 from quantkit.feeds.okx.channels import Channel
 from quantkit.feeds.okx.config import OkxConfig
-from quantkit.feeds.okx.records import BookFetched, FetchBook, FetchCandles, Fetched, Record
+from quantkit.feeds.okx.records import (
+    BookFetched,
+    FetchBook,
+    FetchCandles,
+    Fetched,
+    FetchInstrument,
+    InstrumentFetched,
+    Record,
+)
 from quantkit.feeds.okx.rest import OkxRest
+
+Fetch: TypeAlias = FetchCandles | FetchBook | FetchInstrument
 
 
 class Fetches:
-    """Answers `FetchCandles` and `FetchBook` by records.
+    """Answers `FetchCandles`, `FetchBook` and `FetchInstrument` by records.
 
     Args:
         config: Of the server.
@@ -44,8 +54,8 @@ class Fetches:
         self._spawn = spawn
         self._rng = rng
         #: What is being looked up; None while its answer is given.
-        self._running: dict[Channel, FetchCandles | FetchBook | None] = {}
-        self._next: dict[Channel, FetchCandles | FetchBook] = {}
+        self._running: dict[Channel, Fetch | None] = {}
+        self._next: dict[Channel, Fetch] = {}
 
     async def rest(self) -> OkxRest:
         """Return the REST client."""
@@ -60,7 +70,7 @@ class Fetches:
         """Return whether a look-up of a channel is under way."""
         return channel in self._running
 
-    def start(self, command: FetchCandles | FetchBook) -> None:
+    def start(self, command: Fetch) -> None:
         """Begin a look-up; while one of the channel runs, the newest command that asks for more waits for its end."""
         channel = command.channel
         if channel in self._running:
@@ -72,9 +82,9 @@ class Fetches:
         self._running[channel] = command
         self._spawn(self._run(command), f"OKX fetch {command.channel}")
 
-    async def _run(self, command: FetchCandles | FetchBook) -> None:
+    async def _run(self, command: Fetch) -> None:
         channel = command.channel
-        following: FetchCandles | FetchBook | None = command
+        following: Fetch | None = command
         try:
             while following is not None:
                 self._running[channel] = following
@@ -85,7 +95,7 @@ class Fetches:
         finally:
             self._running.pop(channel, None)
 
-    async def _answer(self, command: FetchCandles | FetchBook) -> Record:
+    async def _answer(self, command: Fetch) -> Record:
         channel, error = command.channel, ""
         rows: list[list[str]] = []
         body = b""
@@ -93,13 +103,17 @@ class Fetches:
             rest = await self.rest()
             if isinstance(command, FetchCandles):
                 rows = await rest.candle_rows(channel, command.first_open_ns, command.last_open_ns)
-            else:
+            elif isinstance(command, FetchBook):
                 body = await rest.book_body(channel.inst_id)
+            else:
+                body = await rest.instrument_body(channel.inst_id)
         except QuantkitError as failure:
             error = str(failure)
         if isinstance(command, FetchCandles):
             return Fetched(self._stamp(), channel, rows, error, command.first_open_ns, command.last_open_ns)
-        return BookFetched(self._stamp(), channel, body, error)
+        if isinstance(command, FetchBook):
+            return BookFetched(self._stamp(), channel, body, error)
+        return InstrumentFetched(self._stamp(), channel, body, error)
 
     async def close(self) -> None:
         """Close the REST client if it was made here."""

@@ -4,7 +4,7 @@ import asyncio
 import itertools
 import logging
 from collections import Counter
-from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from typing import Any, Final, Protocol, TypeAlias
 
 import msgspec
@@ -20,7 +20,17 @@ from quantkit.feeds.okx.fetches import Fetches
 from quantkit.feeds.okx.limits import SlidingLimit
 from quantkit.feeds.okx.line import ConnectionState, ConnectionStatus, Line
 from quantkit.feeds.okx.ports import Socket
-from quantkit.feeds.okx.records import Awaited, Closed, Command, FetchCandles, Record, Resubscribe, Shed, Unwanted
+from quantkit.feeds.okx.records import (
+    Awaited,
+    Closed,
+    Command,
+    FetchCandles,
+    Listed,
+    Record,
+    Resubscribe,
+    Shed,
+    Unwanted,
+)
 from quantkit.feeds.okx.refusals import OkxError, OkxServerError
 from quantkit.feeds.okx.rest import OkxRest
 from quantkit.feeds.okx.session import Session
@@ -148,6 +158,11 @@ class Hub:
         self._deliver(delivered)
         if self._is_shedding or self._backlog() >= self.config.queue_events:
             self.check_backlog()
+
+    def listed(self, steps: Mapping[str, str]) -> None:
+        """Hold the books of instruments against their price steps."""
+        for instrument, step in steps.items():
+            self.note(Listed(self.stamp(), instrument, step))
 
     def check_backlog(self) -> None:
         """Stop delivering when too much waits for the consumer, and begin again when half of that is gone."""

@@ -130,6 +130,7 @@ class InstrumentData(msgspec.Struct, frozen=True):
     """An instrument was listed, changed or expired; see `instrument_of`."""
 
     row: InstrumentRow
+    received_ns: int = 0
 
 
 class Status(msgspec.Struct, frozen=True):

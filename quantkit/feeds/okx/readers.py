@@ -238,8 +238,8 @@ def _read_interests(frame: bytes, received_ns: int, channel: str) -> list[OpenIn
 
 
 def _read_instruments(frame: bytes, received_ns: int, channel: str) -> list[InstrumentData]:
-    del received_ns, channel
-    return [InstrumentData(row) for row in _instruments(frame).data]
+    del channel
+    return [InstrumentData(row, received_ns) for row in _instruments(frame).data]
 
 
 def _read_statuses(frame: bytes, received_ns: int, channel: str) -> list[Status]:

@@ -90,6 +90,23 @@ class BookFetched(msgspec.Struct, frozen=True, tag="book_fetched"):
     error: str = ""
 
 
+class Listed(msgspec.Struct, frozen=True, tag="listed"):
+    """An instrument's price step as it was loaded: levels of its books are held against it."""
+
+    received_ns: int
+    instrument: str
+    price_step: str
+
+
+class InstrumentFetched(msgspec.Struct, frozen=True, tag="instrument_fetched"):
+    """Metadata from REST, the reply's body as OKX sent it: the answer to `FetchInstrument`."""
+
+    received_ns: int
+    channel: Channel
+    body: bytes
+    error: str = ""
+
+
 class Stalled(msgspec.Struct, frozen=True, tag="stalled"):
     """Nothing came of a channel for too long, though its connection lives."""
 
@@ -112,7 +129,20 @@ class Closed(msgspec.Struct, frozen=True, tag="closed"):
     received_ns: int
 
 
-Record: TypeAlias = Opened | Lost | Wanted | Unwanted | Awaited | Fetched | BookFetched | Stalled | Shed | Closed
+Record: TypeAlias = (
+    Opened
+    | Lost
+    | Wanted
+    | Unwanted
+    | Awaited
+    | Fetched
+    | BookFetched
+    | Listed
+    | InstrumentFetched
+    | Stalled
+    | Shed
+    | Closed
+)
 
 
 # Commands -----------------------------------------------------------------------------------------------------
@@ -140,7 +170,13 @@ class FetchBook(msgspec.Struct, frozen=True):
     channel: Channel
 
 
-Command: TypeAlias = Resubscribe | FetchCandles | FetchBook
+class FetchInstrument(msgspec.Struct, frozen=True):
+    """Fetch the metadata of a book's instrument, since a level is off the price step that is known."""
+
+    channel: Channel
+
+
+Command: TypeAlias = Resubscribe | FetchCandles | FetchBook | FetchInstrument
 
 
 # Packing ------------------------------------------------------------------------------------------------------

@@ -159,10 +159,7 @@ class OkxRest:
             OkxRequestError: There is no such instrument.
             OkxError: The request failed otherwise.
         """
-        inst_type = _type_of(kind)
-        query = {"instType": inst_type, "instId": _own(instrument) if instrument else ""}
-        reply = await self._calls.get(endpoints.INSTRUMENTS, query, lane=inst_type)
-        rows = decode_instruments(reply.body)
+        rows = decode_instruments(await self._instruments_body(kind, instrument))
         if instrument is not None and not rows:
             raise refusal(
                 "51001", "Instrument ID does not exist", where=f"OKX {endpoints.INSTRUMENTS.path} {instrument}"
@@ -181,6 +178,19 @@ class OkxRest:
             elif instrument is None or each.id == instrument:
                 found.append(each)
         return found
+
+    async def _instruments_body(self, kind: str, instrument: str | None) -> bytes:
+        inst_type = _type_of(kind)
+        query = {"instType": inst_type, "instId": _own(instrument) if instrument else ""}
+        return (await self._calls.get(endpoints.INSTRUMENTS, query, lane=inst_type)).body
+
+    async def instrument_body(self, instrument: str) -> bytes:
+        """Return the reply of `public/instruments` for one instrument as OKX sent it.
+
+        Raises:
+            OkxError: The request failed.
+        """
+        return await self._instruments_body(kind_of(instrument), instrument)
 
     async def instrument(self, instrument: str, *, valid_from_ns: int = 0) -> Instrument:
         """Return the metadata of one instrument, its kind told from its id.

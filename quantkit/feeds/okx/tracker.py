@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, Final, TypeAlias, assert_never, get_args
 
 from quantkit.clock import INTERVALS, NS_PER_S
+from quantkit.errors import ParseError
 from quantkit.events import KINDS, RANKS, Candle, Gap
 from quantkit.feeds.okx.book import SequencedBook
 from quantkit.feeds.okx.book_lane import BookLane, DepthLane, WholeBookLane
@@ -17,6 +18,7 @@ from quantkit.feeds.okx.candle_lane import CandleLane
 from quantkit.feeds.okx.channels import Channel
 from quantkit.feeds.okx.flow_lane import FlowLane, FundingLane, ShortWay, short_way_of_tickers
 from quantkit.feeds.okx.lanes import AHEAD_NS, Delivered, Lane, Tally
+from quantkit.feeds.okx.listing import decode_instruments
 from quantkit.feeds.okx.messages import (
     BARS,
     BookData,
@@ -42,6 +44,8 @@ from quantkit.feeds.okx.records import (
     Command,
     FetchCandles,
     Fetched,
+    InstrumentFetched,
+    Listed,
     Lost,
     Opened,
     Record,
@@ -108,6 +112,8 @@ class Tracker:
         self._lanes: dict[_Key, Lane] = {}
         #: What takes the messages of each lane.
         self._takes: dict[_Key, Callable[[int, int, Any, list[Delivered]], None]] = {}
+        #: The price steps that are known, by instrument.
+        self._steps: dict[str, str] = {}
         #: From which bar on channels are to be delivered that nobody has subscribed yet.
         self._awaited: dict[_Key, int] = {}
         self._is_shedding = False
@@ -162,6 +168,8 @@ class Tracker:
             elif kind in _KEYS:
                 key = _KEYS[kind](message)
                 stamp_ns = _STAMPS[kind](message) if kind in _STAMPS else 0
+                if kind is InstrumentData:
+                    self._listed(message.row.inst_id, message.row.tick_sz)
             else:
                 self._other(connection, message)
                 continue
@@ -212,6 +220,10 @@ class Tracker:
                 book = self._lanes.get(_key(record.channel))
                 if isinstance(book, DepthLane):
                     book.fetched(record.body, record.error, received_ns, out)
+            case Listed():
+                self._listed(record.instrument, record.price_step)
+            case InstrumentFetched():
+                self._relisted(record, out)
             case Stalled():
                 quiet = self._lanes.get(_key(record.channel))
                 if quiet is not None:
@@ -270,12 +282,39 @@ class Tracker:
 
     # Inside ---------------------------------------------------------------------------------------------------
 
+    def _listed(self, instrument: str, price_step: str) -> None:
+        """Take note of a price step, if it is told and another one."""
+        if price_step and self._steps.get(instrument) != price_step:
+            self._steps[instrument] = price_step
+            for lane in self._lanes.values():
+                if isinstance(lane, BookLane) and lane.channel.inst_id == instrument:
+                    lane.listed(price_step)
+
+    def _relisted(self, record: InstrumentFetched, out: list[Delivered]) -> None:
+        """Take metadata that were fetched because a level was off the step, or that they cannot be had."""
+        name, step = record.channel.inst_id, ""
+        try:
+            rows = [] if record.error else decode_instruments(record.body)
+        except ParseError:
+            self._tally.count("malformed fetched metadata")
+            rows = []
+        for row in rows:
+            if not isinstance(row, ParseError) and row.inst_id == name:
+                step = row.tick_sz
+                out.append(InstrumentData(row, record.received_ns))
+        self._listed(name, step)
+        lane = self._lanes.get(_key(record.channel))
+        if isinstance(lane, BookLane):
+            lane.listed(step)
+
     def _wanted(self, record: Wanted, out: list[Delivered]) -> None:
         key = _key(record.channel)
         lane = self._lanes.get(key)
         if lane is None:
             lane = self._lanes[key] = _lane(record.channel, self._tally, self._command)
             self._takes[key] = lane.take
+            if isinstance(lane, BookLane):
+                lane.listed(self._steps.get(record.channel.inst_id, ""))
             if key[0] in self._short_lanes:
                 self._short_lanes[key[0]][key[1]] = lane
             if isinstance(lane, CandleLane) and key in self._awaited:
