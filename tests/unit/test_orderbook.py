@@ -303,6 +303,36 @@ def test_prices_become_steps_whatever_the_callers_decimal_context() -> None:
     assert rows.bids.ticks.tolist() == [100_000_001]
 
 
+@pytest.mark.parametrize(("bid", "ask"), [(100.03, 101.0), (100.0, 101.03), (100.03, 101.045)])
+def test_a_level_off_the_grid_is_kept_as_it_came(bid: float, ask: float) -> None:
+    """The book goes over to a finer grid, with every level of before, near and far."""
+    book = book_of(row([(200, 1.0), (198, 2.0), (1, 4.0)], [(204, 3.0), (3 * WINDOW, 7.0)], is_snapshot=True))
+    update = BookUpdate(BTC.id, 0, 0, (bid,), (5.0,), (ask,), (6.0,), False)
+    book.apply(BookRows(Block.from_events([update]).column, book), 0, 1)
+    assert BTC.tick % book.instrument.tick == 0
+    assert book.instrument.tick < BTC.tick
+    price = book.instrument.price
+    bids, asks = ([(price(ticks), size) for ticks, size in side] for side in both_sides(book))
+    assert bids == sorted({100.0: 1.0, 99.0: 2.0, 0.5: 4.0, bid: 5.0}.items(), reverse=True)
+    assert asks == sorted({102.0: 3.0, 1.5 * WINDOW: 7.0, ask: 6.0}.items())
+    assert view_of(book).best_bid == max(bid, 100.0)
+    low, high = 0, book.instrument.ticks(2.0 * WINDOW)
+    assert (book.size_between(Side.BUY, low, high), book.size_between(Side.SELL, low, high)) == (sum(dict(bids).values()), 16.0)
+    assert book.size_between(Side.BUY, -9, -5) == 0.0
+
+
+def test_rounding_of_floats_is_no_finer_grid() -> None:
+    """Beyond some 1e9 steps a price is not told from its neighbour, and no grid is fine enough for a mad one."""
+    fine = Instrument("X-USDT", price_step="0.00001", qty_step="1")
+    book = DenseBook(fine)
+    noisy = BookUpdate("X-USDT", 0, 0, (70_000.00001 * (1 + 2e-16),) * 50, (1.0,) * 50, (), (), True)
+    BookRows(Block.from_events([noisy]).column, book)
+    assert book.instrument.tick == fine.tick
+    mad = BookUpdate("X-USDT", 0, 0, (1e7 + 1 / 3, 1.23456789e-9), (1.0, 1.0), (), (), True)
+    BookRows(Block.from_events([mad]).column, book)
+    assert float(book.instrument.tick) * 1e15 > 1e7
+
+
 def test_a_crossed_book_is_refused_with_place_and_advice() -> None:
     """Bid at the ask, as at the end of an auction, is a book like others."""
     book = book_of(SNAPSHOT)

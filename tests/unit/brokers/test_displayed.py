@@ -10,7 +10,7 @@ from quantkit.brokers.base import NEVER_NS, Gate
 from quantkit.brokers.displayed import BookDisplay, DisplayedMarket, TickerDisplay
 from quantkit.brokers.matching import Working
 from quantkit.events import BookUpdate
-from quantkit.instruments import Side
+from quantkit.instruments import Instrument, Side
 from quantkit.orderbook import BookRows, DenseBook
 from quantkit.storage.columns import Block
 
@@ -685,3 +685,17 @@ def test_a_displayed_size_below_one_step_is_a_queue_of_one() -> None:
     order = working(1, BUY, 1, 100, arrived_ns=600)
     venue.arrive(order)
     assert order.ahead == 1
+
+
+def test_a_ticker_display_goes_by_other_steps_at_once() -> None:
+    """Before the first ticker there is nothing to round; what it shows is on the step already."""
+    tenths = Instrument.from_dict({**SWAP.to_dict(), "price_step": "0.1"})
+    display = TickerDisplay(tenths)
+    whole = Instrument.from_dict({**tenths.to_dict(), "price_step": "1", "tick": "0.1"})
+    display.use(whole)
+    assert (display.is_valid, display.best(BUY)) == (False, None)
+    display.update(100.4, 5.0, 100.6, 5.0)
+    assert (display.best(BUY), display.best(SELL)) == (1000, 1010)
+    display.use(tenths)
+    assert (display.best(BUY), display.best(SELL)) == (1004, 1006)
+    assert display.meets(BUY, 1004) == 1004
