@@ -256,8 +256,8 @@ class _Trades(_Examiner):
 class _Fundings(_Examiner):
     """Rates that are charged as settlements and come too often to be any."""
 
-    def __init__(self, stream: Stream) -> None:
-        super().__init__(stream)
+    def __init__(self, stream: Stream, versions: Sequence[Instrument]) -> None:
+        super().__init__(stream, versions)
         self._last_ns: int | None = None
         self._close = 0
         self._first_close_ns = 0

@@ -317,7 +317,10 @@ def test_a_level_off_the_grid_is_kept_as_it_came(bid: float, ask: float) -> None
     assert asks == sorted({102.0: 3.0, 1.5 * WINDOW: 7.0, ask: 6.0}.items())
     assert view_of(book).best_bid == max(bid, 100.0)
     low, high = 0, book.instrument.ticks(2.0 * WINDOW)
-    assert (book.size_between(Side.BUY, low, high), book.size_between(Side.SELL, low, high)) == (sum(dict(bids).values()), 16.0)
+    assert (book.size_between(Side.BUY, low, high), book.size_between(Side.SELL, low, high)) == (
+        sum(dict(bids).values()),
+        16.0,
+    )
     assert book.size_between(Side.BUY, -9, -5) == 0.0
 
 
