@@ -234,9 +234,10 @@ class Bars:
             other = _NAMES.get(step_ns, span_text(step_ns))
             row = int(rows[begin or end])
             before, after = (interval, other) if begin else (other, interval)
+            file, at = self._placed(row)[0].file, iso_of(int(open_ns[row]))
             raise DataError(
-                f"{self.tally.refusals()}{self._placed(row)[0].file}: the rows have two intervals, {before} and from "
-                f"{iso_of(int(open_ns[row]))} on {after}; take them apart there and give those of one interval at a time"
+                f"{self.tally.refusals()}{file}: the rows have two intervals, {before} and from {at} on {after}; "
+                "take them apart there and give those of one interval at a time"
             )
 
 
