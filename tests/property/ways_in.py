@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 from zoneinfo import ZoneInfo
@@ -22,8 +23,9 @@ from quantkit.storage.writer import Writer
 NAME: Final = "BTC-USDT-SWAP"
 SWAP: Final = qk.Instrument(NAME, kind="swap", quote="USDT", price_step="0.5", qty_step="1")
 START_NS: Final = time_ns_of("2024-01-15")  # a Monday
-#: Their clocks stand still over the two weeks from the start on.
 ZONES: Final = ("UTC", "Europe/Berlin", "America/New_York", "Asia/Kolkata", "Australia/Lord_Howe", "Pacific/Chatham")
+#: From where on sixty days hold a change of every zone's clock, to summer or to winter.
+CHANGES: Final = (datetime(2024, 3, 5), datetime(2024, 10, 1))  # noqa: DTZ001  the zones follow
 
 
 class Setting(NamedTuple):
@@ -74,6 +76,10 @@ class Numbers:
         self.known_ns.update(dict.fromkeys(prices, known_ns))
         return prices
 
+    def restart(self) -> None:
+        """Begin another stream, whose rows come in an order of their own."""
+        self._received_ns = 0
+
     def received_ns(self, exchange_ns: int) -> int:
         """Return when a row came: late, by whole milliseconds, and after the row before it."""
         late_ns = int(self.random.integers(0, self._late_ns // NS_PER_MS + 1)) * NS_PER_MS
@@ -83,23 +89,38 @@ class Numbers:
 
 def opens_of(setting: Setting, count: int) -> list[tuple[int, int]]:
     """Return opens and closes of candles with holes: days from midnight to midnight of the zone, others in UTC."""
-    random = np.random.default_rng(setting.seed + 1)
-    places = np.flatnonzero(random.random(count) < 0.9).tolist() or [0]
+    places = np.flatnonzero(np.random.default_rng(setting.seed + 1).random(count) < 0.9).tolist() or [0]
     if setting.interval == "1d":
-        zone = ZoneInfo(setting.zone)
-        midnight = datetime(2024, 1, 15, tzinfo=zone)
-        days = [midnight + timedelta(days=place) for place in range(count + 1)]
-        moments = [int(day.astimezone(UTC).timestamp()) * NS_PER_S for day in days]
-        return [(moments[place] + setting.shift_ns, moments[place + 1] + setting.shift_ns) for place in places]
+        spans = _clock_spans(datetime(2024, 1, 15), 24, count, setting)  # noqa: DTZ001  its zone follows
+        return [spans[place] for place in places]
     length = INTERVALS[setting.interval]
     first_ns = START_NS + setting.shift_ns
     return [(first_ns + place * length, first_ns + (place + 1) * length) for place in places]
 
 
+def changing_opens_of(setting: Setting) -> list[tuple[int, int]]:
+    """Return opens and closes of candles, days and four hours by a clock that is put forward or back among them."""
+    start = CHANGES[setting.seed % 2]
+    if setting.interval == "1d":
+        return _clock_spans(start, 24, 60, setting)
+    # A clock that moves by half an hour leaves no grid of four hours that a table without a zone could show.
+    if setting.interval == "4h" and setting.zone != "Australia/Lord_Howe":
+        return _clock_spans(start, 4, 360, setting)
+    return opens_of(setting, 60)
+
+
+def _clock_spans(start: datetime, hours: int, count: int, setting: Setting) -> list[tuple[int, int]]:
+    zone = ZoneInfo(setting.zone)
+    marks = [(start + timedelta(hours=hours * place)).replace(tzinfo=zone) for place in range(count + 1)]
+    moments = [int(mark.astimezone(UTC).timestamp()) * NS_PER_S + setting.shift_ns for mark in marks]
+    return list(pairwise(moments))
+
+
 def moments_of(setting: Setting, count: int, span_ns: int = 30 * NS_PER_MIN) -> list[int]:
-    """Return rising stamps in whole milliseconds over a span, some of them equal."""
+    """Return rising stamps in whole milliseconds from one end of a span to the other, some of them equal."""
     random = np.random.default_rng(setting.seed + 2)
     places_ms = np.sort(random.integers(1, span_ns // NS_PER_MS, size=count))
+    places_ms[0], places_ms[-1] = 1, span_ns // NS_PER_MS
     places_ms[1::5] = places_ms[::5][: len(places_ms[1::5])]
     moments: list[int] = (START_NS + places_ms * NS_PER_MS).tolist()
     return moments
@@ -111,7 +132,7 @@ def moments_of(setting: Setting, count: int, span_ns: int = 30 * NS_PER_MIN) -> 
 def frame(setting: Setting, folder: Path) -> Given:
     """A frame whose index is in the zone."""
     numbers = Numbers(setting)
-    spans = opens_of(setting, 60)
+    spans = changing_opens_of(setting)
     rows = [numbers.fresh(4, close_ns) for _, close_ns in spans]
     index = pd.DatetimeIndex([open_ns for open_ns, _ in spans], tz="UTC").tz_convert(setting.zone)
     bars = pd.DataFrame(rows, columns=["low", "open", "close", "high"], index=index)
@@ -130,7 +151,7 @@ def _rows(setting: Setting) -> tuple[list[list[MarketEvent]], Numbers]:
         bars.append(Candle(NAME, close_ns, received_ns, open_ns, close_ns, *ends, 1.0, setting.interval))
     found.append(bars)
     for kind in (Trade, Ticker, BookUpdate, Mark, Funding, Gap):
-        numbers._received_ns = 0
+        numbers.restart()
         rows: list[MarketEvent] = []
         for number, at_ns in enumerate(
             moments_of(setting, 30, min(60 * INTERVALS[setting.interval], 7_200 * NS_PER_MIN))
@@ -204,7 +225,7 @@ def _table(format_name: str, folder: Path, columns: dict[str, list[Any]], timezo
 def candles_table(setting: Setting, folder: Path) -> Given:
     """Bars of a table; a time is a bar's open."""
     numbers = Numbers(setting)
-    spans = opens_of(setting, 60)
+    spans = changing_opens_of(setting)
     bars = np.array([numbers.fresh(4, close_ns) for _, close_ns in spans]).T
     times, timezone = spelled(setting, [open_ns for open_ns, _ in spans])
     prices = {name: column.tolist() for name, column in zip(("low", "open", "close", "high"), bars, strict=True)}
@@ -212,13 +233,24 @@ def candles_table(setting: Setting, folder: Path) -> Given:
     return Given(folder / "data", NAME, numbers.known_ns)
 
 
-def trades_table(setting: Setting, folder: Path, numbers: Numbers | None = None) -> Given:
-    """Prints of a table, with one clock."""
-    numbers = numbers or Numbers(setting)
-    moments = moments_of(setting, 40)
-    prices = [numbers.fresh(1, moment)[0] for moment in moments]
+def clocks_of(
+    setting: Setting, moments: list[int], numbers: Numbers
+) -> tuple[dict[str, list[Any]], str | None, list[int]]:
+    """Return the columns of one clock or of two, `--timezone`, and from when on the rows are known."""
     times, timezone = spelled(setting, moments)
-    columns = {"time": times, "price": prices, "size": [1.0] * 40, "side": ["buy"] * 40}
+    if setting.seed % 4 < 2:
+        return {"time": times}, timezone, moments
+    received = [numbers.received_ns(moment) for moment in moments]
+    return {"time": times, "local_timestamp": spelled(setting, received)[0]}, timezone, received
+
+
+def trades_table(setting: Setting, folder: Path, numbers: Numbers | None = None) -> Given:
+    """Prints of a table, with one clock or two."""
+    numbers = numbers or Numbers(setting)
+    numbers.restart()
+    clocks, timezone, known = clocks_of(setting, moments_of(setting, 40), numbers)
+    prices = [numbers.fresh(1, moment)[0] for moment in known]
+    columns = {**clocks, "price": prices, "size": [1.0] * 40, "side": ["buy"] * 40}
     _table("trades", folder, columns, timezone, setting.seed)
     return Given(folder / "data", NAME, numbers.known_ns)
 
@@ -226,10 +258,9 @@ def trades_table(setting: Setting, folder: Path, numbers: Numbers | None = None)
 def tickers_table(setting: Setting, folder: Path) -> Given:
     """Best bids and asks of a table."""
     numbers = Numbers(setting)
-    moments = moments_of(setting, 40)
-    quotes = [numbers.fresh(2, moment) for moment in moments]
-    times, timezone = spelled(setting, moments)
-    columns = {"time": times, "bid": [bid for bid, _ in quotes], "ask": [ask for _, ask in quotes]}
+    clocks, timezone, known = clocks_of(setting, moments_of(setting, 40), numbers)
+    quotes = [numbers.fresh(2, moment) for moment in known]
+    columns = {**clocks, "bid": [bid for bid, _ in quotes], "ask": [ask for _, ask in quotes]}
     _table("tickers", folder, {**columns, "bid_qty": [1.0] * 40, "ask_qty": [1.0] * 40}, timezone, setting.seed)
     return Given(folder / "data", NAME, numbers.known_ns)
 
@@ -237,10 +268,9 @@ def tickers_table(setting: Setting, folder: Path) -> Given:
 def marks_table(setting: Setting, folder: Path) -> Given:
     """Mark prices of a table, beside trades to match on."""
     numbers = Numbers(setting)
-    moments = sorted(set(moments_of(setting, 40)))
-    marks = [numbers.fresh(1, moment)[0] for moment in moments]
-    times, timezone = spelled(setting, moments)
-    _table("marks", folder, {"time": times, "mark_price": marks}, timezone, setting.seed)
+    clocks, timezone, known = clocks_of(setting, sorted(set(moments_of(setting, 40))), numbers)
+    marks = [numbers.fresh(1, moment)[0] for moment in known]
+    _table("marks", folder, {**clocks, "mark_price": marks}, timezone, setting.seed)
     return trades_table(setting, folder, numbers)
 
 
@@ -262,7 +292,8 @@ def funding_table(setting: Setting, folder: Path) -> Given:
         stamps = {"timestamp": told, "local_timestamp": received, "funding_timestamp": [due_ns, due_ns]}
         columns = {name: [moment // NS_PER_MS for moment in moments] for name, moments in stamps.items()}
         _table("funding", folder, {**columns, "funding_rate": rates.tolist()}, None, setting.seed)
-    return trades_table(setting, folder, numbers)
+    # Trades that came in time, so that the rates come within the run.
+    return trades_table(setting._replace(seed=setting.seed // 4 * 4), folder, numbers)
 
 
 # Captures -------------------------------------------------------------------------------------------------------------
