@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from quantkit.clock import NS_PER_S, time_ns_of
@@ -11,7 +12,7 @@ from quantkit.events import Trade
 from quantkit.instruments import Instrument, Side
 from quantkit.storage.catalog import Catalog
 from quantkit.storage.columns import Block, Stream
-from quantkit.storage.manifest import MANIFEST
+from quantkit.storage.manifest import MANIFEST, dump, load
 from quantkit.storage.quality import check
 from quantkit.storage.reader import read_events
 from quantkit.storage.root import Root
@@ -127,9 +128,10 @@ def test_two_names_of_one_folder_are_refused(tmp_path: Path, first: str, second:
 )
 def test_a_manifest_names_only_files_of_its_folder(tmp_path: Path, path: str) -> None:
     """Neither above it, nor a device, nor one that another machine spells another way."""
-    file = filled(tmp_path)
-    manifest = tmp_path / MANIFEST
-    text = manifest.read_text()
-    manifest.write_text(text.replace(file.relative_to(tmp_path).as_posix(), path.replace("\\", "\\\\")))
+    filled(tmp_path)
+    held = load(Root(tmp_path))
+    assert held is not None
+    entries = [msgspec.structs.replace(entry, path=path) for entry in held.entries]
+    (tmp_path / MANIFEST).write_bytes(dump(held._replace(entries=entries)))
     with pytest.raises(DataError, match="may not leave the folder"):
         Catalog(tmp_path)
