@@ -6,7 +6,7 @@ import shutil
 import threading
 from collections.abc import Callable
 from decimal import Decimal
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Final
 
 import msgspec
@@ -140,16 +140,16 @@ def _new_folder(record: Path, strategy: Strategy) -> Path:
     """Make a run's folder, named after strategy and time.
 
     Raises:
-        ConfigError: It cannot be made, or it or the copy of the strategy's file in it has a name that not every machine
+        ConfigError: It cannot be made, or it or a copy of the strategy's code in it has a name that not every machine
             takes.
     """
     check_new(record)
-    file = file_of(type(strategy))
-    reason = None if file is None else unportable(file.name)
-    if file is not None and reason is not None:
-        raise ConfigError(
-            f"strategy file {file}: the name {reason}; rename it, since a copy goes into the run's folder"
-        )
+    code = code_of(type(strategy))
+    for place in () if code is None else (str(code.place), *code.beside):
+        for part in PurePath(place).parts:
+            reason = unportable(part)
+            if reason is not None:
+                raise ConfigError(f"strategy file {place}: the name {part!r} {reason}; rename it, a copy is recorded")
     name = _UNFIT.sub("_", type(strategy).__name__)
     moment = datetime_of(wall_ns()).strftime("%Y%m%d-%H%M%S")
     number = 0

@@ -117,3 +117,16 @@ def test_every_door_to_a_new_folder_asks(name: str, tmp_path: Path) -> None:
         with pytest.raises(ConfigError, match=r"the name .* choose another one"):
             door()
     assert [path.name for path in tmp_path.iterdir()] == ["days.csv"]
+
+
+def test_a_recording_keeps_no_code_under_a_name_that_is_a_device(tmp_path: Path) -> None:
+    """A copy of the strategy's file goes into the run's folder; a backtest has no such copy."""
+    file = tmp_path / "nul.py"
+    file.write_text(
+        "import quantkit as qk\n\n\nclass Idle(qk.Strategy):\n"
+        '    def on_start(self) -> None:\n        self.subscribe_candles("GOOG", "1d")\n'
+    )
+    assert qk.backtest(str(file), data={"GOOG": prices()}, instruments=[GOOG]).stats["trades"] == 0
+    with pytest.raises(ConfigError, match=r"strategy file nul.py: the name 'nul.py' is a device on Windows; rename it"):
+        paper(str(file), record=tmp_path / "runs", okx=qk.OkxConfig(url="ws://127.0.0.1:9"))
+    assert not (tmp_path / "runs").exists()
