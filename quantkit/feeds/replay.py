@@ -99,6 +99,8 @@ class ReplayFeed:
         Raises:
             DataError: Nothing is there to read or build it from, or bars lie astride of the longer candles.
         """
+        if stream.kind == "instrument":
+            return stream  # made of the metadata, whatever rows there are
         found = sources_of(stream, self._coverage)
         if found[0] != stored(stream):
             found = self._fitting(stream, found, start_ns, end_ns)
@@ -151,7 +153,7 @@ class ReplayFeed:
         """
         self._subscriptions = sorted(subscriptions, key=lambda wish: wish.stream.sort_key)
         for wish in self._subscriptions:
-            if wish.stream.kind != "instrument" and wish.stream not in self._sources:
+            if wish.stream not in self._sources:
                 self.source(wish.stream, wish.start_ns, wish.end_ns)
 
     def _source_of(self, stream: Stream) -> Stream:
