@@ -24,6 +24,8 @@ from quantkit import (
 from quantkit.errors import ConfigError
 from quantkit.events import MarketEvent
 from quantkit.feeds.replay import MemoryFeed
+from quantkit.storage.columns import Block
+from quantkit.storage.writer import Writer
 
 S = 10**9
 T0 = 1_706_745_600 * S  # 2024-02-01
@@ -412,3 +414,15 @@ def test_metadata_that_say_the_same_again_are_no_change() -> None:
     result, _ = run(tickers(9, 100.0, 100.1), {5.5: buy(1)}, swap(), again)
     assert result.instrument_changes == []
     assert result.instruments[ID].tick == result.instruments[ID].price_step
+
+
+def test_changes_are_read_from_a_data_folder_too(tmp_path: Path) -> None:
+    """The ask is 100.04 on a step of 0.01 that holds since the data's second file: a buy fills there."""
+    with Writer(tmp_path / "data") as writer:
+        writer.write(Block.from_events([*tickers(2, 100.0, 100.1), *tickers(5, 100.03, 100.04, first=11)]))
+        for instrument in (swap("0.1"), swap("0.01", from_s=10)):
+            writer.write_instrument(instrument)
+    strategy = Timed({12.5: buy(1)})
+    result = backtest(strategy, data=tmp_path / "data", fees=NO_FEES)
+    assert prices_of(result) == [("buy", 100.04, 1.0)]
+    assert [change.price_step for change in result.instrument_changes] == [Decimal("0.01")]
