@@ -5,6 +5,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pandas as pd
 import pytest
@@ -17,8 +18,6 @@ from quantkit.engine.setup import EngineConfig
 from quantkit.events import BookUpdate, Candle, Funding, MarketEvent, Trade
 from quantkit.feeds.replay import MemoryFeed
 from quantkit.instruments import Fees, Instrument, Side
-from quantkit.report import archive
-from quantkit.report.stats import daily_closes
 
 START_NS = time_ns_of("2026-01-01")
 SPOT = Instrument("AAA-USD", price_step="0.01", qty_step="0.001")
@@ -257,8 +256,10 @@ def test_a_saved_result_keeps_the_rows_of_the_grid(tmp_path: Path) -> None:
     assert loaded.outcome.curve.is_grid.tolist() == result.outcome.curve.is_grid.tolist()
     assert loaded.returns.tolist() == result.returns.tolist()
     assert loaded.hash == result.hash
-    table = tmp_path / "run" / "equity.parquet"
-    pd.read_parquet(table).drop(columns="is_grid").to_parquet(table)
-    old = archive.load(tmp_path / "run")[0]
-    assert not len(old.curve.is_grid)
-    assert len(daily_closes(old)[0]) == len(result.returns)
+    # Results of 0.1.0 do not tell which rows are the grid's.
+    bare = msgspec.structs.replace(result.outcome.curve, is_grid=np.empty(0, np.bool_))
+    older = qk.Result(msgspec.structs.replace(result.outcome, curve=bare), result.config, result.instruments)
+    again = qk.Result.load(older.save(tmp_path / "older"))
+    assert not len(again.outcome.curve.is_grid)
+    assert again.hash == result.hash
+    assert len(again.returns) == len(result.returns)
