@@ -557,6 +557,24 @@ class Instrument:
 
     # The steps ------------------------------------------------------------------------------------------------
 
+    def tradable_lots(self, holding: Decimal) -> int:
+        """Return the lots of a signed holding that can be traded: whole size steps, and 0 below the smallest order.
+
+        This alone says what a position is, so that `position`, `close`, `target` and round trips agree. The minimum
+        binds spot; a contract can always be closed.
+
+        Examples:
+            >>> coin = Instrument("BTC-USDT", price_step="0.1", qty_step="0.00000001", min_qty="0.00001")
+            >>> coin.tradable_lots(Decimal("0.0312027661")), coin.tradable_lots(Decimal("0.000009"))
+            (3120276, 0)
+        """
+        lots = self.lots_within(holding)
+        return 0 if self.is_spot and -self.min_lots < lots < self.min_lots else lots
+
+    def tradable_qty(self, holding: Decimal) -> Decimal:
+        """Return `tradable_lots` in the instrument's unit."""
+        return self.qty_decimal(self.tradable_lots(holding))
+
     def limit_ticks(self, price: float, side: Side) -> int:
         """Round a limit price to the passive side of its step: buys down, sells up."""
         return self._directed(price, up=side is Side.SELL)

@@ -64,12 +64,13 @@ class Monitor:
         equity = ledger.equity
         positions = []
         for name, position in ledger.positions.items():
-            if position.qty:
+            qty = position.instrument.tradable_qty(position.qty)
+            if qty:
                 mark = engine.mark(name)
                 positions.append(
                     PositionLine(
                         name,
-                        float(position.qty),
+                        float(qty),
                         position.average_price,
                         mark,
                         float(position.unrealised(mark)) if mark is not None else 0.0,

@@ -131,6 +131,50 @@ class Position:
             self.fees[fill.fee_currency] = EXACT.add(self.fees.get(fill.fee_currency, Decimal(0)), fill.fee)
 
 
+class TripSense:
+    """Tells where round trips begin and end in one instrument; the report and the marks between both go by it.
+
+    A trip ends with the fill that leaves nothing tradable. What remains below the size step or the smallest order does
+    not keep it open; should a later fill take more of the remainder off, as the rest of the same order does, it still
+    belongs to that trip. A fill that goes through zero ends one trip and begins the next.
+
+    Attributes:
+        side: Of the fill that began the latest trip; None before the first.
+        is_over: Whether that trip has ended, so that only a remainder is left of it.
+    """
+
+    __slots__ = ("instrument", "is_over", "side")
+
+    def __init__(self, instrument: Instrument) -> None:
+        self.instrument = instrument
+        self.side: Side | None = None
+        self.is_over = False
+
+    def split(self, fill: Fill, before: Decimal, after: Decimal) -> tuple[int, int]:
+        """Take a fill in, with the exact holding before and after it.
+
+        Returns:
+            Lots of it that belong to the latest trip, and those that begin a new one.
+        """
+        if self.side is None:
+            old = 0
+        elif fill.side is self.side:
+            old = 0 if self.is_over else fill.lots
+        else:
+            old = min(fill.lots, self._lots_to_zero(before))
+            self.is_over = self.instrument.tradable_lots(after) == 0
+        if old < fill.lots:
+            self.side, self.is_over = fill.side, False
+        return old, fill.lots - old
+
+    def _lots_to_zero(self, held: Decimal) -> int:
+        """Return the lots that bring what is held of the trip to zero, or past it by less than one."""
+        if not held or (held > 0) is not (self.side is Side.BUY):
+            return 0
+        whole, dust = EXACT.divmod(held.copy_abs(), self.instrument.lot)
+        return int(whole) + bool(dust)
+
+
 class Portfolio:
     """Balances and positions of one account.
 

@@ -434,7 +434,11 @@ class Strategy:
         return self._context.is_warming_up
 
     def position(self, instrument: str) -> float:
-        """Return the reported position in the instrument's unit, above zero when long."""
+        """Return what can be traded of the reported position, in the instrument's unit, above zero when long.
+
+        What a fee in coins leaves below the size step or, on spot, below the smallest order is no position; the exact
+        holding is `portfolio.position(instrument).qty`.
+        """
         return self._context.position(instrument)
 
     def open_orders(self, instrument: str | None = None) -> list[Order]:

@@ -5,6 +5,7 @@ import math
 from collections import deque
 from collections.abc import Callable
 from datetime import datetime
+from decimal import Decimal
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -90,6 +91,7 @@ class RunContext:
         "_history",
         "_instruments",
         "_portfolio",
+        "_tradable",
         "early_targets",
         "is_starting",
         "now_ns",
@@ -111,6 +113,7 @@ class RunContext:
         self._book_of: Callable[[str], Book | None]
         self._changed: set[str] = set()
         self._history: dict[Stream, deque[Candle]] = {}
+        self._tradable: dict[str, tuple[Decimal, Instrument, float]] = {}  # of the holding that was asked for last
 
     def connect(
         self, desk: Desk, portfolio: Portfolio, changed: set[str], book_of: Callable[[str], Book | None]
@@ -242,10 +245,18 @@ class RunContext:
         return self._desk.quote(instrument, bid=bid, ask=ask, qty=qty)
 
     def position(self, instrument: str) -> float:
-        """Return the reported position."""
+        """Return what can be traded of the reported position."""
         if self.is_starting:
             return 0.0
-        return float(self._portfolio.position(self._desk.instrument(instrument).id).qty)
+        traded = self._desk.instrument(instrument)
+        qty = self._portfolio.position(instrument).qty
+        if not qty:
+            return 0.0
+        # A hook asks at every row, and the answer changes with a fill: the exact arithmetic is done once for each.
+        last = self._tradable.get(instrument)
+        if last is None or last[0] is not qty or last[1] is not traded:
+            last = self._tradable[instrument] = qty, traded, traded.qty(traded.tradable_lots(qty))
+        return last[2]
 
     def open_orders(self, instrument: str | None) -> list[Order]:
         """Return the orders that may still fill."""

@@ -32,7 +32,7 @@ from quantkit.engine.walk import Part, Walk
 from quantkit.errors import ConfigError, DataError, QuantkitError, StrategyError
 from quantkit.events import Candle, Funding, Gap, InstrumentChange
 from quantkit.feeds.base import Batch, Feed, Subscription
-from quantkit.instruments import Instrument, closest_id, decimal_of, names_of
+from quantkit.instruments import EXACT, Instrument, closest_id, decimal_of, names_of, plain
 from quantkit.orderbook import Book
 from quantkit.orders import Fill, Order, OrderState
 from quantkit.portfolio import Portfolio, shown
@@ -675,6 +675,20 @@ class Engine:
             for (instrument, reason), count in counts.items()
         ]
 
+    def _remainders(self) -> list[str]:
+        """Return a sentence for every holding of coins of which a part cannot be sold."""
+        said = []
+        for name, position in self._account.portfolio.positions.items():
+            instrument = position.instrument
+            rest = EXACT.subtract(position.qty, instrument.tradable_qty(position.qty))
+            if instrument.is_spot and rest > 0:
+                said.append(
+                    f"{name}: {plain(rest)} {instrument.base} is left over that cannot be sold "
+                    f"(size step {plain(instrument.qty_step)}, smallest order {plain(instrument.min_qty)}); "
+                    "it counts as no position"
+                )
+        return said
+
     def _gap_notes(self) -> list[str]:
         return [
             f"{instrument}: {count} {'gap' if count == 1 else 'gaps'} in {channel}, {span_text(lost_ns)} lost in all"
@@ -706,6 +720,7 @@ class Engine:
         self._warnings += self._exchange.off_step_notes()
         self._warnings += self._refusals()
         self._warnings += self._settlements.notes(self._broker.fills)
+        self._warnings += self._remainders()
         shares, large = self._exchange.volume_shares()
         self._warnings += large
         for lane in self._books.values():

@@ -8,7 +8,7 @@ from typing import TypeAlias
 
 from quantkit.brokers.base import Broker, Report
 from quantkit.errors import OrderError
-from quantkit.instruments import EXACT, Instrument, Side, plain
+from quantkit.instruments import Instrument, Side, plain
 from quantkit.orders import Order, OrderState, TimeInForce
 from quantkit.portfolio import Portfolio
 
@@ -214,9 +214,7 @@ class Desk:
         if self.refusal == "warmup":
             self.remembered_targets[instrument_id] = qty
             return None
-        wanted = instrument.qty_decimal(instrument.lots_floor(qty))
-        missing = EXACT.subtract(wanted, self._portfolio.position(instrument_id).qty)
-        lots = instrument.lots_within(missing)
+        lots = instrument.lots_floor(qty) - instrument.tradable_lots(self._portfolio.position(instrument_id).qty)
         side = Side.BUY if lots > 0 else Side.SELL
         working = self._targets.get(instrument_id)
         if working is not None and working.is_open and working.id not in self._cancelling:

@@ -22,7 +22,7 @@ from quantkit.engine.outcome import EquityCurve, Excursion
 from quantkit.errors import DataError
 from quantkit.instruments import Instrument, decimal_of
 from quantkit.orders import Fill
-from quantkit.portfolio import Portfolio, shown
+from quantkit.portfolio import Portfolio, TripSense, shown
 
 Floats: TypeAlias = NDArray[np.float64]
 
@@ -90,9 +90,9 @@ class Valuation:
         self._early: dict[str, float] = {}  # marks seen before the curve was opened
         self._last: dict[str, float] = {}  # marks that matter, as they stood at `_done`
         self._peak = self._trough = 0.0
-        self._trips: dict[str, _Trip] = {}
+        self._trips: dict[str, _Trip] = {}  # those that are open
+        self._latest: dict[str, tuple[TripSense, Decimal, _Trip | None]] = {}  # with the holding after the last fill
         self._excursions: list[tuple[str, _Trip]] = []
-        self._signs: dict[str, int] = {}
         self._times: list[NDArray[np.int64]] = []
         self._columns: tuple[list[Floats], ...] = ([], [], [], [])  # equity, cash, exposure, drawdown
         self._are_grid: list[NDArray[np.bool_]] = []
@@ -214,16 +214,7 @@ class Valuation:
         self.account_changed()
         if not self.is_started and self._account.equity_exact() is not None:
             self._open_curve(now_ns)
-        before, now = self._signs.get(fill.instrument, 0), self._sign(fill.instrument)
-        self._signs[fill.instrument] = now
-        trip = self._trips.get(fill.instrument)
-        if trip is not None:
-            trip.low, trip.high = min(trip.low, fill.price), max(trip.high, fill.price)
-        if now != before:
-            self._trips.pop(fill.instrument, None)
-            if now:
-                trip = self._trips[fill.instrument] = _Trip(fill.id, fill.price)
-                self._excursions.append((fill.instrument, trip))
+        self._follow_trip(fill)
         if not self.is_started:
             return
         equity = np.array([self._equity_now()])
@@ -231,10 +222,20 @@ class Valuation:
         depth = np.array([self._depth_now()])
         self._append(np.array([now_ns], np.int64), equity, self._exposure(self._last, equity), depth)
 
-    def _sign(self, instrument: str) -> int:
-        """Return +1, 0 or -1 for long, flat or short; dust below one size step is flat."""
-        position = self._account.position(instrument)
-        return 0 if abs(position.qty) < position.instrument.qty_step else 1 if position.qty > 0 else -1
+    def _follow_trip(self, fill: Fill) -> None:
+        """Open, go on with or close the round trip that a fill belongs to."""
+        position = self._account.position(fill.instrument)
+        sense, held, trip = self._latest.get(fill.instrument) or (TripSense(position.instrument), Decimal(0), None)
+        sense.instrument = position.instrument  # what can be traded depends on the steps of the moment
+        old, new = sense.split(fill, held, position.qty)
+        if trip is not None and old:
+            trip.low, trip.high = min(trip.low, fill.price), max(trip.high, fill.price)
+            if sense.is_over:
+                self._trips.pop(fill.instrument, None)
+        if new:
+            trip = self._trips[fill.instrument] = _Trip(fill.id, fill.price)
+            self._excursions.append((fill.instrument, trip))
+        self._latest[fill.instrument] = sense, position.qty, trip
 
     # Rows go by -------------------------------------------------------------------------------------------------
 
@@ -437,7 +438,7 @@ class Valuation:
     @property
     def is_bankrupt(self) -> bool:
         """Whether an account that has traded is worth nothing at the marks of the last stretch."""
-        return bool(self._holdings or self._signs) and self._equity_now() <= 0
+        return bool(self._holdings or self._latest) and self._equity_now() <= 0
 
     def next_danger(self, horizon: int) -> int:
         """Return the first place before `horizon` at which a mark leaves its band, `NOWHERE` if none does."""

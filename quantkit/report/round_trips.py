@@ -2,12 +2,12 @@
 
 Sizes and money stay exact: the arithmetic is the ledger's own `Position`, so the profit of all trips before fees is
 the ledger's realised profit. A fill that flips the position is split in proportion, value and fee alike. What is
-left over below one size step (a fee taken in the base currency cannot be sold) does not keep a trip open; it stays
-in the position at its average cost and goes into the next trip. Funding is not part of a trip.
+left over below one size step or the smallest order (a fee taken in the base currency cannot be sold) does not keep a
+trip open; it stays in the position at its average cost and goes into the next trip. Funding is not part of a trip.
 """
 
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal
 from fractions import Fraction
 from typing import NamedTuple
@@ -16,9 +16,9 @@ import msgspec
 
 from quantkit.engine.outcome import Excursion
 from quantkit.errors import DataError
-from quantkit.instruments import EXACT, Instrument, Side
+from quantkit.instruments import Instrument, Side
 from quantkit.orders import Fill
-from quantkit.portfolio import Position, shown
+from quantkit.portfolio import Position, TripSense, shown
 
 
 class RoundTrip(msgspec.Struct, frozen=True, kw_only=True):
@@ -112,18 +112,23 @@ def fold(
         later.setdefault(change.id, []).append(change)
     seen = {(excursion.instrument, excursion.fill_id): excursion for excursion in excursions}
     holdings: dict[str, _Holding] = {}
-    closed: list[RoundTrip] = []
-    for fill in fills:
+    closed: list[tuple[int, RoundTrip]] = []  # with the number of the fill that closed it
+    for number, fill in enumerate(fills):
         holding = holdings.get(fill.instrument)
         if holding is None:
             instrument = instruments.get(fill.instrument)
             if instrument is None:
                 raise DataError(f"fill {fill.id}: instrument {fill.instrument} is not among those of the run")
             holding = holdings[fill.instrument] = _Holding(instrument, later.get(fill.instrument, ()))
-        closed.extend(holding.add(fill, seen))
+        closed.extend(holding.add(number, fill, seen))
     marks = marks or {}
-    left = sorted((h for h in holdings.values() if h.trip is not None), key=lambda h: h.trip.fill_id if h.trip else 0)
-    return Trips(closed, [holding.left_open(seen, marks.get(holding.instrument.id)) for holding in left])
+    left: list[tuple[int, OpenTrip]] = []  # with the number of the fill that opened it
+    for holding in holdings.values():
+        closed.extend(holding.take_closed(seen))
+        left.extend(holding.left_open(seen, marks.get(holding.instrument.id)))
+    closed.sort(key=lambda pair: pair[0])
+    left.sort(key=lambda pair: pair[0])
+    return Trips([trip for _, trip in closed], [trip for _, trip in left])
 
 
 def fee_in_settlement(fill: Fill, instrument: Instrument) -> Fraction:
@@ -144,32 +149,37 @@ def fee_in_settlement(fill: Fill, instrument: Instrument) -> Fraction:
 
 
 class _Trip:
-    """A trip while it is open: sums over its fills, in the settlement currency."""
+    """A trip while it may still grow: sums over its fills, in the settlement currency."""
 
     __slots__ = (
         "entry_lots",
         "entry_ns",
+        "entry_number",
         "entry_value",
         "exit_lots",
+        "exit_ns",
+        "exit_number",
         "exit_value",
         "fees",
         "fill_id",
         "highest",
         "lowest",
+        "realised_after",
         "realised_before",
         "side",
         "tag",
     )
 
-    def __init__(self, fill: Fill, realised_before: Fraction) -> None:
+    def __init__(self, number: int, fill: Fill, realised_before: Fraction) -> None:
         self.side = fill.side
         self.tag = fill.tag
         self.fill_id = fill.id
-        self.entry_ns = fill.filled_ns
+        self.entry_number = self.exit_number = number
+        self.entry_ns = self.exit_ns = fill.filled_ns
         self.entry_lots = self.exit_lots = 0
         self.entry_value = self.exit_value = self.fees = Fraction(0)
         self.lowest = self.highest = fill.price
-        self.realised_before = realised_before
+        self.realised_before = self.realised_after = realised_before
 
     def add(self, fill: Fill, lots: int, fee: Fraction) -> None:
         """Count `lots` of a fill with their share of its value and of its whole fee."""
@@ -195,63 +205,57 @@ class _Trip:
 
 
 class _Holding:
-    """The position in one instrument and the trip that is open in it, if any."""
+    """The position in one instrument and its latest trip, which may be over but for a remainder."""
 
-    __slots__ = ("_later", "instrument", "position", "trip")
+    __slots__ = ("_later", "instrument", "position", "sense", "trip")
 
     def __init__(self, instrument: Instrument, later: Sequence[Instrument]) -> None:
         self.instrument = instrument
         self._later = deque(later)
         self.position = Position(instrument)
+        self.sense = TripSense(instrument)
         self.trip: _Trip | None = None
 
-    def add(self, fill: Fill, seen: Mapping[tuple[str, int], Excursion]) -> list[RoundTrip]:
-        """Book a fill and return the trip that it closed, if it did."""
+    def add(
+        self, number: int, fill: Fill, seen: Mapping[tuple[str, int], Excursion]
+    ) -> Iterator[tuple[int, RoundTrip]]:
+        """Book a fill and yield the trip that it is known to have closed, if there is one."""
         while self._later and self._later[0].valid_from_ns <= fill.revealed_ns:
-            self.instrument = self._later.popleft()  # what is dust depends on the size step of the moment
+            # What can be traded depends on the steps of the moment.
+            self.instrument = self.sense.instrument = self._later.popleft()
         fee = fee_in_settlement(fill, self.instrument)
-        closing = 0 if self.trip is None or fill.side is self.trip.side else min(fill.lots, self._lots_to_zero())
-        # The ledger takes the whole fill: what it realises comes from the closing part alone.
-        self._trade(fill)
-        closed: list[RoundTrip] = []
-        if self.trip is not None and closing:
-            self.trip.add(fill, closing, fee)
-            if closing < fill.lots or self.position.qty.copy_abs() < self.instrument.qty_step:
-                closed.append(self._close(self.trip, fill.filled_ns, seen))
-                self.trip = None
-        if closing < fill.lots:
-            if self.trip is None:
-                self.trip = _Trip(fill, self.position.realised_exact)
-            self.trip.add(fill, fill.lots - closing, fee)
-        return closed
+        before = self.position.qty
+        self.position.book(fill)
+        old, new = self.sense.split(fill, before, self.position.qty)
+        if self.trip is not None and old:
+            self.trip.add(fill, old, fee)
+            if fill.side is not self.trip.side:
+                # The ledger takes the whole fill: what it realises comes from the closing part alone.
+                self.trip.exit_number, self.trip.exit_ns = number, fill.filled_ns
+                self.trip.realised_after = self.position.realised_exact
+        if new:
+            realised = Fraction(0)
+            if self.trip is not None:
+                realised = self.trip.realised_after
+                yield self.trip.exit_number, self._close(self.trip, seen)
+            self.trip = _Trip(number, fill, realised)
+            self.trip.add(fill, new, fee)
 
-    def _trade(self, fill: Fill) -> None:
-        """Book a fill as the ledger does: a fee in the base currency comes off what the fill brought, at its price."""
-        qty, value = self.instrument.qty_decimal(fill.signed_lots), fill.value
-        if fill.side is Side.SELL:
-            value = value.copy_negate()
-        if self.instrument.is_spot and fill.fee_currency == self.instrument.base:
-            qty = EXACT.subtract(qty, fill.fee)
-            value = EXACT.subtract(value, EXACT.multiply(fill.fee, self.instrument.price_decimal(fill.ticks)))
-        self.position.trade(qty, value)
+    def take_closed(self, seen: Mapping[tuple[str, int], Excursion]) -> Iterator[tuple[int, RoundTrip]]:
+        """Yield the latest trip if it is over, and forget it."""
+        if self.trip is not None and self.sense.is_over:
+            yield self.trip.exit_number, self._close(self.trip, seen)
+            self.trip = None
 
-    def _lots_to_zero(self) -> int:
-        """Return the lots that bring the position to zero, or past it by less than one."""
-        whole, dust = EXACT.divmod(self.position.qty.copy_abs(), self.instrument.lot)
-        return int(whole) + bool(dust)
-
-    def _gross(self, trip: _Trip) -> Fraction:
-        return self.position.realised_exact - trip.realised_before
-
-    def _close(self, trip: _Trip, exit_ns: int, seen: Mapping[tuple[str, int], Excursion]) -> RoundTrip:
-        pnl = self._gross(trip) - trip.fees
+    def _close(self, trip: _Trip, seen: Mapping[tuple[str, int], Excursion]) -> RoundTrip:
+        pnl = trip.realised_after - trip.realised_before - trip.fees
         mae, mfe = trip.excursions(seen, self.instrument)
         return RoundTrip(
             instrument=self.instrument.id,
             side=trip.side,
             currency=self.instrument.settle_currency,
             entry_ns=trip.entry_ns,
-            exit_ns=exit_ns,
+            exit_ns=trip.exit_ns,
             qty=self.instrument.qty_decimal(trip.entry_lots),
             entry_price=_average_price(self.instrument, trip.entry_lots, trip.entry_value),
             exit_price=_average_price(self.instrument, trip.exit_lots, trip.exit_value),
@@ -263,12 +267,15 @@ class _Holding:
             tag=trip.tag,
         )
 
-    def left_open(self, seen: Mapping[tuple[str, int], Excursion], mark: float | None) -> OpenTrip:
-        """Return what the end of the run found open, valued at the last mark."""
+    def left_open(
+        self, seen: Mapping[tuple[str, int], Excursion], mark: float | None
+    ) -> Iterator[tuple[int, OpenTrip]]:
+        """Yield what the end of the run found open, valued at the last mark."""
         trip = self.trip
-        assert trip is not None
+        if trip is None:
+            return
         mae, mfe = trip.excursions(seen, self.instrument)
-        return OpenTrip(
+        open_trip = OpenTrip(
             instrument=self.instrument.id,
             side=trip.side,
             currency=self.instrument.settle_currency,
@@ -277,12 +284,13 @@ class _Holding:
             entry_price=_average_price(self.instrument, trip.entry_lots, trip.entry_value),
             mark_price=mark,
             fees=shown(trip.fees),
-            realised=shown(self._gross(trip)),
+            realised=shown(self.position.realised_exact - trip.realised_before),
             unrealised=None if mark is None else self.position.unrealised(mark),
             mae=mae,
             mfe=mfe,
             tag=trip.tag,
         )
+        yield trip.entry_number, open_trip
 
 
 def _average_price(instrument: Instrument, lots: int, value: Fraction) -> float:

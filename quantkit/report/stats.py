@@ -191,7 +191,7 @@ class Rates:
 def equity_closed(
     outcome: Outcome, instruments: Mapping[str, Instrument], fees: Mapping[str, Fees], rates: Rates
 ) -> Decimal | None:
-    """Return the final equity after closing every position at its last mark and paying the taker's fee.
+    """Return the final equity after closing every position, as far as it can be traded, at its last mark for a fee.
 
     Args:
         outcome: The run.
@@ -204,10 +204,11 @@ def equity_closed(
         price step is taken into account.
     """
     total = Fraction(outcome.equity)
-    for name, qty in outcome.position_qty.items():
+    for name, holding in outcome.position_qty.items():
+        instrument, mark = instruments[name], outcome.position_mark.get(name)
+        qty = instrument.tradable_qty(holding)
         if not qty:
             continue
-        instrument, mark = instruments[name], outcome.position_mark.get(name)
         rate = rates.of(instrument.settle_currency)
         if mark is None or rate is None:
             return None
@@ -319,7 +320,7 @@ def _of_curve(outcome: Outcome) -> dict[str, Value]:
 
 
 def _exposure_time(outcome: Outcome, trips: Trips) -> float | None:
-    """Return the share of the run with a round trip open: what is left below one size step is no position."""
+    """Return the share of the run with a round trip open: a remainder that cannot be traded is no position."""
     spans = [(trip.entry_ns, trip.exit_ns) for trip in trips.closed]
     spans += [(trip.entry_ns, outcome.end_ns) for trip in trips.open]
     entries, exits = np.array(spans, np.int64).reshape(-1, 2).T

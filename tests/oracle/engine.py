@@ -557,8 +557,13 @@ class Oracle:
         return self.desk.quote(instrument, bid=bid, ask=ask, qty=qty)
 
     def position(self, instrument: str) -> float:
-        """Return the reported position."""
-        return float(self.reported.position(instrument).qty)
+        """Return what can be traded of the reported position: whole steps toward zero, no spot below the minimum."""
+        rules = self.by_id[instrument]
+        held = Fraction(self.reported.position(instrument).qty)
+        size = abs(held) // Fraction(rules.qty_step) * Fraction(rules.qty_step)
+        if rules.is_spot and size < Fraction(rules.min_qty):
+            return 0.0
+        return float(size if held > 0 else -size)
 
     def open_orders(self, instrument: str | None) -> list[Order]:
         """Return what may still fill."""

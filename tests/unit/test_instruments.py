@@ -491,3 +491,25 @@ def test_fees_that_make_no_sense_are_refused(fields: dict[str, Any], words: str)
     """Ten per cent is the most."""
     with pytest.raises(ConfigError, match=words):
         Fees(**fields)
+
+
+@pytest.mark.parametrize(
+    ("holding", "spot", "contract"),
+    [
+        ("0", 0, 0),
+        ("0.004", 0, 4),  # below the smallest order of five steps
+        ("0.0049999", 0, 4),
+        ("0.005", 5, 5),
+        ("0.0059999", 5, 5),
+        ("-0.0059999", -5, -5),
+        ("-0.004", 0, -4),
+        ("123456789.0009", 123_456_789_000, 123_456_789_000),
+    ],
+)
+def test_a_position_is_what_can_be_traded(holding: str, spot: int, contract: int) -> None:
+    """Whole steps toward zero; on spot nothing below the smallest order, while a contract can always be closed."""
+    steps: dict[str, Any] = {"price_step": "1", "qty_step": "0.001", "min_qty": "0.005"}
+    coin, swap = Instrument("A-B", **steps), Instrument("A-B-SWAP", kind="swap", **steps)
+    for instrument, lots in ((coin, spot), (swap, contract)):
+        assert instrument.tradable_lots(Decimal(holding)) == lots
+        assert instrument.tradable_qty(Decimal(holding)) == instrument.qty_decimal(lots)

@@ -479,6 +479,18 @@ def test_a_target_below_the_smallest_order_is_left_alone(office: Office) -> None
     assert office.desk.close(SPOT.id) is None
 
 
+def test_a_target_counts_what_can_be_traded(office: Office) -> None:
+    """A holding below the smallest order of two steps is no position: the next target buys its whole size."""
+    entry = office.desk.send(SPOT.id, Side.BUY, 1.0)
+    office.fill(entry, 10, fee="0.05", currency="BTC")
+    office.fill(office.desk.send(SPOT.id, Side.SELL, 0.8), 8)
+    assert office.portfolio.position(SPOT.id).qty == Decimal("0.15")
+    assert office.desk.close(SPOT.id) is None
+    order = office.desk.target(SPOT.id, 1.0)
+    assert order is not None
+    assert (order.side, order.qty) == (Side.BUY, 1.0)
+
+
 @pytest.mark.parametrize("qty", [math.nan, math.inf, -math.inf])
 def test_a_target_is_a_finite_number(office: Office, qty: float) -> None:
     """Also during the warm-up, where it would only be remembered."""

@@ -100,6 +100,56 @@ def test_dust_of_a_base_fee_does_not_keep_a_trip_open() -> None:
     assert left.unrealised == Decimal("0.0005") * 25 + Decimal("0.9985") * 5
 
 
+COARSE = Instrument("BTC-USDT", price_step="0.1", qty_step="0.001", min_qty="0.005")
+
+
+def test_a_remainder_below_the_smallest_order_ends_a_trip() -> None:
+    """Four steps cannot be sold where an order is at least five: the next buy begins a new trip."""
+    fills = [fill(1, COARSE, 12, 100.0), fill(2, COARSE, -8, 110.0), fill(3, COARSE, 10, 120.0)]
+    closed, (left,) = fold(fills, {COARSE.id: COARSE}, marks={COARSE.id: 120.0})
+    assert [(trip.entry_ns, trip.exit_ns, trip.pnl) for trip in closed] == [(10**9, 2 * 10**9, Decimal("0.08"))]
+    assert (left.entry_ns, left.qty, left.realised) == (3 * 10**9, Decimal("0.014"), 0)
+
+
+def test_the_rest_of_an_order_that_closes_in_parts_belongs_to_its_trip() -> None:
+    """Eight of twelve, then the four that alone would be no order: one trip with both exits, closed by the second."""
+    fills = [fill(1, COARSE, 12, 100.0), fill(2, COARSE, -8, 110.0), fill(3, COARSE, -4, 120.0)]
+    (trip,), still_open = fold(fills, {COARSE.id: COARSE})
+    assert still_open == []
+    assert (trip.exit_ns, trip.pnl) == (3 * 10**9, Decimal("0.16"))
+    assert trip.exit_price == pytest.approx((8 * 110 + 4 * 120) / 12)
+
+
+def test_coins_sold_beyond_the_rest_begin_a_trip_of_their_own() -> None:
+    """Four were left of the trip; of ten sold then, six are coins of the starting cash."""
+    fills = [
+        fill(1, COARSE, 12, 100.0),
+        fill(2, COARSE, -8, 110.0),
+        fill(3, COARSE, -10, 120.0),
+        fill(4, COARSE, 6, 120.0),
+        fill(5, COARSE, -7, 130.0),
+    ]
+    closed, (left,) = fold(fills, {COARSE.id: COARSE})
+    assert [(trip.side, trip.qty, trip.pnl) for trip in closed] == [
+        (Side.BUY, Decimal("0.012"), Decimal("0.16")),
+        (Side.SELL, Decimal("0.006"), Decimal(0)),
+    ]
+    assert (left.side, left.qty, left.entry_ns) == (Side.SELL, Decimal("0.007"), 5 * 10**9)
+
+
+def test_trips_are_listed_as_they_closed() -> None:
+    """Also where only a later fill shows that one was over."""
+    fills = [
+        fill(1, COARSE, 12, 100.0),
+        fill(2, LINEAR, 1, 100.0),
+        fill(3, COARSE, -8, 110.0),
+        fill(4, LINEAR, -1, 100.0),
+        fill(5, COARSE, 12, 110.0),
+    ]
+    closed = fold(fills, {COARSE.id: COARSE, LINEAR.id: LINEAR}).closed
+    assert [trip.exit_ns // 10**9 for trip in closed] == [3, 4]
+
+
 def test_a_first_fill_below_one_step_after_its_fee_stays_open() -> None:
     """One step bought, part of it gone as a fee: there is an entry and nothing that could have closed it."""
     closed, still_open = fold([fill(1, SPOT, 1, 100.0, "0.0001", fee_currency="BTC")], ALL)
