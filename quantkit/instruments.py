@@ -106,6 +106,21 @@ def common_step(steps: Iterable[Decimal]) -> Decimal:
     return parts.get(common) or EXACT.divide(Decimal(common.numerator), Decimal(common.denominator))
 
 
+def round_up(amount: Fraction) -> Decimal:
+    """Return the next plain number above an amount, 1, 2 or 5 times a power of ten, as a message suggests it.
+
+    Examples:
+        >>> round_up(Fraction(833, 10_000)), round_up(Fraction(1_200)), round_up(Fraction(5))
+        (Decimal('0.1'), Decimal('2E+3'), Decimal('5'))
+    """
+    power = math.floor(math.log10(amount)) - 1
+    while True:
+        for digit in (1, 2, 5):
+            if (number := Decimal(digit).scaleb(power)) >= amount:
+                return number
+        power += 1
+
+
 def names_of(ids: Sequence[str], most: int = 20) -> str:
     """Return ids as a list for a message, cut off where it grows long.
 
@@ -607,10 +622,10 @@ class Instrument:
         """How many lots a size step has: 1 but where the grid is finer than the step."""
         return self._lots_per_step
 
-    def fits(self, *, lots: int, left: int, limit: int | None, stop: int | None) -> bool:
+    def fits(self, *, lots: int, left: int, limit: int | None, stop: int | None, may_be_small: bool = False) -> bool:
         """Return whether an order's numbers are on the steps, and its whole size is large enough."""
         return (
-            lots >= self.min_lots
+            (lots >= self.min_lots or may_be_small)
             and lots % self._lots_per_step == 0
             and left % self._lots_per_step == 0
             and (limit is None or limit % self._ticks_per_step == 0)

@@ -291,17 +291,27 @@ class Portfolio:
         price = Fraction(decimal_of(mark))
         return price if via.base == currency else 1 / price
 
+    def open_contracts(self, currency: str) -> list[Position]:
+        """Return the positions in contracts that settle in a currency, those that are not flat."""
+        return [position for position in self._contracts.get(currency, ()) if position.qty]
+
+    def equity_in(self, currency: str) -> Fraction | None:
+        """Return the balance of a currency plus the open profit of contracts that settle in it; None without a mark."""
+        amount = self.balance_exact(currency)
+        for position in self.open_contracts(currency):
+            mark = self._mark_of(position.instrument.id)
+            if mark is None:
+                return None
+            amount += position.unrealised_exact(mark)
+        return amount
+
     def equity_exact(self) -> Fraction | None:
         """Return balances plus open contract profit in the report currency; None while a needed mark is unknown."""
         total = _ZERO
         for currency in self.currencies:
-            amount = self.balance_exact(currency)
-            for position in self._contracts.get(currency, ()):
-                if position.qty:
-                    mark = self._mark_of(position.instrument.id)
-                    if mark is None:
-                        return None
-                    amount += position.unrealised_exact(mark)
+            amount = self.equity_in(currency)
+            if amount is None:
+                return None
             if amount:
                 rate = self.rate_exact(currency)
                 if rate is None:

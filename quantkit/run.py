@@ -72,7 +72,7 @@ def backtest(
         latency_ms: One way; default 20, and 0, and only 0, for instruments matched on candles.
         match_on: `book`, `ticker`, `trade` or `candle`, for all or by id; default the finest that spans the run.
         instruments: Metadata that wins over the data folder's; needed with frames.
-        max_leverage: Bound on the notional of contracts over the equity.
+        max_leverage: Bound on the notional of contracts over the equity in the currency that they settle in.
         seed: Of `strategy.rng`.
         stale_after: A displayed book or ticker older than this fills nothing.
         equity_every: Grid of the equity curve.

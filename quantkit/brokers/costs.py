@@ -1,9 +1,15 @@
-"""What an order costs and whether the account may have it: fees, spot locks, and the leverage bound on contracts."""
+"""What an order costs and whether the account may have it: fees, spot locks, and the leverage bound on contracts.
+
+A contract is backed by the equity in its settlement currency. The notional after a fill that adds stays within that
+equity x `max_leverage`: orders are judged by it on arrival at their worst, and every fill is cut to it. What only
+reduces is free; a flip beyond the bound keeps the part that closes.
+"""
 
 import math
 from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from fractions import Fraction
+from typing import NamedTuple
 
 from quantkit.brokers.matching import Lock, Working
 from quantkit.instruments import EXACT, Fees, Instrument, Side, decimal_of
@@ -13,13 +19,25 @@ from quantkit.portfolio import Portfolio
 MARKET_LOCK_MARGIN = Fraction(5, 100)
 
 
+class Shortfall(NamedTuple):
+    """What was missing for an order in a contract: the equity that was there, and the equity needed."""
+
+    equity: Fraction
+    needed: Fraction
+
+
 class Account:
-    """One account at the simulated exchange: its ledger, its fee rates, and what working orders hold back."""
+    """One account at the simulated exchange: its ledger, its fee rates, and what working orders hold back.
+
+    Attributes:
+        shortfalls: By instrument, the largest order that was refused for lack of equity in its settlement currency.
+    """
 
     def __init__(self, portfolio: Portfolio, fees: Mapping[str, Fees], *, max_leverage: Decimal) -> None:
         self.portfolio = portfolio
         self._fees = dict(fees)
         self._max_leverage = Fraction(max_leverage)
+        self.shortfalls: dict[str, Shortfall] = {}
         self._locked: dict[str, Decimal] = {}
         self._open: dict[str, dict[str, Working]] = {}
 
@@ -48,8 +66,29 @@ class Account:
         return self._locked.get(currency, Decimal(0))
 
     def available(self, currency: str) -> Fraction:
-        """Return the balance that no order holds back."""
-        return self.portfolio.balance_exact(currency) - Fraction(self.locked(currency))
+        """Return what may be spent of a balance: what neither orders hold back nor open contracts are backed by."""
+        return self._unpledged(currency) - Fraction(self.locked(currency))
+
+    def _unpledged(self, currency: str) -> Fraction:
+        """Return the balance less what open contracts that settle in it need within the bound."""
+        balance = self.portfolio.balance_exact(currency)
+        if not self.portfolio.open_contracts(currency):
+            return balance
+        equity, notional = self.portfolio.equity_in(currency), self._notional_held(currency)
+        if equity is None or notional is None:
+            return Fraction(0)
+        return min(balance, equity - notional / self._max_leverage)
+
+    def _notional_held(self, currency: str, *, but: str = "") -> Fraction | None:
+        """Return what the open contracts that settle in a currency are worth at their marks; None without a mark."""
+        total = Fraction(0)
+        for position in self.portfolio.open_contracts(currency):
+            if position.instrument.id != but:
+                mark = self.portfolio.mark(position.instrument.id)
+                if mark is None:
+                    return None
+                total += abs(Fraction(position.instrument.notional(position.qty, mark)))
+        return total
 
     def _lock_amount(self, order: Working, lock: Lock, lots: int) -> Decimal:
         instrument = self.portfolio.instruments[order.instrument]
@@ -78,35 +117,68 @@ class Account:
 
     # Admission ------------------------------------------------------------------------------------------------
 
-    def admit(self, order: Working, *, lots: int, limit: int | None, reference: int | None) -> str:
+    def admit(
+        self,
+        order: Working,
+        *,
+        lots: int,
+        limit: int | None,
+        reference: int | None,
+        at_open: bool = False,
+        opening: int | None = None,
+    ) -> str:
         """Judge an order, or its amended size and limit, against the account; return the refusal, empty if it may.
 
-        On success the order's funds are locked and it counts as open.
+        On success the order's funds are locked and it counts as open. An order in a contract of which the account
+        carries no more than what closes its position is let in for that part (`only_closes`).
+
+        Args:
+            order: The order as it stands.
+            lots, limit: The size and limit that it is to have.
+            reference: The price by which an order without a limit is valued, None before the first.
+            at_open: Whether a market order fills at the open of a candle.
+            opening: That open, None while it has not come: the order is then judged when it does.
         """
         instrument = self.portfolio.instruments[order.instrument]
-        if lots < instrument.min_lots:
+        closes = self._closes(order, instrument, lots)
+        if lots < instrument.min_lots and not closes:
             return "below_min_qty"
-        if not instrument.fits(lots=lots, left=lots - order.filled, limit=limit, stop=order.waiting_stop):
+        left, stop = lots - order.filled, order.waiting_stop
+        if not instrument.fits(lots=lots, left=left, limit=limit, stop=stop, may_be_small=closes):
             return "instrument_changed"  # since it was sent
         if order.reduce_only:
-            refusal = "" if self.reducible_lots(order) else "reduce_only_no_position"
+            held = self.portfolio.position(order.instrument).qty
+            can_reduce = instrument.tradable_lots(held) and self.reducible_lots(order)
+            refusal = "" if can_reduce else "reduce_only_no_position"
         elif instrument.is_spot:
-            refusal = self._admit_spot(order, lots, limit, reference)
+            if at_open and order.is_buy and limit is None and order.stop is None:
+                lock = None if opening is None else Lock(instrument.quote, opening)
+                refusal = self._admit_spot(order, instrument, lots, lock)
+            else:
+                lock = self._lock_for(order, limit, reference)
+                refusal = "no_price" if lock is None else self._admit_spot(order, instrument, lots, lock)
         else:
             refusal = self._admit_contract(order, instrument, lots, limit, reference)
         if not refusal:
             self._open.setdefault(order.instrument, {})[order.id] = order
         return refusal
 
-    def _admit_spot(self, order: Working, lots: int, limit: int | None, reference: int | None) -> str:
-        lock = self._lock_for(order, limit, reference)
-        if lock is None:
-            return "no_price"
-        needed = self._lock_amount(order, lock, lots - order.filled)
+    def _closes(self, order: Working, instrument: Instrument, lots: int) -> bool:
+        """Whether an order takes the whole position in a contract off, which no smallest order can forbid."""
+        held = self.portfolio.position(order.instrument).qty
+        if instrument.is_spot or not held or (held > 0) is order.is_buy:
+            return False
+        left, size = lots - order.filled, abs(instrument.tradable_lots(held))
+        return left == size or (order.reduce_only and left > size)
+
+    def _admit_spot(self, order: Working, instrument: Instrument, lots: int, lock: Lock | None) -> str:
+        """Lock the funds of a spot order; without a lock nothing is held back until the open that fills it."""
+        currency = instrument.quote if order.is_buy else instrument.base
         held = self._lock_amount(order, order.lock, order.left) if order.lock is not None else Decimal(0)
-        if Fraction(needed - held) > self.available(lock.currency):
+        needed = self._lock_amount(order, lock, lots - order.filled) if lock is not None else Decimal(0)
+        if lock is not None and Fraction(needed - held) > self.available(currency):
             return "insufficient_cash" if order.is_buy else "insufficient_position"
-        self._hold(lock.currency, needed - held)
+        self._hold(currency, needed - held)
         order.lock = lock
         return ""
 
@@ -116,56 +188,78 @@ class Account:
         price = limit if limit is not None else order.stop if order.stop is not None else reference
         if price is None:
             return "no_price"
-        worst, held = self._worst_lots(instrument, order, lots - order.filled)
-        if worst <= held:
+        held, after = self._lots_after(instrument, order, lots - order.filled)
+        if after * held >= 0 and abs(after) <= abs(held):
+            order.only_closes = False
             return ""
-        equity = self.portfolio.equity_exact()
-        rate = self.portfolio.rate_exact(instrument.settle_currency)
-        if equity is None or rate is None:
-            return "no_price"
-        value = Fraction(instrument.value(1, price))
+        worth = Fraction(instrument.value(1, price))
         if order.stop is None and reference is not None and order.is_buy is instrument.is_inverse:
             # A limit that takes at once fills at the market, where one step is worth more than at the limit.
-            value = max(value, Fraction(instrument.value(1, reference)))
-        notional = value * worst * rate
+            worth = max(worth, Fraction(instrument.value(1, reference)))
+        refusal = self._exceeds(instrument, worth * abs(after))
+        is_closing = held != 0 and (held > 0) is not order.is_buy
+        if is_closing or not refusal:
+            order.only_closes = bool(refusal)
+            return ""
+        return refusal
+
+    def _exceeds(self, instrument: Instrument, notional: Fraction) -> str:
+        """Return why a position worth `notional` may not be, beside all others at their worst; empty if it may.
+
+        Contracts are backed by the equity in the currency that they settle in, and by no other.
+        """
+        equity = self.portfolio.equity_in(instrument.settle_currency)
+        if equity is None:
+            return "no_price"
         for other in self._other_contracts(instrument):
             mark = self.portfolio.mark(other.id)
-            other_rate = self.portfolio.rate_exact(other.settle_currency)
-            if mark is None or other_rate is None:
+            if mark is None:
                 return "no_price"
-            size, _ = self._worst_lots(other, None, 0)
-            notional += Fraction(other.notional(other.qty_decimal(1), mark)) * size * other_rate
-        return "" if notional <= equity * self._max_leverage else "insufficient_margin"
+            notional += Fraction(other.notional(other.qty_decimal(1), mark)) * self._most_lots(other)
+        if notional <= equity * self._max_leverage:
+            return ""
+        needed = notional / self._max_leverage
+        before = self.shortfalls.get(instrument.id)
+        if before is None or needed > before.needed:
+            self.shortfalls[instrument.id] = Shortfall(equity, needed)
+        return "insufficient_margin"
 
     def _other_contracts(self, instrument: Instrument) -> Iterable[Instrument]:
+        """Yield the other contracts of the same settlement currency that are held or may come to be."""
         ids = dict.fromkeys([*self.portfolio.positions, *(i for i, orders in self._open.items() if orders)])
         for other_id in ids:
             other = self.portfolio.instruments[other_id]
-            if other_id != instrument.id and not other.is_spot:
-                size, _ = self._worst_lots(other, None, 0)
-                if size:
-                    yield other
+            is_shared = other.settle_currency == instrument.settle_currency and not other.is_spot
+            if other_id != instrument.id and is_shared and self._most_lots(other):
+                yield other
 
-    def _worst_lots(self, instrument: Instrument, order: Working | None, extra: int) -> tuple[Fraction, Fraction]:
-        """Return the largest position, in lots, that open orders and `extra` of `order` could lead to.
+    def _held_lots(self, instrument: Instrument) -> Fraction:
+        return Fraction(self.portfolio.position(instrument.id).qty) / Fraction(instrument.lot)
 
-        The second number is the size held now: an order that leads to no more than that only reduces.
-        """
-        held = Fraction(self.portfolio.position(instrument.id).qty) / Fraction(instrument.lot)
-        buys, sells = Fraction(0), Fraction(0)
-        for other in self._open.get(instrument.id, {}).values():
-            if other.reduce_only or (order is not None and other.id == order.id):
-                continue
-            if other.is_buy:
-                buys += other.left
-            else:
-                sells += other.left
-        if order is None:
-            return max(abs(held + buys), abs(held - sells)), abs(held)
-        return (abs(held + buys + extra) if order.is_buy else abs(held - sells - extra)), abs(held)
+    def _working_lots(self, instrument: Instrument, *, buys: bool, but: str = "") -> int:
+        """Return what open orders of one side may still add; those that can only reduce lead nowhere."""
+        return sum(
+            order.left
+            for order in self._open.get(instrument.id, {}).values()
+            if order.is_buy is buys and order.id != but and not (order.reduce_only or order.only_closes)
+        )
+
+    def _lots_after(self, instrument: Instrument, order: Working, extra: int) -> tuple[Fraction, Fraction]:
+        """Return the position in lots now, and the one that `extra` and open orders of its side lead to."""
+        held = self._held_lots(instrument)
+        added = self._working_lots(instrument, buys=order.is_buy, but=order.id) + extra
+        return held, held + added * order.side.sign
+
+    def _most_lots(self, instrument: Instrument) -> Fraction:
+        """Return the largest position, in lots, that the open orders of either side could lead to."""
+        held = self._held_lots(instrument)
+        buys, sells = (self._working_lots(instrument, buys=buys) for buys in (True, False))
+        return max(abs(held + buys), abs(held - sells))
+
+    # Fills ----------------------------------------------------------------------------------------------------
 
     def reducible_lots(self, order: Working) -> int:
-        """Return how many lots a reduce-only order may still take off the position, in whole size steps."""
+        """Return how many lots an order that only reduces may still take off the position, in whole size steps."""
         instrument = self.portfolio.instruments[order.instrument]
         held = self.portfolio.position(order.instrument).qty
         # Coins sold that were there at the start are no short position: buying them back is a purchase like any other.
@@ -177,15 +271,26 @@ class Account:
         return instrument.lots_within(amount)
 
     def affordable_lots(self, order: Working, lots: int, ticks: int, *, is_maker: bool) -> int:
-        """Return how many of `lots` the account can have: the position bounds reduce-only, cash a spot buy."""
+        """Return how many of `lots` the account can have.
+
+        The position bounds what only reduces, cash a spot buy, and equity x `max_leverage` what adds to a contract.
+        """
         if order.reduce_only:
             return min(lots, self.reducible_lots(order))
-        if order.lock is None or not order.is_buy or ticks <= order.lock.ticks:
-            return lots
         instrument = self.portfolio.instruments[order.instrument]
-        held = self._lock_amount(order, order.lock, order.left)
-        free = self.available(instrument.quote) + Fraction(held)
-        return min(lots, instrument.whole_lots(self._lots_for(order, instrument, free, ticks, is_maker=is_maker)))
+        if not instrument.is_spot:
+            return self._carried_lots(order, instrument, lots, ticks, is_maker=is_maker)
+        if order.lock is None:
+            whole = self._lock_amount(order, Lock(instrument.quote, ticks), lots)
+            return lots if Fraction(whole) <= self.available(instrument.quote) else 0
+        currency = order.lock.currency
+        is_within = not order.is_buy or ticks <= order.lock.ticks
+        if is_within and not self.portfolio.open_contracts(currency):
+            return lots
+        free = self.available(currency) + Fraction(self._lock_amount(order, order.lock, order.left))
+        if order.is_buy:
+            return min(lots, instrument.whole_lots(self._lots_for(order, instrument, free, ticks, is_maker=is_maker)))
+        return min(lots, instrument.lots_within(max(Fraction(0), free)))
 
     @staticmethod
     def _lots_in(amount: Fraction, per_lot: Decimal | Fraction) -> int:
@@ -220,6 +325,56 @@ class Account:
         if lock is not None:
             self._hold(lock.currency, EXACT.subtract(self._lock_amount(order, lock, order.left), held))
         return fee, currency
+
+    def _carried_lots(self, order: Working, instrument: Instrument, lots: int, ticks: int, *, is_maker: bool) -> int:
+        """Return how many of `lots` of a contract leave the notional after the fill within the bound."""
+        closing = min(lots, self.reducible_lots(order))
+        if order.only_closes or closing == lots:
+            return closing
+        if self._carries(order, instrument, lots, ticks, is_maker=is_maker):
+            return lots
+        step = instrument.lots_per_step
+        low, high = 0, -(-(lots - closing) // step)  # whole steps beyond what closes
+        while high - low > 1:
+            middle = (low + high) // 2
+            if self._carries(order, instrument, closing + middle * step, ticks, is_maker=is_maker):
+                low = middle
+            else:
+                high = middle
+        return closing + low * step
+
+    def _carries(self, order: Working, instrument: Instrument, lots: int, ticks: int, *, is_maker: bool) -> bool:
+        """Whether the notional is within the bound after a fill, with its fee paid, by the mark and by its own price.
+
+        The mark shows what the curve shows. Where the fill is the newest price there is, its own price says more.
+        """
+        ledger = self.portfolio
+        position = ledger.position(instrument.id)
+        equity = ledger.equity_in(instrument.settle_currency)
+        others = self._notional_held(instrument.settle_currency, but=instrument.id)
+        if equity is None or others is None:
+            return False
+        value, mark = instrument.value(lots, ticks), ledger.mark(instrument.id)
+        of_fill, _ = self.fee(instrument, order.side, lots, value, is_maker=is_maker)
+        fee = self.fee_due(order, of_fill)
+        signed = Fraction(value) * order.side.sign
+        before = Fraction(instrument.notional(position.qty, mark)) if position.qty and mark is not None else Fraction(0)
+        after = EXACT.add(position.qty, instrument.qty_decimal(lots * order.side.sign))
+        for price in (instrument.price_decimal(ticks), mark):
+            if price is not None:
+                notional = Fraction(instrument.notional(after, price))
+                gain = notional - before - signed
+                worth = equity - Fraction(fee) + (-gain if instrument.is_inverse else gain)
+                if abs(notional) + others > worth * self._max_leverage:
+                    return False
+        return True
+
+    def reason_for_cutting(self, order: Working) -> str:
+        """Return why an order ends that could not have all that the market offered."""
+        if order.reduce_only:
+            return "reduce_only_position_closed"
+        is_spot = self.portfolio.instruments[order.instrument].is_spot
+        return "insufficient_cash" if is_spot else "insufficient_margin"
 
     def filled(self, order: Working, lots: int) -> None:
         """Release what an order held back for `lots` that filled; call before its `filled` is raised."""

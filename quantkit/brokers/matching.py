@@ -10,9 +10,9 @@ Resting. Filled at the limit by a trade, or a candle's range, beyond the limit; 
 `touch=True` an opposite-aggressor trade at the limit fills at most its size, shared in arrival order).
 
 Candles are seen twice: the open at `open_ns`, the range at `close_ns`. At the open: market orders fill, resting
-orders that the open is already beyond fill at the open. In the range: stops first, then limits, those that had arrived
-by the open. What arrives later waits for the next candle, and so does a market order that arrives at the open itself
-but after it has filled others.
+orders that the open is already beyond fill at the open. A market buy on spot is paid at that open, whole or not at
+all. In the range: stops first, then limits, those that had arrived by the open. What arrives later waits for the next
+candle, and so does a market order that arrives at the open itself but after it has filled others.
 
 Stops trigger on a touch. On trades a triggered stop takes the next trade. In a candle it fills at the stop, or at the
 open if that gapped beyond. A stop-limit whose trigger price is not beyond its limit rests until the next candle.
@@ -27,7 +27,7 @@ Ignored: queue position, volume (fills are not capped by it), market impact, the
 
 from abc import ABC, abstractmethod
 from decimal import Decimal
-from typing import NamedTuple, Protocol
+from typing import ClassVar, NamedTuple, Protocol
 
 from quantkit.brokers.base import OPEN_GATE, Gate
 from quantkit.instruments import Instrument, Side
@@ -49,6 +49,7 @@ class Working:
         ahead: Displayed size steps that stand before it in the queue; None while unknown (displayed books).
         is_taking: Waits for the next price to take it, instead of resting.
         is_triggered: Whether a stop has become a market or limit order.
+        only_closes: Whether the account carries no more than the closing of its contract position.
         told_ns: When the latest news of it is due.
     """
 
@@ -66,6 +67,7 @@ class Working:
         "limit",
         "lock",
         "lots",
+        "only_closes",
         "post_only",
         "reduce_only",
         "sent_ns",
@@ -98,6 +100,7 @@ class Working:
         self.is_triggered = order.stop_ticks is None
         self.lock: Lock | None = None
         self.fees_of_fills = self.fees_paid = Decimal(0)
+        self.only_closes = False
         self.told_ns = 0
 
     @property
@@ -151,7 +154,15 @@ class Sink(Protocol):
 
 
 class Market(ABC):
-    """One instrument's working orders, in arrival order, and the rules that fill them."""
+    """One instrument's working orders, in arrival order, and the rules that fill them.
+
+    Attributes:
+        fills_at_opens: Whether market orders fill at the open of a candle, so that their cost is known to the cent.
+        opening: That open, while orders that have arrived by it are judged.
+    """
+
+    fills_at_opens: ClassVar[bool] = False
+    opening: float | None = None
 
     def __init__(self, instrument: Instrument, sink: Sink) -> None:
         self.instrument = instrument
@@ -211,6 +222,10 @@ class Market(ABC):
     def reference_ticks(self, side: Side) -> int | None:
         """Return the price by which an order without a limit is valued on arrival, None before the first."""
 
+    def opening_ticks(self, order: Working) -> int | None:
+        """Return what a market order would fill at in the open that is being applied, None while there is none."""
+        return None
+
     @abstractmethod
     def gate(self) -> Gate:
         """Return the band of prices in which no row can concern the orders here."""
@@ -262,16 +277,17 @@ class PriceMarket(Market):
         """Fill a taking order at a traded price, or let it rest or end where that is not beyond its limit."""
         ticks = self.instrument.market_ticks(price, order.side)
         if order.limit is None or order.is_beyond(ticks):
-            if self._slippage:
-                ticks = self._slipped(order, price)
+            ticks = self._taken_at(order, price)
             self._sink.filled(order, order.left, ticks, is_maker=False, at_ns=at_ns, why=source)
         elif order.tif is TimeInForce.GTC:
             order.is_taking = False
         else:
             self._sink.cancelled(order, f"{order.tif.lower()}_unfilled", at_ns)
 
-    def _slipped(self, order: Working, price: float) -> int:
+    def _taken_at(self, order: Working, price: float) -> int:
         """Return a traded price made worse by the stated slippage, within the order's limit."""
+        if not self._slippage:
+            return self.instrument.market_ticks(price, order.side)
         worse = price * (1 + order.side.sign * self._slippage / 10_000)
         ticks = max(self.instrument.market_ticks(worse, order.side), self.instrument.ticks_per_step)
         if order.limit is None:
@@ -339,6 +355,11 @@ class TradeMarket(PriceMarket):
 
 class CandleMarket(PriceMarket):
     """Orders matched on candles alone."""
+
+    fills_at_opens = True
+
+    def opening_ticks(self, order: Working) -> int | None:
+        return None if self.opening is None else self._taken_at(order, self.opening)
 
     def gate(self) -> Gate:
         return self._band(touch=False) if self.orders else OPEN_GATE

@@ -219,8 +219,7 @@ class SimulatedBroker:
         market = self.markets[order.instrument]
         if action.kind == "submit":
             order.arrived_ns = at_ns
-            reference = market.reference_ticks(order.side)
-            refusal = self.account.admit(order, lots=order.lots, limit=order.limit, reference=reference)
+            refusal = self._judge(market, order, lots=order.lots, limit=order.limit)
             if refusal:
                 self.rejected(order, refusal, at_ns)
             else:
@@ -245,8 +244,7 @@ class SimulatedBroker:
         if order.post_only and limit is not None and not keeps_place and market.crosses(order, limit):
             refusal = "post_only_would_take"
         if not refusal:
-            reference = market.reference_ticks(order.side)
-            refusal = self.account.admit(order, lots=lots, limit=limit, reference=reference)
+            refusal = self._judge(market, order, lots=lots, limit=limit)
         if refusal:
             self._report(order, order.state, f"amend_refused: {refusal}", at_ns)
             return
@@ -255,6 +253,17 @@ class SimulatedBroker:
         if not keeps_place:
             order.arrived_ns = at_ns  # like a new order: rows stamped before cannot have met it
             market.requeue(order, at_ns)
+
+    def _judge(self, market: Market, order: Working, *, lots: int, limit: int | None) -> str:
+        """Return why the account may not have an order of this size and limit, empty if it may."""
+        return self.account.admit(
+            order,
+            lots=lots,
+            limit=limit,
+            reference=market.reference_ticks(order.side),
+            at_open=market.fills_at_opens,
+            opening=market.opening_ticks(order),
+        )
 
     # What markets tell ------------------------------------------------------------------------------------------
 
@@ -272,12 +281,12 @@ class SimulatedBroker:
 
     def filled(self, order: Working, lots: int, ticks: int, *, is_maker: bool, at_ns: int, why: str) -> None:
         """Book an execution; what the account cannot have is cut off and cancelled."""
-        allowed = self.account.affordable_lots(order, lots, ticks, is_maker=is_maker)
+        account = self.account
+        allowed = account.affordable_lots(order, lots, ticks, is_maker=is_maker)
         if allowed > 0:
             self._book(order, allowed, ticks, is_maker=is_maker, at_ns=at_ns, why=why)
         if allowed < lots:
-            reason = "reduce_only_position_closed" if order.reduce_only else "insufficient_cash"
-            self.cancelled(order, reason, at_ns)
+            self.cancelled(order, account.reason_for_cutting(order), at_ns)
 
     def _book(self, order: Working, lots: int, ticks: int, *, is_maker: bool, at_ns: int, why: str) -> None:
         account = self.account

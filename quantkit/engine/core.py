@@ -32,7 +32,7 @@ from quantkit.engine.walk import Part, Walk
 from quantkit.errors import ConfigError, DataError, QuantkitError, StrategyError
 from quantkit.events import Candle, Funding, Gap, InstrumentChange
 from quantkit.feeds.base import Batch, Feed, Subscription
-from quantkit.instruments import EXACT, Instrument, closest_id, decimal_of, names_of, plain
+from quantkit.instruments import EXACT, Instrument, closest_id, decimal_of, names_of, plain, round_up
 from quantkit.orderbook import Book
 from quantkit.orders import Fill, Order, OrderState
 from quantkit.portfolio import Portfolio, shown
@@ -41,10 +41,12 @@ from quantkit.strategy import Strategy, overrides
 
 RUN_ID: Final = "bt"
 _REMEDIES: Final = {
-    "insufficient_margin": ": more than equity x max_leverage; send less, or raise the cash or --max-leverage",
-    "insufficient_cash": ": it does not pay for them with fees (market orders: at 5 % above the last price)",
+    "insufficient_cash": ": it does not pay for them with fees (market orders: at 5 % above the last price, "
+    "on candles at the open)",
     "insufficient_position": ": spot can only sell what is there",
 }
+#: Why an order that was accepted ends without all that the market offered, for lack of money.
+_CUTS: Final = ("insufficient_cash", "insufficient_margin")
 #: Wake-ups without a row between them: more than this is a strategy answering itself for ever.
 _MAX_WAKEUPS: Final = 1_000_000
 
@@ -666,14 +668,31 @@ class Engine:
     # The end --------------------------------------------------------------------------------------------------------
 
     def _refusals(self) -> list[str]:
-        """Return a sentence for every reason for which orders were rejected."""
+        """Return a sentence for every reason for which orders were rejected, or cut to what the account can carry."""
         orders = self._desk.orders.values()
-        counts = Counter((o.instrument, o.reason) for o in orders if o.state is OrderState.REJECTED)
+        rejected = Counter((o.instrument, o.reason) for o in orders if o.state is OrderState.REJECTED)
+        cut = Counter((o.instrument, o.reason) for o in orders if o.state is OrderState.CANCELLED and o.reason in _CUTS)
         totals = Counter(order.instrument for order in orders)
         return [
-            f"{instrument}: {count} of {totals[instrument]} orders were rejected, {reason}{_REMEDIES.get(reason, '')}"
+            f"{instrument}: {count} of {totals[instrument]} orders were {done}, {reason}"
+            f"{_REMEDIES.get(reason, '')}{self._backing(instrument) if reason == 'insufficient_margin' else ''}"
+            for done, counts in (("rejected", rejected), ("cut short", cut))
             for (instrument, reason), count in counts.items()
         ]
+
+    def _backing(self, name: str) -> str:
+        """Return what an instrument was short of, and how it is given."""
+        currency = self._plan.instruments[name].settle_currency
+        shortfall = self._account.shortfalls.get(name)
+        if shortfall is None:
+            return f": more than the equity in {currency} x max_leverage; send less"
+        give = f"--cash {currency}={plain(round_up(shortfall.needed))}"
+        if shortfall.equity <= 0:
+            return f": {name} is backed by {currency}; the account has none ({give})"
+        return (
+            f": more than the equity in {currency} x max_leverage; "
+            f"send less, or raise the cash ({give}) or --max-leverage"
+        )
 
     def _remainders(self) -> list[str]:
         """Return a sentence for every holding of coins of which a part cannot be sold."""
@@ -732,7 +751,9 @@ class Engine:
             if not lane.book.is_valid
         ]
         if ended == "bankrupt":
-            self._warnings.append(f"equity fell to zero at {iso_of(end_ns)}: the run ended there")
+            currency = self._valuation.ruined
+            what = f"equity in {currency}, which backs the contracts," if currency else "equity"
+            self._warnings.append(f"{what} fell to zero at {iso_of(end_ns)}: the run ended there")
         return Outcome(
             orders=list(self._desk.orders.values()),
             order_events=[

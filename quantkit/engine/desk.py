@@ -214,7 +214,8 @@ class Desk:
         if self.refusal == "warmup":
             self.remembered_targets[instrument_id] = qty
             return None
-        lots = instrument.lots_floor(qty) - instrument.tradable_lots(self._portfolio.position(instrument_id).qty)
+        held = instrument.tradable_lots(self._portfolio.position(instrument_id).qty)
+        lots = instrument.lots_floor(qty) - held
         side = Side.BUY if lots > 0 else Side.SELL
         working = self._targets.get(instrument_id)
         if working is not None and working.is_open and working.id not in self._cancelling:
@@ -225,7 +226,8 @@ class Desk:
                 self.amend(working, qty=instrument.qty(working.filled_lots + abs(lots)))
                 return working
             self.cancel(working)
-        if abs(lots) < instrument.min_lots:
+        can_be_closed = not instrument.is_spot and held != 0 and lots == -held
+        if abs(lots) < instrument.min_lots and not can_be_closed:
             return None
         order = self._targets[instrument_id] = self.send(instrument_id, side, instrument.qty(abs(lots)))
         return order

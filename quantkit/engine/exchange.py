@@ -161,10 +161,12 @@ class Exchange:
         """Process what has arrived by a row's matching clock, then let the row fill what rests."""
         instrument, row = lane.instrument, lane.row_at(place)
         clock_ns = self._clock(instrument, place + 1)
+        market = self._broker.markets[instrument]
+        if lane.kind == "candle_open":
+            market.opening = float(lane.column("open")[row])
         self._first_of = (lane, row)
         self._broker.process_arrivals(instrument, clock_ns, now_ns)
-        self._first_of = None
-        market = self._broker.markets[instrument]
+        self._first_of = market.opening = None
         match market:
             case TradeMarket():
                 qty, side = self._print(lane, row) if market.touch else (0.0, Side.BUY)

@@ -30,7 +30,7 @@ class EngineConfig(msgspec.Struct, frozen=True, kw_only=True):
         latency_ns: One way; None means 20 ms, and 0 for instruments matched on candles.
         match_on: Matching data by instrument id, or for all with the key `*`; else the finest that spans the run.
         start_ns, end_ns: Span; None: what the subscribed data have in common, after the warm-up.
-        max_leverage: Bound on the notional of contracts over the equity.
+        max_leverage: Bound on the notional of contracts over the equity in the currency that they settle in.
         stale_after_ns: A display older than this fills nothing.
         touch: Trade matching: whether an opposite-aggressor trade at the limit fills.
         excess_slippage_bps: Ticker matching: how much worse the size beyond the displayed one fills.

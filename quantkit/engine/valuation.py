@@ -40,10 +40,22 @@ class _Holding(NamedTuple):
 class _Pot(NamedTuple):
     """One currency: its balance, the contracts that settle in it, and how it converts (None: is reported in)."""
 
+    currency: str
     balance: float
     contracts: tuple[_Holding, ...]
     converter: str | None
     is_inverted: bool
+
+
+def _notional(pot: _Pot, marks: Mapping[str, float]) -> float:
+    """Return the gross value of the contracts that settle in a currency, in that currency."""
+    total = 0.0
+    for holding in pot.contracts:
+        mark = marks.get(holding.instrument.id)
+        if mark is not None:
+            size = abs(holding.qty) * float(holding.instrument.unit)
+            total += size / mark if holding.instrument.is_inverse else size * mark
+    return total
 
 
 class _Trip:
@@ -197,11 +209,11 @@ class Valuation:
         for currency in account.currencies:
             balance, held = float(account.balance_exact(currency)), tuple(contracts.get(currency, ()))
             if currency == account.report_currency:
-                self._pots.append(_Pot(balance, held, None, False))
+                self._pots.append(_Pot(currency, balance, held, None, False))
             elif balance or held:
                 via = account.converter(currency)
                 needed.add(via.id)
-                self._pots.append(_Pot(balance, held, via.id, via.base != currency))
+                self._pots.append(_Pot(currency, balance, held, via.id, via.base != currency))
         self._last = {}
         for instrument in sorted(needed):
             mark = self._mark_of(instrument)
@@ -358,15 +370,7 @@ class Valuation:
     def _equity(self, marks: Mapping[str, Floats]) -> Floats:
         total: Floats = np.zeros(1)
         for pot in self._pots:
-            worth: Floats = np.full(1, pot.balance)
-            for holding in pot.contracts:
-                mark = marks.get(holding.instrument.id)
-                if mark is not None:
-                    size = holding.qty * float(holding.instrument.unit)
-                    if holding.instrument.is_inverse:
-                        worth = worth + (holding.open_value - size / mark)
-                    else:
-                        worth = worth + (size * mark - holding.open_value)
+            worth = self._pot_worth(pot, marks)
             if pot.converter is not None:
                 rate = marks.get(pot.converter)
                 if rate is None:
@@ -374,6 +378,20 @@ class Valuation:
                 worth = worth / rate if pot.is_inverted else worth * rate
             total = total + worth
         return total
+
+    @staticmethod
+    def _pot_worth(pot: _Pot, marks: Mapping[str, Floats]) -> Floats:
+        """Return a balance plus the open profit of the contracts that settle in it, in its own currency."""
+        worth: Floats = np.full(1, pot.balance)
+        for holding in pot.contracts:
+            mark = marks.get(holding.instrument.id)
+            if mark is not None:
+                size = holding.qty * float(holding.instrument.unit)
+                if holding.instrument.is_inverse:
+                    worth = worth + (holding.open_value - size / mark)
+                else:
+                    worth = worth + (size * mark - holding.open_value)
+        return worth
 
     def _equity_now(self) -> float:
         return float(self._equity({name: np.array([mark]) for name, mark in self._last.items()})[0])
@@ -427,18 +445,41 @@ class Valuation:
         self._safe_until = self._done
         if not self._last:
             return
+        marks = {name: np.array([mark]) for name, mark in self._last.items()}
         equity = self._equity_now()
         gross = float(self._exposure(self._last, np.ones(1))[0])
         if any(pot.converter is not None for pot in self._pots):
             gross += abs(equity)
         # A quarter of the move that would eat the equity leaves room for all marks moving together.
         share = min(1.0, equity / gross) / 4 if gross > 0 else 1.0
+        for pot in self._pots:
+            if pot.contracts:
+                worth, notional = float(self._pot_worth(pot, marks)[0]), _notional(pot, self._last)
+                share = min(share, worth / notional / 4) if notional > 0 else share
         self._band = {name: (mark * (1 - share), mark * (1 + share)) for name, mark in self._last.items()}
 
     @property
+    def ruined(self) -> str | None:
+        """What has no equity left at the marks of the last stretch: the whole account (""), or a currency of it.
+
+        None while an account is solvent, and for one that has not traded.
+        """
+        if not self._holdings and not self._latest:
+            return None
+        if self._equity_now() <= 0:
+            return ""
+        marks = {name: np.array([mark]) for name, mark in self._last.items()}
+        for pot in self._pots:
+            # Money that was spent on coins is no ruin; a debt is, and so is a contract with nothing behind it.
+            worth = float(self._pot_worth(pot, marks)[0])
+            if worth < 0 or (pot.contracts and worth <= 0):
+                return pot.currency
+        return None
+
+    @property
     def is_bankrupt(self) -> bool:
-        """Whether an account that has traded is worth nothing at the marks of the last stretch."""
-        return bool(self._holdings or self._latest) and self._equity_now() <= 0
+        """Whether an account that has traded is worth nothing, or a currency that contracts are backed by."""
+        return self.ruined is not None
 
     def next_danger(self, horizon: int) -> int:
         """Return the first place before `horizon` at which a mark leaves its band, `NOWHERE` if none does."""

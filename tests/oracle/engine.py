@@ -325,7 +325,12 @@ class Oracle:
         if self._counts_for_matching(row):
             self.clocks[instrument] = max(self.clocks[instrument], row.exchange_ns)
             self._know_a_price(row)
+            venue = self.exchange.venues[instrument]
+            if isinstance(venue, CandleVenue) and row.kind == "candle_open":
+                venue.opening = cast(Candle, event).open
             self.exchange.arrivals(instrument, self.clocks[instrument])
+            if isinstance(venue, CandleVenue):
+                venue.opening = None
             self._match(row, self.clocks[instrument])
         elif isinstance(event, BookUpdate):
             self.books[instrument].apply(event)
@@ -458,10 +463,12 @@ class Oracle:
         return ruined
 
     def _is_ruined(self) -> bool:
-        """Whether somebody who has traded has nothing left."""
+        """Whether somebody who has traded has nothing left, in all or in a currency that contracts settle in."""
         account = self.exchange.portfolio
         equity = account.equity_exact()
-        return bool(self.exchange.fills) and equity is not None and equity <= 0
+        if not self.exchange.fills or equity is None:
+            return False
+        return equity <= 0 or any(map(self.exchange.is_ruined, account.currencies))
 
     def _check_solvency(self) -> None:
         """End the run when fills or funding have used up the account."""
@@ -558,7 +565,7 @@ class Oracle:
 
     def position(self, instrument: str) -> float:
         """Return what can be traded of the reported position: whole steps toward zero, no spot below the minimum."""
-        rules = self.by_id[instrument]
+        rules = self.reported.instruments[instrument]
         held = Fraction(self.reported.position(instrument).qty)
         size = abs(held) // Fraction(rules.qty_step) * Fraction(rules.qty_step)
         if rules.is_spot and size < Fraction(rules.min_qty):

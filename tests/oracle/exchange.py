@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from fractions import Fraction
 
-from oracle.venues import Venue
+from oracle.venues import CandleVenue, Venue
 
 from quantkit.brokers.base import OPEN_GATE, Gate, Report
 from quantkit.instruments import Fees, Instrument, Side
@@ -38,6 +38,7 @@ class Held:
     fees_of_fills: Fraction = Fraction(0)
     fees_paid: Fraction = Fraction(0)  # with what the order itself costs
     lock_ticks: int | None = None  # price that a spot buy's funds are kept at; 0 for a spot sale
+    is_trimmed: bool = False  # the account carries its closing part alone
 
     @property
     def left(self) -> int:
@@ -208,8 +209,49 @@ class Exchange:
         return total
 
     def free(self, currency: str, *, but: Held | None = None) -> Fraction:
-        """Return the balance that orders (but one) do not hold back."""
-        return self.portfolio.balance_exact(currency) - self.locked(currency, but=but)
+        """Return the balance that neither orders (but one) hold back nor contracts are backed by."""
+        balance = self.portfolio.balance_exact(currency)
+        if any(self.held(i) for i in self._contracts_in(currency)):
+            needed = self._notional(currency, {}) / self.max_leverage
+            balance = min(balance, self.equity_in(currency) - needed)
+        return balance - self.locked(currency, but=but)
+
+    def held(self, instrument: Instrument) -> Fraction:
+        """Return the signed position in lots."""
+        return Fraction(self.portfolio.position(instrument.id).qty) / Fraction(instrument.lot)
+
+    def _contracts_in(self, currency: str) -> list[Instrument]:
+        return [i for i in self.portfolio.instruments.values() if not i.is_spot and i.settle_currency == currency]
+
+    def _worth(self, instrument: Instrument, qty: Decimal, price: float | Decimal | None) -> Fraction:
+        """Return what a size is worth at a price, signed; nothing held is worth nothing at any."""
+        if not qty:
+            return Fraction(0)
+        assert price is not None
+        return Fraction(instrument.notional(qty, price))
+
+    def _notional(self, currency: str, instead: Mapping[str, Fraction]) -> Fraction:
+        """Return what all contracts of a settlement currency are worth, some of them with another number."""
+        total = Fraction(0)
+        for i in self._contracts_in(currency):
+            own = self._worth(i, self.portfolio.position(i.id).qty, self.portfolio.mark(i.id))
+            total += abs(instead.get(i.id, own))
+        return total
+
+    def equity_in(self, currency: str) -> Fraction:
+        """Return a settlement currency's balance with the open profit of its contracts."""
+        total = self.portfolio.balance_exact(currency)
+        for i in self._contracts_in(currency):
+            position, mark = self.portfolio.position(i.id), self.portfolio.mark(i.id)
+            if position.qty:
+                assert mark is not None
+                total += position.unrealised_exact(mark)
+        return total
+
+    def is_ruined(self, currency: str) -> bool:
+        """Whether a settlement currency owes, or has contracts open and nothing left to back them."""
+        equity = self.equity_in(currency)
+        return equity < 0 or (equity == 0 and any(self.held(i) for i in self._contracts_in(currency)))
 
     def _lock(self, held: Held, ticks: int, lots: int) -> Fraction:
         instrument = self.portfolio.instruments[held.instrument]
@@ -226,17 +268,28 @@ class Exchange:
     def _account_refuses(self, held: Held, lots: int, limit: int | None) -> str:
         """Return why the account may not have the order; keep its funds when it may."""
         instrument = self.portfolio.instruments[held.instrument]
-        if lots * Fraction(instrument.lot) < Fraction(instrument.min_qty) or lots < 1:
+        is_small = lots * Fraction(instrument.lot) < Fraction(instrument.min_qty) or lots < 1
+        if is_small and not self._closes_whole(instrument, held, lots):
             return "below_min_qty"
-        if not self.fits(held, lots, limit):
+        if not self.fits(held, lots, limit, may_be_small=is_small):
             return "instrument_changed"
         if held.reduce_only:
-            return "" if self.reducible(held) else "reduce_only_no_position"
-        reference = self.venues[held.instrument].reference(held.side)
+            whole = _whole_steps(abs(self.held(instrument)) * Fraction(instrument.lot), instrument)
+            is_position = whole * Fraction(instrument.lot) >= Fraction(instrument.min_qty)
+            is_position = is_position or not instrument.is_spot
+            return "" if is_position and self.reducible(held) else "reduce_only_no_position"
+        venue = self.venues[held.instrument]
+        reference = venue.reference(held.side)
         if instrument.is_spot:
             ticks: int | None = 0
             if held.side is Side.BUY:
                 ticks = limit
+                if ticks is None and held.stop is None and isinstance(venue, CandleVenue):
+                    # Its cost is locked at the open that fills it, which is here or yet to come.
+                    if venue.opening is None:
+                        held.lock_ticks = None
+                        return ""
+                    ticks = venue.taken_at(held, venue.opening)
                 if ticks is None:
                     base = held.stop if held.stop is not None else reference
                     ticks = None if base is None else math.ceil(Fraction(base) * Fraction(105, 100))
@@ -250,53 +303,63 @@ class Exchange:
         price = next((p for p in (limit, held.stop, reference) if p is not None), None)
         if price is None:
             return "no_price"
-        return self._leverage_refuses(instrument, held, lots - held.filled, price)
+        refusal = self._leverage_refuses(instrument, held, lots - held.filled, price)
+        # What closes a position is never refused: the order is let in for that part.
+        is_closing = self.held(instrument) * held.side.sign < 0
+        if is_closing or not refusal:
+            held.is_trimmed = bool(refusal)
+            return ""
+        return refusal
 
-    def fits(self, held: Held, lots: int, limit: int | None) -> bool:
+    def _closes_whole(self, instrument: Instrument, held: Held, lots: int) -> bool:
+        """Whether an order closes a contract to the last step: that is never too small."""
+        position = self.held(instrument) * held.side.sign
+        left = lots - held.filled
+        whole = _whole_steps(-position * Fraction(instrument.lot), instrument)
+        return not instrument.is_spot and position < 0 and (left == whole or (held.reduce_only and left > whole))
+
+    def fits(self, held: Held, lots: int, limit: int | None, *, may_be_small: bool = False) -> bool:
         """Whether an order's numbers are on the steps of now, and its size is allowed."""
         instrument = self.portfolio.instruments[held.instrument]
         sizes = [lots * Fraction(instrument.lot), (lots - held.filled) * Fraction(instrument.lot)]
         stop = held.stop if held.is_asleep else None
         prices = [price * Fraction(instrument.tick) for price in (limit, stop) if price is not None]
         return (
-            sizes[0] >= Fraction(instrument.min_qty)
+            (sizes[0] >= Fraction(instrument.min_qty) or may_be_small)
             and all((size / Fraction(instrument.qty_step)).denominator == 1 for size in sizes)
             and all((price / Fraction(instrument.price_step)).denominator == 1 for price in prices)
         )
 
     def _leverage_refuses(self, instrument: Instrument, held: Held, extra: int, price: int) -> str:
-        position = Fraction(self.portfolio.position(instrument.id).qty) / Fraction(instrument.lot)
-        same_side = sum(
-            h.left
-            for h in self.open_orders(instrument.id)
-            if h is not held and not h.reduce_only and h.side is held.side
-        )
-        worst = abs(position + held.side.sign * (same_side + extra))
-        if worst <= abs(position):
+        """Return why the position that an order may lead to is too large for the equity it is backed by."""
+        position = self.held(instrument)
+        after = position + held.side.sign * (self._working(instrument, held.side, but=held) + extra)
+        if min(0, position) <= after <= max(0, position):
             return ""
-        equity, rate = self.portfolio.equity_exact(), self.portfolio.rate_exact(instrument.settle_currency)
-        if equity is None or rate is None:
-            return "no_price"
         worth = Fraction(instrument.value(1, price))
         reference = self.venues[instrument.id].reference(held.side)
         if held.stop is None and reference is not None:
             takes_dear = (held.side is Side.BUY) == instrument.is_inverse
             worth = max(worth, Fraction(instrument.value(1, reference))) if takes_dear else worth
-        notional = worst * worth * rate
-        for other in self.portfolio.instruments.values():
-            if other.is_spot or other.id == instrument.id:
-                continue
-            size = Fraction(self.portfolio.position(other.id).qty) / Fraction(other.lot)
-            orders = [h for h in self.open_orders(other.id) if not h.reduce_only]
-            buys = sum(h.left for h in orders if h.side is Side.BUY)
-            sells = sum(h.left for h in orders if h.side is Side.SELL)
-            most = max(abs(size + buys), abs(size - sells))
-            if most:
-                mark, other_rate = self.portfolio.mark(other.id), self.portfolio.rate_exact(other.settle_currency)
-                if mark is None or other_rate is None:
+        notional = abs(after) * worth
+        currency = instrument.settle_currency
+        for other in self._contracts_in(currency):
+            size = self.held(other)
+            most = max(
+                abs(size + self._working(other, Side.BUY)),
+                abs(size - self._working(other, Side.SELL)),
+            )
+            if most and other.id != instrument.id:
+                mark = self.portfolio.mark(other.id)
+                if mark is None:
                     return "no_price"
-                notional += most * Fraction(other.notional(other.qty_decimal(1), mark)) * other_rate
-        return "" if notional <= equity * self.max_leverage else "insufficient_margin"
+                notional += most * Fraction(other.notional(other.qty_decimal(1), mark))
+        return "" if notional <= self.equity_in(currency) * self.max_leverage else "insufficient_margin"
+
+    def _working(self, instrument: Instrument, side: Side, *, but: Held | None = None) -> int:
+        """Return what open orders of a side may add; those that only reduce add nothing."""
+        orders = [h for h in self.open_orders(instrument.id) if h is not but and h.side is side]
+        return sum(h.left for h in orders if not h.reduce_only and not h.is_trimmed)
 
     def reducible(self, held: Held) -> int:
         """Return how many size steps a reduce-only order may take off the position."""
@@ -314,20 +377,62 @@ class Exchange:
     def fill(self, held: Held, lots: int, ticks: int, *, is_maker: bool, at_ns: int) -> int:
         """Book an execution as far as the account can have it; return the size steps booked."""
         instrument = self.portfolio.instruments[held.instrument]
-        allowed = lots
-        if held.reduce_only:
-            allowed = min(lots, self.reducible(held))
-        elif held.lock_ticks is not None and held.side is Side.BUY and ticks > held.lock_ticks:
-            free = self.free(instrument.quote, but=held)
-            one_step = int(Fraction(instrument.qty_step) / Fraction(instrument.lot))
-            while allowed and self._cost(instrument, held, allowed, ticks, is_maker=is_maker) > free:
-                allowed -= one_step
+        allowed = self._allowed(instrument, held, lots, ticks, is_maker=is_maker)
         if allowed:
             self._book(instrument, held, allowed, ticks, is_maker=is_maker, at_ns=at_ns)
         if allowed < lots:
-            reason = "reduce_only_position_closed" if held.reduce_only else "insufficient_cash"
+            reason = "insufficient_cash" if instrument.is_spot else "insufficient_margin"
+            reason = "reduce_only_position_closed" if held.reduce_only else reason
             self.end(held, OrderState.CANCELLED, reason, at_ns)
         return allowed
+
+    def _allowed(self, instrument: Instrument, held: Held, lots: int, ticks: int, *, is_maker: bool) -> int:
+        """Return how many lots of an execution the account can have, in whole size steps."""
+        if held.reduce_only:
+            return min(lots, self.reducible(held))
+        one_step = int(Fraction(instrument.qty_step) / Fraction(instrument.lot))
+        if not instrument.is_spot:
+            closing = min(lots, self.reducible(held))
+            if held.is_trimmed or closing == lots or self._carries(instrument, held, lots, ticks, is_maker=is_maker):
+                return closing if held.is_trimmed else lots
+            allowed = closing
+            while allowed + one_step < lots and self._carries(
+                instrument, held, allowed + one_step, ticks, is_maker=is_maker
+            ):
+                allowed += one_step
+            return allowed
+        if held.side is Side.SELL:
+            free = max(Fraction(0), self.free(instrument.base, but=held))
+            return min(lots, _whole_steps(free, instrument))
+        free = self.free(instrument.quote, but=held)
+        if held.lock_ticks is None:
+            return lots if self._lock(held, ticks, lots) <= free else 0
+        if ticks <= held.lock_ticks and not any(self.held(i) for i in self._contracts_in(instrument.quote)):
+            return lots  # paid for by what was kept for it
+        allowed = lots
+        while allowed > 0 and self._cost(instrument, held, allowed, ticks, is_maker=is_maker) > free:
+            allowed -= one_step
+        return max(0, allowed)
+
+    def _carries(self, instrument: Instrument, held: Held, lots: int, ticks: int, *, is_maker: bool) -> bool:
+        """Whether a fill leaves the notional within the bound, by the mark there is and by the fill's own price."""
+        currency = instrument.settle_currency
+        position, mark = self.portfolio.position(instrument.id), self.portfolio.mark(instrument.id)
+        of_fill, _ = self._fee(instrument, held, lots, ticks, is_maker=is_maker)
+        fee = self._due(held, of_fill)
+        size = instrument.qty_decimal(lots * held.side.sign)
+        price = instrument.price_decimal(ticks)
+        for valued in (price, price if mark is None else mark):
+            after = self._worth(instrument, position.qty + size, valued)
+            gain = (
+                after
+                - self._worth(instrument, position.qty, mark)
+                - held.side.sign * Fraction(instrument.value(lots, ticks))
+            )
+            equity = self.equity_in(currency) - fee + (-gain if instrument.is_inverse else gain)
+            if self._notional(currency, {instrument.id: after}) > equity * self.max_leverage:
+                return False
+        return True
 
     def _fee(
         self, instrument: Instrument, held: Held, lots: int, ticks: int, *, is_maker: bool

@@ -31,6 +31,17 @@ def make_instrument(name: str, kind: str) -> Instrument:
             return Instrument(f"{name}-USDT", price_step="0.5", qty_step="0.1", min_qty="0.2")
         case "swap":
             return Instrument(f"{name}-USDT-SWAP", kind="swap", price_step="1", qty_step="1", contract_value="0.1")
+        case "coin":
+            # Backed by coins of its own, and what these are worth in money.
+            return Instrument(
+                f"{name}-USDT-COIN",
+                kind="swap",
+                price_step="0.5",
+                qty_step="1",
+                min_qty="2",
+                contract_value="100",
+                is_inverse=True,
+            )
         case _:
             return Instrument(
                 f"{name}-USD-SWAP",
@@ -268,7 +279,7 @@ def scenarios(draw: generators.DrawFn, kinds: Sequence[str] = ("book", "ticker",
     if draw(_small(2)) == 0 and matched[0] != "candle":
         matched.append(draw(generators.sampled_from([kind for kind in kinds if kind != "candle"] or kinds)))
     instruments = tuple(
-        make_instrument(name, draw(generators.sampled_from(("swap", "spot", "fine"))))
+        make_instrument(name, draw(generators.sampled_from(("swap", "spot", "fine", "coin"))))
         for name, _ in zip(("AAA", "BBB"), matched, strict=False)
     )
     match_on = {instrument.id: kind for instrument, kind in zip(instruments, matched, strict=True)}
@@ -279,9 +290,9 @@ def scenarios(draw: generators.DrawFn, kinds: Sequence[str] = ("book", "ticker",
         if match_on[instrument.id] == "candle" and (instrument.id, "1s") not in intervals:
             events.append(_Market(instrument).candle(BASE_NS + 900 * NS_PER_MS, 10**9, "1s", 3, 2, 4))
             intervals.add((instrument.id, "1s"))
-    coins = {i.base: 1.5 for i in instruments if i.is_spot and draw(_small(2))}
+    coins = {i.base: 9.0 if i.is_inverse else 1.5 for i in instruments if _holds_coins(i) and draw(_small(2))}
     for instrument in instruments:
-        if instrument.base in coins:
+        if instrument.base in coins or instrument.is_inverse:
             # Coins of the account have to be worth something from the start, or the run is refused.
             events.append(_Market(instrument).mark((BASE_NS - NS_PER_MS, BASE_NS), 3, 0, 0))
     latency_ms = draw(generators.sampled_from(LATENCIES_MS))
@@ -312,7 +323,7 @@ def scenarios(draw: generators.DrawFn, kinds: Sequence[str] = ("book", "ticker",
         acts=_acts(draw, instruments, 7 if "candle" in matched else 11),
         timers=draw(generators.sampled_from(((), ("100ms",), ("10ms",), ("250ms", "500ms")))),
         moments=(BASE_NS + draw(_small(300)) * NS_PER_MS,) if draw(_small(3)) == 0 else (),
-        cash={"USDT": draw(generators.sampled_from((10_000.0, 100_000.0, 450.0))), **coins},
+        cash={"USDT": draw(generators.sampled_from((10_000.0, 45.0, 450.0))), **coins},
         stale_after_ns=draw(generators.sampled_from((10_000, 10_000, 60))) * NS_PER_MS,
         touch=draw(generators.booleans()),
         excess_slippage_bps=draw(generators.sampled_from((0.0, 1.0, 250.0))),
@@ -333,6 +344,10 @@ def _versions(draw: generators.DrawFn, instrument: Instrument, stamps: Sequence[
         least = instrument.qty_step * qty * draw(generators.sampled_from((1, 1, 2)))
         found.append(_since(Instrument.from_dict({**instrument.to_dict(), **fields, "min_qty": least}), moment_ns))
     return found
+
+
+def _holds_coins(instrument: Instrument) -> bool:
+    return instrument.is_spot or instrument.is_inverse
 
 
 def _kind(event: MarketEvent) -> str:

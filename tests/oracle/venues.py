@@ -118,17 +118,20 @@ class PriceVenue(Venue):
         elif held.tif is not TimeInForce.GTC:
             self.unfilled(held, at_ns)
 
+    def taken_at(self, held: Held, price: float) -> int:
+        """Return what an order that takes pays where `price` is traded: slippage makes it worse, within the limit."""
+        if not self.slippage_bps:
+            return self.against(price, held.side)
+        one = int(Fraction(self.instrument.price_step) / Fraction(self.instrument.tick))
+        worse = price * (1 + held.side.sign * self.slippage_bps / 10_000)
+        ticks = max(one, self.against(worse, held.side))
+        return held.limit if held.limit is not None and held.better(ticks) < 0 else ticks
+
     def take(self, held: Held, price: float, at_ns: int) -> None:
         """Fill at a traded price that is beyond the limit."""
         ticks = self.against(price, held.side)
         if held.limit is None or held.better(ticks) > 0:
-            if self.slippage_bps:
-                one = int(Fraction(self.instrument.price_step) / Fraction(self.instrument.tick))
-                worse = price * (1 + held.side.sign * self.slippage_bps / 10_000)
-                ticks = max(one, self.against(worse, held.side))
-                if held.limit is not None and held.better(ticks) < 0:
-                    ticks = held.limit
-            self.exchange.fill(held, held.left, ticks, is_maker=False, at_ns=at_ns)
+            self.exchange.fill(held, held.left, self.taken_at(held, price), is_maker=False, at_ns=at_ns)
         elif held.tif is TimeInForce.GTC:
             held.waits = ""
         else:
@@ -166,6 +169,8 @@ class TradeVenue(PriceVenue):
 
 class CandleVenue(PriceVenue):
     """Candles alone: the open first, the range later."""
+
+    opening: float | None = None  # while the orders that have arrived by it are judged
 
     def on_open(self, price: float, clock_ns: int) -> None:
         """Fill what the open fills."""

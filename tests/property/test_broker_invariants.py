@@ -5,19 +5,22 @@ from dataclasses import replace
 from decimal import Decimal
 from fractions import Fraction
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as generators
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
-from oracle.match import outcome_of
+from oracle.match import engine_config, outcome_of
 from oracle.scenarios import Scenario, scenarios
 from oracle.scripted import Act, Scripted
-from oracle.timelines import book, buy, mark, ms, play_scenario, scenario, script_of, sell
+from oracle.timelines import SWAP, book, buy, candle, mark, ms, play_scenario, scenario, script_of, sell, ticker, trade
 
 from quantkit.brokers.costs import Account
 from quantkit.brokers.matching import TradeMarket
 from quantkit.brokers.simulated import SimulatedBroker
+from quantkit.engine.core import Engine
 from quantkit.engine.outcome import Outcome
-from quantkit.events import BookUpdate, Gap
+from quantkit.events import BookUpdate, Gap, MarketEvent
+from quantkit.feeds.replay import MemoryFeed
 from quantkit.instruments import Fees, Instrument, Side
 from quantkit.orders import TRANSITIONS, Fill, Order, OrderState, TimeInForce
 from quantkit.portfolio import Portfolio
@@ -117,7 +120,7 @@ def assert_flags_are_kept(outcome: Outcome, market: Scenario) -> None:
             assert abs(after) < abs(before)
             assert before * after >= 0
         if order.time_in_force is TimeInForce.FOK and order.id not in changed and not order.reduce_only:
-            assert order.filled_lots == order.lots or order.reason == "insufficient_cash"
+            assert order.filled_lots == order.lots or order.reason in ("insufficient_cash", "insufficient_margin")
 
 
 def assert_nothing_fills_in_the_dark(outcome: Outcome, market: Scenario) -> None:
@@ -168,6 +171,144 @@ def assert_first_come_first_served(outcome: Outcome) -> None:
             resting.append(order)
         elif event.state.is_final and order in resting:
             resting.remove(order)
+
+
+# The bound on contracts -------------------------------------------------------------------------------------------
+
+
+class Watched(Engine):
+    """An engine that holds the exchange's ledger against the leverage bound after every fill."""
+
+    checked = 0
+
+    def _after_fill(self, fill: Fill) -> None:
+        super()._after_fill(fill)
+        ledger = self._account.portfolio
+        instrument = ledger.instruments[fill.instrument]
+        if instrument.is_spot:
+            # What coins are bought with, or coins that are sold, may not be what contracts are backed by.
+            self._check(instrument.quote if fill.side is Side.BUY else instrument.base, fill)
+            return
+        after = ledger.position(fill.instrument).qty
+        before = after - instrument.qty_decimal(fill.signed_lots)
+        if not (before * after >= 0 and abs(after) < abs(before)):
+            self._check(instrument.settle_currency, fill)
+            self._check(instrument.settle_currency, fill, at_its_own_price=True)
+
+    def _check(self, currency: str, fill: Fill, *, at_its_own_price: bool = False) -> None:
+        notional, equity = Fraction(0), self._account.portfolio.balance_exact(currency)
+        for position in self._account.portfolio.open_contracts(currency):
+            mark = self.mark(position.instrument.id)
+            if at_its_own_price and position.instrument.id == fill.instrument:
+                mark = fill.price
+            assert mark is not None
+            notional += abs(Fraction(position.instrument.notional(position.qty, mark)))
+            equity += position.unrealised_exact(mark)
+        assert notional <= equity * Fraction(str(self._config.max_leverage)), f"{float(notional)} on {float(equity)}"
+        type(self).checked += bool(notional)
+
+
+def _watch(market: Scenario, strategy: Scripted | None = None) -> Outcome:
+    feed = MemoryFeed(market.events, market.instruments)
+    return Watched(feed, strategy or market.strategy(), engine_config(market, search=True)).run()
+
+
+@QUICK
+@given(market=scenarios())
+def test_no_fill_leaves_more_than_the_bound_unless_it_only_reduces(market: Scenario) -> None:
+    """By currency of settlement, at the marks and at the price of the fill itself, to the last digit."""
+    _watch(market)
+
+
+FLIPS = generators.lists(
+    generators.tuples(
+        generators.sampled_from(("market", "limit", "stop", "target", "amend")),
+        generators.integers(-14, 14).filter(bool),
+        generators.integers(-3, 3),
+    ),
+    min_size=2,
+    max_size=10,
+)
+
+
+@FEW
+@given(
+    flips=FLIPS,
+    kind=generators.sampled_from(("candle", "trade", "ticker", "book")),
+    moves=generators.lists(generators.integers(-30, 30), min_size=14, max_size=14),
+    leverage=generators.sampled_from((1, 2, 5)),
+)
+def test_flips_stay_within_the_bound(
+    flips: list[tuple[str, int, int]], kind: str, moves: list[int], leverage: int
+) -> None:
+    """One contract that is turned about again and again in a market that jumps, with fees, every way of ordering."""
+    prices = [100.0]
+    for move in moves:
+        prices.append(max(20.0, prices[-1] + move))
+    market = scenario(
+        _market_of(kind, prices),
+        on=kind,
+        latency=0 if kind == "candle" else 20,
+        cash={"USDT": 1000.0},
+        max_leverage=leverage,
+        fees=Fees(maker_bps=-1, taker_bps=7),
+    )
+    calls = {(kind, number): [_flip(*flip, prices[number])] for number, flip in enumerate(flips)}
+    _watch(market, market.strategy_with(script_of(calls)()))
+
+
+def _market_of(kind: str, prices: Sequence[float]) -> list[MarketEvent]:
+    """Return a market that stands at each price in turn."""
+    match kind:
+        case "candle":
+            before = [prices[0], *prices[:-1]]
+            # Opens lie between the close before and the own close: neither of the two prices of a fill's day.
+            opens = [(a + b) // 2 for a, b in zip(before, prices, strict=True)]
+            return [
+                candle(number, (open_, max(open_, close) + 2, min(open_, close) - 2, close))
+                for number, (open_, close) in enumerate(zip(opens, prices, strict=True), 1)
+            ]
+        case "trade":
+            return [trade(100 * number, price) for number, price in enumerate(prices)]
+        case "ticker":
+            return [ticker(100 * number, price - 0.5, price + 0.5, 9, 9) for number, price in enumerate(prices)]
+        case _:
+            return [
+                book(100 * number, {price - 0.5: 4, price - 2: 30}, {price + 0.5: 4, price + 2: 30}, whole=True)
+                for number, price in enumerate(prices)
+            ]
+
+
+def _flip(how: str, lots: int, off: int, price: float) -> Act:
+    """Return an order for so many contracts, a little beside the price."""
+    call = buy if lots > 0 else sell
+    match how:
+        case "market":
+            return call(abs(lots))
+        case "limit":
+            return call(abs(lots), price + off)
+        case "stop":
+            return call(abs(lots), stop_price=price + off)
+        case "target":
+            return Act("target", SWAP.id, float(lots))
+        case _:
+            return Act("amend", "", float(abs(lots)), None, {})
+
+
+def test_the_watch_over_the_bound_finds_a_fill_beyond_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the engine's own check taken out; what is in order is counted and not accused."""
+    market = scenario(
+        _market_of("trade", [100.0, 100.0, 150.0, 150.0, 150.0]), on="trade", cash={"USDT": 1000.0}, max_leverage=1
+    )
+    calls = {("trade", 0): [sell(10)], ("trade", 2): [buy(20)]}
+    Watched.checked = 0
+    outcome = _watch(market, market.strategy_with(script_of(calls)()))
+    assert [(fill.lots, fill.ticks) for fill in outcome.fills] == [(10, 1000), (10, 1500)]
+    assert Watched.checked == 2
+    monkeypatch.setattr(Account, "_carries", lambda *_, **__: True)
+    monkeypatch.setattr(Account, "_exceeds", lambda *_, **__: "")
+    with pytest.raises(AssertionError, match=r"1500.0 on 500.0"):
+        _watch(market, market.strategy_with(script_of(calls)()))
 
 
 # Displayed liquidity ----------------------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from recording_sink import BUY, SELL, order_of
 
-from quantkit.brokers.costs import Account
+from quantkit.brokers.costs import Account, Shortfall
 from quantkit.brokers.matching import Working
 from quantkit.instruments import Fees, Instrument, Side
 from quantkit.orders import Fill
@@ -301,13 +301,55 @@ def test_what_others_hold_back_does_not_pay_for_it() -> None:
     assert bank.account.affordable_lots(order, 10, 111, is_maker=False) == 9
 
 
-@pytest.mark.parametrize(("instrument", "side"), [(SPOT, SELL), (SWAP, BUY), (SWAP, SELL)])
-def test_sells_and_contracts_fill_at_any_price(instrument: Instrument, side: Side) -> None:
-    """Coins to sell are held back by size, and contracts were let in by their worst case."""
-    bank = Bank({"USDT": 1_000, "BTC": 1}, SPOT, SWAP)
-    order, refusal = bank.send(instrument, side, 10)
+def test_sells_fill_at_any_price() -> None:
+    """Coins to sell are held back by size."""
+    bank = Bank({"USDT": 1_000, "BTC": 1}, SPOT)
+    order, refusal = bank.send(SPOT, SELL, 10)
     assert refusal == ""
     assert bank.account.affordable_lots(order, 10, 100_000, is_maker=False) == 10
+    assert bank.account.affordable_lots(order, 10, 1, is_maker=False) == 10
+
+
+def test_what_is_to_fill_at_an_open_locks_what_that_costs() -> None:
+    """With its fee and not a cent more; before the open has come nothing is held back."""
+    bank = Bank({"USDT": 1_010}, SPOT)
+    for lots, opening, refusal in ((101, 100, "insufficient_cash"), (100, 101, "insufficient_cash"), (100, 100, "")):
+        order = bank.order(SPOT, BUY, lots)
+        judged = bank.account.admit(order, lots=lots, limit=None, reference=1, at_open=True, opening=opening)
+        assert judged == refusal
+    assert bank.account.locked("USDT") == 1_010
+    assert bank.account.affordable_lots(order, 100, 100, is_maker=False) == 100
+    bank.account.ended(order)
+    waiting = bank.order(SPOT, BUY, 1_000)
+    assert bank.account.admit(waiting, lots=1_000, limit=None, reference=None, at_open=True) == ""
+    assert bank.account.locked("USDT") == 0
+    # When it comes, the whole of it or nothing is paid.
+    assert bank.account.affordable_lots(waiting, 1_000, 10, is_maker=False) == 1_000
+    assert bank.account.affordable_lots(waiting, 1_000, 11, is_maker=False) == 0
+    assert bank.account.reason_for_cutting(waiting) == "insufficient_cash"
+
+
+def test_an_order_that_waits_for_an_open_lets_go_of_what_it_held() -> None:
+    """Amended before the open has come, it is judged anew by that."""
+    bank = Bank({"USDT": 1_010}, SPOT)
+    order = bank.order(SPOT, BUY, 10)
+    assert bank.account.admit(order, lots=10, limit=None, reference=None, at_open=True, opening=100) == ""
+    assert bank.account.locked("USDT") == 101
+    assert bank.account.admit(order, lots=9_999, limit=None, reference=None, at_open=True) == ""
+    assert (order.lock, bank.account.locked("USDT")) == (None, 0)
+
+
+def test_limits_stops_and_sales_hold_back_the_same_on_candles() -> None:
+    """Only a market buy has its price named by the open."""
+    bank = Bank({"USDT": 1_000, "BTC": 1}, SPOT)
+    for order, currency, amount in (
+        (bank.order(SPOT, BUY, 10, 90), "USDT", "90.9"),
+        (bank.order(SPOT, BUY, 10, stop=120), "USDT", "127.26"),
+        (bank.order(SPOT, SELL, 10), "BTC", "1"),
+    ):
+        judged = bank.account.admit(order, lots=10, limit=order.limit, reference=100, at_open=True, opening=100)
+        assert (judged, bank.account.locked(currency)) == ("", Decimal(amount))
+        bank.account.ended(order)
 
 
 # Contracts ----------------------------------------------------------------------------------------------------------
@@ -357,7 +399,7 @@ def test_a_limit_that_takes_at_once_is_valued_at_the_market(
     bank = Bank({"USDT": 1_000}, SWAP)
     if instrument is INVERSE:
         # A little less than what a hundred contracts of a hundred dollars are worth at 999.
-        bank = Bank({"USD": 9_990}, SPOT_USD, INVERSE, marks={SPOT_USD.id: 999.0, INVERSE.id: 999.0})
+        bank = Bank({"BTC": 10}, SPOT_USD, INVERSE, marks={SPOT_USD.id: 999.0, INVERSE.id: 999.0})
     assert bank.admit(bank.order(instrument, side, 100, limit), 999) == refusal
 
 
@@ -374,7 +416,6 @@ def test_more_leverage_lets_in_more() -> None:
         (60, [], BUY, 40, ""),
         (60, [], BUY, 41, "insufficient_margin"),
         (60, [], SELL, 160, ""),  # to 100 short
-        (60, [], SELL, 161, "insufficient_margin"),
         (60, [(BUY, 30)], BUY, 10, ""),  # what works on the same side comes on top
         (60, [(BUY, 30)], BUY, 11, "insufficient_margin"),
         (60, [(BUY, 30)], SELL, 160, ""),  # what works on the other side is not counted on
@@ -401,19 +442,128 @@ def test_what_only_reduces_is_let_in_whatever_the_equity() -> None:
     bank.marks[SWAP.id] = 1.0
     assert bank.portfolio.equity == 10
     assert bank.send(SWAP, BUY, 1)[1] == "insufficient_margin"
-    assert bank.send(SWAP, SELL, 100)[1] == ""
-    assert bank.send(SWAP, SELL, 101)[1] == "insufficient_margin"
-    # To hold as much the other way is no more than is held already.
-    bank = Bank({"USDT": 1_000}, SWAP)
-    bank.hold(SWAP, 100)
-    bank.marks[SWAP.id] = 1.0
-    assert bank.send(SWAP, SELL, 201)[1] == "insufficient_margin"
-    assert bank.send(SWAP, SELL, 200)[1] == ""
+    order, refusal = bank.send(SWAP, SELL, 100)
+    assert (refusal, order.only_closes) == ("", False)
     # Reduce-only orders lead nowhere, so they count for nothing.
     bank = Bank({"USDT": 1_000}, SWAP)
     bank.hold(SWAP, 100)
     assert bank.send(SWAP, SELL, 50, reduce_only=True)[1] == ""
-    assert bank.send(SWAP, SELL, 200)[1] == ""
+    order, refusal = bank.send(SWAP, SELL, 200)
+    assert (refusal, order.only_closes) == ("", False)
+
+
+@pytest.mark.parametrize("lots", [101, 150, 200, 10_000])
+@pytest.mark.parametrize("given", [{}, {"limit": 200}, {"stop": 200}, {"stop": 1, "limit": 200}])
+@pytest.mark.parametrize("sign", [1, -1])
+def test_a_flip_beyond_the_bound_is_let_in_for_what_it_closes(sign: int, given: dict[str, int], lots: int) -> None:
+    """As two orders would end: the closing fills, and nothing is opened."""
+    bank = Bank({"USDT": 1_000}, SWAP)
+    bank.hold(SWAP, sign * 100)
+    bank.marks[SWAP.id] = 1.0 if sign > 0 else 199.0
+    assert bank.portfolio.equity == 10
+    side = SELL if sign > 0 else BUY
+    order = bank.order(SWAP, side, lots, given.get("limit"), stop=given.get("stop"))
+    assert bank.admit(order, reference=200) == ""
+    assert order.only_closes
+    # It adds nothing to the worst that others are judged by.
+    assert bank.account.affordable_lots(order, lots, 1, is_maker=False) == 100
+    assert bank.account.affordable_lots(order, 30, 1, is_maker=True) == 30
+    assert bank.account.reason_for_cutting(order) == "insufficient_margin"
+
+
+def test_a_flip_within_the_bound_is_let_in_whole_and_an_amend_judges_it_anew() -> None:
+    """From 100 long to 100 short and no further; beyond, the order is kept for its closing part."""
+    bank = Bank({"USDT": 1_000}, SWAP)
+    bank.hold(SWAP, 100)
+    order, refusal = bank.send(SWAP, SELL, 200, 100)
+    assert (refusal, order.only_closes) == ("", False)
+    for lots, limit, only_closes in ((201, 100, True), (200, 100, False), (200, 101, True), (100, 101, False)):
+        assert bank.admit(order, lots=lots, limit=limit) == ""
+        assert order.only_closes is only_closes
+
+
+def test_an_order_that_was_trimmed_leads_nowhere() -> None:
+    """What others are judged by is the position alone."""
+    bank = Bank({"USDT": 1_000}, SWAP)
+    bank.hold(SWAP, 50)
+    assert bank.send(SWAP, SELL, 10_000)[0].only_closes
+    other, refusal = bank.send(SWAP, SELL, 150)
+    assert (refusal, other.only_closes) == ("", False)
+
+
+@pytest.mark.parametrize(
+    ("held", "side", "lots", "ticks", "mark", "carried"),
+    [
+        (0, BUY, 120, 100, 100.0, 99),  # 99 contracts at 10 cost a fee of 9.90: 990 on 990.10
+        (0, SELL, 120, 100, 100.0, 99),
+        (0, BUY, 99, 100, 100.0, 99),
+        (0, BUY, 120, 110, 100.0, 90),  # by its own price, the dearer one
+        (0, SELL, 120, 110, 100.0, 90),
+        (0, SELL, 120, 90, 100.0, 90),  # sold below the mark: a loss at once, by the mark
+        (0, BUY, 120, 90, 100.0, 110),  # bought below the mark: a gain at once, which by its own price is none
+        (-100, BUY, 260, 100, 100.0, 198),  # closes 100 and pays for that too
+        (-100, BUY, 100, 500, 100.0, 100),  # what only reduces is free
+        (-100, BUY, 300, 200, 200.0, 100),  # nothing is left to carry more
+        (100, BUY, 10, 100, 100.0, 0),
+    ],
+)
+def test_a_fill_is_cut_where_the_notional_after_it_would_pass_the_bound(
+    held: int, side: Side, lots: int, ticks: int, mark: float, carried: int
+) -> None:
+    """At the mark and at the price of the fill, with its fee paid."""
+    bank = Bank({"USDT": 1_000}, SWAP)
+    if held:
+        bank.hold(SWAP, held)
+    bank.marks[SWAP.id] = mark
+    order = bank.order(SWAP, side, lots)
+    assert bank.account.affordable_lots(order, lots, ticks, is_maker=False) == carried
+
+
+def test_the_first_fill_of_a_market_without_a_mark_is_valued_at_its_own_price() -> None:
+    """There is nothing else to go by."""
+    bank = Bank({"USDT": 1_000}, SWAP, fees=Fees(), marks={})
+    assert bank.account.affordable_lots(bank.order(SWAP, BUY, 200), 200, 100, is_maker=False) == 100
+
+
+def test_without_a_mark_of_another_contract_nothing_is_added() -> None:
+    """What the account holds cannot be valued; what closes can still fill."""
+    bank = Bank({"USDT": 1_000}, SWAP, OTHER)
+    bank.hold(OTHER, 1)
+    bank.hold(SWAP, 10)
+    del bank.marks[OTHER.id]
+    assert bank.account.affordable_lots(bank.order(SWAP, BUY, 5), 5, 100, is_maker=False) == 0
+    assert bank.account.affordable_lots(bank.order(SWAP, SELL, 15), 15, 100, is_maker=False) == 10
+
+
+@pytest.mark.parametrize(
+    ("lots", "more", "refusal"),
+    [
+        (3, {}, ""),
+        (2, {}, "below_min_qty"),
+        (4, {}, "below_min_qty"),
+        (4, {"reduce_only": True}, ""),
+        (2, {"reduce_only": True}, "below_min_qty"),
+        (5, {}, ""),
+    ],
+)
+def test_a_contract_can_always_be_closed(lots: int, more: dict[str, Any], refusal: str) -> None:
+    """Three of them, where an order is at least five: with three, no less and no more."""
+    coarse = Instrument("BTC-USDT-SWAP", kind="swap", price_step="1", qty_step="1", min_qty="5")
+    bank = Bank({"USDT": 1_000}, coarse)
+    bank.hold(coarse, 3)
+    assert bank.send(coarse, SELL, lots, **more)[1] == refusal
+    assert bank.send(coarse, BUY, 3)[1] == "below_min_qty"
+
+
+def test_coins_below_the_smallest_order_are_no_position_to_reduce() -> None:
+    """Two steps are the smallest order: of one there is nothing to sell; of two and a half, two."""
+    bank = Bank({"USDT": 1_000}, SPOT)
+    bank.hold(SPOT, 1)
+    assert bank.send(SPOT, SELL, 5, reduce_only=True)[1] == "reduce_only_no_position"
+    bank.hold(SPOT, 1)
+    order, refusal = bank.send(SPOT, SELL, 5, reduce_only=True)
+    assert refusal == ""
+    assert bank.account.affordable_lots(order, 5, 100, is_maker=False) == 2
 
 
 def test_an_amended_contract_order_is_not_counted_twice() -> None:
@@ -465,41 +615,76 @@ def test_other_contracts_that_are_flat_and_have_no_orders_left_do_not_count() ->
     assert bank.send(SWAP, BUY, 100)[1] == ""
 
 
-@pytest.mark.parametrize("missing", ["own rate", "equity", "other mark", "other rate"])
+@pytest.mark.parametrize("missing", ["own mark", "other mark"])
 def test_without_a_price_for_all_of_it_nothing_new_is_let_in(missing: str) -> None:
-    """The bound cannot be judged; what only reduces needs no judging."""
-    inverse_marks = {INVERSE.id: 100.0, SPOT_USD.id: 100.0}
-    bank = Bank({"USD": 10_000}, SPOT_USD, INVERSE, swap := _usd_swap(), marks={**inverse_marks, "ETH-USD-SWAP": 100.0})
-    match missing:
-        case "own rate":
-            # The converter of the coin that it settles in has no price.
-            del bank.marks[SPOT_USD.id]
-            assert bank.send(INVERSE, BUY, 1)[1] == "no_price"
-            assert bank.send(swap, BUY, 1)[1] == ""
-        case "equity":
-            bank.hold(swap, 1)
-            del bank.marks[swap.id]
-            assert bank.send(INVERSE, BUY, 1)[1] == "no_price"
-            assert bank.send(swap, SELL, 1)[1] == ""
-        case "other mark":
-            assert bank.send(INVERSE, BUY, 1)[1] == ""
-            del bank.marks[INVERSE.id]
-            assert bank.send(swap, BUY, 1)[1] == "no_price"
-        case "other rate":
-            assert bank.send(INVERSE, BUY, 1)[1] == ""
-            del bank.marks[SPOT_USD.id]
-            assert bank.send(swap, BUY, 1)[1] == "no_price"
+    """The bound cannot be judged; what only reduces needs no judging, and a flip is let in for what it closes."""
+    bank = Bank({"USDT": 1_000}, SWAP, OTHER)
+    bank.hold(SWAP, 5)
+    if missing == "own mark":
+        del bank.marks[SWAP.id]
+    else:
+        bank.send(OTHER, BUY, 1)
+        del bank.marks[OTHER.id]
+    assert bank.send(SWAP, BUY, 1)[1] == "no_price"
+    assert bank.send(SWAP, SELL, 5)[1] == ""
+    order, refusal = bank.send(SWAP, SELL, 6)
+    assert (refusal, order.only_closes) == ("", True)
 
 
-def _usd_swap() -> Instrument:
-    return Instrument("ETH-USD-SWAP", kind="swap", price_step="1", qty_step="1", contract_value="1")
+# Collateral ---------------------------------------------------------------------------------------------------------
 
 
-def test_inverse_contracts_count_in_the_report_currency() -> None:
-    """A hundred dollars each at any price, by the coin's rate."""
-    bank = Bank({"USD": 1_000}, SPOT_USD, INVERSE)
-    assert bank.send(INVERSE, BUY, 11)[1] == "insufficient_margin"
-    assert bank.send(INVERSE, BUY, 10)[1] == ""
+def test_a_contract_is_backed_by_what_it_settles_in_alone() -> None:
+    """Ten contracts of a hundred dollars are ten coins at 100, whatever dollars there are."""
+    for coins, lots, refusal in ((10, 10, ""), (10, 11, "insufficient_margin"), (0, 1, "insufficient_margin")):
+        bank = Bank({"USD": 1_000_000, "BTC": coins}, SPOT_USD, INVERSE)
+        assert bank.send(INVERSE, BUY, lots)[1] == refusal
+        assert bank.account.shortfalls == ({INVERSE.id: Shortfall(Fraction(coins), Fraction(lots))} if refusal else {})
     # At a lower limit the same contracts are more coins.
-    bank = Bank({"USD": 1_000}, SPOT_USD, INVERSE)
+    bank = Bank({"USD": 1_000_000, "BTC": 10}, SPOT_USD, INVERSE)
     assert bank.send(INVERSE, BUY, 10, 99)[1] == "insufficient_margin"
+
+
+def test_the_largest_shortfall_is_kept() -> None:
+    """So that what the message says to give is enough for all of the orders."""
+    bank = Bank({"USD": 1, "BTC": 1}, SPOT_USD, INVERSE, max_leverage="2")
+    for lots in (5, 7, 6):
+        assert bank.send(INVERSE, BUY, lots)[1] == "insufficient_margin"
+    assert bank.account.shortfalls[INVERSE.id] == Shortfall(Fraction(1), Fraction(7, 2))
+
+
+def test_contracts_of_another_settlement_currency_do_not_count() -> None:
+    """Each stands on its own money."""
+    swap = Instrument("ETH-USD-SWAP", kind="swap", price_step="1", qty_step="1", contract_value="1")
+    bank = Bank({"USD": 1_000, "BTC": 10}, SPOT_USD, INVERSE, swap)
+    bank.hold(INVERSE, 10)
+    assert bank.send(swap, BUY, 10)[1] == ""
+    assert bank.send(INVERSE, BUY, 1)[1] == "insufficient_margin"
+    # The position, and the money that stands behind it, may have no mark without this one being concerned.
+    del bank.marks[INVERSE.id]
+    assert bank.send(swap, SELL, 10)[1] == ""
+
+
+@pytest.mark.parametrize(("mark", "free"), [(100.0, 500), (110.0, 400), (90.0, 600), (50.0, 1_000), (160.0, -100)])
+def test_what_backs_contracts_cannot_be_spent_on_coins(mark: float, free: int) -> None:
+    """Short fifty of 10 on 1,000; a gain that is not realised cannot be spent, and a loss is gone."""
+    bank = Bank({"USDT": 1_000, "BTC": 5}, SPOT, SWAP, fees=Fees())
+    order, _ = bank.send(SPOT, BUY, 50, 100)
+    bank.hold(SWAP, -50)
+    bank.marks[SWAP.id] = mark
+    # The equity of 1,500 - 5 x mark, less the notional of 5 x mark; and 500 of that are held back by the order itself.
+    assert bank.account.available("USDT") == min(1_000, 1_500 - 10 * int(mark)) - 500 == free - 500
+    assert bank.account.affordable_lots(order, 50, 100, is_maker=False) == min(50, max(0, free // 10))
+    bank.marks.pop(SWAP.id)
+    assert bank.account.available("USDT") == -500
+    assert bank.account.affordable_lots(order, 50, 100, is_maker=False) == 0
+
+
+def test_coins_that_back_an_inverse_contract_cannot_be_sold() -> None:
+    """Ten coins behind six: four can go, whatever an order had held back before."""
+    bank = Bank({"USD": 1_000, "BTC": 10}, SPOT_USD, INVERSE)
+    order, refusal = bank.send(SPOT_USD, SELL, 80, 100)
+    assert refusal == ""
+    bank.hold(INVERSE, 6)
+    assert bank.account.affordable_lots(order, 80, 100, is_maker=True) == 40
+    assert bank.send(SPOT_USD, SELL, 1)[1] == "insufficient_position"
