@@ -59,8 +59,10 @@ TRANSITIONS: Final[dict[OrderState, frozenset[OrderState]]] = {
 }
 
 
-class Order(msgspec.Struct, eq=False, kw_only=True):
+class Order(msgspec.Struct, eq=False, kw_only=True, frozen=True):
     """An order as its owner knows it: what has been reported, not what the exchange already did.
+
+    It keeps itself up to date and cannot be written: `amend` and `cancel` change an order, `tag` carries notes.
 
     Attributes:
         id: `<run><counter>`, alphanumeric, at most 32 characters.

@@ -8,7 +8,8 @@ Nothing is rounded per fill but the coin value of inverse contracts (once, half-
 from collections.abc import Callable, Iterable, Mapping
 from decimal import ROUND_HALF_EVEN, Decimal
 from fractions import Fraction
-from typing import Final
+from types import MappingProxyType
+from typing import Any, Final
 
 from quantkit.errors import ConfigError, OrderError
 from quantkit.instruments import EXACT, Instrument, Side, decimal_of
@@ -24,6 +25,8 @@ _MAX_BITS: Final = 1024
 _FINEST: Final = 10**60
 _FINEST_SHOWN: Final = 10**_SHOWN_PLACES
 _ZERO: Final = Fraction(0)
+#: How a ledger writes what nobody else may.
+_put: Final = object.__setattr__
 
 
 def shown(amount: Fraction) -> Decimal:
@@ -47,17 +50,46 @@ class Position:
         qty: Signed size in the instrument's unit, exact; fees taken in the base currency are already off it.
         open_value: What the position cost in the settlement currency, signed like `qty`, exact.
         fees, funding: Of this instrument so far, by currency: fees paid above zero, funding received above zero.
+
+    A strategy is handed the ledger's own object, so that it cannot be written: only bookings change it.
     """
 
-    __slots__ = ("_flow", "fees", "funding", "instrument", "open_value", "qty")
+    __slots__ = ("_fees", "_flow", "_funding", "instrument", "open_value", "qty")
+
+    instrument: Instrument
+    qty: Decimal
+    open_value: Fraction
+    _fees: dict[str, Decimal]
+    _funding: dict[str, Decimal]
+    _flow: Fraction
 
     def __init__(self, instrument: Instrument) -> None:
-        self.instrument = instrument
-        self.qty = Decimal(0)
-        self.open_value = _ZERO
-        self.fees: dict[str, Decimal] = {}
-        self.funding: dict[str, Decimal] = {}
-        self._flow = _ZERO
+        _put(self, "instrument", instrument)
+        _put(self, "qty", Decimal(0))
+        _put(self, "open_value", _ZERO)
+        _put(self, "_fees", {})
+        _put(self, "_funding", {})
+        _put(self, "_flow", _ZERO)
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise AttributeError(f"a Position is the ledger's: {name} changes with fills and funding alone")
+
+    def __delattr__(self, name: str) -> None:
+        raise AttributeError(f"a Position is the ledger's: {name} cannot be deleted")
+
+    def __setstate__(self, state: tuple[None, dict[str, object]]) -> None:
+        for name, value in state[1].items():
+            _put(self, name, value)
+
+    @property
+    def fees(self) -> Mapping[str, Decimal]:
+        """Fees of this instrument so far, by currency: paid above zero."""
+        return MappingProxyType(self._fees)
+
+    @property
+    def funding(self) -> Mapping[str, Decimal]:
+        """Funding of this instrument so far, by currency: received above zero."""
+        return MappingProxyType(self._funding)
 
     def __repr__(self) -> str:
         return f"Position({self.instrument.id!r}, qty={self.qty}, average_price={self.average_price})"
@@ -98,20 +130,25 @@ class Position:
         """Return `unrealised_exact` as a decimal."""
         return shown(self.unrealised_exact(mark))
 
+    def use(self, instrument: Instrument) -> None:
+        """Go by other steps from now on; what one contract is worth has to be the same."""
+        _put(self, "instrument", instrument)
+
     def trade(self, qty: Decimal, value: Decimal) -> None:
         """Book a signed execution worth `value`, signed like `qty`: add, reduce, or flip through zero."""
-        held, value_left = self.qty, Fraction(value)
-        self._flow -= value_left
+        held, value_left, open_value = self.qty, Fraction(value), self.open_value
+        _put(self, "_flow", self._flow - value_left)
         if held and (held > 0) is not (qty > 0):
             # Never `abs(qty)` or `-qty`: those round to whatever decimal context the caller's thread has set.
             held_size, size = Fraction(held.copy_abs()), Fraction(qty.copy_abs())
             closed = min(held_size, size)
-            self.open_value -= self.open_value * closed / held_size
+            open_value -= open_value * closed / held_size
             value_left -= value_left * closed / size
-        self.open_value += value_left
-        self.qty = EXACT.add(held, qty)
-        if self.open_value.denominator.bit_length() > _MAX_BITS:
-            self.open_value = Fraction(round(self.open_value * _FINEST), _FINEST)
+        open_value += value_left
+        if open_value.denominator.bit_length() > _MAX_BITS:
+            open_value = Fraction(round(open_value * _FINEST), _FINEST)
+        _put(self, "open_value", open_value)
+        _put(self, "qty", EXACT.add(held, qty))
 
     def book(self, fill: Fill) -> None:
         """Book a fill with its fee.
@@ -128,7 +165,11 @@ class Position:
             value = EXACT.subtract(value, EXACT.multiply(fill.fee, instrument.price_decimal(fill.ticks)))
         self.trade(qty, value)
         if fill.fee:
-            self.fees[fill.fee_currency] = EXACT.add(self.fees.get(fill.fee_currency, Decimal(0)), fill.fee)
+            self._fees[fill.fee_currency] = EXACT.add(self._fees.get(fill.fee_currency, Decimal(0)), fill.fee)
+
+    def book_funding(self, currency: str, received: Decimal) -> None:
+        """Count what funding brought, below zero when paid."""
+        self._funding[currency] = EXACT.add(self._funding.get(currency, Decimal(0)), received)
 
 
 class TripSense:
@@ -198,19 +239,36 @@ class Portfolio:
     ) -> None:
         if not cash:
             raise ConfigError("the account has no cash; give for example cash={'USDT': 10_000}")
-        self.instruments = {instrument.id: instrument for instrument in instruments}
-        self.report_currency = report_currency or next(iter(cash))
-        self.deposits: dict[str, Decimal] = {}
-        for currency, amount in cash.items():
-            self.deposits[currency] = decimal_of(amount)
-            if self.deposits[currency] < 0:
+        deposits = {currency: decimal_of(amount) for currency, amount in cash.items()}
+        for currency, amount in deposits.items():
+            if amount < 0:
                 raise ConfigError(f"starting cash of {currency} is {amount}; it cannot be negative")
+        self._instruments = {instrument.id: instrument for instrument in instruments}
+        self.instruments: Mapping[str, Instrument] = MappingProxyType(self._instruments)
+        self.report_currency = report_currency or next(iter(cash))
+        self.deposits: Mapping[str, Decimal] = MappingProxyType(deposits)
         self._mark_of = mark_of
-        self._settled: dict[str, Decimal] = dict(self.deposits)
+        self._settled: dict[str, Decimal] = dict(deposits)
         self._positions: dict[str, Position] = {}
         self._untraded: dict[str, Position] = {}
         self._contracts: dict[str, list[Position]] = {}
         self._converters = self._find_converters()
+        self._is_built = True
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if "_is_built" in self.__dict__:
+            raise AttributeError(f"a Portfolio is the ledger's: {name} cannot be set")
+        _put(self, name, value)
+
+    def __delattr__(self, name: str) -> None:
+        raise AttributeError(f"a Portfolio is the ledger's: {name} cannot be deleted")
+
+    def __getstate__(self) -> dict[str, object]:
+        return {**self.__dict__, "instruments": self._instruments, "deposits": dict(self.deposits)}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        read_only = {name: MappingProxyType(state[name]) for name in ("instruments", "deposits")}
+        self.__dict__.update(state | read_only)
 
     # Reading --------------------------------------------------------------------------------------------------
 
@@ -265,7 +323,7 @@ class Portfolio:
             if what == "realised":
                 amounts = {position.instrument.settle_currency: position.realised_exact}
             else:
-                booked: dict[str, Decimal] = getattr(position, what)
+                booked: Mapping[str, Decimal] = getattr(position, what)
                 amounts = {currency: Fraction(amount) for currency, amount in booked.items()}
             for currency, amount in amounts.items():
                 totals[currency] = totals.get(currency, _ZERO) + amount
@@ -339,8 +397,8 @@ class Portfolio:
 
     def change_instrument(self, instrument: Instrument) -> None:
         """Take an instrument's steps and minimum of now; what one contract is worth has to be the same."""
-        self.instruments[instrument.id] = instrument
-        self.position(instrument.id).instrument = instrument
+        self._instruments[instrument.id] = instrument
+        self.position(instrument.id).use(instrument)
 
     def apply(self, fill: Fill) -> None:
         """Book one fill with its fee."""
@@ -366,7 +424,7 @@ class Portfolio:
         notional = position.instrument.notional(qty, mark)
         received = EXACT.multiply(notional, decimal_of(rate).copy_negate())
         currency = position.instrument.settle_currency
-        position.funding[currency] = EXACT.add(position.funding.get(currency, Decimal(0)), received)
+        position.book_funding(currency, received)
         self._move(currency, received)
         return received
 

@@ -1,5 +1,6 @@
 """What a user subclasses: parameters, hooks, subscriptions, orders and readings, and the Context behind them."""
 
+import copy
 import difflib
 import inspect
 import logging
@@ -204,17 +205,20 @@ class Strategy:
             if given not in self.parameter_types:
                 raise ConfigError(_unknown_parameter(type(self), given))
         values = {**self.parameter_defaults, **parameters}
+        self._given: dict[str, Any] = {}
         for parameter, type_ in self.parameter_types.items():
             if parameter not in values:
                 raise ConfigError(f"{name} needs {parameter}; give it a value: {name}({parameter}=...)")
-            self.__dict__[f"_p_{parameter}"] = _checked(name, parameter, values[parameter], type_)
+            # A copy of its own: a list that a hook grows is neither the default of other strategies nor the user's.
+            value = copy.deepcopy(_checked(name, parameter, values[parameter], type_))
+            self.__dict__[f"_p_{parameter}"], self._given[parameter] = value, copy.deepcopy(value)
         self._context: Context = _UNBOUND
         self.log = logging.getLogger(f"quantkit.strategy.{name}")
 
     @property
     def parameters(self) -> dict[str, Any]:
-        """The parameters' values by name."""
-        return {name: getattr(self, name) for name in self.parameter_types}
+        """The parameters' values by name, as they were given: what a hook does to a list of them is not among them."""
+        return copy.deepcopy(self._given)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({', '.join(f'{k}={v!r}' for k, v in self.parameters.items())})"

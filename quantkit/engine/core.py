@@ -223,6 +223,8 @@ class Engine:
         now_ns = None if hook == "on_start" else self._context.now_ns
         moment = "" if now_ns is None else iso_of(now_ns)
         what = str(error) if isinstance(error, QuantkitError) else f"{type(error).__name__}: {error}"
+        if isinstance(error, AttributeError) and str(error).startswith("immutable type"):
+            what += "; what a hook is given cannot be written, amend() and cancel() change an order"
         given = "" if event is None or isinstance(event, int) else f"; it was given {str(event)[:300]}"
         again = f"; to get there again, end the same run there: --to {moment}"
         if now_ns is None or self._is_live:

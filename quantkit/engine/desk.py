@@ -4,7 +4,9 @@ import math
 from collections.abc import Callable
 from decimal import Decimal
 from fractions import Fraction
-from typing import TypeAlias
+from typing import Final, TypeAlias
+
+import msgspec
 
 from quantkit.brokers.base import Broker, Report
 from quantkit.errors import OrderError
@@ -12,6 +14,8 @@ from quantkit.instruments import Instrument, Side, plain
 from quantkit.orders import Order, OrderState, TimeInForce
 from quantkit.portfolio import Portfolio
 
+#: An order is frozen for everybody else: the desk alone brings it up to date.
+_put: Final = msgspec.structs.force_setattr
 #: Size, price or stop, and how many steps it has.
 _Number: TypeAlias = tuple[str, int | None]
 
@@ -108,7 +112,8 @@ class Desk:
         )
         self.orders[order.id] = order
         if self.refusal:
-            order.state, order.reason = OrderState.REJECTED, self.refusal
+            _put(order, "state", OrderState.REJECTED)
+            _put(order, "reason", self.refusal)
             return order
         self._open.setdefault(instrument_id, {})[order.id] = order
         self._wanted[order.id] = (lots, ticks)
@@ -272,13 +277,17 @@ class Desk:
         """Take a report in and return the order it is about, brought up to date."""
         order = self.orders[report.order_id]
         instrument = self.instrument(order.instrument)
-        order.state, order.reason, order.updated_ns = report.state, report.reason, report.due_ns
+        _put(order, "state", report.state)
+        _put(order, "reason", report.reason)
+        _put(order, "updated_ns", report.due_ns)
         if report.lots != order.lots:
-            order.lots, order.qty = report.lots, instrument.qty(report.lots)
+            _put(order, "lots", report.lots)
+            _put(order, "qty", instrument.qty(report.lots))
         if report.price_ticks is not None and report.price_ticks != order.price_ticks:
-            order.price_ticks, order.price = report.price_ticks, instrument.price(report.price_ticks)
+            _put(order, "price_ticks", report.price_ticks)
+            _put(order, "price", instrument.price(report.price_ticks))
         if report.reason == "amended":
-            order.note = self._note(order)
+            _put(order, "note", self._note(order))
         if report.reason.startswith("amend_refused"):
             self._wanted[order.id] = (order.lots, order.price_ticks)
         if report.fill is not None:
@@ -292,17 +301,17 @@ class Desk:
 
     @staticmethod
     def _count_fill(order: Order, instrument: Instrument, lots: int, ticks: int) -> None:
-        before = order.filled_lots
-        order.filled_lots += lots
-        order.filled_qty = instrument.qty(order.filled_lots)
-        if before == 0 or order.average_price is None:
-            order.average_price = instrument.price(ticks)
-        else:
+        before, total = order.filled_lots, order.filled_lots + lots
+        average = instrument.price(ticks)
+        if before and order.average_price is not None:
             old, new = Fraction(order.average_price), Fraction(instrument.price_decimal(ticks))
             if instrument.is_inverse:
-                order.average_price = float(order.filled_lots / (before / old + lots / new))
+                average = float(total / (before / old + lots / new))
             else:
-                order.average_price = float((before * old + lots * new) / order.filled_lots)
+                average = float((before * old + lots * new) / total)
+        _put(order, "filled_lots", total)
+        _put(order, "filled_qty", instrument.qty(total))
+        _put(order, "average_price", average)
 
 
 def _positive(number: float | Decimal, what: str) -> float:
