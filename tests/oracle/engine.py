@@ -356,8 +356,7 @@ class Oracle:
         """Take other steps and another minimum; what rests and no longer fits is cancelled."""
         self.by_id[info.id] = info
         for ledger in (self.reported, self.exchange.portfolio):
-            ledger.instruments[info.id] = info
-            ledger.position(info.id).instrument = info
+            ledger.change_instrument(info)
         venue = self.exchange.venues[info.id]
         venue.change(info)
         for held in list(venue.orders):
