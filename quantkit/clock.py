@@ -165,6 +165,19 @@ def span_text(span_ns: int) -> str:
     return " ".join(f"{count}{unit}" for unit, count in units[first : first + 2] if count)
 
 
+def delay_text(delay_ns: int) -> str:
+    """Return how late something was or how far two clocks are apart, without its sign.
+
+    Examples:
+        >>> delay_text(1_260_000), delay_text(-2_512_000_000), delay_text(151 * NS_PER_DAY)
+        ('1.3 ms', '2.51 s', '151d')
+    """
+    delay_ns = abs(delay_ns)
+    if delay_ns < NS_PER_S:
+        return f"{delay_ns / NS_PER_MS:.1f} ms"
+    return f"{delay_ns / NS_PER_S:.2f} s" if delay_ns < NS_PER_MIN else span_text(delay_ns)
+
+
 def time_ns_of(moment: str | int | date) -> int:
     """Return a moment as UTC nanoseconds; text without an offset is UTC, and so is the midnight of a plain date.
 

@@ -104,6 +104,25 @@ class Gap(msgspec.Struct, frozen=True, gc=False):
     cause: str
 
 
+class Timing(msgspec.Struct, frozen=True, gc=False):
+    """When a message of a live run left, or since when the clocks were so far apart; both stamps are engine time.
+
+    Attributes:
+        number: Of the message in its run, counted from 1; 0 for a step of the offset, which holds from `sent_ns` on.
+        sent_ns: When it left, by our clock.
+        offset_ns: Our clock less the exchange's.
+        sender: Stands for the strategy with its parameters; empty for a step of the offset.
+    """
+
+    instrument: str
+    exchange_ns: int
+    received_ns: int
+    number: int
+    sent_ns: int
+    offset_ns: int
+    sender: str = ""
+
+
 class InstrumentChange(msgspec.Struct, frozen=True):
     """An instrument's metadata are others from now on; no market data, but a row in their order."""
 
@@ -113,7 +132,7 @@ class InstrumentChange(msgspec.Struct, frozen=True):
     info: Instrument
 
 
-MarketEvent: TypeAlias = Ticker | Trade | Candle | BookUpdate | Mark | Funding | Gap
+MarketEvent: TypeAlias = Ticker | Trade | Candle | BookUpdate | Mark | Funding | Gap | Timing
 
 #: What a feed yields rows of.
 Row: TypeAlias = MarketEvent | InstrumentChange
@@ -130,6 +149,7 @@ RANKS: Final[dict[str, int]] = {
     "book": 6,
     "ticker": 7,
     "trade": 8,
+    "timing": 9,  # never among the rows of a run; a replay reads it beforehand
 }
 
 EVENT_TYPES: Final[dict[str, type[MarketEvent]]] = {
@@ -140,5 +160,6 @@ EVENT_TYPES: Final[dict[str, type[MarketEvent]]] = {
     "book": BookUpdate,
     "ticker": Ticker,
     "trade": Trade,
+    "timing": Timing,
 }
 KINDS: Final[dict[type[MarketEvent], str]] = {event: kind for kind, event in EVENT_TYPES.items()}

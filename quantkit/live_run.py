@@ -18,6 +18,7 @@ from quantkit.engine.log import VERSION, EngineLog, Started, Stopped, config_fie
 from quantkit.engine.outcome import Outcome
 from quantkit.engine.setup import EngineConfig
 from quantkit.engine.status import LiveStatus
+from quantkit.engine.timings import sender_of
 from quantkit.errors import ConfigError, DataError, QuantkitError, StrategyError
 from quantkit.feeds.okx.config import OkxConfig
 from quantkit.feeds.okx.feed import FAR_FUTURE_NS, OkxFeed
@@ -71,7 +72,9 @@ def _run(
     on_status: Callable[[LiveStatus], None] | None,
     stop: threading.Event,
 ) -> Result:
-    with OkxFeed(okx, folder=folder, intake=log, stop=stop) as feed:
+    name, digest = source_of(strategy)
+    sender = sender_of(name, digest, strategy.parameters)
+    with OkxFeed(okx, folder=folder, intake=log, stop=stop, sender=sender) as feed:
         start_ns = feed.now_ns()
         end_ns = FAR_FUTURE_NS if duration_ns is None else start_ns + duration_ns
         config = msgspec.structs.replace(config, start_ns=start_ns, end_ns=end_ns)
@@ -84,6 +87,7 @@ def _run(
             config,
             progress=lambda now_ns, _start, _end: ticks[0](now_ns) if ticks else None,
             journal=log,
+            send_clock=feed.clock,
             is_live=True,
         )
         if on_status is not None:
@@ -109,7 +113,6 @@ def _run(
     if log is not None:
         log.write(_stop_of(outcome, failure))
     outcome.warnings.extend(feed.notes)
-    name, digest = source_of(strategy)
     described = run_config(
         strategy=name,
         strategy_digest=digest,

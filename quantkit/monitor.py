@@ -106,7 +106,8 @@ class Monitor:
             positions=tuple(positions),
             open_orders=tuple(orders),
             last_fills=tuple(engine.fills[-_LATEST:]),
-            notes=tuple(engine.notes[-_LATEST:]),
+            notes=tuple([*engine.notes, *feed.clock.notes][-_LATEST:]),
+            behind_ns_max=feed.behind_ns_max,
         )
 
     def _streams(self, at_ns: int) -> tuple[StreamLine, ...]:
@@ -122,7 +123,7 @@ class Monitor:
                 rows,
                 (rows - before.get(stream, 0)) / span_s if at_ns > since_ns else 0.0,
                 received_ns,
-                (received_ns - exchange_ns) / NS_PER_MS,
+                (received_ns - self._feed.clock.offset.value_ns - exchange_ns) / NS_PER_MS,
             )
             for stream, (rows, received_ns, exchange_ns) in sorted(counts.items(), key=lambda item: item[0].sort_key)
         )

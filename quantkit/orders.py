@@ -74,7 +74,8 @@ class Order(msgspec.Struct, eq=False, kw_only=True, frozen=True):
         average_price: Of the reported fills; None before the first.
         reason: Why the latest state came about; empty when as asked.
         note: How the price or size was rounded when the order was made; empty when it was on the steps.
-        sent_ns, updated_ns: Engine time when sent, and of the latest report.
+        sent_ns: When it left: engine time, or live the wall clock if that is later. updated_ns: Engine time of the
+            latest report.
     """
 
     id: str

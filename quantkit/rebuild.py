@@ -1,14 +1,17 @@
 """The rows of a recorded run, written anew from its tape: for a run that was killed before its rows were sealed."""
 
 import shutil
-from collections import defaultdict
+from collections import defaultdict, deque
+from collections.abc import Collection
 from contextlib import suppress
+from operator import attrgetter
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
-from quantkit.engine.log import Started, Took, Warmed, instruments_of, read_log, span_of
+from quantkit.engine.log import Drained, Sent, Started, Stepped, Took, Warmed, instruments_of, read_log, span_of
+from quantkit.engine.timings import sender_of
 from quantkit.errors import DataError
-from quantkit.events import KINDS, Candle, InstrumentChange, MarketEvent
+from quantkit.events import KINDS, Candle, InstrumentChange, MarketEvent, Timing
 from quantkit.feeds.okx.channels import Channel, channel_of
 from quantkit.feeds.okx.feed import live_coverage
 from quantkit.feeds.okx.records import FrameRecord, Record, Wanted
@@ -45,9 +48,9 @@ def rebuild(run: str | Path) -> dict[Stream, int]:
             )
         try:
             fresh, old = _recovered(folder)
-            started, warmed, until_ns = _told(folder)
+            told = _told(folder)
             try:
-                counts = _write(folder, fresh, started, warmed, until_ns)
+                counts = _write(folder, fresh, told)
                 if (folder / DATA).exists():
                     (folder / DATA).rename(old)
                 fresh.rename(folder / DATA)
@@ -74,27 +77,54 @@ def _recovered(folder: Path) -> tuple[Path, Path]:
     return fresh, old
 
 
-def _told(folder: Path) -> tuple[Started, list[Warmed], int]:
-    """Return how a run was set up, what its warm-ups got, and the moment up to which it took what came."""
+class _Told(NamedTuple):
+    """What an engine log tells of a run.
+
+    Attributes:
+        started: How it was set up. warmed: what its warm-ups got.
+        sent, steps: When its messages left, and how far the clocks were apart.
+        taken_until_ns: The moment up to which it took what came.
+        until_ns: Its rows end here: a run that came to its end took no others, of a killed one the tape has the rest.
+    """
+
+    started: Started
+    warmed: list[Warmed]
+    sent: list[Sent]
+    steps: list[Stepped]
+    taken_until_ns: int
+    until_ns: int
+
+
+def _told(folder: Path) -> _Told:
     started: Started | None = None
-    warmed = []
-    until_ns = 0
+    warmed, sent, steps = list[Warmed](), list[Sent](), list[Stepped]()
+    until_ns, has_ended = 0, False
     for entry in read_log(folder / ENGINE):
-        if isinstance(entry, Started):
-            started = entry
-        elif isinstance(entry, Warmed):
-            warmed.append(entry)
-        elif isinstance(entry, Took):
-            until_ns = entry.until_ns
+        match entry:
+            case Started():
+                started = entry
+            case Warmed():
+                warmed.append(entry)
+            case Sent():
+                sent.append(entry)
+            case Stepped():
+                steps.append(entry)
+            case Took():
+                until_ns = entry.until_ns
+            case Drained():
+                has_ended = True
+            case _:
+                continue
     if started is None:
         raise DataError(f"{folder}: the engine log does not begin with the start of a run")
-    return started, warmed, min(until_ns, span_of(started)[1])
+    end_ns = span_of(started)[1]
+    until_ns = min(until_ns, end_ns)
+    return _Told(started, warmed, sent, steps, until_ns, until_ns if has_ended else end_ns)
 
 
-def _write(
-    folder: Path, target: Path, started: Started, warmed: list[Warmed], taken_until_ns: int
-) -> dict[Stream, int]:
+def _write(folder: Path, target: Path, told: _Told) -> dict[Stream, int]:
     """Write rows and metadata into a new data folder."""
+    started = told.started
     instruments = instruments_of(started)
     listings = Listings(instruments)
     counts: dict[Stream, int] = defaultdict(int)
@@ -102,7 +132,7 @@ def _write(
     warmed_ns: dict[Stream, int] = {}  # bars up to here came with the warm-up
     heard: set[Channel] = set()
     asked: dict[Stream, int] = {}
-    start_ns, end_ns = span_of(started)
+    start_ns, _ = span_of(started)
     with Writer(target, source="OKX live, from the tape") as writer:
 
         def hear(record: FrameRecord | Record) -> None:
@@ -119,7 +149,7 @@ def _write(
                 writer.write(Block.from_events(rows[:-1]))
                 del rows[:-1]
 
-        for entry in warmed:
+        for entry in told.warmed:
             stream = Stream("candle", entry.instrument, entry.interval)
             asked[stream] = entry.count
             for candle in entry.candles:
@@ -127,7 +157,7 @@ def _write(
                     add(stream, candle)
                     warmed_ns[stream] = candle.close_ns
         for rows in deliveries_of(folder / FRAMES, listings, hear):
-            if rows[0].received_ns > end_ns:
+            if rows[0].received_ns > told.until_ns:
                 # As in the run's own data, which end with it. What it listened to may yet stand behind.
                 continue
             for row in rows:
@@ -137,15 +167,31 @@ def _write(
                 stream = Stream(KINDS[type(row)], row.instrument, row.interval if isinstance(row, Candle) else "")
                 if not isinstance(row, Candle) or row.close_ns > warmed_ns.get(stream, 0):
                     add(stream, row)
-        for rest in waiting.values():
-            writer.write(Block.from_events(rest))
         listened = [
             stream
             for stream in live_coverage(instruments.values(), started.opened_ns)
             if stream.kind not in ("gap", "instrument") and channel_of(stream) in heard
         ]
         for stream in listened:
-            writer.watched(stream, start_ns, max(start_ns, taken_until_ns), warmup=asked.get(stream, 0))
-        for name in sorted({stream.instrument for stream in (*counts, *listened)}):
+            writer.watched(stream, start_ns, max(start_ns, told.taken_until_ns), warmup=asked.get(stream, 0))
+        names = sorted({stream.instrument for stream in (*counts, *listened)})
+        for row in _timings(told, names):
+            add(Stream("timing", row.instrument), row)
+        for rest in waiting.values():
+            writer.write(Block.from_events(rest))
+        for name in names:
             writer.write_instrument(instruments[name])
     return dict(counts)
+
+
+def _timings(told: _Told, names: Collection[str]) -> list[Timing]:
+    """Return the rows that say when messages left and how far the clocks were apart, as the run recorded them."""
+    started = told.started
+    sender = sender_of(started.strategy, started.strategy_digest, started.parameters)
+    rows = [Timing(name, s.from_ns, s.from_ns, 0, s.from_ns, s.offset_ns) for s in told.steps for name in names]
+    offset_ns, steps = 0, deque(told.steps)
+    for sent in told.sent:
+        while steps and steps[0].from_ns <= sent.at_ns:
+            offset_ns = steps.popleft().offset_ns
+        rows.append(Timing(sent.instrument, sent.at_ns, sent.at_ns, sent.number, sent.sent_ns, offset_ns, sender))
+    return sorted(rows, key=attrgetter("received_ns"))

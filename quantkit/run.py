@@ -8,10 +8,12 @@ from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from quantkit.brokers.send_clock import SendClock
 from quantkit.clock import duration_ns, is_plausible, iso_of, latest_epoch_ns, time_ns_of
 from quantkit.config import run_config
 from quantkit.engine.core import Engine
 from quantkit.engine.setup import EngineConfig, Plan
+from quantkit.engine.timings import RecordedClock, sender_of
 from quantkit.errors import ConfigError, FeedClosedError
 from quantkit.feeds.base import Feed
 from quantkit.feeds.replay import ReplayFeed
@@ -110,9 +112,9 @@ def backtest(
         slippage_bps=slippage_bps,
         search=search,
     )
-    engine = Engine(feed, built, config, progress=progress)
-    outcome = engine.run()
     name, digest = source_of(built)
+    engine = Engine(feed, built, config, progress=progress, send_clock=_send_clock(feed, name, digest, built))
+    outcome = engine.run()
     described = run_config(
         strategy=name,
         strategy_digest=digest,
@@ -355,6 +357,12 @@ def _feed(
         feed: Feed = data
         return feed
     raise ConfigError(f"data is a {type(data).__name__}; give a folder or {{instrument id: OHLCV frame}}")
+
+
+def _send_clock(feed: Feed, name: str, digest: str | None, strategy: Strategy) -> SendClock:
+    """Return when messages leave: over a live run's own rows as they did there, else at once."""
+    timings = feed.timings() if isinstance(feed, ReplayFeed) else []
+    return RecordedClock(timings, sender_of(name, digest, strategy.parameters)) if timings else SendClock()
 
 
 def _data_files(feed: Feed, plan: Plan) -> dict[str, str]:

@@ -9,9 +9,23 @@ from typing import Any, Final
 import msgspec
 
 from quantkit.brokers.base import Decision, Report
+from quantkit.brokers.send_clock import SendClock
 from quantkit.clock import iso_of
 from quantkit.engine.core import Engine
-from quantkit.engine.log import Did, Drained, Entry, Started, Stopped, Took, Warmed, config_of, instruments_of, read_log
+from quantkit.engine.log import (
+    Did,
+    Drained,
+    Entry,
+    Sent,
+    Started,
+    Stepped,
+    Stopped,
+    Took,
+    Warmed,
+    config_of,
+    instruments_of,
+    read_log,
+)
 from quantkit.engine.outcome import Outcome
 from quantkit.errors import ConfigError, DataError, StrategyError
 from quantkit.events import Row
@@ -130,7 +144,7 @@ def verify(run: str | Path, *, strategy: Strategy | type[Strategy] | str | None 
         if name in started.versions and started.versions[name] != now
     ]
     feed = _RecordedFeed(folder, script)
-    engine = Engine(feed, built, config_of(started.config), journal=script, is_live=True)
+    engine = Engine(feed, built, config_of(started.config), journal=script, send_clock=script.send_clock, is_live=True)
     difference, ended = None, "cut short"
     try:
         ended = _repeat(engine, script)
@@ -275,11 +289,39 @@ class _Script:
         if not isinstance(first, Started):
             raise DataError("the engine log does not begin with the start of a run; it cannot be repeated")
         self.started = first
-        self._next = next(entries, None)
+        self.send_clock = _ScriptClock(self)
+        self._unsent: Sent | None = None
+        self._advance()
         self.decisions = self.orders = self.fills = 0
 
     def _advance(self) -> None:
         self._next = next(self._entries, None)
+        while isinstance(self._next, Stepped):
+            # It holds from a moment of its own on, so it may be known before.
+            self.send_clock.step(self._next.from_ns, self._next.offset_ns)
+            self._next = next(self._entries, None)
+
+    def sent_ns(self) -> int | None:
+        """Return when the next message left, None where the recorded run sent none: `did` compares that."""
+        entry = self._next
+        if not isinstance(entry, Sent):
+            return None
+        self._advance()
+        return entry.sent_ns
+
+    def _past_sent(self) -> Entry | None:
+        """Return the next entry past messages that the repeated run has not sent; `did` compares what they led to."""
+        while isinstance(self._next, Sent):
+            self._unsent = self._next
+            self._advance()
+        if self._unsent is not None and not isinstance(self._next, Did | None):
+            self._check_sent()
+        return self._next
+
+    def _check_sent(self) -> None:
+        if self._unsent is not None:
+            where = f"message {self._unsent.number} at {iso_of(self._unsent.at_ns)}"
+            raise _DifferenceError(where, f"sent, about {self._unsent.instrument}", "not sent")
 
     def warmed(self, stream: Stream, count: int) -> Warmed:
         """Return what a warm-up got."""
@@ -298,7 +340,7 @@ class _Script:
     def batches(self) -> Iterator[Took]:
         """Yield what the engine took in, one batch after the other."""
         while True:
-            entry = self._next
+            entry = self._past_sent()
             if entry is None:
                 raise _CutShortError
             if isinstance(entry, Did):
@@ -312,7 +354,7 @@ class _Script:
 
     def did(self, decisions: list[Decision], reports: list[Report]) -> None:
         """Compare what the repeated run did with what was recorded."""
-        entry = self._next
+        entry = self._past_sent()
         if entry is None:
             raise _CutShortError
         if not isinstance(entry, Did):
@@ -328,6 +370,7 @@ class _Script:
         if (len(entry.decisions), len(entry.reports)) != (len(decisions), len(reports)):
             recorded_text, replayed_text = _deeds(entry.decisions, entry.reports), _deeds(decisions, reports)
             raise _DifferenceError(self._place(entry), recorded_text, replayed_text)
+        self._check_sent()
         self.decisions += len(decisions)
         self.orders += sum(decision.kind == "submit" for decision in decisions)
         self.fills += sum(report.fill is not None for report in reports)
@@ -336,7 +379,7 @@ class _Script:
     @property
     def goes_on(self) -> bool:
         """Whether the recorded run took more in than was followed so far."""
-        return isinstance(self._next, Took | Warmed)
+        return isinstance(self._past_sent(), Took | Warmed)
 
     def has_failed(self) -> bool:
         """Return whether the recorded run ended with an error; reads to its end."""
@@ -347,7 +390,7 @@ class _Script:
 
     def stopped(self) -> Stopped:
         """Return how the recorded run ended."""
-        entry = self._next
+        entry = self._past_sent()
         if entry is None:
             raise _CutShortError
         if isinstance(entry, Did):
@@ -359,6 +402,19 @@ class _Script:
     @staticmethod
     def _place(entry: Did) -> str:
         return _place_of(entry.decisions, entry.reports)
+
+
+class _ScriptClock(SendClock):
+    """Lets messages leave when those of the recorded run left."""
+
+    def __init__(self, script: _Script) -> None:
+        super().__init__()
+        self._script = script
+
+    def moment_ns(self, now_ns: int) -> int:
+        """Return when the recorded message left; without one, that of engine time."""
+        sent_ns = self._script.sent_ns()
+        return now_ns if sent_ns is None else sent_ns
 
 
 def _place_of(decisions: Sequence[Decision], reports: Sequence[Report]) -> str:

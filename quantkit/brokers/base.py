@@ -37,7 +37,7 @@ class Report(NamedTuple):
 
 
 class Decision(NamedTuple):
-    """A message that the strategy sent: a new order, a cancel or a change. `lots` and the prices count steps."""
+    """A message that the strategy sent at `at_ns`: a new order, a cancel or a change. `lots` and prices count steps."""
 
     at_ns: int
     kind: str  # submit, cancel or amend
@@ -56,8 +56,8 @@ class Decision(NamedTuple):
 class Broker(Protocol):
     """Takes orders and says later what became of them."""
 
-    def submit(self, order: Order, now_ns: int) -> None:
-        """Send a new order on its way."""
+    def submit(self, order: Order, now_ns: int) -> int:
+        """Send a new order on its way and return when it left, which is `now_ns` at the earliest."""
         ...
 
     def cancel(self, order_id: str, now_ns: int) -> None:

@@ -8,6 +8,7 @@ from typing import NamedTuple
 from quantkit.brokers.base import NEVER_NS, OPEN_GATE, Decision, Gate, Report
 from quantkit.brokers.costs import Account
 from quantkit.brokers.matching import Market, Working
+from quantkit.brokers.send_clock import SendClock
 from quantkit.instruments import Instrument
 from quantkit.orders import TRANSITIONS, Fill, Order, OrderState
 
@@ -15,8 +16,8 @@ from quantkit.orders import TRANSITIONS, Fill, Order, OrderState
 class _Action(NamedTuple):
     """A message on its way to the exchange."""
 
-    arrives_ns: int
-    due_ns: int  # looked at by then, even if no row of its market has shown that it has arrived
+    arrives_ns: int  # by the exchange's clock
+    due_ns: int  # by ours: looked at by then, even if no row of its market has shown that it has arrived
     number: int  # counts messages in the order of sending
     kind: str  # submit, cancel or amend
     order: Working
@@ -27,17 +28,19 @@ class _Action(NamedTuple):
 class SimulatedBroker:
     """Takes orders, lets them travel, matches them on market rows, and sends reports back.
 
-    An order arrives `latency_ns` after it was sent and is looked at when the instrument's matching clock (the running
-    maximum of `exchange_ns` of its matching rows) reaches its arrival, before that row is applied. Where a quiet market
-    brings no such row, it is looked at when its report would be due, or as long after its arrival as the market's last
-    row took to come, if that is longer: rows stamped before the arrival may still be on their way. Reports are due
-    `latency_ns` after the event, or with the row that revealed it if that came later.
+    An order arrives `latency_ns` after it was sent, by the exchange's clock, and is looked at when the instrument's
+    matching clock (the running maximum of `exchange_ns` of its matching rows) reaches its arrival, before that row is
+    applied. Where a quiet market brings no such row, it is looked at when its report would be due, or as long after its
+    arrival as the market's last row took to come, if that is longer: rows stamped before the arrival may still be on
+    their way. Reports are due `latency_ns` after the event, by our clock, or with the row that revealed it if that came
+    later.
 
     Args:
         account: The exchange's truth about money and positions.
         latency_ns: One way, for orders and for reports, by instrument.
         sync: Brings an instrument's market up to date with the rows before the present one.
-        lag_ns: How late an instrument's last matching row came, received less exchange stamp; None: not at all.
+        lag_ns: How late an instrument's last matching row came, received less exchange stamp; None where none has come.
+        send_clock: Says when messages leave, and how far our clock is ahead of the exchange's; None: that of a replay.
         before_change, after_fill: Called around every booking, for whoever values the account.
 
     Ignored: rate limits, minimum notional, price bands, lost messages, different latency per message.
@@ -51,10 +54,12 @@ class SimulatedBroker:
         sync: Callable[[str], None],
         before_change: Callable[[], None],
         after_fill: Callable[[Fill], None],
-        lag_ns: Callable[[str], int] | None = None,
+        lag_ns: Callable[[str], int | None] = lambda _: None,
+        send_clock: SendClock | None = None,
     ) -> None:
         self.account = account
         self._lag_ns = lag_ns
+        self._send_clock = send_clock or SendClock()
         #: Instruments whose gate or wake-up may have changed since whoever watches them cleared the set.
         self.changed: set[str] = set()
         self.fills: list[Fill] = []
@@ -68,6 +73,7 @@ class SimulatedBroker:
         self._after_fill = after_fill
         self._now_ns = 0
         self._sent = 0
+        self._left_ns = -NEVER_NS  # when the last message left, by the exchange's clock
         self._inbound: dict[str, deque[_Action]] = {}
         self._orders: dict[str, Working] = {}
         self._reports: list[Report] = []
@@ -81,10 +87,10 @@ class SimulatedBroker:
 
     # Outgoing -------------------------------------------------------------------------------------------------
 
-    def submit(self, order: Order, now_ns: int) -> None:
-        """Send a new order on its way."""
+    def submit(self, order: Order, now_ns: int) -> int:
+        """Send a new order on its way and return when it left."""
         working = self._orders[order.id] = Working(order)
-        self._send(now_ns, "submit", working)
+        return self._send(now_ns, "submit", working)
 
     def cancel(self, order_id: str, now_ns: int) -> None:
         """Send a cancel on its way; one that comes too late changes nothing."""
@@ -94,13 +100,18 @@ class SimulatedBroker:
         """Send a change on its way: `lots` is the new whole size, filled part included."""
         self._send(now_ns, "amend", self._orders[order_id], lots, price_ticks)
 
-    def _send(self, now_ns: int, kind: str, order: Working, lots: int | None = None, limit: int | None = None) -> None:
+    def _send(self, now_ns: int, kind: str, order: Working, lots: int | None = None, limit: int | None = None) -> int:
         instrument = order.instrument
         latency_ns = self._latency_ns[instrument]
-        lag_ns = 0 if self._lag_ns is None else self._lag_ns(instrument)
-        arrives_ns = now_ns + latency_ns
+        sent_ns, offset_ns = self._send_clock.leave(now_ns, instrument), self._send_clock.offset_ns(now_ns)
+        # Where the offset moves, a later message may still not overtake an earlier one.
+        self._left_ns = max(sent_ns - offset_ns, self._left_ns)
+        arrives_ns = self._left_ns + latency_ns
+        lag_ns = self._lag_ns(instrument)
+        # Without a row so far nothing says how late they come.
+        late_ns = 0 if lag_ns is None else lag_ns - offset_ns
         # With no latency the report would be due at once; the next row, or the next moment, is the earliest.
-        due_ns = arrives_ns + max(latency_ns, lag_ns, 1)
+        due_ns = arrives_ns + offset_ns + max(latency_ns, late_ns, 1)
         inbound = self._inbound.setdefault(instrument, deque())
         if inbound:
             due_ns = max(due_ns, inbound[-1].due_ns)
@@ -111,7 +122,7 @@ class SimulatedBroker:
             is_new = kind == "submit"
             self.decisions.append(
                 Decision(
-                    now_ns,
+                    sent_ns,
                     kind,
                     order.id,
                     instrument,
@@ -125,6 +136,7 @@ class SimulatedBroker:
                     order.tag,
                 )
             )
+        return sent_ns
 
     def gate(self, instrument: str) -> Gate:
         """Return the band in which no trade or candle concerns the orders, and until when nothing arrives."""
@@ -197,9 +209,10 @@ class SimulatedBroker:
         """Cancel everything that is still open because the run ends, and return all reports not yet delivered."""
         self._now_ns = now_ns
         self._inbound.clear()
+        at_ns = now_ns - self._send_clock.offset_ns(now_ns)
         for order in self._orders.values():
             if not order.is_final:
-                self.cancelled(order, reason, now_ns)
+                self.cancelled(order, reason, at_ns)
         reports = sorted(self._reports)
         self._reports.clear()
         return reports
@@ -337,7 +350,8 @@ class SimulatedBroker:
         assert state is order.state or state in TRANSITIONS[order.state], f"{order.id}: {order.state} to {state}"
         order.state = state
         # News of one order does not overtake another, even if the exchange's clock and ours are far apart.
-        due_ns = max(at_ns + self._latency_ns[order.instrument], self._now_ns, order.told_ns)
+        our_ns = at_ns + self._send_clock.offset_ns(self._now_ns)
+        due_ns = max(our_ns + self._latency_ns[order.instrument], self._now_ns, order.told_ns)
         order.told_ns = due_ns
         report = Report(due_ns, len(self.log), order.id, state, reason, at_ns, order.lots, order.limit, fill)
         self.log.append(report)

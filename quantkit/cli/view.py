@@ -22,7 +22,7 @@ from quantkit.cli.layout import (
     shares,
     wanted,
 )
-from quantkit.clock import NS_PER_DAY, NS_PER_S
+from quantkit.clock import NS_PER_DAY, NS_PER_MS, NS_PER_S, delay_text
 from quantkit.engine.status import ConnectionLine, LiveStatus, OrderLine, PositionLine, StreamLine
 from quantkit.orders import Fill
 from quantkit.report.text import counted, money
@@ -140,6 +140,8 @@ def status_line(status: LiveStatus) -> str:
     ]
     if status.queue:
         parts.append(f"{status.queue:,} waiting")
+    if status.behind_ns_max:
+        parts.append(f"engine up to {delay_text(status.behind_ns_max)} late")
     return "  ".join(part for part in parts if part)
 
 
@@ -241,6 +243,9 @@ def _header(status: LiveStatus, width: int, wall_ns: int, glyphs: Glyphs) -> lis
     elif status.queue:
         style = _queue_style(status)
         told = [((f"  {status.queue:,} events waiting", style), (f"  {status.queue:,} waiting", style))]
+    elif status.behind_ns_max:
+        behind, style = delay_text(status.behind_ns_max), _lag_style(status.behind_ns_max / NS_PER_MS) or "dim"
+        told = [((f"  engine up to {behind} late", style), (f"  {behind} late", style))]
     share = "" if status.pnl is None or status.equity is None else _percent(status.pnl, status.equity)
     full = _values(status, share, "   ")
     if cells(full) + cells([long for long, _ in told]) <= width:

@@ -17,6 +17,7 @@ import numpy as np
 from quantkit.brokers.base import NEVER_NS, Report
 from quantkit.brokers.costs import Account
 from quantkit.brokers.matching import CandleMarket
+from quantkit.brokers.send_clock import SendClock
 from quantkit.brokers.simulated import SimulatedBroker
 from quantkit.clock import iso_of, span_text
 from quantkit.engine.context import RunContext
@@ -64,6 +65,7 @@ class Engine:
         config: How.
         progress: Called with (now_ns, start_ns, end_ns) after each batch.
         journal: Told after each batch what it led to.
+        send_clock: Says when messages leave, and how far our clock is ahead of the exchange's.
         is_live: Whether the run cannot simply be run once more over the same span.
     """
 
@@ -75,6 +77,7 @@ class Engine:
         *,
         progress: Callable[[int, int, int], None] | None = None,
         journal: Journal | None = None,
+        send_clock: SendClock | None = None,
         is_live: bool = False,
     ) -> None:
         self._feed = feed
@@ -82,6 +85,7 @@ class Engine:
         self._config = config or EngineConfig()
         self._progress = progress
         self._journal = journal
+        self._send_clock = send_clock or SendClock()
         self._is_live = is_live
         self._reports_told = 0
         self._warnings: list[str] = []
@@ -248,6 +252,7 @@ class Engine:
             before_change=self._before_change,
             after_fill=self._after_fill,
             lag_ns=lambda instrument: self._exchange.lag_ns(instrument, self._seen_place()),
+            send_clock=self._send_clock,
         )
         if self._journal is not None:
             self._broker.decisions = []
@@ -777,7 +782,12 @@ class Engine:
             start_ns=self._plan.start_ns,
             end_ns=end_ns,
             ended=ended,
-            assumptions=[*describe(self._plan, self._config, self._feed, account.currencies), *shares],
+            assumptions=[
+                *describe(self._plan, self._config, self._feed, account.currencies),
+                *self._send_clock.said(),
+                *shares,
+            ],
             warnings=self._warnings,
             rows=self._rows,
+            offset_ns=self._send_clock.offset_ns(end_ns),
         )

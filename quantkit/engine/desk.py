@@ -118,7 +118,9 @@ class Desk:
         self._open.setdefault(instrument_id, {})[order.id] = order
         self._wanted[order.id] = (lots, ticks)
         self._roundings[order.id] = roundings
-        self._broker.submit(order, self._now_ns())
+        sent_ns = self._broker.submit(order, self._now_ns())
+        _put(order, "sent_ns", sent_ns)
+        _put(order, "updated_ns", sent_ns)
         return order
 
     @staticmethod

@@ -68,10 +68,10 @@ def _is_matching(stream: Stream, plan: Plan) -> bool:
 
 
 def _lag_ns(lane: Lane, row: int) -> int:
-    """Return how late a row came: received less exchange stamp, zero or more."""
+    """Return how late a row came by the two clocks: received less exchange stamp."""
     assert lane.block is not None
     received_ns, exchange_ns = lane.block.stamps_of(row)
-    return max(received_ns - exchange_ns, 0)
+    return received_ns - exchange_ns
 
 
 class Exchange:
@@ -216,9 +216,9 @@ class Exchange:
                 if lane.is_matching and isinstance(market, DisplayedMarket):
                     market.updated_ns = latest
 
-    def lag_ns(self, instrument: str, place: int) -> int:
-        """Return how late the last matching row before a place came: received less exchange stamp, zero or more."""
-        latest, lag = -1, self._lags.get(instrument, 0)
+    def lag_ns(self, instrument: str, place: int) -> int | None:
+        """Return how late the last matching row before a place came, received less exchange stamp; None without one."""
+        latest, lag = -1, self._lags.get(instrument)
         for lane in self._matching[instrument]:
             row = lane.row_at(place) - 1
             if row >= 0 and lane.place_of(row) > latest:

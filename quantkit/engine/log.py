@@ -21,7 +21,7 @@ from quantkit.instruments import Fees, Instrument
 from quantkit.storage.columns import Stream
 from quantkit.storage.tape import TapeReader, TapeWriter
 
-VERSION: Final = 1
+VERSION: Final = 2
 
 
 class Started(msgspec.Struct, frozen=True, kw_only=True, tag="start"):
@@ -66,6 +66,22 @@ class Took(msgspec.Struct, frozen=True, tag="take"):
     until_ns: int
 
 
+class Sent(msgspec.Struct, frozen=True, tag="sent"):
+    """One message: what it is about, and when its hook sent it, by the engine's time and by our clock."""
+
+    instrument: str
+    number: int  # counted from 1
+    at_ns: int
+    sent_ns: int
+
+
+class Stepped(msgspec.Struct, frozen=True, tag="offset"):
+    """From a moment on, our clock is so far ahead of the exchange's."""
+
+    from_ns: int
+    offset_ns: int
+
+
 class Did(msgspec.Struct, frozen=True, tag="did"):
     """What the batch before led to: messages sent, and news of orders with their fills."""
 
@@ -91,7 +107,7 @@ class Stopped(msgspec.Struct, frozen=True, kw_only=True, tag="stop"):
     error: str = ""
 
 
-Entry: TypeAlias = Started | Warmed | Took | Did | Drained | Stopped
+Entry: TypeAlias = Started | Warmed | Took | Sent | Stepped | Did | Drained | Stopped
 
 _decoder: Final = msgspec.json.Decoder(Entry)
 
@@ -124,6 +140,14 @@ class EngineLog:
         """Add a batch."""
         self.has_begun = True
         self.write(Took(deliveries, last_ns, until_ns))
+
+    def sent(self, instrument: str, number: int, at_ns: int, sent_ns: int) -> None:
+        """Add when a message left."""
+        self.write(Sent(instrument, number, at_ns, sent_ns))
+
+    def stepped(self, from_ns: int, offset_ns: int) -> None:
+        """Add a step of the clock offset."""
+        self.write(Stepped(from_ns, offset_ns))
 
     def warmed(self, stream: Stream, count: int, candles: Sequence[Candle]) -> None:
         """Add what a warm-up got."""

@@ -65,6 +65,8 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
         assumptions: Sentences to print first: matching data, fees, latency, inferred steps, shifts.
         warnings: What the reader has to know: gaps, short warm-up, stale data, share of candle volume.
         rows: How many rows of each stream the run went through, by the stream's name.
+        offset_ns: How far the clock that stamps receipts was ahead of the exchange's at the end. Fills are stamped by
+            the exchange's, the run's span by the other one.
     """
 
     orders: list[Order]
@@ -87,3 +89,4 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     assumptions: list[str]
     warnings: list[str]
     rows: dict[str, int]
+    offset_ns: int = 0

@@ -24,7 +24,7 @@ class StreamLine(msgspec.Struct, frozen=True, gc=False):
     rows: int
     rows_per_s: float
     last_received_ns: int  # 0 before the first row
-    lag_ms: float | None  # received less exchange stamp of the last row
+    lag_ms: float | None  # how late the last row came by the exchange's clock
 
 
 class PositionLine(msgspec.Struct, frozen=True, gc=False):
@@ -74,3 +74,4 @@ class LiveStatus(msgspec.Struct, frozen=True, gc=False):
     open_orders: tuple[OrderLine, ...]
     last_fills: tuple[Fill, ...]  # newest last, at most ten
     notes: tuple[str, ...]  # warnings and gaps, newest last, at most ten
+    behind_ns_max: int = 0  # how far the engine was behind the wall clock at most

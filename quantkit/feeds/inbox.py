@@ -14,6 +14,7 @@ _LONGEST_NAP_S: Final = 0.25
 _SHORTEST_NAP_S: Final = 0.0002
 #: From one batch to the next at least so long, so that a thousand rows a second are not a thousand batches.
 _PACE_NS: Final = 4_000_000
+_NEVER_NS: Final = 2**63 - 1
 
 
 class Inbox:
@@ -47,6 +48,8 @@ class Inbox:
         self._making_ns: int | None = None  # the first stamp of this callback: its rows may still be on their way
         self._is_waiting = False
         self._is_closed = False
+        self._ends_ns = _NEVER_NS
+        self._has_ended = False
         self._taken_ns = 0
 
     # The receiving thread -------------------------------------------------------------------------------------
@@ -79,6 +82,13 @@ class Inbox:
         with self._lock:
             self._making_ns = None
 
+    def end(self) -> None:
+        """Take note that nothing stamped up to `ends_at` comes any more."""
+        with self._lock:
+            self._has_ended = True
+            self._is_waiting = False
+            self._filled.notify()
+
     def close(self) -> None:
         """Let the taker end once it has taken everything."""
         with self._lock:
@@ -91,6 +101,11 @@ class Inbox:
     def __len__(self) -> int:
         """Return how many rows wait."""
         return self._size
+
+    def ends_at(self, end_ns: int) -> None:
+        """Let the taker be told of `end_ns`, and of no later moment, once `end` has been called and all is taken."""
+        with self._lock:
+            self._ends_ns = end_ns
 
     def now_ns(self) -> int:
         """Return the present moment, which no earlier row is stamped after and every later one is."""
@@ -110,16 +125,16 @@ class Inbox:
         with self._lock:
             # In a stream of rows there is one sleep for a batch and nobody has to be woken; only a pause is waited out.
             pace_s = (self._taken_ns + _PACE_NS - self._wall()) / NS_PER_S
-            if 0.0 < pace_s <= _PACE_NS / NS_PER_S and self._size < rows_max and not self._is_closed:
+            if 0.0 < pace_s <= _PACE_NS / NS_PER_S and self._size < rows_max and not self._is_over:
                 self._filled.wait(pace_s)
-            if not self._items and not self._is_closed:
+            if not self._items and not self._is_over:
                 nap_s = min((wake_ns() - self._wall()) / NS_PER_S, _LONGEST_NAP_S)
                 if nap_s > _SHORTEST_NAP_S:
                     self._is_waiting = True
                     self._filled.wait(nap_s)
                     self._is_waiting = False
             self._taken_ns = self._wall()
-            if not self._items and self._is_closed:
+            if not self._items and self._is_closed and not self._has_ended:
                 return None
             until_ns = self._until()
             if self._size <= rows_max:
@@ -131,10 +146,21 @@ class Inbox:
                 taken.append(events)
                 count += len(events)
             self._size -= count
+            if not self._items:
+                return taken, until_ns  # the last delivery had more rows than were asked for
             # What waits was stamped before this moment: engine time may pass only up to the first of it.
             return taken, self._items[0][0].received_ns - 1
 
+    @property
+    def _is_over(self) -> bool:
+        return self._is_closed or self._has_ended
+
     def _until(self) -> int:
+        if self._has_ended:
+            return self._ends_ns
+        return min(self._present(), self._ends_ns - 1)
+
+    def _present(self) -> int:
         now_ns = self._wall()
         if self._making_ns is not None:
             return self._making_ns - 1

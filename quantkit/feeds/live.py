@@ -29,6 +29,14 @@ class Intake(Protocol):
         """Note that nothing more comes."""
         ...
 
+    def sent(self, instrument: str, number: int, at_ns: int, sent_ns: int) -> None:
+        """Note when a message left: by the engine's time, and by our clock."""
+        ...
+
+    def stepped(self, from_ns: int, offset_ns: int) -> None:
+        """Note since when our clock is how far ahead of the exchange's."""
+        ...
+
 
 def rows_of(events: Iterable[object]) -> list[MarketEvent]:
     """Return the rows that an engine can take among everything an exchange sends."""
@@ -49,8 +57,8 @@ class BatchMaker:
         self._sort_keys: dict[Stream, tuple[int, int, str]] = {}
         #: Rows so far, and `received_ns` and `exchange_ns` of the last, by stream.
         self.counts: dict[Stream, tuple[int, int, int]] = {}
-        #: How far the exchange's stamps were ahead of the receiver's at most.
-        self.ahead_ns = 0
+        #: The smallest receipt less exchange stamp of the last batch, None where no row told of it.
+        self.least_lag_ns: int | None = None
 
     def warmed(self, stream: Stream, candles: Sequence[Candle]) -> None:
         """Leave out from now on the candles that a warm-up has delivered."""
@@ -62,6 +70,7 @@ class BatchMaker:
         # Deliveries come in the total order, so that counting rows tells their places.
         groups: dict[Stream, tuple[list[Row], list[int]]] = {}
         stamps: list[int] = []
+        least_lag_ns: int | None = None
         for events in deliveries:
             for event in events:
                 if event.received_ns > self._end_ns:
@@ -82,6 +91,10 @@ class BatchMaker:
                     group[0].append(event)
                     group[1].append(len(stamps))
                 stamps.append(event.received_ns)
+                lag_ns = event.received_ns - event.exchange_ns
+                if (least_lag_ns is None or lag_ns < least_lag_ns) and stream.kind not in _UNTIMED:
+                    least_lag_ns = lag_ns
+        self.least_lag_ns = least_lag_ns
         blocks: list[Block] = []
         positions: list[NDArray[np.int64]] = []
         for stream in sorted(groups, key=self._sort_keys.__getitem__):
@@ -89,8 +102,6 @@ class BatchMaker:
             last = rows[-1]
             before = self.counts.get(stream)
             self.counts[stream] = (len(rows) + (before[0] if before else 0), last.received_ns, last.exchange_ns)
-            if last.exchange_ns - last.received_ns > self.ahead_ns and stream.kind not in _UNTIMED:
-                self.ahead_ns = last.exchange_ns - last.received_ns
             blocks.append(Block.from_events(rows, stream=stream))
             positions.append(np.array(places, np.int64))
         return Batch.lined_up(blocks, np.array(stamps, np.int64), positions, until_ns=min(until_ns, self._end_ns))

@@ -2,12 +2,13 @@
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 
 from quantkit.clock import INTERVALS, NS_PER_MIN, bar_open_ns, interval_ns
 from quantkit.errors import ConfigError
-from quantkit.events import KINDS, InstrumentChange, MarketEvent
+from quantkit.events import KINDS, InstrumentChange, MarketEvent, Timing
 from quantkit.feeds.base import Batch, Subscription
 from quantkit.feeds.resample import Astride, cannot_build, coarser_blocks, first_astride, sources_of
 from quantkit.instruments import Instrument
@@ -144,6 +145,15 @@ class ReplayFeed:
             f"{instrument}: the recorder's clock ran behind the exchange's; {shift / 1e6:g} ms were added to its stamps"
             for instrument, shift in shifts
         ]
+
+    def timings(self) -> list[Timing]:
+        """Return when the messages of live runs left that recorded these data, and how far the clocks were apart."""
+        found: list[Timing] = []
+        for stream, held in self._coverage.items():
+            if stream.kind == "timing":
+                for block in self._read(stream, held.start_ns, held.end_ns):
+                    found += cast("list[Timing]", block.events())
+        return found
 
     def subscribe(self, subscriptions: Collection[Subscription]) -> None:
         """Name the rows that `batches` has to deliver.

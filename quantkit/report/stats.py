@@ -321,10 +321,12 @@ def _of_curve(outcome: Outcome) -> dict[str, Value]:
 
 def _exposure_time(outcome: Outcome, trips: Trips) -> float | None:
     """Return the share of the run with a round trip open: a remainder that cannot be traded is no position."""
+    # Trips are stamped by the exchange's clock.
+    start_ns, end_ns = outcome.start_ns - outcome.offset_ns, outcome.end_ns - outcome.offset_ns
     spans = [(trip.entry_ns, trip.exit_ns) for trip in trips.closed]
-    spans += [(trip.entry_ns, outcome.end_ns) for trip in trips.open]
+    spans += [(trip.entry_ns, end_ns) for trip in trips.open]
     entries, exits = np.array(spans, np.int64).reshape(-1, 2).T
-    return metrics.exposure_time(entries, exits, start_ns=outcome.start_ns, end_ns=outcome.end_ns)
+    return metrics.exposure_time(entries, exits, start_ns=start_ns, end_ns=end_ns)
 
 
 def _of_trips(trips: Trips, rates: Rates) -> dict[str, Value]:

@@ -29,11 +29,13 @@ class RecordedFrame(NamedTuple):
         at_s: When it was received; for a frame without a receipt stamp, when the exchange stamped it. Epoch seconds.
         topic: Channel and instrument.
         tail: Its text from the end of the `arg` on.
+        stamp_ms: When the exchange stamped it, UTC ms; 0 where it does not say.
     """
 
     at_s: float
     topic: Topic
     tail: str
+    stamp_ms: int
 
 
 class Contents(NamedTuple):
@@ -119,12 +121,9 @@ def _frame(line: bytes) -> RecordedFrame | None:
         return None
     if topic is None:
         return None
-    if received:
-        at_s = float(received)
-    else:
-        stamp = _STAMP(body)
-        at_s = int(stamp[1]) / 1000 if stamp is not None else 0.0
-    return RecordedFrame(at_s, topic, tail)
+    stamp = _STAMP(body)
+    stamp_ms = 0 if stamp is None else int(stamp[1])
+    return RecordedFrame(float(received) if received else stamp_ms / 1000, topic, tail, stamp_ms)
 
 
 def _body(line: bytes) -> tuple[bytes, bytes]:

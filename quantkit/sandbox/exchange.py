@@ -142,6 +142,15 @@ class Exchange:
             return self._wall_ns() // NS_PER_MS
         return (self._epoch_ns + int((self._loop_s() - self._start_s) * NS_PER_S)) // NS_PER_MS
 
+    def is_timely(self, sent_s: float) -> bool:
+        """Return whether a signature's time, seconds since 1970, is near the exchange's own or its market's.
+
+        Clients sign by their clock, or by `public/time`, which is the market's.
+        """
+        now_ms, skew_s = self.now_ms(), self.faults.skew_s()
+        times_s = (now_ms / 1000, self.market.time_ms(now_ms) / 1000)
+        return any(abs(time_s + skew_s - sent_s) <= self.rules.login_window_s for time_s in times_s)
+
     def _loop_s(self) -> float:
         return 0.0 if self._loop is None else self._loop.time()
 

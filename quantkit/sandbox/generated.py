@@ -138,6 +138,10 @@ class GeneratedMarket:
 
     # What the exchange asks -----------------------------------------------------------------------------------
 
+    def time_ms(self, now_ms: int) -> int:
+        """Return the exchange's own time: rows are made when they are sent."""
+        return now_ms
+
     def has(self, topic: Topic) -> bool:
         """Return whether a topic exists."""
         channel, key = topic

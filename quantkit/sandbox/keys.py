@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import hmac
+from collections.abc import Callable
 from typing import Final
 
 import msgspec
@@ -58,13 +59,12 @@ def sign(secret: str, prehash: str) -> str:
     return base64.b64encode(hmac.new(secret.encode(), prehash.encode(), hashlib.sha256).digest()).decode()
 
 
-def judge_login(arg: dict[str, object], *, now_s: float, window_s: float, is_demo: bool) -> ApiKey | str:
+def judge_login(arg: dict[str, object], *, is_timely: Callable[[float], bool], is_demo: bool) -> ApiKey | str:
     """Return the key that a login presents, or the code of the error that it earns.
 
     Args:
         arg: The request's only arg.
-        now_s: The server's time, seconds since 1970.
-        window_s: How far the login's time may be from it.
+        is_timely: Whether a login of that time, seconds since 1970, comes neither too early nor too late.
         is_demo: Whether this is the demo environment.
     """
     fields = [arg.get(name) for name in ("apiKey", "passphrase", "timestamp", "sign")]
@@ -78,7 +78,7 @@ def judge_login(arg: dict[str, object], *, now_s: float, window_s: float, is_dem
         sent_s = float(timestamp)
     except ValueError:
         return "60004"
-    if not abs(now_s - sent_s) <= window_s:
+    if not is_timely(sent_s):
         return "60006"
     key = KEYS.get(name)
     if key is None:

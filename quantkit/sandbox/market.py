@@ -21,6 +21,10 @@ class Market(Protocol):
 
     open_channels: frozenset[str]
 
+    def time_ms(self, now_ms: int) -> int:
+        """Return the time by which its rows are stamped, UTC ms, when the exchange's own clock shows `now_ms`."""
+        ...
+
     def has(self, topic: Topic) -> bool:
         """Return whether a public topic exists."""
         ...

@@ -17,7 +17,8 @@ _FULL_DEPTH: Final = 5000
 
 
 def _time(request: Request) -> Rows:
-    return [{"ts": str(request.now_ms + round(request.exchange.faults.skew_s() * 1000))}]
+    skew_ms = round(request.exchange.faults.skew_s() * 1000)
+    return [{"ts": str(request.market.time_ms(request.now_ms) + skew_ms)}]
 
 
 def _instruments(request: Request) -> Rows:

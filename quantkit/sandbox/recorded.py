@@ -55,6 +55,32 @@ class _RawBook:
         return row
 
 
+class _MarketTime:
+    """The time of a recording as it is played back: the newest stamp that was sent, and what has passed since.
+
+    Args:
+        speed: How many times faster than recorded it passes; 0: only with the stamps.
+    """
+
+    def __init__(self, speed: float) -> None:
+        self._stamp_ms = 0
+        self._at_s = 0.0  # the loop's time of that stamp
+        self._speed = speed
+
+    def restart(self) -> None:
+        """Forget the stamps before, since the recording begins anew."""
+        self._stamp_ms, self._at_s = 0, 0.0
+
+    def move(self, stamp_ms: int, at_s: float) -> None:
+        """Take note of a frame that is sent; time does not go back where it is stamped before another one."""
+        if stamp_ms > self.at_ms(at_s):
+            self._stamp_ms, self._at_s = stamp_ms, at_s
+
+    def at_ms(self, at_s: float) -> int:
+        """Return the market's time at a time of the loop, 0 before the first stamp."""
+        return self._stamp_ms and self._stamp_ms + round((at_s - self._at_s) * self._speed * 1000)
+
+
 class RecordedMarket:
     """Captures of OKX's sockets, replayed.
 
@@ -98,6 +124,8 @@ class RecordedMarket:
         self._is_waiting = is_waiting
         self._is_repeating = is_repeating
         self._released = asyncio.Event()
+        self._time = _MarketTime(speed)
+        self._first_ms: int | None = None  # the first stamp, once it has been looked for; 0 where there is none
         self._books: dict[Topic, _RawBook] = {}
         self._last: dict[Topic, Push] = {}
         self._trades: dict[str, deque[Row]] = {}
@@ -126,6 +154,7 @@ class RecordedMarket:
         loop = asyncio.get_running_loop()
         start_s = loop.time()
         first_s: float | None = None
+        self._time.restart()
         for number, frame in enumerate(capture.frames(self.contents.files)):
             first_s = frame.at_s if first_s is None else first_s
             if self._speed:
@@ -150,12 +179,21 @@ class RecordedMarket:
                 self._books.setdefault(topic, _RawBook()).take(row, is_snapshot=is_snapshot)
                 push = Push(frame.tail, row.get("seqId"), row.get("prevSeqId", -1 if is_snapshot else 0))
         self._last[topic] = push
+        self._time.move(frame.stamp_ms, asyncio.get_running_loop().time())
         self.frames_sent += 1
         exchange.publish(topic, push)
         if topic.channel == _TBT and topic.key in self._only_tbt:
             exchange.publish(Topic("books", topic.key), push)
 
     # What the exchange asks -----------------------------------------------------------------------------------
+
+    def time_ms(self, now_ms: int) -> int:
+        """Return the time of the recording: it stands at the first frame's stamp until that is sent, then passes."""
+        if self._first_ms is None:
+            self._first_ms = next(filter(None, (frame.stamp_ms for frame in capture.frames(self.contents.files))), 0)
+        if not self._first_ms:
+            return now_ms  # nothing in there is stamped
+        return self._time.at_ms(asyncio.get_running_loop().time()) or self._first_ms
 
     def has(self, topic: Topic) -> bool:
         """Return whether a topic was recorded, or can be served from one that was."""

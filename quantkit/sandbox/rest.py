@@ -135,7 +135,7 @@ class RestApi:
             sent_s = datetime.fromisoformat(stamp).timestamp()
         except ValueError:
             raise Refused("50102", status=401) from None
-        if abs(exchange.now_ms() / 1000 + exchange.faults.skew_s() - sent_s) > exchange.rules.login_window_s:
+        if not exchange.is_timely(sent_s):
             raise Refused("50102", status=401)
         key = KEYS.get(name)
         if key is None or not key.is_local:

@@ -57,6 +57,7 @@ class SandboxServer:
         log: Default keeps every push with its text.
         account: What private channels say.
         certificate, key: PEM files; with them it speaks TLS.
+        wall_ns: The exchange's clock, UTC ns.
 
     Examples:
         >>> with SandboxServer() as sandbox:
@@ -76,12 +77,13 @@ class SandboxServer:
         account: Account | None = None,
         certificate: Path | None = None,
         key: Path | None = None,
+        wall_ns: Callable[[], int] = clock.wall_ns,
     ) -> None:
         self.exchange = Exchange(
             market or GeneratedMarket(),
             rules=rules,
             is_demo=is_demo,
-            wall_ns=clock.wall_ns,
+            wall_ns=wall_ns,
             log=log or ExchangeLog(is_complete=True),
             account=account,
         )

@@ -323,8 +323,7 @@ class Session:
             return
         verdict = judge_login(
             arg,
-            now_s=exchange.now_ms() / 1000 + exchange.faults.skew_s(),
-            window_s=exchange.rules.login_window_s,
+            is_timely=exchange.is_timely,
             is_demo=exchange.is_demo,
         )
         if isinstance(verdict, str):

@@ -22,7 +22,7 @@ class Coverage(NamedTuple):
         end_ns: Last `received_ns`, or the end of live recording if that is later.
         rows: How many rows; none of a stream that was recorded live and stayed quiet.
         has_holes: Whether a UTC day (candles, marks and funding: a month) between the first and the last has no file
-            and was not recorded live. Never of gap rows, which are none where nothing was lost.
+            and was not recorded live. Never of gap rows, which are none where nothing was lost, nor of timings.
         live_ns: When live recording began first, None if there was none.
         warmup: How many candles from before `live_ns` were asked for then; all of them that there were are held.
     """
@@ -127,7 +127,7 @@ class Catalog:
             start_ns=min(first),
             end_ns=max(last),
             rows=sum(entry.rows for entry in entries),
-            has_holes=stream.kind != "gap" and max(held) - min(held) >= len(held),
+            has_holes=stream.kind not in ("gap", "timing") and max(held) - min(held) >= len(held),
             live_ns=spans[0].from_ns if spans else None,
             warmup=spans[0].warmup if spans else 0,
         )

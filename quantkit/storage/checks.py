@@ -90,6 +90,7 @@ RULES: Final[dict[str, dict[str, Rule]]] = {
     "mark": {"price": _PRICE},
     "funding": {"rate": _NUMBER},
     "gap": {},
+    "timing": {},
 }
 
 

@@ -20,6 +20,7 @@ from quantkit.events import (
     MarketEvent,
     Row,
     Ticker,
+    Timing,
     Trade,
 )
 from quantkit.instruments import Side
@@ -51,13 +52,15 @@ KIND_COLUMNS: Final[dict[str, tuple[str, ...]]] = {
     ),
     "ticker": ("bid", "bid_qty", "ask", "ask_qty", "last", "last_qty"),
     "trade": ("price", "qty", "side", "trade_id"),
+    "timing": ("number", "sent_ns", "offset_ns", "sender"),
 }
 STAMPS: Final = ("received_ns", "exchange_ns", "seq")
 _OFFSETS: Final = ("bid_start", "ask_start")
 #: How the fields of events are kept that are columns as they stand; the others are numbers of type float64.
 _FIELD_TYPES: Final[dict[str, Any]] = {
-    **dict.fromkeys(("channel", "cause", "source", "info"), object),
+    **dict.fromkeys(("channel", "cause", "source", "sender", "info"), object),
     **dict.fromkeys((*STAMPS, "from_ns", "to_ns", "funding_ns", "open_ns", "close_ns", "trade_id"), np.int64),
+    **dict.fromkeys(("number", "sent_ns", "offset_ns"), np.int64),
     "is_settled": np.bool_,
 }
 _FLAT: Final = {
@@ -320,6 +323,10 @@ def _gaps(block: Block, stamps: _Stamps) -> Iterator[MarketEvent]:
     return map(Gap, *stamps, *(block.column(c).tolist() for c in KIND_COLUMNS["gap"]))
 
 
+def _timings(block: Block, stamps: _Stamps) -> Iterator[Row]:
+    return map(Timing, *stamps, *(block.column(c).tolist() for c in KIND_COLUMNS["timing"]))
+
+
 def _changes(block: Block, stamps: _Stamps) -> Iterator[Row]:
     return map(InstrumentChange, *stamps, block.column("info").tolist())
 
@@ -332,6 +339,7 @@ _BUILDERS: Final[dict[str, Callable[[Block, _Stamps], Iterator[Row]]]] = {
     "mark": _marks,
     "funding": _fundings,
     "gap": _gaps,
+    "timing": _timings,
     "instrument": _changes,
 }
 

@@ -1,10 +1,10 @@
 """The one table that fixes each kind's columns, Arrow types and Parquet encodings, and what older versions looked like.
 
-Files are `exchange=../kind=../instrument=../date=../part-N.parquet` by the UTC day of `received_ns`; marks, funding and
-gaps, whose rows are few, lie in `exchange=../kind=../instrument=../month=../part-N.parquet` by its UTC month. Candles
-lie in `exchange=../kind=candle/interval=../instrument=../month=../part-N.parquet` by the UTC month of `open_ns`, and
-instrument metadata in `exchange=../kind=instrument/instrument=../part-N.parquet`. pyarrow is loaded when the first
-type is asked for, so that importing this module costs nothing.
+Files are `exchange=../kind=../instrument=../date=../part-N.parquet` by the UTC day of `received_ns`; marks, funding,
+gaps and timings, whose rows are few, lie in `exchange=../kind=../instrument=../month=../part-N.parquet` by its UTC
+month. Candles lie in `exchange=../kind=candle/interval=../instrument=../month=../part-N.parquet` by the UTC month of
+`open_ns`, and instrument metadata in `exchange=../kind=instrument/instrument=../part-N.parquet`. pyarrow is loaded when
+the first type is asked for, so that importing this module costs nothing.
 """
 
 from collections.abc import Callable, Mapping
@@ -34,7 +34,7 @@ GROUP_LEVELS: Final = 262_144
 DEFAULT_EXCHANGE: Final = "okx"
 
 #: Kinds whose files hold a UTC month; a day's worth of their rows would be a file of little more than a footer.
-MONTHLY: Final = frozenset(("candle", "mark", "funding", "gap"))
+MONTHLY: Final = frozenset(("candle", "mark", "funding", "gap", "timing"))
 
 
 class Field(NamedTuple):
@@ -122,6 +122,7 @@ TABLES: Final[dict[str, tuple[Field, ...]]] = {
     "mark": _fields(**_ROW, price="float", source="text"),
     "funding": _fields(**_ROW, rate="float", funding_ns="stamp", is_settled="flag"),
     "gap": _fields(**_ROW, channel="text", from_ns="stamp", to_ns="stamp", cause="text"),
+    "timing": _fields(**_ROW, number="int", sent_ns="stamp", offset_ns="int", sender="text"),
     "instrument": _fields(
         valid_from_ns="stamp",
         id="string",

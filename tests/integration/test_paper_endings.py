@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 
 import quantkit as qk
-from quantkit.clock import NS_PER_S
 from quantkit.engine.status import LiveStatus
 from quantkit.errors import DataError, FeedClosedError, FeedError, StrategyError
 from quantkit.events import MarketEvent
@@ -303,20 +302,6 @@ def test_a_run_that_ends_before_a_channel_is_there_listened_to_it_all_the_same(t
     rebuild(run)
     assert Catalog(run / "data").watched == watched
     assert qk.backtest(str(file), data=run / "data", **options).hash == live.hash
-
-
-def test_a_clock_that_is_behind_is_told() -> None:
-    """Rows that are stamped by the exchange after they came shorten every latency."""
-    with SandboxServer() as sandbox, OkxFeed(OkxConfig(url=sandbox.url)) as feed:
-        feed._inbox._wall = lambda: qk.clock.wall_ns() - NS_PER_S  # the machine's own cannot be set
-        start_ns = feed.now_ns()
-        feed.subscribe([Subscription(Stream("trade", SWAP), start_ns, FAR_FUTURE_NS)])
-        rows = 0
-        for batch in feed.batches():
-            rows += len(batch)
-            if rows > 20:
-                feed.stop()
-        assert any("clock, which is behind" in note for note in feed.notes)
 
 
 # A full disk -----------------------------------------------------------------------------------------------------

@@ -55,6 +55,8 @@ class OracleConfig:
     excess_slippage_bps: float = 1.0
     slippage_bps: float = 0.0
     report_currency: str | None = None
+    delays_ns: Sequence[int] = (0,)
+    offsets: Sequence[tuple[int, int]] = ()
     seed: int = 0
     run_id: str = "bt"
 
@@ -158,6 +160,8 @@ class Oracle:
             {id_: 0 if config.match_on[id_] == "candle" else config.latency_ns for id_ in self.by_id},
             Fraction(str(config.max_leverage)),
             lambda: self.now_ns,
+            delays_ns=config.delays_ns,
+            offsets=config.offsets,
         )
         self.kinds_of = {id_: {KINDS[type(e)] for e in self.events if e.instrument == id_} for id_ in self.by_id}
         for id_, instrument in self.by_id.items():
@@ -339,7 +343,7 @@ class Oracle:
         self._deliver_reports()
         self._check_solvency()
         if self._counts_for_matching(row):
-            self.exchange.lags[instrument] = max(0, row.received_ns - row.exchange_ns)
+            self.exchange.lags[instrument] = row.received_ns - row.exchange_ns
         if self.ended == "completed" and new_mark is not None and self._would_ruin(instrument, new_mark):
             self.marks[instrument] = new_mark
             self.ended = "bankrupt"

@@ -1,7 +1,7 @@
 """The exchange of the oracle: messages that travel, an account recomputed from scratch, reports on their way back."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from fractions import Fraction
@@ -74,6 +74,7 @@ class Message:
     held: Held
     lots: int | None = None
     limit: int | None = None
+    left_ns: int = 0  # by the exchange's clock
     arrives_ns: int = 0
     due_ns: int = 0
 
@@ -93,12 +94,15 @@ class Exchange:
     reports: list[Report] = field(default_factory=list)
     log: list[Report] = field(default_factory=list)
     fills: list[Fill] = field(default_factory=list)
-    lags: dict[str, int] = field(default_factory=dict)  # how late each market's last row came
+    lags: dict[str, int] = field(default_factory=dict)  # received less exchange stamp of each market's last row
+    delays_ns: Sequence[int] = (0,)  # how long after the row's time each call is made, over and over
+    offsets: Sequence[tuple[int, int]] = ()  # since when our clock is ahead of the exchange's, and by how much
+    sent: list[Message] = field(default_factory=list)
 
     # What the client's desk calls -----------------------------------------------------------------------------
 
-    def submit(self, order: Order, now_ns: int) -> None:
-        """Send an order on its way."""
+    def submit(self, order: Order, now_ns: int) -> int:
+        """Send an order on its way and return when it left."""
         held = self.orders[order.id] = Held(
             id=order.id,
             instrument=order.instrument,
@@ -112,7 +116,7 @@ class Exchange:
             tag=order.tag,
             is_asleep=order.stop_ticks is not None,
         )
-        self._send(Message(now_ns, "submit", held))
+        return self._send(Message(now_ns, "submit", held))
 
     def cancel(self, order_id: str, now_ns: int) -> None:
         """Send a cancel on its way."""
@@ -122,13 +126,27 @@ class Exchange:
         """Send a change on its way."""
         self._send(Message(now_ns, "amend", self.orders[order_id], lots, price_ticks))
 
-    def _send(self, message: Message) -> None:
+    def _send(self, message: Message) -> int:
+        """Let a message leave when its call is made, and never before or past the one before it."""
         instrument = message.held.instrument
-        message.arrives_ns = message.sent_ns + self.latency_ns[instrument]
-        patience_ns = max(self.latency_ns[instrument], self.lags.get(instrument, 0), 1)
+        now_ns = message.sent_ns
+        called_ns = now_ns + self.delays_ns[len(self.sent) % len(self.delays_ns)]
+        message.sent_ns = max([now_ns, called_ns, *(m.sent_ns for m in self.sent)])
+        offset_ns = self.offset_ns(now_ns)
+        # Also by the exchange's clock none passes another one, however the offset moves.
+        message.left_ns = max([message.sent_ns - offset_ns, *(m.left_ns for m in self.sent)])
+        message.arrives_ns = message.left_ns + self.latency_ns[instrument]
+        # By our clock it has arrived then; rows stamped before may come as late as the last one came.
+        patience_ns = max(self.latency_ns[instrument], self.lags.get(instrument, offset_ns) - offset_ns, 1)
         earlier = [m.due_ns for m in self.messages if m.held.instrument == instrument]
-        message.due_ns = max([message.arrives_ns + patience_ns, *earlier])
+        message.due_ns = max([message.arrives_ns + offset_ns + patience_ns, *earlier])
         self.messages.append(message)
+        self.sent.append(message)
+        return message.sent_ns
+
+    def offset_ns(self, now_ns: int) -> int:
+        """Return how far our clock is ahead of the exchange's."""
+        return next((offset_ns for from_ns, offset_ns in reversed(self.offsets) if from_ns <= now_ns), 0)
 
     def gate(self, instrument: str) -> Gate:
         """Return the whole axis: the oracle looks at every row anyway."""
@@ -501,7 +519,8 @@ class Exchange:
     def tell(self, held: Held, state: OrderState, reason: str, at_ns: int, fill: Fill | None = None) -> None:
         """Send a report back."""
         held.state = state
-        due_ns = max(at_ns + self.latency_ns[held.instrument], self.now_ns(), held.told_ns)
+        now_ns = self.now_ns()
+        due_ns = max(at_ns + self.offset_ns(now_ns) + self.latency_ns[held.instrument], now_ns, held.told_ns)
         held.told_ns = due_ns
         report = Report(due_ns, len(self.log), held.id, state, reason, at_ns, held.lots, held.limit, fill)
         self.log.append(report)
@@ -520,7 +539,7 @@ class Exchange:
         self.messages = []
         for held in self.orders.values():
             if not held.is_over:
-                self.end(held, OrderState.CANCELLED, reason, self.now_ns())
+                self.end(held, OrderState.CANCELLED, reason, self.now_ns() - self.offset_ns(self.now_ns()))
 
     def charge_funding(self, instrument: str, rate: float, funding_ns: int, mark: float | None) -> Decimal:
         """Settle funding on what fills stamped before the boundary had built up; return the size charged on."""

@@ -69,7 +69,7 @@ def outcome_of(
             scenario.events, scenario.instruments, block_rows=block_rows, seed=drip_seed, end_ns=scenario.end_ns
         )
     config = engine_config(scenario, search=search, equity_every_ns=equity_every_ns)
-    return Engine(feed, strategy, config).run(), strategy
+    return Engine(feed, strategy, config, send_clock=scenario.send_clock()).run(), strategy
 
 
 def real(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -11,6 +12,7 @@ from hypothesis import strategies as generators
 from oracle.engine import OracleConfig
 from oracle.scripted import Act, Script, Scripted
 
+from quantkit.brokers.send_clock import SendClock
 from quantkit.clock import NS_PER_MS
 from quantkit.events import BookUpdate, Candle, Funding, Gap, Mark, MarketEvent, Ticker, Trade
 from quantkit.instruments import Fees, Instrument, Side
@@ -21,6 +23,8 @@ STEPS_MS = (0, 0, 1, 2, 5, 10, 19, 20, 21, 40, 75, 150)
 SLOW_STEPS_MS = (0, 50, 100, 250, 450, 500, 900, 1000)
 DELAYS_MS = (1, 1, 1, 3, 8, 20, 45, -30)  # below zero where the receiver's clock is behind
 LATENCIES_MS = (0, 1, 5, 20, 100)
+SLOW_HOOKS_MS = (0, 0, 3, 40, 700, -5)
+OFFSETS_MS = (0, 2, 30, -30, 3_000, -3_000)
 RATES = (0.0001, -0.0003, 0.01)
 
 
@@ -76,6 +80,8 @@ class Scenario:
     slippage_bps: float = 0.0
     max_leverage: float = 1
     reads_money: bool = False
+    delays_ns: tuple[int, ...] = (0,)  # how long after its row each call is made, over and over
+    offsets: tuple[tuple[int, int], ...] = ()  # since when our clock is ahead of the exchange's, and by how much
 
     def strategy(self) -> Scripted:
         """Return a fresh strategy that follows the script."""
@@ -111,7 +117,13 @@ class Scenario:
             touch=self.touch,
             excess_slippage_bps=self.excess_slippage_bps,
             slippage_bps=self.slippage_bps,
+            delays_ns=self.delays_ns,
+            offsets=self.offsets,
         )
+
+    def send_clock(self) -> ScriptedClock:
+        """Return what tells the real engine when calls are made and how far the clocks are apart."""
+        return ScriptedClock(self.delays_ns, self.offsets)
 
     def shifted(self, by_ns: int) -> Scenario:
         """Return the same scenario at another time."""
@@ -122,6 +134,7 @@ class Scenario:
             start_ns=self.start_ns + by_ns,
             end_ns=self.end_ns + by_ns,
             moments=tuple(moment + by_ns for moment in self.moments),
+            offsets=tuple((from_ns + by_ns, offset_ns) for from_ns, offset_ns in self.offsets),
         )
 
     def before(self, cut_ns: int) -> Scenario:
@@ -137,6 +150,20 @@ def shift(event: MarketEvent, by_ns: int) -> MarketEvent:
     """Return an event with all its stamps moved."""
     names = [name for name in event.__struct_fields__ if name.endswith("_ns")]
     return msgspec.structs.replace(event, **{name: getattr(event, name) + by_ns for name in names})
+
+
+class ScriptedClock(SendClock):
+    """Lets each call be made some time after its row, and the offset move in given steps."""
+
+    def __init__(self, delays_ns: Sequence[int], offsets: Sequence[tuple[int, int]]) -> None:
+        super().__init__()
+        self._delays = itertools.cycle(delays_ns)
+        for step in offsets:
+            self.step(*step)
+
+    def moment_ns(self, now_ns: int) -> int:
+        """Return the moment of the call."""
+        return now_ns + next(self._delays)
 
 
 @dataclass
@@ -329,6 +356,7 @@ def scenarios(draw: generators.DrawFn, kinds: Sequence[str] = ("book", "ticker",
         excess_slippage_bps=draw(generators.sampled_from((0.0, 1.0, 250.0))),
         slippage_bps=draw(generators.sampled_from((0.0, 0.0, 3.0, 170.0))),
         max_leverage=draw(generators.sampled_from((1, 3, 40))),
+        **_clocks(draw),
     )
 
 
@@ -348,6 +376,20 @@ def _versions(draw: generators.DrawFn, instrument: Instrument, stamps: Sequence[
 
 def _holds_coins(instrument: Instrument) -> bool:
     return instrument.is_spot or instrument.is_inverse
+
+
+def _clocks(draw: generators.DrawFn) -> dict[str, Any]:
+    """Draw when calls are made and how far the clocks are apart, half the time as in a plain replay."""
+    if draw(generators.booleans()):
+        return {}
+    delays = draw(generators.lists(generators.sampled_from(SLOW_HOOKS_MS), min_size=1, max_size=5))
+    moments = sorted(draw(generators.lists(generators.integers(0, 1_500), max_size=3)))
+    return {
+        "delays_ns": tuple(delay * NS_PER_MS for delay in delays),
+        "offsets": tuple(
+            (BASE_NS + moment * NS_PER_MS, draw(generators.sampled_from(OFFSETS_MS)) * NS_PER_MS) for moment in moments
+        ),
+    }
 
 
 def _kind(event: MarketEvent) -> str:

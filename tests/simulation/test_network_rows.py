@@ -10,7 +10,7 @@ from simulation.swarm import Swarm
 from simulation.virtual import settle, simulate, until
 
 from quantkit.errors import FeedError, SubscriptionError
-from quantkit.events import BookUpdate
+from quantkit.events import BookUpdate, Gap
 from quantkit.feeds.okx.channels import Channel, book, tickers, trades
 from quantkit.feeds.okx.records import Stalled, Wanted
 from quantkit.feeds.okx.refusals import OkxError
@@ -60,6 +60,35 @@ def test_a_hundred_updates_after_a_gap_ask_for_one_snapshot() -> None:
         assert len(setting.witness.gaps) == 20
 
     simulate(main(), seed=2)
+
+
+@pytest.mark.parametrize("moment", ["frame", "timer"])
+def test_what_is_down_at_an_agreed_end_is_told_at_that_moment_and_nothing_after_it(moment: str) -> None:
+    """Whether a frame of another connection or the clock says first that the moment has come."""
+
+    async def main() -> None:
+        setting = Setting(4)
+        async with setting.live():
+            setting.network.is_unreachable = True
+            down = list(setting.network.live)
+            for link in down[:-1] if moment == "frame" else down:
+                link.reset()
+            await asyncio.sleep(1)
+            end_ns = setting.loop.wall_ns() + 2 * 10**9
+            setting.client.ends_at(end_ns)
+            await asyncio.sleep(1.9)
+            assert not setting.client.has_ended
+            await asyncio.sleep(8)
+            assert setting.client.has_ended is (moment == "frame")
+            setting.client.end()
+            setting.client.end()
+        gaps = [event for event in setting.consumer.events if type(event) is Gap and event.received_ns == end_ns]
+        assert len(gaps) > (0 if moment == "frame" else 2 * len(NAMES))
+        assert all(gap.from_ns < gap.to_ns <= end_ns for gap in gaps)
+        assert max(getattr(event, "received_ns", 0) for event in setting.consumer.events) == end_ns
+        setting.check()
+
+    simulate(main(), seed=4)
 
 
 def test_what_is_legal_costs_nothing() -> None:

@@ -100,6 +100,17 @@ def test_a_queue_is_shown_while_it_is_not_empty() -> None:
         assert styles(frame(status(queue=queue)), f"{queue:,} events waiting") == {style}
 
 
+def test_the_largest_lag_of_the_engine_is_told() -> None:
+    """Where nothing more pressing is to be said in its place."""
+    assert "late" not in frame(status()).text
+    for behind_ms, told, style in ((5, "5.0 ms", "dim"), (600, "600.0 ms", "yellow"), (3_200, "3.20 s", "bold red")):
+        late = status(behind_ns_max=behind_ms * 1_000_000)
+        assert styles(frame(late), f"engine up to {told} late") == {style}
+        assert status_line(late).endswith(f"engine up to {told} late")
+    assert "3.20 s late" in frame(late, width=80, height=24).text.splitlines()[1]
+    assert "late" not in frame(status(behind_ns_max=5, queue=9)).text
+
+
 @pytest.mark.parametrize(("queue", "later_s", "told"), [(7, 0, "7 waiting"), (0, 8, "busy for 8.0s"), (0, 0, "gaps 2")])
 def test_a_narrow_terminal_leaves_out_words_and_no_numbers(queue: int, later_s: int, told: str) -> None:
     head = frame(status(queue=queue), width=80, height=24, later_s=later_s).text.splitlines()[1]

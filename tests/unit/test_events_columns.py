@@ -20,6 +20,7 @@ from quantkit.events import (
     Mark,
     MarketEvent,
     Ticker,
+    Timing,
     Trade,
 )
 from quantkit.instruments import Side
@@ -64,6 +65,7 @@ EVENTS: dict[str, st.SearchStrategy[MarketEvent]] = {
     "mark": st.builds(Mark, st.just(NAME), stamps, stamps, numbers, st.sampled_from(["mark", "index"])),
     "funding": st.builds(Funding, st.just(NAME), stamps, stamps, numbers, stamps, st.booleans()),
     "gap": st.builds(Gap, st.just(NAME), stamps, stamps, words, stamps, stamps, words),
+    "timing": st.builds(Timing, st.just(NAME), stamps, stamps, stamps, stamps, stamps, words),
 }
 
 
@@ -230,11 +232,11 @@ def test_streams_have_a_readable_name() -> None:
 def test_every_kind_of_event_has_a_name_a_rank_and_columns() -> None:
     """The tables agree with each other."""
     assert {kind: event for event, kind in KINDS.items()} == EVENT_TYPES
-    assert set(EVENT_TYPES) == set(EVENTS) == set(KIND_COLUMNS) - {"candle_open"}
+    assert set(EVENT_TYPES) == set(EVENTS) == set(KIND_COLUMNS) - {"candle_open", "instrument"}
     assert set(EVENT_TYPES) | {"candle_open", "instrument"} == set(RANKS)
-    order = "gap mark candle funding instrument candle_open book ticker trade"
+    order = "gap mark candle funding instrument candle_open book ticker trade timing"
     assert list(RANKS) == order.split()
-    assert list(RANKS.values()) == list(range(9))
+    assert list(RANKS.values()) == list(range(10))
 
 
 @pytest.mark.parametrize("event", [trades(1)[0], books(1)[0], Mark(NAME, 0, 0, 1.0)], ids=lambda e: type(e).__name__)

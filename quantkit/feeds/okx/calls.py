@@ -12,7 +12,7 @@ from urllib.parse import urlencode
 import msgspec
 import numpy as np
 
-from quantkit.clock import NS_PER_S, datetime_of
+from quantkit.clock import NS_PER_MS, NS_PER_S, datetime_of
 from quantkit.errors import ConfigError
 from quantkit.feeds.okx.config import OkxConfig
 from quantkit.feeds.okx.credentials import Credentials
@@ -76,6 +76,7 @@ class RestCalls:
     Attributes:
         counters: What was repeated or left out, by name; each new name is logged once.
         offset_ns: The exchange's clock minus this machine's, once measured.
+        offset_error_ns: By how much that may be wrong.
     """
 
     def __init__(
@@ -88,7 +89,7 @@ class RestCalls:
         rng: np.random.Generator,
     ) -> None:
         self.counters: collections.Counter[str] = collections.Counter()
-        self.offset_ns = 0
+        self.offset_ns = self.offset_error_ns = 0
         self._send = send
         self._config = config
         self._credentials = credentials
@@ -160,6 +161,8 @@ class RestCalls:
         best = min(replies, key=lambda reply: reply.received_ns - reply.sent_ns)
         middle_ns = (best.sent_ns + best.received_ns) // 2
         self.offset_ns = server_time_ns(best.data, where=f"OKX {TIME.path}") - middle_ns
+        # The exchange tells whole milliseconds.
+        self.offset_error_ns = (best.received_ns - best.sent_ns) // 2 + NS_PER_MS
         return self.offset_ns
 
     def _signer(self) -> Signer:

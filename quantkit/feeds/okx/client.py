@@ -228,6 +228,19 @@ class OkxClient:
         """What was received and not delivered, by name."""
         return Counter() if self._hub is None else self._hub.tracker.counters + self._hub.counters
 
+    def ends_at(self, end_ns: int) -> None:
+        """Take in nothing that is received from a moment on, which no event so far was; see `end`."""
+        self._entered.ends_ns = end_ns
+
+    def end(self) -> None:
+        """Deliver the gaps of outages that are still open, stamped as `ends_at` was told, and nothing after them."""
+        self._entered.end()
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether nothing is delivered any more."""
+        return self._hub is not None and self._hub.is_over
+
     async def close(self) -> None:
         """Close every connection in good order; the iteration ends when all that came before is taken.
 

@@ -13,12 +13,13 @@ from typing import Any, Final, Self, TypeVar
 import msgspec
 import numpy as np
 
-from quantkit.clock import INTERVALS, NS_PER_MS, NS_PER_S, iso_of
+from quantkit.clock import INTERVALS, NS_PER_MS, NS_PER_S, delay_text, iso_of, wall_ns
 from quantkit.errors import ConfigError, DataError, FeedClosedError, FeedError, QuantkitError
-from quantkit.events import Candle, InstrumentChange, MarketEvent, Row
+from quantkit.events import Candle, Row
 from quantkit.feeds.base import Batch, Subscription
 from quantkit.feeds.inbox import Inbox
 from quantkit.feeds.live import BatchMaker, Intake
+from quantkit.feeds.live_clock import LiveClock
 from quantkit.feeds.okx import channels
 from quantkit.feeds.okx.client import ConnectionStatus, OkxClient
 from quantkit.feeds.okx.config import OkxConfig
@@ -28,6 +29,7 @@ from quantkit.feeds.okx.rest import OkxRest
 from quantkit.feeds.okx.tracker import Delivered
 from quantkit.feeds.recorder import Recorder
 from quantkit.feeds.resample import sources_of
+from quantkit.feeds.taken import TakenRows
 from quantkit.instruments import Instrument, plain
 from quantkit.storage.catalog import Coverage
 from quantkit.storage.columns import Block, Stream
@@ -51,8 +53,14 @@ _POLL_S: Final = 0.05
 _LATE_NS: Final = 30 * NS_PER_S
 #: How often the state of the connections is shown to other threads.
 _SHOW_EVERY_S: Final = 0.1
-#: How often the recorder of rows is given what has come; unlike the tape it makes nothing safe by itself.
-_RECORD_EVERY_S: Final = 0.1
+#: A batch shall take no longer than this, or the view and the end of the run would wait: it gets fewer rows then.
+_BATCH_NS: Final = 50 * NS_PER_MS
+#: Once the hook that was running when the time was over has returned, the engine may catch up for so long; a run that
+#: is still behind then ends where it is.
+_OVERTIME_NS: Final = NS_PER_S // 2
+#: How often the exchange's time is asked for, and how long the start waits for it at most.
+_MEASURE_EVERY_S: Final = 180.0
+_MEASURE_TIMEOUT_S: Final = 2.0
 #: How often, and how many times, a warm-up asks again for a candle that has closed but is not there yet.
 _WARMUP_RETRY_S: Final = 0.5
 _WARMUP_RETRIES: Final = 6
@@ -77,6 +85,11 @@ def live_coverage(instruments: Iterable[Instrument], opened_ns: int) -> dict[Str
         for interval in INTERVALS:
             streams[Stream("candle", instrument.id, interval)] = held
     return streams
+
+
+def _rows_max(before: int, spent_ns: int) -> int:
+    """Return how many rows the next batch may have, after one that took so long."""
+    return min(2 * before, _BATCH_ROWS) if spent_ns < _BATCH_NS else max(1, before * _BATCH_NS // (2 * spent_ns))
 
 
 class FrameTape:
@@ -133,7 +146,13 @@ class OkxFeed:
         folder: Where to record: the raw frames under `frames`, rows under `data`; None: nowhere.
         intake: Told what the engine takes in.
         stop: Set from outside, it does what `stop` does; it is never set here, so that several runs may share it.
+        sender: Stands for the strategy in the rows that say when its messages left.
+        wall: The machine's UTC time in nanoseconds.
         rng: Jitter of the back-off.
+
+    Attributes:
+        clock: When messages leave, and how far the exchange's clock is from this machine's.
+        behind_ns_max: How far the engine was behind the wall clock at most, after a batch.
 
     Raises:
         FeedError: The exchange cannot be reached, or refuses.
@@ -146,15 +165,21 @@ class OkxFeed:
         folder: Path | None = None,
         intake: Intake | None = None,
         stop: threading.Event | None = None,
+        sender: str = "",
+        wall: Callable[[], int] = wall_ns,
         rng: np.random.Generator | None = None,
     ) -> None:
         self.config = config or OkxConfig()
+        self._taken = TakenRows(wall, FAR_FUTURE_NS)
+        self.clock = LiveClock(wall, intake=intake, taken=self._taken, sender=sender)
+        self.behind_ns_max = 0
+        self._wall = wall
         self._folder = folder
         self._intake = intake
         self._rng = rng
-        self._inbox = Inbox()
+        self._inbox = Inbox(wall)
         self._delivered: list[list[Row]] = []  # of this callback of the loop
-        self._unrecorded: list[list[Row]] = []  # since the recorder was given rows
+        self._names: list[str] = []
         self._maker = BatchMaker(FAR_FUTURE_NS)
         self._instruments: dict[str, Instrument] = {}
         self._listings = Listings({})
@@ -162,6 +187,7 @@ class OkxFeed:
         self._since_ns = 0
         self._end_ns = FAR_FUTURE_NS
         self._taken_until_ns = 0
+        self._is_timed = False  # whether the sockets' thread has to end the run
         self._work: Future[None] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._is_ready = threading.Event()
@@ -174,10 +200,6 @@ class OkxFeed:
         self._warnings: list[str] = []
         self._tape: FrameTape | None = None
         self._recorder: Recorder | None = None
-        #: Closed bars that came before the warm-up was over: rows are recorded in their order.
-        self._early_bars: list[Candle] | None = []
-        self._warmed_ns: dict[tuple[str, str], int] = {}
-        self._recording = threading.Lock()
 
     # Opening and closing --------------------------------------------------------------------------------------
 
@@ -185,7 +207,7 @@ class OkxFeed:
         try:
             if self._folder is not None:
                 self._tape = FrameTape(self._folder / FRAMES)
-                self._recorder = Recorder(self._folder / DATA)
+                self._recorder = self._taken.recorder = Recorder(self._folder / DATA)
             sockets = ThreadPoolExecutor(1, thread_name_prefix="okx-feed")
             self._work = sockets.submit(self._run)
             sockets.shutdown(wait=False)
@@ -195,6 +217,7 @@ class OkxFeed:
             self._raise_error()
             self._instruments = self._call(self._load_instruments())
             self._listings = Listings(self._instruments)
+            self._call(self._measure())
             self._started_ns = self._inbox.now_ns()
         except BaseException:
             self.close()
@@ -209,16 +232,21 @@ class OkxFeed:
     def stop(self) -> None:
         """Let `batches` end after what has been received by now; from any thread."""
         self._is_ending.set()
-        loop = self._loop
-        if loop is not None:
-            with suppress(RuntimeError):  # the loop has ended by itself
-                loop.call_soon_threadsafe(self._stopped.set)
+        if self._loop is not None:
+            self._on_loop(self._stopped.set)
+
+    def _on_loop(self, call: Callable[[], object]) -> None:
+        """Run something on the thread of the sockets, if it still runs."""
+        assert self._loop is not None, "the feed was opened"
+        with suppress(RuntimeError):  # the loop has ended by itself
+            self._loop.call_soon_threadsafe(call)
 
     def close(self) -> None:
         """Close connections, tape and recording; fine to call twice."""
         self.stop()
         if self._work is not None:
             wait([self._work])
+        self._taken.record(everything=True)
         if self._recorder is not None:
             self._recorder.close(self._taken_until_ns)
         tape, self._tape = self._tape, None
@@ -265,7 +293,10 @@ class OkxFeed:
     def assumptions(self) -> Sequence[str]:
         """Return what the reader of a result has to know about the data."""
         where = self.config.url or f"OKX {self.config.region}{' demo' if self.config.demo else ''}"
-        return (f"live data of {where}, in the order in which this machine received them",)
+        return (
+            f"live data of {where}, in the order in which this machine received them; the engine was at most "
+            f"{delay_text(self.behind_ns_max)} behind the clock",
+        )
 
     def subscribe(self, subscriptions: Collection[Subscription]) -> None:
         """Subscribe to the channels that bring the streams, and wait until every one is confirmed.
@@ -287,16 +318,20 @@ class OkxFeed:
         # Every bar that closes from here on is a row: those before are for the warm-up.
         self._since_ns = since_ns = min((wish.start_ns for wish in subscriptions), default=self._started_ns)
         self._maker = BatchMaker(self._end_ns)
-        names = {wish.stream.instrument for wish in subscriptions}
+        self._taken.end_ns = self._end_ns
+        self._names = sorted({wish.stream.instrument for wish in subscriptions})
+        self.clock.settle(since_ns, None, self._names)
         if self._recorder is not None:
-            self._recorder.add_instruments(self._instruments[name] for name in sorted(names))
+            self._recorder.add_instruments(self._instruments[name] for name in self._names)
             self._recorder.watch((wish.stream for wish in subscriptions if wish.stream.kind not in _BESIDE), since_ns)
         # Metadata that change are told on a channel of their own for each kind; last, so that nothing waits for them.
-        kinds = sorted({self._instruments[name].kind for name in names})
+        kinds = sorted({self._instruments[name].kind for name in self._names})
         wanted |= dict.fromkeys(channels.instruments(_TYPES[kind]) for kind in kinds)
-        self._listings.names |= names
+        self._listings.names |= set(self._names)
         books = sorted({wish.stream.instrument for wish in subscriptions if wish.stream.kind == "book"})
         self._call(self._subscribe({name: plain(self._instruments[name].price_step) for name in books}, wanted))
+        # A recording that is played back begins when somebody subscribes, and so does its time.
+        self._on_loop(self._measure_now.set)
 
     async def _subscribe(self, steps: Mapping[str, str], wanted: Iterable[channels.Channel]) -> None:
         self._client.listed(steps)
@@ -314,10 +349,7 @@ class OkxFeed:
         self._maker.warmed(stream, candles)
         if self._recorder is not None:
             self._recorder.watch([stream], self._since_ns, warmup=count)
-            if candles:
-                with self._recording:
-                    self._recorder.add(candles)
-                    self._warmed_ns[stream.instrument, stream.interval] = candles[-1].close_ns
+        self._taken.warmed(stream, candles)
         return Block.from_events(candles) if candles else None
 
     def book_before(self, stream: Stream, start_ns: int) -> list[Block]:
@@ -333,26 +365,40 @@ class OkxFeed:
         Raises:
             FeedError: It was lost or stopped before anything was taken.
         """
-        self._record_early_bars()
         wake_ns = next_wake_ns or (lambda: FAR_FUTURE_NS)
         end_ns = self._end_ns
-
-        def wake_or_end_ns() -> int:
-            return min(wake_ns(), end_ns)
-
+        self._taken_until_ns = self._since_ns
+        self._begin_end()
         has_begun = False
+        rows_max, last_call_ns = 1, FAR_FUTURE_NS
         self._raise_error()
-        while (taken := self._inbox.take(wake_or_end_ns, _BATCH_ROWS)) is not None:
+        while (taken := self._inbox.take(wake_ns, rows_max)) is not None:
             has_begun = True
+            begun_ns = self._wall()
             deliveries, until_ns = taken
+            until_ns = self._bounded(until_ns, deliveries, wake_ns())
+            batch = self._maker.batch(deliveries, until_ns)
+            self.clock.settle(self._taken_until_ns + 1, self._maker.least_lag_ns, self._names)
             self._taken_until_ns = min(until_ns, end_ns)
             if self._intake is not None:
                 last_ns = deliveries[-1][-1].received_ns if deliveries else 0
                 self._intake.took(len(deliveries), last_ns, until_ns)
-            batch = self._maker.batch(deliveries, until_ns)
+            self._taken.take(deliveries)
             yield batch
+            done_ns = self._wall()
+            self.behind_ns_max = max(self.behind_ns_max, done_ns - self._taken_until_ns)
+            self._taken.record()
+            rows_max = _rows_max(rows_max, done_ns - begun_ns)
             if until_ns >= end_ns:
                 break
+            if done_ns > last_call_ns:
+                self._warnings.append(
+                    f"the run's time was over while the engine was still {delay_text(done_ns - until_ns)} behind: it "
+                    f"ends at {iso_of(until_ns)}; what came later was not used"
+                )
+                break
+            if done_ns >= end_ns:
+                last_call_ns = min(last_call_ns, done_ns + _OVERTIME_NS)
             if self._is_asked.is_set():
                 self.stop()
         if not has_begun:
@@ -360,6 +406,62 @@ class OkxFeed:
             raise self._closed_error()
         if self._intake is not None:
             self._intake.drained()
+
+    def _bounded(self, until_ns: int, deliveries: Sequence[Sequence[Row]], wake_ns: int) -> int:
+        """Return up to when time passes in a batch: while the engine is behind, one wake-up at a time."""
+        last_ns = deliveries[-1][-1].received_ns if deliveries else 0
+        next_ns = max(last_ns, wake_ns, self._taken_until_ns)
+        return next_ns if until_ns - next_ns > _BATCH_NS else until_ns
+
+    # The run's end --------------------------------------------------------------------------------------------
+
+    def _begin_end(self) -> None:
+        """Let the run end at its time: what is down then is told as a gap of that moment, and nothing comes after."""
+        if self._end_ns < FAR_FUTURE_NS:
+            self._inbox.ends_at(self._end_ns)
+            self._on_loop(self._set_end)
+
+    def _set_end(self) -> None:
+        if self._wall() >= self._end_ns:
+            # The run has begun after its end; what has come since is of no use.
+            self._inbox.end()
+            return
+        self._client.ends_at(self._end_ns)
+        self._is_timed = True
+
+    def _end_in_time(self) -> float:
+        """End the run if its time is over, and return after how many seconds to look again."""
+        if not self._is_timed:
+            return _SHOW_EVERY_S
+        left_s = (self._end_ns - self._wall()) / NS_PER_S
+        if left_s <= 0.0 or self._client.has_ended:
+            self._client.end()
+            self._flush()
+            self._inbox.end()
+            self._is_timed = False
+            return _SHOW_EVERY_S
+        return min(left_s, _SHOW_EVERY_S)
+
+    # The clocks -----------------------------------------------------------------------------------------------
+
+    async def _measure(self) -> None:
+        """Compare the clocks; without an answer the offset stays as it is."""
+        try:
+            async with asyncio.timeout(_MEASURE_TIMEOUT_S):
+                ahead_ns = await self._rest.clock_offset_ns()
+        except (QuantkitError, TimeoutError) as error:
+            self.clock.unmeasured += 1
+            _log.warning("the exchange's time could not be had: %s", str(error) or "no answer in time")
+        else:
+            self.clock.offset.measured(-ahead_ns, self._rest.clock_offset_error_ns)
+
+    async def _keep_measuring(self) -> None:
+        while True:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_MEASURE_EVERY_S):
+                    await self._measure_now.wait()
+            self._measure_now.clear()
+            await self._measure()
 
     # What a watcher sees --------------------------------------------------------------------------------------
 
@@ -400,12 +502,7 @@ class OkxFeed:
             for what, count in sorted(self.problems.items())
         ]
         said += self._warnings
-        if self._maker.ahead_ns >= NS_PER_MS:
-            said.append(
-                f"rows were stamped by the exchange up to {self._maker.ahead_ns / NS_PER_MS:.1f} ms later than they "
-                "came by this machine's clock, which is behind: orders meet the market before their latency is over; "
-                "set the clock"
-            )
+        said += self.clock.notes
         if self.failure is not None:
             said.append(f"{FEED_LOST}: {self.failure}")
         if self._recorder is not None and self._recorder.error is not None:
@@ -423,9 +520,10 @@ class OkxFeed:
 
     async def _main(self) -> None:
         self._stopped = asyncio.Event()
+        self._measure_now = asyncio.Event()
         loop = asyncio.get_running_loop()
         self._inbox.soon = lambda _: loop.call_soon(self._flush)
-        async with OkxRest(self.config) as self._rest:
+        async with OkxRest(self.config, now_ns=self._wall) as self._rest:
             self._client = OkxClient(
                 self.config,
                 rest=self._rest,
@@ -440,14 +538,17 @@ class OkxFeed:
             async with self._client:
                 self._loop = loop
                 self._is_ready.set()
-                while not (self._is_ending.is_set() or self._stopped.is_set()):
-                    self._show()
-                    with suppress(TimeoutError):
-                        async with asyncio.timeout(_SHOW_EVERY_S):
-                            await self._stopped.wait()
+                measuring = asyncio.create_task(self._keep_measuring())
+                try:
+                    while not (self._is_ending.is_set() or self._stopped.is_set()):
+                        self._show()
+                        with suppress(TimeoutError):
+                            async with asyncio.timeout(self._end_in_time()):
+                                await self._stopped.wait()
+                finally:
+                    measuring.cancel()
             self._show()
         self._flush()
-        self._record()
 
     def _show(self) -> None:
         """Let other threads see how the connections stand; only this one may ask the client."""
@@ -479,36 +580,6 @@ class OkxFeed:
             return
         self._inbox.put(delivered)
         self._inbox.settle()
-        if self._recorder is not None and delivered:
-            if not self._unrecorded and self._loop is not None:
-                self._loop.call_later(_RECORD_EVERY_S, self._record)
-            self._unrecorded.extend(delivered)
-
-    def _record(self) -> None:
-        """Hand the rows of the last moment to the recorder, many at a time."""
-        waiting, self._unrecorded = self._unrecorded, []
-        if self._recorder is not None and waiting:
-            with self._recording:
-                # A run's data end with it, though its connections are closed a moment later.
-                due = [row for rows in waiting if rows[0].received_ns <= self._end_ns for row in rows]
-                self._recorder.add_instruments(row.info for row in due if isinstance(row, InstrumentChange))
-                rows = [row for row in due if not isinstance(row, InstrumentChange)]
-                self._recorder.add([row for row in rows if not self._is_held_back(row)])
-
-    def _is_held_back(self, row: MarketEvent) -> bool:
-        """Return whether a bar is not recorded now: since the warm-up has it, or may still bring the ones before it."""
-        if not isinstance(row, Candle):
-            return False
-        if self._early_bars is not None:
-            self._early_bars.append(row)
-            return True
-        return row.close_ns <= self._warmed_ns.get((row.instrument, row.interval), 0)
-
-    def _record_early_bars(self) -> None:
-        with self._recording:
-            early, self._early_bars = self._early_bars or [], None
-            if self._recorder is not None:
-                self._recorder.add([bar for bar in early if not self._is_held_back(bar)])
 
     def _lose(self, error: QuantkitError) -> None:
         """End the feed for good."""

@@ -47,6 +47,8 @@ _SETTLED_S: Final = 20.0
 #: How long at most it is waited before such a one is replaced in turn. OKX closes a minute after it said so.
 _LONGEST_HESITATION_S: Final = 20.0
 
+_NEVER_NS: Final = 2**63 - 1
+
 OpenSocket: TypeAlias = Callable[[str, Session, str], Awaitable[Socket]]
 
 
@@ -102,6 +104,8 @@ class Hub:
         self.lines: dict[int, Line] = {}
         self.failure: FeedError | None = None
         self.is_over = False
+        #: From this moment on nothing is taken in any more.
+        self.ends_ns = _NEVER_NS
         self.tracker = Tracker(command=self._command, control=self._control)
         self._open = open_socket
         self._credentials = credentials
@@ -126,7 +130,8 @@ class Hub:
 
     def frame(self, connection: int, received_ns: int, data: bytes) -> bool:
         """Put a frame on the tape and deliver its events; return whether it brought some."""
-        if self.is_over:
+        if self.is_over or received_ns >= self.ends_ns:
+            self.end()
             return False
         try:
             if self._tape is not None:
@@ -143,8 +148,12 @@ class Hub:
 
     def note(self, record: Record) -> None:
         """Put a record on the tape and tell the tracker."""
-        if self.is_over:
+        if self.is_over or record.received_ns >= self.ends_ns:
+            self.end()
             return
+        self._note(record)
+
+    def _note(self, record: Record) -> None:
         try:
             if self._tape is not None:
                 self._tape.note(record)
@@ -488,6 +497,12 @@ class Hub:
         for line in list(self.lines.values()):
             line.fail(self.failure)
         self._trouble(self.failure)
+
+    def end(self) -> None:
+        """Deliver the outages that are still open, stamped at `ends_ns`, and nothing after, if it is set."""
+        if not self.is_over and self.ends_ns != _NEVER_NS:
+            self._note(Closed(self.ends_ns))
+            self.is_over = True
 
     def _settle(self, error: FeedError) -> None:
         for line in self.lines.values():

@@ -142,6 +142,11 @@ class OkxRest:
         """
         return await self._calls.measure_offset()
 
+    @property
+    def clock_offset_error_ns(self) -> int:
+        """By how much the clock offset measured last may be wrong: half of its round trip and the server's rounding."""
+        return self._calls.offset_error_ns
+
     async def instruments(
         self, kind: str, instrument: str | None = None, *, valid_from_ns: int = 0
     ) -> list[Instrument]:

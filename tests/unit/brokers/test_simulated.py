@@ -9,6 +9,7 @@ from recording_sink import BUY, SELL, SWAP, order_of
 from quantkit.brokers.base import NEVER_NS, OPEN_GATE, Gate
 from quantkit.brokers.costs import Account
 from quantkit.brokers.matching import TradeMarket
+from quantkit.brokers.send_clock import SendClock
 from quantkit.brokers.simulated import SimulatedBroker
 from quantkit.instruments import Fees, Instrument, Side
 from quantkit.orders import Fill, OrderState
@@ -28,6 +29,8 @@ class Exchange:
         cash: int = 100_000,
         fees: Fees | None = None,
         touch: bool = False,
+        send_clock: SendClock | None = None,
+        lag_ns: int | None = None,
     ) -> None:
         instruments = instruments or (SWAP,)
         latencies = latency_ns if isinstance(latency_ns, dict) else {i.id: latency_ns for i in instruments}
@@ -41,6 +44,8 @@ class Exchange:
             sync=lambda instrument: self.calls.append(("sync", instrument)),
             before_change=lambda: self.calls.append(("before", self.held())),
             after_fill=self._after_fill,
+            lag_ns=lambda _: lag_ns,
+            send_clock=send_clock,
         )
         for instrument in instruments:
             market = self.broker.markets[instrument.id] = TradeMarket(instrument, self.broker, touch=touch)
@@ -545,6 +550,106 @@ def test_the_position_at_a_boundary_counts_fills_by_their_stamps_and_not_their_o
 def test_an_instrument_that_never_traded_has_no_position_at_any_boundary() -> None:
     """Nothing to charge."""
     assert Exchange().broker.qty_at(SWAP.id, 100) == 0
+
+
+# Two clocks ---------------------------------------------------------------------------------------------------------
+
+
+class SlowClock(SendClock):
+    """Lets calls be made at given moments."""
+
+    def __init__(self, *moments: int) -> None:
+        super().__init__()
+        self._moments = list(moments)
+
+    def moment_ns(self, now_ns: int) -> int:
+        return self._moments.pop(0)
+
+
+def ahead(offset_ns: int) -> SendClock:
+    """Return a clock that is ahead of the exchange's from the beginning."""
+    clock = SendClock()
+    clock.step(0, offset_ns)
+    return clock
+
+
+def test_a_message_leaves_when_its_hook_has_sent_it_and_overtakes_none() -> None:
+    """The second call is made before the first one's moment, the third before its row's time: neither can be."""
+    exchange = Exchange(send_clock=SlowClock(1_000, 900, 5))
+    exchange.broker.decisions = []
+    name = exchange.send(0, BUY, 3, 90)
+    exchange.broker.cancel(name, 10)
+    exchange.broker.amend(name, 2_000, lots=1, price_ticks=None)
+    assert [decision.at_ns for decision in exchange.broker.decisions] == [1_000, 1_000, 2_000]
+    exchange.row(1_019, 80.0)
+    assert exchange.broker.has_inbound(SWAP.id)
+    exchange.row(1_020, 80.0)
+    assert exchange.news() == [
+        ("bt1", "accepted", "", 1_020, 1_040),
+        ("bt1", "cancelled", "requested", 1_020, 1_040),
+    ]
+
+
+def test_an_order_says_when_it_left() -> None:
+    exchange = Exchange(send_clock=SlowClock(70))
+    assert exchange.broker.submit(order_of(1, BUY, 3, 90), 50) == 70
+
+
+@pytest.mark.parametrize("offset_ns", [3_000, -3_000])
+def test_arrivals_and_reports_are_converted_between_the_clocks(offset_ns: int) -> None:
+    """20 there and 20 back, whichever clock is ahead."""
+    exchange = Exchange(send_clock=ahead(offset_ns))
+    exchange.send(10_000, BUY, 3)
+    exchange.row(10_000 - offset_ns + 19, 95.0, now_ns=10_019)
+    assert exchange.broker.has_inbound(SWAP.id)
+    exchange.row(10_000 - offset_ns + 20, 96.0, now_ns=10_020)
+    (fill,) = exchange.broker.fills
+    assert (fill.price, fill.filled_ns) == (96.0, 10_020 - offset_ns)
+    assert [due_ns for *_, due_ns in exchange.news()] == [10_040, 10_040]
+
+
+@pytest.mark.parametrize("offset_ns", [3_000, -3_000])
+@pytest.mark.parametrize(("lag_ns", "due_ns"), [(None, 10_040), (5, 10_040), (50, 10_070)])
+def test_a_quiet_market_is_looked_at_by_our_clock(offset_ns: int, lag_ns: int | None, due_ns: int) -> None:
+    """When the report would be due, or as long after the arrival as rows are under way."""
+    lag = None if lag_ns is None else lag_ns + offset_ns
+    exchange = Exchange(send_clock=ahead(offset_ns), lag_ns=lag)
+    exchange.send(10_000, BUY, 3, 90)
+    assert exchange.broker.next_wake_ns() == due_ns
+    exchange.broker.process_overdue(due_ns)
+    assert exchange.news() == [("bt1", "accepted", "", 10_020 - offset_ns, due_ns)]
+
+
+def test_a_step_of_the_offset_lets_no_message_overtake_another() -> None:
+    """The second one would arrive 980 before the first; the offset in force is that of the engine's time."""
+    clock = SendClock()
+    clock.step(0, 0)
+    clock.step(150, 1_000)
+    exchange = Exchange(send_clock=clock)
+    name = exchange.send(100, BUY, 3, 90)
+    exchange.broker.cancel(name, 150)
+    exchange.row(119, 95.0, now_ns=1_119)
+    assert exchange.broker.log == []
+    exchange.row(120, 95.0, now_ns=1_120)
+    assert exchange.news() == [("bt1", "accepted", "", 120, 1_140), ("bt1", "cancelled", "requested", 120, 1_140)]
+
+
+def test_a_step_of_the_offset_lets_no_message_to_another_market_overtake_either() -> None:
+    """Both draw on the same money."""
+    clock = SendClock()
+    clock.step(150, 1_000)
+    exchange = Exchange(SWAP, ETH, send_clock=clock, latency_ns=20)
+    exchange.send(100, BUY, 3, 90)
+    exchange.broker.submit(order_of(2, BUY, 3, 90, instrument=ETH), 150)
+    exchange.broker.process_overdue(10_000)
+    assert [(name, at_ns) for name, _, _, at_ns, _ in exchange.news()] == [("bt1", 120), ("bt2", 120)]
+
+
+def test_what_the_end_cancels_is_stamped_by_the_exchanges_clock() -> None:
+    exchange = Exchange(send_clock=ahead(3_000))
+    exchange.send(10_000, BUY, 3, 90)
+    (report,) = exchange.broker.finish(10_500, "end_of_data")
+    assert (report.at_ns, report.due_ns) == (7_500, 10_520)
 
 
 # The end ------------------------------------------------------------------------------------------------------------

@@ -25,9 +25,10 @@ class Post:
     def __init__(self) -> None:
         self.sent: list[tuple[Any, ...]] = []
 
-    def submit(self, order: Order, now_ns: int) -> None:
+    def submit(self, order: Order, now_ns: int) -> int:
         """Note a new order."""
         self.sent.append(("submit", order.id, now_ns))
+        return now_ns
 
     def cancel(self, order_id: str, now_ns: int) -> None:
         """Note a cancel."""

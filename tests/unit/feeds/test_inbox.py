@@ -92,6 +92,16 @@ def test_what_is_too_much_for_a_batch_waits_and_so_does_time() -> None:
     assert len(inbox) == 0
 
 
+def test_a_delivery_of_more_rows_than_are_asked_for_is_taken_whole() -> None:
+    """Rows of one stamp stay together; here nothing waits behind them."""
+    inbox = Inbox(Wall())
+    stamp_ns = inbox.stamp()
+    inbox.put([[trade(stamp_ns), trade(stamp_ns), trade(stamp_ns)]])
+    inbox.settle()
+    taken, until_ns = inbox.take(lambda: 0, 2) or ([], 0)
+    assert ([len(rows) for rows in taken], until_ns, len(inbox)) == ([3], 1_000, 0)
+
+
 def test_closing_lets_the_taker_have_the_rest_first() -> None:
     inbox = Inbox(Wall())
     put_now(inbox)
@@ -100,7 +110,33 @@ def test_closing_lets_the_taker_have_the_rest_first() -> None:
     assert inbox.take(lambda: NEVER_NS, 10) is None
 
 
-@pytest.mark.parametrize("what", ["row", "close"])
+def test_time_stops_just_before_the_end_until_everything_before_it_has_been_put() -> None:
+    """What is told at the end of a run is stamped at its end, and no moment may have been told by then."""
+    wall = Wall()
+    inbox = Inbox(wall)
+    inbox.ends_at(2_000)
+    wall.now_ns = 5_000
+    assert inbox.take(lambda: 0, 10) == ([], 1_999)
+    inbox.put([[trade(2_000)]])
+    inbox.end()
+    taken, until_ns = inbox.take(lambda: NEVER_NS, 10) or ([], 0)
+    assert ([row.received_ns for rows in taken for row in rows], until_ns) == ([2_000], 2_000)
+    inbox.close()
+    assert inbox.take(lambda: NEVER_NS, 10) == ([], 2_000)
+
+
+def test_what_is_too_much_for_the_last_batch_waits_for_another_one() -> None:
+    inbox = Inbox(Wall())
+    inbox.ends_at(2_000)
+    stamps = [put_now(inbox) for _ in range(3)]
+    inbox.end()
+    assert [until_ns for _, until_ns in (inbox.take(lambda: 0, 2) or ([], 0), inbox.take(lambda: 0, 2) or ([], 0))] == [
+        stamps[2] - 1,
+        2_000,
+    ]
+
+
+@pytest.mark.parametrize("what", ["row", "close", "end"])
 def test_a_waiting_taker_is_woken(what: str) -> None:
     inbox = Inbox(Wall())
     found: list[object] = []
@@ -108,6 +144,9 @@ def test_a_waiting_taker_is_woken(what: str) -> None:
     taker.start()
     if what == "row":
         put_now(inbox)
+    elif what == "end":
+        inbox.ends_at(2_000)
+        inbox.end()
     else:
         inbox.close()
     taker.join(10)
@@ -118,7 +157,7 @@ def test_a_waiting_taker_is_woken(what: str) -> None:
 def take_until_something(inbox: Inbox) -> object:
     while True:
         taken = inbox.take(lambda: NEVER_NS, 10)
-        if taken is None or taken[0]:
+        if taken is None or taken[0] or taken[1] == 2_000:
             return taken
 
 

@@ -132,6 +132,62 @@ def test_time_begins_with_the_first_subscriber() -> None:
     play(scenario, market)
 
 
+@pytest.mark.parametrize("speed", [1.0, 10.0])
+def test_the_server_tells_the_time_of_the_recording(speed: float) -> None:
+    """It stands at the first stamp, then passes as the recording does, and is never behind a row that was sent."""
+    market = RecordedMarket(MAY, speed=speed)
+
+    async def scenario(exchange: Exchange) -> None:
+        now_ms = exchange.now_ms()
+        first_ms = market.time_ms(now_ms)
+        await asyncio.sleep(20)
+        assert market.time_ms(now_ms) == first_ms
+        client = Client(exchange, "public")
+        await client.subscribe("trades", "BTC-USDT")
+        before_ms = first_ms
+        for _ in range(11):
+            await asyncio.sleep(1 / speed)
+            told_ms = market.time_ms(now_ms)
+            newest_ms = max((int(row["ts"]) for row in client.rows("trades")), default=0)
+            assert told_ms >= max(newest_ms, before_ms + 990)
+            assert told_ms - newest_ms < 3_000 or not newest_ms
+            before_ms = told_ms
+        # The recording is of 13 May 2022; whoever signs by its time, or by that of the machine, is let in.
+        assert first_ms == 1652459223003
+        assert exchange.is_timely(told_ms / 1000)
+        assert exchange.is_timely(exchange.now_ms() / 1000)
+        assert not exchange.is_timely(told_ms / 1000 + 60)
+        login = await Client(exchange, "private").login(timestamp=str(told_ms // 1000))
+        assert login["event"] == "login"
+
+    play(scenario, market)
+
+
+def test_a_recording_without_stamps_has_the_time_of_the_exchange(tmp_path: Path) -> None:
+    (file := tmp_path / "bare.log").write_text(
+        '1652459225.5: {"arg":{"channel":"tickers","instId":"BTC-USDT"},"data":[{"last":"1"}]}\n'
+    )
+    market = RecordedMarket([file])
+
+    async def scenario(exchange: Exchange) -> None:
+        assert market.time_ms(exchange.now_ms()) == exchange.now_ms()
+
+    play(scenario, market)
+
+
+def test_a_recording_that_begins_again_tells_its_time_again() -> None:
+    market = RecordedMarket(MAY, is_repeating=True)
+
+    async def scenario(exchange: Exchange) -> None:
+        await Client(exchange, "public").subscribe("trades", "BTC-USDT")
+        await asyncio.sleep(10)
+        late_ms = market.time_ms(0)
+        await asyncio.sleep(3)
+        assert market.time_ms(0) < late_ms
+
+    play(scenario, market)
+
+
 def test_a_recording_can_repeat() -> None:
     market = RecordedMarket(MAY, is_repeating=True)
 

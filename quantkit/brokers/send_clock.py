@@ -1,0 +1,44 @@
+"""When messages leave for the exchange, and how far our clock is ahead of the exchange's."""
+
+from collections import deque
+
+
+class SendClock:
+    """The clock of a replay: a message leaves at the time of its row, and both clocks agree.
+
+    A live run and its repetitions say otherwise: there a message leaves when its hook has really sent it. Messages
+    never overtake one another. The offset, our clock less the exchange's, moves in steps.
+    """
+
+    def __init__(self) -> None:
+        self._left_ns = 0
+        self._offset_ns = 0
+        self._steps: deque[tuple[int, int]] = deque()
+
+    def leave(self, now_ns: int, instrument: str) -> int:
+        """Return when the message leaves that is sent now, by our clock; called once for each message.
+
+        Args:
+            now_ns: Engine time.
+            instrument: What the message is about.
+        """
+        self._left_ns = max(now_ns, self.moment_ns(now_ns), self._left_ns)
+        return self._left_ns
+
+    def moment_ns(self, now_ns: int) -> int:
+        """Return the moment of the call, as far as it is known; what is not after engine time changes nothing."""
+        return now_ns
+
+    def step(self, from_ns: int, offset_ns: int) -> None:
+        """Let the offset be another one from a moment on, which is not before those of earlier steps."""
+        self._steps.append((from_ns, offset_ns))
+
+    def offset_ns(self, now_ns: int) -> int:
+        """Return the offset at an engine time; those asked for never go back."""
+        while self._steps and self._steps[0][0] <= now_ns:
+            self._offset_ns = self._steps.popleft()[1]
+        return self._offset_ns
+
+    def said(self) -> list[str]:
+        """Return what the reader of a result has to know of it, a sentence each."""
+        return []

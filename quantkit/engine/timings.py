@@ -1,0 +1,82 @@
+"""The sending times and clock offsets that a live run recorded, as a backtest over its rows uses them."""
+
+import hashlib
+from collections import deque
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import msgspec
+
+from quantkit.brokers.send_clock import SendClock
+from quantkit.clock import delay_text
+from quantkit.engine.log import parameter_fields
+from quantkit.events import Timing
+
+
+def sender_of(strategy: str, digest: str | None, parameters: Mapping[str, Any]) -> str:
+    """Return what stands for a strategy with its parameters in the rows of a run.
+
+    Args:
+        strategy: Module and class; the module is left out, since a file may be loaded by several names.
+        digest: Of the file.
+        parameters: Their values by name.
+    """
+    whole = [strategy.rpartition(":")[2], digest, parameter_fields(dict(parameters))]
+    return hashlib.sha256(msgspec.json.encode(whole, order="deterministic")).hexdigest()[:32]
+
+
+class RecordedClock(SendClock):
+    """Lets messages leave as those of the recorded run did, as long as they are the same.
+
+    The first message that is sent at another engine time than the recorded one, or that the recording does not have,
+    leaves at the time of its row, and so do all after it. So do all messages of another strategy.
+
+    Args:
+        rows: Of kind `timing`.
+        sender: Stands for the strategy that runs.
+    """
+
+    def __init__(self, rows: Iterable[Timing], sender: str) -> None:
+        super().__init__()
+        held = list(rows)
+        # Each step stands with every instrument of its run.
+        for step in sorted({(row.sent_ns, row.offset_ns) for row in held if not row.number}):
+            self.step(*step)
+        calls = [row for row in held if row.number]
+        self._offset_ns_max = max((abs(row.offset_ns) for row in held), default=0)
+        self._late_ns_max = max((row.sent_ns - row.received_ns for row in calls), default=0)
+        self._has_calls = bool(calls)
+        self._calls = deque(
+            sorted((row for row in calls if row.sender == sender), key=lambda row: (row.received_ns, row.number))
+        )
+        self._repeated = self._count = 0
+
+    def moment_ns(self, now_ns: int) -> int:
+        """Return when the recorded message left."""
+        self._count += 1
+        if self._calls and self._calls[0].received_ns != now_ns:
+            self._calls.clear()
+        if not self._calls:
+            return now_ns
+        self._repeated += 1
+        return self._calls.popleft().sent_ns
+
+    def said(self) -> list[str]:
+        """Return whether messages left as in the recorded run, and how far the clocks were apart."""
+        said = []
+        late = f"up to {delay_text(self._late_ns_max)} after what they answered to"
+        if self._has_calls and self._repeated == self._count:
+            said.append(f"orders left when those of the live run that recorded the data did, {late}")
+        elif self._has_calls:
+            left = self._count - self._repeated
+            which = "orders and changes" if not self._repeated else f"{left} of {self._count} orders and changes"
+            said.append(
+                f"{which} left at the time of what they answered to; the live run that recorded the data sent others, "
+                f"and its own left {late}"
+            )
+        if self._offset_ns_max:
+            said.append(
+                f"the clock of the machine that recorded the data was up to {delay_text(self._offset_ns_max)} off the "
+                "exchange's; arrivals and reports are converted"
+            )
+        return said

@@ -1,0 +1,96 @@
+"""The clocks of a live run: when its messages leave, and how far this machine's clock is ahead of the exchange's."""
+
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from quantkit.brokers.send_clock import SendClock
+from quantkit.clock import NS_PER_MS, delay_text
+from quantkit.events import Timing
+from quantkit.feeds.clock_offset import ClockOffset
+from quantkit.feeds.live import Intake
+from quantkit.feeds.taken import TakenRows
+
+#: A clock that is further off is told of.
+_OFFSET_WARNS_NS: Final = 500 * NS_PER_MS
+
+
+class LiveClock(SendClock):
+    """A message leaves when its hook has really sent it; what is noted of it is an input of the run.
+
+    Args:
+        wall: This machine's clock, UTC ns.
+        intake: Told of each message and each step before anything comes of it, None: nobody is.
+        taken: Gets them as rows.
+        sender: Stands for the strategy in those rows.
+
+    Attributes:
+        offset: What the offset is estimated by; another thread may give it measurements.
+        unmeasured: How often the exchange's time could not be had.
+    """
+
+    def __init__(self, wall: Callable[[], int], *, intake: Intake | None, taken: TakenRows, sender: str) -> None:
+        super().__init__()
+        self.offset = ClockOffset()
+        self.unmeasured = 0
+        self._wall = wall
+        self._intake = intake
+        self._taken = taken
+        self._sender = sender
+        self._count = 0
+        self._late_ns_max = 0
+        self._offset_ns_max = 0
+
+    def leave(self, now_ns: int, instrument: str) -> int:
+        """Return when the message leaves that is sent now, and note it."""
+        sent_ns = super().leave(now_ns, instrument)
+        self._count += 1
+        self._late_ns_max = max(self._late_ns_max, sent_ns - now_ns)
+        if self._intake is not None:
+            self._intake.sent(instrument, self._count, now_ns, sent_ns)
+        offset_ns = self.offset.value_ns
+        self._taken.note(Timing(instrument, now_ns, now_ns, self._count, sent_ns, offset_ns, self._sender))
+        return sent_ns
+
+    def moment_ns(self, now_ns: int) -> int:
+        """Return the present moment."""
+        return self._wall()
+
+    def settle(self, from_ns: int, least_lag_ns: int | None, instruments: Sequence[str]) -> None:
+        """Let what was measured, and the rows of a batch, move the offset from a moment on.
+
+        Args:
+            from_ns: When the batch begins.
+            least_lag_ns: The smallest receipt less exchange stamp in it.
+            instruments: Those of the run, each of which gets a row of the step.
+        """
+        if not self.offset.settle(least_lag_ns, until_ns=from_ns):
+            return
+        offset_ns = self.offset.value_ns
+        self._offset_ns_max = max(self._offset_ns_max, offset_ns, key=abs)
+        self.step(from_ns, offset_ns)
+        if self._intake is not None:
+            self._intake.stepped(from_ns, offset_ns)
+        for name in instruments:
+            self._taken.note(Timing(name, from_ns, from_ns, 0, from_ns, offset_ns))
+
+    def said(self) -> list[str]:
+        """Return how late messages left."""
+        late = f"at most {delay_text(self._late_ns_max)} after what they answered to"
+        return [f"orders left when their hooks had sent them, {late}"] if self._count else []
+
+    @property
+    def notes(self) -> list[str]:
+        """What there is to say of this machine's clock; nothing while it is right."""
+        said = []
+        if abs(self._offset_ns_max) > _OFFSET_WARNS_NS:
+            where = "ahead of" if self._offset_ns_max > 0 else "behind"
+            said.append(
+                f"this machine's clock was {delay_text(self._offset_ns_max)} {where} the exchange's; arrivals of "
+                "orders and reports are converted; set it if it is wrong"
+            )
+        if self.unmeasured:
+            times = f"{self.unmeasured} time{'' if self.unmeasured == 1 else 's'}"
+            said.append(
+                f"the exchange's time could not be had {times}; the clocks were taken to be as far apart as before"
+            )
+        return said
