@@ -131,12 +131,14 @@ def test_a_paper_run_ends_like_a_backtest_and_verifies(sandbox: SandboxServer, p
 
 
 def test_a_changed_strategy_shows_the_first_difference(sandbox: SandboxServer, place: Path) -> None:
-    """With both sides, and exit code 1."""
+    """With both sides, and exit code 1, when the user names the file; it does not run for the recorded one."""
     assert run(*live(sandbox, "--for", "2s", "--quiet")).exit_code == 0
     folder = only_run(place)
-    for file in (place / "once.py", folder / "strategy" / "once.py"):
-        file.write_text(STRATEGY.replace("self.buy(", "self.sell("))
-    result = run("verify", str(folder))
+    (place / "once.py").write_text(STRATEGY.replace("self.buy(", "self.sell("))
+    refused = run("verify", str(folder))
+    assert (refused.exit_code, refused.stdout) == (2, "")
+    assert "once.py has changed since the run was recorded; `quantkit verify" in refused.stderr
+    result = run("verify", str(folder), "--strategy", str(place / "once.py"))
     assert result.exit_code == 1
     assert result.stdout.startswith(f"different: {folder}\n")
     assert re.search(r"^  recorded  .*buy", result.stdout, re.MULTILINE)
