@@ -309,7 +309,7 @@ def test_a_crossed_book_is_refused_where_it_is_met(place: Path) -> None:
     Path("looks.py").write_text(BOOK_STRATEGY)
     line = backtest_refusal(place, 1, "--data", "books", strategy="looks.py")
     assert line.startswith(f"{ID}: crossed book at ")
-    assert "bid 100.5 >= ask 100.0" in line
+    assert "bid 100.5 > ask 100.0" in line
     assert "quantkit data check" in line
 
 

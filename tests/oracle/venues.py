@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from decimal import Decimal
 from fractions import Fraction
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from oracle.book import NaiveBook, named_levels
@@ -15,6 +17,17 @@ from quantkit.orders import OrderState, TimeInForce
 
 if TYPE_CHECKING:
     from oracle.exchange import Exchange, Held
+
+
+@lru_cache(maxsize=1 << 18)
+def _on_grid(number: float, step: Decimal, unit: Decimal, *, up: bool) -> int:
+    """Return the whole steps in a number, or those begun, in units of the run's grid; books ask for the same ones."""
+    steps = Fraction(str(float(number))) / Fraction(step)
+    if abs(steps - round(steps)) < Fraction(1, 10**6):  # what a float cannot tell
+        whole = round(steps)
+    else:
+        whole = math.ceil(steps) if up else math.floor(steps)
+    return int(whole * Fraction(step) / Fraction(unit))
 
 
 class Venue:
@@ -62,21 +75,11 @@ class Venue:
 
     def at_step(self, price: float, *, up: bool) -> int:
         """Return the step at or beside a price, in ticks of the run's grid."""
-        steps = Fraction(str(float(price))) / Fraction(self.instrument.price_step)
-        if abs(steps - round(steps)) < Fraction(1, 10**6):  # what a float cannot tell
-            whole = round(steps)
-        else:
-            whole = math.ceil(steps) if up else math.floor(steps)
-        return int(whole * Fraction(self.instrument.price_step) / Fraction(self.instrument.tick))
+        return _on_grid(price, self.instrument.price_step, self.instrument.tick, up=up)
 
     def whole_lots(self, qty: float, *, up: bool = False) -> int:
         """Return the whole size steps in a size, in lots of the run's grid; `up`: the one begun counts too."""
-        steps = Fraction(str(float(qty))) / Fraction(self.instrument.qty_step)
-        if abs(steps - round(steps)) < Fraction(1, 10**6):
-            whole = round(steps)
-        else:
-            whole = math.ceil(steps) if up else math.floor(steps)
-        return int(whole * Fraction(self.instrument.qty_step) / Fraction(self.instrument.lot))
+        return _on_grid(qty, self.instrument.qty_step, self.instrument.lot, up=up)
 
     def last_beyond(self, held: Held, limit: int) -> bool:
         """Whether the last price is better than a limit, seen from its worse side."""

@@ -59,14 +59,15 @@ def assert_equal(dense: DenseBook, naive: NaiveBook) -> None:
     if not naive.is_valid:
         return
     for side in (Side.BUY, Side.SELL):
-        expected = naive.levels(side)
+        expected = [(BTC.ticks(price), size) for price, size in naive.levels(side)]
         best = dense.best_bid_ticks() if side is Side.BUY else dense.best_ask_ticks()
-        assert best == naive.best(side)
+        assert best == (expected[0][0] if expected else None)
+        assert naive.best(side) == (None if best is None else BTC.price(best))
         assert list(dense.levels(side)) == expected
         for ticks, size in expected:
             assert dense.size(side, ticks) == size
         for probe in {*CENTRES, *(ticks + step for ticks, _ in expected for step in (-1, 1))}:
-            assert dense.size(side, probe) == naive.sides[side].get(probe, 0.0)
+            assert dense.size(side, probe) == naive.sides[side].get(BTC.price(probe), 0.0)
             if side is Side.BUY:
                 assert dense.has_level_beyond(side, probe) is any(ticks <= probe for ticks, _ in expected)
             else:
