@@ -69,9 +69,11 @@ def decimal_of(number: float | int | str | Decimal) -> Decimal:
         >>> decimal_of(0.1), decimal_of("1.50")
         (Decimal('0.1'), Decimal('1.50'))
     """
+    # Numpy's numbers have a `repr` of their own, and its integers are no `int`.
+    if (item := getattr(number, "item", None)) is not None:
+        number = item()
     try:
-        # A numpy float is a float with a `repr` of its own, so it is made a plain one first.
-        value = Decimal(repr(float(number))) if isinstance(number, float) else Decimal(number)
+        value = Decimal(repr(number)) if isinstance(number, float) else Decimal(number)
     except (InvalidOperation, ValueError, TypeError):
         raise ConfigError(f"{number!r} is not a number") from None
     if not value.is_finite():
@@ -192,6 +194,13 @@ class Fees(msgspec.Struct, frozen=True):
             ConfigError: A rate is not finite or beyond 1000 bps, an amount is not finite or below zero, the currency
                 rule is unknown, or amounts of money are to be taken from what a spot fill brings.
         """
+        for name in ("maker_bps", "taker_bps", "per_contract", "per_share", "per_order", "min_per_order"):
+            # Whole numbers, decimals and numpy's are kept as what a configuration that was stored reads back.
+            value = getattr(self, name)
+            try:
+                msgspec.structs.force_setattr(self, name, float(value))
+            except (TypeError, ValueError):
+                raise ConfigError(f"{name} is {value!r}; give a number") from None
         for name in ("maker_bps", "taker_bps"):
             rate = getattr(self, name)
             if not math.isfinite(rate) or abs(rate) > 1000:

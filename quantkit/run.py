@@ -1,6 +1,7 @@
 """Putting the pieces together: a strategy, data and a configuration become a result."""
 
 import asyncio
+import operator
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from datetime import date, timedelta
@@ -276,7 +277,7 @@ def _engine_config(
         max_leverage=_leverage(max_leverage),
         stale_after_ns=duration_ns(stale_after),
         equity_every_ns=duration_ns(equity_every),
-        touch=touch,
+        touch=bool(touch),
         excess_slippage_bps=_slippage("excess_slippage_bps", excess_slippage_bps),
         slippage_bps=_slippage("slippage_bps", slippage_bps),
         search=search,
@@ -313,15 +314,19 @@ def _latency_ns(latency_ms: float) -> int:
 
 
 def _seed(seed: int) -> int:
-    if seed < 0:
-        raise ConfigError(f"seed is {seed!r}; give zero or more")
-    return seed
+    try:
+        number = operator.index(seed)
+    except TypeError:
+        number = -1
+    if number < 0:
+        raise ConfigError(f"seed is {seed!r}; give a whole number, zero or more")
+    return number
 
 
 def _slippage(name: str, slippage_bps: float) -> float:
     if not 0 <= slippage_bps < 10_000:
         raise ConfigError(f"{name} is {slippage_bps}; give basis points from 0 to below 10000")
-    return slippage_bps
+    return float(slippage_bps)
 
 
 def _leverage(leverage: Amount) -> Decimal:

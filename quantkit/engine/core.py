@@ -156,8 +156,9 @@ class Engine:
             ConfigError, DataError: The run cannot start, or a file turns out bad on the way.
             StrategyError: A hook raised; the original is its cause.
         """
-        self._instruments = dict(self._feed.instruments())
-        begin_ns = min((held.start_ns for held in self._feed.coverage().values()), default=0)
+        begin_ns = self._begin_ns()
+        # What was known by then: a later minimum or step is not to be seen in `on_start`.
+        self._instruments = dict(self._feed.instruments(begin_ns))
         self._context = RunContext(seed=self._config.seed, now_ns=begin_ns, instruments=self._find)
         self._strategy.bind(self._context)
         self._guarded("on_start", self._strategy.on_start)
@@ -187,6 +188,17 @@ class Engine:
         except _RunEndedError:
             ended, end_ns = "bankrupt", self._context.now_ns
         return self._finish(ended, end_ns)
+
+    def _begin_ns(self) -> int:
+        """Return the time of `on_start`, before the span is decided: the start that was given, else the data's.
+
+        Rows that a live run recorded begin when it began, though some of them are older.
+        """
+        if self._config.start_ns is not None:
+            return self._config.start_ns
+        held = self._feed.coverage().values()
+        began = [each.live_ns for each in held if each.live_ns is not None]
+        return min(began or [each.start_ns for each in held], default=0)
 
     def salvage(self, error: StrategyError) -> Outcome | None:
         """Return what a run came to that `run` has given up because a hook raised; no hook is called any more.
