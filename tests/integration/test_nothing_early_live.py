@@ -3,13 +3,14 @@
 import time
 from pathlib import Path
 
+from property.test_nothing_early import SUBSCRIBE, Witness
+from property.ways_in import Given, Setting
+
 import quantkit as qk
 from quantkit.feeds.okx.config import OkxConfig
 from quantkit.run import paper
 from quantkit.sandbox.server import SandboxServer
 from quantkit.storage.columns import Stream
-from tests.property.test_nothing_early import SUBSCRIBE, Witness
-from tests.property.ways_in import Given, Setting
 
 SWAP = "BTC-USDT-SWAP"
 SETTING = Setting(0, "UTC", "1s", None, 0, 0, 3, 1)

@@ -379,13 +379,13 @@ def test_candles_cannot_be_matched_on_live(maker: Path, tmp_path: Path) -> None:
         paper(str(maker), okx=OkxConfig(url=sandbox.url), record=None, match_on="candle", latency_ms=0)
 
 
-# A minute of trouble --------------------------------------------------------------------------------------------
+# Seconds of trouble ---------------------------------------------------------------------------------------------
 
 
 def trouble() -> list[faults.Fault]:
-    """Return what goes wrong within the minute: every kind of ending, and every kind of broken book."""
+    """Return what goes wrong meanwhile: every kind of ending, and every kind of broken book."""
     planned: list[faults.Fault] = []
-    for second in range(4, 60, 7):
+    for second in range(3, 17, 3):
         planned += [
             faults.Drop(after_s=second, path="public"),
             faults.Gap(after_s=second + 2, channel="books"),
@@ -394,20 +394,20 @@ def trouble() -> list[faults.Fault]:
         ]
     return [
         *planned,
-        faults.Notice(after_s=20, close_after_s=2.0, path="public"),
-        faults.Reset(after_s=30, channel="books"),
+        faults.Notice(after_s=7, close_after_s=2.0, path="public"),
+        faults.Reset(after_s=11, channel="books"),
     ]
 
 
-def test_a_minute_of_disconnects_a_stalled_hook_and_a_kill(maker: Path, tmp_path: Path) -> None:
-    """Killed without warning after a minute, the run is identical up to the kill; its sealed rows read back."""
+def test_disconnects_a_stalled_hook_and_a_kill(maker: Path, tmp_path: Path) -> None:
+    """Killed without warning in the midst of trouble, the run is identical up to the kill; its rows read back."""
     with SandboxServer(GeneratedMarket(5)) as sandbox:
         sandbox.inject(*trouble())
-        command = [sys.executable, "-m", "quantkit.cli", "live", "--paper", str(maker), "-p", "stall_s=3", "--plain"]
+        command = [sys.executable, "-m", "quantkit.cli", "live", "--paper", str(maker), "-p", "stall_s=2", "--plain"]
         command += ["--url", sandbox.ws_url, "--record", str(tmp_path / "runs"), "--for", "10m"]
         process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         try:
-            process.wait(60)
+            process.wait(18)
         except subprocess.TimeoutExpired:
             process.send_signal(signal.SIGKILL)
         output = process.communicate()[0]
@@ -417,13 +417,13 @@ def test_a_minute_of_disconnects_a_stalled_hook_and_a_kill(maker: Path, tmp_path
     verdict = verify(run)
     assert (verdict.difference, verdict.ended) == (None, "cut short")
     assert verdict.is_identical
-    assert verdict.decisions > 50
-    assert verdict.fills > 5
-    assert verdict.events > 500
+    assert verdict.decisions > 20
+    assert verdict.fills > 2
+    assert verdict.events > 150
     entries = list(read_log(run / "engine"))
     untils = [entry.until_ns for entry in entries if isinstance(entry, Took)]
     assert untils == sorted(untils)
-    assert untils[-1] - untils[0] > 45e9, connects
+    assert untils[-1] - untils[0] > 9e9, connects
     told = subprocess.run(
         [sys.executable, "-m", "quantkit.cli", "verify", str(run), "--json"],
         capture_output=True,
@@ -442,7 +442,8 @@ def test_a_minute_of_disconnects_a_stalled_hook_and_a_kill(maker: Path, tmp_path
     repeated = qk.backtest(
         str(maker),
         data=run / "data",
-        params={"stall_s": 0.0},
+        # Its messages left late, which the rows tell only to the same strategy.
+        params={"stall_s": 2.0},
         start=started.config["start_ns"],
         end=untils[-1],
         cash={"USDT": 10_000},
@@ -450,7 +451,7 @@ def test_a_minute_of_disconnects_a_stalled_hook_and_a_kill(maker: Path, tmp_path
     recorded = [r.fill for entry in entries if isinstance(entry, Did) for r in entry.reports if r.fill is not None]
     assert repeated.fills["price"].tolist()[: len(recorded)] == [fill.price for fill in recorded]
     assert repeated.fills["qty"].tolist()[: len(recorded)] == [fill.qty for fill in recorded]
-    assert len(recorded) > 5
+    assert len(recorded) > 2
 
 
 def test_a_slow_hook_costs_no_connection(maker: Path, tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from damage import flipped, unguarded
 
 import quantkit as qk
 from quantkit.clock import NS_PER_MIN, NS_PER_S, time_ns_of
-from quantkit.events import BookUpdate, Candle, Funding, Gap, Mark, MarketEvent, Ticker, Trade
+from quantkit.events import BookUpdate, Candle, Funding, Gap, Mark, MarketEvent, Ticker, Timing, Trade
 from quantkit.sandbox.server import SandboxServer
 from quantkit.storage.catalog import Catalog
 from quantkit.storage.columns import Block, Stream
@@ -76,6 +76,7 @@ def _others() -> list[list[MarketEvent]]:
         [Mark(SWAP, a + i * NS_PER_S, a + i * NS_PER_S, 100.25 + i) for i in range(9)],
         [Funding(SWAP, a + i * NS_PER_MIN, a + i * NS_PER_MIN, 0.0001 * i, a, True) for i in range(5)],
         [Gap(COIN, a + 5, a + 5, "tickers", a, a + 5, "sequence")],
+        [Timing(COIN, a + i * NS_PER_S, a + i * NS_PER_S, 0, a + i * NS_PER_S, 1_000 * i) for i in range(9)],
     ]
 
 
@@ -166,12 +167,14 @@ def test_the_folder_has_what_could_go_wrong(folder: Path) -> None:
     assert pq.read_metadata(next(folder.rglob("kind=trade/**/*.parquet"))).num_row_groups > 1
 
 
+@pytest.mark.campaign
 def test_a_random_flip_in_a_data_folder_is_named_or_changes_nothing(folder: Path) -> None:
     counts = campaign(folder, scaled(60), 20260101, told(folder))
     assert counts[".jsonl", "same"] == 0
     assert counts[".parquet", "named"] > 0
 
 
+@pytest.mark.campaign
 def test_a_random_flip_in_a_manifest_without_checksums_is_one_line_at_worst(folder: Path) -> None:
     """What an older quantkit wrote may be read as something else, which `data check` warns of; it never fails oddly."""
     path = folder / "manifest.jsonl"

@@ -200,6 +200,7 @@ def test_every_edit_is_named_with_its_file(result: Result, tmp_path: Path) -> No
         Result.load(run)
 
 
+@pytest.mark.campaign
 def test_a_flipped_bit_in_a_saved_result_is_named(result: Result, tmp_path: Path) -> None:
     """Wherever it is: 77 of 1,500 passed in silence while only the records were compared."""
     run = result.save(tmp_path / "run")
