@@ -169,7 +169,8 @@ class Account:
         if instrument.is_spot or not held or (held > 0) is order.is_buy:
             return False
         left, size = lots - order.filled, abs(instrument.tradable_lots(held))
-        return left == size or (order.reduce_only and left > size)
+        # An order of nothing closes nothing, also where nothing is left that can be traded.
+        return size > 0 and (left == size or (order.reduce_only and left > size))
 
     def _admit_spot(self, order: Working, instrument: Instrument, lots: int, lock: Lock | None) -> str:
         """Lock the funds of a spot order; without a lock nothing is held back until the open that fills it."""

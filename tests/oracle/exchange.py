@@ -334,7 +334,8 @@ class Exchange:
         position = self.held(instrument) * held.side.sign
         left = lots - held.filled
         whole = _whole_steps(-position * Fraction(instrument.lot), instrument)
-        return not instrument.is_spot and position < 0 and (left == whole or (held.reduce_only and left > whole))
+        takes_all = left == whole or (held.reduce_only and left > whole)
+        return not instrument.is_spot and whole > 0 and takes_all
 
     def fits(self, held: Held, lots: int, limit: int | None, *, may_be_small: bool = False) -> bool:
         """Whether an order's numbers are on the steps of now, and its size is allowed."""

@@ -278,6 +278,25 @@ def test_a_smaller_lot_can_be_traded_from_its_moment_on() -> None:
     assert prices_of(result) == [("buy", 100.1, 0.5), ("sell", 100.0, 0.5)]
 
 
+def test_an_order_that_rounds_to_nothing_is_refused_though_what_is_held_does_too() -> None:
+    """Half a contract, when lots become whole: no order to sell it may rest."""
+    what: dict[float, Callable[[Timed], Any]] = {
+        1.5: buy(0.5),
+        5.5: sell(0.5),
+        6.5: sell(0.5, 120.0),
+        7.5: lambda s: len(s.open_orders(ID)),
+        7.6: sell(1, reduce_only=True),
+    }
+    result, strategy = run(tickers(9, 100.0, 100.1), what, swap(qty_step="0.5"), swap(qty_step="1", from_s=4))
+    assert [(o.state, o.reason) for o in result.outcome.orders] == [
+        ("filled", ""),
+        ("rejected", "below_min_qty"),
+        ("rejected", "below_min_qty"),
+        ("rejected", "reduce_only_no_position"),
+    ]
+    assert strategy.answers[7.5] == 0
+
+
 def test_resting_orders_that_no_longer_fit_are_cancelled_with_the_reason() -> None:
     """By price, stop, size or minimum; the others stay, and news of it come after the way back."""
     orders: dict[float, Callable[[Timed], Any]] = {
