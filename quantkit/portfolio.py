@@ -353,6 +353,10 @@ class Portfolio:
         """Return the positions in contracts that settle in a currency, those that are not flat."""
         return [position for position in self._contracts.get(currency, ()) if position.qty]
 
+    def backs_contracts(self, currency: str) -> bool:
+        """Whether contracts that settle in a currency are or were held; without any it is money to spend on coins."""
+        return currency in self._contracts
+
     def equity_in(self, currency: str) -> Fraction | None:
         """Return the balance of a currency plus the open profit of contracts that settle in it; None without a mark."""
         amount = self.balance_exact(currency)

@@ -98,11 +98,13 @@ class Account:
         value = instrument.value(lots, lock.ticks)
         if fees.currency == "received" or not lots:
             return value
-        qty = instrument.qty_decimal(lots)
-        dearer = max(
-            Decimal(0), *(fees.of_fill(instrument, qty, value, is_maker=is_maker) for is_maker in (True, False))
-        )
-        return EXACT.add(value, max(Decimal(0), self.fee_due(order, dearer)))
+        return EXACT.add(value, max(Decimal(0), self.fee_due(order, self._dearer(order, instrument, lots, value))))
+
+    def _dearer(self, order: Working, instrument: Instrument, lots: int, value: Decimal) -> Decimal:
+        """Return what a fill costs at the worse of both roles, without its order's part."""
+        fees, qty = self._fees[order.instrument], instrument.qty_decimal(lots)
+        roles = (fees.of_fill(instrument, qty, value, is_maker=is_maker) for is_maker in (True, False))
+        return max(Decimal(0), *roles)
 
     def _lock_for(self, order: Working, limit: int | None, reference: int | None) -> Lock | None:
         instrument = self.portfolio.instruments[order.instrument]
@@ -150,13 +152,16 @@ class Account:
             held = self.portfolio.position(order.instrument).qty
             can_reduce = instrument.tradable_lots(held) and self.reducible_lots(order)
             refusal = "" if can_reduce else "reduce_only_no_position"
+            refusal = refusal or self._fee_refuses(order, instrument, left, limit, reference)
         elif instrument.is_spot:
             if at_open and order.is_buy and limit is None and order.stop is None:
                 lock = None if opening is None else Lock(instrument.quote, opening)
                 refusal = self._admit_spot(order, instrument, lots, lock)
             else:
                 lock = self._lock_for(order, limit, reference)
-                refusal = "no_price" if lock is None else self._admit_spot(order, instrument, lots, lock)
+                refusal = self._fee_refuses(order, instrument, left, limit, reference)
+                if not refusal:
+                    refusal = "no_price" if lock is None else self._admit_spot(order, instrument, lots, lock)
         else:
             refusal = self._admit_contract(order, instrument, lots, limit, reference)
         if not refusal:
@@ -171,6 +176,31 @@ class Account:
         left, size = lots - order.filled, abs(instrument.tradable_lots(held))
         # An order of nothing closes nothing, also where nothing is left that can be traded.
         return size > 0 and (left == size or (order.reduce_only and left > size))
+
+    def _fee_refuses(
+        self, order: Working, instrument: Instrument, left: int, limit: int | None, reference: int | None
+    ) -> str:
+        """Return why a spot sale may not be whose fee is more than it brings and the account can add to that."""
+        if not self._may_cost_more(order, instrument):
+            return ""
+        prices = [price for price in (limit, order.stop) if price is not None][:1]
+        if order.stop is None and reference is not None:
+            prices.append(reference)  # a limit that takes at once fills at the market
+        if not prices:
+            return ""
+        value = instrument.value(left, max(prices))
+        is_paid = self._pays(order, value, self._dearer(order, instrument, left, value))
+        return "" if is_paid else "insufficient_cash"
+
+    def _may_cost_more(self, order: Working, instrument: Instrument) -> bool:
+        """Whether an order may cost more than it brings: a spot sale with amounts of money among its fees."""
+        fees = self._fees[order.instrument]
+        return instrument.is_spot and not order.is_buy and bool(fees.per_share or fees.is_per_order)
+
+    def _pays(self, order: Working, value: Decimal, of_fill: Decimal) -> bool:
+        """Whether what a spot sale brings, and the free cash, pay for what is due with it."""
+        free = max(Fraction(0), self.available(self.portfolio.instruments[order.instrument].quote))
+        return Fraction(self.fee_due(order, of_fill)) <= Fraction(value) + free
 
     def _admit_spot(self, order: Working, instrument: Instrument, lots: int, lock: Lock | None) -> str:
         """Lock the funds of a spot order; without a lock nothing is held back until the open that fills it."""
@@ -274,11 +304,32 @@ class Account:
     def affordable_lots(self, order: Working, lots: int, ticks: int, *, is_maker: bool) -> int:
         """Return how many of `lots` the account can have.
 
-        The position bounds what only reduces, cash a spot buy, and equity x `max_leverage` what adds to a contract.
+        The position bounds what only reduces, cash a spot buy, and equity x `max_leverage` what adds to a contract. A
+        spot sale is bounded by its fee, where that is more than it brings.
         """
+        instrument = self.portfolio.instruments[order.instrument]
+        allowed = self._backed_lots(order, instrument, lots, ticks, is_maker=is_maker)
+        if self._may_cost_more(order, instrument):
+            return self._paid_lots(order, instrument, allowed, ticks, is_maker=is_maker)
+        return allowed
+
+    def _paid_lots(self, order: Working, instrument: Instrument, lots: int, ticks: int, *, is_maker: bool) -> int:
+        """Return how many lots of a spot sale pay their fee, out of what they bring and free cash."""
+        fees, one = self._fees[order.instrument], instrument.value(1, ticks)
+        loss = EXACT.subtract(self.fee(instrument, order.side, 1, one, is_maker=is_maker)[0], one)
+        if loss > 0:
+            # Each lot costs more than it brings: the fewer are sold, the less cash they take.
+            free = max(Fraction(0), self.available(instrument.quote)) + Fraction(order.fees_paid)
+            own = Fraction(decimal_of(fees.per_order)) + Fraction(order.fees_of_fills)
+            lots = min(lots, instrument.whole_lots(self._lots_in(free - own, loss)))
+        value = instrument.value(lots, ticks)
+        of_fill, _ = self.fee(instrument, order.side, lots, value, is_maker=is_maker)
+        return lots if self._pays(order, value, of_fill) else 0
+
+    def _backed_lots(self, order: Working, instrument: Instrument, lots: int, ticks: int, *, is_maker: bool) -> int:
+        """Return how many of `lots` the account has the position, the cash or the equity for."""
         if order.reduce_only:
             return min(lots, self.reducible_lots(order))
-        instrument = self.portfolio.instruments[order.instrument]
         if not instrument.is_spot:
             return self._carried_lots(order, instrument, lots, ticks, is_maker=is_maker)
         if order.lock is None:
@@ -372,7 +423,7 @@ class Account:
 
     def reason_for_cutting(self, order: Working) -> str:
         """Return why an order ends that could not have all that the market offered."""
-        if order.reduce_only:
+        if order.reduce_only and not self.reducible_lots(order):
             return "reduce_only_position_closed"
         is_spot = self.portfolio.instruments[order.instrument].is_spot
         return "insufficient_cash" if is_spot else "insufficient_margin"

@@ -470,8 +470,8 @@ class Valuation:
             return ""
         marks = {name: np.array([mark]) for name, mark in self._last.items()}
         for pot in self._pots:
-            # Money that was spent on coins is no ruin; a debt is, and so is a contract with nothing behind it.
-            worth = float(self._pot_worth(pot, marks)[0])
+            # Money that was spent on coins is no ruin; a debt of contracts is, and so is one with nothing behind it.
+            worth = float(self._pot_worth(pot, marks)[0]) if self._account.backs_contracts(pot.currency) else 0.0
             if worth < 0 or (pot.contracts and worth <= 0):
                 return pot.currency
         return None

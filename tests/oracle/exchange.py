@@ -267,7 +267,10 @@ class Exchange:
         return total
 
     def is_ruined(self, currency: str) -> bool:
-        """Whether a settlement currency owes, or has contracts open and nothing left to back them."""
+        """Whether a settlement currency of contracts owes, or has some open and nothing left to back them."""
+        ids = {i.id for i in self._contracts_in(currency)}
+        if not any(fill.instrument in ids for fill in self.fills):
+            return False
         equity = self.equity_in(currency)
         return equity < 0 or (equity == 0 and any(self.held(i) for i in self._contracts_in(currency)))
 
@@ -295,9 +298,13 @@ class Exchange:
             whole = _whole_steps(abs(self.held(instrument)) * Fraction(instrument.lot), instrument)
             is_position = whole * Fraction(instrument.lot) >= Fraction(instrument.min_qty)
             is_position = is_position or not instrument.is_spot
-            return "" if is_position and self.reducible(held) else "reduce_only_no_position"
+            if not is_position or not self.reducible(held):
+                return "reduce_only_no_position"
+            return "" if self._sale_pays(instrument, held, lots - held.filled, limit) else "insufficient_cash"
         venue = self.venues[held.instrument]
         reference = venue.reference(held.side)
+        if not self._sale_pays(instrument, held, lots - held.filled, limit):
+            return "insufficient_cash"
         if instrument.is_spot:
             ticks: int | None = 0
             if held.side is Side.BUY:
@@ -328,6 +335,18 @@ class Exchange:
             held.is_trimmed = bool(refusal)
             return ""
         return refusal
+
+    def _sale_pays(self, instrument: Instrument, held: Held, lots: int, limit: int | None) -> bool:
+        """Whether a spot sale brings in its fee, with the free cash there is, at the best price it may expect."""
+        reference = self.venues[held.instrument].reference(held.side)
+        prices = [limit] if limit is not None else [] if held.stop is None else [held.stop]
+        prices += [] if reference is None or held.stop is not None else [reference]
+        if not instrument.is_spot or held.side is Side.BUY or not prices:
+            return True
+        value = Fraction(instrument.value(lots, max(prices)))
+        fees, qty = self.fees[held.instrument], lots * Fraction(instrument.lot)
+        dearer = max(Fraction(0), *(_of_fill(fees, instrument, qty, value, bps) for bps in _rates(fees)))
+        return self._due(held, dearer) <= value + max(Fraction(0), self.free(instrument.quote))
 
     def _closes_whole(self, instrument: Instrument, held: Held, lots: int) -> bool:
         """Whether an order closes a contract to the last step: that is never too small."""
@@ -401,12 +420,26 @@ class Exchange:
             self._book(instrument, held, allowed, ticks, is_maker=is_maker, at_ns=at_ns)
         if allowed < lots:
             reason = "insufficient_cash" if instrument.is_spot else "insufficient_margin"
-            reason = "reduce_only_position_closed" if held.reduce_only else reason
+            if held.reduce_only and not self.reducible(held):
+                reason = "reduce_only_position_closed"
             self.end(held, OrderState.CANCELLED, reason, at_ns)
         return allowed
 
     def _allowed(self, instrument: Instrument, held: Held, lots: int, ticks: int, *, is_maker: bool) -> int:
         """Return how many lots of an execution the account can have, in whole size steps."""
+        allowed = self._backed(instrument, held, lots, ticks, is_maker=is_maker)
+        if not instrument.is_spot or held.side is Side.BUY:
+            return allowed
+        free = max(Fraction(0), self.free(instrument.quote))
+        while allowed > 0:
+            fee = self._due(held, self._fee(instrument, held, allowed, ticks, is_maker=is_maker)[0])
+            if fee <= Fraction(instrument.value(allowed, ticks)) + free:
+                break
+            allowed -= int(Fraction(instrument.qty_step) / Fraction(instrument.lot))
+        return max(0, allowed)
+
+    def _backed(self, instrument: Instrument, held: Held, lots: int, ticks: int, *, is_maker: bool) -> int:
+        """Return how many lots the account has the position, the cash or the equity for."""
         if held.reduce_only:
             return min(lots, self.reducible(held))
         one_step = int(Fraction(instrument.qty_step) / Fraction(instrument.lot))

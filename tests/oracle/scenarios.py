@@ -405,6 +405,7 @@ def _fees(instrument: Instrument) -> tuple[Fees, ...]:
         Fees(maker_bps=-1, taker_bps=7.5, currency=settle),
         Fees(taker_bps=3, per_contract=0.85, per_share=0.5, per_order=0.3),
         Fees(maker_bps=-2, taker_bps=2, per_contract=0.01, per_share=0.01, min_per_order=1.25),
+        Fees(maker_bps=-2, taker_bps=2, per_contract=0.01, per_share=130, per_order=0.3, min_per_order=30),
     )
 
 

@@ -440,3 +440,14 @@ def test_a_never_flat_position_rounds_far_below_what_is_shown() -> None:
     average = position.average_price
     assert average is not None
     assert 49_000 < average < 51_000
+
+
+def test_a_currency_backs_contracts_from_their_first_fill_on() -> None:
+    """Coins bought with it are no contracts, and having closed changes nothing: a debt of them would remain."""
+    book = Portfolio({"USDT": 100_000}, [SPOT, LINEAR], mark_of=no_marks)
+    book.apply(fill(SPOT, 1, 50_000))
+    assert not book.backs_contracts("USDT")
+    book.apply(fill(LINEAR, 1, 50_000))
+    book.apply(fill(LINEAR, -1, 50_000))
+    assert book.backs_contracts("USDT")
+    assert not book.backs_contracts("BTC")

@@ -142,6 +142,92 @@ def test_a_dearer_fill_is_cut_to_what_the_cash_pays_for(fees: Fees, cash: float,
         assert count == 0 or (whole <= Decimal(str(cash))) is is_enough
 
 
+def holder(fees: Fees, shares: int, cash: str) -> tuple[Account, Callable[..., Working]]:
+    """Return an account with shares to sell, and a maker of orders that sell them."""
+    portfolio = Portfolio({"USD": Decimal(cash), "GOOG": shares}, [SHARE], mark_of=lambda _: 10.0)
+    portfolio.position(SHARE.id).trade(Decimal(shares), Decimal(10 * shares))
+
+    def sale(lots: int, **more: Any) -> Working:
+        return Working(Order(id="s", instrument=SHARE.id, side=Side.SELL, qty=lots, lots=lots, **more))
+
+    return Account(portfolio, {SHARE.id: fees}, max_leverage=Decimal(1)), sale
+
+
+MINIMUM = Fees(min_per_order=15)
+DEAR = Fees(per_share=12, per_order=1)
+
+
+@pytest.mark.parametrize("reduce_only", [False, True])
+@pytest.mark.parametrize(
+    ("fees", "lots", "cash", "more", "limit", "reference", "refusal"),
+    [
+        (MINIMUM, 1, "5", {}, None, 1000, ""),
+        (MINIMUM, 1, "4.99", {}, None, 1000, "insufficient_cash"),
+        (MINIMUM, 2, "0", {}, None, 1000, ""),
+        (MINIMUM, 1, "5", {}, 1000, 900, ""),
+        (MINIMUM, 1, "5", {}, 900, 1000, ""),  # it would fill at the market at once
+        (MINIMUM, 1, "5", {}, 900, 900, "insufficient_cash"),
+        (MINIMUM, 1, "5", {"stop_ticks": 1000}, None, 1100, ""),
+        (MINIMUM, 1, "5", {"stop_ticks": 900}, None, 1100, "insufficient_cash"),
+        (MINIMUM, 1, "5", {}, None, None, ""),  # without a price, the fill tells
+        (DEAR, 2, "5", {}, None, 1000, ""),
+        (DEAR, 3, "6.99", {}, None, 1000, "insufficient_cash"),
+        (Fees(taker_bps=1000), 1, "0", {}, None, 1000, ""),  # a rate never is more than the value
+    ],
+)
+def test_a_sale_that_cannot_pay_its_fee_is_refused(
+    fees: Fees,
+    lots: int,
+    cash: str,
+    more: dict[str, Any],
+    limit: int | None,
+    reference: int | None,
+    refusal: str,
+    reduce_only: bool,
+) -> None:
+    """It pays out of what it brings, and out of free cash."""
+    held, sale = holder(fees, 10, cash)
+    order = sale(lots, price_ticks=limit, reduce_only=reduce_only, **more)
+    assert held.admit(order, lots=lots, limit=limit, reference=reference) == refusal
+
+
+@pytest.mark.parametrize("reduce_only", [False, True])
+@pytest.mark.parametrize(
+    ("fees", "cash", "ticks", "lots"),
+    [
+        (MINIMUM, "11", 100, 4),
+        (MINIMUM, "10.99", 100, 0),
+        (DEAR, "9", 1000, 4),
+        (DEAR, "8.99", 1000, 3),
+        (DEAR, "6", 1000, 2),
+        (DEAR, "0.5", 1000, 0),
+        (Fees(per_share=12, min_per_order=30), "9", 1000, 4),
+        (Fees(per_share=1, min_per_order=30), "9", 50, 0),
+    ],
+)
+def test_a_sale_is_cut_to_what_pays_its_fee(fees: Fees, cash: str, ticks: int, lots: int, reduce_only: bool) -> None:
+    """At a price below the one it was let in at; the reason is the cash, also where it only reduces."""
+    held, sale = holder(fees, 10, cash)
+    order = sale(4, reduce_only=reduce_only)
+    assert held.admit(order, lots=4, limit=None, reference=100_000) == ""
+    assert held.affordable_lots(order, 4, ticks, is_maker=False) == lots
+    assert held.reason_for_cutting(order) == "insufficient_cash"
+
+
+def test_fees_of_sales_leave_no_debt_in_a_run_of_shares_alone() -> None:
+    """Selling piece by piece below the smallest fee ends with the cash, not with the account."""
+    coin = Instrument("A-USD", price_step="0.1", qty_step="0.01")
+    acts: dict[int, Callable[[Any], Any]] = {1: lambda s: s.buy(coin.id, 0.95)}
+    acts |= {number: lambda s: s.sell(coin.id, 0.1) for number in (2, 3)}
+    result = run(coin, acts, fees=MINIMUM, cash={"USD": 115})
+    assert [(order.state, order.reason) for order in result.outcome.orders] == [
+        ("filled", ""),
+        ("filled", ""),
+        ("rejected", "insufficient_cash"),
+    ]
+    assert (result.outcome.ended, result.outcome.cash["USD"]) == ("completed", 0)
+
+
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
