@@ -177,19 +177,21 @@ class TripSense:
 
     A trip ends with the fill that leaves nothing tradable. What remains below the size step or the smallest order does
     not keep it open; should a later fill take more of the remainder off, as the rest of the same order does, it still
-    belongs to that trip. A fill that goes through zero ends one trip and begins the next.
+    belongs to that trip. A fill that goes through zero ends one trip and begins the next. A trip begins with something
+    tradable too: until further fills of its side make it so, it is idle and no position.
 
     Attributes:
         side: Of the fill that began the latest trip; None before the first.
         is_over: Whether that trip has ended, so that only a remainder is left of it.
+        is_idle: Whether its fills so far have brought nothing that can be traded.
     """
 
-    __slots__ = ("instrument", "is_over", "side")
+    __slots__ = ("instrument", "is_idle", "is_over", "side")
 
     def __init__(self, instrument: Instrument) -> None:
         self.instrument = instrument
         self.side: Side | None = None
-        self.is_over = False
+        self.is_over = self.is_idle = False
 
     def split(self, fill: Fill, before: Decimal, after: Decimal) -> tuple[int, int]:
         """Take a fill in, with the exact holding before and after it.
@@ -203,9 +205,13 @@ class TripSense:
             old = 0 if self.is_over else fill.lots
         else:
             old = min(fill.lots, self._lots_to_zero(before))
-            self.is_over = self.instrument.tradable_lots(after) == 0
+        is_nothing = self.instrument.tradable_lots(after) == 0
         if old < fill.lots:
-            self.side, self.is_over = fill.side, False
+            self.side, self.is_over, self.is_idle = fill.side, False, is_nothing
+        elif fill.side is self.side:
+            self.is_idle = self.is_idle and is_nothing
+        else:
+            self.is_over, self.is_idle = is_nothing, False
         return old, fill.lots - old
 
     def _lots_to_zero(self, held: Decimal) -> int:

@@ -224,11 +224,13 @@ class _Holding:
             # What can be traded depends on the steps of the moment.
             self.instrument = self.sense.instrument = self._later.popleft()
         fee = fee_in_settlement(fill, self.instrument)
-        before = self.position.qty
+        before, was_idle = self.position.qty, self.sense.is_idle
         self.position.book(fill)
         old, new = self.sense.split(fill, before, self.position.qty)
         if self.trip is not None and old:
             self.trip.add(fill, old, fee)
+            if was_idle:
+                self.trip.entry_ns = fill.filled_ns  # before, there was no position
             if fill.side is not self.trip.side:
                 # The ledger takes the whole fill: what it realises comes from the closing part alone.
                 self.trip.exit_number, self.trip.exit_ns = number, fill.filled_ns
@@ -237,6 +239,7 @@ class _Holding:
             realised = Fraction(0)
             if self.trip is not None:
                 realised = self.trip.realised_after
+            if self.trip is not None and self.trip.exit_lots:
                 yield self.trip.exit_number, self._close(self.trip, seen)
             self.trip = _Trip(number, fill, realised)
             self.trip.add(fill, new, fee)
@@ -272,7 +275,7 @@ class _Holding:
     ) -> Iterator[tuple[int, OpenTrip]]:
         """Yield what the end of the run found open, valued at the last mark."""
         trip = self.trip
-        if trip is None:
+        if trip is None or self.sense.is_idle:
             return
         mae, mfe = trip.excursions(seen, self.instrument)
         open_trip = OpenTrip(

@@ -150,11 +150,34 @@ def test_trips_are_listed_as_they_closed() -> None:
     assert [trip.exit_ns // 10**9 for trip in closed] == [3, 4]
 
 
-def test_a_first_fill_below_one_step_after_its_fee_stays_open() -> None:
-    """One step bought, part of it gone as a fee: there is an entry and nothing that could have closed it."""
-    closed, still_open = fold([fill(1, SPOT, 1, 100.0, "0.0001", fee_currency="BTC")], ALL)
+def test_a_fill_that_leaves_nothing_tradable_is_no_open_trip() -> None:
+    """One step bought, part of it gone as a fee: no position. With the next fill it is one, and a trip of both."""
+    fills = [fill(n, SPOT, 1, 100.0, "0.0001", fee_currency="BTC") for n in (1, 2)]
+    assert fold(fills[:1], ALL) == ([], [])
+    closed, (trip,) = fold(fills, ALL)
     assert closed == []
-    assert [(trip.qty, trip.unrealised) for trip in still_open] == [(Decimal("0.0009"), None)]
+    assert (trip.qty, trip.entry_ns, trip.fees) == (Decimal("0.0018"), 2 * 10**9, Decimal("0.02"))
+
+
+def test_a_purchase_in_parts_below_the_smallest_order_is_one_trip() -> None:
+    """Three and three of five at least, and sold in one: begun when it could be sold."""
+    fills = [fill(1, COARSE, 3, 100.0), fill(2, COARSE, 3, 110.0), fill(3, COARSE, -6, 120.0)]
+    assert fold(fills[:1], {COARSE.id: COARSE}) == ([], [])
+    (trip,), still_open = fold(fills, {COARSE.id: COARSE})
+    assert still_open == []
+    assert (trip.entry_ns, trip.qty, trip.pnl) == (2 * 10**9, Decimal("0.006"), Decimal("0.09"))
+
+
+def test_coins_bought_below_the_smallest_order_and_sold_again_are_a_trip() -> None:
+    """Within larger orders, both ways; it was no position for any time, and the next purchase begins another."""
+    fills = [fill(1, COARSE, 3, 100.0), fill(2, COARSE, -6, 110.0), fill(3, COARSE, 9, 100.0)]
+    closed, still_open = fold(fills, {COARSE.id: COARSE})
+    assert [(trip.side, trip.qty, trip.pnl) for trip in closed] == [
+        (Side.BUY, Decimal("0.003"), Decimal("0.03")),
+        (Side.SELL, Decimal("0.003"), Decimal("0.03")),
+    ]
+    assert all(trip.entry_ns == trip.exit_ns for trip in closed)
+    assert [trip.qty for trip in still_open] == [Decimal("0.006")]
 
 
 def test_inverse_contracts_average_harmonically_and_pay_coin() -> None:
