@@ -714,7 +714,7 @@ class Engine:
         )
 
     def _remainders(self) -> list[str]:
-        """Return a sentence for every holding of coins of which a part cannot be sold."""
+        """Return a sentence for every holding of coins of which a part cannot be sold, and of contracts likewise."""
         said = []
         for name, position in self._account.portfolio.positions.items():
             instrument = position.instrument
@@ -724,6 +724,12 @@ class Engine:
                     f"{name}: {plain(rest)} {instrument.base} is left over that cannot be sold "
                     f"(size step {plain(instrument.qty_step)}, smallest order {plain(instrument.min_qty)}); "
                     "it counts as no position"
+                )
+            elif rest and not instrument.is_spot:
+                # Lots have become larger since it was bought.
+                said.append(
+                    f"{name}: {plain(rest)} contracts are left over that cannot be traded (size step "
+                    f"{plain(instrument.qty_step)}); they count as no position, and the equity still moves with them"
                 )
         return said
 

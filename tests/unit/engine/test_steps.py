@@ -401,12 +401,16 @@ def test_what_is_too_small_for_the_new_step_ends_a_round_trip() -> None:
 
 
 def test_a_flip_into_less_than_the_new_step_opens_no_trip() -> None:
-    """Half a contract is held when lots become whole: selling one leaves half a contract short, which is no position."""
+    """Half a contract is held when lots become whole: selling one leaves half of it short, which is no position."""
     what: dict[float, Callable[[Timed], Any]] = {1.5: buy(0.5), 5.5: sell(1), 7.5: lambda s: s.position(ID)}
     result, strategy = run(tickers(9, 100.0, 100.1), what, swap(qty_step="0.5"), swap(qty_step="1", from_s=4))
     assert strategy.answers[7.5] == 0
     assert [trip.qty for trip in result.trips.closed] == [Decimal("0.5")]
     assert (result.stats.open_trades, result.trips.open) == (0, [])
+    assert [text for text in result.warnings if "left over" in text] == [
+        "A-USDT-SWAP: -0.5 contracts are left over that cannot be traded (size step 1); they count as no position, "
+        "and the equity still moves with them"
+    ]
 
 
 @pytest.mark.parametrize(
