@@ -97,7 +97,9 @@ class Result:
     @cached_property
     def numbers(self) -> dict[str, stats.Value]:
         """The statistics as a plain dict; `quantkit.report.stats.STATS` names and explains each."""
-        return stats.compute(self.outcome, self.instruments, self.trips, self._fees())
+        # What can be closed at the end goes by the steps of the end.
+        last = {**self.instruments, **{change.id: change for change in self.instrument_changes}}
+        return stats.compute(self.outcome, last, self.trips, self._fees())
 
     @cached_property
     def stats(self) -> "pd.Series[Any]":

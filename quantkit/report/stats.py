@@ -195,7 +195,7 @@ def equity_closed(
 
     Args:
         outcome: The run.
-        instruments: Every instrument that traded.
+        instruments: Every instrument that traded, with the steps of the end.
         fees: The run's fee rates by instrument; one that is missing pays its preset.
         rates: Into the report currency.
 

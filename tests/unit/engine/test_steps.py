@@ -413,6 +413,15 @@ def test_a_flip_into_less_than_the_new_step_opens_no_trip() -> None:
     ]
 
 
+def test_closing_at_the_end_goes_by_the_steps_of_the_end() -> None:
+    """Of 2.5 contracts two can be closed once lots are whole: their fee alone is taken off."""
+    fees = Fees(maker_bps=100, taker_bps=100)
+    versions = (swap(qty_step="0.5"), swap(qty_step="1", from_s=4))
+    for qty, closing_fee in ((2.5, 2.0), (0.5, 0.0)):
+        result, _ = run(tickers(9, 100.0, 100.0), {1.5: buy(qty)}, *versions, fees=fees)
+        assert result.stats.equity_closed == result.stats.equity_final - closing_fee
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [
