@@ -371,11 +371,19 @@ def _send_clock(feed: Feed, name: str, digest: str | None, strategy: Strategy) -
 
 
 def _data_files(feed: Feed, plan: Plan) -> dict[str, str]:
-    """Return path and digest of every stored file that the run's streams could read."""
+    """Return path and digest of every stored file that the run could read.
+
+    Those of its streams within its span, and whole the metadata of its instruments and what live runs recorded of the
+    sending of their messages.
+    """
     catalog = getattr(feed, "catalog", None)
     if catalog is None:
         return {}
-    found = {}
+    found = {
+        entry.path: entry.sha256
+        for entry in catalog.entries
+        if entry.kind == "timing" or (entry.kind == "instrument" and entry.instrument in plan.instruments)
+    }
     for stream in plan.streams:
         for entry in catalog.files(plan.built.get(stream, stream), plan.start_ns, plan.end_ns):
             found[entry.path] = entry.sha256

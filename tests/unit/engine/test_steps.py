@@ -466,4 +466,5 @@ def test_changes_are_read_from_a_data_folder_too(tmp_path: Path) -> None:
     strategy = Timed({12.5: buy(1)})
     result = backtest(strategy, data=tmp_path / "data", fees=NO_FEES)
     assert prices_of(result) == [("buy", 100.04, 1.0)]
+    assert any("kind=instrument" in path for path in result.config["data_files"])
     assert [change.price_step for change in result.instrument_changes] == [Decimal("0.01")]

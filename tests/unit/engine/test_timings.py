@@ -116,6 +116,16 @@ def test_a_backtest_fills_when_the_live_run_did(tmp_path: Path) -> None:
     assert prices(recorded(tmp_path / "plain", []))[0] == [101.0]
 
 
+def test_a_result_names_the_metadata_and_the_sending_times_it_was_made_of(tmp_path: Path) -> None:
+    """Other ones would give another result: their digests stand with those of the rows."""
+    for folder, timings in (("with", [call(1, START_NS, START_NS + 9)]), ("without", [])):
+        data = recorded(tmp_path / folder, timings)
+        config = qk.backtest(Once(), data=data, cash={"USDT": 10_000}, latency_ms=20).config
+        entries = {entry.path: entry.sha256 for entry in Catalog(data).entries}
+        assert config["data_files"] == entries
+        assert {"kind=timing" in path for path in entries} == {False, *([True] if timings else [])}
+
+
 def test_a_backtest_converts_by_the_offsets_of_the_data(tmp_path: Path) -> None:
     """By these rows our clock is 500 ms behind: an order reaches the exchange so much later by its clock."""
     folder = recorded(tmp_path / "data", [Timing(SWAP.id, START_NS, START_NS, 0, START_NS, -500 * NS_PER_MS)])
