@@ -245,10 +245,21 @@ class Fees(msgspec.Struct, frozen=True):
         """Return the rate as an exact fraction of the notional."""
         return EXACT.multiply(decimal_of(self.maker_bps if is_maker else self.taker_bps), Decimal("1e-4"))
 
+    def per_unit(self, instrument: "Instrument") -> float:
+        """Return the amount for each contract, or for each share or coin of what is none."""
+        return self.per_share if instrument.is_spot else self.per_contract
+
+    def idle_amount(self, instrument: "Instrument") -> str:
+        """Return the name of the amount that is given while the instrument would need the other one, else empty."""
+        if self.per_unit(instrument):
+            return ""
+        name = "per_contract" if instrument.is_spot else "per_share"
+        return name if getattr(self, name) else ""
+
     def of_fill(self, instrument: "Instrument", qty: Decimal, value: Decimal, *, is_maker: bool) -> Decimal:
         """Return what a fill of a size and value costs without its order's part, in the currency of `value`."""
         fee = EXACT.multiply(value, self.rate(is_maker=is_maker))
-        amount = self.per_share if instrument.is_spot else self.per_contract
+        amount = self.per_unit(instrument)
         return EXACT.add(fee, EXACT.multiply(qty, decimal_of(amount))) if amount else fee
 
     def of_order(self, fills: Decimal) -> Decimal:

@@ -27,7 +27,7 @@ from quantkit.engine.funding import Settlements
 from quantkit.engine.lanes import NOWHERE, BookLane, BookMark, Lane
 from quantkit.engine.log import Journal
 from quantkit.engine.outcome import OrderEvent, Outcome
-from quantkit.engine.setup import EngineConfig, Plan, describe, make_plan
+from quantkit.engine.setup import EngineConfig, Plan, describe, idle_fees, make_plan
 from quantkit.engine.valuation import Valuation
 from quantkit.engine.walk import Part, Walk
 from quantkit.errors import ConfigError, DataError, QuantkitError, StrategyError
@@ -762,6 +762,7 @@ class Engine:
         self._warnings += self._gap_notes()
         self._exchange.check_all_steps(self._seen)
         self._warnings += self._exchange.off_step_notes()
+        self._warnings += idle_fees(self._plan)
         self._warnings += self._refusals()
         self._warnings += self._settlements.notes(self._broker.fills)
         self._warnings += self._remainders()

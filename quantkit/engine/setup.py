@@ -118,6 +118,7 @@ def make_plan(feed: Feed, wishes: Mapping[Stream, int], config: EngineConfig) ->
         mark = Stream("mark", i)
         if Stream("funding", i) in streams and mark in coverage and coverage[mark].start_ns <= end_ns:
             streams[mark] = None
+    _check_fees(instruments, config)
     first = instruments[ids[0]]
     return Plan(
         instruments=instruments,
@@ -358,6 +359,32 @@ def _fees(instrument: Instrument, config: EngineConfig) -> Fees:
     return Fees.preset_for(instrument)
 
 
+def _check_fees(instruments: Mapping[str, Instrument], config: EngineConfig) -> None:
+    """Refuse fees for all of which nothing applies to any instrument: the run would be one without fees.
+
+    Raises:
+        ConfigError: The message names the amount and the one to give instead.
+    """
+    fees = config.fees
+    if not isinstance(fees, Fees) or fees.maker_bps or fees.taker_bps or fees.is_per_order:
+        return
+    idle = {fees.idle_amount(instrument) for instrument in instruments.values()}
+    if "" not in idle:
+        raise ConfigError(f"no order would pay a fee: {_idle(idle.pop(), ', '.join(instruments))}")
+
+
+def _idle(amount: str, names: str) -> str:
+    if amount == "per_contract":
+        return f"per_contract is for swaps and futures and does not apply to {names}; give per_share"
+    return f"per_share is for shares and coins and does not apply to {names}; give per_contract"
+
+
+def idle_fees(plan: Plan) -> list[str]:
+    """Return a sentence for every instrument whose fees hold an amount that does not apply to it."""
+    found = {i: plan.fees[i].idle_amount(instrument) for i, instrument in plan.instruments.items()}
+    return [f"{i}: of its fees {_idle(amount, 'it')}" for i, amount in found.items() if amount]
+
+
 def describe(plan: Plan, config: EngineConfig, feed: Feed, currencies: Collection[str]) -> list[str]:
     """Return the run's assumptions as sentences, what decides fills first."""
     said = []
@@ -404,9 +431,9 @@ def describe(plan: Plan, config: EngineConfig, feed: Feed, currencies: Collectio
 
 def _amounts(fees: Fees, instrument: Instrument) -> str:
     """Return the amounts of money among an instrument's fees, as they go on after its rates."""
-    unit, per_unit = ("share", fees.per_share) if instrument.is_spot else ("contract", fees.per_contract)
+    unit = "share" if instrument.is_spot else "contract"
     amounts = (
-        (per_unit, "{} per " + unit),
+        (fees.per_unit(instrument), "{} per " + unit),
         (fees.per_order, "{} per order"),
         (fees.min_per_order, "at least {} an order"),
     )

@@ -87,6 +87,40 @@ def test_what_contracts_pay() -> None:
     assert result.outcome.fees == {"USD": Decimal("5.3")}
 
 
+@pytest.mark.parametrize(
+    ("instrument", "fees", "message"),
+    [
+        (
+            SHARE,
+            Fees(per_contract=2),
+            "per_contract is for swaps and futures and does not apply to GOOG; give per_share",
+        ),
+        (
+            FUTURE,
+            Fees(per_share=2),
+            "per_share is for shares and coins and does not apply to ES-USD-FUT; give per_contract",
+        ),
+    ],
+)
+def test_fees_of_which_nothing_applies_are_refused(instrument: Instrument, fees: Fees, message: str) -> None:
+    """Or else the run would be one without fees; by id, or with something that does apply, it is told."""
+    with pytest.raises(ConfigError) as error:
+        run(instrument, {}, fees=fees)
+    assert str(error.value) == f"no order would pay a fee: {message}"
+    amount = "per_contract" if instrument.is_spot else "per_share"
+    for other in (
+        {instrument.id: fees},
+        Fees(taker_bps=1, **{amount: 2}),
+        Fees(maker_bps=1, **{amount: 2}),
+        Fees(min_per_order=1, **{amount: 2}),
+    ):
+        told = [text for text in run(instrument, {}, fees=other).warnings if "fees" in text]
+        assert len(told) == 1
+        assert told[0].startswith(f"{instrument.id}: of its fees {amount} is for")
+    for fine in (Fees(), Fees(per_contract=1, per_share=1), {}):
+        assert not [text for text in run(instrument, {}, fees=fine).warnings if "fees" in text]
+
+
 def account(fees: Fees, cash: float) -> tuple[Account, Portfolio]:
     portfolio = Portfolio({"USD": cash}, [SHARE], mark_of=lambda _: None)
     return Account(portfolio, {SHARE.id: fees}, max_leverage=Decimal(1)), portfolio
