@@ -189,8 +189,11 @@ class SimulatedBroker:
             self._process(self._inbound[instrument].popleft())
 
     def change_instrument(self, instrument: Instrument, at_ns: int, now_ns: int) -> None:
-        """Go by other steps and another minimum from now on, and cancel the resting orders that no longer fit."""
-        self._now_ns = now_ns
+        """Go by other steps and another minimum from now on, and cancel the resting orders that no longer fit.
+
+        What arrived before the change is judged by the rules of then.
+        """
+        self.process_arrivals(instrument.id, at_ns - 1, now_ns)
         self.account.portfolio.change_instrument(instrument)
         market = self.markets[instrument.id]
         market.use(instrument)

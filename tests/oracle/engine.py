@@ -357,7 +357,11 @@ class Oracle:
             self._hook(event)
 
     def _change(self, info: Instrument) -> None:
-        """Take other steps and another minimum; what rests and no longer fits is cancelled."""
+        """Take other steps and another minimum; what rests and no longer fits is cancelled.
+
+        What had arrived by then was judged by the rules before.
+        """
+        self.exchange.arrivals(info.id, info.valid_from_ns - 1)
         self.by_id[info.id] = info
         for ledger in (self.reported, self.exchange.portfolio):
             ledger.change_instrument(info)

@@ -329,6 +329,24 @@ def test_what_is_left_of_a_partly_filled_order_has_to_fit_too() -> None:
     ]
 
 
+def test_orders_that_arrived_before_a_change_are_judged_by_the_steps_of_then() -> None:
+    """Though no row of their market has come between: one fills, one rests and goes with the change, one is late."""
+    what: dict[float, Callable[[Timed], Any]] = {
+        3.95: buy(0.5),
+        3.951: buy(0.5, 99.0),
+        3.979: buy(0.5, 99.0),
+        3.98: buy(0.5),
+    }
+    result, _ = run(tickers(9, 100.0, 100.5), what, swap(qty_step="0.5"), swap(qty_step="1", from_s=4))
+    assert [(o.state, o.reason) for o in result.outcome.orders] == [
+        ("filled", ""),
+        ("cancelled", "instrument_changed"),
+        ("cancelled", "instrument_changed"),
+        ("rejected", "below_min_qty"),
+    ]
+    assert [(fill.price, fill.filled_ns) for fill in result.outcome.fills] == [(100.5, T0 + round(3.97 * S))]
+
+
 def test_orders_under_way_are_judged_on_arrival_by_the_new_steps() -> None:
     """New ones are refused, changes are refused and leave the order as it is."""
     seen: list[Order] = []
