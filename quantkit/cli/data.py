@@ -3,8 +3,9 @@
 import click
 
 from quantkit.cli.flags import as_json
-from quantkit.cli.output import console_of, encoded, print_json
+from quantkit.cli.output import encoded, print_json
 from quantkit.cli.root import RUN_FAILED
+from quantkit.report.console import console_of
 
 
 @click.group()

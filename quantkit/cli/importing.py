@@ -5,7 +5,8 @@ from typing import Any
 import click
 
 from quantkit.cli.flags import as_json, pairs
-from quantkit.cli.output import console_of, encoded, file_bar, print_json
+from quantkit.cli.output import encoded, file_bar, print_json
+from quantkit.report.console import console_of
 
 
 @click.command("import")

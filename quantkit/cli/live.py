@@ -10,9 +10,10 @@ import click
 
 from quantkit.cli.ending import signals
 from quantkit.cli.flags import account_of, account_options, as_json, briefly, for_duration, okx_of, okx_options
-from quantkit.cli.output import console_of, print_result
+from quantkit.cli.output import print_result
 from quantkit.cli.root import RUN_FAILED, one_line
 from quantkit.errors import ConfigError, FeedClosedError, QuantkitError
+from quantkit.report.console import console_of
 
 if TYPE_CHECKING:
     from quantkit.cli.screen import PlainScreen, Screen

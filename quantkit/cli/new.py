@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from quantkit.cli.output import console_of
+from quantkit.report.console import console_of
 
 
 @click.command()

@@ -1,4 +1,4 @@
-"""How the command line prints: consoles, JSON, and progress bars on standard error."""
+"""How the command line prints: results, JSON, and progress bars on standard error."""
 
 import sys
 from collections.abc import Callable, Iterator
@@ -8,17 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from quantkit.report.console import console_of
+
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from quantkit.report.result import Result
-
-
-def console_of(*, stderr: bool = False) -> "Console":
-    """Return a console that leaves numbers and paths in their plain colour."""
-    from rich.console import Console
-
-    return Console(stderr=stderr, highlight=False)
 
 
 def encoded(value: Any) -> bytes:
@@ -72,14 +65,13 @@ def file_bar(*, is_shown: bool) -> Iterator[Callable[[str, int, int], None] | No
     if not (is_shown and sys.stderr.isatty()):
         yield None
         return
-    from rich.markup import escape
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
 
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn())
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), DownloadColumn())
     with Progress(*columns, console=console_of(stderr=True), transient=True) as bar:
         task = bar.add_task("reading", total=None)
 
         def progress(file: str, done: int, total: int) -> None:
-            bar.update(task, description=escape(Path(file).name), completed=done, total=max(1, total))
+            bar.update(task, description=Path(file).name, completed=done, total=max(1, total))
 
         yield progress

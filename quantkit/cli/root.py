@@ -87,8 +87,8 @@ def _print_strategy_error(error: StrategyError) -> None:
     from rich.markup import escape
     from rich.traceback import Traceback
 
-    from quantkit.cli.output import console_of
     from quantkit.clock import iso_of
+    from quantkit.report.console import console_of
 
     console = console_of(stderr=True)
     message = one_line(str(error))

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final, TextIO
 import click
 
 from quantkit.clock import NS_PER_S, wall_ns
+from quantkit.report.console import console_of
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -184,10 +185,8 @@ def glyphs_of(console: "Console") -> "Glyphs":
 
 @contextmanager
 def _run_view(printed: Lines) -> Iterator[Screen]:
-    from rich.console import Console
-
     # The stream itself and not its name, which is redirected below.
-    console = Console(file=sys.stderr, highlight=False)
+    console = console_of(file=sys.stderr)
     screen = Screen(lambda: (console.width, console.height), glyphs_of(console), printed)
     with redirect_stdout(printed), redirect_stderr(printed), drawn(console, screen.frame):
         yield screen

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 import click
 
 from quantkit.cli.flags import as_json
-from quantkit.cli.output import console_of, encoded, print_json
+from quantkit.cli.output import encoded, print_json
 from quantkit.cli.root import RUN_FAILED
 from quantkit.errors import ConfigError
+from quantkit.report.console import console_of
 
 if TYPE_CHECKING:
     from quantkit.verify import Verdict

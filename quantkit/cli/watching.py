@@ -10,7 +10,6 @@ from typing import Final
 import click
 
 from quantkit.cli.ending import signals
-from quantkit.cli.output import console_of
 from quantkit.cli.quotes import Board, Head, candle_line
 from quantkit.cli.root import one_line
 from quantkit.cli.screen import drawn, glyphs_of
@@ -22,6 +21,7 @@ from quantkit.feeds.okx.client import ConnectionStatus, OkxClient
 from quantkit.feeds.okx.config import OkxConfig
 from quantkit.feeds.okx.refusals import OkxRequestError
 from quantkit.feeds.okx.rest import OkxRest, kind_of
+from quantkit.report.console import console_of
 
 #: Off a terminal: how often each instrument gets a line.
 _LINES_EVERY_S: Final = 5.0

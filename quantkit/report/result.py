@@ -12,6 +12,7 @@ import numpy as np
 from quantkit.engine.outcome import Outcome
 from quantkit.instruments import Fees, Instrument
 from quantkit.report import archive, digest, frames, notebook, round_trips, stats
+from quantkit.report.console import console_of
 from quantkit.report.text import counted, decimals_for, money
 
 if TYPE_CHECKING:
@@ -193,12 +194,10 @@ class Result:
 
     def show(self) -> None:
         """Print the report that `quantkit backtest` prints, to standard output."""
-        # Only what prints needs rich, and the summary is built on this module.
-        from rich.console import Console
-
+        # The summary is built on this module.
         from quantkit.report import summary
 
-        summary.render(self, Console(highlight=False))
+        summary.render(self, console_of())
 
     def __repr__(self) -> str:
         numbers, outcome = self.numbers, self.outcome

@@ -16,6 +16,7 @@ from rich.console import Console
 
 from quantkit.importers.report import ImportReport, SkippedRow
 from quantkit.report import tables
+from quantkit.report.console import console_of
 from quantkit.report.downsample import min_max_rows, sparkline
 from quantkit.report.result import Result
 from quantkit.report.stats import STATS
@@ -27,7 +28,9 @@ from quantkit.storage.quality import Finding
 def printed(draw: Callable[[Console], None], width: int = 80) -> str:
     """Return what `draw` prints to a console of `width` columns."""
     out = io.StringIO()
-    draw(Console(file=out, width=width, highlight=False))
+    console = console_of(file=out)
+    console.width = width
+    draw(console)
     return out.getvalue()
 
 
@@ -58,6 +61,18 @@ def test_summary_comes_in_order(result: Result) -> None:
     places = [text.index(mark) for mark in marks]
     assert places == sorted(places)
     assert "Saved to" not in text
+
+
+def test_ids_are_printed_as_they_are(result_of: Callable[..., Result], capsys: pytest.CaptureFixture[str]) -> None:
+    """`:SUN` and `:X:` are parts of names and no emoji: in what `show` prints, and in the tables of an import."""
+    result = result_of(warnings=["nasdaq:SUN:X: told", "BTC-USDT:X:SUN: told"])
+    result.show()
+    assert "nasdaq:SUN:X: told" in capsys.readouterr().out
+    assert "BTC-USDT:X:SUN: told" in printed(lambda console: render(result, console))
+    names = {"nasdaq:SUN:X: candle 1d": 5}
+    assert "nasdaq:SUN:X: candle 1d" in printed(
+        lambda console: tables.print_import(import_report(rows_written=names), "data", console)
+    )
 
 
 def test_show_prints_the_report(result: Result, capsys: pytest.CaptureFixture[str]) -> None:
