@@ -22,7 +22,7 @@ from quantkit.sources import (
     source_of_class,
     spec_of,
 )
-from quantkit.strategy import Strategy
+from quantkit.strategy import Strategy, check_built
 
 #: Where a bare strategy name is looked for.
 STRATEGY_FOLDER = "strategies"
@@ -48,6 +48,7 @@ def build_strategy(strategy: Strategy | type[Strategy] | str, params: Mapping[st
     if isinstance(strategy, Strategy):
         if params:
             raise ConfigError("params go with a strategy class; this one is built already")
+        check_built(strategy)
         return strategy
     kind: Any = load_strategy(strategy) if isinstance(strategy, str) else strategy
     if not (isinstance(kind, type) and issubclass(kind, Strategy)):
@@ -59,6 +60,7 @@ def build_strategy(strategy: Strategy | type[Strategy] | str, params: Mapping[st
             f"{kind.__name__} cannot be built: {error}; parameters are annotated class attributes, not arguments of "
             "an __init__ of its own"
         ) from error
+    check_built(built)
     return built
 
 

@@ -467,6 +467,19 @@ def overrides(strategy: Strategy, hook: str) -> bool:
     return getattr(type(strategy), hook) is not getattr(Strategy, hook) or hook in strategy.__dict__
 
 
+def check_built(strategy: Strategy) -> None:
+    """Refuse a strategy whose own constructor has left out that of `Strategy`, before it runs.
+
+    Raises:
+        ConfigError: It says what to write.
+    """
+    if "_given" not in vars(strategy):
+        raise ConfigError(
+            f"{type(strategy).__name__} is built without the constructor of Strategy; call super().__init__(...) in "
+            "its __init__, or annotate parameters in the class"
+        )
+
+
 def _check_hook(cls: type, name: str) -> None:
     """Refuse a method that looks like a hook and would never run.
 

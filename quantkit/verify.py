@@ -206,7 +206,7 @@ def _compare_end(script: "_Script", outcome: Outcome | None, error: str) -> str:
 
 def _given(given: Strategy | type[Strategy] | str, started: Started) -> tuple[Strategy, list[str]]:
     """Return the strategy that the caller vouches for, and how it differs from the recorded one."""
-    built = given if isinstance(given, Strategy) else build_strategy(given, started.parameters)
+    built = build_strategy(given, None if isinstance(given, Strategy) else started.parameters)
     code = code_of(type(built))
     if code is None or started.strategy_digest is None:
         return built, []

@@ -174,6 +174,24 @@ def test_the_signature_shows_the_parameters() -> None:
     assert Own(3).fast == 3
 
 
+def test_a_constructor_that_forgets_that_of_strategy() -> None:
+    """Refused before the run, built or not; what it lacks would be missed only when the run has ended."""
+
+    class Forgets(Strategy):
+        """With a constructor of its own."""
+
+        def __init__(self, speed: int = 3) -> None:
+            self.speed = speed
+
+    for given in (Forgets, Forgets()):
+        with pytest.raises(ConfigError) as caught:
+            qk.backtest(given, data=DATA)
+        assert str(caught.value) == (
+            "Forgets is built without the constructor of Strategy; call super().__init__(...) in its __init__, or "
+            "annotate parameters in the class"
+        )
+
+
 # Commands ---------------------------------------------------------------------------------------------------------
 
 
