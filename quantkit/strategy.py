@@ -168,13 +168,13 @@ class Strategy:
         """Collect the parameters and refuse hooks that do not exist or could never run.
 
         Raises:
-            ConfigError: A method `on_...` is no hook, is a coroutine or a generator, or a parameter's default does not
-                fit its type.
+            ConfigError: A method `on_...` is no hook, is a coroutine or a generator or takes other arguments, or a
+                parameter's default does not fit its type.
         """
         super().__init_subclass__()
         for name in vars(cls):
-            if name.startswith("on_") and callable(getattr(cls, name)):
-                _check_hook(cls, name)
+            if name.startswith("on_") and name not in HOOKS and callable(getattr(cls, name)):
+                raise ConfigError(f"{cls.__name__}.{name} is no hook{_did_you_mean(name, HOOKS)}")
         types: dict[str, Any] = {}
         defaults: dict[str, Any] = {}
         for base in reversed(cls.__mro__[1:]):
@@ -187,6 +187,9 @@ class Strategy:
                 if hasattr(Strategy, name) or name in _OWN_ATTRIBUTES:
                     raise ConfigError(f"{cls.__name__}.{name}: the name is taken by Strategy; rename the parameter")
                 types[name] = hint
+        for name in HOOKS:  # of the class and of what is mixed in
+            if inspect.getattr_static(cls, name) is not inspect.getattr_static(Strategy, name):
+                _check_hook(cls, name)
         for name in types:
             if name in own and not isinstance(own[name], property):
                 defaults[name] = _checked(cls.__name__, name, own[name], types[name])
@@ -481,18 +484,33 @@ def check_built(strategy: Strategy) -> None:
 
 
 def _check_hook(cls: type, name: str) -> None:
-    """Refuse a method that looks like a hook and would never run.
+    """Refuse a hook that would never run or cannot be called.
 
     Raises:
-        ConfigError: It names the method and says how hooks are written.
+        ConfigError: It names the hook and says how it is written.
     """
-    if name not in HOOKS:
-        raise ConfigError(f"{cls.__name__}.{name} is no hook{_did_you_mean(name, HOOKS)}")
-    method = getattr(cls, name)
-    if inspect.iscoroutinefunction(method) or inspect.isasyncgenfunction(method):
+    given = list(inspect.signature(getattr(Strategy, name)).parameters)[1:]
+    written = f"def {name}({', '.join(['self', *given])})"
+    raw = inspect.getattr_static(cls, name)
+    if isinstance(raw, property) or not callable(getattr(cls, name)):
+        raise ConfigError(f"{cls.__name__}.{name} is no method, and the name is that of a hook; write `{written}`")
+    # As an instance would have it: a function without its self, a static method or a callable object whole.
+    method = raw.__get__(object(), cls) if hasattr(type(raw), "__get__") else raw
+    own = inspect.unwrap(method)
+    if inspect.iscoroutinefunction(own) or inspect.isasyncgenfunction(own):
         raise ConfigError(f"{cls.__name__}.{name} is async, and hooks are plain functions; write `def {name}`")
-    if inspect.isgeneratorfunction(method):
+    if inspect.isgeneratorfunction(own):
         raise ConfigError(f"{cls.__name__}.{name} yields, and a hook is called, not iterated; take `yield` out")
+    try:
+        # A wrapper's own arguments count: it may call what it wraps with others.
+        signature = inspect.signature(method, follow_wrapped=False)
+    except ValueError:  # functions of compiled modules may have none
+        return
+    try:
+        signature.bind(*given)
+    except TypeError:
+        gets = f"with {given[0]} alone" if given else "without arguments"
+        raise ConfigError(f"{cls.__name__}.{name} cannot be called {gets}; write `{written}`") from None
 
 
 def _signature(types: Mapping[str, Any], defaults: Mapping[str, Any]) -> inspect.Signature:

@@ -1,10 +1,13 @@
 """What a newcomer types in the first hour: it works, or one line says what to do."""
 
+import functools
 import inspect
 import subprocess
 import sys
+from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
@@ -117,13 +120,66 @@ def test_warming_up_ends_with_the_start() -> None:
         ),
         ("    async def on_candle(self, candle):\n        yield 1\n", "is async, and hooks are plain functions"),
         ("    def on_candle(self, candle):\n        yield 1\n", "yields, and a hook is called, not iterated"),
+        ("    @plain\n    async def on_candle(self, candle): ...\n", "is async, and hooks are plain functions"),
+        ("    on_candle = 5\n", "is no method, and the name is that of a hook; write `def on_candle(self, candle)`"),
+        ("    on_candle = property(lambda self: print)\n", "is no method, and the name is that of a hook"),
+        (
+            "    def on_candle(self): ...\n",
+            "cannot be called with candle alone; write `def on_candle(self, candle)`",
+        ),
+        ("    def on_candle(self, candle, book): ...\n", "cannot be called with candle alone"),
+        ("    def on_candle(self, candle, *, book): ...\n", "cannot be called with candle alone"),
+        ("    on_candle = staticmethod(lambda: None)\n", "cannot be called with candle alone"),
     ],
 )
 def test_hooks_that_could_never_run(hook: str, message: str) -> None:
     """Refused when the class is made; a run without a single call would look like a quiet one."""
     with pytest.raises(ConfigError) as caught:
-        exec(f"class Slow(Strategy):\n{hook}", {"Strategy": Strategy})  # noqa: S102
+        exec(f"class Slow(Strategy):\n{hook}", {"Strategy": Strategy, "plain": plain})  # noqa: S102
     assert str(caught.value).startswith(f"Slow.on_candle {message}")
+
+
+def plain(method: Callable[..., Any]) -> Callable[..., Any]:
+    """Wrap a method as decorators do."""
+
+    @functools.wraps(method)
+    def wrapped(*arguments: Any) -> Any:
+        return method(*arguments)
+
+    return wrapped
+
+
+def test_hooks_without_an_event_and_hooks_mixed_in() -> None:
+    """`on_start` and `on_stop` take none, `on_timer` a name; a base that is no strategy is looked at too."""
+    for name, message in (
+        ("on_start", "cannot be called without arguments; write `def on_start(self)`"),
+        ("on_stop", "cannot be called without arguments; write `def on_stop(self)`"),
+    ):
+        with pytest.raises(ConfigError) as caught:
+            type("Odd", (Strategy,), {name: lambda self, event: None})
+        assert str(caught.value) == f"Odd.{name} {message}"
+    mixin = type("Mixin", (), {"on_timer": lambda self: None})
+    with pytest.raises(ConfigError) as caught:
+        type("Mixed", (mixin, Strategy), {})
+    assert str(caught.value) == ("Mixed.on_timer cannot be called with name alone; write `def on_timer(self, name)`")
+
+
+@pytest.mark.parametrize(
+    "hook",
+    [
+        "def on_candle(self, *events): ...",
+        "def on_candle(self, bar, depth=5, *, log=None): ...",
+        "on_candle = staticmethod(print)",
+        "on_candle = classmethod(lambda cls, candle: None)",
+        "on_candle = partialmethod(lambda self, depth, candle: None, 5)",
+        "on_candle = plain(lambda self, candle, book: None)",
+        "on_candle = [].append",
+    ],
+)
+def test_hooks_that_can_be_called(hook: str) -> None:
+    """However they are written; a wrapper's arguments count, not those of what it wraps."""
+    names = {"Strategy": Strategy, "plain": plain, "partialmethod": functools.partialmethod}
+    exec(f"class Fine(Strategy):\n    {hook}", names)  # noqa: S102
 
 
 def test_parameters_by_place() -> None:
