@@ -36,6 +36,9 @@ _LARGEST: Final = Decimal("1e20")
 
 #: More steps than these are a slip, and a whole number of 64 bits cannot count them.
 _STEPS_MAX: Final = 9e18
+#: Beyond these a float's plain digits are so many that its exponent is the better text.
+_TINY: Final = 1e-16
+_HUGE: Final = 1e22
 
 #: What may change while a run goes on.
 CHANGEABLE: Final = ("price_step", "qty_step", "min_qty")
@@ -93,6 +96,19 @@ def plain(number: Decimal | float) -> str:
     if "." in text:
         text = text.rstrip("0").rstrip(".")
     return "0" if text in ("-0", "") else text
+
+
+def literal(value: object) -> str:
+    """Return a value as it is written in Python, a float without exponent where that is readable.
+
+    Examples:
+        >>> literal(0.00005), literal(2.0), literal(1e308), literal("BTC-USDT")
+        ('0.00005', '2.0', '1e+308', "'BTC-USDT'")
+    """
+    text = repr(value)
+    if isinstance(value, float) and "e" in text and _TINY < abs(value) < _HUGE:
+        return plain(value)
+    return text
 
 
 def common_step(steps: Iterable[Decimal]) -> Decimal:
@@ -580,7 +596,9 @@ class Instrument:
             OrderError: It is of no use as an order and would not fit into a table's whole numbers.
         """
         if not abs(steps) < _STEPS_MAX:
-            raise OrderError(f"{self.id}: a {what} of {number:g} is more than {_STEPS_MAX:.0e} steps of {plain(step)}")
+            raise OrderError(
+                f"{self.id}: a {what} of {literal(number)} is more than {int(_STEPS_MAX):,} steps of {plain(step)}"
+            )
 
     def qty(self, lots: int) -> float:
         """Return the float nearest to a number of lots."""

@@ -18,7 +18,7 @@ import numpy as np
 from quantkit.clock import datetime_of
 from quantkit.errors import ConfigError
 from quantkit.events import Candle, Funding, Gap, Mark, Ticker, Trade
-from quantkit.instruments import Instrument, Side
+from quantkit.instruments import Instrument, Side, literal
 from quantkit.orderbook import Book
 from quantkit.orders import Fill, Order, TimeInForce
 from quantkit.portfolio import Portfolio
@@ -224,7 +224,7 @@ class Strategy:
         return copy.deepcopy(self._given)
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({', '.join(f'{k}={v!r}' for k, v in self.parameters.items())})"
+        return f"{type(self).__name__}({', '.join(f'{k}={literal(v)}' for k, v in self.parameters.items())})"
 
     def bind(self, context: Context) -> None:
         """Connect the strategy to a run; the engine calls it."""

@@ -10,7 +10,7 @@ import msgspec
 from quantkit.clock import INTERVALS, NS_PER_MIN, NS_PER_MS, NS_PER_S, bar_open_ns, interval_ns, iso_of
 from quantkit.errors import ConfigError, DataError
 from quantkit.feeds.base import Feed
-from quantkit.instruments import CHANGEABLE, Fees, Instrument, common_step, plain
+from quantkit.instruments import CHANGEABLE, Fees, Instrument, common_step, decimal_of, plain
 from quantkit.storage.catalog import Coverage
 from quantkit.storage.columns import Stream
 
@@ -398,14 +398,14 @@ def describe(plan: Plan, config: EngineConfig, feed: Feed, currencies: Collectio
         kind = words[stream.kind] + (f" of {stream.interval}" if stream.interval else "")
         beside = " and public trades" if stream.kind in ("book", "ticker") and plan.has_trades[i] else ""
         late = plan.latency_ns[i] / NS_PER_MS
-        said.append(f"{i}: matched on {kind}{beside}, latency {late:g} ms each way")
+        said.append(f"{i}: matched on {kind}{beside}, latency {plain(late)} ms each way")
         fees = plan.fees[i]
         is_given = isinstance(config.fees, Fees) or (config.fees is not None and i in config.fees)
         own = "" if is_given else " (OKX preset)"
         amounts = _amounts(fees, plan.instruments[i])
         said.append(
-            f"{i}: fees {fees.maker_bps:g} bps maker, {fees.taker_bps:g} bps taker{amounts}{own}, "
-            f"valued at {plan.marks[i].kind}"
+            f"{i}: fees {_plain(fees.maker_bps)} bps maker, {_plain(fees.taker_bps)} bps taker"
+            f"{amounts}{own}, valued at {plan.marks[i].kind}"
         )
         if plan.instruments[i].source == "inferred":
             said.append(f"{i}: price and size steps inferred from the data, contract value 1")
@@ -417,16 +417,22 @@ def describe(plan: Plan, config: EngineConfig, feed: Feed, currencies: Collectio
             said.append(f"{i}: no funding data, so none is charged")
     if any(not instrument.is_spot for instrument in plan.instruments.values()):
         said.append(
-            f"contracts: notional held within {float(config.max_leverage):g} x equity; no margin calls, no liquidation"
+            f"contracts: notional held within {_plain(config.max_leverage)} x equity; no margin calls, no liquidation"
         )
     if any(stream.kind == "ticker" for stream in plan.matching.values()):
-        said.append(f"size beyond the displayed one fills {config.excess_slippage_bps:g} bps worse")
+        said.append(f"size beyond the displayed one fills {_plain(config.excess_slippage_bps)} bps worse")
     if config.slippage_bps and any(stream.kind in ("trade", "candle") for stream in plan.matching.values()):
-        said.append(f"on trades and candles, what takes fills {config.slippage_bps:g} bps worse than the traded price")
+        said.append(
+            f"on trades and candles, what takes fills {_plain(config.slippage_bps)} bps worse than the traded price"
+        )
     if len(currencies) > 1:
         counted_in = config.report_currency or next(iter(plan.cash))
         said.append(f"balances in {', '.join(currencies)} are counted in {counted_in}")
     return [*said, *feed.assumptions()]
+
+
+def _plain(number: Decimal | float) -> str:
+    return plain(decimal_of(number))
 
 
 def _amounts(fees: Fees, instrument: Instrument) -> str:

@@ -11,7 +11,7 @@ from quantkit.errors import ConfigError
 from quantkit.events import KINDS, InstrumentChange, MarketEvent, Timing
 from quantkit.feeds.base import Batch, Subscription
 from quantkit.feeds.resample import Astride, cannot_build, coarser_blocks, first_astride, sources_of
-from quantkit.instruments import Instrument
+from quantkit.instruments import Instrument, plain
 from quantkit.storage.catalog import Catalog, Coverage, stored
 from quantkit.storage.columns import Block, Stream
 from quantkit.storage.reader import read_blocks
@@ -142,7 +142,8 @@ class ReplayFeed:
                 if shift:
                     shifts[entry.instrument, shift] = None
         return [
-            f"{instrument}: the recorder's clock ran behind the exchange's; {shift / 1e6:g} ms were added to its stamps"
+            f"{instrument}: the recorder's clock ran behind the exchange's; "
+            f"{plain(shift / 1e6)} ms were added to its stamps"
             for instrument, shift in shifts
         ]
 

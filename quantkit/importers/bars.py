@@ -16,6 +16,7 @@ from quantkit.importers.reading import Reading
 from quantkit.importers.report import Tally
 from quantkit.importers.tables import Chunk, Layout
 from quantkit.importers.times import DAY_NAMES, TimeReader
+from quantkit.instruments import plain
 from quantkit.storage.columns import Block, Stream
 from quantkit.storage.sessions import Sessions
 
@@ -206,7 +207,7 @@ class Bars:
         most = int(counts.max())
         # Of steps that are equally common the shortest that is an interval goes first.
         common_ns = min(steps[counts == most].tolist(), key=lambda step_ns: (step_ns not in _NAMES, step_ns))
-        common = f"{self.tally.refusals()}the candles' most common step is {common_ns / 1e9:g} s"
+        common = f"{self.tally.refusals()}the candles' most common step is {plain(common_ns / 1e9)} s"
         if interval is not None:
             # Where bars are missing the most common step may be longer, but not every one.
             if interval_ns(interval) not in steps:

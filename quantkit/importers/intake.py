@@ -12,7 +12,7 @@ from quantkit.events import KINDS, Candle, Gap, MarketEvent
 from quantkit.importers.metadata import InstrumentOptions, Steps, resolve
 from quantkit.importers.report import ImportReport, Tally
 from quantkit.importers.spool import Lane, Spool
-from quantkit.instruments import Instrument, decimal_of
+from quantkit.instruments import Instrument, decimal_of, plain
 from quantkit.storage.catalog import Catalog
 from quantkit.storage.columns import KIND_COLUMNS, STAMPS, Block, Stream
 from quantkit.storage.writer import Writer
@@ -96,7 +96,7 @@ class Intake:
         """
         latency_ns = received_ns - exchange_ns
         if latency_ns < -NS_PER_DAY:
-            raise ParseError(f"the exchange's stamp is {-latency_ns / NS_PER_S:g} s ahead of the receipt")
+            raise ParseError(f"the exchange's stamp is {plain(-latency_ns / NS_PER_S)} s ahead of the receipt")
         if self._least_latency_ns is None or latency_ns < self._least_latency_ns:
             self._least_latency_ns = latency_ns
 

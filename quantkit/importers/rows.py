@@ -17,6 +17,7 @@ from quantkit.importers.reading import Reading, in_time_order
 from quantkit.importers.report import Progress
 from quantkit.importers.tables import Chunk, Layout, TableFile
 from quantkit.importers.times import DAY_NAMES, TimeFormat, TimeReader
+from quantkit.instruments import plain
 from quantkit.storage.columns import Block, Column, Stream
 
 _TIMES: Final = (
@@ -248,14 +249,14 @@ def _refuse_ahead(reading: Reading, exchange_ns: NDArray[np.int64], received_ns:
     """Refuse rows whose two clocks are too far apart: one such row must not shift all the others."""
     for index in np.flatnonzero(exchange_ns - received_ns > NS_PER_DAY).tolist():
         ahead_s = (int(exchange_ns[index]) - int(received_ns[index])) / NS_PER_S
-        reading.refuse({index: f"the exchange's stamp is {ahead_s:g} s ahead of the receipt"})
+        reading.refuse({index: f"the exchange's stamp is {plain(ahead_s)} s ahead of the receipt"})
 
 
 def _refuse_backward(reading: Reading, time_ns: NDArray[np.int64], newest_ns: int) -> None:
     newest = _newest(reading, time_ns, newest_ns)
     for index in np.flatnonzero(time_ns < newest).tolist():
         back_s = (int(newest[index]) - int(time_ns[index])) / 1e9
-        reading.refuse({index: f"time goes back by {back_s:g} s; sort the rows by time"})
+        reading.refuse({index: f"time goes back by {plain(back_s)} s; sort the rows by time"})
 
 
 def _refuse_equal(reading: Reading, time_ns: NDArray[np.int64], newest_ns: int) -> None:

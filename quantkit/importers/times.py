@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from quantkit.clock import EARLIEST_EPOCH_NS, NS_PER_DAY, NS_PER_MS, NS_PER_S, NS_PER_US, iso_of, latest_epoch_ns
 from quantkit.errors import ConfigError
+from quantkit.instruments import plain
 
 #: What the column of days is called that stands beside one of times of day.
 DAY_NAMES: Final = ("date", "day", "trade_date", "trading_day", "trading_date", "dtyyyymmdd")
@@ -71,7 +72,7 @@ def implausible(number: float) -> str:
     """
     unit = next((name for limit, name in _MAGNITUDES if abs(number) < limit), "ns")
     moment_ns = int(number) * _UNITS[unit]
-    reading = iso_of(moment_ns) if 0 <= moment_ns <= _LAST_NS else f"{number:g} {unit} since 1970"
+    reading = iso_of(moment_ns) if 0 <= moment_ns <= _LAST_NS else f"{plain(float(number))} {unit} since 1970"
     return f"would read as {reading}, which is not between 1990 and a year from now"
 
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
-from quantkit.instruments import plain
+from quantkit.instruments import literal, plain
 from quantkit.report.stats import Stat, Value
 
 MISSING = "-"
@@ -153,12 +153,7 @@ def listed(parameters: Mapping[str, Any]) -> str:
         >>> listed({"interval": "1h", "qty": 5e-05})
         "interval='1h', qty=0.00005"
     """
-    return ", ".join(f"{key}={_literal(value)}" for key, value in parameters.items())
-
-
-def _literal(value: Any) -> str:
-    """Return a parameter's value as it would be typed, a small number without an exponent."""
-    return plain(value) if isinstance(value, float) and math.isfinite(value) else repr(value)
+    return ", ".join(f"{key}={literal(value)}" for key, value in parameters.items())
 
 
 def escaped(text: str) -> str:

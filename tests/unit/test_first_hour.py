@@ -282,7 +282,7 @@ def test_numbers_beyond_counting(tmp_path: Path, given: str, what: str) -> None:
     """A number of steps that no table can hold is no order."""
     line = error_line(run(tmp_path, "backtest", str(tmp_path / "hourly.py"), "-p", given), 1)
     assert f"raised binance:BTC-USDT-SWAP: a {what} of " in line
-    assert " is more than 9e+18 steps of 0." in line
+    assert " is more than 9,000,000,000,000,000,000 steps of 0." in line
 
 
 @pytest.mark.parametrize("name", ["my-strategy 2.py", "2.py", "strategy.v2.py", "наша.py", "plain.txt"])

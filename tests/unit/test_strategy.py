@@ -271,6 +271,17 @@ def test_text_annotations_below_other_machinery() -> None:
     assert Leaf(qty="2").signal() == 2.0
 
 
+def test_a_strategy_writes_small_numbers_without_exponents() -> None:
+    """As they are typed; what has hundreds of digits stays short."""
+
+    class Small(Strategy):
+        x: float = 5e-05
+        y: float = 1e308
+        z: float = 2.0
+
+    assert repr(Small()) == "Small(x=0.00005, y=1e+308, z=2.0)"
+
+
 # Hooks ------------------------------------------------------------------------------------------------------------
 
 

@@ -442,3 +442,27 @@ def test_little_is_said_where_there_is_little_to_say() -> None:
         f"{A}: matched on public trades, latency 1000 ms each way",
         f"{A}: fees 8 bps maker, 10 bps taker (OKX preset), valued at trade",
     ]
+
+
+def test_numbers_are_said_in_plain_decimals() -> None:
+    """However small or large; no exponent, no digit lost."""
+    swap = Instrument(A, kind="swap", price_step="0.1", qty_step="1")
+    config = EngineConfig(
+        fees=Fees(maker_bps=-0.00005, taker_bps=999.9999999),
+        latency_ns=1_234_567_800_000,
+        max_leverage=1234567,
+        excess_slippage_bps=0.00001,
+    )
+    feed = Held({TICKER: (0, 8), TRADE: (0, 8)}, instruments=[swap])
+    said = " ".join(describe(make_plan(feed, {TICKER: 0}, config), config, feed, ["USDT"]))
+    for part in (
+        "-0.00005 bps maker, 999.9999999 bps taker",
+        "latency 1234567.8 ms",
+        "1234567 x equity",
+        "0.00001 bps",
+    ):
+        assert part in said, part
+    on_trades = EngineConfig(slippage_bps=0.00002)
+    feed = Held({TRADE: (0, 8)})
+    said = describe(make_plan(feed, {TRADE: 0}, on_trades), on_trades, feed, ["USDT"])
+    assert said[-1] == "on trades and candles, what takes fills 0.00002 bps worse than the traded price"

@@ -61,6 +61,7 @@ def test_epoch_units_are_told_by_what_is_plausible(unit: str, per_s: int, year: 
         ("20241340", "1970-08-23T06:35:40Z"),
         ("202405239930", "1976-05-31T15:40:39.93Z"),
         ("-5", "-5 s since 1970"),
+        ("-5000000000", "-5000000000 s since 1970"),
     ],
 )
 @pytest.mark.parametrize("is_typed", [False, True])
