@@ -79,7 +79,9 @@ def start(name: str, folder: str | Path = ".") -> Started:
         ConfigError: The name is no Python name or no file's on every machine, or the strategy's file is there already.
         DataError: The folder cannot be written, or holds data without any candles.
     """
-    if not name.isidentifier() or keyword.iskeyword(name):
+    if keyword.iskeyword(name):
+        raise ConfigError(f"{name!r} is a Python keyword and no name for a strategy; write for example my_{name}")
+    if not name.isidentifier():
         raise ConfigError(f"{name!r} is no name for a strategy; use letters, digits and _, for example my_strategy")
     reason = unportable(f"{name}.py")
     if reason is not None:

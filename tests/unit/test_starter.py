@@ -65,11 +65,19 @@ def test_a_folder_elsewhere_is_named_in_the_line_to_type(tmp_path: Path) -> None
     assert (tmp_path / "my place" / "strategies" / "mine.py").is_file()
 
 
-@pytest.mark.parametrize("name", ["my-strategy", "2fast", "class", "", "a/b", "../out"])
+@pytest.mark.parametrize("name", ["my-strategy", "2fast", "", "a/b", "../out"])
 def test_names_that_are_none(tmp_path: Path, name: str) -> None:
     """Nothing is written."""
     with pytest.raises(ConfigError, match=r"is no name for a strategy; use letters, digits and _"):
         start(name, tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_keywords_are_no_names(tmp_path: Path) -> None:
+    """What is wrong with a name of sound letters."""
+    with pytest.raises(ConfigError) as caught:
+        start("class", tmp_path)
+    assert str(caught.value) == ("'class' is a Python keyword and no name for a strategy; write for example my_class")
     assert list(tmp_path.iterdir()) == []
 
 
