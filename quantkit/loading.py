@@ -26,6 +26,8 @@ from quantkit.strategy import Strategy, check_built
 
 #: Where a bare strategy name is looked for.
 STRATEGY_FOLDER = "strategies"
+#: Strategies that stand in the repository and are not installed.
+EXAMPLES: Final = ("breakout", "imbalance", "ma_cross", "momentum", "quoter")
 _PREFIX: Final = "quantkit_strategy_"
 
 #: What is being loaded, in the thread or the task that loads it.
@@ -140,12 +142,16 @@ def _find_file(path: str) -> Path | None:
     file = Path(path)
     if file.suffix == ".py" or "/" in path or "\\" in path:
         if not file.is_file():
-            raise ConfigError(f"strategy file {path} is not there; give a path to a Python file")
+            raise ConfigError(f"strategy file {path} is not there; {_named_instead(file)}")
         return file
     named = Path(STRATEGY_FOLDER) / f"{path}.py"
     if named.is_file():
         return named
     if "." not in path and not _is_module(path):
+        if path in EXAMPLES:
+            raise ConfigError(
+                f"strategy {path!r} is neither in ./{STRATEGY_FOLDER} nor a file or a module; {_example(path)}"
+            )
         there = sorted(f.stem for f in Path(STRATEGY_FOLDER).glob("*.py")) if Path(STRATEGY_FOLDER).is_dir() else []
         if not there:
             raise ConfigError(
@@ -156,6 +162,20 @@ def _find_file(path: str) -> Path | None:
             f"strategy {path!r} is neither in ./{STRATEGY_FOLDER} nor a file or a module{_hint(path, there)}"
         )
     return None
+
+
+def _named_instead(file: Path) -> str:
+    """Return what to write for a file that is not there."""
+    if (Path(STRATEGY_FOLDER) / f"{file.stem}.py").is_file():
+        return f"there is {STRATEGY_FOLDER}/{file.stem}.py: write {file.stem}"
+    return _example(file.stem) if file.stem in EXAMPLES else "give a path to a Python file"
+
+
+def _example(name: str) -> str:
+    return (
+        f"it is an example, {STRATEGY_FOLDER}/{name}.py of the repository: go to a clone of it, or copy the file to "
+        f"./{STRATEGY_FOLDER}"
+    )
 
 
 def _is_module(name: str) -> bool:

@@ -14,8 +14,9 @@ import pytest
 import quantkit as qk
 from quantkit.errors import ConfigError, DataError
 from quantkit.feeds.replay import MemoryFeed
-from quantkit.loading import load_strategy
+from quantkit.loading import EXAMPLES, load_strategy
 
+ROOT = Path(__file__).parents[2]
 GOOG = qk.Instrument("GOOG", quote="USD", price_step="0.01", qty_step="1")
 GOOD = """
 from quantkit import Strategy
@@ -162,6 +163,10 @@ def test_files_that_are_no_strategy(folder: Path, name: str, source: str, messag
     [
         ("nowhere.py", "strategy file nowhere.py is not there; give a path to a Python file"),
         ("some/where", "strategy file some/where is not there"),
+        ("good.py", "strategy file good.py is not there; there is strategies/good.py: write good"),
+        ("other/good.py:Good", "strategy file other/good.py is not there; there is strategies/good.py: write good"),
+        ("quoter.py", "strategy file quoter.py is not there; it is an example, strategies/quoter.py of the repository"),
+        ("ma_cross", "strategy 'ma_cross' is neither in ./strategies nor a file or a module; it is an example, strat"),
         ("strategies", "strategies holds no subclass of quantkit.Strategy"),
         ("god", "strategy 'god' is neither in ./strategies nor a file or a module; did you mean good?"),
         ("zzzzz", "strategy 'zzzzz' is neither in ./strategies nor a file or a module; there is good"),
@@ -182,6 +187,15 @@ def test_texts_that_name_no_strategy(folder: Path, text: str, message: str) -> N
     with pytest.raises(ConfigError) as caught:
         load_strategy(text)
     assert str(caught.value).startswith(message)
+
+
+def test_examples_are_named_where_there_is_no_clone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each of the repository's, with or without a folder of the user's own."""
+    assert sorted(file.stem for file in (ROOT / "strategies").glob("*.py")) == sorted(EXAMPLES)
+    monkeypatch.chdir(tmp_path)
+    for name in EXAMPLES:
+        with pytest.raises(ConfigError, match=r"go to a clone of it, or copy the file to \./strategies"):
+            load_strategy(name)
 
 
 def test_without_a_folder_of_strategies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
