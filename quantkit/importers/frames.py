@@ -14,8 +14,9 @@ from quantkit.importers.names import Names
 from quantkit.importers.reading import Reading
 from quantkit.importers.report import Tally
 from quantkit.importers.tables import Chunk, Stamps, TableColumn
-from quantkit.importers.times import TimeReader, unit_of
-from quantkit.instruments import Instrument
+from quantkit.importers.time_formats import compact_format, is_iso, year_last_formats
+from quantkit.importers.times import TimeReader, implausible, unit_of
+from quantkit.instruments import Instrument, plain
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -186,18 +187,52 @@ def _index_remedy(frame: "pd.DataFrame") -> str:
     spellings = (*LAYOUT.spellings["time"], *LAYOUT.spellings["day"])
     column = next((each for each in frame.columns if str(each).strip().lower().replace(" ", "_") in spellings), None)
     if column is not None:
-        values = frame[column]
-        numbers = pd.api.types.is_numeric_dtype(values)
-        unit = unit_of(float(values.iloc[0])) if numbers and len(values) else None
-        how = f"unit={unit!r}, " if unit is not None else ""
-        text = f"frame[{column!r}].astype(str)" if numbers and unit is None else f"frame[{column!r}]"
-        return f"use frame.set_index(pd.to_datetime({text}, {how}utc=True))"
-    if pd.api.types.is_numeric_dtype(index):
-        unit = unit_of(float(index[0])) if len(index) else None
-        if unit is not None:
-            return f"use frame.set_index(pd.to_datetime(frame.index, unit={unit!r}, utc=True))"
+        return _times_remedy(f"frame[{column!r}]", pd.Index(frame[column]))
+    return _times_remedy("frame.index", index)
+
+
+def _times_remedy(where: str, values: "pd.Index") -> str:
+    """Return what makes a DatetimeIndex of numbers or texts that stand at a place of a frame."""
+    import pandas as pd
+
+    if pd.api.types.is_numeric_dtype(values):
+        return _numbers_remedy(where, values[np.isfinite(values.to_numpy(np.float64, na_value=np.nan))])
+    texts = [value for value in values if isinstance(value, str)]
+    if not texts or all(map(is_iso, texts)):
+        return f"use frame.set_index(pd.to_datetime({where}, utc=True))"
+    # Without a format pandas may take the month first.
+    formats = year_last_formats(texts)
+    if not formats:
+        return (
+            f"use frame.set_index(pd.to_datetime({where}, format=..., utc=True)), with the format in which times such "
+            f"as {texts[0][:40]!r} are written"
+        )
+    other = "".join(f", or format={each!r} where months come first" for each in formats[1:])
+    return f"use frame.set_index(pd.to_datetime({where}, format={formats[0]!r}, utc=True)){other}"
+
+
+def _numbers_remedy(where: str, values: "pd.Index") -> str:
+    """Return what makes a DatetimeIndex of epoch numbers or of dates written as one number, and how the first reads."""
+    import pandas as pd
+
+    if not len(values):
+        return "use frame.set_index(...) with the bars' open times"
+    first = float(values[0])
+    unit, compact = unit_of(first), compact_format(plain(first))
+    if unit is not None:
+        reading = iso_of(int(pd.Timestamp(first, unit=unit).as_unit("ns").value))
+        return (
+            f"{plain(first)} reads as {reading}, use frame.set_index(pd.to_datetime({where}, unit={unit!r}, utc=True))"
+        )
+    if compact is not None:
+        whole = where if pd.api.types.is_integer_dtype(values) else f"{where}.astype('int64')"
+        return (
+            f"{plain(first)} reads as a date, use "
+            f"frame.set_index(pd.to_datetime({whole}.astype(str), format={compact!r}, utc=True))"
+        )
+    if values.min() >= 0 and values.max() <= len(values):
         return "it counts rows; use frame.set_index(...) with the bars' open times"
-    return "use frame.set_index(pd.to_datetime(frame.index, utc=True))"
+    return f"{plain(first)} {implausible(first)}; use frame.set_index(...) with the bars' open times"
 
 
 def _columns_of(label: str, name: str, frame: "pd.DataFrame") -> dict[str, "np.ndarray"]:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from quantkit.clock import EARLIEST_EPOCH_NS, NS_PER_DAY, NS_PER_MS, NS_PER_S, NS_PER_US, iso_of, latest_epoch_ns
 from quantkit.errors import ConfigError
+from quantkit.importers.time_formats import COMPACT, ISO, format_remedy
 from quantkit.instruments import plain
 
 #: What the column of days is called that stands beside one of times of day.
@@ -18,14 +19,6 @@ DAY_NAMES: Final = ("date", "day", "trade_date", "trading_day", "trading_date", 
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _NUMBER: Final = re.compile(r"-?[0-9]{1,19}(?:\.[0-9]{1,12})?").fullmatch
-_ISO: Final = re.compile(
-    r"([0-9]{4})[-/.]?([0-9]{2})[-/.]?([0-9]{2})"
-    r"(?:[T ]([0-9]{2}):([0-9]{2})(?::([0-9]{2})(?:[.,]([0-9]{1,9}))?)?\s*(Z|UTC|[+-][0-9]{2}:?[0-9]{2})?)?"
-).fullmatch
-#: Dates written as one number: day, minute, second, millisecond.
-_COMPACT: Final = re.compile(
-    r"((?:19|20)[0-9]{2})([0-9]{2})([0-9]{2})(?:([0-9]{2})([0-9]{2})(?:([0-9]{2})([0-9]{3})?)?)?"
-).fullmatch
 _CLOCK: Final = re.compile(r"([0-9]{1,2}):([0-9]{2})(?::([0-9]{2})(?:[.,]([0-9]{1,9}))?)?").fullmatch
 _CLOCK_DIGITS: Final = re.compile(r"[0-9]{1,6}(?:\.0*)?").fullmatch
 _UNITS: Final[dict[str, int]] = {"s": NS_PER_S, "ms": NS_PER_MS, "us": NS_PER_US, "ns": 1}
@@ -241,11 +234,12 @@ class TimeReader:
         return f"time {text} {implausible(number)}; say how times are written: --time-format (time_format=)"
 
     def _iso(self, text: str) -> int | str:
-        match = _COMPACT(text) if text.isdecimal() else _ISO(text.strip())
+        match = COMPACT(text) if text.isdecimal() else ISO(text.strip())
         if match is None:
             if _NUMBER(text):
                 return self._odd(text)
-            return f"time {text[:40]!r} is not understood" if text else "time is missing"
+            remedy = format_remedy(text) if self.time_format is None else ""
+            return f"time {text[:40]!r} is not understood{remedy}" if text else "time is missing"
         year, month, day, hour, minute, second = (int(part or 0) for part in match.group(1, 2, 3, 4, 5, 6))
         fraction_ns = int((match[7] or "").ljust(9, "0")) if match[7] else 0
         try:

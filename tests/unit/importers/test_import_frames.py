@@ -410,13 +410,55 @@ REFUSED: list[tuple[Any, type[Exception], str]] = [
     (
         frame([0, 1, 2]).assign(date=[20240102, 20240103, 20240104]),
         ConfigError,
-        r"use frame\.set_index\(pd\.to_datetime\(frame\['date'\]\.astype\(str\), utc=True\)\)",
+        r"use frame\.set_index\(pd\.to_datetime\(frame\['date'\]\.astype\(str\), format='%Y%m%d', utc=True\)\)",
     ),
     (
         frame([1704067200, 1704067260, 1704067320]),
         ConfigError,
         r"use frame\.set_index\(pd\.to_datetime\(frame\.index, unit='s', utc=True\)\)",
     ),
+    (
+        frame([20240102, 20240103, 20240104]),
+        ConfigError,
+        r"; 20240102 reads as a date, use .*to_datetime\(frame\.index\.astype\(str\), format='%Y%m%d', utc=True\)\)$",
+    ),
+    (
+        frame([20240102.0, 20240103.0, 20240104.0]),
+        ConfigError,
+        r"to_datetime\(frame\.index\.astype\('int64'\)\.astype\(str\), format='%Y%m%d', utc=True\)\)$",
+    ),
+    (
+        frame([1704067200000, 1704067260000, 1704067320000]),
+        ConfigError,
+        r"; 1704067200000 reads as 2024-01-01T00:00:00Z, use .*\(frame\.index, unit='ms', utc=True\)\)$",
+    ),
+    (
+        frame([45312, 45313, 45314]),
+        ConfigError,
+        r"; 45312 would read as 1970-01-01T12:35:12Z, which is not between 1990 and .*; use frame\.set_index\(\.\.\.\)",
+    ),
+    (frame([float("inf")] * 3), ConfigError, r"open times; use frame\.set_index\(\.\.\.\) with the bars' open times$"),
+    (
+        frame(["22/05/2024", "23/05/2024", "24/05/2024"]),
+        ConfigError,
+        r"use frame\.set_index\(pd\.to_datetime\(frame\.index, format='%d/%m/%Y', utc=True\)\)$",
+    ),
+    (
+        frame(["05/22/2024", "05/23/2024", "05/24/2024"]),
+        ConfigError,
+        r"to_datetime\(frame\.index, format='%m/%d/%Y', utc=True\)\)$",
+    ),
+    (
+        frame(["01/05/2024 10:30", "02/05/2024 10:30", "03/05/2024 10:30"]),
+        ConfigError,
+        r"format='%d/%m/%Y %H:%M', utc=True\)\), or format='%m/%d/%Y %H:%M' where months come first$",
+    ),
+    (
+        frame(["3 May 2024", "4 May 2024", "6 May 2024"]),
+        ConfigError,
+        r"format=\.\.\., utc=True\)\), with the format in which times such as '3 May 2024' are written$",
+    ),
+    (frame(["23/05/2024", "05/24/2024", "2024"]), ConfigError, r"times such as '23/05/2024' are written$"),
     (frame(days().to_period()), ConfigError, r"use frame\.to_timestamp\(\)"),
     (frame(pd.MultiIndex.from_product([["GOOG"], days()])), ConfigError, r"use frame\.xs\(\.\.\., level=0\)"),
     (

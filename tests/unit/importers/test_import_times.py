@@ -119,6 +119,26 @@ def test_days_and_times_of_day_in_two_columns_are_one_time() -> None:
     assert dated(["2024-01-02"], ["2024-01-02T09:30Z"]) is None
 
 
+@pytest.mark.parametrize(
+    ("text", "remedy"),
+    [
+        ("23/05/2024", "; say how times are written: --time-format '%d/%m/%Y' (time_format=)"),
+        ("05/23/2024 10:30:15", "; say how times are written: --time-format '%m/%d/%Y %H:%M:%S' (time_format=)"),
+        ("23.05.24 10:30:15.25", "; say how times are written: --time-format '%d.%m.%y %H:%M:%S.%f' (time_format=)"),
+        (
+            "05/06/2024",
+            "; say how times are written: --time-format '%d/%m/%Y' or '%m/%d/%Y' where months come first "
+            "(time_format=)",
+        ),
+        ("23 May 2024", "; say how times are written: --time-format (time_format=)"),
+        ("31/31/2024", "; say how times are written: --time-format (time_format=)"),
+        ("total", ""),
+    ],
+)
+def test_a_date_of_another_order_is_refused_with_its_format(text: str, remedy: str) -> None:
+    assert TimeReader("t", None).texts([text])[1] == {0: f"time {text!r} is not understood{remedy}"}
+
+
 def test_a_time_format_says_how_times_are_written() -> None:
     def formatted(text: str, form: str, zone: str | None = "UTC") -> tuple[list[int], dict[int, str]]:
         values, bad = TimeReader("t", zone_of(zone), time_format=TimeFormat(form)).texts([text])
