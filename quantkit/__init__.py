@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from quantkit.run import backtest, paper, paper_async
     from quantkit.strategy import Strategy
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 #: Where each public name lives; loaded when first asked for, so that `import quantkit` costs next to nothing.
 _HOMES = {
