@@ -13,7 +13,7 @@ from quantkit.events import Funding
 from quantkit.orders import Fill
 from quantkit.storage.columns import Block, Stream
 
-#: Prices are kept for so long: exchanges tell a settled rate within minutes of its boundary.
+#: Prices count for so long after they came: exchanges tell a settled rate within minutes of its boundary.
 KEPT_NS: Final = 60 * NS_PER_MIN
 #: The mark price counts unless what values the run is fresher by more than this: marks may end before a run does.
 _FRESHER_NS: Final = NS_PER_MIN
@@ -23,45 +23,69 @@ _DOUBTFUL_NS: Final = 60 * NS_PER_S
 _FEW_ROWS: Final = 64
 _MANY_BLOCKS: Final = 256
 
-_Prices: TypeAlias = tuple[NDArray[np.int64], NDArray[np.float64]]  # the exchange's stamps, and the prices
+# When each came, the exchange's stamp of it, and the price; rows without one are left out.
+_Prices: TypeAlias = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]
+_NO_PRICES: Final[_Prices] = np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0)
 
 
 class PastPrices:
-    """One lane's prices by the exchange's stamps, of this batch and of at least the hour before."""
+    """One lane's prices by the exchange's stamps, of this batch and of at least the hour before.
+
+    What is asked for goes by the rows' stamps alone: batches are cut anywhere, and live ones hold a row each.
+    """
 
     def __init__(self, lane: Lane) -> None:
         self._lane = lane
         # A candle is stamped with its close. It and a mark of the boundary's own stamp count, what trades does not.
         self._stamp = "close_ns" if lane.kind == "candle" else "exchange_ns"
         self._counts_own_stamp = lane.kind in ("mark", "candle")
+        self._may_lack_price = lane.kind in ("mark", "ticker")
         self._kept: deque[tuple[int, Block | _Prices]] = deque()  # each with its first `received_ns`, oldest first
         self._small = 0  # how many of the newest hold a few rows only
-        #: Whether older prices have been let go of.
-        self.is_cut = False
+        self._is_cut = False  # whether older prices have been let go of
 
     def leave_batch(self) -> None:
         """Keep what may be asked for later of a batch that ends, and let go of what is too old."""
         block = self._lane.block
         assert block is not None
-        self._keep(block.stamps_of(0)[0], block, block.size)
+        if self._may_lack_price:
+            self._keep_prices(self._of(block))
+        else:
+            self._keep(block.stamps_of(0)[0], block, block.size)
 
-    def at(self, boundary_ns: int, place: int) -> tuple[int, float] | None:
-        """Return stamp and value of the last price at a boundary among the rows before `place`, None without any."""
-        for stamps, prices in self._newest_first(place):
+    def at(self, boundary_ns: int, place: int, since_ns: int) -> tuple[int, float] | None:
+        """Return stamp and value of the last price at a boundary among the rows before `place`, None without any.
+
+        Of those that came before `since_ns` only the last one counts, which stood then.
+        """
+        for stamps, prices, _ in self._newest_first(place, since_ns):
             counted = np.flatnonzero(stamps <= boundary_ns if self._counts_own_stamp else stamps < boundary_ns)
             if len(counted):
                 return int(stamps[counted[-1]]), float(prices[counted[-1]])
         return None
 
-    def oldest(self, place: int) -> tuple[int, float] | None:
-        """Return the first price that is still known."""
-        found = None
-        for stamps, prices in self._newest_first(place):
+    def oldest(self, place: int, since_ns: int) -> tuple[int, float] | None:
+        """Return the first price that counts still, None unless there were older ones."""
+        found, is_cut = None, False
+        for stamps, prices, has_older in self._newest_first(place, since_ns):
+            is_cut = is_cut or has_older
             if len(stamps):
                 found = int(stamps[0]), float(prices[0])
-        return found
+        return found if is_cut else None
 
-    def _newest_first(self, place: int) -> Iterator[_Prices]:
+    def _newest_first(self, place: int, since_ns: int) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float64], bool]]:
+        """Yield stamps and prices that count, and whether there were older ones."""
+        standing_ns: int | None = None  # when the one came that stood at `since_ns`
+        for received, stamps, prices in self._all_newest_first(place):
+            if standing_ns is None:
+                before = int(received.searchsorted(since_ns))
+                standing_ns = int(received[before - 1]) if before else None
+            first = 0 if standing_ns is None else int(received.searchsorted(standing_ns))
+            yield stamps[first:], prices[first:], first > 0 or self._is_cut
+            if first:
+                return
+
+    def _all_newest_first(self, place: int) -> Iterator[_Prices]:
         yield self._present(place)
         for _, kept in reversed(self._kept):
             yield self._of(kept) if isinstance(kept, Block) else kept
@@ -70,13 +94,17 @@ class PastPrices:
         """Return the prices of this batch before a place."""
         block = self._lane.block
         if block is None:
-            return np.empty(0, np.int64), np.empty(0)
+            return _NO_PRICES
         return self._of(block.slice(0, self._lane.row_at(place)))
 
     def _of(self, block: Block) -> _Prices:
         prices = prices_of(block)
         known = ~np.isnan(prices)
-        return block.column(self._stamp)[known], prices[known]
+        return block.column("received_ns")[known], block.column(self._stamp)[known], prices[known]
+
+    def _keep_prices(self, rows: _Prices) -> None:
+        if len(rows[0]):
+            self._keep(int(rows[0][0]), rows, len(rows[0]))
 
     def _keep(self, received_ns: int, rows: Block | _Prices, size: int) -> None:
         self._kept.append((received_ns, rows))
@@ -84,13 +112,23 @@ class PastPrices:
         if self._small == _MANY_BLOCKS:
             newest = [self._kept.pop() for _ in range(_MANY_BLOCKS)][::-1]
             found = [self._of(kept) if isinstance(kept, Block) else kept for _, kept in newest]
-            stamps, prices = (np.concatenate(column) for column in zip(*found, strict=True))
-            self._kept.append((newest[0][0], (stamps, prices)))
+            received, stamps, prices = (np.concatenate(column) for column in zip(*found, strict=True))
+            self._kept.append((newest[0][0], (received, stamps, prices)))
             self._small = 0
-        while len(self._kept) > 1 and self._kept[1][0] <= received_ns - KEPT_NS:
+        # What stood at the time from which prices count has to stay, and whatever came with it.
+        standing_ns = None
+        for first_ns, _ in self._kept:
+            if first_ns >= received_ns - KEPT_NS:
+                break
+            standing_ns = first_ns
+        while standing_ns is not None and _last_received_ns(self._kept[0][1]) < standing_ns:
             self._kept.popleft()
             self._small = min(self._small, len(self._kept))
-            self.is_cut = True
+            self._is_cut = True
+
+
+def _last_received_ns(rows: Block | _Prices) -> int:
+    return rows.stamps_of(rows.size - 1)[0] if isinstance(rows, Block) else int(rows[0][-1])
 
 
 class PastMids(PastPrices):
@@ -101,10 +139,8 @@ class PastMids(PastPrices):
         self._mark = mark
 
     def leave_batch(self) -> None:
-        stamps, prices = self._present(NOWHERE)
-        if len(stamps):
-            assert self._lane.block is not None
-            self._keep(self._lane.block.stamps_of(0)[0], (stamps, prices.copy()), len(stamps))
+        received, stamps, prices = self._present(NOWHERE)
+        self._keep_prices((received, stamps, prices.copy()))
 
     def filled(self) -> None:
         """Keep the mid that a fill met: rows are noted one by one only from its order on."""
@@ -114,15 +150,16 @@ class PastMids(PastPrices):
             return
         mid = self._mark.standing()
         if mid is not None:
-            self._keep(lane.received_ns, (np.array([lane.exchange_ns], np.int64), np.array([mid])), 1)
+            stamps = np.array([lane.received_ns], np.int64), np.array([lane.exchange_ns], np.int64)
+            self._keep_prices((*stamps, np.array([mid])))
 
     def _present(self, place: int) -> _Prices:
         places, mids = self._mark.rows()
         places = places[: int(places.searchsorted(place))]
         if not len(places):
-            return np.empty(0, np.int64), np.empty(0)
+            return _NO_PRICES
         rows = self._lane.positions.searchsorted(places)
-        return self._lane.column(self._stamp)[rows], mids[: len(places)]
+        return self._lane.column("received_ns")[rows], self._lane.column(self._stamp)[rows], mids[: len(places)]
 
 
 class Settlements:
@@ -177,12 +214,14 @@ class Settlements:
         """
         name, boundary_ns = funding.instrument, funding.funding_ns
         past = self._values[name]
-        value = past.at(boundary_ns, place)
-        if value is None and past.is_cut:
-            count, longest_ns = self._late.get(name, (0, 0))
-            self._late[name] = count + 1, max(longest_ns, funding.received_ns - boundary_ns)
-            value = past.oldest(place)
-        mark = self._marks[name].at(boundary_ns, place) if name in self._marks else None
+        since_ns = funding.received_ns - KEPT_NS
+        value = past.at(boundary_ns, place, since_ns)
+        if value is None:
+            value = past.oldest(place, since_ns)
+            if value is not None:
+                count, longest_ns = self._late.get(name, (0, 0))
+                self._late[name] = count + 1, max(longest_ns, funding.received_ns - boundary_ns)
+        mark = self._marks[name].at(boundary_ns, place, since_ns) if name in self._marks else None
         if mark is not None and (value is None or mark[0] >= value[0] - _FRESHER_NS):
             return mark[1]
         if value is not None:

@@ -93,9 +93,9 @@ def test_marks_coarser_than_the_rest_count_where_they_are_no_older() -> None:
         assert run([*candles, *marks, settled(boundary_ns)], Hold()).funding == {"USDT": Decimal(-paid)}, age_ns
 
 
-@pytest.mark.parametrize("block_rows", [1, 7, 131_072])
+@pytest.mark.parametrize("block_rows", [1, 7, 300, 131_072])
 def test_a_rate_told_later_than_prices_are_kept_is_told_of(block_rows: int) -> None:
-    """It is valued at the oldest price there is: what came before it is gone."""
+    """It is valued at the oldest price that counts, which stood an hour before, however the rows are cut."""
     events: list[MarketEvent] = [minute(number, 100.0 + number) for number in range(400)]
     boundary_ns = START_NS + 10 * NS_PER_MIN
     on_time, late = (
@@ -104,12 +104,24 @@ def test_a_rate_told_later_than_prices_are_kept_is_told_of(block_rows: int) -> N
     )
     assert on_time.funding == {"USDT": Decimal("-1.09")}
     assert not any("oldest price" in text for text in on_time.warnings)
-    if block_rows < len(events):
-        assert late.funding["USDT"] < Decimal("-2")
-        assert any(
-            f"{NAME}: 1 funding rate was told up to 5h late and valued at the oldest price" in text
-            for text in late.warnings
-        )
+    # Told at 5:10. The candle that closed at 4:10 counts in full, the one that closed at 4:09 stood when it came.
+    assert late.funding == {"USDT": Decimal("-3.48")}
+    assert [text for text in late.warnings if "oldest price" in text] == [
+        f"{NAME}: 1 funding rate was told up to 5h late and valued at the oldest price that was kept"
+    ]
+
+
+@pytest.mark.parametrize("block_rows", [1, 7, 131_072])
+def test_rows_without_a_price_do_not_push_out_the_last_price(block_rows: int) -> None:
+    """One side of the quotes went away hours ago: what they said last still stands."""
+    rows: list[MarketEvent] = [Ticker(NAME, START_NS, START_NS, 99.0, 9.0, 101.0, 9.0)]
+    rows += [Ticker(NAME, at, at, 99.0, 9.0, 103.0, 9.0) for at in (START_NS + NS_PER_S, START_NS + 2 * NS_PER_S)]
+    for number in range(1, 300):
+        at_ns = START_NS + number * NS_PER_MIN
+        rows.append(Ticker(NAME, at_ns, at_ns, 99.0, 9.0, None, None))
+    outcome = run([*rows, settled(START_NS + 4 * HOUR_NS)], Hold(on="ticker"), block_rows=block_rows)
+    assert outcome.funding == {"USDT": Decimal("-1.01")}
+    assert not any("oldest price" in text for text in outcome.warnings)
 
 
 def test_fills_just_after_a_boundary_are_warned_of() -> None:
