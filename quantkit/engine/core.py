@@ -19,11 +19,12 @@ from quantkit.brokers.costs import Account
 from quantkit.brokers.matching import CandleMarket
 from quantkit.brokers.send_clock import SendClock
 from quantkit.brokers.simulated import SimulatedBroker
-from quantkit.clock import iso_of, span_text
+from quantkit.clock import iso_of
 from quantkit.engine.context import RunContext
 from quantkit.engine.desk import Desk
 from quantkit.engine.exchange import Exchange, make_lanes, make_marks
 from quantkit.engine.funding import Settlements
+from quantkit.engine.gaps import Gaps
 from quantkit.engine.lanes import NOWHERE, BookLane, BookMark, Lane
 from quantkit.engine.log import Journal
 from quantkit.engine.outcome import OrderEvent, Outcome
@@ -92,8 +93,7 @@ class Engine:
         self._rows: dict[str, int] = {}
         self._seen = 0  # the place up to which rows count as seen, unless the walk along hooked rows is past it
         self._last_fill_price: dict[str, float] = {}
-        self._gaps: dict[str, dict[str, tuple[int, int]]] = {}
-        self._dark_books: dict[str, tuple[str, int]] = {}  # channel, and where the gap ends that no snapshot has ended
+        self._gaps = Gaps()
         self._money_moved = False
         self._has_begun = False
         self._is_after_candles = False  # whether what happens belongs after the candles that close at its moment
@@ -136,12 +136,12 @@ class Engine:
     @property
     def gap_count(self) -> int:
         """How many gaps the rows held so far."""
-        return sum(count for channels in self._gaps.values() for count, _ in channels.values())
+        return self._gaps.count
 
     @property
     def notes(self) -> list[str]:
         """What the reader of the result will have to know, and the gaps so far, by instrument and channel."""
-        return [*self._warnings, *self._gap_notes()]
+        return [*self._warnings, *self._gaps.notes()]
 
     def mark(self, instrument: str) -> float | None:
         """Return what an instrument is valued at, None where nothing has been seen."""
@@ -390,7 +390,7 @@ class Engine:
                 continue
             lane.load(block, positions)
             self._entered.append(lane)
-            if lane.instrument in self._dark_books and isinstance(lane, BookLane):
+            if isinstance(lane, BookLane) and self._gaps.is_dark(lane.instrument):
                 self._end_darkness(lane, 0)
             self._rows[lane.name] = self._rows.get(lane.name, 0) + block.size
             if block.stream in self._hook_of:
@@ -571,18 +571,15 @@ class Engine:
         self._strategy.on_candle(candle)
 
     def _on_gap(self, gap: Gap) -> None:
-        lane = self._books.get(gap.instrument)
-        if lane is not None and gap.channel.startswith("book"):
-            if lane.rows:
-                lane.advance(lane.row_at(self._seen_place()))
+        lane = self._books.get(gap.instrument) if gap.channel.startswith("book") else None
+        self._gaps.add(gap, hides_book=lane is not None)
+        if lane is not None:
+            row = lane.row_at(self._seen_place()) if lane.rows else 0
+            if row:
+                lane.advance(row)
             lane.book.invalidate()
-        channels = self._gaps.setdefault(gap.instrument, {})
-        count, lost_ns = channels.get(gap.channel, (0, 0))
-        channels[gap.channel] = (count + 1, lost_ns + gap.to_ns - gap.from_ns)
-        if lane is not None and gap.channel.startswith("book"):
-            self._dark_books.setdefault(gap.instrument, (gap.channel, gap.to_ns))
             if lane.rows:
-                self._end_darkness(lane, lane.row_at(self._seen_place()))
+                self._end_darkness(lane, row)
         self._strategy.on_gap(gap)
 
     def _on_instrument(self, change: InstrumentChange) -> None:
@@ -601,12 +598,7 @@ class Engine:
         """Count a book as lost up to its next snapshot, if that is among the lane's rows from `first_row` on."""
         snapshots = np.flatnonzero(lane.column("is_snapshot")[first_row:])
         if len(snapshots):
-            channel, since_ns = self._dark_books.pop(lane.instrument)
-            self._count_darkness(lane.instrument, channel, since_ns, lane.stamps_at(first_row + int(snapshots[0]))[0])
-
-    def _count_darkness(self, instrument: str, channel: str, since_ns: int, until_ns: int) -> None:
-        count, lost_ns = self._gaps[instrument][channel]
-        self._gaps[instrument][channel] = (count, lost_ns + max(until_ns - since_ns, 0))
+            self._gaps.end_darkness(lane.instrument, *lane.stamps_at(first_row + int(snapshots[0])))
 
     def _on_funding(self, funding: Funding) -> None:
         if funding.is_settled:
@@ -733,13 +725,6 @@ class Engine:
                 )
         return said
 
-    def _gap_notes(self) -> list[str]:
-        return [
-            f"{instrument}: {count} {'gap' if count == 1 else 'gaps'} in {channel}, {span_text(lost_ns)} lost in all"
-            for instrument, channels in self._gaps.items()
-            for channel, (count, lost_ns) in channels.items()
-        ]
-
     def _finish(self, ended: str, end_ns: int) -> Outcome:
         """Stop the strategy, cancel what is open, and gather everything."""
         # A hook that raised has left the walk in its middle.
@@ -757,9 +742,7 @@ class Engine:
         self._tell_journal()
         account = self._account.portfolio
         equity = account.equity_exact()
-        for instrument, (channel, since_ns) in self._dark_books.items():
-            self._count_darkness(instrument, channel, since_ns, end_ns)
-        self._warnings += self._gap_notes()
+        self._warnings += self._gaps.notes(end_ns)
         self._exchange.check_all_steps(self._seen)
         self._warnings += self._exchange.off_step_notes()
         self._warnings += idle_fees(self._plan)
