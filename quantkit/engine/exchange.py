@@ -372,7 +372,8 @@ class Exchange:
     def off_step_notes(self) -> list[str]:
         """Return a sentence for every stream that had prices off the step."""
         notes = []
-        for stream, off in self._off_step.items():
+        # Which one was found first depends on where batches are cut.
+        for stream, off in sorted(self._off_step.items(), key=lambda item: item[0].sort_key):
             step = plain(self._broker.markets[stream.instrument].instrument.price_step)
             met = _MET.get(stream.kind, "orders met each at the step that is worse for them")
             notes.append(

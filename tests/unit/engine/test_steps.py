@@ -113,6 +113,27 @@ def test_a_quote_off_the_step_is_met_at_the_step_that_is_worse() -> None:
     ]
 
 
+class Both(Strategy):
+    def on_start(self) -> None:
+        for name in ("B-USDT-SWAP", "A-USDT-SWAP"):
+            self.subscribe_tickers(name)
+
+
+@pytest.mark.parametrize("block_rows", [1, 3, 131_072])
+def test_streams_off_the_step_are_told_of_in_one_order(block_rows: int) -> None:
+    """Theirs, whichever was off first and wherever the rows are cut."""
+    names = ("A-USDT-SWAP", "B-USDT-SWAP")
+    events = [
+        Ticker(name, T0 + n * S, T0 + n * S, 100.06 if n > 3 or name == names[1] else 100.0, 1.0, 100.2, 1.0)
+        for n in range(1, 7)
+        for name in names
+    ]
+    instruments = [Instrument(name, kind="swap", price_step="0.1", qty_step="1") for name in names]
+    result = backtest(Both, data=MemoryFeed(events, instruments, block_rows=block_rows))
+    told = [text.split(" rows")[0] for text in result.warnings if "off the step" in text]
+    assert told == ["A-USDT-SWAP ticker: 3 of 6", "B-USDT-SWAP ticker: 6 of 6"]
+
+
 def book(at_s: float, bids: dict[float, float], asks: dict[float, float], *, is_snapshot: bool = True) -> BookUpdate:
     at = T0 + round(at_s * S)
     sides = (tuple(bids), tuple(bids.values()), tuple(asks), tuple(asks.values()))
