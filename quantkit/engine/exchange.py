@@ -403,7 +403,8 @@ class Exchange:
         """Return sentences on the largest fill against its row's volume: the ordinary ones, and those to warn of."""
         ordinary: list[str] = []
         large: list[str] = []
-        for instrument, share in self._largest_share.items():
+        # Which one was noted first depends on where batches are cut.
+        for instrument, share in sorted(self._largest_share.items()):
             what = "candle" if self._plan.matching[instrument].kind == "candle" else "trade"
             if share < 10:
                 size = f"{share:.2%} of its {what}'s volume"
