@@ -192,7 +192,7 @@ class Fees(msgspec.Struct, frozen=True):
     Examples:
         >>> broker = Fees(per_share=0.005, min_per_order=1)
         >>> broker.of_order(Decimal("0.5")), broker.of_order(Decimal("1.5"))
-        (Decimal('1'), Decimal('1.5'))
+        (Decimal('1.0'), Decimal('1.5'))
     """
 
     maker_bps: float = 0.0

@@ -11,6 +11,8 @@ import pytest
 
 import quantkit as qk
 
+pytestmark = pytest.mark.long
+
 ROOT = Path(__file__).parents[2]
 DATA = ROOT / "data"
 #: The candle strategy reads two monthly files, the book strategy three kinds of rows over two days.

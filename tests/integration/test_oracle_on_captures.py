@@ -17,6 +17,8 @@ from quantkit.storage.catalog import Catalog
 from quantkit.storage.columns import Stream
 from quantkit.storage.reader import read_events
 
+pytestmark = pytest.mark.long
+
 ROOT = Path(__file__).parents[2]
 BTC = "binance:BTC-USDT-SWAP"
 

@@ -6,6 +6,8 @@ import pytest
 
 import quantkit as qk
 
+pytestmark = pytest.mark.long
+
 ROOT = Path(__file__).parents[2]
 DATA = ROOT / "data"
 FILES = sorted((ROOT / "strategies").glob("*.py"))

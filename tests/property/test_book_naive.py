@@ -1,5 +1,6 @@
 """The dense book against the naive one: any rows, in any slices, level for level."""
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as generators
 from oracle.book import NaiveBook
@@ -8,6 +9,8 @@ from quantkit.events import BookUpdate
 from quantkit.instruments import Instrument, Side
 from quantkit.orderbook import WINDOW, BookRows, DenseBook
 from quantkit.storage.columns import Block
+
+pytestmark = pytest.mark.long
 
 BTC = Instrument("BTC-USDT", price_step="0.5", qty_step="0.1")
 MID = 10 * WINDOW

@@ -25,6 +25,8 @@ from quantkit.instruments import Fees, Instrument, Side
 from quantkit.orders import TRANSITIONS, Fill, Order, OrderState, TimeInForce
 from quantkit.portfolio import Portfolio
 
+pytestmark = pytest.mark.long
+
 QUICK = settings(
     deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
 )

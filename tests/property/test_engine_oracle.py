@@ -14,6 +14,8 @@ from oracle.scenarios import Scenario, scenarios
 from quantkit.clock import NS_PER_MS
 from quantkit.events import BookUpdate, Candle, MarketEvent, Ticker, Trade
 
+pytestmark = pytest.mark.long
+
 KINDS = ("book", "ticker", "trade", "candle")
 QUICK = settings(
     deadline=None, max_examples=30, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]

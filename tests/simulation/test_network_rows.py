@@ -15,6 +15,8 @@ from quantkit.feeds.okx.channels import Channel, book, tickers, trades
 from quantkit.feeds.okx.records import Stalled, Wanted
 from quantkit.feeds.okx.refusals import OkxError
 
+pytestmark = pytest.mark.long
+
 
 def _damage(setting: Setting, channel: Channel, what: str) -> None:
     (session,) = setting.holders(channel)

@@ -21,6 +21,8 @@ from quantkit.feeds.okx.records import Lost
 from quantkit.feeds.okx.tracker import Tracker
 from quantkit.feeds.okx.trade_lane import TradeLane
 
+pytestmark = pytest.mark.long
+
 _SEEDS = range(10)
 _Socket: Any = client_module._Socket
 _Patch = Callable[[pytest.MonkeyPatch], None]

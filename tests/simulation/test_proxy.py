@@ -14,6 +14,8 @@ from websockets.asyncio.client import connect
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosed, ConnectionClosedError, InvalidMessage
 
+pytestmark = pytest.mark.long
+
 WAIT_S = 20.0
 
 

@@ -26,6 +26,8 @@ from quantkit.sandbox.generated import GeneratedMarket
 from quantkit.sandbox.rules import Rules
 from quantkit.sandbox.server import SandboxServer
 
+pytestmark = pytest.mark.long
+
 #: OKX's 15 and 30 seconds, sixty times faster.
 _CONFIG = OkxConfig(
     ping_after_s=0.25,

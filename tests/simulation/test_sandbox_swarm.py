@@ -30,6 +30,8 @@ from quantkit.sandbox.log import ExchangeLog
 from quantkit.sandbox.peer import ABORT, PeerGone
 from quantkit.sandbox.rest import RestApi
 
+pytestmark = pytest.mark.long
+
 _NAMES = ("BTC-USDT", "ETH-USDT", "BTC-USDT-SWAP")
 _CHANNELS = (
     *(make(name) for name in _NAMES for make in (book, trades, tickers)),

@@ -4,6 +4,8 @@ import pytest
 from simulation.swarm import DISCONNECTS, Swarm
 from simulation.virtual import simulate
 
+pytestmark = pytest.mark.long
+
 #: Forty, and those that once showed a fault that the forty do not.
 _SEEDS = (*range(40), 1059, 1139, 1151)
 #: Forced disconnects of each seed: more than a thousand in all.

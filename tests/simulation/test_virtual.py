@@ -12,6 +12,8 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosed, ConnectionClosedError, InvalidMessage
 
+pytestmark = pytest.mark.long
+
 _URL = "ws://exchange.test:8765/echo"
 
 

@@ -251,7 +251,7 @@ def test_a_strategy_is_given_built_as_a_class_or_as_text(folder: Path) -> None:
         ({"match_on": {"GOGO": "candle"}}, ConfigError, r"match_on names 'GOGO', which the strategy does not subs"),
         ({"fees": {"GOGO": qk.Fees()}}, ConfigError, r"fees names 'GOGO', .* to; there is GOOG"),
         ({"max_leverage": 0}, ConfigError, r"max_leverage is 0; it must be above zero"),
-        ({"seed": -1}, ConfigError, r"seed is -1; give zero or more"),
+        ({"seed": -1}, ConfigError, r"seed is -1; give a whole number, zero or more"),
         ({"stale_after": "soon"}, ConfigError, r"duration 'soon' is not understood"),
         ({"equity_every": 0}, ConfigError, r"duration 0 must be above zero"),
         ({"excess_slippage_bps": float("nan")}, ConfigError, r"excess_slippage_bps is nan; give basis points from 0"),

@@ -265,7 +265,7 @@ def test_fees_of_sales_leave_no_debt_in_a_run_of_shares_alone() -> None:
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"per_share": -1}, "per_share is -1; it is a finite amount of money"),
+        ({"per_share": -1}, "per_share is -1.0; it is a finite amount of money"),
         ({"per_contract": float("nan")}, "per_contract is nan"),
         ({"per_order": float("inf")}, "per_order is inf"),
         ({"min_per_order": -0.1}, "min_per_order is -0.1"),
