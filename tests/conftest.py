@@ -4,6 +4,8 @@ Generated examples are the same in every run: a change is judged by its own doin
 others each time, which is how new ones are found. Each run ends with the CPU time that every folder took.
 """
 
+from __future__ import annotations
+
 import os
 import re
 import resource

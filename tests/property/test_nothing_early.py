@@ -166,13 +166,16 @@ def check(way: str, setting: Setting) -> None:
             witness = witness_of(found, setting._replace(longer=None, warmup=0))
             qk.backtest(witness, **options)
     assert witness.early == []
-    assert set(witness.seen) >= set(SOURCES.get(way, ())), witness.seen
+    if not setting.warmup:
+        # A run that is warmed up first may begin after the half hour in which the other rows come.
+        assert set(witness.seen) >= set(SOURCES.get(way, ())), witness.seen
     assert witness.seen, "nothing was seen at all"
 
 
 @pytest.mark.parametrize("way", sorted(WAYS))
 @given(setting=setting_of)
 @pytest.mark.campaign
+@pytest.mark.long
 @settings(max_examples=scaled(6), deadline=None)
 def test_nothing_is_known_before_it_could_be(way: str, setting: Setting) -> None:
     """Each number that a hook is shown had been traded, closed and received by then."""
