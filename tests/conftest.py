@@ -114,7 +114,9 @@ class _Costs:
 
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         """Fail where it is decided what goes in; a laptop under load is left alone."""
-        if self.too_long and os.environ.get("CI") and not session.testsfailed:
+        # Coverage and a busy machine's cold caches cost CPU time too, hence twice the limit.
+        is_over = any(seconds > 2 * LONG_S for seconds, _ in self.too_long)
+        if is_over and os.environ.get("CI") and not session.testsfailed:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
