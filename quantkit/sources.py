@@ -164,7 +164,7 @@ def place_of(file: Path, module: str) -> PurePosixPath:
     """Return where a module's file lies below the folder that its imports begin in.
 
     Examples:
-        >>> str(place_of(Path("/work/mine.py"), "mine")), str(place_of(Path("/work/pkg/deep.py"), "pkg.deep"))
+        >>> str(place_of(Path("/home/me/mine.py"), "mine")), str(place_of(Path("/home/me/pkg/deep.py"), "pkg.deep"))
         ('mine.py', 'pkg/deep.py')
     """
     parts = module.split(".")
