@@ -14,6 +14,7 @@ from quantkit.errors import ConfigError
 from quantkit.events import Trade
 from quantkit.feeds.replay import MemoryFeed
 from quantkit.instruments import Fees, Instrument, Side, decimal_of
+from quantkit.portfolio import Portfolio
 from quantkit.strategy import Strategy
 
 BTC = "BTC-USDT-SWAP"
@@ -113,3 +114,20 @@ def test_numbers_that_are_none() -> None:
         qk.backtest(Starts(), data=feed(), seed=1.5)  # type: ignore[arg-type]
     assert decimal_of(np.int64(5)) == 5
     assert msgspec.to_builtins(Fees(taker_bps=5))["taker_bps"] == 5.0
+
+
+def test_ledgers_cannot_be_written_or_emptied_from_outside() -> None:
+    """Neither set nor deleted, on the portfolio as on a position."""
+    instrument = versions()[0]
+    portfolio = Portfolio({"USDT": 100}, [instrument], mark_of=lambda _: None)
+    for ledger, name in ((portfolio, "deposits"), (portfolio.position(BTC), "qty")):
+        with pytest.raises(AttributeError, match="is the ledger's"):
+            setattr(ledger, name, 1)
+        with pytest.raises(AttributeError, match="cannot be deleted"):
+            delattr(ledger, name)
+
+
+def test_steps_that_are_no_multiple_of_a_grid_are_refused() -> None:
+    """The step and the grid are named."""
+    with pytest.raises(ConfigError, match=r"BTC-USDT-SWAP: price_step 0.1 is no multiple of tick 0.3"):
+        versions()[0].on_grid(Decimal("0.3"), Decimal("0.01")).ticks(1.0)
