@@ -120,7 +120,7 @@ def test_a_slow_hook_fills_when_its_orders_have_really_arrived(slow: str, tmp_pa
     sent = [order.sent_ns for order in live.outcome.orders]
     assert len(live.fills) > 2
     # The clock is read within the call, so a moment after it was read here.
-    assert all(0 <= sent_ns - max(call for call in calls if call <= sent_ns) < 200 * NS_PER_MS for sent_ns in sent)
+    assert all(0 <= sent_ns - max(call for call in calls if call <= sent_ns) < 500 * NS_PER_MS for sent_ns in sent)
     for fill in live.outcome.fills:
         order = next(order for order in live.outcome.orders if order.id == fill.order_id)
         assert fill.filled_ns >= order.sent_ns + LATENCY_NS
@@ -142,7 +142,6 @@ def test_a_run_ends_with_its_time_however_far_behind_it_is(tmp_path: Path) -> No
     """Each of ten ticks a second takes half a second: all of them would take five times the run."""
     file = tmp_path / "slower.py"
     file.write_text(SLOW.replace("250ms", "100ms").replace("% 3 == 0", "% 1 == 0"))
-    told: list[LiveStatus] = []
     with SandboxServer(GeneratedMarket(3)) as sandbox:
         live = paper(
             str(file),
@@ -150,9 +149,9 @@ def test_a_run_ends_with_its_time_however_far_behind_it_is(tmp_path: Path) -> No
             okx=OkxConfig(url=sandbox.url),
             record=tmp_path / "runs",
             duration="1s",
-            on_status=told.append,
         )
-    assert told[-1].wall_ns - told[-1].started_ns < 4.5 * NS_PER_S
+    # The time is over in the second or third; one more may follow. A busy machine makes them fewer, never more.
+    assert len(sys.modules["quantkit_strategy_slower"].CALLS) <= 4
     assert live.config["end_ns"] - live.config["start_ns"] < NS_PER_S
     assert any("the run's time was over while the engine was still" in warning for warning in live.warnings)
     repeats(only_run(tmp_path / "runs"), str(file), live, params={"stall_s": 0.5})
