@@ -318,7 +318,9 @@ def stability(returns: FloatArray) -> float | None:
     steps = np.arange(len(growth), dtype=np.float64)
     steps -= steps.mean()
     growth -= growth.mean()
-    return _ratio(float(steps @ growth) ** 2, float(steps @ steps) * float(growth @ growth))
+    # Not by `@`, which splits a long sum among as many threads as there are: the last digits would be the machine's.
+    shared, spread = (steps * growth).sum(), (growth * growth).sum()
+    return _ratio(float(shared) ** 2, float((steps * steps).sum()) * float(spread))
 
 
 # Drawdown -----------------------------------------------------------------------------------------------------
