@@ -8,6 +8,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from quantkit.api import backtest, paper, paper_async
     from quantkit.errors import (
         ConfigError,
         DataError,
@@ -17,15 +18,14 @@ if TYPE_CHECKING:
         StrategyError,
     )
     from quantkit.events import BookUpdate, Candle, Funding, Gap, Mark, Ticker, Trade
-    from quantkit.feeds.okx.client import OkxClient
     from quantkit.feeds.okx.config import OkxConfig
+    from quantkit.feeds.okx.ws.client import OkxClient
     from quantkit.instruments import Fees, Instrument, Side
     from quantkit.loading import load_strategy
     from quantkit.orderbook import Book
     from quantkit.orders import Fill, Order, OrderState, OrderType, TimeInForce
     from quantkit.portfolio import Portfolio, Position
     from quantkit.report.result import Result
-    from quantkit.run import backtest, paper, paper_async
     from quantkit.strategy import Strategy
 
 __version__ = "0.2.0"
@@ -44,7 +44,7 @@ _HOMES = {
     "Gap": "quantkit.events",
     "Instrument": "quantkit.instruments",
     "Mark": "quantkit.events",
-    "OkxClient": "quantkit.feeds.okx.client",
+    "OkxClient": "quantkit.feeds.okx.ws.client",
     "OkxConfig": "quantkit.feeds.okx.config",
     "Order": "quantkit.orders",
     "OrderError": "quantkit.errors",
@@ -60,10 +60,10 @@ _HOMES = {
     "Ticker": "quantkit.events",
     "TimeInForce": "quantkit.orders",
     "Trade": "quantkit.events",
-    "backtest": "quantkit.run",
+    "backtest": "quantkit.api",
     "load_strategy": "quantkit.loading",
-    "paper": "quantkit.run",
-    "paper_async": "quantkit.run",
+    "paper": "quantkit.api",
+    "paper_async": "quantkit.api",
 }
 
 __all__ = [

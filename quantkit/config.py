@@ -4,7 +4,7 @@ from typing import Any
 
 import msgspec
 
-from quantkit.engine.setup import EngineConfig, Plan
+from quantkit.engine.plan import EngineConfig, Plan
 from quantkit.instruments import Fees, plain
 
 

@@ -12,11 +12,11 @@ from quantkit.events import Candle
 from quantkit.instruments import Instrument
 from quantkit.loading import STRATEGY_FOLDER
 from quantkit.portable import unportable
+from quantkit.rows.columns import Block
 from quantkit.sandbox.history import History
 from quantkit.sandbox.listing import default_listings
 from quantkit.sandbox.paths import PricePath
 from quantkit.storage.catalog import Catalog
-from quantkit.storage.columns import Block
 from quantkit.storage.manifest import MANIFEST
 from quantkit.storage.writer import Writer
 

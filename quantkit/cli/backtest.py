@@ -52,7 +52,7 @@ def backtest(
         refuse_taken(folder)
     options = account_of(account)
 
-    from quantkit.run import backtest as run_backtest
+    from quantkit.api import backtest as run_backtest
 
     # What a strategy prints is no part of the JSON.
     aside: AbstractContextManager[Any] = redirect_stdout(sys.stderr) if is_json else nullcontext()

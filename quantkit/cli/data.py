@@ -57,7 +57,7 @@ def data_rebuild(run: str, *, is_json: bool) -> None:
 
     RUN is the folder that `quantkit live --paper` recorded in.
     """
-    from quantkit.rebuild import rebuild
+    from quantkit.live.rebuild import rebuild
     from quantkit.report.text import counted
 
     counts = {str(stream): rows for stream, rows in sorted(rebuild(run).items(), key=lambda item: item[0].sort_key)}

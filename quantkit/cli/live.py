@@ -17,8 +17,8 @@ from quantkit.report.console import console_of
 
 if TYPE_CHECKING:
     from quantkit.cli.screen import PlainScreen, Screen
-    from quantkit.engine.status import LiveStatus
     from quantkit.feeds.okx.config import Region
+    from quantkit.live.status import LiveStatus
     from quantkit.report.result import Result
 
 _ENDING: Final = "ending: cancelling open orders, sealing the recording; Ctrl-C again ends at once"
@@ -73,10 +73,10 @@ def live(
     options = account_of(account)
     okx = okx_of(is_demo=is_demo, region=region, url=url, ca_file=ca_file)
 
+    from quantkit.api import paper as run_paper
     from quantkit.cli.screen import can_draw, live_screen
-    from quantkit.feeds.okx.feed import FEED_LOST
-    from quantkit.live_run import NOT_SAVED
-    from quantkit.run import paper as run_paper
+    from quantkit.feeds.okx.source import FEED_LOST
+    from quantkit.live.run import NOT_SAVED
 
     run = _Run(None if is_unrecorded else record)
     is_drawn = can_draw(sys.stderr) and not (plain or is_json)
@@ -147,8 +147,8 @@ class _Run:
 
 def _print_rest(recording: str, *, is_json: bool, is_brief: bool) -> None:
     """Print what there is of a run that failed: its result as of then, else where it was recorded."""
+    from quantkit.live.verify import RESULT
     from quantkit.report.result import Result
-    from quantkit.verify import RESULT
 
     if (Path(recording) / RESULT).is_dir():
         result = Result.load(Path(recording) / RESULT)

@@ -25,7 +25,7 @@ from quantkit.cli.layout import (
 from quantkit.cli.view import age, clock_text, elapsed, number
 from quantkit.clock import NS_PER_DAY, NS_PER_MS, NS_PER_S, interval_ns, iso_of
 from quantkit.events import Candle, Gap, Ticker
-from quantkit.feeds.okx.messages import FormingCandle
+from quantkit.feeds.okx.codec.decode import FormingCandle
 from quantkit.report.downsample import sparkline
 
 #: Closed candles kept for the line of blocks, and shown in the table below.

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from quantkit.cli.layout import Frame, Glyphs
-    from quantkit.engine.status import LiveStatus
+    from quantkit.live.status import LiveStatus
 
 _DRAWS_PER_S: Final = 4
 _LINE_EVERY_NS: Final = 10 * NS_PER_S

@@ -14,7 +14,7 @@ from quantkit.errors import ConfigError
 from quantkit.report.console import console_of
 
 if TYPE_CHECKING:
-    from quantkit.verify import Verdict
+    from quantkit.live.verify import Verdict
 
 
 @click.command()
@@ -39,7 +39,7 @@ def verify(run: Path, *, trust: bool, strategy: str | None, is_json: bool) -> No
     if trust and strategy is not None:
         raise ConfigError("--trust runs the copy in RUN and --strategy another file; give one of them")
 
-    from quantkit.verify import verify as verify_run
+    from quantkit.live.verify import verify as verify_run
 
     # What the strategy prints when it runs once more is no part of the verdict.
     with redirect_stdout(sys.stderr):

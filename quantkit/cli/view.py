@@ -23,7 +23,7 @@ from quantkit.cli.layout import (
     wanted,
 )
 from quantkit.clock import NS_PER_DAY, NS_PER_MS, NS_PER_S, delay_text
-from quantkit.engine.status import ConnectionLine, LiveStatus, OrderLine, PositionLine, StreamLine
+from quantkit.live.status import ConnectionLine, LiveStatus, OrderLine, PositionLine, StreamLine
 from quantkit.orders import Fill
 from quantkit.report.text import counted, money
 
@@ -149,7 +149,7 @@ def connections_text(connections: Sequence[ConnectionLine]) -> str:
     """Return how many connections are live, and the state of those that are not.
 
     Examples:
-        >>> from quantkit.engine.status import ConnectionLine
+        >>> from quantkit.live.status import ConnectionLine
         >>> public = ConnectionLine("public 1", "live", since_ns=0, channels=2, frames=9, attempts=0)
         >>> lost = ConnectionLine("business 1", "connecting", since_ns=0, channels=1, frames=0, attempts=3)
         >>> connections_text([public, lost])

@@ -16,11 +16,11 @@ from quantkit.cli.screen import drawn, glyphs_of
 from quantkit.cli.view import brief
 from quantkit.clock import wall_ns
 from quantkit.errors import ConfigError, FeedError, SubscriptionError
-from quantkit.feeds.okx.channels import candles, tickers
-from quantkit.feeds.okx.client import ConnectionStatus, OkxClient
+from quantkit.feeds.okx.codec.channels import candles, tickers
 from quantkit.feeds.okx.config import OkxConfig
-from quantkit.feeds.okx.refusals import OkxRequestError
-from quantkit.feeds.okx.rest import OkxRest, kind_of
+from quantkit.feeds.okx.errors import OkxRequestError
+from quantkit.feeds.okx.rest.rest import OkxRest, kind_of
+from quantkit.feeds.okx.ws.client import ConnectionStatus, OkxClient
 from quantkit.report.console import console_of
 
 #: Off a terminal: how often each instrument gets a line.

@@ -12,14 +12,14 @@ import numpy as np
 
 from quantkit.brokers.base import NEVER_NS
 from quantkit.clock import duration_ns, interval_ns, time_ns_of
-from quantkit.engine.desk import Desk
+from quantkit.engine.order_manager import Desk
 from quantkit.errors import ConfigError, OrderError
 from quantkit.events import Candle
 from quantkit.instruments import Instrument, Side
 from quantkit.orderbook import Book
 from quantkit.orders import Order, OrderState, TimeInForce
 from quantkit.portfolio import Portfolio
-from quantkit.storage.columns import Stream
+from quantkit.rows.columns import Stream
 
 #: Candles kept for `history`, per stream.
 HISTORY_ROWS: Final = 10_000

@@ -7,14 +7,14 @@ from typing import Final, Protocol, cast
 import numpy as np
 
 from quantkit.brokers.base import NEVER_NS, OPEN_GATE
-from quantkit.brokers.displayed import BookDisplay, DisplayedMarket, TickerDisplay
-from quantkit.brokers.matching import CandleMarket, Market, TradeMarket
-from quantkit.brokers.simulated import SimulatedBroker
-from quantkit.engine.lanes import NOWHERE, BookLane, BookMark, GateLane, Lane, Marks, MarkSource, TickerLane
-from quantkit.engine.setup import EngineConfig, Plan
+from quantkit.brokers.simulated.broker import SimulatedBroker
+from quantkit.brokers.simulated.displayed import BookDisplay, DisplayedMarket, TickerDisplay
+from quantkit.brokers.simulated.market import CandleMarket, Market, TradeMarket
+from quantkit.engine.plan import EngineConfig, Plan
 from quantkit.instruments import Instrument, Side, plain
 from quantkit.orders import Fill
-from quantkit.storage.columns import Block, Stream
+from quantkit.rows.columns import Block, Stream
+from quantkit.rows.cursors import NOWHERE, BookLane, BookMark, GateLane, Lane, Marks, MarkSource, TickerLane
 
 _SIDES: Final = (Side.BUY, Side.SELL)
 _OHLC: Final = ("open", "high", "low", "close")

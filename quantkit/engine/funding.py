@@ -8,10 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quantkit.clock import NS_PER_MIN, NS_PER_S, iso_of, span_text
-from quantkit.engine.lanes import NOWHERE, BookMark, Lane, Marks, prices_of
 from quantkit.events import Funding
 from quantkit.orders import Fill
-from quantkit.storage.columns import Block, Stream
+from quantkit.rows.columns import Block, Stream
+from quantkit.rows.cursors import NOWHERE, BookMark, Lane, Marks, prices_of
 
 #: Prices count for so long after they came: exchanges tell a settled rate within minutes of its boundary.
 KEPT_NS: Final = 60 * NS_PER_MIN

@@ -14,11 +14,11 @@ from typing import Any, Final, Protocol, TypeAlias
 import msgspec
 
 from quantkit.brokers.base import Decision, Report
-from quantkit.engine.setup import EngineConfig
+from quantkit.engine.plan import EngineConfig
 from quantkit.errors import ConfigError, DataError
 from quantkit.events import Candle
 from quantkit.instruments import Fees, Instrument
-from quantkit.storage.columns import Stream
+from quantkit.rows.columns import Stream
 from quantkit.storage.tape import TapeReader, TapeWriter
 
 VERSION: Final = 2

@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quantkit.instruments import Instrument
+from quantkit.rows.columns import Block, Stream
 from quantkit.storage.catalog import Coverage
-from quantkit.storage.columns import Block, Stream
 
 
 class Subscription(NamedTuple):

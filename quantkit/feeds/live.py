@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from quantkit.events import KINDS, Candle, InstrumentChange, MarketEvent, Row
 from quantkit.feeds.base import Batch
-from quantkit.storage.columns import Block, Stream
+from quantkit.rows.columns import Block, Stream
 
 #: Rows whose exchange stamp says nothing about the clocks.
 _UNTIMED: Final = ("gap", "funding", "instrument")

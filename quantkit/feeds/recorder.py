@@ -16,8 +16,8 @@ from quantkit.errors import ConfigError, DataError, QuantkitError
 from quantkit.events import KINDS, BookUpdate, Gap, MarketEvent
 from quantkit.feeds.recording import Commits, Holes, stream_of
 from quantkit.instruments import Instrument
+from quantkit.rows.columns import Stream
 from quantkit.storage import manifest
-from quantkit.storage.columns import Stream
 from quantkit.storage.manifest import FileEntry
 from quantkit.storage.root import Root
 

@@ -8,9 +8,9 @@ from typing import Final
 from quantkit.errors import QuantkitError
 from quantkit.events import KINDS, Candle, Gap, MarketEvent
 from quantkit.instruments import Instrument
+from quantkit.rows.columns import Block, Stream
 from quantkit.storage import manifest
 from quantkit.storage.catalog import Catalog
-from quantkit.storage.columns import Block, Stream
 from quantkit.storage.manifest import FileEntry
 from quantkit.storage.root import Root
 from quantkit.storage.writer import Writer

@@ -12,8 +12,8 @@ from quantkit.events import KINDS, InstrumentChange, MarketEvent, Timing
 from quantkit.feeds.base import Batch, Subscription
 from quantkit.feeds.resample import Astride, cannot_build, coarser_blocks, first_astride, sources_of
 from quantkit.instruments import Instrument, plain
+from quantkit.rows.columns import Block, Stream
 from quantkit.storage.catalog import Catalog, Coverage, stored
-from quantkit.storage.columns import Block, Stream
 from quantkit.storage.reader import read_blocks
 from quantkit.storage.schema import period_of
 

@@ -8,8 +8,8 @@ import numpy as np
 from quantkit.clock import INTERVALS, NS_PER_S, bar_open_ns, interval_ns, iso_of, span_text
 from quantkit.errors import DataError
 from quantkit.instruments import names_of
+from quantkit.rows.columns import Block, Column, Stream
 from quantkit.storage.catalog import Coverage, stored
-from quantkit.storage.columns import Block, Column, Stream
 
 
 class Astride(NamedTuple):

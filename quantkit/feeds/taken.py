@@ -7,7 +7,7 @@ from typing import Final
 from quantkit.clock import NS_PER_MS
 from quantkit.events import Candle, InstrumentChange, MarketEvent, Row, Timing
 from quantkit.feeds.recorder import Recorder
-from quantkit.storage.columns import Stream
+from quantkit.rows.columns import Stream
 
 #: How often the recorder is given what was taken; unlike the tape it makes nothing safe by itself.
 _RECORD_EVERY_NS: Final = 100 * NS_PER_MS

@@ -17,7 +17,7 @@ from quantkit.importers.report import Tally
 from quantkit.importers.tables import Chunk, Layout
 from quantkit.importers.times import DAY_NAMES, TimeReader
 from quantkit.instruments import plain
-from quantkit.storage.columns import Block, Stream
+from quantkit.rows.columns import Block, Stream
 from quantkit.storage.sessions import Sessions
 
 PRICES: Final = ("open", "high", "low", "close")

@@ -6,7 +6,7 @@ from typing import Any, Final
 import msgspec
 
 from quantkit.errors import ConfigError, ParseError
-from quantkit.feeds.okx.wire import Level
+from quantkit.feeds.okx.codec.wire import Level
 
 _NUMBER: Final = re.compile(r"[0-9]{1,24}(?:\.[0-9]{1,24})?").fullmatch
 #: The longest first, so that FDUSD is not taken for USD.

@@ -13,8 +13,8 @@ from quantkit.importers.reading import Reading
 from quantkit.importers.report import Tally
 from quantkit.importers.tables import Chunk, Layout
 from quantkit.importers.times import TimeFormat, TimeReader
+from quantkit.rows.columns import Block, Column, Stream
 from quantkit.storage.checks import LEAST_SETTLEMENT_NS
-from quantkit.storage.columns import Block, Column, Stream
 
 #: A rate that was told earlier than this before its settlement may not be the one that was settled.
 _FRESH_NS: Final = 15 * NS_PER_MIN

@@ -13,8 +13,8 @@ from quantkit.importers.metadata import InstrumentOptions, Steps, resolve
 from quantkit.importers.report import ImportReport, Tally
 from quantkit.importers.spool import Lane, Spool
 from quantkit.instruments import Instrument, decimal_of, plain
+from quantkit.rows.columns import KIND_COLUMNS, STAMPS, Block, Stream
 from quantkit.storage.catalog import Catalog
-from quantkit.storage.columns import KIND_COLUMNS, STAMPS, Block, Stream
 from quantkit.storage.writer import Writer
 
 _BLOCK_ROWS: Final = 8192

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quantkit.errors import ConfigError, DataError, ParseError
-from quantkit.feeds.okx.messages import InstrumentRow, decode_instruments, instrument_of
+from quantkit.feeds.okx.codec.decode import InstrumentRow, decode_instruments, instrument_of
 from quantkit.importers.files import DAMAGE, opened
 from quantkit.instruments import Instrument
 

@@ -4,8 +4,8 @@ from collections import deque
 from typing import Final
 
 from quantkit.events import BookUpdate, Gap
-from quantkit.feeds.okx import messages
-from quantkit.feeds.okx.book import CHECKSUM_LEVELS, Link, checksum, link
+from quantkit.feeds.okx.codec import decode as messages
+from quantkit.feeds.okx.tracker.book import CHECKSUM_LEVELS, Link, checksum, link
 from quantkit.importers.book import NaiveBook, book_gap
 from quantkit.importers.report import Tally
 

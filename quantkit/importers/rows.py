@@ -18,7 +18,7 @@ from quantkit.importers.report import Progress
 from quantkit.importers.tables import Chunk, Layout, TableFile
 from quantkit.importers.times import DAY_NAMES, TimeFormat, TimeReader
 from quantkit.instruments import plain
-from quantkit.storage.columns import Block, Column, Stream
+from quantkit.rows.columns import Block, Column, Stream
 
 _TIMES: Final = (
     "time",

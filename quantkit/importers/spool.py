@@ -7,7 +7,7 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from quantkit.storage.columns import KIND_COLUMNS, STAMPS, Block, Column, Stream
+from quantkit.rows.columns import KIND_COLUMNS, STAMPS, Block, Column, Stream
 
 _TEXT_COLUMNS: Final = frozenset(("channel", "cause", "source"))
 

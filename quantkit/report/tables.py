@@ -9,8 +9,8 @@ import msgspec
 from quantkit.clock import iso_of
 from quantkit.importers.report import ImportReport
 from quantkit.report.text import counted, escaped
+from quantkit.rows.columns import Stream
 from quantkit.storage.catalog import Catalog, Coverage
-from quantkit.storage.columns import Stream
 from quantkit.storage.quality import Finding
 
 if TYPE_CHECKING:

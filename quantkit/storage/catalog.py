@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from quantkit.errors import DataError
 from quantkit.instruments import Instrument
-from quantkit.storage.columns import Stream
+from quantkit.rows.columns import Stream
 from quantkit.storage.manifest import MANIFEST, FileEntry, Watched, load
 from quantkit.storage.root import Root
 from quantkit.storage.schema import period_of

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from quantkit.clock import NS_PER_MIN, iso_of
 from quantkit.errors import DataError
-from quantkit.storage.columns import Block, Column
+from quantkit.rows.columns import Block, Column
 
 Mask = NDArray[np.bool_]
 

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from quantkit.errors import DataError
-from quantkit.storage.columns import Block, Column
+from quantkit.rows.columns import Block, Column
 from quantkit.storage.schema import TABLES, Field, arrow_schema, arrow_type
 
 _DTYPES: Final[dict[str, DTypeLike]] = {

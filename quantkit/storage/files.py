@@ -9,9 +9,9 @@ import numpy as np
 
 from quantkit.errors import ConfigError, DataError, SchemaError
 from quantkit.instruments import Instrument
+from quantkit.rows.columns import KIND_COLUMNS, STAMPS, Column
 from quantkit.storage import codec
 from quantkit.storage.checks import Rows, check_order, check_seq, check_snapshots, check_values
-from quantkit.storage.columns import KIND_COLUMNS, STAMPS, Column
 from quantkit.storage.manifest import FileEntry, footer_of
 from quantkit.storage.root import Root, first_line
 from quantkit.storage.schema import (

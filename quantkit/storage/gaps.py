@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple, TypeAlias, cast
 
 from quantkit.events import Gap
-from quantkit.storage.columns import Block, Stream
+from quantkit.rows.columns import Block, Stream
 from quantkit.storage.files import DataFile, row_groups
 from quantkit.storage.manifest import FileEntry
 from quantkit.storage.root import Root

@@ -16,7 +16,7 @@ from quantkit.clock import INTERVALS
 from quantkit.errors import ConfigError, DataError, SchemaError
 from quantkit.instruments import check_id
 from quantkit.portable import unportable
-from quantkit.storage.columns import Stream
+from quantkit.rows.columns import Stream
 from quantkit.storage.root import Root, first_line
 from quantkit.storage.schema import TABLES
 

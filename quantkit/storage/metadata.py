@@ -6,7 +6,7 @@ from typing import Final, NamedTuple
 from quantkit.clock import iso_of
 from quantkit.errors import DataError
 from quantkit.instruments import Instrument
-from quantkit.storage.columns import Stream
+from quantkit.rows.columns import Stream
 from quantkit.storage.files import read_instruments
 from quantkit.storage.manifest import FileEntry
 from quantkit.storage.root import Root

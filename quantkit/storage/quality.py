@@ -11,9 +11,9 @@ import numpy as np
 from quantkit.clock import NS_PER_S, interval_ns, iso_of, span_text
 from quantkit.errors import DataError
 from quantkit.instruments import Instrument
+from quantkit.rows.columns import Block, Column, Stream
 from quantkit.storage.catalog import Catalog
 from quantkit.storage.checks import LEAST_SETTLEMENT_NS, Rows, check_candles
-from quantkit.storage.columns import Block, Column, Stream
 from quantkit.storage.files import DataFile, RowGroup, read_instruments, row_groups
 from quantkit.storage.manifest import MANIFEST, FileEntry
 from quantkit.storage.root import STAGING_PREFIX

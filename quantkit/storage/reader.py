@@ -10,8 +10,8 @@ import numpy as np
 
 from quantkit.errors import ConfigError, DataError
 from quantkit.events import EVENT_TYPES, MarketEvent
+from quantkit.rows.columns import Block, Column, Stream
 from quantkit.storage.catalog import Catalog
-from quantkit.storage.columns import Block, Column, Stream
 from quantkit.storage.files import DataFile, RowGroup, row_groups
 
 #: `read_events` holds this many events of each stream at a time.

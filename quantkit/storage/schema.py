@@ -16,7 +16,7 @@ from quantkit.clock import INTERVALS, NS_PER_DAY, datetime_of, time_ns_of
 from quantkit.errors import DataError, SchemaError
 from quantkit.events import EVENT_TYPES
 from quantkit.instruments import check_id
-from quantkit.storage.columns import Stream
+from quantkit.rows.columns import Stream
 
 #: The version this package writes. It reads this one and every older one, see `VERSIONS`.
 SCHEMA_VERSION: Final = 1

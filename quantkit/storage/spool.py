@@ -8,9 +8,9 @@ import numpy as np
 
 from quantkit.clock import NS_PER_MIN, iso_of
 from quantkit.errors import DataError
+from quantkit.rows.columns import Block, Column, Stream
 from quantkit.storage.checks import Rows, check_candles, check_order, check_seq, check_snapshots, check_values
 from quantkit.storage.codec import normalised, table_of
-from quantkit.storage.columns import Block, Column, Stream
 from quantkit.storage.root import first_line
 from quantkit.storage.schema import (
     GROUP_LEVELS,

@@ -6,7 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from quantkit.storage.columns import Stream
+from quantkit.rows.columns import Stream
 from quantkit.storage.manifest import FileEntry, footer_of
 from quantkit.storage.schema import SCHEMA_VERSION
 

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from quantkit.clock import iso_of
 from quantkit.instruments import Instrument, plain
-from quantkit.storage.columns import Block, Column
+from quantkit.rows.columns import Block, Column
 
 #: Columns that are prices and sizes of orders, by kind. Marks and volumes are computed from many and on no step.
 _PRICES: Final = {

@@ -13,8 +13,8 @@ import numpy as np
 from quantkit.clock import iso_of
 from quantkit.errors import ConfigError, DataError
 from quantkit.instruments import Instrument, check_id
+from quantkit.rows.columns import Block, Stream
 from quantkit.storage import gaps, manifest, metadata
-from quantkit.storage.columns import Block, Stream
 from quantkit.storage.files import DataFile, row_groups
 from quantkit.storage.manifest import MANIFEST, FileEntry, Manifest, Watched
 from quantkit.storage.root import Root

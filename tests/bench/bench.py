@@ -23,8 +23,8 @@ import live_socket
 from market import INSTRUMENT, store_trades, tile_book
 
 import quantkit as qk
+from quantkit.rows.columns import SIDES, Stream
 from quantkit.storage.catalog import Catalog
-from quantkit.storage.columns import SIDES, Stream
 from quantkit.storage.reader import read_blocks
 
 ROUNDS = 9

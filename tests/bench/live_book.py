@@ -22,9 +22,9 @@ sys.path.insert(0, str(Path(__file__).parent))
 import msgspec
 from live_decode import BookFrame, TickerFrame, TradeFrame, cpu_ns, ours, recorded, show
 
-from quantkit.feeds.okx.channels import Channel
-from quantkit.feeds.okx.records import Wanted
-from quantkit.feeds.okx.tracker import Delivered, Tracker
+from quantkit.feeds.okx.codec.channels import Channel
+from quantkit.feeds.okx.tracker.records import Wanted
+from quantkit.feeds.okx.tracker.tracker import Delivered, Tracker
 
 ROUNDS: Final = 15
 DEPTH: Final = 400

@@ -19,8 +19,8 @@ from typing import Final
 
 import msgspec
 
-from quantkit.feeds.okx import grammar
-from quantkit.feeds.okx.messages import decode
+from quantkit.feeds.okx.codec import grammar
+from quantkit.feeds.okx.codec.decode import decode
 
 ROUNDS: Final = 15
 CAPTURE: Final = Path(__file__).parents[1] / "data" / "okx_ws_20220513T162705Z.log.gz"

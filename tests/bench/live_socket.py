@@ -18,9 +18,9 @@ import time
 from pathlib import Path
 
 import quantkit as qk
-from quantkit.engine.status import LiveStatus
+from quantkit.api import paper
 from quantkit.feeds.okx.config import OkxConfig
-from quantkit.run import paper
+from quantkit.live.status import LiveStatus
 
 SERVER = """
 import sys

@@ -6,8 +6,8 @@ import numpy as np
 
 from quantkit.clock import NS_PER_DAY, NS_PER_MIN, NS_PER_MS, time_ns_of
 from quantkit.instruments import Instrument
+from quantkit.rows.columns import Block, Stream
 from quantkit.storage.catalog import Catalog
-from quantkit.storage.columns import Block, Stream
 from quantkit.storage.reader import read_blocks
 from quantkit.storage.writer import Writer
 

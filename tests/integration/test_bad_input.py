@@ -16,7 +16,7 @@ from quantkit.cli import main
 from quantkit.clock import NS_PER_MIN, NS_PER_S, time_ns_of
 from quantkit.events import BookUpdate, Candle, MarketEvent
 from quantkit.instruments import Instrument
-from quantkit.storage.columns import Block
+from quantkit.rows.columns import Block
 from quantkit.storage.writer import Writer
 
 ID = "BTC-USDT-SWAP"

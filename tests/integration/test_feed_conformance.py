@@ -13,12 +13,12 @@ from quantkit.errors import FeedError
 from quantkit.events import EVENT_TYPES, BookUpdate, Candle
 from quantkit.feeds.base import Batch, Feed, Subscription
 from quantkit.feeds.okx.config import OkxConfig
-from quantkit.feeds.okx.feed import OkxFeed
+from quantkit.feeds.okx.source import OkxFeed
 from quantkit.feeds.replay import MemoryFeed, ReplayFeed
 from quantkit.instruments import Instrument
+from quantkit.rows.columns import Stream
 from quantkit.sandbox import faults
 from quantkit.sandbox.server import SandboxServer
-from quantkit.storage.columns import Stream
 
 SWAP = "BTC-USDT-SWAP"
 STREAMS = (Stream("book", SWAP), Stream("trade", SWAP), Stream("mark", SWAP), Stream("candle", SWAP, "1s"))

@@ -6,7 +6,7 @@ import pytest
 
 import quantkit as qk
 from quantkit.clock import NS_PER_MS
-from quantkit.engine.core import Engine, EngineConfig
+from quantkit.engine.engine import Engine, EngineConfig
 from quantkit.events import Trade
 from quantkit.feeds.replay import MemoryFeed
 

@@ -11,8 +11,8 @@ from quantkit.clock import time_ns_of
 from quantkit.errors import ConfigError
 from quantkit.events import BookUpdate, MarketEvent, Ticker
 from quantkit.importers import ImportReport, import_files
+from quantkit.rows.columns import Stream
 from quantkit.storage.catalog import Catalog
-from quantkit.storage.columns import Stream
 from quantkit.storage.reader import read_events
 
 SHARED = Path(__file__).parents[3] / "shared" / "data"

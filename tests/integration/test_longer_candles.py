@@ -12,7 +12,7 @@ from quantkit.errors import DataError
 from quantkit.events import Candle
 from quantkit.feeds.replay import ReplayFeed
 from quantkit.importers import import_files
-from quantkit.storage.columns import Block
+from quantkit.rows.columns import Block
 from quantkit.storage.writer import Writer
 
 SWAP = "AAA-USDT-SWAP"

@@ -7,10 +7,10 @@ from property.test_nothing_early import SUBSCRIBE, Witness
 from property.ways_in import Given, Setting
 
 import quantkit as qk
+from quantkit.api import paper
 from quantkit.feeds.okx.config import OkxConfig
-from quantkit.run import paper
+from quantkit.rows.columns import Stream
 from quantkit.sandbox.server import SandboxServer
-from quantkit.storage.columns import Stream
 
 SWAP = "BTC-USDT-SWAP"
 SETTING = Setting(0, "UTC", "1s", None, 0, 0, 3, 1)

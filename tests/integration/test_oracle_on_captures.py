@@ -8,13 +8,13 @@ from oracle.engine import Oracle, OracleConfig
 from oracle.scripted import fill_text
 
 from quantkit.clock import NS_PER_S
-from quantkit.engine.core import Engine
-from quantkit.engine.setup import EngineConfig
+from quantkit.engine.engine import Engine
+from quantkit.engine.plan import EngineConfig
 from quantkit.feeds.replay import ReplayFeed
 from quantkit.instruments import Fees
 from quantkit.loading import load_strategy
+from quantkit.rows.columns import Stream
 from quantkit.storage.catalog import Catalog
-from quantkit.storage.columns import Stream
 from quantkit.storage.reader import read_events
 
 pytestmark = pytest.mark.long

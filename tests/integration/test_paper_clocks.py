@@ -9,18 +9,18 @@ import msgspec
 import pytest
 
 import quantkit as qk
+from quantkit.api import paper
 from quantkit.clock import NS_PER_MS, NS_PER_S, wall_ns
 from quantkit.engine.log import EngineLog, Entry, Sent, read_log
-from quantkit.engine.status import LiveStatus
 from quantkit.events import Timing
 from quantkit.feeds.okx.config import OkxConfig
 from quantkit.feeds.replay import ReplayFeed
-from quantkit.rebuild import rebuild
-from quantkit.run import paper
+from quantkit.live.rebuild import rebuild
+from quantkit.live.status import LiveStatus
+from quantkit.live.verify import verify
 from quantkit.sandbox.generated import GeneratedMarket
 from quantkit.sandbox.recorded import RecordedMarket
 from quantkit.sandbox.server import SandboxServer
-from quantkit.verify import verify
 
 SWAP = "BTC-USDT-SWAP"
 CAPTURES = Path(__file__).parents[1] / "data"

@@ -11,20 +11,20 @@ from pathlib import Path
 import pytest
 
 import quantkit as qk
-from quantkit.engine.status import LiveStatus
+from quantkit.api import paper, paper_async
 from quantkit.errors import DataError, FeedClosedError, FeedError, StrategyError
 from quantkit.events import MarketEvent
 from quantkit.feeds.base import Subscription
 from quantkit.feeds.okx.config import OkxConfig
-from quantkit.feeds.okx.feed import FAR_FUTURE_NS, OkxFeed
-from quantkit.rebuild import rebuild
-from quantkit.run import paper, paper_async
+from quantkit.feeds.okx.source import FAR_FUTURE_NS, OkxFeed
+from quantkit.live.rebuild import rebuild
+from quantkit.live.status import LiveStatus
+from quantkit.live.verify import verify
+from quantkit.rows.columns import Stream
 from quantkit.sandbox import faults
 from quantkit.sandbox.server import SandboxServer
 from quantkit.storage.catalog import Catalog
-from quantkit.storage.columns import Stream
 from quantkit.storage.reader import read_events
-from quantkit.verify import verify
 
 SWAP = "BTC-USDT-SWAP"
 
@@ -222,7 +222,7 @@ def test_a_run_on_candles_alone_is_repeated_from_its_moment_on(interval: str, wa
 _KILLED = """
 import os, signal, sys
 from pathlib import Path
-from quantkit.rebuild import rebuild
+from quantkit.live.rebuild import rebuild
 renames, rename = int(sys.argv[2]), Path.rename
 
 def kill(self, target):
@@ -392,7 +392,7 @@ def test_a_result_that_cannot_be_saved_is_still_returned(tmp_path: Path) -> None
 def test_a_run_whose_channels_are_never_confirmed_ends_with_its_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("quantkit.feeds.okx.feed._LATE_NS", 0)
+    monkeypatch.setattr("quantkit.feeds.okx.source._LATE_NS", 0)
     (file := tmp_path / "spoiling.py").write_text(SPOILING)
     with SandboxServer() as sandbox:
         sandbox.inject(faults.NoAck(times=0))

@@ -3,13 +3,13 @@
 from itertools import pairwise
 from pathlib import Path
 
+from quantkit.api import paper
 from quantkit.events import Candle
 from quantkit.feeds.okx.config import OkxConfig
-from quantkit.run import paper
+from quantkit.live.verify import verify
 from quantkit.sandbox import faults
 from quantkit.sandbox.server import SandboxServer
 from quantkit.strategy import Strategy
-from quantkit.verify import verify
 
 
 class Bars(Strategy):

@@ -7,18 +7,18 @@ from typing import Any
 import pytest
 
 import quantkit as qk
-from quantkit.engine.status import LiveStatus
+from quantkit.api import paper
 from quantkit.events import Gap
 from quantkit.feeds.okx.config import OkxConfig
-from quantkit.rebuild import rebuild
-from quantkit.run import paper
+from quantkit.live.rebuild import rebuild
+from quantkit.live.status import LiveStatus
+from quantkit.live.verify import verify
+from quantkit.rows.columns import Stream
 from quantkit.sandbox import faults
 from quantkit.sandbox.generated import GeneratedMarket
 from quantkit.sandbox.server import SandboxServer
 from quantkit.storage.catalog import Catalog
-from quantkit.storage.columns import Stream
 from quantkit.storage.reader import read_events
-from quantkit.verify import verify
 
 SWAP = "BTC-USDT-SWAP"
 

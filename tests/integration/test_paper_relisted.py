@@ -7,17 +7,17 @@ from typing import Any
 import pytest
 
 import quantkit as qk
+from quantkit.api import paper
 from quantkit.engine.log import Started, Stopped, read_log
 from quantkit.feeds.okx.config import OkxConfig
-from quantkit.rebuild import rebuild
-from quantkit.run import paper
+from quantkit.live.rebuild import rebuild
+from quantkit.live.verify import verify
 from quantkit.sandbox import wire
 from quantkit.sandbox.channels import Topic
 from quantkit.sandbox.generated import GeneratedMarket
 from quantkit.sandbox.market import Push
 from quantkit.sandbox.server import SandboxServer
 from quantkit.storage.catalog import Catalog
-from quantkit.verify import verify
 
 SWAP = "BTC-USDT-SWAP"
 CHANGES = Topic("instruments", "SWAP")

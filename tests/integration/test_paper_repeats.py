@@ -6,13 +6,13 @@ from typing import Any
 import pytest
 
 import quantkit as qk
+from quantkit.api import paper
 from quantkit.feeds.okx.config import OkxConfig
-from quantkit.rebuild import rebuild
-from quantkit.run import paper
+from quantkit.live.rebuild import rebuild
+from quantkit.live.verify import verify
 from quantkit.sandbox import faults
 from quantkit.sandbox.generated import GeneratedMarket
 from quantkit.sandbox.server import SandboxServer
-from quantkit.verify import verify
 
 EVERYTHING = """
 import time

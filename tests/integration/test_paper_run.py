@@ -14,19 +14,19 @@ import msgspec
 import pytest
 
 import quantkit as qk
+from quantkit.api import paper
 from quantkit.engine.log import Did, Started, Stopped, Took, read_log
 from quantkit.errors import ConfigError, DataError, FeedError, StrategyError
 from quantkit.feeds.base import Subscription
 from quantkit.feeds.okx.config import OkxConfig
 from quantkit.feeds.replay import ReplayFeed
-from quantkit.rebuild import rebuild
-from quantkit.run import paper
+from quantkit.live.rebuild import rebuild
+from quantkit.live.verify import verify
 from quantkit.sandbox import faults
 from quantkit.sandbox.generated import GeneratedMarket
 from quantkit.sandbox.server import SandboxServer
 from quantkit.storage.catalog import Catalog
 from quantkit.storage.tape import TapeReader, TapeWriter
-from quantkit.verify import verify
 
 ROOT = Path(__file__).parents[2]
 SWAP = "BTC-USDT-SWAP"

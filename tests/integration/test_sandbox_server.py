@@ -21,7 +21,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from quantkit.errors import ConfigError
-from quantkit.feeds.okx.book import checksum
+from quantkit.feeds.okx.tracker.book import checksum
 from quantkit.sandbox import faults
 from quantkit.sandbox.benchmark import BenchmarkMarket
 from quantkit.sandbox.log import ExchangeLog

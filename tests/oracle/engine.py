@@ -17,7 +17,7 @@ from oracle.venues import BookVenue, CandleVenue, DisplayedVenue, PriceVenue, Ti
 
 from quantkit.brokers.base import Report
 from quantkit.clock import INTERVALS, duration_ns, time_ns_of
-from quantkit.engine.desk import Desk
+from quantkit.engine.order_manager import Desk
 from quantkit.events import (
     KINDS,
     RANKS,

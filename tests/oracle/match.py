@@ -12,9 +12,9 @@ from oracle.scenarios import Scenario
 from oracle.scripted import Scripted, fill_text
 
 from quantkit.clock import NS_PER_MIN
-from quantkit.engine.core import Engine
+from quantkit.engine.engine import Engine
 from quantkit.engine.outcome import Outcome
-from quantkit.engine.setup import EngineConfig
+from quantkit.engine.plan import EngineConfig
 from quantkit.feeds.replay import MemoryFeed
 
 

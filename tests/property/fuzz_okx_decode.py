@@ -10,7 +10,7 @@ from contextlib import suppress
 from quantkit.clock import NS_PER_S
 from quantkit.errors import ParseError
 from quantkit.events import BookUpdate, Candle, Ticker, Trade
-from quantkit.feeds.okx.messages import (
+from quantkit.feeds.okx.codec.decode import (
     BookData,
     FormingCandle,
     FrameError,

@@ -8,7 +8,7 @@ from oracle.book import NaiveBook
 from quantkit.events import BookUpdate
 from quantkit.instruments import Instrument, Side
 from quantkit.orderbook import WINDOW, BookRows, DenseBook
-from quantkit.storage.columns import Block
+from quantkit.rows.columns import Block
 
 pytestmark = pytest.mark.long
 

@@ -14,10 +14,10 @@ from oracle.scenarios import Scenario, scenarios
 from oracle.scripted import Act, Scripted
 from oracle.timelines import SWAP, book, buy, candle, mark, ms, play_scenario, scenario, script_of, sell, ticker, trade
 
-from quantkit.brokers.costs import Account
-from quantkit.brokers.matching import TradeMarket
-from quantkit.brokers.simulated import SimulatedBroker
-from quantkit.engine.core import Engine
+from quantkit.brokers.simulated.account import Account
+from quantkit.brokers.simulated.broker import SimulatedBroker
+from quantkit.brokers.simulated.market import TradeMarket
+from quantkit.engine.engine import Engine
 from quantkit.engine.outcome import Outcome
 from quantkit.events import BookUpdate, Gap, MarketEvent
 from quantkit.feeds.replay import MemoryFeed

@@ -16,7 +16,7 @@ from quantkit.events import Candle
 from quantkit.feeds.base import Subscription
 from quantkit.feeds.replay import MemoryFeed, ReplayFeed
 from quantkit.instruments import Instrument
-from quantkit.storage.columns import Block, Stream
+from quantkit.rows.columns import Block, Stream
 from quantkit.storage.writer import Writer
 
 NAME = "AAA-USDT"

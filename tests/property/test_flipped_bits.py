@@ -17,14 +17,14 @@ from damage import flipped, unguarded
 import quantkit as qk
 from quantkit.clock import NS_PER_MIN, NS_PER_S, time_ns_of
 from quantkit.events import BookUpdate, Candle, Funding, Gap, Mark, MarketEvent, Ticker, Timing, Trade
+from quantkit.live.verify import verify
+from quantkit.rows.columns import Block, Stream
 from quantkit.sandbox.server import SandboxServer
 from quantkit.storage.catalog import Catalog
-from quantkit.storage.columns import Block, Stream
 from quantkit.storage.quality import check
 from quantkit.storage.reader import read_events
 from quantkit.storage.schema import TABLES
 from quantkit.storage.writer import Writer
-from quantkit.verify import verify
 
 START_NS = time_ns_of("2026-01-01T12:00:00Z")
 SWAP = "BTC-USDT-SWAP"

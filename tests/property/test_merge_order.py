@@ -11,7 +11,7 @@ from quantkit.events import KINDS, BookUpdate, Candle, Funding, Gap, Mark, Marke
 from quantkit.feeds.base import Batch, Subscription
 from quantkit.feeds.replay import MemoryFeed, merge_blocks
 from quantkit.instruments import Side
-from quantkit.storage.columns import Block, Stream
+from quantkit.rows.columns import Block, Stream
 
 NAMES = ("A-USD", "B-USD", "C-USD")
 RANKS = {"gap": 0, "mark": 1, "candle": 2, "funding": 3, "book": 6, "ticker": 7, "trade": 8}

@@ -21,10 +21,10 @@ from quantkit.clock import INTERVALS, NS_PER_MIN, NS_PER_S
 from quantkit.errors import DataError
 from quantkit.events import EVENT_TYPES
 from quantkit.feeds.base import Subscription
-from quantkit.feeds.okx.feed import OkxFeed
+from quantkit.feeds.okx.source import OkxFeed
 from quantkit.feeds.replay import MemoryFeed, ReplayFeed
 from quantkit.importers import FORMATS
-from quantkit.storage.columns import KIND_COLUMNS, STAMPS, Block, Stream
+from quantkit.rows.columns import KIND_COLUMNS, STAMPS, Block, Stream
 
 WAYS = {**{f"import {name}": way for name, way in IMPORTS.items()}, **OTHERS}
 #: How each kind of row is asked for; a gap comes unasked.

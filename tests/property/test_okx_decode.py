@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from quantkit.errors import ParseError
-from quantkit.feeds.okx.messages import BookData, FrameError, MarketData, OrdersData, TradeData, decode
+from quantkit.feeds.okx.codec.decode import BookData, FrameError, MarketData, OrdersData, TradeData, decode
 
 REPOSITORY = Path(__file__).parents[2]
 FRAMES = REPOSITORY.parent / "shared" / "okx" / "frames"

@@ -20,11 +20,11 @@ from okx_server import ScriptedOkx, answer
 
 import quantkit
 from quantkit.errors import QuantkitError
-from quantkit.feeds.okx.channels import account, orders, tickers
-from quantkit.feeds.okx.client import OkxClient
+from quantkit.feeds.okx.codec.channels import account, orders, tickers
 from quantkit.feeds.okx.config import OkxConfig
 from quantkit.feeds.okx.credentials import Credentials, Secret
-from quantkit.feeds.okx.records import pack, pack_frame
+from quantkit.feeds.okx.tracker.records import pack, pack_frame
+from quantkit.feeds.okx.ws.client import OkxClient
 
 #: Long enough not to occur by chance, with what JSON escapes among the characters.
 SECRETS = st.text(st.sampled_from("abcXYZ019\"\\'{}:,=-_/+ <&"), min_size=10, max_size=24).map(lambda text: f"~{text}~")

@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from quantkit.events import Ticker, Trade
-from quantkit.feeds.okx.channels import Channel
-from quantkit.feeds.okx.records import Lost, Record, Shed, Unwanted, Wanted
-from quantkit.feeds.okx.tracker import Delivered, Tracker
+from quantkit.feeds.okx.codec.channels import Channel
+from quantkit.feeds.okx.tracker.records import Lost, Record, Shed, Unwanted, Wanted
+from quantkit.feeds.okx.tracker.tracker import Delivered, Tracker
 
 DATA = Path(__file__).parents[1] / "data"
 CAPTURES = sorted(DATA.glob("okx_ws_*.log.gz"))

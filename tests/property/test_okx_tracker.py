@@ -11,9 +11,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from quantkit.events import BookUpdate, Candle, Gap, Trade
-from quantkit.feeds.okx.channels import Channel
-from quantkit.feeds.okx.messages import FormingCandle
-from quantkit.feeds.okx.records import (
+from quantkit.feeds.okx.codec.channels import Channel
+from quantkit.feeds.okx.codec.decode import FormingCandle
+from quantkit.feeds.okx.tracker.records import (
     BookFetched,
     Command,
     FetchBook,
@@ -30,7 +30,7 @@ from quantkit.feeds.okx.records import (
     pack_frame,
     unpack,
 )
-from quantkit.feeds.okx.tracker import Delivered, Tracker
+from quantkit.feeds.okx.tracker.tracker import Delivered, Tracker
 
 NAME = "BTC-USDT"
 BOOKS = Channel("books", NAME)

@@ -13,8 +13,8 @@ from quantkit.clock import INTERVALS, NS_PER_DAY, NS_PER_MIN, datetime_of, time_
 from quantkit.errors import DataError
 from quantkit.events import KINDS, BookUpdate, Candle, Funding, Gap, Mark, MarketEvent, Ticker, Trade
 from quantkit.instruments import Side
+from quantkit.rows.columns import Block, Stream
 from quantkit.storage.catalog import Catalog
-from quantkit.storage.columns import Block, Stream
 from quantkit.storage.reader import read_blocks, read_events
 from quantkit.storage.writer import Writer
 

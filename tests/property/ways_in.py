@@ -17,7 +17,7 @@ from quantkit.events import BookUpdate, Candle, Funding, Gap, Mark, MarketEvent,
 from quantkit.feeds.replay import MemoryFeed
 from quantkit.importers import import_files
 from quantkit.instruments import Side
-from quantkit.storage.columns import Block
+from quantkit.rows.columns import Block
 from quantkit.storage.writer import Writer
 
 NAME: Final = "BTC-USDT-SWAP"

@@ -14,10 +14,10 @@ from simulation.witness import TapeList, Witness
 
 from quantkit.errors import FeedError
 from quantkit.events import Gap
-from quantkit.feeds.okx.channels import Channel, book, candles, mark_price, tickers, trades
-from quantkit.feeds.okx.client import OkxClient
+from quantkit.feeds.okx.codec.channels import Channel, book, candles, mark_price, tickers, trades
 from quantkit.feeds.okx.config import OkxConfig
-from quantkit.feeds.okx.rest import OkxRest
+from quantkit.feeds.okx.rest.rest import OkxRest
+from quantkit.feeds.okx.ws.client import OkxClient
 
 NAMES: Final = ("BTC-USDT", "ETH-USDT", "SOL-USDT", "BTC-USDT-SWAP")
 CHANNELS: Final = (

@@ -11,9 +11,9 @@ from simulation.virtual import settle, simulate, until
 
 from quantkit.errors import FeedError, SubscriptionError
 from quantkit.events import BookUpdate, Gap
-from quantkit.feeds.okx.channels import Channel, book, tickers, trades
-from quantkit.feeds.okx.records import Stalled, Wanted
-from quantkit.feeds.okx.refusals import OkxError
+from quantkit.feeds.okx.codec.channels import Channel, book, tickers, trades
+from quantkit.feeds.okx.errors import OkxError
+from quantkit.feeds.okx.tracker.records import Stalled, Wanted
 
 pytestmark = pytest.mark.long
 

@@ -10,16 +10,16 @@ from simulation.swarm import Swarm
 from simulation.virtual import simulate
 
 from quantkit.events import BookUpdate, Gap
-from quantkit.feeds.okx import client as client_module
-from quantkit.feeds.okx.book import SequencedBook
-from quantkit.feeds.okx.book_lane import DepthLane
-from quantkit.feeds.okx.candle_lane import CandleLane
-from quantkit.feeds.okx.hub import Hub
-from quantkit.feeds.okx.interests import Interests
 from quantkit.feeds.okx.limits import SlidingLimit
-from quantkit.feeds.okx.records import Lost
-from quantkit.feeds.okx.tracker import Tracker
-from quantkit.feeds.okx.trade_lane import TradeLane
+from quantkit.feeds.okx.tracker.book import SequencedBook
+from quantkit.feeds.okx.tracker.books import DepthLane
+from quantkit.feeds.okx.tracker.candles import CandleLane
+from quantkit.feeds.okx.tracker.records import Lost
+from quantkit.feeds.okx.tracker.tracker import Tracker
+from quantkit.feeds.okx.tracker.trades import TradeLane
+from quantkit.feeds.okx.ws import client as client_module
+from quantkit.feeds.okx.ws.manager import Hub
+from quantkit.feeds.okx.ws.subscriptions import Interests
 
 pytestmark = pytest.mark.long
 

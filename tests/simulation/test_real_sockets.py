@@ -16,11 +16,11 @@ from simulation.witness import TapeList, Witness
 
 from quantkit.clock import wall_ns
 from quantkit.events import BookUpdate, Gap
-from quantkit.feeds.okx.channels import Channel, book, tickers, trades
-from quantkit.feeds.okx.client import OkxClient
+from quantkit.feeds.okx.codec.channels import Channel, book, tickers, trades
 from quantkit.feeds.okx.config import OkxConfig, RetryPolicy
-from quantkit.feeds.okx.records import FrameRecord, Lost
-from quantkit.feeds.okx.rest import OkxRest
+from quantkit.feeds.okx.rest.rest import OkxRest
+from quantkit.feeds.okx.tracker.records import FrameRecord, Lost
+from quantkit.feeds.okx.ws.client import OkxClient
 from quantkit.sandbox import faults
 from quantkit.sandbox.generated import GeneratedMarket
 from quantkit.sandbox.rules import Rules

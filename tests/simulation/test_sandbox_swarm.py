@@ -16,12 +16,12 @@ from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
 
-from quantkit.feeds.okx.channels import account, book, candles, mark_price, orders, tickers, trades
-from quantkit.feeds.okx.client import OkxClient
+from quantkit.feeds.okx.codec.channels import account, book, candles, mark_price, orders, tickers, trades
+from quantkit.feeds.okx.codec.private import AccountData
 from quantkit.feeds.okx.config import OkxConfig
 from quantkit.feeds.okx.credentials import Credentials
-from quantkit.feeds.okx.private import AccountData
-from quantkit.feeds.okx.rest import OkxRest
+from quantkit.feeds.okx.rest.rest import OkxRest
+from quantkit.feeds.okx.ws.client import OkxClient
 from quantkit.sandbox import faults
 from quantkit.sandbox.exchange import Exchange
 from quantkit.sandbox.generated import GeneratedMarket

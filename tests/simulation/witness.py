@@ -7,9 +7,9 @@ from typing import Any, Final, Protocol
 from simulation.sim_market import BAR_MS, MS, Levels, Print
 
 from quantkit.events import BookUpdate, Candle, Gap, Mark, Ticker, Trade
-from quantkit.feeds.okx.messages import FormingCandle
-from quantkit.feeds.okx.records import FrameRecord, Lost, Record, pack, pack_frame, unpack
-from quantkit.feeds.okx.tracker import Tracker
+from quantkit.feeds.okx.codec.decode import FormingCandle
+from quantkit.feeds.okx.tracker.records import FrameRecord, Lost, Record, pack, pack_frame, unpack
+from quantkit.feeds.okx.tracker.tracker import Tracker
 
 _KINDS: Final[dict[Any, str]] = {
     BookUpdate: "book",

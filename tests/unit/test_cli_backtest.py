@@ -17,7 +17,7 @@ from quantkit.clock import NS_PER_MIN, time_ns_of
 from quantkit.events import Candle, MarketEvent
 from quantkit.instruments import Instrument
 from quantkit.report.result import Result as RunResult
-from quantkit.storage.columns import Block
+from quantkit.rows.columns import Block
 from quantkit.storage.writer import Writer
 
 ID = "BTC-USDT-SWAP"

@@ -10,7 +10,7 @@ from quantkit.cli import main
 from quantkit.clock import NS_PER_DAY, NS_PER_MIN, time_ns_of
 from quantkit.events import Candle, MarketEvent, Trade
 from quantkit.instruments import Instrument, Side
-from quantkit.storage.columns import Block
+from quantkit.rows.columns import Block
 from quantkit.storage.writer import Writer
 
 START_NS = time_ns_of("2025-05-05")

@@ -12,8 +12,8 @@ from click.testing import CliRunner, Result
 
 from quantkit.cli import main
 from quantkit.clock import time_ns_of
+from quantkit.rows.columns import Stream
 from quantkit.storage.catalog import Catalog
-from quantkit.storage.columns import Stream
 
 ROWS = "time,price,size,side\n1746403200000,100.5,0.1,buy\n1746403201000,abc,0.1,buy\n1746403202000,100.6,0.2,sell\n"
 

@@ -9,7 +9,7 @@ from quantkit.cli.layout import ASCII, Frame
 from quantkit.cli.quotes import Board, Head, candle_line
 from quantkit.clock import NS_PER_MIN, NS_PER_MS, NS_PER_S
 from quantkit.events import Candle, Gap, Ticker
-from quantkit.feeds.okx.messages import FormingCandle
+from quantkit.feeds.okx.codec.decode import FormingCandle
 
 NOW_NS = 1_788_264_000 * NS_PER_S  # 2026-09-01T12:00:00Z
 

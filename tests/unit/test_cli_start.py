@@ -84,8 +84,8 @@ def pressed(module: str, *arguments: str, cwd: Path, before: str = "") -> subpro
         *(("sandbox", module) for module in ("numpy", "quantkit.sandbox.generated", "starlette", "uvicorn")),
         *(("sandbox", module) for module in ("uvicorn.lifespan.on", "uvicorn.protocols.http.auto")),
         *(("watch", module) for module in ("asyncio", "websockets", "httpx2", "rich")),
-        *(("live", module) for module in ("numpy", "msgspec", "quantkit.live_run", "httpx2")),
-        *(("backtest", module) for module in ("numpy", "pyarrow", "quantkit.run")),
+        *(("live", module) for module in ("numpy", "msgspec", "quantkit.live.run", "httpx2")),
+        *(("backtest", module) for module in ("numpy", "pyarrow", "quantkit.api")),
     ],
 )
 def test_one_line_answers_an_early_ctrl_c(command: str, module: str, place: Path) -> None:
@@ -107,7 +107,7 @@ def test_a_run_that_was_stopped_before_it_could_start_did_not_fail(
         raise FeedClosedError("stopped before the run could start")
 
     monkeypatch.chdir(place)
-    monkeypatch.setattr("quantkit.run.paper", paper)
+    monkeypatch.setattr("quantkit.api.paper", paper)
     result = CliRunner().invoke(main, COMMANDS["live"])
     assert (result.exit_code, result.stdout, result.stderr) == (130, "", "quantkit: interrupted\n")
 

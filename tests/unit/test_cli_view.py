@@ -9,7 +9,7 @@ from rich.cells import cell_len
 from quantkit.cli.layout import ASCII, Frame
 from quantkit.cli.view import frame_of, status_line
 from quantkit.clock import NS_PER_S
-from quantkit.engine.status import ConnectionLine, LiveStatus, OrderLine, PositionLine
+from quantkit.live.status import ConnectionLine, LiveStatus, OrderLine, PositionLine
 
 
 def frame(shown: LiveStatus, width: int = 120, height: int = 45, *, later_s: int = 0, **options: object) -> Frame:

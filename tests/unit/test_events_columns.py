@@ -24,7 +24,7 @@ from quantkit.events import (
     Trade,
 )
 from quantkit.instruments import Side
-from quantkit.storage.columns import KIND_COLUMNS, STAMPS, Block, Stream, optional_list
+from quantkit.rows.columns import KIND_COLUMNS, STAMPS, Block, Stream, optional_list
 
 NAME = "BTC-USDT"
 few = settings(max_examples=60, deadline=None)

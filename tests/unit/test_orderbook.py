@@ -10,7 +10,7 @@ from quantkit.errors import ConfigError, DataError
 from quantkit.events import BookUpdate
 from quantkit.instruments import Instrument, Side
 from quantkit.orderbook import WINDOW, Book, BookRows, DenseBook
-from quantkit.storage.columns import Block
+from quantkit.rows.columns import Block
 
 BTC = Instrument("BTC-USDT", price_step="0.5", qty_step="0.1")
 Levels = Sequence[tuple[int, float]]

@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as generators
 
 import quantkit as qk
+from quantkit.api import paper
 from quantkit.errors import ConfigError
 from quantkit.importers import import_files
 from quantkit.portable import check_new, unportable
-from quantkit.run import paper
 from quantkit.starter import start
 
 GOOG = qk.Instrument("GOOG", quote="USD", price_step="0.01", qty_step="1")

@@ -287,7 +287,7 @@ def test_drawdown_does_not_depend_on_the_grid() -> None:
     import msgspec
     from oracle.match import engine_config
 
-    from quantkit.engine.core import Engine
+    from quantkit.engine.engine import Engine
     from quantkit.feeds.replay import MemoryFeed
 
     events: list[MarketEvent] = [trade(0, 100.0), trade(50, 100.0)]

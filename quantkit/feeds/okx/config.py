@@ -8,7 +8,7 @@ from urllib.parse import SplitResult, urlsplit
 import msgspec
 
 from quantkit.errors import ConfigError
-from quantkit.feeds.okx.channels import PATHS
+from quantkit.feeds.okx.codec.channels import PATHS
 
 Region: TypeAlias = Literal["global", "eea", "us"]
 

@@ -6,8 +6,8 @@ from quantkit.clock import iso_of
 from quantkit.errors import ConfigError, FeedError, ParseError
 from quantkit.events import InstrumentChange, Row
 from quantkit.feeds.live import rows_of
-from quantkit.feeds.okx.listing import instrument_of
-from quantkit.feeds.okx.messages import InstrumentData
+from quantkit.feeds.okx.codec.decode import InstrumentData
+from quantkit.feeds.okx.codec.listing import instrument_of
 from quantkit.instruments import CHANGEABLE, Instrument
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from quantkit.brokers.matching import Market, Working
+from quantkit.brokers.simulated.market import Market, Working
 from quantkit.instruments import Instrument, Side
 from quantkit.orders import Order, OrderState, TimeInForce
 

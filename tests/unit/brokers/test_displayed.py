@@ -7,12 +7,12 @@ import pytest
 from recording_sink import BUY, SELL, SWAP, RecordingSink, working
 
 from quantkit.brokers.base import NEVER_NS, Gate
-from quantkit.brokers.displayed import BookDisplay, DisplayedMarket, TickerDisplay
-from quantkit.brokers.matching import Working
+from quantkit.brokers.simulated.displayed import BookDisplay, DisplayedMarket, TickerDisplay
+from quantkit.brokers.simulated.market import Working
 from quantkit.events import BookUpdate
 from quantkit.instruments import Instrument, Side
 from quantkit.orderbook import BookRows, DenseBook
-from quantkit.storage.columns import Block
+from quantkit.rows.columns import Block
 
 STALE_AFTER_NS = 1_000
 Levels = dict[int, float]

@@ -10,11 +10,11 @@ import pytest
 from click.testing import CliRunner
 
 import quantkit as qk
-from quantkit.brokers.costs import Account
-from quantkit.brokers.matching import Working
+from quantkit.brokers.simulated.account import Account
+from quantkit.brokers.simulated.market import Working
 from quantkit.cli import main
 from quantkit.engine.log import config_fields, config_of
-from quantkit.engine.setup import EngineConfig
+from quantkit.engine.plan import EngineConfig
 from quantkit.errors import ConfigError
 from quantkit.instruments import Fees, Instrument, Side
 from quantkit.orders import Order

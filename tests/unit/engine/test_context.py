@@ -10,11 +10,11 @@ import pytest
 
 from quantkit.brokers.base import NEVER_NS
 from quantkit.clock import NS_PER_MIN, NS_PER_S, iso_of, time_ns_of
-from quantkit.engine import core
+from quantkit.engine import engine as core
 from quantkit.engine.context import HISTORY_ROWS, RunContext, Timers
-from quantkit.engine.core import Engine
+from quantkit.engine.engine import Engine
 from quantkit.engine.outcome import Outcome
-from quantkit.engine.setup import EngineConfig
+from quantkit.engine.plan import EngineConfig
 from quantkit.errors import ConfigError, DataError, OrderError, StrategyError
 from quantkit.events import BookUpdate, Candle, MarketEvent, Trade
 from quantkit.feeds.replay import MemoryFeed

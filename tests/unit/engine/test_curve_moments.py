@@ -12,9 +12,9 @@ import pytest
 
 import quantkit as qk
 from quantkit.clock import INTERVALS, NS_PER_DAY, NS_PER_MIN, NS_PER_S, time_ns_of
-from quantkit.engine.core import Engine
+from quantkit.engine.engine import Engine
 from quantkit.engine.outcome import Outcome
-from quantkit.engine.setup import EngineConfig
+from quantkit.engine.plan import EngineConfig
 from quantkit.events import BookUpdate, Candle, Funding, MarketEvent, Trade
 from quantkit.feeds.replay import MemoryFeed
 from quantkit.instruments import Fees, Instrument, Side

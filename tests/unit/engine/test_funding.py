@@ -6,10 +6,10 @@ from decimal import Decimal
 import pytest
 
 from quantkit.clock import NS_PER_MIN, NS_PER_S, time_ns_of
-from quantkit.engine.core import Engine
+from quantkit.engine.engine import Engine
 from quantkit.engine.funding import KEPT_NS
 from quantkit.engine.outcome import Outcome
-from quantkit.engine.setup import EngineConfig
+from quantkit.engine.plan import EngineConfig
 from quantkit.events import BookUpdate, Candle, Funding, Mark, MarketEvent, Ticker
 from quantkit.feeds.replay import MemoryFeed
 from quantkit.instruments import Fees, Instrument

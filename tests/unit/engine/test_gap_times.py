@@ -3,9 +3,9 @@
 import pytest
 
 from quantkit.clock import NS_PER_S, time_ns_of
-from quantkit.engine.core import Engine
+from quantkit.engine.engine import Engine
 from quantkit.engine.gaps import Gaps
-from quantkit.engine.setup import EngineConfig
+from quantkit.engine.plan import EngineConfig
 from quantkit.events import BookUpdate, Gap, MarketEvent, Trade
 from quantkit.feeds.replay import MemoryFeed
 from quantkit.instruments import Instrument

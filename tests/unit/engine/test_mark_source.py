@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from quantkit.engine.lanes import MarkSource, TickerLane
 from quantkit.events import Ticker
-from quantkit.storage.columns import Block, Stream
+from quantkit.rows.columns import Block, Stream
+from quantkit.rows.cursors import MarkSource, TickerLane
 
 NAME = "BTC-USDT-SWAP"
 

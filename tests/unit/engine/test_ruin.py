@@ -6,8 +6,8 @@ import pytest
 
 import quantkit as qk
 from quantkit.clock import NS_PER_MIN, NS_PER_S
-from quantkit.engine import core
-from quantkit.engine.core import Engine, EngineConfig
+from quantkit.engine import engine as core
+from quantkit.engine.engine import Engine, EngineConfig
 from quantkit.engine.outcome import Outcome
 from quantkit.events import Candle, Funding, Gap, MarketEvent, Trade
 from quantkit.feeds.replay import MemoryFeed

@@ -24,7 +24,7 @@ from quantkit import (
 from quantkit.errors import ConfigError
 from quantkit.events import MarketEvent
 from quantkit.feeds.replay import MemoryFeed
-from quantkit.storage.columns import Block
+from quantkit.rows.columns import Block
 from quantkit.storage.writer import Writer
 
 S = 10**9

@@ -10,8 +10,8 @@ from quantkit.engine.timings import RecordedClock, sender_of
 from quantkit.events import MarketEvent, Timing, Trade
 from quantkit.instruments import Side
 from quantkit.loading import source_of
+from quantkit.rows.columns import Block
 from quantkit.storage.catalog import Catalog
-from quantkit.storage.columns import Block
 from quantkit.storage.quality import check
 from quantkit.storage.writer import Writer
 

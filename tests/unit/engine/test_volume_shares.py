@@ -3,8 +3,8 @@
 import pytest
 
 from quantkit.clock import NS_PER_MIN, time_ns_of
-from quantkit.engine.core import Engine
-from quantkit.engine.setup import EngineConfig
+from quantkit.engine.engine import Engine
+from quantkit.engine.plan import EngineConfig
 from quantkit.events import Candle
 from quantkit.feeds.replay import MemoryFeed
 from quantkit.instruments import Instrument

@@ -8,7 +8,7 @@ from quantkit.events import Candle, Timing, Trade
 from quantkit.feeds.live_clock import LiveClock
 from quantkit.feeds.taken import TakenRows
 from quantkit.instruments import Instrument, Side
-from quantkit.storage.columns import Stream
+from quantkit.rows.columns import Stream
 
 BTC = "BTC-USDT"
 

@@ -5,8 +5,8 @@ import random
 import pytest
 
 from quantkit.events import BookUpdate
-from quantkit.feeds.okx.book import Link, SequencedBook, link
-from quantkit.feeds.okx.messages import BookData
+from quantkit.feeds.okx.codec.decode import BookData
+from quantkit.feeds.okx.tracker.book import Link, SequencedBook, link
 
 Levels = list[tuple[float, float]]
 

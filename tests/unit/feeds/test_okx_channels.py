@@ -4,10 +4,10 @@ import pytest
 
 from quantkit.clock import INTERVALS
 from quantkit.errors import ConfigError
-from quantkit.feeds.okx import channels
-from quantkit.feeds.okx.channels import Channel
-from quantkit.feeds.okx.messages import BARS
-from quantkit.storage.columns import Stream
+from quantkit.feeds.okx.codec import channels
+from quantkit.feeds.okx.codec.channels import Channel
+from quantkit.feeds.okx.codec.decode import BARS
+from quantkit.rows.columns import Stream
 
 
 def test_every_helper_builds_what_okx_wants():

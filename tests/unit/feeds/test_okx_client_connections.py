@@ -14,11 +14,11 @@ from okx_server import ScriptedOkx, arg_of, run, ticker
 
 from quantkit.errors import ConfigError, FeedClosedError, FeedError, SubscriptionError
 from quantkit.events import BookUpdate, Gap, Ticker
-from quantkit.feeds.okx.channels import book, candles, tickers
-from quantkit.feeds.okx.client import ConnectionState, OkxClient
+from quantkit.feeds.okx.codec.channels import book, candles, tickers
 from quantkit.feeds.okx.config import OkxConfig, RetryPolicy
-from quantkit.feeds.okx.records import Closed, Lost, Opened, Unwanted, Wanted
-from quantkit.feeds.okx.refusals import OkxNetworkError
+from quantkit.feeds.okx.errors import OkxNetworkError
+from quantkit.feeds.okx.tracker.records import Closed, Lost, Opened, Unwanted, Wanted
+from quantkit.feeds.okx.ws.client import ConnectionState, OkxClient
 
 BTC, BOOK = tickers("BTC-USDT"), book("BTC-USDT")
 

@@ -6,11 +6,11 @@ import pytest
 from okx_server import ScriptedOkx, answer, arg_of, run
 
 from quantkit.events import BookUpdate, Gap
-from quantkit.feeds.okx.channels import account, book, candles, tickers
-from quantkit.feeds.okx.client import OkxClient
+from quantkit.feeds.okx.codec.channels import account, book, candles, tickers
 from quantkit.feeds.okx.config import RetryPolicy
 from quantkit.feeds.okx.credentials import Credentials
-from quantkit.feeds.okx.records import Lost, Opened, Wanted
+from quantkit.feeds.okx.tracker.records import Lost, Opened, Wanted
+from quantkit.feeds.okx.ws.client import OkxClient
 
 BTC, BOOK = tickers("BTC-USDT"), book("BTC-USDT")
 NOTICE = {"event": "notice", "code": "64008", "msg": "The connection will soon be closed.", "connId": "a"}

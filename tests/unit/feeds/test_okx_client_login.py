@@ -5,12 +5,12 @@ from okx_server import ScriptedOkx, arg_of, run
 
 from quantkit.clock import NS_PER_S
 from quantkit.errors import ConfigError, FeedError, SubscriptionError
-from quantkit.feeds.okx.channels import account, book, orders, tickers
-from quantkit.feeds.okx.client import OkxClient
+from quantkit.feeds.okx.codec.channels import account, book, orders, tickers
 from quantkit.feeds.okx.config import OkxConfig
 from quantkit.feeds.okx.credentials import Credentials
-from quantkit.feeds.okx.records import Opened
-from quantkit.feeds.okx.refusals import OkxAuthError, OkxError, OkxNetworkError, OkxRequestError
+from quantkit.feeds.okx.errors import OkxAuthError, OkxError, OkxNetworkError, OkxRequestError
+from quantkit.feeds.okx.tracker.records import Opened
+from quantkit.feeds.okx.ws.client import OkxClient
 
 KEYS = Credentials("the-key", "the-secret", "the-passphrase")
 BTC = tickers("BTC-USDT")

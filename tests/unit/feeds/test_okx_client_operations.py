@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from quantkit.feeds.okx.channels import Channel, book, instruments, orders, tickers, trades
-from quantkit.feeds.okx.messages import Ack, ErrorEvent
-from quantkit.feeds.okx.operations import Request, parts
+from quantkit.feeds.okx.codec.channels import Channel, book, instruments, orders, tickers, trades
+from quantkit.feeds.okx.codec.decode import Ack, ErrorEvent
+from quantkit.feeds.okx.ws.operations import Request, parts
 
 BTC, ETH, SOL = tickers("BTC-USDT"), tickers("ETH-USDT"), trades("SOL-USDT")
 

@@ -7,10 +7,10 @@ from okx_server import ScriptedOkx, arg_of, run
 
 from quantkit.errors import FeedError, SubscriptionError
 from quantkit.events import BookUpdate, Gap, Ticker
-from quantkit.feeds.okx.channels import book, tickers
-from quantkit.feeds.okx.client import OkxClient
-from quantkit.feeds.okx.inbox import Inbox
-from quantkit.feeds.okx.records import Shed
+from quantkit.feeds.okx.codec.channels import book, tickers
+from quantkit.feeds.okx.tracker.records import Shed
+from quantkit.feeds.okx.ws.client import OkxClient
+from quantkit.feeds.okx.ws.inbox import Inbox
 
 BTC, BOOK = tickers("BTC-USDT"), book("BTC-USDT")
 

@@ -8,11 +8,11 @@ from okx_server import ScriptedOkx, answer, arg_of, run
 
 from quantkit.errors import FeedError, SubscriptionError
 from quantkit.events import BookUpdate, Gap, Ticker
-from quantkit.feeds.okx.channels import book, candles, tickers, trades
-from quantkit.feeds.okx.client import OkxClient
+from quantkit.feeds.okx.codec.channels import book, candles, tickers, trades
 from quantkit.feeds.okx.config import RetryPolicy
-from quantkit.feeds.okx.records import BookFetched, Fetched, Stalled, Unwanted, Wanted
-from quantkit.feeds.okx.refusals import OkxRequestError
+from quantkit.feeds.okx.errors import OkxRequestError
+from quantkit.feeds.okx.tracker.records import BookFetched, Fetched, Stalled, Unwanted, Wanted
+from quantkit.feeds.okx.ws.client import OkxClient
 
 BTC, ETH, SOL, BOOK = tickers("BTC-USDT"), tickers("ETH-USDT"), tickers("SOL-USDT"), book("BTC-USDT")
 

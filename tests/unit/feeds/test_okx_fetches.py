@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from okx_server import run
 
-from quantkit.feeds.okx.channels import book, candles
+from quantkit.feeds.okx.codec.channels import book, candles
 from quantkit.feeds.okx.config import OkxConfig
-from quantkit.feeds.okx.fetches import Fetches
-from quantkit.feeds.okx.records import BookFetched, FetchBook, FetchCandles, Fetched
-from quantkit.feeds.okx.refusals import OkxServerError
+from quantkit.feeds.okx.errors import OkxServerError
+from quantkit.feeds.okx.tracker.records import BookFetched, FetchBook, FetchCandles, Fetched
+from quantkit.feeds.okx.ws.fetches import Fetches
 
 BARS, BOOK = candles("BTC-USDT", "1m"), book("BTC-USDT")
 

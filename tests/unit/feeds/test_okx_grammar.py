@@ -5,8 +5,8 @@ from decimal import Decimal
 import pytest
 
 from quantkit.errors import ParseError
-from quantkit.feeds.okx import grammar
-from quantkit.feeds.okx.grammar import Remembered
+from quantkit.feeds.okx.codec import grammar
+from quantkit.feeds.okx.codec.grammar import Remembered
 
 #: What `float`, `int` and `Decimal` would take, or JSON, and OKX never sends.
 JUNK = (

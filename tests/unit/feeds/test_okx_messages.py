@@ -10,9 +10,8 @@ import pytest
 
 from quantkit.errors import ParseError
 from quantkit.events import BookUpdate, Candle, Funding, Mark, Ticker, Trade
-from quantkit.feeds.okx.book import Link, checksum, link
-from quantkit.feeds.okx.channels import Channel
-from quantkit.feeds.okx.messages import (
+from quantkit.feeds.okx.codec.channels import Channel
+from quantkit.feeds.okx.codec.decode import (
     Ack,
     BookData,
     ConnectionCount,
@@ -35,6 +34,7 @@ from quantkit.feeds.okx.messages import (
     decode_instruments,
     instrument_of,
 )
+from quantkit.feeds.okx.tracker.book import Link, checksum, link
 from quantkit.instruments import Instrument, Side
 
 REPOSITORY = Path(__file__).parents[3]

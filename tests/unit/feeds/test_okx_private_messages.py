@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from quantkit.feeds.okx.channels import Channel
-from quantkit.feeds.okx.messages import (
+from quantkit.feeds.okx.codec.channels import Channel
+from quantkit.feeds.okx.codec.decode import (
     Account,
     AccountData,
     AccountFill,

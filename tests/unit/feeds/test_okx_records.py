@@ -4,8 +4,8 @@ import msgspec
 import pytest
 
 from quantkit.errors import DataError
-from quantkit.feeds.okx.channels import Channel
-from quantkit.feeds.okx.records import (
+from quantkit.feeds.okx.codec.channels import Channel
+from quantkit.feeds.okx.tracker.records import (
     BookFetched,
     Closed,
     Fetched,

@@ -16,12 +16,12 @@ from simulation.virtual import simulate, virtual_loop
 
 from quantkit.errors import ParseError, QuantkitError
 from quantkit.events import BookUpdate, Candle, Funding, Ticker, Trade
-from quantkit.feeds.okx import channels
+from quantkit.feeds.okx.codec import channels
 from quantkit.feeds.okx.config import OkxConfig, RetryPolicy
 from quantkit.feeds.okx.credentials import Credentials
-from quantkit.feeds.okx.refusals import OkxRequestError
-from quantkit.feeds.okx.replies import AccountConfig
-from quantkit.feeds.okx.rest import OkxRest
+from quantkit.feeds.okx.errors import OkxRequestError
+from quantkit.feeds.okx.rest.replies import AccountConfig
+from quantkit.feeds.okx.rest.rest import OkxRest
 from quantkit.instruments import Instrument, Side
 
 SHARED = Path(__file__).parents[4] / "shared"

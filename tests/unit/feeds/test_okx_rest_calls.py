@@ -19,11 +19,9 @@ from simulation.virtual import EPOCH_NS, simulate, virtual_loop
 
 from quantkit.clock import NS_PER_MS
 from quantkit.errors import ConfigError, FeedClosedError
-from quantkit.feeds.okx import endpoints
-from quantkit.feeds.okx.calls import ATTEMPTS, rest_timestamp
 from quantkit.feeds.okx.config import OkxConfig, RetryPolicy
 from quantkit.feeds.okx.credentials import Credentials
-from quantkit.feeds.okx.refusals import (
+from quantkit.feeds.okx.errors import (
     OkxAuthError,
     OkxError,
     OkxLimitError,
@@ -31,7 +29,8 @@ from quantkit.feeds.okx.refusals import (
     OkxRequestError,
     OkxServerError,
 )
-from quantkit.feeds.okx.rest import OkxRest
+from quantkit.feeds.okx.rest.calls import ATTEMPTS, rest_timestamp
+from quantkit.feeds.okx.rest.rest import OkxRest, endpoints
 
 CONFIG = OkxConfig(url="http://127.0.0.1:1")
 TIME = {"code": "0", "msg": "", "data": [{"ts": "1787702400000"}]}

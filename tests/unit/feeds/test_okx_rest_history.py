@@ -18,11 +18,11 @@ from simulation.virtual import EPOCH_NS, simulate, virtual_loop
 from quantkit.clock import NS_PER_MIN, NS_PER_MS, NS_PER_S, interval_ns
 from quantkit.errors import ConfigError, ParseError
 from quantkit.events import Candle, Funding, Trade
-from quantkit.feeds.okx import channels
-from quantkit.feeds.okx.channels import Channel
+from quantkit.feeds.okx.codec import channels
+from quantkit.feeds.okx.codec.channels import Channel
 from quantkit.feeds.okx.config import OkxConfig
-from quantkit.feeds.okx.pages import newest_first
-from quantkit.feeds.okx.rest import OkxRest
+from quantkit.feeds.okx.rest.pages import newest_first
+from quantkit.feeds.okx.rest.rest import OkxRest
 from quantkit.instruments import Side
 
 MINUTE_MS = 60_000

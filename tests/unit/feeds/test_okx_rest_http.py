@@ -25,8 +25,8 @@ import pytest
 from quantkit.errors import ConfigError
 from quantkit.feeds.okx.config import OkxConfig, RetryPolicy
 from quantkit.feeds.okx.credentials import Credentials
-from quantkit.feeds.okx.refusals import OkxAuthError, OkxError, OkxNetworkError
-from quantkit.feeds.okx.rest import OkxRest
+from quantkit.feeds.okx.errors import OkxAuthError, OkxError, OkxNetworkError
+from quantkit.feeds.okx.rest.rest import OkxRest
 
 #: Signs itself for 127.0.0.1 and localhost, valid from 2020 to 2125; trusted by nobody and used for nothing else.
 CERTIFICATE = """-----BEGIN CERTIFICATE-----
@@ -123,7 +123,7 @@ def served_tls(folder: Path) -> tuple[ssl.SSLContext, Path]:
 
 
 def test_the_http_library_is_loaded_by_those_who_use_it_alone() -> None:
-    code = "import sys, quantkit.feeds.okx.rest as rest; rest.OkxRest(); print('httpx2' in sys.modules)"
+    code = "import sys, quantkit.feeds.okx.rest.rest as rest; rest.OkxRest(); print('httpx2' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"
 

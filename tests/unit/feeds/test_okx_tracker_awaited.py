@@ -4,9 +4,9 @@ import pytest
 from test_okx_tracker_candles import BARS, MINUTE_NS, missing, open_ns, places, row
 from tracker_driver import Driver, kinds
 
-from quantkit.feeds.okx.candle_lane import open_at
-from quantkit.feeds.okx.channels import candles
-from quantkit.feeds.okx.records import Awaited, Closed, FetchCandles, Fetched, Unwanted, Wanted, pack, unpack
+from quantkit.feeds.okx.codec.channels import candles
+from quantkit.feeds.okx.tracker.candles import open_at
+from quantkit.feeds.okx.tracker.records import Awaited, Closed, FetchCandles, Fetched, Unwanted, Wanted, pack, unpack
 
 
 def awaiting(place: int) -> Driver:

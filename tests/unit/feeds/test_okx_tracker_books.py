@@ -7,8 +7,8 @@ import pytest
 from tracker_driver import NAME, TS_NS, Driver, gaps, kinds
 
 from quantkit.events import BookUpdate, Gap
-from quantkit.feeds.okx.channels import Channel
-from quantkit.feeds.okx.records import BookFetched, FetchBook, Resubscribe
+from quantkit.feeds.okx.codec.channels import Channel
+from quantkit.feeds.okx.tracker.records import BookFetched, FetchBook, Resubscribe
 
 BOOKS = Channel("books", NAME)
 BOOKS5 = Channel("books5", NAME)

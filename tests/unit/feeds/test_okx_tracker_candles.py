@@ -6,8 +6,8 @@ import pytest
 from tracker_driver import NAME, Driver, kinds
 
 from quantkit.events import Candle, Gap
-from quantkit.feeds.okx.channels import Channel
-from quantkit.feeds.okx.records import FetchCandles, Fetched
+from quantkit.feeds.okx.codec.channels import Channel
+from quantkit.feeds.okx.tracker.records import FetchCandles, Fetched
 
 BARS = Channel("candle1m", NAME)
 MINUTE_NS = 60_000_000_000

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from quantkit.events import KINDS, MarketEvent
-from quantkit.feeds.okx.channels import Channel
-from quantkit.feeds.okx.records import Wanted
-from quantkit.feeds.okx.tracker import Tracker
+from quantkit.feeds.okx.codec.channels import Channel
+from quantkit.feeds.okx.tracker.records import Wanted
+from quantkit.feeds.okx.tracker.tracker import Tracker
 from quantkit.importers import import_files
 from quantkit.storage.catalog import Catalog
 from quantkit.storage.reader import read_events

@@ -8,9 +8,9 @@ import pytest
 from tracker_driver import NAME, TS, TS_NS, Driver, gaps, kinds, ticker, trade
 
 from quantkit.events import Funding, Gap, Mark, Trade
-from quantkit.feeds.okx.channels import Channel
-from quantkit.feeds.okx.messages import Ack, ErrorEvent, InstrumentData, OpenInterest, OrdersData, Pong, Status
-from quantkit.feeds.okx.records import BookFetched, Closed, Fetched, Opened, Resubscribe
+from quantkit.feeds.okx.codec.channels import Channel
+from quantkit.feeds.okx.codec.decode import Ack, ErrorEvent, InstrumentData, OpenInterest, OrdersData, Pong, Status
+from quantkit.feeds.okx.tracker.records import BookFetched, Closed, Fetched, Opened, Resubscribe
 
 TICKERS = Channel("tickers", NAME)
 TRADES = Channel("trades", NAME)

@@ -7,11 +7,11 @@ from tracker_driver import NAME, TS_NS, Driver, kinds
 
 from quantkit.errors import DataError
 from quantkit.events import BookUpdate, Gap, InstrumentChange
-from quantkit.feeds.okx.channels import Channel
-from quantkit.feeds.okx.messages import InstrumentData
-from quantkit.feeds.okx.records import FetchInstrument, InstrumentFetched, Listed, Resubscribe
+from quantkit.feeds.okx.codec.channels import Channel
+from quantkit.feeds.okx.codec.decode import InstrumentData
+from quantkit.feeds.okx.codec.wire import InstrumentRow
 from quantkit.feeds.okx.relisting import Listings
-from quantkit.feeds.okx.wire import InstrumentRow
+from quantkit.feeds.okx.tracker.records import FetchInstrument, InstrumentFetched, Listed, Resubscribe
 from quantkit.instruments import Instrument
 
 BOOKS = Channel("books", NAME)
@@ -116,7 +116,7 @@ def test_books_of_no_known_step_are_held_against_none() -> None:
 
 
 def test_many_prices_are_not_remembered_for_ever(monkeypatch: pytest.MonkeyPatch, live: Driver) -> None:
-    monkeypatch.setattr("quantkit.feeds.okx.book_lane._MOST_PRICES", 3)
+    monkeypatch.setattr("quantkit.feeds.okx.tracker.books._MOST_PRICES", 3)
     for number in range(20):
         levels = [[str(50 + number), "1"]]
         assert kinds(live.update(BOOKS, 10 + number, 11 + number, levels)) == ["BookUpdate"]
@@ -176,7 +176,7 @@ def test_what_a_run_cannot_go_on_across_ends_its_rows(fields: dict[str, str], sa
 
 
 def test_the_records_are_kept_on_the_tape() -> None:
-    from quantkit.feeds.okx.records import pack, unpack
+    from quantkit.feeds.okx.tracker.records import pack, unpack
 
     for record in (Listed(1, NAME, "0.5"), InstrumentFetched(2, BOOKS, b"{}", "503")):
         assert unpack(pack(record)) == record

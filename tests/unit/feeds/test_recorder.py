@@ -18,8 +18,8 @@ from quantkit.feeds.recorder import Recorder
 from quantkit.feeds.recording import Holes, stream_of
 from quantkit.feeds.replay import ReplayFeed
 from quantkit.instruments import Instrument, Side
+from quantkit.rows.columns import KIND_COLUMNS, STAMPS, Block, Stream
 from quantkit.storage.catalog import Catalog, Coverage
-from quantkit.storage.columns import KIND_COLUMNS, STAMPS, Block, Stream
 from quantkit.storage.manifest import FileEntry
 from quantkit.storage.quality import check
 from quantkit.storage.reader import read_blocks

@@ -15,7 +15,7 @@ from quantkit.feeds.base import Batch, Feed, Subscription
 from quantkit.feeds.replay import MemoryFeed, ReplayFeed, merge_blocks
 from quantkit.importers.frames import frame_feed
 from quantkit.instruments import Instrument, Side
-from quantkit.storage.columns import Block, Stream
+from quantkit.rows.columns import Block, Stream
 from quantkit.storage.writer import Writer
 
 A, B = "BTC-USDT", "ETH-USDT"

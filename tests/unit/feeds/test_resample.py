@@ -9,7 +9,7 @@ import pytest
 
 from quantkit.clock import INTERVALS, NS_PER_DAY, NS_PER_MIN, time_ns_of
 from quantkit.feeds.resample import coarser_blocks
-from quantkit.storage.columns import Block, Stream
+from quantkit.rows.columns import Block, Stream
 
 NAME = "BTC-USDT"
 NEVER_NS = 2**63 - 1

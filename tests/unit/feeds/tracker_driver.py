@@ -4,9 +4,9 @@ import json
 from typing import Any
 
 from quantkit.events import Gap
-from quantkit.feeds.okx.channels import Channel
-from quantkit.feeds.okx.records import Command, Lost, Record, Shed, Stalled, Unwanted, Wanted
-from quantkit.feeds.okx.tracker import ControlMessage, Delivered, Tracker
+from quantkit.feeds.okx.codec.channels import Channel
+from quantkit.feeds.okx.tracker.records import Command, Lost, Record, Shed, Stalled, Unwanted, Wanted
+from quantkit.feeds.okx.tracker.tracker import ControlMessage, Delivered, Tracker
 
 NAME = "BTC-USDT"
 #: The exchange's clock at the beginning; ours is ahead by 50 ms at first.

@@ -17,8 +17,8 @@ from quantkit.feeds.replay import MemoryFeed
 from quantkit.importers import import_files
 from quantkit.importers.frames import frame_feed
 from quantkit.instruments import Instrument
+from quantkit.rows.columns import Stream
 from quantkit.storage.catalog import Catalog
-from quantkit.storage.columns import Stream
 from quantkit.storage.reader import read_events
 
 GOOG = [Instrument("GOOG", quote="USD", price_step="0.01", qty_step="1")]

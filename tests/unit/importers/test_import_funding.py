@@ -9,8 +9,8 @@ from quantkit.clock import NS_PER_MIN, NS_PER_MS, NS_PER_S, time_ns_of
 from quantkit.errors import ConfigError, DataError
 from quantkit.events import Funding
 from quantkit.importers import ImportReport, import_files
+from quantkit.rows.columns import Block, Stream
 from quantkit.storage.catalog import Catalog
-from quantkit.storage.columns import Block, Stream
 from quantkit.storage.quality import check
 from quantkit.storage.reader import read_events
 from quantkit.storage.writer import Writer

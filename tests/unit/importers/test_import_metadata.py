@@ -12,7 +12,7 @@ from quantkit.importers.metadata import InstrumentOptions, StepFinder, Steps, ki
 from quantkit.importers.report import ImportReport, SkippedRow, Tally
 from quantkit.importers.spool import Lane, Spool
 from quantkit.instruments import Instrument, Side
-from quantkit.storage.columns import Block, Stream
+from quantkit.rows.columns import Block, Stream
 
 STEPS = ("0.1", "0.01", "0.05", "0.5", "0.001", "0.00000001", "0.02", "1")
 

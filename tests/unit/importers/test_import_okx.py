@@ -10,7 +10,7 @@ import pytest
 
 from quantkit.errors import ConfigError, DataError, ParseError
 from quantkit.events import BookUpdate, Candle, Funding, Gap, Mark, MarketEvent, Ticker, Trade
-from quantkit.feeds.okx.messages import BookData, decode
+from quantkit.feeds.okx.codec.decode import BookData, decode
 from quantkit.importers import ImportReport, import_files
 from quantkit.importers.okx_checks import OkxBook
 from quantkit.importers.report import Tally

@@ -8,7 +8,7 @@ import pytest
 from sandbox_stage import Book, Client, play
 
 from quantkit.errors import ConfigError
-from quantkit.feeds.okx import messages
+from quantkit.feeds.okx.codec import decode as messages
 from quantkit.sandbox import bars
 from quantkit.sandbox.exchange import Exchange
 from quantkit.sandbox.generated import GeneratedMarket

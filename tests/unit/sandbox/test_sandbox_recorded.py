@@ -10,7 +10,7 @@ from sandbox_callers import Caller, ask
 from sandbox_stage import Client, play
 
 from quantkit.errors import ConfigError
-from quantkit.feeds.okx.book import checksum
+from quantkit.feeds.okx.tracker.book import checksum
 from quantkit.sandbox import capture, faults
 from quantkit.sandbox.channels import Topic
 from quantkit.sandbox.exchange import Exchange

@@ -11,7 +11,7 @@ from sandbox_callers import Caller, ask
 from sandbox_stage import play
 
 from quantkit.clock import iso_of
-from quantkit.feeds.okx import messages
+from quantkit.feeds.okx.codec import decode as messages
 from quantkit.sandbox import faults
 from quantkit.sandbox.exchange import Exchange
 from quantkit.sandbox.generated import GeneratedMarket

@@ -17,8 +17,8 @@ from quantkit.errors import ConfigError, DataError, SchemaError
 from quantkit.events import Funding, Gap, Mark, MarketEvent
 from quantkit.feeds.replay import ReplayFeed
 from quantkit.instruments import Instrument
+from quantkit.rows.columns import Block, Stream
 from quantkit.storage.catalog import Catalog, Coverage
-from quantkit.storage.columns import Block, Stream
 from quantkit.storage.files import DataFile
 from quantkit.storage.quality import check
 from quantkit.storage.root import Root

@@ -12,9 +12,9 @@ import pytest
 from quantkit.clock import NS_PER_DAY, NS_PER_MIN, NS_PER_S, time_ns_of
 from quantkit.errors import DataError
 from quantkit.events import BookUpdate, Candle, Gap, MarketEvent
+from quantkit.rows.columns import Block, Stream
 from quantkit.storage import manifest
 from quantkit.storage.catalog import Catalog
-from quantkit.storage.columns import Block, Stream
 from quantkit.storage.quality import check
 from quantkit.storage.reader import read_blocks, read_events
 from quantkit.storage.root import Root

@@ -12,8 +12,8 @@ from damage import lines_of, write_lines
 from quantkit.clock import NS_PER_DAY, NS_PER_MIN, NS_PER_S, time_ns_of
 from quantkit.events import BookUpdate, Candle, Gap, MarketEvent, Ticker, Trade
 from quantkit.instruments import Instrument, Side
+from quantkit.rows.columns import Block
 from quantkit.storage.catalog import Catalog
-from quantkit.storage.columns import Block
 from quantkit.storage.quality import Finding, check
 from quantkit.storage.writer import Writer
 

@@ -16,8 +16,8 @@ from quantkit.clock import NS_PER_DAY, NS_PER_MIN, NS_PER_S, time_ns_of
 from quantkit.errors import ConfigError, DataError, SchemaError
 from quantkit.events import BookUpdate, Candle, Gap, Mark, MarketEvent, Ticker, Trade
 from quantkit.instruments import Side
+from quantkit.rows.columns import KIND_COLUMNS, STAMPS, Block, Stream
 from quantkit.storage.catalog import Catalog
-from quantkit.storage.columns import KIND_COLUMNS, STAMPS, Block, Stream
 from quantkit.storage.reader import read_blocks, read_events
 from quantkit.storage.writer import Writer
 

@@ -10,8 +10,8 @@ from quantkit.clock import NS_PER_S, time_ns_of
 from quantkit.errors import ConfigError, DataError
 from quantkit.events import Trade
 from quantkit.instruments import Instrument, Side
+from quantkit.rows.columns import Block, Stream
 from quantkit.storage.catalog import Catalog
-from quantkit.storage.columns import Block, Stream
 from quantkit.storage.manifest import MANIFEST, dump, load
 from quantkit.storage.quality import check
 from quantkit.storage.reader import read_events

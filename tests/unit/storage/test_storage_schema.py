@@ -16,9 +16,9 @@ from quantkit.clock import datetime_of
 from quantkit.errors import ConfigError, DataError
 from quantkit.events import EVENT_TYPES, MarketEvent, Trade
 from quantkit.instruments import Instrument
+from quantkit.rows.columns import KIND_COLUMNS, STAMPS, Block, Stream
 from quantkit.storage import schema
 from quantkit.storage.catalog import Catalog
-from quantkit.storage.columns import KIND_COLUMNS, STAMPS, Block, Stream
 from quantkit.storage.reader import read_events
 from quantkit.storage.schema import TABLES, VERSIONS, Version, check_stream, folder_of
 from quantkit.storage.writer import Writer

@@ -19,8 +19,8 @@ from quantkit.clock import NS_PER_DAY, NS_PER_MIN, NS_PER_S, time_ns_of
 from quantkit.errors import ConfigError, DataError
 from quantkit.events import KINDS, BookUpdate, Candle, Funding, Gap, Mark, MarketEvent, Ticker, Trade
 from quantkit.instruments import Instrument, Side
+from quantkit.rows.columns import Block, Stream
 from quantkit.storage.catalog import Catalog
-from quantkit.storage.columns import Block, Stream
 from quantkit.storage.quality import check
 from quantkit.storage.reader import read_blocks, read_events
 from quantkit.storage.root import Root
@@ -577,7 +577,7 @@ import os, signal, sys
 from quantkit.events import Trade
 from quantkit.instruments import Side
 from quantkit.storage import manifest
-from quantkit.storage.columns import Block
+from quantkit.rows.columns import Block
 from quantkit.storage.writer import Writer
 
 manifest.dump = lambda entries: os.kill(os.getpid(), signal.SIGKILL)
@@ -611,7 +611,7 @@ import resource, signal, sys
 from quantkit.errors import DataError
 from quantkit.events import Trade
 from quantkit.instruments import Side
-from quantkit.storage.columns import Block
+from quantkit.rows.columns import Block
 from quantkit.storage.writer import Writer
 
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)

@@ -1,0 +1,404 @@
+"""Putting the pieces together: a strategy, data and a configuration become a result."""
+
+import asyncio
+import operator
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from datetime import date, timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from quantkit.brokers.send_clock import SendClock
+from quantkit.clock import duration_ns, is_plausible, iso_of, latest_epoch_ns, time_ns_of
+from quantkit.config import run_config
+from quantkit.engine.engine import Engine
+from quantkit.engine.plan import EngineConfig, Plan
+from quantkit.engine.timings import RecordedClock, sender_of
+from quantkit.errors import ConfigError, FeedClosedError
+from quantkit.feeds.base import Feed
+from quantkit.feeds.replay import ReplayFeed
+from quantkit.instruments import Fees, Instrument, decimal_of
+from quantkit.loading import build_strategy, refuse_while_loading, source_of
+from quantkit.report.result import Result
+from quantkit.storage.catalog import Catalog
+from quantkit.strategy import Strategy
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from quantkit.feeds.okx.config import OkxConfig
+    from quantkit.live.status import LiveStatus
+
+Amount: TypeAlias = float | int | str | Decimal
+Moment: TypeAlias = str | int | date
+
+
+def backtest(
+    strategy: Strategy | type[Strategy] | str,
+    *,
+    data: "str | Path | Catalog | Feed | Mapping[str, pd.DataFrame]" = "data",
+    start: Moment | None = None,
+    end: Moment | None = None,
+    interval: str | Mapping[str, str] | None = None,
+    strict: bool = False,
+    params: Mapping[str, Any] | None = None,
+    cash: Mapping[str, Amount] | None = None,
+    report_currency: str | None = None,
+    fees: Fees | Mapping[str, Fees] | None = None,
+    latency_ms: float | None = None,
+    match_on: str | Mapping[str, str] | None = None,
+    instruments: Iterable[Instrument] = (),
+    max_leverage: Amount = 1,
+    seed: int = 0,
+    stale_after: str | timedelta = "10s",
+    equity_every: str | timedelta = "1m",
+    touch: bool = False,
+    excess_slippage_bps: float = 1.0,
+    slippage_bps: float = 0.0,
+    block_rows: int | None = None,
+    search: bool = True,
+    progress: Callable[[int, int, int], None] | None = None,
+) -> Result:
+    """Replay recorded data through a strategy and return the result.
+
+    Args:
+        strategy: A built strategy, its class, or text: a file, a name in `strategies/`, or `module:Class`.
+        data: A data folder or URI, or OHLCV frames by instrument id on a DatetimeIndex of bar open times.
+        start, end: Span, UTC; default what the subscribed data have in common, after the warm-up.
+        interval: Of the candles in frames, for all or by id; default the most common step of each frame's rows.
+        strict: Refuse frames with rows on a smaller step than their candles, instead of leaving those out.
+        params: Parameters, when `strategy` is a class or text; text values are converted.
+        cash: Starting balances by currency; the first is what the report counts in unless `report_currency` says so.
+            Default 10,000 of the first instrument's settlement currency.
+        fees: For all instruments or by id; default OKX's presets by kind.
+        latency_ms: One way; default 20, and 0, and only 0, for instruments matched on candles.
+        match_on: `book`, `ticker`, `trade` or `candle`, for all or by id; default the finest that spans the run.
+        instruments: Metadata that wins over the data folder's; needed with frames.
+        max_leverage: Bound on the notional of contracts over the equity in the currency that they settle in.
+        seed: Of `strategy.rng`.
+        stale_after: A displayed book or ticker older than this fills nothing.
+        equity_every: Grid of the equity curve.
+        touch: Whether, on trades, an opposite-aggressor trade at the limit fills at most its size.
+        excess_slippage_bps: On tickers, how much worse the size beyond the displayed one fills.
+        slippage_bps: On trades and candles, how much worse than the traded price an order that takes fills, within its
+            limit; it stands for half a spread as well.
+        block_rows, search: How the replay walks; they never change a result.
+        progress: Called with (now_ns, start_ns, end_ns) from time to time.
+
+    Raises:
+        ConfigError: The call is wrong: a parameter, an option, a strategy that cannot be loaded.
+        DataError: Data are missing or bad.
+        StrategyError: A hook raised; the original is its cause.
+    """
+    refuse_while_loading("backtest")
+    _check_types(cash=cash, fees=fees, instruments=instruments)
+    built = build_strategy(strategy, params)
+    given = list(instruments)
+    feed = _feed(data, given, interval, block_rows, strict=strict)
+    config = _engine_config(
+        cash=cash,
+        report_currency=report_currency,
+        fees=fees,
+        latency_ms=latency_ms,
+        match_on=match_on,
+        start_ns=_moment_ns("start", start, data),
+        end_ns=_moment_ns("end", end, data),
+        max_leverage=max_leverage,
+        seed=seed,
+        stale_after=stale_after,
+        equity_every=equity_every,
+        touch=touch,
+        excess_slippage_bps=excess_slippage_bps,
+        slippage_bps=slippage_bps,
+        search=search,
+    )
+    name, digest = source_of(built)
+    engine = Engine(feed, built, config, progress=progress, send_clock=_send_clock(feed, name, digest, built))
+    outcome = engine.run()
+    described = run_config(
+        strategy=name,
+        strategy_digest=digest,
+        parameters=built.parameters,
+        data=str(feed.catalog.root) if isinstance(feed, ReplayFeed) and hasattr(feed, "catalog") else "memory",
+        data_files=_data_files(feed, engine.plan),
+        plan=engine.plan,
+        config=config,
+    )
+    return Result(outcome, described, engine.plan.instruments, engine.changes)
+
+
+def paper(
+    strategy: Strategy | type[Strategy] | str,
+    *,
+    okx: "OkxConfig | None" = None,
+    record: str | Path | None = "runs",
+    duration: str | timedelta | None = None,
+    params: Mapping[str, Any] | None = None,
+    cash: Mapping[str, Amount] | None = None,
+    report_currency: str | None = None,
+    fees: Fees | Mapping[str, Fees] | None = None,
+    latency_ms: float | None = None,
+    match_on: str | Mapping[str, str] | None = None,
+    max_leverage: Amount = 1,
+    seed: int = 0,
+    stale_after: str | timedelta = "10s",
+    equity_every: str | timedelta = "1m",
+    touch: bool = False,
+    excess_slippage_bps: float = 1.0,
+    slippage_bps: float = 0.0,
+    on_status: "Callable[[LiveStatus], None] | None" = None,
+    stop: threading.Event | None = None,
+) -> Result:
+    """Run a strategy on OKX's live data with simulated fills, and return the result once it is stopped.
+
+    Nothing here can reach an order endpoint: orders go to the simulated broker of a backtest. What is received and
+    what is done is recorded as it happens; `quantkit verify` repeats the run from that.
+
+    Args:
+        strategy, params, cash, report_currency, fees, max_leverage, seed, stale_after, equity_every, touch,
+        excess_slippage_bps, slippage_bps: As for `backtest`.
+        okx: Hosts, limits and patience; default OKX's own.
+        record: In this folder the run gets one of its own, named after strategy and time; None: nowhere.
+        duration: End after so long, such as `1h`; default when `stop` is set.
+        latency_ms: One way, of the simulated exchange, beside the time that data really take to arrive.
+        match_on: `book`, `ticker` or `trade`, for all or by id; default the book.
+        on_status: Called a few times a second with how the run stands.
+        stop: Set it, from any thread, to end the run cleanly.
+
+    Raises:
+        ConfigError: The call is wrong.
+        FeedError: The exchange cannot be reached or refuses, or `stop` was set before the run could start. One that is
+            lost for good later ends the run like `stop`, and a warning of the result says why.
+        StrategyError: A hook raised; the original is its cause. What the run came to by then is in its folder, as the
+            result of a run that ended with `strategy_error`.
+    """
+    from quantkit.live.run import run_paper
+
+    refuse_while_loading("paper")
+    _check_types(cash=cash, fees=fees, instruments=())
+    _check_live_types(okx=okx, record=record, duration=duration, on_status=on_status, stop=stop)
+    built = build_strategy(strategy, params)
+    config = _engine_config(
+        cash=cash,
+        report_currency=report_currency,
+        fees=fees,
+        latency_ms=latency_ms,
+        match_on=match_on,
+        start_ns=None,
+        end_ns=None,
+        max_leverage=max_leverage,
+        seed=seed,
+        stale_after=stale_after,
+        equity_every=equity_every,
+        touch=touch,
+        excess_slippage_bps=excess_slippage_bps,
+        slippage_bps=slippage_bps,
+        search=True,
+    )
+    return run_paper(
+        built,
+        config,
+        okx=okx,
+        record=None if record is None else Path(record),
+        duration_ns=None if duration is None else duration_ns(duration),
+        on_status=on_status,
+        stop=stop,
+    )
+
+
+async def paper_async(strategy: Strategy | type[Strategy] | str, **options: Any) -> Result:
+    """Do what `paper` does from a coroutine, as in a notebook: on a thread, ended cleanly when it is cancelled.
+
+    Args:
+        strategy: As for `paper`.
+        options: Those of `paper`.
+    """
+    stop = options.pop("stop", None) or threading.Event()
+    run = asyncio.create_task(asyncio.to_thread(paper, strategy, stop=stop, **options))
+    try:
+        return await asyncio.shield(run)
+    except asyncio.CancelledError:
+        stop.set()
+        await asyncio.wait([run])
+        if (error := run.exception()) is not None and not isinstance(error, FeedClosedError):
+            raise error from None
+        raise
+
+
+def _check_live_types(*, okx: Any, record: Any, duration: Any, on_status: Any, stop: Any) -> None:
+    """Refuse the wrong calls that are easily made.
+
+    Raises:
+        ConfigError: It names the argument and shows how it is written.
+    """
+    from quantkit.feeds.okx.config import OkxConfig
+
+    if okx is not None and not isinstance(okx, OkxConfig):
+        raise ConfigError(f"okx is {okx!r}; give for example okx=OkxConfig(url='ws://127.0.0.1:8765')")
+    if record is not None and not isinstance(record, str | Path):
+        raise ConfigError(f"record is {record!r}; give a folder, or None to record nothing")
+    if duration is not None and not isinstance(duration, str | timedelta):
+        raise ConfigError(f"duration is {duration!r}; give for example '60s' or timedelta(hours=1)")
+    if on_status is not None and not callable(on_status):
+        raise ConfigError(f"on_status is {on_status!r}; give a function that takes a LiveStatus")
+    if stop is not None and not hasattr(stop, "is_set"):
+        raise ConfigError(f"stop is {stop!r}; give a threading.Event()")
+
+
+def _engine_config(
+    *,
+    cash: Mapping[str, Amount] | None,
+    report_currency: str | None,
+    fees: Fees | Mapping[str, Fees] | None,
+    latency_ms: float | None,
+    match_on: str | Mapping[str, str] | None,
+    start_ns: int | None,
+    end_ns: int | None,
+    max_leverage: Amount,
+    seed: int,
+    stale_after: str | timedelta,
+    equity_every: str | timedelta,
+    touch: bool,
+    excess_slippage_bps: float,
+    slippage_bps: float,
+    search: bool,
+) -> EngineConfig:
+    """Check the options of a run and gather them."""
+    return EngineConfig(
+        cash={currency: decimal_of(amount) for currency, amount in (cash or {}).items()},
+        report_currency=report_currency,
+        fees=fees if fees is None or isinstance(fees, Fees) else dict(fees),
+        latency_ns=None if latency_ms is None else _latency_ns(latency_ms),
+        match_on={"*": match_on} if isinstance(match_on, str) else dict(match_on or {}),
+        start_ns=start_ns,
+        end_ns=end_ns,
+        seed=_seed(seed),
+        max_leverage=_leverage(max_leverage),
+        stale_after_ns=duration_ns(stale_after),
+        equity_every_ns=duration_ns(equity_every),
+        touch=bool(touch),
+        excess_slippage_bps=_slippage("excess_slippage_bps", excess_slippage_bps),
+        slippage_bps=_slippage("slippage_bps", slippage_bps),
+        search=search,
+    )
+
+
+def _moment_ns(option: str, moment: Moment | None, data: Any) -> int | None:
+    """Return an end of a run's span; a number that is no nanoseconds of a market's time is a slip.
+
+    Raises:
+        ConfigError: It is none; the message shows how it reads.
+    """
+    if moment is None:
+        return None
+    moment_ns = time_ns_of(moment)
+    # Feeds that somebody made may count from 1970.
+    is_number = isinstance(moment, int) and isinstance(data, str | Path | Catalog | Mapping)
+    if is_number and not is_plausible(moment_ns, latest_epoch_ns()):
+        reading = iso_of(moment_ns) if 0 <= moment_ns < 2**63 else "no time"
+        raise ConfigError(
+            f"{option} {moment} counts nanoseconds and reads as {reading}; write for example {option}='2025-05-05'"
+        )
+    return moment_ns
+
+
+def _latency_ns(latency_ms: float) -> int:
+    try:
+        value_ms = float(latency_ms)
+    except (TypeError, ValueError):
+        raise ConfigError(f"latency_ms is {latency_ms!r}; give a number of milliseconds") from None
+    if not 0 <= value_ms < 3_600_000:
+        raise ConfigError(f"latency is {latency_ms} ms; give zero or more milliseconds")
+    return round(value_ms * 1e6)
+
+
+def _seed(seed: int) -> int:
+    try:
+        number = operator.index(seed)
+    except TypeError:
+        number = -1
+    if number < 0:
+        raise ConfigError(f"seed is {seed!r}; give a whole number, zero or more")
+    return number
+
+
+def _slippage(name: str, slippage_bps: float) -> float:
+    if not 0 <= slippage_bps < 10_000:
+        raise ConfigError(f"{name} is {slippage_bps}; give basis points from 0 to below 10000")
+    return float(slippage_bps)
+
+
+def _leverage(leverage: Amount) -> Decimal:
+    value = decimal_of(leverage)
+    if value <= 0:
+        raise ConfigError(f"max_leverage is {leverage}; it must be above zero")
+    return value
+
+
+def _feed(
+    data: Any,
+    instruments: list[Instrument],
+    interval: str | Mapping[str, str] | None,
+    block_rows: int | None,
+    *,
+    strict: bool,
+) -> Feed:
+    """Make a feed of whatever the user has."""
+    rows = {} if block_rows is None else {"block_rows": block_rows}
+    if not isinstance(data, Mapping) and (interval is not None or strict):
+        raise ConfigError(
+            "interval and strict are for frames; the candles of a folder have theirs, given when they were imported"
+        )
+    if isinstance(data, str | Path | Catalog):
+        return ReplayFeed(data, instruments=instruments, **rows)
+    if isinstance(data, Mapping):
+        if not data:
+            raise ConfigError("data holds no frames; give {instrument id: OHLCV frame}")
+        from quantkit.importers.frames import frame_feed
+
+        return frame_feed(data, instruments, interval=interval, strict=strict, **rows)
+    if hasattr(data, "batches"):
+        feed: Feed = data
+        return feed
+    raise ConfigError(f"data is a {type(data).__name__}; give a folder or {{instrument id: OHLCV frame}}")
+
+
+def _send_clock(feed: Feed, name: str, digest: str | None, strategy: Strategy) -> SendClock:
+    """Return when messages leave: over a live run's own rows as they did there, else at once."""
+    timings = feed.timings() if isinstance(feed, ReplayFeed) else []
+    return RecordedClock(timings, sender_of(name, digest, strategy.parameters)) if timings else SendClock()
+
+
+def _data_files(feed: Feed, plan: Plan) -> dict[str, str]:
+    """Return path and digest of every stored file that the run could read.
+
+    Those of its streams within its span, and whole the metadata of its instruments and what live runs recorded of the
+    sending of their messages.
+    """
+    catalog = getattr(feed, "catalog", None)
+    if catalog is None:
+        return {}
+    found = {
+        entry.path: entry.sha256
+        for entry in catalog.entries
+        if entry.kind == "timing" or (entry.kind == "instrument" and entry.instrument in plan.instruments)
+    }
+    for stream in plan.streams:
+        for entry in catalog.files(plan.built.get(stream, stream), plan.start_ns, plan.end_ns):
+            found[entry.path] = entry.sha256
+    return dict(sorted(found.items()))
+
+
+def _check_types(*, cash: Any, fees: Any, instruments: Any) -> None:
+    """Refuse the wrong calls that are easily made.
+
+    Raises:
+        ConfigError: It names the argument and shows how it is written.
+    """
+    if cash is not None and not isinstance(cash, Mapping):
+        raise ConfigError(f"cash is {cash!r}; give balances by currency, for example cash={{'USDT': 10_000}}")
+    if fees is not None and not isinstance(fees, Fees | Mapping):
+        raise ConfigError(f"fees is {fees!r}; give for example fees=Fees(maker_bps=2, taker_bps=5)")
+    if isinstance(instruments, Instrument) or not isinstance(instruments, Iterable):
+        raise ConfigError("instruments is no list; give for example instruments=[Instrument('GOOG', quote='USD', ...)]")

@@ -1,0 +1,449 @@
+"""How orders fill on displayed sizes: a book, or best bid and offer, with public trades moving the queue.
+
+Taking. Market orders and limits that reach the best opposite price walk the displayed levels as they stood before
+the row. What we took stays taken until the level's next update. Beyond the one level that a ticker shows, the rest
+fills `excess_slippage_bps` worse. Nothing is taken from a display that is invalid or older than `stale_after_ns`:
+market, IOC and FOK orders that arrive then are rejected, a limit waits for the next update and takes from that. What a
+walk cannot fill is cancelled for market, IOC and FOK orders.
+
+Resting. `ahead` starts at the size displayed at our price. An opposite-aggressor print at our price lowers it by its
+size; the excess fills us, shared in arrival order. Each update sets `ahead = min(ahead, displayed)`; nothing else
+moves it. A print beyond our price, or the other side reaching it (not with levels that we took whole), fills us whole
+at our limit. Where our level lies outside what is displayed, `ahead` is unknown and prints at our price do not fill us
+until it has been shown.
+
+Steps. A displayed bid counts at the step below, an ask at the step above, and sizes of levels on one step are added;
+what can be taken is rounded down to the size step, what stands ahead of us up. A print off the step counts for an order
+at the step that is worse for it, and sets a stop off only where it has really reached it.
+
+Stops trigger on the last trade, or on the best opposite price where the run has no trades. A stop that a trade sets
+off takes from the first update after it, since the display before it still shows what that trade took.
+
+Ignored: our own market impact on others, hidden and iceberg size, other people's cancels ahead of us (they count only
+through `min(ahead, displayed)`), self-trade prevention.
+"""
+
+from collections.abc import Iterator
+from fractions import Fraction
+from itertools import groupby
+from typing import Protocol
+
+from quantkit.brokers.base import OPEN_GATE, Gate
+from quantkit.brokers.simulated.market import Market, Sink, Working
+from quantkit.instruments import Instrument, Side
+from quantkit.orderbook import DenseBook
+from quantkit.orders import TimeInForce
+
+
+class Display(Protocol):
+    """What the market shows right now, in ticks and lots, at the steps where orders meet it."""
+
+    def use(self, instrument: Instrument) -> None:
+        """Go by other steps from now on."""
+        ...
+
+    @property
+    def is_valid(self) -> bool:
+        """Whether it may be believed."""
+        ...
+
+    def meets(self, side: Side, level: int) -> int:
+        """Return where orders meet a level, given in the display's own ticks."""
+        ...
+
+    def best(self, side: Side) -> int | None:
+        """Return the best price of a side, None when it is empty."""
+        ...
+
+    def shown(self, side: Side, ticks: int) -> int | None:
+        """Return the size at a price in whole size steps, None where that is outside what is displayed."""
+        ...
+
+    def ahead(self, side: Side, ticks: int) -> int | None:
+        """Return `shown` with a size step that is displayed in part counted whole: a queue is not shortened."""
+        ...
+
+    def levels(self, side: Side) -> Iterator[tuple[int, int]]:
+        """Yield (ticks, size steps) of a side, best first."""
+        ...
+
+
+class BookDisplay:
+    """A dense book as a display. The book's own grid is the run's, or finer where its levels are off the step."""
+
+    def __init__(self, book: DenseBook, instrument: Instrument) -> None:
+        self._book = book
+        self.use(instrument)
+
+    def use(self, instrument: Instrument) -> None:
+        self._instrument = instrument
+        self._seen: Instrument | None = None
+
+    def _step(self) -> int:
+        """Return how many of the book's ticks a price step has; 1 where every level is on the step."""
+        grid = self._book.instrument
+        if grid is not self._seen:
+            self._seen = grid
+            self._per_tick = int(Fraction(self._instrument.tick) / Fraction(grid.tick))
+            self._per_step = self._per_tick * self._instrument.ticks_per_step
+        return self._per_step
+
+    def meets(self, side: Side, level: int) -> int:
+        """Return where orders meet a level of the book, given in the book's ticks."""
+        step = self._step()
+        if step == 1:
+            return level
+        steps = level // step if side is Side.BUY else -(-level // step)
+        return steps * self._instrument.ticks_per_step
+
+    @property
+    def is_valid(self) -> bool:
+        return self._book.is_valid
+
+    def best(self, side: Side) -> int | None:
+        best = self._book.best_bid_ticks() if side is Side.BUY else self._book.best_ask_ticks()
+        return best if best is None or self._step() == 1 else self.meets(side, best)
+
+    def shown(self, side: Side, ticks: int) -> int | None:
+        size = self._size(side, ticks)
+        return None if size is None else self._instrument.lots_floor(size)
+
+    def ahead(self, side: Side, ticks: int) -> int | None:
+        size = self._size(side, ticks)
+        return None if size is None else self._instrument.lots_ceil(size)
+
+    def _size(self, side: Side, ticks: int) -> float | None:
+        step = self._step()
+        if step == 1:
+            level = ticks
+            size = self._book.size(side, ticks)
+        else:
+            level = ticks * self._per_tick
+            low, high = (level, level + step - 1) if side is Side.BUY else (level - step + 1, level)
+            size = self._book.size_between(side, low, high)
+        if size == 0:
+            best = self.best(side)
+            inside = best is None or (ticks > best if side is Side.BUY else ticks < best)
+            if not inside and not self._book.has_level_beyond(side, level):
+                return None
+        return size
+
+    def levels(self, side: Side) -> Iterator[tuple[int, int]]:
+        lots = self._instrument.lots_floor
+        if self._step() == 1:
+            return ((ticks, lots(size)) for ticks, size in self._book.levels(side))
+        levels = groupby(self._book.levels(side), lambda level: self.meets(side, level[0]))
+        return ((ticks, lots(sum(size for _, size in several))) for ticks, several in levels)
+
+
+class TickerDisplay:
+    """The best bid and offer as a display one level deep."""
+
+    def __init__(self, instrument: Instrument) -> None:
+        self._instrument = instrument
+        self.is_valid = False
+        self._shown: tuple[float | None, ...] = (None, None, None, None)
+        self._best: dict[Side, tuple[int, float] | None] = {Side.BUY: None, Side.SELL: None}
+
+    def use(self, instrument: Instrument) -> None:
+        self._instrument = instrument
+        if self.is_valid:
+            self.update(*self._shown)
+
+    def update(self, bid: float | None, bid_qty: float | None, ask: float | None, ask_qty: float | None) -> None:
+        """Take in one ticker; a missing price or size empties its side."""
+        self._shown = (bid, bid_qty, ask, ask_qty)
+        for side, price, qty in ((Side.BUY, bid, bid_qty), (Side.SELL, ask, ask_qty)):
+            if price is None or qty is None:
+                self._best[side] = None
+            else:
+                self._best[side] = (self._instrument.ticks_around(price)[side is Side.SELL], qty)
+        self.is_valid = True
+
+    def meets(self, side: Side, level: int) -> int:
+        return level  # its own are the run's, on the step already
+
+    def best(self, side: Side) -> int | None:
+        level = self._best[side]
+        return None if level is None else level[0]
+
+    def shown(self, side: Side, ticks: int) -> int | None:
+        size = self._size(side, ticks)
+        return None if size is None else self._instrument.lots_floor(size)
+
+    def ahead(self, side: Side, ticks: int) -> int | None:
+        size = self._size(side, ticks)
+        return None if size is None else self._instrument.lots_ceil(size)
+
+    def _size(self, side: Side, ticks: int) -> float | None:
+        level = self._best[side]
+        if level is None:
+            return None
+        if ticks == level[0]:
+            return level[1]
+        return 0.0 if (ticks > level[0]) is (side is Side.BUY) else None
+
+    def levels(self, side: Side) -> Iterator[tuple[int, int]]:
+        level = self._best[side]
+        return iter(() if level is None else ((level[0], self._instrument.lots_floor(level[1])),))
+
+
+class DisplayedMarket(Market):
+    """Orders matched on displayed sizes and on the trades beside them."""
+
+    def __init__(
+        self,
+        instrument: Instrument,
+        sink: Sink,
+        display: Display,
+        *,
+        stale_after_ns: int,
+        has_trades: bool,
+        excess_slippage_bps: float | None,
+    ) -> None:
+        super().__init__(instrument, sink)
+        self.display = display
+        self.updated_ns: int | None = None
+        #: What we took from levels that have not been updated since: (side, ticks) -> (size steps, displayed then).
+        self.taken: dict[tuple[Side, int], tuple[int, int]] = {}
+        self._stale_after_ns = stale_after_ns
+        self._has_trades = has_trades
+        self._slippage = excess_slippage_bps
+        self._set_off: list[Working] = []
+
+    @property
+    def needs_rows(self) -> bool:
+        """Whether every update matters: an order rests here, or taken size waits to be shown anew."""
+        return bool(self.orders or self.taken)
+
+    def use(self, instrument: Instrument) -> None:
+        before = self.instrument
+        super().use(instrument)
+        self.display.use(instrument)
+        taken, self.taken = self.taken, {}
+        for (side, old_ticks), (lots, _) in taken.items():
+            # What was taken of a step is missing from the levels that lay on it, the best of them first.
+            new_ticks = instrument.limit_ticks(instrument.price(old_ticks), side)
+            for ticks, shown in self.display.levels(side):
+                lay_there = before.limit_ticks(instrument.price(ticks), side) == old_ticks
+                if lots and (lay_there or ticks == new_ticks):
+                    gone = min(lots, shown)
+                    lots -= gone
+                    self.taken[side, ticks] = (self.taken.get((side, ticks), (0, 0))[0] + gone, shown)
+
+    # Arrival --------------------------------------------------------------------------------------------------
+
+    def arrive(self, order: Working, at_ns: int) -> None:
+        refusal = self._refusal(order, at_ns)
+        if refusal:
+            self._sink.rejected(order, refusal, at_ns)
+            return
+        self._sink.accepted(order, at_ns)
+        self._enter(order, at_ns)
+
+    def _refusal(self, order: Working, at_ns: int) -> str:
+        if not order.is_triggered:
+            return ""
+        if order.limit is None or order.tif is not TimeInForce.GTC:
+            if not self.display.is_valid:
+                return "book_invalid"
+            return "book_stale" if self._is_stale(at_ns) else ""
+        if order.post_only and self.crosses(order, order.limit):
+            return "post_only_would_take"
+        return ""
+
+    def _is_stale(self, at_ns: int) -> bool:
+        return self.updated_ns is None or at_ns - self.updated_ns > self._stale_after_ns
+
+    def crosses(self, order: Working, limit: int) -> bool:
+        if not self.display.is_valid:
+            return self._is_last_beyond(order, limit)
+        best = self.display.best(order.side.opposite)
+        return best is not None and (best <= limit if order.is_buy else best >= limit)
+
+    def reference_ticks(self, side: Side) -> int | None:
+        best = self.display.best(side.opposite) if self.display.is_valid else None
+        return self._last_for(side) if best is None else best
+
+    def _enter(self, order: Working, at_ns: int) -> None:
+        self.orders.append(order)
+        if order in self._set_off:
+            return  # an amended stop still waits for the first update after the trade that set it off
+        if not order.is_triggered:
+            trigger = self._trigger_price(order.side)
+            if trigger is None or not order.triggers_at(trigger):
+                return
+            order.is_triggered = True
+        self._work(order, at_ns)
+
+    def _trigger_price(self, side: Side) -> int | None:
+        if self._has_trades:
+            return self._last_reached_by(side)
+        return self.display.best(side.opposite) if self.display.is_valid else None
+
+    def _work(self, order: Working, at_ns: int) -> None:
+        """Take what the order may take, then rest or end."""
+        is_taking = order.limit is None or self.crosses(order, order.limit)
+        may_wait = order.limit is not None and order.tif is TimeInForce.GTC and not order.post_only
+        if may_wait and (not self.display.is_valid or (is_taking and self._is_stale(at_ns))):
+            self._set_off.append(order)  # the first update to come says what it may take
+            return
+        if is_taking and self.display.is_valid and not self._is_stale(at_ns):
+            self._walk(order, at_ns)
+        if order.is_final:
+            return
+        if order.limit is None:
+            self._sink.cancelled(order, "no_liquidity", at_ns)
+        elif order.tif is not TimeInForce.GTC:
+            self._sink.cancelled(order, f"{order.tif.lower()}_unfilled", at_ns)
+        else:
+            order.ahead = self.display.ahead(order.side, order.limit) if self.display.is_valid else None
+
+    def _walk(self, order: Working, at_ns: int) -> None:
+        side = order.side.opposite
+        offers = self._offers(order, side)
+        if order.tif is TimeInForce.FOK and sum(lots for _, lots, _ in offers) < order.left:
+            self._sink.cancelled(order, "fok_unfilled", at_ns)
+            return
+        for number, (ticks, lots, is_shown) in enumerate(offers, 1):
+            lots = min(lots, order.left)
+            if is_shown:
+                shown = self.display.shown(side, ticks) or 0
+                self.taken[side, ticks] = (self.taken.get((side, ticks), (0, 0))[0] + lots, shown)
+                why = f"took level {number} of the display"
+            else:
+                why = "beyond the displayed size"
+            before = order.filled
+            self._sink.filled(order, lots, ticks, is_maker=False, at_ns=at_ns, why=why)
+            if is_shown and order.filled - before < lots:
+                left = self.taken[side, ticks][0] - (lots - (order.filled - before))
+                self.taken[side, ticks] = (left, self.taken[side, ticks][1])
+            if order.is_final or not order.left:
+                return
+
+    def _offers(self, order: Working, side: Side) -> list[tuple[int, int, bool]]:
+        """Return (ticks, size steps, is displayed) that the order may take, best first, enough to fill it."""
+        offers: list[tuple[int, int, bool]] = []
+        wanted, last = order.left, None
+        for ticks, shown in self.display.levels(side):
+            last = ticks
+            if wanted <= 0 or not order.allows(ticks):
+                break
+            lots = max(0, shown - self.taken.get((side, ticks), (0, 0))[0])
+            if lots:
+                offers.append((ticks, min(lots, wanted), True))
+                wanted -= lots
+        if wanted > 0 and self._slippage is not None and last is not None:
+            worse = self.instrument.price(last) * (1 + order.side.sign * self._slippage / 10_000)
+            ticks = self.instrument.market_ticks(worse, order.side)
+            if order.allows(ticks) and ticks > 0:
+                offers.append((ticks, wanted, False))
+        return offers
+
+    # Rows -----------------------------------------------------------------------------------------------------
+
+    def before_update(self, changed: set[tuple[Side, int]] | None) -> None:
+        """Note which levels the coming update names, in the display's own ticks; None for all, compared by size."""
+        if changed is not None and self.taken:
+            met = {(side, self.display.meets(side, level)) for side, level in changed}
+            self.taken = {level: taken for level, taken in self.taken.items() if level not in met}
+
+    def on_update(self, at_ns: int) -> None:
+        """Let an update that has just been applied move queues, fill what it crosses, and serve stops."""
+        self.updated_ns = at_ns if self.updated_ns is None else max(at_ns, self.updated_ns)
+        if self.taken:
+            shown = self.display.shown
+            self.taken = {level: taken for level, taken in self.taken.items() if shown(*level) == taken[1]}
+        if not self.display.is_valid:
+            return
+        waiting, self._set_off = self._set_off, []
+        for order in tuple(self.orders):
+            if order.is_final:
+                continue
+            if not order.is_triggered:
+                if not self._has_trades and order.arrived_ns <= at_ns:
+                    best = self.display.best(order.side.opposite)
+                    if best is not None and order.triggers_at(best):
+                        order.is_triggered = True
+                        self._work(order, at_ns)
+            elif order in waiting:
+                if order.arrived_ns <= at_ns:
+                    self._work(order, at_ns)
+                else:  # an update from before it arrived, come in late
+                    self._set_off.append(order)
+            else:
+                self._update_resting(order, at_ns)
+
+    def _update_resting(self, order: Working, at_ns: int) -> None:
+        assert order.limit is not None
+        if order.arrived_ns <= at_ns:
+            best = self._best_untaken(order.side.opposite)
+            if best is not None and (best <= order.limit if order.is_buy else best >= order.limit):
+                why = f"the other side reached our price, {self._ahead(order.ahead)}"
+                self._sink.filled(order, order.left, order.limit, is_maker=True, at_ns=at_ns, why=why)
+                return
+        ahead = self.display.ahead(order.side, order.limit)
+        if ahead is not None:
+            order.ahead = ahead if order.ahead is None else min(order.ahead, ahead)
+
+    def _best_untaken(self, side: Side) -> int | None:
+        """Return the best price of a side, not counting levels that we have taken whole."""
+        if not self.taken:
+            return self.display.best(side)
+        for ticks, shown in self.display.levels(side):
+            if shown > self.taken.get((side, ticks), (0, 0))[0]:
+                return ticks
+        return None
+
+    def on_trade(self, price: float, qty: float, side: Side, at_ns: int) -> None:
+        """Let one public trade move queues, fill what it went through, and set stops off."""
+        self.see(price)
+        low, high = self.instrument.ticks_around(price)
+        lots = self.instrument.lots_floor(qty)
+        shared = 0  # of this print, already given to orders before this one
+        for order in tuple(self.orders):
+            if order.arrived_ns > at_ns or order.is_final:
+                continue
+            ticks, reached = (high, low) if order.is_buy else (low, high)
+            if not order.is_triggered:
+                if order.triggers_at(reached):
+                    order.is_triggered = True
+                    self._set_off.append(order)
+                continue
+            if order.limit is None or order in self._set_off or not self.display.is_valid:
+                continue
+            if order.is_beyond(ticks):
+                why = f"trade at {price} beyond our price, {self._ahead(order.ahead)}"
+                self._sink.filled(order, order.left, order.limit, is_maker=True, at_ns=at_ns, why=why)
+            elif ticks == order.limit and side is not order.side and order.ahead is not None:
+                before = order.ahead
+                order.ahead = max(0, before - lots)
+                ours = min(order.left, max(0, lots - before - shared))
+                if ours:
+                    shared += ours
+                    why = f"trade of {qty} at our price, {self._ahead(before)}"
+                    self._sink.filled(order, ours, ticks, is_maker=True, at_ns=at_ns, why=why)
+
+    def _ahead(self, lots: int | None) -> str:
+        return "queue unknown" if lots is None else f"{lots // self.instrument.lots_per_step} steps ahead"
+
+    def gate(self) -> Gate:
+        """Return the band for trades; updates are looked at one by one while `needs_rows`."""
+        low, high = float("-inf"), float("inf")
+        beside = 0.51 * self.instrument.ticks_per_step
+        for order in self.orders:
+            if not order.is_triggered:
+                assert order.stop is not None
+                if not self._has_trades:
+                    continue
+                if order.is_buy:
+                    high = min(high, order.stop - beside)
+                else:
+                    low = max(low, order.stop + beside)
+            elif order.limit is not None:
+                if order.is_buy:
+                    low = max(low, order.limit + beside)
+                else:
+                    high = min(high, order.limit - beside)
+        tick = float(self.instrument.tick)
+        return Gate(low * tick, high * tick, OPEN_GATE.until_ns)

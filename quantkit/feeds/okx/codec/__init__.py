@@ -1,0 +1,1 @@
+"""OKX frames and replies: their grammar, and what they decode to; knows neither network nor clock."""

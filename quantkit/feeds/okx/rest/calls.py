@@ -1,0 +1,254 @@
+"""REST requests as OKX wants them: paced, signed, repeated where that helps, and judged; no HTTP library in here."""
+
+import asyncio
+import collections
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Final, NamedTuple
+from urllib.parse import urlencode
+
+import msgspec
+import numpy as np
+
+from quantkit.clock import NS_PER_MS, NS_PER_S, datetime_of
+from quantkit.errors import ConfigError
+from quantkit.feeds.okx.config import OkxConfig
+from quantkit.feeds.okx.credentials import Credentials
+from quantkit.feeds.okx.errors import OkxError, OkxLimitError, OkxServerError, is_clock_skew, refusal
+from quantkit.feeds.okx.limits import Pacer
+from quantkit.feeds.okx.rest.endpoints import TIME, Endpoint
+from quantkit.feeds.okx.rest.replies import envelope, server_time_ns
+
+#: How often a request is sent before its error is passed on, unless the retry policy gives up earlier.
+ATTEMPTS: Final = 5
+#: A server that asks for more patience than this is not waited for.
+LONGEST_WAIT_S: Final = 60.0
+#: Names hold foreign text, so a server could make up ever new ones.
+_MOST_NAMES: Final = 200
+
+_log: Final = logging.getLogger("quantkit.feeds.okx")
+
+
+class Answer(NamedTuple):
+    """What came back over HTTP.
+
+    Attributes:
+        status: The HTTP status.
+        body: All of it, decompressed.
+        retry_after: The header of that name, empty where there was none.
+        sent_ns, received_ns: The machine's clock when the request left and when the answer was complete.
+    """
+
+    status: int
+    body: bytes
+    retry_after: str
+    sent_ns: int
+    received_ns: int
+
+
+class Reply(NamedTuple):
+    """A success: the whole body, its data, and the stamps of its `Answer`."""
+
+    body: bytes
+    data: msgspec.Raw
+    sent_ns: int
+    received_ns: int
+
+
+#: Turns the path and query exactly as sent into the headers of a signature.
+Signer = Callable[[str], Mapping[str, str]]
+#: Sends a GET for a path and query and returns the answer; raises `OkxNetworkError` where none came.
+Send = Callable[[str, Signer | None, str], Awaitable[Answer]]
+
+
+class RestCalls:
+    """Makes requests one after another in each lane: an endpoint, or one of its instrument types.
+
+    Args:
+        send: Puts one request on the wire.
+        config: Host and retry policy.
+        credentials: For private requests.
+        now_ns: The machine's clock.
+        rng: For the jitter of back-offs.
+
+    Attributes:
+        counters: What was repeated or left out, by name; each new name is logged once.
+        offset_ns: The exchange's clock minus this machine's, once measured.
+        offset_error_ns: By how much that may be wrong.
+    """
+
+    def __init__(
+        self,
+        send: Send,
+        config: OkxConfig,
+        *,
+        credentials: Credentials | None,
+        now_ns: Callable[[], int],
+        rng: np.random.Generator,
+    ) -> None:
+        self.counters: collections.Counter[str] = collections.Counter()
+        self.offset_ns = self.offset_error_ns = 0
+        self._send = send
+        self._config = config
+        self._credentials = credentials
+        self._now_ns = now_ns
+        self._rng = rng
+        self._lanes: dict[tuple[Endpoint, str], _Lane] = {}
+
+    def note(self, what: str) -> None:
+        """Count something that is not an error of the caller, and log it when it is new."""
+        name = what[:120]
+        if name not in self.counters and len(self.counters) >= _MOST_NAMES:
+            name = "others"
+        if name not in self.counters:
+            _log.warning("OKX REST: %s; further ones are counted only", name)
+        self.counters[name] += 1
+
+    async def get(
+        self, endpoint: Endpoint, query: Mapping[str, str] | None = None, *, lane: str = "", is_private: bool = False
+    ) -> Reply:
+        """Return the reply to a GET request.
+
+        Args:
+            endpoint: What to ask.
+            query: Its parameters, in the order in which they are sent; the empty ones are left out.
+            lane: What OKX counts apart within the endpoint, such as the instrument type.
+            is_private: Whether to sign it.
+
+        Raises:
+            OkxError: Refused for good, or still refused after the last attempt.
+            ConfigError: It is private and there are no credentials, or the host must not see them.
+        """
+        sent = {name: value for name, value in (query or {}).items() if value}
+        target = endpoint.target + (f"?{urlencode(sent)}" if sent else "")
+        where = f"OKX {endpoint.path} {sent.get('instId', lane)}".rstrip()
+        signer = self._signer() if is_private else None
+        place = self._lanes.setdefault((endpoint, lane), _Lane(endpoint))
+        has_measured = False
+        failures = 0
+        while True:
+            await place.enter()
+            try:
+                return self._judge(await self._send(target, signer, where), where)
+            except OkxError as error:
+                if is_clock_skew(error.code) and is_private and not has_measured:
+                    has_measured = True
+                    self.note("requests signed anew with the exchange's time")
+                    await self.measure_offset()
+                    continue
+                failures += 1
+                wait_s = self._wait_s(error, failures, endpoint)
+                if wait_s is None:
+                    raise
+                self.note(f"{endpoint.path} repeated after {error.code or type(error).__name__}")
+                if isinstance(error, OkxLimitError):
+                    # The whole lane waits: whoever is next in it would only be refused as well.
+                    place.hold(wait_s)
+                else:
+                    await asyncio.sleep(wait_s)
+
+    async def measure_offset(self) -> int:
+        """Measure and keep the exchange's clock minus this machine's, in nanoseconds.
+
+        Of two answers the faster one counts, since connecting delays the first; it is exact to half its round trip.
+
+        Raises:
+            OkxError: The request failed.
+        """
+        replies = [await self.get(TIME), await self.get(TIME)]
+        best = min(replies, key=lambda reply: reply.received_ns - reply.sent_ns)
+        middle_ns = (best.sent_ns + best.received_ns) // 2
+        self.offset_ns = server_time_ns(best.data, where=f"OKX {TIME.path}") - middle_ns
+        # The exchange tells whole milliseconds.
+        self.offset_error_ns = (best.received_ns - best.sent_ns) // 2 + NS_PER_MS
+        return self.offset_ns
+
+    def _signer(self) -> Signer:
+        credentials = self._credentials
+        if credentials is None:
+            raise ConfigError(
+                "this request needs an API key: give credentials, for example Credentials.from_environment()"
+            )
+        self._config.check_keys_allowed()
+
+        def sign(path: str) -> Mapping[str, str]:
+            return credentials.sign_rest(rest_timestamp(self._now_ns() + self.offset_ns), "GET", path)
+
+        return sign
+
+    def _judge(self, answer: Answer, where: str) -> Reply:
+        """Return a success, raise anything else as its error."""
+        status = answer.status
+        reply = envelope(answer.body)
+        retry_after_s = _retry_after_s(answer.retry_after, answer.received_ns)
+        code = "" if reply is None else str(reply.code)
+        if status != 200 or (reply is not None and code != "0"):
+            text = None if reply is None else reply.msg
+            raise refusal("" if code == "0" else code, text, where=where, status=status, retry_after_s=retry_after_s)
+        if reply is None or not reply.data:
+            # A login page of a hotel or a company's proxy answers everything with success.
+            raise OkxServerError(
+                f"{where}: the answer is not one of OKX's; check the url, and whether a proxy or login page answers",
+                code="HTTP 200",
+                where=where,
+            )
+        return Reply(answer.body, reply.data, answer.sent_ns, answer.received_ns)
+
+    def _wait_s(self, error: OkxError, failures: int, endpoint: Endpoint) -> float | None:
+        """Return how long to wait before the next attempt, None where there shall be none."""
+        policy = self._config.retry
+        attempts = ATTEMPTS if policy.give_up_after is None else min(ATTEMPTS, policy.give_up_after)
+        if not error.is_retryable or failures >= attempts:
+            return None
+        wait_s = float(self._rng.uniform(0.0, policy.bound_s(failures)))
+        if isinstance(error, OkxLimitError):
+            # Once the window has passed, whatever filled it is forgotten.
+            wait_s += endpoint.window_s
+        if error.retry_after_s is not None:
+            wait_s = max(wait_s, error.retry_after_s)
+        return wait_s if wait_s <= LONGEST_WAIT_S else None
+
+
+class _Lane:
+    """The queue in front of one endpoint: first come, first served, evenly spaced."""
+
+    __slots__ = ("_lock", "_pacer")
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        self._pacer = Pacer(endpoint.requests, endpoint.paced_window_s)
+        self._lock = asyncio.Lock()
+
+    async def enter(self) -> None:
+        loop = asyncio.get_running_loop()
+        async with self._lock:
+            while (wait_s := self._pacer.take(loop.time())) > 0.0:
+                await asyncio.sleep(wait_s)
+
+    def hold(self, wait_s: float) -> None:
+        self._pacer.hold(asyncio.get_running_loop().time() + wait_s)
+
+
+def rest_timestamp(now_ns: int) -> str:
+    """Return UTC nanoseconds as the time of a REST signature.
+
+    Examples:
+        >>> rest_timestamp(1607418537715_000_000)
+        '2020-12-08T09:08:57.715Z'
+    """
+    return datetime_of(now_ns).strftime("%Y-%m-%dT%H:%M:%S.") + f"{now_ns // 1_000_000 % 1000:03d}Z"
+
+
+def _retry_after_s(header: str, now_ns: int) -> float | None:
+    """Return the seconds that a Retry-After header asks for, as a number or a date; None where it says nothing."""
+    text = header.strip()
+    if text.isascii() and text.isdigit():
+        return float(text[:9])
+    try:
+        moment = parsedate_to_datetime(text)
+    except ValueError:
+        return None
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=UTC)
+    return max(0.0, (moment - datetime(1970, 1, 1, tzinfo=UTC)).total_seconds() - now_ns / NS_PER_S)

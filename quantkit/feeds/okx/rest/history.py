@@ -1,0 +1,210 @@
+"""OKX's past, page by page, newest first: bars across the seam of two endpoints, trades by id, settled funding."""
+
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from contextlib import aclosing
+from typing import Final
+
+import msgspec
+
+from quantkit.clock import NS_PER_MS, interval_ns
+from quantkit.errors import ConfigError
+from quantkit.events import Candle, Funding, Trade
+from quantkit.feeds.okx.codec.channels import Channel
+from quantkit.feeds.okx.codec.decode import BARS
+from quantkit.feeds.okx.rest.calls import RestCalls
+from quantkit.feeds.okx.rest.endpoints import Endpoint
+from quantkit.feeds.okx.rest.pages import Placed, newest_first
+from quantkit.feeds.okx.rest import endpoints, replies
+
+#: How many of the newest bars `market/candles` knows; whatever is older is asked of the history at once.
+_RECENT_BARS: Final = 1440
+#: Bars that only the history has.
+_HISTORY_ONLY: Final = ("1s",)
+
+
+class History:
+    """Lists that OKX hands out in pages.
+
+    Args:
+        calls: Makes the requests.
+        now_ns: The machine's clock.
+    """
+
+    def __init__(self, calls: RestCalls, now_ns: Callable[[], int]) -> None:
+        self._calls = calls
+        self._now_ns = now_ns
+
+    # Candles --------------------------------------------------------------------------------------------------
+
+    async def candles(
+        self, channel: Channel, *, start_ns: int | None, end_ns: int | None, count: int | None
+    ) -> AsyncGenerator[list[Candle], None]:
+        """Yield pages of closed bars, newest first within and between them.
+
+        Args:
+            channel: A candle channel.
+            start_ns: Bars that open then or later.
+            end_ns: Bars that have closed by then.
+            count: How many are wanted in all, so that a page is no longer than that.
+        """
+        length_ns = bar_length_ns(channel)
+        # A bar that closes by the end opens a whole interval before it, and paging excludes the place it is given.
+        older_than = None if end_ns is None else (end_ns - length_ns) // NS_PER_MS + 1
+        async with aclosing(self._bars(channel, length_ns, older_than, count)) as pages:
+            async for page in pages:
+                bars = replies.closed_candles(_rows(page), channel.name, channel.inst_id, self._calls.note)
+                yield [bar for bar in bars if start_ns is None or bar.open_ns >= start_ns]
+                if start_ns is not None and page[-1].place * NS_PER_MS <= start_ns:
+                    return
+
+    async def candle_rows(self, channel: Channel, first_open_ns: int, last_open_ns: int) -> list[list[str]]:
+        """Return the rows of bars that open between two moments, both included, newest first."""
+        first, last = -(-first_open_ns // NS_PER_MS), last_open_ns // NS_PER_MS
+        found: list[msgspec.Raw] = []
+        async with aclosing(self._bars(channel, bar_length_ns(channel), last + 1, None)) as pages:
+            async for page in pages:
+                found += [row for place, row in page if place >= first]
+                if page[-1].place <= first:
+                    break
+        return replies.candle_texts(found, self._calls.note)
+
+    async def _bars(
+        self, channel: Channel, length_ns: int, older_than: int | None, count: int | None
+    ) -> AsyncGenerator[list[Placed], None]:
+        """Yield rows of bars, first those that `market/candles` still knows, then the history from there on."""
+        bar = _bar(channel)
+        # The bar that is still open takes a row of the first page.
+        wanted = endpoints.CANDLES.most_rows if count is None else count + 1
+        horizon_ns = self._now_ns() + self._calls.offset_ns - _RECENT_BARS * length_ns
+        is_past = bar in _HISTORY_ONLY or (older_than is not None and older_than * NS_PER_MS <= horizon_ns)
+        for endpoint in (endpoints.HISTORY_CANDLES,) if is_past else (endpoints.CANDLES, endpoints.HISTORY_CANDLES):
+
+            async def fetch(cursor: int | None, endpoint: Endpoint = endpoint) -> Sequence[msgspec.Raw]:
+                limit = min(wanted, endpoint.most_rows)
+                query = {"instId": channel.inst_id, "bar": bar, "after": _text(cursor), "limit": str(limit)}
+                return await self._fetch(endpoint, query)
+
+            where = f"OKX {endpoint.path} {channel.inst_id}"
+            async with aclosing(
+                self._newest_first(fetch, replies.candle_place, older_than=older_than, where=where)
+            ) as pages:
+                async for page in pages:
+                    yield page
+                    older_than = page[-1].place
+
+    # Trades ---------------------------------------------------------------------------------------------------
+
+    async def newest_trades(self, instrument: str, count: int) -> AsyncGenerator[list[Trade], None]:
+        """Yield pages of trades, newest first, beginning with those that `market/trades` knows."""
+
+        async def fetch(cursor: int | None) -> Sequence[msgspec.Raw]:
+            if cursor is not None:
+                return await self._older_trades(instrument, cursor)
+            limit = min(count, endpoints.TRADES.most_rows)
+            return await self._fetch(endpoints.TRADES, {"instId": instrument, "limit": str(limit)})
+
+        where = f"OKX {endpoints.TRADES.path} {instrument}"
+        async with aclosing(self._newest_first(fetch, replies.trade_place, where=where)) as pages:
+            async for page in pages:
+                yield replies.past_trades(_rows(page), instrument, self._calls.note)
+
+    async def trades(
+        self, instrument: str, *, start_ns: int | None, end_ns: int | None
+    ) -> AsyncGenerator[list[Trade], None]:
+        """Yield pages of the trades in [start_ns, end_ns), newest first."""
+
+        async def fetch(cursor: int | None) -> Sequence[msgspec.Raw]:
+            if cursor is None and end_ns is not None:
+                # By time only to find the place: pages cut by time would lose trades of the same millisecond.
+                limit = str(endpoints.HISTORY_TRADES.most_rows)
+                query = {"instId": instrument, "type": "2", "after": str(-(-end_ns // NS_PER_MS)), "limit": limit}
+                return await self._fetch(endpoints.HISTORY_TRADES, query)
+            return await self._older_trades(instrument, cursor)
+
+        where = f"OKX {endpoints.HISTORY_TRADES.path} {instrument}"
+        async with aclosing(self._newest_first(fetch, replies.trade_place, where=where)) as pages:
+            async for page in pages:
+                found = replies.past_trades(_rows(page), instrument, self._calls.note)
+                yield [
+                    trade
+                    for trade in found
+                    if (start_ns is None or trade.exchange_ns >= start_ns)
+                    and (end_ns is None or trade.exchange_ns < end_ns)
+                ]
+                # Ids and times need not rise together within a page, so all of it has to be older.
+                if start_ns is not None and found and max(trade.exchange_ns for trade in found) < start_ns:
+                    return
+
+    async def _older_trades(self, instrument: str, trade_id: int | None) -> Sequence[msgspec.Raw]:
+        limit = str(endpoints.HISTORY_TRADES.most_rows)
+        query = {"instId": instrument, "type": "1", "after": _text(trade_id), "limit": limit}
+        return await self._fetch(endpoints.HISTORY_TRADES, query)
+
+    # Funding --------------------------------------------------------------------------------------------------
+
+    async def funding(
+        self, instrument: str, *, start_ns: int | None, end_ns: int | None
+    ) -> AsyncGenerator[list[Funding], None]:
+        """Yield pages of the settlements in [start_ns, end_ns], newest first."""
+        endpoint = endpoints.FUNDING_HISTORY
+
+        async def fetch(cursor: int | None) -> Sequence[msgspec.Raw]:
+            query = {"instId": instrument, "after": _text(cursor), "limit": str(endpoint.most_rows)}
+            return await self._fetch(endpoint, query)
+
+        older_than = None if end_ns is None else end_ns // NS_PER_MS + 1
+        where = f"OKX {endpoint.path} {instrument}"
+        async with aclosing(
+            self._newest_first(fetch, replies.funding_place, older_than=older_than, where=where)
+        ) as pages:
+            async for page in pages:
+                rates = replies.settled_funding(_rows(page), instrument, self._calls.note)
+                yield [rate for rate in rates if start_ns is None or rate.funding_ns >= start_ns]
+                if start_ns is not None and page[-1].place * NS_PER_MS <= start_ns:
+                    return
+
+    def _newest_first(
+        self,
+        fetch: Callable[[int | None], Awaitable[Sequence[msgspec.Raw]]],
+        place_of: Callable[[msgspec.Raw], int | None],
+        *,
+        older_than: int | None = None,
+        where: str,
+    ) -> AsyncGenerator[list[Placed], None]:
+        """Page through a list and count the rows that cannot be placed."""
+
+        def counted(row: msgspec.Raw) -> int | None:
+            place = place_of(row)
+            if place is None:
+                self._calls.note(f"{where}: rows without a readable time or id")
+            return place
+
+        return newest_first(fetch, counted, older_than=older_than, where=where)
+
+    async def _fetch(self, endpoint: Endpoint, query: dict[str, str]) -> Sequence[msgspec.Raw]:
+        reply = await self._calls.get(endpoint, query)
+        return replies.rows_of(reply.data, where=f"OKX {endpoint.path} {query['instId']}")
+
+
+def bar_length_ns(channel: Channel) -> int:
+    """Return how long a candle channel's bars are.
+
+    Raises:
+        ConfigError: It is no channel of candles, or its bars do not open on UTC.
+    """
+    interval = BARS.get(_bar(channel)) if channel.name.startswith("candle") else None
+    if interval is None:
+        raise ConfigError(f"{channel}: not a channel of candles that open on UTC; use channels.candles(id, interval)")
+    return interval_ns(interval)
+
+
+def _bar(channel: Channel) -> str:
+    return channel.name.removeprefix("candle")
+
+
+def _rows(page: Sequence[Placed]) -> list[msgspec.Raw]:
+    return [placed.row for placed in page]
+
+
+def _text(number: int | None) -> str:
+    return "" if number is None else str(number)

@@ -1,0 +1,511 @@
+"""OKX's REST interface: instruments, history and snapshots as typed values, over one paced HTTP client."""
+
+import asyncio
+import collections
+import re
+import ssl
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
+from types import TracebackType
+from typing import TYPE_CHECKING, Final, Self
+
+import numpy as np
+
+from quantkit import clock
+from quantkit.errors import ConfigError, FeedClosedError, ParseError
+from quantkit.events import BookUpdate, Candle, Funding, Ticker, Trade
+from quantkit.feeds.okx.codec import channels
+from quantkit.feeds.okx.codec.channels import Channel
+from quantkit.feeds.okx.codec.decode import decode_instruments, instrument_of
+from quantkit.feeds.okx.config import OkxConfig
+from quantkit.feeds.okx.credentials import Credentials
+from quantkit.feeds.okx.errors import OkxRequestError, OkxServerError, network_refusal, refusal
+from quantkit.feeds.okx.rest.calls import Answer, Reply, RestCalls, Signer
+from quantkit.feeds.okx.rest.history import History
+from quantkit.feeds.okx.rest.replies import AccountConfig
+from quantkit.feeds.okx.rest import endpoints, replies
+from quantkit.instruments import Instrument
+
+if TYPE_CHECKING:
+    import httpx2
+
+#: OKX's instrument types and our kinds.
+INSTRUMENT_TYPES: Final = {"spot": "SPOT", "swap": "SWAP", "future": "FUTURES"}
+_DEFAULT_CANDLES: Final = 100
+#: Longest body that is read: the longest list of instruments has a few megabytes.
+_LONGEST_BODY: Final = 64 * 1024 * 1024
+_is_future: Final = re.compile(r".*-[0-9]{6}").fullmatch
+
+
+class OkxRest:
+    """A client for the part of OKX's REST interface that market data need; nothing in it can trade.
+
+    Use it as a context manager on one event loop. Requests are spaced to stay within OKX's limits, and repeated with
+    back-off where that can help. A malformed row is counted and left out, never an error for the others.
+
+    Args:
+        config: Which host, and how patient to be.
+        credentials: Needed for `account_config` alone.
+        transport: An HTTP transport of httpx2 to use instead of the network's.
+        now_ns: The machine's clock, UTC ns.
+        rng: For the jitter of back-offs.
+        timeout_s: For one request from connecting to the last byte.
+
+    Attributes:
+        counters: Rows left out and requests repeated, by name.
+
+    Examples:
+        >>> async def newest() -> list[Candle]:
+        ...     async with OkxRest(OkxConfig()) as rest:
+        ...         return await rest.candles("BTC-USDT", "1m", count=500)
+    """
+
+    def __init__(
+        self,
+        config: OkxConfig | None = None,
+        *,
+        credentials: Credentials | None = None,
+        transport: "httpx2.AsyncBaseTransport | None" = None,
+        now_ns: Callable[[], int] = clock.wall_ns,
+        rng: np.random.Generator | None = None,
+        timeout_s: float = 20.0,
+    ) -> None:
+        self.config = config or OkxConfig()
+        self._transport = transport
+        self._now_ns = now_ns
+        self._timeout_s = timeout_s
+        self._client: httpx2.AsyncClient | None = None
+        self._calls = RestCalls(
+            self._send,
+            self.config,
+            credentials=credentials,
+            now_ns=now_ns,
+            rng=np.random.default_rng() if rng is None else rng,
+        )
+        self._history = History(self._calls, now_ns)
+
+    @property
+    def counters(self) -> collections.Counter[str]:
+        """Rows left out and requests repeated, by name."""
+        return self._calls.counters
+
+    async def __aenter__(self) -> Self:
+        # Only who uses REST pays for the HTTP library.
+        import httpx2
+
+        headers = {"Accept": "application/json", "User-Agent": "quantkit"}
+        if self.config.demo:
+            headers["x-simulated-trading"] = "1"
+        try:
+            self._client = httpx2.AsyncClient(
+                headers=headers,
+                transport=self._transport,
+                verify=self._trusted(),
+                trust_env=self.config.trust_env and not self.config.is_loopback,
+                timeout=httpx2.Timeout(self._timeout_s, connect=min(self._timeout_s, self.config.handshake_timeout_s)),
+                follow_redirects=False,
+            )
+        except (ValueError, ImportError, httpx2.InvalidURL):
+            # The address of a proxy may hold a password, so neither it nor the error that quotes it is shown.
+            raise ConfigError(
+                "the environment's proxy (HTTPS_PROXY, HTTP_PROXY or ALL_PROXY) cannot be used: name an http:// or "
+                "https:// address, or set trust_env=False"
+            ) from None
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close the connections; requests under way fail."""
+        client, self._client = self._client, None
+        if client is not None:
+            await client.aclose()
+
+    # The exchange ---------------------------------------------------------------------------------------------
+
+    async def server_time_ns(self) -> int:
+        """Return the exchange's clock, UTC ns, exact to a millisecond and the way back.
+
+        Raises:
+            OkxError: The request failed.
+        """
+        reply = await self._calls.get(endpoints.TIME)
+        return replies.server_time_ns(reply.data, where=f"OKX {endpoints.TIME.path}")
+
+    async def clock_offset_ns(self) -> int:
+        """Measure the exchange's clock minus this machine's, in nanoseconds; later signatures use it.
+
+        Raises:
+            OkxError: The request failed.
+        """
+        return await self._calls.measure_offset()
+
+    @property
+    def clock_offset_error_ns(self) -> int:
+        """By how much the clock offset measured last may be wrong: half of its round trip and the server's rounding."""
+        return self._calls.offset_error_ns
+
+    async def instruments(
+        self, kind: str, instrument: str | None = None, *, valid_from_ns: int = 0
+    ) -> list[Instrument]:
+        """Return the metadata of all instruments of a kind, or of one.
+
+        Rows without steps, as before an instrument opens, and of contracts that are not understood are counted and
+        left out.
+
+        Args:
+            kind: `spot`, `swap` or `future`.
+            instrument: An id, to ask for it alone.
+            valid_from_ns: Since when the metadata hold, kept with each.
+
+        Raises:
+            OkxRequestError: There is no such instrument.
+            OkxError: The request failed otherwise.
+        """
+        rows = decode_instruments(await self._instruments_body(kind, instrument))
+        if instrument is not None and not rows:
+            raise refusal(
+                "51001", "Instrument ID does not exist", where=f"OKX {endpoints.INSTRUMENTS.path} {instrument}"
+            )
+        found: list[Instrument] = []
+        for row in rows:
+            try:
+                if isinstance(row, ParseError):
+                    raise row
+                each = instrument_of(row, valid_from_ns=valid_from_ns)
+            except ParseError as error:
+                self._calls.note(f"instrument left out: {error}")
+                continue
+            if each is None:
+                self._calls.note(f"{kind} instruments that cannot be traded yet or here left out")
+            elif instrument is None or each.id == instrument:
+                found.append(each)
+        return found
+
+    async def _instruments_body(self, kind: str, instrument: str | None) -> bytes:
+        inst_type = _type_of(kind)
+        query = {"instType": inst_type, "instId": _own(instrument) if instrument else ""}
+        return (await self._calls.get(endpoints.INSTRUMENTS, query, lane=inst_type)).body
+
+    async def instrument_body(self, instrument: str) -> bytes:
+        """Return the reply of `public/instruments` for one instrument as OKX sent it.
+
+        Raises:
+            OkxError: The request failed.
+        """
+        return await self._instruments_body(kind_of(instrument), instrument)
+
+    async def instrument(self, instrument: str, *, valid_from_ns: int = 0) -> Instrument:
+        """Return the metadata of one instrument, its kind told from its id.
+
+        Args:
+            instrument: An id such as `BTC-USDT`, `BTC-USDT-SWAP` or `BTC-USD-261225`.
+            valid_from_ns: Since when the metadata hold, kept with it.
+
+        Raises:
+            OkxRequestError: There is no such instrument, or it cannot be traded yet.
+            OkxError: The request failed otherwise.
+        """
+        found = await self.instruments(kind_of(instrument), instrument, valid_from_ns=valid_from_ns)
+        if not found:
+            raise OkxRequestError(
+                f"{instrument}: OKX lists it, but without steps or of a kind that cannot be traded here; "
+                "wait until it opens, or choose another instrument",
+                where=instrument,
+            )
+        return found[0]
+
+    # Candles --------------------------------------------------------------------------------------------------
+
+    async def candles(
+        self,
+        instrument: str,
+        interval: str,
+        *,
+        count: int | None = None,
+        start_ns: int | None = None,
+        end_ns: int | None = None,
+    ) -> list[Candle]:
+        """Return closed candles, oldest first, each received at its close.
+
+        Args:
+            instrument: The id.
+            interval: Such as `1m`; those of 6h and longer open on UTC.
+            count: How many at most, the newest ones; 100 where neither it nor `start_ns` is given.
+            start_ns: Bars that open then or later, UTC ns.
+            end_ns: Bars that have closed by then; all closed ones where it is None.
+
+        Raises:
+            ConfigError: The interval is not known, or the arguments contradict each other.
+            ParseError: A page cannot be understood as a whole, so that going on would lose bars.
+            OkxError: A request failed.
+        """
+        if count is None and start_ns is None:
+            count = _DEFAULT_CANDLES
+        if count is not None and count < 1:
+            raise ConfigError(f"count is {count}; ask for at least one candle")
+        channel = _candle_channel(instrument, interval, start_ns, end_ns)
+        found: list[Candle] = []
+        async with aclosing(self._history.candles(channel, start_ns=start_ns, end_ns=end_ns, count=count)) as pages:
+            async for page in pages:
+                found += page
+                if count is not None and len(found) >= count:
+                    break
+        return found[:count][::-1]
+
+    async def candle_pages(
+        self, instrument: str, interval: str, *, start_ns: int | None = None, end_ns: int | None = None
+    ) -> AsyncGenerator[list[Candle], None]:
+        """Yield closed candles page by page, the newest page first, each page oldest first.
+
+        Args:
+            instrument, interval, start_ns, end_ns: As for `candles`; without a start back to the first bar there is.
+
+        Raises:
+            ConfigError: The interval is not known, or the end is not after the start.
+            OkxError: A request failed.
+        """
+        channel = _candle_channel(instrument, interval, start_ns, end_ns)
+        async with aclosing(self._history.candles(channel, start_ns=start_ns, end_ns=end_ns, count=None)) as pages:
+            async for page in pages:
+                if page:
+                    yield page[::-1]
+
+    async def candle_rows(self, channel: Channel, first_open_ns: int, last_open_ns: int) -> list[list[str]]:
+        """Return the rows of bars that open between two moments, both included, as OKX sent them, newest first.
+
+        Args:
+            channel: A candle channel, such as `channels.candles("BTC-USDT", "1m")`.
+            first_open_ns, last_open_ns: UTC ns.
+
+        Raises:
+            ConfigError: The channel is not one of candles.
+            OkxError: A request failed.
+        """
+        return await self._history.candle_rows(channel, first_open_ns, last_open_ns)
+
+    # Books, quotes, trades, funding ---------------------------------------------------------------------------
+
+    async def book_body(self, instrument: str, depth: int = 400) -> bytes:
+        """Return the reply of `market/books` as OKX sent it.
+
+        Args:
+            instrument: The id.
+            depth: Levels of each side, 1 to 400.
+
+        Raises:
+            ConfigError: The depth is outside of that.
+            OkxError: The request failed.
+        """
+        return (await self._book(instrument, depth)).body
+
+    async def book(self, instrument: str, depth: int = 400) -> BookUpdate:
+        """Return a snapshot of the book with its sequence number, received now.
+
+        Args:
+            instrument: The id.
+            depth: Levels of each side, 1 to 400.
+
+        Raises:
+            ConfigError: The depth is outside of that.
+            ParseError: The snapshot is malformed.
+            OkxError: The request failed.
+        """
+        reply = await self._book(instrument, depth)
+        where = f"OKX {endpoints.BOOKS.path} {instrument}"
+        rows = replies.rows_of(reply.data, where=where)
+        return replies.whole_book(rows, instrument, reply.received_ns, where=where)
+
+    async def _book(self, instrument: str, depth: int) -> Reply:
+        if not 1 <= depth <= endpoints.BOOKS.most_rows:
+            raise ConfigError(f"depth is {depth}; use 1 to {endpoints.BOOKS.most_rows}")
+        return await self._calls.get(endpoints.BOOKS, {"instId": _own(instrument), "sz": str(depth)})
+
+    async def tickers(self, kind: str) -> list[Ticker]:
+        """Return the quotes of all instruments of a kind, `spot`, `swap` or `future`, received now.
+
+        Raises:
+            OkxError: The request failed.
+        """
+        reply = await self._calls.get(endpoints.TICKERS, {"instType": _type_of(kind)})
+        rows = replies.rows_of(reply.data, where=f"OKX {endpoints.TICKERS.path}")
+        return replies.current_tickers(rows, reply.received_ns, self._calls.note)
+
+    async def ticker(self, instrument: str) -> Ticker:
+        """Return the quote of one instrument, received now.
+
+        Raises:
+            ParseError: The quote is malformed or missing.
+            OkxError: The request failed.
+        """
+        reply = await self._calls.get(endpoints.TICKER, {"instId": _own(instrument)})
+        where = f"OKX {endpoints.TICKER.path} {instrument}"
+        rows = replies.rows_of(reply.data, where=where)
+        for ticker in replies.current_tickers(rows, reply.received_ns, self._calls.note):
+            if ticker.instrument == instrument:
+                return ticker
+        raise ParseError("no quote in the reply", where=where)
+
+    async def trades(self, instrument: str, count: int = 100) -> list[Trade]:
+        """Return the newest trades, each match by itself, oldest first, received when they happened.
+
+        Args:
+            instrument: The id.
+            count: How many at most; OKX keeps three months.
+
+        Raises:
+            ConfigError: The count is below one.
+            OkxError: A request failed.
+        """
+        if count < 1:
+            raise ConfigError(f"count is {count}; ask for at least one trade")
+        found: list[Trade] = []
+        async with aclosing(self._history.newest_trades(_own(instrument), count)) as pages:
+            async for page in pages:
+                found += page
+                if len(found) >= count:
+                    break
+        return found[:count][::-1]
+
+    async def history_trades(
+        self, instrument: str, *, start_ns: int | None = None, end_ns: int | None = None
+    ) -> AsyncGenerator[Trade, None]:
+        """Yield past trades, each match by itself, newest first, received when they happened.
+
+        Args:
+            instrument: The id.
+            start_ns: Trades then or later, UTC ns; without it back to the first that OKX keeps, three months.
+            end_ns: Trades before then; without it from the newest.
+
+        Raises:
+            OkxError: A request failed.
+        """
+        async with aclosing(self._history.trades(_own(instrument), start_ns=start_ns, end_ns=end_ns)) as pages:
+            async for page in pages:
+                for trade in page:
+                    yield trade
+
+    async def funding_history(
+        self,
+        instrument: str,
+        *,
+        count: int | None = None,
+        start_ns: int | None = None,
+        end_ns: int | None = None,
+    ) -> list[Funding]:
+        """Return settled funding rates, as charged, oldest first, received when they were settled.
+
+        Args:
+            instrument: A swap's id.
+            count: How many at most, the newest ones.
+            start_ns: Settlements then or later, UTC ns; without it back to the first that OKX keeps, three months.
+            end_ns: Settlements by then; without it the newest.
+
+        Raises:
+            ConfigError: The count is below one.
+            OkxError: A request failed.
+        """
+        if count is not None and count < 1:
+            raise ConfigError(f"count is {count}; ask for at least one rate")
+        found: list[Funding] = []
+        async with aclosing(self._history.funding(_own(instrument), start_ns=start_ns, end_ns=end_ns)) as pages:
+            async for page in pages:
+                found += page
+                if count is not None and len(found) >= count:
+                    break
+        return found[:count][::-1]
+
+    # The account ----------------------------------------------------------------------------------------------
+
+    async def account_config(self) -> AccountConfig:
+        """Return how the account is set up, and so whether the key is good.
+
+        Raises:
+            ConfigError: There are no credentials, or they must not be sent to this host.
+            OkxAuthError: OKX refuses them.
+            OkxError: The request failed otherwise.
+        """
+        reply = await self._calls.get(endpoints.ACCOUNT_CONFIG, is_private=True)
+        return replies.account_config(reply.data, where=f"OKX {endpoints.ACCOUNT_CONFIG.path}")
+
+    # HTTP -----------------------------------------------------------------------------------------------------
+
+    async def _send(self, target: str, sign: Signer | None, where: str) -> Answer:
+        import httpx2
+
+        if self._client is None:
+            raise FeedClosedError("the REST client is not open; write `async with OkxRest(...) as rest:`")
+        request = self._client.build_request("GET", self.config.rest_url + target)
+        if sign is not None:
+            # What is signed are the bytes that go out, whatever the library made of the address.
+            request.headers.update(sign(request.url.raw_path.decode("ascii")))
+        place = f"{where} at {request.url.netloc.decode()}"
+        try:
+            # The library's timeouts are for each read; a server that drips bytes would never meet them.
+            async with asyncio.timeout(self._timeout_s):
+                sent_ns = self._now_ns()
+                response = await self._client.send(request, stream=True)
+                try:
+                    body = await _body(response, where)
+                finally:
+                    await response.aclose()
+                received_ns = self._now_ns()
+        except (httpx2.HTTPError, httpx2.InvalidURL, OSError) as error:
+            raise network_refusal(error, where=place) from error
+        return Answer(response.status_code, body, response.headers.get("retry-after", ""), sent_ns, received_ns)
+
+    def _trusted(self) -> ssl.SSLContext | bool:
+        path = self.config.ca_file
+        if path is None:
+            return True
+        try:
+            return ssl.create_default_context(cafile=path)
+        except (OSError, ssl.SSLError) as error:
+            raise ConfigError(f"ca_file {path}: cannot be used ({error}); name a PEM file of certificates") from error
+
+
+async def _body(response: "httpx2.Response", where: str) -> bytes:
+    """Read a body, but not without end."""
+    parts: list[bytes] = []
+    size = 0
+    async for part in response.aiter_bytes():
+        size += len(part)
+        if size > _LONGEST_BODY:
+            raise OkxServerError(
+                f"{where}: the answer is longer than {_LONGEST_BODY >> 20} MiB; check the url", where=where
+            )
+        parts.append(part)
+    return b"".join(parts)
+
+
+def kind_of(instrument: str) -> str:
+    """Return the kind that an OKX id names.
+
+    Examples:
+        >>> kind_of("BTC-USDT"), kind_of("BTC-USDT-SWAP"), kind_of("BTC-USD-261225")
+        ('spot', 'swap', 'future')
+    """
+    if instrument.endswith("-SWAP"):
+        return "swap"
+    return "future" if _is_future(instrument) else "spot"
+
+
+def _type_of(kind: str) -> str:
+    try:
+        return INSTRUMENT_TYPES[kind]
+    except KeyError:
+        raise ConfigError(f"kind {kind!r} is not known; use one of {', '.join(INSTRUMENT_TYPES)}") from None
+
+
+def _own(instrument: str) -> str:
+    """Return an id after checking that it can be one of OKX's."""
+    return channels.tickers(instrument).inst_id
+
+
+def _candle_channel(instrument: str, interval: str, start_ns: int | None, end_ns: int | None) -> Channel:
+    if start_ns is not None and end_ns is not None and end_ns <= start_ns:
+        raise ConfigError(f"candles of {instrument}: the end must be after the start")
+    return channels.candles(instrument, interval)

@@ -1,0 +1,224 @@
+"""Candles of one channel: every closed bar once and in order; missing ones are fetched, later ones wait for them."""
+
+from collections.abc import Callable
+from typing import Any, Final
+
+import msgspec
+
+from quantkit.clock import bar_open_ns, interval_ns
+from quantkit.errors import ParseError
+from quantkit.events import Candle, Gap
+from quantkit.feeds.okx.codec.channels import Channel
+from quantkit.feeds.okx.codec.decode import BARS, FormingCandle, MarketData, decode
+from quantkit.feeds.okx.tracker.channel import REMEMBERED, Delivered, Lane, Tally
+from quantkit.feeds.okx.tracker.records import Command, FetchCandles, Fetched
+
+_MISSING: Final = "missing"
+
+
+def open_at(channel: Channel, moment_ns: int) -> int | None:
+    """Return when the bar opened that was open at a moment, None of a channel that is not kept by its bars.
+
+    Examples:
+        >>> open_at(Channel("candle1m", "BTC-USDT"), 90_000_000_000)
+        60000000000
+    """
+    interval = BARS.get(channel.name.removeprefix("candle")) if channel.name.startswith("candle") else None
+    if interval is None:
+        return None
+    return bar_open_ns(moment_ns, interval)
+
+
+class CandleLane(Lane):
+    """The bars of one interval of one instrument.
+
+    A bar that does not follow the last one waits until those between have been fetched; only if they cannot be had, a
+    gap takes their place. While nobody has room for bars they wait too, so that shedding costs none.
+    """
+
+    __slots__ = ("_asked", "_cause", "_due_ns", "_held", "_interval", "_is_awaiting", "_is_resuming", "_length_ns")
+
+    def __init__(self, channel: Channel, tally: Tally, command: Callable[[Command], None]) -> None:
+        super().__init__(channel, tally, command)
+        self._interval = BARS[channel.name.removeprefix("candle")]
+        self._length_ns = interval_ns(self._interval)
+        #: The open of the next bar to deliver; None before the first push, unless one is awaited.
+        self._due_ns: int | None = None
+        self._is_awaiting = False
+        self._held: dict[int, Candle] = {}
+        #: What is being fetched.
+        self._asked: FetchCandles | None = None
+        #: Whether the next push may show that bars closed while nobody brought them.
+        self._is_resuming = False
+        self._cause = _MISSING
+
+    def begin(self, open_ns: int) -> None:
+        """Deliver the bars from this one on, also those that closed before the first push."""
+        if self._due_ns is None:
+            self._due_ns = open_ns
+            self._is_awaiting = self._is_resuming = True
+
+    # Taking ---------------------------------------------------------------------------------------------------
+
+    def take(self, connection: int, received_ns: int, message: Any, out: list[Delivered]) -> None:
+        """Deliver a closed bar when its turn has come, and the state of an open one as it is."""
+        if not self._is_ours(connection, received_ns):
+            return
+        if isinstance(message, FormingCandle):
+            self._forming(connection, message, out)
+        else:
+            data: MarketData = message
+            candle: Any = data.event
+            if self._hold(candle):
+                self._is_resuming = False
+                self._advance(received_ns, out)
+
+    def fetched(self, answer: Fetched, out: list[Delivered]) -> None:
+        """Take the answer to a fetch; what was asked for and it does not hold is lost.
+
+        Late bars are fetched unasked as well. Such an answer may bring bars, but says nothing of those that a fetch
+        which is still under way is to bring.
+        """
+        received_ns, asked = answer.received_ns, self._asked
+        if self._due_ns is None:
+            self._tally.count("fetched bars before the first push")
+            return
+        if asked is not None and answer.last_open_ns:
+            is_other = (answer.first_open_ns, answer.last_open_ns) != (asked.first_open_ns, asked.last_open_ns)
+            asked = None if is_other else asked
+        if asked is not None:
+            self._asked = None
+        for row in answer.rows:
+            for candle in self._decoded(row, received_ns):
+                self._hold(candle)
+        self._deliver(received_ns, out)
+        if asked is not None and not self.is_muted:
+            cause = f"not fetched: {answer.error}" if answer.error else _MISSING
+            while self._due_ns <= asked.last_open_ns:
+                end_ns = min((open_ns for open_ns in self._held), default=asked.last_open_ns + self._length_ns)
+                self._skip_to(min(end_ns, asked.last_open_ns + self._length_ns), cause, received_ns, out)
+                self._deliver(received_ns, out)
+        self._advance(received_ns, out)
+
+    def overdue(self, now_ns: int, grace_ns: int) -> FetchCandles | None:
+        """Return what to fetch because bars should have come by now; None while nothing is due or asked for already."""
+        if self._due_ns is None or self._asked is not None or self.owner is None:
+            return None
+        closed = (now_ns - grace_ns - self._due_ns) // self._length_ns
+        if closed < 1 or self._due_ns in self._held:
+            return None
+        return FetchCandles(self.channel, self._due_ns, self._due_ns + (closed - 1) * self._length_ns)
+
+    def unmute(self, received_ns: int, out: list[Delivered]) -> None:
+        """Deliver the bars that had to wait."""
+        self.is_muted = False
+        self._advance(received_ns, out)
+
+    def close(self, received_ns: int, out: list[Delivered]) -> None:
+        """Add the gap of bars that are not delivered any more."""
+        if self._due_ns is None:
+            return
+        ends = [open_ns + self._length_ns for open_ns in self._held]
+        if self._asked is not None:
+            ends.append(self._asked.last_open_ns + self._length_ns)
+        if self.owner is None or self._is_resuming:
+            ends.append(received_ns - (received_ns - self._due_ns) % self._length_ns)
+        self._held.clear()
+        self._asked = None
+        if ends and max(ends) > self._due_ns:
+            self._skip_to(max(ends), self._cause, received_ns, out)
+
+    # Order ----------------------------------------------------------------------------------------------------
+
+    def _forming(self, connection: int, message: FormingCandle, out: list[Delivered]) -> None:
+        open_ns = message.candle.open_ns
+        self._see(open_ns)
+        if self._is_resuming:
+            self._is_resuming = False
+            assert self._due_ns is not None
+            if open_ns > self._due_ns and self._asked is None and not self._held:
+                self._ask(self._due_ns, open_ns - self._length_ns)
+        if connection != self.owner:
+            self._tally.count("repeated rows of a handover")
+        elif self.is_muted:
+            self._tally.count("rows shed")
+        else:
+            out.append(message)
+
+    def _see(self, open_ns: int) -> None:
+        """Begin with the first bar that comes, unless a later one is not to be the first."""
+        # A machine whose clock is ahead awaits a bar that is not the next one.
+        if self._due_ns is None or (self._is_awaiting and open_ns < self._due_ns):
+            self._due_ns = open_ns
+        self._is_awaiting = False
+
+    def _hold(self, candle: Candle) -> bool:
+        """Keep a bar for its turn; return False for one that is not wanted."""
+        self._see(candle.open_ns)
+        assert self._due_ns is not None
+        if candle.open_ns < self._due_ns or candle.open_ns in self._held:
+            self._tally.count("repeated bars")
+            return False
+        if (candle.open_ns - self._due_ns) % self._length_ns:
+            self._tally.count("bars that do not open on their interval")
+            return False
+        self._held[candle.open_ns] = candle
+        return True
+
+    def _deliver(self, received_ns: int, out: list[Delivered]) -> None:
+        """Deliver what follows the last bar directly."""
+        held, due_ns = self._held, self._due_ns
+        if self.is_muted or due_ns is None:
+            return
+        while (candle := held.pop(due_ns, None)) is not None:
+            if candle.received_ns != received_ns:
+                candle = msgspec.structs.replace(candle, received_ns=received_ns)
+            out.append(candle)
+            due_ns += self._length_ns
+            self._cause = _MISSING
+        self._due_ns = due_ns
+
+    def _advance(self, received_ns: int, out: list[Delivered]) -> None:
+        """Deliver what has its turn and ask for what is missing before the rest."""
+        self._deliver(received_ns, out)
+        if self._due_ns is None or not self._held:
+            return
+        if len(self._held) > REMEMBERED:
+            # Nobody took them or filled the hole for so long that memory has to end somewhere.
+            end_ns = max(self._held) + self._length_ns if self.is_muted else min(self._held)
+            self._held = {open_ns: candle for open_ns, candle in self._held.items() if open_ns >= end_ns}
+            self._asked = None
+            self._skip_to(end_ns, "shed" if self.is_muted else "not fetched in time", received_ns, out)
+            self._deliver(received_ns, out)
+        # While nobody takes bars there is time; asking at once would ask for ever where an answer does not help.
+        if self._asked is None and self._held and not self.is_muted:
+            self._ask(self._due_ns, min(self._held) - self._length_ns)
+
+    def _ask(self, first_open_ns: int, last_open_ns: int) -> None:
+        self._asked = FetchCandles(self.channel, first_open_ns, last_open_ns)
+        self._command(self._asked)
+
+    def _skip_to(self, end_ns: int, cause: str, received_ns: int, out: list[Delivered]) -> None:
+        """Tell that the bars up to a moment are lost."""
+        assert self._due_ns is not None
+        channel = f"candle {self._interval}"
+        out.append(Gap(self.channel.inst_id, end_ns, received_ns, channel, self._due_ns, end_ns, cause))
+        self._due_ns = end_ns
+
+    def _decoded(self, row: list[str], received_ns: int) -> list[Candle]:
+        """Return the closed bar that a REST row holds, by the same rules as pushed ones."""
+        push = {"arg": {"channel": self.channel.name, "instId": self.channel.inst_id}, "data": [row]}
+        try:
+            messages = decode(msgspec.json.encode(push), received_ns=received_ns)
+        except ParseError:
+            self._tally.count("malformed fetched bars")
+            return []
+        return [
+            message.event
+            for message in messages
+            if isinstance(message, MarketData) and isinstance(message.event, Candle)
+        ]
+
+    def _fail(self, received_ns: int, cause: str, out: list[Delivered]) -> None:
+        self._is_resuming = True
+        self._cause = cause

@@ -1,0 +1,189 @@
+"""Who brings a channel's rows, and when nobody does: one lane for each channel and instrument.
+
+A lane has an owner, the connection that brings it, and while that is about to be replaced a successor. An outage begins
+when nobody brings the lane any more, and ends at the first row after; it is told by exactly one gap.
+"""
+
+import logging
+from collections import Counter
+from collections.abc import Callable
+from typing import Any, Final, TypeAlias
+
+from quantkit.clock import NS_PER_S, span_text
+from quantkit.events import MarketEvent
+from quantkit.feeds.okx.codec.channels import Channel
+from quantkit.feeds.okx.codec.decode import (
+    ForeignCandle,
+    FormingCandle,
+    InstrumentData,
+    OpenInterest,
+    PrivateMessage,
+    Status,
+)
+from quantkit.feeds.okx.tracker.records import Command, Resubscribe
+
+#: What a tracker delivers: events, bars that are still open or not ours, metadata, and what the account says.
+Delivered: TypeAlias = (
+    MarketEvent | FormingCandle | ForeignCandle | OpenInterest | InstrumentData | Status | PrivateMessage
+)
+
+#: How many names are counted; what an exchange makes up beyond them shares one.
+_MOST_NAMES: Final = 1000
+#: How many rows are remembered to tell the copies of a handover, or kept because they come before their turn.
+REMEMBERED: Final = 1000
+#: How far the exchange's clock may be ahead of ours.
+AHEAD_NS: Final = 86_400 * NS_PER_S
+
+_log: Final = logging.getLogger("quantkit.feeds.okx")
+
+
+class Tally:
+    """Counts what is not delivered, by name, and logs each new name once."""
+
+    __slots__ = ("counters",)
+
+    def __init__(self) -> None:
+        self.counters: Counter[str] = Counter()
+
+    def count(self, name: str, number: int = 1) -> None:
+        """Count something by a name of ours or the exchange's."""
+        counters = self.counters
+        if name not in counters:
+            if len(counters) >= _MOST_NAMES:
+                name = "other"
+            if name not in counters:
+                # Names may hold an exchange's text, which must not break out of its log line.
+                _log.info("first seen: %s", ascii(name)[1:-1])
+        counters[name] += number
+
+
+class Lane:
+    """One channel of one instrument.
+
+    Attributes:
+        channels: The subscriptions it stands for; a private channel may be subscribed in parts.
+        owner: The connection that brings it; None while nobody does.
+        successor: The connection that is about to replace the owner's.
+        is_muted: Whether the consumer has no room for its rows.
+
+    Args:
+        channel: What was subscribed.
+        tally: Where rows that are not delivered are counted.
+        command: Asks the client for something.
+    """
+
+    __slots__ = ("_command", "_heard", "_tally", "channel", "channels", "is_muted", "owner", "successor")
+
+    def __init__(self, channel: Channel, tally: Tally, command: Callable[[Command], None]) -> None:
+        self.channel = channel
+        self.channels = {channel}
+        self.owner: int | None = None
+        self.successor: int | None = None
+        self.is_muted = False
+        self._tally = tally
+        self._command = command
+        #: When each connection brought something, since it was asked to.
+        self._heard: dict[int, int] = {}
+
+    def heard_ns(self, connection: int) -> int:
+        """Return when a connection brought something, 0 if it has not brought what makes its subscription usable."""
+        return self._heard.get(connection, 0)
+
+    # Who brings it --------------------------------------------------------------------------------------------
+
+    def wanted(self, connection: int, channel: Channel) -> None:
+        """Note that a subscription was requested."""
+        is_known = connection in (self.owner, self.successor) and channel not in self.channels
+        self.channels.add(channel)
+        if is_known:
+            return
+        self._heard.pop(connection, None)
+        if self.owner is None:
+            self.owner = connection
+        elif connection != self.owner:
+            self.successor = connection
+        self._restarted(connection)
+
+    def unwanted(self, connection: int, channel: Channel, received_ns: int, out: list[Delivered]) -> bool:
+        """Note that a subscription was given up; return whether nobody brings the lane any more."""
+        if self.owner is not None and connection not in (self.owner, self.successor):
+            return False
+        if self.successor is not None:
+            self.lost(connection, received_ns, "replaced", out)
+            return False
+        self.channels.discard(channel)
+        if self.channels:
+            return False
+        self.close(received_ns, out)
+        return True
+
+    def lost(self, connection: int, received_ns: int, cause: str, out: list[Delivered]) -> None:
+        """Note that a connection ended; a successor that brings the lane already goes on without an outage."""
+        if connection not in (self.owner, self.successor):
+            return
+        self._heard.pop(connection, None)
+        if connection == self.owner:
+            self.owner = self.successor
+            self.successor = None
+            self._promoted(received_ns, out)
+            if self.owner is None or not self.heard_ns(self.owner):
+                self._fail(received_ns, f"disconnected: {cause}" if cause else "disconnected", out)
+        else:
+            self.successor = None
+        self._left(connection, received_ns, out)
+
+    def stalled(self, connection: int, received_ns: int, quiet_ns: int, out: list[Delivered]) -> None:
+        """Note that nothing came for too long; the channel is subscribed anew."""
+        if connection not in (self.owner, self.successor):
+            return
+        self._heard.pop(connection, None)
+        cause = f"stalled for {span_text(quiet_ns)}"
+        if not self._is_carried():
+            self._fail(received_ns, cause, out)
+        self._command(Resubscribe(connection, self.channel, cause))
+
+    def malformed(self, connection: int, received_ns: int, out: list[Delivered]) -> None:
+        """Note that a frame could not be understood, so that what it told is lost."""
+        if connection == self.owner and self.successor not in self._heard:
+            self._fail(received_ns, "malformed", out)
+
+    def mute(self, received_ns: int, out: list[Delivered]) -> None:
+        """Stop delivering, since the consumer has no room."""
+        self.is_muted = True
+
+    def unmute(self, received_ns: int, out: list[Delivered]) -> None:
+        """Deliver again."""
+        self.is_muted = False
+
+    # What lanes differ in -------------------------------------------------------------------------------------
+
+    def take(self, connection: int, received_ns: int, message: Any, out: list[Delivered]) -> None:
+        """Take one message of the channel; what is to be delivered is added to `out`."""
+        raise NotImplementedError
+
+    def close(self, received_ns: int, out: list[Delivered]) -> None:
+        """Add the gap of an outage that is still open; the run ends, or nobody wants the lane any more."""
+
+    def _restarted(self, connection: int) -> None:
+        """Begin anew with a connection that was asked to bring the lane."""
+
+    def _promoted(self, received_ns: int, out: list[Delivered]) -> None:
+        """Go on with the successor as the owner."""
+
+    def _left(self, connection: int, received_ns: int, out: list[Delivered]) -> None:
+        """Forget a connection."""
+
+    def _fail(self, received_ns: int, cause: str, out: list[Delivered]) -> None:
+        """Begin an outage."""
+
+    def _is_carried(self) -> bool:
+        """Return whether a connection brings the lane."""
+        return self.owner in self._heard or self.successor in self._heard
+
+    def _is_ours(self, connection: int, received_ns: int) -> bool:
+        """Return whether a connection may bring the lane, counting a frame of one that may not."""
+        if connection == self.owner or connection == self.successor:
+            self._heard[connection] = received_ns
+            return True
+        self._tally.count("frames of a connection that is not asked for their channel")
+        return False

@@ -1,0 +1,185 @@
+"""Rows of which each replaces the one before: quotes, marks and funding rates."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final, TypeAlias
+
+from quantkit.clock import NS_PER_MS
+from quantkit.events import Funding, Gap, Mark, Ticker, Trade
+from quantkit.feeds.okx.codec.channels import Channel
+from quantkit.feeds.okx.codec.decode import MALFORMED, FundingData, MarketData
+from quantkit.feeds.okx.codec.grammar import OPTIONAL_PRICES, OPTIONAL_QTYS
+from quantkit.feeds.okx.codec.readers import ticker_rows
+from quantkit.feeds.okx.tracker.channel import AHEAD_NS, Delivered, Lane, Tally
+from quantkit.feeds.okx.tracker.records import Command
+from quantkit.feeds.okx.tracker.settlement import Settlements
+
+_Row: TypeAlias = Ticker | Mark | Funding | Trade
+
+#: Makes the event of a frame, `take(connection, received_ns, data)`, and notes it in its lane; None, and nothing noted,
+#: where the frame has to go the long way.
+ShortWay: TypeAlias = Callable[[int, int, bytes], Ticker | Trade | None]
+
+#: What sends a frame the long way: it is malformed, its instrument is not wanted, or it has not exactly one row.
+DOUBTS: Final = (*MALFORMED, KeyError, ValueError)
+
+
+class FlowLane(Lane):
+    """Rows of which each replaces the one before: quotes and marks. The first row after an outage brings its gap."""
+
+    __slots__ = ("_cause", "_is_settling", "_kind", "_last", "_steady")
+
+    def __init__(self, channel: Channel, tally: Tally, command: Callable[[Command], None], kind: str) -> None:
+        super().__init__(channel, tally, command)
+        self._kind = kind
+        self._last: _Row | None = None
+        #: Why there is an outage; None while there is none.
+        self._cause: str | None = None
+        #: Whether the owner was a successor whose rows may still repeat those of the one before.
+        self._is_settling = False
+        #: The connection whose rows need no further look.
+        self._steady: int | None = None
+
+    def take(self, connection: int, received_ns: int, message: Any, out: list[Delivered]) -> None:
+        """Deliver a quote or a mark; quotes that are crossed or have no side are none."""
+        data: MarketData = message
+        event: Any = data.event
+        if type(event) is Ticker:
+            bid, ask = event.bid, event.ask
+            if bid is None or ask is None:
+                if bid is ask:
+                    self._tally.count("quotes without a side")
+                    return
+            elif bid > ask:
+                self._tally.count("crossed quotes, as before an instrument opens")
+                return
+        if connection == self._steady or self._admits(connection, event, out):
+            self._last = event
+            out.append(event)
+
+    def mute(self, received_ns: int, out: list[Delivered]) -> None:
+        """Stop delivering."""
+        self.is_muted = True
+        self._steady = None
+
+    def unmute(self, received_ns: int, out: list[Delivered]) -> None:
+        """Deliver again; the first row brings the gap."""
+        self.is_muted = False
+
+    def close(self, received_ns: int, out: list[Delivered]) -> None:
+        """Add the gap of an outage that no row ended."""
+        last, cause = self._last, self._cause
+        if last is not None and cause is not None:
+            since_ns = last.exchange_ns
+            end_ns = max(since_ns, received_ns)
+            out.append(Gap(last.instrument, since_ns, received_ns, self._kind, since_ns, end_ns, cause))
+        self._cause = None
+
+    def _admits(self, connection: int, event: _Row, out: list[Delivered]) -> bool:
+        """Return whether a row is to be delivered, after the gap of the outage that it ends."""
+        if not self._is_ours(connection, event.received_ns):
+            return False
+        is_other = connection == self.successor
+        if (is_other or self._is_settling) and self._cause is None and not self._is_news(event):
+            self._tally.count("repeated rows of a handover")
+            return False
+        self._is_settling = False
+        if is_other:
+            # Until the old connection ends, whichever is ahead brings the rows.
+            self.owner, self.successor = connection, self.owner
+        if self.is_muted:
+            self._fail(event.received_ns, "shed", out)
+            self._tally.count("rows shed")
+            return False
+        if self._cause is not None and self._last is not None:
+            out.append(self._gap(self._last, event, event.received_ns, self._cause))
+            self._cause = None
+        if self.successor is None:
+            self._steady = connection
+        return True
+
+    def _gap(self, last: _Row, event: _Row, received_ns: int, cause: str) -> Gap:
+        since_ns = min(last.exchange_ns, event.exchange_ns)
+        return Gap(event.instrument, event.exchange_ns, received_ns, self._kind, since_ns, event.exchange_ns, cause)
+
+    def _is_news(self, event: _Row) -> bool:
+        """Return whether a row comes after the last one delivered, by the exchange's clock."""
+        return self._last is None or event.exchange_ns > self._last.exchange_ns
+
+    def _restarted(self, connection: int) -> None:
+        self._steady = None
+
+    def _promoted(self, received_ns: int, out: list[Delivered]) -> None:
+        self._is_settling = self.owner is not None
+
+    def _left(self, connection: int, received_ns: int, out: list[Delivered]) -> None:
+        self._steady = None
+
+    def _fail(self, received_ns: int, cause: str, out: list[Delivered]) -> None:
+        self._steady = None
+        self._is_settling = False
+        # Before the first row there is nothing that could be missing.
+        if self._cause is None and self._last is not None:
+            self._cause = cause
+
+
+class FundingLane(FlowLane):
+    """Funding rates: the predicted one, and the settled one once it is known to which settlement it belongs."""
+
+    __slots__ = ("_settlements",)
+
+    def __init__(self, channel: Channel, tally: Tally, command: Callable[[Command], None]) -> None:
+        super().__init__(channel, tally, command, "funding")
+        self._settlements = Settlements(tally.count)
+
+    def take(self, connection: int, received_ns: int, message: Any, out: list[Delivered]) -> None:
+        """Deliver the predicted rate, and the settled one of the settlement that became due."""
+        data: FundingData = message
+        event = data.event
+        if connection != self._steady and not self._admits(connection, event, out):
+            return
+        self._last = event
+        out.append(event)
+        settled = self._settlements.take(data)
+        if settled is not None:
+            out.append(settled)
+
+
+def short_way_of_tickers(lanes: Mapping[str, FlowLane]) -> ShortWay:
+    """Return the short way of a `tickers` frame: one quote with both sides, for a lane that needs no further look.
+
+    It reads with the decoder and the grammar of the long way, `messages.decode` and `FlowLane.take`, and leaves out
+    what lies between.
+
+    Args:
+        lanes: The lanes of the channel by instrument, looked at with each frame.
+    """
+
+    def take(connection: int, received_ns: int, data: bytes) -> Ticker | None:
+        try:
+            (row,) = ticker_rows(data).data
+            lane = lanes[row.inst_id]
+            before = lane._last
+            bid, ask, last = OPTIONAL_PRICES[row.bid_px], OPTIONAL_PRICES[row.ask_px], OPTIONAL_PRICES[row.last]
+            if connection != lane._steady or before is None or bid is None or ask is None or bid > ask:
+                return None
+            exchange_ns = row.ts * NS_PER_MS
+            # The sum is the dearer question, and seldom needed.
+            if exchange_ns > received_ns and exchange_ns > received_ns + AHEAD_NS:
+                return None
+            quote = Ticker(
+                before.instrument,
+                exchange_ns,
+                received_ns,
+                bid,
+                OPTIONAL_QTYS[row.bid_sz],
+                ask,
+                OPTIONAL_QTYS[row.ask_sz],
+                last,
+                last and OPTIONAL_QTYS[row.last_sz],
+            )
+        except DOUBTS:
+            return None
+        lane._last = quote
+        return quote
+
+    return take

@@ -1,0 +1,421 @@
+"""What a tape tells: every frame and record in, the events for the consumer out; no sockets, no clock, no waiting.
+
+The events are a pure function of what was put in, in that order: a tape replayed through a fresh tracker gives them
+again.
+"""
+
+import logging
+from collections import Counter
+from collections.abc import Callable, Iterator
+from typing import Any, Final, TypeAlias, assert_never, get_args
+
+from quantkit.clock import INTERVALS, NS_PER_S
+from quantkit.errors import ParseError
+from quantkit.events import KINDS, RANKS, Candle, Gap
+from quantkit.feeds.okx.codec.channels import Channel
+from quantkit.feeds.okx.codec.decode import (
+    BARS,
+    BookData,
+    ControlMessage,
+    ForeignCandle,
+    FormingCandle,
+    FrameError,
+    FundingData,
+    InstrumentData,
+    MarketData,
+    OpenInterest,
+    PrivateMessage,
+    Status,
+    TradeData,
+    Unknown,
+    decode,
+)
+from quantkit.feeds.okx.codec.listing import decode_instruments
+from quantkit.feeds.okx.tracker.book import SequencedBook
+from quantkit.feeds.okx.tracker.books import BookLane, DepthLane, WholeBookLane
+from quantkit.feeds.okx.tracker.candles import CandleLane
+from quantkit.feeds.okx.tracker.channel import AHEAD_NS, Delivered, Lane, Tally
+from quantkit.feeds.okx.tracker.news_lane import NewsLane
+from quantkit.feeds.okx.tracker.quotes import FlowLane, FundingLane, ShortWay, short_way_of_tickers
+from quantkit.feeds.okx.tracker.records import (
+    Awaited,
+    BookFetched,
+    Closed,
+    Command,
+    FetchCandles,
+    Fetched,
+    InstrumentFetched,
+    Listed,
+    Lost,
+    Opened,
+    Record,
+    Shed,
+    Stalled,
+    Unwanted,
+    Wanted,
+)
+from quantkit.feeds.okx.tracker.trades import TradeLane, short_way_of_trades
+
+__all__ = ["ControlMessage", "Delivered", "Tracker", "ignore"]
+
+#: The channel's name, and the instrument or kind of instruments.
+_Key: TypeAlias = tuple[str, str]
+
+_log: Final = logging.getLogger("quantkit.feeds.okx")
+
+_LAST_RANK: Final = max(RANKS.values()) + 1
+#: How frames begin that have a short way; `decode` takes them for pushes of these channels too.
+_TRADES_HEAD: Final = b'{"arg":{"channel":"trades",'
+_TICKERS_HEAD: Final = b'{"arg":{"channel":"tickers"'
+_HEAD: Final = len(_TRADES_HEAD)
+_FLOWS: Final = {"tickers": "ticker", "bbo-tbt": "ticker", "mark-price": "mark", "index-tickers": "mark"}
+_TRADES: Final = ("trades", "trades-all")
+
+
+def ignore(*_: object) -> None:
+    """Do nothing, as the one who replays a tape does with commands and what concerns connections."""
+
+
+class Tracker:
+    """Turns a tape into the events of a consumer, and says what the client has to ask for.
+
+    Every outage of a stream is told by exactly one `Gap`. A book's comes when it becomes invalid; those of trades,
+    quotes, marks and rates come before the first row after. Missing bars are fetched, and told only if that fails.
+    While the consumer has no room (`Shed`) rows of market data are not delivered; what concerns the account and the
+    instruments' metadata is, since nobody could ask for it again.
+
+    A consumer is to subscribe one channel for each stream: `books` and `books5` both bring rows of the same book.
+
+    Args:
+        command: Asks the client to resubscribe or fetch something; a replay ignores it.
+        control: Takes acknowledgements, errors and notices, with the number of their connection.
+
+    Examples:
+        >>> tracker = Tracker()
+        >>> tracker.note(Wanted(1, 0, Channel("mark-price", "A-B-SWAP")))
+        []
+        >>> row = b'{"instId":"A-B-SWAP","markPx":"2","ts":"1597026383085"}'
+        >>> push = b'{"arg":{"channel":"mark-price","instId":"A-B-SWAP"},"data":[%b]}' % row
+        >>> [event.price for event in tracker.frame(0, 1597026383100000000, push)]
+        [2.0]
+    """
+
+    def __init__(
+        self,
+        *,
+        command: Callable[[Command], None] = ignore,
+        control: Callable[[int, ControlMessage], None] = ignore,
+    ) -> None:
+        self._command = command
+        self._control = control
+        self._tally = Tally()
+        self._lanes: dict[_Key, Lane] = {}
+        #: What takes the messages of each lane.
+        self._takes: dict[_Key, Callable[[int, int, Any, list[Delivered]], None]] = {}
+        #: The price steps that are known, by instrument.
+        self._steps: dict[str, str] = {}
+        #: From which bar on channels are to be delivered that nobody has subscribed yet.
+        self._awaited: dict[_Key, int] = {}
+        self._is_shedding = False
+        #: The lanes that have a short way, by channel and instrument, and those ways by how the frames begin.
+        self._short_lanes: dict[str, dict[str, Any]] = {"trades": {}, "tickers": {}}
+        self._short_ways: dict[bytes, ShortWay] = {
+            _TRADES_HEAD: short_way_of_trades(self._short_lanes["trades"]),
+            _TICKERS_HEAD: short_way_of_tickers(self._short_lanes["tickers"]),
+        }
+
+    @property
+    def counters(self) -> Counter[str]:
+        """How often each thing came that was not delivered, by name."""
+        return self._tally.counters
+
+    # In -------------------------------------------------------------------------------------------------------
+
+    def frame(self, connection: int, received_ns: int, data: bytes) -> list[Delivered]:
+        """Take one text frame.
+
+        Args:
+            connection: The number of the connection it came from.
+            received_ns: The receiver's stamp, UTC ns, later than any before.
+            data: The frame as received. Whatever bytes they are, nothing is raised.
+
+        Returns:
+            What is to be delivered, in the order of rows, every event stamped with `received_ns`. Rows that the
+            exchange stamped more than a day later are as malformed ones.
+        """
+        # Nearly all frames hold one trade or one quote. The long way is the law, and a short one leaves to it what is
+        # not as plain as that.
+        take_short = self._short_ways.get(data[:_HEAD])
+        if take_short is not None:
+            event = take_short(connection, received_ns, data)
+            if event is not None:
+                return [event]
+        out: list[Delivered] = []
+        try:
+            messages = decode(data, received_ns=received_ns)
+        except FrameError as error:
+            self._malformed(connection, received_ns, error, out)
+            return out
+        latest_ns = received_ns + AHEAD_NS
+        message: Any
+        for message in messages:
+            kind = type(message)
+            # The busiest messages are looked up in place; a call for each key costs a tenth of the whole way.
+            if kind is TradeData or kind is MarketData:
+                event = message.event
+                key = (message.channel, event.instrument)
+                stamp_ns = event.exchange_ns
+            elif kind in _KEYS:
+                key = _KEYS[kind](message)
+                stamp_ns = _STAMPS[kind](message) if kind in _STAMPS else 0
+                if kind is InstrumentData:
+                    self._listed(message.row.inst_id, message.row.tick_sz)
+            else:
+                self._other(connection, message)
+                continue
+            take = self._takes.get(key)
+            if take is None:
+                self._tally.count("rows of channels that nobody wants")
+            elif stamp_ns > latest_ns:
+                self._early(connection, received_ns, key, out)
+            else:
+                take(connection, received_ns, message, out)
+        if len(out) > 1:
+            out.sort(key=_order)
+        return out
+
+    def note(self, record: Record) -> list[Delivered]:
+        """Take a record of what happened beside the frames.
+
+        Returns:
+            What is to be delivered, in the order of rows, every event stamped with the record's `received_ns`.
+        """
+        out: list[Delivered] = []
+        received_ns = record.received_ns
+        match record:
+            case Opened():
+                pass
+            case Lost():
+                for lane in self._lanes.values():
+                    lane.lost(record.connection, received_ns, record.cause, out)
+            case Wanted():
+                self._wanted(record, out)
+            case Unwanted():
+                key = _key(record.channel)
+                wanted = self._lanes.get(key)
+                if wanted is not None and wanted.unwanted(record.connection, record.channel, received_ns, out):
+                    del self._lanes[key], self._takes[key]
+                    self._short_lanes.get(key[0], {}).pop(key[1], None)
+            case Awaited():
+                awaited = self._lanes.get(_key(record.channel))
+                if isinstance(awaited, CandleLane):
+                    awaited.begin(record.open_ns)
+                else:
+                    self._awaited[_key(record.channel)] = record.open_ns
+            case Fetched():
+                bars = self._lanes.get(_key(record.channel))
+                if isinstance(bars, CandleLane):
+                    bars.fetched(record, out)
+            case BookFetched():
+                book = self._lanes.get(_key(record.channel))
+                if isinstance(book, DepthLane):
+                    book.fetched(record.body, record.error, received_ns, out)
+            case Listed():
+                self._listed(record.instrument, record.price_step)
+            case InstrumentFetched():
+                self._relisted(record, out)
+            case Stalled():
+                quiet = self._lanes.get(_key(record.channel))
+                if quiet is not None:
+                    quiet.stalled(record.connection, received_ns, record.quiet_ns, out)
+            case Shed():
+                self._shed(record, out)
+            case Closed():
+                out += self.close(received_ns)
+            case _:
+                assert_never(record)
+        out.sort(key=_order)
+        return out
+
+    def close(self, received_ns: int) -> list[Gap]:
+        """Return the gaps of the outages that are still open when the run ends, as `note(Closed(...))` does."""
+        out: list[Delivered] = []
+        for lane in self._lanes.values():
+            lane.close(received_ns, out)
+        return sorted((gap for gap in out if isinstance(gap, Gap)), key=_order)
+
+    # Asking ---------------------------------------------------------------------------------------------------
+
+    def heard_ns(self, connection: int, channel: Channel) -> int:
+        """Return when a connection brought something of a channel since it was asked to, UTC ns.
+
+        Returns:
+            Of a book the stamp of its newest frame, 0 while the connection could not carry the book by itself because
+            its snapshot is missing; of another channel the stamp of some frame; 0 if none came.
+        """
+        lane = self._lanes.get(_key(channel))
+        return 0 if lane is None else lane.heard_ns(connection)
+
+    def overdue(self, now_ns: int, grace_ns: int = 5 * NS_PER_S) -> list[FetchCandles]:
+        """Return the bars that should have come by now; asking changes nothing.
+
+        Args:
+            now_ns: The receiver's clock, UTC ns.
+            grace_ns: How long after its close a bar is waited for.
+        """
+        return [
+            asked
+            for lane in self._lanes.values()
+            if isinstance(lane, CandleLane) and (asked := lane.overdue(now_ns, grace_ns)) is not None
+        ]
+
+    def book(self, channel: Channel) -> SequencedBook | None:
+        """Return the book of a depth channel as its delivered rows leave it; None while it cannot be relied on."""
+        lane = self._lanes.get(_key(channel))
+        return lane.book if isinstance(lane, DepthLane) and lane.is_visible else None
+
+    def invalid_books(self) -> Iterator[Channel]:
+        """Yield the book channels that are wanted and whose book cannot be relied on now."""
+        for lane in self._lanes.values():
+            if isinstance(lane, BookLane) and not lane.is_visible:
+                yield lane.channel
+
+    # Inside ---------------------------------------------------------------------------------------------------
+
+    def _listed(self, instrument: str, price_step: str) -> None:
+        """Take note of a price step, if it is told and another one."""
+        if price_step and self._steps.get(instrument) != price_step:
+            self._steps[instrument] = price_step
+            for lane in self._lanes.values():
+                if isinstance(lane, BookLane) and lane.channel.inst_id == instrument:
+                    lane.listed(price_step)
+
+    def _relisted(self, record: InstrumentFetched, out: list[Delivered]) -> None:
+        """Take metadata that were fetched because a level was off the step, or that they cannot be had."""
+        name, step = record.channel.inst_id, ""
+        try:
+            rows = [] if record.error else decode_instruments(record.body)
+        except ParseError:
+            self._tally.count("malformed fetched metadata")
+            rows = []
+        for row in rows:
+            if not isinstance(row, ParseError) and row.inst_id == name:
+                step = row.tick_sz
+                out.append(InstrumentData(row, record.received_ns))
+        self._listed(name, step)
+        lane = self._lanes.get(_key(record.channel))
+        if isinstance(lane, BookLane):
+            lane.listed(step)
+
+    def _wanted(self, record: Wanted, out: list[Delivered]) -> None:
+        key = _key(record.channel)
+        lane = self._lanes.get(key)
+        if lane is None:
+            lane = self._lanes[key] = _lane(record.channel, self._tally, self._command)
+            self._takes[key] = lane.take
+            if isinstance(lane, BookLane):
+                lane.listed(self._steps.get(record.channel.inst_id, ""))
+            if key[0] in self._short_lanes:
+                self._short_lanes[key[0]][key[1]] = lane
+            if isinstance(lane, CandleLane) and key in self._awaited:
+                lane.begin(self._awaited.pop(key))
+            if self._is_shedding:
+                lane.mute(record.received_ns, out)
+        lane.wanted(record.connection, record.channel)
+
+    def _shed(self, record: Shed, out: list[Delivered]) -> None:
+        if record.is_on == self._is_shedding:
+            return
+        self._is_shedding = record.is_on
+        for lane in self._lanes.values():
+            if record.is_on:
+                lane.mute(record.received_ns, out)
+            else:
+                lane.unmute(record.received_ns, out)
+
+    def _malformed(self, connection: int, received_ns: int, error: FrameError, out: list[Delivered]) -> None:
+        self._tally.count(f"malformed frames of {error.channel or 'no known channel'}")
+        lane = self._lanes.get((error.channel, error.instrument))
+        if lane is not None:
+            lane.malformed(connection, received_ns, out)
+
+    def _early(self, connection: int, received_ns: int, key: _Key, out: list[Delivered]) -> None:
+        """Take a row that the exchange cannot have stamped yet, so that its other numbers prove nothing."""
+        name = "rows stamped a day ahead of this machine's clock"
+        if name not in self._tally.counters:
+            _log.warning("%s %s: %s; if that is wrong, set it by NTP", *key, name)
+        self._tally.count(name)
+        self._lanes[key].malformed(connection, received_ns, out)
+
+    def _other(self, connection: int, message: ControlMessage | Unknown) -> None:
+        """Take a message of no lane."""
+        if isinstance(message, Unknown):
+            self._tally.count(f"unknown: {message.what}")
+        else:
+            self._control(connection, message)
+
+
+# Keys and order -----------------------------------------------------------------------------------------------
+
+
+def _key(channel: Channel) -> _Key:
+    if channel.path == "private":
+        return (channel.name, "")
+    return (channel.name, channel.inst_id or channel.inst_type)
+
+
+def _event_key(message: Any) -> _Key:
+    return (message.channel, message.event.instrument)
+
+
+#: Where to find the lane of each type of message.
+_KEYS: Final[dict[type, Callable[[Any], _Key]]] = {
+    MarketData: _event_key,
+    TradeData: _event_key,
+    FundingData: _event_key,
+    BookData: lambda message: (message.channel, message.update.instrument),
+    FormingCandle: lambda message: (message.channel, message.candle.instrument),
+    ForeignCandle: lambda message: (message.channel, message.instrument),
+    OpenInterest: lambda message: (message.channel, message.instrument),
+    InstrumentData: lambda message: ("instruments", message.row.inst_type),
+    Status: lambda message: ("status", ""),
+    **dict.fromkeys(get_args(PrivateMessage), lambda message: (message.channel.name, "")),
+}
+
+
+#: What the exchange says of when it happened; an open bar's end lies ahead. Other messages have no stamp of their own.
+_STAMPS: Final[dict[type, Callable[[Any], int]]] = {
+    FundingData: lambda message: message.event.exchange_ns,
+    BookData: lambda message: message.update.exchange_ns,
+    FormingCandle: lambda message: message.candle.open_ns,
+    ForeignCandle: lambda message: message.open_ns,
+    OpenInterest: lambda message: message.exchange_ns,
+}
+
+
+def _lane(channel: Channel, tally: Tally, command: Callable[[Command], None]) -> Lane:
+    name = channel.name
+    if channel.is_depth:
+        return DepthLane(channel, tally, command)
+    if channel.is_book:
+        return WholeBookLane(channel, tally, command)
+    if name in _TRADES:
+        return TradeLane(channel, tally, command)
+    if name in _FLOWS:
+        return FlowLane(channel, tally, command, _FLOWS[name])
+    if name == "funding-rate":
+        return FundingLane(channel, tally, command)
+    if name.startswith("candle") and name.removeprefix("candle") in BARS:
+        return CandleLane(channel, tally, command)
+    return NewsLane(channel, tally, command)
+
+
+def _order(event: Any) -> tuple[int, int, str]:
+    """Return where an event stands among those of one stamp; what is no row of the market comes last."""
+    if isinstance(event, InstrumentData):
+        return (RANKS["instrument"], 0, event.row.inst_id)
+    kind = KINDS.get(type(event))
+    if kind is None:
+        return (_LAST_RANK, 0, "")
+    interval_ns = INTERVALS[event.interval] if isinstance(event, Candle) else 0
+    return (RANKS[kind], interval_ns, event.instrument)

@@ -1,0 +1,185 @@
+"""Trades of one channel: each once, in the order of their ids, with a gap where ids are missing."""
+
+from collections import deque
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import msgspec
+
+from quantkit.clock import NS_PER_MS
+from quantkit.events import Trade
+from quantkit.feeds.okx.codec.channels import Channel
+from quantkit.feeds.okx.codec.decode import TradeData
+from quantkit.feeds.okx.codec.grammar import PRICES, TRADED_QTYS
+from quantkit.feeds.okx.codec.readers import SIDES, trade_rows
+from quantkit.feeds.okx.tracker.channel import AHEAD_NS, REMEMBERED, Delivered, Tally
+from quantkit.feeds.okx.tracker.quotes import DOUBTS, FlowLane, ShortWay
+from quantkit.feeds.okx.tracker.records import Command
+
+
+class TradeLane(FlowLane):
+    """Trades, each once; ids that count every match show what is missing, whatever the connection did."""
+
+    __slots__ = ("_ahead", "_ids", "_last_id", "_matches")
+
+    def __init__(self, channel: Channel, tally: Tally, command: Callable[[Command], None]) -> None:
+        super().__init__(channel, tally, command, "trade")
+        #: The highest id delivered.
+        self._last_id = 0
+        #: The ids delivered last.
+        self._ids: deque[int] = deque(maxlen=REMEMBERED)
+        #: How many matches a row tells of that does not say so itself; None where that is unknown.
+        self._matches = 1 if channel.name == "trades-all" else None
+        #: Rows of the successor that are ahead of the owner, who may still bring what lies between.
+        self._ahead: deque[TradeData] = deque()
+
+    def take(self, connection: int, received_ns: int, message: Any, out: list[Delivered]) -> None:
+        """Deliver a trade that was not delivered before, after the gap that its id shows."""
+        data: TradeData = message
+        trade = data.event
+        trade_id, last = trade.trade_id, self._last
+        matches = data.count or self._matches
+        if (
+            connection == self._steady
+            and trade_id > self._last_id
+            and (matches is None or trade_id - matches <= self._last_id)
+        ):
+            self._last = trade
+            self._last_id = trade_id
+            self._ids.append(trade_id)
+            out.append(trade)
+            if self._ahead:
+                self._catch_up(received_ns, out)
+            return
+        if last is not None and trade_id and trade_id <= self._last_id and self._is_repeated(trade, last.exchange_ns):
+            if self._is_ours(connection, received_ns):
+                self._tally.count("repeated trades")
+            return
+        if connection != self._steady:
+            if not self._is_ours(connection, received_ns):
+                return
+            if self.is_muted:
+                self._fail(received_ns, "shed", out)
+                self._tally.count("rows shed")
+                return
+            if connection == self.successor and self._cause is None:
+                if not trade_id:
+                    # Without an id nothing tells whether the owner brings it too.
+                    self._tally.count("trades without an id during a handover")
+                    return
+                if self._missing(data):
+                    self._keep_ahead(data, received_ns, out)
+                    return
+            if self.successor is None:
+                self._steady = connection
+        self._deliver(data, trade, out)
+        if self._ahead:
+            self._catch_up(received_ns, out)
+
+    def mute(self, received_ns: int, out: list[Delivered]) -> None:
+        """Stop delivering; what was kept ahead is lost too."""
+        super().mute(received_ns, out)
+        self._ahead.clear()
+
+    def close(self, received_ns: int, out: list[Delivered]) -> None:
+        """Add the gap of an outage that no row ended, and of rows that never had their turn."""
+        if self._ahead:
+            self._fail(received_ns, self._missing(self._ahead[0]), out)
+        super().close(received_ns, out)
+
+    def _is_repeated(self, trade: Trade, last_ns: int) -> bool:
+        """Return whether a trade whose id is not above the last came before."""
+        return trade.exchange_ns < last_ns or trade.trade_id in self._ids
+
+    def _missing(self, data: TradeData) -> str:
+        """Return which ids lie between the last trade and this one, where the channel counts every match."""
+        matches = data.count or self._matches
+        if not matches or not self._last_id:
+            return ""
+        first_id = data.event.trade_id - matches + 1
+        # A lower id comes where the exchange begins to count anew.
+        if first_id <= self._last_id + 1:
+            return ""
+        return f"trades {self._last_id + 1} to {first_id - 1} are missing"
+
+    def _deliver(self, data: TradeData, trade: Trade, out: list[Delivered]) -> None:
+        """Deliver a trade, after the gap of what is missing before it."""
+        last = self._last
+        cause = "; ".join(part for part in (self._cause, self._missing(data)) if part)
+        if last is not None and cause:
+            out.append(self._gap(last, trade, trade.received_ns, cause))
+        self._cause = None
+        self._last = trade
+        # A much lower id begins a new count; a slightly lower one was overtaken, and those above it stay delivered.
+        if trade.trade_id > self._last_id or 0 < trade.trade_id < self._last_id - REMEMBERED:
+            self._last_id = trade.trade_id
+        self._ids.append(trade.trade_id)
+        out.append(trade)
+
+    # Rows before their turn -----------------------------------------------------------------------------------
+
+    def _keep_ahead(self, data: TradeData, received_ns: int, out: list[Delivered]) -> None:
+        self._ahead.append(data)
+        if len(self._ahead) > REMEMBERED:
+            self._flush(received_ns, out)
+
+    def _catch_up(self, received_ns: int, out: list[Delivered]) -> None:
+        """Drop what the owner has brought by now; what follows it directly has its turn."""
+        while self._ahead and not self._missing(self._ahead[0]):
+            self._turn(self._ahead.popleft(), received_ns, out)
+
+    def _flush(self, received_ns: int, out: list[Delivered]) -> None:
+        """Deliver what was kept, since nobody brings what lies between any more."""
+        while self._ahead:
+            self._turn(self._ahead.popleft(), received_ns, out)
+
+    def _turn(self, data: TradeData, received_ns: int, out: list[Delivered]) -> None:
+        if data.event.trade_id > self._last_id:
+            self._deliver(data, msgspec.structs.replace(data.event, received_ns=received_ns), out)
+
+    def _promoted(self, received_ns: int, out: list[Delivered]) -> None:
+        self._flush(received_ns, out)
+
+
+def short_way_of_trades(lanes: Mapping[str, TradeLane]) -> ShortWay:
+    """Return the short way of a `trades` frame: one trade, the next one of a lane that needs no further look.
+
+    It reads with the decoder and the grammar of the long way, `messages.decode` and `TradeLane.take`, and leaves out
+    what lies between.
+
+    Args:
+        lanes: The lanes of the channel by instrument, looked at with each frame.
+    """
+
+    def take(connection: int, received_ns: int, data: bytes) -> Trade | None:
+        try:
+            (row,) = trade_rows(data).data
+            lane = lanes[row.inst_id]
+            before, last_id = lane._last, lane._last_id
+            trade_id = row.trade_id or 0
+            if connection != lane._steady or before is None or trade_id <= last_id or lane._ahead:
+                return None
+            matches = row.count or lane._matches
+            if matches and trade_id - matches > last_id:
+                return None
+            exchange_ns = row.ts * NS_PER_MS
+            # The sum is the dearer question, and seldom needed.
+            if exchange_ns > received_ns and exchange_ns > received_ns + AHEAD_NS:
+                return None
+            trade = Trade(
+                before.instrument,
+                exchange_ns,
+                received_ns,
+                PRICES[row.px],
+                TRADED_QTYS[row.sz],
+                SIDES[row.side],
+                trade_id,
+            )
+        except DOUBTS:
+            return None
+        lane._last = trade
+        lane._last_id = trade_id
+        lane._ids.append(trade_id)
+        return trade
+
+    return take

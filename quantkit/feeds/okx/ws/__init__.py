@@ -1,0 +1,1 @@
+"""The WebSocket connections to OKX: sessions, subscriptions, heartbeats."""

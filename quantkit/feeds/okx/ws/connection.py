@@ -1,0 +1,391 @@
+"""One connection slot: its state machine, and the loop that makes its WebSocket again whenever it is lost."""
+
+import asyncio
+import logging
+from enum import StrEnum
+from typing import Final, Protocol
+
+import msgspec
+import numpy as np
+
+from quantkit.errors import FeedError
+from quantkit.feeds.okx.backoff import Backoff
+from quantkit.feeds.okx.codec.channels import Channel, Path
+from quantkit.feeds.okx.errors import OkxError, network_refusal
+from quantkit.feeds.okx.tracker.records import Lost, Opened
+from quantkit.feeds.okx.ws.ports import Host, Socket
+from quantkit.feeds.okx.ws.session import Session, is_final
+from quantkit.feeds.okx.ws.subscriptions import Interests
+
+_log: Final = logging.getLogger("quantkit.feeds.okx")
+
+#: "Login failed", without a reason.
+_VAGUE_LOGIN: Final = "60009"
+
+
+class ConnectionState(StrEnum):
+    """Where a connection stands."""
+
+    WAITING = "waiting"  # for its turn after a failure
+    CONNECTING = "connecting"
+    LOGIN = "login"
+    LIVE = "live"
+    STALE = "stale"  # nothing received for a while; a ping is out
+    CLOSING = "closing"
+    CLOSED = "closed"
+    FAILED = "failed"  # for good: trying again would only repeat it
+
+
+class ConnectionStatus(msgspec.Struct, frozen=True):
+    """What can be told of a connection.
+
+    Attributes:
+        number: Stays the same when the connection is made again.
+        since_ns: When it came into this state, UTC ns.
+        attempts: How often it was tried to connect.
+        channels: How many channels it carries or has to.
+        frames: How many frames it has received, over all attempts.
+        last_frame_ns: When the newest came; 0 before the first.
+        error: The last trouble, empty where there was none.
+    """
+
+    number: int
+    path: str
+    state: ConnectionState
+    since_ns: int
+    attempts: int
+    channels: int
+    frames: int
+    last_frame_ns: int
+    error: str
+
+
+class LineHost(Host, Protocol):
+    """What a line needs of the client around it."""
+
+    rng: np.random.Generator
+
+    async def open_socket(self, path: Path, session: Session, where: str) -> Socket:
+        """Connect and shake hands.
+
+        Raises:
+            OkxError: It failed.
+        """
+        ...
+
+    async def pace(self) -> None:
+        """Wait for a place among the connects of a second."""
+        ...
+
+    def line_changed(self, line: "Line") -> None:
+        """Take note of a change of state."""
+        ...
+
+    def line_refused(self, line: "Line", channel: Channel, error: FeedError, *, is_late: bool) -> None:
+        """Take note that a subscription is dead; `is_late` if nobody waits to hear it."""
+        ...
+
+    def line_failed(self, line: "Line", error: OkxError, *, is_late: bool) -> None:
+        """Take note that a line is dead; `is_late` if nobody waits to hear it."""
+        ...
+
+    def line_closed(self, line: "Line") -> None:
+        """Take note that a line is not made again, in good order."""
+        ...
+
+    def replace(self, line: "Line") -> None:
+        """Make a successor before the server closes the line."""
+        ...
+
+    def crash(self, error: BaseException) -> None:
+        """Stop everything: our own code failed."""
+        ...
+
+
+class Line:
+    """Keeps one connection alive and its channels subscribed.
+
+    Args:
+        host: The client around it.
+        number: Unique among the client's lines.
+        path: Of the WebSocket.
+        needs_login: Whether to log in.
+    """
+
+    def __init__(self, host: LineHost, number: int, path: Path, *, needs_login: bool) -> None:
+        self.number = number
+        self.path = path
+        self.needs_login = needs_login
+        self.interests = Interests()
+        self.backoff = Backoff(host.config.retry, host.rng)
+        self.state = ConnectionState.WAITING
+        self.frames = 0
+        self.last_frame_ns = 0
+        self.is_retiring = False  # a successor takes over; not made again when lost
+        self.predecessor: Line | None = None  # the line it takes over from, while that lives
+        self.handovers = 0  # how many in quick succession led to it
+        self.made_s = asyncio.get_running_loop().time()
+        self.error: FeedError | None = None
+        self.ended = asyncio.Event()
+        self._host = host
+        self._since_ns = host.stamp()
+        self.attempts = 0
+        self._session: Session | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._was_vague = False
+
+    def start(self) -> None:
+        """Begin to connect."""
+        self._task = asyncio.create_task(self._run(), name=self.where)
+        self._task.add_done_callback(self._done)
+
+    @property
+    def where(self) -> str:
+        """The connection's name in errors and logs."""
+        return f"OKX {self.path} connection {self.number}"
+
+    @property
+    def is_up(self) -> bool:
+        """Whether the connection is usable."""
+        return self.state in (ConnectionState.LIVE, ConnectionState.STALE)
+
+    @property
+    def is_failed(self) -> bool:
+        """Whether the line is dead for good."""
+        return self.state is ConnectionState.FAILED
+
+    @property
+    def takes_channels(self) -> bool:
+        """Whether new channels may be given to it."""
+        over = (ConnectionState.CLOSING, ConnectionState.CLOSED, ConnectionState.FAILED)
+        return not self.is_retiring and self.state not in over
+
+    @property
+    def is_live(self) -> bool:
+        """Whether the connection is usable and every channel acknowledged."""
+        return self.is_up and self.interests.is_live
+
+    def status(self) -> ConnectionStatus:
+        """Return what can be told now."""
+        error = "" if self.error is None else str(self.error)
+        session = self._session
+        if session is not None and session.waits_until_s:
+            wait_s = session.waits_until_s - asyncio.get_running_loop().time()
+            error = f"the hourly limit of requests is reached; the next follows in {max(wait_s, 0.0):.0f} s"
+        return ConnectionStatus(
+            self.number,
+            self.path,
+            self.state,
+            self._since_ns,
+            self.attempts,
+            len(self.interests),
+            self.frames,
+            self.last_frame_ns,
+            error,
+        )
+
+    def wake(self) -> None:
+        """Look at the interests again: some have changed."""
+        if self._session is not None:
+            self._session.wake()
+
+    def resync(self, channel: Channel) -> None:
+        """Subscribe a channel anew, unless that is under way; a line that retires may live for another minute.
+
+        One that needs it again and again rests before.
+        """
+        if not self.is_up or not self.interests.resync(channel):
+            return
+        loop = asyncio.get_running_loop()
+        wait_s = self.interests.rest(channel, loop.time(), self._host.config.retry)
+        if wait_s:
+            _log.warning("%s: %s breaks too often; it is subscribed anew in %.1f s", self.where, channel, wait_s)
+            loop.call_later(wait_s, self._rested, channel)
+        self.wake()
+
+    def _rested(self, channel: Channel) -> None:
+        if self.interests.rested(channel):
+            self.wake()
+
+    def abort(self, cause: str) -> None:
+        """Give the present connection up, at once, and make another."""
+        session = self._session
+        if session is not None:
+            self._lose(session, cause)
+            session.abort(cause)
+
+    def fail(self, error: FeedError) -> None:
+        """Stop at once, since the client cannot go on."""
+        if self.state in (ConnectionState.CLOSING, ConnectionState.CLOSED, ConnectionState.FAILED):
+            return
+        self.error = error
+        session, self._session = self._session, None
+        if self._task is not None:
+            self._task.cancel()
+        if session is not None:
+            session.abort("the client has stopped")
+        self._finish(ConnectionState.FAILED)
+
+    def control(self, message: object) -> None:
+        """Take a message that is about the connection."""
+        if self._session is not None:
+            self._session.control(message)
+
+    async def end(self, cause: str, *, is_noted: bool = True) -> None:
+        """End the connection in good order and for good.
+
+        Args:
+            cause: Goes into the record of the loss.
+            is_noted: Whether there is a record.
+        """
+        if self._task is None or self.state in (ConnectionState.CLOSED, ConnectionState.FAILED):
+            self.ended.set()
+            return
+        session, self._session = self._session, None
+        self._set(ConnectionState.CLOSING)
+        if session is not None:
+            if is_noted:
+                self._lose(session, cause)
+            session.is_open = False
+        self._task.cancel()
+        try:
+            await asyncio.gather(self._task, return_exceptions=True)
+            if session is not None and session.socket is not None:
+                await session.socket.close()
+        finally:
+            # Who waits for this may give up before the other side has answered, and nobody else closes the socket.
+            if session is not None:
+                session.abort("closed")
+            self._set(ConnectionState.CLOSED)
+            self.ended.set()
+
+    # The session's owner --------------------------------------------------------------------------------------
+
+    def changed(self) -> None:
+        """Tell of a change that is worth showing."""
+        self._host.line_changed(self)
+
+    def stale(self, is_stale: bool) -> None:
+        """Show that the other side is silent, or speaks again."""
+        if self.is_up:
+            self._set(ConnectionState.STALE if is_stale else ConnectionState.LIVE)
+
+    def refused(self, channel: Channel, error: FeedError, *, is_late: bool) -> None:
+        """Tell that a subscription is dead."""
+        self._host.line_refused(self, channel, error, is_late=is_late)
+
+    def planned_close(self) -> None:
+        """Have a successor made before the server closes."""
+        self._host.replace(self)
+
+    # The loop -------------------------------------------------------------------------------------------------
+
+    async def _run(self) -> None:
+        loop_error: OkxError | None = None
+        while True:
+            if loop_error is not None:
+                self.backoff.failed()
+                self._trouble(loop_error)
+                if self.is_retiring:
+                    self._finish(ConnectionState.CLOSED)
+                    self._host.line_closed(self)
+                    return
+                if self._is_hopeless(loop_error):
+                    self._fail(loop_error)
+                    return
+                self._set(ConnectionState.WAITING)
+                await asyncio.sleep(self.backoff.wait_s(loop_error.retry_after_s))
+            self._set(ConnectionState.WAITING)
+            await self._host.pace()
+            try:
+                loop_error = await self._attempt()
+            except OkxError as error:
+                loop_error = error
+            if self.is_failed:
+                return
+
+    async def _attempt(self) -> OkxError:
+        """Make one connection and use it to its end; return why it ended."""
+        host = self._host
+        self.attempts += 1
+        session = Session(host, self, self.where)
+        self._set(ConnectionState.CONNECTING)
+        is_served = False
+        try:
+            async with asyncio.timeout(host.config.handshake_timeout_s):
+                session.socket = await host.open_socket(self.path, session, self.where)
+                self._session = session
+                if self.needs_login:
+                    self._set(ConnectionState.LOGIN)
+                    await session.login()
+            if session.ending is None:
+                is_served = True
+                return await self._serve(session)
+            return session.ending.error
+        except TimeoutError as error:
+            raise network_refusal(error, where=self.where) from None
+        finally:
+            if not is_served and session.socket is not None:
+                session.abort("the login failed")
+            # A graceful end has taken the session over.
+            if self._session is session and self.state is not ConnectionState.CLOSING:
+                self._session = None
+
+    async def _serve(self, session: Session) -> OkxError:
+        host = self._host
+        self.interests.restart()
+        session.is_open = True
+        host.note(Opened(host.stamp(), self.number, self.path))
+        self._set(ConnectionState.LIVE)
+        ending = await session.serve()
+        if ending.crash is not None:
+            host.crash(ending.crash)
+        # The record is read beside its connection's number, and years later: what happened, without advice.
+        self._lose(session, str(ending.error).removeprefix(f"{self.where}: ").partition(";")[0])
+        session.abort("over")
+        return ending.error
+
+    def _lose(self, session: Session, cause: str) -> None:
+        """Record the end of a connection, once; nothing of it is taken any more."""
+        if session.is_open:
+            session.is_open = False
+            self._host.note(Lost(self._host.stamp(), self.number, cause))
+
+    def _is_hopeless(self, error: OkxError) -> bool:
+        """Return whether to give up; OKX's catch-all for failed logins gets a second chance."""
+        if error.code == _VAGUE_LOGIN and not self._was_vague:
+            self._was_vague = True
+            return False
+        return is_final(error) or self.backoff.is_exhausted
+
+    def _trouble(self, error: OkxError) -> None:
+        self.error = error
+        _log.warning("%s (failure %d)", error, self.backoff.failures)
+
+    def _fail(self, error: OkxError) -> None:
+        """Give up for good."""
+        # Listeners see the failed line with the channels that it carried.
+        self._finish(ConnectionState.FAILED)
+        # A caller who waits for one channel is told of that one; others that were live end as well.
+        is_late = not len(self.interests)
+        for interest in self.interests:
+            self.interests.remove(interest.channel)
+            is_late = not interest.settle(error) or is_late
+        _log.error("%s; it is not tried again", error)
+        self._host.line_failed(self, error, is_late=is_late)
+
+    def _finish(self, state: ConnectionState) -> None:
+        self._set(state)
+        self.ended.set()
+
+    def _set(self, state: ConnectionState) -> None:
+        # A failure is final: the loop that notices it last must not pass for alive.
+        if state is not self.state and not self.is_failed:
+            self.state = state
+            self._since_ns = self._host.stamp()
+            self._host.line_changed(self)
+
+    def _done(self, task: "asyncio.Task[None]") -> None:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self.ended.set()
+            self._host.crash(error)

@@ -1,0 +1,197 @@
+"""The rows of a recorded run, written anew from its tape: for a run that was killed before its rows were sealed."""
+
+import shutil
+from collections import defaultdict, deque
+from collections.abc import Collection
+from contextlib import suppress
+from operator import attrgetter
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from quantkit.engine.log import Drained, Sent, Started, Stepped, Took, Warmed, instruments_of, read_log, span_of
+from quantkit.engine.timings import sender_of
+from quantkit.errors import DataError
+from quantkit.events import KINDS, Candle, InstrumentChange, MarketEvent, Timing
+from quantkit.feeds.okx.codec.channels import Channel, channel_of
+from quantkit.feeds.okx.relisting import Listings
+from quantkit.feeds.okx.source import live_coverage
+from quantkit.feeds.okx.tracker.records import FrameRecord, Record, Wanted
+from quantkit.live.verify import DATA, ENGINE, FRAMES, deliveries_of
+from quantkit.rows.columns import Block, Stream
+from quantkit.storage.tape import held
+from quantkit.storage.writer import Writer
+
+_BLOCK_ROWS: Final = 20_000
+
+
+def rebuild(run: str | Path) -> dict[Stream, int]:
+    """Put the rows that a run's tape holds in the place of those in its `data` folder.
+
+    Args:
+        run: The run's folder.
+
+    Returns:
+        How many rows there are now, by stream.
+
+    Raises:
+        DataError: The folder holds no recorded run, or one that is still going, its tape or log is damaged, or the
+            disk refuses. The rows that were there are still there then.
+    """
+    folder = Path(run)
+    if not (folder / ENGINE).is_dir():
+        raise DataError(f"{folder} holds no recorded run (there is no {ENGINE} folder); name the folder of one")
+    with held(folder / ENGINE) as is_ours:
+        if not is_ours:
+            raise DataError(
+                f"{folder}: the run is still going, or its rows are being rebuilt already; "
+                "end the run with Ctrl-C first"
+            )
+        try:
+            fresh, old = _recovered(folder)
+            told = _told(folder)
+            try:
+                counts = _write(folder, fresh, told)
+                if (folder / DATA).exists():
+                    (folder / DATA).rename(old)
+                fresh.rename(folder / DATA)
+            finally:
+                # What cannot be cleared away now is no part of the rows, and the next rebuild tries again.
+                with suppress(OSError):
+                    _recovered(folder)
+        except OSError as error:
+            raise DataError(f"{folder}: the rows cannot be written: {error.strerror or error}") from error
+    return counts
+
+
+def _recovered(folder: Path) -> tuple[Path, Path]:
+    """Clear away what a rebuild left that was killed, and return the two places that one needs.
+
+    The old rows are back where they were unless the new ones have taken their place.
+    """
+    fresh, old = folder / f".{DATA}.new", folder / f".{DATA}.old"
+    if old.exists() and not (folder / DATA).exists():
+        old.rename(folder / DATA)
+    for left in (fresh, old):
+        if left.exists():
+            shutil.rmtree(left)
+    return fresh, old
+
+
+class _Told(NamedTuple):
+    """What an engine log tells of a run.
+
+    Attributes:
+        started: How it was set up. warmed: what its warm-ups got.
+        sent, steps: When its messages left, and how far the clocks were apart.
+        taken_until_ns: The moment up to which it took what came.
+        until_ns: Its rows end here: a run that came to its end took no others, of a killed one the tape has the rest.
+    """
+
+    started: Started
+    warmed: list[Warmed]
+    sent: list[Sent]
+    steps: list[Stepped]
+    taken_until_ns: int
+    until_ns: int
+
+
+def _told(folder: Path) -> _Told:
+    started: Started | None = None
+    warmed, sent, steps = list[Warmed](), list[Sent](), list[Stepped]()
+    until_ns, has_ended = 0, False
+    for entry in read_log(folder / ENGINE):
+        match entry:
+            case Started():
+                started = entry
+            case Warmed():
+                warmed.append(entry)
+            case Sent():
+                sent.append(entry)
+            case Stepped():
+                steps.append(entry)
+            case Took():
+                until_ns = entry.until_ns
+            case Drained():
+                has_ended = True
+            case _:
+                continue
+    if started is None:
+        raise DataError(f"{folder}: the engine log does not begin with the start of a run")
+    end_ns = span_of(started)[1]
+    until_ns = min(until_ns, end_ns)
+    return _Told(started, warmed, sent, steps, until_ns, until_ns if has_ended else end_ns)
+
+
+def _write(folder: Path, target: Path, told: _Told) -> dict[Stream, int]:
+    """Write rows and metadata into a new data folder."""
+    started = told.started
+    instruments = instruments_of(started)
+    listings = Listings(instruments)
+    counts: dict[Stream, int] = defaultdict(int)
+    waiting: dict[Stream, list[MarketEvent]] = defaultdict(list)
+    warmed_ns: dict[Stream, int] = {}  # bars up to here came with the warm-up
+    heard: set[Channel] = set()
+    asked: dict[Stream, int] = {}
+    start_ns, _ = span_of(started)
+    with Writer(target, source="OKX live, from the tape") as writer:
+
+        def hear(record: FrameRecord | Record) -> None:
+            if isinstance(record, Wanted):
+                heard.add(record.channel)
+                listings.names.add(record.channel.inst_id)
+
+        def add(stream: Stream, row: MarketEvent) -> None:
+            rows = waiting[stream]
+            rows.append(row)
+            counts[stream] += 1
+            # Rows of one stamp stay in one block, as they came in one frame.
+            if len(rows) >= _BLOCK_ROWS and row.received_ns != rows[-2].received_ns:
+                writer.write(Block.from_events(rows[:-1]))
+                del rows[:-1]
+
+        for entry in told.warmed:
+            stream = Stream("candle", entry.instrument, entry.interval)
+            asked[stream] = entry.count
+            for candle in entry.candles:
+                if candle.close_ns > warmed_ns.get(stream, 0):
+                    add(stream, candle)
+                    warmed_ns[stream] = candle.close_ns
+        for rows in deliveries_of(folder / FRAMES, listings, hear):
+            if rows[0].received_ns > told.until_ns:
+                # As in the run's own data, which end with it. What it listened to may yet stand behind.
+                continue
+            for row in rows:
+                if isinstance(row, InstrumentChange):
+                    writer.write_instrument(row.info)
+                    continue
+                stream = Stream(KINDS[type(row)], row.instrument, row.interval if isinstance(row, Candle) else "")
+                if not isinstance(row, Candle) or row.close_ns > warmed_ns.get(stream, 0):
+                    add(stream, row)
+        listened = [
+            stream
+            for stream in live_coverage(instruments.values(), started.opened_ns)
+            if stream.kind not in ("gap", "instrument") and channel_of(stream) in heard
+        ]
+        for stream in listened:
+            writer.watched(stream, start_ns, max(start_ns, told.taken_until_ns), warmup=asked.get(stream, 0))
+        names = sorted({stream.instrument for stream in (*counts, *listened)})
+        for row in _timings(told, names):
+            add(Stream("timing", row.instrument), row)
+        for rest in waiting.values():
+            writer.write(Block.from_events(rest))
+        for name in names:
+            writer.write_instrument(instruments[name])
+    return dict(counts)
+
+
+def _timings(told: _Told, names: Collection[str]) -> list[Timing]:
+    """Return the rows that say when messages left and how far the clocks were apart, as the run recorded them."""
+    started = told.started
+    sender = sender_of(started.strategy, started.strategy_digest, started.parameters)
+    rows = [Timing(name, s.from_ns, s.from_ns, 0, s.from_ns, s.offset_ns) for s in told.steps for name in names]
+    offset_ns, steps = 0, deque(told.steps)
+    for sent in told.sent:
+        while steps and steps[0].from_ns <= sent.at_ns:
+            offset_ns = steps.popleft().offset_ns
+        rows.append(Timing(sent.instrument, sent.at_ns, sent.at_ns, sent.number, sent.sent_ns, offset_ns, sender))
+    return sorted(rows, key=attrgetter("received_ns"))

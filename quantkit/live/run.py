@@ -1,0 +1,226 @@
+"""A paper run: the live feed, the engine with its simulated broker, and the recording of both."""
+
+import logging
+import re
+import shutil
+import threading
+from collections.abc import Callable
+from decimal import Decimal
+from pathlib import Path, PurePath
+from typing import Final
+
+import msgspec
+
+from quantkit.clock import datetime_of, wall_ns
+from quantkit.config import run_config
+from quantkit.engine.engine import Engine
+from quantkit.engine.log import VERSION, EngineLog, Started, Stopped, config_fields, parameter_fields
+from quantkit.engine.outcome import Outcome
+from quantkit.engine.plan import EngineConfig
+from quantkit.engine.timings import sender_of
+from quantkit.errors import ConfigError, DataError, QuantkitError, StrategyError
+from quantkit.feeds.okx.config import OkxConfig
+from quantkit.feeds.okx.source import FAR_FUTURE_NS, OkxFeed
+from quantkit.live.monitor import Monitor
+from quantkit.live.status import LiveStatus
+from quantkit.live.verify import ENGINE, RESULT, SOURCE, versions
+from quantkit.loading import source_of
+from quantkit.portable import check_new, unportable
+from quantkit.report.digest import result_hash
+from quantkit.report.result import Result
+from quantkit.sources import code_of
+from quantkit.strategy import Strategy
+
+#: Begins the warning of a result that could not be written.
+NOT_SAVED: Final = "the result is not saved"
+
+_log: Final = logging.getLogger("quantkit.live")
+_UNFIT: Final = re.compile(r"[^A-Za-z0-9_-]+")
+
+
+def run_paper(
+    strategy: Strategy,
+    config: EngineConfig,
+    *,
+    okx: OkxConfig | None,
+    record: Path | None,
+    duration_ns: int | None,
+    on_status: Callable[[LiveStatus], None] | None,
+    stop: threading.Event | None,
+) -> Result:
+    """Run a strategy on live data until it is stopped; see `quantkit.api.paper`."""
+    folder = None if record is None else _new_folder(record, strategy)
+    log = None
+    try:
+        log = None if folder is None else EngineLog(folder / ENGINE)
+        return _run(strategy, config, folder, log, okx, duration_ns, on_status, stop or threading.Event())
+    finally:
+        if log is not None:
+            log.close()
+        if folder is not None and (log is None or not log.has_begun):
+            # The run could not start, so there is nothing to keep.
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _run(
+    strategy: Strategy,
+    config: EngineConfig,
+    folder: Path | None,
+    log: EngineLog | None,
+    okx: OkxConfig | None,
+    duration_ns: int | None,
+    on_status: Callable[[LiveStatus], None] | None,
+    stop: threading.Event,
+) -> Result:
+    name, digest = source_of(strategy)
+    sender = sender_of(name, digest, strategy.parameters)
+    with OkxFeed(okx, folder=folder, intake=log, stop=stop, sender=sender) as feed:
+        start_ns = feed.now_ns()
+        end_ns = FAR_FUTURE_NS if duration_ns is None else start_ns + duration_ns
+        config = msgspec.structs.replace(config, start_ns=start_ns, end_ns=end_ns)
+        if folder is not None and log is not None:
+            _write_start(log, folder, strategy, config, feed)
+        ticks: list[Callable[[int], None]] = []
+        engine = Engine(
+            feed,
+            strategy,
+            config,
+            progress=lambda now_ns, _start, _end: ticks[0](now_ns) if ticks else None,
+            journal=log,
+            send_clock=feed.clock,
+            is_live=True,
+        )
+        if on_status is not None:
+            monitor = Monitor(
+                engine,
+                feed,
+                on_status,
+                strategy=type(strategy).__name__,
+                recording="" if folder is None else str(folder),
+                started_ns=start_ns,
+            )
+            ticks.append(monitor.tick)
+        failure: StrategyError | None = None
+        outcome: Outcome | None
+        try:
+            outcome = engine.run()
+        except StrategyError as error:
+            failure, outcome = error, engine.salvage(error)
+            if outcome is None:
+                if log is not None:
+                    log.write(_stop_of_error(error, start_ns))
+                raise
+    if log is not None:
+        log.write(_stop_of(outcome, failure))
+    outcome.warnings.extend(feed.notes)
+    described = run_config(
+        strategy=name,
+        strategy_digest=digest,
+        parameters=strategy.parameters,
+        data="live" if folder is None else str(folder),
+        data_files={},
+        plan=engine.plan,
+        config=config,
+    )
+    described = msgspec.structs.replace(described, end_ns=outcome.end_ns)
+    result = Result(outcome, described, engine.plan.instruments, engine.changes)
+    if folder is not None:
+        try:
+            result.save(folder / RESULT)
+        except QuantkitError as error:
+            # A full disk must not cost the report as well.
+            outcome.warnings.append(f"{NOT_SAVED}: {error}")
+            _log.error("%s: %s", NOT_SAVED, error)
+    if failure is not None:
+        for tick in ticks:
+            tick(outcome.end_ns)  # who watches has been shown nothing of a run that failed at its first rows
+        # What was done until then is not lost with the hook that raised.
+        raise failure
+    return result
+
+
+def _new_folder(record: Path, strategy: Strategy) -> Path:
+    """Make a run's folder, named after strategy and time.
+
+    Raises:
+        ConfigError: It cannot be made, or it or a copy of the strategy's code in it has a name that not every machine
+            takes.
+    """
+    check_new(record)
+    code = code_of(type(strategy))
+    for place in () if code is None else (str(code.place), *code.beside):
+        for part in PurePath(place).parts:
+            reason = unportable(part)
+            if reason is not None:
+                raise ConfigError(f"strategy file {place}: the name {part!r} {reason}; rename it, a copy is recorded")
+    name = _UNFIT.sub("_", type(strategy).__name__)
+    moment = datetime_of(wall_ns()).strftime("%Y%m%d-%H%M%S")
+    number = 0
+    while True:
+        folder = record / f"{name}-{moment}{f'-{number}' if number else ''}"
+        try:
+            folder.mkdir(parents=True)
+        except FileExistsError:
+            if not folder.is_dir():
+                raise ConfigError(f"{record} is no folder that a recording can go to; name another one") from None
+            number += 1
+        except OSError as error:
+            raise ConfigError(f"{folder} cannot be made for the recording: {error.strerror or error}") from error
+        else:
+            return folder
+
+
+def _write_start(log: EngineLog, folder: Path, strategy: Strategy, config: EngineConfig, feed: OkxFeed) -> None:
+    """Note how the run is set up, and keep a copy of the strategy's file and of the modules beside it."""
+    name, digest = source_of(strategy)
+    code = code_of(type(strategy))
+    if code is not None:
+        try:
+            for place, source in {str(code.place): code.own, **code.beside}.items():
+                copy = folder / SOURCE / place
+                copy.parent.mkdir(parents=True, exist_ok=True)
+                copy.write_bytes(source.content)
+        except OSError as error:
+            raise DataError(f"{folder}: the strategy's file cannot be copied: {error.strerror or error}") from error
+    log.write(
+        Started(
+            version=VERSION,
+            opened_ns=feed.opened_ns,
+            strategy=name,
+            source=None if code is None else str(code.own.file.resolve()),
+            strategy_digest=digest,
+            modules={} if code is None else {place: source.digest for place, source in code.beside.items()},
+            parameters=parameter_fields(strategy.parameters),
+            config=config_fields(config),
+            instruments=[instrument.to_dict() for instrument in feed.instruments().values()],
+            versions=versions(),
+        )
+    )
+
+
+def _stop_of(outcome: Outcome, failure: StrategyError | None) -> Stopped:
+    return Stopped(
+        ended=outcome.ended,
+        end_ns=outcome.end_ns,
+        result_hash=result_hash(outcome),
+        orders=len(outcome.orders),
+        fills=len(outcome.fills),
+        equity=outcome.equity,
+        cash=outcome.cash,
+        positions=outcome.position_qty,
+        error="" if failure is None else str(failure),
+    )
+
+
+def _stop_of_error(error: StrategyError, start_ns: int) -> Stopped:
+    return Stopped(
+        ended="strategy_error",
+        end_ns=start_ns if error.now_ns is None else error.now_ns,
+        result_hash="",
+        orders=0,
+        fills=0,
+        equity=Decimal(0),
+        cash={},
+        positions={},
+        error=str(error),
+    )

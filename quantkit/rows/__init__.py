@@ -1,0 +1,1 @@
+"""Rows of a run: columns, batches, and the cursors that walk along them."""

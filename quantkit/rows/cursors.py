@@ -1,0 +1,427 @@
+"""One stream's rows within the present batch: cursors, the gate search, and the last value before a place.
+
+A place is a position in the batch's merged order. "Before place p" means rows whose position is below p.
+"""
+
+from collections.abc import Sequence
+from typing import Final, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from quantkit.brokers.base import NEVER_NS, OPEN_GATE, Gate
+from quantkit.events import Mark, Row, Ticker
+from quantkit.instruments import Instrument
+from quantkit.orderbook import BookRows, DenseBook
+from quantkit.rows.columns import Block, Column, Stream
+
+#: "No stop in this batch."
+NOWHERE: Final = 2**62
+_FIRST_WINDOW: Final = 256
+_LAST_WINDOW: Final = 65_536
+#: Blocks that are kept undecoded for a price that nobody may ever ask for.
+_PENDING_MAX: Final = 8
+
+
+class Lane:
+    """A stream as the engine walks along it.
+
+    Attributes:
+        block, positions: The stream's rows in this batch and their places; no rows: an empty array.
+        checked: How many of them have been held against the price step.
+        is_matching: Whether its rows move the instrument's matching clock and reach the broker.
+    """
+
+    __slots__ = (
+        "_clock",
+        "_clock_before",
+        "block",
+        "checked",
+        "instrument",
+        "is_matching",
+        "kind",
+        "name",
+        "positions",
+        "rows",
+        "stream",
+    )
+
+    def __init__(self, stream: Stream, *, is_matching: bool) -> None:
+        self.stream = stream
+        self.name = str(stream)
+        self.kind = stream.kind
+        self.instrument = stream.instrument
+        self.is_matching = is_matching
+        self.block: Block | None = None
+        self.positions: NDArray[np.int64] = np.empty(0, np.int64)
+        self.rows = 0
+        self.checked = 0
+        self._clock: NDArray[np.int64] | None = None
+        self._clock_before = -NEVER_NS
+
+    def load(self, block: Block | None, positions: NDArray[np.int64]) -> None:
+        """Enter the next batch."""
+        if self.is_matching and self.block is not None and self.rows:
+            self._clock_before = max(self._clock_before, self.block.exchange_ns_max())
+        self.block = block
+        self.positions = positions
+        self.rows = 0 if block is None else block.size
+        self.checked = 0
+        self._clock = None
+
+    def row_at(self, place: int) -> int:
+        """Return how many of the lane's rows stand before a place."""
+        return int(self.positions.searchsorted(place))
+
+    def place_of(self, row: int) -> int:
+        """Return where a row stands, `NOWHERE` past the end."""
+        return int(self.positions[row]) if row < self.rows else NOWHERE
+
+    def column(self, name: str) -> Column:
+        """Return a column of the present block."""
+        assert self.block is not None
+        return self.block.column(name)
+
+    @property
+    def clock(self) -> NDArray[np.int64]:
+        """The running maximum of `exchange_ns` over this lane, at each row."""
+        if self._clock is None:
+            stamps = self.column("exchange_ns")
+            clock = np.maximum.accumulate(stamps)
+            if clock[0] < self._clock_before:
+                clock = np.maximum(clock, self._clock_before)
+            self._clock = clock
+        return self._clock
+
+    def clock_before_row(self, row: int) -> int:
+        """Return the running maximum over the rows before `row`."""
+        return self._clock_before if row == 0 else int(self.clock[row - 1])
+
+
+class GateLane(Lane):
+    """Trades or candles that reach the broker only where they hit its gate."""
+
+    __slots__ = ("_hit", "_scanned", "_until_row", "_window", "every_row", "gate")
+
+    def __init__(self, stream: Stream, *, is_matching: bool, every_row: bool) -> None:
+        super().__init__(stream, is_matching=is_matching)
+        self.every_row = every_row
+        self.gate: Gate = OPEN_GATE
+        self._scanned = 0
+        self._until_row = 0
+        self._hit: int | None = None
+        self._window = _FIRST_WINDOW
+
+    def load(self, block: Block | None, positions: NDArray[np.int64]) -> None:
+        super().load(block, positions)
+        if self.gate is OPEN_GATE:
+            self._scanned, self._hit = 0, None
+        else:
+            self._restart(0)
+
+    def close_gate(self, gate: Gate, place: int) -> None:
+        """Search on from a place, anew if the gate has changed or its last hit is behind."""
+        if gate != self.gate or (self._hit is not None and self.place_of(self._hit) < place):
+            self.gate = OPEN_GATE if gate == OPEN_GATE else gate
+            self._restart(place)
+
+    def _restart(self, place: int) -> None:
+        self._scanned = self.row_at(place) if self.rows else 0
+        self._hit = None
+        self._window = _FIRST_WINDOW
+        self._until_row = self.rows
+        if self.rows and self.gate.until_ns != NEVER_NS:
+            self._until_row = max(self._scanned, int(self.clock.searchsorted(self.gate.until_ns)))
+
+    def next_stop(self, place: int) -> tuple[int, bool]:
+        """Return the next place that matters and whether it is a hit; else it is how far the search has looked."""
+        if not self.rows:
+            return NOWHERE, False
+        if self.every_row:
+            return self.place_of(self.row_at(place)), True
+        if self.gate is OPEN_GATE:
+            return NOWHERE, False
+        if self._hit is None and self._scanned < self.rows and self.place_of(self._scanned) <= place:
+            self._scan()
+        if self._hit is not None:
+            return self.place_of(self._hit), True
+        if self._scanned >= self.rows:
+            return NOWHERE, False
+        return self.place_of(self._scanned), False
+
+    def _scan(self) -> None:
+        """Look through one more window, twice as wide each time."""
+        low, high = self.gate.low, self.gate.high
+        start = self._scanned
+        if low >= high or start >= self._until_row:
+            self._hit = start
+            return
+        if low == OPEN_GATE.low and high == OPEN_GATE.high:
+            # Without a band there is nothing to look for but the moment.
+            self._scanned = self._until_row
+            self._hit = self._until_row if self._until_row < self.rows else None
+            return
+        stop = min(start + self._window, self._until_row)
+        self._window = min(2 * self._window, _LAST_WINDOW)
+        lows, highs = self._extremes()
+        below, above = lows[start:stop], highs[start:stop]
+        if below.min() <= low or above.max() >= high:
+            self._hit = start + int(np.argmax((below <= low) | (above >= high)))
+        else:
+            self._scanned = stop
+            if stop == self._until_row < self.rows:
+                self._hit = stop
+
+    def _extremes(self) -> tuple[Column, Column]:
+        if self.kind == "candle":
+            return self.column("low"), self.column("high")
+        prices = self.column("open" if self.kind == "candle_open" else "price")
+        return prices, prices
+
+
+class TickerLane(Lane):
+    """Best bid and offer; reaches the broker row by row while orders need it."""
+
+    __slots__ = ("is_active",)
+
+    def __init__(self, stream: Stream, *, is_matching: bool) -> None:
+        super().__init__(stream, is_matching=is_matching)
+        self.is_active = False
+
+    def next_stop(self, place: int) -> tuple[int, bool]:
+        """Return the next row's place while active."""
+        return (self.place_of(self.row_at(place)) if self.is_active and self.rows else NOWHERE), True
+
+    def fields(self, row: int) -> tuple[float | None, float | None, float | None, float | None]:
+        """Return bid, bid_qty, ask and ask_qty of a row, None where the source had nothing."""
+        values = (float(self.column(name)[row]) for name in ("bid", "bid_qty", "ask", "ask_qty"))
+        bid, bid_qty, ask, ask_qty = (None if value != value else value for value in values)
+        return bid, bid_qty, ask, ask_qty
+
+
+class BookLane(Lane):
+    """Book changes, applied to the dense book in slices, or row by row while orders need it."""
+
+    __slots__ = ("_rows", "_stamps", "applied", "book", "exchange_ns", "is_active", "received_ns")
+
+    def __init__(self, stream: Stream, instrument: Instrument, *, is_matching: bool) -> None:
+        super().__init__(stream, is_matching=is_matching)
+        self.book = DenseBook(instrument)
+        self.is_active = False
+        self.applied = 0
+        self.exchange_ns = self.received_ns = 0  # of the last row that a reader has seen
+        self._rows: BookRows | None = None
+        self._stamps: tuple[list[int], list[int]] | None = None
+
+    def load(self, block: Block | None, positions: NDArray[np.int64]) -> None:
+        if self.rows:
+            assert self.block is not None
+            self.advance(self.rows)
+            # Whoever reads the book later, in a batch without rows of it, is told when it changed last.
+            self.received_ns, self.exchange_ns = self.block.stamps_of(self.rows - 1)
+        super().load(block, positions)
+        self.applied = 0
+        self._rows = None
+        self._stamps = None
+
+    def begin_with(self, blocks: Sequence[Block]) -> int | None:
+        """Apply rows from before the run, and return the latest `exchange_ns` among them, None without any."""
+        latest: int | None = None
+        for block in blocks:
+            rows = BookRows(block.column, self.book)
+            self.book.apply(rows, 0, rows.rows)
+            stamps = block.column("exchange_ns")
+            self.exchange_ns, self.received_ns = int(stamps[-1]), int(block.column("received_ns")[-1])
+            latest = int(stamps.max()) if latest is None else max(latest, int(stamps.max()))
+        return latest
+
+    def stamps_at(self, row: int) -> tuple[int, int]:
+        """Return `exchange_ns` and `received_ns` of a row, from lists, which are quicker to read one by one."""
+        if self._stamps is None:
+            self._stamps = self.column("exchange_ns").tolist(), self.column("received_ns").tolist()
+        return self._stamps[0][row], self._stamps[1][row]
+
+    @property
+    def book_rows(self) -> BookRows:
+        """The present block's rows, made ready for the dense book."""
+        if self._rows is None:
+            assert self.block is not None
+            self._rows = BookRows(self.block.column, self.book)
+        return self._rows
+
+    def advance(self, row: int) -> None:
+        """Apply all rows before `row` that have not been applied."""
+        if row > self.applied:
+            self.book.apply(self.book_rows, self.applied, row)
+            self.applied = row
+
+    def next_stop(self, place: int) -> tuple[int, bool]:
+        """Return the next row's place while active."""
+        return (self.place_of(self.row_at(place)) if self.is_active and self.rows else NOWHERE), True
+
+
+class BookMark:
+    """The mid of a book as the mark: known row by row while a position needs it, else at the present place."""
+
+    __slots__ = ("_count", "_places", "_values", "lane", "name")
+
+    def __init__(self, lane: BookLane) -> None:
+        self.lane = lane
+        self.name = "book mid"
+        self._count = 0
+        self._places: NDArray[np.int64] = np.empty(0, np.int64)
+        self._values: NDArray[np.float64] = np.empty(0)
+
+    def leave_batch(self) -> None:
+        """Forget the rows of the batch that ends."""
+        self._count = 0
+
+    def note(self, place: int) -> None:
+        """Keep the mid after the row at `place`, which has just been applied."""
+        mid = self.standing()
+        if mid is not None:
+            self._add(place, mid)
+
+    def note_standing(self) -> None:
+        """Keep the mid after the last row that has been applied in this batch, unless it is kept already."""
+        place, mid = self.lane.place_of(self.lane.applied - 1), self.standing()
+        if mid is not None and (not self._count or self._places[self._count - 1] != place):
+            self._add(place, mid)
+
+    def _add(self, place: int, mid: float) -> None:
+        if self._count == len(self._places):
+            room = max(2 * self._count, 1024)
+            self._places, self._values = np.resize(self._places, room), np.resize(self._values, room)
+        self._places[self._count], self._values[self._count] = place, mid
+        self._count += 1
+
+    def rows(self) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """Return the places and mids that were kept in this batch."""
+        return self._places[: self._count], self._values[: self._count]
+
+    def before(self, place: int) -> float | None:
+        """Return the mid before a place, which must not lie before rows already applied."""
+        if self.lane.rows:
+            self.lane.advance(self.lane.row_at(place))
+        return self.standing()
+
+    def ahead(self, place: int) -> float | None:
+        """Return the mid before a place that nobody has come to yet; the book itself stays where it is."""
+        lane = self.lane
+        row = lane.row_at(place) if lane.rows else 0
+        if row <= lane.applied:
+            return self.standing()
+        book = lane.book.twin()
+        book.apply(lane.book_rows, lane.applied, row)
+        return _mid(book)
+
+    def standing(self) -> float | None:
+        """Return the mid of the book as it stands."""
+        return _mid(self.lane.book)
+
+
+def _mid(book: DenseBook) -> float | None:
+    """Return the mid of a book, the best price where one side is empty, None where both are.
+
+    Nothing but the levels may decide: rows are applied in slices, and what stood between two of them is not known.
+    A gap leaves the levels as they were.
+    """
+    bid, ask = book.best_bid_ticks(), book.best_ask_ticks()
+    if bid is None and ask is None:
+        return None
+    low, high = ask if bid is None else bid, bid if ask is None else ask
+    assert low is not None
+    assert high is not None
+    return (book.instrument.price(low) + book.instrument.price(high)) / 2
+
+
+class MarkSource:
+    """Prices that value one instrument: mark, mid, last trade or candle close, read from columns when asked for."""
+
+    __slots__ = ("_last", "_loaded", "_pending", "_places", "_values", "lane", "name")
+
+    def __init__(self, lane: Lane, name: str) -> None:
+        self.lane = lane
+        self.name = name
+        self._pending: list[Block] = []  # of batches that have ended, not decoded yet
+        self._last: float | None = None
+        self._values: NDArray[np.float64] = np.empty(0)
+        self._places: NDArray[np.int64] = np.empty(0, np.int64)
+        self._loaded = False
+
+    def leave_batch(self) -> None:
+        """Keep what is needed of the batch that ends: its last price, decoded only when asked for.
+
+        Its rows may be without any, so that what was kept before has to stay.
+        """
+        if self._loaded:
+            if len(self._values):
+                self._last = float(self._values[-1])
+                self._pending.clear()
+        elif self.lane.block is not None:
+            last = self.lane.block.last_event
+            if last is not None and _has_price(last):
+                self._pending.clear()
+            self._pending.append(self.lane.block)
+            if len(self._pending) > _PENDING_MAX:
+                self.carried()
+        self._loaded = False
+
+    def rows(self) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """Return places and prices of the present batch, rows without a price left out."""
+        if not self._loaded:
+            # Asked before the first batch, there is nothing yet, but there may be once it has been entered.
+            self._loaded = self.lane.block is not None
+            if self.lane.block is None:
+                self._values, self._places = np.empty(0), np.empty(0, np.int64)
+            else:
+                self._values, self._places = prices_of(self.lane.block), self.lane.positions
+                known = ~np.isnan(self._values)
+                if not known.all():
+                    self._values, self._places = self._values[known], self._places[known]
+        return self._places, self._values
+
+    def carried(self) -> float | None:
+        """Return the price as it stood before the present batch."""
+        while self._pending:
+            values = prices_of(self._pending.pop())
+            known = values[~np.isnan(values)]
+            if len(known):
+                self._last = float(known[-1])
+                self._pending.clear()
+        return self._last
+
+    def before(self, place: int) -> float | None:
+        """Return the latest price before a place."""
+        places, values = self.rows()
+        row = int(places.searchsorted(place))
+        return float(values[row - 1]) if row else self.carried()
+
+    def ahead(self, place: int) -> float | None:
+        """Return the latest price before a place that nobody has come to yet."""
+        return self.before(place)
+
+
+def _has_price(event: Row) -> bool:
+    """Return whether `prices_of` has a number for a row."""
+    match event:
+        case Ticker():
+            return event.bid is not None and event.ask is not None
+        case Mark():
+            return event.source == "mark"
+        case _:
+            return True
+
+
+def prices_of(block: Block) -> NDArray[np.float64]:
+    """Return what a row of a block says an instrument is worth, NaN where it says nothing."""
+    kind = block.stream.kind
+    if kind == "ticker":
+        return np.asarray((block.column("bid") + block.column("ask")) / 2, np.float64)
+    if kind == "mark":
+        # An index price is told to the strategy but values nothing.
+        return np.where(block.column("source") == "mark", block.column("price"), np.nan)
+    return np.asarray(block.column("close" if kind == "candle" else "price"), np.float64)
+
+
+Marks: TypeAlias = MarkSource | BookMark
