@@ -12,6 +12,8 @@ NS_PER_MS: Final = 1_000_000
 NS_PER_S: Final = 1_000_000_000
 NS_PER_MIN: Final = 60 * NS_PER_S
 NS_PER_DAY: Final = 86_400 * NS_PER_S
+#: Later than any stamp: "never" for a moment in nanoseconds.
+NEVER_NS: Final = 2**63 - 1
 
 INTERVALS: Final[dict[str, int]] = {
     "1s": NS_PER_S,

@@ -1,22 +1,8 @@
-"""What every broker offers: orders in, reports out, and the band of prices in which nothing can happen."""
+"""What every broker offers: orders in, reports out."""
 
-from typing import Final, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 from quantkit.orders import Fill, Order, OrderState
-
-#: Later than any stamp: "never" for a moment in nanoseconds.
-NEVER_NS: Final = 2**63 - 1
-
-
-class Gate(NamedTuple):
-    """While `low < price < high` and the time is before `until_ns`, nothing happens; equality is a hit."""
-
-    low: float
-    high: float
-    until_ns: int
-
-
-OPEN_GATE: Final = Gate(float("-inf"), float("inf"), NEVER_NS)
 
 
 class Report(NamedTuple):
@@ -66,8 +52,4 @@ class Broker(Protocol):
 
     def amend(self, order_id: str, now_ns: int, *, lots: int | None, price_ticks: int | None) -> None:
         """Send a change of size or limit price on its way."""
-        ...
-
-    def gate(self, instrument: str) -> Gate:
-        """Return the band in which no trade or candle can concern the instrument's orders."""
         ...

@@ -10,8 +10,7 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from quantkit.brokers.base import NEVER_NS
-from quantkit.clock import duration_ns, interval_ns, time_ns_of
+from quantkit.clock import NEVER_NS, duration_ns, interval_ns, time_ns_of
 from quantkit.engine.order_manager import Desk
 from quantkit.errors import ConfigError, OrderError
 from quantkit.events import Candle

@@ -14,12 +14,12 @@ from typing import Any, Final
 
 import numpy as np
 
-from quantkit.brokers.base import NEVER_NS, Report
+from quantkit.brokers.base import Report
 from quantkit.brokers.send_clock import SendClock
 from quantkit.brokers.simulated.account import Account
 from quantkit.brokers.simulated.broker import SimulatedBroker
 from quantkit.brokers.simulated.market import CandleMarket
-from quantkit.clock import iso_of
+from quantkit.clock import NEVER_NS, iso_of
 from quantkit.engine.context import RunContext
 from quantkit.engine.dispatch import Part, Walk
 from quantkit.engine.equity import Valuation
@@ -32,11 +32,12 @@ from quantkit.engine.outcome import OrderEvent, Outcome
 from quantkit.engine.plan import EngineConfig, Plan, describe, idle_fees, make_plan
 from quantkit.errors import ConfigError, DataError, QuantkitError, StrategyError
 from quantkit.events import Candle, Funding, Gap, InstrumentChange
-from quantkit.feeds.base import Batch, Feed, Subscription
+from quantkit.feeds.base import Feed
 from quantkit.instruments import EXACT, Instrument, closest_id, decimal_of, names_of, plain, round_up
 from quantkit.orderbook import Book
 from quantkit.orders import Fill, Order, OrderState
 from quantkit.portfolio import Portfolio, shown
+from quantkit.rows.batch import Batch, Subscription
 from quantkit.rows.columns import Stream
 from quantkit.rows.cursors import NOWHERE, BookLane, BookMark, Lane
 from quantkit.strategy import Strategy, overrides

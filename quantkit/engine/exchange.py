@@ -6,15 +6,16 @@ from typing import Final, Protocol, cast
 
 import numpy as np
 
-from quantkit.brokers.base import NEVER_NS, OPEN_GATE
 from quantkit.brokers.simulated.broker import SimulatedBroker
 from quantkit.brokers.simulated.displayed import BookDisplay, DisplayedMarket, TickerDisplay
+from quantkit.brokers.simulated.gates import OPEN_BAND, GatedLane
 from quantkit.brokers.simulated.market import CandleMarket, Market, TradeMarket
+from quantkit.clock import NEVER_NS
 from quantkit.engine.plan import EngineConfig, Plan
 from quantkit.instruments import Instrument, Side, plain
 from quantkit.orders import Fill
 from quantkit.rows.columns import Block, Stream
-from quantkit.rows.cursors import NOWHERE, BookLane, BookMark, GateLane, Lane, Marks, MarkSource, TickerLane
+from quantkit.rows.cursors import NOWHERE, BookLane, BookMark, Lane, Marks, MarkSource, TickerLane
 
 _SIDES: Final = (Side.BUY, Side.SELL)
 _OHLC: Final = ("open", "high", "low", "close")
@@ -45,7 +46,7 @@ def make_lanes(plan: Plan, *, search: bool) -> dict[Stream, Lane]:
         elif stream.kind == "ticker":
             lanes[stream] = TickerLane(stream, is_matching=is_matching)
         elif stream.kind in ("trade", "candle", "candle_open"):
-            lanes[stream] = GateLane(stream, is_matching=is_matching, every_row=is_matching and not search)
+            lanes[stream] = GatedLane(stream, is_matching=is_matching, every_row=is_matching and not search)
         else:
             lanes[stream] = Lane(stream, is_matching=False)
     return lanes
@@ -281,7 +282,7 @@ class Exchange:
                 gate = gate._replace(until_ns=-NEVER_NS)
             market = self._broker.markets[instrument]
             for lane in self._matching[instrument]:
-                if isinstance(lane, GateLane):
+                if isinstance(lane, GatedLane):
                     lane.close_gate(gate, place)
                 elif isinstance(lane, BookLane | TickerLane):
                     lane.is_active = (
@@ -290,7 +291,7 @@ class Exchange:
                         or (isinstance(market, DisplayedMarket) and market.needs_rows)
                         or (isinstance(self._marks[instrument], BookMark) and instrument in held)
                     )
-            if gate == OPEN_GATE:
+            if gate == OPEN_BAND:
                 self._gated.discard(instrument)
             else:
                 self._gated.add(instrument)

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quantkit.events import KINDS, Candle, InstrumentChange, MarketEvent, Row
-from quantkit.feeds.base import Batch
+from quantkit.rows.batch import Batch
 from quantkit.rows.columns import Block, Stream
 
 #: Rows whose exchange stamp says nothing about the clocks.

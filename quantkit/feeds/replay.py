@@ -9,9 +9,9 @@ import numpy as np
 from quantkit.clock import INTERVALS, NS_PER_MIN, bar_open_ns, interval_ns
 from quantkit.errors import ConfigError
 from quantkit.events import KINDS, InstrumentChange, MarketEvent, Timing
-from quantkit.feeds.base import Batch, Subscription
 from quantkit.feeds.resample import Astride, cannot_build, coarser_blocks, first_astride, sources_of
 from quantkit.instruments import Instrument, plain
+from quantkit.rows.batch import Batch, Subscription
 from quantkit.rows.columns import Block, Stream
 from quantkit.storage.catalog import Catalog, Coverage, stored
 from quantkit.storage.reader import read_blocks

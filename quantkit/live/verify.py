@@ -29,7 +29,6 @@ from quantkit.engine.log import (
 from quantkit.engine.outcome import Outcome
 from quantkit.errors import ConfigError, DataError, StrategyError
 from quantkit.events import Row
-from quantkit.feeds.base import Batch, Subscription
 from quantkit.feeds.live import BatchMaker
 from quantkit.feeds.okx.relisting import Listings
 from quantkit.feeds.okx.source import DATA, FAR_FUTURE_NS, FRAMES, live_coverage
@@ -39,6 +38,7 @@ from quantkit.feeds.resample import sources_of
 from quantkit.instruments import Instrument
 from quantkit.loading import build_strategy, load_recorded, refuse_while_loading
 from quantkit.report.digest import result_hash
+from quantkit.rows.batch import Batch, Subscription
 from quantkit.rows.columns import Block, Stream
 from quantkit.sources import NotRecordedError, Source, code_of, place_of, read_source
 from quantkit.storage.catalog import Coverage

@@ -1,4 +1,4 @@
-"""One stream's rows within the present batch: cursors, the gate search, and the last value before a place.
+"""One stream's rows within the present batch: cursors, and the last value before a place.
 
 A place is a position in the batch's merged order. "Before place p" means rows whose position is below p.
 """
@@ -9,7 +9,7 @@ from typing import Final, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from quantkit.brokers.base import NEVER_NS, OPEN_GATE, Gate
+from quantkit.clock import NEVER_NS
 from quantkit.events import Mark, Row, Ticker
 from quantkit.instruments import Instrument
 from quantkit.orderbook import BookRows, DenseBook
@@ -17,8 +17,6 @@ from quantkit.rows.columns import Block, Column, Stream
 
 #: "No stop in this batch."
 NOWHERE: Final = 2**62
-_FIRST_WINDOW: Final = 256
-_LAST_WINDOW: Final = 65_536
 #: Blocks that are kept undecoded for a price that nobody may ever ask for.
 _PENDING_MAX: Final = 8
 
@@ -96,87 +94,6 @@ class Lane:
     def clock_before_row(self, row: int) -> int:
         """Return the running maximum over the rows before `row`."""
         return self._clock_before if row == 0 else int(self.clock[row - 1])
-
-
-class GateLane(Lane):
-    """Trades or candles that reach the broker only where they hit its gate."""
-
-    __slots__ = ("_hit", "_scanned", "_until_row", "_window", "every_row", "gate")
-
-    def __init__(self, stream: Stream, *, is_matching: bool, every_row: bool) -> None:
-        super().__init__(stream, is_matching=is_matching)
-        self.every_row = every_row
-        self.gate: Gate = OPEN_GATE
-        self._scanned = 0
-        self._until_row = 0
-        self._hit: int | None = None
-        self._window = _FIRST_WINDOW
-
-    def load(self, block: Block | None, positions: NDArray[np.int64]) -> None:
-        super().load(block, positions)
-        if self.gate is OPEN_GATE:
-            self._scanned, self._hit = 0, None
-        else:
-            self._restart(0)
-
-    def close_gate(self, gate: Gate, place: int) -> None:
-        """Search on from a place, anew if the gate has changed or its last hit is behind."""
-        if gate != self.gate or (self._hit is not None and self.place_of(self._hit) < place):
-            self.gate = OPEN_GATE if gate == OPEN_GATE else gate
-            self._restart(place)
-
-    def _restart(self, place: int) -> None:
-        self._scanned = self.row_at(place) if self.rows else 0
-        self._hit = None
-        self._window = _FIRST_WINDOW
-        self._until_row = self.rows
-        if self.rows and self.gate.until_ns != NEVER_NS:
-            self._until_row = max(self._scanned, int(self.clock.searchsorted(self.gate.until_ns)))
-
-    def next_stop(self, place: int) -> tuple[int, bool]:
-        """Return the next place that matters and whether it is a hit; else it is how far the search has looked."""
-        if not self.rows:
-            return NOWHERE, False
-        if self.every_row:
-            return self.place_of(self.row_at(place)), True
-        if self.gate is OPEN_GATE:
-            return NOWHERE, False
-        if self._hit is None and self._scanned < self.rows and self.place_of(self._scanned) <= place:
-            self._scan()
-        if self._hit is not None:
-            return self.place_of(self._hit), True
-        if self._scanned >= self.rows:
-            return NOWHERE, False
-        return self.place_of(self._scanned), False
-
-    def _scan(self) -> None:
-        """Look through one more window, twice as wide each time."""
-        low, high = self.gate.low, self.gate.high
-        start = self._scanned
-        if low >= high or start >= self._until_row:
-            self._hit = start
-            return
-        if low == OPEN_GATE.low and high == OPEN_GATE.high:
-            # Without a band there is nothing to look for but the moment.
-            self._scanned = self._until_row
-            self._hit = self._until_row if self._until_row < self.rows else None
-            return
-        stop = min(start + self._window, self._until_row)
-        self._window = min(2 * self._window, _LAST_WINDOW)
-        lows, highs = self._extremes()
-        below, above = lows[start:stop], highs[start:stop]
-        if below.min() <= low or above.max() >= high:
-            self._hit = start + int(np.argmax((below <= low) | (above >= high)))
-        else:
-            self._scanned = stop
-            if stop == self._until_row < self.rows:
-                self._hit = stop
-
-    def _extremes(self) -> tuple[Column, Column]:
-        if self.kind == "candle":
-            return self.column("low"), self.column("high")
-        prices = self.column("open" if self.kind == "candle_open" else "price")
-        return prices, prices
 
 
 class TickerLane(Lane):

@@ -11,11 +11,12 @@ import pytest
 from quantkit.clock import NS_PER_S
 from quantkit.errors import FeedError
 from quantkit.events import EVENT_TYPES, BookUpdate, Candle
-from quantkit.feeds.base import Batch, Feed, Subscription
+from quantkit.feeds.base import Feed
 from quantkit.feeds.okx.config import OkxConfig
 from quantkit.feeds.okx.source import OkxFeed
 from quantkit.feeds.replay import MemoryFeed, ReplayFeed
 from quantkit.instruments import Instrument
+from quantkit.rows.batch import Batch, Subscription
 from quantkit.rows.columns import Stream
 from quantkit.sandbox import faults
 from quantkit.sandbox.server import SandboxServer

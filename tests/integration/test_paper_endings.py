@@ -14,12 +14,12 @@ import quantkit as qk
 from quantkit.api import paper, paper_async
 from quantkit.errors import DataError, FeedClosedError, FeedError, StrategyError
 from quantkit.events import MarketEvent
-from quantkit.feeds.base import Subscription
 from quantkit.feeds.okx.config import OkxConfig
 from quantkit.feeds.okx.source import FAR_FUTURE_NS, OkxFeed
 from quantkit.live.rebuild import rebuild
 from quantkit.live.status import LiveStatus
 from quantkit.live.verify import verify
+from quantkit.rows.batch import Subscription
 from quantkit.rows.columns import Stream
 from quantkit.sandbox import faults
 from quantkit.sandbox.server import SandboxServer

@@ -17,11 +17,11 @@ import quantkit as qk
 from quantkit.api import paper
 from quantkit.engine.log import Did, Started, Stopped, Took, read_log
 from quantkit.errors import ConfigError, DataError, FeedError, StrategyError
-from quantkit.feeds.base import Subscription
 from quantkit.feeds.okx.config import OkxConfig
 from quantkit.feeds.replay import ReplayFeed
 from quantkit.live.rebuild import rebuild
 from quantkit.live.verify import verify
+from quantkit.rows.batch import Subscription
 from quantkit.sandbox import faults
 from quantkit.sandbox.generated import GeneratedMarket
 from quantkit.sandbox.server import SandboxServer

@@ -5,8 +5,8 @@ from itertools import pairwise
 
 import numpy as np
 
-from quantkit.feeds.base import Batch
 from quantkit.feeds.replay import MemoryFeed
+from quantkit.rows.batch import Batch
 
 
 class DrippingFeed(MemoryFeed):

@@ -8,7 +8,7 @@ from fractions import Fraction
 
 from oracle.venues import CandleVenue, Venue
 
-from quantkit.brokers.base import OPEN_GATE, Gate, Report
+from quantkit.brokers.base import Report
 from quantkit.instruments import Fees, Instrument, Side
 from quantkit.orders import Fill, Order, OrderState, TimeInForce
 from quantkit.portfolio import Portfolio
@@ -147,10 +147,6 @@ class Exchange:
     def offset_ns(self, now_ns: int) -> int:
         """Return how far our clock is ahead of the exchange's."""
         return next((offset_ns for from_ns, offset_ns in reversed(self.offsets) if from_ns <= now_ns), 0)
-
-    def gate(self, instrument: str) -> Gate:
-        """Return the whole axis: the oracle looks at every row anyway."""
-        return OPEN_GATE
 
     # Arrivals -------------------------------------------------------------------------------------------------
 

@@ -13,9 +13,9 @@ from hypothesis import strategies as generators
 from quantkit.clock import INTERVALS, NS_PER_MIN, NS_PER_S, bar_open_ns, time_ns_of
 from quantkit.errors import DataError
 from quantkit.events import Candle
-from quantkit.feeds.base import Subscription
 from quantkit.feeds.replay import MemoryFeed, ReplayFeed
 from quantkit.instruments import Instrument
+from quantkit.rows.batch import Subscription
 from quantkit.rows.columns import Block, Stream
 from quantkit.storage.writer import Writer
 

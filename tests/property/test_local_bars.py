@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from quantkit.clock import INTERVALS, NS_PER_DAY, NS_PER_MIN
-from quantkit.feeds.base import Subscription
 from quantkit.importers.frames import frame_feed
 from quantkit.instruments import Instrument
+from quantkit.rows.batch import Subscription
 
 #: Clocks that change at two o'clock, at midnight, by half an hour, for Ramadan, and not at all.
 ZONES = (

@@ -8,9 +8,9 @@ from hypothesis import strategies as generators
 
 from quantkit.clock import INTERVALS, NS_PER_S
 from quantkit.events import KINDS, BookUpdate, Candle, Funding, Gap, Mark, MarketEvent, Ticker, Trade
-from quantkit.feeds.base import Batch, Subscription
 from quantkit.feeds.replay import MemoryFeed, merge_blocks
 from quantkit.instruments import Side
+from quantkit.rows.batch import Batch, Subscription
 from quantkit.rows.columns import Block, Stream
 
 NAMES = ("A-USD", "B-USD", "C-USD")

@@ -20,10 +20,10 @@ import quantkit.feeds
 from quantkit.clock import INTERVALS, NS_PER_MIN, NS_PER_S
 from quantkit.errors import DataError
 from quantkit.events import EVENT_TYPES
-from quantkit.feeds.base import Subscription
 from quantkit.feeds.okx.source import OkxFeed
 from quantkit.feeds.replay import MemoryFeed, ReplayFeed
 from quantkit.importers import FORMATS
+from quantkit.rows.batch import Subscription
 from quantkit.rows.columns import KIND_COLUMNS, STAMPS, Block, Stream
 
 WAYS = {**{f"import {name}": way for name, way in IMPORTS.items()}, **OTHERS}

@@ -5,10 +5,12 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
-from quantkit.brokers.base import NEVER_NS, OPEN_GATE, Decision, Gate, Report
+from quantkit.brokers.base import Decision, Report
 from quantkit.brokers.send_clock import SendClock
 from quantkit.brokers.simulated.account import Account
+from quantkit.brokers.simulated.gates import OPEN_BAND, PriceBand
 from quantkit.brokers.simulated.market import Market, Working
+from quantkit.clock import NEVER_NS
 from quantkit.instruments import Instrument
 from quantkit.orders import TRANSITIONS, Fill, Order, OrderState
 
@@ -138,11 +140,11 @@ class SimulatedBroker:
             )
         return sent_ns
 
-    def gate(self, instrument: str) -> Gate:
+    def gate(self, instrument: str) -> PriceBand:
         """Return the band in which no trade or candle concerns the orders, and until when nothing arrives."""
         inbound = self._inbound.get(instrument)
-        band = self.markets[instrument].gate() if instrument in self.markets else OPEN_GATE
-        return Gate(band.low, band.high, inbound[0].arrives_ns) if inbound else band
+        band = self.markets[instrument].gate() if instrument in self.markets else OPEN_BAND
+        return PriceBand(band.low, band.high, inbound[0].arrives_ns) if inbound else band
 
     def next_wake_ns(self) -> int:
         """Return when the clock alone makes something happen: a report due, or an arrival in a quiet market."""

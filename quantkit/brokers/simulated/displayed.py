@@ -28,7 +28,7 @@ from fractions import Fraction
 from itertools import groupby
 from typing import Protocol
 
-from quantkit.brokers.base import OPEN_GATE, Gate
+from quantkit.brokers.simulated.gates import OPEN_BAND, PriceBand
 from quantkit.brokers.simulated.market import Market, Sink, Working
 from quantkit.instruments import Instrument, Side
 from quantkit.orderbook import DenseBook
@@ -427,7 +427,7 @@ class DisplayedMarket(Market):
     def _ahead(self, lots: int | None) -> str:
         return "queue unknown" if lots is None else f"{lots // self.instrument.lots_per_step} steps ahead"
 
-    def gate(self) -> Gate:
+    def gate(self) -> PriceBand:
         """Return the band for trades; updates are looked at one by one while `needs_rows`."""
         low, high = float("-inf"), float("inf")
         beside = 0.51 * self.instrument.ticks_per_step
@@ -446,4 +446,4 @@ class DisplayedMarket(Market):
                 else:
                     high = min(high, order.limit - beside)
         tick = float(self.instrument.tick)
-        return Gate(low * tick, high * tick, OPEN_GATE.until_ns)
+        return PriceBand(low * tick, high * tick, OPEN_BAND.until_ns)

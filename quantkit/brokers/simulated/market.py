@@ -29,7 +29,7 @@ from abc import ABC, abstractmethod
 from decimal import Decimal
 from typing import ClassVar, NamedTuple, Protocol
 
-from quantkit.brokers.base import OPEN_GATE, Gate
+from quantkit.brokers.simulated.gates import OPEN_BAND, PriceBand
 from quantkit.instruments import Instrument, Side
 from quantkit.orders import Order, OrderState, TimeInForce
 
@@ -227,7 +227,7 @@ class Market(ABC):
         return None
 
     @abstractmethod
-    def gate(self) -> Gate:
+    def gate(self) -> PriceBand:
         """Return the band of prices in which no row can concern the orders here."""
 
     @abstractmethod
@@ -294,14 +294,14 @@ class PriceMarket(Market):
             return ticks
         return min(ticks, order.limit) if order.is_buy else max(ticks, order.limit)
 
-    def _band(self, *, touch: bool) -> Gate:
+    def _band(self, *, touch: bool) -> PriceBand:
         # Half a step beside a level is hit by every price that rounds to it; a hundredth more forgives float noise.
         low, high = float("-inf"), float("inf")
         per_step = self.instrument.ticks_per_step
         beside = (0.51 if touch else -0.49) * per_step
         for order in self.orders:
             if order.is_triggered and order.is_taking:
-                return Gate(float("inf"), float("-inf"), OPEN_GATE.until_ns)
+                return PriceBand(float("inf"), float("-inf"), OPEN_BAND.until_ns)
             if order.is_triggered:
                 assert order.limit is not None
                 if order.is_buy:
@@ -315,7 +315,7 @@ class PriceMarket(Market):
                 else:
                     low = max(low, order.stop + 0.51 * per_step)
         tick = float(self.instrument.tick)
-        return Gate(low * tick, high * tick, OPEN_GATE.until_ns)
+        return PriceBand(low * tick, high * tick, OPEN_BAND.until_ns)
 
 
 class TradeMarket(PriceMarket):
@@ -325,8 +325,8 @@ class TradeMarket(PriceMarket):
         super().__init__(instrument, sink, slippage_bps=slippage_bps)
         self.touch = touch
 
-    def gate(self) -> Gate:
-        return self._band(touch=self.touch) if self.orders else OPEN_GATE
+    def gate(self) -> PriceBand:
+        return self._band(touch=self.touch) if self.orders else OPEN_BAND
 
     def on_trade(self, price: float, qty: float, side: Side, at_ns: int) -> None:
         """Let one public trade fill what it can."""
@@ -361,8 +361,8 @@ class CandleMarket(PriceMarket):
     def opening_ticks(self, order: Working) -> int | None:
         return None if self.opening is None else self._taken_at(order, self.opening)
 
-    def gate(self) -> Gate:
-        return self._band(touch=False) if self.orders else OPEN_GATE
+    def gate(self) -> PriceBand:
+        return self._band(touch=False) if self.orders else OPEN_BAND
 
     def on_open(self, price: float, at_ns: int) -> None:
         """Let a candle's open fill market orders, gapped stops and limits it is already beyond."""

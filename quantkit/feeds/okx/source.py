@@ -16,7 +16,6 @@ import numpy as np
 from quantkit.clock import INTERVALS, NS_PER_MS, NS_PER_S, delay_text, iso_of, wall_ns
 from quantkit.errors import ConfigError, DataError, FeedClosedError, FeedError, QuantkitError
 from quantkit.events import Candle, Row
-from quantkit.feeds.base import Batch, Subscription
 from quantkit.feeds.inbox import Inbox
 from quantkit.feeds.live import BatchMaker, Intake
 from quantkit.feeds.live_clock import LiveClock
@@ -31,6 +30,7 @@ from quantkit.feeds.recorder import Recorder
 from quantkit.feeds.resample import sources_of
 from quantkit.feeds.taken import TakenRows
 from quantkit.instruments import Instrument, plain
+from quantkit.rows.batch import Batch, Subscription
 from quantkit.rows.columns import Block, Stream
 from quantkit.storage.catalog import Coverage
 from quantkit.storage.tape import TapeWriter

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from recording_sink import BUY, SELL, SWAP, RecordingSink, working
 
-from quantkit.brokers.base import NEVER_NS, Gate
 from quantkit.brokers.simulated.displayed import BookDisplay, DisplayedMarket, TickerDisplay
+from quantkit.brokers.simulated.gates import PriceBand
 from quantkit.brokers.simulated.market import Working
+from quantkit.clock import NEVER_NS
 from quantkit.events import BookUpdate
 from quantkit.instruments import Instrument, Side
 from quantkit.orderbook import BookRows, DenseBook
@@ -657,7 +658,7 @@ def test_orders_that_trades_cannot_concern_leave_the_gate_open() -> None:
     """Stops where the display sets them off, and a stop that only waits for the next update."""
     venue = Venue(BIDS, ASKS, has_trades=False)
     venue.arrive(working(1, BUY, 1, stop=103))
-    everything = Gate(float("-inf"), float("inf"), NEVER_NS)
+    everything = PriceBand(float("-inf"), float("inf"), NEVER_NS)
     assert venue.market.gate() == everything
     assert venue.market.needs_rows
     venue = Venue(BIDS, ASKS)

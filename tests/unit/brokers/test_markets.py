@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from recording_sink import BUY, SELL, SWAP, RecordingSink, working
 
-from quantkit.brokers.base import NEVER_NS, OPEN_GATE, Gate
+from quantkit.brokers.simulated.gates import OPEN_BAND, PriceBand
 from quantkit.brokers.simulated.market import CandleMarket, Market, TradeMarket, Working
+from quantkit.clock import NEVER_NS
 from quantkit.instruments import Instrument, Side
 from quantkit.orders import OrderState
 
@@ -583,6 +584,6 @@ def test_inside_the_gate_nothing_happens_and_on_the_first_tick_outside_something
 def test_a_gate_without_orders_is_open_and_with_a_taking_one_shut(open_market: Any) -> None:
     """The next price, whatever it is, concerns an order that takes it."""
     market, _ = open_market(last=100)
-    assert market.gate() == OPEN_GATE
+    assert market.gate() == OPEN_BAND
     arrive(market, working(1, BUY, 1, 99), working(2, BUY, 1, 102))
-    assert market.gate() == Gate(float("inf"), float("-inf"), NEVER_NS)
+    assert market.gate() == PriceBand(float("inf"), float("-inf"), NEVER_NS)

@@ -6,11 +6,12 @@ from typing import Any
 import pytest
 from recording_sink import BUY, SELL, SWAP, order_of
 
-from quantkit.brokers.base import NEVER_NS, OPEN_GATE, Gate
 from quantkit.brokers.send_clock import SendClock
 from quantkit.brokers.simulated.account import Account
 from quantkit.brokers.simulated.broker import SimulatedBroker
+from quantkit.brokers.simulated.gates import OPEN_BAND, PriceBand
 from quantkit.brokers.simulated.market import TradeMarket
+from quantkit.clock import NEVER_NS
 from quantkit.instruments import Fees, Instrument, Side
 from quantkit.orders import Fill, OrderState
 from quantkit.portfolio import Portfolio
@@ -221,17 +222,17 @@ def test_the_gate_is_the_markets_band_until_something_arrives() -> None:
     """Without orders everything is inside it."""
     exchange = Exchange(SWAP, ETH)
     broker = exchange.broker
-    assert broker.gate(SWAP.id) == broker.gate("no market of this") == OPEN_GATE
+    assert broker.gate(SWAP.id) == broker.gate("no market of this") == OPEN_BAND
     exchange.send(0, BUY, 1, 90)
     exchange.send(7, BUY, 1, 80)
-    assert broker.gate(SWAP.id) == Gate(float("-inf"), float("inf"), 20)
+    assert broker.gate(SWAP.id) == PriceBand(float("-inf"), float("inf"), 20)
     exchange.row(20, 100.0)
     band = broker.markets[SWAP.id].gate()
     assert band.low > 89
     assert broker.gate(SWAP.id) == band._replace(until_ns=27)
     exchange.row(27, 100.0)
     assert broker.gate(SWAP.id) == band
-    assert broker.gate(ETH.id) == OPEN_GATE
+    assert broker.gate(ETH.id) == OPEN_BAND
 
 
 def test_whoever_watches_the_gates_hears_which_may_have_changed() -> None:

@@ -8,8 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from quantkit.brokers.base import NEVER_NS
-from quantkit.clock import NS_PER_MIN, NS_PER_S, iso_of, time_ns_of
+from quantkit.clock import NEVER_NS, NS_PER_MIN, NS_PER_S, iso_of, time_ns_of
 from quantkit.engine import engine as core
 from quantkit.engine.context import HISTORY_ROWS, RunContext, Timers
 from quantkit.engine.engine import Engine

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from quantkit.brokers.base import OPEN_GATE, Gate, Report
+from quantkit.brokers.base import Report
 from quantkit.engine.order_manager import Desk
 from quantkit.errors import OrderError
 from quantkit.instruments import Instrument, Side
@@ -37,10 +37,6 @@ class Post:
     def amend(self, order_id: str, now_ns: int, *, lots: int | None, price_ticks: int | None) -> None:
         """Note an amend."""
         self.sent.append(("amend", order_id, now_ns, lots, price_ticks))
-
-    def gate(self, instrument: str) -> Gate:
-        """Let everything pass."""
-        return OPEN_GATE
 
     def take(self) -> list[tuple[Any, ...]]:
         """Return what has come since the last time."""

@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from quantkit.clock import NS_PER_MIN, NS_PER_S, time_ns_of
 from quantkit.errors import ConfigError, DataError
 from quantkit.events import BookUpdate, Candle, Funding, Gap, Mark, MarketEvent, Ticker, Trade
-from quantkit.feeds.base import Subscription
 from quantkit.feeds.recorder import Recorder
 from quantkit.feeds.recording import Holes, stream_of
 from quantkit.feeds.replay import ReplayFeed
 from quantkit.instruments import Instrument, Side
+from quantkit.rows.batch import Subscription
 from quantkit.rows.columns import KIND_COLUMNS, STAMPS, Block, Stream
 from quantkit.storage.catalog import Catalog, Coverage
 from quantkit.storage.manifest import FileEntry

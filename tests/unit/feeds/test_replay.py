@@ -11,10 +11,11 @@ import pytest
 from quantkit.clock import INTERVALS, NS_PER_DAY, NS_PER_MIN, NS_PER_S, time_ns_of
 from quantkit.errors import ConfigError, DataError
 from quantkit.events import KINDS, BookUpdate, Candle, Funding, Gap, Mark, MarketEvent, Ticker, Trade
-from quantkit.feeds.base import Batch, Feed, Subscription
+from quantkit.feeds.base import Feed
 from quantkit.feeds.replay import MemoryFeed, ReplayFeed, merge_blocks
 from quantkit.importers.frames import frame_feed
 from quantkit.instruments import Instrument, Side
+from quantkit.rows.batch import Batch, Subscription
 from quantkit.rows.columns import Block, Stream
 from quantkit.storage.writer import Writer
 

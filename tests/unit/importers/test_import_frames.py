@@ -12,11 +12,11 @@ import quantkit as qk
 from quantkit.clock import INTERVALS, NS_PER_MIN
 from quantkit.errors import ConfigError, DataError
 from quantkit.events import Candle, Gap
-from quantkit.feeds.base import Subscription
 from quantkit.feeds.replay import MemoryFeed
 from quantkit.importers import import_files
 from quantkit.importers.frames import frame_feed
 from quantkit.instruments import Instrument
+from quantkit.rows.batch import Subscription
 from quantkit.rows.columns import Stream
 from quantkit.storage.catalog import Catalog
 from quantkit.storage.reader import read_events

@@ -11,10 +11,10 @@ from quantkit.errors import ConfigError
 from quantkit.events import Candle, Funding, Trade
 from quantkit.feeds.okx.codec.channels import Channel
 from quantkit.feeds.okx.codec.decode import BARS
+from quantkit.feeds.okx.rest import endpoints, replies
 from quantkit.feeds.okx.rest.calls import RestCalls
 from quantkit.feeds.okx.rest.endpoints import Endpoint
 from quantkit.feeds.okx.rest.pages import Placed, newest_first
-from quantkit.feeds.okx.rest import endpoints, replies
 
 #: How many of the newest bars `market/candles` knows; whatever is older is asked of the history at once.
 _RECENT_BARS: Final = 1440

@@ -20,10 +20,10 @@ from quantkit.feeds.okx.codec.decode import decode_instruments, instrument_of
 from quantkit.feeds.okx.config import OkxConfig
 from quantkit.feeds.okx.credentials import Credentials
 from quantkit.feeds.okx.errors import OkxRequestError, OkxServerError, network_refusal, refusal
+from quantkit.feeds.okx.rest import endpoints, replies
 from quantkit.feeds.okx.rest.calls import Answer, Reply, RestCalls, Signer
 from quantkit.feeds.okx.rest.history import History
 from quantkit.feeds.okx.rest.replies import AccountConfig
-from quantkit.feeds.okx.rest import endpoints, replies
 from quantkit.instruments import Instrument
 
 if TYPE_CHECKING:
