@@ -4,14 +4,12 @@ Every figure is CPU time (user and system), the median of several rounds; a rati
 each round, so that a noisy machine hits both. Nothing here is a test: machines differ, ratios less so.
 """
 
-import gc
 import json
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable
 from itertools import repeat
 from pathlib import Path
 
@@ -20,7 +18,9 @@ sys.path.insert(0, str(Path(__file__).parent))
 import live_book
 import live_decode
 import live_socket
+import orders
 from market import INSTRUMENT, store_trades, tile_book
+from measure import cpu, show, spread
 
 import quantkit as qk
 from quantkit.rows.columns import SIDES, Stream
@@ -30,6 +30,7 @@ from quantkit.storage.reader import read_blocks
 ROUNDS = 9
 ROOT = Path(__file__).resolve().parents[2]
 BOOK = "binance:BTC-USDT-SWAP"
+LEVELS = ("bid_start", "bid_prices", "bid_qtys", "ask_start", "ask_prices", "ask_qtys")
 
 
 class Listen(qk.Strategy):
@@ -96,25 +97,6 @@ class TwoQuotes(qk.Strategy):
             self.quote(BOOK, bid=book.mid * 0.9999, ask=book.mid * 1.0001, qty=0.01)
 
 
-def cpu(call: Callable[[], object]) -> float:
-    """Return the CPU seconds of one call."""
-    gc.collect()
-    begin = time.process_time()
-    call()
-    return time.process_time() - begin
-
-
-def show(what: str, value: str, target: str = "") -> None:
-    """Print one line of the report."""
-    print(f"{what:<66} {value:>16}  {target}", flush=True)
-
-
-def spread(values: Iterable[float]) -> tuple[float, float]:
-    """Return the median and the best."""
-    kept = sorted(values)
-    return statistics.median(kept), kept[0]
-
-
 def floor_of(root: Path) -> None:
     """Decode the columns, build the same objects with `map`, call an empty method."""
     listen = Listen()
@@ -158,20 +140,34 @@ def bench_candles(folder: Path) -> None:
     show("  the best round", f"{rows / best / 1e6:.1f} M")
 
 
+def decode_book(root: Path) -> None:
+    """Decode the columns of a book."""
+    for block in read_blocks(Catalog(root), Stream("book", BOOK), start_ns=0, end_ns=2**62):
+        for name in ("received_ns", "exchange_ns", "is_snapshot", *LEVELS):
+            block.column(name)
+
+
 def bench_book(folder: Path) -> None:
-    """The recorded BTCUSDT book, ten copies end to end."""
-    copies = 10
-    levels = tile_book(ROOT / "data", folder / "book", BOOK, copies=copies)
-    for strategy, what, target in (
-        (EveryBook, "book, every change hooked, levels/s", ">= 5 M"),
-        (TimedBook, "book, read every 100 ms, levels/s", ">= 15 M"),
-        (TwoQuotes, "book, two resting quotes, levels/s", ""),
-    ):
-        make = strategy
-        times = [cpu(lambda make=make: qk.backtest(make(), data=folder / "book")) for _ in range(ROUNDS)]
-        median, best = spread(times)
-        show(what, f"{levels / median / 1e6:.1f} M", target)
+    """The recorded BTCUSDT book, ten copies end to end, over its columns alone."""
+    levels = tile_book(ROOT / "data", folder / "book", BOOK, copies=10)
+    rows = (
+        (EveryBook, "book, every change hooked", ">= 5 M"),
+        (TimedBook, "book, read every 100 ms", ">= 10 M"),
+        (TwoQuotes, "book, two resting quotes", ""),
+    )
+    floors: list[float] = []
+    times: dict[str, list[float]] = {what: [] for _, what, _ in rows}
+    for _ in range(ROUNDS):
+        floors.append(cpu(lambda: decode_book(folder / "book")))
+        for strategy, what, _ in rows:
+            times[what].append(cpu(lambda made=strategy: qk.backtest(made(), data=folder / "book")))  # type: ignore[misc]
+    show("book, floor: decode the columns, levels/s", f"{levels / statistics.median(floors) / 1e6:.1f} M")
+    for _, what, target in rows:
+        median, best = spread(times[what])
+        show(f"{what}, levels/s", f"{levels / median / 1e6:.1f} M", target)
         show("  the best round", f"{levels / best / 1e6:.1f} M")
+        ratio = statistics.median(ours / floor for ours, floor in zip(times[what], floors, strict=True))
+        show("  ratio to the floor", f"{ratio:.2f}")
 
 
 _PEAK = """
@@ -219,6 +215,10 @@ BENCHES = {
     "trades": bench_trades,
     "candles": bench_candles,
     "book": bench_book,
+    "orders": orders.bench_orders,
+    "quoter": lambda _: orders.bench_quoter(ROOT / "data"),
+    "cross": orders.bench_cross,
+    "fills": orders.bench_fills,
     "memory": bench_memory,
     "start": bench_start,
     "decode": lambda _: live_decode.run(),

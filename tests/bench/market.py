@@ -40,6 +40,50 @@ def store_trades(root: Path, *, days: int, rows_per_day: int, with_candles: bool
                 writer.write(_candles(name, begin_ns, exchange_ns, ticks / 10, columns["qty"]))
 
 
+def store_steady_trades(root: Path, rows: int, *, every_ns: int = 100 * NS_PER_MS, seed: int = 1) -> None:
+    """Store a random walk of trades at equal distances, as long as it takes; sides alternate."""
+    rng = np.random.default_rng(seed)
+    with Writer(root, source="generated") as writer:
+        writer.write_instrument(INSTRUMENT)
+        exchange_ns = START_NS + every_ns * np.arange(1, rows + 1)
+        ticks = 500_000 + np.cumsum(rng.integers(-1, 2, rows))
+        for day in np.unique(exchange_ns // NS_PER_DAY):
+            of_day = np.flatnonzero(exchange_ns // NS_PER_DAY == day)
+            columns = {
+                "received_ns": exchange_ns[of_day] + NS_PER_MS,
+                "exchange_ns": exchange_ns[of_day],
+                "price": ticks[of_day] / 10,
+                "qty": np.ones(len(of_day)),
+                "side": (of_day % 2).astype(np.int8),
+                "trade_id": of_day,
+            }
+            writer.write(Block(Stream("trade", INSTRUMENT.id), len(of_day), columns))
+
+
+def store_candles(root: Path, rows: int, *, seed: int = 1) -> None:
+    """Store a random walk of minute candles without any finer data."""
+    rng = np.random.default_rng(seed)
+    ticks = 500_000 + np.cumsum(rng.integers(-50, 51, (rows, 5)).ravel()).reshape(rows, 5)
+    open_ns = START_NS + NS_PER_MIN * np.arange(rows)
+    with Writer(root, source="generated") as writer:
+        writer.write_instrument(INSTRUMENT)
+        for day in np.unique(open_ns // NS_PER_DAY):
+            of_day = np.flatnonzero(open_ns // NS_PER_DAY == day)
+            close_ns, prices = open_ns[of_day] + NS_PER_MIN, ticks[of_day] / 10
+            columns = {
+                "received_ns": close_ns,
+                "exchange_ns": close_ns,
+                "open_ns": open_ns[of_day],
+                "close_ns": close_ns,
+                "open": prices[:, 0],
+                "high": prices.max(axis=1),
+                "low": prices.min(axis=1),
+                "close": prices[:, 4],
+                "volume": np.ones(len(of_day)),
+            }
+            writer.write(Block(Stream("candle", INSTRUMENT.id, "1m"), len(of_day), columns))
+
+
 def _candles(name: str, begin_ns: int, stamps: np.ndarray, prices: np.ndarray, qtys: np.ndarray) -> Block:
     minute = (stamps - begin_ns) // NS_PER_MIN
     first = np.flatnonzero(np.diff(minute, prepend=-1))
