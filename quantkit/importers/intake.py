@@ -11,7 +11,7 @@ from quantkit.errors import ConfigError, DataError, ParseError
 from quantkit.events import KINDS, Candle, Gap, MarketEvent
 from quantkit.importers.metadata import InstrumentOptions, Steps, resolve
 from quantkit.importers.report import ImportReport, Tally
-from quantkit.importers.spool import Lane, Spool
+from quantkit.importers.spool import Spool, SpoolKey
 from quantkit.instruments import Instrument, decimal_of, plain
 from quantkit.rows.columns import KIND_COLUMNS, STAMPS, Block, Stream
 from quantkit.storage.catalog import Catalog
@@ -54,8 +54,8 @@ class Intake:
         #: Fields that the source's format implies for an instrument, for what has to be inferred.
         self.hints: dict[str, dict[str, Any]] = {}
         self._spool = Spool()
-        self._pending: dict[Lane, list[MarketEvent]] = {}
-        self._rows: dict[Lane, int] = {}
+        self._pending: dict[SpoolKey, list[MarketEvent]] = {}
+        self._rows: dict[SpoolKey, int] = {}
         self._steps: dict[str, Steps] = {}
         self._least_latency_ns: int | None = None
 
@@ -78,15 +78,15 @@ class Intake:
             channel: The source's channel, where a stream may come over several.
         """
         interval = event.interval if isinstance(event, Candle) else ""
-        lane = Lane(Stream(KINDS[type(event)], event.instrument, interval), channel)
-        pending = self._pending.setdefault(lane, [])
+        key = SpoolKey(Stream(KINDS[type(event)], event.instrument, interval), channel)
+        pending = self._pending.setdefault(key, [])
         pending.append(event)
         if len(pending) == _BLOCK_ROWS:
-            self._flush(lane)
+            self._flush(key)
 
     def add_block(self, block: Block) -> None:
         """Take a block of rows that follow those of their stream so far; `seq` is assigned here."""
-        self._put(Lane(block.stream), block)
+        self._put(SpoolKey(block.stream), block)
 
     def latency(self, exchange_ns: int, received_ns: int) -> None:
         """Note how long a row with a stamp of both clocks was on its way; it may be negative.
@@ -113,13 +113,13 @@ class Intake:
         Raises:
             DataError: There is nothing to store, or it overlaps what is stored.
         """
-        for lane in list(self._pending):
-            self._flush(lane)
-        lanes = self._chosen()
-        if not lanes:
+        for key in list(self._pending):
+            self._flush(key)
+        keys = self._chosen()
+        if not keys:
             raise DataError(self._nothing(format_name))
         shift_ns = self.received_shift_ns
-        instruments = self._instruments(to, sorted({lane.stream.instrument for lane in lanes}))
+        instruments = self._instruments(to, sorted({key.stream.instrument for key in keys}))
         written: dict[str, int] = {}
         with Writer(to, source=f"import {format_name}", replace=replace) as writer:
             for instrument, source in instruments.values():
@@ -127,8 +127,8 @@ class Intake:
                     writer.write_instrument(instrument)
             if shift_ns:
                 writer.note("received_shift_ns", shift_ns)
-            for stream in sorted({lane.stream for lane in lanes}, key=lambda stream: stream.sort_key):
-                written[str(stream)] = self._write(writer, [lane for lane in lanes if lane.stream == stream], shift_ns)
+            for stream in sorted({key.stream for key in keys}, key=lambda stream: stream.sort_key):
+                written[str(stream)] = self._write(writer, [key for key in keys if key.stream == stream], shift_ns)
         return ImportReport(
             format=format_name,
             files=self.tally.files,
@@ -143,49 +143,49 @@ class Intake:
             warnings=self.tally.warnings,
         )
 
-    def _flush(self, lane: Lane) -> None:
-        events = self._pending.pop(lane, [])
+    def _flush(self, key: SpoolKey) -> None:
+        events = self._pending.pop(key, [])
         if events:
-            self._put(lane, Block.from_events(events))
+            self._put(key, Block.from_events(events))
 
-    def _put(self, lane: Lane, block: Block) -> None:
-        first_seq = self._rows.get(lane, 0)
-        self._rows[lane] = first_seq + block.size
-        columns = {name: block.column(name) for name in STAMPS + KIND_COLUMNS[lane.stream.kind] if name != "seq"}
+    def _put(self, key: SpoolKey, block: Block) -> None:
+        first_seq = self._rows.get(key, 0)
+        self._rows[key] = first_seq + block.size
+        columns = {name: block.column(name) for name in STAMPS + KIND_COLUMNS[key.stream.kind] if name != "seq"}
         columns["seq"] = np.arange(first_seq, first_seq + block.size, dtype=np.int64)
-        self._spool.put(lane, Block(lane.stream, block.size, columns))
-        steps = self._steps.setdefault(lane.stream.instrument, Steps())
-        price_columns, qty_columns = _STEPPED.get(lane.stream.kind, ((), ()))
+        self._spool.put(key, Block(key.stream, block.size, columns))
+        steps = self._steps.setdefault(key.stream.instrument, Steps())
+        price_columns, qty_columns = _STEPPED.get(key.stream.kind, ((), ()))
         for name in price_columns:
             steps.price.add(block.column(name))
         for name in qty_columns:
             steps.qty.add(block.column(name))
 
-    def _chosen(self) -> list[Lane]:
-        """Return the lanes to store: one channel for each stream, and the gaps of the channels chosen."""
-        best: dict[Stream, Lane] = {}
-        for lane in self._spool.lanes:
-            if lane.stream.kind == "gap":
+    def _chosen(self) -> list[SpoolKey]:
+        """Return the keys to store: one channel for each stream, and the gaps of the channels chosen."""
+        best: dict[Stream, SpoolKey] = {}
+        for key in self._spool.keys:
+            if key.stream.kind == "gap":
                 continue
-            other = best.get(lane.stream)
-            if other is None or _fineness(lane) < _fineness(other):
-                best[lane.stream] = lane
-        chosen: list[Lane] = []
-        for lane in self._spool.lanes:
-            if lane.stream.kind == "gap":
+            other = best.get(key.stream)
+            if other is None or _fineness(key) < _fineness(other):
+                best[key.stream] = key
+        chosen: list[SpoolKey] = []
+        for key in self._spool.keys:
+            if key.stream.kind == "gap":
                 beaten = any(
-                    keeper.stream.instrument == lane.stream.instrument
-                    and keeper.channel != lane.channel
-                    and lane.channel in _FINEST_FIRST.get(keeper.stream.kind, ())
+                    keeper.stream.instrument == key.stream.instrument
+                    and keeper.channel != key.channel
+                    and key.channel in _FINEST_FIRST.get(keeper.stream.kind, ())
                     for keeper in best.values()
                 )
                 if not beaten:
-                    chosen.append(lane)
-            elif best[lane.stream] == lane:
-                chosen.append(lane)
+                    chosen.append(key)
+            elif best[key.stream] == key:
+                chosen.append(key)
             else:
-                keeper = best[lane.stream].channel
-                self.tally.ignore(f"{lane.channel} rows beside the finer {keeper}", self._spool.rows(lane))
+                keeper = best[key.stream].channel
+                self.tally.ignore(f"{key.channel} rows beside the finer {keeper}", self._spool.rows(key))
         return chosen
 
     def _instruments(self, to: str | Path, names: list[str]) -> dict[str, tuple[Instrument | None, str]]:
@@ -234,16 +234,16 @@ class Intake:
                     f"{instrument.id}: some {what} are not on the step {step:f}; the data lie on {finder.step():f}"
                 )
 
-    def _write(self, writer: Writer, lanes: list[Lane], shift_ns: int) -> int:
-        if len(lanes) > 1:  # gaps of several channels
-            blocks = [block for lane in lanes for block in self._spool.blocks(lane)]
+    def _write(self, writer: Writer, keys: list[SpoolKey], shift_ns: int) -> int:
+        if len(keys) > 1:  # gaps of several channels
+            blocks = [block for key in keys for block in self._spool.blocks(key)]
             gaps = [event for block in blocks for event in block.events() if isinstance(event, Gap)]
             gaps.sort(key=lambda gap: gap.received_ns)
             writer.write(_shifted(Block.from_events(gaps), shift_ns))
             return len(gaps)
-        for block in self._spool.blocks(lanes[0]):
+        for block in self._spool.blocks(keys[0]):
             writer.write(_shifted(block, shift_ns))
-        return self._spool.rows(lanes[0])
+        return self._spool.rows(keys[0])
 
     def _nothing(self, format_name: str) -> str:
         rows = f"{self.tally.rows_read} rows read, {self.tally.skipped} skipped"
@@ -252,9 +252,9 @@ class Intake:
         return f"no {format_name} row to store in {', '.join(self.tally.files)} ({rows}{first}{ignored})"
 
 
-def _fineness(lane: Lane) -> int:
-    order = _FINEST_FIRST.get(lane.stream.kind, ())
-    return order.index(lane.channel) if lane.channel in order else len(order)
+def _fineness(key: SpoolKey) -> int:
+    order = _FINEST_FIRST.get(key.stream.kind, ())
+    return order.index(key.channel) if key.channel in order else len(order)
 
 
 def _shifted(block: Block, shift_ns: int) -> Block:

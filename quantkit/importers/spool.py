@@ -12,7 +12,7 @@ from quantkit.rows.columns import KIND_COLUMNS, STAMPS, Block, Column, Stream
 _TEXT_COLUMNS: Final = frozenset(("channel", "cause", "source"))
 
 
-class Lane(NamedTuple):
+class SpoolKey(NamedTuple):
     """A stream as one channel of the source tells it; a source may tell a stream more than once."""
 
     stream: Stream
@@ -29,7 +29,7 @@ class Spool:
 
     def __init__(self) -> None:
         self._file = tempfile.TemporaryFile()  # noqa: SIM115  closed with the spool
-        self._places: dict[Lane, list[_Place]] = {}
+        self._places: dict[SpoolKey, list[_Place]] = {}
         self._end = 0
 
     def __enter__(self) -> "Spool":
@@ -41,34 +41,34 @@ class Spool:
         self._file.close()
 
     @property
-    def lanes(self) -> list[Lane]:
-        """The lanes that hold rows, in the order of their first block."""
+    def keys(self) -> list[SpoolKey]:
+        """The keys that hold rows, in the order of their first block."""
         return list(self._places)
 
-    def rows(self, lane: Lane) -> int:
-        """Return how many rows a lane holds."""
-        return sum(place.size for place in self._places.get(lane, ()))
+    def rows(self, key: SpoolKey) -> int:
+        """Return how many rows a key holds."""
+        return sum(place.size for place in self._places.get(key, ()))
 
-    def put(self, lane: Lane, block: Block) -> None:
-        """Append a block to its lane."""
+    def put(self, key: SpoolKey, block: Block) -> None:
+        """Append a block to its key."""
         self._file.seek(self._end)
-        for name in _columns(lane.stream):
+        for name in _columns(key.stream):
             column = block.column(name)
             if name in _TEXT_COLUMNS:
                 column = column.astype(np.str_)
             np.save(self._file, column, allow_pickle=False)
-        self._places.setdefault(lane, []).append(_Place(self._end, block.size))
+        self._places.setdefault(key, []).append(_Place(self._end, block.size))
         self._end = self._file.tell()
 
-    def blocks(self, lane: Lane) -> Iterator[Block]:
-        """Yield a lane's blocks in the order in which they came."""
-        for place in self._places.get(lane, ()):
+    def blocks(self, key: SpoolKey) -> Iterator[Block]:
+        """Yield a key's blocks in the order in which they came."""
+        for place in self._places.get(key, ()):
             self._file.seek(place.offset)
             columns: dict[str, Column] = {}
-            for name in _columns(lane.stream):
+            for name in _columns(key.stream):
                 column = np.load(self._file, allow_pickle=False)
                 columns[name] = column.astype(object) if name in _TEXT_COLUMNS else column
-            yield Block(lane.stream, place.size, columns)
+            yield Block(key.stream, place.size, columns)
 
 
 def _columns(stream: Stream) -> tuple[str, ...]:

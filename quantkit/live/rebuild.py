@@ -15,7 +15,7 @@ from quantkit.events import KINDS, Candle, InstrumentChange, MarketEvent, Timing
 from quantkit.feeds.okx.codec.channels import Channel, channel_of
 from quantkit.feeds.okx.relisting import Listings
 from quantkit.feeds.okx.source import live_coverage
-from quantkit.feeds.okx.tracker.records import FrameRecord, Record, Wanted
+from quantkit.feeds.okx.tracker.records import FrameRecord, Record, Subscribed
 from quantkit.live.verify import DATA, ENGINE, FRAMES, deliveries_of
 from quantkit.rows.columns import Block, Stream
 from quantkit.storage.tape import held
@@ -136,7 +136,7 @@ def _write(folder: Path, target: Path, told: _Told) -> dict[Stream, int]:
     with Writer(target, source="OKX live, from the tape") as writer:
 
         def hear(record: FrameRecord | Record) -> None:
-            if isinstance(record, Wanted):
+            if isinstance(record, Subscribed):
                 heard.add(record.channel)
                 listings.names.add(record.channel.inst_id)
 

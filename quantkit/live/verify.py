@@ -529,6 +529,6 @@ def deliveries_of(
         if isinstance(record, FrameRecord):
             rows = listings.rows(tracker.frame(record.connection, record.received_ns, record.data))
         else:
-            rows = listings.rows(tracker.note(record))
+            rows = listings.rows(tracker.record(record))
         if rows:
             yield rows

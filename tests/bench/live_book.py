@@ -23,8 +23,8 @@ import msgspec
 from live_decode import BookFrame, TickerFrame, TradeFrame, cpu_ns, ours, recorded, show
 
 from quantkit.feeds.okx.codec.channels import Channel
-from quantkit.feeds.okx.tracker.records import Wanted
-from quantkit.feeds.okx.tracker.tracker import Delivered, Tracker
+from quantkit.feeds.okx.tracker.records import Subscribed
+from quantkit.feeds.okx.tracker.tracker import FeedMessage, Tracker
 
 ROUNDS: Final = 15
 DEPTH: Final = 400
@@ -77,13 +77,13 @@ def tiled(frames: Sequence[bytes], copies: int) -> list[bytes]:
     return found
 
 
-def track(frames: Sequence[bytes], channels: Sequence[Channel]) -> list[Delivered]:
+def track(frames: Sequence[bytes], channels: Sequence[Channel]) -> list[FeedMessage]:
     """Put frames through a fresh tracker; return what the last one delivers."""
     tracker = Tracker()
     for channel in channels:
-        tracker.note(Wanted(1, 0, channel))
+        tracker.record(Subscribed(1, 0, channel))
     # Later than every stamp: rows from the future are refused.
-    frame_of, received_ns, delivered = tracker.frame, 1_800_000_000_000_000_000, list[Delivered]()
+    frame_of, received_ns, delivered = tracker.frame, 1_800_000_000_000_000_000, list[FeedMessage]()
     for frame in frames:
         received_ns += 1
         delivered = frame_of(0, received_ns, frame)

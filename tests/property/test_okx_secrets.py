@@ -69,8 +69,8 @@ class Tape:
     def frame(self, connection, received_ns, data):
         self.data += pack_frame(connection, received_ns, data)
 
-    def note(self, record):
-        self.data += pack(record)
+    def record(self, event):
+        self.data += pack(event)
 
 
 @given(KEYS)

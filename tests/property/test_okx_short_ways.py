@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from quantkit.events import Ticker, Trade
 from quantkit.feeds.okx.codec.channels import Channel
-from quantkit.feeds.okx.tracker.records import Lost, Record, Shed, Unwanted, Wanted
-from quantkit.feeds.okx.tracker.tracker import Delivered, Tracker
+from quantkit.feeds.okx.tracker.records import Lost, Overflow, Record, Subscribed, Unsubscribed
+from quantkit.feeds.okx.tracker.tracker import FeedMessage, Tracker
 
 DATA = Path(__file__).parents[1] / "data"
 CAPTURES = sorted(DATA.glob("okx_ws_*.log.gz"))
@@ -70,11 +70,11 @@ class Pair:
             Tracker(command=asked.append, control=lambda number, message, asked=asked: asked.append((number, message)))
             for asked in self.asked
         )
-        assert len(self.long._short_ways) == 2
-        self.long._short_ways.clear()
+        assert len(self.long._fast_paths) == 2
+        self.long._fast_paths.clear()
         self.now_ns = NOW_NS
 
-    def both(self, ask: Callable[[Tracker], list[Delivered]]) -> list[Delivered]:
+    def both(self, ask: Callable[[Tracker], list[FeedMessage]]) -> list[FeedMessage]:
         said, law = ask(self.short), ask(self.long)
         # Types and the signs of zeros too.
         assert repr(said) == repr(law)
@@ -83,18 +83,18 @@ class Pair:
         assert self.asked[0] == self.asked[1]
         return said
 
-    def frame(self, data: bytes, connection: int = 0) -> list[Delivered]:
+    def frame(self, data: bytes, connection: int = 0) -> list[FeedMessage]:
         self.now_ns += 1
         return self.both(lambda tracker: tracker.frame(connection, self.now_ns, data))
 
-    def note(self, make: type[Any], *fields: Any) -> list[Delivered]:
+    def record(self, make: type[Any], *fields: Any) -> list[FeedMessage]:
         self.now_ns += 1
         record: Record = make(self.now_ns, *fields)
-        return self.both(lambda tracker: tracker.note(record))
+        return self.both(lambda tracker: tracker.record(record))
 
     def want_all(self, connection: int = 0) -> None:
         for name, instrument in CHANNELS:
-            self.note(Wanted, connection, Channel(name, instrument))
+            self.record(Subscribed, connection, Channel(name, instrument))
 
     def close(self) -> None:
         for connection in range(3):
@@ -104,7 +104,7 @@ class Pair:
                 assert heard[0] == heard[1]
         # Gaps tell which row was the last one noted.
         for connection in range(3):
-            self.note(Lost, connection, "the end")
+            self.record(Lost, connection, "the end")
         self.both(lambda tracker: list(tracker.close(self.now_ns)))
 
 
@@ -115,16 +115,16 @@ def test_captures_give_the_same_events_either_way(file: Path) -> None:
     frames = captured(file)
     wanted = {head.groups() for _, frame in frames if (head := ARGUMENT(frame)) is not None}
     for name, instrument in wanted:
-        pair.note(Wanted, 0, Channel(name.decode(), instrument.decode()))
+        pair.record(Subscribed, 0, Channel(name.decode(), instrument.decode()))
     taken: Counter[str] = Counter()
-    for head, way in list(pair.short._short_ways.items()):
+    for head, way in list(pair.short._fast_paths.items()):
 
         def counted(connection: int, received_ns: int, data: bytes, way: Any = way) -> Ticker | Trade | None:
             event: Ticker | Trade | None = way(connection, received_ns, data)
             taken[type(event).__name__] += 1
             return event
 
-        pair.short._short_ways[head] = counted
+        pair.short._fast_paths[head] = counted
     delivered = 0
     for received_ns, frame in frames:
         pair.now_ns = max(received_ns, pair.now_ns if delivered else 0)
@@ -217,19 +217,19 @@ def test_any_life_of_a_lane(channel: tuple[str, str], dice: Any) -> None:
     pair = Pair()
     wanted = Channel(*channel)
     frames = [frame for frame in REAL if frame.startswith(b'{"arg":{"channel":"%b","instId":"%b"' % of(wanted))]
-    pair.note(Wanted, 0, wanted)
+    pair.record(Subscribed, 0, wanted)
     number = 5000
     for _ in range(dice.randrange(5, 80)):
         chance = dice.random()
         connection = dice.randrange(3)
         if chance < 0.06:
-            pair.note(Wanted, connection, wanted)
+            pair.record(Subscribed, connection, wanted)
         elif chance < 0.11:
-            pair.note(Lost, connection, "reset")
+            pair.record(Lost, connection, "reset")
         elif chance < 0.14:
-            pair.note(Unwanted, connection, wanted)
+            pair.record(Unsubscribed, connection, wanted)
         elif chance < 0.17:
-            pair.note(Shed, dice.random() < 0.4)
+            pair.record(Overflow, dice.random() < 0.4)
         else:
             number += dice.choice((1, 1, 1, 1, 1, 2, 5, 0, -1, -3, -2000))
             frame = TRADE_ID.sub(b"%d" % number if dice.random() < 0.95 else b"", dice.choice(frames))
@@ -254,11 +254,11 @@ def test_rows_kept_for_their_turn_get_it_either_way() -> None:
         said = pair.frame(TRADE_ID.sub(b"%d" % number, frame), connection)
         return [event.trade_id for event in said if isinstance(event, Trade)]
 
-    pair.note(Wanted, 0, wanted)
+    pair.record(Subscribed, 0, wanted)
     assert ids(1, 0) == [1]
-    pair.note(Wanted, 1, wanted)
+    pair.record(Subscribed, 1, wanted)
     assert ids(5, 1) == []
-    pair.note(Lost, 1, "reset")
+    pair.record(Lost, 1, "reset")
     assert [ids(number, 0) for number in (2, 3, 4, 5, 6)] == [[2], [3], [4, 5], [], [6]]
 
 
@@ -269,9 +269,9 @@ def test_a_channel_given_up_brings_nothing_either_way(channel: tuple[str, str]) 
     wanted = Channel(*channel)
     frame = next(frame for frame in REAL if frame.startswith(b'{"arg":{"channel":"%b","instId":"%b"' % of(wanted)))
     frames = [TRADE_ID.sub(b"%d" % number, frame) for number in range(1, 7)]
-    pair.note(Wanted, 0, wanted)
+    pair.record(Subscribed, 0, wanted)
     assert [len(pair.frame(each)) for each in frames[:2]] == [1, 1]
-    pair.note(Unwanted, 0, wanted)
+    pair.record(Unsubscribed, 0, wanted)
     assert [len(pair.frame(each)) for each in frames[2:4]] == [0, 0]
-    pair.note(Wanted, 0, wanted)
+    pair.record(Subscribed, 0, wanted)
     assert [len(pair.frame(each)) for each in frames[4:]] == [1, 1]

@@ -21,16 +21,16 @@ from quantkit.feeds.okx.tracker.records import (
     Fetched,
     FrameRecord,
     Lost,
+    Overflow,
     Record,
     Resubscribe,
-    Shed,
     Stalled,
-    Wanted,
+    Subscribed,
     pack,
     pack_frame,
     unpack,
 )
-from quantkit.feeds.okx.tracker.tracker import Delivered, Tracker
+from quantkit.feeds.okx.tracker.tracker import FeedMessage, Tracker
 
 NAME = "BTC-USDT"
 BOOKS = Channel("books", NAME)
@@ -52,7 +52,7 @@ class Tape:
 
     def __init__(self) -> None:
         self.payloads: list[bytes] = []
-        self.delivered: list[list[Delivered]] = []
+        self.delivered: list[list[FeedMessage]] = []
         self.commands: list[Command] = []
         self.tracker = Tracker(command=self.commands.append)
         self.now_ns = START_MS * 1_000_000
@@ -61,18 +61,18 @@ class Tape:
         self.now_ns += 1_000_000
         return self.now_ns
 
-    def frame(self, connection: int, push: object) -> list[Delivered]:
+    def frame(self, connection: int, push: object) -> list[FeedMessage]:
         data = push if isinstance(push, bytes) else msgspec.json.encode(push)
         now_ns = self.stamp()
         self.payloads.append(pack_frame(connection, now_ns, data))
         return self._keep(self.tracker.frame(connection, now_ns, data))
 
-    def note(self, make: Callable[[int], Record]) -> list[Delivered]:
+    def record(self, make: Callable[[int], Record]) -> list[FeedMessage]:
         record = make(self.stamp())
         self.payloads.append(pack(record))
-        return self._keep(self.tracker.note(record))
+        return self._keep(self.tracker.record(record))
 
-    def _keep(self, events: list[Delivered]) -> list[Delivered]:
+    def _keep(self, events: list[FeedMessage]) -> list[FeedMessage]:
         for event in events:
             stamped: Any = event.candle if isinstance(event, FormingCandle) else event
             assert stamped.received_ns == self.now_ns
@@ -88,7 +88,7 @@ class Tape:
             if isinstance(record, FrameRecord):
                 again.append(tracker.frame(record.connection, record.received_ns, record.data))
             else:
-                again.append(tracker.note(record))
+                again.append(tracker.record(record))
         assert again == self.delivered
         assert tracker.close(self.now_ns) == self.tracker.close(self.now_ns)
 
@@ -168,7 +168,7 @@ class Consumer:
         self.asks: dict[float, float] = {}
         self.gaps: list[Gap] = []
 
-    def take(self, events: Sequence[Delivered]) -> None:
+    def take(self, events: Sequence[FeedMessage]) -> None:
         for event in events:
             if isinstance(event, Gap):
                 assert self.is_valid, "a gap is told once"
@@ -228,7 +228,7 @@ class World:
     def subscribe(self, number: int, *, whole: bool = True) -> None:
         self.asked[number] = 0
         self.lines[number] = Line(len(self.exchange.states) - 1, begins_whole=whole)
-        self._note(lambda now_ns: Wanted(now_ns, number, BOOKS))
+        self._record(lambda now_ns: Subscribed(now_ns, number, BOOKS))
 
     def push(self, number: int) -> bool:
         """Bring a connection its next frame."""
@@ -264,14 +264,14 @@ class World:
 
     def lose(self, number: int) -> None:
         del self.lines[number]
-        self._note(lambda now_ns: Lost(now_ns, number, "reset"))
+        self._record(lambda now_ns: Lost(now_ns, number, "reset"))
 
     def stall(self, number: int) -> None:
         self.asked[number] -= 1  # the watchdog's is beside those of losses
-        self._note(lambda now_ns: Stalled(now_ns, number, BOOKS, 90_000_000_000))
+        self._record(lambda now_ns: Stalled(now_ns, number, BOOKS, 90_000_000_000))
 
     def shed(self, is_on: bool) -> None:
-        self._note(lambda now_ns: Shed(now_ns, is_on))
+        self._record(lambda now_ns: Overflow(now_ns, is_on))
 
     def serve(self, *, lag: int = 0, is_ok: bool = True) -> None:
         """Do what the tracker asked for."""
@@ -283,7 +283,7 @@ class World:
             elif isinstance(command, FetchBook):
                 state = self.exchange.states[max(0, len(self.exchange.states) - 1 - lag)]
                 reply = msgspec.json.encode({"code": "0", "msg": "", "data": [Exchange.row(state)]})
-                self._note(
+                self._record(
                     lambda now_ns, reply=reply: BookFetched(
                         now_ns, BOOKS, reply if is_ok else b"", "" if is_ok else "no"
                     )
@@ -309,10 +309,10 @@ class World:
         line.last = push
         self._take(self.tape.frame(number, push))
 
-    def _note(self, make: Callable[[int], Record]) -> None:
-        self._take(self.tape.note(make))
+    def _record(self, make: Callable[[int], Record]) -> None:
+        self._take(self.tape.record(make))
 
-    def _take(self, events: list[Delivered]) -> None:
+    def _take(self, events: list[FeedMessage]) -> None:
         self.consumer.take(events)
         assert self.consumer.is_valid == (list(self.tape.tracker.invalid_books()) == [])
         book = self.tape.tracker.book(BOOKS)
@@ -451,7 +451,7 @@ class TradeWorld:
         self.begun: dict[int, int] = {}
         self.next_number = 0
         self.front = 0
-        self.seen: list[Delivered] = []
+        self.seen: list[FeedMessage] = []
 
     def connect(self) -> None:
         if len(self.places) < 2:
@@ -459,7 +459,7 @@ class TradeWorld:
             self.places[self.next_number] = self.begun[self.next_number] = max(0, self.front - 1)
             number = self.next_number
             self.next_number += 1
-            self.seen += self.tape.note(lambda now_ns: Wanted(now_ns, number, TRADES))
+            self.seen += self.tape.record(lambda now_ns: Subscribed(now_ns, number, TRADES))
 
     def push(self, number: int) -> None:
         place = self.places[number]
@@ -473,7 +473,7 @@ class TradeWorld:
         if what == "connect":
             self.connect()
         elif what == "shed":
-            self.seen += self.tape.note(lambda now_ns: Shed(now_ns, which == 0))
+            self.seen += self.tape.record(lambda now_ns: Overflow(now_ns, which == 0))
         elif numbers:
             number = numbers[which % len(numbers)]
             if what == "push":
@@ -485,7 +485,7 @@ class TradeWorld:
                 self.front = max(self.front, self.places[number])
             elif what == "lose":
                 del self.places[number]
-                self.seen += self.tape.note(lambda now_ns: Lost(now_ns, number, "reset"))
+                self.seen += self.tape.record(lambda now_ns: Lost(now_ns, number, "reset"))
 
 
 @SETTINGS
@@ -603,7 +603,7 @@ def test_bars_come_once_and_in_order_and_only_what_rest_lacks_is_a_gap(script: l
     tape = Tape()
     lacking: set[int] = set()
     place = number = 0
-    tape.note(lambda now_ns: Wanted(now_ns, 0, BARS))
+    tape.record(lambda now_ns: Subscribed(now_ns, 0, BARS))
     arg = {"channel": "candle1m", "instId": NAME}
 
     def answer(which: int) -> None:
@@ -617,7 +617,7 @@ def test_bars_come_once_and_in_order_and_only_what_rest_lacks_is_a_gap(script: l
             if which == 1:
                 lacking.update(range(first, last + 1))
                 rows = []
-            tape.note(lambda now_ns, rows=rows: Fetched(now_ns, BARS, rows[::-1], "no" if not rows else ""))
+            tape.record(lambda now_ns, rows=rows: Fetched(now_ns, BARS, rows[::-1], "no" if not rows else ""))
         tape.commands.clear()
 
     for what, which in script:
@@ -629,15 +629,15 @@ def test_bars_come_once_and_in_order_and_only_what_rest_lacks_is_a_gap(script: l
         elif what == "double" and place:
             tape.frame(number, {"arg": arg, "data": [bar(place - 1, "1")]})
         elif what == "lose":
-            tape.note(lambda now_ns, gone=number: Lost(now_ns, gone, "reset"))
+            tape.record(lambda now_ns, gone=number: Lost(now_ns, gone, "reset"))
             number += 1
             place += which
-            tape.note(lambda now_ns, new=number: Wanted(now_ns, new, BARS))
+            tape.record(lambda now_ns, new=number: Subscribed(now_ns, new, BARS))
         elif what == "answer":
             answer(which)
         elif what == "shed":
-            tape.note(lambda now_ns, is_on=which == 0: Shed(now_ns, is_on))
-    tape.note(lambda now_ns: Shed(now_ns, False))
+            tape.record(lambda now_ns, is_on=which == 0: Overflow(now_ns, is_on))
+    tape.record(lambda now_ns: Overflow(now_ns, False))
     for _ in range(2):
         tape.frame(number, {"arg": arg, "data": [bar(place, "1")]})
         place += 1
@@ -696,7 +696,7 @@ def test_no_bytes_raise_and_unwanted_channels_leave_no_trace(frames: list[tuple[
     for connection, data in frames:
         assert tape.frame(connection, data) == []
     for channel in (BOOKS, TRADES, BARS, Channel("tickers", NAME), Channel("books5", NAME)):
-        tape.note(lambda now_ns, channel=channel: Wanted(now_ns, 1, channel))
+        tape.record(lambda now_ns, channel=channel: Subscribed(now_ns, 1, channel))
     for connection, data in frames:
         events = tape.frame(connection, data)
         assert connection == 1 or events == []

@@ -13,7 +13,7 @@ from quantkit.errors import FeedError, SubscriptionError
 from quantkit.events import BookUpdate, Gap
 from quantkit.feeds.okx.codec.channels import Channel, book, tickers, trades
 from quantkit.feeds.okx.errors import OkxError
-from quantkit.feeds.okx.tracker.records import Stalled, Wanted
+from quantkit.feeds.okx.tracker.records import Stalled, Subscribed
 
 pytestmark = pytest.mark.long
 
@@ -462,7 +462,7 @@ def test_what_was_given_up_brings_nothing_any_more() -> None:
             assert len(later) == len(updates)
             assert not setting.exchange.holders("books", "SOL-USDT")
         setting.check()
-        wanted = [record for record in setting.tape.records() if isinstance(record, Wanted)]
+        wanted = [record for record in setting.tape.records() if isinstance(record, Subscribed)]
         assert [record.channel for record in wanted].count(book("SOL-USDT")) == 1
 
     simulate(main(), seed=20)

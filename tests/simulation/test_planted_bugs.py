@@ -12,14 +12,14 @@ from simulation.virtual import simulate
 from quantkit.events import BookUpdate, Gap
 from quantkit.feeds.okx.limits import SlidingLimit
 from quantkit.feeds.okx.tracker.book import SequencedBook
-from quantkit.feeds.okx.tracker.books import DepthLane
-from quantkit.feeds.okx.tracker.candles import CandleLane
+from quantkit.feeds.okx.tracker.books import DepthChannel
+from quantkit.feeds.okx.tracker.candles import CandleChannel
 from quantkit.feeds.okx.tracker.records import Lost
 from quantkit.feeds.okx.tracker.tracker import Tracker
-from quantkit.feeds.okx.tracker.trades import TradeLane
+from quantkit.feeds.okx.tracker.trades import TradeChannel
 from quantkit.feeds.okx.ws import client as client_module
-from quantkit.feeds.okx.ws.manager import Hub
-from quantkit.feeds.okx.ws.subscriptions import Interests
+from quantkit.feeds.okx.ws.manager import ConnectionManager
+from quantkit.feeds.okx.ws.subscriptions import Subscriptions
 
 pytestmark = pytest.mark.long
 
@@ -30,16 +30,16 @@ _Patch = Callable[[pytest.MonkeyPatch], None]
 
 def _rewrite(patch: pytest.MonkeyPatch, change: Callable[[list[Any]], list[Any]]) -> None:
     """Let a tracker deliver something else than it found."""
-    frame, note = Tracker.frame, Tracker.note
+    frame, note = Tracker.frame, Tracker.record
     patch.setattr(Tracker, "frame", lambda tracker, *args: change(frame(tracker, *args)))
-    patch.setattr(Tracker, "note", lambda tracker, record: change(note(tracker, record)))
+    patch.setattr(Tracker, "record", lambda tracker, record: change(note(tracker, record)))
 
 
 def _no_sequence_check(patch: pytest.MonkeyPatch) -> None:
-    def accept(lane: DepthLane, connection: int, data: Any, cause: str, out: list[Any]) -> None:
-        lane._apply(data, out)
+    def accept(state: DepthChannel, connection: int, data: Any, cause: str, out: list[Any]) -> None:
+        state._apply(data, out)
 
-    patch.setattr(DepthLane, "_break", accept)
+    patch.setattr(DepthChannel, "_break", accept)
 
 
 def _snapshot_merged_into_the_old_book(patch: pytest.MonkeyPatch) -> None:
@@ -49,7 +49,7 @@ def _snapshot_merged_into_the_old_book(patch: pytest.MonkeyPatch) -> None:
         return real(book, msgspec.structs.replace(data, update=msgspec.structs.replace(data.update, is_snapshot=False)))
 
     patch.setattr(SequencedBook, "apply", merge)
-    patch.setattr(DepthLane, "_forget_levels", lambda lane, phase: setattr(lane, "phase", phase))
+    patch.setattr(DepthChannel, "_forget_levels", lambda state, phase: setattr(state, "phase", phase))
 
 
 def _snapshot_delivered_as_an_update(patch: pytest.MonkeyPatch) -> None:
@@ -79,20 +79,20 @@ def _rows_of_a_frame_in_disorder(patch: pytest.MonkeyPatch) -> None:
 
 
 def _trades_repeated_after_a_reconnect(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(TradeLane, "_is_repeated", lambda *_: False)
+    patch.setattr(TradeChannel, "_is_repeated", lambda *_: False)
 
 
 def _missing_bars_skipped(patch: pytest.MonkeyPatch) -> None:
-    real = CandleLane._advance
+    real = CandleChannel._advance
 
-    def skip(lane: CandleLane, received_ns: int, out: list[Any]) -> None:
-        if lane._held:
-            lane._due_ns = min(lane._held)
-        real(lane, received_ns, out)
+    def skip(state: CandleChannel, received_ns: int, out: list[Any]) -> None:
+        if state._held:
+            state._due_ns = min(state._held)
+        real(state, received_ns, out)
 
-    patch.setattr(CandleLane, "_advance", skip)
-    patch.setattr(CandleLane, "_ask", lambda *_: None)
-    patch.setattr(CandleLane, "overdue", lambda *_: None)
+    patch.setattr(CandleChannel, "_advance", skip)
+    patch.setattr(CandleChannel, "_ask", lambda *_: None)
+    patch.setattr(CandleChannel, "overdue", lambda *_: None)
 
 
 def _a_normal_close_is_the_end(patch: pytest.MonkeyPatch) -> None:
@@ -129,26 +129,28 @@ def _no_limit_of_connects(patch: pytest.MonkeyPatch) -> None:
 
 
 def _subscriptions_forgotten_by_a_reconnect(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Interests, "restart", lambda interests: interests._interests.clear())
+    patch.setattr(Subscriptions, "restart", lambda subscriptions: subscriptions._subscriptions.clear())
 
 
 def _a_full_queue_drops_in_silence(patch: pytest.MonkeyPatch) -> None:
-    def hand(hub: Any, delivered: list[Any]) -> None:
-        if hub._backlog() < hub.config.queue_events:
-            hub._deliver(delivered)
+    def hand(manager: Any, delivered: list[Any]) -> None:
+        if manager._backlog() < manager.config.queue_events:
+            manager._deliver(delivered)
 
-    patch.setattr(Hub, "_hand", hand)
+    patch.setattr(ConnectionManager, "_hand", hand)
 
 
 def _losses_missing_on_the_tape(patch: pytest.MonkeyPatch) -> None:
-    real = Hub.note
+    real = ConnectionManager.record
 
-    def note(hub: Any, record: Any) -> None:
-        tape, hub._tape = hub._tape, None if isinstance(record, Lost) and record.received_ns % 2 else hub._tape
-        real(hub, record)
-        hub._tape = tape
+    def record(manager: Any, event: Any) -> None:
+        tape = manager._tape
+        if isinstance(event, Lost) and event.received_ns % 2:
+            manager._tape = None
+        real(manager, event)
+        manager._tape = tape
 
-    patch.setattr(Hub, "note", note)
+    patch.setattr(ConnectionManager, "record", record)
 
 
 @pytest.mark.parametrize(

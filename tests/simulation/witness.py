@@ -44,11 +44,11 @@ class TapeList:
         """Keep a frame."""
         self.payloads.append(pack_frame(connection, received_ns, data))
 
-    def note(self, record: Record) -> None:
+    def record(self, event: Record) -> None:
         """Keep a record."""
-        if isinstance(record, Lost) and not record.cause.startswith(_WANTED_ENDS):
-            self.losses.append(record)
-        self.payloads.append(pack(record))
+        if isinstance(event, Lost) and not event.cause.startswith(_WANTED_ENDS):
+            self.losses.append(event)
+        self.payloads.append(pack(event))
 
     def records(self) -> list[FrameRecord | Record]:
         """Return everything on the tape."""
@@ -61,7 +61,7 @@ class TapeList:
             if isinstance(record, FrameRecord):
                 events += tracker.frame(record.connection, record.received_ns, record.data)
             else:
-                events += tracker.note(record)
+                events += tracker.record(record)
         return events
 
 

@@ -15,12 +15,12 @@ __all__ = [
     "OkxNetworkError",
     "OkxRequestError",
     "OkxServerError",
-    "close_refusal",
+    "close_error",
     "is_clock_skew",
     "is_fatal_close",
     "is_retryable",
-    "network_refusal",
-    "refusal",
+    "network_error",
+    "reply_error",
 ]
 
 _LONGEST_TEXT: Final = 300
@@ -212,7 +212,7 @@ def is_clock_skew(code: str | int) -> bool:
     return str(code) in _CLOCK_SKEW
 
 
-def refusal(
+def reply_error(
     code: str | int, text: str | None, *, where: str, status: int = 200, retry_after_s: float | None = None
 ) -> OkxError:
     """Return the error for an answer that is not a success, with one sentence of advice.
@@ -225,10 +225,10 @@ def refusal(
         retry_after_s: How long the server asked to wait.
 
     Examples:
-        >>> error = refusal("60018", "Invalid channel", where="candle1m BTC-USDT")
+        >>> error = reply_error("60018", "Invalid channel", where="candle1m BTC-USDT")
         >>> type(error).__name__, error.code
         ('OkxRequestError', '60018')
-        >>> print(refusal(64003, "Fee tier too low.", where="books-l2-tbt BTC-USDT"))
+        >>> print(reply_error(64003, "Fee tier too low.", where="books-l2-tbt BTC-USDT"))
         books-l2-tbt BTC-USDT: Fee tier too low (OKX code 64003); the account's fee tier does not include this \
 channel: use books instead of books-l2-tbt and books50-l2-tbt, orders instead of fills
     """
@@ -301,7 +301,7 @@ def is_fatal_close(close_code: int) -> bool:
     return close_code in _CLOSES and _CLOSES[close_code][2]
 
 
-def close_refusal(close_code: int, reason: str, *, where: str) -> OkxError:
+def close_error(close_code: int, reason: str, *, where: str) -> OkxError:
     """Return the error for a connection that the server closed.
 
     Args:
@@ -310,7 +310,7 @@ def close_refusal(close_code: int, reason: str, *, where: str) -> OkxError:
         where: The connection.
 
     Examples:
-        >>> print(close_refusal(4004, "No data received in 30s.", where="public connection 1"))
+        >>> print(close_error(4004, "No data received in 30s.", where="public connection 1"))
         public connection 1: closed with 4004 (No data received in 30s.); OKX heard nothing for 30 s: the sign of \
 life did not get through
     """
@@ -329,7 +329,7 @@ life did not get through
 # The network --------------------------------------------------------------------------------------------------
 
 
-def network_refusal(error: BaseException, *, where: str) -> OkxNetworkError:
+def network_error(error: BaseException, *, where: str) -> OkxNetworkError:
     """Return the error for a request or connection that got no answer.
 
     Args:
@@ -341,7 +341,7 @@ def network_refusal(error: BaseException, *, where: str) -> OkxNetworkError:
         verified, and repeating does not make it so.
 
     Examples:
-        >>> print(network_refusal(ConnectionRefusedError(111, "Connection refused"), where="OKX at 127.0.0.1"))
+        >>> print(network_error(ConnectionRefusedError(111, "Connection refused"), where="OKX at 127.0.0.1"))
         OKX at 127.0.0.1: the connection was refused; check that the server runs and the url is right
     """
     chain = list(_chain(error))

@@ -24,7 +24,7 @@ from quantkit.feeds.okx.config import OkxConfig
 from quantkit.feeds.okx.relisting import Listings
 from quantkit.feeds.okx.rest.rest import OkxRest
 from quantkit.feeds.okx.tracker.records import Record, pack, pack_frame
-from quantkit.feeds.okx.tracker.tracker import Delivered
+from quantkit.feeds.okx.tracker.tracker import FeedMessage
 from quantkit.feeds.okx.ws.client import ConnectionStatus, OkxClient
 from quantkit.feeds.recorder import Recorder
 from quantkit.feeds.resample import sources_of
@@ -108,9 +108,9 @@ class FrameTape:
         """Add a frame as received."""
         self._waiting.append(pack_frame(connection, received_ns, data))
 
-    def note(self, record: Record) -> None:
+    def record(self, event: Record) -> None:
         """Add what the tracker was told beside frames."""
-        self._waiting.append(pack(record))
+        self._waiting.append(pack(event))
 
     def flush(self) -> bool:
         """Hand everything to the operating system: a kill of this process does not lose it any more.
@@ -555,7 +555,7 @@ class OkxFeed:
         self._connections = self._client.connections
         self._problems = dict(self._client.counters)
 
-    def _deliver(self, events: Sequence[Delivered]) -> None:
+    def _deliver(self, events: Sequence[FeedMessage]) -> None:
         rows = self._listings.rows(events)
         if rows:
             self._delivered.append(rows)

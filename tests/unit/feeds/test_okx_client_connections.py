@@ -17,7 +17,7 @@ from quantkit.events import BookUpdate, Gap, Ticker
 from quantkit.feeds.okx.codec.channels import book, candles, tickers
 from quantkit.feeds.okx.config import OkxConfig, RetryPolicy
 from quantkit.feeds.okx.errors import OkxNetworkError
-from quantkit.feeds.okx.tracker.records import Closed, Lost, Opened, Unwanted, Wanted
+from quantkit.feeds.okx.tracker.records import Closed, Lost, Opened, Subscribed, Unsubscribed
 from quantkit.feeds.okx.ws.client import ConnectionState, OkxClient
 
 BTC, BOOK = tickers("BTC-USDT"), book("BTC-USDT")
@@ -33,8 +33,8 @@ class Tape:
     def frame(self, connection, received_ns, data):
         self.frames.append((connection, received_ns, data))
 
-    def note(self, record):
-        self.records.append(record)
+    def record(self, event):
+        self.records.append(event)
 
 
 async def take(okx, count):
@@ -128,7 +128,7 @@ def test_records_tell_what_happened_and_frames_rise():
             await take(okx, 1)
             await server.visits[0].socket.close(1001)
             await take(okx, 2)
-        assert [type(record) for record in tape.records] == [Opened, Wanted, Lost, Opened, Wanted, Closed]
+        assert [type(record) for record in tape.records] == [Opened, Subscribed, Lost, Opened, Subscribed, Closed]
         assert {record.connection for record in tape.records[:-1]} == {1}
         stamps = sorted([record.received_ns for record in tape.records] + [stamp for _, stamp, _ in tape.frames])
         assert len(set(stamps)) == len(stamps)
@@ -498,16 +498,16 @@ class _NotesOf(Tape):
         super().__init__()
         self.kind = kind
 
-    def note(self, record):
-        if isinstance(record, self.kind):
+    def record(self, event):
+        if isinstance(event, self.kind):
             raise OSError(errno.ENOSPC, "no space left")
-        super().note(record)
+        super().record(event)
 
 
 def test_a_tape_that_fails_at_a_record_stops_the_client_whoever_noted_it():
     async def work():
         async with ScriptedOkx() as server:
-            async with OkxClient(server.config(), tape=_NotesOf(Unwanted)) as okx:
+            async with OkxClient(server.config(), tape=_NotesOf(Unsubscribed)) as okx:
                 await okx.subscribe(BTC, BOOK)
                 with pytest.raises(FeedError, match="no space left"):
                     await okx.unsubscribe(BTC)

@@ -9,7 +9,7 @@ from quantkit.events import BookUpdate, Gap
 from quantkit.feeds.okx.codec.channels import account, book, candles, tickers
 from quantkit.feeds.okx.config import RetryPolicy
 from quantkit.feeds.okx.credentials import Credentials
-from quantkit.feeds.okx.tracker.records import Lost, Opened, Wanted
+from quantkit.feeds.okx.tracker.records import Lost, Opened, Subscribed
 from quantkit.feeds.okx.ws.client import OkxClient
 
 BTC, BOOK = tickers("BTC-USDT"), book("BTC-USDT")
@@ -25,8 +25,8 @@ class Notes:
     def frame(self, connection, received_ns, data):
         pass
 
-    def note(self, record):
-        self.records.append(record)
+    def record(self, event):
+        self.records.append(event)
 
 
 def test_the_successor_is_complete_before_the_old_one_ends():
@@ -56,7 +56,7 @@ def test_the_successor_is_complete_before_the_old_one_ends():
             assert not [event for event in events if isinstance(event, Gap)]
             kinds = [(type(record), record.connection) for record in notes.records]
             assert kinds == [
-                (Opened, 1), (Wanted, 1), (Wanted, 1), (Opened, 2), (Wanted, 2), (Wanted, 2), (Lost, 1)
+                (Opened, 1), (Subscribed, 1), (Subscribed, 1), (Opened, 2), (Subscribed, 2), (Subscribed, 2), (Lost, 1)
             ]  # fmt: skip
             assert notes.records[-1].cause == "replaced by connection 2"
             await okx.unsubscribe(BTC)
@@ -204,7 +204,7 @@ def test_a_silent_connection_is_lost_not_replaced():
                 assert "silent when connection 2 was ready" in gap.cause
                 await server.until(lambda: [status.number for status in okx.connections] == [2])
                 kinds = [(type(record), record.connection) for record in notes.records]
-                assert kinds == [(Opened, 1), (Wanted, 1), (Opened, 2), (Lost, 1), (Wanted, 2)]
+                assert kinds == [(Opened, 1), (Subscribed, 1), (Opened, 2), (Lost, 1), (Subscribed, 2)]
 
     run(work())
 

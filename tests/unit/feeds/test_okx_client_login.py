@@ -43,8 +43,8 @@ class Tape:
     def frame(self, connection, received_ns, data):
         self.frames.append(data)
 
-    def note(self, record):
-        self.records.append(record)
+    def record(self, event):
+        self.records.append(event)
 
 
 def refusing(code, text="no", *, close=None, times=10**9):

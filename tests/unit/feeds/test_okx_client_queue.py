@@ -8,7 +8,7 @@ from okx_server import ScriptedOkx, arg_of, run
 from quantkit.errors import FeedError, SubscriptionError
 from quantkit.events import BookUpdate, Gap, Ticker
 from quantkit.feeds.okx.codec.channels import book, tickers
-from quantkit.feeds.okx.tracker.records import Shed
+from quantkit.feeds.okx.tracker.records import Overflow
 from quantkit.feeds.okx.ws.client import OkxClient
 from quantkit.feeds.okx.ws.inbox import Inbox
 
@@ -25,12 +25,12 @@ class Notes:
     def frame(self, connection, received_ns, data):
         self.frames += 1
 
-    def note(self, record):
-        self.records.append(record)
+    def record(self, event):
+        self.records.append(event)
 
     @property
     def sheds(self):
-        return [record.is_on for record in self.records if isinstance(record, Shed)]
+        return [record.is_on for record in self.records if isinstance(record, Overflow)]
 
 
 def test_a_slow_consumer_loses_rows_and_is_told():

@@ -11,7 +11,7 @@ from quantkit.events import BookUpdate, Gap, Ticker
 from quantkit.feeds.okx.codec.channels import book, candles, tickers, trades
 from quantkit.feeds.okx.config import RetryPolicy
 from quantkit.feeds.okx.errors import OkxRequestError
-from quantkit.feeds.okx.tracker.records import BookFetched, Fetched, Stalled, Unwanted, Wanted
+from quantkit.feeds.okx.tracker.records import BookFetched, Fetched, Stalled, Subscribed, Unsubscribed
 from quantkit.feeds.okx.ws.client import OkxClient
 
 BTC, ETH, SOL, BOOK = tickers("BTC-USDT"), tickers("ETH-USDT"), tickers("SOL-USDT"), book("BTC-USDT")
@@ -26,8 +26,8 @@ class Notes:
     def frame(self, connection, received_ns, data):
         pass
 
-    def note(self, record):
-        self.records.append(record)
+    def record(self, event):
+        self.records.append(event)
 
     def of(self, kind):
         return [record for record in self.records if isinstance(record, kind)]
@@ -143,7 +143,7 @@ def test_a_lost_answer_costs_one_request_and_no_second_record():
             await okx.subscribe(BTC)
             assert len(server.visits) == 1
             assert len(server.visits[0].requests) == 2
-            assert len(notes.of(Wanted)) == 1
+            assert len(notes.of(Subscribed)) == 1
 
     run(work())
 
@@ -194,7 +194,7 @@ def test_unsubscribing_ends_the_events_and_the_last_one_the_connection():
             await visit.push(arg_of(BTC))
             assert (await anext(okx)).instrument == "BTC-USDT"
             await server.until(lambda: visit.operations("unsubscribe") == [["tickers ETH-USDT"]])
-            assert [record.channel for record in notes.of(Unwanted)] == [ETH]
+            assert [record.channel for record in notes.of(Unsubscribed)] == [ETH]
             await okx.unsubscribe(ETH)  # what is not subscribed is no error
             await okx.unsubscribe(BTC)
             assert okx.connections == ()

@@ -19,12 +19,12 @@ from quantkit.feeds.okx.errors import (
     OkxNetworkError,
     OkxRequestError,
     OkxServerError,
-    close_refusal,
+    close_error,
     is_clock_skew,
     is_fatal_close,
     is_retryable,
-    network_refusal,
-    refusal,
+    network_error,
+    reply_error,
 )
 
 
@@ -58,7 +58,7 @@ from quantkit.feeds.okx.errors import (
     ],
 )
 def test_class_and_advice_of_each_code(code: str, text: str, kind: type[OkxError], advice: str) -> None:
-    error = refusal(code, text, where="books BTC-USDT")
+    error = reply_error(code, text, where="books BTC-USDT")
     assert type(error) is kind
     assert isinstance(error, FeedError)
     assert (error.code, error.text, error.where) == (code, text, "books BTC-USDT")
@@ -69,7 +69,7 @@ def test_class_and_advice_of_each_code(code: str, text: str, kind: type[OkxError
 
 
 def test_numeric_codes_count_as_text() -> None:
-    assert refusal(50011, "Too Many Requests", where="x").code == "50011"
+    assert reply_error(50011, "Too Many Requests", where="x").code == "50011"
     assert is_retryable(50011)
     assert is_clock_skew(60006)
 
@@ -79,10 +79,10 @@ def test_what_can_be_repeated() -> None:
     never = {"50101", "50102", "50113", "50119", "51000", "51001", "60018", "60032", "64003", "99999", ""}
     for code in again:
         assert is_retryable(code)
-        assert refusal(code, "", where="x").is_retryable
+        assert reply_error(code, "", where="x").is_retryable
     for code in never:
         assert not is_retryable(code)
-        assert not refusal(code, "", where="x").is_retryable
+        assert not reply_error(code, "", where="x").is_retryable
 
 
 @pytest.mark.parametrize(
@@ -102,15 +102,15 @@ def test_what_can_be_repeated() -> None:
     ],
 )
 def test_the_status_decides_without_a_code(status: int, kind: type[OkxError], can_repeat: bool) -> None:
-    error = refusal("", None, where="OKX public/time", status=status)
+    error = reply_error("", None, where="OKX public/time", status=status)
     assert (type(error), error.is_retryable, error.code) == (kind, can_repeat, f"HTTP {status}")
     assert f"(HTTP {status}); " in str(error)
 
 
 def test_a_known_code_decides_before_the_status_and_a_failing_gateway_before_the_code() -> None:
-    assert type(refusal("50113", "Invalid Sign", where="x", status=401)) is OkxAuthError
-    assert type(refusal("50011", "Too Many", where="x", status=503)) is OkxLimitError
-    failed = refusal("51000", "Parameter error", where="x", status=502)
+    assert type(reply_error("50113", "Invalid Sign", where="x", status=401)) is OkxAuthError
+    assert type(reply_error("50011", "Too Many", where="x", status=503)) is OkxLimitError
+    failed = reply_error("51000", "Parameter error", where="x", status=502)
     assert (type(failed), failed.is_retryable, failed.code) == (OkxServerError, True, "51000")
 
 
@@ -125,7 +125,7 @@ def test_a_quoted_login_is_blanked_in_every_spelling() -> None:
         "{'apiKey': 'k3y-1', 'passphrase': 'rase'}",
     ]
     for text in texts:
-        error = refusal("60012", text, where="login")
+        error = reply_error("60012", text, where="login")
         shown = f"{error!s} {error!r} {error.text}"
         for secret in ("k3y-1", "rase", "c2lnbg"):
             assert secret not in shown, text
@@ -141,7 +141,7 @@ def test_no_secret_survives_a_quoted_request(secrets: list[str], is_nested: bool
     names = ("apiKey", "passphrase", "sign", "secretKey")
     quoted = json.dumps({"op": "login", "args": [dict(zip(names, secrets, strict=True))]})
     text = "Invalid request: " + (json.dumps(quoted) if is_nested else quoted)
-    error = refusal("60012", text, where="login")
+    error = reply_error("60012", text, where="login")
     shown = f"{error!s} {error!r} {error.text} {error.args}"
     frame = '{"op": "login", "args": [{"apiKey": "***"}]} passphrase sign secretKey Invalid request OkxRequestError'
     for secret in secrets:
@@ -156,7 +156,7 @@ def test_no_secret_survives_a_quoted_request(secrets: list[str], is_nested: bool
 )
 @settings(max_examples=200, deadline=None)
 def test_any_refusal_is_one_printable_line_of_bounded_length(code: str | int, text: str | None, status: int) -> None:
-    error = refusal(code, text, where="OKX market/books BTC-USDT", status=status)
+    error = reply_error(code, text, where="OKX market/books BTC-USDT", status=status)
     said = str(error)
     assert said.isprintable()
     assert len(said) < 700
@@ -165,7 +165,7 @@ def test_any_refusal_is_one_printable_line_of_bounded_length(code: str | int, te
 
 
 def test_errors_survive_pickling_with_their_facts() -> None:
-    error = refusal("50011", "Too Many Requests", where="x", retry_after_s=3.0)
+    error = reply_error("50011", "Too Many Requests", where="x", retry_after_s=3.0)
     copy = pickle.loads(pickle.dumps(error))
     assert (type(copy), str(copy), copy.code, copy.retry_after_s) == (OkxLimitError, str(error), "50011", 3.0)
 
@@ -191,7 +191,7 @@ def test_errors_survive_pickling_with_their_facts() -> None:
     ],
 )
 def test_close_codes(code: int, kind: type[OkxError], is_fatal: bool, advice: str) -> None:
-    error = close_refusal(code, "the reason\n", where="private connection 2")
+    error = close_error(code, "the reason\n", where="private connection 2")
     assert (type(error), error.is_retryable, is_fatal_close(code)) == (kind, not is_fatal, is_fatal)
     assert str(error).startswith(f"private connection 2: closed with {code} (the reason); ")
     assert advice in str(error)
@@ -252,7 +252,7 @@ def misspoken() -> ssl.SSLError:
     ],
 )
 def test_network_errors_name_the_deepest_cause(error: BaseException, said: str, can_repeat: bool) -> None:
-    found = network_refusal(error, where="OKX public/time at openapi.okx.com")
+    found = network_error(error, where="OKX public/time at openapi.okx.com")
     assert str(found).startswith("OKX public/time at openapi.okx.com: ")
     assert said in str(found)
     assert str(found).isprintable()
@@ -263,4 +263,4 @@ def test_network_errors_name_the_deepest_cause(error: BaseException, said: str, 
 def test_a_cycle_of_causes_ends() -> None:
     first, second = RuntimeError("a"), RuntimeError("b")
     first.__cause__, second.__cause__ = second, first
-    assert "no answer (a)" in str(network_refusal(first, where="x"))
+    assert "no answer (a)" in str(network_error(first, where="x"))

@@ -46,16 +46,16 @@ async def stage(noted, rest, on_note=None):
     stamps = iter(range(1, 1000))
     tasks = []
 
-    def note(record):
-        noted.append(record)
+    def record(event):
+        noted.append(event)
         if on_note is not None:
-            on_note(record)
+            on_note(event)
 
     def spawn(work, name):
         tasks.append(asyncio.create_task(work, name=name))
 
     return Fetches(
-        OkxConfig(), rest, stamp=lambda: next(stamps), note=note, spawn=spawn, rng=np.random.default_rng(1)
+        OkxConfig(), rest, stamp=lambda: next(stamps), record=record, spawn=spawn, rng=np.random.default_rng(1)
     ), tasks
 
 

@@ -140,7 +140,7 @@ def test_a_full_lane_uses_nearly_all_that_is_allowed() -> None:
     assert 200 / 40 * 2 * 0.95 < server.times_s[-1] < 200 / 40 * 2 * 1.1
 
 
-def test_lanes_do_not_wait_for_each_other() -> None:
+def test_rate_buckets_do_not_wait_for_each_other() -> None:
     server = Server(lambda _: said({"code": "0", "data": []}))
 
     async def use(rest: OkxRest) -> None:

@@ -6,12 +6,21 @@ from tracker_driver import Driver, kinds
 
 from quantkit.feeds.okx.codec.channels import candles
 from quantkit.feeds.okx.tracker.candles import open_at
-from quantkit.feeds.okx.tracker.records import Awaited, Closed, FetchCandles, Fetched, Unwanted, Wanted, pack, unpack
+from quantkit.feeds.okx.tracker.records import (
+    Awaited,
+    Closed,
+    FetchCandles,
+    Fetched,
+    Subscribed,
+    Unsubscribed,
+    pack,
+    unpack,
+)
 
 
 def awaiting(place: int) -> Driver:
     driver = Driver()
-    assert driver.note(Awaited, BARS, open_ns(place)) == []
+    assert driver.record(Awaited, BARS, open_ns(place)) == []
     driver.want(BARS)
     return driver
 
@@ -20,7 +29,7 @@ def test_bars_that_closed_before_the_first_push_are_fetched() -> None:
     driver = awaiting(0)
     assert kinds(driver.push(BARS, row(2, "0"))) == ["FormingCandle"]
     assert driver.commands == [FetchCandles(BARS, open_ns(0), open_ns(1))]
-    assert places(driver.note(Fetched, BARS, [row(0), row(1)])) == [0, 1]
+    assert places(driver.record(Fetched, BARS, [row(0), row(1)])) == [0, 1]
     assert places(driver.push(BARS, row(2))) == [2]
 
 
@@ -28,13 +37,13 @@ def test_a_closed_bar_as_the_first_push_waits_for_them_too() -> None:
     driver = awaiting(0)
     assert driver.push(BARS, row(2)) == []
     assert driver.commands == [FetchCandles(BARS, open_ns(0), open_ns(1))]
-    assert places(driver.note(Fetched, BARS, [row(0), row(1)])) == [0, 1, 2]
+    assert places(driver.record(Fetched, BARS, [row(0), row(1)])) == [0, 1, 2]
 
 
 def test_what_cannot_be_fetched_is_a_gap() -> None:
     driver = awaiting(0)
     driver.push(BARS, row(2, "0"))
-    assert missing(driver.note(Fetched, BARS, [row(1)])) == [(0, 1, "missing")]
+    assert missing(driver.record(Fetched, BARS, [row(1)])) == [(0, 1, "missing")]
 
 
 def test_nothing_is_fetched_where_the_awaited_bar_comes_first() -> None:
@@ -58,20 +67,20 @@ def test_bars_that_never_came_are_overdue_and_a_gap_at_the_end() -> None:
     late_ns = open_ns(2) + 6_000_000_000
     assert driver.tracker.overdue(late_ns) == [FetchCandles(BARS, open_ns(0), open_ns(1))]
     driver.now_ns = late_ns
-    assert missing(driver.note(Closed)) == [(0, 2, "missing")]
+    assert missing(driver.record(Closed)) == [(0, 2, "missing")]
 
 
 def test_a_run_that_is_shorter_than_a_bar_misses_none() -> None:
-    assert awaiting(0).note(Closed) == []
+    assert awaiting(0).record(Closed) == []
 
 
 def test_what_is_delivered_already_is_not_awaited() -> None:
     driver = awaiting(0)
     assert places(driver.push(BARS, row(0))) == [0]
-    assert driver.note(Awaited, BARS, open_ns(0)) == []
+    assert driver.record(Awaited, BARS, open_ns(0)) == []
     assert places(driver.push(BARS, row(1))) == [1]
-    driver.note(Unwanted, 0, BARS)
-    driver.note(Wanted, 0, BARS)
+    driver.record(Unsubscribed, 0, BARS)
+    driver.record(Subscribed, 0, BARS)
     assert places(driver.push(BARS, row(9))) == [9]
 
 

@@ -384,7 +384,7 @@ def bare() -> Driver:
 
 @pytest.mark.parametrize(("seq", "kept"), [(10, 2), (11, 2), (12, 1), (14, 1), (15, 0)])
 def test_a_fetched_book_goes_before_the_updates_it_does_not_hold(bare: Driver, seq: int, kept: int) -> None:
-    delivered = bare.note(BookFetched, BOOKS, reply(seq))
+    delivered = bare.record(BookFetched, BOOKS, reply(seq))
     assert [(event.is_snapshot, event.seq) for event in delivered if isinstance(event, BookUpdate)] == [
         (True, seq),
         *[(False, 12), (False, 15)][2 - kept :],
@@ -396,7 +396,7 @@ def test_a_fetched_book_goes_before_the_updates_it_does_not_hold(bare: Driver, s
 
 
 def test_a_fetched_book_that_is_ahead_waits_for_the_updates_to_reach_it(bare: Driver) -> None:
-    assert bare.note(BookFetched, BOOKS, reply(18)) == []
+    assert bare.record(BookFetched, BOOKS, reply(18)) == []
     assert bare.update(BOOKS, 15, 17) == []
     delivered = bare.update(BOOKS, 17, 20)
     assert [(event.prev_seq, event.seq) for event in delivered] == [(-1, 18), (18, 20)]
@@ -404,7 +404,7 @@ def test_a_fetched_book_that_is_ahead_waits_for_the_updates_to_reach_it(bare: Dr
 
 def test_a_fetched_book_that_is_too_old_is_fetched_again_and_given_up_in_the_end(bare: Driver) -> None:
     for _ in range(5):
-        assert bare.note(BookFetched, BOOKS, reply(9)) == []
+        assert bare.record(BookFetched, BOOKS, reply(9)) == []
     assert bare.commands == [FetchBook(BOOKS)] * 5 + [Resubscribe(0, BOOKS, "no snapshot")]
 
 
@@ -419,13 +419,13 @@ def test_a_fetched_book_that_is_too_old_is_fetched_again_and_given_up_in_the_end
     ],
 )
 def test_a_book_that_cannot_be_fetched_is_subscribed_anew(bare: Driver, answer: tuple[bytes, str]) -> None:
-    assert bare.note(BookFetched, BOOKS, *answer) == []
+    assert bare.record(BookFetched, BOOKS, *answer) == []
     assert bare.commands[1:] == [Resubscribe(0, BOOKS, "no snapshot")]
 
 
 def test_a_snapshot_that_comes_after_all_makes_the_fetch_needless(bare: Driver) -> None:
     assert kinds(bare.snapshot(BOOKS, 20)) == ["BookUpdate"]
-    assert bare.note(BookFetched, BOOKS, reply(12)) == []
+    assert bare.record(BookFetched, BOOKS, reply(12)) == []
     assert kinds(bare.update(BOOKS, 20, 21)) == ["BookUpdate"]
 
 
@@ -434,30 +434,30 @@ def test_a_reset_among_the_updates_that_wait_misleads_nobody() -> None:
     driver.want(BOOKS)
     driver.update(BOOKS, 10, 3, [["98", "1"]], ts=1)
     driver.update(BOOKS, 3, 5, ts=2)
-    delivered = driver.note(BookFetched, BOOKS, reply(10))
+    delivered = driver.record(BookFetched, BOOKS, reply(10))
     assert [event.seq for event in delivered if isinstance(event, BookUpdate)] == [10, 3, 5]
     # A book of before the reset looks newer than all that came after; its stamp shows that it is not.
     driver.lose()
     driver.want(BOOKS, 1)
     driver.update(BOOKS, 3, 5, ts=2, connection=1)
-    assert driver.note(BookFetched, BOOKS, reply(10, ts=0)) == []
+    assert driver.record(BookFetched, BOOKS, reply(10, ts=0)) == []
     assert driver.commands == [FetchBook(BOOKS)] * 3
-    delivered = driver.note(BookFetched, BOOKS, reply(5, ts=2))
+    delivered = driver.record(BookFetched, BOOKS, reply(5, ts=2))
     assert [event.seq for event in delivered if isinstance(event, BookUpdate)] == [5]
 
 
 def test_updates_that_do_not_follow_each_other_begin_the_waiting_anew(bare: Driver) -> None:
     assert bare.update(BOOKS, 12, 15) == []  # once more
     assert bare.update(BOOKS, 30, 31) == []
-    assert bare.note(BookFetched, BOOKS, reply(14)) == []
+    assert bare.record(BookFetched, BOOKS, reply(14)) == []
     assert bare.commands == [FetchBook(BOOKS)] * 2
-    delivered = bare.note(BookFetched, BOOKS, reply(30))
+    delivered = bare.record(BookFetched, BOOKS, reply(30))
     assert [(event.prev_seq, event.seq) for event in delivered] == [(-1, 30), (30, 31)]  # type: ignore[union-attr]
 
 
 def test_a_fetched_book_that_is_crossed_is_subscribed_anew(bare: Driver) -> None:
     body = reply(10).replace(b'"99"', b'"105"')
-    assert bare.note(BookFetched, BOOKS, body, "") == []
+    assert bare.record(BookFetched, BOOKS, body, "") == []
     assert bare.commands[1:] == [Resubscribe(0, BOOKS, "crossed")]
 
 

@@ -61,7 +61,7 @@ def test_a_bar_after_a_missing_one_waits_until_that_is_fetched(live: Driver) -> 
     assert live.commands == [FetchCandles(BARS, open_ns(1), open_ns(2))]
     assert live.push(BARS, row(4)) == []
     assert len(live.commands) == 1
-    delivered = live.note(Fetched, BARS, [row(2), row(1), row(0), row(5, "0")], "")
+    delivered = live.record(Fetched, BARS, [row(2), row(1), row(0), row(5, "0")], "")
     assert places(delivered) == [1, 2, 3, 4]
     assert {event.received_ns for event in delivered if isinstance(event, Candle)} == {live.now_ns}
     assert missing(delivered) == []
@@ -70,7 +70,7 @@ def test_a_bar_after_a_missing_one_waits_until_that_is_fetched(live: Driver) -> 
 @pytest.mark.parametrize(("error", "cause"), [("", "missing"), ("no network", "not fetched: no network")])
 def test_what_cannot_be_fetched_is_a_gap_and_the_rest_goes_on(live: Driver, error: str, cause: str) -> None:
     live.push(BARS, row(5))
-    delivered = live.note(Fetched, BARS, [row(3)], error)
+    delivered = live.record(Fetched, BARS, [row(3)], error)
     assert missing(delivered) == [(1, 3, cause), (4, 5, cause)]
     assert places(delivered) == [3, 5]
     assert kinds(delivered) == ["Gap", "Gap", "Candle", "Candle"]
@@ -80,16 +80,16 @@ def test_what_cannot_be_fetched_is_a_gap_and_the_rest_goes_on(live: Driver, erro
 def test_a_second_hole_is_fetched_after_the_first(live: Driver) -> None:
     live.push(BARS, row(2))
     live.push(BARS, row(4))
-    assert places(live.note(Fetched, BARS, [row(1)], "")) == [1, 2]
+    assert places(live.record(Fetched, BARS, [row(1)], "")) == [1, 2]
     assert live.commands[1:] == [FetchCandles(BARS, open_ns(3), open_ns(3))]
-    assert places(live.note(Fetched, BARS, [row(3)], "")) == [3, 4]
+    assert places(live.record(Fetched, BARS, [row(3)], "")) == [3, 4]
 
 
 def test_malformed_and_stray_fetched_rows_are_counted(live: Driver) -> None:
     live.push(BARS, row(2))
     stray = row(1)
     stray[0] = str(open_ns(1) // 1_000_000 + 500)
-    assert places(live.note(Fetched, BARS, [["x"], stray, row(1)], "")) == [1, 2]
+    assert places(live.record(Fetched, BARS, [["x"], stray, row(1)], "")) == [1, 2]
     assert live.tracker.counters["malformed fetched bars"] == 1
     assert live.tracker.counters["bars that do not open on their interval"] == 1
 
@@ -100,14 +100,14 @@ def test_the_first_push_after_an_outage_shows_what_closed_meanwhile(live: Driver
     assert kinds(live.push(BARS, row(4, "0"), connection=1)) == ["FormingCandle"]
     assert live.commands == [FetchCandles(BARS, open_ns(1), open_ns(3))]
     assert live.push(BARS, row(4), connection=1) == []
-    assert places(live.note(Fetched, BARS, [row(1), row(2), row(3)], "")) == [1, 2, 3, 4]
+    assert places(live.record(Fetched, BARS, [row(1), row(2), row(3)], "")) == [1, 2, 3, 4]
 
 
 def test_a_bar_that_is_lacking_at_the_end_of_the_answer_is_a_gap(live: Driver) -> None:
     live.lose()
     live.want(BARS, 1)
     live.push(BARS, row(4, "0"), connection=1)
-    delivered = live.note(Fetched, BARS, [row(1), row(2)], "")
+    delivered = live.record(Fetched, BARS, [row(1), row(2)], "")
     assert (places(delivered), missing(delivered)) == ([1, 2], [(3, 4, "missing")])
     assert places(live.push(BARS, row(4), connection=1)) == [4]
 
@@ -148,13 +148,13 @@ def test_bars_wait_while_the_consumer_has_no_room(live: Driver) -> None:
     assert live.commands == []
     assert places(live.shed(False)) == [1]
     assert live.commands == [FetchCandles(BARS, open_ns(2), open_ns(2))]
-    assert places(live.note(Fetched, BARS, [row(2)], "")) == [2, 3]
+    assert places(live.record(Fetched, BARS, [row(2)], "")) == [2, 3]
 
 
 def test_an_answer_while_there_is_no_room_is_kept_and_asks_for_nothing(live: Driver) -> None:
     live.push(BARS, row(3))
     live.shed(True)
-    assert live.note(Fetched, BARS, [row(1)], "no network") == []
+    assert live.record(Fetched, BARS, [row(1)], "no network") == []
     assert len(live.commands) == 1
     assert places(live.shed(False)) == [1]
     assert live.commands[1:] == [FetchCandles(BARS, open_ns(2), open_ns(2))]
@@ -182,7 +182,7 @@ def test_bars_are_overdue_a_while_after_their_close(live: Driver) -> None:
     assert overdue(open_ns(2) + 4_000_000_000) == []
     assert overdue(open_ns(2) + 5_000_000_000) == [FetchCandles(BARS, open_ns(1), open_ns(1))]
     assert overdue(open_ns(4) + 1_000_000_000, 1_000_000_000) == [FetchCandles(BARS, open_ns(1), open_ns(3))]
-    assert places(live.note(Fetched, BARS, [row(1)], "")) == [1]
+    assert places(live.record(Fetched, BARS, [row(1)], "")) == [1]
     live.push(BARS, row(3))
     assert overdue(open_ns(9)) == []  # asked for already
     live.lose()
@@ -190,15 +190,15 @@ def test_bars_are_overdue_a_while_after_their_close(live: Driver) -> None:
 
 
 def test_an_answer_nobody_asked_for_that_lacks_a_bar_is_no_gap(live: Driver) -> None:
-    assert live.note(Fetched, BARS, [], "no network") == []
+    assert live.record(Fetched, BARS, [], "no network") == []
     assert places(live.push(BARS, row(1))) == [1]
 
 
 def test_answers_before_the_first_push_or_of_other_channels_are_ignored() -> None:
     driver = Driver()
-    assert driver.note(Fetched, BARS, [row(1)], "") == []
+    assert driver.record(Fetched, BARS, [row(1)], "") == []
     driver.want(BARS)
-    assert driver.note(Fetched, BARS, [row(1)], "") == []
+    assert driver.record(Fetched, BARS, [row(1)], "") == []
 
 
 def test_bars_that_are_never_delivered_are_a_gap_at_the_end(live: Driver) -> None:
@@ -229,14 +229,14 @@ def test_an_answer_to_another_question_takes_nothing_from_the_one_that_is_open(l
     # Bar 1 was late, so that it was looked up; bar 4 came while that ran, and its look-up waits for its turn.
     assert live.push(BARS, row(4)) == []
     assert live.commands == [FetchCandles(BARS, open_ns(1), open_ns(3))]
-    assert places(live.note(Fetched, BARS, [row(1)], "", open_ns(1), open_ns(1))) == [1]
-    assert live.note(Fetched, BARS, [], "timeout", open_ns(1), open_ns(1)) == []
+    assert places(live.record(Fetched, BARS, [row(1)], "", open_ns(1), open_ns(1))) == [1]
+    assert live.record(Fetched, BARS, [], "timeout", open_ns(1), open_ns(1)) == []
     assert live.commands == [FetchCandles(BARS, open_ns(1), open_ns(3))]
-    delivered = live.note(Fetched, BARS, [row(3), row(2)], "", open_ns(1), open_ns(3))
+    delivered = live.record(Fetched, BARS, [row(3), row(2)], "", open_ns(1), open_ns(3))
     assert (places(delivered), missing(delivered)) == ([2, 3, 4], [])
 
 
 def test_an_answer_to_the_open_question_says_what_is_lost(live: Driver) -> None:
     live.push(BARS, row(4))
-    delivered = live.note(Fetched, BARS, [row(2)], "", open_ns(1), open_ns(3))
+    delivered = live.record(Fetched, BARS, [row(2)], "", open_ns(1), open_ns(3))
     assert (places(delivered), missing(delivered)) == ([2, 4], [(1, 2, "missing"), (3, 4, "missing")])

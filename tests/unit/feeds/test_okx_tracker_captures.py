@@ -9,7 +9,7 @@ import pytest
 
 from quantkit.events import KINDS, MarketEvent
 from quantkit.feeds.okx.codec.channels import Channel
-from quantkit.feeds.okx.tracker.records import Wanted
+from quantkit.feeds.okx.tracker.records import Subscribed
 from quantkit.feeds.okx.tracker.tracker import Tracker
 from quantkit.importers import import_files
 from quantkit.storage.catalog import Catalog
@@ -31,7 +31,7 @@ def tracked(file: Path, channels: list[Channel]) -> tuple[list[MarketEvent], Tra
     """Return what a tracker delivers of a capture's frames, stamped as the importer stamps them."""
     tracker = Tracker()
     for channel in channels:
-        assert tracker.note(Wanted(1, 0, channel)) == []
+        assert tracker.record(Subscribed(1, 0, channel)) == []
     delivered: list[MarketEvent] = []
     last_ns = 0
     for line in gzip.decompress(file.read_bytes()).splitlines():

@@ -68,7 +68,7 @@ def test_an_outage_that_goes_on_is_one_gap_and_ends_with_the_run() -> None:
     driver.want(TICKERS, 1)
     driver.want(TRADES, 1)
     driver.lose(1, "again")
-    found = driver.note(Closed)
+    found = driver.record(Closed)
     assert found == [
         Gap(NAME, TS_NS, driver.now_ns, "ticker", TS_NS, driver.now_ns, "disconnected: reset"),
         Gap(NAME, TS_NS + 3_000_000, driver.now_ns, "trade", TS_NS + 3_000_000, driver.now_ns, "disconnected: reset"),
@@ -578,7 +578,7 @@ def test_names_that_an_exchange_makes_up_fill_no_memory() -> None:
 
 
 def test_an_opened_connection_changes_nothing() -> None:
-    assert Driver().note(Opened, 3, "public") == []
+    assert Driver().record(Opened, 3, "public") == []
 
 
 @pytest.mark.parametrize("channel", [TICKERS, TRADES, Channel("books", NAME), Channel("candle1m", NAME), ORDERS])
@@ -588,8 +588,8 @@ def test_records_of_unknown_channels_and_connections_are_harmless(channel: Chann
         lambda: driver.unwant(channel, 3),
         lambda: driver.stall(channel, 3),
         lambda: driver.lose(3),
-        lambda: driver.note(Fetched, channel, [], ""),
-        lambda: driver.note(BookFetched, channel, b"", ""),
+        lambda: driver.record(Fetched, channel, [], ""),
+        lambda: driver.record(BookFetched, channel, b"", ""),
     ]
     for want in (False, True):
         if want:

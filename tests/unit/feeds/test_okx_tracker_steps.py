@@ -28,7 +28,7 @@ def reply(tick: str) -> bytes:
 def live() -> Driver:
     """A book at number 10 on connection 0, held against a step of 0.5."""
     driver = Driver()
-    driver.note(Listed, NAME, "0.5")
+    driver.record(Listed, NAME, "0.5")
     driver.want(BOOKS)
     assert kinds(driver.snapshot(BOOKS, 10, [["99.5", "1"]], [["101", "1"]])) == ["BookUpdate"]
     return driver
@@ -42,7 +42,7 @@ def test_a_level_off_the_step_makes_the_book_invalid_until_all_is_fetched_anew(l
     assert live.commands == [FetchInstrument(BOOKS)]
     assert list(live.tracker.invalid_books()) == [BOOKS]
     assert live.update(BOOKS, 11, 12) == []
-    (told,) = live.note(InstrumentFetched, BOOKS, reply("0.1"), "")
+    (told,) = live.record(InstrumentFetched, BOOKS, reply("0.1"), "")
     assert (type(told), told.row.tick_sz, told.received_ns) == (InstrumentData, "0.1", live.now_ns)
     assert live.commands == [FetchInstrument(BOOKS), Resubscribe(0, BOOKS, "off_step")]
     live.want(BOOKS)
@@ -62,19 +62,19 @@ def test_a_level_that_is_removed_off_the_step_is_none(live: Driver) -> None:
 def test_where_metadata_say_the_same_again_levels_are_taken_as_they_come(live: Driver, body: bytes, error: str) -> None:
     """The exchange means what it shows: nothing is asked for again and again, until it tells another step."""
     live.update(BOOKS, 10, 11, [["99.8", "1"]])
-    live.note(InstrumentFetched, BOOKS, body, error)
+    live.record(InstrumentFetched, BOOKS, body, error)
     live.want(BOOKS)
     assert kinds(live.snapshot(BOOKS, 20, [["99.8", "1"]], [["101", "1"]])) == ["BookUpdate"]
     assert kinds(live.update(BOOKS, 20, 21, [["99.85", "1"]])) == ["BookUpdate"]
     assert live.commands == [FetchInstrument(BOOKS), Resubscribe(0, BOOKS, "off_step")]
     assert live.tracker.counters["books with levels off the step that the exchange lists"] == 1
-    live.note(Listed, NAME, "0.1")
+    live.record(Listed, NAME, "0.1")
     assert kinds(live.update(BOOKS, 21, 22, [["99.83", "1"]])) == ["Gap"]
 
 
 def test_a_snapshot_off_the_step_is_not_shown_and_tells_no_gap_of_a_book_never_seen() -> None:
     driver = Driver()
-    driver.note(Listed, NAME, "0.5")
+    driver.record(Listed, NAME, "0.5")
     driver.want(BOOKS)
     assert driver.snapshot(BOOKS, 10, [["99.8", "1"]], [["101", "1"]]) == []
     assert driver.commands == [FetchInstrument(BOOKS)]
@@ -84,27 +84,27 @@ def test_metadata_that_come_after_the_book_was_given_up_are_for_nobody(live: Dri
     """What they say is told all the same."""
     live.update(BOOKS, 10, 11, [["99.8", "1"]])
     live.unwant(BOOKS)
-    assert kinds(live.note(InstrumentFetched, BOOKS, reply("0.1"), "")) == ["InstrumentData"]
+    assert kinds(live.record(InstrumentFetched, BOOKS, reply("0.1"), "")) == ["InstrumentData"]
     assert live.commands == [FetchInstrument(BOOKS)]
     lost = Driver()
-    lost.note(Listed, NAME, "0.5")
+    lost.record(Listed, NAME, "0.5")
     lost.want(BOOKS)
     lost.snapshot(BOOKS, 10, [["99.8", "1"]], [["101", "1"]])
     lost.lose()
-    lost.note(InstrumentFetched, BOOKS, reply("0.1"), "")
+    lost.record(InstrumentFetched, BOOKS, reply("0.1"), "")
     assert lost.commands == [FetchInstrument(BOOKS)]
 
 
 def test_a_channel_of_whole_books_waits_for_the_metadata_as_well() -> None:
     """It needs no resync: the next book is the whole one."""
     driver = Driver()
-    driver.note(Listed, NAME, "0.5")
+    driver.record(Listed, NAME, "0.5")
     driver.want(BOOKS5)
     push = [["99.5", "1"]], [["101", "1"]]
     assert kinds(driver.snapshot(BOOKS5, 1, *push)) == ["BookUpdate"]
     assert kinds(driver.snapshot(BOOKS5, 2, [["99.8", "1"]], [["101", "1"]])) == ["Gap"]
     assert driver.snapshot(BOOKS5, 3, *push) == []
-    driver.note(InstrumentFetched, BOOKS5, reply("0.1"), "")
+    driver.record(InstrumentFetched, BOOKS5, reply("0.1"), "")
     assert kinds(driver.snapshot(BOOKS5, 4, [["99.8", "1"]], [["101", "1"]])) == ["BookUpdate"]
     assert driver.commands == [FetchInstrument(BOOKS5)]
 

@@ -5,8 +5,8 @@ from typing import Any
 
 from quantkit.events import Gap
 from quantkit.feeds.okx.codec.channels import Channel
-from quantkit.feeds.okx.tracker.records import Command, Lost, Record, Shed, Stalled, Unwanted, Wanted
-from quantkit.feeds.okx.tracker.tracker import ControlMessage, Delivered, Tracker
+from quantkit.feeds.okx.tracker.records import Command, Lost, Overflow, Record, Stalled, Subscribed, Unsubscribed
+from quantkit.feeds.okx.tracker.tracker import ControlMessage, FeedMessage, Tracker
 
 NAME = "BTC-USDT"
 #: The exchange's clock at the beginning; ours is ahead by 50 ms at first.
@@ -29,29 +29,29 @@ class Driver:
         self.now_ns += 1_000_000
         return self.now_ns
 
-    def note(self, record: type[Any], *fields: Any) -> list[Delivered]:
+    def record(self, record: type[Any], *fields: Any) -> list[FeedMessage]:
         made: Record = record(self.stamp(), *fields)
-        return self.tracker.note(made)
+        return self.tracker.record(made)
 
-    def want(self, channel: Channel, connection: int = 0) -> list[Delivered]:
-        return self.note(Wanted, connection, channel)
+    def want(self, channel: Channel, connection: int = 0) -> list[FeedMessage]:
+        return self.record(Subscribed, connection, channel)
 
-    def unwant(self, channel: Channel, connection: int = 0) -> list[Delivered]:
-        return self.note(Unwanted, connection, channel)
+    def unwant(self, channel: Channel, connection: int = 0) -> list[FeedMessage]:
+        return self.record(Unsubscribed, connection, channel)
 
-    def lose(self, connection: int = 0, cause: str = "reset") -> list[Delivered]:
-        return self.note(Lost, connection, cause)
+    def lose(self, connection: int = 0, cause: str = "reset") -> list[FeedMessage]:
+        return self.record(Lost, connection, cause)
 
-    def stall(self, channel: Channel, connection: int = 0) -> list[Delivered]:
-        return self.note(Stalled, connection, channel, 90_000_000_000)
+    def stall(self, channel: Channel, connection: int = 0) -> list[FeedMessage]:
+        return self.record(Stalled, connection, channel, 90_000_000_000)
 
-    def shed(self, is_on: bool) -> list[Delivered]:
-        return self.note(Shed, is_on)
+    def shed(self, is_on: bool) -> list[FeedMessage]:
+        return self.record(Overflow, is_on)
 
-    def raw(self, data: bytes, connection: int = 0) -> list[Delivered]:
+    def raw(self, data: bytes, connection: int = 0) -> list[FeedMessage]:
         return self.tracker.frame(connection, self.stamp(), data)
 
-    def push(self, channel: Channel, *rows: Any, connection: int = 0, **rest: Any) -> list[Delivered]:
+    def push(self, channel: Channel, *rows: Any, connection: int = 0, **rest: Any) -> list[FeedMessage]:
         return self.raw(json.dumps({"arg": channel.arg(), **rest, "data": rows}).encode(), connection)
 
     def snapshot(self, channel: Channel, seq: int | None, *levels: Any, ts: int = 0, connection: int = 0) -> Any:
@@ -97,11 +97,11 @@ def trade(trade_id: int | str, ts: int, count: int | None = 1, name: str = NAME)
     return row if count is None else row | {"count": str(count)}
 
 
-def kinds(events: list[Delivered]) -> list[str]:
+def kinds(events: list[FeedMessage]) -> list[str]:
     """Return the types of what was delivered."""
     return [type(event).__name__ for event in events]
 
 
-def gaps(events: list[Delivered]) -> list[tuple[str, str]]:
+def gaps(events: list[FeedMessage]) -> list[tuple[str, str]]:
     """Return channel and cause of the gaps among what was delivered."""
     return [(event.channel, event.cause) for event in events if isinstance(event, Gap)]

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from quantkit.events import Gap, Trade
 from quantkit.importers.metadata import InstrumentOptions, StepFinder, Steps, kind_of, resolve
 from quantkit.importers.report import ImportReport, SkippedRow, Tally
-from quantkit.importers.spool import Lane, Spool
+from quantkit.importers.spool import Spool, SpoolKey
 from quantkit.instruments import Instrument, Side
 from quantkit.rows.columns import Block, Stream
 
@@ -106,13 +106,13 @@ def test_the_spool_gives_back_what_it_took() -> None:
     ]
     with Spool() as spool:
         for part in (trades[:3], trades[3:]):
-            spool.put(Lane(Stream("trade", "A-B")), Block.from_events(part))
-        spool.put(Lane(Stream("gap", "A-B"), "books"), Block.from_events(gaps))
-        assert spool.lanes == [Lane(Stream("trade", "A-B")), Lane(Stream("gap", "A-B"), "books")]
-        assert spool.rows(spool.lanes[0]) == 7
-        assert [event for block in spool.blocks(spool.lanes[0]) for event in block.events()] == trades
-        assert [event for block in spool.blocks(spool.lanes[1]) for event in block.events()] == gaps
-        assert list(spool.blocks(Lane(Stream("trade", "C-D")))) == []
+            spool.put(SpoolKey(Stream("trade", "A-B")), Block.from_events(part))
+        spool.put(SpoolKey(Stream("gap", "A-B"), "books"), Block.from_events(gaps))
+        assert spool.keys == [SpoolKey(Stream("trade", "A-B")), SpoolKey(Stream("gap", "A-B"), "books")]
+        assert spool.rows(spool.keys[0]) == 7
+        assert [event for block in spool.blocks(spool.keys[0]) for event in block.events()] == trades
+        assert [event for block in spool.blocks(spool.keys[1]) for event in block.events()] == gaps
+        assert list(spool.blocks(SpoolKey(Stream("trade", "C-D")))) == []
 
 
 def test_a_skipped_row_reads_like_a_compilers_message() -> None:

@@ -16,7 +16,7 @@ from quantkit.clock import NS_PER_MS, NS_PER_S, datetime_of
 from quantkit.errors import ConfigError
 from quantkit.feeds.okx.config import OkxConfig
 from quantkit.feeds.okx.credentials import Credentials
-from quantkit.feeds.okx.errors import OkxError, OkxLimitError, OkxServerError, is_clock_skew, refusal
+from quantkit.feeds.okx.errors import OkxError, OkxLimitError, OkxServerError, is_clock_skew, reply_error
 from quantkit.feeds.okx.limits import Pacer
 from quantkit.feeds.okx.rest.endpoints import TIME, Endpoint
 from quantkit.feeds.okx.rest.replies import envelope, server_time_ns
@@ -64,7 +64,7 @@ Send = Callable[[str, Signer | None, str], Awaitable[Answer]]
 
 
 class RestCalls:
-    """Makes requests one after another in each lane: an endpoint, or one of its instrument types.
+    """Makes requests one after another in each bucket: an endpoint, or one of its instrument types.
 
     Args:
         send: Puts one request on the wire.
@@ -95,9 +95,9 @@ class RestCalls:
         self._credentials = credentials
         self._now_ns = now_ns
         self._rng = rng
-        self._lanes: dict[tuple[Endpoint, str], _Lane] = {}
+        self._buckets: dict[tuple[Endpoint, str], RateBucket] = {}
 
-    def note(self, what: str) -> None:
+    def count(self, what: str) -> None:
         """Count something that is not an error of the caller, and log it when it is new."""
         name = what[:120]
         if name not in self.counters and len(self.counters) >= _MOST_NAMES:
@@ -107,14 +107,14 @@ class RestCalls:
         self.counters[name] += 1
 
     async def get(
-        self, endpoint: Endpoint, query: Mapping[str, str] | None = None, *, lane: str = "", is_private: bool = False
+        self, endpoint: Endpoint, query: Mapping[str, str] | None = None, *, bucket: str = "", is_private: bool = False
     ) -> Reply:
         """Return the reply to a GET request.
 
         Args:
             endpoint: What to ask.
             query: Its parameters, in the order in which they are sent; the empty ones are left out.
-            lane: What OKX counts apart within the endpoint, such as the instrument type.
+            bucket: What OKX counts apart within the endpoint, such as the instrument type.
             is_private: Whether to sign it.
 
         Raises:
@@ -123,29 +123,29 @@ class RestCalls:
         """
         sent = {name: value for name, value in (query or {}).items() if value}
         target = endpoint.target + (f"?{urlencode(sent)}" if sent else "")
-        where = f"OKX {endpoint.path} {sent.get('instId', lane)}".rstrip()
+        where = f"OKX {endpoint.path} {sent.get('instId', bucket)}".rstrip()
         signer = self._signer() if is_private else None
-        place = self._lanes.setdefault((endpoint, lane), _Lane(endpoint))
+        rate_bucket = self._buckets.setdefault((endpoint, bucket), RateBucket(endpoint))
         has_measured = False
         failures = 0
         while True:
-            await place.enter()
+            await rate_bucket.enter()
             try:
                 return self._judge(await self._send(target, signer, where), where)
             except OkxError as error:
                 if is_clock_skew(error.code) and is_private and not has_measured:
                     has_measured = True
-                    self.note("requests signed anew with the exchange's time")
+                    self.count("requests signed anew with the exchange's time")
                     await self.measure_offset()
                     continue
                 failures += 1
                 wait_s = self._wait_s(error, failures, endpoint)
                 if wait_s is None:
                     raise
-                self.note(f"{endpoint.path} repeated after {error.code or type(error).__name__}")
+                self.count(f"{endpoint.path} repeated after {error.code or type(error).__name__}")
                 if isinstance(error, OkxLimitError):
-                    # The whole lane waits: whoever is next in it would only be refused as well.
-                    place.hold(wait_s)
+                    # The whole bucket waits: whoever is next in it would only be refused as well.
+                    rate_bucket.hold(wait_s)
                 else:
                     await asyncio.sleep(wait_s)
 
@@ -186,7 +186,9 @@ class RestCalls:
         code = "" if reply is None else str(reply.code)
         if status != 200 or (reply is not None and code != "0"):
             text = None if reply is None else reply.msg
-            raise refusal("" if code == "0" else code, text, where=where, status=status, retry_after_s=retry_after_s)
+            raise reply_error(
+                "" if code == "0" else code, text, where=where, status=status, retry_after_s=retry_after_s
+            )
         if reply is None or not reply.data:
             # A login page of a hotel or a company's proxy answers everything with success.
             raise OkxServerError(
@@ -211,7 +213,7 @@ class RestCalls:
         return wait_s if wait_s <= LONGEST_WAIT_S else None
 
 
-class _Lane:
+class RateBucket:
     """The queue in front of one endpoint: first come, first served, evenly spaced."""
 
     __slots__ = ("_lock", "_pacer")

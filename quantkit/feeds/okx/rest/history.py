@@ -52,7 +52,7 @@ class History:
         older_than = None if end_ns is None else (end_ns - length_ns) // NS_PER_MS + 1
         async with aclosing(self._bars(channel, length_ns, older_than, count)) as pages:
             async for page in pages:
-                bars = replies.closed_candles(_rows(page), channel.name, channel.inst_id, self._calls.note)
+                bars = replies.closed_candles(_rows(page), channel.name, channel.inst_id, self._calls.count)
                 yield [bar for bar in bars if start_ns is None or bar.open_ns >= start_ns]
                 if start_ns is not None and page[-1].place * NS_PER_MS <= start_ns:
                     return
@@ -66,7 +66,7 @@ class History:
                 found += [row for place, row in page if place >= first]
                 if page[-1].place <= first:
                     break
-        return replies.candle_texts(found, self._calls.note)
+        return replies.candle_texts(found, self._calls.count)
 
     async def _bars(
         self, channel: Channel, length_ns: int, older_than: int | None, count: int | None
@@ -106,7 +106,7 @@ class History:
         where = f"OKX {endpoints.TRADES.path} {instrument}"
         async with aclosing(self._newest_first(fetch, replies.trade_place, where=where)) as pages:
             async for page in pages:
-                yield replies.past_trades(_rows(page), instrument, self._calls.note)
+                yield replies.past_trades(_rows(page), instrument, self._calls.count)
 
     async def trades(
         self, instrument: str, *, start_ns: int | None, end_ns: int | None
@@ -124,7 +124,7 @@ class History:
         where = f"OKX {endpoints.HISTORY_TRADES.path} {instrument}"
         async with aclosing(self._newest_first(fetch, replies.trade_place, where=where)) as pages:
             async for page in pages:
-                found = replies.past_trades(_rows(page), instrument, self._calls.note)
+                found = replies.past_trades(_rows(page), instrument, self._calls.count)
                 yield [
                     trade
                     for trade in found
@@ -158,7 +158,7 @@ class History:
             self._newest_first(fetch, replies.funding_place, older_than=older_than, where=where)
         ) as pages:
             async for page in pages:
-                rates = replies.settled_funding(_rows(page), instrument, self._calls.note)
+                rates = replies.settled_funding(_rows(page), instrument, self._calls.count)
                 yield [rate for rate in rates if start_ns is None or rate.funding_ns >= start_ns]
                 if start_ns is not None and page[-1].place * NS_PER_MS <= start_ns:
                     return
@@ -176,7 +176,7 @@ class History:
         def counted(row: msgspec.Raw) -> int | None:
             place = place_of(row)
             if place is None:
-                self._calls.note(f"{where}: rows without a readable time or id")
+                self._calls.count(f"{where}: rows without a readable time or id")
             return place
 
         return newest_first(fetch, counted, older_than=older_than, where=where)

@@ -19,7 +19,7 @@ from quantkit.feeds.okx.codec.channels import Channel
 from quantkit.feeds.okx.codec.decode import decode_instruments, instrument_of
 from quantkit.feeds.okx.config import OkxConfig
 from quantkit.feeds.okx.credentials import Credentials
-from quantkit.feeds.okx.errors import OkxRequestError, OkxServerError, network_refusal, refusal
+from quantkit.feeds.okx.errors import OkxRequestError, OkxServerError, network_error, reply_error
 from quantkit.feeds.okx.rest import endpoints, replies
 from quantkit.feeds.okx.rest.calls import Answer, Reply, RestCalls, Signer
 from quantkit.feeds.okx.rest.history import History
@@ -167,7 +167,7 @@ class OkxRest:
         """
         rows = decode_instruments(await self._instruments_body(kind, instrument))
         if instrument is not None and not rows:
-            raise refusal(
+            raise reply_error(
                 "51001", "Instrument ID does not exist", where=f"OKX {endpoints.INSTRUMENTS.path} {instrument}"
             )
         found: list[Instrument] = []
@@ -177,10 +177,10 @@ class OkxRest:
                     raise row
                 each = instrument_of(row, valid_from_ns=valid_from_ns)
             except ParseError as error:
-                self._calls.note(f"instrument left out: {error}")
+                self._calls.count(f"instrument left out: {error}")
                 continue
             if each is None:
-                self._calls.note(f"{kind} instruments that cannot be traded yet or here left out")
+                self._calls.count(f"{kind} instruments that cannot be traded yet or here left out")
             elif instrument is None or each.id == instrument:
                 found.append(each)
         return found
@@ -188,7 +188,7 @@ class OkxRest:
     async def _instruments_body(self, kind: str, instrument: str | None) -> bytes:
         inst_type = _type_of(kind)
         query = {"instType": inst_type, "instId": _own(instrument) if instrument else ""}
-        return (await self._calls.get(endpoints.INSTRUMENTS, query, lane=inst_type)).body
+        return (await self._calls.get(endpoints.INSTRUMENTS, query, bucket=inst_type)).body
 
     async def instrument_body(self, instrument: str) -> bytes:
         """Return the reply of `public/instruments` for one instrument as OKX sent it.
@@ -332,7 +332,7 @@ class OkxRest:
         """
         reply = await self._calls.get(endpoints.TICKERS, {"instType": _type_of(kind)})
         rows = replies.rows_of(reply.data, where=f"OKX {endpoints.TICKERS.path}")
-        return replies.current_tickers(rows, reply.received_ns, self._calls.note)
+        return replies.current_tickers(rows, reply.received_ns, self._calls.count)
 
     async def ticker(self, instrument: str) -> Ticker:
         """Return the quote of one instrument, received now.
@@ -344,7 +344,7 @@ class OkxRest:
         reply = await self._calls.get(endpoints.TICKER, {"instId": _own(instrument)})
         where = f"OKX {endpoints.TICKER.path} {instrument}"
         rows = replies.rows_of(reply.data, where=where)
-        for ticker in replies.current_tickers(rows, reply.received_ns, self._calls.note):
+        for ticker in replies.current_tickers(rows, reply.received_ns, self._calls.count):
             if ticker.instrument == instrument:
                 return ticker
         raise ParseError("no quote in the reply", where=where)
@@ -454,7 +454,7 @@ class OkxRest:
                     await response.aclose()
                 received_ns = self._now_ns()
         except (httpx2.HTTPError, httpx2.InvalidURL, OSError) as error:
-            raise network_refusal(error, where=place) from error
+            raise network_error(error, where=place) from error
         return Answer(response.status_code, body, response.headers.get("retry-after", ""), sent_ns, received_ns)
 
     def _trusted(self) -> ssl.SSLContext | bool:

@@ -16,9 +16,9 @@ from quantkit.events import BookUpdate, Gap
 from quantkit.feeds.okx.codec.channels import Channel
 from quantkit.feeds.okx.codec.decode import BookData
 from quantkit.feeds.okx.tracker.book import DEPTHS, Link, SequencedBook, link
-from quantkit.feeds.okx.tracker.channel import Delivered, Lane, Tally
+from quantkit.feeds.okx.tracker.channel import ChannelState, Counters, FeedMessage
 from quantkit.feeds.okx.tracker.records import Command, FetchBook, FetchInstrument, Resubscribe
-from quantkit.feeds.okx.tracker.splice import Splice, fetched_book
+from quantkit.feeds.okx.tracker.splice import SnapshotAlignment, fetched_book
 from quantkit.instruments import on_step_of
 
 #: So many prices of a book are remembered as on the step.
@@ -36,8 +36,8 @@ class Phase(StrEnum):
     BROKEN = "broken"  # the chain broke; a resync was asked for
 
 
-class BookLane(Lane):
-    """A lane whose rows are a book.
+class BookChannel(ChannelState):
+    """A state whose rows are a book.
 
     Attributes:
         is_visible: Whether the consumer can rely on the rows it was given.
@@ -45,8 +45,8 @@ class BookLane(Lane):
 
     __slots__ = ("_is_relisting", "_last_ns", "_on_step", "_step", "is_visible")
 
-    def __init__(self, channel: Channel, tally: Tally, command: Callable[[Command], None]) -> None:
-        super().__init__(channel, tally, command)
+    def __init__(self, channel: Channel, counters: Counters, command: Callable[[Command], None]) -> None:
+        super().__init__(channel, counters, command)
         self.is_visible = False
         self._step = ""
         #: Prices that were found on the step; None while levels are not held against one.
@@ -67,7 +67,7 @@ class BookLane(Lane):
             self._step, self._on_step = price_step, set()
         elif was_asked:
             self._on_step = None
-            self._tally.count("books with levels off the step that the exchange lists")
+            self._counters.count("books with levels off the step that the exchange lists")
         if was_asked:
             self._relisted()
 
@@ -90,19 +90,19 @@ class BookLane(Lane):
                     return True
         return False
 
-    def _relist(self, received_ns: int, exchange_ns: int, out: list[Delivered]) -> None:
+    def _relist(self, received_ns: int, exchange_ns: int, out: list[FeedMessage]) -> None:
         """Make the book invalid until metadata have been fetched anew."""
         self._hide(received_ns, "off_step", out, exchange_ns)
-        self._tally.count("books with a level off the step")
+        self._counters.count("books with a level off the step")
         self._is_relisting = True
         self._command(FetchInstrument(self.channel))
 
-    def mute(self, received_ns: int, out: list[Delivered]) -> None:
+    def pause(self, received_ns: int, out: list[FeedMessage]) -> None:
         """Stop delivering: without every row the consumer's book is invalid."""
-        self.is_muted = True
+        self.is_paused = True
         self._hide(received_ns, "shed", out)
 
-    def _hide(self, received_ns: int, cause: str, out: list[Delivered], exchange_ns: int | None = None) -> None:
+    def _hide(self, received_ns: int, cause: str, out: list[FeedMessage], exchange_ns: int | None = None) -> None:
         """Make the book invisible and tell the gap, once."""
         if not self.is_visible:
             return
@@ -114,16 +114,16 @@ class BookLane(Lane):
         out.append(Gap(self.channel.inst_id, stamp_ns, received_ns, "book", since_ns, end_ns, cause))
 
 
-class WholeBookLane(BookLane):
+class WholeBookChannel(BookChannel):
     """A channel that sends the whole book each time: `books5`."""
 
     __slots__ = ("_seq_id",)
 
-    def __init__(self, channel: Channel, tally: Tally, command: Callable[[Command], None]) -> None:
-        super().__init__(channel, tally, command)
+    def __init__(self, channel: Channel, counters: Counters, command: Callable[[Command], None]) -> None:
+        super().__init__(channel, counters, command)
         self._seq_id: int | None = None
 
-    def take(self, connection: int, received_ns: int, message: Any, out: list[Delivered]) -> None:
+    def take(self, connection: int, received_ns: int, message: Any, out: list[FeedMessage]) -> None:
         """Deliver a book that is not crossed."""
         data: BookData = message
         update = data.update
@@ -131,43 +131,43 @@ class WholeBookLane(BookLane):
             return
         if self.successor is not None and connection == self.successor:
             if self._seq_id is None or data.seq_id is None or data.seq_id <= self._seq_id:
-                self._tally.count("repeated rows of a handover")
+                self._counters.count("repeated rows of a handover")
                 return
             self.owner, self.successor = connection, self.owner
         self._last_ns, self._seq_id = update.exchange_ns, data.seq_id
-        if self.is_muted:
-            self._tally.count("rows shed")
+        if self.is_paused:
+            self._counters.count("rows shed")
         elif self._is_relisting:
-            self._tally.count("book updates while waiting for metadata")
+            self._counters.count("book updates while waiting for metadata")
         elif self._is_off_step(update):
             self._relist(received_ns, update.exchange_ns, out)
         elif update.bid_prices and update.ask_prices and max(update.bid_prices) >= min(update.ask_prices):
             self._hide(received_ns, "crossed", out, update.exchange_ns)
-            self._tally.count("crossed books")
+            self._counters.count("crossed books")
         else:
             self.is_visible = True
             out.append(update)
 
-    def malformed(self, connection: int, received_ns: int, out: list[Delivered]) -> None:
+    def malformed(self, connection: int, received_ns: int, out: list[FeedMessage]) -> None:
         """Stop serving the book until the next one."""
         if connection == self.owner:
             self._hide(received_ns, "malformed", out)
 
-    def _fail(self, received_ns: int, cause: str, out: list[Delivered]) -> None:
+    def _fail(self, received_ns: int, cause: str, out: list[FeedMessage]) -> None:
         self._hide(received_ns, cause, out)
 
 
-class DepthLane(BookLane):
+class DepthChannel(BookChannel):
     """A book kept by a snapshot and updates that are chained by sequence numbers.
 
     The numbers are those of the book, the same on every connection, so that during a handover an update is taken from
     whichever connection brings it first. Each connection's own chain is followed too: it tells a copy from a loss.
     """
 
-    __slots__ = ("_chains", "_has_crossed", "_resyncing", "_splice", "_steady", "book", "phase")
+    __slots__ = ("_alignment", "_chains", "_has_crossed", "_resyncing", "_steady", "book", "phase")
 
-    def __init__(self, channel: Channel, tally: Tally, command: Callable[[Command], None]) -> None:
-        super().__init__(channel, tally, command)
+    def __init__(self, channel: Channel, counters: Counters, command: Callable[[Command], None]) -> None:
+        super().__init__(channel, counters, command)
         self.phase = Phase.WAITING
         self.book = SequencedBook(DEPTHS[channel.name])
         #: The connection whose updates need no further look than that they follow.
@@ -176,7 +176,7 @@ class DepthLane(BookLane):
         self._chains: dict[int, int | None] = {}
         #: The connections that were asked for a resync and have not begun it.
         self._resyncing: set[int] = set()
-        self._splice = Splice()
+        self._alignment = SnapshotAlignment()
         #: Whether a crossed book was answered by a resync already. In an auction the exchange's own book is crossed.
         self._has_crossed = False
 
@@ -186,7 +186,7 @@ class DepthLane(BookLane):
 
     # Frames ---------------------------------------------------------------------------------------------------
 
-    def take(self, connection: int, received_ns: int, message: Any, out: list[Delivered]) -> None:
+    def take(self, connection: int, received_ns: int, message: Any, out: list[FeedMessage]) -> None:
         """Apply a message that follows; deliver it, or the gap that it reveals."""
         data: BookData = message
         book = self.book
@@ -199,7 +199,7 @@ class DepthLane(BookLane):
         ):
             unknown = book.apply(data)
             if unknown:
-                self._tally.count("removed levels that were not there", unknown)
+                self._counters.count("removed levels that were not there", unknown)
             if book.is_crossed or book.is_too_deep:
                 self._refuse(data, out)
                 return
@@ -218,30 +218,30 @@ class DepthLane(BookLane):
         elif self.phase is Phase.TRACKED:
             self._update(connection, data, out)
         elif self.phase is Phase.BROKEN or connection != self.owner or data.seq_id is None or data.prev_seq_id is None:
-            self._tally.count("book updates while waiting for a snapshot")
+            self._counters.count("book updates while waiting for a snapshot")
         else:
             self._wait(data, out)
 
-    def _snapshot(self, connection: int, data: BookData, out: list[Delivered]) -> None:
+    def _snapshot(self, connection: int, data: BookData, out: list[FeedMessage]) -> None:
         seq_id, last = data.seq_id, self.book.seq_id
         is_behind = seq_id is not None and last is not None and seq_id <= last
         if self.phase is Phase.TRACKED and is_behind and self._is_carried_beside(connection):
             # It shows where this connection stands, which is behind what the other one brought.
             self._chains[connection] = seq_id
-            self._tally.count("repeated rows of a handover")
+            self._counters.count("repeated rows of a handover")
             return
         self._chains[connection] = seq_id
         if self.is_visible and seq_id is not None and seq_id == last:
-            self._tally.count("repeated book frames")
+            self._counters.count("repeated book frames")
             return
         self._apply(data, out)
 
-    def _update(self, connection: int, data: BookData, out: list[Delivered]) -> None:
+    def _update(self, connection: int, data: BookData, out: list[FeedMessage]) -> None:
         book, seq_id, prev_seq_id = self.book, data.seq_id, data.prev_seq_id
         if book.seq_id is None or seq_id is None or prev_seq_id is None:
             # Recordings from before there were numbers: only one connection can be taken as in order.
             if connection != self.owner:
-                self._tally.count("repeated rows of a handover")
+                self._counters.count("repeated rows of a handover")
             elif link(data, book.seq_id) is Link.NEXT:
                 self._chains[connection] = seq_id
                 self._apply(data, out)
@@ -256,24 +256,24 @@ class DepthLane(BookLane):
         elif seq_id == book.seq_id and (prev_seq_id <= seq_id or prev_seq_id == book.prev_seq_id):
             # The frame that was applied last, once more, or the other connection's copy of it.
             self._chains[connection] = seq_id
-            self._tally.count("repeated book frames")
+            self._counters.count("repeated book frames")
         elif data.update.exchange_ns <= book.exchange_ns and (
             prev_seq_id == chain or (chain is None and self._is_carried_beside(connection))
         ):
             # This connection is behind what the other one brought.
             if chain is not None:
                 self._chains[connection] = seq_id
-            self._tally.count("repeated rows of a handover")
+            self._counters.count("repeated rows of a handover")
         else:
             self._break(connection, data, "sequence", out)
 
-    def _apply(self, data: BookData, out: list[Delivered]) -> None:
+    def _apply(self, data: BookData, out: list[FeedMessage]) -> None:
         """Apply a message whose place is proved."""
         book, update = self.book, data.update
         was_crossed = book.is_crossed and self.phase is Phase.TRACKED
         unknown = book.apply(data)
         if unknown:
-            self._tally.count("removed levels that were not there", unknown)
+            self._counters.count("removed levels that were not there", unknown)
         if book.is_too_deep or (book.is_crossed and not was_crossed and not (update.is_snapshot and self._has_crossed)):
             self._refuse(data, out)
             return
@@ -285,34 +285,34 @@ class DepthLane(BookLane):
         if book.is_crossed:
             # The exchange itself says so, as in an auction: follow the book unseen until it is not crossed any more.
             self._hide(update.received_ns, "crossed", out, update.exchange_ns)
-            self._tally.count("crossed books")
-        elif self.is_muted:
-            self._tally.count("rows shed")
+            self._counters.count("crossed books")
+        elif self.is_paused:
+            self._counters.count("rows shed")
         elif self.is_visible or update.is_snapshot:
             self._show(update, out)
         else:
             self._show(book.snapshot(update.instrument, update.received_ns), out)
         self._steady = self.owner if self.is_visible and self.successor is None else None
 
-    def _show(self, update: BookUpdate, out: list[Delivered]) -> None:
+    def _show(self, update: BookUpdate, out: list[FeedMessage]) -> None:
         self.is_visible = True
         self._has_crossed = False
         out.append(update)
 
-    def mute(self, received_ns: int, out: list[Delivered]) -> None:
+    def pause(self, received_ns: int, out: list[FeedMessage]) -> None:
         """Stop delivering; the chain is followed all the same."""
-        super().mute(received_ns, out)
+        super().pause(received_ns, out)
         self._steady = None
 
-    def unmute(self, received_ns: int, out: list[Delivered]) -> None:
+    def resume(self, received_ns: int, out: list[FeedMessage]) -> None:
         """Deliver again: the book as it is now, since its chain was followed all the time."""
-        self.is_muted = False
+        self.is_paused = False
         if self.phase is Phase.TRACKED and not self.book.is_crossed:
             self._show(self.book.snapshot(self.channel.inst_id, received_ns), out)
 
     # Breaking -------------------------------------------------------------------------------------------------
 
-    def _give_up_step(self, data: BookData, out: list[Delivered]) -> None:
+    def _give_up_step(self, data: BookData, out: list[FeedMessage]) -> None:
         """Give up a book with a level off the step; its snapshot is asked for once the metadata have come."""
         self._chains.clear()
         self._forget_levels(Phase.BROKEN)
@@ -322,29 +322,29 @@ class DepthLane(BookLane):
         if self.owner is not None:
             self._resync(self.owner, "off_step")
 
-    def _refuse(self, data: BookData, out: list[Delivered]) -> None:
+    def _refuse(self, data: BookData, out: list[FeedMessage]) -> None:
         """Give up a book that cannot be right, though its chain is."""
         cause = "levels" if self.book.is_too_deep else "crossed"
         self._has_crossed = cause == "crossed"
         self._chains.clear()
         self._broken(cause, data.update.received_ns, out, data.update.exchange_ns)
 
-    def _break(self, connection: int, data: BookData, cause: str, out: list[Delivered]) -> None:
+    def _break(self, connection: int, data: BookData, cause: str, out: list[FeedMessage]) -> None:
         """Note that a connection's chain broke; another one that is whole carries the book on."""
         self._chains.pop(connection, None)
         if self._chains:
-            self._tally.count("chains that broke beside a whole one")
+            self._counters.count("chains that broke beside a whole one")
             return
         self._broken(cause, data.update.received_ns, out, data.update.exchange_ns)
 
-    def _broken(self, cause: str, received_ns: int, out: list[Delivered], exchange_ns: int | None = None) -> None:
+    def _broken(self, cause: str, received_ns: int, out: list[FeedMessage], exchange_ns: int | None = None) -> None:
         """Make the book invalid, then ask for one resync; updates are ignored until its snapshot.
 
         It is asked of the owner. Once the book is back, a successor's updates follow it by themselves; and should the
         owner end before, the successor begins anew.
         """
         self._hide(received_ns, cause, out, exchange_ns)
-        self._tally.count(f"books that broke: {cause}")
+        self._counters.count(f"books that broke: {cause}")
         self._forget_levels(Phase.BROKEN)
         self._resync(self._owner(), cause)
 
@@ -356,10 +356,10 @@ class DepthLane(BookLane):
     def _forget_levels(self, phase: Phase) -> None:
         self.phase = phase
         self.book = SequencedBook(self.book.depth)
-        self._splice = Splice()
+        self._alignment = SnapshotAlignment()
         self._steady = None
 
-    def malformed(self, connection: int, received_ns: int, out: list[Delivered]) -> None:
+    def malformed(self, connection: int, received_ns: int, out: list[FeedMessage]) -> None:
         """Note that a frame could not be understood, so that the book may lack what it told."""
         if connection not in (self.owner, self.successor) or self.phase is Phase.BROKEN:
             return
@@ -367,7 +367,7 @@ class DepthLane(BookLane):
         if not self._chains:
             self._broken("malformed", received_ns, out)
 
-    def stalled(self, connection: int, received_ns: int, quiet_ns: int, out: list[Delivered]) -> None:
+    def stalled(self, connection: int, received_ns: int, quiet_ns: int, out: list[FeedMessage]) -> None:
         """Note that nothing came for too long; the channel is subscribed anew."""
         if connection not in (self.owner, self.successor):
             return
@@ -391,7 +391,7 @@ class DepthLane(BookLane):
         if self.phase is not Phase.TRACKED and connection == self.owner:
             self._forget_levels(Phase.WAITING)
 
-    def _left(self, connection: int, received_ns: int, out: list[Delivered]) -> None:
+    def _left(self, connection: int, received_ns: int, out: list[FeedMessage]) -> None:
         self._chains.pop(connection, None)
         self._resyncing.discard(connection)
         self._steady = None
@@ -399,45 +399,45 @@ class DepthLane(BookLane):
             # The owner's own chain had broken before, and the one that carried the book is gone.
             self._broken("sequence", received_ns, out)
 
-    def _fail(self, received_ns: int, cause: str, out: list[Delivered]) -> None:
+    def _fail(self, received_ns: int, cause: str, out: list[FeedMessage]) -> None:
         self._hide(received_ns, cause, out)
         self._forget_levels(Phase.WAITING)
 
     # A channel that began without a snapshot ------------------------------------------------------------------
 
-    def _wait(self, data: BookData, out: list[Delivered]) -> None:
+    def _wait(self, data: BookData, out: list[FeedMessage]) -> None:
         """Keep an update until a fetched book shows what it changes."""
-        joined = self._splice.add(data)
+        joined = self._alignment.add(data)
         if joined is not None:
             self._join(joined, data.update.received_ns, out)
-        elif self._splice.is_full:
+        elif self._alignment.is_full:
             self._broken("no snapshot", data.update.received_ns, out)
         elif self.phase is Phase.WAITING:
             self.phase = Phase.SPLICING
             self._fetch()
 
-    def fetched(self, body: bytes, error: str, received_ns: int, out: list[Delivered]) -> None:
+    def fetched(self, body: bytes, error: str, received_ns: int, out: list[FeedMessage]) -> None:
         """Take the answer to a fetch."""
         if self.phase is not Phase.SPLICING:
-            self._tally.count("fetched books that nobody needs any more")
+            self._counters.count("fetched books that nobody needs any more")
             return
         try:
             base = None if error else fetched_book(self.channel, body, received_ns)
         except ParseError:
-            self._tally.count("malformed fetched books")
+            self._counters.count("malformed fetched books")
             base = None
         if base is None:
             self._broken("no snapshot", received_ns, out)
             return
-        joined = self._splice.join(base)
+        joined = self._alignment.join(base)
         if joined is not None:
             self._join(joined, received_ns, out)
 
-    def _join(self, joined: list[BookData], received_ns: int, out: list[Delivered]) -> None:
+    def _join(self, joined: list[BookData], received_ns: int, out: list[FeedMessage]) -> None:
         """Begin with a fetched book, or fetch another one where it was too old."""
         owner = self._owner()
         if not joined:
-            if self._splice.fetches >= _MOST_FETCHES:
+            if self._alignment.fetches >= _MOST_FETCHES:
                 self._broken("no snapshot", received_ns, out)
             else:
                 self._fetch()
@@ -450,7 +450,7 @@ class DepthLane(BookLane):
                 return
 
     def _fetch(self) -> None:
-        self._splice.fetches += 1
+        self._alignment.fetches += 1
         self._command(FetchBook(self.channel))
 
     def _owner(self) -> int:

@@ -10,7 +10,7 @@ from quantkit.errors import ParseError
 from quantkit.events import Candle, Gap
 from quantkit.feeds.okx.codec.channels import Channel
 from quantkit.feeds.okx.codec.decode import BARS, FormingCandle, MarketData, decode
-from quantkit.feeds.okx.tracker.channel import REMEMBERED, Delivered, Lane, Tally
+from quantkit.feeds.okx.tracker.channel import REMEMBERED, ChannelState, Counters, FeedMessage
 from quantkit.feeds.okx.tracker.records import Command, FetchCandles, Fetched
 
 _MISSING: Final = "missing"
@@ -29,7 +29,7 @@ def open_at(channel: Channel, moment_ns: int) -> int | None:
     return bar_open_ns(moment_ns, interval)
 
 
-class CandleLane(Lane):
+class CandleChannel(ChannelState):
     """The bars of one interval of one instrument.
 
     A bar that does not follow the last one waits until those between have been fetched; only if they cannot be had, a
@@ -38,8 +38,8 @@ class CandleLane(Lane):
 
     __slots__ = ("_asked", "_cause", "_due_ns", "_held", "_interval", "_is_awaiting", "_is_resuming", "_length_ns")
 
-    def __init__(self, channel: Channel, tally: Tally, command: Callable[[Command], None]) -> None:
-        super().__init__(channel, tally, command)
+    def __init__(self, channel: Channel, counters: Counters, command: Callable[[Command], None]) -> None:
+        super().__init__(channel, counters, command)
         self._interval = BARS[channel.name.removeprefix("candle")]
         self._length_ns = interval_ns(self._interval)
         #: The open of the next bar to deliver; None before the first push, unless one is awaited.
@@ -60,7 +60,7 @@ class CandleLane(Lane):
 
     # Taking ---------------------------------------------------------------------------------------------------
 
-    def take(self, connection: int, received_ns: int, message: Any, out: list[Delivered]) -> None:
+    def take(self, connection: int, received_ns: int, message: Any, out: list[FeedMessage]) -> None:
         """Deliver a closed bar when its turn has come, and the state of an open one as it is."""
         if not self._is_ours(connection, received_ns):
             return
@@ -73,7 +73,7 @@ class CandleLane(Lane):
                 self._is_resuming = False
                 self._advance(received_ns, out)
 
-    def fetched(self, answer: Fetched, out: list[Delivered]) -> None:
+    def fetched(self, answer: Fetched, out: list[FeedMessage]) -> None:
         """Take the answer to a fetch; what was asked for and it does not hold is lost.
 
         Late bars are fetched unasked as well. Such an answer may bring bars, but says nothing of those that a fetch
@@ -81,7 +81,7 @@ class CandleLane(Lane):
         """
         received_ns, asked = answer.received_ns, self._asked
         if self._due_ns is None:
-            self._tally.count("fetched bars before the first push")
+            self._counters.count("fetched bars before the first push")
             return
         if asked is not None and answer.last_open_ns:
             is_other = (answer.first_open_ns, answer.last_open_ns) != (asked.first_open_ns, asked.last_open_ns)
@@ -92,7 +92,7 @@ class CandleLane(Lane):
             for candle in self._decoded(row, received_ns):
                 self._hold(candle)
         self._deliver(received_ns, out)
-        if asked is not None and not self.is_muted:
+        if asked is not None and not self.is_paused:
             cause = f"not fetched: {answer.error}" if answer.error else _MISSING
             while self._due_ns <= asked.last_open_ns:
                 end_ns = min((open_ns for open_ns in self._held), default=asked.last_open_ns + self._length_ns)
@@ -109,12 +109,12 @@ class CandleLane(Lane):
             return None
         return FetchCandles(self.channel, self._due_ns, self._due_ns + (closed - 1) * self._length_ns)
 
-    def unmute(self, received_ns: int, out: list[Delivered]) -> None:
+    def resume(self, received_ns: int, out: list[FeedMessage]) -> None:
         """Deliver the bars that had to wait."""
-        self.is_muted = False
+        self.is_paused = False
         self._advance(received_ns, out)
 
-    def close(self, received_ns: int, out: list[Delivered]) -> None:
+    def close(self, received_ns: int, out: list[FeedMessage]) -> None:
         """Add the gap of bars that are not delivered any more."""
         if self._due_ns is None:
             return
@@ -130,7 +130,7 @@ class CandleLane(Lane):
 
     # Order ----------------------------------------------------------------------------------------------------
 
-    def _forming(self, connection: int, message: FormingCandle, out: list[Delivered]) -> None:
+    def _forming(self, connection: int, message: FormingCandle, out: list[FeedMessage]) -> None:
         open_ns = message.candle.open_ns
         self._see(open_ns)
         if self._is_resuming:
@@ -139,9 +139,9 @@ class CandleLane(Lane):
             if open_ns > self._due_ns and self._asked is None and not self._held:
                 self._ask(self._due_ns, open_ns - self._length_ns)
         if connection != self.owner:
-            self._tally.count("repeated rows of a handover")
-        elif self.is_muted:
-            self._tally.count("rows shed")
+            self._counters.count("repeated rows of a handover")
+        elif self.is_paused:
+            self._counters.count("rows shed")
         else:
             out.append(message)
 
@@ -157,18 +157,18 @@ class CandleLane(Lane):
         self._see(candle.open_ns)
         assert self._due_ns is not None
         if candle.open_ns < self._due_ns or candle.open_ns in self._held:
-            self._tally.count("repeated bars")
+            self._counters.count("repeated bars")
             return False
         if (candle.open_ns - self._due_ns) % self._length_ns:
-            self._tally.count("bars that do not open on their interval")
+            self._counters.count("bars that do not open on their interval")
             return False
         self._held[candle.open_ns] = candle
         return True
 
-    def _deliver(self, received_ns: int, out: list[Delivered]) -> None:
+    def _deliver(self, received_ns: int, out: list[FeedMessage]) -> None:
         """Deliver what follows the last bar directly."""
         held, due_ns = self._held, self._due_ns
-        if self.is_muted or due_ns is None:
+        if self.is_paused or due_ns is None:
             return
         while (candle := held.pop(due_ns, None)) is not None:
             if candle.received_ns != received_ns:
@@ -178,27 +178,27 @@ class CandleLane(Lane):
             self._cause = _MISSING
         self._due_ns = due_ns
 
-    def _advance(self, received_ns: int, out: list[Delivered]) -> None:
+    def _advance(self, received_ns: int, out: list[FeedMessage]) -> None:
         """Deliver what has its turn and ask for what is missing before the rest."""
         self._deliver(received_ns, out)
         if self._due_ns is None or not self._held:
             return
         if len(self._held) > REMEMBERED:
             # Nobody took them or filled the hole for so long that memory has to end somewhere.
-            end_ns = max(self._held) + self._length_ns if self.is_muted else min(self._held)
+            end_ns = max(self._held) + self._length_ns if self.is_paused else min(self._held)
             self._held = {open_ns: candle for open_ns, candle in self._held.items() if open_ns >= end_ns}
             self._asked = None
-            self._skip_to(end_ns, "shed" if self.is_muted else "not fetched in time", received_ns, out)
+            self._skip_to(end_ns, "shed" if self.is_paused else "not fetched in time", received_ns, out)
             self._deliver(received_ns, out)
         # While nobody takes bars there is time; asking at once would ask for ever where an answer does not help.
-        if self._asked is None and self._held and not self.is_muted:
+        if self._asked is None and self._held and not self.is_paused:
             self._ask(self._due_ns, min(self._held) - self._length_ns)
 
     def _ask(self, first_open_ns: int, last_open_ns: int) -> None:
         self._asked = FetchCandles(self.channel, first_open_ns, last_open_ns)
         self._command(self._asked)
 
-    def _skip_to(self, end_ns: int, cause: str, received_ns: int, out: list[Delivered]) -> None:
+    def _skip_to(self, end_ns: int, cause: str, received_ns: int, out: list[FeedMessage]) -> None:
         """Tell that the bars up to a moment are lost."""
         assert self._due_ns is not None
         channel = f"candle {self._interval}"
@@ -211,7 +211,7 @@ class CandleLane(Lane):
         try:
             messages = decode(msgspec.json.encode(push), received_ns=received_ns)
         except ParseError:
-            self._tally.count("malformed fetched bars")
+            self._counters.count("malformed fetched bars")
             return []
         return [
             message.event
@@ -219,6 +219,6 @@ class CandleLane(Lane):
             if isinstance(message, MarketData) and isinstance(message.event, Candle)
         ]
 
-    def _fail(self, received_ns: int, cause: str, out: list[Delivered]) -> None:
+    def _fail(self, received_ns: int, cause: str, out: list[FeedMessage]) -> None:
         self._is_resuming = True
         self._cause = cause

@@ -1,7 +1,7 @@
-"""Who brings a channel's rows, and when nobody does: one lane for each channel and instrument.
+"""The state of one channel of one instrument: the connection that brings its rows, and its outages.
 
-A lane has an owner, the connection that brings it, and while that is about to be replaced a successor. An outage begins
-when nobody brings the lane any more, and ends at the first row after; it is told by exactly one gap.
+The owner is the connection that brings the rows; a successor is about to replace it. An outage begins when no
+connection brings the rows any more, and ends with the first row after. Exactly one gap reports it.
 """
 
 import logging
@@ -23,7 +23,7 @@ from quantkit.feeds.okx.codec.decode import (
 from quantkit.feeds.okx.tracker.records import Command, Resubscribe
 
 #: What a tracker delivers: events, bars that are still open or not ours, metadata, and what the account says.
-Delivered: TypeAlias = (
+FeedMessage: TypeAlias = (
     MarketEvent | FormingCandle | ForeignCandle | OpenInterest | InstrumentData | Status | PrivateMessage
 )
 
@@ -37,7 +37,7 @@ AHEAD_NS: Final = 86_400 * NS_PER_S
 _log: Final = logging.getLogger("quantkit.feeds.okx")
 
 
-class Tally:
+class Counters:
     """Counts what is not delivered, by name, and logs each new name once."""
 
     __slots__ = ("counters",)
@@ -57,30 +57,30 @@ class Tally:
         counters[name] += number
 
 
-class Lane:
+class ChannelState:
     """One channel of one instrument.
 
     Attributes:
         channels: The subscriptions it stands for; a private channel may be subscribed in parts.
         owner: The connection that brings it; None while nobody does.
         successor: The connection that is about to replace the owner's.
-        is_muted: Whether the consumer has no room for its rows.
+        is_paused: Whether the consumer has no room for its rows.
 
     Args:
         channel: What was subscribed.
-        tally: Where rows that are not delivered are counted.
+        counters: Where rows that are not delivered are counted.
         command: Asks the client for something.
     """
 
-    __slots__ = ("_command", "_heard", "_tally", "channel", "channels", "is_muted", "owner", "successor")
+    __slots__ = ("_command", "_counters", "_heard", "channel", "channels", "is_paused", "owner", "successor")
 
-    def __init__(self, channel: Channel, tally: Tally, command: Callable[[Command], None]) -> None:
+    def __init__(self, channel: Channel, counters: Counters, command: Callable[[Command], None]) -> None:
         self.channel = channel
         self.channels = {channel}
         self.owner: int | None = None
         self.successor: int | None = None
-        self.is_muted = False
-        self._tally = tally
+        self.is_paused = False
+        self._counters = counters
         self._command = command
         #: When each connection brought something, since it was asked to.
         self._heard: dict[int, int] = {}
@@ -91,7 +91,7 @@ class Lane:
 
     # Who brings it --------------------------------------------------------------------------------------------
 
-    def wanted(self, connection: int, channel: Channel) -> None:
+    def subscribed(self, connection: int, channel: Channel) -> None:
         """Note that a subscription was requested."""
         is_known = connection in (self.owner, self.successor) and channel not in self.channels
         self.channels.add(channel)
@@ -104,8 +104,8 @@ class Lane:
             self.successor = connection
         self._restarted(connection)
 
-    def unwanted(self, connection: int, channel: Channel, received_ns: int, out: list[Delivered]) -> bool:
-        """Note that a subscription was given up; return whether nobody brings the lane any more."""
+    def unsubscribed(self, connection: int, channel: Channel, received_ns: int, out: list[FeedMessage]) -> bool:
+        """Note that a subscription was given up; return whether nobody brings the state any more."""
         if self.owner is not None and connection not in (self.owner, self.successor):
             return False
         if self.successor is not None:
@@ -117,8 +117,8 @@ class Lane:
         self.close(received_ns, out)
         return True
 
-    def lost(self, connection: int, received_ns: int, cause: str, out: list[Delivered]) -> None:
-        """Note that a connection ended; a successor that brings the lane already goes on without an outage."""
+    def lost(self, connection: int, received_ns: int, cause: str, out: list[FeedMessage]) -> None:
+        """Note that a connection ended; a successor that brings the state already goes on without an outage."""
         if connection not in (self.owner, self.successor):
             return
         self._heard.pop(connection, None)
@@ -132,7 +132,7 @@ class Lane:
             self.successor = None
         self._left(connection, received_ns, out)
 
-    def stalled(self, connection: int, received_ns: int, quiet_ns: int, out: list[Delivered]) -> None:
+    def stalled(self, connection: int, received_ns: int, quiet_ns: int, out: list[FeedMessage]) -> None:
         """Note that nothing came for too long; the channel is subscribed anew."""
         if connection not in (self.owner, self.successor):
             return
@@ -142,48 +142,48 @@ class Lane:
             self._fail(received_ns, cause, out)
         self._command(Resubscribe(connection, self.channel, cause))
 
-    def malformed(self, connection: int, received_ns: int, out: list[Delivered]) -> None:
+    def malformed(self, connection: int, received_ns: int, out: list[FeedMessage]) -> None:
         """Note that a frame could not be understood, so that what it told is lost."""
         if connection == self.owner and self.successor not in self._heard:
             self._fail(received_ns, "malformed", out)
 
-    def mute(self, received_ns: int, out: list[Delivered]) -> None:
+    def pause(self, received_ns: int, out: list[FeedMessage]) -> None:
         """Stop delivering, since the consumer has no room."""
-        self.is_muted = True
+        self.is_paused = True
 
-    def unmute(self, received_ns: int, out: list[Delivered]) -> None:
+    def resume(self, received_ns: int, out: list[FeedMessage]) -> None:
         """Deliver again."""
-        self.is_muted = False
+        self.is_paused = False
 
-    # What lanes differ in -------------------------------------------------------------------------------------
+    # What states differ in -------------------------------------------------------------------------------------
 
-    def take(self, connection: int, received_ns: int, message: Any, out: list[Delivered]) -> None:
+    def take(self, connection: int, received_ns: int, message: Any, out: list[FeedMessage]) -> None:
         """Take one message of the channel; what is to be delivered is added to `out`."""
         raise NotImplementedError
 
-    def close(self, received_ns: int, out: list[Delivered]) -> None:
-        """Add the gap of an outage that is still open; the run ends, or nobody wants the lane any more."""
+    def close(self, received_ns: int, out: list[FeedMessage]) -> None:
+        """Add the gap of an outage that is still open; the run ends, or nobody wants the state any more."""
 
     def _restarted(self, connection: int) -> None:
-        """Begin anew with a connection that was asked to bring the lane."""
+        """Begin anew with a connection that was asked to bring the state."""
 
-    def _promoted(self, received_ns: int, out: list[Delivered]) -> None:
+    def _promoted(self, received_ns: int, out: list[FeedMessage]) -> None:
         """Go on with the successor as the owner."""
 
-    def _left(self, connection: int, received_ns: int, out: list[Delivered]) -> None:
+    def _left(self, connection: int, received_ns: int, out: list[FeedMessage]) -> None:
         """Forget a connection."""
 
-    def _fail(self, received_ns: int, cause: str, out: list[Delivered]) -> None:
+    def _fail(self, received_ns: int, cause: str, out: list[FeedMessage]) -> None:
         """Begin an outage."""
 
     def _is_carried(self) -> bool:
-        """Return whether a connection brings the lane."""
+        """Return whether a connection brings the state."""
         return self.owner in self._heard or self.successor in self._heard
 
     def _is_ours(self, connection: int, received_ns: int) -> bool:
-        """Return whether a connection may bring the lane, counting a frame of one that may not."""
+        """Return whether a connection may bring the state, counting a frame of one that may not."""
         if connection == self.owner or connection == self.successor:
             self._heard[connection] = received_ns
             return True
-        self._tally.count("frames of a connection that is not asked for their channel")
+        self._counters.count("frames of a connection that is not asked for their channel")
         return False

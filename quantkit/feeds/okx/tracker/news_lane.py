@@ -7,14 +7,14 @@ from typing import Any, Final
 import msgspec
 
 from quantkit.feeds.okx.codec.channels import Channel
-from quantkit.feeds.okx.tracker.channel import REMEMBERED, Delivered, Lane, Tally
+from quantkit.feeds.okx.tracker.channel import REMEMBERED, ChannelState, Counters, FeedMessage
 from quantkit.feeds.okx.tracker.records import Command
 
 #: Channels outside the private path that a consumer without room gets all the same.
 _KEPT: Final = ("instruments", "status")
 
 
-class NewsLane(Lane):
+class PassThroughChannel(ChannelState):
     """Messages of one channel, none of which replaces another.
 
     Nobody can ask for a missed one again, so no gap tells of it: a subscription begins with the present state.
@@ -22,8 +22,8 @@ class NewsLane(Lane):
 
     __slots__ = ("_is_kept", "_is_settling", "_recent")
 
-    def __init__(self, channel: Channel, tally: Tally, command: Callable[[Command], None]) -> None:
-        super().__init__(channel, tally, command)
+    def __init__(self, channel: Channel, counters: Counters, command: Callable[[Command], None]) -> None:
+        super().__init__(channel, counters, command)
         #: What was delivered during a handover, to tell the copies that the second connection brings.
         self._recent: deque[Any] = deque(maxlen=REMEMBERED)
         #: Whether the owner was a successor whose messages may still be copies.
@@ -31,14 +31,14 @@ class NewsLane(Lane):
         #: Whether its messages are delivered even to a consumer without room.
         self._is_kept = channel.path == "private" or channel.name in _KEPT
 
-    def take(self, connection: int, received_ns: int, message: Any, out: list[Delivered]) -> None:
+    def take(self, connection: int, received_ns: int, message: Any, out: list[FeedMessage]) -> None:
         """Deliver a message, unless it is the copy that the other connection of a handover brings."""
         if not self._is_ours(connection, received_ns):
             return
         if self.successor is not None or self._is_settling:
             bare = _without_receipt(message)
             if (connection == self.successor or self._is_settling) and bare in self._recent:
-                self._tally.count("repeated rows of a handover")
+                self._counters.count("repeated rows of a handover")
                 return
             if connection == self.successor:
                 self.owner, self.successor = connection, self.owner
@@ -46,8 +46,8 @@ class NewsLane(Lane):
                 self._settle()
             else:
                 self._recent.append(bare)
-        if self.is_muted and not self._is_kept:
-            self._tally.count("rows shed")
+        if self.is_paused and not self._is_kept:
+            self._counters.count("rows shed")
         else:
             out.append(message)
 
@@ -55,7 +55,7 @@ class NewsLane(Lane):
         if self.successor is None:
             self._settle()
 
-    def _promoted(self, received_ns: int, out: list[Delivered]) -> None:
+    def _promoted(self, received_ns: int, out: list[FeedMessage]) -> None:
         self._is_settling = True
 
     def _settle(self) -> None:

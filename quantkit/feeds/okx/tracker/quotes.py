@@ -9,27 +9,27 @@ from quantkit.feeds.okx.codec.channels import Channel
 from quantkit.feeds.okx.codec.decode import MALFORMED, FundingData, MarketData
 from quantkit.feeds.okx.codec.grammar import OPTIONAL_PRICES, OPTIONAL_QTYS
 from quantkit.feeds.okx.codec.readers import ticker_rows
-from quantkit.feeds.okx.tracker.channel import AHEAD_NS, Delivered, Lane, Tally
+from quantkit.feeds.okx.tracker.channel import AHEAD_NS, ChannelState, Counters, FeedMessage
 from quantkit.feeds.okx.tracker.records import Command
 from quantkit.feeds.okx.tracker.settlement import Settlements
 
 _Row: TypeAlias = Ticker | Mark | Funding | Trade
 
-#: Makes the event of a frame, `take(connection, received_ns, data)`, and notes it in its lane; None, and nothing noted,
-#: where the frame has to go the long way.
-ShortWay: TypeAlias = Callable[[int, int, bytes], Ticker | Trade | None]
+#: Fast path for single-row frames: `take(connection, received_ns, data)` returns the event and updates the channel's
+#: state. It returns None and changes nothing where the frame needs `decode`.
+FastPath: TypeAlias = Callable[[int, int, bytes], Ticker | Trade | None]
 
 #: What sends a frame the long way: it is malformed, its instrument is not wanted, or it has not exactly one row.
 DOUBTS: Final = (*MALFORMED, KeyError, ValueError)
 
 
-class FlowLane(Lane):
+class QuoteChannel(ChannelState):
     """Rows of which each replaces the one before: quotes and marks. The first row after an outage brings its gap."""
 
     __slots__ = ("_cause", "_is_settling", "_kind", "_last", "_steady")
 
-    def __init__(self, channel: Channel, tally: Tally, command: Callable[[Command], None], kind: str) -> None:
-        super().__init__(channel, tally, command)
+    def __init__(self, channel: Channel, counters: Counters, command: Callable[[Command], None], kind: str) -> None:
+        super().__init__(channel, counters, command)
         self._kind = kind
         self._last: _Row | None = None
         #: Why there is an outage; None while there is none.
@@ -39,7 +39,7 @@ class FlowLane(Lane):
         #: The connection whose rows need no further look.
         self._steady: int | None = None
 
-    def take(self, connection: int, received_ns: int, message: Any, out: list[Delivered]) -> None:
+    def take(self, connection: int, received_ns: int, message: Any, out: list[FeedMessage]) -> None:
         """Deliver a quote or a mark; quotes that are crossed or have no side are none."""
         data: MarketData = message
         event: Any = data.event
@@ -47,25 +47,25 @@ class FlowLane(Lane):
             bid, ask = event.bid, event.ask
             if bid is None or ask is None:
                 if bid is ask:
-                    self._tally.count("quotes without a side")
+                    self._counters.count("quotes without a side")
                     return
             elif bid > ask:
-                self._tally.count("crossed quotes, as before an instrument opens")
+                self._counters.count("crossed quotes, as before an instrument opens")
                 return
         if connection == self._steady or self._admits(connection, event, out):
             self._last = event
             out.append(event)
 
-    def mute(self, received_ns: int, out: list[Delivered]) -> None:
+    def pause(self, received_ns: int, out: list[FeedMessage]) -> None:
         """Stop delivering."""
-        self.is_muted = True
+        self.is_paused = True
         self._steady = None
 
-    def unmute(self, received_ns: int, out: list[Delivered]) -> None:
+    def resume(self, received_ns: int, out: list[FeedMessage]) -> None:
         """Deliver again; the first row brings the gap."""
-        self.is_muted = False
+        self.is_paused = False
 
-    def close(self, received_ns: int, out: list[Delivered]) -> None:
+    def close(self, received_ns: int, out: list[FeedMessage]) -> None:
         """Add the gap of an outage that no row ended."""
         last, cause = self._last, self._cause
         if last is not None and cause is not None:
@@ -74,21 +74,21 @@ class FlowLane(Lane):
             out.append(Gap(last.instrument, since_ns, received_ns, self._kind, since_ns, end_ns, cause))
         self._cause = None
 
-    def _admits(self, connection: int, event: _Row, out: list[Delivered]) -> bool:
+    def _admits(self, connection: int, event: _Row, out: list[FeedMessage]) -> bool:
         """Return whether a row is to be delivered, after the gap of the outage that it ends."""
         if not self._is_ours(connection, event.received_ns):
             return False
         is_other = connection == self.successor
         if (is_other or self._is_settling) and self._cause is None and not self._is_news(event):
-            self._tally.count("repeated rows of a handover")
+            self._counters.count("repeated rows of a handover")
             return False
         self._is_settling = False
         if is_other:
             # Until the old connection ends, whichever is ahead brings the rows.
             self.owner, self.successor = connection, self.owner
-        if self.is_muted:
+        if self.is_paused:
             self._fail(event.received_ns, "shed", out)
-            self._tally.count("rows shed")
+            self._counters.count("rows shed")
             return False
         if self._cause is not None and self._last is not None:
             out.append(self._gap(self._last, event, event.received_ns, self._cause))
@@ -108,13 +108,13 @@ class FlowLane(Lane):
     def _restarted(self, connection: int) -> None:
         self._steady = None
 
-    def _promoted(self, received_ns: int, out: list[Delivered]) -> None:
+    def _promoted(self, received_ns: int, out: list[FeedMessage]) -> None:
         self._is_settling = self.owner is not None
 
-    def _left(self, connection: int, received_ns: int, out: list[Delivered]) -> None:
+    def _left(self, connection: int, received_ns: int, out: list[FeedMessage]) -> None:
         self._steady = None
 
-    def _fail(self, received_ns: int, cause: str, out: list[Delivered]) -> None:
+    def _fail(self, received_ns: int, cause: str, out: list[FeedMessage]) -> None:
         self._steady = None
         self._is_settling = False
         # Before the first row there is nothing that could be missing.
@@ -122,16 +122,16 @@ class FlowLane(Lane):
             self._cause = cause
 
 
-class FundingLane(FlowLane):
+class FundingChannel(QuoteChannel):
     """Funding rates: the predicted one, and the settled one once it is known to which settlement it belongs."""
 
     __slots__ = ("_settlements",)
 
-    def __init__(self, channel: Channel, tally: Tally, command: Callable[[Command], None]) -> None:
-        super().__init__(channel, tally, command, "funding")
-        self._settlements = Settlements(tally.count)
+    def __init__(self, channel: Channel, counters: Counters, command: Callable[[Command], None]) -> None:
+        super().__init__(channel, counters, command, "funding")
+        self._settlements = Settlements(counters.count)
 
-    def take(self, connection: int, received_ns: int, message: Any, out: list[Delivered]) -> None:
+    def take(self, connection: int, received_ns: int, message: Any, out: list[FeedMessage]) -> None:
         """Deliver the predicted rate, and the settled one of the settlement that became due."""
         data: FundingData = message
         event = data.event
@@ -144,23 +144,23 @@ class FundingLane(FlowLane):
             out.append(settled)
 
 
-def short_way_of_tickers(lanes: Mapping[str, FlowLane]) -> ShortWay:
-    """Return the short way of a `tickers` frame: one quote with both sides, for a lane that needs no further look.
+def fast_path_of_tickers(states: Mapping[str, QuoteChannel]) -> FastPath:
+    """Return the short way of a `tickers` frame: one quote with both sides, for a state that needs no further look.
 
-    It reads with the decoder and the grammar of the long way, `messages.decode` and `FlowLane.take`, and leaves out
+    It reads with the decoder and the grammar of the long way, `messages.decode` and `QuoteChannel.take`, and leaves out
     what lies between.
 
     Args:
-        lanes: The lanes of the channel by instrument, looked at with each frame.
+        states: The states of the channel by instrument, looked at with each frame.
     """
 
     def take(connection: int, received_ns: int, data: bytes) -> Ticker | None:
         try:
             (row,) = ticker_rows(data).data
-            lane = lanes[row.inst_id]
-            before = lane._last
+            state = states[row.inst_id]
+            before = state._last
             bid, ask, last = OPTIONAL_PRICES[row.bid_px], OPTIONAL_PRICES[row.ask_px], OPTIONAL_PRICES[row.last]
-            if connection != lane._steady or before is None or bid is None or ask is None or bid > ask:
+            if connection != state._steady or before is None or bid is None or ask is None or bid > ask:
                 return None
             exchange_ns = row.ts * NS_PER_MS
             # The sum is the dearer question, and seldom needed.
@@ -179,7 +179,7 @@ def short_way_of_tickers(lanes: Mapping[str, FlowLane]) -> ShortWay:
             )
         except DOUBTS:
             return None
-        lane._last = quote
+        state._last = quote
         return quote
 
     return take

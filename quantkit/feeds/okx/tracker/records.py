@@ -39,7 +39,7 @@ class Lost(msgspec.Struct, frozen=True, tag="lost"):
     cause: str
 
 
-class Wanted(msgspec.Struct, frozen=True, tag="wanted"):
+class Subscribed(msgspec.Struct, frozen=True, tag="wanted"):
     """A subscription has been requested on a connection: the first time, after a reconnect or for a resync.
 
     On another connection than the one that brings the channel so far, it announces that one's successor.
@@ -50,7 +50,7 @@ class Wanted(msgspec.Struct, frozen=True, tag="wanted"):
     channel: Channel
 
 
-class Unwanted(msgspec.Struct, frozen=True, tag="unwanted"):
+class Unsubscribed(msgspec.Struct, frozen=True, tag="unwanted"):
     """A subscription was given up for good, not merely for a resync."""
 
     received_ns: int
@@ -116,7 +116,7 @@ class Stalled(msgspec.Struct, frozen=True, tag="stalled"):
     quiet_ns: int
 
 
-class Shed(msgspec.Struct, frozen=True, tag="shed"):
+class Overflow(msgspec.Struct, frozen=True, tag="shed"):
     """The consumer's queue is full, or has room again."""
 
     received_ns: int
@@ -132,15 +132,15 @@ class Closed(msgspec.Struct, frozen=True, tag="closed"):
 Record: TypeAlias = (
     Opened
     | Lost
-    | Wanted
-    | Unwanted
+    | Subscribed
+    | Unsubscribed
     | Awaited
     | Fetched
     | BookFetched
     | Listed
     | InstrumentFetched
     | Stalled
-    | Shed
+    | Overflow
     | Closed
 )
 

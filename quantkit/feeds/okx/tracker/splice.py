@@ -16,7 +16,7 @@ _reply: Final = msgspec.json.Decoder(wire.RestReply)
 _raw_rows: Final = msgspec.json.Decoder(list[msgspec.Raw])
 
 
-class Splice:
+class SnapshotAlignment:
     """The updates that wait, each following the one before.
 
     Attributes:

@@ -32,11 +32,11 @@ from quantkit.feeds.okx.codec.decode import (
 )
 from quantkit.feeds.okx.codec.listing import decode_instruments
 from quantkit.feeds.okx.tracker.book import SequencedBook
-from quantkit.feeds.okx.tracker.books import BookLane, DepthLane, WholeBookLane
-from quantkit.feeds.okx.tracker.candles import CandleLane
-from quantkit.feeds.okx.tracker.channel import AHEAD_NS, Delivered, Lane, Tally
-from quantkit.feeds.okx.tracker.news_lane import NewsLane
-from quantkit.feeds.okx.tracker.quotes import FlowLane, FundingLane, ShortWay, short_way_of_tickers
+from quantkit.feeds.okx.tracker.books import BookChannel, DepthChannel, WholeBookChannel
+from quantkit.feeds.okx.tracker.candles import CandleChannel
+from quantkit.feeds.okx.tracker.channel import AHEAD_NS, ChannelState, Counters, FeedMessage
+from quantkit.feeds.okx.tracker.news_lane import PassThroughChannel
+from quantkit.feeds.okx.tracker.quotes import FastPath, FundingChannel, QuoteChannel, fast_path_of_tickers
 from quantkit.feeds.okx.tracker.records import (
     Awaited,
     BookFetched,
@@ -48,15 +48,15 @@ from quantkit.feeds.okx.tracker.records import (
     Listed,
     Lost,
     Opened,
+    Overflow,
     Record,
-    Shed,
     Stalled,
-    Unwanted,
-    Wanted,
+    Subscribed,
+    Unsubscribed,
 )
-from quantkit.feeds.okx.tracker.trades import TradeLane, short_way_of_trades
+from quantkit.feeds.okx.tracker.trades import TradeChannel, fast_path_of_trades
 
-__all__ = ["ControlMessage", "Delivered", "Tracker", "ignore"]
+__all__ = ["ControlMessage", "FeedMessage", "Tracker", "ignore"]
 
 #: The channel's name, and the instrument or kind of instruments.
 _Key: TypeAlias = tuple[str, str]
@@ -81,7 +81,7 @@ class Tracker:
 
     Every outage of a stream is told by exactly one `Gap`. A book's comes when it becomes invalid; those of trades,
     quotes, marks and rates come before the first row after. Missing bars are fetched, and told only if that fails.
-    While the consumer has no room (`Shed`) rows of market data are not delivered; what concerns the account and the
+    While the consumer has no room (`Overflow`) rows of market data are not delivered; what concerns the account and the
     instruments' metadata is, since nobody could ask for it again.
 
     A consumer is to subscribe one channel for each stream: `books` and `books5` both bring rows of the same book.
@@ -92,7 +92,7 @@ class Tracker:
 
     Examples:
         >>> tracker = Tracker()
-        >>> tracker.note(Wanted(1, 0, Channel("mark-price", "A-B-SWAP")))
+        >>> tracker.record(Subscribed(1, 0, Channel("mark-price", "A-B-SWAP")))
         []
         >>> row = b'{"instId":"A-B-SWAP","markPx":"2","ts":"1597026383085"}'
         >>> push = b'{"arg":{"channel":"mark-price","instId":"A-B-SWAP"},"data":[%b]}' % row
@@ -108,30 +108,30 @@ class Tracker:
     ) -> None:
         self._command = command
         self._control = control
-        self._tally = Tally()
-        self._lanes: dict[_Key, Lane] = {}
-        #: What takes the messages of each lane.
-        self._takes: dict[_Key, Callable[[int, int, Any, list[Delivered]], None]] = {}
+        self._counters = Counters()
+        self._states: dict[_Key, ChannelState] = {}
+        #: What takes the messages of each state.
+        self._takes: dict[_Key, Callable[[int, int, Any, list[FeedMessage]], None]] = {}
         #: The price steps that are known, by instrument.
         self._steps: dict[str, str] = {}
         #: From which bar on channels are to be delivered that nobody has subscribed yet.
         self._awaited: dict[_Key, int] = {}
-        self._is_shedding = False
-        #: The lanes that have a short way, by channel and instrument, and those ways by how the frames begin.
-        self._short_lanes: dict[str, dict[str, Any]] = {"trades": {}, "tickers": {}}
-        self._short_ways: dict[bytes, ShortWay] = {
-            _TRADES_HEAD: short_way_of_trades(self._short_lanes["trades"]),
-            _TICKERS_HEAD: short_way_of_tickers(self._short_lanes["tickers"]),
+        self._is_overflowing = False
+        #: The states that have a short way, by channel and instrument, and those ways by how the frames begin.
+        self._fast_states: dict[str, dict[str, Any]] = {"trades": {}, "tickers": {}}
+        self._fast_paths: dict[bytes, FastPath] = {
+            _TRADES_HEAD: fast_path_of_trades(self._fast_states["trades"]),
+            _TICKERS_HEAD: fast_path_of_tickers(self._fast_states["tickers"]),
         }
 
     @property
     def counters(self) -> Counter[str]:
         """How often each thing came that was not delivered, by name."""
-        return self._tally.counters
+        return self._counters.counters
 
     # In -------------------------------------------------------------------------------------------------------
 
-    def frame(self, connection: int, received_ns: int, data: bytes) -> list[Delivered]:
+    def frame(self, connection: int, received_ns: int, data: bytes) -> list[FeedMessage]:
         """Take one text frame.
 
         Args:
@@ -145,12 +145,12 @@ class Tracker:
         """
         # Nearly all frames hold one trade or one quote. The long way is the law, and a short one leaves to it what is
         # not as plain as that.
-        take_short = self._short_ways.get(data[:_HEAD])
-        if take_short is not None:
-            event = take_short(connection, received_ns, data)
+        fast_path = self._fast_paths.get(data[:_HEAD])
+        if fast_path is not None:
+            event = fast_path(connection, received_ns, data)
             if event is not None:
                 return [event]
-        out: list[Delivered] = []
+        out: list[FeedMessage] = []
         try:
             messages = decode(data, received_ns=received_ns)
         except FrameError as error:
@@ -175,7 +175,7 @@ class Tracker:
                 continue
             take = self._takes.get(key)
             if take is None:
-                self._tally.count("rows of channels that nobody wants")
+                self._counters.count("rows of channels that nobody wants")
             elif stamp_ns > latest_ns:
                 self._early(connection, received_ns, key, out)
             else:
@@ -184,64 +184,64 @@ class Tracker:
             out.sort(key=_order)
         return out
 
-    def note(self, record: Record) -> list[Delivered]:
+    def record(self, event: Record) -> list[FeedMessage]:
         """Take a record of what happened beside the frames.
 
         Returns:
             What is to be delivered, in the order of rows, every event stamped with the record's `received_ns`.
         """
-        out: list[Delivered] = []
-        received_ns = record.received_ns
-        match record:
+        out: list[FeedMessage] = []
+        received_ns = event.received_ns
+        match event:
             case Opened():
                 pass
             case Lost():
-                for lane in self._lanes.values():
-                    lane.lost(record.connection, received_ns, record.cause, out)
-            case Wanted():
-                self._wanted(record, out)
-            case Unwanted():
-                key = _key(record.channel)
-                wanted = self._lanes.get(key)
-                if wanted is not None and wanted.unwanted(record.connection, record.channel, received_ns, out):
-                    del self._lanes[key], self._takes[key]
-                    self._short_lanes.get(key[0], {}).pop(key[1], None)
+                for state in self._states.values():
+                    state.lost(event.connection, received_ns, event.cause, out)
+            case Subscribed():
+                self._subscribed(event, out)
+            case Unsubscribed():
+                key = _key(event.channel)
+                ended = self._states.get(key)
+                if ended is not None and ended.unsubscribed(event.connection, event.channel, received_ns, out):
+                    del self._states[key], self._takes[key]
+                    self._fast_states.get(key[0], {}).pop(key[1], None)
             case Awaited():
-                awaited = self._lanes.get(_key(record.channel))
-                if isinstance(awaited, CandleLane):
-                    awaited.begin(record.open_ns)
+                awaited = self._states.get(_key(event.channel))
+                if isinstance(awaited, CandleChannel):
+                    awaited.begin(event.open_ns)
                 else:
-                    self._awaited[_key(record.channel)] = record.open_ns
+                    self._awaited[_key(event.channel)] = event.open_ns
             case Fetched():
-                bars = self._lanes.get(_key(record.channel))
-                if isinstance(bars, CandleLane):
-                    bars.fetched(record, out)
+                bars = self._states.get(_key(event.channel))
+                if isinstance(bars, CandleChannel):
+                    bars.fetched(event, out)
             case BookFetched():
-                book = self._lanes.get(_key(record.channel))
-                if isinstance(book, DepthLane):
-                    book.fetched(record.body, record.error, received_ns, out)
+                book = self._states.get(_key(event.channel))
+                if isinstance(book, DepthChannel):
+                    book.fetched(event.body, event.error, received_ns, out)
             case Listed():
-                self._listed(record.instrument, record.price_step)
+                self._listed(event.instrument, event.price_step)
             case InstrumentFetched():
-                self._relisted(record, out)
+                self._relisted(event, out)
             case Stalled():
-                quiet = self._lanes.get(_key(record.channel))
+                quiet = self._states.get(_key(event.channel))
                 if quiet is not None:
-                    quiet.stalled(record.connection, received_ns, record.quiet_ns, out)
-            case Shed():
-                self._shed(record, out)
+                    quiet.stalled(event.connection, received_ns, event.quiet_ns, out)
+            case Overflow():
+                self._overflow(event, out)
             case Closed():
                 out += self.close(received_ns)
             case _:
-                assert_never(record)
+                assert_never(event)
         out.sort(key=_order)
         return out
 
     def close(self, received_ns: int) -> list[Gap]:
-        """Return the gaps of the outages that are still open when the run ends, as `note(Closed(...))` does."""
-        out: list[Delivered] = []
-        for lane in self._lanes.values():
-            lane.close(received_ns, out)
+        """Return the gaps of the outages that are still open when the run ends, as `record(Closed(...))` does."""
+        out: list[FeedMessage] = []
+        for state in self._states.values():
+            state.close(received_ns, out)
         return sorted((gap for gap in out if isinstance(gap, Gap)), key=_order)
 
     # Asking ---------------------------------------------------------------------------------------------------
@@ -253,8 +253,8 @@ class Tracker:
             Of a book the stamp of its newest frame, 0 while the connection could not carry the book by itself because
             its snapshot is missing; of another channel the stamp of some frame; 0 if none came.
         """
-        lane = self._lanes.get(_key(channel))
-        return 0 if lane is None else lane.heard_ns(connection)
+        state = self._states.get(_key(channel))
+        return 0 if state is None else state.heard_ns(connection)
 
     def overdue(self, now_ns: int, grace_ns: int = 5 * NS_PER_S) -> list[FetchCandles]:
         """Return the bars that should have come by now; asking changes nothing.
@@ -265,20 +265,20 @@ class Tracker:
         """
         return [
             asked
-            for lane in self._lanes.values()
-            if isinstance(lane, CandleLane) and (asked := lane.overdue(now_ns, grace_ns)) is not None
+            for state in self._states.values()
+            if isinstance(state, CandleChannel) and (asked := state.overdue(now_ns, grace_ns)) is not None
         ]
 
     def book(self, channel: Channel) -> SequencedBook | None:
         """Return the book of a depth channel as its delivered rows leave it; None while it cannot be relied on."""
-        lane = self._lanes.get(_key(channel))
-        return lane.book if isinstance(lane, DepthLane) and lane.is_visible else None
+        state = self._states.get(_key(channel))
+        return state.book if isinstance(state, DepthChannel) and state.is_visible else None
 
     def invalid_books(self) -> Iterator[Channel]:
         """Yield the book channels that are wanted and whose book cannot be relied on now."""
-        for lane in self._lanes.values():
-            if isinstance(lane, BookLane) and not lane.is_visible:
-                yield lane.channel
+        for state in self._states.values():
+            if isinstance(state, BookChannel) and not state.is_visible:
+                yield state.channel
 
     # Inside ---------------------------------------------------------------------------------------------------
 
@@ -286,71 +286,71 @@ class Tracker:
         """Take note of a price step, if it is told and another one."""
         if price_step and self._steps.get(instrument) != price_step:
             self._steps[instrument] = price_step
-            for lane in self._lanes.values():
-                if isinstance(lane, BookLane) and lane.channel.inst_id == instrument:
-                    lane.listed(price_step)
+            for state in self._states.values():
+                if isinstance(state, BookChannel) and state.channel.inst_id == instrument:
+                    state.listed(price_step)
 
-    def _relisted(self, record: InstrumentFetched, out: list[Delivered]) -> None:
+    def _relisted(self, record: InstrumentFetched, out: list[FeedMessage]) -> None:
         """Take metadata that were fetched because a level was off the step, or that they cannot be had."""
         name, step = record.channel.inst_id, ""
         try:
             rows = [] if record.error else decode_instruments(record.body)
         except ParseError:
-            self._tally.count("malformed fetched metadata")
+            self._counters.count("malformed fetched metadata")
             rows = []
         for row in rows:
             if not isinstance(row, ParseError) and row.inst_id == name:
                 step = row.tick_sz
                 out.append(InstrumentData(row, record.received_ns))
         self._listed(name, step)
-        lane = self._lanes.get(_key(record.channel))
-        if isinstance(lane, BookLane):
-            lane.listed(step)
+        state = self._states.get(_key(record.channel))
+        if isinstance(state, BookChannel):
+            state.listed(step)
 
-    def _wanted(self, record: Wanted, out: list[Delivered]) -> None:
+    def _subscribed(self, record: Subscribed, out: list[FeedMessage]) -> None:
         key = _key(record.channel)
-        lane = self._lanes.get(key)
-        if lane is None:
-            lane = self._lanes[key] = _lane(record.channel, self._tally, self._command)
-            self._takes[key] = lane.take
-            if isinstance(lane, BookLane):
-                lane.listed(self._steps.get(record.channel.inst_id, ""))
-            if key[0] in self._short_lanes:
-                self._short_lanes[key[0]][key[1]] = lane
-            if isinstance(lane, CandleLane) and key in self._awaited:
-                lane.begin(self._awaited.pop(key))
-            if self._is_shedding:
-                lane.mute(record.received_ns, out)
-        lane.wanted(record.connection, record.channel)
+        state = self._states.get(key)
+        if state is None:
+            state = self._states[key] = _state_of(record.channel, self._counters, self._command)
+            self._takes[key] = state.take
+            if isinstance(state, BookChannel):
+                state.listed(self._steps.get(record.channel.inst_id, ""))
+            if key[0] in self._fast_states:
+                self._fast_states[key[0]][key[1]] = state
+            if isinstance(state, CandleChannel) and key in self._awaited:
+                state.begin(self._awaited.pop(key))
+            if self._is_overflowing:
+                state.pause(record.received_ns, out)
+        state.subscribed(record.connection, record.channel)
 
-    def _shed(self, record: Shed, out: list[Delivered]) -> None:
-        if record.is_on == self._is_shedding:
+    def _overflow(self, record: Overflow, out: list[FeedMessage]) -> None:
+        if record.is_on == self._is_overflowing:
             return
-        self._is_shedding = record.is_on
-        for lane in self._lanes.values():
+        self._is_overflowing = record.is_on
+        for state in self._states.values():
             if record.is_on:
-                lane.mute(record.received_ns, out)
+                state.pause(record.received_ns, out)
             else:
-                lane.unmute(record.received_ns, out)
+                state.resume(record.received_ns, out)
 
-    def _malformed(self, connection: int, received_ns: int, error: FrameError, out: list[Delivered]) -> None:
-        self._tally.count(f"malformed frames of {error.channel or 'no known channel'}")
-        lane = self._lanes.get((error.channel, error.instrument))
-        if lane is not None:
-            lane.malformed(connection, received_ns, out)
+    def _malformed(self, connection: int, received_ns: int, error: FrameError, out: list[FeedMessage]) -> None:
+        self._counters.count(f"malformed frames of {error.channel or 'no known channel'}")
+        state = self._states.get((error.channel, error.instrument))
+        if state is not None:
+            state.malformed(connection, received_ns, out)
 
-    def _early(self, connection: int, received_ns: int, key: _Key, out: list[Delivered]) -> None:
+    def _early(self, connection: int, received_ns: int, key: _Key, out: list[FeedMessage]) -> None:
         """Take a row that the exchange cannot have stamped yet, so that its other numbers prove nothing."""
         name = "rows stamped a day ahead of this machine's clock"
-        if name not in self._tally.counters:
+        if name not in self._counters.counters:
             _log.warning("%s %s: %s; if that is wrong, set it by NTP", *key, name)
-        self._tally.count(name)
-        self._lanes[key].malformed(connection, received_ns, out)
+        self._counters.count(name)
+        self._states[key].malformed(connection, received_ns, out)
 
     def _other(self, connection: int, message: ControlMessage | Unknown) -> None:
-        """Take a message of no lane."""
+        """Take a message of no state."""
         if isinstance(message, Unknown):
-            self._tally.count(f"unknown: {message.what}")
+            self._counters.count(f"unknown: {message.what}")
         else:
             self._control(connection, message)
 
@@ -368,7 +368,7 @@ def _event_key(message: Any) -> _Key:
     return (message.channel, message.event.instrument)
 
 
-#: Where to find the lane of each type of message.
+#: Where to find the state of each type of message.
 _KEYS: Final[dict[type, Callable[[Any], _Key]]] = {
     MarketData: _event_key,
     TradeData: _event_key,
@@ -393,21 +393,21 @@ _STAMPS: Final[dict[type, Callable[[Any], int]]] = {
 }
 
 
-def _lane(channel: Channel, tally: Tally, command: Callable[[Command], None]) -> Lane:
+def _state_of(channel: Channel, counters: Counters, command: Callable[[Command], None]) -> ChannelState:
     name = channel.name
     if channel.is_depth:
-        return DepthLane(channel, tally, command)
+        return DepthChannel(channel, counters, command)
     if channel.is_book:
-        return WholeBookLane(channel, tally, command)
+        return WholeBookChannel(channel, counters, command)
     if name in _TRADES:
-        return TradeLane(channel, tally, command)
+        return TradeChannel(channel, counters, command)
     if name in _FLOWS:
-        return FlowLane(channel, tally, command, _FLOWS[name])
+        return QuoteChannel(channel, counters, command, _FLOWS[name])
     if name == "funding-rate":
-        return FundingLane(channel, tally, command)
+        return FundingChannel(channel, counters, command)
     if name.startswith("candle") and name.removeprefix("candle") in BARS:
-        return CandleLane(channel, tally, command)
-    return NewsLane(channel, tally, command)
+        return CandleChannel(channel, counters, command)
+    return PassThroughChannel(channel, counters, command)
 
 
 def _order(event: Any) -> tuple[int, int, str]:

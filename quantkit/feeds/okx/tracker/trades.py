@@ -12,18 +12,18 @@ from quantkit.feeds.okx.codec.channels import Channel
 from quantkit.feeds.okx.codec.decode import TradeData
 from quantkit.feeds.okx.codec.grammar import PRICES, TRADED_QTYS
 from quantkit.feeds.okx.codec.readers import SIDES, trade_rows
-from quantkit.feeds.okx.tracker.channel import AHEAD_NS, REMEMBERED, Delivered, Tally
-from quantkit.feeds.okx.tracker.quotes import DOUBTS, FlowLane, ShortWay
+from quantkit.feeds.okx.tracker.channel import AHEAD_NS, REMEMBERED, Counters, FeedMessage
+from quantkit.feeds.okx.tracker.quotes import DOUBTS, FastPath, QuoteChannel
 from quantkit.feeds.okx.tracker.records import Command
 
 
-class TradeLane(FlowLane):
+class TradeChannel(QuoteChannel):
     """Trades, each once; ids that count every match show what is missing, whatever the connection did."""
 
     __slots__ = ("_ahead", "_ids", "_last_id", "_matches")
 
-    def __init__(self, channel: Channel, tally: Tally, command: Callable[[Command], None]) -> None:
-        super().__init__(channel, tally, command, "trade")
+    def __init__(self, channel: Channel, counters: Counters, command: Callable[[Command], None]) -> None:
+        super().__init__(channel, counters, command, "trade")
         #: The highest id delivered.
         self._last_id = 0
         #: The ids delivered last.
@@ -33,7 +33,7 @@ class TradeLane(FlowLane):
         #: Rows of the successor that are ahead of the owner, who may still bring what lies between.
         self._ahead: deque[TradeData] = deque()
 
-    def take(self, connection: int, received_ns: int, message: Any, out: list[Delivered]) -> None:
+    def take(self, connection: int, received_ns: int, message: Any, out: list[FeedMessage]) -> None:
         """Deliver a trade that was not delivered before, after the gap that its id shows."""
         data: TradeData = message
         trade = data.event
@@ -53,19 +53,19 @@ class TradeLane(FlowLane):
             return
         if last is not None and trade_id and trade_id <= self._last_id and self._is_repeated(trade, last.exchange_ns):
             if self._is_ours(connection, received_ns):
-                self._tally.count("repeated trades")
+                self._counters.count("repeated trades")
             return
         if connection != self._steady:
             if not self._is_ours(connection, received_ns):
                 return
-            if self.is_muted:
+            if self.is_paused:
                 self._fail(received_ns, "shed", out)
-                self._tally.count("rows shed")
+                self._counters.count("rows shed")
                 return
             if connection == self.successor and self._cause is None:
                 if not trade_id:
                     # Without an id nothing tells whether the owner brings it too.
-                    self._tally.count("trades without an id during a handover")
+                    self._counters.count("trades without an id during a handover")
                     return
                 if self._missing(data):
                     self._keep_ahead(data, received_ns, out)
@@ -76,12 +76,12 @@ class TradeLane(FlowLane):
         if self._ahead:
             self._catch_up(received_ns, out)
 
-    def mute(self, received_ns: int, out: list[Delivered]) -> None:
+    def pause(self, received_ns: int, out: list[FeedMessage]) -> None:
         """Stop delivering; what was kept ahead is lost too."""
-        super().mute(received_ns, out)
+        super().pause(received_ns, out)
         self._ahead.clear()
 
-    def close(self, received_ns: int, out: list[Delivered]) -> None:
+    def close(self, received_ns: int, out: list[FeedMessage]) -> None:
         """Add the gap of an outage that no row ended, and of rows that never had their turn."""
         if self._ahead:
             self._fail(received_ns, self._missing(self._ahead[0]), out)
@@ -102,7 +102,7 @@ class TradeLane(FlowLane):
             return ""
         return f"trades {self._last_id + 1} to {first_id - 1} are missing"
 
-    def _deliver(self, data: TradeData, trade: Trade, out: list[Delivered]) -> None:
+    def _deliver(self, data: TradeData, trade: Trade, out: list[FeedMessage]) -> None:
         """Deliver a trade, after the gap of what is missing before it."""
         last = self._last
         cause = "; ".join(part for part in (self._cause, self._missing(data)) if part)
@@ -118,48 +118,48 @@ class TradeLane(FlowLane):
 
     # Rows before their turn -----------------------------------------------------------------------------------
 
-    def _keep_ahead(self, data: TradeData, received_ns: int, out: list[Delivered]) -> None:
+    def _keep_ahead(self, data: TradeData, received_ns: int, out: list[FeedMessage]) -> None:
         self._ahead.append(data)
         if len(self._ahead) > REMEMBERED:
             self._flush(received_ns, out)
 
-    def _catch_up(self, received_ns: int, out: list[Delivered]) -> None:
+    def _catch_up(self, received_ns: int, out: list[FeedMessage]) -> None:
         """Drop what the owner has brought by now; what follows it directly has its turn."""
         while self._ahead and not self._missing(self._ahead[0]):
             self._turn(self._ahead.popleft(), received_ns, out)
 
-    def _flush(self, received_ns: int, out: list[Delivered]) -> None:
+    def _flush(self, received_ns: int, out: list[FeedMessage]) -> None:
         """Deliver what was kept, since nobody brings what lies between any more."""
         while self._ahead:
             self._turn(self._ahead.popleft(), received_ns, out)
 
-    def _turn(self, data: TradeData, received_ns: int, out: list[Delivered]) -> None:
+    def _turn(self, data: TradeData, received_ns: int, out: list[FeedMessage]) -> None:
         if data.event.trade_id > self._last_id:
             self._deliver(data, msgspec.structs.replace(data.event, received_ns=received_ns), out)
 
-    def _promoted(self, received_ns: int, out: list[Delivered]) -> None:
+    def _promoted(self, received_ns: int, out: list[FeedMessage]) -> None:
         self._flush(received_ns, out)
 
 
-def short_way_of_trades(lanes: Mapping[str, TradeLane]) -> ShortWay:
-    """Return the short way of a `trades` frame: one trade, the next one of a lane that needs no further look.
+def fast_path_of_trades(states: Mapping[str, TradeChannel]) -> FastPath:
+    """Return the short way of a `trades` frame: one trade, the next one of a state that needs no further look.
 
-    It reads with the decoder and the grammar of the long way, `messages.decode` and `TradeLane.take`, and leaves out
+    It reads with the decoder and the grammar of the long way, `messages.decode` and `TradeChannel.take`, and leaves out
     what lies between.
 
     Args:
-        lanes: The lanes of the channel by instrument, looked at with each frame.
+        states: The states of the channel by instrument, looked at with each frame.
     """
 
     def take(connection: int, received_ns: int, data: bytes) -> Trade | None:
         try:
             (row,) = trade_rows(data).data
-            lane = lanes[row.inst_id]
-            before, last_id = lane._last, lane._last_id
+            state = states[row.inst_id]
+            before, last_id = state._last, state._last_id
             trade_id = row.trade_id or 0
-            if connection != lane._steady or before is None or trade_id <= last_id or lane._ahead:
+            if connection != state._steady or before is None or trade_id <= last_id or state._ahead:
                 return None
-            matches = row.count or lane._matches
+            matches = row.count or state._matches
             if matches and trade_id - matches > last_id:
                 return None
             exchange_ns = row.ts * NS_PER_MS
@@ -177,9 +177,9 @@ def short_way_of_trades(lanes: Mapping[str, TradeLane]) -> ShortWay:
             )
         except DOUBTS:
             return None
-        lane._last = trade
-        lane._last_id = trade_id
-        lane._ids.append(trade_id)
+        state._last = trade
+        state._last_id = trade_id
+        state._ids.append(trade_id)
         return trade
 
     return take

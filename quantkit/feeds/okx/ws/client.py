@@ -33,16 +33,16 @@ from quantkit.feeds.okx.errors import (
     OkxError,
     OkxNetworkError,
     OkxServerError,
-    close_refusal,
-    network_refusal,
-    refusal,
+    close_error,
+    network_error,
+    reply_error,
 )
 from quantkit.feeds.okx.rest.rest import OkxRest
-from quantkit.feeds.okx.tracker.tracker import Delivered
+from quantkit.feeds.okx.tracker.tracker import FeedMessage
 from quantkit.feeds.okx.ws.connection import ConnectionState, ConnectionStatus
-from quantkit.feeds.okx.ws.heartbeat import Life
+from quantkit.feeds.okx.ws.heartbeat import Heartbeat
 from quantkit.feeds.okx.ws.inbox import Inbox
-from quantkit.feeds.okx.ws.manager import Hub, TapeSink
+from quantkit.feeds.okx.ws.manager import ConnectionManager, TapeSink
 from quantkit.feeds.okx.ws.ports import Ending, Socket
 from quantkit.feeds.okx.ws.session import Session
 
@@ -99,7 +99,7 @@ class OkxClient:
         rest: OkxRest | None = None,
         tape: TapeSink | None = None,
         stamp: Callable[[], int] | None = None,
-        deliver: Callable[[list[Delivered]], None] | None = None,
+        deliver: Callable[[list[FeedMessage]], None] | None = None,
         backlog: Callable[[], int] | None = None,
         on_state: Callable[[ConnectionStatus], None] | None = None,
         on_trouble: Callable[[FeedError], None] | None = None,
@@ -121,18 +121,18 @@ class OkxClient:
         self._on_trouble = on_trouble
         self._on_read = on_read
         self._rng = np.random.default_rng() if rng is None else rng
-        self._hub: Hub | None = None
-        self._inbox: Inbox[Delivered] | None = None
+        self._manager: ConnectionManager | None = None
+        self._inbox: Inbox[FeedMessage] | None = None
 
     def __repr__(self) -> str:
         return f"OkxClient({self.config.ws_url('public')}, connections={len(self.connections)})"
 
     async def __aenter__(self) -> Self:
-        if self._hub is not None:
+        if self._manager is not None:
             raise FeedClosedError("an OkxClient is entered once; make a new one")
-        inbox: Inbox[Delivered] = Inbox()
+        inbox: Inbox[FeedMessage] = Inbox()
         self._inbox = inbox
-        self._hub = Hub(
+        self._manager = ConnectionManager(
             self.config,
             _Opener(self.config, self._on_read),
             credentials=self._credentials,
@@ -193,10 +193,10 @@ class OkxClient:
         """
         await self._entered.wait_live(timeout_s)
 
-    def __aiter__(self) -> AsyncIterator[Delivered]:
+    def __aiter__(self) -> AsyncIterator[FeedMessage]:
         return self
 
-    async def __anext__(self) -> Delivered:
+    async def __anext__(self) -> FeedMessage:
         """Return the next event.
 
         Raises:
@@ -204,29 +204,33 @@ class OkxClient:
             FeedError: A subscription or connection has ended for good; iterating again goes on with the others. Where
                 the whole client has stopped, iterating again raises the same.
         """
-        hub, inbox = self._entered, self._inbox
+        manager, inbox = self._entered, self._inbox
         assert inbox is not None
         if self._deliver is not None:
             raise FeedError("this client hands its events to `deliver`; it cannot be iterated")
         event = await inbox.take()
-        if hub.is_shedding and not hub.is_over:
-            hub.check_backlog()
+        if manager.is_overflowing and not manager.is_over:
+            manager.check_backlog()
         return event
 
     @property
     def connections(self) -> tuple[ConnectionStatus, ...]:
         """The connections and their states."""
-        return () if self._hub is None else tuple(line.status() for line in self._hub.lines.values())
+        return (
+            ()
+            if self._manager is None
+            else tuple(connection.status() for connection in self._manager.connections.values())
+        )
 
     @property
     def refused(self) -> Mapping[Channel, FeedError]:
         """The subscriptions that OKX refused or ended, and why."""
-        return {} if self._hub is None else dict(self._hub.refusals)
+        return {} if self._manager is None else dict(self._manager.refused)
 
     @property
     def counters(self) -> Counter[str]:
         """What was received and not delivered, by name."""
-        return Counter() if self._hub is None else self._hub.tracker.counters + self._hub.counters
+        return Counter() if self._manager is None else self._manager.tracker.counters + self._manager.counters
 
     def ends_at(self, end_ns: int) -> None:
         """Take in nothing that is received from a moment on, which no event so far was; see `end`."""
@@ -239,7 +243,7 @@ class OkxClient:
     @property
     def has_ended(self) -> bool:
         """Whether nothing is delivered any more."""
-        return self._hub is not None and self._hub.is_over
+        return self._manager is not None and self._manager.is_over
 
     async def close(self) -> None:
         """Close every connection in good order; the iteration ends when all that came before is taken.
@@ -247,25 +251,25 @@ class OkxClient:
         Raises:
             FeedError: The end could not be put on the tape or delivered; all is closed nevertheless.
         """
-        hub, inbox = self._hub, self._inbox
-        if hub is not None and inbox is not None:
+        manager, inbox = self._manager, self._inbox
+        if manager is not None and inbox is not None:
             try:
-                await hub.close()
+                await manager.close()
             finally:
                 inbox.close()
 
     def _tell(self, error: FeedError) -> None:
         """Pass an error on that no call waits for."""
         if self._deliver is None and self._inbox is not None:
-            self._inbox.fail(error, is_last=self._hub is not None and error is self._hub.failure)
+            self._inbox.fail(error, is_last=self._manager is not None and error is self._manager.failure)
         if self._on_trouble is not None:
             self._on_trouble(error)
 
     @property
-    def _entered(self) -> Hub:
-        if self._hub is None:
+    def _entered(self) -> ConnectionManager:
+        if self._manager is None:
             raise FeedClosedError("the OKX client is not open: use it as `async with OkxClient(...) as okx:`")
-        return self._hub
+        return self._manager
 
 
 def _rising(clock: Callable[[], int]) -> Callable[[], int]:
@@ -291,7 +295,7 @@ class _Socket(ClientConnection):
     """A WebSocket that hands whole text frames to its session as they are parsed, and watches over its own life.
 
     The library's queue is passed by: no task switch for a message, and no pause of reading that would also hold up
-    the sign of life. Life is any received byte.
+    the sign of life. Heartbeat is any received byte.
     """
 
     def __init__(
@@ -312,7 +316,7 @@ class _Socket(ClientConnection):
         self._is_closing = False  # in good order: what comes is read for the answer to the close frame alone
         self._pieces: bytearray | None = None  # of a text message in several frames
         self._is_binary = False
-        self._life = Life(config, ping=self._ping, abort=self.abort, stale=session.stale)
+        self._heartbeat = Heartbeat(config, ping=self._ping, abort=self.abort, stale=session.stale)
 
     @property
     def is_over(self) -> bool:
@@ -322,7 +326,7 @@ class _Socket(ClientConnection):
     def start(self) -> None:
         """Begin to watch, once the handshake is done."""
         if not self._is_over:
-            self._life.start()
+            self._heartbeat.start()
 
     # Sending --------------------------------------------------------------------------------------------------
 
@@ -343,7 +347,7 @@ class _Socket(ClientConnection):
             if self._is_closing:
                 super().data_received(data)
             return
-        self._life.heard()
+        self._heartbeat.heard()
         if self._on_read is None:
             super().data_received(data)
         else:
@@ -360,7 +364,7 @@ class _Socket(ClientConnection):
             self._end(OkxServerError(f"{self._where}: {problem or 'closing'}", where=self._where, is_retryable=True))
             self._hang_up()
         elif self.protocol.reader.buffer or self._pieces is not None:
-            self._life.begun()
+            self._heartbeat.begun()
 
     def process_event(self, event: Event) -> None:
         if self.response is None:
@@ -374,13 +378,13 @@ class _Socket(ClientConnection):
         elif frame.opcode is Opcode.CLOSE:
             received = self.protocol.close_rcvd
             code, reason = (1005, "") if received is None else (int(received.code), received.reason)
-            self._end(close_refusal(code, self._session.clean(reason), where=self._where))
+            self._end(close_error(code, self._session.clean(reason), where=self._where))
             self._hang_up()
 
     def _take(self, frame: Frame) -> None:
         """Put a message together and pass it on."""
         if frame.opcode is Opcode.TEXT and frame.fin:
-            self._life.complete()
+            self._heartbeat.complete()
             self._session.frame(bytes(frame.data))
             return
         if frame.opcode is not Opcode.CONT:
@@ -389,7 +393,7 @@ class _Socket(ClientConnection):
         self._pieces += frame.data
         if frame.fin:
             data, self._pieces = bytes(self._pieces), None
-            self._life.complete()
+            self._heartbeat.complete()
             if self._is_binary:
                 self._session.binary(len(data))
             else:
@@ -406,7 +410,7 @@ class _Socket(ClientConnection):
         """End the connection in good order, in bounded time; no frame is taken any more."""
         self._is_over = True
         self._is_closing = True
-        self._life.stop()
+        self._heartbeat.stop()
         await self.close()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -420,13 +424,13 @@ class _Socket(ClientConnection):
                 OkxNetworkError(f"{self._where}: cut without a close frame", where=self._where, is_retryable=True)
             )
         else:
-            self._end(network_refusal(exc, where=self._where), crash)
+            self._end(network_error(exc, where=self._where), crash)
 
     def _end(self, error: OkxError, crash: BaseException | None = None) -> None:
         if self._is_over:
             return
         self._is_over = True
-        self._life.stop()
+        self._heartbeat.stop()
         self._session.lost(Ending(error, crash))
 
     def _hang_up(self) -> None:
@@ -476,11 +480,11 @@ class _Opener:
         except InvalidStatus as error:
             response = error.response
             retry_after_s = _retry_after_s(response.headers)
-            raise refusal(
+            raise reply_error(
                 "", "handshake refused", where=where, status=response.status_code, retry_after_s=retry_after_s
             ) from None
         except OSError as error:
-            raise network_refusal(error, where=f"{where} at {urlsplit(url).netloc}") from error
+            raise network_error(error, where=f"{where} at {urlsplit(url).netloc}") from error
         except InvalidProxy:
             # The address of a proxy may hold a password, so it is not shown.
             text = f"{where}: the environment's proxy cannot be used; check HTTPS_PROXY, or set trust_env=False"

@@ -11,11 +11,11 @@ import numpy as np
 from quantkit.errors import FeedError
 from quantkit.feeds.okx.backoff import Backoff
 from quantkit.feeds.okx.codec.channels import Channel, Path
-from quantkit.feeds.okx.errors import OkxError, network_refusal
+from quantkit.feeds.okx.errors import OkxError, network_error
 from quantkit.feeds.okx.tracker.records import Lost, Opened
-from quantkit.feeds.okx.ws.ports import Host, Socket
+from quantkit.feeds.okx.ws.ports import ClientServices, Socket
 from quantkit.feeds.okx.ws.session import Session, is_final
-from quantkit.feeds.okx.ws.subscriptions import Interests
+from quantkit.feeds.okx.ws.subscriptions import Subscriptions
 
 _log: Final = logging.getLogger("quantkit.feeds.okx")
 
@@ -60,8 +60,8 @@ class ConnectionStatus(msgspec.Struct, frozen=True):
     error: str
 
 
-class LineHost(Host, Protocol):
-    """What a line needs of the client around it."""
+class ConnectionCallbacks(ClientServices, Protocol):
+    """What a connection needs of the client around it."""
 
     rng: np.random.Generator
 
@@ -77,24 +77,26 @@ class LineHost(Host, Protocol):
         """Wait for a place among the connects of a second."""
         ...
 
-    def line_changed(self, line: "Line") -> None:
+    def connection_changed(self, connection: "Connection") -> None:
         """Take note of a change of state."""
         ...
 
-    def line_refused(self, line: "Line", channel: Channel, error: FeedError, *, is_late: bool) -> None:
+    def connection_refused(
+        self, connection: "Connection", channel: Channel, error: FeedError, *, is_late: bool
+    ) -> None:
         """Take note that a subscription is dead; `is_late` if nobody waits to hear it."""
         ...
 
-    def line_failed(self, line: "Line", error: OkxError, *, is_late: bool) -> None:
-        """Take note that a line is dead; `is_late` if nobody waits to hear it."""
+    def connection_failed(self, connection: "Connection", error: OkxError, *, is_late: bool) -> None:
+        """Take note that a connection is dead; `is_late` if nobody waits to hear it."""
         ...
 
-    def line_closed(self, line: "Line") -> None:
-        """Take note that a line is not made again, in good order."""
+    def connection_closed(self, connection: "Connection") -> None:
+        """Take note that a connection is not made again, in good order."""
         ...
 
-    def replace(self, line: "Line") -> None:
-        """Make a successor before the server closes the line."""
+    def replace(self, connection: "Connection") -> None:
+        """Make a successor before the server closes the connection."""
         ...
 
     def crash(self, error: BaseException) -> None:
@@ -102,33 +104,33 @@ class LineHost(Host, Protocol):
         ...
 
 
-class Line:
+class Connection:
     """Keeps one connection alive and its channels subscribed.
 
     Args:
-        host: The client around it.
-        number: Unique among the client's lines.
+        manager: What it tells of changes, and asks for sockets.
+        number: Unique among the client's connections.
         path: Of the WebSocket.
         needs_login: Whether to log in.
     """
 
-    def __init__(self, host: LineHost, number: int, path: Path, *, needs_login: bool) -> None:
+    def __init__(self, manager: ConnectionCallbacks, number: int, path: Path, *, needs_login: bool) -> None:
         self.number = number
         self.path = path
         self.needs_login = needs_login
-        self.interests = Interests()
-        self.backoff = Backoff(host.config.retry, host.rng)
+        self.subscriptions = Subscriptions()
+        self.backoff = Backoff(manager.config.retry, manager.rng)
         self.state = ConnectionState.WAITING
         self.frames = 0
         self.last_frame_ns = 0
         self.is_retiring = False  # a successor takes over; not made again when lost
-        self.predecessor: Line | None = None  # the line it takes over from, while that lives
+        self.predecessor: Connection | None = None  # the connection it takes over from, while that lives
         self.handovers = 0  # how many in quick succession led to it
         self.made_s = asyncio.get_running_loop().time()
         self.error: FeedError | None = None
         self.ended = asyncio.Event()
-        self._host = host
-        self._since_ns = host.stamp()
+        self._manager = manager
+        self._since_ns = manager.stamp()
         self.attempts = 0
         self._session: Session | None = None
         self._task: asyncio.Task[None] | None = None
@@ -151,7 +153,7 @@ class Line:
 
     @property
     def is_failed(self) -> bool:
-        """Whether the line is dead for good."""
+        """Whether the connection is dead for good."""
         return self.state is ConnectionState.FAILED
 
     @property
@@ -163,7 +165,7 @@ class Line:
     @property
     def is_live(self) -> bool:
         """Whether the connection is usable and every channel acknowledged."""
-        return self.is_up and self.interests.is_live
+        return self.is_up and self.subscriptions.is_live
 
     def status(self) -> ConnectionStatus:
         """Return what can be told now."""
@@ -178,33 +180,33 @@ class Line:
             self.state,
             self._since_ns,
             self.attempts,
-            len(self.interests),
+            len(self.subscriptions),
             self.frames,
             self.last_frame_ns,
             error,
         )
 
     def wake(self) -> None:
-        """Look at the interests again: some have changed."""
+        """Look at the subscriptions again: some have changed."""
         if self._session is not None:
             self._session.wake()
 
     def resync(self, channel: Channel) -> None:
-        """Subscribe a channel anew, unless that is under way; a line that retires may live for another minute.
+        """Subscribe a channel anew, unless that is under way; a connection that retires may live for another minute.
 
         One that needs it again and again rests before.
         """
-        if not self.is_up or not self.interests.resync(channel):
+        if not self.is_up or not self.subscriptions.resync(channel):
             return
         loop = asyncio.get_running_loop()
-        wait_s = self.interests.rest(channel, loop.time(), self._host.config.retry)
+        wait_s = self.subscriptions.rest(channel, loop.time(), self._manager.config.retry)
         if wait_s:
             _log.warning("%s: %s breaks too often; it is subscribed anew in %.1f s", self.where, channel, wait_s)
             loop.call_later(wait_s, self._rested, channel)
         self.wake()
 
     def _rested(self, channel: Channel) -> None:
-        if self.interests.rested(channel):
+        if self.subscriptions.rested(channel):
             self.wake()
 
     def abort(self, cause: str) -> None:
@@ -263,7 +265,7 @@ class Line:
 
     def changed(self) -> None:
         """Tell of a change that is worth showing."""
-        self._host.line_changed(self)
+        self._manager.connection_changed(self)
 
     def stale(self, is_stale: bool) -> None:
         """Show that the other side is silent, or speaks again."""
@@ -272,11 +274,11 @@ class Line:
 
     def refused(self, channel: Channel, error: FeedError, *, is_late: bool) -> None:
         """Tell that a subscription is dead."""
-        self._host.line_refused(self, channel, error, is_late=is_late)
+        self._manager.connection_refused(self, channel, error, is_late=is_late)
 
     def planned_close(self) -> None:
         """Have a successor made before the server closes."""
-        self._host.replace(self)
+        self._manager.replace(self)
 
     # The loop -------------------------------------------------------------------------------------------------
 
@@ -288,7 +290,7 @@ class Line:
                 self._trouble(loop_error)
                 if self.is_retiring:
                     self._finish(ConnectionState.CLOSED)
-                    self._host.line_closed(self)
+                    self._manager.connection_closed(self)
                     return
                 if self._is_hopeless(loop_error):
                     self._fail(loop_error)
@@ -296,7 +298,7 @@ class Line:
                 self._set(ConnectionState.WAITING)
                 await asyncio.sleep(self.backoff.wait_s(loop_error.retry_after_s))
             self._set(ConnectionState.WAITING)
-            await self._host.pace()
+            await self._manager.pace()
             try:
                 loop_error = await self._attempt()
             except OkxError as error:
@@ -306,14 +308,14 @@ class Line:
 
     async def _attempt(self) -> OkxError:
         """Make one connection and use it to its end; return why it ended."""
-        host = self._host
+        manager = self._manager
         self.attempts += 1
-        session = Session(host, self, self.where)
+        session = Session(manager, self, self.where)
         self._set(ConnectionState.CONNECTING)
         is_served = False
         try:
-            async with asyncio.timeout(host.config.handshake_timeout_s):
-                session.socket = await host.open_socket(self.path, session, self.where)
+            async with asyncio.timeout(manager.config.handshake_timeout_s):
+                session.socket = await manager.open_socket(self.path, session, self.where)
                 self._session = session
                 if self.needs_login:
                     self._set(ConnectionState.LOGIN)
@@ -323,7 +325,7 @@ class Line:
                 return await self._serve(session)
             return session.ending.error
         except TimeoutError as error:
-            raise network_refusal(error, where=self.where) from None
+            raise network_error(error, where=self.where) from None
         finally:
             if not is_served and session.socket is not None:
                 session.abort("the login failed")
@@ -332,14 +334,14 @@ class Line:
                 self._session = None
 
     async def _serve(self, session: Session) -> OkxError:
-        host = self._host
-        self.interests.restart()
+        manager = self._manager
+        self.subscriptions.restart()
         session.is_open = True
-        host.note(Opened(host.stamp(), self.number, self.path))
+        manager.record(Opened(manager.stamp(), self.number, self.path))
         self._set(ConnectionState.LIVE)
         ending = await session.serve()
         if ending.crash is not None:
-            host.crash(ending.crash)
+            manager.crash(ending.crash)
         # The record is read beside its connection's number, and years later: what happened, without advice.
         self._lose(session, str(ending.error).removeprefix(f"{self.where}: ").partition(";")[0])
         session.abort("over")
@@ -349,7 +351,7 @@ class Line:
         """Record the end of a connection, once; nothing of it is taken any more."""
         if session.is_open:
             session.is_open = False
-            self._host.note(Lost(self._host.stamp(), self.number, cause))
+            self._manager.record(Lost(self._manager.stamp(), self.number, cause))
 
     def _is_hopeless(self, error: OkxError) -> bool:
         """Return whether to give up; OKX's catch-all for failed logins gets a second chance."""
@@ -364,15 +366,15 @@ class Line:
 
     def _fail(self, error: OkxError) -> None:
         """Give up for good."""
-        # Listeners see the failed line with the channels that it carried.
+        # Listeners see the failed connection with the channels that it carried.
         self._finish(ConnectionState.FAILED)
         # A caller who waits for one channel is told of that one; others that were live end as well.
-        is_late = not len(self.interests)
-        for interest in self.interests:
-            self.interests.remove(interest.channel)
-            is_late = not interest.settle(error) or is_late
+        is_late = not len(self.subscriptions)
+        for subscription in self.subscriptions:
+            self.subscriptions.remove(subscription.channel)
+            is_late = not subscription.settle(error) or is_late
         _log.error("%s; it is not tried again", error)
-        self._host.line_failed(self, error, is_late=is_late)
+        self._manager.connection_failed(self, error, is_late=is_late)
 
     def _finish(self, state: ConnectionState) -> None:
         self._set(state)
@@ -382,10 +384,10 @@ class Line:
         # A failure is final: the loop that notices it last must not pass for alive.
         if state is not self.state and not self.is_failed:
             self.state = state
-            self._since_ns = self._host.stamp()
-            self._host.line_changed(self)
+            self._since_ns = self._manager.stamp()
+            self._manager.connection_changed(self)
 
     def _done(self, task: "asyncio.Task[None]") -> None:
         if not task.cancelled() and (error := task.exception()) is not None:
             self.ended.set()
-            self._host.crash(error)
+            self._manager.crash(error)

@@ -30,7 +30,7 @@ class Fetches:
         config: Of the server.
         rest: The caller's own client, in use already; None to make one when first needed.
         stamp: Returns strictly rising UTC ns.
-        note: Gets the answers.
+        record: Gets the answers.
         spawn: Runs a task beside.
         rng: For the jitter of REST's back-off.
     """
@@ -41,7 +41,7 @@ class Fetches:
         rest: OkxRest | None,
         *,
         stamp: Callable[[], int],
-        note: Callable[[Record], None],
+        record: Callable[[Record], None],
         spawn: Callable[[Coroutine[Any, Any, None], str], None],
         rng: np.random.Generator,
     ) -> None:
@@ -50,7 +50,7 @@ class Fetches:
         self._own: OkxRest | None = None
         self._making = asyncio.Lock()
         self._stamp = stamp
-        self._note = note
+        self._record = record
         self._spawn = spawn
         self._rng = rng
         #: What is being looked up; None while its answer is given.
@@ -90,7 +90,7 @@ class Fetches:
                 self._running[channel] = following
                 answer = await self._answer(following)
                 self._running[channel] = None
-                self._note(answer)
+                self._record(answer)
                 following = self._next.pop(channel, None)
         finally:
             self._running.pop(channel, None)

@@ -10,7 +10,7 @@ from quantkit.feeds.okx.config import OkxConfig
 _ROUNDING_S: Final = 5e-7
 
 
-class Life:
+class Heartbeat:
     """Watches over silence and over messages that do not end, by two timers that are not touched for a message.
 
     Args:
@@ -58,7 +58,7 @@ class Life:
         self._timer = self._loop.call_later(self._config.ping_after_s, self._check)
 
     def stop(self) -> None:
-        """Watch no longer."""
+        """StalenessMonitor no longer."""
         for timer in (self._timer, self._end_of_message):
             if timer is not None:
                 timer.cancel()

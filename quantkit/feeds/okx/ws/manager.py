@@ -1,4 +1,4 @@
-"""What stands between the sockets and the consumer: tape, tracker, queue limits, and the lines with their channels."""
+"""Which connections there are, which channels each carries, and how one takes over from another."""
 
 import asyncio
 import itertools
@@ -25,17 +25,17 @@ from quantkit.feeds.okx.tracker.records import (
     Command,
     FetchCandles,
     Listed,
+    Overflow,
     Record,
     Resubscribe,
-    Shed,
-    Unwanted,
+    Unsubscribed,
 )
-from quantkit.feeds.okx.tracker.tracker import ControlMessage, Delivered, Tracker
-from quantkit.feeds.okx.ws.connection import ConnectionState, ConnectionStatus, Line
+from quantkit.feeds.okx.tracker.tracker import ControlMessage, FeedMessage, Tracker
+from quantkit.feeds.okx.ws.connection import Connection, ConnectionState, ConnectionStatus
 from quantkit.feeds.okx.ws.fetches import Fetches
 from quantkit.feeds.okx.ws.ports import Socket
 from quantkit.feeds.okx.ws.session import Session
-from quantkit.feeds.okx.ws.watch import Watch
+from quantkit.feeds.okx.ws.staleness import StalenessMonitor
 
 _log: Final = logging.getLogger("quantkit.feeds.okx")
 
@@ -59,13 +59,13 @@ class TapeSink(Protocol):
         """Keep one text frame as received."""
         ...
 
-    def note(self, record: Record) -> None:
+    def record(self, event: Record) -> None:
         """Keep one record."""
         ...
 
 
-class Hub:
-    """Runs the lines of one client on one event loop.
+class ConnectionManager:
+    """Runs the connections of one client on one event loop.
 
     Args:
         config: Hosts, timeouts and limits.
@@ -90,7 +90,7 @@ class Hub:
         rest: OkxRest | None,
         tape: TapeSink | None,
         stamp: Callable[[], int],
-        deliver: Callable[[list[Delivered]], None],
+        deliver: Callable[[list[FeedMessage]], None],
         backlog: Callable[[], int],
         trouble: Callable[[FeedError], None],
         on_state: Callable[[ConnectionStatus], None] | None,
@@ -100,8 +100,8 @@ class Hub:
         self.rng = rng
         self.stamp = stamp
         self.counters: Counter[str] = Counter()
-        self.refusals: dict[Channel, FeedError] = {}
-        self.lines: dict[int, Line] = {}
+        self.refused: dict[Channel, FeedError] = {}
+        self.connections: dict[int, Connection] = {}
         self.failure: FeedError | None = None
         self.is_over = False
         #: From this moment on nothing is taken in any more.
@@ -114,17 +114,17 @@ class Hub:
         self._backlog = backlog
         self._trouble = trouble
         self._on_state = on_state
-        self._is_shedding = False
+        self._is_overflowing = False
         self._connects = SlidingLimit(config.connects_per_s, _CONNECT_WINDOW_S)
         self._clock_offset_ns = 0
-        self._line_numbers = itertools.count(1)
+        self._connection_numbers = itertools.count(1)
         self._request_numbers = itertools.count(1)
-        self._homes: dict[Channel, Line] = {}
+        self._homes: dict[Channel, Connection] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._pulse = asyncio.Event()
-        self._fetches = Fetches(config, rest, stamp=stamp, note=self.note, spawn=self.spawn, rng=rng)
-        self._watch = Watch(self)
-        self.spawn(self._watch.run(), "OKX watch")
+        self._fetches = Fetches(config, rest, stamp=stamp, record=self.record, spawn=self.spawn, rng=rng)
+        self._staleness = StalenessMonitor(self)
+        self.spawn(self._staleness.run(), "OKX staleness monitor")
 
     # Data -----------------------------------------------------------------------------------------------------
 
@@ -140,67 +140,67 @@ class Hub:
             if delivered:
                 self._hand(delivered)
                 return True
-            if self._is_shedding:
+            if self._is_overflowing:
                 self.check_backlog()
         except Exception as error:  # noqa: BLE001  told to everybody; left to the socket, a full disk passes for a loss
             self.crash(error)
         return False
 
-    def note(self, record: Record) -> None:
+    def record(self, event: Record) -> None:
         """Put a record on the tape and tell the tracker."""
-        if self.is_over or record.received_ns >= self.ends_ns:
+        if self.is_over or event.received_ns >= self.ends_ns:
             self.end()
             return
-        self._note(record)
+        self._record(event)
 
-    def _note(self, record: Record) -> None:
+    def _record(self, record: Record) -> None:
         try:
             if self._tape is not None:
-                self._tape.note(record)
-            delivered = self.tracker.note(record)
+                self._tape.record(record)
+            delivered = self.tracker.record(record)
             if delivered:
                 self._hand(delivered)
         except Exception as error:  # noqa: BLE001  told to everybody; whoever noted it may be a timer or a caller
             self.crash(error)
 
-    def _hand(self, delivered: list[Delivered]) -> None:
+    def _hand(self, delivered: list[FeedMessage]) -> None:
         self._deliver(delivered)
-        if self._is_shedding or self._backlog() >= self.config.queue_events:
+        if self._is_overflowing or self._backlog() >= self.config.queue_events:
             self.check_backlog()
 
     def listed(self, steps: Mapping[str, str]) -> None:
         """Hold the books of instruments against their price steps."""
         for instrument, step in steps.items():
-            self.note(Listed(self.stamp(), instrument, step))
+            self.record(Listed(self.stamp(), instrument, step))
 
     def check_backlog(self) -> None:
         """Stop delivering when too much waits for the consumer, and begin again when half of that is gone."""
         if self.is_over:
             return
         waiting = self._backlog()
-        if self._is_shedding:
+        if self._is_overflowing:
             if waiting <= self.config.queue_events // 2:
-                self._is_shedding = False
+                self._is_overflowing = False
                 _log.warning("the consumer has caught up; events are delivered again")
-                self.note(Shed(self.stamp(), False))
+                self.record(Overflow(self.stamp(), False))
         elif waiting >= self.config.queue_events:
-            self._is_shedding = True
+            self._is_overflowing = True
             self.counters["times the queue was full"] += 1
             _log.error("%d events wait for the consumer: what comes now is lost, and told as gaps", waiting)
-            self.note(Shed(self.stamp(), True))
+            self.record(Overflow(self.stamp(), True))
 
     @property
-    def is_shedding(self) -> bool:
+    def is_overflowing(self) -> bool:
         """Whether events are dropped because the consumer is too slow."""
-        return self._is_shedding
+        return self._is_overflowing
 
     def _command(self, command: Command) -> None:
         if self.is_over:
             return
         if isinstance(command, Resubscribe):
-            line = self.lines.get(command.connection)
-            if line is not None:
-                line.resync(command.channel)
+            connection = self.connections.get(command.connection)
+            if connection is not None:
+                connection.resync(command.channel)
         else:
             self._fetches.start(command)
 
@@ -209,10 +209,10 @@ class Hub:
         if not self._fetches.is_running(command.channel):
             self._fetches.start(command)
 
-    def _control(self, connection: int, message: ControlMessage) -> None:
-        line = self.lines.get(connection)
-        if line is not None:
-            line.control(message)
+    def _control(self, number: int, message: ControlMessage) -> None:
+        connection = self.connections.get(number)
+        if connection is not None:
+            connection.control(message)
 
     # Channels -------------------------------------------------------------------------------------------------
 
@@ -237,10 +237,10 @@ class Hub:
             for channel in wanted:
                 open_ns = open_at(channel, since_ns)
                 if open_ns is not None and channel not in self._homes:
-                    self.note(Awaited(self.stamp(), channel, open_ns))
+                    self.record(Awaited(self.stamp(), channel, open_ns))
         waits = {channel: self._want(channel) for channel in wanted}
-        for line in list(self.lines.values()):
-            line.wake()
+        for connection in list(self.connections.values()):
+            connection.wake()
         if waits:
             await asyncio.wait(set(waits.values()))
         self.check()
@@ -254,57 +254,69 @@ class Hub:
 
     def _want(self, channel: Channel) -> "asyncio.Future[FeedError | None]":
         home = self._homes.get(channel)
-        if home is not None and (interest := home.interests.get(channel)) is not None and channel in home.interests:
-            return interest.settled
-        self.refusals.pop(channel, None)
-        line = self._line_for(channel)
-        self._homes[channel] = line
-        return line.interests.want(channel, asyncio.get_running_loop().create_future()).settled
+        if (
+            home is not None
+            and (subscription := home.subscriptions.get(channel)) is not None
+            and channel in home.subscriptions
+        ):
+            return subscription.settled
+        self.refused.pop(channel, None)
+        connection = self._connection_for(channel)
+        self._homes[channel] = connection
+        return connection.subscriptions.want(channel, asyncio.get_running_loop().create_future()).settled
 
-    def _line_for(self, channel: Channel) -> Line:
-        for line in self.lines.values():
-            if line.path != channel.path or line.needs_login != channel.needs_login or not line.takes_channels:
+    def _connection_for(self, channel: Channel) -> Connection:
+        for connection in self.connections.values():
+            if (
+                connection.path != channel.path
+                or connection.needs_login != channel.needs_login
+                or not connection.takes_channels
+            ):
                 continue
-            has_room = len(line.interests) < self.config.channels_per_connection
+            has_room = len(connection.subscriptions) < self.config.channels_per_connection
             if channel.is_depth:
-                has_room = has_room and line.interests.depth < self.config.depth_channels_per_connection
+                has_room = has_room and connection.subscriptions.depth < self.config.depth_channels_per_connection
             if has_room:
-                return line
-        return self._new_line(channel.path, needs_login=channel.needs_login)
+                return connection
+        return self._new_connection(channel.path, needs_login=channel.needs_login)
 
-    def _new_line(self, path: Path, *, needs_login: bool) -> Line:
-        for failed in [line for line in self.lines.values() if line.is_failed]:
+    def _new_connection(self, path: Path, *, needs_login: bool) -> Connection:
+        for failed in [connection for connection in self.connections.values() if connection.is_failed]:
             if failed.path == path and failed.needs_login == needs_login:
-                del self.lines[failed.number]
-        line = Line(self, next(self._line_numbers), path, needs_login=needs_login)
-        self.lines[line.number] = line
-        line.start()
-        return line
+                del self.connections[failed.number]
+        connection = Connection(self, next(self._connection_numbers), path, needs_login=needs_login)
+        self.connections[connection.number] = connection
+        connection.start()
+        return connection
 
     async def unsubscribe(self, channels: Iterable[Channel]) -> None:
         """Give channels up; none of their events comes from now on."""
         self.check()
         for channel in dict.fromkeys(channels):
             self._homes.pop(channel, None)
-            self.refusals.pop(channel, None)
-            for line in list(self.lines.values()):
-                if channel not in line.interests:
+            self.refused.pop(channel, None)
+            for connection in list(self.connections.values()):
+                if channel not in connection.subscriptions:
                     continue
-                self._leave(line, channel)
-        empty = [line for line in self.lines.values() if line.takes_channels and not line.interests]
-        for line in empty:
-            self.lines.pop(line.number)
-        await asyncio.gather(*(line.end("no subscriptions left") for line in empty))
+                self._leave(connection, channel)
+        empty = [
+            connection
+            for connection in self.connections.values()
+            if connection.takes_channels and not connection.subscriptions
+        ]
+        for connection in empty:
+            self.connections.pop(connection.number)
+        await asyncio.gather(*(connection.end("no subscriptions left") for connection in empty))
         if self.failure is not None:
             raise self.failure
 
-    def _leave(self, line: Line, channel: Channel) -> None:
-        interest = line.interests.get(channel)
-        if interest is not None:
-            interest.settle(FeedError(f"{channel}: unsubscribed before it was live"))
-        if line.interests.leave(channel):
-            self.note(Unwanted(self.stamp(), line.number, channel))
-            line.wake()
+    def _leave(self, connection: Connection, channel: Channel) -> None:
+        subscription = connection.subscriptions.get(channel)
+        if subscription is not None:
+            subscription.settle(FeedError(f"{channel}: unsubscribed before it was live"))
+        if connection.subscriptions.leave(channel):
+            self.record(Unsubscribed(self.stamp(), connection.number, channel))
+            connection.wake()
 
     async def wait_live(self, timeout_s: float | None) -> None:
         """Wait until every channel is acknowledged.
@@ -316,16 +328,19 @@ class Hub:
             async with asyncio.timeout(timeout_s):
                 while True:
                     self.check()
-                    failed = next((line for line in self.lines.values() if line.is_failed), None)
+                    failed = next(
+                        (connection for connection in self.connections.values() if connection.is_failed), None
+                    )
                     if failed is not None and failed.error is not None:
                         raise failed.error
-                    if all(line.is_live for line in self.lines.values()):
+                    if all(connection.is_live for connection in self.connections.values()):
                         return
                     await self._pulse.wait()
         except TimeoutError:
-            waiting = [line for line in self.lines.values() if not line.is_live]
+            waiting = [connection for connection in self.connections.values() if not connection.is_live]
             told = "; ".join(
-                f"{line.where} is {line.state}{f' ({line.error})' if line.error else ''}" for line in waiting
+                f"{connection.where} is {connection.state}{f' ({connection.error})' if connection.error else ''}"
+                for connection in waiting
             )
             raise FeedError(f"not live after {timeout_s:g} s: {told or 'no connection'}") from None
 
@@ -366,47 +381,47 @@ class Hub:
         """Return a foreign text without the credentials it may quote."""
         return text if self._credentials is None else self._credentials.clean(text)
 
-    def line_changed(self, line: Line) -> None:
+    def connection_changed(self, connection: Connection) -> None:
         """Tell of a change of state."""
-        old = line.predecessor
-        if old is not None and line.is_up and old.state is ConnectionState.STALE:
+        old = connection.predecessor
+        if old is not None and connection.is_up and old.state is ConnectionState.STALE:
             # What it did not bring in its silence may be lost, so its end must not pass for a handover.
-            old.abort(f"silent when connection {line.number} was ready to take over")
+            old.abort(f"silent when connection {connection.number} was ready to take over")
         self._pulse.set()
         self._pulse = asyncio.Event()
         if self._on_state is not None:
             try:
-                self._on_state(line.status())
+                self._on_state(connection.status())
             except Exception as error:  # noqa: BLE001  it would end the timer or task that saw the change
                 self.crash(error)
 
-    def line_refused(self, line: Line, channel: Channel, error: FeedError, *, is_late: bool) -> None:
+    def connection_refused(self, connection: Connection, channel: Channel, error: FeedError, *, is_late: bool) -> None:
         """Remember that a subscription is dead."""
-        if self._homes.get(channel) is line:
+        if self._homes.get(channel) is connection:
             del self._homes[channel]
-        self.refusals[channel] = error
-        self.line_changed(line)
+        self.refused[channel] = error
+        self.connection_changed(connection)
         if is_late:
             self._trouble(error)
 
-    def line_failed(self, line: Line, error: OkxError, *, is_late: bool) -> None:
-        """Remember that a line is dead, and all that it carried."""
-        for channel in [channel for channel, home in self._homes.items() if home is line]:
+    def connection_failed(self, connection: Connection, error: OkxError, *, is_late: bool) -> None:
+        """Remember that a connection is dead, and all that it carried."""
+        for channel in [channel for channel, home in self._homes.items() if home is connection]:
             del self._homes[channel]
-            self.refusals[channel] = error
+            self.refused[channel] = error
         if is_late:
             self._trouble(error)
 
-    def line_closed(self, line: Line) -> None:
-        """Forget a line that is not made again."""
-        self.lines.pop(line.number, None)
+    def connection_closed(self, connection: Connection) -> None:
+        """Forget a connection that is not made again."""
+        self.connections.pop(connection.number, None)
 
-    def replace(self, line: Line) -> None:
-        """Make a successor for a line that the server will close, before it does."""
-        if not line.is_retiring and line.is_up and not self.is_over:
-            self.spawn(self._hand_over(line, line.attempts), f"{line.where}: handover")
+    def replace(self, connection: Connection) -> None:
+        """Make a successor for a connection that the server will close, before it does."""
+        if not connection.is_retiring and connection.is_up and not self.is_over:
+            self.spawn(self._hand_over(connection, connection.attempts), f"{connection.where}: handover")
 
-    async def _hand_over(self, old: Line, attempt: int) -> None:
+    async def _hand_over(self, old: Connection, attempt: int) -> None:
         predecessor = old.predecessor
         if predecessor is not None:
             # One at a time: a successor that is told to close itself is replaced once it stands alone.
@@ -419,19 +434,21 @@ class Hub:
         if old.is_retiring or not old.is_up or old.attempts != attempt:
             return  # it has been made again meanwhile
         old.is_retiring = True
-        new = self._new_line(old.path, needs_login=old.needs_login)
+        new = self._new_connection(old.path, needs_login=old.needs_login)
         new.predecessor = old
         new.handovers = handovers + 1
         _log.info("%s will be closed by OKX; connection %d takes over", old.where, new.number)
-        for interest in old.interests:
-            if interest.channel in old.interests:
-                new.interests.want(interest.channel, interest.settled)
-                self._homes[interest.channel] = new
-        await self._until(lambda: old.ended.is_set() or not old.interests or new.is_failed or new.is_live)
+        for subscription in old.subscriptions:
+            if subscription.channel in old.subscriptions:
+                new.subscriptions.want(subscription.channel, subscription.settled)
+                self._homes[subscription.channel] = new
+        await self._until(lambda: old.ended.is_set() or not old.subscriptions or new.is_failed or new.is_live)
         try:
             async with asyncio.timeout(self.config.successor_timeout_s):
                 await self._until(
-                    lambda: old.ended.is_set() or not old.interests or new.is_failed or self._carries_all_of(old, new)
+                    lambda: (
+                        old.ended.is_set() or not old.subscriptions or new.is_failed or self._carries_all_of(old, new)
+                    )
                 )
         except TimeoutError:
             _log.warning(
@@ -441,19 +458,19 @@ class Hub:
             await old.end(f"replaced by connection {new.number}")
         await old.ended.wait()
         new.predecessor = None
-        self.lines.pop(old.number, None)
+        self.connections.pop(old.number, None)
 
-    def _carries_all_of(self, old: Line, new: Line) -> bool:
+    def _carries_all_of(self, old: Connection, new: Connection) -> bool:
         """Return whether a successor has its books, and something of every channel that its predecessor brings."""
         heard_ns = self.tracker.heard_ns
         return new.is_live and all(
-            heard_ns(new.number, interest.channel)
-            or not (interest.channel.is_book or heard_ns(old.number, interest.channel))
-            for interest in new.interests
+            heard_ns(new.number, subscription.channel)
+            or not (subscription.channel.is_book or heard_ns(old.number, subscription.channel))
+            for subscription in new.subscriptions
         )
 
     async def _until(self, is_so: Callable[[], bool]) -> None:
-        """Wait for a fact about lines; data make no pulse, so it is looked at now and then as well."""
+        """Wait for a fact about connections; data make no pulse, so it is looked at now and then as well."""
         while not is_so():
             try:
                 async with asyncio.timeout(min(self.config.watch_every_s, 0.05)):
@@ -461,7 +478,7 @@ class Hub:
             except TimeoutError:
                 continue
 
-    # Life -----------------------------------------------------------------------------------------------------
+    # Heartbeat -----------------------------------------------------------------------------------------------------
 
     def check(self) -> None:
         """Make sure that the client is usable.
@@ -494,20 +511,20 @@ class Hub:
         _log.error("%s", self.failure)
         self.is_over = True
         self._settle(self.failure)
-        for line in list(self.lines.values()):
-            line.fail(self.failure)
+        for connection in list(self.connections.values()):
+            connection.fail(self.failure)
         self._trouble(self.failure)
 
     def end(self) -> None:
         """Deliver the outages that are still open, stamped at `ends_ns`, and nothing after, if it is set."""
         if not self.is_over and self.ends_ns != _NEVER_NS:
-            self._note(Closed(self.ends_ns))
+            self._record(Closed(self.ends_ns))
             self.is_over = True
 
     def _settle(self, error: FeedError) -> None:
-        for line in self.lines.values():
-            for interest in line.interests:
-                interest.settle(error)
+        for connection in self.connections.values():
+            for subscription in connection.subscriptions:
+                subscription.settle(error)
         self._pulse.set()
         self._pulse = asyncio.Event()
 
@@ -519,13 +536,15 @@ class Hub:
         """
         had_failed = self.failure is not None
         if not self.is_over:
-            self.note(Closed(self.stamp()))
+            self.record(Closed(self.stamp()))
         self.is_over = True
         tasks = [task for task in self._tasks if task is not asyncio.current_task()]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        await asyncio.gather(*(line.end("closed", is_noted=False) for line in list(self.lines.values())))
+        await asyncio.gather(
+            *(connection.end("closed", is_noted=False) for connection in list(self.connections.values()))
+        )
         await self._fetches.close()
         self._settle(FeedClosedError("the OKX client was closed"))
         if self.failure is not None and not had_failed:

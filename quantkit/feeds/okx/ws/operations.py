@@ -8,7 +8,7 @@ import msgspec
 
 from quantkit.feeds.okx.codec.channels import Channel
 from quantkit.feeds.okx.codec.decode import Ack, ErrorEvent
-from quantkit.feeds.okx.errors import OkxError, is_retryable, refusal
+from quantkit.feeds.okx.errors import OkxError, is_retryable, reply_error
 
 Op: TypeAlias = Literal["subscribe", "unsubscribe"]
 
@@ -146,7 +146,7 @@ class Request:
 
     def _refuse(self, channel: Channel, message: ErrorEvent) -> None:
         del self.waiting[channel]
-        self.refused[channel] = refusal(message.code, message.text, where=str(channel))
+        self.refused[channel] = reply_error(message.code, message.text, where=str(channel))
 
     @property
     def has_loose_errors(self) -> bool:

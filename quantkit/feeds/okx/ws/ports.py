@@ -1,4 +1,4 @@
-"""What a session needs of the things around it: its socket, the client, and the line it serves."""
+"""What a session needs of the things around it: its socket, the client, and the connection it serves."""
 
 from collections import Counter
 from typing import NamedTuple, Protocol
@@ -9,7 +9,7 @@ from quantkit.feeds.okx.codec.channels import Channel
 from quantkit.feeds.okx.config import OkxConfig
 from quantkit.feeds.okx.errors import OkxError
 from quantkit.feeds.okx.tracker.records import Record
-from quantkit.feeds.okx.ws.subscriptions import Interests
+from quantkit.feeds.okx.ws.subscriptions import Subscriptions
 
 
 class Ending(NamedTuple):
@@ -40,7 +40,7 @@ class Socket(Protocol):
         ...
 
 
-class Host(Protocol):
+class ClientServices(Protocol):
     """What a session needs of the client around it."""
 
     config: OkxConfig
@@ -50,7 +50,7 @@ class Host(Protocol):
         """Return the time, UTC ns, above every stamp before."""
         ...
 
-    def note(self, record: Record) -> None:
+    def record(self, event: Record) -> None:
         """Put a record on the tape and tell the tracker."""
         ...
 
@@ -75,12 +75,12 @@ class Host(Protocol):
         ...
 
 
-class Owner(Protocol):
-    """What a session tells the line it belongs to."""
+class SessionCallbacks(Protocol):
+    """What a session tells the connection it belongs to."""
 
     number: int
     needs_login: bool
-    interests: Interests
+    subscriptions: Subscriptions
     backoff: Backoff
     frames: int
     last_frame_ns: int

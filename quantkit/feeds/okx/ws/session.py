@@ -19,13 +19,13 @@ from quantkit.feeds.okx.errors import (
     is_clock_skew,
     is_fatal_close,
     is_retryable,
-    refusal,
+    reply_error,
 )
 from quantkit.feeds.okx.limits import SlidingLimit
-from quantkit.feeds.okx.tracker.records import Unwanted, Wanted
+from quantkit.feeds.okx.tracker.records import Subscribed, Unsubscribed
 from quantkit.feeds.okx.ws.operations import Op, Request, parts
-from quantkit.feeds.okx.ws.ports import Ending, Host, Owner, Socket
-from quantkit.feeds.okx.ws.subscriptions import Stage
+from quantkit.feeds.okx.ws.ports import ClientServices, Ending, SessionCallbacks, Socket
+from quantkit.feeds.okx.ws.subscriptions import SubscriptionState
 
 _log: Final = logging.getLogger("quantkit.feeds.okx")
 
@@ -44,23 +44,23 @@ class Session:
     """Talks over one socket. Frames come in by `frame`, its end by `lost`.
 
     Args:
-        host: The client around it.
-        owner: The line it serves.
+        services: The client around it.
+        connection: The connection it serves.
         where: The connection's name in errors.
     """
 
-    def __init__(self, host: Host, owner: Owner, where: str) -> None:
+    def __init__(self, services: ClientServices, connection: SessionCallbacks, where: str) -> None:
         self.socket: Socket | None = None
         self.is_open = False
         self.ending: Ending | None = None
-        self._host = host
-        self._owner = owner
+        self._services = services
+        self._connection = connection
         self._where = where
         self._loop = asyncio.get_running_loop()
         self._over = asyncio.Event()
         self._wake = asyncio.Event()
         self._answered = asyncio.Event()
-        self._operations = SlidingLimit(host.config.operations_per_h, _HOUR_S)
+        self._operations = SlidingLimit(services.config.operations_per_h, _HOUR_S)
         self._request: Request | None = None
         self._recent: deque[Request] = deque(maxlen=_REMEMBERED)
         self._login_answer: asyncio.Future[Ack | ErrorEvent | Ending] | None = None
@@ -75,27 +75,27 @@ class Session:
         if not self.is_open:
             self._early(data)
             return
-        owner = self._owner
-        if owner.needs_login and b'"error"' in data:
+        connection = self._connection
+        if connection.needs_login and b'"error"' in data:
             # OKX quotes malformed requests back; should it ever quote a key, no tape sees it.
-            data = self._host.clean(data.decode("utf-8", "replace")).encode()
-        received_ns = self._host.stamp()
-        owner.frames += 1
-        owner.last_frame_ns = received_ns
-        if self._host.frame(owner.number, received_ns, data) and not self._is_proven:
+            data = self._services.clean(data.decode("utf-8", "replace")).encode()
+        received_ns = self._services.stamp()
+        connection.frames += 1
+        connection.last_frame_ns = received_ns
+        if self._services.frame(connection.number, received_ns, data) and not self._is_proven:
             self._prove()
 
     def binary(self, size: int) -> None:
         """Ignore a binary message; OKX's JSON channels have none."""
-        self._host.counters["binary frames"] += 1
+        self._services.counters["binary frames"] += 1
 
     def stale(self, is_stale: bool) -> None:
         """Hear that the other side is silent, or speaks again."""
-        self._owner.stale(is_stale)
+        self._connection.stale(is_stale)
 
     def clean(self, text: str) -> str:
         """Return a foreign text without the credentials it may quote."""
-        return self._host.clean(text)
+        return self._services.clean(text)
 
     def lost(self, ending: Ending) -> None:
         """Hear that the connection is over; the first cause counts."""
@@ -112,7 +112,7 @@ class Session:
         if self._login_answer is None or self._login_answer.done():
             return
         try:
-            messages = decode(data, received_ns=self._host.stamp())
+            messages = decode(data, received_ns=self._services.stamp())
         except ParseError:
             return
         for message in messages:
@@ -123,7 +123,7 @@ class Session:
     def _prove(self) -> None:
         """Count the session as a success: it brought data or an answer."""
         self._is_proven = True
-        self._owner.backoff.succeeded()
+        self._connection.backoff.succeeded()
 
     # Login ----------------------------------------------------------------------------------------------------
 
@@ -138,7 +138,7 @@ class Session:
             return
         if not is_clock_skew(error.code):
             raise error
-        ahead_ns = await self._host.measure_clock()
+        ahead_ns = await self._services.measure_clock()
         _log.warning(
             "%s: this machine's clock is %s %s OKX's; logging in with the corrected time",
             self._where,
@@ -153,9 +153,9 @@ class Session:
     async def _try_login(self) -> OkxError | None:
         self._login_answer = self._loop.create_future()
         await self._pace()
-        self._send(self._host.login_request())
+        self._send(self._services.login_request())
         try:
-            async with asyncio.timeout(self._host.config.ack_timeout_s):
+            async with asyncio.timeout(self._services.config.ack_timeout_s):
                 answer = await self._login_answer
         except TimeoutError:
             raise OkxError(f"{self._where}: no answer to the login", where=self._where, is_retryable=True) from None
@@ -164,7 +164,7 @@ class Session:
         if isinstance(answer, Ack):
             self._prove()
             return None
-        return refusal(answer.code, self._host.clean(answer.text), where=self._where)
+        return reply_error(answer.code, self._services.clean(answer.text), where=self._where)
 
     # Work -----------------------------------------------------------------------------------------------------
 
@@ -184,28 +184,28 @@ class Session:
         return self.ending
 
     def wake(self) -> None:
-        """Look at the interests again: some have changed."""
+        """Look at the subscriptions again: some have changed."""
         self._wake.set()
 
     async def _work(self) -> None:
-        interests = self._owner.interests
+        subscriptions = self._connection.subscriptions
         while self.ending is None:
             self._wake.clear()
-            await self._ask("unsubscribe", interests.at(Stage.LEAVING, Stage.RESYNC))
-            await self._ask("subscribe", interests.at(Stage.NEW))
-            if not interests.at(Stage.LEAVING, Stage.RESYNC, Stage.NEW):
-                self._owner.changed()
+            await self._ask("unsubscribe", subscriptions.at(SubscriptionState.LEAVING, SubscriptionState.RESYNC))
+            await self._ask("subscribe", subscriptions.at(SubscriptionState.NEW))
+            if not subscriptions.at(SubscriptionState.LEAVING, SubscriptionState.RESYNC, SubscriptionState.NEW):
+                self._connection.changed()
                 await self._wake.wait()
 
     async def _ask(self, op: Op, channels: list[Channel]) -> None:
-        for part in parts(channels, self._host.config.request_bytes):
+        for part in parts(channels, self._services.config.request_bytes):
             await self._ask_part(op, part, is_first=True)
 
     async def _ask_part(self, op: Op, part: tuple[Channel, ...], *, is_first: bool) -> None:
         """Send one request until all of it is answered."""
-        config = self._host.config
+        config = self._services.config
         request = Request(op, part)
-        patience = Backoff(config.retry, self._owner.backoff.rng)
+        patience = Backoff(config.retry, self._connection.backoff.rng)
         tries = 0
         while request.waiting and self.ending is None:
             await self._pace()
@@ -213,14 +213,14 @@ class Session:
                 self._announce(request)
             is_first = False
             for channel in list(request.waiting):
-                if self._owner.interests.get(channel) is None:
+                if self._connection.subscriptions.get(channel) is None:
                     request.forget(channel)
             if not request.waiting:
                 return
             self._request = request
             self._recent.append(request)
             self._answered.clear()
-            self._send(request.begin(self._host.request_id()))
+            self._send(request.begin(self._services.request_id()))
             is_answered = await self._answer(request)
             self._request = None
             self._take_refused(request)
@@ -242,19 +242,19 @@ class Session:
 
     def _announce(self, request: Request) -> None:
         """Record what is about to be subscribed; what was given up meanwhile is left out."""
-        interests = self._owner.interests
+        subscriptions = self._connection.subscriptions
         for channel in request.channels:
-            interest = interests.get(channel)
-            if interest is None or interest.stage is not Stage.NEW:
+            subscription = subscriptions.get(channel)
+            if subscription is None or subscription.state is not SubscriptionState.NEW:
                 request.forget(channel)
                 continue
-            interest.stage = Stage.SENT
-            self._host.note(Wanted(self._host.stamp(), self._owner.number, channel))
+            subscription.state = SubscriptionState.SENT
+            self._services.record(Subscribed(self._services.stamp(), self._connection.number, channel))
 
     async def _answer(self, request: Request) -> bool:
         """Wait until a request is settled; return whether it was in time."""
         try:
-            async with asyncio.timeout(self._host.config.ack_timeout_s):
+            async with asyncio.timeout(self._services.config.ack_timeout_s):
                 while not request.is_settled and self.ending is None:
                     await self._answered.wait()
                     self._answered.clear()
@@ -272,7 +272,7 @@ class Session:
                 self._operations.used,
                 wait_s,
             )
-            self._owner.changed()
+            self._connection.changed()
             await self._pause(wait_s)
         self.waits_until_s = 0.0
 
@@ -303,7 +303,7 @@ class Session:
                 self._error(message)
             case Notice(code=code, text=text):
                 if code == _PLANNED_CLOSE:
-                    self._owner.planned_close()
+                    self._connection.planned_close()
                 else:
                     self._tell_once(f"notice {code}", f"notice {code}: {text}")
             case ConnectionCount(is_refused=True, channel=name, count=count):
@@ -322,24 +322,24 @@ class Session:
             if message.event == "unsubscribe" and not self._is_known(message.request_id):
                 self._dropped(message)
             return
-        interest = self._owner.interests.get(channel)
-        if interest is not None:
+        subscription = self._connection.subscriptions.get(channel)
+        if subscription is not None:
             if message.event == "subscribe":
-                interest.acked_s = self._loop.time()
-                if interest.stage is Stage.SENT:
-                    interest.stage = Stage.LIVE
-                interest.settle()
+                subscription.acked_s = self._loop.time()
+                if subscription.state is SubscriptionState.SENT:
+                    subscription.state = SubscriptionState.LIVE
+                subscription.settle()
             else:
                 self._unsubscribed(channel)
         self._answered.set()
 
     def _unsubscribed(self, channel: Channel) -> None:
-        interests = self._owner.interests
-        interest = interests.get(channel)
-        if interest is not None and interest.stage is Stage.LEAVING:
-            interests.remove(channel)
-        elif interest is not None and interest.stage is Stage.RESYNC:
-            interest.stage = Stage.NEW
+        subscriptions = self._connection.subscriptions
+        subscription = subscriptions.get(channel)
+        if subscription is not None and subscription.state is SubscriptionState.LEAVING:
+            subscriptions.remove(channel)
+        elif subscription is not None and subscription.state is SubscriptionState.RESYNC:
+            subscription.state = SubscriptionState.NEW
 
     def _is_known(self, request_id: str) -> bool:
         return bool(request_id) and any(request.owns(request_id) for request in self._recent)
@@ -349,12 +349,12 @@ class Session:
         if message.request_id:
             requests = [request for request in self._recent if request.owns(message.request_id)][-1:]
         if not requests:
-            self._tell_once(f"error {message.code}", f"error {message.code}: {self._host.clean(message.text)}")
+            self._tell_once(f"error {message.code}", f"error {message.code}: {self._services.clean(message.text)}")
             return
-        text = self._host.clean(message.text)
+        text = self._services.clean(message.text)
         late = requests[0].refuse(ErrorEvent(message.code, text, message.request_id, message.connection))
         if late is not None and requests[0].op == "subscribe":
-            self._kill(late, refusal(message.code, text, where=str(late)))
+            self._kill(late, reply_error(message.code, text, where=str(late)))
         self._answered.set()
 
     def _take_refused(self, request: Request) -> None:
@@ -368,47 +368,47 @@ class Session:
 
     def _kill(self, channel: Channel, error: FeedError) -> None:
         """Give a subscription up that OKX does not serve."""
-        interest = self._owner.interests.remove(channel)
-        if interest is None:
+        subscription = self._connection.subscriptions.remove(channel)
+        if subscription is None:
             return
-        if interest.stage is not Stage.LEAVING:
-            self._host.note(Unwanted(self._host.stamp(), self._owner.number, channel))
-            is_late = not interest.settle(error)
+        if subscription.state is not SubscriptionState.LEAVING:
+            self._services.record(Unsubscribed(self._services.stamp(), self._connection.number, channel))
+            is_late = not subscription.settle(error)
             if is_late:
                 _log.error("%s: the subscription has ended: %s", self._where, error)
             else:
                 _log.warning("%s: refused: %s", self._where, error)
-            self._owner.refused(channel, error, is_late=is_late)
+            self._connection.refused(channel, error, is_late=is_late)
 
     def _count_refused(self, name: str, count: int) -> None:
         """End the subscriptions of a private channel that too many connections carry already."""
-        for interest in self._owner.interests:
-            if interest.channel.name == name:
-                where = str(interest.channel)
+        for subscription in self._connection.subscriptions:
+            if subscription.channel.name == name:
+                where = str(subscription.channel)
                 text = (
                     f"{where}: {count} connections of this account carry {name}, OKX's limit; "
                     "close other sessions and subscribe again"
                 )
-                self._kill(interest.channel, OkxLimitError(text, where=where))
+                self._kill(subscription.channel, OkxLimitError(text, where=where))
 
     def _dropped(self, message: Ack) -> None:
         """Take the server's own end of a subscription: tried once more, then given up."""
-        interests = self._owner.interests
-        for interest in interests:
-            channel = interest.channel
+        subscriptions = self._connection.subscriptions
+        for subscription in subscriptions:
+            channel = subscription.channel
             if channel.name != message.channel or channel.inst_id != message.instrument:
                 continue
-            if interest.stage is Stage.LEAVING:
-                interests.remove(channel)
+            if subscription.state is SubscriptionState.LEAVING:
+                subscriptions.remove(channel)
                 return
             finer = Channel("books-l2-tbt", channel.inst_id)
-            if interest.was_dropped or (channel.is_depth and channel != finer and finer in interests):
+            if subscription.was_dropped or (channel.is_depth and channel != finer and finer in subscriptions):
                 where = str(channel)
                 text = f"{where}: OKX ended the subscription by itself; a finer book of the instrument may replace it"
                 self._kill(channel, OkxError(text, where=where))
             else:
-                interest.was_dropped = True
-                if interests.resync(channel):
+                subscription.was_dropped = True
+                if subscriptions.resync(channel):
                     self.wake()
             return
 

@@ -16,7 +16,7 @@ _PROMPT_RENEWALS: Final = 20
 _HOUR_S: Final = 3600.0
 
 
-class Stage(StrEnum):
+class SubscriptionState(StrEnum):
     """How far a subscription has come on the present connection."""
 
     NEW = "new"  # to be subscribed
@@ -27,7 +27,7 @@ class Stage(StrEnum):
     LEAVING = "leaving"  # to be unsubscribed for good
 
 
-class Interest:
+class ChannelSubscription:
     """One channel on one connection.
 
     Attributes:
@@ -49,13 +49,13 @@ class Interest:
         "renewals",
         "renewed_s",
         "settled",
-        "stage",
+        "state",
         "was_dropped",
     )
 
     def __init__(self, channel: Channel, settled: "asyncio.Future[FeedError | None]") -> None:
         self.channel = channel
-        self.stage = Stage.NEW
+        self.state = SubscriptionState.NEW
         self.settled = settled
         self.acked_s = 0.0
         self.heard_ns = 0
@@ -73,103 +73,106 @@ class Interest:
         return True
 
 
-class Interests:
+class Subscriptions:
     """All channels of one connection, in the order they were asked for."""
 
     def __init__(self) -> None:
-        self._interests: dict[Channel, Interest] = {}
+        self._subscriptions: dict[Channel, ChannelSubscription] = {}
 
     def __contains__(self, channel: Channel) -> bool:
-        interest = self._interests.get(channel)
-        return interest is not None and interest.stage is not Stage.LEAVING
+        subscription = self._subscriptions.get(channel)
+        return subscription is not None and subscription.state is not SubscriptionState.LEAVING
 
-    def __iter__(self) -> Iterator[Interest]:
-        return iter(list(self._interests.values()))
+    def __iter__(self) -> Iterator[ChannelSubscription]:
+        return iter(list(self._subscriptions.values()))
 
     def __len__(self) -> int:
-        return sum(interest.stage is not Stage.LEAVING for interest in self._interests.values())
+        return sum(subscription.state is not SubscriptionState.LEAVING for subscription in self._subscriptions.values())
 
-    def get(self, channel: Channel) -> Interest | None:
+    def get(self, channel: Channel) -> ChannelSubscription | None:
         """Return what is known of a channel."""
-        return self._interests.get(channel)
+        return self._subscriptions.get(channel)
 
-    def want(self, channel: Channel, settled: "asyncio.Future[FeedError | None]") -> Interest:
+    def want(self, channel: Channel, settled: "asyncio.Future[FeedError | None]") -> ChannelSubscription:
         """Ask for a channel; one that is about to leave is subscribed again after that."""
-        interest = self._interests.get(channel)
-        if interest is None:
-            interest = self._interests[channel] = Interest(channel, settled)
-        elif interest.stage is Stage.LEAVING:
-            interest.stage = Stage.RESYNC
-            interest.settled = settled
-        return interest
+        subscription = self._subscriptions.get(channel)
+        if subscription is None:
+            subscription = self._subscriptions[channel] = ChannelSubscription(channel, settled)
+        elif subscription.state is SubscriptionState.LEAVING:
+            subscription.state = SubscriptionState.RESYNC
+            subscription.settled = settled
+        return subscription
 
     def leave(self, channel: Channel) -> bool:
         """Ask for the end of a channel; return whether it has to be unsubscribed, not merely forgotten."""
-        interest = self._interests.get(channel)
-        if interest is None:
+        subscription = self._subscriptions.get(channel)
+        if subscription is None:
             return False
-        if interest.stage is Stage.NEW:
-            del self._interests[channel]
+        if subscription.state is SubscriptionState.NEW:
+            del self._subscriptions[channel]
             return False
-        interest.stage = Stage.LEAVING
+        subscription.state = SubscriptionState.LEAVING
         return True
 
-    def remove(self, channel: Channel) -> Interest | None:
+    def remove(self, channel: Channel) -> ChannelSubscription | None:
         """Forget a channel."""
-        return self._interests.pop(channel, None)
+        return self._subscriptions.pop(channel, None)
 
     def resync(self, channel: Channel) -> bool:
         """Ask for a channel to be subscribed anew; return whether that is news."""
-        interest = self._interests.get(channel)
-        if interest is None or interest.stage not in (Stage.SENT, Stage.LIVE):
+        subscription = self._subscriptions.get(channel)
+        if subscription is None or subscription.state not in (SubscriptionState.SENT, SubscriptionState.LIVE):
             return False
-        interest.stage = Stage.RESYNC
+        subscription.state = SubscriptionState.RESYNC
         return True
 
     def rest(self, channel: Channel, now_s: float, policy: RetryPolicy) -> float:
         """Let a channel that is to be subscribed anew wait, if that was done too often; return for how long.
 
         Args:
-            channel: At stage RESYNC.
+            channel: At state RESYNC.
             now_s: The loop's time.
             policy: Bounds the waits, which grow with each renewal within an hour beyond the first ones.
         """
-        interest = self._interests[channel]
-        renewed_s = interest.renewed_s
+        subscription = self._subscriptions[channel]
+        renewed_s = subscription.renewed_s
         while renewed_s and now_s - renewed_s[0] >= _HOUR_S:
             renewed_s.popleft()
         renewed_s.append(now_s)
         if len(renewed_s) <= _PROMPT_RENEWALS:
             return 0.0
-        interest.stage = Stage.RESTING
+        subscription.state = SubscriptionState.RESTING
         return policy.bound_s(len(renewed_s) - _PROMPT_RENEWALS)
 
     def rested(self, channel: Channel) -> bool:
         """Let a channel be subscribed anew after its rest; return whether it still waits for that."""
-        interest = self._interests.get(channel)
-        if interest is None or interest.stage is not Stage.RESTING:
+        subscription = self._subscriptions.get(channel)
+        if subscription is None or subscription.state is not SubscriptionState.RESTING:
             return False
-        interest.stage = Stage.RESYNC
+        subscription.state = SubscriptionState.RESYNC
         return True
 
-    def at(self, *stages: Stage) -> list[Channel]:
-        """Return the channels at some stages, in order."""
-        return [channel for channel, interest in self._interests.items() if interest.stage in stages]
+    def at(self, *states: SubscriptionState) -> list[Channel]:
+        """Return the channels at some states, in order."""
+        return [channel for channel, subscription in self._subscriptions.items() if subscription.state in states]
 
     def restart(self) -> None:
         """Begin again on a new connection: what was leaving is gone, all else is to be subscribed."""
-        for channel in self.at(Stage.LEAVING):
-            del self._interests[channel]
-        for interest in self._interests.values():
-            interest.stage = Stage.NEW
-            interest.renewals = 0
+        for channel in self.at(SubscriptionState.LEAVING):
+            del self._subscriptions[channel]
+        for subscription in self._subscriptions.values():
+            subscription.state = SubscriptionState.NEW
+            subscription.renewals = 0
 
     @property
     def is_live(self) -> bool:
         """Whether every channel is acknowledged."""
-        return all(interest.stage in (Stage.LIVE, Stage.LEAVING) for interest in self._interests.values())
+        return all(
+            subscription.state in (SubscriptionState.LIVE, SubscriptionState.LEAVING)
+            for subscription in self._subscriptions.values()
+        )
 
     @property
     def depth(self) -> int:
         """How many depth channels are among them."""
-        return sum(channel.is_depth and channel in self for channel in self._interests)
+        return sum(channel.is_depth and channel in self for channel in self._subscriptions)
