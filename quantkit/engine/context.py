@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from quantkit.clock import NEVER_NS, duration_ns, interval_ns, time_ns_of
-from quantkit.engine.order_manager import Desk
+from quantkit.engine.order_manager import OrderManager
 from quantkit.errors import ConfigError, OrderError
 from quantkit.events import Candle
 from quantkit.instruments import Instrument, Side
@@ -80,23 +80,23 @@ class RunContext:
 
     Attributes:
         now_ns: Engine time; the engine writes it before every hook.
-        wishes: Streams subscribed to, with the warm-up wanted.
+        subscriptions: Streams subscribed to, with the warm-up wanted.
     """
 
     __slots__ = (
         "_book_of",
         "_changed",
-        "_desk",
         "_history",
         "_instruments",
+        "_orders",
         "_portfolio",
         "_tradable",
         "early_targets",
         "is_starting",
         "now_ns",
         "rng",
+        "subscriptions",
         "timers",
-        "wishes",
     )
 
     def __init__(self, *, seed: int, now_ns: int, instruments: Callable[[str], Instrument]) -> None:
@@ -104,21 +104,21 @@ class RunContext:
         self.rng = np.random.default_rng(seed)
         self._portfolio: Portfolio
         self.timers = Timers()
-        self.wishes: dict[Stream, int] = {}
+        self.subscriptions: dict[Stream, int] = {}
         self.early_targets: dict[str, float] = {}
         self.is_starting = True
         self._instruments = instruments
-        self._desk: Desk
+        self._orders: OrderManager
         self._book_of: Callable[[str], Book | None]
         self._changed: set[str] = set()
         self._history: dict[Stream, deque[Candle]] = {}
         self._tradable: dict[str, tuple[Decimal, Instrument, float]] = {}  # of the holding that was asked for last
 
     def connect(
-        self, desk: Desk, portfolio: Portfolio, changed: set[str], book_of: Callable[[str], Book | None]
+        self, orders: OrderManager, portfolio: Portfolio, changed: set[str], book_of: Callable[[str], Book | None]
     ) -> None:
         """Join the parts that exist once the subscriptions are known."""
-        self._desk, self._portfolio, self._changed, self._book_of = desk, portfolio, changed, book_of
+        self._orders, self._portfolio, self._changed, self._book_of = orders, portfolio, changed, book_of
         self.is_starting = False
 
     @property
@@ -135,7 +135,7 @@ class RunContext:
     @property
     def is_warming_up(self) -> bool:
         """Whether the run has not begun: in `on_start`, and while the candles before the start come."""
-        return self.is_starting or self._desk.refusal == "warmup"
+        return self.is_starting or self._orders.refusal == "warmup"
 
     def remember(self, candle: Candle) -> None:
         """Keep a delivered candle for `history`."""
@@ -163,7 +163,7 @@ class RunContext:
             raise ConfigError(f"warmup of {instrument} {interval} is {warmup}; give zero or more candles")
         self._instruments(instrument)
         stream = Stream(kind, instrument, interval)
-        self.wishes[stream] = max(warmup, self.wishes.get(stream, 0))
+        self.subscriptions[stream] = max(warmup, self.subscriptions.get(stream, 0))
 
     def order(
         self,
@@ -195,7 +195,7 @@ class RunContext:
                 state=OrderState.REJECTED,
                 reason="warmup",
             )
-        return self._desk.send(
+        return self._orders.send(
             instrument,
             side,
             qty,
@@ -210,21 +210,21 @@ class RunContext:
     def amend(self, order: Order, *, qty: float | None, price: float | None) -> None:
         """Change an order."""
         if not self.is_starting:
-            self._desk.amend(order, qty=qty, price=price)
+            self._orders.amend(order, qty=qty, price=price)
 
     def cancel(self, order: Order) -> None:
         """Cancel an order."""
         if not self.is_starting:
-            self._desk.cancel(order)
+            self._orders.cancel(order)
 
     def cancel_all(self, instrument: str | None) -> None:
         """Cancel every open order."""
         if not self.is_starting:
-            self._desk.cancel_all(instrument)
+            self._orders.cancel_all(instrument)
 
     def close(self, instrument: str) -> Order | None:
         """Leave a position; in `on_start` that takes an earlier target back."""
-        return self.target(instrument, 0.0) if self.is_starting else self._desk.close(instrument)
+        return self.target(instrument, 0.0) if self.is_starting else self._orders.close(instrument)
 
     def target(self, instrument: str, qty: float) -> Order | None:
         """Trade toward a position; in `on_start` it is remembered and applied at the start."""
@@ -233,7 +233,7 @@ class RunContext:
                 raise OrderError(f"target {instrument}: qty is {qty}; give a finite number")
             self.early_targets[self._instruments(instrument).id] = float(qty)
             return None
-        return self._desk.target(instrument, qty)
+        return self._orders.target(instrument, qty)
 
     def quote(
         self, instrument: str, *, bid: float | None, ask: float | None, qty: float
@@ -241,13 +241,13 @@ class RunContext:
         """Keep a bid and an ask."""
         if self.is_starting:
             return None, None
-        return self._desk.quote(instrument, bid=bid, ask=ask, qty=qty)
+        return self._orders.quote(instrument, bid=bid, ask=ask, qty=qty)
 
     def position(self, instrument: str) -> float:
         """Return what can be traded of the reported position."""
         if self.is_starting:
             return 0.0
-        traded = self._desk.instrument(instrument)
+        traded = self._orders.instrument(instrument)
         qty = self._portfolio.position(instrument).qty
         if not qty:
             return 0.0
@@ -259,11 +259,11 @@ class RunContext:
 
     def open_orders(self, instrument: str | None) -> list[Order]:
         """Return the orders that may still fill."""
-        return [] if self.is_starting else self._desk.open_orders(instrument)
+        return [] if self.is_starting else self._orders.open_orders(instrument)
 
     def book(self, instrument: str) -> Book | None:
         """Return a view of the book."""
-        return None if self.is_starting else self._book_of(self._desk.instrument(instrument).id)
+        return None if self.is_starting else self._book_of(self._orders.instrument(instrument).id)
 
     def history(self, instrument: str, interval: str, count: int) -> list[Candle]:
         """Return the latest delivered candles.
@@ -272,7 +272,7 @@ class RunContext:
             ConfigError: The strategy has not subscribed to them, or asks for more than are kept.
         """
         stream = Stream("candle", instrument, interval)
-        if stream not in self.wishes:
+        if stream not in self.subscriptions:
             raise ConfigError(f"history of {instrument} {interval} needs subscribe_candles in on_start")
         if not 0 <= count <= HISTORY_ROWS:
             raise ConfigError(f"history of {count} candles asked for; from 0 to {HISTORY_ROWS:,} are kept")

@@ -13,23 +13,23 @@ from quantkit.engine.context import RunContext
 _FEW_ROWS: Final = 64
 
 
-class Part(NamedTuple):
-    """One lane's hooked rows.
+class HookedRows(NamedTuple):
+    """One cursor's hooked rows.
 
     Attributes:
-        places: Where they stand in the batch.
+        indices: Where they stand in the batch.
         hook: What is called with each.
         times: Their `received_ns` as a list, None where that is not at hand.
         events: Makes what the hook is given, one after the other.
     """
 
-    places: NDArray[np.int64]
+    indices: NDArray[np.int64]
     hook: Callable[[Any], None]
     times: list[int] | None
     events: Iterator[Any]
 
 
-class Walk:
+class HookDispatcher:
     """Hands a batch's hooked rows out in order.
 
     Each event is made as it is handed out and freed right after, so that the next one finds its memory warm.
@@ -40,7 +40,7 @@ class Walk:
     """
 
     def __init__(self, context: RunContext, changed: set[str]) -> None:
-        self.places: NDArray[np.int64] = np.empty(0, np.int64)
+        self.indices: NDArray[np.int64] = np.empty(0, np.int64)
         self.is_running = False
         #: The hook that ran last and what it was given, for the error that it may raise.
         self.hook: Callable[[Any], None] | None = None
@@ -51,40 +51,40 @@ class Walk:
         self._rows: Iterator[Any] = iter(())
         self._times: Any = iter([])
 
-    def line_up(self, parts: Sequence[Part], received_ns: NDArray[np.int64]) -> None:
-        """Merge the hooked rows of all lanes of a batch."""
+    def line_up(self, parts: Sequence[HookedRows], received_ns: NDArray[np.int64]) -> None:
+        """Merge the hooked rows of all cursors of a batch."""
         if len(parts) == 1:
-            self.places, self._one_hook, times, events = parts[0]
-            self._times = iter(received_ns[self.places].tolist() if times is None else times)
+            self.indices, self._one_hook, times, events = parts[0]
+            self._times = iter(received_ns[self.indices].tolist() if times is None else times)
             self._rows = zip(self._times, events, strict=False)
             return
         self._one_hook = None
         if len(received_ns) <= _FEW_ROWS:
             self._line_up_few(parts, received_ns)
             return
-        places = np.concatenate([part.places for part in parts]) if parts else np.empty(0, np.int64)
-        order = np.argsort(places, kind="stable")
-        self.places = places[order]
-        whose = np.repeat(np.arange(len(parts)), [len(part.places) for part in parts])[order].tolist()
-        self._times = iter(received_ns[self.places].tolist())
+        indices = np.concatenate([part.indices for part in parts]) if parts else np.empty(0, np.int64)
+        order = np.argsort(indices, kind="stable")
+        self.indices = indices[order]
+        whose = np.repeat(np.arange(len(parts)), [len(part.indices) for part in parts])[order].tolist()
+        self._times = iter(received_ns[self.indices].tolist())
         hooks, sources = [part.hook for part in parts], [part.events for part in parts]
         self._rows = zip(self._times, map(hooks.__getitem__, whose), map(sources.__getitem__, whose), strict=False)
 
-    def _line_up_few(self, parts: Sequence[Part], received_ns: NDArray[np.int64]) -> None:
+    def _line_up_few(self, parts: Sequence[HookedRows], received_ns: NDArray[np.int64]) -> None:
         """Merge a handful of rows, as they come live, where arrays cost more than lists."""
-        owners: list[Part | None] = [None] * len(received_ns)
+        owners: list[HookedRows | None] = [None] * len(received_ns)
         for part in parts:
-            for place in part.places.tolist():
-                owners[place] = part
+            for index in part.indices.tolist():
+                owners[index] = part
         stamps = received_ns.tolist()
-        places, times, hooks, sources = [], [], [], []
-        for place, owner in enumerate(owners):
+        indices, times, hooks, sources = [], [], [], []
+        for index, owner in enumerate(owners):
             if owner is not None:
-                places.append(place)
-                times.append(stamps[place])
+                indices.append(index)
+                times.append(stamps[index])
                 hooks.append(owner.hook)
                 sources.append(owner.events)
-        self.places = np.array(places, np.int64)
+        self.indices = np.array(indices, np.int64)
         self._times = iter(times)
         self._rows = zip(self._times, hooks, sources, strict=False)
 
@@ -112,8 +112,8 @@ class Walk:
         return self._handed_out()
 
     def seen(self) -> int:
-        """Return the place after the last row that was handed out."""
-        return int(self.places[self._handed_out() - 1]) + 1
+        """Return the index after the last row that was handed out."""
+        return int(self.indices[self._handed_out() - 1]) + 1
 
     def _handed_out(self) -> int:
-        return len(self.places) - int(self._times.__length_hint__())
+        return len(self.indices) - int(self._times.__length_hint__())

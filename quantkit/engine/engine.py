@@ -21,13 +21,13 @@ from quantkit.brokers.simulated.broker import SimulatedBroker
 from quantkit.brokers.simulated.market import CandleMarket
 from quantkit.clock import NEVER_NS, iso_of
 from quantkit.engine.context import RunContext
-from quantkit.engine.dispatch import Part, Walk
-from quantkit.engine.equity import Valuation
-from quantkit.engine.exchange import Exchange, make_lanes, make_marks
+from quantkit.engine.dispatch import HookDispatcher, HookedRows
+from quantkit.engine.equity import EquityTracker
+from quantkit.engine.exchange import SimulatedVenue, make_cursors, make_marks
 from quantkit.engine.funding import Settlements
 from quantkit.engine.gaps import Gaps
 from quantkit.engine.log import Journal
-from quantkit.engine.order_manager import Desk
+from quantkit.engine.order_manager import OrderManager
 from quantkit.engine.outcome import OrderEvent, Outcome
 from quantkit.engine.plan import EngineConfig, Plan, describe, idle_fees, make_plan
 from quantkit.errors import ConfigError, DataError, QuantkitError, StrategyError
@@ -39,7 +39,7 @@ from quantkit.orders import Fill, Order, OrderState
 from quantkit.portfolio import Portfolio, shown
 from quantkit.rows.batch import Batch, Subscription
 from quantkit.rows.columns import Stream
-from quantkit.rows.cursors import NOWHERE, BookLane, BookMark, Lane
+from quantkit.rows.cursors import NOWHERE, BookCursor, BookMark, StreamCursor
 from quantkit.strategy import Strategy, overrides
 
 RUN_ID: Final = "bt"
@@ -92,7 +92,7 @@ class Engine:
         self._reports_told = 0
         self._warnings: list[str] = []
         self._rows: dict[str, int] = {}
-        self._seen = 0  # the place up to which rows count as seen, unless the walk along hooked rows is past it
+        self._seen = 0  # the index up to which rows count as seen, unless the walk along hooked rows is past it
         self._last_fill_price: dict[str, float] = {}
         self._gaps = Gaps()
         self._money_moved = False
@@ -117,12 +117,12 @@ class Engine:
     @property
     def open_orders(self) -> list[Order]:
         """Orders that may still fill, as far as reported."""
-        return self._desk.open_orders(None)
+        return self._orders.open_orders(None)
 
     @property
     def order_count(self) -> int:
         """How many orders were sent or refused so far."""
-        return len(self._desk.orders)
+        return len(self._orders.orders)
 
     @property
     def fills(self) -> list[Fill]:
@@ -163,7 +163,7 @@ class Engine:
         self._context = RunContext(seed=self._config.seed, now_ns=begin_ns, instruments=self._find)
         self._strategy.bind(self._context)
         self._guarded("on_start", self._strategy.on_start)
-        self._plan = make_plan(self._feed, self._context.wishes, self._config)
+        self._plan = make_plan(self._feed, self._context.subscriptions, self._config)
         self._instruments.update(self._plan.instruments)
         self._build(self._plan)
         # Rows that come during the warm-up wait, so that none is missed between the two.
@@ -201,7 +201,7 @@ class Engine:
         began = [each.live_ns for each in held if each.live_ns is not None]
         return min(began or [each.start_ns for each in held], default=0)
 
-    def salvage(self, error: StrategyError) -> Outcome | None:
+    def partial_result(self, error: StrategyError) -> Outcome | None:
         """Return what a run came to that `run` has given up because a hook raised; no hook is called any more.
 
         None where there is nothing to return: the run had not begun, or nothing had a price yet.
@@ -251,7 +251,7 @@ class Engine:
         return StrategyError(message, hook=hook, now_ns=now_ns)
 
     def _build(self, plan: Plan) -> None:
-        """Make the lanes, the markets, the broker and both ledgers."""
+        """Make the cursors, the markets, the broker and both ledgers."""
         config = self._config
         instruments = plan.instruments.values()
         currency = config.report_currency
@@ -270,30 +270,30 @@ class Engine:
         if self._journal is not None:
             self._broker.decisions = []
         self._changed = self._broker.changed
-        self._lanes = make_lanes(plan, search=config.search)
-        self._books = {lane.instrument: lane for lane in self._lanes.values() if isinstance(lane, BookLane)}
-        self._marks = make_marks(plan, self._lanes)
-        self._exchange = Exchange(plan, config, self._broker, self._lanes, self._marks)
-        self._settlements = Settlements(plan.streams, self._lanes, self._marks)
-        self._walk = Walk(self._context, self._changed)
-        self._desk = Desk(self._broker, self._reported, run_id=RUN_ID, now_ns=lambda: self._context.now_ns)
-        self._context.connect(self._desk, self._reported, self._changed, self._book_view)
+        self._cursors = make_cursors(plan, search=config.search)
+        self._books = {cursor.instrument: cursor for cursor in self._cursors.values() if isinstance(cursor, BookCursor)}
+        self._marks = make_marks(plan, self._cursors)
+        self._exchange = SimulatedVenue(plan, config, self._broker, self._cursors, self._marks)
+        self._settlements = Settlements(plan.streams, self._cursors, self._marks)
+        self._dispatcher = HookDispatcher(self._context, self._changed)
+        self._orders = OrderManager(self._broker, self._reported, run_id=RUN_ID, now_ns=lambda: self._context.now_ns)
+        self._context.connect(self._orders, self._reported, self._changed, self._book_view)
         self._hook_of: dict[Stream, Callable[[Any], None] | None] = {}
         self._hooks = {kind: getattr(self._strategy, f"on_{kind}") for kind in ("trade", "ticker", "mark")}
         self._on_order = self._strategy.on_order if overrides(self._strategy, "on_order") else None
         self._on_fill = self._strategy.on_fill if overrides(self._strategy, "on_fill") else None
         self._received_ns = np.empty(0, np.int64)
-        self._entered: list[Lane] = []
-        self._valuation = Valuation(
+        self._entered: list[StreamCursor] = []
+        self._valuation = EquityTracker(
             account, self._marks, self._mark, start_ns=plan.start_ns, every_ns=config.equity_every_ns
         )
 
     def _warm_up(self) -> None:
         """Deliver the candles before the start, with orders refused."""
-        self._desk.refusal = "warmup"
-        self._desk.remembered_targets.update(self._context.early_targets)
+        self._orders.refusal = "warmup"
+        self._orders.remembered_targets.update(self._context.early_targets)
         candles: list[tuple[tuple[int, Any, int], Candle]] = []
-        for stream, count in self._context.wishes.items():
+        for stream, count in self._context.subscriptions.items():
             if not count:
                 continue
             block = self._feed.warmup(stream, count, self._plan.start_ns)
@@ -311,14 +311,17 @@ class Engine:
             if isinstance(market, CandleMarket):
                 # An order of the very start is valued at the last close that was known by then.
                 market.see(candle.close)
-        self._desk.refusal = ""
+        self._orders.refusal = ""
 
     def _subscribe(self) -> None:
         start_ns, end_ns = self._plan.start_ns, self._plan.end_ns
-        wishes = self._context.wishes
+        subscriptions = self._context.subscriptions
         # A candle that closes at the very start has been delivered as the last of the warm-up.
         self._feed.subscribe(
-            [Subscription(stream, start_ns + (1 if wishes.get(stream) else 0), end_ns) for stream in self._plan.streams]
+            [
+                Subscription(stream, start_ns + (1 if subscriptions.get(stream) else 0), end_ns)
+                for stream in self._plan.streams
+            ]
         )
 
     def _begin(self) -> None:
@@ -328,8 +331,8 @@ class Engine:
         self._wakeups, self._woken_at = 0, -1
         self._exchange.begin_books(lambda stream: self._feed.book_before(stream, self._plan.start_ns))
         self._valuation.start(self._plan.start_ns)
-        for instrument, qty in self._desk.remembered_targets.items():
-            self._desk.target(instrument, qty)
+        for instrument, qty in self._orders.remembered_targets.items():
+            self._orders.target(instrument, qty)
         self._has_begun = True
         self._settle_changes(0)
 
@@ -338,92 +341,92 @@ class Engine:
     def _run_batch(self, batch: Batch) -> None:
         self._enter(batch)
         size = len(batch)
-        place, index = 0, 0
-        places = self._walk.places
-        count = len(places)
-        stop, is_hit, lane = self._next_stop(place, size)
+        index, done = 0, 0
+        indices = self._dispatcher.indices
+        count = len(indices)
+        stop, is_hit, cursor = self._next_stop(index, size)
         while True:
             wake_ns = self._next_wake_ns()
             wake = size if wake_ns == NEVER_NS else int(self._received_ns.searchsorted(wake_ns))
             limit = min(stop, wake, size)
-            if index < count and places[index] < limit:
-                index = self._spin(int(places.searchsorted(limit)) - index)
-                place = int(places[index - 1]) + 1
+            if done < count and indices[done] < limit:
+                done = self._spin(int(indices.searchsorted(limit)) - done)
+                index = int(indices[done - 1]) + 1
                 self._check_solvency()
                 if self._changed:
-                    self._settle_changes(place)
-                    stop, is_hit, lane = self._next_stop(place, size)
+                    self._settle_changes(index)
+                    stop, is_hit, cursor = self._next_stop(index, size)
                     continue
             if wake < size and wake <= stop:
-                place = wake
+                index = wake
                 if self._wake(wake_ns, wake):
-                    stop, is_hit, lane = self._next_stop(place, size)
+                    stop, is_hit, cursor = self._next_stop(index, size)
                 continue
             if stop >= size:
                 break
             if not is_hit:
-                place = stop  # as far as the search has looked
-            elif lane is None:
-                self._danger(stop)
+                index = stop  # as far as the search has looked
+            elif cursor is None:
+                self._check_mark(stop)
             else:
-                self._matching_row(lane, stop)
-                if self._valuation.next_danger(stop + 1) == stop:
-                    self._danger(stop)
-                place = stop + 1
-                if index < count and places[index] == stop:
-                    index = self._spin(1)
+                self._matching_row(cursor, stop)
+                if self._valuation.next_doubt(stop + 1) == stop:
+                    self._check_mark(stop)
+                index = stop + 1
+                if done < count and indices[done] == stop:
+                    done = self._spin(1)
                     self._check_solvency()
-                self._settle_changes(place)
-            stop, is_hit, lane = self._next_stop(place, size)
+                self._settle_changes(index)
+            stop, is_hit, cursor = self._next_stop(index, size)
         self._leave(size)
 
     def _enter(self, batch: Batch) -> None:
-        """Give every lane its rows and line up the hooked ones."""
+        """Give every cursor its rows and line up the hooked ones."""
         self._received_ns = batch.received_ns
         self._seen = 0
-        parts: list[Part] = []
+        parts: list[HookedRows] = []
         left, self._entered = self._entered, []
         self._settlements.leave_rows(left)
         self._exchange.leave_rows(left)
         for block, positions in zip(batch.blocks, batch.positions, strict=True):
-            lane = self._lanes.get(block.stream)
-            if lane is None:
+            cursor = self._cursors.get(block.stream)
+            if cursor is None:
                 continue
-            lane.load(block, positions)
-            self._entered.append(lane)
-            if isinstance(lane, BookLane) and self._gaps.is_dark(lane.instrument):
-                self._end_darkness(lane, 0)
-            self._rows[lane.name] = self._rows.get(lane.name, 0) + block.size
+            cursor.load(block, positions)
+            self._entered.append(cursor)
+            if isinstance(cursor, BookCursor) and self._gaps.is_out(cursor.instrument):
+                self._end_outage(cursor, 0)
+            self._rows[cursor.name] = self._rows.get(cursor.name, 0) + block.size
             if block.stream in self._hook_of:
                 hook = self._hook_of[block.stream]
             else:
-                hook = self._hook_of[block.stream] = self._hook_for(lane)
+                hook = self._hook_of[block.stream] = self._hook_for(cursor)
             if hook is not None:
-                times, events = block.walk() if lane.kind != "book" else (None, iter(range(block.size)))
-                parts.append(Part(lane.positions, hook, times, events))
-        for lane in set(left).difference(self._entered):
-            lane.load(None, np.empty(0, np.int64))
+                times, events = block.walk() if cursor.kind != "book" else (None, iter(range(block.size)))
+                parts.append(HookedRows(cursor.positions, hook, times, events))
+        for cursor in set(left).difference(self._entered):
+            cursor.load(None, np.empty(0, np.int64))
         self._valuation.enter_batch(batch.received_ns)
-        self._walk.line_up(parts, batch.received_ns)
+        self._dispatcher.line_up(parts, batch.received_ns)
         self._exchange.enter_batch(self._entered, held=self._valuation.held)
 
     def _uncount_after(self, end_ns: int) -> None:
         """Leave out of the counts the rows of this batch that the run has not come to."""
-        for lane in self._entered:
-            rest = lane.rows - int(lane.column("received_ns").searchsorted(end_ns, "right"))
-            self._rows[lane.name] -= rest
-            if not self._rows[lane.name]:
-                del self._rows[lane.name]
+        for cursor in self._entered:
+            rest = cursor.rows - int(cursor.column("received_ns").searchsorted(end_ns, "right"))
+            self._rows[cursor.name] -= rest
+            if not self._rows[cursor.name]:
+                del self._rows[cursor.name]
 
-    def _hook_for(self, lane: Lane) -> Callable[[Any], None] | None:
-        """Return what a lane's rows are handed to one by one, None when nobody wants them so."""
-        is_wished = lane.stream in self._context.wishes
-        match lane.kind:
+    def _hook_for(self, cursor: StreamCursor) -> Callable[[Any], None] | None:
+        """Return what a cursor's rows are handed to one by one, None when nobody wants them so."""
+        is_subscribed = cursor.stream in self._context.subscriptions
+        match cursor.kind:
             case "candle":
-                return self._on_candle if is_wished else None
+                return self._on_candle if is_subscribed else None
             case "book":
-                wants = is_wished and overrides(self._strategy, "on_book")
-                return self._book_hook(lane) if wants and isinstance(lane, BookLane) else None
+                wants = is_subscribed and overrides(self._strategy, "on_book")
+                return self._book_hook(cursor) if wants and isinstance(cursor, BookCursor) else None
             case "funding":
                 return self._on_funding
             case "gap":
@@ -431,8 +434,8 @@ class Engine:
             case "instrument":
                 return self._on_instrument
             case "trade" | "ticker" | "mark":
-                wants = is_wished and overrides(self._strategy, f"on_{lane.kind}")
-                hook: Callable[[Any], None] = self._hooks[lane.kind]
+                wants = is_subscribed and overrides(self._strategy, f"on_{cursor.kind}")
+                hook: Callable[[Any], None] = self._hooks[cursor.kind]
                 return hook if wants else None
             case _:
                 return None
@@ -440,18 +443,18 @@ class Engine:
     def _spin(self, count: int) -> int:
         """Run the next `count` hooked rows, fewer when a hook changed something; return how many ran in this batch."""
         try:
-            done = self._walk.run(count)
+            done = self._dispatcher.run(count)
         except (StrategyError, DataError, _RunEndedError):
             raise
         except (Exception, SystemExit) as error:
-            hook = getattr(self._walk.hook, "__name__", "hook").lstrip("_")
-            raise self._strategy_error(hook, error, self._walk.event) from error
-        self._seen = self._walk.seen()
+            hook = getattr(self._dispatcher.hook, "__name__", "hook").lstrip("_")
+            raise self._strategy_error(hook, error, self._dispatcher.event) from error
+        self._seen = self._dispatcher.seen()
         return done
 
     def _seen_place(self) -> int:
-        """Return the place up to which rows have been seen, also in the middle of a walk."""
-        return self._walk.seen() if self._walk.is_running else self._seen
+        """Return the index up to which rows have been seen, also in the middle of a walk."""
+        return self._dispatcher.seen() if self._dispatcher.is_running else self._seen
 
     def _leave(self, size: int) -> None:
         """End a batch: value it to its end and keep what the next one needs."""
@@ -477,48 +480,48 @@ class Engine:
 
     # Stops ------------------------------------------------------------------------------------------------------
 
-    def _next_stop(self, place: int, size: int) -> tuple[int, bool, Lane | None]:
-        """Return the next place to stop at, whether a row there needs the broker, and that row's lane."""
-        stop, is_hit, found = self._exchange.next_stop(place)
+    def _next_stop(self, index: int, size: int) -> tuple[int, bool, StreamCursor | None]:
+        """Return the next index to stop at, whether a row there needs the broker, and that row's cursor."""
+        stop, is_hit, found = self._exchange.next_stop(index)
         # A mark that might end the run is looked at before the strategy sees its row, but after the broker has.
-        danger = self._valuation.next_danger(min(stop + 1, size))
-        if danger < stop:
-            return danger, True, None
+        doubt = self._valuation.next_doubt(min(stop + 1, size))
+        if doubt < stop:
+            return doubt, True, None
         return stop, is_hit, found
 
-    def _danger(self, place: int) -> None:
+    def _check_mark(self, index: int) -> None:
         """Look closely at a mark that might end the run."""
-        now_ns = int(self._received_ns[place])
-        self._valuation.look_closely(place, now_ns)
+        now_ns = int(self._received_ns[index])
+        self._valuation.look_closely(index, now_ns)
         if self._valuation.is_bankrupt:
             self._context.now_ns = now_ns
-            self._seen = place + 1
+            self._seen = index + 1
             raise _RunEndedError
 
-    def _matching_row(self, lane: Lane, place: int) -> None:
+    def _matching_row(self, cursor: StreamCursor, index: int) -> None:
         """Run the exchange's side of one row, and deliver what is due by it."""
-        now_ns = self._context.now_ns = int(self._received_ns[place])
-        self._seen = place
-        self._is_after_candles = lane.kind != "candle"
-        self._exchange.run_row(lane, place, now_ns)
+        now_ns = self._context.now_ns = int(self._received_ns[index])
+        self._seen = index
+        self._is_after_candles = cursor.kind != "candle"
+        self._exchange.run_row(cursor, index, now_ns)
         self._deliver(now_ns)
-        self._changed.add(lane.instrument)
+        self._changed.add(cursor.instrument)
         self._check_solvency()
 
-    def _settle_changes(self, place: int) -> None:
+    def _settle_changes(self, index: int) -> None:
         """Close the gates anew for instruments whose orders or messages changed."""
         if self._changed:
             touched = self._changed - {""}
             touched.update(i for i, mark in self._marks.items() if isinstance(mark, BookMark))
-            self._exchange.refresh(place, held=self._valuation.held, only=sorted(touched))
+            self._exchange.refresh(index, held=self._valuation.held, only=sorted(touched))
             self._changed.clear()
 
     # Wake-ups and reports -----------------------------------------------------------------------------------------
 
-    def _wake(self, now_ns: int, place: int) -> bool:
+    def _wake(self, now_ns: int, index: int) -> bool:
         """Let time pass without a row: overdue arrivals, reports, timers. Return whether gates may have changed."""
-        self._wakeups = self._wakeups + 1 if place == self._woken_at else 1
-        self._woken_at = place
+        self._wakeups = self._wakeups + 1 if index == self._woken_at else 1
+        self._woken_at = index
         if self._wakeups > _MAX_WAKEUPS:
             raise StrategyError(
                 f"{type(self._strategy).__name__}: {_MAX_WAKEUPS:,} wake-ups by {iso_of(now_ns)} and no row between; "
@@ -527,7 +530,7 @@ class Engine:
                 now_ns=now_ns,
             )
         self._context.now_ns = now_ns
-        self._seen = place
+        self._seen = index
         self._is_after_candles = False
         self._broker.process_overdue(now_ns)
         self._deliver(now_ns)
@@ -536,20 +539,20 @@ class Engine:
         self._check_solvency()
         if not self._changed:
             return False
-        self._settle_changes(place)
+        self._settle_changes(index)
         return True
 
     def _next_wake_ns(self) -> int:
         """Return when time alone makes something happen."""
         return min(self._broker.next_wake_ns(), self._context.timers.next_ns)
 
-    def _wake_until(self, limit_ns: int, place: int) -> None:
+    def _wake_until(self, limit_ns: int, index: int) -> None:
         """Run the wake-ups before `limit_ns`, when no row comes before it."""
         while True:
             wake_ns = self._next_wake_ns()
             if wake_ns >= limit_ns:
                 return
-            self._wake(wake_ns, place)
+            self._wake(wake_ns, index)
 
     def _deliver(self, now_ns: int) -> None:
         """Hand out the reports that are due: portfolio first, then `on_order`, then `on_fill`."""
@@ -563,7 +566,7 @@ class Engine:
     def _take_in(self, report: Report) -> Order:
         if report.fill is not None:
             self._reported.apply(report.fill)
-        return self._desk.apply(report)
+        return self._orders.apply(report)
 
     # Hooks of the engine's own --------------------------------------------------------------------------------------
 
@@ -572,15 +575,15 @@ class Engine:
         self._strategy.on_candle(candle)
 
     def _on_gap(self, gap: Gap) -> None:
-        lane = self._books.get(gap.instrument) if gap.channel.startswith("book") else None
-        self._gaps.add(gap, hides_book=lane is not None)
-        if lane is not None:
-            row = lane.row_at(self._seen_place()) if lane.rows else 0
+        cursor = self._books.get(gap.instrument) if gap.channel.startswith("book") else None
+        self._gaps.add(gap, hides_book=cursor is not None)
+        if cursor is not None:
+            row = cursor.row_at(self._seen_place()) if cursor.rows else 0
             if row:
-                lane.advance(row)
-            lane.book.invalidate()
-            if lane.rows:
-                self._end_darkness(lane, row)
+                cursor.advance(row)
+            cursor.book.invalidate()
+            if cursor.rows:
+                self._end_outage(cursor, row)
         self._strategy.on_gap(gap)
 
     def _on_instrument(self, change: InstrumentChange) -> None:
@@ -595,18 +598,18 @@ class Engine:
         self.changes.append(instrument)
         self._deliver(now_ns)
 
-    def _end_darkness(self, lane: BookLane, first_row: int) -> None:
-        """Count a book as lost up to its next snapshot, if that is among the lane's rows from `first_row` on."""
-        snapshots = np.flatnonzero(lane.column("is_snapshot")[first_row:])
+    def _end_outage(self, cursor: BookCursor, first_row: int) -> None:
+        """Count a book as lost up to its next snapshot, if that is among the cursor's rows from `first_row` on."""
+        snapshots = np.flatnonzero(cursor.column("is_snapshot")[first_row:])
         if len(snapshots):
-            self._gaps.end_darkness(lane.instrument, *lane.stamps_at(first_row + int(snapshots[0])))
+            self._gaps.end_outage(cursor.instrument, *cursor.stamps_at(first_row + int(snapshots[0])))
 
     def _on_funding(self, funding: Funding) -> None:
         if funding.is_settled:
             self._charge(funding)
             if self._money_moved and self._valuation.is_bankrupt:
                 return  # the run ends with this row
-        if Stream("funding", funding.instrument) in self._context.wishes:
+        if Stream("funding", funding.instrument) in self._context.subscriptions:
             self._strategy.on_funding(funding)
 
     def _charge(self, funding: Funding) -> None:
@@ -625,33 +628,33 @@ class Engine:
         self._money_moved = True
         self._changed.add(funding.instrument)
 
-    def _book_hook(self, lane: BookLane) -> Callable[[Any], None]:
+    def _book_hook(self, cursor: BookCursor) -> Callable[[Any], None]:
         """Return a hook that applies one row and shows the book to the strategy."""
-        on_book, book, context = self._strategy.on_book, lane.book, self._context
+        on_book, book, context = self._strategy.on_book, cursor.book, self._context
 
         def on_book_row(row: int) -> None:
-            lane.advance(row + 1)
+            cursor.advance(row + 1)
             if book.is_valid:
                 now_ns = context.now_ns
                 book.check_not_crossed(now_ns)
-                on_book(Book(book, exchange_ns=lane.stamps_at(row)[0], received_ns=now_ns))
+                on_book(Book(book, exchange_ns=cursor.stamps_at(row)[0], received_ns=now_ns))
 
         on_book_row.__name__ = "on_book"
         return on_book_row
 
     def _book_view(self, instrument: str) -> Book | None:
         """Return the book as of the rows seen so far."""
-        lane = self._books.get(instrument)
-        if lane is None:
+        cursor = self._books.get(instrument)
+        if cursor is None:
             raise ConfigError(f"book of {instrument} needs subscribe_book in on_start")
-        rows = lane.row_at(self._seen_place()) if lane.rows else 0
+        rows = cursor.row_at(self._seen_place()) if cursor.rows else 0
         if rows:
-            lane.advance(rows)
-            lane.exchange_ns, lane.received_ns = lane.stamps_at(rows - 1)
-        if not lane.book.is_valid:
+            cursor.advance(rows)
+            cursor.exchange_ns, cursor.received_ns = cursor.stamps_at(rows - 1)
+        if not cursor.book.is_valid:
             return None
-        lane.book.check_not_crossed(self._context.now_ns)
-        return Book(lane.book, exchange_ns=lane.exchange_ns, received_ns=lane.received_ns)
+        cursor.book.check_not_crossed(self._context.now_ns)
+        return Book(cursor.book, exchange_ns=cursor.exchange_ns, received_ns=cursor.received_ns)
 
     # Money ----------------------------------------------------------------------------------------------------------
 
@@ -681,7 +684,7 @@ class Engine:
 
     def _refusals(self) -> list[str]:
         """Return a sentence for every reason for which orders were rejected, or cut to what the account can carry."""
-        orders = self._desk.orders.values()
+        orders = self._orders.orders.values()
         rejected = Counter((o.instrument, o.reason) for o in orders if o.state is OrderState.REJECTED)
         cut = Counter((o.instrument, o.reason) for o in orders if o.state is OrderState.CANCELLED and o.reason in _CUTS)
         totals = Counter(order.instrument for order in orders)
@@ -730,9 +733,9 @@ class Engine:
         """Stop the strategy, cancel what is open, and gather everything."""
         # A hook that raised has left the walk in its middle.
         self._seen = self._seen_place()
-        self._walk.is_running = False
+        self._dispatcher.is_running = False
         self._context.now_ns = end_ns
-        self._desk.refusal = "stopped"
+        self._orders.refusal = "stopped"
         if self._strategy_stops:
             self._strategy_stops = False
             self._guarded("on_stop", self._strategy.on_stop)
@@ -752,20 +755,20 @@ class Engine:
         self._warnings += self._remainders()
         shares, large = self._exchange.volume_shares()
         self._warnings += large
-        for lane in self._books.values():
-            if lane.rows:
-                lane.advance(lane.row_at(self._seen))  # nobody may have read it since its snapshot
+        for cursor in self._books.values():
+            if cursor.rows:
+                cursor.advance(cursor.row_at(self._seen))  # nobody may have read it since its snapshot
         self._warnings += [
             f"{instrument}: the book was not valid at the end; a snapshot is missing"
-            for instrument, lane in self._books.items()
-            if not lane.book.is_valid
+            for instrument, cursor in self._books.items()
+            if not cursor.book.is_valid
         ]
         if ended == "bankrupt":
             currency = self._valuation.ruined
             what = f"equity in {currency}, which backs the contracts," if currency else "equity"
             self._warnings.append(f"{what} fell to zero at {iso_of(end_ns)}: the run ended there")
         return Outcome(
-            orders=list(self._desk.orders.values()),
+            orders=list(self._orders.orders.values()),
             order_events=[
                 OrderEvent(report.order_id, report.at_ns, report.due_ns, report.state, report.reason)
                 for report in self._broker.log

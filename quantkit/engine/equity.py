@@ -29,7 +29,7 @@ Floats: TypeAlias = NDArray[np.float64]
 _WINDOW = 4096
 
 
-class _Holding(NamedTuple):
+class _PositionView(NamedTuple):
     """A position as floats, for curves."""
 
     instrument: Instrument
@@ -37,17 +37,17 @@ class _Holding(NamedTuple):
     open_value: float
 
 
-class _Pot(NamedTuple):
+class _CurrencyBalance(NamedTuple):
     """One currency: its balance, the contracts that settle in it, and how it converts (None: is reported in)."""
 
     currency: str
     balance: float
-    contracts: tuple[_Holding, ...]
+    contracts: tuple[_PositionView, ...]
     converter: str | None
     is_inverted: bool
 
 
-def _notional(pot: _Pot, marks: Mapping[str, float]) -> float:
+def _notional(pot: _CurrencyBalance, marks: Mapping[str, float]) -> float:
     """Return the gross value of the contracts that settle in a currency, in that currency."""
     total = 0.0
     for holding in pot.contracts:
@@ -68,13 +68,13 @@ class _Trip:
         self.low = self.high = price
 
 
-class Valuation:
+class EquityTracker:
     """Follows an account along the rows.
 
     Args:
         account: The exchange's truth.
         marks: Where each instrument's mark comes from.
-        mark_of: The latest mark at the present place.
+        mark_of: The latest mark at the present index.
         start_ns, every_ns: The grid of the equity curve begins after `start_ns` and runs on multiples of `every_ns`
             and on UTC midnights, between which daily returns are taken.
     """
@@ -97,8 +97,8 @@ class Valuation:
         self.starting_equity = Decimal(0)
         self._received_ns: NDArray[np.int64] = np.empty(0, np.int64)
         self._done = 0
-        self._pots: list[_Pot] = []
-        self._holdings: list[_Holding] = []
+        self._pots: list[_CurrencyBalance] = []
+        self._holdings: list[_PositionView] = []
         self._early: dict[str, float] = {}  # marks seen before the curve was opened
         self._last: dict[str, float] = {}  # marks that matter, as they stood at `_done`
         self._peak = self._trough = 0.0
@@ -153,22 +153,22 @@ class Valuation:
         others = (currency for currency in account.currencies if currency != account.report_currency)
         return {account.converter(currency).id: currency for currency in others if account.balance_exact(currency)}
 
-    def _try_start(self, place: int) -> None:
-        """Open the curve at the first place at which every currency held has a price, if that lies before `place`."""
+    def _try_start(self, index: int) -> None:
+        """Open the curve at the first index at which every currency held has a price, if that lies before `index`."""
         first, missing = self._done, False
         for name in self._converters():
             if name not in self._early:
-                places = self._marks[name].rows()[0]
-                if len(places) and places[0] < place:
-                    first = max(first, int(places[0]) + 1)
+                indices = self._marks[name].rows()[0]
+                if len(indices) and indices[0] < index:
+                    first = max(first, int(indices[0]) + 1)
                 else:
                     missing = True
         if missing:
             for name in self._converters():
-                mark = self._before(name, place)
+                mark = self._before(name, index)
                 if mark is not None:
                     self._early[name] = mark
-            self._done = max(self._done, place)
+            self._done = max(self._done, index)
             return
         self._done = first
         self.account_changed()
@@ -179,10 +179,10 @@ class Valuation:
         self._narrow()
         self._open_curve(int(self._received_ns[max(first - 1, 0)]))
 
-    def _before(self, name: str, place: int) -> float | None:
-        """Return an instrument's mark before a place of this batch, at or before the present one."""
-        places, values = self._marks[name].rows()
-        row = int(places.searchsorted(place))
+    def _before(self, name: str, index: int) -> float | None:
+        """Return an instrument's mark before an index of this batch, at or before the present one."""
+        indices, values = self._marks[name].rows()
+        row = int(indices.searchsorted(index))
         return float(values[row - 1]) if row else self._early.get(name)
 
     def enter_batch(self, received_ns: NDArray[np.int64]) -> None:
@@ -196,11 +196,11 @@ class Valuation:
     def account_changed(self) -> None:
         """Read the account anew after a fill or funding."""
         account = self._account
-        contracts: dict[str, list[_Holding]] = {}
+        contracts: dict[str, list[_PositionView]] = {}
         self._holdings = []
         for position in account.positions.values():
             if position.qty:
-                holding = _Holding(position.instrument, float(position.qty), float(position.open_value))
+                holding = _PositionView(position.instrument, float(position.qty), float(position.open_value))
                 self._holdings.append(holding)
                 if not position.instrument.is_spot:
                     contracts.setdefault(position.instrument.settle_currency, []).append(holding)
@@ -209,11 +209,11 @@ class Valuation:
         for currency in account.currencies:
             balance, held = float(account.balance_exact(currency)), tuple(contracts.get(currency, ()))
             if currency == account.report_currency:
-                self._pots.append(_Pot(currency, balance, held, None, False))
+                self._pots.append(_CurrencyBalance(currency, balance, held, None, False))
             elif balance or held:
                 via = account.converter(currency)
                 needed.add(via.id)
-                self._pots.append(_Pot(currency, balance, held, via.id, via.base != currency))
+                self._pots.append(_CurrencyBalance(currency, balance, held, via.id, via.base != currency))
         self._last = {}
         for instrument in sorted(needed):
             mark = self._mark_of(instrument)
@@ -251,49 +251,49 @@ class Valuation:
 
     # Rows go by -------------------------------------------------------------------------------------------------
 
-    def run_to(self, place: int, now_ns: int) -> None:
-        """Value every mark before `place`, and the grid before `now_ns`, with positions as they are."""
+    def run_to(self, index: int, now_ns: int) -> None:
+        """Value every mark before `index`, and the grid before `now_ns`, with positions as they are."""
         if not self.is_started and len(self._received_ns):
-            self._try_start(place)
+            self._try_start(index)
         if not self.is_started:
             return
         if not self._last and now_ns <= self._grid_ns:
             # Nothing is held whose mark could move the account, and no row of the curve is due.
-            self._done = max(self._done, place)
+            self._done = max(self._done, index)
             return
-        places = self._places(place) if place > self._done else np.empty(0, np.int64)
+        indices = self._indices(index) if index > self._done else np.empty(0, np.int64)
         grid = self._grid(now_ns)
-        if not len(places) and not len(grid):
-            self._done = max(self._done, place)
+        if not len(indices) and not len(grid):
+            self._done = max(self._done, index)
             return
-        values = {name: self._along(name, places) for name in self._last}
+        values = {name: self._along(name, indices) for name in self._last}
         # A mark may stop to count (a balance has gone to zero) before the account is read anew.
-        equity = np.broadcast_to(self._equity(values), places.shape)
+        equity = np.broadcast_to(self._equity(values), indices.shape)
         for name, trip in self._trips.items():
             along = values.get(name)
             if along is not None and len(along):
                 trip.low, trip.high = min(trip.low, float(along.min())), max(trip.high, float(along.max()))
         cuts = np.zeros(len(grid), np.int64)
         if len(grid):
-            if len(places):
-                cuts = places.searchsorted(self._received_ns.searchsorted(grid, "right"))
+            if len(indices):
+                cuts = indices.searchsorted(self._received_ns.searchsorted(grid, "right"))
             rows = self._grid_rows(values, cuts)
             self._append(grid, *rows, self._falls(equity, cuts), is_grid=True)
         self._stretch(equity[int(cuts[-1]) if len(cuts) else 0 :])
         for name, along in values.items():
             if len(along):
                 self._last[name] = float(along[-1])
-        self._done = max(self._done, place)
+        self._done = max(self._done, index)
 
-    def before_change(self, place: int, now_ns: int, *, is_after_candles: bool) -> None:
-        """Value what lies before `place` with the account as it is, which changes there.
+    def before_change(self, index: int, now_ns: int, *, is_after_candles: bool) -> None:
+        """Value what lies before `index` with the account as it is, which changes there.
 
         Args:
-            place, now_ns: Where and when it changes.
+            index, now_ns: Where and when it changes.
             is_after_candles: Whether candles that close now have been handed over: a grid row of this moment is due
                 then. It counts the marks of its whole stamp; those that nobody has come to yet lie in this batch.
         """
-        self.run_to(place, now_ns)
+        self.run_to(index, now_ns)
         if not (is_after_candles and self.is_started and self._grid_ns == now_ns):
             return
         self._grid_ns = self._next_grid_ns(now_ns)
@@ -344,25 +344,25 @@ class Valuation:
     def _depth_now(self) -> float:
         return min(0.0, self._equity_now() / self._peak - 1.0) if self._peak > 0 else 0.0
 
-    def _places(self, place: int) -> NDArray[np.int64]:
-        """Return the places in [done, place) at which a mark that matters changes."""
+    def _indices(self, index: int) -> NDArray[np.int64]:
+        """Return the indices in [done, index) at which a mark that matters changes."""
         found = []
         for name in self._last:
-            places = self._marks[name].rows()[0]
-            low, high = places.searchsorted((self._done, place))
-            found.append(places[low:high])
+            indices = self._marks[name].rows()[0]
+            low, high = indices.searchsorted((self._done, index))
+            found.append(indices[low:high])
         if not found:
             return np.empty(0, np.int64)
         return found[0] if len(found) == 1 else np.unique(np.concatenate(found))
 
-    def _along(self, name: str, places: NDArray[np.int64]) -> Floats:
-        """Return an instrument's mark after each of `places`."""
+    def _along(self, name: str, indices: NDArray[np.int64]) -> Floats:
+        """Return an instrument's mark after each of `indices`."""
         own_places, own_values = self._marks[name].rows()
         low = int(own_places.searchsorted(self._done))
         if len(self._last) == 1:
-            return own_values[low : low + len(places)]
-        row = own_places.searchsorted(places, "right")
-        known = own_values[np.maximum(row - 1, 0)] if len(own_values) else np.zeros(len(places))
+            return own_values[low : low + len(indices)]
+        row = own_places.searchsorted(indices, "right")
+        known = own_values[np.maximum(row - 1, 0)] if len(own_values) else np.zeros(len(indices))
         return np.where(row > low, known, self._last[name])
 
     # Worth ------------------------------------------------------------------------------------------------------
@@ -380,7 +380,7 @@ class Valuation:
         return total
 
     @staticmethod
-    def _pot_worth(pot: _Pot, marks: Mapping[str, Floats]) -> Floats:
+    def _pot_worth(pot: _CurrencyBalance, marks: Mapping[str, Floats]) -> Floats:
         """Return a balance plus the open profit of the contracts that settle in it, in its own currency."""
         worth: Floats = np.full(1, pot.balance)
         for holding in pot.contracts:
@@ -481,26 +481,26 @@ class Valuation:
         """Whether an account that has traded is worth nothing, or a currency that contracts are backed by."""
         return self.ruined is not None
 
-    def next_danger(self, horizon: int) -> int:
-        """Return the first place before `horizon` at which a mark leaves its band, `NOWHERE` if none does."""
+    def next_doubt(self, horizon: int) -> int:
+        """Return the first index before `horizon` at which a mark leaves its band, `NOWHERE` if none does."""
         begin, first = self._safe_until, NOWHERE
         if not self._band or horizon <= begin:
             return NOWHERE
         for name, (low, high) in self._band.items():
-            places, values = self._marks[name].rows()
-            row, stop = places.searchsorted((begin, horizon)).tolist()
+            indices, values = self._marks[name].rows()
+            row, stop = indices.searchsorted((begin, horizon)).tolist()
             while row < stop:
                 window = values[row : min(row + _WINDOW, stop)]
                 if window.min() <= low or window.max() >= high:
-                    first = min(first, int(places[row + int(np.argmax((window <= low) | (window >= high)))]))
+                    first = min(first, int(indices[row + int(np.argmax((window <= low) | (window >= high)))]))
                     break
                 row += _WINDOW
         self._safe_until = min(first, horizon)
         return first
 
-    def look_closely(self, place: int, now_ns: int) -> None:
+    def look_closely(self, index: int, now_ns: int) -> None:
         """Value up to a dangerous row, itself included, and work the bands out anew."""
-        self.run_to(place + 1, now_ns)
+        self.run_to(index + 1, now_ns)
         self._narrow()
 
     # The end ----------------------------------------------------------------------------------------------------

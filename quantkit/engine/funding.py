@@ -11,7 +11,7 @@ from quantkit.clock import NS_PER_MIN, NS_PER_S, iso_of, span_text
 from quantkit.events import Funding
 from quantkit.orders import Fill
 from quantkit.rows.columns import Block, Stream
-from quantkit.rows.cursors import NOWHERE, BookMark, Lane, Marks, prices_of
+from quantkit.rows.cursors import NOWHERE, BookMark, Marks, StreamCursor, prices_of
 
 #: Prices count for so long after they came: exchanges tell a settled rate within minutes of its boundary.
 KEPT_NS: Final = 60 * NS_PER_MIN
@@ -29,54 +29,54 @@ _NO_PRICES: Final[_Prices] = np.empty(0, np.int64), np.empty(0, np.int64), np.em
 
 
 class PastPrices:
-    """One lane's prices by the exchange's stamps, of this batch and of at least the hour before.
+    """One cursor's prices by the exchange's stamps, of this batch and of at least the hour before.
 
     What is asked for goes by the rows' stamps alone: batches are cut anywhere, and live ones hold a row each.
     """
 
-    def __init__(self, lane: Lane) -> None:
-        self._lane = lane
+    def __init__(self, cursor: StreamCursor) -> None:
+        self._cursor = cursor
         # A candle is stamped with its close. It and a mark of the boundary's own stamp count, what trades does not.
-        self._stamp = "close_ns" if lane.kind == "candle" else "exchange_ns"
-        self._counts_own_stamp = lane.kind in ("mark", "candle")
-        self._may_lack_price = lane.kind in ("mark", "ticker")
+        self._stamp = "close_ns" if cursor.kind == "candle" else "exchange_ns"
+        self._counts_own_stamp = cursor.kind in ("mark", "candle")
+        self._may_lack_price = cursor.kind in ("mark", "ticker")
         self._kept: deque[tuple[int, Block | _Prices]] = deque()  # each with its first `received_ns`, oldest first
         self._small = 0  # how many of the newest hold a few rows only
         self._is_cut = False  # whether older prices have been let go of
 
     def leave_batch(self) -> None:
         """Keep what may be asked for later of a batch that ends, and let go of what is too old."""
-        block = self._lane.block
+        block = self._cursor.block
         assert block is not None
         if self._may_lack_price:
             self._keep_prices(self._of(block))
         else:
             self._keep(block.stamps_of(0)[0], block, block.size)
 
-    def at(self, boundary_ns: int, place: int, since_ns: int) -> tuple[int, float] | None:
-        """Return stamp and value of the last price at a boundary among the rows before `place`, None without any.
+    def at(self, boundary_ns: int, index: int, since_ns: int) -> tuple[int, float] | None:
+        """Return stamp and value of the last price at a boundary among the rows before `index`, None without any.
 
         Of those that came before `since_ns` only the last one counts, which stood then.
         """
-        for stamps, prices, _ in self._newest_first(place, since_ns):
+        for stamps, prices, _ in self._newest_first(index, since_ns):
             counted = np.flatnonzero(stamps <= boundary_ns if self._counts_own_stamp else stamps < boundary_ns)
             if len(counted):
                 return int(stamps[counted[-1]]), float(prices[counted[-1]])
         return None
 
-    def oldest(self, place: int, since_ns: int) -> tuple[int, float] | None:
+    def oldest(self, index: int, since_ns: int) -> tuple[int, float] | None:
         """Return the first price that counts still, None unless there were older ones."""
         found, is_cut = None, False
-        for stamps, prices, has_older in self._newest_first(place, since_ns):
+        for stamps, prices, has_older in self._newest_first(index, since_ns):
             is_cut = is_cut or has_older
             if len(stamps):
                 found = int(stamps[0]), float(prices[0])
         return found if is_cut else None
 
-    def _newest_first(self, place: int, since_ns: int) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float64], bool]]:
+    def _newest_first(self, index: int, since_ns: int) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float64], bool]]:
         """Yield stamps and prices that count, and whether there were older ones."""
         standing_ns: int | None = None  # when the one came that stood at `since_ns`
-        for received, stamps, prices in self._all_newest_first(place):
+        for received, stamps, prices in self._all_newest_first(index):
             if standing_ns is None:
                 before = int(received.searchsorted(since_ns))
                 standing_ns = int(received[before - 1]) if before else None
@@ -85,17 +85,17 @@ class PastPrices:
             if first:
                 return
 
-    def _all_newest_first(self, place: int) -> Iterator[_Prices]:
-        yield self._present(place)
+    def _all_newest_first(self, index: int) -> Iterator[_Prices]:
+        yield self._present(index)
         for _, kept in reversed(self._kept):
             yield self._of(kept) if isinstance(kept, Block) else kept
 
-    def _present(self, place: int) -> _Prices:
-        """Return the prices of this batch before a place."""
-        block = self._lane.block
+    def _present(self, index: int) -> _Prices:
+        """Return the prices of this batch before an index."""
+        block = self._cursor.block
         if block is None:
             return _NO_PRICES
-        return self._of(block.slice(0, self._lane.row_at(place)))
+        return self._of(block.slice(0, self._cursor.row_at(index)))
 
     def _of(self, block: Block) -> _Prices:
         prices = prices_of(block)
@@ -135,7 +135,7 @@ class PastMids(PastPrices):
     """The mids of a book, which are known row by row while a position or an order needs them."""
 
     def __init__(self, mark: BookMark) -> None:
-        super().__init__(mark.lane)
+        super().__init__(mark.cursor)
         self._mark = mark
 
     def leave_batch(self) -> None:
@@ -144,22 +144,22 @@ class PastMids(PastPrices):
 
     def filled(self) -> None:
         """Keep the mid that a fill met: rows are noted one by one only from its order on."""
-        lane = self._mark.lane
-        if lane.rows and lane.applied:
+        cursor = self._mark.cursor
+        if cursor.rows and cursor.applied:
             self._mark.note_standing()
             return
         mid = self._mark.standing()
         if mid is not None:
-            stamps = np.array([lane.received_ns], np.int64), np.array([lane.exchange_ns], np.int64)
+            stamps = np.array([cursor.received_ns], np.int64), np.array([cursor.exchange_ns], np.int64)
             self._keep_prices((*stamps, np.array([mid])))
 
-    def _present(self, place: int) -> _Prices:
-        places, mids = self._mark.rows()
-        places = places[: int(places.searchsorted(place))]
-        if not len(places):
+    def _present(self, index: int) -> _Prices:
+        indices, mids = self._mark.rows()
+        indices = indices[: int(indices.searchsorted(index))]
+        if not len(indices):
             return _NO_PRICES
-        rows = self._lane.positions.searchsorted(places)
-        return self._lane.column("received_ns")[rows], self._lane.column(self._stamp)[rows], mids[: len(places)]
+        rows = self._cursor.positions.searchsorted(indices)
+        return self._cursor.column("received_ns")[rows], self._cursor.column(self._stamp)[rows], mids[: len(indices)]
 
 
 class Settlements:
@@ -167,10 +167,12 @@ class Settlements:
 
     Args:
         streams: Those of the run.
-        lanes, marks: Where their rows are, and what values each instrument.
+        cursors, marks: Where their rows are, and what values each instrument.
     """
 
-    def __init__(self, streams: Collection[Stream], lanes: Mapping[Stream, Lane], marks: Mapping[str, Marks]) -> None:
+    def __init__(
+        self, streams: Collection[Stream], cursors: Mapping[Stream, StreamCursor], marks: Mapping[str, Marks]
+    ) -> None:
         self._values: dict[str, PastPrices] = {}
         self._marks: dict[str, PastPrices] = {}
         self._past: dict[Stream, list[PastPrices]] = {}
@@ -179,21 +181,21 @@ class Settlements:
         self._late: dict[str, tuple[int, int]] = {}  # how many were told too late, and the longest delay
         for name in sorted({stream.instrument for stream in streams if stream.kind == "funding"}):
             value, stream = marks[name], Stream("mark", name)
-            self._values[name] = PastMids(value) if isinstance(value, BookMark) else PastPrices(value.lane)
-            self._past.setdefault(value.lane.stream, []).append(self._values[name])
-            if stream in lanes and lanes[stream] is not value.lane:
-                self._marks[name] = PastPrices(lanes[stream])
+            self._values[name] = PastMids(value) if isinstance(value, BookMark) else PastPrices(value.cursor)
+            self._past.setdefault(value.cursor.stream, []).append(self._values[name])
+            if stream in cursors and cursors[stream] is not value.cursor:
+                self._marks[name] = PastPrices(cursors[stream])
                 self._past.setdefault(stream, []).append(self._marks[name])
 
-    def leave_rows(self, lanes: Collection[Lane]) -> None:
-        """Keep what may be asked for of a batch that has ended, in which these lanes had rows."""
+    def leave_rows(self, cursors: Collection[StreamCursor]) -> None:
+        """Keep what may be asked for of a batch that has ended, in which these cursors had rows."""
         if self._past:
-            for lane in lanes:
-                for past in self._past.get(lane.stream, ()):
+            for cursor in cursors:
+                for past in self._past.get(cursor.stream, ()):
                     past.leave_batch()
 
     def filled(self, instrument: str) -> None:
-        """Note that a position begins or changes at this place."""
+        """Note that a position begins or changes at this index."""
         past = self._values.get(instrument)
         if isinstance(past, PastMids):
             past.filled()
@@ -207,21 +209,21 @@ class Settlements:
         boundaries[funding.funding_ns] = None
         return True
 
-    def price(self, funding: Funding, fills: Sequence[Fill], place: int) -> float:
-        """Return the price that a boundary is charged at, as far as the rows before `place` say.
+    def price(self, funding: Funding, fills: Sequence[Fill], index: int) -> float:
+        """Return the price that a boundary is charged at, as far as the rows before `index` say.
 
         Without any it is that of our own last fill before it; a position at the boundary means that there is one.
         """
         name, boundary_ns = funding.instrument, funding.funding_ns
         past = self._values[name]
         since_ns = funding.received_ns - KEPT_NS
-        value = past.at(boundary_ns, place, since_ns)
+        value = past.at(boundary_ns, index, since_ns)
         if value is None:
-            value = past.oldest(place, since_ns)
+            value = past.oldest(index, since_ns)
             if value is not None:
                 count, longest_ns = self._late.get(name, (0, 0))
                 self._late[name] = count + 1, max(longest_ns, funding.received_ns - boundary_ns)
-        mark = self._marks[name].at(boundary_ns, place, since_ns) if name in self._marks else None
+        mark = self._marks[name].at(boundary_ns, index, since_ns) if name in self._marks else None
         if mark is not None and (value is None or mark[0] >= value[0] - _FRESHER_NS):
             return mark[1]
         if value is not None:

@@ -16,8 +16,8 @@ class Gaps:
     def __init__(self) -> None:
         self._counts: dict[tuple[str, str], int] = {}  # by instrument and channel
         self._spans: defaultdict[tuple[str, str], list[tuple[int, int]]] = defaultdict(list)
-        self._dark: dict[str, dict[str, int]] = {}  # where gaps end, by channel, that no snapshot has ended
-        # The last darkness that a snapshot ended: its span, and when the snapshot came.
+        self._out: dict[str, dict[str, int]] = {}  # where gaps end, by channel, that no snapshot has ended
+        # The last outage that a snapshot ended: its span, and when the snapshot came.
         self._ended: dict[tuple[str, str], tuple[int, int, int]] = {}
 
     @property
@@ -31,15 +31,15 @@ class Gaps:
         self._counts[key] = self._counts.get(key, 0) + 1
         self._spans[key].append((gap.from_ns, gap.to_ns))
         if hides_book:
-            self._dark.setdefault(gap.instrument, {}).setdefault(gap.channel, gap.to_ns)
+            self._out.setdefault(gap.instrument, {}).setdefault(gap.channel, gap.to_ns)
 
-    def is_dark(self, instrument: str) -> bool:
+    def is_out(self, instrument: str) -> bool:
         """Return whether a book waits for its next snapshot."""
-        return instrument in self._dark
+        return instrument in self._out
 
-    def end_darkness(self, instrument: str, exchange_ns: int, received_ns: int) -> None:
+    def end_outage(self, instrument: str, exchange_ns: int, received_ns: int) -> None:
         """Take a book's first snapshot after a gap."""
-        for channel, since_ns in self._dark.pop(instrument).items():
+        for channel, since_ns in self._out.pop(instrument).items():
             key = instrument, channel
             if key in self._ended:
                 self._spans[key].append(self._ended[key][:2])
@@ -60,7 +60,7 @@ class Gaps:
             since_ns, until_ns, received_ns = self._ended[key]
             # The run may have ended before it came to the snapshot.
             spans.append((since_ns, until_ns if end_ns is None or received_ns <= end_ns else end_ns))
-        since = self._dark.get(instrument, {}).get(channel)
+        since = self._out.get(instrument, {}).get(channel)
         if end_ns is not None and since is not None:
             spans.append((since, end_ns))
         return spans

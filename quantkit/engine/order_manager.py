@@ -14,13 +14,13 @@ from quantkit.instruments import Instrument, Side, plain
 from quantkit.orders import Order, OrderState, TimeInForce
 from quantkit.portfolio import Portfolio
 
-#: An order is frozen for everybody else: the desk alone brings it up to date.
+#: An order is frozen for everybody else: the order manager alone brings it up to date.
 _put: Final = msgspec.structs.force_setattr
 #: Size, price or stop, and how many steps it has.
 _Number: TypeAlias = tuple[str, int | None]
 
 
-class Desk:
+class OrderManager:
     """Builds orders and keeps them as far as reported.
 
     Args:

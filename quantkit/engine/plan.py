@@ -74,36 +74,36 @@ class Plan(msgspec.Struct, frozen=True):
     cash: dict[str, Decimal | float | int | str]
 
 
-def make_plan(feed: Feed, wishes: Mapping[Stream, int], config: EngineConfig) -> Plan:
+def make_plan(feed: Feed, subscriptions: Mapping[Stream, int], config: EngineConfig) -> Plan:
     """Decide everything about a run from what the strategy subscribed to and what the feed holds.
 
     Raises:
         ConfigError: Nothing is subscribed, or an option contradicts the data.
         DataError: Data are missing for an instrument or the span.
     """
-    if not wishes:
+    if not subscriptions:
         raise ConfigError(
             "the strategy subscribes to nothing; call for example self.subscribe_candles(...) in on_start"
         )
     coverage = dict(feed.coverage())
-    ids = list(dict.fromkeys(stream.instrument for stream in wishes))
-    sources = {stream: _source(feed, stream, count, config) for stream, count in wishes.items()}
+    ids = list(dict.fromkeys(stream.instrument for stream in subscriptions))
+    sources = {stream: _source(feed, stream, count, config) for stream, count in subscriptions.items()}
     held = {stream: coverage[source] for stream, source in sources.items()}
     coverage = {stream: span for stream, span in coverage.items() if stream.instrument in ids}
     _check_names(ids, config)
-    start_ns, end_ns = _span(wishes, coverage, held, config)
+    start_ns, end_ns = _span(subscriptions, coverage, held, config)
     if config.start_ns is None:
-        open_wishes = {
-            stream: count for stream, count in wishes.items() if _live_start_ns(stream, count, coverage) is None
+        open_subscriptions = {
+            stream: count for stream, count in subscriptions.items() if _live_start_ns(stream, count, coverage) is None
         }
-        start_ns = _after_warmup(feed, open_wishes, start_ns, end_ns)
+        start_ns = _after_warmup(feed, open_subscriptions, start_ns, end_ns)
     changes = {i: feed.changes(i, start_ns, end_ns) for i in ids}
     instruments = _instruments(feed, ids, start_ns, changes, end_ns)
     whole = {stream for stream, held in coverage.items() if _spans(feed, stream, held, start_ns, end_ns)}
     matching = {i: _matching_stream(i, coverage, whole, start_ns, end_ns, config) for i in ids}
     marks = {i: _mark_stream(i, whole, matching[i]) for i in ids}
     has_trades = {i: Stream("trade", i) in whole for i in ids}
-    streams = dict.fromkeys([*wishes, *matching.values(), *marks.values()])
+    streams = dict.fromkeys([*subscriptions, *matching.values(), *marks.values()])
     for i in ids:
         if matching[i].kind == "candle":
             streams[matching[i]._replace(kind="candle_open")] = None
@@ -148,10 +148,10 @@ def _check_names(ids: Collection[str], config: EngineConfig) -> None:
             raise ConfigError(f"{option} names {name!r}, which the strategy does not subscribe to; there is {there}")
 
 
-def _after_warmup(feed: Feed, wishes: Mapping[Stream, int], start_ns: int, end_ns: int) -> int:
+def _after_warmup(feed: Feed, subscriptions: Mapping[Stream, int], start_ns: int, end_ns: int) -> int:
     """Move the start on until every warm-up is whole: markets that close at night or on Sundays need longer."""
     later_ns = start_ns
-    for stream, count in wishes.items():
+    for stream, count in subscriptions.items():
         while count and later_ns < end_ns:
             block = feed.warmup(stream, count, later_ns)
             missing = count - (0 if block is None else block.size)
@@ -241,7 +241,7 @@ def _source(feed: Feed, stream: Stream, warmup: int, config: EngineConfig) -> St
 
 
 def _span(
-    wishes: Mapping[Stream, int],
+    subscriptions: Mapping[Stream, int],
     coverage: Mapping[Stream, Coverage],
     sources: Mapping[Stream, Coverage],
     config: EngineConfig,
@@ -249,13 +249,13 @@ def _span(
     """Return the run's span: what was asked for, else what all subscribed streams have in common.
 
     Args:
-        wishes: Streams with the warm-up wanted.
+        subscriptions: Streams with the warm-up wanted.
         coverage: What is held.
         sources: What is held of what each stream comes from.
         config: The run's options.
     """
     # Funding, marks and gaps are told when they come; they do not bound the run.
-    bounding = {s: w for s, w in wishes.items() if s.kind in MATCHING_KINDS} or dict(wishes)
+    bounding = {s: w for s, w in subscriptions.items() if s.kind in MATCHING_KINDS} or dict(subscriptions)
     starts = [_ready_ns(stream, warmup, coverage, sources[stream]) for stream, warmup in bounding.items()]
     ends = [sources[stream].end_ns for stream in bounding]
     start_ns = max(starts) if config.start_ns is None else config.start_ns

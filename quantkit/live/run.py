@@ -105,7 +105,7 @@ def _run(
         try:
             outcome = engine.run()
         except StrategyError as error:
-            failure, outcome = error, engine.salvage(error)
+            failure, outcome = error, engine.partial_result(error)
             if outcome is None:
                 if log is not None:
                     log.write(_stop_of_error(error, start_ns))

@@ -173,7 +173,7 @@ def _repeat(engine: Engine, script: "_Script") -> str:
         if script.goes_on:
             raise went_on from error
         try:
-            return _compare_end(script, engine.salvage(error), str(error))
+            return _compare_end(script, engine.partial_result(error), str(error))
         except _DifferenceError:
             if script.has_failed():
                 raise

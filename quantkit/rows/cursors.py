@@ -1,6 +1,6 @@
-"""One stream's rows within the present batch: cursors, and the last value before a place.
+"""One stream's rows within the present batch: cursors, and the last value before an index.
 
-A place is a position in the batch's merged order. "Before place p" means rows whose position is below p.
+An index is a position in the batch's merged order. "Before index p" means rows whose position is below p.
 """
 
 from collections.abc import Sequence
@@ -21,11 +21,11 @@ NOWHERE: Final = 2**62
 _PENDING_MAX: Final = 8
 
 
-class Lane:
+class StreamCursor:
     """A stream as the engine walks along it.
 
     Attributes:
-        block, positions: The stream's rows in this batch and their places; no rows: an empty array.
+        block, positions: The stream's rows in this batch and their indices; no rows: an empty array.
         checked: How many of them have been held against the price step.
         is_matching: Whether its rows move the instrument's matching clock and reach the broker.
     """
@@ -67,11 +67,11 @@ class Lane:
         self.checked = 0
         self._clock = None
 
-    def row_at(self, place: int) -> int:
-        """Return how many of the lane's rows stand before a place."""
-        return int(self.positions.searchsorted(place))
+    def row_at(self, index: int) -> int:
+        """Return how many of the cursor's rows stand before an index."""
+        return int(self.positions.searchsorted(index))
 
-    def place_of(self, row: int) -> int:
+    def index_of(self, row: int) -> int:
         """Return where a row stands, `NOWHERE` past the end."""
         return int(self.positions[row]) if row < self.rows else NOWHERE
 
@@ -82,7 +82,7 @@ class Lane:
 
     @property
     def clock(self) -> NDArray[np.int64]:
-        """The running maximum of `exchange_ns` over this lane, at each row."""
+        """The running maximum of `exchange_ns` over this cursor, at each row."""
         if self._clock is None:
             stamps = self.column("exchange_ns")
             clock = np.maximum.accumulate(stamps)
@@ -96,7 +96,7 @@ class Lane:
         return self._clock_before if row == 0 else int(self.clock[row - 1])
 
 
-class TickerLane(Lane):
+class TickerCursor(StreamCursor):
     """Best bid and offer; reaches the broker row by row while orders need it."""
 
     __slots__ = ("is_active",)
@@ -105,9 +105,9 @@ class TickerLane(Lane):
         super().__init__(stream, is_matching=is_matching)
         self.is_active = False
 
-    def next_stop(self, place: int) -> tuple[int, bool]:
-        """Return the next row's place while active."""
-        return (self.place_of(self.row_at(place)) if self.is_active and self.rows else NOWHERE), True
+    def next_stop(self, index: int) -> tuple[int, bool]:
+        """Return the next row's index while active."""
+        return (self.index_of(self.row_at(index)) if self.is_active and self.rows else NOWHERE), True
 
     def fields(self, row: int) -> tuple[float | None, float | None, float | None, float | None]:
         """Return bid, bid_qty, ask and ask_qty of a row, None where the source had nothing."""
@@ -116,7 +116,7 @@ class TickerLane(Lane):
         return bid, bid_qty, ask, ask_qty
 
 
-class BookLane(Lane):
+class BookCursor(StreamCursor):
     """Book changes, applied to the dense book in slices, or row by row while orders need it."""
 
     __slots__ = ("_rows", "_stamps", "applied", "book", "exchange_ns", "is_active", "received_ns")
@@ -172,69 +172,69 @@ class BookLane(Lane):
             self.book.apply(self.book_rows, self.applied, row)
             self.applied = row
 
-    def next_stop(self, place: int) -> tuple[int, bool]:
-        """Return the next row's place while active."""
-        return (self.place_of(self.row_at(place)) if self.is_active and self.rows else NOWHERE), True
+    def next_stop(self, index: int) -> tuple[int, bool]:
+        """Return the next row's index while active."""
+        return (self.index_of(self.row_at(index)) if self.is_active and self.rows else NOWHERE), True
 
 
 class BookMark:
-    """The mid of a book as the mark: known row by row while a position needs it, else at the present place."""
+    """The mid of a book as the mark: known row by row while a position needs it, else at the present index."""
 
-    __slots__ = ("_count", "_places", "_values", "lane", "name")
+    __slots__ = ("_count", "_indices", "_values", "cursor", "name")
 
-    def __init__(self, lane: BookLane) -> None:
-        self.lane = lane
+    def __init__(self, cursor: BookCursor) -> None:
+        self.cursor = cursor
         self.name = "book mid"
         self._count = 0
-        self._places: NDArray[np.int64] = np.empty(0, np.int64)
+        self._indices: NDArray[np.int64] = np.empty(0, np.int64)
         self._values: NDArray[np.float64] = np.empty(0)
 
     def leave_batch(self) -> None:
         """Forget the rows of the batch that ends."""
         self._count = 0
 
-    def note(self, place: int) -> None:
-        """Keep the mid after the row at `place`, which has just been applied."""
+    def note(self, index: int) -> None:
+        """Keep the mid after the row at `index`, which has just been applied."""
         mid = self.standing()
         if mid is not None:
-            self._add(place, mid)
+            self._add(index, mid)
 
     def note_standing(self) -> None:
         """Keep the mid after the last row that has been applied in this batch, unless it is kept already."""
-        place, mid = self.lane.place_of(self.lane.applied - 1), self.standing()
-        if mid is not None and (not self._count or self._places[self._count - 1] != place):
-            self._add(place, mid)
+        index, mid = self.cursor.index_of(self.cursor.applied - 1), self.standing()
+        if mid is not None and (not self._count or self._indices[self._count - 1] != index):
+            self._add(index, mid)
 
-    def _add(self, place: int, mid: float) -> None:
-        if self._count == len(self._places):
+    def _add(self, index: int, mid: float) -> None:
+        if self._count == len(self._indices):
             room = max(2 * self._count, 1024)
-            self._places, self._values = np.resize(self._places, room), np.resize(self._values, room)
-        self._places[self._count], self._values[self._count] = place, mid
+            self._indices, self._values = np.resize(self._indices, room), np.resize(self._values, room)
+        self._indices[self._count], self._values[self._count] = index, mid
         self._count += 1
 
     def rows(self) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-        """Return the places and mids that were kept in this batch."""
-        return self._places[: self._count], self._values[: self._count]
+        """Return the indices and mids that were kept in this batch."""
+        return self._indices[: self._count], self._values[: self._count]
 
-    def before(self, place: int) -> float | None:
-        """Return the mid before a place, which must not lie before rows already applied."""
-        if self.lane.rows:
-            self.lane.advance(self.lane.row_at(place))
+    def before(self, index: int) -> float | None:
+        """Return the mid before an index, which must not lie before rows already applied."""
+        if self.cursor.rows:
+            self.cursor.advance(self.cursor.row_at(index))
         return self.standing()
 
-    def ahead(self, place: int) -> float | None:
-        """Return the mid before a place that nobody has come to yet; the book itself stays where it is."""
-        lane = self.lane
-        row = lane.row_at(place) if lane.rows else 0
-        if row <= lane.applied:
+    def ahead(self, index: int) -> float | None:
+        """Return the mid before an index that nobody has come to yet; the book itself stays where it is."""
+        cursor = self.cursor
+        row = cursor.row_at(index) if cursor.rows else 0
+        if row <= cursor.applied:
             return self.standing()
-        book = lane.book.twin()
-        book.apply(lane.book_rows, lane.applied, row)
+        book = cursor.book.twin()
+        book.apply(cursor.book_rows, cursor.applied, row)
         return _mid(book)
 
     def standing(self) -> float | None:
         """Return the mid of the book as it stands."""
-        return _mid(self.lane.book)
+        return _mid(self.cursor.book)
 
 
 def _mid(book: DenseBook) -> float | None:
@@ -255,15 +255,15 @@ def _mid(book: DenseBook) -> float | None:
 class MarkSource:
     """Prices that value one instrument: mark, mid, last trade or candle close, read from columns when asked for."""
 
-    __slots__ = ("_last", "_loaded", "_pending", "_places", "_values", "lane", "name")
+    __slots__ = ("_indices", "_last", "_loaded", "_pending", "_values", "cursor", "name")
 
-    def __init__(self, lane: Lane, name: str) -> None:
-        self.lane = lane
+    def __init__(self, cursor: StreamCursor, name: str) -> None:
+        self.cursor = cursor
         self.name = name
         self._pending: list[Block] = []  # of batches that have ended, not decoded yet
         self._last: float | None = None
         self._values: NDArray[np.float64] = np.empty(0)
-        self._places: NDArray[np.int64] = np.empty(0, np.int64)
+        self._indices: NDArray[np.int64] = np.empty(0, np.int64)
         self._loaded = False
 
     def leave_batch(self) -> None:
@@ -275,28 +275,28 @@ class MarkSource:
             if len(self._values):
                 self._last = float(self._values[-1])
                 self._pending.clear()
-        elif self.lane.block is not None:
-            last = self.lane.block.last_event
+        elif self.cursor.block is not None:
+            last = self.cursor.block.last_event
             if last is not None and _has_price(last):
                 self._pending.clear()
-            self._pending.append(self.lane.block)
+            self._pending.append(self.cursor.block)
             if len(self._pending) > _PENDING_MAX:
                 self.carried()
         self._loaded = False
 
     def rows(self) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-        """Return places and prices of the present batch, rows without a price left out."""
+        """Return indices and prices of the present batch, rows without a price left out."""
         if not self._loaded:
             # Asked before the first batch, there is nothing yet, but there may be once it has been entered.
-            self._loaded = self.lane.block is not None
-            if self.lane.block is None:
-                self._values, self._places = np.empty(0), np.empty(0, np.int64)
+            self._loaded = self.cursor.block is not None
+            if self.cursor.block is None:
+                self._values, self._indices = np.empty(0), np.empty(0, np.int64)
             else:
-                self._values, self._places = prices_of(self.lane.block), self.lane.positions
+                self._values, self._indices = prices_of(self.cursor.block), self.cursor.positions
                 known = ~np.isnan(self._values)
                 if not known.all():
-                    self._values, self._places = self._values[known], self._places[known]
-        return self._places, self._values
+                    self._values, self._indices = self._values[known], self._indices[known]
+        return self._indices, self._values
 
     def carried(self) -> float | None:
         """Return the price as it stood before the present batch."""
@@ -308,15 +308,15 @@ class MarkSource:
                 self._pending.clear()
         return self._last
 
-    def before(self, place: int) -> float | None:
-        """Return the latest price before a place."""
-        places, values = self.rows()
-        row = int(places.searchsorted(place))
+    def before(self, index: int) -> float | None:
+        """Return the latest price before an index."""
+        indices, values = self.rows()
+        row = int(indices.searchsorted(index))
         return float(values[row - 1]) if row else self.carried()
 
-    def ahead(self, place: int) -> float | None:
-        """Return the latest price before a place that nobody has come to yet."""
-        return self.before(place)
+    def ahead(self, index: int) -> float | None:
+        """Return the latest price before an index that nobody has come to yet."""
+        return self.before(index)
 
 
 def _has_price(event: Row) -> bool:

@@ -17,7 +17,7 @@ from oracle.venues import BookVenue, CandleVenue, DisplayedVenue, PriceVenue, Ti
 
 from quantkit.brokers.base import Report
 from quantkit.clock import INTERVALS, duration_ns, time_ns_of
-from quantkit.engine.order_manager import Desk
+from quantkit.engine.order_manager import OrderManager
 from quantkit.events import (
     KINDS,
     RANKS,
@@ -166,7 +166,7 @@ class Oracle:
         self.kinds_of = {id_: {KINDS[type(e)] for e in self.events if e.instrument == id_} for id_ in self.by_id}
         for id_, instrument in self.by_id.items():
             self.exchange.venues[id_] = self._venue(instrument)
-        self.desk = Desk(self.exchange, self.reported, run_id=config.run_id, now_ns=lambda: self.now_ns)
+        self.desk = OrderManager(self.exchange, self.reported, run_id=config.run_id, now_ns=lambda: self.now_ns)
 
     def _portfolio(self) -> Portfolio:
         return Portfolio(

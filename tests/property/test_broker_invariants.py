@@ -502,7 +502,7 @@ class BrokerMachine(RuleBasedStateMachine):
     def print_a_trade(self, wait: int, price: int, lots: int, side: Side) -> None:
         """Let a trade happen; one that is inside the gate must not matter."""
         self.now_ns += wait
-        gate = self.broker.gate(SPOT.id)
+        gate = self.broker.band(SPOT.id)
         is_inside = gate.low < price < gate.high and self.now_ns < gate.until_ns
         told = len(self.broker.log)
         self.broker.process_arrivals(SPOT.id, self.now_ns, self.now_ns)

@@ -11,7 +11,7 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import NamedTuple
 
-from quantkit.brokers.simulated.market import Lock, Working
+from quantkit.brokers.simulated.market import ExchangeOrder, Lock
 from quantkit.instruments import EXACT, Fees, Instrument, Side, decimal_of
 from quantkit.portfolio import Portfolio
 
@@ -39,7 +39,7 @@ class Account:
         self._max_leverage = Fraction(max_leverage)
         self.shortfalls: dict[str, Shortfall] = {}
         self._locked: dict[str, Decimal] = {}
-        self._open: dict[str, dict[str, Working]] = {}
+        self._open: dict[str, dict[str, ExchangeOrder]] = {}
 
     # Fees -----------------------------------------------------------------------------------------------------
 
@@ -52,7 +52,7 @@ class Account:
             return EXACT.multiply(qty, fees.rate(is_maker=is_maker)), instrument.base
         return fees.of_fill(instrument, qty, value, is_maker=is_maker), instrument.settle_currency
 
-    def fee_due(self, order: Working, of_fill: Decimal) -> Decimal:
+    def fee_due(self, order: ExchangeOrder, of_fill: Decimal) -> Decimal:
         """Return what an order has to pay with a fill that costs `of_fill`: its own part comes with the first."""
         fees = self._fees[order.instrument]
         if not fees.is_per_order:
@@ -90,7 +90,7 @@ class Account:
                 total += abs(Fraction(position.instrument.notional(position.qty, mark)))
         return total
 
-    def _lock_amount(self, order: Working, lock: Lock, lots: int) -> Decimal:
+    def _lock_amount(self, order: ExchangeOrder, lock: Lock, lots: int) -> Decimal:
         instrument = self.portfolio.instruments[order.instrument]
         if not order.is_buy:
             return instrument.qty_decimal(lots)
@@ -100,13 +100,13 @@ class Account:
             return value
         return EXACT.add(value, max(Decimal(0), self.fee_due(order, self._dearer(order, instrument, lots, value))))
 
-    def _dearer(self, order: Working, instrument: Instrument, lots: int, value: Decimal) -> Decimal:
+    def _dearer(self, order: ExchangeOrder, instrument: Instrument, lots: int, value: Decimal) -> Decimal:
         """Return what a fill costs at the worse of both roles, without its order's part."""
         fees, qty = self._fees[order.instrument], instrument.qty_decimal(lots)
         roles = (fees.of_fill(instrument, qty, value, is_maker=is_maker) for is_maker in (True, False))
         return max(Decimal(0), *roles)
 
-    def _lock_for(self, order: Working, limit: int | None, reference: int | None) -> Lock | None:
+    def _lock_for(self, order: ExchangeOrder, limit: int | None, reference: int | None) -> Lock | None:
         instrument = self.portfolio.instruments[order.instrument]
         if not order.is_buy:
             return Lock(instrument.base, 0)
@@ -121,7 +121,7 @@ class Account:
 
     def admit(
         self,
-        order: Working,
+        order: ExchangeOrder,
         *,
         lots: int,
         limit: int | None,
@@ -168,7 +168,7 @@ class Account:
             self._open.setdefault(order.instrument, {})[order.id] = order
         return refusal
 
-    def _closes(self, order: Working, instrument: Instrument, lots: int) -> bool:
+    def _closes(self, order: ExchangeOrder, instrument: Instrument, lots: int) -> bool:
         """Whether an order takes the whole position in a contract off, which no smallest order can forbid."""
         held = self.portfolio.position(order.instrument).qty
         if instrument.is_spot or not held or (held > 0) is order.is_buy:
@@ -178,7 +178,7 @@ class Account:
         return size > 0 and (left == size or (order.reduce_only and left > size))
 
     def _fee_refuses(
-        self, order: Working, instrument: Instrument, left: int, limit: int | None, reference: int | None
+        self, order: ExchangeOrder, instrument: Instrument, left: int, limit: int | None, reference: int | None
     ) -> str:
         """Return why a spot sale may not be whose fee is more than it brings and the account can add to that."""
         if not self._may_cost_more(order, instrument):
@@ -192,17 +192,17 @@ class Account:
         is_paid = self._pays(order, value, self._dearer(order, instrument, left, value))
         return "" if is_paid else "insufficient_cash"
 
-    def _may_cost_more(self, order: Working, instrument: Instrument) -> bool:
+    def _may_cost_more(self, order: ExchangeOrder, instrument: Instrument) -> bool:
         """Whether an order may cost more than it brings: a spot sale with amounts of money among its fees."""
         fees = self._fees[order.instrument]
         return instrument.is_spot and not order.is_buy and bool(fees.per_share or fees.is_per_order)
 
-    def _pays(self, order: Working, value: Decimal, of_fill: Decimal) -> bool:
+    def _pays(self, order: ExchangeOrder, value: Decimal, of_fill: Decimal) -> bool:
         """Whether what a spot sale brings, and the free cash, pay for what is due with it."""
         free = max(Fraction(0), self.available(self.portfolio.instruments[order.instrument].quote))
         return Fraction(self.fee_due(order, of_fill)) <= Fraction(value) + free
 
-    def _admit_spot(self, order: Working, instrument: Instrument, lots: int, lock: Lock | None) -> str:
+    def _admit_spot(self, order: ExchangeOrder, instrument: Instrument, lots: int, lock: Lock | None) -> str:
         """Lock the funds of a spot order; without a lock nothing is held back until the open that fills it."""
         currency = instrument.quote if order.is_buy else instrument.base
         held = self._lock_amount(order, order.lock, order.left) if order.lock is not None else Decimal(0)
@@ -214,7 +214,7 @@ class Account:
         return ""
 
     def _admit_contract(
-        self, order: Working, instrument: Instrument, lots: int, limit: int | None, reference: int | None
+        self, order: ExchangeOrder, instrument: Instrument, lots: int, limit: int | None, reference: int | None
     ) -> str:
         price = limit if limit is not None else order.stop if order.stop is not None else reference
         if price is None:
@@ -275,7 +275,7 @@ class Account:
             if order.is_buy is buys and order.id != but and not (order.reduce_only or order.only_closes)
         )
 
-    def _lots_after(self, instrument: Instrument, order: Working, extra: int) -> tuple[Fraction, Fraction]:
+    def _lots_after(self, instrument: Instrument, order: ExchangeOrder, extra: int) -> tuple[Fraction, Fraction]:
         """Return the position in lots now, and the one that `extra` and open orders of its side lead to."""
         held = self._held_lots(instrument)
         added = self._working_lots(instrument, buys=order.is_buy, but=order.id) + extra
@@ -289,7 +289,7 @@ class Account:
 
     # Fills ----------------------------------------------------------------------------------------------------
 
-    def reducible_lots(self, order: Working) -> int:
+    def reducible_lots(self, order: ExchangeOrder) -> int:
         """Return how many lots an order that only reduces may still take off the position, in whole size steps."""
         instrument = self.portfolio.instruments[order.instrument]
         held = self.portfolio.position(order.instrument).qty
@@ -301,7 +301,7 @@ class Account:
             amount = min(amount, max(Fraction(0), self.available(instrument.base)))
         return instrument.lots_within(amount)
 
-    def affordable_lots(self, order: Working, lots: int, ticks: int, *, is_maker: bool) -> int:
+    def affordable_lots(self, order: ExchangeOrder, lots: int, ticks: int, *, is_maker: bool) -> int:
         """Return how many of `lots` the account can have.
 
         The position bounds what only reduces, cash a spot buy, and equity x `max_leverage` what adds to a contract. A
@@ -313,7 +313,7 @@ class Account:
             return self._paid_lots(order, instrument, allowed, ticks, is_maker=is_maker)
         return allowed
 
-    def _paid_lots(self, order: Working, instrument: Instrument, lots: int, ticks: int, *, is_maker: bool) -> int:
+    def _paid_lots(self, order: ExchangeOrder, instrument: Instrument, lots: int, ticks: int, *, is_maker: bool) -> int:
         """Return how many lots of a spot sale pay their fee, out of what they bring and free cash."""
         fees, one = self._fees[order.instrument], instrument.value(1, ticks)
         loss = EXACT.subtract(self.fee(instrument, order.side, 1, one, is_maker=is_maker)[0], one)
@@ -326,7 +326,9 @@ class Account:
         of_fill, _ = self.fee(instrument, order.side, lots, value, is_maker=is_maker)
         return lots if self._pays(order, value, of_fill) else 0
 
-    def _backed_lots(self, order: Working, instrument: Instrument, lots: int, ticks: int, *, is_maker: bool) -> int:
+    def _backed_lots(
+        self, order: ExchangeOrder, instrument: Instrument, lots: int, ticks: int, *, is_maker: bool
+    ) -> int:
         """Return how many of `lots` the account has the position, the cash or the equity for."""
         if order.reduce_only:
             return min(lots, self.reducible_lots(order))
@@ -348,7 +350,9 @@ class Account:
     def _lots_in(amount: Fraction, per_lot: Decimal | Fraction) -> int:
         return max(0, amount // Fraction(per_lot))
 
-    def _lots_for(self, order: Working, instrument: Instrument, free: Fraction, ticks: int, *, is_maker: bool) -> int:
+    def _lots_for(
+        self, order: ExchangeOrder, instrument: Instrument, free: Fraction, ticks: int, *, is_maker: bool
+    ) -> int:
         """Return how many lots of a spot buy an amount pays for, with fees."""
         value = instrument.value(1, ticks)
         fee, currency = self.fee(instrument, order.side, 1, value, is_maker=is_maker)
@@ -364,7 +368,7 @@ class Account:
             found = min(found, self._lots_in(left - Fraction(decimal_of(fees.min_per_order)), Fraction(value)))
         return found
 
-    def charge(self, order: Working, lots: int, value: Decimal, *, is_maker: bool) -> tuple[Decimal, str]:
+    def charge(self, order: ExchangeOrder, lots: int, value: Decimal, *, is_maker: bool) -> tuple[Decimal, str]:
         """Let an order pay for a fill, its own part with the first; return the fee and its currency."""
         instrument, lock = self.portfolio.instruments[order.instrument], order.lock
         of_fill, currency = self.fee(instrument, order.side, lots, value, is_maker=is_maker)
@@ -378,7 +382,9 @@ class Account:
             self._hold(lock.currency, EXACT.subtract(self._lock_amount(order, lock, order.left), held))
         return fee, currency
 
-    def _carried_lots(self, order: Working, instrument: Instrument, lots: int, ticks: int, *, is_maker: bool) -> int:
+    def _carried_lots(
+        self, order: ExchangeOrder, instrument: Instrument, lots: int, ticks: int, *, is_maker: bool
+    ) -> int:
         """Return how many of `lots` of a contract leave the notional after the fill within the bound."""
         closing = min(lots, self.reducible_lots(order))
         if order.only_closes or closing == lots:
@@ -395,7 +401,7 @@ class Account:
                 high = middle
         return closing + low * step
 
-    def _carries(self, order: Working, instrument: Instrument, lots: int, ticks: int, *, is_maker: bool) -> bool:
+    def _carries(self, order: ExchangeOrder, instrument: Instrument, lots: int, ticks: int, *, is_maker: bool) -> bool:
         """Whether the notional is within the bound after a fill, with its fee paid, by the mark and by its own price.
 
         The mark shows what the curve shows. Where the fill is the newest price there is, its own price says more.
@@ -421,20 +427,20 @@ class Account:
                     return False
         return True
 
-    def reason_for_cutting(self, order: Working) -> str:
+    def reason_for_cutting(self, order: ExchangeOrder) -> str:
         """Return why an order ends that could not have all that the market offered."""
         if order.reduce_only and not self.reducible_lots(order):
             return "reduce_only_position_closed"
         is_spot = self.portfolio.instruments[order.instrument].is_spot
         return "insufficient_cash" if is_spot else "insufficient_margin"
 
-    def filled(self, order: Working, lots: int) -> None:
+    def filled(self, order: ExchangeOrder, lots: int) -> None:
         """Release what an order held back for `lots` that filled; call before its `filled` is raised."""
         if order.lock is not None:
             before = self._lock_amount(order, order.lock, order.left)
             self._hold(order.lock.currency, self._lock_amount(order, order.lock, order.left - lots) - before)
 
-    def ended(self, order: Working) -> None:
+    def ended(self, order: ExchangeOrder) -> None:
         """Release everything an order that is over held back."""
         if order.lock is not None:
             self._hold(order.lock.currency, -self._lock_amount(order, order.lock, order.left))

@@ -9,7 +9,7 @@ from quantkit.brokers.base import Decision, Report
 from quantkit.brokers.send_clock import SendClock
 from quantkit.brokers.simulated.account import Account
 from quantkit.brokers.simulated.gates import OPEN_BAND, PriceBand
-from quantkit.brokers.simulated.market import Market, Working
+from quantkit.brokers.simulated.market import ExchangeOrder, Market
 from quantkit.clock import NEVER_NS
 from quantkit.instruments import Instrument
 from quantkit.orders import TRANSITIONS, Fill, Order, OrderState
@@ -22,7 +22,7 @@ class _Action(NamedTuple):
     due_ns: int  # by ours: looked at by then, even if no row of its market has shown that it has arrived
     number: int  # counts messages in the order of sending
     kind: str  # submit, cancel or amend
-    order: Working
+    order: ExchangeOrder
     lots: int | None = None
     limit: int | None = None
 
@@ -77,13 +77,13 @@ class SimulatedBroker:
         self._sent = 0
         self._left_ns = -NEVER_NS  # when the last message left, by the exchange's clock
         self._inbound: dict[str, deque[_Action]] = {}
-        self._orders: dict[str, Working] = {}
+        self._orders: dict[str, ExchangeOrder] = {}
         self._reports: list[Report] = []
         self._held: dict[str, int] = {}
         self._moves: dict[str, list[tuple[int, int, int]]] = {}  # (filled_ns, the latest so far, signed size steps)
 
     @property
-    def orders(self) -> Mapping[str, Working]:
+    def orders(self) -> Mapping[str, ExchangeOrder]:
         """Every order ever sent, by id, as the exchange sees it."""
         return self._orders
 
@@ -91,7 +91,7 @@ class SimulatedBroker:
 
     def submit(self, order: Order, now_ns: int) -> int:
         """Send a new order on its way and return when it left."""
-        working = self._orders[order.id] = Working(order)
+        working = self._orders[order.id] = ExchangeOrder(order)
         return self._send(now_ns, "submit", working)
 
     def cancel(self, order_id: str, now_ns: int) -> None:
@@ -102,7 +102,9 @@ class SimulatedBroker:
         """Send a change on its way: `lots` is the new whole size, filled part included."""
         self._send(now_ns, "amend", self._orders[order_id], lots, price_ticks)
 
-    def _send(self, now_ns: int, kind: str, order: Working, lots: int | None = None, limit: int | None = None) -> int:
+    def _send(
+        self, now_ns: int, kind: str, order: ExchangeOrder, lots: int | None = None, limit: int | None = None
+    ) -> int:
         instrument = order.instrument
         latency_ns = self._latency_ns[instrument]
         sent_ns, offset_ns = self._send_clock.leave(now_ns, instrument), self._send_clock.offset_ns(now_ns)
@@ -140,10 +142,10 @@ class SimulatedBroker:
             )
         return sent_ns
 
-    def gate(self, instrument: str) -> PriceBand:
+    def band(self, instrument: str) -> PriceBand:
         """Return the band in which no trade or candle concerns the orders, and until when nothing arrives."""
         inbound = self._inbound.get(instrument)
-        band = self.markets[instrument].gate() if instrument in self.markets else OPEN_BAND
+        band = self.markets[instrument].band() if instrument in self.markets else OPEN_BAND
         return PriceBand(band.low, band.high, inbound[0].arrives_ns) if inbound else band
 
     def next_wake_ns(self) -> int:
@@ -249,7 +251,7 @@ class SimulatedBroker:
         else:
             self._amend(market, order, action)
 
-    def _amend(self, market: Market, order: Working, action: _Action) -> None:
+    def _amend(self, market: Market, order: ExchangeOrder, action: _Action) -> None:
         """Change a working order, or leave it as it is and say why."""
         at_ns = action.arrives_ns
         lots = order.lots if action.lots is None else action.lots
@@ -272,7 +274,7 @@ class SimulatedBroker:
             order.arrived_ns = at_ns  # like a new order: rows stamped before cannot have met it
             market.requeue(order, at_ns)
 
-    def _judge(self, market: Market, order: Working, *, lots: int, limit: int | None) -> str:
+    def _judge(self, market: Market, order: ExchangeOrder, *, lots: int, limit: int | None) -> str:
         """Return why the account may not have an order of this size and limit, empty if it may."""
         return self.account.admit(
             order,
@@ -285,19 +287,19 @@ class SimulatedBroker:
 
     # What markets tell ------------------------------------------------------------------------------------------
 
-    def accepted(self, order: Working, at_ns: int) -> None:
+    def accepted(self, order: ExchangeOrder, at_ns: int) -> None:
         """Take an order in."""
         self._report(order, OrderState.ACCEPTED, "", at_ns)
 
-    def rejected(self, order: Working, reason: str, at_ns: int) -> None:
+    def rejected(self, order: ExchangeOrder, reason: str, at_ns: int) -> None:
         """Refuse an order on arrival."""
         self._end(order, OrderState.REJECTED, reason, at_ns)
 
-    def cancelled(self, order: Working, reason: str, at_ns: int) -> None:
+    def cancelled(self, order: ExchangeOrder, reason: str, at_ns: int) -> None:
         """End an order with what it has filled so far."""
         self._end(order, OrderState.CANCELLED, reason, at_ns)
 
-    def filled(self, order: Working, lots: int, ticks: int, *, is_maker: bool, at_ns: int, why: str) -> None:
+    def filled(self, order: ExchangeOrder, lots: int, ticks: int, *, is_maker: bool, at_ns: int, why: str) -> None:
         """Book an execution; what the account cannot have is cut off and cancelled."""
         account = self.account
         allowed = account.affordable_lots(order, lots, ticks, is_maker=is_maker)
@@ -306,7 +308,7 @@ class SimulatedBroker:
         if allowed < lots:
             self.cancelled(order, account.reason_for_cutting(order), at_ns)
 
-    def _book(self, order: Working, lots: int, ticks: int, *, is_maker: bool, at_ns: int, why: str) -> None:
+    def _book(self, order: ExchangeOrder, lots: int, ticks: int, *, is_maker: bool, at_ns: int, why: str) -> None:
         account = self.account
         instrument = account.portfolio.instruments[order.instrument]
         value = instrument.value(lots, ticks)
@@ -345,19 +347,21 @@ class SimulatedBroker:
             self._end(order, OrderState.FILLED, "", at_ns, fill)
         self._after_fill(fill)
 
-    def _end(self, order: Working, state: OrderState, reason: str, at_ns: int, fill: Fill | None = None) -> None:
+    def _end(self, order: ExchangeOrder, state: OrderState, reason: str, at_ns: int, fill: Fill | None = None) -> None:
         self._report(order, state, reason, at_ns, fill)
         self.changed.add(order.instrument)
         self.account.ended(order)
         self.markets[order.instrument].remove(order)
 
-    def _report(self, order: Working, state: OrderState, reason: str, at_ns: int, fill: Fill | None = None) -> None:
+    def _report(
+        self, order: ExchangeOrder, state: OrderState, reason: str, at_ns: int, fill: Fill | None = None
+    ) -> None:
         assert state is order.state or state in TRANSITIONS[order.state], f"{order.id}: {order.state} to {state}"
         order.state = state
         # News of one order does not overtake another, even if the exchange's clock and ours are far apart.
         our_ns = at_ns + self._send_clock.offset_ns(self._now_ns)
-        due_ns = max(our_ns + self._latency_ns[order.instrument], self._now_ns, order.told_ns)
-        order.told_ns = due_ns
+        due_ns = max(our_ns + self._latency_ns[order.instrument], self._now_ns, order.reported_ns)
+        order.reported_ns = due_ns
         report = Report(due_ns, len(self.log), order.id, state, reason, at_ns, order.lots, order.limit, fill)
         self.log.append(report)
         heapq.heappush(self._reports, report)

@@ -29,7 +29,7 @@ from itertools import groupby
 from typing import Protocol
 
 from quantkit.brokers.simulated.gates import OPEN_BAND, PriceBand
-from quantkit.brokers.simulated.market import Market, Sink, Working
+from quantkit.brokers.simulated.market import ExchangeOrder, ExecutionListener, Market
 from quantkit.instruments import Instrument, Side
 from quantkit.orderbook import DenseBook
 from quantkit.orders import TimeInForce
@@ -194,14 +194,14 @@ class DisplayedMarket(Market):
     def __init__(
         self,
         instrument: Instrument,
-        sink: Sink,
+        listener: ExecutionListener,
         display: Display,
         *,
         stale_after_ns: int,
         has_trades: bool,
         excess_slippage_bps: float | None,
     ) -> None:
-        super().__init__(instrument, sink)
+        super().__init__(instrument, listener)
         self.display = display
         self.updated_ns: int | None = None
         #: What we took from levels that have not been updated since: (side, ticks) -> (size steps, displayed then).
@@ -209,7 +209,7 @@ class DisplayedMarket(Market):
         self._stale_after_ns = stale_after_ns
         self._has_trades = has_trades
         self._slippage = excess_slippage_bps
-        self._set_off: list[Working] = []
+        self._triggered: list[ExchangeOrder] = []
 
     @property
     def needs_rows(self) -> bool:
@@ -233,15 +233,15 @@ class DisplayedMarket(Market):
 
     # Arrival --------------------------------------------------------------------------------------------------
 
-    def arrive(self, order: Working, at_ns: int) -> None:
+    def arrive(self, order: ExchangeOrder, at_ns: int) -> None:
         refusal = self._refusal(order, at_ns)
         if refusal:
-            self._sink.rejected(order, refusal, at_ns)
+            self._listener.rejected(order, refusal, at_ns)
             return
-        self._sink.accepted(order, at_ns)
+        self._listener.accepted(order, at_ns)
         self._enter(order, at_ns)
 
-    def _refusal(self, order: Working, at_ns: int) -> str:
+    def _refusal(self, order: ExchangeOrder, at_ns: int) -> str:
         if not order.is_triggered:
             return ""
         if order.limit is None or order.tif is not TimeInForce.GTC:
@@ -255,7 +255,7 @@ class DisplayedMarket(Market):
     def _is_stale(self, at_ns: int) -> bool:
         return self.updated_ns is None or at_ns - self.updated_ns > self._stale_after_ns
 
-    def crosses(self, order: Working, limit: int) -> bool:
+    def crosses(self, order: ExchangeOrder, limit: int) -> bool:
         if not self.display.is_valid:
             return self._is_last_beyond(order, limit)
         best = self.display.best(order.side.opposite)
@@ -265,9 +265,9 @@ class DisplayedMarket(Market):
         best = self.display.best(side.opposite) if self.display.is_valid else None
         return self._last_for(side) if best is None else best
 
-    def _enter(self, order: Working, at_ns: int) -> None:
+    def _enter(self, order: ExchangeOrder, at_ns: int) -> None:
         self.orders.append(order)
-        if order in self._set_off:
+        if order in self._triggered:
             return  # an amended stop still waits for the first update after the trade that set it off
         if not order.is_triggered:
             trigger = self._trigger_price(order.side)
@@ -281,29 +281,29 @@ class DisplayedMarket(Market):
             return self._last_reached_by(side)
         return self.display.best(side.opposite) if self.display.is_valid else None
 
-    def _work(self, order: Working, at_ns: int) -> None:
+    def _work(self, order: ExchangeOrder, at_ns: int) -> None:
         """Take what the order may take, then rest or end."""
         is_taking = order.limit is None or self.crosses(order, order.limit)
         may_wait = order.limit is not None and order.tif is TimeInForce.GTC and not order.post_only
         if may_wait and (not self.display.is_valid or (is_taking and self._is_stale(at_ns))):
-            self._set_off.append(order)  # the first update to come says what it may take
+            self._triggered.append(order)  # the first update to come says what it may take
             return
         if is_taking and self.display.is_valid and not self._is_stale(at_ns):
             self._walk(order, at_ns)
         if order.is_final:
             return
         if order.limit is None:
-            self._sink.cancelled(order, "no_liquidity", at_ns)
+            self._listener.cancelled(order, "no_liquidity", at_ns)
         elif order.tif is not TimeInForce.GTC:
-            self._sink.cancelled(order, f"{order.tif.lower()}_unfilled", at_ns)
+            self._listener.cancelled(order, f"{order.tif.lower()}_unfilled", at_ns)
         else:
             order.ahead = self.display.ahead(order.side, order.limit) if self.display.is_valid else None
 
-    def _walk(self, order: Working, at_ns: int) -> None:
+    def _walk(self, order: ExchangeOrder, at_ns: int) -> None:
         side = order.side.opposite
         offers = self._offers(order, side)
         if order.tif is TimeInForce.FOK and sum(lots for _, lots, _ in offers) < order.left:
-            self._sink.cancelled(order, "fok_unfilled", at_ns)
+            self._listener.cancelled(order, "fok_unfilled", at_ns)
             return
         for number, (ticks, lots, is_shown) in enumerate(offers, 1):
             lots = min(lots, order.left)
@@ -314,14 +314,14 @@ class DisplayedMarket(Market):
             else:
                 why = "beyond the displayed size"
             before = order.filled
-            self._sink.filled(order, lots, ticks, is_maker=False, at_ns=at_ns, why=why)
+            self._listener.filled(order, lots, ticks, is_maker=False, at_ns=at_ns, why=why)
             if is_shown and order.filled - before < lots:
                 left = self.taken[side, ticks][0] - (lots - (order.filled - before))
                 self.taken[side, ticks] = (left, self.taken[side, ticks][1])
             if order.is_final or not order.left:
                 return
 
-    def _offers(self, order: Working, side: Side) -> list[tuple[int, int, bool]]:
+    def _offers(self, order: ExchangeOrder, side: Side) -> list[tuple[int, int, bool]]:
         """Return (ticks, size steps, is displayed) that the order may take, best first, enough to fill it."""
         offers: list[tuple[int, int, bool]] = []
         wanted, last = order.left, None
@@ -356,7 +356,7 @@ class DisplayedMarket(Market):
             self.taken = {level: taken for level, taken in self.taken.items() if shown(*level) == taken[1]}
         if not self.display.is_valid:
             return
-        waiting, self._set_off = self._set_off, []
+        waiting, self._triggered = self._triggered, []
         for order in tuple(self.orders):
             if order.is_final:
                 continue
@@ -370,17 +370,17 @@ class DisplayedMarket(Market):
                 if order.arrived_ns <= at_ns:
                     self._work(order, at_ns)
                 else:  # an update from before it arrived, come in late
-                    self._set_off.append(order)
+                    self._triggered.append(order)
             else:
                 self._update_resting(order, at_ns)
 
-    def _update_resting(self, order: Working, at_ns: int) -> None:
+    def _update_resting(self, order: ExchangeOrder, at_ns: int) -> None:
         assert order.limit is not None
         if order.arrived_ns <= at_ns:
             best = self._best_untaken(order.side.opposite)
             if best is not None and (best <= order.limit if order.is_buy else best >= order.limit):
                 why = f"the other side reached our price, {self._ahead(order.ahead)}"
-                self._sink.filled(order, order.left, order.limit, is_maker=True, at_ns=at_ns, why=why)
+                self._listener.filled(order, order.left, order.limit, is_maker=True, at_ns=at_ns, why=why)
                 return
         ahead = self.display.ahead(order.side, order.limit)
         if ahead is not None:
@@ -408,13 +408,13 @@ class DisplayedMarket(Market):
             if not order.is_triggered:
                 if order.triggers_at(reached):
                     order.is_triggered = True
-                    self._set_off.append(order)
+                    self._triggered.append(order)
                 continue
-            if order.limit is None or order in self._set_off or not self.display.is_valid:
+            if order.limit is None or order in self._triggered or not self.display.is_valid:
                 continue
             if order.is_beyond(ticks):
                 why = f"trade at {price} beyond our price, {self._ahead(order.ahead)}"
-                self._sink.filled(order, order.left, order.limit, is_maker=True, at_ns=at_ns, why=why)
+                self._listener.filled(order, order.left, order.limit, is_maker=True, at_ns=at_ns, why=why)
             elif ticks == order.limit and side is not order.side and order.ahead is not None:
                 before = order.ahead
                 order.ahead = max(0, before - lots)
@@ -422,12 +422,12 @@ class DisplayedMarket(Market):
                 if ours:
                     shared += ours
                     why = f"trade of {qty} at our price, {self._ahead(before)}"
-                    self._sink.filled(order, ours, ticks, is_maker=True, at_ns=at_ns, why=why)
+                    self._listener.filled(order, ours, ticks, is_maker=True, at_ns=at_ns, why=why)
 
     def _ahead(self, lots: int | None) -> str:
         return "queue unknown" if lots is None else f"{lots // self.instrument.lots_per_step} steps ahead"
 
-    def gate(self) -> PriceBand:
+    def band(self) -> PriceBand:
         """Return the band for trades; updates are looked at one by one while `needs_rows`."""
         low, high = float("-inf"), float("inf")
         beside = 0.51 * self.instrument.ticks_per_step

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from quantkit.clock import NEVER_NS
 from quantkit.rows.columns import Block, Column, Stream
-from quantkit.rows.cursors import NOWHERE, Lane
+from quantkit.rows.cursors import NOWHERE, StreamCursor
 
 _FIRST_WINDOW: Final = 256
 _LAST_WINDOW: Final = 65_536
@@ -24,15 +24,15 @@ class PriceBand(NamedTuple):
 OPEN_BAND: Final = PriceBand(float("-inf"), float("inf"), NEVER_NS)
 
 
-class GatedLane(Lane):
+class GatedCursor(StreamCursor):
     """Trades or candles that reach the broker only where they hit its gate."""
 
-    __slots__ = ("_hit", "_scanned", "_until_row", "_window", "every_row", "gate")
+    __slots__ = ("_hit", "_scanned", "_until_row", "_window", "band", "every_row")
 
     def __init__(self, stream: Stream, *, is_matching: bool, every_row: bool) -> None:
         super().__init__(stream, is_matching=is_matching)
         self.every_row = every_row
-        self.gate: PriceBand = OPEN_BAND
+        self.band: PriceBand = OPEN_BAND
         self._scanned = 0
         self._until_row = 0
         self._hit: int | None = None
@@ -40,44 +40,44 @@ class GatedLane(Lane):
 
     def load(self, block: Block | None, positions: NDArray[np.int64]) -> None:
         super().load(block, positions)
-        if self.gate is OPEN_BAND:
+        if self.band is OPEN_BAND:
             self._scanned, self._hit = 0, None
         else:
             self._restart(0)
 
-    def close_gate(self, gate: PriceBand, place: int) -> None:
-        """Search on from a place, anew if the gate has changed or its last hit is behind."""
-        if gate != self.gate or (self._hit is not None and self.place_of(self._hit) < place):
-            self.gate = OPEN_BAND if gate == OPEN_BAND else gate
-            self._restart(place)
+    def arm(self, gate: PriceBand, index: int) -> None:
+        """Search on from an index, anew if the gate has changed or its last hit is behind."""
+        if gate != self.band or (self._hit is not None and self.index_of(self._hit) < index):
+            self.band = OPEN_BAND if gate == OPEN_BAND else gate
+            self._restart(index)
 
-    def _restart(self, place: int) -> None:
-        self._scanned = self.row_at(place) if self.rows else 0
+    def _restart(self, index: int) -> None:
+        self._scanned = self.row_at(index) if self.rows else 0
         self._hit = None
         self._window = _FIRST_WINDOW
         self._until_row = self.rows
-        if self.rows and self.gate.until_ns != NEVER_NS:
-            self._until_row = max(self._scanned, int(self.clock.searchsorted(self.gate.until_ns)))
+        if self.rows and self.band.until_ns != NEVER_NS:
+            self._until_row = max(self._scanned, int(self.clock.searchsorted(self.band.until_ns)))
 
-    def next_stop(self, place: int) -> tuple[int, bool]:
-        """Return the next place that matters and whether it is a hit; else it is how far the search has looked."""
+    def next_stop(self, index: int) -> tuple[int, bool]:
+        """Return the next index that matters and whether it is a hit; else it is how far the search has looked."""
         if not self.rows:
             return NOWHERE, False
         if self.every_row:
-            return self.place_of(self.row_at(place)), True
-        if self.gate is OPEN_BAND:
+            return self.index_of(self.row_at(index)), True
+        if self.band is OPEN_BAND:
             return NOWHERE, False
-        if self._hit is None and self._scanned < self.rows and self.place_of(self._scanned) <= place:
+        if self._hit is None and self._scanned < self.rows and self.index_of(self._scanned) <= index:
             self._scan()
         if self._hit is not None:
-            return self.place_of(self._hit), True
+            return self.index_of(self._hit), True
         if self._scanned >= self.rows:
             return NOWHERE, False
-        return self.place_of(self._scanned), False
+        return self.index_of(self._scanned), False
 
     def _scan(self) -> None:
         """Look through one more window, twice as wide each time."""
-        low, high = self.gate.low, self.gate.high
+        low, high = self.band.low, self.band.high
         start = self._scanned
         if low >= high or start >= self._until_row:
             self._hit = start

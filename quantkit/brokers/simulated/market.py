@@ -41,7 +41,7 @@ class Lock(NamedTuple):
     ticks: int
 
 
-class Working:
+class ExchangeOrder:
     """An order as the exchange holds it.
 
     Attributes:
@@ -50,7 +50,7 @@ class Working:
         is_taking: Waits for the next price to take it, instead of resting.
         is_triggered: Whether a stop has become a market or limit order.
         only_closes: Whether the account carries no more than the closing of its contract position.
-        told_ns: When the latest news of it is due.
+        reported_ns: When the latest news of it is due.
     """
 
     __slots__ = (
@@ -70,13 +70,13 @@ class Working:
         "only_closes",
         "post_only",
         "reduce_only",
+        "reported_ns",
         "sent_ns",
         "side",
         "state",
         "stop",
         "tag",
         "tif",
-        "told_ns",
     )
 
     def __init__(self, order: Order) -> None:
@@ -101,7 +101,7 @@ class Working:
         self.lock: Lock | None = None
         self.fees_of_fills = self.fees_paid = Decimal(0)
         self.only_closes = False
-        self.told_ns = 0
+        self.reported_ns = 0
 
     @property
     def left(self) -> int:
@@ -133,22 +133,22 @@ class Working:
         return ticks >= self.stop if self.is_buy else ticks <= self.stop
 
 
-class Sink(Protocol):
+class ExecutionListener(Protocol):
     """Where a market sends what happened; the account behind it may allow less than the market offers."""
 
-    def filled(self, order: Working, lots: int, ticks: int, *, is_maker: bool, at_ns: int, why: str) -> None:
+    def filled(self, order: ExchangeOrder, lots: int, ticks: int, *, is_maker: bool, at_ns: int, why: str) -> None:
         """Book an execution; what the account cannot hold is cut off and cancelled."""
         ...
 
-    def cancelled(self, order: Working, reason: str, at_ns: int) -> None:
+    def cancelled(self, order: ExchangeOrder, reason: str, at_ns: int) -> None:
         """End an order that the market will not keep."""
         ...
 
-    def rejected(self, order: Working, reason: str, at_ns: int) -> None:
+    def rejected(self, order: ExchangeOrder, reason: str, at_ns: int) -> None:
         """Refuse an order on arrival."""
         ...
 
-    def accepted(self, order: Working, at_ns: int) -> None:
+    def accepted(self, order: ExchangeOrder, at_ns: int) -> None:
         """Take an order in."""
         ...
 
@@ -164,12 +164,12 @@ class Market(ABC):
     fills_at_opens: ClassVar[bool] = False
     opening: float | None = None
 
-    def __init__(self, instrument: Instrument, sink: Sink) -> None:
+    def __init__(self, instrument: Instrument, listener: ExecutionListener) -> None:
         self.instrument = instrument
-        self.orders: list[Working] = []
+        self.orders: list[ExchangeOrder] = []
         self._last_price: float | None = None
         self._last: tuple[int, int] | None = None  # the steps below and above it
-        self._sink = sink
+        self._listener = listener
 
     @property
     def last_price(self) -> float | None:
@@ -194,44 +194,44 @@ class Market(ABC):
         """Return the last price as it sets a stop off: at the step that it has really reached."""
         return None if self._last is None else self._last[side is Side.SELL]
 
-    def _is_last_beyond(self, order: Working, limit: int) -> bool:
+    def _is_last_beyond(self, order: ExchangeOrder, limit: int) -> bool:
         """Whether the last price is strictly better than a limit of the order."""
         last = self._last_for(order.side)
         return last is not None and (last < limit if order.is_buy else last > limit)
 
     @abstractmethod
-    def arrive(self, order: Working, at_ns: int) -> None:
+    def arrive(self, order: ExchangeOrder, at_ns: int) -> None:
         """Judge an order against the market as it stands and keep, fill, refuse or cancel it."""
 
-    def requeue(self, order: Working, at_ns: int) -> None:
+    def requeue(self, order: ExchangeOrder, at_ns: int) -> None:
         """Put an order whose price changed or size grew at the back, judged anew."""
         self.orders.remove(order)
         order.is_taking = False
         self._enter(order, at_ns)
 
-    def remove(self, order: Working) -> None:
+    def remove(self, order: ExchangeOrder) -> None:
         """Take an order that ended off the market; one that never entered is not there."""
         if order in self.orders:
             self.orders.remove(order)
 
     @abstractmethod
-    def crosses(self, order: Working, limit: int) -> bool:
+    def crosses(self, order: ExchangeOrder, limit: int) -> bool:
         """Whether a limit would take at once: post-only is judged by this."""
 
     @abstractmethod
     def reference_ticks(self, side: Side) -> int | None:
         """Return the price by which an order without a limit is valued on arrival, None before the first."""
 
-    def opening_ticks(self, order: Working) -> int | None:
+    def opening_ticks(self, order: ExchangeOrder) -> int | None:
         """Return what a market order would fill at in the open that is being applied, None while there is none."""
         return None
 
     @abstractmethod
-    def gate(self) -> PriceBand:
+    def band(self) -> PriceBand:
         """Return the band of prices in which no row can concern the orders here."""
 
     @abstractmethod
-    def _enter(self, order: Working, at_ns: int) -> None:
+    def _enter(self, order: ExchangeOrder, at_ns: int) -> None:
         """Put an order among the working ones and let it do what it can at once."""
 
 
@@ -242,24 +242,24 @@ class PriceMarket(Market):
         slippage_bps: How much worse than the traded price an order that takes fills, within its limit.
     """
 
-    def __init__(self, instrument: Instrument, sink: Sink, *, slippage_bps: float = 0.0) -> None:
-        super().__init__(instrument, sink)
+    def __init__(self, instrument: Instrument, listener: ExecutionListener, *, slippage_bps: float = 0.0) -> None:
+        super().__init__(instrument, listener)
         self._slippage = slippage_bps
 
-    def arrive(self, order: Working, at_ns: int) -> None:
+    def arrive(self, order: ExchangeOrder, at_ns: int) -> None:
         if order.post_only and order.limit is not None and order.is_triggered and self.crosses(order, order.limit):
-            self._sink.rejected(order, "post_only_would_take", at_ns)
+            self._listener.rejected(order, "post_only_would_take", at_ns)
             return
-        self._sink.accepted(order, at_ns)
+        self._listener.accepted(order, at_ns)
         self._enter(order, at_ns)
 
-    def crosses(self, order: Working, limit: int) -> bool:
+    def crosses(self, order: ExchangeOrder, limit: int) -> bool:
         return self._is_last_beyond(order, limit)
 
     def reference_ticks(self, side: Side) -> int | None:
         return self._last_for(side)
 
-    def _enter(self, order: Working, at_ns: int) -> None:
+    def _enter(self, order: ExchangeOrder, at_ns: int) -> None:
         self.orders.append(order)
         last = self._last_reached_by(order.side)
         if not order.is_triggered and last is not None and order.triggers_at(last):
@@ -267,24 +267,24 @@ class PriceMarket(Market):
         if order.is_triggered:
             self._settle_in(order, at_ns)
 
-    def _settle_in(self, order: Working, at_ns: int) -> None:
+    def _settle_in(self, order: ExchangeOrder, at_ns: int) -> None:
         """Decide whether an active order takes the next price or rests."""
         order.is_taking = order.limit is None or self.crosses(order, order.limit)
         if not order.is_taking and order.tif is not TimeInForce.GTC:
-            self._sink.cancelled(order, f"{order.tif.lower()}_unfilled", at_ns)
+            self._listener.cancelled(order, f"{order.tif.lower()}_unfilled", at_ns)
 
-    def _take(self, order: Working, price: float, at_ns: int, source: str) -> None:
+    def _take(self, order: ExchangeOrder, price: float, at_ns: int, source: str) -> None:
         """Fill a taking order at a traded price, or let it rest or end where that is not beyond its limit."""
         ticks = self.instrument.market_ticks(price, order.side)
         if order.limit is None or order.is_beyond(ticks):
             ticks = self._taken_at(order, price)
-            self._sink.filled(order, order.left, ticks, is_maker=False, at_ns=at_ns, why=source)
+            self._listener.filled(order, order.left, ticks, is_maker=False, at_ns=at_ns, why=source)
         elif order.tif is TimeInForce.GTC:
             order.is_taking = False
         else:
-            self._sink.cancelled(order, f"{order.tif.lower()}_unfilled", at_ns)
+            self._listener.cancelled(order, f"{order.tif.lower()}_unfilled", at_ns)
 
-    def _taken_at(self, order: Working, price: float) -> int:
+    def _taken_at(self, order: ExchangeOrder, price: float) -> int:
         """Return a traded price made worse by the stated slippage, within the order's limit."""
         if not self._slippage:
             return self.instrument.market_ticks(price, order.side)
@@ -321,11 +321,13 @@ class PriceMarket(Market):
 class TradeMarket(PriceMarket):
     """Orders matched on public trades alone."""
 
-    def __init__(self, instrument: Instrument, sink: Sink, *, touch: bool = False, slippage_bps: float = 0.0) -> None:
-        super().__init__(instrument, sink, slippage_bps=slippage_bps)
+    def __init__(
+        self, instrument: Instrument, listener: ExecutionListener, *, touch: bool = False, slippage_bps: float = 0.0
+    ) -> None:
+        super().__init__(instrument, listener, slippage_bps=slippage_bps)
         self.touch = touch
 
-    def gate(self) -> PriceBand:
+    def band(self) -> PriceBand:
         return self._band(touch=self.touch) if self.orders else OPEN_BAND
 
     def on_trade(self, price: float, qty: float, side: Side, at_ns: int) -> None:
@@ -346,11 +348,11 @@ class TradeMarket(PriceMarket):
             elif order.is_beyond(ticks):
                 assert order.limit is not None
                 why = f"trade at {price} beyond the limit"
-                self._sink.filled(order, order.left, order.limit, is_maker=True, at_ns=at_ns, why=why)
+                self._listener.filled(order, order.left, order.limit, is_maker=True, at_ns=at_ns, why=why)
             elif self.touch and ticks == order.limit and side is not order.side and shared:
                 lots = min(order.left, shared)
                 shared -= lots
-                self._sink.filled(order, lots, ticks, is_maker=True, at_ns=at_ns, why="trade at the limit")
+                self._listener.filled(order, lots, ticks, is_maker=True, at_ns=at_ns, why="trade at the limit")
 
 
 class CandleMarket(PriceMarket):
@@ -358,10 +360,10 @@ class CandleMarket(PriceMarket):
 
     fills_at_opens = True
 
-    def opening_ticks(self, order: Working) -> int | None:
+    def opening_ticks(self, order: ExchangeOrder) -> int | None:
         return None if self.opening is None else self._taken_at(order, self.opening)
 
-    def gate(self) -> PriceBand:
+    def band(self) -> PriceBand:
         return self._band(touch=False) if self.orders else OPEN_BAND
 
     def on_open(self, price: float, at_ns: int) -> None:
@@ -379,7 +381,7 @@ class CandleMarket(PriceMarket):
                 self._take(order, price, at_ns, "candle open")
             elif order.is_beyond(ticks):
                 why = "candle open beyond the limit"
-                self._sink.filled(order, order.left, ticks, is_maker=True, at_ns=at_ns, why=why)
+                self._listener.filled(order, order.left, ticks, is_maker=True, at_ns=at_ns, why=why)
 
     def on_range(self, open_: float, high: float, low: float, close: float, at_ns: int, *, open_ns: int) -> None:
         """Let a candle's range trigger stops, then fill the limits that were there from its open on.
@@ -404,9 +406,9 @@ class CandleMarket(PriceMarket):
                 self._take(order, open_, at_ns, "candle open")
             if order in self.orders and not order.is_taking and order.is_beyond(lows[1] if order.is_buy else highs[0]):
                 why = "candle range beyond the limit"
-                self._sink.filled(order, order.left, order.limit, is_maker=True, at_ns=at_ns, why=why)
+                self._listener.filled(order, order.left, order.limit, is_maker=True, at_ns=at_ns, why=why)
         self.see(close)
 
-    def _trigger(self, order: Working, price: float, at_ns: int, why: str) -> None:
+    def _trigger(self, order: ExchangeOrder, price: float, at_ns: int, why: str) -> None:
         order.is_triggered = True
         self._take(order, price, at_ns, why)

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from quantkit.brokers.simulated.market import Market, Working
+from quantkit.brokers.simulated.market import ExchangeOrder, Market
 from quantkit.instruments import Instrument, Side
 from quantkit.orders import Order, OrderState, TimeInForce
 
@@ -41,9 +41,9 @@ def order_of(
 
 def working(
     number: int | str, side: Side, lots: int, limit: int | None = None, *, arrived_ns: int = 0, **more: Any
-) -> Working:
+) -> ExchangeOrder:
     """Return an order as the exchange holds it once it has arrived."""
-    order = Working(order_of(number, side, lots, limit, **more))
+    order = ExchangeOrder(order_of(number, side, lots, limit, **more))
     order.arrived_ns = arrived_ns
     return order
 
@@ -61,7 +61,7 @@ class RecordingSink:
     def __init__(self) -> None:
         self.told: list[tuple[Any, ...]] = []
         self.allows: dict[str, int] = {}
-        self.after_fill: Callable[[Working], None] = lambda order: None
+        self.after_fill: Callable[[ExchangeOrder], None] = lambda order: None
         self.market: Market
 
     def take(self) -> list[tuple[Any, ...]]:
@@ -73,7 +73,7 @@ class RecordingSink:
         """Return (id, size steps, ticks, role) of the fills since the last time, and forget the other news."""
         return [row[1:5] for row in self.take() if row[0] == "filled"]
 
-    def filled(self, order: Working, lots: int, ticks: int, *, is_maker: bool, at_ns: int, why: str) -> None:
+    def filled(self, order: ExchangeOrder, lots: int, ticks: int, *, is_maker: bool, at_ns: int, why: str) -> None:
         """Book what the account allows and cancel the rest."""
         allowed = min(lots, self.allows.get(order.id, order.lots) - order.filled)
         assert 0 < lots <= order.left
@@ -88,23 +88,23 @@ class RecordingSink:
             self.cancelled(order, "insufficient_cash", at_ns)
         self.after_fill(order)
 
-    def cancelled(self, order: Working, reason: str, at_ns: int) -> None:
+    def cancelled(self, order: ExchangeOrder, reason: str, at_ns: int) -> None:
         """End an order."""
         assert order.state in (OrderState.ACCEPTED, OrderState.PARTLY_FILLED)
         self._end(order, OrderState.CANCELLED, reason, at_ns)
 
-    def rejected(self, order: Working, reason: str, at_ns: int) -> None:
+    def rejected(self, order: ExchangeOrder, reason: str, at_ns: int) -> None:
         """Refuse an order."""
         assert order.state is OrderState.PENDING
         self._end(order, OrderState.REJECTED, reason, at_ns)
 
-    def accepted(self, order: Working, at_ns: int) -> None:
+    def accepted(self, order: ExchangeOrder, at_ns: int) -> None:
         """Take an order in."""
         assert order.state is OrderState.PENDING
         order.state = OrderState.ACCEPTED
         self.told.append(("accepted", order.id, "", at_ns))
 
-    def _end(self, order: Working, state: OrderState, reason: str, at_ns: int) -> None:
+    def _end(self, order: ExchangeOrder, state: OrderState, reason: str, at_ns: int) -> None:
         order.state = state
         self.told.append((state.value, order.id, reason, at_ns))
         self.market.remove(order)

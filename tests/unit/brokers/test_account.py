@@ -8,7 +8,7 @@ import pytest
 from recording_sink import BUY, SELL, order_of
 
 from quantkit.brokers.simulated.account import Account, Shortfall
-from quantkit.brokers.simulated.market import Working
+from quantkit.brokers.simulated.market import ExchangeOrder
 from quantkit.instruments import Fees, Instrument, Side
 from quantkit.orders import Fill
 from quantkit.portfolio import Portfolio
@@ -38,12 +38,16 @@ class Bank:
         self.account = Account(self.portfolio, rates, max_leverage=Decimal(max_leverage))
         self.sent = 0
 
-    def order(self, instrument: Instrument, side: Side, lots: int, limit: int | None = None, **more: Any) -> Working:
+    def order(
+        self, instrument: Instrument, side: Side, lots: int, limit: int | None = None, **more: Any
+    ) -> ExchangeOrder:
         """Return an order that has not been judged."""
         self.sent += 1
-        return Working(order_of(self.sent, side, lots, limit, instrument=instrument, **more))
+        return ExchangeOrder(order_of(self.sent, side, lots, limit, instrument=instrument, **more))
 
-    def admit(self, order: Working, reference: int | None = 100, *, lots: int | None = None, limit: Any = None) -> str:
+    def admit(
+        self, order: ExchangeOrder, reference: int | None = 100, *, lots: int | None = None, limit: Any = None
+    ) -> str:
         """Judge an order at a reference price, or its amended numbers."""
         limit = order.limit if limit is None else limit
         lots = order.lots if lots is None else lots
@@ -52,12 +56,12 @@ class Bank:
             order.lots, order.limit = lots, limit
         return refusal
 
-    def send(self, *what: Any, reference: int | None = 100, **more: Any) -> tuple[Working, str]:
+    def send(self, *what: Any, reference: int | None = 100, **more: Any) -> tuple[ExchangeOrder, str]:
         """Send an order and return it with the refusal."""
         order = self.order(*what, **more)
         return order, self.admit(order, reference)
 
-    def fill(self, order: Working, lots: int, ticks: int) -> None:
+    def fill(self, order: ExchangeOrder, lots: int, ticks: int) -> None:
         """Book a fill without a fee, as the broker does: locks first."""
         instrument = self.portfolio.instruments[order.instrument]
         self.account.filled(order, lots)

@@ -8,7 +8,7 @@ from recording_sink import BUY, SELL, SWAP, RecordingSink, working
 
 from quantkit.brokers.simulated.displayed import BookDisplay, DisplayedMarket, TickerDisplay
 from quantkit.brokers.simulated.gates import PriceBand
-from quantkit.brokers.simulated.market import Working
+from quantkit.brokers.simulated.market import ExchangeOrder
 from quantkit.clock import NEVER_NS
 from quantkit.events import BookUpdate
 from quantkit.instruments import Instrument, Side
@@ -74,7 +74,7 @@ class Venue:
         self.market.on_trade(price, qty, aggressor, at_ns)
         return self.sink.take()
 
-    def arrive(self, *orders: Working) -> list[tuple[Any, ...]]:
+    def arrive(self, *orders: ExchangeOrder) -> list[tuple[Any, ...]]:
         """Let orders arrive, each at its time; return what is told but for being accepted."""
         for order in orders:
             self.market.arrive(order, order.arrived_ns)
@@ -641,7 +641,7 @@ def test_inside_the_gate_a_trade_concerns_nobody_and_on_the_first_tick_outside_i
         venue = Venue({99: 5, 97: 5, 96: 5, 80: 5}, {101: 5, 103: 5, 104: 5, 120: 5})
         orders = [working(o.id[2:], o.side, 1, o.limit, stop=o.stop) for o in BOOKS[name]]
         venue.arrive(*orders)
-        gate = venue.market.gate()
+        gate = venue.market.band()
         assert gate.until_ns == NEVER_NS
         before = [(order.is_triggered, order.ahead) for order in orders]
         told = [row for aggressor in (BUY, SELL) for row in venue.trade(price, 4.0, aggressor)]
@@ -659,12 +659,12 @@ def test_orders_that_trades_cannot_concern_leave_the_gate_open() -> None:
     venue = Venue(BIDS, ASKS, has_trades=False)
     venue.arrive(working(1, BUY, 1, stop=103))
     everything = PriceBand(float("-inf"), float("inf"), NEVER_NS)
-    assert venue.market.gate() == everything
+    assert venue.market.band() == everything
     assert venue.market.needs_rows
     venue = Venue(BIDS, ASKS)
     venue.arrive(working(1, BUY, 1, stop=103))
     venue.trade(103, 1, BUY)
-    assert venue.market.gate() == everything
+    assert venue.market.band() == everything
 
 
 def test_an_update_from_before_the_arrival_does_not_serve_a_waiting_limit() -> None:

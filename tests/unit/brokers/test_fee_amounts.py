@@ -11,7 +11,7 @@ from click.testing import CliRunner
 
 import quantkit as qk
 from quantkit.brokers.simulated.account import Account
-from quantkit.brokers.simulated.market import Working
+from quantkit.brokers.simulated.market import ExchangeOrder
 from quantkit.cli import main
 from quantkit.engine.log import config_fields, config_of
 from quantkit.engine.plan import EngineConfig
@@ -126,8 +126,8 @@ def account(fees: Fees, cash: float) -> tuple[Account, Portfolio]:
     return Account(portfolio, {SHARE.id: fees}, max_leverage=Decimal(1)), portfolio
 
 
-def working(lots: int, ticks: int | None) -> Working:
-    return Working(Order(id="a", instrument=SHARE.id, side=Side.BUY, qty=lots, lots=lots, price_ticks=ticks))
+def working(lots: int, ticks: int | None) -> ExchangeOrder:
+    return ExchangeOrder(Order(id="a", instrument=SHARE.id, side=Side.BUY, qty=lots, lots=lots, price_ticks=ticks))
 
 
 def test_an_order_in_parts_pays_its_own_part_once() -> None:
@@ -176,13 +176,13 @@ def test_a_dearer_fill_is_cut_to_what_the_cash_pays_for(fees: Fees, cash: float,
         assert count == 0 or (whole <= Decimal(str(cash))) is is_enough
 
 
-def holder(fees: Fees, shares: int, cash: str) -> tuple[Account, Callable[..., Working]]:
+def holder(fees: Fees, shares: int, cash: str) -> tuple[Account, Callable[..., ExchangeOrder]]:
     """Return an account with shares to sell, and a maker of orders that sell them."""
     portfolio = Portfolio({"USD": Decimal(cash), "GOOG": shares}, [SHARE], mark_of=lambda _: 10.0)
     portfolio.position(SHARE.id).trade(Decimal(shares), Decimal(10 * shares))
 
-    def sale(lots: int, **more: Any) -> Working:
-        return Working(Order(id="s", instrument=SHARE.id, side=Side.SELL, qty=lots, lots=lots, **more))
+    def sale(lots: int, **more: Any) -> ExchangeOrder:
+        return ExchangeOrder(Order(id="s", instrument=SHARE.id, side=Side.SELL, qty=lots, lots=lots, **more))
 
     return Account(portfolio, {SHARE.id: fees}, max_leverage=Decimal(1)), sale
 

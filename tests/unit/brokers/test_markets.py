@@ -8,7 +8,7 @@ import pytest
 from recording_sink import BUY, SELL, SWAP, RecordingSink, working
 
 from quantkit.brokers.simulated.gates import OPEN_BAND, PriceBand
-from quantkit.brokers.simulated.market import CandleMarket, Market, TradeMarket, Working
+from quantkit.brokers.simulated.market import CandleMarket, ExchangeOrder, Market, TradeMarket
 from quantkit.clock import NEVER_NS
 from quantkit.instruments import Instrument, Side
 from quantkit.orders import OrderState
@@ -35,7 +35,7 @@ def _open(market: Market, sink: RecordingSink, last: int | None) -> tuple[Any, R
     return market, sink
 
 
-def arrive(market: Market, *orders: Working) -> None:
+def arrive(market: Market, *orders: ExchangeOrder) -> None:
     """Let orders arrive one after the other, each at its own time."""
     for order in orders:
         market.arrive(order, order.arrived_ns)
@@ -561,7 +561,7 @@ def test_inside_the_gate_nothing_happens_and_on_the_first_tick_outside_something
         orders = [working(o.id[2:], o.side, 1, o.limit, stop=o.stop) for o in BOOKS[name]]
         arrive(market, *orders)
         sink.take()
-        gate = market.gate()
+        gate = market.band()
         assert gate.until_ns == NEVER_NS
         before = [(order.is_triggered, order.is_taking) for order in orders]
         if kind == "open":
@@ -584,6 +584,6 @@ def test_inside_the_gate_nothing_happens_and_on_the_first_tick_outside_something
 def test_a_gate_without_orders_is_open_and_with_a_taking_one_shut(open_market: Any) -> None:
     """The next price, whatever it is, concerns an order that takes it."""
     market, _ = open_market(last=100)
-    assert market.gate() == OPEN_BAND
+    assert market.band() == OPEN_BAND
     arrive(market, working(1, BUY, 1, 99), working(2, BUY, 1, 102))
-    assert market.gate() == PriceBand(float("inf"), float("-inf"), NEVER_NS)
+    assert market.band() == PriceBand(float("inf"), float("-inf"), NEVER_NS)

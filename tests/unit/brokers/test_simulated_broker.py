@@ -222,17 +222,17 @@ def test_the_gate_is_the_markets_band_until_something_arrives() -> None:
     """Without orders everything is inside it."""
     exchange = Exchange(SWAP, ETH)
     broker = exchange.broker
-    assert broker.gate(SWAP.id) == broker.gate("no market of this") == OPEN_BAND
+    assert broker.band(SWAP.id) == broker.band("no market of this") == OPEN_BAND
     exchange.send(0, BUY, 1, 90)
     exchange.send(7, BUY, 1, 80)
-    assert broker.gate(SWAP.id) == PriceBand(float("-inf"), float("inf"), 20)
+    assert broker.band(SWAP.id) == PriceBand(float("-inf"), float("inf"), 20)
     exchange.row(20, 100.0)
-    band = broker.markets[SWAP.id].gate()
+    band = broker.markets[SWAP.id].band()
     assert band.low > 89
-    assert broker.gate(SWAP.id) == band._replace(until_ns=27)
+    assert broker.band(SWAP.id) == band._replace(until_ns=27)
     exchange.row(27, 100.0)
-    assert broker.gate(SWAP.id) == band
-    assert broker.gate(ETH.id) == OPEN_BAND
+    assert broker.band(SWAP.id) == band
+    assert broker.band(ETH.id) == OPEN_BAND
 
 
 def test_whoever_watches_the_gates_hears_which_may_have_changed() -> None:

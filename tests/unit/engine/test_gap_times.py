@@ -71,12 +71,12 @@ def test_each_moment_is_lost_once(name: str, block_rows: int) -> None:
     assert [text for text in warnings if " lost in all" in text] == [f"{NAME}: {text} lost in all" for text in lost]
 
 
-def test_a_book_is_dark_to_the_end_of_a_run_that_does_not_come_to_its_snapshot() -> None:
+def test_a_book_is_out_to_the_end_of_a_run_that_does_not_come_to_its_snapshot() -> None:
     """Whether the snapshot is in the batch that the run ends in, or in one after it."""
     found, unknown = Gaps(), Gaps()
     for gaps in (found, unknown):
         gaps.add(gap(9, 10), hides_book=True)
-    found.end_darkness(NAME, at(20), at(20))
+    found.end_outage(NAME, at(20), at(20))
     assert found.notes() == found.notes(at(20)) == [f"{NAME}: 1 gap in book, 11s lost in all"]
     assert found.notes(at(15)) == unknown.notes(at(15)) == [f"{NAME}: 1 gap in book, 6s lost in all"]
     assert unknown.notes() == [f"{NAME}: 1 gap in book, 1s lost in all"]

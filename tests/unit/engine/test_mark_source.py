@@ -5,7 +5,7 @@ import pytest
 
 from quantkit.events import Ticker
 from quantkit.rows.columns import Block, Stream
-from quantkit.rows.cursors import MarkSource, TickerLane
+from quantkit.rows.cursors import MarkSource, TickerCursor
 
 NAME = "BTC-USDT-SWAP"
 
@@ -14,12 +14,12 @@ def enter(source: MarkSource, *asks: float | None) -> None:
     """Let a batch of tickers of bid 96 begin, after the one before has ended."""
     source.leave_batch()
     rows = [Ticker(NAME, n, n, 96.0, 1.0, ask, None if ask is None else 1.0, None, None) for n, ask in enumerate(asks)]
-    source.lane.load(Block.from_events(rows) if rows else None, np.arange(len(rows), dtype=np.int64))
+    source.cursor.load(Block.from_events(rows) if rows else None, np.arange(len(rows), dtype=np.int64))
 
 
 @pytest.fixture
 def source() -> MarkSource:
-    return MarkSource(TickerLane(Stream("ticker", NAME), is_matching=True), "ticker")
+    return MarkSource(TickerCursor(Stream("ticker", NAME), is_matching=True), "ticker")
 
 
 @pytest.mark.parametrize("batches", [1, 2, 30])

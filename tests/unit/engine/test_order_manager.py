@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from quantkit.brokers.base import Report
-from quantkit.engine.order_manager import Desk
+from quantkit.engine.order_manager import OrderManager
 from quantkit.errors import OrderError
 from quantkit.instruments import Instrument, Side
 from quantkit.orders import Fill, Order, OrderState, OrderType, TimeInForce
@@ -51,7 +51,7 @@ class Office:
         self.post = Post()
         self.portfolio = Portfolio({"USDT": 1_000_000, "BTC": 100}, [SPOT, SWAP, INVERSE], mark_of=lambda _: 100.0)
         self.now_ns = 1_000
-        self.desk = Desk(self.post, self.portfolio, run_id="bt", now_ns=lambda: self.now_ns)
+        self.desk = OrderManager(self.post, self.portfolio, run_id="bt", now_ns=lambda: self.now_ns)
         self.fills = 0
         self.reports = 0
 

@@ -97,7 +97,7 @@ def test_a_slip_in_the_last_hook_after_the_ruin_changes_no_count(block_rows: int
     engine = Engine(MemoryFeed([*events, gap], [SWAP], block_rows=block_rows), Stopping(qty=500, stop=0), config)
     with pytest.raises(qk.StrategyError, match="no more") as caught:
         engine.run()
-    outcome = engine.salvage(caught.value)
+    outcome = engine.partial_result(caught.value)
     assert outcome is not None
     assert (outcome.ended, outcome.end_ns, float(outcome.equity)) == ("strategy_error", 2 * NS_PER_MIN, -2500.0)
     assert outcome.rows == {"X-USDT candle 1m": 2, "X-USDT candle_open 1m": 3}
@@ -130,7 +130,7 @@ def test_what_a_hook_leaves_is_valued_where_it_raised(block_rows: int, *, search
     engine = Engine(MemoryFeed(events, [SWAP], block_rows=block_rows), Slipping(), config)
     with pytest.raises(qk.StrategyError, match="Y-USDT is not there") as caught:
         engine.run()
-    outcome = engine.salvage(caught.value)
+    outcome = engine.partial_result(caught.value)
     assert outcome is not None
     assert (outcome.end_ns, outcome.rows) == (30 * NS_PER_S, {"X-USDT trade": 30})
     assert outcome.position_mark == {SWAP.id: 130.0}
