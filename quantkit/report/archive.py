@@ -1,14 +1,15 @@
 """A result on disk: Parquet tables of the exact records, a manifest beside them, written whole or not at all.
 
 The manifest has the SHA-256 of every table, and begins with that of its own bytes behind it. Manifests of version 1
-begin without one, so that a change in them may go unnoticed.
+begin without one, so that a change in them may go unnoticed. `FORMATS` names the fields of each version: a record that
+gains a field with a default reads the results of before.
 """
 
 import hashlib
 import os
 import re
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from decimal import Decimal
 from io import BytesIO
@@ -23,15 +24,37 @@ from quantkit.errors import ConfigError, DataError
 from quantkit.instruments import Instrument
 from quantkit.orders import Fill, Order
 from quantkit.portable import check_new
-from quantkit.report.digest import result_hash
-from quantkit.report.frames import curve_frame
+from quantkit.report.digest import ENCODINGS, named, result_hash
+from quantkit.report.frames import utc_index
 from quantkit.storage.segments import sync_folder, try_lock
 
 if TYPE_CHECKING:
     import pandas as pd
 
+
+class Layout(msgspec.Struct, frozen=True, kw_only=True):
+    """What a saved result holds: fields of each table of records, columns of the curve, fields of the ledger."""
+
+    records: dict[str, tuple[str, ...]]
+    curve: tuple[str, ...]
+    ledger: tuple[str, ...]
+
+
+_FIRST: Final = Layout(
+    records={**ENCODINGS["quantkit-result-1"].records, "excursions": named("instrument fill_id low high")},
+    curve=named("equity cash exposure drawdown"),
+    ledger=named(
+        "cash equity starting_equity report_currency position_qty position_mark realised funding fees start_ns end_ns "
+        "ended rows"
+    ),
+)
+#: The layouts of all versions; one that was released never changes. A new field of a record goes into the next one.
+FORMATS: Final[dict[int, Layout]] = {
+    1: _FIRST,
+    2: msgspec.structs.replace(_FIRST, curve=(*_FIRST.curve, "is_grid"), ledger=(*_FIRST.ledger, "offset_ns")),
+}
 FORMAT: Final = "quantkit-result"
-FORMAT_VERSION: Final = 2
+FORMAT_VERSION: Final = max(FORMATS)
 MANIFEST: Final = "manifest.json"
 #: Added to a result's name while it is written.
 PARTIAL: Final = ".partial"
@@ -50,7 +73,6 @@ _RECORDS: Final[dict[str, type[msgspec.Struct]]] = {
     "excursions": Excursion,
 }
 _WORDS: Final = ("assumptions", "warnings")
-_LEDGER: Final = tuple(name for name in Outcome.__struct_fields__ if name not in (*_RECORDS, *_WORDS, "curve"))
 
 
 def save(
@@ -151,19 +173,22 @@ def load(folder: str | Path) -> tuple[Outcome, dict[str, Any], dict[str, Instrum
 
     source = Path(folder)
     manifest, is_guarded = _read_manifest(source)
+    layout = FORMATS[manifest["format_version"]]
     try:
         tables = _read_tables(source, manifest["files"])
         types = {field.name: field.type for field in msgspec.structs.fields(Outcome)}
-        fields: dict[str, Any] = {name: _records(tables[f"{name}.parquet"], _RECORDS[name]) for name in _RECORDS}
-        # What an older quantkit did not know has a default.
-        known = [name for name in _LEDGER if name in manifest["ledger"]]
-        fields |= {name: msgspec.convert(manifest["ledger"][name], types[name]) for name in known}
+        fields: dict[str, Any] = {
+            name: _records(tables[f"{name}.parquet"], _RECORDS[name], columns)
+            for name, columns in layout.records.items()
+        }
+        kept = _kept(layout.ledger, manifest["ledger"], Outcome)
+        fields |= {name: msgspec.convert(manifest["ledger"][name], types[name]) for name in kept}
         fields |= {name: msgspec.convert(manifest[name], types[name]) for name in _WORDS}
-        outcome = Outcome(**fields, curve=_curve(tables["equity.parquet"]))
+        outcome = Outcome(**fields, curve=_curve(tables["equity.parquet"], layout.curve))
         instruments: dict[str, Instrument] = {}
         for entry in manifest["instruments"]:  # of one id the first is as at the start
             instruments.setdefault(entry["id"], Instrument.from_dict(entry))
-        is_whole = result_hash(outcome) == manifest["hash"]
+        is_whole = result_hash(outcome, manifest["hash_encoding"]) == manifest["hash"]
         msgspec.convert([manifest["config"], manifest["versions"]], list[dict[str, Any]])
     except (OSError, LookupError, TypeError, ValueError, AttributeError, ConfigError, ArrowException) as error:
         raise DataError(
@@ -182,17 +207,19 @@ def _one_line(error: BaseException) -> str:
 
 def _write(folder: Path, outcome: Outcome, manifest: Mapping[str, Any], extra: Mapping[str, "pd.DataFrame"]) -> None:
     """Write every file and make it durable, the manifest last."""
-    tables = {name: _records_frame(getattr(outcome, name), kind) for name, kind in _RECORDS.items()}
-    tables["equity"] = curve_frame(outcome.curve)
-    if len(outcome.curve.is_grid):
-        tables["equity"]["is_grid"] = outcome.curve.is_grid
+    layout = FORMATS[FORMAT_VERSION]
+    tables = {
+        name: _records_frame(getattr(outcome, name), _RECORDS[name], columns)
+        for name, columns in layout.records.items()
+    }
+    tables["equity"] = _curve_frame(outcome.curve, layout.curve)
     files: dict[str, dict[str, Any]] = {}
     for name, frame in {**tables, **extra}.items():
         path = folder / f"{name}.parquet"
         frame.to_parquet(path, compression="zstd")
         files[path.name] = {"rows": len(frame), "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
         _make_durable(path)
-    ledger = msgspec.to_builtins({name: getattr(outcome, name) for name in _LEDGER})
+    ledger = msgspec.to_builtins({name: getattr(outcome, name) for name in layout.ledger})
     words = {name: getattr(outcome, name) for name in _WORDS}
     whole = {"format": FORMAT, "format_version": FORMAT_VERSION, **manifest, **words, "ledger": ledger, "files": files}
     path = folder / MANIFEST
@@ -229,6 +256,9 @@ def _read_manifest(folder: Path) -> tuple[dict[str, Any], bool]:
         raise DataError(f"{path} has format version {version}; this quantkit reads up to {FORMAT_VERSION}, update it")
     if guarded is None and (version > 1 or "manifest_sha256" in manifest):
         raise _changed(path)
+    encoding = manifest.get("hash_encoding")
+    if not isinstance(encoding, str) or encoding not in ENCODINGS:
+        raise DataError(f"{path} has a hash of the encoding {encoding!r}, which this quantkit does not know; update it")
     return manifest, guarded is not None
 
 
@@ -258,24 +288,25 @@ def _read_tables(folder: Path, files: Mapping[str, Mapping[str, Any]]) -> dict[s
     return tables
 
 
-def _records_frame(items: Sequence[Any], kind: type[msgspec.Struct]) -> "pd.DataFrame":
+def _records_frame(items: Sequence[Any], kind: type[msgspec.Struct], names: Sequence[str]) -> "pd.DataFrame":
     """Return records field by field without loss: decimals as text, missing integers as such, stamps as integers.
 
     A decimal `x` gets a float twin for other tools: `x_exact` is the text, `x` the number.
     """
     import pandas as pd
 
+    types = {field.name: field.type for field in msgspec.structs.fields(kind)}
     columns: dict[str, Any] = {}
-    for field in msgspec.structs.fields(kind):
-        values = [getattr(item, field.name) for item in items]
-        if field.type is Decimal:
-            columns[field.name] = np.array([float(value) for value in values], np.float64)
-            columns[f"{field.name}_exact"] = pd.array([str(value) for value in values], dtype="str")
-        elif field.type in _DTYPES:
-            dtype: Any = _DTYPES[field.type]
-            columns[field.name] = pd.Series(values, dtype=dtype)
+    for name in names:
+        values = [getattr(item, name) for item in items]
+        if types[name] is Decimal:
+            columns[name] = np.array([float(value) for value in values], np.float64)
+            columns[f"{name}_exact"] = pd.array([str(value) for value in values], dtype="str")
+        elif types[name] in _DTYPES:
+            dtype: Any = _DTYPES[types[name]]
+            columns[name] = pd.Series(values, dtype=dtype)
         else:
-            columns[field.name] = pd.array([str(value) for value in values], dtype="str")
+            columns[name] = pd.array([str(value) for value in values], dtype="str")
     return pd.DataFrame(columns)
 
 
@@ -288,24 +319,36 @@ _DTYPES: Final[dict[Any, str]] = {
 }
 
 
-def _records(frame: "pd.DataFrame", kind: type[msgspec.Struct]) -> list[Any]:
+def _records(frame: "pd.DataFrame", kind: type[msgspec.Struct], names: Sequence[str]) -> list[Any]:
     """Return the records of a table that `_records_frame` made."""
     import pandas as pd
 
+    types = {field.name: field.type for field in msgspec.structs.fields(kind)}
     columns: dict[str, list[Any]] = {}
-    for field in msgspec.structs.fields(kind):
-        name = f"{field.name}_exact" if field.type is Decimal else field.name
-        column = frame[name]
-        columns[field.name] = [None if value is pd.NA else value for value in column.tolist()]
+    for name in _kept(names, frame, kind):
+        column = frame[f"{name}_exact" if types[name] is Decimal else name]
+        columns[name] = [None if value is pd.NA else value for value in column.tolist()]
     rows = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
     return msgspec.convert(rows, list[kind])  # type: ignore[valid-type]
 
 
-def _curve(frame: "pd.DataFrame") -> EquityCurve:
+def _curve_frame(curve: EquityCurve, names: Sequence[str]) -> "pd.DataFrame":
+    """Return every row of the curve; a column that is not known has no rows and is left out."""
+    import pandas as pd
+
+    columns = {name: getattr(curve, name) for name in names if len(getattr(curve, name)) == len(curve.time_ns)}
+    return pd.DataFrame(columns, index=utc_index(curve.time_ns))
+
+
+def _curve(frame: "pd.DataFrame", names: Sequence[str]) -> EquityCurve:
     import pandas as pd
 
     time_ns = pd.DatetimeIndex(frame.index).as_unit("ns").asi8
-    columns = {name: frame[name].to_numpy(np.float64) for name in ("equity", "cash", "exposure", "drawdown")}
-    # Results of 0.1.0 do not tell which rows are the grid's.
-    is_grid = {"is_grid": frame["is_grid"].to_numpy(np.bool_)} if "is_grid" in frame else {}
-    return EquityCurve(time_ns=np.asarray(time_ns, np.int64), **columns, **is_grid)
+    columns = {name: frame[name].to_numpy() for name in _kept(names, frame, EquityCurve)}
+    return EquityCurve(time_ns=np.asarray(time_ns, np.int64), **columns)
+
+
+def _kept(names: Sequence[str], kept: Container[str], kind: type[msgspec.Struct]) -> list[str]:
+    """Return which fields to read: what was not kept and has a default, gets that."""
+    needed = {field.name for field in msgspec.structs.fields(kind) if field.required}
+    return [name for name in names if name in kept or name in needed]

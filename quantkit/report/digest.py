@@ -11,9 +11,49 @@ from numpy.typing import NDArray
 from quantkit.engine.outcome import Outcome
 from quantkit.instruments import plain
 
-#: Named in every hash, so that a change of the encoding can never look like a change of results.
+
+class Encoding(msgspec.Struct, frozen=True, kw_only=True):
+    """What a hash covers, field by field in this order, whatever fields the records have gained since.
+
+    Attributes:
+        records: Fields of each kind of record. curve: columns of the equity curve.
+        ledger, totals, span: Fields of the outcome.
+    """
+
+    records: dict[str, tuple[str, ...]]
+    curve: tuple[str, ...]
+    ledger: tuple[str, ...]
+    totals: tuple[str, ...]
+    span: tuple[str, ...]
+
+
+def named(text: str) -> tuple[str, ...]:
+    """Return field names written as words, as long lists of them read best."""
+    return tuple(text.split())
+
+
+#: The encodings of all versions, by name. One that has hashed a result never changes: what is new goes into a new one.
+ENCODINGS: Final[dict[str, Encoding]] = {
+    "quantkit-result-1": Encoding(
+        records={
+            "orders": named(
+                "id instrument side qty price stop_price time_in_force post_only reduce_only tag state filled_qty "
+                "average_price reason note sent_ns updated_ns lots filled_lots price_ticks stop_ticks"
+            ),
+            "order_events": named("order_id at_ns reported_ns state reason"),
+            "fills": named(
+                "id order_id instrument side price qty value fee fee_currency role filled_ns revealed_ns why tag lots "
+                "ticks"
+            ),
+        },
+        curve=named("time_ns equity cash exposure drawdown"),
+        ledger=named("cash position_qty realised funding fees"),
+        totals=named("report_currency starting_equity equity ended"),
+        span=named("start_ns end_ns"),
+    ),
+}
+#: The encoding of new results.
 ENCODING: Final = "quantkit-result-1"
-_LEDGER: Final = ("cash", "position_qty", "realised", "funding", "fees")
 
 
 def canonical(value: Any) -> Any:
@@ -31,21 +71,24 @@ def canonical(value: Any) -> Any:
         return str(value)
     if value is None or isinstance(value, int):
         return value
-    if isinstance(value, msgspec.Struct):
-        return [canonical(getattr(value, name)) for name in value.__struct_fields__]
     if isinstance(value, Mapping):
         return [[key, canonical(value[key])] for key in sorted(value)]
     return [canonical(item) for item in value]
 
 
-def result_hash(outcome: Outcome) -> str:
+def result_hash(outcome: Outcome, encoding: str = ENCODING) -> str:
     """Return the SHA-256 over orders, order events, fills, equity curve and final ledger.
 
     Notes, assumptions and warnings are words about the run and stay out.
 
+    Args:
+        outcome: The records of the run.
+        encoding: Which of `ENCODINGS`; a saved result has the one that it was saved with.
+
     Returns:
         64 hexadecimal digits.
     """
+    fields = ENCODINGS[encoding]
     digest = hashlib.sha256()
 
     def put(name: str, content: bytes) -> None:
@@ -53,14 +96,16 @@ def result_hash(outcome: Outcome) -> str:
         digest.update(f"{name} {len(content)}\n".encode())
         digest.update(content)
 
-    put("encoding", ENCODING.encode())
-    for name in ("orders", "order_events", "fills"):
-        put(name, b"\n".join(msgspec.json.encode(canonical(item)) for item in getattr(outcome, name)))
-    for name, column in {"time_ns": outcome.curve.time_ns, **outcome.curve.numbers}.items():
-        put(name, _numbers(column))
-    ledger = {name: getattr(outcome, name) for name in _LEDGER}
-    totals = [outcome.report_currency, outcome.starting_equity, outcome.equity, outcome.ended]
-    span = [outcome.start_ns, outcome.end_ns]
+    # A change of the encoding can never look like a change of results.
+    put("encoding", encoding.encode())
+    for name, columns in fields.records.items():
+        rows = ([canonical(getattr(item, column)) for column in columns] for item in getattr(outcome, name))
+        put(name, b"\n".join(map(msgspec.json.encode, rows)))
+    for name in fields.curve:
+        put(name, _numbers(getattr(outcome.curve, name)))
+    ledger = {name: getattr(outcome, name) for name in fields.ledger}
+    totals = [getattr(outcome, name) for name in fields.totals]
+    span = [getattr(outcome, name) for name in fields.span]
     put("ledger", msgspec.json.encode(canonical([ledger, totals, span])))
     return digest.hexdigest()
 

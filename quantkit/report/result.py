@@ -47,6 +47,7 @@ class Result:
         #: Where the result was saved or loaded from, if it was.
         self.saved_to: Path | None = None
         self._versions = {"quantkit": version("quantkit")}
+        self._hash_encoding = digest.ENCODING
 
     # Words ----------------------------------------------------------------------------------------------------
 
@@ -66,15 +67,18 @@ class Result:
 
     @cached_property
     def hash(self) -> str:
-        """SHA-256 over orders, order events, fills, equity curve and final ledger; equal for equal runs."""
-        return digest.result_hash(self.outcome)
+        """SHA-256 over orders, order events, fills, equity curve and final ledger; equal for equal runs.
+
+        That of a loaded result covers what it covered when it was saved.
+        """
+        return digest.result_hash(self.outcome, self._hash_encoding)
 
     @property
     def manifest(self) -> dict[str, Any]:
         """Everything that says which run this was, JSON-ready: versions, configuration, instruments, hash."""
         return {
             "hash": self.hash,
-            "hash_encoding": digest.ENCODING,
+            "hash_encoding": self._hash_encoding,
             "versions": dict(self._versions),
             "config": self.config,
             "instruments": [each.to_dict() for each in (*self.instruments.values(), *self.instrument_changes)],
@@ -181,6 +185,7 @@ class Result:
         changes = [Instrument.from_dict(fields) for fields in manifest["instruments"][len(instruments) :]]
         result = cls(outcome, manifest["config"], instruments, changes)
         result._versions = manifest["versions"]
+        result._hash_encoding = manifest["hash_encoding"]
         result.saved_to = Path(folder)
         return result
 

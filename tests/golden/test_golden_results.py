@@ -13,7 +13,7 @@ import msgspec
 import pytest
 
 import quantkit as qk
-from quantkit.report.digest import canonical
+from quantkit.report.digest import ENCODING, ENCODINGS, canonical
 
 ROOT = Path(__file__).parents[2]
 FOLDER = Path(__file__).parent
@@ -48,15 +48,15 @@ def frozen(result: qk.Result) -> dict[str, Any]:
         "realised": canonical(outcome.realised),
         "fees": canonical(outcome.fees),
         "stats": {key: f"{value:.12g}" if isinstance(value, float) else value for key, value in result.numbers.items()},
-        "first_orders": [named(order) for order in outcome.orders[:_ENDS]],
-        "first_fills": [named(fill) for fill in outcome.fills[:_ENDS]],
-        "last_fills": [named(fill) for fill in outcome.fills[-_ENDS:]],
+        "first_orders": [hashed(order, "orders") for order in outcome.orders[:_ENDS]],
+        "first_fills": [hashed(fill, "fills") for fill in outcome.fills[:_ENDS]],
+        "last_fills": [hashed(fill, "fills") for fill in outcome.fills[-_ENDS:]],
     }
 
 
-def named(record: msgspec.Struct) -> dict[str, Any]:
-    """Return a record's fields by name, numbers as exact text."""
-    return {field: canonical(getattr(record, field)) for field in record.__struct_fields__}
+def hashed(record: msgspec.Struct, kind: str) -> dict[str, Any]:
+    """Return the fields of a record that the hash covers, by name, numbers as exact text."""
+    return {field: canonical(getattr(record, field)) for field in ENCODINGS[ENCODING].records[kind]}
 
 
 def as_text(kept: dict[str, Any]) -> str:
