@@ -11,7 +11,7 @@ from quantkit.clock import NS_PER_S
 from quantkit.errors import ParseError
 from quantkit.events import KINDS, Candle, Gap, MarketEvent, Ticker
 from quantkit.feeds.okx.codec import decode as messages
-from quantkit.feeds.okx.tracker.settlement import Settlements
+from quantkit.feeds.okx.tracker.quotes import Settlements
 from quantkit.importers.captures import ReceiptClock, in_capture_order
 from quantkit.importers.files import first_lines, numbered_lines
 from quantkit.importers.intake import Intake

@@ -7,8 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from quantkit.feeds.okx.backoff import Backoff
-from quantkit.feeds.okx.config import RetryPolicy
+from quantkit.feeds.okx.config import Backoff, RetryPolicy
 from quantkit.feeds.okx.limits import Pacer, SlidingLimit
 
 

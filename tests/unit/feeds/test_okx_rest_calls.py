@@ -29,8 +29,9 @@ from quantkit.feeds.okx.errors import (
     OkxRequestError,
     OkxServerError,
 )
+from quantkit.feeds.okx.rest import calls
 from quantkit.feeds.okx.rest.calls import ATTEMPTS, rest_timestamp
-from quantkit.feeds.okx.rest.rest import OkxRest, endpoints
+from quantkit.feeds.okx.rest.rest import OkxRest
 
 CONFIG = OkxConfig(url="http://127.0.0.1:1")
 TIME = {"code": "0", "msg": "", "data": [{"ts": "1787702400000"}]}
@@ -110,7 +111,7 @@ def refused(
 @settings(max_examples=40, deadline=None)
 def test_no_window_ever_holds_more_than_the_limit(bursts: list[tuple[float, int]], latency_s: float) -> None:
     """Whenever callers come, requests leave one by one, at least a slot apart, in the order of the calls."""
-    endpoint = endpoints.BOOKS
+    endpoint = calls.BOOKS
     server = Server(lambda request: said({"code": "0", "data": [request.url.params["sz"]]}), latency_s)
 
     async def use(rest: OkxRest) -> None:
@@ -251,7 +252,7 @@ def test_waits_grow_with_full_jitter() -> None:
         waits.append(np.diff(server.times_s))
     found = np.array(waits)
     # Nothing is sent sooner than the pace allows, and the upper bounds double.
-    slot_s = endpoints.TIME.paced_window_s / endpoints.TIME.requests
+    slot_s = calls.TIME.paced_window_s / calls.TIME.requests
     bounds_s = np.maximum([0.25, 0.5, 1.0, 2.0], slot_s)
     assert (found >= slot_s - 1e-9).all()
     assert (found <= bounds_s + 1e-9).all()
@@ -267,7 +268,7 @@ def test_after_a_limit_the_whole_lane_waits_for_the_window() -> None:
 
     run(server, use)
     first_s, second_s = server.times_s[:2]
-    assert second_s - first_s >= endpoints.TIME.window_s
+    assert second_s - first_s >= calls.TIME.window_s
     assert len(server.asked) == 5
 
 

@@ -21,7 +21,7 @@ from quantkit.events import Candle, Funding, Trade
 from quantkit.feeds.okx.codec import channels
 from quantkit.feeds.okx.codec.channels import Channel
 from quantkit.feeds.okx.config import OkxConfig
-from quantkit.feeds.okx.rest.pages import newest_first
+from quantkit.feeds.okx.rest.history import newest_first
 from quantkit.feeds.okx.rest.rest import OkxRest
 from quantkit.instruments import Side
 

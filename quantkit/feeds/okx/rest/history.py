@@ -2,24 +2,82 @@
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 
 from quantkit.clock import NS_PER_MS, interval_ns
-from quantkit.errors import ConfigError
+from quantkit.errors import ConfigError, ParseError
 from quantkit.events import Candle, Funding, Trade
 from quantkit.feeds.okx.codec.channels import Channel
 from quantkit.feeds.okx.codec.decode import BARS
-from quantkit.feeds.okx.rest import endpoints, replies
-from quantkit.feeds.okx.rest.calls import RestCalls
-from quantkit.feeds.okx.rest.endpoints import Endpoint
-from quantkit.feeds.okx.rest.pages import Placed, newest_first
+from quantkit.feeds.okx.rest import replies
+from quantkit.feeds.okx.rest.calls import (
+    CANDLES,
+    FUNDING_HISTORY,
+    HISTORY_CANDLES,
+    HISTORY_TRADES,
+    TRADES,
+    Endpoint,
+    RestCalls,
+)
 
 #: How many of the newest bars `market/candles` knows; whatever is older is asked of the history at once.
 _RECENT_BARS: Final = 1440
 #: Bars that only the history has.
 _HISTORY_ONLY: Final = ("1s",)
+
+
+class Placed(NamedTuple):
+    """One undecoded row and where it stands in its list: a time in milliseconds or a rising id."""
+
+    place: int
+    row: msgspec.Raw
+
+
+async def newest_first(
+    fetch: Callable[[int | None], Awaitable[Sequence[msgspec.Raw]]],
+    place_of: Callable[[msgspec.Raw], int | None],
+    *,
+    older_than: int | None = None,
+    where: str,
+) -> AsyncGenerator[list[Placed], None]:
+    """Yield pages of rows, newest first, no row twice, until there are no older ones.
+
+    How many rows a page holds says nothing: limits differ between endpoints and years, and a page may be short in the
+    middle of a list. So the next page starts where the last one ended, and only a page without rows ends it.
+
+    Args:
+        fetch: Returns rows older than a place (excluding it), the newest where it is None.
+        place_of: Returns a row's place, None where it cannot be read; such a row is left out. Called once for each row.
+        older_than: Where to begin; None for the newest row.
+        where: The list, for messages.
+
+    Raises:
+        ParseError: A page has rows but no place can be read, or only rows that are newer than asked for: going on
+            would repeat the same page for ever, and stopping would hide that history is missing.
+    """
+    while True:
+        rows = await fetch(older_than)
+        if not rows:
+            return
+        # Of rows at one place the first is kept, since servers list the newest state first.
+        page: dict[int, msgspec.Raw] = {}
+        for row in rows:
+            place = place_of(row)
+            if place is not None:
+                page.setdefault(place, row)
+        if not page:
+            raise ParseError(f"none of {len(rows)} rows can be placed", where=where)
+        older = sorted(
+            (Placed(*item) for item in page.items() if older_than is None or item[0] < older_than), reverse=True
+        )
+        if not older:
+            if older_than is not None and max(page) > older_than:
+                raise ParseError(f"asked for rows older than {older_than}, newer ones came", where=where)
+            return
+        yield older
+        older_than = older[-1].place
 
 
 class History:
@@ -74,10 +132,10 @@ class History:
         """Yield rows of bars, first those that `market/candles` still knows, then the history from there on."""
         bar = _bar(channel)
         # The bar that is still open takes a row of the first page.
-        wanted = endpoints.CANDLES.most_rows if count is None else count + 1
+        wanted = CANDLES.most_rows if count is None else count + 1
         horizon_ns = self._now_ns() + self._calls.offset_ns - _RECENT_BARS * length_ns
         is_past = bar in _HISTORY_ONLY or (older_than is not None and older_than * NS_PER_MS <= horizon_ns)
-        for endpoint in (endpoints.HISTORY_CANDLES,) if is_past else (endpoints.CANDLES, endpoints.HISTORY_CANDLES):
+        for endpoint in (HISTORY_CANDLES,) if is_past else (CANDLES, HISTORY_CANDLES):
 
             async def fetch(cursor: int | None, endpoint: Endpoint = endpoint) -> Sequence[msgspec.Raw]:
                 limit = min(wanted, endpoint.most_rows)
@@ -100,10 +158,10 @@ class History:
         async def fetch(cursor: int | None) -> Sequence[msgspec.Raw]:
             if cursor is not None:
                 return await self._older_trades(instrument, cursor)
-            limit = min(count, endpoints.TRADES.most_rows)
-            return await self._fetch(endpoints.TRADES, {"instId": instrument, "limit": str(limit)})
+            limit = min(count, TRADES.most_rows)
+            return await self._fetch(TRADES, {"instId": instrument, "limit": str(limit)})
 
-        where = f"OKX {endpoints.TRADES.path} {instrument}"
+        where = f"OKX {TRADES.path} {instrument}"
         async with aclosing(self._newest_first(fetch, replies.trade_place, where=where)) as pages:
             async for page in pages:
                 yield replies.past_trades(_rows(page), instrument, self._calls.count)
@@ -116,12 +174,12 @@ class History:
         async def fetch(cursor: int | None) -> Sequence[msgspec.Raw]:
             if cursor is None and end_ns is not None:
                 # By time only to find the place: pages cut by time would lose trades of the same millisecond.
-                limit = str(endpoints.HISTORY_TRADES.most_rows)
+                limit = str(HISTORY_TRADES.most_rows)
                 query = {"instId": instrument, "type": "2", "after": str(-(-end_ns // NS_PER_MS)), "limit": limit}
-                return await self._fetch(endpoints.HISTORY_TRADES, query)
+                return await self._fetch(HISTORY_TRADES, query)
             return await self._older_trades(instrument, cursor)
 
-        where = f"OKX {endpoints.HISTORY_TRADES.path} {instrument}"
+        where = f"OKX {HISTORY_TRADES.path} {instrument}"
         async with aclosing(self._newest_first(fetch, replies.trade_place, where=where)) as pages:
             async for page in pages:
                 found = replies.past_trades(_rows(page), instrument, self._calls.count)
@@ -136,9 +194,9 @@ class History:
                     return
 
     async def _older_trades(self, instrument: str, trade_id: int | None) -> Sequence[msgspec.Raw]:
-        limit = str(endpoints.HISTORY_TRADES.most_rows)
+        limit = str(HISTORY_TRADES.most_rows)
         query = {"instId": instrument, "type": "1", "after": _text(trade_id), "limit": limit}
-        return await self._fetch(endpoints.HISTORY_TRADES, query)
+        return await self._fetch(HISTORY_TRADES, query)
 
     # Funding --------------------------------------------------------------------------------------------------
 
@@ -146,7 +204,7 @@ class History:
         self, instrument: str, *, start_ns: int | None, end_ns: int | None
     ) -> AsyncGenerator[list[Funding], None]:
         """Yield pages of the settlements in [start_ns, end_ns], newest first."""
-        endpoint = endpoints.FUNDING_HISTORY
+        endpoint = FUNDING_HISTORY
 
         async def fetch(cursor: int | None) -> Sequence[msgspec.Raw]:
             query = {"instId": instrument, "after": _text(cursor), "limit": str(endpoint.most_rows)}

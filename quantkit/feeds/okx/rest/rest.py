@@ -20,8 +20,19 @@ from quantkit.feeds.okx.codec.decode import decode_instruments, instrument_of
 from quantkit.feeds.okx.config import OkxConfig
 from quantkit.feeds.okx.credentials import Credentials
 from quantkit.feeds.okx.errors import OkxRequestError, OkxServerError, network_error, reply_error
-from quantkit.feeds.okx.rest import endpoints, replies
-from quantkit.feeds.okx.rest.calls import Answer, Reply, RestCalls, Signer
+from quantkit.feeds.okx.rest import replies
+from quantkit.feeds.okx.rest.calls import (
+    ACCOUNT_CONFIG,
+    BOOKS,
+    INSTRUMENTS,
+    TICKER,
+    TICKERS,
+    TIME,
+    Answer,
+    Reply,
+    RestCalls,
+    Signer,
+)
 from quantkit.feeds.okx.rest.history import History
 from quantkit.feeds.okx.rest.replies import AccountConfig
 from quantkit.instruments import Instrument
@@ -132,8 +143,8 @@ class OkxRest:
         Raises:
             OkxError: The request failed.
         """
-        reply = await self._calls.get(endpoints.TIME)
-        return replies.server_time_ns(reply.data, where=f"OKX {endpoints.TIME.path}")
+        reply = await self._calls.get(TIME)
+        return replies.server_time_ns(reply.data, where=f"OKX {TIME.path}")
 
     async def clock_offset_ns(self) -> int:
         """Measure the exchange's clock minus this machine's, in nanoseconds; later signatures use it.
@@ -167,9 +178,7 @@ class OkxRest:
         """
         rows = decode_instruments(await self._instruments_body(kind, instrument))
         if instrument is not None and not rows:
-            raise reply_error(
-                "51001", "Instrument ID does not exist", where=f"OKX {endpoints.INSTRUMENTS.path} {instrument}"
-            )
+            raise reply_error("51001", "Instrument ID does not exist", where=f"OKX {INSTRUMENTS.path} {instrument}")
         found: list[Instrument] = []
         for row in rows:
             try:
@@ -188,7 +197,7 @@ class OkxRest:
     async def _instruments_body(self, kind: str, instrument: str | None) -> bytes:
         inst_type = _type_of(kind)
         query = {"instType": inst_type, "instId": _own(instrument) if instrument else ""}
-        return (await self._calls.get(endpoints.INSTRUMENTS, query, bucket=inst_type)).body
+        return (await self._calls.get(INSTRUMENTS, query, bucket=inst_type)).body
 
     async def instrument_body(self, instrument: str) -> bytes:
         """Return the reply of `public/instruments` for one instrument as OKX sent it.
@@ -315,14 +324,14 @@ class OkxRest:
             OkxError: The request failed.
         """
         reply = await self._book(instrument, depth)
-        where = f"OKX {endpoints.BOOKS.path} {instrument}"
+        where = f"OKX {BOOKS.path} {instrument}"
         rows = replies.rows_of(reply.data, where=where)
         return replies.whole_book(rows, instrument, reply.received_ns, where=where)
 
     async def _book(self, instrument: str, depth: int) -> Reply:
-        if not 1 <= depth <= endpoints.BOOKS.most_rows:
-            raise ConfigError(f"depth is {depth}; use 1 to {endpoints.BOOKS.most_rows}")
-        return await self._calls.get(endpoints.BOOKS, {"instId": _own(instrument), "sz": str(depth)})
+        if not 1 <= depth <= BOOKS.most_rows:
+            raise ConfigError(f"depth is {depth}; use 1 to {BOOKS.most_rows}")
+        return await self._calls.get(BOOKS, {"instId": _own(instrument), "sz": str(depth)})
 
     async def tickers(self, kind: str) -> list[Ticker]:
         """Return the quotes of all instruments of a kind, `spot`, `swap` or `future`, received now.
@@ -330,8 +339,8 @@ class OkxRest:
         Raises:
             OkxError: The request failed.
         """
-        reply = await self._calls.get(endpoints.TICKERS, {"instType": _type_of(kind)})
-        rows = replies.rows_of(reply.data, where=f"OKX {endpoints.TICKERS.path}")
+        reply = await self._calls.get(TICKERS, {"instType": _type_of(kind)})
+        rows = replies.rows_of(reply.data, where=f"OKX {TICKERS.path}")
         return replies.current_tickers(rows, reply.received_ns, self._calls.count)
 
     async def ticker(self, instrument: str) -> Ticker:
@@ -341,8 +350,8 @@ class OkxRest:
             ParseError: The quote is malformed or missing.
             OkxError: The request failed.
         """
-        reply = await self._calls.get(endpoints.TICKER, {"instId": _own(instrument)})
-        where = f"OKX {endpoints.TICKER.path} {instrument}"
+        reply = await self._calls.get(TICKER, {"instId": _own(instrument)})
+        where = f"OKX {TICKER.path} {instrument}"
         rows = replies.rows_of(reply.data, where=where)
         for ticker in replies.current_tickers(rows, reply.received_ns, self._calls.count):
             if ticker.instrument == instrument:
@@ -428,8 +437,8 @@ class OkxRest:
             OkxAuthError: OKX refuses them.
             OkxError: The request failed otherwise.
         """
-        reply = await self._calls.get(endpoints.ACCOUNT_CONFIG, is_private=True)
-        return replies.account_config(reply.data, where=f"OKX {endpoints.ACCOUNT_CONFIG.path}")
+        reply = await self._calls.get(ACCOUNT_CONFIG, is_private=True)
+        return replies.account_config(reply.data, where=f"OKX {ACCOUNT_CONFIG.path}")
 
     # HTTP -----------------------------------------------------------------------------------------------------
 

@@ -15,10 +15,10 @@ from quantkit.errors import ParseError
 from quantkit.events import BookUpdate, Gap
 from quantkit.feeds.okx.codec.channels import Channel
 from quantkit.feeds.okx.codec.decode import BookData
+from quantkit.feeds.okx.tracker.alignment import SnapshotAlignment, fetched_book
 from quantkit.feeds.okx.tracker.book import DEPTHS, Link, SequencedBook, link
 from quantkit.feeds.okx.tracker.channel import ChannelState, Counters, FeedMessage
 from quantkit.feeds.okx.tracker.records import Command, FetchBook, FetchInstrument, Resubscribe
-from quantkit.feeds.okx.tracker.splice import SnapshotAlignment, fetched_book
 from quantkit.instruments import on_step_of
 
 #: So many prices of a book are remembered as on the step.

@@ -34,8 +34,7 @@ from quantkit.feeds.okx.codec.listing import decode_instruments
 from quantkit.feeds.okx.tracker.book import SequencedBook
 from quantkit.feeds.okx.tracker.books import BookChannel, DepthChannel, WholeBookChannel
 from quantkit.feeds.okx.tracker.candles import CandleChannel
-from quantkit.feeds.okx.tracker.channel import AHEAD_NS, ChannelState, Counters, FeedMessage
-from quantkit.feeds.okx.tracker.news_lane import PassThroughChannel
+from quantkit.feeds.okx.tracker.channel import AHEAD_NS, ChannelState, Counters, FeedMessage, PassThroughChannel
 from quantkit.feeds.okx.tracker.quotes import FastPath, FundingChannel, QuoteChannel, fast_path_of_tickers
 from quantkit.feeds.okx.tracker.records import (
     Awaited,

@@ -9,8 +9,8 @@ import msgspec
 import numpy as np
 
 from quantkit.errors import FeedError
-from quantkit.feeds.okx.backoff import Backoff
 from quantkit.feeds.okx.codec.channels import Channel, Path
+from quantkit.feeds.okx.config import Backoff
 from quantkit.feeds.okx.errors import OkxError, network_error
 from quantkit.feeds.okx.tracker.records import Lost, Opened
 from quantkit.feeds.okx.ws.ports import ClientServices, Socket

@@ -4,9 +4,8 @@ from collections import Counter
 from typing import NamedTuple, Protocol
 
 from quantkit.errors import FeedError
-from quantkit.feeds.okx.backoff import Backoff
 from quantkit.feeds.okx.codec.channels import Channel
-from quantkit.feeds.okx.config import OkxConfig
+from quantkit.feeds.okx.config import Backoff, OkxConfig
 from quantkit.feeds.okx.errors import OkxError
 from quantkit.feeds.okx.tracker.records import Record
 from quantkit.feeds.okx.ws.subscriptions import Subscriptions

@@ -7,9 +7,9 @@ from typing import Final
 
 from quantkit.clock import NS_PER_S, span_text
 from quantkit.errors import FeedError, ParseError
-from quantkit.feeds.okx.backoff import Backoff
 from quantkit.feeds.okx.codec.channels import Channel
 from quantkit.feeds.okx.codec.decode import Ack, ConnectionCount, ErrorEvent, Notice, decode
+from quantkit.feeds.okx.config import Backoff
 from quantkit.feeds.okx.errors import (
     OkxAuthError,
     OkxError,
