@@ -1,0 +1,85 @@
+"""CONTRIBUTING.md is true: what it names exists, and its chain and its tables are those of the project's file."""
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+from pages import ROOT, code_words, rows, section, text_of
+
+PAGE = ROOT / "CONTRIBUTING.md"
+PACKAGE = ROOT / "quantkit"
+PROJECT = tomllib.loads(text_of(ROOT / "pyproject.toml"))
+
+
+def named_paths(text: str) -> list[str]:
+    """Return what a text names in backticks that looks like a file or a folder of the repository."""
+    words = [word for word in code_words(text) if re.fullmatch(r"[\w./-]+(\.py|\.md|\.toml|/|/run)", word)]
+    return [word for word in words if "<" not in word]
+
+
+def place_of(path: str) -> Path:
+    """Return where a named path lies: in the repository, or below the package, whose rooms are named without it."""
+    return ROOT / path if (ROOT / path).exists() else PACKAGE / path
+
+
+@pytest.mark.parametrize("path", sorted(set(named_paths(text_of(PAGE)))))
+def test_what_it_names_is_there(path: str) -> None:
+    """Every file and folder, wherever it is named."""
+    place = place_of(path)
+    assert place.is_dir() if path.endswith("/") else place.is_file()
+
+
+def test_names_that_are_not_there_would_be_found() -> None:
+    """The check above looks at tables and text alike."""
+    assert named_paths("| `engine/` | see `engine/core.py`, not `_ns` or `QUANTKIT_CAMPAIGN`, and `.ci/run` |") == [
+        "engine/",
+        "engine/core.py",
+        ".ci/run",
+    ]
+    assert not place_of("engine/core.py").exists()
+
+
+def test_every_room_of_the_package_has_its_line() -> None:
+    """Every module and folder right below `quantkit/`, and the rooms of feeds and brokers."""
+    listed = {word for cells in rows(section(PAGE, "## Layout")) for word in code_words(cells[0])}
+    rooms = {file.name for file in PACKAGE.glob("[a-z]*.py")}
+    rooms |= {f"{file.parent.name}/" for file in PACKAGE.glob("*/__init__.py")}
+    rooms |= {
+        f"{file.parent.relative_to(PACKAGE)}/"
+        for parent in ("brokers/*", "feeds/okx/*")
+        for file in PACKAGE.glob(f"{parent}/__init__.py")
+    }
+    assert rooms - listed == set()
+
+
+def test_the_chain_is_the_contract() -> None:
+    """The same layers in the same order as those that `lint-imports` checks."""
+    (drawn,) = re.findall(r"^```text\n(.*?)^```$", section(PAGE, "## Imports point downward"), re.MULTILINE | re.DOTALL)
+    layers = next(each for each in PROJECT["tool"]["importlinter"]["contracts"] if each["type"] == "layers")["layers"]
+    wanted = [{f"quantkit.{name.strip()}" for name in layer.split("|")} for layer in drawn.split(">")]
+    assert wanted == [{name.strip() for name in layer.split("|")} for layer in layers]
+
+
+@pytest.mark.parametrize("extra", ["", "notebook", "test", "ci", "lint"])
+def test_each_dependency_has_its_line(extra: str) -> None:
+    """And no line is left of one that is gone."""
+    project = PROJECT["project"]
+    wanted = project["optional-dependencies"][extra] if extra else project["dependencies"]
+    heading = {"": "package", "notebook": "extra package"}.get(extra, f"{extra} package")
+    table = section(PAGE, "## Dependencies").partition(f"| {heading} | for |")[2].partition("\n\n")[0]
+    listed = {word for line in table.splitlines() for word in code_words(line.split("|")[1] if "|" in line else "")}
+    assert listed == {re.split(r"[<>=]", line)[0] for line in wanted}
+
+
+def test_every_extra_is_looked_at() -> None:
+    """A new one needs a table."""
+    assert set(PROJECT["project"]["optional-dependencies"]) == {"notebook", "test", "ci", "lint"}
+    assert f"`{PROJECT['build-system']['requires'][0].partition('>')[0]}`" in section(PAGE, "## Dependencies")
+
+
+def test_the_folders_of_the_tests_have_their_lines() -> None:
+    """Each one, and nothing else."""
+    listed = {word for cells in rows(section(PAGE, "## Tests")) for word in code_words(cells[0])}
+    there = {f"tests/{folder.name}/" for folder in (ROOT / "tests").iterdir() if folder.is_dir()}
+    assert listed == {name for name in there if not name.startswith("tests/__")}
