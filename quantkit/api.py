@@ -14,12 +14,12 @@ from quantkit.clock import duration_ns, is_plausible, iso_of, latest_epoch_ns, t
 from quantkit.config import run_config
 from quantkit.engine.engine import Engine
 from quantkit.engine.plan import EngineConfig, Plan
-from quantkit.engine.timings import RecordedClock, sender_of
 from quantkit.errors import ConfigError, FeedClosedError
 from quantkit.feeds.base import Feed
+from quantkit.feeds.recorded_clock import RecordedClock
 from quantkit.feeds.replay import ReplayFeed
 from quantkit.instruments import Fees, Instrument, decimal_of
-from quantkit.loading import build_strategy, refuse_while_loading, source_of
+from quantkit.loading import build_strategy, refuse_while_loading, sender_of, source_of
 from quantkit.report.result import Result
 from quantkit.storage.catalog import Catalog
 from quantkit.strategy import Strategy

@@ -1,6 +1,7 @@
 """Finding a strategy's class from what a user writes: a file, a name in `strategies/`, or `module:Class`."""
 
 import difflib
+import hashlib
 import importlib
 import importlib.util
 import sys
@@ -8,9 +9,12 @@ import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
+from math import isfinite
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Final
+
+import msgspec
 
 from quantkit.errors import ConfigError
 from quantkit.sources import (
@@ -248,3 +252,30 @@ def source_of(strategy: Strategy) -> tuple[str, str | None]:
     source = source_of_class(kind)
     name = f"{kind.__module__.removeprefix(_PREFIX)}:{kind.__qualname__}"
     return name, None if source is None else source.digest
+
+
+def sender_of(strategy: str, digest: str | None, parameters: Mapping[str, Any]) -> str:
+    """Return the mark of a strategy with its parameters in the rows of a run.
+
+    Args:
+        strategy: Module and class; the module is left out, since a file may be loaded by several names.
+        digest: Of the file.
+        parameters: Their values by name.
+    """
+    whole = [strategy.rpartition(":")[2], digest, parameter_fields(dict(parameters))]
+    return hashlib.sha256(msgspec.json.encode(whole, order="deterministic")).hexdigest()[:32]
+
+
+def parameter_fields(parameters: dict[str, Any]) -> dict[str, Any]:
+    """Return a strategy's parameters as JSON-ready values that building it takes back without loss.
+
+    JSON has no infinity; text is converted as it is from a command line.
+
+    Examples:
+        >>> parameter_fields({"limit": float("inf"), "qty": 0.1})
+        {'limit': 'inf', 'qty': 0.1}
+    """
+    return {
+        name: str(value) if isinstance(value, float) and not isfinite(value) else value
+        for name, value in parameters.items()
+    }

@@ -147,7 +147,7 @@ class _Run:
 
 def _print_rest(recording: str, *, is_json: bool, is_brief: bool) -> None:
     """Print what there is of a run that failed: its result as of then, else where it was recorded."""
-    from quantkit.live.verify import RESULT
+    from quantkit.live.folder import RESULT
     from quantkit.report.result import Result
 
     if (Path(recording) / RESULT).is_dir():

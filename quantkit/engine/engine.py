@@ -26,9 +26,8 @@ from quantkit.engine.equity import EquityTracker
 from quantkit.engine.exchange import SimulatedVenue, make_cursors, make_marks
 from quantkit.engine.funding import Settlements
 from quantkit.engine.gaps import Gaps
-from quantkit.engine.log import Journal
 from quantkit.engine.order_manager import OrderManager
-from quantkit.engine.outcome import OrderEvent, Outcome
+from quantkit.engine.outcome import OrderEvent, Outcome, RunLog
 from quantkit.engine.plan import EngineConfig, Plan, describe, idle_fees, make_plan
 from quantkit.errors import ConfigError, DataError, QuantkitError, StrategyError
 from quantkit.events import Candle, Funding, Gap, InstrumentChange
@@ -78,7 +77,7 @@ class Engine:
         config: EngineConfig | None = None,
         *,
         progress: Callable[[int, int, int], None] | None = None,
-        journal: Journal | None = None,
+        journal: RunLog | None = None,
         send_clock: SendClock | None = None,
         is_live: bool = False,
     ) -> None:
@@ -472,7 +471,7 @@ class Engine:
         if decisions or reports:
             self._reports_told = len(self._broker.log)
             self._broker.decisions = []
-            self._journal.did(decisions, reports)
+            self._journal.output(decisions, reports)
 
     def _told(self, now_ns: int) -> None:
         if self._progress is not None:

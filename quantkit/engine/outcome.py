@@ -1,12 +1,22 @@
 """What a finished run hands to the report: plain records, nothing computed for display."""
 
 from decimal import Decimal
+from typing import Protocol
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from quantkit.brokers.base import Decision, Report
 from quantkit.orders import Fill, Order, OrderState
+
+
+class RunLog(Protocol):
+    """Records the outputs of a run as it happens."""
+
+    def output(self, decisions: list[Decision], reports: list[Report]) -> None:
+        """Add the outcome of one batch, if it had any."""
+        ...
 
 
 class OrderEvent(msgspec.Struct, frozen=True, gc=False):

@@ -1,13 +1,20 @@
-"""The bounded hand-over of live rows from the thread that receives them to the one that runs the engine."""
+"""Live rows on their way to the engine: the bounded hand-over between two threads, and batches of what was taken."""
 
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
-from typing import Final
+from collections.abc import Callable, Iterable, Sequence
+from typing import Final, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
 
 from quantkit.clock import NS_PER_S, wall_ns
-from quantkit.events import Row
+from quantkit.events import KINDS, Candle, InstrumentChange, Row
+from quantkit.rows.batch import Batch
+from quantkit.rows.columns import Block, Stream
 
+#: Rows whose exchange stamp says nothing about the clocks.
+_UNTIMED: Final = ("gap", "funding", "instrument")
 #: How long the taker sleeps at most, so that whoever watches the run sees it move.
 _LONGEST_NAP_S: Final = 0.25
 #: Sleeping shorter than this is not worth it.
@@ -15,6 +22,30 @@ _SHORTEST_NAP_S: Final = 0.0002
 #: From one batch to the next at least so long, so that a thousand rows a second are not a thousand batches.
 _PACE_NS: Final = 4_000_000
 _NEVER_NS: Final = 2**63 - 1
+
+
+class InputLog(Protocol):
+    """Records every input of a run before the engine sees it."""
+
+    def input_batch(self, deliveries: int, last_ns: int, until_ns: int) -> None:
+        """Add a batch: the count of deliveries, the stamp of the last (0 without any), the end of its time."""
+        ...
+
+    def warmup_loaded(self, stream: Stream, count: int, candles: Sequence[Candle]) -> None:
+        """Add the candles of a warm-up that asked for `count`."""
+        ...
+
+    def feed_ended(self) -> None:
+        """Add the end of the feed."""
+        ...
+
+    def sent(self, instrument: str, number: int, at_ns: int, sent_ns: int) -> None:
+        """Add the departure of a message: engine time, and this machine's clock."""
+        ...
+
+    def stepped(self, from_ns: int, offset_ns: int) -> None:
+        """Add a step of the clock offset: this machine's clock less the exchange's, from a moment on."""
+        ...
 
 
 class Inbox:
@@ -166,3 +197,67 @@ class Inbox:
             return self._making_ns - 1
         self._last_ns = max(now_ns, self._last_ns)
         return self._last_ns
+
+
+class BatchMaker:
+    """Turns deliveries into batches.
+
+    Args:
+        end_ns: Rows stamped later are left out, and time does not pass beyond it.
+    """
+
+    def __init__(self, end_ns: int) -> None:
+        self._end_ns = end_ns
+        self._warmed_ns: dict[Stream, int] = {}
+        self._streams: dict[tuple[type, str, str], Stream] = {}
+        self._sort_keys: dict[Stream, tuple[int, int, str]] = {}
+        #: Rows so far, and `received_ns` and `exchange_ns` of the last, by stream.
+        self.counts: dict[Stream, tuple[int, int, int]] = {}
+        #: The smallest receipt less exchange stamp of the last batch, None where no row told of it.
+        self.least_lag_ns: int | None = None
+
+    def warmed(self, stream: Stream, candles: Sequence[Candle]) -> None:
+        """Leave out from now on the candles that a warm-up has delivered."""
+        if candles:
+            self._warmed_ns[stream] = candles[-1].close_ns
+
+    def batch(self, deliveries: Iterable[Sequence[Row]], until_ns: int) -> Batch:
+        """Return a batch of deliveries that came in this order, and of the time up to `until_ns`."""
+        # Deliveries come in the total order, so that counting rows tells their places.
+        groups: dict[Stream, tuple[list[Row], list[int]]] = {}
+        stamps: list[int] = []
+        least_lag_ns: int | None = None
+        for events in deliveries:
+            for event in events:
+                if event.received_ns > self._end_ns:
+                    continue
+                interval = event.interval if isinstance(event, Candle) else ""
+                key = (type(event), event.instrument, interval)
+                stream = self._streams.get(key)
+                if stream is None:
+                    kind = "instrument" if isinstance(event, InstrumentChange) else KINDS[type(event)]
+                    stream = self._streams[key] = Stream(kind, key[1], interval)
+                    self._sort_keys[stream] = stream.sort_key
+                if interval and event.close_ns <= self._warmed_ns.get(stream, 0):  # type: ignore[union-attr]
+                    continue
+                group = groups.get(stream)
+                if group is None:
+                    groups[stream] = ([event], [len(stamps)])
+                else:
+                    group[0].append(event)
+                    group[1].append(len(stamps))
+                stamps.append(event.received_ns)
+                lag_ns = event.received_ns - event.exchange_ns
+                if (least_lag_ns is None or lag_ns < least_lag_ns) and stream.kind not in _UNTIMED:
+                    least_lag_ns = lag_ns
+        self.least_lag_ns = least_lag_ns
+        blocks: list[Block] = []
+        positions: list[NDArray[np.int64]] = []
+        for stream in sorted(groups, key=self._sort_keys.__getitem__):
+            rows, places = groups[stream]
+            last = rows[-1]
+            before = self.counts.get(stream)
+            self.counts[stream] = (len(rows) + (before[0] if before else 0), last.received_ns, last.exchange_ns)
+            blocks.append(Block.from_events(rows, stream=stream))
+            positions.append(np.array(places, np.int64))
+        return Batch.lined_up(blocks, np.array(stamps, np.int64), positions, until_ns=min(until_ns, self._end_ns))

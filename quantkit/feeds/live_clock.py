@@ -7,7 +7,7 @@ from quantkit.brokers.send_clock import SendClock
 from quantkit.clock import NS_PER_MS, delay_text
 from quantkit.events import Timing
 from quantkit.feeds.clock_offset import ClockOffset
-from quantkit.feeds.live import Intake
+from quantkit.feeds.inbox import InputLog
 from quantkit.feeds.taken import TakenRows
 
 #: A clock that is further off is told of.
@@ -19,7 +19,7 @@ class LiveClock(SendClock):
 
     Args:
         wall: This machine's clock, UTC ns.
-        intake: Told of each message and each step before anything comes of it, None: nobody is.
+        input_log: Gets each message and each step before anything comes of it; None: no log.
         taken: Gets them as rows.
         sender: Stands for the strategy in those rows.
 
@@ -28,12 +28,12 @@ class LiveClock(SendClock):
         unmeasured: How often the exchange's time could not be had.
     """
 
-    def __init__(self, wall: Callable[[], int], *, intake: Intake | None, taken: TakenRows, sender: str) -> None:
+    def __init__(self, wall: Callable[[], int], *, input_log: InputLog | None, taken: TakenRows, sender: str) -> None:
         super().__init__()
         self.offset = ClockOffset()
         self.unmeasured = 0
         self._wall = wall
-        self._intake = intake
+        self._input_log = input_log
         self._taken = taken
         self._sender = sender
         self._count = 0
@@ -45,8 +45,8 @@ class LiveClock(SendClock):
         sent_ns = super().leave(now_ns, instrument)
         self._count += 1
         self._late_ns_max = max(self._late_ns_max, sent_ns - now_ns)
-        if self._intake is not None:
-            self._intake.sent(instrument, self._count, now_ns, sent_ns)
+        if self._input_log is not None:
+            self._input_log.sent(instrument, self._count, now_ns, sent_ns)
         offset_ns = self.offset.value_ns
         self._taken.note(Timing(instrument, now_ns, now_ns, self._count, sent_ns, offset_ns, self._sender))
         return sent_ns
@@ -68,8 +68,8 @@ class LiveClock(SendClock):
         offset_ns = self.offset.value_ns
         self._offset_ns_max = max(self._offset_ns_max, offset_ns, key=abs)
         self.step(from_ns, offset_ns)
-        if self._intake is not None:
-            self._intake.stepped(from_ns, offset_ns)
+        if self._input_log is not None:
+            self._input_log.stepped(from_ns, offset_ns)
         for name in instruments:
             self._taken.note(Timing(name, from_ns, from_ns, 0, from_ns, offset_ns))
 

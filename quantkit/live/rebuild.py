@@ -8,15 +8,26 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from quantkit.engine.log import Drained, Sent, Started, Stepped, Took, Warmed, instruments_of, read_log, span_of
-from quantkit.engine.timings import sender_of
 from quantkit.errors import DataError
 from quantkit.events import KINDS, Candle, InstrumentChange, MarketEvent, Timing
 from quantkit.feeds.okx.codec.channels import Channel, channel_of
 from quantkit.feeds.okx.relisting import Listings
 from quantkit.feeds.okx.source import live_coverage
 from quantkit.feeds.okx.tracker.records import FrameRecord, Record, Subscribed
-from quantkit.live.verify import DATA, ENGINE, FRAMES, deliveries_of
+from quantkit.live.folder import DATA, ENGINE, FRAMES, recorded_run
+from quantkit.live.journal import (
+    FeedEnded,
+    InputBatch,
+    Sent,
+    Started,
+    Stepped,
+    WarmupLoaded,
+    instruments_of,
+    read_log,
+    span_of,
+)
+from quantkit.live.verify import deliveries_of
+from quantkit.loading import sender_of
 from quantkit.rows.columns import Block, Stream
 from quantkit.storage.tape import held
 from quantkit.storage.writer import Writer
@@ -37,9 +48,7 @@ def rebuild(run: str | Path) -> dict[Stream, int]:
         DataError: The folder holds no recorded run, or one that is still going, its tape or log is damaged, or the
             disk refuses. The rows that were there are still there then.
     """
-    folder = Path(run)
-    if not (folder / ENGINE).is_dir():
-        raise DataError(f"{folder} holds no recorded run (there is no {ENGINE} folder); name the folder of one")
+    folder = recorded_run(run)
     with held(folder / ENGINE) as is_ours:
         if not is_ours:
             raise DataError(
@@ -88,7 +97,7 @@ class _Told(NamedTuple):
     """
 
     started: Started
-    warmed: list[Warmed]
+    warmed: list[WarmupLoaded]
     sent: list[Sent]
     steps: list[Stepped]
     taken_until_ns: int
@@ -97,21 +106,21 @@ class _Told(NamedTuple):
 
 def _told(folder: Path) -> _Told:
     started: Started | None = None
-    warmed, sent, steps = list[Warmed](), list[Sent](), list[Stepped]()
+    warmed, sent, steps = list[WarmupLoaded](), list[Sent](), list[Stepped]()
     until_ns, has_ended = 0, False
     for entry in read_log(folder / ENGINE):
         match entry:
             case Started():
                 started = entry
-            case Warmed():
+            case WarmupLoaded():
                 warmed.append(entry)
             case Sent():
                 sent.append(entry)
             case Stepped():
                 steps.append(entry)
-            case Took():
+            case InputBatch():
                 until_ns = entry.until_ns
-            case Drained():
+            case FeedEnded():
                 has_ended = True
             case _:
                 continue

@@ -1,31 +1,27 @@
 """A paper run: the live feed, the engine with its simulated broker, and the recording of both."""
 
 import logging
-import re
 import shutil
 import threading
 from collections.abc import Callable
 from decimal import Decimal
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import Final
 
 import msgspec
 
-from quantkit.clock import datetime_of, wall_ns
 from quantkit.config import run_config
 from quantkit.engine.engine import Engine
-from quantkit.engine.log import VERSION, EngineLog, Started, Stopped, config_fields, parameter_fields
 from quantkit.engine.outcome import Outcome
 from quantkit.engine.plan import EngineConfig
-from quantkit.engine.timings import sender_of
-from quantkit.errors import ConfigError, DataError, QuantkitError, StrategyError
+from quantkit.errors import DataError, QuantkitError, StrategyError
 from quantkit.feeds.okx.config import OkxConfig
 from quantkit.feeds.okx.source import FAR_FUTURE_NS, OkxFeed
+from quantkit.live.folder import ENGINE, RESULT, SOURCE, new_folder, versions
+from quantkit.live.journal import VERSION, EngineLog, Started, Stopped, config_fields
 from quantkit.live.monitor import Monitor
 from quantkit.live.status import LiveStatus
-from quantkit.live.verify import ENGINE, RESULT, SOURCE, versions
-from quantkit.loading import source_of
-from quantkit.portable import check_new, unportable
+from quantkit.loading import parameter_fields, sender_of, source_of
 from quantkit.report.digest import result_hash
 from quantkit.report.result import Result
 from quantkit.sources import code_of
@@ -35,7 +31,6 @@ from quantkit.strategy import Strategy
 NOT_SAVED: Final = "the result is not saved"
 
 _log: Final = logging.getLogger("quantkit.live")
-_UNFIT: Final = re.compile(r"[^A-Za-z0-9_-]+")
 
 
 def run_paper(
@@ -49,7 +44,7 @@ def run_paper(
     stop: threading.Event | None,
 ) -> Result:
     """Run a strategy on live data until it is stopped; see `quantkit.api.paper`."""
-    folder = None if record is None else _new_folder(record, strategy)
+    folder = None if record is None else new_folder(record, strategy)
     log = None
     try:
         log = None if folder is None else EngineLog(folder / ENGINE)
@@ -74,7 +69,7 @@ def _run(
 ) -> Result:
     name, digest = source_of(strategy)
     sender = sender_of(name, digest, strategy.parameters)
-    with OkxFeed(okx, folder=folder, intake=log, stop=stop, sender=sender) as feed:
+    with OkxFeed(okx, folder=folder, input_log=log, stop=stop, sender=sender) as feed:
         start_ns = feed.now_ns()
         end_ns = FAR_FUTURE_NS if duration_ns is None else start_ns + duration_ns
         config = msgspec.structs.replace(config, start_ns=start_ns, end_ns=end_ns)
@@ -137,37 +132,6 @@ def _run(
         # What was done until then is not lost with the hook that raised.
         raise failure
     return result
-
-
-def _new_folder(record: Path, strategy: Strategy) -> Path:
-    """Make a run's folder, named after strategy and time.
-
-    Raises:
-        ConfigError: It cannot be made, or it or a copy of the strategy's code in it has a name that not every machine
-            takes.
-    """
-    check_new(record)
-    code = code_of(type(strategy))
-    for place in () if code is None else (str(code.place), *code.beside):
-        for part in PurePath(place).parts:
-            reason = unportable(part)
-            if reason is not None:
-                raise ConfigError(f"strategy file {place}: the name {part!r} {reason}; rename it, a copy is recorded")
-    name = _UNFIT.sub("_", type(strategy).__name__)
-    moment = datetime_of(wall_ns()).strftime("%Y%m%d-%H%M%S")
-    number = 0
-    while True:
-        folder = record / f"{name}-{moment}{f'-{number}' if number else ''}"
-        try:
-            folder.mkdir(parents=True)
-        except FileExistsError:
-            if not folder.is_dir():
-                raise ConfigError(f"{record} is no folder that a recording can go to; name another one") from None
-            number += 1
-        except OSError as error:
-            raise ConfigError(f"{folder} cannot be made for the recording: {error.strerror or error}") from error
-        else:
-            return folder
 
 
 def _write_start(log: EngineLog, folder: Path, strategy: Strategy, config: EngineConfig, feed: OkxFeed) -> None:

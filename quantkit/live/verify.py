@@ -1,41 +1,26 @@
 """A recorded run, run once more from its engine log and tape: the same to the last digit, or the first difference."""
 
-import platform
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import msgspec
 
-from quantkit.brokers.base import Decision, Report
-from quantkit.brokers.send_clock import SendClock
 from quantkit.clock import iso_of
 from quantkit.engine.engine import Engine
-from quantkit.engine.log import (
-    Did,
-    Drained,
-    Entry,
-    Sent,
-    Started,
-    Stepped,
-    Stopped,
-    Took,
-    Warmed,
-    config_of,
-    instruments_of,
-    read_log,
-)
 from quantkit.engine.outcome import Outcome
 from quantkit.errors import ConfigError, DataError, StrategyError
 from quantkit.events import Row
-from quantkit.feeds.live import BatchMaker
+from quantkit.feeds.inbox import BatchMaker
 from quantkit.feeds.okx.relisting import Listings
-from quantkit.feeds.okx.source import DATA, FAR_FUTURE_NS, FRAMES, live_coverage
+from quantkit.feeds.okx.source import FAR_FUTURE_NS, live_coverage
 from quantkit.feeds.okx.tracker.records import FrameRecord, Record, unpack
 from quantkit.feeds.okx.tracker.tracker import Tracker
 from quantkit.feeds.resample import sources_of
 from quantkit.instruments import Instrument
+from quantkit.live.folder import ENGINE, FRAMES, SOURCE, recorded_run, versions
+from quantkit.live.journal import Started, config_of, instruments_of, read_log
+from quantkit.live.replayer import CutShortError, Difference, DifferenceError, LogReplayer
 from quantkit.loading import build_strategy, load_recorded, refuse_while_loading
 from quantkit.report.digest import result_hash
 from quantkit.rows.batch import Batch, Subscription
@@ -44,32 +29,6 @@ from quantkit.sources import NotRecordedError, Source, code_of, place_of, read_s
 from quantkit.storage.catalog import Coverage
 from quantkit.storage.tape import TapeReader
 from quantkit.strategy import Strategy
-
-#: Folders of a run beside the tape and the rows.
-ENGINE: Final = "engine"
-RESULT: Final = "result"
-SOURCE: Final = "strategy"
-
-__all__ = [
-    "DATA",
-    "ENGINE",
-    "FRAMES",
-    "RESULT",
-    "SOURCE",
-    "Difference",
-    "Verdict",
-    "deliveries_of",
-    "verify",
-    "versions",
-]
-
-
-class Difference(msgspec.Struct, frozen=True):
-    """The first place at which the recorded and the repeated run part."""
-
-    where: str
-    recorded: str
-    replayed: str
 
 
 class Verdict(msgspec.Struct, frozen=True, kw_only=True):
@@ -93,23 +52,6 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     notes: tuple[str, ...]
 
 
-class _DifferenceError(Exception):
-    """Ends the repeated run at its first difference."""
-
-    def __init__(self, where: str, recorded: str, replayed: str) -> None:
-        super().__init__(where)
-        self.difference = Difference(where, recorded, replayed)
-
-
-class _CutShortError(Exception):
-    """The recording ends here, as it does after a kill."""
-
-
-def versions() -> dict[str, str]:
-    """Return the versions of what computes a run."""
-    return {"python": platform.python_version(), **{name: version(name) for name in ("quantkit", "numpy", "msgspec")}}
-
-
 def verify(run: str | Path, *, strategy: Strategy | type[Strategy] | str | None = None, trust: bool = False) -> Verdict:
     """Run a recorded paper run once more and compare every step.
 
@@ -128,11 +70,9 @@ def verify(run: str | Path, *, strategy: Strategy | type[Strategy] | str | None 
     refuse_while_loading("verify")
     if trust and strategy is not None:
         raise ConfigError("the copy in the run's folder and another strategy exclude each other; give one of them")
-    folder = Path(run)
-    if not (folder / ENGINE).is_dir():
-        raise DataError(f"{folder} holds no recorded run (there is no {ENGINE} folder); name the folder of one")
-    script = _Script(read_log(folder / ENGINE))
-    started = script.started
+    folder = recorded_run(run)
+    log = LogReplayer(read_log(folder / ENGINE))
+    started = log.started
     notes: list[str] = []
     if strategy is None:
         built = build_strategy(_recorded_class(folder, started, trust=trust), started.parameters)
@@ -143,20 +83,20 @@ def verify(run: str | Path, *, strategy: Strategy | type[Strategy] | str | None 
         for name, now in versions().items()
         if name in started.versions and started.versions[name] != now
     ]
-    feed = _RecordedFeed(folder, script)
-    engine = Engine(feed, built, config_of(started.config), journal=script, send_clock=script.send_clock, is_live=True)
+    feed = _RecordedFeed(folder, log)
+    engine = Engine(feed, built, config_of(started.config), journal=log, send_clock=log.send_clock, is_live=True)
     difference, ended = None, "cut short"
     try:
-        ended = _repeat(engine, script)
-    except _DifferenceError as error:
+        ended = _repeat(engine, log)
+    except DifferenceError as error:
         difference = error.difference
-    except _CutShortError:
+    except CutShortError:
         notes.append("the recording was cut short; everything before that was compared")
     return Verdict(
         is_identical=difference is None,
-        decisions=script.decisions,
-        orders=script.orders,
-        fills=script.fills,
+        decisions=log.decisions,
+        orders=log.orders,
+        fills=log.fills,
         events=feed.rows,
         ended=ended,
         difference=difference,
@@ -164,29 +104,29 @@ def verify(run: str | Path, *, strategy: Strategy | type[Strategy] | str | None 
     )
 
 
-def _repeat(engine: Engine, script: "_Script") -> str:
+def _repeat(engine: Engine, log: LogReplayer) -> str:
     """Run to the end of the recording, compare how it ended, and return that."""
     try:
         outcome = engine.run()
     except StrategyError as error:
-        went_on = _DifferenceError("the strategy", "went on", str(error))
-        if script.goes_on:
+        went_on = DifferenceError("the strategy", "went on", str(error))
+        if log.goes_on:
             raise went_on from error
         try:
-            return _compare_end(script, engine.partial_result(error), str(error))
-        except _DifferenceError:
-            if script.has_failed():
+            return _compare_end(log, engine.partial_result(error), str(error))
+        except DifferenceError:
+            if log.has_failed():
                 raise
             raise went_on from error
-    return _compare_end(script, outcome, "")
+    return _compare_end(log, outcome, "")
 
 
-def _compare_end(script: "_Script", outcome: Outcome | None, error: str) -> str:
+def _compare_end(log: LogReplayer, outcome: Outcome | None, error: str) -> str:
     """Compare what the run came to; None where a hook raised before anything could be valued."""
-    stopped = script.stopped()
+    stopped = log.stopped()
     if stopped.error != error:
         ended = "" if outcome is None else outcome.ended
-        raise _DifferenceError("how the run ended", stopped.error or stopped.ended, error or ended)
+        raise DifferenceError("how the run ended", stopped.error or stopped.ended, error or ended)
     if outcome is None:
         return stopped.ended
     for name, recorded, replayed in (
@@ -200,7 +140,7 @@ def _compare_end(script: "_Script", outcome: Outcome | None, error: str) -> str:
         ("hash of the result", stopped.result_hash, result_hash(outcome)),
     ):
         if recorded != replayed:
-            raise _DifferenceError(name, _text(recorded), _text(replayed))
+            raise DifferenceError(name, _text(recorded), _text(replayed))
     return outcome.ended
 
 
@@ -280,168 +220,12 @@ def _text(value: Any) -> str:
     return str(value)
 
 
-class _Script:
-    """The engine log as a script that is followed entry by entry; told what the repeated run does, it compares."""
-
-    def __init__(self, entries: Iterator[Entry]) -> None:
-        self._entries = entries
-        first = next(entries, None)
-        if not isinstance(first, Started):
-            raise DataError("the engine log does not begin with the start of a run; it cannot be repeated")
-        self.started = first
-        self.send_clock = _ScriptClock(self)
-        self._unsent: Sent | None = None
-        self._advance()
-        self.decisions = self.orders = self.fills = 0
-
-    def _advance(self) -> None:
-        self._next = next(self._entries, None)
-        while isinstance(self._next, Stepped):
-            # It holds from a moment of its own on, so it may be known before.
-            self.send_clock.step(self._next.from_ns, self._next.offset_ns)
-            self._next = next(self._entries, None)
-
-    def sent_ns(self) -> int | None:
-        """Return when the next message left, None where the recorded run sent none: `did` compares that."""
-        entry = self._next
-        if not isinstance(entry, Sent):
-            return None
-        self._advance()
-        return entry.sent_ns
-
-    def _past_sent(self) -> Entry | None:
-        """Return the next entry past messages that the repeated run has not sent; `did` compares what they led to."""
-        while isinstance(self._next, Sent):
-            self._unsent = self._next
-            self._advance()
-        if self._unsent is not None and not isinstance(self._next, Did | None):
-            self._check_sent()
-        return self._next
-
-    def _check_sent(self) -> None:
-        if self._unsent is not None:
-            where = f"message {self._unsent.number} at {iso_of(self._unsent.at_ns)}"
-            raise _DifferenceError(where, f"sent, about {self._unsent.instrument}", "not sent")
-
-    def warmed(self, stream: Stream, count: int) -> Warmed:
-        """Return what a warm-up got."""
-        entry = self._next
-        if entry is None:
-            raise _CutShortError
-        asked = f"warm-up of {count} candles of {stream}"
-        if not isinstance(entry, Warmed):
-            raise _DifferenceError("warm-up", "none", asked)
-        recorded = f"warm-up of {entry.count} candles of {entry.instrument} candle {entry.interval}"
-        if recorded != asked:
-            raise _DifferenceError("warm-up", recorded, asked)
-        self._advance()
-        return entry
-
-    def batches(self) -> Iterator[Took]:
-        """Yield what the engine took in, one batch after the other."""
-        while True:
-            entry = self._past_sent()
-            if entry is None:
-                raise _CutShortError
-            if isinstance(entry, Did):
-                raise _DifferenceError(self._place(entry), _deeds(entry.decisions, entry.reports), "nothing")
-            if not isinstance(entry, Took):
-                if isinstance(entry, Drained):
-                    self._advance()
-                return
-            self._advance()
-            yield entry
-
-    def did(self, decisions: list[Decision], reports: list[Report]) -> None:
-        """Compare what the repeated run did with what was recorded."""
-        entry = self._past_sent()
-        if entry is None:
-            raise _CutShortError
-        if not isinstance(entry, Did):
-            raise _DifferenceError(_place_of(decisions, reports), "nothing", _deeds(decisions, reports))
-        for number, (recorded, replayed) in enumerate(zip(entry.decisions, decisions, strict=False)):
-            if recorded != replayed:
-                where = f"decision {self.decisions + number + 1} at {iso_of(recorded.at_ns)}"
-                raise _DifferenceError(where, _fields(recorded, replayed), _fields(replayed, recorded))
-        for number, (told, heard) in enumerate(zip(entry.reports, reports, strict=False)):
-            if told != heard:
-                where = f"order event {told.number + 1} at {iso_of(told.at_ns)} (the batch's {number + 1}.)"
-                raise _DifferenceError(where, _fields(told, heard), _fields(heard, told))
-        if (len(entry.decisions), len(entry.reports)) != (len(decisions), len(reports)):
-            recorded_text, replayed_text = _deeds(entry.decisions, entry.reports), _deeds(decisions, reports)
-            raise _DifferenceError(self._place(entry), recorded_text, replayed_text)
-        self._check_sent()
-        self.decisions += len(decisions)
-        self.orders += sum(decision.kind == "submit" for decision in decisions)
-        self.fills += sum(report.fill is not None for report in reports)
-        self._advance()
-
-    @property
-    def goes_on(self) -> bool:
-        """Whether the recorded run took more in than was followed so far."""
-        return isinstance(self._past_sent(), Took | Warmed)
-
-    def has_failed(self) -> bool:
-        """Return whether the recorded run ended with an error; reads to its end."""
-        last = self._next
-        for last in self._entries:  # noqa: B007 - the last one is what matters
-            pass
-        return isinstance(last, Stopped) and bool(last.error)
-
-    def stopped(self) -> Stopped:
-        """Return how the recorded run ended."""
-        entry = self._past_sent()
-        if entry is None:
-            raise _CutShortError
-        if isinstance(entry, Did):
-            raise _DifferenceError(self._place(entry), _deeds(entry.decisions, entry.reports), "nothing")
-        if not isinstance(entry, Stopped):
-            raise _DifferenceError("the end of the run", "went on", "ended")
-        return entry
-
-    @staticmethod
-    def _place(entry: Did) -> str:
-        return _place_of(entry.decisions, entry.reports)
-
-
-class _ScriptClock(SendClock):
-    """Lets messages leave when those of the recorded run left."""
-
-    def __init__(self, script: _Script) -> None:
-        super().__init__()
-        self._script = script
-
-    def moment_ns(self, now_ns: int) -> int:
-        """Return when the recorded message left; without one, that of engine time."""
-        sent_ns = self._script.sent_ns()
-        return now_ns if sent_ns is None else sent_ns
-
-
-def _place_of(decisions: Sequence[Decision], reports: Sequence[Report]) -> str:
-    at_ns = decisions[0].at_ns if decisions else reports[0].at_ns
-    return f"what was done at {iso_of(at_ns)}"
-
-
-def _deeds(decisions: Sequence[Decision], reports: Sequence[Report]) -> str:
-    """Return a batch's outcome in a line."""
-    said = [f"{d.kind} {d.order_id} {d.side} {d.instrument}" for d in decisions]
-    said += [f"{r.order_id} {r.state.value}{' ' + r.reason if r.reason else ''}" for r in reports]
-    return "; ".join(said) or "nothing"
-
-
-def _fields(record: Any, other: Any) -> str:
-    """Return the fields in which a record differs from another one, and what it is about."""
-    names = record._fields
-    parts = [f"{name}={getattr(record, name)}" for name in names if getattr(record, name) != getattr(other, name)]
-    return f"{record.order_id}: {', '.join(parts)}"
-
-
 class _RecordedFeed:
     """A live feed's recording as a feed: the same rows in the same batches, and time passing where it passed."""
 
-    def __init__(self, folder: Path, script: _Script) -> None:
-        self._script = script
-        self._instruments = instruments_of(script.started)
+    def __init__(self, folder: Path, log: LogReplayer) -> None:
+        self._log = log
+        self._instruments = instruments_of(log.started)
         self._listings = Listings(self._instruments)
         self._deliveries = deliveries_of(folder / FRAMES, self._listings)
         self._maker = BatchMaker(FAR_FUTURE_NS)
@@ -458,7 +242,7 @@ class _RecordedFeed:
 
     def coverage(self) -> Mapping[Stream, Coverage]:
         """Return what the live feed could deliver."""
-        return live_coverage(self._instruments.values(), self._script.started.opened_ns)
+        return live_coverage(self._instruments.values(), self._log.started.opened_ns)
 
     def source(self, stream: Stream, start_ns: int | None = None, end_ns: int | None = None) -> Stream:
         """Return the stream itself: every interval that there is comes as it is from the exchange.
@@ -483,7 +267,7 @@ class _RecordedFeed:
 
     def warmup(self, stream: Stream, count: int, until_ns: int) -> Block | None:
         """Return the candles that the run's warm-up got."""
-        candles = self._script.warmed(stream, count).candles
+        candles = self._log.warmup_loaded(stream, count).candles
         self._maker.warmed(stream, candles)
         return Block.from_events(candles) if candles else None
 
@@ -493,7 +277,7 @@ class _RecordedFeed:
 
     def batches(self, next_wake_ns: Callable[[], int] | None = None) -> Iterator[Batch]:
         """Yield the batches that the run took in."""
-        for took in self._script.batches():
+        for took in self._log.batches():
             deliveries = [next(self._deliveries, ()) for _ in range(took.deliveries)]
             last_ns = deliveries[-1][-1].received_ns if deliveries and deliveries[-1] else 0
             if last_ns != took.last_ns:

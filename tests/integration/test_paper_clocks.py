@@ -11,10 +11,10 @@ import pytest
 import quantkit as qk
 from quantkit.api import paper
 from quantkit.clock import NS_PER_MS, NS_PER_S, wall_ns
-from quantkit.engine.log import EngineLog, Entry, Sent, read_log
 from quantkit.events import Timing
 from quantkit.feeds.okx.config import OkxConfig
 from quantkit.feeds.replay import ReplayFeed
+from quantkit.live.journal import EngineLog, Entry, Sent, read_log
 from quantkit.live.rebuild import rebuild
 from quantkit.live.status import LiveStatus
 from quantkit.live.verify import verify

@@ -340,7 +340,7 @@ else:
 @pytest.mark.skipif(sys.platform == "win32", reason="the limit of a file's size is POSIX's")
 @pytest.mark.parametrize("when", ["later", "at once"])
 def test_a_disk_that_is_full_ends_the_run_with_what_was_recorded(when: str, taker: str, tmp_path: Path) -> None:
-    """Nothing is written behind the hole, though there is room again: the tape ends where the engine's intake does."""
+    """Nothing is written behind the hole, though there is room again: the tape ends with the input log."""
     script = tmp_path / "full.py"
     script.write_text(textwrap.dedent(FULL))
     with SandboxServer() as sandbox:

@@ -8,8 +8,8 @@ import pytest
 
 import quantkit as qk
 from quantkit.api import paper
-from quantkit.engine.log import Started, Stopped, read_log
 from quantkit.feeds.okx.config import OkxConfig
+from quantkit.live.journal import Started, Stopped, read_log
 from quantkit.live.rebuild import rebuild
 from quantkit.live.verify import verify
 from quantkit.sandbox import wire

@@ -15,10 +15,10 @@ import pytest
 
 import quantkit as qk
 from quantkit.api import paper
-from quantkit.engine.log import Did, Started, Stopped, Took, read_log
 from quantkit.errors import ConfigError, DataError, FeedError, StrategyError
 from quantkit.feeds.okx.config import OkxConfig
 from quantkit.feeds.replay import ReplayFeed
+from quantkit.live.journal import InputBatch, Output, Started, Stopped, read_log
 from quantkit.live.rebuild import rebuild
 from quantkit.live.verify import verify
 from quantkit.rows.batch import Subscription
@@ -271,12 +271,12 @@ def test_a_log_that_was_tampered_with_is_not_identical(what: str, maker: Path, t
     is_done = False
     with TapeWriter(other) as tape:
         for entry in entries:
-            if not is_done and isinstance(entry, Did) and what == "decision" and entry.decisions:
+            if not is_done and isinstance(entry, Output) and what == "decision" and entry.decisions:
                 entry = msgspec.structs.replace(
                     entry, decisions=[entry.decisions[0]._replace(tag="other"), *entry.decisions[1:]]
                 )
                 is_done = True
-            elif not is_done and isinstance(entry, Did) and what == "fill":
+            elif not is_done and isinstance(entry, Output) and what == "fill":
                 for number, report in enumerate(entry.reports):
                     if report.fill is not None:
                         reports = list(entry.reports)
@@ -421,7 +421,7 @@ def test_disconnects_a_stalled_hook_and_a_kill(maker: Path, tmp_path: Path) -> N
     assert verdict.fills > 2
     assert verdict.events > 150
     entries = list(read_log(run / "engine"))
-    untils = [entry.until_ns for entry in entries if isinstance(entry, Took)]
+    untils = [entry.until_ns for entry in entries if isinstance(entry, InputBatch)]
     assert untils == sorted(untils)
     assert untils[-1] - untils[0] > 9e9, connects
     told = subprocess.run(
@@ -448,7 +448,7 @@ def test_disconnects_a_stalled_hook_and_a_kill(maker: Path, tmp_path: Path) -> N
         end=untils[-1],
         cash={"USDT": 10_000},
     )
-    recorded = [r.fill for entry in entries if isinstance(entry, Did) for r in entry.reports if r.fill is not None]
+    recorded = [r.fill for entry in entries if isinstance(entry, Output) for r in entry.reports if r.fill is not None]
     assert repeated.fills["price"].tolist()[: len(recorded)] == [fill.price for fill in recorded]
     assert repeated.fills["qty"].tolist()[: len(recorded)] == [fill.qty for fill in recorded]
     assert len(recorded) > 2

@@ -1,14 +1,18 @@
 """Metadata that change while a run goes on: what the exchange says of instruments, as rows for the engine."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from quantkit.clock import iso_of
 from quantkit.errors import ConfigError, FeedError, ParseError
-from quantkit.events import InstrumentChange, Row
-from quantkit.feeds.live import rows_of
+from quantkit.events import KINDS, InstrumentChange, MarketEvent, Row
 from quantkit.feeds.okx.codec.decode import InstrumentData
 from quantkit.feeds.okx.codec.listing import instrument_of
 from quantkit.instruments import CHANGEABLE, Instrument
+
+
+def _rows_of(events: Iterable[object]) -> list[MarketEvent]:
+    """Return the rows among everything that OKX sends."""
+    return [event for event in events if type(event) in KINDS]  # type: ignore[misc]
 
 
 class Listings:
@@ -37,12 +41,12 @@ class Listings:
         """Return the rows among what one frame or record brought, changes of metadata in their place."""
         if self.refusal is not None:
             return []
-        rows: list[Row] = list(rows_of(events))
+        rows: list[Row] = list(_rows_of(events))
         if len(rows) == len(events) or not any(type(event) is InstrumentData for event in events):
             return rows
         told: list[Row] = []
         for event in events:
-            told += self._change(event) if isinstance(event, InstrumentData) else rows_of((event,))
+            told += self._change(event) if isinstance(event, InstrumentData) else _rows_of((event,))
         # A change may have been refused just now: nothing of its frame is believed by halves.
         return [] if self.is_over else told
 

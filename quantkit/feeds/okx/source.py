@@ -16,8 +16,7 @@ import numpy as np
 from quantkit.clock import INTERVALS, NS_PER_MS, NS_PER_S, delay_text, iso_of, wall_ns
 from quantkit.errors import ConfigError, DataError, FeedClosedError, FeedError, QuantkitError
 from quantkit.events import Candle, Row
-from quantkit.feeds.inbox import Inbox
-from quantkit.feeds.live import BatchMaker, Intake
+from quantkit.feeds.inbox import BatchMaker, Inbox, InputLog
 from quantkit.feeds.live_clock import LiveClock
 from quantkit.feeds.okx.codec import channels
 from quantkit.feeds.okx.config import OkxConfig
@@ -144,7 +143,7 @@ class OkxFeed:
     Args:
         config: Hosts, limits and patience.
         folder: Where to record: the raw frames under `frames`, rows under `data`; None: nowhere.
-        intake: Told what the engine takes in.
+        input_log: Records every input of the engine.
         stop: Set from outside, it does what `stop` does; it is never set here, so that several runs may share it.
         sender: Stands for the strategy in the rows that say when its messages left.
         wall: The machine's UTC time in nanoseconds.
@@ -163,7 +162,7 @@ class OkxFeed:
         config: OkxConfig | None = None,
         *,
         folder: Path | None = None,
-        intake: Intake | None = None,
+        input_log: InputLog | None = None,
         stop: threading.Event | None = None,
         sender: str = "",
         wall: Callable[[], int] = wall_ns,
@@ -171,11 +170,11 @@ class OkxFeed:
     ) -> None:
         self.config = config or OkxConfig()
         self._taken = TakenRows(wall, FAR_FUTURE_NS)
-        self.clock = LiveClock(wall, intake=intake, taken=self._taken, sender=sender)
+        self.clock = LiveClock(wall, input_log=input_log, taken=self._taken, sender=sender)
         self.behind_ns_max = 0
         self._wall = wall
         self._folder = folder
-        self._intake = intake
+        self._input_log = input_log
         self._rng = rng
         self._inbox = Inbox(wall)
         self._delivered: list[list[Row]] = []  # of this callback of the loop
@@ -344,8 +343,8 @@ class OkxFeed:
             FeedError: They cannot be had.
         """
         candles = self._call(self._fetch_candles(stream, count, until_ns))
-        if self._intake is not None:
-            self._intake.warmed(stream, count, candles)
+        if self._input_log is not None:
+            self._input_log.warmup_loaded(stream, count, candles)
         self._maker.warmed(stream, candles)
         if self._recorder is not None:
             self._recorder.watch([stream], self._since_ns, warmup=count)
@@ -380,9 +379,9 @@ class OkxFeed:
             batch = self._maker.batch(deliveries, until_ns)
             self.clock.settle(self._taken_until_ns + 1, self._maker.least_lag_ns, self._names)
             self._taken_until_ns = min(until_ns, end_ns)
-            if self._intake is not None:
+            if self._input_log is not None:
                 last_ns = deliveries[-1][-1].received_ns if deliveries else 0
-                self._intake.took(len(deliveries), last_ns, until_ns)
+                self._input_log.input_batch(len(deliveries), last_ns, until_ns)
             self._taken.take(deliveries)
             yield batch
             done_ns = self._wall()
@@ -404,8 +403,8 @@ class OkxFeed:
         if not has_begun:
             # Without a moment that was taken there is no end of the run either.
             raise self._closed_error()
-        if self._intake is not None:
-            self._intake.drained()
+        if self._input_log is not None:
+            self._input_log.feed_ended()
 
     def _bounded(self, until_ns: int, deliveries: Sequence[Sequence[Row]], wake_ns: int) -> int:
         """Return up to when time passes in a batch: while the engine is behind, one wake-up at a time."""

@@ -14,7 +14,7 @@ BTC = "BTC-USDT"
 
 
 class Notebook:
-    """Stands for whoever is told: an intake and a recorder."""
+    """Stands for whoever is told: an input log and a recorder."""
 
     def __init__(self) -> None:
         self.told: list[tuple[Any, ...]] = []
@@ -42,7 +42,7 @@ class Desk:
         self.taken = TakenRows(lambda: self.now_ns, end_ns=10_000)
         recorder: Any = self.notebook
         self.taken.recorder = recorder if is_recorded else None
-        self.clock = LiveClock(lambda: self.now_ns, intake=recorder, taken=self.taken, sender="me")
+        self.clock = LiveClock(lambda: self.now_ns, input_log=recorder, taken=self.taken, sender="me")
 
     def rows(self) -> list[Any]:
         """Return what the recorder has been given in the end."""

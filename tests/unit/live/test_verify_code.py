@@ -19,10 +19,10 @@ from click.testing import CliRunner
 import quantkit as qk
 from quantkit.cli import main
 from quantkit.clock import time_ns_of
-from quantkit.engine.log import EngineLog, Started, read_log
 from quantkit.engine.plan import EngineConfig
 from quantkit.errors import ConfigError, DataError
 from quantkit.feeds.okx.tracker.records import Closed, pack
+from quantkit.live.journal import EngineLog, Started, read_log
 from quantkit.live.rebuild import rebuild
 from quantkit.live.run import _write_start
 from quantkit.live.verify import verify

@@ -6,10 +6,10 @@ from pathlib import Path
 import quantkit as qk
 from quantkit.brokers.send_clock import SendClock
 from quantkit.clock import NS_PER_MS
-from quantkit.engine.timings import RecordedClock, sender_of
 from quantkit.events import MarketEvent, Timing, Trade
+from quantkit.feeds.recorded_clock import RecordedClock
 from quantkit.instruments import Side
-from quantkit.loading import source_of
+from quantkit.loading import sender_of, source_of
 from quantkit.rows.columns import Block
 from quantkit.storage.catalog import Catalog
 from quantkit.storage.quality import check

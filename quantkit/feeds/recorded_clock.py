@@ -1,28 +1,11 @@
-"""The sending times and clock offsets that a live run recorded, as a backtest over its rows uses them."""
+"""The clocks of a backtest over a live run's rows: its recorded sending times and clock offsets."""
 
-import hashlib
 from collections import deque
-from collections.abc import Iterable, Mapping
-from typing import Any
-
-import msgspec
+from collections.abc import Iterable
 
 from quantkit.brokers.send_clock import SendClock
 from quantkit.clock import delay_text
-from quantkit.engine.log import parameter_fields
 from quantkit.events import Timing
-
-
-def sender_of(strategy: str, digest: str | None, parameters: Mapping[str, Any]) -> str:
-    """Return what stands for a strategy with its parameters in the rows of a run.
-
-    Args:
-        strategy: Module and class; the module is left out, since a file may be loaded by several names.
-        digest: Of the file.
-        parameters: Their values by name.
-    """
-    whole = [strategy.rpartition(":")[2], digest, parameter_fields(dict(parameters))]
-    return hashlib.sha256(msgspec.json.encode(whole, order="deterministic")).hexdigest()[:32]
 
 
 class RecordedClock(SendClock):

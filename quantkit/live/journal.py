@@ -1,15 +1,14 @@
-"""The engine log of a live run: what the engine took in, in the order it took it, and what came of it.
+"""The engine log of a live run: its inputs in their order, and its outputs.
 
-Together with the tape of frames it is the whole run: engine time moves by what is logged here alone, so whoever gives
-an engine the same intake has to get the same decisions, fills and ledger.
+With the tape of frames it is the whole run. Engine time moves by the logged inputs alone: the same inputs give the same
+decisions, fills and ledger. The tags of the entries are those of version 0.1, so that its logs still load.
 """
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from decimal import Decimal
-from math import isfinite
 from pathlib import Path
-from typing import Any, Final, Protocol, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import msgspec
 
@@ -49,8 +48,8 @@ class Started(msgspec.Struct, frozen=True, kw_only=True, tag="start"):
     modules: dict[str, str] = {}
 
 
-class Warmed(msgspec.Struct, frozen=True, tag="warmup"):
-    """The candles that a warm-up got, none where there were none."""
+class WarmupLoaded(msgspec.Struct, frozen=True, tag="warmup"):
+    """The candles of a warm-up, empty where the exchange had none."""
 
     instrument: str
     interval: str
@@ -58,8 +57,8 @@ class Warmed(msgspec.Struct, frozen=True, tag="warmup"):
     candles: list[Candle]
 
 
-class Took(msgspec.Struct, frozen=True, tag="take"):
-    """One batch: so many deliveries from the tape, the last stamped `last_ns`, then time up to `until_ns`."""
+class InputBatch(msgspec.Struct, frozen=True, tag="take"):
+    """One batch: its count of deliveries on the tape, the stamp of the last, and the end of its time."""
 
     deliveries: int
     last_ns: int
@@ -82,15 +81,15 @@ class Stepped(msgspec.Struct, frozen=True, tag="offset"):
     offset_ns: int
 
 
-class Did(msgspec.Struct, frozen=True, tag="did"):
-    """What the batch before led to: messages sent, and news of orders with their fills."""
+class Output(msgspec.Struct, frozen=True, tag="did"):
+    """The outcome of the batch before: messages sent, and reports of orders with their fills."""
 
     decisions: list[Decision]
     reports: list[Report]
 
 
-class Drained(msgspec.Struct, frozen=True, tag="end"):
-    """The feed has ended: what comes after is the end of the run itself."""
+class FeedEnded(msgspec.Struct, frozen=True, tag="end"):
+    """The feed has ended. Later entries belong to the end of the run itself."""
 
 
 class Stopped(msgspec.Struct, frozen=True, kw_only=True, tag="stop"):
@@ -107,21 +106,16 @@ class Stopped(msgspec.Struct, frozen=True, kw_only=True, tag="stop"):
     error: str = ""
 
 
-Entry: TypeAlias = Started | Warmed | Took | Sent | Stepped | Did | Drained | Stopped
+Entry: TypeAlias = Started | WarmupLoaded | InputBatch | Sent | Stepped | Output | FeedEnded | Stopped
 
 _decoder: Final = msgspec.json.Decoder(Entry)
 
 
-class Journal(Protocol):
-    """Who is told of a run as it happens."""
-
-    def did(self, decisions: list[Decision], reports: list[Report]) -> None:
-        """Take what one batch led to; not called where it led to nothing."""
-        ...
-
-
 class EngineLog:
-    """Writes a run's engine log; every entry is safe from a kill of the process once its call returns."""
+    """Writes a run's engine log: its `InputLog` and its `RunLog`.
+
+    Every entry is safe from a kill of the process once its call returns.
+    """
 
     def __init__(self, folder: Path) -> None:
         self._tape = TapeWriter(folder)
@@ -132,30 +126,30 @@ class EngineLog:
         """Add an entry."""
         self._tape.append(msgspec.json.encode(entry))
 
-    def did(self, decisions: list[Decision], reports: list[Report]) -> None:
-        """Add what a batch led to."""
-        self.write(Did(decisions, reports))
+    def output(self, decisions: list[Decision], reports: list[Report]) -> None:
+        """Add the outcome of a batch."""
+        self.write(Output(decisions, reports))
 
-    def took(self, deliveries: int, last_ns: int, until_ns: int) -> None:
+    def input_batch(self, deliveries: int, last_ns: int, until_ns: int) -> None:
         """Add a batch."""
         self.has_begun = True
-        self.write(Took(deliveries, last_ns, until_ns))
+        self.write(InputBatch(deliveries, last_ns, until_ns))
 
     def sent(self, instrument: str, number: int, at_ns: int, sent_ns: int) -> None:
-        """Add when a message left."""
+        """Add the departure of a message."""
         self.write(Sent(instrument, number, at_ns, sent_ns))
 
     def stepped(self, from_ns: int, offset_ns: int) -> None:
         """Add a step of the clock offset."""
         self.write(Stepped(from_ns, offset_ns))
 
-    def warmed(self, stream: Stream, count: int, candles: Sequence[Candle]) -> None:
-        """Add what a warm-up got."""
-        self.write(Warmed(stream.instrument, stream.interval, count, list(candles)))
+    def warmup_loaded(self, stream: Stream, count: int, candles: Sequence[Candle]) -> None:
+        """Add the candles of a warm-up."""
+        self.write(WarmupLoaded(stream.instrument, stream.interval, count, list(candles)))
 
-    def drained(self) -> None:
-        """Note that the feed has ended."""
-        self.write(Drained())
+    def feed_ended(self) -> None:
+        """Add the end of the feed."""
+        self.write(FeedEnded())
 
     def close(self) -> None:
         """Make it durable and let go of the file."""
@@ -178,21 +172,6 @@ def read_log(folder: Path) -> Iterator[Entry]:
                 f"{folder}: the engine log has version {entry.version}; this quantkit reads up to {VERSION}"
             )
         yield entry
-
-
-def parameter_fields(parameters: dict[str, Any]) -> dict[str, Any]:
-    """Return a strategy's parameters as JSON-ready values that building it takes back without loss.
-
-    JSON has no infinity; text is converted as it is from a command line.
-
-    Examples:
-        >>> parameter_fields({"limit": float("inf"), "qty": 0.1})
-        {'limit': 'inf', 'qty': 0.1}
-    """
-    return {
-        name: str(value) if isinstance(value, float) and not isfinite(value) else value
-        for name, value in parameters.items()
-    }
 
 
 def config_fields(config: EngineConfig) -> dict[str, Any]:
