@@ -1,10 +1,12 @@
-"""What the market says: one frozen struct for each kind of event.
+"""What the market says: one frozen struct for each kind of event, and `EVENT_KINDS`, the one table of the kinds.
 
 Prices and sizes are floats parsed once from the exchange's text. Sizes are base units for spot and contracts for
 swaps and futures. Stamps are integer UTC nanoseconds; `received_ns` is the order of replay.
+
+A new kind is a struct and a record in the table. Columns, files, checks, merging and hooks read the table.
 """
 
-from typing import Final, TypeAlias
+from typing import Any, Final, Literal, NamedTuple, TypeAlias, get_args
 
 import msgspec
 
@@ -137,29 +139,312 @@ MarketEvent: TypeAlias = Ticker | Trade | Candle | BookUpdate | Mark | Funding |
 #: What a feed yields rows of.
 Row: TypeAlias = MarketEvent | InstrumentChange
 
-#: Rank of each kind of row among rows of one stamp, lower first: the one table of the total order. Funding comes after
-#: the marks and candles of its boundary, which value it, and before all that belongs after the boundary.
-RANKS: Final[dict[str, int]] = {
-    "gap": 0,
-    "mark": 1,
-    "candle": 2,
-    "funding": 3,
-    "instrument": 4,
-    "candle_open": 5,  # a candle's open price, after every candle that closes at that instant
-    "book": 6,
-    "ticker": 7,
-    "trade": 8,
-    "timing": 9,  # never among the rows of a run; a replay reads it beforehand
-}
 
+# The table of kinds -------------------------------------------------------------------------------------------------
+
+
+class Field(NamedTuple):
+    """One column of a kind.
+
+    Attributes:
+        name: Of the column.
+        type: `stamp` (timestamp[ns, UTC]), `int` (int64), `float` (float64), `optional` (float64 or null), `flag`
+            (bool), `side` and `text` (dictionary of strings), `levels` (list of float64), `string` (plain text),
+            `object` (kept in memory, never stored).
+        rule: What its values have to be: `price` (above zero), `size` (zero or above), `number` (finite), `side`.
+        step: Whether the instrument's steps show in it: `price`, `size`, or `volume` for sums of sizes.
+        source: The event's attribute that it holds, where that has another name.
+    """
+
+    name: str
+    type: str
+    rule: str = ""
+    step: str = ""
+    source: str = ""
+
+    @property
+    def attribute(self) -> str:
+        """The event's attribute that the column holds."""
+        return self.source or self.name
+
+
+#: The attributes that every event begins with, and those that its stream has.
+_HEAD: Final = ("instrument", "exchange_ns", "received_ns")
+_OF_STREAM: Final = ("interval",)
+#: The types of attributes that each type of column holds.
+_HOLDS: Final[dict[str, Any]] = {
+    "stamp": int,
+    "int": int,
+    "float": float,
+    "optional": float | None,
+    "flag": bool,
+    "side": Side,
+    "text": str,
+    "levels": tuple[float, ...],
+    "object": Instrument,
+}
+#: The types of columns whose values need a rule, and the rules.
+_RULED: Final = ("float", "optional", "side", "levels")
+RULE_NAMES: Final = ("price", "size", "number", "side")
+STEP_NAMES: Final = ("price", "size", "volume")
+
+
+class EventKind(msgspec.Struct, frozen=True, kw_only=True):
+    """What the package knows of one kind of row. Nothing has a default: each kind says all of it.
+
+    Attributes:
+        name: As in streams and folders.
+        event: The type of its events; None for a part of another kind's rows.
+        rank: Its place among rows of one stamp, lower first.
+        hook: The method of a strategy that takes its rows; None: the engine alone takes them.
+        subscription: The method of a strategy that asks for them; None: they come with every instrument.
+        fields: Its columns beside `received_ns`, `exchange_ns` and `seq`, in the order of the type's attributes.
+        per: The UTC `day` or `month` that one file holds; `none` where its rows have no files of their own.
+        is_sparse: Whether its rows come when something happens, so that a month without any is no hole.
+        is_timed: Whether `exchange_ns` is the moment of sending and thus tells how far the clocks are apart.
+
+    Raises:
+        TypeError: Something is missing or contradicts the type.
+    """
+
+    name: str
+    event: type[Any] | None
+    rank: int
+    hook: str | None
+    subscription: str | None
+    fields: tuple[Field, ...]
+    per: Literal["day", "month", "none"]
+    is_sparse: bool
+    is_timed: bool
+
+    def __post_init__(self) -> None:
+        """Hold the record against the event's type."""
+        if self.hook is not None and not self.hook.startswith("on_"):
+            raise self._error(f"hook {self.hook!r} does not begin with on_")
+        if self.subscription is not None and self.hook is None:
+            raise self._error(f"{self.subscription} asks for rows that no hook takes; name the hook")
+        if self.per not in ("day", "month", "none"):
+            raise self._error(f"per is {self.per!r}; use day, month or none")
+        if not self.fields:
+            raise self._error("it has no fields")
+        for field in self.fields:
+            self._check_field(field)
+        if self.event is not None:
+            self._check_type(self.event)
+        elif self.hook is not None or self.is_stored:
+            raise self._error("rows that are stored or reach a hook need a type")
+
+    @property
+    def is_stored(self) -> bool:
+        """Whether its rows have files."""
+        return self.per != "none"
+
+    def _check_field(self, field: Field) -> None:
+        if field.type not in _HOLDS:
+            raise self._error(f"field {field.name} has the type {field.type!r}; use one of {', '.join(_HOLDS)}")
+        if field.type == "object" and self.is_stored:
+            raise self._error(f"field {field.name} is an object, which no file holds")
+        if field.rule not in RULE_NAMES if field.type in _RULED else field.rule:
+            given = f"the rule {field.rule!r}" if field.rule else "no rule"
+            allowed = (
+                f"use one of {', '.join(RULE_NAMES)}" if field.type in _RULED else "only numbers and sides have one"
+            )
+            raise self._error(f"field {field.name} of type {field.type} has {given}; {allowed}")
+        if field.step and field.step not in STEP_NAMES:
+            raise self._error(f"field {field.name} has the step {field.step!r}; use one of {', '.join(STEP_NAMES)}")
+
+    def _check_type(self, type_: type[Any]) -> None:
+        found = {each.name: each.type for each in msgspec.structs.fields(type_)}
+        if tuple(found)[: len(_HEAD)] != _HEAD:
+            raise self._error(f"{type_.__name__} does not begin with {', '.join(_HEAD)}")
+        wanted = [name for name in list(found)[len(_HEAD) :] if name not in _OF_STREAM]
+        held = [field.attribute for field in self.fields]
+        if held != wanted:
+            raise self._error(f"its fields hold {', '.join(held)}; {type_.__name__} has {', '.join(wanted)}")
+        for field in self.fields:
+            if found[field.attribute] != _HOLDS[field.type]:
+                raise self._error(
+                    f"field {field.name} is {field.type}; {type_.__name__}.{field.attribute} is "
+                    f"{getattr(found[field.attribute], '__name__', found[field.attribute])}"
+                )
+        if (type_ in get_args(MarketEvent)) is not self.is_stored or type_ not in get_args(Row):
+            raise self._error(f"add {type_.__name__} to the union MarketEvent (stored rows) or Row (others)")
+
+    def _error(self, what: str) -> TypeError:
+        return TypeError(f"event kind {self.name!r}: {what}")
+
+
+def kinds_by_name(*kinds: EventKind) -> dict[str, EventKind]:
+    """Return kinds by name, in the order of their ranks.
+
+    Raises:
+        TypeError: Two share a name, an event type, a rank or a hook, or they are not in order.
+    """
+    for what in ("name", "event", "rank", "hook", "subscription"):
+        given = [value for kind in kinds if (value := getattr(kind, what)) is not None]
+        twice = next((value for place, value in enumerate(given) if value in given[:place]), None)
+        if twice is not None:
+            raise TypeError(f"event kinds: two have the {what} {getattr(twice, '__name__', twice)}")
+    if [kind.rank for kind in kinds] != sorted(kind.rank for kind in kinds):
+        raise TypeError("event kinds: list them in the order of their ranks")
+    missing = {*get_args(Row)} - {kind.event for kind in kinds}
+    if missing:
+        raise TypeError(f"event kinds: {', '.join(sorted(type_.__name__ for type_ in missing))} has no record")
+    return {kind.name: kind for kind in kinds}
+
+
+def _levels(side: str) -> tuple[Field, Field]:
+    return Field(f"{side}_prices", "levels", "price", "price"), Field(f"{side}_qtys", "levels", "size", "size")
+
+
+_OHLC: Final = tuple(Field(name, "float", "price", "price") for name in ("open", "high", "low", "close"))
+
+#: Every kind of row by name, in the order of rows of one stamp. Funding comes after the marks and candles of its
+#: boundary, which value it, and before all that belongs after the boundary.
+EVENT_KINDS: Final[dict[str, EventKind]] = kinds_by_name(
+    EventKind(
+        name="gap",
+        event=Gap,
+        rank=0,
+        hook="on_gap",
+        subscription=None,
+        fields=(Field("channel", "text"), Field("from_ns", "stamp"), Field("to_ns", "stamp"), Field("cause", "text")),
+        per="month",
+        is_sparse=True,
+        is_timed=False,
+    ),
+    EventKind(
+        name="mark",
+        event=Mark,
+        rank=1,
+        hook="on_mark",
+        subscription="subscribe_marks",
+        fields=(Field("price", "float", "price"), Field("source", "text")),  # finer than the step
+        per="month",
+        is_sparse=False,
+        is_timed=True,
+    ),
+    EventKind(
+        name="candle",
+        event=Candle,
+        rank=2,
+        hook="on_candle",
+        subscription="subscribe_candles",
+        fields=(
+            Field("open_ns", "stamp"),
+            Field("close_ns", "stamp"),
+            *_OHLC,
+            Field("volume", "float", "size", "volume"),
+        ),
+        per="month",
+        is_sparse=False,
+        is_timed=True,
+    ),
+    EventKind(
+        name="funding",
+        event=Funding,
+        rank=3,
+        hook="on_funding",
+        subscription="subscribe_funding",
+        fields=(Field("rate", "float", "number"), Field("funding_ns", "stamp"), Field("is_settled", "flag")),
+        per="month",
+        is_sparse=False,
+        is_timed=False,
+    ),
+    EventKind(
+        name="instrument",
+        event=InstrumentChange,
+        rank=4,
+        hook=None,
+        subscription=None,
+        fields=(Field("info", "object"),),
+        per="none",  # made of the metadata, which have a file of their own
+        is_sparse=True,
+        is_timed=False,
+    ),
+    EventKind(
+        name="candle_open",  # a candle's open price, after every candle that closes at that instant
+        event=None,
+        rank=5,
+        hook=None,
+        subscription=None,
+        fields=(Field("open", "float", "price"), Field("open_ns", "stamp"), Field("close_ns", "stamp")),
+        per="none",
+        is_sparse=False,
+        is_timed=False,
+    ),
+    EventKind(
+        name="book",
+        event=BookUpdate,
+        rank=6,
+        hook="on_book",
+        subscription="subscribe_book",
+        fields=(
+            *_levels("bid"),
+            *_levels("ask"),
+            Field("is_snapshot", "flag"),
+            Field("update_seq", "int", source="seq"),  # `seq` is the row's own
+            Field("prev_update_seq", "int", source="prev_seq"),
+        ),
+        per="day",
+        is_sparse=False,
+        is_timed=True,
+    ),
+    EventKind(
+        name="ticker",
+        event=Ticker,
+        rank=7,
+        hook="on_ticker",
+        subscription="subscribe_tickers",
+        fields=(
+            Field("bid", "optional", "price", "price"),
+            Field("bid_qty", "optional", "size", "size"),
+            Field("ask", "optional", "price", "price"),
+            Field("ask_qty", "optional", "size", "size"),
+            Field("last", "optional", "price", "price"),
+            Field("last_qty", "optional", "size", "size"),
+        ),
+        per="day",
+        is_sparse=False,
+        is_timed=True,
+    ),
+    EventKind(
+        name="trade",
+        event=Trade,
+        rank=8,
+        hook="on_trade",
+        subscription="subscribe_trades",
+        fields=(
+            Field("price", "float", "price", "price"),
+            Field("qty", "float", "size", "size"),
+            Field("side", "side", "side"),
+            Field("trade_id", "int"),
+        ),
+        per="day",
+        is_sparse=False,
+        is_timed=True,
+    ),
+    EventKind(
+        name="timing",  # never among the rows of a run; a replay reads it beforehand
+        event=Timing,
+        rank=9,
+        hook=None,
+        subscription=None,
+        fields=(
+            Field("number", "int"),
+            Field("sent_ns", "stamp"),
+            Field("offset_ns", "int"),
+            Field("sender", "text"),
+        ),
+        per="month",
+        is_sparse=True,
+        is_timed=False,
+    ),
+)
+
+RANKS: Final[dict[str, int]] = {kind.name: kind.rank for kind in EVENT_KINDS.values()}
+#: The event types of the kinds whose rows are stored, by name, and their names by type.
 EVENT_TYPES: Final[dict[str, type[MarketEvent]]] = {
-    "gap": Gap,
-    "mark": Mark,
-    "candle": Candle,
-    "funding": Funding,
-    "book": BookUpdate,
-    "ticker": Ticker,
-    "trade": Trade,
-    "timing": Timing,
+    kind.name: kind.event for kind in EVENT_KINDS.values() if kind.is_stored and kind.event is not None
 }
 KINDS: Final[dict[type[MarketEvent], str]] = {event: kind for kind, event in EVENT_TYPES.items()}

@@ -7,7 +7,7 @@ import logging
 import math
 import sys
 import typing
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime
 from operator import attrgetter
 from typing import Any, ClassVar, Final, Protocol, dataclass_transform
@@ -17,24 +17,19 @@ import numpy as np
 
 from quantkit.clock import datetime_of
 from quantkit.errors import ConfigError
-from quantkit.events import Candle, Funding, Gap, Mark, Ticker, Trade
+from quantkit.events import EVENT_KINDS, Candle, EventKind, Funding, Gap, Mark, Ticker, Trade
 from quantkit.instruments import Instrument, Side, literal
 from quantkit.orderbook import Book
 from quantkit.orders import Fill, Order, TimeInForce
 from quantkit.portfolio import Portfolio
 
+#: Every hook: those that take rows of the market (`events.EVENT_KINDS`), and those of the run and its orders.
 HOOKS: Final = (
     "on_start",
-    "on_ticker",
-    "on_candle",
-    "on_book",
-    "on_trade",
-    "on_mark",
-    "on_funding",
+    *(kind.hook for kind in EVENT_KINDS.values() if kind.hook is not None),
     "on_order",
     "on_fill",
     "on_timer",
-    "on_gap",
     "on_stop",
 )
 
@@ -463,6 +458,39 @@ class Strategy:
     def instrument_info(self, instrument: str) -> Instrument:
         """Return the instrument's steps and arithmetic."""
         return self._context.instrument_info(instrument)
+
+
+def check_kinds(kinds: Iterable[EventKind], cls: type[Strategy] = Strategy) -> None:
+    """Refuse kinds of events that a strategy could not ask for or take.
+
+    Raises:
+        TypeError: A hook or a subscription is no method.
+    """
+    for kind in kinds:
+        for name in (kind.hook, kind.subscription):
+            if name is not None and not callable(getattr(cls, name, None)):
+                raise TypeError(f"event kind {kind.name!r}: {cls.__name__} has no method {name}")
+
+
+check_kinds(EVENT_KINDS.values())
+
+
+def idle_hooks(strategy: Strategy, wished: Collection[str]) -> list[str]:
+    """Return a sentence for each hook that a strategy has written and that no subscription feeds.
+
+    Args:
+        strategy: Whose hooks they are.
+        wished: The kinds of rows that it has subscribed to.
+    """
+    name = type(strategy).__name__
+    return [
+        f"{name}.{kind.hook} never runs: call self.{kind.subscription}(...) in on_start, or remove the hook"
+        for kind in EVENT_KINDS.values()
+        if kind.hook is not None
+        and kind.subscription is not None
+        and kind.name not in wished
+        and overrides(strategy, kind.hook)
+    ]
 
 
 def overrides(strategy: Strategy, hook: str) -> bool:

@@ -30,7 +30,7 @@ from quantkit.engine.order_manager import OrderManager
 from quantkit.engine.outcome import OrderEvent, Outcome, RunLog
 from quantkit.engine.plan import EngineConfig, Plan, describe, idle_fees, make_plan
 from quantkit.errors import ConfigError, DataError, QuantkitError, StrategyError
-from quantkit.events import Candle, Funding, Gap, InstrumentChange
+from quantkit.events import EVENT_KINDS, Candle, Funding, Gap, InstrumentChange
 from quantkit.feeds.base import Feed
 from quantkit.instruments import EXACT, Instrument, closest_id, decimal_of, names_of, plain, round_up
 from quantkit.orderbook import Book
@@ -39,7 +39,7 @@ from quantkit.portfolio import Portfolio, shown
 from quantkit.rows.batch import Batch, Subscription
 from quantkit.rows.columns import Stream
 from quantkit.rows.cursors import NOWHERE, BookCursor, BookMark, StreamCursor
-from quantkit.strategy import Strategy, overrides
+from quantkit.strategy import Strategy, idle_hooks, overrides
 
 RUN_ID: Final = "bt"
 _REMEDIES: Final = {
@@ -164,6 +164,7 @@ class Engine:
         self._guarded("on_start", self._strategy.on_start)
         self._plan = make_plan(self._feed, self._context.subscriptions, self._config)
         self._instruments.update(self._plan.instruments)
+        self._warnings += idle_hooks(self._strategy, {stream.kind for stream in self._context.subscriptions})
         self._build(self._plan)
         # Rows that come during the warm-up wait, so that none is missed between the two.
         self._subscribe()
@@ -278,7 +279,9 @@ class Engine:
         self._orders = OrderManager(self._broker, self._reported, run_id=RUN_ID, now_ns=lambda: self._context.now_ns)
         self._context.connect(self._orders, self._reported, self._changed, self._book_view)
         self._hook_of: dict[Stream, Callable[[Any], None] | None] = {}
-        self._hooks = {kind: getattr(self._strategy, f"on_{kind}") for kind in ("trade", "ticker", "mark")}
+        self._hooks = {
+            kind.name: getattr(self._strategy, kind.hook) for kind in EVENT_KINDS.values() if kind.hook is not None
+        }
         self._on_order = self._strategy.on_order if overrides(self._strategy, "on_order") else None
         self._on_fill = self._strategy.on_fill if overrides(self._strategy, "on_fill") else None
         self._received_ns = np.empty(0, np.int64)
@@ -432,12 +435,12 @@ class Engine:
                 return self._on_gap
             case "instrument":
                 return self._on_instrument
-            case "trade" | "ticker" | "mark":
-                wants = is_subscribed and overrides(self._strategy, f"on_{cursor.kind}")
-                hook: Callable[[Any], None] = self._hooks[cursor.kind]
-                return hook if wants else None
-            case _:
-                return None
+            case kind:
+                name = EVENT_KINDS[kind].hook
+                if name is None or not is_subscribed or not overrides(self._strategy, name):
+                    return None
+                hook: Callable[[Any], None] = self._hooks[kind]
+                return hook
 
     def _spin(self, count: int) -> int:
         """Run the next `count` hooked rows, fewer when a hook changed something; return how many ran in this batch."""

@@ -9,12 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quantkit.clock import NS_PER_S, wall_ns
-from quantkit.events import KINDS, Candle, InstrumentChange, Row
+from quantkit.events import EVENT_KINDS, KINDS, Candle, InstrumentChange, Row
 from quantkit.rows.batch import Batch
 from quantkit.rows.columns import Block, Stream
 
-#: Rows whose exchange stamp says nothing about the clocks.
-_UNTIMED: Final = ("gap", "funding", "instrument")
+#: Kinds whose exchange stamp says nothing about the clocks.
+_UNTIMED: Final = frozenset(kind.name for kind in EVENT_KINDS.values() if not kind.is_timed)
 #: How long the taker sleeps at most, so that whoever watches the run sees it move.
 _LONGEST_NAP_S: Final = 0.25
 #: Sleeping shorter than this is not worth it.

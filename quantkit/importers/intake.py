@@ -8,7 +8,7 @@ import numpy as np
 
 from quantkit.clock import NS_PER_DAY, NS_PER_MS, NS_PER_S
 from quantkit.errors import ConfigError, DataError, ParseError
-from quantkit.events import KINDS, Candle, Gap, MarketEvent
+from quantkit.events import EVENT_KINDS, KINDS, Candle, Gap, MarketEvent
 from quantkit.importers.metadata import InstrumentOptions, Steps, resolve
 from quantkit.importers.report import ImportReport, Tally
 from quantkit.importers.spool import Spool, SpoolKey
@@ -26,13 +26,6 @@ _FINEST_FIRST: Final[dict[str, tuple[str, ...]]] = {
     "ticker": ("bbo-tbt", "tickers"),
     "trade": ("trades-all", "trades"),
     "mark": ("mark-price", "index-tickers"),
-}
-#: The columns of prices and of sizes that show an instrument's steps. Mark prices are finer than the grid.
-_STEPPED: Final[dict[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
-    "candle": (("open", "high", "low", "close"), ("volume",)),
-    "book": (("bid_prices", "ask_prices"), ("bid_qtys", "ask_qtys")),
-    "ticker": (("bid", "ask", "last"), ("bid_qty", "ask_qty", "last_qty")),
-    "trade": (("price",), ("qty",)),
 }
 
 
@@ -155,11 +148,9 @@ class Intake:
         columns["seq"] = np.arange(first_seq, first_seq + block.size, dtype=np.int64)
         self._spool.put(key, Block(key.stream, block.size, columns))
         steps = self._steps.setdefault(key.stream.instrument, Steps())
-        price_columns, qty_columns = _STEPPED.get(key.stream.kind, ((), ()))
-        for name in price_columns:
-            steps.price.add(block.column(name))
-        for name in qty_columns:
-            steps.qty.add(block.column(name))
+        for field in EVENT_KINDS[key.stream.kind].fields:
+            if field.step:
+                (steps.price if field.step == "price" else steps.qty).add(block.column(field.name))
 
     def _chosen(self) -> list[SpoolKey]:
         """Return the keys to store: one channel for each stream, and the gaps of the channels chosen."""

@@ -8,21 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quantkit.clock import INTERVALS
-from quantkit.events import (
-    KINDS,
-    RANKS,
-    BookUpdate,
-    Candle,
-    Funding,
-    Gap,
-    InstrumentChange,
-    Mark,
-    MarketEvent,
-    Row,
-    Ticker,
-    Timing,
-    Trade,
-)
+from quantkit.events import EVENT_KINDS, KINDS, RANKS, Candle, Field, InstrumentChange, MarketEvent, Row
 from quantkit.instruments import Side
 
 Column: TypeAlias = NDArray[Any]
@@ -30,45 +16,55 @@ Column: TypeAlias = NDArray[Any]
 #: `side` column codes: 0 is a buy, 1 a sell.
 SIDES: Final = np.array([Side.BUY, Side.SELL], dtype=object)
 
+STAMPS: Final = ("received_ns", "exchange_ns", "seq")
+#: How a column of each type is kept.
+DTYPES: Final[dict[str, Any]] = {
+    "stamp": np.int64,
+    "int": np.int64,
+    "float": np.float64,
+    "optional": np.float64,
+    "flag": np.bool_,
+    "side": np.int8,
+    "text": object,
+    "levels": np.float64,
+    "object": object,
+}
+
+
+def offsets_of(field: Field) -> str:
+    """Return the name of the column that says where each row's levels lie in a column of levels.
+
+    Examples:
+        >>> offsets_of(Field("bid_prices", "levels", "price"))
+        'bid_start'
+    """
+    return f"{field.name.partition('_')[0]}_start"
+
+
+def _with_offsets(fields: Iterable[Field]) -> tuple[str, ...]:
+    """Return the names of columns, those of offsets before their levels."""
+    names: dict[str, None] = {}
+    for field in fields:
+        if field.type == "levels":
+            names[offsets_of(field)] = None
+        names[field.name] = None
+    return tuple(names)
+
+
 #: Columns of each kind beside `received_ns`, `exchange_ns` and `seq`. A book row's levels lie flat; `bid_start[i]`
 #: to `bid_start[i + 1]` are row i's (n + 1 offsets), likewise `ask_start`.
 KIND_COLUMNS: Final[dict[str, tuple[str, ...]]] = {
-    "gap": ("channel", "from_ns", "to_ns", "cause"),
-    "funding": ("rate", "funding_ns", "is_settled"),
-    "mark": ("price", "source"),
-    "candle": ("open_ns", "close_ns", "open", "high", "low", "close", "volume"),
-    "candle_open": ("open", "open_ns", "close_ns"),
-    "instrument": ("info",),
-    "book": (
-        "bid_start",
-        "bid_prices",
-        "bid_qtys",
-        "ask_start",
-        "ask_prices",
-        "ask_qtys",
-        "is_snapshot",
-        "update_seq",
-        "prev_update_seq",
-    ),
-    "ticker": ("bid", "bid_qty", "ask", "ask_qty", "last", "last_qty"),
-    "trade": ("price", "qty", "side", "trade_id"),
-    "timing": ("number", "sent_ns", "offset_ns", "sender"),
+    kind.name: _with_offsets(kind.fields) for kind in EVENT_KINDS.values()
 }
-STAMPS: Final = ("received_ns", "exchange_ns", "seq")
-_OFFSETS: Final = ("bid_start", "ask_start")
-#: How the fields of events are kept that are columns as they stand; the others are numbers of type float64.
-_FIELD_TYPES: Final[dict[str, Any]] = {
-    **dict.fromkeys(("channel", "cause", "source", "sender", "info"), object),
-    **dict.fromkeys((*STAMPS, "from_ns", "to_ns", "funding_ns", "open_ns", "close_ns", "trade_id"), np.int64),
-    **dict.fromkeys(("number", "sent_ns", "offset_ns"), np.int64),
-    "is_settled": np.bool_,
+_FIELDS: Final[dict[str, dict[str, Field]]] = {
+    kind.name: {field.name: field for field in kind.fields} for kind in EVENT_KINDS.values()
 }
-_FLAT: Final = {
-    "bid_prices": "bid_start",
-    "bid_qtys": "bid_start",
-    "ask_prices": "ask_start",
-    "ask_qtys": "ask_start",
+#: The offsets of columns of levels, by kind and column.
+_FLAT: Final[dict[str, dict[str, str]]] = {
+    kind: {field.name: offsets_of(field) for field in fields.values() if field.type == "levels"}
+    for kind, fields in _FIELDS.items()
 }
+_OFFSETS: Final[dict[str, frozenset[str]]] = {kind: frozenset(flat.values()) for kind, flat in _FLAT.items()}
 
 
 class Stream(NamedTuple):
@@ -145,12 +141,16 @@ class Block:
         events = cast("Sequence[Any]", self._given)
         if name == "seq":
             return np.arange(self.size, dtype=np.int64)
-        if name == "side":
-            return np.array([event.side is not Side.BUY for event in events], np.int8)
-        if self.stream.kind == "book" and name not in STAMPS:
-            self._columns.update(_split_books(events))
+        if name in STAMPS:
+            return np.array([getattr(event, name) for event in events], np.int64)
+        field = _FIELDS[self.stream.kind].get(name)
+        if field is None or field.type == "levels":
+            self._columns.update(_flattened(events, _FIELDS[self.stream.kind].values()))
             return self._columns[name]
-        return _array(events, name, _FIELD_TYPES.get(name, np.float64))
+        values = [getattr(event, field.attribute) for event in events]
+        if field.type == "side":
+            return np.array([side is not Side.BUY for side in values], np.int8)
+        return np.array(values, DTYPES[field.type])
 
     @property
     def last_event(self) -> Row | None:
@@ -176,11 +176,11 @@ class Block:
 
     def rows_of(self, name: str, start: int, stop: int) -> Column:
         """Return a column of rows `start` to `stop`: levels for flat ones, offsets from zero for `bid_start`."""
-        offsets = _FLAT.get(name)
+        offsets = _FLAT[self.stream.kind].get(name)
         if offsets is not None:
             edges = self.column(offsets)
             return self.column(name)[int(edges[start]) : int(edges[stop])]
-        if name in _OFFSETS:
+        if name in _OFFSETS[self.stream.kind]:
             edges = self.column(name)
             return cast(Column, edges[start : stop + 1] - edges[start])
         return self.column(name)[start:stop]
@@ -223,7 +223,31 @@ class Block:
             return [event.received_ns for event in self._given], iter(self._given)
         received = self.column("received_ns").tolist()
         stamps = (repeat(self.stream.instrument, self.size), self.column("exchange_ns").tolist(), received)
-        return received, _BUILDERS[self.stream.kind](self, stamps)
+        return received, self._made(stamps)
+
+    def _made(self, stamps: "_Stamps") -> Iterator[Row]:
+        """Return an iterator that makes the events out of the columns."""
+        kind = EVENT_KINDS[self.stream.kind]
+        if kind.event is None:
+            raise KeyError(f"{self.stream}: its rows are a part of others and no events")
+        attributes: list[Iterable[Any]] = [self._values(field) for field in kind.fields]
+        if self.stream.interval:
+            attributes.append(repeat(self.stream.interval, self.size))
+        return map(kind.event, *stamps, *attributes)
+
+    def _values(self, field: Field) -> Iterable[Any]:
+        """Return a column as its events have it."""
+        column = self.column(field.name)
+        match field.type:
+            case "optional":
+                return optional_list(column)
+            case "side":
+                return cast("Iterable[Any]", SIDES[column].tolist())
+            case "levels":
+                flat = column.tolist()
+                return [tuple(flat[a:b]) for a, b in pairwise(self.column(offsets_of(field)).tolist())]
+            case _:
+                return cast("Iterable[Any]", column.tolist())
 
     @classmethod
     def from_events(cls, events: Sequence[Row], *, first_seq: int = 0, stream: Stream | None = None) -> "Block":
@@ -259,7 +283,7 @@ class Block:
 
 def _joined(parts: Sequence[Block], name: str) -> Column:
     """Return a column of blocks that follow each other."""
-    if name not in _OFFSETS:
+    if name not in _OFFSETS[parts[0].stream.kind]:
         return np.concatenate([part.column(name) for part in parts])
     edges, end = [np.zeros(1, np.int64)], 0
     for part in parts:
@@ -280,83 +304,13 @@ def optional_list(column: Column) -> list[float | None]:
 _Stamps: TypeAlias = tuple[Iterable[str], list[int], list[int]]
 
 
-def _trades(block: Block, stamps: _Stamps) -> Iterator[MarketEvent]:
-    return map(
-        Trade,
-        *stamps,
-        block.column("price").tolist(),
-        block.column("qty").tolist(),
-        SIDES[block.column("side")].tolist(),
-        block.column("trade_id").tolist(),
-    )
-
-
-def _tickers(block: Block, stamps: _Stamps) -> Iterator[MarketEvent]:
-    return map(Ticker, *stamps, *(optional_list(block.column(c)) for c in KIND_COLUMNS["ticker"]))
-
-
-def _candles(block: Block, stamps: _Stamps) -> Iterator[MarketEvent]:
-    numbers = (block.column(c).tolist() for c in KIND_COLUMNS["candle"])
-    return map(Candle, *stamps, *numbers, repeat(block.stream.interval, block.size))
-
-
-def _book_updates(block: Block, stamps: _Stamps) -> Iterator[MarketEvent]:
-    levels: list[list[tuple[float, ...]]] = []
-    for side in ("bid", "ask"):
-        edges = block.column(f"{side}_start").tolist()
-        for name in (f"{side}_prices", f"{side}_qtys"):
-            flat = block.column(name).tolist()
-            levels.append([tuple(flat[a:b]) for a, b in pairwise(edges)])
-    rest = (block.column(c).tolist() for c in ("is_snapshot", "update_seq", "prev_update_seq"))
-    return map(BookUpdate, *stamps, *levels, *rest)
-
-
-def _marks(block: Block, stamps: _Stamps) -> Iterator[MarketEvent]:
-    return map(Mark, *stamps, block.column("price").tolist(), block.column("source").tolist())
-
-
-def _fundings(block: Block, stamps: _Stamps) -> Iterator[MarketEvent]:
-    return map(Funding, *stamps, *(block.column(c).tolist() for c in KIND_COLUMNS["funding"]))
-
-
-def _gaps(block: Block, stamps: _Stamps) -> Iterator[MarketEvent]:
-    return map(Gap, *stamps, *(block.column(c).tolist() for c in KIND_COLUMNS["gap"]))
-
-
-def _timings(block: Block, stamps: _Stamps) -> Iterator[Row]:
-    return map(Timing, *stamps, *(block.column(c).tolist() for c in KIND_COLUMNS["timing"]))
-
-
-def _changes(block: Block, stamps: _Stamps) -> Iterator[Row]:
-    return map(InstrumentChange, *stamps, block.column("info").tolist())
-
-
-_BUILDERS: Final[dict[str, Callable[[Block, _Stamps], Iterator[Row]]]] = {
-    "trade": _trades,
-    "ticker": _tickers,
-    "candle": _candles,
-    "book": _book_updates,
-    "mark": _marks,
-    "funding": _fundings,
-    "gap": _gaps,
-    "timing": _timings,
-    "instrument": _changes,
-}
-
-
-def _array(events: Sequence[Any], name: str, dtype: Any) -> Column:
-    return np.array([getattr(event, name) for event in events], dtype)
-
-
-def _split_books(events: Sequence[BookUpdate]) -> dict[str, Column]:
-    columns: dict[str, Column] = {
-        "is_snapshot": _array(events, "is_snapshot", np.bool_),
-        "update_seq": _array(events, "seq", np.int64),
-        "prev_update_seq": _array(events, "prev_seq", np.int64),
-    }
-    for side in ("bid", "ask"):
-        counts = [len(getattr(event, f"{side}_prices")) for event in events]
-        columns[f"{side}_start"] = np.concatenate(([0], np.cumsum(counts, dtype=np.int64))).astype(np.int64)
-        for name in (f"{side}_prices", f"{side}_qtys"):
-            columns[name] = np.array([x for event in events for x in getattr(event, name)], np.float64)
+def _flattened(events: Sequence[Any], fields: Iterable[Field]) -> dict[str, Column]:
+    """Return the levels of all sides, flat, and the offsets of their rows."""
+    columns: dict[str, Column] = {}
+    for field in fields:
+        if field.type == "levels":
+            rows = [getattr(event, field.attribute) for event in events]
+            counts = [len(row) for row in rows]
+            columns[offsets_of(field)] = np.concatenate(([0], np.cumsum(counts, dtype=np.int64))).astype(np.int64)
+            columns[field.name] = np.array([x for row in rows for x in row], DTYPES[field.type])
     return columns

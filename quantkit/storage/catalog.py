@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from quantkit.errors import DataError
+from quantkit.events import EVENT_KINDS
 from quantkit.instruments import Instrument
 from quantkit.rows.columns import Stream
 from quantkit.storage.manifest import MANIFEST, FileEntry, Watched, load
@@ -127,7 +128,7 @@ class Catalog:
             start_ns=min(first),
             end_ns=max(last),
             rows=sum(entry.rows for entry in entries),
-            has_holes=stream.kind not in ("gap", "timing") and max(held) - min(held) >= len(held),
+            has_holes=not EVENT_KINDS[stream.kind].is_sparse and max(held) - min(held) >= len(held),
             live_ns=spans[0].from_ns if spans else None,
             warmup=spans[0].warmup if spans else 0,
         )

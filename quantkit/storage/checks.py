@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from quantkit.clock import NS_PER_MIN, iso_of
 from quantkit.errors import DataError
+from quantkit.events import EVENT_KINDS
 from quantkit.rows.columns import Block, Column
 
 Mask = NDArray[np.bool_]
@@ -77,38 +78,39 @@ class Rule:
         return int(np.flatnonzero(self._bad(values))[0])
 
 
-_PRICE: Final = Rule("a price is a finite number above zero", lambda low, high: low > 0 and high < np.inf, _not_price)
-_SIZE: Final = Rule("a size is a finite number, zero or above", lambda low, high: low >= 0 and high < np.inf, _not_size)
-_NUMBER: Final = Rule("it must be a finite number", lambda low, high: low > -np.inf and high < np.inf, _not_finite)
-_SIDE: Final = Rule("a side is 0 (buy) or 1 (sell)", lambda low, high: low >= 0 and high <= 1, _not_side)
-
-RULES: Final[dict[str, dict[str, Rule]]] = {
-    "trade": {"price": _PRICE, "qty": _SIZE, "side": _SIDE},
-    "ticker": {"bid": _PRICE, "bid_qty": _SIZE, "ask": _PRICE, "ask_qty": _SIZE, "last": _PRICE, "last_qty": _SIZE},
-    "candle": {"open": _PRICE, "high": _PRICE, "low": _PRICE, "close": _PRICE, "volume": _SIZE},
-    "book": {"bid_prices": _PRICE, "bid_qtys": _SIZE, "ask_prices": _PRICE, "ask_qtys": _SIZE},
-    "mark": {"price": _PRICE},
-    "funding": {"rate": _NUMBER},
-    "gap": {},
-    "timing": {},
+#: The rules that `events.EVENT_KINDS` names.
+RULES: Final[dict[str, Rule]] = {
+    "price": Rule("a price is a finite number above zero", lambda low, high: low > 0 and high < np.inf, _not_price),
+    "size": Rule("a size is a finite number, zero or above", lambda low, high: low >= 0 and high < np.inf, _not_size),
+    "number": Rule("it must be a finite number", lambda low, high: low > -np.inf and high < np.inf, _not_finite),
+    "side": Rule("a side is 0 (buy) or 1 (sell)", lambda low, high: low >= 0 and high <= 1, _not_side),
 }
+#: The rules of each stored kind's columns, and the columns in which NaN is an absent value.
+_RULES_OF: Final[dict[str, dict[str, Rule]]] = {
+    kind.name: {field.name: RULES[field.rule] for field in kind.fields if field.rule}
+    for kind in EVENT_KINDS.values()
+    if kind.is_stored
+}
+_OPTIONAL: Final = frozenset(
+    (kind.name, field.name) for kind in EVENT_KINDS.values() for field in kind.fields if field.type == "optional"
+)
 
 
 def check_values(kind: str, name: str, values: Column, rows: Rows, starts: Column | None = None) -> None:
     """Refuse a column that holds a value it may never hold.
 
     Args:
-        values: One for each row; book levels lie flat, and `starts` has the rows' n + 1 offsets into them. NaN in a
-            ticker is an absent value.
+        values: One for each row; book levels lie flat, and `starts` has the rows' n + 1 offsets into them. NaN in an
+            optional column is an absent value.
 
     Raises:
         DataError: The first bad value, with its row.
     """
-    rule = RULES[kind].get(name)
+    rule = _RULES_OF[kind].get(name)
     if rule is None:
         return
     places = None
-    if kind == "ticker":
+    if (kind, name) in _OPTIONAL:
         absent = np.isnan(values)
         if absent.any():
             places = np.flatnonzero(~absent)

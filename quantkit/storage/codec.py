@@ -6,19 +6,10 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from quantkit.errors import DataError
-from quantkit.rows.columns import Block, Column
-from quantkit.storage.schema import TABLES, Field, arrow_schema, arrow_type
+from quantkit.events import Field
+from quantkit.rows.columns import DTYPES, Block, Column, offsets_of
+from quantkit.storage.schema import TABLES, arrow_schema, arrow_type
 
-_DTYPES: Final[dict[str, DTypeLike]] = {
-    "stamp": np.int64,
-    "int": np.int64,
-    "float": np.float64,
-    "optional": np.float64,
-    "flag": np.bool_,
-    "side": np.int8,
-    "text": object,
-    "levels": np.float64,
-}
 _SIDE_NAMES: Final = ("buy", "sell")
 #: Longer texts are no cause and no channel; the bound keeps a forged file from filling the memory.
 TEXT_MAX: Final = 10_000
@@ -35,13 +26,13 @@ def normalised(block: Block) -> Block:
         if field.name == "seq" and not _has_seq(block):
             continue
         if field.type == "levels":
-            start = f"{field.name[:3]}_start"
+            start = offsets_of(field)
             if start not in columns:
                 columns[start] = _column(block, start, np.int64, block.size + 1)
                 _check_offsets(columns[start], block)
             columns[field.name] = _column(block, field.name, np.float64, int(columns[start][-1]))
         else:
-            columns[field.name] = _column(block, field.name, _DTYPES[field.type], block.size)
+            columns[field.name] = _column(block, field.name, DTYPES[field.type], block.size)
     return Block(block.stream, block.size, columns)
 
 
@@ -101,7 +92,7 @@ def _to_arrow(block: Block, field: Field) -> Any:
                 raise DataError(f"{block.stream}: column {field.name} must be text of at most {TEXT_MAX} characters")
             return texts.dictionary_encode()
         case "levels":
-            starts: Any = block.column(f"{field.name[:3]}_start").astype(np.int32)
+            starts: Any = block.column(offsets_of(field)).astype(np.int32)
             flat: Any = pa.array(values)
             return pa.ListArray.from_arrays(pa.array(starts), flat, type=arrow_type("levels"))
         case _:

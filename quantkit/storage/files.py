@@ -27,7 +27,7 @@ from quantkit.storage.schema import (
 )
 
 _CHUNK_BYTES: Final = 1 << 20
-#: Stored list column and derived offsets of each side of a book.
+#: Stored list columns and derived offsets of each side of a book.
 _SIDE_COLUMNS: Final = {side: (f"{side}_start", f"{side}_prices", f"{side}_qtys") for side in ("bid", "ask")}
 
 

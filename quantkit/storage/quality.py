@@ -11,13 +11,13 @@ import numpy as np
 from quantkit.clock import NS_PER_S, interval_ns, iso_of, span_text
 from quantkit.errors import DataError
 from quantkit.instruments import Instrument
-from quantkit.rows.columns import Block, Column, Stream
+from quantkit.rows.columns import KIND_COLUMNS, STAMPS, Block, Column, Stream
 from quantkit.storage.catalog import Catalog
 from quantkit.storage.checks import LEAST_SETTLEMENT_NS, Rows, check_candles
 from quantkit.storage.files import DataFile, RowGroup, read_instruments, row_groups
 from quantkit.storage.manifest import MANIFEST, FileEntry
 from quantkit.storage.root import STAGING_PREFIX
-from quantkit.storage.schema import MONTHLY, TABLES
+from quantkit.storage.schema import MONTHLY
 from quantkit.storage.sessions import Sessions
 from quantkit.storage.steps import StepCheck
 
@@ -136,9 +136,7 @@ def _check_file(catalog: Catalog, entry: FileEntry, examiner: "_Examiner") -> It
 
 def _decoded(stream: Stream, group: RowGroup) -> Block:
     """Decode every column, which checks every value."""
-    names = [field.name for field in TABLES[stream.kind]]
-    if stream.kind == "book":
-        names += ["bid_start", "ask_start"]
+    names = (*STAMPS, *KIND_COLUMNS[stream.kind])
     return Block(stream, len(group.received_ns), {name: group.column(name) for name in names})
 
 

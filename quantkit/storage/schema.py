@@ -1,4 +1,4 @@
-"""The one table that fixes each kind's columns, Arrow types and Parquet encodings, and what older versions looked like.
+"""How the columns of `events.EVENT_KINDS` are laid down: Arrow types, Parquet encodings, folders, and older versions.
 
 Files are `exchange=../kind=../instrument=../date=../part-N.parquet` by the UTC day of `received_ns`; marks, funding,
 gaps and timings, whose rows are few, lie in `exchange=../kind=../instrument=../month=../part-N.parquet` by its UTC
@@ -14,7 +14,7 @@ from typing import Any, Final, NamedTuple
 
 from quantkit.clock import INTERVALS, NS_PER_DAY, datetime_of, time_ns_of
 from quantkit.errors import DataError, SchemaError
-from quantkit.events import EVENT_TYPES
+from quantkit.events import EVENT_KINDS, EVENT_TYPES, Field
 from quantkit.instruments import check_id
 from quantkit.rows.columns import Stream
 
@@ -34,20 +34,7 @@ GROUP_LEVELS: Final = 262_144
 DEFAULT_EXCHANGE: Final = "okx"
 
 #: Kinds whose files hold a UTC month; a day's worth of their rows would be a file of little more than a footer.
-MONTHLY: Final = frozenset(("candle", "mark", "funding", "gap", "timing"))
-
-
-class Field(NamedTuple):
-    """One stored column.
-
-    Attributes:
-        name: As in the events.
-        type: `stamp` (timestamp[ns, UTC]), `int` (int64), `float` (float64), `optional` (float64 or null), `flag`
-            (bool), `side` and `text` (dictionary of strings), `levels` (list of float64), `string` (plain text).
-    """
-
-    name: str
-    type: str
+MONTHLY: Final = frozenset(kind.name for kind in EVENT_KINDS.values() if kind.per == "month")
 
 
 class Physical(NamedTuple):
@@ -89,40 +76,7 @@ _ROW: Final = {"received_ns": "stamp", "exchange_ns": "stamp", "seq": "int"}
 
 #: Version 1: what a file of each kind holds, in order.
 TABLES: Final[dict[str, tuple[Field, ...]]] = {
-    "trade": _fields(**_ROW, price="float", qty="float", side="side", trade_id="int"),
-    "ticker": _fields(
-        **_ROW,
-        bid="optional",
-        bid_qty="optional",
-        ask="optional",
-        ask_qty="optional",
-        last="optional",
-        last_qty="optional",
-    ),
-    "candle": _fields(
-        **_ROW,
-        open_ns="stamp",
-        close_ns="stamp",
-        open="float",
-        high="float",
-        low="float",
-        close="float",
-        volume="float",
-    ),
-    "book": _fields(
-        **_ROW,
-        bid_prices="levels",
-        bid_qtys="levels",
-        ask_prices="levels",
-        ask_qtys="levels",
-        is_snapshot="flag",
-        update_seq="int",
-        prev_update_seq="int",
-    ),
-    "mark": _fields(**_ROW, price="float", source="text"),
-    "funding": _fields(**_ROW, rate="float", funding_ns="stamp", is_settled="flag"),
-    "gap": _fields(**_ROW, channel="text", from_ns="stamp", to_ns="stamp", cause="text"),
-    "timing": _fields(**_ROW, number="int", sent_ns="stamp", offset_ns="int", sender="text"),
+    **{kind.name: (*_fields(**_ROW), *kind.fields) for kind in EVENT_KINDS.values() if kind.is_stored},
     "instrument": _fields(
         valid_from_ns="stamp",
         id="string",

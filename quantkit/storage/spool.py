@@ -8,7 +8,7 @@ import numpy as np
 
 from quantkit.clock import NS_PER_MIN, iso_of
 from quantkit.errors import DataError
-from quantkit.rows.columns import Block, Column, Stream
+from quantkit.rows.columns import KIND_COLUMNS, STAMPS, Block, Column, Stream, offsets_of
 from quantkit.storage.checks import Rows, check_candles, check_order, check_seq, check_snapshots, check_values
 from quantkit.storage.codec import normalised, table_of
 from quantkit.storage.root import first_line
@@ -145,9 +145,7 @@ def _levels_of(block: Block) -> int:
 
 
 def _copied(block: Block) -> Block:
-    names = [field.name for field in TABLES[block.stream.kind]]
-    if block.stream.kind == "book":
-        names += ["bid_start", "ask_start"]
+    names = (*STAMPS, *KIND_COLUMNS[block.stream.kind])
     return Block(block.stream, block.size, {name: block.column(name).copy() for name in names})
 
 
@@ -231,7 +229,7 @@ class Spool:
             columns[field.name] = self._seq(block, rows) if field.name == "seq" else block.column(field.name)
             starts = None
             if field.type == "levels":
-                name = f"{field.name[:3]}_start"
+                name = offsets_of(field)
                 starts = columns[name] = block.column(name)
             check_values(self._stream.kind, field.name, columns[field.name], rows, starts)
         block = Block(self._stream, block.size, columns)

@@ -7,27 +7,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quantkit.clock import iso_of
+from quantkit.events import EVENT_KINDS
 from quantkit.instruments import Instrument, plain
-from quantkit.rows.columns import Block, Column
+from quantkit.rows.columns import Block, Column, offsets_of
 
-#: Columns that are prices and sizes of orders, by kind. Marks and volumes are computed from many and on no step.
-_PRICES: Final = {
-    "trade": ("price",),
-    "ticker": ("bid", "ask", "last"),
-    "candle": ("open", "high", "low", "close"),
-    "book": ("bid_prices", "ask_prices"),
-}
-_SIZES: Final = {
-    "trade": ("qty",),
-    "ticker": ("bid_qty", "ask_qty", "last_qty"),
-    "book": ("bid_qtys", "ask_qtys"),
-}
-#: The offsets of a book row's levels, by column.
+#: The offsets of a row's levels, by column.
 _STARTS: Final = {
-    "bid_prices": "bid_start",
-    "bid_qtys": "bid_start",
-    "ask_prices": "ask_start",
-    "ask_qtys": "ask_start",
+    field.name: offsets_of(field) for kind in EVENT_KINDS.values() for field in kind.fields if field.type == "levels"
 }
 
 
@@ -41,7 +27,9 @@ class StepCheck:
 
     def __init__(self, kind: str, versions: Sequence[Instrument]) -> None:
         self._versions = versions
-        self._columns = {"price": _PRICES.get(kind, ()), "size": _SIZES.get(kind, ())}
+        # Volumes are computed from many sizes and are on no step.
+        fields = EVENT_KINDS[kind].fields
+        self._columns = {what: [field.name for field in fields if field.step == what] for what in ("price", "size")}
         self._counts = {"price": 0, "size": 0}
         self._first: dict[str, tuple[int, Instrument]] = {}
         self._rows = 0

@@ -13,12 +13,12 @@ import numpy as np
 from quantkit.clock import iso_of
 from quantkit.errors import ConfigError, DataError
 from quantkit.instruments import Instrument, check_id
-from quantkit.rows.columns import Block, Stream
+from quantkit.rows.columns import KIND_COLUMNS, STAMPS, Block, Stream
 from quantkit.storage import gaps, manifest, metadata
 from quantkit.storage.files import DataFile, row_groups
 from quantkit.storage.manifest import MANIFEST, FileEntry, Manifest, Watched
 from quantkit.storage.root import Root
-from quantkit.storage.schema import DEFAULT_EXCHANGE, ROW_GROUP_ROWS_MAX, TABLES
+from quantkit.storage.schema import DEFAULT_EXCHANGE, ROW_GROUP_ROWS_MAX
 from quantkit.storage.spool import PartFile, Spool, disk_error
 from quantkit.storage.staged import Staged
 
@@ -294,9 +294,7 @@ class Writer:
 
     def _remainder(self, staging: Path, entry: FileEntry, new: Staged) -> list[Staged]:
         """Stage what a stored file holds before and after the new rows."""
-        names = [field.name for field in TABLES[entry.kind]]
-        if entry.kind == "book":
-            names += ["bid_start", "ask_start"]
+        names = (*STAMPS, *KIND_COLUMNS[entry.kind])
         parts: dict[str, PartFile] = {}
         with ExitStack() as discards:
             for group in row_groups(DataFile(self._root, entry, verify_digest=True)):

@@ -154,7 +154,8 @@ def test_a_short_history_starts_on_time_and_says_so() -> None:
     """With the candles that there are."""
     strategy = Acts(minutes(warmup=30))
     outcome = run(strategy, start_ns=at(4))
-    assert outcome.warnings == [f"{ID} candle 1m: warm-up 4 of 30"]
+    idle = "Acts.on_trade never runs: call self.subscribe_trades(...) in on_start, or remove the hook"
+    assert outcome.warnings == [idle, f"{ID} candle 1m: warm-up 4 of 30"]
     assert [moment // NS_PER_MIN for moment, _ in strategy.seen] == list(range(1, 11))
 
 

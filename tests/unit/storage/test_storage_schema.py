@@ -35,6 +35,31 @@ def test_every_kind_of_event_has_its_columns_in_the_table() -> None:
         assert tuple(f.name for f in TABLES[kind])[:3] == STAMPS
 
 
+#: What files of version 1 hold beside their stamps and numbers, as first released. Another layout is another version.
+RELEASED = {
+    "trade": "price:float qty:float side:side trade_id:int",
+    "ticker": "bid:optional bid_qty:optional ask:optional ask_qty:optional last:optional last_qty:optional",
+    "candle": "open_ns:stamp close_ns:stamp open:float high:float low:float close:float volume:float",
+    "book": "bid_prices:levels bid_qtys:levels ask_prices:levels ask_qtys:levels is_snapshot:flag update_seq:int "
+    "prev_update_seq:int",
+    "mark": "price:float source:text",
+    "funding": "rate:float funding_ns:stamp is_settled:flag",
+    "gap": "channel:text from_ns:stamp to_ns:stamp cause:text",
+    "timing": "number:int sent_ns:stamp offset_ns:int sender:text",
+}
+
+
+@pytest.mark.parametrize("kind", RELEASED)
+def test_the_layout_of_released_kinds_stays(kind: str) -> None:
+    fields = VERSIONS[1].tables[kind]
+    assert [(f.name, f.type) for f in fields[:3]] == [
+        ("received_ns", "stamp"),
+        ("exchange_ns", "stamp"),
+        ("seq", "int"),
+    ]
+    assert " ".join(f"{field.name}:{field.type}" for field in fields[3:]) == RELEASED[kind]
+
+
 def test_an_instrument_row_has_every_field_of_an_instrument() -> None:
     fields = Instrument("BTC-USDT", price_step="0.1", qty_step="1").to_dict()
     columns = {schema.INSTRUMENT_COLUMNS.get(name, name) for name in fields}
