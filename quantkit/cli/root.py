@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import click
 
-from quantkit.cli.start import INTERRUPTED, let_interrupt
+from quantkit.cli.interrupt import INTERRUPTED, let_interrupt
 from quantkit.errors import ConfigError, QuantkitError, StrategyError
 
 #: Exit codes beside 0: the run failed, the command was wrong. Ctrl-C has its own.

@@ -11,7 +11,7 @@ import numpy as np
 
 from quantkit.engine.outcome import Outcome
 from quantkit.instruments import Fees, Instrument
-from quantkit.report import archive, digest, frames, notebook, round_trips, stats
+from quantkit.report import archive, digest, frames, notebook, round_trips, stats, summary
 from quantkit.report.console import console_of
 from quantkit.report.text import counted, decimals_for, money
 
@@ -199,9 +199,6 @@ class Result:
 
     def show(self) -> None:
         """Print the report that `quantkit backtest` prints, to standard output."""
-        # The summary is built on this module.
-        from quantkit.report import summary
-
         summary.render(self, console_of())
 
     def __repr__(self) -> str:

@@ -2,13 +2,14 @@
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, Final
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import msgspec
 
 from quantkit.clock import NS_PER_S, iso_of
+from quantkit.engine.outcome import Outcome
 from quantkit.report.downsample import sparkline
-from quantkit.report.result import Result
 from quantkit.report.stats import GROUPS, STATS, Stat, Value
 from quantkit.report.text import escaped, grouped, money, title_of, written
 
@@ -39,7 +40,46 @@ _NARROW_SKIPS: Final = frozenset(
 _FILLS_SHOWN: Final = 5
 
 
-def render(result: Result, console: "Console") -> None:
+class Reported(Protocol):
+    """What a report shows of a result.
+
+    Attributes:
+        outcome: The records of the run.
+        config: Its configuration, JSON-ready.
+        saved_to: Where it was saved or loaded from, if it was.
+    """
+
+    outcome: Outcome
+    config: dict[str, Any]
+    saved_to: Path | None
+
+    @property
+    def assumptions(self) -> list[str]:
+        """What the run took for granted."""
+        ...
+
+    @property
+    def warnings(self) -> list[str]:
+        """What the reader has to know."""
+        ...
+
+    @property
+    def numbers(self) -> dict[str, Value]:
+        """The statistics by name."""
+        ...
+
+    @property
+    def hash(self) -> str:
+        """Equal for equal runs."""
+        ...
+
+    @property
+    def money_decimals(self) -> int:
+        """The decimals in which amounts are shown."""
+        ...
+
+
+def render(result: Reported, console: "Console") -> None:
     """Print a result: assumptions first, then the numbers, the equity curve, the last fills and the warnings.
 
     Args:
@@ -70,7 +110,7 @@ def render(result: Result, console: "Console") -> None:
         console.print(f"Saved to [bold]{escaped(str(result.saved_to))}[/bold]", soft_wrap=True)
 
 
-def as_json(result: Result) -> bytes:
+def as_json(result: Reported) -> bytes:
     """Return a result's words, numbers and hash as one JSON object, without a line end.
 
     Durations are seconds under keys ending in `_s`; moments are ISO text in UTC.
@@ -114,7 +154,7 @@ def _bullets(head: str, lines: list[str], *, style: str, has_unicode: bool) -> "
     return whole
 
 
-def _numbers(result: Result, *, wide: bool) -> "RenderableType":
+def _numbers(result: Reported, *, wide: bool) -> "RenderableType":
     """Return the groups of numbers side by side: two columns, or three in a wide terminal."""
     from rich.table import Table
 
@@ -127,7 +167,7 @@ def _numbers(result: Result, *, wide: bool) -> "RenderableType":
     return grid
 
 
-def _column(result: Result, groups: tuple[str, ...], *, wide: bool) -> "RenderableType":
+def _column(result: Reported, groups: tuple[str, ...], *, wide: bool) -> "RenderableType":
     from rich.table import Table
 
     table = Table.grid(expand=True, padding=(0, 1))
@@ -153,7 +193,7 @@ def _colour(stat: Stat, value: Value) -> str:
     return "default" if value is not None else "dim"
 
 
-def _curve(result: Result, width: int) -> str:
+def _curve(result: Reported, width: int) -> str:
     curve = result.outcome.curve
     low, high = float(curve.equity.min()), float(curve.equity.max())
     span = f"{money(low, result.money_decimals)} to {money(high, result.money_decimals)}"

@@ -3,15 +3,13 @@
 import asyncio
 from collections.abc import Collection
 from decimal import Decimal
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from quantkit.sandbox import wire
 from quantkit.sandbox.channels import Topic
 from quantkit.sandbox.market import Market, Row
+from quantkit.sandbox.ports import Publisher
 from quantkit.sandbox.wire import Push
-
-if TYPE_CHECKING:
-    from quantkit.sandbox.exchange import Exchange
 
 #: Worth one dollar here: there is no market that would say otherwise.
 _DOLLARS: Final = ("USD", "USDT", "USDC", "USDG", "USDS")
@@ -101,8 +99,8 @@ class Account:
         self.balances = {"USDT": "100000", "BTC": "1"} if balances is None else balances
         self.positions = positions or []
 
-    async def run(self, exchange: "Exchange") -> None:
-        """Send the full state of account and positions every few seconds."""
+    async def run(self, exchange: Publisher, market: Market) -> None:
+        """Send the full state of account and positions every few seconds; `market` prices the currencies."""
         while True:
             await asyncio.sleep(exchange.rules.account_push_s)
             now_ms = exchange.now_ms()
@@ -110,7 +108,7 @@ class Account:
                 for session, subscription in list(exchange.topics.get(Topic(channel), ())):
                     if '"updateInterval":"0"' in subscription.fields.get("extraParams", "").replace(" ", ""):
                         continue
-                    for push in self.first(channel, subscription.fields, exchange.market, now_ms):
+                    for push in self.first(channel, subscription.fields, market, now_ms):
                         session.deliver(subscription, push)
 
     def first(self, channel: str, fields: dict[str, str], market: Market, now_ms: int) -> list[Push]:

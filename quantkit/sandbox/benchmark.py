@@ -1,17 +1,15 @@
 """A market for measuring: small frames at a steady rate, each saying when it was sent."""
 
 import asyncio
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from quantkit import clock
 from quantkit.errors import ConfigError
 from quantkit.sandbox import wire
 from quantkit.sandbox.channels import Topic
 from quantkit.sandbox.generated import GeneratedMarket
+from quantkit.sandbox.ports import Publisher
 from quantkit.sandbox.wire import Push
-
-if TYPE_CHECKING:
-    from quantkit.sandbox.exchange import Exchange
 
 _TICK_S: Final = 0.001
 _CHANNELS: Final = ("trades", "tickers")
@@ -38,7 +36,7 @@ class BenchmarkMarket(GeneratedMarket):
         self.sent = 0
         self._last_us: dict[Topic, int] = {}
 
-    async def run(self, exchange: "Exchange") -> None:
+    async def run(self, exchange: Publisher) -> None:
         """Push at the rate until cancelled."""
         self._open(exchange)
         loop = asyncio.get_running_loop()
@@ -53,11 +51,11 @@ class BenchmarkMarket(GeneratedMarket):
                     if topic.channel in _CHANNELS:
                         self._push(exchange, topic, count)
 
-    def _push(self, exchange: "Exchange", topic: Topic, count: int) -> None:
+    def _push(self, exchange: Publisher, topic: Topic, count: int) -> None:
         publish = exchange.publish
         self.sent += count
         if topic.channel == "tickers":
-            row = self.desks[topic.key].ticker(exchange.now_ms())
+            row = self.simulators[topic.key].ticker(exchange.now_ms())
             push = Push(wire.rows(row))
             for _ in range(count):
                 publish(topic, push)

@@ -16,6 +16,7 @@ from quantkit.sandbox.faults import Fault
 from quantkit.sandbox.log import ExchangeLog, Happening
 from quantkit.sandbox.market import Market
 from quantkit.sandbox.peer import ABORT, Peer
+from quantkit.sandbox.ports import Listener
 from quantkit.sandbox.rules import Rules, Window
 from quantkit.sandbox.session import Session
 from quantkit.sandbox.wire import Push
@@ -59,7 +60,7 @@ class Exchange:
         self.log = log or ExchangeLog()
         self.account = account or Account()
         self.sessions: dict[int, Session] = {}
-        self.topics: dict[Topic, list[tuple[Session, Subscription]]] = {}
+        self.topics: dict[Topic, list[tuple[Listener, Subscription]]] = {}
         self.faults = FaultBoard(self._loop_s)
         #: Changes whenever somebody joins or leaves a topic, so that a market need not look at each tick.
         self.version = 0
@@ -77,7 +78,7 @@ class Exchange:
     async def __aenter__(self) -> Self:
         self._loop = asyncio.get_running_loop()
         self._start_s = self._loop.time()
-        for run in (self.market.run(self), self.account.run(self)):
+        for run in (self.market.run(self), self.account.run(self, self.market)):
             task = asyncio.create_task(run)
             task.add_done_callback(_report)
             self._tasks.append(task)
@@ -116,7 +117,7 @@ class Exchange:
         finally:
             del self.sessions[number]
             for subscription in session.subscriptions.values():
-                self.leave(session, subscription)
+                self.leave(subscription)
 
     def admit(self, address: str, path: str = "") -> faults.Handshake | None:
         """Return the HTTP error that a handshake earns, None where it may go on.
@@ -156,7 +157,7 @@ class Exchange:
 
     # Topics ---------------------------------------------------------------------------------------------------
 
-    def join(self, session: Session, subscription: Subscription, *, is_silent: bool = False) -> None:
+    def join(self, session: Listener, subscription: Subscription, *, is_silent: bool = False) -> None:
         """Let a session hear a topic, beginning with what a new subscriber gets; silent: without that."""
         topic = subscription.topic
         if is_private(topic.channel):
@@ -176,8 +177,8 @@ class Exchange:
             else:
                 session.deliver(subscription, push)
 
-    def leave(self, session: Session, subscription: Subscription) -> None:
-        """Let a session hear a topic no more."""
+    def leave(self, subscription: Subscription) -> None:
+        """End a subscription: its session hears the topic no more."""
         subscription.is_live = False
         listeners = self.topics.get(subscription.topic, [])
         listeners[:] = [each for each in listeners if each[1] is not subscription]

@@ -2,18 +2,16 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from quantkit.errors import ConfigError
 from quantkit.sandbox import wire
 from quantkit.sandbox.channels import BOOKS, Topic, bar_of
-from quantkit.sandbox.desk import ORDER, Desk
 from quantkit.sandbox.listing import Listing, default_listings, tiers
 from quantkit.sandbox.market import Row
+from quantkit.sandbox.ports import Publisher
+from quantkit.sandbox.simulator import ORDER, InstrumentSimulator
 from quantkit.sandbox.wire import Push
-
-if TYPE_CHECKING:
-    from quantkit.sandbox.exchange import Exchange
 
 #: An instrument that nobody listens to is brought up to date so often.
 _ASIDE_MS: Final = 1_000
@@ -51,11 +49,11 @@ class GeneratedMarket:
         self.open_channels: frozenset[str] = frozenset()
         self.seed = seed
         self.listings = default_listings(instruments) if isinstance(instruments, int) else list(instruments)
-        self.desks: dict[str, Desk] = {}
+        self.simulators: dict[str, InstrumentSimulator] = {}
         self._orders_per_s = orders_per_s
         self._tick_ms = tick_ms
         self._trades_kept = trades_kept
-        self._exchange: Exchange | None = None
+        self._exchange: Publisher | None = None
         self._by_id = {each.id: each for each in self.listings}
         #: An index is priced by the first instrument that is built on it.
         self._indexes: dict[str, str] = {}
@@ -67,7 +65,7 @@ class GeneratedMarket:
 
     # Running --------------------------------------------------------------------------------------------------
 
-    async def run(self, exchange: "Exchange") -> None:
+    async def run(self, exchange: Publisher) -> None:
         """Push what is due until cancelled."""
         self._open(exchange)
         loop = asyncio.get_running_loop()
@@ -77,11 +75,11 @@ class GeneratedMarket:
             next_s = max(next_s + self._tick_ms / 1000, loop.time() - 1.0)
             await asyncio.sleep(max(0.0, next_s - loop.time()))
 
-    def _open(self, exchange: "Exchange") -> None:
+    def _open(self, exchange: Publisher) -> None:
         self._exchange = exchange
         now_ms = exchange.now_ms()
         for listing in self.listings:
-            self.desks[listing.id] = Desk(
+            self.simulators[listing.id] = InstrumentSimulator(
                 listing,
                 seed=self.seed,
                 orders_per_s=self._orders_per_s,
@@ -98,12 +96,12 @@ class GeneratedMarket:
             self._held_version = exchange.version
             self._held = self._channels_held(list(exchange.topics))
         for name, channels in self._held.items():
-            self.desks[name].tick(now_ms, channels, self._publish)
+            self.simulators[name].tick(now_ms, channels, self._publish)
         if now_ms >= self._aside_ms:
             self._aside_ms = now_ms + _ASIDE_MS
-            for name, desk in self.desks.items():
+            for name, simulator in self.simulators.items():
                 if name not in self._held:
-                    desk.advance(now_ms)
+                    simulator.advance(now_ms)
 
     def _publish(self, topic: Topic, push: Push) -> None:
         assert self._exchange is not None
@@ -118,23 +116,23 @@ class GeneratedMarket:
         """Return the channels that somebody holds, by instrument, in the order in which they are pushed."""
         held: dict[str, list[str]] = {}
         for topic in sorted(topics):
-            for desk in self._desks_of(topic):
-                held.setdefault(desk.id, []).append(topic.channel)
+            for simulator in self._simulators_of(topic):
+                held.setdefault(simulator.id, []).append(topic.channel)
         for channels in held.values():
             channels.sort(key=lambda channel: (ORDER.index(channel) if channel in ORDER else len(ORDER), channel))
         return held
 
-    def _desks_of(self, topic: Topic) -> list[Desk]:
+    def _simulators_of(self, topic: Topic) -> list[InstrumentSimulator]:
         """Return the instruments that push to a topic: every swap tells of liquidations."""
         if topic.channel == "liquidation-orders":
-            return [desk for desk in self.desks.values() if desk.listing.kind == topic.key]
-        desk = self._desk_of(topic)
-        return [] if desk is None else [desk]
+            return [simulator for simulator in self.simulators.values() if simulator.listing.kind == topic.key]
+        simulator = self._simulator_of(topic)
+        return [] if simulator is None else [simulator]
 
-    def _desk_of(self, topic: Topic) -> Desk | None:
+    def _simulator_of(self, topic: Topic) -> InstrumentSimulator | None:
         if topic.channel.startswith("index-"):
-            return self.desks.get(self._indexes.get(topic.key, ""))
-        return self.desks.get(topic.key)
+            return self.simulators.get(self._indexes.get(topic.key, ""))
+        return self.simulators.get(topic.key)
 
     # What the exchange asks -----------------------------------------------------------------------------------
 
@@ -161,9 +159,9 @@ class GeneratedMarket:
             return []
         if topic.channel == "status":
             return [Push(wire.rows(self.status()[0]))]
-        desk = self._desk_of(topic)
-        assert desk is not None, "the exchange asks for topics that exist"
-        return desk.first(topic.channel, now_ms, is_held=self._is_held(topic))
+        simulator = self._simulator_of(topic)
+        assert simulator is not None, "the exchange asks for topics that exist"
+        return simulator.first(topic.channel, now_ms, is_held=self._is_held(topic))
 
     def _is_held(self, topic: Topic) -> bool:
         return self._exchange is not None and topic in self._exchange.topics
@@ -174,10 +172,10 @@ class GeneratedMarket:
             raise ConfigError(f"the sandbox has no instrument {instrument!r}")
 
         def reset() -> None:
-            for desk in self.desks.values():
-                if instrument in ("", desk.id):
+            for simulator in self.simulators.values():
+                if instrument in ("", simulator.id):
                     # Half of the present number is lower than it, and above zero.
-                    desk.flow.seq_id //= 2
+                    simulator.flow.seq_id //= 2
 
         return reset
 
@@ -186,77 +184,78 @@ class GeneratedMarket:
     def instruments(self) -> list[Row]:
         """Return the rows of `public/instruments`; once the market is open, listed when their history begins."""
         return [
-            each.row() if desk is None else each.row(desk.history.oldest_ms)
+            each.row() if simulator is None else each.row(simulator.history.oldest_ms)
             for each in self.listings
-            for desk in (self.desks.get(each.id),)
+            for simulator in (self.simulators.get(each.id),)
         ]
 
     def ticker(self, instrument: str, now_ms: int) -> Row | None:
         """Return the row of `market/ticker`."""
-        desk = self._ready(instrument, now_ms)
-        return None if desk is None else desk.ticker(now_ms)
+        simulator = self._ready(instrument, now_ms)
+        return None if simulator is None else simulator.ticker(now_ms)
 
     def book(self, instrument: str, depth: int, now_ms: int) -> Row | None:
         """Return the row of `market/books`."""
-        desk = self._advanced(instrument, now_ms)
-        return None if desk is None else desk.book(depth, now_ms, is_held=self._is_held(Topic("books", instrument)))
+        simulator = self._advanced(instrument, now_ms)
+        is_held = self._is_held(Topic("books", instrument))
+        return None if simulator is None else simulator.book(depth, now_ms, is_held=is_held)
 
     def full_book(self, instrument: str, depth: int, now_ms: int) -> Row | None:
         """Return a book of any depth; behind the 400 levels that channels show there are some more."""
-        desk = self._advanced(instrument, now_ms)
-        return None if desk is None else desk.full_book(depth, now_ms)
+        simulator = self._advanced(instrument, now_ms)
+        return None if simulator is None else simulator.full_book(depth, now_ms)
 
     def trades(self, instrument: str, now_ms: int) -> list[Row]:
         """Return the newest 500 matches, newest first."""
-        desk = self.desks[instrument]
-        return [desk.match_row(*each) for each in desk.history.newest(500)]
+        simulator = self.simulators[instrument]
+        return [simulator.match_row(*each) for each in simulator.history.newest(500)]
 
     def older_trades(self, instrument: str, trade_id: int | None, at_ms: int | None, count: int) -> list[Row]:
         """Return matches before an id or a time, newest first."""
-        desk = self.desks[instrument]
-        return [desk.match_row(*each) for each in desk.history.before(trade_id, at_ms, count)]
+        simulator = self.simulators[instrument]
+        return [simulator.match_row(*each) for each in simulator.history.before(trade_id, at_ms, count)]
 
     def candles(self, topic: Topic, until_ms: int, count: int, now_ms: int) -> list[list[str]]:
         """Return rows of bars, newest first."""
-        desk = self._desk_of(topic)
-        assert desk is not None, "the exchange asks for topics that exist"
-        desk.history.fill_to(now_ms)
-        return desk.candles(topic.channel, until_ms, count, now_ms)
+        simulator = self._simulator_of(topic)
+        assert simulator is not None, "the exchange asks for topics that exist"
+        simulator.history.fill_to(now_ms)
+        return simulator.candles(topic.channel, until_ms, count, now_ms)
 
     def fundings(self, instrument: str, now_ms: int) -> list[Row]:
         """Return settled funding rates, newest first."""
-        return self.desks[instrument].funding.settled(now_ms)
+        return self.simulators[instrument].funding.settled(now_ms)
 
     def row(self, channel: str, key: str, now_ms: int) -> Row | None:
         """Return what a channel of single rows would push now."""
         if not self.has(Topic(channel, key)):
             return None
-        desk = self._desk_of(Topic(channel, key))
-        if desk is None:
+        simulator = self._simulator_of(Topic(channel, key))
+        if simulator is None:
             return None
-        desk.history.fill_to(now_ms)
-        return desk.row(channel, now_ms)
+        simulator.history.fill_to(now_ms)
+        return simulator.row(channel, now_ms)
 
     def tiers(self, row: Row) -> list[Row]:
         """Return the tiers of an instrument."""
         return tiers(self._by_id[row["instId"]])
 
-    def _advanced(self, instrument: str, now_ms: int) -> Desk | None:
+    def _advanced(self, instrument: str, now_ms: int) -> InstrumentSimulator | None:
         """Return an instrument whose orders came until now; where somebody follows it, until its last tick.
 
         What trades before the next tick is pushed there, and would otherwise be lost.
         """
-        desk = self.desks.get(instrument)
+        simulator = self.simulators.get(instrument)
         topics = () if self._exchange is None else self._exchange.topics
-        if desk is not None and not any(desk in self._desks_of(topic) for topic in topics):
-            desk.advance(now_ms)
-        return desk
+        if simulator is not None and not any(simulator in self._simulators_of(topic) for topic in topics):
+            simulator.advance(now_ms)
+        return simulator
 
-    def _ready(self, instrument: str, now_ms: int) -> Desk | None:
-        desk = self.desks.get(instrument)
-        if desk is not None:
-            desk.history.fill_to(now_ms)
-        return desk
+    def _ready(self, instrument: str, now_ms: int) -> InstrumentSimulator | None:
+        simulator = self.simulators.get(instrument)
+        if simulator is not None:
+            simulator.history.fill_to(now_ms)
+        return simulator
 
     def status(self) -> list[Row]:
         """Return one completed maintenance."""

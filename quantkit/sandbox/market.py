@@ -1,39 +1,27 @@
 """What the exchange needs of a market: what there is, what a new subscriber gets, pushes, and rows for REST."""
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 from quantkit.sandbox.channels import Topic
+from quantkit.sandbox.ports import Offer, Publisher
 from quantkit.sandbox.wire import Push
-
-if TYPE_CHECKING:
-    from quantkit.sandbox.exchange import Exchange
 
 Row: TypeAlias = dict[str, Any]
 
 
-class Market(Protocol):
-    """A source of market data; the exchange asks, and the market's task pushes.
-
-    Attributes:
-        open_channels: Channels that need no login and no fee tier here.
-    """
-
-    open_channels: frozenset[str]
+class Market(Offer, Protocol):
+    """A source of market data; the exchange asks, and the market's task pushes."""
 
     def time_ms(self, now_ms: int) -> int:
         """Return the time by which its rows are stamped, UTC ms, when the exchange's own clock shows `now_ms`."""
-        ...
-
-    def has(self, topic: Topic) -> bool:
-        """Return whether a public topic exists."""
         ...
 
     def first(self, topic: Topic, now_ms: int) -> list[Push]:
         """Return what a new subscriber of a topic gets at once; a book's snapshot links to the next update."""
         ...
 
-    async def run(self, exchange: "Exchange") -> None:
+    async def run(self, exchange: Publisher) -> None:
         """Push until cancelled, by `exchange.publish`."""
         ...
 

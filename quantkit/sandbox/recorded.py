@@ -4,7 +4,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import msgspec
 
@@ -13,10 +13,8 @@ from quantkit.sandbox import capture, wire
 from quantkit.sandbox.capture import RecordedFrame
 from quantkit.sandbox.channels import CHAINED, Topic
 from quantkit.sandbox.market import Row
+from quantkit.sandbox.ports import Publisher
 from quantkit.sandbox.wire import Push
-
-if TYPE_CHECKING:
-    from quantkit.sandbox.exchange import Exchange
 
 _KEPT_TRADES: Final = 500
 _TBT: Final = "books-l2-tbt"
@@ -141,7 +139,7 @@ class RecordedMarket:
         """Let time begin; call it on the exchange's thread."""
         self._released.set()
 
-    async def run(self, exchange: "Exchange") -> None:
+    async def run(self, exchange: Publisher) -> None:
         """Send every frame at its time."""
         while True:
             await self._released.wait()
@@ -150,7 +148,7 @@ class RecordedMarket:
                 self.has_ended = True
                 return
 
-    async def _play(self, exchange: "Exchange") -> None:
+    async def _play(self, exchange: Publisher) -> None:
         loop = asyncio.get_running_loop()
         start_s = loop.time()
         first_s: float | None = None
@@ -166,7 +164,7 @@ class RecordedMarket:
                 await asyncio.sleep(0)
             self._send(exchange, frame)
 
-    def _send(self, exchange: "Exchange", frame: RecordedFrame) -> None:
+    def _send(self, exchange: Publisher, frame: RecordedFrame) -> None:
         topic, push = frame.topic, Push(frame.tail)
         if topic.channel in CHAINED or topic.channel == "trades":
             # The text from the comma on becomes an object with a brace in that comma's place.

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import re
-from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
+from typing import Any, Final, TypeVar, cast
 
 import msgspec
 
@@ -23,11 +23,9 @@ from quantkit.sandbox.damage import damaged
 from quantkit.sandbox.keys import ApiKey, judge_login
 from quantkit.sandbox.log import Happening, Sent
 from quantkit.sandbox.peer import ABORT, BatchPeer, Peer, PeerGone
+from quantkit.sandbox.ports import SessionHost
 from quantkit.sandbox.rules import Window
 from quantkit.sandbox.wire import Push
-
-if TYPE_CHECKING:
-    from quantkit.sandbox.exchange import Exchange
 
 _F = TypeVar("_F", bound=faults.AnyFault)
 _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9]{1,32}").fullmatch
@@ -59,7 +57,7 @@ class Session:
         connection_id: The 8 hexadecimal digits that every event carries.
     """
 
-    def __init__(self, exchange: "Exchange", peer: Peer, *, path: str, number: int, connection_id: str) -> None:
+    def __init__(self, exchange: SessionHost, peer: Peer, *, path: str, number: int, connection_id: str) -> None:
         self.path = path
         self.number = number
         self.connection_id = connection_id
@@ -393,7 +391,7 @@ class Session:
             for channel in _ENDED_BY_TBT:
                 if channel in held:
                     ended = self.subscriptions.pop(held[channel])
-                    self._exchange.leave(self, ended)
+                    self._exchange.leave(ended)
                     self._ack("unsubscribe", ended.arg, None)
         return True
 
@@ -416,7 +414,7 @@ class Session:
             self._error(topic.code, topic.text, request_id)
             return
         if subscription is not None:
-            self._exchange.leave(self, subscription)
+            self._exchange.leave(subscription)
         self._happened("unsubscribe", arg)
         if self._struck(faults.NoAck, fields) is None:
             self._ack("unsubscribe", arg, request_id)

@@ -22,7 +22,7 @@ from quantkit.sandbox.recorded import RecordedMarket
 from quantkit.sandbox.server import SandboxServer
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals and pseudo-terminals")
-QUANTKIT = [sys.executable, "-m", "quantkit.cli"]
+QUANTKIT = [sys.executable, "-m", "quantkit"]
 STRATEGY = '''"""Buys once, and does what else it is told to."""
 
 from pathlib import Path

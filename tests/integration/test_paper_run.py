@@ -344,7 +344,7 @@ def test_verify_does_not_go_live_with_a_script_that_does(tmp_path: Path) -> None
                 SCRIPT.format(call=call, url=sandbox.url, record=str(runs / name))
             )
             subprocess.run([sys.executable, str(file)], check=True)
-        command = [sys.executable, "-m", "quantkit.cli", "verify", str(only_run(runs / "bare"))]
+        command = [sys.executable, "-m", "quantkit", "verify", str(only_run(runs / "bare"))]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (2, "")
     script = tmp_path / "bare.py"
@@ -403,7 +403,7 @@ def test_disconnects_a_stalled_hook_and_a_kill(maker: Path, tmp_path: Path) -> N
     """Killed without warning in the midst of trouble, the run is identical up to the kill; its rows read back."""
     with SandboxServer(GeneratedMarket(5)) as sandbox:
         sandbox.inject(*trouble())
-        command = [sys.executable, "-m", "quantkit.cli", "live", "--paper", str(maker), "-p", "stall_s=2", "--plain"]
+        command = [sys.executable, "-m", "quantkit", "live", "--paper", str(maker), "-p", "stall_s=2", "--plain"]
         command += ["--url", sandbox.ws_url, "--record", str(tmp_path / "runs"), "--for", "10m"]
         process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         try:
@@ -425,7 +425,7 @@ def test_disconnects_a_stalled_hook_and_a_kill(maker: Path, tmp_path: Path) -> N
     assert untils == sorted(untils)
     assert untils[-1] - untils[0] > 9e9, connects
     told = subprocess.run(
-        [sys.executable, "-m", "quantkit.cli", "verify", str(run), "--json"],
+        [sys.executable, "-m", "quantkit", "verify", str(run), "--json"],
         capture_output=True,
         text=True,
         cwd=tmp_path,

@@ -186,7 +186,7 @@ def test_the_bar_is_drawn_on_standard_error_of_a_terminal(place: Path) -> None:
     import pty
 
     reader, terminal = pty.openpty()
-    command = [sys.executable, "-m", "quantkit.cli", "backtest", str(place / "flip.py"), "--data", str(place / "data")]
+    command = [sys.executable, "-m", "quantkit", "backtest", str(place / "flip.py"), "--data", str(place / "data")]
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=terminal, env={**os.environ, "TERM": "xterm", "COLUMNS": "80"}
     ) as process:

@@ -127,7 +127,7 @@ def test_the_bar_is_drawn_on_standard_error_of_a_terminal(trades: Path, tmp_path
 
     path = trades.rename(tmp_path / "odd [red] name.csv")
     reader, terminal = pty.openpty()
-    command = [sys.executable, "-m", "quantkit.cli", "import", "trades", str(path), "--to", str(tmp_path / "data")]
+    command = [sys.executable, "-m", "quantkit", "import", "trades", str(path), "--to", str(tmp_path / "data")]
     with subprocess.Popen(
         [*command, "--instrument", "BTC-USDT"],
         stdout=subprocess.PIPE,

@@ -26,7 +26,7 @@ def run(*arguments: str) -> Result:
 def run_process(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
     """Run the command line as a user does."""
     return subprocess.run(
-        [sys.executable, "-m", "quantkit.cli", *arguments], capture_output=True, text=True, cwd=cwd, check=False
+        [sys.executable, "-m", "quantkit", *arguments], capture_output=True, text=True, cwd=cwd, check=False
     )
 
 
@@ -210,7 +210,7 @@ def test_a_closed_pipe_is_quiet() -> None:
     os.close(read)
     try:
         done = subprocess.run(
-            [sys.executable, "-m", "quantkit.cli", "backtest", "--help"],
+            [sys.executable, "-m", "quantkit", "backtest", "--help"],
             stdout=write,
             stderr=subprocess.PIPE,
             text=True,
@@ -234,7 +234,7 @@ def test_a_missing_data_folder_says_what_to_do(tmp_path: Path) -> None:
 def test_output_that_finds_no_space_is_one_line() -> None:
     with Path("/dev/full").open("w") as full:
         done = subprocess.run(
-            [sys.executable, "-m", "quantkit.cli", "data", "ls", "--json"],
+            [sys.executable, "-m", "quantkit", "data", "ls", "--json"],
             stdout=full,
             stderr=subprocess.PIPE,
             text=True,
@@ -254,7 +254,7 @@ def test_output_that_takes_ascii_alone_gets_plain_signs(tmp_path: Path) -> None:
         "        self.subscribe_candles('binance:BTC-USDT-SWAP', '1h')\n"
     )
     done = subprocess.run(
-        [sys.executable, "-m", "quantkit.cli", "backtest", str(strategy)],
+        [sys.executable, "-m", "quantkit", "backtest", str(strategy)],
         env={**os.environ, "PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"},
         capture_output=True,
         text=True,

@@ -14,7 +14,7 @@ from click.testing import CliRunner
 
 import quantkit.cli
 from quantkit.cli import main, root
-from quantkit.cli.start import let_interrupt
+from quantkit.cli.interrupt import let_interrupt
 from quantkit.cli.watching import Watch
 from quantkit.errors import FeedClosedError
 

@@ -251,7 +251,7 @@ def address_of(server: "subprocess.Popen[str]") -> str:
 def quantkit(*words: str) -> Iterator["subprocess.Popen[str]"]:
     """Run a command of its own, ended as by Ctrl-C if it still runs."""
     with subprocess.Popen(
-        [sys.executable, "-m", "quantkit.cli", *words], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        [sys.executable, "-m", "quantkit", *words], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     ) as process:
         try:
             yield process

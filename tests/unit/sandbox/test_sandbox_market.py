@@ -51,11 +51,11 @@ def assert_equal(exchange: Exchange, client: Client, channel: str, name: str, de
     assert len(steps) > 10, "numbers step irregularly"
     market = exchange.market
     assert isinstance(market, GeneratedMarket)
-    desk = market.desks[name]
+    simulator = market.simulators[name]
     for side, levels in (("bids", book.bids), ("asks", book.asks)):
-        prices = desk.flow.bids.prices[-depth:] if side == "bids" else desk.flow.asks.prices[:depth]
-        source = desk.flow.bids.levels if side == "bids" else desk.flow.asks.levels
-        listing = desk.listing
+        prices = simulator.flow.bids.prices[-depth:] if side == "bids" else simulator.flow.asks.prices[:depth]
+        source = simulator.flow.bids.levels if side == "bids" else simulator.flow.asks.levels
+        listing = simulator.listing
         truth = {float(listing.price_text(each)): listing.qty_text(source[each][0]) for each in prices}
         # Orders since the last push are not in the client's book yet: at most a few levels.
         differing = {price for price in truth.keys() | levels.keys() if truth.get(price) != levels.get(price)}

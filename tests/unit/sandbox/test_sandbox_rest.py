@@ -160,7 +160,7 @@ def test_forgotten_trades_leave_no_hole() -> None:
         await asyncio.sleep(120)
         market = exchange.market
         assert isinstance(market, GeneratedMarket)
-        history = market.desks["BTC-USDT"].history
+        history = market.simulators["BTC-USDT"].history
         assert history.matches.maxlen == 1000 < history.last.trade_id - history.first_live_id
         after, ids = "", []
         while page := call.data("market/history-trades", instId="BTC-USDT", **({"after": after} if after else {})):

@@ -36,7 +36,7 @@ _SHORT: Final = {"books5": 5, "bbo-tbt": 1}
 ORDER: Final = ("trades", "trades-all", "bbo-tbt", "books-l2-tbt", "books50-l2-tbt", "books", "books5")
 
 
-class Desk:
+class InstrumentSimulator:
     """One instrument of a generated market.
 
     Args:
