@@ -60,7 +60,7 @@ class {name}(Strategy):
 '''
 
 
-class Started(msgspec.Struct, frozen=True):
+class StarterFiles(msgspec.Struct, frozen=True):
     """What was written: the strategy's file, and the data folder unless there was one."""
 
     strategy: Path
@@ -68,7 +68,7 @@ class Started(msgspec.Struct, frozen=True):
     instrument: str
 
 
-def start(name: str, folder: str | Path = ".") -> Started:
+def start(name: str, folder: str | Path = ".") -> StarterFiles:
     """Write a first strategy, and generated candles where there is no data folder yet.
 
     Args:
@@ -103,7 +103,7 @@ def start(name: str, folder: str | Path = ".") -> Started:
         file.write_text(text, encoding="utf-8")
     except OSError as error:
         raise DataError(f"{place} cannot be written: {error.strerror or error}") from error
-    return Started(strategy=file, data=data if is_new else None, instrument=instrument)
+    return StarterFiles(strategy=file, data=data if is_new else None, instrument=instrument)
 
 
 def _first_candles(data: Path) -> tuple[str, str]:

@@ -67,7 +67,7 @@ UNICODE: Final = Glyphs(rule="─", ellipsis="…")
 ASCII: Final = Glyphs(rule="-", ellipsis="~")
 
 
-class Frame:
+class StyledLines:
     """Lines as rich prints them."""
 
     def __init__(self, lines: Sequence[Line]) -> None:

@@ -10,11 +10,11 @@ import numpy as np
 from quantkit.cli.layout import (
     UNICODE,
     Column,
-    Frame,
     Glyphs,
     Line,
     Piece,
     Section,
+    StyledLines,
     clean,
     ends,
     fitted,
@@ -145,7 +145,7 @@ class Board:
                 self.notes.append(f"{event.instrument} {event.channel}: {event.cause}")
         return None
 
-    def frame(self, head: Head, *, width: int, height: int, glyphs: Glyphs = UNICODE) -> Frame:
+    def frame(self, head: Head, *, width: int, height: int, glyphs: Glyphs = UNICODE) -> StyledLines:
         """Return the quotes in at most `height` lines of exactly `width` cells."""
         title: list[Piece] = [("quantkit watch", "bold"), (f"  {elapsed(head.wall_ns - head.started_ns)}", "")]
         state: Piece = (clean(head.connections), "green" if head.is_live else "yellow")
@@ -173,7 +173,7 @@ class Board:
             if is_airy:
                 lines.append(blank)
         lines += [blank] * (height - 1 - len(lines))
-        return Frame([*lines, fitted([("Ctrl-C ends", "dim")], width, glyphs)][:height])
+        return StyledLines([*lines, fitted([("Ctrl-C ends", "dim")], width, glyphs)][:height])
 
     def plain_lines(self, wall_ns: int) -> list[str]:
         """Return a line for each instrument that has a ticker."""

@@ -18,7 +18,7 @@ from quantkit.report.console import console_of
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from quantkit.cli.layout import Frame, Glyphs
+    from quantkit.cli.layout import Glyphs, StyledLines
     from quantkit.live.status import LiveStatus
 
 _DRAWS_PER_S: Final = 4
@@ -95,16 +95,16 @@ class Screen:
         """Take the newest status; the next drawing has it."""
         self._status = status
 
-    def frame(self) -> "Frame":
+    def frame(self) -> "StyledLines":
         """Return what is to be drawn now."""
-        from quantkit.cli.layout import Frame, fitted
+        from quantkit.cli.layout import StyledLines, fitted
         from quantkit.cli.view import frame_of
 
         width, height = self._size()
         status = self._status
         if status is None:
             said = self.ending or "connecting ..."
-            return Frame([fitted([(said, "dim")], width, self._glyphs)])
+            return StyledLines([fitted([(said, "dim")], width, self._glyphs)])
         return frame_of(
             status,
             width=width,
@@ -155,7 +155,7 @@ def live_screen(*, is_drawn: bool, is_quiet: bool) -> Iterator["Screen | PlainSc
 
 
 @contextmanager
-def drawn(console: "Console", frame: "Callable[[], Frame]") -> Iterator[None]:
+def drawn(console: "Console", frame: "Callable[[], StyledLines]") -> Iterator[None]:
     """Draw `frame()` on all of a terminal four times a second; the terminal is as before when it ends."""
     from rich.live import Live
 

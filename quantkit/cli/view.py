@@ -7,11 +7,11 @@ from typing import Final
 from quantkit.cli.layout import (
     UNICODE,
     Column,
-    Frame,
     Glyphs,
     Line,
     Piece,
     Section,
+    StyledLines,
     beside,
     cells,
     clean,
@@ -104,7 +104,7 @@ def frame_of(
     printed: Sequence[str] = (),
     ending: str = "",
     glyphs: Glyphs = UNICODE,
-) -> Frame:
+) -> StyledLines:
     """Return the view of a run in at most `height` lines of exactly `width` cells.
 
     Args:
@@ -119,7 +119,7 @@ def frame_of(
     foot = ending or "Ctrl-C ends the run: open orders are cancelled, the result is printed"
     last = fitted([(foot, "yellow" if ending else "dim")], width, glyphs)
     body = _body(status, width, height - len(head) - 1, wall_ns, printed, glyphs)
-    return Frame([*head, *body, last][:height])
+    return StyledLines([*head, *body, last][:height])
 
 
 def status_line(status: LiveStatus) -> str:

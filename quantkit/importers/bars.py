@@ -14,7 +14,7 @@ from quantkit.importers.closes import Grid, Moments, changing, grid_of
 from quantkit.importers.names import Names
 from quantkit.importers.reading import Reading
 from quantkit.importers.report import Tally
-from quantkit.importers.tables import Chunk, Layout
+from quantkit.importers.tables import Chunk, ColumnLayout
 from quantkit.importers.times import DAY_NAMES, TimeReader
 from quantkit.instruments import plain
 from quantkit.rows.columns import Block, Stream
@@ -25,7 +25,7 @@ PRICES: Final = ("open", "high", "low", "close")
 REPEATED: Final = "the bar opens when the one before it does"
 BACKWARD: Final = "the bar opens before the one before it"
 
-LAYOUT: Final = Layout(
+LAYOUT: Final = ColumnLayout(
     {
         "time": (
             "open_time",

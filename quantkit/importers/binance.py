@@ -14,8 +14,8 @@ from quantkit.importers.binance_book import WAITING, BinanceBook, Diff, Outcome,
 from quantkit.importers.binance_wire import (
     USED,
     AnyLine,
-    Frame,
     Line,
+    StreamEvent,
     check_ids,
     is_spot_quote,
     levels_of,
@@ -50,7 +50,7 @@ class _Symbol:
         self.last_trade_ns = 0
 
 
-class _Capture:
+class _BinanceCapture:
     """The state of one import of Binance captures."""
 
     def __init__(self, intake: Intake, *, instrument_id: str | None, kind: str | None, is_inverse: bool) -> None:
@@ -130,7 +130,7 @@ class _Capture:
             raise ParseError(str(error) or type(error).__name__) from error
         self.tally.ignore(f"unused: {event[:40]}")
 
-    def _symbol(self, frame: Frame) -> _Symbol | None:
+    def _symbol(self, frame: StreamEvent) -> _Symbol | None:
         """Return the symbol of a frame; None where only others are kept and its name is not understood."""
         symbol = self._symbols.get(frame.symbol)
         if symbol is None:
@@ -156,7 +156,7 @@ class _Capture:
         self._file_symbols.setdefault(frame.symbol, symbol)
         return symbol
 
-    def _market_of(self, frame: Frame) -> str:
+    def _market_of(self, frame: StreamEvent) -> str:
         """Tell the market by what only its frames have, else by the file's name."""
         if frame.pair or frame.symbol.endswith("USD_PERP"):
             return "cm"
@@ -175,7 +175,7 @@ class _Capture:
 
     # Events ---------------------------------------------------------------------------------------------------
 
-    def _stamped(self, frame: Frame, received_ns: int) -> int:
+    def _stamped(self, frame: StreamEvent, received_ns: int) -> int:
         """Return the matching engine's stamp of a frame, else the event's; note its latency."""
         milliseconds = frame.trade_ms or frame.event_ms
         if not 0 < milliseconds <= _LAST_MS:
@@ -186,7 +186,7 @@ class _Capture:
         self._newest_ns = max(self._newest_ns, exchange_ns)
         return exchange_ns
 
-    def _diff(self, symbol: _Symbol, frame: Frame, received_ns: int) -> None:
+    def _diff(self, symbol: _Symbol, frame: StreamEvent, received_ns: int) -> None:
         if not isinstance(frame.bid, list) or not isinstance(frame.ask, list):
             raise ParseError("a depth update without levels")
         check_ids(frame.first_id, frame.last_id, frame.prev_id or 0)
@@ -233,7 +233,7 @@ class _Capture:
                     self.tally.check("book sequence links")
                 self.intake.add(outcome)
 
-    def _trade(self, symbol: _Symbol, frame: Frame, received_ns: int) -> None:
+    def _trade(self, symbol: _Symbol, frame: StreamEvent, received_ns: int) -> None:
         check_ids(frame.trade_id)
         last_id, last_ns = symbol.last_trade_id, symbol.last_trade_ns
         if frame.trade_id <= last_id:
@@ -253,7 +253,7 @@ class _Capture:
         else:
             self.tally.ignore(f"trades of kind {frame.execution[:40]}")
 
-    def _quote(self, symbol: _Symbol, frame: Frame, received_ns: int) -> None:
+    def _quote(self, symbol: _Symbol, frame: StreamEvent, received_ns: int) -> None:
         bid, bid_qty = _quoted(frame.bid, frame.bid_qty)
         ask, ask_qty = _quoted(frame.ask, frame.ask_qty)
         if frame.trade_ms or frame.event_ms:
@@ -290,7 +290,7 @@ def import_binance(
         is_inverse: Whether the market is coin-margined.
         progress: Told how far reading has come.
     """
-    capture = _Capture(intake, instrument_id=instrument_id, kind=kind, is_inverse=is_inverse)
+    capture = _BinanceCapture(intake, instrument_id=instrument_id, kind=kind, is_inverse=is_inverse)
     for path, first_ns in in_capture_order(paths, _first_ns):
         file = str(path)
         intake.tally.files.append(file)
@@ -320,7 +320,7 @@ def _hints(symbol: str, market: str) -> dict[str, Any]:
         return {}
 
 
-def _printed(frame: Frame) -> tuple[float, float, Side]:
+def _printed(frame: StreamEvent) -> tuple[float, float, Side]:
     """Return a trade's price, size and the taker's side."""
     if frame.is_buyer_maker is None:
         raise ParseError("a trade that does not say who rested")

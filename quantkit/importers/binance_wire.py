@@ -15,7 +15,7 @@ _QUOTES: Final = ("FDUSD", "USDT", "USDC", "BUSD", "USD", "BTC", "ETH")
 USED: Final = frozenset(("depthUpdate", "trade", "bookTicker"))
 
 
-class Frame(msgspec.Struct):
+class StreamEvent(msgspec.Struct):
     """The fields of the events that are used, by Binance's letters."""
 
     event: str = msgspec.field(name="e", default="")
@@ -37,10 +37,10 @@ class Frame(msgspec.Struct):
     is_buyer_maker: bool | None = msgspec.field(name="m", default=None)
 
 
-class Line(Frame):
+class Line(StreamEvent):
     """A whole line: a combined-stream frame, a bare one, or a REST depth snapshot."""
 
-    data: Frame | None = None
+    data: StreamEvent | None = None
     snapshot_id: int | None = msgspec.field(name="lastUpdateId", default=None)
     snapshot_symbol: str = msgspec.field(name="symbol", default="")
     bids: list[Level] = []
@@ -113,5 +113,5 @@ def check_ids(*ids: int) -> None:
         raise ParseError("an update or trade id is out of range")
 
 
-def is_spot_quote(frame: Frame) -> bool:
+def is_spot_quote(frame: StreamEvent) -> bool:
     return frame.event == "" and frame.bid_qty is not None and frame.ask_qty is not None and frame.symbol != ""

@@ -11,7 +11,7 @@ from quantkit.clock import NS_PER_MIN, iso_of, span_text
 from quantkit.errors import ConfigError
 from quantkit.importers.reading import Reading
 from quantkit.importers.report import Tally
-from quantkit.importers.tables import Chunk, Layout
+from quantkit.importers.tables import Chunk, ColumnLayout
 from quantkit.importers.times import TimeFormat, TimeReader
 from quantkit.rows.columns import Block, Column, Stream
 from quantkit.storage.checks import LEAST_SETTLEMENT_NS
@@ -33,14 +33,14 @@ _SETTLED: Final = (
 )
 
 
-def layout_of(spellings: Mapping[str, tuple[str, ...]], *, foreign: Mapping[str, str]) -> Layout:
+def layout_of(spellings: Mapping[str, tuple[str, ...]], *, foreign: Mapping[str, str]) -> ColumnLayout:
     """Return where funding's fields are among a table's columns.
 
     Args:
         spellings: Of the fields that all tables of rows have.
         foreign: Columns of tables of another content.
     """
-    return Layout(
+    return ColumnLayout(
         {
             **spellings,
             "time": (*_SETTLED, *spellings["time"]),
@@ -117,7 +117,7 @@ class SettlementList:
                 self._newest_ns = int(settled_ns[index])
 
 
-class _Told(NamedTuple):
+class _ReceivedRate(NamedTuple):
     """A rate, when the exchange told it, and when that was received."""
 
     told_ns: int
@@ -134,8 +134,8 @@ class ToldRates:
 
     def __init__(self, tally: Tally) -> None:
         self._tally = tally
-        self._before: dict[int, _Told] = {}
-        self._after: dict[int, _Told] = {}
+        self._before: dict[int, _ReceivedRate] = {}
+        self._after: dict[int, _ReceivedRate] = {}
         self._newest_ns = 0
         self._rows = 0
         self._files: dict[str, dict[str, TimeReader]] = {}
@@ -174,10 +174,10 @@ class ToldRates:
             is_first = np.diff(settled_ns[rows], prepend=-1) != 0
             is_last = np.diff(settled_ns[rows], append=-1) != 0
             for row in rows[is_last if early else is_first].tolist():
-                told = _Told(int(told_ns[row]), int(received_ns[row]), float(rate[row]))
+                told = _ReceivedRate(int(told_ns[row]), int(received_ns[row]), float(rate[row]))
                 self._hold(int(settled_ns[row]), told, early=early)
 
-    def _hold(self, settled_ns: int, told: _Told, *, early: bool) -> None:
+    def _hold(self, settled_ns: int, told: _ReceivedRate, *, early: bool) -> None:
         """Keep the last rate told before a settlement, and the first told after it."""
         kept = self._before if early else self._after
         held = kept.get(settled_ns)
@@ -190,7 +190,7 @@ class ToldRates:
         One is known when it is due, or when its rate was received if that is later. One of which the rows end long
         before it is left out: its rate may have changed.
         """
-        settled: dict[int, _Told] = {}
+        settled: dict[int, _ReceivedRate] = {}
         stale = []
         for at_ns in sorted(self._before.keys() | self._after.keys()):
             told = self._before.get(at_ns) or self._after[at_ns]

@@ -11,7 +11,7 @@ from quantkit.errors import ConfigError, DataError, ParseError
 from quantkit.events import EVENT_KINDS, KINDS, Candle, Gap, MarketEvent
 from quantkit.importers.metadata import InstrumentOptions, Steps, resolve
 from quantkit.importers.report import ImportReport, Tally
-from quantkit.importers.spool import Spool, SpoolKey
+from quantkit.importers.spool import ImportSpool, SpoolKey
 from quantkit.instruments import Instrument, decimal_of, plain
 from quantkit.rows.columns import KIND_COLUMNS, STAMPS, Block, Stream
 from quantkit.storage.catalog import Catalog
@@ -46,7 +46,7 @@ class Intake:
         self.listed: dict[str, Instrument] = {}
         #: Fields that the source's format implies for an instrument, for what has to be inferred.
         self.hints: dict[str, dict[str, Any]] = {}
-        self._spool = Spool()
+        self._spool = ImportSpool()
         self._pending: dict[SpoolKey, list[MarketEvent]] = {}
         self._rows: dict[SpoolKey, int] = {}
         self._steps: dict[str, Steps] = {}

@@ -15,7 +15,7 @@ from quantkit.importers.intake import Intake
 from quantkit.importers.names import Names
 from quantkit.importers.reading import Reading, in_time_order
 from quantkit.importers.report import Progress
-from quantkit.importers.tables import Chunk, Layout, TableFile
+from quantkit.importers.tables import Chunk, ColumnLayout, TableFile
 from quantkit.importers.times import DAY_NAMES, TimeFormat, TimeReader
 from quantkit.instruments import plain
 from quantkit.rows.columns import Block, Column, Stream
@@ -60,7 +60,7 @@ _NO_TRADES: Final = {
 }
 _INSTRUMENTS: Final = ("instrument_name", "instid", "inst_id", "symbol", "pair", "ticker", "coin")
 
-TRADES: Final = Layout(
+TRADES: Final = ColumnLayout(
     {
         "time": (*_TIMES, "transact_time"),
         "day": DAY_NAMES,
@@ -81,7 +81,7 @@ TRADES: Final = Layout(
     foreign=_BOOKS,
     likely=_NO_TRADES,
 )
-TICKERS: Final = Layout(
+TICKERS: Final = ColumnLayout(
     {
         "time": _TIMES,
         "day": DAY_NAMES,
@@ -119,7 +119,7 @@ TICKERS: Final = Layout(
     required=("time",),
     foreign=_BOOKS,
 )
-MARKS: Final = Layout(
+MARKS: Final = ColumnLayout(
     {
         "time": _TIMES,
         "day": DAY_NAMES,
@@ -353,7 +353,7 @@ def _funding(reading: Reading, intake: Intake) -> dict[str, Column]:
     return {"rate": rate, "is_settled": np.ones(len(rate), np.bool_)}
 
 
-_FORMATS: Final[dict[str, tuple[Layout, str, _Parse]]] = {
+_FORMATS: Final[dict[str, tuple[ColumnLayout, str, _Parse]]] = {
     "trades": (TRADES, "trade", _trades),
     "tickers": (TICKERS, "ticker", _tickers),
     "marks": (MARKS, "mark", _marks),

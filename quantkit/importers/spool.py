@@ -24,7 +24,7 @@ class _Place(NamedTuple):
     size: int
 
 
-class Spool:
+class ImportSpool:
     """A temporary file of blocks; a context manager, since an import reads everything before it writes anything."""
 
     def __init__(self) -> None:
@@ -32,7 +32,7 @@ class Spool:
         self._places: dict[SpoolKey, list[_Place]] = {}
         self._end = 0
 
-    def __enter__(self) -> "Spool":
+    def __enter__(self) -> "ImportSpool":
         return self
 
     def __exit__(

@@ -60,7 +60,7 @@ class Chunk:
         return len(self.lines)
 
 
-class Layout:
+class ColumnLayout:
     """Where a format's fields are among a file's columns.
 
     Args:
@@ -147,7 +147,7 @@ class TableFile:
         columns: Field to column, as the user says.
     """
 
-    def __init__(self, path: Path, layout: Layout, columns: Mapping[str, str] | None) -> None:
+    def __init__(self, path: Path, layout: ColumnLayout, columns: Mapping[str, str] | None) -> None:
         self.path = path
         self.file = str(path)
         self._layout = layout

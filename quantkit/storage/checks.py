@@ -17,7 +17,7 @@ Mask = NDArray[np.bool_]
 LEAST_SETTLEMENT_NS: Final = 30 * NS_PER_MIN
 
 
-class Rows:
+class RowSource:
     """Where checked rows come from, to say it in an error.
 
     Args:
@@ -96,7 +96,7 @@ _OPTIONAL: Final = frozenset(
 )
 
 
-def check_values(kind: str, name: str, values: Column, rows: Rows, starts: Column | None = None) -> None:
+def check_values(kind: str, name: str, values: Column, rows: RowSource, starts: Column | None = None) -> None:
     """Refuse a column that holds a value it may never hold.
 
     Args:
@@ -125,7 +125,7 @@ def check_values(kind: str, name: str, values: Column, rows: Rows, starts: Colum
     raise rows.error(row, f"{name} is {value}; {rule.text}")
 
 
-def check_order(received_ns: Column, rows: Rows) -> None:
+def check_order(received_ns: Column, rows: RowSource) -> None:
     """Refuse stamps that go back.
 
     Raises:
@@ -138,7 +138,7 @@ def check_order(received_ns: Column, rows: Rows) -> None:
         raise rows.error(row, f"received_ns goes back from {before}; rows must be sorted by received_ns and seq")
 
 
-def check_seq(seq: Column, received_ns: Column, rows: Rows) -> None:
+def check_seq(seq: Column, received_ns: Column, rows: RowSource) -> None:
     """Refuse row numbers that do not rise among rows of one stamp.
 
     Raises:
@@ -150,7 +150,7 @@ def check_seq(seq: Column, received_ns: Column, rows: Rows) -> None:
         raise rows.error(row, f"seq {seq[row]} follows {seq[row - 1]} at the same stamp; rows of one stamp must rise")
 
 
-def check_candles(block: Block, rows: Rows) -> None:
+def check_candles(block: Block, rows: RowSource) -> None:
     """Refuse candles that contradict themselves or come twice.
 
     Raises:
@@ -190,7 +190,7 @@ def best_prices(prices: Column, qtys: Column, starts: Column, *, highest: bool) 
     return best
 
 
-def check_snapshots(columns: Mapping[str, Column], rows: Rows) -> None:
+def check_snapshots(columns: Mapping[str, Column], rows: RowSource) -> None:
     """Refuse snapshots whose best bid is above the best ask; bid at the ask, as at the end of an auction, is no fault.
 
     Raises:

@@ -11,7 +11,7 @@ from quantkit.errors import ConfigError, DataError, SchemaError
 from quantkit.instruments import Instrument
 from quantkit.rows.columns import KIND_COLUMNS, STAMPS, Column
 from quantkit.storage import codec
-from quantkit.storage.checks import Rows, check_order, check_seq, check_snapshots, check_values
+from quantkit.storage.checks import RowSource, check_order, check_seq, check_snapshots, check_values
 from quantkit.storage.manifest import FileEntry, footer_of
 from quantkit.storage.root import Root, first_line
 from quantkit.storage.schema import (
@@ -241,7 +241,7 @@ class RowGroup:
         self._index = index
         self._columns: dict[str, Column] = {}
         self.received_ns = file.column(index, "received_ns")
-        self.rows = Rows(file.where, self.received_ns, file.first_rows[index])
+        self.rows = RowSource(file.where, self.received_ns, file.first_rows[index])
         check_order(self.received_ns, self.rows)
         self._columns["received_ns"] = self.received_ns
 

@@ -13,7 +13,7 @@ from quantkit.errors import DataError
 from quantkit.instruments import Instrument
 from quantkit.rows.columns import KIND_COLUMNS, STAMPS, Block, Column, Stream
 from quantkit.storage.catalog import Catalog
-from quantkit.storage.checks import LEAST_SETTLEMENT_NS, Rows, check_candles
+from quantkit.storage.checks import LEAST_SETTLEMENT_NS, RowSource, check_candles
 from quantkit.storage.files import DataFile, RowGroup, read_instruments, row_groups
 from quantkit.storage.manifest import MANIFEST, FileEntry
 from quantkit.storage.root import STAGING_PREFIX
@@ -157,7 +157,7 @@ class _Examiner:
         self._steps.take(block, group.received_ns)
         self.look(block, group.rows)
 
-    def look(self, block: Block, rows: Rows) -> None:
+    def look(self, block: Block, rows: RowSource) -> None:
         """Look at what is peculiar to the kind."""
 
     def findings(self) -> Iterator[Finding]:
@@ -188,7 +188,7 @@ class _Candles(_Examiner):
         self._from_ns: list[Column] = []
         self._to_ns: list[Column] = []
 
-    def look(self, block: Block, rows: Rows) -> None:
+    def look(self, block: Block, rows: RowSource) -> None:
         """Count the bars between one and the next."""
         check_candles(block, rows)
         opens, closes = block.column("open_ns"), block.column("close_ns")
@@ -228,7 +228,7 @@ class _Trades(_Examiner):
         self._jumps = 0
         self._skipped = 0
 
-    def look(self, block: Block, rows: Rows) -> None:
+    def look(self, block: Block, rows: RowSource) -> None:
         """Compare each id with the one before it; 0 is no id."""
         ids = block.column("trade_id")
         ids = ids[ids != 0]
@@ -260,7 +260,7 @@ class _Fundings(_Examiner):
         self._close = 0
         self._first_close_ns = 0
 
-    def look(self, block: Block, rows: Rows) -> None:
+    def look(self, block: Block, rows: RowSource) -> None:
         """Compare each settlement's moment with the one before it."""
         settled = block.column("funding_ns")[block.column("is_settled")]
         if self._last_ns is not None:
@@ -293,7 +293,7 @@ class _Gaps(_Examiner):
         self._counts: Counter[tuple[str, str]] = Counter()
         self._lost_ns: Counter[tuple[str, str]] = Counter()
 
-    def look(self, block: Block, rows: Rows) -> None:
+    def look(self, block: Block, rows: RowSource) -> None:
         """Add up gaps by channel and cause."""
         lost = (block.column("to_ns") - block.column("from_ns")).tolist()
         for key, lost_ns in zip(
@@ -322,7 +322,7 @@ class _Books(_Examiner):
         self._crossed = 0
         self._first_crossed_ns = 0
 
-    def look(self, block: Block, rows: Rows) -> None:
+    def look(self, block: Block, rows: RowSource) -> None:
         """Apply each row and compare the best prices."""
         bid_starts, ask_starts = block.column("bid_start").tolist(), block.column("ask_start").tolist()
         levels: tuple[list[float], ...] = tuple(

@@ -32,7 +32,7 @@ def offsets(moments_ns: NDArray[np.int64], zone: tzinfo) -> NDArray[np.int64]:
     return np.array([0 if each is None else round(each.total_seconds()) * NS_PER_S for each in found], np.int64)
 
 
-class Holes(NamedTuple):
+class MissingBars(NamedTuple):
     """What is between the bars of a stream.
 
     Attributes:
@@ -81,11 +81,11 @@ class Sessions:
             self._weeks.add(open_ns)
             self._opened[self._slots(np.unique(open_ns // _SLOT_NS) * _SLOT_NS)] = True
 
-    def holes(self, from_ns: NDArray[np.int64], to_ns: NDArray[np.int64]) -> Holes:
+    def holes(self, from_ns: NDArray[np.int64], to_ns: NDArray[np.int64]) -> MissingBars:
         """Tell the stretches [from, to) between bars apart."""
         closed = self._closed()
         if not closed.any():
-            return Holes(list(zip(from_ns.tolist(), to_ns.tolist(), strict=True)), 0)
+            return MissingBars(list(zip(from_ns.tolist(), to_ns.tolist(), strict=True)), 0)
         lost: list[tuple[int, int]] = []
         count = 0
         for begin_ns, end_ns in zip(from_ns.tolist(), to_ns.tolist(), strict=True):
@@ -93,7 +93,7 @@ class Sessions:
             count += rest != (begin_ns, end_ns)
             if rest is not None:
                 lost.append(rest)
-        return Holes(lost, count)
+        return MissingBars(lost, count)
 
     def _slots(self, moments_ns: NDArray[np.int64]) -> NDArray[np.int64]:
         if self._zone is not None:

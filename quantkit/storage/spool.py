@@ -9,7 +9,7 @@ import numpy as np
 from quantkit.clock import NS_PER_MIN, iso_of
 from quantkit.errors import DataError
 from quantkit.rows.columns import KIND_COLUMNS, STAMPS, Block, Column, Stream, offsets_of
-from quantkit.storage.checks import Rows, check_candles, check_order, check_seq, check_snapshots, check_values
+from quantkit.storage.checks import RowSource, check_candles, check_order, check_seq, check_snapshots, check_values
 from quantkit.storage.codec import normalised, table_of
 from quantkit.storage.root import first_line
 from quantkit.storage.schema import (
@@ -217,7 +217,7 @@ class Spool:
 
     def _checked(self, block: Block) -> Block:
         received = block.column("received_ns")
-        rows = Rows(str(self._stream), received, self._rows)
+        rows = RowSource(str(self._stream), received, self._rows)
         columns: dict[str, Column] = {}
         check_order(received, rows)
         last = self._last
@@ -243,7 +243,7 @@ class Spool:
         self._last = {name: int(columns[name][-1]) for name in ("received_ns", "seq", "open_ns") if name in columns}
         return block
 
-    def _seq(self, block: Block, rows: Rows) -> Column:
+    def _seq(self, block: Block, rows: RowSource) -> Column:
         received = block.column("received_ns")
         following = self._last["seq"] + 1 if self._last else 0
         try:

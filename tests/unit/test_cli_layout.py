@@ -11,10 +11,10 @@ from rich.console import Console
 from quantkit.cli.layout import (
     ASCII,
     Column,
-    Frame,
     Line,
     Piece,
     Section,
+    StyledLines,
     beside,
     clean,
     cut,
@@ -151,7 +151,7 @@ def test_a_terminal_without_unicode_gets_plain_signs() -> None:
 def test_markup_in_outside_text_is_text(style: str) -> None:
     """Brackets reach the terminal as brackets."""
     out = io.StringIO()
-    frame = Frame([fitted([("[bold]x[/bold] [link=http://a]", style)], 40)])
+    frame = StyledLines([fitted([("[bold]x[/bold] [link=http://a]", style)], 40)])
     Console(file=out, width=40, force_terminal=True, color_system="standard").print(frame, end="")
     assert "[bold]x[/bold] [link=http://a]" in out.getvalue()
     assert frame.text == "[bold]x[/bold] [link=http://a]"

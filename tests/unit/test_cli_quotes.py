@@ -5,7 +5,7 @@ from decimal import Decimal
 import pytest
 from rich.cells import cell_len
 
-from quantkit.cli.layout import ASCII, Frame
+from quantkit.cli.layout import ASCII, StyledLines
 from quantkit.cli.quotes import Board, Head, candle_line
 from quantkit.clock import NS_PER_MIN, NS_PER_MS, NS_PER_S
 from quantkit.events import Candle, Gap, Ticker
@@ -26,7 +26,7 @@ def candle(minute: int, close: float = 100.0, instrument: str = "BTC-USDT") -> C
     return Candle(instrument, close_ns, close_ns, open_ns, close_ns, 100.0, 103.0, 97.0, close, 12.5, "1m")
 
 
-def frame(board: Board, width: int = 120, height: int = 50, later_s: int = 0) -> Frame:
+def frame(board: Board, width: int = 120, height: int = 50, later_s: int = 0) -> StyledLines:
     """Return the board some seconds after noon, 12 seconds after its start."""
     wall_ns = NOW_NS + later_s * NS_PER_S
     return board.frame(Head(wall_ns, wall_ns - 12 * NS_PER_S, "2/2 live", is_live=True), width=width, height=height)

@@ -6,18 +6,18 @@ from hypothesis import strategies as st
 from live_statuses import NOW_NS, fill, status, stream
 from rich.cells import cell_len
 
-from quantkit.cli.layout import ASCII, Frame
+from quantkit.cli.layout import ASCII, StyledLines
 from quantkit.cli.view import frame_of, status_line
 from quantkit.clock import NS_PER_S
 from quantkit.live.status import ConnectionLine, LiveStatus, OrderLine, PositionLine
 
 
-def frame(shown: LiveStatus, width: int = 120, height: int = 45, *, later_s: int = 0, **options: object) -> Frame:
+def frame(shown: LiveStatus, width: int = 120, height: int = 45, *, later_s: int = 0, **options: object) -> StyledLines:
     """Return the view some seconds after the status."""
     return frame_of(shown, width=width, height=height, wall_ns=NOW_NS + later_s * NS_PER_S, **options)  # type: ignore[arg-type]
 
 
-def styles(shown: Frame, text: str) -> set[str]:
+def styles(shown: StyledLines, text: str) -> set[str]:
     """Return the styles of the pieces that hold a text."""
     return {style for line in shown.lines for piece, style in line if piece.strip().startswith(text)}
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from quantkit.events import Gap, Trade
 from quantkit.importers.metadata import InstrumentOptions, StepFinder, Steps, kind_of, resolve
 from quantkit.importers.report import ImportReport, SkippedRow, Tally
-from quantkit.importers.spool import Spool, SpoolKey
+from quantkit.importers.spool import ImportSpool, SpoolKey
 from quantkit.instruments import Instrument, Side
 from quantkit.rows.columns import Block, Stream
 
@@ -104,7 +104,7 @@ def test_the_spool_gives_back_what_it_took() -> None:
         Gap("A-B", 1, 2, "book", 0, 1, "sequence"),
         Gap("A-B", 3, 4, "trade", 0, 1, "Ünïcode, longer than the first"),
     ]
-    with Spool() as spool:
+    with ImportSpool() as spool:
         for part in (trades[:3], trades[3:]):
             spool.put(SpoolKey(Stream("trade", "A-B")), Block.from_events(part))
         spool.put(SpoolKey(Stream("gap", "A-B"), "books"), Block.from_events(gaps))
