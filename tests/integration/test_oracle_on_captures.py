@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 from oracle.engine import Oracle, OracleConfig
-from oracle.scripted import fill_text
+from oracle.scripted import fill_text, money_text
 
 from quantkit.clock import NS_PER_S
 from quantkit.engine.engine import Engine
@@ -61,4 +61,7 @@ def test_a_recorded_market_gives_the_same_run(
         told = [(e.order_id, e.at_ns, e.reported_ns, e.state, e.reason) for e in outcome.order_events]
         assert told == oracle.order_events
         assert [fill_text(fill) for fill in outcome.fills] == [fill_text(fill) for fill in oracle.fills]
-        assert {c: a.normalize() for c, a in outcome.cash.items()} == {c: a.normalize() for c, a in oracle.cash.items()}
+        assert money_text(outcome.cash) == money_text(oracle.account.cash)
+        curve = outcome.curve
+        columns = (curve.time_ns, curve.equity, curve.cash, curve.exposure, curve.drawdown, curve.is_grid)
+        assert list(zip(*(column.tolist() for column in columns), strict=True)) == oracle.curve

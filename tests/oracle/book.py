@@ -1,5 +1,7 @@
 """The naive book: two dictionaries from price to size, and the plain view of it that hooks read."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator
 
 import numpy as np
@@ -31,6 +33,12 @@ class NaiveBook:
                 self.sides[side][price] = size
             else:
                 self.sides[side].pop(price, None)
+
+    def twin(self) -> NaiveBook:
+        """Return a copy that goes its own way."""
+        other = NaiveBook(self.instrument)
+        other.is_valid, other.sides = self.is_valid, {side: dict(self.sides[side]) for side in Side}
+        return other
 
     def invalidate(self) -> None:
         """Stop believing the book until the next snapshot."""

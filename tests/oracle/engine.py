@@ -1,4 +1,10 @@
-"""The slow, obvious engine: it follows the law of operations row by row over event objects, no columns, no gates."""
+"""The slow, obvious engine: it follows the law of operations row by row over event objects, no columns, no gates.
+
+It is a second opinion, so it borrows no rule from the engine: what is sent, matched, booked, valued and reported is
+decided here and in the files beside this one. What it shares with quantkit says nothing about a run: events, orders and
+fills as records, instruments as lists of steps and currencies, fees as lists of rates, intervals as nanoseconds, and
+the `Strategy` that both of them run.
+"""
 
 from __future__ import annotations
 
@@ -12,31 +18,31 @@ from typing import Any, cast
 
 import numpy as np
 from oracle.book import NaiveBook, NaiveView
-from oracle.exchange import Exchange
+from oracle.client import Client
+from oracle.curve import Curve, CurveRow, Trip
+from oracle.exchange import Exchange, Report
+from oracle.ledger import Ledger, size_of, tradable_lots
 from oracle.venues import BookVenue, CandleVenue, DisplayedVenue, PriceVenue, TickerVenue, TradeVenue, Venue
 
-from quantkit.brokers.base import Report
 from quantkit.clock import INTERVALS, duration_ns, time_ns_of
-from quantkit.engine.order_manager import OrderManager
-from quantkit.events import (
-    KINDS,
-    RANKS,
-    BookUpdate,
-    Candle,
-    Funding,
-    Gap,
-    Mark,
-    MarketEvent,
-    Ticker,
-    Trade,
-)
+from quantkit.events import BookUpdate, Candle, Funding, Gap, Mark, MarketEvent, Ticker, Trade
 from quantkit.instruments import Fees, Instrument, Side
 from quantkit.orderbook import Book
 from quantkit.orders import Fill, Order, OrderState
-from quantkit.portfolio import Portfolio
 from quantkit.strategy import Strategy, overrides
 
 NEVER_NS = 2**63 - 1
+#: Rows of one stamp come in this order.
+ORDER = ("gap", "mark", "candle", "funding", "instrument", "candle_open", "book", "ticker", "trade")
+KINDS: Mapping[type, str] = {
+    Gap: "gap",
+    Mark: "mark",
+    Candle: "candle",
+    Funding: "funding",
+    BookUpdate: "book",
+    Ticker: "ticker",
+    Trade: "trade",
+}
 
 
 @dataclass(kw_only=True)
@@ -59,16 +65,22 @@ class OracleConfig:
     offsets: Sequence[tuple[int, int]] = ()
     seed: int = 0
     run_id: str = "bt"
+    equity_every_ns: int = 60 * 10**9
 
 
 @dataclass
 class OracleOutcome:
     """What a run of the oracle produced."""
 
-    orders: list[tuple[Any, ...]]
+    orders: list[Order]
     order_events: list[tuple[Any, ...]]
     fills: list[Fill]
-    cash: dict[str, Decimal]
+    curve: list[CurveRow]
+    trips: list[Trip]
+    starting_equity: Fraction
+    account: Ledger  # the exchange's
+    reported: Ledger  # with everything told
+    marks: dict[str, float | None]  # of what was traded or converts
     ended: str
     end_ns: int
 
@@ -139,7 +151,9 @@ class Oracle:
     delivered: dict[tuple[str, str], list[Candle]] = field(default_factory=dict)
     ended: str = "completed"
     priced: list[tuple[MarketEvent, float]] = field(default_factory=list)  # every row taken that brought a mark
+    mark_rows: list[Mark] = field(default_factory=list)
     settled: set[tuple[str, int]] = field(default_factory=set)  # boundaries that have been charged
+    on_error: list[Exception] | None = None  # takes what a hook raises, which else goes on to the caller
 
     def __post_init__(self) -> None:
         config = self.config
@@ -153,33 +167,42 @@ class Oracle:
         self.rng = np.random.default_rng(config.seed)
         self.books = {id_: NaiveBook(id_) for id_ in self.by_id}
         self.clocks = dict.fromkeys(self.by_id, 0)
-        self.reported = self._portfolio()
+        self.last_fill: dict[str, float] = {}
+        self.rows: list[Row] = []
+        self.place = 0
+        self.is_after_candles = False  # whether candles that close now have been handed over
+        self.reported = self._ledger()
         self.exchange = Exchange(
-            self._portfolio(),
+            self._ledger(),
             config.fees,
             {id_: 0 if config.match_on[id_] == "candle" else config.latency_ns for id_ in self.by_id},
             Fraction(str(config.max_leverage)),
             lambda: self.now_ns,
+            self._before_change,
+            self._after_fill,
             delays_ns=config.delays_ns,
             offsets=config.offsets,
         )
         self.kinds_of = {id_: {KINDS[type(e)] for e in self.events if e.instrument == id_} for id_ in self.by_id}
+        self.value_kinds = {id_: self._value_kind(id_) for id_ in self.by_id}
         for id_, instrument in self.by_id.items():
             self.exchange.venues[id_] = self._venue(instrument)
-        self.desk = OrderManager(self.exchange, self.reported, run_id=config.run_id, now_ns=lambda: self.now_ns)
+        self.client = Client(self.exchange, self.reported, run_id=config.run_id, now_ns=lambda: self.now_ns)
+        self.curve = Curve(self.exchange.ledger, self._mark_of, config.equity_every_ns)
 
-    def _portfolio(self) -> Portfolio:
-        return Portfolio(
-            self.config.cash,
-            self.by_id.values(),
-            report_currency=self.config.report_currency,
-            mark_of=self._mark_of,
-        )
+    def _ledger(self) -> Ledger:
+        instruments, currency = self.by_id.values(), self.config.report_currency
+        return Ledger(self.config.cash, instruments, report_currency=currency, mark_of=self._mark_of)
 
     def _mark_of(self, id_: str) -> float | None:
-        """Return the latest mark; before the first, the price of the account's own last fill."""
-        own = [fill.price for fill in self.exchange.fills if fill.instrument == id_]
-        return self.marks.get(id_, own[-1] if own else None)
+        """Return the latest mark; before the first, the price of the account's own last fill.
+
+        A book that values its instrument does so as it stands, also while a row that it has taken fills orders.
+        """
+        if self._valued_by(id_) == "book":
+            mid = _mid(self.books[id_])
+            return self.last_fill.get(id_) if mid is None else mid
+        return self.marks.get(id_, self.last_fill.get(id_))
 
     def _venue(self, instrument: Instrument) -> Venue:
         config = self.config
@@ -214,24 +237,44 @@ class Oracle:
         self.now_ns = config.start_ns
         self.strategy.bind(cast(Any, self))
         self._start()
-        for row in self._rows():
-            self._wake_until(row.received_ns)
-            if self.ended != "completed":
-                break
-            self.now_ns = row.received_ns
-            self._step(row)
-            if self.ended != "completed":
-                break
-        if self.ended == "completed":
-            self._wake_until(config.end_ns)
-            self.now_ns = config.end_ns
-        self.desk.refusal = "stopped"
-        self.strategy.on_stop()
+        try:
+            self._go()
+        except Exception as error:
+            if self.on_error is None:
+                raise
+            # A hook has raised: no other is called, and the result is of what has been until here.
+            self.on_error.append(error)
+            self.ended = "strategy_error"
+            self.curve.pass_to(self.now_ns)
+        self.client.refusal = "stopped"
+        if self.ended != "strategy_error":
+            self.strategy.on_stop()
+        self.curve.close(self.now_ns)
         self.exchange.finish("end_of_data" if self.ended == "completed" else self.ended)
+        for report in sorted(self.exchange.reports, key=lambda report: (report.due_ns, report.number)):
+            self._take_in(report)
         return self._outcome()
 
+    def _go(self) -> None:
+        """Go through all rows."""
+        self.rows = self._rows()
+        for place, row in enumerate(self.rows):
+            self.place = place
+            self._wake_until(row.received_ns)
+            if self.ended != "completed":
+                return
+            self.now_ns = row.received_ns
+            self.curve.pass_to(self.now_ns)
+            self._step(row)
+            if self.ended != "completed":
+                return
+        self._wake_until(self.config.end_ns)
+        if self.ended == "completed":
+            self.now_ns = self.config.end_ns
+            self.curve.pass_to(self.now_ns + 1)
+
     def _start(self) -> None:
-        self.desk.refusal = "warmup"
+        self.client.refusal = "warmup"
         self.strategy.on_start()
         for candle in self._warmup():
             self.now_ns = candle.received_ns
@@ -240,10 +283,11 @@ class Oracle:
             if isinstance(venue, CandleVenue):
                 venue.last = candle.close
         self.now_ns = self.config.start_ns
-        self.desk.refusal = ""
+        self.client.refusal = ""
         self.timers = [timer for timer in self.timers if timer.due_ns >= self.config.start_ns]
-        for instrument, qty in self.desk.remembered_targets.items():
-            self.desk.target(instrument, qty)
+        self.curve.begin(self.now_ns)
+        for instrument, qty in self.client.wanted_later.items():
+            self.client.target(instrument, qty)
 
     def _warmup(self) -> list[Candle]:
         """Return the candles that had closed by the start and are wanted, in the total order."""
@@ -276,18 +320,18 @@ class Oracle:
             kind = KINDS[type(event)]
             keyed.append(
                 (
-                    (event.received_ns, RANKS[kind], length, event.instrument, seq),
+                    (event.received_ns, ORDER.index(kind), length, event.instrument, seq),
                     Row(event.received_ns, kind, event),
                 )
             )
             if isinstance(event, Candle) and self._is_matched(event):
-                rank = RANKS["candle_open"]
+                rank = ORDER.index("candle_open")
                 row = Row(event.open_ns, "candle_open", event)
                 keyed.append(((event.open_ns, rank, length, event.instrument, seq), row))
         for seq, change in enumerate(self.changes):
             moment_ns = change.valid_from_ns
             row = Row(moment_ns, "instrument", Change(change.id, change))
-            keyed.append(((moment_ns, RANKS["instrument"], 0, change.id, seq), row))
+            keyed.append(((moment_ns, ORDER.index("instrument"), 0, change.id, seq), row))
         keyed.sort(key=lambda pair: pair[0])
         rows = [row for _, row in keyed if self.config.start_ns <= row.received_ns <= self.config.end_ns]
         return [row for row in rows if not self._was_warmup(row)]
@@ -310,6 +354,8 @@ class Oracle:
             if wake_ns > until_ns:
                 return
             self.now_ns = max(self.now_ns, wake_ns)
+            self.curve.pass_to(self.now_ns)
+            self.is_after_candles = False
             exchange.overdue(self.now_ns)
             self._deliver_reports()
             for timer in [timer for timer in self.timers if timer.due_ns <= self.now_ns]:
@@ -320,6 +366,7 @@ class Oracle:
 
     def _step(self, row: Row) -> None:
         """Do what happens at one row, in the order of the law."""
+        self.is_after_candles = row.kind != "candle"
         if isinstance(row.event, Change):
             self._change(row.event.info)
             self._deliver_reports()
@@ -346,6 +393,7 @@ class Oracle:
             self.exchange.lags[instrument] = row.received_ns - row.exchange_ns
         if self.ended == "completed" and new_mark is not None and self._would_ruin(instrument, new_mark):
             self.marks[instrument] = new_mark
+            self.curve.marked(instrument, new_mark, row.received_ns)
             self.ended = "bankrupt"
         if row.kind == "candle_open" or self.ended != "completed":
             return
@@ -363,7 +411,7 @@ class Oracle:
         """
         self.exchange.arrivals(info.id, info.valid_from_ns - 1)
         self.by_id[info.id] = info
-        for ledger in (self.reported, self.exchange.portfolio):
+        for ledger in (self.reported, self.exchange.ledger):
             ledger.change_instrument(info)
         venue = self.exchange.venues[info.id]
         venue.change(info)
@@ -409,29 +457,79 @@ class Oracle:
             self._deliver(report)
 
     def _deliver(self, report: Report) -> None:
-        if report.fill is not None:
-            self.reported.apply(report.fill)
-        order = self.desk.apply(report)
+        order = self._take_in(report)
         self.strategy.on_order(order)
         if report.fill is not None:
             self.strategy.on_fill(report.fill)
 
+    def _take_in(self, report: Report) -> Order:
+        if report.fill is not None:
+            self.reported.apply(report.fill)
+        return self.client.take(report)
+
     # Money ----------------------------------------------------------------------------------------------------
 
+    def _valued_by(self, name: str) -> str:
+        """Return the kind of rows that values an instrument: mark, else mid, else last trade, else candle."""
+        return self.value_kinds[name]
+
+    def _value_kind(self, name: str) -> str:
+        for kind in ("mark", "ticker", "book", "trade", "candle"):
+            if kind == "book" and self.config.match_on[name] != "book":
+                continue  # a mid is known row by row only where the book is what orders are matched on
+            if self._spans_the_run(name, kind):
+                return kind
+        return self.config.match_on[name]
+
+    def _spans_the_run(self, name: str, kind: str) -> bool:
+        """Whether rows of a kind come until the end and from the start, to within a minute and a candle."""
+        stamps = [e.received_ns for e in self.events if e.instrument == name and KINDS[type(e)] == kind]
+        lengths = [INTERVALS[e.interval] for e in self.events if isinstance(e, Candle) and e.instrument == name]
+        slack_ns = 60 * 10**9 + (min(lengths) if kind == "candle" and lengths else 0)
+        is_in_time = bool(stamps) and min(stamps) <= self.config.start_ns + slack_ns
+        return is_in_time and max(stamps) >= self.config.end_ns - slack_ns
+
     def _is_marked_by(self, event: MarketEvent) -> bool:
-        """Whether a row is of the kind that values its instrument: mark, else mid, else last trade, else candle."""
-        kinds = self.kinds_of[event.instrument]
-        choice = [kind for kind in ("mark", "ticker", "book", "trade", "candle") if kind in kinds]
-        if choice[0] == "book" and self.config.match_on[event.instrument] != "book":
-            choice.remove("book")  # a mid is known row by row only where the book is what orders are matched on
-        return KINDS[type(event)] == choice[0]
+        return KINDS[type(event)] == self._valued_by(event.instrument)
+
+    def _before_change(self) -> None:
+        """Let the curve know that the account changes now, and what its moment's rows are going to say."""
+        self.curve.before_change(self.now_ns, self._marks_of_this_stamp() if self.is_after_candles else None)
+
+    def _marks_of_this_stamp(self) -> dict[str, float]:
+        """Return the last mark that the rows of this stamp bring, by instrument, from the present row on."""
+        found: dict[str, float] = {}
+        books: dict[str, NaiveBook] = {}
+        for row in self.rows[self.place :]:
+            if row.received_ns > self.now_ns:
+                break
+            event = row.event
+            if isinstance(event, Change) or row.kind == "candle_open":
+                continue
+            if isinstance(event, BookUpdate) and self._is_marked_by(event):
+                book = books.get(event.instrument)
+                if book is None:
+                    book = books[event.instrument] = self.books[event.instrument].twin()
+                book.apply(event)
+                mark = _mid(book)
+            else:
+                mark = self._mark_in(event)
+            if mark is not None:
+                found[event.instrument] = mark
+        return found
+
+    def _after_fill(self, fill: Fill) -> None:
+        self.last_fill[fill.instrument] = fill.price
+        self.curve.filled(fill, self.now_ns)
 
     def _mark_in(self, event: MarketEvent) -> float | None:
         """Return the mark that a row brings, if it is of the kind that values its instrument."""
         if not self._is_marked_by(event):
             return None
         match event:
-            case Mark() | Trade():
+            case Mark():
+                return event.price if event.source == "mark" else None
+            case Trade():
                 return event.price
             case Candle():
                 return event.close
@@ -443,19 +541,19 @@ class Oracle:
 
     def _mid_after(self, update: BookUpdate) -> float | None:
         """Return the mid once a row is applied, the best price where one side is empty, None where both are."""
-        book = self.books[update.instrument]
-        after = NaiveBook(update.instrument)
-        after.is_valid, after.sides = book.is_valid, {side: dict(book.sides[side]) for side in Side}
+        after = self.books[update.instrument].twin()
         after.apply(update)
-        best = [price for side in Side if (price := after.best(side)) is not None]
-        return sum(best) / len(best) if best else None
+        return _mid(after)
 
     def _take_mark(self, event: MarketEvent) -> None:
         """Value the instrument by the row from now on."""
+        if isinstance(event, Mark) and event.source == "mark":
+            self.mark_rows.append(event)
         mark = self._mark_in(event)
         if mark is not None:
             self.marks[event.instrument] = mark
             self.priced.append((event, mark))
+            self.curve.marked(event.instrument, mark, event.received_ns)
         elif isinstance(event, BookUpdate) and self._is_marked_by(event):
             self.marks.pop(event.instrument, None)
 
@@ -471,7 +569,7 @@ class Oracle:
 
     def _is_ruined(self) -> bool:
         """Whether somebody who has traded has nothing left, in all or in a currency that contracts settle in."""
-        account = self.exchange.portfolio
+        account = self.exchange.ledger
         equity = account.equity_exact()
         if not self.exchange.fills or equity is None:
             return False
@@ -487,16 +585,22 @@ class Oracle:
         if (name, boundary_ns) in self.settled:
             return
         self.settled.add((name, boundary_ns))
-        mark = self._mark_at(name, boundary_ns)
-        qty = self.exchange.charge_funding(name, funding.rate, boundary_ns, mark)
+        mark, qty = self._mark_at(name, boundary_ns), self.exchange.qty_at(name, boundary_ns)
         if qty and mark is not None:
-            self.reported.charge_funding(name, rate=funding.rate, mark=mark, qty=qty)
+            self._before_change()
+            for ledger in (self.exchange.ledger, self.reported):
+                ledger.charge_funding(name, rate=funding.rate, mark=mark, qty=qty)
+            self.curve.funded()
 
     def _mark_at(self, instrument: str, boundary_ns: int) -> float | None:
         """Return the last mark at a boundary among the rows taken; before the first, the price of the own last fill."""
-        marks = [mark for event, mark in self.priced if event.instrument == instrument and _belongs(event, boundary_ns)]
+        values = [pair for pair in self.priced if pair[0].instrument == instrument and _belongs(pair[0], boundary_ns)]
+        marks = [e for e in self.mark_rows if e.instrument == instrument and e.exchange_ns <= boundary_ns]
+        # Marks that end before the run does value none of it, but funding as far as they are not a minute behind.
+        if marks and (not values or marks[-1].exchange_ns >= _stamp(values[-1][0]) - 60 * 10**9):
+            return marks[-1].price
         fills = [f.price for f in self.exchange.fills if f.instrument == instrument and f.filled_ns < boundary_ns]
-        return (marks or fills or [None])[-1]
+        return values[-1][1] if values else fills[-1] if fills else None
 
     # Hooks ----------------------------------------------------------------------------------------------------
 
@@ -531,7 +635,7 @@ class Oracle:
     # What a strategy acts through -----------------------------------------------------------------------------
 
     @property
-    def portfolio(self) -> Portfolio:
+    def portfolio(self) -> Ledger:
         """Money and positions as reported."""
         return self.reported
 
@@ -542,46 +646,42 @@ class Oracle:
 
     def order(self, instrument: str, side: Side, qty: float, **options: Any) -> Order:
         """Send an order."""
-        return self.desk.send(instrument, side, qty, **options)
+        return self.client.send(instrument, side, qty, **options)
 
     def amend(self, order: Order, *, qty: float | None, price: float | None) -> None:
         """Change an order."""
-        self.desk.amend(order, qty=qty, price=price)
+        self.client.amend(order, qty=qty, price=price)
 
     def cancel(self, order: Order) -> None:
         """Cancel an order."""
-        self.desk.cancel(order)
+        self.client.cancel(order)
 
     def cancel_all(self, instrument: str | None) -> None:
         """Cancel every open order."""
-        self.desk.cancel_all(instrument)
+        self.client.cancel_all(instrument)
 
     def close(self, instrument: str) -> Order | None:
         """Leave a position."""
-        return self.desk.close(instrument)
+        return self.client.close(instrument)
 
     def target(self, instrument: str, qty: float) -> Order | None:
         """Trade toward a position."""
-        return self.desk.target(instrument, qty)
+        return self.client.target(instrument, qty)
 
     def quote(
         self, instrument: str, *, bid: float | None, ask: float | None, qty: float
     ) -> tuple[Order | None, Order | None]:
         """Keep an order on each side."""
-        return self.desk.quote(instrument, bid=bid, ask=ask, qty=qty)
+        return self.client.quote(instrument, bid=bid, ask=ask, qty=qty)
 
     def position(self, instrument: str) -> float:
         """Return what can be traded of the reported position: whole steps toward zero, no spot below the minimum."""
         rules = self.reported.instruments[instrument]
-        held = Fraction(self.reported.position(instrument).qty)
-        size = abs(held) // Fraction(rules.qty_step) * Fraction(rules.qty_step)
-        if rules.is_spot and size < Fraction(rules.min_qty):
-            return 0.0
-        return float(size if held > 0 else -size)
+        return float(size_of(rules, tradable_lots(rules, self.reported.qty(instrument))))
 
     def open_orders(self, instrument: str | None) -> list[Order]:
         """Return what may still fill."""
-        return self.desk.open_orders(instrument)
+        return self.client.open_orders(instrument)
 
     def book(self, instrument: str) -> NaiveView | None:
         """Return the current book."""
@@ -594,7 +694,7 @@ class Oracle:
 
     def instrument_info(self, instrument: str) -> Instrument:
         """Return an instrument."""
-        return self.desk.instrument(instrument)
+        return self.client.instrument(instrument)
 
     def every(self, interval: str, name: str) -> None:
         """Start a timer at the multiples of an interval, strictly after the start."""
@@ -608,22 +708,42 @@ class Oracle:
     # The end --------------------------------------------------------------------------------------------------
 
     def _outcome(self) -> OracleOutcome:
-        orders: list[tuple[Any, ...]] = []
-        for id_, order in self.desk.orders.items():
-            held = self.exchange.orders.get(id_)
-            if held is None:
-                orders.append((id_, order.instrument, order.side, order.lots, order.price_ticks, 0, order.state))
-            else:
-                orders.append((id_, held.instrument, held.side, held.lots, held.limit, held.filled, held.state))
-        events = [(r.order_id, r.at_ns, r.due_ns, r.state, r.reason) for r in self.exchange.log]
-        return OracleOutcome(orders, events, self.exchange.fills, self.exchange.portfolio.cash, self.ended, self.now_ns)
+        account = self.exchange.ledger
+        others = [c for c in self._all_currencies() if c != account.report_currency]
+        valued = dict.fromkeys([*account.holdings, *(account.converter(currency).id for currency in others)])
+        return OracleOutcome(
+            orders=list(self.client.orders.values()),
+            order_events=[(r.order_id, r.at_ns, r.due_ns, r.state, r.reason) for r in self.exchange.log],
+            fills=self.exchange.fills,
+            curve=self.curve.rows,
+            trips=self.curve.trips,
+            starting_equity=self.curve.starting_equity,
+            account=account,
+            reported=self.reported,
+            marks={name: self._mark_of(name) for name in valued},
+            ended=self.ended,
+            end_ns=self.now_ns,
+        )
+
+    def _all_currencies(self) -> list[str]:
+        found = dict.fromkeys(self.config.cash)
+        for instrument in self.by_id.values():
+            spot = (instrument.base, instrument.quote)
+            found |= dict.fromkeys(spot if instrument.is_spot else (instrument.settle_currency,))
+        return list(found)
 
 
 def _belongs(event: MarketEvent, boundary_ns: int) -> bool:
     """Whether a row says what something was worth at a boundary: of its own stamp, marks and candles do, no other."""
-    match event:
-        case Candle():
-            return event.close_ns <= boundary_ns
-        case Mark():
-            return event.exchange_ns <= boundary_ns
-    return event.exchange_ns < boundary_ns
+    return _stamp(event) < boundary_ns + isinstance(event, Candle | Mark)
+
+
+def _stamp(event: MarketEvent) -> int:
+    """Return the moment that a price is of."""
+    return event.close_ns if isinstance(event, Candle) else event.exchange_ns
+
+
+def _mid(book: NaiveBook) -> float | None:
+    """Return the middle of a book, the best price where one side is empty, None where both are."""
+    best = [price for side in Side if (price := book.best(side)) is not None]
+    return sum(best) / len(best) if best else None

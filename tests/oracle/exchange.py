@@ -3,15 +3,13 @@
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from decimal import Decimal
 from fractions import Fraction
 
+from oracle.ledger import Ledger, exactly, price_at, size_of, value_of, whole_steps
 from oracle.venues import CandleVenue, Venue
 
-from quantkit.brokers.base import Report
 from quantkit.instruments import Fees, Instrument, Side
 from quantkit.orders import Fill, Order, OrderState, TimeInForce
-from quantkit.portfolio import Portfolio
 
 
 @dataclass(eq=False)
@@ -80,14 +78,31 @@ class Message:
 
 
 @dataclass
+class Report:
+    """What became of an order, on its way back to its owner."""
+
+    due_ns: int
+    number: int
+    order_id: str
+    state: OrderState
+    reason: str
+    at_ns: int
+    lots: int
+    limit: int | None
+    fill: Fill | None
+
+
+@dataclass
 class Exchange:
     """One account at an exchange that needs `latency_ns` to be reached, by instrument, and as long to answer."""
 
-    portfolio: Portfolio
+    ledger: Ledger
     fees: Mapping[str, Fees]
     latency_ns: Mapping[str, int]
     max_leverage: Fraction
     now_ns: Callable[[], int]
+    before_change: Callable[[], None]  # for whoever values the account
+    after_fill: Callable[[Fill], None]
     venues: dict[str, Venue] = field(default_factory=dict)
     messages: list[Message] = field(default_factory=list)
     orders: dict[str, Held] = field(default_factory=dict)
@@ -99,7 +114,7 @@ class Exchange:
     offsets: Sequence[tuple[int, int]] = ()  # since when our clock is ahead of the exchange's, and by how much
     sent: list[Message] = field(default_factory=list)
 
-    # What the client's desk calls -----------------------------------------------------------------------------
+    # What the client calls ------------------------------------------------------------------------------------
 
     def submit(self, order: Order, now_ns: int) -> int:
         """Send an order on its way and return when it left."""
@@ -217,14 +232,14 @@ class Exchange:
         for held in self.orders.values():
             if held is but or held.is_over or held.lock_ticks is None:
                 continue
-            instrument = self.portfolio.instruments[held.instrument]
+            instrument = self.ledger.instruments[held.instrument]
             if currency == (instrument.quote if held.side is Side.BUY else instrument.base):
                 total += self._lock(held, held.lock_ticks, held.left)
         return total
 
     def free(self, currency: str, *, but: Held | None = None) -> Fraction:
         """Return the balance that neither orders (but one) hold back nor contracts are backed by."""
-        balance = self.portfolio.balance_exact(currency)
+        balance = self.ledger.balance_exact(currency)
         if any(self.held(i) for i in self._contracts_in(currency)):
             needed = self._notional(currency, {}) / self.max_leverage
             balance = min(balance, self.equity_in(currency) - needed)
@@ -232,34 +247,30 @@ class Exchange:
 
     def held(self, instrument: Instrument) -> Fraction:
         """Return the signed position in lots."""
-        return Fraction(self.portfolio.position(instrument.id).qty) / Fraction(instrument.lot)
+        return self.ledger.qty(instrument.id) / Fraction(instrument.lot)
 
     def _contracts_in(self, currency: str) -> list[Instrument]:
-        return [i for i in self.portfolio.instruments.values() if not i.is_spot and i.settle_currency == currency]
+        return self.ledger.contracts_in(currency)
 
-    def _worth(self, instrument: Instrument, qty: Decimal, price: float | Decimal | None) -> Fraction:
+    def _worth(self, instrument: Instrument, qty: Fraction, price: float | Fraction | None) -> Fraction:
         """Return what a size is worth at a price, signed; nothing held is worth nothing at any."""
         if not qty:
             return Fraction(0)
         assert price is not None
-        return Fraction(instrument.notional(qty, price))
+        return self.ledger.worth(instrument.id, qty, price)
 
     def _notional(self, currency: str, instead: Mapping[str, Fraction]) -> Fraction:
         """Return what all contracts of a settlement currency are worth, some of them with another number."""
         total = Fraction(0)
         for i in self._contracts_in(currency):
-            own = self._worth(i, self.portfolio.position(i.id).qty, self.portfolio.mark(i.id))
+            own = self._worth(i, self.ledger.qty(i.id), self.ledger.mark(i.id))
             total += abs(instead.get(i.id, own))
         return total
 
     def equity_in(self, currency: str) -> Fraction:
         """Return a settlement currency's balance with the open profit of its contracts."""
-        total = self.portfolio.balance_exact(currency)
-        for i in self._contracts_in(currency):
-            position, mark = self.portfolio.position(i.id), self.portfolio.mark(i.id)
-            if position.qty:
-                assert mark is not None
-                total += position.unrealised_exact(mark)
+        total = self.ledger.equity_in(currency)
+        assert total is not None
         return total
 
     def is_ruined(self, currency: str) -> bool:
@@ -271,7 +282,7 @@ class Exchange:
         return equity < 0 or (equity == 0 and any(self.held(i) for i in self._contracts_in(currency)))
 
     def _lock(self, held: Held, ticks: int, lots: int) -> Fraction:
-        instrument = self.portfolio.instruments[held.instrument]
+        instrument = self.ledger.instruments[held.instrument]
         qty = lots * Fraction(instrument.lot)
         if held.side is Side.SELL:
             return qty
@@ -284,14 +295,14 @@ class Exchange:
 
     def _account_refuses(self, held: Held, lots: int, limit: int | None) -> str:
         """Return why the account may not have the order; keep its funds when it may."""
-        instrument = self.portfolio.instruments[held.instrument]
+        instrument = self.ledger.instruments[held.instrument]
         is_small = lots * Fraction(instrument.lot) < Fraction(instrument.min_qty) or lots < 1
         if is_small and not self._closes_whole(instrument, held, lots):
             return "below_min_qty"
         if not self.fits(held, lots, limit, may_be_small=is_small):
             return "instrument_changed"
         if held.reduce_only:
-            whole = _whole_steps(abs(self.held(instrument)) * Fraction(instrument.lot), instrument)
+            whole = whole_steps(abs(self.held(instrument)) * Fraction(instrument.lot), instrument)
             is_position = whole * Fraction(instrument.lot) >= Fraction(instrument.min_qty)
             is_position = is_position or not instrument.is_spot
             if not is_position or not self.reducible(held):
@@ -339,7 +350,7 @@ class Exchange:
         prices += [] if reference is None or held.stop is not None else [reference]
         if not instrument.is_spot or held.side is Side.BUY or not prices:
             return True
-        value = Fraction(instrument.value(lots, max(prices)))
+        value = value_of(instrument, lots, max(prices))
         fees, qty = self.fees[held.instrument], lots * Fraction(instrument.lot)
         dearer = max(Fraction(0), *(_of_fill(fees, instrument, qty, value, bps) for bps in _rates(fees)))
         return self._due(held, dearer) <= value + max(Fraction(0), self.free(instrument.quote))
@@ -348,13 +359,13 @@ class Exchange:
         """Whether an order closes a contract to the last step: that is never too small."""
         position = self.held(instrument) * held.side.sign
         left = lots - held.filled
-        whole = _whole_steps(-position * Fraction(instrument.lot), instrument)
+        whole = whole_steps(-position * Fraction(instrument.lot), instrument)
         takes_all = left == whole or (held.reduce_only and left > whole)
         return not instrument.is_spot and whole > 0 and takes_all
 
     def fits(self, held: Held, lots: int, limit: int | None, *, may_be_small: bool = False) -> bool:
         """Whether an order's numbers are on the steps of now, and its size is allowed."""
-        instrument = self.portfolio.instruments[held.instrument]
+        instrument = self.ledger.instruments[held.instrument]
         sizes = [lots * Fraction(instrument.lot), (lots - held.filled) * Fraction(instrument.lot)]
         stop = held.stop if held.is_asleep else None
         prices = [price * Fraction(instrument.tick) for price in (limit, stop) if price is not None]
@@ -370,11 +381,11 @@ class Exchange:
         after = position + held.side.sign * (self._working(instrument, held.side, but=held) + extra)
         if min(0, position) <= after <= max(0, position):
             return ""
-        worth = Fraction(instrument.value(1, price))
+        worth = value_of(instrument, 1, price)
         reference = self.venues[instrument.id].reference(held.side)
         if held.stop is None and reference is not None:
             takes_dear = (held.side is Side.BUY) == instrument.is_inverse
-            worth = max(worth, Fraction(instrument.value(1, reference))) if takes_dear else worth
+            worth = max(worth, value_of(instrument, 1, reference)) if takes_dear else worth
         notional = abs(after) * worth
         currency = instrument.settle_currency
         for other in self._contracts_in(currency):
@@ -384,10 +395,10 @@ class Exchange:
                 abs(size - self._working(other, Side.SELL)),
             )
             if most and other.id != instrument.id:
-                mark = self.portfolio.mark(other.id)
+                mark = self.ledger.mark(other.id)
                 if mark is None:
                     return "no_price"
-                notional += most * Fraction(other.notional(other.qty_decimal(1), mark))
+                notional += most * self.ledger.worth(other.id, size_of(other, 1), mark)
         return "" if notional <= self.equity_in(currency) * self.max_leverage else "insufficient_margin"
 
     def _working(self, instrument: Instrument, side: Side, *, but: Held | None = None) -> int:
@@ -397,20 +408,20 @@ class Exchange:
 
     def reducible(self, held: Held) -> int:
         """Return how many size steps a reduce-only order may take off the position."""
-        instrument = self.portfolio.instruments[held.instrument]
-        position = self.portfolio.position(held.instrument).qty
+        instrument = self.ledger.instruments[held.instrument]
+        position = self.ledger.qty(held.instrument)
         if position * held.side.sign >= 0 or (instrument.is_spot and held.side is Side.BUY):
             return 0
-        size = abs(Fraction(position))
+        size = abs(position)
         if instrument.is_spot:
             size = min(size, max(Fraction(0), self.free(instrument.base)))
-        return _whole_steps(size, instrument)
+        return whole_steps(size, instrument)
 
     # What venues call -----------------------------------------------------------------------------------------
 
     def fill(self, held: Held, lots: int, ticks: int, *, is_maker: bool, at_ns: int) -> int:
         """Book an execution as far as the account can have it; return the size steps booked."""
-        instrument = self.portfolio.instruments[held.instrument]
+        instrument = self.ledger.instruments[held.instrument]
         allowed = self._allowed(instrument, held, lots, ticks, is_maker=is_maker)
         if allowed:
             self._book(instrument, held, allowed, ticks, is_maker=is_maker, at_ns=at_ns)
@@ -429,7 +440,7 @@ class Exchange:
         free = max(Fraction(0), self.free(instrument.quote))
         while allowed > 0:
             fee = self._due(held, self._fee(instrument, held, allowed, ticks, is_maker=is_maker)[0])
-            if fee <= Fraction(instrument.value(allowed, ticks)) + free:
+            if fee <= value_of(instrument, allowed, ticks) + free:
                 break
             allowed -= int(Fraction(instrument.qty_step) / Fraction(instrument.lot))
         return max(0, allowed)
@@ -451,7 +462,7 @@ class Exchange:
             return allowed
         if held.side is Side.SELL:
             free = max(Fraction(0), self.free(instrument.base, but=held))
-            return min(lots, _whole_steps(free, instrument))
+            return min(lots, whole_steps(free, instrument))
         free = self.free(instrument.quote, but=held)
         if held.lock_ticks is None:
             return lots if self._lock(held, ticks, lots) <= free else 0
@@ -465,18 +476,14 @@ class Exchange:
     def _carries(self, instrument: Instrument, held: Held, lots: int, ticks: int, *, is_maker: bool) -> bool:
         """Whether a fill leaves the notional within the bound, by the mark there is and by the fill's own price."""
         currency = instrument.settle_currency
-        position, mark = self.portfolio.position(instrument.id), self.portfolio.mark(instrument.id)
+        position, mark = self.ledger.qty(instrument.id), self.ledger.mark(instrument.id)
         of_fill, _ = self._fee(instrument, held, lots, ticks, is_maker=is_maker)
         fee = self._due(held, of_fill)
-        size = instrument.qty_decimal(lots * held.side.sign)
-        price = instrument.price_decimal(ticks)
+        size = size_of(instrument, lots * held.side.sign)
+        price = price_at(instrument, ticks)
         for valued in (price, price if mark is None else mark):
-            after = self._worth(instrument, position.qty + size, valued)
-            gain = (
-                after
-                - self._worth(instrument, position.qty, mark)
-                - held.side.sign * Fraction(instrument.value(lots, ticks))
-            )
+            after = self._worth(instrument, position + size, valued)
+            gain = after - self._worth(instrument, position, mark) - held.side.sign * value_of(instrument, lots, ticks)
             equity = self.equity_in(currency) - fee + (-gain if instrument.is_inverse else gain)
             if self._notional(currency, {instrument.id: after}) > equity * self.max_leverage:
                 return False
@@ -490,7 +497,7 @@ class Exchange:
         bps = maker_bps if is_maker else taker_bps
         if instrument.is_spot and fees.currency == "received" and held.side is Side.BUY:
             return qty * bps / 10_000, instrument.base
-        return _of_fill(fees, instrument, qty, Fraction(instrument.value(lots, ticks)), bps), instrument.settle_currency
+        return _of_fill(fees, instrument, qty, value_of(instrument, lots, ticks), bps), instrument.settle_currency
 
     def _due(self, held: Held, of_fill: Fraction) -> Fraction:
         """Return what a fill has to pay: the whole order's fee with it, less what the order has paid."""
@@ -506,7 +513,7 @@ class Exchange:
         """Return what a spot buy of some size steps takes of the quote currency; rebates do not count."""
         fee, currency = self._fee(instrument, held, lots, ticks, is_maker=is_maker)
         own = self._due(held, max(Fraction(0), fee)) if currency == instrument.quote else Fraction(0)
-        return Fraction(instrument.value(lots, ticks)) + own
+        return value_of(instrument, lots, ticks) + own
 
     def _book(self, instrument: Instrument, held: Held, lots: int, ticks: int, *, is_maker: bool, at_ns: int) -> None:
         of_fill, currency = self._fee(instrument, held, lots, ticks, is_maker=is_maker)
@@ -518,10 +525,10 @@ class Exchange:
             order_id=held.id,
             instrument=held.instrument,
             side=held.side,
-            price=float(instrument.tick * ticks),
-            qty=float(instrument.lot * lots),
-            value=instrument.value(lots, ticks),
-            fee=_decimal(fee),
+            price=float(price_at(instrument, ticks)),
+            qty=float(size_of(instrument, lots)),
+            value=exactly(value_of(instrument, lots, ticks)),
+            fee=exactly(fee),
             fee_currency=currency,
             role="maker" if is_maker else "taker",
             filled_ns=at_ns,
@@ -532,8 +539,10 @@ class Exchange:
             ticks=ticks,
         )
         held.filled += lots
-        self.portfolio.apply(fill)
+        self.before_change()
+        self.ledger.apply(fill)
         self.fills.append(fill)
+        self.after_fill(fill)
         if held.left:
             self.tell(held, OrderState.PARTLY_FILLED, "", at_ns, fill)
         else:
@@ -571,13 +580,11 @@ class Exchange:
             if not held.is_over:
                 self.end(held, OrderState.CANCELLED, reason, self.now_ns() - self.offset_ns(self.now_ns()))
 
-    def charge_funding(self, instrument: str, rate: float, funding_ns: int, mark: float | None) -> Decimal:
-        """Settle funding on what fills stamped before the boundary had built up; return the size charged on."""
-        lots = sum(f.signed_lots for f in self.fills if f.instrument == instrument and f.filled_ns < funding_ns)
-        qty = self.portfolio.instruments[instrument].qty_decimal(lots)
-        if qty and mark is not None:
-            self.portfolio.charge_funding(instrument, rate=rate, mark=mark, qty=qty)
-        return qty
+    def qty_at(self, name: str, boundary_ns: int) -> Fraction:
+        """Return the size that fills stamped before a boundary had built up."""
+        fills = [f for f in self.fills if f.instrument == name and f.filled_ns < boundary_ns]
+        lots = sum(f.lots if f.side is Side.BUY else -f.lots for f in fills)
+        return size_of(self.ledger.instruments[name], lots)
 
 
 def _rates(fees: Fees) -> tuple[Fraction, Fraction]:
@@ -587,18 +594,3 @@ def _rates(fees: Fees) -> tuple[Fraction, Fraction]:
 def _of_fill(fees: Fees, instrument: Instrument, qty: Fraction, value: Fraction, bps: Fraction) -> Fraction:
     """Return what a fill itself costs: basis points of its value and an amount for each share or contract."""
     return value * bps / 10_000 + qty * Fraction(str(fees.per_share if instrument.is_spot else fees.per_contract))
-
-
-def _whole_steps(size: Fraction, instrument: Instrument) -> int:
-    """Return the whole size steps in a size, in lots of the run's grid."""
-    steps = math.floor(size / Fraction(instrument.qty_step))
-    return int(steps * Fraction(instrument.qty_step) / Fraction(instrument.lot))
-
-
-def _decimal(amount: Fraction) -> Decimal:
-    """Return a fraction that is a finite decimal exactly."""
-    places = 0
-    while (amount * 10**places).denominator != 1:
-        places += 1
-        assert places < 100, f"{amount} is no finite decimal"
-    return Decimal(int(amount * 10**places)).scaleb(-places)

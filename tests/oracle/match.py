@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any
 
 from oracle.dripping import DrippingFeed
-from oracle.engine import Oracle
+from oracle.engine import Oracle, OracleOutcome
+from oracle.ledger import shown
 from oracle.scenarios import Scenario
-from oracle.scripted import Scripted, fill_text
+from oracle.scripted import Scripted, amount_text, fill_text, money_text, order_text, position_text
 
 from quantkit.clock import NS_PER_MIN
 from quantkit.engine.engine import Engine
 from quantkit.engine.outcome import Outcome
 from quantkit.engine.plan import EngineConfig
 from quantkit.feeds.replay import MemoryFeed
+from quantkit.orders import Order
 
 
 @dataclass(frozen=True)
@@ -25,6 +27,9 @@ class Told:
     orders: list[Any]
     order_events: list[Any]
     fills: list[str]
+    curve: list[tuple[Any, ...]]  # time, equity, cash, exposure, drawdown, whether of the grid
+    trips: list[tuple[Any, ...]]  # instrument, first fill, lowest and highest mark
+    ledger: dict[str, str]  # the exchange's balances and totals, and each position as reported
     cash: dict[str, Decimal]
     trace: list[tuple[int, str, str]]
     ended: str
@@ -79,41 +84,96 @@ def real(
     block_rows: int = 131_072,
     strategy: Scripted | None = None,
     drip_seed: int | None = None,
+    equity_every_ns: int = NS_PER_MIN,
 ) -> Told:
     """Run the real engine and return what it says."""
     outcome, strategy = outcome_of(
-        scenario, search=search, block_rows=block_rows, strategy=strategy, drip_seed=drip_seed
+        scenario,
+        search=search,
+        block_rows=block_rows,
+        strategy=strategy,
+        drip_seed=drip_seed,
+        equity_every_ns=equity_every_ns,
     )
+    return told_by_engine(outcome, strategy)
+
+
+def told_by_engine(outcome: Outcome, strategy: Scripted) -> Told:
+    """Return what a run of the real engine says."""
+    curve = outcome.curve
+    columns = (curve.time_ns, curve.equity, curve.cash, curve.exposure, curve.drawdown, curve.is_grid)
+    reported = strategy.portfolio
+    marks = {name: f"{mark}" for name, mark in sorted(outcome.position_mark.items())}
     return Told(
-        [(o.id, o.instrument, o.side, o.lots, o.price_ticks, o.filled_lots, o.state) for o in outcome.orders],
-        [(e.order_id, e.at_ns, e.reported_ns, e.state, e.reason) for e in outcome.order_events],
-        [fill_text(fill) for fill in outcome.fills],
-        {currency: amount.normalize() for currency, amount in outcome.cash.items()},
-        strategy.trace,
-        outcome.ended,
-        outcome.end_ns,
-        tuple(fill.why for fill in outcome.fills),
+        orders=[_order(order) for order in outcome.orders],
+        order_events=[(e.order_id, e.at_ns, e.reported_ns, e.state, e.reason) for e in outcome.order_events],
+        fills=[fill_text(fill) for fill in outcome.fills],
+        curve=list(zip(*(column.tolist() for column in columns), strict=True)),
+        trips=[(trip.instrument, trip.fill_id, trip.low, trip.high) for trip in outcome.excursions],
+        ledger={
+            "realised": money_text(outcome.realised),
+            "fees": money_text(outcome.fees),
+            "funding": money_text(outcome.funding),
+            "equity": amount_text(outcome.equity),
+            "starting_equity": amount_text(outcome.starting_equity),
+            "cash": money_text(outcome.cash),
+            "reported": money_text(reported.cash),
+            "sizes": money_text(outcome.position_qty),
+            "marks": str(marks),
+            **{name: position_text(name, position) for name, position in reported.positions.items()},
+        },
+        cash={currency: amount.normalize() for currency, amount in outcome.cash.items()},
+        trace=strategy.trace,
+        ended=outcome.ended,
+        end_ns=outcome.end_ns,
+        why=tuple(fill.why for fill in outcome.fills),
     )
 
 
-def naive(scenario: Scenario, *, strategy: Scripted | None = None) -> Told:
+def naive(scenario: Scenario, *, strategy: Scripted | None = None, equity_every_ns: int = NS_PER_MIN) -> Told:
     """Run the oracle and return what it says."""
     strategy = strategy or scenario.strategy()
-    outcome = Oracle(scenario.events, scenario.instruments, strategy, scenario.oracle_config()).run()
+    config = replace(scenario.oracle_config(), equity_every_ns=equity_every_ns)
+    return told_by_oracle(Oracle(scenario.events, scenario.instruments, strategy, config).run(), strategy)
+
+
+def told_by_oracle(outcome: OracleOutcome, strategy: Scripted) -> Told:
+    """Return what a run of the oracle says."""
+    account, reported = outcome.account, outcome.reported
+    marks = {name: f"{mark}" for name, mark in sorted(outcome.marks.items())}
+    equity = account.equity
     return Told(
-        outcome.orders,
-        outcome.order_events,
-        [fill_text(fill) for fill in outcome.fills],
-        {currency: amount.normalize() for currency, amount in outcome.cash.items()},
-        strategy.trace,
-        outcome.ended,
-        outcome.end_ns,
+        orders=[_order(order) for order in outcome.orders],
+        order_events=outcome.order_events,
+        fills=[fill_text(fill) for fill in outcome.fills],
+        curve=[tuple(row) for row in outcome.curve],
+        trips=[(trip.instrument, trip.fill_id, trip.low, trip.high) for trip in outcome.trips],
+        ledger={
+            "realised": money_text(account.totals("realised")),
+            "fees": money_text(account.totals("fees")),
+            "funding": money_text(account.totals("funding")),
+            "equity": amount_text(Decimal(0) if equity is None else equity),
+            "starting_equity": amount_text(shown(outcome.starting_equity)),
+            "cash": money_text(account.cash),
+            "reported": money_text(reported.cash),
+            "sizes": money_text({name: shown(held.qty) for name, held in account.holdings.items()}),
+            "marks": str(marks),
+            **{name: position_text(name, reported.position(name)) for name in reported.holdings},
+        },
+        cash={currency: amount.normalize() for currency, amount in account.cash.items()},
+        trace=strategy.trace,
+        ended=outcome.ended,
+        end_ns=outcome.end_ns,
     )
+
+
+def _order(order: Order) -> tuple[Any, ...]:
+    return order.id, order_text(order), order.state
 
 
 def difference(one: Told, other: Told) -> str:
     """Return where two runs first differ, empty when they are the same."""
-    for name in ("order_events", "fills", "trace", "orders"):
+    for name in ("order_events", "fills", "trace", "orders", "curve", "trips"):
         mine, theirs = getattr(one, name), getattr(other, name)
         for number, (a, b) in enumerate(zip(mine, theirs, strict=False)):
             if a != b:
@@ -121,7 +181,7 @@ def difference(one: Told, other: Told) -> str:
         if len(mine) != len(theirs):
             longer = mine if len(mine) > len(theirs) else theirs
             return f"{name}: {len(mine)} and {len(theirs)}; {longer[min(len(mine), len(theirs))]}"
-    for name in ("cash", "ended", "end_ns"):
+    for name in ("cash", "ledger", "ended", "end_ns"):
         if getattr(one, name) != getattr(other, name):
             return f"{name}: {getattr(one, name)} and {getattr(other, name)}"
     if one.why and other.why and one.why != other.why:

@@ -1,12 +1,17 @@
 """A strategy that does what a script says and writes down everything it sees, whichever engine runs it."""
 
 from collections.abc import Callable, Mapping, Sequence
+from decimal import Context, Decimal
 from typing import Any, NamedTuple
+
+import msgspec
 
 from quantkit.errors import OrderError
 from quantkit.events import Candle, Funding, Gap, Mark, Ticker, Trade
 from quantkit.orders import Fill, Order
 from quantkit.strategy import Strategy
+
+_WIDE = Context(prec=400)
 
 
 class Act(NamedTuple):
@@ -76,7 +81,7 @@ class Scripted(Strategy):
         self._called(
             "order",
             f"{order.id} {order.instrument} {order.side} {order.state} {order.reason!r} {order.qty} {order.price} "
-            f"{order.filled_qty} {average} {order.sent_ns} {order.updated_ns}",
+            f"{order.filled_qty} {average} {order.sent_ns} {order.updated_ns} {bool(order.note)}",
         )
 
     def on_fill(self, fill: Fill) -> None:
@@ -135,17 +140,19 @@ class Scripted(Strategy):
                 seen.append("no book" if book is None else f"book {levels(book)}")
             elif kind == "candle":
                 seen.append(str([candle.close_ns for candle in self.history(instrument, interval, 3)]))
-        seen.append(str(self.portfolio.cash))
+        seen.append(money_text(self.portfolio.cash))
         if self._reads_money:
-            seen.append(f"equity {self.portfolio.equity}")
+            equity = self.portfolio.equity
+            seen.append("no equity" if equity is None else f"equity {amount_text(equity)}")
+            seen += [position_text(instrument, self.portfolio.position(instrument)) for instrument in traded]
         return " | " + " | ".join(seen)
 
     def _do(self, act: Act) -> None:
         """Make a call; what it answers or refuses goes to the trace as well."""
         try:
             answer = self._call(act)
-        except OrderError as error:
-            answer = f"OrderError {error}"
+        except OrderError:
+            answer = "OrderError"  # how it is worded is not the law's
         self.trace.append((self.trace[-1][0], "call", f"{act.what} {answer}"))
 
     def _call(self, act: Act) -> str:
@@ -188,6 +195,30 @@ class Scripted(Strategy):
         return f"{order.id} {order.side} {order.qty} {order.price} {order.stop_price} {order.state} {order.reason}"
 
 
+def amount_text(amount: Decimal) -> str:
+    """Return an exact amount as text, whatever its exponent."""
+    return format(amount.normalize(_WIDE), "f")
+
+
+def money_text(amounts: Mapping[str, Decimal]) -> str:
+    """Return amounts by currency as text, without those that are zero."""
+    return str({currency: amount_text(amount) for currency, amount in sorted(amounts.items()) if amount})
+
+
+def position_text(instrument: str, position: Any) -> str:
+    """Return everything that a ledger says about a position."""
+    return (
+        f"{instrument} {amount_text(position.qty)} {position.average_price} {position.open_value} "
+        f"{amount_text(position.realised)} {money_text(position.fees)} {money_text(position.funding)}"
+    )
+
+
+def order_text(order: Order) -> str:
+    """Return everything about an order but the wording of its note."""
+    fields = {**msgspec.structs.asdict(order), "note": bool(order.note)}
+    return " ".join(f"{name}={value}" for name, value in fields.items())
+
+
 def levels(book: Any) -> str:
     """Return a book's levels as text, whichever book it is."""
     sides = ([(float(price), float(size)) for price, size in side] for side in (book.bids, book.asks))
@@ -197,6 +228,6 @@ def levels(book: Any) -> str:
 def fill_text(fill: Fill) -> str:
     """Return everything about a fill but its wording and its counts on the grid, which depends on what is to come."""
     return (
-        f"{fill.id} {fill.order_id} {fill.instrument} {fill.side} {fill.price} {fill.qty} {fill.value.normalize()} "
-        f"{fill.fee.normalize()} {fill.fee_currency} {fill.role} {fill.filled_ns} {fill.revealed_ns} {fill.tag!r}"
+        f"{fill.id} {fill.order_id} {fill.instrument} {fill.side} {fill.price} {fill.qty} {amount_text(fill.value)} "
+        f"{amount_text(fill.fee)} {fill.fee_currency} {fill.role} {fill.filled_ns} {fill.revealed_ns} {fill.tag!r}"
     )

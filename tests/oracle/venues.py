@@ -10,6 +10,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from oracle.book import NaiveBook, named_levels
+from oracle.ledger import price_at
 
 from quantkit.events import BookUpdate, Candle, Ticker, Trade
 from quantkit.instruments import Instrument, Side
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 
 @lru_cache(maxsize=1 << 18)
-def _on_grid(number: float, step: Decimal, unit: Decimal, *, up: bool) -> int:
+def on_grid(number: float, step: Decimal, unit: Decimal, *, up: bool) -> int:
     """Return the whole steps in a number, or those begun, in units of the run's grid; books ask for the same ones."""
     steps = Fraction(str(float(number))) / Fraction(step)
     if abs(steps - round(steps)) < Fraction(1, 10**6):  # what a float cannot tell
@@ -75,11 +76,11 @@ class Venue:
 
     def at_step(self, price: float, *, up: bool) -> int:
         """Return the step at or beside a price, in ticks of the run's grid."""
-        return _on_grid(price, self.instrument.price_step, self.instrument.tick, up=up)
+        return on_grid(price, self.instrument.price_step, self.instrument.tick, up=up)
 
     def whole_lots(self, qty: float, *, up: bool = False) -> int:
         """Return the whole size steps in a size, in lots of the run's grid; `up`: the one begun counts too."""
-        return _on_grid(qty, self.instrument.qty_step, self.instrument.lot, up=up)
+        return on_grid(qty, self.instrument.qty_step, self.instrument.lot, up=up)
 
     def last_beyond(self, held: Held, limit: int) -> bool:
         """Whether the last price is better than a limit, seen from its worse side."""
@@ -198,7 +199,7 @@ class CandleVenue(PriceVenue):
                 if held.is_set_off_by(self.reached(candle.open, held.side)):
                     self.set_off(held, candle.open, clock_ns)
                 elif held.is_set_off_by(self.reached(extreme, held.side)):
-                    self.set_off(held, self.instrument.price(held.stop), clock_ns)
+                    self.set_off(held, float(price_at(self.instrument, held.stop)), clock_ns)
         for held in self.eligible(candle.open_ns):
             if not any(held is other for other in awake_before) or held.limit is None:
                 continue
@@ -256,9 +257,9 @@ class DisplayedVenue(Venue):
         eaten, self.eaten = self.eaten, {}
         for (side, old), lots in eaten.items():
             up = side is Side.SELL
-            new = self.at_step(instrument.price(old), up=up)
+            new = self.at_step(float(price_at(instrument, old)), up=up)
             for ticks, shown in self.levels(side):
-                if before.at_step(instrument.price(ticks), up=up) == old or ticks == new:
+                if before.at_step(float(price_at(instrument, ticks)), up=up) == old or ticks == new:
                     gone = min(lots, shown)
                     if lots:
                         self.eaten[side, ticks] = self.eaten.get((side, ticks), 0) + gone
@@ -337,7 +338,7 @@ class DisplayedVenue(Venue):
         offers = [(t, max(0, lots - self.eaten.get((side, t), 0)), True) for t, lots in self.levels(side)]
         offers = [offer for offer in offers if held.accepts(offer[0])]
         if self.excess_slippage_bps is not None and self.levels(side):
-            worst = self.instrument.price(self.levels(side)[-1][0])
+            worst = float(price_at(self.instrument, self.levels(side)[-1][0]))
             price = worst * (1 + held.side.sign * self.excess_slippage_bps / 10_000)
             ticks = self.against(price, held.side)
             if ticks > 0 and held.accepts(ticks):

@@ -5,9 +5,9 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import Any, NamedTuple
 
-from fraction_ledger import Contract
 from hypothesis import settings
 from hypothesis import strategies as st
+from oracle.fraction_ledger import Contract
 
 from quantkit.instruments import EXACT, Fees, Instrument, Side
 from quantkit.orders import Fill

@@ -24,13 +24,14 @@ _STAMP = re.compile(r"\b1[0-9]{18}\b")
 
 
 def assert_all_agree(scenario: Scenario) -> None:
-    """Run a scenario in every way and hold the results against each other."""
-    slow = real(scenario, search=False)
+    """Run a scenario in every way and hold the results against each other, on a curve as fine as the rows."""
+    every_ns = 5 * NS_PER_MS
+    slow = real(scenario, search=False, equity_every_ns=every_ns)
     for name, other in (
-        ("the oracle", naive(scenario)),
-        ("the search", real(scenario, search=True)),
-        ("blocks of three rows", real(scenario, search=True, block_rows=3)),
-        ("blocks of one row", real(scenario, search=False, block_rows=1)),
+        ("the oracle", naive(scenario, equity_every_ns=every_ns)),
+        ("the search", real(scenario, search=True, equity_every_ns=every_ns)),
+        ("blocks of three rows", real(scenario, search=True, block_rows=3, equity_every_ns=every_ns)),
+        ("blocks of one row", real(scenario, search=False, block_rows=1, equity_every_ns=every_ns)),
     ):
         found = difference(slow, other)
         assert not found, f"{name} differs: {found}"
@@ -40,7 +41,7 @@ def assert_all_agree(scenario: Scenario) -> None:
 @settings(QUICK, max_examples=20)
 @given(data=generators.data())
 def test_oracle_search_and_blocks_agree(kind: str, data: generators.DataObject) -> None:
-    """Orders, order events, fills, callbacks and cash: the same from all of them."""
+    """Orders, order events, fills, callbacks, ledgers, curves and excursions: the same from all of them."""
     assert_all_agree(data.draw(scenarios((kind,))))
 
 

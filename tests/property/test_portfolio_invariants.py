@@ -8,7 +8,6 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
-from fraction_ledger import FractionLedger
 from hypothesis import given
 from hypothesis import strategies as st
 from ledger_cases import (
@@ -36,6 +35,7 @@ from ledger_cases import (
     sides,
     state,
 )
+from oracle.fraction_ledger import FractionLedger
 
 from quantkit.instruments import Instrument, Side, decimal_of
 from quantkit.portfolio import Portfolio, Position, shown

@@ -3,7 +3,6 @@
 import pickle
 from fractions import Fraction
 
-from fraction_ledger import FractionLedger
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
@@ -23,6 +22,7 @@ from ledger_cases import (
     fill_of,
     state,
 )
+from oracle.fraction_ledger import FractionLedger
 
 from quantkit.instruments import Instrument, Side
 

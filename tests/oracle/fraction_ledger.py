@@ -117,11 +117,14 @@ class FractionLedger:
 
     def settle_funding(self, contract: Contract, *, rate: Fraction, mark: Fraction) -> Fraction:
         """Charge the holding at the boundary and return what was received; longs pay a positive rate."""
-        holding = self.holding(contract)
-        received = -rate * contract.value(holding.qty, mark)
-        holding.funding += received
-        self._pay(contract.settle, received)
+        received = -rate * contract.value(self.holding(contract).qty, mark)
+        self.receive_funding(contract, received)
         return received
+
+    def receive_funding(self, contract: Contract, received: Fraction) -> None:
+        """Book what a boundary brought, below zero when paid."""
+        self.holding(contract).funding += received
+        self._pay(contract.settle, received)
 
     def equity(self, marks: Mapping[str, Fraction], rates: Mapping[str, Fraction]) -> Fraction:
         """Return balances plus open contract profit, each currency at its rate to the report currency."""

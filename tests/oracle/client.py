@@ -1,0 +1,289 @@
+"""The oracle's side of the strategy: calls become orders on the steps, reports bring them up to date.
+
+Written from the law (ENGINE.md, section 5) and the promises of `Strategy`, not from the engine.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from fractions import Fraction
+from typing import Any, Protocol
+
+import msgspec
+from oracle.ledger import Ledger, price_at, size_of, tradable_lots
+from oracle.venues import on_grid
+
+from quantkit.errors import OrderError
+from quantkit.instruments import Instrument, Side
+from quantkit.orders import Fill, Order, OrderState, TimeInForce
+
+
+class News(Protocol):
+    """What the exchange says of an order."""
+
+    due_ns: int
+    order_id: str
+    state: OrderState
+    reason: str
+    lots: int
+    limit: int | None
+    fill: Fill | None
+
+
+class Wire(Protocol):
+    """The way to the exchange."""
+
+    def submit(self, order: Order, now_ns: int) -> int: ...
+    def cancel(self, order_id: str, now_ns: int) -> None: ...
+    def amend(self, order_id: str, now_ns: int, *, lots: int | None, price_ticks: int | None) -> None: ...
+
+
+class Client:
+    """Sends orders and remembers what was asked for and what has been told.
+
+    Attributes:
+        refusal: Why nothing may be sent at present.
+        wanted_later: Targets called for during the warm-up.
+        wanted: Size and limit last asked for, by order.
+        leaving: Orders whose cancel is on its way.
+    """
+
+    def __init__(self, wire: Wire, ledger: Ledger, *, run_id: str, now_ns: Callable[[], int]) -> None:
+        self.wire = wire
+        self.ledger = ledger
+        self.run_id = run_id
+        self.now_ns = now_ns
+        self.orders: dict[str, Order] = {}
+        self.refusal = ""
+        self.wanted_later: dict[str, float] = {}
+        self.wanted: dict[str, tuple[int, int | None]] = {}
+        self.leaving: set[str] = set()
+        self.rounded: dict[str, set[tuple[str, int]]] = {}  # numbers of an order that were moved to the steps
+        self.last_target: dict[str, Order] = {}
+        self.last_quote: dict[tuple[str, Side], Order] = {}
+
+    def instrument(self, name: str) -> Instrument:
+        """Return an instrument of the run."""
+        if name not in self.ledger.instruments:
+            raise OrderError(name)
+        return self.ledger.instruments[name]
+
+    # Numbers ----------------------------------------------------------------------------------------------------
+
+    @staticmethod
+    def _usable(value: float) -> float:
+        if not math.isfinite(value) or value <= 0:
+            raise OrderError(str(value))
+        return float(value)
+
+    def _lots(self, instrument: Instrument, qty: float) -> int:
+        """Return a size in lots: toward zero on its step."""
+        return on_grid(self._usable(qty), instrument.qty_step, instrument.lot, up=False)
+
+    def _ticks(self, instrument: Instrument, price: float, side: Side, *, is_stop: bool = False) -> int:
+        """Return a price in ticks: limits to the passive side, stops away from the market."""
+        up = (side is Side.BUY) is is_stop
+        ticks = on_grid(self._usable(price), instrument.price_step, instrument.tick, up=up)
+        if ticks <= 0:
+            raise OrderError(str(price))
+        return ticks
+
+    @staticmethod
+    def _price(instrument: Instrument, ticks: int | None) -> float | None:
+        return None if ticks is None else float(price_at(instrument, ticks))
+
+    # Calls ------------------------------------------------------------------------------------------------------
+
+    def send(
+        self,
+        name: str,
+        side: Side,
+        qty: float,
+        *,
+        price: float | None = None,
+        stop_price: float | None = None,
+        post_only: bool = False,
+        reduce_only: bool = False,
+        time_in_force: str = "GTC",
+        tag: str = "",
+    ) -> Order:
+        """Send an order, or refuse it at once."""
+        instrument = self.instrument(name)
+        lots = self._lots(instrument, qty)
+        limit = None if price is None else self._ticks(instrument, price, side)
+        stop = None if stop_price is None else self._ticks(instrument, stop_price, side, is_stop=True)
+        tif = TimeInForce(time_in_force)
+        if post_only and (limit is None or stop is not None or tif is not TimeInForce.GTC):
+            raise OrderError("post_only")
+        order = Order(
+            id=f"{self.run_id}{len(self.orders) + 1}",
+            instrument=name,
+            side=side,
+            qty=float(size_of(instrument, lots)),
+            price=self._price(instrument, limit),
+            stop_price=self._price(instrument, stop),
+            time_in_force=tif,
+            post_only=post_only,
+            reduce_only=reduce_only,
+            tag=tag,
+            state=OrderState.REJECTED if self.refusal else OrderState.PENDING,
+            reason=self.refusal,
+            sent_ns=self.now_ns(),
+            updated_ns=self.now_ns(),
+            lots=lots,
+            price_ticks=limit,
+            stop_ticks=stop,
+        )
+        self.orders[order.id] = order
+        self.rounded[order.id] = set()
+        self._note_rounding(order, "lots", lots, qty, order.qty)
+        self._note_rounding(order, "price_ticks", limit, price, order.price)
+        self._note_rounding(order, "stop_ticks", stop, stop_price, order.stop_price)
+        self._say_rounding(order)
+        if not self.refusal:
+            self.wanted[order.id] = (lots, limit)
+            left_ns = self.wire.submit(order, self.now_ns())
+            self._set(order, sent_ns=left_ns, updated_ns=left_ns)
+        return order
+
+    @staticmethod
+    def _set(order: Order, **fields: Any) -> None:
+        """Write an order, which is frozen for everybody else."""
+        for name, value in fields.items():
+            msgspec.structs.force_setattr(order, name, value)
+
+    def _note_rounding(
+        self, order: Order, name: str, steps: int | None, asked: float | None, got: float | None
+    ) -> None:
+        if steps is not None:
+            self.rounded[order.id].discard((name, steps))
+            if asked is not None and float(asked) != got:
+                self.rounded[order.id].add((name, steps))
+
+    def _say_rounding(self, order: Order) -> None:
+        """Let an order say that one of the numbers it has now was rounded; how it is worded is not the law's."""
+        is_rounded = any(getattr(order, name) == steps for name, steps in self.rounded[order.id])
+        self._set(order, note="rounded" if is_rounded else "")
+
+    def _may_change(self, order: Order) -> bool:
+        return order.is_open and order.id not in self.leaving and not self.refusal
+
+    def amend(self, order: Order, *, qty: float | None = None, price: float | None = None) -> None:
+        """Send a change of an open order."""
+        instrument = self.instrument(order.instrument)
+        if (qty is None and price is None) or (price is not None and order.price_ticks is None):
+            raise OrderError("amend")
+        lots = None if qty is None else self._lots(instrument, qty)
+        limit = None if price is None else self._ticks(instrument, price, order.side)
+        if not self._may_change(order):
+            return
+        before = self.wanted[order.id]
+        self.wanted[order.id] = (before[0] if lots is None else lots, before[1] if limit is None else limit)
+        if lots is not None:
+            self._note_rounding(order, "lots", lots, qty, float(size_of(instrument, lots)))
+        self._note_rounding(order, "price_ticks", limit, price, self._price(instrument, limit))
+        self.wire.amend(order.id, self.now_ns(), lots=lots, price_ticks=limit)
+
+    def cancel(self, order: Order) -> None:
+        """Send a cancel of an open order, once."""
+        if self._may_change(order):
+            self.leaving.add(order.id)
+            self.wire.cancel(order.id, self.now_ns())
+
+    def open_orders(self, name: str | None) -> list[Order]:
+        """Return what may still fill as far as told, in the order of sending."""
+        return [order for order in self.orders.values() if order.is_open and name in (None, order.instrument)]
+
+    def cancel_all(self, name: str | None) -> None:
+        """Cancel every open order."""
+        for order in self.open_orders(name):
+            self.cancel(order)
+
+    def close(self, name: str) -> Order | None:
+        """Cancel the instrument's orders, but one that is already on its way to the target, and leave the position."""
+        for order in self.open_orders(name):
+            if order is not self.last_target.get(name):
+                self.cancel(order)
+        return self.target(name, 0)
+
+    def target(self, name: str, qty: float) -> Order | None:
+        """Send what is missing to a position, counting what is held and what an earlier call has under way."""
+        instrument = self.instrument(name)
+        if not math.isfinite(qty):
+            raise OrderError(str(qty))
+        if self.refusal == "warmup":
+            self.wanted_later[name] = qty
+            return None
+        aim = on_grid(abs(qty), instrument.qty_step, instrument.lot, up=False) * (1 if qty >= 0 else -1)
+        held = tradable_lots(instrument, self.ledger.qty(name))
+        missing = aim - held
+        side = Side.BUY if missing > 0 else Side.SELL
+        under_way = self.last_target.get(name)
+        if under_way is not None and under_way.is_open and under_way.id not in self.leaving:
+            if missing and under_way.side is side:
+                whole = under_way.filled_lots + abs(missing)
+                if self.wanted[under_way.id][0] == whole:
+                    return None
+                self.amend(under_way, qty=float(size_of(instrument, whole)))
+                return under_way
+            self.cancel(under_way)
+        is_large_enough = size_of(instrument, abs(missing)) >= Fraction(instrument.min_qty)
+        closes_contract = not instrument.is_spot and held != 0 and aim == 0
+        if not missing or not (is_large_enough or closes_contract):
+            return None
+        self.last_target[name] = self.send(name, side, float(size_of(instrument, abs(missing))))
+        return self.last_target[name]
+
+    def quote(
+        self, name: str, *, bid: float | None, ask: float | None, qty: float
+    ) -> tuple[Order | None, Order | None]:
+        """Keep a post-only order on each side that has a price."""
+        return self._keep(name, Side.BUY, bid, qty), self._keep(name, Side.SELL, ask, qty)
+
+    def _keep(self, name: str, side: Side, price: float | None, qty: float) -> Order | None:
+        order = self.last_quote.get((name, side))
+        is_there = order is not None and order.is_open and order.id not in self.leaving
+        if price is None:
+            if order is not None and is_there:
+                self.cancel(order)
+            return None
+        if order is None or not is_there:
+            order = self.last_quote[name, side] = self.send(name, side, qty, price=price, post_only=True)
+            return order
+        instrument = self.instrument(name)
+        if (self._lots(instrument, qty), self._ticks(instrument, price, side)) != self.wanted[order.id]:
+            self.amend(order, qty=qty, price=price)
+        return order
+
+    # Reports ----------------------------------------------------------------------------------------------------
+
+    def take(self, news: News) -> Order:
+        """Bring an order up to date."""
+        order = self.orders[news.order_id]
+        instrument = self.instrument(order.instrument)
+        self._set(order, state=news.state, reason=news.reason, updated_ns=news.due_ns)
+        self._set(order, lots=news.lots, qty=float(size_of(instrument, news.lots)))
+        if news.limit is not None:
+            self._set(order, price_ticks=news.limit, price=self._price(instrument, news.limit))
+        if news.reason == "amended":
+            self._say_rounding(order)
+        if news.reason.startswith("amend_refused"):
+            self.wanted[order.id] = (order.lots, order.price_ticks)
+        if news.fill is not None:
+            self._count(order, instrument, news.fill)
+        return order
+
+    def _count(self, order: Order, instrument: Instrument, fill: Fill) -> None:
+        """Add a fill; the average of several is weighted by size, harmonic where a contract's worth is."""
+        size, price = fill.lots, price_at(instrument, fill.ticks)
+        if order.average_price is not None:
+            # It goes on from the average that was shown, a float.
+            before = Fraction(order.average_price)
+            whole = order.filled_lots + fill.lots
+            if instrument.is_inverse:
+                price = whole / (order.filled_lots / before + size / price)
+            else:
+                price = (order.filled_lots * before + size * price) / whole
+        whole = order.filled_lots + fill.lots
+        self._set(order, average_price=float(price), filled_lots=whole, filled_qty=float(size_of(instrument, whole)))
