@@ -6,13 +6,19 @@ from typing import Any, Final
 import msgspec
 
 from quantkit.errors import ConfigError, ParseError
-from quantkit.feeds.okx.codec.wire import Level
 
 _NUMBER: Final = re.compile(r"[0-9]{1,24}(?:\.[0-9]{1,24})?").fullmatch
 #: The longest first, so that FDUSD is not taken for USD.
 _QUOTES: Final = ("FDUSD", "USDT", "USDC", "BUSD", "USD", "BTC", "ETH")
 #: The events that are used.
 USED: Final = frozenset(("depthUpdate", "trade", "bookTicker"))
+
+
+class PriceLevel(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """One price level of a book, as text; further items are ignored."""
+
+    price: str
+    qty: str
 
 
 class StreamEvent(msgspec.Struct):
@@ -26,9 +32,9 @@ class StreamEvent(msgspec.Struct):
     first_id: int = msgspec.field(name="U", default=0)
     last_id: int = msgspec.field(name="u", default=0)
     prev_id: int | None = msgspec.field(name="pu", default=None)
-    bid: list[Level] | str | None = msgspec.field(name="b", default=None)
+    bid: list[PriceLevel] | str | None = msgspec.field(name="b", default=None)
     bid_qty: str | None = msgspec.field(name="B", default=None)
-    ask: list[Level] | str | None = msgspec.field(name="a", default=None)
+    ask: list[PriceLevel] | str | None = msgspec.field(name="a", default=None)
     ask_qty: str | None = msgspec.field(name="A", default=None)
     trade_id: int = msgspec.field(name="t", default=0)
     price: str = msgspec.field(name="p", default="")
@@ -43,8 +49,8 @@ class Line(StreamEvent):
     data: StreamEvent | None = None
     snapshot_id: int | None = msgspec.field(name="lastUpdateId", default=None)
     snapshot_symbol: str = msgspec.field(name="symbol", default="")
-    bids: list[Level] = []
-    asks: list[Level] = []
+    bids: list[PriceLevel] = []
+    asks: list[PriceLevel] = []
 
 
 class Event(msgspec.Struct):
@@ -101,11 +107,11 @@ def number(text: str) -> float:
     return float(text)
 
 
-def levels_of(levels: list[Level]) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    prices = tuple([number(level.px) for level in levels])
+def levels_of(levels: list[PriceLevel]) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    prices = tuple([number(level.price) for level in levels])
     if prices and min(prices) <= 0.0:
         raise ParseError("a level's price is not above zero")
-    return prices, tuple([number(level.sz) for level in levels])
+    return prices, tuple([number(level.qty) for level in levels])
 
 
 def check_ids(*ids: int) -> None:

@@ -1,22 +1,53 @@
-"""Raw captures of OKX's public sockets: recorder lines and JSONL, with or without receipt stamps."""
+"""Raw captures of OKX's public sockets: recorder lines and JSONL, with or without receipt stamps.
+
+The frames go through the tracker of the live feed, so that a capture and a live recording keep the same rows by the
+same rules. A capture does not say which connection brought a frame: all of them count as one, and a line of a
+reconnect adds the gaps.
+"""
 
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final, NamedTuple, TypeAlias, assert_never
+from typing import Final, NamedTuple, TypeAlias
 
 import msgspec
 
 from quantkit.clock import NS_PER_S
 from quantkit.errors import ParseError
-from quantkit.events import KINDS, Candle, Gap, MarketEvent, Ticker
-from quantkit.feeds.okx.codec import decode as messages
-from quantkit.feeds.okx.tracker.quotes import Settlements
+from quantkit.events import KINDS, Gap, MarketEvent
+from quantkit.feeds.okx.codec.channels import Channel
+from quantkit.feeds.okx.codec.decode import (
+    AccountData,
+    Ack,
+    BalanceAndPositionData,
+    BookData,
+    ConnectionCount,
+    ErrorEvent,
+    FillsData,
+    ForeignCandle,
+    FormingCandle,
+    FundingData,
+    InstrumentData,
+    MarketData,
+    Message,
+    Notice,
+    OpenInterest,
+    OrdersData,
+    Pong,
+    PositionsData,
+    Status,
+    TradeData,
+    Unknown,
+    decode,
+)
+from quantkit.feeds.okx.codec.listing import instrument_of
+from quantkit.feeds.okx.tracker.records import BookFetched, Command, FetchBook, FetchCandles, Fetched, Subscribed
+from quantkit.feeds.okx.tracker.tracker import FeedMessage, Tracker
+from quantkit.importers.book import book_gap
 from quantkit.importers.captures import ReceiptClock, in_capture_order
 from quantkit.importers.files import first_lines, numbered_lines
 from quantkit.importers.intake import Intake
 from quantkit.importers.metadata import instruments_of_reply
-from quantkit.importers.okx_checks import OkxBook, OkxTrades
 from quantkit.importers.report import Progress
 
 _RECEIVED: Final = re.compile(rb"([0-9]{9,11}(?:\.[0-9]{1,9})?): (.*)", re.DOTALL).fullmatch
@@ -37,23 +68,27 @@ class _Wrapped(msgspec.Struct):
 
 
 #: The messages that hold a row of market data.
-_ROWS: Final = (messages.BookData, messages.TradeData, messages.FundingData, messages.MarketData)
-_Row: TypeAlias = messages.BookData | messages.TradeData | messages.FundingData | messages.MarketData
+_ROWS: Final = (BookData, TradeData, FundingData, MarketData)
+_Row: TypeAlias = BookData | TradeData | FundingData | MarketData
 #: By which rule the other messages are left out.
 _RULES: Final[dict[type, str]] = {
-    messages.Ack: "acknowledgements",
-    messages.Notice: "notices",
-    messages.ConnectionCount: "connection counts",
-    messages.Pong: "pongs",
-    messages.Status: "status messages",
-    messages.ForeignCandle: "bars of other intervals than ours",
-    messages.OpenInterest: "open interest",
-    messages.AccountData: "private messages",
-    messages.PositionsData: "private messages",
-    messages.BalanceAndPositionData: "private messages",
-    messages.OrdersData: "private messages",
-    messages.FillsData: "private messages",
+    Ack: "acknowledgements",
+    Notice: "notices",
+    ConnectionCount: "connection counts",
+    Pong: "pongs",
+    Status: "status messages",
+    ForeignCandle: "bars of other intervals than ours",
+    OpenInterest: "open interest",
+    AccountData: "private messages",
+    PositionsData: "private messages",
+    BalanceAndPositionData: "private messages",
+    OrdersData: "private messages",
+    FillsData: "private messages",
 }
+#: All frames of a capture count as those of one connection.
+_CONNECTION: Final = 0
+#: What the tracker counts besides rows that it leaves out.
+_NOT_ROWS: Final = ("books that broke: ", "removed levels that were not there")
 _wrapped: Final = msgspec.json.Decoder(_Wrapped)
 
 
@@ -80,10 +115,9 @@ class _Capture:
         self.intake = intake
         self.tally = intake.tally
         self.clock = ReceiptClock(intake.tally)
-        self._books: dict[tuple[str, str], OkxBook] = {}
-        self._trades: dict[tuple[str, str], OkxTrades] = {}
-        self._settlements: dict[str, Settlements] = {}
-        self._candles: dict[tuple[str, str], int] = {}
+        self._commands: list[Command] = []
+        self._tracker = Tracker(command=self._commands.append, proves_checksums=True)
+        self._channels: set[Channel] = set()
         self._newest_ns = 0
         self._connections: set[tuple[int, bytes]] = set()
         #: Exchange time of the newest row of each (run, kind, instrument, channel), for what a lost connection costs.
@@ -114,11 +148,11 @@ class _Capture:
     def _frame(self, line: _Line) -> None:
         if line.stamp_ns is None:
             # The exchange's clock is the only one; rows of one channel may be stamped before those of another.
-            drafts = (_exchange_ns(message) for message in messages.decode(line.body, received_ns=0))
+            drafts = (_exchange_ns(message) for message in decode(line.body, received_ns=0))
             self._newest_ns = received_ns = max((self._newest_ns, *drafts))
         else:
             received_ns = self.clock.stamp(line.stamp_ns)
-        found = messages.decode(line.body, received_ns=received_ns)
+        found = decode(line.body, received_ns=received_ns)
         if not found:
             self.tally.ignore("frames without rows")
         for message in found:
@@ -128,7 +162,7 @@ class _Capture:
                 self._other(message)
 
     def _row(self, message: _Row, received_ns: int, *, has_clock: bool) -> None:
-        event = message.update if isinstance(message, messages.BookData) else message.event
+        event = _event_of(message)
         name = event.instrument
         if _OPTION(name):
             self.tally.ignore("rows of options")
@@ -140,31 +174,21 @@ class _Capture:
         self.clock.claim(name)
         if has_clock:
             self.intake.latency(event.exchange_ns, received_ns)
-        match message:
-            case messages.BookData():
-                self._book(message)
-            case messages.TradeData():
-                self._trade(message)
-            case messages.FundingData():
-                self._rate(message)
-            case messages.MarketData():
-                self._plain(message)
-            case _:
-                assert_never(message)
+        self._track(message, received_ns)
 
-    def _other(self, message: messages.Message) -> None:
+    def _other(self, message: Message) -> None:
         match message:
-            case messages.InstrumentData():
-                instrument = messages.instrument_of(message.row)
+            case InstrumentData():
+                instrument = instrument_of(message.row)
                 if instrument is not None:
                     self.intake.listed[instrument.id] = instrument
                 self.tally.ignore("instrument rows")
-            case messages.ErrorEvent():
+            case ErrorEvent():
                 self.tally.warn(f"the exchange refused a request, code {message.code}: {message.text[:200]}")
                 self.tally.ignore("errors")
-            case messages.FormingCandle():
+            case FormingCandle():
                 self.tally.ignore("bars that are still open")
-            case messages.Unknown():
+            case Unknown():
                 self.tally.ignore(f"unused: {message.what}")
             case _:
                 self.tally.ignore(_RULES[type(message)])
@@ -184,56 +208,49 @@ class _Capture:
 
     # Rows -----------------------------------------------------------------------------------------------------
 
-    def _add(self, event: MarketEvent, channel: str) -> None:
-        self._seen[self.clock.run, KINDS[type(event)], event.instrument, channel] = event.exchange_ns
-        self.intake.add(event, channel)
+    def _track(self, message: _Row, received_ns: int) -> None:
+        """Store what the tracker makes of a row."""
+        tracker = self._tracker
+        channel = Channel(message.channel, _event_of(message).instrument)
+        if channel not in self._channels:
+            self._channels.add(channel)
+            tracker.record(Subscribed(received_ns, _CONNECTION, channel))
+        found = tracker.messages(_CONNECTION, received_ns, [message])
+        if isinstance(message, BookData) and message.update in found:
+            self._check(message)
+        self._store(found, channel.name)
+        while self._commands:
+            self._answer(self._commands.pop(), message, received_ns)
 
-    def _book(self, data: messages.BookData) -> None:
-        key = (data.update.instrument, data.channel)
-        book = self._books.get(key)
-        if book is None:
-            book = self._books[key] = OkxBook(self.tally)
-        outcome = book.take(data)
-        if isinstance(outcome, str):
-            self.tally.ignore(outcome)
-        else:
-            self._add(outcome, data.channel)
+    def _check(self, data: BookData) -> None:
+        """Count what proved the place of a book message."""
+        if data.checksum:
+            self.tally.check("book checksums")
+        elif data.seq_id is not None and not data.update.is_snapshot:
+            self.tally.check("book sequence links")
 
-    def _trade(self, data: messages.TradeData) -> None:
-        trades = self._trades.setdefault((data.event.instrument, data.channel), OkxTrades())
-        if trades.is_repeated(data.event.trade_id):
-            self.tally.ignore("repeated trades")
-            return
-        gap = trades.gap(data)
-        if gap is not None:
-            self.intake.add(gap, data.channel)
-        self._add(data.event, data.channel)
+    def _answer(self, command: Command, message: _Row, received_ns: int) -> None:
+        """Answer what the tracker asks for: a capture holds no more than its frames."""
+        tracker, channel = self._tracker, command.channel
+        if isinstance(command, FetchBook) and isinstance(message, BookData):
+            self.tally.ignore("book updates while waiting for a snapshot")
+            self.intake.add(book_gap(message.update, since_ns=None, cause="no snapshot"), channel.name)
+            self._store(tracker.record(BookFetched(received_ns, channel, b"", "no replies")), channel.name)
+        elif isinstance(command, FetchCandles):
+            self._store(tracker.record(Fetched(received_ns, channel, [])), channel.name)
 
-    def _rate(self, data: messages.FundingData) -> None:
-        event = data.event
-        self._add(event, data.channel)
-        if event.instrument not in self._settlements:
-            self._settlements[event.instrument] = Settlements(self.tally.ignore)
-        settled = self._settlements[event.instrument].take(data)
-        if settled is not None:
-            self._add(settled, data.channel)
+    def _store(self, found: Sequence[FeedMessage], channel: str) -> None:
+        for event in found:
+            if isinstance(event, MarketEvent):
+                if not isinstance(event, Gap):
+                    self._seen[self.clock.run, KINDS[type(event)], event.instrument, channel] = event.exchange_ns
+                self.intake.add(event, channel)
 
-    def _plain(self, data: messages.MarketData) -> None:
-        event = data.event
-        if isinstance(event, Ticker):
-            if event.bid is None and event.ask is None:
-                self.tally.ignore("quotes without a side")
-                return
-            if event.bid is not None and event.ask is not None and event.bid > event.ask:
-                self.tally.ignore("crossed quotes, as before an instrument opens")
-                return
-        if isinstance(event, Candle):
-            key = (event.instrument, event.interval)
-            if event.open_ns <= self._candles.get(key, 0):
-                self.tally.ignore("repeated bars")
-                return
-            self._candles[key] = event.open_ns
-        self._add(event, data.channel)
+    def close(self) -> None:
+        """Report the rows that the tracker left out."""
+        for name, count in self._tracker.counters.items():
+            if not name.startswith(_NOT_ROWS):
+                self.tally.ignore(name, count)
 
 
 def import_okx(paths: Sequence[Path], intake: Intake, *, progress: Progress | None) -> None:
@@ -253,6 +270,7 @@ def import_okx(paths: Sequence[Path], intake: Intake, *, progress: Progress | No
                 capture.take(_taken_apart(text))
             except ParseError as error:
                 intake.tally.skip(file, number, text[:200].decode(errors="replace"), str(error))
+    capture.close()
 
 
 def _taken_apart(text: bytes) -> _Line:
@@ -302,7 +320,7 @@ def _first_ns(path: Path) -> int | None:
             if line.stamp_ns is not None and line.what != "sent":
                 return line.stamp_ns
             if line.what == "received":
-                newest_ns = max(map(_exchange_ns, messages.decode(line.body, received_ns=0)), default=0)
+                newest_ns = max(map(_exchange_ns, decode(line.body, received_ns=0)), default=0)
                 if newest_ns:
                     return newest_ns
         except ParseError:
@@ -310,7 +328,9 @@ def _first_ns(path: Path) -> int | None:
     return None
 
 
-def _exchange_ns(message: messages.Message) -> int:
-    if isinstance(message, messages.BookData):
-        return message.update.exchange_ns
-    return message.event.exchange_ns if isinstance(message, _ROWS) else 0
+def _event_of(message: _Row) -> MarketEvent:
+    return message.update if isinstance(message, BookData) else message.event
+
+
+def _exchange_ns(message: Message) -> int:
+    return _event_of(message).exchange_ns if isinstance(message, _ROWS) else 0

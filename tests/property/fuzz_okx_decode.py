@@ -102,8 +102,8 @@ def _check(message: object) -> None:
         case BookData(update=BookUpdate() as update):
             assert all(0 < price < 1e24 for price in update.bid_prices + update.ask_prices)
             assert all(0 <= qty < 1e24 for qty in update.bid_qtys + update.ask_qtys)
-            assert len(update.bid_prices) == len(update.bid_qtys) == len(message.bids)
-            assert len(update.ask_prices) == len(update.ask_qtys) == len(message.asks)
+            assert len(update.bid_prices) == len(update.bid_qtys) == len(message.bid_texts[0])
+            assert len(update.ask_prices) == len(update.ask_qtys) == len(message.ask_texts[0])
             assert -1 <= update.seq < _END_NS
             assert -1 <= update.prev_seq < _END_NS
         case _:

@@ -6,7 +6,7 @@ import pytest
 
 from quantkit.events import BookUpdate
 from quantkit.feeds.okx.codec.decode import BookData
-from quantkit.feeds.okx.tracker.book import Link, SequencedBook, link
+from quantkit.feeds.okx.tracker.book import ChecksummedBook, Link, SequencedBook, link
 
 Levels = list[tuple[float, float]]
 
@@ -142,9 +142,9 @@ def test_best_prices_are_those_of_the_levels_whatever_came() -> None:
 def test_more_levels_than_the_exchange_holds_show_a_loss() -> None:
     book = begun(depth=3)
     book.apply(message([(97, 1)], [], seq=12, prev=10))
-    assert not book.is_too_deep
+    assert book.fault() == ""
     book.apply(message([], [(103, 1), (104, 1)], seq=13, prev=12))
-    assert book.is_too_deep
+    assert book.fault() == "levels"
 
 
 def test_a_snapshot_of_it_has_the_best_levels_first() -> None:
@@ -153,3 +153,17 @@ def test_a_snapshot_of_it_has_the_best_levels_first() -> None:
     assert book.snapshot("A-B", 77) == BookUpdate(
         "A-B", 5, 77, (99.5, 99, 98), (3, 1, 2), (100.5, 101, 102), (4, 1, 2), True, 12, -1
     )
+
+
+def test_a_wrong_checksum_is_a_fault_of_a_book_that_proves_them() -> None:
+    def told(value: int) -> BookData:
+        update = BookUpdate("A-B", 5, 6, (3366.1,), (7.0,), (3366.8, 3368.0), (9.0, 8.0), True, 0, -1)
+        return BookData("books", update, (("3366.1",), ("7",)), (("3366.8", "3368"), ("9", "8")), value)
+
+    book = ChecksummedBook(depth=400)
+    for value, fault in ((-1471518219, ""), (5, "checksum"), (0, "")):
+        book.apply(told(value))
+        assert book.fault() == fault
+    plain = SequencedBook(depth=400)
+    plain.apply(told(5))
+    assert plain.fault() == ""

@@ -97,7 +97,7 @@ def test_book_levels_keep_their_texts_and_absent_numbers_stay_absent() -> None:
     message = only(frame)
     assert isinstance(message, BookData)
     assert message.update == BookUpdate("BTC-USDT", TS_NS, 7, (100.1,), (0.0,), (101.0,), (2.5,), False, 0, -1)
-    assert (message.asks[0].px, message.asks[0].sz) == ("101", "2.50")
+    assert [column[0] for column in message.ask_texts] == ["101", "2.50"]
     assert (message.checksum, message.seq_id, message.prev_seq_id) == (None, None, None)
 
 

@@ -10,10 +10,11 @@ import pytest
 
 from quantkit.errors import ConfigError, DataError, ParseError
 from quantkit.events import BookUpdate, Candle, Funding, Gap, Mark, MarketEvent, Ticker, Trade
+from quantkit.feeds.okx.codec.channels import Channel
 from quantkit.feeds.okx.codec.decode import BookData, decode
+from quantkit.feeds.okx.tracker.records import Subscribed
+from quantkit.feeds.okx.tracker.tracker import Tracker
 from quantkit.importers import ImportReport, import_files
-from quantkit.importers.okx_checks import OkxBook
-from quantkit.importers.report import Tally
 from quantkit.storage.catalog import Catalog
 from quantkit.storage.reader import read_events
 
@@ -156,9 +157,22 @@ def test_a_crossed_book_is_a_gap(tmp_path: Path) -> None:
     capture.snapshot(10)
     capture.book("update", 10, 11, [("101", "1")])
     capture.book("snapshot", -1, 12, [("101", "1")], [("101", "1")])
+    capture.book("update", 12, 13, [("101", "0")])
+    report = imported(tmp_path, capture)
+    assert gaps(tmp_path) == [("book", "crossed")]
+    assert book_seqs(tmp_path) == [10, 13]
+    assert report.ignored == {"crossed books": 1}
+
+
+def test_a_missing_bar_is_a_gap(tmp_path: Path) -> None:
+    capture = Recorder(tmp_path / "c.log")
+    for place in (0, 1, 3):
+        open_ms = START_MS - 600_000 + 60_000 * place
+        capture.push("candle1m", [[str(open_ms), "10", "12", "9", "11", "5", "50", "50", "1"]])
     imported(tmp_path, capture)
-    assert gaps(tmp_path) == [("book", "crossed"), ("book", "crossed")]
-    assert book_seqs(tmp_path) == [10]
+    opens = [candle.open_ns for candle in stored(tmp_path, "candle") if isinstance(candle, Candle)]
+    assert [(open_ns - opens[0]) // 60_000_000_000 for open_ns in opens] == [0, 1, 3]
+    assert gaps(tmp_path) == [("candle 1m", "missing")]
 
 
 def test_a_wrong_checksum_is_a_gap_and_zero_is_none(tmp_path: Path) -> None:
@@ -496,30 +510,36 @@ def frames_of(name: str) -> list[tuple[str, bytes]]:
     ]
 
 
+def tracked(messages: list[BookData]) -> list[Any]:
+    """Return what a tracker that proves checksums makes of book messages."""
+    tracker = Tracker(proves_checksums=True)
+    found: list[Any] = []
+    for channel in dict.fromkeys(Channel(message.channel, message.update.instrument) for message in messages):
+        tracker.record(Subscribed(1, 0, channel))
+    for message in messages:
+        found += tracker.messages(0, message.update.exchange_ns, [message])
+    return found
+
+
 @pytest.mark.parametrize(
     ("name", "books"), [("okx_ws_20220227T231427Z.log.gz", 3679), ("okx_ws_20220513T162705Z.log.gz", 290)]
 )
 def test_every_recorded_checksum_verifies(name: str, books: int) -> None:
     """Options included, which the import leaves out."""
-    tally = Tally()
-    watched: dict[str, OkxBook] = {}
-    for _, frame in frames_of(name):
-        for message in decode(frame, received_ns=1):
-            if isinstance(message, BookData):
-                book = watched.setdefault(message.update.instrument, OkxBook(tally))
-                assert book.take(message) == message.update
-    assert tally.checked == {"book checksums": books}
+    messages = [m for _, frame in frames_of(name) for m in decode(frame, received_ns=1) if isinstance(m, BookData)]
+    assert all(message.checksum for message in messages)
+    assert tracked(messages) == [message.update for message in messages]
+    assert len(messages) == books
 
 
 def test_a_lost_recorded_update_never_goes_unseen() -> None:
-    """Leaving out any one of the updates that change the best levels breaks a checksum later or changes nothing."""
+    """A lost update that changed the best levels breaks a checksum or leaves too many levels."""
     frames = [m for _, frame in frames_of("okx_ws_20220513T162705Z.log.gz") for m in decode(frame, received_ns=1)]
     books = [m for m in frames if isinstance(m, BookData) and m.update.instrument == "BTC-USDT"]
     seen = 0
     for lost in range(1, 60):
-        book = OkxBook(Tally())
-        outcomes = [book.take(message) for place, message in enumerate(books) if place != lost]
-        seen += any(isinstance(outcome, Gap) for outcome in outcomes)
+        rows = tracked([message for place, message in enumerate(books) if place != lost])
+        seen += any(isinstance(row, Gap) and row.cause in ("checksum", "levels") for row in rows)
     assert seen >= 50
 
 

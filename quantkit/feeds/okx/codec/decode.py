@@ -51,7 +51,7 @@ from quantkit.feeds.okx.codec.private import (
     read_private,
 )
 from quantkit.feeds.okx.codec.readers import READERS, Reader, read_candles
-from quantkit.feeds.okx.codec.wire import InstrumentRow, Level
+from quantkit.feeds.okx.codec.wire import InstrumentRow
 
 __all__ = [
     "BARS",
@@ -74,7 +74,6 @@ __all__ = [
     "FundingData",
     "InstrumentData",
     "InstrumentRow",
-    "Level",
     "MarketData",
     "MarketMessage",
     "Message",

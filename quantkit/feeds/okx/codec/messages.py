@@ -6,7 +6,7 @@ from typing import Final, TypeAlias
 import msgspec
 
 from quantkit.events import BookUpdate, Candle, Funding, Mark, Ticker, Trade
-from quantkit.feeds.okx.codec.wire import InstrumentRow, Level
+from quantkit.feeds.okx.codec.wire import InstrumentRow
 
 #: OKX's bar names and ours. Plain 6H and longer open on UTC+8 and are not among ours; months have no fixed length.
 BARS: Final[dict[str, str]] = {
@@ -102,16 +102,6 @@ class BookData(msgspec.Struct, frozen=True, gc=False):
     checksum: int | None = None
     seq_id: int | None = None
     prev_seq_id: int | None = None
-
-    @property
-    def bids(self) -> list[Level]:
-        """The bid levels as texts; made anew at each call."""
-        return list(map(Level, *self.bid_texts))
-
-    @property
-    def asks(self) -> list[Level]:
-        """The ask levels as texts; made anew at each call."""
-        return list(map(Level, *self.ask_texts))
 
 
 class OpenInterest(msgspec.Struct, frozen=True, gc=False):

@@ -24,7 +24,6 @@ __all__ = [
     "FundingRow",
     "IndexRow",
     "InstrumentRow",
-    "Level",
     "MarkRow",
     "OpenInterestRow",
     "PrivatePush",
@@ -102,13 +101,6 @@ class PrivatePush(msgspec.Struct, rename="camel"):
     event_type: str = ""
     cur_page: int | None = None
     last_page: bool | None = None
-
-
-class Level(msgspec.Struct, array_like=True, frozen=True, gc=False):
-    """One price level with the texts as sent, which the checksum needs; further items are ignored."""
-
-    px: str
-    sz: str
 
 
 # Fields stand in the order in which OKX sends them, which is the quickest to decode; any other order is as good.

@@ -120,10 +120,11 @@ class SequencedBook:
         bid, ask = self.best_bid, self.best_ask
         return bid is not None and ask is not None and bid >= ask
 
-    @property
-    def is_too_deep(self) -> bool:
-        """Whether a side holds more levels than the exchange does."""
-        return len(self.bids) > self.depth or len(self.asks) > self.depth
+    def fault(self) -> str:
+        """Return what shows that the levels are wrong: `levels` for too many, `crossed`, or nothing."""
+        if len(self.bids) > self.depth or len(self.asks) > self.depth:
+            return "levels"
+        return "crossed" if self._bid_high >= self._ask_low and self.is_crossed else ""
 
     def apply(self, data: BookData) -> int:
         """Apply a message that follows; removing a level that is not there is nothing.
@@ -164,6 +165,52 @@ class SequencedBook:
             tuple([size for _, size in asks]),
             is_snapshot=True,
             seq=0 if self.seq_id is None else self.seq_id,
+        )
+
+
+class ChecksummedBook(SequencedBook):
+    """A book that is also held against the checksum of each message.
+
+    Recordings from before OKX sent sequence numbers have no other proof. The checksum covers prices and sizes as text,
+    so the texts are kept beside the numbers.
+    """
+
+    __slots__ = ("_ask_texts", "_bid_texts", "_is_proven")
+
+    def __init__(self, depth: int) -> None:
+        super().__init__(depth)
+        self._bid_texts: dict[float, tuple[str, str]] = {}
+        self._ask_texts: dict[float, tuple[str, str]] = {}
+        self._is_proven = True
+
+    def apply(self, data: BookData) -> int:
+        """Apply a message that follows, and compare its checksum; 0 means that it has none."""
+        update = data.update
+        if update.is_snapshot:
+            self._bid_texts.clear()
+            self._ask_texts.clear()
+        unknown = super().apply(data)
+        for texts, levels, prices, sent in (
+            (self._bid_texts, self.bids, update.bid_prices, data.bid_texts),
+            (self._ask_texts, self.asks, update.ask_prices, data.ask_texts),
+        ):
+            for price, *text in zip(prices, *sent, strict=True):
+                if price in levels:
+                    texts[price] = (text[0], text[1])
+                else:
+                    texts.pop(price, None)
+        self._is_proven = not data.checksum or data.checksum == self._checksum()
+        return unknown
+
+    def fault(self) -> str:
+        """Return what shows that the levels are wrong, `checksum` included."""
+        return super().fault() or ("" if self._is_proven else "checksum")
+
+    def _checksum(self) -> int:
+        bids, asks = self._bid_texts, self._ask_texts
+        return checksum(
+            [bids[price] for price in sorted(bids, reverse=True)[:CHECKSUM_LEVELS]],
+            [asks[price] for price in sorted(asks)[:CHECKSUM_LEVELS]],
         )
 
 

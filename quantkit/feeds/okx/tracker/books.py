@@ -16,7 +16,7 @@ from quantkit.events import BookUpdate, Gap
 from quantkit.feeds.okx.codec.channels import Channel
 from quantkit.feeds.okx.codec.decode import BookData
 from quantkit.feeds.okx.tracker.alignment import SnapshotAlignment, fetched_book
-from quantkit.feeds.okx.tracker.book import DEPTHS, Link, SequencedBook, link
+from quantkit.feeds.okx.tracker.book import DEPTHS, ChecksummedBook, Link, SequencedBook, link
 from quantkit.feeds.okx.tracker.channel import ChannelState, Counters, FeedMessage
 from quantkit.feeds.okx.tracker.records import Command, FetchBook, FetchInstrument, Resubscribe
 from quantkit.instruments import on_step_of
@@ -166,10 +166,12 @@ class DepthChannel(BookChannel):
 
     __slots__ = ("_alignment", "_chains", "_has_crossed", "_resyncing", "_steady", "book", "phase")
 
-    def __init__(self, channel: Channel, counters: Counters, command: Callable[[Command], None]) -> None:
+    def __init__(
+        self, channel: Channel, counters: Counters, command: Callable[[Command], None], *, proves_checksums: bool
+    ) -> None:
         super().__init__(channel, counters, command)
         self.phase = Phase.WAITING
-        self.book = SequencedBook(DEPTHS[channel.name])
+        self.book = (ChecksummedBook if proves_checksums else SequencedBook)(DEPTHS[channel.name])
         #: The connection whose updates need no further look than that they follow.
         self._steady: int | None = None
         #: The sequence number at which each connection stands, while its chain is whole.
@@ -200,8 +202,8 @@ class DepthChannel(BookChannel):
             unknown = book.apply(data)
             if unknown:
                 self._counters.count("removed levels that were not there", unknown)
-            if book.is_crossed or book.is_too_deep:
-                self._refuse(data, out)
+            if fault := book.fault():
+                self._refuse(fault, data, out)
                 return
             if self._on_step is not None and self._is_off_step(data.update):
                 self._give_up_step(data, out)
@@ -274,8 +276,10 @@ class DepthChannel(BookChannel):
         unknown = book.apply(data)
         if unknown:
             self._counters.count("removed levels that were not there", unknown)
-        if book.is_too_deep or (book.is_crossed and not was_crossed and not (update.is_snapshot and self._has_crossed)):
-            self._refuse(data, out)
+        fault = book.fault()
+        # In an auction the exchange's own book is crossed: once a new snapshot is crossed too, that is what it shows.
+        if fault and not (fault == "crossed" and (was_crossed or (update.is_snapshot and self._has_crossed))):
+            self._refuse(fault, data, out)
             return
         if self._is_off_step(update):
             self._give_up_step(data, out)
@@ -322,9 +326,8 @@ class DepthChannel(BookChannel):
         if self.owner is not None:
             self._resync(self.owner, "off_step")
 
-    def _refuse(self, data: BookData, out: list[FeedMessage]) -> None:
-        """Give up a book that cannot be right, though its chain is."""
-        cause = "levels" if self.book.is_too_deep else "crossed"
+    def _refuse(self, cause: str, data: BookData, out: list[FeedMessage]) -> None:
+        """Give up a book whose levels are wrong although its chain is whole."""
         self._has_crossed = cause == "crossed"
         self._chains.clear()
         self._broken(cause, data.update.received_ns, out, data.update.exchange_ns)
@@ -355,7 +358,7 @@ class DepthChannel(BookChannel):
 
     def _forget_levels(self, phase: Phase) -> None:
         self.phase = phase
-        self.book = SequencedBook(self.book.depth)
+        self.book = type(self.book)(self.book.depth)
         self._alignment = SnapshotAlignment()
         self._steady = None
 

@@ -6,7 +6,7 @@ again.
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final, TypeAlias, assert_never, get_args
 
 from quantkit.clock import INTERVALS, NS_PER_S
@@ -23,6 +23,7 @@ from quantkit.feeds.okx.codec.decode import (
     FundingData,
     InstrumentData,
     MarketData,
+    Message,
     OpenInterest,
     PrivateMessage,
     Status,
@@ -88,6 +89,7 @@ class Tracker:
     Args:
         command: Asks the client to resubscribe or fetch something; a replay ignores it.
         control: Takes acknowledgements, errors and notices, with the number of their connection.
+        proves_checksums: Hold depth books against their checksums; recordings before 2022 have no other proof.
 
     Examples:
         >>> tracker = Tracker()
@@ -104,8 +106,10 @@ class Tracker:
         *,
         command: Callable[[Command], None] = ignore,
         control: Callable[[int, ControlMessage], None] = ignore,
+        proves_checksums: bool = False,
     ) -> None:
         self._command = command
+        self._proves_checksums = proves_checksums
         self._control = control
         self._counters = Counters()
         self._states: dict[_Key, ChannelState] = {}
@@ -149,12 +153,15 @@ class Tracker:
             event = fast_path(connection, received_ns, data)
             if event is not None:
                 return [event]
-        out: list[FeedMessage] = []
         try:
             messages = decode(data, received_ns=received_ns)
         except FrameError as error:
-            self._malformed(connection, received_ns, error, out)
-            return out
+            return self._malformed(connection, received_ns, error)
+        return self.messages(connection, received_ns, messages)
+
+    def messages(self, connection: int, received_ns: int, messages: Sequence[Message]) -> list[FeedMessage]:
+        """Take the messages of one frame that is decoded already, as `frame` does."""
+        out: list[FeedMessage] = []
         latest_ns = received_ns + AHEAD_NS
         message: Any
         for message in messages:
@@ -310,7 +317,7 @@ class Tracker:
         key = _key(record.channel)
         state = self._states.get(key)
         if state is None:
-            state = self._states[key] = _state_of(record.channel, self._counters, self._command)
+            state = self._states[key] = self._state_of(record.channel)
             self._takes[key] = state.take
             if isinstance(state, BookChannel):
                 state.listed(self._steps.get(record.channel.inst_id, ""))
@@ -322,6 +329,22 @@ class Tracker:
                 state.pause(record.received_ns, out)
         state.subscribed(record.connection, record.channel)
 
+    def _state_of(self, channel: Channel) -> ChannelState:
+        name, counters, command = channel.name, self._counters, self._command
+        if channel.is_depth:
+            return DepthChannel(channel, counters, command, proves_checksums=self._proves_checksums)
+        if channel.is_book:
+            return WholeBookChannel(channel, counters, command)
+        if name in _TRADES:
+            return TradeChannel(channel, counters, command)
+        if name in _FLOWS:
+            return QuoteChannel(channel, counters, command, _FLOWS[name])
+        if name == "funding-rate":
+            return FundingChannel(channel, counters, command)
+        if name.startswith("candle") and name.removeprefix("candle") in BARS:
+            return CandleChannel(channel, counters, command)
+        return PassThroughChannel(channel, counters, command)
+
     def _overflow(self, record: Overflow, out: list[FeedMessage]) -> None:
         if record.is_on == self._is_overflowing:
             return
@@ -332,11 +355,13 @@ class Tracker:
             else:
                 state.resume(record.received_ns, out)
 
-    def _malformed(self, connection: int, received_ns: int, error: FrameError, out: list[FeedMessage]) -> None:
+    def _malformed(self, connection: int, received_ns: int, error: FrameError) -> list[FeedMessage]:
+        out: list[FeedMessage] = []
         self._counters.count(f"malformed frames of {error.channel or 'no known channel'}")
         state = self._states.get((error.channel, error.instrument))
         if state is not None:
             state.malformed(connection, received_ns, out)
+        return out
 
     def _early(self, connection: int, received_ns: int, key: _Key, out: list[FeedMessage]) -> None:
         """Take a row that the exchange cannot have stamped yet, so that its other numbers prove nothing."""
@@ -390,23 +415,6 @@ _STAMPS: Final[dict[type, Callable[[Any], int]]] = {
     ForeignCandle: lambda message: message.open_ns,
     OpenInterest: lambda message: message.exchange_ns,
 }
-
-
-def _state_of(channel: Channel, counters: Counters, command: Callable[[Command], None]) -> ChannelState:
-    name = channel.name
-    if channel.is_depth:
-        return DepthChannel(channel, counters, command)
-    if channel.is_book:
-        return WholeBookChannel(channel, counters, command)
-    if name in _TRADES:
-        return TradeChannel(channel, counters, command)
-    if name in _FLOWS:
-        return QuoteChannel(channel, counters, command, _FLOWS[name])
-    if name == "funding-rate":
-        return FundingChannel(channel, counters, command)
-    if name.startswith("candle") and name.removeprefix("candle") in BARS:
-        return CandleChannel(channel, counters, command)
-    return PassThroughChannel(channel, counters, command)
 
 
 def _order(event: Any) -> tuple[int, int, str]:
