@@ -13,7 +13,7 @@ from quantkit.instruments import Instrument
 from quantkit.loading import STRATEGY_FOLDER
 from quantkit.portable import unportable
 from quantkit.rows.columns import Block
-from quantkit.sandbox.history import History
+from quantkit.sandbox.history import GeneratedHistory
 from quantkit.sandbox.listing import default_listings
 from quantkit.sandbox.paths import PricePath
 from quantkit.storage.catalog import Catalog
@@ -122,7 +122,7 @@ def _write_data(data: Path) -> None:
     length_ns, end_ns = interval_ns(_INTERVAL), time_ns_of(_END)
     end_ms = end_ns // 1_000_000
     path = PricePath(_SEED, listing.asset, price=listing.price)
-    history = History(listing, path, seed=_SEED, start_ms=end_ms, kept=1)
+    history = GeneratedHistory(listing, path, seed=_SEED, start_ms=end_ms, kept=1)
     candles = []
     for row in reversed(history.candles(_INTERVAL, end_ms, _CANDLES, end_ms)):
         open_ns = int(row[0]) * 1_000_000

@@ -8,7 +8,7 @@ import click
 from quantkit.errors import ConfigError
 
 if TYPE_CHECKING:
-    from quantkit.sandbox.market import Market
+    from quantkit.sandbox.market import MarketSource
 
 
 @click.command()
@@ -87,7 +87,7 @@ def sandbox(
 
 def _market(
     files: tuple[Path, ...], *, instruments: int | None, rate: float | None, seed: int | None, speed: float | None
-) -> "Market":
+) -> "MarketSource":
     """Return the market that the flags ask for.
 
     Raises:
@@ -114,7 +114,7 @@ def _market(
     )
 
 
-def _print_ready(url: str, market: "Market") -> None:
+def _print_ready(url: str, market: "MarketSource") -> None:
     """Say where it listens, what it trades, and what to type next."""
     base = "ws" + url.removeprefix("http")
     names = list(dict.fromkeys(str(row["instId"]) for row in market.instruments()))
@@ -134,7 +134,7 @@ def _print_ready(url: str, market: "Market") -> None:
     click.echo("Ctrl-C ends it.")
 
 
-def _commands(market: "Market") -> list[str]:
+def _commands(market: "MarketSource") -> list[str]:
     """Return the commands that work with a market: a recorded one need not hold what they subscribe."""
     from quantkit.sandbox.channels import Topic
 

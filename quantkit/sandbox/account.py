@@ -7,9 +7,9 @@ from typing import Final
 
 from quantkit.sandbox import wire
 from quantkit.sandbox.channels import Topic
-from quantkit.sandbox.market import Market, Row
+from quantkit.sandbox.market import MarketSource, Row
 from quantkit.sandbox.ports import Publisher
-from quantkit.sandbox.wire import Push
+from quantkit.sandbox.wire import TopicPush
 
 #: Worth one dollar here: there is no market that would say otherwise.
 _DOLLARS: Final = ("USD", "USDT", "USDC", "USDG", "USDS")
@@ -85,7 +85,7 @@ _NO_TOTALS: Final = dict.fromkeys(
 )
 
 
-class Account:
+class UserAccount:
     """A user's money and positions, as rows that a test may change.
 
     It is in futures mode, which decides what fields are filled.
@@ -99,7 +99,7 @@ class Account:
         self.balances = {"USDT": "100000", "BTC": "1"} if balances is None else balances
         self.positions = positions or []
 
-    async def run(self, exchange: Publisher, market: Market) -> None:
+    async def run(self, exchange: Publisher, market: MarketSource) -> None:
         """Send the full state of account and positions every few seconds; `market` prices the currencies."""
         while True:
             await asyncio.sleep(exchange.rules.account_push_s)
@@ -111,7 +111,7 @@ class Account:
                     for push in self.first(channel, subscription.fields, market, now_ms):
                         session.deliver(subscription, push)
 
-    def first(self, channel: str, fields: dict[str, str], market: Market, now_ms: int) -> list[Push]:
+    def first(self, channel: str, fields: dict[str, str], market: MarketSource, now_ms: int) -> list[TopicPush]:
         """Return what a new subscriber of a private channel gets: nothing for orders, fills and warnings."""
         match channel:
             case "account":
@@ -122,11 +122,13 @@ class Account:
                 rows = [row for row in self.positions if kind in ("ANY", row.get("instType", kind))]
                 return [_snapshot(*rows)]
             case "balance_and_position":
-                return [Push(wire.rows(self._both(now_ms)))]
+                return [TopicPush(wire.rows(self._both(now_ms)))]
             case _:
                 return []
 
-    def account_row(self, market: Market, now_ms: int, *, names: Collection[str] = (), is_push: bool = False) -> Row:
+    def account_row(
+        self, market: MarketSource, now_ms: int, *, names: Collection[str] = (), is_push: bool = False
+    ) -> Row:
         """Return the row of `account` and of `account/balance`.
 
         Args:
@@ -145,7 +147,7 @@ class Account:
         total = sum((value[1] for value in values.values() if value is not None), Decimal(0))
         return {"uTime": now, "totalEq": wire.plain(total), "isoEq": "0", **_NO_TOTALS, "details": details}
 
-    def _value(self, name: str, market: Market, now_ms: int) -> tuple[Decimal, Decimal] | None:
+    def _value(self, name: str, market: MarketSource, now_ms: int) -> tuple[Decimal, Decimal] | None:
         """Return the price of a currency in dollars and what the balance is worth, None where nothing prices it."""
         price = _usd_price(name, market, now_ms)
         return None if price is None else (price, price * Decimal(self.balances[name]))
@@ -178,7 +180,7 @@ def _detail(name: str, amount: str, value: tuple[Decimal, Decimal] | None, now: 
     return {**own, **_ZERO_DETAILS, **_NO_DETAILS, "collateralEnabled": False, "collateralRestrict": False}
 
 
-def _usd_price(name: str, market: Market, now_ms: int) -> Decimal | None:
+def _usd_price(name: str, market: MarketSource, now_ms: int) -> Decimal | None:
     """Return the price of a currency in dollars, by an index or else by the last trade of a pair."""
     if name in _DOLLARS:
         return Decimal(1)
@@ -190,5 +192,5 @@ def _usd_price(name: str, market: Market, now_ms: int) -> Decimal | None:
     return None
 
 
-def _snapshot(*rows: Row) -> Push:
-    return Push(',"eventType":"snapshot","curPage":1,"lastPage":true' + wire.rows(*rows))
+def _snapshot(*rows: Row) -> TopicPush:
+    return TopicPush(',"eventType":"snapshot","curPage":1,"lastPage":true' + wire.rows(*rows))

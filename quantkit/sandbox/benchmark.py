@@ -9,7 +9,7 @@ from quantkit.sandbox import wire
 from quantkit.sandbox.channels import Topic
 from quantkit.sandbox.generated import GeneratedMarket
 from quantkit.sandbox.ports import Publisher
-from quantkit.sandbox.wire import Push
+from quantkit.sandbox.wire import TopicPush
 
 _TICK_S: Final = 0.001
 _CHANNELS: Final = ("trades", "tickers")
@@ -56,7 +56,7 @@ class BenchmarkMarket(GeneratedMarket):
         self.sent += count
         if topic.channel == "tickers":
             row = self.simulators[topic.key].ticker(exchange.now_ms())
-            push = Push(wire.rows(row))
+            push = TopicPush(wire.rows(row))
             for _ in range(count):
                 publish(topic, push)
             return
@@ -69,7 +69,7 @@ class BenchmarkMarket(GeneratedMarket):
             last_us = now_us
             publish(
                 topic,
-                Push(
+                TopicPush(
                     f'{head}{now_us}","px":"100000.1","sz":"0.00011186","side":"buy","ts":"{now_us // 1000}",'
                     f'"count":"{distance}","source":"0","seqId":{now_us}}}]}}',
                     now_us,
@@ -77,6 +77,6 @@ class BenchmarkMarket(GeneratedMarket):
             )
         self._last_us[topic] = last_us
 
-    def first(self, topic: Topic, now_ms: int) -> list[Push]:
+    def first(self, topic: Topic, now_ms: int) -> list[TopicPush]:
         """Return nothing for what is pushed at the rate, the usual for the rest."""
         return [] if topic.channel == "trades" else super().first(topic, now_ms)

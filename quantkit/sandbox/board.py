@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from quantkit.sandbox.channels import CHAINED
-from quantkit.sandbox.faults import PUSH_FAULTS, AnyFault, ClockSkew, Crossed, Fault, Gap, Stall
+from quantkit.sandbox.faults import PUSH_FAULTS, AnyFault, ClockSkew, Crossed, Fault, LostPush, Stall
 
 _F = TypeVar("_F", bound=AnyFault)
 
@@ -109,7 +109,7 @@ class FaultBoard:
                 continue
             if isinstance(fault, Crossed) and not is_update:
                 continue
-            if isinstance(fault, Gap) and channel in CHAINED and not is_update:
+            if isinstance(fault, LostPush) and channel in CHAINED and not is_update:
                 continue
             self._strike(armed)
             struck.append(fault)

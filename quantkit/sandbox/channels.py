@@ -53,7 +53,7 @@ class Topic(NamedTuple):
         return f"{self.channel} {self.key}".rstrip()
 
 
-class Subscription(msgspec.Struct):
+class TopicSubscription(msgspec.Struct):
     """One arg that a connection holds.
 
     Attributes:

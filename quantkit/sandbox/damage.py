@@ -19,22 +19,22 @@ def damaged(text: str, struck: Sequence[faults.Fault]) -> Iterator[tuple[str, st
     Examples:
         >>> list(damaged('{"a":1}', [faults.Duplicate()]))
         [('sent', '{"a":1}'), ('duplicate', '{"a":1}')]
-        >>> list(damaged('{"a":1}', [faults.Gap()]))
+        >>> list(damaged('{"a":1}', [faults.LostPush()]))
         [('gap', '')]
     """
     if any(isinstance(fault, faults.Stall) for fault in struck):
         yield "stall", ""
         return
-    if any(isinstance(fault, faults.Gap) for fault in struck):
+    if any(isinstance(fault, faults.LostPush) for fault in struck):
         yield "gap", ""
         return
     what = "sent"
     for fault in struck:
-        if isinstance(fault, faults.Unknown) and fault.what == "channel":
+        if isinstance(fault, faults.UnknownContent) and fault.what == "channel":
             yield "unknown", '{"arg":{"channel":"surprise","instId":"NO-SUCH"},"data":[{"surprise":"1"}]}'
-        elif isinstance(fault, faults.Unknown) and fault.what == "event":
+        elif isinstance(fault, faults.UnknownContent) and fault.what == "event":
             yield "unknown", '{"event":"surprise","code":"0","msg":"nothing to see","connId":"00000000"}'
-        elif isinstance(fault, faults.Unknown):
+        elif isinstance(fault, faults.UnknownContent):
             what, text = "unknown", _with_fields(text)
         elif isinstance(fault, faults.Crossed):
             what, text = "crossed", _crossed(text)

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
-from quantkit.sandbox.rest import Reply, failure
+from quantkit.sandbox.rest import HttpReply, failure
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -92,7 +92,7 @@ class Door:
         await self._application(scope, receive, send)
 
 
-def response_of(reply: Reply) -> "Response":
+def response_of(reply: HttpReply) -> "Response":
     """Return a reply for starlette."""
     from starlette.responses import Response
 

@@ -9,17 +9,17 @@ from typing import Any, Final, Self
 from quantkit.clock import NS_PER_MS, NS_PER_S
 from quantkit.errors import ConfigError
 from quantkit.sandbox import faults, wire
-from quantkit.sandbox.account import Account
+from quantkit.sandbox.account import UserAccount
 from quantkit.sandbox.board import FaultBoard
-from quantkit.sandbox.channels import CHAINED, PATHS, Subscription, Topic, is_private
+from quantkit.sandbox.channels import CHAINED, PATHS, Topic, TopicSubscription, is_private
 from quantkit.sandbox.faults import Fault
 from quantkit.sandbox.log import ExchangeLog, Happening
-from quantkit.sandbox.market import Market
+from quantkit.sandbox.market import MarketSource
 from quantkit.sandbox.peer import ABORT, Peer
 from quantkit.sandbox.ports import Listener
 from quantkit.sandbox.rules import Rules, Window
-from quantkit.sandbox.session import Session
-from quantkit.sandbox.wire import Push
+from quantkit.sandbox.session import ClientSession
+from quantkit.sandbox.wire import TopicPush
 
 _logger = logging.getLogger("quantkit.sandbox")
 #: Where time begins for an exchange that is told no other: 2026-01-01T00:00:00Z.
@@ -45,22 +45,22 @@ class Exchange:
 
     def __init__(
         self,
-        market: Market,
+        market: MarketSource,
         *,
         rules: Rules | None = None,
         is_demo: bool = False,
         wall_ns: Callable[[], int] | None = None,
         epoch_ns: int = EPOCH_NS,
         log: ExchangeLog | None = None,
-        account: Account | None = None,
+        account: UserAccount | None = None,
     ) -> None:
         self.market = market
         self.rules = rules or Rules()
         self.is_demo = is_demo
         self.log = log or ExchangeLog()
-        self.account = account or Account()
-        self.sessions: dict[int, Session] = {}
-        self.topics: dict[Topic, list[tuple[Listener, Subscription]]] = {}
+        self.account = account or UserAccount()
+        self.sessions: dict[int, ClientSession] = {}
+        self.topics: dict[Topic, list[tuple[Listener, TopicSubscription]]] = {}
         self.faults = FaultBoard(self._loop_s)
         #: Changes whenever somebody joins or leaves a topic, so that a market need not look at each tick.
         self.version = 0
@@ -109,7 +109,7 @@ class Exchange:
         self._connections += 1
         number = self._connections
         connection_id = f"{zlib.crc32(f'connection {number}'.encode()):08x}"
-        session = Session(self, peer, path=path, number=number, connection_id=connection_id)
+        session = ClientSession(self, peer, path=path, number=number, connection_id=connection_id)
         self.sessions[number] = session
         self.log.happenings.append(Happening(self.now_ms(), number, "opened", path))
         try:
@@ -157,7 +157,7 @@ class Exchange:
 
     # Topics ---------------------------------------------------------------------------------------------------
 
-    def join(self, session: Listener, subscription: Subscription, *, is_silent: bool = False) -> None:
+    def join(self, session: Listener, subscription: TopicSubscription, *, is_silent: bool = False) -> None:
         """Let a session hear a topic, beginning with what a new subscriber gets; silent: without that."""
         topic = subscription.topic
         if is_private(topic.channel):
@@ -177,7 +177,7 @@ class Exchange:
             else:
                 session.deliver(subscription, push)
 
-    def leave(self, subscription: Subscription) -> None:
+    def leave(self, subscription: TopicSubscription) -> None:
         """End a subscription: its session hears the topic no more."""
         subscription.is_live = False
         listeners = self.topics.get(subscription.topic, [])
@@ -186,7 +186,7 @@ class Exchange:
             self.topics.pop(subscription.topic, None)
         self.version += 1
 
-    def publish(self, topic: Topic, push: Push) -> None:
+    def publish(self, topic: Topic, push: TopicPush) -> None:
         """Send a push to everybody who holds its topic."""
         if self.log.is_complete:
             self.log.published.append((self.now_ms(), topic, push))
@@ -206,7 +206,7 @@ class Exchange:
             rows = [row for row in data if _matches(row, subscription.fields)]
             if rows:
                 beside = "".join(f',"{name}":{wire.text_of(value)}' for name, value in envelope.items())
-                session.deliver(subscription, Push(beside + wire.rows(*rows)))
+                session.deliver(subscription, TopicPush(beside + wire.rows(*rows)))
 
     def holders(self, channel: str, user: str) -> int:
         """Return how many connections of a user hold a private channel."""
@@ -263,7 +263,7 @@ class Exchange:
                 session.close(fault.code, fault.reason)
             elif isinstance(fault, faults.Drop):
                 session.close(ABORT, "")
-            elif isinstance(fault, faults.Notice):
+            elif isinstance(fault, faults.UpgradeNotice):
                 after_s = self.rules.notice_s if fault.close_after_s is None else fault.close_after_s
                 session.announce_close(after_s)
 
@@ -289,7 +289,7 @@ class Exchange:
         }
 
 
-def _is_met(session: Session, fault: Fault) -> bool:
+def _is_met(session: ClientSession, fault: Fault) -> bool:
     """Return whether a fault of connections is for this one."""
     if fault.path not in ("", session.path) or fault.connection not in (0, session.number):
         return False

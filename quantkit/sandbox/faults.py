@@ -39,7 +39,7 @@ class AnyFault(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", forb
             raise ConfigError("a fault's times and after_s are zero or more")
 
 
-class Gap(AnyFault, frozen=True, tag="gap"):
+class LostPush(AnyFault, frozen=True, tag="gap"):
     """The next push is not sent, as if it had been lost: a broken chain of a book, a missing trade."""
 
 
@@ -71,7 +71,7 @@ class Malformed(AnyFault, frozen=True, tag="malformed"):
             raise ConfigError(f"a malformed frame's form is {self.form!r}; use cut, number or type")
 
 
-class Unknown(AnyFault, frozen=True, tag="unknown"):
+class UnknownContent(AnyFault, frozen=True, tag="unknown"):
     """Something a client has never heard of comes with the next push, which itself stays whole.
 
     Attributes:
@@ -121,7 +121,7 @@ class Drop(AnyFault, frozen=True, tag="drop"):
     """The connection ends without a close frame."""
 
 
-class Notice(AnyFault, frozen=True, tag="notice"):
+class UpgradeNotice(AnyFault, frozen=True, tag="notice"):
     """The server announces a service upgrade (64008) and closes later.
 
     Attributes:
@@ -214,16 +214,16 @@ class AccountConnections(AnyFault, frozen=True, tag="account_connections"):
 
 
 Fault: TypeAlias = (
-    Gap
+    LostPush
     | Duplicate
     | Crossed
     | Reset
     | Malformed
-    | Unknown
+    | UnknownContent
     | Stall
     | Close
     | Drop
-    | Notice
+    | UpgradeNotice
     | Refuse
     | NoAck
     | NoSnapshot
@@ -234,9 +234,9 @@ Fault: TypeAlias = (
     | AccountConnections
 )
 #: Faults that change the next push that matches.
-PUSH_FAULTS: Final = (Gap, Duplicate, Crossed, Malformed, Unknown, Stall)
+PUSH_FAULTS: Final = (LostPush, Duplicate, Crossed, Malformed, UnknownContent, Stall)
 #: Faults that act on connections by themselves, at their time.
-ACTIONS: Final = (Close, Drop, Notice)
+ACTIONS: Final = (Close, Drop, UpgradeNotice)
 
 _decoder: Final = msgspec.json.Decoder(Fault | list[Fault])
 

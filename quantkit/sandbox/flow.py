@@ -44,7 +44,7 @@ class Match(NamedTuple):
         return sum(self.parts)
 
 
-class Side:
+class BookSide:
     """One side of a book: levels by price, and their prices in order.
 
     Attributes:
@@ -92,7 +92,7 @@ class OrderFlow:
         first_trade_id: int,
     ) -> None:
         self.listing = listing
-        self.bids, self.asks = Side(), Side()
+        self.bids, self.asks = BookSide(), BookSide()
         self.now_ms = start_ms
         self.seq_id = 1_000_000 + int(rng.integers(1_000_000))
         self.trade_id = first_trade_id
@@ -186,7 +186,7 @@ class OrderFlow:
             matches.append(Match(self.trade_id, ticks, parts, is_buy, int(at_ms), self.seq_id))
             lots -= filled
 
-    def _cancel(self, side: Side, is_bid: bool, where: float) -> None:
+    def _cancel(self, side: BookSide, is_bid: bool, where: float) -> None:
         depth = int(where * 12.0)
         if depth >= len(side.prices) - 1:
             return
@@ -194,7 +194,7 @@ class OrderFlow:
         lots, orders = side.levels[ticks]
         side.put(ticks, lots - max(1, lots // orders), orders - 1) if orders > 1 else side.put(ticks, 0, 0)
 
-    def _rest(self, side: Side, ticks: int, lots: int) -> None:
+    def _rest(self, side: BookSide, ticks: int, lots: int) -> None:
         other = self.asks.prices[0] if side is self.bids else self.bids.prices[-1]
         ticks = min(ticks, other - 1) if side is self.bids else max(ticks, other + 1)
         if ticks > 0:
@@ -210,7 +210,7 @@ class OrderFlow:
         self._deepen(self.bids, fair, -1)
         self._deepen(self.asks, fair + 1, 1)
 
-    def _deepen(self, side: Side, start: int, step: int) -> None:
+    def _deepen(self, side: BookSide, start: int, step: int) -> None:
         """Add levels behind the last one until there are enough; fewer where the price itself is too low."""
         missing = _SEEDED - len(side.prices)
         gaps = np.minimum(self._rng.geometric(0.5, missing), 6).cumsum().tolist()

@@ -11,7 +11,7 @@ from quantkit.sandbox.listing import Listing, default_listings, tiers
 from quantkit.sandbox.market import Row
 from quantkit.sandbox.ports import Publisher
 from quantkit.sandbox.simulator import ORDER, InstrumentSimulator
-from quantkit.sandbox.wire import Push
+from quantkit.sandbox.wire import TopicPush
 
 #: An instrument that nobody listens to is brought up to date so often.
 _ASIDE_MS: Final = 1_000
@@ -103,7 +103,7 @@ class GeneratedMarket:
                 if name not in self._held:
                     simulator.advance(now_ms)
 
-    def _publish(self, topic: Topic, push: Push) -> None:
+    def _publish(self, topic: Topic, push: TopicPush) -> None:
         assert self._exchange is not None
         channel, key = topic
         if channel.startswith("index-"):
@@ -153,12 +153,12 @@ class GeneratedMarket:
         known = (*BOOKS, "tickers", "trades", "trades-all", "mark-price", "price-limit", *_SWAP_ONLY)
         return channel in known or bool(bar_of(channel))
 
-    def first(self, topic: Topic, now_ms: int) -> list[Push]:
+    def first(self, topic: Topic, now_ms: int) -> list[TopicPush]:
         """Return what a new subscriber gets at once."""
         if topic.channel in ("instruments", "liquidation-orders"):
             return []
         if topic.channel == "status":
-            return [Push(wire.rows(self.status()[0]))]
+            return [TopicPush(wire.rows(self.status()[0]))]
         simulator = self._simulator_of(topic)
         assert simulator is not None, "the exchange asks for topics that exist"
         return simulator.first(topic.channel, now_ms, is_held=self._is_held(topic))

@@ -49,7 +49,7 @@ class _Day:
         self.turnover = np.zeros(1440)
 
 
-class History:
+class GeneratedHistory:
     """The trades and bars of one instrument.
 
     Args:

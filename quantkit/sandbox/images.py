@@ -5,7 +5,7 @@ from typing import Final, TypeAlias
 
 from quantkit.sandbox.flow import SHOWN, OrderFlow
 from quantkit.sandbox.listing import Listing
-from quantkit.sandbox.wire import Push
+from quantkit.sandbox.wire import TopicPush
 
 _Levels: TypeAlias = dict[int, tuple[int, int]]
 
@@ -35,7 +35,7 @@ class BookImage:
         self._bids, self._asks = _best(self._flow, self._depth)
         self.seq_id, self.pushed_ms = self._flow.seq_id, now_ms
 
-    def snapshot(self, now_ms: int) -> Push:
+    def snapshot(self, now_ms: int) -> TopicPush:
         """Return the image, from which the next update goes on."""
         listing = self._flow.listing
         tail = (
@@ -43,9 +43,9 @@ class BookImage:
             f'"bids":[{_rows(listing, self._bids.items())}],'
             f'"ts":"{now_ms}","checksum":0,"prevSeqId":-1,"seqId":{self.seq_id}}}]}}'
         )
-        return Push(tail, self.seq_id, -1)
+        return TopicPush(tail, self.seq_id, -1)
 
-    def update(self, now_ms: int, keep_alive_ms: float) -> Push | None:
+    def update(self, now_ms: int, keep_alive_ms: float) -> TopicPush | None:
         """Return what changed since the last push, an empty update as a sign of life, or None."""
         bids, asks = _best(self._flow, self._depth)
         bid_rows = _changes(self._flow.listing, self._bids, bids)
@@ -60,7 +60,7 @@ class BookImage:
             f',"action":"update","data":[{{"asks":[{ask_rows}],"bids":[{bid_rows}],'
             f'"ts":"{now_ms}","checksum":0,"prevSeqId":{previous},"seqId":{self.seq_id}}}]}}'
         )
-        return Push(tail, self.seq_id, previous)
+        return TopicPush(tail, self.seq_id, previous)
 
     def rest_row(self, depth: int, now_ms: int) -> dict[str, object]:
         """Return the image as REST gives it."""
@@ -73,7 +73,7 @@ class BookImage:
         }
 
 
-def short_book(flow: OrderFlow, depth: int, now_ms: int) -> Push:
+def short_book(flow: OrderFlow, depth: int, now_ms: int) -> TopicPush:
     """Return a push of books5 (five levels) or bbo-tbt (one), which send the whole of it each time."""
     bids, asks = _best(flow, depth)
     name = f'"instId":"{flow.listing.id}",' if depth > 1 else ""
@@ -81,7 +81,7 @@ def short_book(flow: OrderFlow, depth: int, now_ms: int) -> Push:
         f',"data":[{{"asks":[{_rows(flow.listing, asks.items())}],"bids":[{_rows(flow.listing, bids.items())}],'
         f'{name}"ts":"{now_ms}","seqId":{flow.seq_id}}}]}}'
     )
-    return Push(tail, flow.seq_id)
+    return TopicPush(tail, flow.seq_id)
 
 
 def _best(flow: OrderFlow, depth: int) -> tuple[_Levels, _Levels]:

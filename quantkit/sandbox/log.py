@@ -5,10 +5,10 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from quantkit.sandbox.channels import Topic
-from quantkit.sandbox.wire import Push
+from quantkit.sandbox.wire import TopicPush
 
 
-class Sent(NamedTuple):
+class SentFrame(NamedTuple):
     """One push and what became of it.
 
     Attributes:
@@ -17,7 +17,7 @@ class Sent(NamedTuple):
         path: public, business or private.
         topic: Channel and instrument.
         what: `sent`, or the kind of the fault that kept it back, changed it or added it.
-        seq_id, prev_seq_id: As in `wire.Push`.
+        seq_id, prev_seq_id: As in `wire.TopicPush`.
         text: The frame as sent; empty for one that was not.
     """
 
@@ -57,13 +57,13 @@ class ExchangeLog:
 
     def __init__(self, *, is_complete: bool = False, limit: int = 200_000) -> None:
         self.is_complete = is_complete
-        self.pushes: deque[Sent] = deque(maxlen=limit)
+        self.pushes: deque[SentFrame] = deque(maxlen=limit)
         self.happenings: deque[Happening] = deque(maxlen=limit)
         #: Every push of a topic as it was meant, whoever got it.
-        self.published: deque[tuple[int, Topic, Push]] = deque(maxlen=limit)
+        self.published: deque[tuple[int, Topic, TopicPush]] = deque(maxlen=limit)
         self.counts: Counter[str] = Counter()
 
-    def of(self, *, connection: int | None = None, channel: str = "", instrument: str = "") -> Iterator[Sent]:
+    def of(self, *, connection: int | None = None, channel: str = "", instrument: str = "") -> Iterator[SentFrame]:
         """Yield the pushes that match, in order."""
         for push in list(self.pushes):
             if (
@@ -73,11 +73,11 @@ class ExchangeLog:
             ):
                 yield push
 
-    def lost(self) -> list[Sent]:
+    def lost(self) -> list[SentFrame]:
         """Return the pushes that faults kept back or damaged."""
         return [push for push in list(self.pushes) if push.what in ("gap", "stall", "malformed", "no_snapshot")]
 
-    def truth(self, channel: str, instrument: str) -> list[Push]:
+    def truth(self, channel: str, instrument: str) -> list[TopicPush]:
         """Return every push of a topic as it was meant, in order."""
         return [push for _, topic, push in list(self.published) if topic == (channel, instrument)]
 

@@ -5,19 +5,19 @@ from typing import Any, Protocol, TypeAlias
 
 from quantkit.sandbox.channels import Topic
 from quantkit.sandbox.ports import Offer, Publisher
-from quantkit.sandbox.wire import Push
+from quantkit.sandbox.wire import TopicPush
 
 Row: TypeAlias = dict[str, Any]
 
 
-class Market(Offer, Protocol):
+class MarketSource(Offer, Protocol):
     """A source of market data; the exchange asks, and the market's task pushes."""
 
     def time_ms(self, now_ms: int) -> int:
         """Return the time by which its rows are stamped, UTC ms, when the exchange's own clock shows `now_ms`."""
         ...
 
-    def first(self, topic: Topic, now_ms: int) -> list[Push]:
+    def first(self, topic: Topic, now_ms: int) -> list[TopicPush]:
         """Return what a new subscriber of a topic gets at once; a book's snapshot links to the next update."""
         ...
 

@@ -4,11 +4,11 @@ from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from quantkit.sandbox.board import FaultBoard
-from quantkit.sandbox.channels import Subscription, Topic
+from quantkit.sandbox.channels import Topic, TopicSubscription
 from quantkit.sandbox.keys import ApiKey
 from quantkit.sandbox.log import ExchangeLog
 from quantkit.sandbox.rules import Rules
-from quantkit.sandbox.wire import Push
+from quantkit.sandbox.wire import TopicPush
 
 
 class Listener(Protocol):
@@ -24,7 +24,7 @@ class Listener(Protocol):
         """Whose it is, None before a login."""
         ...
 
-    def deliver(self, subscription: Subscription, push: Push) -> None:
+    def deliver(self, subscription: TopicSubscription, push: TopicPush) -> None:
         """Send a push of a topic."""
         ...
 
@@ -52,7 +52,7 @@ class Publisher(Protocol):
         ...
 
     @property
-    def topics(self) -> Mapping[Topic, Sequence[tuple[Listener, Subscription]]]:
+    def topics(self) -> Mapping[Topic, Sequence[tuple[Listener, TopicSubscription]]]:
         """Who holds what."""
         ...
 
@@ -65,7 +65,7 @@ class Publisher(Protocol):
         """Return the exchange's time, UTC ms."""
         ...
 
-    def publish(self, topic: Topic, push: Push) -> None:
+    def publish(self, topic: Topic, push: TopicPush) -> None:
         """Send a push to everybody who holds its topic."""
         ...
 
@@ -110,11 +110,11 @@ class SessionHost(Protocol):
         """Return whether a signature's time, seconds since 1970, is near the exchange's own."""
         ...
 
-    def join(self, session: Listener, subscription: Subscription, *, is_silent: bool = False) -> None:
+    def join(self, session: Listener, subscription: TopicSubscription, *, is_silent: bool = False) -> None:
         """Let a session hear a topic, beginning with what a new subscriber gets; silent: without that."""
         ...
 
-    def leave(self, subscription: Subscription) -> None:
+    def leave(self, subscription: TopicSubscription) -> None:
         """End a subscription."""
         ...
 

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Final
 
 from quantkit.sandbox.public import instruments
-from quantkit.sandbox.request import KINDS, Endpoint, Refused, Request, Rows
+from quantkit.sandbox.request import KINDS, Refused, RestRequest, Route, Rows
 
 #: What OKX sets for who has chosen nothing.
 _LEVERAGE: Final = "3"
@@ -17,7 +17,7 @@ SIGNED: Final = ("account/", "trade/", "asset/")
 # Account ------------------------------------------------------------------------------------------------------
 
 
-def _config(request: Request) -> Rows:
+def _config(request: RestRequest) -> Rows:
     key = request.user()
     return [
         {
@@ -55,16 +55,16 @@ def _config(request: Request) -> Rows:
     ]
 
 
-def _level(request: Request) -> str:
+def _level(request: RestRequest) -> str:
     return "VIP4" if request.user().is_vip else "Lv1"
 
 
-def _balance(request: Request) -> Rows:
+def _balance(request: RestRequest) -> Rows:
     account = request.exchange.account
     return [account.account_row(request.market, request.now_ms, names=request.listed("ccy"))]
 
 
-def _positions(request: Request) -> Rows:
+def _positions(request: RestRequest) -> Rows:
     kind, names, ids = request.params.get("instType", ""), request.listed("instId"), request.listed("posId")
     return [
         row
@@ -75,11 +75,11 @@ def _positions(request: Request) -> Rows:
     ]
 
 
-def _instruments(request: Request) -> Rows:
+def _instruments(request: RestRequest) -> Rows:
     return instruments(request, request.kind())
 
 
-def _fees(request: Request) -> Rows:
+def _fees(request: RestRequest) -> Rows:
     kind = request.kind()
     maker, taker = _RATES.get("SPOT" if kind == "MARGIN" else kind, _RATES["SWAP"])
     wanted = request.params.get("groupId", "")
@@ -110,7 +110,7 @@ def _fees(request: Request) -> Rows:
     ]
 
 
-def _leverage(request: Request) -> Rows:
+def _leverage(request: RestRequest) -> Rows:
     mode = request.choice("mgnMode", "cross", "isolated")
     names, currencies = request.listed("instId"), request.listed("ccy")
     if not names and not currencies:
@@ -119,14 +119,14 @@ def _leverage(request: Request) -> Rows:
     return [{"ccy": ccy, "instId": name, "mgnMode": mode, "posSide": "net", "lever": _LEVERAGE} for ccy, name in rows]
 
 
-def _position_mode(request: Request) -> Rows:
+def _position_mode(request: RestRequest) -> Rows:
     """Confirm the mode that the account is in: clients set it when they start. The other mode is not built."""
     if request.choice("posMode", "net_mode", "long_short_mode") != "net_mode":
         raise Refused("50005", status=410)
     return [{"posMode": "net_mode"}]
 
 
-def _position_risk(request: Request) -> Rows:
+def _position_risk(request: RestRequest) -> Rows:
     account = request.exchange.account
     names = ("ccy", "instId", "instType", "mgnMode", "notionalCcy", "notionalUsd", "pos", "posCcy", "posId", "posSide")
     row = account.account_row(request.market, request.now_ms)
@@ -140,7 +140,7 @@ def _position_risk(request: Request) -> Rows:
     ]
 
 
-def _available(request: Request) -> Rows:
+def _available(request: RestRequest) -> Rows:
     """Return how much of its currencies an instrument could be bought and sold with."""
     request.needed("tdMode")
     names, balances = request.listed("instId"), request.exchange.account.balances
@@ -159,33 +159,33 @@ def _available(request: Request) -> Rows:
 # Orders -------------------------------------------------------------------------------------------------------
 
 
-def _no_order(request: Request) -> Rows:
+def _no_order(request: RestRequest) -> Rows:
     request.instrument()
     if not (request.params.get("ordId") or request.params.get("clOrdId")):
         raise Refused("51003")
     raise Refused("51603")
 
 
-def _no_algo_order(request: Request) -> Rows:
+def _no_algo_order(request: RestRequest) -> Rows:
     if not (request.params.get("algoId") or request.params.get("algoClOrdId")):
         raise Refused("50015", "algoId", "algoClOrdId", status=400)
     raise Refused("51603")
 
 
-def _order_rate(request: Request) -> Rows:
+def _order_rate(request: RestRequest) -> Rows:
     """Return the limit of a user without a fill ratio, which is for higher tiers."""
     now = str(request.now_ms)
     return [{"accRateLimit": "1000", "fillRatio": "", "mainFillRatio": "", "nextAccRateLimit": "1000", "ts": now}]
 
 
-def _nothing(*needed: str) -> Callable[[Request], Rows]:
+def _nothing(*needed: str) -> Callable[[RestRequest], Rows]:
     """Return the endpoint of a list that is empty: nothing of that kind has happened.
 
     Args:
         needed: Parameters that have to be there.
     """
 
-    def answer(request: Request) -> Rows:
+    def answer(request: RestRequest) -> Rows:
         for name in needed:
             if name == "instType":
                 request.kind()
@@ -203,7 +203,7 @@ def _nothing(*needed: str) -> Callable[[Request], Rows]:
 # Funds --------------------------------------------------------------------------------------------------------
 
 
-def _currencies(request: Request) -> Rows:
+def _currencies(request: RestRequest) -> Rows:
     wanted = request.listed("ccy")
     fields = ("baseCcy", "quoteCcy", "settleCcy")
     known = {row.get(field, "") for row in request.market.instruments() for field in fields}
@@ -240,7 +240,7 @@ def _currency(name: str) -> dict[str, object]:
     return {**own, **flags, **dict.fromkeys(texts, "")}
 
 
-def _valuation(request: Request) -> Rows:
+def _valuation(request: RestRequest) -> Rows:
     row = request.exchange.account.account_row(request.market, request.now_ms)
     details = {"classic": "0", "earn": "0", "funding": "0", "trading": row["totalEq"]}
     if request.params.get("ccy", "") not in ("", "USD", "USDT"):
@@ -249,37 +249,37 @@ def _valuation(request: Request) -> Rows:
 
 
 #: Each endpoint with how many requests it takes in how many seconds.
-PRIVATE: Final[dict[str, Endpoint]] = {
-    "account/config": Endpoint(_config, 5),
-    "account/balance": Endpoint(_balance, 10),
-    "account/positions": Endpoint(_positions, 10),
-    "account/positions-history": Endpoint(_nothing(), 10),
-    "account/account-position-risk": Endpoint(_position_risk, 10),
-    "account/instruments": Endpoint(_instruments, 20),
-    "account/trade-fee": Endpoint(_fees, 5),
-    "account/leverage-info": Endpoint(_leverage, 20),
-    "account/max-avail-size": Endpoint(_available, 20),
-    "account/bills": Endpoint(_nothing(), 5, 1.0),
-    "account/bills-archive": Endpoint(_nothing(), 5),
-    "account/interest-accrued": Endpoint(_nothing(), 5),
-    "account/greeks": Endpoint(_nothing(), 10),
-    "trade/order": Endpoint(_no_order, 60),
-    "trade/orders-pending": Endpoint(_nothing(), 60),
-    "trade/orders-history": Endpoint(_nothing("instType"), 40),
-    "trade/orders-history-archive": Endpoint(_nothing("instType"), 20),
-    "trade/fills": Endpoint(_nothing(), 60),
-    "trade/fills-history": Endpoint(_nothing("instType"), 10),
-    "trade/order-algo": Endpoint(_no_algo_order, 20),
-    "trade/orders-algo-pending": Endpoint(_nothing("ordType"), 20),
-    "trade/orders-algo-history": Endpoint(_nothing("ordType"), 20),
-    "trade/account-rate-limit": Endpoint(_order_rate, 1, 1.0),
-    "asset/currencies": Endpoint(_currencies, 6, 1.0),
-    "asset/balances": Endpoint(_nothing(), 6, 1.0),
-    "asset/non-tradable-assets": Endpoint(_nothing(), 6, 1.0),
-    "asset/asset-valuation": Endpoint(_valuation, 1),
-    "asset/bills": Endpoint(_nothing(), 6, 1.0),
-    "asset/deposit-history": Endpoint(_nothing(), 6, 1.0),
-    "asset/withdrawal-history": Endpoint(_nothing(), 6, 1.0),
+PRIVATE: Final[dict[str, Route]] = {
+    "account/config": Route(_config, 5),
+    "account/balance": Route(_balance, 10),
+    "account/positions": Route(_positions, 10),
+    "account/positions-history": Route(_nothing(), 10),
+    "account/account-position-risk": Route(_position_risk, 10),
+    "account/instruments": Route(_instruments, 20),
+    "account/trade-fee": Route(_fees, 5),
+    "account/leverage-info": Route(_leverage, 20),
+    "account/max-avail-size": Route(_available, 20),
+    "account/bills": Route(_nothing(), 5, 1.0),
+    "account/bills-archive": Route(_nothing(), 5),
+    "account/interest-accrued": Route(_nothing(), 5),
+    "account/greeks": Route(_nothing(), 10),
+    "trade/order": Route(_no_order, 60),
+    "trade/orders-pending": Route(_nothing(), 60),
+    "trade/orders-history": Route(_nothing("instType"), 40),
+    "trade/orders-history-archive": Route(_nothing("instType"), 20),
+    "trade/fills": Route(_nothing(), 60),
+    "trade/fills-history": Route(_nothing("instType"), 10),
+    "trade/order-algo": Route(_no_algo_order, 20),
+    "trade/orders-algo-pending": Route(_nothing("ordType"), 20),
+    "trade/orders-algo-history": Route(_nothing("ordType"), 20),
+    "trade/account-rate-limit": Route(_order_rate, 1, 1.0),
+    "asset/currencies": Route(_currencies, 6, 1.0),
+    "asset/balances": Route(_nothing(), 6, 1.0),
+    "asset/non-tradable-assets": Route(_nothing(), 6, 1.0),
+    "asset/asset-valuation": Route(_valuation, 1),
+    "asset/bills": Route(_nothing(), 6, 1.0),
+    "asset/deposit-history": Route(_nothing(), 6, 1.0),
+    "asset/withdrawal-history": Route(_nothing(), 6, 1.0),
 }
 #: Those that take a POST.
-POSTED: Final[dict[str, Endpoint]] = {"account/set-position-mode": Endpoint(_position_mode, 5)}
+POSTED: Final[dict[str, Route]] = {"account/set-position-mode": Route(_position_mode, 5)}

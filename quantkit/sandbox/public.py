@@ -7,7 +7,7 @@ from typing import Final
 
 from quantkit.sandbox.channels import Topic, bar_of
 from quantkit.sandbox.market import Row
-from quantkit.sandbox.request import KINDS, Endpoint, Refused, Request, Rows
+from quantkit.sandbox.request import KINDS, Refused, RestRequest, Route, Rows
 from quantkit.sandbox.wire import plain
 
 #: `market/candles` goes back this many bars.
@@ -16,16 +16,16 @@ _RECENT_TRADES: Final = 500
 _FULL_DEPTH: Final = 5000
 
 
-def _time(request: Request) -> Rows:
+def _time(request: RestRequest) -> Rows:
     skew_ms = round(request.exchange.faults.skew_s() * 1000)
     return [{"ts": str(request.market.time_ms(request.now_ms) + skew_ms)}]
 
 
-def _instruments(request: Request) -> Rows:
+def _instruments(request: RestRequest) -> Rows:
     return instruments(request, request.kind())
 
 
-def instruments(request: Request, kind: str) -> Rows:
+def instruments(request: RestRequest, kind: str) -> Rows:
     """Return the rows of a type, of the family or with the id that a request names.
 
     Raises:
@@ -50,17 +50,17 @@ def family_of(row: Row) -> str:
     return row.get("instFamily") or row.get("uly") or ""
 
 
-def _tickers(request: Request) -> Rows:
+def _tickers(request: RestRequest) -> Rows:
     names = [row["instId"] for row in instruments(request, request.kind())]
     return [row for name in names if (row := request.market.ticker(name, request.now_ms)) is not None]
 
 
-def _ticker(request: Request) -> Rows:
+def _ticker(request: RestRequest) -> Rows:
     row = request.market.ticker(request.instrument(), request.now_ms)
     return [] if row is None else [row]
 
 
-def _books(request: Request) -> Rows:
+def _books(request: RestRequest) -> Rows:
     depth = request.number("sz")
     if depth is not None and not 1 <= depth <= 400:
         raise Refused("51000", "sz")
@@ -68,7 +68,7 @@ def _books(request: Request) -> Rows:
     return [] if row is None else [row]
 
 
-def _full_book(request: Request) -> Rows:
+def _full_book(request: RestRequest) -> Rows:
     depth = request.number("sz")
     if depth is not None and not 1 <= depth <= _FULL_DEPTH:
         raise Refused("51000", "sz")
@@ -80,7 +80,7 @@ def _full_book(request: Request) -> Rows:
     return [sides | {"ts": row["ts"]}]
 
 
-def _candles(request: Request, *, of: str = "candle", most: int = 300, is_history: bool = False) -> Rows:
+def _candles(request: RestRequest, *, of: str = "candle", most: int = 300, is_history: bool = False) -> Rows:
     bar = request.params.get("bar", "") or "1m"
     channel = of + bar
     if not bar_of(channel) or (bar == "1s" and not is_history):
@@ -104,12 +104,12 @@ def _candles(request: Request, *, of: str = "candle", most: int = 300, is_histor
     return [row for row in rows if before is None or int(row[0]) > before][:limit]
 
 
-def _trades(request: Request) -> Rows:
+def _trades(request: RestRequest) -> Rows:
     limit = request.limit(_RECENT_TRADES)
     return request.market.trades(request.instrument(), request.now_ms)[:limit]
 
 
-def _history_trades(request: Request) -> Rows:
+def _history_trades(request: RestRequest) -> Rows:
     name, limit = request.instrument(), request.limit(100)
     after, before = request.number("after"), request.number("before")
     by_time = (request.params.get("type") or "1") == "2"
@@ -121,7 +121,7 @@ def _history_trades(request: Request) -> Rows:
     return [row for row in rows if before is None or int(row["tradeId"]) > before]
 
 
-def _funding_rate(request: Request) -> Rows:
+def _funding_rate(request: RestRequest) -> Rows:
     if request.needed("instId") == "ANY":
         names = [row["instId"] for row in request.market.instruments()]
         found = [request.market.row("funding-rate", name, request.now_ms) for name in names]
@@ -132,7 +132,7 @@ def _funding_rate(request: Request) -> Rows:
     return [row]
 
 
-def _funding_history(request: Request) -> Rows:
+def _funding_history(request: RestRequest) -> Rows:
     name = request.instrument()
     if request.market.row("funding-rate", name, request.now_ms) is None:
         raise Refused("51000", "instId")
@@ -145,10 +145,10 @@ def _funding_history(request: Request) -> Rows:
     return rows[: request.limit(400)]
 
 
-def _rows_of(channel: str) -> Callable[[Request], Rows]:
+def _rows_of(channel: str) -> Callable[[RestRequest], Rows]:
     """Return the endpoint that gives the newest row of a channel, of one instrument or of a type."""
 
-    def answer(request: Request) -> Rows:
+    def answer(request: RestRequest) -> Rows:
         if request.params.get("instId") and request.params.get("instType", "") in ("", "ANY"):
             # The id says of what type it is.
             names = [request.instrument()]
@@ -159,7 +159,7 @@ def _rows_of(channel: str) -> Callable[[Request], Rows]:
     return answer
 
 
-def _index_tickers(request: Request) -> Rows:
+def _index_tickers(request: RestRequest) -> Rows:
     wanted, quote = request.params.get("instId", ""), request.params.get("quoteCcy", "")
     names: Sequence[str] = [wanted]
     if not wanted:
@@ -172,14 +172,14 @@ def _index_tickers(request: Request) -> Rows:
     return rows
 
 
-def _price_limit(request: Request) -> Rows:
+def _price_limit(request: RestRequest) -> Rows:
     row = request.instrument_row(request.needed("instId"))
     limit = request.market.row("price-limit", row["instId"], request.now_ms)
     none = {"buyLmt": "", "sellLmt": "", "ts": str(request.now_ms), "enabled": False}
     return [{"instType": row["instType"], "instId": row["instId"], **none, **(limit or {})}]
 
 
-def _tiers(request: Request) -> Rows:
+def _tiers(request: RestRequest) -> Rows:
     kind = request.choice("instType", *KINDS[1:])
     request.choice("tdMode", "cross", "isolated")
     if kind == "MARGIN":
@@ -205,13 +205,13 @@ def _listed_as(kind: str) -> str:
     return "SPOT" if kind == "MARGIN" else kind
 
 
-def _underlying(request: Request) -> Rows:
+def _underlying(request: RestRequest) -> Rows:
     kind = request.choice("instType", *KINDS[2:])
     listed = request.market.instruments()
     return [sorted({row["uly"] for row in listed if row["instType"] == kind and row.get("uly")})]
 
 
-def _converted(request: Request) -> Rows:
+def _converted(request: RestRequest) -> Rows:
     """Return contracts as coins, or coins as contracts: `type` 2 or 1."""
     row = request.instrument_row(request.needed("instId"))
     if not row.get("ctVal"):
@@ -232,7 +232,7 @@ def _converted(request: Request) -> Rows:
     return [{"type": way, "instId": row["instId"], "px": price, "sz": plain(found), "unit": "coin"}]
 
 
-def _volume(request: Request) -> Rows:
+def _volume(request: RestRequest) -> Rows:
     """Return what was traded in a day on the whole platform, in dollars: pairs and contracts together."""
     total = Decimal(0)
     for row in request.market.instruments():
@@ -245,38 +245,38 @@ def _volume(request: Request) -> Rows:
     return [{"volUsd": plain(total), "volCny": "", "ts": str(request.now_ms)}]
 
 
-def _status(request: Request) -> Rows:
+def _status(request: RestRequest) -> Rows:
     wanted = request.params.get("state", "")
     return [row for row in request.market.status() if wanted in ("", row["state"])]
 
 
 #: Each endpoint with how many requests it takes in how many seconds.
-PUBLIC: Final[dict[str, Endpoint]] = {
-    "public/time": Endpoint(_time, 10),
-    "public/instruments": Endpoint(_instruments, 20),
-    "public/funding-rate": Endpoint(_funding_rate, 10),
-    "public/funding-rate-history": Endpoint(_funding_history, 10),
-    "public/mark-price": Endpoint(_rows_of("mark-price"), 10),
-    "public/open-interest": Endpoint(_rows_of("open-interest"), 20),
-    "public/price-limit": Endpoint(_price_limit, 20),
-    "public/position-tiers": Endpoint(_tiers, 10),
-    "public/underlying": Endpoint(_underlying, 20),
-    "public/convert-contract-coin": Endpoint(_converted, 10),
-    "market/index-tickers": Endpoint(_index_tickers, 20),
-    "market/tickers": Endpoint(_tickers, 20),
-    "market/ticker": Endpoint(_ticker, 20),
-    "market/books": Endpoint(_books, 40),
-    "market/books-full": Endpoint(_full_book, 10),
-    "market/candles": Endpoint(_candles, 40),
-    "market/history-candles": Endpoint(partial(_candles, is_history=True), 20),
-    "market/index-candles": Endpoint(partial(_candles, of="index-candle", most=100), 20),
-    "market/history-index-candles": Endpoint(partial(_candles, of="index-candle", most=100, is_history=True), 10),
-    "market/mark-price-candles": Endpoint(partial(_candles, of="mark-price-candle", most=100), 20),
-    "market/history-mark-price-candles": Endpoint(
+PUBLIC: Final[dict[str, Route]] = {
+    "public/time": Route(_time, 10),
+    "public/instruments": Route(_instruments, 20),
+    "public/funding-rate": Route(_funding_rate, 10),
+    "public/funding-rate-history": Route(_funding_history, 10),
+    "public/mark-price": Route(_rows_of("mark-price"), 10),
+    "public/open-interest": Route(_rows_of("open-interest"), 20),
+    "public/price-limit": Route(_price_limit, 20),
+    "public/position-tiers": Route(_tiers, 10),
+    "public/underlying": Route(_underlying, 20),
+    "public/convert-contract-coin": Route(_converted, 10),
+    "market/index-tickers": Route(_index_tickers, 20),
+    "market/tickers": Route(_tickers, 20),
+    "market/ticker": Route(_ticker, 20),
+    "market/books": Route(_books, 40),
+    "market/books-full": Route(_full_book, 10),
+    "market/candles": Route(_candles, 40),
+    "market/history-candles": Route(partial(_candles, is_history=True), 20),
+    "market/index-candles": Route(partial(_candles, of="index-candle", most=100), 20),
+    "market/history-index-candles": Route(partial(_candles, of="index-candle", most=100, is_history=True), 10),
+    "market/mark-price-candles": Route(partial(_candles, of="mark-price-candle", most=100), 20),
+    "market/history-mark-price-candles": Route(
         partial(_candles, of="mark-price-candle", most=100, is_history=True), 20
     ),
-    "market/trades": Endpoint(_trades, 100),
-    "market/history-trades": Endpoint(_history_trades, 20),
-    "market/platform-24-volume": Endpoint(_volume, 2),
-    "system/status": Endpoint(_status, 1, 5.0),
+    "market/trades": Route(_trades, 100),
+    "market/history-trades": Route(_history_trades, 20),
+    "market/platform-24-volume": Route(_volume, 2),
+    "system/status": Route(_status, 1, 5.0),
 }

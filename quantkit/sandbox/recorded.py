@@ -14,7 +14,7 @@ from quantkit.sandbox.capture import RecordedFrame
 from quantkit.sandbox.channels import CHAINED, Topic
 from quantkit.sandbox.market import Row
 from quantkit.sandbox.ports import Publisher
-from quantkit.sandbox.wire import Push
+from quantkit.sandbox.wire import TopicPush
 
 _KEPT_TRADES: Final = 500
 _TBT: Final = "books-l2-tbt"
@@ -125,7 +125,7 @@ class RecordedMarket:
         self._time = _MarketTime(speed)
         self._first_ms: int | None = None  # the first stamp, once it has been looked for; 0 where there is none
         self._books: dict[Topic, _RawBook] = {}
-        self._last: dict[Topic, Push] = {}
+        self._last: dict[Topic, TopicPush] = {}
         self._trades: dict[str, deque[Row]] = {}
         self._rows = {
             topic.key: self.contents.instruments[topic.key]
@@ -165,7 +165,7 @@ class RecordedMarket:
             self._send(exchange, frame)
 
     def _send(self, exchange: Publisher, frame: RecordedFrame) -> None:
-        topic, push = frame.topic, Push(frame.tail)
+        topic, push = frame.topic, TopicPush(frame.tail)
         if topic.channel in CHAINED or topic.channel == "trades":
             # The text from the comma on becomes an object with a brace in that comma's place.
             whole = msgspec.json.decode("{" + frame.tail[1:])
@@ -175,7 +175,7 @@ class RecordedMarket:
             else:
                 is_snapshot = whole.get("action") == "snapshot"
                 self._books.setdefault(topic, _RawBook()).take(row, is_snapshot=is_snapshot)
-                push = Push(frame.tail, row.get("seqId"), row.get("prevSeqId", -1 if is_snapshot else 0))
+                push = TopicPush(frame.tail, row.get("seqId"), row.get("prevSeqId", -1 if is_snapshot else 0))
         self._last[topic] = push
         self._time.move(frame.stamp_ms, asyncio.get_running_loop().time())
         self.frames_sent += 1
@@ -199,7 +199,7 @@ class RecordedMarket:
             return True
         return topic in self._known or topic.channel in ("instruments", "status")
 
-    def first(self, topic: Topic, now_ms: int) -> list[Push]:
+    def first(self, topic: Topic, now_ms: int) -> list[TopicPush]:
         """Return a book's snapshot or the last push, once there has been one."""
         if not self._is_waiting:
             self._released.set()
@@ -208,7 +208,7 @@ class RecordedMarket:
         book = self._books.get(topic)
         if book is not None:
             row = book.row()
-            return [Push(f',"action":"snapshot"{wire.rows(row)}', row.get("seqId"), -1)]
+            return [TopicPush(f',"action":"snapshot"{wire.rows(row)}', row.get("seqId"), -1)]
         last = self._last.get(topic)
         return [] if last is None else [last]
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
 from quantkit.sandbox import wire
 from quantkit.sandbox.keys import ApiKey
-from quantkit.sandbox.market import Market
+from quantkit.sandbox.market import MarketSource
 
 if TYPE_CHECKING:
     from quantkit.sandbox.exchange import Exchange
@@ -28,11 +28,11 @@ class Refused(Exception):  # noqa: N818  the REST endpoints turn it into a reply
         self.status = status
 
 
-class Request(NamedTuple):
+class RestRequest(NamedTuple):
     """A request taken apart: its parameters, the market, the time and who asks."""
 
     params: dict[str, str]
-    market: Market
+    market: MarketSource
     now_ms: int
     exchange: "Exchange"
     key: ApiKey | None
@@ -105,7 +105,7 @@ class Request(NamedTuple):
         return self.key
 
 
-class Endpoint(NamedTuple):
+class Route(NamedTuple):
     """What answers the requests of one path.
 
     Attributes:
@@ -114,6 +114,6 @@ class Endpoint(NamedTuple):
         window_s: in so many seconds.
     """
 
-    answer: Callable[[Request], Rows]
+    answer: Callable[[RestRequest], Rows]
     most: int
     window_s: float = 2.0

@@ -12,7 +12,7 @@ from quantkit.sandbox import faults, wire
 from quantkit.sandbox.keys import KEYS, ApiKey, sign
 from quantkit.sandbox.private import POSTED, PRIVATE, SIGNED
 from quantkit.sandbox.public import PUBLIC
-from quantkit.sandbox.request import Endpoint, Refused, Request
+from quantkit.sandbox.request import Refused, RestRequest, Route
 from quantkit.sandbox.rules import Window
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 PREFIX: Final = "/api/v5/"
 #: What is built, by method and path.
-ENDPOINTS: Final[dict[str, dict[str, Endpoint]]] = {"GET": PUBLIC | PRIVATE, "POST": POSTED}
+ENDPOINTS: Final[dict[str, dict[str, Route]]] = {"GET": PUBLIC | PRIVATE, "POST": POSTED}
 #: Families of OKX's paths.
 _FAMILIES: Final = (
     "account",
@@ -42,7 +42,7 @@ _FAMILIES: Final = (
 )
 
 
-class Reply(NamedTuple):
+class HttpReply(NamedTuple):
     """An HTTP reply.
 
     Attributes:
@@ -77,7 +77,7 @@ class RestApi:
         *,
         address: str,
         now_s: float,
-    ) -> Reply:
+    ) -> HttpReply:
         """Answer a request. Nothing that it may ask for changes the exchange.
 
         Args:
@@ -109,10 +109,10 @@ class RestApi:
                     raise Refused("50005", status=410)
                 return failure(404, "404", "The requested path does not exist")
             exchange = self._exchange
-            data = found.answer(Request(params, exchange.market, exchange.now_ms(), exchange, key))
+            data = found.answer(RestRequest(params, exchange.market, exchange.now_ms(), exchange, key))
         except Refused as refusal:
             return failure(refusal.status, refusal.code, refusal.text)
-        return Reply(200, msgspec.json.encode({"code": "0", "msg": "", "data": data}), {})
+        return HttpReply(200, msgspec.json.encode({"code": "0", "msg": "", "data": data}), {})
 
     def _fault(self, endpoint: str) -> faults.Rest | None:
         wanted = self._exchange.faults.find(faults.Rest, path="", is_struck=False)
@@ -167,7 +167,7 @@ def _posted(body: bytes) -> dict[str, str]:
     return {name: each for name, each in value.items() if isinstance(each, str)} if isinstance(value, dict) else {}
 
 
-def failure(status: int, code: str, text: str, *, retry_after_s: int | None = None) -> Reply:
+def failure(status: int, code: str, text: str, *, retry_after_s: int | None = None) -> HttpReply:
     """Return the reply of a request that failed.
 
     Args:
@@ -179,4 +179,4 @@ def failure(status: int, code: str, text: str, *, retry_after_s: int | None = No
     # Errors of the gateway in front come without data: who is not known, who asks too often, what is down.
     is_gateway = status in (401, 429) or status >= 500
     body: dict[str, Any] = {"msg": text, "code": code} if is_gateway else {"code": code, "msg": text, "data": []}
-    return Reply(status, msgspec.json.encode(body), headers)
+    return HttpReply(status, msgspec.json.encode(body), headers)

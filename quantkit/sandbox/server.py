@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
 from quantkit import clock
 from quantkit.errors import ConfigError
-from quantkit.sandbox.account import Account
+from quantkit.sandbox.account import UserAccount
 from quantkit.sandbox.asgi import uvicorn_server
 from quantkit.sandbox.exchange import Exchange
 from quantkit.sandbox.faults import Fault
 from quantkit.sandbox.generated import GeneratedMarket
 from quantkit.sandbox.log import ExchangeLog
-from quantkit.sandbox.market import Market
+from quantkit.sandbox.market import MarketSource
 from quantkit.sandbox.rules import Rules
 
 if TYPE_CHECKING:
@@ -67,14 +67,14 @@ class SandboxServer:
 
     def __init__(
         self,
-        market: Market | None = None,
+        market: MarketSource | None = None,
         *,
         rules: Rules | None = None,
         host: str = "127.0.0.1",
         port: int = 0,
         is_demo: bool = False,
         log: ExchangeLog | None = None,
-        account: Account | None = None,
+        account: UserAccount | None = None,
         certificate: Path | None = None,
         key: Path | None = None,
         wall_ns: Callable[[], int] = clock.wall_ns,
@@ -173,7 +173,7 @@ def serve(
     *,
     host: str = "127.0.0.1",
     port: int = DEFAULT_PORT,
-    market: Market | None = None,
+    market: MarketSource | None = None,
     rules: Rules | None = None,
     is_demo: bool = False,
     faults: Sequence[Fault] = (),

@@ -11,8 +11,8 @@ from quantkit.sandbox import faults, wire
 from quantkit.sandbox.channels import (
     COUNTED,
     Refusal,
-    Subscription,
     Topic,
+    TopicSubscription,
     is_private,
     needs_login,
     needs_vip,
@@ -21,11 +21,11 @@ from quantkit.sandbox.channels import (
 )
 from quantkit.sandbox.damage import damaged
 from quantkit.sandbox.keys import ApiKey, judge_login
-from quantkit.sandbox.log import Happening, Sent
+from quantkit.sandbox.log import Happening, SentFrame
 from quantkit.sandbox.peer import ABORT, BatchPeer, Peer, PeerGone
 from quantkit.sandbox.ports import SessionHost
 from quantkit.sandbox.rules import Window
-from quantkit.sandbox.wire import Push
+from quantkit.sandbox.wire import TopicPush
 
 _F = TypeVar("_F", bound=faults.AnyFault)
 _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9]{1,32}").fullmatch
@@ -46,7 +46,7 @@ _ORDER_OPERATIONS: Final = (
 _ECHOED: Final = 300
 
 
-class Session:
+class ClientSession:
     """One connection from its handshake to its end.
 
     Args:
@@ -63,7 +63,7 @@ class Session:
         self.connection_id = connection_id
         self.key: ApiKey | None = None
         #: By the arg's keys and values in sorted order.
-        self.subscriptions: dict[str, Subscription] = {}
+        self.subscriptions: dict[str, TopicSubscription] = {}
         self.frames_sent = 0
         self._exchange = exchange
         self._peer = peer
@@ -196,7 +196,7 @@ class Session:
         for text in texts:
             await self._peer.send(text)
 
-    def deliver(self, subscription: Subscription, push: Push) -> None:
+    def deliver(self, subscription: TopicSubscription, push: TopicPush) -> None:
         """Send a push of a topic, unless a fault says otherwise."""
         if not subscription.is_live or self._ending is not None:
             return
@@ -217,16 +217,16 @@ class Session:
         if exchange.log.is_complete:
             self._log(topic, push, "sent", text)
 
-    def _deliver_damaged(self, topic: Topic, push: Push, text: str, struck: list[faults.Fault]) -> None:
+    def _deliver_damaged(self, topic: Topic, push: TopicPush, text: str, struck: list[faults.Fault]) -> None:
         for what, altered in damaged(text, struck):
             if altered:
                 self.send(altered)
             self._exchange.log.counts[what] += 1
             self._log(topic, push, what, altered)
 
-    def _log(self, topic: Topic, push: Push, what: str, text: str) -> None:
+    def _log(self, topic: Topic, push: TopicPush, what: str, text: str) -> None:
         exchange = self._exchange
-        entry = Sent(exchange.now_ms(), self.number, self.path, topic, what, push.seq_id, push.prev_seq_id, text)
+        entry = SentFrame(exchange.now_ms(), self.number, self.path, topic, what, push.seq_id, push.prev_seq_id, text)
         exchange.log.pushes.append(entry)
 
     # Requests -------------------------------------------------------------------------------------------------
@@ -360,7 +360,7 @@ class Session:
             return
         uid = self.key.uid if self.key else ""
         head = wire.text_of({**fields, "uid": uid}) if is_private(topic.channel) else arg
-        subscription = Subscription(topic, arg, head, fields)
+        subscription = TopicSubscription(topic, arg, head, fields)
         if topic.channel in COUNTED and not self._count_connections(topic.channel):
             return
         self.subscriptions[name] = subscription

@@ -9,12 +9,12 @@ from quantkit.sandbox import bars, wire
 from quantkit.sandbox.channels import CHAINED, Topic, bar_of
 from quantkit.sandbox.flow import Match, OrderFlow
 from quantkit.sandbox.funding import FundingRates
-from quantkit.sandbox.history import GRID_MS, Bar, History
+from quantkit.sandbox.history import GRID_MS, Bar, GeneratedHistory
 from quantkit.sandbox.images import CADENCES_MS, DEPTHS, BookImage, short_book
 from quantkit.sandbox.listing import Listing
 from quantkit.sandbox.marks import MarkHistory
 from quantkit.sandbox.paths import PricePath, noise, seed_of
-from quantkit.sandbox.wire import Push
+from quantkit.sandbox.wire import TopicPush
 
 _MINUTE_MS: Final = 60_000
 _DAY_MS: Final = 86_400_000
@@ -55,7 +55,7 @@ class InstrumentSimulator:
         self.id = listing.id
         path = PricePath(seed, listing.asset, price=listing.price)
         begin_ms = start_ms - _WARM_UP_MS
-        self.history = History(listing, path, seed=seed, start_ms=begin_ms, kept=kept)
+        self.history = GeneratedHistory(listing, path, seed=seed, start_ms=begin_ms, kept=kept)
         self.flow = OrderFlow(
             listing,
             path,
@@ -85,7 +85,7 @@ class InstrumentSimulator:
             self.history.add(match)
         return matches
 
-    def tick(self, now_ms: int, channels: list[str], publish: Callable[[Topic, Push], None]) -> None:
+    def tick(self, now_ms: int, channels: list[str], publish: Callable[[Topic, TopicPush], None]) -> None:
         """Let time pass and push what is due.
 
         Args:
@@ -108,7 +108,7 @@ class InstrumentSimulator:
             if channel == "liquidation-orders":
                 for match in matches:
                     if match.trade_id % _LIQUIDATION_EVERY == 0:
-                        publish(topic, Push(wire.rows(self._liquidation(match))))
+                        publish(topic, TopicPush(wire.rows(self._liquidation(match))))
                 continue
             if bar_of(channel):
                 for push in self._candle_pushes(channel, now_ms):
@@ -120,7 +120,7 @@ class InstrumentSimulator:
             if due is not None:
                 publish(topic, due)
 
-    def _due(self, channel: str, now_ms: int) -> Push | None:
+    def _due(self, channel: str, now_ms: int) -> TopicPush | None:
         if channel in CADENCES_MS:
             cadence_ms = CADENCES_MS[channel]
             self._due_ms[channel] = now_ms - now_ms % cadence_ms + cadence_ms
@@ -139,7 +139,7 @@ class InstrumentSimulator:
         if not self._is_new(channel, shown) and not is_old:
             return None
         self._pushed_ms[channel] = now_ms
-        return Push(wire.rows(row))
+        return TopicPush(wire.rows(row))
 
     def _is_new(self, channel: str, shown: str) -> bool:
         if self._shown.get(channel) == shown:
@@ -149,7 +149,7 @@ class InstrumentSimulator:
 
     # What subscribers get -------------------------------------------------------------------------------------
 
-    def first(self, channel: str, now_ms: int, *, is_held: bool) -> list[Push]:
+    def first(self, channel: str, now_ms: int, *, is_held: bool) -> list[TopicPush]:
         """Return what a new subscriber gets; held: others follow the channel, whose image must not move."""
         self.history.fill_to(now_ms)
         if channel in CHAINED:
@@ -168,7 +168,7 @@ class InstrumentSimulator:
             self._closed.setdefault(channel, bars.open_ms(bar, now_ms))
             if not is_held:
                 self._closed[channel] = bars.open_ms(bar, now_ms)
-            return [Push(wire.rows(*self.candles(channel, now_ms + 1, 1, now_ms)))]
+            return [TopicPush(wire.rows(*self.candles(channel, now_ms + 1, 1, now_ms)))]
         if not is_held:
             self._due_ms[channel] = now_ms + _REGULAR_MS.get(channel, 0)
             self._pushed_ms[channel] = now_ms
@@ -192,10 +192,10 @@ class InstrumentSimulator:
         history = self.history if channel.startswith("candle") else self._marks
         return history.candles(bar_of(channel), until_ms, count, now_ms)
 
-    def _one_row(self, channel: str, now_ms: int) -> Push:
-        return Push(wire.rows(self.row(channel, now_ms)))
+    def _one_row(self, channel: str, now_ms: int) -> TopicPush:
+        return TopicPush(wire.rows(self.row(channel, now_ms)))
 
-    def _trade(self, match: Match) -> Push:
+    def _trade(self, match: Match) -> TopicPush:
         listing = self.listing
         side = "buy" if match.is_buy else "sell"
         tail = (
@@ -203,12 +203,12 @@ class InstrumentSimulator:
             f'"sz":"{listing.qty_text(match.lots)}","side":"{side}","ts":"{match.at_ms}",'
             f'"count":"{len(match.parts)}","source":"0","seqId":{match.seq_id}}}]}}'
         )
-        return Push(tail, match.trade_id)
+        return TopicPush(tail, match.trade_id)
 
-    def _singles(self, match: Match) -> list[Push]:
+    def _singles(self, match: Match) -> list[TopicPush]:
         first_id = match.trade_id - len(match.parts) + 1
         return [
-            Push(wire.rows(self.match_row(first_id + place, match, lots) | {"source": "0"}), first_id + place)
+            TopicPush(wire.rows(self.match_row(first_id + place, match, lots) | {"source": "0"}), first_id + place)
             for place, lots in enumerate(match.parts)
         ]
 
@@ -238,7 +238,7 @@ class InstrumentSimulator:
         own = {"instFamily": family, "instId": self.id, "instType": self.listing.kind, "uly": family}
         return {"details": [details], **own}
 
-    def _candle_pushes(self, channel: str, now_ms: int) -> list[Push]:
+    def _candle_pushes(self, channel: str, now_ms: int) -> list[TopicPush]:
         bar = bar_of(channel)
         opened_ms = bars.open_ms(bar, now_ms)
         waiting_ms = self._closed.get(channel, opened_ms)
@@ -251,12 +251,12 @@ class InstrumentSimulator:
             self._closed[channel] = opened_ms
             self._due_ms[channel] = now_ms + _CANDLE_MS
             closed = self.candles(channel, opened_ms, count, now_ms)
-            return [Push(wire.rows(row)) for row in reversed(closed)]
+            return [TopicPush(wire.rows(row)) for row in reversed(closed)]
         if now_ms < self._due_ms.get(channel, 0):
             return []
         self._due_ms[channel] = now_ms + _CANDLE_MS
         row = self.candles(channel, now_ms + 1, 1, now_ms)[0]
-        return [Push(wire.rows(row))] if self._is_new(channel, wire.text_of(row)) else []
+        return [TopicPush(wire.rows(row))] if self._is_new(channel, wire.text_of(row)) else []
 
     # Rows -----------------------------------------------------------------------------------------------------
 

@@ -55,7 +55,7 @@ TEXTS: Final[dict[str, str]] = {
 }
 
 
-class Push(NamedTuple):
+class TopicPush(NamedTuple):
     """One push of a topic, the same for every subscriber but for the `arg` it begins with.
 
     Attributes:

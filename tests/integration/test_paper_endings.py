@@ -82,7 +82,7 @@ def test_the_hourly_limit_is_shown_and_ends_nothing(taker: str) -> None:
         told.update(line.error for line in status.connections)
 
     with SandboxServer() as sandbox:
-        sandbox.inject(*(faults.Gap(after_s=0.3 + 0.4 * n, channel="books") for n in range(4)))
+        sandbox.inject(*(faults.LostPush(after_s=0.3 + 0.4 * n, channel="books") for n in range(4)))
         okx = OkxConfig(url=sandbox.url, operations_per_h=3, ack_timeout_s=1.0)
         result = paper(taker, okx=okx, record=None, duration="3s", on_status=watch)
     assert len(result.orders) > 0

@@ -15,7 +15,7 @@ from quantkit.live.verify import verify
 from quantkit.sandbox import wire
 from quantkit.sandbox.channels import Topic
 from quantkit.sandbox.generated import GeneratedMarket
-from quantkit.sandbox.market import Push
+from quantkit.sandbox.market import TopicPush
 from quantkit.sandbox.server import SandboxServer
 from quantkit.storage.catalog import Catalog
 
@@ -52,7 +52,7 @@ class Relisting(GeneratedMarket):
         self.changes = changes
         self.due_ms: int | None = None
 
-    def first(self, topic: Topic, now_ms: int) -> list[Push]:
+    def first(self, topic: Topic, now_ms: int) -> list[TopicPush]:
         if topic == CHANGES:
             self.due_ms = now_ms + 1000
         return super().first(topic, now_ms)
@@ -64,7 +64,7 @@ class Relisting(GeneratedMarket):
             (row,) = (row for row in self.instruments() if row["instId"] == SWAP)
             changed: dict[str, Any] = {**row, **self.changes}
             assert self._exchange is not None
-            self._exchange.publish(CHANGES, Push(wire.rows(changed)))
+            self._exchange.publish(CHANGES, TopicPush(wire.rows(changed)))
 
 
 @pytest.fixture

@@ -83,8 +83,8 @@ class Everything(Strategy):
 """
 
 OUTAGES = [faults.Drop(after_s=second, path=path) for second in (1.5, 3.0, 5.0) for path in ("public", "business")]
-BROKEN = [faults.Gap(after_s=second, channel="books") for second in (2.0, 4.0, 6.0)]
-HANDOVER = [faults.Notice(after_s=2.5, close_after_s=1.0, path="public")]
+BROKEN = [faults.LostPush(after_s=second, channel="books") for second in (2.0, 4.0, 6.0)]
+HANDOVER = [faults.UpgradeNotice(after_s=2.5, close_after_s=1.0, path="public")]
 
 
 class Case:

@@ -388,13 +388,13 @@ def trouble() -> list[faults.Fault]:
     for second in range(3, 17, 3):
         planned += [
             faults.Drop(after_s=second, path="public"),
-            faults.Gap(after_s=second + 2, channel="books"),
+            faults.LostPush(after_s=second + 2, channel="books"),
             faults.Close(after_s=second + 4, code=(1001, 1000, 4004, 4006)[second % 4], path="business"),
             faults.Crossed(after_s=second + 5, channel="books"),
         ]
     return [
         *planned,
-        faults.Notice(after_s=7, close_after_s=2.0, path="public"),
+        faults.UpgradeNotice(after_s=7, close_after_s=2.0, path="public"),
         faults.Reset(after_s=11, channel="books"),
     ]
 

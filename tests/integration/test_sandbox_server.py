@@ -121,7 +121,7 @@ def test_connections_end_as_asked() -> None:
         for code in (1000, 1001, 4001, 4005, 4006, 4009):
             assert asyncio.run(ending(sandbox, faults.Close(code=code, reason="told"))) == (code, "told")
         assert asyncio.run(ending(sandbox, faults.Drop())) is None
-        assert asyncio.run(ending(sandbox, faults.Notice(close_after_s=0.1))) == (1001, "service upgrade")
+        assert asyncio.run(ending(sandbox, faults.UpgradeNotice(close_after_s=0.1))) == (1001, "service upgrade")
         assert asyncio.run(ending(sandbox, None)) == (4004, "No data received in 0.5s.")
         assert not sandbox.state()["connections"]
 

@@ -216,7 +216,7 @@ def test_a_handover_over_real_sockets_costs_nothing() -> None:
             for number in range(10):
                 run.handovers_ns.append(wall_ns())
                 before = run.proxy.accepted
-                run.sandbox.inject(faults.Notice(path="public", close_after_s=5.0))
+                run.sandbox.inject(faults.UpgradeNotice(path="public", close_after_s=5.0))
                 await until(lambda at=before: run.proxy.accepted > at, within_s=20, every_s=0.005)
                 await until(lambda: len(run.client.connections) == 1, within_s=20, every_s=0.005)
                 await run.recover()

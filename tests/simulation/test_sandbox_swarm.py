@@ -172,9 +172,9 @@ class _SandboxRun:
                 self.exchange.inject(faults.Drop())
             case 6:
                 self.live_witness.handovers_ns.append(self.loop.wall_ns())
-                self.exchange.inject(faults.Notice(close_after_s=30.0))
+                self.exchange.inject(faults.UpgradeNotice(close_after_s=30.0))
             case 7:
-                self.exchange.inject(faults.Gap(channel="books", instrument=name))
+                self.exchange.inject(faults.LostPush(channel="books", instrument=name))
             case 8:
                 self.exchange.inject(faults.Crossed(channel="books", instrument=name))
             case 9:

@@ -11,7 +11,7 @@ from sandbox_stage import play
 from quantkit.clock import iso_of
 from quantkit.sandbox.exchange import Exchange
 from quantkit.sandbox.keys import sign
-from quantkit.sandbox.rest import Reply, RestApi
+from quantkit.sandbox.rest import HttpReply, RestApi
 from quantkit.sandbox.rules import Rules
 
 
@@ -22,13 +22,15 @@ class Caller:
         self.exchange = exchange
         self.api = RestApi(exchange)
 
-    def reply(self, endpoint: str, headers: dict[str, str] | None = None, **params: object) -> Reply:
+    def reply(self, endpoint: str, headers: dict[str, str] | None = None, **params: object) -> HttpReply:
         """Return the reply to a GET."""
         now_s = asyncio.get_running_loop().time()
         path, query = f"/api/v5/{endpoint}", urlencode(params)
         return self.api.answer("GET", path, query, headers or {}, address="me", now_s=now_s)
 
-    def post(self, endpoint: str, body: bytes, headers: dict[str, str] | None = None, method: str = "POST") -> Reply:
+    def post(
+        self, endpoint: str, body: bytes, headers: dict[str, str] | None = None, method: str = "POST"
+    ) -> HttpReply:
         """Return the reply to a POST."""
         now_s = asyncio.get_running_loop().time()
         return self.api.answer(method, f"/api/v5/{endpoint}", "", headers or {}, body, address="me", now_s=now_s)

@@ -12,7 +12,7 @@ from typing import Any
 from quantkit.sandbox.exchange import Exchange
 from quantkit.sandbox.generated import GeneratedMarket
 from quantkit.sandbox.log import ExchangeLog
-from quantkit.sandbox.market import Market
+from quantkit.sandbox.market import MarketSource
 from quantkit.sandbox.peer import ABORT, PeerGone
 from quantkit.sandbox.rules import Rules
 
@@ -131,7 +131,7 @@ class Client:
 
 def play(
     scenario: Callable[[Exchange], Awaitable[None]],
-    market: Market | None = None,
+    market: MarketSource | None = None,
     *,
     rules: Rules | None = None,
     **options: Any,

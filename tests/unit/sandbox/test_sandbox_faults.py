@@ -28,7 +28,7 @@ def test_a_gap_drops_one_update_of_one_client() -> None:
         client, other = Client(exchange, "public"), Client(exchange, "public")
         for each in (client, other):
             await each.subscribe("books", "BTC-USDT")
-        exchange.inject(faults.Gap(channel="books", connection=1))
+        exchange.inject(faults.LostPush(channel="books", connection=1))
         await asyncio.sleep(2)
         assert breaks(chain_of(client)) == 1
         assert breaks(chain_of(other)) == 0
@@ -42,7 +42,7 @@ def test_a_gap_drops_one_update_of_one_client() -> None:
 
 def test_a_gap_of_a_book_never_drops_a_snapshot() -> None:
     async def scenario(exchange: Exchange) -> None:
-        exchange.inject(faults.Gap(channel="books"))
+        exchange.inject(faults.LostPush(channel="books"))
         client = Client(exchange, "public")
         await client.subscribe("books", "BTC-USDT")
         assert chain_of(client)[0][0] == -1
@@ -57,7 +57,7 @@ def test_a_gap_of_trades_shows_in_their_ids() -> None:
         client = Client(exchange, "public")
         await client.subscribe("trades", "BTC-USDT")
         await asyncio.sleep(1)
-        exchange.inject(faults.Gap(channel="trades"))
+        exchange.inject(faults.LostPush(channel="trades"))
         await asyncio.sleep(2)
         rows = client.rows("trades")
         holes = [int(row["tradeId"]) - int(row["count"]) - int(last["tradeId"]) for last, row in pairwise(rows)]
@@ -131,7 +131,7 @@ def test_unknown_things(what: str) -> None:
     async def scenario(exchange: Exchange) -> None:
         client = Client(exchange, "public")
         await client.subscribe("books", "BTC-USDT")
-        exchange.inject(faults.Unknown(channel="books", what=what))
+        exchange.inject(faults.UnknownContent(channel="books", what=what))
         await asyncio.sleep(1)
         assert sum(1 for text in client.texts if "surprise" in text) == 1
         assert breaks(chain_of(client)) == 0
@@ -219,7 +219,7 @@ def test_a_notice_comes_before_the_close() -> None:
     async def scenario(exchange: Exchange) -> None:
         client = Client(exchange, "business")
         await client.subscribe("candle1m", "BTC-USDT")
-        exchange.inject(faults.Notice(path="business"))
+        exchange.inject(faults.UpgradeNotice(path="business"))
         await asyncio.sleep(1)
         (notice,) = [event for event in client.frames() if event.get("event") == "notice"]
         assert notice["code"] == "64008"
@@ -332,7 +332,7 @@ def test_faults_as_text_and_json() -> None:
     assert parse_fault("drop") == faults.Drop()
     assert decode_faults(b'[{"kind":"drop"},{"kind":"gap","channel":"books","times":0}]') == [
         faults.Drop(),
-        faults.Gap(channel="books", times=0),
+        faults.LostPush(channel="books", times=0),
     ]
 
 

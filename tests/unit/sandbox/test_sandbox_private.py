@@ -8,7 +8,7 @@ import pytest
 from sandbox_callers import Caller, ask
 from sandbox_stage import Client, play
 
-from quantkit.sandbox.account import Account
+from quantkit.sandbox.account import UserAccount
 from quantkit.sandbox.exchange import Exchange
 from quantkit.sandbox.private import POSTED, PRIVATE
 from quantkit.sandbox.rest import ENDPOINTS
@@ -107,7 +107,7 @@ def test_the_balance_has_every_field_and_counts_every_currency() -> None:
         assert float(worth["SOL"]) == pytest.approx(2 * price["SOL"])
         assert float(row["totalEq"]) == pytest.approx(500 + 0.25 * price["BTC"] + 2 * price["SOL"])
 
-    ask(check, account=Account({"USDT": "500", "BTC": "0.25", "SOL": "2", "XYZ": "9"}))
+    ask(check, account=UserAccount({"USDT": "500", "BTC": "0.25", "SOL": "2", "XYZ": "9"}))
 
 
 def test_several_currencies_are_asked_for_at_once() -> None:
@@ -179,7 +179,7 @@ def test_positions_are_those_of_the_account() -> None:
         assert [row["pos"] for row in risk["posData"]] == ["3", "-1", "1"]
         assert [row["ccy"] for row in risk["balData"]] == ["USDT", "BTC"]
 
-    ask(check, account=Account(positions=rows))
+    ask(check, account=UserAccount(positions=rows))
 
 
 def test_currencies_are_those_of_the_market_and_the_account() -> None:
@@ -190,7 +190,7 @@ def test_currencies_are_those_of_the_market_and_the_account() -> None:
         (value,) = call.data("asset/asset-valuation")
         assert value["totalBal"] == call.data("account/balance")[0]["totalEq"]
 
-    ask(check, account=Account({"XYZ": "1"}))
+    ask(check, account=UserAccount({"XYZ": "1"}))
 
 
 @pytest.mark.parametrize(

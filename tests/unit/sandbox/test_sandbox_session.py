@@ -7,7 +7,7 @@ import pytest
 from sandbox_stage import Client, play
 
 from quantkit.errors import ConfigError
-from quantkit.sandbox.account import Account
+from quantkit.sandbox.account import UserAccount
 from quantkit.sandbox.exchange import Exchange
 from quantkit.sandbox.generated import GeneratedMarket
 from quantkit.sandbox.rules import Rules, Window
@@ -403,7 +403,7 @@ def test_private_channels_begin_with_their_state_and_the_number_of_connections()
         assert len(client.pushes("account")) == len(client.pushes("positions")) == 3
 
     row = {"instType": "SWAP", "instId": "BTC-USDT-SWAP", "pos": "1"}
-    play(scenario, account=Account({"USDT": "500", "SOL": "7"}, [row]))
+    play(scenario, account=UserAccount({"USDT": "500", "SOL": "7"}, [row]))
 
 
 def test_event_only_subscriptions_get_no_regular_pushes() -> None:
