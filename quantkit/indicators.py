@@ -82,22 +82,33 @@ class Sma(_Indicator):
         Raises:
             DataError: `price` is not finite.
         """
+        tails = self._tails
+        if not tails or not isfinite(price):
+            return self._begin(price)
+        self._block.append(price)
+        origin = self._origin
+        self._sum = total = self._sum + (price - origin)
+        self.value = value = origin + (total + tails.pop()) / self.window
+        return value
+
+    def _begin(self, price: float) -> float:
+        """Take a price while the first window fills, or the first one of a block."""
         if not isfinite(price):
             raise self._refuse(price)
         block = self._block
-        if len(block) == self.window or not block:
+        if self.is_ready:
             # Sums of differences to a price inside the window lose no digits to a large common offset.
             self._tails = _tails([old - price for old in reversed(block)])
             block.clear()
+        if not block:
             self._origin = price
             self._sum = 0.0
+        if self._tails:
+            return self.update(price)
         block.append(price)
         self._sum += price - self._origin
-        if self._tails:
-            self.value = self._origin + (self._sum + self._tails.pop()) / self.window
-        else:
-            self.value = self._origin + self._sum / len(block)
-            self.is_ready = len(block) == self.window
+        self.value = self._origin + self._sum / len(block)
+        self.is_ready = len(block) == self.window
         return self.value
 
 
