@@ -21,6 +21,8 @@ from quantkit.instruments import EXACT, Instrument, Side, common_step, off_grid
 WINDOW: Final = 65_536
 _CHUNK: Final = 512
 _NO_BID: Final = -1
+_BELOW_ALL: Final = int(np.iinfo(np.int64).min)
+_ABOVE_ALL: Final = int(np.iinfo(np.int64).max)
 _TENTH: Final = Decimal("0.1")
 #: No grid counts a price in more ticks; some hundred times as many are no longer whole numbers as floats.
 _MOST_TICKS: Final = 1e13
@@ -47,52 +49,79 @@ def _finer_tick(tick: Decimal, prices: NDArray[np.float64]) -> Decimal:
 class _SideRows:
     """One side of a block's book rows.
 
-    `start` holds n + 1 offsets into `ticks` and `sizes`. `tops[i]` is the most aggressive tick that row i sets to a
-    size above zero, or None. `far` are the levels outside the window, `far_levels` their ticks and sizes.
+    Attributes:
+        start: n + 1 offsets of the rows into `ticks` and `sizes`.
+        ticks, sizes: The levels of all rows.
+        tops: For each row the most aggressive tick that it sets to a size above zero; beyond every tick if there is
+            none.
+        base: First tick of the window that the following go by, None before the first.
+        places: Each level's place in a dense array; far levels, outside the window, share a spare.
+        far: The far levels, ticks and sizes.
+        far_start: n + 1 offsets of the rows into `far`; empty without far levels.
+        has_stray: Whether a far level is set on the market's side of the window.
     """
 
-    __slots__ = ("_base", "_index", "_offset", "far", "far_levels", "sizes", "start", "ticks", "tops")
+    __slots__ = (
+        "_is_bid",
+        "_offset",
+        "base",
+        "far",
+        "far_start",
+        "has_stray",
+        "places",
+        "sizes",
+        "start",
+        "ticks",
+        "tops",
+    )
 
     def __init__(self, column: Callable[[str], NDArray[Any]], side: Side, steps: NDArray[np.float64]) -> None:
-        name = "bid" if side is Side.BUY else "ask"
+        self._is_bid = side is Side.BUY
+        self._offset = 0 if self._is_bid else WINDOW
+        name = "bid" if self._is_bid else "ask"
         start = column(f"{name}_start")
         self.start: list[int] = start.tolist()
         self.sizes: NDArray[np.float64] = column(f"{name}_qtys")
         self.ticks: NDArray[np.int64] = steps.astype(np.int64)
-        self.tops = self._tops(start, highest=side is Side.BUY)
-        self.far: list[int] = []
-        self.far_levels: list[tuple[int, float]] = []
-        self._offset = 0 if side is Side.BUY else WINDOW
-        self._base: int | None = None
-        self._index: NDArray[np.int64] = np.empty(0, np.int64)
+        self.tops = self._tops(start)
+        self.base: int | None = None
+        self.places: NDArray[np.int64] = np.empty(0, np.int64)
+        self.far: list[tuple[int, float]] = []
+        self.far_start: list[int] = []
+        self.has_stray = False
 
-    def _tops(self, start: NDArray[np.int64], *, highest: bool) -> list[int | None]:
+    def _tops(self, start: NDArray[np.int64]) -> list[int]:
+        nothing = _BELOW_ALL if self._is_bid else _ABOVE_ALL
         if len(self.start) == 2:  # one row, as they come live: a list is quicker than five arrays
             filled_ticks = self.ticks[self.sizes > 0].tolist()
-            return [(max(filled_ticks) if highest else min(filled_ticks)) if filled_ticks else None]
-        nothing = np.iinfo(np.int64).min if highest else np.iinfo(np.int64).max
+            return [(max(filled_ticks) if self._is_bid else min(filled_ticks)) if filled_ticks else nothing]
         ticks = np.where(self.sizes > 0, self.ticks, nothing)
         tops = np.full(len(start) - 1, nothing, np.int64)
         filled = np.flatnonzero(np.diff(start))
         if len(filled):
-            reduce = np.maximum if highest else np.minimum
+            reduce = np.maximum if self._is_bid else np.minimum
             tops[filled] = reduce.reduceat(ticks, start[filled])
-        return [None if top == nothing else top for top in tops.tolist()]
+        top_list: list[int] = tops.tolist()
+        return top_list
 
-    def index_for(self, base: int) -> NDArray[np.int64]:
-        """Return each level's place in a dense array whose window starts at tick `base`; far ones share a spare."""
-        if self._base != base:
-            self._base = base
-            place = self.ticks - base
-            # A negative place is a huge one without its sign, so one comparison finds both ends.
-            far = np.flatnonzero(place.view(np.uint64) >= WINDOW)
-            place += self._offset
-            place[far] = 2 * WINDOW
-            self.far = far.tolist()
+    def place_in(self, base: int) -> None:
+        """Work out where the levels stand when the window starts at tick `base`."""
+        self.base = base
+        places = self.ticks - base
+        # A negative place is a huge one without its sign, so one comparison finds both ends.
+        far = np.flatnonzero(places.view(np.uint64) >= WINDOW)
+        places += self._offset
+        places[far] = 2 * WINDOW
+        self.places = places
+        if len(far):
+            ticks, sizes = self.ticks[far], self.sizes[far]
+            is_stray = ticks >= base + WINDOW if self._is_bid else ticks < base
+            self.has_stray = bool((is_stray & (sizes > 0)).any())
             # As lists, since far levels are few and are put into the side map one by one.
-            self.far_levels = list(zip(self.ticks[far].tolist(), self.sizes[far].tolist(), strict=True))
-            self._index = place
-        return self._index
+            self.far = list(zip(ticks.tolist(), sizes.tolist(), strict=True))
+            self.far_start = far.searchsorted(self.start).tolist()
+        else:
+            self.far, self.far_start, self.has_stray = [], [], False
 
     def levels(self, row: int) -> dict[int, float]:
         """Return a snapshot row's levels by tick; of one named twice the last counts, and size 0 is none."""
@@ -156,9 +185,10 @@ class DenseBook:
         "_ask_low",
         "_base",
         "_bid_high",
-        "_far",
+        "_far_levels",
         "_has_stray",
         "_laid",
+        "_late",
         "_sizes",
         "_view",
         "instrument",
@@ -173,7 +203,9 @@ class DenseBook:
         self._sizes = np.zeros(2 * WINDOW + 1)
         self._view = memoryview(self._sizes.data)
         self._base = 0
-        self._far: tuple[dict[int, float], dict[int, float]] = ({}, {})  # bids, asks
+        self._far_levels: tuple[dict[int, float], dict[int, float]] = ({}, {})  # bids, asks; without those of `_late`
+        # Applied rows whose far levels are not in the side map yet: often nobody asks for them before they change.
+        self._late: tuple[BookRows, int, int] | None = None
         self._bid_high = _NO_BID  # no dense bid stands above this place
         self._ask_low = WINDOW  # no dense ask stands below this place
         self._has_stray = False  # a far level stands on the market's side: only where bid and ask are widely crossed
@@ -185,7 +217,8 @@ class DenseBook:
         book.is_valid, book.version = self.is_valid, self.version
         book._sizes[:] = self._sizes
         book._base = self._base
-        book._far = (dict(self._far[0]), dict(self._far[1]))
+        bids, asks = self._far
+        book._far_levels = (dict(bids), dict(asks))
         book._bid_high, book._ask_low, book._has_stray = self._bid_high, self._ask_low, self._has_stray
         book._laid = None if self._laid is None else list(self._laid)
         return book
@@ -224,53 +257,90 @@ class DenseBook:
     def apply(self, rows: BookRows, first: int, last: int) -> None:
         """Apply rows `first` to `last` (exclusive); the last change of a level wins."""
         self.version += 1
-        snapshot = rows.last_snapshot(first, last)
-        if snapshot is not None:
-            self._take_snapshot(rows, snapshot)
-            first = snapshot + 1
+        if rows.snapshots:
+            snapshot = rows.last_snapshot(first, last)
+            if snapshot is not None:
+                self._take_snapshot(rows, snapshot)
+                first = snapshot + 1
         if first >= last or not self.is_valid:
             return
         base, bids, asks = self._base, rows.bids, rows.asks
         begin, end = bids.start[first], bids.start[last]
         if begin != end:
-            self._sizes[bids.index_for(base)[begin:end]] = bids.sizes[begin:end]
-            for top in bids.tops[first:last]:
-                if top is not None and self._bid_high < top - base < WINDOW:
-                    self._bid_high = top - base
-            if bids.far:
-                self._apply_far(bids, 0, begin, end)
+            if bids.base != base:
+                bids.place_in(base)
+            self._sizes[bids.places[begin:end]] = bids.sizes[begin:end]
+            top = max(bids.tops[first:last]) - base
+            if top > self._bid_high:
+                # A stray says nothing about the window; the other tops do.
+                if top >= WINDOW:
+                    top = max((tick - base for tick in bids.tops[first:last] if tick - base < WINDOW), default=_NO_BID)
+                self._bid_high = max(self._bid_high, top)
         begin, end = asks.start[first], asks.start[last]
         if begin != end:
-            self._sizes[asks.index_for(base)[begin:end]] = asks.sizes[begin:end]
-            for top in asks.tops[first:last]:
-                if top is not None and 0 <= top - base < self._ask_low:
-                    self._ask_low = top - base
-            if asks.far:
-                self._apply_far(asks, 1, begin, end)
+            if asks.base != base:
+                asks.place_in(base)
+            self._sizes[asks.places[begin:end]] = asks.sizes[begin:end]
+            top = min(asks.tops[first:last]) - base
+            if top < self._ask_low:
+                if top < 0:
+                    top = min((tick - base for tick in asks.tops[first:last] if tick >= base), default=WINDOW)
+                self._ask_low = min(self._ask_low, top)
         self._laid = None
-        if self._has_stray or self._far[0] or self._far[1]:
+        if bids.far or asks.far:
+            self._note_far(rows, first, last)
+        if self._has_stray or self._bid_place() < 0 or self._ask_place() >= WINDOW:
             self._keep_window()
 
     def _take_snapshot(self, rows: BookRows, row: int) -> None:
         self.is_valid = True
         self._place(rows.bids.levels(row), rows.asks.levels(row))
 
-    def _apply_far(self, rows: _SideRows, side: int, begin: int, end: int) -> None:
-        """Put the far levels of a slice into the side map, and note whether one lies on the market's side."""
-        levels, far = self._far[side], rows.far
-        for tick, size in rows.far_levels[bisect_left(far, begin) : bisect_left(far, end)]:
-            if size > 0:
-                levels[tick] = size
-                if tick < self._base if side else tick >= self._base + WINDOW:
-                    self._has_stray = True
-            else:
-                levels.pop(tick, None)
+    def _note_far(self, rows: BookRows, first: int, last: int) -> None:
+        """Note rows whose far levels are to be put into the side map once somebody asks for them."""
+        late = self._late
+        if late is not None and late[0] is rows and late[2] == first:
+            first = late[1]
+        elif late is not None:
+            self._put_far()
+        self._late = rows, first, last
+        if rows.bids.has_stray or rows.asks.has_stray:
+            self._put_far()
+
+    def _put_far(self) -> None:
+        """Put the far levels of the noted rows into the side map, and note whether one is a stray."""
+        if self._late is None:
+            return
+        (rows, first, last), self._late = self._late, None
+        base = self._base
+        for levels, side in ((self._far_levels[0], rows.bids), (self._far_levels[1], rows.asks)):
+            if side.start[first] == side.start[last]:
+                continue
+            if side.base != base:  # another book has gone by the same rows
+                side.place_in(base)
+            if not side.far:
+                continue
+            is_bid = side is rows.bids
+            for tick, size in side.far[side.far_start[first] : side.far_start[last]]:
+                if size > 0:
+                    levels[tick] = size
+                    if tick >= base + WINDOW if is_bid else tick < base:
+                        self._has_stray = True
+                else:
+                    levels.pop(tick, None)
+
+    @property
+    def _far(self) -> tuple[dict[int, float], dict[int, float]]:
+        """The levels outside the window, bids and asks."""
+        if self._late is not None:
+            self._put_far()
+        return self._far_levels
 
     def _keep_window(self) -> None:
         """Move the window to the market where the market has left it."""
         bids, asks = self._far
         if not self._has_stray:
-            if not (bids and self._dense_bid() < 0) and not (asks and self._dense_ask() >= WINDOW):
+            if not (bids and self._bid_place() < 0) and not (asks and self._ask_place() >= WINDOW):
                 return
             bid, ask = self.best_bid_ticks(), self.best_ask_ticks()
             # Around a spread as wide as the window nothing would be dense, wherever it lay: leave it where it is.
@@ -298,7 +368,7 @@ class DenseBook:
                 self._base = wanted
         base = self._base
         self._has_stray = bool(bids and max(bids) >= base + WINDOW) or bool(asks and min(asks) < base)
-        self._far = ({}, {})
+        self._far_levels, self._late = ({}, {}), None
         self._bid_high, self._ask_low = _NO_BID, WINDOW
         self._laid = laid = []
         for side, levels in enumerate((bids, asks)):
@@ -312,13 +382,15 @@ class DenseBook:
                     else:
                         self._ask_low = min(self._ask_low, place)
                 else:
-                    self._far[side][tick] = size
+                    self._far_levels[side][tick] = size
 
     # Reading --------------------------------------------------------------------------------------------------
 
-    def _dense_bid(self) -> int:
-        """Look down from the last best bid for the first level with a size."""
-        view, place = self._view, self._bid_high
+    def _bid_place(self) -> int:
+        """Return the place of the highest dense bid, below zero when there is none."""
+        place, view = self._bid_high, self._view
+        if place < 0 or view[place] != 0.0:
+            return place
         stop = max(place - 64, -1)
         while place > stop and view[place] == 0.0:
             place -= 1
@@ -329,9 +401,11 @@ class DenseBook:
         self._bid_high = place
         return place
 
-    def _dense_ask(self) -> int:
-        """Look up from the last best ask for the first level with a size."""
-        view, place = self._view, self._ask_low
+    def _ask_place(self) -> int:
+        """Return the place of the lowest dense ask, `WINDOW` when there is none."""
+        place, view = self._ask_low, self._view
+        if place >= WINDOW or view[WINDOW + place] != 0.0:
+            return place
         stop = min(place + 64, WINDOW)
         while place < stop and view[WINDOW + place] == 0.0:
             place += 1
@@ -344,19 +418,25 @@ class DenseBook:
 
     def best_bid_ticks(self) -> int | None:
         """Return the highest bid, None when there is none."""
-        place, far = self._dense_bid(), self._far[0]
+        place = self._bid_high
+        if place < 0 or self._view[place] == 0.0:
+            place = self._bid_place()
+        if place >= 0 and not self._has_stray:
+            return self._base + place
+        far = self._far[0]
         best = self._base + place if place >= 0 else None
-        if far and (best is None or self._has_stray):
-            return max(far) if best is None else max(best, *far)
-        return best
+        return best if not far else max(far) if best is None else max(best, *far)
 
     def best_ask_ticks(self) -> int | None:
         """Return the lowest ask, None when there is none."""
-        place, far = self._dense_ask(), self._far[1]
+        place = self._ask_low
+        if place >= WINDOW or self._view[WINDOW + place] == 0.0:
+            place = self._ask_place()
+        if place < WINDOW and not self._has_stray:
+            return self._base + place
+        far = self._far[1]
         best = self._base + place if place < WINDOW else None
-        if far and (best is None or self._has_stray):
-            return min(far) if best is None else min(best, *far)
-        return best
+        return best if not far else min(far) if best is None else min(best, *far)
 
     def size(self, side: Side, ticks: int) -> float:
         """Return the displayed size of a level, 0.0 when it is empty."""
@@ -374,7 +454,7 @@ class DenseBook:
         strays = {t for t in far if (t >= edge if is_bid else t < edge)} if self._has_stray else set()
         yield from ((tick, far[tick]) for tick in sorted(strays, reverse=is_bid))
         dense = self._sizes[:WINDOW] if is_bid else self._sizes[WINDOW : 2 * WINDOW]
-        place = self._dense_bid() if is_bid else self._dense_ask()
+        place = self._bid_place() if is_bid else self._ask_place()
         while 0 <= place < WINDOW:
             if is_bid:
                 low = max(0, place - _CHUNK + 1)
@@ -389,10 +469,14 @@ class DenseBook:
 
     def size_between(self, side: Side, low: int, high: int) -> float:
         """Return the displayed size of all levels from tick `low` to `high`, both included."""
-        far = self._far[0 if side is Side.BUY else 1]
         offset = 0 if side is Side.BUY else WINDOW
-        first, last = max(low - self._base, 0), min(high - self._base, WINDOW - 1)
+        first, last = low - self._base, high - self._base
+        is_dense = first >= 0 and last < WINDOW
+        first, last = max(first, 0), min(last, WINDOW - 1)
         dense = float(self._sizes[offset + first : offset + last + 1].sum()) if first <= last else 0.0
+        if is_dense:
+            return dense
+        far = self._far[0 if side is Side.BUY else 1]
         return dense + sum(size for ticks, size in far.items() if low <= ticks <= high)
 
     def has_level_beyond(self, side: Side, ticks: int) -> bool:
