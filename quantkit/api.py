@@ -1,4 +1,4 @@
-"""Putting the pieces together: a strategy, data and a configuration become a result."""
+"""The front door: a strategy, data and options in, a result out."""
 
 import asyncio
 import operator

@@ -1,4 +1,4 @@
-"""The only reading of the machine's time, and the conversions between time's spellings."""
+"""The machine's clock, read here only, and conversions between spellings of time."""
 
 import re
 import time

@@ -1,4 +1,4 @@
-"""The configuration of a run, as it is stored with its result: what was asked for, and what became of it."""
+"""The configuration that is stored with a result: the options given, and what the run made of them."""
 
 from typing import Any
 

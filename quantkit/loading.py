@@ -1,4 +1,4 @@
-"""Finding a strategy's class from what a user writes: a file, a name in `strategies/`, or `module:Class`."""
+"""A strategy's class from a user's text: a file, a name in `strategies/`, or `module:Class`."""
 
 import difflib
 import hashlib

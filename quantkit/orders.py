@@ -1,4 +1,4 @@
-"""Orders, their life, and fills."""
+"""Orders, their states, and fills."""
 
 from decimal import Decimal
 from enum import StrEnum

@@ -1,4 +1,4 @@
-"""Names that are the same on every machine: what may become part of a path."""
+"""Names that every operating system understands alike: the ones allowed in paths."""
 
 import unicodedata
 from functools import lru_cache

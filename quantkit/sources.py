@@ -1,4 +1,4 @@
-"""The code of a strategy: the bytes that ran, of its file and of the modules that lie beside it."""
+"""The bytes of a strategy's code: its file and the modules beside it."""
 
 import hashlib
 import sys

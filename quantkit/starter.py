@@ -1,4 +1,4 @@
-"""A place to start from: a first strategy and a small data folder, written where nothing is yet."""
+"""A first strategy and a small data folder, written where nothing is yet."""
 
 import keyword
 from pathlib import Path

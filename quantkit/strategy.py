@@ -1,4 +1,4 @@
-"""What a user subclasses: parameters, hooks, subscriptions, orders and readings, and the Context behind them."""
+"""The class that a user subclasses: parameters, hooks, subscriptions, orders, readings; and its Context."""
 
 import copy
 import difflib

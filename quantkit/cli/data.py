@@ -1,4 +1,4 @@
-"""`quantkit data`: what a data folder holds, what is wrong with it, and how to get a killed run's rows back."""
+"""`quantkit data`: the contents of a data folder, its faults, and the rows of a killed run."""
 
 import click
 

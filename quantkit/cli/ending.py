@@ -1,4 +1,4 @@
-"""How a command that runs until it is told to stop is told: the first signal asks, the second one insists."""
+"""How signals end a command: the first one asks, the second one insists."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""Flags that several commands share, and what becomes of their texts."""
+"""Flags shared by several commands, and the conversion of their texts."""
 
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final, TypeVar

@@ -1,4 +1,4 @@
-"""`quantkit new`: a first strategy and data to try it on."""
+"""`quantkit new`: a first strategy, and data to try it on."""
 
 import shlex
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What `quantkit watch` knows of each instrument, and how it is shown."""
+"""The board of `quantkit watch`: the latest quote and candle of each instrument, and its lines on screen."""
 
 from collections import deque
 from collections.abc import Iterable

@@ -1,4 +1,4 @@
-"""How the command line's process begins and ends: one line answers Ctrl-C, from the first import to the last."""
+"""Start and end of the command line's process: one line answers Ctrl-C, from the first import to the last."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""`quantkit verify`: a recorded run replayed, and what differs."""
+"""`quantkit verify`: a recorded run repeated, and its first difference."""
 
 import sys
 from contextlib import redirect_stdout

@@ -1,4 +1,4 @@
-"""What the terminal shows of a live run: one status in, lines of text out."""
+"""The terminal view of a live run: one status in, lines of text out."""
 
 import re
 from collections.abc import Sequence

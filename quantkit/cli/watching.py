@@ -1,4 +1,4 @@
-"""What `quantkit watch` does: a client of OKX that fills a board, drawn or printed until somebody ends it."""
+"""The work of `quantkit watch`: an OKX client that fills a board, drawn or printed until it is ended."""
 
 import asyncio
 import logging

@@ -1,4 +1,4 @@
-"""The bars of a table, whether it was a file or a frame: interval, rows off the step, closes, holes and sessions."""
+"""Bars of a file or a frame: interval, rows off the step, closing times, holes and sessions."""
 
 from collections.abc import Callable
 from datetime import tzinfo

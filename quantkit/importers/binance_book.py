@@ -1,4 +1,4 @@
-"""Binance's local order book: splicing a REST snapshot into the stream of diffs, and checking their chain."""
+"""Binance's local order book: a REST snapshot aligned with the stream of updates, and their sequence checked."""
 
 from collections import deque
 from typing import Final, NamedTuple, TypeAlias

@@ -1,4 +1,4 @@
-"""Binance's wire forms: the fields of its events by their letters, its numbers, and its symbols."""
+"""Binance's JSON: fields of events by their letters, numbers, and symbols."""
 
 import re
 from typing import Any, Final

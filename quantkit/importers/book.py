@@ -1,4 +1,4 @@
-"""The naive book of an import: every update is applied before it is stored, so that no crossed book gets in."""
+"""The plain book of an import: it applies every update before storage, so that no crossed book gets in."""
 
 from collections.abc import Sequence
 from typing import Any, Final

@@ -1,4 +1,4 @@
-"""Candles of foreign files: their tables read into bars, which are checked as those of frames are."""
+"""Candles of foreign files: tables read into bars, with the checks of frames."""
 
 from collections.abc import Mapping, Sequence
 from datetime import tzinfo

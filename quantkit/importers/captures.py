@@ -1,4 +1,4 @@
-"""What raw captures have in common: the order of their files, and receipt stamps that rise strictly."""
+"""Common rules of raw captures: the order of their files, and strictly rising receipt stamps."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""When bars close: after their interval, or with the clock of a place, where days last 23 or 25 hours."""
+"""Closing times of bars: after their interval, or by local clocks with days of 23 or 25 hours."""
 
 from datetime import tzinfo
 from typing import Final, NamedTuple, TypeAlias

@@ -1,4 +1,4 @@
-"""What a file is by its first bytes, where it is nothing that can be read here."""
+"""Foreign content by its first bytes, where no importer can read it."""
 
 import re
 from collections.abc import Sequence

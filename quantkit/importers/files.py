@@ -1,4 +1,4 @@
-"""Opening foreign files: gzip by content, lines with their numbers, damage as a counted row."""
+"""Opening foreign files: gzip by content, numbered lines, damage as a counted row."""
 
 import gzip
 import zlib

@@ -1,4 +1,4 @@
-"""Frames in memory as data: rows checked as those of files are, and a remedy named for what is wrong."""
+"""Pandas frames as data: the checks of imported files, and a remedy for each fault."""
 
 from collections.abc import Iterable, Mapping
 from datetime import tzinfo

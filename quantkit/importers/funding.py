@@ -1,4 +1,4 @@
-"""Funding rates of foreign tables: lists of settlements, and changing rates that name the settlement they are for."""
+"""Funding rates of foreign tables: settlements, and changing rates with the time of their settlement."""
 
 from collections.abc import Mapping
 from datetime import tzinfo

@@ -1,4 +1,4 @@
-"""Where the importers' rows come together: streams, one clock shift, metadata, and the commit to the data directory."""
+"""The end of every import: streams, one clock shift, metadata, and the commit to the data folder."""
 
 from collections.abc import Collection, Mapping
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Instrument metadata of an import: given, from the capture or a file, stored already, or inferred from the data."""
+"""Instrument metadata of an import: given, from a capture or a file, stored already, or inferred from the data."""
 
 import re
 from collections.abc import Iterator, Mapping, Sequence

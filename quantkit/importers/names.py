@@ -1,4 +1,4 @@
-"""Which instrument the rows of a table belong to."""
+"""The instrument of a table's rows."""
 
 from typing import Final
 

@@ -1,4 +1,4 @@
-"""The values of a table's rows: numbers, times and texts, and what is wrong with which row."""
+"""The values of a table's rows: numbers, times, texts, and the fault of each bad row."""
 
 import re
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""What an import did: every row read is written, skipped with its reason, or ignored by a named rule."""
+"""The account of an import: each row read is written, skipped with a reason, or ignored by a named rule."""
 
 from collections.abc import Callable
 from typing import Final, TypeAlias

@@ -1,4 +1,4 @@
-"""Trades, quotes, marks and funding rates of foreign tables: one event a row, one clock."""
+"""Trades, quotes, marks and funding rates of foreign tables: one event a row."""
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import tzinfo

@@ -1,4 +1,4 @@
-"""Blocks on their way from foreign files to the data directory, kept on disk so that memory stays bounded."""
+"""Blocks between foreign files and the data folder, kept on disk to bound memory."""
 
 import tempfile
 from collections.abc import Iterator

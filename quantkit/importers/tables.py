@@ -1,4 +1,4 @@
-"""Foreign tables, CSV, Parquet or Feather, as blocks of columns whose rows keep their line numbers."""
+"""Foreign tables in CSV, Parquet or Feather as blocks of columns with line numbers."""
 
 import csv
 import io

@@ -1,4 +1,4 @@
-"""How texts of foreign tables are written when they are dates: ISO, one number, the year last."""
+"""Spellings of dates in foreign tables: ISO, one number, the year last."""
 
 import re
 from collections.abc import Iterable

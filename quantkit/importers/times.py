@@ -1,4 +1,4 @@
-"""Times of foreign tables: epoch numbers of any unit, dates, ISO text, and local times made UTC."""
+"""Times of foreign tables as UTC: epoch numbers of any unit, dates, ISO text, local times."""
 
 import re
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""A result in at most 24 lines of 80 columns, with the return on the last: what fits a small terminal at a glance."""
+"""A result in at most 24 lines of 80 columns, the return last."""
 
 from datetime import datetime
 from typing import TYPE_CHECKING, Final

@@ -1,4 +1,4 @@
-"""The one place that makes consoles: they print names, numbers and paths as they are written."""
+"""The factory of consoles: they print names, numbers and paths as written."""
 
 from typing import IO, TYPE_CHECKING
 

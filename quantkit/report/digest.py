@@ -1,4 +1,4 @@
-"""The hash of a result: equal for equal runs, whatever machine, hash seed or library version made them."""
+"""The hash of a result: equal for equal runs, on any machine and with any hash seed or library version."""
 
 import hashlib
 from collections.abc import Mapping

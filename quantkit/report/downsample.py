@@ -1,4 +1,4 @@
-"""Long series cut down to what a picture can show."""
+"""Long series reduced to the size of a picture."""
 
 import numpy as np
 

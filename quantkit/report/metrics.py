@@ -1,4 +1,4 @@
-"""The arithmetic of performance: pure functions from numpy arrays to one number each, nothing of pandas or display.
+"""Performance formulas: pure functions from numpy arrays to one number each, without pandas or display.
 
 Ratios are bare fractions (0.12 is 12 %), drawdowns negative fractions, durations integer nanoseconds. A number that
 the data cannot give (too few values, no dispersion, a division by zero) is None, never NaN or infinity.

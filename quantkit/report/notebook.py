@@ -1,4 +1,4 @@
-"""A result in a notebook: its strategy, the summary as HTML tables, and the equity curve as a small inline SVG."""
+"""A result in a notebook: strategy, summary tables in HTML, and the equity curve as a small SVG."""
 
 from collections.abc import Mapping, Sequence
 from html import escape

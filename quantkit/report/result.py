@@ -1,4 +1,4 @@
-"""The result of a run: the exact records, and pandas views of them that are built when first asked for."""
+"""The result of a run: the exact records, and pandas views built on first use."""
 
 from collections.abc import Iterable, Mapping
 from functools import cached_property

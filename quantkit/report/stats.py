@@ -1,4 +1,4 @@
-"""The numbers of a result: which there are, what they are called, in what unit, and how they come from an outcome."""
+"""The statistics of a result: their keys, names and units, and their computation from an outcome."""
 
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta

@@ -1,4 +1,4 @@
-"""A result as text: the terminal's summary, and the JSON that scripts read."""
+"""A result as text: the terminal's summary, and JSON for scripts."""
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta

@@ -1,4 +1,4 @@
-"""What the command line prints about data: the streams of a folder, findings of a check, the outcome of an import."""
+"""Printed tables about data: streams of a folder, findings of a check, the outcome of an import."""
 
 from collections import Counter
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""How the numbers of a result are written for people, in the terminal and in a notebook."""
+"""Numbers of a result in writing, for the terminal and the notebook."""
 
 import math
 from collections.abc import Mapping

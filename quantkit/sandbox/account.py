@@ -1,4 +1,4 @@
-"""What a user has: the rows of account and positions, their first snapshots, and the regular full pushes."""
+"""The user's money: rows of account and positions, their first snapshots, and regular full pushes."""
 
 import asyncio
 from collections.abc import Collection

@@ -1,4 +1,4 @@
-"""The exchange as an ASGI application: WebSocket paths, REST, the sandbox's own control, and uvicorn around it."""
+"""The local exchange as an ASGI application: WebSocket paths, REST, its own control, and uvicorn around it."""
 
 import asyncio
 import contextlib

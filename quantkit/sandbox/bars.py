@@ -1,4 +1,4 @@
-"""OKX's candle bars: their names, lengths, and where each opens."""
+"""OKX's candle bars: names, lengths and opening times."""
 
 import re
 from datetime import UTC, datetime

@@ -1,4 +1,4 @@
-"""A market for measuring: small frames at a steady rate, each saying when it was sent."""
+"""A market for measurements: small frames at a steady rate, each with its sending time."""
 
 import asyncio
 from typing import Final

@@ -1,4 +1,4 @@
-"""The faults that wait to strike: armed, matched against what happens, counted down."""
+"""Faults in waiting: armed, matched against events, counted down."""
 
 from collections.abc import Callable
 from typing import TypeVar

@@ -1,4 +1,4 @@
-"""Reading raw captures of OKX for replay: frames with their times, and instruments of recorded REST replies."""
+"""Raw OKX captures for replay: frames with their times, and instruments of recorded REST replies."""
 
 import re
 from collections.abc import Iterator, Sequence

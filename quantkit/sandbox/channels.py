@@ -1,4 +1,4 @@
-"""Which channels there are, on which path, with which keys; and what OKX says of an arg that is wrong."""
+"""The channels: their paths, the keys that they need, and OKX's answer to a wrong arg."""
 
 from functools import lru_cache
 from typing import Final, NamedTuple

@@ -1,4 +1,4 @@
-"""What faults do to a frame's text: lost, doubled, cut, crossed, or with things in it that nobody knows."""
+"""Damage to a frame's text: lost, doubled, cut, crossed, or with unknown content."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any

@@ -1,4 +1,4 @@
-"""Who may talk to the exchange: programs of this machine, and no page of the web that a browser on it has open."""
+"""Access control: programs of this machine may talk to the exchange, web pages in its browser may not."""
 
 import ipaddress
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""The exchange: connections, topics, faults and the market behind them. Asyncio and its loop's time, no sockets."""
+"""The local exchange: connections, topics, faults and the market behind them. Asyncio time, no sockets."""
 
 import asyncio
 import logging

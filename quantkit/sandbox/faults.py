@@ -1,4 +1,4 @@
-"""Faults as values: what goes wrong, for whom, how often and when. What lies below the protocol is not here."""
+"""Faults as values: kind, target, count and time. Faults below the protocol are not here."""
 
 from typing import Final, TypeAlias
 

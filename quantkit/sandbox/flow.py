@@ -1,4 +1,4 @@
-"""One instrument's orders: they come, match and go in a book of their own. The only source of its books and trades."""
+"""The order flow of one generated instrument: the only source of its book and trades."""
 
 from bisect import bisect_left, insort
 from collections.abc import Iterator

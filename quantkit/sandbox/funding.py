@@ -1,4 +1,4 @@
-"""Funding rates of a generated swap: what is predicted, and what was charged every eight hours."""
+"""Funding rates of a generated swap: predictions, and settlements every eight hours."""
 
 from typing import Any, Final
 

@@ -1,4 +1,4 @@
-"""A market out of nothing but a seed: many instruments whose books, trades, candles and rates belong together."""
+"""A market from a seed: instruments whose books, trades, candles and rates belong together."""
 
 import asyncio
 from collections.abc import Callable, Sequence

@@ -1,4 +1,4 @@
-"""What traded before and since the start: bars and trades of a generated instrument, as far back as anybody asks."""
+"""Trades and bars of a generated instrument, before and since the start, as far back as anybody asks."""
 
 import math
 from collections import deque

@@ -1,4 +1,4 @@
-"""What subscribers of a book have been shown: snapshots, the changes from one image to the next, and short books."""
+"""Book images that subscribers have: snapshots, changes between two images, and short books."""
 
 from collections.abc import Iterable
 from typing import Final, TypeAlias

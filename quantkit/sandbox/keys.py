@@ -1,4 +1,4 @@
-"""The sandbox's fixed API keys, and how a login or a signed request is judged. They open nothing anywhere else."""
+"""The sandbox's fixed API keys, and the check of logins and signed requests. They open nothing anywhere else."""
 
 import base64
 import hashlib

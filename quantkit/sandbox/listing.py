@@ -1,4 +1,4 @@
-"""What a generated market lists: instruments with their steps, and the rows that describe them as OKX does."""
+"""Instruments of a generated market: their steps, and their rows in OKX's form."""
 
 from typing import Any, Final
 

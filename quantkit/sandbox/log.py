@@ -1,4 +1,4 @@
-"""The exchange's own record of what it sent to whom and what a fault kept back: the truth that tests compare with."""
+"""The exchange's own log of sent and withheld pushes: the truth for tests."""
 
 from collections import Counter, deque
 from collections.abc import Iterator

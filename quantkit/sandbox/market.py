@@ -1,4 +1,4 @@
-"""What the exchange needs of a market: what there is, what a new subscriber gets, pushes, and rows for REST."""
+"""The protocol of a market: its topics, first snapshots, pushes, and rows for REST."""
 
 from collections.abc import Callable
 from typing import Any, Protocol, TypeAlias

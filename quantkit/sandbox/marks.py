@@ -1,4 +1,4 @@
-"""Bars of the fair price of a generated instrument, which its mark and its index show: without trades or volume."""
+"""Bars of the fair price of a generated instrument, for mark and index: no trades, no volume."""
 
 from functools import lru_cache
 from typing import Final, NamedTuple

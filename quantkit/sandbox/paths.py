@@ -1,4 +1,4 @@
-"""Where prices go: a path that is a function of seed, asset and time, so that history needs no storage."""
+"""Price paths as a function of seed, asset and time, so that history needs no storage."""
 
 import math
 import zlib

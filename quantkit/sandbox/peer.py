@@ -1,4 +1,4 @@
-"""What the exchange needs of a connection, whatever carries it: a socket, or a simulated network."""
+"""The protocol of a connection, whether it is a socket or a simulated network."""
 
 from typing import Final, Protocol
 

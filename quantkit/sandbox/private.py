@@ -1,4 +1,4 @@
-"""The REST endpoints of one user: account, orders and funds, of an account that holds money and has no orders yet."""
+"""REST endpoints of one user: account, orders and funds. The account holds money and has no orders yet."""
 
 from collections.abc import Callable
 from typing import Final

@@ -1,4 +1,4 @@
-"""The REST endpoints that anybody may ask: markets, instruments and the state of the system."""
+"""Public REST endpoints: markets, instruments and the state of the system."""
 
 from collections.abc import Callable, Sequence
 from decimal import Decimal

@@ -1,4 +1,4 @@
-"""A market that happened: recorded frames, sent again to whoever subscribes, as they were and when they were."""
+"""A recorded market: its frames sent again to subscribers, unchanged and in their time."""
 
 import asyncio
 from collections import deque

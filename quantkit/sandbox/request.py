@@ -1,4 +1,4 @@
-"""A REST request taken apart and checked: its parameters, who asks, and the errors that end it."""
+"""A parsed and checked REST request: parameters, user, and the errors that end it."""
 
 from collections.abc import Callable
 from decimal import Decimal, InvalidOperation

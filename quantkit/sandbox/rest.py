@@ -1,4 +1,4 @@
-"""The REST endpoints: a request in, a reply out; limits, paging and signatures as OKX has them. No sockets."""
+"""REST requests and replies with OKX's limits, paging and signatures. No sockets."""
 
 import hmac
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""The exchange's limits and timers as numbers that a test can shrink, and sliding windows that count against them."""
+"""The exchange's limits and timers as numbers that a test can shrink, and sliding windows that count."""
 
 from collections import deque
 

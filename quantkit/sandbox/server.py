@@ -1,4 +1,4 @@
-"""The exchange on real sockets: starlette and uvicorn, a context manager for tests, `serve` for the shell."""
+"""The local exchange on real sockets: a context manager for tests, and `serve` for the shell."""
 
 import asyncio
 import logging

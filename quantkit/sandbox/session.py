@@ -1,4 +1,4 @@
-"""One connection: its requests and their answers, its subscriptions, its bounded queue of frames to send."""
+"""One connection: requests and answers, subscriptions, and the bounded queue of frames to send."""
 
 import asyncio
 import contextlib

@@ -1,4 +1,4 @@
-"""The texts of OKX's frames and replies: acks, errors, notices, and the tails of pushes."""
+"""OKX's frames and replies as text: acks, errors, notices, and the tails of pushes."""
 
 from decimal import Decimal
 from typing import Any, Final, NamedTuple

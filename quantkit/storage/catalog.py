@@ -1,4 +1,4 @@
-"""What a data folder holds, read from its manifest."""
+"""The contents of a data folder, read from its manifest."""
 
 from collections import defaultdict
 from pathlib import Path

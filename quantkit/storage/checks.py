@@ -1,4 +1,4 @@
-"""What stored values may never be: vectorised checks, the same when rows are written and when they are decoded."""
+"""Checks of stored values, vectorised, the same on writing and on decoding."""
 
 from collections.abc import Callable, Mapping
 from typing import Final

@@ -1,4 +1,4 @@
-"""One sealed Parquet file, opened and checked against its manifest line, decoded column by column."""
+"""One sealed Parquet file: opened, checked against its manifest line, decoded column by column."""
 
 import hashlib
 from collections.abc import Callable, Iterator

@@ -1,4 +1,4 @@
-"""Gap rows at rest: joined with the stored ones of their month, and dropped where what they tell of is written anew."""
+"""Stored gap rows: merged with those of their month, and dropped where rows fill them."""
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping

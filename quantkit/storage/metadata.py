@@ -1,4 +1,4 @@
-"""Instrument metadata at rest: rows by the moment they hold from, merged with what is stored."""
+"""Stored instrument metadata: rows by the moment from which they hold, merged with new ones."""
 
 from pathlib import Path
 from typing import Final, NamedTuple

@@ -1,4 +1,4 @@
-"""What is wrong with a data folder: every file against the manifest, every row against what may be stored."""
+"""The faults of a data folder: every file against the manifest, every row against the rules."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence

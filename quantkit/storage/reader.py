@@ -1,4 +1,4 @@
-"""Stored rows as blocks whose columns are decoded when asked for, and as events."""
+"""Stored rows as blocks with columns decoded on demand, and as events."""
 
 import heapq
 from collections.abc import Collection, Iterator

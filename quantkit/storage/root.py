@@ -1,4 +1,4 @@
-"""The folder, local or in an object store, that a catalog's files lie in."""
+"""The folder of a catalog's files, local or in an object store."""
 
 import os
 import sys

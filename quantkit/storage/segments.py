@@ -1,4 +1,4 @@
-"""One segment of a tape: its format, its records as they are read, and what tells a torn end from damage.
+"""One segment of a tape: its format, its records, and the difference between a torn end and damage.
 
 A segment begins with a header: eight bytes of magic, the format's version (u32), the number of its first record (u64),
 and the CRC32 of those. Each record is its payload's length (u32), the CRC32 of that length and the payload (u32), and

@@ -1,4 +1,4 @@
-"""Which stretches without bars are nights and weekends of sessions, and which are losses."""
+"""Stretches without bars: nights and weekends of sessions, or losses."""
 
 from datetime import UTC, datetime, tzinfo
 from typing import Final, NamedTuple

@@ -1,4 +1,4 @@
-"""Files that are finished and not published yet: what is known of one, and how its digests are taken."""
+"""Finished but unpublished files: their facts and their digests."""
 
 import hashlib
 import os

@@ -1,4 +1,4 @@
-"""Stored prices and sizes held against the stored steps of their moment, for `quantkit data check`."""
+"""Stored prices and sizes against the stored steps of their moment, for `quantkit data check`."""
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import Final

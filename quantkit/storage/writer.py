@@ -1,4 +1,4 @@
-"""Rows to sealed Parquet files: everything of a commit becomes visible at once, or nothing does."""
+"""Rows to sealed Parquet files: a commit becomes visible at once, or not at all."""
 
 import os
 import shutil
