@@ -27,6 +27,7 @@ from quantkit.strategy import Strategy
 if TYPE_CHECKING:
     import pandas as pd
 
+    from quantkit.feeds.live_source import LiveSource
     from quantkit.feeds.okx.config import OkxConfig
     from quantkit.live.status import LiveStatus
 
@@ -132,6 +133,7 @@ def paper(
     strategy: Strategy | type[Strategy] | str,
     *,
     okx: "OkxConfig | None" = None,
+    exchange: "LiveSource | None" = None,
     record: str | Path | None = "runs",
     duration: str | timedelta | None = None,
     params: Mapping[str, Any] | None = None,
@@ -150,7 +152,7 @@ def paper(
     on_status: "Callable[[LiveStatus], None] | None" = None,
     stop: threading.Event | None = None,
 ) -> Result:
-    """Run a strategy on OKX's live data with simulated fills, and return the result once it is stopped.
+    """Run a strategy on an exchange's live data with simulated fills, and return the result once it is stopped.
 
     Nothing here can reach an order endpoint: orders go to the simulated broker of a backtest. What is received and
     what is done is recorded as it happens; `quantkit verify` repeats the run from that.
@@ -158,7 +160,8 @@ def paper(
     Args:
         strategy, params, cash, report_currency, fees, max_leverage, seed, stale_after, equity_every, touch,
         excess_slippage_bps, slippage_bps: As for `backtest`.
-        okx: Hosts, limits and patience; default OKX's own.
+        okx: Hosts, limits and patience of OKX; default OKX's own.
+        exchange: Another source of live data, registered with `quantkit.feeds.exchanges`; default OKX.
         record: In this folder the run gets one of its own, named after strategy and time; None: nowhere.
         duration: End after so long, such as `1h`; default when `stop` is set.
         latency_ms: One way, of the simulated exchange, beside the time that data really take to arrive.
@@ -177,7 +180,7 @@ def paper(
 
     refuse_while_loading("paper")
     _check_types(cash=cash, fees=fees, instruments=())
-    _check_live_types(okx=okx, record=record, duration=duration, on_status=on_status, stop=stop)
+    _check_live_types(okx=okx, exchange=exchange, record=record, duration=duration, on_status=on_status, stop=stop)
     built = build_strategy(strategy, params)
     config = _engine_config(
         cash=cash,
@@ -199,7 +202,7 @@ def paper(
     return run_paper(
         built,
         config,
-        okx=okx,
+        _live_source(okx) if exchange is None else exchange,
         record=None if record is None else Path(record),
         duration_ns=None if duration is None else duration_ns(duration),
         on_status=on_status,
@@ -226,7 +229,13 @@ async def paper_async(strategy: Strategy | type[Strategy] | str, **options: Any)
         raise
 
 
-def _check_live_types(*, okx: Any, record: Any, duration: Any, on_status: Any, stop: Any) -> None:
+def _live_source(okx: "OkxConfig | None") -> "LiveSource":
+    from quantkit.feeds.okx.source import OkxSource
+
+    return OkxSource(okx)
+
+
+def _check_live_types(*, okx: Any, exchange: Any, record: Any, duration: Any, on_status: Any, stop: Any) -> None:
     """Refuse the wrong calls that are easily made.
 
     Raises:
@@ -236,6 +245,10 @@ def _check_live_types(*, okx: Any, record: Any, duration: Any, on_status: Any, s
 
     if okx is not None and not isinstance(okx, OkxConfig):
         raise ConfigError(f"okx is {okx!r}; give for example okx=OkxConfig(url='ws://127.0.0.1:8765')")
+    if exchange is not None and okx is not None:
+        raise ConfigError("okx and exchange exclude each other; give one of them")
+    if exchange is not None and not hasattr(exchange, "client"):
+        raise ConfigError(f"exchange is {exchange!r}; give a live source such as OkxSource()")
     if record is not None and not isinstance(record, str | Path):
         raise ConfigError(f"record is {record!r}; give a folder, or None to record nothing")
     if duration is not None and not isinstance(duration, str | timedelta):

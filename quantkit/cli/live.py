@@ -75,7 +75,7 @@ def live(
 
     from quantkit.api import paper as run_paper
     from quantkit.cli.screen import can_draw, live_screen
-    from quantkit.feeds.okx.source import FEED_LOST
+    from quantkit.feeds.live_feed import FEED_LOST
     from quantkit.live.run import NOT_SAVED
 
     run = _Run(None if is_unrecorded else record)

@@ -56,20 +56,13 @@ class Inbox:
     makes a replay of the recording take the same steps.
 
     One thread stamps and puts, another one takes. A row is put in the callback of the event loop in which it was
-    stamped; `soon` is how the inbox learns that the callback is over.
+    stamped, and `settle` is called at the end of that callback.
 
     Args:
         wall: The machine's UTC time in nanoseconds.
-        soon: Runs a function on the stamping thread after the present callback: `loop.call_soon`. Without it, `settle`
-            has to be called.
     """
 
-    def __init__(
-        self, wall: Callable[[], int] = wall_ns, soon: Callable[[Callable[[], None]], object] | None = None
-    ) -> None:
-        self.soon = soon
-        #: While set, whoever stamps settles by itself, and `soon` is not asked.
-        self.is_settled_by_hand = False
+    def __init__(self, wall: Callable[[], int] = wall_ns) -> None:
         self._wall = wall
         self._lock = threading.Lock()
         self._filled = threading.Condition(self._lock)
@@ -90,11 +83,8 @@ class Inbox:
         with self._lock:
             now_ns = self._wall()
             self._last_ns = stamp_ns = now_ns if now_ns > self._last_ns else self._last_ns + 1
-            if self._making_ns is not None:
-                return stamp_ns
-            self._making_ns = stamp_ns
-        if self.soon is not None and not self.is_settled_by_hand:
-            self.soon(self.settle)
+            if self._making_ns is None:
+                self._making_ns = stamp_ns
         return stamp_ns
 
     def put(self, deliveries: Sequence[Sequence[Row]]) -> None:

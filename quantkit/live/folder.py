@@ -8,7 +8,7 @@ from typing import Final
 
 from quantkit.clock import datetime_of, wall_ns
 from quantkit.errors import ConfigError, DataError
-from quantkit.feeds.okx.source import DATA, FRAMES
+from quantkit.feeds.live_feed import DATA, FRAMES
 from quantkit.portable import check_new, unportable
 from quantkit.sources import code_of
 from quantkit.strategy import Strategy

@@ -27,6 +27,7 @@ class Started(msgspec.Struct, frozen=True, kw_only=True, tag="start"):
     """How the run was set up.
 
     Attributes:
+        exchange: The name of the exchange, OKX in logs of before there were others.
         opened_ns: When the feed was opened.
         strategy: Module and class. source: The class's file and strategy_digest: its SHA-256, None without one.
         modules: SHA-256 of each module beside it, by path below the folder in which the strategy's imports begin.
@@ -46,6 +47,7 @@ class Started(msgspec.Struct, frozen=True, kw_only=True, tag="start"):
     instruments: list[dict[str, Any]]
     versions: dict[str, str]
     modules: dict[str, str] = {}
+    exchange: str = "okx"
 
 
 class WarmupLoaded(msgspec.Struct, frozen=True, tag="warmup"):

@@ -6,8 +6,8 @@ from typing import Final
 
 from quantkit.clock import NS_PER_MS, NS_PER_S, wall_ns
 from quantkit.engine.engine import Engine
-from quantkit.feeds.okx.source import OkxFeed
-from quantkit.live.status import ConnectionLine, LiveStatus, OrderLine, PositionLine, StreamLine
+from quantkit.feeds.live_feed import LiveFeed
+from quantkit.live.status import LiveStatus, OrderLine, PositionLine, StreamLine
 from quantkit.rows.columns import Stream
 
 _LATEST: Final = 10
@@ -28,7 +28,7 @@ class Monitor:
     def __init__(
         self,
         engine: Engine,
-        feed: OkxFeed,
+        feed: LiveFeed,
         show: Callable[[LiveStatus], None],
         *,
         strategy: str,
@@ -95,13 +95,8 @@ class Monitor:
             fills_count=len(engine.fills),
             gaps=engine.gap_count,
             queue=feed.waiting,
-            queue_max=feed.config.queue_events,
-            connections=tuple(
-                ConnectionLine(
-                    f"{c.path} {c.number}", c.state.value, c.since_ns, c.channels, c.frames, c.attempts, c.error
-                )
-                for c in feed.connections
-            ),
+            queue_max=feed.exchange.queue_rows_max,
+            connections=feed.connections,
             streams=self._streams(at_ns),
             positions=tuple(positions),
             open_orders=tuple(orders),

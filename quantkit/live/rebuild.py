@@ -10,10 +10,8 @@ from typing import Final, NamedTuple
 
 from quantkit.errors import DataError
 from quantkit.events import KINDS, Candle, InstrumentChange, MarketEvent, Timing
-from quantkit.feeds.okx.codec.channels import Channel, channel_of
-from quantkit.feeds.okx.relisting import Listings
-from quantkit.feeds.okx.source import live_coverage
-from quantkit.feeds.okx.tracker.records import FrameRecord, Record, Subscribed
+from quantkit.feeds.exchanges import source_class
+from quantkit.feeds.recorded import deliveries_of
 from quantkit.live.folder import DATA, ENGINE, FRAMES, recorded_run
 from quantkit.live.journal import (
     FeedEnded,
@@ -26,7 +24,6 @@ from quantkit.live.journal import (
     read_log,
     span_of,
 )
-from quantkit.live.verify import deliveries_of
 from quantkit.loading import sender_of
 from quantkit.rows.columns import Block, Stream
 from quantkit.storage.tape import held
@@ -57,9 +54,9 @@ def rebuild(run: str | Path) -> dict[Stream, int]:
             )
         try:
             fresh, old = _recovered(folder)
-            told = _told(folder)
+            summary = _summary(folder)
             try:
-                counts = _write(folder, fresh, told)
+                counts = _write(folder, fresh, summary)
                 if (folder / DATA).exists():
                     (folder / DATA).rename(old)
                 fresh.rename(folder / DATA)
@@ -86,8 +83,8 @@ def _recovered(folder: Path) -> tuple[Path, Path]:
     return fresh, old
 
 
-class _Told(NamedTuple):
-    """What an engine log tells of a run.
+class _RunSummary(NamedTuple):
+    """A run, by its engine log.
 
     Attributes:
         started: How it was set up. warmed: what its warm-ups got.
@@ -104,7 +101,7 @@ class _Told(NamedTuple):
     until_ns: int
 
 
-def _told(folder: Path) -> _Told:
+def _summary(folder: Path) -> _RunSummary:
     started: Started | None = None
     warmed, sent, steps = list[WarmupLoaded](), list[Sent](), list[Stepped]()
     until_ns, has_ended = 0, False
@@ -128,26 +125,21 @@ def _told(folder: Path) -> _Told:
         raise DataError(f"{folder}: the engine log does not begin with the start of a run")
     end_ns = span_of(started)[1]
     until_ns = min(until_ns, end_ns)
-    return _Told(started, warmed, sent, steps, until_ns, until_ns if has_ended else end_ns)
+    return _RunSummary(started, warmed, sent, steps, until_ns, until_ns if has_ended else end_ns)
 
 
-def _write(folder: Path, target: Path, told: _Told) -> dict[Stream, int]:
+def _write(folder: Path, target: Path, run: _RunSummary) -> dict[Stream, int]:
     """Write rows and metadata into a new data folder."""
-    started = told.started
+    started = run.started
     instruments = instruments_of(started)
-    listings = Listings(instruments)
+    source = source_class(started.exchange)
+    decoder = source.decoder(instruments)
     counts: dict[Stream, int] = defaultdict(int)
     waiting: dict[Stream, list[MarketEvent]] = defaultdict(list)
     warmed_ns: dict[Stream, int] = {}  # bars up to here came with the warm-up
-    heard: set[Channel] = set()
     asked: dict[Stream, int] = {}
     start_ns, _ = span_of(started)
-    with Writer(target, source="OKX live, from the tape") as writer:
-
-        def hear(record: FrameRecord | Record) -> None:
-            if isinstance(record, Subscribed):
-                heard.add(record.channel)
-                listings.names.add(record.channel.inst_id)
+    with Writer(target, source=f"{source.title} live, from the tape") as writer:
 
         def add(stream: Stream, row: MarketEvent) -> None:
             rows = waiting[stream]
@@ -158,15 +150,15 @@ def _write(folder: Path, target: Path, told: _Told) -> dict[Stream, int]:
                 writer.write(Block.from_events(rows[:-1]))
                 del rows[:-1]
 
-        for entry in told.warmed:
+        for entry in run.warmed:
             stream = Stream("candle", entry.instrument, entry.interval)
             asked[stream] = entry.count
             for candle in entry.candles:
                 if candle.close_ns > warmed_ns.get(stream, 0):
                     add(stream, candle)
                     warmed_ns[stream] = candle.close_ns
-        for rows in deliveries_of(folder / FRAMES, listings, hear):
-            if rows[0].received_ns > told.until_ns:
+        for rows in deliveries_of(folder / FRAMES, decoder):
+            if rows[0].received_ns > run.until_ns:
                 # As in the run's own data, which end with it. What it listened to may yet stand behind.
                 continue
             for row in rows:
@@ -176,15 +168,11 @@ def _write(folder: Path, target: Path, told: _Told) -> dict[Stream, int]:
                 stream = Stream(KINDS[type(row)], row.instrument, row.interval if isinstance(row, Candle) else "")
                 if not isinstance(row, Candle) or row.close_ns > warmed_ns.get(stream, 0):
                     add(stream, row)
-        listened = [
-            stream
-            for stream in live_coverage(instruments.values(), started.opened_ns)
-            if stream.kind not in ("gap", "instrument") and channel_of(stream) in heard
-        ]
+        listened = decoder.streams
         for stream in listened:
-            writer.watched(stream, start_ns, max(start_ns, told.taken_until_ns), warmup=asked.get(stream, 0))
+            writer.watched(stream, start_ns, max(start_ns, run.taken_until_ns), warmup=asked.get(stream, 0))
         names = sorted({stream.instrument for stream in (*counts, *listened)})
-        for row in _timings(told, names):
+        for row in _timings(run, names):
             add(Stream("timing", row.instrument), row)
         for rest in waiting.values():
             writer.write(Block.from_events(rest))
@@ -193,13 +181,13 @@ def _write(folder: Path, target: Path, told: _Told) -> dict[Stream, int]:
     return dict(counts)
 
 
-def _timings(told: _Told, names: Collection[str]) -> list[Timing]:
+def _timings(run: _RunSummary, names: Collection[str]) -> list[Timing]:
     """Return the rows that say when messages left and how far the clocks were apart, as the run recorded them."""
-    started = told.started
+    started = run.started
     sender = sender_of(started.strategy, started.strategy_digest, started.parameters)
-    rows = [Timing(name, s.from_ns, s.from_ns, 0, s.from_ns, s.offset_ns) for s in told.steps for name in names]
-    offset_ns, steps = 0, deque(told.steps)
-    for sent in told.sent:
+    rows = [Timing(name, s.from_ns, s.from_ns, 0, s.from_ns, s.offset_ns) for s in run.steps for name in names]
+    offset_ns, steps = 0, deque(run.steps)
+    for sent in run.sent:
         while steps and steps[0].from_ns <= sent.at_ns:
             offset_ns = steps.popleft().offset_ns
         rows.append(Timing(sent.instrument, sent.at_ns, sent.at_ns, sent.number, sent.sent_ns, offset_ns, sender))

@@ -9,6 +9,7 @@ from quantkit.brokers.base import Decision, Report
 from quantkit.brokers.send_clock import SendClock
 from quantkit.clock import iso_of
 from quantkit.errors import DataError
+from quantkit.events import Candle
 from quantkit.live.journal import Entry, FeedEnded, InputBatch, Output, Sent, Started, Stepped, Stopped, WarmupLoaded
 from quantkit.rows.columns import Stream
 
@@ -86,8 +87,8 @@ class LogReplayer:
             where = f"message {self._unsent.number} at {iso_of(self._unsent.at_ns)}"
             raise DifferenceError(where, f"sent, about {self._unsent.instrument}", "not sent")
 
-    def warmup_loaded(self, stream: Stream, count: int) -> WarmupLoaded:
-        """Return the recorded warm-up."""
+    def warmup(self, stream: Stream, count: int) -> Sequence[Candle]:
+        """Return the candles of the recorded warm-up."""
         entry = self._next
         if entry is None:
             raise CutShortError
@@ -98,7 +99,7 @@ class LogReplayer:
         if recorded != asked:
             raise DifferenceError("warm-up", recorded, asked)
         self._advance()
-        return entry
+        return entry.candles
 
     def batches(self) -> Iterator[InputBatch]:
         """Yield the recorded batches."""

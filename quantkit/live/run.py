@@ -15,8 +15,9 @@ from quantkit.engine.engine import Engine
 from quantkit.engine.outcome import Outcome
 from quantkit.engine.plan import EngineConfig
 from quantkit.errors import DataError, QuantkitError, StrategyError
-from quantkit.feeds.okx.config import OkxConfig
-from quantkit.feeds.okx.source import FAR_FUTURE_NS, OkxFeed
+from quantkit.feeds.exchanges import source_class
+from quantkit.feeds.live_feed import LiveFeed
+from quantkit.feeds.live_source import FAR_FUTURE_NS, LiveSource
 from quantkit.live.folder import ENGINE, RESULT, SOURCE, new_folder, versions
 from quantkit.live.journal import VERSION, EngineLog, Started, Stopped, config_fields
 from quantkit.live.monitor import Monitor
@@ -36,19 +37,21 @@ _log: Final = logging.getLogger("quantkit.live")
 def run_paper(
     strategy: Strategy,
     config: EngineConfig,
+    source: LiveSource,
     *,
-    okx: OkxConfig | None,
     record: Path | None,
     duration_ns: int | None,
     on_status: Callable[[LiveStatus], None] | None,
     stop: threading.Event | None,
 ) -> Result:
     """Run a strategy on live data until it is stopped; see `quantkit.api.paper`."""
+    if record is not None:
+        source_class(source.name)  # `verify` will look for it there
     folder = None if record is None else new_folder(record, strategy)
     log = None
     try:
         log = None if folder is None else EngineLog(folder / ENGINE)
-        return _run(strategy, config, folder, log, okx, duration_ns, on_status, stop or threading.Event())
+        return _run(strategy, config, source, folder, log, duration_ns, on_status, stop or threading.Event())
     finally:
         if log is not None:
             log.close()
@@ -60,16 +63,16 @@ def run_paper(
 def _run(
     strategy: Strategy,
     config: EngineConfig,
+    source: LiveSource,
     folder: Path | None,
     log: EngineLog | None,
-    okx: OkxConfig | None,
     duration_ns: int | None,
     on_status: Callable[[LiveStatus], None] | None,
     stop: threading.Event,
 ) -> Result:
     name, digest = source_of(strategy)
     sender = sender_of(name, digest, strategy.parameters)
-    with OkxFeed(okx, folder=folder, input_log=log, stop=stop, sender=sender) as feed:
+    with LiveFeed(source, folder=folder, input_log=log, stop=stop, sender=sender) as feed:
         start_ns = feed.now_ns()
         end_ns = FAR_FUTURE_NS if duration_ns is None else start_ns + duration_ns
         config = msgspec.structs.replace(config, start_ns=start_ns, end_ns=end_ns)
@@ -134,7 +137,7 @@ def _run(
     return result
 
 
-def _write_start(log: EngineLog, folder: Path, strategy: Strategy, config: EngineConfig, feed: OkxFeed) -> None:
+def _write_start(log: EngineLog, folder: Path, strategy: Strategy, config: EngineConfig, feed: LiveFeed) -> None:
     """Note how the run is set up, and keep a copy of the strategy's file and of the modules beside it."""
     name, digest = source_of(strategy)
     code = code_of(type(strategy))
@@ -149,6 +152,7 @@ def _write_start(log: EngineLog, folder: Path, strategy: Strategy, config: Engin
     log.write(
         Started(
             version=VERSION,
+            exchange=feed.exchange.name,
             opened_ns=feed.opened_ns,
             strategy=name,
             source=None if code is None else str(code.own.file.resolve()),

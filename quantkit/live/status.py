@@ -2,19 +2,10 @@
 
 import msgspec
 
+from quantkit.feeds.live_source import ConnectionLine
 from quantkit.orders import Fill
 
-
-class ConnectionLine(msgspec.Struct, frozen=True, gc=False):
-    """One connection of the feed, as its state machine sees it."""
-
-    name: str  # for example "public 1"
-    state: str  # waiting, connecting, login, live, stale, closing, closed or failed
-    since_ns: int
-    channels: int
-    frames: int
-    attempts: int
-    error: str = ""
+__all__ = ["ConnectionLine", "LiveStatus", "OrderLine", "PositionLine", "StreamLine"]
 
 
 class StreamLine(msgspec.Struct, frozen=True, gc=False):

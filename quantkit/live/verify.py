@@ -1,6 +1,6 @@
 """A recorded run, run once more from its engine log and tape: the same to the last digit, or the first difference."""
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,25 +9,15 @@ import msgspec
 from quantkit.clock import iso_of
 from quantkit.engine.engine import Engine
 from quantkit.engine.outcome import Outcome
-from quantkit.errors import ConfigError, DataError, StrategyError
-from quantkit.events import Row
-from quantkit.feeds.inbox import BatchMaker
-from quantkit.feeds.okx.relisting import Listings
-from quantkit.feeds.okx.source import FAR_FUTURE_NS, live_coverage
-from quantkit.feeds.okx.tracker.records import FrameRecord, Record, unpack
-from quantkit.feeds.okx.tracker.tracker import Tracker
-from quantkit.feeds.resample import sources_of
-from quantkit.instruments import Instrument
+from quantkit.errors import ConfigError, StrategyError
+from quantkit.feeds.exchanges import source_class
+from quantkit.feeds.recorded import RecordedFeed
 from quantkit.live.folder import ENGINE, FRAMES, SOURCE, recorded_run, versions
 from quantkit.live.journal import Started, config_of, instruments_of, read_log
 from quantkit.live.replayer import CutShortError, Difference, DifferenceError, LogReplayer
 from quantkit.loading import build_strategy, load_recorded, refuse_while_loading
 from quantkit.report.digest import result_hash
-from quantkit.rows.batch import Batch, Subscription
-from quantkit.rows.columns import Block, Stream
 from quantkit.sources import NotRecordedError, Source, code_of, place_of, read_source
-from quantkit.storage.catalog import Coverage
-from quantkit.storage.tape import TapeReader
 from quantkit.strategy import Strategy
 
 
@@ -83,7 +73,9 @@ def verify(run: str | Path, *, strategy: Strategy | type[Strategy] | str | None 
         for name, now in versions().items()
         if name in started.versions and started.versions[name] != now
     ]
-    feed = _RecordedFeed(folder, log)
+    feed = RecordedFeed(
+        folder / FRAMES, source_class(started.exchange), instruments_of(started), started.opened_ns, log
+    )
     engine = Engine(feed, built, config_of(started.config), journal=log, send_clock=log.send_clock, is_live=True)
     difference, ended = None, "cut short"
     try:
@@ -218,101 +210,3 @@ def _text(value: Any) -> str:
     if isinstance(value, Mapping):
         return ", ".join(f"{key} {value[key]}" for key in sorted(value)) or "none"
     return str(value)
-
-
-class _RecordedFeed:
-    """A live feed's recording as a feed: the same rows in the same batches, and time passing where it passed."""
-
-    def __init__(self, folder: Path, log: LogReplayer) -> None:
-        self._log = log
-        self._instruments = instruments_of(log.started)
-        self._listings = Listings(self._instruments)
-        self._deliveries = deliveries_of(folder / FRAMES, self._listings)
-        self._maker = BatchMaker(FAR_FUTURE_NS)
-        self._last_ns = 0  # of the rows that were found on the tape
-        self.rows = 0
-
-    def instruments(self, at_ns: int | None = None) -> Mapping[str, Instrument]:
-        """Return the metadata as the run had them."""
-        return self._instruments
-
-    def changes(self, instrument: str, start_ns: int, end_ns: int) -> Sequence[Instrument]:
-        """Return nothing: the live feed did not know them beforehand."""
-        return ()
-
-    def coverage(self) -> Mapping[Stream, Coverage]:
-        """Return what the live feed could deliver."""
-        return live_coverage(self._instruments.values(), self._log.started.opened_ns)
-
-    def source(self, stream: Stream, start_ns: int | None = None, end_ns: int | None = None) -> Stream:
-        """Return the stream itself: every interval that there is comes as it is from the exchange.
-
-        Raises:
-            DataError: The exchange has no such stream.
-        """
-        return sources_of(stream, self.coverage())[0]
-
-    def has_hole(self, stream: Stream, start_ns: int, end_ns: int) -> bool:
-        """Return False, as the live feed did."""
-        return False
-
-    def assumptions(self) -> Sequence[str]:
-        """Return nothing."""
-        return ()
-
-    def subscribe(self, subscriptions: Collection[Subscription]) -> None:
-        """Take note of the end of the run."""
-        self._maker = BatchMaker(min((wish.end_ns for wish in subscriptions), default=FAR_FUTURE_NS))
-        self._listings.names |= {wish.stream.instrument for wish in subscriptions}
-
-    def warmup(self, stream: Stream, count: int, until_ns: int) -> Block | None:
-        """Return the candles that the run's warm-up got."""
-        candles = self._log.warmup_loaded(stream, count).candles
-        self._maker.warmed(stream, candles)
-        return Block.from_events(candles) if candles else None
-
-    def book_before(self, stream: Stream, start_ns: int) -> list[Block]:
-        """Return nothing, as the live feed did."""
-        return []
-
-    def batches(self, next_wake_ns: Callable[[], int] | None = None) -> Iterator[Batch]:
-        """Yield the batches that the run took in."""
-        for took in self._log.batches():
-            deliveries = [next(self._deliveries, ()) for _ in range(took.deliveries)]
-            last_ns = deliveries[-1][-1].received_ns if deliveries and deliveries[-1] else 0
-            if last_ns != took.last_ns:
-                there = [rows[-1].received_ns for rows in deliveries if rows]
-                has = f"has them up to {iso_of(max([self._last_ns, *there]))}" if there or self._last_ns else "has none"
-                raise DataError(
-                    f"the tape and the engine log disagree: the engine took rows up to {iso_of(took.last_ns)}, "
-                    f"the tape {has}; frames are missing or were changed"
-                )
-            self._last_ns = last_ns or self._last_ns
-            self.rows += sum(map(len, deliveries))
-            yield self._maker.batch(deliveries, took.until_ns)
-
-
-def deliveries_of(
-    folder: Path, listings: Listings, seen: Callable[[FrameRecord | Record], None] | None = None
-) -> Iterator[Sequence[Row]]:
-    """Yield what a tape's frames give, in the order in which they were handed to the engine.
-
-    Args:
-        folder: The tape's.
-        listings: The metadata that the run knew, kept up to date.
-        seen: Given each record of the tape before what it gives is yielded.
-
-    Raises:
-        DataError: The tape is missing or damaged.
-    """
-    tracker = Tracker()
-    for payload in TapeReader(folder):
-        record = unpack(payload)
-        if seen is not None:
-            seen(record)
-        if isinstance(record, FrameRecord):
-            rows = listings.rows(tracker.frame(record.connection, record.received_ns, record.data))
-        else:
-            rows = listings.rows(tracker.record(record))
-        if rows:
-            yield rows

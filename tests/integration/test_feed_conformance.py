@@ -12,8 +12,9 @@ from quantkit.clock import NS_PER_S
 from quantkit.errors import FeedError
 from quantkit.events import EVENT_TYPES, BookUpdate, Candle
 from quantkit.feeds.base import Feed
+from quantkit.feeds.live_feed import LiveFeed
 from quantkit.feeds.okx.config import OkxConfig
-from quantkit.feeds.okx.source import OkxFeed
+from quantkit.feeds.okx.source import OkxSource
 from quantkit.feeds.replay import MemoryFeed, ReplayFeed
 from quantkit.instruments import Instrument
 from quantkit.rows.batch import Batch, Subscription
@@ -36,7 +37,7 @@ class Opened(NamedTuple):
 
 @contextmanager
 def live(folder: Path | None = None) -> Iterator[Opened]:
-    with SandboxServer() as sandbox, OkxFeed(OkxConfig(url=sandbox.url), folder=folder) as feed:
+    with SandboxServer() as sandbox, LiveFeed(OkxSource(OkxConfig(url=sandbox.url)), folder=folder) as feed:
         start_ns = feed.now_ns()
         yield Opened(feed, start_ns, start_ns + SPAN_NS)
 
@@ -154,7 +155,7 @@ def assert_well_formed(batch: Batch) -> None:
 
 def test_a_live_feed_lets_time_pass_by_the_moment_it_is_asked_for() -> None:
     """A timer between two rows is not kept waiting for the next row."""
-    with SandboxServer() as sandbox, OkxFeed(OkxConfig(url=sandbox.url)) as feed:
+    with SandboxServer() as sandbox, LiveFeed(OkxSource(OkxConfig(url=sandbox.url))) as feed:
         start_ns = feed.now_ns()
         feed.subscribe([Subscription(Stream("funding", SWAP), start_ns, start_ns + 2 * NS_PER_S)])
         wakes = list(range(start_ns, start_ns + 2 * NS_PER_S, NS_PER_S // 10))
@@ -170,7 +171,7 @@ def test_a_live_feed_lets_time_pass_by_the_moment_it_is_asked_for() -> None:
 
 def test_a_feed_that_is_lost_ends_like_one_that_is_stopped_and_says_why() -> None:
     """What was taken until then is not lost with it."""
-    with SandboxServer() as sandbox, OkxFeed(OkxConfig(url=sandbox.url)) as feed:
+    with SandboxServer() as sandbox, LiveFeed(OkxSource(OkxConfig(url=sandbox.url))) as feed:
         start_ns = feed.now_ns()
         feed.subscribe([Subscription(Stream("ticker", SWAP), start_ns, 2**62)])
         rows = 0

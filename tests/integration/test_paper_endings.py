@@ -14,8 +14,10 @@ import quantkit as qk
 from quantkit.api import paper, paper_async
 from quantkit.errors import DataError, FeedClosedError, FeedError, StrategyError
 from quantkit.events import MarketEvent
+from quantkit.feeds.live_feed import LiveFeed
+from quantkit.feeds.live_source import FAR_FUTURE_NS
 from quantkit.feeds.okx.config import OkxConfig
-from quantkit.feeds.okx.source import FAR_FUTURE_NS, OkxFeed
+from quantkit.feeds.okx.source import OkxSource
 from quantkit.live.rebuild import rebuild
 from quantkit.live.status import LiveStatus
 from quantkit.live.verify import verify
@@ -91,7 +93,7 @@ def test_the_hourly_limit_is_shown_and_ends_nothing(taker: str) -> None:
 
 def test_a_feed_that_is_lost_in_the_warm_up_says_why() -> None:
     stream = Stream("candle", SWAP, "1h")
-    with SandboxServer() as sandbox, OkxFeed(OkxConfig(url=sandbox.url)) as feed:
+    with SandboxServer() as sandbox, LiveFeed(OkxSource(OkxConfig(url=sandbox.url))) as feed:
         start_ns = feed.now_ns()
         feed.subscribe([Subscription(stream, start_ns, FAR_FUTURE_NS)])
         sandbox.inject(
@@ -105,7 +107,7 @@ def test_a_feed_that_is_lost_in_the_warm_up_says_why() -> None:
 def test_a_feed_that_is_lost_while_it_subscribes_says_why() -> None:
     """One connection is refused for good while another one is waited for."""
     wishes = [Stream("candle", SWAP, "1h"), Stream("book", SWAP)]
-    with SandboxServer() as sandbox, OkxFeed(OkxConfig(url=sandbox.url)) as feed:
+    with SandboxServer() as sandbox, LiveFeed(OkxSource(OkxConfig(url=sandbox.url))) as feed:
         start_ns = feed.now_ns()
         sandbox.inject(
             faults.NoAck(path="business", times=0),
@@ -117,7 +119,7 @@ def test_a_feed_that_is_lost_while_it_subscribes_says_why() -> None:
 
 def test_without_a_moment_taken_a_run_has_no_end_and_is_refused() -> None:
     """Such a run would last until the end of the clock, timers and all."""
-    with SandboxServer() as sandbox, OkxFeed(OkxConfig(url=sandbox.url)) as feed:
+    with SandboxServer() as sandbox, LiveFeed(OkxSource(OkxConfig(url=sandbox.url))) as feed:
         feed.subscribe([Subscription(Stream("gap", SWAP), feed.now_ns(), FAR_FUTURE_NS)])
         feed.close()
         with pytest.raises(FeedClosedError, match="before the run could start"):
@@ -319,7 +321,7 @@ class Free(logging.Handler):
     def emit(self, record):
         resource.setrlimit(resource.RLIMIT_FSIZE, NONE)  # somebody makes room as soon as the trouble is told
 
-logging.getLogger("quantkit.feeds.okx").addHandler(Free())
+logging.getLogger("quantkit.feeds").addHandler(Free())
 
 def watch(status):
     if status.fills_count > 3 and when == "later":
@@ -392,7 +394,7 @@ def test_a_result_that_cannot_be_saved_is_still_returned(tmp_path: Path) -> None
 def test_a_run_whose_channels_are_never_confirmed_ends_with_its_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("quantkit.feeds.okx.source._LATE_NS", 0)
+    monkeypatch.setattr("quantkit.feeds.receiver._LATE_NS", 0)
     (file := tmp_path / "spoiling.py").write_text(SPOILING)
     with SandboxServer() as sandbox:
         sandbox.inject(faults.NoAck(times=0))

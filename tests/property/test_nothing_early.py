@@ -20,7 +20,8 @@ import quantkit.feeds
 from quantkit.clock import INTERVALS, NS_PER_MIN, NS_PER_S
 from quantkit.errors import DataError
 from quantkit.events import EVENT_TYPES
-from quantkit.feeds.okx.source import OkxFeed
+from quantkit.feeds.live_feed import LiveFeed
+from quantkit.feeds.recorded import RecordedFeed
 from quantkit.feeds.replay import MemoryFeed, ReplayFeed
 from quantkit.importers import FORMATS
 from quantkit.rows.batch import Subscription
@@ -192,8 +193,8 @@ def test_every_way_in_is_tried() -> None:
         for _, found in inspect.getmembers(importlib.import_module(module.name), inspect.isclass):
             if hasattr(found, "batches") and hasattr(found, "warmup") and not getattr(found, "_is_protocol", False):
                 feeds.add(found)
-    # The live one has a test of its own, against a server.
-    assert feeds == {ReplayFeed, MemoryFeed, OkxFeed}
+    # The live one, and its recording, have a test of their own, against a server.
+    assert feeds == {ReplayFeed, MemoryFeed, LiveFeed, RecordedFeed}
 
 
 class Peeking(MemoryFeed):

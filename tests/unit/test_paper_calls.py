@@ -17,6 +17,8 @@ class Idle(qk.Strategy):
     ("options", "told"),
     [
         ({"okx": "ws://127.0.0.1:8765"}, r"okx is 'ws://127\.0\.0\.1:8765'; give for example okx=OkxConfig\(url="),
+        ({"exchange": qk.OkxConfig()}, "okx and exchange exclude each other"),
+        ({"okx": None, "exchange": "kraken"}, "exchange is 'kraken'; give a live source such as OkxSource"),
         ({"duration": 60}, "duration is 60; give for example '60s'"),
         ({"duration": 2.5}, r"duration is 2\.5; give for example '60s'"),
         ({"duration": "soon"}, "duration 'soon' is not understood"),

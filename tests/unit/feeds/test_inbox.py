@@ -70,17 +70,6 @@ def test_time_does_not_pass_over_a_row_that_is_still_being_decoded() -> None:
     assert inbox.take(lambda: 0, 10) == ([], wall.now_ns)
 
 
-def test_the_loop_says_when_a_callback_is_over() -> None:
-    waiting: list[object] = []
-    inbox = Inbox(Wall(), soon=waiting.append)
-    inbox.stamp()
-    inbox.stamp()
-    assert waiting == [inbox.settle]
-    inbox.settle()
-    inbox.stamp()
-    assert len(waiting) == 2
-
-
 def test_what_is_too_much_for_a_batch_waits_and_so_does_time() -> None:
     inbox = Inbox(Wall())
     stamps = [put_now(inbox) for _ in range(5)]

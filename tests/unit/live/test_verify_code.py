@@ -21,6 +21,7 @@ from quantkit.cli import main
 from quantkit.clock import time_ns_of
 from quantkit.engine.plan import EngineConfig
 from quantkit.errors import ConfigError, DataError
+from quantkit.feeds.okx.source import OkxSource
 from quantkit.feeds.okx.tracker.records import Closed, pack
 from quantkit.live.journal import EngineLog, Started, read_log
 from quantkit.live.rebuild import rebuild
@@ -79,7 +80,7 @@ def recorded(tmp_path: Path, strategy: qk.Strategy) -> Path:
     run = tmp_path / "runs" / "Mine-1"
     run.mkdir(parents=True)
     log = EngineLog(run / "engine")
-    feed: Any = SimpleNamespace(opened_ns=START_NS, instruments=lambda: {SWAP.id: SWAP})
+    feed: Any = SimpleNamespace(exchange=OkxSource, opened_ns=START_NS, instruments=lambda: {SWAP.id: SWAP})
     _write_start(log, run, strategy, EngineConfig(cash={}, start_ns=START_NS, end_ns=START_NS + 1), feed)
     log.close()
     with TapeWriter(run / "frames") as tape:

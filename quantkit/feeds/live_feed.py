@@ -1,0 +1,348 @@
+"""The live feed of any exchange: rows in the order of their receipt, recorded, with the interface of a replay."""
+
+import asyncio
+import threading
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+
+import msgspec
+
+from quantkit.clock import INTERVALS, NS_PER_MS, NS_PER_S, delay_text, iso_of, wall_ns
+from quantkit.errors import ConfigError, QuantkitError
+from quantkit.events import Candle, Row
+from quantkit.feeds.inbox import BatchMaker, InputLog
+from quantkit.feeds.live_clock import LiveClock
+from quantkit.feeds.live_source import BESIDE, FAR_FUTURE_NS, ConnectionLine, LiveSource, live_coverage
+from quantkit.feeds.receiver import FrameTape, Receiver
+from quantkit.feeds.recorder import Recorder
+from quantkit.feeds.resample import sources_of
+from quantkit.feeds.taken import TakenRows
+from quantkit.instruments import Instrument
+from quantkit.rows.batch import Batch, Subscription
+from quantkit.rows.columns import Block, Stream
+from quantkit.storage.catalog import Coverage
+
+#: How a note begins that tells of a run whose feed did not last.
+FEED_LOST: Final = "the feed was lost and the run ended with it"
+#: Folders of a recording: the raw tape, and rows for every tool.
+FRAMES: Final = "frames"
+DATA: Final = "data"
+
+#: Rows of a batch at most; what waits beyond comes in the next one, so that the view and timers get their turn.
+_BATCH_ROWS: Final = 4096
+#: A batch shall take no longer than this, or the view and the end of the run would wait: it gets fewer rows then.
+_BATCH_NS: Final = 50 * NS_PER_MS
+#: Once the hook that was running when the time was over has returned, the engine may catch up for so long; a run that
+#: is still behind then ends where it is.
+_OVERTIME_NS: Final = NS_PER_S // 2
+#: How often, and how many times, a warm-up asks again for a candle that has closed but is not there yet.
+_WARMUP_RETRY_S: Final = 0.5
+_WARMUP_RETRIES: Final = 6
+
+
+def _rows_max(before: int, spent_ns: int) -> int:
+    """Return how many rows the next batch may have, after one that took so long."""
+    return min(2 * before, _BATCH_ROWS) if spent_ns < _BATCH_NS else max(1, before * _BATCH_NS // (2 * spent_ns))
+
+
+class LiveFeed:
+    """Live rows of an exchange.
+
+    Used as a context manager: entering connects and loads the instruments, leaving closes everything. `batches` ends
+    after `stop`, at the end of the subscriptions, or with an error when the feed is lost for good.
+
+    Args:
+        source: The exchange.
+        folder: Where to record: the raw frames under `frames`, rows under `data`; None: nowhere.
+        input_log: Records every input of the engine.
+        stop: Set from outside, it does what `stop` does; it is never set here, so that several runs may share it.
+        sender: Stands for the strategy in the rows that say when its messages left.
+        wall: The machine's UTC time in nanoseconds.
+
+    Attributes:
+        exchange: The source.
+        clock: When messages leave, and how far the exchange's clock is from this machine's.
+        behind_ns_max: How far the engine was behind the wall clock at most, after a batch.
+
+    Raises:
+        FeedError: The exchange cannot be reached, or refuses.
+    """
+
+    def __init__(
+        self,
+        source: LiveSource,
+        *,
+        folder: Path | None = None,
+        input_log: InputLog | None = None,
+        stop: threading.Event | None = None,
+        sender: str = "",
+        wall: Callable[[], int] = wall_ns,
+    ) -> None:
+        self.exchange = source
+        self._is_asked = stop or threading.Event()
+        self._taken = TakenRows(wall, FAR_FUTURE_NS)
+        self.clock = LiveClock(wall, input_log=input_log, taken=self._taken, sender=sender)
+        self.behind_ns_max = 0
+        self._wall = wall
+        self._folder = folder
+        self._input_log = input_log
+        self._tape = FrameTape(None if folder is None else folder / FRAMES)
+        self._receiver = Receiver(source, tape=self._tape, clock=self.clock, wall=wall, stop=self._is_asked)
+        self._inbox = self._receiver.inbox
+        self._recorder: Recorder | None = None
+        self._names: list[str] = []
+        self._maker = BatchMaker(FAR_FUTURE_NS)
+        self._instruments: dict[str, Instrument] = {}
+        self._started_ns = 0
+        self._since_ns = 0
+        self._end_ns = FAR_FUTURE_NS
+        self._taken_until_ns = 0
+        self._warnings: list[str] = []
+
+    # Opening and closing --------------------------------------------------------------------------------------
+
+    def __enter__(self) -> Self:
+        receiver = self._receiver
+        try:
+            if self._folder is not None:
+                self._tape.open()
+                self._recorder = self._taken.recorder = Recorder(self._folder / DATA)
+            receiver.start()
+            # What the exchange says now is known from now on.
+            loaded = receiver.call(receiver.client.instruments(self._inbox.now_ns()))
+            self._instruments = {instrument.id: instrument for instrument in loaded}
+            receiver.call(receiver.measure())
+            self._started_ns = self._inbox.now_ns()
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def stop(self) -> None:
+        """Let `batches` end after what has been received by now; from any thread."""
+        self._receiver.stop()
+
+    def close(self) -> None:
+        """Close connections, tape and recording; fine to call twice."""
+        self.stop()
+        self._receiver.join()
+        self._taken.record(everything=True)
+        if self._recorder is not None:
+            self._recorder.close(self._taken_until_ns)
+        had_failed = self._tape.error is not None
+        self._tape.close()
+        if self._tape.error is not None and not had_failed and self.failure is None:
+            self._warnings.append(f"the tape may be incomplete after a power failure: {self._tape.error}")
+
+    # The feed -------------------------------------------------------------------------------------------------
+
+    @property
+    def opened_ns(self) -> int:
+        """When the feed had connected and knew its instruments."""
+        return self._started_ns
+
+    def now_ns(self) -> int:
+        """Return the present moment: every row that comes later is stamped after it."""
+        return self._inbox.now_ns()
+
+    def instruments(self, at_ns: int | None = None) -> Mapping[str, Instrument]:
+        """Return the metadata of every instrument that is traded, as loaded when the feed was opened."""
+        return self._instruments
+
+    def changes(self, instrument: str, start_ns: int, end_ns: int) -> Sequence[Instrument]:
+        """Return nothing: what changes is not known beforehand."""
+        return ()
+
+    def coverage(self) -> Mapping[Stream, Coverage]:
+        """Return every stream that the exchange sends of the instruments, from the opening on."""
+        return live_coverage(type(self.exchange), self._instruments.values(), self._started_ns)
+
+    def source(self, stream: Stream, start_ns: int | None = None, end_ns: int | None = None) -> Stream:
+        """Return the stream itself: every interval that there is comes as it is from the exchange.
+
+        Raises:
+            DataError: The exchange has no such stream.
+        """
+        return sources_of(stream, self.coverage())[0]
+
+    def has_hole(self, stream: Stream, start_ns: int, end_ns: int) -> bool:
+        """Return False: what is lost is not known beforehand."""
+        return False
+
+    def assumptions(self) -> Sequence[str]:
+        """Return what the reader of a result has to know about the data."""
+        return (
+            f"live data of {self.exchange.address}, in the order in which this machine received them; the engine "
+            f"was at most {delay_text(self.behind_ns_max)} behind the clock",
+        )
+
+    def subscribe(self, subscriptions: Collection[Subscription]) -> None:
+        """Subscribe to the streams, and wait until every one is confirmed.
+
+        Raises:
+            ConfigError: A stream cannot be had live.
+            FeedError: A stream was refused, or the connection cannot be had.
+        """
+        streams: dict[Stream, None] = {}
+        for wish in subscriptions:
+            if wish.stream.kind == "candle_open":
+                raise ConfigError(
+                    f"{wish.stream.instrument}: orders cannot be matched on candles live, where a bar's open is known "
+                    "late; leave match_on out, or use book, ticker or trade"
+                )
+            if wish.stream.kind not in BESIDE:
+                streams[wish.stream] = None
+        self._end_ns = min((wish.end_ns for wish in subscriptions), default=FAR_FUTURE_NS)
+        # Every bar that closes from here on is a row: those before are for the warm-up.
+        self._since_ns = since_ns = min((wish.start_ns for wish in subscriptions), default=self._started_ns)
+        self._maker = BatchMaker(self._end_ns)
+        self._taken.end_ns = self._end_ns
+        self._receiver.ends_at(self._end_ns)
+        self._names = sorted({wish.stream.instrument for wish in subscriptions})
+        self.clock.settle(since_ns, None, self._names)
+        if self._recorder is not None:
+            self._recorder.add_instruments(self._instruments[name] for name in self._names)
+            self._recorder.watch(streams, since_ns)
+        self._receiver.call(self._receiver.client.subscribe(tuple(streams), self._names, since_ns))
+        # A recording that is played back begins when somebody subscribes, and so does its time.
+        self._receiver.measure_soon()
+
+    def warmup(self, stream: Stream, count: int, until_ns: int) -> Block | None:
+        """Fetch the last `count` candles closed by `until_ns`, fewer if there are no more, None if there are none.
+
+        Raises:
+            FeedError: They cannot be had.
+        """
+        candles = self._receiver.call(self._fetch_candles(stream, count, until_ns))
+        if self._input_log is not None:
+            self._input_log.warmup_loaded(stream, count, candles)
+        self._maker.warmed(stream, candles)
+        if self._recorder is not None:
+            self._recorder.watch([stream], self._since_ns, warmup=count)
+        self._taken.warmed(stream, candles)
+        return Block.from_events(candles) if candles else None
+
+    def book_before(self, stream: Stream, start_ns: int) -> list[Block]:
+        """Return nothing: a live book begins with its snapshot."""
+        return []
+
+    def batches(self, next_wake_ns: Callable[[], int] | None = None) -> Iterator[Batch]:
+        """Yield what arrives, in the order of arrival, and the passing of time.
+
+        A feed that is lost for good ends here like one that is stopped, so that what was done until then is not lost
+        with it; `failure` and `notes` say so.
+
+        Raises:
+            FeedError: It was lost or stopped before anything was taken.
+        """
+        wake_ns = next_wake_ns or (lambda: FAR_FUTURE_NS)
+        end_ns = self._end_ns
+        self._taken_until_ns = self._since_ns
+        self._receiver.begin_end()
+        has_begun = False
+        rows_max, last_call_ns = 1, FAR_FUTURE_NS
+        self._receiver.raise_failure()
+        while (taken := self._inbox.take(wake_ns, rows_max)) is not None:
+            has_begun = True
+            begun_ns = self._wall()
+            deliveries, until_ns = taken
+            until_ns = self._bounded(until_ns, deliveries, wake_ns())
+            batch = self._maker.batch(deliveries, until_ns)
+            self.clock.settle(self._taken_until_ns + 1, self._maker.least_lag_ns, self._names)
+            self._taken_until_ns = min(until_ns, end_ns)
+            if self._input_log is not None:
+                last_ns = deliveries[-1][-1].received_ns if deliveries else 0
+                self._input_log.input_batch(len(deliveries), last_ns, until_ns)
+            self._taken.take(deliveries)
+            yield batch
+            done_ns = self._wall()
+            self.behind_ns_max = max(self.behind_ns_max, done_ns - self._taken_until_ns)
+            self._taken.record()
+            rows_max = _rows_max(rows_max, done_ns - begun_ns)
+            if until_ns >= end_ns:
+                break
+            if done_ns > last_call_ns:
+                self._warnings.append(
+                    f"the run's time was over while the engine was still {delay_text(done_ns - until_ns)} behind: it "
+                    f"ends at {iso_of(until_ns)}; what came later was not used"
+                )
+                break
+            if done_ns >= end_ns:
+                last_call_ns = min(last_call_ns, done_ns + _OVERTIME_NS)
+            if self._is_asked.is_set():
+                self.stop()
+        if not has_begun:
+            # Without a moment that was taken there is no end of the run either.
+            raise self._receiver.closed_error()
+        if self._input_log is not None:
+            self._input_log.feed_ended()
+
+    def _bounded(self, until_ns: int, deliveries: Sequence[Sequence[Row]], wake_ns: int) -> int:
+        """Return up to when time passes in a batch: while the engine is behind, one wake-up at a time."""
+        last_ns = deliveries[-1][-1].received_ns if deliveries else 0
+        next_ns = max(last_ns, wake_ns, self._taken_until_ns)
+        return next_ns if until_ns - next_ns > _BATCH_NS else until_ns
+
+    async def _fetch_candles(self, stream: Stream, count: int, until_ns: int) -> list[Candle]:
+        """Return candles stamped with their close, asking again while the last one that has closed is missing."""
+        length = INTERVALS[stream.interval]
+        found: list[Candle] = []
+        for attempt in range(_WARMUP_RETRIES + 1):
+            if attempt:
+                await asyncio.sleep(_WARMUP_RETRY_S)
+            fetched = await self._receiver.client.candles(stream, count, until_ns)
+            found = [candle for candle in fetched if candle.close_ns <= until_ns]
+            if found and found[-1].close_ns + length > until_ns:
+                break
+        else:
+            if found:
+                last = iso_of(found[-1].close_ns)
+                self._warnings.append(f"{stream}: the warm-up ends at {last}, since no later candle was there in time")
+        return [
+            msgspec.structs.replace(candle, received_ns=candle.close_ns, exchange_ns=candle.close_ns)
+            for candle in found[-count:]
+        ]
+
+    # What a watcher sees --------------------------------------------------------------------------------------
+
+    @property
+    def connections(self) -> tuple[ConnectionLine, ...]:
+        """The connections and what state they are in, as of a moment ago."""
+        return self._receiver.connections
+
+    @property
+    def counts(self) -> Mapping[Stream, tuple[int, int, int]]:
+        """Rows so far, and `received_ns` and `exchange_ns` of the last, by stream, as the engine has taken them."""
+        return self._maker.counts
+
+    @property
+    def waiting(self) -> int:
+        """How many rows were received and not yet taken."""
+        return len(self._inbox)
+
+    @property
+    def failure(self) -> QuantkitError | None:
+        """Why the feed was lost for good, None if it was not."""
+        return self._receiver.failure
+
+    @property
+    def notes(self) -> list[str]:
+        """What the reader of the result has to know of the feed: what was not used, and what was not recorded."""
+        said = [
+            f"live feed: {count} time{'' if count == 1 else 's'} {what}"
+            for what, count in sorted(self._receiver.problems.items())
+        ]
+        said += self._warnings
+        said += self.clock.notes
+        if self.failure is not None:
+            said.append(f"{FEED_LOST}: {self.failure}")
+        if self._recorder is not None and self._recorder.error is not None:
+            said.append(f"not everything was recorded as rows: {self._recorder.error}; the tape has it")
+        return said
