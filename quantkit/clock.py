@@ -57,7 +57,7 @@ def wall_ns() -> int:
 
 
 def latest_epoch_ns() -> int:
-    """Return a year from now: a number that reads as a later moment is no epoch stamp."""
+    """Return the moment one year from now; a later one is no plausible epoch stamp."""
     return wall_ns() + 366 * NS_PER_DAY
 
 
@@ -119,7 +119,7 @@ def duration_ns(duration: str | int | timedelta) -> int:
 
 
 def bar_open_ns(moment_ns: int, interval: str) -> int:
-    """Return when the bar of an interval opened that is open at a moment: UTC multiples, weeks from Monday.
+    """Return the opening time of the bar that contains a moment: UTC multiples, weeks from Monday.
 
     Examples:
         >>> iso_of(bar_open_ns(time_ns_of("2026-11-24T13:17:02"), "1h"))
@@ -168,7 +168,7 @@ def span_text(span_ns: int) -> str:
 
 
 def delay_text(delay_ns: int) -> str:
-    """Return how late something was or how far two clocks are apart, without its sign.
+    """Return a delay or a clock difference as text, without its sign.
 
     Examples:
         >>> delay_text(1_260_000), delay_text(-2_512_000_000), delay_text(151 * NS_PER_DAY)

@@ -9,7 +9,7 @@ class QuantkitError(Exception):
 
 
 class ConfigError(QuantkitError):
-    """The user can fix it: a flag, a file, a parameter, a strategy path."""
+    """A fault that the user can fix: a flag, a file, a parameter, a strategy path."""
 
 
 class DataError(QuantkitError):
@@ -45,7 +45,7 @@ class FeedClosedError(FeedError):
 
 
 class SubscriptionError(FeedError):
-    """Some subscriptions were refused; those not named live on.
+    """Some subscriptions were refused; all others stay live.
 
     Attributes:
         refused: What was refused, each with its reason.
@@ -65,7 +65,7 @@ class StrategyError(QuantkitError):
 
     Attributes:
         hook: Name of the hook that raised.
-        now_ns: Engine time, UTC nanoseconds; None where the run had not begun, so that there was none.
+        now_ns: Engine time, UTC nanoseconds; None before the start of the run.
     """
 
     def __init__(self, message: str, *, hook: str, now_ns: int | None) -> None:

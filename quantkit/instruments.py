@@ -1,8 +1,8 @@
-"""What is traded: steps, rounding, and the one place that knows contract arithmetic.
+"""Instruments: their steps, rounding, and all contract arithmetic.
 
 Prices and sizes travel as floats in events and as integers (ticks, lots) inside the broker. Money is `Decimal`.
-Ticks and lots count the grid of a run, which is fixed; the steps are what the exchange accepts at present, whole
-multiples of it. The two differ only where a run spans a change of the steps.
+Ticks and lots count the fixed grid of a run. The steps are those that the exchange accepts at present, whole
+multiples of the grid. Grid and steps differ only in a run that spans a change of the steps.
 Linear contracts and spot are worth `qty x unit x price` in the quote currency, inverse ones `qty x unit / price`
 in the coin, where `unit = contract_value x contract_multiplier`. Source: OKX API v5, "Contract Size".
 """
@@ -112,7 +112,7 @@ def literal(value: object) -> str:
 
 
 def common_step(steps: Iterable[Decimal]) -> Decimal:
-    """Return the largest step that every one of `steps` is a multiple of.
+    """Return the largest common step: every one of `steps` is a multiple of it.
 
     Examples:
         >>> common_step([Decimal("0.1"), Decimal("0.25")]), common_step([Decimal("0.10"), Decimal("1")])
@@ -125,7 +125,7 @@ def common_step(steps: Iterable[Decimal]) -> Decimal:
 
 
 def round_up(amount: Fraction) -> Decimal:
-    """Return the next plain number above an amount, 1, 2 or 5 times a power of ten, as a message suggests it.
+    """Round an amount up to 1, 2 or 5 times a power of ten, for suggestions in messages.
 
     Examples:
         >>> round_up(Fraction(833, 10_000)), round_up(Fraction(1_200)), round_up(Fraction(5))
@@ -151,7 +151,7 @@ def names_of(ids: Sequence[str], most: int = 20) -> str:
 
 
 def closest_id(wanted: str, ids: Sequence[str]) -> str | None:
-    """Return the id that was most likely meant: the same pair on another venue or as a contract, else a similar name.
+    """Return the most likely id: the same pair on another venue or as a contract, else a similar name.
 
     Examples:
         >>> ids = ["ZEN-USDT", "binance:BTC-USDT-SWAP", "binance:ETH-USDT-SWAP"]
@@ -175,9 +175,9 @@ def _letters(instrument_id: str) -> str:
 
 
 class Fees(msgspec.Struct, frozen=True):
-    """What fills cost: rates by role, amounts per contract, share and order. Paid fees are positive, rebates negative.
+    """Fees of fills: rates by role, and amounts per contract, share and order. Fees are positive, rebates negative.
 
-    An order pays `max(min_per_order, per_order + the sum over its fills)`, the part of the order with its first fill.
+    An order pays `max(min_per_order, per_order + the sum over its fills)`. Its first fill carries the amount per order.
 
     Attributes:
         maker_bps: Basis points of the notional for an order that rested.
@@ -185,9 +185,9 @@ class Fees(msgspec.Struct, frozen=True):
         currency: `quote` (spot: always the quote currency), `received` (spot: what the fill brings, OKX's own rule),
             `settle` (contracts: the settlement currency). Contracts always pay in their settlement currency.
         per_contract: Amount for each contract of swaps and futures.
-        per_share: Amount for each unit of what is not a contract: a share, a coin.
+        per_share: Amount for each share or coin on spot.
         per_order: Amount for each order, once it fills.
-        min_per_order: What an order that fills pays at least; 0 for no minimum.
+        min_per_order: Smallest fee of an order that fills; 0 for no minimum.
 
     Examples:
         >>> broker = Fees(per_share=0.005, min_per_order=1)
@@ -244,9 +244,9 @@ class Fees(msgspec.Struct, frozen=True):
 
     @classmethod
     def preset_for(cls, instrument: "Instrument") -> "Fees":
-        """Return OKX's rates for the instrument's kind; also what other venues get unless told otherwise.
+        """Return OKX's rates for the instrument's kind. Other venues get them too unless the run has other fees.
 
-        A spot instrument that is no pair of currencies by its id, such as a share, pays in its quote currency.
+        A spot instrument whose id is no currency pair, such as a share, pays in its quote currency.
         """
         if not instrument.is_spot:
             return cls.okx_swap()
@@ -262,24 +262,24 @@ class Fees(msgspec.Struct, frozen=True):
         return EXACT.multiply(decimal_of(self.maker_bps if is_maker else self.taker_bps), Decimal("1e-4"))
 
     def per_unit(self, instrument: "Instrument") -> float:
-        """Return the amount for each contract, or for each share or coin of what is none."""
+        """Return the amount for each contract, or on spot for each share or coin."""
         return self.per_share if instrument.is_spot else self.per_contract
 
     def idle_amount(self, instrument: "Instrument") -> str:
-        """Return the name of the amount that is given while the instrument would need the other one, else empty."""
+        """Return the name of a given amount that does not apply to the instrument's kind, else an empty text."""
         if self.per_unit(instrument):
             return ""
         name = "per_contract" if instrument.is_spot else "per_share"
         return name if getattr(self, name) else ""
 
     def of_fill(self, instrument: "Instrument", qty: Decimal, value: Decimal, *, is_maker: bool) -> Decimal:
-        """Return what a fill of a size and value costs without its order's part, in the currency of `value`."""
+        """Return the fee of one fill without the amounts per order, in the currency of `value`."""
         fee = EXACT.multiply(value, self.rate(is_maker=is_maker))
         amount = self.per_unit(instrument)
         return EXACT.add(fee, EXACT.multiply(qty, decimal_of(amount))) if amount else fee
 
     def of_order(self, fills: Decimal) -> Decimal:
-        """Return what an order costs whose fills cost `fills` together."""
+        """Return the fee of an order from `fills`, the sum over its fills."""
         if not self.is_per_order:
             return fills
         whole = EXACT.add(fills, decimal_of(self.per_order))
@@ -293,15 +293,15 @@ class Instrument:
         id: A plain id is OKX's (`BTC-USDT-SWAP`); another venue is a prefix (`binance:BTC-USDT-SWAP`).
         kind: `spot`, `swap` or `future`.
         base, quote: Currencies; taken from an id of the form `BASE-QUOTE...` when left out.
-        settle: What profit is paid in; default the quote (linear, spot) or the base (inverse).
-        price_step, qty_step: What prices and sizes of orders are multiples of, above zero.
+        settle: Currency of the profit; default the quote (linear, spot) or the base (inverse).
+        price_step, qty_step: Steps of order prices and sizes, above zero.
         min_qty: Smallest order, default one step.
         contract_value, contract_multiplier: Their product is one contract's size: coins (linear), quote (inverse).
         is_inverse: Whether profit is paid in the coin.
         exchange: Default the id's prefix, else `okx`.
         source: Where the metadata comes from: `given`, `capture` or `inferred`.
-        valid_from_ns: Since when it holds, UTC ns.
-        tick, lot: The grid that integers count, of which the steps are multiples; default the steps themselves.
+        valid_from_ns: Start of its validity, UTC ns.
+        tick, lot: The grid for integer prices and sizes; the steps are multiples of it. Default the steps themselves.
 
     Raises:
         ConfigError: A field is missing, unknown or out of range; the message names it.
@@ -518,7 +518,7 @@ class Instrument:
     # Changes --------------------------------------------------------------------------------------------------
 
     def on_grid(self, tick: Decimal, lot: Decimal) -> "Instrument":
-        """Return the same instrument counted on another grid.
+        """Return the same instrument on another grid.
 
         Raises:
             ConfigError: A step is no multiple of it.
@@ -528,9 +528,9 @@ class Instrument:
         return Instrument.from_dict({**self.to_dict(), "tick": tick, "lot": lot})
 
     def change_to(self, other: "Instrument") -> dict[str, tuple[str, str]]:
-        """Return which fields differ in later metadata of the instrument, each with both values as text.
+        """Return the fields that differ in later metadata of the instrument, each with both values as text.
 
-        Since when they hold and where they come from is no difference.
+        Start of validity and source do not count as a difference.
         """
         one, new = self.to_dict(), other.to_dict()
         silent = ("source", "valid_from_ns", "tick", "lot")
@@ -540,7 +540,7 @@ class Instrument:
 
     @property
     def settle_currency(self) -> str:
-        """What a fill's value is counted in: quote for spot, settlement currency for contracts."""
+        """The currency of a fill's value: quote for spot, settlement currency for contracts."""
         return self.settle
 
     @property
@@ -576,7 +576,7 @@ class Instrument:
         return steps * self._lots_per_step
 
     def lots_ceil(self, qty: float) -> int:
-        """Return the lots of the size steps that `qty` takes up, the last of them perhaps in part."""
+        """Return the lots of the size steps that cover `qty`: the last step may be covered in part."""
         exact = qty * self._qty_step_inv
         nearest = round(exact)
         return (nearest if _is_noise(exact - nearest, exact) else math.ceil(exact)) * self._lots_per_step
@@ -613,8 +613,8 @@ class Instrument:
     def tradable_lots(self, holding: Decimal) -> int:
         """Return the lots of a signed holding that can be traded: whole size steps, and 0 below the smallest order.
 
-        This alone says what a position is, so that `position`, `close`, `target` and round trips agree. The minimum
-        binds spot; a contract can always be closed.
+        This is the only definition of a position: `position`, `close`, `target` and round trips use it. The minimum
+        applies to spot; a contract can always be closed.
 
         Examples:
             >>> coin = Instrument("BTC-USDT", price_step="0.1", qty_step="0.00000001", min_qty="0.00001")
@@ -641,7 +641,7 @@ class Instrument:
         return self._directed(price, up=side is Side.BUY)
 
     def ticks_around(self, price: float) -> tuple[int, int]:
-        """Return the steps below and above a price, in ticks: twice the same where it is on the step."""
+        """Return the steps below and above a price, in ticks; the two are equal for a price on a step."""
         exact = price * self._price_step_inv
         nearest = round(exact)
         if _is_noise(exact - nearest, exact):
@@ -652,12 +652,12 @@ class Instrument:
 
     @property
     def ticks_per_step(self) -> int:
-        """How many ticks a price step has: 1 but where the grid is finer than the step."""
+        """Ticks of a price step: 1 unless the grid is finer than the step."""
         return self._ticks_per_step
 
     @property
     def lots_per_step(self) -> int:
-        """How many lots a size step has: 1 but where the grid is finer than the step."""
+        """Lots of a size step: 1 unless the grid is finer than the step."""
         return self._lots_per_step
 
     def fits(self, *, lots: int, left: int, limit: int | None, stop: int | None, may_be_small: bool = False) -> bool:
@@ -676,11 +676,11 @@ class Instrument:
         return not _is_noise(exact - round(exact), exact)
 
     def off_step(self, prices: NDArray[np.float64]) -> NDArray[np.bool_]:
-        """Return which of many prices are off the step; NaN is on it."""
+        """Return a mask of the prices off the step; NaN counts as on it."""
         return off_grid(prices, self._price_step_inv)
 
     def off_qty_step(self, qtys: NDArray[np.float64]) -> NDArray[np.bool_]:
-        """Return which of many sizes are off the step; NaN is on it."""
+        """Return a mask of the sizes off the step; NaN counts as on it."""
         return off_grid(qtys, self._qty_step_inv)
 
     def _directed(self, price: float, *, up: bool) -> int:
@@ -694,7 +694,7 @@ class Instrument:
     # Value ----------------------------------------------------------------------------------------------------
 
     def value(self, lots: int, ticks: int) -> Decimal:
-        """Return what `lots` at `ticks` are worth in the settlement currency.
+        """Return the value of `lots` at `ticks` in the settlement currency.
 
         Spot and linear contracts: exact. Inverse: coins, rounded once, half-even, to 1e-12. The sign is that of `lots`.
         """
@@ -733,12 +733,12 @@ class Instrument:
         return EXACT.subtract(before, after) if self.is_inverse else EXACT.subtract(after, before)
 
     def unrealised_float(self, qty: float, open_value: float, price: float) -> float:
-        """Return open profit at `price` as a float, for curves; `open_value` is what the position cost, signed."""
+        """Return open profit at `price` as a float, for curves; `open_value` is the signed cost of the position."""
         size = qty * float(self.unit)
         return open_value - size / price if self.is_inverse else size * price - open_value
 
     def coins(self, qty: float, price: float) -> float:
-        """Return how many coins of the base currency `qty` stands for at `price`."""
+        """Return `qty` at `price` in coins of the base currency."""
         size = qty * float(self.unit)
         return size / price if self.is_inverse else size
 

@@ -39,7 +39,7 @@ _loading: ContextVar[str] = ContextVar("quantkit_loading", default="")
 
 
 def refuse_while_loading(call: str) -> None:
-    """Refuse a run that a strategy's file starts while it is only being loaded.
+    """Refuse a run started by a strategy's file during its own loading.
 
     Raises:
         ConfigError: It says where the call belongs.
@@ -77,7 +77,7 @@ def load_strategy(text: str) -> type[Strategy]:
         text: A Python file, the name of one in `./strategies`, or `module:Class` (or `file.py:Class`).
 
     Raises:
-        ConfigError: It is not there, does not import, or holds no Strategy or several.
+        ConfigError: The file is missing or does not import, or it holds no Strategy or several.
     """
     path, _, class_name = text.rpartition(":") if _names_class(text) else (text, "", "")
     if not path.strip():
@@ -88,7 +88,7 @@ def load_strategy(text: str) -> type[Strategy]:
 
 
 def load_recorded(source: Source, strategy: str, recorded: Mapping[str, str]) -> type[Strategy]:
-    """Return a recorded run's Strategy class, made by bytes whose digests have been compared.
+    """Return a recorded run's Strategy class from bytes with compared digests.
 
     Args:
         source: The strategy's file.

@@ -510,7 +510,7 @@ class Book:
     """A read view of the current book, valid inside the hook that got it; `copy()` keeps its levels.
 
     Raises:
-        ConfigError: From every reading, once the book has moved on.
+        ConfigError: A reading after the hook, when the book has changed.
     """
 
     __slots__ = ("_book", "_levels", "_version", "exchange_ns", "instrument", "received_ns")
@@ -612,7 +612,7 @@ class Book:
         return (bid - ask) / (bid + ask) if bid + ask > 0 else 0.0
 
     def copy(self) -> "Book":
-        """Return a book of the same levels that stays readable."""
+        """Return a copy of the levels that stays readable after the hook."""
         kept = Book.__new__(Book)
         kept.instrument, kept.exchange_ns, kept.received_ns = self.instrument, self.exchange_ns, self.received_ns
         kept._levels = {Side.BUY: self.bids, Side.SELL: self.asks}

@@ -29,7 +29,7 @@ class OrderType(StrEnum):
 
 
 class OrderState(StrEnum):
-    """Where an order is in its life; see `TRANSITIONS` for the only edges."""
+    """State of an order; `TRANSITIONS` has the allowed changes."""
 
     PENDING = "pending"
     ACCEPTED = "accepted"
@@ -60,9 +60,9 @@ TRANSITIONS: Final[dict[OrderState, frozenset[OrderState]]] = {
 
 
 class Order(msgspec.Struct, eq=False, kw_only=True, frozen=True):
-    """An order as its owner knows it: what has been reported, not what the exchange already did.
+    """An order as reported to its owner; the exchange may already be further.
 
-    It keeps itself up to date and cannot be written: `amend` and `cancel` change an order, `tag` carries notes.
+    It stays up to date by itself. Its fields cannot be set: use `amend` and `cancel`, and `tag` for notes.
 
     Attributes:
         id: `<run><counter>`, alphanumeric, at most 32 characters.
@@ -72,10 +72,10 @@ class Order(msgspec.Struct, eq=False, kw_only=True, frozen=True):
         state: The latest reported state.
         filled_qty: Reported fills so far.
         average_price: Of the reported fills; None before the first.
-        reason: Why the latest state came about; empty when as asked.
-        note: How the price or size was rounded when the order was made; empty when it was on the steps.
-        sent_ns: When it left: engine time, or live the wall clock if that is later. updated_ns: Engine time of the
-            latest report.
+        reason: Reason of the latest state; empty for a requested change.
+        note: Rounding of price or size at the call; empty if both were on the steps.
+        sent_ns: Time of sending: engine time, or live the wall clock if that is later.
+        updated_ns: Engine time of the latest report.
     """
 
     id: str
@@ -129,10 +129,11 @@ class Fill(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         id: Counts from 1 within the run.
         price, qty: On the instrument's steps.
-        value: What it is worth in the settlement currency, exact (inverse: rounded once to 1e-12).
+        value: Value in the settlement currency, exact (inverse: rounded once to 1e-12).
         fee: Paid above zero, rebate below, in `fee_currency`.
         role: `maker` if the order rested, else `taker`.
-        filled_ns: The exchange's stamp. `revealed_ns`: engine time of the row that showed it.
+        filled_ns: The exchange's stamp.
+        revealed_ns: Engine time of the row that showed it.
         why: The event behind it and what was ahead in the queue.
     """
 

@@ -46,12 +46,12 @@ class Position:
     """A netting position in one instrument; above zero is long.
 
     Attributes:
-        instrument: What is held.
-        qty: Signed size in the instrument's unit, exact; fees taken in the base currency are already off it.
-        open_value: What the position cost in the settlement currency, signed like `qty`, exact.
+        instrument: The instrument held.
+        qty: Signed size in the instrument's unit, exact; fees taken in the base currency are already subtracted.
+        open_value: Cost of the position in the settlement currency, signed like `qty`, exact.
         fees, funding: Of this instrument so far, by currency: fees paid above zero, funding received above zero.
 
-    A strategy is handed the ledger's own object, so that it cannot be written: only bookings change it.
+    Its fields cannot be set: a strategy reads the ledger's own object, and only bookings change it.
     """
 
     __slots__ = ("_fees", "_flow", "_funding", "instrument", "open_value", "qty")
@@ -131,7 +131,7 @@ class Position:
         return shown(self.unrealised_exact(mark))
 
     def use(self, instrument: Instrument) -> None:
-        """Go by other steps from now on; what one contract is worth has to be the same."""
+        """Use new steps from now on; the contract value has to be the same."""
         _put(self, "instrument", instrument)
 
     def trade(self, qty: Decimal, value: Decimal) -> None:
@@ -153,8 +153,8 @@ class Position:
     def book(self, fill: Fill) -> None:
         """Book a fill with its fee.
 
-        A fee in the base currency comes off what a spot fill brought: the position moves by the net size, at the
-        fill's own price, so that the fee itself makes no profit and no loss.
+        A fee in the base currency reduces the coins of a spot fill: the position moves by the net size at the fill's
+        own price, so that the fee itself makes no profit and no loss.
         """
         instrument = self.instrument
         qty, value = instrument.qty_decimal(fill.signed_lots), fill.value
@@ -168,7 +168,7 @@ class Position:
             self._fees[fill.fee_currency] = EXACT.add(self._fees.get(fill.fee_currency, Decimal(0)), fill.fee)
 
     def book_funding(self, currency: str, received: Decimal) -> None:
-        """Count what funding brought, below zero when paid."""
+        """Book funding received; a payment is below zero."""
         self._funding[currency] = EXACT.add(self._funding.get(currency, Decimal(0)), received)
 
 
@@ -228,7 +228,7 @@ class Portfolio:
     Args:
         cash: Starting balances by currency, zero or more each.
         instruments: Everything that may be traded.
-        report_currency: What equity is counted in; default the first of `cash`.
+        report_currency: Currency of the equity; default the first of `cash`.
         mark_of: Gives the latest mark of an instrument, or None before the first.
 
     Raises:
@@ -308,7 +308,7 @@ class Portfolio:
         """Return the position in an instrument, flat if it never traded; the same object throughout the run.
 
         Raises:
-            OrderError: The instrument is none of the run's.
+            OrderError: The run has no such instrument.
         """
         found = self._positions.get(instrument) or self._untraded.get(instrument)
         if found is None:
@@ -360,7 +360,7 @@ class Portfolio:
         return [position for position in self._contracts.get(currency, ()) if position.qty]
 
     def backs_contracts(self, currency: str) -> bool:
-        """Whether contracts that settle in a currency are or were held; without any it is money to spend on coins."""
+        """Whether contracts that settle in a currency are or were held; without any, the currency may buy coins."""
         return currency in self._contracts
 
     def equity_in(self, currency: str) -> Fraction | None:
@@ -394,7 +394,7 @@ class Portfolio:
         return None if exact is None else shown(exact)
 
     def exposure_exact(self) -> Fraction:
-        """Return the gross value of all positions in the report currency; what has no mark yet counts as zero."""
+        """Return the gross value of all positions in the report currency; positions without a mark count as zero."""
         total = _ZERO
         for position in self._positions.values():
             mark = self._mark_of(position.instrument.id) if position.qty else None
@@ -406,7 +406,7 @@ class Portfolio:
     # Booking --------------------------------------------------------------------------------------------------
 
     def change_instrument(self, instrument: Instrument) -> None:
-        """Take an instrument's steps and minimum of now; what one contract is worth has to be the same."""
+        """Use an instrument's new steps and minimum; the contract value has to be the same."""
         self._instruments[instrument.id] = instrument
         self.position(instrument.id).use(instrument)
 
@@ -426,7 +426,7 @@ class Portfolio:
         """Settle funding on a position held at the boundary; longs pay a positive rate.
 
         Returns:
-            What was received, below zero when paid, in the settlement currency.
+            Funding received in the settlement currency; a payment is below zero.
         """
         if not qty:
             return Decimal(0)

@@ -47,7 +47,7 @@ def read_source(file: Path) -> Source:
 
 
 class _Loader(SourceFileLoader):
-    """Runs bytes that were read already: neither the file as it is later, nor what Python compiled of it before."""
+    """Runs bytes read before, whatever the file or Python's compiled copy of it holds now."""
 
     def __init__(self, name: str, source: Source) -> None:
         super().__init__(name, str(source.file))
@@ -74,7 +74,7 @@ class Code(NamedTuple):
 
 
 class _Beside(MetaPathFinder):
-    """Finds the modules that lie in a folder, first of all, and compares their digests if there are any to compare."""
+    """Finds the modules of one folder before all others, and compares their digests with recorded ones."""
 
     def __init__(self, root: Path, package: str, recorded: Mapping[str, str] | None) -> None:
         self._root = root
@@ -142,7 +142,7 @@ _sources: WeakKeyDictionary[type, Source] = WeakKeyDictionary()
 
 
 def remember(kind: type, source: Source) -> None:
-    """Keep which bytes a class was made by."""
+    """Remember the bytes that made a class."""
     _sources[kind] = source
 
 

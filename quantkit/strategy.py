@@ -35,7 +35,7 @@ HOOKS: Final = (
 
 
 class Context(Protocol):
-    """What a strategy acts through; the engine implements it, the same for replay, paper and live."""
+    """The strategy's access to a run; the engine implements it alike for replay and paper runs."""
 
     @property
     def now_ns(self) -> int:
@@ -90,7 +90,7 @@ class Context(Protocol):
         ...
 
     def close(self, instrument: str) -> Order | None:
-        """Leave the position at the market."""
+        """Close the position at the market."""
         ...
 
     def target(self, instrument: str, qty: float) -> Order | None:
@@ -133,7 +133,7 @@ class Context(Protocol):
 
 
 class _Unbound:
-    """Stands in for the Context before a run: every use says what is missing."""
+    """The Context before a run: every use raises an error that names the missing run."""
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
@@ -151,8 +151,8 @@ _OWN_ATTRIBUTES: Final = frozenset({"log"})
 class Strategy:
     """Subclass it, annotate class attributes as parameters, and write the hooks you want.
 
-    Parameters are keyword arguments of the constructor, checked and then frozen. Hooks are synchronous; none is
-    needed. What a hook orders is looked at no earlier than the next row of the market.
+    Parameters are keyword arguments of the constructor, checked and then fixed. Hooks are synchronous and optional. The
+    market sees an order at its next row at the earliest.
     """
 
     __signature__: ClassVar[inspect.Signature | None] = inspect.Signature()
@@ -215,7 +215,7 @@ class Strategy:
 
     @property
     def parameters(self) -> dict[str, Any]:
-        """The parameters' values by name, as they were given: what a hook does to a list of them is not among them."""
+        """The parameters by name as given to the constructor, without later changes by hooks."""
         return copy.deepcopy(self._given)
 
     def __repr__(self) -> str:
@@ -376,7 +376,7 @@ class Strategy:
         self._context.cancel_all(instrument)
 
     def close(self, instrument: str) -> Order | None:
-        """Cancel the instrument's orders and leave the position at the market; None when there is none to leave."""
+        """Cancel the instrument's orders and close the position at the market; None without a position."""
         return self._context.close(instrument)
 
     def target(self, instrument: str, qty: float) -> Order | None:
@@ -385,7 +385,7 @@ class Strategy:
         Counts the reported position and the working order of an earlier call, which it amends or replaces.
 
         Returns:
-            The working order, or None when nothing is to be done.
+            The working order, or None if the position is there already.
         """
         return self._context.target(instrument, qty)
 
@@ -394,8 +394,8 @@ class Strategy:
     ) -> tuple[Order | None, Order | None]:
         """Keep a post-only bid and ask of `qty`; None takes a side off.
 
-        An order whose price and size are unchanged is left alone, so that its place in the queue survives; else it is
-        amended, or sent anew when it is gone.
+        An order with unchanged price and size keeps its place in the queue. Others are amended, or sent again after
+        they have ended.
         """
         return self._context.quote(instrument, bid=bid, ask=ask, qty=qty)
 
@@ -413,7 +413,7 @@ class Strategy:
 
     @property
     def rng(self) -> np.random.Generator:
-        """The run's seeded random generator; the only dice a strategy may throw."""
+        """The run's seeded random generator; strategies use no other source of randomness."""
         return self._context.rng
 
     @property
@@ -423,9 +423,9 @@ class Strategy:
 
     @property
     def equity(self) -> float:
-        """The account's worth in the report currency, to size orders by; `portfolio.equity` is the exact amount.
+        """The account's value in the report currency as a float, to size orders by; `portfolio.equity` is exact.
 
-        NaN while a price that it needs is not known yet: an order of such a size raises.
+        NaN while a needed price is unknown; an order with such a size raises.
         """
         exact = self._context.portfolio.equity
         return math.nan if exact is None else float(exact)
@@ -436,10 +436,10 @@ class Strategy:
         return self._context.is_warming_up
 
     def position(self, instrument: str) -> float:
-        """Return what can be traded of the reported position, in the instrument's unit, above zero when long.
+        """Return the tradable part of the reported position in the instrument's unit, above zero when long.
 
-        What a fee in coins leaves below the size step or, on spot, below the smallest order is no position; the exact
-        holding is `portfolio.position(instrument).qty`.
+        A remainder below the size step, or on spot below the smallest order, is no position; the exact holding is
+        `portfolio.position(instrument).qty`.
         """
         return self._context.position(instrument)
 
