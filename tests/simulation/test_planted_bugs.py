@@ -17,14 +17,13 @@ from quantkit.feeds.okx.tracker.candles import CandleChannel
 from quantkit.feeds.okx.tracker.records import Lost
 from quantkit.feeds.okx.tracker.tracker import Tracker
 from quantkit.feeds.okx.tracker.trades import TradeChannel
-from quantkit.feeds.okx.ws import client as client_module
 from quantkit.feeds.okx.ws.manager import ConnectionManager
+from quantkit.feeds.okx.ws.sockets import FrameSocket
 from quantkit.feeds.okx.ws.subscriptions import Subscriptions
 
 pytestmark = pytest.mark.long
 
 _SEEDS = range(10)
-_Socket: Any = client_module._Socket
 _Patch = Callable[[pytest.MonkeyPatch], None]
 
 
@@ -96,14 +95,14 @@ def _missing_bars_skipped(patch: pytest.MonkeyPatch) -> None:
 
 
 def _a_normal_close_is_the_end(patch: pytest.MonkeyPatch) -> None:
-    real = _Socket._end
+    real = FrameSocket._end
 
     def end(socket: Any, error: Any, crash: Any = None) -> None:
         closed = socket.protocol.close_rcvd
         if closed is None or closed.code not in (1000, 1001):
             real(socket, error, crash)
 
-    patch.setattr(_Socket, "_end", end)
+    patch.setattr(FrameSocket, "_end", end)
 
 
 def _configure(patch: pytest.MonkeyPatch, name: str, value: float) -> None:

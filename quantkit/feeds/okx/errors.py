@@ -4,8 +4,11 @@ import re
 import socket
 import ssl
 from collections.abc import Iterator
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from typing import Final
 
+from quantkit.clock import NS_PER_S
 from quantkit.errors import FeedError
 
 __all__ = [
@@ -20,6 +23,7 @@ __all__ = [
     "is_fatal_close",
     "is_retryable",
     "network_error",
+    "parse_retry_after",
     "reply_error",
 ]
 
@@ -272,6 +276,20 @@ def _clean(text: str | None) -> str:
     blanked = _SECRETS.sub(r"\1 ***", (text or "")[: 4 * _LONGEST_TEXT])
     line = "".join(character if character.isprintable() else " " for character in blanked)
     return " ".join(line.split())[:_LONGEST_TEXT]
+
+
+def parse_retry_after(header: str, now_ns: int) -> float | None:
+    """Return the seconds that a Retry-After header asks for, as a number or a date; None where it says nothing."""
+    text = header.strip()
+    if text.isascii() and text.isdigit():
+        return float(text[:9])
+    try:
+        moment = parsedate_to_datetime(text)
+    except ValueError:
+        return None
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=UTC)
+    return max(0.0, (moment - datetime(1970, 1, 1, tzinfo=UTC)).total_seconds() - now_ns / NS_PER_S)
 
 
 # WebSocket closes ---------------------------------------------------------------------------------------------

@@ -9,8 +9,7 @@ from quantkit.errors import FeedError, SubscriptionError
 from quantkit.events import BookUpdate, Gap, Ticker
 from quantkit.feeds.okx.codec.channels import book, tickers
 from quantkit.feeds.okx.tracker.records import Overflow
-from quantkit.feeds.okx.ws.client import OkxClient
-from quantkit.feeds.okx.ws.inbox import Inbox
+from quantkit.feeds.okx.ws.client import EventQueue, OkxClient
 
 BTC, BOOK = tickers("BTC-USDT"), book("BTC-USDT")
 
@@ -186,7 +185,7 @@ def test_who_takes_the_events_is_told_of_errors_that_no_call_waits_for():
 
 def test_an_inbox_raises_errors_once_and_after_what_came_before():
     async def work():
-        inbox = Inbox()
+        inbox = EventQueue()
         inbox.put([1])
         inbox.fail(ValueError("x"))
         inbox.put([2])
@@ -202,7 +201,7 @@ def test_an_inbox_raises_errors_once_and_after_what_came_before():
 
 def test_the_last_error_of_an_inbox_is_raised_again_and_again():
     async def work():
-        inbox = Inbox()
+        inbox = EventQueue()
         inbox.fail(ValueError("x"))
         inbox.fail(KeyError("last"), is_last=True)
         with pytest.raises(ValueError, match="x"):

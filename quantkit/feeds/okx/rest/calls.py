@@ -4,19 +4,24 @@ import asyncio
 import collections
 import logging
 from collections.abc import Awaitable, Callable, Mapping
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from typing import Final, NamedTuple
 from urllib.parse import urlencode
 
 import msgspec
 import numpy as np
 
-from quantkit.clock import NS_PER_MS, NS_PER_S, datetime_of
+from quantkit.clock import NS_PER_MS, datetime_of
 from quantkit.errors import ConfigError
 from quantkit.feeds.okx.config import OkxConfig
 from quantkit.feeds.okx.credentials import Credentials
-from quantkit.feeds.okx.errors import OkxError, OkxLimitError, OkxServerError, is_clock_skew, reply_error
+from quantkit.feeds.okx.errors import (
+    OkxError,
+    OkxLimitError,
+    OkxServerError,
+    is_clock_skew,
+    parse_retry_after,
+    reply_error,
+)
 from quantkit.feeds.okx.limits import Pacer
 from quantkit.feeds.okx.rest.replies import envelope, server_time_ns
 
@@ -224,13 +229,11 @@ class RestCalls:
         """Return a success, raise anything else as its error."""
         status = answer.status
         reply = envelope(answer.body)
-        retry_after_s = _retry_after_s(answer.retry_after, answer.received_ns)
+        patience_s = parse_retry_after(answer.retry_after, answer.received_ns)
         code = "" if reply is None else str(reply.code)
         if status != 200 or (reply is not None and code != "0"):
             text = None if reply is None else reply.msg
-            raise reply_error(
-                "" if code == "0" else code, text, where=where, status=status, retry_after_s=retry_after_s
-            )
+            raise reply_error("" if code == "0" else code, text, where=where, status=status, retry_after_s=patience_s)
         if reply is None or not reply.data:
             # A login page of a hotel or a company's proxy answers everything with success.
             raise OkxServerError(
@@ -282,17 +285,3 @@ def rest_timestamp(now_ns: int) -> str:
         '2020-12-08T09:08:57.715Z'
     """
     return datetime_of(now_ns).strftime("%Y-%m-%dT%H:%M:%S.") + f"{now_ns // 1_000_000 % 1000:03d}Z"
-
-
-def _retry_after_s(header: str, now_ns: int) -> float | None:
-    """Return the seconds that a Retry-After header asks for, as a number or a date; None where it says nothing."""
-    text = header.strip()
-    if text.isascii() and text.isdigit():
-        return float(text[:9])
-    try:
-        moment = parsedate_to_datetime(text)
-    except ValueError:
-        return None
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=UTC)
-    return max(0.0, (moment - datetime(1970, 1, 1, tzinfo=UTC)).total_seconds() - now_ns / NS_PER_S)
