@@ -1,7 +1,6 @@
 """The front door: a strategy, data and options in, a result out."""
 
 import asyncio
-import operator
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from datetime import date, timedelta
@@ -11,14 +10,14 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from quantkit.brokers.send_clock import SendClock
 from quantkit.clock import duration_ns, is_plausible, iso_of, latest_epoch_ns, time_ns_of
-from quantkit.config import run_config
 from quantkit.engine.engine import Engine
-from quantkit.engine.plan import EngineConfig, Plan
+from quantkit.engine.options import RunOptions
+from quantkit.engine.plan import Plan, run_config
 from quantkit.errors import ConfigError, FeedClosedError
 from quantkit.feeds.base import Feed
 from quantkit.feeds.recorded_clock import RecordedClock
 from quantkit.feeds.replay import ReplayFeed
-from quantkit.instruments import Fees, Instrument, decimal_of
+from quantkit.instruments import Fees, Instrument
 from quantkit.loading import build_strategy, refuse_while_loading, sender_of, source_of
 from quantkit.report.result import Result
 from quantkit.storage.catalog import Catalog
@@ -92,30 +91,17 @@ def backtest(
         DataError: Data are missing or bad.
         StrategyError: A hook raised; the original is its cause.
     """
+    arguments = locals()  # nothing else has a name yet
     refuse_while_loading("backtest")
-    _check_types(cash=cash, fees=fees, instruments=instruments)
+    _check_instruments(instruments)
+    for option in ("start", "end"):
+        _check_moment(option, arguments[option], data)
+    options = RunOptions.read(arguments)
     built = build_strategy(strategy, params)
     given = list(instruments)
     feed = _feed(data, given, interval, block_rows, strict=strict)
-    config = _engine_config(
-        cash=cash,
-        report_currency=report_currency,
-        fees=fees,
-        latency_ms=latency_ms,
-        match_on=match_on,
-        start_ns=_moment_ns("start", start, data),
-        end_ns=_moment_ns("end", end, data),
-        max_leverage=max_leverage,
-        seed=seed,
-        stale_after=stale_after,
-        equity_every=equity_every,
-        touch=touch,
-        excess_slippage_bps=excess_slippage_bps,
-        slippage_bps=slippage_bps,
-        search=search,
-    )
     name, digest = source_of(built)
-    engine = Engine(feed, built, config, progress=progress, send_clock=_send_clock(feed, name, digest, built))
+    engine = Engine(feed, built, options, progress=progress, send_clock=_send_clock(feed, name, digest, built))
     outcome = engine.run()
     described = run_config(
         strategy=name,
@@ -124,7 +110,7 @@ def backtest(
         data=str(feed.catalog.root) if isinstance(feed, ReplayFeed) and hasattr(feed, "catalog") else "memory",
         data_files=_data_files(feed, engine.plan),
         plan=engine.plan,
-        config=config,
+        options=options,
     )
     return Result(outcome, described, engine.plan.instruments, engine.changes)
 
@@ -176,32 +162,17 @@ def paper(
         StrategyError: A hook raised; the original is its cause. What the run came to by then is in its folder, as the
             result of a run that ended with `strategy_error`.
     """
-    from quantkit.live.run import run_paper
-
+    arguments = locals()  # nothing else has a name yet
     refuse_while_loading("paper")
-    _check_types(cash=cash, fees=fees, instruments=())
+    options = RunOptions.read(arguments)
     _check_live_types(okx=okx, exchange=exchange, record=record, duration=duration, on_status=on_status, stop=stop)
     built = build_strategy(strategy, params)
-    config = _engine_config(
-        cash=cash,
-        report_currency=report_currency,
-        fees=fees,
-        latency_ms=latency_ms,
-        match_on=match_on,
-        start_ns=None,
-        end_ns=None,
-        max_leverage=max_leverage,
-        seed=seed,
-        stale_after=stale_after,
-        equity_every=equity_every,
-        touch=touch,
-        excess_slippage_bps=excess_slippage_bps,
-        slippage_bps=slippage_bps,
-        search=True,
-    )
+
+    from quantkit.live.run import run_paper
+
     return run_paper(
         built,
-        config,
+        options,
         _live_source(okx) if exchange is None else exchange,
         record=None if record is None else Path(record),
         duration_ns=None if duration is None else duration_ns(duration),
@@ -259,94 +230,21 @@ def _check_live_types(*, okx: Any, exchange: Any, record: Any, duration: Any, on
         raise ConfigError(f"stop is {stop!r}; give a threading.Event()")
 
 
-def _engine_config(
-    *,
-    cash: Mapping[str, Amount] | None,
-    report_currency: str | None,
-    fees: Fees | Mapping[str, Fees] | None,
-    latency_ms: float | None,
-    match_on: str | Mapping[str, str] | None,
-    start_ns: int | None,
-    end_ns: int | None,
-    max_leverage: Amount,
-    seed: int,
-    stale_after: str | timedelta,
-    equity_every: str | timedelta,
-    touch: bool,
-    excess_slippage_bps: float,
-    slippage_bps: float,
-    search: bool,
-) -> EngineConfig:
-    """Check the options of a run and gather them."""
-    return EngineConfig(
-        cash={currency: decimal_of(amount) for currency, amount in (cash or {}).items()},
-        report_currency=report_currency,
-        fees=fees if fees is None or isinstance(fees, Fees) else dict(fees),
-        latency_ns=None if latency_ms is None else _latency_ns(latency_ms),
-        match_on={"*": match_on} if isinstance(match_on, str) else dict(match_on or {}),
-        start_ns=start_ns,
-        end_ns=end_ns,
-        seed=_seed(seed),
-        max_leverage=_leverage(max_leverage),
-        stale_after_ns=duration_ns(stale_after),
-        equity_every_ns=duration_ns(equity_every),
-        touch=bool(touch),
-        excess_slippage_bps=_slippage("excess_slippage_bps", excess_slippage_bps),
-        slippage_bps=_slippage("slippage_bps", slippage_bps),
-        search=search,
-    )
-
-
-def _moment_ns(option: str, moment: Moment | None, data: Any) -> int | None:
-    """Return an end of a run's span; a number that is no nanoseconds of a market's time is a slip.
+def _check_moment(option: str, moment: Moment | None, data: Any) -> None:
+    """Refuse an end of a run's span that is a number and no nanoseconds of a market's time: it is a slip.
 
     Raises:
-        ConfigError: It is none; the message shows how it reads.
+        ConfigError: The message shows how it reads.
     """
-    if moment is None:
-        return None
-    moment_ns = time_ns_of(moment)
     # Feeds that somebody made may count from 1970.
-    is_number = isinstance(moment, int) and isinstance(data, str | Path | Catalog | Mapping)
-    if is_number and not is_plausible(moment_ns, latest_epoch_ns()):
+    if not isinstance(moment, int) or not isinstance(data, str | Path | Catalog | Mapping):
+        return
+    moment_ns = time_ns_of(moment)
+    if not is_plausible(moment_ns, latest_epoch_ns()):
         reading = iso_of(moment_ns) if 0 <= moment_ns < 2**63 else "no time"
         raise ConfigError(
             f"{option} {moment} counts nanoseconds and reads as {reading}; write for example {option}='2025-05-05'"
         )
-    return moment_ns
-
-
-def _latency_ns(latency_ms: float) -> int:
-    try:
-        value_ms = float(latency_ms)
-    except (TypeError, ValueError):
-        raise ConfigError(f"latency_ms is {latency_ms!r}; give a number of milliseconds") from None
-    if not 0 <= value_ms < 3_600_000:
-        raise ConfigError(f"latency is {latency_ms} ms; give zero or more milliseconds")
-    return round(value_ms * 1e6)
-
-
-def _seed(seed: int) -> int:
-    try:
-        number = operator.index(seed)
-    except TypeError:
-        number = -1
-    if number < 0:
-        raise ConfigError(f"seed is {seed!r}; give a whole number, zero or more")
-    return number
-
-
-def _slippage(name: str, slippage_bps: float) -> float:
-    if not 0 <= slippage_bps < 10_000:
-        raise ConfigError(f"{name} is {slippage_bps}; give basis points from 0 to below 10000")
-    return float(slippage_bps)
-
-
-def _leverage(leverage: Amount) -> Decimal:
-    value = decimal_of(leverage)
-    if value <= 0:
-        raise ConfigError(f"max_leverage is {leverage}; it must be above zero")
-    return value
 
 
 def _feed(
@@ -403,15 +301,11 @@ def _data_files(feed: Feed, plan: Plan) -> dict[str, str]:
     return dict(sorted(found.items()))
 
 
-def _check_types(*, cash: Any, fees: Any, instruments: Any) -> None:
-    """Refuse the wrong calls that are easily made.
+def _check_instruments(instruments: Any) -> None:
+    """Refuse what is no list of instruments.
 
     Raises:
-        ConfigError: It names the argument and shows how it is written.
+        ConfigError: It shows how one is written.
     """
-    if cash is not None and not isinstance(cash, Mapping):
-        raise ConfigError(f"cash is {cash!r}; give balances by currency, for example cash={{'USDT': 10_000}}")
-    if fees is not None and not isinstance(fees, Fees | Mapping):
-        raise ConfigError(f"fees is {fees!r}; give for example fees=Fees(maker_bps=2, taker_bps=5)")
     if isinstance(instruments, Instrument) or not isinstance(instruments, Iterable):
         raise ConfigError("instruments is no list; give for example instruments=[Instrument('GOOG', quote='USD', ...)]")

@@ -26,9 +26,10 @@ from quantkit.engine.equity import EquityTracker
 from quantkit.engine.exchange import SimulatedVenue, make_cursors, make_marks
 from quantkit.engine.funding import Settlements
 from quantkit.engine.gaps import Gaps
+from quantkit.engine.options import RunOptions
 from quantkit.engine.order_manager import OrderManager
 from quantkit.engine.outcome import OrderEvent, Outcome, RunLog
-from quantkit.engine.plan import EngineConfig, Plan, describe, idle_fees, make_plan
+from quantkit.engine.plan import Plan, describe, idle_fees, make_plan
 from quantkit.errors import ConfigError, DataError, QuantkitError, StrategyError
 from quantkit.events import EVENT_KINDS, Candle, Funding, Gap, InstrumentChange
 from quantkit.feeds.base import Feed
@@ -74,7 +75,7 @@ class Engine:
         self,
         feed: Feed,
         strategy: Strategy,
-        config: EngineConfig | None = None,
+        config: RunOptions | None = None,
         *,
         progress: Callable[[int, int, int], None] | None = None,
         journal: RunLog | None = None,
@@ -83,7 +84,7 @@ class Engine:
     ) -> None:
         self._feed = feed
         self._strategy = strategy
-        self._config = config or EngineConfig()
+        self._config = config or RunOptions()
         self._progress = progress
         self._journal = journal
         self._send_clock = send_clock or SendClock()

@@ -11,7 +11,8 @@ from quantkit.brokers.simulated.displayed import BookDisplay, DisplayedMarket, T
 from quantkit.brokers.simulated.gates import OPEN_BAND, GatedCursor
 from quantkit.brokers.simulated.market import CandleMarket, Market, TradeMarket
 from quantkit.clock import NEVER_NS
-from quantkit.engine.plan import EngineConfig, Plan
+from quantkit.engine.options import RunOptions
+from quantkit.engine.plan import Plan
 from quantkit.instruments import Instrument, Side, plain
 from quantkit.orders import Fill
 from quantkit.rows.columns import Block, Stream
@@ -87,7 +88,7 @@ class SimulatedVenue:
     def __init__(
         self,
         plan: Plan,
-        config: EngineConfig,
+        config: RunOptions,
         broker: SimulatedBroker,
         cursors: Mapping[Stream, StreamCursor],
         marks: Mapping[str, Marks],

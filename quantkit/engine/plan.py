@@ -3,11 +3,12 @@
 from collections.abc import Collection, Mapping, Sequence
 from decimal import Decimal
 from itertools import pairwise
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
 from quantkit.clock import INTERVALS, NS_PER_MIN, NS_PER_MS, NS_PER_S, bar_open_ns, interval_ns, iso_of
+from quantkit.engine.options import RunOptions
 from quantkit.errors import ConfigError, DataError
 from quantkit.feeds.base import Feed
 from quantkit.instruments import CHANGEABLE, Fees, Instrument, common_step, decimal_of, plain
@@ -19,40 +20,6 @@ MARKING_KINDS: Final = ("mark", "ticker", "book", "trade", "candle")
 DEFAULT_LATENCY_NS: Final = 20 * NS_PER_MS
 #: A recording "spans" a run when it begins and ends within this of it: the first trade of a day is not at midnight.
 SPAN_TOLERANCE_NS: Final = NS_PER_MIN
-
-
-class EngineConfig(msgspec.Struct, frozen=True, kw_only=True):
-    """How a run is to be done.
-
-    Attributes:
-        cash: Starting balances; empty means 10,000 of the first instrument's settlement currency.
-        fees: For all instruments or by id; None takes OKX's presets by kind.
-        latency_ns: One way; None means 20 ms, and 0 for instruments matched on candles.
-        match_on: Matching data by instrument id, or for all with the key `*`; else the finest that spans the run.
-        start_ns, end_ns: Span; None: what the subscribed data have in common, after the warm-up.
-        max_leverage: Bound on the notional of contracts over the equity in the currency that they settle in.
-        stale_after_ns: A display older than this fills nothing.
-        touch: Trade matching: whether an opposite-aggressor trade at the limit fills.
-        excess_slippage_bps: Ticker matching: how much worse the size beyond the displayed one fills.
-        slippage_bps: Trade and candle matching: how much worse than the traded price fills what takes; half a spread.
-        search: Whether rows that cannot matter are skipped; never changes a result.
-    """
-
-    cash: dict[str, Decimal | float | int | str] = {}
-    report_currency: str | None = None
-    fees: Fees | dict[str, Fees] | None = None
-    latency_ns: int | None = None
-    match_on: dict[str, str] = {}
-    start_ns: int | None = None
-    end_ns: int | None = None
-    seed: int = 0
-    max_leverage: Decimal | float | int = 1
-    stale_after_ns: int = 10 * NS_PER_S
-    equity_every_ns: int = NS_PER_MIN
-    touch: bool = False
-    excess_slippage_bps: float = 1.0
-    slippage_bps: float = 0.0
-    search: bool = True
 
 
 class Plan(msgspec.Struct, frozen=True):
@@ -74,7 +41,7 @@ class Plan(msgspec.Struct, frozen=True):
     cash: dict[str, Decimal | float | int | str]
 
 
-def make_plan(feed: Feed, subscriptions: Mapping[Stream, int], config: EngineConfig) -> Plan:
+def make_plan(feed: Feed, subscriptions: Mapping[Stream, int], options: RunOptions) -> Plan:
     """Decide everything about a run from what the strategy subscribed to and what the feed holds.
 
     Raises:
@@ -87,12 +54,12 @@ def make_plan(feed: Feed, subscriptions: Mapping[Stream, int], config: EngineCon
         )
     coverage = dict(feed.coverage())
     ids = list(dict.fromkeys(stream.instrument for stream in subscriptions))
-    sources = {stream: _source(feed, stream, count, config) for stream, count in subscriptions.items()}
+    sources = {stream: _source(feed, stream, count, options) for stream, count in subscriptions.items()}
     held = {stream: coverage[source] for stream, source in sources.items()}
     coverage = {stream: span for stream, span in coverage.items() if stream.instrument in ids}
-    _check_names(ids, config)
-    start_ns, end_ns = _span(subscriptions, coverage, held, config)
-    if config.start_ns is None:
+    _check_names(ids, options)
+    start_ns, end_ns = _span(subscriptions, coverage, held, options)
+    if options.start_ns is None:
         open_subscriptions = {
             stream: count for stream, count in subscriptions.items() if _live_start_ns(stream, count, coverage) is None
         }
@@ -100,7 +67,7 @@ def make_plan(feed: Feed, subscriptions: Mapping[Stream, int], config: EngineCon
     changes = {i: feed.changes(i, start_ns, end_ns) for i in ids}
     instruments = _instruments(feed, ids, start_ns, changes, end_ns)
     whole = {stream for stream, held in coverage.items() if _spans(feed, stream, held, start_ns, end_ns)}
-    matching = {i: _matching_stream(i, coverage, whole, start_ns, end_ns, config) for i in ids}
+    matching = {i: _matching_stream(i, coverage, whole, start_ns, end_ns, options) for i in ids}
     marks = {i: _mark_stream(i, whole, matching[i]) for i in ids}
     has_trades = {i: Stream("trade", i) in whole for i in ids}
     streams = dict.fromkeys([*subscriptions, *matching.values(), *marks.values()])
@@ -118,7 +85,7 @@ def make_plan(feed: Feed, subscriptions: Mapping[Stream, int], config: EngineCon
         mark = Stream("mark", i)
         if Stream("funding", i) in streams and mark in coverage and coverage[mark].start_ns <= end_ns:
             streams[mark] = None
-    _check_fees(instruments, config)
+    _check_fees(instruments, options)
     first = instruments[ids[0]]
     return Plan(
         instruments=instruments,
@@ -126,24 +93,24 @@ def make_plan(feed: Feed, subscriptions: Mapping[Stream, int], config: EngineCon
         end_ns=end_ns,
         matching=matching,
         marks=marks,
-        latency_ns=_latencies(matching, config),
-        fees={i: _fees(instruments[i], config) for i in ids},
+        latency_ns=_latencies(matching, options),
+        fees={i: _fees(instruments[i], options) for i in ids},
         has_trades=has_trades,
         streams=sorted(streams, key=lambda stream: stream.sort_key),
         built={stream: source for stream, source in sources.items() if source != stream},
-        cash=config.cash or {first.settle_currency: 10_000},
+        cash=options.cash or {first.settle_currency: 10_000},
     )
 
 
-def _check_names(ids: Collection[str], config: EngineConfig) -> None:
+def _check_names(ids: Collection[str], options: RunOptions) -> None:
     """Refuse options for instruments that the run does not have: a slip in an id must not be passed over.
 
     Raises:
         ConfigError: One is not of the run; the message names those that are.
     """
-    fees = config.fees if isinstance(config.fees, dict) else {}
+    fees = options.fees if isinstance(options.fees, dict) else {}
     there = ", ".join(ids)
-    for option, names in (("match_on", config.match_on.keys() - {"*"}), ("fees", fees.keys())):
+    for option, names in (("match_on", options.match_on.keys() - {"*"}), ("fees", fees.keys())):
         for name in sorted(names - set(ids)):
             raise ConfigError(f"{option} names {name!r}, which the strategy does not subscribe to; there is {there}")
 
@@ -228,23 +195,23 @@ def _ready_ns(stream: Stream, warmup: int, coverage: Mapping[Stream, Coverage], 
     return bar_open_ns(held.start_ns + length - 1, stream.interval) + warmup * length
 
 
-def _source(feed: Feed, stream: Stream, warmup: int, config: EngineConfig) -> Stream:
+def _source(feed: Feed, stream: Stream, warmup: int, options: RunOptions) -> Stream:
     """Return the stream that a run's rows, and those of its warm-up, come from.
 
     Raises:
         DataError: There is none, or none that fits; the message names what exists.
     """
-    start_ns = config.start_ns
+    start_ns = options.start_ns
     if start_ns is not None and warmup:
         start_ns -= warmup * interval_ns(stream.interval)
-    return feed.source(stream, start_ns, config.end_ns)
+    return feed.source(stream, start_ns, options.end_ns)
 
 
 def _span(
     subscriptions: Mapping[Stream, int],
     coverage: Mapping[Stream, Coverage],
     sources: Mapping[Stream, Coverage],
-    config: EngineConfig,
+    options: RunOptions,
 ) -> tuple[int, int]:
     """Return the run's span: what was asked for, else what all subscribed streams have in common.
 
@@ -252,22 +219,22 @@ def _span(
         subscriptions: Streams with the warm-up wanted.
         coverage: What is held.
         sources: What is held of what each stream comes from.
-        config: The run's options.
+        options: Of the run.
     """
     # Funding, marks and gaps are told when they come; they do not bound the run.
     bounding = {s: w for s, w in subscriptions.items() if s.kind in MATCHING_KINDS} or dict(subscriptions)
     starts = [_ready_ns(stream, warmup, coverage, sources[stream]) for stream, warmup in bounding.items()]
     ends = [sources[stream].end_ns for stream in bounding]
-    start_ns = max(starts) if config.start_ns is None else config.start_ns
-    end_ns = min(ends) if config.end_ns is None else config.end_ns
-    if config.start_ns is None:
+    start_ns = max(starts) if options.start_ns is None else options.start_ns
+    end_ns = min(ends) if options.end_ns is None else options.end_ns
+    if options.start_ns is None:
         for (stream, warmup), ready_ns in zip(bounding.items(), starts, strict=True):
             if warmup and ready_ns > end_ns >= sources[stream].start_ns:
                 raise DataError(
                     f"{stream}: a warm-up of {warmup} candles lasts until {iso_of(ready_ns)}, past the end of the run "
                     f"at {iso_of(end_ns)}; bring more data, warm up less, or give a start"
                 )
-    if config.start_ns is not None and config.end_ns is not None and start_ns >= end_ns:
+    if options.start_ns is not None and options.end_ns is not None and start_ns >= end_ns:
         raise ConfigError(f"the run starts at {iso_of(start_ns)}, not before its end at {iso_of(end_ns)}")
     for stream in bounding:
         held = sources[stream]
@@ -300,10 +267,10 @@ def _matching_stream(
     whole: Collection[Stream],
     start_ns: int,
     end_ns: int,
-    config: EngineConfig,
+    options: RunOptions,
 ) -> Stream:
     """Return the finest stream that spans the run, or the one that `match_on` names."""
-    wanted = config.match_on.get(instrument, config.match_on.get("*"))
+    wanted = options.match_on.get(instrument, options.match_on.get("*"))
     if wanted is not None and wanted not in MATCHING_KINDS:
         raise ConfigError(f"match_on {wanted!r} is not known; use one of {', '.join(MATCHING_KINDS)}")
     for kind in MATCHING_KINDS if wanted is None else (wanted,):
@@ -336,36 +303,36 @@ def _mark_stream(instrument: str, whole: Collection[Stream], matching: Stream) -
     return matching
 
 
-def _latencies(matching: Mapping[str, Stream], config: EngineConfig) -> dict[str, int]:
+def _latencies(matching: Mapping[str, Stream], options: RunOptions) -> dict[str, int]:
     latencies = {}
     for instrument, stream in matching.items():
         on_candles = stream.kind == "candle"
-        if on_candles and config.latency_ns:
+        if on_candles and options.latency_ns:
             raise ConfigError(
                 f"{instrument} is matched on candles, which know no latency: leave it out or give 0, "
                 "or bring trades, tickers or a book that span the run"
             )
         latencies[instrument] = (
-            0 if on_candles else DEFAULT_LATENCY_NS if config.latency_ns is None else config.latency_ns
+            0 if on_candles else DEFAULT_LATENCY_NS if options.latency_ns is None else options.latency_ns
         )
     return latencies
 
 
-def _fees(instrument: Instrument, config: EngineConfig) -> Fees:
-    if isinstance(config.fees, Fees):
-        return config.fees
-    if config.fees is not None and instrument.id in config.fees:
-        return config.fees[instrument.id]
+def _fees(instrument: Instrument, options: RunOptions) -> Fees:
+    if isinstance(options.fees, Fees):
+        return options.fees
+    if options.fees is not None and instrument.id in options.fees:
+        return options.fees[instrument.id]
     return Fees.preset_for(instrument)
 
 
-def _check_fees(instruments: Mapping[str, Instrument], config: EngineConfig) -> None:
+def _check_fees(instruments: Mapping[str, Instrument], options: RunOptions) -> None:
     """Refuse fees for all of which nothing applies to any instrument: the run would be one without fees.
 
     Raises:
         ConfigError: The message names the amount and the one to give instead.
     """
-    fees = config.fees
+    fees = options.fees
     if not isinstance(fees, Fees) or fees.maker_bps or fees.taker_bps or fees.is_per_order:
         return
     idle = {fees.idle_amount(instrument) for instrument in instruments.values()}
@@ -385,7 +352,46 @@ def idle_fees(plan: Plan) -> list[str]:
     return [f"{i}: of its fees {_idle(amount, 'it')}" for i, amount in found.items() if amount]
 
 
-def describe(plan: Plan, config: EngineConfig, feed: Feed, currencies: Collection[str]) -> list[str]:
+def run_config(
+    *,
+    strategy: str,
+    strategy_digest: str | None,
+    parameters: dict[str, Any],
+    data: str,
+    data_files: dict[str, str],
+    plan: Plan,
+    options: RunOptions,
+) -> dict[str, Any]:
+    """Return what a result tells of its run: what was asked for, and what became of it.
+
+    Args:
+        strategy: Module and class. strategy_digest: SHA-256 of its source file, None without one.
+        parameters: The strategy's parameters with their values.
+        data: Folder or URI, or `memory`. data_files: path and SHA-256 of every file the run could read.
+        plan, options: What the run used, by currency or instrument where it differs.
+    """
+    return {
+        "strategy": strategy,
+        "strategy_digest": strategy_digest,
+        "parameters": parameters,
+        "data": data,
+        "data_files": data_files,
+        "start_ns": plan.start_ns,
+        "end_ns": plan.end_ns,
+        "cash": {
+            currency: plain(amount) if isinstance(amount, float) else str(amount)
+            for currency, amount in plan.cash.items()
+        },
+        "report_currency": options.report_currency or next(iter(plan.cash)),
+        "fees": plan.fees,
+        "latency_ms": {instrument: ns / 1e6 for instrument, ns in plan.latency_ns.items()},
+        "matching": {instrument: f"{s.kind} {s.interval}".strip() for instrument, s in plan.matching.items()},
+        "marks": {instrument: f"{s.kind} {s.interval}".strip() for instrument, s in plan.marks.items()},
+        **options.told,
+    }
+
+
+def describe(plan: Plan, options: RunOptions, feed: Feed, currencies: Collection[str]) -> list[str]:
     """Return the run's assumptions as sentences, what decides fills first."""
     said = []
     words = {
@@ -400,7 +406,7 @@ def describe(plan: Plan, config: EngineConfig, feed: Feed, currencies: Collectio
         late = plan.latency_ns[i] / NS_PER_MS
         said.append(f"{i}: matched on {kind}{beside}, latency {plain(late)} ms each way")
         fees = plan.fees[i]
-        is_given = isinstance(config.fees, Fees) or (config.fees is not None and i in config.fees)
+        is_given = isinstance(options.fees, Fees) or (options.fees is not None and i in options.fees)
         own = "" if is_given else " (OKX preset)"
         amounts = _amounts(fees, plan.instruments[i])
         said.append(
@@ -417,16 +423,16 @@ def describe(plan: Plan, config: EngineConfig, feed: Feed, currencies: Collectio
             said.append(f"{i}: no funding data, so none is charged")
     if any(not instrument.is_spot for instrument in plan.instruments.values()):
         said.append(
-            f"contracts: notional held within {_plain(config.max_leverage)} x equity; no margin calls, no liquidation"
+            f"contracts: notional held within {_plain(options.max_leverage)} x equity; no margin calls, no liquidation"
         )
     if any(stream.kind == "ticker" for stream in plan.matching.values()):
-        said.append(f"size beyond the displayed one fills {_plain(config.excess_slippage_bps)} bps worse")
-    if config.slippage_bps and any(stream.kind in ("trade", "candle") for stream in plan.matching.values()):
+        said.append(f"size beyond the displayed one fills {_plain(options.excess_slippage_bps)} bps worse")
+    if options.slippage_bps and any(stream.kind in ("trade", "candle") for stream in plan.matching.values()):
         said.append(
-            f"on trades and candles, what takes fills {_plain(config.slippage_bps)} bps worse than the traded price"
+            f"on trades and candles, what takes fills {_plain(options.slippage_bps)} bps worse than the traded price"
         )
     if len(currencies) > 1:
-        counted_in = config.report_currency or next(iter(plan.cash))
+        counted_in = options.report_currency or next(iter(plan.cash))
         said.append(f"balances in {', '.join(currencies)} are counted in {counted_in}")
     return [*said, *feed.assumptions()]
 

@@ -13,7 +13,7 @@ from typing import Any, Final, TypeAlias
 import msgspec
 
 from quantkit.brokers.base import Decision, Report
-from quantkit.engine.plan import EngineConfig
+from quantkit.engine.options import RunOptions
 from quantkit.errors import ConfigError, DataError
 from quantkit.events import Candle
 from quantkit.instruments import Fees, Instrument
@@ -176,7 +176,7 @@ def read_log(folder: Path) -> Iterator[Entry]:
         yield entry
 
 
-def config_fields(config: EngineConfig) -> dict[str, Any]:
+def config_fields(config: RunOptions) -> dict[str, Any]:
     """Return an engine configuration as JSON-ready values that `config_of` takes back without loss."""
     fields: dict[str, Any] = msgspec.to_builtins(config)
     fields["cash"] = {currency: str(amount) for currency, amount in config.cash.items()}
@@ -186,7 +186,7 @@ def config_fields(config: EngineConfig) -> dict[str, Any]:
     return fields
 
 
-def config_of(fields: dict[str, Any]) -> EngineConfig:
+def config_of(fields: dict[str, Any]) -> RunOptions:
     """Return the engine configuration that `config_fields` took apart.
 
     Raises:
@@ -201,7 +201,7 @@ def config_of(fields: dict[str, Any]) -> EngineConfig:
         if fees is not None:
             is_one = set(fees) == {"*"}
             converted = msgspec.convert(fees["*"], Fees) if is_one else msgspec.convert(fees, dict[str, Fees])
-        return EngineConfig(**given, fees=converted)
+        return RunOptions(**given, fees=converted)
 
 
 def instruments_of(started: Started) -> dict[str, Instrument]:

@@ -10,10 +10,10 @@ from typing import Final
 
 import msgspec
 
-from quantkit.config import run_config
 from quantkit.engine.engine import Engine
+from quantkit.engine.options import RunOptions
 from quantkit.engine.outcome import Outcome
-from quantkit.engine.plan import EngineConfig
+from quantkit.engine.plan import run_config
 from quantkit.errors import DataError, QuantkitError, StrategyError
 from quantkit.feeds.exchanges import source_class
 from quantkit.feeds.live_feed import LiveFeed
@@ -36,7 +36,7 @@ _log: Final = logging.getLogger("quantkit.live")
 
 def run_paper(
     strategy: Strategy,
-    config: EngineConfig,
+    config: RunOptions,
     source: LiveSource,
     *,
     record: Path | None,
@@ -62,7 +62,7 @@ def run_paper(
 
 def _run(
     strategy: Strategy,
-    config: EngineConfig,
+    config: RunOptions,
     source: LiveSource,
     folder: Path | None,
     log: EngineLog | None,
@@ -118,10 +118,9 @@ def _run(
         data="live" if folder is None else str(folder),
         data_files={},
         plan=engine.plan,
-        config=config,
+        options=config,
     )
-    described = msgspec.structs.replace(described, end_ns=outcome.end_ns)
-    result = Result(outcome, described, engine.plan.instruments, engine.changes)
+    result = Result(outcome, {**described, "end_ns": outcome.end_ns}, engine.plan.instruments, engine.changes)
     if folder is not None:
         try:
             result.save(folder / RESULT)
@@ -137,7 +136,7 @@ def _run(
     return result
 
 
-def _write_start(log: EngineLog, folder: Path, strategy: Strategy, config: EngineConfig, feed: LiveFeed) -> None:
+def _write_start(log: EngineLog, folder: Path, strategy: Strategy, config: RunOptions, feed: LiveFeed) -> None:
     """Note how the run is set up, and keep a copy of the strategy's file and of the modules beside it."""
     name, digest = source_of(strategy)
     code = code_of(type(strategy))

@@ -4,7 +4,7 @@ import pytest
 
 import quantkit as qk
 from quantkit.clock import NS_PER_MS
-from quantkit.engine.engine import Engine, EngineConfig
+from quantkit.engine.engine import Engine, RunOptions
 from quantkit.events import BookUpdate
 from quantkit.feeds.replay import MemoryFeed
 
@@ -41,7 +41,7 @@ def test_a_market_order_fills_at_the_price_of_its_arrival(lag_ms: int, *, search
         update(1_005, {101.0: 0.0, 102.0: 0.0, 110.0: 5.0}),
         update(3_000, {111.0: 1.0}),
     ]
-    config = EngineConfig(cash={"USDT": 1000}, latency_ns=20 * NS_PER_MS, search=search)
+    config = RunOptions(cash={"USDT": 1000}, latency_ns=20 * NS_PER_MS, search=search)
     outcome = Engine(MemoryFeed(rows, [SWAP]), BuyOnce(), config).run()
     assert [fill.price for fill in outcome.fills] == [110.0]
     assert outcome.fills[0].filled_ns == 1_020 * NS_PER_MS

@@ -7,7 +7,7 @@ import pytest
 
 import quantkit as qk
 from quantkit.clock import NS_PER_MS
-from quantkit.engine.engine import Engine, EngineConfig
+from quantkit.engine.engine import Engine, RunOptions
 from quantkit.events import BookUpdate, Gap, Trade
 from quantkit.feeds.replay import MemoryFeed
 
@@ -75,7 +75,7 @@ def rows(*, with_gap: bool) -> list[BookUpdate | Trade | Gap]:
 def test_a_gap_before_the_start_leaves_no_book(*, with_gap: bool, search: bool) -> None:
     """The changes since the snapshot are applied; after a gap there is no book, and the result says so."""
     watch = Watch(instrument=SWAP.id)
-    config = EngineConfig(cash={"USDT": 1000}, start_ns=1000 * NS_PER_MS, end_ns=7_000 * NS_PER_MS, search=search)
+    config = RunOptions(cash={"USDT": 1000}, start_ns=1000 * NS_PER_MS, end_ns=7_000 * NS_PER_MS, search=search)
     outcome = Engine(MemoryFeed(rows(with_gap=with_gap), [SWAP]), watch, config).run()
     (levels,) = watch.seen.values()
     if with_gap:

@@ -9,7 +9,7 @@ from oracle.scripted import fill_text, money_text
 
 from quantkit.clock import NS_PER_S
 from quantkit.engine.engine import Engine
-from quantkit.engine.plan import EngineConfig
+from quantkit.engine.options import RunOptions
 from quantkit.feeds.replay import ReplayFeed
 from quantkit.instruments import Fees
 from quantkit.loading import load_strategy
@@ -54,7 +54,7 @@ def test_a_recorded_market_gives_the_same_run(
     ).run()
     assert len(oracle.orders) > 0
     for search in (True, False):
-        config = EngineConfig(
+        config = RunOptions(
             cash=dict(cash), match_on={instrument: kind}, fees=fees, start_ns=start_ns, end_ns=end_ns, search=search
         )
         outcome = Engine(ReplayFeed(catalog), kind_of(instrument=instrument, **params), config).run()

@@ -14,8 +14,8 @@ from oracle.scripted import Scripted, amount_text, fill_text, money_text, order_
 
 from quantkit.clock import NS_PER_MIN
 from quantkit.engine.engine import Engine
+from quantkit.engine.options import RunOptions
 from quantkit.engine.outcome import Outcome
-from quantkit.engine.plan import EngineConfig
 from quantkit.feeds.replay import MemoryFeed
 from quantkit.orders import Order
 
@@ -37,10 +37,10 @@ class Told:
     why: tuple[str, ...] = ()  # the wording of fills, which only runs of the real engine have in common
 
 
-def engine_config(scenario: Scenario, *, search: bool, equity_every_ns: int = NS_PER_MIN) -> EngineConfig:
+def engine_config(scenario: Scenario, *, search: bool, equity_every_ns: int = NS_PER_MIN) -> RunOptions:
     """Return the real engine's configuration of a scenario."""
     is_all_candles = set(scenario.match_on.values()) == {"candle"}
-    return EngineConfig(
+    return RunOptions(
         cash=dict(scenario.cash),
         fees=dict(scenario.fees),
         latency_ns=0 if is_all_candles else scenario.latency_ns,

@@ -339,7 +339,7 @@ def test_the_configuration_is_written_down_as_it_was_used() -> None:
     )
     assert (config["max_leverage"], config["stale_after_ms"], config["equity_every_ms"]) == (2.0, 3000.0, 3_600_000.0)
     assert config["parameters"] == {"qty": 1, "tries": 1}
-    assert config["strategy"].endswith("test_run:Hold")
+    assert config["strategy"].endswith("test_api:Hold")
     assert len(config["strategy_digest"]) == 64
     assert (config["data"], config["data_files"]) == ("memory", {})
     assert config["fees"]["GOOG"]["taker_bps"] == 2

@@ -13,7 +13,7 @@ import quantkit as qk
 from quantkit.brokers.simulated.account import Account
 from quantkit.brokers.simulated.market import ExchangeOrder
 from quantkit.cli import main
-from quantkit.engine.plan import EngineConfig
+from quantkit.engine.options import RunOptions
 from quantkit.errors import ConfigError
 from quantkit.instruments import Fees, Instrument, Side
 from quantkit.live.journal import config_fields, config_of
@@ -294,7 +294,7 @@ def test_amounts_are_told_kept_and_counted_at_the_end(tmp_path: Path) -> None:
     assert loaded.config["slippage_bps"] == 5
     assert loaded.stats["equity_closed"] == result.stats["equity_closed"]
     for given in (fees, {SHARE.id: fees}):
-        config = EngineConfig(fees=given, slippage_bps=2.5, max_leverage=Decimal(1))
+        config = RunOptions(fees=given, slippage_bps=2.5, max_leverage=Decimal(1))
         assert config_of(config_fields(config)) == config
 
 

@@ -12,8 +12,8 @@ from quantkit.clock import NEVER_NS, NS_PER_MIN, NS_PER_S, iso_of, time_ns_of
 from quantkit.engine import engine as core
 from quantkit.engine.context import HISTORY_ROWS, RunContext, Timers
 from quantkit.engine.engine import Engine
+from quantkit.engine.options import RunOptions
 from quantkit.engine.outcome import Outcome
-from quantkit.engine.plan import EngineConfig
 from quantkit.errors import ConfigError, DataError, OrderError, StrategyError
 from quantkit.events import BookUpdate, Candle, MarketEvent, Trade
 from quantkit.feeds.replay import MemoryFeed
@@ -63,7 +63,7 @@ def candles(rows: int = 10) -> list[MarketEvent]:
 def run(strategy: Strategy, events: Sequence[MarketEvent] | None = None, **options: Any) -> Outcome:
     """Run over ten minutes of candles, or other events."""
     feed = MemoryFeed(candles() if events is None else events, [SWAP])
-    return Engine(feed, strategy, EngineConfig(**{"fees": Fees(), "cash": {"USDT": 10_000}, **options})).run()
+    return Engine(feed, strategy, RunOptions(**{"fees": Fees(), "cash": {"USDT": 10_000}, **options})).run()
 
 
 def minutes(warmup: int = 0) -> Hook:

@@ -13,8 +13,8 @@ import pytest
 import quantkit as qk
 from quantkit.clock import INTERVALS, NS_PER_DAY, NS_PER_MIN, NS_PER_S, time_ns_of
 from quantkit.engine.engine import Engine
+from quantkit.engine.options import RunOptions
 from quantkit.engine.outcome import Outcome
-from quantkit.engine.plan import EngineConfig
 from quantkit.events import BookUpdate, Candle, Funding, MarketEvent, Trade
 from quantkit.feeds.replay import MemoryFeed
 from quantkit.instruments import Fees, Instrument, Side
@@ -191,7 +191,7 @@ def ways(events: list[MarketEvent], strategy: Any, **options: Any) -> Iterator[O
     """Run in every way there is to cut and to search."""
     for block_rows in (1, 2, 131_072):
         for search in (True, False):
-            config = EngineConfig(**{"fees": Fees(), "max_leverage": 50, "search": search, **options})
+            config = RunOptions(**{"fees": Fees(), "max_leverage": 50, "search": search, **options})
             yield Engine(MemoryFeed(events, [SWAP], block_rows=block_rows), strategy(), config).run()
 
 

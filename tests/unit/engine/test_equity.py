@@ -9,8 +9,8 @@ import pytest
 
 from quantkit.clock import NS_PER_DAY, NS_PER_MIN, NS_PER_MS, NS_PER_S, time_ns_of
 from quantkit.engine.engine import Engine
+from quantkit.engine.options import RunOptions
 from quantkit.engine.outcome import Outcome
-from quantkit.engine.plan import EngineConfig
 from quantkit.errors import DataError
 from quantkit.events import BookUpdate, Candle, Mark, MarketEvent, Ticker, Trade
 from quantkit.feeds.replay import MemoryFeed
@@ -90,7 +90,7 @@ def run(
 ) -> Outcome:
     """Run a strategy over events in memory."""
     block_rows = options.pop("block_rows", 131_072)
-    config = EngineConfig(**{"fees": FEES, "max_leverage": 5, **options})
+    config = RunOptions(**{"fees": FEES, "max_leverage": 5, **options})
     return Engine(MemoryFeed(events, instruments, block_rows=block_rows), strategy, config).run()
 
 

@@ -8,8 +8,8 @@ import pytest
 from quantkit.clock import NS_PER_MIN, NS_PER_S, time_ns_of
 from quantkit.engine.engine import Engine
 from quantkit.engine.funding import KEPT_NS
+from quantkit.engine.options import RunOptions
 from quantkit.engine.outcome import Outcome
-from quantkit.engine.plan import EngineConfig
 from quantkit.events import BookUpdate, Candle, Funding, Mark, MarketEvent, Ticker
 from quantkit.feeds.replay import MemoryFeed
 from quantkit.instruments import Fees, Instrument
@@ -68,7 +68,7 @@ def settled(boundary_ns: int, *, told_ns: int | None = None, rate: float = 0.01)
 
 
 def run(events: Sequence[MarketEvent], strategy: Strategy, *, block_rows: int = 131_072) -> Outcome:
-    config = EngineConfig(fees=Fees(), max_leverage=5)
+    config = RunOptions(fees=Fees(), max_leverage=5)
     return Engine(MemoryFeed(events, [SWAP], block_rows=block_rows), strategy, config).run()
 
 

@@ -5,7 +5,7 @@ import pytest
 from quantkit.clock import NS_PER_S, time_ns_of
 from quantkit.engine.engine import Engine
 from quantkit.engine.gaps import Gaps
-from quantkit.engine.plan import EngineConfig
+from quantkit.engine.options import RunOptions
 from quantkit.events import BookUpdate, Gap, MarketEvent, Trade
 from quantkit.feeds.replay import MemoryFeed
 from quantkit.instruments import Instrument
@@ -67,7 +67,7 @@ def test_each_moment_is_lost_once(name: str, block_rows: int) -> None:
     events += gaps
     events.sort(key=lambda event: event.received_ns)
     feed = MemoryFeed(events, [Instrument(NAME, price_step="1", qty_step="1")], block_rows=block_rows)
-    warnings = Engine(feed, Watch(), EngineConfig()).run().warnings
+    warnings = Engine(feed, Watch(), RunOptions()).run().warnings
     assert [text for text in warnings if " lost in all" in text] == [f"{NAME}: {text} lost in all" for text in lost]
 
 

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from quantkit.clock import INTERVALS, NS_PER_DAY, NS_PER_MIN, NS_PER_MS, NS_PER_S, time_ns_of
-from quantkit.engine.plan import EngineConfig, Plan, describe, make_plan
+from quantkit.engine.options import RunOptions
+from quantkit.engine.plan import Plan, describe, make_plan
 from quantkit.errors import ConfigError, DataError
 from quantkit.events import Candle, Trade
 from quantkit.feeds.base import Feed
@@ -72,7 +73,7 @@ def plan(feed: Feed, *streams: Stream, warmup: int = 0, **options: Any) -> Plan:
     for moment in ("start_ns", "end_ns"):
         if moment in options:
             options[moment] = T0 + int(options[moment] * DAY)
-    return make_plan(feed, dict.fromkeys(streams, warmup), EngineConfig(**options))
+    return make_plan(feed, dict.fromkeys(streams, warmup), RunOptions(**options))
 
 
 def days(plan: Plan) -> tuple[float, float]:
@@ -416,9 +417,7 @@ def test_assumptions_are_said_what_decides_fills_first() -> None:
     feed = Held(
         {TICKER: (0, 8), TRADE: (0, 8), Stream("candle", B, "1m"): (0, 8)}, instruments=[SPOT, guessed], notes=["X."]
     )
-    config = EngineConfig(
-        fees={A: Fees(maker_bps=1, taker_bps=2.5)}, cash={"BTC": 1, "USDT": 5}, report_currency="USDT"
-    )
+    config = RunOptions(fees={A: Fees(maker_bps=1, taker_bps=2.5)}, cash={"BTC": 1, "USDT": 5}, report_currency="USDT")
     got = make_plan(feed, {TICKER: 0, Stream("candle", B, "1m"): 0}, config)
     assert describe(got, config, feed, ["BTC", "USDT"]) == [
         f"{A}: matched on best bid and offer and public trades, latency 20 ms each way",
@@ -437,7 +436,7 @@ def test_assumptions_are_said_what_decides_fills_first() -> None:
 def test_little_is_said_where_there_is_little_to_say() -> None:
     """One currency, spot, no display."""
     feed = Held({TRADE: (0, 8)})
-    config = EngineConfig(latency_ns=NS_PER_S)
+    config = RunOptions(latency_ns=NS_PER_S)
     assert describe(make_plan(feed, {TRADE: 0}, config), config, feed, ["USDT"]) == [
         f"{A}: matched on public trades, latency 1000 ms each way",
         f"{A}: fees 8 bps maker, 10 bps taker (OKX preset), valued at trade",
@@ -447,7 +446,7 @@ def test_little_is_said_where_there_is_little_to_say() -> None:
 def test_numbers_are_said_in_plain_decimals() -> None:
     """However small or large; no exponent, no digit lost."""
     swap = Instrument(A, kind="swap", price_step="0.1", qty_step="1")
-    config = EngineConfig(
+    config = RunOptions(
         fees=Fees(maker_bps=-0.00005, taker_bps=999.9999999),
         latency_ns=1_234_567_800_000,
         max_leverage=1234567,
@@ -462,7 +461,7 @@ def test_numbers_are_said_in_plain_decimals() -> None:
         "0.00001 bps",
     ):
         assert part in said, part
-    on_trades = EngineConfig(slippage_bps=0.00002)
+    on_trades = RunOptions(slippage_bps=0.00002)
     feed = Held({TRADE: (0, 8)})
     said = describe(make_plan(feed, {TRADE: 0}, on_trades), on_trades, feed, ["USDT"])
     assert said[-1] == "on trades and candles, what takes fills 0.00002 bps worse than the traded price"

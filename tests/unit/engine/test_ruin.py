@@ -7,7 +7,7 @@ import pytest
 import quantkit as qk
 from quantkit.clock import NS_PER_MIN, NS_PER_S
 from quantkit.engine import engine as core
-from quantkit.engine.engine import Engine, EngineConfig
+from quantkit.engine.engine import Engine, RunOptions
 from quantkit.engine.outcome import Outcome
 from quantkit.events import Candle, Funding, Gap, MarketEvent, Trade
 from quantkit.feeds.replay import MemoryFeed
@@ -44,7 +44,7 @@ def candles(*rows: tuple[float, float, float, float]) -> list[MarketEvent]:
 
 def run(events: list[MarketEvent], strategy: qk.Strategy, *, block_rows: int = 1000, **options: Any) -> Outcome:
     """Run with 10,000 and no fees."""
-    config = EngineConfig(**{"cash": {"USDT": 10_000}, "fees": FREE, **options})
+    config = RunOptions(**{"cash": {"USDT": 10_000}, "fees": FREE, **options})
     return Engine(MemoryFeed(events, [SWAP], block_rows=block_rows), strategy, config).run()
 
 
@@ -93,7 +93,7 @@ def test_a_slip_in_the_last_hook_after_the_ruin_changes_no_count(block_rows: int
     """Rows behind the end are left out once, also of a stream that has none before it."""
     events = candles((100, 100, 100, 100), (100, 101, 74, 75), (75, 75, 75, 75), (75, 75, 75, 75))
     gap = Gap(SWAP.id, 3 * NS_PER_MIN, 3 * NS_PER_MIN, "trade", 0, 1, "lost")
-    config = EngineConfig(cash={"USDT": 10_000}, fees=FREE, max_leverage=5)
+    config = RunOptions(cash={"USDT": 10_000}, fees=FREE, max_leverage=5)
     engine = Engine(MemoryFeed([*events, gap], [SWAP], block_rows=block_rows), Stopping(qty=500, stop=0), config)
     with pytest.raises(qk.StrategyError, match="no more") as caught:
         engine.run()
@@ -126,7 +126,7 @@ def test_what_a_hook_leaves_is_valued_where_it_raised(block_rows: int, *, search
         Trade(SWAP.id, number * NS_PER_S, number * NS_PER_S, 100.0 + number, 1.0, qk.Side.BUY, number)
         for number in range(1, 61)
     ]
-    config = EngineConfig(cash={"USDT": 10_000}, fees=FREE, latency_ns=0, search=search)
+    config = RunOptions(cash={"USDT": 10_000}, fees=FREE, latency_ns=0, search=search)
     engine = Engine(MemoryFeed(events, [SWAP], block_rows=block_rows), Slipping(), config)
     with pytest.raises(qk.StrategyError, match="Y-USDT is not there") as caught:
         engine.run()

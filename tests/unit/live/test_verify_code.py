@@ -19,7 +19,7 @@ from click.testing import CliRunner
 import quantkit as qk
 from quantkit.cli import main
 from quantkit.clock import time_ns_of
-from quantkit.engine.plan import EngineConfig
+from quantkit.engine.options import RunOptions
 from quantkit.errors import ConfigError, DataError
 from quantkit.feeds.okx.source import OkxSource
 from quantkit.feeds.okx.tracker.records import Closed, pack
@@ -81,7 +81,7 @@ def recorded(tmp_path: Path, strategy: qk.Strategy) -> Path:
     run.mkdir(parents=True)
     log = EngineLog(run / "engine")
     feed: Any = SimpleNamespace(exchange=OkxSource, opened_ns=START_NS, instruments=lambda: {SWAP.id: SWAP})
-    _write_start(log, run, strategy, EngineConfig(cash={}, start_ns=START_NS, end_ns=START_NS + 1), feed)
+    _write_start(log, run, strategy, RunOptions(cash={}, start_ns=START_NS, end_ns=START_NS + 1), feed)
     log.close()
     with TapeWriter(run / "frames") as tape:
         tape.append(pack(Closed(START_NS)))

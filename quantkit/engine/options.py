@@ -1,0 +1,246 @@
+"""The options of a run, each once: value, unit, default, and its name and form in calls, flags and saved results."""
+
+import operator
+from collections.abc import Callable, Mapping
+from decimal import Decimal
+from typing import Annotated, Any, Final, NamedTuple, Self, get_type_hints
+
+import msgspec
+
+from quantkit.clock import NS_PER_MIN, NS_PER_MS, NS_PER_S, duration_ns, time_ns_of
+from quantkit.errors import ConfigError
+from quantkit.instruments import Fees, decimal_of
+
+#: An hour: a longer way to the exchange is a slip in the unit.
+_LATENCY_MS_MAX: Final = 3_600_000
+
+
+def _as_it_is(value: Any, keyword: str) -> Any:
+    return value
+
+
+def _cash(value: Any, keyword: str) -> dict[str, Decimal]:
+    if value is not None and not isinstance(value, Mapping):
+        raise ConfigError(f"cash is {value!r}; give balances by currency, for example cash={{'USDT': 10_000}}")
+    return {currency: decimal_of(amount) for currency, amount in (value or {}).items()}
+
+
+def _fees(value: Any, keyword: str) -> Fees | dict[str, Fees] | None:
+    if value is None or isinstance(value, Fees):
+        return value
+    if not isinstance(value, Mapping):
+        raise ConfigError(f"fees is {value!r}; give for example fees=Fees(maker_bps=2, taker_bps=5)")
+    return dict(value)
+
+
+def _latency_ns(value: Any, keyword: str) -> int | None:
+    if value is None:
+        return None
+    try:
+        value_ms = float(value)
+    except (TypeError, ValueError):
+        raise ConfigError(f"latency_ms is {value!r}; give a number of milliseconds") from None
+    if not 0 <= value_ms < _LATENCY_MS_MAX:
+        raise ConfigError(f"latency is {value} ms; give zero or more milliseconds")
+    return round(value_ms * NS_PER_MS)
+
+
+def _match_on(value: Any, keyword: str) -> dict[str, str]:
+    return {"*": value} if isinstance(value, str) else dict(value or {})
+
+
+def _moment_ns(value: Any, keyword: str) -> int | None:
+    return None if value is None else time_ns_of(value)
+
+
+def _seed(value: Any, keyword: str) -> int:
+    try:
+        number = operator.index(value)
+    except TypeError:
+        number = -1
+    if number < 0:
+        raise ConfigError(f"seed is {value!r}; give a whole number, zero or more")
+    return number
+
+
+def _leverage(value: Any, keyword: str) -> Decimal:
+    leverage = decimal_of(value)
+    if leverage <= 0:
+        raise ConfigError(f"max_leverage is {value}; it must be above zero")
+    return leverage
+
+
+def _duration_ns(value: Any, keyword: str) -> int:
+    return duration_ns(value)
+
+
+def _is_set(value: Any, keyword: str) -> bool:
+    return bool(value)
+
+
+def _slippage_bps(value: Any, keyword: str) -> float:
+    if not 0 <= value < 10_000:
+        raise ConfigError(f"{keyword} is {value}; give basis points from 0 to below 10000")
+    return float(value)
+
+
+def _same(value: Any) -> Any:
+    return value
+
+
+def _in_ms(value_ns: int) -> float:
+    return value_ns / 1e6
+
+
+class Option(NamedTuple):
+    """How one field of `RunOptions` is given, and what a result tells of it.
+
+    Attributes:
+        keyword: Its name in `backtest` and `paper`; empty: the field's.
+        read: Turns what is given under the keyword into the field's value, or raises ConfigError.
+        flags: Its flags on the command line; none: it has none.
+        is_live: Whether `paper` takes it too.
+        told_as: Its name in the configuration of a result; empty: the keyword, None: not there.
+        tell: Turns the field's value into what stands there; None: the plan of the run says what became of it.
+    """
+
+    keyword: str = ""
+    read: Callable[[Any, str], Any] = _as_it_is
+    flags: tuple[str, ...] = ()
+    is_live: bool = True
+    told_as: str | None = ""
+    tell: Callable[[Any], Any] | None = _same
+
+
+class RunOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """How a run is to be done. A new option is a field here, and a keyword or a flag where its `Option` says so.
+
+    Attributes:
+        cash: Starting balances by currency; empty means 10,000 of the first instrument's settlement currency.
+        report_currency: What equity is counted in; None: the first of `cash`.
+        fees: For all instruments or by id; None takes OKX's presets by kind.
+        latency_ns: One way; None means 20 ms, and 0 for instruments matched on candles.
+        match_on: Matching data by instrument id, or for all with the key `*`; else the finest that spans the run.
+        start_ns, end_ns: Span, UTC; None: what the subscribed data have in common, after the warm-up.
+        seed: Of `strategy.rng`.
+        max_leverage: Bound on the notional of contracts over the equity in the currency that they settle in.
+        stale_after_ns: A display older than this fills nothing.
+        equity_every_ns: Grid of the equity curve.
+        touch: Trade matching: whether an opposite-aggressor trade at the limit fills.
+        excess_slippage_bps: Ticker matching: how much worse the size beyond the displayed one fills.
+        slippage_bps: Trade and candle matching: how much worse than the traded price fills what takes; half a spread.
+        search: Whether rows that cannot matter are skipped; never changes a result.
+    """
+
+    cash: Annotated[
+        dict[str, Decimal | float | int | str],
+        Option(read=_cash, flags=("--cash",), tell=None),
+    ] = {}
+    report_currency: Annotated[
+        str | None,
+        Option(flags=("--report-currency",), tell=None),
+    ] = None
+    fees: Annotated[
+        Fees | dict[str, Fees] | None,
+        Option(
+            read=_fees,
+            flags=(
+                "--fees-maker-bps",
+                "--fees-taker-bps",
+                "--fees-per-contract",
+                "--fees-per-share",
+                "--fees-per-order",
+                "--fees-min-per-order",
+            ),
+            tell=None,
+        ),
+    ] = None
+    latency_ns: Annotated[
+        int | None,
+        Option(keyword="latency_ms", read=_latency_ns, flags=("--latency-ms",), tell=None),
+    ] = None
+    match_on: Annotated[
+        dict[str, str],
+        Option(read=_match_on, flags=("--match-on",), told_as="matching", tell=None),
+    ] = {}
+    start_ns: Annotated[
+        int | None,
+        Option(keyword="start", read=_moment_ns, flags=("--from",), is_live=False, told_as="start_ns", tell=None),
+    ] = None
+    end_ns: Annotated[
+        int | None,
+        Option(keyword="end", read=_moment_ns, flags=("--to",), is_live=False, told_as="end_ns", tell=None),
+    ] = None
+    seed: Annotated[
+        int,
+        Option(read=_seed, flags=("--seed",)),
+    ] = 0
+    max_leverage: Annotated[
+        Decimal | float | int,
+        Option(read=_leverage, flags=("--max-leverage",), tell=float),
+    ] = 1
+    stale_after_ns: Annotated[
+        int,
+        Option(keyword="stale_after", read=_duration_ns, told_as="stale_after_ms", tell=_in_ms),
+    ] = 10 * NS_PER_S
+    equity_every_ns: Annotated[
+        int,
+        Option(keyword="equity_every", read=_duration_ns, told_as="equity_every_ms", tell=_in_ms),
+    ] = NS_PER_MIN
+    touch: Annotated[
+        bool,
+        Option(read=_is_set),
+    ] = False
+    excess_slippage_bps: Annotated[
+        float,
+        Option(read=_slippage_bps),
+    ] = 1.0
+    slippage_bps: Annotated[
+        float,
+        Option(read=_slippage_bps, flags=("--slippage-bps",)),
+    ] = 0.0
+    search: Annotated[
+        bool,
+        Option(is_live=False, told_as=None),
+    ] = True
+
+    @classmethod
+    def read(cls, given: Mapping[str, Any]) -> Self:
+        """Return the options among the arguments of a call; those that it does not take keep their defaults.
+
+        Args:
+            given: By keyword; what is no option is passed over.
+
+        Raises:
+            ConfigError: One is wrong; the message names it and shows how it is written.
+        """
+        return cls(
+            **{
+                field: option.read(given[option.keyword], option.keyword)
+                for field, option in OPTIONS.items()
+                if option.keyword in given
+            }
+        )
+
+    @property
+    def told(self) -> dict[str, Any]:
+        """What a result tells of the options that no plan decides on, JSON-ready."""
+        return {
+            option.told_as: option.tell(getattr(self, field))
+            for field, option in OPTIONS.items()
+            if option.tell is not None and option.told_as is not None
+        }
+
+
+def _options() -> dict[str, Option]:
+    """Return the options by field, their names filled in."""
+    found = {}
+    for field, hint in get_type_hints(RunOptions, include_extras=True).items():
+        option: Option = hint.__metadata__[0]
+        keyword = option.keyword or field
+        found[field] = option._replace(keyword=keyword, told_as=keyword if option.told_as == "" else option.told_as)
+    return found
+
+
+#: By field of `RunOptions`; every name is filled in.
+OPTIONS: Final[dict[str, Option]] = _options()

@@ -1,0 +1,226 @@
+"""Every option of a run stands once, in `RunOptions`: calls, flags, saved results and docs have what it says."""
+
+import inspect
+import re
+from collections.abc import Callable
+from datetime import timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import click
+import msgspec
+import pytest
+from click.testing import CliRunner
+
+import quantkit as qk
+from quantkit.cli import main
+from quantkit.clock import NS_PER_MIN, NS_PER_S, time_ns_of
+from quantkit.engine.options import OPTIONS, Option, RunOptions
+from quantkit.events import Trade
+from quantkit.feeds.replay import MemoryFeed
+from quantkit.instruments import Fees, Instrument, Side
+from quantkit.live.journal import config_fields, config_of
+
+ROOT = Path(__file__).parents[2]
+BTC = "BTC-USDT-SWAP"
+START_NS = time_ns_of("2026-01-01")
+#: Arguments that say what is run, where it comes from and who watches, not how it is done.
+INPUTS = {
+    qk.backtest: {"strategy", "params", "data", "interval", "strict", "instruments", "block_rows", "progress"},
+    qk.paper: {"strategy", "params", "okx", "exchange", "record", "duration", "on_status", "stop"},
+}
+#: Each option under its keyword as somebody would give it, never as it is by default, and the field that it becomes.
+GIVEN: dict[str, tuple[Any, Any]] = {
+    "cash": ({"USDT": 500, "BTC": "0.5"}, {"USDT": Decimal(500), "BTC": Decimal("0.5")}),
+    "report_currency": ("USDT", "USDT"),
+    "fees": (Fees(maker_bps=1, taker_bps=3), Fees(maker_bps=1, taker_bps=3)),
+    "latency_ms": (1.5, 1_500_000),
+    "match_on": ("trade", {"*": "trade"}),
+    "start": ("2026-01-01T00:01:00Z", START_NS + NS_PER_MIN),
+    "end": ("2026-01-01T00:05:00Z", START_NS + 5 * NS_PER_MIN),
+    "seed": (7, 7),
+    "max_leverage": ("2.5", Decimal("2.5")),
+    "stale_after": (timedelta(seconds=3), 3 * NS_PER_S),
+    "equity_every": ("5s", 5 * NS_PER_S),
+    "touch": (True, True),
+    "excess_slippage_bps": (2, 2.0),
+    "slippage_bps": (0.5, 0.5),
+    "search": (False, False),
+}
+#: What a result of a run with these tells.
+TOLD: dict[str, Any] = {
+    "cash": {"USDT": "500", "BTC": "0.5"},
+    "report_currency": "USDT",
+    "fees": {BTC: msgspec.to_builtins(Fees(maker_bps=1, taker_bps=3))},
+    "latency_ms": {BTC: 1.5},
+    "matching": {BTC: "trade"},
+    "start_ns": START_NS + NS_PER_MIN,
+    "end_ns": START_NS + 5 * NS_PER_MIN,
+    "seed": 7,
+    "max_leverage": 2.5,
+    "stale_after_ms": 3000.0,
+    "equity_every_ms": 5000.0,
+    "touch": True,
+    "excess_slippage_bps": 2.0,
+    "slippage_bps": 0.5,
+}
+#: As on a command line.
+FLAGS: dict[str, str] = {
+    "--cash": "USDT=500",
+    "--report-currency": "BTC",
+    "--fees-maker-bps": "1",
+    "--fees-taker-bps": "3",
+    "--fees-per-contract": "0.1",
+    "--fees-per-share": "0.2",
+    "--fees-per-order": "0.3",
+    "--fees-min-per-order": "0.4",
+    "--latency-ms": "1.5",
+    "--match-on": "trade",
+    "--from": "2026-01-01",
+    "--to": "2026-01-02",
+    "--seed": "7",
+    "--max-leverage": "2.5",
+    "--slippage-bps": "0.5",
+}
+
+
+class Idle(qk.Strategy):
+    """Does nothing."""
+
+    def on_start(self) -> None:
+        self.subscribe_trades(BTC)
+
+
+def of(option: Option) -> dict[str, inspect.Parameter]:
+    """Return the parameter of an option in each of the calls that take it."""
+    calls = {call.__name__: inspect.signature(call).parameters for call in INPUTS}
+    return {name: there[option.keyword] for name, there in calls.items() if option.keyword in there}
+
+
+def test_the_record_has_every_option_once() -> None:
+    """No two fields share a keyword, a flag or a name in a result."""
+    assert list(OPTIONS) == list(RunOptions.__struct_fields__)
+    names = [option.keyword for option in OPTIONS.values()]
+    flags = [flag for option in OPTIONS.values() for flag in option.flags]
+    told = [option.told_as for option in OPTIONS.values() if option.told_as is not None]
+    for each in (names, flags, told):
+        assert len(each) == len(set(each))
+    assert set(GIVEN) == set(names)
+    assert set(FLAGS) == set(flags)
+    assert set(TOLD) == set(told)
+    for field in OPTIONS:
+        assert re.search(rf"^ +(\w+, )*{field}[,:]", RunOptions.__doc__ or "", re.MULTILINE), (
+            f"{field} is not explained"
+        )
+
+
+@pytest.mark.parametrize("field", OPTIONS)
+def test_an_option_is_a_keyword_of_the_calls(field: str) -> None:
+    """Of `backtest`, and of `paper` where it is marked so: by name only, of one type, with the record's default."""
+    option = OPTIONS[field]
+    there = of(option)
+    assert set(there) == ({"backtest", "paper"} if option.is_live else {"backtest"})
+    assert {parameter.kind for parameter in there.values()} == {inspect.Parameter.KEYWORD_ONLY}
+    assert len({str(parameter.annotation) for parameter in there.values()}) == 1
+    for parameter in there.values():
+        assert option.read(parameter.default, option.keyword) == getattr(RunOptions(), field)
+
+
+@pytest.mark.parametrize("call", INPUTS)
+def test_a_call_takes_options_and_inputs_only(call: Callable[..., qk.Result]) -> None:
+    """What decides how a run is done stands in the record."""
+    names = set(inspect.signature(call).parameters)
+    assert names - {option.keyword for option in OPTIONS.values()} <= INPUTS[call]
+
+
+@pytest.mark.parametrize("keyword", GIVEN)
+def test_an_option_is_read(keyword: str) -> None:
+    """Into the field, and no other field changes; a wrong one is told by name elsewhere."""
+    given, value = GIVEN[keyword]
+    field = next(name for name, option in OPTIONS.items() if option.keyword == keyword)
+    read = RunOptions.read({keyword: given, "strategy": "is no option"})
+    assert msgspec.structs.asdict(read) == {**msgspec.structs.asdict(RunOptions()), field: value}
+    assert getattr(RunOptions(), field) != value
+
+
+@pytest.mark.parametrize(("command", "call"), [("backtest", "backtest"), ("live", "paper")])
+def test_an_option_is_a_flag(command: str, call: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of both commands, or of `backtest`, and what is given there reaches the call."""
+    calls: list[dict[str, Any]] = []
+
+    def taken(_: str, **options: Any) -> qk.Result:
+        calls.append(options)
+        raise qk.ConfigError("seen enough")
+
+    monkeypatch.setattr(f"quantkit.api.{call}", taken)
+    marked = {
+        flag: field
+        for field, option in OPTIONS.items()
+        for flag in option.flags
+        if option.is_live or command == "backtest"
+    }
+    words = [word for flag in marked for word in (flag, FLAGS[flag])]
+    mode = ["--paper"] if command == "live" else []
+    done = CliRunner().invoke(main, [command, "idle", *mode, *words])
+    assert "seen enough" in done.stderr
+    read = RunOptions.read(calls[0])
+    for field in marked.values():
+        assert getattr(read, field) != getattr(RunOptions(), field), field
+    assert read.fees == Fees(
+        maker_bps=1, taker_bps=3, per_contract=0.1, per_share=0.2, per_order=0.3, min_per_order=0.4
+    )
+
+
+@pytest.mark.parametrize("command", ["backtest", "live"])
+def test_a_flag_that_is_no_option_is_an_input(command: str) -> None:
+    """A flag that decides how a run is done has its option."""
+    flags = {
+        flag
+        for parameter in main.commands[command].params
+        if isinstance(parameter, click.Option)
+        for flag in parameter.opts
+        if flag.startswith("--")
+    }
+    marked = {flag for option in OPTIONS.values() for flag in option.flags if option.is_live or command == "backtest"}
+    assert marked <= flags
+    inputs = {
+        "backtest": {"--data", "--save"},
+        "live": {"--paper", "--for", "--record", "--no-record", "--demo", "--region", "--url", "--ca-file", "--plain"},
+    }
+    assert flags - marked <= {"--param", "--brief", "--json", "--quiet", *inputs[command]}
+
+
+def test_a_result_tells_the_options() -> None:
+    """Each under its own name, as the run used it, and nothing that decides nothing."""
+    rows = [
+        Trade(BTC, at, at, 100.0, 1.0, Side.BUY, n)
+        for n, at in enumerate(range(START_NS, START_NS + 360 * NS_PER_S, NS_PER_S))
+    ]
+    feed = MemoryFeed(rows, [Instrument(BTC, kind="swap", price_step="0.1", qty_step="0.01")])
+    options = {keyword: given for keyword, (given, _) in GIVEN.items()}
+    options["cash"] = {"USDT": 500}
+    config = qk.backtest(Idle(), data=feed, **options).config
+    told = {**TOLD, "cash": {"USDT": "500"}}
+    assert {name: config[name] for name in told} == told
+    assert set(config) - set(told) == {"strategy", "strategy_digest", "parameters", "data", "data_files", "marks"}
+
+
+def test_a_log_takes_the_options_apart_without_loss() -> None:
+    """So that `verify` runs by what the run was done by; a log of before an option existed has its default."""
+    options = RunOptions.read({keyword: given for keyword, (given, _) in GIVEN.items()})
+    fields = msgspec.json.decode(msgspec.json.encode(config_fields(options)))
+    assert set(fields) == set(OPTIONS)
+    assert config_of(fields) == options
+    del fields["slippage_bps"]
+    assert config_of(fields) == msgspec.structs.replace(options, slippage_bps=0.0)
+
+
+def test_the_page_of_options_has_each_with_its_flags() -> None:
+    """A line in `docs/options.md`."""
+    rows = [line.split("|")[1:3] for line in (ROOT / "docs" / "options.md").read_text().splitlines() if "|" in line]
+    told = {
+        name: set(re.findall(r"--[a-z-]+", flags)) for names, flags in rows for name in re.findall(r"`(\w+)`", names)
+    }
+    for option in OPTIONS.values():
+        assert set(option.flags) <= told[option.keyword], option.keyword
