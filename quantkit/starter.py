@@ -61,7 +61,7 @@ class {name}(Strategy):
 
 
 class StarterFiles(msgspec.Struct, frozen=True):
-    """What was written: the strategy's file, and the data folder unless there was one."""
+    """The written files: the strategy, and the data folder unless there was one."""
 
     strategy: Path
     data: Path | None
@@ -76,7 +76,7 @@ def start(name: str, folder: str | Path = ".") -> StarterFiles:
         folder: Where; the present folder unless told otherwise.
 
     Raises:
-        ConfigError: The name is no Python name or no file's on every machine, or the strategy's file is there already.
+        ConfigError: The name is no Python name or no portable file name, or the strategy's file is there already.
         DataError: The folder cannot be written, or holds data without any candles.
     """
     if keyword.iskeyword(name):

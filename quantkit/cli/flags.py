@@ -15,7 +15,7 @@ _Decorator = Callable[[Any], Any]
 
 
 def pairs(ctx: click.Context, param: click.Parameter, texts: Sequence[str]) -> dict[str, str]:
-    """Split `NAME=VALUE` texts at the first equals sign; one name twice is a slip that must not be decided silently."""
+    """Split `NAME=VALUE` texts at the first equals sign; a name given twice is refused."""
     found: dict[str, str] = {}
     for text in texts:
         name, equals, value = (part.strip() for part in text.partition("="))
@@ -136,12 +136,12 @@ def account_options(command: Command) -> Command:
 
 
 def okx_options(command: Command) -> Command:
-    """Add the flags that say which of OKX's servers to talk to."""
+    """Add the flags that choose OKX's servers."""
     return _with(_OKX, command)
 
 
 def account_of(flags: dict[str, Any]) -> dict[str, Any]:
-    """Return what was given of `account_options` under the names that a run takes.
+    """Return the given `account_options` under the names of a run's options.
 
     Raises:
         ConfigError: One of the two fee rates is given without the other.

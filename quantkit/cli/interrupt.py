@@ -15,7 +15,7 @@ INTERRUPTED: "Final" = 130
 
 
 def end_at_once(code: int, words: bytes) -> None:
-    """Let Ctrl-C end the process without unwinding: there is nothing yet, or nothing any more, that it could harm."""
+    """Let Ctrl-C end the process without unwinding, before a command begins and after it has ended."""
     # Ignored from outside stays ignored, as in a background job of a shell.
     if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
         return
@@ -23,7 +23,7 @@ def end_at_once(code: int, words: bytes) -> None:
 
 
 def let_interrupt() -> None:
-    """Let Ctrl-C raise `KeyboardInterrupt` where it ended the process: a command that has begun may have to tidy up."""
+    """Let Ctrl-C raise `KeyboardInterrupt` again: a running command may have to clean up."""
     if isinstance(signal.getsignal(signal.SIGINT), _End):
         signal.signal(signal.SIGINT, signal.default_int_handler)
 

@@ -43,8 +43,8 @@ class Section(NamedTuple):
     """A titled list: shown whole, or in part with the number of what is left out.
 
     Attributes:
-        empty: What stands beside the title when there is no row.
-        is_newest_last: The end is what matters when not all rows fit.
+        empty: Text beside the title of a section without rows.
+        is_newest_last: Whether the last rows stay when not all of them fit.
     """
 
     title: str
@@ -57,7 +57,7 @@ class Section(NamedTuple):
 
 
 class Glyphs(NamedTuple):
-    """What a terminal can show beside letters."""
+    """Signs for rules and ellipses that a terminal can show."""
 
     rule: str
     ellipsis: str
@@ -81,12 +81,12 @@ class StyledLines:
 
     @property
     def text(self) -> str:
-        """What stands there, without styles and without blanks at line ends."""
+        """The plain text, without styles and without blanks at line ends."""
         return "\n".join("".join(text for text, _ in line).rstrip() for line in self.lines)
 
 
 def clean(text: str) -> str:
-    """Return outside text with a blank for each character that is no plain sign: line ends, escapes, reversals.
+    """Return outside text with blanks in place of control characters: line ends, escapes, reversals.
 
     Examples:
         >>> clean("a\\x1b[31mb\\u202ec")
@@ -129,7 +129,7 @@ def cells(pieces: Sequence[Piece]) -> int:
 
 
 def ends(left: Sequence[Piece], right: Sequence[Piece], width: int, glyphs: Glyphs = UNICODE) -> Line:
-    """Return a line with something at either end; the left one is cut where both do not fit."""
+    """Return a line with pieces at both ends; the left end is cut where both do not fit."""
     tail = fitted(right, min(width, cells(right)), glyphs)
     room = width - cells(tail)
     return [*fitted(left, room, glyphs), *tail]

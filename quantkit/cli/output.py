@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def encoded(value: Any) -> bytes:
-    """Return a struct, or what is made of them, as JSON without a line end."""
+    """Return a struct, or a container of structs, as JSON without a line end."""
     import msgspec
 
     return msgspec.json.encode(value)

@@ -99,12 +99,12 @@ class Quote:
         return number(value) if value is None or self.decimals is None else f"{value:,.{self.decimals}f}"
 
     def fill(self, candles: Iterable[Candle]) -> None:
-        """Take closed candles from before; those that came meanwhile are the newer word."""
+        """Take earlier closed candles; candles received meanwhile win over them."""
         known = {candle.open_ns: candle for candle in [*candles, *self.closed]}
         self.closed = deque([known[open_ns] for open_ns in sorted(known)], maxlen=_CANDLES_KEPT)
 
     def add(self, candle: Candle) -> None:
-        """Take a closed candle; one that is known or older than the newest is left out."""
+        """Take a closed candle, unless it is known or older than the newest."""
         if not self.closed or candle.open_ns > self.closed[-1].open_ns:
             self.closed.append(candle)
         if self.forming is not None and self.forming.open_ns <= candle.open_ns:
@@ -112,7 +112,7 @@ class Quote:
 
 
 class Head(NamedTuple):
-    """What stands above the quotes: time and the connections."""
+    """The lines above the quotes: time and connections."""
 
     wall_ns: int
     started_ns: int
@@ -129,7 +129,7 @@ class Board:
         self.notes: deque[str] = deque(maxlen=5)
 
     def take(self, event: object) -> Candle | None:
-        """Take an event of the feed; return it when it is a closed candle of an instrument that is watched."""
+        """Take an event of the feed; return it if it is a closed candle of a watched instrument."""
         match event:
             case Ticker():
                 if (quote := self.quotes.get(event.instrument)) is not None:

@@ -96,7 +96,7 @@ class Screen:
         self._status = status
 
     def frame(self) -> "StyledLines":
-        """Return what is to be drawn now."""
+        """Return the lines to draw now."""
         from quantkit.cli.layout import StyledLines, fitted
         from quantkit.cli.view import frame_of
 
@@ -131,10 +131,10 @@ def newer(seen: tuple[str, ...], notes: tuple[str, ...]) -> tuple[str, ...]:
 
 @contextmanager
 def live_screen(*, is_drawn: bool, is_quiet: bool) -> Iterator["Screen | PlainScreen | None"]:
-    """Give what shows the run's status on standard error, or None where nothing is to be shown.
+    """Give the screen that shows the run's status on standard error, or None if nothing is to be shown.
 
-    While the view is drawn, what the strategy prints and what is logged is kept: the view shows the end of it, and all
-    is printed to standard error when the view has gone.
+    The drawn view shows the end of the strategy's prints and log lines. All of them go to standard error when the view
+    ends.
 
     Args:
         is_drawn: Draw the view; else print lines.

@@ -108,11 +108,11 @@ def frame_of(
     """Return the view of a run in at most `height` lines of exactly `width` cells.
 
     Args:
-        status: The newest one there is.
+        status: The newest status.
         width, height: Of the terminal, in cells.
-        wall_ns: Now; a status much older than that means that the engine is busy.
+        wall_ns: The present time; a much older status means a busy engine.
         printed: What the strategy printed and logged, newest last.
-        ending: What the last line says instead of how to end the run.
+        ending: Text of the last line, in place of the hint at Ctrl-C.
         glyphs: What the terminal can show.
     """
     head = [*_header(status, width, wall_ns, glyphs), _blank(width)]

@@ -42,7 +42,7 @@ class _Notes(logging.Handler):
 
 
 class Watch:
-    """The client, the board it fills, and what is printed of it."""
+    """The client, the board that it fills, and the printed lines."""
 
     def __init__(self, config: OkxConfig, board: Board, *, is_drawn: bool) -> None:
         self._config = config

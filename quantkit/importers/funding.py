@@ -34,7 +34,7 @@ _SETTLED: Final = (
 
 
 def layout_of(spellings: Mapping[str, tuple[str, ...]], *, foreign: Mapping[str, str]) -> ColumnLayout:
-    """Return where funding's fields are among a table's columns.
+    """Return the layout of a table with funding rates.
 
     Args:
         spellings: Of the fields that all tables of rows have.
@@ -65,12 +65,12 @@ def layout_of(spellings: Mapping[str, tuple[str, ...]], *, foreign: Mapping[str,
 
 
 def is_told(chunk: Chunk) -> bool:
-    """Return whether rows say when their rate was told beside when it is settled: rates that change until then."""
+    """Return whether each rate has a time of publication and one of settlement: it changes until then."""
     return "told" in chunk.columns
 
 
 def rates_of(reading: Reading) -> NDArray[np.float64]:
-    """Return the rates of rows, noting those that cannot be; NaN where a table of changing rates has none.
+    """Return the rates of rows and refuse impossible ones; NaN where a table of changing rates has none.
 
     Raises:
         ConfigError: The table is one of candles.
@@ -126,7 +126,7 @@ class _ReceivedRate(NamedTuple):
 
 
 class ToldRates:
-    """Changing rates on their way to settlements: of each settlement the last rate that was told before it.
+    """Turns changing rates into settlements: the last rate published before each settlement.
 
     Args:
         tally: Counts the rates that are not settled.
@@ -187,8 +187,8 @@ class ToldRates:
     def block(self, instrument: str) -> Block | None:
         """Return the settlements, None if there are none.
 
-        One is known when it is due, or when its rate was received if that is later. One of which the rows end long
-        before it is left out: its rate may have changed.
+        A settlement is known at its due time, or at the receipt of its rate if that is later. A settlement long after
+        the last row is left out: its rate may have changed.
         """
         settled: dict[int, _ReceivedRate] = {}
         stale = []

@@ -34,7 +34,7 @@ class Intake:
 
     Args:
         tally: The import's counts.
-        options: What the user said about the instrument.
+        options: The user's options for the instrument.
         only: Ids to keep; None keeps all.
     """
 
@@ -82,7 +82,7 @@ class Intake:
         self._put(SpoolKey(block.stream), block)
 
     def latency(self, exchange_ns: int, received_ns: int) -> None:
-        """Note how long a row with a stamp of both clocks was on its way; it may be negative.
+        """Record the latency of a row with stamps of both clocks; it may be negative.
 
         Raises:
             ParseError: The exchange's stamp is more than a day ahead. One such row must not shift all the others.

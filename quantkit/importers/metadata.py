@@ -22,7 +22,7 @@ _REPLY: Final = re.compile(rb"https?://\S+ -> [0-9.]+: (\{.*)", re.DOTALL).fullm
 
 
 class InstrumentOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """What the user says about the instrument of an import; None where nothing was said."""
+    """The user's options for the instrument of an import; None for those not given."""
 
     instrument: Instrument | None = None
     price_step: str | None = None
@@ -40,7 +40,7 @@ class InstrumentOptions(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class StepFinder:
-    """Finds the step that all numbers seen so far are multiples of.
+    """Finds the common step of all numbers seen so far.
 
     Examples:
         >>> finder = StepFinder()
@@ -130,10 +130,10 @@ def resolve(
 
     Args:
         instrument_id: Whose.
-        steps: What its data show.
-        options: What the user said; comes first.
+        steps: Steps inferred from its data.
+        options: The user's options; they come first.
         listed: From an instrument file or the capture; comes next.
-        stored: What the data directory holds already; comes before anything inferred.
+        stored: From the data folder; comes before anything inferred.
         hints: Fields that the source's format implies, for what is inferred.
 
     Returns:

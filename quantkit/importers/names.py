@@ -13,7 +13,7 @@ FIELD: Final = "instrument"
 
 
 class Names:
-    """The one instrument of a table import: said by the user, else by the table itself.
+    """The one instrument of a table import: named by the user, else by the table.
 
     Args:
         instrument_id: As the user says; None takes the table's own.

@@ -20,7 +20,7 @@ _EMPTY: Final = frozenset(("", "null", "none", "na", "n/a", "nan", "<na>"))
 
 
 class Reading:
-    """The values of one chunk on their way: what is wrong with which row, first reason wins."""
+    """The values of one chunk, and the fault of each bad row; the first fault counts."""
 
     def __init__(self, chunk: Chunk) -> None:
         self.chunk = chunk

@@ -46,9 +46,9 @@ class ImportReport(msgspec.Struct, frozen=True, kw_only=True):
         rows_written: Rows stored, by the stream's name, for example `BTC-USDT trade`.
         skipped: How many rows could not be understood; `skipped_rows` holds the first 20 of them.
         ignored: Rows left out by a rule, counted by the rule's name.
-        checked: What was proved on the way, counted: checksums, links of a sequence.
+        checked: Counts of verified checksums and sequence links.
         instruments: Where each instrument's metadata comes from: given, capture, stored or inferred.
-        received_shift_ns: What was added to every receipt stamp because the receiver's clock was behind.
+        received_shift_ns: Shift added to every receipt stamp, where the receiver's clock was behind.
         warnings: Sentences that the reader has to know.
     """
 
@@ -96,11 +96,11 @@ class Tally:
             self.skipped_rows.append(row)
 
     def set_aside(self, file: str, line: int, text: str, why: str) -> None:
-        """Count a row that is sound by itself and yet no row of this table."""
+        """Count a sound row that does not belong to this table."""
         self.skip(file, line, text, why)
 
     def refusals(self) -> str:
-        """Return how an error begins where rows were refused before it: how many, and the first."""
+        """Return the beginning of an error after refused rows: their number, and the first of them."""
         if not self.skipped:
             return ""
         return f"{self.skipped:,} of {self.rows_read:,} rows were refused, the first {self.skipped_rows[0]}; "
@@ -111,7 +111,7 @@ class Tally:
             self.ignored[rule] = self.ignored.get(rule, 0) + rows
 
     def check(self, what: str, count: int = 1) -> None:
-        """Count what was proved or found."""
+        """Count a check that passed, or a finding."""
         if count:
             self.checked[what] = self.checked.get(what, 0) + count
 

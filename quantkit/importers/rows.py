@@ -156,12 +156,12 @@ def import_rows(
 ) -> None:
     """Take the rows of tables of format `trades`, `tickers`, `marks` or `funding`, in the order of the files' times.
 
-    A second clock is that of the receipt, which rows are ordered by; a row's only stamp is both its exchange's and its
-    receipt's. Rows that go back in time are skipped. Of funding rates that change until they are settled, the last
-    before each settlement is taken.
+    A second clock in the table is the receipt clock, and orders the rows. A single stamp serves as both exchange and
+    receipt time. Rows that go back in time are skipped. Of changing funding rates, the last before each settlement is
+    taken.
 
     Raises:
-        ConfigError: A column, the time zone or the instrument has to be said, or a table runs newest first.
+        ConfigError: A column, the time zone or the instrument is missing, or a table runs newest first.
     """
     layout, kind, parse = _FORMATS[format_name]
     names = Names(instrument_id, intake.tally)

@@ -13,7 +13,7 @@ _TEXT_COLUMNS: Final = frozenset(("channel", "cause", "source"))
 
 
 class SpoolKey(NamedTuple):
-    """A stream as one channel of the source tells it; a source may tell a stream more than once."""
+    """One channel's version of a stream; a source may send a stream over several channels."""
 
     stream: Stream
     channel: str = ""

@@ -61,7 +61,7 @@ class Chunk:
 
 
 class ColumnLayout:
-    """Where a format's fields are among a file's columns.
+    """The columns of a format: spellings, required fields, and signs of another content.
 
     Args:
         spellings: For each field the column names it is known by, normalised, the likeliest first.

@@ -70,7 +70,7 @@ def implausible(number: float) -> str:
 
 
 class TimeFormat:
-    """How a user says that times are written: `strptime` directives, or the unit of epoch numbers.
+    """The user's format of times: `strptime` directives, or the unit of epoch numbers.
 
     Args:
         text: For example `%d.%m.%Y %H:%M`, or `s`, `ms`, `us`, `ns`.
@@ -92,7 +92,7 @@ class TimeFormat:
         """Return the date and time of a text.
 
         Raises:
-            ConfigError: The format holds a directive that there is not.
+            ConfigError: The format holds an unknown directive.
             ValueError: The text does not follow the format.
         """
         try:
@@ -131,7 +131,7 @@ class TimeReader:
         self._has_clock: bool | None = None
 
     def texts(self, column: Sequence[str]) -> tuple[NDArray[np.int64], dict[int, str]]:
-        """Return the times of texts, and what is wrong with which of them (their time is 0)."""
+        """Return the times of texts, and the faults of bad ones (their time is 0)."""
         values = np.zeros(len(column), np.int64)
         bad: dict[int, str] = {}
         for index, text in enumerate(column):
@@ -148,7 +148,7 @@ class TimeReader:
         return values, bad
 
     def integers(self, column: NDArray[np.int64]) -> tuple[NDArray[np.int64], dict[int, str]]:
-        """Return the times of integers, and what is wrong with which of them."""
+        """Return the times of integers, and the faults of bad ones."""
         unit = self._unit or (unit_of(int(column[0])) if len(column) else None)
         if unit is None or (self.time_format is not None and self.time_format.unit is None):
             return self.texts([str(value) for value in column.tolist()])

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 
 class Layout(msgspec.Struct, frozen=True, kw_only=True):
-    """What a saved result holds: fields of each table of records, columns of the curve, fields of the ledger."""
+    """The fields of a saved result: of each table of records, of the curve, and of the ledger."""
 
     records: dict[str, tuple[str, ...]]
     curve: tuple[str, ...]
@@ -114,7 +114,7 @@ def save(
 
 
 def refuse_taken(target: Path) -> None:
-    """Refuse a place that a result cannot go to, so that it is said before a run and not after an hour of it.
+    """Refuse a folder that cannot take a result, before the run and not after an hour of it.
 
     Raises:
         ConfigError: It is there and not empty, not every machine takes its name, or the folder beside it that a save

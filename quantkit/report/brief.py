@@ -27,7 +27,7 @@ _WIDTH_MAX: Final = 80
 
 
 def render(result: Result, console: "Console") -> None:
-    """Print the short report: what the run was, its assumptions and warnings a line each, numbers, and the return last.
+    """Print the short report: the run, its assumptions and warnings in a line each, numbers, and the return last.
 
     Args:
         result: What to show.

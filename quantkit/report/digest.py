@@ -13,7 +13,7 @@ from quantkit.instruments import plain
 
 
 class Encoding(msgspec.Struct, frozen=True, kw_only=True):
-    """What a hash covers, field by field in this order, whatever fields the records have gained since.
+    """The fields of a hash in their order; fields that records gain later stay out.
 
     Attributes:
         records: Fields of each kind of record. curve: columns of the equity curve.

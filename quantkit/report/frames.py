@@ -55,7 +55,7 @@ def returns_series(days_ns: IntArray, returns: FloatArray) -> "pd.Series[float]"
 
 
 def orders_frame(orders: Sequence[Order]) -> "pd.DataFrame":
-    """Return every order as the exchange last saw it, indexed by when it was sent; no price is NaN."""
+    """Return every order in its last state, indexed by its time of sending; NaN stands for no price."""
     return _table(
         orders,
         [order.sent_ns for order in orders],
@@ -140,7 +140,7 @@ def round_trips_frame(trips: Sequence[RoundTrip]) -> "pd.DataFrame":
 
 
 def open_trips_frame(trips: Sequence[OpenTrip]) -> "pd.DataFrame":
-    """Return what the end of the run found open, in order of opening."""
+    """Return the round trips open at the end of the run, in order of opening."""
     import pandas as pd
 
     columns = {

@@ -41,7 +41,7 @@ def _ratio(numerator: float, denominator: float) -> float | None:
 
 
 def total_return(start: float, end: float) -> float | None:
-    """Return what one unit of starting equity gained.
+    """Return the gain of one unit of starting equity.
 
     Args:
         start, end: Equity in one currency; `start` above zero.
@@ -179,7 +179,7 @@ def calmar_ratio(annual_return: float | None, deepest: float | None) -> float | 
 
 
 def value_at_risk(returns: FloatArray, *, cutoff: float = 0.05) -> float | None:
-    """Return the return that only the worst `cutoff` of periods fall below.
+    """Return the quantile of returns that only the worst `cutoff` of periods fall below.
 
     Args:
         returns: Shape (n,), fractions per period.
@@ -498,7 +498,7 @@ def win_rate(pnl: FloatArray) -> float | None:
 
 
 def profit_factor(pnl: FloatArray) -> float | None:
-    """Return what was won over what was lost.
+    """Return the sum of wins over the sum of losses.
 
     Args:
         pnl: Shape (n,), profit of each round trip after fees, one currency.

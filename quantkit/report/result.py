@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class Result:
-    """What a backtest or a paper run produced.
+    """The result of a backtest or a paper run.
 
     The exact records stand in `outcome`; tables are floats and stamps for analysis. Nothing in `stats` is NaN or
     infinite: a number that the run cannot give is None.
@@ -53,12 +53,12 @@ class Result:
 
     @property
     def assumptions(self) -> list[str]:
-        """What the run took for granted: matching data, fees, latency, inferred steps."""
+        """Assumptions of the run: matching data, fees, latency, inferred steps."""
         return list(self.outcome.assumptions)
 
     @property
     def warnings(self) -> list[str]:
-        """What the reader has to know: gaps, short warm-up, stale data, and why statistics have no value."""
+        """Warnings of the run: gaps, short warm-up, stale data, and the reasons for missing statistics."""
         return [*self.outcome.warnings, *self._reasons]
 
     @cached_property
@@ -75,7 +75,7 @@ class Result:
 
     @property
     def manifest(self) -> dict[str, Any]:
-        """Everything that says which run this was, JSON-ready: versions, configuration, instruments, hash."""
+        """The identity of the run, JSON-ready: versions, configuration, instruments, hash."""
         return {
             "hash": self.hash,
             "hash_encoding": self._hash_encoding,

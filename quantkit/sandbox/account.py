@@ -88,7 +88,7 @@ _NO_TOTALS: Final = dict.fromkeys(
 class UserAccount:
     """A user's money and positions, as rows that a test may change.
 
-    It is in futures mode, which decides what fields are filled.
+    The account is in futures mode, which decides the fields that are filled.
 
     Args:
         balances: Currency to amount, plain text. Default 100,000 USDT and 1 BTC.
@@ -132,7 +132,7 @@ class UserAccount:
         """Return the row of `account` and of `account/balance`.
 
         Args:
-            market: What prices the currencies in dollars. One that it does not price has no `eqUsd` and counts nothing.
+            market: Prices of the currencies in dollars. A currency without a price has no `eqUsd` and counts nothing.
             now_ms: UTC ms.
             names: The currencies to tell of; empty for all. The totals are of all in any case.
             is_push: Whether the row is for the channel, which has two fields of its own.

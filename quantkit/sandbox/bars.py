@@ -22,7 +22,7 @@ def is_bar(name: str) -> bool:
 
 
 def open_ms(bar: str, at_ms: int) -> int:
-    """Return when the bar opened that holds a moment; bars of six hours and more open on UTC+8 unless named `utc`.
+    """Return the opening time of the bar that holds a moment; from six hours on bars follow UTC+8 unless named `utc`.
 
     Args:
         bar: A name for which `is_bar` is true.

@@ -78,5 +78,5 @@ class BenchmarkMarket(GeneratedMarket):
         self._last_us[topic] = last_us
 
     def first(self, topic: Topic, now_ms: int) -> list[TopicPush]:
-        """Return nothing for what is pushed at the rate, the usual for the rest."""
+        """Return nothing for topics pushed at the rate, and the usual snapshot for others."""
         return [] if topic.channel == "trades" else super().first(topic, now_ms)

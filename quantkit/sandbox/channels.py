@@ -44,7 +44,7 @@ CANDLES: Final = ("candle", "mark-price-candle", "index-candle")
 
 
 class Topic(NamedTuple):
-    """What a subscription is fed from: a channel, and an instrument or index id, or a type, or nothing."""
+    """The source of a subscription: a channel, and an instrument or index id, a type, or nothing."""
 
     channel: str
     key: str = ""
@@ -58,8 +58,8 @@ class TopicSubscription(msgspec.Struct):
 
     Attributes:
         topic: Where its data come from.
-        arg: As sent, JSON; what acks echo and what tells subscriptions apart.
-        head: The arg that pushes begin with: private ones add the user.
+        arg: The JSON as sent; acks echo it, and it identifies the subscription.
+        head: The arg at the beginning of pushes; private channels add the user.
         fields: The arg's keys.
     """
 
@@ -71,7 +71,7 @@ class TopicSubscription(msgspec.Struct):
 
 
 class Refusal(NamedTuple):
-    """An error for one arg: OKX's code, and what its text is filled with."""
+    """An error for one arg: OKX's code, and the values in its text."""
 
     code: str
     details: tuple[str, ...] = ()

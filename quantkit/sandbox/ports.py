@@ -30,7 +30,7 @@ class Listener(Protocol):
 
 
 class Offer(Protocol):
-    """What a session asks of a market: which topics there are, and who may have them.
+    """A session's view of a market: its topics, and the keys that they need.
 
     Attributes:
         open_channels: Channels that need no login and no fee tier here.
@@ -44,7 +44,7 @@ class Offer(Protocol):
 
 
 class Publisher(Protocol):
-    """What a market and an account ask of the exchange: its time, its rules, who listens, and a way to send."""
+    """A market's and an account's view of the exchange: its time, rules, listeners, and a way to send."""
 
     @property
     def rules(self) -> Rules:
@@ -75,7 +75,7 @@ class Publisher(Protocol):
 
 
 class SessionHost(Protocol):
-    """What a session asks of the exchange."""
+    """A session's view of the exchange."""
 
     @property
     def rules(self) -> Rules:
@@ -89,17 +89,17 @@ class SessionHost(Protocol):
 
     @property
     def market(self) -> Offer:
-        """What is traded."""
+        """The market behind the exchange."""
         ...
 
     @property
     def faults(self) -> FaultBoard:
-        """What waits to go wrong."""
+        """The armed faults."""
         ...
 
     @property
     def log(self) -> ExchangeLog:
-        """Where everything is written down."""
+        """The log of sent and withheld pushes."""
         ...
 
     def now_ms(self) -> int:

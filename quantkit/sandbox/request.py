@@ -106,12 +106,12 @@ class RestRequest(NamedTuple):
 
 
 class Route(NamedTuple):
-    """What answers the requests of one path.
+    """The endpoint of one path, with its rate limit.
 
     Attributes:
         answer: Gives the rows of the reply.
-        most: How many requests it takes
-        window_s: in so many seconds.
+        most: Largest number of requests within the window.
+        window_s: Length of the window, seconds.
     """
 
     answer: Callable[[RestRequest], Rows]

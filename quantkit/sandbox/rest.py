@@ -83,7 +83,7 @@ class RestApi:
         Args:
             method: GET or POST; OKX has no other.
             path: The URL's path, `/api/v5/...`.
-            query: What stands behind its question mark, as sent.
+            query: The part behind the question mark, as sent.
             headers: With lower-case names.
             body: As sent.
             address: Of the client; limits count by it.

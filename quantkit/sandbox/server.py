@@ -50,12 +50,12 @@ class SandboxServer:
     """An exchange on a port of this machine, in a thread of its own, for tests and notebooks.
 
     Args:
-        market: What is traded; default a generated one.
+        market: The market; default a generated one.
         rules: Limits and timers.
-        host, port: Where it listens; port 0 takes a free one.
+        host, port: Address of the server; port 0 takes a free one.
         is_demo: Whether it takes demo keys only.
         log: Default keeps every push with its text.
-        account: What private channels say.
+        account: The account behind the private channels.
         certificate, key: PEM files; with them it speaks TLS.
         wall_ns: The exchange's clock, UTC ns.
 
@@ -153,7 +153,7 @@ class SandboxServer:
         return asyncio.run_coroutine_threadsafe(run(), self._loop).result(_START_S)
 
     def inject(self, *wanted: Fault) -> None:
-        """Let things go wrong; returns once the exchange knows."""
+        """Arm faults; returns once the exchange has them."""
         self.call(lambda: self.exchange.inject(*wanted))
 
     def clear_faults(self) -> None:
@@ -165,7 +165,7 @@ class SandboxServer:
         self.call(lambda: self.exchange.push(channel, *data, **envelope))
 
     def state(self) -> dict[str, Any]:
-        """Return what is going on."""
+        """Return the state of the exchange."""
         return self.call(self.exchange.state)
 
 

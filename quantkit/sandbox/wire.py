@@ -61,7 +61,7 @@ class TopicPush(NamedTuple):
     Attributes:
         tail: The frame's text after `"arg":{...}`, from the comma on.
         seq_id: The book's sequence number, or a trade's id; None where it has none.
-        prev_seq_id: The book's previous number; -1 for a snapshot, None for what is no chain.
+        prev_seq_id: The book's previous number; -1 for a snapshot, None outside a chain.
     """
 
     tail: str

@@ -38,7 +38,7 @@ MONTHLY: Final = frozenset(kind.name for kind in EVENT_KINDS.values() if kind.pe
 
 
 class Physical(NamedTuple):
-    """How a type is laid down in Parquet: `dictionary`, or a column encoding; the leaf's path below the column."""
+    """A type's form in Parquet: `dictionary` or a column encoding, and the leaf's path below the column."""
 
     encoding: str
     leaf: str = ""

@@ -120,8 +120,8 @@ def whole_records(file: BinaryIO, end: int) -> Iterator[Record]:
 def find_record(file: BinaryIO, start: int, size: int) -> int | None:
     """Return where the first whole and sound record in bytes `start` to `size` begins.
 
-    What a kill leaves at the end is a piece of one record, in which there is none. So one that is found proves that
-    the bytes before it were damaged, and that cutting them off would cut off sound records too.
+    A kill leaves a piece of one record at the end, and no whole record within it. A record found there proves damage to
+    the bytes before it; cutting them off would lose sound records too.
     """
     for window in range(start, size - PREFIX.size, _READ_BYTES):
         file.seek(window)
@@ -153,7 +153,7 @@ def header_of(first: int) -> bytes:
 
 
 def write_rest(descriptor: int, data: bytes, written: int) -> None:
-    """Write what is left behind the first `written` bytes; a disk about to fill takes less than it was given."""
+    """Write the bytes after the first `written` ones; a nearly full disk takes less than it was given."""
     view = memoryview(data)
     while written < len(data):
         written += os.write(descriptor, view[written:])

@@ -33,11 +33,11 @@ def offsets(moments_ns: NDArray[np.int64], zone: tzinfo) -> NDArray[np.int64]:
 
 
 class MissingBars(NamedTuple):
-    """What is between the bars of a stream.
+    """The stretches between the bars of a stream.
 
     Attributes:
-        lost: From when to when bars are missing that other days or weeks have.
-        closed: How many stretches were nights or weekends, or began or ended with one.
+        lost: Start and end of stretches without bars that other days or weeks have.
+        closed: Number of stretches that are nights or weekends, or border on one.
     """
 
     lost: list[tuple[int, int]]
@@ -63,8 +63,7 @@ class Sessions:
 
     Args:
         length_ns: Of the bars' interval.
-        zone: Of the clock that sessions follow; None takes UTC, and then hours that clocks are put forward or back by
-            are no losses.
+        zone: Zone of the sessions' clock. None takes UTC; an hour lost to a change of clocks then counts as no loss.
     """
 
     def __init__(self, length_ns: int, zone: tzinfo | None = None) -> None:

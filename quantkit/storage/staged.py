@@ -12,7 +12,7 @@ from quantkit.storage.schema import SCHEMA_VERSION
 
 
 class Seal(NamedTuple):
-    """What a file's manifest line says of its bytes."""
+    """Size and digests of a file, as in its manifest line."""
 
     size_bytes: int
     sha256: str
@@ -62,7 +62,7 @@ class Staged(NamedTuple):
 
 
 class HashingFile:
-    """A local file that takes the SHA-256 of what is written, so that the digest is of what was meant."""
+    """A local file that digests the bytes on writing, so that the digest covers the intended bytes."""
 
     def __init__(self, path: Path) -> None:
         self._path = path

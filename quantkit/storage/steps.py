@@ -22,7 +22,7 @@ class StepCheck:
 
     Args:
         kind: The stream's.
-        versions: The instrument's metadata in order of `valid_from_ns`; none: nothing can be said.
+        versions: The instrument's metadata in order of `valid_from_ns`; without any, nothing is counted.
     """
 
     def __init__(self, kind: str, versions: Sequence[Instrument]) -> None:

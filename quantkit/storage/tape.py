@@ -46,8 +46,8 @@ class TapeWriter:
 
     Args:
         path: The tape's folder, made when it is not there.
-        resume: Go on with a tape that is there: what a killed writer left of its last record is cut off, see
-            `torn_bytes`, and the numbers go on. Without it a tape that is there is refused.
+        resume: Continue an existing tape: an unfinished last record is cut off (`torn_bytes`), and numbers go on. False
+            refuses an existing tape.
         segment_bytes: Length after which the next record begins a new segment.
 
     Attributes:
