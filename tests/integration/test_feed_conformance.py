@@ -1,22 +1,27 @@
 """What every feed keeps, replay or live: the engine cannot tell them apart."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import pytest
+from integration.stub_exchange.stub_server import NAME, StubServer
+from integration.stub_exchange.stub_source import StubSource
 
 from quantkit.clock import NS_PER_S
 from quantkit.errors import FeedError
 from quantkit.events import EVENT_TYPES, BookUpdate, Candle
 from quantkit.feeds.base import Feed
 from quantkit.feeds.live_feed import LiveFeed
+from quantkit.feeds.live_source import LiveSource
 from quantkit.feeds.okx.config import OkxConfig
 from quantkit.feeds.okx.source import OkxSource
+from quantkit.feeds.recorded import RecordedFeed
 from quantkit.feeds.replay import MemoryFeed, ReplayFeed
 from quantkit.instruments import Instrument
+from quantkit.live.journal import InputBatch
 from quantkit.rows.batch import Batch, Subscription
 from quantkit.rows.columns import Stream
 from quantkit.sandbox import faults
@@ -24,80 +29,151 @@ from quantkit.sandbox.server import SandboxServer
 
 SWAP = "BTC-USDT-SWAP"
 STREAMS = (Stream("book", SWAP), Stream("trade", SWAP), Stream("mark", SWAP), Stream("candle", SWAP, "1s"))
-SPAN_NS = 4 * NS_PER_S
+STUB_STREAMS = (Stream("ticker", NAME), Stream("trade", NAME), Stream("candle", NAME, "1s"))
 
 
 class Opened(NamedTuple):
-    """A feed that is ready, and the span that it is to deliver."""
+    """A feed that is ready, and the streams and the span that it is to deliver; the last stream is one of candles."""
 
     feed: Feed
+    streams: tuple[Stream, ...]
     start_ns: int
     end_ns: int
 
 
+class Inputs:
+    """Keeps the inputs of a run in memory, and gives them again."""
+
+    def __init__(self) -> None:
+        self.taken: list[InputBatch] = []
+        self.candles: list[Candle] = []
+
+    def input_batch(self, deliveries: int, last_ns: int, until_ns: int) -> None:
+        self.taken.append(InputBatch(deliveries, last_ns, until_ns))
+
+    def warmup_loaded(self, stream: Stream, count: int, candles: Sequence[Candle]) -> None:
+        self.candles = list(candles)
+
+    def feed_ended(self) -> None:
+        pass
+
+    def sent(self, instrument: str, number: int, at_ns: int, sent_ns: int) -> None:
+        pass
+
+    def stepped(self, from_ns: int, offset_ns: int) -> None:
+        pass
+
+    def warmup(self, stream: Stream, count: int) -> list[Candle]:
+        return self.candles[-count:]
+
+    def batches(self) -> Iterator[InputBatch]:
+        return iter(self.taken)
+
+
+class Live(Protocol):
+    """Opens a live feed."""
+
+    def __call__(self, folder: Path | None = None, inputs: Inputs | None = None) -> AbstractContextManager[Opened]: ...
+
+
+class Recording(NamedTuple):
+    """A live feed's recording of a few seconds, warm-up included, and how it was opened."""
+
+    folder: Path
+    source: type[LiveSource]
+    opened: Opened
+    inputs: Inputs
+
+
 @contextmanager
-def live(folder: Path | None = None) -> Iterator[Opened]:
-    with SandboxServer() as sandbox, LiveFeed(OkxSource(OkxConfig(url=sandbox.url)), folder=folder) as feed:
+def okx(folder: Path | None = None, inputs: Inputs | None = None) -> Iterator[Opened]:
+    with SandboxServer() as sandbox:
+        source = OkxSource(OkxConfig(url=sandbox.url))
+        with LiveFeed(source, folder=folder, input_log=inputs) as feed:
+            start_ns = feed.now_ns()
+            yield Opened(feed, STREAMS, start_ns, start_ns + 4 * NS_PER_S)
+
+
+@contextmanager
+def stub(folder: Path | None = None, inputs: Inputs | None = None) -> Iterator[Opened]:
+    with StubServer() as server, LiveFeed(StubSource(server.port), folder=folder, input_log=inputs) as feed:
         start_ns = feed.now_ns()
-        yield Opened(feed, start_ns, start_ns + SPAN_NS)
+        yield Opened(feed, STUB_STREAMS, start_ns, start_ns + 5 * NS_PER_S // 2)
+
+
+def record(live: Live, source: type[LiveSource], folder: Path) -> Recording:
+    inputs = Inputs()
+    with live(folder, inputs) as opened:
+        subscribe(opened)
+        opened.feed.warmup(opened.streams[-1], 5, opened.start_ns)
+        assert sum(map(len, opened.feed.batches())) > 0
+    return Recording(folder, source, opened, inputs)
 
 
 @pytest.fixture(scope="module")
-def recorded(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, int, int]:
-    """Record a few seconds, warm-up included, and return the data folder and the span."""
-    folder = tmp_path_factory.mktemp("recorded")
-    with live(folder) as opened:
-        subscribe(opened)
-        opened.feed.warmup(STREAMS[3], 5, opened.start_ns)
-        assert sum(map(len, opened.feed.batches())) > 0
-    return folder / "data", opened.start_ns, opened.end_ns
+def okx_recording(tmp_path_factory: pytest.TempPathFactory) -> Recording:
+    return record(okx, OkxSource, tmp_path_factory.mktemp("okx"))
 
 
-@contextmanager
-def replayed(recorded: tuple[Path, int, int]) -> Iterator[Opened]:
-    yield Opened(ReplayFeed(recorded[0], block_rows=7), recorded[1], recorded[2])
+@pytest.fixture(scope="module")
+def stub_recording(tmp_path_factory: pytest.TempPathFactory) -> Recording:
+    return record(stub, StubSource, tmp_path_factory.mktemp("stub"))
 
 
-@contextmanager
-def remembered(recorded: tuple[Path, int, int]) -> Iterator[Opened]:
-    source = ReplayFeed(recorded[0])
-    source.subscribe([Subscription(stream, 0, recorded[2]) for stream in STREAMS])
+def replayed(made: Recording) -> Opened:
+    return made.opened._replace(feed=ReplayFeed(made.folder / "data", block_rows=7))
+
+
+def remembered(made: Recording) -> Opened:
+    source = ReplayFeed(made.folder / "data")
+    source.subscribe([Subscription(stream, 0, made.opened.end_ns) for stream in made.opened.streams])
     events = [event for batch in source.batches() for block in batch.blocks for event in block.events()]
-    yield Opened(MemoryFeed(events, source.instruments().values()), recorded[1], recorded[2])
+    return made.opened._replace(feed=MemoryFeed(events, source.instruments().values()))
 
 
-@pytest.fixture(params=["live", "replay", "memory"])
+def recorded(made: Recording) -> Opened:
+    """Return the tape once more as the live feed that it was."""
+    instruments = made.opened.feed.instruments()
+    frames = made.folder / "frames"
+    return made.opened._replace(feed=RecordedFeed(frames, made.source, instruments, made.opened.start_ns, made.inputs))
+
+
+LIVE: dict[str, Live] = {"okx": okx, "stub": stub}
+AGAIN: dict[str, Callable[[Recording], Opened]] = {"replay": replayed, "memory": remembered, "recorded": recorded}
+
+
+@pytest.fixture(params=[f"{way} {name}" for name in LIVE for way in ("live", *AGAIN)])
 def opened(request: pytest.FixtureRequest) -> Iterator[Opened]:
-    if request.param == "live":
-        with live() as found:
+    way, name = request.param.split()
+    if way == "live":
+        with LIVE[name]() as found:
             yield found
     else:
-        make: Callable[..., object] = replayed if request.param == "replay" else remembered
-        with make(request.getfixturevalue("recorded")) as found:  # type: ignore[attr-defined]
-            yield found
+        yield AGAIN[way](request.getfixturevalue(f"{name}_recording"))
 
 
 def subscribe(opened: Opened) -> None:
-    opened.feed.subscribe([Subscription(stream, opened.start_ns, opened.end_ns) for stream in STREAMS])
+    opened.feed.subscribe([Subscription(stream, opened.start_ns, opened.end_ns) for stream in opened.streams])
 
 
 def test_instruments_and_coverage_say_what_there_is(opened: Opened) -> None:
     instruments = opened.feed.instruments()
-    assert isinstance(instruments[SWAP], Instrument)
-    assert instruments[SWAP].id == SWAP
+    name = opened.streams[0].instrument
+    assert isinstance(instruments[name], Instrument)
+    assert instruments[name].id == name
     assert opened.feed.instruments(opened.end_ns).keys() == instruments.keys()
     coverage = opened.feed.coverage()
-    assert set(STREAMS) <= set(coverage)
+    assert set(opened.streams) <= set(coverage)
     for held in coverage.values():
         assert held.start_ns <= held.end_ns
     assert all(isinstance(said, str) for said in opened.feed.assumptions())
-    assert opened.feed.has_hole(STREAMS[0], opened.start_ns, opened.end_ns) is False
+    assert opened.feed.has_hole(opened.streams[0], opened.start_ns, opened.end_ns) is False
 
 
 def test_a_warm_up_is_closed_candles_oldest_first(opened: Opened) -> None:
-    block = opened.feed.warmup(STREAMS[3], 3, opened.start_ns)
+    block = opened.feed.warmup(opened.streams[-1], 3, opened.start_ns)
     assert block is not None
-    assert block.stream == STREAMS[3]
+    assert block.stream == opened.streams[-1]
     candles = [event for event in block.events() if isinstance(event, Candle)]
     assert len(candles) == 3
     assert [candle.open_ns for candle in candles] == sorted({candle.open_ns for candle in candles})
@@ -107,8 +183,8 @@ def test_a_warm_up_is_closed_candles_oldest_first(opened: Opened) -> None:
 
 def test_batches_are_rows_in_the_one_order(opened: Opened) -> None:
     subscribe(opened)
-    opened.feed.warmup(STREAMS[3], 3, opened.start_ns)
-    before = opened.feed.book_before(STREAMS[0], opened.start_ns)
+    opened.feed.warmup(opened.streams[-1], 3, opened.start_ns)
+    before = opened.feed.book_before(Stream("book", opened.streams[0].instrument), opened.start_ns)
     last: tuple[int, int, int, str] = (0, 0, 0, "")
     until_ns = 0
     seen: dict[Stream, int] = {}
@@ -128,8 +204,8 @@ def test_batches_are_rows_in_the_one_order(opened: Opened) -> None:
         if batch.until_ns is not None:
             assert batch.until_ns >= until_ns
             until_ns = batch.until_ns
-    assert set(STREAMS) <= set(seen)
-    assert all(stream in STREAMS for stream in seen)
+    assert set(opened.streams) <= set(seen)
+    assert all(stream in opened.streams for stream in seen)
 
 
 def in_order(batch: Batch) -> list[tuple[int, tuple[int, int, str], object]]:
