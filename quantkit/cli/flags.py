@@ -104,7 +104,7 @@ _ACCOUNT: Final[tuple[_Decorator, ...]] = (
         "--slippage-bps",
         type=float,
         metavar="BPS",
-        help="On trades and candles, fill orders that take so much worse; also half a spread.",
+        help="On trades and candles, fill taking orders this much worse; covers half a spread too.",
     ),
     click.option("--latency-ms", type=float, metavar="MS", help="Delay of orders and of reports, each way."),
     click.option(
@@ -115,7 +115,7 @@ _ACCOUNT: Final[tuple[_Decorator, ...]] = (
         help="Fill orders on book, ticker, trade or candle data instead of the finest there is.",
     ),
     click.option("--seed", type=int, metavar="N", help="Seed of the strategy's random numbers."),
-    click.option("--report-currency", metavar="CURRENCY", help="What equity is counted in."),
+    click.option("--report-currency", metavar="CURRENCY", help="Currency of equity and statistics."),
     click.option("--max-leverage", type=float, metavar="X", help="Largest notional of contracts over equity."),
 )
 _OKX: Final[tuple[_Decorator, ...]] = (
@@ -123,7 +123,7 @@ _OKX: Final[tuple[_Decorator, ...]] = (
     click.option(
         "--region",
         type=click.Choice(["global", "eea", "us"]),
-        help="Whose hosts: www.okx.com, my.okx.com (EEA) or app.okx.com (US).  [default: global]",
+        help="Hosts of www.okx.com, my.okx.com (EEA) or app.okx.com (US).  [default: global]",
     ),
     click.option("--url", metavar="URL", help="Another server that speaks OKX's protocol: ws://127.0.0.1:8765."),
     click.option("--ca-file", metavar="PEM", help="Certificate authorities to trust instead of the system's."),

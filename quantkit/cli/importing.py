@@ -13,27 +13,25 @@ from quantkit.report.console import console_of
 @click.argument("format", metavar="FORMAT")
 @click.argument("files", nargs=-1, required=True, type=click.Path(), metavar="FILES...")
 @click.option("--to", "to", required=True, metavar="DIR", help="Data folder to fill; made if it is not there.")
-@click.option("--instrument", metavar="ID", help="Whose rows these are: BTC-USDT-SWAP, binance:BTC-USDT.")
+@click.option("--instrument", metavar="ID", help="Instrument of the rows: BTC-USDT-SWAP, binance:BTC-USDT.")
 @click.option("--instrument-file", type=click.Path(), metavar="F", help="Instrument metadata: OKX's JSON or our own.")
 @click.option("--price-step", metavar="X", help="Smallest change of a price.")
 @click.option("--qty-step", metavar="X", help="Smallest change of a size.")
-@click.option("--contract-value", metavar="X", help="What one contract stands for.")
-@click.option("--kind", type=click.Choice(["spot", "swap", "future"]), help="What kind of instrument it is.")
-@click.option("--settle", metavar="CURRENCY", help="What profit is paid in.")
-@click.option("--quote", metavar="CURRENCY", help="What prices are in, where the id does not say it.")
+@click.option("--contract-value", metavar="X", help="Size of one contract.")
+@click.option("--kind", type=click.Choice(["spot", "swap", "future"]), help="Kind of the instrument.")
+@click.option("--settle", metavar="CURRENCY", help="Currency of the profit.")
+@click.option("--quote", metavar="CURRENCY", help="Currency of prices, if the id does not name it.")
 @click.option("--inverse", "is_inverse", is_flag=True, help="Profit is paid in the coin.")
-@click.option("--interval", metavar="I", help="Length of candles (1m, 1h, 1d), where the rows do not show it.")
+@click.option("--interval", metavar="I", help="Length of candles (1m, 1h, 1d), if the rows do not show it.")
 @click.option("--timezone", metavar="TZ", help="Zone of times without an offset: UTC, Europe/Berlin.")
-@click.option(
-    "--time-format", metavar="F", help="How times are written: '%d.%m.%Y %H:%M', or the unit of epoch numbers, ms."
-)
+@click.option("--time-format", metavar="F", help="Format of times: '%d.%m.%Y %H:%M', or the unit of epoch numbers, ms.")
 @click.option(
     "--column",
     "columns",
     multiple=True,
     callback=pairs,
     metavar="OURS=THEIRS",
-    help="What a column is called in the file: time=Date; repeat for more.",
+    help="A column's name in the file: time=Date; repeat for more.",
 )
 @click.option("--only", multiple=True, metavar="ID", help="Keep this instrument of a capture; repeat for more.")
 @click.option("--strict", is_flag=True, help="Stop at the first row that cannot be understood and write nothing.")

@@ -169,7 +169,7 @@ def wanted(section: Section) -> int:
 
 
 def shares(wants: Sequence[int], budget: int) -> list[int]:
-    """Return how many lines each gets: all it wants where there is room, else the large ones give way first.
+    """Return the lines of each section: all that it needs if there is room, else the largest are cut first.
 
     Examples:
         >>> shares([3, 10, 4], 30), shares([3, 10, 4], 12), shares([3, 10, 4], 2)

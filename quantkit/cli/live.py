@@ -26,7 +26,7 @@ _ENDING: Final = "ending: cancelling open orders, sealing the recording; Ctrl-C 
 
 @click.command()
 @click.argument("strategy")
-@click.option("--paper", is_flag=True, help="Simulate the fills. There is no other way yet.")
+@click.option("--paper", is_flag=True, help="Simulate the fills; required, since real orders are not built yet.")
 @for_duration
 @account_options
 @click.option(

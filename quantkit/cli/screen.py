@@ -117,7 +117,7 @@ class Screen:
 
 
 def newer(seen: tuple[str, ...], notes: tuple[str, ...]) -> tuple[str, ...]:
-    """Return the notes that came after those seen, where the oldest ones may have gone.
+    """Return the notes after the ones seen, though the oldest notes may be gone.
 
     Examples:
         >>> newer(("a", "b"), ("a", "b", "c")), newer(("a", "b"), ("b", "c")), newer(("a",), ("a",)), newer((), ("a",))

@@ -63,7 +63,7 @@ def import_files(
         interval: Of candles; default the most common step.
         timezone: Of times that carry none, for example `UTC` or `Europe/Berlin`; also of the clock that days and other
             bars of two hours and more may follow.
-        time_format: How times are written where they are not understood: `%d.%m.%Y %H:%M`, as for `strptime`, or the
+        time_format: Format of times that are not understood otherwise: `%d.%m.%Y %H:%M`, as for `strptime`, or the
             unit of epoch numbers (`s`, `ms`, `us`, `ns`). A column of days beside one of times of day is read as one.
         columns: Field to column, where a table's names are not understood: `{"time": "when"}`.
         only: Ids of a capture's instruments to keep.

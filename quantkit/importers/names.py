@@ -45,8 +45,8 @@ class Names:
         """Leave out the rows of other instruments, where the table has several.
 
         Raises:
-            ConfigError: The table names no instrument and the user neither, or it holds several of which none is the
-                one the user said.
+            ConfigError: Neither the table nor the user names an instrument, or the table lacks the user's
+                instrument.
         """
         if FIELD not in reading.chunk.columns:
             _ = self.instrument

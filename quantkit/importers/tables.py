@@ -127,7 +127,7 @@ class ColumnLayout:
 
 
 def normalised(name: str) -> str:
-    """Return a column name as it is compared: lower case, underscores, nothing around it.
+    """Return a column name in the form for comparison: lower case, underscores, stripped.
 
     Examples:
         >>> normalised(" Open Time"), normalised("isBuyerMaker"), normalised("bid-px")

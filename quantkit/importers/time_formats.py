@@ -24,7 +24,7 @@ _DATE_DIGITS: Final = 4
 
 
 def compact_format(text: str) -> str | None:
-    """Return how a date written as one number is written, None where it is no such date.
+    """Return the format of a date written as one number, None for any other number.
 
     Examples:
         >>> compact_format("20240523"), compact_format("202405231530"), compact_format("20241340")
@@ -40,7 +40,7 @@ def is_iso(text: str) -> bool:
 
 
 def year_last_formats(texts: Iterable[str]) -> list[str]:
-    """Return the formats, day first and month first, that all these texts follow: two where both orders fit.
+    """Return the formats that all these texts follow, day first or month first; both where both fit.
 
     Examples:
         >>> year_last_formats(["05/06/2024", "23/05/2024"]), year_last_formats(["5.6.24 10:30"])
@@ -64,7 +64,7 @@ def year_last_formats(texts: Iterable[str]) -> list[str]:
 
 
 def format_remedy(text: str) -> str:
-    """Return how to say how a text is written that may be a date, as it goes on after what is wrong with it.
+    """Return the end of an error about a text that may be a date: the option that describes its format.
 
     Examples:
         >>> format_remedy("23/05/2024 10:30"), format_remedy("x")

@@ -57,7 +57,7 @@ def unit_of(number: float) -> str | None:
 
 
 def implausible(number: float) -> str:
-    """Return what is wrong with an epoch number that has no plausible unit: how it would read.
+    """Return the fault of an epoch number without a plausible unit: the dates that it would give.
 
     Examples:
         >>> implausible(45312)

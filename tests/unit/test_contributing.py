@@ -61,6 +61,13 @@ def test_the_chain_is_the_contract() -> None:
     assert wanted == [{name.strip() for name in layer.split("|")} for layer in layers]
 
 
+def test_every_wall_has_its_line() -> None:
+    """By its name in the project's file, as far as a semicolon."""
+    contracts = PROJECT["tool"]["importlinter"]["contracts"]
+    listed = [cells[0] for cells in rows(section(PAGE, "## Imports point downward"))]
+    assert sorted(listed) == sorted(contract["name"].partition(";")[0] for contract in contracts)
+
+
 @pytest.mark.parametrize("extra", ["", "notebook", "test", "ci", "lint"])
 def test_each_dependency_has_its_line(extra: str) -> None:
     """And no line is left of one that is gone."""
