@@ -17,7 +17,7 @@ from quantkit.feeds.okx.tracker.candles import CandleChannel
 from quantkit.feeds.okx.tracker.records import Lost
 from quantkit.feeds.okx.tracker.tracker import Tracker
 from quantkit.feeds.okx.tracker.trades import TradeChannel
-from quantkit.feeds.okx.ws.manager import ConnectionManager
+from quantkit.feeds.okx.ws.pipeline import Pipeline
 from quantkit.feeds.okx.ws.sockets import FrameSocket
 from quantkit.feeds.okx.ws.subscriptions import Subscriptions
 
@@ -132,24 +132,24 @@ def _subscriptions_forgotten_by_a_reconnect(patch: pytest.MonkeyPatch) -> None:
 
 
 def _a_full_queue_drops_in_silence(patch: pytest.MonkeyPatch) -> None:
-    def hand(manager: Any, delivered: list[Any]) -> None:
-        if manager._backlog() < manager.config.queue_events:
-            manager._deliver(delivered)
+    def hand(pipeline: Any, delivered: list[Any]) -> None:
+        if pipeline._backlog() < pipeline._queue_events:
+            pipeline._deliver(delivered)
 
-    patch.setattr(ConnectionManager, "_hand", hand)
+    patch.setattr(Pipeline, "_hand_over", hand)
 
 
 def _losses_missing_on_the_tape(patch: pytest.MonkeyPatch) -> None:
-    real = ConnectionManager.record
+    real = Pipeline.record
 
-    def record(manager: Any, event: Any) -> None:
-        tape = manager._tape
+    def record(pipeline: Any, event: Any) -> None:
+        tape = pipeline._tape
         if isinstance(event, Lost) and event.received_ns % 2:
-            manager._tape = None
-        real(manager, event)
-        manager._tape = tape
+            pipeline._tape = None
+        real(pipeline, event)
+        pipeline._tape = tape
 
-    patch.setattr(ConnectionManager, "record", record)
+    patch.setattr(Pipeline, "record", record)
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,8 @@ from quantkit.feeds.okx.credentials import Credentials
 from quantkit.feeds.okx.rest.rest import OkxRest
 from quantkit.feeds.okx.tracker.tracker import FeedMessage
 from quantkit.feeds.okx.ws.connection import ConnectionState, ConnectionStatus
-from quantkit.feeds.okx.ws.manager import ConnectionManager, TapeSink
+from quantkit.feeds.okx.ws.manager import ConnectionManager
+from quantkit.feeds.okx.ws.pipeline import TapeSink
 from quantkit.feeds.okx.ws.sockets import SocketOpener
 
 __all__ = ["ConnectionState", "ConnectionStatus", "OkxClient", "TapeSink"]
@@ -207,7 +208,7 @@ class OkxClient:
         Args:
             steps: Plain text by id, as OKX writes them.
         """
-        self._entered.listed(steps)
+        self._entered.pipeline.listed(steps)
 
     async def unsubscribe(self, *channels: Channel) -> None:
         """Give channels up; events of theirs that wait already are still delivered, and none after.
@@ -236,13 +237,13 @@ class OkxClient:
             FeedError: A subscription or connection has ended for good; iterating again goes on with the others. Where
                 the whole client has stopped, iterating again raises the same.
         """
-        manager, queue = self._entered, self._queue
+        pipeline, queue = self._entered.pipeline, self._queue
         assert queue is not None
         if self._deliver is not None:
             raise FeedError("this client hands its events to `deliver`; it cannot be iterated")
         event = await queue.take()
-        if manager.is_overflowing and not manager.is_over:
-            manager.check_backlog()
+        if pipeline.is_overflowing:
+            pipeline.check_backlog()
         return event
 
     @property
@@ -262,20 +263,24 @@ class OkxClient:
     @property
     def counters(self) -> Counter[str]:
         """What was received and not delivered, by name."""
-        return Counter() if self._manager is None else self._manager.tracker.counters + self._manager.counters
+        return (
+            Counter()
+            if self._manager is None
+            else self._manager.pipeline.tracker.counters + self._manager.pipeline.counters
+        )
 
     def ends_at(self, end_ns: int) -> None:
         """Take in nothing that is received from a moment on, which no event so far was; see `end`."""
-        self._entered.ends_ns = end_ns
+        self._entered.pipeline.ends_ns = end_ns
 
     def end(self) -> None:
         """Deliver the gaps of outages that are still open, stamped as `ends_at` was told, and nothing after them."""
-        self._entered.end()
+        self._entered.pipeline.end()
 
     @property
     def has_ended(self) -> bool:
         """Whether nothing is delivered any more."""
-        return self._manager is not None and self._manager.is_over
+        return self._manager is not None and self._manager.pipeline.is_over
 
     async def close(self) -> None:
         """Close every connection in good order; the iteration ends when all that came before is taken.

@@ -130,7 +130,7 @@ class Connection:
         self.error: FeedError | None = None
         self.ended = asyncio.Event()
         self._manager = manager
-        self._since_ns = manager.stamp()
+        self._since_ns = manager.pipeline.stamp()
         self.attempts = 0
         self._session: Session | None = None
         self._task: asyncio.Task[None] | None = None
@@ -337,7 +337,7 @@ class Connection:
         manager = self._manager
         self.subscriptions.restart()
         session.is_open = True
-        manager.record(Opened(manager.stamp(), self.number, self.path))
+        manager.pipeline.record(Opened(manager.pipeline.stamp(), self.number, self.path))
         self._set(ConnectionState.LIVE)
         ending = await session.serve()
         if ending.crash is not None:
@@ -351,7 +351,7 @@ class Connection:
         """Record the end of a connection, once; nothing of it is taken any more."""
         if session.is_open:
             session.is_open = False
-            self._manager.record(Lost(self._manager.stamp(), self.number, cause))
+            self._manager.pipeline.record(Lost(self._manager.pipeline.stamp(), self.number, cause))
 
     def _is_hopeless(self, error: OkxError) -> bool:
         """Return whether to give up; OKX's catch-all for failed logins gets a second chance."""
@@ -384,7 +384,7 @@ class Connection:
         # A failure is final: the loop that notices it last must not pass for alive.
         if state is not self.state and not self.is_failed:
             self.state = state
-            self._since_ns = self._manager.stamp()
+            self._since_ns = self._manager.pipeline.stamp()
             self._manager.connection_changed(self)
 
     def _done(self, task: "asyncio.Task[None]") -> None:

@@ -1,13 +1,13 @@
 """What a session needs of the things around it: its socket, the client, and the connection it serves."""
 
-from collections import Counter
 from typing import NamedTuple, Protocol
 
 from quantkit.errors import FeedError
 from quantkit.feeds.okx.codec.channels import Channel
 from quantkit.feeds.okx.config import Backoff, OkxConfig
 from quantkit.feeds.okx.errors import OkxError
-from quantkit.feeds.okx.tracker.records import Record
+from quantkit.feeds.okx.ws.login import Login
+from quantkit.feeds.okx.ws.pipeline import Pipeline
 from quantkit.feeds.okx.ws.subscriptions import Subscriptions
 
 
@@ -43,34 +43,11 @@ class ClientServices(Protocol):
     """What a session needs of the client around it."""
 
     config: OkxConfig
-    counters: Counter[str]
-
-    def stamp(self) -> int:
-        """Return the time, UTC ns, above every stamp before."""
-        ...
-
-    def record(self, event: Record) -> None:
-        """Put a record on the tape and tell the tracker."""
-        ...
-
-    def frame(self, connection: int, received_ns: int, data: bytes) -> bool:
-        """Put a frame on the tape and deliver its events; return whether it brought some."""
-        ...
+    pipeline: Pipeline
+    login: Login
 
     def request_id(self) -> str:
         """Return an id that no request had before."""
-        ...
-
-    def login_request(self) -> bytes:
-        """Return a login, signed now."""
-        ...
-
-    async def measure_clock(self) -> int:
-        """Ask OKX for its time, use it for later logins, and return how far it is ahead, in ns."""
-        ...
-
-    def clean(self, text: str) -> str:
-        """Return a foreign text without the credentials it may quote."""
         ...
 
 

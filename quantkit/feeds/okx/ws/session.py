@@ -54,6 +54,8 @@ class Session:
         self.is_open = False
         self.ending: Ending | None = None
         self._services = services
+        self._pipeline = services.pipeline
+        self._login = services.login
         self._connection = connection
         self._where = where
         self._loop = asyncio.get_running_loop()
@@ -78,16 +80,16 @@ class Session:
         connection = self._connection
         if connection.needs_login and b'"error"' in data:
             # OKX quotes malformed requests back; should it ever quote a key, no tape sees it.
-            data = self._services.clean(data.decode("utf-8", "replace")).encode()
-        received_ns = self._services.stamp()
+            data = self._login.clean(data.decode("utf-8", "replace")).encode()
+        received_ns = self._pipeline.stamp()
         connection.frames += 1
         connection.last_frame_ns = received_ns
-        if self._services.frame(connection.number, received_ns, data) and not self._is_proven:
+        if self._pipeline.frame(connection.number, received_ns, data) and not self._is_proven:
             self._prove()
 
     def binary(self, size: int) -> None:
         """Ignore a binary message; OKX's JSON channels have none."""
-        self._services.counters["binary frames"] += 1
+        self._pipeline.counters["binary frames"] += 1
 
     def stale(self, is_stale: bool) -> None:
         """Hear that the other side is silent, or speaks again."""
@@ -95,7 +97,7 @@ class Session:
 
     def clean(self, text: str) -> str:
         """Return a foreign text without the credentials it may quote."""
-        return self._services.clean(text)
+        return self._login.clean(text)
 
     def lost(self, ending: Ending) -> None:
         """Hear that the connection is over; the first cause counts."""
@@ -112,7 +114,7 @@ class Session:
         if self._login_answer is None or self._login_answer.done():
             return
         try:
-            messages = decode(data, received_ns=self._services.stamp())
+            messages = decode(data, received_ns=self._pipeline.stamp())
         except ParseError:
             return
         for message in messages:
@@ -138,7 +140,7 @@ class Session:
             return
         if not is_clock_skew(error.code):
             raise error
-        ahead_ns = await self._services.measure_clock()
+        ahead_ns = await self._login.measure_clock()
         _log.warning(
             "%s: this machine's clock is %s %s OKX's; logging in with the corrected time",
             self._where,
@@ -153,7 +155,7 @@ class Session:
     async def _try_login(self) -> OkxError | None:
         self._login_answer = self._loop.create_future()
         await self._pace()
-        self._send(self._services.login_request())
+        self._send(self._login.request())
         try:
             async with asyncio.timeout(self._services.config.ack_timeout_s):
                 answer = await self._login_answer
@@ -164,7 +166,7 @@ class Session:
         if isinstance(answer, Ack):
             self._prove()
             return None
-        return reply_error(answer.code, self._services.clean(answer.text), where=self._where)
+        return reply_error(answer.code, self._login.clean(answer.text), where=self._where)
 
     # Work -----------------------------------------------------------------------------------------------------
 
@@ -249,7 +251,7 @@ class Session:
                 request.forget(channel)
                 continue
             subscription.state = SubscriptionState.SENT
-            self._services.record(Subscribed(self._services.stamp(), self._connection.number, channel))
+            self._pipeline.record(Subscribed(self._pipeline.stamp(), self._connection.number, channel))
 
     async def _answer(self, request: Request) -> bool:
         """Wait until a request is settled; return whether it was in time."""
@@ -349,9 +351,9 @@ class Session:
         if message.request_id:
             requests = [request for request in self._recent if request.owns(message.request_id)][-1:]
         if not requests:
-            self._tell_once(f"error {message.code}", f"error {message.code}: {self._services.clean(message.text)}")
+            self._tell_once(f"error {message.code}", f"error {message.code}: {self._login.clean(message.text)}")
             return
-        text = self._services.clean(message.text)
+        text = self._login.clean(message.text)
         late = requests[0].refuse(ErrorEvent(message.code, text, message.request_id, message.connection))
         if late is not None and requests[0].op == "subscribe":
             self._kill(late, reply_error(message.code, text, where=str(late)))
@@ -372,7 +374,7 @@ class Session:
         if subscription is None:
             return
         if subscription.state is not SubscriptionState.LEAVING:
-            self._services.record(Unsubscribed(self._services.stamp(), self._connection.number, channel))
+            self._pipeline.record(Unsubscribed(self._pipeline.stamp(), self._connection.number, channel))
             is_late = not subscription.settle(error)
             if is_late:
                 _log.error("%s: the subscription has ended: %s", self._where, error)

@@ -7,9 +7,9 @@ from typing import Final, Protocol
 from quantkit.clock import NS_PER_S
 from quantkit.feeds.okx.codec.channels import Channel
 from quantkit.feeds.okx.config import OkxConfig
-from quantkit.feeds.okx.tracker.records import FetchCandles, Record, Stalled
-from quantkit.feeds.okx.tracker.tracker import Tracker
+from quantkit.feeds.okx.tracker.records import FetchCandles, Stalled
 from quantkit.feeds.okx.ws.connection import Connection
+from quantkit.feeds.okx.ws.pipeline import Pipeline
 from quantkit.feeds.okx.ws.subscriptions import ChannelSubscription, SubscriptionState
 
 #: How long at most a book may be silent before its connection is given up once more for its sake.
@@ -20,28 +20,11 @@ class Monitored(Protocol):
     """What the watch sees of a client."""
 
     config: OkxConfig
-    tracker: Tracker
+    pipeline: Pipeline
     connections: dict[int, Connection]
-
-    @property
-    def is_overflowing(self) -> bool:
-        """Whether events are dropped because the consumer is too slow."""
-        ...
-
-    def stamp(self) -> int:
-        """Return the time, UTC ns, above every stamp before."""
-        ...
-
-    def record(self, event: Record) -> None:
-        """Put a record on the tape and tell the tracker."""
-        ...
 
     def fetch_late(self, command: FetchCandles) -> None:
         """Fetch bars that should have come by now."""
-        ...
-
-    def check_backlog(self) -> None:
-        """Stop or begin to deliver, as the consumer has room."""
         ...
 
 
@@ -66,8 +49,8 @@ class StalenessMonitor:
     def look(self) -> None:
         """Look once."""
         monitored = self._monitored
-        if monitored.is_overflowing:
-            monitored.check_backlog()
+        if monitored.pipeline.is_overflowing:
+            monitored.pipeline.check_backlog()
         for connection in list(monitored.connections.values()):
             if connection.is_up and not connection.is_retiring:
                 for subscription in connection.subscriptions:
@@ -78,7 +61,7 @@ class StalenessMonitor:
                     ):
                         self._look_at_book(connection, subscription)
         late_ns = int(monitored.config.candle_late_s * NS_PER_S)
-        for command in monitored.tracker.overdue(monitored.stamp(), grace_ns=late_ns):
+        for command in monitored.pipeline.tracker.overdue(monitored.pipeline.stamp(), grace_ns=late_ns):
             # A bar that REST does not have either, as of an instrument that is suspended, is not asked for in a loop.
             now_s = self._loop.time()
             if now_s - self._fetched_s.get(command.channel, -math.inf) >= monitored.config.candle_late_s:
@@ -89,7 +72,7 @@ class StalenessMonitor:
         """Renew a book that is silent, and the connection if that did not help."""
         monitored, config = self._monitored, self._monitored.config
         now_s = self._loop.time()
-        heard_ns = monitored.tracker.heard_ns(connection.number, subscription.channel)
+        heard_ns = monitored.pipeline.tracker.heard_ns(connection.number, subscription.channel)
         if heard_ns != subscription.heard_ns:
             subscription.heard_ns, subscription.heard_s = heard_ns, now_s
         is_heard = heard_ns > 0
@@ -102,7 +85,9 @@ class StalenessMonitor:
             return
         if is_heard:
             quiet_ns = int(quiet_s * NS_PER_S)
-            monitored.record(Stalled(monitored.stamp(), connection.number, subscription.channel, quiet_ns))
+            monitored.pipeline.record(
+                Stalled(monitored.pipeline.stamp(), connection.number, subscription.channel, quiet_ns)
+            )
         if subscription.renewals:
             # A book that never comes, as of an instrument that is not open yet, must not cut the others off for ever.
             if quiet_s <= min(limit_s * 2**subscription.aborts, _LONGEST_PATIENCE_S):
