@@ -135,6 +135,18 @@ def test_a_run_that_loses_it_keeps_what_was_done(server: StubServer, trader: str
     assert f"{FEED_LOST}: the stub hung up" in result.warnings
 
 
+def test_changes_of_its_steps_are_rows_as_far_as_a_run_can_count_them(trader: str, tmp_path: Path) -> None:
+    """A coarser step is a row; a finer one ends the run, live and when it is repeated."""
+    with StubServer(steps={15: "0.5", 25: "1", 60: "0.3"}) as server:
+        live = qk.paper(trader, exchange=StubSource(server.port), record=tmp_path / "runs", **OPTIONS)
+    (run,) = (tmp_path / "runs").iterdir()
+    assert [str(each.price_step) for each in live.instrument_changes] == ["1"]
+    assert any(f"{NAME}: its metadata changed at" in text and "price_step 0.3" in text for text in live.warnings)
+    assert verify(run).difference is None
+    rebuild(run)
+    assert qk.backtest(trader, data=run / "data", **OPTIONS).hash == live.hash
+
+
 def test_the_view_shows_its_connections(server: StubServer, trader: str) -> None:
     stop = threading.Event()
     shown: list[LiveStatus] = []

@@ -14,8 +14,8 @@ from quantkit.feeds.live_source import ClockReading, ConnectionLine, LiveSink
 from quantkit.feeds.okx.codec import channels
 from quantkit.feeds.okx.codec.channels import Channel
 from quantkit.feeds.okx.config import OkxConfig
-from quantkit.feeds.okx.relisting import Listings
 from quantkit.feeds.okx.rest.rest import OkxRest
+from quantkit.feeds.okx.rows import MessageRows
 from quantkit.feeds.okx.tracker.records import FrameRecord, Record, Subscribed, pack, pack_frame, unpack
 from quantkit.feeds.okx.tracker.tracker import FeedMessage, Tracker
 from quantkit.feeds.okx.ws.client import OkxClient
@@ -104,7 +104,7 @@ class OkxDataClient:
         self._config = config
         self._sink = sink
         self._instruments: dict[str, Instrument] = {}
-        self._listings = Listings({})
+        self._messages = MessageRows({})
         self._rest = OkxRest(config, now_ns=wall)
         self._client = OkxClient(
             config,
@@ -138,7 +138,7 @@ class OkxDataClient:
                 self._instruments[instrument.id] = instrument
         if not self._instruments:
             raise FeedError(f"{self._config.rest_url} lists no instrument that can be traded here")
-        self._listings = Listings(self._instruments)
+        self._messages = MessageRows(self._instruments)
         return list(self._instruments.values())
 
     async def clock_offset(self) -> ClockReading:
@@ -152,7 +152,7 @@ class OkxDataClient:
         # Changes of metadata have a channel of their own for each kind; last, so that nothing waits for them.
         kinds = sorted({self._instruments[name].kind for name in names})
         wanted |= dict.fromkeys(channels.instruments(_TYPES[kind]) for kind in kinds)
-        self._listings.names |= set(names)
+        self._messages.follow(names)
         books = sorted({stream.instrument for stream in streams if stream.kind == "book"})
         self._client.listed({name: plain(self._instruments[name].price_step) for name in books})
         await self._client.subscribe(*wanted, since_ns=since_ns)
@@ -188,11 +188,11 @@ class OkxDataClient:
         return dict(self._client.counters)
 
     def _deliver(self, messages: Sequence[FeedMessage]) -> None:
-        rows = self._listings.rows(messages)
+        rows = self._messages.rows(messages)
         if rows:
             self._sink.deliver(rows)
-        elif self._listings.refusal is not None:
-            self._sink.fail(self._listings.refusal)
+        elif self._messages.refusal is not None:
+            self._sink.fail(self._messages.refusal)
 
 
 class OkxTapeDecoder:
@@ -204,23 +204,23 @@ class OkxTapeDecoder:
 
     def __init__(self, instruments: Mapping[str, Instrument]) -> None:
         self._instruments = instruments
-        self._listings = Listings(instruments)
+        self._messages = MessageRows(instruments)
         self._tracker = Tracker()
         self._subscribed: set[Channel] = set()
 
     def follow(self, names: Iterable[str]) -> None:
         """Take changes of the metadata of more instruments into account."""
-        self._listings.names.update(names)
+        self._messages.follow(names)
 
     def rows(self, payload: bytes) -> Sequence[Row]:
         """Return the rows of the next payload."""
         record = unpack(payload)
         if isinstance(record, FrameRecord):
-            return self._listings.rows(self._tracker.frame(record.connection, record.received_ns, record.data))
+            return self._messages.rows(self._tracker.frame(record.connection, record.received_ns, record.data))
         if isinstance(record, Subscribed):
             self._subscribed.add(record.channel)
-            self._listings.names.add(record.channel.inst_id)
-        return self._listings.rows(self._tracker.record(record))
+            self._messages.follow([record.channel.inst_id])
+        return self._messages.rows(self._tracker.record(record))
 
     @property
     def streams(self) -> Sequence[Stream]:

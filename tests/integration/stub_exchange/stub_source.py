@@ -7,8 +7,9 @@ from typing import ClassVar, Self
 
 from quantkit.clock import NS_PER_S, wall_ns
 from quantkit.errors import ConfigError, FeedError
-from quantkit.events import Candle, InstrumentChange, MarketEvent, Row, Ticker, Trade
+from quantkit.events import Candle, MarketEvent, Row, Ticker, Trade
 from quantkit.feeds.live_source import ClockReading, ConnectionLine, LiveSink
+from quantkit.feeds.relisting import Listings
 from quantkit.instruments import Instrument, Side
 from quantkit.rows.columns import Stream
 
@@ -22,8 +23,10 @@ def candle_of(words: Sequence[str], name: str, received_ns: int) -> Candle:
     return Candle(name, close_ns, received_ns, close_ns - NS_PER_S, close_ns, opened, high, low, closed, volume, "1s")
 
 
-def rows_of(line: str, name: str, received_ns: int) -> list[Row]:
+def rows_of(line: str, name: str, received_ns: int, listings: Listings) -> list[Row]:
     """Return the rows of a line that was pushed; the law for the live client and for tapes."""
+    if listings.refusal is not None:
+        return []
     kind, *words = line.split()
     event: MarketEvent
     match kind:
@@ -34,7 +37,8 @@ def rows_of(line: str, name: str, received_ns: int) -> list[Row]:
         case "bar":
             event = candle_of(words, name, received_ns)
         case "instrument":
-            return [InstrumentChange(name, received_ns, received_ns, listed(words, received_ns))]
+            change = listings.change(listed(words, received_ns), received_ns)
+            return [] if change is None else [change]
         case _:
             return []
     return [event]
@@ -81,6 +85,7 @@ class StubClient:
         self._port = port
         self._sink = sink
         self._name = ""
+        self._listings = Listings({})
         self._answers: asyncio.Queue[str] = asyncio.Queue()
         self._frames = 0
         self._topics = 0
@@ -127,7 +132,11 @@ class StubClient:
             self._has_ended = True
             return
         self._sink.keep(f"{stamp_ns} {line}".encode())
-        self._sink.deliver(rows_of(line, self._name, stamp_ns))
+        rows = rows_of(line, self._name, stamp_ns, self._listings)
+        if rows:
+            self._sink.deliver(rows)
+        elif self._listings.refusal is not None:
+            self._sink.fail(self._listings.refusal)
 
     async def _ask(self, question: str) -> list[list[str]]:
         """Return the lines that answer a question, in words."""
@@ -145,6 +154,7 @@ class StubClient:
     async def instruments(self, valid_from_ns: int) -> Sequence[Instrument]:
         found = [listed(words, valid_from_ns) for words in await self._ask("instruments")]
         self._name = found[0].id
+        self._listings = Listings({each.id: each for each in found})
         return found
 
     async def clock_offset(self) -> ClockReading:
@@ -192,6 +202,7 @@ class StubDecoder:
     def __init__(self, instruments: Mapping[str, Instrument]) -> None:
         self._instruments = instruments
         (self._name,) = instruments
+        self._listings = Listings(instruments)
         self._topics: set[str] = set()
 
     def follow(self, names: Iterable[str]) -> None:
@@ -201,7 +212,7 @@ class StubDecoder:
         stamp, _, line = payload.decode().partition(" ")
         if line.startswith("subscribed"):
             self._topics.add(line.split()[1])
-        return rows_of(line, self._name, int(stamp))
+        return rows_of(line, self._name, int(stamp), self._listings)
 
     @property
     def streams(self) -> Sequence[Stream]:

@@ -10,7 +10,7 @@ from quantkit.events import BookUpdate, Gap, InstrumentChange
 from quantkit.feeds.okx.codec.channels import Channel
 from quantkit.feeds.okx.codec.decode import InstrumentData
 from quantkit.feeds.okx.codec.wire import InstrumentRow
-from quantkit.feeds.okx.relisting import Listings
+from quantkit.feeds.okx.rows import MessageRows
 from quantkit.feeds.okx.tracker.records import FetchInstrument, InstrumentFetched, Listed, Resubscribe
 from quantkit.instruments import Instrument
 
@@ -136,10 +136,10 @@ def data(at_ns: int = 7, name: str = "A-USDT-SWAP", **fields: str) -> Instrument
     return InstrumentData(row, at_ns)
 
 
-def listings() -> Listings:
+def listings() -> MessageRows:
     """Return what is known of a run with one contract."""
-    known = Listings({SWAP.id: SWAP, "B-USDT": Instrument("B-USDT", price_step="1", qty_step="1")})
-    known.names.add(SWAP.id)
+    known = MessageRows({SWAP.id: SWAP, "B-USDT": Instrument("B-USDT", price_step="1", qty_step="1")})
+    known.follow([SWAP.id])
     return known
 
 
