@@ -148,7 +148,7 @@ def fee_in_settlement(fill: Fill, instrument: Instrument) -> Fraction:
     )
 
 
-class _Trip:
+class _RunningTrip:
     """A trip while it may still grow: sums over its fills, in the settlement currency."""
 
     __slots__ = (
@@ -214,7 +214,7 @@ class _Holding:
         self._later = deque(later)
         self.position = Position(instrument)
         self.sense = TripSense(instrument)
-        self.trip: _Trip | None = None
+        self.trip: _RunningTrip | None = None
 
     def add(
         self, number: int, fill: Fill, seen: Mapping[tuple[str, int], Excursion]
@@ -241,7 +241,7 @@ class _Holding:
                 realised = self.trip.realised_after
             if self.trip is not None and self.trip.exit_lots:
                 yield self.trip.exit_number, self._close(self.trip, seen)
-            self.trip = _Trip(number, fill, realised)
+            self.trip = _RunningTrip(number, fill, realised)
             self.trip.add(fill, new, fee)
 
     def take_closed(self, seen: Mapping[tuple[str, int], Excursion]) -> Iterator[tuple[int, RoundTrip]]:
@@ -250,7 +250,7 @@ class _Holding:
             yield self.trip.exit_number, self._close(self.trip, seen)
             self.trip = None
 
-    def _close(self, trip: _Trip, seen: Mapping[tuple[str, int], Excursion]) -> RoundTrip:
+    def _close(self, trip: _RunningTrip, seen: Mapping[tuple[str, int], Excursion]) -> RoundTrip:
         pnl = trip.realised_after - trip.realised_before - trip.fees
         mae, mfe = trip.excursions(seen, self.instrument)
         return RoundTrip(

@@ -8,9 +8,9 @@ import pytest
 
 from quantkit.feeds.okx.codec.channels import Channel
 from quantkit.feeds.okx.codec.decode import (
-    Account,
     AccountData,
     AccountFill,
+    AccountUpdate,
     Balance,
     BalanceAndPosition,
     BalanceAndPositionData,
@@ -18,10 +18,10 @@ from quantkit.feeds.okx.codec.decode import (
     FillsData,
     FrameError,
     OrdersData,
-    OrderState,
-    Position,
+    OrderUpdate,
     PositionChange,
     PositionsData,
+    PositionUpdate,
     TradeReference,
     decode,
 )
@@ -58,7 +58,7 @@ def test_account_with_pages_and_blanks() -> None:
     assert only(frame) == AccountData(
         channel=Channel("account", ccy="BTC"),
         received_ns=7,
-        accounts=(Account(total_equity=Decimal("41624.32"), updated_ns=TS_NS, balances=(balance,)),),
+        accounts=(AccountUpdate(total_equity=Decimal("41624.32"), updated_ns=TS_NS, balances=(balance,)),),
         event_type="snapshot",
         page=1,
         is_last_page=False,
@@ -67,7 +67,7 @@ def test_account_with_pages_and_blanks() -> None:
 
 def test_fresh_account_has_nothing_but_blanks() -> None:
     message = only(private("account", [{"totalEq": "0", "adjEq": "", "details": [], "uTime": TS}]))
-    assert message.accounts == (Account(total_equity=Decimal(0), updated_ns=TS_NS),)
+    assert message.accounts == (AccountUpdate(total_equity=Decimal(0), updated_ns=TS_NS),)
     assert (message.event_type, message.page, message.is_last_page) == ("", None, None)
 
 
@@ -78,7 +78,7 @@ def test_positions_signed_and_none_at_all() -> None:
         "liqPx": "", "upl": "0",
     }  # fmt: skip
     frame = private("positions", [row], arg={"instType": "ANY"}, eventType="event_update")
-    position = Position(
+    position = PositionUpdate(
         instrument="BTC-USDT-SWAP",
         kind="SWAP",
         position_id="1",
@@ -140,7 +140,7 @@ def test_order_at_rest() -> None:
     assert isinstance(message, OrdersData)
     assert message.channel == Channel("orders", inst_type="ANY")
     (order,) = message.orders
-    assert order == OrderState(
+    assert order == OrderUpdate(
         instrument="BTC-USDT",
         order_id="452197707845865472",
         client_order_id="a1",

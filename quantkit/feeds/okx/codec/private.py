@@ -39,7 +39,7 @@ class Balance(msgspec.Struct, frozen=True, kw_only=True):
     updated_ns: int | None = field(name="uTime", default=None)
 
 
-class Account(msgspec.Struct, frozen=True, kw_only=True):
+class AccountUpdate(msgspec.Struct, frozen=True, kw_only=True):
     """The account as a whole, in US dollars, and the currencies that are reported."""
 
     total_equity: Decimal | None = field(name="totalEq", default=None)
@@ -55,7 +55,7 @@ class Account(msgspec.Struct, frozen=True, kw_only=True):
     balances: tuple[Balance, ...] = field(name="details", default=())
 
 
-class Position(msgspec.Struct, frozen=True, kw_only=True):
+class PositionUpdate(msgspec.Struct, frozen=True, kw_only=True):
     """One position; `qty` is signed in net mode, and counts contracts of `side` (long or short) otherwise."""
 
     instrument: str = field(name="instId")
@@ -93,7 +93,7 @@ class CashBalance(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PositionChange(msgspec.Struct, frozen=True, kw_only=True):
-    """A position that changed; signs as in `Position`."""
+    """A position that changed; signs as in `PositionUpdate`."""
 
     instrument: str = field(name="instId")
     kind: str = field(name="instType", default="")
@@ -124,7 +124,7 @@ class BalanceAndPosition(msgspec.Struct, frozen=True, kw_only=True):
     trades: tuple[TradeReference, ...] = field(name="trades", default=())
 
 
-class OrderState(msgspec.Struct, frozen=True, kw_only=True):
+class OrderUpdate(msgspec.Struct, frozen=True, kw_only=True):
     """One order as it stands after a change; what starts with `fill_` is the fill that changed it, if one did."""
 
     instrument: str = field(name="instId")
@@ -201,7 +201,7 @@ class AccountData(msgspec.Struct, frozen=True, kw_only=True):
 
     channel: Channel
     received_ns: int
-    accounts: tuple[Account, ...]
+    accounts: tuple[AccountUpdate, ...]
     event_type: str = ""
     page: int | None = None
     is_last_page: bool | None = None
@@ -212,7 +212,7 @@ class PositionsData(msgspec.Struct, frozen=True, kw_only=True):
 
     channel: Channel
     received_ns: int
-    positions: tuple[Position, ...]
+    positions: tuple[PositionUpdate, ...]
     event_type: str = ""
     page: int | None = None
     is_last_page: bool | None = None
@@ -231,7 +231,7 @@ class OrdersData(msgspec.Struct, frozen=True, kw_only=True):
 
     channel: Channel
     received_ns: int
-    orders: tuple[OrderState, ...]
+    orders: tuple[OrderUpdate, ...]
 
 
 class FillsData(msgspec.Struct, frozen=True, kw_only=True):
@@ -335,10 +335,10 @@ def _rows(read: Callable[[object], Part]) -> Callable[[object], tuple[Part, ...]
     return of
 
 
-_accounts: Final = _rows(_reader(Account))
-_positions: Final = _rows(_reader(Position))
+_accounts: Final = _rows(_reader(AccountUpdate))
+_positions: Final = _rows(_reader(PositionUpdate))
 _changes: Final = _rows(_reader(BalanceAndPosition))
-_orders: Final = _rows(_reader(OrderState))
+_orders: Final = _rows(_reader(OrderUpdate))
 _fills: Final = _rows(_reader(AccountFill))
 
 #: The channels that `read` understands.

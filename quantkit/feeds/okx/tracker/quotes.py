@@ -126,7 +126,7 @@ class QuoteChannel(ChannelState):
             self._cause = cause
 
 
-class Settlements:
+class SettlementTimes:
     """The settlements of one swap: the rows name the next one, and the rate of the last once it is settled.
 
     Args:
@@ -182,7 +182,7 @@ class FundingChannel(QuoteChannel):
 
     def __init__(self, channel: Channel, counters: Counters, command: Callable[[Command], None]) -> None:
         super().__init__(channel, counters, command, "funding")
-        self._settlements = Settlements(counters.count)
+        self._settlements = SettlementTimes(counters.count)
 
     def take(self, connection: int, received_ns: int, message: Any, out: list[FeedMessage]) -> None:
         """Deliver the predicted rate, and the settled one of the settlement that became due."""
