@@ -1,1 +1,1 @@
-"""Where orders go: the simulated exchange now, real ones later, behind one interface."""
+"""Brokers: the protocol that the engine uses, and the simulated exchange behind it."""

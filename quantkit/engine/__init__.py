@@ -1,1 +1,1 @@
-"""The loop that drives a strategy over rows, and the search that skips what cannot matter."""
+"""The engine: the loop over rows, hooks, orders, equity and funding."""

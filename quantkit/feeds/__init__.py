@@ -1,1 +1,1 @@
-"""Where events come from: recorded data and live exchanges behind one interface."""
+"""Recorded data and live exchanges behind one interface."""

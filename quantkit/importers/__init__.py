@@ -1,4 +1,4 @@
-"""Foreign files to the data directory: tables, and raw captures of OKX's and Binance's sockets."""
+"""Foreign files into a data folder: tables, and raw captures of OKX's and Binance's sockets."""
 
 from collections.abc import Collection, Mapping, Sequence
 from decimal import Decimal

@@ -1,1 +1,1 @@
-"""What a run comes to: metrics, round trips, the result with its tables, and how it is shown and kept."""
+"""Results: statistics, round trips, tables, the archive, and printed forms."""

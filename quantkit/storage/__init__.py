@@ -1,1 +1,1 @@
-"""Market data at rest: columns, their schema, and the Parquet files that hold them."""
+"""Stored market data: the schema of its columns, Parquet files, and the tape of a live run."""

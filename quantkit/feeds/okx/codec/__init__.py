@@ -1,1 +1,1 @@
-"""OKX frames and replies: their grammar, and what they decode to; knows neither network nor clock."""
+"""OKX's frames and replies as typed messages: no network, no clock."""

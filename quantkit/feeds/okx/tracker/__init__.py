@@ -1,1 +1,1 @@
-"""From decoded frames to delivered rows: continuity, order, gaps; without sockets and without a clock."""
+"""From messages to rows: continuity, order, gaps; no sockets, no clock."""
