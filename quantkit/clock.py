@@ -66,11 +66,6 @@ def is_plausible(stamp_ns: int, latest_ns: int) -> bool:
     return EARLIEST_EPOCH_NS <= stamp_ns <= latest_ns
 
 
-def cpu_s() -> float:
-    """Return the CPU seconds this process has used."""
-    return time.process_time()
-
-
 def monotonic_s() -> float:
     """Return a clock that never goes back, in seconds, for durations only."""
     return time.monotonic()

@@ -28,10 +28,6 @@ class ParseError(DataError):
         self.where = where
 
 
-class GapError(DataError):
-    """A sequence of updates is broken and a new snapshot is needed."""
-
-
 class SchemaError(DataError):
     """A Parquet file's columns, version or order are not quantkit's."""
 

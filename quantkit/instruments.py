@@ -732,11 +732,6 @@ class Instrument:
         before, after = self.notional(qty, entry), self.notional(qty, exit)
         return EXACT.subtract(before, after) if self.is_inverse else EXACT.subtract(after, before)
 
-    def unrealised_float(self, qty: float, open_value: float, price: float) -> float:
-        """Return open profit at `price` as a float, for curves; `open_value` is the signed cost of the position."""
-        size = qty * float(self.unit)
-        return open_value - size / price if self.is_inverse else size * price - open_value
-
     def coins(self, qty: float, price: float) -> float:
         """Return `qty` at `price` in coins of the base currency."""
         size = qty * float(self.unit)

@@ -393,16 +393,6 @@ class Portfolio:
         exact = self.equity_exact()
         return None if exact is None else shown(exact)
 
-    def exposure_exact(self) -> Fraction:
-        """Return the gross value of all positions in the report currency; positions without a mark count as zero."""
-        total = _ZERO
-        for position in self._positions.values():
-            mark = self._mark_of(position.instrument.id) if position.qty else None
-            rate = self.rate_exact(position.instrument.settle_currency)
-            if mark is not None and rate is not None:
-                total += abs(Fraction(position.instrument.notional(position.qty, mark))) * rate
-        return total
-
     # Booking --------------------------------------------------------------------------------------------------
 
     def change_instrument(self, instrument: Instrument) -> None:

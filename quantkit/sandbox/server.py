@@ -156,10 +156,6 @@ class SandboxServer:
         """Arm faults; returns once the exchange has them."""
         self.call(lambda: self.exchange.inject(*wanted))
 
-    def clear_faults(self) -> None:
-        """Forget every fault that has not struck."""
-        self.call(self.exchange.faults.clear)
-
     def push(self, channel: str, *data: dict[str, Any], **envelope: Any) -> None:
         """Send rows of a private channel; see `Exchange.push`."""
         self.call(lambda: self.exchange.push(channel, *data, **envelope))

@@ -42,7 +42,6 @@ def test_linear_swap_as_okx_counts_it() -> None:
     assert LINEAR.pnl(3, 50_000, 51_000) == 30
     assert LINEAR.pnl(-3, 50_000, 51_000) == -30
     assert LINEAR.coins(3, 50_000) == 0.03
-    assert LINEAR.unrealised_float(3, 1500.0, 51_000) == pytest.approx(30)
     assert ETH.notional(D("2.5"), D("2000")) == 500
 
 
@@ -55,7 +54,6 @@ def test_inverse_swap_as_okx_counts_it() -> None:
     assert INVERSE.pnl(10, 50_000, 40_000) == D("-0.005")
     assert INVERSE.pnl(-10, 50_000, 40_000) == D("0.005")
     assert INVERSE.coins(10, 50_000) == 0.02
-    assert INVERSE.unrealised_float(10, 0.02, 40_000) == pytest.approx(-0.005)
 
 
 def test_inverse_values_are_rounded_once_half_even() -> None:

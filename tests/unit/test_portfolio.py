@@ -356,23 +356,6 @@ def test_an_account_needs_cash() -> None:
         Portfolio({}, [SPOT], mark_of=no_marks)
 
 
-def test_exposure_is_gross() -> None:
-    """Long and short do not cancel; what has no mark or no rate yet counts as zero."""
-    marks: dict[str, float] = {}
-    portfolio = account(SPOT, LINEAR, INVERSE, UNIT, marks=marks)
-    assert portfolio.exposure_exact() == 0
-    portfolio.apply(fill(LINEAR, 2, 50_000))
-    portfolio.apply(fill(UNIT, -3, 10))
-    portfolio.apply(fill(INVERSE, 10, 50_000))
-    assert portfolio.exposure_exact() == 0
-    marks.update({LINEAR.id: 50_000.0, UNIT.id: 12.0, INVERSE.id: 40_000.0})
-    assert portfolio.exposure_exact() == 1000 + 36
-    marks[SPOT.id] = 40_000.0
-    assert portfolio.exposure_exact() == 1000 + 36 + 1000
-    portfolio.apply(fill(UNIT, 3, 10))
-    assert portfolio.exposure_exact() == 2000
-
-
 def test_balances_list_deposits_first() -> None:
     """Every currency that has or had a balance, in a stable order."""
     portfolio = account(SPOT, INVERSE, marks={SPOT.id: 1.0}, USDT=5)
