@@ -109,7 +109,7 @@ class Reading:
         column = self.chunk.columns[field]
         if isinstance(column, Stamps):
             raise ConfigError(f"{self.chunk.file}: the column for {field} holds times, not texts")
-        return [f"{value:g}" for value in column.tolist()] if isinstance(column, np.ndarray) else column
+        return [_written(value) for value in column.tolist()] if isinstance(column, np.ndarray) else column
 
     def integers(self, field: str) -> NDArray[np.int64]:
         """Return a column of whole numbers, such as ids; 0 where there is none or another text."""
@@ -118,6 +118,16 @@ class Reading:
             return column
         texts = self.texts(field)
         return np.array([int(t) if _WHOLE(t) else 0 for t in texts], np.int64)
+
+
+def _written(number: float) -> str:
+    """Return a number as somebody would write it: a whole one digit by digit, since it may be an id.
+
+    Examples:
+        >>> _written(12345678.0), _written(12345678), _written(0.25)
+        ('12345678', '12345678', '0.25')
+    """
+    return str(int(number)) if isinstance(number, int) or number.is_integer() else repr(number)
 
 
 def in_time_order(files: Sequence[TableFile], zone: tzinfo | None, time_format: TimeFormat | None) -> list[TableFile]:

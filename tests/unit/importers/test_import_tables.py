@@ -291,6 +291,19 @@ def test_typed_rows_that_are_bad_are_shown_by_row(tmp_path: Path) -> None:
     assert report.rows_written == {"X-USDT candle 1m": 4, "X-USDT gap": 1}
 
 
+@pytest.mark.parametrize("ids", [np.array([12_345_678, 12_345_679]), np.array([12_345_678.0, 12_345_679.0])])
+def test_numbers_that_are_ids_keep_every_digit(ids: Any, tmp_path: Path) -> None:
+    """Those of trades, also where an empty cell made floats of them, and those of instruments."""
+    columns = {"time": [START_S, START_S + 1], "price": [10.0, 11.0], "size": [1.0, 2.0], "side": ["buy", "sell"]}
+    file = tmp_path / "t.parquet"
+    pd.DataFrame({**columns, "id": ids}).to_parquet(file)
+    import_files("trades", [file], to=tmp_path / "data", instrument="X-USDT")
+    assert [trade.trade_id for trade in stored(tmp_path / "data", "trade")] == [12_345_678, 12_345_679]
+    pd.DataFrame({**columns, "symbol": ids}).to_parquet(file)
+    with pytest.raises(ConfigError, match="holds several instruments, 12345678 and 12345679 among them"):
+        import_files("trades", [file], to=tmp_path / "more", instrument="X-USDT")
+
+
 def test_typed_columns_of_every_sort(tmp_path: Path) -> None:
     frame = pd.DataFrame(
         {
