@@ -100,6 +100,8 @@ def backtest(
     built = build_strategy(strategy, params)
     given = list(instruments)
     feed = _feed(data, given, interval, block_rows, strict=strict)
+    if isinstance(feed, ReplayFeed):
+        feed.files_read.clear()  # a feed may have served another run
     name, digest = source_of(built)
     engine = Engine(feed, built, options, progress=progress, send_clock=_send_clock(feed, name, digest, built))
     outcome = engine.run()
@@ -282,23 +284,15 @@ def _send_clock(feed: Feed, name: str, digest: str | None, strategy: Strategy) -
 
 
 def _data_files(feed: Feed, plan: Plan) -> dict[str, str]:
-    """Return path and digest of every stored file that the run could read.
-
-    Those of its streams within its span, and whole the metadata of its instruments and what live runs recorded of the
-    sending of their messages.
-    """
-    catalog = getattr(feed, "catalog", None)
-    if catalog is None:
+    """Return path and digest of every stored file that the run was made of: rows, and metadata of its instruments."""
+    if not isinstance(feed, ReplayFeed) or not hasattr(feed, "catalog"):
         return {}
-    found = {
+    metadata = {
         entry.path: entry.sha256
-        for entry in catalog.entries
-        if entry.kind == "timing" or (entry.kind == "instrument" and entry.instrument in plan.instruments)
+        for entry in feed.catalog.entries
+        if entry.kind == "instrument" and entry.instrument in plan.instruments
     }
-    for stream in plan.streams:
-        for entry in catalog.files(plan.built.get(stream, stream), plan.start_ns, plan.end_ns):
-            found[entry.path] = entry.sha256
-    return dict(sorted(found.items()))
+    return dict(sorted({**metadata, **feed.files_read}.items()))
 
 
 def _check_instruments(instruments: Any) -> None:

@@ -32,6 +32,10 @@ class ReplayFeed:
             valid from its `valid_from_ns` on.
         block_rows: Rows decoded ahead per stream; changes memory and speed, never results.
 
+    Attributes:
+        files_read: Path and SHA-256 of every stored file with rows that were asked for: warm-up and what lies before
+            the start included.
+
     Raises:
         DataError: The folder is missing or not quantkit's.
     """
@@ -49,6 +53,7 @@ class ReplayFeed:
         self._subscriptions: list[Subscription] = []
         self._coverage = self.catalog.coverage()
         self._sources: dict[Stream, Stream] = {}
+        self.files_read: dict[str, str] = {}
 
     def instruments(self, at_ns: int | None = None) -> Mapping[str, Instrument]:
         """Return every instrument's metadata, the given ones first.
@@ -240,6 +245,7 @@ class ReplayFeed:
         return bar_open_ns(early_ns, wish.stream.interval) + 1
 
     def _read(self, stream: Stream, start_ns: int, end_ns: int) -> Iterator[Block]:
+        self.files_read |= {entry.path: entry.sha256 for entry in self.catalog.files(stream, start_ns, end_ns)}
         return read_blocks(self.catalog, stream, start_ns=start_ns, end_ns=end_ns, block_rows=self._block_rows)
 
 
@@ -278,6 +284,7 @@ class MemoryFeed(ReplayFeed):
         self._block_rows = _checked_rows(block_rows)
         self._subscriptions = []
         self._sources = {}
+        self.files_read = {}
         self._whole: dict[Stream, Block] = {block.stream: block for block in blocks}
         streams: dict[Stream, list[MarketEvent]] = {}
         for event in events:

@@ -13,8 +13,9 @@ import pytest
 
 import quantkit as qk
 from quantkit.errors import ConfigError, DataError
-from quantkit.feeds.replay import MemoryFeed
+from quantkit.feeds.replay import MemoryFeed, ReplayFeed
 from quantkit.loading import EXAMPLES, load_strategy
+from quantkit.storage.catalog import Catalog
 
 ROOT = Path(__file__).parents[2]
 GOOG = qk.Instrument("GOOG", quote="USD", price_step="0.01", qty_step="1")
@@ -319,6 +320,46 @@ def test_progress_is_told_to_the_end() -> None:
     assert len(moments) > 3
     assert moments == sorted(moments)
     assert moments[-1] == seen[-1][2]
+
+
+class Looks(qk.Strategy):
+    """Subscribes to hourly candles with a warm-up, or to the book."""
+
+    kind: str = "candle"
+    warmup: int = 30
+
+    def on_start(self) -> None:
+        if self.kind == "candle":
+            self.subscribe_candles("binance:BTC-USDT-SWAP", "1h", warmup=self.warmup)
+        else:
+            self.subscribe_book("binance:BTC-USDT-SWAP")
+
+
+@pytest.mark.parametrize(
+    ("kind", "start", "end", "parts"),
+    [
+        ("candle", "2025-06-01T03:00:00Z", "2025-06-01T05:00:00Z", {"month=2025-05", "month=2025-06"}),
+        ("book", "2024-08-09", "2024-08-09T00:00:01Z", {"date=2024-08-08", "date=2024-08-09"}),
+    ],
+)
+def test_a_result_names_the_files_before_its_start(kind: str, start: str, end: str, parts: set[str]) -> None:
+    """Those of the warm-up, and of a book that began earlier, with their digests."""
+    config = qk.backtest(Looks(kind=kind), data=ROOT / "data", start=start, end=end).config
+    files = {path for path in config["data_files"] if f"kind={kind}" in path}
+    assert {path.split("/")[-2] for path in files} == parts
+    digests = {entry.path: entry.sha256 for entry in Catalog(ROOT / "data").entries}
+    assert config["data_files"].items() <= digests.items()
+
+
+def test_a_feed_of_an_earlier_run_names_no_files_of_it() -> None:
+    """Each result has those that it was made of."""
+    feed = ReplayFeed(ROOT / "data")
+    spans = (("2025-05-31", 30), ("2025-06-01T02:00:00Z", 0))
+    runs = [
+        qk.backtest(Looks(warmup=warmup), data=feed, start=start, end="2025-06-01T05:00:00Z") for start, warmup in spans
+    ]
+    months = [{path.split("/")[-2] for path in run.config["data_files"] if "candle" in path} for run in runs]
+    assert months == [{"month=2025-05", "month=2025-06"}, {"month=2025-06"}]
 
 
 def test_the_configuration_is_written_down_as_it_was_used() -> None:
