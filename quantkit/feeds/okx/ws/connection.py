@@ -252,8 +252,8 @@ class Connection:
         self._task.cancel()
         try:
             await asyncio.gather(self._task, return_exceptions=True)
-            if session is not None and session.socket is not None:
-                await session.socket.close()
+            if session is not None:
+                await session.close()
         finally:
             # Who waits for this may give up before the other side has answered, and nobody else closes the socket.
             if session is not None:
@@ -315,7 +315,7 @@ class Connection:
         is_served = False
         try:
             async with asyncio.timeout(manager.config.handshake_timeout_s):
-                session.socket = await manager.open_socket(self.path, session, self.where)
+                session.attach(await manager.open_socket(self.path, session, self.where))
                 self._session = session
                 if self.needs_login:
                     self._set(ConnectionState.LOGIN)
@@ -327,7 +327,7 @@ class Connection:
         except TimeoutError as error:
             raise network_error(error, where=self.where) from None
         finally:
-            if not is_served and session.socket is not None:
+            if not is_served:
                 session.abort("the login failed")
             # A graceful end has taken the session over.
             if self._session is session and self.state is not ConnectionState.CLOSING:
