@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from quantkit.brokers.send_clock import SendClock
 from quantkit.clock import duration_ns, is_plausible, iso_of, latest_epoch_ns, time_ns_of
-from quantkit.engine.engine import Engine
 from quantkit.engine.options import RunOptions
 from quantkit.engine.plan import Plan, run_config
 from quantkit.errors import ConfigError, FeedClosedError
@@ -20,6 +19,7 @@ from quantkit.feeds.replay import ReplayFeed
 from quantkit.instruments import Fees, Instrument
 from quantkit.loading import build_strategy, refuse_while_loading, sender_of, source_of
 from quantkit.report.result import Result
+from quantkit.simulated import simulated_run
 from quantkit.storage.catalog import Catalog
 from quantkit.strategy import Strategy
 
@@ -103,7 +103,7 @@ def backtest(
     if isinstance(feed, ReplayFeed):
         feed.files_read.clear()  # a feed may have served another run
     name, digest = source_of(built)
-    engine = Engine(feed, built, options, progress=progress, send_clock=_send_clock(feed, name, digest, built))
+    engine = simulated_run(feed, built, options, progress=progress, send_clock=_send_clock(feed, name, digest, built))
     outcome = engine.run()
     described = run_config(
         strategy=name,

@@ -1,8 +1,20 @@
-"""What every broker offers: orders in, reports out."""
+"""What the engine asks of a broker: orders in, rows past it, reports out, and the ledger behind them.
 
+The engine knows no broker but by this protocol. Whoever adds one writes a class that keeps it and a `BrokerFactory`.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
+from quantkit.brokers.send_clock import SendClock
+from quantkit.events import Candle
+from quantkit.instruments import Fees, Instrument
 from quantkit.orders import Fill, Order, OrderState
+from quantkit.portfolio import Portfolio
+from quantkit.rows.columns import Stream
+from quantkit.rows.cursors import StreamCursor
+from quantkit.rows.marks import MarkTable
+from quantkit.rows.position import RunPosition
 
 
 class Report(NamedTuple):
@@ -39,8 +51,67 @@ class Decision(NamedTuple):
     tag: str
 
 
-class Broker(Protocol):
-    """Takes orders and says later what became of them."""
+class BrokerNotes(NamedTuple):
+    """What the reader of a result has to know, a sentence each.
+
+    Attributes:
+        assumptions: How fills came about.
+        rows: Warnings about the rows that orders met.
+        fills: Warnings about the fills.
+    """
+
+    assumptions: list[str]
+    rows: list[str]
+    fills: list[str]
+
+
+class Observer(Protocol):
+    """Follows the account's bookings, to value it."""
+
+    def before_change(self) -> None:
+        """Take stock: the account changes at the present position."""
+        ...
+
+    def after_fill(self, fill: Fill) -> None:
+        """Take in a fill that the ledger has just booked."""
+        ...
+
+
+class BrokerSetup(NamedTuple):
+    """What a run gives its broker, once it is planned.
+
+    Attributes:
+        instruments: As at the start, by id.
+        matching: Which stream each instrument's orders are matched on.
+        has_trades: Whether an instrument's trades span the run.
+        fees, latency_ns: By instrument; `latency_ns` is one way.
+        ledger: The account's truth. The broker books its fills there and nobody else does.
+        cursors: The run's streams.
+        marks: What each instrument is valued at.
+        position: How far the run has come. The engine moves it, the broker reads it.
+        observer: Told around every booking.
+        dirty: Instruments whose orders or messages have changed. The broker adds to it, the engine asks for `rearm`.
+        send_clock: Says when messages leave, and how far our clock is ahead of the exchange's.
+        keeps_decisions: Whether `Broker.take_decisions` has to have something to say.
+    """
+
+    instruments: Mapping[str, Instrument]
+    matching: Mapping[str, Stream]
+    has_trades: Mapping[str, bool]
+    fees: Mapping[str, Fees]
+    latency_ns: Mapping[str, int]
+    ledger: Portfolio
+    cursors: Mapping[Stream, StreamCursor]
+    marks: MarkTable
+    position: RunPosition
+    observer: Observer
+    dirty: set[str]
+    send_clock: SendClock
+    keeps_decisions: bool
+
+
+class OrderEntry(Protocol):
+    """Where orders go."""
 
     def submit(self, order: Order, now_ns: int) -> int:
         """Send a new order on its way and return when it left, which is `now_ns` at the earliest."""
@@ -51,5 +122,120 @@ class Broker(Protocol):
         ...
 
     def amend(self, order_id: str, now_ns: int, *, lots: int | None, price_ticks: int | None) -> None:
-        """Send a change of size or limit price on its way."""
+        """Send a change of the whole size or of the limit price on its way."""
+        ...
+
+
+class Broker(OrderEntry, Protocol):
+    """Takes orders and says later what became of them.
+
+    A run calls, in this order: `see_candle` for the warm-up and `begin`; for each batch `enter_batch`, then as often as
+    needed `next_stop`, `on_row`, `advance`, `take_report` and `rearm`, then `leave_batch`, and `leave_rows` before the
+    next batch; `finish` at the end. Calls about orders may come at any time after `begin`.
+    """
+
+    @property
+    def fills(self) -> Sequence[Fill]:
+        """Every execution so far, in the order in which the exchange made them."""
+        ...
+
+    @property
+    def log(self) -> Sequence[Report]:
+        """Every report so far, delivered or not, in the order in which they were made."""
+        ...
+
+    # Rows
+
+    def see_candle(self, candle: Candle) -> None:
+        """Take note of a candle from before the start."""
+        ...
+
+    def begin(self) -> None:
+        """Begin to trade; books stand as they stood at the start."""
+        ...
+
+    def enter_batch(self, cursors: Collection[StreamCursor], held: Collection[str]) -> None:
+        """Begin a batch, in which these cursors have rows.
+
+        Args:
+            cursors: Those with rows.
+            held: Instruments whose marks matter at present: where a book's mid values one, the broker stops at its
+                rows and notes their mids.
+        """
+        ...
+
+    def leave_batch(self, cursors: Collection[StreamCursor]) -> None:
+        """Keep of a batch that has been run through, in which these cursors had rows, what the next one needs."""
+        ...
+
+    def leave_rows(self, cursors: Collection[StreamCursor]) -> None:
+        """Let go of a batch's rows, before its cursors are given the next ones."""
+        ...
+
+    def rearm(self, dirty: Collection[str], held: Collection[str]) -> None:
+        """Look anew at what these instruments' orders wait for, from the present position on."""
+        ...
+
+    def next_stop(self, index: int) -> tuple[int, StreamCursor | None]:
+        """Return the next row at or after `index` that may concern an order, as its index and stream.
+
+        `NOWHERE` and None: none in this batch. An index without a stream: the search has come so far and found nothing;
+        it goes on from there once the engine has come as far.
+        """
+        ...
+
+    def on_row(self, cursor: StreamCursor, index: int) -> None:
+        """Process what has arrived by a row, then let the row fill what rests."""
+        ...
+
+    # Time
+
+    def next_wake_ns(self) -> int:
+        """Return when time alone makes something happen; `NEVER_NS` for never."""
+        ...
+
+    def advance(self, now_ns: int) -> None:
+        """Let time pass to `now_ns` without a row."""
+        ...
+
+    # Reports
+
+    def take_report(self, now_ns: int) -> Report | None:
+        """Return the next report due by `now_ns`, or None."""
+        ...
+
+    def take_decisions(self) -> list[Decision]:
+        """Return what was sent since the last call, for the log of the run."""
+        ...
+
+    # The account
+
+    def qty_at(self, instrument: str, boundary_ns: int) -> int:
+        """Return the signed size steps that fills stamped before `boundary_ns` had built up."""
+        ...
+
+    def change_instrument(self, instrument: Instrument, at_ns: int) -> None:
+        """Go by an instrument's new steps and minimum, which hold since `at_ns` by the exchange's clock."""
+        ...
+
+    # The end
+
+    def finish(self, now_ns: int, reason: str) -> list[Report]:
+        """Cancel what is still open because the run ends; return all reports not yet delivered."""
+        ...
+
+    def remedy(self, instrument: str) -> str:
+        """Return what to do about orders in a contract refused for lack of equity, to go on after the reason."""
+        ...
+
+    def notes(self) -> BrokerNotes:
+        """Return what the reader of the result has to know; asked once, at the end."""
+        ...
+
+
+class BrokerFactory(Protocol):
+    """Makes a run's broker."""
+
+    def __call__(self, setup: BrokerSetup) -> Broker:
+        """Return a broker for a run that is planned."""
         ...

@@ -1,167 +1,110 @@
-"""The Context a strategy acts through in a run: thin, and the same for replay and live."""
+"""The contexts a strategy acts through: one for `on_start`, one for the run; the same for replay and live."""
 
-import heapq
 import math
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Mapping
 from datetime import datetime
 from decimal import Decimal
-from typing import Final, NamedTuple
+from typing import Final, NoReturn
 
 import numpy as np
 
-from quantkit.clock import NEVER_NS, duration_ns, interval_ns, time_ns_of
+from quantkit.clock import duration_ns, interval_ns, time_ns_of
+from quantkit.engine.books import Books
 from quantkit.engine.order_manager import OrderManager
-from quantkit.errors import ConfigError, OrderError
+from quantkit.engine.timers import Timers
+from quantkit.errors import ConfigError, DataError, OrderError
 from quantkit.events import Candle
-from quantkit.instruments import Instrument, Side
+from quantkit.feeds.base import Feed
+from quantkit.instruments import Instrument, Side, closest_id, names_of
 from quantkit.orderbook import Book
 from quantkit.orders import Order, OrderState, TimeInForce
 from quantkit.portfolio import Portfolio
 from quantkit.rows.columns import Stream
+from quantkit.rows.position import RunPosition
 
 #: Candles kept for `history`, per stream.
 HISTORY_ROWS: Final = 10_000
 
 
-class Timer(NamedTuple):
-    """A timer waiting to run; `every_ns` is 0 for one that runs once."""
+class KnownInstruments:
+    """The metadata of a run's instruments as they are at present.
 
-    due_ns: int
-    number: int
-    name: str
-    every_ns: int
-
-
-class Timers:
-    """Timers in the order they are due, those of one moment in the order they were started."""
-
-    def __init__(self) -> None:
-        self._heap: list[Timer] = []
-        self._count = 0
-
-    @property
-    def next_ns(self) -> int:
-        """When the next timer is due."""
-        return self._heap[0].due_ns if self._heap else NEVER_NS
-
-    def add(self, due_ns: int, name: str, every_ns: int) -> None:
-        """Start a timer."""
-        self._count += 1
-        heapq.heappush(self._heap, Timer(due_ns, self._count, name, every_ns))
-
-    def restart_from(self, start_ns: int) -> None:
-        """Move repeating timers to their first multiple after the start, and drop single ones before it."""
-        kept = []
-        for timer in self._heap:
-            if timer.every_ns:
-                kept.append(timer._replace(due_ns=(start_ns // timer.every_ns + 1) * timer.every_ns))
-            elif timer.due_ns >= start_ns:
-                kept.append(timer)
-        self._heap = kept
-        heapq.heapify(self._heap)
-
-    def pop(self, now_ns: int) -> Timer | None:
-        """Return the next timer due by `now_ns`, started anew if it repeats, or None."""
-        if not self._heap or self._heap[0].due_ns > now_ns:
-            return None
-        timer = self._heap[0]
-        if timer.every_ns:
-            heapq.heapreplace(
-                self._heap, Timer(timer.due_ns + timer.every_ns, timer.number, timer.name, timer.every_ns)
-            )
-        else:
-            heapq.heappop(self._heap)
-        return timer
-
-
-class RunContext:
-    """Implements `strategy.Context`.
+    Args:
+        feed: Where they come from.
+        at_ns: What was known by then: a later minimum or step is not to be seen in `on_start`.
+        is_live: Whether the feed is.
 
     Attributes:
-        now_ns: Engine time; the engine writes it before every hook.
-        subscriptions: Streams subscribed to, with the warm-up wanted.
+        has_begun: Whether the run goes on: an unknown id is then no lack of data but a slip in a hook.
     """
 
-    __slots__ = (
-        "_book_of",
-        "_changed",
-        "_history",
-        "_instruments",
-        "_orders",
-        "_portfolio",
-        "_tradable",
-        "early_targets",
-        "is_starting",
-        "now_ns",
-        "rng",
-        "subscriptions",
-        "timers",
-    )
+    def __init__(self, feed: Feed, at_ns: int, *, is_live: bool) -> None:
+        self._feed = feed
+        self._is_live = is_live
+        self._current = dict(feed.instruments(at_ns))
+        self.has_begun = False
 
-    def __init__(self, *, seed: int, now_ns: int, instruments: Callable[[str], Instrument]) -> None:
+    def update(self, instruments: Mapping[str, Instrument]) -> None:
+        """Go by other metadata from now on."""
+        self._current.update(instruments)
+
+    def find(self, instrument: str) -> Instrument:
+        """Return an instrument as it is at present; before the run's start is known, as it is today.
+
+        Raises:
+            DataError, ConfigError: There is none of this id; the message says what there is.
+        """
+        found = self._current.get(instrument)
+        if found is None:
+            there = sorted({*self._current, *(stream.instrument for stream in self._feed.coverage())})
+            close = closest_id(instrument, there)
+            hint = "there" if close is None else f"did you mean {close}? There"
+            what = f"the live feed has no {instrument}" if self._is_live else f"no data: {instrument} is not there"
+            raise (ConfigError if self.has_begun else DataError)(f"{what}; {hint} is {names_of(there)}")
+        return found
+
+
+class StartContext:
+    """Implements `strategy.Context` for `on_start`: subscriptions and timers are taken, orders are refused.
+
+    Attributes:
+        subscriptions: Streams subscribed to, with the warm-up wanted.
+        targets: Positions asked for, to be traded toward at the start.
+        timers, rng: Those of the run.
+        is_warming_up: True.
+    """
+
+    is_warming_up: Final = True
+
+    def __init__(self, instruments: KnownInstruments, *, seed: int, now_ns: int) -> None:
         self.now_ns = now_ns
         self.rng = np.random.default_rng(seed)
-        self._portfolio: Portfolio
         self.timers = Timers()
         self.subscriptions: dict[Stream, int] = {}
-        self.early_targets: dict[str, float] = {}
-        self.is_starting = True
+        self.targets: dict[str, float] = {}
         self._instruments = instruments
-        self._orders: OrderManager
-        self._book_of: Callable[[str], Book | None]
-        self._changed: set[str] = set()
-        self._history: dict[Stream, deque[Candle]] = {}
-        self._tradable: dict[str, tuple[Decimal, Instrument, float]] = {}  # of the holding that was asked for last
-
-    def connect(
-        self, orders: OrderManager, portfolio: Portfolio, changed: set[str], book_of: Callable[[str], Book | None]
-    ) -> None:
-        """Join the parts that exist once the subscriptions are known."""
-        self._orders, self._portfolio, self._changed, self._book_of = orders, portfolio, changed, book_of
-        self.is_starting = False
 
     @property
     def portfolio(self) -> Portfolio:
-        """Money and positions as reported so far.
+        """Nothing yet.
 
         Raises:
-            ConfigError: In `on_start`, before the run's instruments and currencies are known.
+            ConfigError: Always: the run's instruments and currencies are not known.
         """
-        if self.is_starting:
-            raise ConfigError("the portfolio is there once the run has begun; read it in a hook after on_start")
-        return self._portfolio
-
-    @property
-    def is_warming_up(self) -> bool:
-        """Whether the run has not begun: in `on_start`, and while the candles before the start come."""
-        return self.is_starting or self._orders.refusal == "warmup"
-
-    def remember(self, candle: Candle) -> None:
-        """Keep a delivered candle for `history`."""
-        stream = Stream("candle", candle.instrument, candle.interval)
-        kept = self._history.get(stream)
-        if kept is None:
-            kept = self._history[stream] = deque(maxlen=HISTORY_ROWS)
-        kept.append(candle)
-
-    # What a strategy calls --------------------------------------------------------------------------------------
+        raise ConfigError("the portfolio is there once the run has begun; read it in a hook after on_start")
 
     def subscribe(self, kind: str, instrument: str, interval: str, warmup: int) -> None:
         """Ask for a stream.
 
         Raises:
-            ConfigError: After `on_start`, an unknown interval, or a negative warm-up.
+            ConfigError: An unknown interval, or a negative warm-up.
         """
-        if not self.is_starting:
-            raise ConfigError(
-                f"subscribe to {instrument} {kind} in on_start; a run's streams are fixed once it has begun"
-            )
         if kind == "candle":
             interval_ns(interval)
         if warmup < 0:
             raise ConfigError(f"warmup of {instrument} {interval} is {warmup}; give zero or more candles")
-        self._instruments(instrument)
+        self._instruments.find(instrument)
         stream = Stream(kind, instrument, interval)
         self.subscriptions[stream] = max(warmup, self.subscriptions.get(stream, 0))
 
@@ -178,77 +121,157 @@ class RunContext:
         time_in_force: str = TimeInForce.GTC,
         tag: str = "",
     ) -> Order:
-        """Send an order; in `on_start`, before there is a market, it is refused as during the warm-up.
+        """Return a refused order: before there is a market, that is as during the warm-up.
 
         Raises:
             OrderError: The call could never become a valid order.
         """
-        if self.is_starting:
-            if not (math.isfinite(qty) and qty > 0):
-                raise OrderError(f"{side} {instrument}: qty is {float(qty)}; give a finite number above zero")
-            return Order(
-                id="",
-                instrument=self._instruments(instrument).id,
-                side=side,
-                qty=float(qty),
-                tag=tag,
-                state=OrderState.REJECTED,
-                reason="warmup",
-            )
-        return self._orders.send(
-            instrument,
-            side,
-            qty,
-            price=price,
-            stop_price=stop_price,
-            post_only=post_only,
-            reduce_only=reduce_only,
-            time_in_force=time_in_force,
+        if not (math.isfinite(qty) and qty > 0):
+            raise OrderError(f"{side} {instrument}: qty is {float(qty)}; give a finite number above zero")
+        return Order(
+            id="",
+            instrument=self._instruments.find(instrument).id,
+            side=side,
+            qty=float(qty),
             tag=tag,
+            state=OrderState.REJECTED,
+            reason="warmup",
         )
 
     def amend(self, order: Order, *, qty: float | None, price: float | None) -> None:
-        """Change an order."""
-        if not self.is_starting:
-            self._orders.amend(order, qty=qty, price=price)
+        """Do nothing: every order is over."""
 
     def cancel(self, order: Order) -> None:
-        """Cancel an order."""
-        if not self.is_starting:
-            self._orders.cancel(order)
+        """Do nothing: every order is over."""
 
     def cancel_all(self, instrument: str | None) -> None:
-        """Cancel every open order."""
-        if not self.is_starting:
-            self._orders.cancel_all(instrument)
+        """Do nothing: no order is open."""
 
     def close(self, instrument: str) -> Order | None:
-        """Leave a position; in `on_start` that takes an earlier target back."""
-        return self.target(instrument, 0.0) if self.is_starting else self._orders.close(instrument)
+        """Take an earlier target back."""
+        return self.target(instrument, 0.0)
 
     def target(self, instrument: str, qty: float) -> Order | None:
-        """Trade toward a position; in `on_start` it is remembered and applied at the start."""
-        if self.is_starting:
-            if not math.isfinite(qty):
-                raise OrderError(f"target {instrument}: qty is {qty}; give a finite number")
-            self.early_targets[self._instruments(instrument).id] = float(qty)
-            return None
-        return self._orders.target(instrument, qty)
+        """Remember a position to trade toward at the start."""
+        if not math.isfinite(qty):
+            raise OrderError(f"target {instrument}: qty is {qty}; give a finite number")
+        self.targets[self._instruments.find(instrument).id] = float(qty)
+        return None
 
     def quote(
         self, instrument: str, *, bid: float | None, ask: float | None, qty: float
     ) -> tuple[Order | None, Order | None]:
-        """Keep a bid and an ask."""
-        if self.is_starting:
-            return None, None
-        return self._orders.quote(instrument, bid=bid, ask=ask, qty=qty)
+        """Send nothing."""
+        return None, None
+
+    def position(self, instrument: str) -> float:
+        """Return zero."""
+        return 0.0
+
+    def open_orders(self, instrument: str | None) -> list[Order]:
+        """Return none."""
+        return []
+
+    def book(self, instrument: str) -> Book | None:
+        """Return none."""
+        return None
+
+    def history(self, instrument: str, interval: str, count: int) -> list[Candle]:
+        """Return none.
+
+        Raises:
+            ConfigError: The strategy has not subscribed to them, or asks for more than are kept.
+        """
+        _check_history(self.subscriptions, Stream("candle", instrument, interval), count)
+        return []
+
+    def instrument_info(self, instrument: str) -> Instrument:
+        """Return an instrument's metadata."""
+        return self._instruments.find(instrument)
+
+    def every(self, interval: str, name: str) -> None:
+        """Start a repeating timer on UTC multiples of `interval`."""
+        every_ns = duration_ns(interval)
+        self.timers.add((self.now_ns // every_ns + 1) * every_ns, name, every_ns)
+
+    def at(self, moment: str | int | datetime, name: str) -> None:
+        """Start a timer that runs once."""
+        self.timers.add(time_ns_of(moment), name, 0)
+
+
+class RunContext:
+    """Implements `strategy.Context` once a run is planned.
+
+    Calls about orders are the order manager's own.
+
+    Args:
+        start: What `on_start` did.
+        instruments: As they are at present.
+        orders, portfolio, books: The run's; `portfolio` is what has been reported.
+        position: How far the run has come.
+        dirty: Gets "" when a timer is started.
+    """
+
+    def __init__(
+        self,
+        start: StartContext,
+        instruments: KnownInstruments,
+        orders: OrderManager,
+        portfolio: Portfolio,
+        books: Books,
+        position: RunPosition,
+        dirty: set[str],
+    ) -> None:
+        self.rng = start.rng
+        self.portfolio = portfolio
+        self.instrument_info = instruments.find
+        self.order = orders.send
+        self.amend = orders.amend
+        self.cancel = orders.cancel
+        self.cancel_all = orders.cancel_all
+        self.close = orders.close
+        self.target = orders.target
+        self.quote = orders.quote
+        self.open_orders = orders.open_orders
+        self._orders = orders
+        self._books = books
+        self._position = position
+        self._timers = start.timers
+        self._subscriptions = start.subscriptions
+        self._dirty = dirty
+        self._history: dict[Stream, deque[Candle]] = {}
+        self._tradable: dict[str, tuple[Decimal, Instrument, float]] = {}  # of the holding that was asked for last
+
+    @property
+    def now_ns(self) -> int:
+        """Engine time."""
+        return self._position.now_ns
+
+    @property
+    def is_warming_up(self) -> bool:
+        """Whether candles from before the start come."""
+        return self._orders.refusal == "warmup"
+
+    def remember(self, candle: Candle) -> None:
+        """Keep a delivered candle for `history`."""
+        stream = Stream("candle", candle.instrument, candle.interval)
+        kept = self._history.get(stream)
+        if kept is None:
+            kept = self._history[stream] = deque(maxlen=HISTORY_ROWS)
+        kept.append(candle)
+
+    def subscribe(self, kind: str, instrument: str, interval: str, warmup: int) -> NoReturn:
+        """Refuse to.
+
+        Raises:
+            ConfigError: Always.
+        """
+        raise ConfigError(f"subscribe to {instrument} {kind} in on_start; a run's streams are fixed once it has begun")
 
     def position(self, instrument: str) -> float:
         """Return what can be traded of the reported position."""
-        if self.is_starting:
-            return 0.0
         traded = self._orders.instrument(instrument)
-        qty = self._portfolio.position(instrument).qty
+        qty = self.portfolio.position(instrument).qty
         if not qty:
             return 0.0
         # A hook asks at every row, and the answer changes with a fill: the exact arithmetic is done once for each.
@@ -257,13 +280,9 @@ class RunContext:
             last = self._tradable[instrument] = qty, traded, traded.qty(traded.tradable_lots(qty))
         return last[2]
 
-    def open_orders(self, instrument: str | None) -> list[Order]:
-        """Return the orders that may still fill."""
-        return [] if self.is_starting else self._orders.open_orders(instrument)
-
     def book(self, instrument: str) -> Book | None:
         """Return a view of the book."""
-        return None if self.is_starting else self._book_of(self._orders.instrument(instrument).id)
+        return self._books.view(self._orders.instrument(instrument).id)
 
     def history(self, instrument: str, interval: str, count: int) -> list[Candle]:
         """Return the latest delivered candles.
@@ -272,23 +291,16 @@ class RunContext:
             ConfigError: The strategy has not subscribed to them, or asks for more than are kept.
         """
         stream = Stream("candle", instrument, interval)
-        if stream not in self.subscriptions:
-            raise ConfigError(f"history of {instrument} {interval} needs subscribe_candles in on_start")
-        if not 0 <= count <= HISTORY_ROWS:
-            raise ConfigError(f"history of {count} candles asked for; from 0 to {HISTORY_ROWS:,} are kept")
+        _check_history(self._subscriptions, stream, count)
         kept = self._history.get(stream, ())
         # A deque is quick at its ends: reading a few candles must not copy ten thousand.
         return [kept[place] for place in range(-min(count, len(kept)), 0)]
 
-    def instrument_info(self, instrument: str) -> Instrument:
-        """Return an instrument's metadata."""
-        return self._instruments(instrument)
-
     def every(self, interval: str, name: str) -> None:
         """Start a repeating timer on UTC multiples of `interval`."""
         every_ns = duration_ns(interval)
-        self.timers.add((self.now_ns // every_ns + 1) * every_ns, name, every_ns)
-        self._changed.add("")
+        self._timers.add((self.now_ns // every_ns + 1) * every_ns, name, every_ns)
+        self._dirty.add("")
 
     def at(self, moment: str | int | datetime, name: str) -> None:
         """Start a timer that runs once.
@@ -297,7 +309,19 @@ class RunContext:
             ConfigError: The moment is past.
         """
         due_ns = time_ns_of(moment)
-        if due_ns <= self.now_ns and not self.is_starting:
+        if due_ns <= self.now_ns:
             raise ConfigError(f"timer {name!r}: {moment} is not after the present time {self.now_ns}")
-        self.timers.add(due_ns, name, 0)
-        self._changed.add("")
+        self._timers.add(due_ns, name, 0)
+        self._dirty.add("")
+
+
+def _check_history(subscriptions: Mapping[Stream, int], stream: Stream, count: int) -> None:
+    """Refuse a call for candles that are not there.
+
+    Raises:
+        ConfigError: The strategy has not subscribed to them, or asks for more than are kept.
+    """
+    if stream not in subscriptions:
+        raise ConfigError(f"history of {stream.instrument} {stream.interval} needs subscribe_candles in on_start")
+    if not 0 <= count <= HISTORY_ROWS:
+        raise ConfigError(f"history of {count} candles asked for; from 0 to {HISTORY_ROWS:,} are kept")

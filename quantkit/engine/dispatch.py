@@ -7,7 +7,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from quantkit.engine.context import RunContext
+from quantkit.rows.position import RunPosition
 
 #: Up to so many rows a batch is lined up with lists.
 _FEW_ROWS: Final = 64
@@ -35,18 +35,17 @@ class HookDispatcher:
     Each event is made as it is handed out and freed right after, so that the next one finds its memory warm.
 
     Args:
-        context: Gets the time of each row before its hook runs.
-        changed: Filled by hooks that send orders or start timers; a run of rows stops when it is not empty.
+        position: Gets the time of each row before its hook runs, and moves with the rows.
+        dirty: Filled by hooks that send orders or start timers; a run of rows stops when it is not empty.
     """
 
-    def __init__(self, context: RunContext, changed: set[str]) -> None:
+    def __init__(self, position: RunPosition, dirty: set[str]) -> None:
         self.indices: NDArray[np.int64] = np.empty(0, np.int64)
-        self.is_running = False
         #: The hook that ran last and what it was given, for the error that it may raise.
         self.hook: Callable[[Any], None] | None = None
         self.event: Any = None
-        self._context = context
-        self._changed = changed
+        self._position = position
+        self._dirty = dirty
         self._one_hook: Callable[[Any], None] | None = None
         self._rows: Iterator[Any] = iter(())
         self._times: Any = iter([])
@@ -90,30 +89,23 @@ class HookDispatcher:
 
     def run(self, count: int) -> int:
         """Run the next `count` rows, fewer when a hook changed something; return how many ran in this batch."""
-        context, changed = self._context, self._changed
-        self.is_running = True
+        position, dirty = self._position, self._dirty
+        position.follow(self.indices, self._times)
         hook, event = self._one_hook, None
         try:
             if hook is not None:
-                for context.now_ns, event in islice(self._rows, count):
+                for position.now_ns, event in islice(self._rows, count):
                     hook(event)
-                    if changed:
+                    if dirty:
                         break
             else:
-                for context.now_ns, hook, events in islice(self._rows, count):
+                for position.now_ns, hook, events in islice(self._rows, count):
                     event = next(events)
                     hook(event)
-                    if changed:
+                    if dirty:
                         break
         except (Exception, SystemExit):
             self.hook, self.event = hook, event
             raise
-        self.is_running = False
-        return self._handed_out()
-
-    def seen(self) -> int:
-        """Return the index after the last row that was handed out."""
-        return int(self.indices[self._handed_out() - 1]) + 1
-
-    def _handed_out(self) -> int:
+        position.rest()
         return len(self.indices) - int(self._times.__length_hint__())

@@ -11,7 +11,8 @@ from quantkit.clock import NS_PER_MIN, NS_PER_S, iso_of, span_text
 from quantkit.events import Funding
 from quantkit.orders import Fill
 from quantkit.rows.columns import Block, Stream
-from quantkit.rows.cursors import NOWHERE, BookMark, Marks, StreamCursor, prices_of
+from quantkit.rows.cursors import NOWHERE, StreamCursor
+from quantkit.rows.marks import AnyMark, BookMark, prices_of
 
 #: Prices count for so long after they came: exchanges tell a settled rate within minutes of its boundary.
 KEPT_NS: Final = 60 * NS_PER_MIN
@@ -171,7 +172,7 @@ class Settlements:
     """
 
     def __init__(
-        self, streams: Collection[Stream], cursors: Mapping[Stream, StreamCursor], marks: Mapping[str, Marks]
+        self, streams: Collection[Stream], cursors: Mapping[Stream, StreamCursor], marks: Mapping[str, AnyMark]
     ) -> None:
         self._values: dict[str, PastPrices] = {}
         self._marks: dict[str, PastPrices] = {}

@@ -1,18 +1,18 @@
 """The strategy's side of orders: checks and rounds calls, remembers what was sent, takes reports in."""
 
 import math
-from collections.abc import Callable
 from decimal import Decimal
 from fractions import Fraction
 from typing import Final, TypeAlias
 
 import msgspec
 
-from quantkit.brokers.base import Broker, Report
+from quantkit.brokers.base import OrderEntry, Report
 from quantkit.errors import OrderError
 from quantkit.instruments import Instrument, Side, plain
 from quantkit.orders import Order, OrderState, TimeInForce
 from quantkit.portfolio import Portfolio
+from quantkit.rows.position import RunPosition
 
 #: An order is frozen for everybody else: the order manager alone brings it up to date.
 _put: Final = msgspec.structs.force_setattr
@@ -27,10 +27,10 @@ class OrderManager:
         broker: Where orders go.
         portfolio: Positions as reported, by which `target` and `close` count.
         run_id: Alphanumeric prefix of order ids.
-        now_ns: Gives engine time.
+        position: How far the run has come.
     """
 
-    def __init__(self, broker: Broker, portfolio: Portfolio, *, run_id: str, now_ns: Callable[[], int]) -> None:
+    def __init__(self, broker: OrderEntry, portfolio: Portfolio, *, run_id: str, position: RunPosition) -> None:
         self.orders: dict[str, Order] = {}
         #: Why orders are refused at present (`warmup`, `stopped`), empty while they are not.
         self.refusal = ""
@@ -38,7 +38,7 @@ class OrderManager:
         self._broker = broker
         self._portfolio = portfolio
         self._run_id = run_id
-        self._now_ns = now_ns
+        self._position = position
         self._open: dict[str, dict[str, Order]] = {}
         self._cancelling: set[str] = set()
         self._wanted: dict[str, tuple[int, int | None]] = {}  # size and limit last asked for, in steps
@@ -104,8 +104,8 @@ class OrderManager:
             reduce_only=reduce_only,
             tag=tag,
             note="; ".join(filter(None, roundings.values())),
-            sent_ns=self._now_ns(),
-            updated_ns=self._now_ns(),
+            sent_ns=self._position.now_ns,
+            updated_ns=self._position.now_ns,
             lots=lots,
             price_ticks=ticks,
             stop_ticks=stop_ticks,
@@ -118,7 +118,7 @@ class OrderManager:
         self._open.setdefault(instrument_id, {})[order.id] = order
         self._wanted[order.id] = (lots, ticks)
         self._roundings[order.id] = roundings
-        sent_ns = self._broker.submit(order, self._now_ns())
+        sent_ns = self._broker.submit(order, self._position.now_ns)
         _put(order, "sent_ns", sent_ns)
         _put(order, "updated_ns", sent_ns)
         return order
@@ -181,14 +181,14 @@ class OrderManager:
             old_lots, old_ticks = self._wanted[order.id]
             self._wanted[order.id] = (old_lots if lots is None else lots, old_ticks if ticks is None else ticks)
             self._roundings[order.id].update(roundings)
-            self._broker.amend(order.id, self._now_ns(), lots=lots, price_ticks=ticks)
+            self._broker.amend(order.id, self._position.now_ns, lots=lots, price_ticks=ticks)
 
     def cancel(self, order: Order) -> None:
         """Send a cancel of an open order, once."""
         self._own(order)
         if order.is_open and order.id not in self._cancelling and not self.refusal:
             self._cancelling.add(order.id)
-            self._broker.cancel(order.id, self._now_ns())
+            self._broker.cancel(order.id, self._position.now_ns)
 
     def _own(self, order: Order) -> None:
         if not isinstance(order, Order):

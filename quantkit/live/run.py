@@ -10,7 +10,6 @@ from typing import Final
 
 import msgspec
 
-from quantkit.engine.engine import Engine
 from quantkit.engine.options import RunOptions
 from quantkit.engine.outcome import Outcome
 from quantkit.engine.plan import run_config
@@ -25,6 +24,7 @@ from quantkit.live.status import LiveStatus
 from quantkit.loading import parameter_fields, sender_of, source_of
 from quantkit.report.digest import result_hash
 from quantkit.report.result import Result
+from quantkit.simulated import simulated_run
 from quantkit.sources import code_of
 from quantkit.strategy import Strategy
 
@@ -79,15 +79,20 @@ def _run(
         if folder is not None and log is not None:
             _write_start(log, folder, strategy, config, feed)
         ticks: list[Callable[[int], None]] = []
-        engine = Engine(
-            feed,
-            strategy,
-            config,
-            progress=lambda now_ns, _start, _end: ticks[0](now_ns) if ticks else None,
-            journal=log,
-            send_clock=feed.clock,
-            is_live=True,
-        )
+        try:
+            engine = simulated_run(
+                feed,
+                strategy,
+                config,
+                progress=lambda now_ns, _start, _end: ticks[0](now_ns) if ticks else None,
+                log=log,
+                send_clock=feed.clock,
+                is_live=True,
+            )
+        except StrategyError as error:
+            if log is not None:
+                log.write(_stop_of_error(error, start_ns))
+            raise
         if on_status is not None:
             monitor = Monitor(
                 engine,

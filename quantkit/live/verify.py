@@ -10,6 +10,7 @@ from quantkit.clock import iso_of
 from quantkit.engine.engine import Engine
 from quantkit.engine.outcome import Outcome
 from quantkit.errors import ConfigError, StrategyError
+from quantkit.feeds.base import Feed
 from quantkit.feeds.exchanges import source_class
 from quantkit.feeds.recorded import RecordedFeed
 from quantkit.live.folder import ENGINE, FRAMES, SOURCE, recorded_run, versions
@@ -17,6 +18,7 @@ from quantkit.live.journal import Started, config_of, instruments_of, read_log
 from quantkit.live.replayer import CutShortError, Difference, DifferenceError, LogReplayer
 from quantkit.loading import build_strategy, load_recorded, refuse_while_loading
 from quantkit.report.digest import result_hash
+from quantkit.simulated import simulated_run
 from quantkit.sources import NotRecordedError, Source, code_of, place_of, read_source
 from quantkit.strategy import Strategy
 
@@ -76,10 +78,9 @@ def verify(run: str | Path, *, strategy: Strategy | type[Strategy] | str | None 
     feed = RecordedFeed(
         folder / FRAMES, source_class(started.exchange), instruments_of(started), started.opened_ns, log
     )
-    engine = Engine(feed, built, config_of(started.config), journal=log, send_clock=log.send_clock, is_live=True)
     difference, ended = None, "cut short"
     try:
-        ended = _repeat(engine, log)
+        ended = _repeat(feed, built, log)
     except DifferenceError as error:
         difference = error.difference
     except CutShortError:
@@ -96,16 +97,20 @@ def verify(run: str | Path, *, strategy: Strategy | type[Strategy] | str | None 
     )
 
 
-def _repeat(engine: Engine, log: LogReplayer) -> str:
+def _repeat(feed: Feed, strategy: Strategy, log: LogReplayer) -> str:
     """Run to the end of the recording, compare how it ended, and return that."""
+    engine: Engine | None = None
     try:
+        config = config_of(log.started.config)
+        engine = simulated_run(feed, strategy, config, log=log, send_clock=log.send_clock, is_live=True)
         outcome = engine.run()
     except StrategyError as error:
         went_on = DifferenceError("the strategy", "went on", str(error))
         if log.goes_on:
             raise went_on from error
         try:
-            return _compare_end(log, engine.partial_result(error), str(error))
+            partial = None if engine is None else engine.partial_result(error)
+            return _compare_end(log, partial, str(error))
         except DifferenceError:
             if log.has_failed():
                 raise

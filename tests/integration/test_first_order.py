@@ -6,9 +6,10 @@ import pytest
 
 import quantkit as qk
 from quantkit.clock import NS_PER_MS
-from quantkit.engine.engine import Engine, RunOptions
+from quantkit.engine.options import RunOptions
 from quantkit.events import Trade
 from quantkit.feeds.replay import MemoryFeed
+from quantkit.simulated import simulated_run
 
 GOOG = qk.Instrument("GOOG", quote="USD", price_step="0.01", qty_step="1")
 
@@ -67,7 +68,7 @@ def test_on_trades_the_first_one_to_come_after_the_arrival_fills(*, search: bool
         return Trade("GOOG", at_ms * NS_PER_MS, at_ms * NS_PER_MS, price, 1.0, qk.Side.BUY)
 
     feed = MemoryFeed([trade(0, 100.0), trade(30, 101.0), trade(90, 102.0)], [GOOG])
-    outcome = Engine(feed, HoldTrades(), RunOptions(cash={"USD": 1000}, start_ns=0, search=search)).run()
+    outcome = simulated_run(feed, HoldTrades(), RunOptions(cash={"USD": 1000}, start_ns=0, search=search)).run()
     assert [fill.price for fill in outcome.fills] == [101.0]
 
 

@@ -4,9 +4,10 @@ import pytest
 
 import quantkit as qk
 from quantkit.clock import NS_PER_MS
-from quantkit.engine.engine import Engine, RunOptions
+from quantkit.engine.options import RunOptions
 from quantkit.events import BookUpdate
 from quantkit.feeds.replay import MemoryFeed
+from quantkit.simulated import simulated_run
 
 SWAP = qk.Instrument("X-USDT", kind="swap", price_step="1", qty_step="1")
 
@@ -42,6 +43,6 @@ def test_a_market_order_fills_at_the_price_of_its_arrival(lag_ms: int, *, search
         update(3_000, {111.0: 1.0}),
     ]
     config = RunOptions(cash={"USDT": 1000}, latency_ns=20 * NS_PER_MS, search=search)
-    outcome = Engine(MemoryFeed(rows, [SWAP]), BuyOnce(), config).run()
+    outcome = simulated_run(MemoryFeed(rows, [SWAP]), BuyOnce(), config).run()
     assert [fill.price for fill in outcome.fills] == [110.0]
     assert outcome.fills[0].filled_ns == 1_020 * NS_PER_MS

@@ -7,9 +7,10 @@ import pytest
 
 import quantkit as qk
 from quantkit.clock import NS_PER_MS
-from quantkit.engine.engine import Engine, RunOptions
+from quantkit.engine.options import RunOptions
 from quantkit.events import BookUpdate, Gap, Trade
 from quantkit.feeds.replay import MemoryFeed
+from quantkit.simulated import simulated_run
 
 DATA = Path(__file__).parents[2] / "data"
 BOOK = "binance:BTC-USDT-SWAP"
@@ -76,7 +77,7 @@ def test_a_gap_before_the_start_leaves_no_book(*, with_gap: bool, search: bool) 
     """The changes since the snapshot are applied; after a gap there is no book, and the result says so."""
     watch = Watch(instrument=SWAP.id)
     config = RunOptions(cash={"USDT": 1000}, start_ns=1000 * NS_PER_MS, end_ns=7_000 * NS_PER_MS, search=search)
-    outcome = Engine(MemoryFeed(rows(with_gap=with_gap), [SWAP]), watch, config).run()
+    outcome = simulated_run(MemoryFeed(rows(with_gap=with_gap), [SWAP]), watch, config).run()
     (levels,) = watch.seen.values()
     if with_gap:
         assert levels is None

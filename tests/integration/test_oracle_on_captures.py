@@ -8,12 +8,12 @@ from oracle.engine import Oracle, OracleConfig
 from oracle.scripted import fill_text, money_text
 
 from quantkit.clock import NS_PER_S
-from quantkit.engine.engine import Engine
 from quantkit.engine.options import RunOptions
 from quantkit.feeds.replay import ReplayFeed
 from quantkit.instruments import Fees
 from quantkit.loading import load_strategy
 from quantkit.rows.columns import Stream
+from quantkit.simulated import simulated_run
 from quantkit.storage.catalog import Catalog
 from quantkit.storage.reader import read_events
 
@@ -57,7 +57,7 @@ def test_a_recorded_market_gives_the_same_run(
         config = RunOptions(
             cash=dict(cash), match_on={instrument: kind}, fees=fees, start_ns=start_ns, end_ns=end_ns, search=search
         )
-        outcome = Engine(ReplayFeed(catalog), kind_of(instrument=instrument, **params), config).run()
+        outcome = simulated_run(ReplayFeed(catalog), kind_of(instrument=instrument, **params), config).run()
         told = [(e.order_id, e.at_ns, e.reported_ns, e.state, e.reason) for e in outcome.order_events]
         assert told == oracle.order_events
         assert [fill_text(fill) for fill in outcome.fills] == [fill_text(fill) for fill in oracle.fills]

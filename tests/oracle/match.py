@@ -13,11 +13,11 @@ from oracle.scenarios import Scenario
 from oracle.scripted import Scripted, amount_text, fill_text, money_text, order_text, position_text
 
 from quantkit.clock import NS_PER_MIN
-from quantkit.engine.engine import Engine
 from quantkit.engine.options import RunOptions
 from quantkit.engine.outcome import Outcome
 from quantkit.feeds.replay import MemoryFeed
 from quantkit.orders import Order
+from quantkit.simulated import simulated_run
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ def outcome_of(
             scenario.events, scenario.instruments, block_rows=block_rows, seed=drip_seed, end_ns=scenario.end_ns
         )
     config = engine_config(scenario, search=search, equity_every_ns=equity_every_ns)
-    return Engine(feed, strategy, config, send_clock=scenario.send_clock()).run(), strategy
+    return simulated_run(feed, strategy, config, send_clock=scenario.send_clock()).run(), strategy
 
 
 def real(

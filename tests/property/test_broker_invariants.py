@@ -13,17 +13,21 @@ from oracle.match import engine_config, outcome_of
 from oracle.scenarios import Scenario, scenarios
 from oracle.scripted import Act, Scripted
 from oracle.timelines import SWAP, book, buy, candle, mark, ms, play_scenario, scenario, script_of, sell, ticker, trade
+from order_life import OrderLife
 
+from quantkit.brokers.base import Broker, BrokerSetup
 from quantkit.brokers.simulated.account import Account
-from quantkit.brokers.simulated.broker import SimulatedBroker
+from quantkit.brokers.simulated.build import simulated
 from quantkit.brokers.simulated.market import TradeMarket
 from quantkit.engine.engine import Engine
 from quantkit.engine.outcome import Outcome
+from quantkit.engine.phases import Prepared
 from quantkit.events import BookUpdate, Gap, MarketEvent
 from quantkit.feeds.replay import MemoryFeed
 from quantkit.instruments import Fees, Instrument, Side
 from quantkit.orders import TRANSITIONS, Fill, Order, OrderState, TimeInForce
 from quantkit.portfolio import Portfolio
+from quantkit.simulated import simulated_options
 
 pytestmark = pytest.mark.long
 
@@ -187,14 +191,21 @@ def assert_first_come_first_served(outcome: Outcome) -> None:
 # The bound on contracts -------------------------------------------------------------------------------------------
 
 
-class Watched(Engine):
-    """An engine that holds the exchange's ledger against the leverage bound after every fill."""
+class BoundWatch:
+    """An observer that holds the exchange's ledger against the leverage bound after every fill."""
 
     checked = 0
 
-    def _after_fill(self, fill: Fill) -> None:
-        super()._after_fill(fill)
-        ledger = self._account.portfolio
+    def __init__(self, setup: BrokerSetup, max_leverage: Decimal) -> None:
+        self._setup = setup
+        self._max_leverage = Fraction(max_leverage)
+
+    def before_change(self) -> None:
+        self._setup.observer.before_change()
+
+    def after_fill(self, fill: Fill) -> None:
+        self._setup.observer.after_fill(fill)
+        ledger = self._setup.ledger
         instrument = ledger.instruments[fill.instrument]
         if instrument.is_spot:
             # What coins are bought with, or coins that are sold, may not be what contracts are backed by.
@@ -207,21 +218,28 @@ class Watched(Engine):
             self._check(instrument.settle_currency, fill, at_its_own_price=True)
 
     def _check(self, currency: str, fill: Fill, *, at_its_own_price: bool = False) -> None:
-        notional, equity = Fraction(0), self._account.portfolio.balance_exact(currency)
-        for position in self._account.portfolio.open_contracts(currency):
-            mark = self.mark(position.instrument.id)
+        ledger = self._setup.ledger
+        notional, equity = Fraction(0), ledger.balance_exact(currency)
+        for position in ledger.open_contracts(currency):
+            mark = self._setup.marks.last(position.instrument.id)
             if at_its_own_price and position.instrument.id == fill.instrument:
                 mark = fill.price
             assert mark is not None
             notional += abs(Fraction(position.instrument.notional(position.qty, mark)))
             equity += position.unrealised_exact(mark)
-        assert notional <= equity * Fraction(str(self._config.max_leverage)), f"{float(notional)} on {float(equity)}"
+        assert notional <= equity * self._max_leverage, f"{float(notional)} on {float(equity)}"
         type(self).checked += bool(notional)
 
 
 def _watch(market: Scenario, strategy: Scripted | None = None) -> Outcome:
+    config = engine_config(market, search=True)
+    options = simulated_options(config)
+
+    def watched(setup: BrokerSetup) -> Broker:
+        return simulated(options)(setup._replace(observer=BoundWatch(setup, options.max_leverage)))
+
     feed = MemoryFeed(market.events, market.instruments)
-    return Watched(feed, strategy or market.strategy(), engine_config(market, search=True)).run()
+    return Engine(Prepared(feed, strategy or market.strategy(), config, is_live=False), watched).run()
 
 
 @QUICK
@@ -312,10 +330,10 @@ def test_the_watch_over_the_bound_finds_a_fill_beyond_it(monkeypatch: pytest.Mon
         _market_of("trade", [100.0, 100.0, 150.0, 150.0, 150.0]), on="trade", cash={"USDT": 1000.0}, max_leverage=1
     )
     calls = {("trade", 0): [sell(10)], ("trade", 2): [buy(20)]}
-    Watched.checked = 0
+    BoundWatch.checked = 0
     outcome = _watch(market, market.strategy_with(script_of(calls)()))
     assert [(fill.lots, fill.ticks) for fill in outcome.fills] == [(10, 1000), (10, 1500)]
-    assert Watched.checked == 2
+    assert BoundWatch.checked == 2
     monkeypatch.setattr(Account, "_carries", lambda *_, **__: True)
     monkeypatch.setattr(Account, "_exceeds", lambda *_, **__: "")
     with pytest.raises(AssertionError, match=r"1500.0 on 500.0"):
@@ -435,15 +453,11 @@ class BrokerMachine(RuleBasedStateMachine):
         self.fees = Fees(maker_bps=-10, taker_bps=50)
         self.portfolio = Portfolio({"USDT": cash, "AAA": coins}, [SPOT], mark_of=lambda _: 100.0)
         self.account = Account(self.portfolio, {SPOT.id: self.fees}, max_leverage=Decimal(1))
-        self.broker = SimulatedBroker(
-            self.account,
-            latency_ns={SPOT.id: LATENCY_NS},
-            sync=lambda _: None,
-            before_change=lambda: None,
-            after_fill=lambda _: None,
-        )
-        self.market = TradeMarket(SPOT, self.broker, touch=touch)
-        self.broker.markets[SPOT.id] = self.market
+        self.life = OrderLife(self.account, {SPOT.id: LATENCY_NS}, touch=touch)
+        self.broker = self.life.broker
+        market = self.life.markets[SPOT.id]
+        assert isinstance(market, TradeMarket)
+        self.market = market
         self.now_ns = 0
         self.sent: list[Order] = []
 
@@ -502,10 +516,10 @@ class BrokerMachine(RuleBasedStateMachine):
     def print_a_trade(self, wait: int, price: int, lots: int, side: Side) -> None:
         """Let a trade happen; one that is inside the gate must not matter."""
         self.now_ns += wait
-        gate = self.broker.band(SPOT.id)
-        is_inside = gate.low < price < gate.high and self.now_ns < gate.until_ns
+        band, arrives_ns = self.market.band(), self.life.messages.first_arrival_ns(SPOT.id)
+        is_inside = band.low < price < band.high and (arrives_ns is None or self.now_ns < arrives_ns)
         told = len(self.broker.log)
-        self.broker.process_arrivals(SPOT.id, self.now_ns, self.now_ns)
+        self.life.arrive(SPOT.id, self.now_ns, self.now_ns)
         self.market.on_trade(float(price), float(lots), side, self.now_ns)
         assert not (is_inside and len(self.broker.log) > told)
 
@@ -513,7 +527,7 @@ class BrokerMachine(RuleBasedStateMachine):
     def let_time_pass(self, wait: int) -> None:
         """Let a quiet market answer."""
         self.now_ns += wait
-        self.broker.process_overdue(self.now_ns)
+        self.life.advance(self.now_ns)
 
     @invariant()
     def locks_are_what_open_orders_need(self) -> None:

@@ -287,8 +287,8 @@ def test_drawdown_does_not_depend_on_the_grid() -> None:
     import msgspec
     from oracle.match import engine_config
 
-    from quantkit.engine.engine import Engine
     from quantkit.feeds.replay import MemoryFeed
+    from quantkit.simulated import simulated_run
 
     events: list[MarketEvent] = [trade(0, 100.0), trade(50, 100.0)]
     events += [mark(100 + 10 * n, price) for n, price in enumerate((100, 130, 90, 120, 80, 110, 95))]
@@ -297,7 +297,7 @@ def test_drawdown_does_not_depend_on_the_grid() -> None:
     for every_ms in (1, 7, 10, 1000, 60_000):
         config = msgspec.structs.replace(engine_config(market, search=True), equity_every_ns=every_ms * 1_000_000)
         strategy = market.strategy_with(script_of({("trade", 0): [buy(5)]})())
-        curve = Engine(MemoryFeed(market.events, market.instruments), strategy, config).run().curve
+        curve = simulated_run(MemoryFeed(market.events, market.instruments), strategy, config).run().curve
         deepest.add(round(float(curve.drawdown.min()), 12))
     # Five contracts: the peak is 1000 + 5 x 30, the trough 1000 - 5 x 20.
     assert deepest == {round(900 / 1150 - 1, 12)}

@@ -12,7 +12,7 @@ from fractions import Fraction
 from typing import NamedTuple
 
 from quantkit.brokers.simulated.market import ExchangeOrder, Lock
-from quantkit.instruments import EXACT, Fees, Instrument, Side, decimal_of
+from quantkit.instruments import EXACT, Fees, Instrument, Side, decimal_of, plain, round_up
 from quantkit.portfolio import Portfolio
 
 #: A market buy locks its cost at the last price and this much more.
@@ -446,6 +446,20 @@ class Account:
             self._hold(order.lock.currency, -self._lock_amount(order, order.lock, order.left))
             order.lock = None
         self._open.get(order.instrument, {}).pop(order.id, None)
+
+    def remedy(self, name: str) -> str:
+        """Return what an instrument was short of, and how it is given."""
+        currency = self.portfolio.instruments[name].settle_currency
+        shortfall = self.shortfalls.get(name)
+        if shortfall is None:
+            return f": more than the equity in {currency} x max_leverage; send less"
+        give = f"--cash {currency}={plain(round_up(shortfall.needed))}"
+        if shortfall.equity <= 0:
+            return f": {name} is backed by {currency}; the account has none ({give})"
+        return (
+            f": more than the equity in {currency} x max_leverage; "
+            f"send less, or raise the cash ({give}) or --max-leverage"
+        )
 
     def _hold(self, currency: str, amount: Decimal) -> None:
         self._locked[currency] = EXACT.add(self.locked(currency), amount)

@@ -4,12 +4,12 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+from order_life import OrderLife, StillVenue
 from recording_sink import BUY, SELL, SWAP, order_of
 
+from quantkit.brokers.base import Report
 from quantkit.brokers.send_clock import SendClock
 from quantkit.brokers.simulated.account import Account
-from quantkit.brokers.simulated.broker import SimulatedBroker
-from quantkit.brokers.simulated.gates import OPEN_BAND, PriceBand
 from quantkit.brokers.simulated.market import TradeMarket
 from quantkit.clock import NEVER_NS
 from quantkit.instruments import Fees, Instrument, Side
@@ -39,22 +39,34 @@ class Exchange:
         self.portfolio = Portfolio({"USDT": cash}, instruments, mark_of=self.marks.get)
         rates = {instrument.id: fees or Fees() for instrument in instruments}
         self.calls: list[tuple[Any, ...]] = []
-        self.broker = SimulatedBroker(
+        self.venue = StillVenue(lag_ns)
+        self.life = OrderLife(
             Account(self.portfolio, rates, max_leverage=Decimal(1)),
-            latency_ns=latencies,
-            sync=lambda instrument: self.calls.append(("sync", instrument)),
-            before_change=lambda: self.calls.append(("before", self.held())),
-            after_fill=self._after_fill,
-            lag_ns=lambda _: lag_ns,
+            latencies,
+            observer=self,
+            venue=self.venue,
             send_clock=send_clock,
+            touch=touch,
         )
-        for instrument in instruments:
-            market = self.broker.markets[instrument.id] = TradeMarket(instrument, self.broker, touch=touch)
+        self.broker = self.life.broker
+        for market in self.life.markets.values():
             market.see(100)
         self.numbers = 0
 
-    def _after_fill(self, fill: Fill) -> None:
+    def before_change(self) -> None:
+        self.calls.append(("before", self.held()))
+
+    def after_fill(self, fill: Fill) -> None:
         self.calls.append(("after", self.held()))
+
+    def is_quiet(self) -> bool:
+        """Return whether no message for the swap is under way."""
+        return self.life.messages.is_empty(SWAP.id)
+
+    def finish(self, now_ns: int) -> list[Report]:
+        """End the run."""
+        self.life.position.now_ns = now_ns
+        return self.broker.finish(now_ns, "end_of_data")
 
     def held(self) -> Decimal:
         """Return the position in the first instrument."""
@@ -78,7 +90,7 @@ class Exchange:
         instrument: Instrument = SWAP,
     ) -> None:
         """Let a trade come in: what has arrived first, then the trade."""
-        self.broker.process_arrivals(instrument.id, clock_ns, clock_ns if now_ns is None else now_ns)
+        self.life.arrive(instrument.id, clock_ns, clock_ns if now_ns is None else now_ns)
         market = self.broker.markets[instrument.id]
         assert isinstance(market, TradeMarket)
         market.on_trade(price, qty, side, clock_ns)
@@ -100,14 +112,14 @@ def test_an_order_is_looked_at_when_the_exchanges_clock_reaches_its_arrival() ->
     name = exchange.send(0, BUY, 3)
     assert list(exchange.broker.orders) == [name]
     exchange.row(19, 90.0, now_ns=1_000)
-    assert exchange.broker.has_inbound(SWAP.id)
+    assert not exchange.is_quiet()
     assert (exchange.broker.log, exchange.calls) == ([], [])
     exchange.row(20, 95.0, now_ns=1_001)
-    assert not exchange.broker.has_inbound(SWAP.id)
+    assert exchange.is_quiet()
     assert [(fill.price, fill.filled_ns, fill.revealed_ns) for fill in exchange.broker.fills] == [(95.0, 20, 1_001)]
-    assert exchange.calls[0] == ("sync", SWAP.id)
+    assert exchange.venue.synced == [SWAP.id]
     exchange.row(21, 96.0)
-    assert exchange.calls.count(("sync", SWAP.id)) == 1
+    assert exchange.venue.synced == [SWAP.id]
 
 
 @pytest.mark.parametrize(
@@ -140,7 +152,7 @@ def test_news_of_one_order_comes_in_the_order_of_happening_whatever_the_clocks(i
     exchange.row(30, 101.0, now_ns=1)
     exchange.row(1_000, 100.0, now_ns=2)
     if is_over:
-        told = [(report.state, report.due_ns) for report in exchange.broker.finish(3, "end_of_data")]
+        told = [(report.state, report.due_ns) for report in exchange.finish(3)]
     else:
         exchange.broker.cancel(name, 3)
         exchange.row(1_001, 101.0, now_ns=4)
@@ -177,8 +189,8 @@ def test_messages_of_a_market_are_processed_in_the_order_of_sending() -> None:
         ("bt1", "cancelled", "requested", 21),
         ("bt2", "accepted", "", 22),
     ]
-    assert exchange.calls == [("sync", SWAP.id)]
-    assert exchange.broker.has_inbound(SWAP.id)
+    assert exchange.venue.synced == [SWAP.id]
+    assert not exchange.is_quiet()
 
 
 @pytest.mark.parametrize(("latency_ns", "wake_ns"), [(20, 40), (1, 2), (0, 1)])
@@ -187,10 +199,10 @@ def test_in_a_quiet_market_arrivals_are_processed_when_their_reports_are_due(lat
     exchange = Exchange(latency_ns=latency_ns)
     exchange.send(0, BUY, 1, 90)
     assert exchange.broker.next_wake_ns() == wake_ns
-    exchange.broker.process_overdue(wake_ns - 1)
+    exchange.life.advance(wake_ns - 1)
     assert exchange.broker.log == []
-    exchange.broker.process_overdue(wake_ns)
-    assert exchange.calls == [("sync", SWAP.id)]
+    exchange.life.advance(wake_ns)
+    assert exchange.venue.synced == [SWAP.id]
     assert exchange.news() == [("bt1", "accepted", "", latency_ns, wake_ns)]
     assert exchange.broker.next_wake_ns() == NEVER_NS
 
@@ -211,38 +223,35 @@ def test_overdue_messages_of_several_markets_draw_on_the_same_money_in_order(
     exchange = Exchange(SWAP, ETH, latency_ns={SWAP.id: latencies[0], ETH.id: latencies[1]}, cash=1_000)
     exchange.send(sent_ns[0], BUY, 60, 100)
     exchange.send(sent_ns[1], BUY, 60, 100, instrument=ETH)
-    exchange.broker.process_overdue(1_000)
+    exchange.life.advance(1_000)
     assert [(row[0], row[1], row[2]) for row in exchange.news()] == [
         (winner, "accepted", ""),
         ("bt2" if winner == "bt1" else "bt1", "rejected", "insufficient_margin"),
     ]
 
 
-def test_the_gate_is_the_markets_band_until_something_arrives() -> None:
-    """Without orders everything is inside it."""
+def test_a_market_knows_when_the_next_message_arrives() -> None:
+    """Until then, and within its band of prices, nothing happens to it."""
     exchange = Exchange(SWAP, ETH)
-    broker = exchange.broker
-    assert broker.band(SWAP.id) == broker.band("no market of this") == OPEN_BAND
+    arrival = exchange.life.messages.first_arrival_ns
+    assert arrival(SWAP.id) is None
     exchange.send(0, BUY, 1, 90)
     exchange.send(7, BUY, 1, 80)
-    assert broker.band(SWAP.id) == PriceBand(float("-inf"), float("inf"), 20)
+    assert arrival(SWAP.id) == 20
     exchange.row(20, 100.0)
-    band = broker.markets[SWAP.id].band()
-    assert band.low > 89
-    assert broker.band(SWAP.id) == band._replace(until_ns=27)
+    assert exchange.broker.markets[SWAP.id].band().low > 89
+    assert arrival(SWAP.id) == 27
     exchange.row(27, 100.0)
-    assert broker.band(SWAP.id) == band
-    assert broker.band(ETH.id) == OPEN_BAND
+    assert arrival(SWAP.id) is arrival(ETH.id) is None
 
 
 def test_whoever_watches_the_gates_hears_which_may_have_changed() -> None:
     """By what is sent, what arrives, what fills and what ends."""
     exchange = Exchange(SWAP, ETH, touch=True)
-    broker = exchange.broker
 
     def changed() -> set[str]:
-        found = set(broker.changed)
-        broker.changed.clear()
+        found = set(exchange.life.dirty)
+        exchange.life.dirty.clear()
         return found
 
     exchange.send(0, BUY, 5, 90)
@@ -257,9 +266,9 @@ def test_whoever_watches_the_gates_hears_which_may_have_changed() -> None:
     assert changed() == set()
     exchange.send(30, BUY, 5, 90, instrument=ETH)
     assert changed() == {ETH.id}
-    broker.process_overdue(100)
+    exchange.life.advance(100)
     assert changed() == {ETH.id}
-    broker.finish(200, "end_of_data")
+    exchange.finish(200)
     assert changed() == {SWAP.id, ETH.id}
 
 
@@ -367,7 +376,7 @@ def test_a_post_only_order_may_shrink_whatever_the_last_price() -> None:
     exchange.broker.markets[SWAP.id].see(99)
     exchange.broker.amend(name, 30, lots=4, price_ticks=None)
     exchange.broker.amend(name, 31, lots=9, price_ticks=None)
-    exchange.broker.process_overdue(100)
+    exchange.life.advance(100)
     assert [row[2] for row in exchange.news()] == ["", "amended", "amend_refused: post_only_would_take"]
 
 
@@ -387,7 +396,7 @@ def test_an_order_that_went_to_the_back_meets_no_row_from_before_its_amend() -> 
     exchange.row(20, 100.0)
     exchange.broker.amend(moved, 30, lots=None, price_ticks=91)
     exchange.broker.amend(kept, 30, lots=4, price_ticks=None)
-    exchange.broker.process_overdue(70)
+    exchange.life.advance(70)
     exchange.row(49, 89.0, now_ns=71)
     assert [(fill.order_id, fill.filled_ns) for fill in exchange.broker.fills] == [(kept, 49)]
     exchange.row(50, 89.0, now_ns=72)
@@ -449,7 +458,7 @@ def test_a_fill_says_all_there_is_to_know() -> None:
         ticks=110,
     )
     assert (second.id, second.lots, second.filled_ns, second.revealed_ns) == (2, 3, 40, 55)
-    assert [call for call in exchange.calls if call[0] != "sync"] == [
+    assert exchange.calls == [
         ("before", 0),
         ("after", -2),
         ("before", -2),
@@ -577,13 +586,12 @@ def ahead(offset_ns: int) -> SendClock:
 def test_a_message_leaves_when_its_hook_has_sent_it_and_overtakes_none() -> None:
     """The second call is made before the first one's moment, the third before its row's time: neither can be."""
     exchange = Exchange(send_clock=SlowClock(1_000, 900, 5))
-    exchange.broker.decisions = []
     name = exchange.send(0, BUY, 3, 90)
     exchange.broker.cancel(name, 10)
     exchange.broker.amend(name, 2_000, lots=1, price_ticks=None)
-    assert [decision.at_ns for decision in exchange.broker.decisions] == [1_000, 1_000, 2_000]
+    assert [decision.at_ns for decision in exchange.broker.take_decisions()] == [1_000, 1_000, 2_000]
     exchange.row(1_019, 80.0)
-    assert exchange.broker.has_inbound(SWAP.id)
+    assert not exchange.is_quiet()
     exchange.row(1_020, 80.0)
     assert exchange.news() == [
         ("bt1", "accepted", "", 1_020, 1_040),
@@ -602,7 +610,7 @@ def test_arrivals_and_reports_are_converted_between_the_clocks(offset_ns: int) -
     exchange = Exchange(send_clock=ahead(offset_ns))
     exchange.send(10_000, BUY, 3)
     exchange.row(10_000 - offset_ns + 19, 95.0, now_ns=10_019)
-    assert exchange.broker.has_inbound(SWAP.id)
+    assert not exchange.is_quiet()
     exchange.row(10_000 - offset_ns + 20, 96.0, now_ns=10_020)
     (fill,) = exchange.broker.fills
     assert (fill.price, fill.filled_ns) == (96.0, 10_020 - offset_ns)
@@ -617,7 +625,7 @@ def test_a_quiet_market_is_looked_at_by_our_clock(offset_ns: int, lag_ns: int | 
     exchange = Exchange(send_clock=ahead(offset_ns), lag_ns=lag)
     exchange.send(10_000, BUY, 3, 90)
     assert exchange.broker.next_wake_ns() == due_ns
-    exchange.broker.process_overdue(due_ns)
+    exchange.life.advance(due_ns)
     assert exchange.news() == [("bt1", "accepted", "", 10_020 - offset_ns, due_ns)]
 
 
@@ -642,14 +650,14 @@ def test_a_step_of_the_offset_lets_no_message_to_another_market_overtake_either(
     exchange = Exchange(SWAP, ETH, send_clock=clock, latency_ns=20)
     exchange.send(100, BUY, 3, 90)
     exchange.broker.submit(order_of(2, BUY, 3, 90, instrument=ETH), 150)
-    exchange.broker.process_overdue(10_000)
+    exchange.life.advance(10_000)
     assert [(name, at_ns) for name, _, _, at_ns, _ in exchange.news()] == [("bt1", 120), ("bt2", 120)]
 
 
 def test_what_the_end_cancels_is_stamped_by_the_exchanges_clock() -> None:
     exchange = Exchange(send_clock=ahead(3_000))
     exchange.send(10_000, BUY, 3, 90)
-    (report,) = exchange.broker.finish(10_500, "end_of_data")
+    (report,) = exchange.finish(10_500)
     assert (report.at_ns, report.due_ns) == (7_500, 10_520)
 
 
@@ -666,13 +674,13 @@ def test_the_end_cancels_what_is_open_and_returns_what_was_not_told() -> None:
     exchange.send(30, BUY, 1, 90)
     exchange.broker.cancel("bt1", 31)
     exchange.row(45, 89.0, now_ns=45)
-    reports = exchange.broker.finish(47, "end_of_data")
+    reports = exchange.finish(47)
     # The first order filled at 45 and was not told of yet; its cancel never arrived.
     assert [(r.order_id, str(r.state), r.reason, r.at_ns) for r in reports] == [
         ("bt1", "filled", "", 45),
         ("bt3", "cancelled", "end_of_data", 47),
     ]
     assert exchange.broker.take_report(NEVER_NS) is None
-    assert (exchange.broker.next_wake_ns(), exchange.broker.has_inbound(SWAP.id)) == (NEVER_NS, False)
+    assert (exchange.broker.next_wake_ns(), exchange.is_quiet()) == (NEVER_NS, True)
     assert exchange.broker.markets[SWAP.id].orders == []
     assert all(order.is_final for order in exchange.broker.orders.values())

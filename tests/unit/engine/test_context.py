@@ -10,15 +10,16 @@ import pytest
 
 from quantkit.clock import NEVER_NS, NS_PER_MIN, NS_PER_S, iso_of, time_ns_of
 from quantkit.engine import engine as core
-from quantkit.engine.context import HISTORY_ROWS, RunContext, Timers
-from quantkit.engine.engine import Engine
+from quantkit.engine.context import HISTORY_ROWS
 from quantkit.engine.options import RunOptions
 from quantkit.engine.outcome import Outcome
+from quantkit.engine.timers import Timers
 from quantkit.errors import ConfigError, DataError, OrderError, StrategyError
 from quantkit.events import BookUpdate, Candle, MarketEvent, Trade
 from quantkit.feeds.replay import MemoryFeed
 from quantkit.instruments import Fees, Instrument, Side
 from quantkit.orders import OrderState
+from quantkit.simulated import simulated_run
 from quantkit.strategy import Strategy
 
 ID = "BTC-USDT-SWAP"
@@ -63,7 +64,7 @@ def candles(rows: int = 10) -> list[MarketEvent]:
 def run(strategy: Strategy, events: Sequence[MarketEvent] | None = None, **options: Any) -> Outcome:
     """Run over ten minutes of candles, or other events."""
     feed = MemoryFeed(candles() if events is None else events, [SWAP])
-    return Engine(feed, strategy, RunOptions(**{"fees": Fees(), "cash": {"USDT": 10_000}, **options})).run()
+    return simulated_run(feed, strategy, RunOptions(**{"fees": Fees(), "cash": {"USDT": 10_000}, **options})).run()
 
 
 def minutes(warmup: int = 0) -> Hook:
@@ -250,14 +251,15 @@ def test_history_of_nothing_is_nothing() -> None:
 
 def test_history_keeps_a_bounded_number() -> None:
     """The latest."""
-    context = RunContext(seed=0, now_ns=0, instruments=lambda _: SWAP)
-    context.subscribe("candle", ID, "1m", 0)
     rows = candles(HISTORY_ROWS + 5)
-    for candle in rows:
-        assert isinstance(candle, Candle)
-        context.remember(candle)
-    assert context.history(ID, "1m", HISTORY_ROWS) == rows[5:]
-    assert context.history(ID, "1m", 2) == rows[-2:]
+
+    class Last(Acts):
+        def on_stop(self) -> None:
+            self.notes += [self.history(ID, "1m", HISTORY_ROWS), self.history(ID, "1m", 2)]
+
+    strategy = Last(minutes())
+    run(strategy, rows)
+    assert strategy.notes == [rows[5:], rows[-2:]]
 
 
 # Timers ---------------------------------------------------------------------------------------------------------------

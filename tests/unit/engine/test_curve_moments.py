@@ -12,12 +12,12 @@ import pytest
 
 import quantkit as qk
 from quantkit.clock import INTERVALS, NS_PER_DAY, NS_PER_MIN, NS_PER_S, time_ns_of
-from quantkit.engine.engine import Engine
 from quantkit.engine.options import RunOptions
 from quantkit.engine.outcome import Outcome
 from quantkit.events import BookUpdate, Candle, Funding, MarketEvent, Trade
 from quantkit.feeds.replay import MemoryFeed
 from quantkit.instruments import Fees, Instrument, Side
+from quantkit.simulated import simulated_run
 
 START_NS = time_ns_of("2026-01-01")
 SPOT = Instrument("AAA-USD", price_step="0.01", qty_step="0.001")
@@ -192,7 +192,7 @@ def ways(events: list[MarketEvent], strategy: Any, **options: Any) -> Iterator[O
     for block_rows in (1, 2, 131_072):
         for search in (True, False):
             config = RunOptions(**{"fees": Fees(), "max_leverage": 50, "search": search, **options})
-            yield Engine(MemoryFeed(events, [SWAP], block_rows=block_rows), strategy(), config).run()
+            yield simulated_run(MemoryFeed(events, [SWAP], block_rows=block_rows), strategy(), config).run()
 
 
 def test_several_rows_and_fills_at_the_grid_moment() -> None:

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from quantkit.clock import NS_PER_DAY, NS_PER_MIN, NS_PER_MS, NS_PER_S, time_ns_of
-from quantkit.engine.engine import Engine
 from quantkit.engine.options import RunOptions
 from quantkit.engine.outcome import Outcome
 from quantkit.errors import DataError
@@ -16,6 +15,7 @@ from quantkit.events import BookUpdate, Candle, Mark, MarketEvent, Ticker, Trade
 from quantkit.feeds.replay import MemoryFeed
 from quantkit.instruments import Fees, Instrument, Side
 from quantkit.orders import Fill
+from quantkit.simulated import simulated_run
 from quantkit.strategy import Strategy
 
 START_NS = time_ns_of("2026-01-01")
@@ -91,7 +91,7 @@ def run(
     """Run a strategy over events in memory."""
     block_rows = options.pop("block_rows", 131_072)
     config = RunOptions(**{"fees": FEES, "max_leverage": 5, **options})
-    return Engine(MemoryFeed(events, instruments, block_rows=block_rows), strategy, config).run()
+    return simulated_run(MemoryFeed(events, instruments, block_rows=block_rows), strategy, config).run()
 
 
 # Row by row -------------------------------------------------------------------------------------------------------

@@ -6,13 +6,13 @@ from decimal import Decimal
 import pytest
 
 from quantkit.clock import NS_PER_MIN, NS_PER_S, time_ns_of
-from quantkit.engine.engine import Engine
 from quantkit.engine.funding import KEPT_NS
 from quantkit.engine.options import RunOptions
 from quantkit.engine.outcome import Outcome
 from quantkit.events import BookUpdate, Candle, Funding, Mark, MarketEvent, Ticker
 from quantkit.feeds.replay import MemoryFeed
 from quantkit.instruments import Fees, Instrument
+from quantkit.simulated import simulated_run
 from quantkit.strategy import Strategy
 
 START_NS = time_ns_of("2026-01-01")
@@ -69,7 +69,7 @@ def settled(boundary_ns: int, *, told_ns: int | None = None, rate: float = 0.01)
 
 def run(events: Sequence[MarketEvent], strategy: Strategy, *, block_rows: int = 131_072) -> Outcome:
     config = RunOptions(fees=Fees(), max_leverage=5)
-    return Engine(MemoryFeed(events, [SWAP], block_rows=block_rows), strategy, config).run()
+    return simulated_run(MemoryFeed(events, [SWAP], block_rows=block_rows), strategy, config).run()
 
 
 @pytest.mark.parametrize("block_rows", [1, 131_072])

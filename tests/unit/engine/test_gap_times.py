@@ -3,13 +3,13 @@
 import pytest
 
 from quantkit.clock import NS_PER_S, time_ns_of
-from quantkit.engine.engine import Engine
 from quantkit.engine.gaps import Gaps
 from quantkit.engine.options import RunOptions
 from quantkit.events import BookUpdate, Gap, MarketEvent, Trade
 from quantkit.feeds.replay import MemoryFeed
 from quantkit.instruments import Instrument
 from quantkit.orders import Side
+from quantkit.simulated import simulated_run
 from quantkit.strategy import Strategy
 
 START_NS = time_ns_of("2026-01-01")
@@ -67,7 +67,7 @@ def test_each_moment_is_lost_once(name: str, block_rows: int) -> None:
     events += gaps
     events.sort(key=lambda event: event.received_ns)
     feed = MemoryFeed(events, [Instrument(NAME, price_step="1", qty_step="1")], block_rows=block_rows)
-    warnings = Engine(feed, Watch(), RunOptions()).run().warnings
+    warnings = simulated_run(feed, Watch(), RunOptions()).run().warnings
     assert [text for text in warnings if " lost in all" in text] == [f"{NAME}: {text} lost in all" for text in lost]
 
 

@@ -5,7 +5,8 @@ import pytest
 
 from quantkit.events import Ticker
 from quantkit.rows.columns import Block, Stream
-from quantkit.rows.cursors import MarkSource, TickerCursor
+from quantkit.rows.cursors import StreamCursor
+from quantkit.rows.marks import MarkSource
 
 NAME = "BTC-USDT-SWAP"
 
@@ -19,7 +20,7 @@ def enter(source: MarkSource, *asks: float | None) -> None:
 
 @pytest.fixture
 def source() -> MarkSource:
-    return MarkSource(TickerCursor(Stream("ticker", NAME), is_matching=True), "ticker")
+    return MarkSource(StreamCursor(Stream("ticker", NAME)), "ticker")
 
 
 @pytest.mark.parametrize("batches", [1, 2, 30])

@@ -13,6 +13,7 @@ from quantkit.errors import OrderError
 from quantkit.instruments import Instrument, Side
 from quantkit.orders import Fill, Order, OrderState, OrderType, TimeInForce
 from quantkit.portfolio import Portfolio
+from quantkit.rows.position import RunPosition
 
 SPOT = Instrument("BTC-USDT", price_step="0.5", qty_step="0.1", min_qty="0.2")
 SWAP = Instrument("BTC-USDT-SWAP", kind="swap", price_step="1", qty_step="1", contract_value="0.1")
@@ -50,8 +51,8 @@ class Office:
     def __init__(self) -> None:
         self.post = Post()
         self.portfolio = Portfolio({"USDT": 1_000_000, "BTC": 100}, [SPOT, SWAP, INVERSE], mark_of=lambda _: 100.0)
-        self.now_ns = 1_000
-        self.desk = OrderManager(self.post, self.portfolio, run_id="bt", now_ns=lambda: self.now_ns)
+        self.position = RunPosition(1_000)
+        self.desk = OrderManager(self.post, self.portfolio, run_id="bt", position=self.position)
         self.fills = 0
         self.reports = 0
 
@@ -61,7 +62,7 @@ class Office:
         lots, ticks = more.pop("lots", order.lots), more.pop("ticks", order.price_ticks)
         fill = more.get("fill")
         return self.desk.apply(
-            Report(self.now_ns, self.reports, order.id, state, reason, self.now_ns, lots, ticks, fill)
+            Report(self.position.now_ns, self.reports, order.id, state, reason, self.position.now_ns, lots, ticks, fill)
         )
 
     def accept(self, order: Order) -> None:
@@ -83,8 +84,8 @@ class Office:
             fee=Decimal(fee),
             fee_currency=currency,
             role="taker",
-            filled_ns=self.now_ns,
-            revealed_ns=self.now_ns,
+            filled_ns=self.position.now_ns,
+            revealed_ns=self.position.now_ns,
             why="",
             tag="",
             lots=lots,
@@ -107,7 +108,7 @@ def office() -> Office:
 def test_an_order_goes_out_pending_with_the_next_id(office: Office) -> None:
     """Ids count from one; the broker gets it at once."""
     first = office.desk.send(SPOT.id, Side.BUY, 1.5)
-    office.now_ns = 2_000
+    office.position.now_ns = 2_000
     second = office.desk.send(SWAP.id, Side.SELL, 3, price=100, tag="exit", reduce_only=True)
     assert (first.id, second.id) == ("bt1", "bt2")
     assert (first.state, first.is_open, first.sent_ns, first.updated_ns) == (OrderState.PENDING, True, 1_000, 1_000)
@@ -381,7 +382,7 @@ def test_fills_are_counted_and_averaged(office: Office) -> None:
 def test_a_report_brings_time_and_reason(office: Office) -> None:
     """As they were when it was due."""
     order = office.desk.send(SPOT.id, Side.BUY, 1, price=9)
-    office.now_ns = 5_000
+    office.position.now_ns = 5_000
     office.report(order, OrderState.REJECTED, "insufficient_cash")
     assert (order.state, order.reason, order.sent_ns, order.updated_ns) == (
         OrderState.REJECTED,

@@ -7,10 +7,11 @@ import pytest
 import quantkit as qk
 from quantkit.clock import NS_PER_MIN, NS_PER_S
 from quantkit.engine import engine as core
-from quantkit.engine.engine import Engine, RunOptions
+from quantkit.engine.options import RunOptions
 from quantkit.engine.outcome import Outcome
 from quantkit.events import Candle, Funding, Gap, MarketEvent, Trade
 from quantkit.feeds.replay import MemoryFeed
+from quantkit.simulated import simulated_run
 
 SWAP = qk.Instrument("X-USDT", kind="swap", price_step="1", qty_step="1")
 FREE = qk.Fees()
@@ -45,7 +46,7 @@ def candles(*rows: tuple[float, float, float, float]) -> list[MarketEvent]:
 def run(events: list[MarketEvent], strategy: qk.Strategy, *, block_rows: int = 1000, **options: Any) -> Outcome:
     """Run with 10,000 and no fees."""
     config = RunOptions(**{"cash": {"USDT": 10_000}, "fees": FREE, **options})
-    return Engine(MemoryFeed(events, [SWAP], block_rows=block_rows), strategy, config).run()
+    return simulated_run(MemoryFeed(events, [SWAP], block_rows=block_rows), strategy, config).run()
 
 
 @pytest.mark.parametrize("search", [True, False])
@@ -94,7 +95,7 @@ def test_a_slip_in_the_last_hook_after_the_ruin_changes_no_count(block_rows: int
     events = candles((100, 100, 100, 100), (100, 101, 74, 75), (75, 75, 75, 75), (75, 75, 75, 75))
     gap = Gap(SWAP.id, 3 * NS_PER_MIN, 3 * NS_PER_MIN, "trade", 0, 1, "lost")
     config = RunOptions(cash={"USDT": 10_000}, fees=FREE, max_leverage=5)
-    engine = Engine(MemoryFeed([*events, gap], [SWAP], block_rows=block_rows), Stopping(qty=500, stop=0), config)
+    engine = simulated_run(MemoryFeed([*events, gap], [SWAP], block_rows=block_rows), Stopping(qty=500, stop=0), config)
     with pytest.raises(qk.StrategyError, match="no more") as caught:
         engine.run()
     outcome = engine.partial_result(caught.value)
@@ -127,7 +128,7 @@ def test_what_a_hook_leaves_is_valued_where_it_raised(block_rows: int, *, search
         for number in range(1, 61)
     ]
     config = RunOptions(cash={"USDT": 10_000}, fees=FREE, latency_ns=0, search=search)
-    engine = Engine(MemoryFeed(events, [SWAP], block_rows=block_rows), Slipping(), config)
+    engine = simulated_run(MemoryFeed(events, [SWAP], block_rows=block_rows), Slipping(), config)
     with pytest.raises(qk.StrategyError, match="Y-USDT is not there") as caught:
         engine.run()
     outcome = engine.partial_result(caught.value)

@@ -3,11 +3,11 @@
 import pytest
 
 from quantkit.clock import NS_PER_MIN, time_ns_of
-from quantkit.engine.engine import Engine
 from quantkit.engine.options import RunOptions
 from quantkit.events import Candle
 from quantkit.feeds.replay import MemoryFeed
 from quantkit.instruments import Instrument
+from quantkit.simulated import simulated_run
 from quantkit.strategy import Strategy
 
 START_NS = time_ns_of("2026-01-01")
@@ -46,7 +46,7 @@ def test_instruments_are_told_of_in_one_order(block_rows: int) -> None:
         [*candles(HOURLY, "1h", 60, 1000.0), *candles(FIVES, "5m", 5, 500.0)], key=lambda candle: candle.close_ns
     )
     instruments = [Instrument(name, price_step="1", qty_step="1") for name in (HOURLY, FIVES)]
-    outcome = Engine(MemoryFeed(events, instruments, block_rows=block_rows), Both(), RunOptions()).run()
+    outcome = simulated_run(MemoryFeed(events, instruments, block_rows=block_rows), Both(), RunOptions()).run()
     said = "which does not cap fills on candles"
     assert [text for text in outcome.assumptions if "largest fill" in text] == [
         f"{HOURLY}: the largest fill was 0.10% of its candle's volume, {said}",

@@ -1,0 +1,43 @@
+"""The simulated exchange put together from its parts."""
+
+from quantkit.brokers.base import BrokerFactory, BrokerSetup
+from quantkit.brokers.simulated.account import Account
+from quantkit.brokers.simulated.broker import SimulatedBroker
+from quantkit.brokers.simulated.executions import Executions
+from quantkit.brokers.simulated.market import Market
+from quantkit.brokers.simulated.messages import MessageQueue
+from quantkit.brokers.simulated.venue import SimulatedOptions, SimulatedVenue
+from quantkit.brokers.simulated.volume import VolumeShares
+
+
+def simulated(options: SimulatedOptions) -> BrokerFactory:
+    """Return what makes a simulated exchange with these options for a run."""
+
+    def make(setup: BrokerSetup) -> SimulatedBroker:
+        account = Account(setup.ledger, setup.fees, max_leverage=options.max_leverage)
+        markets: dict[str, Market] = {}
+        messages = MessageQueue(setup.latency_ns, setup.send_clock, keeps_decisions=setup.keeps_decisions)
+        volume = VolumeShares(setup.matching, setup.cursors)
+        executions = Executions(
+            account,
+            markets,
+            latency_ns=setup.latency_ns,
+            position=setup.position,
+            observer=setup.observer,
+            volume=volume,
+            send_clock=setup.send_clock,
+            dirty=setup.dirty,
+        )
+        venue = SimulatedVenue(setup, options, markets=markets, messages=messages, listener=executions)
+        return SimulatedBroker(
+            account,
+            markets=markets,
+            messages=messages,
+            executions=executions,
+            venue=venue,
+            volume=volume,
+            send_clock=setup.send_clock,
+            dirty=setup.dirty,
+        )
+
+    return make

@@ -1,0 +1,169 @@
+"""What markets do to orders, booked and reported: the account pays, the observer is told, news goes on its way back."""
+
+import heapq
+from collections.abc import Mapping
+
+from quantkit.brokers.base import Observer, Report
+from quantkit.brokers.send_clock import SendClock
+from quantkit.brokers.simulated.account import Account
+from quantkit.brokers.simulated.market import ExchangeOrder, Market
+from quantkit.brokers.simulated.volume import VolumeShares
+from quantkit.clock import NEVER_NS
+from quantkit.orders import TRANSITIONS, Fill, OrderState
+from quantkit.rows.position import RunPosition
+
+
+class Executions:
+    """Listens to the markets.
+
+    Reports are due `latency_ns` after the event, by our clock, or with the row that revealed it if that came later.
+
+    Args:
+        account: The exchange's truth about money and positions.
+        markets: By instrument; whoever makes them fills it.
+        latency_ns: One way, by instrument.
+        position: How far the run has come.
+        observer: Told around every booking.
+        volume: Told of every fill.
+        send_clock: Says how far our clock is ahead of the exchange's.
+        dirty: Gets the instruments whose orders change.
+    """
+
+    def __init__(
+        self,
+        account: Account,
+        markets: Mapping[str, Market],
+        *,
+        latency_ns: Mapping[str, int],
+        position: RunPosition,
+        observer: Observer,
+        volume: VolumeShares,
+        send_clock: SendClock,
+        dirty: set[str],
+    ) -> None:
+        self.fills: list[Fill] = []
+        self.log: list[Report] = []
+        self._account = account
+        self._ledger = account.portfolio
+        self._markets = markets
+        self._latency_ns = dict(latency_ns)
+        self._position = position
+        self._observer = observer
+        self._volume = volume
+        self._send_clock = send_clock
+        self._dirty = dirty
+        self._reports: list[Report] = []  # a heap of those on their way
+        self._held: dict[str, int] = {}
+        self._moves: dict[str, list[tuple[int, int, int]]] = {}  # (filled_ns, the latest so far, signed size steps)
+
+    # What markets tell ------------------------------------------------------------------------------------------
+
+    def accepted(self, order: ExchangeOrder, at_ns: int) -> None:
+        """Take an order in."""
+        self.report(order, OrderState.ACCEPTED, "", at_ns)
+
+    def rejected(self, order: ExchangeOrder, reason: str, at_ns: int) -> None:
+        """Refuse an order on arrival."""
+        self._end(order, OrderState.REJECTED, reason, at_ns)
+
+    def cancelled(self, order: ExchangeOrder, reason: str, at_ns: int) -> None:
+        """End an order with what it has filled so far."""
+        self._end(order, OrderState.CANCELLED, reason, at_ns)
+
+    def filled(self, order: ExchangeOrder, lots: int, ticks: int, *, is_maker: bool, at_ns: int, why: str) -> None:
+        """Book an execution; what the account cannot have is cut off and cancelled."""
+        account = self._account
+        allowed = account.affordable_lots(order, lots, ticks, is_maker=is_maker)
+        if allowed > 0:
+            self._book(order, allowed, ticks, is_maker=is_maker, at_ns=at_ns, why=why)
+        if allowed < lots:
+            self.cancelled(order, account.reason_for_cutting(order), at_ns)
+
+    def _book(self, order: ExchangeOrder, lots: int, ticks: int, *, is_maker: bool, at_ns: int, why: str) -> None:
+        account, name = self._account, order.instrument
+        instrument = self._ledger.instruments[name]
+        value = instrument.value(lots, ticks)
+        fee, currency = account.charge(order, lots, value, is_maker=is_maker)
+        fill = Fill(
+            id=len(self.fills) + 1,
+            order_id=order.id,
+            instrument=name,
+            side=order.side,
+            price=instrument.price(ticks),
+            qty=instrument.qty(lots),
+            value=value,
+            fee=fee,
+            fee_currency=currency,
+            role="maker" if is_maker else "taker",
+            filled_ns=at_ns,
+            revealed_ns=self._position.now_ns,
+            why=why,
+            tag=order.tag,
+            lots=lots,
+            ticks=ticks,
+        )
+        self._observer.before_change()
+        account.filled(order, lots)
+        order.filled += lots
+        self._ledger.apply(fill)
+        self._dirty.add(name)
+        self.fills.append(fill)
+        signed = fill.signed_lots
+        self._held[name] = self._held.get(name, 0) + signed
+        moves = self._moves.setdefault(name, [])
+        moves.append((at_ns, max(at_ns, moves[-1][1]) if moves else at_ns, signed))
+        if order.left:
+            self.report(order, OrderState.PARTLY_FILLED, "", at_ns, fill)
+        else:
+            self._end(order, OrderState.FILLED, "", at_ns, fill)
+        self._volume.note(fill, self._position.index)
+        self._observer.after_fill(fill)
+
+    def _end(self, order: ExchangeOrder, state: OrderState, reason: str, at_ns: int, fill: Fill | None = None) -> None:
+        self.report(order, state, reason, at_ns, fill)
+        self._dirty.add(order.instrument)
+        self._account.ended(order)
+        self._markets[order.instrument].remove(order)
+
+    # Reports ----------------------------------------------------------------------------------------------------
+
+    def report(
+        self, order: ExchangeOrder, state: OrderState, reason: str, at_ns: int, fill: Fill | None = None
+    ) -> None:
+        """Send news of an order back."""
+        assert state is order.state or state in TRANSITIONS[order.state], f"{order.id}: {order.state} to {state}"
+        order.state = state
+        now_ns = self._position.now_ns
+        # News of one order does not overtake another, even if the exchange's clock and ours are far apart.
+        our_ns = at_ns + self._send_clock.offset_ns(now_ns)
+        due_ns = max(our_ns + self._latency_ns[order.instrument], now_ns, order.reported_ns)
+        order.reported_ns = due_ns
+        report = Report(due_ns, len(self.log), order.id, state, reason, at_ns, order.lots, order.limit, fill)
+        self.log.append(report)
+        heapq.heappush(self._reports, report)
+
+    def next_due_ns(self) -> int:
+        """Return when the next report is due."""
+        return self._reports[0].due_ns if self._reports else NEVER_NS
+
+    def take_report(self, now_ns: int) -> Report | None:
+        """Return the next report due by `now_ns`, or None."""
+        if self._reports and self._reports[0].due_ns <= now_ns:
+            return heapq.heappop(self._reports)
+        return None
+
+    def take_all(self) -> list[Report]:
+        """Return all reports not yet delivered, in the order in which they are due."""
+        reports = sorted(self._reports)
+        self._reports.clear()
+        return reports
+
+    def qty_at(self, instrument: str, boundary_ns: int) -> int:
+        """Return the signed size steps that fills stamped before `boundary_ns` had built up."""
+        lots = self._held.get(instrument, 0)
+        for filled_ns, latest_ns, signed in reversed(self._moves.get(instrument, ())):
+            if latest_ns < boundary_ns:  # as was everything earlier
+                break
+            if filled_ns >= boundary_ns:
+                lots -= signed
+        return lots

@@ -1,0 +1,62 @@
+"""The account's bookings: what has to know of a fill before and after it, and funding."""
+
+from quantkit.brokers.base import Broker
+from quantkit.engine.equity import EquityTracker
+from quantkit.engine.funding import Settlements
+from quantkit.events import Funding
+from quantkit.orders import Fill
+from quantkit.portfolio import Portfolio
+from quantkit.rows.marks import MarkTable
+from quantkit.rows.position import RunPosition
+
+
+class Bookings:
+    """Follows the account for everything that values it.
+
+    Args:
+        marks, settlements, equity: What values it.
+
+    Attributes:
+        is_checked: Whether nothing has been booked since solvency was looked at.
+    """
+
+    def __init__(self, marks: MarkTable, settlements: Settlements, equity: EquityTracker) -> None:
+        self._marks = marks
+        self._settlements = settlements
+        self._equity = equity
+        self.is_checked = True
+
+    def before_change(self) -> None:
+        """Take stock: the account changes at the present position."""
+        self._equity.before_change()
+
+    def after_fill(self, fill: Fill) -> None:
+        """Take in a fill that the ledger has just booked."""
+        self._marks.note_fill(fill.instrument, fill.price)
+        self._settlements.filled(fill.instrument)
+        self._equity.after_fill(fill)
+        self.is_checked = False
+
+    def charge(self, funding: Funding, broker: Broker, ledgers: tuple[Portfolio, ...], position: RunPosition) -> bool:
+        """Settle funding on what fills stamped before the boundary had built up, at the price of then.
+
+        Returns:
+            Whether anything was charged.
+        """
+        name = funding.instrument
+        lots = broker.qty_at(name, funding.funding_ns)
+        if not self._settlements.begin(funding) or not lots:
+            return False
+        mark = self._settlements.price(funding, broker.fills, position.index)
+        position.is_after_candles = True
+        self._equity.before_change()
+        for ledger in ledgers:
+            qty = ledger.instruments[name].qty_decimal(lots)
+            ledger.charge_funding(name, rate=funding.rate, mark=mark, qty=qty)
+        self._equity.account_changed()
+        self.is_checked = False
+        return True
+
+    def is_ruinous(self) -> bool:
+        """Return whether a booking that has not been looked at has left the account worth nothing."""
+        return not self.is_checked and self._equity.is_bankrupt

@@ -1,0 +1,138 @@
+"""The phases of a run around its rows: `on_start` and the plan before it, the warm-up, and the end."""
+
+from collections import Counter
+from decimal import Decimal
+from typing import Any, Final
+
+from quantkit.brokers.base import Broker
+from quantkit.engine.context import KnownInstruments, StartContext
+from quantkit.engine.guard import HookGuard
+from quantkit.engine.options import RunOptions
+from quantkit.engine.order_manager import OrderManager
+from quantkit.engine.plan import make_plan
+from quantkit.events import Candle
+from quantkit.feeds.base import Feed
+from quantkit.instruments import EXACT, plain
+from quantkit.orders import OrderState
+from quantkit.portfolio import Portfolio
+from quantkit.rows.batch import Subscription
+from quantkit.rows.position import RunPosition
+from quantkit.strategy import Strategy, idle_hooks
+
+_REMEDIES: Final = {
+    "insufficient_cash": ": it does not pay for them with fees (market orders: at 5 % above the last price, "
+    "on candles at the open)",
+    "insufficient_position": ": spot can only sell what is there",
+}
+#: Why an order that was accepted ends without all that the market offered, for lack of money.
+_CUTS: Final = ("insufficient_cash", "insufficient_margin")
+
+
+class Prepared:
+    """A run up to its first row: `on_start` has been called and everything is decided.
+
+    Args:
+        feed: Where rows come from.
+        strategy: Whose hooks run.
+        config: How.
+        is_live: Whether the run cannot simply be run once more over the same span.
+
+    Attributes:
+        start: What `on_start` did.
+        plan: What was decided.
+        warnings: What the reader of the result will have to know.
+
+    Raises:
+        ConfigError, DataError: The run cannot start.
+        StrategyError: `on_start` raised; the original is its cause.
+    """
+
+    def __init__(self, feed: Feed, strategy: Strategy, config: RunOptions, *, is_live: bool) -> None:
+        begin_ns = _begin_ns(feed, config)
+        self.feed = feed
+        self.strategy = strategy
+        self.config = config
+        self.is_live = is_live
+        self.position = RunPosition(begin_ns)
+        self.guard = HookGuard(strategy, self.position, is_live=is_live)
+        self.instruments = KnownInstruments(feed, begin_ns, is_live=is_live)
+        self.start = StartContext(self.instruments, seed=config.seed, now_ns=begin_ns)
+        strategy.bind(self.start)
+        self.guard.call("on_start", strategy.on_start)
+        self.plan = make_plan(feed, self.start.subscriptions, config)
+        self.instruments.update(self.plan.instruments)
+        self.warnings = idle_hooks(strategy, {stream.kind for stream in self.start.subscriptions})
+
+    def subscribe(self) -> None:
+        """Name the run's rows to the feed."""
+        plan, subscriptions = self.plan, self.start.subscriptions
+        # A candle that closes at the very start has been delivered as the last of the warm-up.
+        self.feed.subscribe(
+            [
+                Subscription(stream, plan.start_ns + (1 if subscriptions.get(stream) else 0), plan.end_ns)
+                for stream in plan.streams
+            ]
+        )
+
+    def warmup_candles(self) -> list[Candle]:
+        """Return the candles from before the start, in the one order."""
+        candles: list[tuple[tuple[int, Any, int], Candle]] = []
+        for stream, count in self.start.subscriptions.items():
+            if not count:
+                continue
+            block = self.feed.warmup(stream, count, self.plan.start_ns)
+            had = 0 if block is None else block.size
+            if had < count:
+                self.warnings.append(f"{stream}: warm-up {had} of {count}")
+            if block is not None:
+                for number, event in enumerate(block.events()):
+                    assert isinstance(event, Candle)
+                    candles.append(((event.received_ns, stream.sort_key, number), event))
+        return [candle for _, candle in sorted(candles, key=lambda entry: entry[0])]
+
+
+def _begin_ns(feed: Feed, config: RunOptions) -> int:
+    """Return the time of `on_start`, before the span is decided: the start that was given, else the data's.
+
+    Rows that a live run recorded begin when it began, though some of them are older.
+    """
+    if config.start_ns is not None:
+        return config.start_ns
+    held = feed.coverage().values()
+    began = [each.live_ns for each in held if each.live_ns is not None]
+    return min(began or [each.start_ns for each in held], default=0)
+
+
+def refusal_notes(orders: OrderManager, broker: Broker) -> list[str]:
+    """Return a sentence for every reason for which orders were rejected, or cut to what the account can carry."""
+    sent = orders.orders.values()
+    rejected = Counter((o.instrument, o.reason) for o in sent if o.state is OrderState.REJECTED)
+    cut = Counter((o.instrument, o.reason) for o in sent if o.state is OrderState.CANCELLED and o.reason in _CUTS)
+    totals = Counter(order.instrument for order in sent)
+    return [
+        f"{instrument}: {count} of {totals[instrument]} orders were {done}, {reason}"
+        f"{_REMEDIES.get(reason, '')}{broker.remedy(instrument) if reason == 'insufficient_margin' else ''}"
+        for done, counts in (("rejected", rejected), ("cut short", cut))
+        for (instrument, reason), count in counts.items()
+    ]
+
+
+def remainder_notes(ledger: Portfolio) -> list[str]:
+    """Return a sentence for every holding of coins of which a part cannot be sold, and of contracts likewise."""
+    said = []
+    for name, position in ledger.positions.items():
+        instrument = position.instrument
+        rest: Decimal = EXACT.subtract(position.qty, instrument.tradable_qty(position.qty))
+        if instrument.is_spot and rest > 0:
+            said.append(
+                f"{name}: {plain(rest)} {instrument.base} is left over that cannot be sold "
+                f"(size step {plain(instrument.qty_step)}, smallest order {plain(instrument.min_qty)}); "
+                "it counts as no position"
+            )
+        elif rest and not instrument.is_spot:
+            # Lots have become larger since it was bought.
+            said.append(
+                f"{name}: {plain(rest)} contracts are left over that cannot be traded (size step "
+                f"{plain(instrument.qty_step)}); they count as no position, and the equity still moves with them"
+            )
+    return said
