@@ -13,41 +13,41 @@ class Feed(Protocol):
     """A source of market data; replay and live look the same to the engine."""
 
     def instruments(self, at_ns: int | None = None) -> Mapping[str, Instrument]:
-        """Return the metadata of every instrument the feed knows, by id: as valid at a moment, or the newest.
+        """Return the metadata of every known instrument by id: as valid at a moment, or the newest.
 
-        What only became known after the moment is taken as it was first.
+        An instrument without metadata before the moment gets its first later ones.
         """
         ...
 
     def changes(self, instrument: str, start_ns: int, end_ns: int) -> Sequence[Instrument]:
         """Return the metadata of an instrument that become valid after `start_ns` and by `end_ns`, in order of time.
 
-        As far as they are known beforehand: live ones come as rows of kind `instrument`.
+        A live feed does not know them beforehand: there they come as rows of kind `instrument`.
         """
         ...
 
     def coverage(self) -> Mapping[Stream, Coverage]:
-        """Return which streams the feed can deliver and over which span."""
+        """Return the streams that the feed can deliver, each with its span."""
         ...
 
     def source(self, stream: Stream, start_ns: int | None = None, end_ns: int | None = None) -> Stream:
-        """Return the stream that rows of a span come from: the same, or finer candles that they are built from.
+        """Return the source of a stream's rows within a span: the stream itself, or shorter candles to build them from.
 
         Args:
-            stream: What is wished for.
+            stream: The stream wanted.
             start_ns, end_ns: The span; None where it is open.
 
         Raises:
-            DataError: It can neither be delivered nor built; the message says what there is.
+            DataError: The stream can neither be delivered nor built; the message lists the streams that exist.
         """
         ...
 
     def has_hole(self, stream: Stream, start_ns: int, end_ns: int) -> bool:
-        """Return whether a stream it can deliver is known to lack rows for good within [start_ns, end_ns]."""
+        """Return whether a deliverable stream is known to lack rows within [start_ns, end_ns]."""
         ...
 
     def assumptions(self) -> Sequence[str]:
-        """Return what the reader of a result has to know about the data, a sentence each."""
+        """Return assumptions about the data for the result, a sentence each."""
         ...
 
     def subscribe(self, subscriptions: Collection[Subscription]) -> None:
@@ -59,14 +59,14 @@ class Feed(Protocol):
         ...
 
     def book_before(self, stream: Stream, start_ns: int) -> list[Block]:
-        """Return what is needed to know a book at `start_ns`: its last snapshot before and the changes since."""
+        """Return the rows that make up a book at `start_ns`: its last snapshot before, and the changes since."""
         ...
 
     def batches(self, next_wake_ns: Callable[[], int] | None = None) -> Iterator[Batch]:
         """Yield the subscribed rows in total order (`received_ns`, rank, instrument, `seq`).
 
         Args:
-            next_wake_ns: Says when time alone makes something happen next. A live feed yields by then even if no row
-                has come; a replay has no use for it.
+            next_wake_ns: Gives the next moment at which time alone has an effect, such as a timer. A live feed yields
+                by then even without a row; a replay ignores it.
         """
         ...

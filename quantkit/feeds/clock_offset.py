@@ -11,9 +11,9 @@ _WINDOW_NS: Final = NS_PER_MIN
 class ClockOffset:
     """The offset, our clock less the exchange's, which moves in steps.
 
-    Two things move it: a measurement by the exchange's time that contradicts it by more than its own error, and a row
-    that came sooner after its stamp than the offset allows, since no row comes before it was sent. One thread measures,
-    another one settles.
+    Two things move it. A measurement of the exchange's time moves it if they differ by more than the measurement's
+    error. A row moves it if the row would otherwise have come before it was sent. One thread calls `measured`, another
+    `settle`.
 
     Examples:
         >>> offset = ClockOffset()
@@ -36,7 +36,7 @@ class ClockOffset:
 
         Args:
             offset_ns: Our clock less the exchange's.
-            error_ns: By how much it may be wrong.
+            error_ns: Largest error of the offset.
         """
         self._reading = offset_ns, error_ns
 
@@ -44,7 +44,7 @@ class ClockOffset:
         """Take in a batch of rows and return whether the offset has moved.
 
         Args:
-            least_lag_ns: The smallest receipt less exchange stamp among them; None where no row told of it.
+            least_lag_ns: The smallest receipt less exchange stamp among them; None without a row that has both stamps.
             until_ns: Our clock by then.
         """
         if until_ns - self._since_ns >= _WINDOW_NS:

@@ -49,11 +49,11 @@ class InputLog(Protocol):
 
 
 class Inbox:
-    """Stamps what arrives and keeps it until it is taken, in the one order of both.
+    """Stamps arriving rows and keeps them until they are taken, in one order.
 
-    Stamps rise strictly over rows and over the moments that the taker is told: once it has been told that nothing more
-    comes up to a moment, every later row is stamped after it. That is what lets engine time pass between rows, and what
-    makes a replay of the recording take the same steps.
+    Stamps rise strictly over rows and over the moments given to the taker: after the taker was given a moment, every
+    later row is stamped after it. So engine time can pass between rows, and a replay of the recording takes the same
+    steps.
 
     One thread stamps and puts, another one takes. A row is put in the callback of the event loop in which it was
     stamped, and `settle` is called at the end of that callback.
@@ -99,7 +99,7 @@ class Inbox:
                 self._filled.notify()
 
     def settle(self) -> None:
-        """Take note that everything stamped so far has been put, if it was to be."""
+        """Note that every row stamped so far has been put or dropped."""
         with self._lock:
             self._making_ns = None
 
@@ -124,23 +124,23 @@ class Inbox:
         return self._size
 
     def ends_at(self, end_ns: int) -> None:
-        """Let the taker be told of `end_ns`, and of no later moment, once `end` has been called and all is taken."""
+        """Let time end at `end_ns`: once `end` was called and all rows are taken, the taker gets no later moment."""
         with self._lock:
             self._ends_ns = end_ns
 
     def now_ns(self) -> int:
-        """Return the present moment, which no earlier row is stamped after and every later one is."""
+        """Return the present moment: earlier rows are stamped up to it, later rows after it."""
         with self._lock:
             return self._until()
 
     def take(self, wake_ns: Callable[[], int], rows_max: int) -> tuple[list[Sequence[Row]], int] | None:
-        """Return what has arrived, and the moment up to which nothing else will come; None once closed and empty.
+        """Return the rows that arrived, and the moment up to which no others will come; None once closed and empty.
 
         Waits until something arrives, `wake_ns` is reached, or a quarter of a second has passed. The first row after a
         pause is taken at once; in a stream of rows they are taken a few at a time.
 
         Args:
-            wake_ns: When time alone makes something happen next, UTC ns.
+            wake_ns: The next moment at which time alone has an effect, UTC ns.
             rows_max: Take no more than about so many rows.
         """
         with self._lock:
@@ -212,7 +212,7 @@ class BatchMaker:
             self._warmed_ns[stream] = candles[-1].close_ns
 
     def batch(self, deliveries: Iterable[Sequence[Row]], until_ns: int) -> Batch:
-        """Return a batch of deliveries that came in this order, and of the time up to `until_ns`."""
+        """Return a batch of these deliveries in their order, with the time up to `until_ns`."""
         # Deliveries come in the total order, so that counting rows tells their places.
         groups: dict[Stream, tuple[list[Row], list[int]]] = {}
         stamps: list[int] = []

@@ -15,17 +15,17 @@ _OFFSET_WARNS_NS: Final = 500 * NS_PER_MS
 
 
 class LiveClock(SendClock):
-    """A message leaves when its hook has really sent it; what is noted of it is an input of the run.
+    """The send clock of a live run: a message leaves when its hook has sent it, and that time is an input of the run.
 
     Args:
         wall: This machine's clock, UTC ns.
-        input_log: Gets each message and each step before anything comes of it; None: no log.
+        input_log: Gets each message and each step of the offset before any effect of it; None: no log.
         taken: Gets them as rows.
         sender: Stands for the strategy in those rows.
 
     Attributes:
-        offset: What the offset is estimated by; another thread may give it measurements.
-        unmeasured: How often the exchange's time could not be had.
+        offset: The estimate of the clock offset; another thread may give it measurements.
+        unmeasured: Number of failed measurements of the exchange's time.
     """
 
     def __init__(self, wall: Callable[[], int], *, input_log: InputLog | None, taken: TakenRows, sender: str) -> None:
@@ -41,7 +41,7 @@ class LiveClock(SendClock):
         self._offset_ns_max = 0
 
     def leave(self, now_ns: int, instrument: str) -> int:
-        """Return when the message leaves that is sent now, and note it."""
+        """Return the departure of a message sent now, and log it."""
         sent_ns = super().leave(now_ns, instrument)
         self._count += 1
         self._late_ns_max = max(self._late_ns_max, sent_ns - now_ns)
@@ -56,7 +56,7 @@ class LiveClock(SendClock):
         return self._wall()
 
     def settle(self, from_ns: int, least_lag_ns: int | None, instruments: Sequence[str]) -> None:
-        """Let what was measured, and the rows of a batch, move the offset from a moment on.
+        """Let measurements, and the rows of a batch, move the offset from a moment on.
 
         Args:
             from_ns: When the batch begins.
@@ -80,7 +80,7 @@ class LiveClock(SendClock):
 
     @property
     def notes(self) -> list[str]:
-        """What there is to say of this machine's clock; nothing while it is right."""
+        """Warnings about this machine's clock; none while it is right."""
         said = []
         if abs(self._offset_ns_max) > _OFFSET_WARNS_NS:
             where = "ahead of" if self._offset_ns_max > 0 else "behind"

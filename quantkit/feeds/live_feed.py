@@ -57,13 +57,13 @@ class LiveFeed:
         source: The exchange.
         folder: Where to record: the raw frames under `frames`, rows under `data`; None: nowhere.
         input_log: Records every input of the engine.
-        stop: Set from outside, it does what `stop` does; it is never set here, so that several runs may share it.
+        stop: Ends the feed when set from outside. The feed never sets it, so several runs may share it.
         sender: Stands for the strategy in the rows that say when its messages left.
         wall: The machine's UTC time in nanoseconds.
 
     Attributes:
         exchange: The source.
-        clock: When messages leave, and how far the exchange's clock is from this machine's.
+        clock: The departures of messages, and the offset between this machine's clock and the exchange's.
         behind_ns_max: How far the engine was behind the wall clock at most, after a batch.
 
     Raises:
@@ -153,11 +153,11 @@ class LiveFeed:
         return self._inbox.now_ns()
 
     def instruments(self, at_ns: int | None = None) -> Mapping[str, Instrument]:
-        """Return the metadata of every instrument that is traded, as loaded when the feed was opened."""
+        """Return the metadata of every traded instrument, as loaded at the opening of the feed."""
         return self._instruments
 
     def changes(self, instrument: str, start_ns: int, end_ns: int) -> Sequence[Instrument]:
-        """Return nothing: what changes is not known beforehand."""
+        """Return nothing: changes are not known beforehand."""
         return ()
 
     def coverage(self) -> Mapping[Stream, Coverage]:
@@ -173,7 +173,7 @@ class LiveFeed:
         return sources_of(stream, self.coverage())[0]
 
     def has_hole(self, stream: Stream, start_ns: int, end_ns: int) -> bool:
-        """Return False: what is lost is not known beforehand."""
+        """Return False: losses are not known beforehand."""
         return False
 
     def assumptions(self) -> Sequence[str]:
@@ -236,11 +236,11 @@ class LiveFeed:
     def batches(self, next_wake_ns: Callable[[], int] | None = None) -> Iterator[Batch]:
         """Yield what arrives, in the order of arrival, and the passing of time.
 
-        A feed that is lost for good ends here like one that is stopped, so that what was done until then is not lost
-        with it; `failure` and `notes` say so.
+        A feed that is lost for good ends like a stopped one, so that the run keeps its result until then; `failure` and
+        `notes` have the error.
 
         Raises:
-            FeedError: It was lost or stopped before anything was taken.
+            FeedError: The feed was lost or stopped before the first batch.
         """
         wake_ns = next_wake_ns or (lambda: FAR_FUTURE_NS)
         end_ns = self._end_ns
@@ -314,7 +314,7 @@ class LiveFeed:
 
     @property
     def connections(self) -> tuple[ConnectionLine, ...]:
-        """The connections and what state they are in, as of a moment ago."""
+        """The connections and their states, as of a moment ago."""
         return self._receiver.connections
 
     @property
@@ -329,12 +329,12 @@ class LiveFeed:
 
     @property
     def failure(self) -> QuantkitError | None:
-        """Why the feed was lost for good, None if it was not."""
+        """The error that ended the feed for good, None if there is none."""
         return self._receiver.failure
 
     @property
     def notes(self) -> list[str]:
-        """What the reader of the result has to know of the feed: what was not used, and what was not recorded."""
+        """Warnings for the result: messages not used, rows not recorded, and the loss of the feed."""
         said = [
             f"live feed: {count} time{'' if count == 1 else 's'} {what}"
             for what, count in sorted(self._receiver.problems.items())

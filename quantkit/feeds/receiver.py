@@ -31,9 +31,9 @@ _MEASURE_TIMEOUT_S: Final = 2.0
 
 
 class FrameTape:
-    """The tape of what a client received, in the client's own format; `flush` makes it safe.
+    """The tape of a client's messages, in the client's own format; `flush` makes it safe.
 
-    After the first refusal of the disk nothing more is written: behind a hole the tape would not be what was delivered.
+    After the first refusal of the disk nothing more is written: a tape with a hole would differ from the deliveries.
 
     Args:
         folder: Where; None: nowhere.

@@ -66,7 +66,7 @@ class RecordedFeed:
         source: The exchange that it was recorded from.
         instruments: As the run loaded them, by id.
         opened_ns: When the live feed was opened.
-        inputs: What the engine took in, and when.
+        inputs: The engine's inputs, and their times.
 
     Attributes:
         rows: How many were handed out so far.
@@ -98,7 +98,7 @@ class RecordedFeed:
         return ()
 
     def coverage(self) -> Mapping[Stream, Coverage]:
-        """Return what the live feed could deliver."""
+        """Return the streams of the live feed."""
         return self._coverage
 
     def source(self, stream: Stream, start_ns: int | None = None, end_ns: int | None = None) -> Stream:

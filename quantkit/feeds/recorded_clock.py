@@ -9,10 +9,10 @@ from quantkit.events import Timing
 
 
 class RecordedClock(SendClock):
-    """Lets messages leave as those of the recorded run did, as long as they are the same.
+    """Lets messages leave at the recorded times, as long as the run sends the recorded messages.
 
-    The first message that is sent at another engine time than the recorded one, or that the recording does not have,
-    leaves at the time of its row, and so do all after it. So do all messages of another strategy.
+    The first message with another engine time than the recorded one, or without a recorded one, leaves at the time of
+    its row, and so do all later messages. So do all messages of another strategy.
 
     Args:
         rows: Of kind `timing`.

@@ -36,8 +36,9 @@ class RecorderStatus(msgspec.Struct, frozen=True):
 
     Attributes:
         added: Given to `add`.
-        committed: Visible in the folder. lost: not stored; gap rows tell of them. The rest waits.
-        ignored: What was given and is no market event, by the name of its class.
+        committed: Visible in the folder.
+        lost: Not stored; gap rows mark them. The rest waits.
+        ignored: Objects that are no market events, by the name of their class.
         commits: How often rows became visible.
     """
 
@@ -54,9 +55,9 @@ class Recorder:
     Rows become visible every `rotate_s` and at the close, each commit whole or not at all. A kill loses what has
     not been committed, which is what a tape beside it is for. Rows of one `received_ns` always share a commit.
 
-    Nothing here holds up or fails the caller. What cannot be stored, because the disk is full, the queue is or a row
-    is refused, is counted in `status`, said in `error`, and stands in the folder as a gap row of its channel; what
-    comes later is recorded again as soon as that is possible.
+    No call waits or raises. A row is lost if the disk or the queue is full, or if storage refuses it: `status` counts
+    it, `error` names the reason, and a gap row of its channel marks it in the folder. Recording goes on as soon as
+    possible.
 
     Args:
         root: Data folder or URI.
@@ -162,7 +163,7 @@ class Recorder:
     def add_instruments(self, instruments: Iterable[Instrument]) -> None:
         """Take instruments' metadata, each valid from its `valid_from_ns`; never waits, never raises.
 
-        What the folder knows as valid then is not stored again when it is the same.
+        Metadata equal to the stored ones of that moment are not stored again.
         """
         with self._changed:
             self._instruments += instruments
@@ -170,8 +171,8 @@ class Recorder:
     def watch(self, streams: Iterable[Stream], since_ns: int, *, warmup: int = 0) -> None:
         """Keep in the folder that the streams are listened to from `since_ns` on; never waits, never raises.
 
-        So one that stays quiet differs from one that is not recorded. It reaches to the newest row of any stream,
-        or to what `close` is told. Told of a stream again, it keeps the first moment and the longer warm-up.
+        So a silent stream differs from one that is not recorded. The span reaches to the newest row of any stream, or
+        to the end given to `close`. A second call for a stream keeps the first moment and the longer warm-up.
 
         Args:
             streams: Of any kinds and instruments.
@@ -184,7 +185,7 @@ class Recorder:
                 self._watched[stream] = first_ns, max(asked, warmup)
 
     def commit(self) -> QuantkitError | None:
-        """Let what was added become visible, and wait for it; rows of the newest stamp stay, as more may follow.
+        """Make the added rows visible, and wait for it; rows of the newest stamp stay, as more may follow.
 
         Returns:
             `error`.

@@ -25,7 +25,7 @@ _GAPS_MAX: Final = 10_000
 
 
 class Holes:
-    """Rows that are not stored, as one span for each stream, and gap rows that wait to be."""
+    """Lost rows as one span for each stream, and gap rows in front of storage."""
 
     def __init__(self) -> None:
         self._spans: dict[Stream, tuple[int, int]] = {}
@@ -48,7 +48,7 @@ class Holes:
     def rows(self) -> list[Gap]:
         """Return a row for each span among the gap rows that wait, in order of `received_ns`.
 
-        It stands where the first row is missing, so that a replay does not go on with a book that is stale.
+        A gap row stands at the first missing row, so that a replay does not continue with a stale book.
         """
         spans = [
             Gap(stream.instrument, first_ns, first_ns, _channel_of(stream), first_ns, last_ns, NOT_RECORDED)

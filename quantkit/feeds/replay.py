@@ -59,13 +59,13 @@ class ReplayFeed:
         """Return every instrument's metadata, the given ones first.
 
         Args:
-            at_ns: As valid then, and the first of what only became known later; None takes the newest.
+            at_ns: Metadata valid then, or else the first later ones; None takes the newest.
         """
         known = {**self._stored_versions(), **self._given}
         return {name: _valid(versions, at_ns) for name, versions in known.items()}
 
     def changes(self, instrument: str, start_ns: int, end_ns: int) -> Sequence[Instrument]:
-        """Return what becomes valid within the span and says something else than what held before."""
+        """Return metadata that become valid within the span and differ from those before."""
         versions = self._given.get(instrument) or self._stored_versions().get(instrument, [])
         if not versions:
             return []
@@ -80,13 +80,13 @@ class ReplayFeed:
         return self.catalog.versions()
 
     def coverage(self) -> Mapping[Stream, Coverage]:
-        """Return what the folder holds."""
+        """Return the streams of the folder, with their spans."""
         return self._coverage
 
     def has_hole(self, stream: Stream, start_ns: int, end_ns: int) -> bool:
         """Return whether a UTC day of the span, as far as the stream reaches, has no file and was not recorded live.
 
-        Candles, marks and funding lie in monthly files: there it is a month that has none.
+        Candles, marks and funding lie in monthly files: there a month without a file is a hole.
         """
         held = self._coverage[stream]
         if not held.has_holes:
@@ -98,12 +98,12 @@ class ReplayFeed:
         return any(period not in there for period in range(first, last + 1))
 
     def source(self, stream: Stream, start_ns: int | None = None, end_ns: int | None = None) -> Stream:
-        """Return the stored stream that a stream's rows are read or built from, and hold on to the choice.
+        """Return the stored stream that gives a stream's rows, read or built, and keep the choice.
 
-        Longer candles are built from the longest finer ones of which every bar of the span fits within one of them.
+        Longer candles are built from the longest shorter candles whose bars all fit within them over the span.
 
         Raises:
-            DataError: Nothing is there to read or build it from, or bars lie astride of the longer candles.
+            DataError: There is no stream to read or build it from, or bars straddle the longer candles.
         """
         if stream.kind == "instrument":
             return stream  # made of the metadata, whatever rows there are
@@ -153,7 +153,7 @@ class ReplayFeed:
         ]
 
     def timings(self) -> list[Timing]:
-        """Return when the messages of live runs left that recorded these data, and how far the clocks were apart."""
+        """Return the departures of messages in the live runs that recorded these data, and their clock offsets."""
         found: list[Timing] = []
         for stream, held in self._coverage.items():
             if stream.kind == "timing":
@@ -193,7 +193,7 @@ class ReplayFeed:
         return block.slice(max(0, block.size - count), block.size)
 
     def book_before(self, stream: Stream, start_ns: int) -> list[Block]:
-        """Return a book's rows from its last snapshot before `start_ns` on; none where a gap has made it invalid."""
+        """Return a book's rows from its last snapshot before `start_ns` on; none after a gap in them."""
         held = self._coverage.get(stream)
         if held is None or held.start_ns >= start_ns:
             return []
@@ -260,13 +260,13 @@ def _from_last_snapshot(blocks: Sequence[Block]) -> list[Block]:
 
 
 class MemoryFeed(ReplayFeed):
-    """Rows that are already in memory, as blocks of columns; what frames and event lists become.
+    """Rows in memory, as blocks of columns, made of frames or event lists.
 
     Args:
         events: Event objects in any order; equal stamps of one stream keep theirs.
         instruments: Metadata of every instrument.
         blocks: Rows as columns.
-        notes: What the reader of a result has to know about the rows, a sentence each.
+        notes: Assumptions about the rows for the result, a sentence each.
         block_rows: Rows per block; changes memory and speed, never results.
     """
 

@@ -13,11 +13,11 @@ from quantkit.storage.catalog import Coverage, stored
 
 
 class Astride(NamedTuple):
-    """A bar that does not lie within one candle of the longer interval.
+    """A bar that straddles two candles of the longer interval.
 
     Attributes:
-        source: The finer candles it is of.
-        open_ns, close_ns: When it opens and closes.
+        source: The stream of the bar.
+        open_ns, close_ns: Its opening and closing time.
     """
 
     source: Stream
@@ -36,7 +36,7 @@ class Astride(NamedTuple):
 
 
 def sources_of(stream: Stream, coverage: Mapping[Stream, Coverage]) -> list[Stream]:
-    """Return the streams that rows can come from: the stored one, else finer candles, the longest interval first.
+    """Return possible sources of a stream's rows: the stored stream, else shorter candles, the longest first.
 
     Raises:
         DataError: There is none; the message names what exists.
@@ -74,7 +74,7 @@ def first_astride(finer: Block, interval: str) -> Astride | None:
 
 
 def cannot_build(stream: Stream, found: Sequence[Astride]) -> DataError:
-    """Return the error about candles that none of the finer ones there are can be built into.
+    """Return the error about candles that no stored shorter candles fit.
 
     Args:
         stream: The longer candles.
@@ -91,9 +91,8 @@ def coarser_blocks(
 ) -> Iterator[Block]:
     """Yield candles of `stream`'s interval built from finer ones, on UTC multiples of it (weeks from Monday).
 
-    A candle is built from the bars that are there. It is received when the last of them was, and never before its own
-    close. One that begins before the data do, or that the data do not reach the end of, is left out: it would not be
-    the whole interval.
+    A candle is built from the stored bars within it. It is received with the last of them, and never before its own
+    close. A candle that begins before the data, or ends after them, is left out: it would not be whole.
 
     Args:
         finer: Candles of a shorter interval that divides the stream's; their blocks may be cut anywhere.

@@ -22,8 +22,8 @@ class TakenRows:
         wall: This machine's clock, UTC ns.
 
     Attributes:
-        recorder: Who gets the rows; None: nobody does.
-        end_ns: A run's data end with it, though its connections are closed a moment later.
+        recorder: The receiver of the rows; None without one.
+        end_ns: End of the run's data; the connections close a moment later.
     """
 
     def __init__(self, wall: Callable[[], int], end_ns: int) -> None:
@@ -48,7 +48,7 @@ class TakenRows:
                     self._waiting += [row for row in rows if not self._is_warmed(row)]
 
     def note(self, timing: Timing) -> None:
-        """Keep when a message left, or a step of the offset."""
+        """Keep a message's departure, or a step of the offset."""
         if self.recorder is not None:
             self._waiting.append(timing)
 

@@ -29,7 +29,9 @@ class Started(msgspec.Struct, frozen=True, kw_only=True, tag="start"):
     Attributes:
         exchange: The name of the exchange, OKX in logs of before there were others.
         opened_ns: When the feed was opened.
-        strategy: Module and class. source: The class's file and strategy_digest: its SHA-256, None without one.
+        strategy: Module and class.
+        source: The class's file, None without one.
+        strategy_digest: The file's SHA-256, None without one.
         modules: SHA-256 of each module beside it, by path below the folder in which the strategy's imports begin.
         parameters: By name, JSON-ready.
         config: The engine's configuration, its span included; see `config_of`.
@@ -68,7 +70,7 @@ class InputBatch(msgspec.Struct, frozen=True, tag="take"):
 
 
 class Sent(msgspec.Struct, frozen=True, tag="sent"):
-    """One message: what it is about, and when its hook sent it, by the engine's time and by our clock."""
+    """One message: its subject, and its time of sending by the engine's time and by our clock."""
 
     instrument: str
     number: int  # counted from 1
@@ -95,7 +97,7 @@ class FeedEnded(msgspec.Struct, frozen=True, tag="end"):
 
 
 class Stopped(msgspec.Struct, frozen=True, kw_only=True, tag="stop"):
-    """How the run ended, and what its result comes to; `error` is what stopped it, where something did."""
+    """The end of the run and its final figures; `error` is the exception that stopped it, if any."""
 
     ended: str
     end_ns: int

@@ -21,7 +21,7 @@ class Monitor:
     Args:
         engine, feed: The run's.
         show: Called with each status.
-        strategy, recording: What to call the run, and where it is recorded ("" if nowhere).
+        strategy, recording: Name of the strategy, and folder of the recording ("" without one).
         started_ns: When it began.
     """
 
@@ -53,7 +53,7 @@ class Monitor:
             self._show(self.status(now_ns, at_ns))
 
     def status(self, now_ns: int, at_ns: int) -> LiveStatus:
-        """Return how the run stands.
+        """Return the state of the run.
 
         Args:
             now_ns: Engine time.

@@ -33,17 +33,17 @@ _BLOCK_ROWS: Final = 20_000
 
 
 def rebuild(run: str | Path) -> dict[Stream, int]:
-    """Put the rows that a run's tape holds in the place of those in its `data` folder.
+    """Replace the rows in a run's `data` folder by the rows on its tape.
 
     Args:
         run: The run's folder.
 
     Returns:
-        How many rows there are now, by stream.
+        Number of rows by stream.
 
     Raises:
         DataError: The folder holds no recorded run, or one that is still going, its tape or log is damaged, or the
-            disk refuses. The rows that were there are still there then.
+            disk refuses. The old rows are kept then.
     """
     folder = recorded_run(run)
     with held(folder / ENGINE) as is_ours:

@@ -24,14 +24,14 @@ from quantkit.strategy import Strategy
 
 
 class Verdict(msgspec.Struct, frozen=True, kw_only=True):
-    """What came of repeating a run.
+    """The outcome of a verification.
 
     Attributes:
         is_identical: Every decision, order event and fill, and the final ledger if the run came to its end.
-        decisions, orders, fills, events: How many were compared (events: rows and time that the engine took in).
-        ended: How the recorded run ended: `completed`, `bankrupt`, `strategy_error`, or `cut short` by a kill.
+        decisions, orders, fills, events: Counts of compared items; events are rows and steps of time.
+        ended: End of the recorded run: `completed`, `bankrupt`, `strategy_error`, or `cut short` by a kill.
         difference: None where there is none.
-        notes: What the reader has to know, for example that a package has another version now.
+        notes: Remarks, for example on a package with another version.
     """
 
     is_identical: bool
@@ -47,12 +47,12 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
 def verify(run: str | Path, *, strategy: Strategy | type[Strategy] | str | None = None, trust: bool = False) -> Verdict:
     """Run a recorded paper run once more and compare every step.
 
-    This runs the strategy. Unless one is given it is the file that the log names, and no code of it or of the modules
-    beside it runs before its bytes have the recorded digest.
+    This runs the strategy. By default it is the file named in the log, and its code, and that of the modules beside it,
+    runs only if the bytes have the recorded digests.
 
     Args:
         run: The run's folder.
-        strategy: Use this one instead of the recorded: needed where the class stood in a notebook.
+        strategy: Use this strategy instead of the recorded one; needed for a class from a notebook.
         trust: Run the copy in the run's folder. Whoever made the folder wrote it.
 
     Raises:
