@@ -1,25 +1,23 @@
 """OKX's REST interface: instruments, history and snapshots as typed values, over one paced HTTP client."""
 
-import asyncio
 import collections
 import re
-import ssl
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from types import TracebackType
-from typing import TYPE_CHECKING, Final, Self
+from typing import Final, Self
 
 import numpy as np
 
 from quantkit import clock
-from quantkit.errors import ConfigError, FeedClosedError, ParseError
+from quantkit.errors import ConfigError, ParseError
 from quantkit.events import BookUpdate, Candle, Funding, Ticker, Trade
 from quantkit.feeds.okx.codec import channels
 from quantkit.feeds.okx.codec.channels import Channel
 from quantkit.feeds.okx.codec.decode import decode_instruments, instrument_of
 from quantkit.feeds.okx.config import OkxConfig
 from quantkit.feeds.okx.credentials import Credentials
-from quantkit.feeds.okx.errors import OkxRequestError, OkxServerError, network_error, reply_error
+from quantkit.feeds.okx.errors import OkxRequestError, reply_error
 from quantkit.feeds.okx.rest import replies
 from quantkit.feeds.okx.rest.calls import (
     ACCOUNT_CONFIG,
@@ -28,23 +26,17 @@ from quantkit.feeds.okx.rest.calls import (
     TICKER,
     TICKERS,
     TIME,
-    Answer,
     Reply,
     RestCalls,
-    Signer,
 )
 from quantkit.feeds.okx.rest.history import History
+from quantkit.feeds.okx.rest.http import HttpClient, Transport
 from quantkit.feeds.okx.rest.replies import AccountConfig
 from quantkit.instruments import Instrument
-
-if TYPE_CHECKING:
-    import httpx2
 
 #: OKX's instrument types and our kinds.
 INSTRUMENT_TYPES: Final = {"spot": "SPOT", "swap": "SWAP", "future": "FUTURES"}
 _DEFAULT_CANDLES: Final = 100
-#: Longest body that is read: the longest list of instruments has a few megabytes.
-_LONGEST_BODY: Final = 64 * 1024 * 1024
 _is_future: Final = re.compile(r".*-[0-9]{6}").fullmatch
 
 
@@ -76,18 +68,15 @@ class OkxRest:
         config: OkxConfig | None = None,
         *,
         credentials: Credentials | None = None,
-        transport: "httpx2.AsyncBaseTransport | None" = None,
+        transport: "Transport | None" = None,
         now_ns: Callable[[], int] = clock.wall_ns,
         rng: np.random.Generator | None = None,
         timeout_s: float = 20.0,
     ) -> None:
         self.config = config or OkxConfig()
-        self._transport = transport
-        self._now_ns = now_ns
-        self._timeout_s = timeout_s
-        self._client: httpx2.AsyncClient | None = None
+        self._http = HttpClient(self.config, transport=transport, now_ns=now_ns, timeout_s=timeout_s)
         self._calls = RestCalls(
-            self._send,
+            self._http.send,
             self.config,
             credentials=credentials,
             now_ns=now_ns,
@@ -101,27 +90,7 @@ class OkxRest:
         return self._calls.counters
 
     async def __aenter__(self) -> Self:
-        # Only who uses REST pays for the HTTP library.
-        import httpx2
-
-        headers = {"Accept": "application/json", "User-Agent": "quantkit"}
-        if self.config.demo:
-            headers["x-simulated-trading"] = "1"
-        try:
-            self._client = httpx2.AsyncClient(
-                headers=headers,
-                transport=self._transport,
-                verify=self._trusted(),
-                trust_env=self.config.trust_env and not self.config.is_loopback,
-                timeout=httpx2.Timeout(self._timeout_s, connect=min(self._timeout_s, self.config.handshake_timeout_s)),
-                follow_redirects=False,
-            )
-        except (ValueError, ImportError, httpx2.InvalidURL):
-            # The address of a proxy may hold a password, so neither it nor the error that quotes it is shown.
-            raise ConfigError(
-                "the environment's proxy (HTTPS_PROXY, HTTP_PROXY or ALL_PROXY) cannot be used: name an http:// or "
-                "https:// address, or set trust_env=False"
-            ) from None
+        self._http.open()
         return self
 
     async def __aexit__(
@@ -131,9 +100,7 @@ class OkxRest:
 
     async def close(self) -> None:
         """Close the connections; requests under way fail."""
-        client, self._client = self._client, None
-        if client is not None:
-            await client.aclose()
+        await self._http.close()
 
     # The exchange ---------------------------------------------------------------------------------------------
 
@@ -439,55 +406,6 @@ class OkxRest:
         """
         reply = await self._calls.get(ACCOUNT_CONFIG, is_private=True)
         return replies.account_config(reply.data, where=f"OKX {ACCOUNT_CONFIG.path}")
-
-    # HTTP -----------------------------------------------------------------------------------------------------
-
-    async def _send(self, target: str, sign: Signer | None, where: str) -> Answer:
-        import httpx2
-
-        if self._client is None:
-            raise FeedClosedError("the REST client is not open; write `async with OkxRest(...) as rest:`")
-        request = self._client.build_request("GET", self.config.rest_url + target)
-        if sign is not None:
-            # What is signed are the bytes that go out, whatever the library made of the address.
-            request.headers.update(sign(request.url.raw_path.decode("ascii")))
-        place = f"{where} at {request.url.netloc.decode()}"
-        try:
-            # The library's timeouts are for each read; a server that drips bytes would never meet them.
-            async with asyncio.timeout(self._timeout_s):
-                sent_ns = self._now_ns()
-                response = await self._client.send(request, stream=True)
-                try:
-                    body = await _body(response, where)
-                finally:
-                    await response.aclose()
-                received_ns = self._now_ns()
-        except (httpx2.HTTPError, httpx2.InvalidURL, OSError) as error:
-            raise network_error(error, where=place) from error
-        return Answer(response.status_code, body, response.headers.get("retry-after", ""), sent_ns, received_ns)
-
-    def _trusted(self) -> ssl.SSLContext | bool:
-        path = self.config.ca_file
-        if path is None:
-            return True
-        try:
-            return ssl.create_default_context(cafile=path)
-        except (OSError, ssl.SSLError) as error:
-            raise ConfigError(f"ca_file {path}: cannot be used ({error}); name a PEM file of certificates") from error
-
-
-async def _body(response: "httpx2.Response", where: str) -> bytes:
-    """Read a body, but not without end."""
-    parts: list[bytes] = []
-    size = 0
-    async for part in response.aiter_bytes():
-        size += len(part)
-        if size > _LONGEST_BODY:
-            raise OkxServerError(
-                f"{where}: the answer is longer than {_LONGEST_BODY >> 20} MiB; check the url", where=where
-            )
-        parts.append(part)
-    return b"".join(parts)
 
 
 def kind_of(instrument: str) -> str:
