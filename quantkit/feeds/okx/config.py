@@ -100,13 +100,13 @@ def _check_count(name: str, value: object) -> None:
 
 
 class RetryPolicy(msgspec.Struct, frozen=True, kw_only=True):
-    """How long to wait before the next attempt: full jitter, at most `base_s * factor ** failures`, capped.
+    """The wait before the next attempt: full jitter, at most `base_s * factor ** failures`, capped.
 
     Attributes:
         base_s: Upper bound of the first wait.
         cap_s: Upper bound of every wait.
-        factor: By how much the bound grows with each failure.
-        give_up_after: How many failures in a row end it; None for never.
+        factor: Growth of the bound with each failure.
+        give_up_after: Number of failures in a row that end the attempts; None for never.
     """
 
     base_s: float = 0.25
@@ -141,7 +141,7 @@ class Backoff:
 
     Args:
         policy: The bounds.
-        rng: Where the jitter comes from, so that connections that fell together do not come back together.
+        rng: Source of the jitter, so that connections lost together do not come back together.
 
     Examples:
         >>> backoff = Backoff(RetryPolicy(base_s=1.0), np.random.default_rng(1))
@@ -178,25 +178,25 @@ class Backoff:
 
 
 class OkxConfig(msgspec.Struct, frozen=True, kw_only=True):
-    """Where OKX is and how patient to be; every value has a default that suits OKX itself.
+    """Hosts, limits and timeouts of OKX; every default suits OKX itself.
 
     Attributes:
-        region: Where the account was opened: `global`, `eea` (my.okx.com) or `us` (app.okx.com, Australia too).
+        region: Region of the account: `global`, `eea` (my.okx.com) or `us` (app.okx.com, Australia too).
         demo: Use OKX's demo trading hosts.
         url: Base of another server, such as `ws://127.0.0.1:8765`; all WebSocket paths and REST derive from it. OKX's
             own hosts are named by `region` and `demo`.
         ca_file: PEM file of certificate authorities to trust instead of the system's.
         trust_env: Use the proxy named by the environment (`HTTPS_PROXY`); never for loopback.
-        ping_after_s: Ask for a sign of life after so long without a received byte.
-        dead_after_s: Abort the connection after so long without one.
+        ping_after_s: Time without a received byte before a ping.
+        dead_after_s: Time without a received byte before the connection is aborted.
         handshake_timeout_s: For connecting, TLS, the WebSocket handshake and login together.
         ack_timeout_s: For the answer to a request.
         frame_timeout_s: For the rest of a frame that has begun.
         close_timeout_s: For a graceful close.
-        stall_after_s: A depth channel without a message for so long is subscribed anew.
-        candle_late_s: A candle that is so late after its close is fetched by REST.
-        watch_every_s: How often stalled channels and late candles are looked for.
-        successor_timeout_s: How long the replacement of a connection that is to close may take to be complete.
+        stall_after_s: Silence of a depth channel before it is subscribed again.
+        candle_late_s: Delay of a candle after its close before it is fetched by REST.
+        watch_every_s: Time between two checks for stalled channels and late candles.
+        successor_timeout_s: Time for the replacement of a closing connection to become complete.
         connects_per_s: Handshakes in any second, over all connections.
         operations_per_h: Subscribe, unsubscribe and login requests in any hour, for each connection.
         depth_channels_per_connection: How many 50- and 400-level books share a connection.
@@ -205,7 +205,7 @@ class OkxConfig(msgspec.Struct, frozen=True, kw_only=True):
         queue_events: How many events may wait for a consumer that is slower than the market.
         max_frame_bytes: Longest frame that is accepted.
         compress: Offer permessage-deflate.
-        retry: How to wait between attempts.
+        retry: The waits between attempts.
 
     Raises:
         ConfigError: A value makes no sense.
@@ -299,7 +299,7 @@ class OkxConfig(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def is_okx(self) -> bool:
-        """Whether the host is OKX's own, reached over TLS; as a `url` they are refused."""
+        """Whether the host is OKX's own, reached over TLS; a `url` never is."""
         return self.url is None
 
     @property

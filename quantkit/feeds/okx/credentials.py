@@ -19,7 +19,7 @@ _LARGEST_FILE: Final = 64 * 1024
 
 @final
 class Secret:
-    """A text that shows itself to nobody but the caller of `reveal`.
+    """A text that only `reveal` shows.
 
     `repr`, `str` and `format` give `***`; pickling, copying into JSON and hashing are refused.
 
@@ -64,11 +64,11 @@ class Credentials:
 
     Args:
         key: The key's id, as OKX shows it.
-        secret: What requests are signed with.
-        passphrase: As chosen when the key was made.
+        secret: The signing key of requests.
+        passphrase: The one chosen with the key.
 
     Raises:
-        ConfigError: One of them is empty or holds characters that cannot be sent.
+        ConfigError: A text is empty or holds characters that cannot be sent.
     """
 
     __slots__ = ("key", "passphrase", "secret")

@@ -77,7 +77,7 @@ class OkxRequestError(OkxError):
 
 
 class OkxServerError(OkxError):
-    """OKX cannot answer now, or what answered is not OKX."""
+    """OKX cannot answer now, or something else than OKX answered."""
 
 
 class OkxNetworkError(OkxError):
@@ -224,7 +224,7 @@ def reply_error(
     Args:
         code: OKX's, text or number; empty where the answer has none.
         text: OKX's words; they are cut where a key, signature or passphrase begins.
-        where: What was asked, such as `OKX market/candles BTC-USDT` or `books BTC-USDT`.
+        where: The request, such as `OKX market/candles BTC-USDT` or `books BTC-USDT`.
         status: The HTTP status, which decides where the code is unknown or missing.
         retry_after_s: How long the server asked to wait.
 

@@ -62,12 +62,12 @@ class Channel(msgspec.Struct, frozen=True):
 
     @property
     def is_depth(self) -> bool:
-        """Whether it is a book kept by a snapshot and changes."""
+        """Whether it sends a book as a snapshot and changes."""
         return self.name in DEPTH
 
     @property
     def is_book(self) -> bool:
-        """Whether it brings rows of a book: the depth channels, and `books5`, which sends the whole each time."""
+        """Whether it brings rows of a book: the depth channels, and `books5`, which always sends the whole book."""
         return self.name in DEPTH or self.name == "books5"
 
     @property

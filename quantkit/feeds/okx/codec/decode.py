@@ -100,8 +100,8 @@ class FrameError(ParseError):
     """A frame that is malformed.
 
     Attributes:
-        channel: Which channel it is of, "" where that cannot be told.
-        instrument: Likewise; "" also where the channel is not of one instrument.
+        channel: Its channel, "" if unknown.
+        instrument: Its instrument, "" if unknown, or if the channel has no single instrument.
     """
 
     def __init__(self, message: str, *, channel: str = "", instrument: str = "") -> None:
@@ -140,7 +140,7 @@ class Notice(msgspec.Struct, frozen=True):
 
 
 class ConnectionCount(msgspec.Struct, frozen=True):
-    """How many connections hold a limited channel; refused means that this subscription is dead."""
+    """The number of connections that hold a limited channel; refused means that this subscription is dead."""
 
     channel: str
     count: int
@@ -180,7 +180,7 @@ _envelope: Final = msgspec.json.Decoder(wire.Envelope).decode
 def decode(frame: bytes, *, received_ns: int, latest_ns: int | None = None) -> list[Message]:
     """Turn one text frame into messages.
 
-    Events come wrapped in what proves their place: `MarketData.event`, `TradeData.event` with its ids,
+    Events come with the proof of their place in the sequence: `MarketData.event`, `TradeData.event` with its ids,
     `BookData.update` with its sequence numbers, `FundingData.event`. A frame that begins like a push of a busy channel
     (tickers, trades, books, bbo-tbt) is taken for one and decoded in one pass; keys in another order cost a second
     pass and change nothing.

@@ -191,10 +191,10 @@ def instrument_id(text: str) -> str:
 
 
 class Remembered(dict[str, Value]):
-    """What texts mean, worked out once: prices, sizes and ids come again and again.
+    """Values of texts, parsed once: prices, sizes and ids repeat all the time.
 
     Args:
-        parse: Turns a text into its value; what it refuses is not remembered.
+        parse: Turns a text into its value; refused texts are not remembered.
 
     Examples:
         >>> known = Remembered(price)

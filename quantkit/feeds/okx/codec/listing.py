@@ -46,11 +46,11 @@ def instrument_of(row: InstrumentRow, *, source: str = "capture", valid_from_ns:
     Args:
         row: From REST or the instruments channel.
         source: Where the metadata comes from, kept with the instrument.
-        valid_from_ns: Since when it holds.
+        valid_from_ns: Start of its validity.
 
     Returns:
-        None for what is not traded here (options, margin, kinds unknown), and for a row whose steps are still blank, as
-        they are before an instrument opens.
+        None for kinds that are not traded here (options, margin, unknown ones), and for a row with blank steps, as
+        before the opening of an instrument.
 
     Raises:
         ParseError: A number or the id is malformed, or the fields contradict each other.

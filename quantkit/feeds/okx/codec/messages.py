@@ -59,7 +59,7 @@ class FormingCandle(msgspec.Struct, frozen=True, gc=False):
 class ForeignCandle(msgspec.Struct, frozen=True, gc=False):
     """A bar that no interval of ours describes: it opens on UTC+8, or is two days or a month long.
 
-    It is not a `Candle`, so that it cannot pass as one: whoever asked for `1d` gets days of UTC and nothing else.
+    It is no `Candle`: a subscriber of `1d` gets days of UTC and nothing else.
     """
 
     channel: str
@@ -76,7 +76,7 @@ class ForeignCandle(msgspec.Struct, frozen=True, gc=False):
 
 
 class FundingData(msgspec.Struct, frozen=True, gc=False):
-    """The predicted rate of the next settlement, and what the last one charged.
+    """The predicted rate of the next settlement, and the rate of the last one.
 
     `settled_rate` belongs to the settlement before `event.funding_ns`; None where the frame does not say, or while that
     settlement is still being processed. `interval_ns` lies between the next settlement and the one after it; None where
@@ -90,7 +90,7 @@ class FundingData(msgspec.Struct, frozen=True, gc=False):
 
 
 class BookData(msgspec.Struct, frozen=True, gc=False):
-    """A book snapshot or update with what proves its place: sequence numbers or a checksum, None where not sent.
+    """A book snapshot or update with its sequence numbers and checksum, None where not sent.
 
     `bid_texts` and `ask_texts` are the prices and the sizes as sent, in the order of the update's.
     """
@@ -105,7 +105,7 @@ class BookData(msgspec.Struct, frozen=True, gc=False):
 
 
 class OpenInterest(msgspec.Struct, frozen=True, gc=False):
-    """How much of a contract is open, in contracts, in coins and in US dollars; None where not sent."""
+    """Open interest of a contract in contracts, coins and US dollars; None where not sent."""
 
     channel: str
     instrument: str

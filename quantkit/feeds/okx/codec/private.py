@@ -115,7 +115,7 @@ class TradeReference(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class BalanceAndPosition(msgspec.Struct, frozen=True, kw_only=True):
-    """What one event did to balances and positions; `cause` is snapshot, filled, funding_fee, liquidation and so on."""
+    """Balances and positions after one event; `cause` is snapshot, filled, funding_fee, liquidation and so on."""
 
     pushed_ns: int | None = field(name="pTime", default=None)
     cause: str = field(name="eventType", default="")
@@ -125,7 +125,7 @@ class BalanceAndPosition(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class OrderUpdate(msgspec.Struct, frozen=True, kw_only=True):
-    """One order as it stands after a change; what starts with `fill_` is the fill that changed it, if one did."""
+    """One order after a change; fields with `fill_` are those of the fill that changed it, if any."""
 
     instrument: str = field(name="instId")
     order_id: str = field(name="ordId")

@@ -50,7 +50,7 @@ Row = TypeVar("Row")
 
 
 class Arg(msgspec.Struct, frozen=True, rename="camel"):
-    """What was subscribed; comes back with every push."""
+    """The argument of a subscription; every push repeats it."""
 
     channel: str = ""
     inst_id: str = ""
@@ -66,7 +66,7 @@ class Arg(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class Envelope(msgspec.Struct, rename="camel"):
-    """The outside of every frame but its data."""
+    """Every field of a frame but its data."""
 
     event: str | None = None
     arg: Arg | None = None
@@ -80,13 +80,13 @@ class Envelope(msgspec.Struct, rename="camel"):
 
 
 class Rows(msgspec.Struct, Generic[Row], gc=False):
-    """A push of a channel whose rows say which instrument they are of."""
+    """A push of a channel whose rows name their instrument."""
 
     data: list[Row]
 
 
 class Push(msgspec.Struct, Generic[Row], gc=False):
-    """A push of a channel whose rows need what was subscribed to be understood."""
+    """A push of a channel whose rows need the subscription's argument."""
 
     data: list[Row]
     arg: Arg
@@ -196,7 +196,7 @@ class OpenInterestRow(msgspec.Struct, rename="camel"):
 
 
 class InstrumentRow(msgspec.Struct, rename="camel"):
-    """One row of `public/instruments` or of the instruments channel, as text; `instrument_of` makes sense of it."""
+    """One row of `public/instruments` or of the instruments channel, as text; `instrument_of` reads it."""
 
     inst_id: str
     inst_type: str

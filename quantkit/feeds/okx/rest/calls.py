@@ -43,9 +43,9 @@ class Endpoint(NamedTuple):
 
     Attributes:
         path: Without the leading `/api/v5/`.
-        requests: How many are allowed in any `window_s` seconds.
-        window_s: In seconds.
-        most_rows: How many rows one answer holds at most, 0 where it is not paged.
+        requests: Requests allowed in any `window_s` seconds.
+        window_s: Length of the window, seconds.
+        most_rows: Largest number of rows in an answer, 0 where it is not paged.
     """
 
     path: str
@@ -60,7 +60,7 @@ class Endpoint(NamedTuple):
 
     @property
     def paced_window_s(self) -> float:
-        """The window that `requests` of them are spread over."""
+        """The window over which `requests` requests are spread."""
         return self.window_s * _HEADROOM
 
 
@@ -79,7 +79,7 @@ ACCOUNT_CONFIG: Final = Endpoint("account/config", 5)
 
 
 class Answer(NamedTuple):
-    """What came back over HTTP.
+    """An HTTP answer.
 
     Attributes:
         status: The HTTP status.
@@ -123,7 +123,7 @@ class RestCalls:
     Attributes:
         counters: What was repeated or left out, by name; each new name is logged once.
         offset_ns: The exchange's clock minus this machine's, once measured.
-        offset_error_ns: By how much that may be wrong.
+        offset_error_ns: Largest error of the offset.
     """
 
     def __init__(

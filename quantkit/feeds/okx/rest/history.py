@@ -29,7 +29,7 @@ _HISTORY_ONLY: Final = ("1s",)
 
 
 class Placed(NamedTuple):
-    """One undecoded row and where it stands in its list: a time in milliseconds or a rising id."""
+    """One undecoded row and its place in its list: a time in milliseconds or a rising id."""
 
     place: int
     row: msgspec.Raw
@@ -44,8 +44,8 @@ async def newest_first(
 ) -> AsyncGenerator[list[Placed], None]:
     """Yield pages of rows, newest first, no row twice, until there are no older ones.
 
-    How many rows a page holds says nothing: limits differ between endpoints and years, and a page may be short in the
-    middle of a list. So the next page starts where the last one ended, and only a page without rows ends it.
+    The length of a page says nothing: limits differ between endpoints and years, and a page may be short in the middle
+    of a list. So the next page starts at the end of the last one, and only an empty page ends the list.
 
     Args:
         fetch: Returns rows older than a place (excluding it), the newest where it is None.
@@ -54,8 +54,8 @@ async def newest_first(
         where: The list, for messages.
 
     Raises:
-        ParseError: A page has rows but no place can be read, or only rows that are newer than asked for: going on
-            would repeat the same page for ever, and stopping would hide that history is missing.
+        ParseError: No row of a page has a readable place, or all rows are newer than asked for. Going on would repeat
+            the page for ever, and stopping would hide the missing history.
     """
     while True:
         rows = await fetch(older_than)

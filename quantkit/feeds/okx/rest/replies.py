@@ -20,7 +20,7 @@ Refuse = Callable[[str], None]
 
 
 class AccountConfig(msgspec.Struct, frozen=True):
-    """How an account is set up.
+    """The configuration of an account.
 
     Attributes:
         level: `spot`, `futures`, `multi-currency`, `portfolio`, or OKX's own word if it is new.

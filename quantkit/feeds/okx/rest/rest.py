@@ -41,13 +41,13 @@ _is_future: Final = re.compile(r".*-[0-9]{6}").fullmatch
 
 
 class OkxRest:
-    """A client for the part of OKX's REST interface that market data need; nothing in it can trade.
+    """A client for OKX's REST market data. It cannot trade.
 
     Use it as a context manager on one event loop. Requests are spaced to stay within OKX's limits, and repeated with
     back-off where that can help. A malformed row is counted and left out, never an error for the others.
 
     Args:
-        config: Which host, and how patient to be.
+        config: Hosts, limits and timeouts.
         credentials: Needed for `account_config` alone.
         transport: An HTTP transport of httpx2 to use instead of the network's.
         now_ns: The machine's clock, UTC ns.
@@ -123,7 +123,7 @@ class OkxRest:
 
     @property
     def clock_offset_error_ns(self) -> int:
-        """By how much the clock offset measured last may be wrong: half of its round trip and the server's rounding."""
+        """Largest error of the last measured clock offset: half of its round trip and the server's rounding."""
         return self._calls.offset_error_ns
 
     async def instruments(
@@ -397,7 +397,7 @@ class OkxRest:
     # The account ----------------------------------------------------------------------------------------------
 
     async def account_config(self) -> AccountConfig:
-        """Return how the account is set up, and so whether the key is good.
+        """Return the account's configuration, which proves the key.
 
         Raises:
             ConfigError: There are no credentials, or they must not be sent to this host.

@@ -20,7 +20,7 @@ DEPTHS: Final = {"books": 400, "books-l2-tbt": 400, "books50-l2-tbt": 50}
 
 
 class Link(StrEnum):
-    """How a book message follows the one before it."""
+    """Relation of a book message to the one before it."""
 
     START = "start"  # a snapshot: replaces the book
     NEXT = "next"  # in order, sign-of-life frames and maintenance resets included
@@ -121,16 +121,16 @@ class SequencedBook:
         return bid is not None and ask is not None and bid >= ask
 
     def fault(self) -> str:
-        """Return what shows that the levels are wrong: `levels` for too many, `crossed`, or nothing."""
+        """Return the fault of the levels: `levels` for too many, `crossed`, or an empty text."""
         if len(self.bids) > self.depth or len(self.asks) > self.depth:
             return "levels"
         return "crossed" if self._bid_high >= self._ask_low and self.is_crossed else ""
 
     def apply(self, data: BookData) -> int:
-        """Apply a message that follows; removing a level that is not there is nothing.
+        """Apply the next message; the removal of an absent level has no effect.
 
         Returns:
-            How many levels were to be removed that were not there.
+            Number of removals of absent levels.
         """
         update = data.update
         self.seq_id, self.prev_seq_id = data.seq_id, data.prev_seq_id
@@ -169,7 +169,7 @@ class SequencedBook:
 
 
 class ChecksummedBook(SequencedBook):
-    """A book that is also held against the checksum of each message.
+    """A book that also checks the checksum of each message.
 
     Recordings from before OKX sent sequence numbers have no other proof. The checksum covers prices and sizes as text,
     so the texts are kept beside the numbers.
@@ -203,7 +203,7 @@ class ChecksummedBook(SequencedBook):
         return unknown
 
     def fault(self) -> str:
-        """Return what shows that the levels are wrong, `checksum` included."""
+        """Return the fault of the levels, `checksum` included."""
         return super().fault() or ("" if self._is_proven else "checksum")
 
     def _checksum(self) -> int:

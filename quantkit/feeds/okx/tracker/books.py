@@ -28,7 +28,7 @@ _MOST_FETCHES: Final = 5
 
 
 class Phase(StrEnum):
-    """What is known of a book."""
+    """State of a book."""
 
     WAITING = "waiting"  # subscribed, nothing came
     SPLICING = "splicing"  # updates came without a snapshot; one is fetched
@@ -59,8 +59,8 @@ class BookChannel(ChannelState):
     def listed(self, price_step: str) -> None:
         """Hold levels against a price step from now on.
 
-        Where it is the one that they were off already, or none could be had, the exchange means what it shows: they
-        are taken as they come, until another step is told.
+        If the step is unchanged, or cannot be loaded, the exchange means its levels: they are taken as they come, until
+        another step arrives.
         """
         was_asked, self._is_relisting = self._is_relisting, False
         if price_step and price_step != self._step:
@@ -363,7 +363,7 @@ class DepthChannel(BookChannel):
         self._steady = None
 
     def malformed(self, connection: int, received_ns: int, out: list[FeedMessage]) -> None:
-        """Note that a frame could not be understood, so that the book may lack what it told."""
+        """Note a malformed frame: the book may lack its levels."""
         if connection not in (self.owner, self.successor) or self.phase is Phase.BROKEN:
             return
         self._chains.pop(connection, None)

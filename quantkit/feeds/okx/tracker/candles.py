@@ -101,7 +101,7 @@ class CandleChannel(ChannelState):
         self._advance(received_ns, out)
 
     def overdue(self, now_ns: int, grace_ns: int) -> FetchCandles | None:
-        """Return what to fetch because bars should have come by now; None while nothing is due or asked for already."""
+        """Return the fetch of overdue bars; None while none are due, or while a fetch is under way."""
         if self._due_ns is None or self._asked is not None or self.owner is None:
             return None
         closed = (now_ns - grace_ns - self._due_ns) // self._length_ns

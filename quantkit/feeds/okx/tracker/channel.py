@@ -42,7 +42,7 @@ _log: Final = logging.getLogger("quantkit.feeds.okx")
 
 
 class Counters:
-    """Counts what is not delivered, by name, and logs each new name once."""
+    """Counts undelivered messages by name, and logs each new name once."""
 
     __slots__ = ("counters",)
 
@@ -90,7 +90,7 @@ class ChannelState:
         self._heard: dict[int, int] = {}
 
     def heard_ns(self, connection: int) -> int:
-        """Return when a connection brought something, 0 if it has not brought what makes its subscription usable."""
+        """Return the time of a connection's last message, 0 while its subscription is not usable."""
         return self._heard.get(connection, 0)
 
     # Who brings it --------------------------------------------------------------------------------------------
@@ -147,7 +147,7 @@ class ChannelState:
         self._command(Resubscribe(connection, self.channel, cause))
 
     def malformed(self, connection: int, received_ns: int, out: list[FeedMessage]) -> None:
-        """Note that a frame could not be understood, so that what it told is lost."""
+        """Note a malformed frame, whose content is lost."""
         if connection == self.owner and self.successor not in self._heard:
             self._fail(received_ns, "malformed", out)
 

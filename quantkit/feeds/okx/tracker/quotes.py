@@ -141,7 +141,7 @@ class SettlementTimes:
         self._unsettled_ns: int | None = None  # the one that became due, whose rate has not been told yet
 
     def take(self, data: FundingData) -> Funding | None:
-        """Take a row, and return the settled rate that it is the first to tell; None where there is none to be told.
+        """Take a row, and return the settled rate that it tells first; None if it tells none.
 
         Only a settlement that the rows have seen become due has a known time.
         """

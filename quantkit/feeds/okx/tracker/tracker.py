@@ -73,11 +73,11 @@ _TRADES: Final = ("trades", "trades-all")
 
 
 def ignore(*_: object) -> None:
-    """Do nothing, as the one who replays a tape does with commands and what concerns connections."""
+    """Do nothing: a replay ignores commands and events of connections."""
 
 
 class Tracker:
-    """Turns a tape into the events of a consumer, and says what the client has to ask for.
+    """Turns a tape into the events of a consumer, and commands the client's requests.
 
     Every outage of a stream is told by exactly one `Gap`. A book's comes when it becomes invalid; those of trades,
     quotes, marks and rates come before the first row after. Missing bars are fetched, and told only if that fails.
@@ -129,7 +129,7 @@ class Tracker:
 
     @property
     def counters(self) -> Counter[str]:
-        """How often each thing came that was not delivered, by name."""
+        """Counts of undelivered messages, by name."""
         return self._counters.counters
 
     # In -------------------------------------------------------------------------------------------------------
@@ -191,7 +191,7 @@ class Tracker:
         return out
 
     def record(self, event: Record) -> list[FeedMessage]:
-        """Take a record of what happened beside the frames.
+        """Take a record of an event beside the frames.
 
         Returns:
             What is to be delivered, in the order of rows, every event stamped with the record's `received_ns`.
