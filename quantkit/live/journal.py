@@ -97,7 +97,12 @@ class FeedEnded(msgspec.Struct, frozen=True, tag="end"):
 
 
 class Stopped(msgspec.Struct, frozen=True, kw_only=True, tag="stop"):
-    """The end of the run and its final figures; `error` is the exception that stopped it, if any."""
+    """The end of the run and its final figures.
+
+    Attributes:
+        error: The exception that stopped it, if any.
+        hash_encoding: Which of `quantkit.report.digest.ENCODINGS` the hash has.
+    """
 
     ended: str
     end_ns: int
@@ -108,6 +113,7 @@ class Stopped(msgspec.Struct, frozen=True, kw_only=True, tag="stop"):
     cash: dict[str, Decimal]
     positions: dict[str, Decimal]
     error: str = ""
+    hash_encoding: str = "quantkit-result-1"  # the only one before logs named it
 
 
 Entry: TypeAlias = Started | WarmupLoaded | InputBatch | Sent | Stepped | Output | FeedEnded | Stopped

@@ -22,7 +22,7 @@ from quantkit.live.journal import VERSION, EngineLog, Started, Stopped, config_f
 from quantkit.live.monitor import Monitor
 from quantkit.live.status import LiveStatus
 from quantkit.loading import parameter_fields, sender_of, source_of
-from quantkit.report.digest import result_hash
+from quantkit.report.digest import ENCODING, result_hash
 from quantkit.report.result import Result
 from quantkit.simulated import simulated_run
 from quantkit.sources import code_of
@@ -175,6 +175,7 @@ def _stop_of(outcome: Outcome, failure: StrategyError | None) -> Stopped:
         ended=outcome.ended,
         end_ns=outcome.end_ns,
         result_hash=result_hash(outcome),
+        hash_encoding=ENCODING,
         orders=len(outcome.orders),
         fills=len(outcome.fills),
         equity=outcome.equity,

@@ -134,7 +134,7 @@ def _compare_end(log: LogReplayer, outcome: Outcome | None, error: str) -> str:
         ("final balances", stopped.cash, outcome.cash),
         ("final positions", stopped.positions, outcome.position_qty),
         ("final equity", stopped.equity, outcome.equity),
-        ("hash of the result", stopped.result_hash, result_hash(outcome)),
+        ("hash of the result", stopped.result_hash, result_hash(outcome, stopped.hash_encoding)),
     ):
         if recorded != replayed:
             raise DifferenceError(name, _text(recorded), _text(replayed))

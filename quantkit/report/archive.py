@@ -258,7 +258,7 @@ def _read_manifest(folder: Path) -> tuple[dict[str, Any], bool]:
         raise _changed(path)
     encoding = manifest.get("hash_encoding")
     if not isinstance(encoding, str) or encoding not in ENCODINGS:
-        raise DataError(f"{path} has a hash of the encoding {encoding!r}, which this quantkit does not know; update it")
+        raise DataError(f"{path}: its hash has the encoding {encoding!r}, which this quantkit does not know; update it")
     return manifest, guarded is not None
 
 

@@ -9,6 +9,7 @@ import msgspec
 from numpy.typing import NDArray
 
 from quantkit.engine.outcome import Outcome
+from quantkit.errors import DataError
 from quantkit.instruments import plain
 
 
@@ -87,8 +88,13 @@ def result_hash(outcome: Outcome, encoding: str = ENCODING) -> str:
 
     Returns:
         64 hexadecimal digits.
+
+    Raises:
+        DataError: The encoding is a newer quantkit's.
     """
-    fields = ENCODINGS[encoding]
+    fields = ENCODINGS.get(encoding)
+    if fields is None:
+        raise DataError(f"a hash has the encoding {encoding!r}, which this quantkit does not know; update it")
     digest = hashlib.sha256()
 
     def put(name: str, content: bytes) -> None:

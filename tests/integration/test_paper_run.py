@@ -221,6 +221,7 @@ def test_what_was_done_before_a_hook_raised_is_kept_and_repeated(where: str, tmp
     stopped = list(read_log(run / "engine"))[-1]
     assert isinstance(stopped, Stopped)
     assert (kept.hash, len(kept.fills), len(kept.orders)) == (stopped.result_hash, stopped.fills, stopped.orders)
+    assert stopped.hash_encoding == kept.manifest["hash_encoding"]
     assert verdict.fills == len(kept.fills) > 2
     assert kept.warnings[0].startswith("the run ended early: Raising.")
     # The curve reaches to the error, once.

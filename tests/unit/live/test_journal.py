@@ -75,6 +75,9 @@ def test_a_log_of_version_0_1_is_read_by_its_tags(tmp_path: Path) -> None:
     assert report.state is OrderState.FILLED
     assert report.fill is not None
     assert (report.fill.price, report.fill.fee, report.fill.ticks) == (2.0, Decimal("0.01"), 200)
+    stopped = entries[-1]
+    assert isinstance(stopped, Stopped)
+    assert stopped.hash_encoding == "quantkit-result-1"
 
 
 def test_each_call_writes_the_tag_of_version_0_1(tmp_path: Path) -> None:

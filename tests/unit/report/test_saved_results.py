@@ -170,8 +170,8 @@ def rewrite_digest(run: Path, name: str) -> None:
     ("change", "told"),
     [
         ({"format_version": FORMAT_VERSION + 1}, f"has format version {FORMAT_VERSION + 1}; this quantkit reads up to"),
-        ({"hash_encoding": "quantkit-result-99"}, "has a hash of the encoding 'quantkit-result-99', which this"),
-        ({"hash_encoding": ["x"]}, "has a hash of the encoding ['x'], which this"),
+        ({"hash_encoding": "quantkit-result-99"}, "its hash has the encoding 'quantkit-result-99', which this"),
+        ({"hash_encoding": ["x"]}, "its hash has the encoding ['x'], which this"),
     ],
 )
 def test_what_is_newer_is_refused_in_one_line(change: dict[str, Any], told: str, tmp_path: Path) -> None:
@@ -184,6 +184,12 @@ def test_what_is_newer_is_refused_in_one_line(change: dict[str, Any], told: str,
     assert told in str(caught.value)
     assert str(caught.value).endswith("update it")
     assert "\n" not in str(caught.value)
+
+
+def test_a_hash_of_a_newer_encoding_cannot_be_compared(result: Result) -> None:
+    """As in the log of a recorded run."""
+    with pytest.raises(DataError, match="a hash has the encoding 'quantkit-result-99', which this quantkit does not"):
+        result_hash(result.outcome, "quantkit-result-99")
 
 
 def test_new_results_have_the_newest_encoding(result: Result) -> None:
