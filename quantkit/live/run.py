@@ -36,7 +36,7 @@ _log: Final = logging.getLogger("quantkit.live")
 
 def run_paper(
     strategy: Strategy,
-    config: RunOptions,
+    options: RunOptions,
     source: LiveSource,
     *,
     record: Path | None,
@@ -51,7 +51,7 @@ def run_paper(
     log = None
     try:
         log = None if folder is None else EngineLog(folder / ENGINE)
-        return _run(strategy, config, source, folder, log, duration_ns, on_status, stop or threading.Event())
+        return _run(strategy, options, source, folder, log, duration_ns, on_status, stop or threading.Event())
     finally:
         if log is not None:
             log.close()
@@ -62,7 +62,7 @@ def run_paper(
 
 def _run(
     strategy: Strategy,
-    config: RunOptions,
+    options: RunOptions,
     source: LiveSource,
     folder: Path | None,
     log: EngineLog | None,
@@ -75,15 +75,15 @@ def _run(
     with LiveFeed(source, folder=folder, input_log=log, stop=stop, sender=sender) as feed:
         start_ns = feed.now_ns()
         end_ns = FAR_FUTURE_NS if duration_ns is None else start_ns + duration_ns
-        config = msgspec.structs.replace(config, start_ns=start_ns, end_ns=end_ns)
+        options = msgspec.structs.replace(options, start_ns=start_ns, end_ns=end_ns)
         if folder is not None and log is not None:
-            _write_start(log, folder, strategy, config, feed)
+            _write_start(log, folder, strategy, options, feed)
         ticks: list[Callable[[int], None]] = []
         try:
             engine = simulated_run(
                 feed,
                 strategy,
-                config,
+                options,
                 progress=lambda now_ns, _start, _end: ticks[0](now_ns) if ticks else None,
                 log=log,
                 send_clock=feed.clock,
@@ -123,7 +123,7 @@ def _run(
         data="live" if folder is None else str(folder),
         data_files={},
         plan=engine.plan,
-        options=config,
+        options=options,
     )
     result = Result(outcome, {**described, "end_ns": outcome.end_ns}, engine.plan.instruments, engine.changes)
     if folder is not None:
@@ -141,7 +141,7 @@ def _run(
     return result
 
 
-def _write_start(log: EngineLog, folder: Path, strategy: Strategy, config: RunOptions, feed: LiveFeed) -> None:
+def _write_start(log: EngineLog, folder: Path, strategy: Strategy, options: RunOptions, feed: LiveFeed) -> None:
     """Note how the run is set up, and keep a copy of the strategy's file and of the modules beside it."""
     name, digest = source_of(strategy)
     code = code_of(type(strategy))
@@ -163,7 +163,7 @@ def _write_start(log: EngineLog, folder: Path, strategy: Strategy, config: RunOp
             strategy_digest=digest,
             modules={} if code is None else {place: source.digest for place, source in code.beside.items()},
             parameters=parameter_fields(strategy.parameters),
-            config=config_fields(config),
+            config=config_fields(options),
             instruments=[instrument.to_dict() for instrument in feed.instruments().values()],
             versions=versions(),
         )
