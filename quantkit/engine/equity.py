@@ -10,7 +10,6 @@ moment, or when something other than a candle's range first changes the account 
 
 from collections.abc import Mapping
 from decimal import Decimal
-from fractions import Fraction
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +21,6 @@ from quantkit.engine.outcome import EquityCurve, Excursion
 from quantkit.engine.solvency import SolvencyBounds, find_ruin
 from quantkit.engine.worth import AccountView, Floats
 from quantkit.errors import DataError
-from quantkit.instruments import decimal_of
 from quantkit.orders import Fill
 from quantkit.portfolio import Portfolio, shown
 from quantkit.rows.marks import MarkTable
@@ -66,7 +64,7 @@ class EquityTracker:
     @property
     def held(self) -> set[str]:
         """Instruments whose marks matter at present, or are waited for to open the curve."""
-        return set(self._last) if self.is_started else {*self._last, *self._converters()}
+        return set(self._last) if self.is_started else {*self._last, *self._view.converters()}
 
     # The start --------------------------------------------------------------------------------------------------
 
@@ -81,36 +79,14 @@ class EquityTracker:
         self.is_started = True
         self._grid_ns = self._next_grid_ns(now_ns)
         equity = np.array([self._equity_now()])
-        self.starting_equity = shown(self._worth_exact())
+        self.starting_equity = shown(self._view.equity_exact(self._last))
         self._curve.peak = float(equity[0])
         self._append(np.array([now_ns], np.int64), equity, self._view.exposure(self._last, equity), np.zeros(1))
-
-    def _worth_exact(self) -> Fraction:
-        """Return the equity at the marks that the curve stands at, as the ledger would count it."""
-        ledger, total = self._ledger, Fraction(0)
-        for currency in ledger.currencies:
-            amount = ledger.balance_exact(currency)
-            for position in ledger.positions.values():
-                if not position.instrument.is_spot and position.instrument.settle_currency == currency:
-                    mark = self._last.get(position.instrument.id)
-                    amount += position.unrealised_exact(mark) if mark is not None else 0
-            if amount and currency != ledger.report_currency:
-                via = ledger.converter(currency)
-                rate = Fraction(decimal_of(self._last[via.id]))
-                amount = amount * rate if via.base == currency else amount / rate
-            total += amount
-        return total
-
-    def _converters(self) -> dict[str, str]:
-        """Return the instruments through which balances are counted, each with the currency it converts."""
-        ledger = self._ledger
-        others = (currency for currency in ledger.currencies if currency != ledger.report_currency)
-        return {ledger.converter(currency).id: currency for currency in others if ledger.balance_exact(currency)}
 
     def _try_start(self, index: int) -> None:
         """Open the curve at the first index at which every currency held has a price, if that lies before `index`."""
         first, missing = self._done, False
-        for name in self._converters():
+        for name in self._view.converters():
             if name not in self._early:
                 indices = self._marks[name].rows()[0]
                 if len(indices) and indices[0] < index:
@@ -118,7 +94,7 @@ class EquityTracker:
                 else:
                     missing = True
         if missing:
-            for name in self._converters():
+            for name in self._view.converters():
                 mark = self._before(name, index)
                 if mark is not None:
                     self._early[name] = mark
@@ -318,7 +294,7 @@ class EquityTracker:
             DataError: A balance could not be valued at any time of the run.
         """
         if not self.is_started:
-            unpriced = {name: currency for name, currency in self._converters().items() if name not in self._early}
+            unpriced = {name: currency for name, currency in self._view.converters().items() if name not in self._early}
             name, currency = next(iter(unpriced.items()))
             raise DataError(
                 f"{currency} cannot be valued in {self._ledger.report_currency}: {name} has no price "

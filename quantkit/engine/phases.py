@@ -1,31 +1,16 @@
-"""The phases of a run around its rows: `on_start` and the plan before it, the warm-up, and the end."""
+"""A run up to its first row: `on_start`, the plan, what the feed is asked for, and the warm-up."""
 
-from collections import Counter
-from decimal import Decimal
-from typing import Any, Final
+from typing import Any
 
-from quantkit.brokers.base import Broker
 from quantkit.engine.context import KnownInstruments, StartContext
 from quantkit.engine.guard import HookGuard
 from quantkit.engine.options import RunOptions
-from quantkit.engine.order_manager import OrderManager
 from quantkit.engine.plan import make_plan
 from quantkit.events import Candle
 from quantkit.feeds.base import Feed
-from quantkit.instruments import EXACT, plain
-from quantkit.orders import OrderState
-from quantkit.portfolio import Portfolio
 from quantkit.rows.batch import Subscription
 from quantkit.rows.position import RunPosition
 from quantkit.strategy import Strategy, idle_hooks
-
-_REMEDIES: Final = {
-    "insufficient_cash": ": it does not pay for them with fees (market orders: at 5 % above the last price, "
-    "on candles at the open)",
-    "insufficient_position": ": spot can only sell what is there",
-}
-#: Why an order that was accepted ends without all that the market offered, for lack of money.
-_CUTS: Final = ("insufficient_cash", "insufficient_margin")
 
 
 class Prepared:
@@ -101,38 +86,3 @@ def _begin_ns(feed: Feed, config: RunOptions) -> int:
     held = feed.coverage().values()
     began = [each.live_ns for each in held if each.live_ns is not None]
     return min(began or [each.start_ns for each in held], default=0)
-
-
-def refusal_notes(orders: OrderManager, broker: Broker) -> list[str]:
-    """Return a sentence for every reason for which orders were rejected, or cut to what the account can carry."""
-    sent = orders.orders.values()
-    rejected = Counter((o.instrument, o.reason) for o in sent if o.state is OrderState.REJECTED)
-    cut = Counter((o.instrument, o.reason) for o in sent if o.state is OrderState.CANCELLED and o.reason in _CUTS)
-    totals = Counter(order.instrument for order in sent)
-    return [
-        f"{instrument}: {count} of {totals[instrument]} orders were {done}, {reason}"
-        f"{_REMEDIES.get(reason, '')}{broker.remedy(instrument) if reason == 'insufficient_margin' else ''}"
-        for done, counts in (("rejected", rejected), ("cut short", cut))
-        for (instrument, reason), count in counts.items()
-    ]
-
-
-def remainder_notes(ledger: Portfolio) -> list[str]:
-    """Return a sentence for every holding of coins of which a part cannot be sold, and of contracts likewise."""
-    said = []
-    for name, position in ledger.positions.items():
-        instrument = position.instrument
-        rest: Decimal = EXACT.subtract(position.qty, instrument.tradable_qty(position.qty))
-        if instrument.is_spot and rest > 0:
-            said.append(
-                f"{name}: {plain(rest)} {instrument.base} is left over that cannot be sold "
-                f"(size step {plain(instrument.qty_step)}, smallest order {plain(instrument.min_qty)}); "
-                "it counts as no position"
-            )
-        elif rest and not instrument.is_spot:
-            # Lots have become larger since it was bought.
-            said.append(
-                f"{name}: {plain(rest)} contracts are left over that cannot be traded (size step "
-                f"{plain(instrument.qty_step)}); they count as no position, and the equity still moves with them"
-            )
-    return said

@@ -1,12 +1,13 @@
 """What an account is worth at given marks, as floats, for the curve."""
 
 from collections.abc import Mapping
+from fractions import Fraction
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from quantkit.instruments import Instrument
+from quantkit.instruments import Instrument, decimal_of
 from quantkit.portfolio import Portfolio
 
 Floats: TypeAlias = NDArray[np.float64]
@@ -122,3 +123,25 @@ class AccountView:
             gross = gross + worth
         lost = np.where(gross > 0, np.inf, 0.0)
         return np.asarray(np.where(equity > 0, gross / np.where(equity > 0, equity, 1.0), lost), np.float64)
+
+    def equity_exact(self, marks: Mapping[str, float]) -> Fraction:
+        """Return the equity at given marks, as the ledger would count it."""
+        ledger, total = self._ledger, Fraction(0)
+        for currency in ledger.currencies:
+            amount = ledger.balance_exact(currency)
+            for position in ledger.positions.values():
+                if not position.instrument.is_spot and position.instrument.settle_currency == currency:
+                    mark = marks.get(position.instrument.id)
+                    amount += position.unrealised_exact(mark) if mark is not None else 0
+            if amount and currency != ledger.report_currency:
+                via = ledger.converter(currency)
+                rate = Fraction(decimal_of(marks[via.id]))
+                amount = amount * rate if via.base == currency else amount / rate
+            total += amount
+        return total
+
+    def converters(self) -> dict[str, str]:
+        """Return the instruments through which balances are counted, each with the currency it converts."""
+        ledger = self._ledger
+        others = (currency for currency in ledger.currencies if currency != ledger.report_currency)
+        return {ledger.converter(currency).id: currency for currency in others if ledger.balance_exact(currency)}

@@ -5,117 +5,16 @@ equity x `max_leverage`: orders are judged by it on arrival at their worst, and 
 reduces is free; a flip beyond the bound keeps the part that closes.
 """
 
-import math
-from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from fractions import Fraction
-from typing import NamedTuple
 
+from quantkit.brokers.simulated.exposure import Exposure
 from quantkit.brokers.simulated.market import ExchangeOrder, Lock
-from quantkit.instruments import EXACT, Fees, Instrument, Side, decimal_of, plain, round_up
-from quantkit.portfolio import Portfolio
-
-#: A market buy locks its cost at the last price and this much more.
-MARKET_LOCK_MARGIN = Fraction(5, 100)
+from quantkit.instruments import EXACT, Instrument, decimal_of
 
 
-class Shortfall(NamedTuple):
-    """What was missing for an order in a contract: the equity that was there, and the equity needed."""
-
-    equity: Fraction
-    needed: Fraction
-
-
-class Account:
-    """One account at the simulated exchange: its ledger, its fee rates, and what working orders hold back.
-
-    Attributes:
-        shortfalls: By instrument, the largest order that was refused for lack of equity in its settlement currency.
-    """
-
-    def __init__(self, portfolio: Portfolio, fees: Mapping[str, Fees], *, max_leverage: Decimal) -> None:
-        self.portfolio = portfolio
-        self._fees = dict(fees)
-        self._max_leverage = Fraction(max_leverage)
-        self.shortfalls: dict[str, Shortfall] = {}
-        self._locked: dict[str, Decimal] = {}
-        self._open: dict[str, dict[str, ExchangeOrder]] = {}
-
-    # Fees -----------------------------------------------------------------------------------------------------
-
-    def fee(
-        self, instrument: Instrument, side: Side, lots: int, value: Decimal, *, is_maker: bool
-    ) -> tuple[Decimal, str]:
-        """Return the fee of a fill without its order's part, and its currency; paid above zero."""
-        fees, qty = self._fees[instrument.id], instrument.qty_decimal(lots)
-        if instrument.is_spot and fees.currency == "received" and side is Side.BUY:
-            return EXACT.multiply(qty, fees.rate(is_maker=is_maker)), instrument.base
-        return fees.of_fill(instrument, qty, value, is_maker=is_maker), instrument.settle_currency
-
-    def fee_due(self, order: ExchangeOrder, of_fill: Decimal) -> Decimal:
-        """Return what an order has to pay with a fill that costs `of_fill`: its own part comes with the first."""
-        fees = self._fees[order.instrument]
-        if not fees.is_per_order:
-            return of_fill
-        return EXACT.subtract(fees.of_order(EXACT.add(order.fees_of_fills, of_fill)), order.fees_paid)
-
-    # Locks ----------------------------------------------------------------------------------------------------
-
-    def locked(self, currency: str) -> Decimal:
-        """Return what working orders hold back of a currency."""
-        return self._locked.get(currency, Decimal(0))
-
-    def available(self, currency: str) -> Fraction:
-        """Return what may be spent of a balance: what neither orders hold back nor open contracts are backed by."""
-        return self._unpledged(currency) - Fraction(self.locked(currency))
-
-    def _unpledged(self, currency: str) -> Fraction:
-        """Return the balance less what open contracts that settle in it need within the bound."""
-        balance = self.portfolio.balance_exact(currency)
-        if not self.portfolio.open_contracts(currency):
-            return balance
-        equity, notional = self.portfolio.equity_in(currency), self._notional_held(currency)
-        if equity is None or notional is None:
-            return Fraction(0)
-        return min(balance, equity - notional / self._max_leverage)
-
-    def _notional_held(self, currency: str, *, but: str = "") -> Fraction | None:
-        """Return what the open contracts that settle in a currency are worth at their marks; None without a mark."""
-        total = Fraction(0)
-        for position in self.portfolio.open_contracts(currency):
-            if position.instrument.id != but:
-                mark = self.portfolio.mark(position.instrument.id)
-                if mark is None:
-                    return None
-                total += abs(Fraction(position.instrument.notional(position.qty, mark)))
-        return total
-
-    def _lock_amount(self, order: ExchangeOrder, lock: Lock, lots: int) -> Decimal:
-        instrument = self.portfolio.instruments[order.instrument]
-        if not order.is_buy:
-            return instrument.qty_decimal(lots)
-        fees = self._fees[order.instrument]
-        value = instrument.value(lots, lock.ticks)
-        if fees.currency == "received" or not lots:
-            return value
-        return EXACT.add(value, max(Decimal(0), self.fee_due(order, self._dearer(order, instrument, lots, value))))
-
-    def _dearer(self, order: ExchangeOrder, instrument: Instrument, lots: int, value: Decimal) -> Decimal:
-        """Return what a fill costs at the worse of both roles, without its order's part."""
-        fees, qty = self._fees[order.instrument], instrument.qty_decimal(lots)
-        roles = (fees.of_fill(instrument, qty, value, is_maker=is_maker) for is_maker in (True, False))
-        return max(Decimal(0), *roles)
-
-    def _lock_for(self, order: ExchangeOrder, limit: int | None, reference: int | None) -> Lock | None:
-        instrument = self.portfolio.instruments[order.instrument]
-        if not order.is_buy:
-            return Lock(instrument.base, 0)
-        if limit is not None:
-            return Lock(instrument.quote, limit)
-        price = order.stop if order.stop is not None else reference
-        if price is None:
-            return None
-        return Lock(instrument.quote, math.ceil(price * (1 + MARKET_LOCK_MARGIN)))
+class Account(Exposure):
+    """One account at the simulated exchange: which orders it may have, and how much of a fill."""
 
     # Admission ------------------------------------------------------------------------------------------------
 
@@ -192,16 +91,6 @@ class Account:
         is_paid = self._pays(order, value, self._dearer(order, instrument, left, value))
         return "" if is_paid else "insufficient_cash"
 
-    def _may_cost_more(self, order: ExchangeOrder, instrument: Instrument) -> bool:
-        """Whether an order may cost more than it brings: a spot sale with amounts of money among its fees."""
-        fees = self._fees[order.instrument]
-        return instrument.is_spot and not order.is_buy and bool(fees.per_share or fees.is_per_order)
-
-    def _pays(self, order: ExchangeOrder, value: Decimal, of_fill: Decimal) -> bool:
-        """Whether what a spot sale brings, and the free cash, pay for what is due with it."""
-        free = max(Fraction(0), self.available(self.portfolio.instruments[order.instrument].quote))
-        return Fraction(self.fee_due(order, of_fill)) <= Fraction(value) + free
-
     def _admit_spot(self, order: ExchangeOrder, instrument: Instrument, lots: int, lock: Lock | None) -> str:
         """Lock the funds of a spot order; without a lock nothing is held back until the open that fills it."""
         currency = instrument.quote if order.is_buy else instrument.base
@@ -233,59 +122,6 @@ class Account:
             order.only_closes = bool(refusal)
             return ""
         return refusal
-
-    def _exceeds(self, instrument: Instrument, notional: Fraction) -> str:
-        """Return why a position worth `notional` may not be, beside all others at their worst; empty if it may.
-
-        Contracts are backed by the equity in the currency that they settle in, and by no other.
-        """
-        equity = self.portfolio.equity_in(instrument.settle_currency)
-        if equity is None:
-            return "no_price"
-        for other in self._other_contracts(instrument):
-            mark = self.portfolio.mark(other.id)
-            if mark is None:
-                return "no_price"
-            notional += Fraction(other.notional(other.qty_decimal(1), mark)) * self._most_lots(other)
-        if notional <= equity * self._max_leverage:
-            return ""
-        needed = notional / self._max_leverage
-        before = self.shortfalls.get(instrument.id)
-        if before is None or needed > before.needed:
-            self.shortfalls[instrument.id] = Shortfall(equity, needed)
-        return "insufficient_margin"
-
-    def _other_contracts(self, instrument: Instrument) -> Iterable[Instrument]:
-        """Yield the other contracts of the same settlement currency that are held or may come to be."""
-        ids = dict.fromkeys([*self.portfolio.positions, *(i for i, orders in self._open.items() if orders)])
-        for other_id in ids:
-            other = self.portfolio.instruments[other_id]
-            is_shared = other.settle_currency == instrument.settle_currency and not other.is_spot
-            if other_id != instrument.id and is_shared and self._most_lots(other):
-                yield other
-
-    def _held_lots(self, instrument: Instrument) -> Fraction:
-        return Fraction(self.portfolio.position(instrument.id).qty) / Fraction(instrument.lot)
-
-    def _working_lots(self, instrument: Instrument, *, buys: bool, but: str = "") -> int:
-        """Return what open orders of one side may still add; those that can only reduce lead nowhere."""
-        return sum(
-            order.left
-            for order in self._open.get(instrument.id, {}).values()
-            if order.is_buy is buys and order.id != but and not (order.reduce_only or order.only_closes)
-        )
-
-    def _lots_after(self, instrument: Instrument, order: ExchangeOrder, extra: int) -> tuple[Fraction, Fraction]:
-        """Return the position in lots now, and the one that `extra` and open orders of its side lead to."""
-        held = self._held_lots(instrument)
-        added = self._working_lots(instrument, buys=order.is_buy, but=order.id) + extra
-        return held, held + added * order.side.sign
-
-    def _most_lots(self, instrument: Instrument) -> Fraction:
-        """Return the largest position, in lots, that the open orders of either side could lead to."""
-        held = self._held_lots(instrument)
-        buys, sells = (self._working_lots(instrument, buys=buys) for buys in (True, False))
-        return max(abs(held + buys), abs(held - sells))
 
     # Fills ----------------------------------------------------------------------------------------------------
 
@@ -368,20 +204,6 @@ class Account:
             found = min(found, self._lots_in(left - Fraction(decimal_of(fees.min_per_order)), Fraction(value)))
         return found
 
-    def charge(self, order: ExchangeOrder, lots: int, value: Decimal, *, is_maker: bool) -> tuple[Decimal, str]:
-        """Let an order pay for a fill, its own part with the first; return the fee and its currency."""
-        instrument, lock = self.portfolio.instruments[order.instrument], order.lock
-        of_fill, currency = self.fee(instrument, order.side, lots, value, is_maker=is_maker)
-        if not self._fees[order.instrument].is_per_order:
-            return of_fill, currency
-        held = Decimal(0) if lock is None else self._lock_amount(order, lock, order.left)
-        fee = self.fee_due(order, of_fill)
-        order.fees_of_fills = EXACT.add(order.fees_of_fills, of_fill)
-        order.fees_paid = EXACT.add(order.fees_paid, fee)
-        if lock is not None:
-            self._hold(lock.currency, EXACT.subtract(self._lock_amount(order, lock, order.left), held))
-        return fee, currency
-
     def _carried_lots(
         self, order: ExchangeOrder, instrument: Instrument, lots: int, ticks: int, *, is_maker: bool
     ) -> int:
@@ -401,32 +223,6 @@ class Account:
                 high = middle
         return closing + low * step
 
-    def _carries(self, order: ExchangeOrder, instrument: Instrument, lots: int, ticks: int, *, is_maker: bool) -> bool:
-        """Whether the notional is within the bound after a fill, with its fee paid, by the mark and by its own price.
-
-        The mark shows what the curve shows. Where the fill is the newest price there is, its own price says more.
-        """
-        ledger = self.portfolio
-        position = ledger.position(instrument.id)
-        equity = ledger.equity_in(instrument.settle_currency)
-        others = self._notional_held(instrument.settle_currency, but=instrument.id)
-        if equity is None or others is None:
-            return False
-        value, mark = instrument.value(lots, ticks), ledger.mark(instrument.id)
-        of_fill, _ = self.fee(instrument, order.side, lots, value, is_maker=is_maker)
-        fee = self.fee_due(order, of_fill)
-        signed = Fraction(value) * order.side.sign
-        before = Fraction(instrument.notional(position.qty, mark)) if position.qty and mark is not None else Fraction(0)
-        after = EXACT.add(position.qty, instrument.qty_decimal(lots * order.side.sign))
-        for price in (instrument.price_decimal(ticks), mark):
-            if price is not None:
-                notional = Fraction(instrument.notional(after, price))
-                gain = notional - before - signed
-                worth = equity - Fraction(fee) + (-gain if instrument.is_inverse else gain)
-                if abs(notional) + others > worth * self._max_leverage:
-                    return False
-        return True
-
     def reason_for_cutting(self, order: ExchangeOrder) -> str:
         """Return why an order ends that could not have all that the market offered."""
         if order.reduce_only and not self.reducible_lots(order):
@@ -434,32 +230,9 @@ class Account:
         is_spot = self.portfolio.instruments[order.instrument].is_spot
         return "insufficient_cash" if is_spot else "insufficient_margin"
 
-    def filled(self, order: ExchangeOrder, lots: int) -> None:
-        """Release what an order held back for `lots` that filled; call before its `filled` is raised."""
-        if order.lock is not None:
-            before = self._lock_amount(order, order.lock, order.left)
-            self._hold(order.lock.currency, self._lock_amount(order, order.lock, order.left - lots) - before)
-
     def ended(self, order: ExchangeOrder) -> None:
         """Release everything an order that is over held back."""
         if order.lock is not None:
             self._hold(order.lock.currency, -self._lock_amount(order, order.lock, order.left))
             order.lock = None
         self._open.get(order.instrument, {}).pop(order.id, None)
-
-    def remedy(self, name: str) -> str:
-        """Return what an instrument was short of, and how it is given."""
-        currency = self.portfolio.instruments[name].settle_currency
-        shortfall = self.shortfalls.get(name)
-        if shortfall is None:
-            return f": more than the equity in {currency} x max_leverage; send less"
-        give = f"--cash {currency}={plain(round_up(shortfall.needed))}"
-        if shortfall.equity <= 0:
-            return f": {name} is backed by {currency}; the account has none ({give})"
-        return (
-            f": more than the equity in {currency} x max_leverage; "
-            f"send less, or raise the cash ({give}) or --max-leverage"
-        )
-
-    def _hold(self, currency: str, amount: Decimal) -> None:
-        self._locked[currency] = EXACT.add(self.locked(currency), amount)

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 from recording_sink import BUY, SELL, order_of
 
-from quantkit.brokers.simulated.account import Account, Shortfall
+from quantkit.brokers.simulated.account import Account
+from quantkit.brokers.simulated.exposure import Shortfall
 from quantkit.brokers.simulated.market import ExchangeOrder
 from quantkit.instruments import Fees, Instrument, Side
 from quantkit.orders import Fill

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from quantkit.clock import NEVER_NS, NS_PER_MIN, NS_PER_S, iso_of, time_ns_of
-from quantkit.engine import engine as core
+from quantkit.engine import loop
 from quantkit.engine.context import HISTORY_ROWS
 from quantkit.engine.options import RunOptions
 from quantkit.engine.outcome import Outcome
@@ -355,7 +355,7 @@ def test_the_order_of_timers() -> None:
 
 def test_a_strategy_that_wakes_itself_for_ever_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
     """Rather than hanging without a word; the bound is lowered to keep the test short."""
-    monkeypatch.setattr(core, "_MAX_WAKEUPS", 1_000)
+    monkeypatch.setattr(loop, "_MAX_WAKEUPS", 1_000)
     trades: list[MarketEvent] = [Trade(ID, at(m), at(m), 100.0, 1.0, Side.BUY) for m in (0, 1)]
     busy = Acts(lambda s: (s.subscribe_trades(ID), s.at(at(0.5))), timer=lambda s: s.at(s.now + 1))
     with pytest.raises(StrategyError, match=r"Acts: 1,000 wake-ups by 2025-05-05T00:00:30.\d+Z and no row between"):

@@ -1,0 +1,101 @@
+"""The parts of a run, built and joined before it starts."""
+
+from typing import Final
+
+from quantkit.brokers.base import BrokerFactory, BrokerSetup
+from quantkit.brokers.send_clock import SendClock
+from quantkit.engine.bookings import Bookings
+from quantkit.engine.books import Books
+from quantkit.engine.context import RunContext
+from quantkit.engine.delivery import ReportDelivery
+from quantkit.engine.dispatch import HookDispatcher
+from quantkit.engine.equity import EquityTracker
+from quantkit.engine.funding import Settlements
+from quantkit.engine.gaps import Gaps
+from quantkit.engine.hooks import Hooks
+from quantkit.engine.order_manager import OrderManager
+from quantkit.engine.outcome import RunLog
+from quantkit.engine.phases import Prepared
+from quantkit.portfolio import Portfolio
+from quantkit.rows.cursors import make_cursors
+from quantkit.rows.marks import MarkTable
+
+RUN_ID: Final = "bt"
+
+
+class RunParts:
+    """Everything that a run works with; each part is told of the others that it needs.
+
+    Args:
+        prepared: The run up to its first row.
+        brokers: Makes the broker.
+        log: Told what was sent and reported; None for nobody.
+        send_clock: Says when messages leave.
+
+    Attributes:
+        dirty: Instruments whose orders, messages or position have changed; "" for timers.
+        ledger: The account's truth. reported: As far as the strategy has been told.
+        warnings: What the reader of the result will have to know.
+        rows: How many rows of each stream the run went through, by the stream's name.
+    """
+
+    def __init__(self, prepared: Prepared, brokers: BrokerFactory, log: RunLog | None, send_clock: SendClock) -> None:
+        plan, options, position, strategy = prepared.plan, prepared.config, prepared.position, prepared.strategy
+        start, instruments, currency = prepared.start, plan.instruments.values(), options.report_currency
+        self.prepared = prepared
+        self.plan = plan
+        self.position = position
+        self.strategy = strategy
+        self.guard = prepared.guard
+        self.timers = start.timers
+        self.send_clock = send_clock
+        self.warnings = prepared.warnings
+        self.rows: dict[str, int] = {}
+        self.dirty: set[str] = set()
+        self.cursors = make_cursors(plan.streams, plan.instruments)
+        self.marks = MarkTable(plan.marks, self.cursors, position)
+        self.ledger = Portfolio(plan.cash, instruments, report_currency=currency, mark_of=self.marks.last)
+        self.reported = Portfolio(plan.cash, instruments, report_currency=currency, mark_of=self.marks.last)
+        self.equity = EquityTracker(
+            self.ledger, self.marks, position, start_ns=plan.start_ns, every_ns=options.equity_every_ns
+        )
+        self.settlements = Settlements(plan.streams, self.cursors, self.marks.sources)
+        self.bookings = Bookings(self.marks, self.settlements, self.equity)
+        self.broker = brokers(
+            BrokerSetup(
+                instruments=plan.instruments,
+                matching=plan.matching,
+                has_trades=plan.has_trades,
+                fees=plan.fees,
+                latency_ns=plan.latency_ns,
+                ledger=self.ledger,
+                cursors=self.cursors,
+                marks=self.marks,
+                position=position,
+                observer=self.bookings,
+                dirty=self.dirty,
+                send_clock=send_clock,
+                keeps_decisions=log is not None,
+            )
+        )
+        self.orders = OrderManager(self.broker, self.reported, run_id=RUN_ID, position=position)
+        self.gaps = Gaps()
+        self.books = Books(self.cursors.values(), self.gaps, position)
+        self.delivery = ReportDelivery(self.broker, self.orders, self.reported, strategy, self.guard, log)
+        context = RunContext(start, prepared.instruments, self.orders, self.reported, self.books, position, self.dirty)
+        self.hooks = Hooks(
+            strategy,
+            context,
+            plan,
+            start.subscriptions,
+            self.broker,
+            (self.ledger, self.reported),
+            self.bookings,
+            self.books,
+            self.delivery,
+            prepared.instruments,
+            position,
+            self.dirty,
+        )
+        self.dispatcher = HookDispatcher(position, self.dirty)
+        strategy.bind(context)
