@@ -19,7 +19,7 @@ class Monitor:
     """Takes stock of a run a few times a second, between two batches.
 
     Args:
-        engine, feed: The run's.
+        feed: The run's.
         show: Called with each status.
         strategy, recording: Name of the strategy, and folder of the recording ("" without one).
         started_ns: When it began.
@@ -27,7 +27,6 @@ class Monitor:
 
     def __init__(
         self,
-        engine: Engine,
         feed: LiveFeed,
         show: Callable[[LiveStatus], None],
         *,
@@ -35,7 +34,7 @@ class Monitor:
         recording: str,
         started_ns: int,
     ) -> None:
-        self._engine = engine
+        self._engine: Engine | None = None
         self._feed = feed
         self._show = show
         self._strategy = strategy
@@ -44,22 +43,32 @@ class Monitor:
         self._next_ns = 0
         self._samples: deque[tuple[int, dict[Stream, int]]] = deque()
 
-    def tick(self, now_ns: int) -> None:
-        """Show the run if it is time to."""
-        at_ns = wall_ns()
-        # Also when the machine's clock has been set back.
-        if not self._next_ns - _EVERY_NS <= at_ns < self._next_ns:
-            self._next_ns = at_ns + _EVERY_NS
-            self._show(self.status(now_ns, at_ns))
+    def watch(self, engine: Engine) -> None:
+        """Name the engine of the run, once there is one."""
+        self._engine = engine
 
-    def status(self, now_ns: int, at_ns: int) -> LiveStatus:
-        """Return the state of the run.
+    def tick(self, now_ns: int, start_ns: int = 0, end_ns: int = 0) -> None:
+        """Show the run if it is time to.
 
         Args:
             now_ns: Engine time.
+            start_ns, end_ns: The span of the run; not shown.
+        """
+        at_ns = wall_ns()
+        # Also when the machine's clock has been set back.
+        if self._engine is not None and not self._next_ns - _EVERY_NS <= at_ns < self._next_ns:
+            self._next_ns = at_ns + _EVERY_NS
+            self._show(self.status(self._engine, now_ns, at_ns))
+
+    def status(self, engine: Engine, now_ns: int, at_ns: int) -> LiveStatus:
+        """Return the state of the run.
+
+        Args:
+            engine: The run's.
+            now_ns: Engine time.
             at_ns: The machine's time.
         """
-        engine, feed = self._engine, self._feed
+        feed = self._feed
         ledger = engine.portfolio
         equity = ledger.equity
         positions = []

@@ -78,31 +78,23 @@ def _run(
         options = msgspec.structs.replace(options, start_ns=start_ns, end_ns=end_ns)
         if folder is not None and log is not None:
             _write_start(log, folder, strategy, options, feed)
-        ticks: list[Callable[[int], None]] = []
+        monitor = None
+        if on_status is not None:
+            recording = "" if folder is None else str(folder)
+            monitor = Monitor(
+                feed, on_status, strategy=type(strategy).__name__, recording=recording, started_ns=start_ns
+            )
+        progress = None if monitor is None else monitor.tick
         try:
             engine = simulated_run(
-                feed,
-                strategy,
-                options,
-                progress=lambda now_ns, _start, _end: ticks[0](now_ns) if ticks else None,
-                log=log,
-                send_clock=feed.clock,
-                is_live=True,
+                feed, strategy, options, progress=progress, log=log, send_clock=feed.clock, is_live=True
             )
         except StrategyError as error:
             if log is not None:
                 log.write(_stop_of_error(error, start_ns))
             raise
-        if on_status is not None:
-            monitor = Monitor(
-                engine,
-                feed,
-                on_status,
-                strategy=type(strategy).__name__,
-                recording="" if folder is None else str(folder),
-                started_ns=start_ns,
-            )
-            ticks.append(monitor.tick)
+        if monitor is not None:
+            monitor.watch(engine)
         failure: StrategyError | None = None
         outcome: Outcome | None
         try:
@@ -134,8 +126,8 @@ def _run(
             outcome.warnings.append(f"{NOT_SAVED}: {error}")
             _log.error("%s: %s", NOT_SAVED, error)
     if failure is not None:
-        for tick in ticks:
-            tick(outcome.end_ns)  # who watches has been shown nothing of a run that failed at its first rows
+        if monitor is not None:
+            monitor.tick(outcome.end_ns)  # who watches has been shown nothing of a run that failed at its first rows
         # What was done until then is not lost with the hook that raised.
         raise failure
     return result

@@ -210,9 +210,16 @@ def test_a_run_on_candles_alone_is_repeated_from_its_moment_on(interval: str, wa
     file = tmp_path / "bars.py"
     file.write_text(BARS)
     options = {"params": {"interval": interval, "warmup": warmup}, "cash": {"USDT": 10_000}}
+    stop = threading.Event()
+
+    def watch(status: LiveStatus) -> None:
+        if status.fills_count >= 2:
+            stop.set()
+
     with SandboxServer() as sandbox:
-        live = paper(str(file), okx=OkxConfig(url=sandbox.url), record=tmp_path / "runs", duration="1.5s", **options)
-    assert len(live.fills) > 0
+        okx = OkxConfig(url=sandbox.url)
+        live = paper(str(file), okx=okx, record=tmp_path / "runs", stop=stop, on_status=watch, **options)
+    assert len(live.fills) >= 2
     assert any("warm-up" in warning for warning in live.warnings) is (warmup == 500)
     run = only_run(tmp_path / "runs")
     assert verify(run).difference is None
