@@ -6,7 +6,7 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from quantkit.sandbox.listing import Listing
+from quantkit.sandbox.listing import ListedInstrument
 from quantkit.sandbox.paths import PricePath
 
 #: Levels of each side that the world sees.
@@ -83,7 +83,7 @@ class OrderFlow:
 
     def __init__(
         self,
-        listing: Listing,
+        listing: ListedInstrument,
         path: PricePath,
         rng: np.random.Generator,
         *,

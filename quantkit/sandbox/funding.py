@@ -5,7 +5,7 @@ from typing import Any, Final
 import numpy as np
 
 from quantkit.sandbox.history import HORIZON_DAYS
-from quantkit.sandbox.listing import Listing
+from quantkit.sandbox.listing import ListedInstrument
 from quantkit.sandbox.paths import noise
 
 _DAY_MS: Final = 86_400_000
@@ -20,7 +20,7 @@ class FundingRates:
         seed: Of its rows.
     """
 
-    def __init__(self, listing: Listing, seed: int) -> None:
+    def __init__(self, listing: ListedInstrument, seed: int) -> None:
         self._listing = listing
         self._seed = seed
 

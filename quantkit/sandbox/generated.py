@@ -7,7 +7,7 @@ from typing import Any, Final
 from quantkit.errors import ConfigError
 from quantkit.sandbox import wire
 from quantkit.sandbox.channels import BOOKS, Topic, bar_of
-from quantkit.sandbox.listing import Listing, default_listings, tiers
+from quantkit.sandbox.listing import ListedInstrument, default_listings, tiers
 from quantkit.sandbox.market import Row
 from quantkit.sandbox.ports import Publisher
 from quantkit.sandbox.simulator import ORDER, InstrumentSimulator
@@ -34,7 +34,7 @@ class GeneratedMarket:
     def __init__(
         self,
         seed: int = 1,
-        instruments: int | Sequence[Listing] = 6,
+        instruments: int | Sequence[ListedInstrument] = 6,
         *,
         orders_per_s: float = 30.0,
         tick_ms: int = 10,

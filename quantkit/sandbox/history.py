@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from quantkit.sandbox import bars
 from quantkit.sandbox.flow import Match
-from quantkit.sandbox.listing import Listing, decimal_text
+from quantkit.sandbox.listing import ListedInstrument, decimal_text
 from quantkit.sandbox.paths import PricePath, noise, seed_of
 
 #: Before the start somebody trades every four seconds; the trade's id is the number of that stretch since 1970.
@@ -60,7 +60,7 @@ class GeneratedHistory:
         kept: How many trades since the start are remembered; before the oldest of them there is then no trade at all.
     """
 
-    def __init__(self, listing: Listing, path: PricePath, *, seed: int, start_ms: int, kept: int) -> None:
+    def __init__(self, listing: ListedInstrument, path: PricePath, *, seed: int, start_ms: int, kept: int) -> None:
         self.listing = listing
         self.start_ms = start_ms
         #: The last trade of the time before the start; ids go on from there.

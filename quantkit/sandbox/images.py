@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from typing import Final, TypeAlias
 
 from quantkit.sandbox.flow import SHOWN, OrderFlow
-from quantkit.sandbox.listing import Listing
+from quantkit.sandbox.listing import ListedInstrument
 from quantkit.sandbox.wire import TopicPush
 
 _Levels: TypeAlias = dict[int, tuple[int, int]]
@@ -94,7 +94,7 @@ def _best(flow: OrderFlow, depth: int) -> tuple[_Levels, _Levels]:
     )
 
 
-def _changes(listing: Listing, old: _Levels, new: _Levels) -> str:
+def _changes(listing: ListedInstrument, old: _Levels, new: _Levels) -> str:
     """Return the rows that turn one side into another: changed and new levels, and those that are out of it."""
     if old == new:
         return ""
@@ -103,10 +103,10 @@ def _changes(listing: Listing, old: _Levels, new: _Levels) -> str:
     return _rows(listing, changed)
 
 
-def _rows(listing: Listing, levels: Iterable[tuple[int, tuple[int, int]]]) -> str:
+def _rows(listing: ListedInstrument, levels: Iterable[tuple[int, tuple[int, int]]]) -> str:
     price, qty = listing.price_text, listing.qty_text
     return ",".join([f'["{price(ticks)}","{qty(lots)}","0","{orders}"]' for ticks, (lots, orders) in levels])
 
 
-def _level(listing: Listing, ticks: int, level: tuple[int, int]) -> list[str]:
+def _level(listing: ListedInstrument, ticks: int, level: tuple[int, int]) -> list[str]:
     return [listing.price_text(ticks), listing.qty_text(level[0]), "0", str(level[1])]

@@ -5,7 +5,7 @@ from typing import Any, Final
 import msgspec
 
 
-class Listing(msgspec.Struct, frozen=True, kw_only=True):
+class ListedInstrument(msgspec.Struct, frozen=True, kw_only=True):
     """One instrument of a generated market; prices are whole ticks and sizes whole lots inside.
 
     Attributes:
@@ -118,7 +118,7 @@ _TIER_CONTRACTS: Final = {"BTC": 1000, "ETH": 5000}
 _TIERS_BPS: Final = ((40, 100), (50, 150), (100, 200), (150, 250), (200, 300), (250, 350), (300, 400), (350, 450))
 
 
-def tiers(listing: Listing) -> list[dict[str, Any]]:
+def tiers(listing: ListedInstrument) -> list[dict[str, Any]]:
     """Return the rows of `public/position-tiers` of an instrument: the first as OKX has it, those behind made up.
 
     Examples:
@@ -162,8 +162,8 @@ def decimal_text(number: int, decimals: int) -> str:
     return f"{digits[:-decimals]}.{fraction}" if fraction else digits[:-decimals]
 
 
-def _spot(base: str, price: float, price_decimals: int, qty_decimals: int, lots: int, code: int) -> Listing:
-    return Listing(
+def _spot(base: str, price: float, price_decimals: int, qty_decimals: int, lots: int, code: int) -> ListedInstrument:
+    return ListedInstrument(
         id=f"{base}-USDT",
         kind="SPOT",
         asset=base,
@@ -180,22 +180,22 @@ _DEFAULT: Final = (
     _spot("BTC", 100_000.0, 1, 8, 5_000_000, 1),
     _spot("ETH", 3_600.0, 2, 6, 800_000, 2),
     _spot("SOL", 180.0, 2, 6, 12_000_000, 3),
-    Listing(
+    ListedInstrument(
         id="BTC-USDT-SWAP", kind="SWAP", asset="BTC", price=100_000.0, price_decimals=1, qty_decimals=2, min_lots=1,
         lots=800, code=10459, contract_value="0.01",
     ),
-    Listing(
+    ListedInstrument(
         id="ETH-USDT-SWAP", kind="SWAP", asset="ETH", price=3_600.0, price_decimals=2, qty_decimals=2, min_lots=1,
         lots=1500, code=10461, contract_value="0.1",
     ),
-    Listing(
+    ListedInstrument(
         id="BTC-USD-SWAP", kind="SWAP", asset="BTC", price=100_000.0, price_decimals=1, qty_decimals=0, min_lots=1,
         lots=60, code=10458, contract_value="100", is_inverse=True,
     ),
 )  # fmt: skip
 
 
-def default_listings(count: int = len(_DEFAULT)) -> list[Listing]:
+def default_listings(count: int = len(_DEFAULT)) -> list[ListedInstrument]:
     """Return BTC, ETH and SOL spot, three swaps, and as many made-up coins after them as asked for.
 
     Examples:

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from quantkit.sandbox import bars
 from quantkit.sandbox.history import GRID_MS, HORIZON_DAYS
-from quantkit.sandbox.listing import Listing
+from quantkit.sandbox.listing import ListedInstrument
 from quantkit.sandbox.paths import STEP_MS, PricePath
 
 _MINUTE_MS: Final = 60_000
@@ -38,7 +38,7 @@ class MarkHistory:
         start_ms: When it opened, UTC ms.
     """
 
-    def __init__(self, listing: Listing, path: PricePath, *, start_ms: int) -> None:
+    def __init__(self, listing: ListedInstrument, path: PricePath, *, start_ms: int) -> None:
         self._listing = listing
         self._path = path
         self._start_minute = start_ms // _MINUTE_MS

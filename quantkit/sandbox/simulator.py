@@ -11,7 +11,7 @@ from quantkit.sandbox.flow import Match, OrderFlow
 from quantkit.sandbox.funding import FundingRates
 from quantkit.sandbox.history import GRID_MS, Bar, GeneratedHistory
 from quantkit.sandbox.images import CADENCES_MS, DEPTHS, BookImage, short_book
-from quantkit.sandbox.listing import Listing
+from quantkit.sandbox.listing import ListedInstrument
 from quantkit.sandbox.marks import MarkHistory
 from quantkit.sandbox.paths import PricePath, noise, seed_of
 from quantkit.sandbox.wire import TopicPush
@@ -49,7 +49,14 @@ class InstrumentSimulator:
     """
 
     def __init__(
-        self, listing: Listing, *, seed: int, orders_per_s: float, start_ms: int, keep_alive_s: float, kept: int
+        self,
+        listing: ListedInstrument,
+        *,
+        seed: int,
+        orders_per_s: float,
+        start_ms: int,
+        keep_alive_s: float,
+        kept: int,
     ) -> None:
         self.listing = listing
         self.id = listing.id
