@@ -1,4 +1,4 @@
-"""A book channel that began without a snapshot: its updates wait until a fetched book shows what they change."""
+"""Alignment of a fetched book with updates, for a book channel that began without a snapshot."""
 
 from typing import Final
 
@@ -9,7 +9,7 @@ from quantkit.feeds.okx.codec import wire
 from quantkit.feeds.okx.codec.channels import Channel
 from quantkit.feeds.okx.codec.decode import BookData, decode
 
-#: How many updates wait at most; a fetch takes a second, and they come ten times in one.
+#: Most updates that wait. A fetch takes about a second, and ten updates come in one.
 MOST_UPDATES: Final = 1000
 
 _reply: Final = msgspec.json.Decoder(wire.RestReply)
@@ -17,10 +17,10 @@ _raw_rows: Final = msgspec.json.Decoder(list[msgspec.Raw])
 
 
 class SnapshotAlignment:
-    """The updates that wait, each following the one before.
+    """Updates that wait for a fetched book; each follows the one before.
 
     Attributes:
-        fetches: How many books were asked for so far.
+        fetches: The number of fetches so far.
     """
 
     __slots__ = ("_base", "_updates", "fetches")
@@ -28,21 +28,21 @@ class SnapshotAlignment:
     def __init__(self) -> None:
         self.fetches = 0
         self._updates: list[BookData] = []
-        #: A fetched book that is ahead of all that waits.
+        #: A fetched book that is ahead of all waiting updates.
         self._base: BookData | None = None
 
     @property
     def is_full(self) -> bool:
-        """Whether more updates wait than is sensible."""
+        """Whether too many updates wait."""
         return len(self._updates) > MOST_UPDATES
 
     def add(self, data: BookData) -> list[BookData] | None:
-        """Take an update; return what `join` returns once it reaches a book that was fetched before."""
+        """Take an update; return what `join` returns once a book was fetched, else None."""
         updates = self._updates
         if updates and data.prev_seq_id != updates[-1].seq_id:
             if data.seq_id == updates[-1].seq_id:
-                return None  # the same frame once more
-            updates.clear()  # what came before is of no use to what follows a loss
+                return None  # the same frame, repeated
+            updates.clear()  # updates before a loss are of no use
         updates.append(data)
         return None if self._base is None else self.join(self._base)
 
@@ -56,41 +56,41 @@ class SnapshotAlignment:
             base: The book, with a sequence number.
 
         Returns:
-            The book and the updates that follow it; empty where it is older than they are, so that another one is
-            needed; None where it is ahead of them, so that it waits for the next.
+            The book and the updates that follow it; empty if the book is too old, so that another one is needed; None
+            if it is ahead of the updates, so that it waits for the next one.
         """
         seq_id = base.seq_id
         assert seq_id is not None
         updates = self._updates
         begin = self._follower(seq_id)
         if begin is None:
-            # Too old by its number; or by its stamp, where a reset makes numbers misleading.
+            # Too old by its number, or by its stamp where a reset makes the number useless.
             is_old = (updates[0].prev_seq_id or 0) > seq_id or updates[-1].update.exchange_ns > base.update.exchange_ns
             self._base = None if is_old else base
             return [] if is_old else None
         self._base = None
         kept = updates[begin:]
         if kept and kept[0].prev_seq_id != seq_id:
-            # The book holds what this update tells of up to the book's own number, so that the update follows it.
+            # The book holds this update's changes up to the book's own number, so the update follows it.
             update = msgspec.structs.replace(kept[0].update, prev_seq=seq_id)
             kept[0] = msgspec.structs.replace(kept[0], update=update, prev_seq_id=seq_id)
         return [base, *kept]
 
     def _follower(self, seq_id: int) -> int | None:
-        """Return which update is the first to tell more than a book of this number holds; None where none is."""
+        """Return the index of the first update with changes after a book of this number; None without one."""
         after: int | None = None
         for number, data in enumerate(self._updates):
             if data.prev_seq_id is None or data.seq_id is None:
                 continue
             if data.seq_id == seq_id:
-                after = number + 1  # the book has it, and so it has the signs of life that repeat its number
+                after = number + 1  # the book holds this update; signs of life repeat its number
             elif data.prev_seq_id == seq_id or data.prev_seq_id < seq_id < data.seq_id:
                 return number
         return after
 
 
 def fetched_book(channel: Channel, body: bytes, received_ns: int) -> BookData:
-    """Return the book that a reply of `market/books` holds, as if the channel had pushed it.
+    """Return the book of a reply of `market/books` as a message of the channel.
 
     Raises:
         ParseError: The reply is an error, is malformed, or its book has no sequence number.

@@ -1,4 +1,4 @@
-"""OKX's sequenced book: whether a message follows the one before it, and the levels it leaves.
+"""OKX's sequenced book: whether a message follows the one before it, and the levels after it.
 
 Sequence numbers prove the order; the checksum proves older recordings.
 """
@@ -14,8 +14,7 @@ from quantkit.feeds.okx.codec.decode import BookData
 
 #: How many levels of each side the checksum covers.
 CHECKSUM_LEVELS: Final = 25
-#: How many levels of a side each channel holds. OKX removes those that leave the window, so that more of them show a
-#: loss.
+#: Levels of a side that each channel holds. OKX removes levels that leave this window, so more levels show a loss.
 DEPTHS: Final = {"books": 400, "books-l2-tbt": 400, "books50-l2-tbt": 50}
 
 
@@ -24,20 +23,20 @@ class Link(StrEnum):
 
     START = "start"  # a snapshot: replaces the book
     NEXT = "next"  # in order, sign-of-life frames and maintenance resets included
-    REPEAT = "repeat"  # the frame that was just applied, once more
-    BROKEN = "broken"  # something in between was lost
+    REPEAT = "repeat"  # the frame that was just applied, repeated
+    BROKEN = "broken"  # a message in between was lost
 
 
 def link(data: BookData, last_seq_id: int | None) -> Link:
     """Decide how `data` follows a book whose last sequence number is `last_seq_id`.
 
-    Frames from before OKX sent sequence numbers are taken as in order; their checksum tells. Once a book is numbered, a
-    message without numbers proves nothing. Equal numbers are a sign of life, a lower one after the right predecessor is
-    a reset. Source: OKX API v5, "Order book channel", sequence rules.
+    Frames from before OKX sent sequence numbers count as in order; their checksum proves them. Once a book is numbered,
+    a message without numbers is a break. Equal numbers are a sign of life; a lower number after the right predecessor
+    is a reset. Source: OKX API v5, "Order book channel", sequence rules.
 
     Args:
         data: The message.
-        last_seq_id: Of the last message applied; None where it had none.
+        last_seq_id: Of the last message applied; None if it had none.
     """
     if data.update.is_snapshot:
         return Link.START
@@ -73,15 +72,15 @@ def checksum(bids: Sequence[tuple[str, str]], asks: Sequence[tuple[str, str]]) -
 
 
 class SequencedBook:
-    """The levels of one book and the place of its last message in the exchange's sequence.
+    """The levels of one book and the sequence number of its last message.
 
     Attributes:
         bids, asks: Size by price; no level is empty.
-        seq_id, prev_seq_id: Of the last message; None where it had none, and before the first.
+        seq_id, prev_seq_id: Of the last message; None if it had none, and before the first message.
         exchange_ns: The exchange's stamp of the last message.
 
     Args:
-        depth: How many levels of a side the exchange holds.
+        depth: Levels of a side that the exchange holds.
     """
 
     __slots__ = ("_ask_low", "_bid_high", "asks", "bids", "depth", "exchange_ns", "prev_seq_id", "seq_id")
@@ -93,21 +92,21 @@ class SequencedBook:
         self.seq_id: int | None = None
         self.prev_seq_id: int | None = None
         self.exchange_ns = 0
-        # No bid is above the one, no ask below the other. They are not looked for anew when the best level goes, since
-        # that would be half of the work and matters only once the two meet.
+        # Bounds of the best prices. They are not searched anew when the best level goes: that would be half of the
+        # work, and it matters only once the bounds meet.
         self._bid_high = -inf
         self._ask_low = inf
 
     @property
     def best_bid(self) -> float | None:
-        """The highest bid; None while there is none."""
+        """The highest bid; None without bids."""
         if self._bid_high not in self.bids:
             self._bid_high = max(self.bids, default=-inf)
         return self._bid_high if self.bids else None
 
     @property
     def best_ask(self) -> float | None:
-        """The lowest ask; None while there is none."""
+        """The lowest ask; None without asks."""
         if self._ask_low not in self.asks:
             self._ask_low = min(self.asks, default=inf)
         return self._ask_low if self.asks else None
@@ -127,10 +126,10 @@ class SequencedBook:
         return "crossed" if self._bid_high >= self._ask_low and self.is_crossed else ""
 
     def apply(self, data: BookData) -> int:
-        """Apply the next message; the removal of an absent level has no effect.
+        """Apply a message that follows.
 
         Returns:
-            Number of removals of absent levels.
+            The number of removals of levels that were not there; they change nothing.
         """
         update = data.update
         self.seq_id, self.prev_seq_id = data.seq_id, data.prev_seq_id
@@ -215,7 +214,7 @@ class ChecksummedBook(SequencedBook):
 
 
 def _merge(levels: dict[float, float], prices: Sequence[float], sizes: Sequence[float]) -> int:
-    """Set and remove levels, of one named twice the last counts; return how many removals were of none."""
+    """Set and remove levels; of a price named twice the last counts. Return the number of removals of no level."""
     if 0.0 not in sizes:
         levels.update(zip(prices, sizes, strict=True))
         return 0

@@ -1,7 +1,7 @@
-"""Books of one channel: the chain of sequence numbers, when a book is invalid, and how it becomes valid again.
+"""Books of one channel: the chain of sequence numbers, when a book becomes invalid, and when valid again.
 
-A book is visible while the consumer can rely on the rows it was given. It becomes invisible with exactly one gap, and
-visible again with a snapshot: the exchange's own, or one made of the levels kept here where the chain never broke.
+A book is visible while the rows delivered so far give the true book. It becomes invisible with exactly one gap, and
+visible again with a snapshot: the exchange's own, or one made of the levels kept here if the chain never broke.
 """
 
 from collections.abc import Callable
@@ -21,26 +21,26 @@ from quantkit.feeds.okx.tracker.channel import ChannelState, Counters, FeedMessa
 from quantkit.feeds.okx.tracker.records import Command, FetchBook, FetchInstrument, Resubscribe
 from quantkit.instruments import on_step_of
 
-#: So many prices of a book are remembered as on the step.
+#: Most prices of a book that are remembered as multiples of the price step.
 _MOST_PRICES: Final = 100_000
-#: How often a book is fetched that does not reach the waiting updates, before the channel is subscribed anew.
+#: Most fetches of a book before the channel is subscribed anew instead.
 _MOST_FETCHES: Final = 5
 
 
 class Phase(StrEnum):
     """State of a book."""
 
-    WAITING = "waiting"  # subscribed, nothing came
-    SPLICING = "splicing"  # updates came without a snapshot; one is fetched
+    WAITING = "waiting"  # subscribed, no message yet
+    SPLICING = "splicing"  # updates came without a snapshot; a book is fetched
     TRACKED = "tracked"  # the levels are those of the exchange
-    BROKEN = "broken"  # the chain broke; a resync was asked for
+    BROKEN = "broken"  # the chain broke; a new subscription was asked for
 
 
 class BookChannel(ChannelState):
-    """A state whose rows are a book.
+    """A channel whose rows are a book.
 
     Attributes:
-        is_visible: Whether the consumer can rely on the rows it was given.
+        is_visible: Whether the rows delivered so far give the true book.
     """
 
     __slots__ = ("_is_relisting", "_last_ns", "_on_step", "_step", "is_visible")
@@ -49,18 +49,18 @@ class BookChannel(ChannelState):
         super().__init__(channel, counters, command)
         self.is_visible = False
         self._step = ""
-        #: Prices that were found on the step; None while levels are not held against one.
+        #: Prices known to be multiples of the step; None while prices are not checked.
         self._on_step: set[float] | None = None
-        #: Whether metadata were asked for, since a level was off the step.
+        #: Whether metadata are being fetched because a price was off the step.
         self._is_relisting = False
-        #: The exchange's stamp of the last row that was applied.
+        #: The exchange's stamp of the last row applied.
         self._last_ns = 0
 
     def listed(self, price_step: str) -> None:
-        """Hold levels against a price step from now on.
+        """Check prices against a price step from now on.
 
-        If the step is unchanged, or cannot be loaded, the exchange means its levels: they are taken as they come, until
-        another step arrives.
+        If the fetched step is the known one, or could not be fetched, the exchange means the prices it shows: they are
+        not checked until another step comes.
         """
         was_asked, self._is_relisting = self._is_relisting, False
         if price_step and price_step != self._step:
@@ -72,10 +72,10 @@ class BookChannel(ChannelState):
             self._relisted()
 
     def _relisted(self) -> None:
-        """Go on with a book whose metadata have come."""
+        """Go on after metadata were fetched."""
 
     def _is_off_step(self, update: BookUpdate) -> bool:
-        """Return whether a level is shown at a price that is on no multiple of the step."""
+        """Return whether a price is no multiple of the step."""
         known = self._on_step
         if known is None or (known.issuperset(update.bid_prices) and known.issuperset(update.ask_prices)):
             return False
@@ -86,28 +86,28 @@ class BookChannel(ChannelState):
             for price, size in zip(prices, sizes, strict=True):
                 if is_on(price):
                     known.add(price)
-                elif size:  # what is removed there was shown on a finer step before
+                elif size:  # a level removed at such a price came on a finer step before
                     return True
         return False
 
     def _relist(self, received_ns: int, exchange_ns: int, out: list[FeedMessage]) -> None:
-        """Make the book invalid until metadata have been fetched anew."""
+        """Make the book invalid until metadata are fetched."""
         self._hide(received_ns, "off_step", out, exchange_ns)
         self._counters.count("books with a level off the step")
         self._is_relisting = True
         self._command(FetchInstrument(self.channel))
 
     def pause(self, received_ns: int, out: list[FeedMessage]) -> None:
-        """Stop delivering: without every row the consumer's book is invalid."""
+        """Stop delivering; the consumer's book is invalid without every row."""
         self.is_paused = True
         self._hide(received_ns, "shed", out)
 
     def _hide(self, received_ns: int, cause: str, out: list[FeedMessage], exchange_ns: int | None = None) -> None:
-        """Make the book invisible and tell the gap, once."""
+        """Make the book invisible and add its gap, once."""
         if not self.is_visible:
             return
         self.is_visible = False
-        # Where a loss has no stamp of the exchange's, its newest is the one before; our clock says how long it is ago.
+        # A loss without a stamp of the exchange's lasts from its newest stamp until now, by our clock.
         stamp_ns = self._last_ns if exchange_ns is None else exchange_ns
         end_ns = max(self._last_ns, received_ns) if exchange_ns is None else exchange_ns
         since_ns = min(self._last_ns, end_ns)
@@ -124,7 +124,7 @@ class WholeBookChannel(BookChannel):
         self._seq_id: int | None = None
 
     def take(self, connection: int, received_ns: int, message: Any, out: list[FeedMessage]) -> None:
-        """Deliver a book that is not crossed."""
+        """Deliver a book, unless it is crossed."""
         data: BookData = message
         update = data.update
         if not self._is_ours(connection, received_ns):
@@ -149,7 +149,7 @@ class WholeBookChannel(BookChannel):
             out.append(update)
 
     def malformed(self, connection: int, received_ns: int, out: list[FeedMessage]) -> None:
-        """Stop serving the book until the next one."""
+        """Make the book invalid until the next one."""
         if connection == self.owner:
             self._hide(received_ns, "malformed", out)
 
@@ -160,8 +160,8 @@ class WholeBookChannel(BookChannel):
 class DepthChannel(BookChannel):
     """A book kept by a snapshot and updates that are chained by sequence numbers.
 
-    The numbers are those of the book, the same on every connection, so that during a handover an update is taken from
-    whichever connection brings it first. Each connection's own chain is followed too: it tells a copy from a loss.
+    The numbers are the same on every connection, so that during a handover an update is applied from the connection
+    that brings it first. Each connection's own chain is followed as well: it tells a copy from a loss.
     """
 
     __slots__ = ("_alignment", "_chains", "_has_crossed", "_resyncing", "_steady", "book", "phase")
@@ -172,24 +172,24 @@ class DepthChannel(BookChannel):
         super().__init__(channel, counters, command)
         self.phase = Phase.WAITING
         self.book = (ChecksummedBook if proves_checksums else SequencedBook)(DEPTHS[channel.name])
-        #: The connection whose updates need no further look than that they follow.
+        #: The connection whose updates are applied if only they follow; None while the book is invalid or handed over.
         self._steady: int | None = None
-        #: The sequence number at which each connection stands, while its chain is whole.
+        #: The last sequence number of each connection whose chain is whole.
         self._chains: dict[int, int | None] = {}
-        #: The connections that were asked for a resync and have not begun it.
+        #: The connections that were asked to subscribe anew and have not done so yet.
         self._resyncing: set[int] = set()
         self._alignment = SnapshotAlignment()
-        #: Whether a crossed book was answered by a resync already. In an auction the exchange's own book is crossed.
+        #: Whether the channel was subscribed anew for a crossed book. In an auction the exchange's own book is crossed.
         self._has_crossed = False
 
     def heard_ns(self, connection: int) -> int:
-        """Return when a connection brought a frame, 0 while it could not carry the book by itself."""
+        """Return when a connection last brought a frame, UTC ns; 0 while its chain is broken or lacks a snapshot."""
         return self._heard.get(connection, 0) if connection in self._chains else 0
 
     # Frames ---------------------------------------------------------------------------------------------------
 
     def take(self, connection: int, received_ns: int, message: Any, out: list[FeedMessage]) -> None:
-        """Apply a message that follows; deliver it, or the gap that it reveals."""
+        """Apply a message that follows, and deliver it; otherwise add the gap that it reveals."""
         data: BookData = message
         book = self.book
         if (
@@ -228,7 +228,7 @@ class DepthChannel(BookChannel):
         seq_id, last = data.seq_id, self.book.seq_id
         is_behind = seq_id is not None and last is not None and seq_id <= last
         if self.phase is Phase.TRACKED and is_behind and self._is_carried_beside(connection):
-            # It shows where this connection stands, which is behind what the other one brought.
+            # This connection is behind the other one.
             self._chains[connection] = seq_id
             self._counters.count("repeated rows of a handover")
             return
@@ -241,7 +241,7 @@ class DepthChannel(BookChannel):
     def _update(self, connection: int, data: BookData, out: list[FeedMessage]) -> None:
         book, seq_id, prev_seq_id = self.book, data.seq_id, data.prev_seq_id
         if book.seq_id is None or seq_id is None or prev_seq_id is None:
-            # Recordings from before there were numbers: only one connection can be taken as in order.
+            # Recordings from before OKX sent numbers: only the owner's messages are known to be in order.
             if connection != self.owner:
                 self._counters.count("repeated rows of a handover")
             elif link(data, book.seq_id) is Link.NEXT:
@@ -256,13 +256,13 @@ class DepthChannel(BookChannel):
             self._chains[connection] = seq_id
             self._apply(data, out)
         elif seq_id == book.seq_id and (prev_seq_id <= seq_id or prev_seq_id == book.prev_seq_id):
-            # The frame that was applied last, once more, or the other connection's copy of it.
+            # The frame applied last, repeated, or the other connection's copy of it.
             self._chains[connection] = seq_id
             self._counters.count("repeated book frames")
         elif data.update.exchange_ns <= book.exchange_ns and (
             prev_seq_id == chain or (chain is None and self._is_carried_beside(connection))
         ):
-            # This connection is behind what the other one brought.
+            # This connection is behind the other one.
             if chain is not None:
                 self._chains[connection] = seq_id
             self._counters.count("repeated rows of a handover")
@@ -270,7 +270,7 @@ class DepthChannel(BookChannel):
             self._break(connection, data, "sequence", out)
 
     def _apply(self, data: BookData, out: list[FeedMessage]) -> None:
-        """Apply a message whose place is proved."""
+        """Apply a message whose place in the chain is known."""
         book, update = self.book, data.update
         was_crossed = book.is_crossed and self.phase is Phase.TRACKED
         unknown = book.apply(data)
@@ -287,7 +287,7 @@ class DepthChannel(BookChannel):
         self.phase = Phase.TRACKED
         self._last_ns = update.exchange_ns
         if book.is_crossed:
-            # The exchange itself says so, as in an auction: follow the book unseen until it is not crossed any more.
+            # The exchange's own book is crossed, as in an auction: follow it invisibly until it is not.
             self._hide(update.received_ns, "crossed", out, update.exchange_ns)
             self._counters.count("crossed books")
         elif self.is_paused:
@@ -304,12 +304,12 @@ class DepthChannel(BookChannel):
         out.append(update)
 
     def pause(self, received_ns: int, out: list[FeedMessage]) -> None:
-        """Stop delivering; the chain is followed all the same."""
+        """Stop delivering; the chain is still followed."""
         super().pause(received_ns, out)
         self._steady = None
 
     def resume(self, received_ns: int, out: list[FeedMessage]) -> None:
-        """Deliver again: the book as it is now, since its chain was followed all the time."""
+        """Deliver again, first the whole book: its chain was followed all the time."""
         self.is_paused = False
         if self.phase is Phase.TRACKED and not self.book.is_crossed:
             self._show(self.book.snapshot(self.channel.inst_id, received_ns), out)
@@ -317,7 +317,7 @@ class DepthChannel(BookChannel):
     # Breaking -------------------------------------------------------------------------------------------------
 
     def _give_up_step(self, data: BookData, out: list[FeedMessage]) -> None:
-        """Give up a book with a level off the step; its snapshot is asked for once the metadata have come."""
+        """Give up a book with a price off the step; a snapshot is asked for after the metadata are fetched."""
         self._chains.clear()
         self._forget_levels(Phase.BROKEN)
         self._relist(data.update.received_ns, data.update.exchange_ns, out)
@@ -333,7 +333,7 @@ class DepthChannel(BookChannel):
         self._broken(cause, data.update.received_ns, out, data.update.exchange_ns)
 
     def _break(self, connection: int, data: BookData, cause: str, out: list[FeedMessage]) -> None:
-        """Note that a connection's chain broke; another one that is whole carries the book on."""
+        """Take a break of a connection's chain; another connection with a whole chain carries the book on."""
         self._chains.pop(connection, None)
         if self._chains:
             self._counters.count("chains that broke beside a whole one")
@@ -341,10 +341,10 @@ class DepthChannel(BookChannel):
         self._broken(cause, data.update.received_ns, out, data.update.exchange_ns)
 
     def _broken(self, cause: str, received_ns: int, out: list[FeedMessage], exchange_ns: int | None = None) -> None:
-        """Make the book invalid, then ask for one resync; updates are ignored until its snapshot.
+        """Make the book invalid and ask for one new subscription; updates are ignored until its snapshot.
 
-        It is asked of the owner. Once the book is back, a successor's updates follow it by themselves; and should the
-        owner end before, the successor begins anew.
+        The owner is asked. A successor's updates follow the new snapshot; if the owner ends before, the successor
+        begins anew.
         """
         self._hide(received_ns, cause, out, exchange_ns)
         self._counters.count(f"books that broke: {cause}")
@@ -363,7 +363,7 @@ class DepthChannel(BookChannel):
         self._steady = None
 
     def malformed(self, connection: int, received_ns: int, out: list[FeedMessage]) -> None:
-        """Note a malformed frame: the book may lack its levels."""
+        """Take a frame that could not be decoded: the book may lack its levels."""
         if connection not in (self.owner, self.successor) or self.phase is Phase.BROKEN:
             return
         self._chains.pop(connection, None)
@@ -371,11 +371,11 @@ class DepthChannel(BookChannel):
             self._broken("malformed", received_ns, out)
 
     def stalled(self, connection: int, received_ns: int, quiet_ns: int, out: list[FeedMessage]) -> None:
-        """Note that nothing came for too long; the channel is subscribed anew."""
+        """Take a silence of the channel; it is subscribed anew."""
         if connection not in (self.owner, self.successor):
             return
         self._chains.pop(connection, None)
-        self._resyncing.discard(connection)  # whatever came of an earlier one, it did not help
+        self._resyncing.discard(connection)  # an earlier new subscription did not help
         cause = f"stalled for {span_text(quiet_ns)}"
         if not self._chains:
             self._broken(cause, received_ns, out)
@@ -384,7 +384,7 @@ class DepthChannel(BookChannel):
     # Connections ----------------------------------------------------------------------------------------------
 
     def _is_carried_beside(self, connection: int) -> bool:
-        """Return whether another connection stands where the book does."""
+        """Return whether another connection's chain ends where the book stands."""
         return any(other != connection and seq == self.book.seq_id for other, seq in self._chains.items())
 
     def _restarted(self, connection: int) -> None:
@@ -399,17 +399,17 @@ class DepthChannel(BookChannel):
         self._resyncing.discard(connection)
         self._steady = None
         if self.phase is Phase.TRACKED and not self._chains:
-            # The owner's own chain had broken before, and the one that carried the book is gone.
+            # The owner's own chain was broken, and the connection that carried the book has ended.
             self._broken("sequence", received_ns, out)
 
     def _fail(self, received_ns: int, cause: str, out: list[FeedMessage]) -> None:
         self._hide(received_ns, cause, out)
         self._forget_levels(Phase.WAITING)
 
-    # A channel that began without a snapshot ------------------------------------------------------------------
+    # A subscription that began without a snapshot -------------------------------------------------------------
 
     def _wait(self, data: BookData, out: list[FeedMessage]) -> None:
-        """Keep an update until a fetched book shows what it changes."""
+        """Keep an update until a fetched book comes that it follows."""
         joined = self._alignment.add(data)
         if joined is not None:
             self._join(joined, data.update.received_ns, out)
@@ -420,7 +420,7 @@ class DepthChannel(BookChannel):
             self._fetch()
 
     def fetched(self, body: bytes, error: str, received_ns: int, out: list[FeedMessage]) -> None:
-        """Take the answer to a fetch."""
+        """Take a fetched book, or the error of the fetch."""
         if self.phase is not Phase.SPLICING:
             self._counters.count("fetched books that nobody needs any more")
             return
@@ -437,7 +437,7 @@ class DepthChannel(BookChannel):
             self._join(joined, received_ns, out)
 
     def _join(self, joined: list[BookData], received_ns: int, out: list[FeedMessage]) -> None:
-        """Begin with a fetched book, or fetch another one where it was too old."""
+        """Begin with a fetched book; without one that reaches the updates, fetch again."""
         owner = self._owner()
         if not joined:
             if self._alignment.fetches >= _MOST_FETCHES:

@@ -1,4 +1,4 @@
-"""Candles of one channel: every closed bar once and in order; missing ones are fetched, later ones wait for them."""
+"""Candles of one channel: every closed bar once and in order; missing bars are fetched while later ones wait."""
 
 from collections.abc import Callable
 from typing import Any, Final
@@ -17,7 +17,7 @@ _MISSING: Final = "missing"
 
 
 def open_at(channel: Channel, moment_ns: int) -> int | None:
-    """Return when the bar opened that was open at a moment, None of a channel that is not kept by its bars.
+    """Return the opening time of the bar that was open at a moment; None for a channel without candles of ours.
 
     Examples:
         >>> open_at(Channel("candle1m", "BTC-USDT"), 90_000_000_000)
@@ -32,8 +32,8 @@ def open_at(channel: Channel, moment_ns: int) -> int | None:
 class CandleChannel(ChannelState):
     """The bars of one interval of one instrument.
 
-    A bar that does not follow the last one waits until those between have been fetched; only if they cannot be had, a
-    gap takes their place. While nobody has room for bars they wait too, so that shedding costs none.
+    A bar that does not follow the last one waits until the bars between are fetched; a gap takes the place of bars that
+    cannot be fetched. While the consumer has no room bars wait too, so that an overflow loses none.
     """
 
     __slots__ = ("_asked", "_cause", "_due_ns", "_held", "_interval", "_is_awaiting", "_is_resuming", "_length_ns")
@@ -42,18 +42,18 @@ class CandleChannel(ChannelState):
         super().__init__(channel, counters, command)
         self._interval = BARS[channel.name.removeprefix("candle")]
         self._length_ns = interval_ns(self._interval)
-        #: The open of the next bar to deliver; None before the first push, unless one is awaited.
+        #: Opening time of the next bar to deliver; None before the first push, unless a bar is awaited.
         self._due_ns: int | None = None
         self._is_awaiting = False
         self._held: dict[int, Candle] = {}
-        #: What is being fetched.
+        #: The fetch under way.
         self._asked: FetchCandles | None = None
-        #: Whether the next push may show that bars closed while nobody brought them.
+        #: Whether the next push may show that bars closed during an outage.
         self._is_resuming = False
         self._cause = _MISSING
 
     def begin(self, open_ns: int) -> None:
-        """Deliver the bars from this one on, also those that closed before the first push."""
+        """Deliver every bar from this one on, also bars that closed before the first push."""
         if self._due_ns is None:
             self._due_ns = open_ns
             self._is_awaiting = self._is_resuming = True
@@ -61,7 +61,7 @@ class CandleChannel(ChannelState):
     # Taking ---------------------------------------------------------------------------------------------------
 
     def take(self, connection: int, received_ns: int, message: Any, out: list[FeedMessage]) -> None:
-        """Deliver a closed bar when its turn has come, and the state of an open one as it is."""
+        """Deliver a closed bar when the bars before it are delivered, and an open bar at once."""
         if not self._is_ours(connection, received_ns):
             return
         if isinstance(message, FormingCandle):
@@ -74,10 +74,10 @@ class CandleChannel(ChannelState):
                 self._advance(received_ns, out)
 
     def fetched(self, answer: Fetched, out: list[FeedMessage]) -> None:
-        """Take the answer to a fetch; what was asked for and it does not hold is lost.
+        """Take the answer to a fetch; bars that were asked for and are not in it are lost.
 
-        Late bars are fetched unasked as well. Such an answer may bring bars, but says nothing of those that a fetch
-        which is still under way is to bring.
+        The client fetches late bars unasked as well. Such an answer may bring bars, but it does not end the fetch under
+        way.
         """
         received_ns, asked = answer.received_ns, self._asked
         if self._due_ns is None:
@@ -101,7 +101,7 @@ class CandleChannel(ChannelState):
         self._advance(received_ns, out)
 
     def overdue(self, now_ns: int, grace_ns: int) -> FetchCandles | None:
-        """Return the fetch of overdue bars; None while none are due, or while a fetch is under way."""
+        """Return the fetch of bars that are late; None if no bar is late or a fetch is under way."""
         if self._due_ns is None or self._asked is not None or self.owner is None:
             return None
         closed = (now_ns - grace_ns - self._due_ns) // self._length_ns
@@ -110,12 +110,12 @@ class CandleChannel(ChannelState):
         return FetchCandles(self.channel, self._due_ns, self._due_ns + (closed - 1) * self._length_ns)
 
     def resume(self, received_ns: int, out: list[FeedMessage]) -> None:
-        """Deliver the bars that had to wait."""
+        """Deliver again, first the bars that waited."""
         self.is_paused = False
         self._advance(received_ns, out)
 
     def close(self, received_ns: int, out: list[FeedMessage]) -> None:
-        """Add the gap of bars that are not delivered any more."""
+        """Add the gap of bars that will not be delivered."""
         if self._due_ns is None:
             return
         ends = [open_ns + self._length_ns for open_ns in self._held]
@@ -146,14 +146,14 @@ class CandleChannel(ChannelState):
             out.append(message)
 
     def _see(self, open_ns: int) -> None:
-        """Begin with the first bar that comes, unless a later one is not to be the first."""
-        # A machine whose clock is ahead awaits a bar that is not the next one.
+        """Begin with the first bar that comes, or with the awaited one."""
+        # A machine whose clock is ahead awaits a later bar than the next one.
         if self._due_ns is None or (self._is_awaiting and open_ns < self._due_ns):
             self._due_ns = open_ns
         self._is_awaiting = False
 
     def _hold(self, candle: Candle) -> bool:
-        """Keep a bar for its turn; return False for one that is not wanted."""
+        """Keep a bar until the bars before it are delivered; return False for one that is not wanted."""
         self._see(candle.open_ns)
         assert self._due_ns is not None
         if candle.open_ns < self._due_ns or candle.open_ns in self._held:
@@ -166,7 +166,7 @@ class CandleChannel(ChannelState):
         return True
 
     def _deliver(self, received_ns: int, out: list[FeedMessage]) -> None:
-        """Deliver what follows the last bar directly."""
+        """Deliver the bars that follow the last one directly."""
         held, due_ns = self._held, self._due_ns
         if self.is_paused or due_ns is None:
             return
@@ -179,18 +179,18 @@ class CandleChannel(ChannelState):
         self._due_ns = due_ns
 
     def _advance(self, received_ns: int, out: list[FeedMessage]) -> None:
-        """Deliver what has its turn and ask for what is missing before the rest."""
+        """Deliver the bars that follow directly, and fetch those missing before the rest."""
         self._deliver(received_ns, out)
         if self._due_ns is None or not self._held:
             return
         if len(self._held) > REMEMBERED:
-            # Nobody took them or filled the hole for so long that memory has to end somewhere.
+            # The consumer or the fetch took too long; memory is bounded.
             end_ns = max(self._held) + self._length_ns if self.is_paused else min(self._held)
             self._held = {open_ns: candle for open_ns, candle in self._held.items() if open_ns >= end_ns}
             self._asked = None
             self._skip_to(end_ns, "shed" if self.is_paused else "not fetched in time", received_ns, out)
             self._deliver(received_ns, out)
-        # While nobody takes bars there is time; asking at once would ask for ever where an answer does not help.
+        # While the consumer has no room a fetch can wait; it would be repeated without end where it does not help.
         if self._asked is None and self._held and not self.is_paused:
             self._ask(self._due_ns, min(self._held) - self._length_ns)
 
@@ -199,14 +199,14 @@ class CandleChannel(ChannelState):
         self._command(self._asked)
 
     def _skip_to(self, end_ns: int, cause: str, received_ns: int, out: list[FeedMessage]) -> None:
-        """Tell that the bars up to a moment are lost."""
+        """Report the bars up to a moment as lost."""
         assert self._due_ns is not None
         channel = f"candle {self._interval}"
         out.append(Gap(self.channel.inst_id, end_ns, received_ns, channel, self._due_ns, end_ns, cause))
         self._due_ns = end_ns
 
     def _decoded(self, row: list[str], received_ns: int) -> list[Candle]:
-        """Return the closed bar that a REST row holds, by the same rules as pushed ones."""
+        """Return the closed bar of a REST row, decoded like a pushed one."""
         push = {"arg": {"channel": self.channel.name, "instId": self.channel.inst_id}, "data": [row]}
         try:
             messages = decode(msgspec.json.encode(push), received_ns=received_ns)

@@ -24,34 +24,34 @@ from quantkit.feeds.okx.codec.decode import (
 )
 from quantkit.feeds.okx.tracker.records import Command, Resubscribe
 
-#: What a tracker delivers: events, bars that are still open or not ours, metadata, and what the account says.
+#: What a tracker delivers: events, open bars, bars of foreign intervals, metadata, and messages about the account.
 FeedMessage: TypeAlias = (
     MarketEvent | FormingCandle | ForeignCandle | OpenInterest | InstrumentData | Status | PrivateMessage
 )
 
-#: How many names are counted; what an exchange makes up beyond them shares one.
+#: Most names that are counted; further ones share the name `other`, since an exchange can make up any number.
 _MOST_NAMES: Final = 1000
-#: How many rows are remembered to tell the copies of a handover, or kept because they come before their turn.
+#: Most rows remembered to recognise the copies of a handover, or kept because rows before them are missing.
 REMEMBERED: Final = 1000
-#: How far the exchange's clock may be ahead of ours.
+#: Largest lead of the exchange's clock over ours.
 AHEAD_NS: Final = 86_400 * NS_PER_S
-#: Channels outside the private path that a consumer without room gets all the same.
+#: Public channels that are delivered even while the consumer has no room.
 _KEPT: Final = ("instruments", "status")
 
 _log: Final = logging.getLogger("quantkit.feeds.okx")
 
 
 class Counters:
-    """Counts undelivered messages by name, and logs each new name once."""
+    """Counts what is not delivered, by name. Each new name is logged once."""
 
-    __slots__ = ("counters",)
+    __slots__ = ("by_name",)
 
     def __init__(self) -> None:
-        self.counters: Counter[str] = Counter()
+        self.by_name: Counter[str] = Counter()
 
     def count(self, name: str, number: int = 1) -> None:
-        """Count something by a name of ours or the exchange's."""
-        counters = self.counters
+        """Count something by its name."""
+        counters = self.by_name
         if name not in counters:
             if len(counters) >= _MOST_NAMES:
                 name = "other"
@@ -65,15 +65,15 @@ class ChannelState:
     """One channel of one instrument.
 
     Attributes:
-        channels: The subscriptions it stands for; a private channel may be subscribed in parts.
-        owner: The connection that brings it; None while nobody does.
-        successor: The connection that is about to replace the owner's.
+        channels: Its subscriptions; a private channel may be subscribed in parts.
+        owner: The connection that brings its rows; None during an outage of all connections.
+        successor: The connection that is about to replace the owner.
         is_paused: Whether the consumer has no room for its rows.
 
     Args:
-        channel: What was subscribed.
-        counters: Where rows that are not delivered are counted.
-        command: Asks the client for something.
+        channel: The subscription.
+        counters: Counts the rows that are not delivered.
+        command: Gives the client a command.
     """
 
     __slots__ = ("_command", "_counters", "_heard", "channel", "channels", "is_paused", "owner", "successor")
@@ -86,17 +86,17 @@ class ChannelState:
         self.is_paused = False
         self._counters = counters
         self._command = command
-        #: When each connection brought something, since it was asked to.
+        #: When each connection last brought a row since its subscription, UTC ns.
         self._heard: dict[int, int] = {}
 
     def heard_ns(self, connection: int) -> int:
-        """Return the time of a connection's last message, 0 while its subscription is not usable."""
+        """Return when a connection last brought a row, UTC ns; 0 while its subscription is not usable yet."""
         return self._heard.get(connection, 0)
 
-    # Who brings it --------------------------------------------------------------------------------------------
+    # Connections ----------------------------------------------------------------------------------------------
 
     def subscribed(self, connection: int, channel: Channel) -> None:
-        """Note that a subscription was requested."""
+        """Take a subscription on a connection; one beside the owner makes it the successor."""
         is_known = connection in (self.owner, self.successor) and channel not in self.channels
         self.channels.add(channel)
         if is_known:
@@ -109,7 +109,7 @@ class ChannelState:
         self._restarted(connection)
 
     def unsubscribed(self, connection: int, channel: Channel, received_ns: int, out: list[FeedMessage]) -> bool:
-        """Note that a subscription was given up; return whether nobody brings the state any more."""
+        """Take the end of a subscription; return whether it was the last one."""
         if self.owner is not None and connection not in (self.owner, self.successor):
             return False
         if self.successor is not None:
@@ -122,7 +122,7 @@ class ChannelState:
         return True
 
     def lost(self, connection: int, received_ns: int, cause: str, out: list[FeedMessage]) -> None:
-        """Note that a connection ended; a successor that brings the state already goes on without an outage."""
+        """Take the end of a connection; with a successor that has brought rows there is no outage."""
         if connection not in (self.owner, self.successor):
             return
         self._heard.pop(connection, None)
@@ -137,7 +137,7 @@ class ChannelState:
         self._left(connection, received_ns, out)
 
     def stalled(self, connection: int, received_ns: int, quiet_ns: int, out: list[FeedMessage]) -> None:
-        """Note that nothing came for too long; the channel is subscribed anew."""
+        """Take a silence of the channel; it is subscribed anew."""
         if connection not in (self.owner, self.successor):
             return
         self._heard.pop(connection, None)
@@ -147,29 +147,29 @@ class ChannelState:
         self._command(Resubscribe(connection, self.channel, cause))
 
     def malformed(self, connection: int, received_ns: int, out: list[FeedMessage]) -> None:
-        """Note a malformed frame, whose content is lost."""
+        """Take a frame that could not be decoded; its rows are lost."""
         if connection == self.owner and self.successor not in self._heard:
             self._fail(received_ns, "malformed", out)
 
     def pause(self, received_ns: int, out: list[FeedMessage]) -> None:
-        """Stop delivering, since the consumer has no room."""
+        """Stop delivering: the consumer has no room."""
         self.is_paused = True
 
     def resume(self, received_ns: int, out: list[FeedMessage]) -> None:
         """Deliver again."""
         self.is_paused = False
 
-    # What states differ in -------------------------------------------------------------------------------------
+    # Kinds of channels differ in these -------------------------------------------------------------------------
 
     def take(self, connection: int, received_ns: int, message: Any, out: list[FeedMessage]) -> None:
-        """Take one message of the channel; what is to be delivered is added to `out`."""
+        """Take one message of the channel and add what is to be delivered to `out`."""
         raise NotImplementedError
 
     def close(self, received_ns: int, out: list[FeedMessage]) -> None:
-        """Add the gap of an outage that is still open; the run ends, or nobody wants the state any more."""
+        """Add the gap of an open outage; the run or the subscription ends."""
 
     def _restarted(self, connection: int) -> None:
-        """Begin anew with a connection that was asked to bring the state."""
+        """Begin anew with a connection whose subscription was sent."""
 
     def _promoted(self, received_ns: int, out: list[FeedMessage]) -> None:
         """Go on with the successor as the owner."""
@@ -181,11 +181,11 @@ class ChannelState:
         """Begin an outage."""
 
     def _is_carried(self) -> bool:
-        """Return whether a connection brings the state."""
+        """Return whether a connection has brought rows since its subscription."""
         return self.owner in self._heard or self.successor in self._heard
 
     def _is_ours(self, connection: int, received_ns: int) -> bool:
-        """Return whether a connection may bring the state, counting a frame of one that may not."""
+        """Return whether the connection is owner or successor; count the frame of any other."""
         if connection == self.owner or connection == self.successor:
             self._heard[connection] = received_ns
             return True
@@ -194,24 +194,24 @@ class ChannelState:
 
 
 class PassThroughChannel(ChannelState):
-    """Messages of one channel, none of which replaces another.
+    """Messages that are passed on as they are: open interest, metadata, maintenance, and the account.
 
-    Nobody can ask for a missed one again, so no gap tells of it: a subscription begins with the present state.
+    Missed messages leave no gap: a new subscription begins with the present state.
     """
 
     __slots__ = ("_is_kept", "_is_settling", "_recent")
 
     def __init__(self, channel: Channel, counters: Counters, command: Callable[[Command], None]) -> None:
         super().__init__(channel, counters, command)
-        #: What was delivered during a handover, to tell the copies that the second connection brings.
+        #: Messages delivered during a handover, to recognise the copies that the second connection brings.
         self._recent: deque[Any] = deque(maxlen=REMEMBERED)
-        #: Whether the owner was a successor whose messages may still be copies.
+        #: Whether the owner was a successor until now, so that its messages may still be copies.
         self._is_settling = False
-        #: Whether its messages are delivered even to a consumer without room.
+        #: Whether its messages are delivered even while the consumer has no room.
         self._is_kept = channel.path == "private" or channel.name in _KEPT
 
     def take(self, connection: int, received_ns: int, message: Any, out: list[FeedMessage]) -> None:
-        """Deliver a message, unless it is the copy that the other connection of a handover brings."""
+        """Deliver a message, unless it is a copy from the other connection of a handover."""
         if not self._is_ours(connection, received_ns):
             return
         if self.successor is not None or self._is_settling:
@@ -243,5 +243,5 @@ class PassThroughChannel(ChannelState):
 
 
 def _without_receipt(message: Any) -> Any:
-    """Return a message as it would be had it been received at another time."""
+    """Return a message without its receipt stamp, to compare copies."""
     return msgspec.structs.replace(message, received_ns=0) if hasattr(message, "received_ns") else message

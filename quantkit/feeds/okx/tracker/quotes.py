@@ -1,4 +1,4 @@
-"""Rows of which each replaces the one before: quotes, marks and funding rates."""
+"""Quotes, marks and funding rates: each row replaces the one before."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, Final, TypeAlias
@@ -23,12 +23,12 @@ _Row: TypeAlias = Ticker | Mark | Funding | Trade
 #: state. It returns None and changes nothing where the frame needs `decode`.
 FastPath: TypeAlias = Callable[[int, int, bytes], Ticker | Trade | None]
 
-#: What sends a frame the long way: it is malformed, its instrument is not wanted, or it has not exactly one row.
+#: What makes a fast path fall back to `decode`: a malformed frame, an unknown instrument, or not exactly one row.
 DOUBTS: Final = (*MALFORMED, KeyError, ValueError)
 
 
 class QuoteChannel(ChannelState):
-    """Rows of which each replaces the one before: quotes and marks. The first row after an outage brings its gap."""
+    """Quotes and marks. The gap of an outage comes before the first row after it."""
 
     __slots__ = ("_cause", "_is_settling", "_kind", "_last", "_steady")
 
@@ -36,15 +36,15 @@ class QuoteChannel(ChannelState):
         super().__init__(channel, counters, command)
         self._kind = kind
         self._last: _Row | None = None
-        #: Why there is an outage; None while there is none.
+        #: The cause of the present outage; None without an outage.
         self._cause: str | None = None
-        #: Whether the owner was a successor whose rows may still repeat those of the one before.
+        #: Whether the owner was a successor until now, so that its rows may still be copies.
         self._is_settling = False
-        #: The connection whose rows need no further look.
+        #: The connection whose rows are delivered without further checks; None during outages and handovers.
         self._steady: int | None = None
 
     def take(self, connection: int, received_ns: int, message: Any, out: list[FeedMessage]) -> None:
-        """Deliver a quote or a mark; quotes that are crossed or have no side are none."""
+        """Deliver a quote or a mark; crossed quotes and those without a side are counted instead."""
         data: MarketData = message
         event: Any = data.event
         if type(event) is Ticker:
@@ -66,7 +66,7 @@ class QuoteChannel(ChannelState):
         self._steady = None
 
     def resume(self, received_ns: int, out: list[FeedMessage]) -> None:
-        """Deliver again; the first row brings the gap."""
+        """Deliver again; the gap comes before the first row."""
         self.is_paused = False
 
     def close(self, received_ns: int, out: list[FeedMessage]) -> None:
@@ -79,7 +79,7 @@ class QuoteChannel(ChannelState):
         self._cause = None
 
     def _admits(self, connection: int, event: _Row, out: list[FeedMessage]) -> bool:
-        """Return whether a row is to be delivered, after the gap of the outage that it ends."""
+        """Return whether to deliver a row; add the gap of the outage that it ends."""
         if not self._is_ours(connection, event.received_ns):
             return False
         is_other = connection == self.successor
@@ -88,7 +88,7 @@ class QuoteChannel(ChannelState):
             return False
         self._is_settling = False
         if is_other:
-            # Until the old connection ends, whichever is ahead brings the rows.
+            # Until the old connection ends, the connection that is ahead is the owner.
             self.owner, self.successor = connection, self.owner
         if self.is_paused:
             self._fail(event.received_ns, "shed", out)
@@ -106,7 +106,7 @@ class QuoteChannel(ChannelState):
         return Gap(event.instrument, event.exchange_ns, received_ns, self._kind, since_ns, event.exchange_ns, cause)
 
     def _is_news(self, event: _Row) -> bool:
-        """Return whether a row comes after the last one delivered, by the exchange's clock."""
+        """Return whether a row is newer than the last one delivered, by the exchange's clock."""
         return self._last is None or event.exchange_ns > self._last.exchange_ns
 
     def _restarted(self, connection: int) -> None:
@@ -121,29 +121,31 @@ class QuoteChannel(ChannelState):
     def _fail(self, received_ns: int, cause: str, out: list[FeedMessage]) -> None:
         self._steady = None
         self._is_settling = False
-        # Before the first row there is nothing that could be missing.
+        # Before the first row no row can be missing.
         if self._cause is None and self._last is not None:
             self._cause = cause
 
 
 class SettlementTimes:
-    """The settlements of one swap: the rows name the next one, and the rate of the last once it is settled.
+    """Attributes settled rates of one swap to their settlements.
+
+    A row names the time of the next settlement, and the rate of the last one but not its time.
 
     Args:
-        count: Counts the rates that cannot be attributed or were lost, by name.
+        count: Counts rates that cannot be attributed or were lost, by name.
     """
 
     __slots__ = ("_count", "_funding_ns", "_unsettled_ns")
 
     def __init__(self, count: Callable[[str, int], None]) -> None:
         self._count = count
-        self._funding_ns: int | None = None  # the settlement that was next in the last row
-        self._unsettled_ns: int | None = None  # the one that became due, whose rate has not been told yet
+        self._funding_ns: int | None = None  # the next settlement, by the last row
+        self._unsettled_ns: int | None = None  # a settlement that became due, while its rate is unknown
 
     def take(self, data: FundingData) -> Funding | None:
-        """Take a row, and return the settled rate that it tells first; None if it tells none.
+        """Take a row; return the settled rate that it brings first, None without one.
 
-        Only a settlement that the rows have seen become due has a known time.
+        The time of a settlement is known only if a row before named it as the next one.
         """
         event = data.event
         last_ns = self._funding_ns
@@ -156,7 +158,7 @@ class SettlementTimes:
         return msgspec.structs.replace(event, rate=data.settled_rate, funding_ns=settled_ns, is_settled=True)
 
     def _due(self, data: FundingData, last_ns: int) -> int | None:
-        """Return which settlement became due last; None where that cannot be told.
+        """Return the settlement that became due last; None where it is unknown.
 
         Args:
             data: The first row that names a later settlement than `last_ns`.
@@ -165,7 +167,7 @@ class SettlementTimes:
         funding_ns = data.event.funding_ns
         if data.event.exchange_ns < last_ns + _SHORTEST_NS or funding_ns < last_ns + 2 * _SHORTEST_NS:
             return last_ns
-        # Several may have passed in a hole, and only the rate of the last one is told.
+        # Several settlements may have passed in an outage; OKX tells only the rate of the last one.
         if data.interval_ns is None or data.interval_ns < _SHORTEST_NS:
             self._count("settled rates of an unknown settlement", 1)
             return None
@@ -176,7 +178,7 @@ class SettlementTimes:
 
 
 class FundingChannel(QuoteChannel):
-    """Funding rates: the predicted one, and the settled one once it is known to which settlement it belongs."""
+    """Funding rates: the predicted rate, and the settled rate with the time of its settlement."""
 
     __slots__ = ("_settlements",)
 
@@ -185,7 +187,7 @@ class FundingChannel(QuoteChannel):
         self._settlements = SettlementTimes(counters.count)
 
     def take(self, connection: int, received_ns: int, message: Any, out: list[FeedMessage]) -> None:
-        """Deliver the predicted rate, and the settled one of the settlement that became due."""
+        """Deliver the predicted rate, and the settled rate that comes with it."""
         data: FundingData = message
         event = data.event
         if connection != self._steady and not self._admits(connection, event, out):
@@ -198,13 +200,12 @@ class FundingChannel(QuoteChannel):
 
 
 def fast_path_of_tickers(states: Mapping[str, QuoteChannel]) -> FastPath:
-    """Return the short way of a `tickers` frame: one quote with both sides, for a state that needs no further look.
+    """Return the fast path for `tickers` frames of one quote with both sides; any other frame falls back to `decode`.
 
-    It reads with the decoder and the grammar of the long way, `messages.decode` and `QuoteChannel.take`, and leaves out
-    what lies between.
+    It uses the row decoder and the grammar of `decode`, and does what `QuoteChannel.take` does in steady state.
 
     Args:
-        states: The states of the channel by instrument, looked at with each frame.
+        states: The quote channels by instrument.
     """
 
     def take(connection: int, received_ns: int, data: bytes) -> Ticker | None:
@@ -216,7 +217,7 @@ def fast_path_of_tickers(states: Mapping[str, QuoteChannel]) -> FastPath:
             if connection != state._steady or before is None or bid is None or ask is None or bid > ask:
                 return None
             exchange_ns = row.ts * NS_PER_MS
-            # The sum is the dearer question, and seldom needed.
+            # The first comparison is nearly always false and saves the sum.
             if exchange_ns > received_ns and exchange_ns > received_ns + AHEAD_NS:
                 return None
             quote = Ticker(

@@ -1,7 +1,9 @@
-"""What the tape holds: received frames and the records of everything else that changes what a tracker knows.
+"""The contents of a tape: received frames, and records of every other event that changes a tracker's state.
 
-A frame is packed raw, since that is the hot path; a record as MessagePack. The first byte tells them apart. Commands
-are what a tracker asks its client for; they are answered by records, and a replay of the tape ignores them.
+A frame is packed raw, the hot path; a record as MessagePack. The first byte tells them apart. A tracker gives commands
+to its client. Records are the answers, so a replay of the tape ignores commands.
+
+The tags of records stand on the tapes of every version, so they stay when a class gets a better name.
 """
 
 import struct
@@ -32,7 +34,7 @@ class Opened(msgspec.Struct, frozen=True, tag="opened"):
 
 
 class Lost(msgspec.Struct, frozen=True, tag="lost"):
-    """A connection ended, whatever way."""
+    """A connection ended, for whatever cause."""
 
     received_ns: int
     connection: int
@@ -40,9 +42,9 @@ class Lost(msgspec.Struct, frozen=True, tag="lost"):
 
 
 class Subscribed(msgspec.Struct, frozen=True, tag="wanted"):
-    """A subscription has been requested on a connection: the first time, after a reconnect or for a resync.
+    """A subscription was sent on a connection: the first one, after a reconnect, or for a new snapshot.
 
-    On another connection than the one that brings the channel so far, it announces that one's successor.
+    A second connection with the same channel becomes the successor of the first.
     """
 
     received_ns: int
@@ -51,7 +53,7 @@ class Subscribed(msgspec.Struct, frozen=True, tag="wanted"):
 
 
 class Unsubscribed(msgspec.Struct, frozen=True, tag="unwanted"):
-    """A subscription was given up for good, not merely for a resync."""
+    """A subscription ended for good, not only for a new snapshot."""
 
     received_ns: int
     connection: int
@@ -59,7 +61,7 @@ class Unsubscribed(msgspec.Struct, frozen=True, tag="unwanted"):
 
 
 class Awaited(msgspec.Struct, frozen=True, tag="awaited"):
-    """A consumer needs every bar of a channel from the one that opens at `open_ns` on, whichever is pushed first."""
+    """A consumer needs every bar of a channel that opens at `open_ns` or later, whichever bar is pushed first."""
 
     received_ns: int
     channel: Channel
@@ -70,7 +72,7 @@ class Fetched(msgspec.Struct, frozen=True, tag="fetched"):
     """Candle rows from REST as OKX sent them, in any order: the answer to `FetchCandles`.
 
     Attributes:
-        first_open_ns, last_open_ns: What was asked for; zeros answer whatever was.
+        first_open_ns, last_open_ns: As in the command; zeros answer any command.
     """
 
     received_ns: int
@@ -91,7 +93,7 @@ class BookFetched(msgspec.Struct, frozen=True, tag="book_fetched"):
 
 
 class Listed(msgspec.Struct, frozen=True, tag="listed"):
-    """An instrument's price step as it was loaded: levels of its books are held against it."""
+    """The price step of an instrument: prices of its books are checked against it."""
 
     received_ns: int
     instrument: str
@@ -108,7 +110,7 @@ class InstrumentFetched(msgspec.Struct, frozen=True, tag="instrument_fetched"):
 
 
 class Stalled(msgspec.Struct, frozen=True, tag="stalled"):
-    """Nothing came of a channel for too long, though its connection lives."""
+    """A channel was silent for too long on a live connection."""
 
     received_ns: int
     connection: int
@@ -124,7 +126,7 @@ class Overflow(msgspec.Struct, frozen=True, tag="shed"):
 
 
 class Closed(msgspec.Struct, frozen=True, tag="closed"):
-    """The run ends here: outages that are still open are told."""
+    """The run ends here; open outages get their gaps."""
 
     received_ns: int
 
@@ -149,7 +151,7 @@ Record: TypeAlias = (
 
 
 class Resubscribe(msgspec.Struct, frozen=True):
-    """Unsubscribe and subscribe a channel on its connection, so that a fresh snapshot comes."""
+    """Unsubscribe and subscribe a channel on its connection to get a new snapshot."""
 
     connection: int
     channel: Channel
@@ -165,13 +167,13 @@ class FetchCandles(msgspec.Struct, frozen=True):
 
 
 class FetchBook(msgspec.Struct, frozen=True):
-    """Fetch a book with its sequence number, since the channel began without a snapshot."""
+    """Fetch a book with its sequence number: the channel began without a snapshot."""
 
     channel: Channel
 
 
 class FetchInstrument(msgspec.Struct, frozen=True):
-    """Fetch the metadata of a book's instrument, since a level is off the price step that is known."""
+    """Fetch the metadata of a book's instrument: a price is off the known price step."""
 
     channel: Channel
 

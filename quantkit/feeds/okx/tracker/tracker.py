@@ -1,7 +1,7 @@
-"""What a tape tells: every frame and record in, the events for the consumer out; no sockets, no clock, no waiting.
+"""The tracker: frames and records in, events for the consumer out; no sockets, no clock, no waiting.
 
-The events are a pure function of what was put in, in that order: a tape replayed through a fresh tracker gives them
-again.
+The events are a pure function of the frames and records in their order: a tape replayed through a new tracker gives
+the same events.
 """
 
 import logging
@@ -64,7 +64,7 @@ _Key: TypeAlias = tuple[str, str]
 _log: Final = logging.getLogger("quantkit.feeds.okx")
 
 _LAST_RANK: Final = max(RANKS.values()) + 1
-#: How frames begin that have a short way; `decode` takes them for pushes of these channels too.
+#: How frames with a fast path begin; `decode` takes such frames for pushes of these channels too.
 _TRADES_HEAD: Final = b'{"arg":{"channel":"trades",'
 _TICKERS_HEAD: Final = b'{"arg":{"channel":"tickers"'
 _HEAD: Final = len(_TRADES_HEAD)
@@ -73,21 +73,21 @@ _TRADES: Final = ("trades", "trades-all")
 
 
 def ignore(*_: object) -> None:
-    """Do nothing: a replay ignores commands and events of connections."""
+    """Do nothing: a replay of a tape ignores commands and messages about connections."""
 
 
 class Tracker:
-    """Turns a tape into the events of a consumer, and commands the client's requests.
+    """Turns frames and records into events, and gives the client commands.
 
-    Every outage of a stream is told by exactly one `Gap`. A book's comes when it becomes invalid; those of trades,
-    quotes, marks and rates come before the first row after. Missing bars are fetched, and told only if that fails.
-    While the consumer has no room (`Overflow`) rows of market data are not delivered; what concerns the account and the
-    instruments' metadata is, since nobody could ask for it again.
+    Every outage of a stream has exactly one `Gap`. A book's gap comes when the book becomes invalid; a gap of trades,
+    quotes, marks or rates comes before the first row after the outage. Missing bars are fetched; they have a gap only
+    if that fails. While the consumer has no room (`Overflow`) rows of market data are not delivered. Messages about the
+    account and metadata are: they cannot be had again.
 
-    A consumer is to subscribe one channel for each stream: `books` and `books5` both bring rows of the same book.
+    Subscribe one channel for each stream: `books` and `books5` both bring rows of the same book.
 
     Args:
-        command: Asks the client to resubscribe or fetch something; a replay ignores it.
+        command: Takes commands; a replay ignores them.
         control: Takes acknowledgements, errors and notices, with the number of their connection.
         proves_checksums: Hold depth books against their checksums; recordings before 2022 have no other proof.
 
@@ -113,14 +113,14 @@ class Tracker:
         self._control = control
         self._counters = Counters()
         self._states: dict[_Key, ChannelState] = {}
-        #: What takes the messages of each state.
+        #: The `take` method of each channel.
         self._takes: dict[_Key, Callable[[int, int, Any, list[FeedMessage]], None]] = {}
-        #: The price steps that are known, by instrument.
+        #: Known price steps, by instrument.
         self._steps: dict[str, str] = {}
-        #: From which bar on channels are to be delivered that nobody has subscribed yet.
+        #: The first awaited bar of channels that are not subscribed yet.
         self._awaited: dict[_Key, int] = {}
         self._is_overflowing = False
-        #: The states that have a short way, by channel and instrument, and those ways by how the frames begin.
+        #: Channels with a fast path, by name and instrument, and the fast paths by how their frames begin.
         self._fast_states: dict[str, dict[str, Any]] = {"trades": {}, "tickers": {}}
         self._fast_paths: dict[bytes, FastPath] = {
             _TRADES_HEAD: fast_path_of_trades(self._fast_states["trades"]),
@@ -129,8 +129,8 @@ class Tracker:
 
     @property
     def counters(self) -> Counter[str]:
-        """Counts of undelivered messages, by name."""
-        return self._counters.counters
+        """The number of messages that were not delivered, by name."""
+        return self._counters.by_name
 
     # In -------------------------------------------------------------------------------------------------------
 
@@ -140,14 +140,14 @@ class Tracker:
         Args:
             connection: The number of the connection it came from.
             received_ns: The receiver's stamp, UTC ns, later than any before.
-            data: The frame as received. Whatever bytes they are, nothing is raised.
+            data: The frame as received; malformed bytes raise nothing.
 
         Returns:
-            What is to be delivered, in the order of rows, every event stamped with `received_ns`. Rows that the
-            exchange stamped more than a day later are as malformed ones.
+            Events in the order of rows, each stamped with `received_ns`. A row that the exchange stamped more than a
+            day ahead counts as malformed.
         """
-        # Nearly all frames hold one trade or one quote. The long way is the law, and a short one leaves to it what is
-        # not as plain as that.
+        # Fast path for single-row frames of trades and tickers, nearly all of the traffic. Anything unusual falls back
+        # to `decode`.
         fast_path = self._fast_paths.get(data[:_HEAD])
         if fast_path is not None:
             event = fast_path(connection, received_ns, data)
@@ -166,7 +166,7 @@ class Tracker:
         message: Any
         for message in messages:
             kind = type(message)
-            # The busiest messages are looked up in place; a call for each key costs a tenth of the whole way.
+            # The busiest messages are looked up in place: a call for each key costs a tenth of the whole time.
             if kind is TradeData or kind is MarketData:
                 event = message.event
                 key = (message.channel, event.instrument)
@@ -191,10 +191,10 @@ class Tracker:
         return out
 
     def record(self, event: Record) -> list[FeedMessage]:
-        """Take a record of an event beside the frames.
+        """Take a record.
 
         Returns:
-            What is to be delivered, in the order of rows, every event stamped with the record's `received_ns`.
+            Events in the order of rows, each stamped with the record's `received_ns`.
         """
         out: list[FeedMessage] = []
         received_ns = event.received_ns
@@ -244,7 +244,7 @@ class Tracker:
         return out
 
     def close(self, received_ns: int) -> list[Gap]:
-        """Return the gaps of the outages that are still open when the run ends, as `record(Closed(...))` does."""
+        """Return the gaps of open outages at the end of a run, as `record(Closed(...))` does."""
         out: list[FeedMessage] = []
         for state in self._states.values():
             state.close(received_ns, out)
@@ -253,21 +253,21 @@ class Tracker:
     # Asking ---------------------------------------------------------------------------------------------------
 
     def heard_ns(self, connection: int, channel: Channel) -> int:
-        """Return when a connection brought something of a channel since it was asked to, UTC ns.
+        """Return when a connection last brought a frame of a channel since its subscription, UTC ns.
 
         Returns:
-            Of a book the stamp of its newest frame, 0 while the connection could not carry the book by itself because
-            its snapshot is missing; of another channel the stamp of some frame; 0 if none came.
+            0 without one. For a book also 0 while the connection's snapshot is missing; for other channels the stamp
+            may be of an older frame.
         """
         state = self._states.get(_key(channel))
         return 0 if state is None else state.heard_ns(connection)
 
     def overdue(self, now_ns: int, grace_ns: int = 5 * NS_PER_S) -> list[FetchCandles]:
-        """Return the bars that should have come by now; asking changes nothing.
+        """Return fetches of the bars that are late; the tracker does not change.
 
         Args:
             now_ns: The receiver's clock, UTC ns.
-            grace_ns: How long after its close a bar is waited for.
+            grace_ns: How long after its close a bar is late.
         """
         return [
             asked
@@ -289,7 +289,7 @@ class Tracker:
     # Inside ---------------------------------------------------------------------------------------------------
 
     def _listed(self, instrument: str, price_step: str) -> None:
-        """Take note of a price step, if it is told and another one."""
+        """Check the books of an instrument against a price step from now on, if it is a new one."""
         if price_step and self._steps.get(instrument) != price_step:
             self._steps[instrument] = price_step
             for state in self._states.values():
@@ -297,7 +297,7 @@ class Tracker:
                     state.listed(price_step)
 
     def _relisted(self, record: InstrumentFetched, out: list[FeedMessage]) -> None:
-        """Take metadata that were fetched because a level was off the step, or that they cannot be had."""
+        """Take metadata that were fetched because a price was off the step, or the error of the fetch."""
         name, step = record.channel.inst_id, ""
         try:
             rows = [] if record.error else decode_instruments(record.body)
@@ -364,15 +364,15 @@ class Tracker:
         return out
 
     def _early(self, connection: int, received_ns: int, key: _Key, out: list[FeedMessage]) -> None:
-        """Take a row that the exchange cannot have stamped yet, so that its other numbers prove nothing."""
+        """Take a row from the future as malformed: its other numbers cannot be trusted either."""
         name = "rows stamped a day ahead of this machine's clock"
-        if name not in self._counters.counters:
+        if name not in self._counters.by_name:
             _log.warning("%s %s: %s; if that is wrong, set it by NTP", *key, name)
         self._counters.count(name)
         self._states[key].malformed(connection, received_ns, out)
 
     def _other(self, connection: int, message: ControlMessage | Unknown) -> None:
-        """Take a message of no state."""
+        """Take a message that belongs to no channel."""
         if isinstance(message, Unknown):
             self._counters.count(f"unknown: {message.what}")
         else:
@@ -392,7 +392,7 @@ def _event_key(message: Any) -> _Key:
     return (message.channel, message.event.instrument)
 
 
-#: Where to find the state of each type of message.
+#: The key of each type of message.
 _KEYS: Final[dict[type, Callable[[Any], _Key]]] = {
     MarketData: _event_key,
     TradeData: _event_key,
@@ -407,7 +407,7 @@ _KEYS: Final[dict[type, Callable[[Any], _Key]]] = {
 }
 
 
-#: What the exchange says of when it happened; an open bar's end lies ahead. Other messages have no stamp of their own.
+#: The exchange's stamp of each type of message; of an open bar its opening. Other messages have none.
 _STAMPS: Final[dict[type, Callable[[Any], int]]] = {
     FundingData: lambda message: message.event.exchange_ns,
     BookData: lambda message: message.update.exchange_ns,
@@ -418,7 +418,7 @@ _STAMPS: Final[dict[type, Callable[[Any], int]]] = {
 
 
 def _order(event: Any) -> tuple[int, int, str]:
-    """Return where an event stands among those of one stamp; what is no row of the market comes last."""
+    """Return the sort key of an event among those of one stamp; messages that are no rows of the market come last."""
     if isinstance(event, InstrumentData):
         return (RANKS["instrument"], 0, event.row.inst_id)
     kind = KINDS.get(type(event))

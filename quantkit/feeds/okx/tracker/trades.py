@@ -1,4 +1,4 @@
-"""Trades of one channel: each once, in the order of their ids, with a gap where ids are missing."""
+"""Trades of one channel: each once, in the order of their ids, with a gap for missing ids."""
 
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -18,7 +18,7 @@ from quantkit.feeds.okx.tracker.records import Command
 
 
 class TradeChannel(QuoteChannel):
-    """Trades, each once; ids that count every match show what is missing, whatever the connection did."""
+    """Trades, each once. Where ids count every match they show missing trades, even across a reconnect."""
 
     __slots__ = ("_ahead", "_ids", "_last_id", "_matches")
 
@@ -28,13 +28,13 @@ class TradeChannel(QuoteChannel):
         self._last_id = 0
         #: The ids delivered last.
         self._ids: deque[int] = deque(maxlen=REMEMBERED)
-        #: How many matches a row tells of that does not say so itself; None where that is unknown.
+        #: The number of matches in a row without a `count`; None if unknown.
         self._matches = 1 if channel.name == "trades-all" else None
-        #: Rows of the successor that are ahead of the owner, who may still bring what lies between.
+        #: Rows of the successor that are ahead of the owner: the owner may still bring the trades between.
         self._ahead: deque[TradeData] = deque()
 
     def take(self, connection: int, received_ns: int, message: Any, out: list[FeedMessage]) -> None:
-        """Deliver a trade that was not delivered before, after the gap that its id shows."""
+        """Deliver a new trade, after the gap that its id shows."""
         data: TradeData = message
         trade = data.event
         trade_id, last = trade.trade_id, self._last
@@ -64,7 +64,7 @@ class TradeChannel(QuoteChannel):
                 return
             if connection == self.successor and self._cause is None:
                 if not trade_id:
-                    # Without an id nothing tells whether the owner brings it too.
+                    # Without an id a copy from the owner could not be recognised.
                     self._counters.count("trades without an id during a handover")
                     return
                 if self._missing(data):
@@ -77,46 +77,46 @@ class TradeChannel(QuoteChannel):
             self._catch_up(received_ns, out)
 
     def pause(self, received_ns: int, out: list[FeedMessage]) -> None:
-        """Stop delivering; what was kept ahead is lost too."""
+        """Stop delivering; the rows kept ahead are lost too."""
         super().pause(received_ns, out)
         self._ahead.clear()
 
     def close(self, received_ns: int, out: list[FeedMessage]) -> None:
-        """Add the gap of an outage that no row ended, and of rows that never had their turn."""
+        """Add the gap of an open outage, and of the trades missing before the rows kept ahead."""
         if self._ahead:
             self._fail(received_ns, self._missing(self._ahead[0]), out)
         super().close(received_ns, out)
 
     def _is_repeated(self, trade: Trade, last_ns: int) -> bool:
-        """Return whether a trade whose id is not above the last came before."""
+        """Return whether a trade whose id is not above the last was delivered before."""
         return trade.exchange_ns < last_ns or trade.trade_id in self._ids
 
     def _missing(self, data: TradeData) -> str:
-        """Return which ids lie between the last trade and this one, where the channel counts every match."""
+        """Return which ids are missing before this trade, where ids count every match; else nothing."""
         matches = data.count or self._matches
         if not matches or not self._last_id:
             return ""
         first_id = data.event.trade_id - matches + 1
-        # A lower id comes where the exchange begins to count anew.
+        # A lower id means that the exchange began to count anew.
         if first_id <= self._last_id + 1:
             return ""
         return f"trades {self._last_id + 1} to {first_id - 1} are missing"
 
     def _deliver(self, data: TradeData, trade: Trade, out: list[FeedMessage]) -> None:
-        """Deliver a trade, after the gap of what is missing before it."""
+        """Deliver a trade, after the gap of missing trades."""
         last = self._last
         cause = "; ".join(part for part in (self._cause, self._missing(data)) if part)
         if last is not None and cause:
             out.append(self._gap(last, trade, trade.received_ns, cause))
         self._cause = None
         self._last = trade
-        # A much lower id begins a new count; a slightly lower one was overtaken, and those above it stay delivered.
+        # A much lower id begins a new count; a slightly lower one came late, and the highest id stays.
         if trade.trade_id > self._last_id or 0 < trade.trade_id < self._last_id - REMEMBERED:
             self._last_id = trade.trade_id
         self._ids.append(trade.trade_id)
         out.append(trade)
 
-    # Rows before their turn -----------------------------------------------------------------------------------
+    # Rows kept ahead ------------------------------------------------------------------------------------------
 
     def _keep_ahead(self, data: TradeData, received_ns: int, out: list[FeedMessage]) -> None:
         self._ahead.append(data)
@@ -124,12 +124,12 @@ class TradeChannel(QuoteChannel):
             self._flush(received_ns, out)
 
     def _catch_up(self, received_ns: int, out: list[FeedMessage]) -> None:
-        """Drop what the owner has brought by now; what follows it directly has its turn."""
+        """Deliver the rows kept ahead that follow directly; drop those that the owner brought."""
         while self._ahead and not self._missing(self._ahead[0]):
             self._turn(self._ahead.popleft(), received_ns, out)
 
     def _flush(self, received_ns: int, out: list[FeedMessage]) -> None:
-        """Deliver what was kept, since nobody brings what lies between any more."""
+        """Deliver all rows kept ahead: no connection brings the trades between any more."""
         while self._ahead:
             self._turn(self._ahead.popleft(), received_ns, out)
 
@@ -142,13 +142,12 @@ class TradeChannel(QuoteChannel):
 
 
 def fast_path_of_trades(states: Mapping[str, TradeChannel]) -> FastPath:
-    """Return the short way of a `trades` frame: one trade, the next one of a state that needs no further look.
+    """Return the fast path for `trades` frames of one trade that follows directly; others fall back to `decode`.
 
-    It reads with the decoder and the grammar of the long way, `messages.decode` and `TradeChannel.take`, and leaves out
-    what lies between.
+    It uses the row decoder and the grammar of `decode`, and does what `TradeChannel.take` does in steady state.
 
     Args:
-        states: The states of the channel by instrument, looked at with each frame.
+        states: The trade channels by instrument.
     """
 
     def take(connection: int, received_ns: int, data: bytes) -> Trade | None:
@@ -163,7 +162,7 @@ def fast_path_of_trades(states: Mapping[str, TradeChannel]) -> FastPath:
             if matches and trade_id - matches > last_id:
                 return None
             exchange_ns = row.ts * NS_PER_MS
-            # The sum is the dearer question, and seldom needed.
+            # The first comparison is nearly always false and saves the sum.
             if exchange_ns > received_ns and exchange_ns > received_ns + AHEAD_NS:
                 return None
             trade = Trade(
