@@ -6,7 +6,7 @@ import pytest
 
 import quantkit as qk
 from quantkit.clock import NS_PER_MIN, NS_PER_S
-from quantkit.engine import engine as core
+from quantkit.engine import loop
 from quantkit.engine.options import RunOptions
 from quantkit.engine.outcome import Outcome
 from quantkit.events import Candle, Funding, Gap, MarketEvent, Trade
@@ -171,13 +171,13 @@ class Ticks(qk.Strategy):
 
 def test_timers_between_unhooked_rows_are_no_endless_loop(monkeypatch: pytest.MonkeyPatch) -> None:
     """Only wake-ups between two rows count against the bound."""
-    monkeypatch.setattr(core, "_MAX_WAKEUPS", 15)
+    monkeypatch.setattr(loop, "_MAX_WAKEUPS", 15)
     trades: list[MarketEvent] = [
         Trade(SWAP.id, at * NS_PER_S, at * NS_PER_S, 100.0, 1.0, qk.Side.BUY) for at in range(0, 200, 10)
     ]
     ticks = Ticks()
     run(trades, ticks)
     assert ticks.count == 190
-    monkeypatch.setattr(core, "_MAX_WAKEUPS", 5)
+    monkeypatch.setattr(loop, "_MAX_WAKEUPS", 5)
     with pytest.raises(qk.StrategyError, match="and no row between"):
         run(trades, Ticks())
