@@ -220,7 +220,8 @@ def _write(folder: Path, outcome: Outcome, manifest: Mapping[str, Any], extra: M
         files[path.name] = {"rows": len(frame), "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
         _make_durable(path)
     ledger = msgspec.to_builtins({name: getattr(outcome, name) for name in layout.ledger})
-    words = {name: getattr(outcome, name) for name in _WORDS}
+    # What is written here has a digest, whatever the result was loaded from.
+    words = {name: [word for word in getattr(outcome, name) if word != UNGUARDED] for name in _WORDS}
     whole = {"format": FORMAT, "format_version": FORMAT_VERSION, **manifest, **words, "ledger": ledger, "files": files}
     path = folder / MANIFEST
     covered = msgspec.json.format(msgspec.json.encode(whole), indent=2).removeprefix(b"{") + b"\n"

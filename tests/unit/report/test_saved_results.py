@@ -57,10 +57,11 @@ def test_a_result_of_an_older_version_loads(version: str) -> None:
 
 @pytest.mark.parametrize("version", HASHES)
 def test_an_old_result_keeps_its_hash_when_it_is_saved_anew(version: str, tmp_path: Path) -> None:
-    """In today's format, and with the encoding it was hashed by."""
+    """In today's format, which guards it, and with the encoding it was hashed by."""
     old = Result.load(SAVED / version)
     again = Result.load(old.save(tmp_path / "again"))
     assert (again.hash, again.manifest["hash_encoding"]) == (old.hash, old.manifest["hash_encoding"])
+    assert again.warnings == [warning for warning in old.warnings if warning != UNGUARDED]
     pd.testing.assert_frame_equal(again.equity, old.equity, check_freq=False)
 
 
