@@ -1,4 +1,4 @@
-"""The options of a run, each once: value, unit, default, and its name and form in calls, flags and saved results."""
+"""The options of a run, each once: value, unit, default, and its names in calls, flags and manifests."""
 
 import operator
 from collections.abc import Callable, Mapping
@@ -15,7 +15,7 @@ from quantkit.instruments import Fees, decimal_of
 _LATENCY_MS_MAX: Final = 3_600_000
 
 
-def _as_it_is(value: Any, keyword: str) -> Any:
+def _unchanged(value: Any, keyword: str) -> Any:
     return value
 
 
@@ -84,7 +84,7 @@ def _slippage_bps(value: Any, keyword: str) -> float:
     return float(value)
 
 
-def _same(value: Any) -> Any:
+def _as_is(value: Any) -> Any:
     return value
 
 
@@ -93,27 +93,27 @@ def _in_ms(value_ns: int) -> float:
 
 
 class Option(NamedTuple):
-    """How one field of `RunOptions` is given, and what a result tells of it.
+    """The doors of one field of `RunOptions`: keyword, flags, and its place in the manifest of a result.
 
     Attributes:
-        keyword: Its name in `backtest` and `paper`; empty: the field's.
-        read: Turns what is given under the keyword into the field's value, or raises ConfigError.
-        flags: Its flags on the command line; none: it has none.
+        keyword: Argument of `backtest` and `paper`; empty: the field's name.
+        read: Turns the argument into the field's value, or raises ConfigError.
+        flags: Flags of the command line, if any.
         is_live: Whether `paper` takes it too.
-        told_as: Its name in the configuration of a result; empty: the keyword, None: not there.
-        tell: Turns the field's value into what stands there; None: the plan of the run says what became of it.
+        manifest_key: Key in the manifest's `config`; empty: the keyword, None: not there.
+        to_manifest: Turns the field's value into the one there; None: the plan of the run has it, by instrument.
     """
 
     keyword: str = ""
-    read: Callable[[Any, str], Any] = _as_it_is
+    read: Callable[[Any, str], Any] = _unchanged
     flags: tuple[str, ...] = ()
     is_live: bool = True
-    told_as: str | None = ""
-    tell: Callable[[Any], Any] | None = _same
+    manifest_key: str | None = ""
+    to_manifest: Callable[[Any], Any] | None = _as_is
 
 
 class RunOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """How a run is to be done. A new option is a field here, and a keyword or a flag where its `Option` says so.
+    """How to do a run. A new option is one field here, and one line at each door that its `Option` names.
 
     Attributes:
         cash: Starting balances by currency; empty means 10,000 of the first instrument's settlement currency.
@@ -134,11 +134,11 @@ class RunOptions(msgspec.Struct, frozen=True, kw_only=True):
 
     cash: Annotated[
         dict[str, Decimal | float | int | str],
-        Option(read=_cash, flags=("--cash",), tell=None),
+        Option(read=_cash, flags=("--cash",), to_manifest=None),
     ] = {}
     report_currency: Annotated[
         str | None,
-        Option(flags=("--report-currency",), tell=None),
+        Option(flags=("--report-currency",), to_manifest=None),
     ] = None
     fees: Annotated[
         Fees | dict[str, Fees] | None,
@@ -152,24 +152,31 @@ class RunOptions(msgspec.Struct, frozen=True, kw_only=True):
                 "--fees-per-order",
                 "--fees-min-per-order",
             ),
-            tell=None,
+            to_manifest=None,
         ),
     ] = None
     latency_ns: Annotated[
         int | None,
-        Option(keyword="latency_ms", read=_latency_ns, flags=("--latency-ms",), tell=None),
+        Option(keyword="latency_ms", read=_latency_ns, flags=("--latency-ms",), to_manifest=None),
     ] = None
     match_on: Annotated[
         dict[str, str],
-        Option(read=_match_on, flags=("--match-on",), told_as="matching", tell=None),
+        Option(read=_match_on, flags=("--match-on",), manifest_key="matching", to_manifest=None),
     ] = {}
     start_ns: Annotated[
         int | None,
-        Option(keyword="start", read=_moment_ns, flags=("--from",), is_live=False, told_as="start_ns", tell=None),
+        Option(
+            keyword="start",
+            read=_moment_ns,
+            flags=("--from",),
+            is_live=False,
+            manifest_key="start_ns",
+            to_manifest=None,
+        ),
     ] = None
     end_ns: Annotated[
         int | None,
-        Option(keyword="end", read=_moment_ns, flags=("--to",), is_live=False, told_as="end_ns", tell=None),
+        Option(keyword="end", read=_moment_ns, flags=("--to",), is_live=False, manifest_key="end_ns", to_manifest=None),
     ] = None
     seed: Annotated[
         int,
@@ -177,15 +184,15 @@ class RunOptions(msgspec.Struct, frozen=True, kw_only=True):
     ] = 0
     max_leverage: Annotated[
         Decimal | float | int,
-        Option(read=_leverage, flags=("--max-leverage",), tell=float),
+        Option(read=_leverage, flags=("--max-leverage",), to_manifest=float),
     ] = 1
     stale_after_ns: Annotated[
         int,
-        Option(keyword="stale_after", read=_duration_ns, told_as="stale_after_ms", tell=_in_ms),
+        Option(keyword="stale_after", read=_duration_ns, manifest_key="stale_after_ms", to_manifest=_in_ms),
     ] = 10 * NS_PER_S
     equity_every_ns: Annotated[
         int,
-        Option(keyword="equity_every", read=_duration_ns, told_as="equity_every_ms", tell=_in_ms),
+        Option(keyword="equity_every", read=_duration_ns, manifest_key="equity_every_ms", to_manifest=_in_ms),
     ] = NS_PER_MIN
     touch: Annotated[
         bool,
@@ -201,7 +208,7 @@ class RunOptions(msgspec.Struct, frozen=True, kw_only=True):
     ] = 0.0
     search: Annotated[
         bool,
-        Option(is_live=False, told_as=None),
+        Option(is_live=False, manifest_key=None),
     ] = True
 
     @classmethod
@@ -223,12 +230,12 @@ class RunOptions(msgspec.Struct, frozen=True, kw_only=True):
         )
 
     @property
-    def told(self) -> dict[str, Any]:
-        """What a result tells of the options that no plan decides on, JSON-ready."""
+    def manifest_fields(self) -> dict[str, Any]:
+        """The part of the manifest's `config` that no plan decides, JSON-ready."""
         return {
-            option.told_as: option.tell(getattr(self, field))
+            option.manifest_key: option.to_manifest(getattr(self, field))
             for field, option in OPTIONS.items()
-            if option.tell is not None and option.told_as is not None
+            if option.to_manifest is not None and option.manifest_key is not None
         }
 
 
@@ -238,7 +245,9 @@ def _options() -> dict[str, Option]:
     for field, hint in get_type_hints(RunOptions, include_extras=True).items():
         option: Option = hint.__metadata__[0]
         keyword = option.keyword or field
-        found[field] = option._replace(keyword=keyword, told_as=keyword if option.told_as == "" else option.told_as)
+        found[field] = option._replace(
+            keyword=keyword, manifest_key=keyword if option.manifest_key == "" else option.manifest_key
+        )
     return found
 
 

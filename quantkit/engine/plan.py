@@ -362,7 +362,7 @@ def run_config(
     plan: Plan,
     options: RunOptions,
 ) -> dict[str, Any]:
-    """Return what a result tells of its run: what was asked for, and what became of it.
+    """Return the `config` of a manifest: the options given, and what the run made of them.
 
     Args:
         strategy: Module and class. strategy_digest: SHA-256 of its source file, None without one.
@@ -387,7 +387,7 @@ def run_config(
         "latency_ms": {instrument: ns / 1e6 for instrument, ns in plan.latency_ns.items()},
         "matching": {instrument: f"{s.kind} {s.interval}".strip() for instrument, s in plan.matching.items()},
         "marks": {instrument: f"{s.kind} {s.interval}".strip() for instrument, s in plan.marks.items()},
-        **options.told,
+        **options.manifest_fields,
     }
 
 

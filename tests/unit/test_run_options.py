@@ -48,8 +48,8 @@ GIVEN: dict[str, tuple[Any, Any]] = {
     "slippage_bps": (0.5, 0.5),
     "search": (False, False),
 }
-#: What a result of a run with these tells.
-TOLD: dict[str, Any] = {
+#: The manifest of a run with these.
+MANIFEST: dict[str, Any] = {
     "cash": {"USDT": "500", "BTC": "0.5"},
     "report_currency": "USDT",
     "fees": {BTC: msgspec.to_builtins(Fees(maker_bps=1, taker_bps=3))},
@@ -103,12 +103,12 @@ def test_the_record_has_every_option_once() -> None:
     assert list(OPTIONS) == list(RunOptions.__struct_fields__)
     names = [option.keyword for option in OPTIONS.values()]
     flags = [flag for option in OPTIONS.values() for flag in option.flags]
-    told = [option.told_as for option in OPTIONS.values() if option.told_as is not None]
-    for each in (names, flags, told):
+    manifest = [option.manifest_key for option in OPTIONS.values() if option.manifest_key is not None]
+    for each in (names, flags, manifest):
         assert len(each) == len(set(each))
     assert set(GIVEN) == set(names)
     assert set(FLAGS) == set(flags)
-    assert set(TOLD) == set(told)
+    assert set(MANIFEST) == set(manifest)
     for field in OPTIONS:
         assert re.search(rf"^ +(\w+, )*{field}[,:]", RunOptions.__doc__ or "", re.MULTILINE), (
             f"{field} is not explained"
@@ -136,7 +136,7 @@ def test_a_call_takes_options_and_inputs_only(call: Callable[..., qk.Result]) ->
 
 @pytest.mark.parametrize("keyword", GIVEN)
 def test_an_option_is_read(keyword: str) -> None:
-    """Into the field, and no other field changes; a wrong one is told by name elsewhere."""
+    """Into its field, and no other field changes."""
     given, value = GIVEN[keyword]
     field = next(name for name, option in OPTIONS.items() if option.keyword == keyword)
     read = RunOptions.read({keyword: given, "strategy": "is no option"})
@@ -191,19 +191,17 @@ def test_a_flag_that_is_no_option_is_an_input(command: str) -> None:
     assert flags - marked <= {"--param", "--brief", "--json", "--quiet", *inputs[command]}
 
 
-def test_a_result_tells_the_options() -> None:
+def test_the_manifest_has_the_options() -> None:
     """Each under its own name, as the run used it, and nothing that decides nothing."""
-    rows = [
-        Trade(BTC, at, at, 100.0, 1.0, Side.BUY, n)
-        for n, at in enumerate(range(START_NS, START_NS + 360 * NS_PER_S, NS_PER_S))
-    ]
+    stamps = [START_NS + n * NS_PER_S for n in range(360)]
+    rows = [Trade(BTC, at, at, 100.0, 1.0, Side.BUY, n) for n, at in enumerate(stamps)]
     feed = MemoryFeed(rows, [Instrument(BTC, kind="swap", price_step="0.1", qty_step="0.01")])
     options = {keyword: given for keyword, (given, _) in GIVEN.items()}
     options["cash"] = {"USDT": 500}
     config = qk.backtest(Idle(), data=feed, **options).config
-    told = {**TOLD, "cash": {"USDT": "500"}}
-    assert {name: config[name] for name in told} == told
-    assert set(config) - set(told) == {"strategy", "strategy_digest", "parameters", "data", "data_files", "marks"}
+    manifest = {**MANIFEST, "cash": {"USDT": "500"}}
+    assert {name: config[name] for name in manifest} == manifest
+    assert set(config) - set(manifest) == {"strategy", "strategy_digest", "parameters", "data", "data_files", "marks"}
 
 
 def test_a_log_takes_the_options_apart_without_loss() -> None:
@@ -219,8 +217,8 @@ def test_a_log_takes_the_options_apart_without_loss() -> None:
 def test_the_page_of_options_has_each_with_its_flags() -> None:
     """A line in `docs/options.md`."""
     rows = [line.split("|")[1:3] for line in (ROOT / "docs" / "options.md").read_text().splitlines() if "|" in line]
-    told = {
+    page = {
         name: set(re.findall(r"--[a-z-]+", flags)) for names, flags in rows for name in re.findall(r"`(\w+)`", names)
     }
     for option in OPTIONS.values():
-        assert set(option.flags) <= told[option.keyword], option.keyword
+        assert set(option.flags) <= page[option.keyword], option.keyword
