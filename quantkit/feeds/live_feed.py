@@ -13,16 +13,14 @@ from quantkit.clock import INTERVALS, NS_PER_MS, NS_PER_S, delay_text, iso_of, w
 from quantkit.errors import ConfigError, QuantkitError
 from quantkit.events import Candle, Row
 from quantkit.feeds.inbox import BatchMaker, InputLog
+from quantkit.feeds.live_catalog import LiveCatalog
 from quantkit.feeds.live_clock import LiveClock
-from quantkit.feeds.live_source import BESIDE, FAR_FUTURE_NS, ConnectionLine, LiveSource, live_coverage
+from quantkit.feeds.live_source import BESIDE, FAR_FUTURE_NS, ConnectionLine, LiveSource
 from quantkit.feeds.receiver import FrameTape, Receiver
 from quantkit.feeds.recorder import Recorder
-from quantkit.feeds.resample import sources_of
 from quantkit.feeds.taken import TakenRows
-from quantkit.instruments import Instrument
 from quantkit.rows.batch import Batch, Subscription
 from quantkit.rows.columns import Block, Stream
-from quantkit.storage.catalog import Coverage
 
 #: How a note begins that tells of a run whose feed did not last.
 FEED_LOST: Final = "the feed was lost and the run ended with it"
@@ -47,7 +45,7 @@ def _rows_max(before: int, spent_ns: int) -> int:
     return min(2 * before, _BATCH_ROWS) if spent_ns < _BATCH_NS else max(1, before * _BATCH_NS // (2 * spent_ns))
 
 
-class LiveFeed:
+class LiveFeed(LiveCatalog):
     """Live rows of an exchange.
 
     Used as a context manager: entering connects and loads the instruments, leaving closes everything. `batches` ends
@@ -80,6 +78,7 @@ class LiveFeed:
         sender: str = "",
         wall: Callable[[], int] = wall_ns,
     ) -> None:
+        super().__init__(type(source))
         self.exchange = source
         self._is_asked = stop or threading.Event()
         self._taken = TakenRows(wall, FAR_FUTURE_NS)
@@ -94,7 +93,6 @@ class LiveFeed:
         self._recorder: Recorder | None = None
         self._names: list[str] = []
         self._maker = BatchMaker(FAR_FUTURE_NS)
-        self._instruments: dict[str, Instrument] = {}
         self._started_ns = 0
         self._since_ns = 0
         self._end_ns = FAR_FUTURE_NS
@@ -112,9 +110,9 @@ class LiveFeed:
             receiver.start()
             # What the exchange says now is known from now on.
             loaded = receiver.call(receiver.client.instruments(self._inbox.now_ns()))
-            self._instruments = {instrument.id: instrument for instrument in loaded}
             receiver.call(receiver.measure())
             self._started_ns = self._inbox.now_ns()
+            self._set_opening(loaded, self._started_ns)
         except BaseException:
             self.close()
             raise
@@ -151,30 +149,6 @@ class LiveFeed:
     def now_ns(self) -> int:
         """Return the present moment: every row that comes later is stamped after it."""
         return self._inbox.now_ns()
-
-    def instruments(self, at_ns: int | None = None) -> Mapping[str, Instrument]:
-        """Return the metadata of every traded instrument, as loaded at the opening of the feed."""
-        return self._instruments
-
-    def changes(self, instrument: str, start_ns: int, end_ns: int) -> Sequence[Instrument]:
-        """Return nothing: changes are not known beforehand."""
-        return ()
-
-    def coverage(self) -> Mapping[Stream, Coverage]:
-        """Return every stream that the exchange sends of the instruments, from the opening on."""
-        return live_coverage(type(self.exchange), self._instruments.values(), self._started_ns)
-
-    def source(self, stream: Stream, start_ns: int | None = None, end_ns: int | None = None) -> Stream:
-        """Return the stream itself: every interval that there is comes as it is from the exchange.
-
-        Raises:
-            DataError: The exchange has no such stream.
-        """
-        return sources_of(stream, self.coverage())[0]
-
-    def has_hole(self, stream: Stream, start_ns: int, end_ns: int) -> bool:
-        """Return False: losses are not known beforehand."""
-        return False
 
     def assumptions(self) -> Sequence[str]:
         """Return what the reader of a result has to know about the data."""
@@ -228,10 +202,6 @@ class LiveFeed:
             self._recorder.watch([stream], self._since_ns, warmup=count)
         self._taken.warmed(stream, candles)
         return Block.from_events(candles) if candles else None
-
-    def book_before(self, stream: Stream, start_ns: int) -> list[Block]:
-        """Return nothing: a live book begins with its snapshot."""
-        return []
 
     def batches(self, next_wake_ns: Callable[[], int] | None = None) -> Iterator[Batch]:
         """Yield what arrives, in the order of arrival, and the passing of time.

@@ -10,7 +10,6 @@ from quantkit.errors import QuantkitError
 from quantkit.events import Candle, Row
 from quantkit.instruments import Instrument
 from quantkit.rows.columns import Stream
-from quantkit.storage.catalog import Coverage
 
 #: Later than any run: a live stream has no end.
 FAR_FUTURE_NS: Final = 2**62
@@ -208,15 +207,3 @@ class LiveSource(Protocol):
             wall: The machine's UTC time in nanoseconds.
         """
         ...
-
-
-def live_coverage(
-    source: type[LiveSource], instruments: Iterable[Instrument], opened_ns: int
-) -> dict[Stream, Coverage]:
-    """Return every stream of instruments at an exchange, from a moment on."""
-    held = Coverage(opened_ns, FAR_FUTURE_NS, 0)
-    return {
-        stream: held
-        for instrument in instruments
-        for stream in (*source.streams_of(instrument), *(Stream(kind, instrument.id) for kind in BESIDE))
-    }

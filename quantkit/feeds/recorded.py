@@ -8,12 +8,11 @@ from quantkit.clock import iso_of
 from quantkit.errors import DataError
 from quantkit.events import Candle, Row
 from quantkit.feeds.inbox import BatchMaker
-from quantkit.feeds.live_source import FAR_FUTURE_NS, LiveSource, TapeDecoder, live_coverage
-from quantkit.feeds.resample import sources_of
+from quantkit.feeds.live_catalog import LiveCatalog
+from quantkit.feeds.live_source import FAR_FUTURE_NS, LiveSource, TapeDecoder
 from quantkit.instruments import Instrument
 from quantkit.rows.batch import Batch, Subscription
 from quantkit.rows.columns import Block, Stream
-from quantkit.storage.catalog import Coverage
 from quantkit.storage.tape import TapeReader
 
 
@@ -58,7 +57,7 @@ def deliveries_of(folder: Path, decoder: TapeDecoder) -> Iterator[Sequence[Row]]
             yield rows
 
 
-class RecordedFeed:
+class RecordedFeed(LiveCatalog):
     """A live feed's recording, with the interface of the live feed.
 
     Args:
@@ -80,38 +79,14 @@ class RecordedFeed:
         opened_ns: int,
         inputs: RecordedInputs,
     ) -> None:
+        super().__init__(source)
+        self._set_opening(instruments.values(), opened_ns)
         self.rows = 0
         self._inputs = inputs
-        self._instruments = instruments
-        self._coverage = live_coverage(source, instruments.values(), opened_ns)
         self._decoder = source.decoder(instruments)
         self._deliveries = deliveries_of(folder, self._decoder)
         self._maker = BatchMaker(FAR_FUTURE_NS)
         self._last_ns = 0  # of the rows that were found on the tape
-
-    def instruments(self, at_ns: int | None = None) -> Mapping[str, Instrument]:
-        """Return the metadata as the run had them."""
-        return self._instruments
-
-    def changes(self, instrument: str, start_ns: int, end_ns: int) -> Sequence[Instrument]:
-        """Return nothing: the live feed did not know them beforehand."""
-        return ()
-
-    def coverage(self) -> Mapping[Stream, Coverage]:
-        """Return the streams of the live feed."""
-        return self._coverage
-
-    def source(self, stream: Stream, start_ns: int | None = None, end_ns: int | None = None) -> Stream:
-        """Return the stream itself: every interval that there is comes as it is from the exchange.
-
-        Raises:
-            DataError: The exchange has no such stream.
-        """
-        return sources_of(stream, self._coverage)[0]
-
-    def has_hole(self, stream: Stream, start_ns: int, end_ns: int) -> bool:
-        """Return False, as the live feed did."""
-        return False
 
     def assumptions(self) -> Sequence[str]:
         """Return nothing."""
@@ -127,10 +102,6 @@ class RecordedFeed:
         candles = self._inputs.warmup(stream, count)
         self._maker.warmed(stream, candles)
         return Block.from_events(candles) if candles else None
-
-    def book_before(self, stream: Stream, start_ns: int) -> list[Block]:
-        """Return nothing, as the live feed did."""
-        return []
 
     def batches(self, next_wake_ns: Callable[[], int] | None = None) -> Iterator[Batch]:
         """Yield the batches of the run.
