@@ -147,7 +147,8 @@ class RowLoop:
         """Return the next index to stop at, whose row there the broker needs, and whether anybody surely does."""
         stop, cursor = self._broker.next_stop(index)
         # A mark that might end the run is looked at before the strategy sees its row, but after the broker has.
-        doubt = self._equity.next_doubt(min(stop + 1, size))
+        # The row of the stop itself is searched once it has been run: a book has no mid of it before.
+        doubt = self._equity.next_doubt(min(stop, size))
         if doubt < stop:
             return doubt, None, True
         return stop, cursor, cursor is not None

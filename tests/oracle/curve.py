@@ -183,6 +183,22 @@ class Curve:
             if state.trip is not None and not state.is_over and each in self.last:
                 state.trip.see(self.last[each])
 
+    def is_ruined(self, marks: Mapping[str, float]) -> bool:
+        """Whether somebody who has traded has nothing left, in all or in a currency that contracts settle in."""
+        if not self.states:
+            return False
+        if self._equity_exact(marks) <= 0:
+            return True
+        for currency in self.ledger.currencies:
+            held = [self.ledger.holdings.get(i.id) for i in self.ledger.contracts_in(currency)]
+            traded = [each for each in held if each is not None]
+            opened = [each for each in traded if each.qty and each.contract.name in marks]
+            worth = self.ledger.balance_exact(currency)
+            worth += sum(each.unrealised(number(marks[each.contract.name])) for each in opened)
+            if traded and (worth < 0 or (worth == 0 and any(each.qty for each in traded))):
+                return True
+        return False
+
     def close(self, now_ns: int) -> None:
         """Write the last row."""
         if self.is_started:

@@ -22,6 +22,7 @@ from oracle.client import Client
 from oracle.curve import Curve, CurveRow, Trip
 from oracle.exchange import Exchange, Report
 from oracle.ledger import Ledger, size_of, tradable_lots
+from oracle.scripted import HookRaised
 from oracle.venues import BookVenue, CandleVenue, DisplayedVenue, PriceVenue, TickerVenue, TradeVenue, Venue
 
 from quantkit.clock import INTERVALS, duration_ns, time_ns_of
@@ -153,7 +154,6 @@ class Oracle:
     priced: list[tuple[MarketEvent, float]] = field(default_factory=list)  # every row taken that brought a mark
     mark_rows: list[Mark] = field(default_factory=list)
     settled: set[tuple[str, int]] = field(default_factory=set)  # boundaries that have been charged
-    on_error: list[Exception] | None = None  # takes what a hook raises, which else goes on to the caller
 
     def __post_init__(self) -> None:
         config = self.config
@@ -239,11 +239,8 @@ class Oracle:
         self._start()
         try:
             self._go()
-        except Exception as error:
-            if self.on_error is None:
-                raise
-            # A hook has raised: no other is called, and the result is of what has been until here.
-            self.on_error.append(error)
+        except HookRaised:
+            # No other hook is called, and the result is of what has been until here.
             self.ended = "strategy_error"
             self.curve.pass_to(self.now_ns)
         self.client.refusal = "stopped"
@@ -558,26 +555,12 @@ class Oracle:
             self.marks.pop(event.instrument, None)
 
     def _would_ruin(self, instrument: str, mark: float) -> bool:
-        before = self.marks.get(instrument)
-        self.marks[instrument] = mark
-        ruined = self._is_ruined()
-        if before is None:
-            del self.marks[instrument]
-        else:
-            self.marks[instrument] = before
-        return ruined
-
-    def _is_ruined(self) -> bool:
-        """Whether somebody who has traded has nothing left, in all or in a currency that contracts settle in."""
-        account = self.exchange.ledger
-        equity = account.equity_exact()
-        if not self.exchange.fills or equity is None:
-            return False
-        return equity <= 0 or any(map(self.exchange.is_ruined, account.currencies))
+        last = self.curve.last
+        return instrument in last and self.curve.is_ruined({**last, instrument: mark})
 
     def _check_solvency(self) -> None:
-        """End the run when fills or funding have used up the account."""
-        if self.ended == "completed" and self._is_ruined():
+        """End the run when fills or funding have used up the account, at the marks that the curve stands at."""
+        if self.ended == "completed" and self.curve.is_ruined(self.curve.last):
             self.ended = "bankrupt"
 
     def _charge(self, funding: Funding) -> None:

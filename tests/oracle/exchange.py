@@ -11,6 +11,8 @@ from oracle.venues import CandleVenue, Venue
 from quantkit.instruments import Fees, Instrument, Side
 from quantkit.orders import Fill, Order, OrderState, TimeInForce
 
+_FEW_STEPS = 32
+
 
 @dataclass(eq=False)
 class Held:
@@ -273,14 +275,6 @@ class Exchange:
         assert total is not None
         return total
 
-    def is_ruined(self, currency: str) -> bool:
-        """Whether a settlement currency of contracts owes, or has some open and nothing left to back them."""
-        ids = {i.id for i in self._contracts_in(currency)}
-        if not any(fill.instrument in ids for fill in self.fills):
-            return False
-        equity = self.equity_in(currency)
-        return equity < 0 or (equity == 0 and any(self.held(i) for i in self._contracts_in(currency)))
-
     def _lock(self, held: Held, ticks: int, lots: int) -> Fraction:
         instrument = self.ledger.instruments[held.instrument]
         qty = lots * Fraction(instrument.lot)
@@ -438,40 +432,38 @@ class Exchange:
         if not instrument.is_spot or held.side is Side.BUY:
             return allowed
         free = max(Fraction(0), self.free(instrument.quote))
-        while allowed > 0:
-            fee = self._due(held, self._fee(instrument, held, allowed, ticks, is_maker=is_maker)[0])
-            if fee <= value_of(instrument, allowed, ticks) + free:
-                break
-            allowed -= int(Fraction(instrument.qty_step) / Fraction(instrument.lot))
-        return max(0, allowed)
+
+        def pays(some: int) -> bool:
+            fee = self._due(held, self._fee(instrument, held, some, ticks, is_maker=is_maker)[0])
+            return fee <= value_of(instrument, some, ticks) + free
+
+        return allowed if allowed <= 0 or pays(allowed) else _most(instrument, 0, allowed, pays)
 
     def _backed(self, instrument: Instrument, held: Held, lots: int, ticks: int, *, is_maker: bool) -> int:
         """Return how many lots the account has the position, the cash or the equity for."""
         if held.reduce_only:
             return min(lots, self.reducible(held))
-        one_step = int(Fraction(instrument.qty_step) / Fraction(instrument.lot))
         if not instrument.is_spot:
             closing = min(lots, self.reducible(held))
             if held.is_trimmed or closing == lots or self._carries(instrument, held, lots, ticks, is_maker=is_maker):
                 return closing if held.is_trimmed else lots
-            allowed = closing
-            while allowed + one_step < lots and self._carries(
-                instrument, held, allowed + one_step, ticks, is_maker=is_maker
-            ):
-                allowed += one_step
-            return allowed
+            return _most(
+                instrument, closing, lots, lambda some: self._carries(instrument, held, some, ticks, is_maker=is_maker)
+            )
         if held.side is Side.SELL:
             free = max(Fraction(0), self.free(instrument.base, but=held))
             return min(lots, whole_steps(free, instrument))
         free = self.free(instrument.quote, but=held)
         if held.lock_ticks is None:
             return lots if self._lock(held, ticks, lots) <= free else 0
-        if ticks <= held.lock_ticks and not any(self.held(i) for i in self._contracts_in(instrument.quote)):
-            return lots  # paid for by what was kept for it
-        allowed = lots
-        while allowed > 0 and self._cost(instrument, held, allowed, ticks, is_maker=is_maker) > free:
-            allowed -= one_step
-        return max(0, allowed)
+        has_contracts = any(i.id in self.ledger.holdings for i in self._contracts_in(instrument.quote))
+        if ticks <= held.lock_ticks and not has_contracts:
+            return lots  # paid for by what was kept for it; contracts may have lost it since
+        if self._cost(instrument, held, lots, ticks, is_maker=is_maker) <= free:
+            return lots
+        return _most(
+            instrument, 0, lots, lambda some: self._cost(instrument, held, some, ticks, is_maker=is_maker) <= free
+        )
 
     def _carries(self, instrument: Instrument, held: Held, lots: int, ticks: int, *, is_maker: bool) -> bool:
         """Whether a fill leaves the notional within the bound, by the mark there is and by the fill's own price."""
@@ -585,6 +577,22 @@ class Exchange:
         fills = [f for f in self.fills if f.instrument == name and f.filled_ns < boundary_ns]
         lots = sum(f.lots if f.side is Side.BUY else -f.lots for f in fills)
         return size_of(self.ledger.instruments[name], lots)
+
+
+def _most(instrument: Instrument, least: int, too_many: int, holds: Callable[[int], bool]) -> int:
+    """Return the most lots below `too_many` that a bound allows, whole steps above `least`, which it does allow.
+
+    Few steps are tried one by one; where there are many, halves are, since each step only asks for more.
+    """
+    one_step = int(Fraction(instrument.qty_step) / Fraction(instrument.lot))
+    low, high = 0, -(-(too_many - least) // one_step)
+    while high - low > 1:
+        middle = (low + high) // 2 if high - low > _FEW_STEPS else low + 1
+        if holds(least + middle * one_step):
+            low = middle
+        else:
+            high = middle
+    return least + low * one_step
 
 
 def _rates(fees: Fees) -> tuple[Fraction, Fraction]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
@@ -10,11 +10,11 @@ from oracle.dripping import DrippingFeed
 from oracle.engine import Oracle, OracleOutcome
 from oracle.ledger import shown
 from oracle.scenarios import Scenario
-from oracle.scripted import Scripted, amount_text, fill_text, money_text, order_text, position_text
+from oracle.scripted import HookRaised, Scripted, amount_text, fill_text, money_text, order_text, position_text
 
-from quantkit.clock import NS_PER_MIN
 from quantkit.engine.options import RunOptions
 from quantkit.engine.outcome import Outcome
+from quantkit.errors import StrategyError
 from quantkit.feeds.replay import MemoryFeed
 from quantkit.orders import Order
 from quantkit.simulated import simulated_run
@@ -37,7 +37,7 @@ class Told:
     why: tuple[str, ...] = ()  # the wording of fills, which only runs of the real engine have in common
 
 
-def engine_config(scenario: Scenario, *, search: bool, equity_every_ns: int = NS_PER_MIN) -> RunOptions:
+def engine_config(scenario: Scenario, *, search: bool) -> RunOptions:
     """Return the real engine's configuration of a scenario."""
     is_all_candles = set(scenario.match_on.values()) == {"candle"}
     return RunOptions(
@@ -53,7 +53,8 @@ def engine_config(scenario: Scenario, *, search: bool, equity_every_ns: int = NS
         excess_slippage_bps=scenario.excess_slippage_bps,
         slippage_bps=scenario.slippage_bps,
         search=search,
-        equity_every_ns=equity_every_ns,
+        report_currency=scenario.report_currency,
+        equity_every_ns=scenario.equity_every_ns,
     )
 
 
@@ -64,17 +65,23 @@ def outcome_of(
     block_rows: int = 131_072,
     strategy: Scripted | None = None,
     drip_seed: int | None = None,
-    equity_every_ns: int = NS_PER_MIN,
 ) -> tuple[Outcome, Scripted]:
-    """Run the real engine, with a seed on rows that drip as they do live."""
+    """Run the real engine, with a seed on rows that drip as they do live; what a hook raises ends the run."""
     strategy = strategy or scenario.strategy()
     feed = MemoryFeed(scenario.events, scenario.instruments, block_rows=block_rows)
     if drip_seed is not None:
         feed = DrippingFeed(
             scenario.events, scenario.instruments, block_rows=block_rows, seed=drip_seed, end_ns=scenario.end_ns
         )
-    config = engine_config(scenario, search=search, equity_every_ns=equity_every_ns)
-    return simulated_run(feed, strategy, config, send_clock=scenario.send_clock()).run(), strategy
+    engine = simulated_run(feed, strategy, engine_config(scenario, search=search), send_clock=scenario.send_clock())
+    try:
+        return engine.run(), strategy
+    except StrategyError as error:
+        if not isinstance(error.__cause__, HookRaised):
+            raise
+        outcome = engine.partial_result(error)
+        assert outcome is not None
+        return outcome, strategy
 
 
 def real(
@@ -84,7 +91,6 @@ def real(
     block_rows: int = 131_072,
     strategy: Scripted | None = None,
     drip_seed: int | None = None,
-    equity_every_ns: int = NS_PER_MIN,
 ) -> Told:
     """Run the real engine and return what it says."""
     outcome, strategy = outcome_of(
@@ -93,7 +99,6 @@ def real(
         block_rows=block_rows,
         strategy=strategy,
         drip_seed=drip_seed,
-        equity_every_ns=equity_every_ns,
     )
     return told_by_engine(outcome, strategy)
 
@@ -130,11 +135,11 @@ def told_by_engine(outcome: Outcome, strategy: Scripted) -> Told:
     )
 
 
-def naive(scenario: Scenario, *, strategy: Scripted | None = None, equity_every_ns: int = NS_PER_MIN) -> Told:
+def naive(scenario: Scenario, *, strategy: Scripted | None = None) -> Told:
     """Run the oracle and return what it says."""
     strategy = strategy or scenario.strategy()
-    config = replace(scenario.oracle_config(), equity_every_ns=equity_every_ns)
-    return told_by_oracle(Oracle(scenario.events, scenario.instruments, strategy, config).run(), strategy)
+    oracle = Oracle(scenario.events, scenario.instruments, strategy, scenario.oracle_config())
+    return told_by_oracle(oracle.run(), strategy)
 
 
 def told_by_oracle(outcome: OracleOutcome, strategy: Scripted) -> Told:

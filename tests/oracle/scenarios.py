@@ -13,7 +13,7 @@ from oracle.engine import OracleConfig
 from oracle.scripted import Act, Script, Scripted
 
 from quantkit.brokers.send_clock import SendClock
-from quantkit.clock import NS_PER_MS
+from quantkit.clock import NS_PER_MIN, NS_PER_MS
 from quantkit.events import BookUpdate, Candle, Funding, Gap, Mark, MarketEvent, Ticker, Trade
 from quantkit.instruments import Fees, Instrument, Side
 
@@ -82,6 +82,8 @@ class Scenario:
     reads_money: bool = False
     delays_ns: tuple[int, ...] = (0,)  # how long after its row each call is made, over and over
     offsets: tuple[tuple[int, int], ...] = ()  # since when our clock is ahead of the exchange's, and by how much
+    report_currency: str | None = None
+    equity_every_ns: int = NS_PER_MIN
 
     def strategy(self) -> Scripted:
         """Return a fresh strategy that follows the script."""
@@ -119,6 +121,8 @@ class Scenario:
             slippage_bps=self.slippage_bps,
             delays_ns=self.delays_ns,
             offsets=self.offsets,
+            report_currency=self.report_currency,
+            equity_every_ns=self.equity_every_ns,
         )
 
     def send_clock(self) -> ScriptedClock:

@@ -14,6 +14,10 @@ from quantkit.strategy import Strategy
 _WIDE = Context(prec=400)
 
 
+class HookRaised(Exception):  # noqa: N818
+    """What a script raises where its hook is to fail."""
+
+
 class Act(NamedTuple):
     """One call of the strategy: what, and with which arguments."""
 

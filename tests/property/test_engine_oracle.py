@@ -25,13 +25,13 @@ _STAMP = re.compile(r"\b1[0-9]{18}\b")
 
 def assert_all_agree(scenario: Scenario) -> None:
     """Run a scenario in every way and hold the results against each other, on a curve as fine as the rows."""
-    every_ns = 5 * NS_PER_MS
-    slow = real(scenario, search=False, equity_every_ns=every_ns)
+    scenario = replace(scenario, equity_every_ns=5 * NS_PER_MS)
+    slow = real(scenario, search=False)
     for name, other in (
-        ("the oracle", naive(scenario, equity_every_ns=every_ns)),
-        ("the search", real(scenario, search=True, equity_every_ns=every_ns)),
-        ("blocks of three rows", real(scenario, search=True, block_rows=3, equity_every_ns=every_ns)),
-        ("blocks of one row", real(scenario, search=False, block_rows=1, equity_every_ns=every_ns)),
+        ("the oracle", naive(scenario)),
+        ("the search", real(scenario, search=True)),
+        ("blocks of three rows", real(scenario, search=True, block_rows=3)),
+        ("blocks of one row", real(scenario, search=False, block_rows=1)),
     ):
         found = difference(slow, other)
         assert not found, f"{name} differs: {found}"
@@ -84,10 +84,10 @@ def test_shifting_time_shifts_everything(scenario: Scenario, seconds: int) -> No
 )
 def test_the_curve_is_the_same_wherever_the_engine_looks(scenario: Scenario, seed: int, block_rows: int) -> None:
     """Rows and fills share stamps with the grid all the time: neither cuts nor the search may change a digit."""
-    every_ns = 5 * NS_PER_MS
-    plain, _ = outcome_of(scenario, search=False, equity_every_ns=every_ns)
+    scenario = replace(scenario, equity_every_ns=5 * NS_PER_MS)
+    plain, _ = outcome_of(scenario, search=False)
     for options in ({"search": True, "block_rows": block_rows}, {"search": seed % 2 == 0, "drip_seed": seed}):
-        other, _ = outcome_of(scenario, equity_every_ns=every_ns, **options)  # type: ignore[arg-type]
+        other, _ = outcome_of(scenario, **options)  # type: ignore[arg-type]
         for name in plain.curve.__struct_fields__:
             assert getattr(other.curve, name).tolist() == getattr(plain.curve, name).tolist(), (options, name)
         assert other.excursions == plain.excursions

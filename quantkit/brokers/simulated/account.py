@@ -175,7 +175,7 @@ class Account(Exposure):
             return lots if Fraction(whole) <= self.available(instrument.quote) else 0
         currency = order.lock.currency
         is_within = not order.is_buy or ticks <= order.lock.ticks
-        if is_within and not self.portfolio.open_contracts(currency):
+        if is_within and not self.portfolio.backs_contracts(currency):
             return lots
         free = self.available(currency) + Fraction(self._lock_amount(order, order.lock, order.left))
         if order.is_buy:

@@ -1,0 +1,39 @@
+"""Random accounts, valued after the fact by the engine and at every row and fill by the oracle: equal to the digit."""
+
+from random import Random
+
+import pytest
+from campaign import scaled
+from oracle.accounts import AccountCase, account_case
+from oracle.match import Told, difference, naive, real
+
+pytestmark = pytest.mark.long
+
+WHOLE = 131_072
+#: Ways to run the engine: with the search or row by row, in blocks of so many rows.
+WAYS = [(search, rows) for search in (False, True) for rows in (1, 7, 64, WHOLE)]
+
+
+def run_by_oracle(case: AccountCase) -> Told:
+    """Run a case row by row in fractions."""
+    return naive(case.scenario, strategy=case.strategy())
+
+
+def run_by_engine(case: AccountCase, *, search: bool, block_rows: int) -> Told:
+    """Run a case by the engine."""
+    return real(case.scenario, strategy=case.strategy(), search=search, block_rows=block_rows)
+
+
+def assert_agree(case: AccountCase, ways: list[tuple[bool, int]]) -> Told:
+    """Hold the engine against the oracle in some of its ways; return what both say."""
+    slow = run_by_oracle(case)
+    for search, block_rows in ways:
+        found = difference(slow, run_by_engine(case, search=search, block_rows=block_rows))
+        assert not found, f"seed {case.seed}, search={search}, blocks of {block_rows}: {found}"
+    return slow
+
+
+@pytest.mark.parametrize("seed", range(scaled(24)))
+def test_the_engine_values_an_account_as_the_oracle_does(seed: int) -> None:
+    """Curve, excursions, ledgers, orders, their events, fills, and all that hooks read."""
+    assert_agree(account_case(seed), Random(seed).sample(WAYS, 3))
