@@ -1,4 +1,4 @@
-"""Changes of instruments' metadata during a live run: the rule of which ones the run can go on across."""
+"""Changes of instruments' metadata during a live run, and the rule for changes that end the run."""
 
 from collections.abc import Iterable, Mapping
 
@@ -11,7 +11,7 @@ from quantkit.instruments import CHANGEABLE, Instrument
 class Listings:
     """The metadata of a run's instruments, kept up to date.
 
-    Two changes end the rows for good, since the engine cannot go on across them: a step that is no multiple of the
+    Two changes end the rows for good, since the engine cannot continue across them: a step that is no multiple of the
     step at the start, which is its unit of counting, and another value of a contract. `refusal` says so then.
 
     Args:
@@ -50,7 +50,7 @@ class Listings:
             fixed.append(str(error))
         if fixed:
             self.refusal = FeedError(
-                f"{new.id}: its metadata changed at {iso_of(received_ns)}, which no run can go on across: "
+                f"{new.id}: its metadata changed at {iso_of(received_ns)}, and a run cannot continue across that: "
                 f"{'; '.join(fixed)}; start a new run"
             )
             return None

@@ -215,7 +215,7 @@ class Bars:
                 raise ConfigError(f"{common}, and none is {interval}; give {option} or other rows")
             return interval, ""
         if common_ns not in _NAMES:
-            raise ConfigError(f"{common}, which is no interval; those are {', '.join(INTERVALS)}")
+            raise ConfigError(f"{common}, which is no interval; intervals are {', '.join(INTERVALS)}")
         return _NAMES[common_ns], "" if most == len(open_ns) - 1 else f" ({most:,} of {len(open_ns) - 1:,})"
 
     def _refuse_two(self, grid: Grid, open_ns: Moments, rows: NDArray[np.int64], interval: str) -> None:
@@ -238,7 +238,7 @@ class Bars:
             file, at = self._placed(row)[0].file, iso_of(int(open_ns[row]))
             raise DataError(
                 f"{self.tally.refusals()}{file}: the rows have two intervals, {before} and from {at} on {after}; "
-                "take them apart there and give those of one interval at a time"
+                "split them there and import one interval at a time"
             )
 
 

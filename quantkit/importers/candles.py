@@ -67,8 +67,8 @@ def _read(file: TableFile, bars: Bars, names: Names, times: TimeReader, progress
     if bars.reverse(first):
         if times.ambiguous:
             raise ConfigError(
-                f"{file.file}: rows are newest first, and {times.ambiguous} local times came twice, which only rows "
-                "in order tell apart; sort the rows by time"
+                f"{file.file}: rows are newest first, and {times.ambiguous} local times came twice, and only "
+                "sorted rows tell them apart; sort the rows by time"
             )
         tally.warn(f"{file.file}: rows were newest first and have been reversed")
     if times.ambiguous:

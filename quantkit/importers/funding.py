@@ -105,8 +105,8 @@ class SettlementList:
         if 2 * int(close.sum()) > len(steps):
             apart = span_text(int(np.median(steps[close])))
             raise ConfigError(
-                f"{reading.chunk.file}: rates are {apart} apart, which no settlements are: these are changing rates; "
-                "bring settled ones, or name the column that has the settlement: --column time=... "
+                f"{reading.chunk.file}: rates are {apart} apart, too close for settlements: these are changing rates; "
+                "import settled rates, or name the column of the settlement: --column time=... "
                 "(columns={'time': '...'})"
             )
         for index in good:

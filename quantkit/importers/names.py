@@ -36,7 +36,7 @@ class Names:
         """
         if self._id is None:
             raise ConfigError(
-                "the files do not say which instrument they are of; "
+                "the files do not name their instrument; "
                 "give --instrument, for example binance:BTC-USDT-SWAP (instrument='...')"
             )
         return self._id

@@ -185,14 +185,14 @@ def load(root: Root) -> Manifest | None:
         unguarded += guarded is None
         if isinstance(entry, Watched):
             if not _can_be(entry, entry.from_ns, entry.to_ns):
-                raise DataError(f"{where}: kind, span or warm-up of {entry.stream} cannot be; restore the manifest")
+                raise DataError(f"{where}: kind, span or warm-up of {entry.stream} is impossible; restore the manifest")
             watched.append(entry)
             continue
         path = PurePosixPath(entry.path)
         if path.is_absolute() or ".." in path.parts or any(map(unportable, path.parts)) or path.suffix != ".parquet":
             raise DataError(f"{where}: path {entry.path!r} may not leave the folder; restore the manifest")
         if entry.path in entries or not _can_be(entry, entry.first_ns, entry.last_ns):
-            raise DataError(f"{where}: kind, span or path {entry.path!r} cannot be; restore the manifest")
+            raise DataError(f"{where}: kind, span or path {entry.path!r} is impossible; restore the manifest")
         entries[entry.path] = entry
     return Manifest(sorted(entries.values(), key=lambda entry: entry.sort_key), watched, unguarded)
 

@@ -136,7 +136,7 @@ def test_old_rates_are_told_and_unreached_settlements_left_out(tmp_path: Path) -
 def test_rates_minutes_apart_are_no_settlements(tmp_path: Path, column: str) -> None:
     """Without the moment of settlement there is nothing to make of them."""
     rows = [f"{(START_NS + n * NS_PER_MIN) // NS_PER_MS},0.0001" for n in range(100)]
-    with pytest.raises(ConfigError, match=r"rates are 1m apart, which no settlements are: .* --column time="):
+    with pytest.raises(ConfigError, match=r"rates are 1m apart, too close for settlements: .* --column time="):
         written(tmp_path, f"{column},funding_rate", *rows)
     with pytest.raises(ConfigError, match="rates are 1m apart"):
         written(

@@ -117,8 +117,8 @@ def test_a_span_that_cannot_be_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"kind": "quote"}, f"line 1: kind, span or warm-up of {BTC} quote cannot be; restore the manifest"),
-        ({"to_ns": 0}, f"line 1: kind, span or warm-up of {BTC} trade cannot be; restore the manifest"),
+        ({"kind": "quote"}, f"line 1: kind, span or warm-up of {BTC} quote is impossible; restore the manifest"),
+        ({"to_ns": 0}, f"line 1: kind, span or warm-up of {BTC} trade is impossible; restore the manifest"),
         ({"instrument": "../x"}, "line 1: not a manifest line (instrument id '../x' is not usable"),
         ({"from_ns": None}, "line 1: not a manifest line (Expected `int`, got `null`"),
     ],
