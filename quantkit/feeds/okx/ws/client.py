@@ -1,6 +1,6 @@
 """The live client of OKX's WebSockets: subscribe channels, iterate over typed events.
 
-Connections are made, kept alive, logged in and made again here; what is lost on the way is told as `Gap`.
+Connections are made, kept alive, logged in and made again here. Every loss is reported as a `Gap`.
 """
 
 import asyncio
@@ -27,7 +27,7 @@ __all__ = ["ConnectionState", "ConnectionStatus", "OkxClient", "TapeSink"]
 
 Item = TypeVar("Item")
 
-#: A consumer that never has to wait would keep the loop from its sockets; it is interrupted after so many events.
+#: Events after which a busy consumer gives the event loop a turn, so that the sockets are read.
 _TURN: Final = 64
 
 
@@ -54,14 +54,14 @@ class EventQueue(Generic[Item]):
         self._ready.set()
 
     def fail(self, error: BaseException, *, is_last: bool = False) -> None:
-        """Have an error raised, once, when the items before it are taken; again and again if nothing can follow it."""
+        """Raise an error in `take`, once, after the items before it; with `is_last` at every further call as well."""
         self._errors.append(error)
         if is_last:
             self._last = error
         self._ready.set()
 
     def close(self) -> None:
-        """Let the consumer end when all is taken."""
+        """End the iteration when all items are taken."""
         self._is_closed = True
         self._ready.set()
 
@@ -90,11 +90,11 @@ class EventQueue(Generic[Item]):
 class OkxClient:
     """Receives OKX's channels as typed events, through every outage, without a silent loss.
 
-    Used as an asynchronous context manager and iterated. Subscriptions outlive connections. A consumer that falls
-    behind by more than `config.queue_events` loses events; the books concerned become invalid, and a `Gap` says so.
+    Use it as an asynchronous context manager and iterate over it. Subscriptions outlive connections. A consumer that
+    falls behind by more than `config.queue_events` loses events: books become invalid, and a `Gap` reports the loss.
 
-    Subscribe one channel for each kind of rows of an instrument: an event does not say which channel brought it, so
-    `trades` with `trades-all`, `tickers` with `bbo-tbt`, or two book channels would come mixed.
+    Subscribe one channel for each kind of rows of an instrument. An event does not name its channel, so `trades` with
+    `trades-all`, `tickers` with `bbo-tbt`, or two book channels would come mixed.
 
     Args:
         config: Where OKX is, and how patient to be.
@@ -103,12 +103,12 @@ class OkxClient:
         tape: Gets every frame and record before anything else sees it.
         stamp: Returns strictly rising UTC ns; the wall clock if None.
         deliver: Gets the events of one frame at a time, instead of the iteration.
-        backlog: With `deliver`: how many delivered events are not consumed yet.
+        backlog: With `deliver`: returns the number of delivered events that are not consumed yet.
         on_state: Gets the status of a connection whenever it changes.
-        on_trouble: Gets the errors that end a subscription or connection for good, or stop the client, when no call
-            waits for them; the iteration, where there is one, raises them.
-        on_read: Called with True before the frames of one read from a socket are delivered, with False after them, for
-            consumers that take them together.
+        on_trouble: Gets the errors that end a subscription or connection for good, or stop the client, if no call
+            waits for them. The iteration raises them as well.
+        on_read: Called with True before and with False after the frames of one read from a socket, for consumers that
+            take them together.
         rng: For the jitter of back-offs.
 
     Raises:
@@ -188,12 +188,12 @@ class OkxClient:
     async def subscribe(self, *channels: Channel, since_ns: int | None = None) -> None:
         """Subscribe channels and wait until OKX has acknowledged each; connections are made as needed.
 
-        While OKX cannot be reached this waits as long as the retry policy lasts.
+        While OKX cannot be reached the call waits as long as the retry policy allows.
 
         Args:
-            channels: Those that are subscribed already stay so.
-            since_ns: Bring every candle that closes after this moment, UTC ns, also those that close before the
-                subscription is there; default from the first one that is pushed on.
+            channels: Channels that are subscribed already stay subscribed.
+            since_ns: Deliver every candle that closes after this moment, UTC ns, also candles that close before the
+                subscription is acknowledged; by default from the first candle pushed.
 
         Raises:
             ConfigError: A channel needs a login and there are no credentials.
@@ -203,7 +203,7 @@ class OkxClient:
         await self._entered.subscribe(channels, since_ns)
 
     def listed(self, steps: Mapping[str, str]) -> None:
-        """Tell the price steps of instruments; a book with a level off its step is invalid until they are loaded anew.
+        """Check book prices against price steps; a price off its step makes a book invalid until metadata are reloaded.
 
         Args:
             steps: Plain text by id, as OKX writes them.
@@ -211,7 +211,7 @@ class OkxClient:
         self._entered.pipeline.listed(steps)
 
     async def unsubscribe(self, *channels: Channel) -> None:
-        """Give channels up; events of theirs that wait already are still delivered, and none after.
+        """End subscriptions; events that wait already are still delivered, and no later ones.
 
         Raises:
             FeedError: The client is closed, or has failed.
@@ -234,8 +234,8 @@ class OkxClient:
 
         Raises:
             StopAsyncIteration: The client was closed, and all is taken.
-            FeedError: A subscription or connection has ended for good; iterating again goes on with the others. Where
-                the whole client has stopped, iterating again raises the same.
+            FeedError: A subscription or connection has ended for good; iterate again for the others. If the whole
+                client has stopped, iterating again raises the same error.
         """
         pipeline, queue = self._entered.pipeline, self._queue
         assert queue is not None
@@ -262,7 +262,7 @@ class OkxClient:
 
     @property
     def counters(self) -> Counter[str]:
-        """What was received and not delivered, by name."""
+        """The number of received messages that were not delivered, by name."""
         return (
             Counter()
             if self._manager is None
@@ -270,11 +270,11 @@ class OkxClient:
         )
 
     def ends_at(self, end_ns: int) -> None:
-        """Take in nothing that is received from a moment on, which no event so far was; see `end`."""
+        """Take in nothing that is received at a moment or later; it lies after every event so far. See `end`."""
         self._entered.pipeline.ends_ns = end_ns
 
     def end(self) -> None:
-        """Deliver the gaps of outages that are still open, stamped as `ends_at` was told, and nothing after them."""
+        """Deliver the gaps of open outages, stamped with the moment of `ends_at`, and nothing after them."""
         self._entered.pipeline.end()
 
     @property
@@ -283,10 +283,10 @@ class OkxClient:
         return self._manager is not None and self._manager.pipeline.is_over
 
     async def close(self) -> None:
-        """Close every connection in good order; the iteration ends when all that came before is taken.
+        """Close every connection in good order; the iteration ends after the events that wait.
 
         Raises:
-            FeedError: The end could not be put on the tape or delivered; all is closed nevertheless.
+            FeedError: The end could not be put on the tape or delivered; everything is closed all the same.
         """
         manager, queue = self._manager, self._queue
         if manager is not None and queue is not None:
@@ -296,7 +296,7 @@ class OkxClient:
                 queue.close()
 
     def _tell(self, error: FeedError) -> None:
-        """Pass an error on that no call waits for."""
+        """Pass on an error that no call waits for."""
         if self._deliver is None and self._queue is not None:
             self._queue.fail(error, is_last=self._manager is not None and error is self._manager.failure)
         if self._on_trouble is not None:

@@ -1,4 +1,4 @@
-"""One connection slot: its state machine, and the loop that makes its WebSocket again whenever it is lost."""
+"""One connection: its states, and the loop that makes its WebSocket again after every loss."""
 
 import asyncio
 import logging
@@ -24,29 +24,29 @@ _VAGUE_LOGIN: Final = "60009"
 
 
 class ConnectionState(StrEnum):
-    """Where a connection stands."""
+    """State of a connection."""
 
-    WAITING = "waiting"  # for its turn after a failure
+    WAITING = "waiting"  # before the next attempt
     CONNECTING = "connecting"
     LOGIN = "login"
     LIVE = "live"
-    STALE = "stale"  # nothing received for a while; a ping is out
+    STALE = "stale"  # silent for a while; a ping was sent
     CLOSING = "closing"
     CLOSED = "closed"
-    FAILED = "failed"  # for good: trying again would only repeat it
+    FAILED = "failed"  # for good: another attempt would fail the same way
 
 
 class ConnectionStatus(msgspec.Struct, frozen=True):
-    """What can be told of a connection.
+    """Status of a connection, for display.
 
     Attributes:
         number: Stays the same when the connection is made again.
-        since_ns: When it came into this state, UTC ns.
-        attempts: How often it was tried to connect.
-        channels: How many channels it carries or has to.
-        frames: How many frames it has received, over all attempts.
-        last_frame_ns: When the newest came; 0 before the first.
-        error: The last trouble, empty where there was none.
+        since_ns: Begin of this state, UTC ns.
+        attempts: Attempts to connect so far.
+        channels: Channels that it carries or is to carry.
+        frames: Frames received, over all attempts.
+        last_frame_ns: Receipt of the newest frame, UTC ns; 0 before the first.
+        error: The last error, empty without one.
     """
 
     number: int
@@ -61,7 +61,7 @@ class ConnectionStatus(msgspec.Struct, frozen=True):
 
 
 class ConnectionCallbacks(ClientServices, Protocol):
-    """What a connection needs of the client around it."""
+    """What a connection needs of the manager, and tells it."""
 
     rng: np.random.Generator
 
@@ -74,29 +74,29 @@ class ConnectionCallbacks(ClientServices, Protocol):
         ...
 
     async def pace(self) -> None:
-        """Wait for a place among the connects of a second."""
+        """Wait until the limit of connects allows one more."""
         ...
 
     def connection_changed(self, connection: "Connection") -> None:
-        """Take note of a change of state."""
+        """Take a change of state."""
         ...
 
     def connection_refused(
         self, connection: "Connection", channel: Channel, error: FeedError, *, is_late: bool
     ) -> None:
-        """Take note that a subscription is dead; `is_late` if nobody waits to hear it."""
+        """Take the end of a subscription by OKX; `is_late` if no call waits for it."""
         ...
 
     def connection_failed(self, connection: "Connection", error: OkxError, *, is_late: bool) -> None:
-        """Take note that a connection is dead; `is_late` if nobody waits to hear it."""
+        """Take the failure of a connection for good; `is_late` if no call waits for it."""
         ...
 
     def connection_closed(self, connection: "Connection") -> None:
-        """Take note that a connection is not made again, in good order."""
+        """Take the end of a connection that is not made again, in good order."""
         ...
 
     def replace(self, connection: "Connection") -> None:
-        """Make a successor before the server closes the connection."""
+        """Replace a connection before the server closes it."""
         ...
 
     def crash(self, error: BaseException) -> None:
@@ -123,9 +123,9 @@ class Connection:
         self.state = ConnectionState.WAITING
         self.frames = 0
         self.last_frame_ns = 0
-        self.is_retiring = False  # a successor takes over; not made again when lost
-        self.predecessor: Connection | None = None  # the connection it takes over from, while that lives
-        self.handovers = 0  # how many in quick succession led to it
+        self.is_retiring = False  # a successor takes over; a lost connection is not made again
+        self.predecessor: Connection | None = None  # the connection it takes over from, until that ends
+        self.handovers = 0  # handovers in quick succession before it
         self.made_s = asyncio.get_running_loop().time()
         self.error: FeedError | None = None
         self.ended = asyncio.Event()
@@ -143,7 +143,7 @@ class Connection:
 
     @property
     def where(self) -> str:
-        """The connection's name in errors and logs."""
+        """Name of the connection in errors and logs."""
         return f"OKX {self.path} connection {self.number}"
 
     @property
@@ -153,12 +153,12 @@ class Connection:
 
     @property
     def is_failed(self) -> bool:
-        """Whether the connection is dead for good."""
+        """Whether the connection has failed for good."""
         return self.state is ConnectionState.FAILED
 
     @property
     def takes_channels(self) -> bool:
-        """Whether new channels may be given to it."""
+        """Whether it may carry new channels."""
         over = (ConnectionState.CLOSING, ConnectionState.CLOSED, ConnectionState.FAILED)
         return not self.is_retiring and self.state not in over
 
@@ -168,7 +168,7 @@ class Connection:
         return self.is_up and self.subscriptions.is_live
 
     def status(self) -> ConnectionStatus:
-        """Return what can be told now."""
+        """Return the present status."""
         error = "" if self.error is None else str(self.error)
         session = self._session
         if session is not None and session.waits_until_s:
@@ -192,9 +192,9 @@ class Connection:
             self._session.wake()
 
     def resync(self, channel: Channel) -> None:
-        """Subscribe a channel anew, unless that is under way; a connection that retires may live for another minute.
+        """Subscribe a channel anew, unless that is under way; also on a connection that retires.
 
-        One that needs it again and again rests before.
+        A channel that needs this too often rests before.
         """
         if not self.is_up or not self.subscriptions.resync(channel):
             return
@@ -210,14 +210,14 @@ class Connection:
             self.wake()
 
     def abort(self, cause: str) -> None:
-        """Give the present connection up, at once, and make another."""
+        """End the present WebSocket at once and make another."""
         session = self._session
         if session is not None:
             self._lose(session, cause)
             session.abort(cause)
 
     def fail(self, error: FeedError) -> None:
-        """Stop at once, since the client cannot go on."""
+        """Stop at once: the client has failed."""
         if self.state in (ConnectionState.CLOSING, ConnectionState.CLOSED, ConnectionState.FAILED):
             return
         self.error = error
@@ -237,8 +237,8 @@ class Connection:
         """End the connection in good order and for good.
 
         Args:
-            cause: Goes into the record of the loss.
-            is_noted: Whether there is a record.
+            cause: For the record of the loss.
+            is_noted: Whether to make a record.
         """
         if self._task is None or self.state in (ConnectionState.CLOSED, ConnectionState.FAILED):
             self.ended.set()
@@ -255,29 +255,29 @@ class Connection:
             if session is not None:
                 await session.close()
         finally:
-            # Who waits for this may give up before the other side has answered, and nobody else closes the socket.
+            # The caller may give up waiting before the other side answers; the socket must close all the same.
             if session is not None:
                 session.abort("closed")
             self._set(ConnectionState.CLOSED)
             self.ended.set()
 
-    # The session's owner --------------------------------------------------------------------------------------
+    # Called by the session ------------------------------------------------------------------------------------
 
     def changed(self) -> None:
-        """Tell of a change that is worth showing."""
+        """Report a change that is worth showing."""
         self._manager.connection_changed(self)
 
     def stale(self, is_stale: bool) -> None:
-        """Show that the other side is silent, or speaks again."""
+        """Take the begin or end of a silence of the other side."""
         if self.is_up:
             self._set(ConnectionState.STALE if is_stale else ConnectionState.LIVE)
 
     def refused(self, channel: Channel, error: FeedError, *, is_late: bool) -> None:
-        """Tell that a subscription is dead."""
+        """Report the end of a subscription by OKX."""
         self._manager.connection_refused(self, channel, error, is_late=is_late)
 
     def planned_close(self) -> None:
-        """Have a successor made before the server closes."""
+        """Have the connection replaced before the server closes it."""
         self._manager.replace(self)
 
     # The loop -------------------------------------------------------------------------------------------------
@@ -329,7 +329,7 @@ class Connection:
         finally:
             if not is_served:
                 session.abort("the login failed")
-            # A graceful end has taken the session over.
+            # `end` closes the session itself.
             if self._session is session and self.state is not ConnectionState.CLOSING:
                 self._session = None
 
@@ -342,19 +342,19 @@ class Connection:
         ending = await session.serve()
         if ending.crash is not None:
             manager.crash(ending.crash)
-        # The record is read beside its connection's number, and years later: what happened, without advice.
+        # The record stands beside its connection's number and is read years later: the cause alone, without advice.
         self._lose(session, str(ending.error).removeprefix(f"{self.where}: ").partition(";")[0])
         session.abort("over")
         return ending.error
 
     def _lose(self, session: Session, cause: str) -> None:
-        """Record the end of a connection, once; nothing of it is taken any more."""
+        """Record the end of a WebSocket, once; none of its frames are taken any more."""
         if session.is_open:
             session.is_open = False
             self._manager.pipeline.record(Lost(self._manager.pipeline.stamp(), self.number, cause))
 
     def _is_hopeless(self, error: OkxError) -> bool:
-        """Return whether to give up; OKX's catch-all for failed logins gets a second chance."""
+        """Return whether to give up; OKX's code for any failed login gets a second attempt."""
         if error.code == _VAGUE_LOGIN and not self._was_vague:
             self._was_vague = True
             return False
@@ -368,7 +368,7 @@ class Connection:
         """Give up for good."""
         # Listeners see the failed connection with the channels that it carried.
         self._finish(ConnectionState.FAILED)
-        # A caller who waits for one channel is told of that one; others that were live end as well.
+        # The error goes to calls that wait for a channel; channels that were live end with it as well.
         is_late = not len(self.subscriptions)
         for subscription in self.subscriptions:
             self.subscriptions.remove(subscription.channel)
@@ -381,7 +381,7 @@ class Connection:
         self.ended.set()
 
     def _set(self, state: ConnectionState) -> None:
-        # A failure is final: the loop that notices it last must not pass for alive.
+        # A failure is final: the loop may notice it later, and must not leave this state.
         if state is not self.state and not self.is_failed:
             self.state = state
             self._since_ns = self._manager.pipeline.stamp()

@@ -1,4 +1,4 @@
-"""REST look-ups on the tracker's behalf: missing candles, books and metadata, one at a time for each channel."""
+"""REST fetches for the tracker: missing candles, books and metadata, one at a time for each channel."""
 
 import asyncio
 from collections.abc import Callable, Coroutine
@@ -28,10 +28,10 @@ class Fetches:
 
     Args:
         config: Of the server.
-        rest: The caller's own client, in use already; None to make one when first needed.
+        rest: A client in use; None makes one when first needed.
         stamp: Returns strictly rising UTC ns.
         record: Gets the answers.
-        spawn: Runs a task beside.
+        spawn: Runs a task.
         rng: For the jitter of REST's back-off.
     """
 
@@ -53,7 +53,7 @@ class Fetches:
         self._record = record
         self._spawn = spawn
         self._rng = rng
-        #: What is being looked up; None while its answer is given.
+        #: The fetch under way of each channel; None while its answer is given.
         self._running: dict[Channel, Fetch | None] = {}
         self._next: dict[Channel, Fetch] = {}
 
@@ -67,15 +67,15 @@ class Fetches:
         return self._own
 
     def is_running(self, channel: Channel) -> bool:
-        """Return whether a look-up of a channel is under way."""
+        """Return whether a fetch of a channel is under way."""
         return channel in self._running
 
     def start(self, command: Fetch) -> None:
-        """Begin a look-up; while one of the channel runs, the newest command that asks for more waits for its end."""
+        """Begin a fetch; during a fetch of the same channel the newest command that asks for more waits."""
         channel = command.channel
         if channel in self._running:
             self._next.pop(channel, None)
-            # A book is fetched anew because the one under way may be too old; bars are the same whenever they are.
+            # The book under way may be too old, so a second fetch is needed; bars never change.
             if isinstance(command, FetchBook) or command != self._running[channel]:
                 self._next[channel] = command
             return
@@ -116,7 +116,7 @@ class Fetches:
         return InstrumentFetched(self._stamp(), channel, body, error)
 
     async def close(self) -> None:
-        """Close the REST client if it was made here."""
+        """Close the REST client, unless it was given."""
         own, self._own = self._own, None
         if own is not None:
             await own.close()

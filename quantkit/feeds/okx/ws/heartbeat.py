@@ -1,4 +1,4 @@
-"""Whether the other side of a connection is alive: when to ping it, and when to give it up."""
+"""Heartbeat of a connection: when to ping the other side, and when to give up."""
 
 import asyncio
 from collections.abc import Callable
@@ -6,18 +6,18 @@ from typing import Final
 
 from quantkit.feeds.okx.config import OkxConfig
 
-#: Makes up for what is lost when times are added and subtracted.
+#: Tolerance for rounding when times are added and subtracted.
 _ROUNDING_S: Final = 5e-7
 
 
 class Heartbeat:
-    """Watches over silence and over messages that do not end, by two timers that are not touched for a message.
+    """Detects silence and messages that do not end, with two timers; a message resets no timer.
 
     Args:
         config: How long to be patient.
         ping: Sends a sign of life.
         abort: Ends the connection, with the cause.
-        stale: Hears that the other side is silent (True), or speaks again (False).
+        stale: Called with True when the other side is silent, with False when it speaks again.
     """
 
     __slots__ = (
@@ -47,7 +47,7 @@ class Heartbeat:
         self._abort = abort
         self._stale = stale
         self._heard_s = self._loop.time()
-        self._begun_s: float | None = None  # since when a message is under way
+        self._begun_s: float | None = None  # begin of the message under way
         self._is_stale = False
         self._timer: asyncio.TimerHandle | None = None
         self._end_of_message: asyncio.TimerHandle | None = None
@@ -64,21 +64,21 @@ class Heartbeat:
                 timer.cancel()
 
     def heard(self) -> None:
-        """Note that bytes were received, whatever they are."""
+        """Take received bytes of any kind as a sign of life."""
         self._heard_s = self._loop.time()
         if self._is_stale:
             self._is_stale = False
             self._stale(False)
 
     def begun(self) -> None:
-        """Note that a message is under way; its first bytes came with those heard last."""
+        """Take the begin of a message, which came with the newest bytes."""
         if self._begun_s is None:
             self._begun_s = self._heard_s
             if self._end_of_message is None:
                 self._end_of_message = self._loop.call_later(self._config.frame_timeout_s, self._check_message)
 
     def complete(self) -> None:
-        """Note that a message is complete."""
+        """Take the end of a message."""
         self._begun_s = None
 
     def _check(self) -> None:

@@ -35,7 +35,7 @@ from quantkit.feeds.okx.ws.staleness import StalenessMonitor
 
 _log: Final = logging.getLogger("quantkit.feeds.okx")
 
-#: Handshakes are counted where they arrive, so the second is taken longer by what the network may vary.
+#: The server counts handshakes as they arrive, so the second is taken longer by the network's jitter.
 _CONNECT_WINDOW_S: Final = 1.5
 
 OpenSocket: TypeAlias = Callable[[str, Session, str], Awaitable[Socket]]
@@ -48,12 +48,12 @@ class ConnectionManager:
         config: Hosts, timeouts and limits.
         open_socket: Connects to an address.
         credentials: For channels that need a login.
-        rest: Used for back-fills and the server's time; made when first needed if None.
+        rest: For fetches and the server's time; made when first needed if None.
         tape: Gets everything first.
         stamp: Returns strictly rising UTC ns.
         deliver: Gets the events.
-        backlog: Returns how many delivered events are not consumed yet.
-        trouble: Gets errors that no caller waits for.
+        backlog: Returns the number of delivered events that are not consumed yet.
+        trouble: Gets errors that no call waits for.
         on_state: Gets the status of a connection whenever it changes.
         rng: For the jitter.
     """
@@ -116,7 +116,7 @@ class ConnectionManager:
             self._fetches.start(command)
 
     def fetch_late(self, command: FetchCandles) -> None:
-        """Fetch bars that should have come by now, unless a look-up of theirs runs."""
+        """Fetch late bars, unless a fetch of theirs is under way."""
         if not self._fetches.is_running(command.channel):
             self._fetches.start(command)
 
@@ -131,8 +131,8 @@ class ConnectionManager:
         """Subscribe channels and wait until each is acknowledged or refused.
 
         Args:
-            channels: Which.
-            since_ns: Every candle that closes after this moment is brought; None: from the first push on.
+            channels: The channels.
+            since_ns: Deliver every candle that closes after this moment; None begins with the first candle pushed.
 
         Raises:
             ConfigError: A channel needs a login and there are no credentials.
@@ -202,7 +202,7 @@ class ConnectionManager:
         return connection
 
     async def unsubscribe(self, channels: Iterable[Channel]) -> None:
-        """Give channels up; none of their events comes from now on."""
+        """End subscriptions; none of their events comes from now on."""
         self.check()
         for channel in dict.fromkeys(channels):
             self._carriers.pop(channel, None)
@@ -263,7 +263,7 @@ class ConnectionManager:
         return await self._open(self.config.ws_url(path), session, where)
 
     async def pace(self) -> None:
-        """Wait for a place among the connects of a second."""
+        """Wait until the limit of connects allows one more."""
         loop = asyncio.get_running_loop()
         while (wait_s := self._connects.take(loop.time())) > 0.0:
             await asyncio.sleep(wait_s)
@@ -273,10 +273,10 @@ class ConnectionManager:
         return str(next(self._request_numbers))
 
     def connection_changed(self, connection: Connection) -> None:
-        """Tell of a change of state."""
+        """Report a change of state."""
         old = connection.predecessor
         if old is not None and connection.is_up and old.state is ConnectionState.STALE:
-            # What it did not bring in its silence may be lost, so its end must not pass for a handover.
+            # Its frames may have been lost in the silence, so its end must count as a loss, not as a handover.
             old.abort(f"silent when connection {connection.number} was ready to take over")
         self._pulse.set()
         self._pulse = asyncio.Event()
@@ -287,7 +287,7 @@ class ConnectionManager:
                 self.crash(error)
 
     def connection_refused(self, connection: Connection, channel: Channel, error: FeedError, *, is_late: bool) -> None:
-        """Remember that a subscription is dead."""
+        """Keep the error that ended a subscription."""
         if self._carriers.get(channel) is connection:
             del self._carriers[channel]
         self.refused[channel] = error
@@ -296,7 +296,7 @@ class ConnectionManager:
             self._trouble(error)
 
     def connection_failed(self, connection: Connection, error: OkxError, *, is_late: bool) -> None:
-        """Remember that a connection is dead, and all that it carried."""
+        """Keep the error that ended a connection and its subscriptions."""
         for channel in [channel for channel, home in self._carriers.items() if home is connection]:
             del self._carriers[channel]
             self.refused[channel] = error
@@ -308,7 +308,7 @@ class ConnectionManager:
         self.connections.pop(connection.number, None)
 
     def replace(self, connection: Connection) -> None:
-        """Make a successor for a connection that the server will close, before it does."""
+        """Replace a connection before the server closes it."""
         if not self.pipeline.is_over:
             self._handovers.start(connection)
 
@@ -327,7 +327,7 @@ class ConnectionManager:
     # Failure and end ------------------------------------------------------------------------------------------
 
     def check(self) -> None:
-        """Make sure that the client is usable.
+        """Check that the client is usable.
 
         Raises:
             FeedError: It has failed, or is closed.
@@ -338,7 +338,7 @@ class ConnectionManager:
             raise FeedClosedError("the OKX client is closed; make a new one")
 
     def spawn(self, work: Coroutine[Any, Any, None], name: str) -> None:
-        """Run something beside; an error of it stops the client."""
+        """Run a task; an error of it stops the client."""
         task = asyncio.create_task(work, name=name)
         self._tasks.add(task)
         task.add_done_callback(self._done)
@@ -349,7 +349,7 @@ class ConnectionManager:
             self.crash(error)
 
     def crash(self, error: BaseException) -> None:
-        """Stop everything: a tape, a consumer or our own code has failed, and going on would hide it."""
+        """Stop everything: the tape, the consumer or our own code has failed."""
         if self.failure is not None or self.pipeline.is_over:
             return
         self.failure = FeedError(f"the OKX client has stopped: {type(error).__name__}: {self.login.clean(str(error))}")
@@ -369,10 +369,10 @@ class ConnectionManager:
         self._pulse = asyncio.Event()
 
     async def close(self) -> None:
-        """End every connection in good order; outages that are still open are delivered as gaps.
+        """End every connection in good order and deliver the gaps of open outages.
 
         Raises:
-            FeedError: The end could not be put on the tape or delivered; all is closed nevertheless.
+            FeedError: The end could not be put on the tape or delivered; everything is closed all the same.
         """
         had_failed = self.failure is not None
         self.pipeline.close()

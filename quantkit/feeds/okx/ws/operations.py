@@ -1,4 +1,4 @@
-"""Requests to subscribe and unsubscribe: cut to size, numbered, and their answers attributed to channels."""
+"""Requests to subscribe and unsubscribe: cut to size, numbered, and their answers matched to channels."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -12,11 +12,11 @@ from quantkit.feeds.okx.errors import OkxError, is_retryable, reply_error
 
 Op: TypeAlias = Literal["subscribe", "unsubscribe"]
 
-#: What stands around the arguments, with the longest operation and id.
+#: Bytes around the arguments, with the longest operation and id.
 _FRAME_BYTES: Final = len('{"id":"01234567890123456789012345678901","op":"unsubscribe","args":[]}')
-#: These refuse a request as a whole, whichever of its arguments is at fault.
+#: Codes that refuse a whole request, whichever argument is wrong.
 _WHOLE_REQUEST: Final = frozenset({"60012", "60013", "60019", "60027", "60033"})
-#: Refuses a book channel that was acknowledged before, because a finer one of its instrument is live.
+#: Ends a book channel that was acknowledged before: a finer one of its instrument is live.
 _FINER_BOOK: Final = "64004"
 _WORD: Final = re.compile(r"[A-Za-z0-9_-]+")
 
@@ -45,16 +45,16 @@ def parts(channels: Iterable[Channel], limit_bytes: int) -> list[tuple[Channel, 
 
 
 class Request:
-    """One request under way, and what has been answered of it.
+    """One request under way, and its answers so far.
 
-    It may be sent several times, each time with a new id and for the channels that are still unanswered; answers to
-    any of its ids count.
+    It may be sent several times, each time with a new id and for the channels that are still unanswered. Answers to any
+    of its ids count.
 
     Attributes:
-        waiting: The channels that are unanswered.
-        refused: Those that were refused, with the reason.
-        is_busy: OKX asked to come again later.
-        is_ambiguous: An error could not be attributed; the rest has to be asked one by one.
+        waiting: The unanswered channels.
+        refused: The refused channels, with the error.
+        is_busy: Whether OKX asked to try again later.
+        is_ambiguous: Whether an error could not be matched; the rest has to be asked one by one.
     """
 
     def __init__(self, op: Op, channels: Sequence[Channel]) -> None:
@@ -68,7 +68,7 @@ class Request:
         self._loose: list[ErrorEvent] = []
 
     def begin(self, request_id: str) -> bytes:
-        """Return the request's text for one more sending."""
+        """Return the request as sent, with a new id."""
         self._ids.add(request_id)
         self.is_busy = False
         self._loose.clear()
@@ -77,7 +77,7 @@ class Request:
         )
 
     def forget(self, channel: Channel) -> None:
-        """Wait for a channel's answer no longer."""
+        """Stop waiting for the answer of a channel."""
         self.waiting.pop(channel, None)
 
     def owns(self, request_id: str) -> bool:
@@ -86,11 +86,11 @@ class Request:
 
     @property
     def is_settled(self) -> bool:
-        """Whether there is nothing to wait for: all is answered, or something has to be done."""
+        """Whether to stop waiting: every channel is answered, or OKX is busy or ambiguous."""
         return not self.waiting or self.is_busy or self.is_ambiguous
 
     def ack(self, message: Ack) -> Channel | None:
-        """Take an acknowledgement; return the channel it answers, None if it is none of these or came before."""
+        """Take an acknowledgement; return its channel, None if it answers no waiting channel."""
         if message.event != self.op or (message.request_id and not self.owns(message.request_id)):
             return None
         for channel in self.waiting:
@@ -101,13 +101,13 @@ class Request:
         return None
 
     def refuse(self, message: ErrorEvent) -> Channel | None:
-        """Take an error; return the channel if it is one that had been acknowledged before."""
+        """Take an error; return its channel if that had been acknowledged before."""
         if is_retryable(message.code):
             self.is_busy = bool(self.waiting)
             return None
         channel = self._named(message)
         if channel is not None and channel not in self.waiting:
-            # An acknowledgement came first, and then OKX thought better of it.
+            # OKX acknowledged the channel before.
             return channel if channel not in self.refused else None
         if channel is None and not self.waiting and len(self.channels) == 1:
             return self.channels[0]
@@ -135,7 +135,7 @@ class Request:
         return found[0] if len(found) == 1 else None
 
     def _settle_loose(self) -> None:
-        """Attribute the errors that named nothing once as many channels are left as there are errors."""
+        """Match the errors without a name once there are as many of them as unanswered channels."""
         if not self._loose or len(self._loose) < len(self.waiting):
             return
         if len({message.code for message in self._loose}) > 1:
@@ -150,5 +150,5 @@ class Request:
 
     @property
     def has_loose_errors(self) -> bool:
-        """Whether errors came that belong to some of the unanswered channels, unknown which."""
+        """Whether there are errors of unanswered channels that name none."""
         return bool(self._loose)

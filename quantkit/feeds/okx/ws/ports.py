@@ -1,4 +1,4 @@
-"""What a session needs of the things around it: its socket, the client, and the connection it serves."""
+"""Protocols between a session, its socket, the client around it, and the connection it serves."""
 
 from typing import NamedTuple, Protocol
 
@@ -12,11 +12,11 @@ from quantkit.feeds.okx.ws.subscriptions import Subscriptions
 
 
 class Ending(NamedTuple):
-    """Why a connection is over.
+    """The cause of a connection's end.
 
     Attributes:
-        error: What to tell; its `is_retryable` says whether connecting again makes sense.
-        crash: An error of our own that came up while a frame was handled.
+        error: For the user; its `is_retryable` says whether to connect again.
+        crash: An error of our own code while it handled a frame.
     """
 
     error: OkxError
@@ -24,10 +24,10 @@ class Ending(NamedTuple):
 
 
 class Socket(Protocol):
-    """What a session needs of an open WebSocket."""
+    """An open WebSocket, as a session uses it."""
 
     def send(self, data: bytes) -> None:
-        """Send one text frame at once, or nothing if the connection is over."""
+        """Send one text frame at once; do nothing if the connection has ended."""
         ...
 
     def abort(self, cause: str) -> None:
@@ -40,7 +40,7 @@ class Socket(Protocol):
 
 
 class ClientServices(Protocol):
-    """What a session needs of the client around it."""
+    """The parts of the client that a session uses."""
 
     config: OkxConfig
     pipeline: Pipeline
@@ -52,7 +52,7 @@ class ClientServices(Protocol):
 
 
 class SessionCallbacks(Protocol):
-    """What a session tells the connection it belongs to."""
+    """The connection that a session serves, and what the session tells it."""
 
     number: int
     needs_login: bool
@@ -62,17 +62,17 @@ class SessionCallbacks(Protocol):
     last_frame_ns: int
 
     def changed(self) -> None:
-        """Take note that something worth showing has changed."""
+        """Take a change that is worth showing."""
         ...
 
     def stale(self, is_stale: bool) -> None:
-        """Take note that the other side is silent, or speaks again."""
+        """Take the begin or end of a silence of the other side."""
         ...
 
     def refused(self, channel: Channel, error: FeedError, *, is_late: bool) -> None:
-        """Take note that a subscription is dead; `is_late` if it had been acknowledged before."""
+        """Take the end of a subscription by OKX; `is_late` if it had been acknowledged before."""
         ...
 
     def planned_close(self) -> None:
-        """Take note that the server will close the connection soon."""
+        """Take the announcement that the server will close the connection soon."""
         ...

@@ -75,7 +75,7 @@ class Session:
             return
         connection = self._connection
         if connection.needs_login and b'"error"' in data:
-            # OKX quotes malformed requests back; should it ever quote a key, no tape sees it.
+            # OKX quotes malformed requests; a quoted key must not reach the tape.
             data = self._login.clean(data.decode("utf-8", "replace")).encode()
         received_ns = self._pipeline.stamp()
         connection.frames += 1
@@ -84,11 +84,11 @@ class Session:
             self._prove()
 
     def binary(self, size: int) -> None:
-        """Ignore a binary message; OKX's JSON channels have none."""
+        """Count a binary message; OKX's channels send none."""
         self._pipeline.counters["binary frames"] += 1
 
     def stale(self, is_stale: bool) -> None:
-        """Hear that the other side is silent, or speaks again."""
+        """Take the begin or end of a silence of the other side."""
         self._connection.stale(is_stale)
 
     def clean(self, text: str) -> str:
@@ -96,14 +96,14 @@ class Session:
         return self._login.clean(text)
 
     def lost(self, ending: Ending) -> None:
-        """Hear that the connection is over; the first cause counts."""
+        """Take the end of the connection; the first cause counts."""
         if self._outbox.end(ending):
             self._subscriber.stop()
             if self._login_answer is not None and not self._login_answer.done():
                 self._login_answer.set_result(ending)
 
     def _early(self, data: bytes) -> None:
-        """Take a frame from before the login's end; such frames may quote the login and are kept nowhere."""
+        """Take a frame from before the end of the login; it may quote the login, so it goes on no tape."""
         if self._login_answer is None or self._login_answer.done():
             return
         try:
@@ -116,7 +116,7 @@ class Session:
                 return
 
     def _prove(self) -> None:
-        """Count the session as a success: it brought data or an answer."""
+        """Count the connection as a success: it brought data or an answer."""
         self._is_proven = True
         self._connection.backoff.succeeded()
 
@@ -164,7 +164,7 @@ class Session:
     # Work -----------------------------------------------------------------------------------------------------
 
     async def serve(self) -> Ending:
-        """Keep the subscriptions as they are wanted until the connection is over; return why it is."""
+        """Keep the subscriptions as they are wanted until the connection ends; return the cause."""
         worker = asyncio.create_task(self._subscriber.run(), name=f"{self._where}: requests")
         over = asyncio.create_task(self._outbox.wait_over())
         try:
@@ -194,7 +194,7 @@ class Session:
     # Answers --------------------------------------------------------------------------------------------------
 
     def control(self, message: object) -> None:
-        """Take a message that is about the connection."""
+        """Take a message about the connection."""
         match message:
             case Ack():
                 if not self._is_proven:
@@ -213,7 +213,7 @@ class Session:
                 self._subscriber.count_refused(name, count)
             case ConnectionCount(channel=name, count=count):
                 self._tell_once(f"count {name}", f"{count} connections of this account carry {name}")
-            case _:  # a pong, or an answer that asks for nothing
+            case _:  # a pong, or an answer that needs no action
                 pass
 
     def _tell_once(self, name: str, text: str) -> None:
@@ -223,9 +223,9 @@ class Session:
 
 
 def is_final(error: OkxError) -> bool:
-    """Return whether trying again would only repeat a failure: a refused login, no trusted certificate, a fatal close.
+    """Return whether another attempt would fail the same way: a refused login, an untrusted certificate, a fatal close.
 
-    What a gateway answers to a handshake is never final.
+    A gateway's answer to a handshake is never final.
     """
     if isinstance(error, OkxNetworkError):
         return not error.is_retryable

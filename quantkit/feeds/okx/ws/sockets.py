@@ -31,17 +31,17 @@ from quantkit.feeds.okx.ws.heartbeat import Heartbeat
 from quantkit.feeds.okx.ws.ports import Ending, Socket
 from quantkit.feeds.okx.ws.session import Session
 
-#: The library logs every frame at DEBUG, logins included, so it gets a logger that nobody can turn up.
+#: The library logs every frame at DEBUG, logins included; this logger's level cannot be lowered by configuration.
 _quiet_log: Final = logging.Logger("quantkit.feeds.okx.websockets", logging.WARNING)
 _quiet_log.parent = logging.getLogger("quantkit.feeds.okx")
 _DATA: Final = (Opcode.TEXT, Opcode.BINARY, Opcode.CONT)
 
 
 class FrameSocket(ClientConnection):
-    """A WebSocket that hands whole text frames to its session as they are parsed, and watches over its own life.
+    """A WebSocket that hands whole text frames to its session as they are parsed, with a heartbeat.
 
-    The library's queue is passed by: no task switch for a message, and no pause of reading that would also hold up
-    the sign of life. Heartbeat is any received byte.
+    It bypasses the library's queue: no task switch for a message, and no pause of reading that would also delay the
+    pong. Every received byte counts as a sign of life.
     """
 
     def __init__(
@@ -59,25 +59,25 @@ class FrameSocket(ClientConnection):
         self._where = where
         self._on_read = on_read
         self._is_over = False
-        self._is_closing = False  # in good order: what comes is read for the answer to the close frame alone
+        self._is_closing = False  # in good order: only the answer to the close frame is still read
         self._pieces: bytearray | None = None  # of a text message in several frames
         self._is_binary = False
         self._heartbeat = Heartbeat(config, ping=self._ping, abort=self.abort, stale=session.stale)
 
     @property
     def is_over(self) -> bool:
-        """Whether nothing is taken from it any more."""
+        """Whether the connection has ended: no frame is taken any more."""
         return self._is_over
 
     def start(self) -> None:
-        """Begin to watch, once the handshake is done."""
+        """Start the heartbeat after the handshake."""
         if not self._is_over:
             self._heartbeat.start()
 
     # Sending --------------------------------------------------------------------------------------------------
 
     def send_text(self, data: bytes) -> None:
-        """Send one text frame at once, or nothing if the connection is over."""
+        """Send one text frame at once; do nothing if the connection has ended."""
         if self._is_over or self.protocol.state is not State.OPEN:
             return
         self.protocol.send_text(data)
@@ -105,7 +105,7 @@ class FrameSocket(ClientConnection):
         if self.is_over or self.response is None:
             return
         if self.protocol.state is not State.OPEN:
-            # The library has found the bytes to be no WebSocket frames, and has answered with a close frame.
+            # The bytes were no WebSocket frames; the library has answered with a close frame.
             problem = self.protocol.parser_exc
             self._end(OkxServerError(f"{self._where}: {problem or 'closing'}", where=self._where, is_retryable=True))
             self._hang_up()
@@ -135,7 +135,7 @@ class FrameSocket(ClientConnection):
             return
         if frame.opcode is not Opcode.CONT:
             self._pieces, self._is_binary = bytearray(), frame.opcode is Opcode.BINARY
-        assert self._pieces is not None  # the library refuses a continuation of nothing
+        assert self._pieces is not None  # the library refuses a continuation without a beginning
         self._pieces += frame.data
         if frame.fin:
             data, self._pieces = bytes(self._pieces), None
@@ -163,7 +163,7 @@ class FrameSocket(ClientConnection):
         super().connection_lost(exc)
         if self.response is None:
             return
-        # What is no error of the network was raised by our own code while it took a frame.
+        # Anything but an error of the network was raised by our own code while it took a frame.
         crash = exc if exc is not None and not isinstance(exc, OSError) else None
         if exc is None:
             self._end(
@@ -180,13 +180,13 @@ class FrameSocket(ClientConnection):
         self._session.lost(Ending(error, crash))
 
     def _hang_up(self) -> None:
-        """Close the transport once what was written is out, by force if that takes long."""
+        """Close the transport after the written bytes are sent, by force if that takes long."""
         self.transport.close()
         self.loop.call_later(self._config.close_timeout_s, self.transport.abort)
 
 
 class SocketHandle:
-    """What a session sees of a socket."""
+    """A socket as its session sees it."""
 
     def __init__(self, socket_: FrameSocket) -> None:
         self._socket = socket_
@@ -205,14 +205,14 @@ class SocketHandle:
 
 
 class DirectConnect(connect):
-    """Follows no redirect: another host than the configured one gets nothing."""
+    """Follows no redirect: only the configured host gets requests."""
 
     def process_redirect(self, exc: Exception) -> Exception | str:
         return exc
 
 
 class SocketOpener:
-    """Opens WebSockets to the configured server, and says in our own errors why one cannot be had."""
+    """Opens WebSockets to the configured server and translates the library's errors."""
 
     def __init__(self, config: OkxConfig, on_read: Callable[[bool], None] | None) -> None:
         self._config = config
@@ -232,7 +232,7 @@ class SocketOpener:
         except OSError as error:
             raise network_error(error, where=f"{where} at {urlsplit(url).netloc}") from error
         except InvalidProxy:
-            # The address of a proxy may hold a password, so it is not shown.
+            # The address of a proxy may hold a password, so the error leaves it out.
             text = f"{where}: the environment's proxy cannot be used; check HTTPS_PROXY, or set trust_env=False"
             raise OkxNetworkError(text, where=where) from None
         except ImportError:
@@ -254,7 +254,7 @@ class SocketOpener:
         try:
             connection = await self._connect(url, session, where, options)
         except socket.gaierror:
-            # The name service may fail alone; the address it gave last is most likely still right.
+            # Only the name service may have failed; its last address is most likely still right.
             if proxy is not None or host not in self._addresses:
                 raise
             connection = await self._connect(url, session, where, {**options, "host": self._addresses[host]})
@@ -271,7 +271,7 @@ class SocketOpener:
             url,
             compression="deflate" if config.compress else None,
             user_agent_header="quantkit",
-            open_timeout=None,  # the caller's time covers the login as well
+            open_timeout=None,  # the caller's timeout covers the login as well
             ping_interval=None,
             close_timeout=config.close_timeout_s,
             max_size=config.max_frame_bytes,

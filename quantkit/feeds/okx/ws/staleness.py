@@ -1,4 +1,4 @@
-"""The periodic look at what should have come and has not: silent books, late candles, a consumer that caught up."""
+"""The periodic search for silent books, late candles, and a consumer that has caught up."""
 
 import asyncio
 import math
@@ -12,32 +12,32 @@ from quantkit.feeds.okx.ws.connection import Connection
 from quantkit.feeds.okx.ws.pipeline import Pipeline
 from quantkit.feeds.okx.ws.subscriptions import ChannelSubscription, SubscriptionState
 
-#: How long at most a book may be silent before its connection is given up once more for its sake.
+#: Longest silence of a book before its connection is given up once more.
 _LONGEST_PATIENCE_S: Final = 3600.0
 
 
 class Monitored(Protocol):
-    """What the watch sees of a client."""
+    """The parts of the client that the monitor uses."""
 
     config: OkxConfig
     pipeline: Pipeline
     connections: dict[int, Connection]
 
     def fetch_late(self, command: FetchCandles) -> None:
-        """Fetch bars that should have come by now."""
+        """Fetch late bars."""
         ...
 
 
 class StalenessMonitor:
     """Looks every `watch_every_s`.
 
-    Silence is measured by the event loop's clock, so that a step of the machine's wall clock is no silence.
+    Silence is measured by the event loop's clock, so a step of the machine's wall clock does not count as silence.
     """
 
     def __init__(self, monitored: Monitored) -> None:
         self._monitored = monitored
         self._loop = asyncio.get_running_loop()
-        self._fetched_s: dict[Channel, float] = {}  # when late bars were asked for last
+        self._fetched_s: dict[Channel, float] = {}  # last fetch of late bars
 
     async def run(self) -> None:
         """Look until cancelled."""
@@ -62,14 +62,14 @@ class StalenessMonitor:
                         self._look_at_book(connection, subscription)
         late_ns = int(monitored.config.candle_late_s * NS_PER_S)
         for command in monitored.pipeline.tracker.overdue(monitored.pipeline.stamp(), grace_ns=late_ns):
-            # A bar that REST does not have either, as of an instrument that is suspended, is not asked for in a loop.
+            # REST may lack the bar too, as of a suspended instrument: do not ask for it in a tight loop.
             now_s = self._loop.time()
             if now_s - self._fetched_s.get(command.channel, -math.inf) >= monitored.config.candle_late_s:
                 self._fetched_s[command.channel] = now_s
                 monitored.fetch_late(command)
 
     def _look_at_book(self, connection: Connection, subscription: ChannelSubscription) -> None:
-        """Renew a book that is silent, and the connection if that did not help."""
+        """Renew the subscription of a silent book, and its connection if that did not help."""
         monitored, config = self._monitored, self._monitored.config
         now_s = self._loop.time()
         heard_ns = monitored.pipeline.tracker.heard_ns(connection.number, subscription.channel)
@@ -78,8 +78,8 @@ class StalenessMonitor:
         is_heard = heard_ns > 0
         quiet_s = now_s - (max(subscription.heard_s, subscription.acked_s) if is_heard else subscription.acked_s)
         if is_heard and subscription.heard_s - subscription.acked_s > config.ack_timeout_s:
-            subscription.renewals = subscription.aborts = 0  # more came than the snapshot of every new subscription
-        # A subscription that brought nothing at all has failed as much as one that was not acknowledged.
+            subscription.renewals = subscription.aborts = 0  # more than the snapshot of a new subscription
+        # A subscription without any frame has failed like one without an acknowledgement.
         limit_s = config.stall_after_s if is_heard else config.ack_timeout_s
         if quiet_s <= limit_s:
             return
@@ -89,7 +89,7 @@ class StalenessMonitor:
                 Stalled(monitored.pipeline.stamp(), connection.number, subscription.channel, quiet_ns)
             )
         if subscription.renewals:
-            # A book that never comes, as of an instrument that is not open yet, must not cut the others off for ever.
+            # A book that never comes, as of an instrument that is not open yet, must not interrupt the others for ever.
             if quiet_s <= min(limit_s * 2**subscription.aborts, _LONGEST_PATIENCE_S):
                 return
             subscription.aborts += 1

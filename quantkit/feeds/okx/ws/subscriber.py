@@ -1,4 +1,4 @@
-"""The subscriptions of one open WebSocket: requests until each channel is as it is wanted, and their answers."""
+"""The subscriptions of one open WebSocket: requests to subscribe and unsubscribe, and their answers."""
 
 import asyncio
 import logging
@@ -18,9 +18,9 @@ from quantkit.feeds.okx.ws.subscriptions import SubscriptionState
 
 _log: Final = logging.getLogger("quantkit.feeds.okx")
 
-#: Answered requests that are remembered for errors that come after the acknowledgement.
+#: Answered requests that are kept for errors that come after the acknowledgement.
 _REMEMBERED: Final = 64
-#: How often a request is sent without an answer before the connection is given up.
+#: Times a request is sent without an answer before the connection is given up.
 _TRIES: Final = 2
 
 
@@ -71,7 +71,7 @@ class Subscriber:
             await self._ask_part(op, part, is_first=True)
 
     async def _ask_part(self, op: Op, part: tuple[Channel, ...], *, is_first: bool) -> None:
-        """Send one request until all of it is answered."""
+        """Send one request until every channel of it is answered."""
         config = self._services.config
         request = Request(op, part)
         patience = Backoff(config.retry, self._connection.backoff.rng)
@@ -110,7 +110,7 @@ class Subscriber:
                     return
 
     def _announce(self, request: Request) -> None:
-        """Record what is about to be subscribed; what was given up meanwhile is left out."""
+        """Record the channels about to be subscribed, without those that were unsubscribed meanwhile."""
         subscriptions = self._connection.subscriptions
         for channel in request.channels:
             subscription = subscriptions.get(channel)
@@ -121,7 +121,7 @@ class Subscriber:
             self._pipeline.record(Subscribed(self._pipeline.stamp(), self._connection.number, channel))
 
     async def _answer(self, request: Request) -> bool:
-        """Wait until a request is settled; return whether it was in time."""
+        """Wait until a request is settled; return False after the timeout."""
         try:
             async with asyncio.timeout(self._services.config.ack_timeout_s):
                 while not request.is_settled and not self._outbox.has_ended():
@@ -182,12 +182,12 @@ class Subscriber:
             if request.op == "subscribe":
                 self._kill(channel, error)
             else:
-                # What OKX does not know is not subscribed either.
+                # A channel that OKX does not know is not subscribed either.
                 self._unsubscribed(channel)
         request.refused.clear()
 
     def _kill(self, channel: Channel, error: FeedError) -> None:
-        """Give a subscription up that OKX does not serve."""
+        """End a subscription that OKX does not serve."""
         subscription = self._connection.subscriptions.remove(channel)
         if subscription is None:
             return
@@ -201,7 +201,7 @@ class Subscriber:
             self._connection.refused(channel, error, is_late=is_late)
 
     def count_refused(self, name: str, count: int) -> None:
-        """End the subscriptions of a private channel that too many connections carry already."""
+        """End the subscriptions of a private channel that too many connections of the account carry."""
         for subscription in self._connection.subscriptions:
             if subscription.channel.name == name:
                 where = str(subscription.channel)
@@ -212,7 +212,7 @@ class Subscriber:
                 self._kill(subscription.channel, OkxLimitError(text, where=where))
 
     def _dropped(self, message: Ack) -> None:
-        """Take the server's own end of a subscription: tried once more, then given up."""
+        """Take an end of a subscription by the server: subscribe once more, then give up."""
         subscriptions = self._connection.subscriptions
         for subscription in subscriptions:
             channel = subscription.channel

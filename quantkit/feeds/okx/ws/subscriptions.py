@@ -1,4 +1,4 @@
-"""Which channels a connection has to carry, and how far each of them has come."""
+"""The channels that a connection has to carry, and the state of each subscription."""
 
 import asyncio
 from collections import deque
@@ -10,20 +10,20 @@ from quantkit.errors import FeedError
 from quantkit.feeds.okx.codec.channels import Channel
 from quantkit.feeds.okx.config import RetryPolicy
 
-#: How often in an hour a channel is renewed at once. Each time costs two of the connection's 480 requests an hour, so
-#: that one book that always breaks would take them from all others.
+#: Times in an hour that a channel is renewed without a rest. A renewal costs two of the connection's 480 requests an
+#: hour, so one book that always breaks would use up those of all others.
 _PROMPT_RENEWALS: Final = 20
 _HOUR_S: Final = 3600.0
 
 
 class SubscriptionState(StrEnum):
-    """How far a subscription has come on the present connection."""
+    """State of a subscription on the present connection."""
 
     NEW = "new"  # to be subscribed
     SENT = "sent"  # asked for
     LIVE = "live"  # acknowledged
     RESYNC = "resync"  # to be unsubscribed and subscribed again
-    RESTING = "resting"  # the same, but later, since it was done too often
+    RESTING = "resting"  # the same, after a rest because it was done too often
     LEAVING = "leaving"  # to be unsubscribed for good
 
 
@@ -31,13 +31,13 @@ class ChannelSubscription:
     """One channel on one connection.
 
     Attributes:
-        settled: Done when it was acknowledged for the first time (None) or refused (why).
-        acked_s: When it was acknowledged last, by the loop's clock.
-        heard_ns, heard_s: The stamp of the newest data the watch saw, and when it saw it, by the loop's clock.
-        renewals: How often it was renewed without a lasting effect: a stall, or a snapshot that never came.
-        renewed_s: When it was subscribed anew on whichever connection, within the last hour by the loop's clock.
-        aborts: How many connections were given up for its sake without a lasting effect.
-        was_dropped: The server ended it once by itself.
+        settled: Done with the first acknowledgement (None) or a refusal (its error).
+        acked_s: Last acknowledgement, by the loop's clock.
+        heard_ns, heard_s: Stamp of the newest frame that the staleness monitor saw, and when, by the loop's clock.
+        renewals: Renewals without a lasting effect, after a stall or a missing snapshot.
+        renewed_s: Renewals within the last hour, by the loop's clock.
+        aborts: Connections given up because of this channel without a lasting effect.
+        was_dropped: Whether the server has ended it once by itself.
     """
 
     __slots__ = (
@@ -66,7 +66,7 @@ class ChannelSubscription:
         self.was_dropped = False
 
     def settle(self, error: FeedError | None = None) -> bool:
-        """Tell who waits how it ended; return whether somebody still waited."""
+        """Give the outcome to the calls that wait; return False if they have one already."""
         if self.settled.done():
             return False
         self.settled.set_result(error)
@@ -74,7 +74,7 @@ class ChannelSubscription:
 
 
 class Subscriptions:
-    """All channels of one connection, in the order they were asked for."""
+    """All subscriptions of one connection, in the order of the calls."""
 
     def __init__(self) -> None:
         self._subscriptions: dict[Channel, ChannelSubscription] = {}
@@ -90,11 +90,11 @@ class Subscriptions:
         return sum(subscription.state is not SubscriptionState.LEAVING for subscription in self._subscriptions.values())
 
     def get(self, channel: Channel) -> ChannelSubscription | None:
-        """Return what is known of a channel."""
+        """Return the subscription of a channel, None without one."""
         return self._subscriptions.get(channel)
 
     def want(self, channel: Channel, settled: "asyncio.Future[FeedError | None]") -> ChannelSubscription:
-        """Ask for a channel; one that is about to leave is subscribed again after that."""
+        """Add a channel; one that is being unsubscribed is subscribed again after that."""
         subscription = self._subscriptions.get(channel)
         if subscription is None:
             subscription = self._subscriptions[channel] = ChannelSubscription(channel, settled)
@@ -104,7 +104,7 @@ class Subscriptions:
         return subscription
 
     def leave(self, channel: Channel) -> bool:
-        """Ask for the end of a channel; return whether it has to be unsubscribed, not merely forgotten."""
+        """End a channel; return whether it has to be unsubscribed at the server."""
         subscription = self._subscriptions.get(channel)
         if subscription is None:
             return False
@@ -119,7 +119,7 @@ class Subscriptions:
         return self._subscriptions.pop(channel, None)
 
     def resync(self, channel: Channel) -> bool:
-        """Ask for a channel to be subscribed anew; return whether that is news."""
+        """Mark a channel to be subscribed anew; return False if it is marked already."""
         subscription = self._subscriptions.get(channel)
         if subscription is None or subscription.state not in (SubscriptionState.SENT, SubscriptionState.LIVE):
             return False
@@ -127,10 +127,10 @@ class Subscriptions:
         return True
 
     def rest(self, channel: Channel, now_s: float, policy: RetryPolicy) -> float:
-        """Let a channel that is to be subscribed anew wait, if that was done too often; return for how long.
+        """Let a channel rest before it is subscribed anew, if that was done too often; return for how long.
 
         Args:
-            channel: At state RESYNC.
+            channel: In state RESYNC.
             now_s: The loop's time.
             policy: Bounds the waits, which grow with each renewal within an hour beyond the first ones.
         """
@@ -145,7 +145,7 @@ class Subscriptions:
         return policy.bound_s(len(renewed_s) - _PROMPT_RENEWALS)
 
     def rested(self, channel: Channel) -> bool:
-        """Let a channel be subscribed anew after its rest; return whether it still waits for that."""
+        """End the rest of a channel; return whether it is still to be subscribed anew."""
         subscription = self._subscriptions.get(channel)
         if subscription is None or subscription.state is not SubscriptionState.RESTING:
             return False
@@ -153,11 +153,11 @@ class Subscriptions:
         return True
 
     def at(self, *states: SubscriptionState) -> list[Channel]:
-        """Return the channels at some states, in order."""
+        """Return the channels in some states, in order."""
         return [channel for channel, subscription in self._subscriptions.items() if subscription.state in states]
 
     def restart(self) -> None:
-        """Begin again on a new connection: what was leaving is gone, all else is to be subscribed."""
+        """Begin again on a new connection: forget the channels that were leaving, subscribe all others."""
         for channel in self.at(SubscriptionState.LEAVING):
             del self._subscriptions[channel]
         for subscription in self._subscriptions.values():
@@ -174,5 +174,5 @@ class Subscriptions:
 
     @property
     def depth(self) -> int:
-        """How many depth channels are among them."""
+        """The number of depth channels."""
         return sum(channel.is_depth and channel in self for channel in self._subscriptions)
