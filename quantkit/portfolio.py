@@ -1,8 +1,9 @@
 """The exact ledger: balances by currency, netting positions, realised and unrealised profit, fees, funding, equity.
 
-Every amount is kept as an exact sum. What a position cost is a fraction, so that the average price needs no
-rounding and realised profit is derived: `realised = flow + open_value`, where `flow` is what the fills brought in.
-Nothing is rounded per fill but the coin value of inverse contracts (once, half-even, 1e-12).
+Every amount is kept as an exact sum, in whole numbers (`money.py`); decimals and fractions are made for those who read
+them. What a position cost is a quotient, so that the average price needs no rounding and realised profit is derived:
+`realised = flow + open_value`, where `flow` is what the fills brought in. Nothing is rounded per fill but the coin
+value of inverse contracts (once, half-even, 1e-12).
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -13,18 +14,16 @@ from typing import Any, Final
 
 from quantkit.errors import ConfigError, OrderError
 from quantkit.instruments import EXACT, Instrument, Side, decimal_of
+from quantkit.money import Balance, Netting
 from quantkit.orders import Fill
 
 #: Amounts that are no finite decimal are shown to this step; the ledger itself keeps the fraction.
 SHOWN_STEP: Final = Decimal("1e-18")
 #: Finite decimals of up to so many places are shown whole: sums of values, fees and funding stay far below it.
 _SHOWN_PLACES: Final = 40
-#: A fraction whose denominator outgrows this many bits is rounded to `_FINEST`: far below any shown digit, and
-#: it keeps a market maker that is never flat from dragging along ever longer numbers.
-_MAX_BITS: Final = 1024
-_FINEST: Final = 10**60
 _FINEST_SHOWN: Final = 10**_SHOWN_PLACES
 _ZERO: Final = Fraction(0)
+_NOTHING: Final = Decimal(0)
 #: How a ledger writes what nobody else may.
 _put: Final = object.__setattr__
 
@@ -47,29 +46,23 @@ class Position:
 
     Attributes:
         instrument: The instrument held.
-        qty: Signed size in the instrument's unit, exact; fees taken in the base currency are already subtracted.
-        open_value: Cost of the position in the settlement currency, signed like `qty`, exact.
         fees, funding: Of this instrument so far, by currency: fees paid above zero, funding received above zero.
 
     Its fields cannot be set: a strategy reads the ledger's own object, and only bookings change it.
     """
 
-    __slots__ = ("_fees", "_flow", "_funding", "instrument", "open_value", "qty")
+    __slots__ = ("_fees", "_funding", "_net", "instrument")
 
     instrument: Instrument
-    qty: Decimal
-    open_value: Fraction
     _fees: dict[str, Decimal]
     _funding: dict[str, Decimal]
-    _flow: Fraction
+    _net: Netting
 
     def __init__(self, instrument: Instrument) -> None:
         _put(self, "instrument", instrument)
-        _put(self, "qty", Decimal(0))
-        _put(self, "open_value", _ZERO)
         _put(self, "_fees", {})
         _put(self, "_funding", {})
-        _put(self, "_flow", _ZERO)
+        _put(self, "_net", Netting(instrument))
 
     def __setattr__(self, name: str, value: object) -> None:
         raise AttributeError(f"a Position is the ledger's: {name} changes with fills and funding alone")
@@ -95,10 +88,43 @@ class Position:
         return f"Position({self.instrument.id!r}, qty={self.qty}, average_price={self.average_price})"
 
     @property
+    def qty(self) -> Decimal:
+        """Signed size in the instrument's unit, exact; fees taken in the base currency are already subtracted."""
+        return self._net.qty
+
+    @property
+    def qty_float(self) -> float:
+        """`qty` as the nearest float."""
+        net = self._net
+        # Python divides whole numbers to the nearest float.
+        return net.size / net.size_scale
+
+    @property
+    def lots(self) -> int:
+        """Signed size in whole lots, toward zero; contracts have no others."""
+        net = self._net
+        return net.size // net.lot if net.size >= 0 else -(-net.size // net.lot)
+
+    @property
+    def is_flat(self) -> bool:
+        """Whether nothing is held."""
+        return not self._net.size
+
+    @property
+    def open_value(self) -> Fraction:
+        """Cost of the position in the settlement currency, signed like `qty`, exact."""
+        return self._net.open_value
+
+    @property
+    def open_value_float(self) -> float:
+        """`open_value` as the nearest float."""
+        net = self._net
+        return net.num / (net.den * net.scale)
+
+    @property
     def realised_exact(self) -> Fraction:
         """Profit taken so far in the settlement currency, before fees and funding."""
-        total = self._flow + self.open_value
-        return -total if self.instrument.is_inverse else total
+        return self._net.realised
 
     @property
     def realised(self) -> Decimal:
@@ -108,7 +134,7 @@ class Position:
     @property
     def average_price_exact(self) -> Fraction | None:
         """Average entry price, harmonic for inverse contracts; None while flat."""
-        if not self.qty:
+        if not self._net.size:
             return None
         size = Fraction(self.qty) * Fraction(self.instrument.unit)
         return size / self.open_value if self.instrument.is_inverse else self.open_value / size
@@ -121,10 +147,19 @@ class Position:
 
     def unrealised_exact(self, mark: float) -> Fraction:
         """Return the open profit at `mark` in the settlement currency; zero while flat."""
-        if not self.qty:
-            return _ZERO
-        change = Fraction(self.instrument.notional(self.qty, mark)) - self.open_value
-        return -change if self.instrument.is_inverse else change
+        return Fraction(*self.unrealised_ratio(mark)) if self._net.size else _ZERO
+
+    def unrealised_ratio(self, mark: float) -> tuple[int, int]:
+        """Return the open profit at `mark` as a quotient of whole numbers, not reduced."""
+        net, instrument = self._net, self.instrument
+        if instrument.is_inverse:
+            worth, parts = instrument.notional(net.qty, mark).as_integer_ratio()
+        else:
+            unit, units = instrument.unit.as_integer_ratio()
+            price, prices = decimal_of(mark).as_integer_ratio()
+            worth, parts = net.size * unit * price, net.size_scale * units * prices
+        cost, costs = net.num, net.den * net.scale
+        return net.sign * (worth * costs - cost * parts), parts * costs
 
     def unrealised(self, mark: float) -> Decimal:
         """Return `unrealised_exact` as a decimal."""
@@ -133,22 +168,12 @@ class Position:
     def use(self, instrument: Instrument) -> None:
         """Use new steps from now on; the contract value has to be the same."""
         _put(self, "instrument", instrument)
+        self._net.use(instrument)
 
     def trade(self, qty: Decimal, value: Decimal) -> None:
         """Book a signed execution worth `value`, signed like `qty`: add, reduce, or flip through zero."""
-        held, value_left, open_value = self.qty, Fraction(value), self.open_value
-        _put(self, "_flow", self._flow - value_left)
-        if held and (held > 0) is not (qty > 0):
-            # Never `abs(qty)` or `-qty`: those round to whatever decimal context the caller's thread has set.
-            held_size, size = Fraction(held.copy_abs()), Fraction(qty.copy_abs())
-            closed = min(held_size, size)
-            open_value -= open_value * closed / held_size
-            value_left -= value_left * closed / size
-        open_value += value_left
-        if open_value.denominator.bit_length() > _MAX_BITS:
-            open_value = Fraction(round(open_value * _FINEST), _FINEST)
-        _put(self, "open_value", open_value)
-        _put(self, "qty", EXACT.add(held, qty))
+        net = self._net
+        net.trade(net.count_size(qty), net.count_money(value))
 
     def book(self, fill: Fill) -> None:
         """Book a fill with its fee.
@@ -156,20 +181,23 @@ class Position:
         A fee in the base currency reduces the coins of a spot fill: the position moves by the net size at the fill's
         own price, so that the fee itself makes no profit and no loss.
         """
-        instrument = self.instrument
-        qty, value = instrument.qty_decimal(fill.signed_lots), fill.value
-        if fill.side is Side.SELL:
-            value = value.copy_negate()
+        instrument, fee, net = self.instrument, fill.fee, self._net
         if instrument.is_spot and fill.fee_currency == instrument.base:
-            qty = EXACT.subtract(qty, fill.fee)
-            value = EXACT.subtract(value, EXACT.multiply(fill.fee, instrument.price_decimal(fill.ticks)))
-        self.trade(qty, value)
-        if fill.fee:
-            self._fees[fill.fee_currency] = EXACT.add(self._fees.get(fill.fee_currency, Decimal(0)), fill.fee)
+            value = fill.value if fill.side is Side.BUY else fill.value.copy_negate()
+            value = EXACT.subtract(value, EXACT.multiply(fee, instrument.price_decimal(fill.ticks)))
+            self.trade(EXACT.subtract(instrument.qty_decimal(fill.signed_lots), fee), value)
+        else:
+            worth = net.count_money(fill.value)
+            if fill.side is Side.BUY:
+                net.trade(fill.lots * net.lot, worth)
+            else:
+                net.trade(-fill.lots * net.lot, -worth)
+        if fee:
+            self._fees[fill.fee_currency] = EXACT.add(self._fees.get(fill.fee_currency, _NOTHING), fee)
 
     def book_funding(self, currency: str, received: Decimal) -> None:
         """Book funding received; a payment is below zero."""
-        self._funding[currency] = EXACT.add(self._funding.get(currency, Decimal(0)), received)
+        self._funding[currency] = EXACT.add(self._funding.get(currency, _NOTHING), received)
 
 
 class TripSense:
@@ -254,11 +282,14 @@ class Portfolio:
         self.report_currency = report_currency or next(iter(cash))
         self.deposits: Mapping[str, Decimal] = MappingProxyType(deposits)
         self._mark_of = mark_of
-        self._settled: dict[str, Decimal] = dict(deposits)
+        self._balances: dict[str, Balance] = {}
+        self._settled: dict[str, Balance] = {}  # of the currencies that money was moved in, in order
         self._positions: dict[str, Position] = {}
         self._untraded: dict[str, Position] = {}
         self._contracts: dict[str, list[Position]] = {}
         self._converters = self._find_converters()
+        for currency, amount in deposits.items():
+            self._move(currency, amount)
         self._is_built = True
 
     def __setattr__(self, name: str, value: object) -> None:
@@ -285,10 +316,16 @@ class Portfolio:
 
     def balance_exact(self, currency: str) -> Fraction:
         """Return the cash balance: deposits, spot trades, realised contract profit, fees and funding."""
-        total = Fraction(self._settled.get(currency, Decimal(0)))
-        for position in self._contracts.get(currency, ()):
-            total += position.realised_exact
-        return total
+        balance = self._balances.get(currency)
+        return _ZERO if balance is None else Fraction(*balance.ratio())
+
+    def balance_float(self, currency: str) -> float:
+        """Return `balance_exact` as the nearest float."""
+        balance = self._balances.get(currency)
+        if balance is None:
+            return 0.0
+        num, den = balance.ratio()
+        return num / den
 
     def balance(self, currency: str) -> Decimal:
         """Return `balance_exact` as a decimal."""
@@ -357,7 +394,7 @@ class Portfolio:
 
     def open_contracts(self, currency: str) -> list[Position]:
         """Return the positions in contracts that settle in a currency, those that are not flat."""
-        return [position for position in self._contracts.get(currency, ()) if position.qty]
+        return [position for position in self._contracts.get(currency, ()) if position._net.size]
 
     def backs_contracts(self, currency: str) -> bool:
         """Whether contracts that settle in a currency are or were held; without any, the currency may buy coins."""
@@ -365,13 +402,16 @@ class Portfolio:
 
     def equity_in(self, currency: str) -> Fraction | None:
         """Return the balance of a currency plus the open profit of contracts that settle in it; None without a mark."""
-        amount = self.balance_exact(currency)
-        for position in self.open_contracts(currency):
-            mark = self._mark_of(position.instrument.id)
-            if mark is None:
-                return None
-            amount += position.unrealised_exact(mark)
-        return amount
+        balance = self._balances.get(currency)
+        num, den = (0, 1) if balance is None else balance.ratio()
+        for position in self._contracts.get(currency, ()):
+            if position._net.size:
+                mark = self._mark_of(position.instrument.id)
+                if mark is None:
+                    return None
+                more, parts = position.unrealised_ratio(mark)
+                num, den = num * parts + more * den, den * parts
+        return Fraction(num, den)
 
     def equity_exact(self) -> Fraction | None:
         """Return balances plus open contract profit in the report currency; None while a needed mark is unknown."""
@@ -384,7 +424,7 @@ class Portfolio:
                 rate = self.rate_exact(currency)
                 if rate is None:
                     return None
-                total += amount * rate
+                total += amount if currency == self.report_currency else amount * rate
         return total
 
     @property
@@ -402,15 +442,20 @@ class Portfolio:
 
     def apply(self, fill: Fill) -> None:
         """Book one fill with its fee."""
-        position = self._own(fill.instrument)
-        instrument = position.instrument
-        position.book(fill)
+        position = self._positions.get(fill.instrument) or self._own(fill.instrument)
+        instrument, fee = position.instrument, fill.fee
         if instrument.is_spot:
+            position.book(fill)
             value, qty = fill.value, instrument.qty_decimal(fill.signed_lots)
             self._move(instrument.quote, value.copy_negate() if fill.side is Side.BUY else value)
             self._move(instrument.base, qty)
-        if fill.fee:
-            self._move(fill.fee_currency, fill.fee.copy_negate())
+        else:
+            net = position._net
+            taken, scale = net.flow + net.num if net.den == 1 else None, net.scale
+            position.book(fill)
+            self._balances[instrument.settle].follow(net, taken, scale)
+        if fee:
+            self._move(fill.fee_currency, fee.copy_negate())
 
     def charge_funding(self, instrument: str, *, rate: float, mark: float, qty: Decimal) -> Decimal:
         """Settle funding on a position held at the boundary; longs pay a positive rate.
@@ -435,11 +480,16 @@ class Portfolio:
             position = self._positions[instrument_id] = self.position(instrument_id)
             del self._untraded[instrument_id]
             if not position.instrument.is_spot:
-                self._contracts.setdefault(position.instrument.settle_currency, []).append(position)
+                currency = position.instrument.settle_currency
+                self._contracts.setdefault(currency, []).append(position)
+                self._balances.setdefault(currency, Balance())
         return position
 
     def _move(self, currency: str, amount: Decimal) -> None:
-        self._settled[currency] = EXACT.add(self._settled.get(currency, Decimal(0)), amount)
+        balance = self._settled.get(currency)
+        if balance is None:
+            balance = self._settled[currency] = self._balances.setdefault(currency, Balance())
+        balance.settle(amount)
 
     def _find_converters(self) -> dict[str, Instrument]:
         """Choose for every currency of the run the instrument that prices it in the report currency."""

@@ -1,6 +1,7 @@
 """The ledger's invariants one by one, held exactly where exactness is promised."""
 
 import pickle
+import random
 from collections.abc import Sequence
 from decimal import Decimal, localcontext
 from fractions import Fraction
@@ -38,6 +39,7 @@ from ledger_cases import (
 from oracle.fraction_ledger import FractionLedger
 
 from quantkit.instruments import Instrument, Side, decimal_of
+from quantkit.money import Balance, Netting
 from quantkit.portfolio import Portfolio, Position, shown
 
 
@@ -315,6 +317,45 @@ def test_sums_wider_than_28_digits_stay_exact(some: list[tuple[int, int, Side]])
     assert portfolio.balance_exact("USDT") == expected
 
 
+amounts = st.builds(lambda number, places: Decimal(number).scaleb(-places), st.integers(-999, 999), st.integers(0, 25))
+
+
+@few
+@given(st.lists(amounts, max_size=8), st.randoms(use_true_random=False))
+def test_a_balance_counts_the_same_however_its_scale_grew(some: list[Decimal], dice: random.Random) -> None:
+    """Amounts of any fineness, in any order, with a contract's profit between them."""
+    expected = sum(map(Fraction, some), Fraction(0))
+    for _ in range(3):
+        dice.shuffle(some)
+        balance, contract = Balance(), Netting(LINEAR)
+        for number, amount in enumerate(some):
+            balance.settle(amount)
+            taken, scale = contract.flow + contract.num if contract.den == 1 else None, contract.scale
+            # Three of a size that cannot be halved, at a price of its own: what is taken in the end is a third.
+            contract.trade(3 if number % 2 == 0 else -1, contract.count_money(amount))
+            balance.follow(contract, taken, scale)
+        assert Fraction(*balance.ratio()) == expected + contract.realised
+        assert balance.scale % contract.scale == 0
+
+
+@few
+@given(st.lists(st.tuples(amounts, amounts), max_size=8))
+def test_a_position_counts_the_same_however_its_scale_grew(some: list[tuple[Decimal, Decimal]]) -> None:
+    """With its finest scale from the start, and with one that grows from trade to trade."""
+    late, early = Position(LINEAR), Position(LINEAR)
+    early._net.count_size(Decimal("1e-25"))
+    early._net.count_money(Decimal("1e-25"))
+    for qty, value in some:
+        if qty:
+            late.trade(qty, value.copy_sign(qty))
+            early.trade(qty, value.copy_sign(qty))
+            assert late.open_value == early.open_value
+            assert late.realised_exact == early.realised_exact
+            assert late.qty == early.qty
+            assert late.lots == early.lots
+            assert (late._net.den == 1) or late._net.num % late._net.den
+
+
 @few
 @given(st.fractions(), st.integers(0, 30), st.integers(0, 30))
 def test_shown_amounts_are_exact_or_rounded_half_even(amount: Fraction, twos: int, fives: int) -> None:
@@ -344,7 +385,7 @@ def test_a_position_that_is_never_flat_keeps_short_numbers() -> None:
             assert abs(position.realised_exact - holding.realised) < Fraction(1, 10**55)
             bits = max(bits, holding.cost.denominator.bit_length())
         # Kept and realised always add up to what the fills brought, whatever was rounded.
-        assert position.realised_exact - position.open_value == position._flow
+        assert position.realised_exact - position.open_value == Fraction(position._net.flow, position._net.scale)
         assert position.open_value.denominator.bit_length() <= 1100
     assert bits > 1024, "the sequence has to outgrow the limit, or this proves nothing"
 

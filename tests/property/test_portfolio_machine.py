@@ -133,6 +133,29 @@ class PortfolioMachine(RuleBasedStateMachine):
         assert equity_of(self.portfolio) == self.oracle.equity(marks, self.rates())
 
     @invariant()
+    def running_sums_hold_what_their_parts_say(self) -> None:
+        """A contract is in its currency's running sum exactly while its open value is whole, and with its profit."""
+        for currency, balance in self.portfolio._balances.items():
+            contracts = [position._net for position in self.portfolio._contracts.get(currency, ())]
+            assert sorted(map(id, balance.fractional)) == sorted(id(net) for net in contracts if net.den != 1)
+            brought = sum((net.realised for net in contracts if net.den == 1), Fraction(0))
+            assert Fraction(balance.brought, balance.scale) == brought
+            rest = sum((net.realised for net in contracts if net.den != 1), Fraction(0))
+            assert Fraction(balance.settled, balance.scale) + brought + rest == self.oracle.cash.get(currency, 0)
+            assert all(balance.scale % net.scale == 0 for net in contracts)
+
+    @invariant()
+    def floats_are_the_nearest_ones(self) -> None:
+        """Quotients of whole numbers that are not reduced give the floats of the exact amounts."""
+        for currency in {*self.portfolio.currencies, "nothing"}:
+            assert self.portfolio.balance_float(currency) == float(self.portfolio.balance_exact(currency))
+        for position in self.portfolio.positions.values():
+            assert position.qty_float == float(position.qty)
+            assert position.open_value_float == float(position.open_value)
+            assert position.is_flat is (not position.qty)
+            assert position.lots == int(Fraction(position.qty) / Fraction(position.instrument.lot))
+
+    @invariant()
     def money_is_conserved(self) -> None:
         """Invariant 1, without the oracle: equity less deposits is profit less fees plus funding."""
         rates = self.rates()
