@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from decimal import ROUND_HALF_EVEN, Context, Decimal, InvalidOperation
 from enum import StrEnum
 from fractions import Fraction
+from functools import lru_cache
 from typing import Any, Final
 
 import msgspec
@@ -174,6 +175,12 @@ def _letters(instrument_id: str) -> str:
     return "".join(c for c in instrument_id.rpartition(":")[2].upper() if c.isalnum())
 
 
+@lru_cache(maxsize=256)
+def _fraction_of(bps: str) -> Decimal:
+    """Return basis points as an exact fraction; text, since two zeros are one key as numbers."""
+    return EXACT.multiply(Decimal(bps), Decimal("1e-4"))
+
+
 class Fees(msgspec.Struct, frozen=True):
     """Fees of fills: rates by role, and amounts per contract, share and order. Fees are positive, rebates negative.
 
@@ -259,7 +266,7 @@ class Fees(msgspec.Struct, frozen=True):
 
     def rate(self, *, is_maker: bool) -> Decimal:
         """Return the rate as an exact fraction of the notional."""
-        return EXACT.multiply(decimal_of(self.maker_bps if is_maker else self.taker_bps), Decimal("1e-4"))
+        return _fraction_of(repr(self.maker_bps if is_maker else self.taker_bps))
 
     def per_unit(self, instrument: "Instrument") -> float:
         """Return the amount for each contract, or on spot for each share or coin."""
@@ -303,6 +310,11 @@ class Instrument:
         valid_from_ns: Start of its validity, UTC ns.
         tick, lot: The grid for integer prices and sizes; the steps are multiples of it. Default the steps themselves.
 
+    Attributes:
+        settle_currency: The currency of a fill's value: quote for spot, settlement currency for contracts.
+        ticks_per_step: Ticks of a price step: 1 unless the grid is finer than the step.
+        lots_per_step: Lots of a size step: 1 unless the grid is finer than the step.
+
     Raises:
         ConfigError: A field is missing, unknown or out of range; the message names it.
 
@@ -313,12 +325,13 @@ class Instrument:
     """
 
     __slots__ = (
-        "_lots_per_step",
+        "_lot_ratio",
         "_price_div",
         "_price_step_inv",
         "_qty_step_inv",
+        "_qty_step_ratio",
         "_tick_inv",
-        "_ticks_per_step",
+        "_tick_value",
         "base",
         "contract_multiplier",
         "contract_value",
@@ -329,14 +342,17 @@ class Instrument:
         "kind",
         "lot",
         "lot_value",
+        "lots_per_step",
         "min_lots",
         "min_qty",
         "price_step",
         "qty_step",
         "quote",
         "settle",
+        "settle_currency",
         "source",
         "tick",
+        "ticks_per_step",
         "unit",
         "valid_from_ns",
     )
@@ -361,12 +377,16 @@ class Instrument:
     lot: Decimal
     lot_value: Decimal
     min_lots: int
+    settle_currency: str
+    ticks_per_step: int
+    lots_per_step: int
     _price_div: int
     _tick_inv: float
-    _ticks_per_step: int
     _price_step_inv: float
-    _lots_per_step: int
     _qty_step_inv: float
+    _lot_ratio: tuple[int, int]
+    _qty_step_ratio: tuple[int, int]
+    _tick_value: Decimal
 
     def __init__(
         self,
@@ -408,6 +428,8 @@ class Instrument:
         put(self, "base", base)
         put(self, "quote", quote)
         put(self, "settle", quote if kind == "spot" else settle or (base if is_inverse else quote))
+        # A second name as a plain attribute: a property would be a call in Python for every fill.
+        put(self, "settle_currency", self.settle)
         put(self, "exchange", exchange or prefix or "okx")
         put(self, "is_inverse", is_inverse)
         put(self, "source", source)
@@ -432,15 +454,18 @@ class Instrument:
         if self.is_spot and self.unit != 1:
             raise ConfigError(f"{id}: a spot instrument has no contract value; leave it at 1")
         put(self, "lot_value", EXACT.multiply(self.lot, self.unit))
-        put(self, "_ticks_per_step", self._multiple("price_step", "tick"))
-        put(self, "_lots_per_step", self._multiple("qty_step", "lot"))
+        put(self, "ticks_per_step", self._multiple("price_step", "tick"))
+        put(self, "lots_per_step", self._multiple("qty_step", "lot"))
         least = max(1, math.ceil(Fraction(self.min_qty) / Fraction(self.qty_step)))
-        put(self, "min_lots", least * self._lots_per_step)
+        put(self, "min_lots", least * self.lots_per_step)
         # Multiplying by an exact inverse keeps one multiplication per conversion on the hot path.
         inverse = 1 / Fraction(self.tick)
         put(self, "_tick_inv", float(inverse))
         put(self, "_price_step_inv", float(1 / Fraction(self.price_step)))
         put(self, "_qty_step_inv", float(1 / Fraction(self.qty_step)))
+        put(self, "_lot_ratio", self.lot.as_integer_ratio())
+        put(self, "_qty_step_ratio", self.qty_step.as_integer_ratio())
+        put(self, "_tick_value", EXACT.multiply(self.lot_value, self.tick))
         put(self, "_price_div", inverse.numerator if inverse.denominator == 1 and inverse < 2**53 else 0)
 
     def _multiple(self, step: str, grid: str) -> int:
@@ -539,11 +564,6 @@ class Instrument:
     # Currencies -----------------------------------------------------------------------------------------------
 
     @property
-    def settle_currency(self) -> str:
-        """The currency of a fill's value: quote for spot, settlement currency for contracts."""
-        return self.settle
-
-    @property
     def name(self) -> str:
         """The id without its exchange prefix, as it stands in paths."""
         return self.id.rpartition(":")[2]
@@ -570,39 +590,41 @@ class Instrument:
     def lots_floor(self, qty: float) -> int:
         """Return the lots of the whole size steps in `qty`, toward zero; float noise counts as on the step."""
         exact = qty * self._qty_step_inv
-        self._check_countable(exact * self._lots_per_step, qty, "size", self.lot)
-        nearest = round(exact)
-        steps = nearest if _is_noise(exact - nearest, exact) else math.trunc(exact)
-        return steps * self._lots_per_step
+        if not abs(exact * self.lots_per_step) < _STEPS_MAX:
+            raise self._uncountable(qty, "size", self.lot)
+        steps = round(exact)
+        if steps != exact and not _is_noise(exact - steps, exact):
+            steps = math.trunc(exact)
+        return steps * self.lots_per_step
 
     def lots_ceil(self, qty: float) -> int:
         """Return the lots of the size steps that cover `qty`: the last step may be covered in part."""
         exact = qty * self._qty_step_inv
         nearest = round(exact)
-        return (nearest if _is_noise(exact - nearest, exact) else math.ceil(exact)) * self._lots_per_step
+        return (nearest if _is_noise(exact - nearest, exact) else math.ceil(exact)) * self.lots_per_step
 
     def lots_within(self, amount: Decimal | Fraction) -> int:
         """Return the lots of the whole size steps in an exact signed amount, toward zero."""
-        return math.trunc(Fraction(amount) / Fraction(self.qty_step)) * self._lots_per_step
+        amount_num, amount_den = amount.as_integer_ratio()
+        step_num, step_den = self._qty_step_ratio
+        steps = abs(amount_num) * step_den // (amount_den * step_num)
+        return (steps if amount_num >= 0 else -steps) * self.lots_per_step
 
     def whole_lots(self, lots: int) -> int:
         """Return the lots of the whole size steps in a number of lots, zero or more."""
-        return lots - lots % self._lots_per_step
+        return lots - lots % self.lots_per_step
 
-    def _check_countable(self, steps: float, number: float, what: str, step: Decimal) -> None:
-        """Refuse a number that is no usable count of steps.
-
-        Raises:
-            OrderError: It is of no use as an order and would not fit into a table's whole numbers.
-        """
-        if not abs(steps) < _STEPS_MAX:
-            raise OrderError(
-                f"{self.id}: a {what} of {literal(number)} is more than {int(_STEPS_MAX):,} steps of {plain(step)}"
-            )
+    def _uncountable(self, number: float, what: str, step: Decimal) -> OrderError:
+        """Return why a number is no usable count of steps: such an order would not fit into 64 bits."""
+        return OrderError(
+            f"{self.id}: a {what} of {literal(number)} is more than {int(_STEPS_MAX):,} steps of {plain(step)}"
+        )
 
     def qty(self, lots: int) -> float:
         """Return the float nearest to a number of lots."""
-        return float(EXACT.multiply(self.lot, lots))
+        # A quotient of whole numbers is correctly rounded, as the reading of the decimal's text is.
+        lot, lots_in_unit = self._lot_ratio
+        return lots * lot / lots_in_unit
 
     def qty_decimal(self, lots: int) -> Decimal:
         """Return a number of lots as a size, exactly."""
@@ -644,30 +666,20 @@ class Instrument:
         """Return the steps below and above a price, in ticks; the two are equal for a price on a step."""
         exact = price * self._price_step_inv
         nearest = round(exact)
-        if _is_noise(exact - nearest, exact):
-            ticks = nearest * self._ticks_per_step
+        if nearest == exact or _is_noise(exact - nearest, exact):
+            ticks = nearest * self.ticks_per_step
             return ticks, ticks
-        low = math.floor(exact) * self._ticks_per_step
-        return low, low + self._ticks_per_step
-
-    @property
-    def ticks_per_step(self) -> int:
-        """Ticks of a price step: 1 unless the grid is finer than the step."""
-        return self._ticks_per_step
-
-    @property
-    def lots_per_step(self) -> int:
-        """Lots of a size step: 1 unless the grid is finer than the step."""
-        return self._lots_per_step
+        low = math.floor(exact) * self.ticks_per_step
+        return low, low + self.ticks_per_step
 
     def fits(self, *, lots: int, left: int, limit: int | None, stop: int | None, may_be_small: bool = False) -> bool:
         """Return whether an order's numbers are on the steps, and its whole size is large enough."""
         return (
             (lots >= self.min_lots or may_be_small)
-            and lots % self._lots_per_step == 0
-            and left % self._lots_per_step == 0
-            and (limit is None or limit % self._ticks_per_step == 0)
-            and (stop is None or stop % self._ticks_per_step == 0)
+            and lots % self.lots_per_step == 0
+            and left % self.lots_per_step == 0
+            and (limit is None or limit % self.ticks_per_step == 0)
+            and (stop is None or stop % self.ticks_per_step == 0)
         )
 
     def is_off_step(self, price: float) -> bool:
@@ -685,11 +697,12 @@ class Instrument:
 
     def _directed(self, price: float, *, up: bool) -> int:
         exact = price * self._price_step_inv
-        self._check_countable(exact * self._ticks_per_step, price, "price", self.tick)
+        if not abs(exact * self.ticks_per_step) < _STEPS_MAX:
+            raise self._uncountable(price, "price", self.tick)
         nearest = round(exact)
-        if not _is_noise(exact - nearest, exact):
+        if nearest != exact and not _is_noise(exact - nearest, exact):
             nearest = math.ceil(exact) if up else math.floor(exact)
-        return nearest * self._ticks_per_step
+        return nearest * self.ticks_per_step
 
     # Value ----------------------------------------------------------------------------------------------------
 
@@ -698,10 +711,10 @@ class Instrument:
 
         Spot and linear contracts: exact. Inverse: coins, rounded once, half-even, to 1e-12. The sign is that of `lots`.
         """
+        if not self.is_inverse:
+            return EXACT.multiply(self._tick_value, lots * ticks)
         size = EXACT.multiply(self.lot_value, lots)
         price = EXACT.multiply(self.tick, ticks)
-        if not self.is_inverse:
-            return EXACT.multiply(size, price)
         return EXACT.divide(size, price).quantize(COIN_STEP, rounding=ROUND_HALF_EVEN, context=EXACT)
 
     def notional(self, qty: float | Decimal, price: float | Decimal) -> Decimal:

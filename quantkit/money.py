@@ -116,11 +116,6 @@ class Netting:
         self.num, self.den = self.num // common, self.den // common
 
     @property
-    def qty(self) -> Decimal:
-        """The size in the instrument's unit."""
-        return EXACT.scaleb(Decimal(self.size), -self.size_places) if self.is_used else Decimal(0)
-
-    @property
     def open_value(self) -> Fraction:
         """What the size cost."""
         return Fraction(self.num, self.den * self.scale)

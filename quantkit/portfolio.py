@@ -90,7 +90,8 @@ class Position:
     @property
     def qty(self) -> Decimal:
         """Signed size in the instrument's unit, exact; fees taken in the base currency are already subtracted."""
-        return self._net.qty
+        net = self._net
+        return EXACT.scaleb(Decimal(net.size), -net.size_places) if net.is_used else _NOTHING
 
     @property
     def qty_float(self) -> float:
@@ -153,7 +154,7 @@ class Position:
         """Return the open profit at `mark` as a quotient of whole numbers, not reduced."""
         net, instrument = self._net, self.instrument
         if instrument.is_inverse:
-            worth, parts = instrument.notional(net.qty, mark).as_integer_ratio()
+            worth, parts = instrument.notional(self.qty, mark).as_integer_ratio()
         else:
             unit, units = instrument.unit.as_integer_ratio()
             price, prices = decimal_of(mark).as_integer_ratio()

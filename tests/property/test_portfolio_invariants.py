@@ -390,6 +390,22 @@ def test_a_position_that_is_never_flat_keeps_short_numbers() -> None:
     assert bits > 1024, "the sequence has to outgrow the limit, or this proves nothing"
 
 
+def test_the_limit_of_the_denominator_is_that_of_the_reduced_one() -> None:
+    """However fine the scale has become, an open value is rounded only when it is too long reduced."""
+    late, early = Position(LINEAR), Position(LINEAR)
+    early._net.count_money(Decimal("1e-100"))
+    late.trade(Decimal(10_007), Decimal(6_000_007))
+    early.trade(Decimal(10_007), Decimal(6_000_007))
+    bits = []
+    for step in range(200):
+        qty = Decimal(9_973 - step % 877 if step % 2 else -(9_967 - step % 911))
+        late.trade(qty, 601 * qty)
+        early.trade(qty, 601 * qty)
+        assert early.open_value == late.open_value
+        bits.append(late.open_value.denominator.bit_length())
+    assert 1024 > max(bits) > 1024 - 332, "with the bits of 1e100 it is too long, without them it is not"
+
+
 @pytest.mark.parametrize("instrument", ALL, ids=lambda instrument: instrument.id)
 def test_the_oracle_and_the_instrument_agree_on_value(instrument: Instrument) -> None:
     """Two independent readings of the contract formulas."""

@@ -143,6 +143,9 @@ class PortfolioMachine(RuleBasedStateMachine):
             rest = sum((net.realised for net in contracts if net.den != 1), Fraction(0))
             assert Fraction(balance.settled, balance.scale) + brought + rest == self.oracle.cash.get(currency, 0)
             assert all(balance.scale % net.scale == 0 for net in contracts)
+        for position in self.portfolio.positions.values():
+            # What divides evenly is divided at once, so that flat positions are whole, too.
+            assert position._net.den == 1 or (position._net.size and position._net.num % position._net.den)
 
     @invariant()
     def floats_are_the_nearest_ones(self) -> None:
