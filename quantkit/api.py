@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from quantkit.brokers.send_clock import SendClock
 from quantkit.clock import duration_ns, is_plausible, iso_of, latest_epoch_ns, time_ns_of
-from quantkit.engine.options import RunOptions
 from quantkit.engine.plan import Plan, run_config
 from quantkit.errors import ConfigError, FeedClosedError
 from quantkit.feeds.base import Feed
@@ -18,6 +17,7 @@ from quantkit.feeds.recorded_clock import RecordedClock
 from quantkit.feeds.replay import ReplayFeed
 from quantkit.instruments import Fees, Instrument
 from quantkit.loading import build_strategy, refuse_while_loading, sender_of, source_of
+from quantkit.options import RunOptions
 from quantkit.report.result import Result
 from quantkit.simulated import simulated_run
 from quantkit.storage.catalog import Catalog

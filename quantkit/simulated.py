@@ -4,20 +4,18 @@ from collections.abc import Callable
 
 from quantkit.brokers.send_clock import SendClock
 from quantkit.brokers.simulated.build import simulated
-from quantkit.brokers.simulated.venue import SimulatedOptions
 from quantkit.engine.engine import Engine
-from quantkit.engine.options import RunOptions
 from quantkit.engine.outcome import RunLog
 from quantkit.engine.phases import Prepared
 from quantkit.feeds.base import Feed
-from quantkit.instruments import decimal_of
+from quantkit.options import RunOptions
 from quantkit.strategy import Strategy
 
 
 def simulated_run(
     feed: Feed,
     strategy: Strategy,
-    config: RunOptions | None = None,
+    options: RunOptions | None = None,
     *,
     progress: Callable[[int, int, int], None] | None = None,
     log: RunLog | None = None,
@@ -29,7 +27,7 @@ def simulated_run(
     Args:
         feed: Where rows come from.
         strategy: Whose hooks run.
-        config: How.
+        options: How.
         progress, log, send_clock: See `Engine`.
         is_live: Whether the run cannot simply be run once more over the same span.
 
@@ -37,18 +35,6 @@ def simulated_run(
         ConfigError, DataError: The run cannot start.
         StrategyError: `on_start` raised; the original is its cause.
     """
-    config = config or RunOptions()
-    prepared = Prepared(feed, strategy, config, is_live=is_live)
-    return Engine(prepared, simulated(simulated_options(config)), progress=progress, log=log, send_clock=send_clock)
-
-
-def simulated_options(config: RunOptions) -> SimulatedOptions:
-    """Return what a run's configuration says about the simulated exchange."""
-    return SimulatedOptions(
-        max_leverage=decimal_of(config.max_leverage),
-        stale_after_ns=config.stale_after_ns,
-        touch=config.touch,
-        excess_slippage_bps=config.excess_slippage_bps,
-        slippage_bps=config.slippage_bps,
-        search=config.search,
-    )
+    options = options or RunOptions()
+    prepared = Prepared(feed, strategy, options, is_live=is_live)
+    return Engine(prepared, simulated(options), progress=progress, log=log, send_clock=send_clock)

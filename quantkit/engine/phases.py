@@ -4,10 +4,10 @@ from typing import Any
 
 from quantkit.engine.context import KnownInstruments, StartContext
 from quantkit.engine.guard import HookGuard
-from quantkit.engine.options import RunOptions
 from quantkit.engine.plan import make_plan
 from quantkit.events import Candle
 from quantkit.feeds.base import Feed
+from quantkit.options import RunOptions
 from quantkit.rows.batch import Subscription
 from quantkit.rows.position import RunPosition
 from quantkit.strategy import Strategy, idle_hooks

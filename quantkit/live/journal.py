@@ -13,10 +13,10 @@ from typing import Any, Final, TypeAlias
 import msgspec
 
 from quantkit.brokers.base import Decision, Report
-from quantkit.engine.options import RunOptions
 from quantkit.errors import ConfigError, DataError
 from quantkit.events import Candle
 from quantkit.instruments import Fees, Instrument
+from quantkit.options import RunOptions
 from quantkit.rows.columns import Stream
 from quantkit.storage.tape import TapeReader, TapeWriter
 

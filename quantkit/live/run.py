@@ -10,7 +10,6 @@ from typing import Final
 
 import msgspec
 
-from quantkit.engine.options import RunOptions
 from quantkit.engine.outcome import Outcome
 from quantkit.engine.plan import run_config
 from quantkit.errors import DataError, QuantkitError, StrategyError
@@ -22,6 +21,7 @@ from quantkit.live.journal import VERSION, EngineLog, Started, Stopped, config_f
 from quantkit.live.monitor import Monitor
 from quantkit.live.status import LiveStatus
 from quantkit.loading import parameter_fields, sender_of, source_of
+from quantkit.options import RunOptions
 from quantkit.report.digest import ENCODING, result_hash
 from quantkit.report.result import Result
 from quantkit.simulated import simulated_run

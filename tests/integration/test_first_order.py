@@ -6,9 +6,9 @@ import pytest
 
 import quantkit as qk
 from quantkit.clock import NS_PER_MS
-from quantkit.engine.options import RunOptions
 from quantkit.events import Trade
 from quantkit.feeds.replay import MemoryFeed
+from quantkit.options import RunOptions
 from quantkit.simulated import simulated_run
 
 GOOG = qk.Instrument("GOOG", quote="USD", price_step="0.01", qty_step="1")

@@ -4,9 +4,9 @@ import pytest
 
 import quantkit as qk
 from quantkit.clock import NS_PER_MS
-from quantkit.engine.options import RunOptions
 from quantkit.events import BookUpdate
 from quantkit.feeds.replay import MemoryFeed
+from quantkit.options import RunOptions
 from quantkit.simulated import simulated_run
 
 SWAP = qk.Instrument("X-USDT", kind="swap", price_step="1", qty_step="1")

@@ -7,9 +7,9 @@ import pytest
 
 import quantkit as qk
 from quantkit.clock import NS_PER_MS
-from quantkit.engine.options import RunOptions
 from quantkit.events import BookUpdate, Gap, Trade
 from quantkit.feeds.replay import MemoryFeed
+from quantkit.options import RunOptions
 from quantkit.simulated import simulated_run
 
 DATA = Path(__file__).parents[2] / "data"

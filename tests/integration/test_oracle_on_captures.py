@@ -8,10 +8,10 @@ from oracle.engine import Oracle, OracleConfig
 from oracle.scripted import fill_text, money_text
 
 from quantkit.clock import NS_PER_S
-from quantkit.engine.options import RunOptions
 from quantkit.feeds.replay import ReplayFeed
 from quantkit.instruments import Fees
 from quantkit.loading import load_strategy
+from quantkit.options import RunOptions
 from quantkit.rows.columns import Stream
 from quantkit.simulated import simulated_run
 from quantkit.storage.catalog import Catalog

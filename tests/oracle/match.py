@@ -12,10 +12,10 @@ from oracle.ledger import shown
 from oracle.scenarios import Scenario
 from oracle.scripted import HookRaised, Scripted, amount_text, fill_text, money_text, order_text, position_text
 
-from quantkit.engine.options import RunOptions
 from quantkit.engine.outcome import Outcome
 from quantkit.errors import StrategyError
 from quantkit.feeds.replay import MemoryFeed
+from quantkit.options import RunOptions
 from quantkit.orders import Order
 from quantkit.simulated import simulated_run
 

@@ -24,10 +24,9 @@ from quantkit.engine.outcome import Outcome
 from quantkit.engine.phases import Prepared
 from quantkit.events import BookUpdate, Gap, MarketEvent
 from quantkit.feeds.replay import MemoryFeed
-from quantkit.instruments import Fees, Instrument, Side
+from quantkit.instruments import Fees, Instrument, Side, decimal_of
 from quantkit.orders import TRANSITIONS, Fill, Order, OrderState, TimeInForce
 from quantkit.portfolio import Portfolio
-from quantkit.simulated import simulated_options
 
 pytestmark = pytest.mark.long
 
@@ -232,14 +231,14 @@ class BoundWatch:
 
 
 def _watch(market: Scenario, strategy: Scripted | None = None) -> Outcome:
-    config = engine_config(market, search=True)
-    options = simulated_options(config)
+    options = engine_config(market, search=True)
+    max_leverage = decimal_of(options.max_leverage)
 
     def watched(setup: BrokerSetup) -> Broker:
-        return simulated(options)(setup._replace(observer=BoundWatch(setup, options.max_leverage)))
+        return simulated(options)(setup._replace(observer=BoundWatch(setup, max_leverage)))
 
     feed = MemoryFeed(market.events, market.instruments)
-    return Engine(Prepared(feed, strategy or market.strategy(), config, is_live=False), watched).run()
+    return Engine(Prepared(feed, strategy or market.strategy(), options, is_live=False), watched).run()
 
 
 @QUICK

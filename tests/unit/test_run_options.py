@@ -16,11 +16,11 @@ from click.testing import CliRunner
 import quantkit as qk
 from quantkit.cli import main
 from quantkit.clock import NS_PER_MIN, NS_PER_S, time_ns_of
-from quantkit.engine.options import OPTIONS, Option, RunOptions
 from quantkit.events import Trade
 from quantkit.feeds.replay import MemoryFeed
 from quantkit.instruments import Fees, Instrument, Side
 from quantkit.live.journal import config_fields, config_of
+from quantkit.options import OPTIONS, Option, RunOptions
 
 ROOT = Path(__file__).parents[2]
 BTC = "BTC-USDT-SWAP"

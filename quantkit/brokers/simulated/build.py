@@ -6,15 +6,17 @@ from quantkit.brokers.simulated.broker import SimulatedBroker
 from quantkit.brokers.simulated.executions import Executions
 from quantkit.brokers.simulated.market import Market
 from quantkit.brokers.simulated.messages import MessageQueue
-from quantkit.brokers.simulated.venue import SimulatedOptions, SimulatedVenue
+from quantkit.brokers.simulated.venue import SimulatedVenue
 from quantkit.brokers.simulated.volume import VolumeShares
+from quantkit.instruments import decimal_of
+from quantkit.options import RunOptions
 
 
-def simulated(options: SimulatedOptions) -> BrokerFactory:
+def simulated(options: RunOptions) -> BrokerFactory:
     """Return what makes a simulated exchange with these options for a run."""
 
     def make(setup: BrokerSetup) -> SimulatedBroker:
-        account = Account(setup.ledger, setup.fees, max_leverage=options.max_leverage)
+        account = Account(setup.ledger, setup.fees, max_leverage=decimal_of(options.max_leverage))
         markets: dict[str, Market] = {}
         messages = MessageQueue(setup.latency_ns, setup.send_clock, keeps_decisions=setup.keeps_decisions)
         volume = VolumeShares(setup.matching, setup.cursors)

@@ -1,10 +1,7 @@
 """The simulated exchange's side of the rows: which of them reach its markets, and markets kept up to date."""
 
 from collections.abc import Collection
-from decimal import Decimal
 from typing import Final
-
-import msgspec
 
 from quantkit.brokers.base import BrokerSetup
 from quantkit.brokers.simulated.displayed import BookDisplay, DisplayedMarket, TickerDisplay
@@ -13,8 +10,9 @@ from quantkit.brokers.simulated.market import CandleMarket, ExecutionListener, M
 from quantkit.brokers.simulated.messages import MessageQueue
 from quantkit.brokers.simulated.off_step import StepChecks
 from quantkit.brokers.simulated.streams import GatedStream, MatchingStream
-from quantkit.clock import NEVER_NS, NS_PER_S
+from quantkit.clock import NEVER_NS
 from quantkit.instruments import Instrument, Side
+from quantkit.options import RunOptions
 from quantkit.rows.columns import Stream
 from quantkit.rows.cursors import NOWHERE, BookCursor, StreamCursor
 from quantkit.rows.marks import AnyMark, BookMark, MarkSource
@@ -23,26 +21,6 @@ from quantkit.rows.position import RunPosition
 _SIDES: Final = (Side.BUY, Side.SELL)
 _OHLC: Final = ("open", "high", "low", "close")
 _GATED: Final = ("trade", "candle", "candle_open")
-
-
-class SimulatedOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """How the simulated exchange fills orders.
-
-    Attributes:
-        max_leverage: Bound on the notional of contracts over the equity in the currency that they settle in.
-        stale_after_ns: A display older than this fills nothing.
-        touch: Trade matching: whether an opposite-aggressor trade at the limit fills.
-        excess_slippage_bps: Ticker matching: how much worse the size beyond the displayed one fills.
-        slippage_bps: Trade and candle matching: how much worse than the traded price fills what takes.
-        search: Whether rows that cannot matter are skipped; never changes a result.
-    """
-
-    max_leverage: Decimal = Decimal(1)
-    stale_after_ns: int = 10 * NS_PER_S
-    touch: bool = False
-    excess_slippage_bps: float = 1.0
-    slippage_bps: float = 0.0
-    search: bool = True
 
 
 class Listing:
@@ -92,7 +70,7 @@ class SimulatedVenue:
     def __init__(
         self,
         setup: BrokerSetup,
-        options: SimulatedOptions,
+        options: RunOptions,
         *,
         markets: dict[str, Market],
         messages: MessageQueue,

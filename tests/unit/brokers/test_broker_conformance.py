@@ -12,22 +12,21 @@ from instant_broker import InstantBroker
 
 from quantkit.brokers.base import Broker, BrokerFactory, BrokerSetup, Decision, Observer, Report
 from quantkit.brokers.simulated.build import simulated
-from quantkit.brokers.simulated.venue import SimulatedOptions
 from quantkit.clock import NEVER_NS, NS_PER_MS, NS_PER_S
 from quantkit.engine.engine import Engine
-from quantkit.engine.options import RunOptions
 from quantkit.engine.outcome import Outcome
 from quantkit.engine.phases import Prepared
 from quantkit.events import BookUpdate, Candle, Funding, MarketEvent, Trade
 from quantkit.feeds.replay import MemoryFeed
 from quantkit.instruments import Instrument, Side
+from quantkit.options import RunOptions
 from quantkit.orders import TRANSITIONS, Fill, Order, OrderState
 from quantkit.portfolio import Portfolio
 from quantkit.report.digest import result_hash
 from quantkit.strategy import Strategy
 
 BROKERS: dict[str, BrokerFactory] = {
-    "simulated": simulated(SimulatedOptions()),
+    "simulated": simulated(RunOptions()),
     "instant": InstantBroker,
 }
 SPOT = Instrument("AAA-USDT", price_step="0.5", qty_step="0.1", min_qty="0.2")

@@ -13,10 +13,10 @@ import quantkit as qk
 from quantkit.brokers.simulated.account import Account
 from quantkit.brokers.simulated.market import ExchangeOrder
 from quantkit.cli import main
-from quantkit.engine.options import RunOptions
 from quantkit.errors import ConfigError
 from quantkit.instruments import Fees, Instrument, Side
 from quantkit.live.journal import config_fields, config_of
+from quantkit.options import RunOptions
 from quantkit.orders import Order
 from quantkit.portfolio import Portfolio
 

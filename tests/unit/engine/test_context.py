@@ -11,13 +11,13 @@ import pytest
 from quantkit.clock import NEVER_NS, NS_PER_MIN, NS_PER_S, iso_of, time_ns_of
 from quantkit.engine import loop
 from quantkit.engine.context import HISTORY_ROWS
-from quantkit.engine.options import RunOptions
 from quantkit.engine.outcome import Outcome
 from quantkit.engine.timers import Timers
 from quantkit.errors import ConfigError, DataError, OrderError, StrategyError
 from quantkit.events import BookUpdate, Candle, MarketEvent, Trade
 from quantkit.feeds.replay import MemoryFeed
 from quantkit.instruments import Fees, Instrument, Side
+from quantkit.options import RunOptions
 from quantkit.orders import OrderState
 from quantkit.simulated import simulated_run
 from quantkit.strategy import Strategy

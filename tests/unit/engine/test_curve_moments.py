@@ -12,11 +12,11 @@ import pytest
 
 import quantkit as qk
 from quantkit.clock import INTERVALS, NS_PER_DAY, NS_PER_MIN, NS_PER_S, time_ns_of
-from quantkit.engine.options import RunOptions
 from quantkit.engine.outcome import Outcome
 from quantkit.events import BookUpdate, Candle, Funding, MarketEvent, Trade
 from quantkit.feeds.replay import MemoryFeed
 from quantkit.instruments import Fees, Instrument, Side
+from quantkit.options import RunOptions
 from quantkit.simulated import simulated_run
 
 START_NS = time_ns_of("2026-01-01")

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 from quantkit.clock import NS_PER_DAY, NS_PER_MIN, NS_PER_MS, NS_PER_S, time_ns_of
-from quantkit.engine.options import RunOptions
 from quantkit.engine.outcome import Outcome
 from quantkit.errors import DataError
 from quantkit.events import BookUpdate, Candle, Mark, MarketEvent, Ticker, Trade
 from quantkit.feeds.replay import MemoryFeed
 from quantkit.instruments import Fees, Instrument, Side
+from quantkit.options import RunOptions
 from quantkit.orders import Fill
 from quantkit.simulated import simulated_run
 from quantkit.strategy import Strategy

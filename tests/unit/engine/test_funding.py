@@ -7,11 +7,11 @@ import pytest
 
 from quantkit.clock import NS_PER_MIN, NS_PER_S, time_ns_of
 from quantkit.engine.funding import KEPT_NS
-from quantkit.engine.options import RunOptions
 from quantkit.engine.outcome import Outcome
 from quantkit.events import BookUpdate, Candle, Funding, Mark, MarketEvent, Ticker
 from quantkit.feeds.replay import MemoryFeed
 from quantkit.instruments import Fees, Instrument
+from quantkit.options import RunOptions
 from quantkit.simulated import simulated_run
 from quantkit.strategy import Strategy
 

@@ -4,10 +4,10 @@ import pytest
 
 from quantkit.clock import NS_PER_S, time_ns_of
 from quantkit.engine.gaps import Gaps
-from quantkit.engine.options import RunOptions
 from quantkit.events import BookUpdate, Gap, MarketEvent, Trade
 from quantkit.feeds.replay import MemoryFeed
 from quantkit.instruments import Instrument
+from quantkit.options import RunOptions
 from quantkit.orders import Side
 from quantkit.simulated import simulated_run
 from quantkit.strategy import Strategy

@@ -7,13 +7,13 @@ from typing import Any
 import pytest
 
 from quantkit.clock import INTERVALS, NS_PER_DAY, NS_PER_MIN, NS_PER_MS, NS_PER_S, time_ns_of
-from quantkit.engine.options import RunOptions
 from quantkit.engine.plan import Plan, describe, make_plan
 from quantkit.errors import ConfigError, DataError
 from quantkit.events import Candle, Trade
 from quantkit.feeds.base import Feed
 from quantkit.feeds.replay import MemoryFeed, ReplayFeed
 from quantkit.instruments import Fees, Instrument, Side
+from quantkit.options import RunOptions
 from quantkit.rows.columns import Block, Stream
 from quantkit.storage.catalog import Coverage
 from quantkit.storage.writer import Writer

@@ -7,10 +7,10 @@ import pytest
 import quantkit as qk
 from quantkit.clock import NS_PER_MIN, NS_PER_S
 from quantkit.engine import loop
-from quantkit.engine.options import RunOptions
 from quantkit.engine.outcome import Outcome
 from quantkit.events import Candle, Funding, Gap, MarketEvent, Trade
 from quantkit.feeds.replay import MemoryFeed
+from quantkit.options import RunOptions
 from quantkit.simulated import simulated_run
 
 SWAP = qk.Instrument("X-USDT", kind="swap", price_step="1", qty_step="1")

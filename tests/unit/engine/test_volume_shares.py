@@ -3,10 +3,10 @@
 import pytest
 
 from quantkit.clock import NS_PER_MIN, time_ns_of
-from quantkit.engine.options import RunOptions
 from quantkit.events import Candle
 from quantkit.feeds.replay import MemoryFeed
 from quantkit.instruments import Instrument
+from quantkit.options import RunOptions
 from quantkit.simulated import simulated_run
 from quantkit.strategy import Strategy
 

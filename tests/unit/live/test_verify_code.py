@@ -19,7 +19,6 @@ from click.testing import CliRunner
 import quantkit as qk
 from quantkit.cli import main
 from quantkit.clock import time_ns_of
-from quantkit.engine.options import RunOptions
 from quantkit.errors import ConfigError, DataError
 from quantkit.feeds.okx.source import OkxSource
 from quantkit.feeds.okx.tracker.records import Closed, pack
@@ -28,6 +27,7 @@ from quantkit.live.rebuild import rebuild
 from quantkit.live.run import _write_start
 from quantkit.live.verify import verify
 from quantkit.loading import load_strategy
+from quantkit.options import RunOptions
 from quantkit.sources import NotRecordedError, importing_from, read_source
 from quantkit.storage.tape import TapeWriter
 
