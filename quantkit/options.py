@@ -117,7 +117,7 @@ class RunOptions(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         cash: Starting balances by currency; empty means 10,000 of the first instrument's settlement currency.
-        report_currency: What equity is counted in; None: the first of `cash`.
+        report_currency: Currency of the equity; None: the first of `cash`.
         fees: For all instruments or by id; None takes OKX's presets by kind.
         latency_ns: One way; None means 20 ms, and 0 for instruments matched on candles.
         match_on: Matching data by instrument id, or for all with the key `*`; else the finest that spans the run.
@@ -216,10 +216,10 @@ class RunOptions(msgspec.Struct, frozen=True, kw_only=True):
         """Return the options among the arguments of a call; those that it does not take keep their defaults.
 
         Args:
-            given: By keyword; what is no option is passed over.
+            given: By keyword; others than options are ignored.
 
         Raises:
-            ConfigError: One is wrong; the message names it and shows how it is written.
+            ConfigError: An option is wrong; the message names it and shows an example.
         """
         return cls(
             **{

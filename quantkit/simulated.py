@@ -25,8 +25,8 @@ def simulated_run(
     """Call `on_start`, plan the run, and return the engine that does it.
 
     Args:
-        feed: Where rows come from.
-        strategy: Whose hooks run.
+        feed: The source of rows.
+        strategy: The strategy with its hooks.
         options: How.
         progress, log, send_clock: See `Engine`.
         is_live: Whether the run cannot simply be run once more over the same span.

@@ -52,7 +52,7 @@ class Decision(NamedTuple):
 
 
 class BrokerNotes(NamedTuple):
-    """What the reader of a result has to know, a sentence each.
+    """Sentences for the result.
 
     Attributes:
         assumptions: How fills came about.
@@ -69,7 +69,7 @@ class Observer(Protocol):
     """Follows the account's bookings, to value it."""
 
     def before_change(self) -> None:
-        """Take stock: the account changes at the present position."""
+        """Value the rows so far: the account changes at the present position."""
         ...
 
     def after_fill(self, fill: Fill) -> None:
@@ -78,21 +78,21 @@ class Observer(Protocol):
 
 
 class BrokerSetup(NamedTuple):
-    """What a run gives its broker, once it is planned.
+    """The parts of a planned run that its broker gets.
 
     Attributes:
         instruments: As at the start, by id.
-        matching: Which stream each instrument's orders are matched on.
+        matching: The stream that matches each instrument's orders.
         has_trades: Whether an instrument's trades span the run.
         fees, latency_ns: By instrument; `latency_ns` is one way.
         ledger: The account's truth. The broker books its fills there and nobody else does.
         cursors: The run's streams.
-        marks: What each instrument is valued at.
-        position: How far the run has come. The engine moves it, the broker reads it.
-        observer: Told around every booking.
+        marks: The mark of each instrument.
+        position: The run's position. The engine moves it, the broker reads it.
+        observer: Called around every booking.
         dirty: Instruments whose orders or messages have changed. The broker adds to it, the engine asks for `rearm`.
-        send_clock: Says when messages leave, and how far our clock is ahead of the exchange's.
-        keeps_decisions: Whether `Broker.take_decisions` has to have something to say.
+        send_clock: The departures of messages, and the offset of our clock.
+        keeps_decisions: Whether the run calls `Broker.take_decisions`.
     """
 
     instruments: Mapping[str, Instrument]
@@ -111,14 +111,14 @@ class BrokerSetup(NamedTuple):
 
 
 class OrderEntry(Protocol):
-    """Where orders go."""
+    """The order side of a broker."""
 
     def submit(self, order: Order, now_ns: int) -> int:
-        """Send a new order on its way and return when it left, which is `now_ns` at the earliest."""
+        """Send a new order and return its departure, at the earliest `now_ns`."""
         ...
 
     def cancel(self, order_id: str, now_ns: int) -> None:
-        """Send a cancel on its way; one that comes too late changes nothing."""
+        """Send a cancel; a late one changes nothing."""
         ...
 
     def amend(self, order_id: str, now_ns: int, *, lots: int | None, price_ticks: int | None) -> None:
@@ -127,7 +127,7 @@ class OrderEntry(Protocol):
 
 
 class Broker(OrderEntry, Protocol):
-    """Takes orders and says later what became of them.
+    """Takes orders, and reports their acceptance, fills and ends later.
 
     A run calls, in this order: `see_candle` for the warm-up and `begin`; for each batch `enter_batch`, then as often as
     needed `next_stop`, `on_row`, `advance`, `take_report` and `rearm`, then `leave_batch`, and `leave_rows` before the
@@ -165,7 +165,7 @@ class Broker(OrderEntry, Protocol):
         ...
 
     def leave_batch(self, cursors: Collection[StreamCursor]) -> None:
-        """Keep of a batch that has been run through, in which these cursors had rows, what the next one needs."""
+        """End a batch in which these cursors had rows, and keep what the next one needs."""
         ...
 
     def leave_rows(self, cursors: Collection[StreamCursor]) -> None:
@@ -173,7 +173,7 @@ class Broker(OrderEntry, Protocol):
         ...
 
     def rearm(self, dirty: Collection[str], held: Collection[str]) -> None:
-        """Look anew at what these instruments' orders wait for, from the present position on."""
+        """Search again, from the present position on, for the next row that matters to these instruments' orders."""
         ...
 
     def next_stop(self, index: int) -> tuple[int, StreamCursor | None]:
@@ -185,13 +185,13 @@ class Broker(OrderEntry, Protocol):
         ...
 
     def on_row(self, cursor: StreamCursor, index: int) -> None:
-        """Process what has arrived by a row, then let the row fill what rests."""
+        """Process the messages that arrived by a row, then let the row fill resting orders."""
         ...
 
     # Time
 
     def next_wake_ns(self) -> int:
-        """Return when time alone makes something happen; `NEVER_NS` for never."""
+        """Return the next moment at which time alone has an effect; `NEVER_NS` for never."""
         ...
 
     def advance(self, now_ns: int) -> None:
@@ -205,31 +205,31 @@ class Broker(OrderEntry, Protocol):
         ...
 
     def take_decisions(self) -> list[Decision]:
-        """Return what was sent since the last call, for the log of the run."""
+        """Return the messages sent since the last call, for the log of the run."""
         ...
 
     # The account
 
     def qty_at(self, instrument: str, boundary_ns: int) -> int:
-        """Return the signed size steps that fills stamped before `boundary_ns` had built up."""
+        """Return the signed size steps from fills stamped before `boundary_ns`."""
         ...
 
     def change_instrument(self, instrument: Instrument, at_ns: int) -> None:
-        """Go by an instrument's new steps and minimum, which hold since `at_ns` by the exchange's clock."""
+        """Use an instrument's new steps and minimum, valid from `at_ns` by the exchange's clock."""
         ...
 
     # The end
 
     def finish(self, now_ns: int, reason: str) -> list[Report]:
-        """Cancel what is still open because the run ends; return all reports not yet delivered."""
+        """Cancel open orders at the end of the run; return all reports not yet delivered."""
         ...
 
     def remedy(self, instrument: str) -> str:
-        """Return what to do about orders in a contract refused for lack of equity, to go on after the reason."""
+        """Return the remedy for orders in a contract refused for lack of equity, as the end of a sentence."""
         ...
 
     def notes(self) -> BrokerNotes:
-        """Return what the reader of the result has to know; asked once, at the end."""
+        """Return sentences for the result; called once, at the end."""
         ...
 
 

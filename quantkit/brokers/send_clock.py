@@ -16,11 +16,11 @@ class SendClock:
         self._steps: deque[tuple[int, int]] = deque()
 
     def leave(self, now_ns: int, instrument: str) -> int:
-        """Return when the message leaves that is sent now, by our clock; called once for each message.
+        """Return the departure of a message sent now, by our clock; called once for each message.
 
         Args:
             now_ns: Engine time.
-            instrument: What the message is about.
+            instrument: The message's instrument.
         """
         self._left_ns = max(now_ns, self.moment_ns(now_ns), self._left_ns)
         return self._left_ns
@@ -30,7 +30,7 @@ class SendClock:
         return now_ns
 
     def step(self, from_ns: int, offset_ns: int) -> None:
-        """Let the offset be another one from a moment on, which is not before those of earlier steps."""
+        """Set the offset from a moment on; moments never go back."""
         self._steps.append((from_ns, offset_ns))
 
     def offset_ns(self, now_ns: int) -> int:
@@ -40,5 +40,5 @@ class SendClock:
         return self._offset_ns
 
     def said(self) -> list[str]:
-        """Return what the reader of a result has to know of it, a sentence each."""
+        """Return assumptions for the result, a sentence each."""
         return []

@@ -14,7 +14,7 @@ class Bookings:
     """Follows the account for everything that values it.
 
     Args:
-        marks, settlements, equity: What values it.
+        marks, settlements, equity: The parts that value it.
 
     Attributes:
         is_checked: Whether nothing has been booked since solvency was looked at.
@@ -27,7 +27,7 @@ class Bookings:
         self.is_checked = True
 
     def before_change(self) -> None:
-        """Take stock: the account changes at the present position."""
+        """Value the rows so far: the account changes at the present position."""
         self._equity.before_change()
 
     def after_fill(self, fill: Fill) -> None:
@@ -38,7 +38,7 @@ class Bookings:
         self.is_checked = False
 
     def charge(self, funding: Funding, broker: Broker, ledgers: tuple[Portfolio, ...], position: RunPosition) -> bool:
-        """Settle funding on what fills stamped before the boundary had built up, at the price of then.
+        """Settle funding on the position that fills stamped before the boundary had built, at the boundary's price.
 
         Returns:
             Whether anything was charged.
@@ -58,5 +58,5 @@ class Bookings:
         return True
 
     def is_ruinous(self) -> bool:
-        """Return whether a booking that has not been looked at has left the account worth nothing."""
+        """Return whether a booking since the last check has left the account worth nothing."""
         return not self.is_checked and self._equity.is_bankrupt

@@ -18,8 +18,8 @@ class Books:
 
     Args:
         cursors: The run's streams.
-        gaps: Gets what was lost.
-        position: How far the run has come.
+        gaps: Counts the losses.
+        position: The run's position.
     """
 
     def __init__(self, cursors: Iterable[StreamCursor], gaps: Gaps, position: RunPosition) -> None:
@@ -28,7 +28,7 @@ class Books:
         self._position = position
 
     def begin(self, feed: Feed, start_ns: int) -> None:
-        """Bring every book to where it stood at the start: its last snapshot and the changes since."""
+        """Build every book as of the start: its last snapshot and the changes since."""
         for cursor in self._cursors.values():
             cursor.begin_with(feed.book_before(cursor.stream, start_ns))
 
@@ -51,7 +51,7 @@ class Books:
         return Book(cursor.book, exchange_ns=cursor.exchange_ns, received_ns=cursor.received_ns)
 
     def take_gap(self, gap: Gap) -> None:
-        """Count a gap; a book is not valid from one of its own to its next snapshot."""
+        """Count a gap; a book is invalid from its gap to its next snapshot."""
         cursor = self._cursors.get(gap.instrument) if gap.channel.startswith("book") else None
         self._gaps.add(gap, hides_book=cursor is not None)
         if cursor is not None:

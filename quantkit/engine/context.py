@@ -31,12 +31,12 @@ class KnownInstruments:
     """The metadata of a run's instruments as they are at present.
 
     Args:
-        feed: Where they come from.
-        at_ns: What was known by then: a later minimum or step is not to be seen in `on_start`.
+        feed: Their source.
+        at_ns: Moment of the metadata: `on_start` sees no later minimum or step.
         is_live: Whether the feed is.
 
     Attributes:
-        has_begun: Whether the run goes on: an unknown id is then no lack of data but a slip in a hook.
+        has_begun: Whether the run has begun: an unknown id is then a slip in a hook, and no lack of data.
     """
 
     def __init__(self, feed: Feed, at_ns: int, *, is_live: bool) -> None:
@@ -46,14 +46,14 @@ class KnownInstruments:
         self.has_begun = False
 
     def update(self, instruments: Mapping[str, Instrument]) -> None:
-        """Go by other metadata from now on."""
+        """Use other metadata from now on."""
         self._current.update(instruments)
 
     def find(self, instrument: str) -> Instrument:
         """Return an instrument as it is at present; before the run's start is known, as it is today.
 
         Raises:
-            DataError, ConfigError: There is none of this id; the message says what there is.
+            DataError, ConfigError: The id is unknown; the message lists the known ones.
         """
         found = self._current.get(instrument)
         if found is None:
@@ -121,7 +121,7 @@ class StartContext:
         time_in_force: str = TimeInForce.GTC,
         tag: str = "",
     ) -> Order:
-        """Return a refused order: before there is a market, that is as during the warm-up.
+        """Return a refused order, as during the warm-up: there is no market yet.
 
         Raises:
             OrderError: The call could never become a valid order.
@@ -205,7 +205,7 @@ class RunContext:
     Calls about orders are the order manager's own.
 
     Args:
-        start: What `on_start` did.
+        start: The context of `on_start`.
         instruments: As they are at present.
         orders, portfolio, books: The run's; `portfolio` is what has been reported.
         position: How far the run has come.
@@ -269,7 +269,7 @@ class RunContext:
         raise ConfigError(f"subscribe to {instrument} {kind} in on_start; a run's streams are fixed once it has begun")
 
     def position(self, instrument: str) -> float:
-        """Return what can be traded of the reported position."""
+        """Return the tradable part of the reported position."""
         traded = self._orders.instrument(instrument)
         qty = self.portfolio.position(instrument).qty
         if not qty:

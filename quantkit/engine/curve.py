@@ -22,7 +22,7 @@ class CurveBuilder:
         self._are_grid: list[NDArray[np.bool_]] = []
 
     def depth(self, equity: float) -> float:
-        """Return how deep an equity is below the peak, a negative fraction."""
+        """Return the depth of an equity below the peak, a negative fraction."""
         return min(0.0, equity / self.peak - 1.0) if self.peak > 0 else 0.0
 
     def stretch(self, equity: Floats) -> None:
@@ -65,7 +65,7 @@ class CurveBuilder:
         cash: float,
         is_grid: bool = False,
     ) -> None:
-        """Write rows of the curve; what has fallen since the row before belongs to the first of them."""
+        """Write rows of the curve; the fall since the row before belongs to the first of them."""
         falls[0] = min(float(falls[0]), self._trough)
         self._trough = 0.0
         self._times.append(time_ns)

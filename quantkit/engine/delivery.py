@@ -13,7 +13,7 @@ class ReportDelivery:
     """Hands out a broker's reports.
 
     Args:
-        broker: Where they come from.
+        broker: The source of reports.
         orders, ledger: The strategy's own books, as far as reported.
         strategy: Whose `on_order` and `on_fill` are called.
         guard: Calls them.
@@ -48,13 +48,13 @@ class ReportDelivery:
                 self._guard.call("on_fill", self._on_fill, report.fill)
 
     def take_in(self, report: Report) -> Order:
-        """Bring the strategy's books up to date, and return the order that a report is about."""
+        """Apply a report to the strategy's books, and return its order."""
         if report.fill is not None:
             self._ledger.apply(report.fill)
         return self._orders.apply(report)
 
     def log(self) -> None:
-        """Tell the log what was sent and reported since the last time."""
+        """Log the messages and reports since the last call."""
         if self._log is None:
             return
         decisions, reports = self._broker.take_decisions(), self._broker.log[self._logged :]

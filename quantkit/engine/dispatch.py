@@ -18,9 +18,9 @@ class HookedRows(NamedTuple):
 
     Attributes:
         indices: Where they stand in the batch.
-        hook: What is called with each.
-        times: Their `received_ns` as a list, None where that is not at hand.
-        events: Makes what the hook is given, one after the other.
+        hook: The function called with each row.
+        times: Their `received_ns` as a list, None where it would have to be decoded.
+        events: Makes the rows' events, one after the other.
     """
 
     indices: NDArray[np.int64]

@@ -24,11 +24,11 @@ class Engine:
         prepared: The run up to its first row.
         brokers: Makes the broker.
         progress: Called with (now_ns, start_ns, end_ns) after each batch.
-        log: Told after each batch what it led to.
-        send_clock: Says when messages leave, and how far our clock is ahead of the exchange's.
+        log: Gets the outcome of each batch.
+        send_clock: The departures of messages, and the offset of our clock.
 
     Attributes:
-        plan: What was decided before the run.
+        plan: The decisions before the run.
         portfolio: The ledger as it has been reported to the strategy.
     """
 
@@ -64,12 +64,12 @@ class Engine:
 
     @property
     def fills(self) -> Sequence[Fill]:
-        """What was executed so far, on the exchange's side."""
+        """The fills so far, on the exchange's side."""
         return self._parts.broker.fills
 
     @property
     def starting_equity(self) -> Decimal:
-        """What the account was worth at the start, zero before that is known."""
+        """The equity at the start, zero while it is unknown."""
         return self._parts.equity.starting_equity
 
     @property
@@ -79,7 +79,7 @@ class Engine:
 
     @property
     def notes(self) -> list[str]:
-        """What the reader of the result will have to know, and the gaps so far, by instrument and channel."""
+        """Warnings so far, and the gaps by instrument and channel."""
         return [*self._parts.warnings, *self._parts.gaps.notes()]
 
     @property
@@ -88,7 +88,7 @@ class Engine:
         return self._parts.hooks.changes
 
     def mark(self, instrument: str) -> float | None:
-        """Return what an instrument is valued at, None where nothing has been seen."""
+        """Return the mark of an instrument, None before the first."""
         return self._parts.marks.last(instrument)
 
     # A run ------------------------------------------------------------------------------------------------------
@@ -126,9 +126,9 @@ class Engine:
         return self._stop(ended, end_ns)
 
     def partial_result(self, error: StrategyError) -> Outcome | None:
-        """Return what a run came to that `run` has given up because a hook raised; no hook is called any more.
+        """Return the result of a run up to the hook that raised; no hook is called any more.
 
-        None where there is nothing to return: the run had not begun, or nothing had a price yet.
+        None before the run has begun, or while nothing has a price.
         """
         if not self._parts.prepared.instruments.has_begun or not self._parts.equity.is_started:
             return None

@@ -32,14 +32,14 @@ class EquityTracker:
 
     Args:
         ledger: The exchange's truth.
-        marks: What each instrument is valued at.
-        position: How far the run has come.
+        marks: The mark of each instrument.
+        position: The run's position.
         start_ns, every_ns: The grid of the equity curve begins after `start_ns` and runs on multiples of `every_ns`
             and on UTC midnights, between which daily returns are taken.
 
     Attributes:
         is_started: Whether every starting balance could be valued.
-        starting_equity: What the account was worth then.
+        starting_equity: The equity at that moment.
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class EquityTracker:
     # The start --------------------------------------------------------------------------------------------------
 
     def start(self, now_ns: int) -> None:
-        """Take stock at the start of the run, or as soon as every starting balance can be valued."""
+        """Value the account at the start of the run, or as soon as every starting balance can be valued."""
         if self._ledger.equity_exact() is not None:
             self.account_changed()
             self._open_curve(now_ns)
@@ -133,10 +133,10 @@ class EquityTracker:
         self._narrow()
 
     def before_change(self) -> None:
-        """Value what lies before the present position with the account as it is, which changes there.
+        """Value the rows before the present position with the account as it was: it changes there.
 
-        Once candles that close now have been handed over, a grid row of this moment is due. It counts the marks of its
-        whole stamp; those that nobody has come to yet lie in this batch.
+        Once the candles that close now have been handed over, a grid row of this moment is due. It counts all marks of
+        its stamp, also later ones in this batch.
         """
         position = self._position
         now_ns = position.now_ns
@@ -259,14 +259,14 @@ class EquityTracker:
 
     @property
     def ruined(self) -> str | None:
-        """What has no equity left at the marks of the last stretch; see `find_ruin`."""
+        """The account or currency without equity at the marks of the last stretch; see `find_ruin`."""
         if not self._view.positions and not self._excursions.has_traded:
             return None
         return find_ruin(self._view, self._ledger, self._last)
 
     @property
     def is_bankrupt(self) -> bool:
-        """Whether an account that has traded is worth nothing, or a currency that contracts are backed by."""
+        """Whether a traded account, or a currency that backs contracts, has no equity left."""
         return self.ruined is not None
 
     def next_doubt(self, horizon: int) -> int:
@@ -281,7 +281,7 @@ class EquityTracker:
     # The end ----------------------------------------------------------------------------------------------------
 
     def close_curve(self, now_ns: int) -> None:
-        """Write the curve's last row: what the account is worth at the end, and its fall since the row before."""
+        """Write the curve's last row: the equity at the end, and its fall since the row before."""
         if self.is_started:
             worth = self._equity_now()
             equity, depth = np.array([worth]), np.array([self._curve.depth(worth)])

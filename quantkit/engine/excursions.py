@@ -38,7 +38,7 @@ class Excursions:
         return bool(self._latest)
 
     def follow(self, fill: Fill) -> None:
-        """Open, go on with or close the round trip that a fill belongs to."""
+        """Open, extend or close the round trip of a fill."""
         position = self._ledger.position(fill.instrument)
         sense, held, trip = self._latest.get(fill.instrument) or (TripSense(position.instrument), Decimal(0), None)
         sense.instrument = position.instrument  # what can be traded depends on the steps of the moment
@@ -53,7 +53,7 @@ class Excursions:
         self._latest[fill.instrument] = sense, position.qty, trip
 
     def see(self, marks: Mapping[str, Floats]) -> None:
-        """Take in the marks that open round trips have seen."""
+        """Add the marks during open round trips."""
         for name, trip in self._open.items():
             along = marks.get(name)
             if along is not None and len(along):

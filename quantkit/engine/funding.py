@@ -32,7 +32,7 @@ _NO_PRICES: Final[_Prices] = np.empty(0, np.int64), np.empty(0, np.int64), np.em
 class PastPrices:
     """One cursor's prices by the exchange's stamps, of this batch and of at least the hour before.
 
-    What is asked for goes by the rows' stamps alone: batches are cut anywhere, and live ones hold a row each.
+    Answers depend on the rows' stamps alone: batches are cut anywhere, and a live batch may hold one row.
     """
 
     def __init__(self, cursor: StreamCursor) -> None:
@@ -46,7 +46,7 @@ class PastPrices:
         self._is_cut = False  # whether older prices have been let go of
 
     def leave_batch(self) -> None:
-        """Keep what may be asked for later of a batch that ends, and let go of what is too old."""
+        """Keep the prices of an ending batch that may be needed later, and drop those too old."""
         block = self._cursor.block
         assert block is not None
         if self._may_lack_price:
@@ -57,7 +57,7 @@ class PastPrices:
     def at(self, boundary_ns: int, index: int, since_ns: int) -> tuple[int, float] | None:
         """Return stamp and value of the last price at a boundary among the rows before `index`, None without any.
 
-        Of those that came before `since_ns` only the last one counts, which stood then.
+        Of the prices before `since_ns` only the last one counts: it was the price at that moment.
         """
         for stamps, prices, _ in self._newest_first(index, since_ns):
             counted = np.flatnonzero(stamps <= boundary_ns if self._counts_own_stamp else stamps < boundary_ns)
@@ -66,7 +66,7 @@ class PastPrices:
         return None
 
     def oldest(self, index: int, since_ns: int) -> tuple[int, float] | None:
-        """Return the first price that counts still, None unless there were older ones."""
+        """Return the first price that still counts, None unless there were older ones."""
         found, is_cut = None, False
         for stamps, prices, has_older in self._newest_first(index, since_ns):
             is_cut = is_cut or has_older
@@ -144,7 +144,7 @@ class PastMids(PastPrices):
         self._keep_prices((received, stamps, prices.copy()))
 
     def filled(self) -> None:
-        """Keep the mid that a fill met: rows are noted one by one only from its order on."""
+        """Keep the mid at a fill: rows are recorded one by one only from its order on."""
         cursor = self._mark.cursor
         if cursor.rows and cursor.applied:
             self._mark.note_standing()
@@ -164,11 +164,11 @@ class PastMids(PastPrices):
 
 
 class Settlements:
-    """The funding boundaries of a run: each is charged once, at the price of then.
+    """The funding boundaries of a run: each is charged once, at its own price.
 
     Args:
         streams: Those of the run.
-        cursors, marks: Where their rows are, and what values each instrument.
+        cursors, marks: Their rows, and the mark of each instrument.
     """
 
     def __init__(
@@ -202,7 +202,7 @@ class Settlements:
             past.filled()
 
     def begin(self, funding: Funding) -> bool:
-        """Take note of a settled rate; return whether it is the first that is told of its boundary."""
+        """Note a settled rate; return whether it is the first one for its boundary."""
         boundaries = self._boundaries.setdefault(funding.instrument, {})
         if funding.funding_ns in boundaries:
             self._repeats[funding.instrument] = self._repeats.get(funding.instrument, 0) + 1
@@ -211,9 +211,9 @@ class Settlements:
         return True
 
     def price(self, funding: Funding, fills: Sequence[Fill], index: int) -> float:
-        """Return the price that a boundary is charged at, as far as the rows before `index` say.
+        """Return the price of a boundary from the rows before `index`.
 
-        Without any it is that of our own last fill before it; a position at the boundary means that there is one.
+        Without such a row it is the price of our last fill before the boundary; a position means that there is a fill.
         """
         name, boundary_ns = funding.instrument, funding.funding_ns
         past = self._values[name]
@@ -232,7 +232,7 @@ class Settlements:
         return next(fill.price for fill in reversed(fills) if fill.instrument == name and fill.filled_ns < boundary_ns)
 
     def notes(self, fills: Sequence[Fill]) -> list[str]:
-        """Return what the reader has to know: fills just after a boundary, and rates that were told too late."""
+        """Return warnings: fills just after a boundary, and rates received too late."""
         notes = []
         for name, boundaries in self._boundaries.items():
             settled = np.array(sorted(boundaries), np.int64)

@@ -10,7 +10,7 @@ from quantkit.events import Gap
 class Gaps:
     """Counts gaps, and time lost once: gaps may overlap, and a book stays dark from its gap to its next snapshot.
 
-    A snapshot may be found before the run has come to it, so that nothing is summed up before somebody asks.
+    A search may find a snapshot before the run reaches it, so sums are taken on demand.
     """
 
     def __init__(self) -> None:
@@ -22,7 +22,7 @@ class Gaps:
 
     @property
     def count(self) -> int:
-        """How many gaps there were."""
+        """The number of gaps."""
         return sum(self._counts.values())
 
     def add(self, gap: Gap, *, hides_book: bool) -> None:
@@ -46,7 +46,7 @@ class Gaps:
             self._ended[key] = since_ns, exchange_ns, received_ns
 
     def notes(self, end_ns: int | None = None) -> list[str]:
-        """Return a sentence for each instrument and channel, as far as a run got that ended at `end_ns`."""
+        """Return a sentence for each instrument and channel of a run that ended at `end_ns`."""
         return [
             f"{instrument}: {count} {'gap' if count == 1 else 'gaps'} in {channel}, "
             f"{span_text(_lost_ns(self._all_spans(instrument, channel, end_ns)))} lost in all"

@@ -10,7 +10,7 @@ from quantkit.strategy import Strategy
 
 
 class HookGuard:
-    """Turns what a hook raises into a `StrategyError`.
+    """Turns an exception of a hook into a `StrategyError`.
 
     Args:
         strategy: Whose hooks are called.
@@ -37,7 +37,7 @@ class HookGuard:
             raise self.error(hook, error, *arguments) from error
 
     def error(self, hook: str, error: BaseException, event: object = None) -> StrategyError:
-        """Return what to raise for an error of a hook that was given an event."""
+        """Return the error to raise for an exception of a hook, with its event."""
         # Before the run begins there is no market time: the span is not even decided.
         now_ns = None if hook == "on_start" else self._position.now_ns
         moment = "" if now_ns is None else iso_of(now_ns)

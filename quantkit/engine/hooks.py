@@ -20,7 +20,7 @@ from quantkit.strategy import Strategy, overrides
 
 
 class Hooks:
-    """Says who is handed a stream's rows one by one.
+    """Finds the functions that take a stream's rows one by one.
 
     Args:
         strategy, context: Whose hooks run, and what it acts through.
@@ -69,7 +69,7 @@ class Hooks:
         self._of_stream: dict[Stream, Callable[[Any], None] | None] = {}
 
     def of(self, cursor: StreamCursor) -> Callable[[Any], None] | None:
-        """Return what a stream's rows are handed to one by one, None when nobody wants them so."""
+        """Return the function that takes a stream's rows one by one, None without one."""
         stream = cursor.stream
         if stream in self._of_stream:
             return self._of_stream[stream]
@@ -107,7 +107,7 @@ class Hooks:
         self._strategy.on_gap(gap)
 
     def on_funding(self, funding: Funding) -> None:
-        """Charge a settled rate, and hand it on unless the account is ruined by it."""
+        """Charge a settled rate, and hand it on unless it ruins the account."""
         if funding.is_settled:
             if self._bookings.charge(funding, self._broker, self._ledgers, self._position):
                 self._dirty.add(funding.instrument)
@@ -117,7 +117,7 @@ class Hooks:
             self._strategy.on_funding(funding)
 
     def on_instrument(self, change: InstrumentChange) -> None:
-        """Go by an instrument's new steps and minimum from this row on."""
+        """Use an instrument's new steps and minimum from this row on."""
         grid, now_ns = self._plan.instruments[change.instrument], self._position.now_ns
         instrument = change.info.on_grid(grid.tick, grid.lot)
         self._instruments.update({instrument.id: instrument})

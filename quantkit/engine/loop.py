@@ -174,7 +174,7 @@ class RowLoop:
         self._check_solvency()
 
     def rearm(self) -> None:
-        """Let the broker look anew at what orders wait for, where that may have changed."""
+        """Let the broker search again for the next row that matters, where orders may have changed."""
         dirty = self._dirty
         if dirty:
             self._broker.rearm([instrument for instrument in dirty if instrument], self._equity.held)
@@ -215,7 +215,7 @@ class RowLoop:
         return True
 
     def next_wake_ns(self) -> int:
-        """Return when time alone makes something happen."""
+        """Return the next moment at which time alone has an effect."""
         return min(self._broker.next_wake_ns(), self._timers.next_ns)
 
     def wake_until(self, limit_ns: int) -> None:
@@ -232,7 +232,7 @@ class RowLoop:
         self._woken_at = -1
 
     def uncount_after(self, end_ns: int) -> None:
-        """Leave out of the counts the rows of this batch that the run has not come to."""
+        """Take rows of this batch that the run did not reach out of the counts."""
         for cursor in self._entered:
             rest = cursor.rows - int(cursor.column("received_ns").searchsorted(end_ns, "right"))
             self._rows[cursor.name] -= rest

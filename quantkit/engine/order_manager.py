@@ -24,8 +24,8 @@ class OrderManager:
     """Builds orders and keeps them as far as reported.
 
     Args:
-        broker: Where orders go.
-        portfolio: Positions as reported, by which `target` and `close` count.
+        broker: The receiver of orders.
+        portfolio: Reported positions, for `target` and `close`.
         run_id: Alphanumeric prefix of order ids.
         position: How far the run has come.
     """
@@ -163,7 +163,7 @@ class OrderManager:
         return "; ".join(filter(None, (roundings.get(number, "") for number in numbers)))
 
     def amend(self, order: Order, *, qty: float | None = None, price: float | None = None) -> None:
-        """Send a change of an open order; nothing happens to one that is over.
+        """Send a change of an open order; a finished order stays as it is.
 
         Raises:
             OrderError: Neither size nor price is given, a number is not usable, or the order has no limit price.
@@ -240,7 +240,7 @@ class OrderManager:
         return order
 
     def close(self, instrument_id: str) -> Order | None:
-        """Cancel the instrument's orders and leave the position; see `Strategy.close`."""
+        """Cancel the instrument's orders and close the position; see `Strategy.close`."""
         working = self._targets.get(instrument_id)
         for order in self.open_orders(instrument_id):
             if order is not working:
@@ -276,7 +276,7 @@ class OrderManager:
     # Reports --------------------------------------------------------------------------------------------------
 
     def apply(self, report: Report) -> Order:
-        """Take a report in and return the order it is about, brought up to date."""
+        """Apply a report and return its order, brought up to date."""
         order = self.orders[report.order_id]
         instrument = self.instrument(order.instrument)
         _put(order, "state", report.state)

@@ -73,10 +73,10 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
         start_ns, end_ns: The run's span.
         ended: `completed`; or `bankrupt` or, live only, `strategy_error`, with the moment in `end_ns`.
         assumptions: Sentences to print first: matching data, fees, latency, inferred steps, shifts.
-        warnings: What the reader has to know: gaps, short warm-up, stale data, share of candle volume.
-        rows: How many rows of each stream the run went through, by the stream's name.
-        offset_ns: How far the clock that stamps receipts was ahead of the exchange's at the end. Fills are stamped by
-            the exchange's, the run's span by the other one.
+        warnings: Sentences to print last: gaps, short warm-up, stale data, share of candle volume.
+        rows: Number of rows of each stream in the run, by the stream's name.
+        offset_ns: The receipt clock less the exchange's clock at the end. Fills carry the exchange's time, the run's
+            span the receipt clock's.
     """
 
     orders: list[Order]

@@ -24,7 +24,7 @@ RUN_ID: Final = "bt"
 
 
 class RunParts:
-    """Everything that a run works with; each part is told of the others that it needs.
+    """The parts of a run; each part gets those that it needs.
 
     Args:
         prepared: The run up to its first row.

@@ -17,15 +17,15 @@ class Prepared:
     """A run up to its first row: `on_start` has been called and everything is decided.
 
     Args:
-        feed: Where rows come from.
-        strategy: Whose hooks run.
-        config: How.
+        feed: The source of rows.
+        strategy: The strategy with its hooks.
+        config: The options.
         is_live: Whether the run cannot simply be run once more over the same span.
 
     Attributes:
-        start: What `on_start` did.
-        plan: What was decided.
-        warnings: What the reader of the result will have to know.
+        start: The context of `on_start`.
+        plan: The decisions before the run.
+        warnings: Sentences for the result.
 
     Raises:
         ConfigError, DataError: The run cannot start.

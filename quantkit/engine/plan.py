@@ -42,7 +42,7 @@ class Plan(msgspec.Struct, frozen=True):
 
 
 def make_plan(feed: Feed, subscriptions: Mapping[Stream, int], options: RunOptions) -> Plan:
-    """Decide everything about a run from what the strategy subscribed to and what the feed holds.
+    """Decide everything about a run from the strategy's subscriptions and the feed's streams.
 
     Raises:
         ConfigError: Nothing is subscribed, or an option contradicts the data.
@@ -362,7 +362,7 @@ def run_config(
     plan: Plan,
     options: RunOptions,
 ) -> dict[str, Any]:
-    """Return the `config` of a manifest: the options given, and what the run made of them.
+    """Return the `config` of a manifest: the options given, and the values that the run used.
 
     Args:
         strategy: Module and class. strategy_digest: SHA-256 of its source file, None without one.
@@ -392,7 +392,7 @@ def run_config(
 
 
 def describe(plan: Plan, options: RunOptions, feed: Feed, currencies: Collection[str]) -> list[str]:
-    """Return the run's assumptions as sentences, what decides fills first."""
+    """Return the run's assumptions as sentences, the matching data first."""
     said = []
     words = {
         "book": "the displayed book",

@@ -14,9 +14,9 @@ _WINDOW: Final = 4096
 
 
 def find_ruin(view: AccountView, ledger: Portfolio, marks: Mapping[str, float]) -> str | None:
-    """Return what has no equity left: the whole account (""), or a currency that contracts are backed by.
+    """Return the part without equity: the whole account (""), or a currency that backs contracts.
 
-    None while an account is solvent. One that has not traded is not asked about.
+    None while the account is solvent, and before its first trade.
     """
     along = {name: np.array([mark]) for name, mark in marks.items()}
     if float(view.equity(along)[0]) <= 0:
@@ -30,7 +30,7 @@ def find_ruin(view: AccountView, ledger: Portfolio, marks: Mapping[str, float]) 
 
 
 class SolvencyBounds:
-    """Bounds for every mark within which the account cannot possibly be worth nothing.
+    """Bounds for every mark; within all of them the account is certainly solvent.
 
     Args:
         marks: Where each instrument's mark comes from.

@@ -55,12 +55,12 @@ class CurrencyBalance(NamedTuple):
 
 
 class AccountView:
-    """A ledger as it stood when it was read last.
+    """The ledger at the last reading.
 
     Attributes:
         balances: By currency, the reported one first.
         positions: Those that are open.
-        needed: Instruments whose marks decide what the account is worth.
+        needed: Instruments whose marks decide the equity.
     """
 
     def __init__(self, ledger: Portfolio) -> None:
@@ -105,7 +105,7 @@ class AccountView:
         return total
 
     def exposure(self, marks: Mapping[str, Floats | float], equity: Floats) -> Floats:
-        """Return the gross notional over the equity: without bound where something is held and the equity is gone."""
+        """Return the gross notional over the equity: infinite for positions without equity."""
         gross: Floats = np.zeros(1)
         for held in self.positions:
             mark = marks.get(held.instrument.id)

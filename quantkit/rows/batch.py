@@ -10,7 +10,7 @@ from quantkit.rows.columns import Block, Stream
 
 
 class Subscription(NamedTuple):
-    """A wish for one stream's rows with `start_ns <= received_ns <= end_ns`."""
+    """A request for one stream's rows with `start_ns <= received_ns <= end_ns`."""
 
     stream: Stream
     start_ns: int

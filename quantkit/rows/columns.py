@@ -188,7 +188,7 @@ class Block:
     def slice(self, start: int, stop: int) -> "Block":
         """Return rows `start` to `stop` as a block that shares this one's columns.
 
-        A slice refers to the block that was decoded, not to slices and joins in between: what has been passed is freed.
+        A slice refers to the decoded block, not to slices and joins in between, so that passed rows are freed.
         """
         if start == 0 and stop == self.size:
             return self
@@ -217,7 +217,7 @@ class Block:
     def walk(self) -> tuple[list[int], Iterator[Row]]:
         """Return the rows' `received_ns` and an iterator that makes each event object when it is asked for.
 
-        An event that nobody keeps gives its memory to the next one, which is a good deal faster than a list of all.
+        An event that nobody keeps gives its memory to the next one, which is much faster than a list of all events.
         """
         if self._given:
             return [event.received_ns for event in self._given], iter(self._given)

@@ -224,14 +224,14 @@ class Account(Exposure):
         return closing + low * step
 
     def reason_for_cutting(self, order: ExchangeOrder) -> str:
-        """Return why an order ends that could not have all that the market offered."""
+        """Return the reason for the end of an order that could not take the market's whole offer."""
         if order.reduce_only and not self.reducible_lots(order):
             return "reduce_only_position_closed"
         is_spot = self.portfolio.instruments[order.instrument].is_spot
         return "insufficient_cash" if is_spot else "insufficient_margin"
 
     def ended(self, order: ExchangeOrder) -> None:
-        """Release everything an order that is over held back."""
+        """Release all funds of a finished order."""
         if order.lock is not None:
             self._hold(order.lock.currency, -self._lock_amount(order, order.lock, order.left))
             order.lock = None

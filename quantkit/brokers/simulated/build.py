@@ -13,7 +13,7 @@ from quantkit.options import RunOptions
 
 
 def simulated(options: RunOptions) -> BrokerFactory:
-    """Return what makes a simulated exchange with these options for a run."""
+    """Return a factory of simulated exchanges with these options."""
 
     def make(setup: BrokerSetup) -> SimulatedBroker:
         account = Account(setup.ledger, setup.fees, max_leverage=decimal_of(options.max_leverage))

@@ -36,7 +36,7 @@ from quantkit.orders import TimeInForce
 
 
 class Display(Protocol):
-    """What the market shows right now, in ticks and lots, at the steps where orders meet it."""
+    """The displayed market, in ticks and lots, at the steps that count for orders."""
 
     def use(self, instrument: Instrument) -> None:
         """Go by other steps from now on."""
@@ -44,7 +44,7 @@ class Display(Protocol):
 
     @property
     def is_valid(self) -> bool:
-        """Whether it may be believed."""
+        """Whether it is valid."""
         ...
 
     def meets(self, side: Side, level: int) -> int:

@@ -71,7 +71,7 @@ class Executions:
         self._end(order, OrderState.CANCELLED, reason, at_ns)
 
     def filled(self, order: ExchangeOrder, lots: int, ticks: int, *, is_maker: bool, at_ns: int, why: str) -> None:
-        """Book an execution; what the account cannot have is cut off and cancelled."""
+        """Book an execution, cut to what the account can have; the rest of the order is cancelled."""
         account = self._account
         allowed = account.affordable_lots(order, lots, ticks, is_maker=is_maker)
         if allowed > 0:
@@ -159,7 +159,7 @@ class Executions:
         return reports
 
     def qty_at(self, instrument: str, boundary_ns: int) -> int:
-        """Return the signed size steps that fills stamped before `boundary_ns` had built up."""
+        """Return the signed size steps from fills stamped before `boundary_ns`."""
         lots = self._held.get(instrument, 0)
         for filled_ns, latest_ns, signed in reversed(self._moves.get(instrument, ())):
             if latest_ns < boundary_ns:  # as was everything earlier

@@ -12,7 +12,7 @@ from quantkit.portfolio import Portfolio
 
 
 class Shortfall(NamedTuple):
-    """What was missing for an order in a contract: the equity that was there, and the equity needed."""
+    """The lack of equity for an order in a contract: the equity there, and the equity needed."""
 
     equity: Fraction
     needed: Fraction
@@ -110,7 +110,7 @@ class Exposure(Funds):
         return True
 
     def remedy(self, name: str) -> str:
-        """Return what an instrument was short of, and how it is given."""
+        """Return the lack of equity for an instrument, and the option that gives it."""
         currency = self.portfolio.instruments[name].settle_currency
         shortfall = self.shortfalls.get(name)
         if shortfall is None:

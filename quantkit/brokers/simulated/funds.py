@@ -15,7 +15,7 @@ MARKET_LOCK_MARGIN: Final = Fraction(5, 100)
 
 
 class Funds:
-    """What orders cost, and what is left to pay for them.
+    """Fees of orders, and the money left to pay for orders.
 
     Args:
         portfolio: The ledger.
@@ -39,14 +39,14 @@ class Funds:
         return fees.of_fill(instrument, qty, value, is_maker=is_maker), instrument.settle_currency
 
     def fee_due(self, order: ExchangeOrder, of_fill: Decimal) -> Decimal:
-        """Return what an order has to pay with a fill that costs `of_fill`: its own part comes with the first."""
+        """Return the fee due with a fill of fee `of_fill`: the first fill adds the amount per order."""
         fees = self._fees[order.instrument]
         if not fees.is_per_order:
             return of_fill
         return EXACT.subtract(fees.of_order(EXACT.add(order.fees_of_fills, of_fill)), order.fees_paid)
 
     def charge(self, order: ExchangeOrder, lots: int, value: Decimal, *, is_maker: bool) -> tuple[Decimal, str]:
-        """Let an order pay for a fill, its own part with the first; return the fee and its currency."""
+        """Charge an order for a fill, the amount per order with the first; return the fee and its currency."""
         instrument, lock = self.portfolio.instruments[order.instrument], order.lock
         of_fill, currency = self.fee(instrument, order.side, lots, value, is_maker=is_maker)
         if not self._fees[order.instrument].is_per_order:
@@ -78,11 +78,11 @@ class Funds:
     # Locks ----------------------------------------------------------------------------------------------------
 
     def locked(self, currency: str) -> Decimal:
-        """Return what working orders hold back of a currency."""
+        """Return the amount of a currency locked by working orders."""
         return self._locked.get(currency, Decimal(0))
 
     def available(self, currency: str) -> Fraction:
-        """Return what may be spent of a balance: what neither orders hold back nor open contracts are backed by."""
+        """Return the free part of a balance: neither locked by orders nor backing open contracts."""
         return self._unpledged(currency) - Fraction(self.locked(currency))
 
     def _unpledged(self, currency: str) -> Fraction:

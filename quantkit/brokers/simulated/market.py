@@ -134,7 +134,7 @@ class ExchangeOrder:
 
 
 class ExecutionListener(Protocol):
-    """Where a market sends what happened; the account behind it may allow less than the market offers."""
+    """Takes a market's events; the account behind it may allow less than the market offers."""
 
     def filled(self, order: ExchangeOrder, lots: int, ticks: int, *, is_maker: bool, at_ns: int, why: str) -> None:
         """Book an execution; what the account cannot hold is cut off and cancelled."""
@@ -182,7 +182,7 @@ class Market(ABC):
         self._last = None if price is None else self.instrument.ticks_around(price)
 
     def use(self, instrument: Instrument) -> None:
-        """Go by other steps from now on; the grid stays the same."""
+        """Use other steps from now on; the grid stays the same."""
         self.instrument = instrument
         self.see(self._last_price)
 
@@ -210,7 +210,7 @@ class Market(ABC):
         self._enter(order, at_ns)
 
     def remove(self, order: ExchangeOrder) -> None:
-        """Take an order that ended off the market; one that never entered is not there."""
+        """Remove a finished order; an order that never entered is ignored."""
         if order in self.orders:
             self.orders.remove(order)
 
@@ -236,7 +236,7 @@ class Market(ABC):
 
 
 class PriceMarket(Market):
-    """What trades and candles have in common: orders are judged against the last price.
+    """The common rules of trades and candles: orders are judged against the last price.
 
     Args:
         slippage_bps: How much worse than the traded price an order that takes fills, within its limit.
@@ -386,7 +386,7 @@ class CandleMarket(PriceMarket):
     def on_range(self, open_: float, high: float, low: float, close: float, at_ns: int, *, open_ns: int) -> None:
         """Let a candle's range trigger stops, then fill the limits that were there from its open on.
 
-        What arrived in the middle of the candle waits for the next: its range may lie before the arrival.
+        An order that arrived within the candle waits for the next one: the range may lie before its arrival.
         """
         around = self.instrument.ticks_around
         # Each as (step below, step above).

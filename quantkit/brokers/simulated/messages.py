@@ -54,7 +54,7 @@ class MessageQueue:
 
         Args:
             now_ns: Engine time.
-            kind, order, lots, limit: What it says.
+            kind, order, lots, limit: Its content.
             lag_ns: How late the market's last row came, received less exchange stamp; None where none has come.
         """
         instrument = order.instrument
@@ -79,7 +79,7 @@ class MessageQueue:
         return sent_ns
 
     def take_decisions(self) -> list[Decision]:
-        """Return what was sent since the last call."""
+        """Return the messages sent since the last call."""
         decisions, self._decisions = self._decisions, []
         return decisions
 
@@ -93,7 +93,7 @@ class MessageQueue:
         return queue[0].arrives_ns if queue else None
 
     def next_due_ns(self) -> int:
-        """Return when a message has to be looked at though no row has shown its arrival."""
+        """Return the time at which a message is due though no row has shown its arrival."""
         return min((queue[0].due_ns for queue in self._queues.values() if queue), default=NEVER_NS)
 
     def take_arrived(self, instrument: str, clock_ns: int) -> Message | None:

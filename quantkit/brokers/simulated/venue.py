@@ -27,9 +27,9 @@ class Listing:
     """One instrument at the exchange: its market, and the streams that it is matched on.
 
     Attributes:
-        main: The stream that says what the market is.
+        main: The stream that decides the market.
         last_trades: The last trade's price, where trades are among the streams.
-        mark: What the instrument is valued at.
+        mark: The instrument's mark.
         lag_ns: How late the last matching row before this batch came, received less exchange stamp; None without one.
     """
 
@@ -217,7 +217,7 @@ class SimulatedVenue:
     # Skipped rows -----------------------------------------------------------------------------------------------
 
     def sync(self, instrument: str) -> None:
-        """Bring a market that rows were skipped of up to date with everything so far.
+        """Bring a market with skipped rows up to date.
 
         Before the first price of a market that has nothing but prices, the row that brings it stands in: an order
         sent at the very start is judged by the first open or trade.

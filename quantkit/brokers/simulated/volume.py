@@ -15,7 +15,7 @@ class VolumeShares:
     """Compares fills on candles and trades with the volume of their rows.
 
     Args:
-        matching: What each instrument's orders are matched on.
+        matching: The stream that matches each instrument's orders.
         cursors: The run's streams.
     """
 
