@@ -106,7 +106,9 @@ class LiveFeed(LiveCatalog):
         try:
             if self._folder is not None:
                 self._tape.open()
-                self._recorder = self._taken.recorder = Recorder(self._folder / DATA)
+                self._recorder = self._taken.recorder = Recorder(
+                    self._folder / DATA, source=f"{self.exchange.title} live"
+                )
             receiver.start()
             # What the exchange says now is known from now on.
             loaded = receiver.call(receiver.client.instruments(self._inbox.now_ns()))

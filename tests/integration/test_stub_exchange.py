@@ -97,8 +97,10 @@ def test_a_run_on_it_is_verified_and_rebuilt(server: StubServer, trader: str, tm
     assert (verdict.difference, verdict.ended, verdict.fills) == (None, "completed", len(live.fills))
     assert qk.backtest(trader, data=run / "data", **OPTIONS).hash == live.hash
     before = Catalog(run / "data")
+    assert {entry.source for entry in before.entries} == {"Stub live"}
     counts = rebuild(run)
     after = Catalog(run / "data")
+    assert {entry.source for entry in after.entries} == {"Stub live, from the tape"}
     assert {str(stream) for stream in counts} >= {f"{NAME} trade", f"{NAME} ticker", f"{NAME} candle 1s"}
     assert (after.coverage(), after.watched) == (before.coverage(), before.watched)
     assert qk.backtest(trader, data=run / "data", **OPTIONS).hash == live.hash
