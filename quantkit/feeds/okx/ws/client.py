@@ -249,16 +249,12 @@ class OkxClient:
     @property
     def connections(self) -> tuple[ConnectionStatus, ...]:
         """The connections and their states."""
-        return (
-            ()
-            if self._manager is None
-            else tuple(connection.status() for connection in self._manager.connections.values())
-        )
+        return () if self._manager is None else tuple(connection.status() for connection in self._manager.pool)
 
     @property
     def refused(self) -> Mapping[Channel, FeedError]:
         """The subscriptions that OKX refused or ended, and why."""
-        return {} if self._manager is None else dict(self._manager.refused)
+        return {} if self._manager is None else dict(self._manager.pool.refused)
 
     @property
     def counters(self) -> Counter[str]:

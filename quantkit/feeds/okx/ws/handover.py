@@ -5,10 +5,10 @@ import logging
 from collections.abc import Callable, Coroutine
 from typing import Any, Final, Protocol
 
-from quantkit.feeds.okx.codec.channels import Channel, Path
 from quantkit.feeds.okx.config import OkxConfig
 from quantkit.feeds.okx.ws.connection import Connection
 from quantkit.feeds.okx.ws.pipeline import Pipeline
+from quantkit.feeds.okx.ws.pool import ConnectionPool
 
 _log: Final = logging.getLogger("quantkit.feeds.okx")
 
@@ -20,20 +20,12 @@ _LONGEST_HESITATION_S: Final = 20.0
 _LOOK_EVERY_S: Final = 0.05
 
 
-class ConnectionPool(Protocol):
-    """What a handover needs of the connection manager."""
+class HandoverServices(Protocol):
+    """The parts of the client that a handover uses."""
 
     config: OkxConfig
-    connections: dict[int, Connection]
+    pool: ConnectionPool
     pipeline: Pipeline
-
-    def new_connection(self, path: Path, *, needs_login: bool) -> Connection:
-        """Make a connection and begin to connect."""
-        ...
-
-    def assign(self, channel: Channel, connection: Connection) -> None:
-        """Let a connection carry a channel from now on."""
-        ...
 
     async def wait_change(self, timeout_s: float) -> None:
         """Wait until the state of a connection changes, at most so long."""
@@ -48,19 +40,19 @@ class Handovers:
     """Replaces connections before the server closes them.
 
     Args:
-        pool: Has the connections.
+        services: The client around it.
     """
 
-    def __init__(self, pool: ConnectionPool) -> None:
-        self._pool = pool
+    def __init__(self, services: HandoverServices) -> None:
+        self._services = services
 
     def start(self, old: Connection) -> None:
         """Begin to replace a connection, unless that is under way or the connection is down."""
         if not old.is_retiring and old.is_up:
-            self._pool.spawn(self._hand_over(old, old.attempts), f"{old.where}: handover")
+            self._services.spawn(self._hand_over(old, old.attempts), f"{old.where}: handover")
 
     async def _hand_over(self, old: Connection, attempt: int) -> None:
-        pool = self._pool
+        services, pool = self._services, self._services.pool
         predecessor = old.predecessor
         if predecessor is not None:
             # One at a time: a successor that OKX announces to close is replaced once its predecessor has ended.
@@ -69,11 +61,11 @@ class Handovers:
         handovers = old.handovers if is_young else 0
         if handovers:
             # Where every server is being upgraded the next one will close as well; there is a minute to take over.
-            await asyncio.sleep(min(pool.config.retry.bound_s(handovers), _LONGEST_HESITATION_S))
+            await asyncio.sleep(min(services.config.retry.bound_s(handovers), _LONGEST_HESITATION_S))
         if old.is_retiring or not old.is_up or old.attempts != attempt:
             return  # it has been made again meanwhile
         old.is_retiring = True
-        new = pool.new_connection(old.path, needs_login=old.needs_login)
+        new = pool.make(old.path, needs_login=old.needs_login)
         new.predecessor = old
         new.handovers = handovers + 1
         _log.info("%s will be closed by OKX; connection %d takes over", old.where, new.number)
@@ -83,7 +75,7 @@ class Handovers:
                 pool.assign(subscription.channel, new)
         await self._until(lambda: _is_pointless(old, new) or new.is_live)
         try:
-            async with asyncio.timeout(pool.config.successor_timeout_s):
+            async with asyncio.timeout(services.config.successor_timeout_s):
                 await self._until(lambda: _is_pointless(old, new) or self._carries_all_of(old, new))
         except TimeoutError:
             _log.warning(
@@ -93,11 +85,11 @@ class Handovers:
             await old.end(f"replaced by connection {new.number}")
         await old.ended.wait()
         new.predecessor = None
-        pool.connections.pop(old.number, None)
+        pool.remove(old)
 
     def _carries_all_of(self, old: Connection, new: Connection) -> bool:
         """Return whether a successor has its books, and a row of every other channel that its predecessor brings."""
-        heard_ns = self._pool.pipeline.tracker.heard_ns
+        heard_ns = self._services.pipeline.tracker.heard_ns
         return new.is_live and all(
             heard_ns(new.number, subscription.channel)
             or not (subscription.channel.is_book or heard_ns(old.number, subscription.channel))
@@ -107,7 +99,7 @@ class Handovers:
     async def _until(self, is_so: Callable[[], bool]) -> None:
         """Wait for a fact about connections."""
         while not is_so():
-            await self._pool.wait_change(min(self._pool.config.watch_every_s, _LOOK_EVERY_S))
+            await self._services.wait_change(min(self._services.config.watch_every_s, _LOOK_EVERY_S))
 
 
 def _is_pointless(old: Connection, new: Connection) -> bool:

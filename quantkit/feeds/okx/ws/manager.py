@@ -1,4 +1,4 @@
-"""Which connections there are, which channels each carries, and how one takes over from another."""
+"""The manager of a client's connections: subscriptions, changes and failures of connections, and the end."""
 
 import asyncio
 import itertools
@@ -29,6 +29,7 @@ from quantkit.feeds.okx.ws.fetches import Fetches
 from quantkit.feeds.okx.ws.handover import Handovers
 from quantkit.feeds.okx.ws.login import Login
 from quantkit.feeds.okx.ws.pipeline import Pipeline, TapeSink
+from quantkit.feeds.okx.ws.pool import ConnectionPool
 from quantkit.feeds.okx.ws.ports import Socket
 from quantkit.feeds.okx.ws.session import Session
 from quantkit.feeds.okx.ws.staleness import StalenessMonitor
@@ -75,8 +76,7 @@ class ConnectionManager:
     ) -> None:
         self.config = config
         self.rng = rng
-        self.refused: dict[Channel, FeedError] = {}
-        self.connections: dict[int, Connection] = {}
+        self.pool = ConnectionPool(config, self)
         self.failure: FeedError | None = None
         self.pipeline = Pipeline(
             Tracker(command=self._command, control=self._control),
@@ -91,10 +91,7 @@ class ConnectionManager:
         self._trouble = trouble
         self._on_state = on_state
         self._connects = SlidingLimit(config.connects_per_s, _CONNECT_WINDOW_S)
-        self._connection_numbers = itertools.count(1)
         self._request_numbers = itertools.count(1)
-        #: The connection that carries each channel.
-        self._carriers: dict[Channel, Connection] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._pulse = asyncio.Event()
         record = self.pipeline.record
@@ -109,7 +106,7 @@ class ConnectionManager:
         if self.pipeline.is_over:
             return
         if isinstance(command, Resubscribe):
-            connection = self.connections.get(command.connection)
+            connection = self.pool.get(command.connection)
             if connection is not None:
                 connection.resync(command.channel)
         else:
@@ -121,7 +118,7 @@ class ConnectionManager:
             self._fetches.start(command)
 
     def _control(self, number: int, message: ControlMessage) -> None:
-        connection = self.connections.get(number)
+        connection = self.pool.get(number)
         if connection is not None:
             connection.control(message)
 
@@ -147,10 +144,10 @@ class ConnectionManager:
         if since_ns is not None:
             for channel in wanted:
                 open_ns = open_at(channel, since_ns)
-                if open_ns is not None and channel not in self._carriers:
+                if open_ns is not None and not self.pool.carries(channel):
                     self.pipeline.record(Awaited(self.pipeline.stamp(), channel, open_ns))
-        waits = {channel: self._want(channel) for channel in wanted}
-        for connection in list(self.connections.values()):
+        waits = {channel: self.pool.want(channel) for channel in wanted}
+        for connection in self.pool:
             connection.wake()
         if waits:
             await asyncio.wait(set(waits.values()))
@@ -163,62 +160,15 @@ class ConnectionManager:
                 f"{len(errors)} of {len(waits)} subscriptions refused, {live} live: {told}", refused=errors
             ) from next(iter(errors.values()))
 
-    def _want(self, channel: Channel) -> "asyncio.Future[FeedError | None]":
-        home = self._carriers.get(channel)
-        if (
-            home is not None
-            and (subscription := home.subscriptions.get(channel)) is not None
-            and channel in home.subscriptions
-        ):
-            return subscription.settled
-        self.refused.pop(channel, None)
-        connection = self._connection_for(channel)
-        self._carriers[channel] = connection
-        return connection.subscriptions.want(channel, asyncio.get_running_loop().create_future()).settled
-
-    def _connection_for(self, channel: Channel) -> Connection:
-        for connection in self.connections.values():
-            if (
-                connection.path != channel.path
-                or connection.needs_login != channel.needs_login
-                or not connection.takes_channels
-            ):
-                continue
-            has_room = len(connection.subscriptions) < self.config.channels_per_connection
-            if channel.is_depth:
-                has_room = has_room and connection.subscriptions.depth < self.config.depth_channels_per_connection
-            if has_room:
-                return connection
-        return self.new_connection(channel.path, needs_login=channel.needs_login)
-
-    def new_connection(self, path: Path, *, needs_login: bool) -> Connection:
-        """Make a connection and begin to connect; a failed one of its kind is forgotten."""
-        for failed in [connection for connection in self.connections.values() if connection.is_failed]:
-            if failed.path == path and failed.needs_login == needs_login:
-                del self.connections[failed.number]
-        connection = Connection(self, next(self._connection_numbers), path, needs_login=needs_login)
-        self.connections[connection.number] = connection
-        connection.start()
-        return connection
-
     async def unsubscribe(self, channels: Iterable[Channel]) -> None:
         """End subscriptions; none of their events comes from now on."""
         self.check()
         for channel in dict.fromkeys(channels):
-            self._carriers.pop(channel, None)
-            self.refused.pop(channel, None)
-            for connection in list(self.connections.values()):
-                if channel not in connection.subscriptions:
-                    continue
-                self._leave(connection, channel)
-        empty = [
-            connection
-            for connection in self.connections.values()
-            if connection.takes_channels and not connection.subscriptions
-        ]
-        for connection in empty:
-            self.connections.pop(connection.number)
-        await asyncio.gather(*(connection.end("no subscriptions left") for connection in empty))
+            self.pool.forget(channel)
+            for connection in self.pool:
+                if channel in connection.subscriptions:
+                    self._leave(connection, channel)
+        await asyncio.gather(*(connection.end("no subscriptions left") for connection in self.pool.take_empty()))
         if self.failure is not None:
             raise self.failure
 
@@ -240,23 +190,13 @@ class ConnectionManager:
             async with asyncio.timeout(timeout_s):
                 while True:
                     self.check()
-                    failed = next(
-                        (connection for connection in self.connections.values() if connection.is_failed), None
-                    )
-                    if failed is not None and failed.error is not None:
-                        raise failed.error
-                    if all(connection.is_live for connection in self.connections.values()):
+                    if self.pool.check_live():
                         return
                     await self._pulse.wait()
         except TimeoutError:
-            waiting = [connection for connection in self.connections.values() if not connection.is_live]
-            told = "; ".join(
-                f"{connection.where} is {connection.state}{f' ({connection.error})' if connection.error else ''}"
-                for connection in waiting
-            )
-            raise FeedError(f"not live after {timeout_s:g} s: {told or 'no connection'}") from None
+            raise FeedError(f"not live after {timeout_s:g} s: {self.pool.waiting() or 'no connection'}") from None
 
-    # Connections ----------------------------------------------------------------------------------------------------
+    # Connections ----------------------------------------------------------------------------------------------
 
     async def open_socket(self, path: Path, session: Session, where: str) -> Socket:
         """Connect to a path of the configured server."""
@@ -278,8 +218,7 @@ class ConnectionManager:
         if old is not None and connection.is_up and old.state is ConnectionState.STALE:
             # Its frames may have been lost in the silence, so its end must count as a loss, not as a handover.
             old.abort(f"silent when connection {connection.number} was ready to take over")
-        self._pulse.set()
-        self._pulse = asyncio.Event()
+        self._signal()
         if self._on_state is not None:
             try:
                 self._on_state(connection.status())
@@ -288,33 +227,30 @@ class ConnectionManager:
 
     def connection_refused(self, connection: Connection, channel: Channel, error: FeedError, *, is_late: bool) -> None:
         """Keep the error that ended a subscription."""
-        if self._carriers.get(channel) is connection:
-            del self._carriers[channel]
-        self.refused[channel] = error
+        self.pool.refuse(channel, connection, error)
         self.connection_changed(connection)
         if is_late:
             self._trouble(error)
 
     def connection_failed(self, connection: Connection, error: OkxError, *, is_late: bool) -> None:
         """Keep the error that ended a connection and its subscriptions."""
-        for channel in [channel for channel, home in self._carriers.items() if home is connection]:
-            del self._carriers[channel]
-            self.refused[channel] = error
+        self.pool.fail(connection, error)
         if is_late:
             self._trouble(error)
 
     def connection_closed(self, connection: Connection) -> None:
         """Forget a connection that is not made again."""
-        self.connections.pop(connection.number, None)
+        self.pool.remove(connection)
 
     def replace(self, connection: Connection) -> None:
         """Replace a connection before the server closes it."""
         if not self.pipeline.is_over:
             self._handovers.start(connection)
 
-    def assign(self, channel: Channel, connection: Connection) -> None:
-        """Let a connection carry a channel from now on."""
-        self._carriers[channel] = connection
+    def _signal(self) -> None:
+        """Wake every task that waits for a change."""
+        self._pulse.set()
+        self._pulse = asyncio.Event()
 
     async def wait_change(self, timeout_s: float) -> None:
         """Wait until the state of a connection changes, at most so long."""
@@ -357,16 +293,13 @@ class ConnectionManager:
         _log.error("%s", self.failure)
         self.pipeline.is_over = True
         self._settle(self.failure)
-        for connection in list(self.connections.values()):
+        for connection in self.pool:
             connection.fail(self.failure)
         self._trouble(self.failure)
 
     def _settle(self, error: FeedError) -> None:
-        for connection in self.connections.values():
-            for subscription in connection.subscriptions:
-                subscription.settle(error)
-        self._pulse.set()
-        self._pulse = asyncio.Event()
+        self.pool.settle(error)
+        self._signal()
 
     async def close(self) -> None:
         """End every connection in good order and deliver the gaps of open outages.
@@ -380,9 +313,7 @@ class ConnectionManager:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        await asyncio.gather(
-            *(connection.end("closed", is_noted=False) for connection in list(self.connections.values()))
-        )
+        await asyncio.gather(*(connection.end("closed", is_noted=False) for connection in self.pool))
         await self._fetches.close()
         self._settle(FeedClosedError("the OKX client was closed"))
         if self.failure is not None and not had_failed:

@@ -10,6 +10,7 @@ from quantkit.feeds.okx.config import OkxConfig
 from quantkit.feeds.okx.tracker.records import FetchCandles, Stalled
 from quantkit.feeds.okx.ws.connection import Connection
 from quantkit.feeds.okx.ws.pipeline import Pipeline
+from quantkit.feeds.okx.ws.pool import ConnectionPool
 from quantkit.feeds.okx.ws.subscriptions import ChannelSubscription, SubscriptionState
 
 #: Longest silence of a book before its connection is given up once more.
@@ -21,7 +22,7 @@ class Monitored(Protocol):
 
     config: OkxConfig
     pipeline: Pipeline
-    connections: dict[int, Connection]
+    pool: ConnectionPool
 
     def fetch_late(self, command: FetchCandles) -> None:
         """Fetch late bars."""
@@ -51,7 +52,7 @@ class StalenessMonitor:
         monitored = self._monitored
         if monitored.pipeline.is_overflowing:
             monitored.pipeline.check_backlog()
-        for connection in list(monitored.connections.values()):
+        for connection in monitored.pool:
             if connection.is_up and not connection.is_retiring:
                 for subscription in connection.subscriptions:
                     if (
