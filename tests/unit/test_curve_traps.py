@@ -33,7 +33,7 @@ def test_rows_while_nothing_is_held_are_no_moments() -> None:
     # Bought at 100 (+1), sold at 90 (-100, +0.9), bought at 90 (+0.9): 9,901 of 10,001 at worst, then more again.
     assert rows_of(played)[-3:-1] == [
         (90, 9_901.9, 9_901.9, round(100 * (9_901 / 10_001 - 1), 6), "row"),
-        (130, 9_902.8, 9_902.8, round(100 * (9_902.8 / 10_001 - 1), 6), "row"),
+        (110, 9_902.8, 9_902.8, round(100 * (9_902.8 / 10_001 - 1), 6), "row"),
     ]
 
 
