@@ -120,6 +120,7 @@ class Hooks:
         """Use an instrument's new steps and minimum from this row on."""
         grid, now_ns = self._plan.instruments[change.instrument], self._position.now_ns
         instrument = change.info.on_grid(grid.tick, grid.lot)
+        self._position.is_after_candles = True  # what had arrived by now may fill here
         self._instruments.update({instrument.id: instrument})
         self._ledgers[1].change_instrument(instrument)
         self._broker.change_instrument(instrument, change.exchange_ns)

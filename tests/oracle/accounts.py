@@ -122,7 +122,8 @@ class AccountCase:
 
     def _script(self) -> Script:
         def script(number: int, hook: str, strategy: Scripted) -> Sequence[Act]:
-            if self.raises_at is not None and number >= self.raises_at and hook != "start":
+            is_priced = hook != "start" and strategy.now > BASE_NS + 200 * NS_PER_MS
+            if self.raises_at is not None and number >= self.raises_at and is_priced:
                 raise HookRaised
             dice = Random(self.seed * 1_000_003 + number)
             # What answers its own orders all the time would never come to an end.

@@ -3,11 +3,27 @@
 import pytest
 from oracle.match import naive, real
 from oracle.scripted import Act, HookRaised, Script, Scripted
-from oracle.timelines import OTHER, SPOT, SWAP, Played, buy, candle, funding, mark, ms, ns, play, scenario, sell, trade
+from oracle.timelines import (
+    OTHER,
+    SPOT,
+    SWAP,
+    Played,
+    book,
+    buy,
+    candle,
+    funding,
+    mark,
+    ms,
+    ns,
+    play,
+    scenario,
+    sell,
+    trade,
+)
 
 from quantkit.clock import NS_PER_MS
 from quantkit.events import MarketEvent
-from quantkit.instruments import Fees
+from quantkit.instruments import Fees, Instrument
 
 TEN_MS = 10 * NS_PER_MS
 
@@ -199,3 +215,17 @@ def test_coins_in_the_account_are_worth_something_once_they_have_a_price() -> No
     assert rows_of(played)[0] == (12, 1_400, 1_000, 0, "row")
     assert rows_of(played)[-1][:2] == (47, 1_420)
     assert played.told.ledger["starting_equity"] == "1400"
+
+
+def test_a_fill_that_new_steps_reveal_comes_after_the_grid_of_its_moment() -> None:
+    """It had arrived before they came into force; a timer of the same moment has run before the row."""
+    finer = Instrument.from_dict({**SWAP.to_dict(), "price_step": "0.05", "valid_from_ns": ns(40)})
+    played = play(
+        [book(0, {99.9: 9}, {100.1: 9}, whole=True), book(90, {99.9: 9}, {100.1: 9}, whole=True)],
+        {("timer", 0): [buy(1)]},
+        on="book",
+        instruments=(SWAP, finer),
+        timers=("10ms",),
+        equity_every_ns=TEN_MS,
+    )
+    assert [row[0::4] for row in rows_of(played) if row[0] in (30, 40)] == [(30, "grid"), (40, "grid"), (40, "row")]
