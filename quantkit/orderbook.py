@@ -55,15 +55,14 @@ class _SideRows:
         tops: For each row the most aggressive tick that it sets to a size above zero; beyond every tick if there is
             none.
         base: First tick of the window that the following go by, None before the first.
-        places: Each level's place in a dense array; far levels, outside the window, share a spare.
-        far: The far levels, ticks and sizes.
+        places: Each level's place in its side's dense array; far levels, outside the window, share a spare.
+        far: Which levels are far.
         far_start: n + 1 offsets of the rows into `far`; empty without far levels.
         has_stray: Whether a far level is set on the market's side of the window.
     """
 
     __slots__ = (
         "_is_bid",
-        "_offset",
         "base",
         "far",
         "far_start",
@@ -77,7 +76,6 @@ class _SideRows:
 
     def __init__(self, column: Callable[[str], NDArray[Any]], side: Side, steps: NDArray[np.float64]) -> None:
         self._is_bid = side is Side.BUY
-        self._offset = 0 if self._is_bid else WINDOW
         name = "bid" if self._is_bid else "ask"
         start = column(f"{name}_start")
         self.start: list[int] = start.tolist()
@@ -86,7 +84,7 @@ class _SideRows:
         self.tops = self._tops(start)
         self.base: int | None = None
         self.places: NDArray[np.int64] = np.empty(0, np.int64)
-        self.far: list[tuple[int, float]] = []
+        self.far: NDArray[np.int64] = np.empty(0, np.int64)
         self.far_start: list[int] = []
         self.has_stray = False
 
@@ -110,18 +108,29 @@ class _SideRows:
         places = self.ticks - base
         # A negative place is a huge one without its sign, so one comparison finds both ends.
         far = np.flatnonzero(places.view(np.uint64) >= WINDOW)
-        places += self._offset
-        places[far] = 2 * WINDOW
-        self.places = places
+        self.places, self.far = places, far
         if len(far):
-            ticks, sizes = self.ticks[far], self.sizes[far]
-            is_stray = ticks >= base + WINDOW if self._is_bid else ticks < base
-            self.has_stray = bool((is_stray & (sizes > 0)).any())
-            # As lists, since far levels are few and are put into the side map one by one.
-            self.far = list(zip(ticks.tolist(), sizes.tolist(), strict=True))
+            places[far] = WINDOW
+            ticks = self.ticks[far]
+            self.has_stray = bool((self._are_strays(ticks) & (self.sizes[far] > 0)).any())
             self.far_start = far.searchsorted(self.start).tolist()
         else:
-            self.far, self.far_start, self.has_stray = [], [], False
+            self.far_start, self.has_stray = [], False
+
+    def _are_strays(self, ticks: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Return a mask of the ticks on the market's side of the window."""
+        assert self.base is not None
+        return ticks >= self.base + WINDOW if self._is_bid else ticks < self.base
+
+    def far_levels(self, first: int, last: int) -> Iterator[tuple[int, float]]:
+        """Return the far levels of rows `first` to `last` (exclusive) in order."""
+        far = self.far[self.far_start[first] : self.far_start[last]]
+        return zip(self.ticks[far].tolist(), self.sizes[far].tolist(), strict=True)
+
+    def sets_stray(self, first: int, last: int) -> bool:
+        """Return whether one of the rows sets a far level on the market's side of the window."""
+        far = self.far[self.far_start[first] : self.far_start[last]]
+        return self.has_stray and bool((self._are_strays(self.ticks[far]) & (self.sizes[far] > 0)).any())
 
     def levels(self, row: int) -> dict[int, float]:
         """Return a snapshot row's levels by tick; of one named twice the last counts, and size 0 is none."""
@@ -182,6 +191,7 @@ class DenseBook:
     """
 
     __slots__ = (
+        "_all_sizes",
         "_ask_low",
         "_base",
         "_bid_high",
@@ -190,7 +200,7 @@ class DenseBook:
         "_laid",
         "_late",
         "_sizes",
-        "_view",
+        "_views",
         "instrument",
         "is_valid",
         "version",
@@ -200,8 +210,10 @@ class DenseBook:
         self.instrument = instrument
         self.is_valid = False
         self.version = 0
-        self._sizes = np.zeros(2 * WINDOW + 1)
-        self._view = memoryview(self._sizes.data)
+        # Each side has a spare at its end, into which far levels go.
+        self._all_sizes = np.zeros(2 * (WINDOW + 1))
+        self._sizes = self._all_sizes[: WINDOW + 1], self._all_sizes[WINDOW + 1 :]  # bids, asks
+        self._views = memoryview(self._sizes[0].data), memoryview(self._sizes[1].data)
         self._base = 0
         self._far_levels: tuple[dict[int, float], dict[int, float]] = ({}, {})  # bids, asks; without those of `_late`
         # Applied rows whose far levels are not in the side map yet: often nobody asks for them before they change.
@@ -215,7 +227,7 @@ class DenseBook:
         """Return a book of the same levels, which goes its own way."""
         book = DenseBook(self.instrument)
         book.is_valid, book.version = self.is_valid, self.version
-        book._sizes[:] = self._sizes
+        book._all_sizes[:] = self._all_sizes
         book._base = self._base
         bids, asks = self._far
         book._far_levels = (dict(bids), dict(asks))
@@ -269,7 +281,7 @@ class DenseBook:
         if begin != end:
             if bids.base != base:
                 bids.place_in(base)
-            self._sizes[bids.places[begin:end]] = bids.sizes[begin:end]
+            self._sizes[0][bids.places[begin:end]] = bids.sizes[begin:end]
             top = max(bids.tops[first:last]) - base
             if top > self._bid_high:
                 # A stray says nothing about the window; the other tops do.
@@ -280,14 +292,14 @@ class DenseBook:
         if begin != end:
             if asks.base != base:
                 asks.place_in(base)
-            self._sizes[asks.places[begin:end]] = asks.sizes[begin:end]
+            self._sizes[1][asks.places[begin:end]] = asks.sizes[begin:end]
             top = min(asks.tops[first:last]) - base
             if top < self._ask_low:
                 if top < 0:
                     top = min((tick - base for tick in asks.tops[first:last] if tick >= base), default=WINDOW)
                 self._ask_low = min(self._ask_low, top)
         self._laid = None
-        if bids.far or asks.far:
+        if bids.far_start or asks.far_start:
             self._note_far(rows, first, last)
         if self._has_stray or self._bid_place() < 0 or self._ask_place() >= WINDOW:
             self._keep_window()
@@ -318,16 +330,14 @@ class DenseBook:
                 continue
             if side.base != base:  # another book has gone by the same rows
                 side.place_in(base)
-            if not side.far:
+            if not side.far_start:
                 continue
-            is_bid = side is rows.bids
-            for tick, size in side.far[side.far_start[first] : side.far_start[last]]:
+            for tick, size in side.far_levels(first, last):
                 if size > 0:
                     levels[tick] = size
-                    if tick >= base + WINDOW if is_bid else tick < base:
-                        self._has_stray = True
                 else:
                     levels.pop(tick, None)
+            self._has_stray = self._has_stray or side.sets_stray(first, last)
 
     @property
     def _far(self) -> tuple[dict[int, float], dict[int, float]]:
@@ -356,10 +366,10 @@ class DenseBook:
         best = [max(bids)] if bids else []
         best += [min(asks)] if asks else []
         if self._laid is None:
-            self._sizes[:] = 0.0
+            self._all_sizes[:] = 0.0
         else:
             # One snapshot after the other: emptying the places of the last is all it takes.
-            self._sizes[self._laid] = 0.0
+            self._all_sizes[self._laid] = 0.0
         if best:
             wanted = sum(best) // len(best) - WINDOW // 2
             # A window that moves with every snapshot would have all the block's places worked out anew each time.
@@ -375,8 +385,8 @@ class DenseBook:
             for tick, size in levels.items():
                 place = tick - base
                 if 0 <= place < WINDOW:
-                    laid.append(place + side * WINDOW)
-                    self._sizes[laid[-1]] = size
+                    laid.append(place + side * (WINDOW + 1))
+                    self._all_sizes[laid[-1]] = size
                     if side == 0:
                         self._bid_high = max(self._bid_high, place)
                     else:
@@ -388,7 +398,7 @@ class DenseBook:
 
     def _bid_place(self) -> int:
         """Return the place of the highest dense bid, below zero when there is none."""
-        place, view = self._bid_high, self._view
+        place, view = self._bid_high, self._views[0]
         if place < 0 or view[place] != 0.0:
             return place
         stop = max(place - 64, -1)
@@ -396,22 +406,22 @@ class DenseBook:
             place -= 1
         while place >= 0 and view[place] == 0.0:
             low = max(0, place - _CHUNK)
-            found = np.flatnonzero(self._sizes[low : place + 1])
+            found = np.flatnonzero(self._sizes[0][low : place + 1])
             place = low + int(found[-1]) if len(found) else low - 1
         self._bid_high = place
         return place
 
     def _ask_place(self) -> int:
         """Return the place of the lowest dense ask, `WINDOW` when there is none."""
-        place, view = self._ask_low, self._view
-        if place >= WINDOW or view[WINDOW + place] != 0.0:
+        place, view = self._ask_low, self._views[1]
+        if place >= WINDOW or view[place] != 0.0:
             return place
         stop = min(place + 64, WINDOW)
-        while place < stop and view[WINDOW + place] == 0.0:
+        while place < stop and view[place] == 0.0:
             place += 1
-        while place < WINDOW and view[WINDOW + place] == 0.0:
+        while place < WINDOW and view[place] == 0.0:
             high = min(WINDOW, place + _CHUNK)
-            found = np.flatnonzero(self._sizes[WINDOW + place : WINDOW + high])
+            found = np.flatnonzero(self._sizes[1][place:high])
             place = place + int(found[0]) if len(found) else high
         self._ask_low = place
         return place
@@ -419,7 +429,7 @@ class DenseBook:
     def best_bid_ticks(self) -> int | None:
         """Return the highest bid, None when there is none."""
         place = self._bid_high
-        if place < 0 or self._view[place] == 0.0:
+        if place < 0 or self._views[0][place] == 0.0:
             place = self._bid_place()
         if place >= 0 and not self._has_stray:
             return self._base + place
@@ -430,7 +440,7 @@ class DenseBook:
     def best_ask_ticks(self) -> int | None:
         """Return the lowest ask, None when there is none."""
         place = self._ask_low
-        if place >= WINDOW or self._view[WINDOW + place] == 0.0:
+        if place >= WINDOW or self._views[1][place] == 0.0:
             place = self._ask_place()
         if place < WINDOW and not self._has_stray:
             return self._base + place
@@ -442,7 +452,7 @@ class DenseBook:
         """Return the displayed size of a level, 0.0 when it is empty."""
         place = ticks - self._base
         if 0 <= place < WINDOW:
-            return self._view[place if side is Side.BUY else WINDOW + place]
+            return self._views[0 if side is Side.BUY else 1][place]
         return self._far[0 if side is Side.BUY else 1].get(ticks, 0.0)
 
     def levels(self, side: Side) -> Iterator[tuple[int, float]]:
@@ -453,7 +463,7 @@ class DenseBook:
         edge = self._base + WINDOW if is_bid else self._base
         strays = {t for t in far if (t >= edge if is_bid else t < edge)} if self._has_stray else set()
         yield from ((tick, far[tick]) for tick in sorted(strays, reverse=is_bid))
-        dense = self._sizes[:WINDOW] if is_bid else self._sizes[WINDOW : 2 * WINDOW]
+        dense = self._sizes[0 if is_bid else 1]
         place = self._bid_place() if is_bid else self._ask_place()
         while 0 <= place < WINDOW:
             if is_bid:
@@ -469,11 +479,11 @@ class DenseBook:
 
     def size_between(self, side: Side, low: int, high: int) -> float:
         """Return the displayed size of all levels from tick `low` to `high`, both included."""
-        offset = 0 if side is Side.BUY else WINDOW
+        sizes = self._sizes[0 if side is Side.BUY else 1]
         first, last = low - self._base, high - self._base
         is_dense = first >= 0 and last < WINDOW
         first, last = max(first, 0), min(last, WINDOW - 1)
-        dense = float(self._sizes[offset + first : offset + last + 1].sum()) if first <= last else 0.0
+        dense = float(sizes[first : last + 1].sum()) if first <= last else 0.0
         if is_dense:
             return dense
         far = self._far[0 if side is Side.BUY else 1]
@@ -483,11 +493,11 @@ class DenseBook:
         """Return whether a level is displayed at `ticks` or further from the market: then an empty one is known."""
         if side is Side.BUY:
             place = min(ticks - self._base, WINDOW - 1)
-            if place >= 0 and self._sizes[: place + 1].any():
+            if place >= 0 and self._sizes[0][: place + 1].any():
                 return True
             return any(tick <= ticks for tick in self._far[0])
         place = max(ticks - self._base, 0)
-        if place < WINDOW and self._sizes[WINDOW + place : 2 * WINDOW].any():
+        if place < WINDOW and self._sizes[1][place:WINDOW].any():
             return True
         return any(tick >= ticks for tick in self._far[1])
 
