@@ -11,9 +11,9 @@ from quantkit.feeds.okx.codec.decode import (
     AccountData,
     AccountFill,
     AccountUpdate,
-    Balance,
     BalanceAndPosition,
     BalanceAndPositionData,
+    BalanceUpdate,
     CashBalance,
     FillsData,
     FrameError,
@@ -52,7 +52,7 @@ def test_account_with_pages_and_blanks() -> None:
         "details": [{"ccy": "BTC", "cashBal": "1.00000000000000000001", "availBal": "", "upl": "-0.5", "uTime": TS}],
     }
     frame = private("account", [row], arg={"ccy": "BTC"}, eventType="snapshot", curPage=1, lastPage=False)
-    balance = Balance(
+    balance = BalanceUpdate(
         currency="BTC", cash=Decimal("1.00000000000000000001"), unrealised_pnl=Decimal("-0.5"), updated_ns=TS_NS
     )
     assert only(frame) == AccountData(

@@ -23,7 +23,7 @@ Part = TypeVar("Part", bound=msgspec.Struct)
 # What a frame holds -------------------------------------------------------------------------------------------
 
 
-class Balance(msgspec.Struct, frozen=True, kw_only=True):
+class BalanceUpdate(msgspec.Struct, frozen=True, kw_only=True):
     """One currency of the account."""
 
     currency: str = field(name="ccy")
@@ -52,7 +52,7 @@ class AccountUpdate(msgspec.Struct, frozen=True, kw_only=True):
     notional_usd: Decimal | None = field(name="notionalUsd", default=None)
     unrealised_pnl: Decimal | None = field(name="upl", default=None)
     updated_ns: int | None = field(name="uTime", default=None)
-    balances: tuple[Balance, ...] = field(name="details", default=())
+    balances: tuple[BalanceUpdate, ...] = field(name="details", default=())
 
 
 class PositionUpdate(msgspec.Struct, frozen=True, kw_only=True):
