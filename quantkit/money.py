@@ -126,7 +126,7 @@ class Netting:
         return Fraction(self.sign * (self.flow * self.den + self.num), self.den * self.scale)
 
 
-class Balance:
+class CurrencyLedger:
     """The money of one currency: what was settled in it, and what the contracts brought that settle in it.
 
     Attributes:

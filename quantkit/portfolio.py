@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from quantkit.errors import ConfigError, OrderError
 from quantkit.instruments import EXACT, Instrument, Side, decimal_of
-from quantkit.money import Balance, Netting
+from quantkit.money import CurrencyLedger, Netting
 from quantkit.orders import Fill
 
 #: Amounts that are no finite decimal are shown to this step; the ledger itself keeps the fraction.
@@ -283,8 +283,8 @@ class Portfolio:
         self.report_currency = report_currency or next(iter(cash))
         self.deposits: Mapping[str, Decimal] = MappingProxyType(deposits)
         self._mark_of = mark_of
-        self._balances: dict[str, Balance] = {}
-        self._settled: dict[str, Balance] = {}  # of the currencies that money was moved in, in order
+        self._balances: dict[str, CurrencyLedger] = {}
+        self._settled: dict[str, CurrencyLedger] = {}  # of the currencies that money was moved in, in order
         self._positions: dict[str, Position] = {}
         self._untraded: dict[str, Position] = {}
         self._contracts: dict[str, list[Position]] = {}
@@ -483,13 +483,13 @@ class Portfolio:
             if not position.instrument.is_spot:
                 currency = position.instrument.settle_currency
                 self._contracts.setdefault(currency, []).append(position)
-                self._balances.setdefault(currency, Balance())
+                self._balances.setdefault(currency, CurrencyLedger())
         return position
 
     def _move(self, currency: str, amount: Decimal) -> None:
         balance = self._settled.get(currency)
         if balance is None:
-            balance = self._settled[currency] = self._balances.setdefault(currency, Balance())
+            balance = self._settled[currency] = self._balances.setdefault(currency, CurrencyLedger())
         balance.settle(amount)
 
     def _find_converters(self) -> dict[str, Instrument]:
