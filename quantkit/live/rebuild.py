@@ -2,16 +2,17 @@
 
 import shutil
 from collections import defaultdict, deque
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from operator import attrgetter
 from pathlib import Path
 from typing import Final, NamedTuple
 
 from quantkit.errors import DataError
-from quantkit.events import KINDS, Candle, InstrumentChange, MarketEvent, Timing
+from quantkit.events import Candle, InstrumentChange, MarketEvent, Timing
 from quantkit.feeds.exchanges import source_class
 from quantkit.feeds.recorded import deliveries_of
+from quantkit.feeds.recording import stream_of
 from quantkit.live.folder import DATA, ENGINE, FRAMES, recorded_run
 from quantkit.live.journal import (
     FeedEnded,
@@ -128,57 +129,82 @@ def _summary(folder: Path) -> _RunSummary:
     return _RunSummary(started, warmed, sent, steps, until_ns, until_ns if has_ended else end_ns)
 
 
+class _RowBlocks:
+    """Hands the rows of every stream to a writer, many at a time.
+
+    Attributes:
+        counts: Rows so far, by stream.
+    """
+
+    def __init__(self, writer: Writer) -> None:
+        self.counts: dict[Stream, int] = defaultdict(int)
+        self._writer = writer
+        self._waiting: dict[Stream, list[MarketEvent]] = defaultdict(list)
+        self._closed_ns: dict[Stream, int] = {}  # of the last candle of a warm-up: those before come no second time
+
+    def warm_up(self, candles: Sequence[Candle]) -> None:
+        """Add the candles of a warm-up."""
+        for candle in candles:
+            if self._is_new(candle):
+                self._add(candle)
+                self._closed_ns[stream_of(candle)] = candle.close_ns
+
+    def add(self, row: MarketEvent) -> None:
+        """Add a row, in order of receipt within its stream."""
+        if not isinstance(row, Candle) or self._is_new(row):
+            self._add(row)
+
+    def finish(self) -> None:
+        """Hand over the rest."""
+        for rows in self._waiting.values():
+            self._writer.write(Block.from_events(rows))
+
+    def _is_new(self, candle: Candle) -> bool:
+        return candle.close_ns > self._closed_ns.get(stream_of(candle), 0)
+
+    def _add(self, row: MarketEvent) -> None:
+        stream = stream_of(row)
+        rows = self._waiting[stream]
+        rows.append(row)
+        self.counts[stream] += 1
+        # Rows of one stamp stay in one block, as they came in one frame.
+        if len(rows) >= _BLOCK_ROWS and row.received_ns != rows[-2].received_ns:
+            self._writer.write(Block.from_events(rows[:-1]))
+            del rows[:-1]
+
+
 def _write(folder: Path, target: Path, run: _RunSummary) -> dict[Stream, int]:
     """Write rows and metadata into a new data folder."""
     started = run.started
     instruments = instruments_of(started)
     source = source_class(started.exchange)
     decoder = source.decoder(instruments)
-    counts: dict[Stream, int] = defaultdict(int)
-    waiting: dict[Stream, list[MarketEvent]] = defaultdict(list)
-    warmed_ns: dict[Stream, int] = {}  # bars up to here came with the warm-up
-    asked: dict[Stream, int] = {}
     start_ns, _ = span_of(started)
+    asked: dict[Stream, int] = {}
     with Writer(target, source=f"{source.title} live, from the tape") as writer:
-
-        def add(stream: Stream, row: MarketEvent) -> None:
-            rows = waiting[stream]
-            rows.append(row)
-            counts[stream] += 1
-            # Rows of one stamp stay in one block, as they came in one frame.
-            if len(rows) >= _BLOCK_ROWS and row.received_ns != rows[-2].received_ns:
-                writer.write(Block.from_events(rows[:-1]))
-                del rows[:-1]
-
+        blocks = _RowBlocks(writer)
         for entry in run.warmed:
-            stream = Stream("candle", entry.instrument, entry.interval)
-            asked[stream] = entry.count
-            for candle in entry.candles:
-                if candle.close_ns > warmed_ns.get(stream, 0):
-                    add(stream, candle)
-                    warmed_ns[stream] = candle.close_ns
+            asked[Stream("candle", entry.instrument, entry.interval)] = entry.count
+            blocks.warm_up(entry.candles)
         for rows in deliveries_of(folder / FRAMES, decoder):
             if rows[0].received_ns > run.until_ns:
-                # As in the run's own data, which end with it. What it listened to may yet stand behind.
+                # As in the run's own data, which end with it. Later subscriptions may yet stand behind.
                 continue
             for row in rows:
                 if isinstance(row, InstrumentChange):
                     writer.write_instrument(row.info)
-                    continue
-                stream = Stream(KINDS[type(row)], row.instrument, row.interval if isinstance(row, Candle) else "")
-                if not isinstance(row, Candle) or row.close_ns > warmed_ns.get(stream, 0):
-                    add(stream, row)
-        listened = decoder.streams
-        for stream in listened:
+                else:
+                    blocks.add(row)
+        subscribed = decoder.streams
+        for stream in subscribed:
             writer.watched(stream, start_ns, max(start_ns, run.taken_until_ns), warmup=asked.get(stream, 0))
-        names = sorted({stream.instrument for stream in (*counts, *listened)})
-        for row in _timings(run, names):
-            add(Stream("timing", row.instrument), row)
-        for rest in waiting.values():
-            writer.write(Block.from_events(rest))
+        names = sorted({stream.instrument for stream in (*blocks.counts, *subscribed)})
+        for timing in _timings(run, names):
+            blocks.add(timing)
+        blocks.finish()
         for name in names:
             writer.write_instrument(instruments[name])
-    return dict(counts)
+    return dict(blocks.counts)
 
 
 def _timings(run: _RunSummary, names: Collection[str]) -> list[Timing]:
