@@ -17,7 +17,7 @@ if TYPE_CHECKING:
         QuantkitError,
         StrategyError,
     )
-    from quantkit.events import BookUpdate, Candle, Funding, Gap, Mark, Ticker, Trade
+    from quantkit.events import BookUpdate, Candle, Funding, Gap, Mark, OpenInterest, Ticker, Trade
     from quantkit.feeds.okx.config import OkxConfig
     from quantkit.feeds.okx.ws.client import OkxClient
     from quantkit.instruments import Fees, Instrument, Side
@@ -46,6 +46,7 @@ _HOMES = {
     "Mark": "quantkit.events",
     "OkxClient": "quantkit.feeds.okx.ws.client",
     "OkxConfig": "quantkit.feeds.okx.config",
+    "OpenInterest": "quantkit.events",
     "Order": "quantkit.orders",
     "OrderError": "quantkit.errors",
     "OrderState": "quantkit.orders",
@@ -81,6 +82,7 @@ __all__ = [
     "Mark",
     "OkxClient",
     "OkxConfig",
+    "OpenInterest",
     "Order",
     "OrderError",
     "OrderState",

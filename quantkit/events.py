@@ -83,6 +83,23 @@ class Mark(msgspec.Struct, frozen=True, gc=False):
     source: str = "mark"  # or "index"
 
 
+class OpenInterest(msgspec.Struct, frozen=True, gc=False):
+    """How many contracts are open on the exchange, held long and short by someone; no price is made by it.
+
+    Attributes:
+        qty: Contracts.
+        coins: The same in the base currency, None where the source has it not.
+        usd: The same in US dollars, None where the source has it not.
+    """
+
+    instrument: str
+    exchange_ns: int
+    received_ns: int
+    qty: float
+    coins: float | None = None
+    usd: float | None = None
+
+
 class Funding(msgspec.Struct, frozen=True, gc=False):
     """A funding rate as a fraction of the notional; longs pay a positive one. Only settled rates are charged."""
 
@@ -134,7 +151,7 @@ class InstrumentChange(msgspec.Struct, frozen=True):
     info: Instrument
 
 
-MarketEvent: TypeAlias = Ticker | Trade | Candle | BookUpdate | Mark | Funding | Gap | Timing
+MarketEvent: TypeAlias = Ticker | Trade | Candle | BookUpdate | Mark | OpenInterest | Funding | Gap | Timing
 
 #: What a feed yields rows of.
 Row: TypeAlias = MarketEvent | InstrumentChange
@@ -325,9 +342,24 @@ EVENT_KINDS: Final[dict[str, EventKind]] = kinds_by_name(
         is_timed=True,
     ),
     EventKind(
+        name="open_interest",
+        event=OpenInterest,
+        rank=2,
+        hook="on_open_interest",
+        subscription="subscribe_open_interest",
+        fields=(
+            Field("qty", "float", "size"),
+            Field("coins", "optional", "size"),
+            Field("usd", "optional", "size"),
+        ),
+        per="month",
+        is_sparse=False,
+        is_timed=True,
+    ),
+    EventKind(
         name="candle",
         event=Candle,
-        rank=2,
+        rank=3,
         hook="on_candle",
         subscription="subscribe_candles",
         fields=(
@@ -343,7 +375,7 @@ EVENT_KINDS: Final[dict[str, EventKind]] = kinds_by_name(
     EventKind(
         name="funding",
         event=Funding,
-        rank=3,
+        rank=4,
         hook="on_funding",
         subscription="subscribe_funding",
         fields=(Field("rate", "float", "number"), Field("funding_ns", "stamp"), Field("is_settled", "flag")),
@@ -354,7 +386,7 @@ EVENT_KINDS: Final[dict[str, EventKind]] = kinds_by_name(
     EventKind(
         name="instrument",
         event=InstrumentChange,
-        rank=4,
+        rank=5,
         hook=None,
         subscription=None,
         fields=(Field("info", "object"),),
@@ -365,7 +397,7 @@ EVENT_KINDS: Final[dict[str, EventKind]] = kinds_by_name(
     EventKind(
         name="candle_open",  # a candle's open price, after every candle that closes at that instant
         event=None,
-        rank=5,
+        rank=6,
         hook=None,
         subscription=None,
         fields=(Field("open", "float", "price"), Field("open_ns", "stamp"), Field("close_ns", "stamp")),
@@ -376,7 +408,7 @@ EVENT_KINDS: Final[dict[str, EventKind]] = kinds_by_name(
     EventKind(
         name="book",
         event=BookUpdate,
-        rank=6,
+        rank=7,
         hook="on_book",
         subscription="subscribe_book",
         fields=(
@@ -393,7 +425,7 @@ EVENT_KINDS: Final[dict[str, EventKind]] = kinds_by_name(
     EventKind(
         name="ticker",
         event=Ticker,
-        rank=7,
+        rank=8,
         hook="on_ticker",
         subscription="subscribe_tickers",
         fields=(
@@ -411,7 +443,7 @@ EVENT_KINDS: Final[dict[str, EventKind]] = kinds_by_name(
     EventKind(
         name="trade",
         event=Trade,
-        rank=8,
+        rank=9,
         hook="on_trade",
         subscription="subscribe_trades",
         fields=(
@@ -427,7 +459,7 @@ EVENT_KINDS: Final[dict[str, EventKind]] = kinds_by_name(
     EventKind(
         name="timing",  # never among the rows of a run; a replay reads it beforehand
         event=Timing,
-        rank=9,
+        rank=10,
         hook=None,
         subscription=None,
         fields=(

@@ -17,7 +17,7 @@ import numpy as np
 
 from quantkit.clock import datetime_of
 from quantkit.errors import ConfigError
-from quantkit.events import EVENT_KINDS, Candle, EventKind, Funding, Gap, Mark, Ticker, Trade
+from quantkit.events import EVENT_KINDS, Candle, EventKind, Funding, Gap, Mark, OpenInterest, Ticker, Trade
 from quantkit.instruments import Instrument, Side, literal
 from quantkit.orderbook import Book
 from quantkit.orders import Fill, Order, TimeInForce
@@ -245,6 +245,9 @@ class Strategy:
     def on_mark(self, mark: Mark) -> None:
         """Handle a mark or index price."""
 
+    def on_open_interest(self, open_interest: OpenInterest) -> None:
+        """Handle how many contracts are open on the exchange."""
+
     def on_funding(self, funding: Funding) -> None:
         """Handle a predicted or settled funding rate."""
 
@@ -284,6 +287,10 @@ class Strategy:
     def subscribe_marks(self, instrument: str) -> None:
         """Receive `on_mark` for an instrument."""
         self._context.subscribe("mark", instrument, "", 0)
+
+    def subscribe_open_interest(self, instrument: str) -> None:
+        """Receive `on_open_interest` for an instrument."""
+        self._context.subscribe("open_interest", instrument, "", 0)
 
     def subscribe_funding(self, instrument: str) -> None:
         """Receive `on_funding` for an instrument."""

@@ -26,7 +26,7 @@ from oracle.scripted import HookRaised
 from oracle.venues import BookVenue, CandleVenue, DisplayedVenue, PriceVenue, TickerVenue, TradeVenue, Venue
 
 from quantkit.clock import INTERVALS, duration_ns, time_ns_of
-from quantkit.events import BookUpdate, Candle, Funding, Gap, Mark, MarketEvent, Ticker, Trade
+from quantkit.events import BookUpdate, Candle, Funding, Gap, Mark, MarketEvent, OpenInterest, Ticker, Trade
 from quantkit.instruments import Fees, Instrument, Side
 from quantkit.orderbook import Book
 from quantkit.orders import Fill, Order, OrderState
@@ -34,10 +34,11 @@ from quantkit.strategy import Strategy, overrides
 
 NEVER_NS = 2**63 - 1
 #: Rows of one stamp come in this order.
-ORDER = ("gap", "mark", "candle", "funding", "instrument", "candle_open", "book", "ticker", "trade")
+ORDER = ("gap", "mark", "open_interest", "candle", "funding", "instrument", "candle_open", "book", "ticker", "trade")
 KINDS: Mapping[type, str] = {
     Gap: "gap",
     Mark: "mark",
+    OpenInterest: "open_interest",
     Candle: "candle",
     Funding: "funding",
     BookUpdate: "book",
@@ -602,14 +603,8 @@ class Oracle:
             case BookUpdate():
                 if self.books[event.instrument].is_valid:
                     self.strategy.on_book(cast(Book, NaiveView(self.books[event.instrument])))
-            case Trade():
-                self.strategy.on_trade(event)
-            case Ticker():
-                self.strategy.on_ticker(event)
-            case Mark():
-                self.strategy.on_mark(event)
-            case Funding():
-                self.strategy.on_funding(event)
+            case _:
+                getattr(self.strategy, f"on_{kind}")(event)
 
     def _deliver_candle(self, candle: Candle) -> None:
         self.delivered.setdefault((candle.instrument, candle.interval), []).append(candle)

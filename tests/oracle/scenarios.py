@@ -14,7 +14,19 @@ from oracle.scripted import Act, Script, Scripted
 
 from quantkit.brokers.send_clock import SendClock
 from quantkit.clock import NS_PER_MIN, NS_PER_MS
-from quantkit.events import BookUpdate, Candle, Funding, Gap, Mark, MarketEvent, Ticker, Trade
+from quantkit.events import (
+    EVENT_KINDS,
+    KINDS,
+    BookUpdate,
+    Candle,
+    Funding,
+    Gap,
+    Mark,
+    MarketEvent,
+    OpenInterest,
+    Ticker,
+    Trade,
+)
 from quantkit.instruments import Fees, Instrument, Side
 
 #: 2026-01-01 00:00:00 UTC and a bit less than two seconds, so that whole seconds fall inside most scenarios.
@@ -26,6 +38,8 @@ LATENCIES_MS = (0, 1, 5, 20, 100)
 SLOW_HOOKS_MS = (0, 0, 3, 40, 700, -5)
 OFFSETS_MS = (0, 2, 30, -30, 3_000, -3_000)
 RATES = (0.0001, -0.0003, 0.01)
+#: Kinds of rows that a strategy can ask for and hook.
+HOOKED = tuple(kind.name for kind in EVENT_KINDS.values() if kind.subscription is not None)
 
 
 def make_instrument(name: str, kind: str) -> Instrument:
@@ -193,6 +207,9 @@ class _Market:
     def mark(self, at: tuple[int, int], x: int, y: int, z: int) -> Mark:
         return Mark(self.instrument.id, *at, self.price(self.middle + x - 3))
 
+    def open_interest(self, at: tuple[int, int], x: int, y: int, z: int) -> OpenInterest:
+        return OpenInterest(self.instrument.id, *at, self.qty(100 + x), None if y % 2 else float(z))
+
     def funding(self, at: tuple[int, int], x: int, y: int, z: int) -> Funding:
         boundary = at[0] - (0, 1, NS_PER_MS, 20 * NS_PER_MS, 21 * NS_PER_MS, 40 * NS_PER_MS, -1)[x]
         return Funding(self.instrument.id, *at, RATES[y % 3], boundary, z % 4 != 0)
@@ -287,8 +304,8 @@ _ROWS_OF = {
     "candle": ("other", "other", "other", "other", "other", "other", "other", "other"),
 }
 _OTHER_ROWS = {
-    "book": ("mark", "funding", "snapshot", "mark"),
-    "ticker": ("mark", "funding", "gap", "mark"),
+    "book": ("mark", "funding", "snapshot", "open_interest"),
+    "ticker": ("mark", "funding", "gap", "open_interest"),
     "trade": ("mark", "funding", "ticker", "gap"),
     "candle": ("mark", "funding", "trade", "mark"),
 }
@@ -334,7 +351,7 @@ def scenarios(draw: generators.DrawFn, kinds: Sequence[str] = ("book", "ticker",
         {
             (kind, e.instrument, getattr(e, "interval", ""))
             for e in events
-            if (kind := _kind(e)) != "gap" and e.received_ns >= BASE_NS
+            if (kind := KINDS[type(e)]) != "gap" and e.received_ns >= BASE_NS
         }
     )
     warmup = draw(_small(3))
@@ -348,9 +365,7 @@ def scenarios(draw: generators.DrawFn, kinds: Sequence[str] = ("book", "ticker",
         end_ns=max(BASE_NS + 1, *(e.received_ns for e in events))
         + draw(generators.sampled_from((1, 0, 30 * NS_PER_MS, 2 * 10**9))),
         subscriptions=tuple((*key, warmup if key[0] == "candle" else 0) for key in subscriptions),
-        hooks=tuple(
-            draw(generators.sets(generators.sampled_from(("ticker", "candle", "book", "trade", "mark", "funding"))))
-        ),
+        hooks=tuple(draw(generators.sets(generators.sampled_from(HOOKED)))),
         acts=_acts(draw, instruments, 7 if "candle" in matched else 11),
         timers=draw(generators.sampled_from(((), ("100ms",), ("10ms",), ("250ms", "500ms")))),
         moments=(BASE_NS + draw(_small(300)) * NS_PER_MS,) if draw(_small(3)) == 0 else (),
@@ -394,11 +409,6 @@ def _clocks(draw: generators.DrawFn) -> dict[str, Any]:
             (BASE_NS + moment * NS_PER_MS, draw(generators.sampled_from(OFFSETS_MS)) * NS_PER_MS) for moment in moments
         ),
     }
-
-
-def _kind(event: MarketEvent) -> str:
-    name = type(event).__name__.lower()
-    return "book" if name == "bookupdate" else name
 
 
 def _fees(instrument: Instrument) -> tuple[Fees, ...]:

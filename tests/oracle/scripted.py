@@ -2,12 +2,13 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from decimal import Context, Decimal
+from functools import partial
 from typing import Any, NamedTuple
 
 import msgspec
 
 from quantkit.errors import OrderError
-from quantkit.events import Candle, Funding, Gap, Mark, Ticker, Trade
+from quantkit.events import Gap, MarketEvent
 from quantkit.orders import Fill, Order
 from quantkit.strategy import Strategy
 
@@ -65,7 +66,8 @@ class Scripted(Strategy):
         self.limits: dict[str, list[float]] = {}
         for kind in hooks:
             # A hook set on the object counts as written, so that one class serves scenarios with any set of hooks.
-            setattr(self, f"on_{kind}", getattr(self, f"_see_{kind}"))
+            see = self._see_book if kind == "book" else partial(self._see, kind)
+            setattr(self, f"on_{kind}", see)
 
     # Hooks ----------------------------------------------------------------------------------------------------
 
@@ -104,20 +106,8 @@ class Scripted(Strategy):
         """Note the end."""
         self._called("stop", "")
 
-    def _see_ticker(self, ticker: Ticker) -> None:
-        self._called("ticker", repr(ticker))
-
-    def _see_candle(self, candle: Candle) -> None:
-        self._called("candle", repr(candle))
-
-    def _see_trade(self, trade: Trade) -> None:
-        self._called("trade", repr(trade))
-
-    def _see_mark(self, mark: Mark) -> None:
-        self._called("mark", repr(mark))
-
-    def _see_funding(self, funding: Funding) -> None:
-        self._called("funding", repr(funding))
+    def _see(self, kind: str, event: MarketEvent) -> None:
+        self._called(kind, repr(event))
 
     def _see_book(self, book: Any) -> None:
         self._called("book", f"{book.instrument} {levels(book)}")

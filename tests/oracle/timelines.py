@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from oracle.match import Told, difference, naive, real
-from oracle.scenarios import Scenario
+from oracle.scenarios import HOOKED, Scenario
 from oracle.scripted import Act, Script, Scripted
 
 from quantkit.clock import NS_PER_MS
-from quantkit.events import BookUpdate, Candle, Funding, Gap, Mark, MarketEvent, Ticker, Trade
+from quantkit.events import KINDS, BookUpdate, Candle, Funding, Gap, Mark, MarketEvent, Ticker, Trade
 from quantkit.instruments import Fees, Instrument, Side
 
 #: 2026-01-01 00:00 UTC: whole minutes and seconds fall on whole multiples.
@@ -171,16 +171,15 @@ def scenario(
     end: float | None = None,
     start: float = 0,
     instruments: Sequence[Instrument] = (SWAP,),
-    hooks: Sequence[str] = ("trade", "ticker", "book", "candle", "mark", "funding"),
+    hooks: Sequence[str] = HOOKED,
     warmup: int = 0,
     latency: float = 20,
     fees: Fees = FREE,
     **more: Any,
 ) -> Scenario:
     """Return a scenario of hand-made events; everything in them is subscribed and hooked unless told otherwise."""
-    names = {Trade: "trade", Ticker: "ticker", BookUpdate: "book", Candle: "candle", Mark: "mark", Funding: "funding"}
     streams = dict.fromkeys(
-        (names[type(e)], e.instrument, getattr(e, "interval", "")) for e in events if not isinstance(e, Gap)
+        (KINDS[type(e)], e.instrument, getattr(e, "interval", "")) for e in events if not isinstance(e, Gap)
     )
     kinds = dict(item.split("=") for item in on.split(",")) if "=" in on else {i.id: on for i in instruments}
     return Scenario(

@@ -7,14 +7,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as generators
 
 from quantkit.clock import INTERVALS, NS_PER_S
-from quantkit.events import KINDS, BookUpdate, Candle, Funding, Gap, Mark, MarketEvent, Ticker, Trade
+from quantkit.events import EVENT_KINDS, EVENT_TYPES, KINDS, RANKS, Candle, MarketEvent
 from quantkit.feeds.replay import MemoryFeed, merge_blocks
 from quantkit.instruments import Side
 from quantkit.rows.batch import Batch, Subscription
 from quantkit.rows.columns import Block, Stream
 
 NAMES = ("A-USD", "B-USD", "C-USD")
-RANKS = {"gap": 0, "mark": 1, "candle": 2, "funding": 3, "book": 6, "ticker": 7, "trade": 8}
 # Few stamps and many rows: ties everywhere. Multiples of a second, so that candles fit.
 stamps = generators.integers(1, 8).map(lambda n: n * 60 * NS_PER_S)
 
@@ -22,28 +21,18 @@ stamps = generators.integers(1, 8).map(lambda n: n * 60 * NS_PER_S)
 def event_of(kind: str, name: str, at_ns: int, number: int, interval: str) -> MarketEvent:
     """Return a row that carries its number, so that no two are equal."""
     price = float(number)
-    match kind:
-        case "gap":
-            return Gap(name, at_ns, at_ns, "book", number, number, "lost")
-        case "funding":
-            return Funding(name, at_ns, at_ns, price, at_ns, True)
-        case "mark":
-            return Mark(name, at_ns, at_ns, price)
-        case "candle":
-            open_ns = at_ns - INTERVALS[interval]
-            return Candle(name, at_ns, at_ns, open_ns, at_ns, price, price, price, price, 1.0, interval)
-        case "book":
-            return BookUpdate(name, at_ns, at_ns, (price,), (1.0,), (), (), True)
-        case "ticker":
-            return Ticker(name, at_ns, at_ns, price, 1.0, None, None)
-        case _:
-            return Trade(name, at_ns, at_ns, price, 1.0, Side.BUY, number)
+    if kind == "candle":
+        open_ns = at_ns - INTERVALS[interval]
+        return Candle(name, at_ns, at_ns, open_ns, at_ns, price, price, price, price, 1.0, interval)
+    values = {"float": price, "optional": price, "text": "lost", "side": Side.BUY, "flag": True, "levels": (price,)}
+    fields = EVENT_KINDS[kind].fields
+    return EVENT_TYPES[kind](name, at_ns, at_ns, *[values.get(field.type, number) for field in fields])
 
 
 @generators.composite
 def markets(draw: generators.DrawFn) -> list[MarketEvent]:
     """Draw rows of all kinds in no particular order, often many of one stream."""
-    kinds = draw(generators.lists(generators.sampled_from(sorted(RANKS)), min_size=1, max_size=4))
+    kinds = draw(generators.lists(generators.sampled_from(sorted(EVENT_TYPES)), min_size=1, max_size=4))
     rows = draw(
         generators.lists(
             generators.tuples(

@@ -5,6 +5,7 @@ import inspect
 import pkgutil
 import tempfile
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,25 +20,20 @@ import quantkit as qk
 import quantkit.feeds
 from quantkit.clock import INTERVALS, NS_PER_MIN, NS_PER_S
 from quantkit.errors import DataError
-from quantkit.events import EVENT_TYPES
+from quantkit.events import EVENT_KINDS, EVENT_TYPES
 from quantkit.feeds.live_feed import LiveFeed
 from quantkit.feeds.recorded import RecordedFeed
 from quantkit.feeds.replay import MemoryFeed, ReplayFeed
 from quantkit.importers import FORMATS
 from quantkit.rows.batch import Subscription
 from quantkit.rows.columns import KIND_COLUMNS, STAMPS, Block, Stream
+from quantkit.strategy import overrides
 
 WAYS = {**{f"import {name}": way for name, way in IMPORTS.items()}, **OTHERS}
 #: How each kind of row is asked for; a gap comes unasked.
-SUBSCRIBE = {
-    "trade": "subscribe_trades",
-    "ticker": "subscribe_tickers",
-    "book": "subscribe_book",
-    "mark": "subscribe_marks",
-    "funding": "subscribe_funding",
-    "candle": "subscribe_candles",
-}
-
+SUBSCRIBE = {kind.name: kind.subscription for kind in EVENT_KINDS.values() if kind.subscription is not None}
+#: What a feed of every kind of rows is to show.
+EVERY = {*SUBSCRIBE, "history"} - {"candle"}
 
 #: What a way that brings rows of several kinds is to show of each.
 SOURCES = {
@@ -45,8 +41,8 @@ SOURCES = {
     "import binance/ws-raw": ("trade", "ticker", "book", "book()"),
     "import marks": ("mark", "trade"),
     "import funding": ("funding", "trade"),
-    "folder": ("trade", "ticker", "book", "mark", "funding", "history"),
-    "memory": ("trade", "ticker", "book", "mark", "funding", "history"),
+    "folder": EVERY,
+    "memory": EVERY,
 }
 #: Why a run may be refused before it begins: what is asked for cannot be had of so little.
 REFUSALS = ("cannot be built from", "a warm-up of 3 candles lasts until", "no data: ")
@@ -60,6 +56,9 @@ class Witness(qk.Strategy):
         self.given, self.streams, self.warmup = given, streams, setting.warmup
         self.beat = "1h" if setting.interval == "1m" else "6h"
         self.early: list[str] = []
+        for kind in EVENT_KINDS.values():  # those without a hook below
+            if kind.hook is not None and not overrides(self, kind.hook):
+                setattr(self, kind.hook, partial(self.see_event, kind.name))
         self.seen: dict[str, int] = {}
 
     def on_start(self) -> None:
@@ -99,23 +98,8 @@ class Witness(qk.Strategy):
             elif kind == "book" and (book := self.book(self.given.instrument)) is not None:
                 self.see("book()", [book.best_bid, book.best_ask])
 
-    def on_trade(self, trade: qk.Trade) -> None:
-        self.see_event("trade", trade)
-
-    def on_ticker(self, ticker: qk.Ticker) -> None:
-        self.see_event("ticker", ticker)
-
     def on_candle(self, candle: qk.Candle) -> None:
         self.see_event(f"candle {candle.interval}", candle)
-
-    def on_mark(self, mark: qk.Mark) -> None:
-        self.see_event("mark", mark)
-
-    def on_funding(self, funding: qk.Funding) -> None:
-        self.see_event("funding", funding)
-
-    def on_gap(self, gap: qk.Gap) -> None:
-        self.see_event("gap", gap)
 
     def on_book(self, book: qk.Book) -> None:
         self.see("book", [book.best_bid, book.best_ask], book.received_ns)

@@ -4,6 +4,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 
 from quantkit.clock import INTERVALS, NS_PER_DAY, NS_PER_MIN, datetime_of, time_ns_of
 from quantkit.errors import DataError
-from quantkit.events import KINDS, BookUpdate, Candle, Funding, Gap, Mark, MarketEvent, Ticker, Trade
+from quantkit.events import EVENT_KINDS, EVENT_TYPES, KINDS, BookUpdate, Candle, Field, Gap, MarketEvent, Trade
 from quantkit.instruments import Side
 from quantkit.rows.columns import Block, Stream
 from quantkit.storage.catalog import Catalog
@@ -29,8 +30,6 @@ ids = st.integers(0, 2**63 - 1)
 # Steps of zero make rows of one stamp, steps of hours make files of several days.
 steps = st.sampled_from((0, 0, 1, 999, 5 * NS_PER_MIN, NS_PER_DAY // 3))
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
-optional_prices = st.none() | prices
-optional_sizes = st.none() | sizes
 
 
 @st.composite
@@ -44,29 +43,33 @@ def levels(draw: st.DrawFn, low: float, high: float) -> tuple[tuple[float, ...],
 def event(draw: st.DrawFn, kind: str, instrument: str, received_ns: int, index: int) -> MarketEvent:
     """One event of a kind."""
     head = (instrument, draw(stamps), received_ns)
-    match kind:
-        case "trade":
-            return Trade(*head, draw(prices), draw(sizes), draw(st.sampled_from(Side)), draw(ids))
-        case "ticker":
-            pairs = [draw(wish) for wish in (optional_prices, optional_sizes) * 3]
-            return Ticker(*head, *pairs)
-        case "mark":
-            return Mark(*head, draw(prices), draw(st.sampled_from(("mark", "index"))))
-        case "funding":
-            return Funding(*head, draw(st.floats(-1, 1)), draw(stamps), draw(st.booleans()))
-        case "gap":
-            return Gap(*head, draw(texts), draw(stamps), draw(stamps), draw(texts))
-        case "book":
-            # Below and above 100, so that no snapshot is crossed.
-            bids, asks = draw(levels(1e-6, 99.0)), draw(levels(100.0, 1e9))
-            return BookUpdate(*head, *bids, *asks, draw(st.booleans()), draw(ids), draw(st.integers(-1, 2**62)))
-    raise AssertionError(kind)
+    if kind == "book":
+        # Below and above 100, so that no snapshot is crossed.
+        bids, asks = draw(levels(1e-6, 99.0)), draw(levels(100.0, 1e9))
+        return BookUpdate(*head, *bids, *asks, draw(st.booleans()), draw(ids), draw(st.integers(-1, 2**62)))
+    return EVENT_TYPES[kind](*head, *[draw(values(field)) for field in EVENT_KINDS[kind].fields])
+
+
+def values(field: Field) -> st.SearchStrategy[Any]:
+    """Everything that a column may hold."""
+    match field.type:
+        case "float" | "optional":
+            wish = {"price": prices, "size": sizes, "number": st.floats(-1, 1)}[field.rule]
+            return st.none() | wish if field.type == "optional" else wish
+        case "side":
+            return st.sampled_from(Side)
+        case "text":
+            return texts
+        case "flag":
+            return st.booleans()
+        case _:
+            return stamps if field.type == "stamp" else ids
 
 
 @st.composite
 def runs(draw: st.DrawFn) -> list[MarketEvent]:
     """The rows of one stream, in order."""
-    kind = draw(st.sampled_from(("trade", "ticker", "mark", "funding", "gap", "book", "candle")))
+    kind = draw(st.sampled_from(sorted(EVENT_TYPES)))
     instrument = draw(st.sampled_from(IDS))
     found: list[MarketEvent] = []
     if kind == "candle":

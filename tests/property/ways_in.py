@@ -13,7 +13,19 @@ import pandas as pd
 
 import quantkit as qk
 from quantkit.clock import INTERVALS, NS_PER_MIN, NS_PER_MS, NS_PER_S, time_ns_of
-from quantkit.events import BookUpdate, Candle, Funding, Gap, Mark, MarketEvent, Ticker, Trade
+from quantkit.events import (
+    EVENT_KINDS,
+    EVENT_TYPES,
+    KINDS,
+    BookUpdate,
+    Candle,
+    Funding,
+    Gap,
+    Mark,
+    MarketEvent,
+    Ticker,
+    Trade,
+)
 from quantkit.feeds.replay import MemoryFeed
 from quantkit.importers import import_files
 from quantkit.instruments import Side
@@ -150,7 +162,7 @@ def _rows(setting: Setting) -> tuple[list[list[MarketEvent]], Numbers]:
         ends = (opened, high, low, close)
         bars.append(Candle(NAME, close_ns, received_ns, open_ns, close_ns, *ends, 1.0, setting.interval))
     found.append(bars)
-    for kind in (Trade, Ticker, BookUpdate, Mark, Funding, Gap):
+    for kind in (type_ for name, type_ in EVENT_TYPES.items() if name not in ("candle", "timing")):
         numbers.restart()
         rows: list[MarketEvent] = []
         for number, at_ns in enumerate(
@@ -171,8 +183,11 @@ def _rows(setting: Setting) -> tuple[list[list[MarketEvent]], Numbers]:
                 rate = numbers.random.random() / 1_000
                 numbers.known_ns[rate] = received_ns
                 rows.append(Funding(NAME, at_ns, received_ns, rate, at_ns, False))
-            else:
+            elif kind is Gap:
                 rows.append(Gap(NAME, at_ns, received_ns, "trades", at_ns, at_ns, "lost"))
+            else:  # a kind of numbers alone
+                fields = EVENT_KINDS[KINDS[kind]].fields
+                rows.append(kind(NAME, at_ns, received_ns, *numbers.fresh(len(fields), received_ns)))
         found.append(rows)
     return found, numbers
 

@@ -12,7 +12,7 @@ DECIDING = ("engine", "exchange", "venues", "client", "ledger", "fraction_ledger
 SHARED = {
     "clock": {"INTERVALS", "duration_ns", "time_ns_of"},
     "errors": {"OrderError"},
-    "events": {"BookUpdate", "Candle", "Funding", "Gap", "Mark", "MarketEvent", "Ticker", "Trade"},
+    "events": {"BookUpdate", "Candle", "Funding", "Gap", "Mark", "MarketEvent", "OpenInterest", "Ticker", "Trade"},
     "instruments": {"Fees", "Instrument", "Side"},
     "orderbook": {"Book"},  # the type of what a hook is given
     "orders": {"Fill", "Order", "OrderState", "TimeInForce"},

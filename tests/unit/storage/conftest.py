@@ -10,7 +10,7 @@ import pytest
 from damage import lines_of, resealed, write_lines
 
 from quantkit.clock import NS_PER_DAY, NS_PER_MIN, NS_PER_S, time_ns_of
-from quantkit.events import BookUpdate, Candle, Funding, Gap, Mark, MarketEvent, Ticker, Trade
+from quantkit.events import BookUpdate, Candle, Funding, Gap, Mark, MarketEvent, OpenInterest, Ticker, Trade
 from quantkit.instruments import Side
 from quantkit.rows.columns import Block
 from quantkit.storage.writer import Writer
@@ -79,6 +79,11 @@ def one_of_each(
             BookUpdate(BTC, b, b, (), (), (), (), True),
         ],
         "mark": [Mark(BTC, a, a, 100.25), Mark(BTC, a, a, 100.5, "index"), Mark(BTC, b, b, 101.0)],
+        "open_interest": [
+            OpenInterest(BTC, a, a, 1000.0, 10.5, 1_000_000.0),
+            OpenInterest(BTC, a, a, 0.0),
+            OpenInterest(BTC, b, b, 1001.0, None, 1.0),
+        ],
         "funding": [Funding(BTC, a, a, -0.0001, b, False), Funding(BTC, b, b, 0.0002, b, True)],
         "gap": [
             Gap(BTC, a, a, "book", a - 5, a, "sequence"),

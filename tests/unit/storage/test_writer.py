@@ -63,7 +63,10 @@ def test_each_kind_goes_to_its_folder_by_day_or_month(
     write(tmp_path, *one_of_each.values())
     for kind, events in one_of_each.items():
         assert stored(tmp_path, Stream(kind, BTC, "1m" if kind == "candle" else "")) == events
-    months = {kind: [f"kind={kind}/instrument=BTC-USDT-SWAP/month=2026-01"] for kind in ("funding", "gap", "mark")}
+    months = {
+        kind: [f"kind={kind}/instrument=BTC-USDT-SWAP/month=2026-01"]
+        for kind in ("funding", "gap", "mark", "open_interest")
+    }
     months["candle"] = ["kind=candle/interval=1m/instrument=BTC-USDT-SWAP/month=2026-01"]
     days = {
         kind: [f"kind={kind}/instrument=BTC-USDT-SWAP/date=2026-01-0{day}" for day in (1, 2)]
