@@ -44,12 +44,7 @@ class OkxSource:
     @classmethod
     def streams_of(cls, instrument: Instrument) -> Sequence[Stream]:
         """Return every stream that OKX sends of an instrument."""
-        kinds = ["book", "ticker", "trade"]
-        if not instrument.is_spot:
-            kinds.append("mark")
-        if instrument.kind == "swap":
-            kinds.append("funding")
-        streams = [Stream(kind, instrument.id) for kind in kinds]
+        streams = [Stream(kind, instrument.id) for kind in channels.STREAM_KINDS[instrument.kind]]
         return streams + [Stream("candle", instrument.id, interval) for interval in INTERVALS]
 
     @classmethod

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from quantkit.errors import ParseError
-from quantkit.events import BookUpdate, Candle, Funding, Mark, Ticker, Trade
+from quantkit.events import BookUpdate, Candle, Funding, Mark, OpenInterest, Ticker, Trade
 from quantkit.feeds.okx.codec.channels import Channel
 from quantkit.feeds.okx.codec.decode import (
     Ack,
@@ -25,7 +25,6 @@ from quantkit.feeds.okx.codec.decode import (
     MarketData,
     Message,
     Notice,
-    OpenInterest,
     Pong,
     Status,
     TradeData,
@@ -181,10 +180,11 @@ def test_status_of_the_documentation_counts_seconds() -> None:
 
 def test_open_interest() -> None:
     row = {"instType": "SWAP", "instId": "A-B-SWAP", "oi": "5000", "oiCcy": "555.55", "oiUsd": "", "ts": TS}
-    assert only(push("open-interest", [row])) == OpenInterest("open-interest", "A-B-SWAP", TS_NS, 7, 5000.0, 555.55)
+    event = OpenInterest("A-B-SWAP", TS_NS, 7, 5000.0, 555.55)
+    assert only(push("open-interest", [row])) == MarketData("open-interest", event)
     usd = only(push("open-interest", [{**row, "oiUsd": "1.5"}]))
-    assert isinstance(usd, OpenInterest)
-    assert usd.usd == 1.5
+    assert isinstance(usd, MarketData)
+    assert usd.event == msgspec.structs.replace(event, usd=1.5)
 
 
 # Events -----------------------------------------------------------------------------------------------------------
@@ -605,7 +605,6 @@ def test_collected_frames_decode_or_are_told_apart() -> None:
         "FundingData",
         "InstrumentData",
         "MarketData",
-        "OpenInterest",
         "OrdersData",
         "PositionsData",
         "Status",

@@ -15,6 +15,20 @@ Path: TypeAlias = Literal["public", "business", "private"]
 PATHS: Final[tuple[Path, ...]] = ("public", "business", "private")
 #: Book channels that send a snapshot and then changes; OKX wants few of them on one connection.
 DEPTH: Final = frozenset({"books", "books-l2-tbt", "books50-l2-tbt"})
+#: The channels of rows each of which replaces the one before, and the kinds of these rows.
+FLOWS: Final = {
+    "tickers": "ticker",
+    "bbo-tbt": "ticker",
+    "mark-price": "mark",
+    "index-tickers": "mark",
+    "open-interest": "open_interest",
+}
+#: The kinds of rows beside candles that OKX sends of each kind of instrument.
+STREAM_KINDS: Final[dict[str, tuple[str, ...]]] = {
+    "spot": ("book", "ticker", "trade"),
+    "future": ("book", "ticker", "trade", "mark", "open_interest"),
+    "swap": ("book", "ticker", "trade", "mark", "open_interest", "funding"),
+}
 _VIP_BOOKS: Final = frozenset({"books-l2-tbt", "books50-l2-tbt"})
 _PRIVATE: Final = frozenset(
     {"account", "positions", "balance_and_position", "orders", "fills", "liquidation-warning", "account-greeks"}
@@ -248,6 +262,8 @@ def channel_of(stream: Stream) -> Channel:
             return mark_price(stream.instrument)
         case "funding":
             return funding_rate(stream.instrument)
+        case "open_interest":
+            return open_interest(stream.instrument)
         case kind:
             raise ConfigError(f"{stream}: OKX has no live channel for rows of kind {kind!r}")
 

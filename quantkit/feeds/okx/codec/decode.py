@@ -26,7 +26,6 @@ from quantkit.feeds.okx.codec.messages import (
     InstrumentData,
     MarketData,
     MarketMessage,
-    OpenInterest,
     Status,
     TradeData,
     Unknown,
@@ -78,7 +77,6 @@ __all__ = [
     "MarketMessage",
     "Message",
     "Notice",
-    "OpenInterest",
     "OrderUpdate",
     "OrdersData",
     "Pong",
@@ -280,8 +278,6 @@ def _check_stamps(messages: list[Message], latest_ns: int) -> None:
             case FormingCandle(channel=channel, candle=candle):
                 instrument, stamp_ns = candle.instrument, candle.open_ns
             case ForeignCandle(channel=channel, instrument=instrument, open_ns=stamp_ns):
-                pass
-            case OpenInterest(channel=channel, instrument=instrument, exchange_ns=stamp_ns):
                 pass
             case _:
                 continue

@@ -5,7 +5,7 @@ from typing import Final, TypeAlias
 
 import msgspec
 
-from quantkit.events import BookUpdate, Candle, Funding, Mark, Ticker, Trade
+from quantkit.events import BookUpdate, Candle, Funding, Mark, OpenInterest, Ticker, Trade
 from quantkit.feeds.okx.codec.wire import InstrumentRow
 
 #: OKX's bar names and ours. Plain 6H and longer open on UTC+8 and are not among ours; months have no fixed length.
@@ -31,10 +31,10 @@ FOREIGN_BARS: Final = frozenset(
 
 
 class MarketData(msgspec.Struct, frozen=True, gc=False):
-    """One event that needs no context: a quote, a closed candle, a mark or index price."""
+    """One event that needs no context: a quote, a closed candle, a mark or index price, open interest."""
 
     channel: str
-    event: Ticker | Candle | Mark
+    event: Ticker | Candle | Mark | OpenInterest
 
 
 class TradeData(msgspec.Struct, frozen=True, gc=False):
@@ -104,18 +104,6 @@ class BookData(msgspec.Struct, frozen=True, gc=False):
     prev_seq_id: int | None = None
 
 
-class OpenInterest(msgspec.Struct, frozen=True, gc=False):
-    """Open interest of a contract in contracts, coins and US dollars; None where not sent."""
-
-    channel: str
-    instrument: str
-    exchange_ns: int
-    received_ns: int
-    contracts: float
-    coins: float | None = None
-    usd: float | None = None
-
-
 class InstrumentData(msgspec.Struct, frozen=True):
     """An instrument was listed, changed or expired; see `instrument_of`."""
 
@@ -141,14 +129,5 @@ class Unknown(msgspec.Struct, frozen=True):
 
 
 MarketMessage: TypeAlias = (
-    MarketData
-    | TradeData
-    | FormingCandle
-    | ForeignCandle
-    | FundingData
-    | BookData
-    | OpenInterest
-    | InstrumentData
-    | Status
-    | Unknown
+    MarketData | TradeData | FormingCandle | ForeignCandle | FundingData | BookData | InstrumentData | Status | Unknown
 )

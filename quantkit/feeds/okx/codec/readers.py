@@ -7,7 +7,7 @@ import msgspec
 
 from quantkit.clock import NS_PER_MS, interval_ns
 from quantkit.errors import ParseError
-from quantkit.events import BookUpdate, Candle, Funding, Mark, Ticker, Trade
+from quantkit.events import BookUpdate, Candle, Funding, Mark, OpenInterest, Ticker, Trade
 from quantkit.feeds.okx.codec import grammar, wire
 from quantkit.feeds.okx.codec.grammar import INSTRUMENT_IDS, OPTIONAL_PRICES, OPTIONAL_QTYS, PRICES, TRADED_QTYS
 from quantkit.feeds.okx.codec.messages import (
@@ -18,7 +18,6 @@ from quantkit.feeds.okx.codec.messages import (
     FundingData,
     InstrumentData,
     MarketData,
-    OpenInterest,
     Status,
     TradeData,
     Unknown,
@@ -222,16 +221,18 @@ def _read_indexes(frame: bytes, received_ns: int, channel: str) -> list[MarketDa
     ]
 
 
-def _read_interests(frame: bytes, received_ns: int, channel: str) -> list[OpenInterest]:
+def _read_interests(frame: bytes, received_ns: int, channel: str) -> list[MarketData]:
     return [
-        OpenInterest(
+        MarketData(
             channel,
-            INSTRUMENT_IDS[row.inst_id],
-            grammar.time_ns(row.ts),
-            received_ns,
-            grammar.qty(row.oi),
-            grammar.qty(row.oi_ccy) if row.oi_ccy else None,
-            grammar.qty(row.oi_usd) if row.oi_usd else None,
+            OpenInterest(
+                INSTRUMENT_IDS[row.inst_id],
+                grammar.time_ns(row.ts),
+                received_ns,
+                grammar.qty(row.oi),
+                grammar.qty(row.oi_ccy) if row.oi_ccy else None,
+                grammar.qty(row.oi_usd) if row.oi_usd else None,
+            ),
         )
         for row in _interests(frame).data
     ]

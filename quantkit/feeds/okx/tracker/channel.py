@@ -18,16 +18,13 @@ from quantkit.feeds.okx.codec.decode import (
     ForeignCandle,
     FormingCandle,
     InstrumentData,
-    OpenInterest,
     PrivateMessage,
     Status,
 )
 from quantkit.feeds.okx.tracker.records import Command, Resubscribe
 
 #: What a tracker delivers: events, open bars, bars of foreign intervals, metadata, and messages about the account.
-FeedMessage: TypeAlias = (
-    MarketEvent | FormingCandle | ForeignCandle | OpenInterest | InstrumentData | Status | PrivateMessage
-)
+FeedMessage: TypeAlias = MarketEvent | FormingCandle | ForeignCandle | InstrumentData | Status | PrivateMessage
 
 #: Most names that are counted; further ones share the name `other`, since an exchange can make up any number.
 _MOST_NAMES: Final = 1000

@@ -12,7 +12,7 @@ from typing import Any, Final, TypeAlias, assert_never, get_args
 from quantkit.clock import INTERVALS, NS_PER_S
 from quantkit.errors import ParseError
 from quantkit.events import KINDS, RANKS, Candle, Gap
-from quantkit.feeds.okx.codec.channels import Channel
+from quantkit.feeds.okx.codec.channels import FLOWS, Channel
 from quantkit.feeds.okx.codec.decode import (
     BARS,
     BookData,
@@ -24,7 +24,6 @@ from quantkit.feeds.okx.codec.decode import (
     InstrumentData,
     MarketData,
     Message,
-    OpenInterest,
     PrivateMessage,
     Status,
     TradeData,
@@ -68,7 +67,6 @@ _LAST_RANK: Final = max(RANKS.values()) + 1
 _TRADES_HEAD: Final = b'{"arg":{"channel":"trades",'
 _TICKERS_HEAD: Final = b'{"arg":{"channel":"tickers"'
 _HEAD: Final = len(_TRADES_HEAD)
-_FLOWS: Final = {"tickers": "ticker", "bbo-tbt": "ticker", "mark-price": "mark", "index-tickers": "mark"}
 _TRADES: Final = ("trades", "trades-all")
 
 
@@ -337,8 +335,8 @@ class Tracker:
             return WholeBookChannel(channel, counters, command)
         if name in _TRADES:
             return TradeChannel(channel, counters, command)
-        if name in _FLOWS:
-            return QuoteChannel(channel, counters, command, _FLOWS[name])
+        if name in FLOWS:
+            return QuoteChannel(channel, counters, command, FLOWS[name])
         if name == "funding-rate":
             return FundingChannel(channel, counters, command)
         if name.startswith("candle") and name.removeprefix("candle") in BARS:
@@ -400,7 +398,6 @@ _KEYS: Final[dict[type, Callable[[Any], _Key]]] = {
     BookData: lambda message: (message.channel, message.update.instrument),
     FormingCandle: lambda message: (message.channel, message.candle.instrument),
     ForeignCandle: lambda message: (message.channel, message.instrument),
-    OpenInterest: lambda message: (message.channel, message.instrument),
     InstrumentData: lambda message: ("instruments", message.row.inst_type),
     Status: lambda message: ("status", ""),
     **dict.fromkeys(get_args(PrivateMessage), lambda message: (message.channel.name, "")),
@@ -413,7 +410,6 @@ _STAMPS: Final[dict[type, Callable[[Any], int]]] = {
     BookData: lambda message: message.update.exchange_ns,
     FormingCandle: lambda message: message.candle.open_ns,
     ForeignCandle: lambda message: message.open_ns,
-    OpenInterest: lambda message: message.exchange_ns,
 }
 
 
