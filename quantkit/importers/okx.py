@@ -85,7 +85,7 @@ _RULES: Final[dict[type, str]] = {
 }
 #: All frames of a capture count as those of one connection.
 _CONNECTION: Final = 0
-#: What the tracker counts besides rows that it leaves out.
+#: Names that the tracker counts although no row is left out.
 _NOT_ROWS: Final = ("books that broke: ", "removed levels that were not there")
 _wrapped: Final = msgspec.json.Decoder(_Wrapped)
 
@@ -118,7 +118,7 @@ class _Capture:
         self._channels: set[Channel] = set()
         self._newest_ns = 0
         self._connections: set[tuple[int, bytes]] = set()
-        #: Exchange time of the newest row of each (run, kind, instrument, channel), for what a lost connection costs.
+        #: Exchange time of the newest row of each (run, kind, instrument, channel): begin of a reconnect's gap.
         self._seen: dict[tuple[int, str, str, str], int] = {}
 
     def take(self, line: _Line) -> None:
@@ -199,7 +199,7 @@ class _Capture:
             return
         received_ns = self.clock.stamp(line.stamp_ns)
         for (run, kind, name, channel), since_ns in self._seen.items():
-            # A book proves itself by its numbers or its checksum, whatever the connection did.
+            # Sequence numbers or checksums prove a book across a reconnect.
             if run == self.clock.run and kind != "book":
                 end_ns = max(since_ns, line.stamp_ns)
                 self.intake.add(Gap(name, since_ns, received_ns, kind, since_ns, end_ns, "reconnected"), channel)
@@ -207,7 +207,7 @@ class _Capture:
     # Rows -----------------------------------------------------------------------------------------------------
 
     def _track(self, message: _Row, received_ns: int) -> None:
-        """Store what the tracker makes of a row."""
+        """Pass a row to the tracker and store its events."""
         tracker = self._tracker
         channel = Channel(message.channel, _event_of(message).instrument)
         if channel not in self._channels:
@@ -221,14 +221,14 @@ class _Capture:
             self._answer(self._commands.pop(), message, received_ns)
 
     def _check(self, data: BookData) -> None:
-        """Count what proved the place of a book message."""
+        """Count the proof of a book message: its checksum or its sequence number."""
         if data.checksum:
             self.tally.check("book checksums")
         elif data.seq_id is not None and not data.update.is_snapshot:
             self.tally.check("book sequence links")
 
     def _answer(self, command: Command, message: _Row, received_ns: int) -> None:
-        """Answer what the tracker asks for: a capture holds no more than its frames."""
+        """Answer a command of the tracker: a capture holds frames alone, so every fetch is empty."""
         tracker, channel = self._tracker, command.channel
         if isinstance(command, FetchBook) and isinstance(message, BookData):
             self.tally.ignore("book updates while waiting for a snapshot")
@@ -255,8 +255,8 @@ def import_okx(paths: Sequence[Path], intake: Intake, *, progress: Progress | No
     """Take the events of captures of OKX's public sockets; all files are one capture.
 
     A line is one of a recorder's (`URL <-> T` connected, `URL <- T: frame` sent, `T: frame` received,
-    `URL -> T: reply`), a JSON object `{t, dir, frame}`, or a bare frame. That has no receipt stamp: its rows are
-    received when the exchange stamped them.
+    `URL -> T: reply`), a JSON object `{t, dir, frame}`, or a bare frame. A bare frame has no receipt stamp; it counts
+    as received when the exchange stamped it.
     """
     capture = _Capture(intake)
     for path, first_ns in in_capture_order(paths, _first_ns):

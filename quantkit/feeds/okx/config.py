@@ -16,7 +16,7 @@ Region: TypeAlias = Literal["global", "eea", "us"]
 _REST_HOSTS: Final[dict[str, str]] = {"global": "openapi.okx.com", "eea": "eea.okx.com", "us": "us.okx.com"}
 _WS_HOSTS: Final[dict[str, str]] = {"global": "ws", "eea": "wseea", "us": "wsus"}
 _DEMO_WS_HOSTS: Final[dict[str, str]] = {"global": "wspap", "eea": "wseeapap", "us": "wsuspap"}
-#: OKX closes a connection on which nothing was received for 30 s.
+#: OKX closes a connection after 30 s without traffic.
 _SERVER_IDLE_S: Final = 30.0
 #: A bound for every duration, so that a slip of the unit is caught.
 _LONGEST_S: Final = 86_400.0

@@ -1,4 +1,4 @@
-"""API keys: where they come from, how requests are signed with them, and that nothing ever shows them."""
+"""API keys: their sources, the signatures of requests, and their protection from being shown."""
 
 import base64
 import hashlib
@@ -183,7 +183,7 @@ def _secret(name: str, value: str | Secret) -> Secret:
 
 
 def _read_private(path: Path) -> tuple[bytes, str]:
-    """Return a file's bytes, or what is wrong with it."""
+    """Return a file's bytes and its problem, empty without one."""
     try:
         with path.open("rb") as file:
             status = os.fstat(file.fileno())

@@ -29,7 +29,7 @@ __all__ = [
 
 _LONGEST_TEXT: Final = 300
 #: OKX quotes a malformed request back, and a login holds a passphrase and a signature. How often the quotes in it were
-#: escaped is anybody's guess, so everything from the first such name on is left out.
+#: escaped is unknown, so everything from the first such name on is left out.
 _SECRETS: Final = re.compile(
     r"(?<![A-Za-z])(apiKey|passphrase|sign|secret(?:Key)?|OK-ACCESS-[A-Z]+)[\\\"']*\s*[:=].*", re.IGNORECASE | re.DOTALL
 )
@@ -279,7 +279,7 @@ def _clean(text: str | None) -> str:
 
 
 def parse_retry_after(header: str, now_ns: int) -> float | None:
-    """Return the seconds that a Retry-After header asks for, as a number or a date; None where it says nothing."""
+    """Return the seconds that a Retry-After header asks for, a number or a date; None if it is neither."""
     text = header.strip()
     if text.isascii() and text.isdigit():
         return float(text[:9])
@@ -352,7 +352,7 @@ def network_error(error: BaseException, *, where: str) -> OkxNetworkError:
 
     Args:
         error: What a socket, TLS, or HTTP library raised; the cause is looked for through its chain.
-        where: What was asked of which host, such as `OKX market/candles at openapi.okx.com`.
+        where: The request and its host, such as `OKX market/candles at openapi.okx.com`.
 
     Returns:
         `is_retryable` unless the certificate is not trusted: nothing is ever sent over a connection that is not
@@ -402,7 +402,7 @@ _NETWORK: Final[tuple[tuple[type[BaseException], str, str], ...]] = (
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
-    """Yield an error and whatever led to it, the members of groups included."""
+    """Yield an error and its causes, the members of groups included."""
     seen: set[int] = set()
     waiting = [error]
     while waiting:

@@ -35,7 +35,7 @@ class SlidingLimit:
         return wait_s
 
     def wait_s(self, now_s: float) -> float:
-        """Return the seconds until a place is free, 0 if one is now; nothing is taken."""
+        """Return the seconds until a place is free, 0 if one is; take none."""
         taken = self._taken
         while taken and now_s - taken[0] >= self.window_s:
             taken.popleft()

@@ -459,7 +459,7 @@ def test_funding_is_what_was_charged(
 # Pages by themselves ----------------------------------------------------------------------------------------------
 
 
-def place_of(row: msgspec.Raw) -> int | None:
+def cursor_of(row: msgspec.Raw) -> int | None:
     text = bytes(row)
     return int(text) if text.isdigit() else None
 
@@ -473,8 +473,8 @@ def paged(pages: list[list[str]], older_than: int | None = None) -> tuple[list[l
             asked.append(cursor)
             return [msgspec.Raw(text.encode()) for text in (pages.pop(0) if pages else [])]
 
-        found = newest_first(fetch, place_of, older_than=older_than, where="the list")
-        return [[placed.place for placed in page] async for page in found]
+        found = newest_first(fetch, cursor_of, older_than=older_than, where="the list")
+        return [[paged.cursor for paged in page] async for page in found]
 
     return asyncio.run(main()), asked
 

@@ -1,8 +1,8 @@
 """OKX v5 frames as typed messages: bytes in, messages out, no sockets.
 
-One call of `decode` turns one received text frame into messages. What is malformed raises `FrameError` and nothing
-else; what is merely unknown (a channel, an enum value, an event) becomes an `Unknown` message that can be counted.
-The types of market data are in `market`, those of the private channels in `private`; all are importable from here.
+One call of `decode` turns one received text frame into messages. A malformed frame raises `FrameError` and no other
+error; an unknown channel, enum value or event becomes an `Unknown` message for the counters. The types of market data
+are in `messages`, those of the private channels in `private`; all are importable from here.
 """
 
 import re
@@ -150,7 +150,7 @@ class Pong(msgspec.Struct, frozen=True):
     """The answer to the text ping."""
 
 
-#: What concerns the connection and not the market.
+#: Messages about the connection, not the market.
 ControlMessage: TypeAlias = Ack | ErrorEvent | Notice | ConnectionCount | Pong
 Message: TypeAlias = ControlMessage | MarketMessage | PrivateMessage
 
@@ -159,7 +159,7 @@ _READERS: Final[dict[str, Reader]] = {
     **dict.fromkeys((f"candle{bar}" for bar in (*BARS, *FOREIGN_BARS)), read_candles),
     **dict.fromkeys(PRIVATE_CHANNELS, read_private),
 }
-#: How long the beginnings of frames are that tell a busy channel at once, without decoding the frame's outside first.
+#: Length of the frame beginnings that identify a busy channel without decoding the envelope first.
 _HEAD: Final = len('{"arg":{"channel":"tickers"')
 _BY_HEAD: Final[dict[bytes, tuple[Reader, str]]] = {
     b'{"arg":{"channel":"tickers"': (READERS["tickers"], "tickers"),
@@ -169,7 +169,7 @@ _BY_HEAD: Final[dict[bytes, tuple[Reader, str]]] = {
 }
 #: What msgspec raises for text that is not JSON of the form asked for; invalid UTF-8 and deep nesting have their own.
 MALFORMED: Final = (ParseError, msgspec.DecodeError, UnicodeDecodeError, RecursionError)
-#: Names the channel of a frame that is not even JSON, for whoever has to distrust what the channel brings.
+#: Finds the channel of a frame that is not JSON: its state can no longer be trusted.
 _BEGINNING: Final = re.compile(rb'\{"arg":\{"channel":"([\w-]{1,40})"(?:,"instId":"([\w.-]{1,60})")?', re.ASCII).match
 
 _envelope: Final = msgspec.json.Decoder(wire.Envelope).decode
@@ -209,7 +209,7 @@ def decode(frame: bytes, *, received_ns: int, latest_ns: int | None = None) -> l
         try:
             messages = read(frame, received_ns, channel)
         except MALFORMED:
-            # An acknowledgement may begin the same; and the error is told below, with all that is known.
+            # An acknowledgement may begin the same way; a real error is raised below, with its channel.
             messages = _decode_any(frame, received_ns)
     else:
         messages = _decode_any(frame, received_ns)

@@ -170,7 +170,7 @@ class OrderUpdate(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def is_final(self) -> bool:
-        """Whether nothing can happen to the order any more."""
+        """Whether the order is final: filled or canceled."""
         return self.state in ("filled", "canceled", "mmp_canceled")
 
 

@@ -115,7 +115,7 @@ def _read_books(frame: bytes, received_ns: int, channel: str) -> list[BookData |
 
 
 def _columns(levels: list[list[Any]]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Return the prices and the sizes of levels; `grammar.prices` and `qtys` refuse what is not text."""
+    """Return the prices and the sizes of levels; `grammar.prices` and `qtys` refuse anything but text."""
     if not levels:
         return _EMPTY
     columns = tuple(zip(*levels, strict=False))
@@ -146,7 +146,7 @@ def _best(levels: list[list[Any]]) -> tuple[float | None, float | None]:
 def read_candles(
     frame: bytes, received_ns: int, channel: str
 ) -> "list[MarketData | FormingCandle | ForeignCandle | Unknown]":
-    """Make messages of a frame of a candle channel, whatever its bar."""
+    """Make messages of a frame of a candle channel of any bar."""
     push = _candles(frame)
     name = INSTRUMENT_IDS[push.arg.inst_id]
     bar = channel.removeprefix("candle")

@@ -39,7 +39,7 @@ _log: Final = logging.getLogger("quantkit.feeds.okx")
 
 
 class Endpoint(NamedTuple):
-    """One address below `/api/v5` and what it allows.
+    """One address below `/api/v5` and its limits.
 
     Attributes:
         path: Without the leading `/api/v5/`.
@@ -121,7 +121,7 @@ class RestCalls:
         rng: For the jitter of back-offs.
 
     Attributes:
-        counters: What was repeated or left out, by name; each new name is logged once.
+        counters: Requests repeated and rows left out, by name; each new name is logged once.
         offset_ns: The exchange's clock minus this machine's, once measured.
         offset_error_ns: Largest error of the offset.
     """
@@ -191,7 +191,7 @@ class RestCalls:
                     raise
                 self.count(f"{endpoint.path} repeated after {error.code or type(error).__name__}")
                 if isinstance(error, OkxLimitError):
-                    # The whole bucket waits: whoever is next in it would only be refused as well.
+                    # The whole bucket waits: its next request would be refused as well.
                     rate_bucket.hold(wait_s)
                 else:
                     await asyncio.sleep(wait_s)
@@ -251,7 +251,7 @@ class RestCalls:
             return None
         wait_s = float(self._rng.uniform(0.0, policy.bound_s(failures)))
         if isinstance(error, OkxLimitError):
-            # Once the window has passed, whatever filled it is forgotten.
+            # After a whole window the requests that filled it no longer count.
             wait_s += endpoint.window_s
         if error.retry_after_s is not None:
             wait_s = max(wait_s, error.retry_after_s)

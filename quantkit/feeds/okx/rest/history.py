@@ -1,4 +1,4 @@
-"""OKX's past, page by page, newest first: bars across the seam of two endpoints, trades by id, settled funding."""
+"""OKX's history, page by page, newest first: bars from two endpoints, trades by id, settled funding."""
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
@@ -22,66 +22,66 @@ from quantkit.feeds.okx.rest.calls import (
     RestCalls,
 )
 
-#: How many of the newest bars `market/candles` knows; whatever is older is asked of the history at once.
+#: The number of newest bars that `market/candles` has; older ones come from the history endpoint.
 _RECENT_BARS: Final = 1440
-#: Bars that only the history has.
+#: Bars that only the history endpoint has.
 _HISTORY_ONLY: Final = ("1s",)
 
 
-class Placed(NamedTuple):
-    """One undecoded row and its place in its list: a time in milliseconds or a rising id."""
+class PagedRow(NamedTuple):
+    """One undecoded row and its cursor, its position in the list: a time in milliseconds or a rising id."""
 
-    place: int
+    cursor: int
     row: msgspec.Raw
 
 
 async def newest_first(
     fetch: Callable[[int | None], Awaitable[Sequence[msgspec.Raw]]],
-    place_of: Callable[[msgspec.Raw], int | None],
+    cursor_of: Callable[[msgspec.Raw], int | None],
     *,
     older_than: int | None = None,
     where: str,
-) -> AsyncGenerator[list[Placed], None]:
+) -> AsyncGenerator[list[PagedRow], None]:
     """Yield pages of rows, newest first, no row twice, until there are no older ones.
 
     The length of a page says nothing: limits differ between endpoints and years, and a page may be short in the middle
     of a list. So the next page starts at the end of the last one, and only an empty page ends the list.
 
     Args:
-        fetch: Returns rows older than a place (excluding it), the newest where it is None.
-        place_of: Returns a row's place, None where it cannot be read; such a row is left out. Called once for each row.
+        fetch: Returns rows older than a cursor (excluding it), the newest rows for None.
+        cursor_of: Returns a row's cursor; a row without a readable one (None) is left out. Called once for each row.
         older_than: Where to begin; None for the newest row.
         where: The list, for messages.
 
     Raises:
-        ParseError: No row of a page has a readable place, or all rows are newer than asked for. Going on would repeat
+        ParseError: No row of a page has a readable cursor, or all rows are newer than asked for. Going on would repeat
             the page for ever, and stopping would hide the missing history.
     """
     while True:
         rows = await fetch(older_than)
         if not rows:
             return
-        # Of rows at one place the first is kept, since servers list the newest state first.
+        # Of rows with one cursor the first is kept, since servers list the newest state first.
         page: dict[int, msgspec.Raw] = {}
         for row in rows:
-            place = place_of(row)
-            if place is not None:
-                page.setdefault(place, row)
+            cursor = cursor_of(row)
+            if cursor is not None:
+                page.setdefault(cursor, row)
         if not page:
-            raise ParseError(f"none of {len(rows)} rows can be placed", where=where)
+            raise ParseError(f"none of {len(rows)} rows has a readable time or id", where=where)
         older = sorted(
-            (Placed(*item) for item in page.items() if older_than is None or item[0] < older_than), reverse=True
+            (PagedRow(*item) for item in page.items() if older_than is None or item[0] < older_than), reverse=True
         )
         if not older:
             if older_than is not None and max(page) > older_than:
                 raise ParseError(f"asked for rows older than {older_than}, newer ones came", where=where)
             return
         yield older
-        older_than = older[-1].place
+        older_than = older[-1].cursor
 
 
 class History:
-    """Lists that OKX hands out in pages.
+    """Lists that OKX returns in pages.
 
     Args:
         calls: Makes the requests.
@@ -103,16 +103,16 @@ class History:
             channel: A candle channel.
             start_ns: Bars that open then or later.
             end_ns: Bars that have closed by then.
-            count: How many are wanted in all, so that a page is no longer than that.
+            count: The number of bars wanted, which bounds the length of a page.
         """
         length_ns = bar_length_ns(channel)
-        # A bar that closes by the end opens a whole interval before it, and paging excludes the place it is given.
+        # A bar that closes by the end opens a whole interval before it, and paging excludes the cursor it is given.
         older_than = None if end_ns is None else (end_ns - length_ns) // NS_PER_MS + 1
         async with aclosing(self._bars(channel, length_ns, older_than, count)) as pages:
             async for page in pages:
                 bars = replies.closed_candles(_rows(page), channel.name, channel.inst_id, self._calls.count)
                 yield [bar for bar in bars if start_ns is None or bar.open_ns >= start_ns]
-                if start_ns is not None and page[-1].place * NS_PER_MS <= start_ns:
+                if start_ns is not None and page[-1].cursor * NS_PER_MS <= start_ns:
                     return
 
     async def candle_rows(self, channel: Channel, first_open_ns: int, last_open_ns: int) -> list[list[str]]:
@@ -121,14 +121,14 @@ class History:
         found: list[msgspec.Raw] = []
         async with aclosing(self._bars(channel, bar_length_ns(channel), last + 1, None)) as pages:
             async for page in pages:
-                found += [row for place, row in page if place >= first]
-                if page[-1].place <= first:
+                found += [row for cursor, row in page if cursor >= first]
+                if page[-1].cursor <= first:
                     break
         return replies.candle_texts(found, self._calls.count)
 
     async def _bars(
         self, channel: Channel, length_ns: int, older_than: int | None, count: int | None
-    ) -> AsyncGenerator[list[Placed], None]:
+    ) -> AsyncGenerator[list[PagedRow], None]:
         """Yield rows of bars, first those that `market/candles` still knows, then the history from there on."""
         bar = _bar(channel)
         # The bar that is still open takes a row of the first page.
@@ -144,11 +144,11 @@ class History:
 
             where = f"OKX {endpoint.path} {channel.inst_id}"
             async with aclosing(
-                self._newest_first(fetch, replies.candle_place, older_than=older_than, where=where)
+                self._newest_first(fetch, replies.candle_cursor, older_than=older_than, where=where)
             ) as pages:
                 async for page in pages:
                     yield page
-                    older_than = page[-1].place
+                    older_than = page[-1].cursor
 
     # Trades ---------------------------------------------------------------------------------------------------
 
@@ -162,7 +162,7 @@ class History:
             return await self._fetch(TRADES, {"instId": instrument, "limit": str(limit)})
 
         where = f"OKX {TRADES.path} {instrument}"
-        async with aclosing(self._newest_first(fetch, replies.trade_place, where=where)) as pages:
+        async with aclosing(self._newest_first(fetch, replies.trade_cursor, where=where)) as pages:
             async for page in pages:
                 yield replies.past_trades(_rows(page), instrument, self._calls.count)
 
@@ -173,14 +173,14 @@ class History:
 
         async def fetch(cursor: int | None) -> Sequence[msgspec.Raw]:
             if cursor is None and end_ns is not None:
-                # By time only to find the place: pages cut by time would lose trades of the same millisecond.
+                # By time only to find the first id: pages cut by time would lose trades of the same millisecond.
                 limit = str(HISTORY_TRADES.most_rows)
                 query = {"instId": instrument, "type": "2", "after": str(-(-end_ns // NS_PER_MS)), "limit": limit}
                 return await self._fetch(HISTORY_TRADES, query)
             return await self._older_trades(instrument, cursor)
 
         where = f"OKX {HISTORY_TRADES.path} {instrument}"
-        async with aclosing(self._newest_first(fetch, replies.trade_place, where=where)) as pages:
+        async with aclosing(self._newest_first(fetch, replies.trade_cursor, where=where)) as pages:
             async for page in pages:
                 found = replies.past_trades(_rows(page), instrument, self._calls.count)
                 yield [
@@ -189,7 +189,7 @@ class History:
                     if (start_ns is None or trade.exchange_ns >= start_ns)
                     and (end_ns is None or trade.exchange_ns < end_ns)
                 ]
-                # Ids and times need not rise together within a page, so all of it has to be older.
+                # Ids and times need not rise together within a page, so the whole page has to be older.
                 if start_ns is not None and found and max(trade.exchange_ns for trade in found) < start_ns:
                     return
 
@@ -213,29 +213,29 @@ class History:
         older_than = None if end_ns is None else end_ns // NS_PER_MS + 1
         where = f"OKX {endpoint.path} {instrument}"
         async with aclosing(
-            self._newest_first(fetch, replies.funding_place, older_than=older_than, where=where)
+            self._newest_first(fetch, replies.funding_cursor, older_than=older_than, where=where)
         ) as pages:
             async for page in pages:
                 rates = replies.settled_funding(_rows(page), instrument, self._calls.count)
                 yield [rate for rate in rates if start_ns is None or rate.funding_ns >= start_ns]
-                if start_ns is not None and page[-1].place * NS_PER_MS <= start_ns:
+                if start_ns is not None and page[-1].cursor * NS_PER_MS <= start_ns:
                     return
 
     def _newest_first(
         self,
         fetch: Callable[[int | None], Awaitable[Sequence[msgspec.Raw]]],
-        place_of: Callable[[msgspec.Raw], int | None],
+        cursor_of: Callable[[msgspec.Raw], int | None],
         *,
         older_than: int | None = None,
         where: str,
-    ) -> AsyncGenerator[list[Placed], None]:
-        """Page through a list and count the rows that cannot be placed."""
+    ) -> AsyncGenerator[list[PagedRow], None]:
+        """Page through a list and count the rows without a readable cursor."""
 
         def counted(row: msgspec.Raw) -> int | None:
-            place = place_of(row)
-            if place is None:
+            cursor = cursor_of(row)
+            if cursor is None:
                 self._calls.count(f"{where}: rows without a readable time or id")
-            return place
+            return cursor
 
         return newest_first(fetch, counted, older_than=older_than, where=where)
 
@@ -260,8 +260,8 @@ def _bar(channel: Channel) -> str:
     return channel.name.removeprefix("candle")
 
 
-def _rows(page: Sequence[Placed]) -> list[msgspec.Raw]:
-    return [placed.row for placed in page]
+def _rows(page: Sequence[PagedRow]) -> list[msgspec.Raw]:
+    return [paged.row for paged in page]
 
 
 def _text(number: int | None) -> str:

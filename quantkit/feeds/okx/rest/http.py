@@ -84,7 +84,7 @@ class HttpClient:
         Args:
             target: Path and query.
             sign: Makes the headers of a signature; None for a public request.
-            where: What is asked, for errors.
+            where: The request's name in errors.
 
         Raises:
             OkxNetworkError: No answer came.
@@ -96,9 +96,9 @@ class HttpClient:
             raise FeedClosedError("the REST client is not open; write `async with OkxRest(...) as rest:`")
         request = self._client.build_request("GET", self._config.rest_url + target)
         if sign is not None:
-            # What is signed are the bytes that go out, whatever the library made of the address.
+            # The signature covers the path as sent, after the library has encoded it.
             request.headers.update(sign(request.url.raw_path.decode("ascii")))
-        place = f"{where} at {request.url.netloc.decode()}"
+        asked = f"{where} at {request.url.netloc.decode()}"
         try:
             # The library's timeouts are for each read; a server that drips bytes would never meet them.
             async with asyncio.timeout(self._timeout_s):
@@ -110,7 +110,7 @@ class HttpClient:
                     await response.aclose()
                 received_ns = self._now_ns()
         except (httpx2.HTTPError, httpx2.InvalidURL, OSError) as error:
-            raise network_error(error, where=place) from error
+            raise network_error(error, where=asked) from error
         return Answer(response.status_code, body, response.headers.get("retry-after", ""), sent_ns, received_ns)
 
     def _trusted(self) -> ssl.SSLContext | bool:

@@ -15,7 +15,7 @@ from quantkit.events import BookUpdate, Candle, Funding, Ticker, Trade
 from quantkit.feeds.okx.codec import wire
 from quantkit.feeds.okx.codec.decode import BookData, FormingCandle, MarketData, Message, TradeData, Unknown, decode
 
-#: Told of each row that is left out: why.
+#: Takes the reason of each row that is left out.
 Refuse = Callable[[str], None]
 
 
@@ -26,7 +26,7 @@ class AccountConfig(msgspec.Struct, frozen=True):
         level: `spot`, `futures`, `multi-currency`, `portfolio`, or OKX's own word if it is new.
         position_mode: `net_mode` or `long_short_mode`.
         permissions: Of the API key: `read_only`, `trade`, `withdraw`.
-        pays_fees_in_quote: Whether spot fees are always paid in the quote currency, not in what is received.
+        pays_fees_in_quote: Whether spot fees are always paid in the quote currency, not in the currency received.
         uid: The account's id.
         fee_level: Such as `Lv1`.
     """
@@ -49,7 +49,7 @@ class _AccountRow(msgspec.Struct, rename="camel"):
 
 
 class _FundingRow(msgspec.Struct, rename="camel"):
-    """public/funding-rate-history: `realized_rate` is what was charged, blank in older rows."""
+    """public/funding-rate-history: `realized_rate` was charged; it is blank in older rows."""
 
     inst_id: str
     funding_time: str
@@ -61,11 +61,11 @@ class _TimeRow(msgspec.Struct):
     ts: str
 
 
-class _TradePlace(msgspec.Struct, rename="camel"):
+class _TradeCursor(msgspec.Struct, rename="camel"):
     trade_id: str
 
 
-class _FundingPlace(msgspec.Struct, rename="camel"):
+class _FundingCursor(msgspec.Struct, rename="camel"):
     funding_time: str
 
 
@@ -79,8 +79,8 @@ _texts: Final = msgspec.json.Decoder(list[str])
 _accounts: Final = msgspec.json.Decoder(list[_AccountRow])
 _funding: Final = msgspec.json.Decoder(_FundingRow)
 _times: Final = msgspec.json.Decoder(list[_TimeRow])
-_trade_place: Final = msgspec.json.Decoder(_TradePlace)
-_funding_place: Final = msgspec.json.Decoder(_FundingPlace)
+_trade_cursor: Final = msgspec.json.Decoder(_TradeCursor)
+_funding_cursor: Final = msgspec.json.Decoder(_FundingCursor)
 
 
 def envelope(body: bytes) -> wire.RestReply | None:
@@ -103,10 +103,10 @@ def rows_of(data: msgspec.Raw, *, where: str) -> list[msgspec.Raw]:
         raise ParseError(str(error), where=where) from None
 
 
-# Where rows stand ---------------------------------------------------------------------------------------------
+# Cursors of rows ---------------------------------------------------------------------------------------------
 
 
-def candle_place(row: msgspec.Raw) -> int | None:
+def candle_cursor(row: msgspec.Raw) -> int | None:
     """Return the millisecond at which a candle row's bar opens, None where it cannot be read."""
     try:
         texts = _texts.decode(row)
@@ -115,18 +115,18 @@ def candle_place(row: msgspec.Raw) -> int | None:
         return None
 
 
-def trade_place(row: msgspec.Raw) -> int | None:
+def trade_cursor(row: msgspec.Raw) -> int | None:
     """Return a trade row's id, None where it cannot be read."""
     try:
-        return wire.whole(_trade_place.decode(row).trade_id) or None
+        return wire.whole(_trade_cursor.decode(row).trade_id) or None
     except (*_MALFORMED, ParseError):
         return None
 
 
-def funding_place(row: msgspec.Raw) -> int | None:
+def funding_cursor(row: msgspec.Raw) -> int | None:
     """Return the millisecond of a funding row's settlement, None where it cannot be read."""
     try:
-        return wire.time_ns(_funding_place.decode(row).funding_time) // NS_PER_MS
+        return wire.time_ns(_funding_cursor.decode(row).funding_time) // NS_PER_MS
     except (*_MALFORMED, ParseError):
         return None
 
@@ -247,7 +247,7 @@ def account_config(data: msgspec.Raw, *, where: str) -> AccountConfig:
 def _pushed(
     rows: Sequence[msgspec.Raw], channel: str, instrument: str, received_ns: int, refuse: Refuse
 ) -> list[Message]:
-    """Decode rows as if a channel had pushed them; a malformed one is told and left out."""
+    """Decode rows like pushed ones; a malformed row is left out with its reason."""
     try:
         return decode(_push(rows, channel, instrument), received_ns=received_ns)
     except ParseError:

@@ -266,7 +266,7 @@ class OkxClient:
         )
 
     def ends_at(self, end_ns: int) -> None:
-        """Take in nothing that is received at a moment or later; it lies after every event so far. See `end`."""
+        """Set the end of the run, later than every event so far: frames received then or later are dropped."""
         self._entered.pipeline.ends_ns = end_ns
 
     def end(self) -> None:
@@ -275,7 +275,7 @@ class OkxClient:
 
     @property
     def has_ended(self) -> bool:
-        """Whether nothing is delivered any more."""
+        """Whether the client delivers no more events."""
         return self._manager is not None and self._manager.pipeline.is_over
 
     async def close(self) -> None:

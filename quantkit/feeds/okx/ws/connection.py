@@ -108,7 +108,7 @@ class Connection:
     """Keeps one connection alive and its channels subscribed.
 
     Args:
-        manager: What it tells of changes, and asks for sockets.
+        manager: Opens sockets, and hears of changes.
         number: Unique among the client's connections.
         path: Of the WebSocket.
         needs_login: Whether to log in.

@@ -103,5 +103,5 @@ class Handovers:
 
 
 def _is_pointless(old: Connection, new: Connection) -> bool:
-    """Return whether there is nothing left to hand over, or nothing to hand it to."""
+    """Return whether the old connection has ended or lost its channels, or the new one has failed."""
     return old.ended.is_set() or not old.subscriptions or new.is_failed

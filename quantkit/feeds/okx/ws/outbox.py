@@ -54,7 +54,7 @@ class Outbox:
         await self._over.wait()
 
     def send(self, data: bytes) -> None:
-        """Send one text frame, or nothing without a socket."""
+        """Send one text frame; do nothing before the connection is made."""
         if self.socket is not None:
             self.socket.send(data)
 

@@ -40,9 +40,9 @@ class Pipeline:
         tracker: Turns frames and records into events.
         stamp: Returns strictly rising UTC ns.
         counters: Frames that no channel uses, and overflows, by name.
-        is_over: Whether nothing is taken in any more.
+        is_over: Whether frames and records are dropped: the client has ended or failed.
         is_overflowing: Whether rows are dropped because the consumer is too slow.
-        ends_ns: Nothing received at this moment or later is taken in.
+        ends_ns: End of the run; frames and records of this moment or later are dropped.
 
     Args:
         tracker: See above.

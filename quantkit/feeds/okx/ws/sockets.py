@@ -192,7 +192,7 @@ class SocketHandle:
         self._socket = socket_
 
     def send(self, data: bytes) -> None:
-        """Send one text frame at once, or nothing if the connection is over."""
+        """Send one text frame at once; do nothing if the connection has ended."""
         self._socket.send_text(data)
 
     def abort(self, cause: str) -> None:

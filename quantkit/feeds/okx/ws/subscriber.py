@@ -51,7 +51,7 @@ class Subscriber:
         self._wake.set()
 
     def stop(self) -> None:
-        """Wait for nothing more: the connection is over."""
+        """Stop waiting: the connection is over."""
         self._answered.set()
         self._wake.set()
 
