@@ -130,10 +130,12 @@ class Engine:
 
         None before the run has begun, or while nothing has a price.
         """
-        if not self._parts.prepared.instruments.has_begun or not self._parts.equity.is_started:
+        if not self._parts.prepared.instruments.has_begun:
+            return None
+        self._parts.equity.run_to(self._position.index, self._position.now_ns)
+        if not self._parts.equity.is_started:
             return None
         self._strategy_stops = False
-        self._parts.equity.run_to(self._position.index, self._position.now_ns)
         outcome = self._stop("strategy_error", self._position.now_ns)
         outcome.warnings.insert(0, f"the run ended early: {error}")
         return outcome

@@ -170,6 +170,21 @@ def test_a_run_that_a_hook_ends_values_what_was_seen(search: bool, block_rows: i
     ]
 
 
+def test_a_run_that_a_hook_ends_early_is_valued_since_its_coins_had_a_price() -> None:
+    """Nothing had asked for the curve yet: it begins with the row that priced them all the same."""
+    events = [trade(0, 100.0, of=SPOT), *(trade(10 * n, 100.0 + n, of=SPOT) for n in range(1, 6))]
+    market = scenario(events, on="trade", instruments=(SPOT,), cash={"USDT": 1_000.0, "AAA": 2.0})
+
+    def act(number: int, hook: str, strategy: Scripted) -> list[Act]:
+        if hook == "trade" and strategy.now == ns(30):
+            raise HookRaised
+        return []
+
+    told = real(market, strategy=market.strategy_with(act))
+    assert [(ms(row[0]), row[1]) for row in told.curve] == [(0, 1_200), (30, 1_206)]
+    assert told.curve == naive(market, strategy=market.strategy_with(act)).curve
+
+
 def test_a_ruin_writes_the_rows_before_it_and_its_own() -> None:
     """Nothing of the grid at the moment of the end, or past it."""
     events = [trade(0, 100.0), trade(30, 100.0), trade(43, 90.0), trade(60, 79.0), trade(90, 100.0)]
