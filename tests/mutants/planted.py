@@ -1,0 +1,436 @@
+"""Faults to plant by hand: each is one text of one file replaced by another, and some test has to notice it."""
+
+from typing import NamedTuple
+
+
+class Mutant(NamedTuple):
+    """A planted fault.
+
+    Attributes:
+        name: What it does wrong.
+        file: Below `quantkit/`.
+        old, new: A text that stands in the file exactly once, and what it becomes.
+    """
+
+    name: str
+    file: str
+    old: str
+    new: str
+
+
+LOOP, HOOKS, EQUITY, CURVE = "engine/loop.py", "engine/hooks.py", "engine/equity.py", "engine/curve.py"
+TRIPS, SOLVENCY, WORTH, BOOKINGS = "engine/excursions.py", "engine/solvency.py", "engine/worth.py", "engine/bookings.py"
+ORDERS, FUNDING, CONTEXT = "engine/order_manager.py", "engine/funding.py", "engine/context.py"
+DELIVERY, ENGINE = "engine/delivery.py", "engine/engine.py"
+_SIMULATED = "brokers/simulated/"
+STREAMS, VENUE, MARKET = f"{_SIMULATED}streams.py", f"{_SIMULATED}venue.py", f"{_SIMULATED}market.py"
+DISPLAYED, ACCOUNT, EXPOSURE = f"{_SIMULATED}displayed.py", f"{_SIMULATED}account.py", f"{_SIMULATED}exposure.py"
+FUNDS, MESSAGES, EXECUTIONS = f"{_SIMULATED}funds.py", f"{_SIMULATED}messages.py", f"{_SIMULATED}executions.py"
+BROKER, PORTFOLIO, MONEY = f"{_SIMULATED}broker.py", "portfolio.py", "money.py"
+
+MUTANTS = [
+    # The loop and its hooks.
+    Mutant(
+        "funding that ruins is handed to the hook all the same",
+        HOOKS,
+        "                return  # the run ends with this row\n",
+        "                pass\n",
+    ),
+    Mutant(
+        "funding leaves later rows of the stretch to their hooks",
+        HOOKS,
+        "                self._dirty.add(funding.instrument)\n",
+        "                pass\n",
+    ),
+    Mutant(
+        "the row of a stop is searched for ruin before it has been run",
+        LOOP,
+        "self._equity.next_doubt(min(stop, size))",
+        "self._equity.next_doubt(min(stop + 1, size))",
+    ),
+    Mutant(
+        "a mark that ruins is not looked at after its row was matched",
+        LOOP,
+        "                if self._equity.next_doubt(stop + 1) == stop:\n                    self._check_mark(stop)\n",
+        "",
+    ),
+    Mutant(
+        "candles' fills stand after the grid of their close",
+        LOOP,
+        'position.is_after_candles = cursor.kind != "candle"',
+        "position.is_after_candles = True",
+    ),
+    Mutant(
+        "a wake-up counts as after the candles of its moment",
+        LOOP,
+        "        position.is_after_candles = False\n",
+        "        position.is_after_candles = True\n",
+    ),
+    Mutant(
+        "new steps leave it open whether candles have been",
+        HOOKS,
+        "        self._position.is_after_candles = True  # what had arrived by now may fill here\n",
+        "",
+    ),
+    Mutant(
+        "timers run before what the clock brings",
+        LOOP,
+        "        self._broker.advance(now_ns)\n        self._delivery.deliver(now_ns)\n        while (timer",
+        "        self._broker.advance(now_ns)\n        while (timer",
+    ),
+    Mutant(
+        "fills are told before the portfolio has them",
+        DELIVERY,
+        "            order = self.take_in(report)\n            if self._on_order is not None:\n"
+        '                self._guard.call("on_order", self._on_order, order)\n',
+        "            order = self._orders.apply(report)\n            if self._on_order is not None:\n"
+        '                self._guard.call("on_order", self._on_order, order)\n            self.take_in(report)\n',
+    ),
+    Mutant(
+        "a run that a hook ends stops valuing at its last fill",
+        ENGINE,
+        "        self._parts.equity.run_to(self._position.index, self._position.now_ns)\n",
+        "",
+    ),
+    # The curve: the traps of valuing after the fact.
+    Mutant(
+        "a fill does not value what lies before it",
+        EXECUTIONS,
+        "        self._observer.before_change()\n",
+        "",
+    ),
+    Mutant(
+        "rows of a flat stretch repeat the depth that stood",
+        EQUITY,
+        "            self._done = max(self._done, index)\n            return\n        indices = ",
+        "            self._curve.stretch(np.array([self._equity_now()]))\n"
+        "            self._done = max(self._done, index)\n            return\n        indices = ",
+    ),
+    Mutant(
+        "the grid counts a mark of its own stamp to the next step",
+        EQUITY,
+        'received_ns.searchsorted(grid, "right")',
+        'received_ns.searchsorted(grid, "left")',
+    ),
+    Mutant(
+        "the grid's row of a fill's moment misses marks that are yet to come",
+        EQUITY,
+        "            marks[name] = last if ahead is None else ahead\n",
+        "            marks[name] = last\n",
+    ),
+    Mutant(
+        "the grid loses its midnights",
+        EQUITY,
+        "(every_ns,) if NS_PER_DAY % every_ns == 0 else (every_ns, NS_PER_DAY)",
+        "(every_ns,)",
+    ),
+    Mutant(
+        "a fill moves neither peak nor trough",
+        EQUITY,
+        "([self._equity_now()])\n        self._curve.stretch(equity)\n        depth = np.array",
+        "([self._equity_now()])\n        depth = np.array",
+    ),
+    Mutant(
+        "the trough of before a row stays for the next",
+        CURVE,
+        "        self._trough = 0.0\n        self._times",
+        "        self._times",
+    ),
+    Mutant(
+        "a step without a mark forgets how deep it stood",
+        CURVE,
+        "            return np.full(len(cuts), stood)\n",
+        "            return np.zeros(len(cuts))\n",
+    ),
+    Mutant(
+        "the peak forgets what it was before the stretch",
+        CURVE,
+        "peaks = np.maximum(np.maximum.accumulate(equity), self.peak)",
+        "peaks = np.maximum.accumulate(equity)",
+    ),
+    Mutant(
+        "exposure leaves the sign of a short",
+        WORTH,
+        "            size = abs(held.qty) * float(held.instrument.unit)\n            worth",
+        "            size = held.qty * float(held.instrument.unit)\n            worth",
+    ),
+    Mutant(
+        "a currency is converted the wrong way round",
+        WORTH,
+        "worth = worth / rate if balance.is_inverted else worth * rate",
+        "worth = worth * rate if balance.is_inverted else worth / rate",
+    ),
+    Mutant(
+        "an excursion ends one fill too late",
+        TRIPS,
+        "                self._open.pop(fill.instrument, None)\n",
+        "                pass\n",
+    ),
+    Mutant(
+        "an excursion leaves out the prices of its fills",
+        TRIPS,
+        "            trip.low, trip.high = min(trip.low, fill.price), max(trip.high, fill.price)\n",
+        "            pass\n",
+    ),
+    # Solvency.
+    Mutant(
+        "ruin begins below zero, not at it",
+        SOLVENCY,
+        "if float(view.equity(along)[0]) <= 0:",
+        "if float(view.equity(along)[0]) < 0:",
+    ),
+    Mutant(
+        "a currency that owes ruins nobody",
+        SOLVENCY,
+        "        if worth < 0 or (balance.contracts and worth <= 0):\n            return balance.currency\n",
+        "",
+    ),
+    Mutant(
+        "bounds of ruin are as wide as the whole equity",
+        SOLVENCY,
+        "share = min(1.0, equity / gross) / 4 if gross > 0 else 1.0",
+        "share = min(1.0, equity / gross) * 4 if gross > 0 else 1.0",
+    ),
+    Mutant(
+        "bounds are not narrowed by a currency of its own",
+        SOLVENCY,
+        "share = min(share, worth / notional / 4) if notional > 0 else share",
+        "share = share",
+    ),
+    Mutant(
+        "only marks below their bounds are looked at",
+        SOLVENCY,
+        "if window.min() <= low or window.max() >= high:",
+        "if window.min() <= low:",
+    ),
+    # Funding.
+    Mutant(
+        "a fill at the boundary pays",
+        EXECUTIONS,
+        "            if filled_ns >= boundary_ns:\n",
+        "            if filled_ns > boundary_ns:\n",
+    ),
+    Mutant(
+        "a boundary is charged each time it is told",
+        BOOKINGS,
+        "if not self._settlements.begin(funding) or not lots:",
+        "self._settlements.begin(funding)\n        if not lots:",
+    ),
+    Mutant(
+        "what trades at the boundary's own stamp values it",
+        FUNDING,
+        "stamps <= boundary_ns if self._counts_own_stamp else stamps < boundary_ns",
+        "stamps <= boundary_ns",
+    ),
+    # Gates and skipped rows.
+    Mutant(
+        "a price equal to a bound of the band is no hit",
+        STREAMS,
+        "        if below.min() <= low or above.max() >= high:\n"
+        "            self._hit = start + int(np.argmax((below <= low) | (above >= high)))\n",
+        "        if below.min() < low or above.max() > high:\n"
+        "            self._hit = start + int(np.argmax((below < low) | (above > high)))\n",
+    ),
+    Mutant(
+        "the moment of an arrival is searched a row late",
+        STREAMS,
+        "self.clock.searchsorted(self.band.until_ns)",
+        'self.clock.searchsorted(self.band.until_ns, "right")',
+    ),
+    Mutant(
+        "a band that has changed is searched from its last place on",
+        STREAMS,
+        "            self._restart(index)\n\n    def _restart",
+        "            pass\n\n    def _restart",
+    ),
+    Mutant(
+        "bands are a step too wide",
+        MARKET,
+        "(0.51 if touch else -0.49)",
+        "(0.51 if touch else -1.49)",
+    ),
+    # Markets.
+    Mutant(
+        "a touch fills a resting order",
+        MARKET,
+        "return ticks < self.limit if self.is_buy else ticks > self.limit",
+        "return ticks <= self.limit if self.is_buy else ticks >= self.limit",
+    ),
+    Mutant(
+        "a candle's limits fill before its stops",
+        MARKET,
+        "        resting = [order for order in self.orders if order.is_triggered]\n",
+        "        resting = list(self.orders)\n",
+    ),
+    Mutant(
+        "an order fills in the candle within which it arrived",
+        MARKET,
+        "            if order.arrived_ns > open_ns or order.is_final or order.limit is None:\n",
+        "            if order.is_final or order.limit is None:\n",
+    ),
+    Mutant(
+        "the queue does not shrink with the display",
+        DISPLAYED,
+        "order.ahead = ahead if order.ahead is None else min(order.ahead, ahead)",
+        "order.ahead = ahead if order.ahead is None else order.ahead",
+    ),
+    Mutant(
+        "the queue grows with the display",
+        DISPLAYED,
+        "order.ahead = ahead if order.ahead is None else min(order.ahead, ahead)",
+        "order.ahead = ahead",
+    ),
+    Mutant(
+        "two orders at one price share the same print twice",
+        DISPLAYED,
+        "                    shared += ours\n",
+        "",
+    ),
+    Mutant(
+        "what was taken of a level is there again for the next order",
+        DISPLAYED,
+        "lots = max(0, shown - self.taken.get((side, ticks), (0, 0))[0])",
+        "lots = shown",
+    ),
+    Mutant(
+        "a display is stale a moment too early",
+        DISPLAYED,
+        "at_ns - self.updated_ns > self._stale_after_ns",
+        "at_ns - self.updated_ns >= self._stale_after_ns",
+    ),
+    Mutant(
+        "rows from before an arrival fill it",
+        DISPLAYED,
+        "        if order.arrived_ns <= at_ns:\n            best = self._best_untaken",
+        "        if True:\n            best = self._best_untaken",
+    ),
+    # The account.
+    Mutant(
+        "contracts may lose what a sale had locked",
+        ACCOUNT,
+        "if is_within and not self.portfolio.backs_contracts(currency):",
+        "if is_within and not self.portfolio.open_contracts(currency):",
+    ),
+    Mutant(
+        "what is locked is not given back when an order ends",
+        ACCOUNT,
+        "            self._hold(order.lock.currency, -self._lock_amount(order, order.lock, order.left))\n",
+        "",
+    ),
+    Mutant(
+        "leverage is judged without the fee of the fill",
+        EXPOSURE,
+        "worth = equity - Fraction(fee) + (-gain if instrument.is_inverse else gain)",
+        "worth = equity + (-gain if instrument.is_inverse else gain)",
+    ),
+    Mutant(
+        "leverage is judged by the fill's own price alone",
+        EXPOSURE,
+        "for price in (instrument.price_decimal(ticks), mark):",
+        "for price in (instrument.price_decimal(ticks),):",
+    ),
+    Mutant(
+        "notional that equals the bound is refused",
+        EXPOSURE,
+        "        if notional <= equity * self._max_leverage:\n",
+        "        if notional < equity * self._max_leverage:\n",
+    ),
+    Mutant(
+        "orders of the other contracts do not count",
+        EXPOSURE,
+        "        return max(abs(held + buys), abs(held - sells))\n",
+        "        return abs(held)\n",
+    ),
+    Mutant(
+        "a market buy locks no margin above the last price",
+        FUNDS,
+        "math.ceil(price * (1 + MARKET_LOCK_MARGIN))",
+        "price",
+    ),
+    Mutant(
+        "a fee in coins is taken from sales too",
+        FUNDS,
+        'fees.currency == "received" and side is Side.BUY',
+        'fees.currency == "received"',
+    ),
+    Mutant(
+        "a later message overtakes an earlier one where clocks move",
+        MESSAGES,
+        "self._left_ns = max(sent_ns - offset_ns, self._left_ns)",
+        "self._left_ns = sent_ns - offset_ns",
+    ),
+    Mutant(
+        "overdue messages are taken by market, not by arrival",
+        MESSAGES,
+        "self._queues[min(due)[2]].popleft() if due else None",
+        "self._queues[due[0][2]].popleft() if due else None",
+    ),
+    Mutant(
+        "news of an order overtakes older news of it",
+        EXECUTIONS,
+        "now_ns, order.reported_ns)\n",
+        "now_ns)\n",
+    ),
+    # The strategy's side.
+    Mutant(
+        "a target forgets what an order has filled already",
+        ORDERS,
+        "qty=instrument.qty(working.filled_lots + abs(lots))",
+        "qty=instrument.qty(abs(lots))",
+    ),
+    Mutant(
+        "a quote is amended though nothing has changed",
+        ORDERS,
+        "if self._wanted[working.id] != (lots, ticks):",
+        "if True:",
+    ),
+    Mutant(
+        "closing cancels the order that closes",
+        ORDERS,
+        "            if order is not working:\n",
+        "            if True:\n",
+    ),
+    Mutant(
+        "a refused change is still what was asked for last",
+        ORDERS,
+        '        if report.reason.startswith("amend_refused"):\n',
+        '        if report.reason.startswith("never"):\n',
+    ),
+    # The ledger.
+    Mutant(
+        "a flip carries the whole of its value into the new position",
+        MONEY,
+        "self.num, self.den = value * (closed - before), closed",
+        "self.num, self.den = value, 1",
+    ),
+    Mutant(
+        "the part that stays keeps the whole cost",
+        MONEY,
+        "                self.num *= before - closed\n                self.den *= before\n",
+        "                pass\n",
+    ),
+    Mutant(
+        "a fee in coins makes a profit",
+        PORTFOLIO,
+        "value = EXACT.subtract(value, EXACT.multiply(fee, instrument.price_decimal(fill.ticks)))\n",
+        "pass\n",
+    ),
+    Mutant(
+        "shorts pay funding like longs",
+        PORTFOLIO,
+        "decimal_of(rate).copy_negate())",
+        "decimal_of(rate).copy_negate().copy_abs())",
+    ),
+    Mutant(
+        "a trip goes on while dust is left",
+        PORTFOLIO,
+        "        is_nothing = self.instrument.tradable_lots(after) == 0\n",
+        "        is_nothing = after == 0\n",
+    ),
+    Mutant(
+        "an account of coins is converted as the pair is written",
+        PORTFOLIO,
+        "return price if via.base == currency else 1 / price",
+        "return price",
+    ),
+]

@@ -1,0 +1,66 @@
+"""The search for the next row that matters: what equals a bound is a hit, and no row before it is."""
+
+import numpy as np
+import pytest
+from oracle.timelines import SWAP, candle, ns, trade
+
+from quantkit.brokers.simulated.gates import OPEN_BAND, PriceBand
+from quantkit.brokers.simulated.streams import GatedStream
+from quantkit.clock import NEVER_NS
+from quantkit.rows.columns import Block, Stream
+from quantkit.rows.cursors import NOWHERE, StreamCursor
+
+INF = float("inf")
+
+
+def gated(prices: list[float], *, kind: str = "trade") -> GatedStream:
+    """Return a stream of trades, or of candles with these lows and highs, at the indices 0, 2, 4 and so on."""
+    if kind == "trade":
+        events = [trade(10 * n, price) for n, price in enumerate(prices)]
+        stream = Stream("trade", SWAP.id)
+    else:
+        pairs = zip(prices[::2], prices[1::2], strict=True)
+        events = [candle(n, (low, high, low, high)) for n, (low, high) in enumerate(pairs, 1)]
+        stream = Stream("candle", SWAP.id, "1m")
+    cursor = StreamCursor(stream)
+    cursor.load(Block.from_events(events), np.arange(0, 2 * len(events), 2))
+    found = GatedStream(cursor, every_row=False)
+    found.enter_rows()
+    return found
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "index"),
+    [
+        (98.0, INF, 4),  # equal to the lower bound
+        (97.9, INF, 6),
+        (-INF, 103.0, 8),  # equal to the upper one
+        (-INF, 103.1, 10),
+        (98.0, 103.0, 4),
+        (97.0, 102.9, 6),
+        (96.0, 106.0, NOWHERE),
+        (100.0, 100.0, 0),  # no price is within
+    ],
+)
+def test_equality_is_a_hit(low: float, high: float, index: int) -> None:
+    """Nothing happens while a price is strictly between the bounds."""
+    stream = gated([100.0, 101.0, 98.0, 97.0, 103.0, 104.0])
+    stream.arm(PriceBand(low, high, NEVER_NS), 0)
+    assert stream.next_stop(0) == (index, index != NOWHERE)
+
+
+@pytest.mark.parametrize(("low", "high", "index"), [(95.0, INF, 2), (94.9, INF, NOWHERE), (-INF, 107.0, 4)])
+def test_a_candle_hits_with_its_range(low: float, high: float, index: int) -> None:
+    """Its low and its high, whichever comes to a bound."""
+    stream = gated([99.0, 101.0, 95.0, 100.0, 98.0, 107.0], kind="candle")
+    stream.arm(PriceBand(low, high, NEVER_NS), 0)
+    assert stream.next_stop(0) == (index, index != NOWHERE)
+
+
+def test_the_moment_of_an_arrival_is_a_hit() -> None:
+    """The first row whose clock has come to it, whatever its price."""
+    stream = gated([100.0] * 5)
+    for until_ns, index in ((ns(20), 4), (ns(20) + 1, 6), (ns(0), 0), (ns(41), NOWHERE)):
+        stream.arm(OPEN_BAND, 0)
+        stream.arm(PriceBand(-INF, INF, until_ns), 0)
+        assert stream.next_stop(0)[0] == index
