@@ -8,7 +8,7 @@ import msgspec
 
 from quantkit.instruments import Side
 
-__all__ = ["Fill", "Order", "OrderState", "OrderType", "Side", "TimeInForce"]
+__all__ = ["Fill", "Order", "OrderRequest", "OrderState", "OrderType", "Side", "TimeInForce"]
 
 
 class TimeInForce(StrEnum):
@@ -57,6 +57,30 @@ TRANSITIONS: Final[dict[OrderState, frozenset[OrderState]]] = {
     OrderState.CANCELLED: frozenset(),
     OrderState.REJECTED: frozenset(),
 }
+
+
+class OrderRequest(msgspec.Struct, frozen=True, gc=False):
+    """An order as a strategy asks for it, not yet checked or rounded.
+
+    Attributes:
+        qty: Size in the instrument's unit.
+        price: Limit; None for a market or stop order.
+        stop_price: Trigger; None for one that works at once.
+        post_only: Whether it is refused if it would take on arrival.
+        reduce_only: Whether it may neither grow nor flip the position.
+        time_in_force: `GTC`, `IOC` or `FOK`.
+        tag: Kept with the order, its fills and round trips.
+    """
+
+    instrument: str
+    side: Side
+    qty: float
+    price: float | None = None
+    stop_price: float | None = None
+    post_only: bool = False
+    reduce_only: bool = False
+    time_in_force: str = TimeInForce.GTC
+    tag: str = ""
 
 
 class Order(msgspec.Struct, eq=False, kw_only=True, frozen=True):

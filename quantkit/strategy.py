@@ -20,7 +20,7 @@ from quantkit.errors import ConfigError
 from quantkit.events import EVENT_KINDS, Candle, EventKind, Funding, Gap, Mark, OpenInterest, Ticker, Trade
 from quantkit.instruments import Instrument, Side, literal
 from quantkit.orderbook import Book
-from quantkit.orders import Fill, Order, TimeInForce
+from quantkit.orders import Fill, Order, OrderRequest, TimeInForce
 from quantkit.portfolio import Portfolio
 
 #: Every hook: those that take rows of the market (`events.EVENT_KINDS`), and those of the run and its orders.
@@ -61,19 +61,7 @@ class Context(Protocol):
         """Ask for a stream; in `on_start` only."""
         ...
 
-    def order(
-        self,
-        instrument: str,
-        side: Side,
-        qty: float,
-        *,
-        price: float | None,
-        stop_price: float | None,
-        post_only: bool,
-        reduce_only: bool,
-        time_in_force: str,
-        tag: str,
-    ) -> Order:
+    def order(self, request: OrderRequest) -> Order:
         """Send an order."""
         ...
 
@@ -334,15 +322,7 @@ class Strategy:
             OrderError: NaN, infinite, zero or negative numbers, an unknown instrument, contradicting flags.
         """
         return self._context.order(
-            instrument,
-            Side.BUY,
-            qty,
-            price=price,
-            stop_price=stop_price,
-            post_only=post_only,
-            reduce_only=reduce_only,
-            time_in_force=time_in_force,
-            tag=tag,
+            OrderRequest(instrument, Side.BUY, qty, price, stop_price, post_only, reduce_only, time_in_force, tag)
         )
 
     def sell(
@@ -359,15 +339,7 @@ class Strategy:
     ) -> Order:
         """Send a sell order; as `buy`, with the limit rounded up and the stop down."""
         return self._context.order(
-            instrument,
-            Side.SELL,
-            qty,
-            price=price,
-            stop_price=stop_price,
-            post_only=post_only,
-            reduce_only=reduce_only,
-            time_in_force=time_in_force,
-            tag=tag,
+            OrderRequest(instrument, Side.SELL, qty, price, stop_price, post_only, reduce_only, time_in_force, tag)
         )
 
     def amend(self, order: Order, *, qty: float | None = None, price: float | None = None) -> None:

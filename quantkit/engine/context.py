@@ -16,9 +16,9 @@ from quantkit.engine.timers import Timers
 from quantkit.errors import ConfigError, DataError, OrderError
 from quantkit.events import Candle
 from quantkit.feeds.base import Feed
-from quantkit.instruments import Instrument, Side, closest_id, names_of
+from quantkit.instruments import Instrument, closest_id, names_of
 from quantkit.orderbook import Book
-from quantkit.orders import Order, OrderState, TimeInForce
+from quantkit.orders import Order, OrderRequest, OrderState
 from quantkit.portfolio import Portfolio
 from quantkit.rows.columns import Stream
 from quantkit.rows.position import RunPosition
@@ -108,32 +108,21 @@ class StartContext:
         stream = Stream(kind, instrument, interval)
         self.subscriptions[stream] = max(warmup, self.subscriptions.get(stream, 0))
 
-    def order(
-        self,
-        instrument: str,
-        side: Side,
-        qty: float,
-        *,
-        price: float | None = None,
-        stop_price: float | None = None,
-        post_only: bool = False,
-        reduce_only: bool = False,
-        time_in_force: str = TimeInForce.GTC,
-        tag: str = "",
-    ) -> Order:
+    def order(self, request: OrderRequest) -> Order:
         """Return a refused order, as during the warm-up: there is no market yet.
 
         Raises:
             OrderError: The call could never become a valid order.
         """
+        name, side, qty = request.instrument, request.side, request.qty
         if not (math.isfinite(qty) and qty > 0):
-            raise OrderError(f"{side} {instrument}: qty is {float(qty)}; give a finite number above zero")
+            raise OrderError(f"{side} {name}: qty is {float(qty)}; give a finite number above zero")
         return Order(
             id="",
-            instrument=self._instruments.find(instrument).id,
+            instrument=self._instruments.find(name).id,
             side=side,
             qty=float(qty),
-            tag=tag,
+            tag=request.tag,
             state=OrderState.REJECTED,
             reason="warmup",
         )

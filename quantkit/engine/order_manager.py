@@ -10,7 +10,7 @@ import msgspec
 from quantkit.brokers.base import OrderEntry, Report
 from quantkit.errors import OrderError
 from quantkit.instruments import Instrument, Side, plain
-from quantkit.orders import Order, OrderState, TimeInForce
+from quantkit.orders import Order, OrderRequest, OrderState, TimeInForce
 from quantkit.portfolio import Portfolio
 from quantkit.rows.position import RunPosition
 
@@ -62,60 +62,51 @@ class OrderManager:
 
     # Calls ----------------------------------------------------------------------------------------------------
 
-    def send(
-        self,
-        instrument_id: str,
-        side: Side,
-        qty: float,
-        *,
-        price: float | None = None,
-        stop_price: float | None = None,
-        post_only: bool = False,
-        reduce_only: bool = False,
-        time_in_force: str = TimeInForce.GTC,
-        tag: str = "",
-    ) -> Order:
-        """Check, round and send an order; see `Strategy.buy`.
+    def send(self, request: OrderRequest) -> Order:
+        """Check, round and send an order.
 
         Raises:
             OrderError: The call could never become a valid order.
         """
-        instrument = self.instrument(instrument_id)
-        where = f"{side} {instrument_id}"
+        name, side = request.instrument, request.side
+        instrument = self.instrument(name)
+        where = f"{side} {name}"
         roundings: dict[_Number, str] = {}
-        lots = self._rounded_size(instrument, qty, f"{where}: qty", roundings)
-        ticks = self._rounded(instrument, price, side, f"{where}: price", roundings, is_stop=False)
-        stop_ticks = self._rounded(instrument, stop_price, side, f"{where}: stop_price", roundings, is_stop=True)
+        lots = self._rounded_size(instrument, request.qty, f"{where}: qty", roundings)
+        ticks = self._rounded(instrument, request.price, side, f"{where}: price", roundings, is_stop=False)
+        stop = self._rounded(instrument, request.stop_price, side, f"{where}: stop_price", roundings, is_stop=True)
         try:
-            tif = TimeInForce(time_in_force)
+            tif = TimeInForce(request.time_in_force)
         except ValueError:
-            raise OrderError(f"{where}: time_in_force {time_in_force!r} is not known; use GTC, IOC or FOK") from None
-        if post_only and (ticks is None or tif is not TimeInForce.GTC or stop_ticks is not None):
+            raise OrderError(
+                f"{where}: time_in_force {request.time_in_force!r} is not known; use GTC, IOC or FOK"
+            ) from None
+        if request.post_only and (ticks is None or tif is not TimeInForce.GTC or stop is not None):
             raise OrderError(f"{where}: post_only needs a plain GTC limit order; give price= and no stop_price")
         order = Order(
             id=f"{self._run_id}{len(self.orders) + 1}",
-            instrument=instrument_id,
+            instrument=name,
             side=side,
             qty=instrument.qty(lots),
             price=None if ticks is None else instrument.price(ticks),
-            stop_price=None if stop_ticks is None else instrument.price(stop_ticks),
+            stop_price=None if stop is None else instrument.price(stop),
             time_in_force=tif,
-            post_only=post_only,
-            reduce_only=reduce_only,
-            tag=tag,
+            post_only=request.post_only,
+            reduce_only=request.reduce_only,
+            tag=request.tag,
             note="; ".join(filter(None, roundings.values())),
             sent_ns=self._position.now_ns,
             updated_ns=self._position.now_ns,
             lots=lots,
             price_ticks=ticks,
-            stop_ticks=stop_ticks,
+            stop_ticks=stop,
         )
         self.orders[order.id] = order
         if self.refusal:
             _put(order, "state", OrderState.REJECTED)
             _put(order, "reason", self.refusal)
             return order
-        self._open.setdefault(instrument_id, {})[order.id] = order
+        self._open.setdefault(name, {})[order.id] = order
         self._wanted[order.id] = (lots, ticks)
         self._roundings[order.id] = roundings
         sent_ns = self._broker.submit(order, self._position.now_ns)
@@ -236,7 +227,7 @@ class OrderManager:
         can_be_closed = not instrument.is_spot and held != 0 and lots == -held
         if abs(lots) < instrument.min_lots and not can_be_closed:
             return None
-        order = self._targets[instrument_id] = self.send(instrument_id, side, instrument.qty(abs(lots)))
+        order = self._targets[instrument_id] = self.send(OrderRequest(instrument_id, side, instrument.qty(abs(lots))))
         return order
 
     def close(self, instrument_id: str) -> Order | None:
@@ -270,7 +261,9 @@ class OrderManager:
             if self._wanted[working.id] != (lots, ticks):
                 self.amend(working, qty=qty, price=price)
             return working
-        order = self._quotes[instrument_id, side] = self.send(instrument_id, side, qty, price=price, post_only=True)
+        order = self._quotes[instrument_id, side] = self.send(
+            OrderRequest(instrument_id, side, qty, price, post_only=True)
+        )
         return order
 
     # Reports --------------------------------------------------------------------------------------------------

@@ -29,7 +29,7 @@ from quantkit.clock import INTERVALS, duration_ns, time_ns_of
 from quantkit.events import BookUpdate, Candle, Funding, Gap, Mark, MarketEvent, OpenInterest, Ticker, Trade
 from quantkit.instruments import Fees, Instrument, Side
 from quantkit.orderbook import Book
-from quantkit.orders import Fill, Order, OrderState
+from quantkit.orders import Fill, Order, OrderRequest, OrderState
 from quantkit.strategy import Strategy, overrides
 
 NEVER_NS = 2**63 - 1
@@ -622,9 +622,19 @@ class Oracle:
         key = (kind, instrument, interval)
         self.wishes[key] = max(warmup, self.wishes.get(key, 0))
 
-    def order(self, instrument: str, side: Side, qty: float, **options: Any) -> Order:
+    def order(self, request: OrderRequest) -> Order:
         """Send an order."""
-        return self.client.send(instrument, side, qty, **options)
+        return self.client.send(
+            request.instrument,
+            request.side,
+            request.qty,
+            price=request.price,
+            stop_price=request.stop_price,
+            post_only=request.post_only,
+            reduce_only=request.reduce_only,
+            time_in_force=request.time_in_force,
+            tag=request.tag,
+        )
 
     def amend(self, order: Order, *, qty: float | None, price: float | None) -> None:
         """Change an order."""

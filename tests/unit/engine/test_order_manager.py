@@ -11,7 +11,7 @@ from quantkit.brokers.base import Report
 from quantkit.engine.order_manager import OrderManager
 from quantkit.errors import OrderError
 from quantkit.instruments import Instrument, Side
-from quantkit.orders import Fill, Order, OrderState, OrderType, TimeInForce
+from quantkit.orders import Fill, Order, OrderRequest, OrderState, OrderType, TimeInForce
 from quantkit.portfolio import Portfolio
 from quantkit.rows.position import RunPosition
 
@@ -55,6 +55,10 @@ class Office:
         self.desk = OrderManager(self.post, self.portfolio, run_id="bt", position=self.position)
         self.fills = 0
         self.reports = 0
+
+    def send(self, *what: Any, **more: Any) -> Order:
+        """Ask for an order."""
+        return self.desk.send(OrderRequest(*what, **more))
 
     def report(self, order: Order, state: OrderState, reason: str = "", **more: Any) -> Order:
         """Let a report about an order come in."""
@@ -107,9 +111,9 @@ def office() -> Office:
 
 def test_an_order_goes_out_pending_with_the_next_id(office: Office) -> None:
     """Ids count from one; the broker gets it at once."""
-    first = office.desk.send(SPOT.id, Side.BUY, 1.5)
+    first = office.send(SPOT.id, Side.BUY, 1.5)
     office.position.now_ns = 2_000
-    second = office.desk.send(SWAP.id, Side.SELL, 3, price=100, tag="exit", reduce_only=True)
+    second = office.send(SWAP.id, Side.SELL, 3, price=100, tag="exit", reduce_only=True)
     assert (first.id, second.id) == ("bt1", "bt2")
     assert (first.state, first.is_open, first.sent_ns, first.updated_ns) == (OrderState.PENDING, True, 1_000, 1_000)
     assert (second.qty, second.price, second.tag, second.reduce_only, second.lots) == (3.0, 100.0, "exit", True, 3)
@@ -140,14 +144,14 @@ def test_sizes_round_to_zero_limits_to_the_passive_side_stops_away(
     office: Office, side: Side, given: dict[str, Any], expected: tuple[float | None, ...], note: str
 ) -> None:
     """And the order says what became of the numbers."""
-    order = office.desk.send(SPOT.id, side, **given)
+    order = office.send(SPOT.id, side, **given)
     assert (order.qty, order.price, order.stop_price) == expected
     assert order.note == note
 
 
 def test_a_size_below_one_step_is_the_markets_to_refuse(office: Office) -> None:
     """It is a valid call with an order of nothing, and is told so."""
-    order = office.desk.send(SPOT.id, Side.BUY, 0.05)
+    order = office.send(SPOT.id, Side.BUY, 0.05)
     assert (order.lots, order.note) == (0, "size 0.05 rounded to 0")
     assert office.post.take() == [("submit", "bt1", 1_000)]
 
@@ -176,7 +180,7 @@ def test_a_size_below_one_step_is_the_markets_to_refuse(office: Office) -> None:
         ),
         ({"qty": 1, "price": 9, "stop_price": 8, "post_only": True}, "buy BTC-USDT: post_only needs a plain GTC limit"),
         (
-            {"instrument_id": "ETH", "qty": 1},
+            {"instrument": "ETH", "qty": 1},
             "'ETH' is no instrument of this run; subscribe to it (there are BTC-USDT, ",
         ),
     ],
@@ -184,14 +188,14 @@ def test_a_size_below_one_step_is_the_markets_to_refuse(office: Office) -> None:
 def test_calls_that_could_never_be_orders(office: Office, given: dict[str, Any], message: str) -> None:
     """Nothing is sent, and no id is used up."""
     with pytest.raises(OrderError) as caught:
-        office.desk.send(**{"instrument_id": SPOT.id, "side": Side.BUY, **given})
+        office.send(**{"instrument": SPOT.id, "side": Side.BUY, **given})
     assert str(caught.value).startswith(message)
     assert (office.desk.orders, office.post.take()) == ({}, [])
 
 
 def test_prices_make_the_type(office: Office) -> None:
     """Market, limit, stop and stop-limit."""
-    send = office.desk.send
+    send = office.send
     types = [
         send(SPOT.id, Side.BUY, 1).type,
         send(SPOT.id, Side.BUY, 1, price=9, time_in_force="FOK").type,
@@ -205,10 +209,10 @@ def test_prices_make_the_type(office: Office) -> None:
 @pytest.mark.parametrize("why", ["warmup", "stopped"])
 def test_orders_are_refused_while_they_are_not_wanted(office: Office, why: str) -> None:
     """They come back rejected, and nothing leaves."""
-    working = office.desk.send(SPOT.id, Side.BUY, 1, price=9)
+    working = office.send(SPOT.id, Side.BUY, 1, price=9)
     office.post.take()
     office.desk.refusal = why
-    order = office.desk.send(SPOT.id, Side.BUY, 1)
+    order = office.send(SPOT.id, Side.BUY, 1)
     assert (order.state, order.reason, order.is_open) == (OrderState.REJECTED, why, False)
     office.desk.amend(working, qty=2)
     office.desk.cancel(working)
@@ -217,7 +221,7 @@ def test_orders_are_refused_while_they_are_not_wanted(office: Office, why: str) 
     assert office.post.take() == []
     assert office.desk.open_orders(None) == [working]
     with pytest.raises(OrderError):
-        office.desk.send(SPOT.id, Side.BUY, math.nan)
+        office.send(SPOT.id, Side.BUY, math.nan)
 
 
 # Changing and cancelling ----------------------------------------------------------------------------------------------
@@ -225,7 +229,7 @@ def test_orders_are_refused_while_they_are_not_wanted(office: Office, why: str) 
 
 def test_an_amend_goes_out_in_steps(office: Office) -> None:
     """Size, price, or both, rounded as in an order."""
-    order = office.desk.send(SPOT.id, Side.BUY, 1, price=9)
+    order = office.send(SPOT.id, Side.BUY, 1, price=9)
     office.post.take()
     office.desk.amend(order, qty=2.06)
     office.desk.amend(order, price=9.7)
@@ -258,7 +262,7 @@ def test_the_note_goes_with_the_amended_numbers(
     office: Office, amended: dict[str, float], lots: int, ticks: int, note: str
 ) -> None:
     """It changes when they do: with the report of the amend."""
-    order = office.desk.send(SPOT.id, Side.BUY, 1.57, price=9.2)
+    order = office.send(SPOT.id, Side.BUY, 1.57, price=9.2)
     first = "size 1.57 rounded to 1.5; price 9.2 rounded to 9"
     office.accept(order)
     office.desk.amend(order, **amended)
@@ -273,7 +277,7 @@ def test_the_note_goes_with_the_amended_numbers(
 
 def test_an_amend_leaves_the_note_of_the_stop(office: Office) -> None:
     """A stop's trigger cannot be amended, so what became of it stays said."""
-    order = office.desk.send(SPOT.id, Side.BUY, 1, price=101.2, stop_price=100.1)
+    order = office.send(SPOT.id, Side.BUY, 1, price=101.2, stop_price=100.1)
     assert order.note == "price 101.2 rounded to 101; stop 100.1 rounded to 100.5"
     office.desk.amend(order, price=102)
     office.report(order, OrderState.ACCEPTED, "amended", ticks=204)
@@ -282,7 +286,7 @@ def test_an_amend_leaves_the_note_of_the_stop(office: Office) -> None:
 
 def test_the_note_of_a_refused_amend_is_not_taken_over(office: Office) -> None:
     """The order keeps its numbers, and what is said about them."""
-    order = office.desk.send(SPOT.id, Side.BUY, 1.57, price=9)
+    order = office.send(SPOT.id, Side.BUY, 1.57, price=9)
     office.accept(order)
     office.desk.amend(order, qty=90.08, price=9.7)
     office.report(order, OrderState.ACCEPTED, "amend_refused: insufficient_cash")
@@ -304,7 +308,7 @@ def test_the_note_of_a_refused_amend_is_not_taken_over(office: Office) -> None:
 )
 def test_amends_that_make_no_sense(office: Office, given: Any, amended: Any, message: str) -> None:
     """Nothing is sent."""
-    order = office.desk.send(SPOT.id, Side.BUY, 1, **given)
+    order = office.send(SPOT.id, Side.BUY, 1, **given)
     office.post.take()
     with pytest.raises(OrderError) as caught:
         office.desk.amend(order, **amended)
@@ -314,7 +318,7 @@ def test_amends_that_make_no_sense(office: Office, given: Any, amended: Any, mes
 
 def test_a_cancel_goes_out_once(office: Office) -> None:
     """And nothing is asked of an order that is being cancelled or is over."""
-    order = office.desk.send(SPOT.id, Side.BUY, 1, price=9)
+    order = office.send(SPOT.id, Side.BUY, 1, price=9)
     office.post.take()
     office.desk.cancel(order)
     office.desk.cancel(order)
@@ -331,7 +335,7 @@ def test_a_cancel_goes_out_once(office: Office) -> None:
 def test_cancel_all_of_one_instrument_or_of_all(office: Office) -> None:
     """Oldest first."""
     for instrument in (SPOT, SWAP, SPOT):
-        office.desk.send(instrument.id, Side.BUY, 1, price=9)
+        office.send(instrument.id, Side.BUY, 1, price=9)
     office.post.take()
     office.desk.cancel_all(SPOT.id)
     assert [order_id for _, order_id, _ in office.post.take()] == ["bt1", "bt3"]
@@ -342,7 +346,7 @@ def test_cancel_all_of_one_instrument_or_of_all(office: Office) -> None:
 def test_open_orders_are_oldest_first_past_the_tenth(office: Office) -> None:
     """By number, not by text."""
     for n in range(12):
-        office.desk.send((SPOT, SWAP)[n % 2].id, Side.BUY, 1, price=9)
+        office.send((SPOT, SWAP)[n % 2].id, Side.BUY, 1, price=9)
     assert [order.id for order in office.desk.open_orders(None)] == [f"bt{n}" for n in range(1, 13)]
     assert [order.id for order in office.desk.open_orders(SWAP.id)] == [f"bt{n}" for n in range(2, 13, 2)]
     with pytest.raises(OrderError, match="'ETH' is no instrument of this run"):
@@ -351,7 +355,7 @@ def test_open_orders_are_oldest_first_past_the_tenth(office: Office) -> None:
 
 def test_orders_of_another_run_are_refused(office: Office) -> None:
     """An order that was refused before the run began is over, and no mistake."""
-    other = Office().desk.send(SPOT.id, Side.BUY, 1, price=9)
+    other = Office().send(SPOT.id, Side.BUY, 1, price=9)
     for call in (office.desk.cancel, lambda order: office.desk.amend(order, qty=2)):
         with pytest.raises(OrderError, match="order bt1 is not of this run"):
             call(other)
@@ -366,14 +370,14 @@ def test_orders_of_another_run_are_refused(office: Office) -> None:
 
 def test_fills_are_counted_and_averaged(office: Office) -> None:
     """By size for linear, harmonically for inverse contracts."""
-    order = office.desk.send(SPOT.id, Side.BUY, 0.4, price=150)
+    order = office.send(SPOT.id, Side.BUY, 0.4, price=150)
     office.fill(order, 1, 200)
     assert (order.state, order.filled_qty, order.average_price) == (OrderState.PARTLY_FILLED, 0.1, 100.0)
     assert (order.remaining_lots, order.remaining_qty) == (3, pytest.approx(0.3))
     office.fill(order, 3, 280)
     assert (order.state, order.filled_qty, order.average_price) == (OrderState.FILLED, 0.4, 130.0)
     assert office.desk.open_orders(None) == []
-    coins = office.desk.send(INVERSE.id, Side.BUY, 2)
+    coins = office.send(INVERSE.id, Side.BUY, 2)
     office.fill(coins, 1, 100)
     office.fill(coins, 1, 300)
     assert coins.average_price == pytest.approx(150.0)
@@ -381,7 +385,7 @@ def test_fills_are_counted_and_averaged(office: Office) -> None:
 
 def test_a_report_brings_time_and_reason(office: Office) -> None:
     """As they were when it was due."""
-    order = office.desk.send(SPOT.id, Side.BUY, 1, price=9)
+    order = office.send(SPOT.id, Side.BUY, 1, price=9)
     office.position.now_ns = 5_000
     office.report(order, OrderState.REJECTED, "insufficient_cash")
     assert (order.state, order.reason, order.sent_ns, order.updated_ns) == (
@@ -479,9 +483,9 @@ def test_a_target_below_the_smallest_order_is_left_alone(office: Office) -> None
 
 def test_a_target_counts_what_can_be_traded(office: Office) -> None:
     """A holding below the smallest order of two steps is no position: the next target buys its whole size."""
-    entry = office.desk.send(SPOT.id, Side.BUY, 1.0)
+    entry = office.send(SPOT.id, Side.BUY, 1.0)
     office.fill(entry, 10, fee="0.05", currency="BTC")
-    office.fill(office.desk.send(SPOT.id, Side.SELL, 0.8), 8)
+    office.fill(office.send(SPOT.id, Side.SELL, 0.8), 8)
     assert office.portfolio.position(SPOT.id).qty == Decimal("0.15")
     assert office.desk.close(SPOT.id) is None
     order = office.desk.target(SPOT.id, 1.0)
@@ -511,10 +515,10 @@ def test_targets_of_the_warm_up_are_remembered(office: Office) -> None:
 
 def test_close_cancels_everything_and_leaves_the_position(office: Office) -> None:
     """With one market order; a second call has nothing to do."""
-    entry = office.desk.send(SWAP.id, Side.BUY, 4)
+    entry = office.send(SWAP.id, Side.BUY, 4)
     office.fill(entry, 4)
-    office.desk.send(SWAP.id, Side.SELL, 4, price=120)
-    office.desk.send(SPOT.id, Side.BUY, 1, price=9)
+    office.send(SWAP.id, Side.SELL, 4, price=120)
+    office.send(SPOT.id, Side.BUY, 1, price=9)
     office.post.take()
     order = office.desk.close(SWAP.id)
     assert order is not None
