@@ -1,5 +1,6 @@
 """CONTRIBUTING.md is true: what it names exists, and its chain and its tables are those of the project's file."""
 
+import ast
 import re
 import tomllib
 from pathlib import Path
@@ -90,3 +91,62 @@ def test_the_folders_of_the_tests_have_their_lines() -> None:
     listed = {word for cells in rows(section(PAGE, "## Tests")) for word in code_words(cells[0])}
     there = {f"tests/{folder.name}/" for folder in (ROOT / "tests").iterdir() if folder.is_dir()}
     assert listed == {name for name in there if not name.startswith("tests/__")}
+
+
+# Adding things -----------------------------------------------------------------------------------------------------
+
+
+def touched(pattern: str, *, left_out: str = "(?!)") -> set[str]:
+    """Return the files of the package whose code has a word, paths that match `left_out` aside."""
+    names = {str(file.relative_to(PACKAGE)): file for file in PACKAGE.rglob("*.py")}
+    return {name for name, file in names.items() if not re.match(left_out, name) and re.search(pattern, code_of(file))}
+
+
+def code_of(file: Path) -> str:
+    """Return a file's code without comments and docstrings."""
+    tree = ast.parse(file.read_text(encoding="utf-8"))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            node.body = [
+                each for each in node.body if not (isinstance(each, ast.Expr) and isinstance(each.value, ast.Constant))
+            ]
+    return ast.unparse(tree)
+
+
+def told(what: str) -> set[str]:
+    """Return the modules that the table lists for something to add, as it is spelled there."""
+    (cells,) = (cells for cells in rows(section(PAGE, "## Adding things")) if cells[0] == what)
+    return {word for word in named_paths(cells[1]) if word.endswith(".py")}
+
+
+def test_an_event_touches_what_is_told() -> None:
+    """Mark prices, as an example: every file that names their type."""
+    assert touched(r"\bMark\b") == told("an event")
+
+
+def test_an_exchange_is_a_folder_and_a_line() -> None:
+    """Feeds, live runs and the engine name OKX in one place; the front door and the importers may know it."""
+    general = r"(?!feeds/|live/|engine/|brokers/|rows/|storage/|report/)|feeds/okx/"
+    assert touched(r"quantkit\.feeds\.okx", left_out=general) == {"feeds/exchanges.py"} <= told("an exchange")
+
+
+def test_a_broker_is_a_folder_and_a_line() -> None:
+    """One module hands the simulated exchange to the engine."""
+    named = touched(r"quantkit\.brokers\.simulated", left_out="brokers/simulated/")
+    assert named == {"simulated.py"} <= told("a broker")
+
+
+def test_an_order_type_touches_what_is_told() -> None:
+    """Stop orders, as an example: every file that names their price, but for the rounding of any price."""
+    assert touched(r"\bstop_(price|ticks)\b", left_out=r"instruments\.py") == told("an order type")
+
+
+def test_a_queue_model_touches_what_is_told() -> None:
+    """Every file that knows how much stands before an order."""
+    assert touched(r"\bahead\b", left_out="(?!brokers/)") == told("a queue model")
+
+
+def test_an_option_touches_what_is_told() -> None:
+    """The record of options, the door in Python, and the door on the command line."""
+    assert told("an option of a run") <= touched(r"\bslippage_bps\b|slippage-bps|\bflags\b")
+    assert {"options.py", "api.py", "cli/flags.py"} == told("an option of a run")

@@ -207,6 +207,14 @@ def test_what_a_run_stores_is_what_the_page_lists(clone: Path) -> None:
     assert listed == {file.stem for file in (clone / "kept").iterdir()}
 
 
+def test_the_benches_are_those_that_there_are() -> None:
+    """Every bench named in the page of speed."""
+    page = ROOT / "docs" / "performance.md"
+    there = re.findall(r'^    "([a-z]+)": ', text_of(ROOT / "tests" / "bench" / "bench.py"), re.MULTILINE)
+    named = {cells[1].strip("`") for cells in rows(section(page, "## Before and after"))}
+    assert named <= set(there)
+
+
 # Live ----------------------------------------------------------------------------------------------------------------
 
 
