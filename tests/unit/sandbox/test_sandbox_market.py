@@ -4,11 +4,12 @@ import asyncio
 from itertools import pairwise
 from typing import Any
 
+import msgspec
 import pytest
 from sandbox_stage import Book, Client, play
 
 from quantkit.errors import ConfigError
-from quantkit.feeds.okx.codec import decode as messages
+from quantkit.feeds.okx.codec.decode import InstrumentRow, decode, instrument_of
 from quantkit.sandbox import bars
 from quantkit.sandbox.exchange import Exchange
 from quantkit.sandbox.generated import GeneratedMarket
@@ -79,7 +80,7 @@ def test_every_frame_is_understood_by_the_decoder() -> None:
         kinds: set[str] = set()
         for client in (public, business):
             for text in client.texts:
-                found = messages.decode(text.encode(), received_ns=1)
+                found = decode(text.encode(), received_ns=1)
                 assert found
                 kinds |= {type(message).__name__ for message in found}
         assert {"MarketData", "TradeData", "BookData", "FundingData", "FormingCandle", "Status", "Ack"} <= kinds
@@ -90,8 +91,8 @@ def test_every_frame_is_understood_by_the_decoder() -> None:
 
 def test_the_market_listed_is_understood_by_the_decoder() -> None:
     market = GeneratedMarket(instruments=20)
-    rows = [messages.msgspec.convert(row, messages.InstrumentRow) for row in market.instruments()]
-    made = [messages.instrument_of(row) for row in rows]
+    rows = [msgspec.convert(row, InstrumentRow) for row in market.instruments()]
+    made = [instrument_of(row) for row in rows]
     assert [each.id for each in made if each is not None] == [each.id for each in market.listings]
     inverse = made[5]
     assert inverse is not None

@@ -11,7 +11,7 @@ from sandbox_callers import Caller, ask
 from sandbox_stage import play
 
 from quantkit.clock import iso_of
-from quantkit.feeds.okx.codec import decode as messages
+from quantkit.feeds.okx.codec.decode import InstrumentRow, decode_instruments, instrument_of
 from quantkit.sandbox import faults
 from quantkit.sandbox.exchange import Exchange
 from quantkit.sandbox.generated import GeneratedMarket
@@ -180,8 +180,8 @@ def test_instruments_tickers_and_books() -> None:
             "BTC-USD-SWAP"
         ]
         body = call.reply("public/instruments", instType="SPOT").body
-        rows = [each for each in messages.decode_instruments(body) if isinstance(each, messages.InstrumentRow)]
-        assert [messages.instrument_of(row).id for row in rows] == ["BTC-USDT", "ETH-USDT", "SOL-USDT"]  # type: ignore[union-attr]
+        rows = [each for each in decode_instruments(body) if isinstance(each, InstrumentRow)]
+        assert [instrument_of(row).id for row in rows] == ["BTC-USDT", "ETH-USDT", "SOL-USDT"]  # type: ignore[union-attr]
         assert len(call.data("market/tickers", instType="SPOT")) == 3
         (ticker,) = call.data("market/ticker", instId="BTC-USDT")
         assert float(ticker["bidPx"]) < float(ticker["askPx"])

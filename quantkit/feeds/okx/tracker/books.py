@@ -31,7 +31,7 @@ class Phase(StrEnum):
     """State of a book."""
 
     WAITING = "waiting"  # subscribed, no message yet
-    SPLICING = "splicing"  # updates came without a snapshot; a book is fetched
+    ALIGNING = "aligning"  # updates came without a snapshot; a book is fetched
     TRACKED = "tracked"  # the levels are those of the exchange
     BROKEN = "broken"  # the chain broke; a new subscription was asked for
 
@@ -341,11 +341,8 @@ class DepthChannel(BookChannel):
         self._broken(cause, data.update.received_ns, out, data.update.exchange_ns)
 
     def _broken(self, cause: str, received_ns: int, out: list[FeedMessage], exchange_ns: int | None = None) -> None:
-        """Make the book invalid and ask for one new subscription; updates are ignored until its snapshot.
-
-        The owner is asked. A successor's updates follow the new snapshot; if the owner ends before, the successor
-        begins anew.
-        """
+        """Make the book invalid and subscribe it anew, once; updates are ignored until its snapshot."""
+        # On the owner: a successor's updates follow the new snapshot, and if the owner ends before, it begins anew.
         self._hide(received_ns, cause, out, exchange_ns)
         self._counters.count(f"books that broke: {cause}")
         self._forget_levels(Phase.BROKEN)
@@ -416,12 +413,12 @@ class DepthChannel(BookChannel):
         elif self._alignment.is_full:
             self._broken("no snapshot", data.update.received_ns, out)
         elif self.phase is Phase.WAITING:
-            self.phase = Phase.SPLICING
+            self.phase = Phase.ALIGNING
             self._fetch()
 
     def fetched(self, body: bytes, error: str, received_ns: int, out: list[FeedMessage]) -> None:
         """Take a fetched book, or the error of the fetch."""
-        if self.phase is not Phase.SPLICING:
+        if self.phase is not Phase.ALIGNING:
             self._counters.count("fetched books that nobody needs any more")
             return
         try:

@@ -80,9 +80,8 @@ class Tracker:
     Every outage of a stream has exactly one `Gap`. A book's gap comes when the book becomes invalid; a gap of trades,
     quotes, marks or rates comes before the first row after the outage. Missing bars are fetched; they have a gap only
     if that fails. While the consumer has no room (`Overflow`) rows of market data are not delivered. Messages about the
-    account and metadata are: they cannot be had again.
-
-    Subscribe one channel for each stream: `books` and `books5` both bring rows of the same book.
+    account and metadata are: they cannot be had again. Subscribe one channel for each stream: `books` and `books5` both
+    bring rows of the same book.
 
     Args:
         command: Takes commands; a replay ignores them.
