@@ -283,21 +283,17 @@ class DenseBook:
                 bids.place_in(base)
             self._sizes[0][bids.places[begin:end]] = bids.sizes[begin:end]
             top = max(bids.tops[first:last]) - base
-            if top > self._bid_high:
-                # A stray says nothing about the window; the other tops do.
-                if top >= WINDOW:
-                    top = max((tick - base for tick in bids.tops[first:last] if tick - base < WINDOW), default=_NO_BID)
-                self._bid_high = max(self._bid_high, top)
+            # A stray top hides the others; `_keep_window` looks through all of them.
+            if self._bid_high < top < WINDOW:
+                self._bid_high = top
         begin, end = asks.start[first], asks.start[last]
         if begin != end:
             if asks.base != base:
                 asks.place_in(base)
             self._sizes[1][asks.places[begin:end]] = asks.sizes[begin:end]
             top = min(asks.tops[first:last]) - base
-            if top < self._ask_low:
-                if top < 0:
-                    top = min((tick - base for tick in asks.tops[first:last] if tick >= base), default=WINDOW)
-                self._ask_low = min(self._ask_low, top)
+            if 0 <= top < self._ask_low:
+                self._ask_low = top
         self._laid = None
         if bids.far_start or asks.far_start:
             self._note_far(rows, first, last)

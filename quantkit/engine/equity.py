@@ -249,7 +249,7 @@ class EquityTracker:
     def _append(
         self, time_ns: NDArray[np.int64], equity: Floats, exposure: Floats, falls: Floats, *, is_grid: bool = False
     ) -> None:
-        cash = float(self._ledger.balance_exact(self._ledger.report_currency))
+        cash = self._ledger.balance_float(self._ledger.report_currency)
         self._curve.append(time_ns, equity, exposure, falls, cash=cash, is_grid=is_grid)
 
     # Solvency ---------------------------------------------------------------------------------------------------

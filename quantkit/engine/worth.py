@@ -75,15 +75,15 @@ class AccountView:
         contracts: dict[str, list[PositionView]] = {}
         self.positions = []
         for position in ledger.positions.values():
-            if position.qty:
-                view = PositionView(position.instrument, float(position.qty), float(position.open_value))
+            if not position.is_flat:
+                view = PositionView(position.instrument, position.qty_float, position.open_value_float)
                 self.positions.append(view)
                 if not position.instrument.is_spot:
                     contracts.setdefault(position.instrument.settle_currency, []).append(view)
         self.balances = []
         self.needed = {view.instrument.id for view in self.positions}
         for currency in ledger.currencies:
-            balance, held = float(ledger.balance_exact(currency)), tuple(contracts.get(currency, ()))
+            balance, held = ledger.balance_float(currency), tuple(contracts.get(currency, ()))
             if currency == ledger.report_currency:
                 self.balances.append(CurrencyBalance(currency, balance, held, None, False))
             elif balance or held:

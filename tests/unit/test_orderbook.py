@@ -171,6 +171,79 @@ def test_far_levels_are_kept_in_order_behind_the_near_ones() -> None:
     assert both_sides(book)[1][-1] == (high + 3, 4.0)
 
 
+LOW, HIGH = 200 - 2 * WINDOW, 200 + 2 * WINDOW
+FAR_CHANGES = (
+    row([(LOW, 1.0), (LOW - 1, 2.0)], [(HIGH, 1.0)]),
+    row([(199, 1.0)], []),
+    row([(LOW, 0.0), (LOW - 2, 3.0)], [(HIGH, 4.0)]),
+    row([], [(HIGH + 1, 5.0)]),
+)
+FAR_BIDS = [(LOW - 1, 2.0), (LOW - 2, 3.0)]
+FAR_ASKS = [(HIGH, 4.0), (HIGH + 1, 5.0)]
+
+
+@pytest.mark.parametrize("blocks", [(4,), (1, 3), (2, 2), (1, 1, 1, 1)], ids=str)
+@pytest.mark.parametrize("step", [1, 2, 4])
+def test_far_levels_of_many_slices_are_there_when_they_are_asked_for(blocks: tuple[int, ...], step: int) -> None:
+    """Nobody reads between the slices, in one block or in several."""
+    book, first = book_of(SNAPSHOT), 0
+    for count in blocks:
+        rows = rows_of(*FAR_CHANGES[first : first + count])
+        for begin in range(0, count, step):
+            book.apply(rows, begin, min(begin + step, count))
+        first += count
+    twin = book.twin()
+    for each in (book, twin):
+        bids, asks = both_sides(each)
+        assert bids[-2:] == FAR_BIDS
+        assert asks[-2:] == FAR_ASKS
+        assert each.size(Side.BUY, LOW - 2) == 3.0
+        assert each.size_between(Side.SELL, 203, HIGH) == 1.0 + 4.0
+        assert each.has_level_beyond(Side.BUY, LOW - 2)
+        assert not each.has_level_beyond(Side.BUY, LOW - 3)
+
+
+def test_far_levels_before_a_snapshot_are_gone_with_it() -> None:
+    """Also those that nobody had asked for."""
+    book = book_of(SNAPSHOT)
+    book.apply(rows_of(*FAR_CHANGES), 0, 4)
+    book.apply(rows_of(SNAPSHOT), 0, 1)
+    assert both_sides(book) == ([(200, 1.0), (198, 2.0), (190, 4.0)], [(202, 3.0), (203, 1.0)])
+
+
+def test_far_levels_are_kept_on_a_finer_grid() -> None:
+    """Also those that nobody had asked for when it began."""
+    book = book_of(SNAPSHOT)
+    book.apply(rows_of(*FAR_CHANGES), 0, 4)
+    update = BookUpdate(BTC.id, 0, 0, (100.1,), (7.0,), (), (), False)
+    book.apply(BookRows(Block.from_events([update]).column, book), 0, 1)
+    bids, asks = both_sides(book)
+    assert book.instrument.tick == BTC.tick / 5
+    assert bids[-2:] == [(5 * ticks, size) for ticks, size in FAR_BIDS]
+    assert asks[-2:] == [(5 * ticks, size) for ticks, size in FAR_ASKS]
+
+
+def test_a_far_level_on_the_market_s_side_is_the_best_at_once() -> None:
+    """A bid a window above the asks: crossed, and seen to be."""
+    book = book_of(SNAPSHOT, row([(HIGH, 1.0)]))
+    assert book.best_bid_ticks() == HIGH
+    book = book_of(SNAPSHOT, row([], [(LOW, 1.0)]))
+    assert book.best_ask_ticks() == LOW
+    with pytest.raises(DataError, match="crossed"):
+        book.check_not_crossed(0)
+
+
+def test_two_books_go_by_the_same_rows_with_windows_of_their_own() -> None:
+    """What one has worked out for its window is none of the other's."""
+    one, other = book_of(SNAPSHOT), book_of(row([(1000, 1.0)], [(1001, 1.0)], is_snapshot=True))
+    edge = 200 - WINDOW // 2 + 100  # inside the one's window, outside the other's
+    rows = rows_of(row([(edge, 5.0), (LOW, 6.0)], []))
+    for book in (one, other):
+        book.apply(rows, 0, 1)
+    assert both_sides(one)[0] == [(200, 1.0), (198, 2.0), (190, 4.0), (edge, 5.0), (LOW, 6.0)]
+    assert both_sides(other)[0] == [(1000, 1.0), (edge, 5.0), (LOW, 6.0)]
+
+
 @pytest.mark.parametrize("move", [WINDOW, -WINDOW, 5 * WINDOW, -3 * WINDOW])
 def test_the_window_follows_the_market(move: int) -> None:
     """A jump of both sides in one row; what stays behind is still there."""
