@@ -191,7 +191,7 @@ class ChannelState:
 
 
 class PassThroughChannel(ChannelState):
-    """Messages that are passed on as they are: open interest, metadata, maintenance, and the account.
+    """Messages that are passed on as they are: metadata, maintenance, and the account.
 
     Missed messages leave no gap: a new subscription begins with the present state.
     """
