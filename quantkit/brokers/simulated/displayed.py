@@ -73,11 +73,13 @@ class BookDisplay:
 
     def __init__(self, book: DenseBook, instrument: Instrument) -> None:
         self._book = book
-        self.use(instrument)
+        self._instrument = instrument
+        self._seen: Instrument | None = None  # the book's grid that the numbers below are of
+        self._per_tick = self._per_step = 1
 
     def use(self, instrument: Instrument) -> None:
         self._instrument = instrument
-        self._seen: Instrument | None = None
+        self._seen = None
 
     def _step(self) -> int:
         """Return how many of the book's ticks a price step has; 1 where every level is on the step."""
