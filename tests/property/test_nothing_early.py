@@ -37,7 +37,7 @@ EVERY = {*SUBSCRIBE, "history"} - {"candle"}
 
 #: What a way that brings rows of several kinds is to show of each.
 SOURCES = {
-    "import okx/ws-raw": ("trade", "ticker", "book", "mark", "candle 1m", "history"),
+    "import okx/ws-raw": ("trade", "ticker", "book", "mark", "open_interest", "candle 1m", "history"),
     "import binance/ws-raw": ("trade", "ticker", "book", "book()"),
     "import marks": ("mark", "trade"),
     "import funding": ("funding", "trade"),

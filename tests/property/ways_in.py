@@ -319,7 +319,9 @@ def okx_capture(setting: Setting, folder: Path) -> Given:
     numbers = Numbers(setting)
     pushes: list[tuple[int, str, int]] = []
     for number, at_ns in enumerate(moments_of(setting, 20), 1):
-        pushes += [(at_ns, channel, number) for channel in ("trades", "mark-price", "bbo-tbt", "books")]
+        pushes += [
+            (at_ns, channel, number) for channel in ("trades", "mark-price", "open-interest", "bbo-tbt", "books")
+        ]
     closes = range(START_NS + NS_PER_MIN, START_NS + 30 * NS_PER_MIN, NS_PER_MIN)
     pushes += [(close_ns, "candle1m", 0) for close_ns in closes]
     lines = []
@@ -333,6 +335,8 @@ def okx_capture(setting: Setting, folder: Path) -> Given:
                 row |= {"tradeId": str(number), "px": low, "sz": "1", "side": "buy"}
             case "mark-price":
                 row |= {"instType": "SWAP", "markPx": low}
+            case "open-interest":
+                row |= {"instType": "SWAP", "oi": low, "oiCcy": high, "oiUsd": ""}
             case "candle1m":
                 stamp = str((exchange_ns - NS_PER_MIN) // NS_PER_MS)
                 row = [stamp, opened, high, low, close, "1", "1", "1", "1"]

@@ -5,15 +5,21 @@ from typing import Any, get_args
 import msgspec
 import pytest
 
-from quantkit.events import EVENT_KINDS, EVENT_TYPES, KINDS, MarketEvent, Row, kinds_by_name
+import quantkit as qk
+from quantkit.clock import NS_PER_MIN, time_ns_of
+from quantkit.events import EVENT_KINDS, EVENT_TYPES, KINDS, MarketEvent, Row, Trade, kinds_by_name
 from quantkit.events import EventKind as Kind
 from quantkit.events import Field as Column
+from quantkit.feeds.replay import MemoryFeed
+from quantkit.instruments import Instrument, Side
 from quantkit.rows.columns import DTYPES, KIND_COLUMNS
 from quantkit.storage.checks import RULES
 from quantkit.storage.schema import PHYSICAL, TABLES
 from quantkit.strategy import HOOKS, Strategy, check_kinds, idle_hooks
 
 TRADE = EVENT_KINDS["trade"]
+SWAP = Instrument("BTC-USDT-SWAP", kind="swap", quote="USDT", price_step="0.5", qty_step="1")
+START_NS = time_ns_of("2025-05-05")
 
 
 def record(**changes: Any) -> dict[str, Any]:
@@ -168,3 +174,37 @@ def test_a_hook_that_nothing_feeds_is_told(kind: Kind) -> None:
     assert idle_hooks(writes, []) == ([said] if kind.subscription else [])
     assert idle_hooks(writes, [kind.name]) == []
     assert idle_hooks(Strategy(), []) == []
+
+
+def value_of(column: Column) -> Any:
+    """A value that a column may hold."""
+    values = {"flag": True, "side": Side.BUY, "text": "book", "levels": (100.0,), "stamp": START_NS + NS_PER_MIN}
+    return values.get(column.type, 100.0 if column.rule else 1)
+
+
+@pytest.mark.parametrize("kind", [kind for kind in EVENT_KINDS.values() if kind.hook], ids=lambda k: k.name)
+def test_the_engine_calls_the_hook_of_every_kind(kind: Kind) -> None:
+    """A kind that is in the table reaches its hook without another word."""
+    told: list[Any] = []
+
+    def start(self: Strategy) -> None:
+        self.subscribe_trades(SWAP.id)
+        if kind.subscription and kind.name != "trade":
+            arguments = (SWAP.id, "1m") if kind.name == "candle" else (SWAP.id,)
+            getattr(self, kind.subscription)(*arguments)
+
+    writes = type("Writes", (Strategy,), {"on_start": start, str(kind.hook): lambda self, event: told.append(event)})()
+    at_ns = START_NS + NS_PER_MIN
+    values = [value_of(field) for field in kind.fields]
+    if kind.name == "candle":
+        values[0] = START_NS
+        values.append("1m")
+    if kind.name == "book":
+        values[2:4] = (101.0,), (100.0,)
+    assert kind.event is not None
+    row = kind.event(SWAP.id, at_ns, at_ns, *values)
+    trades = [Trade(SWAP.id, at, at, 100.0, 1.0, Side.BUY) for at in (START_NS, at_ns + 1)]
+    outcome = qk.backtest(writes, data=MemoryFeed([*trades, row], [SWAP]), match_on="trade").outcome
+    assert len(told) == (3 if kind.name == "trade" else 1)
+    assert kind.name == "book" or row in told  # that hook is given a view of the whole book
+    assert not any("never runs" in text for text in outcome.warnings)

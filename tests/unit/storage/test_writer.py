@@ -17,7 +17,7 @@ import pytest
 
 from quantkit.clock import NS_PER_DAY, NS_PER_MIN, NS_PER_S, time_ns_of
 from quantkit.errors import ConfigError, DataError
-from quantkit.events import KINDS, BookUpdate, Candle, Funding, Gap, Mark, MarketEvent, Ticker, Trade
+from quantkit.events import KINDS, BookUpdate, Candle, Funding, Gap, Mark, MarketEvent, OpenInterest, Ticker, Trade
 from quantkit.instruments import Instrument, Side
 from quantkit.rows.columns import Block, Stream
 from quantkit.storage.catalog import Catalog
@@ -308,6 +308,10 @@ REFUSED: list[tuple[MarketEvent, str]] = [
     (book(ask_qtys=(1.0, -2.0)), "ask_qtys is -2.0; a size is a finite number, zero or above"),
     (book(bid_prices=(98.0, 100.5)), "the snapshot is crossed: best bid 100.5 is above best ask 100.0"),
     (Funding(BTC, 1, START_NS, NAN, 1, True), "rate is nan; it must be a finite number"),
+    (OpenInterest(BTC, 1, START_NS, -1.0), "qty is -1.0; a size is a finite number, zero or above"),
+    (OpenInterest(BTC, 1, START_NS, NAN), "qty is nan; a size is a finite number, zero or above"),
+    (OpenInterest(BTC, 1, START_NS, 1.0, INF), "coins is inf; a size is a finite number, zero or above"),
+    (OpenInterest(BTC, 1, START_NS, 1.0, None, -2.0), "usd is -2.0; a size is a finite number, zero or above"),
 ]
 
 
@@ -323,6 +327,8 @@ def good_before(event: MarketEvent) -> MarketEvent:
             return book()
         case Ticker():
             return Ticker(BTC, 1, START_NS, None, None, None, None)
+        case OpenInterest():
+            return OpenInterest(BTC, 1, START_NS, 0.0)
         case _:
             return Funding(BTC, 1, START_NS, 0.0, 1, True)
 
