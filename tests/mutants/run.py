@@ -52,17 +52,41 @@ def misplaced(mutants: list[Mutant]) -> list[str]:
     return found
 
 
+def environment_of(copy: Path) -> dict[str, str]:
+    """Return the environment in which the copy of the package is the one that is imported."""
+    return {**os.environ, "PYTHONPATH": str(copy), "PYTHONDONTWRITEBYTECODE": "1"}
+
+
+def is_imported(copy: Path) -> bool:
+    """Whether the tests would run on the copy."""
+    command = [sys.executable, "-P", "-c", "import quantkit; print(quantkit.__file__)"]
+    told = subprocess.run(command, cwd=ROOT, env=environment_of(copy), capture_output=True, text=True, check=True)
+    return Path(told.stdout.strip()).is_relative_to(copy)
+
+
 def survives(mutant: Mutant, copy: Path) -> bool:
     """Plant one fault in the copy, run the tests until one fails, and take it out again."""
     path = copy / "quantkit" / mutant.file
     source = path.read_text(encoding="utf-8")
     path.write_text(source.replace(mutant.old, mutant.new), encoding="utf-8")
-    environment = {**os.environ, "PYTHONPATH": str(copy), "PYTHONDONTWRITEBYTECODE": "1"}
-    command = [sys.executable, "-m", "pytest", "-q", "-x", "-n0", "-p", "no:cacheprovider", "--no-header", *SUITES]
+    # `-P` keeps the real package, in the folder that this runs in, from being found first.
+    command = [
+        sys.executable,
+        "-P",
+        "-m",
+        "pytest",
+        "-q",
+        "-x",
+        "-n0",
+        "-p",
+        "no:cacheprovider",
+        "--no-header",
+        *SUITES,
+    ]
     try:
         return (
             subprocess.run(
-                command, cwd=ROOT, env=environment, capture_output=True, timeout=TIMEOUT_S, check=False
+                command, cwd=ROOT, env=environment_of(copy), capture_output=True, timeout=TIMEOUT_S, check=False
             ).returncode
             == 0
         )
@@ -91,6 +115,7 @@ def main(arguments: list[str]) -> int:
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder)
         shutil.copytree(ROOT / "quantkit", copy / "quantkit", ignore=shutil.ignore_patterns("__pycache__"))
+        assert is_imported(copy), "the copy of the package is not the one that tests import"
         for number, mutant in enumerate(chosen, 1):
             began_s = time.monotonic()
             is_alive = survives(mutant, copy)
