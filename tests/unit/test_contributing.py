@@ -69,6 +69,17 @@ def test_every_wall_has_its_line() -> None:
     assert sorted(listed) == sorted(contract["name"].partition(";")[0] for contract in contracts)
 
 
+def test_the_homes_of_network_libraries_are_those_of_the_contract() -> None:
+    """The files that the wall lets import them."""
+    (cells,) = (cells for cells in rows(section(PAGE, "## Imports point downward")) if cells[0].startswith("Sockets"))
+    contracts = PROJECT["tool"]["importlinter"]["contracts"]
+    (lines,) = (contract["ignore_imports"] for contract in contracts if contract["name"].startswith("Sockets"))
+    sources = {line.split(" -> ")[0].removeprefix("quantkit.").replace(".", "/") for line in lines}
+    assert {f"{source}.py" for source in sources if "*" not in source} == {
+        word for word in named_paths(cells[1]) if word.endswith(".py")
+    }
+
+
 @pytest.mark.parametrize("extra", ["", "notebook", "test", "ci", "lint"])
 def test_each_dependency_has_its_line(extra: str) -> None:
     """And no line is left of one that is gone."""
