@@ -244,3 +244,29 @@ def test_a_fill_that_new_steps_reveal_comes_after_the_grid_of_its_moment() -> No
         equity_every_ns=TEN_MS,
     )
     assert [row[0::4] for row in rows_of(played) if row[0] in (30, 40)] == [(30, "grid"), (40, "grid"), (40, "row")]
+
+
+def test_what_time_alone_brings_comes_before_the_grid_of_its_moment() -> None:
+    """No row shows the arrival: it is looked at at 40, before any row of that stamp."""
+    played = play(
+        [book(0, {99.9: 9}, {100.1: 9}, whole=True), book(90, {99.9: 8}, {})],
+        {("book", 0): [buy(1)]},
+        on="book",
+        equity_every_ns=TEN_MS,
+    )
+    assert [row[0::4] for row in rows_of(played) if row[0] in (30, 40)] == [(30, "grid"), (40, "row"), (40, "grid")]
+
+
+def test_midnight_is_on_every_grid() -> None:
+    """Daily returns are taken from it, also where the grid's step does not come to it."""
+    played = play(
+        [trade(at, 100.0 + at) for at in (-50, -30, 10, 60)],
+        {("trade", 0): [buy(1)]},
+        on="trade",
+        start=-50,
+        equity_every_ns=37 * NS_PER_MS,
+    )
+    grid = [row[0] for row in rows_of(played) if row[4] == "grid"]
+    assert 0 in grid
+    assert len(grid) == 4
+    assert sorted(grid) == grid
