@@ -100,6 +100,6 @@ def test_one_version_is_told() -> None:
     """By the package, the project's file, the README's status and the newest entry of the changelog."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     status = section(README, "## Status").split()[0]
-    newest = re.search(r"^## \[(.*?)\]", text_of(ROOT / "CHANGELOG.md"), re.MULTILINE)
+    newest = re.search(r"^## \[(\d.*?)\]", text_of(ROOT / "CHANGELOG.md"), re.MULTILINE)
     assert newest is not None
     assert project["version"] == __version__ == status.rstrip(",") == newest[1]
