@@ -270,3 +270,15 @@ def test_midnight_is_on_every_grid() -> None:
     assert 0 in grid
     assert len(grid) == 4
     assert sorted(grid) == grid
+
+
+def test_a_trip_that_is_over_sees_nothing_more() -> None:
+    """The marks go on to matter, since they price the coins of the account."""
+    prices = ((0, 100.0), (30, 100.0), (60, 110.0), (90, 110.0), (120, 150.0), (150, 50.0))
+    played = play(
+        [trade(at, price) for at, price in prices],
+        {("trade", 0): [buy(1)], ("trade", 2): [sell(1)]},
+        on="trade",
+        cash={"USDT": 1_000.0, "AAA": 1.0},
+    )
+    assert played.told.trips == [(SWAP.id, 1, 100.0, 110.0)]
