@@ -179,9 +179,16 @@ def test_a_run_that_is_shorter_than_a_bar_backtests_over_its_own_rows(tmp_path: 
             "        self.every", '        self.subscribe_candles(self.instrument, "1h", warmup=3)\n        self.every'
         )
     )
+    stop = threading.Event()
+
+    def watch(status: LiveStatus) -> None:
+        if status.fills_count >= 2:
+            stop.set()
+
     with SandboxServer() as sandbox:
-        live = paper(str(file), okx=OkxConfig(url=sandbox.url), record=tmp_path / "runs", duration="2s")
-    assert len(live.fills) > 0
+        okx = OkxConfig(url=sandbox.url)
+        live = paper(str(file), okx=okx, record=tmp_path / "runs", stop=stop, on_status=watch)
+    assert len(live.fills) >= 2
     data = only_run(tmp_path / "runs") / "data"
     span = live.config["start_ns"], live.config["end_ns"]
     again = qk.backtest(str(file), data=data, start=span[0], end=span[1], cash={"USDT": 10_000})

@@ -56,7 +56,7 @@ def gaps_of(run: Path) -> list[Gap]:
 
 
 def run_all(
-    tmp_path: Path, how: str, *injected: faults.Fault, seconds: float = 2.0, **options: Any
+    tmp_path: Path, how: str, *injected: faults.Fault, seconds: float = 4.0, **options: Any
 ) -> tuple[qk.Result, Path, str]:
     """Run until its time is over, or until it is stopped after as long; check that it repeats."""
     (file := tmp_path / "all.py").write_text(ALL)
@@ -110,7 +110,7 @@ def test_an_outage_that_lasts_to_the_end_is_told_for_every_stream(how: str, tmp_
         assert gap.to_ns <= end_ns
     if how == "timed":
         assert {gap.received_ns for gap in gaps if gap.channel != "book"} == {end_ns}
-        assert live.config["end_ns"] - live.config["start_ns"] == 2_000_000_000
+        assert live.config["end_ns"] - live.config["start_ns"] == 4_000_000_000
     assert any("1 gap in trade" in warning for warning in live.warnings)
 
 
