@@ -186,10 +186,11 @@ MUTANTS = [
         "",
     ),
     Mutant(
-        "bounds of ruin are as wide as the whole equity",
+        # Those of the whole account are never narrower: it is worth something while each of its currencies is.
+        "bounds of ruin are wider than what would ruin",
         SOLVENCY,
-        "share = min(1.0, equity / gross) / 4 if gross > 0 else 1.0",
-        "share = min(1.0, equity / gross) * 4 if gross > 0 else 1.0",
+        "share = min(share, worth / notional / 4)",
+        "share = min(share, worth / notional * 4)",
     ),
     Mutant(
         "bounds are not narrowed by a currency of its own",

@@ -70,3 +70,25 @@ def test_contracts_may_lose_what_was_kept_for_an_order(coins: float, final: str)
     # 200 dollars are 2 coins at 100 and 2.5 at 80: half a coin is lost, and 9.5 are left.
     assert played.final(2) == final
     assert played.told.ledger["cash"] == "{'USDT': '1997.5'}"
+
+
+@pytest.mark.parametrize(
+    ("act", "price", "ended"),
+    [
+        (buy(40), 75.1, "completed"),
+        (buy(40), 75.0, "bankrupt"),  # nothing is left, to the cent
+        (sell(40), 124.9, "completed"),
+        (sell(40), 125.0, "bankrupt"),
+        (sell(40), 150.0, "bankrupt"),
+    ],
+)
+def test_ruin_is_nothing_left_in_either_direction(act: Act, price: float, ended: str) -> None:
+    """A thousand backs forty contracts bought or sold at 100: they may move by less than 25."""
+    events = [trade(0, 100.0), trade(30, 100.0), trade(60, price), trade(90, 100.0)]
+    for hooks in (("trade",), ("mark",)):
+        calls = {("trade", 0): [act], ("timer", 0): [act] if hooks == ("mark",) else []}
+        played = play(
+            events, calls, on="trade", cash={"USDT": 1000.0}, max_leverage=5, hooks=hooks, timers=("10ms",), latency=5
+        )
+        assert played.told.ended == ended
+        assert len(played.fills) == 1
