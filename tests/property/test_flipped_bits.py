@@ -16,7 +16,7 @@ from damage import flipped, unguarded
 
 import quantkit as qk
 from quantkit.clock import NS_PER_MIN, NS_PER_S, time_ns_of
-from quantkit.events import BookUpdate, Candle, Funding, Gap, Mark, MarketEvent, Ticker, Timing, Trade
+from quantkit.events import BookUpdate, Candle, Funding, Gap, Mark, MarketEvent, OpenInterest, Ticker, Timing, Trade
 from quantkit.live.verify import verify
 from quantkit.rows.columns import Block, Stream
 from quantkit.sandbox.server import SandboxServer
@@ -74,6 +74,7 @@ def _others() -> list[list[MarketEvent]]:
             for i in range(9)
         ],
         [Mark(SWAP, a + i * NS_PER_S, a + i * NS_PER_S, 100.25 + i) for i in range(9)],
+        [OpenInterest(SWAP, a + i * NS_PER_S, a + i * NS_PER_S, 1_000.0 + i, 10.0 + i, None) for i in range(5)],
         [Funding(SWAP, a + i * NS_PER_MIN, a + i * NS_PER_MIN, 0.0001 * i, a, True) for i in range(5)],
         [Gap(COIN, a + 5, a + 5, "tickers", a, a + 5, "sequence")],
         [Timing(COIN, a + i * NS_PER_S, a + i * NS_PER_S, 0, a + i * NS_PER_S, 1_000 * i) for i in range(9)],

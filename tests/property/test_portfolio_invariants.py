@@ -39,7 +39,7 @@ from ledger_cases import (
 from oracle.fraction_ledger import FractionLedger
 
 from quantkit.instruments import Instrument, Side, decimal_of
-from quantkit.money import Balance, Netting
+from quantkit.money import CurrencyLedger, Netting
 from quantkit.portfolio import Portfolio, Position, shown
 
 
@@ -327,7 +327,7 @@ def test_a_balance_counts_the_same_however_its_scale_grew(some: list[Decimal], d
     expected = sum(map(Fraction, some), Fraction(0))
     for _ in range(3):
         dice.shuffle(some)
-        balance, contract = Balance(), Netting(LINEAR)
+        balance, contract = CurrencyLedger(), Netting(LINEAR)
         for number, amount in enumerate(some):
             balance.settle(amount)
             taken, scale = contract.flow + contract.num if contract.den == 1 else None, contract.scale

@@ -15,7 +15,7 @@ SHARED = {
     "events": {"BookUpdate", "Candle", "Funding", "Gap", "Mark", "MarketEvent", "OpenInterest", "Ticker", "Trade"},
     "instruments": {"Fees", "Instrument", "Side"},
     "orderbook": {"Book"},  # the type of what a hook is given
-    "orders": {"Fill", "Order", "OrderState", "TimeInForce"},
+    "orders": {"Fill", "Order", "OrderRequest", "OrderState", "TimeInForce"},
     "strategy": {"Strategy", "overrides"},
 }
 #: Arithmetic of `Instrument` and `Fees`: the oracle reads their fields and counts by itself.
