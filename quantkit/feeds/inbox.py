@@ -21,6 +21,8 @@ _LONGEST_NAP_S: Final = 0.25
 _SHORTEST_NAP_S: Final = 0.0002
 #: From one batch to the next at least so long, so that a thousand rows a second are not a thousand batches.
 _PACE_NS: Final = 4_000_000
+#: The rows of a batch span at most so much time.
+_SPAN_NS: Final = 50_000_000
 _NEVER_NS: Final = 2**63 - 1
 
 
@@ -141,7 +143,8 @@ class Inbox:
 
         Args:
             wake_ns: The next moment at which time alone has an effect, UTC ns.
-            rows_max: Take no more than about so many rows.
+            rows_max: Take no more than about so many rows. They span 50 ms at most, so that a taker that is behind can
+                end between any two timers.
         """
         with self._lock:
             # In a stream of rows there is one sleep for a batch and nobody has to be woken; only a pause is waited out.
@@ -158,19 +161,21 @@ class Inbox:
             if not self._items and self._is_closed and not self._has_ended:
                 return None
             until_ns = self._until()
-            if self._size <= rows_max:
-                taken, self._items, self._size = list(self._items), deque(), 0
+            items = self._items
+            last_ns = items[0][0].received_ns + _SPAN_NS if items else 0
+            if self._size <= rows_max and (not items or items[-1][0].received_ns <= last_ns):
+                taken, self._items, self._size = list(items), deque(), 0
                 return taken, until_ns
             taken, count = [], 0
-            while count < rows_max:
-                events = self._items.popleft()
+            while items and count < rows_max and items[0][0].received_ns <= last_ns:
+                events = items.popleft()
                 taken.append(events)
                 count += len(events)
             self._size -= count
-            if not self._items:
+            if not items:
                 return taken, until_ns  # the last delivery had more rows than were asked for
             # What waits was stamped before this moment: engine time may pass only up to the first of it.
-            return taken, self._items[0][0].received_ns - 1
+            return taken, items[0][0].received_ns - 1
 
     @property
     def _is_over(self) -> bool:

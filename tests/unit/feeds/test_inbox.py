@@ -56,6 +56,24 @@ def test_a_row_comes_after_every_moment_that_was_told() -> None:
     assert put_now(inbox) == 1_001
 
 
+def test_rows_far_apart_are_taken_in_turn() -> None:
+    """A taker that is behind looks at the end of the run between them, however many rows it may take."""
+    wall = Wall()
+    inbox = Inbox(wall)
+    stamps = []
+    for _ in range(3):
+        for apart_ns in (0, 50_000_000):
+            wall.now_ns += apart_ns
+            stamps.append(put_now(inbox))
+        wall.now_ns += 100_000_000
+    got = []
+    while len(inbox):
+        taken, until_ns = inbox.take(lambda: 0, 1_000) or ([], 0)
+        got.append(([row.received_ns for rows in taken for row in rows], until_ns))
+    pairs = [stamps[number : number + 2] for number in (0, 2, 4)]
+    assert got == [(pairs[0], stamps[2] - 1), (pairs[1], stamps[4] - 1), (pairs[2], wall.now_ns)]
+
+
 def test_time_does_not_pass_over_a_row_that_is_still_being_decoded() -> None:
     wall = Wall()
     inbox = Inbox(wall)
