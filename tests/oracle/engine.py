@@ -160,11 +160,14 @@ class Oracle:
         config = self.config
         self.by_id: dict[str, Instrument] = {}
         self.changes: list[Instrument] = []
+        held: dict[str, tuple[Decimal, Decimal, Decimal]] = {}
         for instrument in _on_one_grid(tuple(self.instruments), self.config.start_ns, self.config.end_ns):
-            if instrument.id in self.by_id:
-                self.changes.append(instrument)
-            else:
+            steps = instrument.price_step, instrument.qty_step, instrument.min_qty
+            if instrument.id not in self.by_id:
                 self.by_id[instrument.id] = instrument
+            elif steps != held[instrument.id]:  # metadata that say the same again change nothing
+                self.changes.append(instrument)
+            held[instrument.id] = steps
         self.rng = np.random.default_rng(config.seed)
         self.books = {id_: NaiveBook(id_) for id_ in self.by_id}
         self.clocks = dict.fromkeys(self.by_id, 0)

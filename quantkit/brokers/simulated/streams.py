@@ -38,8 +38,8 @@ class MatchingStream:
 
     def leave_rows(self) -> None:
         """Keep the clock of the rows that the cursor is about to lose."""
-        if self.cursor.block is not None and self.cursor.rows:
-            self._clock_before = max(self._clock_before, self.cursor.block.exchange_ns_max())
+        assert self.cursor.block is not None
+        self._clock_before = max(self._clock_before, self.cursor.block.exchange_ns_max())
         self._clock = None
 
     @property

@@ -186,7 +186,8 @@ class SimulatedVenue:
             case DisplayedMarket() if isinstance(market.display, TickerDisplay) and cursor.kind == "ticker":
                 market.display.update(*_ticker(cursor, row))
                 market.on_update(clock_ns)
-            case DisplayedMarket():
+            case _:
+                assert isinstance(market, DisplayedMarket)
                 qty, side = _print(cursor, row) if market.orders else (0.0, Side.BUY)
                 market.on_trade(float(cursor.column("price")[row]), qty, side, clock_ns)
 
@@ -253,7 +254,8 @@ class SimulatedVenue:
             return
         if isinstance(cursor, BookCursor):
             cursor.advance(rows)
-        elif isinstance(market.display, TickerDisplay):
+        else:
+            assert isinstance(market.display, TickerDisplay)
             market.display.update(*_ticker(cursor, rows - 1))
         market.updated_ns = listing.clock_ns(cursor.index_of(rows - 1) + 1)
 
