@@ -3,12 +3,12 @@
 from collections.abc import Collection
 from decimal import Decimal
 
-from quantkit.brokers.base import BrokerNotes, BrokerSetup, Decision, Report
+from quantkit.brokers.base import Agenda, BrokerNotes, BrokerSetup, Decision, Report
 from quantkit.clock import NEVER_NS
 from quantkit.events import Candle
 from quantkit.instruments import Instrument
 from quantkit.orders import Fill, Order, OrderState
-from quantkit.rows.cursors import NOWHERE, StreamCursor
+from quantkit.rows.cursors import StreamCursor
 
 #: From the call to the fill.
 DELAY_NS = 1
@@ -20,6 +20,7 @@ class InstantBroker:
     def __init__(self, setup: BrokerSetup) -> None:
         self.fills: list[Fill] = []
         self.log: list[Report] = []
+        self.agenda = Agenda()
         self._setup = setup
         self._waiting: dict[str, tuple[Order, int, int | None]] = {}  # with size and limit, which may be amended
         self._due_ns: dict[str, int] = {}
@@ -29,6 +30,7 @@ class InstantBroker:
     def submit(self, order: Order, now_ns: int) -> int:
         self._waiting[order.id] = order, order.lots, order.price_ticks
         self._due_ns[order.id] = now_ns + DELAY_NS
+        self._note_next()
         self._decide(now_ns, "submit", order, order.lots, order.price_ticks)
         return now_ns
 
@@ -58,24 +60,18 @@ class InstantBroker:
 
     def rearm(self, dirty: Collection[str], held: Collection[str]) -> None: ...
 
-    def next_stop(self, index: int) -> tuple[int, StreamCursor | None]:
-        return NOWHERE, None
+    def search_on(self, index: int) -> None: ...
 
     def on_row(self, cursor: StreamCursor, index: int) -> None:
         raise AssertionError("it asked for no row")
-
-    def next_wake_ns(self) -> int:
-        told_ns = self.log[self._told].due_ns if self._told < len(self.log) else NEVER_NS
-        return min(told_ns, *self._due_ns.values()) if self._due_ns else told_ns
 
     def advance(self, now_ns: int) -> None:
         for order_id in [name for name, due_ns in self._due_ns.items() if due_ns <= now_ns]:
             self._fill(*self._waiting[order_id])
 
-    def take_report(self, now_ns: int) -> Report | None:
-        if self._told == len(self.log) or self.log[self._told].due_ns > now_ns:
-            return None
+    def take_report(self) -> Report:
         self._told += 1
+        self._note_next()
         return self.log[self._told - 1]
 
     def take_decisions(self) -> list[Decision]:
@@ -92,6 +88,7 @@ class InstantBroker:
         for order, lots, _ in [*self._waiting.values()]:
             self._end(order, OrderState.CANCELLED, reason, lots)
         left, self._told = self.log[self._told :], len(self.log)
+        self._note_next()
         return left
 
     def remedy(self, instrument: str) -> str:
@@ -137,6 +134,7 @@ class InstantBroker:
     def _end(self, order: Order, state: OrderState, reason: str, lots: int, fill: Fill | None = None) -> None:
         self._tell(order, state, reason, lots, fill)
         del self._waiting[order.id], self._due_ns[order.id]
+        self._note_next()
 
     def _tell(self, order: Order, state: OrderState, reason: str, lots: int, fill: Fill | None = None) -> None:
         now_ns = self._setup.position.now_ns
@@ -145,6 +143,11 @@ class InstantBroker:
         due_ns = now_ns if fill is not None or state is OrderState.ACCEPTED else now_ns + DELAY_NS
         due_ns = max(due_ns, self.log[-1].due_ns if self.log else 0)
         self.log.append(Report(due_ns, len(self.log), order.id, state, reason, now_ns, lots, limit, fill))
+        self._note_next()
+
+    def _note_next(self) -> None:
+        self.agenda.wake_ns = min(self._due_ns.values(), default=NEVER_NS)
+        self.agenda.report_ns = self.log[self._told].due_ns if self._told < len(self.log) else NEVER_NS
 
     def _decide(self, now_ns: int, kind: str, order: Order, lots: int | None, limit: int | None) -> None:
         if self._setup.keeps_decisions:

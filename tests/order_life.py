@@ -3,7 +3,7 @@
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from quantkit.brokers.base import Observer
+from quantkit.brokers.base import Agenda, Observer
 from quantkit.brokers.send_clock import SendClock
 from quantkit.brokers.simulated.account import Account
 from quantkit.brokers.simulated.broker import SimulatedBroker
@@ -12,7 +12,7 @@ from quantkit.brokers.simulated.market import Market, TradeMarket
 from quantkit.brokers.simulated.messages import MessageQueue
 from quantkit.brokers.simulated.volume import VolumeShares
 from quantkit.orders import Fill
-from quantkit.rows.cursors import NOWHERE, StreamCursor
+from quantkit.rows.cursors import StreamCursor
 from quantkit.rows.position import RunPosition
 
 
@@ -31,8 +31,7 @@ class StillVenue:
 
     def begin(self) -> None: ...
 
-    def next_stop(self, index: int) -> tuple[int, StreamCursor | None]:
-        return NOWHERE, None
+    def search_on(self, index: int) -> None: ...
 
     def open_row(self, cursor: StreamCursor, index: int) -> int:
         raise AssertionError("there are no rows")
@@ -78,7 +77,8 @@ class OrderLife:
         self.position = RunPosition()
         self.dirty: set[str] = set()
         self.markets: dict[str, Market] = {}
-        self.messages = MessageQueue(latency_ns, clock, keeps_decisions=True)
+        agenda = Agenda()
+        self.messages = MessageQueue(latency_ns, clock, agenda, keeps_decisions=True)
         volume = VolumeShares({}, {})
         self.executions = Executions(
             account,
@@ -89,6 +89,7 @@ class OrderLife:
             volume=volume,
             send_clock=clock,
             dirty=self.dirty,
+            agenda=agenda,
         )
         for instrument in account.portfolio.instruments.values():
             self.markets[instrument.id] = TradeMarket(instrument, self.executions, **trades)
@@ -101,6 +102,7 @@ class OrderLife:
             volume=volume,
             send_clock=clock,
             dirty=self.dirty,
+            agenda=agenda,
         )
 
     def advance(self, now_ns: int) -> None:

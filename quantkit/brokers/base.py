@@ -7,12 +7,13 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 from quantkit.brokers.send_clock import SendClock
+from quantkit.clock import NEVER_NS
 from quantkit.events import Candle
 from quantkit.instruments import Fees, Instrument
 from quantkit.orders import Fill, Order, OrderState
 from quantkit.portfolio import Portfolio
 from quantkit.rows.columns import Stream
-from quantkit.rows.cursors import StreamCursor
+from quantkit.rows.cursors import NOWHERE, StreamCursor
 from quantkit.rows.marks import MarkTable
 from quantkit.rows.position import RunPosition
 
@@ -49,6 +50,26 @@ class Decision(NamedTuple):
     post_only: bool
     reduce_only: bool
     tag: str
+
+
+class Agenda:
+    """What a broker waits for. The broker writes it whenever that changes, the engine reads it at every step.
+
+    Attributes:
+        wake_ns: The next moment at which time alone has an effect, apart from reports; `NEVER_NS` for never.
+        report_ns: When the next report is due; `NEVER_NS` while none is on its way.
+        stop: The next index of this batch whose row may concern an order; `NOWHERE` for none.
+        cursor: The stream of that row. None: the search has come as far as `stop` and found nothing; `search_on`
+            continues it.
+    """
+
+    __slots__ = ("cursor", "report_ns", "stop", "wake_ns")
+
+    def __init__(self) -> None:
+        self.wake_ns = NEVER_NS
+        self.report_ns = NEVER_NS
+        self.stop = NOWHERE
+        self.cursor: StreamCursor | None = None
 
 
 class BrokerNotes(NamedTuple):
@@ -130,9 +151,14 @@ class Broker(OrderEntry, Protocol):
     """Takes orders, and reports their acceptance, fills and ends later.
 
     A run calls, in this order: `see_candle` for the warm-up and `begin`; for each batch `enter_batch`, then as often as
-    needed `next_stop`, `on_row`, `advance`, `take_report` and `rearm`, then `leave_batch`, and `leave_rows` before the
+    needed `on_row`, `advance`, `take_report`, `rearm` and `search_on`, then `leave_batch`, and `leave_rows` before the
     next batch; `finish` at the end. Calls about orders may come at any time after `begin`.
     """
+
+    @property
+    def agenda(self) -> Agenda:
+        """What the broker waits for: one object throughout the run."""
+        ...
 
     @property
     def fills(self) -> Sequence[Fill]:
@@ -173,15 +199,14 @@ class Broker(OrderEntry, Protocol):
         ...
 
     def rearm(self, dirty: Collection[str], held: Collection[str]) -> None:
-        """Search again, from the present position on, for the next row that matters to these instruments' orders."""
+        """Search again, from the present position on, for the next row that matters to these instruments' orders.
+
+        Called after every row that the broker stopped at, and whenever instruments are dirty.
+        """
         ...
 
-    def next_stop(self, index: int) -> tuple[int, StreamCursor | None]:
-        """Return the next row at or after `index` that may concern an order, as its index and stream.
-
-        `NOWHERE` and None: none in this batch. An index without a stream: the search has come so far and found nothing;
-        it goes on from there once the engine has come as far.
-        """
+    def search_on(self, index: int) -> None:
+        """Search on from `agenda.stop`, where nothing has been found and the engine has come to now."""
         ...
 
     def on_row(self, cursor: StreamCursor, index: int) -> None:
@@ -190,18 +215,14 @@ class Broker(OrderEntry, Protocol):
 
     # Time
 
-    def next_wake_ns(self) -> int:
-        """Return the next moment at which time alone has an effect; `NEVER_NS` for never."""
-        ...
-
     def advance(self, now_ns: int) -> None:
         """Let time pass to `now_ns` without a row."""
         ...
 
     # Reports
 
-    def take_report(self, now_ns: int) -> Report | None:
-        """Return the next report due by `now_ns`, or None."""
+    def take_report(self) -> Report:
+        """Return the next report, which is due."""
         ...
 
     def take_decisions(self) -> list[Decision]:

@@ -30,6 +30,7 @@ class ReportDelivery:
         log: RunLog | None,
     ) -> None:
         self._broker = broker
+        self._agenda = broker.agenda
         self._orders = orders
         self._ledger = ledger
         self._guard = guard
@@ -40,7 +41,8 @@ class ReportDelivery:
 
     def deliver(self, now_ns: int) -> None:
         """Hand out the reports that are due: portfolio first, then `on_order`, then `on_fill`."""
-        while (report := self._broker.take_report(now_ns)) is not None:
+        while self._agenda.report_ns <= now_ns:
+            report = self._broker.take_report()
             order = self.take_in(report)
             if self._on_order is not None:
                 self._guard.call("on_order", self._on_order, order)

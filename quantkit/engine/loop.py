@@ -45,6 +45,7 @@ class RowLoop:
         self._settlements = parts.settlements
         self._bookings = parts.bookings
         self._broker = parts.broker
+        self._agenda = parts.broker.agenda
         self._books = parts.books
         self._delivery = parts.delivery
         self._hooks = parts.hooks
@@ -63,7 +64,7 @@ class RowLoop:
         index, done = 0, 0
         hooked = self._dispatcher.indices
         count = len(hooked)
-        stop, cursor, is_hit = self._next_stop(index, size)
+        stop, cursor, is_hit = self._next_stop(size)
         while True:
             wake_ns = self.next_wake_ns()
             wake = size if wake_ns == NEVER_NS else int(received_ns.searchsorted(wake_ns))
@@ -74,17 +75,18 @@ class RowLoop:
                 self._check_solvency()
                 if self._dirty:
                     self.rearm()
-                    stop, cursor, is_hit = self._next_stop(index, size)
+                    stop, cursor, is_hit = self._next_stop(size)
                     continue
             if wake < size and wake <= stop:
                 index = wake
                 if self._wake(wake_ns, wake):
-                    stop, cursor, is_hit = self._next_stop(index, size)
+                    stop, cursor, is_hit = self._next_stop(size)
                 continue
             if stop >= size:
                 break
             if not is_hit:
                 index = stop  # as far as the search has looked
+                self._broker.search_on(index)
             elif cursor is None:
                 self._check_mark(stop)
             else:
@@ -96,7 +98,7 @@ class RowLoop:
                     done = self._dispatch(1)
                     self._check_solvency()
                 self.rearm()
-            stop, cursor, is_hit = self._next_stop(index, size)
+            stop, cursor, is_hit = self._next_stop(size)
         self._leave(size)
 
     def _enter(self, batch: Batch) -> None:
@@ -143,9 +145,9 @@ class RowLoop:
 
     # Stops ------------------------------------------------------------------------------------------------------
 
-    def _next_stop(self, index: int, size: int) -> tuple[int, StreamCursor | None, bool]:
+    def _next_stop(self, size: int) -> tuple[int, StreamCursor | None, bool]:
         """Return the next index to stop at, whose row there the broker needs, and whether anybody surely does."""
-        stop, cursor = self._broker.next_stop(index)
+        stop, cursor = self._agenda.stop, self._agenda.cursor
         # A mark that might end the run is looked at before the strategy sees its row, but after the broker has.
         # The row of the stop itself is searched once it has been run: a book has no mid of it before.
         doubt = self._equity.next_doubt(min(stop, size))
@@ -216,7 +218,7 @@ class RowLoop:
 
     def next_wake_ns(self) -> int:
         """Return the next moment at which time alone has an effect."""
-        return min(self._broker.next_wake_ns(), self._timers.next_ns)
+        return min(self._agenda.wake_ns, self._agenda.report_ns, self._timers.next_ns)
 
     def wake_until(self, limit_ns: int) -> None:
         """Run the wake-ups before `limit_ns`, when no row comes before it."""

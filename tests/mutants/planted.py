@@ -363,8 +363,8 @@ MUTANTS = [
     Mutant(
         "overdue messages are taken by market, not by arrival",
         MESSAGES,
-        "self._queues[min(due)[2]].popleft() if due else None",
-        "self._queues[due[0][2]].popleft() if due else None",
+        "self._take(self._queues[min(due)[2]]) if due else None",
+        "self._take(self._queues[due[0][2]]) if due else None",
     ),
     Mutant(
         "news of an order overtakes older news of it",

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Mapping, Sequence
 from typing import Protocol
 
-from quantkit.brokers.base import BrokerNotes, Decision, Report
+from quantkit.brokers.base import Agenda, BrokerNotes, Decision, Report
 from quantkit.brokers.send_clock import SendClock
 from quantkit.brokers.simulated.account import Account
 from quantkit.brokers.simulated.executions import Executions
@@ -31,8 +31,8 @@ class Venue(Protocol):
         """Begin to trade; books stand as they stood at the start."""
         ...
 
-    def next_stop(self, index: int) -> tuple[int, StreamCursor | None]:
-        """Return the next row that may matter."""
+    def search_on(self, index: int) -> None:
+        """Search on for the next row that may matter."""
         ...
 
     def open_row(self, cursor: StreamCursor, index: int) -> int:
@@ -86,6 +86,7 @@ class SimulatedBroker:
         volume: How large fills are against their rows.
         send_clock: Says how far our clock is ahead of the exchange's.
         dirty: Gets the instruments whose orders or messages change.
+        agenda: Written by the parts above.
 
     Ignored: rate limits, minimum notional, price bands, lost messages, different latency per message.
     """
@@ -101,8 +102,10 @@ class SimulatedBroker:
         volume: VolumeShares,
         send_clock: SendClock,
         dirty: set[str],
+        agenda: Agenda,
     ) -> None:
         self.account = account
+        self.agenda = agenda
         #: Every order ever sent, by id, as the exchange sees it.
         self.orders: dict[str, ExchangeOrder] = {}
         self.markets = markets
@@ -164,8 +167,8 @@ class SimulatedBroker:
     def rearm(self, dirty: Collection[str], held: Collection[str]) -> None:
         self._venue.rearm(dirty, held)
 
-    def next_stop(self, index: int) -> tuple[int, StreamCursor | None]:
-        return self._venue.next_stop(index)
+    def search_on(self, index: int) -> None:
+        self._venue.search_on(index)
 
     def on_row(self, cursor: StreamCursor, index: int) -> None:
         clock_ns = self._venue.open_row(cursor, index)
@@ -185,9 +188,6 @@ class SimulatedBroker:
 
     # Time -------------------------------------------------------------------------------------------------------
 
-    def next_wake_ns(self) -> int:
-        return min(self._executions.next_due_ns(), self._messages.next_due_ns())
-
     def advance(self, now_ns: int) -> None:
         while (message := self._messages.take_overdue(now_ns)) is not None:
             instrument = message.order.instrument
@@ -197,8 +197,8 @@ class SimulatedBroker:
 
     # Reports ----------------------------------------------------------------------------------------------------
 
-    def take_report(self, now_ns: int) -> Report | None:
-        return self._executions.take_report(now_ns)
+    def take_report(self) -> Report:
+        return self._executions.take_report()
 
     def take_decisions(self) -> list[Decision]:
         return self._messages.take_decisions()

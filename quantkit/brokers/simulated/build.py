@@ -1,6 +1,6 @@
 """The simulated exchange put together from its parts."""
 
-from quantkit.brokers.base import BrokerFactory, BrokerSetup
+from quantkit.brokers.base import Agenda, BrokerFactory, BrokerSetup
 from quantkit.brokers.simulated.account import Account
 from quantkit.brokers.simulated.broker import SimulatedBroker
 from quantkit.brokers.simulated.executions import Executions
@@ -18,7 +18,8 @@ def simulated(options: RunOptions) -> BrokerFactory:
     def make(setup: BrokerSetup) -> SimulatedBroker:
         account = Account(setup.ledger, setup.fees, max_leverage=decimal_of(options.max_leverage))
         markets: dict[str, Market] = {}
-        messages = MessageQueue(setup.latency_ns, setup.send_clock, keeps_decisions=setup.keeps_decisions)
+        agenda = Agenda()
+        messages = MessageQueue(setup.latency_ns, setup.send_clock, agenda, keeps_decisions=setup.keeps_decisions)
         volume = VolumeShares(setup.matching, setup.cursors)
         executions = Executions(
             account,
@@ -29,8 +30,9 @@ def simulated(options: RunOptions) -> BrokerFactory:
             volume=volume,
             send_clock=setup.send_clock,
             dirty=setup.dirty,
+            agenda=agenda,
         )
-        venue = SimulatedVenue(setup, options, markets=markets, messages=messages, listener=executions)
+        venue = SimulatedVenue(setup, options, markets=markets, messages=messages, listener=executions, agenda=agenda)
         return SimulatedBroker(
             account,
             markets=markets,
@@ -40,6 +42,7 @@ def simulated(options: RunOptions) -> BrokerFactory:
             volume=volume,
             send_clock=setup.send_clock,
             dirty=setup.dirty,
+            agenda=agenda,
         )
 
     return make

@@ -3,7 +3,7 @@
 import heapq
 from collections.abc import Mapping
 
-from quantkit.brokers.base import Observer, Report
+from quantkit.brokers.base import Agenda, Observer, Report
 from quantkit.brokers.send_clock import SendClock
 from quantkit.brokers.simulated.account import Account
 from quantkit.brokers.simulated.market import ExchangeOrder, Market
@@ -27,6 +27,7 @@ class Executions:
         volume: Told of every fill.
         send_clock: Says how far our clock is ahead of the exchange's.
         dirty: Gets the instruments whose orders change.
+        agenda: Gets the time of the next report.
     """
 
     def __init__(
@@ -40,6 +41,7 @@ class Executions:
         volume: VolumeShares,
         send_clock: SendClock,
         dirty: set[str],
+        agenda: Agenda,
     ) -> None:
         self.fills: list[Fill] = []
         self.log: list[Report] = []
@@ -52,6 +54,7 @@ class Executions:
         self._volume = volume
         self._send_clock = send_clock
         self._dirty = dirty
+        self._agenda = agenda
         self._reports: list[Report] = []  # a heap of those on their way
         self._held: dict[str, int] = {}
         self._moves: dict[str, list[tuple[int, int, int]]] = {}  # (filled_ns, the latest so far, signed size steps)
@@ -141,21 +144,19 @@ class Executions:
         report = Report(due_ns, len(self.log), order.id, state, reason, at_ns, order.lots, order.limit, fill)
         self.log.append(report)
         heapq.heappush(self._reports, report)
+        self._agenda.report_ns = self._reports[0].due_ns
 
-    def next_due_ns(self) -> int:
-        """Return when the next report is due."""
-        return self._reports[0].due_ns if self._reports else NEVER_NS
-
-    def take_report(self, now_ns: int) -> Report | None:
-        """Return the next report due by `now_ns`, or None."""
-        if self._reports and self._reports[0].due_ns <= now_ns:
-            return heapq.heappop(self._reports)
-        return None
+    def take_report(self) -> Report:
+        """Return the next report."""
+        report = heapq.heappop(self._reports)
+        self._agenda.report_ns = self._reports[0].due_ns if self._reports else NEVER_NS
+        return report
 
     def take_all(self) -> list[Report]:
         """Return all reports not yet delivered, in the order in which they are due."""
         reports = sorted(self._reports)
         self._reports.clear()
+        self._agenda.report_ns = NEVER_NS
         return reports
 
     def qty_at(self, instrument: str, boundary_ns: int) -> int:

@@ -4,7 +4,7 @@ from collections import deque
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from quantkit.brokers.base import Decision
+from quantkit.brokers.base import Agenda, Decision
 from quantkit.brokers.send_clock import SendClock
 from quantkit.brokers.simulated.market import ExchangeOrder
 from quantkit.clock import NEVER_NS
@@ -28,12 +28,16 @@ class MessageQueue:
     Args:
         latency_ns: One way, by instrument.
         send_clock: Says when messages leave, and how far our clock is ahead of the exchange's.
+        agenda: Gets the time at which a message is due though no row has shown its arrival.
         keeps_decisions: Whether what is sent is kept for a log.
     """
 
-    def __init__(self, latency_ns: Mapping[str, int], send_clock: SendClock, *, keeps_decisions: bool) -> None:
+    def __init__(
+        self, latency_ns: Mapping[str, int], send_clock: SendClock, agenda: Agenda, *, keeps_decisions: bool
+    ) -> None:
         self._latency_ns = dict(latency_ns)
         self._send_clock = send_clock
+        self._agenda = agenda
         self._queues: dict[str, deque[Message]] = {}
         self._sent = 0
         self._left_ns = -NEVER_NS  # when the last message left, by the exchange's clock
@@ -72,6 +76,7 @@ class MessageQueue:
             queue = self._queues[instrument] = deque()
         if queue:
             due_ns = max(due_ns, queue[-1].due_ns)
+        self._agenda.wake_ns = min(self._agenda.wake_ns, due_ns)
         queue.append(Message(arrives_ns, due_ns, self._sent, kind, order, lots, limit))
         self._sent += 1
         if self._keeps_decisions:
@@ -92,14 +97,15 @@ class MessageQueue:
         queue = self._queues.get(instrument)
         return queue[0].arrives_ns if queue else None
 
-    def next_due_ns(self) -> int:
-        """Return the time at which a message is due though no row has shown its arrival."""
-        return min((queue[0].due_ns for queue in self._queues.values() if queue), default=NEVER_NS)
-
     def take_arrived(self, instrument: str, clock_ns: int) -> Message | None:
         """Return the next message that has arrived by an instrument's matching clock, or None."""
         queue = self._queues.get(instrument)
-        return queue.popleft() if queue and queue[0].arrives_ns <= clock_ns else None
+        return self._take(queue) if queue and queue[0].arrives_ns <= clock_ns else None
+
+    def _take(self, queue: deque[Message]) -> Message:
+        message = queue.popleft()
+        self._agenda.wake_ns = min((queue[0].due_ns for queue in self._queues.values() if queue), default=NEVER_NS)
+        return message
 
     def take_overdue(self, now_ns: int) -> Message | None:
         """Return the next message that no row revealed in time, or None.
@@ -112,11 +118,12 @@ class MessageQueue:
             for instrument, queue in self._queues.items()
             if queue and queue[0].due_ns <= now_ns
         ]
-        return self._queues[min(due)[2]].popleft() if due else None
+        return self._take(self._queues[min(due)[2]]) if due else None
 
     def clear(self) -> None:
         """Lose everything under way."""
         self._queues.clear()
+        self._agenda.wake_ns = NEVER_NS
 
 
 def _decision(sent_ns: int, kind: str, order: ExchangeOrder, lots: int | None, limit: int | None) -> Decision:

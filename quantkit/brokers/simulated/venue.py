@@ -3,7 +3,7 @@
 from collections.abc import Collection
 from typing import Final
 
-from quantkit.brokers.base import BrokerSetup
+from quantkit.brokers.base import Agenda, BrokerSetup
 from quantkit.brokers.simulated.displayed import BookDisplay, DisplayedMarket, TickerDisplay
 from quantkit.brokers.simulated.gates import OPEN_BAND, PriceBand
 from quantkit.brokers.simulated.market import CandleMarket, ExecutionListener, Market, TradeMarket
@@ -65,6 +65,7 @@ class SimulatedVenue:
         markets: Gets a market for every instrument.
         messages: Under way.
         listener: Told by the markets.
+        agenda: Gets the next stop.
     """
 
     def __init__(
@@ -75,7 +76,9 @@ class SimulatedVenue:
         markets: dict[str, Market],
         messages: MessageQueue,
         listener: ExecutionListener,
+        agenda: Agenda,
     ) -> None:
+        self._agenda = agenda
         self._position: RunPosition = setup.position
         self._options = options
         self._messages = messages
@@ -148,14 +151,14 @@ class SimulatedVenue:
 
     # Rows -----------------------------------------------------------------------------------------------------
 
-    def next_stop(self, index: int) -> tuple[int, StreamCursor | None]:
-        """Return the next row that may matter; see `Broker.next_stop`."""
+    def search_on(self, index: int) -> None:
+        """Search for the next row at or after an index that may matter."""
         stop, is_hit, found = NOWHERE, False, None
         for _, stream in self._stopping:
             at, hit = stream.next_stop(index)
             if at < stop:
                 stop, is_hit, found = at, hit, stream.cursor
-        return stop, found if is_hit else None
+        self._agenda.stop, self._agenda.cursor = stop, found if is_hit else None
 
     def open_row(self, cursor: StreamCursor, index: int) -> int:
         """Show a row to what arrives by it, and return the matching clock that the row moves on."""
@@ -268,6 +271,7 @@ class SimulatedVenue:
         """Look anew at what orders wait for, from the present position on."""
         for name in sorted({*instruments, *self._on_mids}):
             self._rearm(self._listings[name], held)
+        self.search_on(self._position.index)
 
     def _rearm(self, listing: Listing, held: Collection[str]) -> None:
         name, market, index = listing.id, listing.market, self._position.index
@@ -307,6 +311,7 @@ class SimulatedVenue:
         elif self._banded:
             for name in self._banded.intersection(cursor.instrument for cursor in cursors):
                 self._rearm(self._listings[name], held)
+        self.search_on(0)
 
     def leave_batch(self, cursors: Collection[StreamCursor]) -> None:
         """Keep of a batch that ends, in which these cursors had rows, what the next one needs."""

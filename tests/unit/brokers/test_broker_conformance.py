@@ -50,10 +50,10 @@ class Strict:
         assert name in ALLOWED, f"{name} is not what a broker has to have"
         return getattr(self.broker, name)
 
-    def take_report(self, now_ns: int) -> Report | None:
-        report = self.broker.take_report(now_ns)
-        if report is not None:
-            self.delivered.append((now_ns, report))
+    def take_report(self) -> Report:
+        assert self.broker.agenda.report_ns <= self.setup.position.now_ns
+        report = self.broker.take_report()
+        self.delivered.append((self.setup.position.now_ns, report))
         return report
 
 
@@ -253,8 +253,7 @@ def test_the_position_at_a_moment_is_what_fills_before_it_built_up(run: Run) -> 
 
 def test_after_the_end_nothing_is_left(run: Run) -> None:
     broker = run.broker.broker
-    assert broker.take_report(NEVER_NS) is None
-    assert broker.next_wake_ns() == NEVER_NS
+    assert (broker.agenda.report_ns, broker.agenda.wake_ns) == (NEVER_NS, NEVER_NS)
     assert broker.finish(MOMENTS * NS_PER_S, "again") == []
 
 

@@ -59,6 +59,11 @@ class Exchange:
     def after_fill(self, fill: Fill) -> None:
         self.calls.append(("after", self.held()))
 
+    @property
+    def wake_ns(self) -> int:
+        """The next moment at which time alone has an effect."""
+        return min(self.broker.agenda.wake_ns, self.broker.agenda.report_ns)
+
     def is_quiet(self) -> bool:
         """Return whether no message for the swap is under way."""
         return self.life.messages.is_empty(SWAP.id)
@@ -98,7 +103,8 @@ class Exchange:
     def news(self, now_ns: int = NEVER_NS) -> list[tuple[str, str, str, int, int]]:
         """Take the reports due: (id, state, reason, when it happened, when it is due)."""
         found = []
-        while (report := self.broker.take_report(now_ns)) is not None:
+        while self.broker.agenda.report_ns <= min(now_ns, NEVER_NS - 1):
+            report = self.broker.take_report()
             found.append((report.order_id, str(report.state), report.reason, report.at_ns, report.due_ns))
         return found
 
@@ -138,10 +144,10 @@ def test_reports_come_after_their_way_back_or_with_the_row_that_revealed_them(
     exchange = Exchange()
     exchange.send(0, BUY, 3, 90)
     exchange.row(clock_ns, 100.0, now_ns=now_ns)
-    assert exchange.broker.next_wake_ns() == due_ns
+    assert exchange.wake_ns == due_ns
     assert exchange.news(due_ns - 1) == []
     assert exchange.news(due_ns) == [("bt1", "accepted", "", 20, due_ns)]
-    assert exchange.broker.next_wake_ns() == NEVER_NS
+    assert exchange.wake_ns == NEVER_NS
 
 
 @pytest.mark.parametrize("is_over", [False, True])
@@ -198,13 +204,13 @@ def test_in_a_quiet_market_arrivals_are_processed_when_their_reports_are_due(lat
     """Stamped with their arrival; without latency the next moment is the earliest."""
     exchange = Exchange(latency_ns=latency_ns)
     exchange.send(0, BUY, 1, 90)
-    assert exchange.broker.next_wake_ns() == wake_ns
+    assert exchange.wake_ns == wake_ns
     exchange.life.advance(wake_ns - 1)
     assert exchange.broker.log == []
     exchange.life.advance(wake_ns)
     assert exchange.venue.synced == [SWAP.id]
     assert exchange.news() == [("bt1", "accepted", "", latency_ns, wake_ns)]
-    assert exchange.broker.next_wake_ns() == NEVER_NS
+    assert exchange.wake_ns == NEVER_NS
 
 
 @pytest.mark.parametrize(
@@ -624,7 +630,7 @@ def test_a_quiet_market_is_looked_at_by_our_clock(offset_ns: int, lag_ns: int | 
     lag = None if lag_ns is None else lag_ns + offset_ns
     exchange = Exchange(send_clock=ahead(offset_ns), lag_ns=lag)
     exchange.send(10_000, BUY, 3, 90)
-    assert exchange.broker.next_wake_ns() == due_ns
+    assert exchange.wake_ns == due_ns
     exchange.life.advance(due_ns)
     assert exchange.news() == [("bt1", "accepted", "", 10_020 - offset_ns, due_ns)]
 
@@ -680,7 +686,7 @@ def test_the_end_cancels_what_is_open_and_returns_what_was_not_told() -> None:
         ("bt1", "filled", "", 45),
         ("bt3", "cancelled", "end_of_data", 47),
     ]
-    assert exchange.broker.take_report(NEVER_NS) is None
-    assert (exchange.broker.next_wake_ns(), exchange.is_quiet()) == (NEVER_NS, True)
+    assert exchange.wake_ns == NEVER_NS
+    assert exchange.is_quiet()
     assert exchange.broker.markets[SWAP.id].orders == []
     assert all(order.is_final for order in exchange.broker.orders.values())
