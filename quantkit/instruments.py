@@ -47,20 +47,23 @@ INSTRUMENT_KINDS: Final = ("spot", "swap", "future")
 
 
 class Side(StrEnum):
-    """Who pays: a buyer pays quote currency, a seller gives the instrument."""
+    """Who pays: a buyer pays quote currency, a seller gives the instrument.
+
+    Attributes:
+        sign: +1 for a buy, -1 for a sell.
+        opposite: The other side.
+    """
+
+    # Plain attributes: a property would be a call in Python wherever a side is asked.
+    sign: int
+    opposite: "Side"
 
     BUY = "buy"
     SELL = "sell"
 
-    @property
-    def sign(self) -> int:
-        """+1 for a buy, -1 for a sell."""
-        return 1 if self is Side.BUY else -1
 
-    @property
-    def opposite(self) -> "Side":
-        """The other side."""
-        return Side.SELL if self is Side.BUY else Side.BUY
+Side.BUY.sign, Side.SELL.sign = 1, -1
+Side.BUY.opposite, Side.SELL.opposite = Side.SELL, Side.BUY
 
 
 def decimal_of(number: float | int | str | Decimal) -> Decimal:
@@ -326,11 +329,11 @@ class Instrument:
 
     __slots__ = (
         "_lot_ratio",
-        "_price_div",
         "_price_step_inv",
         "_qty_step_inv",
         "_qty_step_ratio",
         "_tick_inv",
+        "_tick_ratio",
         "_tick_value",
         "base",
         "contract_multiplier",
@@ -380,11 +383,11 @@ class Instrument:
     settle_currency: str
     ticks_per_step: int
     lots_per_step: int
-    _price_div: int
     _tick_inv: float
     _price_step_inv: float
     _qty_step_inv: float
     _lot_ratio: tuple[int, int]
+    _tick_ratio: tuple[int, int]
     _qty_step_ratio: tuple[int, int]
     _tick_value: Decimal
 
@@ -459,14 +462,13 @@ class Instrument:
         least = max(1, math.ceil(Fraction(self.min_qty) / Fraction(self.qty_step)))
         put(self, "min_lots", least * self.lots_per_step)
         # Multiplying by an exact inverse keeps one multiplication per conversion on the hot path.
-        inverse = 1 / Fraction(self.tick)
-        put(self, "_tick_inv", float(inverse))
+        put(self, "_tick_inv", float(1 / Fraction(self.tick)))
         put(self, "_price_step_inv", float(1 / Fraction(self.price_step)))
         put(self, "_qty_step_inv", float(1 / Fraction(self.qty_step)))
+        put(self, "_tick_ratio", self.tick.as_integer_ratio())
         put(self, "_lot_ratio", self.lot.as_integer_ratio())
         put(self, "_qty_step_ratio", self.qty_step.as_integer_ratio())
         put(self, "_tick_value", EXACT.multiply(self.lot_value, self.tick))
-        put(self, "_price_div", inverse.numerator if inverse.denominator == 1 and inverse < 2**53 else 0)
 
     def _multiple(self, step: str, grid: str) -> int:
         """Return how many units of the grid a step has.
@@ -577,7 +579,8 @@ class Instrument:
     def price(self, ticks: int) -> float:
         """Return the float nearest to a number of ticks, equal to the parsed exchange text."""
         # A quotient of whole numbers is correctly rounded, so it is the float that the decimal text parses to.
-        return ticks / self._price_div if self._price_div else float(EXACT.multiply(self.tick, ticks))
+        tick, ticks_in_unit = self._tick_ratio
+        return ticks * tick / ticks_in_unit
 
     def price_decimal(self, ticks: int) -> Decimal:
         """Return a number of ticks as a price, exactly."""
@@ -652,15 +655,21 @@ class Instrument:
 
     def limit_ticks(self, price: float, side: Side) -> int:
         """Round a limit price to the passive side of its step: buys down, sells up."""
-        return self._directed(price, up=side is Side.SELL)
+        exact = price * self._price_step_inv
+        if not abs(exact * self.ticks_per_step) < _STEPS_MAX:
+            raise self._uncountable(price, "price", self.tick)
+        nearest = round(exact)
+        if nearest != exact and not _is_noise(exact - nearest, exact):
+            nearest = math.floor(exact) if side is Side.BUY else math.ceil(exact)
+        return nearest * self.ticks_per_step
 
     def stop_ticks(self, price: float, side: Side) -> int:
         """Round a stop price away from the market: buy stops up, sell stops down."""
-        return self._directed(price, up=side is Side.BUY)
+        return self.limit_ticks(price, side.opposite)
 
     def market_ticks(self, price: float, side: Side) -> int:
         """Round a traded price against the taker when the data are off the step: buys up, sells down."""
-        return self._directed(price, up=side is Side.BUY)
+        return self.limit_ticks(price, side.opposite)
 
     def ticks_around(self, price: float) -> tuple[int, int]:
         """Return the steps below and above a price, in ticks; the two are equal for a price on a step."""
@@ -694,15 +703,6 @@ class Instrument:
     def off_qty_step(self, qtys: NDArray[np.float64]) -> NDArray[np.bool_]:
         """Return a mask of the sizes off the step; NaN counts as on it."""
         return off_grid(qtys, self._qty_step_inv)
-
-    def _directed(self, price: float, *, up: bool) -> int:
-        exact = price * self._price_step_inv
-        if not abs(exact * self.ticks_per_step) < _STEPS_MAX:
-            raise self._uncountable(price, "price", self.tick)
-        nearest = round(exact)
-        if nearest != exact and not _is_noise(exact - nearest, exact):
-            nearest = math.ceil(exact) if up else math.floor(exact)
-        return nearest * self.ticks_per_step
 
     # Value ----------------------------------------------------------------------------------------------------
 

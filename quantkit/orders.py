@@ -29,7 +29,14 @@ class OrderType(StrEnum):
 
 
 class OrderState(StrEnum):
-    """State of an order; `TRANSITIONS` has the allowed changes."""
+    """State of an order; `TRANSITIONS` has the allowed changes.
+
+    Attributes:
+        is_final: Whether nothing can happen to the order any more.
+    """
+
+    # A plain attribute: a property is a call in Python, and so is the hash of a member.
+    is_final: bool
 
     PENDING = "pending"
     ACCEPTED = "accepted"
@@ -38,13 +45,6 @@ class OrderState(StrEnum):
     CANCELLED = "cancelled"
     REJECTED = "rejected"
 
-    @property
-    def is_final(self) -> bool:
-        """Whether nothing can happen to the order any more."""
-        return self in _FINAL
-
-
-_FINAL: Final = frozenset((OrderState.FILLED, OrderState.CANCELLED, OrderState.REJECTED))
 
 #: The lifecycle graph. ACCEPTED and PARTLY_FILLED may repeat: an amend, or another partial fill.
 TRANSITIONS: Final[dict[OrderState, frozenset[OrderState]]] = {
@@ -57,6 +57,8 @@ TRANSITIONS: Final[dict[OrderState, frozenset[OrderState]]] = {
     OrderState.CANCELLED: frozenset(),
     OrderState.REJECTED: frozenset(),
 }
+for _state, _following in TRANSITIONS.items():
+    _state.is_final = not _following
 
 
 class OrderRequest(msgspec.Struct, frozen=True, gc=False):
@@ -83,7 +85,7 @@ class OrderRequest(msgspec.Struct, frozen=True, gc=False):
     tag: str = ""
 
 
-class Order(msgspec.Struct, eq=False, kw_only=True, frozen=True):
+class Order(msgspec.Struct, eq=False, kw_only=True, frozen=True, gc=False):
     """An order as reported to its owner; the exchange may already be further.
 
     It stays up to date by itself. Its fields cannot be set: use `amend` and `cancel`, and `tag` for notes.
@@ -134,7 +136,7 @@ class Order(msgspec.Struct, eq=False, kw_only=True, frozen=True):
     @property
     def is_open(self) -> bool:
         """Whether the order may still fill, as far as reported."""
-        return self.state not in _FINAL
+        return not self.state.is_final
 
     @property
     def remaining_lots(self) -> int:
@@ -147,7 +149,7 @@ class Order(msgspec.Struct, eq=False, kw_only=True, frozen=True):
         return self.qty * (self.remaining_lots / self.lots) if self.lots else 0.0
 
 
-class Fill(msgspec.Struct, frozen=True, kw_only=True):
+class Fill(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One execution of ours.
 
     Attributes:

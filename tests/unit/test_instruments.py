@@ -149,6 +149,13 @@ def test_large_counts_keep_their_last_step(ticks: int, step: str) -> None:
     price = float(D(step) * ticks)
     assert instrument.lots_floor(price) == instrument.limit_ticks(price, BUY) == instrument.limit_ticks(price, SELL)
     assert abs(instrument.lots_floor(price) - ticks) <= ticks * 2**-52
+    # A quotient of whole numbers is the float that the exact decimal is.
+    assert instrument.price(ticks) == instrument.qty(ticks) == float(instrument.price_decimal(ticks))
+
+
+def test_sides_mirror_each_other() -> None:
+    """The sign of a size, and the other side of the market."""
+    assert [(side.sign, side.opposite) for side in Side] == [(1, SELL), (-1, BUY)]
 
 
 def test_a_hundred_coins_in_satoshis_lose_none() -> None:
