@@ -97,14 +97,14 @@ class Sma(_Indicator):
             raise self._refuse(price)
         block = self._block
         if self.is_ready:
+            block.reverse()
             # Sums of differences to a price inside the window lose no digits to a large common offset.
-            self._tails = _tails([old - price for old in reversed(block)])
-            block.clear()
+            self._tails = tails = _tails([old - price for old in block])
+            self._block, self._origin, self._sum = [price], price, 0.0
+            self.value = price + tails.pop() / self.window
+            return self.value
         if not block:
             self._origin = price
-            self._sum = 0.0
-        if self._tails:
-            return self.update(price)
         block.append(price)
         self._sum += price - self._origin
         self.value = self._origin + self._sum / len(block)
@@ -145,12 +145,16 @@ class Ema(_Indicator):
         """
         if not isfinite(price):
             raise self._refuse(price)
+        if self.is_ready:
+            value = self.value
+            self.value = value = value + self._alpha * (price - value)
+            return value
         if self._count:
             self.value += self._alpha * (price - self.value)
         else:
             self.value = price
         self._count += 1
-        self.is_ready = self._count >= self.window
+        self.is_ready = self._count == self.window
         return self.value
 
 
@@ -192,19 +196,19 @@ class Rsi(_Indicator):
             raise self._refuse(price)
         change = price - self._last
         self._last = price
-        if self._count < 0:
-            self._count = 0
-            self.value = 50.0
-            return self.value
-        if self._count < self.window:
-            self._count += 1
-            self.is_ready = self._count == self.window
+        count, gain, loss = self._count, self._gain, self._loss
+        if count < self.window:
+            self._count = count = count + 1
+            if not count:
+                self.value = 50.0
+                return self.value
+            self.is_ready = count == self.window
         # Dividing by the count while it grows gives the plain mean that Wilder starts from.
-        self._gain += ((change if change > 0 else 0.0) - self._gain) / self._count
-        self._loss += ((-change if change < 0 else 0.0) - self._loss) / self._count
-        moved = self._gain + self._loss
-        self.value = 100.0 * (self._gain / moved) if moved > 0 else 50.0
-        return self.value
+        self._gain = gain = gain + ((change if change > 0 else 0.0) - gain) / count
+        self._loss = loss = loss + ((-change if change < 0 else 0.0) - loss) / count
+        moved = gain + loss
+        self.value = value = 100.0 * (gain / moved) if moved > 0 else 50.0
+        return value
 
 
 class Atr(_Indicator):
@@ -242,17 +246,17 @@ class Atr(_Indicator):
         # One chain catches NaN, infinities and a high below its low: all of them make a comparison false.
         if not (-inf < low <= high < inf and -inf < close < inf):
             raise self._refuse(high, low, close)
-        if self._count:
-            true_range = max(high, self._close) - min(low, self._close)
-        else:
-            true_range = high - low
-            self.value = 0.0
+        count, value, before = self._count, self.value, self._close
         self._close = close
-        if self._count < self.window:
-            self._count += 1
-            self.is_ready = self._count == self.window
-        self.value += (true_range - self.value) / self._count
-        return self.value
+        if count:
+            true_range = (high if high > before else before) - (low if low < before else before)
+        else:
+            true_range, value = high - low, 0.0
+        if count < self.window:
+            self._count = count = count + 1
+            self.is_ready = count == self.window
+        self.value = value = value + (true_range - value) / count
+        return value
 
 
 class _Moments(_Indicator):

@@ -241,13 +241,12 @@ class RunContext:
         """Whether candles from before the start come."""
         return self._orders.refusal == "warmup"
 
-    def remember(self, candle: Candle) -> None:
-        """Keep a delivered candle for `history`."""
-        stream = Stream("candle", candle.instrument, candle.interval)
+    def kept_candles(self, stream: Stream) -> deque[Candle]:
+        """Return where a stream's delivered candles are kept for `history`."""
         kept = self._history.get(stream)
         if kept is None:
             kept = self._history[stream] = deque(maxlen=HISTORY_ROWS)
-        kept.append(candle)
+        return kept
 
     def subscribe(self, kind: str, instrument: str, interval: str, warmup: int) -> NoReturn:
         """Refuse to.

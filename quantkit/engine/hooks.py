@@ -80,7 +80,7 @@ class Hooks:
         is_subscribed = cursor.stream in self._subscriptions
         match cursor.kind:
             case "candle":
-                return self.on_candle if is_subscribed else None
+                return self._candle_hook(cursor.stream) if is_subscribed else None
             case "book":
                 wants = is_subscribed and overrides(self._strategy, "on_book")
                 return self._book_hook(cursor) if wants and isinstance(cursor, BookCursor) else None
@@ -97,9 +97,8 @@ class Hooks:
                 return self._hooks[kind]
 
     def on_candle(self, candle: Candle) -> None:
-        """Keep a candle for `history` and hand it on."""
-        self._context.remember(candle)
-        self._strategy.on_candle(candle)
+        """Take a candle of the warm-up."""
+        self._candle_hook(Stream("candle", candle.instrument, candle.interval))(candle)
 
     def on_gap(self, gap: Gap) -> None:
         """Count a gap and hand it on."""
@@ -126,6 +125,17 @@ class Hooks:
         self._broker.change_instrument(instrument, change.exchange_ns)
         self.changes.append(instrument)
         self._delivery.deliver(now_ns)
+
+    def _candle_hook(self, stream: Stream) -> Callable[[Candle], None]:
+        """Return a hook that keeps a candle for `history` and hands it on."""
+        keep, on_candle = self._context.kept_candles(stream).append, self._strategy.on_candle
+
+        def on_candle_row(candle: Candle) -> None:
+            keep(candle)
+            on_candle(candle)
+
+        on_candle_row.__name__ = "on_candle"
+        return on_candle_row
 
     def _book_hook(self, cursor: BookCursor) -> Callable[[Any], None]:
         """Return a hook that applies one row and shows the book to the strategy."""

@@ -267,6 +267,70 @@ def test_vwap_refuses_impossible_volumes(price: float, qty: float) -> None:
         Vwap(3).update(price, qty)
 
 
+# To the last digit ------------------------------------------------------------------------------------------------
+
+
+def sma_written_out(some: list[float], window: int) -> list[float]:
+    """Sum the block of the present, and the part of the block before it that is still in the window, newest first."""
+    values = []
+    for number in range(len(some)):
+        begin = number - number % window
+        block = some[begin : number + 1]
+        origin, total, rest = block[0], 0.0, 0.0
+        for price in block:
+            total += price - origin
+        for price in reversed(some[max(begin - window, 0) : begin][len(block) :]):
+            rest += price - origin
+        values.append(origin + (total + rest) / (window if begin else len(block)))
+    return values
+
+
+def ema_written_out(some: list[float], window: int) -> list[float]:
+    """Move towards each price by its weight."""
+    values = some[:1]
+    for price in some[1:]:
+        values.append(values[-1] + 2.0 / (window + 1) * (price - values[-1]))
+    return values
+
+
+def rsi_written_out(some: list[float], window: int) -> list[float]:
+    """Smooth gains and losses apart."""
+    values, gain, loss = [50.0], 0.0, 0.0
+    for count, (before, price) in enumerate(pairwise(some), start=1):
+        gain += (max(price - before, 0.0) - gain) / min(count, window)
+        loss += (max(before - price, 0.0) - loss) / min(count, window)
+        values.append(100.0 * (gain / (gain + loss)) if gain + loss > 0 else 50.0)
+    return values
+
+
+def atr_written_out(some: list[float], window: int) -> list[float]:
+    """Smooth the ranges; a candle here closes where it likes, above its high as well."""
+    values, average, before = [], 0.0, None
+    for count, close in enumerate(some, start=1):
+        high, low = CANDLE_HIGH, CANDLE_LOW
+        true_range = high - low if before is None else max(high, before) - min(low, before)
+        average += (true_range - average) / min(count, window)
+        before = close
+        values.append(average)
+    return values
+
+
+CANDLE_HIGH, CANDLE_LOW = 600_000.0, 400_000.0
+
+
+@few
+@given(prices, windows)
+def test_values_have_the_digits_of_the_written_out_sums(some: list[float], window: int) -> None:
+    """However the work is saved: runs that were saved are compared with later ones to the last digit."""
+    width = Atr(window)
+    assert [width.update(CANDLE_HIGH, CANDLE_LOW, close) for close in some] == atr_written_out(some, window)
+    for made, expected in ((Sma, sma_written_out), (Ema, ema_written_out), (Rsi, rsi_written_out)):
+        average = made(window)
+        for number, (price, value) in enumerate(zip(some, expected(some, window), strict=True), start=1):
+            assert (average.update(price), average.value) == (value, value)
+            assert average.is_ready is (number - (made is Rsi) >= window)
+
+
 # By hand ----------------------------------------------------------------------------------------------------------
 
 
