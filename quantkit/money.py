@@ -38,6 +38,8 @@ class Netting:
     Attributes:
         size: Signed; counts `1 / size_scale` of the instrument's unit.
         lot: One lot in the same count.
+        lot_tick: The value of one lot at a price of one tick, in the count of money; 0 for an inverse contract, whose
+            value is a quotient.
         flow: What the fills brought in, below zero for what they cost; counts `1 / scale` of the currency.
         num, den: The open value is `num / den` in the same count. `den` is 1 but where a part of the position was
             closed whose cost is no whole number.
@@ -46,20 +48,35 @@ class Netting:
         is_used: Whether anything has been booked.
     """
 
-    __slots__ = ("den", "flow", "is_used", "lot", "num", "places", "scale", "sign", "size", "size_places", "size_scale")
+    __slots__ = (
+        "den",
+        "flow",
+        "is_used",
+        "lot",
+        "lot_tick",
+        "num",
+        "places",
+        "scale",
+        "sign",
+        "size",
+        "size_places",
+        "size_scale",
+    )
 
     def __init__(self, instrument: Instrument) -> None:
         self.sign = -1 if instrument.is_inverse else 1
         self.size = self.size_places = self.lot = 0
-        self.flow = self.num = self.places = 0
+        self.flow = self.num = self.lot_tick = self.places = 0
         self.den = self.scale = self.size_scale = 1
         self.is_used = False
         self.use(instrument)
 
     def use(self, instrument: Instrument) -> None:
-        """Count in the lots of an instrument from now on."""
-        self.lot = 0
+        """Count in the lots and ticks of an instrument from now on."""
+        self.lot = self.lot_tick = 0
         self.lot = self.count_size(instrument.lot)
+        if not instrument.is_inverse:
+            self.lot_tick = self.count_money(instrument.value(1, 1))
 
     def count_size(self, qty: Decimal) -> int:
         """Return a size in the scale, which becomes finer if need be: `qty` is written as the finest size was."""
@@ -78,6 +95,7 @@ class Netting:
             return count
         finer = 10 ** (decimal_places(amount) - self.places)
         self.flow, self.num, self.scale = self.flow * finer, self.num * finer, self.scale * finer
+        self.lot_tick *= finer
         self.places = decimal_places(amount)
         return int(EXACT.scaleb(amount, self.places))
 
@@ -151,6 +169,12 @@ class CurrencyLedger:
             self._refine(decimal_places(amount))
             count = int(EXACT.scaleb(amount, self.places))
         self.settled += count
+
+    def settle_count(self, count: int, places: int) -> None:
+        """Add an amount that counts `10 ** -places` of the currency, below zero for what goes out."""
+        if places > self.places:
+            self._refine(places)
+        self.settled += count * 10 ** (self.places - places)
 
     def follow(self, contract: Netting, taken: int | None, scale: int) -> None:
         """Take over what a fill changed.

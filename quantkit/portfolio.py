@@ -182,19 +182,20 @@ class Position:
         A fee in the base currency reduces the coins of a spot fill: the position moves by the net size at the fill's
         own price, so that the fee itself makes no profit and no loss.
         """
-        instrument, fee, net = self.instrument, fill.fee, self._net
-        if instrument.is_spot and fill.fee_currency == instrument.base:
-            value = fill.value if fill.side is Side.BUY else fill.value.copy_negate()
-            value = EXACT.subtract(value, EXACT.multiply(fee, instrument.price_decimal(fill.ticks)))
-            self.trade(EXACT.subtract(instrument.qty_decimal(fill.signed_lots), fee), value)
-        else:
-            worth = net.count_money(fill.value)
-            if fill.side is Side.BUY:
-                net.trade(fill.lots * net.lot, worth)
-            else:
-                net.trade(-fill.lots * net.lot, -worth)
+        instrument, net = self.instrument, self._net
+        fee, currency = fill.fee, fill.fee_currency
+        lots = fill.lots if fill.side is Side.BUY else -fill.lots
+        coins = paid = 0
         if fee:
-            self._fees[fill.fee_currency] = EXACT.add(self._fees.get(fill.fee_currency, _NOTHING), fee)
+            self._fees[currency] = EXACT.add(self._fees.get(currency, _NOTHING), fee)
+            if instrument.is_spot and currency == instrument.base:
+                coins = net.count_size(fee)
+                paid = net.count_money(EXACT.multiply(fee, instrument.price_decimal(fill.ticks)))
+        if instrument.is_inverse:
+            value = net.count_money(fill.value)
+            net.trade(lots * net.lot, value if lots > 0 else -value)
+        else:
+            net.trade(lots * net.lot - coins, lots * fill.ticks * net.lot_tick - paid)
 
     def book_funding(self, currency: str, received: Decimal) -> None:
         """Book funding received; a payment is below zero."""
@@ -290,7 +291,7 @@ class Portfolio:
         self._contracts: dict[str, list[Position]] = {}
         self._converters = self._find_converters()
         for currency, amount in deposits.items():
-            self._move(currency, amount)
+            self._money(currency).settle(amount)
         self._is_built = True
 
     def __setattr__(self, name: str, value: object) -> None:
@@ -445,18 +446,18 @@ class Portfolio:
         """Book one fill with its fee."""
         position = self._positions.get(fill.instrument) or self._own(fill.instrument)
         instrument, fee = position.instrument, fill.fee
+        net = position._net
         if instrument.is_spot:
             position.book(fill)
-            value, qty = fill.value, instrument.qty_decimal(fill.signed_lots)
-            self._move(instrument.quote, value.copy_negate() if fill.side is Side.BUY else value)
-            self._move(instrument.base, qty)
+            lots = fill.lots if fill.side is Side.BUY else -fill.lots
+            self._money(instrument.quote).settle_count(-lots * fill.ticks * net.lot_tick, net.places)
+            self._money(instrument.base).settle_count(lots * net.lot, net.size_places)
         else:
-            net = position._net
             taken, scale = net.flow + net.num if net.den == 1 else None, net.scale
             position.book(fill)
             self._balances[instrument.settle].follow(net, taken, scale)
         if fee:
-            self._move(fill.fee_currency, fee.copy_negate())
+            (self._settled.get(fill.fee_currency) or self._money(fill.fee_currency)).settle(fee.copy_negate())
 
     def charge_funding(self, instrument: str, *, rate: float, mark: float, qty: Decimal) -> Decimal:
         """Settle funding on a position held at the boundary; longs pay a positive rate.
@@ -471,7 +472,7 @@ class Portfolio:
         received = EXACT.multiply(notional, decimal_of(rate).copy_negate())
         currency = position.instrument.settle_currency
         position.book_funding(currency, received)
-        self._move(currency, received)
+        self._money(currency).settle(received)
         return received
 
     def _own(self, instrument_id: str) -> Position:
@@ -486,11 +487,12 @@ class Portfolio:
                 self._balances.setdefault(currency, CurrencyLedger())
         return position
 
-    def _move(self, currency: str, amount: Decimal) -> None:
+    def _money(self, currency: str) -> CurrencyLedger:
+        """Return the balance to move money in, from now on among those that have some."""
         balance = self._settled.get(currency)
         if balance is None:
             balance = self._settled[currency] = self._balances.setdefault(currency, CurrencyLedger())
-        balance.settle(amount)
+        return balance
 
     def _find_converters(self) -> dict[str, Instrument]:
         """Choose for every currency of the run the instrument that prices it in the report currency."""

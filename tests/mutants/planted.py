@@ -413,8 +413,8 @@ MUTANTS = [
     Mutant(
         "a fee in coins makes a profit",
         PORTFOLIO,
-        "value = EXACT.subtract(value, EXACT.multiply(fee, instrument.price_decimal(fill.ticks)))\n",
-        "pass\n",
+        "paid = net.count_money(EXACT.multiply(fee, instrument.price_decimal(fill.ticks)))\n",
+        "paid = 0\n",
     ),
     Mutant(
         "shorts pay funding like longs",
