@@ -6,6 +6,7 @@ found by looking along from the last ones. It equals a naive book level for leve
 
 from bisect import bisect_left
 from collections.abc import Callable, Iterator
+from copy import copy
 from decimal import Decimal
 from fractions import Fraction
 from functools import lru_cache
@@ -52,8 +53,8 @@ class _SideRows:
     Attributes:
         start: n + 1 offsets of the rows into `ticks` and `sizes`.
         ticks, sizes: The levels of all rows.
-        tops: For each row the most aggressive tick that it sets to a size above zero; beyond every tick if there is
-            none.
+        tops: For each row the most aggressive tick that it sets to a size above zero; beyond every tick, on the side
+            away from the market, if there is none.
         base: First tick of the window that the following go by, None before the first.
         places: Each level's place in its side's dense array; far levels, outside the window, share a spare.
         far: Which levels are far.
@@ -62,7 +63,9 @@ class _SideRows:
     """
 
     __slots__ = (
+        "_edges",
         "_is_bid",
+        "_removed",
         "base",
         "far",
         "far_start",
@@ -77,30 +80,38 @@ class _SideRows:
     def __init__(self, column: Callable[[str], NDArray[Any]], side: Side, steps: NDArray[np.float64]) -> None:
         self._is_bid = side is Side.BUY
         name = "bid" if self._is_bid else "ask"
-        start = column(f"{name}_start")
-        self.start: list[int] = start.tolist()
+        self._edges: NDArray[np.int64] = column(f"{name}_start")
+        self.start: list[int] = self._edges.tolist()
         self.sizes: NDArray[np.float64] = column(f"{name}_qtys")
         self.ticks: NDArray[np.int64] = steps.astype(np.int64)
-        self.tops = self._tops(start)
+        self.tops = self._most_aggressive(self.sizes > 0)
+        self._removed: list[int] | None = None
         self.base: int | None = None
         self.places: NDArray[np.int64] = np.empty(0, np.int64)
         self.far: NDArray[np.int64] = np.empty(0, np.int64)
         self.far_start: list[int] = []
         self.has_stray = False
 
-    def _tops(self, start: NDArray[np.int64]) -> list[int]:
+    def _most_aggressive(self, named: NDArray[np.bool_]) -> list[int]:
+        """Return each row's most aggressive tick among some of the levels."""
         nothing = _BELOW_ALL if self._is_bid else _ABOVE_ALL
         if len(self.start) == 2:  # one row, as they come live: a list is quicker than five arrays
-            filled_ticks = self.ticks[self.sizes > 0].tolist()
-            return [(max(filled_ticks) if self._is_bid else min(filled_ticks)) if filled_ticks else nothing]
-        ticks = np.where(self.sizes > 0, self.ticks, nothing)
-        tops = np.full(len(start) - 1, nothing, np.int64)
-        filled = np.flatnonzero(np.diff(start))
+            ticks = self.ticks[named].tolist()
+            return [(max(ticks) if self._is_bid else min(ticks)) if ticks else nothing]
+        tops = np.full(len(self._edges) - 1, nothing, np.int64)
+        filled = np.flatnonzero(np.diff(self._edges))
         if len(filled):
             reduce = np.maximum if self._is_bid else np.minimum
-            tops[filled] = reduce.reduceat(ticks, start[filled])
+            tops[filled] = reduce.reduceat(np.where(named, self.ticks, nothing), self._edges[filled])
         top_list: list[int] = tops.tolist()
         return top_list
+
+    @property
+    def removed(self) -> list[int]:
+        """For each row the most aggressive tick that it sets to zero, as in `tops`."""
+        if self._removed is None:
+            self._removed = self._most_aggressive(self.sizes == 0)
+        return self._removed
 
     def place_in(self, base: int) -> None:
         """Work out where the levels stand when the window starts at tick `base`."""
@@ -166,6 +177,31 @@ class BookRows:
             off = np.concatenate(([0], np.cumsum(side.ticks[start[0] : start[-1]] % ticks_per_step != 0)))
             rows |= np.diff(off[start - start[0]]) > 0
         return int(rows.sum())
+
+    def twin(self) -> "BookRows":
+        """Return the same rows for a second book, whose window may lie elsewhere."""
+        rows = copy(self)
+        rows.bids, rows.asks = copy(self.bids), copy(self.asks)
+        return rows
+
+    def next_mover(self, first: int, last: int, book: "DenseBook") -> int:
+        """Return the first of rows `first` to `last` (exclusive) that may move a book's best prices, `last` if none.
+
+        A row does if it sets a better level than the best, or empties the best; a snapshot always may.
+        """
+        if self.snapshots:
+            found = bisect_left(self.snapshots, first)
+            if found < len(self.snapshots):
+                last = min(last, self.snapshots[found])
+        if not book.is_valid:
+            return last
+        bid, ask = book.best_bid_ticks(), book.best_ask_ticks()
+        bid, ask = _BELOW_ALL if bid is None else bid, _ABOVE_ALL if ask is None else ask
+        set_bids, set_asks, gone_bids, gone_asks = self.bids.tops, self.asks.tops, self.bids.removed, self.asks.removed
+        for row in range(first, last):
+            if set_bids[row] > bid or gone_bids[row] >= bid or set_asks[row] < ask or gone_asks[row] <= ask:
+                return row
+        return last
 
     def last_snapshot(self, first: int, last: int) -> int | None:
         """Return the last snapshot among rows `first` to `last` (exclusive), None when there is none."""

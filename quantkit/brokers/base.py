@@ -180,14 +180,8 @@ class Broker(OrderEntry, Protocol):
         """Begin to trade; books stand as they stood at the start."""
         ...
 
-    def enter_batch(self, cursors: Collection[StreamCursor], held: Collection[str]) -> None:
-        """Begin a batch, in which these cursors have rows.
-
-        Args:
-            cursors: Those with rows.
-            held: Instruments whose marks matter at present: where a book's mid values one, the broker stops at its
-                rows and notes their mids.
-        """
+    def enter_batch(self, cursors: Collection[StreamCursor]) -> None:
+        """Begin a batch, in which these cursors have rows."""
         ...
 
     def leave_batch(self, cursors: Collection[StreamCursor]) -> None:
@@ -198,7 +192,7 @@ class Broker(OrderEntry, Protocol):
         """Let go of a batch's rows, before its cursors are given the next ones."""
         ...
 
-    def rearm(self, dirty: Collection[str], held: Collection[str]) -> None:
+    def rearm(self, dirty: Collection[str]) -> None:
         """Search again, from the present position on, for the next row that matters to these instruments' orders.
 
         Called after every row that the broker stopped at, and whenever instruments are dirty.

@@ -61,11 +61,6 @@ class EquityTracker:
         self._excursions = Excursions(ledger)
         self._bounds = SolvencyBounds(marks.sources)
 
-    @property
-    def held(self) -> set[str]:
-        """Instruments whose marks matter at present, or are waited for to open the curve."""
-        return set(self._last) if self.is_started else {*self._last, *self._view.converters()}
-
     # The start --------------------------------------------------------------------------------------------------
 
     def start(self, now_ns: int) -> None:
@@ -88,7 +83,7 @@ class EquityTracker:
         first, missing = self._done, False
         for name in self._view.converters():
             if name not in self._early:
-                indices = self._marks[name].rows()[0]
+                indices = self._marks[name].rows(index)[0]
                 if len(indices) and indices[0] < index:
                     first = max(first, int(indices[0]) + 1)
                 else:
@@ -111,7 +106,7 @@ class EquityTracker:
 
     def _before(self, name: str, index: int) -> float | None:
         """Return an instrument's mark before an index of this batch, at or before the present one."""
-        indices, values = self._marks[name].rows()
+        indices, values = self._marks[name].rows(index)
         row = int(indices.searchsorted(index))
         return float(values[row - 1]) if row else self._early.get(name)
 
@@ -119,6 +114,9 @@ class EquityTracker:
         """Begin a batch; the one before has been valued to its end."""
         self._done = 0
         self._bounds.enter_batch()
+        if not self.is_started:
+            for name in self._view.converters():
+                self._marks[name].rows(0)  # the curve opens at the first price
 
     # The account changes ----------------------------------------------------------------------------------------
 
@@ -226,7 +224,7 @@ class EquityTracker:
         """Return the indices in [done, index) at which a mark that matters changes."""
         found = []
         for name in self._last:
-            indices = self._marks[name].rows()[0]
+            indices = self._marks[name].rows(index)[0]
             low, high = indices.searchsorted((self._done, index))
             found.append(indices[low:high])
         if not found:
@@ -235,7 +233,7 @@ class EquityTracker:
 
     def _along(self, name: str, indices: NDArray[np.int64]) -> Floats:
         """Return an instrument's mark after each of `indices`."""
-        own_indices, own_values = self._marks[name].rows()
+        own_indices, own_values = self._marks[name].rows(self._done)
         low = int(own_indices.searchsorted(self._done))
         if len(self._last) == 1:
             return own_values[low : low + len(indices)]

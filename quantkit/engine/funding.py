@@ -11,7 +11,7 @@ from quantkit.clock import NS_PER_MIN, NS_PER_S, iso_of, span_text
 from quantkit.events import Funding
 from quantkit.orders import Fill
 from quantkit.rows.columns import Block, Stream
-from quantkit.rows.cursors import NOWHERE, StreamCursor
+from quantkit.rows.cursors import StreamCursor
 from quantkit.rows.marks import AnyMark, BookMark, prices_of
 
 #: Prices count for so long after they came: exchanges tell a settled rate within minutes of its boundary.
@@ -133,21 +133,21 @@ def _last_received_ns(rows: Block | _Prices) -> int:
 
 
 class PastMids(PastPrices):
-    """The mids of a book, which are known row by row while a position or an order needs them."""
+    """The mids of a book, which are known row by row from the first fill of a batch on, or from its start."""
 
     def __init__(self, mark: BookMark) -> None:
         super().__init__(mark.cursor)
         self._mark = mark
 
     def leave_batch(self) -> None:
-        received, stamps, prices = self._present(NOWHERE)
+        received, stamps, prices = self._rows_of(*self._mark.known_rows())
         self._keep_prices((received, stamps, prices.copy()))
 
     def filled(self) -> None:
-        """Keep the mid at a fill: rows are recorded one by one only from its order on."""
+        """Keep the mid at a fill, and every one after it."""
         cursor = self._mark.cursor
         if cursor.rows and cursor.applied:
-            self._mark.note_standing()
+            self._mark.rows(0)
             return
         mid = self._mark.standing()
         if mid is not None:
@@ -155,12 +155,15 @@ class PastMids(PastPrices):
             self._keep_prices((*stamps, np.array([mid])))
 
     def _present(self, index: int) -> _Prices:
-        indices, mids = self._mark.rows()
-        indices = indices[: int(indices.searchsorted(index))]
+        indices, mids = self._mark.rows(index)
+        seen = int(indices.searchsorted(index))
+        return self._rows_of(indices[:seen], mids[:seen])
+
+    def _rows_of(self, indices: NDArray[np.int64], mids: NDArray[np.float64]) -> _Prices:
         if not len(indices):
             return _NO_PRICES
         rows = self._cursor.positions.searchsorted(indices)
-        return self._cursor.column("received_ns")[rows], self._cursor.column(self._stamp)[rows], mids[: len(indices)]
+        return self._cursor.column("received_ns")[rows], self._cursor.column(self._stamp)[rows], mids
 
 
 class Settlements:

@@ -125,7 +125,7 @@ class RowLoop:
         self._books.enter_batch(self._entered)
         self._equity.enter_batch()
         self._dispatcher.line_up(parts, batch.received_ns)
-        self._broker.enter_batch(self._entered, self._equity.held)
+        self._broker.enter_batch(self._entered)
 
     def _dispatch(self, count: int) -> int:
         """Run the next `count` hooked rows, fewer when a hook changed something; return how many ran in this batch."""
@@ -179,7 +179,7 @@ class RowLoop:
         """Let the broker search again for the next row that matters, where orders may have changed."""
         dirty = self._dirty
         if dirty:
-            self._broker.rearm([instrument for instrument in dirty if instrument], self._equity.held)
+            self._broker.rearm([instrument for instrument in dirty if instrument])
             dirty.clear()
 
     def _check_solvency(self) -> None:

@@ -70,7 +70,7 @@ class SolvencyBounds:
         if not self._bounds or horizon <= begin:
             return NOWHERE
         for name, (low, high) in self._bounds.items():
-            indices, values = self._marks[name].rows()
+            indices, values = self._marks[name].rows(horizon)
             row, stop = indices.searchsorted((begin, horizon)).tolist()
             while row < stop:
                 window = values[row : min(row + _WINDOW, stop)]

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quantkit.events import Mark, Row, Ticker
-from quantkit.orderbook import DenseBook
+from quantkit.orderbook import BookRows, DenseBook
 from quantkit.rows.columns import Block, Stream
 from quantkit.rows.cursors import BookCursor, StreamCursor
 from quantkit.rows.position import RunPosition
@@ -17,43 +17,107 @@ _PENDING_MAX: Final = 8
 
 
 class BookMark:
-    """The mid of a book as the mark: known row by row while a position needs it, else at the present index."""
+    """The mid of a book as the mark: known row by row from the first index that somebody asks about.
 
-    __slots__ = ("_count", "_indices", "_values", "cursor", "name")
+    A twin of the book goes along the rows, from one that moves its best prices to the next: the mid stands still in
+    between. It may be ahead of the book itself, which strategies and orders see.
 
-    def __init__(self, cursor: BookCursor) -> None:
+    Args:
+        cursor: The book.
+        gaps: Its gaps; None where the run has none. A twin that is ahead has to lose its way where the book will.
+    """
+
+    __slots__ = ("_count", "_gap_rows", "_gaps", "_indices", "_looked", "_mid", "_rows", "_twin", "_values", "cursor")
+
+    name = "book mid"
+
+    def __init__(self, cursor: BookCursor, gaps: StreamCursor | None = None) -> None:
         self.cursor = cursor
-        self.name = "book mid"
+        self._gaps = gaps
+        self._gap_rows: list[int] = []  # how many rows of the book stand before each gap to come
+        self._twin: DenseBook | None = None
+        self._rows: BookRows | None = None  # the twin's way to see the batch's rows; None before it has begun with them
+        self._looked = 0  # the rows that it has taken in
+        self._mid: float | None = None  # as it stands after them
         self._count = 0
         self._indices: NDArray[np.int64] = np.empty(0, np.int64)
         self._values: NDArray[np.float64] = np.empty(0)
 
     def leave_batch(self) -> None:
-        """Forget the rows of the batch that ends."""
+        """Forget the rows of the batch that ends; the twin goes on if it has seen all of them."""
+        if self._rows is None or self._looked < self.cursor.rows:
+            self._twin = None
+        self._rows = None
         self._count = 0
 
-    def note(self, index: int) -> None:
-        """Keep the mid after the row at `index`, which has just been applied."""
-        mid = self.standing()
-        if mid is not None:
-            self._add(index, mid)
+    def rows(self, index: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """Return the indices of rows and the mids after them.
 
-    def note_standing(self) -> None:
-        """Keep the mid after the last row that has been applied in this batch, unless it is kept already."""
-        index, mid = self.cursor.index_of(self.cursor.applied - 1), self.standing()
-        if mid is not None and (not self._count or self._indices[self._count - 1] != index):
-            self._add(index, mid)
+        They are complete from the row that stood when somebody first asked in this batch, up to an index at least.
+        """
+        cursor = self.cursor
+        if cursor.rows:
+            if self._rows is None:
+                self._begin()
+            last = cursor.row_at(index)
+            if last > self._looked:
+                self._look_through(last)
+        return self.known_rows()
 
-    def _add(self, index: int, mid: float) -> None:
-        if self._count == len(self._indices):
-            room = max(2 * self._count, 1024)
-            self._indices, self._values = np.resize(self._indices, room), np.resize(self._values, room)
-        self._indices[self._count], self._values[self._count] = index, mid
-        self._count += 1
-
-    def rows(self) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-        """Return the indices and mids that were kept in this batch."""
+    def known_rows(self) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """Return the indices and mids of this batch that somebody has asked for so far."""
         return self._indices[: self._count], self._values[: self._count]
+
+    def _begin(self) -> None:
+        """Set the twin to where the book stands in this batch, and keep the mid that stands there."""
+        cursor, twin = self.cursor, self._twin
+        self._rows = cursor.book_rows.twin()
+        if twin is None or cursor.applied or twin.instrument is not cursor.book.instrument:
+            twin = self._twin = cursor.book.twin()
+        twin.is_valid = cursor.book.is_valid  # gaps may have come since the batch before
+        self._looked, self._mid = cursor.applied, _mid(twin)
+        if cursor.applied:
+            self._keep(cursor.applied - 1, cursor.applied)
+        self._gap_rows = []
+        if self._gaps is not None and self._gaps.rows:
+            channels = self._gaps.column("channel").tolist()
+            for index, channel in zip(self._gaps.positions.tolist(), channels, strict=True):
+                if channel.startswith("book") and cursor.row_at(index) >= cursor.applied:
+                    self._gap_rows.append(cursor.row_at(index))
+
+    def _look_through(self, last: int) -> None:
+        """Let the twin take in the rows before `last`, and keep the mid after each."""
+        twin, gaps = self._twin, self._gap_rows
+        assert twin is not None
+        while gaps and gaps[0] < last:
+            self._go_along(twin, gaps.pop(0))
+            twin.invalidate()
+        self._go_along(twin, last)
+
+    def _go_along(self, twin: DenseBook, last: int) -> None:
+        rows, first = self._rows, self._looked
+        assert rows is not None
+        while first < last:
+            mover = rows.next_mover(first, last, twin)
+            self._keep(first, mover)
+            twin.apply(rows, first, min(mover + 1, last))
+            if mover < last:
+                self._mid = _mid(twin)
+                self._keep(mover, mover + 1)
+            first = mover + 1
+        self._looked = last
+
+    def _keep(self, first: int, last: int) -> None:
+        """Keep the mid as the one after rows `first` to `last` (exclusive)."""
+        mid, begin = self._mid, self._count
+        if mid is None or first >= last:
+            return
+        end = self._count = begin + last - first
+        if end > len(self._indices):
+            room = max(2 * end, 1024)
+            self._indices, self._values = np.resize(self._indices, room), np.resize(self._values, room)
+        self._indices[begin:end] = self.cursor.positions[first:last]
+        self._values[begin:end] = mid
 
     def before(self, index: int) -> float | None:
         """Return the mid before an index, which must not lie before rows already applied."""
@@ -63,13 +127,9 @@ class BookMark:
 
     def ahead(self, index: int) -> float | None:
         """Return the mid before an index that nobody has come to yet; the book itself stays where it is."""
-        cursor = self.cursor
-        row = cursor.row_at(index) if cursor.rows else 0
-        if row <= cursor.applied:
-            return self.standing()
-        book = cursor.book.twin()
-        book.apply(cursor.book_rows, cursor.applied, row)
-        return _mid(book)
+        indices, mids = self.rows(index)
+        row = int(indices.searchsorted(index))
+        return float(mids[row - 1]) if row else self.standing()
 
     def standing(self) -> float | None:
         """Return the mid of the book as it stands."""
@@ -123,8 +183,8 @@ class MarkSource:
                 self.carried()
         self._loaded = False
 
-    def rows(self) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-        """Return indices and prices of the present batch, rows without a price left out."""
+    def rows(self, index: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """Return indices and prices of the present batch, rows without a price left out: complete at any index."""
         if not self._loaded:
             # Asked before the first batch, there is nothing yet, but there may be once it has been entered.
             self._loaded = self.cursor.block is not None
@@ -149,7 +209,7 @@ class MarkSource:
 
     def before(self, index: int) -> float | None:
         """Return the latest price before an index."""
-        indices, values = self.rows()
+        indices, values = self.rows(index)
         row = int(indices.searchsorted(index))
         return float(values[row - 1]) if row else self.carried()
 
@@ -204,7 +264,9 @@ class MarkTable:
         self._own_prices: dict[str, float] = {}
         for instrument, stream in streams.items():
             cursor = cursors[stream]
-            source = BookMark(cursor) if isinstance(cursor, BookCursor) else MarkSource(cursor, stream.kind)
+            source: AnyMark = MarkSource(cursor, stream.kind)
+            if isinstance(cursor, BookCursor):
+                source = BookMark(cursor, cursors.get(Stream("gap", instrument)))
             self.sources[instrument] = source
             self._of_stream.setdefault(stream, []).append(source)
 

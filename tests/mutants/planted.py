@@ -27,6 +27,7 @@ STREAMS, VENUE, MARKET = f"{_SIMULATED}streams.py", f"{_SIMULATED}venue.py", f"{
 DISPLAYED, ACCOUNT, EXPOSURE = f"{_SIMULATED}displayed.py", f"{_SIMULATED}account.py", f"{_SIMULATED}exposure.py"
 FUNDS, MESSAGES, EXECUTIONS = f"{_SIMULATED}funds.py", f"{_SIMULATED}messages.py", f"{_SIMULATED}executions.py"
 BROKER, PORTFOLIO, MONEY = f"{_SIMULATED}broker.py", "portfolio.py", "money.py"
+MARKS, ORDERBOOK = "rows/marks.py", "orderbook.py"
 
 MUTANTS = [
     # The loop and its hooks.
@@ -433,5 +434,36 @@ MUTANTS = [
         PORTFOLIO,
         "return price if via.base == currency else 1 / price",
         "return price",
+    ),
+    # The mid of a book as a mark.
+    Mutant(
+        "a twin of a book does not lose its way at a gap",
+        MARKS,
+        "            twin.invalidate()\n",
+        "",
+    ),
+    Mutant(
+        "a gap between two batches is missed by a book's twin",
+        MARKS,
+        "        twin.is_valid = cursor.book.is_valid  # gaps may have come since the batch before\n",
+        "",
+    ),
+    Mutant(
+        "a twin that has missed rows of a batch goes on in the next one",
+        MARKS,
+        "if self._rows is None or self._looked < self.cursor.rows:",
+        "if self._rows is None:",
+    ),
+    Mutant(
+        "the mid that stood when somebody first asked is not known",
+        MARKS,
+        "            self._keep(cursor.applied - 1, cursor.applied)\n",
+        "            pass\n",
+    ),
+    Mutant(
+        "a best level that goes moves no mid",
+        ORDERBOOK,
+        " or gone_bids[row] >= bid or ",
+        " or ",
     ),
 ]

@@ -43,11 +43,11 @@ class Venue(Protocol):
         """Let the row that has been opened fill what rests."""
         ...
 
-    def rearm(self, instruments: Collection[str], held: Collection[str]) -> None:
+    def rearm(self, instruments: Collection[str]) -> None:
         """Look anew at what orders wait for."""
         ...
 
-    def enter_batch(self, cursors: Collection[StreamCursor], held: Collection[str]) -> None:
+    def enter_batch(self, cursors: Collection[StreamCursor]) -> None:
         """Begin a batch."""
         ...
 
@@ -154,9 +154,9 @@ class SimulatedBroker:
     def begin(self) -> None:
         self._venue.begin()
 
-    def enter_batch(self, cursors: Collection[StreamCursor], held: Collection[str]) -> None:
+    def enter_batch(self, cursors: Collection[StreamCursor]) -> None:
         self._volume.enter_batch()
-        self._venue.enter_batch(cursors, held)
+        self._venue.enter_batch(cursors)
 
     def leave_batch(self, cursors: Collection[StreamCursor]) -> None:
         self._venue.leave_batch(cursors)
@@ -164,8 +164,8 @@ class SimulatedBroker:
     def leave_rows(self, cursors: Collection[StreamCursor]) -> None:
         self._venue.leave_rows(cursors)
 
-    def rearm(self, dirty: Collection[str], held: Collection[str]) -> None:
-        self._venue.rearm(dirty, held)
+    def rearm(self, dirty: Collection[str]) -> None:
+        self._venue.rearm(dirty)
 
     def search_on(self, index: int) -> None:
         self._venue.search_on(index)

@@ -15,7 +15,7 @@ from quantkit.instruments import Instrument, Side
 from quantkit.options import RunOptions
 from quantkit.rows.columns import Stream
 from quantkit.rows.cursors import NOWHERE, BookCursor, StreamCursor
-from quantkit.rows.marks import AnyMark, BookMark, MarkSource
+from quantkit.rows.marks import MarkSource
 from quantkit.rows.position import RunPosition
 
 _SIDES: Final = (Side.BUY, Side.SELL)
@@ -29,11 +29,10 @@ class Listing:
     Attributes:
         main: The stream that decides the market.
         last_trades: The last trade's price, where trades are among the streams.
-        mark: The instrument's mark.
         lag_ns: How late the last matching row before this batch came, received less exchange stamp; None without one.
     """
 
-    __slots__ = ("id", "lag_ns", "last_trades", "main", "mark", "market", "streams")
+    __slots__ = ("id", "lag_ns", "last_trades", "main", "market", "streams")
 
     def __init__(
         self,
@@ -41,14 +40,12 @@ class Listing:
         streams: list[MatchingStream],
         main: MatchingStream,
         last_trades: MarkSource | None,
-        mark: AnyMark,
     ) -> None:
         self.id = market.instrument.id
         self.market = market
         self.streams = streams
         self.main = main
         self.last_trades = last_trades
-        self.mark = mark
         self.lag_ns: int | None = None
 
     def clock_ns(self, index: int) -> int:
@@ -86,7 +83,6 @@ class SimulatedVenue:
         self._streams: dict[Stream, tuple[Listing, MatchingStream]] = {}
         self._own_sources: dict[Stream, MarkSource] = {}  # prices of last trades that value nothing
         self._banded: set[str] = set()  # instruments that have orders or messages under way
-        self._on_mids: list[str] = []  # instruments that a book's mid values
         self._is_fresh = True
         self._row: tuple[Listing, MatchingStream, int] | None = None  # whose arrivals are being processed
         self._steps = StepChecks()
@@ -111,12 +107,10 @@ class SimulatedVenue:
                 else:
                     last_trades = self._own_sources[stream] = MarkSource(matching.cursor, "trade")
         market = self._market(instrument, setup, setup.cursors[own], listener)
-        listing = Listing(market, list(by_stream.values()), by_stream[own], last_trades, mark)
+        listing = Listing(market, list(by_stream.values()), by_stream[own], last_trades)
         self._listings[name] = listing
         for stream, matching in by_stream.items():
             self._streams[stream] = listing, matching
-        if isinstance(mark, BookMark):
-            self._on_mids.append(name)
         return listing
 
     def _matching_stream(self, cursor: StreamCursor) -> MatchingStream:
@@ -185,7 +179,7 @@ class SimulatedVenue:
                 open_, high, low, close = (float(cursor.column(name)[row]) for name in _OHLC)
                 market.on_range(open_, high, low, close, clock_ns, open_ns=int(cursor.column("open_ns")[row]))
             case DisplayedMarket() if isinstance(cursor, BookCursor):
-                self._update_book(listing, market, cursor, row, clock_ns)
+                self._update_book(market, cursor, row, clock_ns)
             case DisplayedMarket() if isinstance(market.display, TickerDisplay) and cursor.kind == "ticker":
                 market.display.update(*_ticker(cursor, row))
                 market.on_update(clock_ns)
@@ -194,9 +188,7 @@ class SimulatedVenue:
                 qty, side = _print(cursor, row) if market.orders else (0.0, Side.BUY)
                 market.on_trade(float(cursor.column("price")[row]), qty, side, clock_ns)
 
-    def _update_book(
-        self, listing: Listing, market: DisplayedMarket, cursor: BookCursor, row: int, clock_ns: int
-    ) -> None:
+    def _update_book(self, market: DisplayedMarket, cursor: BookCursor, row: int, clock_ns: int) -> None:
         cursor.advance(row)
         if market.taken:
             market.before_update(cursor.book_rows.named_levels(row))
@@ -204,8 +196,6 @@ class SimulatedVenue:
         if cursor.book.is_valid:
             cursor.book.check_not_crossed(self._position.now_ns)
         market.on_update(clock_ns)
-        if isinstance(listing.mark, BookMark):
-            listing.mark.note(cursor.index_of(row))
 
     def lag_ns(self, instrument: str) -> int | None:
         """Return how late the last matching row so far came, received less exchange stamp; None without one."""
@@ -267,13 +257,13 @@ class SimulatedVenue:
         band, arrives_ns = self._listings[instrument].market.band(), self._messages.first_arrival_ns(instrument)
         return band if arrives_ns is None else PriceBand(band.low, band.high, arrives_ns)
 
-    def rearm(self, instruments: Collection[str], held: Collection[str]) -> None:
+    def rearm(self, instruments: Collection[str]) -> None:
         """Look anew at what orders wait for, from the present position on."""
-        for name in sorted({*instruments, *self._on_mids}):
-            self._rearm(self._listings[name], held)
+        for name in sorted(instruments):
+            self._rearm(self._listings[name])
         self.search_on(self._position.index)
 
-    def _rearm(self, listing: Listing, held: Collection[str]) -> None:
+    def _rearm(self, listing: Listing) -> None:
         name, market, index = listing.id, listing.market, self._position.index
         band = self.band(name)
         if band.until_ns != NEVER_NS and listing.clock_ns(index) >= band.until_ns:
@@ -287,7 +277,6 @@ class SimulatedVenue:
                     not self._options.search
                     or not self._messages.is_empty(name)
                     or (isinstance(market, DisplayedMarket) and market.needs_rows)
-                    or (isinstance(listing.mark, BookMark) and name in held)
                 )
         if band == OPEN_BAND:
             self._banded.discard(name)
@@ -296,7 +285,7 @@ class SimulatedVenue:
 
     # Batches ------------------------------------------------------------------------------------------------------
 
-    def enter_batch(self, cursors: Collection[StreamCursor], held: Collection[str]) -> None:
+    def enter_batch(self, cursors: Collection[StreamCursor]) -> None:
         """Begin a batch, in which these cursors have rows: arm their streams.
 
         What waits for nothing and has no rows is not touched: a live batch holds a row or two of hundreds of streams.
@@ -307,10 +296,10 @@ class SimulatedVenue:
                 found[1].enter_rows()
         if self._is_fresh:
             self._is_fresh = False
-            self.rearm(self._listings, held)
+            self.rearm(self._listings)
         elif self._banded:
             for name in self._banded.intersection(cursor.instrument for cursor in cursors):
-                self._rearm(self._listings[name], held)
+                self._rearm(self._listings[name])
         self.search_on(0)
 
     def leave_batch(self, cursors: Collection[StreamCursor]) -> None:
