@@ -96,7 +96,9 @@ def plain(number: Decimal | float) -> str:
         ('1000', '0.00001', '0')
     """
     value = decimal_of(number) if isinstance(number, float) else number
-    text = format(value, "f")
+    text = str(value)
+    if "E" in text:
+        text = format(value, "f")
     if "." in text:
         text = text.rstrip("0").rstrip(".")
     return "0" if text in ("-0", "") else text

@@ -1,8 +1,12 @@
 """The hash of a result: equal for equal runs, on any machine and with any hash seed or library version."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from decimal import Decimal
+from enum import StrEnum
+from itertools import islice
+from operator import attrgetter
+from types import NoneType
 from typing import Any, Final
 
 import msgspec
@@ -55,6 +59,10 @@ ENCODINGS: Final[dict[str, Encoding]] = {
 }
 #: The encoding of new results.
 ENCODING: Final = "quantkit-result-1"
+_RECORDS_AT_A_TIME: Final = 4096
+#: What JSON writes as `canonical` would.
+_WRITTEN_AS_THEY_ARE: Final = frozenset((str, int, bool, NoneType))
+_FORMS: Final[dict[type, Callable[[Any], str]]] = {float: repr, Decimal: plain}
 
 
 def canonical(value: Any) -> Any:
@@ -105,8 +113,7 @@ def result_hash(outcome: Outcome, encoding: str = ENCODING) -> str:
     # A change of the encoding can never look like a change of results.
     put("encoding", encoding.encode())
     for name, columns in fields.records.items():
-        rows = ([canonical(getattr(item, column)) for column in columns] for item in getattr(outcome, name))
-        put(name, b"\n".join(map(msgspec.json.encode, rows)))
+        put(name, b"".join(canonical_lines(getattr(outcome, name), columns))[:-1])
     for name in fields.curve:
         put(name, _numbers(getattr(outcome.curve, name)))
     ledger = {name: getattr(outcome, name) for name in fields.ledger}
@@ -114,6 +121,22 @@ def result_hash(outcome: Outcome, encoding: str = ENCODING) -> str:
     span = [getattr(outcome, name) for name in fields.span]
     put("ledger", msgspec.json.encode(canonical([ledger, totals, span])))
     return digest.hexdigest()
+
+
+def canonical_lines(records: Sequence[Any], columns: tuple[str, ...]) -> Iterable[bytes]:
+    """Yield the canonical fields of records as JSON, a line each; some at a time, so that few copies are held."""
+    encoder, fields, rest = msgspec.json.Encoder(), attrgetter(*columns), iter(records)
+    while some := list(map(fields, islice(rest, _RECORDS_AT_A_TIME))):
+        yield encoder.encode_lines(list(zip(*map(_canonical_column, zip(*some, strict=True)), strict=True)))
+
+
+def _canonical_column(values: Sequence[Any]) -> Iterable[Any]:
+    """Return `canonical` of each value; a column's values are mostly of one type, which is looked at once."""
+    kinds = set(map(type, values))
+    if all(kind in _WRITTEN_AS_THEY_ARE or issubclass(kind, StrEnum) for kind in kinds):
+        return values
+    form = _FORMS.get(kinds.pop()) if len(kinds) == 1 else None
+    return map(form or canonical, values)
 
 
 def _numbers(column: NDArray[Any]) -> bytes:

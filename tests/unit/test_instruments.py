@@ -460,6 +460,19 @@ def test_plain_text_is_the_number(number: float) -> None:
     assert float(plain(number)) == number
 
 
+@few
+@given(
+    st.decimals(allow_nan=False, allow_infinity=False) | st.sampled_from([D("0E-9"), D("-0E+5"), D("1E-9"), D("1E+9")])
+)
+def test_plain_text_of_a_decimal_is_the_number_and_as_short_as_can_be(number: D) -> None:
+    """Without exponent, trailing zeros or a zero below zero."""
+    text = plain(number)
+    assert D(text) == number
+    assert "E" not in text
+    assert text != "-0"
+    assert "." not in text or not text.endswith(("0", "."))
+
+
 def test_exact_arithmetic_is_wide() -> None:
     """The context that money goes through keeps 120 digits."""
     assert EXACT.multiply(D(10**50 + 1), D(10**50 + 1)) == D(10**100 + 2 * 10**50 + 1)

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
@@ -22,9 +22,9 @@ from hypothesis import strategies as st
 
 from quantkit.engine.outcome import EquityCurve, OrderEvent
 from quantkit.errors import ConfigError, DataError
-from quantkit.orders import OrderState
-from quantkit.report import archive
-from quantkit.report.digest import canonical, result_hash
+from quantkit.orders import OrderState, TimeInForce
+from quantkit.report import archive, digest
+from quantkit.report.digest import canonical, canonical_lines, result_hash
 from quantkit.report.result import Result
 from quantkit.storage.segments import try_lock
 
@@ -263,7 +263,7 @@ def test_what_pyarrow_says_of_a_table_is_one_line_of_ours(result: Result, tmp_pa
 
 _KILLED = """
 import os, signal, sys
-from quantkit.report import archive
+from quantkit.report import archive, digest
 from quantkit.report.result import Result
 result, calls = Result.load(sys.argv[1]), int(sys.argv[3])
 durable = archive._make_durable
@@ -404,6 +404,49 @@ def test_canonical_form_is_json_without_floats(value: Any) -> None:
     """Everything survives a JSON round trip, since no float is left whose spelling could vary."""
     form = canonical(value)
     assert msgspec.json.decode(msgspec.json.encode(form)) == form or _has_big_int(form)
+
+
+class _Spelled(float):
+    """A number of another type, which has a spelling of its own."""
+
+    def __repr__(self) -> str:
+        return f"spelled {float(self)!r}"
+
+
+class _Record(NamedTuple):
+    first: Any
+    second: Any
+    third: Any
+
+
+kinds_of_field = [
+    st.none(),
+    st.booleans(),
+    st.integers(-(2**63), 2**63),
+    st.text(),
+    st.floats() | st.sampled_from([0.0, -0.0, _Spelled(1.5)]),
+    st.decimals(allow_nan=False) | st.sampled_from([Decimal("1E+3"), Decimal("-0E-9")]),
+    st.sampled_from([*OrderState, *TimeInForce]),
+]
+#: Columns hold values of one kind, as they mostly do, or of several.
+columns_of_one_kind = st.sampled_from([*kinds_of_field, st.one_of(kinds_of_field)])
+
+
+@given(
+    st.lists(columns_of_one_kind, min_size=3, max_size=3).flatmap(
+        lambda kinds: st.lists(st.tuples(*kinds), max_size=9)
+    ),
+    st.sampled_from([1, 2, 3, 4096]),
+)
+@settings(max_examples=300, deadline=None)
+def test_lines_are_the_canonical_fields_one_by_one(rows: list[tuple[Any, Any, Any]], at_a_time: int) -> None:
+    """However many records are looked at together, and whatever their fields hold."""
+    records = [_Record(*row) for row in rows]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(digest, "_RECORDS_AT_A_TIME", at_a_time)
+        lines = b"".join(canonical_lines(records, ("third", "first")))
+    expected = [[canonical(record.third), canonical(record.first)] for record in records]
+    assert lines == b"".join(msgspec.json.encode(line) + b"\n" for line in expected)
 
 
 def _has_big_int(form: Any) -> bool:
