@@ -141,7 +141,12 @@ class Netting:
     @property
     def realised(self) -> Fraction:
         """The profit taken so far."""
-        return Fraction(self.sign * (self.flow * self.den + self.num), self.den * self.scale)
+        return Fraction(*self.realised_ratio)
+
+    @property
+    def realised_ratio(self) -> tuple[int, int]:
+        """`realised` as a quotient of whole numbers, not reduced."""
+        return self.sign * (self.flow * self.den + self.num), self.den * self.scale
 
 
 class CurrencyLedger:

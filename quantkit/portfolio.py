@@ -6,6 +6,7 @@ them. What a position cost is a quotient, so that the average price needs no rou
 value of inverse contracts (once, half-even, 1e-12).
 """
 
+import math
 from collections.abc import Callable, Iterable, Mapping
 from decimal import ROUND_HALF_EVEN, Decimal
 from fractions import Fraction
@@ -35,8 +36,13 @@ def shown(amount: Fraction) -> Decimal:
         >>> shown(Fraction(1, 8)), shown(Fraction(2, 3))
         (Decimal('0.125'), Decimal('0.666666666666666667'))
     """
-    quotient = EXACT.divide(Decimal(amount.numerator), Decimal(amount.denominator))
-    if _FINEST_SHOWN % amount.denominator == 0:
+    return shown_ratio(amount.numerator, amount.denominator)
+
+
+def shown_ratio(num: int, den: int) -> Decimal:
+    """Return `shown` of a quotient of whole numbers, which need not be reduced; `den` is above zero."""
+    quotient = EXACT.divide(Decimal(num), Decimal(den))
+    if _FINEST_SHOWN % den == 0 or _FINEST_SHOWN % (den // math.gcd(num, den)) == 0:
         return quotient
     return quotient.quantize(SHOWN_STEP, rounding=ROUND_HALF_EVEN, context=EXACT)
 
@@ -126,6 +132,11 @@ class Position:
     def realised_exact(self) -> Fraction:
         """Profit taken so far in the settlement currency, before fees and funding."""
         return self._net.realised
+
+    @property
+    def realised_ratio(self) -> tuple[int, int]:
+        """`realised_exact` as a quotient of whole numbers, not reduced."""
+        return self._net.realised_ratio
 
     @property
     def realised(self) -> Decimal:

@@ -3,8 +3,8 @@
 pandas is imported inside the builders, since `import quantkit` and the command line must not load it.
 """
 
-from collections.abc import Iterable, Sequence
-from decimal import Decimal
+from collections.abc import Sequence
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -173,18 +173,12 @@ def _columns(items: Sequence[Any], dtypes: dict[str, str]) -> dict[str, Any]:
 
     columns: dict[str, Any] = {}
     for name, dtype in dtypes.items():
-        values = [getattr(item, name) for item in items]
+        values = list(map(attrgetter(name), items))
         if dtype == "time":
             columns[name.removesuffix("_ns") + "_time"] = utc_index(values, None)
-        elif dtype == "float64":
-            columns[name] = np.array(list(_floats(values)), np.float64)
         elif dtype == "str":
             # Members of an enumeration would keep their class inside the column.
-            columns[name] = pd.array([str(value) for value in values], dtype="str")
+            columns[name] = pd.array(list(map(str, values)), dtype="str")
         else:
-            columns[name] = np.array(values, dtype)
+            columns[name] = np.array(values, dtype)  # None becomes NaN, a decimal the nearest float
     return columns
-
-
-def _floats(values: Iterable[float | Decimal | None]) -> Iterable[float]:
-    return (float("nan") if value is None else float(value) for value in values)

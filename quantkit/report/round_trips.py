@@ -10,15 +10,18 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal
 from fractions import Fraction
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import msgspec
 
 from quantkit.engine.outcome import Excursion
 from quantkit.errors import DataError
-from quantkit.instruments import Instrument, Side
+from quantkit.instruments import EXACT, Instrument, Side
 from quantkit.orders import Fill
-from quantkit.portfolio import Position, TripSense, shown
+from quantkit.portfolio import Position, TripSense, shown_ratio
+
+_NOTHING: Final = Decimal(0)
+_NO_SHARE: Final = Fraction(0)
 
 
 class RoundTrip(msgspec.Struct, frozen=True, kw_only=True):
@@ -131,21 +134,44 @@ def fold(
     return Trips([trip for _, trip in closed], [trip for _, trip in left])
 
 
-def fee_in_settlement(fill: Fill, instrument: Instrument) -> Fraction:
-    """Return a fill's fee in the settlement currency; one in the base currency at the fill's price.
+def fee_in_settlement(fill: Fill, instrument: Instrument) -> Decimal:
+    """Return a fill's fee in the settlement currency, exact; one in the base currency at the fill's price.
 
     Raises:
         DataError: The fee's currency is neither of the two.
     """
-    fee = Fraction(fill.fee)
+    fee = fill.fee
     if fill.fee_currency == instrument.settle_currency or not fee:
         return fee
     if instrument.is_spot and fill.fee_currency == instrument.base:
-        return fee * Fraction(instrument.price_decimal(fill.ticks))
+        return EXACT.multiply(fee, instrument.price_decimal(fill.ticks))
     raise DataError(
         f"fill {fill.id} of {fill.instrument}: a fee in {fill.fee_currency} has no price here; "
         f"expected {instrument.settle_currency}"
     )
+
+
+class _Sum:
+    """An exact sum of amounts, and of shares of amounts, which need not be decimals."""
+
+    __slots__ = ("_shares", "_whole")
+
+    def __init__(self) -> None:
+        self._whole = _NOTHING
+        self._shares = _NO_SHARE
+
+    def add(self, amount: Decimal, lots: int, of_lots: int) -> None:
+        """Add what falls to `lots` of an amount for `of_lots`."""
+        if lots == of_lots:
+            self._whole = EXACT.add(self._whole, amount)
+        else:
+            self._shares += Fraction(amount) * Fraction(lots, of_lots)
+
+    def ratio(self) -> tuple[int, int]:
+        """Return the sum as a quotient of whole numbers."""
+        if self._shares:
+            return (self._shares + Fraction(self._whole)).as_integer_ratio()
+        return self._whole.as_integer_ratio()
 
 
 class _RunningTrip:
@@ -170,36 +196,39 @@ class _RunningTrip:
         "tag",
     )
 
-    def __init__(self, number: int, fill: Fill, realised_before: Fraction) -> None:
+    def __init__(self, number: int, fill: Fill, realised_before: tuple[int, int]) -> None:
         self.side = fill.side
         self.tag = fill.tag
         self.fill_id = fill.id
         self.entry_number = self.exit_number = number
         self.entry_ns = self.exit_ns = fill.filled_ns
         self.entry_lots = self.exit_lots = 0
-        self.entry_value = self.exit_value = self.fees = Fraction(0)
+        self.entry_value, self.exit_value, self.fees = _Sum(), _Sum(), _Sum()
         self.lowest = self.highest = fill.price
         self.realised_before = self.realised_after = realised_before
 
-    def add(self, fill: Fill, lots: int, fee: Fraction) -> None:
+    def add(self, fill: Fill, lots: int, fee: Decimal) -> None:
         """Count `lots` of a fill with their share of its value and of its whole fee."""
-        share = Fraction(lots, fill.lots)
-        value = Fraction(fill.value) * share
         if fill.side is self.side:
             self.entry_lots += lots
-            self.entry_value += value
+            self.entry_value.add(fill.value, lots, fill.lots)
         else:
             self.exit_lots += lots
-            self.exit_value += value
-        self.lowest, self.highest = min(self.lowest, fill.price), max(self.highest, fill.price)
-        self.fees += fee * share
+            self.exit_value.add(fill.value, lots, fill.lots)
+        self.fees.add(fee, lots, fill.lots)
+        price = fill.price
+        if price < self.lowest:
+            self.lowest = price
+        elif price > self.highest:
+            self.highest = price
 
-    def excursions(self, seen: Mapping[tuple[str, int], Excursion], instrument: Instrument) -> tuple[float, float]:
+    def excursions(
+        self, seen: Mapping[tuple[str, int], Excursion], instrument: Instrument, entry_price: float
+    ) -> tuple[float, float]:
         """Return the deepest mark against and for the trip, as fractions of the entry price."""
         marks = seen.get((instrument.id, self.fill_id))
         low, high = (self.lowest, self.highest) if marks is None else (marks.low, marks.high)
-        entry = _average_price(instrument, self.entry_lots, self.entry_value)
-        down, up = min(low / entry - 1, 0.0), max(high / entry - 1, 0.0)
+        down, up = min(low / entry_price - 1, 0.0), max(high / entry_price - 1, 0.0)
         # Zero is subtracted from, since the plain negation of 0.0 would print as -0.0.
         return (down, up) if self.side is Side.BUY else (0.0 - up, 0.0 - down)
 
@@ -207,12 +236,13 @@ class _RunningTrip:
 class _Holding:
     """The position in one instrument and its latest trip, which may be over but for a remainder."""
 
-    __slots__ = ("_later", "instrument", "position", "sense", "trip")
+    __slots__ = ("_later", "_qty", "instrument", "position", "sense", "trip")
 
     def __init__(self, instrument: Instrument, later: Sequence[Instrument]) -> None:
         self.instrument = instrument
         self._later = deque(later)
         self.position = Position(instrument)
+        self._qty = self.position.qty
         self.sense = TripSense(instrument)
         self.trip: _RunningTrip | None = None
 
@@ -224,9 +254,10 @@ class _Holding:
             # What can be traded depends on the steps of the moment.
             self.instrument = self.sense.instrument = self._later.popleft()
         fee = fee_in_settlement(fill, self.instrument)
-        before, was_idle = self.position.qty, self.sense.is_idle
+        before, was_idle = self._qty, self.sense.is_idle
         self.position.book(fill)
-        old, new = self.sense.split(fill, before, self.position.qty)
+        self._qty = self.position.qty
+        old, new = self.sense.split(fill, before, self._qty)
         if self.trip is not None and old:
             self.trip.add(fill, old, fee)
             if was_idle:
@@ -234,9 +265,9 @@ class _Holding:
             if fill.side is not self.trip.side:
                 # The ledger takes the whole fill: what it realises comes from the closing part alone.
                 self.trip.exit_number, self.trip.exit_ns = number, fill.filled_ns
-                self.trip.realised_after = self.position.realised_exact
+                self.trip.realised_after = self.position.realised_ratio
         if new:
-            realised = Fraction(0)
+            realised = (0, 1)
             if self.trip is not None:
                 realised = self.trip.realised_after
             if self.trip is not None and self.trip.exit_lots:
@@ -251,20 +282,23 @@ class _Holding:
             self.trip = None
 
     def _close(self, trip: _RunningTrip, seen: Mapping[tuple[str, int], Excursion]) -> RoundTrip:
-        pnl = trip.realised_after - trip.realised_before - trip.fees
-        mae, mfe = trip.excursions(seen, self.instrument)
+        instrument = self.instrument
+        entry_value, fees = trip.entry_value.ratio(), trip.fees.ratio()
+        profit, parts = _less(_less(trip.realised_after, trip.realised_before), fees)
+        entry_price = _average_price(instrument, trip.entry_lots, entry_value)
+        mae, mfe = trip.excursions(seen, instrument, entry_price)
         return RoundTrip(
-            instrument=self.instrument.id,
+            instrument=instrument.id,
             side=trip.side,
-            currency=self.instrument.settle_currency,
+            currency=instrument.settle_currency,
             entry_ns=trip.entry_ns,
             exit_ns=trip.exit_ns,
-            qty=self.instrument.qty_decimal(trip.entry_lots),
-            entry_price=_average_price(self.instrument, trip.entry_lots, trip.entry_value),
-            exit_price=_average_price(self.instrument, trip.exit_lots, trip.exit_value),
-            fees=shown(trip.fees),
-            pnl=shown(pnl),
-            return_pct=float(100 * pnl / trip.entry_value),
+            qty=instrument.qty_decimal(trip.entry_lots),
+            entry_price=entry_price,
+            exit_price=_average_price(instrument, trip.exit_lots, trip.exit_value.ratio()),
+            fees=shown_ratio(*fees),
+            pnl=shown_ratio(profit, parts),
+            return_pct=100 * profit * entry_value[1] / (parts * entry_value[0]),
             mae=mae,
             mfe=mfe,
             tag=trip.tag,
@@ -277,17 +311,18 @@ class _Holding:
         trip = self.trip
         if trip is None or self.sense.is_idle:
             return
-        mae, mfe = trip.excursions(seen, self.instrument)
+        entry_price = _average_price(self.instrument, trip.entry_lots, trip.entry_value.ratio())
+        mae, mfe = trip.excursions(seen, self.instrument, entry_price)
         open_trip = OpenTrip(
             instrument=self.instrument.id,
             side=trip.side,
             currency=self.instrument.settle_currency,
             entry_ns=trip.entry_ns,
             qty=self.position.qty.copy_abs(),
-            entry_price=_average_price(self.instrument, trip.entry_lots, trip.entry_value),
+            entry_price=entry_price,
             mark_price=mark,
-            fees=shown(trip.fees),
-            realised=shown(self.position.realised_exact - trip.realised_before),
+            fees=shown_ratio(*trip.fees.ratio()),
+            realised=shown_ratio(*_less(self.position.realised_ratio, trip.realised_before)),
             unrealised=None if mark is None else self.position.unrealised(mark),
             mae=mae,
             mfe=mfe,
@@ -296,7 +331,16 @@ class _Holding:
         yield trip.entry_number, open_trip
 
 
-def _average_price(instrument: Instrument, lots: int, value: Fraction) -> float:
+def _less(amount: tuple[int, int], other: tuple[int, int]) -> tuple[int, int]:
+    """Return the difference of two quotients, not reduced."""
+    return amount[0] * other[1] - other[0] * amount[1], amount[1] * other[1]
+
+
+def _average_price(instrument: Instrument, lots: int, value: tuple[int, int]) -> float:
     """Return the price at which `lots` are worth `value`: the mean of the fills, harmonic for inverse contracts."""
-    size = Fraction(instrument.lot_value) * lots
-    return float(size / value if instrument.is_inverse else value / size)
+    one, units = instrument.lot_value.as_integer_ratio()
+    size = one * lots
+    # A quotient of whole numbers is the float nearest to it.
+    if instrument.is_inverse:
+        return size * value[1] / (value[0] * units)
+    return value[0] * units / (size * value[1])

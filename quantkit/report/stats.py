@@ -11,7 +11,7 @@ import numpy as np
 from quantkit.clock import NS_PER_DAY, NS_PER_US, datetime_of
 from quantkit.engine.outcome import Outcome
 from quantkit.errors import ConfigError
-from quantkit.instruments import Fees, Instrument, decimal_of
+from quantkit.instruments import EXACT, Fees, Instrument, decimal_of
 from quantkit.portfolio import Portfolio, shown
 from quantkit.report import metrics
 from quantkit.report.metrics import FloatArray, IntArray
@@ -20,6 +20,7 @@ from quantkit.report.round_trips import Trips, fee_in_settlement
 #: Crypto markets never close, so a year has 365 daily returns; libraries that assume 252 give other ratios.
 PERIODS_PER_YEAR: Final = 365
 _NS_PER_YEAR: Final = 365.25 * NS_PER_DAY
+_NOTHING: Final = Decimal(0)
 
 Value: TypeAlias = float | int | str | datetime | timedelta | None
 #: `pct` is already in per cent; `fraction` is shown in per cent but kept bare, as drawdowns are everywhere.
@@ -145,11 +146,15 @@ def daily_returns(outcome: Outcome) -> tuple[IntArray, FloatArray]:
 
 
 class Rates:
-    """What one unit of a currency is worth in the report currency, at the last marks of the run."""
+    """What one unit of a currency is worth in the report currency, at the last marks of the run.
+
+    Attributes:
+        report_currency: The run's.
+    """
 
     def __init__(self, outcome: Outcome, instruments: Mapping[str, Instrument]) -> None:
         self._ledger: Portfolio | None = None
-        self._report = outcome.report_currency
+        self.report_currency = outcome.report_currency
         try:
             self._ledger = Portfolio(
                 {outcome.report_currency: 0},
@@ -168,23 +173,23 @@ class Rates:
             if self.of(currency) is None:
                 via = None if self._ledger is None else self._ledger.converter(currency).id
                 lack = "no instrument of the run converts it" if via is None else f"{via} had no price"
-                phrases.append(f"{currency} cannot be counted in {self._report}, as {lack}")
+                phrases.append(f"{currency} cannot be counted in {self.report_currency}, as {lack}")
         return phrases
 
     def of(self, currency: str) -> Fraction | None:
         """Return the rate of one currency, None while it has no mark."""
-        if currency == self._report:
+        if currency == self.report_currency:
             return Fraction(1)
         return None if self._ledger is None else self._ledger.rate_exact(currency)
 
-    def total(self, amounts: Mapping[str, Fraction]) -> Fraction | None:
+    def total(self, amounts: Mapping[str, Decimal]) -> Fraction | None:
         """Return a sum over currencies in the report currency, None when one of them cannot be counted."""
         total = Fraction(0)
         for currency, amount in amounts.items():
             rate = self.of(currency) if amount else Fraction(0)
             if rate is None:
                 return None
-            total += amount * rate
+            total += Fraction(amount) * rate
         return total
 
 
@@ -334,12 +339,14 @@ def _of_trips(trips: Trips, rates: Rates) -> dict[str, Value]:
     closed = trips.closed
     returns_pct = np.array([trip.return_pct for trip in closed], np.float64)
     lengths = [trip.exit_ns - trip.entry_ns for trip in closed]
-    converted = [rates.total({trip.currency: Fraction(trip.pnl)}) for trip in closed]
     pnl = np.array([float(trip.pnl) for trip in closed], np.float64)
+    money = pnl
     # A trip without a rate still won or lost, but sums over trips need one currency.
-    is_one_currency = None not in converted
-    money = np.array([float(amount) for amount in converted if amount is not None], np.float64)
-    money = money if is_one_currency else money[:0]
+    if any(trip.currency != rates.report_currency for trip in closed):
+        converted = [rates.total({trip.currency: trip.pnl}) for trip in closed]
+        is_one_currency = None not in converted
+        money = np.array([float(amount) for amount in converted if amount is not None], np.float64)
+        money = money if is_one_currency else money[:0]
     return {
         "trades": len(closed),
         "open_trades": len(trips.open),
@@ -359,15 +366,14 @@ def _of_trips(trips: Trips, rates: Rates) -> dict[str, Value]:
 
 def _of_costs(outcome: Outcome, instruments: Mapping[str, Instrument], rates: Rates) -> dict[str, Value]:
     """Return what trading cost and how much was traded."""
-    fees: dict[str, Fraction] = {}
-    traded: dict[str, Fraction] = {}
+    fees: dict[str, Decimal] = {}
+    traded: dict[str, Decimal] = {}
     for fill in outcome.fills:
         instrument = instruments[fill.instrument]
         currency = instrument.settle_currency
-        fees[currency] = fees.get(currency, Fraction(0)) + fee_in_settlement(fill, instrument)
-        traded[currency] = traded.get(currency, Fraction(0)) + Fraction(fill.value)
-    paid, notional = rates.total(fees), rates.total(traded)
-    received = rates.total({currency: Fraction(amount) for currency, amount in outcome.funding.items()})
+        fees[currency] = EXACT.add(fees.get(currency, _NOTHING), fee_in_settlement(fill, instrument))
+        traded[currency] = EXACT.add(traded.get(currency, _NOTHING), fill.value)
+    paid, notional, received = rates.total(fees), rates.total(traded), rates.total(outcome.funding)
     _, closes = daily_closes(outcome)
     mean_over = np.append(float(outcome.starting_equity), closes)
     return {

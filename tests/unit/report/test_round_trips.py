@@ -12,7 +12,7 @@ from quantkit.engine.outcome import Excursion
 from quantkit.errors import DataError
 from quantkit.instruments import Instrument, Side
 from quantkit.orders import Fill
-from quantkit.portfolio import Portfolio
+from quantkit.portfolio import Portfolio, shown, shown_ratio
 from quantkit.report.round_trips import fold
 
 SPOT = Instrument("BTC-USDT", price_step="0.1", qty_step="0.001")
@@ -261,6 +261,50 @@ def test_all_trips_together_are_the_ledger(fills: list[Fill]) -> None:
     assert {t.instrument: t.qty * t.side.sign for t in still_open} == held
 
 
+def trips_in_fractions(fills: list[Fill]) -> list[tuple[Any, ...]]:
+    """Cut the fills of contracts where nothing is held, and add up what each trip got and paid."""
+    done: list[tuple[Any, ...]] = []
+    held: dict[str, int] = {}
+    sums: dict[str, list[Fraction]] = {}
+    for one in fills:
+        name, sign, lots = one.instrument, one.side.sign, one.lots
+        instrument = ALL[name]
+        while lots:
+            before = held.get(name, 0)
+            part = min(lots, abs(before)) if before * sign < 0 else lots
+            share = Fraction(part, one.lots)
+            entered, left, fees, size = sums.setdefault(name, [Fraction(0)] * 4)
+            if before * sign < 0:
+                sums[name] = [entered, left + Fraction(one.value) * share, fees + Fraction(one.fee) * share, size]
+            else:
+                sums[name] = [
+                    entered + Fraction(one.value) * share,
+                    left,
+                    fees + Fraction(one.fee) * share,
+                    size + part * Fraction(instrument.lot_value),
+                ]
+            held[name] = before + sign * part
+            lots -= part
+            if not held[name]:
+                entered, left, fees, size = sums.pop(name)
+                is_rise_good = (before > 0) is not instrument.is_inverse
+                profit = (left - entered if is_rise_good else entered - left) - fees
+                prices = [size / each if instrument.is_inverse else each / size for each in (entered, left)]
+                done.append((name, shown(fees), shown(profit), float(100 * profit / entered), *map(float, prices)))
+    return done
+
+
+@given(fill_lists())
+@settings(max_examples=300, deadline=None)
+def test_trips_have_the_digits_of_fractions(fills: list[Fill]) -> None:
+    """However the sums are kept: amounts rounded once, prices and per cents the floats nearest to them."""
+    closed = fold(fills, ALL).closed
+    found = [
+        (trip.instrument, trip.fees, trip.pnl, trip.return_pct, trip.entry_price, trip.exit_price) for trip in closed
+    ]
+    assert [list(map(str, trip)) for trip in found] == [list(map(str, trip)) for trip in trips_in_fractions(fills)]
+
+
 _CONVERTERS = [
     Instrument("USDT-USD", price_step="0.0001", qty_step="1"),
     Instrument("BTC-USD", price_step="0.1", qty_step="0.001"),
@@ -273,3 +317,14 @@ def test_splitting_a_fill_changes_no_trip() -> None:
     parts = [fill(1, LINEAR, 9, 100.0, "0.9"), *(fill(2, LINEAR, -3, 107.3, "0.3") for _ in range(3))]
     assert fold(whole, ALL) == fold(parts, ALL)
     assert Fraction(fold(whole, ALL).closed[0].pnl) == Fraction("0.657") - Fraction("1.8")
+
+
+@given(st.integers(-(10**30), 10**30), st.integers(1, 10**30) | st.integers(0, 45).map(lambda n: 10**n))
+@settings(max_examples=200, deadline=None)
+def test_a_quotient_is_shown_like_its_fraction(num: int, den: int) -> None:
+    """Reduced or not: whole where it is a decimal of few places, else rounded once."""
+    exact = Fraction(num, den)
+    for factor in (1, 3, 10**12):
+        assert str(shown_ratio(num * factor, den * factor)) == str(shown(exact))
+    is_decimal = not 10**40 % exact.denominator
+    assert (Fraction(shown(exact)) == exact) if is_decimal else (shown(exact).as_tuple().exponent == -18)
