@@ -137,6 +137,7 @@ def paper(
     touch: bool = False,
     excess_slippage_bps: float = 1.0,
     slippage_bps: float = 0.0,
+    batch_ms: float = 0,
     on_status: "Callable[[LiveStatus], None] | None" = None,
     stop: threading.Event | None = None,
 ) -> Result:
@@ -154,6 +155,7 @@ def paper(
         duration: End after so long, such as `1h`; default when `stop` is set.
         latency_ms: One way, of the simulated exchange, beside the time that data really take to arrive.
         match_on: `book`, `ticker` or `trade`, for all or by id; default the book.
+        batch_ms: Hand rows over at least so long apart, for less CPU; default each at once, and several under load.
         on_status: Called a few times a second with how the run stands.
         stop: Set it, from any thread, to end the run cleanly.
 

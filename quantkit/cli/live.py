@@ -33,6 +33,12 @@ _ENDING: Final = "ending: cancelling open orders, sealing the recording; Ctrl-C 
     "--record", default="runs", show_default=True, metavar="DIR", help="Folder in which the run gets a folder."
 )
 @click.option("--no-record", "is_unrecorded", is_flag=True, help="Keep nothing; the run cannot be verified.")
+@click.option(
+    "--batch-ms",
+    type=float,
+    metavar="MS",
+    help="Hand rows to the strategy at least this far apart, for less CPU.  [default: each at once]",
+)
 @okx_options
 @click.option("--plain", is_flag=True, help="A line every ten seconds instead of the view.")
 @briefly

@@ -17,10 +17,6 @@ from quantkit.rows.columns import Block, Stream
 _UNTIMED: Final = frozenset(kind.name for kind in EVENT_KINDS.values() if not kind.is_timed)
 #: How long the taker sleeps at most, so that whoever watches the run sees it move.
 _LONGEST_NAP_S: Final = 0.25
-#: Sleeping shorter than this is not worth it.
-_SHORTEST_NAP_S: Final = 0.0002
-#: From one batch to the next at least so long, so that a thousand rows a second are not a thousand batches.
-_PACE_NS: Final = 4_000_000
 #: The rows of a batch span at most so much time.
 _SPAN_NS: Final = 50_000_000
 _NEVER_NS: Final = 2**63 - 1
@@ -57,22 +53,25 @@ class Inbox:
     later row is stamped after it. So engine time can pass between rows, and a replay of the recording takes the same
     steps.
 
-    One thread stamps and puts, another one takes. A row is put in the callback of the event loop in which it was
-    stamped, and `settle` is called at the end of that callback.
+    One thread stamps and puts, another one takes. Rows are put at the end of the callback of the event loop in which
+    they were stamped. A row is taken at once when the taker waits for it; rows gather into batches while it works.
 
     Args:
         wall: The machine's UTC time in nanoseconds.
+        batch_ns: From one batch to the next at least so long, which costs less CPU; a row waits no longer than that.
     """
 
-    def __init__(self, wall: Callable[[], int] = wall_ns) -> None:
+    def __init__(self, wall: Callable[[], int] = wall_ns, *, batch_ns: int = 0) -> None:
         self._wall = wall
+        self._batch_ns = batch_ns
         self._lock = threading.Lock()
         self._filled = threading.Condition(self._lock)
         self._items: deque[Sequence[Row]] = deque()
         self._size = 0
         self._last_ns = 0
-        self._making_ns: int | None = None  # the first stamp of this callback: its rows may still be on their way
-        self._is_waiting = False
+        self._making_ns: int | None = None  # the first stamp of this callback: its rows are still on their way
+        self._is_waiting = False  # the taker, for rows
+        self._is_held_up = False  # the taker, because time may not pass over what is on its way
         self._is_closed = False
         self._ends_ns = _NEVER_NS
         self._has_ended = False
@@ -90,34 +89,32 @@ class Inbox:
         return stamp_ns
 
     def put(self, deliveries: Sequence[Sequence[Row]]) -> None:
-        """Hand over rows: of each stamp a sequence in the total order, none of them empty."""
-        if not deliveries:
-            return
-        with self._lock:
-            self._items.extend(deliveries)
-            self._size += sum(map(len, deliveries))
-            if self._is_waiting:
-                self._is_waiting = False
-                self._filled.notify()
+        """Hand over the rows of everything stamped so far: of each stamp a sequence in the total order, none empty.
 
-    def settle(self) -> None:
-        """Note that every row stamped so far has been put or dropped."""
+        A stamp without rows was that of a message without any.
+        """
         with self._lock:
             self._making_ns = None
+            self._items.extend(deliveries)
+            self._size += sum(map(len, deliveries))
+            if (deliveries and self._is_waiting) or self._is_held_up:
+                self._wake()
 
     def end(self) -> None:
         """Take note that nothing stamped up to `ends_at` comes any more."""
         with self._lock:
             self._has_ended = True
-            self._is_waiting = False
-            self._filled.notify()
+            self._wake()
 
     def close(self) -> None:
         """Let the taker end once it has taken everything."""
         with self._lock:
             self._is_closed = True
-            self._is_waiting = False
-            self._filled.notify()
+            self._wake()
+
+    def _wake(self) -> None:
+        self._is_waiting = self._is_held_up = False
+        self._filled.notify()
 
     # The taking thread ----------------------------------------------------------------------------------------
 
@@ -135,11 +132,10 @@ class Inbox:
         with self._lock:
             return self._until()
 
-    def take(self, wake_ns: Callable[[], int], rows_max: int) -> tuple[list[Sequence[Row]], int] | None:
+    def take(self, wake_ns: int, rows_max: int) -> tuple[list[Sequence[Row]], int] | None:
         """Return the rows that arrived, and the moment up to which no others will come; None once closed and empty.
 
-        Waits until something arrives, `wake_ns` is reached, or a quarter of a second has passed. The first row after a
-        pause is taken at once; in a stream of rows they are taken a few at a time.
+        Waits until something arrives, `wake_ns` is reached, or a quarter of a second has passed.
 
         Args:
             wake_ns: The next moment at which time alone has an effect, UTC ns.
@@ -147,16 +143,10 @@ class Inbox:
                 end between any two timers.
         """
         with self._lock:
-            # In a stream of rows there is one sleep for a batch and nobody has to be woken; only a pause is waited out.
-            pace_s = (self._taken_ns + _PACE_NS - self._wall()) / NS_PER_S
-            if 0.0 < pace_s <= _PACE_NS / NS_PER_S and self._size < rows_max and not self._is_over:
-                self._filled.wait(pace_s)
+            if self._batch_ns and self._size < rows_max and not self._is_over:
+                self._pace(wake_ns)
             if not self._items and not self._is_over:
-                nap_s = min((wake_ns() - self._wall()) / NS_PER_S, _LONGEST_NAP_S)
-                if nap_s > _SHORTEST_NAP_S:
-                    self._is_waiting = True
-                    self._filled.wait(nap_s)
-                    self._is_waiting = False
+                self._wait(wake_ns)
             self._taken_ns = self._wall()
             if not self._items and self._is_closed and not self._has_ended:
                 return None
@@ -176,6 +166,27 @@ class Inbox:
                 return taken, until_ns  # the last delivery had more rows than were asked for
             # What waits was stamped before this moment: engine time may pass only up to the first of it.
             return taken, items[0][0].received_ns - 1
+
+    def _pace(self, wake_ns: int) -> None:
+        """Let rows gather since the last batch, but none for too long, and no wake-up go by."""
+        # Rows that the last batch left behind have waited already.
+        begun_ns = min(self._taken_ns, self._items[0][0].received_ns) if self._items else self._taken_ns
+        pace_ns = min(begun_ns + self._batch_ns, wake_ns) - self._wall()
+        if 0 < pace_ns <= self._batch_ns:
+            # There is one sleep for a batch and nobody has to be woken; only a pause of the market is waited out.
+            self._filled.wait(pace_ns / NS_PER_S)
+
+    def _wait(self, wake_ns: int) -> None:
+        """Wait for rows, or for a moment."""
+        if wake_ns <= self._until():
+            return
+        self._is_waiting = True
+        # A moment that only another call lets come is no reason to look again and again.
+        self._is_held_up = self._making_ns is not None
+        is_out_of_reach = self._is_held_up or wake_ns >= self._ends_ns
+        left_s = (wake_ns - self._wall()) / NS_PER_S
+        self._filled.wait(_LONGEST_NAP_S if is_out_of_reach else min(left_s, _LONGEST_NAP_S))
+        self._is_waiting = self._is_held_up = False
 
     @property
     def _is_over(self) -> bool:

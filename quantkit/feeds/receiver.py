@@ -98,6 +98,7 @@ class Receiver:
         clock: Gets measurements of the exchange's clock.
         wall: The machine's UTC time in nanoseconds.
         stop: Set from outside, it ends calls that wait.
+        batch_ns: From one batch of the engine to the next at least so long.
 
     Attributes:
         inbox: Gets the rows.
@@ -113,8 +114,9 @@ class Receiver:
         clock: LiveClock,
         wall: Callable[[], int],
         stop: threading.Event,
+        batch_ns: int = 0,
     ) -> None:
-        self.inbox = Inbox(wall)
+        self.inbox = Inbox(wall, batch_ns=batch_ns)
         self.connections: tuple[ConnectionLine, ...] = ()
         self.problems: Mapping[str, int] = {}
         self._tape = tape
@@ -303,7 +305,6 @@ class Receiver:
             self.fail(self._tape.error)
             return
         self.inbox.put(delivered)
-        self.inbox.settle()
 
     # The thread -----------------------------------------------------------------------------------------------
 

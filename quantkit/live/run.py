@@ -72,7 +72,7 @@ def _run(
 ) -> Result:
     name, digest = source_of(strategy)
     sender = sender_of(name, digest, strategy.parameters)
-    with LiveFeed(source, folder=folder, input_log=log, stop=stop, sender=sender) as feed:
+    with LiveFeed(source, folder=folder, input_log=log, stop=stop, sender=sender, batch_ns=options.batch_ns) as feed:
         start_ns = feed.now_ns()
         end_ns = FAR_FUTURE_NS if duration_ns is None else start_ns + duration_ns
         options = msgspec.structs.replace(options, start_ns=start_ns, end_ns=end_ns)

@@ -2,7 +2,8 @@
 
 The sandbox runs in a process of its own and sends trades and tickers in equal numbers at a steady rate, a trade with
 the moment at which it was made as its id. The run does what `quantkit live --paper` does: frames on the tape, rows to
-Parquet, the engine on the main thread with its log. Latency is the wall time from making the frame to the hook.
+Parquet, the engine on the main thread with its log. Latency is the wall time from making the frame to the hook; the
+part after the receipt stamp is the run's own. The last line is of a run that gathers rows for less CPU.
 
 CPU is that of this process and of its busy threads, in the steady state: from a status callback after the run's start
 to the last one, so that connecting, loading the instruments and writing the result are left out. What a wake-up costs
@@ -33,6 +34,8 @@ with SandboxServer(market=BenchmarkMarket(float(sys.argv[1]))) as server:
 """
 #: Messages a second, and for how many seconds: where little is to do, its share of a core takes longer to tell.
 RATES = {1_000: 15, 10_000: 6, 30_000: 6}
+#: Milliseconds between batches, in the run that asks for less CPU.
+BATCH_MS = 4
 #: Left out at the beginning: the sandbox starts to push, caches are filled.
 WARM_S = 1.0
 
@@ -46,6 +49,7 @@ class Stopwatch(qk.Strategy):
         self.subscribe_trades(self.instrument)
         self.subscribe_tickers(self.instrument)
         self.us: list[int] = []
+        self.own_us: list[int] = []
         self.moments: list[int] = []
         self.gaps = self.tickers = 0
         self.wall = time.time_ns
@@ -54,6 +58,7 @@ class Stopwatch(qk.Strategy):
         now_us = self.wall() // 1000
         self.moments.append(now_us)
         self.us.append(now_us - trade.trade_id)
+        self.own_us.append(now_us - trade.received_ns // 1000)
 
     def on_ticker(self, ticker: qk.Ticker) -> None:
         self.tickers += 1
@@ -104,7 +109,7 @@ def _thread_seconds() -> dict[str, float]:
     return used
 
 
-def measure(rate: int, seconds: int) -> str:
+def measure(rate: int, seconds: int, batch_ms: float = 0) -> str:
     """Return one rate's line."""
     server = subprocess.Popen(
         [sys.executable, "-c", SERVER, str(rate / 2)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
@@ -122,18 +127,22 @@ def measure(rate: int, seconds: int) -> str:
                 record=folder,
                 duration=f"{seconds}s",
                 match_on="trade",
+                batch_ms=batch_ms,
                 on_status=meter.watch,
             )
     finally:
         server.stdin.close()
         server.wait()
     begin = strategy.moments[0] + WARM_S * 1e6
-    us = [us for at, us in zip(strategy.moments, strategy.us, strict=True) if at >= begin]
+    first = next(number for number, at in enumerate(strategy.moments) if at >= begin)
+    us, own_us = strategy.us[first:], strategy.own_us[first:]
     span_s = (strategy.moments[-1] - begin) / 1e6
-    cuts = statistics.quantiles(us, n=100)
+    cuts, own_cuts = statistics.quantiles(us, n=100), statistics.quantiles(own_us, n=100)
+    gathered = f", batch_ms={batch_ms}" if batch_ms else ""
     return (
-        f"{rate:>7,}/s offered: {2 * len(us) / span_s:>9,.0f}/s at the hooks, p50 {cuts[49] / 1e3:.2f} ms, "
-        f"p99 {cuts[98] / 1e3:.2f} ms, max {max(us) / 1e3:.1f} ms, {strategy.gaps} gaps, queue at most "
+        f"{rate:>7,}/s offered{gathered}: {2 * len(us) / span_s:>9,.0f}/s at the hooks, p50 {cuts[49] / 1e3:.2f} ms, "
+        f"p99 {cuts[98] / 1e3:.2f} ms, max {max(us) / 1e3:.1f} ms (from the stamp p50 {own_cuts[49] / 1e3:.2f} ms, "
+        f"p99 {own_cuts[98] / 1e3:.2f} ms), {strategy.gaps} gaps, queue at most "
         f"{meter.queue:,}, {meter.shares()}"
     )
 
@@ -143,6 +152,8 @@ def run() -> None:
     print("from the socket to the strategy's hook, recorded as it runs (sandbox in another process)")
     for rate, seconds in RATES.items():
         print(measure(rate, seconds), flush=True)
+    rate, seconds = next(iter(RATES.items()))
+    print(measure(rate, seconds, BATCH_MS), flush=True)
 
 
 if __name__ == "__main__":

@@ -99,6 +99,7 @@ class Case:
         okx: dict[str, Any] | None = None,
         orders_per_s: float = 30.0,
         duration: str | None = "8s",
+        batch_ms: float = 0,
         **options: Any,
     ) -> None:
         self.told = told
@@ -107,6 +108,7 @@ class Case:
         self.okx = okx or {}
         self.orders_per_s = orders_per_s
         self.duration = duration
+        self.batch_ms = batch_ms
         self.options = {"cash": {"USDT": 10_000}, "seed": 5, **options}
 
 
@@ -125,6 +127,7 @@ CASES = {
         max_leverage=100_000,
     ),
     "trades": Case(match_on="trade", touch=True, fees=qk.Fees(maker_bps=-0.5, taker_bps=3.3), equity_every="1s"),
+    "batches": Case(batch_ms=40.0, orders_per_s=200.0, latency_ms=3.7),
     "tickers": Case(match_on="ticker", latency_ms=3.7, stale_after="2s"),
 }
 
@@ -142,6 +145,7 @@ def test_a_run_gives_one_hash_three_times(name: str, tmp_path: Path) -> None:
             okx=OkxConfig(url=sandbox.url, **case.okx),
             record=tmp_path / "runs",
             duration=case.duration,
+            batch_ms=case.batch_ms,
             **case.options,
         )
     assert len(live.fills) > 3

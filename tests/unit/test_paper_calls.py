@@ -27,6 +27,9 @@ class Idle(qk.Strategy):
         ({"on_status": 5}, "on_status is 5; give a function"),
         ({"latency_ms": "a"}, "latency_ms is 'a'; give a number of milliseconds"),
         ({"latency_ms": -1}, "latency is -1 ms"),
+        ({"batch_ms": "a"}, "batch_ms is 'a'; give a number of milliseconds"),
+        ({"batch_ms": -1}, "batch_ms is -1; give 0 to 1000 milliseconds"),
+        ({"batch_ms": float("nan")}, "batch_ms is nan; give"),
         ({"cash": 5}, "cash is 5; give balances by currency"),
     ],
 )

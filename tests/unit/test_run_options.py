@@ -47,6 +47,7 @@ GIVEN: dict[str, tuple[Any, Any]] = {
     "excess_slippage_bps": (2, 2.0),
     "slippage_bps": (0.5, 0.5),
     "search": (False, False),
+    "batch_ms": (2.5, 2_500_000),
 }
 #: The manifest of a run with these.
 MANIFEST: dict[str, Any] = {
@@ -82,6 +83,7 @@ FLAGS: dict[str, str] = {
     "--seed": "7",
     "--max-leverage": "2.5",
     "--slippage-bps": "0.5",
+    "--batch-ms": "2.5",
 }
 
 
@@ -117,10 +119,10 @@ def test_the_record_has_every_option_once() -> None:
 
 @pytest.mark.parametrize("field", OPTIONS)
 def test_an_option_is_a_keyword_of_the_calls(field: str) -> None:
-    """Of `backtest`, and of `paper` where it is marked so: by name only, of one type, with the record's default."""
+    """Of `backtest`, of `paper` or of both, as it is marked: by name only, of one type, with the record's default."""
     option = OPTIONS[field]
     there = of(option)
-    assert set(there) == ({"backtest", "paper"} if option.is_live else {"backtest"})
+    assert set(there) == set(option.calls)
     assert {parameter.kind for parameter in there.values()} == {inspect.Parameter.KEYWORD_ONLY}
     assert len({str(parameter.annotation) for parameter in there.values()}) == 1
     for parameter in there.values():
@@ -146,7 +148,7 @@ def test_an_option_is_read(keyword: str) -> None:
 
 @pytest.mark.parametrize(("command", "call"), [("backtest", "backtest"), ("live", "paper")])
 def test_an_option_is_a_flag(command: str, call: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of both commands, or of `backtest`, and what is given there reaches the call."""
+    """Of the commands of its calls, and what is given there reaches the call."""
     calls: list[dict[str, Any]] = []
 
     def taken(_: str, **options: Any) -> qk.Result:
@@ -154,12 +156,7 @@ def test_an_option_is_a_flag(command: str, call: str, monkeypatch: pytest.Monkey
         raise qk.ConfigError("seen enough")
 
     monkeypatch.setattr(f"quantkit.api.{call}", taken)
-    marked = {
-        flag: field
-        for field, option in OPTIONS.items()
-        for flag in option.flags
-        if option.is_live or command == "backtest"
-    }
+    marked = {flag: field for field, option in OPTIONS.items() for flag in option.flags if call in option.calls}
     words = [word for flag in marked for word in (flag, FLAGS[flag])]
     mode = ["--paper"] if command == "live" else []
     done = CliRunner().invoke(main, [command, "idle", *mode, *words])
@@ -172,8 +169,8 @@ def test_an_option_is_a_flag(command: str, call: str, monkeypatch: pytest.Monkey
     )
 
 
-@pytest.mark.parametrize("command", ["backtest", "live"])
-def test_a_flag_that_is_no_option_is_an_input(command: str) -> None:
+@pytest.mark.parametrize(("command", "call"), [("backtest", "backtest"), ("live", "paper")])
+def test_a_flag_that_is_no_option_is_an_input(command: str, call: str) -> None:
     """A flag that decides how a run is done has its option."""
     flags = {
         flag
@@ -182,7 +179,7 @@ def test_a_flag_that_is_no_option_is_an_input(command: str) -> None:
         for flag in parameter.opts
         if flag.startswith("--")
     }
-    marked = {flag for option in OPTIONS.values() for flag in option.flags if option.is_live or command == "backtest"}
+    marked = {flag for option in OPTIONS.values() for flag in option.flags if call in option.calls}
     assert marked <= flags
     inputs = {
         "backtest": {"--data", "--save"},
@@ -196,7 +193,7 @@ def test_the_manifest_has_the_options() -> None:
     stamps = [START_NS + n * NS_PER_S for n in range(360)]
     rows = [Trade(BTC, at, at, 100.0, 1.0, Side.BUY, n) for n, at in enumerate(stamps)]
     feed = MemoryFeed(rows, [Instrument(BTC, kind="swap", price_step="0.1", qty_step="0.01")])
-    options = {keyword: given for keyword, (given, _) in GIVEN.items()}
+    options = {option.keyword: GIVEN[option.keyword][0] for option in OPTIONS.values() if "backtest" in option.calls}
     options["cash"] = {"USDT": 500}
     config = qk.backtest(Idle(), data=feed, **options).config
     manifest = {**MANIFEST, "cash": {"USDT": "500"}}

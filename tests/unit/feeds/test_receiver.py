@@ -262,7 +262,7 @@ def test_the_rows_end_with_the_run() -> None:
         rows: list[Row] = []
         until_ns = 0
         while until_ns < end_ns:
-            taken = setting.receiver.inbox.take(lambda: end_ns, 10)
+            taken = setting.receiver.inbox.take(end_ns, 10)
             assert taken is not None
             deliveries, until_ns = taken
             rows += [row for delivery in deliveries for row in delivery]
@@ -275,7 +275,7 @@ def test_a_run_that_begins_after_its_end_takes_nothing() -> None:
         setting.receiver.ends_at(end_ns)
         setting.receiver.begin_end()
         setting.on_thread(lambda: None)
-        assert setting.receiver.inbox.take(lambda: FAR_FUTURE_NS, 10) == ([], end_ns)
+        assert setting.receiver.inbox.take(FAR_FUTURE_NS, 10) == ([], end_ns)
         assert setting.client.ends_ns == 0
 
 
