@@ -319,6 +319,7 @@ class Instrument:
         settle_currency: The currency of a fill's value: quote for spot, settlement currency for contracts.
         ticks_per_step: Ticks of a price step: 1 unless the grid is finer than the step.
         lots_per_step: Lots of a size step: 1 unless the grid is finer than the step.
+        is_on_finer_grid: Whether there are ticks or lots between the steps, as where the steps change within a run.
 
     Raises:
         ConfigError: A field is missing, unknown or out of range; the message names it.
@@ -343,6 +344,7 @@ class Instrument:
         "exchange",
         "id",
         "is_inverse",
+        "is_on_finer_grid",
         "is_spot",
         "kind",
         "lot",
@@ -385,6 +387,7 @@ class Instrument:
     settle_currency: str
     ticks_per_step: int
     lots_per_step: int
+    is_on_finer_grid: bool
     _tick_inv: float
     _price_step_inv: float
     _qty_step_inv: float
@@ -461,6 +464,7 @@ class Instrument:
         put(self, "lot_value", EXACT.multiply(self.lot, self.unit))
         put(self, "ticks_per_step", self._multiple("price_step", "tick"))
         put(self, "lots_per_step", self._multiple("qty_step", "lot"))
+        put(self, "is_on_finer_grid", self.ticks_per_step != 1 or self.lots_per_step != 1)
         least = max(1, math.ceil(Fraction(self.min_qty) / Fraction(self.qty_step)))
         put(self, "min_lots", least * self.lots_per_step)
         # Multiplying by an exact inverse keeps one multiplication per conversion on the hot path.

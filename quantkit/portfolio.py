@@ -368,6 +368,10 @@ class Portfolio:
             found = self._untraded[instrument] = Position(known)
         return found
 
+    def net(self, instrument: str) -> Netting:
+        """Return the whole numbers behind a position, for those that judge orders by them; to be read only."""
+        return self.position(instrument)._net
+
     def mark(self, instrument: str) -> float | None:
         """Return the latest mark of an instrument, None before the first."""
         return self._mark_of(instrument)

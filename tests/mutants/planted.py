@@ -26,7 +26,8 @@ _SIMULATED = "brokers/simulated/"
 STREAMS, VENUE, MARKET = f"{_SIMULATED}streams.py", f"{_SIMULATED}venue.py", f"{_SIMULATED}market.py"
 DISPLAYED, ACCOUNT, EXPOSURE = f"{_SIMULATED}displayed.py", f"{_SIMULATED}account.py", f"{_SIMULATED}exposure.py"
 FUNDS, MESSAGES, EXECUTIONS = f"{_SIMULATED}funds.py", f"{_SIMULATED}messages.py", f"{_SIMULATED}executions.py"
-BROKER, PORTFOLIO, MONEY = f"{_SIMULATED}broker.py", "portfolio.py", "money.py"
+BROKER, HOLDING = f"{_SIMULATED}broker.py", f"{_SIMULATED}holding.py"
+PORTFOLIO, MONEY = "portfolio.py", "money.py"
 MARKS, ORDERBOOK = "rows/marks.py", "orderbook.py"
 
 MUTANTS = [
@@ -310,13 +311,13 @@ MUTANTS = [
     Mutant(
         "contracts may lose what a sale had locked",
         ACCOUNT,
-        "if is_within and not self.portfolio.backs_contracts(currency):",
-        "if is_within and not self.portfolio.open_contracts(currency):",
+        "if is_within and not self.portfolio.backs_contracts(lock.currency):",
+        "if is_within and not self.portfolio.open_contracts(lock.currency):",
     ),
     Mutant(
         "what is locked is not given back when an order ends",
         ACCOUNT,
-        "            self._hold(order.lock.currency, -self._lock_amount(order, order.lock, order.left))\n",
+        "            self._hold(lock.currency, self._lock_amount(order, lock, order.left).copy_negate())\n",
         "",
     ),
     Mutant(
@@ -332,6 +333,48 @@ MUTANTS = [
         "for price in (instrument.price_decimal(ticks),):",
     ),
     Mutant(
+        "leverage is judged without the fee of the fill, in floats",
+        EXPOSURE,
+        "equity -= fee + cost + value * order.side.sign",
+        "equity -= cost + value * order.side.sign",
+    ),
+    Mutant(
+        "leverage is judged by the fill's own price alone, in floats",
+        EXPOSURE,
+        "        if mark is None:\n            return True\n        worth = after * own",
+        "        return True\n        worth = after * own",
+    ),
+    Mutant(
+        "floats decide what is equal",
+        EXPOSURE,
+        "return notional + SLACK * (notional + size * leverage) < equity * leverage",
+        "return notional <= equity * leverage",
+    ),
+    Mutant(
+        "the other contracts do not count, in floats",
+        EXPOSURE,
+        "            notional += other.most_lots * per_lot if at_worst else abs(worth)\n",
+        "",
+    ),
+    Mutant(
+        "an order that has ended still counts as one that may add",
+        ACCOUNT,
+        "        own.open_lots[order.is_buy] -= order.open_lots\n",
+        "",
+    ),
+    Mutant(
+        "what an order has filled still counts as open",
+        FUNDS,
+        "            self._holdings[order.instrument].open_lots[order.is_buy] -= lots\n",
+        "",
+    ),
+    Mutant(
+        "floats find cash free that is locked",
+        FUNDS,
+        "< balance - locked",
+        "< balance",
+    ),
+    Mutant(
         "notional that equals the bound is refused",
         EXPOSURE,
         "        if notional <= equity * self._max_leverage:\n",
@@ -339,21 +382,21 @@ MUTANTS = [
     ),
     Mutant(
         "orders of the other contracts do not count",
-        EXPOSURE,
+        HOLDING,
         "        return max(abs(held + buys), abs(held - sells))\n",
         "        return abs(held)\n",
     ),
     Mutant(
         "a market buy locks no margin above the last price",
         FUNDS,
-        "math.ceil(price * (1 + MARKET_LOCK_MARGIN))",
+        "-(-price * (100 + MARKET_LOCK_MARGIN_PCT) // 100)",
         "price",
     ),
     Mutant(
         "a fee in coins is taken from sales too",
-        FUNDS,
-        'fees.currency == "received" and side is Side.BUY',
-        'fees.currency == "received"',
+        HOLDING,
+        "if self.pays_in_coins and side is Side.BUY:",
+        "if self.pays_in_coins:",
     ),
     Mutant(
         "a later message overtakes an earlier one where clocks move",

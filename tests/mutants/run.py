@@ -41,6 +41,7 @@ SUITES = (
         "tests/unit/test_engine_timelines.py",
         "tests/unit/test_trap_table.py",
         "tests/unit/engine/test_book_mark.py",
+        "tests/property/test_account_floats.py",
     ),
     ("tests/property/test_account_oracle.py",),
     ("tests/property/test_resting_orders.py", "tests/property/test_engine_oracle.py"),

@@ -7,10 +7,14 @@ reduces is free; a flip beyond the bound keeps the part that closes.
 
 from decimal import Decimal
 from fractions import Fraction
+from typing import Final
 
 from quantkit.brokers.simulated.exposure import Exposure
+from quantkit.brokers.simulated.holding import Holding
 from quantkit.brokers.simulated.market import ExchangeOrder, Lock
-from quantkit.instruments import EXACT, Instrument, decimal_of
+from quantkit.instruments import EXACT, decimal_of
+
+_NOTHING: Final = Decimal(0)
 
 
 class Account(Exposure):
@@ -40,83 +44,97 @@ class Account(Exposure):
             at_open: Whether a market order fills at the open of a candle.
             opening: That open, None while it has not come: the order is then judged when it does.
         """
-        instrument = self.portfolio.instruments[order.instrument]
-        closes = self._closes(order, instrument, lots)
-        if lots < instrument.min_lots and not closes:
+        own = self._holdings[order.instrument]
+        instrument, left = own.position.instrument, lots - order.filled
+        is_small = lots < instrument.min_lots
+        if is_small and not self._closes(order, own, left):
             return "below_min_qty"
-        left, stop = lots - order.filled, order.waiting_stop
-        if not instrument.fits(lots=lots, left=left, limit=limit, stop=stop, may_be_small=closes):
+        if instrument.is_on_finer_grid and not instrument.fits(
+            lots=lots, left=left, limit=limit, stop=order.waiting_stop, may_be_small=is_small
+        ):
             return "instrument_changed"  # since it was sent
         if order.reduce_only:
-            held = self.portfolio.position(order.instrument).qty
-            can_reduce = instrument.tradable_lots(held) and self.reducible_lots(order)
-            refusal = "" if can_reduce else "reduce_only_no_position"
-            refusal = refusal or self._fee_refuses(order, instrument, left, limit, reference)
-        elif instrument.is_spot:
-            if at_open and order.is_buy and limit is None and order.stop is None:
-                lock = None if opening is None else Lock(instrument.quote, opening)
-                refusal = self._admit_spot(order, instrument, lots, lock)
-            else:
-                lock = self._lock_for(order, limit, reference)
-                refusal = self._fee_refuses(order, instrument, left, limit, reference)
-                if not refusal:
-                    refusal = "no_price" if lock is None else self._admit_spot(order, instrument, lots, lock)
+            refusal = "" if self._can_reduce(order, own) else "reduce_only_no_position"
+            refusal = refusal or self._fee_refuses(order, own, left, limit, reference)
+        elif not own.is_spot:
+            refusal = self._admit_contract(order, own, left, limit, reference)
+        elif at_open and order.is_buy and limit is None and order.stop is None:
+            lock = None if opening is None else self._lock_at(order, opening)
+            refusal = self._admit_spot(order, lots, lock)
         else:
-            refusal = self._admit_contract(order, instrument, lots, limit, reference)
+            lock = self._lock_for(order, limit, reference)
+            refusal = self._fee_refuses(order, own, left, limit, reference)
+            if not refusal:
+                refusal = "no_price" if lock is None else self._admit_spot(order, lots, lock)
         if not refusal:
-            self._open.setdefault(order.instrument, {})[order.id] = order
+            own.orders[order.id] = order
+            adds = 0 if order.reduce_only or order.only_closes else left
+            own.open_lots[order.is_buy] += adds - order.open_lots
+            order.open_lots = adds
         return refusal
 
-    def _closes(self, order: ExchangeOrder, instrument: Instrument, lots: int) -> bool:
+    def _closes(self, order: ExchangeOrder, own: Holding, left: int) -> bool:
         """Whether an order takes the whole position in a contract off, which no smallest order can forbid."""
-        held = self.portfolio.position(order.instrument).qty
-        if instrument.is_spot or not held or (held > 0) is order.is_buy:
+        if own.is_spot:
             return False
-        left, size = lots - order.filled, abs(instrument.tradable_lots(held))
+        size = self.reducible_lots(order)
         # An order of nothing closes nothing, also where nothing is left that can be traded.
         return size > 0 and (left == size or (order.reduce_only and left > size))
 
+    def _can_reduce(self, order: ExchangeOrder, own: Holding) -> bool:
+        if own.is_spot and not own.position.instrument.tradable_lots(own.position.qty):
+            return False
+        return self.reducible_lots(order) > 0
+
     def _fee_refuses(
-        self, order: ExchangeOrder, instrument: Instrument, left: int, limit: int | None, reference: int | None
+        self, order: ExchangeOrder, own: Holding, left: int, limit: int | None, reference: int | None
     ) -> str:
         """Return why a spot sale may not be whose fee is more than it brings and the account can add to that."""
-        if not self._may_cost_more(order, instrument):
+        if order.is_buy or not own.sales_may_cost:
             return ""
         prices = [price for price in (limit, order.stop) if price is not None][:1]
         if order.stop is None and reference is not None:
             prices.append(reference)  # a limit that takes at once fills at the market
         if not prices:
             return ""
-        value = instrument.value(left, max(prices))
-        is_paid = self._pays(order, value, self._dearer(order, instrument, left, value))
+        value = own.position.instrument.value(left, max(prices))
+        is_paid = self._pays(order, value, own.dearer_fee(left, value))
         return "" if is_paid else "insufficient_cash"
 
-    def _admit_spot(self, order: ExchangeOrder, instrument: Instrument, lots: int, lock: Lock | None) -> str:
+    def _admit_spot(self, order: ExchangeOrder, lots: int, lock: Lock | None) -> str:
         """Lock the funds of a spot order; without a lock nothing is held back until the open that fills it."""
+        instrument = self._holdings[order.instrument].position.instrument
         currency = instrument.quote if order.is_buy else instrument.base
-        held = self._lock_amount(order, order.lock, order.left) if order.lock is not None else Decimal(0)
-        needed = self._lock_amount(order, lock, lots - order.filled) if lock is not None else Decimal(0)
-        if lock is not None and Fraction(needed - held) > self.available(currency):
+        more = _NOTHING if lock is None else self._lock_amount(order, lock, lots - order.filled)
+        if order.lock is not None:
+            more = EXACT.subtract(more, self._lock_amount(order, order.lock, order.left))
+        is_free = lock is None or self._is_clearly_free(currency, more) or Fraction(more) <= self.available(currency)
+        if not is_free:
             return "insufficient_cash" if order.is_buy else "insufficient_position"
-        self._hold(currency, needed - held)
+        self._hold(currency, more)
         order.lock = lock
         return ""
 
     def _admit_contract(
-        self, order: ExchangeOrder, instrument: Instrument, lots: int, limit: int | None, reference: int | None
+        self, order: ExchangeOrder, own: Holding, left: int, limit: int | None, reference: int | None
     ) -> str:
         price = limit if limit is not None else order.stop if order.stop is not None else reference
         if price is None:
             return "no_price"
-        held, after = self._lots_after(instrument, order, lots - order.filled)
+        net = own.net
+        held = net.size // net.lot  # a contract has whole lots alone
+        after = held + (own.open_lots[order.is_buy] - order.open_lots + left) * order.side.sign
         if after * held >= 0 and abs(after) <= abs(held):
             order.only_closes = False
             return ""
-        worth = Fraction(instrument.value(1, price))
+        instrument = own.position.instrument
         if order.stop is None and reference is not None and order.is_buy is instrument.is_inverse:
             # A limit that takes at once fills at the market, where one step is worth more than at the limit.
-            worth = max(worth, Fraction(instrument.value(1, reference)))
-        refusal = self._exceeds(instrument, worth * abs(after))
+            price = min(price, reference) if instrument.is_inverse else max(price, reference)
+        if own.is_linear and self._may_clearly_be(own, abs(after) * price * net.lot_tick / net.scale):
+            order.only_closes = False
+            return ""
+        refusal = self._exceeds(own, Fraction(instrument.value(1, price)) * abs(after))
         is_closing = held != 0 and (held > 0) is not order.is_buy
         if is_closing or not refusal:
             order.only_closes = bool(refusal)
@@ -127,15 +145,17 @@ class Account(Exposure):
 
     def reducible_lots(self, order: ExchangeOrder) -> int:
         """Return how many lots an order that only reduces may still take off the position, in whole size steps."""
-        instrument = self.portfolio.instruments[order.instrument]
-        held = self.portfolio.position(order.instrument).qty
+        own = self._holdings[order.instrument]
+        net = own.net
         # Coins sold that were there at the start are no short position: buying them back is a purchase like any other.
-        if not held or (held > 0) is order.is_buy or (instrument.is_spot and order.is_buy):
+        if not net.size or (net.size > 0) is order.is_buy or (own.is_spot and order.is_buy):
             return 0
-        amount = Fraction(held.copy_abs())
-        if instrument.is_spot:
-            amount = min(amount, max(Fraction(0), self.available(instrument.base)))
-        return instrument.lots_within(amount)
+        instrument = own.position.instrument
+        if own.is_spot:
+            free = max(Fraction(0), self.available(instrument.base))
+            return instrument.lots_within(min(Fraction(own.position.qty), free))
+        held = abs(net.size) // net.lot
+        return held - held % instrument.lots_per_step
 
     def affordable_lots(self, order: ExchangeOrder, lots: int, ticks: int, *, is_maker: bool) -> int:
         """Return how many of `lots` the account can have.
@@ -143,81 +163,79 @@ class Account(Exposure):
         The position bounds what only reduces, cash a spot buy, and equity x `max_leverage` what adds to a contract. A
         spot sale is bounded by its fee, where that is more than it brings.
         """
-        instrument = self.portfolio.instruments[order.instrument]
-        allowed = self._backed_lots(order, instrument, lots, ticks, is_maker=is_maker)
-        if self._may_cost_more(order, instrument):
-            return self._paid_lots(order, instrument, allowed, ticks, is_maker=is_maker)
+        own = self._holdings[order.instrument]
+        if order.reduce_only:
+            allowed = min(lots, self.reducible_lots(order))
+        elif own.is_spot:
+            allowed = self._backed_lots(order, own, lots, ticks, is_maker=is_maker)
+        else:
+            return self._carried_lots(order, own, lots, ticks, is_maker=is_maker)
+        if own.sales_may_cost and not order.is_buy:
+            return self._paid_lots(order, own, allowed, ticks, is_maker=is_maker)
         return allowed
 
-    def _paid_lots(self, order: ExchangeOrder, instrument: Instrument, lots: int, ticks: int, *, is_maker: bool) -> int:
+    def _paid_lots(self, order: ExchangeOrder, own: Holding, lots: int, ticks: int, *, is_maker: bool) -> int:
         """Return how many lots of a spot sale pay their fee, out of what they bring and free cash."""
-        fees, one = self._fees[order.instrument], instrument.value(1, ticks)
-        loss = EXACT.subtract(self.fee(instrument, order.side, 1, one, is_maker=is_maker)[0], one)
+        instrument, fees = own.position.instrument, own.fees
+        one = instrument.value(1, ticks)
+        loss = EXACT.subtract(own.fee(order.side, 1, one, is_maker=is_maker)[0], one)
         if loss > 0:
             # Each lot costs more than it brings: the fewer are sold, the less cash they take.
             free = max(Fraction(0), self.available(instrument.quote)) + Fraction(order.fees_paid)
-            own = Fraction(decimal_of(fees.per_order)) + Fraction(order.fees_of_fills)
-            lots = min(lots, instrument.whole_lots(self._lots_in(free - own, loss)))
+            own_part = Fraction(decimal_of(fees.per_order)) + Fraction(order.fees_of_fills)
+            lots = min(lots, instrument.whole_lots(self._lots_in(free - own_part, loss)))
         value = instrument.value(lots, ticks)
-        of_fill, _ = self.fee(instrument, order.side, lots, value, is_maker=is_maker)
+        of_fill, _ = own.fee(order.side, lots, value, is_maker=is_maker)
         return lots if self._pays(order, value, of_fill) else 0
 
-    def _backed_lots(
-        self, order: ExchangeOrder, instrument: Instrument, lots: int, ticks: int, *, is_maker: bool
-    ) -> int:
-        """Return how many of `lots` the account has the position, the cash or the equity for."""
-        if order.reduce_only:
-            return min(lots, self.reducible_lots(order))
-        if not instrument.is_spot:
-            return self._carried_lots(order, instrument, lots, ticks, is_maker=is_maker)
-        if order.lock is None:
-            whole = self._lock_amount(order, Lock(instrument.quote, ticks), lots)
+    def _backed_lots(self, order: ExchangeOrder, own: Holding, lots: int, ticks: int, *, is_maker: bool) -> int:
+        """Return how many of `lots` of a spot order the account has the coins or the cash for."""
+        instrument, lock = own.position.instrument, order.lock
+        if lock is None:
+            whole = self._lock_amount(order, self._lock_at(order, ticks), lots)
             return lots if Fraction(whole) <= self.available(instrument.quote) else 0
-        currency = order.lock.currency
-        is_within = not order.is_buy or ticks <= order.lock.ticks
-        if is_within and not self.portfolio.backs_contracts(currency):
+        is_within = not order.is_buy or ticks <= lock.ticks
+        if is_within and not self.portfolio.backs_contracts(lock.currency):
             return lots
-        free = self.available(currency) + Fraction(self._lock_amount(order, order.lock, order.left))
+        free = self.available(lock.currency) + Fraction(self._lock_amount(order, lock, order.left))
         if order.is_buy:
-            return min(lots, instrument.whole_lots(self._lots_for(order, instrument, free, ticks, is_maker=is_maker)))
+            return min(lots, instrument.whole_lots(self._lots_for(order, own, free, ticks, is_maker=is_maker)))
         return min(lots, instrument.lots_within(max(Fraction(0), free)))
 
     @staticmethod
     def _lots_in(amount: Fraction, per_lot: Decimal | Fraction) -> int:
         return max(0, amount // Fraction(per_lot))
 
-    def _lots_for(
-        self, order: ExchangeOrder, instrument: Instrument, free: Fraction, ticks: int, *, is_maker: bool
-    ) -> int:
+    def _lots_for(self, order: ExchangeOrder, own: Holding, free: Fraction, ticks: int, *, is_maker: bool) -> int:
         """Return how many lots of a spot buy an amount pays for, with fees."""
-        value = instrument.value(1, ticks)
-        fee, currency = self.fee(instrument, order.side, 1, value, is_maker=is_maker)
-        cost = Fraction(value) + (max(Fraction(0), Fraction(fee)) if currency == instrument.quote else 0)
-        fees = self._fees[order.instrument]
+        value = own.position.instrument.value(1, ticks)
+        fee, _ = own.fee(order.side, 1, value, is_maker=is_maker)
+        cost = Fraction(value) + (0 if own.pays_in_coins else max(Fraction(0), Fraction(fee)))
+        fees = own.fees
         if not fees.is_per_order:
             return self._lots_in(free, cost)
         # Either the fills' own fees count or the order's minimum does, whichever is more.
         left = free + Fraction(order.fees_paid)
-        own = Fraction(decimal_of(fees.per_order)) + Fraction(order.fees_of_fills)
-        found = self._lots_in(left - own, cost)
+        own_part = Fraction(decimal_of(fees.per_order)) + Fraction(order.fees_of_fills)
+        found = self._lots_in(left - own_part, cost)
         if fees.min_per_order:
             found = min(found, self._lots_in(left - Fraction(decimal_of(fees.min_per_order)), Fraction(value)))
         return found
 
-    def _carried_lots(
-        self, order: ExchangeOrder, instrument: Instrument, lots: int, ticks: int, *, is_maker: bool
-    ) -> int:
+    def _carried_lots(self, order: ExchangeOrder, own: Holding, lots: int, ticks: int, *, is_maker: bool) -> int:
         """Return how many of `lots` of a contract leave the notional after the fill within the bound."""
         closing = min(lots, self.reducible_lots(order))
         if order.only_closes or closing == lots:
             return closing
-        if self._carries(order, instrument, lots, ticks, is_maker=is_maker):
+        if own.is_linear and self._clearly_carries(order, own, lots, ticks, is_maker=is_maker):
             return lots
-        step = instrument.lots_per_step
+        if self._carries(order, own, lots, ticks, is_maker=is_maker):
+            return lots
+        step = own.position.instrument.lots_per_step
         low, high = 0, -(-(lots - closing) // step)  # whole steps beyond what closes
         while high - low > 1:
             middle = (low + high) // 2
-            if self._carries(order, instrument, closing + middle * step, ticks, is_maker=is_maker):
+            if self._carries(order, own, closing + middle * step, ticks, is_maker=is_maker):
                 low = middle
             else:
                 high = middle
@@ -227,12 +245,15 @@ class Account(Exposure):
         """Return the reason for the end of an order that could not take the market's whole offer."""
         if order.reduce_only and not self.reducible_lots(order):
             return "reduce_only_position_closed"
-        is_spot = self.portfolio.instruments[order.instrument].is_spot
-        return "insufficient_cash" if is_spot else "insufficient_margin"
+        return "insufficient_cash" if self._holdings[order.instrument].is_spot else "insufficient_margin"
 
     def ended(self, order: ExchangeOrder) -> None:
         """Release all funds of a finished order."""
-        if order.lock is not None:
-            self._hold(order.lock.currency, -self._lock_amount(order, order.lock, order.left))
+        own = self._holdings[order.instrument]
+        own.orders.pop(order.id, None)
+        own.open_lots[order.is_buy] -= order.open_lots
+        order.open_lots = 0
+        lock = order.lock
+        if lock is not None:
+            self._hold(lock.currency, self._lock_amount(order, lock, order.left).copy_negate())
             order.lock = None
-        self._open.get(order.instrument, {}).pop(order.id, None)

@@ -1,13 +1,14 @@
 """What an account's contracts may come to: the leverage bound, with open orders at their worst."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from decimal import Decimal
 from fractions import Fraction
 from typing import NamedTuple
 
-from quantkit.brokers.simulated.funds import Funds
+from quantkit.brokers.simulated.funds import SLACK, Funds
+from quantkit.brokers.simulated.holding import Holding
 from quantkit.brokers.simulated.market import ExchangeOrder
-from quantkit.instruments import EXACT, Fees, Instrument, plain, round_up
+from quantkit.instruments import EXACT, Fees, plain, round_up
 from quantkit.portfolio import Portfolio
 
 
@@ -28,74 +29,124 @@ class Exposure(Funds):
     def __init__(self, portfolio: Portfolio, fees: Mapping[str, Fees], *, max_leverage: Decimal) -> None:
         super().__init__(portfolio, fees, max_leverage=max_leverage)
         self.shortfalls: dict[str, Shortfall] = {}
-        self._open: dict[str, dict[str, ExchangeOrder]] = {}
+        self._contracts: dict[str, list[Holding]] = {}  # by settlement currency
+        for holding in self._holdings.values():
+            if not holding.is_spot:
+                self._contracts.setdefault(holding.currency, []).append(holding)
 
-    def _exceeds(self, instrument: Instrument, notional: Fraction) -> str:
+    # In floats ------------------------------------------------------------------------------------------------
+
+    def _beside(self, own: Holding, *, at_worst: bool) -> tuple[float, float, float] | None:
+        """Return what the account has beside one contract in its settlement currency.
+
+        Returns:
+            Equity, its size as the sum of its terms' sizes, and the notional of the other contracts: as held, or
+            `at_worst` with their open orders. None where a mark is missing or a contract is not linear.
+        """
+        ledger, notional = self.portfolio, 0.0
+        equity = ledger.balance_float(own.currency)
+        size = abs(equity)
+        for other in self._contracts[own.currency]:
+            net = other.net
+            if other is own or not (net.size or (at_worst and other.orders)):
+                continue
+            mark = ledger.mark(other.id)
+            if mark is None or not other.is_linear:
+                return None
+            per_lot = other.lot_value * mark
+            worth, cost = net.size / net.lot * per_lot, net.num / (net.den * net.scale)
+            equity += worth - cost
+            size += abs(worth) + abs(cost)
+            notional += other.most_lots * per_lot if at_worst else abs(worth)
+        return equity, size, notional
+
+    def _is_clearly_within(self, equity: float, size: float, notional: float) -> bool:
+        """Whether a notional is within the bound, and by more than the rounding of floats explains.
+
+        Args:
+            equity: What backs it.
+            size: The sum of the sizes of the equity's terms.
+            notional: The sum of what all contracts are worth.
+        """
+        leverage = self._max_leverage_float
+        return notional + SLACK * (notional + size * leverage) < equity * leverage
+
+    def _may_clearly_be(self, own: Holding, notional: float) -> bool:
+        """Whether floats already show what `_exceeds` decides: that a position of this worth may be."""
+        beside = self._beside(own, at_worst=True)
+        if beside is None:
+            return False
+        equity, size, others = beside
+        net = own.net
+        if net.size:
+            mark = self.portfolio.mark(own.id)
+            if mark is None:
+                return False
+            worth, cost = net.size / net.lot * own.lot_value * mark, net.num / (net.den * net.scale)
+            equity += worth - cost
+            size += abs(worth) + abs(cost)
+        return self._is_clearly_within(equity, size, notional + others)
+
+    def _clearly_carries(self, order: ExchangeOrder, own: Holding, lots: int, ticks: int, *, is_maker: bool) -> bool:
+        """Whether floats already show what `_carries` decides: that the account carries a linear contract's fill."""
+        beside = None if own.is_per_order else self._beside(own, at_worst=False)
+        net, mark = own.net, self.portfolio.mark(own.id)
+        if beside is None or (mark is None and net.size):
+            return False
+        equity, size, others = beside
+        value, cost = lots * ticks * net.lot_tick / net.scale, net.num / (net.den * net.scale)
+        fee = value * own.rates_float[is_maker] + lots * own.per_lot_float
+        # What the position is worth at the mark before the fill is part of the equity, and goes out with the gain.
+        equity -= fee + cost + value * order.side.sign
+        size += abs(fee) + abs(cost) + value
+        after = net.size // net.lot + lots * order.side.sign
+        worth = after * ticks * net.lot_tick / net.scale
+        if not self._is_clearly_within(equity + worth, size + abs(worth), abs(worth) + others):
+            return False
+        if mark is None:
+            return True
+        worth = after * own.lot_value * mark
+        return self._is_clearly_within(equity + worth, size + abs(worth), abs(worth) + others)
+
+    # Exactly --------------------------------------------------------------------------------------------------
+
+    def _exceeds(self, own: Holding, notional: Fraction) -> str:
         """Return why a position worth `notional` may not be, beside all others at their worst; empty if it may.
 
         Contracts are backed by the equity in the currency that they settle in, and by no other.
         """
-        equity = self.portfolio.equity_in(instrument.settle_currency)
+        equity = self.portfolio.equity_in(own.currency)
         if equity is None:
             return "no_price"
-        for other in self._other_contracts(instrument):
+        for other in self._contracts[own.currency]:
+            lots = other.most_lots
+            if other is own or not lots:
+                continue
             mark = self.portfolio.mark(other.id)
             if mark is None:
                 return "no_price"
-            notional += Fraction(other.notional(other.qty_decimal(1), mark)) * self._most_lots(other)
+            instrument = other.position.instrument
+            notional += Fraction(instrument.notional(instrument.qty_decimal(1), mark)) * lots
         if notional <= equity * self._max_leverage:
             return ""
         needed = notional / self._max_leverage
-        before = self.shortfalls.get(instrument.id)
+        before = self.shortfalls.get(own.id)
         if before is None or needed > before.needed:
-            self.shortfalls[instrument.id] = Shortfall(equity, needed)
+            self.shortfalls[own.id] = Shortfall(equity, needed)
         return "insufficient_margin"
 
-    def _other_contracts(self, instrument: Instrument) -> Iterable[Instrument]:
-        """Yield the other contracts of the same settlement currency that are held or may come to be."""
-        ids = dict.fromkeys([*self.portfolio.positions, *(i for i, orders in self._open.items() if orders)])
-        for other_id in ids:
-            other = self.portfolio.instruments[other_id]
-            is_shared = other.settle_currency == instrument.settle_currency and not other.is_spot
-            if other_id != instrument.id and is_shared and self._most_lots(other):
-                yield other
-
-    def _held_lots(self, instrument: Instrument) -> Fraction:
-        return Fraction(self.portfolio.position(instrument.id).qty) / Fraction(instrument.lot)
-
-    def _working_lots(self, instrument: Instrument, *, buys: bool, but: str = "") -> int:
-        """Return what open orders of one side may still add; those that can only reduce lead nowhere."""
-        return sum(
-            order.left
-            for order in self._open.get(instrument.id, {}).values()
-            if order.is_buy is buys and order.id != but and not (order.reduce_only or order.only_closes)
-        )
-
-    def _lots_after(self, instrument: Instrument, order: ExchangeOrder, extra: int) -> tuple[Fraction, Fraction]:
-        """Return the position in lots now, and the one that `extra` and open orders of its side lead to."""
-        held = self._held_lots(instrument)
-        added = self._working_lots(instrument, buys=order.is_buy, but=order.id) + extra
-        return held, held + added * order.side.sign
-
-    def _most_lots(self, instrument: Instrument) -> Fraction:
-        """Return the largest position, in lots, that the open orders of either side could lead to."""
-        held = self._held_lots(instrument)
-        buys, sells = (self._working_lots(instrument, buys=buys) for buys in (True, False))
-        return max(abs(held + buys), abs(held - sells))
-
-    def _carries(self, order: ExchangeOrder, instrument: Instrument, lots: int, ticks: int, *, is_maker: bool) -> bool:
+    def _carries(self, order: ExchangeOrder, own: Holding, lots: int, ticks: int, *, is_maker: bool) -> bool:
         """Whether the notional is within the bound after a fill, with its fee paid, by the mark and by its own price.
 
         The mark shows what the curve shows. Where the fill is the newest price there is, its own price says more.
         """
-        ledger = self.portfolio
-        position = ledger.position(instrument.id)
-        equity = ledger.equity_in(instrument.settle_currency)
-        others = self._notional_held(instrument.settle_currency, but=instrument.id)
+        ledger, position, instrument = self.portfolio, own.position, own.position.instrument
+        equity = ledger.equity_in(own.currency)
+        others = self._notional_held(own.currency, but=own.id)
         if equity is None or others is None:
             return False
-        value, mark = instrument.value(lots, ticks), ledger.mark(instrument.id)
-        of_fill, _ = self.fee(instrument, order.side, lots, value, is_maker=is_maker)
+        value, mark = instrument.value(lots, ticks), ledger.mark(own.id)
+        of_fill, _ = own.fee(order.side, lots, value, is_maker=is_maker)
         fee = self.fee_due(order, of_fill)
         signed = Fraction(value) * order.side.sign
         before = Fraction(instrument.notional(position.qty, mark)) if position.qty and mark is not None else Fraction(0)

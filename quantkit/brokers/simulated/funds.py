@@ -1,17 +1,21 @@
 """Fees, and what working orders hold back of an account's balances."""
 
-import math
 from collections.abc import Mapping
 from decimal import Decimal
 from fractions import Fraction
 from typing import Final
 
+from quantkit.brokers.simulated.holding import Holding
 from quantkit.brokers.simulated.market import ExchangeOrder, Lock
-from quantkit.instruments import EXACT, Fees, Instrument, Side
+from quantkit.instruments import EXACT, Fees
 from quantkit.portfolio import Portfolio
 
 #: A market buy locks its cost at the last price and this much more.
-MARKET_LOCK_MARGIN: Final = Fraction(5, 100)
+MARKET_LOCK_MARGIN_PCT: Final = 5
+#: Sums of floats decide where they differ by more than this share of their terms' size; each term is right to a few
+#: units in the last place, 1e-16 of it. What is closer, equality mostly, is decided exactly.
+SLACK: Final = 1e-9
+_NOTHING: Final = Decimal(0)
 
 
 class Funds:
@@ -25,50 +29,34 @@ class Funds:
 
     def __init__(self, portfolio: Portfolio, fees: Mapping[str, Fees], *, max_leverage: Decimal) -> None:
         self.portfolio = portfolio
-        self._fees = dict(fees)
         self._max_leverage = Fraction(max_leverage)
+        self._max_leverage_float = float(max_leverage)
         self._locked: dict[str, Decimal] = {}
-
-    def fee(
-        self, instrument: Instrument, side: Side, lots: int, value: Decimal, *, is_maker: bool
-    ) -> tuple[Decimal, str]:
-        """Return the fee of a fill without its order's part, and its currency; paid above zero."""
-        fees, qty = self._fees[instrument.id], instrument.qty_decimal(lots)
-        if instrument.is_spot and fees.currency == "received" and side is Side.BUY:
-            return EXACT.multiply(qty, fees.rate(is_maker=is_maker)), instrument.base
-        return fees.of_fill(instrument, qty, value, is_maker=is_maker), instrument.settle_currency
+        self._holdings = {
+            instrument.id: Holding(portfolio, instrument, fees[instrument.id])
+            for instrument in portfolio.instruments.values()
+        }
 
     def fee_due(self, order: ExchangeOrder, of_fill: Decimal) -> Decimal:
         """Return the fee due with a fill of fee `of_fill`: the first fill adds the amount per order."""
-        fees = self._fees[order.instrument]
+        fees = self._holdings[order.instrument].fees
         if not fees.is_per_order:
             return of_fill
         return EXACT.subtract(fees.of_order(EXACT.add(order.fees_of_fills, of_fill)), order.fees_paid)
 
     def charge(self, order: ExchangeOrder, lots: int, value: Decimal, *, is_maker: bool) -> tuple[Decimal, str]:
         """Charge an order for a fill, the amount per order with the first; return the fee and its currency."""
-        instrument, lock = self.portfolio.instruments[order.instrument], order.lock
-        of_fill, currency = self.fee(instrument, order.side, lots, value, is_maker=is_maker)
-        if not self._fees[order.instrument].is_per_order:
+        holding, lock = self._holdings[order.instrument], order.lock
+        of_fill, currency = holding.fee(order.side, lots, value, is_maker=is_maker)
+        if not holding.is_per_order:
             return of_fill, currency
-        held = Decimal(0) if lock is None else self._lock_amount(order, lock, order.left)
+        held = _NOTHING if lock is None else self._lock_amount(order, lock, order.left)
         fee = self.fee_due(order, of_fill)
         order.fees_of_fills = EXACT.add(order.fees_of_fills, of_fill)
         order.fees_paid = EXACT.add(order.fees_paid, fee)
         if lock is not None:
             self._hold(lock.currency, EXACT.subtract(self._lock_amount(order, lock, order.left), held))
         return fee, currency
-
-    def _dearer(self, order: ExchangeOrder, instrument: Instrument, lots: int, value: Decimal) -> Decimal:
-        """Return what a fill costs at the worse of both roles, without its order's part."""
-        fees, qty = self._fees[order.instrument], instrument.qty_decimal(lots)
-        roles = (fees.of_fill(instrument, qty, value, is_maker=is_maker) for is_maker in (True, False))
-        return max(Decimal(0), *roles)
-
-    def _may_cost_more(self, order: ExchangeOrder, instrument: Instrument) -> bool:
-        """Whether an order may cost more than it brings: a spot sale with amounts of money among its fees."""
-        fees = self._fees[order.instrument]
-        return instrument.is_spot and not order.is_buy and bool(fees.per_share or fees.is_per_order)
 
     def _pays(self, order: ExchangeOrder, value: Decimal, of_fill: Decimal) -> bool:
         """Whether what a spot sale brings, and the free cash, pay for what is due with it."""
@@ -106,32 +94,51 @@ class Funds:
                 total += abs(Fraction(position.instrument.notional(position.qty, mark)))
         return total
 
-    def _lock_amount(self, order: ExchangeOrder, lock: Lock, lots: int) -> Decimal:
-        instrument = self.portfolio.instruments[order.instrument]
-        if not order.is_buy:
-            return instrument.qty_decimal(lots)
-        fees = self._fees[order.instrument]
-        value = instrument.value(lots, lock.ticks)
-        if fees.currency == "received" or not lots:
-            return value
-        return EXACT.add(value, max(Decimal(0), self.fee_due(order, self._dearer(order, instrument, lots, value))))
+    def _is_clearly_free(self, currency: str, amount: Decimal) -> bool:
+        """Whether floats already show that an amount of a currency is free; contracts take exact arithmetic."""
+        if self.portfolio.open_contracts(currency):
+            return False
+        balance, locked, wanted = self.portfolio.balance_float(currency), float(self.locked(currency)), float(amount)
+        return wanted + SLACK * (abs(balance) + locked + abs(wanted)) < balance - locked
+
+    def _lock_at(self, order: ExchangeOrder, ticks: int) -> Lock:
+        """Return the lock of a purchase that is counted at a price."""
+        holding = self._holdings[order.instrument]
+        instrument = holding.position.instrument
+        value = instrument.value(1, ticks)
+        if holding.pays_in_coins:
+            return Lock(instrument.quote, ticks, value, None)
+        fee = holding.dearer_fee(1, value)
+        if holding.is_per_order:
+            return Lock(instrument.quote, ticks, value, fee)
+        return Lock(instrument.quote, ticks, EXACT.add(value, fee), None)
 
     def _lock_for(self, order: ExchangeOrder, limit: int | None, reference: int | None) -> Lock | None:
-        instrument = self.portfolio.instruments[order.instrument]
         if not order.is_buy:
-            return Lock(instrument.base, 0)
+            instrument = self._holdings[order.instrument].position.instrument
+            return Lock(instrument.base, 0, instrument.lot, None)
         if limit is not None:
-            return Lock(instrument.quote, limit)
+            return self._lock_at(order, limit)
         price = order.stop if order.stop is not None else reference
         if price is None:
             return None
-        return Lock(instrument.quote, math.ceil(price * (1 + MARKET_LOCK_MARGIN)))
+        return self._lock_at(order, -(-price * (100 + MARKET_LOCK_MARGIN_PCT) // 100))
+
+    def _lock_amount(self, order: ExchangeOrder, lock: Lock, lots: int) -> Decimal:
+        amount = EXACT.multiply(lock.per_lot, lots)
+        if lock.fee_per_lot is None or not lots:
+            return amount
+        return EXACT.add(amount, max(_NOTHING, self.fee_due(order, EXACT.multiply(lock.fee_per_lot, lots))))
 
     def filled(self, order: ExchangeOrder, lots: int) -> None:
         """Release what an order held back for `lots` that filled; call before its `filled` is raised."""
-        if order.lock is not None:
-            before = self._lock_amount(order, order.lock, order.left)
-            self._hold(order.lock.currency, self._lock_amount(order, order.lock, order.left - lots) - before)
+        lock = order.lock
+        if order.open_lots:
+            order.open_lots -= lots
+            self._holdings[order.instrument].open_lots[order.is_buy] -= lots
+        if lock is not None:
+            left = self._lock_amount(order, lock, order.left - lots)
+            self._hold(lock.currency, EXACT.subtract(left, self._lock_amount(order, lock, order.left)))
 
     def _hold(self, currency: str, amount: Decimal) -> None:
         self._locked[currency] = EXACT.add(self.locked(currency), amount)

@@ -35,10 +35,19 @@ from quantkit.orders import Order, OrderState, TimeInForce
 
 
 class Lock(NamedTuple):
-    """Spot funds kept for an order: a currency, and the price in ticks that each open size step is counted at."""
+    """Spot funds kept for an order.
+
+    Attributes:
+        currency: What is kept: coins for a sale, money for a purchase.
+        ticks: The price at which a purchase is counted, 0 for a sale.
+        per_lot: What each open size step keeps.
+        fee_per_lot: What each adds to the fees of the fills where the order has a fee of its own; else None.
+    """
 
     currency: str
     ticks: int
+    per_lot: Decimal
+    fee_per_lot: Decimal | None
 
 
 class ExchangeOrder:
@@ -50,6 +59,7 @@ class ExchangeOrder:
         is_taking: Waits for the next price to take it, instead of resting.
         is_triggered: Whether a stop has become a market or limit order.
         only_closes: Whether the account carries no more than the closing of its contract position.
+        open_lots: What the account counts it as that may still add.
         reported_ns: When the latest news of it is due.
     """
 
@@ -68,6 +78,7 @@ class ExchangeOrder:
         "lock",
         "lots",
         "only_closes",
+        "open_lots",
         "post_only",
         "reduce_only",
         "reported_ns",
@@ -101,6 +112,7 @@ class ExchangeOrder:
         self.lock: Lock | None = None
         self.fees_of_fills = self.fees_paid = Decimal(0)
         self.only_closes = False
+        self.open_lots = 0
         self.reported_ns = 0
 
     @property

@@ -9,6 +9,7 @@ from recording_sink import BUY, SELL, order_of
 
 from quantkit.brokers.simulated.account import Account
 from quantkit.brokers.simulated.exposure import Shortfall
+from quantkit.brokers.simulated.holding import Holding
 from quantkit.brokers.simulated.market import ExchangeOrder
 from quantkit.instruments import Fees, Instrument, Side
 from quantkit.orders import Fill
@@ -119,15 +120,16 @@ def test_fees_by_role_and_currency(
     """A share of the value, or of the coins that a spot buy brings."""
     fees = Fees(maker_bps=10, taker_bps=100, currency=currency)
     cash = {"USD": 1} if instrument is INVERSE else {"USDT": 1}
-    account = Bank(cash, *((INVERSE, SPOT_USD) if instrument is INVERSE else (SPOT, SWAP)), fees=fees).account
-    amount, paid_in = account.fee(instrument, side, 30, instrument.value(30, 100), is_maker=is_maker)
+    portfolio = Bank(cash, *((INVERSE, SPOT_USD) if instrument is INVERSE else (SPOT, SWAP))).portfolio
+    holding = Holding(portfolio, instrument, fees)
+    amount, paid_in = holding.fee(side, 30, instrument.value(30, 100), is_maker=is_maker)
     assert (amount, paid_in) == (Decimal(fee[0]), fee[1])
 
 
 def test_a_rebate_is_a_fee_below_zero() -> None:
     """Makers may be paid."""
-    account = Bank({"USDT": 1}, SWAP, fees=Fees(maker_bps=-1, taker_bps=5)).account
-    assert account.fee(SWAP, BUY, 10, Decimal(100), is_maker=True) == (Decimal("-0.01"), "USDT")
+    holding = Holding(Bank({"USDT": 1}, SWAP).portfolio, SWAP, Fees(maker_bps=-1, taker_bps=5))
+    assert holding.fee(BUY, 10, Decimal(100), is_maker=True) == (Decimal("-0.01"), "USDT")
 
 
 # What spot orders hold back -----------------------------------------------------------------------------------------
