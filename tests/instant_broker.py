@@ -65,6 +65,8 @@ class InstantBroker:
     def on_row(self, cursor: StreamCursor, index: int) -> None:
         raise AssertionError("it asked for no row")
 
+    def take_inputs(self, until_ns: int) -> None: ...
+
     def advance(self, now_ns: int) -> None:
         for order_id in [name for name, due_ns in self._due_ns.items() if due_ns <= now_ns]:
             self._fill(*self._waiting[order_id])

@@ -150,9 +150,10 @@ class OrderEntry(Protocol):
 class Broker(OrderEntry, Protocol):
     """Takes orders, and reports their acceptance, fills and ends later.
 
-    A run calls, in this order: `see_candle` for the warm-up and `begin`; for each batch `enter_batch`, then as often as
-    needed `on_row`, `advance`, `take_report`, `rearm` and `search_on`, then `leave_batch`, and `leave_rows` before the
-    next batch; `finish` at the end. Calls about orders may come at any time after `begin`.
+    A run calls, in this order: `see_candle` for the warm-up and `begin`; for each batch `take_inputs` and, with rows,
+    `enter_batch`, then as often as needed `on_row`, `advance`, `take_report`, `rearm` and `search_on`, then
+    `leave_batch`, and `leave_rows` before the next rows; `finish` at the end. Time may also pass between batches. Calls
+    about orders may come at any time after `begin`.
     """
 
     @property
@@ -208,6 +209,14 @@ class Broker(OrderEntry, Protocol):
         ...
 
     # Time
+
+    def take_inputs(self, until_ns: int) -> None:
+        """Take what has come from outside by `until_ns`, the end of the batch that begins.
+
+        It is an input of the run, logged before it counts, and waits for its own moment, which is on the agenda then. A
+        broker that hears nothing from outside does nothing.
+        """
+        ...
 
     def advance(self, now_ns: int) -> None:
         """Let time pass to `now_ns` without a row."""

@@ -30,9 +30,10 @@ def finish(parts: RunParts, ended: str, end_ns: int) -> Outcome:
         parts: The run's; no hook is called any more.
         ended, end_ns: How and when it ended.
     """
-    parts.equity.close_curve(end_ns)
+    # What the broker still hears of its orders may change the account.
     for report in parts.broker.finish(end_ns, "end_of_data" if ended == "completed" else ended):
         parts.delivery.take_in(report)
+    parts.equity.close_curve(end_ns)
     parts.delivery.log()
     notes = parts.broker.notes()
     parts.warnings += _warnings(parts, notes, ended, end_ns)

@@ -108,7 +108,9 @@ class Engine:
         try:
             self._begin()
             self._parts.delivery.log()
+            broker = self._parts.broker
             for batch in self._parts.prepared.feed.batches(self._loop.next_wake_ns):
+                broker.take_inputs(int(batch.received_ns[-1]) if batch.until_ns is None else batch.until_ns)
                 if len(batch):
                     self._loop.run_batch(batch)
                 if batch.until_ns is not None:

@@ -285,6 +285,8 @@ class OrderManager:
             _put(order, "note", self._note(order))
         if report.reason.startswith("amend_refused"):
             self._wanted[order.id] = (order.lots, order.price_ticks)
+        elif report.reason.startswith(("cancel_refused", "cancel_unknown")):
+            self._cancelling.discard(order.id)  # it may be sent once more
         if report.fill is not None:
             self._count_fill(order, instrument, report.fill.lots, report.fill.ticks)
         if not order.is_open:

@@ -127,6 +127,7 @@ def fold(
     marks = marks or {}
     left: list[tuple[int, OpenTrip]] = []  # with the number of the fill that opened it
     for holding in holdings.values():
+        holding.end()
         closed.extend(holding.take_closed(seen))
         left.extend(holding.left_open(seen, marks.get(holding.instrument.id)))
     closed.sort(key=lambda pair: pair[0])
@@ -274,6 +275,17 @@ class _Holding:
                 yield self.trip.exit_number, self._close(self.trip, seen)
             self.trip = _RunningTrip(number, fill, realised)
             self.trip.add(fill, new, fee)
+
+    def end(self) -> None:
+        """Judge the latest trip by the steps of the end, where these came into force after its last fill."""
+        if not self._later:
+            return
+        self.instrument = self.sense.instrument = self._later.pop()
+        self._later.clear()
+        if self.trip is not None and not self.sense.is_over:
+            is_nothing = not self.instrument.tradable_lots(self._qty)
+            self.sense.is_over = is_nothing and self.trip.exit_lots > 0
+            self.sense.is_idle = is_nothing and not self.trip.exit_lots
 
     def take_closed(self, seen: Mapping[tuple[str, int], Excursion]) -> Iterator[tuple[int, RoundTrip]]:
         """Yield the latest trip if it is over, and forget it."""

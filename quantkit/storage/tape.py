@@ -105,11 +105,6 @@ class TapeWriter:
     ) -> None:
         self.close()
 
-    @property
-    def next_number(self) -> int:
-        """The number that the next record will have, and so how many the tape holds."""
-        return self._next
-
     def append(self, payload: bytes) -> int:
         """Add a record and return its number, counted from 0; it is kill-safe then.
 
@@ -307,15 +302,6 @@ def _make_durably(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for one in made:
         sync_folder(one.parent)
-
-
-def open_for_append(path: str | Path, *, segment_bytes: int = SEGMENT_BYTES) -> TapeWriter:
-    """Go on with a tape that a killed writer may have left, or begin one; as `TapeWriter(path, resume=True)`.
-
-    Raises:
-        DataError: As `TapeWriter`.
-    """
-    return TapeWriter(path, resume=True, segment_bytes=segment_bytes)
 
 
 class TapeReader:

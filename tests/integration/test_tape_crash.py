@@ -9,7 +9,7 @@ from random import Random
 
 import pytest
 
-from quantkit.storage.tape import TapeReader, open_for_append
+from quantkit.storage.tape import TapeReader, TapeWriter
 
 SEGMENT_BYTES = 1 << 20
 ROUNDS = 64
@@ -44,14 +44,14 @@ def payload_of(number: int) -> bytes:
 
 def write_on(path: str) -> None:
     """Append records for ever, one by one or a few together, and say what is saved."""
-    with open_for_append(path, segment_bytes=SEGMENT_BYTES) as tape:
+    with TapeWriter(path, resume=True, segment_bytes=SEGMENT_BYTES) as tape:
+        count = tape.sync()
         while True:
-            number = tape.next_number
-            if number % 3:
-                tape.append(payload_of(number))
+            if count % 3:
+                count = 1 + tape.append(payload_of(count))
             else:
-                tape.append_many([payload_of(number + i) for i in range(GROUP)])
-            os.write(1, b"%d\n" % (tape.next_number - 1))
+                count = GROUP + tape.append_many([payload_of(count + i) for i in range(GROUP)])
+            os.write(1, b"%d\n" % (count - 1))
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="the test forks its writers")
@@ -99,11 +99,11 @@ def check(tape: Path, acked: int) -> int:
     # Killed between a write and saying so, a writer has saved more than it said: at most one call's worth.
     assert acked + 1 <= count <= acked + 1 + GROUP
     before = sum(path.stat().st_size for path in tape.glob("*.tape"))
-    with open_for_append(tape, segment_bytes=SEGMENT_BYTES) as writer:
-        assert (writer.next_number, writer.torn_bytes) == (count, reader.torn_bytes)
+    with TapeWriter(tape, resume=True, segment_bytes=SEGMENT_BYTES) as writer:
+        assert (writer.sync(), writer.torn_bytes) == (count, reader.torn_bytes)
     recovered = {path: path.read_bytes() for path in tape.glob("*.tape")}
     assert sum(map(len, recovered.values())) == before - reader.torn_bytes
-    with open_for_append(tape, segment_bytes=SEGMENT_BYTES) as writer:
-        assert (writer.next_number, writer.torn_bytes) == (count, 0)
+    with TapeWriter(tape, resume=True, segment_bytes=SEGMENT_BYTES) as writer:
+        assert (writer.sync(), writer.torn_bytes) == (count, 0)
     assert {path: path.read_bytes() for path in tape.glob("*.tape")} == recovered
     return count - 1

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from quantkit.errors import DataError
-from quantkit.storage.tape import TapeReader, open_for_append
+from quantkit.storage.tape import TapeReader, TapeWriter
 
 payloads = st.binary(min_size=1, max_size=60)
 groups = st.lists(st.lists(payloads, max_size=6), max_size=8)
@@ -27,8 +27,8 @@ def write(path: Path, some: list[list[bytes]], segment_bytes: int) -> list[bytes
     """Append groups, every second one record by record, and resume after each; return all payloads."""
     everything: list[bytes] = []
     for index, group in enumerate(some):
-        with open_for_append(path, segment_bytes=segment_bytes) as tape:
-            assert tape.next_number == len(everything)
+        with TapeWriter(path, resume=True, segment_bytes=segment_bytes) as tape:
+            assert tape.sync() == len(everything)
             if index % 2:
                 assert tape.append_many(group) == len(everything)
             else:
@@ -78,8 +78,8 @@ def test_a_cut_tape_gives_a_prefix_and_goes_on_from_there(
         assert not is_damaged
         assert found == everything[: len(found)]
         assert torn_bytes <= kept
-        with open_for_append(path, segment_bytes=segment_bytes) as tape:
-            assert (tape.next_number, tape.torn_bytes) == (len(found), torn_bytes)
+        with TapeWriter(path, resume=True, segment_bytes=segment_bytes) as tape:
+            assert (tape.sync(), tape.torn_bytes) == (len(found), torn_bytes)
             tape.append(b"next")
         assert read(path) == ([*found, b"next"], 0, False)
 
@@ -120,5 +120,5 @@ def test_any_bytes_behind_the_last_record_are_cut_off(some: list[list[bytes]], c
             file.write(cut)
         assert read(path) == (everything, len(cut), False)
         for torn_bytes in (len(cut), 0):
-            with open_for_append(path) as tape:
-                assert (tape.next_number, tape.torn_bytes) == (len(everything), torn_bytes)
+            with TapeWriter(path, resume=True) as tape:
+                assert (tape.sync(), tape.torn_bytes) == (len(everything), torn_bytes)

@@ -188,6 +188,8 @@ class SimulatedBroker:
 
     # Time -------------------------------------------------------------------------------------------------------
 
+    def take_inputs(self, until_ns: int) -> None: ...
+
     def advance(self, now_ns: int) -> None:
         while (message := self._messages.take_overdue(now_ns)) is not None:
             instrument = message.order.instrument

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from instant_broker import InstantBroker
+from threaded_exchange import ThreadedBrokers
 
 from quantkit.brokers.base import Broker, BrokerFactory, BrokerSetup, Decision, Observer, Report
 from quantkit.brokers.simulated.build import simulated
@@ -28,7 +29,10 @@ from quantkit.strategy import Strategy
 BROKERS: dict[str, BrokerFactory] = {
     "simulated": simulated(RunOptions()),
     "instant": InstantBroker,
+    "asynchronous": ThreadedBrokers(seed=4),
 }
+#: Brokers that hear of their orders from outside, between two batches: there where batches are cut is an input as well.
+HEARING = {"asynchronous"}
 SPOT = Instrument("AAA-USDT", price_step="0.5", qty_step="0.1", min_qty="0.2")
 SWAP = Instrument("BBB-USDT-SWAP", kind="swap", price_step="1", qty_step="1", contract_value="0.1")
 IDS = (SPOT.id, SWAP.id)
@@ -130,17 +134,17 @@ class Log:
 class Run:
     """One run of a trader through a broker."""
 
-    def __init__(
-        self, broker: str, kind: str, *, block_rows: int = 131_072, seed: int = 1, log: Log | None = None
-    ) -> None:
+    def __init__(self, broker: str, kind: str, *, block_rows: int | None = None, log: Log | None = None) -> None:
         self.strategy = Trader(kind=kind)
         self.brokers: list[Strict] = []
-        feed = MemoryFeed(rows(kind), [SPOT, SWAP], block_rows=block_rows)
+        feed = MemoryFeed(rows(kind), [SPOT, SWAP], block_rows=block_rows or (1 if broker in HEARING else 131_072))
         latency_ns = None if kind == "candle" else 20 * NS_PER_MS
         options = RunOptions(cash={"USDT": 1_000, "AAA": 5}, latency_ns=latency_ns, seed=1)
         prepared = Prepared(feed, self.strategy, options, is_live=False)
         self.engine = Engine(prepared, lambda setup: self._made(BROKERS[broker], setup), log=log)
         self.outcome: Outcome = self.engine.run()
+        if broker in HEARING:
+            BROKERS[broker].close()  # type: ignore[attr-defined]
 
     def _made(self, factory: BrokerFactory, setup: BrokerSetup) -> Broker:
         self.brokers.append(Strict(factory, setup))
@@ -257,11 +261,17 @@ def test_after_the_end_nothing_is_left(run: Run) -> None:
     assert broker.finish(MOMENTS * NS_PER_S, "again") == []
 
 
-@pytest.mark.parametrize("broker", BROKERS)
+@pytest.mark.parametrize("broker", [broker for broker in BROKERS if broker not in HEARING])
 @pytest.mark.parametrize("kind", KINDS)
 def test_where_batches_are_cut_decides_nothing(broker: str, kind: str) -> None:
     hashes = {result_hash(Run(broker, kind, block_rows=block_rows).outcome) for block_rows in (1, 7, 131_072)}
     assert len(hashes) == 1
+
+
+@pytest.mark.parametrize("broker", sorted(HEARING))
+@pytest.mark.parametrize("kind", KINDS)
+def test_how_threads_are_scheduled_decides_nothing(broker: str, kind: str) -> None:
+    assert len({result_hash(Run(broker, kind).outcome) for _ in range(3)}) == 1
 
 
 @pytest.mark.parametrize("broker", BROKERS)

@@ -10,6 +10,7 @@ from tracker_driver import NAME, TS, TS_NS, Driver, gaps, kinds, ticker, trade
 from quantkit.events import Funding, Gap, Mark, OpenInterest, Trade
 from quantkit.feeds.okx.codec.channels import Channel
 from quantkit.feeds.okx.codec.decode import Ack, ErrorEvent, InstrumentData, OrdersData, Pong, Status
+from quantkit.feeds.okx.tracker.channel import ChannelState, Counters
 from quantkit.feeds.okx.tracker.records import BookFetched, Closed, Fetched, Opened, Resubscribe
 
 TICKERS = Channel("tickers", NAME)
@@ -623,3 +624,13 @@ def test_rows_that_come_with_one_stamp_are_in_the_total_order() -> None:
         ("BookUpdate", "", "BTC-USDT"),
         ("BookUpdate", "", "SOL-USDT"),
     ]
+
+
+def test_every_kind_of_channel_says_how_it_takes_its_messages() -> None:
+    """A kind that does not cannot be made: no message is lost for lack of a method."""
+
+    class Deaf(ChannelState):
+        pass
+
+    with pytest.raises(TypeError, match="take"):
+        Deaf(TICKERS, Counters(), lambda _: None)  # type: ignore[abstract]

@@ -261,6 +261,36 @@ def test_all_trips_together_are_the_ledger(fills: list[Fill]) -> None:
     assert {t.instrument: t.qty * t.side.sign for t in still_open} == held
 
 
+def changed(instrument: Instrument, **fields: Any) -> Instrument:
+    """Return later metadata on the same grid, in force a minute after the first fill."""
+    given = {**instrument.to_dict(), "tick": instrument.tick, "lot": instrument.lot, "valid_from_ns": 60 * 10**9}
+    return Instrument.from_dict({**given, **fields})
+
+
+def test_what_the_steps_of_the_end_leave_untradable_is_no_open_trip() -> None:
+    """A larger size step after the last fill: what has sold a part is closed by that, what has not is no position."""
+    coarse = [changed(LINEAR, qty_step="10", min_qty="10")]
+    bought = [fill(1, LINEAR, 15, 100.0, "0.1")]
+    sold = [*bought, fill(2, LINEAR, -10, 110.0, "0.1")]
+    assert fold(bought, ALL, changes=coarse).open[0].qty == Decimal(15)
+    assert len(fold(sold, ALL).open) == 1
+    closed, left = fold(sold, ALL, changes=coarse)
+    assert left == []
+    assert [(trip.exit_ns, trip.qty, trip.pnl) for trip in closed] == [(2 * 10**9, Decimal(15), Decimal("0.80"))]
+    small = [fill(1, LINEAR, 5, 100.0)]
+    assert fold(small, ALL, changes=coarse) == ([], [])
+    assert len(fold(small, ALL, changes=[*coarse, changed(LINEAR)]).open) == 1
+
+
+def test_what_the_steps_of_the_end_make_tradable_is_an_open_trip() -> None:
+    """Coins bought below the smallest order, which has become smaller."""
+    least = Instrument("BTC-USDT", price_step="0.1", qty_step="0.001", min_qty="0.01")
+    bought = [fill(1, least, 5, 100.0)]
+    assert fold(bought, {least.id: least}) == ([], [])
+    (trip,) = fold(bought, {least.id: least}, changes=[changed(least, min_qty="0.001")]).open
+    assert trip.qty == Decimal("0.005")
+
+
 def trips_in_fractions(fills: list[Fill]) -> list[tuple[Any, ...]]:
     """Cut the fills of contracts where nothing is held, and add up what each trip got and paid."""
     done: list[tuple[Any, ...]] = []

@@ -14,7 +14,7 @@ import pytest
 
 from quantkit.errors import ConfigError, DataError
 from quantkit.storage.segments import MAGIC, RECORD_BYTES_MAX
-from quantkit.storage.tape import TapeReader, TapeWriter, held, open_for_append
+from quantkit.storage.tape import TapeReader, TapeWriter, held
 
 HEADER_BYTES = 24
 PREFIX_BYTES = 8
@@ -86,7 +86,7 @@ def test_a_length_out_of_range_is_refused_and_leaves_nothing(tmp_path: Path, pay
 
 def test_a_new_tape_is_empty(tmp_path: Path) -> None:
     with TapeWriter(tmp_path / "deep" / "tape") as tape:
-        assert tape.next_number == 0
+        assert tape.sync() == 0
     assert list(TapeReader(tmp_path / "deep" / "tape")) == []
 
 
@@ -123,7 +123,7 @@ def test_a_group_shares_a_segment(tmp_path: Path) -> None:
         assert tape.append_many([b"a", b"b"]) == 0
         assert tape.append_many(bytes([n]) * 30 for n in range(4)) == 2
         assert tape.append(b"last") == 6
-        assert tape.next_number == 7
+        assert tape.sync() == 7
     assert len(segments(tape.path)) == 3
     assert list(TapeReader(tape.path)) == [b"a", b"b", *(bytes([n]) * 30 for n in range(4)), b"last"]
 
@@ -140,7 +140,7 @@ def test_a_missing_segment_is_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"000001\.tape: missing, though 3 segments"):
         TapeReader(path)
     with pytest.raises(DataError, match=r"000001\.tape: missing"):
-        open_for_append(path)
+        TapeWriter(path, resume=True)
 
 
 def test_exchanged_segments_are_noticed(tmp_path: Path) -> None:
@@ -185,7 +185,7 @@ def test_a_second_writer_is_refused_until_the_first_has_closed(tmp_path: Path) -
     first.append(b"one")
     first.close()
     first.close()
-    with open_for_append(tmp_path / "tape") as second:
+    with TapeWriter(tmp_path / "tape", resume=True) as second:
         assert second.append(b"two") == 1
     assert list(TapeReader(tmp_path / "tape")) == [b"one", b"two"]
 
@@ -236,10 +236,10 @@ def test_a_tape_cut_at_any_byte_gives_a_prefix_and_goes_on(tmp_path: Path) -> No
         reader = TapeReader(path)
         assert (list(reader), reader.torn_bytes) == (PAYLOADS[:count], torn)
         assert (path / "000000.tape").read_bytes() == whole[:size]  # reading changes nothing
-        with open_for_append(path) as tape:
-            assert (tape.torn_bytes, tape.next_number) == (torn, count)
-        with open_for_append(path) as tape:
-            assert (tape.torn_bytes, tape.next_number) == (0, count)  # recovering twice is recovering once
+        with TapeWriter(path, resume=True) as tape:
+            assert (tape.torn_bytes, tape.sync()) == (torn, count)
+        with TapeWriter(path, resume=True) as tape:
+            assert (tape.torn_bytes, tape.sync()) == (0, count)  # recovering twice is recovering once
             assert tape.append(b"next") == count
         assert list(TapeReader(path)) == [*PAYLOADS[:count], b"next"]
 
@@ -252,16 +252,16 @@ def test_a_kill_while_a_segment_begins_loses_nothing(tmp_path: Path) -> None:
         reader = TapeReader(path)
         assert (list(reader), reader.torn_bytes) == ([b"x" * 50, b"y" * 50], size)
         assert list(reader.read(2)) == []
-        with open_for_append(path, segment_bytes=100) as tape:
-            assert (tape.torn_bytes, tape.next_number) == (size, 2)
+        with TapeWriter(path, resume=True, segment_bytes=100) as tape:
+            assert (tape.torn_bytes, tape.sync()) == (size, 2)
         assert len(segments(path)) == 2
 
 
 def test_resuming_keeps_to_the_segment_that_is_open(tmp_path: Path) -> None:
     path = made(tmp_path / "tape", [b"x" * 50, b"y" * 50], segment_bytes=100)
-    with open_for_append(path, segment_bytes=200) as tape:
+    with TapeWriter(path, resume=True, segment_bytes=200) as tape:
         assert tape.append(b"z" * 50) == 2
-    with open_for_append(path, segment_bytes=100) as tape:
+    with TapeWriter(path, resume=True, segment_bytes=100) as tape:
         assert tape.append(b"w") == 3
     assert len(segments(path)) == 3
     assert list(TapeReader(path)) == [b"x" * 50, b"y" * 50, b"z" * 50, b"w"]
@@ -286,7 +286,7 @@ def test_a_flipped_bit_never_gives_a_wrong_record(tmp_path: Path) -> None:
             with pytest.raises(DataError, match=r"000000\.tape"):
                 found.extend(reader)
             with pytest.raises(DataError, match=r"000000\.tape"):
-                open_for_append(path)
+                TapeWriter(path, resume=True)
         else:
             found.extend(reader)
             assert reader.torn_bytes == len(whole) - last
@@ -322,8 +322,8 @@ def test_a_torn_record_longer_than_a_window_is_cut_off(tmp_path: Path) -> None:
     payload = b"\x00\x10\x00\x00" * 5_000 + b"x" * (2 << 20)
     with segments(path)[0].open("ab") as file:
         file.write(framed(payload)[:-1])
-    with open_for_append(path) as tape:
-        assert (tape.torn_bytes, tape.next_number) == (PREFIX_BYTES + len(payload) - 1, 3)
+    with TapeWriter(path, resume=True) as tape:
+        assert (tape.torn_bytes, tape.sync()) == (PREFIX_BYTES + len(payload) - 1, 3)
 
 
 @pytest.mark.parametrize("distance", [(1 << 20) - 4, (1 << 20) - 1, 1 << 20, (1 << 20) + 1, 3 << 20])
@@ -333,7 +333,7 @@ def test_a_sound_record_is_found_however_far_behind_the_damage(tmp_path: Path, d
         end = file.tell()
         file.write(bytes(distance) + framed(b"sound"))
     with pytest.raises(DataError, match=f"byte {end}: .* a whole one follows at byte {end + distance}"):
-        open_for_append(path)
+        TapeWriter(path, resume=True)
 
 
 def test_foreign_and_newer_files_are_told_apart(tmp_path: Path) -> None:
@@ -471,8 +471,8 @@ def test_a_tape_is_held_by_one_at_a_time(tmp_path: Path) -> None:
         with held(path) as is_ours_too:
             assert not is_ours_too
         with pytest.raises(DataError, match="another writer has it"):
-            open_for_append(path)
-    with open_for_append(path), held(path) as is_ours:
+            TapeWriter(path, resume=True)
+    with TapeWriter(path, resume=True), held(path) as is_ours:
         assert not is_ours
     with pytest.raises(DataError, match=r"writer\.lock: cannot be locked: .*No such file"), held(tmp_path / "none"):
         pass

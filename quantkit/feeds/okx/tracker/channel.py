@@ -5,6 +5,7 @@ connection brings the rows any more, and ends with the first row after. Exactly 
 """
 
 import logging
+from abc import ABC, abstractmethod
 from collections import Counter, deque
 from collections.abc import Callable
 from typing import Any, Final, TypeAlias
@@ -58,7 +59,7 @@ class Counters:
         counters[name] += number
 
 
-class ChannelState:
+class ChannelState(ABC):
     """One channel of one instrument.
 
     Attributes:
@@ -158,9 +159,9 @@ class ChannelState:
 
     # Kinds of channels differ in these -------------------------------------------------------------------------
 
+    @abstractmethod
     def take(self, connection: int, received_ns: int, message: Any, out: list[FeedMessage]) -> None:
         """Take one message of the channel and add what is to be delivered to `out`."""
-        raise NotImplementedError
 
     def close(self, received_ns: int, out: list[FeedMessage]) -> None:
         """Add the gap of an open outage; the run or the subscription ends."""

@@ -1,0 +1,293 @@
+"""A broker whose exchange is elsewhere: requests go out through a gateway, and what comes back is input of the run.
+
+Another thread reads the wire. It puts news into a queue and touches nothing else. Between two batches the engine lets
+the broker take what has come: the queue logs it first. From then on it is like a row: it waits for its own moment among
+rows and timers, the reducer says what it makes of its order, executions are booked, and reports go out at once. A
+repetition takes the same news from the log, at the same place and with the same stamps, and needs neither thread nor
+wire.
+"""
+
+from collections import deque
+from collections.abc import Collection
+from typing import Final
+
+from quantkit.brokers.asynchronous.gateway import Gateway, SilentGateway
+from quantkit.brokers.asynchronous.input_queue import InputQueue
+from quantkit.brokers.asynchronous.inputs import Executed, OrderInput, OrderInputs
+from quantkit.brokers.asynchronous.reducer import Change, OrderRecord, Reduced, end_of_run, reduce
+from quantkit.brokers.base import Agenda, BrokerFactory, BrokerNotes, BrokerSetup, Decision, Report
+from quantkit.clock import NEVER_NS
+from quantkit.events import Candle
+from quantkit.instruments import Instrument
+from quantkit.orders import Fill, Order
+from quantkit.rows.cursors import StreamCursor
+
+#: Reason of an order of which nobody knew what had become of it when the run ended.
+FATE_UNKNOWN: Final = "fate_unknown"
+
+
+def asynchronous(gateway: Gateway, queue: InputQueue) -> BrokerFactory:
+    """Return a factory of the broker behind a gateway, which puts its news into the queue.
+
+    Whoever owns the gateway closes it.
+    """
+
+    def make(setup: BrokerSetup) -> AsyncBroker:
+        gateway.open(setup.instruments, queue)
+        return AsyncBroker(setup, gateway, queue)
+
+    return make
+
+
+def repeated(name: str, inputs: OrderInputs) -> BrokerFactory:
+    """Return a factory of the broker of a recorded run: its news come from the log, and nothing leaves.
+
+    Args:
+        name: Of the gateway of the recorded run.
+        inputs: The recorded news.
+    """
+
+    def make(setup: BrokerSetup) -> AsyncBroker:
+        return AsyncBroker(setup, SilentGateway(name), inputs)
+
+    return make
+
+
+class AsyncBroker:
+    """Keeps the orders of an exchange that answers when it likes.
+
+    Args:
+        setup: The run's.
+        gateway: The way out.
+        inputs: The way in.
+    """
+
+    def __init__(self, setup: BrokerSetup, gateway: Gateway, inputs: OrderInputs) -> None:
+        self.fills: list[Fill] = []
+        self.log: list[Report] = []
+        self.agenda = Agenda()
+        self._setup = setup
+        self._gateway = gateway
+        self._inputs = inputs
+        self._orders: dict[str, Order] = {}
+        self._records: dict[str, OrderRecord] = {}
+        self._waiting: deque[OrderInput] = deque()  # news whose moment has not come
+        self._requests = 0
+        self._delivered = 0  # reports
+        self._decisions: list[Decision] = []
+        self._is_over = False
+        self._strange = 0  # news of orders that are not of this run
+        self._fateless: list[str] = []
+
+    # Orders -----------------------------------------------------------------------------------------------------
+
+    def submit(self, order: Order, now_ns: int) -> int:
+        # The log has the message before it leaves.
+        sent_ns = self._leave(now_ns, "submit", order, order.lots, order.price_ticks)
+        self._orders[order.id] = order
+        self._records[order.id] = OrderRecord(
+            order_id=order.id, request=self._requests, lots=order.lots, limit_ticks=order.price_ticks
+        )
+        self._gateway.submit(order, self._requests)
+        return sent_ns
+
+    def cancel(self, order_id: str, now_ns: int) -> None:
+        if not self._records[order_id].state.is_final:
+            self._leave(now_ns, "cancel", self._orders[order_id], None, None)
+            self._gateway.cancel(order_id, self._requests)
+
+    def amend(self, order_id: str, now_ns: int, *, lots: int | None, price_ticks: int | None) -> None:
+        record = self._records[order_id]
+        if record.state.is_final:
+            return
+        self._leave(now_ns, "amend", self._orders[order_id], lots, price_ticks)
+        if lots is not None and lots <= record.filled_lots:
+            # Nothing is left of it to change.
+            self._gateway.cancel(order_id, self._requests)
+        else:
+            self._gateway.amend(order_id, self._requests, lots=lots, price_ticks=price_ticks)
+
+    def _leave(self, now_ns: int, kind: str, order: Order, lots: int | None, limit: int | None) -> int:
+        """Number a message, log it, and return when it leaves."""
+        self._requests += 1
+        sent_ns = self._setup.send_clock.leave(now_ns, order.instrument)
+        if self._setup.keeps_decisions:
+            self._decisions.append(
+                Decision(
+                    sent_ns,
+                    kind,
+                    order.id,
+                    order.instrument,
+                    order.side.value,
+                    lots,
+                    limit,
+                    order.stop_ticks,
+                    order.time_in_force.value,
+                    order.post_only,
+                    order.reduce_only,
+                    order.tag,
+                )
+            )
+        return sent_ns
+
+    # News -------------------------------------------------------------------------------------------------------
+
+    def take_inputs(self, until_ns: int) -> None:
+        self._waiting.extend(self._inputs.take(until_ns))
+        self._note_next()
+
+    def advance(self, now_ns: int) -> None:
+        waiting = self._waiting
+        while waiting and waiting[0].received_ns <= now_ns:
+            self._hear(waiting.popleft())
+        self._note_next()
+
+    def _hear(self, news: OrderInput) -> None:
+        record = self._records.get(news.order_id)
+        if record is None:
+            self._strange += 1
+            return
+        after = self._follow(reduce(record, news))
+        if after.lacks_executions and not record.lacks_executions:
+            self._gateway.fetch_executions(news.order_id)
+
+    def _follow(self, reduced: Reduced) -> OrderRecord:
+        """Keep an order's record, and book and report what has changed."""
+        record = self._records[reduced.record.order_id] = reduced.record
+        for change in reduced.changes:
+            if change.executed is None:
+                self._report(record, change, None)
+            else:
+                self._book(record, change, change.executed)
+        return record
+
+    def _book(self, record: OrderRecord, change: Change, executed: Executed) -> None:
+        setup, order = self._setup, self._orders[record.order_id]
+        instrument = setup.ledger.instruments[order.instrument]
+        fill = Fill(
+            id=len(self.fills) + 1,
+            order_id=order.id,
+            instrument=order.instrument,
+            side=order.side,
+            price=instrument.price(executed.ticks),
+            qty=instrument.qty(executed.lots),
+            value=instrument.value(executed.lots, executed.ticks),
+            fee=executed.fee,
+            fee_currency=executed.fee_currency,
+            role=executed.role,
+            filled_ns=executed.at_ns,
+            revealed_ns=setup.position.now_ns,
+            why=f"execution {executed.execution_id} at {self._gateway.name}",
+            tag=order.tag,
+            lots=executed.lots,
+            ticks=executed.ticks,
+        )
+        setup.observer.before_change()
+        setup.ledger.apply(fill)
+        self.fills.append(fill)
+        self._report(record, change, fill)
+        setup.observer.after_fill(fill)
+
+    def _report(self, record: OrderRecord, change: Change, fill: Fill | None) -> None:
+        self._setup.dirty.add(self._orders[record.order_id].instrument)
+        self.log.append(
+            Report(
+                self._setup.position.now_ns,
+                len(self.log),
+                record.order_id,
+                change.state,
+                change.reason,
+                change.at_ns,
+                record.lots,
+                record.limit_ticks,
+                fill,
+            )
+        )
+
+    def _note_next(self) -> None:
+        self.agenda.wake_ns = self._waiting[0].received_ns if self._waiting else NEVER_NS
+        is_told = self._delivered == len(self.log)
+        self.agenda.report_ns = NEVER_NS if is_told else self.log[self._delivered].due_ns
+
+    # Reports ----------------------------------------------------------------------------------------------------
+
+    def take_report(self) -> Report:
+        self._delivered += 1
+        self._note_next()
+        return self.log[self._delivered - 1]
+
+    def take_decisions(self) -> list[Decision]:
+        found, self._decisions = self._decisions, []
+        return found
+
+    # Rows -------------------------------------------------------------------------------------------------------
+
+    def see_candle(self, candle: Candle) -> None: ...
+
+    def begin(self) -> None: ...
+
+    def enter_batch(self, cursors: Collection[StreamCursor]) -> None: ...
+
+    def leave_batch(self, cursors: Collection[StreamCursor]) -> None: ...
+
+    def leave_rows(self, cursors: Collection[StreamCursor]) -> None: ...
+
+    def rearm(self, dirty: Collection[str]) -> None: ...
+
+    def search_on(self, index: int) -> None: ...
+
+    def on_row(self, cursor: StreamCursor, index: int) -> None:
+        raise AssertionError("it stops at no row: what rows do to orders, the exchange tells")
+
+    # The account ------------------------------------------------------------------------------------------------
+
+    def qty_at(self, instrument: str, boundary_ns: int) -> int:
+        return sum(f.signed_lots for f in self.fills if f.instrument == instrument and f.filled_ns < boundary_ns)
+
+    def change_instrument(self, instrument: Instrument, at_ns: int) -> None:
+        # The exchange itself cancels what no longer fits.
+        self._setup.ledger.change_instrument(instrument)
+
+    # The end ----------------------------------------------------------------------------------------------------
+
+    def finish(self, now_ns: int, reason: str) -> list[Report]:
+        """Cancel what is open and wait for it; what is still open then is told as cancelled, with a warning."""
+        if not self._is_over:
+            self._is_over = True
+            for record in self._open():
+                self._requests += 1
+                self._gateway.cancel(record.order_id, self._requests)
+            while self._hear_rest() and self._open():
+                pass  # what came may have shown that more is missing
+            at_ns = now_ns - self._setup.send_clock.offset_ns(now_ns)
+            for record in self._open():
+                self._fateless.append(record.order_id)
+                self._follow(end_of_run(record, FATE_UNKNOWN, at_ns))
+        left, self._delivered = self.log[self._delivered :], len(self.log)
+        self._note_next()
+        return left
+
+    def _hear_rest(self) -> bool:
+        """Wait for the ends of orders, and return whether anything came."""
+        self._gateway.settle()
+        news = self._inputs.take_rest()
+        self._waiting.extend(news)
+        self.advance(NEVER_NS)
+        return bool(news)
+
+    def _open(self) -> list[OrderRecord]:
+        return [record for record in self._records.values() if not record.state.is_final]
+
+    def remedy(self, instrument: str) -> str:
+        return ""
+
+    def notes(self) -> BrokerNotes:
+        warnings = []
+        if self._fateless:
+            warnings.append(
+                f"{', '.join(self._fateless)}: the run ended before the exchange said what had become of them; look "
+                f"at {self._gateway.name} whether they are still open, and what they have filled"
+            )
+        if self._strange:
+            warnings.append(f"{self._gateway.name} told {self._strange} times of orders that are not of this run")
+        return BrokerNotes([f"orders were sent to {self._gateway.name}, which told their fills and fees"], [], warnings)
