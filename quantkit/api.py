@@ -172,9 +172,9 @@ def paper(
     _check_live_types(okx=okx, exchange=exchange, record=record, duration=duration, on_status=on_status, stop=stop)
     built = build_strategy(strategy, params)
 
-    from quantkit.live.run import run_paper
+    from quantkit.live.run import run_live
 
-    return run_paper(
+    return run_live(
         built,
         options,
         _live_source(okx) if exchange is None else exchange,

@@ -72,6 +72,7 @@ class Inbox:
         self._making_ns: int | None = None  # the first stamp of this callback: its rows are still on their way
         self._is_waiting = False  # the taker, for rows
         self._is_held_up = False  # the taker, because time may not pass over what is on its way
+        self._asked_ns = _NEVER_NS  # the moment that `wake_at` asks for
         self._is_closed = False
         self._ends_ns = _NEVER_NS
         self._has_ended = False
@@ -112,6 +113,13 @@ class Inbox:
             self._is_closed = True
             self._wake()
 
+    def wake_at(self, moment_ns: int) -> None:
+        """Let the taker return as soon as time has come to a moment, though no row has; from any thread."""
+        with self._lock:
+            self._asked_ns = min(self._asked_ns, moment_ns)
+            if self._is_waiting:
+                self._wake()
+
     def _wake(self) -> None:
         self._is_waiting = self._is_held_up = False
         self._filled.notify()
@@ -135,7 +143,8 @@ class Inbox:
     def take(self, wake_ns: int, rows_max: int) -> tuple[list[Sequence[Row]], int] | None:
         """Return the rows that arrived, and the moment up to which no others will come; None once closed and empty.
 
-        Waits until something arrives, `wake_ns` is reached, or a quarter of a second has passed.
+        Waits until something arrives, `wake_ns` or the moment of `wake_at` is reached, or a quarter of a second has
+        passed.
 
         Args:
             wake_ns: The next moment at which time alone has an effect, UTC ns.
@@ -146,11 +155,13 @@ class Inbox:
             if self._batch_ns and self._size < rows_max and not self._is_over:
                 self._pace(wake_ns)
             if not self._items and not self._is_over:
-                self._wait(wake_ns)
+                self._wait(min(wake_ns, self._asked_ns))
             self._taken_ns = self._wall()
             if not self._items and self._is_closed and not self._has_ended:
                 return None
             until_ns = self._until()
+            if self._asked_ns <= until_ns:
+                self._asked_ns = _NEVER_NS
             items = self._items
             last_ns = items[0][0].received_ns + _SPAN_NS if items else 0
             if self._size <= rows_max and (not items or items[-1][0].received_ns <= last_ns):

@@ -152,6 +152,10 @@ class LiveFeed(LiveCatalog):
         """When the feed had connected and knew its instruments."""
         return self._started_ns
 
+    def wake_at(self, moment_ns: int) -> None:
+        """Let `batches` yield as soon as time has come to a moment, though no row has; from any thread."""
+        self._inbox.wake_at(moment_ns)
+
     def now_ns(self) -> int:
         """Return the present moment: every row that comes later is stamped after it."""
         return self._inbox.now_ns()

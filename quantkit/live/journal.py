@@ -12,6 +12,7 @@ from typing import Any, Final, TypeAlias
 
 import msgspec
 
+from quantkit.brokers.asynchronous.inputs import OrderInput
 from quantkit.brokers.base import Decision, Report
 from quantkit.errors import ConfigError, DataError
 from quantkit.events import Candle
@@ -20,7 +21,10 @@ from quantkit.options import RunOptions
 from quantkit.rows.columns import Stream
 from quantkit.storage.tape import TapeReader, TapeWriter
 
-VERSION: Final = 2
+#: Version 3 has news of orders.
+VERSION: Final = 3
+#: The broker of paper runs, in the log of a run.
+SIMULATED: Final = "simulated"
 
 
 class Started(msgspec.Struct, frozen=True, kw_only=True, tag="start"):
@@ -28,6 +32,7 @@ class Started(msgspec.Struct, frozen=True, kw_only=True, tag="start"):
 
     Attributes:
         exchange: The name of the exchange, OKX in logs of before there were others.
+        broker: The name of the gateway that orders went through; `SIMULATED` without one.
         opened_ns: When the feed was opened.
         strategy: Module and class.
         source: The class's file, None without one.
@@ -50,6 +55,7 @@ class Started(msgspec.Struct, frozen=True, kw_only=True, tag="start"):
     versions: dict[str, str]
     modules: dict[str, str] = {}
     exchange: str = "okx"
+    broker: str = SIMULATED
 
 
 class WarmupLoaded(msgspec.Struct, frozen=True, tag="warmup"):
@@ -67,6 +73,13 @@ class InputBatch(msgspec.Struct, frozen=True, tag="take"):
     deliveries: int
     last_ns: int
     until_ns: int
+
+
+class BrokerNews(msgspec.Struct, frozen=True, tag="news"):
+    """News of orders, taken at the beginning of the batch before; `until_ns` is its end, None at the end of the run."""
+
+    until_ns: int | None
+    news: list[OrderInput]
 
 
 class Sent(msgspec.Struct, frozen=True, tag="sent"):
@@ -116,13 +129,13 @@ class Stopped(msgspec.Struct, frozen=True, kw_only=True, tag="stop"):
     hash_encoding: str = "quantkit-result-1"  # the only one before logs named it
 
 
-Entry: TypeAlias = Started | WarmupLoaded | InputBatch | Sent | Stepped | Output | FeedEnded | Stopped
+Entry: TypeAlias = Started | WarmupLoaded | InputBatch | BrokerNews | Sent | Stepped | Output | FeedEnded | Stopped
 
 _decoder: Final = msgspec.json.Decoder(Entry)
 
 
 class EngineLog:
-    """Writes a run's engine log: its `InputLog` and its `RunLog`.
+    """Writes a run's engine log: its `InputLog`, its `OrderInputLog` and its `RunLog`.
 
     Every entry is safe from a kill of the process once its call returns.
     """
@@ -144,6 +157,10 @@ class EngineLog:
         """Add a batch."""
         self.has_begun = True
         self.write(InputBatch(deliveries, last_ns, until_ns))
+
+    def broker_news(self, news: Sequence[OrderInput], until_ns: int | None) -> None:
+        """Add news of orders."""
+        self.write(BrokerNews(until_ns, list(news)))
 
     def sent(self, instrument: str, number: int, at_ns: int, sent_ns: int) -> None:
         """Add the departure of a message."""

@@ -5,12 +5,24 @@ from typing import Any
 
 import msgspec
 
+from quantkit.brokers.asynchronous.inputs import OrderInput
 from quantkit.brokers.base import Decision, Report
 from quantkit.brokers.send_clock import SendClock
 from quantkit.clock import iso_of
 from quantkit.errors import DataError
 from quantkit.events import Candle
-from quantkit.live.journal import Entry, FeedEnded, InputBatch, Output, Sent, Started, Stepped, Stopped, WarmupLoaded
+from quantkit.live.journal import (
+    BrokerNews,
+    Entry,
+    FeedEnded,
+    InputBatch,
+    Output,
+    Sent,
+    Started,
+    Stepped,
+    Stopped,
+    WarmupLoaded,
+)
 from quantkit.rows.columns import Stream
 
 
@@ -43,6 +55,7 @@ class LogReplayer:
     Attributes:
         started: The first of them.
         send_clock: Lets messages leave as in the recorded run.
+        news: Gives the broker the recorded news of its orders.
         decisions, orders, fills: Counts of what was compared so far.
     """
 
@@ -53,6 +66,7 @@ class LogReplayer:
             raise DataError("the engine log does not begin with the start of a run; it cannot be repeated")
         self.started = first
         self.send_clock = _RecordedSends(self)
+        self.news = _RecordedNews(self)
         self.decisions = self.orders = self.fills = 0
         self._unsent: Sent | None = None
         self._next: Entry | None = None
@@ -73,6 +87,14 @@ class LogReplayer:
         self._advance()
         return entry.sent_ns
 
+    def broker_news(self, until_ns: int | None) -> Sequence[OrderInput]:
+        """Return the news that the recorded run took here, none where it took none."""
+        entry = self._next
+        if not isinstance(entry, BrokerNews) or entry.until_ns != until_ns:
+            return ()
+        self._advance()
+        return entry.news
+
     def _past_sent(self) -> Entry | None:
         """Return the next entry, past messages that the repeated run has not sent."""
         while isinstance(self._next, Sent):
@@ -86,6 +108,13 @@ class LogReplayer:
         if self._unsent is not None:
             where = f"message {self._unsent.number} at {iso_of(self._unsent.at_ns)}"
             raise DifferenceError(where, f"sent, about {self._unsent.instrument}", "not sent")
+
+    @staticmethod
+    def _check_news(entry: Entry) -> None:
+        if isinstance(entry, BrokerNews) and entry.news:
+            first = entry.news[0]
+            told = f"{type(first).__name__.lower()} of order {first.order_id}"
+            raise DifferenceError(f"news of orders at {iso_of(first.received_ns)}", told, "not taken")
 
     def warmup(self, stream: Stream, count: int) -> Sequence[Candle]:
         """Return the candles of the recorded warm-up."""
@@ -109,6 +138,7 @@ class LogReplayer:
                 raise CutShortError
             if isinstance(entry, Output):
                 raise DifferenceError(self._place(entry), describe(entry.decisions, entry.reports), "nothing")
+            self._check_news(entry)
             if not isinstance(entry, InputBatch):
                 if isinstance(entry, FeedEnded):
                     self._advance()
@@ -121,6 +151,7 @@ class LogReplayer:
         entry = self._past_sent()
         if entry is None:
             raise CutShortError
+        self._check_news(entry)
         if not isinstance(entry, Output):
             raise DifferenceError(_place_of(decisions, reports), "nothing", describe(decisions, reports))
         for number, (recorded, replayed) in enumerate(zip(entry.decisions, decisions, strict=False)):
@@ -180,6 +211,21 @@ class _RecordedSends(SendClock):
         """Return when the recorded message left; without one, that of engine time."""
         sent_ns = self._log.sent_ns()
         return now_ns if sent_ns is None else sent_ns
+
+
+class _RecordedNews:
+    """Gives the news of the recorded run, at the places where that took it."""
+
+    def __init__(self, log: LogReplayer) -> None:
+        self._log = log
+
+    def take(self, until_ns: int) -> Sequence[OrderInput]:
+        """Return what the recorded run took by the end of this batch."""
+        return self._log.broker_news(until_ns)
+
+    def take_rest(self) -> Sequence[OrderInput]:
+        """Return what the recorded run still took at its end."""
+        return self._log.broker_news(None)
 
 
 def _place_of(decisions: Sequence[Decision], reports: Sequence[Report]) -> str:

@@ -1,4 +1,4 @@
-"""A paper run: the live feed, the engine with its simulated broker, and the recording of both."""
+"""A live run: the feed, the engine with its broker, and the recording of both."""
 
 import logging
 import shutil
@@ -10,21 +10,25 @@ from typing import Final
 
 import msgspec
 
+from quantkit.brokers.asynchronous.broker import asynchronous
+from quantkit.brokers.asynchronous.gateway import Gateway
+from quantkit.brokers.asynchronous.input_queue import InputQueue
+from quantkit.clock import wall_ns
 from quantkit.engine.outcome import Outcome
 from quantkit.engine.plan import run_config
 from quantkit.errors import DataError, QuantkitError, StrategyError
 from quantkit.feeds.exchanges import source_class
 from quantkit.feeds.live_feed import LiveFeed
 from quantkit.feeds.live_source import FAR_FUTURE_NS, LiveSource
+from quantkit.live.broker import live_engine
 from quantkit.live.folder import ENGINE, RESULT, SOURCE, new_folder, versions
-from quantkit.live.journal import VERSION, EngineLog, Started, Stopped, config_fields
+from quantkit.live.journal import SIMULATED, VERSION, EngineLog, Started, Stopped, config_fields
 from quantkit.live.monitor import Monitor
 from quantkit.live.status import LiveStatus
 from quantkit.loading import parameter_fields, sender_of, source_of
 from quantkit.options import RunOptions
 from quantkit.report.digest import ENCODING, result_hash
 from quantkit.report.result import Result
-from quantkit.simulated import simulated_run
 from quantkit.sources import code_of
 from quantkit.strategy import Strategy
 
@@ -34,25 +38,34 @@ NOT_SAVED: Final = "the result is not saved"
 _log: Final = logging.getLogger("quantkit.live")
 
 
-def run_paper(
+def run_live(
     strategy: Strategy,
     options: RunOptions,
     source: LiveSource,
     *,
+    gateway: Gateway | None = None,
     record: Path | None,
     duration_ns: int | None,
     on_status: Callable[[LiveStatus], None] | None,
     stop: threading.Event | None,
 ) -> Result:
-    """Run a strategy on live data until it is stopped; see `quantkit.api.paper`."""
+    """Run a strategy on live data until it is stopped; see `quantkit.api.paper`.
+
+    Args:
+        strategy, options, source, record, duration_ns, on_status, stop: As there, checked.
+        gateway: The way of orders to an exchange, which the run closes at its end. None: a paper run, whose fills are
+            simulated.
+    """
     if record is not None:
         source_class(source.name)  # `verify` will look for it there
     folder = None if record is None else new_folder(record, strategy)
     log = None
     try:
         log = None if folder is None else EngineLog(folder / ENGINE)
-        return _run(strategy, options, source, folder, log, duration_ns, on_status, stop or threading.Event())
+        return _run(strategy, options, source, gateway, folder, log, duration_ns, on_status, stop or threading.Event())
     finally:
+        if gateway is not None:
+            gateway.close()
         if log is not None:
             log.close()
         if folder is not None and (log is None or not log.has_begun):
@@ -64,6 +77,7 @@ def _run(
     strategy: Strategy,
     options: RunOptions,
     source: LiveSource,
+    gateway: Gateway | None,
     folder: Path | None,
     log: EngineLog | None,
     duration_ns: int | None,
@@ -77,7 +91,7 @@ def _run(
         end_ns = FAR_FUTURE_NS if duration_ns is None else start_ns + duration_ns
         options = msgspec.structs.replace(options, start_ns=start_ns, end_ns=end_ns)
         if folder is not None and log is not None:
-            _write_start(log, folder, strategy, options, feed)
+            _write_start(log, folder, strategy, options, feed, SIMULATED if gateway is None else gateway.name)
         monitor = None
         if on_status is not None:
             recording = "" if folder is None else str(folder)
@@ -85,10 +99,11 @@ def _run(
                 feed, on_status, strategy=type(strategy).__name__, recording=recording, started_ns=start_ns
             )
         progress = None if monitor is None else monitor.tick
+        brokers = None
+        if gateway is not None:
+            brokers = asynchronous(gateway, InputQueue(wall_ns, sleeper=feed, log=log))
         try:
-            engine = simulated_run(
-                feed, strategy, options, progress=progress, log=log, send_clock=feed.clock, is_live=True
-            )
+            engine = live_engine(feed, strategy, options, brokers, progress=progress, log=log, send_clock=feed.clock)
         except StrategyError as error:
             if log is not None:
                 log.write(_stop_of_error(error, start_ns))
@@ -133,7 +148,9 @@ def _run(
     return result
 
 
-def _write_start(log: EngineLog, folder: Path, strategy: Strategy, options: RunOptions, feed: LiveFeed) -> None:
+def _write_start(
+    log: EngineLog, folder: Path, strategy: Strategy, options: RunOptions, feed: LiveFeed, broker: str = SIMULATED
+) -> None:
     """Note how the run is set up, and keep a copy of the strategy's file and of the modules beside it."""
     name, digest = source_of(strategy)
     code = code_of(type(strategy))
@@ -149,6 +166,7 @@ def _write_start(log: EngineLog, folder: Path, strategy: Strategy, options: RunO
         Started(
             version=VERSION,
             exchange=feed.exchange.name,
+            broker=broker,
             opened_ns=feed.opened_ns,
             strategy=name,
             source=None if code is None else str(code.own.file.resolve()),

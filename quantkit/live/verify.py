@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from quantkit.brokers.asynchronous.broker import repeated
 from quantkit.clock import iso_of
 from quantkit.engine.engine import Engine
 from quantkit.engine.outcome import Outcome
@@ -13,12 +14,12 @@ from quantkit.errors import ConfigError, StrategyError
 from quantkit.feeds.base import Feed
 from quantkit.feeds.exchanges import source_class
 from quantkit.feeds.recorded import RecordedFeed
+from quantkit.live.broker import live_engine
 from quantkit.live.folder import ENGINE, FRAMES, SOURCE, recorded_run, versions
-from quantkit.live.journal import Started, config_of, instruments_of, read_log
+from quantkit.live.journal import SIMULATED, Started, config_of, instruments_of, read_log
 from quantkit.live.replayer import CutShortError, Difference, DifferenceError, LogReplayer
 from quantkit.loading import build_strategy, load_recorded, refuse_while_loading
 from quantkit.report.digest import result_hash
-from quantkit.simulated import simulated_run
 from quantkit.sources import NotRecordedError, Source, code_of, place_of, read_source
 from quantkit.strategy import Strategy
 
@@ -102,7 +103,9 @@ def _repeat(feed: Feed, strategy: Strategy, log: LogReplayer) -> str:
     engine: Engine | None = None
     try:
         config = config_of(log.started.config)
-        engine = simulated_run(feed, strategy, config, log=log, send_clock=log.send_clock, is_live=True)
+        name = log.started.broker
+        brokers = None if name == SIMULATED else repeated(name, log.news)
+        engine = live_engine(feed, strategy, config, brokers, log=log, send_clock=log.send_clock)
         outcome = engine.run()
     except StrategyError as error:
         went_on = DifferenceError("the strategy", "went on", str(error))

@@ -16,8 +16,8 @@ _LONG_AGO_NS: Final = -(2**63)
 class Sleeper(Protocol):
     """The feed that the engine waits in."""
 
-    def wake(self) -> None:
-        """Return to the engine at once, though no row has come; from any thread."""
+    def wake_at(self, moment_ns: int) -> None:
+        """Return to the engine as soon as time has come to a moment, though no row has; from any thread."""
         ...
 
 
@@ -51,43 +51,43 @@ class InputQueue:
             for each in news:
                 self._put_ns = max(self._wall(), self._put_ns + 1)
                 self._waiting.append(msgspec.structs.replace(each, received_ns=self._put_ns))
-        self._wake()
+        self._wake_for_first()
 
     def take(self, until_ns: int) -> Sequence[OrderInput]:
         """Return the news received by `until_ns`, once it has been logged."""
         with self._lock:
             taken = self._pop(until_ns)
             self._taken_ns = max(self._taken_ns, until_ns)
-            is_left = bool(self._waiting)
-        self._note(taken)
-        if is_left:
-            self._wake()
+        self._note(taken, until_ns)
+        self._wake_for_first()
         return taken
 
     def take_rest(self) -> Sequence[OrderInput]:
         """Return all news there is, once it has been logged."""
         with self._lock:
             taken = self._pop(NEVER_NS)
-        self._note(taken)
+        self._note(taken, None)
         return taken
 
     def _pop(self, until_ns: int) -> list[OrderInput]:
         taken: list[OrderInput] = []
-        while self._waiting:
-            news = self._waiting[0]
-            # It may have come in the moment that the engine has just gone through.
-            stamp_ns = max(news.received_ns, self._taken_ns + 1)
-            if stamp_ns > until_ns:
-                break
-            self._waiting.popleft()
+        while self._waiting and (stamp_ns := self._first_ns()) <= until_ns:
             self._taken_ns = stamp_ns
-            taken.append(msgspec.structs.replace(news, received_ns=stamp_ns))
+            taken.append(msgspec.structs.replace(self._waiting.popleft(), received_ns=stamp_ns))
         return taken
 
-    def _note(self, taken: list[OrderInput]) -> None:
-        if taken and self._log is not None:
-            self._log.broker_news(taken)
+    def _first_ns(self) -> int:
+        """Return the first stamp; that news may have come in the moment that the engine has just gone through."""
+        return max(self._waiting[0].received_ns, self._taken_ns + 1)
 
-    def _wake(self) -> None:
-        if self._sleeper is not None:
-            self._sleeper.wake()
+    def _note(self, taken: list[OrderInput], until_ns: int | None) -> None:
+        if taken and self._log is not None:
+            self._log.broker_news(taken, until_ns)
+
+    def _wake_for_first(self) -> None:
+        if self._sleeper is None:
+            return
+        with self._lock:
+            moment_ns = self._first_ns() if self._waiting else None
+        if moment_ns is not None:
+            self._sleeper.wake_at(moment_ns)

@@ -133,6 +133,6 @@ class InputSink(Protocol):
 class OrderInputLog(Protocol):
     """Records news before the broker sees it."""
 
-    def broker_news(self, news: Sequence[OrderInput]) -> None:
-        """Add news that is taken together."""
+    def broker_news(self, news: Sequence[OrderInput], until_ns: int | None) -> None:
+        """Add news that is taken together, by a moment; None: at the end of the run."""
         ...

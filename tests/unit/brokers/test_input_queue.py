@@ -24,13 +24,15 @@ class Watched:
 
     def __init__(self) -> None:
         self.logged: list[list[OrderInput]] = []
-        self.wakes = 0
+        self.untils: list[int | None] = []
+        self.wakes: list[int] = []
 
-    def broker_news(self, news: Sequence[OrderInput]) -> None:
+    def broker_news(self, news: Sequence[OrderInput], until_ns: int | None) -> None:
         self.logged.append(list(news))
+        self.untils.append(until_ns)
 
-    def wake(self) -> None:
-        self.wakes += 1
+    def wake_at(self, moment_ns: int) -> None:
+        self.wakes.append(moment_ns)
 
 
 def ack(number: int) -> Acknowledged:
@@ -60,9 +62,9 @@ def test_what_came_later_than_the_engine_has_come_waits() -> None:
     queue.put(ack(1))
     clock.now_ns = 300
     queue.put(ack(2))
-    assert watched.wakes == 2
+    assert watched.wakes == [100, 100]
     assert stamps(queue.take(100)) == [100]
-    assert watched.wakes == 3  # or what is left would wait as long as the market is quiet
+    assert watched.wakes[2:] == [300]  # or what is left would wait as long as the market is quiet
     assert queue.take(299) == []
     assert stamps(queue.take(300)) == [300]
     assert queue.take(300) == []
@@ -99,6 +101,9 @@ def test_the_log_has_news_with_the_stamps_that_count_before_it_is_handed_over() 
     taken = queue.take(2_000)
     assert watched.logged == [taken]
     assert stamps(taken) == [1_001, 1_002]
+    queue.put(ack(3))
+    queue.take_rest()
+    assert watched.untils == [2_000, None]
 
 
 def test_threads_lose_nothing() -> None:

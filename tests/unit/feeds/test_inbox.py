@@ -244,6 +244,34 @@ def test_a_moment_behind_rows_on_their_way_is_waited_for_once() -> None:
     assert (taken, naps.ms, naps.woken) == (([], wall.now_ns), [250.0], 1)
 
 
+def test_a_moment_that_somebody_asks_for_does_not_wait_for_a_row() -> None:
+    """News of an order in a quiet market; asked for before the taker waits, or while it does, and once alone."""
+    inbox, wall, naps = napping()
+    inbox.wake_at(wall.now_ns)
+    assert inbox.take(NEVER_NS, 10) == ([], wall.now_ns)
+    assert naps.ms == []
+    naps.meanwhile = [lambda: inbox.wake_at(wall.now_ns)]
+    assert inbox.take(NEVER_NS, 10) == ([], wall.now_ns)
+    assert (naps.ms, naps.woken) == ([250.0], 1)
+    inbox.take(NEVER_NS, 10)
+    assert naps.ms == [250.0, 250.0]
+
+
+def test_a_moment_that_is_asked_for_stays_until_time_has_come_there() -> None:
+    """Time may not pass over a row on its way: its hand-over ends the wait, and nobody looks again and again."""
+    inbox, wall, naps = napping()
+    stamp_ns = inbox.stamp()
+    inbox.wake_at(stamp_ns + MS)
+    inbox.wake_at(stamp_ns + 5 * MS)
+    naps.meanwhile = [lambda: None, lambda: inbox.put([])]
+    assert inbox.take(NEVER_NS, 10) == ([], stamp_ns - 1)
+    assert inbox.take(NEVER_NS, 10) == ([], wall.now_ns)
+    assert (naps.ms, naps.woken) == ([250.0, 250.0], 1)
+    inbox.wake_at(wall.now_ns + MS)
+    inbox.take(NEVER_NS, 10)
+    assert naps.ms[2:] == [1.0]
+
+
 def test_a_moment_at_the_end_of_the_run_is_waited_for_once() -> None:
     inbox, wall, naps = napping()
     end_ns = wall.now_ns + MS

@@ -2,12 +2,26 @@
 
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from quantkit.brokers.asynchronous.inputs import (
+    Acknowledged,
+    Amended,
+    AmendRefused,
+    Cancelled,
+    CancelRefused,
+    Completed,
+    Executed,
+    OrderInput,
+    OutcomeUnknown,
+    Rejected,
+)
 from quantkit.errors import DataError
 from quantkit.events import Candle
 from quantkit.live.journal import (
+    BrokerNews,
     EngineLog,
     Entry,
     FeedEnded,
@@ -87,12 +101,33 @@ def test_each_call_writes_the_tag_of_version_0_1(tmp_path: Path) -> None:
     log.stepped(6, -3)
     log.input_batch(2, 7, 8)
     assert log.has_begun
+    log.broker_news([], 8)
     log.sent("A-B", 1, 7, 8)
     log.output([], [])
     log.feed_ended()
     log.close()
     tags = [payload.split(b'"')[3].decode() for payload in TapeReader(tmp_path / "engine")]
-    assert tags == ["warmup", "offset", "take", "sent", "did", "end"]
+    assert tags == ["warmup", "offset", "take", "news", "sent", "did", "end"]
+
+
+def test_news_of_every_kind_is_read_as_it_was_written(tmp_path: Path) -> None:
+    standing: dict[str, Any] = {"order_id": "r1", "at_ns": 5, "received_ns": 6, "filled_lots": 2}
+    news: list[OrderInput] = [
+        Acknowledged(**standing, exchange_id="77"),
+        Rejected(**standing, reason="no"),
+        Amended(**standing, request=3, whole_lots=4, limit_ticks=9),
+        AmendRefused(**standing, request=4, reason="no"),
+        CancelRefused(**standing, request=5, reason="over"),
+        Executed(**standing, execution_id="e1", lots=2, ticks=8, fee=Decimal("-0.10"), fee_currency="B", role="maker"),
+        Cancelled(**standing, reason="requested"),
+        Completed(**standing),
+        OutcomeUnknown(**standing, request=6, what="amend"),
+    ]
+    log = EngineLog(tmp_path / "engine")
+    log.broker_news(news, None)
+    log.close()
+    (entry,) = read_log(tmp_path / "engine")
+    assert entry == BrokerNews(None, news)
 
 
 def test_an_entry_of_an_unknown_kind_is_refused_by_its_number(tmp_path: Path) -> None:
