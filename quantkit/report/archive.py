@@ -26,7 +26,8 @@ from quantkit.orders import Fill, Order
 from quantkit.portable import check_new
 from quantkit.report.digest import ENCODINGS, named, result_hash
 from quantkit.report.frames import utc_index
-from quantkit.storage.segments import sync_folder, try_lock
+from quantkit.storage.root import sync_folder
+from quantkit.storage.segments import try_lock
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -19,6 +19,18 @@ _CHUNK_BYTES: Final = 1 << 20
 _NO_LINK: Final[int] = getattr(os, "O_NOFOLLOW", 0)
 
 
+def sync_folder(folder: Path) -> None:
+    """Make the names of the files in a folder durable."""
+    # Windows has no way to sync a folder.
+    if sys.platform == "win32":
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 class Root:
     """A folder reached through `pyarrow.fs`, with atomic publication of finished files.
 
@@ -222,19 +234,15 @@ class Root:
         Raises:
             DataError: The file system refuses.
         """
-        # Windows has no way to sync a folder, and an object store's upload is durable when it returns.
-        if self._local is None or sys.platform == "win32":
+        # An object store's upload is durable when it returns.
+        if self._local is None:
             return
         folders = {self._local}
         for relative in relatives:
             folders.update(self._local / parent for parent in PurePosixPath(relative).parents)
         with self.translated():
             for folder in sorted(folders, reverse=True):
-                descriptor = os.open(folder, os.O_RDONLY)
-                try:
-                    os.fsync(descriptor)
-                finally:
-                    os.close(descriptor)
+                sync_folder(folder)
 
     @contextmanager
     def locked(self) -> Iterator[None]:

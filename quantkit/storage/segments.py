@@ -200,18 +200,6 @@ def size_of(path: Path) -> int:
         return path.stat().st_size
 
 
-def sync_folder(folder: Path) -> None:
-    """Make the names of the files in a folder durable."""
-    # Windows has no way to sync a folder.
-    if sys.platform == "win32":
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
 @contextmanager
 def translated(path: Path, what: str) -> Iterator[None]:
     """Turn a file system's refusal into a DataError that says what cannot be done where."""

@@ -13,7 +13,7 @@ from typing import Final, Self
 from zlib import crc32
 
 from quantkit.errors import ConfigError, DataError
-from quantkit.storage.root import first_line
+from quantkit.storage.root import first_line, sync_folder
 from quantkit.storage.segments import (
     HEADER,
     LENGTH,
@@ -24,7 +24,6 @@ from quantkit.storage.segments import (
     segment_path,
     segments_in,
     size_of,
-    sync_folder,
     translated,
     try_lock,
     write_rest,

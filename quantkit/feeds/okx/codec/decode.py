@@ -167,8 +167,8 @@ _BY_HEAD: Final[dict[bytes, tuple[Reader, str]]] = {
     b'{"arg":{"channel":"books","': (READERS["books"], "books"),
     b'{"arg":{"channel":"bbo-tbt"': (READERS["bbo-tbt"], "bbo-tbt"),
 }
-#: What msgspec raises for text that is not JSON of the form asked for; invalid UTF-8 and deep nesting have their own.
-MALFORMED: Final = (ParseError, msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+#: What a frame raises that cannot be read.
+MALFORMED: Final = (ParseError, *wire.DECODE_ERRORS)
 #: Finds the channel of a frame that is not JSON: its state can no longer be trusted.
 _BEGINNING: Final = re.compile(rb'\{"arg":\{"channel":"([\w-]{1,40})"(?:,"instId":"([\w.-]{1,60})")?', re.ASCII).match
 

@@ -10,8 +10,6 @@ from quantkit.feeds.okx.codec.wire import InstrumentRow
 from quantkit.instruments import Instrument
 
 _KINDS: Final = {"SPOT": "spot", "SWAP": "swap", "FUTURES": "future"}
-#: What msgspec raises for text that is not JSON of the form asked for.
-_MALFORMED: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 _reply: Final = msgspec.json.Decoder(wire.RestReply)
 _raw_rows: Final = msgspec.json.Decoder(list[msgspec.Raw])
@@ -29,13 +27,13 @@ def decode_instruments(body: bytes) -> list[InstrumentRow | ParseError]:
         if str(reply.code) != "0" or not reply.data:
             raise ParseError(f"the reply has code {reply.code}: {reply.msg}"[:200], where="OKX instruments")
         raw_rows = _raw_rows.decode(reply.data)
-    except _MALFORMED as error:
+    except wire.DECODE_ERRORS as error:
         raise ParseError(str(error) or type(error).__name__, where="OKX instruments") from error
     rows: list[InstrumentRow | ParseError] = []
     for raw in raw_rows:
         try:
             rows.append(_instrument_row.decode(raw))
-        except _MALFORMED as error:
+        except wire.DECODE_ERRORS as error:
             rows.append(ParseError(str(error) or type(error).__name__, where="OKX instruments"))
     return rows
 

@@ -8,7 +8,7 @@ Whole numbers of the busiest rows (times, ids, counts) are read by msgspec itsel
 of a whole value, quoted or bare; they are exact and within their bounds, or refused.
 """
 
-from typing import Annotated, Any, Generic, Literal, TypeAlias, TypeVar
+from typing import Annotated, Any, Final, Generic, Literal, TypeAlias, TypeVar
 
 import msgspec
 from msgspec import Meta
@@ -17,6 +17,7 @@ from quantkit.feeds.okx.codec.channels import Channel
 from quantkit.feeds.okx.codec.grammar import instrument_id, number, time_ns, whole
 
 __all__ = [
+    "DECODE_ERRORS",
     "Arg",
     "BookRow",
     "CandleRow",
@@ -38,6 +39,9 @@ __all__ = [
     "time_ns",
     "whole",
 ]
+
+#: What msgspec raises for text that is not JSON of the form asked for; invalid UTF-8 and deep nesting have their own.
+DECODE_ERRORS: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 #: A time between 2001 and 2096, an id of at most 18 digits, a number of matches, and a sequence number, which storage
 #: keeps in 64 bits.

@@ -70,8 +70,6 @@ class _FundingCursor(msgspec.Struct, rename="camel"):
 
 
 _LEVELS: Final = {"1": "spot", "2": "futures", "3": "multi-currency", "4": "portfolio"}
-#: What msgspec raises for text that is not JSON of the form asked for.
-_MALFORMED: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 _reply: Final = msgspec.json.Decoder(wire.RestReply)
 _rows: Final = msgspec.json.Decoder(list[msgspec.Raw])
@@ -87,7 +85,7 @@ def envelope(body: bytes) -> wire.RestReply | None:
     """Return the outside of a reply, None where the body is something else."""
     try:
         return _reply.decode(body)
-    except _MALFORMED:
+    except wire.DECODE_ERRORS:
         return None
 
 
@@ -99,7 +97,7 @@ def rows_of(data: msgspec.Raw, *, where: str) -> list[msgspec.Raw]:
     """
     try:
         return _rows.decode(data)
-    except _MALFORMED as error:
+    except wire.DECODE_ERRORS as error:
         raise ParseError(str(error), where=where) from None
 
 
@@ -111,7 +109,7 @@ def candle_cursor(row: msgspec.Raw) -> int | None:
     try:
         texts = _texts.decode(row)
         return wire.time_ns(texts[0]) // NS_PER_MS if texts else None
-    except (*_MALFORMED, ParseError):
+    except (*wire.DECODE_ERRORS, ParseError):
         return None
 
 
@@ -119,7 +117,7 @@ def trade_cursor(row: msgspec.Raw) -> int | None:
     """Return a trade row's id, None where it cannot be read."""
     try:
         return wire.whole(_trade_cursor.decode(row).trade_id) or None
-    except (*_MALFORMED, ParseError):
+    except (*wire.DECODE_ERRORS, ParseError):
         return None
 
 
@@ -127,7 +125,7 @@ def funding_cursor(row: msgspec.Raw) -> int | None:
     """Return the millisecond of a funding row's settlement, None where it cannot be read."""
     try:
         return wire.time_ns(_funding_cursor.decode(row).funding_time) // NS_PER_MS
-    except (*_MALFORMED, ParseError):
+    except (*wire.DECODE_ERRORS, ParseError):
         return None
 
 
@@ -140,7 +138,7 @@ def candle_texts(rows: Iterable[msgspec.Raw], refuse: Refuse) -> list[list[str]]
     for row in rows:
         try:
             found.append(_texts.decode(row))
-        except _MALFORMED as error:
+        except wire.DECODE_ERRORS as error:
             refuse(f"candle row: {error}")
     return found
 
@@ -203,7 +201,7 @@ def settled_funding(rows: Iterable[msgspec.Raw], instrument: str, refuse: Refuse
                 raise ParseError(f"a row of {each.inst_id}")
             rate = wire.number(each.realized_rate or each.funding_rate)
             at_ns = wire.time_ns(each.funding_time)
-        except (*_MALFORMED, ParseError) as error:
+        except (*wire.DECODE_ERRORS, ParseError) as error:
             refuse(f"funding row: {error}")
         else:
             found.append(Funding(instrument, at_ns, at_ns, rate, at_ns, is_settled=True))
@@ -219,7 +217,7 @@ def server_time_ns(data: msgspec.Raw, *, where: str) -> int:
     try:
         (row,) = _times.decode(data)
         return wire.time_ns(row.ts)
-    except (*_MALFORMED, ValueError, ParseError) as error:
+    except (*wire.DECODE_ERRORS, ValueError, ParseError) as error:
         raise ParseError(f"no time in the reply ({error})", where=where) from None
 
 
@@ -231,7 +229,7 @@ def account_config(data: msgspec.Raw, *, where: str) -> AccountConfig:
     """
     try:
         (row,) = _accounts.decode(data)
-    except (*_MALFORMED, ValueError):
+    except (*wire.DECODE_ERRORS, ValueError):
         # The reply describes an account, so no part of it is repeated here.
         raise ParseError("the reply holds no account", where=where) from None
     return AccountConfig(
