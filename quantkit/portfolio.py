@@ -246,7 +246,7 @@ class TripSense:
             old = 0 if self.is_over else fill.lots
         else:
             old = min(fill.lots, self._lots_to_zero(before))
-        is_nothing = self.instrument.tradable_lots(after) == 0
+        is_nothing = not after or self.instrument.tradable_lots(after) == 0
         if old < fill.lots:
             self.side, self.is_over, self.is_idle = fill.side, False, is_nothing
         elif fill.side is self.side:

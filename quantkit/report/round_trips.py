@@ -123,7 +123,9 @@ def fold(
             if instrument is None:
                 raise DataError(f"fill {fill.id}: instrument {fill.instrument} is not among those of the run")
             holding = holdings[fill.instrument] = _Holding(instrument, later.get(fill.instrument, ()))
-        closed.extend(holding.add(number, fill, seen))
+        trip = holding.add(number, fill, seen)
+        if trip is not None:
+            closed.append(trip)
     marks = marks or {}
     left: list[tuple[int, OpenTrip]] = []  # with the number of the fill that opened it
     for holding in holdings.values():
@@ -247,34 +249,31 @@ class _Holding:
         self.sense = TripSense(instrument)
         self.trip: _RunningTrip | None = None
 
-    def add(
-        self, number: int, fill: Fill, seen: Mapping[tuple[str, int], Excursion]
-    ) -> Iterator[tuple[int, RoundTrip]]:
-        """Book a fill and yield the trip that it is known to have closed, if there is one."""
+    def add(self, number: int, fill: Fill, seen: Mapping[tuple[str, int], Excursion]) -> tuple[int, RoundTrip] | None:
+        """Book a fill and return the trip that it is known to have closed, if there is one."""
         while self._later and self._later[0].valid_from_ns <= fill.revealed_ns:
             # What can be traded depends on the steps of the moment.
             self.instrument = self.sense.instrument = self._later.popleft()
         fee = fee_in_settlement(fill, self.instrument)
-        before, was_idle = self._qty, self.sense.is_idle
-        self.position.book(fill)
-        self._qty = self.position.qty
-        old, new = self.sense.split(fill, before, self._qty)
-        if self.trip is not None and old:
-            self.trip.add(fill, old, fee)
+        position, sense, trip = self.position, self.sense, self.trip
+        before, was_idle = self._qty, sense.is_idle
+        position.book(fill)
+        after = self._qty = position.qty
+        old, new = sense.split(fill, before, after)
+        if trip is not None and old:
+            trip.add(fill, old, fee)
             if was_idle:
-                self.trip.entry_ns = fill.filled_ns  # before, there was no position
-            if fill.side is not self.trip.side:
+                trip.entry_ns = fill.filled_ns  # before, there was no position
+            if fill.side is not trip.side:
                 # The ledger takes the whole fill: what it realises comes from the closing part alone.
-                self.trip.exit_number, self.trip.exit_ns = number, fill.filled_ns
-                self.trip.realised_after = self.position.realised_ratio
-        if new:
-            realised = (0, 1)
-            if self.trip is not None:
-                realised = self.trip.realised_after
-            if self.trip is not None and self.trip.exit_lots:
-                yield self.trip.exit_number, self._close(self.trip, seen)
-            self.trip = _RunningTrip(number, fill, realised)
-            self.trip.add(fill, new, fee)
+                trip.exit_number, trip.exit_ns = number, fill.filled_ns
+                trip.realised_after = position.realised_ratio
+        if not new:
+            return None
+        realised = (0, 1) if trip is None else trip.realised_after
+        self.trip = _RunningTrip(number, fill, realised)
+        self.trip.add(fill, new, fee)
+        return (trip.exit_number, self._close(trip, seen)) if trip is not None and trip.exit_lots else None
 
     def end(self) -> None:
         """Judge the latest trip by the steps of the end, where these came into force after its last fill."""
