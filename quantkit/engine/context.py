@@ -37,6 +37,7 @@ class KnownInstruments:
 
     Attributes:
         has_begun: Whether the run has begun: an unknown id is then a slip in a hook, and no lack of data.
+        asked: The instruments that the strategy has asked for.
     """
 
     def __init__(self, feed: Feed, at_ns: int, *, is_live: bool) -> None:
@@ -44,6 +45,7 @@ class KnownInstruments:
         self._is_live = is_live
         self._current = dict(feed.instruments(at_ns))
         self.has_begun = False
+        self.asked: set[str] = set()
 
     def update(self, instruments: Mapping[str, Instrument]) -> None:
         """Use other metadata from now on."""
@@ -62,6 +64,7 @@ class KnownInstruments:
             hint = "there" if close is None else f"did you mean {close}? There"
             what = f"the live feed has no {instrument}" if self._is_live else f"no data: {instrument} is not there"
             raise (ConfigError if self.has_begun else DataError)(f"{what}; {hint} is {names_of(there)}")
+        self.asked.add(instrument)
         return found
 
 

@@ -87,6 +87,11 @@ class Engine:
         """Metadata that came into force in the course of the run, in order of time."""
         return self._parts.hooks.changes
 
+    @property
+    def instruments_asked(self) -> list[str]:
+        """The instruments that the strategy has asked for, subscribed or not."""
+        return sorted(self._parts.prepared.instruments.asked)
+
     def mark(self, instrument: str) -> float | None:
         """Return the mark of an instrument, None before the first."""
         return self._parts.marks.last(instrument)

@@ -2,7 +2,7 @@
 
 import asyncio
 import threading
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
@@ -197,6 +197,11 @@ class LiveFeed(LiveCatalog):
         self._receiver.call(self._receiver.client.subscribe(tuple(streams), self._names, since_ns))
         # A recording that is played back begins when somebody subscribes, and so does its time.
         self._receiver.measure_soon()
+
+    def keep_metadata(self, names: Iterable[str]) -> None:
+        """Record the metadata of instruments without rows, as the strategy has seen them."""
+        if self._recorder is not None:
+            self._recorder.add_instruments(self._instruments[name] for name in names if name not in self._names)
 
     def warmup(self, stream: Stream, count: int, until_ns: int) -> Block | None:
         """Fetch the last `count` candles closed by `until_ns`, fewer if there are no more, None if there are none.

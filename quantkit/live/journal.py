@@ -115,6 +115,7 @@ class Stopped(msgspec.Struct, frozen=True, kw_only=True, tag="stop"):
     Attributes:
         error: The exception that stopped it, if any.
         hash_encoding: Which of `quantkit.report.digest.ENCODINGS` the hash has.
+        asked: The instruments whose metadata the strategy has asked for, subscribed or not.
     """
 
     ended: str
@@ -127,6 +128,7 @@ class Stopped(msgspec.Struct, frozen=True, kw_only=True, tag="stop"):
     positions: dict[str, Decimal]
     error: str = ""
     hash_encoding: str = "quantkit-result-1"  # the only one before logs named it
+    asked: list[str] = []
 
 
 Entry: TypeAlias = Started | WarmupLoaded | InputBatch | BrokerNews | Sent | Stepped | Output | FeedEnded | Stopped

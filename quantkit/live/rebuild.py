@@ -20,6 +20,7 @@ from quantkit.live.journal import (
     Sent,
     Started,
     Stepped,
+    Stopped,
     WarmupLoaded,
     instruments_of,
     read_log,
@@ -92,6 +93,7 @@ class _RunSummary(NamedTuple):
         sent, steps: When its messages left, and how far the clocks were apart.
         taken_until_ns: The moment up to which it took what came.
         until_ns: Its rows end here: a run that came to its end took no others, of a killed one the tape has the rest.
+        asked: The instruments whose metadata its strategy has asked for.
     """
 
     started: Started
@@ -100,12 +102,13 @@ class _RunSummary(NamedTuple):
     steps: list[Stepped]
     taken_until_ns: int
     until_ns: int
+    asked: list[str]
 
 
 def _summary(folder: Path) -> _RunSummary:
     started: Started | None = None
     warmed, sent, steps = list[WarmupLoaded](), list[Sent](), list[Stepped]()
-    until_ns, has_ended = 0, False
+    until_ns, has_ended, asked = 0, False, list[str]()
     for entry in read_log(folder / ENGINE):
         match entry:
             case Started():
@@ -120,13 +123,15 @@ def _summary(folder: Path) -> _RunSummary:
                 until_ns = entry.until_ns
             case FeedEnded():
                 has_ended = True
+            case Stopped():
+                asked = entry.asked
             case _:
                 continue
     if started is None:
         raise DataError(f"{folder}: the engine log does not begin with the start of a run")
     end_ns = span_of(started)[1]
     until_ns = min(until_ns, end_ns)
-    return _RunSummary(started, warmed, sent, steps, until_ns, until_ns if has_ended else end_ns)
+    return _RunSummary(started, warmed, sent, steps, until_ns, until_ns if has_ended else end_ns, asked)
 
 
 class _RowBlocks:
@@ -202,7 +207,7 @@ def _write(folder: Path, target: Path, run: _RunSummary) -> dict[Stream, int]:
         for timing in _timings(run, names):
             blocks.add(timing)
         blocks.finish()
-        for name in names:
+        for name in sorted({*names, *run.asked}):
             writer.write_instrument(instruments[name])
     return dict(blocks.counts)
 

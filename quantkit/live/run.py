@@ -120,8 +120,11 @@ def _run(
                 if log is not None:
                     log.write(_stop_of_error(error, start_ns))
                 raise
+        asked = engine.instruments_asked
+        # A backtest over the rows of this run asks for them again.
+        feed.keep_metadata(asked)
     if log is not None:
-        log.write(_stop_of(outcome, failure))
+        log.write(_stop_of(outcome, failure, asked))
     outcome.warnings.extend(feed.notes)
     described = run_config(
         strategy=name,
@@ -180,7 +183,7 @@ def _write_start(
     )
 
 
-def _stop_of(outcome: Outcome, failure: StrategyError | None) -> Stopped:
+def _stop_of(outcome: Outcome, failure: StrategyError | None, asked: list[str]) -> Stopped:
     return Stopped(
         ended=outcome.ended,
         end_ns=outcome.end_ns,
@@ -192,6 +195,7 @@ def _stop_of(outcome: Outcome, failure: StrategyError | None) -> Stopped:
         cash=outcome.cash,
         positions=outcome.position_qty,
         error="" if failure is None else str(failure),
+        asked=asked,
     )
 
 

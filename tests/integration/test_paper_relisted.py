@@ -109,3 +109,34 @@ def test_a_change_that_cannot_be_counted_ends_the_run_with_its_result(resting: P
     assert verify(run).is_identical
     assert len(Catalog(run / "data").versions()[SWAP]) == 1
     assert json.loads((run / "result" / "manifest.json").read_bytes())["hash"] == live.hash
+
+
+ASKING = """
+from quantkit import Strategy
+
+class Asking(Strategy):
+    def on_start(self):
+        self.subscribe_trades("BTC-USDT-SWAP")
+        self.every("1s")
+
+    def on_timer(self, name):
+        self.buy("BTC-USDT-SWAP", float(self.instrument_info("ETH-USDT-SWAP").min_qty))
+"""
+
+
+def test_metadata_that_a_strategy_asked_for_are_recorded(tmp_path: Path) -> None:
+    """Of an instrument without rows as well, and in rows rebuilt from the tape: a backtest asks for them again."""
+    (file := tmp_path / "asking.py").write_text(ASKING)
+    with SandboxServer(GeneratedMarket(7)) as sandbox:
+        live = paper(str(file), okx=OkxConfig(url=sandbox.url), record=tmp_path / "runs", duration="2s")
+    assert live.outcome.orders
+    (run,) = (tmp_path / "runs").iterdir()
+    assert verify(run).is_identical
+    stopped = list(read_log(run / "engine"))[-1]
+    assert isinstance(stopped, Stopped)
+    assert stopped.asked == [SWAP, "ETH-USDT-SWAP"]
+    span = {"start": live.config["start_ns"], "end": stopped.end_ns}
+    for _ in range(2):
+        assert sorted(Catalog(run / "data").instruments()) == stopped.asked
+        assert qk.backtest(str(file), data=run / "data", cash={"USDT": 10_000}, **span).hash == live.hash
+        rebuild(run)
