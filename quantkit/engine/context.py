@@ -4,7 +4,6 @@ import math
 from collections import deque
 from collections.abc import Mapping
 from datetime import datetime
-from decimal import Decimal
 from typing import Final, NoReturn
 
 import numpy as np
@@ -225,6 +224,7 @@ class RunContext:
         self.target = orders.target
         self.quote = orders.quote
         self.open_orders = orders.open_orders
+        self.position = orders.position
         self._orders = orders
         self._books = books
         self._position = position
@@ -232,7 +232,6 @@ class RunContext:
         self._subscriptions = start.subscriptions
         self._dirty = dirty
         self._history: dict[Stream, deque[Candle]] = {}
-        self._tradable: dict[str, tuple[Decimal, Instrument, float]] = {}  # of the holding that was asked for last
 
     @property
     def now_ns(self) -> int:
@@ -258,18 +257,6 @@ class RunContext:
             ConfigError: Always.
         """
         raise ConfigError(f"subscribe to {instrument} {kind} in on_start; a run's streams are fixed once it has begun")
-
-    def position(self, instrument: str) -> float:
-        """Return the tradable part of the reported position."""
-        traded = self._orders.instrument(instrument)
-        qty = self.portfolio.position(instrument).qty
-        if not qty:
-            return 0.0
-        # A hook asks at every row, and the answer changes with a fill: the exact arithmetic is done once for each.
-        last = self._tradable.get(instrument)
-        if last is None or last[0] is not qty or last[1] is not traded:
-            last = self._tradable[instrument] = qty, traded, traded.qty(traded.tradable_lots(qty))
-        return last[2]
 
     def book(self, instrument: str) -> Book | None:
         """Return a view of the book."""

@@ -1,11 +1,10 @@
 """Reports on the last step of their way: into the strategy's books, then to its hooks, and into the log of the run."""
 
-from quantkit.brokers.base import Broker, Report
+from quantkit.brokers.base import Broker
 from quantkit.engine.guard import HookGuard
 from quantkit.engine.order_manager import OrderManager
 from quantkit.engine.outcome import RunLog
-from quantkit.orders import Order
-from quantkit.portfolio import Portfolio
+from quantkit.errors import DataError, StrategyError
 from quantkit.strategy import Strategy, overrides
 
 
@@ -14,9 +13,9 @@ class ReportDelivery:
 
     Args:
         broker: The source of reports.
-        orders, ledger: The strategy's own books, as far as reported.
+        orders: The strategy's own books, as far as reported.
         strategy: Whose `on_order` and `on_fill` are called.
-        guard: Calls them.
+        guard: Says which of them raised.
         log: Told what was sent and reported; None for nobody.
     """
 
@@ -24,7 +23,6 @@ class ReportDelivery:
         self,
         broker: Broker,
         orders: OrderManager,
-        ledger: Portfolio,
         strategy: Strategy,
         guard: HookGuard,
         log: RunLog | None,
@@ -32,7 +30,6 @@ class ReportDelivery:
         self._broker = broker
         self._agenda = broker.agenda
         self._orders = orders
-        self._ledger = ledger
         self._guard = guard
         self._log = log
         self._logged = 0  # reports that the log has been told
@@ -40,20 +37,32 @@ class ReportDelivery:
         self._on_fill = strategy.on_fill if overrides(strategy, "on_fill") else None
 
     def deliver(self, now_ns: int) -> None:
-        """Hand out the reports that are due: portfolio first, then `on_order`, then `on_fill`."""
-        while self._agenda.report_ns <= now_ns:
-            report = self._broker.take_report()
-            order = self.take_in(report)
-            if self._on_order is not None:
-                self._guard.call("on_order", self._on_order, order)
-            if report.fill is not None and self._on_fill is not None:
-                self._guard.call("on_fill", self._on_fill, report.fill)
+        """Hand out the reports that are due: portfolio first, then `on_order`, then `on_fill`.
 
-    def take_in(self, report: Report) -> Order:
-        """Apply a report to the strategy's books, and return its order."""
-        if report.fill is not None:
-            self._ledger.apply(report.fill)
-        return self._orders.apply(report)
+        Raises:
+            StrategyError: A hook raised.
+        """
+        agenda, broker, orders = self._agenda, self._broker, self._orders
+        on_order, on_fill = self._on_order, self._on_fill
+        given: object = None
+        hook = ""  # the user's code that runs at present, if any
+        try:
+            while agenda.report_ns <= now_ns:
+                report = broker.take_report()
+                order, fill = orders.apply(report), report.fill
+                if on_order is not None:
+                    hook, given = "on_order", order
+                    on_order(order)
+                if fill is not None and on_fill is not None:
+                    hook, given = "on_fill", fill
+                    on_fill(fill)
+                hook = ""
+        except (StrategyError, DataError):
+            raise
+        except (Exception, SystemExit) as error:
+            if not hook:
+                raise
+            raise self._guard.error(hook, error, given) from error
 
     def log(self) -> None:
         """Log the messages and reports since the last call."""

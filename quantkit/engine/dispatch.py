@@ -1,12 +1,16 @@
 """The rows that are handed to hooks one by one, in the total order, as fast as the interpreter goes."""
 
-from collections.abc import Callable, Iterator, Sequence
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from quantkit.engine.guard import HookGuard
+from quantkit.errors import DataError, StrategyError
+from quantkit.rows.cursors import NOWHERE
 from quantkit.rows.position import RunPosition
 
 #: Up to so many rows a batch is lined up with lists.
@@ -37,25 +41,30 @@ class HookDispatcher:
     Args:
         position: Gets the time of each row before its hook runs, and moves with the rows.
         dirty: Filled by hooks that send orders or start timers; a run of rows stops when it is not empty.
+        guard: Says which hook raised.
+
+    Attributes:
+        next_index: Where the next row stands that is handed out; `NOWHERE` after the last one.
     """
 
-    def __init__(self, position: RunPosition, dirty: set[str]) -> None:
-        self.indices: NDArray[np.int64] = np.empty(0, np.int64)
-        #: The hook that ran last and what it was given, for the error that it may raise.
-        self.hook: Callable[[Any], None] | None = None
-        self.event: Any = None
+    def __init__(self, position: RunPosition, dirty: set[str], guard: HookGuard) -> None:
+        self.next_index = NOWHERE
         self._position = position
         self._dirty = dirty
+        self._guard = guard
+        self._behind: list[int] = []  # the index behind each row
+        self._every_index: list[int] = []  # the same where all rows are handed out, for batches of any size
+        self._count = 0
         self._one_hook: Callable[[Any], None] | None = None
         self._rows: Iterator[Any] = iter(())
-        self._times: Any = iter([])
+        self._left: Any = iter([])
 
     def line_up(self, parts: Sequence[HookedRows], received_ns: NDArray[np.int64]) -> None:
         """Merge the hooked rows of all cursors of a batch."""
         if len(parts) == 1:
-            self.indices, self._one_hook, times, events = parts[0]
-            self._times = iter(received_ns[self.indices].tolist() if times is None else times)
-            self._rows = zip(self._times, events, strict=False)
+            indices, self._one_hook, times, events = parts[0]
+            behind = self._every(len(indices)) if len(indices) == len(received_ns) else (indices + 1).tolist()
+            self._begin(behind, received_ns[indices].tolist() if times is None else times, events)
             return
         self._one_hook = None
         if len(received_ns) <= _FEW_ROWS:
@@ -63,11 +72,15 @@ class HookDispatcher:
             return
         indices = np.concatenate([part.indices for part in parts]) if parts else np.empty(0, np.int64)
         order = np.argsort(indices, kind="stable")
-        self.indices = indices[order]
+        indices = indices[order]
         whose = np.repeat(np.arange(len(parts)), [len(part.indices) for part in parts])[order].tolist()
-        self._times = iter(received_ns[self.indices].tolist())
         hooks, sources = [part.hook for part in parts], [part.events for part in parts]
-        self._rows = zip(self._times, map(hooks.__getitem__, whose), map(sources.__getitem__, whose), strict=False)
+        self._begin(
+            (indices + 1).tolist(),
+            received_ns[indices].tolist(),
+            map(hooks.__getitem__, whose),
+            map(sources.__getitem__, whose),
+        )
 
     def _line_up_few(self, parts: Sequence[HookedRows], received_ns: NDArray[np.int64]) -> None:
         """Merge a handful of rows, as they come live, where arrays cost more than lists."""
@@ -76,36 +89,55 @@ class HookDispatcher:
             for index in part.indices.tolist():
                 owners[index] = part
         stamps = received_ns.tolist()
-        indices, times, hooks, sources = [], [], [], []
+        behind, times, hooks, sources = [], [], [], []
         for index, owner in enumerate(owners):
             if owner is not None:
-                indices.append(index)
+                behind.append(index + 1)
                 times.append(stamps[index])
                 hooks.append(owner.hook)
                 sources.append(owner.events)
-        self.indices = np.array(indices, np.int64)
-        self._times = iter(times)
-        self._rows = zip(self._times, hooks, sources, strict=False)
+        self._begin(behind, times, hooks, sources)
 
-    def run(self, count: int) -> int:
-        """Run the next `count` rows, fewer when a hook changed something; return how many ran in this batch."""
-        position, dirty = self._position, self._dirty
-        position.follow(self.indices, self._times)
+    def _every(self, count: int) -> list[int]:
+        """Return the indices behind the rows of a batch that are all handed out, and maybe some more."""
+        if count > len(self._every_index):
+            self._every_index = list(range(1, count + 1))
+        return self._every_index
+
+    def _begin(self, behind: list[int], times: list[int], *more: Iterable[Any]) -> None:
+        """Stand before the first row; `more` makes what else a row needs."""
+        self._behind, self._count, self._left = behind, len(times), iter(times)
+        self._rows = zip(behind, self._left, *more, strict=False)
+        self.next_index = behind[0] - 1 if times else NOWHERE
+
+    def run_to(self, limit: int) -> None:
+        """Hand out the rows before the index `limit`, fewer when a hook changed something.
+
+        Raises:
+            StrategyError: A hook raised.
+        """
+        position, dirty, behind = self._position, self._dirty, self._behind
+        done = self._count - self._left.__length_hint__()
+        # Rows are whole steps apart at least, so that most searches end where they begin.
+        end = min(self._count, done + limit - self.next_index)
+        if behind[end - 1] > limit:
+            end = bisect_right(behind, limit, done, end)
         hook, event = self._one_hook, None
         try:
             if hook is not None:
-                for position.now_ns, event in islice(self._rows, count):
+                for position.index, position.now_ns, event in islice(self._rows, end - done):
                     hook(event)
                     if dirty:
                         break
             else:
-                for position.now_ns, hook, events in islice(self._rows, count):
+                for position.index, position.now_ns, hook, events in islice(self._rows, end - done):
                     event = next(events)
                     hook(event)
                     if dirty:
                         break
-        except (Exception, SystemExit):
-            self.hook, self.event = hook, event
+        except (StrategyError, DataError):
             raise
-        position.rest()
-        return len(self.indices) - int(self._times.__length_hint__())
+        except (Exception, SystemExit) as error:
+            raise self._guard.error(getattr(hook, "__name__", "hook"), error, event) from error
+        done = self._count - self._left.__length_hint__()
+        self.next_index = behind[done] - 1 if done < self._count else NOWHERE

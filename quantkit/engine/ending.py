@@ -32,7 +32,7 @@ def finish(parts: RunParts, ended: str, end_ns: int) -> Outcome:
     """
     # What the broker still hears of its orders may change the account.
     for report in parts.broker.finish(end_ns, "end_of_data" if ended == "completed" else ended):
-        parts.delivery.take_in(report)
+        parts.orders.apply(report)
     parts.equity.close_curve(end_ns)
     parts.delivery.log()
     notes = parts.broker.notes()

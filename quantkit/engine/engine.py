@@ -177,9 +177,7 @@ class Engine:
 
     def _stop(self, ended: str, end_ns: int) -> Outcome:
         """Stop the strategy, cancel what is open, and gather everything."""
-        position = self._position
-        position.rest()  # a hook that raised has left the rows in their middle
-        position.now_ns = end_ns
+        self._position.now_ns = end_ns
         self._parts.orders.refusal = "stopped"
         if self._strategy_stops:
             self._strategy_stops = False

@@ -7,6 +7,7 @@ row; the row is applied; reports due are delivered; then the strategy's hook run
 Only rows that can matter are looked at one by one: those the strategy hooks, and those that the broker stops at.
 """
 
+from bisect import bisect_left
 from typing import Final
 
 import numpy as np
@@ -14,12 +15,14 @@ import numpy as np
 from quantkit.clock import NEVER_NS, iso_of
 from quantkit.engine.dispatch import HookedRows
 from quantkit.engine.parts import RunParts
-from quantkit.errors import DataError, StrategyError
+from quantkit.errors import StrategyError
 from quantkit.rows.batch import Batch
 from quantkit.rows.cursors import StreamCursor
 
 #: Wake-ups without a row between them: more than this is a strategy answering itself for ever.
 _MAX_WAKEUPS: Final = 1_000_000
+#: A wake-up is mostly due among the next few rows, and is looked for there first.
+_NEAR_ROWS: Final = 16
 
 
 class RunEndedError(Exception):
@@ -60,43 +63,48 @@ class RowLoop:
     def run_batch(self, batch: Batch) -> None:
         """Run through the rows of a batch."""
         self._enter(batch)
-        position, received_ns, size = self._position, batch.received_ns, len(batch)
-        index, done = 0, 0
-        hooked = self._dispatcher.indices
-        count = len(hooked)
+        position, dispatcher, bookings, dirty = self._position, self._dispatcher, self._bookings, self._dirty
+        agenda, timers, stamps, size = self._agenda, self._timers, position.stamps, len(batch)
         stop, cursor, is_hit = self._next_stop(size)
         while True:
-            wake_ns = self.next_wake_ns()
-            wake = size if wake_ns == NEVER_NS else int(received_ns.searchsorted(wake_ns))
-            limit = min(stop, wake, size)
-            if done < count and hooked[done] < limit:
-                done = self._dispatch(int(hooked.searchsorted(limit)) - done)
-                index = int(hooked[done - 1]) + 1
-                self._check_solvency()
-                if self._dirty:
+            # A wake-up comes before the rows of its moment, that of the stop among them.
+            end, index = min(stop + 1, size), position.index
+            wake, wake_ns = end, min(agenda.wake_ns, agenda.report_ns, timers.next_ns)
+            if wake_ns != NEVER_NS:
+                near = min(index + _NEAR_ROWS, end)
+                wake = bisect_left(stamps, wake_ns, index, near)
+                if wake == near:
+                    wake = bisect_left(stamps, wake_ns, near, end)
+            limit = min(wake, stop, size)
+            if dispatcher.next_index < limit:
+                dispatcher.run_to(limit)
+                if not bookings.is_checked:
+                    self._check_solvency()
+                if dirty:
                     self.rearm()
                     stop, cursor, is_hit = self._next_stop(size)
                     continue
-            if wake < size and wake <= stop:
-                index = wake
-                if self._wake(wake_ns, wake):
+            if wake < end:
+                position.index = wake
+                self._wake(wake_ns)
+                if dirty:
+                    self.rearm()
                     stop, cursor, is_hit = self._next_stop(size)
                 continue
             if stop >= size:
                 break
             if not is_hit:
-                index = stop  # as far as the search has looked
-                self._broker.search_on(index)
+                position.index = stop  # as far as the search has looked
+                self._broker.search_on(stop)
             elif cursor is None:
                 self._check_mark(stop)
             else:
                 self._matching_row(cursor, stop)
-                if self._equity.next_doubt(stop + 1) == stop:
-                    self._check_mark(stop)
-                index = position.index = stop + 1
-                if done < count and hooked[done] == stop:
-                    done = self._dispatch(1)
-                    self._check_solvency()
+                position.index = stop + 1
+                if dispatcher.next_index == stop:
+                    dispatcher.run_to(stop + 1)
+                    if not bookings.is_checked:
+                        self._check_solvency()
                 self.rearm()
             stop, cursor, is_hit = self._next_stop(size)
         self._leave(size)
@@ -127,16 +135,6 @@ class RowLoop:
         self._dispatcher.line_up(parts, batch.received_ns)
         self._broker.enter_batch(self._entered)
 
-    def _dispatch(self, count: int) -> int:
-        """Run the next `count` hooked rows, fewer when a hook changed something; return how many ran in this batch."""
-        try:
-            return self._dispatcher.run(count)
-        except (StrategyError, DataError, RunEndedError):
-            raise
-        except (Exception, SystemExit) as error:
-            hook = getattr(self._dispatcher.hook, "__name__", "hook")
-            raise self._guard.error(hook, error, self._dispatcher.event) from error
-
     def _leave(self, size: int) -> None:
         """End a batch: value it to its end and keep what the next one needs."""
         self._position.index = size
@@ -157,7 +155,7 @@ class RowLoop:
 
     def _check_mark(self, index: int) -> None:
         """Look closely at a mark that might end the run."""
-        now_ns = int(self._position.received_ns[index])
+        now_ns = self._position.stamps[index]
         self._equity.look_closely(index, now_ns)
         if self._equity.is_bankrupt:
             self._position.now_ns = now_ns
@@ -167,34 +165,38 @@ class RowLoop:
     def _matching_row(self, cursor: StreamCursor, index: int) -> None:
         """Run the exchange's side of one row, and deliver what is due by it."""
         position = self._position
-        now_ns = position.now_ns = int(position.received_ns[index])
+        now_ns = position.now_ns = position.stamps[index]
         position.index = index
         position.is_after_candles = cursor.kind != "candle"
         self._broker.on_row(cursor, index)
-        self._delivery.deliver(now_ns)
+        if self._agenda.report_ns <= now_ns:
+            self._delivery.deliver(now_ns)
         self._dirty.add(cursor.instrument)
-        self._check_solvency()
+        if not self._bookings.is_checked:
+            self._check_solvency()
+        if self._equity.next_doubt(index + 1) == index:
+            self._check_mark(index)
 
     def rearm(self) -> None:
         """Let the broker search again for the next row that matters, where orders may have changed."""
         dirty = self._dirty
-        if dirty:
-            self._broker.rearm([instrument for instrument in dirty if instrument])
-            dirty.clear()
+        dirty.discard("")  # timers concern no order
+        self._broker.rearm(dirty)
+        dirty.clear()
 
     def _check_solvency(self) -> None:
-        bookings = self._bookings
-        if not bookings.is_checked:
-            if bookings.is_ruinous():
-                raise RunEndedError
-            bookings.is_checked = True
+        """End the run if a booking has left the account worth nothing."""
+        if self._bookings.is_ruinous():
+            raise RunEndedError
+        self._bookings.is_checked = True
 
     # Wake-ups -----------------------------------------------------------------------------------------------------
 
-    def _wake(self, now_ns: int, index: int) -> bool:
-        """Let time pass without a row: overdue arrivals, reports, timers. Return whether stops may have changed."""
-        self._wakeups = self._wakeups + 1 if index == self._woken_at else 1
-        self._woken_at = index
+    def _wake(self, now_ns: int) -> None:
+        """Let time pass to a moment without a row: overdue arrivals, reports, timers."""
+        position, agenda = self._position, self._agenda
+        self._wakeups = self._wakeups + 1 if position.index == self._woken_at else 1
+        self._woken_at = position.index
         if self._wakeups > _MAX_WAKEUPS:
             raise StrategyError(
                 f"{type(self._strategy).__name__}: {_MAX_WAKEUPS:,} wake-ups by {iso_of(now_ns)} and no row between; "
@@ -202,19 +204,16 @@ class RowLoop:
                 hook="on_order",
                 now_ns=now_ns,
             )
-        position = self._position
         position.now_ns = now_ns
-        position.index = index
         position.is_after_candles = False
-        self._broker.advance(now_ns)
-        self._delivery.deliver(now_ns)
-        while (timer := self._timers.pop(now_ns)) is not None:
-            self._guard.call("on_timer", self._strategy.on_timer, timer.name)
-        self._check_solvency()
-        if not self._dirty:
-            return False
-        self.rearm()
-        return True
+        if agenda.wake_ns <= now_ns:
+            self._broker.advance(now_ns)
+        if agenda.report_ns <= now_ns:
+            self._delivery.deliver(now_ns)
+        while self._timers.next_ns <= now_ns:
+            self._guard.call("on_timer", self._strategy.on_timer, self._timers.pop())
+        if not self._bookings.is_checked:
+            self._check_solvency()
 
     def next_wake_ns(self) -> int:
         """Return the next moment at which time alone has an effect."""
@@ -222,12 +221,11 @@ class RowLoop:
 
     def wake_until(self, limit_ns: int) -> None:
         """Run the wake-ups before `limit_ns`, when no row comes before it."""
-        index = len(self._position.received_ns)
-        while True:
-            wake_ns = self.next_wake_ns()
-            if wake_ns >= limit_ns:
-                return
-            self._wake(wake_ns, index)
+        self._position.index = len(self._position.stamps)
+        while (wake_ns := self.next_wake_ns()) < limit_ns:
+            self._wake(wake_ns)
+            if self._dirty:
+                self.rearm()
 
     def pass_time(self) -> None:
         """Count wake-ups anew: time has really passed."""

@@ -81,7 +81,7 @@ class RunParts:
         self.orders = OrderManager(self.broker, self.reported, run_id=RUN_ID, position=position)
         self.gaps = Gaps()
         self.books = Books(self.cursors.values(), self.gaps, position)
-        self.delivery = ReportDelivery(self.broker, self.orders, self.reported, strategy, self.guard, log)
+        self.delivery = ReportDelivery(self.broker, self.orders, strategy, self.guard, log)
         context = RunContext(start, prepared.instruments, self.orders, self.reported, self.books, position, self.dirty)
         self.hooks = Hooks(
             strategy,
@@ -97,5 +97,5 @@ class RunParts:
             position,
             self.dirty,
         )
-        self.dispatcher = HookDispatcher(position, self.dirty)
+        self.dispatcher = HookDispatcher(position, self.dirty, self.guard)
         strategy.bind(context)

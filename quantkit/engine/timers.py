@@ -16,21 +16,22 @@ class Timer(NamedTuple):
 
 
 class Timers:
-    """Timers in the order they are due, those of one moment in the order they were started."""
+    """Timers in the order they are due, those of one moment in the order they were started.
+
+    Attributes:
+        next_ns: When the next timer is due; `NEVER_NS` without one.
+    """
 
     def __init__(self) -> None:
+        self.next_ns = NEVER_NS
         self._heap: list[Timer] = []
         self._count = 0
-
-    @property
-    def next_ns(self) -> int:
-        """When the next timer is due."""
-        return self._heap[0].due_ns if self._heap else NEVER_NS
 
     def add(self, due_ns: int, name: str, every_ns: int) -> None:
         """Start a timer."""
         self._count += 1
         heapq.heappush(self._heap, Timer(due_ns, self._count, name, every_ns))
+        self.next_ns = self._heap[0].due_ns
 
     def restart_from(self, start_ns: int) -> None:
         """Move repeating timers to their first multiple after the start, and drop single ones before it."""
@@ -42,16 +43,14 @@ class Timers:
                 kept.append(timer)
         self._heap = kept
         heapq.heapify(self._heap)
+        self.next_ns = kept[0].due_ns if kept else NEVER_NS
 
-    def pop(self, now_ns: int) -> Timer | None:
-        """Return the next timer due by `now_ns`, started anew if it repeats, or None."""
-        if not self._heap or self._heap[0].due_ns > now_ns:
-            return None
-        timer = self._heap[0]
-        if timer.every_ns:
-            heapq.heapreplace(
-                self._heap, Timer(timer.due_ns + timer.every_ns, timer.number, timer.name, timer.every_ns)
-            )
+    def pop(self) -> str:
+        """Take the next timer off and return its name; one that repeats starts anew."""
+        due_ns, number, name, every_ns = self._heap[0]
+        if every_ns:
+            heapq.heapreplace(self._heap, Timer(due_ns + every_ns, number, name, every_ns))
         else:
             heapq.heappop(self._heap)
-        return timer
+        self.next_ns = self._heap[0].due_ns if self._heap else NEVER_NS
+        return name

@@ -53,7 +53,7 @@ MUTANTS = [
     Mutant(
         "a mark that ruins is not looked at after its row was matched",
         LOOP,
-        "                if self._equity.next_doubt(stop + 1) == stop:\n                    self._check_mark(stop)\n",
+        "        if self._equity.next_doubt(index + 1) == index:\n            self._check_mark(index)\n",
         "",
     ),
     Mutant(
@@ -77,16 +77,15 @@ MUTANTS = [
     Mutant(
         "timers run before what the clock brings",
         LOOP,
-        "        self._broker.advance(now_ns)\n        self._delivery.deliver(now_ns)\n        while (timer",
-        "        self._broker.advance(now_ns)\n        while (timer",
+        "        if agenda.report_ns <= now_ns:\n            self._delivery.deliver(now_ns)\n        while self._",
+        "        while self._",
     ),
     Mutant(
         "fills are told before the portfolio has them",
-        DELIVERY,
-        "            order = self.take_in(report)\n            if self._on_order is not None:\n"
-        '                self._guard.call("on_order", self._on_order, order)\n',
-        "            order = self._orders.apply(report)\n            if self._on_order is not None:\n"
-        '                self._guard.call("on_order", self._on_order, order)\n            self.take_in(report)\n',
+        ORDERS,
+        "            self._portfolio.apply(fill)\n",
+        "            self.late, late = fill, getattr(self, 'late', None)\n"
+        "            if late is not None:\n                self._portfolio.apply(late)\n",
     ),
     Mutant(
         "a run that a hook ends stops valuing at its last fill",
@@ -420,26 +419,32 @@ MUTANTS = [
     Mutant(
         "a target forgets what an order has filled already",
         ORDERS,
-        "qty=instrument.qty(working.filled_lots + abs(lots))",
+        "qty=instrument.qty(order.filled_lots + abs(lots))",
         "qty=instrument.qty(abs(lots))",
     ),
     Mutant(
         "a quote is amended though nothing has changed",
         ORDERS,
-        "if self._wanted[working.id] != (lots, ticks):",
-        "if True:",
+        "        if (working.lots != lots or working.ticks != ticks) and not self.refusal:\n",
+        "        if not self.refusal:\n",
+    ),
+    Mutant(
+        "a quote whose change was refused is left as it is",
+        ORDERS,
+        "        if is_same and working.lots == quote.lots and working.ticks == quote.ticks:\n",
+        "        if is_same:\n",
     ),
     Mutant(
         "closing cancels the order that closes",
         ORDERS,
-        "            if order is not working:\n",
+        "            if working is None or order is not working.order:\n",
         "            if True:\n",
     ),
     Mutant(
         "a refused change is still what was asked for last",
         ORDERS,
-        '        if report.reason.startswith("amend_refused"):\n',
-        '        if report.reason.startswith("never"):\n',
+        '        elif reason.startswith("amend_refused"):\n',
+        '        elif reason.startswith("never"):\n',
     ),
     # The ledger.
     Mutant(

@@ -1,8 +1,10 @@
 """The strategy's side of orders: checks, rounding, targets, quotes, and taking reports in."""
 
 import math
+import sys
 from collections.abc import Callable
 from decimal import Decimal
+from types import FrameType
 from typing import Any
 
 import pytest
@@ -95,7 +97,6 @@ class Office:
             lots=lots,
             ticks=ticks,
         )
-        self.portfolio.apply(fill)
         is_whole = order.filled_lots + lots == order.lots
         self.report(order, OrderState.FILLED if is_whole else OrderState.PARTLY_FILLED, fill=fill)
 
@@ -556,6 +557,50 @@ def test_a_quote_that_moved_is_amended(office: Office) -> None:
     assert office.post.take() == [("amend", "bt1", 1_000, 10, 198)]
     office.desk.quote(SPOT.id, bid=99, ask=101, qty=2)
     assert office.post.take() == [("amend", "bt1", 1_000, 20, 198), ("amend", "bt2", 1_000, 20, 202)]
+
+
+def test_a_quote_whose_change_was_refused_is_amended_again(office: Office) -> None:
+    """Though the same numbers are asked for as before: what counts is what the exchange has."""
+    bid, _ = office.desk.quote(SPOT.id, bid=100, ask=None, qty=1)
+    assert bid is not None
+    office.desk.quote(SPOT.id, bid=99, ask=None, qty=1)
+    office.report(bid, OrderState.ACCEPTED, "amend_refused: post_only_would_take")
+    office.post.take()
+    for _ in range(2):
+        assert office.desk.quote(SPOT.id, bid=99, ask=None, qty=1)[0] is bid
+    assert office.post.take() == [("amend", "bt1", 1_000, 10, 198)]
+
+
+def test_a_quote_is_rounded_anew_when_the_steps_change(office: Office) -> None:
+    """And not before: numbers that stay cost four calls."""
+    bid, _ = office.desk.quote(SPOT.id, bid=100.6, ask=None, qty=1)
+    for _ in range(2):
+        office.desk.quote(SPOT.id, bid=100.6, ask=None, qty=1)
+    assert calls_of(lambda: office.desk.quote(SPOT.id, bid=100.6, ask=None, qty=1)) <= 4
+    assert bid is not None
+    assert bid.price == 100.5
+    office.post.take()
+    coarse = Instrument(SPOT.id, price_step="1", qty_step="0.1", min_qty="0.2").on_grid(SPOT.tick, SPOT.lot)
+    office.portfolio.change_instrument(coarse)
+    office.desk.quote(SPOT.id, bid=100.6, ask=None, qty=1)
+    assert office.post.take() == [("amend", "bt1", 1_000, 10, 200)]
+
+
+def calls_of(call: Callable[[], object]) -> int:
+    """Return how many Python functions a call enters."""
+    names: list[str] = []
+
+    def note(frame: FrameType, event: str, _argument: object) -> None:
+        if event == "call":
+            names.append(frame.f_code.co_name)
+
+    before = sys.getprofile()
+    sys.setprofile(note)
+    try:
+        call()
+    finally:
+        sys.setprofile(before)
+    return len(names)
 
 
 def test_a_side_without_a_price_is_taken_off(office: Office) -> None:

@@ -10,10 +10,13 @@ import pytest
 import quantkit
 from quantkit.engine.dispatch import HookDispatcher, HookedRows
 from quantkit.engine.engine import Engine
+from quantkit.engine.guard import HookGuard
+from quantkit.errors import StrategyError
 from quantkit.events import Trade
 from quantkit.feeds.replay import MemoryFeed
 from quantkit.instruments import Instrument, Side
 from quantkit.options import RunOptions
+from quantkit.rows.cursors import NOWHERE
 from quantkit.rows.position import RunPosition
 from quantkit.simulated import simulated_run
 from quantkit.strategy import Strategy
@@ -26,7 +29,7 @@ def line_up(position: RunPosition, dirty: set[str], parts: int, hook: Any) -> Ho
     """Return a dispatcher of the rows 1, 3, 5, 7 of ten, of one stream or of two in turn."""
     received_ns = np.arange(100, 110, dtype=np.int64)
     position.enter_batch(received_ns)
-    dispatcher = HookDispatcher(position, dirty)
+    dispatcher = HookDispatcher(position, dirty, HookGuard(Strategy(), position, is_live=False))
     indices = [1, 3, 5, 7]
     split = [indices] if parts == 1 else [indices[::2], indices[1::2]]
     hooked = [HookedRows(np.array(own, np.int64), hook, None, iter(own)) for own in split]
@@ -39,36 +42,52 @@ def test_a_hook_sees_the_index_after_its_own_row(parts: int) -> None:
     """And the row's time; afterwards the run stays after the last one."""
     position, seen = RunPosition(), list[tuple[int, int, int]]()
     dispatcher = line_up(position, set(), parts, lambda row: seen.append((row, position.index, position.now_ns)))
-    assert dispatcher.run(3) == 3
+    assert dispatcher.next_index == 1
+    dispatcher.run_to(6)
     assert seen == [(1, 2, 101), (3, 4, 103), (5, 6, 105)]
-    assert position.index == 6
+    assert (position.index, dispatcher.next_index) == (6, 7)
     position.index = 7
-    assert dispatcher.run(9) == 4
-    assert (seen[-1], position.index) == ((7, 8, 107), 8)
+    dispatcher.run_to(8)
+    assert (seen[-1], position.index, dispatcher.next_index) == ((7, 8, 107), 8, NOWHERE)
+
+
+@pytest.mark.parametrize("limit", range(11))
+def test_rows_before_a_limit_are_handed_out(limit: int) -> None:
+    """Also where the rows stand side by side, and in a second batch that is shorter."""
+    for indices in (np.array([2, 3, 4, 9]), np.arange(10), np.arange(7)):
+        received_ns, position, seen = np.arange(10, dtype=np.int64), RunPosition(), list[int]()
+        dispatcher = HookDispatcher(position, set(), HookGuard(Strategy(), position, is_live=False))
+        for rows in (np.arange(10), indices):
+            dispatcher.line_up([HookedRows(rows, seen.append, None, iter(rows.tolist()))], received_ns[: rows[-1] + 1])
+        first = dispatcher.next_index
+        if first < limit:
+            dispatcher.run_to(limit)
+        rest = indices[indices >= limit]
+        assert seen == indices[indices < limit].tolist()
+        assert dispatcher.next_index == (rest[0] if len(rest) else NOWHERE)
 
 
 @pytest.mark.parametrize("parts", [1, 2])
 def test_a_hook_that_raises_leaves_the_run_after_its_row(parts: int) -> None:
+    """And the error names the hook and its row's time."""
     position = RunPosition()
 
-    def hook(row: int) -> None:
+    def on_row(row: int) -> None:
         if row == 3:
-            raise ValueError(row)
+            raise ValueError("no")
 
-    dispatcher = line_up(position, set(), parts, hook)
-    with pytest.raises(ValueError, match="3"):
-        dispatcher.run(4)
-    assert (position.index, position.now_ns, dispatcher.event) == (4, 103, 3)
-    position.rest()
-    assert position.index == 4
+    dispatcher = line_up(position, set(), parts, on_row)
+    with pytest.raises(StrategyError, match=r"Strategy.on_row .* raised ValueError: no") as caught:
+        dispatcher.run_to(10)
+    assert (position.index, position.now_ns, caught.value.now_ns) == (4, 103, 103)
 
 
 @pytest.mark.parametrize("parts", [1, 2])
 def test_rows_stop_behind_a_hook_that_changed_something(parts: int) -> None:
     position, dirty = RunPosition(), set[str]()
     dispatcher = line_up(position, dirty, parts, lambda row: dirty.add(NAME) if row == 3 else None)
-    assert dispatcher.run(4) == 2
-    assert position.index == 4
+    dispatcher.run_to(10)
+    assert (position.index, dispatcher.next_index) == (4, 5)
 
 
 def test_a_batch_begins_before_its_first_row() -> None:

@@ -1,0 +1,68 @@
+"""What the strategy's side of orders keeps of each instrument: open orders, target, quote and position."""
+
+from typing import TypeAlias
+
+import msgspec
+
+from quantkit.instruments import Instrument, Side
+from quantkit.orders import Order
+
+#: Size, price or stop, and how many steps it has.
+Number: TypeAlias = tuple[str, int | None]
+
+
+class OpenOrder(msgspec.Struct, eq=False, gc=False):
+    """An order that may still fill, as far as reported, and what was asked of it.
+
+    Attributes:
+        lots, ticks: Size and limit last asked for, in steps.
+        roundings: How each number asked for so far was rounded to the steps; empty text for those on them.
+        is_cancelling: Whether a cancel has been sent.
+    """
+
+    order: Order
+    lots: int
+    ticks: int | None
+    roundings: dict[Number, str]
+    is_cancelling: bool = False
+
+
+class QuoteSide:
+    """One side of a quote: the order that is there for it, and the numbers that were rounded last.
+
+    Attributes:
+        working: The order; None before the first, and after one that was refused.
+        price, qty, instrument: As asked for, and on whose steps; None before the first.
+        lots, ticks: The same in steps.
+    """
+
+    __slots__ = ("instrument", "lots", "price", "qty", "side", "ticks", "working")
+
+    def __init__(self, side: Side) -> None:
+        self.side = side
+        self.working: OpenOrder | None = None
+        self.instrument: Instrument | None = None
+        self.price, self.qty = 0.0, 0.0
+        self.lots, self.ticks = 0, 0
+
+
+class Desk:
+    """One instrument's orders and position, as far as reported.
+
+    Attributes:
+        open: Orders that may still fill, by id, oldest first.
+        target: The order of the last target.
+        bid, ask: The quote.
+        holder: The instrument, with its steps of then, for which the position was worked out; None once there has been
+            another fill.
+        held_lots, held_qty: The tradable part of the position.
+    """
+
+    __slots__ = ("ask", "bid", "held_lots", "held_qty", "holder", "open", "target")
+
+    def __init__(self) -> None:
+        self.open: dict[str, OpenOrder] = {}
+        self.target: OpenOrder | None = None
+        self.bid, self.ask = QuoteSide(Side.BUY), QuoteSide(Side.SELL)
+        self.holder: Instrument | None = None
+        self.held_lots, self.held_qty = 0, 0.0
