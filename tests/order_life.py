@@ -1,6 +1,6 @@
 """A simulated broker without rows: the test says which market has what price, and when time passes."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from quantkit.brokers.base import Agenda, Observer
@@ -8,48 +8,29 @@ from quantkit.brokers.send_clock import SendClock
 from quantkit.brokers.simulated.account import Account
 from quantkit.brokers.simulated.broker import SimulatedBroker
 from quantkit.brokers.simulated.executions import Executions
-from quantkit.brokers.simulated.market import Market, TradeMarket
+from quantkit.brokers.simulated.listing import Listing
+from quantkit.brokers.simulated.market import TradeMarket
 from quantkit.brokers.simulated.messages import MessageQueue
+from quantkit.brokers.simulated.streams import MatchingStream
 from quantkit.brokers.simulated.volume import VolumeShares
 from quantkit.orders import Fill
-from quantkit.rows.cursors import StreamCursor
 from quantkit.rows.position import RunPosition
 
 
-class StillVenue:
-    """A venue whose markets are played by hand."""
+class StillListing(Listing):
+    """An instrument whose market is played by hand."""
 
-    def __init__(self, lag_ns: int | None = None) -> None:
-        self.synced: list[str] = []
-        self._lag_ns = lag_ns
+    def __init__(self, market: TradeMarket, latency_ns: int, lag_ns: int | None) -> None:
+        super().__init__(market, [], latency_ns=latency_ns)
+        self.trades = market
+        self.synced = 0
+        self.lag_before_ns = lag_ns
 
-    def sync(self, instrument: str) -> None:
-        self.synced.append(instrument)
+    def sync(self, index: int) -> None:
+        self.synced += 1
 
-    def lag_ns(self, instrument: str) -> int | None:
-        return self._lag_ns
-
-    def begin(self) -> None: ...
-
-    def search_on(self, index: int) -> None: ...
-
-    def open_row(self, cursor: StreamCursor, index: int) -> int:
+    def apply_row(self, stream: MatchingStream, row: int, clock_ns: int) -> None:
         raise AssertionError("there are no rows")
-
-    def apply_row(self, clock_ns: int) -> None: ...
-
-    def rearm(self, instruments: Collection[str]) -> None: ...
-
-    def enter_batch(self, cursors: Collection[StreamCursor]) -> None: ...
-
-    def leave_batch(self, cursors: Collection[StreamCursor]) -> None: ...
-
-    def leave_rows(self, cursors: Collection[StreamCursor]) -> None: ...
-
-    def check_steps(self, instrument: str) -> None: ...
-
-    def step_notes(self) -> list[str]:
-        return []
 
 
 class Nobody:
@@ -69,21 +50,17 @@ class OrderLife:
         latency_ns: Mapping[str, int],
         *,
         observer: Observer | None = None,
-        venue: StillVenue | None = None,
         send_clock: SendClock | None = None,
+        lag_ns: int | None = None,
         **trades: Any,
     ) -> None:
-        clock = send_clock or SendClock()
+        clock, agenda, volume = send_clock or SendClock(), Agenda(), VolumeShares({}, {})
         self.position = RunPosition()
         self.dirty: set[str] = set()
-        self.markets: dict[str, Market] = {}
-        agenda = Agenda()
-        self.messages = MessageQueue(latency_ns, clock, agenda, keeps_decisions=True)
-        volume = VolumeShares({}, {})
-        self.executions = Executions(
+        self.listings: dict[str, StillListing] = {}
+        executions = Executions(
             account,
-            self.markets,
-            latency_ns=latency_ns,
+            self.listings,
             position=self.position,
             observer=observer or Nobody(),
             volume=volume,
@@ -91,15 +68,16 @@ class OrderLife:
             dirty=self.dirty,
             agenda=agenda,
         )
-        for instrument in account.portfolio.instruments.values():
-            self.markets[instrument.id] = TradeMarket(instrument, self.executions, **trades)
+        for name, instrument in account.portfolio.instruments.items():
+            self.listings[name] = StillListing(TradeMarket(instrument, executions, **trades), latency_ns[name], lag_ns)
         self.broker = SimulatedBroker(
             account,
-            markets=self.markets,
-            messages=self.messages,
-            executions=self.executions,
-            venue=venue or StillVenue(),
+            listings=self.listings,
+            own_sources={},
+            messages=MessageQueue(clock, agenda, keeps_decisions=True),
+            executions=executions,
             volume=volume,
+            position=self.position,
             send_clock=clock,
             dirty=self.dirty,
             agenda=agenda,
@@ -113,4 +91,9 @@ class OrderLife:
     def arrive(self, instrument: str, clock_ns: int, now_ns: int) -> None:
         """Let a market's clock reach a moment."""
         self.position.now_ns = now_ns
-        self.broker.process_arrivals(instrument, clock_ns)
+        self.broker.process_arrivals(self.listings[instrument], clock_ns)
+
+    def first_arrival_ns(self, instrument: str) -> int | None:
+        """Return when the next message for an instrument arrives; None while there is none."""
+        queue = self.listings[instrument].queue
+        return queue[0].arrives_ns if queue else None

@@ -18,7 +18,6 @@ from order_life import OrderLife
 from quantkit.brokers.base import Broker, BrokerSetup
 from quantkit.brokers.simulated.account import Account
 from quantkit.brokers.simulated.build import simulated
-from quantkit.brokers.simulated.market import TradeMarket
 from quantkit.engine.engine import Engine
 from quantkit.engine.outcome import Outcome
 from quantkit.engine.phases import Prepared
@@ -456,9 +455,7 @@ class BrokerMachine(RuleBasedStateMachine):
         self.account = Account(self.portfolio, {SPOT.id: self.fees}, max_leverage=Decimal(1))
         self.life = OrderLife(self.account, {SPOT.id: LATENCY_NS}, touch=touch)
         self.broker = self.life.broker
-        market = self.life.markets[SPOT.id]
-        assert isinstance(market, TradeMarket)
-        self.market = market
+        self.market = self.life.listings[SPOT.id].trades
         self.now_ns = 0
         self.sent: list[Order] = []
 
@@ -517,7 +514,7 @@ class BrokerMachine(RuleBasedStateMachine):
     def print_a_trade(self, wait: int, price: int, lots: int, side: Side) -> None:
         """Let a trade happen; one that is inside the gate must not matter."""
         self.now_ns += wait
-        band, arrives_ns = self.market.band(), self.life.messages.first_arrival_ns(SPOT.id)
+        band, arrives_ns = self.market.band(), self.life.first_arrival_ns(SPOT.id)
         is_inside = band.low < price < band.high and (arrives_ns is None or self.now_ns < arrives_ns)
         told = len(self.broker.log)
         self.life.arrive(SPOT.id, self.now_ns, self.now_ns)

@@ -24,7 +24,7 @@ def gated(prices: list[float], *, kind: str = "trade") -> GatedStream:
         stream = Stream("candle", SWAP.id, "1m")
     cursor = StreamCursor(stream)
     cursor.load(Block.from_events(events), np.arange(0, 2 * len(events), 2))
-    found = GatedStream(cursor, every_row=False)
+    found = GatedStream(cursor)
     found.enter_rows()
     return found
 
@@ -45,22 +45,21 @@ def gated(prices: list[float], *, kind: str = "trade") -> GatedStream:
 def test_equality_is_a_hit(low: float, high: float, index: int) -> None:
     """Nothing happens while a price is strictly between the bounds."""
     stream = gated([100.0, 101.0, 98.0, 97.0, 103.0, 104.0])
-    stream.arm(PriceBand(low, high, NEVER_NS), 0)
-    assert stream.next_stop(0) == (index, index != NOWHERE)
+    stream.arm(PriceBand(low, high), NEVER_NS, 0)
+    assert (stream.stop, stream.is_hit) == (index, index != NOWHERE)
 
 
 @pytest.mark.parametrize(("low", "high", "index"), [(95.0, INF, 2), (94.9, INF, NOWHERE), (-INF, 107.0, 4)])
 def test_a_candle_hits_with_its_range(low: float, high: float, index: int) -> None:
     """Its low and its high, whichever comes to a bound."""
     stream = gated([99.0, 101.0, 95.0, 100.0, 98.0, 107.0], kind="candle")
-    stream.arm(PriceBand(low, high, NEVER_NS), 0)
-    assert stream.next_stop(0) == (index, index != NOWHERE)
+    stream.arm(PriceBand(low, high), NEVER_NS, 0)
+    assert (stream.stop, stream.is_hit) == (index, index != NOWHERE)
 
 
 def test_the_moment_of_an_arrival_is_a_hit() -> None:
     """The first row whose clock has come to it, whatever its price."""
     stream = gated([100.0] * 5)
     for until_ns, index in ((ns(20), 4), (ns(20) + 1, 6), (ns(0), 0), (ns(41), NOWHERE)):
-        stream.arm(OPEN_BAND, 0)
-        stream.arm(PriceBand(-INF, INF, until_ns), 0)
-        assert stream.next_stop(0)[0] == index
+        stream.arm(OPEN_BAND, until_ns, 0)
+        assert (stream.stop, stream.is_hit) == (index, index != NOWHERE)

@@ -1,71 +1,24 @@
-"""The simulated exchange of one account as a broker: an order's way there, its judgement on arrival, and its end."""
+"""The simulated exchange of one account as a broker: messages to its markets, rows through them, reports back."""
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import Protocol
 
 from quantkit.brokers.base import Agenda, BrokerNotes, Decision, Report
 from quantkit.brokers.send_clock import SendClock
 from quantkit.brokers.simulated.account import Account
+from quantkit.brokers.simulated.arrivals import Arrivals
 from quantkit.brokers.simulated.executions import Executions
-from quantkit.brokers.simulated.market import CandleMarket, ExchangeOrder, Market
-from quantkit.brokers.simulated.messages import Message, MessageQueue
+from quantkit.brokers.simulated.listing import Listing
+from quantkit.brokers.simulated.market import CandleMarket, ExchangeOrder
+from quantkit.brokers.simulated.messages import MessageQueue
+from quantkit.brokers.simulated.off_step import StepChecks
+from quantkit.brokers.simulated.streams import MatchingStream
 from quantkit.brokers.simulated.volume import VolumeShares
 from quantkit.events import Candle
 from quantkit.instruments import Instrument
 from quantkit.orders import Fill, Order
-from quantkit.rows.cursors import StreamCursor
-
-
-class Venue(Protocol):
-    """The market side of the rows, as far as the run has come."""
-
-    def sync(self, instrument: str) -> None:
-        """Bring a market up to date with the rows so far."""
-        ...
-
-    def lag_ns(self, instrument: str) -> int | None:
-        """Return how late its last matching row came, received less exchange stamp; None without one."""
-        ...
-
-    def begin(self) -> None:
-        """Begin to trade; books stand as they stood at the start."""
-        ...
-
-    def search_on(self, index: int) -> None:
-        """Search on for the next row that may matter."""
-        ...
-
-    def open_row(self, cursor: StreamCursor, index: int) -> int:
-        """Show a row to what arrives by it, and return the matching clock that it moves on."""
-        ...
-
-    def apply_row(self, clock_ns: int) -> None:
-        """Let the row that has been opened fill what rests."""
-        ...
-
-    def rearm(self, instruments: Collection[str]) -> None:
-        """Look anew at what orders wait for."""
-        ...
-
-    def enter_batch(self, cursors: Collection[StreamCursor]) -> None:
-        """Begin a batch."""
-        ...
-
-    def leave_batch(self, cursors: Collection[StreamCursor]) -> None:
-        """Keep of a batch what the next one needs."""
-        ...
-
-    def leave_rows(self, cursors: Collection[StreamCursor]) -> None:
-        """Let go of a batch's rows."""
-        ...
-
-    def check_steps(self, instrument: str) -> None:
-        """Hold rows so far against the price step, which changes now."""
-        ...
-
-    def step_notes(self) -> list[str]:
-        """Return what the reader has to know of prices off the step."""
-        ...
+from quantkit.rows.cursors import NOWHERE, StreamCursor
+from quantkit.rows.marks import MarkSource
+from quantkit.rows.position import RunPosition
 
 
 class SimulatedBroker:
@@ -79,14 +32,15 @@ class SimulatedBroker:
 
     Args:
         account: The exchange's truth about money and positions.
-        markets: By instrument.
+        listings: By instrument.
+        own_sources: Prices of last trades that value nothing, by their cursor.
         messages: Under way.
         executions: What markets do to orders.
-        venue: The rows' way to the markets.
         volume: How large fills are against their rows.
+        position: The run's position.
         send_clock: Says how far our clock is ahead of the exchange's.
         dirty: Gets the instruments whose orders or messages change.
-        agenda: Written by the parts above.
+        agenda: Gets the next stop; the parts write the rest.
 
     Ignored: rate limits, minimum notional, price bands, lost messages, different latency per message.
     """
@@ -95,11 +49,12 @@ class SimulatedBroker:
         self,
         account: Account,
         *,
-        markets: Mapping[str, Market],
+        listings: Mapping[str, Listing],
+        own_sources: Mapping[StreamCursor, MarkSource],
         messages: MessageQueue,
         executions: Executions,
-        venue: Venue,
         volume: VolumeShares,
+        position: RunPosition,
         send_clock: SendClock,
         dirty: set[str],
         agenda: Agenda,
@@ -108,11 +63,19 @@ class SimulatedBroker:
         self.agenda = agenda
         #: Every order ever sent, by id, as the exchange sees it.
         self.orders: dict[str, ExchangeOrder] = {}
-        self.markets = markets
+        self.listings = listings
+        self._of_cursor: dict[StreamCursor, tuple[Listing, MatchingStream]] = {
+            stream.cursor: (listing, stream) for listing in listings.values() for stream in listing.streams
+        }
+        self._armed: dict[str, Listing] = {}  # those that may need a row
+        self._is_fresh = True
+        self._own_sources = own_sources
         self._messages = messages
         self._executions = executions
-        self._venue = venue
+        self._arrivals = Arrivals(account, executions)
         self._volume = volume
+        self._steps = StepChecks()
+        self._position = position
         self._send_clock = send_clock
         self._dirty = dirty
 
@@ -139,63 +102,123 @@ class SimulatedBroker:
     def _send(
         self, now_ns: int, kind: str, order: ExchangeOrder, lots: int | None = None, limit: int | None = None
     ) -> int:
-        lag_ns = self._venue.lag_ns(order.instrument)
-        self._dirty.add(order.instrument)
-        return self._messages.send(now_ns, kind, order, lag_ns=lag_ns, lots=lots, limit=limit)
+        listing = self.listings[order.instrument]
+        lag_ns = listing.lag_ns(self._position.index)
+        self._dirty.add(listing.id)
+        return self._messages.send(listing, now_ns, kind, order, lag_ns=lag_ns, lots=lots, limit=limit)
+
+    # The next row that matters ------------------------------------------------------------------------------------
+
+    def rearm(self, dirty: Collection[str]) -> None:
+        index = self._position.index
+        for name in dirty:
+            self._arm(self.listings[name], index)
+        self._note_stop()
+
+    def _arm(self, listing: Listing, index: int) -> None:
+        if listing.arm(index):
+            self._armed[listing.id] = listing
+        else:
+            self._armed.pop(listing.id, None)
+
+    def search_on(self, index: int) -> None:
+        for listing in self._armed.values():
+            for stream in listing.streams:
+                if stream.stop <= index and not stream.is_hit:
+                    stream.search_on()
+        self._note_stop()
+
+    def _note_stop(self) -> None:
+        stop, cursor = NOWHERE, None
+        for listing in self._armed.values():
+            for stream in listing.streams:
+                if stream.stop < stop:
+                    stop, cursor = stream.stop, stream.cursor if stream.is_hit else None
+        self.agenda.stop, self.agenda.cursor = stop, cursor
 
     # Rows -------------------------------------------------------------------------------------------------------
 
     def see_candle(self, candle: Candle) -> None:
-        market = self.markets[candle.instrument]
+        market = self.listings[candle.instrument].market
         if isinstance(market, CandleMarket):
             # An order of the very start is valued at the last close that was known by then.
             market.see(candle.close)
 
     def begin(self) -> None:
-        self._venue.begin()
-
-    def enter_batch(self, cursors: Collection[StreamCursor]) -> None:
-        self._volume.enter_batch()
-        self._venue.enter_batch(cursors)
-
-    def leave_batch(self, cursors: Collection[StreamCursor]) -> None:
-        self._venue.leave_batch(cursors)
-
-    def leave_rows(self, cursors: Collection[StreamCursor]) -> None:
-        self._venue.leave_rows(cursors)
-
-    def rearm(self, dirty: Collection[str]) -> None:
-        self._venue.rearm(dirty)
-
-    def search_on(self, index: int) -> None:
-        self._venue.search_on(index)
+        for listing in self.listings.values():
+            listing.begin()
 
     def on_row(self, cursor: StreamCursor, index: int) -> None:
-        clock_ns = self._venue.open_row(cursor, index)
-        self.process_arrivals(cursor.instrument, clock_ns)
-        self._venue.apply_row(clock_ns)
+        listing, stream = self._of_cursor[cursor]
+        row = stream.row_at(index)
+        clock_ns = listing.open_row(stream, row, index)
+        if listing.queue:
+            self.process_arrivals(listing, clock_ns)
+        listing.apply_row(stream, row, clock_ns)
 
-    def process_arrivals(self, instrument: str, clock_ns: int) -> None:
-        """Process what has arrived by the instrument's matching clock, before the row that moved it."""
-        message = self._messages.take_arrived(instrument, clock_ns)
-        if message is None:
-            return
-        self._dirty.add(instrument)
-        self._venue.sync(instrument)
-        while message is not None:
-            self._process(message)
-            message = self._messages.take_arrived(instrument, clock_ns)
+    def process_arrivals(self, listing: Listing, clock_ns: int) -> None:
+        """Process what has arrived by a listing's matching clock, before the row that moved it."""
+        queue = listing.queue
+        if queue and queue[0].arrives_ns <= clock_ns:
+            self._dirty.add(listing.id)
+            listing.sync(self._position.index)
+        while queue and queue[0].arrives_ns <= clock_ns:
+            self._arrivals.process(listing, self._messages.take(listing))
+
+    # Batches ------------------------------------------------------------------------------------------------------
+
+    def enter_batch(self, cursors: Collection[StreamCursor]) -> None:
+        """Begin a batch, in which these cursors have rows: arm their streams.
+
+        What waits for nothing and has no rows is not touched: a live batch holds a row or two of hundreds of streams.
+        """
+        self._volume.enter_batch()
+        entered: list[Listing] = []
+        for cursor in cursors:
+            if cursor in self._of_cursor:
+                listing, stream = self._of_cursor[cursor]
+                stream.enter_rows()
+                entered.append(listing)
+        if self._is_fresh:
+            self._is_fresh = False
+            entered = list(self.listings.values())
+        else:
+            entered = [listing for listing in entered if listing.id in self._armed]
+        for listing in entered:
+            self._arm(listing, 0)
+        self._note_stop()
+
+    def leave_batch(self, cursors: Collection[StreamCursor]) -> None:
+        """Keep of a batch that ends, in which these cursors had rows, what the next one needs."""
+        self._volume.leave_batch()
+        left: dict[str, Listing] = {}
+        for cursor in cursors:
+            if cursor in self._of_cursor and cursor.rows:
+                listing, stream = self._of_cursor[cursor]
+                left[listing.id] = listing
+                self._steps.check(stream, cursor.rows, listing.market.instrument)
+        for listing in left.values():
+            listing.leave_batch(self._position.index)
+
+    def leave_rows(self, cursors: Collection[StreamCursor]) -> None:
+        """Let go of the rows of a batch that has ended, before its cursors are given the next ones."""
+        for cursor in cursors:
+            if cursor in self._of_cursor:
+                self._of_cursor[cursor][1].leave_rows()
+            if cursor in self._own_sources:
+                self._own_sources[cursor].leave_batch()
 
     # Time -------------------------------------------------------------------------------------------------------
 
     def take_inputs(self, until_ns: int) -> None: ...
 
     def advance(self, now_ns: int) -> None:
-        while (message := self._messages.take_overdue(now_ns)) is not None:
-            instrument = message.order.instrument
-            self._dirty.add(instrument)
-            self._venue.sync(instrument)
-            self._process(message)
+        agenda, messages = self.agenda, self._messages
+        while agenda.wake_ns <= now_ns:
+            listing = messages.overdue(now_ns)
+            self._dirty.add(listing.id)
+            listing.sync(self._position.index)
+            self._arrivals.process(listing, messages.take(listing))
 
     # Reports ----------------------------------------------------------------------------------------------------
 
@@ -208,23 +231,30 @@ class SimulatedBroker:
     # The account ------------------------------------------------------------------------------------------------
 
     def qty_at(self, instrument: str, boundary_ns: int) -> int:
-        return self._executions.qty_at(instrument, boundary_ns)
+        return self.listings[instrument].qty_at(boundary_ns)
 
     def change_instrument(self, instrument: Instrument, at_ns: int) -> None:
         """Go by other steps and another minimum from now on, and cancel the resting orders that no longer fit.
 
         What arrived before the change is judged by the rules of then.
         """
+        listing = self.listings[instrument.id]
         # Rows so far are held against the steps of then.
-        self._venue.check_steps(instrument.id)
-        self.process_arrivals(instrument.id, at_ns - 1)
+        self._check_steps(listing)
+        self.process_arrivals(listing, at_ns - 1)
         self.account.portfolio.change_instrument(instrument)
-        market = self.markets[instrument.id]
+        market = listing.market
         market.use(instrument)
         self._dirty.add(instrument.id)
         for order in tuple(market.orders):
             if not instrument.fits(lots=order.lots, left=order.left, limit=order.limit, stop=order.waiting_stop):
                 self._executions.cancelled(order, "instrument_changed", at_ns)
+
+    def _check_steps(self, listing: Listing) -> None:
+        """Hold a listing's rows so far against the price step of now, since it changes or the run ends."""
+        for stream in listing.streams:
+            if stream.cursor.rows:
+                self._steps.check(stream, stream.row_at(self._position.index), listing.market.instrument)
 
     # The end ----------------------------------------------------------------------------------------------------
 
@@ -240,58 +270,8 @@ class SimulatedBroker:
         return self.account.remedy(instrument)
 
     def notes(self) -> BrokerNotes:
+        for listing in self.listings.values():
+            self._check_steps(listing)
+        steps = self._steps.notes({name: listing.market.instrument for name, listing in self.listings.items()})
         shares, large = self._volume.notes()
-        return BrokerNotes(assumptions=shares, rows=self._venue.step_notes(), fills=large)
-
-    # Arrivals ---------------------------------------------------------------------------------------------------
-
-    def _process(self, message: Message) -> None:
-        order, at_ns = message.order, message.arrives_ns
-        market = self.markets[order.instrument]
-        if message.kind == "submit":
-            order.arrived_ns = at_ns
-            refusal = self._judge(market, order, lots=order.lots, limit=order.limit)
-            if refusal:
-                self._executions.rejected(order, refusal, at_ns)
-            else:
-                market.arrive(order, at_ns)
-        elif order.is_final:
-            return
-        elif message.kind == "cancel":
-            self._executions.cancelled(order, "requested", at_ns)
-        else:
-            self._amend(market, order, message)
-
-    def _amend(self, market: Market, order: ExchangeOrder, message: Message) -> None:
-        """Change a working order, or leave it as it is and say why."""
-        at_ns = message.arrives_ns
-        lots = order.lots if message.lots is None else message.lots
-        limit = order.limit if message.limit is None else message.limit
-        if lots <= order.filled:
-            self._executions.cancelled(order, "amended_to_filled", at_ns)
-            return
-        keeps_place = limit == order.limit and lots <= order.lots
-        refusal = ""
-        if order.post_only and limit is not None and not keeps_place and market.crosses(order, limit):
-            refusal = "post_only_would_take"
-        if not refusal:
-            refusal = self._judge(market, order, lots=lots, limit=limit)
-        if refusal:
-            self._executions.report(order, order.state, f"amend_refused: {refusal}", at_ns)
-            return
-        order.lots, order.limit = lots, limit
-        self._executions.report(order, order.state, "amended", at_ns)
-        if not keeps_place:
-            order.arrived_ns = at_ns  # like a new order: rows stamped before cannot have met it
-            market.requeue(order, at_ns)
-
-    def _judge(self, market: Market, order: ExchangeOrder, *, lots: int, limit: int | None) -> str:
-        """Return why the account may not have an order of this size and limit, empty if it may."""
-        return self.account.admit(
-            order,
-            lots=lots,
-            limit=limit,
-            reference=market.reference_ticks(order.side),
-            at_open=market.fills_at_opens,
-            opening=market.opening_ticks(order),
-        )
+        return BrokerNotes(assumptions=shares, rows=steps, fills=large)

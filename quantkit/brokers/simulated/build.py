@@ -1,48 +1,147 @@
 """The simulated exchange put together from its parts."""
 
+from typing import Final
+
 from quantkit.brokers.base import Agenda, BrokerFactory, BrokerSetup
 from quantkit.brokers.simulated.account import Account
 from quantkit.brokers.simulated.broker import SimulatedBroker
+from quantkit.brokers.simulated.displayed import BookDisplay, DisplayedMarket, TickerDisplay
+from quantkit.brokers.simulated.displayed_listing import BookListing, TickerListing
 from quantkit.brokers.simulated.executions import Executions
-from quantkit.brokers.simulated.market import Market
+from quantkit.brokers.simulated.listing import CandleListing, Listing, TradeListing
+from quantkit.brokers.simulated.market import CandleMarket, TradeMarket
 from quantkit.brokers.simulated.messages import MessageQueue
-from quantkit.brokers.simulated.venue import SimulatedVenue
+from quantkit.brokers.simulated.streams import GatedStream, MatchingStream
 from quantkit.brokers.simulated.volume import VolumeShares
-from quantkit.instruments import decimal_of
+from quantkit.instruments import Instrument, decimal_of
 from quantkit.options import RunOptions
+from quantkit.rows.columns import Stream
+from quantkit.rows.cursors import BookCursor, StreamCursor
+from quantkit.rows.marks import MarkSource
+
+_GATED: Final = ("trade", "candle", "candle_open")
 
 
 def simulated(options: RunOptions) -> BrokerFactory:
     """Return a factory of simulated exchanges with these options."""
 
     def make(setup: BrokerSetup) -> SimulatedBroker:
+        agenda, position, send_clock = Agenda(), setup.position, setup.send_clock
         account = Account(setup.ledger, setup.fees, max_leverage=decimal_of(options.max_leverage))
-        markets: dict[str, Market] = {}
-        agenda = Agenda()
-        messages = MessageQueue(setup.latency_ns, setup.send_clock, agenda, keeps_decisions=setup.keeps_decisions)
         volume = VolumeShares(setup.matching, setup.cursors)
+        listings: dict[str, Listing] = {}
         executions = Executions(
             account,
-            markets,
-            latency_ns=setup.latency_ns,
-            position=setup.position,
+            listings,
+            position=position,
             observer=setup.observer,
             volume=volume,
-            send_clock=setup.send_clock,
+            send_clock=send_clock,
             dirty=setup.dirty,
             agenda=agenda,
         )
-        venue = SimulatedVenue(setup, options, markets=markets, messages=messages, listener=executions, agenda=agenda)
+        exchange = _Exchange(setup, options, executions)
+        for instrument in setup.instruments.values():
+            listings[instrument.id] = exchange.listing_of(instrument)
         return SimulatedBroker(
             account,
-            markets=markets,
-            messages=messages,
+            listings=listings,
+            own_sources=exchange.own_sources,
+            messages=MessageQueue(send_clock, agenda, keeps_decisions=setup.keeps_decisions),
             executions=executions,
-            venue=venue,
             volume=volume,
-            send_clock=setup.send_clock,
+            position=position,
+            send_clock=send_clock,
             dirty=setup.dirty,
             agenda=agenda,
         )
 
     return make
+
+
+class _Exchange:
+    """Lists instruments.
+
+    Args:
+        setup: The run's.
+        options: How orders fill.
+        listener: Told by the markets.
+
+    Attributes:
+        own_sources: Prices of last trades that value nothing, by their cursor.
+    """
+
+    def __init__(self, setup: BrokerSetup, options: RunOptions, listener: Executions) -> None:
+        self.own_sources: dict[StreamCursor, MarkSource] = {}
+        self._setup = setup
+        self._options = options
+        self._listener = listener
+
+    def listing_of(self, instrument: Instrument) -> Listing:
+        """Make the listing of an instrument."""
+        options, setup, name = self._options, self._setup, instrument.id
+        own, latency_ns, follows_rows = setup.matching[name], setup.latency_ns[name], not options.search
+        has_trades, slippage_bps = setup.has_trades[name], options.slippage_bps
+        cursor, streams = setup.cursors[own], self._streams(name, own)
+        if own.kind == "candle":
+            candles = CandleMarket(instrument, self._listener, slippage_bps=slippage_bps)
+            return CandleListing(candles, streams, latency_ns=latency_ns, follows_rows=follows_rows)
+        last_trades = next((self._last_trades(s.cursor) for s in streams if s.cursor.kind == "trade"), None)
+        if own.kind == "trade":
+            assert last_trades is not None
+            trades = TradeMarket(instrument, self._listener, touch=options.touch, slippage_bps=slippage_bps)
+            return TradeListing(trades, streams[0], last_trades, latency_ns=latency_ns, follows_rows=follows_rows)
+        display = BookDisplay(cursor.book, instrument) if isinstance(cursor, BookCursor) else TickerDisplay(instrument)
+        market = DisplayedMarket(
+            instrument,
+            self._listener,
+            display,
+            stale_after_ns=options.stale_after_ns,
+            has_trades=has_trades,
+            excess_slippage_bps=options.excess_slippage_bps if isinstance(display, TickerDisplay) else None,
+        )
+        if isinstance(display, TickerDisplay):
+            return TickerListing(
+                market,
+                streams,
+                last_trades,
+                cursor=cursor,
+                display=display,
+                latency_ns=latency_ns,
+                follows_rows=follows_rows,
+            )
+        assert isinstance(cursor, BookCursor)
+        return BookListing(
+            market,
+            streams,
+            last_trades,
+            cursor=cursor,
+            position=setup.position,
+            latency_ns=latency_ns,
+            follows_rows=follows_rows,
+        )
+
+    def _streams(self, instrument: str, own: Stream) -> list[MatchingStream]:
+        """Return the streams that an instrument is matched on, its own first."""
+        has_trades = self._setup.has_trades[instrument]
+        cursors = [
+            cursor
+            for stream, cursor in self._setup.cursors.items()
+            if stream.instrument == instrument and _is_matching(stream, own, has_trades=has_trades)
+        ]
+        cursors.sort(key=lambda cursor: cursor.stream != own)
+        return [GatedStream(cursor) if cursor.kind in _GATED else MatchingStream(cursor) for cursor in cursors]
+
+    def _last_trades(self, cursor: StreamCursor) -> MarkSource:
+        """Return the price of the last trade: the instrument's mark, where that is it."""
+        mark = self._setup.marks.sources[cursor.instrument]
+        if isinstance(mark, MarkSource) and mark.cursor is cursor:
+            return mark
+        source = self.own_sources[cursor] = MarkSource(cursor, "trade")
+        return source
+
+
+def _is_matching(stream: Stream, own: Stream, *, has_trades: bool) -> bool:
+    if stream == own or stream == own._replace(kind="candle_open"):
+        return True
+    return own.kind in ("book", "ticker") and stream.kind == "trade" and has_trades

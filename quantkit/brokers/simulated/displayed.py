@@ -28,7 +28,7 @@ from fractions import Fraction
 from itertools import groupby
 from typing import Protocol
 
-from quantkit.brokers.simulated.gates import OPEN_BAND, PriceBand
+from quantkit.brokers.simulated.gates import PriceBand
 from quantkit.brokers.simulated.market import ExchangeOrder, ExecutionListener, Market
 from quantkit.instruments import Instrument, Side
 from quantkit.orderbook import DenseBook
@@ -448,4 +448,4 @@ class DisplayedMarket(Market):
                 else:
                     high = min(high, order.limit - beside)
         tick = float(self.instrument.tick)
-        return PriceBand(low * tick, high * tick, OPEN_BAND.until_ns)
+        return PriceBand(low * tick, high * tick)

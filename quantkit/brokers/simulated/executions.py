@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from quantkit.brokers.base import Agenda, Observer, Report
 from quantkit.brokers.send_clock import SendClock
 from quantkit.brokers.simulated.account import Account
-from quantkit.brokers.simulated.market import ExchangeOrder, Market
+from quantkit.brokers.simulated.listing import Listing
+from quantkit.brokers.simulated.market import ExchangeOrder
 from quantkit.brokers.simulated.volume import VolumeShares
 from quantkit.clock import NEVER_NS
 from quantkit.orders import TRANSITIONS, Fill, OrderState
@@ -20,8 +21,7 @@ class Executions:
 
     Args:
         account: The exchange's truth about money and positions.
-        markets: By instrument; whoever makes them fills it.
-        latency_ns: One way, by instrument.
+        listings: By instrument; whoever makes them fills it.
         position: How far the run has come.
         observer: Told around every booking.
         volume: Told of every fill.
@@ -33,9 +33,8 @@ class Executions:
     def __init__(
         self,
         account: Account,
-        markets: Mapping[str, Market],
+        listings: Mapping[str, Listing],
         *,
-        latency_ns: Mapping[str, int],
         position: RunPosition,
         observer: Observer,
         volume: VolumeShares,
@@ -47,8 +46,7 @@ class Executions:
         self.log: list[Report] = []
         self._account = account
         self._ledger = account.portfolio
-        self._markets = markets
-        self._latency_ns = dict(latency_ns)
+        self._listings = listings
         self._position = position
         self._observer = observer
         self._volume = volume
@@ -56,8 +54,6 @@ class Executions:
         self._dirty = dirty
         self._agenda = agenda
         self._reports: list[Report] = []  # a heap of those on their way
-        self._held: dict[str, int] = {}
-        self._moves: dict[str, list[tuple[int, int, int]]] = {}  # (filled_ns, the latest so far, signed size steps)
 
     # What markets tell ------------------------------------------------------------------------------------------
 
@@ -83,8 +79,8 @@ class Executions:
             self.cancelled(order, account.reason_for_cutting(order), at_ns)
 
     def _book(self, order: ExchangeOrder, lots: int, ticks: int, *, is_maker: bool, at_ns: int, why: str) -> None:
-        account, name = self._account, order.instrument
-        instrument = self._ledger.instruments[name]
+        account, name, position = self._account, order.instrument, self._position
+        listing, instrument = self._listings[name], self._ledger.instruments[name]
         value = instrument.value(lots, ticks)
         fee, currency = account.charge(order, lots, value, is_maker=is_maker)
         fill = Fill(
@@ -99,7 +95,7 @@ class Executions:
             fee_currency=currency,
             role="maker" if is_maker else "taker",
             filled_ns=at_ns,
-            revealed_ns=self._position.now_ns,
+            revealed_ns=position.now_ns,
             why=why,
             tag=order.tag,
             lots=lots,
@@ -111,22 +107,19 @@ class Executions:
         self._ledger.apply(fill)
         self._dirty.add(name)
         self.fills.append(fill)
-        signed = fill.signed_lots
-        self._held[name] = self._held.get(name, 0) + signed
-        moves = self._moves.setdefault(name, [])
-        moves.append((at_ns, max(at_ns, moves[-1][1]) if moves else at_ns, signed))
-        if order.left:
+        listing.note_fill(at_ns, lots if order.is_buy else -lots)
+        if order.filled < order.lots:
             self.report(order, OrderState.PARTLY_FILLED, "", at_ns, fill)
         else:
             self._end(order, OrderState.FILLED, "", at_ns, fill)
-        self._volume.note(fill, self._position.index)
+        self._volume.noted.append((name, fill.qty, position.index))
         self._observer.after_fill(fill)
 
     def _end(self, order: ExchangeOrder, state: OrderState, reason: str, at_ns: int, fill: Fill | None = None) -> None:
         self.report(order, state, reason, at_ns, fill)
         self._dirty.add(order.instrument)
         self._account.ended(order)
-        self._markets[order.instrument].remove(order)
+        self._listings[order.instrument].market.remove(order)
 
     # Reports ----------------------------------------------------------------------------------------------------
 
@@ -139,7 +132,7 @@ class Executions:
         now_ns = self._position.now_ns
         # News of one order does not overtake another, even if the exchange's clock and ours are far apart.
         our_ns = at_ns + self._send_clock.offset_ns(now_ns)
-        due_ns = max(our_ns + self._latency_ns[order.instrument], now_ns, order.reported_ns)
+        due_ns = max(our_ns + self._listings[order.instrument].latency_ns, now_ns, order.reported_ns)
         order.reported_ns = due_ns
         report = Report(due_ns, len(self.log), order.id, state, reason, at_ns, order.lots, order.limit, fill)
         self.log.append(report)
@@ -158,13 +151,3 @@ class Executions:
         self._reports.clear()
         self._agenda.report_ns = NEVER_NS
         return reports
-
-    def qty_at(self, instrument: str, boundary_ns: int) -> int:
-        """Return the signed size steps from fills stamped before `boundary_ns`."""
-        lots = self._held.get(instrument, 0)
-        for filled_ns, latest_ns, signed in reversed(self._moves.get(instrument, ())):
-            if latest_ns < boundary_ns:  # as was everything earlier
-                break
-            if filled_ns >= boundary_ns:
-                lots -= signed
-        return lots

@@ -1,16 +1,17 @@
 """The band of prices in which nothing can happen to the orders of an instrument."""
 
-from typing import Final, NamedTuple
+from typing import Final
 
-from quantkit.clock import NEVER_NS
+import msgspec
 
 
-class PriceBand(NamedTuple):
-    """While `low < price < high` and the time is before `until_ns`, nothing happens; equality is a hit."""
+class PriceBand(msgspec.Struct, frozen=True, gc=False):
+    """While `low < price < high`, nothing happens; equality is a hit."""
 
     low: float
     high: float
-    until_ns: int
 
 
-OPEN_BAND: Final = PriceBand(float("-inf"), float("inf"), NEVER_NS)
+OPEN_BAND: Final = PriceBand(float("-inf"), float("inf"))
+#: No price is within it.
+SHUT_BAND: Final = PriceBand(float("inf"), float("-inf"))

@@ -29,7 +29,7 @@ from abc import ABC, abstractmethod
 from decimal import Decimal
 from typing import ClassVar, NamedTuple, Protocol
 
-from quantkit.brokers.simulated.gates import OPEN_BAND, PriceBand
+from quantkit.brokers.simulated.gates import OPEN_BAND, SHUT_BAND, PriceBand
 from quantkit.instruments import Instrument, Side
 from quantkit.orders import Order, OrderState, TimeInForce
 
@@ -313,7 +313,7 @@ class PriceMarket(Market):
         beside = (0.51 if touch else -0.49) * per_step
         for order in self.orders:
             if order.is_triggered and order.is_taking:
-                return PriceBand(float("inf"), float("-inf"), OPEN_BAND.until_ns)
+                return SHUT_BAND
             if order.is_triggered:
                 assert order.limit is not None
                 if order.is_buy:
@@ -327,7 +327,7 @@ class PriceMarket(Market):
                 else:
                     low = max(low, order.stop + 0.51 * per_step)
         tick = float(self.instrument.tick)
-        return PriceBand(low * tick, high * tick, OPEN_BAND.until_ns)
+        return PriceBand(low * tick, high * tick)
 
 
 class TradeMarket(PriceMarket):

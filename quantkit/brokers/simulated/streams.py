@@ -1,13 +1,12 @@
 """The streams that orders are matched on: their clock, and the search for the next row that can concern an order."""
 
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from quantkit.brokers.simulated.gates import OPEN_BAND, PriceBand
 from quantkit.clock import NEVER_NS
-from quantkit.rows.columns import Column
 from quantkit.rows.cursors import NOWHERE, StreamCursor
 
 _FIRST_WINDOW: Final = 256
@@ -20,31 +19,40 @@ class MatchingStream:
     Attributes:
         cursor: Its rows.
         checked: How many of them have been held against the price step.
-        is_active: Whether every row is needed.
+        stop: The index of the next row that matters, `NOWHERE` for none.
+        is_hit: Whether that row does; else the search has come as far and goes on with `search_on`.
+        row: Which row it is.
     """
 
-    __slots__ = ("_clock", "_clock_before", "checked", "cursor", "is_active")
+    __slots__ = ("_clock", "_clock_before", "checked", "cursor", "is_hit", "row", "stop")
 
     def __init__(self, cursor: StreamCursor) -> None:
         self.cursor = cursor
         self.checked = 0
-        self.is_active = False
+        self.stop = NOWHERE
+        self.is_hit = False
+        self.row = 0
         self._clock: NDArray[np.int64] | None = None
         self._clock_before = -NEVER_NS
 
+    # Batches ------------------------------------------------------------------------------------------------------
+
     def enter_rows(self) -> None:
-        """Begin with the rows that the cursor has been given."""
+        """Begin with the rows that the cursor has been given; none of them matters so far."""
         self.checked = 0
+        self.rest()
 
     def leave_rows(self) -> None:
         """Keep the clock of the rows that the cursor is about to lose."""
         assert self.cursor.block is not None
         self._clock_before = max(self._clock_before, self.cursor.block.exchange_ns_max())
         self._clock = None
+        self.rest()
 
-    @property
-    def clock(self) -> NDArray[np.int64]:
-        """The running maximum of `exchange_ns` over this stream, at each row."""
+    # The clock ----------------------------------------------------------------------------------------------------
+
+    def _clocks(self) -> NDArray[np.int64]:
+        """Return the running maximum of `exchange_ns` over this stream, at each row."""
         if self._clock is None:
             clock = np.maximum.accumulate(self.cursor.column("exchange_ns"))
             if clock[0] < self._clock_before:
@@ -52,100 +60,110 @@ class MatchingStream:
             self._clock = clock
         return self._clock
 
-    def clock_before_row(self, row: int) -> int:
-        """Return the running maximum over the rows before `row`."""
-        return self._clock_before if row == 0 else int(self.clock[row - 1])
+    def clock_before(self, row: int) -> int:
+        """Return the running maximum of `exchange_ns` over the rows before one."""
+        if not row:
+            return self._clock_before
+        clock = self._clock
+        return int((self._clocks() if clock is None else clock)[row - 1])
 
-    def lag_ns(self, row: int) -> int:
-        """Return how late a row came by the two clocks: received less exchange stamp."""
-        assert self.cursor.block is not None
-        received_ns, exchange_ns = self.cursor.block.stamps_of(row)
-        return received_ns - exchange_ns
+    def row_at(self, index: int) -> int:
+        """Return how many rows stand before an index."""
+        if index == self.stop:
+            return self.row
+        if index == self.stop + 1:
+            return self.row + 1
+        return int(self.cursor.positions.searchsorted(index))
 
-    def next_stop(self, index: int) -> tuple[int, bool]:
-        """Return the next index that matters and whether it is a hit; else it is how far the search has looked."""
+    # The next row that matters ------------------------------------------------------------------------------------
+
+    def rest(self) -> None:
+        """Need no row."""
+        self.stop, self.is_hit = NOWHERE, False
+
+    def follow(self, index: int) -> None:
+        """Need the next row from an index on, whatever it says."""
         cursor = self.cursor
-        return (cursor.index_of(cursor.row_at(index)) if self.is_active and cursor.rows else NOWHERE), True
+        row = self.row = self.row_at(index)
+        self.stop, self.is_hit = (int(cursor.positions[row]), True) if row < cursor.rows else (NOWHERE, False)
+
+    def arm(self, band: PriceBand, until_ns: int, index: int) -> None:
+        """Need the next row from an index on that leaves a band, or whose clock has come to a moment: here, any."""
+        self.follow(index)
+
+    def search_on(self) -> None:
+        """Search on from `stop`, which was no hit."""
+        raise AssertionError("every stop of a stream without a search is a hit")
 
 
 class GatedStream(MatchingStream):
-    """Trades or candles that reach the broker only where they leave the band of prices."""
+    """Trades or candles, which matter only where they leave a band of prices, or from a moment on."""
 
-    __slots__ = ("_hit", "_scanned", "_until_row", "_window", "band")
+    __slots__ = ("_band", "_highs", "_lows", "_until_ns", "_until_row", "_window")
 
-    def __init__(self, cursor: StreamCursor, *, every_row: bool) -> None:
+    def __init__(self, cursor: StreamCursor) -> None:
         super().__init__(cursor)
-        self.is_active = every_row
-        self.band: PriceBand = OPEN_BAND
-        self._scanned = 0
+        self._band: PriceBand = OPEN_BAND
+        self._until_ns = NEVER_NS
         self._until_row = 0
-        self._hit: int | None = None
         self._window = _FIRST_WINDOW
+        self._lows: NDArray[Any] | None = None
+        self._highs: NDArray[Any] | None = None
 
-    def enter_rows(self) -> None:
-        super().enter_rows()
-        if self.band is OPEN_BAND:
-            self._scanned, self._hit = 0, None
-        else:
-            self._restart(0)
+    def leave_rows(self) -> None:
+        super().leave_rows()
+        self._lows = self._highs = None
 
-    def arm(self, band: PriceBand, index: int) -> None:
-        """Search on from an index, anew if the band has changed or its last hit is behind."""
-        if band != self.band or (self._hit is not None and self.cursor.index_of(self._hit) < index):
-            self.band = OPEN_BAND if band == OPEN_BAND else band
-            self._restart(index)
+    def rest(self) -> None:
+        super().rest()
+        self._band, self._until_ns = OPEN_BAND, NEVER_NS
 
-    def _restart(self, index: int) -> None:
-        rows = self.cursor.rows
-        self._scanned = self.cursor.row_at(index) if rows else 0
-        self._hit = None
-        self._window = _FIRST_WINDOW
-        self._until_row = rows
-        if rows and self.band.until_ns != NEVER_NS:
-            self._until_row = max(self._scanned, int(self.clock.searchsorted(self.band.until_ns)))
-
-    def next_stop(self, index: int) -> tuple[int, bool]:
+    def arm(self, band: PriceBand, until_ns: int, index: int) -> None:
+        if band == self._band and until_ns == self._until_ns:
+            if self.stop > index or (self.is_hit and self.stop == index):
+                return  # still ahead
+            if not self.is_hit:
+                self.search_on()
+                return
+        self._band, self._until_ns, self._window = band, until_ns, _FIRST_WINDOW
         cursor = self.cursor
-        if not cursor.rows:
-            return NOWHERE, False
-        if self.is_active:
-            return cursor.index_of(cursor.row_at(index)), True
-        if self.band is OPEN_BAND:
-            return NOWHERE, False
-        if self._hit is None and self._scanned < cursor.rows and cursor.index_of(self._scanned) <= index:
-            self._scan()
-        if self._hit is not None:
-            return cursor.index_of(self._hit), True
-        if self._scanned >= cursor.rows:
-            return NOWHERE, False
-        return cursor.index_of(self._scanned), False
+        rows = self._until_row = cursor.rows
+        start = self.row_at(index)
+        if until_ns != NEVER_NS and rows:
+            self._until_row = max(start, int(self._clocks().searchsorted(until_ns)))
+        self._search(start)
 
-    def _scan(self) -> None:
-        """Look through one more window, twice as wide each time."""
-        low, high, rows = self.band.low, self.band.high, self.cursor.rows
-        start = self._scanned
-        if low >= high or start >= self._until_row:
-            self._hit = start
-            return
-        if low == OPEN_BAND.low and high == OPEN_BAND.high:
-            # Without a band there is nothing to look for but the moment.
-            self._scanned = self._until_row
-            self._hit = self._until_row if self._until_row < rows else None
-            return
-        stop = min(start + self._window, self._until_row)
-        self._window = min(2 * self._window, _LAST_WINDOW)
-        lows, highs = self._extremes()
-        below, above = lows[start:stop], highs[start:stop]
-        if below.min() <= low or above.max() >= high:
-            self._hit = start + int(np.argmax((below <= low) | (above >= high)))
-        else:
-            self._scanned = stop
-            if stop == self._until_row < rows:
-                self._hit = stop
+    def search_on(self) -> None:
+        self._search(self.row)
 
-    def _extremes(self) -> tuple[Column, Column]:
-        cursor = self.cursor
-        if cursor.kind == "candle":
-            return cursor.column("low"), cursor.column("high")
-        prices = cursor.column("open" if cursor.kind == "candle_open" else "price")
-        return prices, prices
+    def _search(self, start: int) -> None:
+        """Look through one more window of rows from `start` on, twice as wide each time."""
+        cursor, until_row = self.cursor, self._until_row
+        low, high = self._band.low, self._band.high
+        rows, found = cursor.rows, start
+        is_hit = start >= until_row or low >= high
+        if not is_hit and low == OPEN_BAND.low and high == OPEN_BAND.high:
+            # Without bounds there is nothing to look for but the moment.
+            found, is_hit = until_row, True
+        elif not is_hit:
+            stop = min(start + self._window, until_row)
+            self._window = min(2 * self._window, _LAST_WINDOW)
+            lows, highs = self._extremes()
+            below, above = lows[start:stop], highs[start:stop]
+            if np.minimum.reduce(below) <= low or np.maximum.reduce(above) >= high:
+                found, is_hit = start + int(((below <= low) | (above >= high)).argmax()), True
+            else:
+                found, is_hit = stop, stop == until_row
+        self.row = found
+        self.stop, self.is_hit = (int(cursor.positions[found]), is_hit) if found < rows else (NOWHERE, False)
+
+    def _extremes(self) -> tuple[NDArray[Any], NDArray[Any]]:
+        lows, highs = self._lows, self._highs
+        if lows is None or highs is None:
+            column = self.cursor.column
+            if self.cursor.kind == "candle":
+                lows, highs = column("low"), column("high")
+            else:
+                lows = highs = column("open" if self.cursor.kind == "candle_open" else "price")
+            self._lows, self._highs = lows, highs
+        return lows, highs

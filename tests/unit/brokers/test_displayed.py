@@ -9,7 +9,6 @@ from recording_sink import BUY, SELL, SWAP, RecordingSink, working
 from quantkit.brokers.simulated.displayed import BookDisplay, DisplayedMarket, TickerDisplay
 from quantkit.brokers.simulated.gates import PriceBand
 from quantkit.brokers.simulated.market import ExchangeOrder
-from quantkit.clock import NEVER_NS
 from quantkit.events import BookUpdate
 from quantkit.instruments import Instrument, Side
 from quantkit.orderbook import BookRows, DenseBook
@@ -642,7 +641,6 @@ def test_inside_the_gate_a_trade_concerns_nobody_and_on_the_first_tick_outside_i
         orders = [working(o.id[2:], o.side, 1, o.limit, stop=o.stop) for o in BOOKS[name]]
         venue.arrive(*orders)
         gate = venue.market.band()
-        assert gate.until_ns == NEVER_NS
         before = [(order.is_triggered, order.ahead) for order in orders]
         told = [row for aggressor in (BUY, SELL) for row in venue.trade(price, 4.0, aggressor)]
         happened = bool(told) or [(order.is_triggered, order.ahead) for order in orders] != before
@@ -658,7 +656,7 @@ def test_orders_that_trades_cannot_concern_leave_the_gate_open() -> None:
     """Stops where the display sets them off, and a stop that only waits for the next update."""
     venue = Venue(BIDS, ASKS, has_trades=False)
     venue.arrive(working(1, BUY, 1, stop=103))
-    everything = PriceBand(float("-inf"), float("inf"), NEVER_NS)
+    everything = PriceBand(float("-inf"), float("inf"))
     assert venue.market.band() == everything
     assert venue.market.needs_rows
     venue = Venue(BIDS, ASKS)

@@ -9,7 +9,6 @@ from recording_sink import BUY, SELL, SWAP, RecordingSink, working
 
 from quantkit.brokers.simulated.gates import OPEN_BAND, PriceBand
 from quantkit.brokers.simulated.market import CandleMarket, ExchangeOrder, Market, TradeMarket
-from quantkit.clock import NEVER_NS
 from quantkit.instruments import Instrument, Side
 from quantkit.orders import OrderState
 
@@ -562,7 +561,6 @@ def test_inside_the_gate_nothing_happens_and_on_the_first_tick_outside_something
         arrive(market, *orders)
         sink.take()
         gate = market.band()
-        assert gate.until_ns == NEVER_NS
         before = [(order.is_triggered, order.is_taking) for order in orders]
         if kind == "open":
             market.on_open(price, 10)
@@ -586,4 +584,4 @@ def test_a_gate_without_orders_is_open_and_with_a_taking_one_shut(open_market: A
     market, _ = open_market(last=100)
     assert market.band() == OPEN_BAND
     arrive(market, working(1, BUY, 1, 99), working(2, BUY, 1, 102))
-    assert market.band() == PriceBand(float("inf"), float("-inf"), NEVER_NS)
+    assert market.band() == PriceBand(float("inf"), float("-inf"))

@@ -4,13 +4,12 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from order_life import OrderLife, StillVenue
+from order_life import OrderLife
 from recording_sink import BUY, SELL, SWAP, order_of
 
 from quantkit.brokers.base import Report
 from quantkit.brokers.send_clock import SendClock
 from quantkit.brokers.simulated.account import Account
-from quantkit.brokers.simulated.market import TradeMarket
 from quantkit.clock import NEVER_NS
 from quantkit.instruments import Fees, Instrument, Side
 from quantkit.orders import Fill, OrderState
@@ -39,18 +38,17 @@ class Exchange:
         self.portfolio = Portfolio({"USDT": cash}, instruments, mark_of=self.marks.get)
         rates = {instrument.id: fees or Fees() for instrument in instruments}
         self.calls: list[tuple[Any, ...]] = []
-        self.venue = StillVenue(lag_ns)
         self.life = OrderLife(
             Account(self.portfolio, rates, max_leverage=Decimal(1)),
             latencies,
             observer=self,
-            venue=self.venue,
+            lag_ns=lag_ns,
             send_clock=send_clock,
             touch=touch,
         )
         self.broker = self.life.broker
-        for market in self.life.markets.values():
-            market.see(100)
+        for listing in self.life.listings.values():
+            listing.market.see(100)
         self.numbers = 0
 
     def before_change(self) -> None:
@@ -66,7 +64,7 @@ class Exchange:
 
     def is_quiet(self) -> bool:
         """Return whether no message for the swap is under way."""
-        return self.life.messages.is_empty(SWAP.id)
+        return not self.life.listings[SWAP.id].queue
 
     def finish(self, now_ns: int) -> list[Report]:
         """End the run."""
@@ -96,9 +94,7 @@ class Exchange:
     ) -> None:
         """Let a trade come in: what has arrived first, then the trade."""
         self.life.arrive(instrument.id, clock_ns, clock_ns if now_ns is None else now_ns)
-        market = self.broker.markets[instrument.id]
-        assert isinstance(market, TradeMarket)
-        market.on_trade(price, qty, side, clock_ns)
+        self.life.listings[instrument.id].trades.on_trade(price, qty, side, clock_ns)
 
     def news(self, now_ns: int = NEVER_NS) -> list[tuple[str, str, str, int, int]]:
         """Take the reports due: (id, state, reason, when it happened, when it is due)."""
@@ -123,9 +119,9 @@ def test_an_order_is_looked_at_when_the_exchanges_clock_reaches_its_arrival() ->
     exchange.row(20, 95.0, now_ns=1_001)
     assert exchange.is_quiet()
     assert [(fill.price, fill.filled_ns, fill.revealed_ns) for fill in exchange.broker.fills] == [(95.0, 20, 1_001)]
-    assert exchange.venue.synced == [SWAP.id]
+    assert exchange.life.listings[SWAP.id].synced == 1
     exchange.row(21, 96.0)
-    assert exchange.venue.synced == [SWAP.id]
+    assert exchange.life.listings[SWAP.id].synced == 1
 
 
 @pytest.mark.parametrize(
@@ -195,7 +191,7 @@ def test_messages_of_a_market_are_processed_in_the_order_of_sending() -> None:
         ("bt1", "cancelled", "requested", 21),
         ("bt2", "accepted", "", 22),
     ]
-    assert exchange.venue.synced == [SWAP.id]
+    assert exchange.life.listings[SWAP.id].synced == 1
     assert not exchange.is_quiet()
 
 
@@ -208,7 +204,7 @@ def test_in_a_quiet_market_arrivals_are_processed_when_their_reports_are_due(lat
     exchange.life.advance(wake_ns - 1)
     assert exchange.broker.log == []
     exchange.life.advance(wake_ns)
-    assert exchange.venue.synced == [SWAP.id]
+    assert exchange.life.listings[SWAP.id].synced == 1
     assert exchange.news() == [("bt1", "accepted", "", latency_ns, wake_ns)]
     assert exchange.wake_ns == NEVER_NS
 
@@ -239,13 +235,13 @@ def test_overdue_messages_of_several_markets_draw_on_the_same_money_in_order(
 def test_a_market_knows_when_the_next_message_arrives() -> None:
     """Until then, and within its band of prices, nothing happens to it."""
     exchange = Exchange(SWAP, ETH)
-    arrival = exchange.life.messages.first_arrival_ns
+    arrival = exchange.life.first_arrival_ns
     assert arrival(SWAP.id) is None
     exchange.send(0, BUY, 1, 90)
     exchange.send(7, BUY, 1, 80)
     assert arrival(SWAP.id) == 20
     exchange.row(20, 100.0)
-    assert exchange.broker.markets[SWAP.id].band().low > 89
+    assert exchange.broker.listings[SWAP.id].market.band().low > 89
     assert arrival(SWAP.id) == 27
     exchange.row(27, 100.0)
     assert arrival(SWAP.id) is arrival(ETH.id) is None
@@ -287,7 +283,7 @@ def test_what_the_account_may_not_have_is_rejected_on_arrival() -> None:
     exchange.send(0, BUY, 11, 100, instrument=SPOT)
     exchange.row(20, 50.0, instrument=SPOT)
     assert exchange.news() == [("bt1", "rejected", "insufficient_cash", 20, 40)]
-    assert exchange.broker.markets[SPOT.id].orders == exchange.broker.fills == []
+    assert exchange.broker.listings[SPOT.id].market.orders == exchange.broker.fills == []
     assert exchange.broker.account.locked("USDT") == 0
 
 
@@ -344,7 +340,7 @@ def test_an_amend_keeps_its_place_only_where_it_does_not_ask_for_more(
     assert (report.lots, report.price_ticks, report.fill) == (*becomes, None)
     order = exchange.broker.orders[name]
     assert (order.lots, order.limit) == becomes
-    queue = [order.id for order in exchange.broker.markets[SWAP.id].orders]
+    queue = [order.id for order in exchange.broker.listings[SWAP.id].market.orders]
     assert queue == (["bt1", "bt2"] if keeps_place else ["bt2", "bt1"])
 
 
@@ -371,7 +367,7 @@ def test_a_refused_amend_leaves_the_order_as_it_is(
     assert exchange.news() == [("bt1", "accepted", f"amend_refused: {refusal}", 50, 70)]
     order = exchange.broker.orders[name]
     assert (order.lots, order.limit) == (50, 90)
-    assert [order.id for order in exchange.broker.markets[SWAP.id].orders] == [name, other]
+    assert [order.id for order in exchange.broker.listings[SWAP.id].market.orders] == [name, other]
 
 
 def test_a_post_only_order_may_shrink_whatever_the_last_price() -> None:
@@ -379,7 +375,7 @@ def test_a_post_only_order_may_shrink_whatever_the_last_price() -> None:
     exchange = Exchange(touch=True)
     name = exchange.send(0, BUY, 5, 100, post_only=True)
     exchange.row(20, 100.0, 1.0, BUY)
-    exchange.broker.markets[SWAP.id].see(99)
+    exchange.broker.listings[SWAP.id].market.see(99)
     exchange.broker.amend(name, 30, lots=4, price_ticks=None)
     exchange.broker.amend(name, 31, lots=9, price_ticks=None)
     exchange.life.advance(100)
@@ -420,7 +416,7 @@ def test_an_amend_to_what_has_filled_ends_the_order(lots: int) -> None:
     exchange.row(50, 100.0)
     assert exchange.news() == [("bt1", "cancelled", "amended_to_filled", 50, 70)]
     assert (exchange.broker.orders[name].filled, exchange.held()) == (2, 2)
-    assert exchange.broker.markets[SWAP.id].orders == []
+    assert exchange.broker.listings[SWAP.id].market.orders == []
 
 
 def test_a_stop_without_a_limit_may_change_its_size() -> None:
@@ -688,5 +684,5 @@ def test_the_end_cancels_what_is_open_and_returns_what_was_not_told() -> None:
     ]
     assert exchange.wake_ns == NEVER_NS
     assert exchange.is_quiet()
-    assert exchange.broker.markets[SWAP.id].orders == []
+    assert exchange.broker.listings[SWAP.id].market.orders == []
     assert all(order.is_final for order in exchange.broker.orders.values())

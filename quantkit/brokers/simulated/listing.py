@@ -1,0 +1,236 @@
+"""What the exchange keeps of one instrument: its market, the streams that it is matched on, and messages to it."""
+
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import Sequence
+from typing import ClassVar, Final
+
+import msgspec
+
+from quantkit.brokers.simulated.gates import OPEN_BAND
+from quantkit.brokers.simulated.market import CandleMarket, ExchangeOrder, Market, TradeMarket
+from quantkit.brokers.simulated.streams import MatchingStream
+from quantkit.clock import NEVER_NS
+from quantkit.instruments import Side
+from quantkit.rows.cursors import StreamCursor
+from quantkit.rows.marks import MarkSource
+
+_SIDES: Final = (Side.BUY, Side.SELL)
+_OHLC: Final = ("open", "high", "low", "close")
+
+
+class Message(msgspec.Struct, frozen=True, gc=False):
+    """A new order, a cancel or a change on its way."""
+
+    arrives_ns: int  # by the exchange's clock
+    due_ns: int  # by ours: looked at by then, even if no row of its market has shown that it has arrived
+    number: int  # counts messages in the order of sending
+    kind: str  # submit, cancel or amend
+    order: ExchangeOrder
+    lots: int | None = None
+    limit: int | None = None
+
+
+class Listing(ABC):
+    """One instrument at the exchange.
+
+    Args:
+        market: Its working orders.
+        streams: Those that it is matched on; of a display, the display's own comes first.
+        latency_ns: One way.
+        follows_rows: Whether every row is looked at, not only those that can concern an order.
+
+    Attributes:
+        queue: Messages under way, in the order of sending: none overtakes another.
+        opened: The row whose arrivals are being processed, with its stream.
+        lag_before_ns: How late the last matching row before this batch came, received less exchange stamp; None without
+            one.
+    """
+
+    #: Whether its market is brought up to date at the end of a batch with rows; else it is when it has to be.
+    syncs_at_ends: ClassVar[bool] = True
+
+    def __init__(
+        self, market: Market, streams: Sequence[MatchingStream], *, latency_ns: int, follows_rows: bool = False
+    ) -> None:
+        self.id = market.instrument.id
+        self.market = market
+        self.streams = streams
+        self.latency_ns = latency_ns
+        self.queue: deque[Message] = deque()
+        self.opened: tuple[MatchingStream, int] | None = None
+        self.lag_before_ns: int | None = None
+        self._held_lots = 0
+        self._moves: list[tuple[int, int, int]] = []  # (filled_ns, the latest so far, signed size steps)
+        self._follows_rows = follows_rows
+
+    # How far the rows have come -------------------------------------------------------------------------------------
+
+    def clock_ns(self, index: int) -> int:
+        """Return the matching clock after the rows before an index."""
+        return max([stream.clock_before(stream.row_at(index)) for stream in self.streams])
+
+    def last_row(self, index: int) -> tuple[MatchingStream, int] | None:
+        """Return the last matching row before an index, with its stream; None without one in this batch."""
+        latest, found = -1, None
+        for stream in self.streams:
+            row = stream.row_at(index) - 1
+            if row >= 0:
+                position = stream.cursor.positions[row]
+                if position > latest:
+                    latest, found = position, (stream, row)
+        return found
+
+    def lag_ns(self, index: int) -> int | None:
+        """Return how late the last matching row before an index came, received less exchange stamp; None without one.
+
+        A row of this batch, or else of an earlier one.
+        """
+        last = self.last_row(index)
+        if last is None:
+            return self.lag_before_ns
+        stream, row = last
+        assert stream.cursor.block is not None
+        received_ns, exchange_ns = stream.cursor.block.stamps_of(row)
+        return received_ns - exchange_ns
+
+    def note_fill(self, filled_ns: int, lots: int) -> None:
+        """Count a fill of signed size steps."""
+        self._held_lots += lots
+        moves = self._moves
+        moves.append((filled_ns, max(filled_ns, moves[-1][1]) if moves else filled_ns, lots))
+
+    def qty_at(self, boundary_ns: int) -> int:
+        """Return the signed size steps from fills stamped before a moment."""
+        lots = self._held_lots
+        for filled_ns, latest_ns, signed in reversed(self._moves):
+            if latest_ns < boundary_ns:  # as was everything earlier
+                break
+            if filled_ns >= boundary_ns:
+                lots -= signed
+        return lots
+
+    def leave_batch(self, index: int) -> None:
+        """Keep of a batch that ends, in which there were matching rows, what the next one needs."""
+        self.lag_before_ns = self.lag_ns(index)
+        if self.syncs_at_ends:
+            self.sync(index)
+
+    # The next row that matters ----------------------------------------------------------------------------------------
+
+    def arm(self, index: int) -> bool:
+        """Let the streams search, from an index on, for the next row that matters; return whether any may."""
+        market, queue = self.market, self.queue
+        if self._follows_rows:
+            for stream in self.streams:
+                stream.follow(index)
+            return True
+        if not (market.orders or queue):
+            for stream in self.streams:
+                stream.rest()
+            return False
+        band = market.band() if market.orders else OPEN_BAND
+        until_ns = queue[0].arrives_ns if queue else NEVER_NS
+        if queue and len(self.streams) > 1 and self.clock_ns(index) >= until_ns:
+            # By the stamps of another kind of row it has arrived already, so the next row of any kind brings it in.
+            until_ns = -NEVER_NS
+        for stream in self.streams:
+            stream.arm(band, until_ns, index)
+        return True
+
+    # Rows -------------------------------------------------------------------------------------------------------------
+
+    def begin(self) -> None:  # noqa: B027
+        """Begin to trade."""
+
+    @abstractmethod
+    def sync(self, index: int) -> None:
+        """Bring the market up to date with the rows before an index, which may have been skipped.
+
+        Before the first price of a market that has nothing but prices, the row that brings it stands in: an order
+        sent at the very start is judged by the first open or trade.
+        """
+
+    def open_row(self, stream: MatchingStream, row: int, index: int) -> int:
+        """Show a row to what arrives by it, and return the matching clock that it moves on."""
+        self.opened = stream, row
+        return stream.clock_before(row + 1) if len(self.streams) == 1 else self.clock_ns(index + 1)
+
+    @abstractmethod
+    def apply_row(self, stream: MatchingStream, row: int, clock_ns: int) -> None:
+        """Let a row fill what rests."""
+
+
+class TradeListing(Listing):
+    """An instrument whose orders are matched on its trades alone."""
+
+    syncs_at_ends = False
+
+    def __init__(
+        self,
+        market: TradeMarket,
+        stream: MatchingStream,
+        last_trades: MarkSource,
+        *,
+        latency_ns: int,
+        follows_rows: bool = False,
+    ) -> None:
+        super().__init__(market, [stream], latency_ns=latency_ns, follows_rows=follows_rows)
+        self._trades = market
+        self._last_trades = last_trades
+
+    def sync(self, index: int) -> None:
+        price = self._last_trades.before(index)
+        if price is None and self.opened is not None:
+            stream, row = self.opened
+            price = float(stream.cursor.column("price")[row])
+        self.market.see(price)
+
+    def apply_row(self, stream: MatchingStream, row: int, clock_ns: int) -> None:
+        self.opened = None
+        market, cursor = self._trades, stream.cursor
+        qty, side = print_of(cursor, row) if market.touch else (0.0, Side.BUY)
+        market.on_trade(float(cursor.column("price")[row]), qty, side, clock_ns)
+
+
+class CandleListing(Listing):
+    """An instrument whose orders are matched on its candles alone: on their opens, then on their ranges."""
+
+    def __init__(
+        self,
+        market: CandleMarket,
+        streams: Sequence[MatchingStream],
+        *,
+        latency_ns: int,
+        follows_rows: bool = False,
+    ) -> None:
+        super().__init__(market, streams, latency_ns=latency_ns, follows_rows=follows_rows)
+        self._candles = market
+
+    def sync(self, index: int) -> None:
+        last = self.last_row(index)
+        if last is not None:
+            cursor, row = last[0].cursor, last[1]
+            self.market.see(float(cursor.column("open" if cursor.kind == "candle_open" else "close")[row]))
+        if self.market.last_price is None and self.opened is not None:
+            stream, row = self.opened
+            self.market.see(float(stream.cursor.column("open")[row]))
+
+    def open_row(self, stream: MatchingStream, row: int, index: int) -> int:
+        if stream.cursor.kind == "candle_open":
+            self.market.opening = float(stream.cursor.column("open")[row])
+        return super().open_row(stream, row, index)
+
+    def apply_row(self, stream: MatchingStream, row: int, clock_ns: int) -> None:
+        self.opened = self.market.opening = None
+        market, column = self._candles, stream.cursor.column
+        if stream.cursor.kind == "candle_open":
+            market.on_open(float(column("open")[row]), clock_ns)
+            return
+        open_, high, low, close = [float(column(name)[row]) for name in _OHLC]
+        market.on_range(open_, high, low, close, clock_ns, open_ns=int(column("open_ns")[row]))
+
+
+def print_of(cursor: StreamCursor, row: int) -> tuple[float, Side]:
+    """Return a trade's size and side, which are decoded only where they decide something."""
+    return float(cursor.column("qty")[row]), _SIDES[int(cursor.column("side")[row])]
