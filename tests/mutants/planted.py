@@ -23,7 +23,7 @@ TRIPS, SOLVENCY, WORTH, BOOKINGS = "engine/excursions.py", "engine/solvency.py",
 ORDERS, FUNDING, CONTEXT = "engine/order_manager.py", "engine/funding.py", "engine/context.py"
 DELIVERY, ENGINE = "engine/delivery.py", "engine/engine.py"
 _SIMULATED = "brokers/simulated/"
-STREAMS, VENUE, MARKET = f"{_SIMULATED}streams.py", f"{_SIMULATED}venue.py", f"{_SIMULATED}market.py"
+STREAMS, LISTING, MARKET = f"{_SIMULATED}streams.py", f"{_SIMULATED}listing.py", f"{_SIMULATED}market.py"
 DISPLAYED, ACCOUNT, EXPOSURE = f"{_SIMULATED}displayed.py", f"{_SIMULATED}account.py", f"{_SIMULATED}exposure.py"
 FUNDS, MESSAGES, EXECUTIONS = f"{_SIMULATED}funds.py", f"{_SIMULATED}messages.py", f"{_SIMULATED}executions.py"
 BROKER, HOLDING = f"{_SIMULATED}broker.py", f"{_SIMULATED}holding.py"
@@ -208,7 +208,7 @@ MUTANTS = [
     # Funding.
     Mutant(
         "a fill at the boundary pays",
-        EXECUTIONS,
+        LISTING,
         "            if filled_ns >= boundary_ns:\n",
         "            if filled_ns > boundary_ns:\n",
     ),
@@ -228,22 +228,22 @@ MUTANTS = [
     Mutant(
         "a price equal to a bound of the band is no hit",
         STREAMS,
-        "        if below.min() <= low or above.max() >= high:\n"
-        "            self._hit = start + int(np.argmax((below <= low) | (above >= high)))\n",
-        "        if below.min() < low or above.max() > high:\n"
-        "            self._hit = start + int(np.argmax((below < low) | (above > high)))\n",
+        "            if np.minimum.reduce(below) <= low or np.maximum.reduce(above) >= high:\n"
+        "                found, is_hit = start + int(((below <= low) | (above >= high)).argmax()), True\n",
+        "            if np.minimum.reduce(below) < low or np.maximum.reduce(above) > high:\n"
+        "                found, is_hit = start + int(((below < low) | (above > high)).argmax()), True\n",
     ),
     Mutant(
         "the moment of an arrival is searched a row late",
         STREAMS,
-        "self.clock.searchsorted(self.band.until_ns)",
-        'self.clock.searchsorted(self.band.until_ns, "right")',
+        "self._clocks().searchsorted(until_ns)",
+        'self._clocks().searchsorted(until_ns, "right")',
     ),
     Mutant(
         "a band that has changed is searched from its last place on",
         STREAMS,
-        "            self._restart(index)\n\n    def _restart",
-        "            pass\n\n    def _restart",
+        "        self._search(start)\n\n    def search_on",
+        "\n    def search_on",
     ),
     Mutant(
         "bands are a step too wide",
@@ -406,8 +406,8 @@ MUTANTS = [
     Mutant(
         "overdue messages are taken by market, not by arrival",
         MESSAGES,
-        "self._take(self._queues[min(due)[2]]) if due else None",
-        "self._take(self._queues[due[0][2]]) if due else None",
+        "return min(due, key=_arrival)",
+        "return due[0]",
     ),
     Mutant(
         "news of an order overtakes older news of it",
