@@ -29,6 +29,8 @@ FUNDS, MESSAGES, EXECUTIONS = f"{_SIMULATED}funds.py", f"{_SIMULATED}messages.py
 BROKER, HOLDING = f"{_SIMULATED}broker.py", f"{_SIMULATED}holding.py"
 PORTFOLIO, MONEY = "portfolio.py", "money.py"
 MARKS, ORDERBOOK = "rows/marks.py", "orderbook.py"
+_ASYNCHRONOUS = "brokers/asynchronous/"
+REDUCER, QUEUE, NEWS = f"{_ASYNCHRONOUS}reducer.py", f"{_ASYNCHRONOUS}input_queue.py", f"{_ASYNCHRONOUS}broker.py"
 
 MUTANTS = [
     # The loop and its hooks.
@@ -513,5 +515,117 @@ MUTANTS = [
         ORDERBOOK,
         " or gone_bids[row] >= bid or ",
         " or ",
+    ),
+    # News of orders.
+    Mutant(
+        "an execution that is told twice counts twice",
+        REDUCER,
+        "            if news.execution_id not in record.executions:\n",
+        "            if news:\n",
+    ),
+    Mutant(
+        "an execution that is told again after the end counts again",
+        REDUCER,
+        "    if not isinstance(news, Executed) or news.execution_id in record.executions:\n",
+        "    if not isinstance(news, Executed):\n",
+    ),
+    Mutant(
+        "an execution after the end is lost",
+        REDUCER,
+        "    if not isinstance(news, Executed) or news.execution_id in record.executions:\n",
+        "    if news:\n",
+    ),
+    Mutant(
+        "the end of an order does not wait for its executions",
+        REDUCER,
+        "record.ending is None or record.lacks_executions:",
+        "record.ending is None:",
+    ),
+    Mutant(
+        "the filled size that was told goes back with older news",
+        REDUCER,
+        "    told_lots = max(record.told_lots, news.filled_lots or 0)\n    if told_lots > record.told_lots:\n",
+        "    told_lots = news.filled_lots or 0\n    if told_lots != record.told_lots:\n",
+    ),
+    Mutant(
+        "older news of an order's size wins",
+        REDUCER,
+        "news.whole_lots is not None and news.at_ns >= record.lots_ns:",
+        "news.whole_lots is not None:",
+    ),
+    Mutant(
+        "an execution does not imply the acknowledgement",
+        REDUCER,
+        '        """Count an execution."""\n        self.accept()\n',
+        '        """Count an execution."""\n',
+    ),
+    Mutant(
+        "an order whose outcome is unknown is over",
+        REDUCER,
+        "        self.tell(UNKNOWN_REASONS[news.what])\n",
+        "        self.end(OrderState.REJECTED, UNKNOWN_REASONS[news.what])\n",
+    ),
+    Mutant(
+        "a refusal that comes late ends an order that is working",
+        REDUCER,
+        "            if record.state is OrderState.PENDING:\n                step.end(",
+        "            if record:\n                step.end(",
+    ),
+    Mutant(
+        "an answer that is told twice is reported twice",
+        REDUCER,
+        "        if request in record.answered:\n",
+        "        if not request:\n",
+    ),
+    Mutant(
+        "news counts in a moment that the run has gone through",
+        QUEUE,
+        "return max(self._waiting[0].received_ns, self._taken_ns + 1)",
+        "return self._waiting[0].received_ns",
+    ),
+    Mutant(
+        "news is taken before the run has come to its moment",
+        QUEUE,
+        "(stamp_ns := self._first_ns()) <= until_ns:",
+        "(stamp_ns := self._first_ns()) is not None:",
+    ),
+    Mutant(
+        "news that was left waits for the next row",
+        QUEUE,
+        "        self._note(taken, until_ns)\n        self._wake_for_first()\n",
+        "        self._note(taken, until_ns)\n",
+    ),
+    Mutant(
+        "the log gets news at the end of the run as if it had come before",
+        QUEUE,
+        "self._note(taken, None)",
+        "self._note(taken, NEVER_NS)",
+    ),
+    Mutant(
+        "an order leaves before it is in the log",
+        NEWS,
+        '            self._leave(now_ns, "cancel", self._orders[order_id], None, None)\n'
+        "            self._gateway.cancel(order_id, self._requests)\n",
+        "            self._gateway.cancel(order_id, self._requests + 1)\n"
+        '            self._leave(now_ns, "cancel", self._orders[order_id], None, None)\n',
+    ),
+    Mutant(
+        "the end of the run does not wait for the ends of its orders",
+        NEWS,
+        "            while self._hear_rest() and self._open():\n",
+        "            while False:\n",
+    ),
+    Mutant(
+        "what the last news shows to be missing is not waited for",
+        NEWS,
+        "            while self._hear_rest() and self._open():\n                pass",
+        "            if self._hear_rest() and self._open():\n                pass",
+    ),
+    Mutant(
+        "a cancel that was refused cannot be sent again",
+        ORDERS,
+        '        elif report.reason.startswith(("cancel_refused", "cancel_unknown")):\n'
+        "            self._cancelling.discard(order.id)  # it may be sent once more\n",
+        "",
     ),
 ]

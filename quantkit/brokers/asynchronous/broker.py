@@ -236,8 +236,8 @@ class AsyncBroker:
 
     def search_on(self, index: int) -> None: ...
 
-    def on_row(self, cursor: StreamCursor, index: int) -> None:
-        raise AssertionError("it stops at no row: what rows do to orders, the exchange tells")
+    # It stops at no row: what rows do to orders, the exchange tells.
+    def on_row(self, cursor: StreamCursor, index: int) -> None: ...
 
     # The account ------------------------------------------------------------------------------------------------
 

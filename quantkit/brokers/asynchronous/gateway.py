@@ -16,7 +16,8 @@ class Gateway(Protocol):
     gateway owes:
 
     - The sizes and prices of news are in steps, `execution_id` is unique for an order, and requests keep their number.
-    - News of an order's end says `filled_lots`, or comes after its executions.
+    - News of an order's end says `filled_lots`, or comes after its executions. An execution says `whole_lots`, or comes
+      after every change of the size before it.
     - A request without an answer becomes `OutcomeUnknown`. Then the gateway asks until it knows, and puts what it
       finds: how the order stands, or `Rejected` once it is certain that the order cannot arrive any more.
     - A client order id is used once: the gateway puts something unique to the run in front of the order's id.

@@ -38,6 +38,9 @@ AMEND_REFUSED: Final = "amend_refused"
 UNKNOWN_REASONS: Final = {"submit": "outcome_unknown", "cancel": "cancel_unknown", "amend": "amend_unknown"}
 
 
+_LONG_AGO_NS: Final = -(2**63)
+
+
 class Change(NamedTuple):
     """A step of an order's life, to be reported: its state from now on, and the execution that brought it about."""
 
@@ -53,7 +56,7 @@ class OrderRecord(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         request: The number of the request that submitted it.
         lots, limit_ticks: Whole size and limit.
-        restated_ns: The exchange's stamp of the news that they are from.
+        lots_ns, limit_ns: The exchange's stamps of the news that told them.
         filled_lots: The sum of the executions.
         told_lots: The filled size that the exchange has told, if that is more; then executions are missing.
         executions: Ids of the executions.
@@ -66,7 +69,8 @@ class OrderRecord(msgspec.Struct, frozen=True, kw_only=True):
     request: int
     lots: int
     limit_ticks: int | None
-    restated_ns: int = -(2**63)
+    lots_ns: int = _LONG_AGO_NS
+    limit_ns: int = _LONG_AGO_NS
     state: OrderState = OrderState.PENDING
     filled_lots: int = 0
     told_lots: int = 0
@@ -177,12 +181,10 @@ class _Step:
     def restate(self) -> None:
         """Use size and limit of the news, unless later news has told them already."""
         news, record = self._news, self.record
-        if news.at_ns >= record.restated_ns:
-            self.put(
-                lots=record.lots if news.whole_lots is None else news.whole_lots,
-                limit_ticks=record.limit_ticks if news.limit_ticks is None else news.limit_ticks,
-                restated_ns=news.at_ns,
-            )
+        if news.whole_lots is not None and news.at_ns >= record.lots_ns:
+            self.put(lots=news.whole_lots, lots_ns=news.at_ns)
+        if news.limit_ticks is not None and news.at_ns >= record.limit_ns:
+            self.put(limit_ticks=news.limit_ticks, limit_ns=news.at_ns)
 
     def answers(self, request: int) -> bool:
         """Take note of a request's answer, and return whether it is the first."""
@@ -221,12 +223,11 @@ class _Step:
         record = self.record
         if record.state.is_final or record.ending is None or record.lacks_executions:
             return
-        match record.ending:
-            case Cancelled(reason=reason):
-                self.end(OrderState.CANCELLED, reason)
-            case Completed() if not record.filled_lots:
-                self.end(OrderState.CANCELLED, "nothing_filled")
-            case Completed():
-                # What is not filled of it does not belong to it any more.
-                self.put(lots=record.filled_lots)
-                self.end(OrderState.FILLED, "")
+        if isinstance(record.ending, Cancelled):
+            self.end(OrderState.CANCELLED, record.ending.reason)
+        elif record.filled_lots:
+            # What is not filled of it does not belong to it any more.
+            self.put(lots=record.filled_lots)
+            self.end(OrderState.FILLED, "")
+        else:
+            self.end(OrderState.CANCELLED, "nothing_filled")

@@ -17,6 +17,7 @@ from quantkit.brokers.asynchronous.inputs import (
     InputSink,
     OrderInput,
     OutcomeUnknown,
+    Rejected,
 )
 from quantkit.brokers.asynchronous.reducer import LATE_FILL
 from quantkit.brokers.base import BrokerSetup
@@ -288,6 +289,30 @@ def test_an_order_whose_end_nobody_knows_is_told() -> None:
     assert strategy.heard == [(at(2.2), OrderState.PENDING, "outcome_unknown")]
     assert [(order.state, order.reason) for order in outcome.orders] == [(OrderState.CANCELLED, FATE_UNKNOWN)]
     assert any(text.startswith("bt1: the run ended before the exchange said") for text in outcome.warnings)
+
+
+def test_new_steps_hold_from_their_row_on_and_orders_stay_with_the_exchange() -> None:
+    kept: dict[str, Any] = {"kind": "swap", "qty_step": "1", "contract_value": "1"}
+    steps = [
+        Instrument(SWAP.id, price_step="0.5", **kept),
+        Instrument(SWAP.id, price_step="1", valid_from_ns=at(4), **kept),
+    ]
+    wire = Wire(
+        (at(2.2), Acknowledged(order_id="bt1", at_ns=at(2.1))),
+        (at(6.2), execution("bt1", 1, 4, at(6.1))),
+    )
+    strategy = Doing(deeds={1: buy, 5: lambda trader: trader.made.append(trader.buy(SWAP.id, 1, price=100.5))})
+    prepared = Prepared(MemoryFeed(trades(), steps, block_rows=1), strategy, OPTIONS, is_live=True)
+    outcome = Engine(prepared, lambda setup: AsyncBroker(setup, wire, wire)).run()
+    assert [order.price for order in strategy.made] == [100.0, 100.0]
+    assert "rounded" in strategy.made[1].note
+    assert [fill.price for fill in outcome.fills] == [50.0]  # 100 steps of the run's grid
+
+
+def test_a_refusal_for_lack_of_margin_is_a_warning() -> None:
+    wire = Wire((at(2.2), Rejected(order_id="bt1", at_ns=at(2.1), reason="insufficient_margin")))
+    _, _, outcome = run(wire, {1: buy})
+    assert "AAA-USDT-SWAP: 1 of 1 orders were rejected, insufficient_margin" in outcome.warnings
 
 
 def test_news_of_orders_of_others_is_counted() -> None:
