@@ -159,20 +159,21 @@ class CurrencyLedger:
         scale: `10 ** places`, at least as fine as that of each of the contracts.
     """
 
-    __slots__ = ("brought", "fractional", "places", "scale", "settled")
+    __slots__ = ("_unit", "brought", "fractional", "places", "scale", "settled")
 
     def __init__(self) -> None:
         self.settled = self.brought = self.places = 0
         self.scale = 1
+        self._unit = Decimal(1)  # what the scale is, as a power of ten: to shift an amount's point is cheap
         self.fractional: list[Netting] = []
 
     def settle(self, amount: Decimal) -> None:
         """Add an amount, below zero for what goes out."""
-        scaled = EXACT.scaleb(amount, self.places)
+        scaled = EXACT.multiply(amount, self._unit)
         count = int(scaled)
         if count != scaled:
             self._refine(decimal_places(amount))
-            count = int(EXACT.scaleb(amount, self.places))
+            count = int(EXACT.multiply(amount, self._unit))
         self.settled += count
 
     def settle_count(self, count: int, places: int) -> None:
@@ -191,19 +192,19 @@ class CurrencyLedger:
         """
         if contract.places > self.places:
             self._refine(contract.places)
-        if taken is not None:
-            self.brought -= contract.sign * taken * (self.scale // scale)
-        if contract.den == 1:
-            self.brought += contract.sign * (contract.flow + contract.num) * (self.scale // contract.scale)
-            if taken is None:
+        before = 0 if taken is None else taken * (contract.scale // scale)
+        after = contract.flow + contract.num if contract.den == 1 else 0
+        self.brought += contract.sign * (after - before) * (self.scale // contract.scale)
+        if taken is None:
+            if contract.den == 1:
                 self.fractional.remove(contract)
-        elif taken is not None:
+        elif contract.den != 1:
             self.fractional.append(contract)
 
     def _refine(self, places: int) -> None:
         finer = 10 ** (places - self.places)
         self.settled, self.brought, self.scale = self.settled * finer, self.brought * finer, self.scale * finer
-        self.places = places
+        self.places, self._unit = places, Decimal(1).scaleb(places)
 
     def ratio(self) -> tuple[int, int]:
         """Return the balance as a quotient of whole numbers, not reduced."""
