@@ -206,6 +206,13 @@ class CurrencyLedger:
         self.settled, self.brought, self.scale = self.settled * finer, self.brought * finer, self.scale * finer
         self.places, self._unit = places, Decimal(1).scaleb(places)
 
+    def covers(self, amount: Decimal) -> bool:
+        """Whether the balance is an amount or more."""
+        if self.fractional:
+            num, den = self.ratio()
+            return Fraction(amount) * den <= num
+        return EXACT.multiply(amount, self._unit) <= self.settled + self.brought
+
     def ratio(self) -> tuple[int, int]:
         """Return the balance as a quotient of whole numbers, not reduced."""
         num, den = self.settled + self.brought, 1

@@ -340,6 +340,11 @@ class Portfolio:
         num, den = balance.ratio()
         return num / den
 
+    def covers(self, currency: str, amount: Decimal) -> bool:
+        """Whether the balance of a currency is an amount or more, exactly."""
+        balance = self._balances.get(currency)
+        return amount <= 0 if balance is None else balance.covers(amount)
+
     def balance(self, currency: str) -> Decimal:
         """Return `balance_exact` as a decimal."""
         return shown(self.balance_exact(currency))

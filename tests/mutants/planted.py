@@ -370,10 +370,10 @@ MUTANTS = [
         "",
     ),
     Mutant(
-        "floats find cash free that is locked",
+        "cash is free though it is locked",
         FUNDS,
-        "< balance - locked",
-        "< balance",
+        "covers(currency, EXACT.add(amount, self.locked(currency)))",
+        "covers(currency, amount)",
     ),
     Mutant(
         "notional that equals the bound is refused",

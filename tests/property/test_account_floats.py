@@ -11,8 +11,9 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from ledger_cases import Deal, Marks, fill_of
 
-from quantkit.brokers.simulated import exposure, funds
+from quantkit.brokers.simulated import exposure
 from quantkit.brokers.simulated.account import Account
+from quantkit.brokers.simulated.funds import Funds
 from quantkit.brokers.simulated.market import ExchangeOrder
 from quantkit.instruments import EXACT, Fees, Instrument, Side
 from quantkit.orders import Order
@@ -68,7 +69,7 @@ def exact_alone() -> Iterator[None]:
     """Let no float decide."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(exposure, "SLACK", float("inf"))
-        patch.setattr(funds, "SLACK", float("inf"))
+        patch.setattr(Funds, "is_free", lambda self, currency, amount: Fraction(amount) <= self.available(currency))
         yield
 
 
@@ -229,6 +230,7 @@ def test_inverse_contracts_and_missing_marks_take_the_exact_way(has_mark: bool) 
     account = Account(portfolio, dict.fromkeys(portfolio.instruments, Fees()), max_leverage=Decimal(1))
     own = account._holdings[PAID_IN_COIN.id]
     order = order_of(PAID_IN_COIN, Side.BUY, 10, 10)
+    assert account.affordable_lots(order, 10, 10, is_maker=False) == 10
     assert account._beside(own, at_worst=True) == (1000.0, 1000.0, 0.0)
     portfolio.apply(fill_of(OTHER, Deal(Side.BUY, 10, 7)))
     assert account._beside(own, at_worst=False) == ((1030.0, 1170.0, 100.0) if has_mark else None)

@@ -1,6 +1,8 @@
 """Random fills, marks and funding against the fraction ledger, every number compared after every step."""
 
+import math
 import pickle
+from decimal import Decimal
 from fractions import Fraction
 
 from hypothesis import HealthCheck, settings
@@ -24,7 +26,7 @@ from ledger_cases import (
 )
 from oracle.fraction_ledger import FractionLedger
 
-from quantkit.instruments import Instrument, Side
+from quantkit.instruments import EXACT, Instrument, Side
 
 
 class PortfolioMachine(RuleBasedStateMachine):
@@ -157,6 +159,14 @@ class PortfolioMachine(RuleBasedStateMachine):
             assert position.open_value_float == float(position.open_value)
             assert position.is_flat is (not position.qty)
             assert position.lots == int(Fraction(position.qty) / Fraction(position.instrument.lot))
+
+    @invariant()
+    def a_balance_covers_what_it_is_and_no_more(self) -> None:
+        """To the last of forty places."""
+        for currency in {*self.portfolio.currencies, "nothing"}:
+            whole = Decimal(math.floor(self.portfolio.balance_exact(currency) * 10**40))
+            assert self.portfolio.covers(currency, EXACT.scaleb(whole, -40))
+            assert not self.portfolio.covers(currency, EXACT.scaleb(EXACT.add(whole, 1), -40))
 
     @invariant()
     def money_is_conserved(self) -> None:

@@ -108,8 +108,7 @@ class Account(Exposure):
         more = _NOTHING if lock is None else self._lock_amount(order, lock, lots - order.filled)
         if order.lock is not None:
             more = EXACT.subtract(more, self._lock_amount(order, order.lock, order.left))
-        is_free = lock is None or self._is_clearly_free(currency, more) or Fraction(more) <= self.available(currency)
-        if not is_free:
+        if lock is not None and not self.is_free(currency, more):
             return "insufficient_cash" if order.is_buy else "insufficient_position"
         self._hold(currency, more)
         order.lock = lock
@@ -193,7 +192,7 @@ class Account(Exposure):
         instrument, lock = own.position.instrument, order.lock
         if lock is None:
             whole = self._lock_amount(order, self._lock_at(order, ticks), lots)
-            return lots if Fraction(whole) <= self.available(instrument.quote) else 0
+            return lots if self.is_free(instrument.quote, whole) else 0
         is_within = not order.is_buy or ticks <= lock.ticks
         if is_within and not self.portfolio.backs_contracts(lock.currency):
             return lots

@@ -3,13 +3,17 @@
 from collections.abc import Mapping
 from decimal import Decimal
 from fractions import Fraction
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
-from quantkit.brokers.simulated.funds import SLACK, Funds
+from quantkit.brokers.simulated.funds import Funds
 from quantkit.brokers.simulated.holding import Holding
 from quantkit.brokers.simulated.market import ExchangeOrder
 from quantkit.instruments import EXACT, Fees, plain, round_up
 from quantkit.portfolio import Portfolio
+
+#: Sums of floats decide where they differ by more than this share of their terms' size; each term is right to a few
+#: units in the last place, 1e-16 of it. What is closer, equality mostly, is decided exactly.
+SLACK: Final = 1e-9
 
 
 class Shortfall(NamedTuple):

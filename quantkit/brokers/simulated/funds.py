@@ -12,9 +12,6 @@ from quantkit.portfolio import Portfolio
 
 #: A market buy locks its cost at the last price and this much more.
 MARKET_LOCK_MARGIN_PCT: Final = 5
-#: Sums of floats decide where they differ by more than this share of their terms' size; each term is right to a few
-#: units in the last place, 1e-16 of it. What is closer, equality mostly, is decided exactly.
-SLACK: Final = 1e-9
 _NOTHING: Final = Decimal(0)
 
 
@@ -67,7 +64,13 @@ class Funds:
 
     def locked(self, currency: str) -> Decimal:
         """Return the amount of a currency locked by working orders."""
-        return self._locked.get(currency, Decimal(0))
+        return self._locked.get(currency, _NOTHING)
+
+    def is_free(self, currency: str, amount: Decimal) -> bool:
+        """Whether an amount is available."""
+        if self.portfolio.open_contracts(currency):
+            return Fraction(amount) <= self.available(currency)
+        return self.portfolio.covers(currency, EXACT.add(amount, self.locked(currency)))
 
     def available(self, currency: str) -> Fraction:
         """Return the free part of a balance: neither locked by orders nor backing open contracts."""
@@ -93,13 +96,6 @@ class Funds:
                     return None
                 total += abs(Fraction(position.instrument.notional(position.qty, mark)))
         return total
-
-    def _is_clearly_free(self, currency: str, amount: Decimal) -> bool:
-        """Whether floats already show that an amount of a currency is free; contracts take exact arithmetic."""
-        if self.portfolio.open_contracts(currency):
-            return False
-        balance, locked, wanted = self.portfolio.balance_float(currency), float(self.locked(currency)), float(amount)
-        return wanted + SLACK * (abs(balance) + locked + abs(wanted)) < balance - locked
 
     def _lock_at(self, order: ExchangeOrder, ticks: int) -> Lock:
         """Return the lock of a purchase that is counted at a price."""
@@ -137,8 +133,12 @@ class Funds:
             order.open_lots -= lots
             self._holdings[order.instrument].open_lots[order.is_buy] -= lots
         if lock is not None:
-            left = self._lock_amount(order, lock, order.left - lots)
-            self._hold(lock.currency, EXACT.subtract(left, self._lock_amount(order, lock, order.left)))
+            if lock.fee_per_lot is None:
+                freed = self._lock_amount(order, lock, lots)
+            else:
+                left = self._lock_amount(order, lock, order.left - lots)
+                freed = EXACT.subtract(self._lock_amount(order, lock, order.left), left)
+            self._hold(lock.currency, freed.copy_negate())
 
     def _hold(self, currency: str, amount: Decimal) -> None:
         self._locked[currency] = EXACT.add(self.locked(currency), amount)

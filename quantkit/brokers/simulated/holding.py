@@ -4,7 +4,7 @@ from decimal import Decimal
 from typing import Final
 
 from quantkit.brokers.simulated.market import ExchangeOrder
-from quantkit.instruments import EXACT, Fees, Instrument, Side
+from quantkit.instruments import EXACT, Fees, Instrument, Side, decimal_of
 from quantkit.portfolio import Portfolio
 
 _NOTHING: Final = Decimal(0)
@@ -86,10 +86,11 @@ class Holding:
 
     def dearer_fee(self, lots: int, value: Decimal) -> Decimal:
         """Return what a fill costs in money at the worse of both roles, without its order's part; zero for rebates."""
-        instrument = self.position.instrument
-        qty = instrument.qty_decimal(lots)
-        roles = (self.fees.of_fill(instrument, qty, value, is_maker=is_maker) for is_maker in (True, False))
-        return max(_NOTHING, *roles)
+        fee = EXACT.multiply(value, max(self.rates))
+        if self._per_unit:
+            qty = self.position.instrument.qty_decimal(lots)
+            fee = EXACT.add(fee, EXACT.multiply(qty, decimal_of(self._per_unit)))
+        return max(_NOTHING, fee)
 
     @property
     def most_lots(self) -> int:
