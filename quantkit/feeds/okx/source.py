@@ -83,6 +83,29 @@ class _SinkTape:
         self._keep(pack(event))
 
 
+class _SinkRows:
+    """Makes the sink's rows of messages; the rest of what a client tells is the sink's own.
+
+    Attributes:
+        messages: Knows the instruments.
+    """
+
+    def __init__(self, sink: LiveSink) -> None:
+        self.messages = MessageRows({})
+        self.waiting = sink.waiting
+        self.reading = sink.reading
+        self.fail = sink.fail
+        self._sink = sink
+
+    def deliver(self, messages: Sequence[FeedMessage]) -> None:
+        """Hand on the rows of one frame."""
+        rows = self.messages.rows(messages)
+        if rows:
+            self._sink.deliver(rows)
+        elif self.messages.refusal is not None:
+            self._sink.fail(self.messages.refusal)
+
+
 class OkxDataClient:
     """OKX's sockets and REST as one data client; see `quantkit.feeds.live_source.DataClient`.
 
@@ -99,17 +122,14 @@ class OkxDataClient:
         self._config = config
         self._sink = sink
         self._instruments: dict[str, Instrument] = {}
-        self._messages = MessageRows({})
+        self._rows = _SinkRows(sink)
         self._rest = OkxRest(config, now_ns=wall)
         self._client = OkxClient(
             config,
             rest=self._rest,
             tape=_SinkTape(sink) if sink.is_recorded else None,
             stamp=sink.stamp,
-            deliver=self._deliver,
-            backlog=sink.waiting,
-            on_trouble=sink.fail,
-            on_read=sink.reading,
+            consumer=self._rows,
             rng=rng,
         )
         self._exits = AsyncExitStack()
@@ -133,7 +153,7 @@ class OkxDataClient:
                 self._instruments[instrument.id] = instrument
         if not self._instruments:
             raise FeedError(f"{self._config.rest_url} lists no instrument that can be traded here")
-        self._messages = MessageRows(self._instruments)
+        self._rows.messages = MessageRows(self._instruments)
         return list(self._instruments.values())
 
     async def clock_offset(self) -> ClockReading:
@@ -147,7 +167,7 @@ class OkxDataClient:
         # Changes of metadata have a channel of their own for each kind; last, so that nothing waits for them.
         kinds = sorted({self._instruments[name].kind for name in names})
         wanted |= dict.fromkeys(channels.instruments(_TYPES[kind]) for kind in kinds)
-        self._messages.follow(names)
+        self._rows.messages.follow(names)
         books = sorted({stream.instrument for stream in streams if stream.kind == "book"})
         self._client.listed({name: plain(self._instruments[name].price_step) for name in books})
         await self._client.subscribe(*wanted, since_ns=since_ns)
@@ -181,13 +201,6 @@ class OkxDataClient:
     def problems(self) -> Mapping[str, int]:
         """Counts of what was received and not used, by name."""
         return dict(self._client.counters)
-
-    def _deliver(self, messages: Sequence[FeedMessage]) -> None:
-        rows = self._messages.rows(messages)
-        if rows:
-            self._sink.deliver(rows)
-        elif self._messages.refusal is not None:
-            self._sink.fail(self._messages.refusal)
 
 
 class OkxTapeDecoder:

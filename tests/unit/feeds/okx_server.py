@@ -11,8 +11,10 @@ from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
 
+from quantkit.errors import FeedError
 from quantkit.feeds.okx.codec.channels import Channel
 from quantkit.feeds.okx.config import OkxConfig, RetryPolicy
+from quantkit.feeds.okx.tracker.channel import FeedMessage
 
 #: Milliseconds of all rows.
 TS = "1700000000000"
@@ -228,6 +230,27 @@ async def answer(visit: Visit, request: dict[str, Any], *, but: Iterable[str] = 
         if request["op"] == "subscribe":
             visit.subscribed.append(arg)
             await visit.push(arg)
+
+
+class Kept:
+    """A consumer that keeps events and errors, and says how far it is behind."""
+
+    def __init__(self) -> None:
+        self.events: list[FeedMessage] = []
+        self.errors: list[FeedError] = []
+        self.behind = 0
+
+    def deliver(self, messages: list[FeedMessage]) -> None:
+        self.events += messages
+
+    def waiting(self) -> int:
+        return self.behind
+
+    def reading(self, has_begun: bool) -> None:
+        pass
+
+    def fail(self, error: FeedError) -> None:
+        self.errors.append(error)
 
 
 def arg_of(channel: Channel) -> dict[str, str]:

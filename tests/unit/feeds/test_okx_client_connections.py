@@ -10,7 +10,7 @@ import subprocess
 
 import numpy as np
 import pytest
-from okx_server import ScriptedOkx, arg_of, run, ticker
+from okx_server import Kept, ScriptedOkx, arg_of, run, ticker
 
 from quantkit.errors import ConfigError, FeedClosedError, FeedError, SubscriptionError
 from quantkit.events import BookUpdate, Gap, Ticker
@@ -595,10 +595,8 @@ def test_wrong_use_is_told():
         async with okx:
             with pytest.raises(FeedClosedError, match="entered once"):
                 await okx.__aenter__()
-        with pytest.raises(ConfigError, match="backlog belongs to deliver"):
-            OkxClient(OkxConfig(), backlog=lambda: 0)
-        async with OkxClient(OkxConfig(url="ws://127.0.0.1:9"), deliver=lambda events: None) as handed:
-            with pytest.raises(FeedError, match="deliver"):
+        async with OkxClient(OkxConfig(url="ws://127.0.0.1:9"), consumer=Kept()) as handed:
+            with pytest.raises(FeedError, match="consumer"):
                 await anext(handed)
         with pytest.raises(ConfigError, match="PEM"):
             async with OkxClient(OkxConfig(ca_file="/nowhere.pem")):

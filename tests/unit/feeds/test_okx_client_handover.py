@@ -3,7 +3,7 @@
 import asyncio
 
 import pytest
-from okx_server import ScriptedOkx, answer, arg_of, run
+from okx_server import Kept, ScriptedOkx, answer, arg_of, run
 
 from quantkit.events import BookUpdate, Gap
 from quantkit.feeds.okx.codec.channels import account, book, candles, tickers
@@ -31,8 +31,9 @@ class Notes:
 
 def test_the_successor_is_complete_before_the_old_one_ends():
     async def work():
-        notes, events = Notes(), []
-        async with ScriptedOkx() as server, OkxClient(server.config(), tape=notes, deliver=events.extend) as okx:
+        notes, kept = Notes(), Kept()
+        events = kept.events
+        async with ScriptedOkx() as server, OkxClient(server.config(), tape=notes, consumer=kept) as okx:
             await okx.subscribe(BTC, BOOK)
             await server.until(lambda: len(events) == 2)
             first = server.visits[0]
@@ -211,8 +212,9 @@ def test_a_silent_connection_is_lost_not_replaced():
 
 def test_a_book_that_breaks_while_the_successor_is_awaited_is_renewed_on_the_old_connection():
     async def work():
-        events = []
-        async with ScriptedOkx() as server, OkxClient(server.config(), deliver=events.extend) as okx:
+        kept = Kept()
+        events = kept.events
+        async with ScriptedOkx() as server, OkxClient(server.config(), consumer=kept) as okx:
             await okx.subscribe(BOOK)
             await server.until(lambda: len(events) == 1)
             first = server.visits[0]
@@ -242,7 +244,7 @@ def test_a_successor_that_is_told_to_close_at_once_is_replaced_without_a_rush():
 
             server.on_request = upgrading
             config = server.config(retry=RetryPolicy(base_s=0.1, cap_s=1000.0))
-            async with OkxClient(config, deliver=lambda events: None) as okx:
+            async with OkxClient(config, consumer=Kept()) as okx:
                 await okx.subscribe(BOOK, BTC)
                 await server.until(lambda: len(server.attempts_s) == 5)
                 # The first is replaced at once, the next after 0.1, 0.2 and 0.4 s.

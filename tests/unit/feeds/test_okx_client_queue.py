@@ -3,7 +3,7 @@
 import asyncio
 
 import pytest
-from okx_server import ScriptedOkx, arg_of, run
+from okx_server import Kept, ScriptedOkx, arg_of, run
 
 from quantkit.errors import FeedError, SubscriptionError
 from quantkit.events import BookUpdate, Gap, Ticker
@@ -84,24 +84,26 @@ def test_the_book_of_a_consumer_that_was_slow_is_right_at_every_row():
 
 def test_the_backlog_of_who_takes_the_events_decides():
     async def work():
-        notes, delivered, waiting = Notes(), [], [0]
-        async with ScriptedOkx() as server:
-            options = {"tape": notes, "deliver": delivered.extend, "backlog": lambda: waiting[0]}
-            async with OkxClient(server.config(queue_events=100), **options) as okx:
-                await okx.subscribe(BOOK)
-                await server.until(lambda: delivered)
-                visit = server.visits[0]
-                waiting[0] = 100
-                await visit.book(arg_of(BOOK))
-                await server.until(lambda: isinstance(delivered[-1], Gap))
-                waiting[0] = 51
-                await visit.book(arg_of(BOOK))
-                await server.until(lambda: notes.frames == 4)
-                assert notes.sheds == [True]
-                waiting[0] = 50  # no frame is needed for the consumer's progress to be seen
-                await server.until(lambda: isinstance(delivered[-1], BookUpdate))
-                assert notes.sheds == [True, False]
-                assert delivered[-1].is_snapshot
+        notes, kept = Notes(), Kept()
+        delivered = kept.events
+        async with (
+            ScriptedOkx() as server,
+            OkxClient(server.config(queue_events=100), tape=notes, consumer=kept) as okx,
+        ):
+            await okx.subscribe(BOOK)
+            await server.until(lambda: delivered)
+            visit = server.visits[0]
+            kept.behind = 100
+            await visit.book(arg_of(BOOK))
+            await server.until(lambda: isinstance(delivered[-1], Gap))
+            kept.behind = 51
+            await visit.book(arg_of(BOOK))
+            await server.until(lambda: notes.frames == 4)
+            assert notes.sheds == [True]
+            kept.behind = 50  # no frame is needed for the consumer's progress to be seen
+            await server.until(lambda: isinstance(delivered[-1], BookUpdate))
+            assert notes.sheds == [True, False]
+            assert delivered[-1].is_snapshot
 
     run(work())
 
@@ -170,15 +172,13 @@ def test_outages_that_are_open_at_the_end_are_told():
 
 def test_who_takes_the_events_is_told_of_errors_that_no_call_waits_for():
     async def work():
-        troubles, delivered = [], []
-        async with ScriptedOkx() as server:
-            options = {"deliver": delivered.extend, "on_trouble": troubles.append}
-            async with OkxClient(server.config(), **options) as okx:
-                await okx.subscribe(BTC)
-                await server.visits[0].socket.close(4009, "too many")
-                await server.until(lambda: troubles)
-                assert [error.code for error in troubles] == ["4009"]
-                assert okx.connections[0].state == "failed"
+        kept = Kept()
+        async with ScriptedOkx() as server, OkxClient(server.config(), consumer=kept) as okx:
+            await okx.subscribe(BTC)
+            await server.visits[0].socket.close(4009, "too many")
+            await server.until(lambda: kept.errors)
+            assert [error.code for error in kept.errors] == ["4009"]
+            assert okx.connections[0].state == "failed"
 
     run(work())
 
@@ -244,7 +244,7 @@ def test_a_live_subscription_that_ends_with_the_one_waited_for_is_told_too():
 
 def test_all_that_one_call_waits_for_is_told_by_that_call_alone():
     async def work():
-        troubles = []
+        kept = Kept()
         async with ScriptedOkx() as server:
 
             async def on_request(visit, request):
@@ -252,9 +252,9 @@ def test_all_that_one_call_waits_for_is_told_by_that_call_alone():
                 return True
 
             server.on_request = on_request
-            async with OkxClient(server.config(), on_trouble=troubles.append) as okx:
+            async with OkxClient(server.config(), consumer=kept) as okx:
                 with pytest.raises(SubscriptionError, match="4009"):
                     await okx.subscribe(BTC, BOOK)
-            assert troubles == []
+            assert kept.errors == []
 
     run(work())

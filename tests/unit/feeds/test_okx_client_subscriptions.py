@@ -4,7 +4,7 @@ import asyncio
 from itertools import chain
 
 import pytest
-from okx_server import ScriptedOkx, answer, arg_of, run
+from okx_server import Kept, ScriptedOkx, answer, arg_of, run
 
 from quantkit.errors import FeedError, SubscriptionError
 from quantkit.events import BookUpdate, Gap, Ticker
@@ -513,13 +513,13 @@ def test_a_book_that_always_breaks_does_not_use_up_the_requests_of_an_hour():
                         await visit.book(arg, lost=5)
             return True
 
-        events = []
+        kept = Kept()
         async with ScriptedOkx() as server:
             server.on_request = broken
             config = server.config(retry=RetryPolicy(base_s=1000.0, cap_s=1000.0))
-            async with OkxClient(config, deliver=events.extend) as okx:
+            async with OkxClient(config, consumer=kept) as okx:
                 await okx.subscribe(BOOK)
-                await server.until(lambda: sum(isinstance(event, Gap) for event in events) == 21)
+                await server.until(lambda: sum(isinstance(event, Gap) for event in kept.events) == 21)
                 # Twenty times at once; from then on it rests, and the others have their turn.
                 await okx.subscribe(BTC)
                 (visit,) = server.visits
@@ -543,7 +543,7 @@ def test_a_book_that_rested_is_subscribed_anew():
 
         async with ScriptedOkx() as server:
             server.on_request = broken
-            async with OkxClient(server.config(), deliver=lambda events: None) as okx:
+            async with OkxClient(server.config(), consumer=Kept()) as okx:
                 await okx.subscribe(BOOK)
                 await server.until(lambda: len(server.visits[0].operations("subscribe")) == 25)
                 await okx.wait_live(5.0)
@@ -563,7 +563,7 @@ def test_a_book_that_never_comes_cuts_the_others_off_ever_more_rarely():
 
         async with ScriptedOkx() as server:
             server.on_request = silent
-            async with OkxClient(server.config(ack_timeout_s=0.05), deliver=lambda events: None) as okx:
+            async with OkxClient(server.config(ack_timeout_s=0.05), consumer=Kept()) as okx:
                 await okx.subscribe(BOOK, BTC)
                 await server.until(lambda: len(server.attempts_s) == 5)
                 # Renewed after 0.05 s, then given up after 0.05, 0.1, 0.2 and 0.4 s more.

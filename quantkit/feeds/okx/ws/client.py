@@ -12,7 +12,7 @@ from typing import Final, Generic, Self, TypeVar
 import numpy as np
 
 from quantkit.clock import wall_ns
-from quantkit.errors import ConfigError, FeedClosedError, FeedError
+from quantkit.errors import FeedClosedError, FeedError
 from quantkit.feeds.okx.codec.channels import Channel
 from quantkit.feeds.okx.config import OkxConfig
 from quantkit.feeds.okx.credentials import Credentials
@@ -21,6 +21,7 @@ from quantkit.feeds.okx.tracker.tracker import FeedMessage
 from quantkit.feeds.okx.ws.connection import ConnectionState, ConnectionStatus
 from quantkit.feeds.okx.ws.manager import ConnectionManager
 from quantkit.feeds.okx.ws.pipeline import TapeSink
+from quantkit.feeds.okx.ws.ports import Consumer
 from quantkit.feeds.okx.ws.sockets import SocketOpener
 
 __all__ = ["ConnectionState", "ConnectionStatus", "OkxClient", "TapeSink"]
@@ -102,18 +103,12 @@ class OkxClient:
         rest: A REST client in use, for back-fills; made when first needed if None.
         tape: Gets every frame and record before anything else sees it.
         stamp: Returns strictly rising UTC ns; the wall clock if None.
-        deliver: Gets the events of one frame at a time, instead of the iteration.
-        backlog: With `deliver`: returns the number of delivered events that are not consumed yet.
+        consumer: Gets the events and errors as they come, instead of the iteration.
         on_state: Gets the status of a connection whenever it changes.
-        on_trouble: Gets the errors that end a subscription or connection for good, or stop the client, if no call
-            waits for them. The iteration raises them as well.
-        on_read: Called with True before and with False after the frames of one read from a socket, for consumers that
-            take them together.
         rng: For the jitter of back-offs.
 
     Raises:
-        ConfigError: Credentials for a host that must not have them, `backlog` without `deliver`, or, when entered, a
-            `ca_file` that cannot be read.
+        ConfigError: Credentials for a host that must not have them, or, when entered, a `ca_file` that cannot be read.
 
     Examples:
         >>> from quantkit.feeds.okx.codec.channels import tickers
@@ -132,27 +127,19 @@ class OkxClient:
         rest: OkxRest | None = None,
         tape: TapeSink | None = None,
         stamp: Callable[[], int] | None = None,
-        deliver: Callable[[list[FeedMessage]], None] | None = None,
-        backlog: Callable[[], int] | None = None,
+        consumer: Consumer | None = None,
         on_state: Callable[[ConnectionStatus], None] | None = None,
-        on_trouble: Callable[[FeedError], None] | None = None,
-        on_read: Callable[[bool], None] | None = None,
         rng: np.random.Generator | None = None,
     ) -> None:
         self.config = config or OkxConfig()
         if credentials is not None:
             self.config.check_keys_allowed()
-        if backlog is not None and deliver is None:
-            raise ConfigError("OkxClient: backlog belongs to deliver; leave it out, or give both")
         self._credentials = credentials
         self._rest = rest
         self._tape = tape
         self._stamp = stamp or _rising(wall_ns)
-        self._deliver = deliver
-        self._backlog = backlog
+        self._consumer = consumer
         self._on_state = on_state
-        self._on_trouble = on_trouble
-        self._on_read = on_read
         self._rng = np.random.default_rng() if rng is None else rng
         self._manager: ConnectionManager | None = None
         self._queue: EventQueue[FeedMessage] | None = None
@@ -164,16 +151,16 @@ class OkxClient:
         if self._manager is not None:
             raise FeedClosedError("an OkxClient is entered once; make a new one")
         queue: EventQueue[FeedMessage] = EventQueue()
-        self._queue = queue
+        self._queue, consumer = queue, self._consumer
         self._manager = ConnectionManager(
             self.config,
-            SocketOpener(self.config, self._on_read),
+            SocketOpener(self.config, None if consumer is None else consumer.reading),
             credentials=self._credentials,
             rest=self._rest,
             tape=self._tape,
             stamp=self._stamp,
-            deliver=self._deliver or queue.put,
-            backlog=self._backlog or (queue.__len__ if self._deliver is None else _nothing_waits),
+            deliver=queue.put if consumer is None else consumer.deliver,
+            backlog=queue.__len__ if consumer is None else consumer.waiting,
             trouble=self._tell,
             on_state=self._on_state,
             rng=self._rng,
@@ -239,8 +226,8 @@ class OkxClient:
         """
         pipeline, queue = self._entered.pipeline, self._queue
         assert queue is not None
-        if self._deliver is not None:
-            raise FeedError("this client hands its events to `deliver`; it cannot be iterated")
+        if self._consumer is not None:
+            raise FeedError("this client hands its events to its consumer; it cannot be iterated")
         event = await queue.take()
         if pipeline.is_overflowing:
             pipeline.check_backlog()
@@ -293,10 +280,10 @@ class OkxClient:
 
     def _tell(self, error: FeedError) -> None:
         """Pass on an error that no call waits for."""
-        if self._deliver is None and self._queue is not None:
+        if self._consumer is not None:
+            self._consumer.fail(error)
+        elif self._queue is not None:
             self._queue.fail(error, is_last=self._manager is not None and error is self._manager.failure)
-        if self._on_trouble is not None:
-            self._on_trouble(error)
 
     @property
     def _entered(self) -> ConnectionManager:
@@ -315,7 +302,3 @@ def _rising(clock: Callable[[], int]) -> Callable[[], int]:
         return last_ns
 
     return stamp
-
-
-def _nothing_waits() -> int:
-    return 0

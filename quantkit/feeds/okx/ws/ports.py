@@ -6,6 +6,7 @@ from quantkit.errors import FeedError
 from quantkit.feeds.okx.codec.channels import Channel
 from quantkit.feeds.okx.config import Backoff, OkxConfig
 from quantkit.feeds.okx.errors import OkxError
+from quantkit.feeds.okx.tracker.channel import FeedMessage
 from quantkit.feeds.okx.ws.login import Login
 from quantkit.feeds.okx.ws.pipeline import Pipeline
 from quantkit.feeds.okx.ws.subscriptions import Subscriptions
@@ -36,6 +37,26 @@ class Socket(Protocol):
 
     async def close(self) -> None:
         """End the connection in good order, in bounded time."""
+        ...
+
+
+class Consumer(Protocol):
+    """Takes what a client receives as it comes, instead of its iteration."""
+
+    def deliver(self, messages: list[FeedMessage]) -> None:
+        """Take the events of one frame."""
+        ...
+
+    def waiting(self) -> int:
+        """Return the number of delivered events that are not consumed yet."""
+        ...
+
+    def reading(self, has_begun: bool) -> None:
+        """Take the begin and the end of the frames of one read from a socket."""
+        ...
+
+    def fail(self, error: FeedError) -> None:
+        """Take an error that ends a subscription or connection for good, or stops the client; no call waits for it."""
         ...
 
 
