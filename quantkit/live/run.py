@@ -16,7 +16,7 @@ from quantkit.brokers.asynchronous.input_queue import InputQueue
 from quantkit.clock import wall_ns
 from quantkit.engine.outcome import Outcome
 from quantkit.engine.plan import run_config
-from quantkit.errors import DataError, QuantkitError, StrategyError
+from quantkit.errors import ConfigError, DataError, QuantkitError, StrategyError
 from quantkit.feeds.exchanges import source_class
 from quantkit.feeds.live_feed import LiveFeed
 from quantkit.feeds.live_source import FAR_FUTURE_NS, LiveSource
@@ -58,6 +58,8 @@ def run_live(
     """
     if record is not None:
         source_class(source.name)  # `verify` will look for it there
+    if gateway is not None and gateway.name == SIMULATED:
+        raise ConfigError(f"a gateway cannot be called {SIMULATED!r}: the logs of paper runs name their broker so")
     folder = None if record is None else new_folder(record, strategy)
     log = None
     try:

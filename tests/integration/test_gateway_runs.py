@@ -2,7 +2,8 @@
 
 import shutil
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,10 @@ from integration.stub_exchange.stub_source import StubSource
 from threaded_exchange import ThreadedExchange
 
 import quantkit as qk
-from quantkit.brokers.asynchronous.inputs import Executed
+from quantkit.brokers.asynchronous.inputs import Executed, InputSink
 from quantkit.clock import wall_ns
 from quantkit.feeds import exchanges
+from quantkit.instruments import Instrument
 from quantkit.live.journal import BrokerNews, EngineLog, Entry, Output, Started, Stopped, read_log
 from quantkit.live.run import run_live
 from quantkit.live.status import LiveStatus
@@ -82,7 +84,7 @@ class Live:
         try:
             self.result = run_live(
                 build_strategy(str(file), parameters),
-                RunOptions(cash=RunOptions.read({"cash": {"USD": 10_000}}).cash),
+                RunOptions(cash={"USD": Decimal(10_000)}),
                 StubSource(server.port),
                 gateway=self.exchange,
                 record=folder / "runs",
@@ -217,3 +219,32 @@ def test_a_run_whose_hook_raised_is_repeated_too(server: StubServer, tmp_path: P
     verdict = verify(live.folder)
     assert (verdict.difference, verdict.ended) == (None, "strategy_error")
     assert any(isinstance(entry, BrokerNews) and entry.until_ns is None for entry in live.entries)
+
+
+def test_a_gateway_that_cannot_be_opened_is_told_and_leaves_nothing(server: StubServer, tmp_path: Path) -> None:
+    class Refused(ThreadedExchange):
+        def open(self, instruments: Mapping[str, Instrument], sink: InputSink) -> None:
+            raise qk.FeedError("the key may not trade")
+
+    for gateway, error in ((Refused(1, wall_ns), "the key may not trade"), (Misnamed(1, wall_ns), "cannot be called")):
+        with pytest.raises(qk.QuantkitError, match=error):
+            run_live(
+                build_strategy(Quiet, None),
+                RunOptions(cash={"USD": Decimal(10)}),
+                StubSource(server.port),
+                gateway=gateway,
+                record=tmp_path / "runs",
+                duration_ns=None,
+                on_status=None,
+                stop=None,
+            )
+        assert not (tmp_path / "runs").exists() or not list((tmp_path / "runs").iterdir())
+
+
+class Misnamed(ThreadedExchange):
+    name = "simulated"
+
+
+class Quiet(qk.Strategy):
+    def on_start(self) -> None:
+        self.subscribe_trades("COIN-USD")

@@ -64,7 +64,11 @@ class Gateway(Protocol):
         ...
 
     def close(self) -> None:
-        """Disconnect; fine to call twice, and without `open`."""
+        """Disconnect; fine to call twice, and without `open`.
+
+        After a breakdown nothing has been cancelled and `settle` was not called: then no order may stay open longer
+        than the exchange's own safeguard for lost connections lets it.
+        """
         ...
 
 
