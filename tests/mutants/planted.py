@@ -238,8 +238,8 @@ MUTANTS = [
     Mutant(
         "the moment of an arrival is searched a row late",
         STREAMS,
-        "self._clocks().searchsorted(until_ns)",
-        'self._clocks().searchsorted(until_ns, "right")',
+        "self._clocks().searchsorted(moment_ns)",
+        'self._clocks().searchsorted(moment_ns, "right")',
     ),
     Mutant(
         "a band that has changed is searched from its last place on",

@@ -4,6 +4,7 @@ from typing import Final
 
 from quantkit.brokers.base import Agenda, BrokerFactory, BrokerSetup
 from quantkit.brokers.simulated.account import Account
+from quantkit.brokers.simulated.book_stream import BookStream
 from quantkit.brokers.simulated.broker import SimulatedBroker
 from quantkit.brokers.simulated.displayed import BookDisplay, DisplayedMarket, TickerDisplay
 from quantkit.brokers.simulated.displayed_listing import BookListing, TickerListing
@@ -111,9 +112,12 @@ class _Exchange:
                 follows_rows=follows_rows,
             )
         assert isinstance(cursor, BookCursor)
+        prints = next((stream for stream in streams if isinstance(stream, GatedStream)), None)
+        gaps = setup.cursors.get(Stream("gap", name))
         return BookListing(
             market,
-            streams,
+            BookStream(cursor, market, prints, gaps),
+            prints,
             last_trades,
             cursor=cursor,
             position=setup.position,

@@ -209,14 +209,19 @@ class DisplayedMarket(Market):
         #: What we took from levels that have not been updated since: (side, ticks) -> (size steps, displayed then).
         self.taken: dict[tuple[Side, int], tuple[int, int]] = {}
         self._stale_after_ns = stale_after_ns
-        self._has_trades = has_trades
+        self.has_trades = has_trades
         self._slippage = excess_slippage_bps
         self._triggered: list[ExchangeOrder] = []
 
     @property
     def needs_rows(self) -> bool:
-        """Whether every update matters: an order rests here, or taken size waits to be shown anew."""
+        """Whether updates matter: an order rests here, or taken size waits to be shown anew."""
         return bool(self.orders or self.taken)
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether an order waits for the first update to come."""
+        return bool(self._triggered)
 
     def use(self, instrument: Instrument) -> None:
         before = self.instrument
@@ -279,7 +284,7 @@ class DisplayedMarket(Market):
         self._work(order, at_ns)
 
     def _trigger_price(self, side: Side) -> int | None:
-        if self._has_trades:
+        if self.has_trades:
             return self._last_reached_by(side)
         return self.display.best(side.opposite) if self.display.is_valid else None
 
@@ -363,7 +368,7 @@ class DisplayedMarket(Market):
             if order.is_final:
                 continue
             if not order.is_triggered:
-                if not self._has_trades and order.arrived_ns <= at_ns:
+                if not self.has_trades and order.arrived_ns <= at_ns:
                     best = self.display.best(order.side.opposite)
                     if best is not None and order.triggers_at(best):
                         order.is_triggered = True
@@ -436,7 +441,7 @@ class DisplayedMarket(Market):
         for order in self.orders:
             if not order.is_triggered:
                 assert order.stop is not None
-                if not self._has_trades:
+                if not self.has_trades:
                     continue
                 if order.is_buy:
                     high = min(high, order.stop - beside)

@@ -3,6 +3,7 @@
 from abc import abstractmethod
 from collections.abc import Sequence
 
+from quantkit.brokers.simulated.book_stream import BookStream
 from quantkit.brokers.simulated.displayed import DisplayedMarket, TickerDisplay
 from quantkit.brokers.simulated.listing import Listing, print_of
 from quantkit.brokers.simulated.streams import MatchingStream
@@ -72,7 +73,9 @@ class BookListing(DisplayedListing):
     """An instrument with a book.
 
     Args:
-        market, streams, last_trades: As above.
+        market, last_trades: As above.
+        stream: The book's, which knows of the trades.
+        trades: Their stream; None without any.
         cursor: The book's rows.
         position: The run's position.
     """
@@ -80,7 +83,8 @@ class BookListing(DisplayedListing):
     def __init__(
         self,
         market: DisplayedMarket,
-        streams: Sequence[MatchingStream],
+        stream: BookStream,
+        trades: MatchingStream | None,
         last_trades: MarkSource | None,
         *,
         cursor: BookCursor,
@@ -88,12 +92,27 @@ class BookListing(DisplayedListing):
         latency_ns: int,
         follows_rows: bool,
     ) -> None:
+        streams = [stream] if trades is None else [stream, trades]
         super().__init__(market, streams, last_trades, latency_ns=latency_ns, follows_rows=follows_rows)
+        self._stream = stream
         self._cursor = cursor
         self._position = position
 
     def begin(self) -> None:
         self._shown.updated_ns = self._cursor.begun_ns
+
+    def arm(self, index: int) -> bool:
+        if self._follows_rows:
+            return super().arm(index)
+        return self._stream.watch(self.until_ns(index), index)
+
+    def sync(self, index: int) -> None:
+        self._stream.settle(index)
+        super().sync(index)
+
+    def open_row(self, stream: MatchingStream, row: int, index: int) -> int:
+        self._stream.settle(index)
+        return super().open_row(stream, row, index)
 
     def _show(self, rows: int) -> None:
         self._cursor.advance(rows)

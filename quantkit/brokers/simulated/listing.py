@@ -129,14 +129,20 @@ class Listing(ABC):
             for stream in self.streams:
                 stream.rest()
             return False
-        band = market.band() if market.orders else OPEN_BAND
-        until_ns = queue[0].arrives_ns if queue else NEVER_NS
-        if queue and len(self.streams) > 1 and self.clock_ns(index) >= until_ns:
-            # By the stamps of another kind of row it has arrived already, so the next row of any kind brings it in.
-            until_ns = -NEVER_NS
+        band, until_ns = market.band() if market.orders else OPEN_BAND, self.until_ns(index)
         for stream in self.streams:
             stream.arm(band, until_ns, index)
         return True
+
+    def until_ns(self, index: int) -> int:
+        """Return the moment from which on a row matters, since a message has arrived by then."""
+        if not self.queue:
+            return NEVER_NS
+        arrives_ns = self.queue[0].arrives_ns
+        if len(self.streams) > 1 and self.clock_ns(index) >= arrives_ns:
+            # By the stamps of another kind of row it has arrived already, so the next row of any kind brings it in.
+            return -NEVER_NS
+        return arrives_ns
 
     # Rows -------------------------------------------------------------------------------------------------------------
 

@@ -67,6 +67,10 @@ class MatchingStream:
         clock = self._clock
         return int((self._clocks() if clock is None else clock)[row - 1])
 
+    def row_from(self, index: int, moment_ns: int) -> int:
+        """Return the first row from an index on by whose clock a moment has come."""
+        return max(self.row_at(index), int(self._clocks().searchsorted(moment_ns)))
+
     def row_at(self, index: int) -> int:
         """Return how many rows stand before an index."""
         if index == self.stop:
@@ -81,11 +85,15 @@ class MatchingStream:
         """Need no row."""
         self.stop, self.is_hit = NOWHERE, False
 
+    def stop_at(self, row: int, *, is_hit: bool) -> None:
+        """Need a row, or search on from there; past the last one need none."""
+        cursor = self.cursor
+        self.row = row
+        self.stop, self.is_hit = (int(cursor.positions[row]), is_hit) if row < cursor.rows else (NOWHERE, False)
+
     def follow(self, index: int) -> None:
         """Need the next row from an index on, whatever it says."""
-        cursor = self.cursor
-        row = self.row = self.row_at(index)
-        self.stop, self.is_hit = (int(cursor.positions[row]), True) if row < cursor.rows else (NOWHERE, False)
+        self.stop_at(self.row_at(index), is_hit=True)
 
     def arm(self, band: PriceBand, until_ns: int, index: int) -> None:
         """Need the next row from an index on that leaves a band, or whose clock has come to a moment: here, any."""
@@ -130,7 +138,7 @@ class GatedStream(MatchingStream):
         rows = self._until_row = cursor.rows
         start = self.row_at(index)
         if until_ns != NEVER_NS and rows:
-            self._until_row = max(start, int(self._clocks().searchsorted(until_ns)))
+            self._until_row = self.row_from(index, until_ns)
         self._search(start)
 
     def search_on(self) -> None:
@@ -138,9 +146,9 @@ class GatedStream(MatchingStream):
 
     def _search(self, start: int) -> None:
         """Look through one more window of rows from `start` on, twice as wide each time."""
-        cursor, until_row = self.cursor, self._until_row
+        until_row = self._until_row
         low, high = self._band.low, self._band.high
-        rows, found = cursor.rows, start
+        found = start
         is_hit = start >= until_row or low >= high
         if not is_hit and low == OPEN_BAND.low and high == OPEN_BAND.high:
             # Without bounds there is nothing to look for but the moment.
@@ -154,8 +162,7 @@ class GatedStream(MatchingStream):
                 found, is_hit = start + int(((below <= low) | (above >= high)).argmax()), True
             else:
                 found, is_hit = stop, stop == until_row
-        self.row = found
-        self.stop, self.is_hit = (int(cursor.positions[found]), is_hit) if found < rows else (NOWHERE, False)
+        self.stop_at(found, is_hit=is_hit)
 
     def _extremes(self) -> tuple[NDArray[Any], NDArray[Any]]:
         lows, highs = self._lows, self._highs

@@ -1,0 +1,119 @@
+"""How one order moves up in the queue, found in a stretch of book rows and trades at once."""
+
+from bisect import bisect_left, bisect_right
+from typing import Final
+
+import numpy as np
+
+from quantkit.brokers.simulated.market import ExchangeOrder
+from quantkit.instruments import Instrument, Side
+from quantkit.orderbook import DenseBook
+from quantkit.rows.cursors import NOWHERE, BookCursor, StreamCursor
+
+#: Trades within so many price steps of a level may count at it.
+_AT: Final = 0.51
+#: The `side` column's code for a sale.
+_SALE: Final = 1
+
+
+def is_queue_in_doubt(order: ExchangeOrder, book: DenseBook) -> bool:
+    """Return whether any row may tell that nobody is ahead: its level is empty, for all that is shown beyond it."""
+    assert order.limit is not None
+    return order.ahead != 0 and book.size(order.side, order.limit) == 0.0
+
+
+class QueueScan:
+    """One resting order's `ahead`, looked up as far as rows have been looked through.
+
+    Two kinds of rows change it: book rows that name the order's own level, and trades of the other side at its price.
+    The rules are those of `DisplayedMarket`: an update leaves `min(ahead, displayed)`, a print takes its size off.
+
+    Args:
+        order: It rests at a price on the display's steps.
+        instrument: The steps.
+
+    Attributes:
+        stop: The index of the first row that has to be looked at closely, `NOWHERE` while there is none: a print that
+            fills the order, or a row that empties its level. Other levels decide whether that is known to be empty.
+    """
+
+    __slots__ = ("_ahead", "_aheads", "_indices", "_instrument", "_limit", "_order", "_price", "stop")
+
+    def __init__(self, order: ExchangeOrder, instrument: Instrument) -> None:
+        assert order.limit is not None
+        self.stop = NOWHERE
+        self._order = order
+        self._instrument = instrument
+        self._limit = order.limit
+        self._price = instrument.price(order.limit)
+        self._ahead = order.ahead  # as of the rows looked through
+        self._indices: list[int] = []  # rows that changed it
+        self._aheads: list[int] = []  # what they left
+
+    def settle(self, index: int) -> None:
+        """Give the order the place in the queue that the rows before an index leave."""
+        seen = bisect_left(self._indices, index)
+        if seen:
+            self._order.ahead = self._aheads[seen - 1]
+
+    def look_through(
+        self, book: BookCursor, rows: tuple[int, int], trades: StreamCursor | None, prints: tuple[int, int]
+    ) -> None:
+        """Go on through the next rows of the book and the next trades, each given as first and last (exclusive)."""
+        # With nobody ahead, what the level shows no longer matters.
+        shown = self._shown(book, *rows) if self._ahead != 0 and rows[0] < rows[1] else {}
+        traded = self._traded(trades, *prints) if trades is not None and prints[0] < prints[1] else {}
+        for index in sorted((*shown, *traded)):
+            if index in shown:
+                if self._ahead == 0:
+                    continue
+                if shown[index] == 0.0:
+                    self.stop = index
+                    return
+                lots = self._instrument.lots_ceil(shown[index])
+                if self._ahead is None or lots < self._ahead:
+                    self._keep(index, lots)
+            elif self._ahead is not None:
+                lots = traded[index]
+                if lots > self._ahead:
+                    self.stop = index
+                    return
+                self._keep(index, self._ahead - lots)
+
+    def _keep(self, index: int, ahead: int) -> None:
+        self._ahead = ahead
+        self._indices.append(index)
+        self._aheads.append(ahead)
+
+    def _shown(self, book: BookCursor, first: int, last: int) -> dict[int, float]:
+        """Return the sizes that book rows show at our price, by index; of a level named twice the last counts."""
+        side = book.book_rows.bids if self._order.side is Side.BUY else book.book_rows.asks
+        begin = side.start[first]
+        found = (side.ticks[begin : side.start[last]] == self._limit).nonzero()[0]
+        if not len(found):
+            return {}
+        found += begin
+        rows = [bisect_right(side.start, level) - 1 for level in found.tolist()]
+        return dict(zip(book.positions[rows].tolist(), side.sizes[found].tolist(), strict=True))
+
+    def _traded(self, trades: StreamCursor, first: int, last: int) -> dict[int, int]:
+        """Return the size steps of trades of the other side at our price, by index."""
+        away = np.abs(trades.column("price")[first:last] - self._price)
+        found = (away < _AT * float(self._instrument.price_step)).nonzero()[0]
+        if not len(found):
+            return {}
+        is_buy, around, lots = self._order.is_buy, self._instrument.ticks_around, self._instrument.lots_floor
+        found += first
+        rows = zip(
+            trades.positions[found].tolist(),
+            trades.column("price")[found].tolist(),
+            trades.column("qty")[found].tolist(),
+            trades.column("side")[found].tolist(),
+            strict=True,
+        )
+        # A print off the step counts at the step that is worse for the order.
+        return {
+            index: lots(qty)
+            for index, price, qty, side in rows
+            if (side == _SALE) is is_buy and around(price)[is_buy] == self._limit
+        }
