@@ -377,6 +377,10 @@ class Portfolio:
         """Return the whole numbers behind a position, for those that judge orders by them; to be read only."""
         return self.position(instrument)._net
 
+    def money(self, currency: str) -> CurrencyLedger:
+        """Return the whole numbers behind a balance, for those that judge orders by them; to be read only."""
+        return self._balances.setdefault(currency, CurrencyLedger())
+
     def mark(self, instrument: str) -> float | None:
         """Return the latest mark of an instrument, None before the first."""
         return self._mark_of(instrument)
@@ -424,6 +428,48 @@ class Portfolio:
 
     def equity_in(self, currency: str) -> Fraction | None:
         """Return the balance of a currency plus the open profit of contracts that settle in it; None without a mark."""
+        ratio = self._ratio_in(currency)
+        return None if ratio is None else Fraction(*ratio)
+
+    def equity_exact(self) -> Fraction | None:
+        """Return balances plus open contract profit in the report currency; None while a needed mark is unknown."""
+        ratio = self._ratio()
+        return None if ratio is None else Fraction(*ratio)
+
+    @property
+    def equity(self) -> Decimal | None:
+        """`equity_exact` as a decimal."""
+        exact = self.equity_exact()
+        return None if exact is None else shown(exact)
+
+    @property
+    def equity_float(self) -> float | None:
+        """`equity` as the nearest float."""
+        ratio = self._ratio()
+        if ratio is None:
+            return None
+        num, den = ratio
+        # What `shown` shows whole is rounded but once: Python divides whole numbers to the nearest float.
+        return num / den if num * _FINEST_SHOWN % den == 0 else float(shown(Fraction(num, den)))
+
+    def _ratio(self) -> tuple[int, int] | None:
+        """Return `equity_exact` as a quotient of whole numbers, not reduced."""
+        num, den = 0, 1
+        for currency in self.currencies:
+            ratio = self._ratio_in(currency)
+            if ratio is None:
+                return None
+            more, parts = ratio
+            if more and currency != self.report_currency:
+                rate = self.rate_exact(currency)
+                if rate is None:
+                    return None
+                more, parts = more * rate.numerator, parts * rate.denominator
+            num, den = num * parts + more * den, den * parts
+        return num, den
+
+    def _ratio_in(self, currency: str) -> tuple[int, int] | None:
+        """Return `equity_in` as a quotient of whole numbers, not reduced."""
         balance = self._balances.get(currency)
         num, den = (0, 1) if balance is None else balance.ratio()
         for position in self._contracts.get(currency, ()):
@@ -433,27 +479,7 @@ class Portfolio:
                     return None
                 more, parts = position.unrealised_ratio(mark)
                 num, den = num * parts + more * den, den * parts
-        return Fraction(num, den)
-
-    def equity_exact(self) -> Fraction | None:
-        """Return balances plus open contract profit in the report currency; None while a needed mark is unknown."""
-        total = _ZERO
-        for currency in self.currencies:
-            amount = self.equity_in(currency)
-            if amount is None:
-                return None
-            if amount:
-                rate = self.rate_exact(currency)
-                if rate is None:
-                    return None
-                total += amount if currency == self.report_currency else amount * rate
-        return total
-
-    @property
-    def equity(self) -> Decimal | None:
-        """`equity_exact` as a decimal."""
-        exact = self.equity_exact()
-        return None if exact is None else shown(exact)
+        return num, den
 
     # Booking --------------------------------------------------------------------------------------------------
 

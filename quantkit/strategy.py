@@ -406,8 +406,8 @@ class Strategy:
 
         NaN while a needed price is unknown; an order with such a size raises.
         """
-        exact = self._context.portfolio.equity
-        return math.nan if exact is None else float(exact)
+        equity = self._context.portfolio.equity_float
+        return math.nan if equity is None else equity
 
     @property
     def is_warming_up(self) -> bool:

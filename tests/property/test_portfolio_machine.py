@@ -154,6 +154,8 @@ class PortfolioMachine(RuleBasedStateMachine):
         """Quotients of whole numbers that are not reduced give the floats of the exact amounts."""
         for currency in {*self.portfolio.currencies, "nothing"}:
             assert self.portfolio.balance_float(currency) == float(self.portfolio.balance_exact(currency))
+        equity = self.portfolio.equity
+        assert self.portfolio.equity_float == (None if equity is None else float(equity))
         for position in self.portfolio.positions.values():
             assert position.qty_float == float(position.qty)
             assert position.open_value_float == float(position.open_value)

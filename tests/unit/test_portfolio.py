@@ -303,13 +303,13 @@ def test_equity_waits_for_a_needed_mark() -> None:
     assert portfolio.equity == 10_000
     portfolio.apply(fill(SPOT, 1, 100))
     assert portfolio.equity is None
-    assert portfolio.equity_exact() is None
+    assert portfolio.equity_exact() is portfolio.equity_float is None
     marks[SPOT.id] = 110.0
-    assert portfolio.equity == 10_010
+    assert portfolio.equity == portfolio.equity_float == 10_010
     portfolio.apply(fill(LINEAR, 1, 100))
-    assert portfolio.equity is None
+    assert portfolio.equity is portfolio.equity_float is None
     marks[LINEAR.id] = 200.0
-    assert portfolio.equity == 10_011
+    assert portfolio.equity == portfolio.equity_float == 10_011
     portfolio.apply(fill(LINEAR, -1, 100))
     del marks[LINEAR.id]
     assert portfolio.equity == 10_010

@@ -47,14 +47,14 @@ class Exposure(Funds):
             Equity, its size as the sum of its terms' sizes, and the notional of the other contracts: as held, or
             `at_worst` with their open orders. None where a mark is missing or a contract is not linear.
         """
-        ledger, notional = self.portfolio, 0.0
-        equity = ledger.balance_float(own.currency)
+        num, den = own.money.ratio()
+        equity, notional = num / den, 0.0
         size = abs(equity)
         for other in self._contracts[own.currency]:
             net = other.net
             if other is own or not (net.size or (at_worst and other.orders)):
                 continue
-            mark = ledger.mark(other.id)
+            mark = self.portfolio.mark(other.id)
             if mark is None or not other.is_linear:
                 return None
             per_lot = other.lot_value * mark

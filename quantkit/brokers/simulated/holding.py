@@ -25,6 +25,7 @@ class Holding:
         is_linear: Whether it is a contract that is worth size x price.
         position: Its position; `position.instrument` has the steps of the moment.
         net: The whole numbers behind the position.
+        money: Those behind the balance of its settlement currency.
         lot_value: One lot in units of value, as a float.
         pays_in_coins: Whether the fee of a purchase is a share of the coins that it brings.
         is_per_order: Whether an order's fee is more than the sum over its fills.
@@ -45,6 +46,7 @@ class Holding:
         "is_per_order",
         "is_spot",
         "lot_value",
+        "money",
         "net",
         "open_lots",
         "orders",
@@ -63,6 +65,7 @@ class Holding:
         self.is_linear = not (instrument.is_spot or instrument.is_inverse)
         self.position = portfolio.position(instrument.id)
         self.net = portfolio.net(instrument.id)
+        self.money = portfolio.money(instrument.settle_currency)
         self.lot_value = float(instrument.lot_value)
         self.fees = fees
         self.is_per_order = fees.is_per_order
