@@ -75,16 +75,18 @@ def server() -> Iterator[StubServer]:
 class Live:
     """A recorded run whose orders went through a threaded exchange."""
 
-    def __init__(self, server: StubServer, folder: Path, *, seed: int, **parameters: Any) -> None:
+    def __init__(
+        self, server: StubServer, folder: Path, *, seed: int, price: float = 100.0, cash: int = 10_000, **params: Any
+    ) -> None:
         (file := folder / "trader.py").write_text(TRADER)
-        self.exchange = ThreadedExchange(seed, wall_ns, is_waited_for=False)
+        self.exchange = ThreadedExchange(seed, wall_ns, is_waited_for=False, price=price)
         self._stop = threading.Event()
         self.error: qk.StrategyError | None = None
         self.result: qk.Result | None = None
         try:
             self.result = run_live(
-                build_strategy(str(file), parameters),
-                RunOptions(cash={"USD": Decimal(10_000)}),
+                build_strategy(str(file), params),
+                RunOptions(cash={"USD": Decimal(cash)}),
                 StubSource(server.port),
                 gateway=self.exchange,
                 record=folder / "runs",
@@ -219,6 +221,15 @@ def test_a_run_whose_hook_raised_is_repeated_too(server: StubServer, tmp_path: P
     verdict = verify(live.folder)
     assert (verdict.difference, verdict.ended) == (None, "strategy_error")
     assert any(isinstance(entry, BrokerNews) and entry.until_ns is None for entry in live.entries)
+
+
+def test_a_run_that_is_ruined_by_its_fills_is_repeated_too(server: StubServer, tmp_path: Path) -> None:
+    """The exchange asks twice the market's price; the rest of the news comes right behind that of the last batch."""
+    live = Live(server, tmp_path, seed=5, price=200.0, cash=30)
+    assert live.result is not None
+    assert live.result.outcome.ended == "bankrupt"
+    verdict = verify(live.folder)
+    assert (verdict.difference, verdict.ended) == (None, "bankrupt")
 
 
 def test_a_gateway_that_cannot_be_opened_is_told_and_leaves_nothing(server: StubServer, tmp_path: Path) -> None:
