@@ -61,7 +61,7 @@ def finish(parts: RunParts, ended: str, end_ns: int) -> Outcome:
         end_ns=end_ns,
         ended=ended,
         assumptions=[
-            *describe(parts.plan, prepared.config, prepared.feed, ledger.currencies),
+            *describe(parts.plan, prepared.options, prepared.feed, ledger.currencies),
             *parts.send_clock.said(),
             *notes.assumptions,
         ],

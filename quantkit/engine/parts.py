@@ -40,7 +40,7 @@ class RunParts:
     """
 
     def __init__(self, prepared: Prepared, brokers: BrokerFactory, log: RunLog | None, send_clock: SendClock) -> None:
-        plan, options, position, strategy = prepared.plan, prepared.config, prepared.position, prepared.strategy
+        plan, options, position, strategy = prepared.plan, prepared.options, prepared.position, prepared.strategy
         start, instruments, currency = prepared.start, plan.instruments.values(), options.report_currency
         self.prepared = prepared
         self.plan = plan

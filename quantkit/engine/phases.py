@@ -19,7 +19,7 @@ class Prepared:
     Args:
         feed: The source of rows.
         strategy: The strategy with its hooks.
-        config: The options.
+        options: How it runs.
         is_live: Whether the run cannot simply be run once more over the same span.
 
     Attributes:
@@ -32,19 +32,19 @@ class Prepared:
         StrategyError: `on_start` raised; the original is its cause.
     """
 
-    def __init__(self, feed: Feed, strategy: Strategy, config: RunOptions, *, is_live: bool) -> None:
-        begin_ns = _begin_ns(feed, config)
+    def __init__(self, feed: Feed, strategy: Strategy, options: RunOptions, *, is_live: bool) -> None:
+        begin_ns = _begin_ns(feed, options)
         self.feed = feed
         self.strategy = strategy
-        self.config = config
+        self.options = options
         self.is_live = is_live
         self.position = RunPosition(begin_ns)
         self.guard = HookGuard(strategy, self.position, is_live=is_live)
         self.instruments = KnownInstruments(feed, begin_ns, is_live=is_live)
-        self.start = StartContext(self.instruments, seed=config.seed, now_ns=begin_ns)
+        self.start = StartContext(self.instruments, seed=options.seed, now_ns=begin_ns)
         strategy.bind(self.start)
         self.guard.call("on_start", strategy.on_start)
-        self.plan = make_plan(feed, self.start.subscriptions, config)
+        self.plan = make_plan(feed, self.start.subscriptions, options)
         self.instruments.update(self.plan.instruments)
         self.warnings = idle_hooks(strategy, {stream.kind for stream in self.start.subscriptions})
 
@@ -76,13 +76,13 @@ class Prepared:
         return [candle for _, candle in sorted(candles, key=lambda entry: entry[0])]
 
 
-def _begin_ns(feed: Feed, config: RunOptions) -> int:
+def _begin_ns(feed: Feed, options: RunOptions) -> int:
     """Return the time of `on_start`, before the span is decided: the start that was given, else the data's.
 
     Rows that a live run recorded begin when it began, though some of them are older.
     """
-    if config.start_ns is not None:
-        return config.start_ns
+    if options.start_ns is not None:
+        return options.start_ns
     held = feed.coverage().values()
     began = [each.live_ns for each in held if each.live_ns is not None]
     return min(began or [each.start_ns for each in held], default=0)
