@@ -52,8 +52,7 @@ class HookDispatcher:
         self._position = position
         self._dirty = dirty
         self._guard = guard
-        self._behind: list[int] = []  # the index behind each row
-        self._every_index: list[int] = []  # the same where all rows are handed out, for batches of any size
+        self._behind: Sequence[int] = []  # the index behind each row
         self._count = 0
         self._one_hook: Callable[[Any], None] | None = None
         self._rows: Iterator[Any] = iter(())
@@ -63,8 +62,8 @@ class HookDispatcher:
         """Merge the hooked rows of all cursors of a batch."""
         if len(parts) == 1:
             indices, self._one_hook, times, events = parts[0]
-            behind = self._every(len(indices)) if len(indices) == len(received_ns) else (indices + 1).tolist()
-            self._begin(behind, received_ns[indices].tolist() if times is None else times, events)
+            times = received_ns[indices].tolist() if times is None else times
+            self._begin(_behind(indices, len(received_ns)), times, events)
             return
         self._one_hook = None
         if len(received_ns) <= _FEW_ROWS:
@@ -76,7 +75,7 @@ class HookDispatcher:
         whose = np.repeat(np.arange(len(parts)), [len(part.indices) for part in parts])[order].tolist()
         hooks, sources = [part.hook for part in parts], [part.events for part in parts]
         self._begin(
-            (indices + 1).tolist(),
+            _behind(indices, len(received_ns)),
             received_ns[indices].tolist(),
             map(hooks.__getitem__, whose),
             map(sources.__getitem__, whose),
@@ -98,13 +97,7 @@ class HookDispatcher:
                 sources.append(owner.events)
         self._begin(behind, times, hooks, sources)
 
-    def _every(self, count: int) -> list[int]:
-        """Return the indices behind the rows of a batch that are all handed out, and maybe some more."""
-        if count > len(self._every_index):
-            self._every_index = list(range(1, count + 1))
-        return self._every_index
-
-    def _begin(self, behind: list[int], times: list[int], *more: Iterable[Any]) -> None:
+    def _begin(self, behind: Sequence[int], times: list[int], *more: Iterable[Any]) -> None:
         """Stand before the first row; `more` makes what else a row needs."""
         self._behind, self._count, self._left = behind, len(times), iter(times)
         self._rows = zip(behind, self._left, *more, strict=False)
@@ -141,3 +134,8 @@ class HookDispatcher:
             raise self._guard.error(getattr(hook, "__name__", "hook"), error, event) from error
         done = self._count - self._left.__length_hint__()
         self.next_index = behind[done] - 1 if done < self._count else NOWHERE
+
+
+def _behind(indices: NDArray[np.int64], rows: int) -> Sequence[int]:
+    """Return the index behind each of some rows of a batch, in order; where they are all of them, these just count."""
+    return range(1, rows + 1) if len(indices) == rows else (indices + 1).tolist()
