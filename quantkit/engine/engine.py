@@ -167,7 +167,6 @@ class Engine:
         for instrument, qty in self._parts.orders.remembered_targets.items():
             self._parts.orders.target(instrument, qty)
         self._parts.prepared.instruments.has_begun = True
-        self._loop.rearm()
 
     def _tell(self, now_ns: int) -> None:
         if self._progress is not None:

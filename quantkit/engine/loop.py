@@ -81,14 +81,12 @@ class RowLoop:
                 if not bookings.is_checked:
                     self._check_solvency()
                 if dirty:
-                    self.rearm()
                     stop, cursor, is_hit = self._next_stop(size)
                     continue
             if wake < end:
                 position.index = wake
                 self._wake(wake_ns)
                 if dirty:
-                    self.rearm()
                     stop, cursor, is_hit = self._next_stop(size)
                 continue
             if stop >= size:
@@ -105,7 +103,6 @@ class RowLoop:
                     dispatcher.run_to(stop + 1)
                     if not bookings.is_checked:
                         self._check_solvency()
-                self.rearm()
             stop, cursor, is_hit = self._next_stop(size)
         self._leave(size)
 
@@ -144,7 +141,15 @@ class RowLoop:
     # Stops ------------------------------------------------------------------------------------------------------
 
     def _next_stop(self, size: int) -> tuple[int, StreamCursor | None, bool]:
-        """Return the next index to stop at, whose row there the broker needs, and whether anybody surely does."""
+        """Return the next index to stop at, whose row there the broker needs, and whether anybody surely does.
+
+        The broker searches again where orders may have changed.
+        """
+        dirty = self._dirty
+        if dirty:
+            dirty.discard("")  # timers concern no order
+            self._broker.rearm(dirty)
+            dirty.clear()
         stop, cursor = self._agenda.stop, self._agenda.cursor
         # A mark that might end the run is looked at before the strategy sees its row, but after the broker has.
         # The row of the stop itself is searched once it has been run: a book has no mid of it before.
@@ -176,13 +181,6 @@ class RowLoop:
             self._check_solvency()
         if self._equity.next_doubt(index + 1) == index:
             self._check_mark(index)
-
-    def rearm(self) -> None:
-        """Let the broker search again for the next row that matters, where orders may have changed."""
-        dirty = self._dirty
-        dirty.discard("")  # timers concern no order
-        self._broker.rearm(dirty)
-        dirty.clear()
 
     def _check_solvency(self) -> None:
         """End the run if a booking has left the account worth nothing."""
@@ -224,8 +222,6 @@ class RowLoop:
         self._position.index = len(self._position.stamps)
         while (wake_ns := self.next_wake_ns()) < limit_ns:
             self._wake(wake_ns)
-            if self._dirty:
-                self.rearm()
 
     def pass_time(self) -> None:
         """Count wake-ups anew: time has really passed."""

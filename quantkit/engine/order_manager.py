@@ -288,7 +288,8 @@ class OrderManager:
         if state.is_final:
             desk.open.pop(order.id, None)
         elif reason == "amended":
-            _put(order, "note", _note(order, desk.open[order.id].roundings))
+            numbers = ("size", order.lots), ("price", order.price_ticks), ("stop", order.stop_ticks)
+            _put(order, "note", "; ".join(filter(None, map(desk.open[order.id].roundings.get, numbers))))
         elif reason.startswith("amend_refused"):
             working = desk.open[order.id]
             working.lots, working.ticks = order.lots, order.price_ticks
@@ -344,12 +345,6 @@ def _on_price_step(
     on_step, name = instrument.price(ticks), "stop" if is_stop else "price"
     roundings[name, ticks] = "" if on_step == price else f"{name} {plain(price)} rounded to {plain(on_step)}"
     return ticks, on_step
-
-
-def _note(order: Order, roundings: dict[Number, str]) -> str:
-    """Return how the numbers that an order has now were rounded."""
-    numbers = ("size", order.lots), ("price", order.price_ticks), ("stop", order.stop_ticks)
-    return "; ".join(filter(None, map(roundings.get, numbers)))
 
 
 def _positive(number: float | Decimal, what: str) -> float:
