@@ -476,8 +476,8 @@ MUTANTS = [
     Mutant(
         "a trip goes on while dust is left",
         PORTFOLIO,
-        "        is_nothing = self.instrument.tradable_lots(after) == 0\n",
-        "        is_nothing = after == 0\n",
+        "        is_nothing = not after or self.instrument.tradable_lots(after) == 0\n",
+        "        is_nothing = not after\n",
     ),
     Mutant(
         "an account of coins is converted as the pair is written",
@@ -624,8 +624,8 @@ MUTANTS = [
     Mutant(
         "a cancel that was refused cannot be sent again",
         ORDERS,
-        '        elif report.reason.startswith(("cancel_refused", "cancel_unknown")):\n'
-        "            self._cancelling.discard(order.id)  # it may be sent once more\n",
+        '        elif reason.startswith(("cancel_refused", "cancel_unknown")):\n'
+        "            desk.open[order.id].is_cancelling = False  # it may be sent once more\n",
         "",
     ),
 ]
