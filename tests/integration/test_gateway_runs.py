@@ -2,8 +2,9 @@
 
 import shutil
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from decimal import Decimal
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ import quantkit as qk
 from quantkit.brokers.asynchronous.inputs import Executed, InputSink
 from quantkit.clock import wall_ns
 from quantkit.feeds import exchanges
+from quantkit.feeds.live_feed import LiveFeed
 from quantkit.instruments import Instrument
 from quantkit.live.journal import BrokerNews, EngineLog, Entry, Output, Started, Stopped, read_log
 from quantkit.live.run import run_live
@@ -80,23 +82,33 @@ class Live:
     ) -> None:
         (file := folder / "trader.py").write_text(TRADER)
         self.exchange = ThreadedExchange(seed, wall_ns, is_waited_for=False, price=price)
+        self.asked: list[int] = []  # moments that the feed was to wake at
         self._stop = threading.Event()
         self.error: qk.StrategyError | None = None
         self.result: qk.Result | None = None
-        try:
-            self.result = run_live(
-                build_strategy(str(file), params),
-                RunOptions(cash={"USD": Decimal(cash)}),
-                StubSource(server.port),
-                gateway=self.exchange,
-                record=folder / "runs",
-                duration_ns=None,
-                on_status=self._watch,
-                stop=self._stop,
-            )
-        except qk.StrategyError as error:
-            self.error = error
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(LiveFeed, "wake_at", self._wake_at(LiveFeed.wake_at))
+            try:
+                self.result = run_live(
+                    build_strategy(str(file), params),
+                    RunOptions(cash={"USD": Decimal(cash)}),
+                    StubSource(server.port),
+                    gateway=self.exchange,
+                    record=folder / "runs",
+                    duration_ns=None,
+                    on_status=self._watch,
+                    stop=self._stop,
+                )
+            except qk.StrategyError as error:
+                self.error = error
         (self.folder,) = (folder / "runs").iterdir()
+
+    def _wake_at(self, wake_at: Callable[[LiveFeed, int], None]) -> Callable[[LiveFeed, int], None]:
+        def noted(feed: LiveFeed, moment_ns: int) -> None:
+            self.asked.append(moment_ns)
+            wake_at(feed, moment_ns)
+
+        return noted
 
     def _watch(self, status: LiveStatus) -> None:
         if status.fills_count >= 25:
@@ -160,6 +172,19 @@ def test_all_news_is_in_the_log_once_as_it_came(live: Live) -> None:
     assert stamps == sorted(set(stamps))
     truth = sorted((e.order_id, e.lots, e.fee) for e in live.exchange.executed)
     assert sorted((f.order_id, f.lots, f.fee) for f in live.result.outcome.fills) == truth
+
+
+def test_the_feed_is_woken_for_news(live: Live) -> None:
+    """In a quiet market it would wait for the next row."""
+    taken = [entry.news[0].received_ns for entry in live.entries if isinstance(entry, BrokerNews) and entry.until_ns]
+    assert taken
+    assert set(taken) <= set(live.asked)
+
+
+def test_the_front_door_leads_to_no_gateway() -> None:
+    """Nobody sends real orders by mistake."""
+    assert not [name for call in (qk.paper, qk.backtest) for name in signature(call).parameters if "gate" in name]
+    assert not [name for name in qk.__all__ if "gateway" in name.lower()]
 
 
 def test_what_happened_says_something(live: Live) -> None:

@@ -80,7 +80,9 @@ def written(folder: Path, *payloads: bytes) -> Path:
 def test_a_log_of_version_0_1_is_read_by_its_tags(tmp_path: Path) -> None:
     entries = list(read_log(written(tmp_path / "engine", *(payload for payload, _ in OLD))))
     assert [type(entry) for entry in entries] == [kind for _, kind in OLD]
-    warmed, output = entries[1], entries[5]
+    started, warmed, output = entries[0], entries[1], entries[5]
+    assert isinstance(started, Started)
+    assert (started.exchange, started.broker) == ("okx", "simulated")
     assert isinstance(warmed, WarmupLoaded)
     assert warmed.candles == [Candle("A-B", 5, 5, 1, 5, 1.0, 2.0, 1.0, 2.0, 3.0, "1m")]
     assert isinstance(output, Output)
