@@ -272,6 +272,9 @@ class Portfolio:
         report_currency: Currency of the equity; default the first of `cash`.
         mark_of: Gives the latest mark of an instrument, or None before the first.
 
+    Attributes:
+        currencies: Every currency that has or had a balance, starting ones first.
+
     Raises:
         ConfigError: No cash, a negative balance, or a currency that no instrument of the run converts.
     """
@@ -300,6 +303,7 @@ class Portfolio:
         self._positions: dict[str, Position] = {}
         self._untraded: dict[str, Position] = {}
         self._contracts: dict[str, list[Position]] = {}
+        self.currencies: tuple[str, ...] = ()
         self._converters = self._find_converters()
         for currency, amount in deposits.items():
             self._money(currency).settle(amount)
@@ -321,11 +325,6 @@ class Portfolio:
         self.__dict__.update(state | read_only)
 
     # Reading --------------------------------------------------------------------------------------------------
-
-    @property
-    def currencies(self) -> list[str]:
-        """Every currency that has or had a balance, starting ones first."""
-        return [*self._settled, *(c for c in self._contracts if c not in self._settled)]
 
     def balance_exact(self, currency: str) -> Fraction:
         """Return the cash balance: deposits, spot trades, realised contract profit, fees and funding."""
@@ -531,6 +530,7 @@ class Portfolio:
                 currency = position.instrument.settle_currency
                 self._contracts.setdefault(currency, []).append(position)
                 self._balances.setdefault(currency, CurrencyLedger())
+                self._list_currencies()
         return position
 
     def _money(self, currency: str) -> CurrencyLedger:
@@ -538,7 +538,13 @@ class Portfolio:
         balance = self._settled.get(currency)
         if balance is None:
             balance = self._settled[currency] = self._balances.setdefault(currency, CurrencyLedger())
+            self._list_currencies()
         return balance
+
+    def _list_currencies(self) -> None:
+        found = tuple(dict.fromkeys((*self._settled, *self._contracts)))
+        if found != self.currencies:
+            _put(self, "currencies", found)
 
     def _find_converters(self) -> dict[str, Instrument]:
         """Choose for every currency of the run the instrument that prices it in the report currency."""

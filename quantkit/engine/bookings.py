@@ -27,15 +27,16 @@ class Bookings:
         self.is_checked = True
 
     def before_change(self) -> None:
-        """Value the rows so far: the account changes at the present position."""
-        self._equity.before_change()
+        """Be told that the account changes at the present position."""
+        if not self._equity.is_started:
+            self._equity.before_fill()
 
     def after_fill(self, fill: Fill) -> None:
         """Take in a fill that the ledger has just booked."""
         self._marks.note_fill(fill.instrument, fill.price)
         self._settlements.filled(fill.instrument)
         self._equity.after_fill(fill)
-        self.is_checked = False
+        self.is_checked = self._equity.solvency.is_safe
 
     def charge(self, funding: Funding, broker: Broker, ledgers: tuple[Portfolio, ...], position: RunPosition) -> bool:
         """Settle funding on the position that fills stamped before the boundary had built, at the boundary's price.
@@ -49,7 +50,7 @@ class Bookings:
             return False
         mark = self._settlements.price(funding, broker.fills, position.index)
         position.is_after_candles = True
-        self._equity.before_change()
+        self._equity.run_to_present()
         for ledger in ledgers:
             qty = ledger.instruments[name].qty_decimal(lots)
             ledger.charge_funding(name, rate=funding.rate, mark=mark, qty=qty)

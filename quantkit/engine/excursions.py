@@ -1,22 +1,25 @@
 """The range of marks that each round trip saw while it was open."""
 
-from collections.abc import Mapping
 from decimal import Decimal
 
+import numpy as np
+
+from quantkit.engine.moments import Moments
 from quantkit.engine.outcome import Excursion
-from quantkit.engine.worth import Floats
 from quantkit.orders import Fill
 from quantkit.portfolio import Portfolio, TripSense
 
 
 class _Trip:
-    """A round trip: the marks seen since its first fill."""
+    """A round trip: the marks seen since its first fill, those of rows from `begin` on not yet."""
 
-    __slots__ = ("fill_id", "high", "low")
+    __slots__ = ("begin", "end", "fill_id", "high", "low")
 
-    def __init__(self, fill_id: int, price: float) -> None:
+    def __init__(self, fill_id: int, price: float, begin: int) -> None:
         self.fill_id = fill_id
         self.low = self.high = price
+        self.begin = begin
+        self.end: int | None = None  # None while it is open
 
 
 class Excursions:
@@ -28,7 +31,7 @@ class Excursions:
 
     def __init__(self, ledger: Portfolio) -> None:
         self._ledger = ledger
-        self._open: dict[str, _Trip] = {}
+        self._unseen: dict[str, list[_Trip]] = {}  # those that rows since the last look concern
         self._latest: dict[str, tuple[TripSense, Decimal, _Trip | None]] = {}  # with the holding after the last fill
         self._all: list[tuple[str, _Trip]] = []
 
@@ -37,27 +40,55 @@ class Excursions:
         """Whether there was a fill."""
         return bool(self._latest)
 
-    def follow(self, fill: Fill) -> None:
-        """Open, extend or close the round trip of a fill."""
-        position = self._ledger.position(fill.instrument)
-        sense, held, trip = self._latest.get(fill.instrument) or (TripSense(position.instrument), Decimal(0), None)
+    def follow(self, fill: Fill, index: int) -> None:
+        """Open, extend or close the round trip of a fill, which has seen the rows before an index."""
+        name = fill.instrument
+        position = self._ledger.position(name)
+        sense, held, trip = self._latest.get(name) or (TripSense(position.instrument), Decimal(0), None)
         sense.instrument = position.instrument  # what can be traded depends on the steps of the moment
         old, new = sense.split(fill, held, position.qty)
         if trip is not None and old:
             trip.low, trip.high = min(trip.low, fill.price), max(trip.high, fill.price)
-            if sense.is_over:
-                self._open.pop(fill.instrument, None)
+            if sense.is_over and trip.end is None:
+                trip.end = index
         if new:
-            trip = self._open[fill.instrument] = _Trip(fill.id, fill.price)
-            self._all.append((fill.instrument, trip))
-        self._latest[fill.instrument] = sense, position.qty, trip
+            if trip is not None and trip.end is None:
+                trip.end = index
+            trip = _Trip(fill.id, fill.price, index)
+            self._unseen.setdefault(name, []).append(trip)
+            self._all.append((name, trip))
+        self._latest[name] = sense, position.qty, trip
 
-    def see(self, marks: Mapping[str, Floats]) -> None:
-        """Add the marks during open round trips."""
-        for name, trip in self._open.items():
-            along = marks.get(name)
-            if along is not None and len(along):
-                trip.low, trip.high = min(trip.low, float(along.min())), max(trip.high, float(along.max()))
+    def see(self, moments: Moments, end: int) -> None:
+        """Add the marks of rows before `end` to the round trips that were open."""
+        for name, trips in self._unseen.items():
+            truth = moments.matters.get(name)
+            if truth is not None:
+                rows, of_rows = moments.rows, moments.of_rows
+                if isinstance(truth, np.ndarray) and not truth.all():
+                    counts = truth[moments.states[of_rows]]
+                    rows, of_rows = rows[counts], of_rows[counts]
+                along = moments.marks[name][of_rows]
+                begins = rows.searchsorted([trip.begin for trip in trips])
+                ends = rows.searchsorted([end if trip.end is None else trip.end for trip in trips])
+                some = np.flatnonzero(ends > begins)
+                bounds = np.stack((begins[some], ends[some]), 1).ravel()
+                lows = np.minimum.reduceat(np.append(along, np.inf), bounds)[::2].tolist()
+                highs = np.maximum.reduceat(np.append(along, -np.inf), bounds)[::2].tolist()
+                for number, low, high in zip(some.tolist(), lows, highs, strict=True):
+                    trip = trips[number]
+                    trip.low, trip.high = min(trip.low, low), max(trip.high, high)
+        self.look_on()
+
+    def look_on(self) -> None:
+        """Go on with the round trips that are open, and with the rows after the last look."""
+        for name, trips in list(self._unseen.items()):
+            trip = trips[-1]
+            if trip.end is None:
+                trip.begin = 0
+                self._unseen[name] = [trip]
+            else:
+                del self._unseen[name]
 
     def found(self) -> list[Excursion]:
         """Return the marks' range for every round trip, in order of opening."""

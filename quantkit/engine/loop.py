@@ -45,6 +45,7 @@ class RowLoop:
         self._cursors = parts.cursors
         self._marks = parts.marks
         self._equity = parts.equity
+        self._solvency = parts.equity.solvency
         self._settlements = parts.settlements
         self._bookings = parts.bookings
         self._broker = parts.broker
@@ -135,7 +136,7 @@ class RowLoop:
     def _leave(self, size: int) -> None:
         """End a batch: value it to its end and keep what the next one needs."""
         self._position.index = size
-        self._equity.run_to(size, int(self._position.received_ns[-1]))
+        self._equity.leave_batch(size, int(self._position.received_ns[-1]))
         self._broker.leave_batch(self._entered)
 
     # Stops ------------------------------------------------------------------------------------------------------
@@ -153,9 +154,10 @@ class RowLoop:
         stop, cursor = self._agenda.stop, self._agenda.cursor
         # A mark that might end the run is looked at before the strategy sees its row, but after the broker has.
         # The row of the stop itself is searched once it has been run: a book has no mid of it before.
-        doubt = self._equity.next_doubt(min(stop, size))
-        if doubt < stop:
-            return doubt, None, True
+        if not self._solvency.is_safe:
+            doubt = self._solvency.next_doubt(min(stop, size))
+            if doubt < stop:
+                return doubt, None, True
         return stop, cursor, cursor is not None
 
     def _check_mark(self, index: int) -> None:
@@ -179,7 +181,7 @@ class RowLoop:
         self._dirty.add(cursor.instrument)
         if not self._bookings.is_checked:
             self._check_solvency()
-        if self._equity.next_doubt(index + 1) == index:
+        if not self._solvency.is_safe and self._solvency.next_doubt(index + 1) == index:
             self._check_mark(index)
 
     def _check_solvency(self) -> None:

@@ -1,5 +1,6 @@
 """What instruments are valued at: the latest mark before an index, from the rows or from a book's mid."""
 
+import math
 from collections.abc import Iterable, Mapping
 from typing import Final, TypeAlias
 
@@ -131,6 +132,10 @@ class BookMark:
         row = int(indices.searchsorted(index))
         return float(mids[row - 1]) if row else self.standing()
 
+    def extremes(self) -> tuple[float, float]:
+        """Return the least and the most that the mark can be in this batch: nobody looks through it for that."""
+        return math.ulp(0.0), math.inf
+
     def standing(self) -> float | None:
         """Return the mid of the book as it stands."""
         return _mid(self.cursor.book)
@@ -206,6 +211,12 @@ class MarkSource:
                 self._last = float(known[-1])
                 self._pending.clear()
         return self._last
+
+    def extremes(self) -> tuple[float, float]:
+        """Return the lowest and the highest price of the present batch, that from before it included."""
+        values, carried = self.rows(0)[1], self.carried()
+        low, high = (float(values.min()), float(values.max())) if len(values) else (math.inf, -math.inf)
+        return (low, high) if carried is None else (min(low, carried), max(high, carried))
 
     def before(self, index: int) -> float | None:
         """Return the latest price before an index."""

@@ -20,6 +20,8 @@ class Mutant(NamedTuple):
 
 LOOP, HOOKS, EQUITY, CURVE = "engine/loop.py", "engine/hooks.py", "engine/equity.py", "engine/curve.py"
 TRIPS, SOLVENCY, WORTH, BOOKINGS = "engine/excursions.py", "engine/solvency.py", "engine/worth.py", "engine/bookings.py"
+MOMENTS, STATES, VALUATION = "engine/moments.py", "engine/states.py", "engine/valuation.py"
+MARKS = "rows/marks.py"
 ORDERS, FUNDING, CONTEXT = "engine/order_manager.py", "engine/funding.py", "engine/context.py"
 DELIVERY, ENGINE = "engine/delivery.py", "engine/engine.py"
 _SIMULATED = "brokers/simulated/"
@@ -49,13 +51,14 @@ MUTANTS = [
     Mutant(
         "the row of a stop is searched for ruin before it has been run",
         LOOP,
-        "self._equity.next_doubt(min(stop, size))",
-        "self._equity.next_doubt(min(stop + 1, size))",
+        "self._solvency.next_doubt(min(stop, size))",
+        "self._solvency.next_doubt(min(stop + 1, size))",
     ),
     Mutant(
         "a mark that ruins is not looked at after its row was matched",
         LOOP,
-        "        if self._equity.next_doubt(index + 1) == index:\n            self._check_mark(index)\n",
+        "        if not self._solvency.is_safe and self._solvency.next_doubt(index + 1) == index:\n"
+        "            self._check_mark(index)\n",
         "",
     ),
     Mutant(
@@ -97,77 +100,130 @@ MUTANTS = [
     ),
     # The curve: the traps of valuing after the fact.
     Mutant(
-        "a fill does not value what lies before it",
+        "the curve does not begin before the fill that follows its first prices",
         EXECUTIONS,
         "        self._observer.before_change()\n",
         "",
     ),
     Mutant(
-        "rows of a flat stretch repeat the depth that stood",
-        EQUITY,
-        "            self._done = max(self._done, index)\n            return\n        indices = ",
-        "            self._curve.stretch(np.array([self._equity_now()]))\n"
-        "            self._done = max(self._done, index)\n            return\n        indices = ",
+        "rows of a flat stretch are moments",
+        MOMENTS,
+        "            indices, values = indices[counts], values[counts]\n",
+        "            pass\n",
+    ),
+    Mutant(
+        "a fill has seen the row at its index",
+        MOMENTS,
+        "self.rows.searchsorted(begins) + np.arange(1, fills + 1)",
+        'self.rows.searchsorted(begins, "right") + np.arange(1, fills + 1)',
+    ),
+    Mutant(
+        "the row at a fill's index counts with the account before it",
+        MOMENTS,
+        'since = begins.searchsorted(self.rows, "right")',
+        "since = begins.searchsorted(self.rows)",
+    ),
+    Mutant(
+        "the mid of a book from before it counted is known",
+        MOMENTS,
+        "is_known = (at >= 0) & (indices[row] >= self._columns.begins[states])",
+        "is_known = at >= 0",
     ),
     Mutant(
         "the grid counts a mark of its own stamp to the next step",
-        EQUITY,
-        'received_ns.searchsorted(grid, "right")',
-        'received_ns.searchsorted(grid, "left")',
+        VALUATION,
+        'np.minimum(received_ns.searchsorted(grid_ns, "right"), ahead)',
+        "np.minimum(received_ns.searchsorted(grid_ns), ahead)",
     ),
     Mutant(
         "the grid's row of a fill's moment misses marks that are yet to come",
+        VALUATION,
+        'received_ns.searchsorted(fill_ns[grid_fills], "right")',
+        "columns.begins[1:][grid_fills]",
+    ),
+    Mutant(
+        "the grid's row of the moment of a fill valued at once misses marks that are yet to come",
         EQUITY,
-        "            marks[name] = last if ahead is None else ahead\n",
-        "            marks[name] = last\n",
+        "                marks[name] = last if ahead is None else ahead\n",
+        "                marks[name] = last\n",
+    ),
+    Mutant(
+        "the grid's row of a fill's moment comes after the fill",
+        VALUATION,
+        "        after = np.flatnonzero(columns.are_after)\n",
+        "        after = np.flatnonzero(~columns.are_after)\n",
+    ),
+    Mutant(
+        "rows of the grid show the cash of the end",
+        VALUATION,
+        "time_ns, view.cash, share, order",
+        "time_ns, np.atleast_1d(columns.view.cash)[-1], share, order",
+    ),
+    Mutant(
+        "a run that ends in its middle does not value its fills",
+        EQUITY,
+        "            self.run_to(*self._states.last)\n",
+        "            pass\n",
     ),
     Mutant(
         "the grid loses its midnights",
-        EQUITY,
+        CURVE,
         "(every_ns,) if NS_PER_DAY % every_ns == 0 else (every_ns, NS_PER_DAY)",
         "(every_ns,)",
     ),
     Mutant(
-        "a fill moves neither peak nor trough",
-        EQUITY,
-        "([self._equity_now()])\n        self._curve.stretch(equity)\n        depth = np.array",
-        "([self._equity_now()])\n        depth = np.array",
-    ),
-    Mutant(
         "the trough of before a row stays for the next",
         CURVE,
-        "        self._trough = 0.0\n        self._times",
-        "        self._times",
+        "        self._trough = 0.0\n        self._columns[3]",
+        "        self._columns[3]",
     ),
     Mutant(
         "a step without a mark forgets how deep it stood",
         CURVE,
-        "            return np.full(len(cuts), stood)\n",
-        "            return np.zeros(len(cuts))\n",
+        "falls, some = depth[ends], ",
+        "falls, some = np.zeros(len(ends)), ",
     ),
     Mutant(
         "the peak forgets what it was before the stretch",
         CURVE,
-        "peaks = np.maximum(np.maximum.accumulate(equity), self.peak)",
-        "peaks = np.maximum.accumulate(equity)",
+        "np.maximum(np.maximum.accumulate(equity[1:]), self.peak, out=peaks[1:])",
+        "np.maximum.accumulate(equity[1:], out=peaks[1:])",
+    ),
+    Mutant(
+        "funding that was received lifts the peak",
+        CURVE,
+        "        peaks[0] = self.peak  # what",
+        "        self.peak = peaks[0] = max(self.peak, float(equity[0]))  # what",
     ),
     Mutant(
         "exposure leaves the sign of a short",
         WORTH,
-        "            size = abs(held.qty) * float(held.instrument.unit)\n            worth",
-        "            size = held.qty * float(held.instrument.unit)\n            worth",
+        "            size = abs(held.size)\n            worth",
+        "            size = held.size\n            worth",
     ),
     Mutant(
         "a currency is converted the wrong way round",
         WORTH,
-        "worth = worth / rate if balance.is_inverted else worth * rate",
-        "worth = worth * rate if balance.is_inverted else worth / rate",
+        "total = total + (worth / rate if balance.is_inverted else worth * rate)",
+        "total = total + (worth * rate if balance.is_inverted else worth / rate)",
+    ),
+    Mutant(
+        "a fee in another currency is left out of the state after its fill",
+        STATES,
+        "                if balance.currency == fill.fee_currency:\n",
+        "                if balance.currency == fill.instrument:\n",
     ),
     Mutant(
         "an excursion ends one fill too late",
         TRIPS,
-        "                self._open.pop(fill.instrument, None)\n",
-        "                pass\n",
+        "            if sense.is_over and trip.end is None:\n                trip.end = index\n",
+        "",
+    ),
+    Mutant(
+        "an excursion that a flip ends goes on",
+        TRIPS,
+        "            if trip is not None and trip.end is None:\n                trip.end = index\n",
+        "",
     ),
     Mutant(
         "an excursion leaves out the prices of its fills",
@@ -179,14 +235,14 @@ MUTANTS = [
     Mutant(
         "ruin begins below zero, not at it",
         SOLVENCY,
-        "if float(view.equity(along)[0]) <= 0:",
-        "if float(view.equity(along)[0]) < 0:",
+        "    if equity <= 0:",
+        "    if equity < 0:",
     ),
     Mutant(
         "a currency that owes ruins nobody",
         SOLVENCY,
-        "        if worth < 0 or (balance.contracts and worth <= 0):\n            return balance.currency\n",
-        "",
+        "            return balance.currency\n",
+        "            pass\n",
     ),
     Mutant(
         # Those of the whole account are never narrower: it is worth something while each of its currencies is.
@@ -206,6 +262,30 @@ MUTANTS = [
         SOLVENCY,
         "if window.min() <= low or window.max() >= high:",
         "if window.min() <= low:",
+    ),
+    Mutant(
+        "the worst of a batch is looked for on the side that gains",
+        WORTH,
+        "(lows if held.is_long else highs)",
+        "(highs if held.is_long else lows)",
+    ),
+    Mutant(
+        "the mark from before a batch is not among its extremes",
+        MARKS,
+        "(min(low, carried), max(high, carried))",
+        "(low, high)",
+    ),
+    Mutant(
+        "the mid of a book stays where it is",
+        MARKS,
+        "return math.ulp(0.0), math.inf",
+        "return 1.0, 1.0",
+    ),
+    Mutant(
+        "an account that outlives its batch in all needs no currency to",
+        SOLVENCY,
+        "                if worth <= 0 and (worth < 0 or balance.contracts):\n                    return False\n",
+        "                pass\n",
     ),
     # Funding.
     Mutant(

@@ -359,9 +359,9 @@ def test_an_account_needs_cash() -> None:
 def test_balances_list_deposits_first() -> None:
     """Every currency that has or had a balance, in a stable order."""
     portfolio = account(SPOT, INVERSE, marks={SPOT.id: 1.0}, USDT=5)
-    assert portfolio.currencies == ["USDT"]
+    assert portfolio.currencies == ("USDT",)
     portfolio.apply(fill(INVERSE, 1, 50_000))
-    assert portfolio.currencies == ["USDT", "BTC"]
+    assert portfolio.currencies == ("USDT", "BTC")
     assert portfolio.cash == {"USDT": 5, "BTC": 0}
     assert portfolio.balance("EUR") == 0
     assert portfolio.deposits == {"USDT": 5}
