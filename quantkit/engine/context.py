@@ -4,6 +4,7 @@ import math
 from collections import deque
 from collections.abc import Mapping
 from datetime import datetime
+from itertools import islice
 from typing import Final, NoReturn
 
 import numpy as np
@@ -231,7 +232,7 @@ class RunContext:
         self._timers = start.timers
         self._subscriptions = start.subscriptions
         self._dirty = dirty
-        self._history: dict[Stream, deque[Candle]] = {}
+        self._history: dict[tuple[str, str, str], deque[Candle]] = {}  # by stream
 
     @property
     def now_ns(self) -> int:
@@ -268,11 +269,14 @@ class RunContext:
         Raises:
             ConfigError: The strategy has not subscribed to them, or asks for more than are kept.
         """
-        stream = Stream("candle", instrument, interval)
-        _check_history(self._subscriptions, stream, count)
-        kept = self._history.get(stream, ())
+        kept = self._history.get(("candle", instrument, interval))
+        if kept is None or not 0 <= count <= HISTORY_ROWS:
+            _check_history(self._subscriptions, Stream("candle", instrument, interval), count)
+            return []
         # A deque is quick at its ends: reading a few candles must not copy ten thousand.
-        return [kept[place] for place in range(-min(count, len(kept)), 0)]
+        candles = list(islice(reversed(kept), count))
+        candles.reverse()
+        return candles
 
     def every(self, interval: str, name: str) -> None:
         """Start a repeating timer on UTC multiples of `interval`."""
