@@ -80,6 +80,12 @@ MUTANTS = [
         "",
     ),
     Mutant(
+        "a wake-up behind the next few rows comes too early",
+        LOOP,
+        "                if wake == near:\n                    wake = bisect_left(stamps, wake_ns, near, end)\n",
+        "",
+    ),
+    Mutant(
         "timers run before what the clock brings",
         LOOP,
         "        if agenda.report_ns <= now_ns:\n            self._delivery.deliver(now_ns)\n        while self._",
