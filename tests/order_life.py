@@ -74,7 +74,7 @@ class OrderLife:
             account,
             listings=self.listings,
             own_sources={},
-            messages=MessageQueue(clock, agenda, keeps_decisions=True),
+            messages=MessageQueue(self.listings, self.position, clock, self.dirty, agenda, keeps_decisions=True),
             executions=executions,
             volume=volume,
             position=self.position,

@@ -6,6 +6,8 @@ The engine knows no broker but by this protocol. Whoever adds one writes a class
 from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
+import msgspec
+
 from quantkit.brokers.send_clock import SendClock
 from quantkit.clock import NEVER_NS
 from quantkit.events import Candle
@@ -18,7 +20,7 @@ from quantkit.rows.marks import MarkTable
 from quantkit.rows.position import RunPosition
 
 
-class Report(NamedTuple):
+class Report(msgspec.Struct, frozen=True, order=True, gc=False, array_like=True):
     """News of one order on its way to the strategy, due at `due_ns`.
 
     `lots` and `price_ticks` restate the order's size and price, which an amend may have changed.
@@ -35,7 +37,7 @@ class Report(NamedTuple):
     fill: Fill | None
 
 
-class Decision(NamedTuple):
+class Decision(msgspec.Struct, frozen=True, gc=False, array_like=True):
     """A message that the strategy sent at `at_ns`: a new order, a cancel or a change. `lots` and prices count steps."""
 
     at_ns: int

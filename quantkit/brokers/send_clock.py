@@ -2,17 +2,24 @@
 
 from collections import deque
 
+from quantkit.clock import NEVER_NS
+
 
 class SendClock:
     """The clock of a replay: a message leaves at the time of its row, and both clocks agree.
 
     A live run and its repetitions say otherwise: there a message leaves when its hook has really sent it. Messages
     never overtake one another. The offset, our clock less the exchange's, moves in steps.
+
+    Attributes:
+        offset_ns: The offset at the engine time that was asked for last.
+        next_step_ns: When it moves next.
     """
 
     def __init__(self) -> None:
+        self.offset_ns = 0
+        self.next_step_ns = NEVER_NS
         self._left_ns = 0
-        self._offset_ns = 0
         self._steps: deque[tuple[int, int]] = deque()
 
     def leave(self, now_ns: int, instrument: str) -> int:
@@ -32,12 +39,17 @@ class SendClock:
     def step(self, from_ns: int, offset_ns: int) -> None:
         """Set the offset from a moment on; moments never go back."""
         self._steps.append((from_ns, offset_ns))
+        self.next_step_ns = self._steps[0][0]
 
-    def offset_ns(self, now_ns: int) -> int:
-        """Return the offset at an engine time; those asked for never go back."""
+    def offset_at(self, now_ns: int) -> int:
+        """Return the offset at an engine time; those asked for never go back.
+
+        Before `next_step_ns` it is `offset_ns`.
+        """
         while self._steps and self._steps[0][0] <= now_ns:
-            self._offset_ns = self._steps.popleft()[1]
-        return self._offset_ns
+            self.offset_ns = self._steps.popleft()[1]
+        self.next_step_ns = self._steps[0][0] if self._steps else NEVER_NS
+        return self.offset_ns
 
     def said(self) -> list[str]:
         """Return assumptions for the result, a sentence each."""

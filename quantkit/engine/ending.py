@@ -67,7 +67,7 @@ def finish(parts: RunParts, ended: str, end_ns: int) -> Outcome:
         ],
         warnings=parts.warnings,
         rows=parts.rows,
-        offset_ns=parts.send_clock.offset_ns(end_ns),
+        offset_ns=parts.send_clock.offset_at(end_ns),
     )
 
 

@@ -242,6 +242,6 @@ def describe(decisions: Sequence[Decision], reports: Sequence[Report]) -> str:
 
 def _fields(record: Any, other: Any) -> str:
     """Return the fields in which a record differs from another one, and what it is about."""
-    names = record._fields
+    names = record.__struct_fields__
     parts = [f"{name}={getattr(record, name)}" for name in names if getattr(record, name) != getattr(other, name)]
     return f"{record.order_id}: {', '.join(parts)}"

@@ -274,7 +274,7 @@ def test_a_log_that_was_tampered_with_is_not_identical(what: str, maker: Path, t
         for entry in entries:
             if not is_done and isinstance(entry, Output) and what == "decision" and entry.decisions:
                 entry = msgspec.structs.replace(
-                    entry, decisions=[entry.decisions[0]._replace(tag="other"), *entry.decisions[1:]]
+                    entry, decisions=[msgspec.structs.replace(entry.decisions[0], tag="other"), *entry.decisions[1:]]
                 )
                 is_done = True
             elif not is_done and isinstance(entry, Output) and what == "fill":
@@ -282,7 +282,7 @@ def test_a_log_that_was_tampered_with_is_not_identical(what: str, maker: Path, t
                     if report.fill is not None:
                         reports = list(entry.reports)
                         fill = msgspec.structs.replace(report.fill, price=report.fill.price + 1)
-                        reports[number] = report._replace(fill=fill)
+                        reports[number] = msgspec.structs.replace(report, fill=fill)
                         entry = msgspec.structs.replace(entry, reports=reports)
                         is_done = True
                         break

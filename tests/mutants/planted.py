@@ -297,8 +297,8 @@ MUTANTS = [
     Mutant(
         "a fill at the boundary pays",
         LISTING,
-        "            if filled_ns >= boundary_ns:\n",
-        "            if filled_ns > boundary_ns:\n",
+        "            if fill.filled_ns >= boundary_ns:\n",
+        "            if fill.filled_ns > boundary_ns:\n",
     ),
     Mutant(
         "a boundary is charged each time it is told",
@@ -324,13 +324,13 @@ MUTANTS = [
     Mutant(
         "the moment of an arrival is searched a row late",
         STREAMS,
-        "self._clocks().searchsorted(moment_ns)",
-        'self._clocks().searchsorted(moment_ns, "right")',
+        "else clock).searchsorted(moment_ns)",
+        'else clock).searchsorted(moment_ns, "right")',
     ),
     Mutant(
         "a band that has changed is searched from its last place on",
         STREAMS,
-        "        self._search(start)\n\n    def search_on",
+        "        self._search(self.row_at(index))\n\n    def search_on",
         "\n    def search_on",
     ),
     Mutant(

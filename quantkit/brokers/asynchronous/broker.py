@@ -259,7 +259,7 @@ class AsyncBroker:
                 self._gateway.cancel(record.order_id, self._requests)
             while self._hear_rest() and self._open():
                 pass  # what came may have shown that more is missing
-            at_ns = now_ns - self._setup.send_clock.offset_ns(now_ns)
+            at_ns = now_ns - self._setup.send_clock.offset_at(now_ns)
             for record in self._open():
                 self._fateless.append(record.order_id)
                 self._follow(end_of_run(record, FATE_UNKNOWN, at_ns))

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Mapping, Sequence
 
-from quantkit.brokers.base import Agenda, BrokerNotes, Decision, Report
+from quantkit.brokers.base import Agenda, BrokerNotes, Report
 from quantkit.brokers.send_clock import SendClock
 from quantkit.brokers.simulated.account import Account
 from quantkit.brokers.simulated.arrivals import Arrivals
@@ -78,6 +78,9 @@ class SimulatedBroker:
         self._position = position
         self._send_clock = send_clock
         self._dirty = dirty
+        # What a part does alone is called straight.
+        self.take_report = executions.take_report
+        self.take_decisions = messages.take_decisions
 
     @property
     def fills(self) -> Sequence[Fill]:
@@ -91,35 +94,25 @@ class SimulatedBroker:
 
     def submit(self, order: Order, now_ns: int) -> int:
         working = self.orders[order.id] = ExchangeOrder(order)
-        return self._send(now_ns, "submit", working)
+        return self._messages.send(now_ns, "submit", working)
 
     def cancel(self, order_id: str, now_ns: int) -> None:
-        self._send(now_ns, "cancel", self.orders[order_id])
+        self._messages.send(now_ns, "cancel", self.orders[order_id])
 
     def amend(self, order_id: str, now_ns: int, *, lots: int | None, price_ticks: int | None) -> None:
-        self._send(now_ns, "amend", self.orders[order_id], lots, price_ticks)
-
-    def _send(
-        self, now_ns: int, kind: str, order: ExchangeOrder, lots: int | None = None, limit: int | None = None
-    ) -> int:
-        listing = self.listings[order.instrument]
-        lag_ns = listing.lag_ns(self._position.index)
-        self._dirty.add(listing.id)
-        return self._messages.send(listing, now_ns, kind, order, lag_ns=lag_ns, lots=lots, limit=limit)
+        self._messages.send(now_ns, "amend", self.orders[order_id], lots, price_ticks)
 
     # The next row that matters ------------------------------------------------------------------------------------
 
     def rearm(self, dirty: Collection[str]) -> None:
         index = self._position.index
         for name in dirty:
-            self._arm(self.listings[name], index)
+            listing = self.listings[name]
+            if listing.arm(index):
+                self._armed[name] = listing
+            else:
+                self._armed.pop(name, None)
         self._note_stop()
-
-    def _arm(self, listing: Listing, index: int) -> None:
-        if listing.arm(index):
-            self._armed[listing.id] = listing
-        else:
-            self._armed.pop(listing.id, None)
 
     def search_on(self, index: int) -> None:
         for listing in self._armed.values():
@@ -150,7 +143,8 @@ class SimulatedBroker:
 
     def on_row(self, cursor: StreamCursor, index: int) -> None:
         listing, stream = self._of_cursor[cursor]
-        row = stream.row_at(index)
+        assert stream.stop == index, f"{cursor.name}: row at {index}, which is no stop"
+        row = stream.row
         clock_ns = listing.open_row(stream, row, index)
         if listing.queue:
             self.process_arrivals(listing, clock_ns)
@@ -173,20 +167,15 @@ class SimulatedBroker:
         What waits for nothing and has no rows is not touched: a live batch holds a row or two of hundreds of streams.
         """
         self._volume.enter_batch()
-        entered: list[Listing] = []
+        entered: list[str] = []
         for cursor in cursors:
             if cursor in self._of_cursor:
                 listing, stream = self._of_cursor[cursor]
                 stream.enter_rows()
-                entered.append(listing)
-        if self._is_fresh:
-            self._is_fresh = False
-            entered = list(self.listings.values())
-        else:
-            entered = [listing for listing in entered if listing.id in self._armed]
-        for listing in entered:
-            self._arm(listing, 0)
-        self._note_stop()
+                if listing.id in self._armed:
+                    entered.append(listing.id)
+        self.rearm(self.listings if self._is_fresh else entered)
+        self._is_fresh = False
 
     def leave_batch(self, cursors: Collection[StreamCursor]) -> None:
         """Keep of a batch that ends, in which these cursors had rows, what the next one needs."""
@@ -220,14 +209,6 @@ class SimulatedBroker:
             listing.sync(self._position.index)
             self._arrivals.process(listing, messages.take(listing))
 
-    # Reports ----------------------------------------------------------------------------------------------------
-
-    def take_report(self) -> Report:
-        return self._executions.take_report()
-
-    def take_decisions(self) -> list[Decision]:
-        return self._messages.take_decisions()
-
     # The account ------------------------------------------------------------------------------------------------
 
     def qty_at(self, instrument: str, boundary_ns: int) -> int:
@@ -260,7 +241,7 @@ class SimulatedBroker:
 
     def finish(self, now_ns: int, reason: str) -> list[Report]:
         self._messages.clear()
-        at_ns = now_ns - self._send_clock.offset_ns(now_ns)
+        at_ns = now_ns - self._send_clock.offset_at(now_ns)
         for order in self.orders.values():
             if not order.is_final:
                 self._executions.cancelled(order, reason, at_ns)

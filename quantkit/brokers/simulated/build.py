@@ -44,11 +44,14 @@ def simulated(options: RunOptions) -> BrokerFactory:
         exchange = _Exchange(setup, options, executions)
         for instrument in setup.instruments.values():
             listings[instrument.id] = exchange.listing_of(instrument)
+        messages = MessageQueue(
+            listings, position, send_clock, setup.dirty, agenda, keeps_decisions=setup.keeps_decisions
+        )
         return SimulatedBroker(
             account,
             listings=listings,
             own_sources=exchange.own_sources,
-            messages=MessageQueue(send_clock, agenda, keeps_decisions=setup.keeps_decisions),
+            messages=messages,
             executions=executions,
             volume=volume,
             position=position,
@@ -91,6 +94,7 @@ class _Exchange:
         if own.kind == "trade":
             assert last_trades is not None
             trades = TradeMarket(instrument, self._listener, touch=options.touch, slippage_bps=slippage_bps)
+            assert isinstance(streams[0], GatedStream)
             return TradeListing(trades, streams[0], last_trades, latency_ns=latency_ns, follows_rows=follows_rows)
         display = BookDisplay(cursor.book, instrument) if isinstance(cursor, BookCursor) else TickerDisplay(instrument)
         market = DisplayedMarket(

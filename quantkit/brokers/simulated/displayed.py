@@ -32,7 +32,7 @@ from quantkit.brokers.simulated.gates import PriceBand
 from quantkit.brokers.simulated.market import ExchangeOrder, ExecutionListener, Market
 from quantkit.instruments import Instrument, Side
 from quantkit.orderbook import DenseBook
-from quantkit.orders import TimeInForce
+from quantkit.orders import OrderState, TimeInForce
 
 
 class Display(Protocol):
@@ -245,7 +245,7 @@ class DisplayedMarket(Market):
         if refusal:
             self._listener.rejected(order, refusal, at_ns)
             return
-        self._listener.accepted(order, at_ns)
+        self._listener.report(order, OrderState.ACCEPTED, "", at_ns)
         self._enter(order, at_ns)
 
     def _refusal(self, order: ExchangeOrder, at_ns: int) -> str:
@@ -404,8 +404,8 @@ class DisplayedMarket(Market):
 
     def on_trade(self, price: float, qty: float, side: Side, at_ns: int) -> None:
         """Let one public trade move queues, fill what it went through, and set stops off."""
-        self.see(price)
-        low, high = self.instrument.ticks_around(price)
+        self._last_price = price
+        low, high = self._last = self.instrument.ticks_around(price)
         lots = self.instrument.lots_floor(qty)
         shared = 0  # of this print, already given to orders before this one
         for order in tuple(self.orders):

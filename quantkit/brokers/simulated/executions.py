@@ -57,10 +57,6 @@ class Executions:
 
     # What markets tell ------------------------------------------------------------------------------------------
 
-    def accepted(self, order: ExchangeOrder, at_ns: int) -> None:
-        """Take an order in."""
-        self.report(order, OrderState.ACCEPTED, "", at_ns)
-
     def rejected(self, order: ExchangeOrder, reason: str, at_ns: int) -> None:
         """Refuse an order on arrival."""
         self._end(order, OrderState.REJECTED, reason, at_ns)
@@ -70,7 +66,7 @@ class Executions:
         self._end(order, OrderState.CANCELLED, reason, at_ns)
 
     def filled(self, order: ExchangeOrder, lots: int, ticks: int, *, is_maker: bool, at_ns: int, why: str) -> None:
-        """Book an execution, cut to what the account can have; the rest of the order is cancelled."""
+        """Book an execution, cut to what the account can have; the rest of it is cancelled."""
         account = self._account
         allowed = account.affordable_lots(order, lots, ticks, is_maker=is_maker)
         if allowed > 0:
@@ -107,16 +103,18 @@ class Executions:
         self._ledger.apply(fill)
         self._dirty.add(name)
         self.fills.append(fill)
-        listing.note_fill(at_ns, lots if order.is_buy else -lots)
+        listing.fills.append(fill)
         if order.filled < order.lots:
             self.report(order, OrderState.PARTLY_FILLED, "", at_ns, fill)
         else:
-            self._end(order, OrderState.FILLED, "", at_ns, fill)
+            self.report(order, OrderState.FILLED, "", at_ns, fill)
+            account.ended(order)
+            listing.market.remove(order)
         self._volume.noted.append((name, fill.qty, position.index))
         self._observer.after_fill(fill)
 
-    def _end(self, order: ExchangeOrder, state: OrderState, reason: str, at_ns: int, fill: Fill | None = None) -> None:
-        self.report(order, state, reason, at_ns, fill)
+    def _end(self, order: ExchangeOrder, state: OrderState, reason: str, at_ns: int) -> None:
+        self.report(order, state, reason, at_ns)
         self._dirty.add(order.instrument)
         self._account.ended(order)
         self._listings[order.instrument].market.remove(order)
@@ -129,9 +127,10 @@ class Executions:
         """Send news of an order back."""
         assert state is order.state or state in TRANSITIONS[order.state], f"{order.id}: {order.state} to {state}"
         order.state = state
-        now_ns = self._position.now_ns
+        now_ns, clock = self._position.now_ns, self._send_clock
+        offset_ns = clock.offset_ns if now_ns < clock.next_step_ns else clock.offset_at(now_ns)
         # News of one order does not overtake another, even if the exchange's clock and ours are far apart.
-        our_ns = at_ns + self._send_clock.offset_ns(now_ns)
+        our_ns = at_ns + offset_ns
         due_ns = max(our_ns + self._listings[order.instrument].latency_ns, now_ns, order.reported_ns)
         order.reported_ns = due_ns
         report = Report(due_ns, len(self.log), order.id, state, reason, at_ns, order.lots, order.limit, fill)

@@ -9,9 +9,10 @@ import msgspec
 
 from quantkit.brokers.simulated.gates import OPEN_BAND
 from quantkit.brokers.simulated.market import CandleMarket, ExchangeOrder, Market, TradeMarket
-from quantkit.brokers.simulated.streams import MatchingStream
+from quantkit.brokers.simulated.streams import GatedStream, MatchingStream
 from quantkit.clock import NEVER_NS
 from quantkit.instruments import Side
+from quantkit.orders import Fill
 from quantkit.rows.cursors import StreamCursor
 from quantkit.rows.marks import MarkSource
 
@@ -43,6 +44,7 @@ class Listing(ABC):
     Attributes:
         queue: Messages under way, in the order of sending: none overtakes another.
         opened: The row whose arrivals are being processed, with its stream.
+        fills: All of its fills.
         lag_before_ns: How late the last matching row before this batch came, received less exchange stamp; None without
             one.
     """
@@ -60,8 +62,9 @@ class Listing(ABC):
         self.queue: deque[Message] = deque()
         self.opened: tuple[MatchingStream, int] | None = None
         self.lag_before_ns: int | None = None
-        self._held_lots = 0
-        self._moves: list[tuple[int, int, int]] = []  # (filled_ns, the latest so far, signed size steps)
+        self.fills: list[Fill] = []
+        self._held_lots = 0  # signed size steps of the fills that have been counted
+        self._latest_ns: list[int] = []  # for each fill that has been counted, the latest stamp so far
         self._follows_rows = follows_rows
 
     # How far the rows have come -------------------------------------------------------------------------------------
@@ -86,28 +89,32 @@ class Listing(ABC):
 
         A row of this batch, or else of an earlier one.
         """
-        last = self.last_row(index)
-        if last is None:
-            return self.lag_before_ns
-        stream, row = last
+        if len(self.streams) == 1:
+            stream = self.streams[0]
+            row = stream.row_at(index) - 1
+            if row < 0:
+                return self.lag_before_ns
+        else:
+            last = self.last_row(index)
+            if last is None:
+                return self.lag_before_ns
+            stream, row = last
         assert stream.cursor.block is not None
         received_ns, exchange_ns = stream.cursor.block.stamps_of(row)
         return received_ns - exchange_ns
 
-    def note_fill(self, filled_ns: int, lots: int) -> None:
-        """Count a fill of signed size steps."""
-        self._held_lots += lots
-        moves = self._moves
-        moves.append((filled_ns, max(filled_ns, moves[-1][1]) if moves else filled_ns, lots))
-
     def qty_at(self, boundary_ns: int) -> int:
         """Return the signed size steps from fills stamped before a moment."""
+        fills, latest = self.fills, self._latest_ns
+        for fill in fills[len(latest) :]:
+            self._held_lots += fill.signed_lots
+            latest.append(max(fill.filled_ns, latest[-1]) if latest else fill.filled_ns)
         lots = self._held_lots
-        for filled_ns, latest_ns, signed in reversed(self._moves):
+        for fill, latest_ns in zip(reversed(fills), reversed(latest), strict=True):
             if latest_ns < boundary_ns:  # as was everything earlier
                 break
-            if filled_ns >= boundary_ns:
-                lots -= signed
+            if fill.filled_ns >= boundary_ns:
+                lots -= fill.signed_lots
         return lots
 
     def leave_batch(self, index: int) -> None:
@@ -175,7 +182,7 @@ class TradeListing(Listing):
     def __init__(
         self,
         market: TradeMarket,
-        stream: MatchingStream,
+        stream: GatedStream,
         last_trades: MarkSource,
         *,
         latency_ns: int,
@@ -183,6 +190,7 @@ class TradeListing(Listing):
     ) -> None:
         super().__init__(market, [stream], latency_ns=latency_ns, follows_rows=follows_rows)
         self._trades = market
+        self._stream = stream
         self._last_trades = last_trades
 
     def sync(self, index: int) -> None:
@@ -194,9 +202,9 @@ class TradeListing(Listing):
 
     def apply_row(self, stream: MatchingStream, row: int, clock_ns: int) -> None:
         self.opened = None
-        market, cursor = self._trades, stream.cursor
-        qty, side = print_of(cursor, row) if market.touch else (0.0, Side.BUY)
-        market.on_trade(float(cursor.column("price")[row]), qty, side, clock_ns)
+        market, prices = self._trades, self._stream.lows_and_highs()[0]
+        qty, side = print_of(stream.cursor, row) if market.touch else (0.0, Side.BUY)
+        market.on_trade(float(prices[row]), qty, side, clock_ns)
 
 
 class CandleListing(Listing):

@@ -160,8 +160,8 @@ class ExecutionListener(Protocol):
         """Refuse an order on arrival."""
         ...
 
-    def accepted(self, order: ExchangeOrder, at_ns: int) -> None:
-        """Take an order in."""
+    def report(self, order: ExchangeOrder, state: OrderState, reason: str, at_ns: int) -> None:
+        """Tell of an order's new state."""
         ...
 
 
@@ -262,20 +262,20 @@ class PriceMarket(Market):
         if order.post_only and order.limit is not None and order.is_triggered and self.crosses(order, order.limit):
             self._listener.rejected(order, "post_only_would_take", at_ns)
             return
-        self._listener.accepted(order, at_ns)
+        self._listener.report(order, OrderState.ACCEPTED, "", at_ns)
         self._enter(order, at_ns)
 
     def crosses(self, order: ExchangeOrder, limit: int) -> bool:
         return self._is_last_beyond(order, limit)
 
     def reference_ticks(self, side: Side) -> int | None:
-        return self._last_for(side)
+        return None if self._last is None else self._last[side is Side.BUY]
 
     def _enter(self, order: ExchangeOrder, at_ns: int) -> None:
         self.orders.append(order)
-        last = self._last_reached_by(order.side)
-        if not order.is_triggered and last is not None and order.triggers_at(last):
-            order.is_triggered = True
+        if not order.is_triggered:
+            last = self._last_reached_by(order.side)
+            order.is_triggered = last is not None and order.triggers_at(last)
         if order.is_triggered:
             self._settle_in(order, at_ns)
 
@@ -289,8 +289,9 @@ class PriceMarket(Market):
         """Fill a taking order at a traded price, or let it rest or end where that is not beyond its limit."""
         ticks = self.instrument.market_ticks(price, order.side)
         if order.limit is None or order.is_beyond(ticks):
-            ticks = self._taken_at(order, price)
-            self._listener.filled(order, order.left, ticks, is_maker=False, at_ns=at_ns, why=source)
+            if self._slippage:
+                ticks = self._taken_at(order, price)
+            self._listener.filled(order, order.lots - order.filled, ticks, is_maker=False, at_ns=at_ns, why=source)
         elif order.tif is TimeInForce.GTC:
             order.is_taking = False
         else:
@@ -344,11 +345,11 @@ class TradeMarket(PriceMarket):
 
     def on_trade(self, price: float, qty: float, side: Side, at_ns: int) -> None:
         """Let one public trade fill what it can."""
-        self.see(price)
-        low, high = self.instrument.ticks_around(price)
-        shared = self.instrument.lots_floor(qty)
+        self._last_price = price
+        low, high = self._last = self.instrument.ticks_around(price)
+        shared = self.instrument.lots_floor(qty) if self.touch else 0
         for order in tuple(self.orders):
-            if order.arrived_ns > at_ns or order.is_final:
+            if order.arrived_ns > at_ns or order.state.is_final:
                 continue
             ticks, reached = (high, low) if order.is_buy else (low, high)
             if not order.is_triggered:
@@ -380,10 +381,10 @@ class CandleMarket(PriceMarket):
 
     def on_open(self, price: float, at_ns: int) -> None:
         """Let a candle's open fill market orders, gapped stops and limits it is already beyond."""
-        self.see(price)
-        low, high = self.instrument.ticks_around(price)
+        self._last_price = price
+        low, high = self._last = self.instrument.ticks_around(price)
         for order in tuple(self.orders):
-            if order.arrived_ns > at_ns or order.is_final:
+            if order.arrived_ns > at_ns or order.state.is_final:
                 continue
             ticks, reached = (high, low) if order.is_buy else (low, high)
             if not order.is_triggered:

@@ -1,23 +1,41 @@
 """Messages on their way to the exchange: when each leaves, arrives and has to have been looked at."""
 
+from collections.abc import Mapping
+
 from quantkit.brokers.base import Agenda, Decision
 from quantkit.brokers.send_clock import SendClock
 from quantkit.brokers.simulated.listing import Listing, Message
 from quantkit.brokers.simulated.market import ExchangeOrder
 from quantkit.clock import NEVER_NS
+from quantkit.rows.position import RunPosition
 
 
 class MessageQueue:
     """Sends messages to listings, where each waits for its arrival behind those sent before it.
 
     Args:
+        listings: By instrument.
+        position: The run's position.
         send_clock: Says when messages leave, and how far our clock is ahead of the exchange's.
+        dirty: Gets the instruments that messages are sent to.
         agenda: Gets the time at which a message is due though no row has shown its arrival.
         keeps_decisions: Whether what is sent is kept for a log.
     """
 
-    def __init__(self, send_clock: SendClock, agenda: Agenda, *, keeps_decisions: bool) -> None:
+    def __init__(
+        self,
+        listings: Mapping[str, Listing],
+        position: RunPosition,
+        send_clock: SendClock,
+        dirty: set[str],
+        agenda: Agenda,
+        *,
+        keeps_decisions: bool,
+    ) -> None:
+        self._listings = listings
+        self._position = position
         self._send_clock = send_clock
+        self._dirty = dirty
         self._agenda = agenda
         self._busy: list[Listing] = []  # those with messages under way
         self._sent = 0
@@ -26,29 +44,18 @@ class MessageQueue:
         self._decisions: list[Decision] = []
 
     def send(
-        self,
-        listing: Listing,
-        now_ns: int,
-        kind: str,
-        order: ExchangeOrder,
-        *,
-        lag_ns: int | None,
-        lots: int | None = None,
-        limit: int | None = None,
+        self, now_ns: int, kind: str, order: ExchangeOrder, lots: int | None = None, limit: int | None = None
     ) -> int:
-        """Send a message and return when it leaves.
-
-        Args:
-            listing: Where to.
-            now_ns: Engine time.
-            kind, order, lots, limit: Its content.
-            lag_ns: How late the market's last row came, received less exchange stamp; None where none has come.
-        """
+        """Send a message with this content and return when it leaves."""
+        name, clock, agenda = order.instrument, self._send_clock, self._agenda
+        listing = self._listings[name]
         latency_ns, queue = listing.latency_ns, listing.queue
-        sent_ns, offset_ns = self._send_clock.leave(now_ns, listing.id), self._send_clock.offset_ns(now_ns)
+        lag_ns = listing.lag_ns(self._position.index)
+        sent_ns = clock.leave(now_ns, name)
+        offset_ns = clock.offset_ns if now_ns < clock.next_step_ns else clock.offset_at(now_ns)
         # Where the offset moves, a later message may still not overtake an earlier one.
-        self._left_ns = max(sent_ns - offset_ns, self._left_ns)
-        arrives_ns = self._left_ns + latency_ns
+        left_ns = self._left_ns = max(sent_ns - offset_ns, self._left_ns)
+        arrives_ns = left_ns + latency_ns
         # Without a row so far nothing says how late they come.
         late_ns = 0 if lag_ns is None else lag_ns - offset_ns
         # With no latency the report would be due at once; the next row, or the next moment, is the earliest.
@@ -57,9 +64,10 @@ class MessageQueue:
             due_ns = max(due_ns, queue[-1].due_ns)
         else:
             self._busy.append(listing)
-            self._agenda.wake_ns = min(due_ns, self._agenda.wake_ns)
+            agenda.wake_ns = min(due_ns, agenda.wake_ns)
         queue.append(Message(arrives_ns, due_ns, self._sent, kind, order, lots, limit))
         self._sent += 1
+        self._dirty.add(name)
         if self._keeps_decisions:
             self._decisions.append(_decision(sent_ns, kind, order, lots, limit))
         return sent_ns

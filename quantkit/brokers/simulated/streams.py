@@ -69,7 +69,9 @@ class MatchingStream:
 
     def row_from(self, index: int, moment_ns: int) -> int:
         """Return the first row from an index on by whose clock a moment has come."""
-        return max(self.row_at(index), int(self._clocks().searchsorted(moment_ns)))
+        clock = self._clock
+        row = int((self._clocks() if clock is None else clock).searchsorted(moment_ns))
+        return max(row, self.row_at(index))
 
     def row_at(self, index: int) -> int:
         """Return how many rows stand before an index."""
@@ -123,7 +125,7 @@ class GatedStream(MatchingStream):
         self._lows = self._highs = None
 
     def rest(self) -> None:
-        super().rest()
+        self.stop, self.is_hit = NOWHERE, False
         self._band, self._until_ns = OPEN_BAND, NEVER_NS
 
     def arm(self, band: PriceBand, until_ns: int, index: int) -> None:
@@ -136,10 +138,9 @@ class GatedStream(MatchingStream):
         self._band, self._until_ns, self._window = band, until_ns, _FIRST_WINDOW
         cursor = self.cursor
         rows = self._until_row = cursor.rows
-        start = self.row_at(index)
         if until_ns != NEVER_NS and rows:
             self._until_row = self.row_from(index, until_ns)
-        self._search(start)
+        self._search(self.row_at(index))
 
     def search_on(self) -> None:
         self._search(self.row)
@@ -156,7 +157,7 @@ class GatedStream(MatchingStream):
         elif not is_hit:
             stop = min(start + self._window, until_row)
             self._window = min(2 * self._window, _LAST_WINDOW)
-            lows, highs = self._extremes()
+            lows, highs = self.lows_and_highs()
             below, above = lows[start:stop], highs[start:stop]
             if np.minimum.reduce(below) <= low or np.maximum.reduce(above) >= high:
                 found, is_hit = start + int(((below <= low) | (above >= high)).argmax()), True
@@ -164,7 +165,8 @@ class GatedStream(MatchingStream):
                 found, is_hit = stop, stop == until_row
         self.stop_at(found, is_hit=is_hit)
 
-    def _extremes(self) -> tuple[NDArray[Any], NDArray[Any]]:
+    def lows_and_highs(self) -> tuple[NDArray[Any], NDArray[Any]]:
+        """Return the lowest and the highest price of each row, which are the same but for a candle's range."""
         lows, highs = self._lows, self._highs
         if lows is None or highs is None:
             column = self.cursor.column

@@ -98,11 +98,11 @@ class RecordingSink:
         assert order.state is OrderState.PENDING
         self._end(order, OrderState.REJECTED, reason, at_ns)
 
-    def accepted(self, order: ExchangeOrder, at_ns: int) -> None:
+    def report(self, order: ExchangeOrder, state: OrderState, reason: str, at_ns: int) -> None:
         """Take an order in."""
-        assert order.state is OrderState.PENDING
-        order.state = OrderState.ACCEPTED
-        self.told.append(("accepted", order.id, "", at_ns))
+        assert (order.state, state) == (OrderState.PENDING, OrderState.ACCEPTED)
+        order.state = state
+        self.told.append((state.value, order.id, reason, at_ns))
 
     def _end(self, order: ExchangeOrder, state: OrderState, reason: str, at_ns: int) -> None:
         order.state = state

@@ -73,7 +73,7 @@ def test_a_step_is_noted_for_every_instrument_and_holds_for_what_is_sent_after_i
     desk.clock.settle(901, None, (BTC, "ETH-USDT"))
     desk.clock.settle(905, None, (BTC, "ETH-USDT"))  # nothing has moved
     desk.clock.leave(902, BTC)
-    assert (desk.clock.offset_ns(900), desk.clock.offset_ns(901)) == (0, 3_000_000_000)
+    assert (desk.clock.offset_at(900), desk.clock.offset_at(901)) == (0, 3_000_000_000)
     assert desk.notebook.told == [("stepped", 901, 3_000_000_000), ("sent", BTC, 1, 902, 1_000)]
     assert desk.rows() == [
         Timing(BTC, 901, 901, 0, 901, 3_000_000_000),

@@ -62,7 +62,7 @@ def test_offsets_are_the_datas_and_serve_every_strategy() -> None:
     """Each stands with every instrument of the run."""
     steps = [Timing(name, 5, 5, 0, 5, -700 * NS_PER_MS) for name in ("BTC-USDT", "ETH-USDT")]
     clock = RecordedClock([*steps, Timing(SWAP.id, 50, 50, 0, 50, 3 * NS_PER_MS)], "me")
-    assert [clock.offset_ns(now_ns) for now_ns in (4, 5, 49, 50)] == [0, -700_000_000, -700_000_000, 3_000_000]
+    assert [clock.offset_at(now_ns) for now_ns in (4, 5, 49, 50)] == [0, -700_000_000, -700_000_000, 3_000_000]
     (said,) = clock.said()
     assert "was up to 700.0 ms off the exchange's" in said
 
