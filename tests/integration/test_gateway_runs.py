@@ -16,9 +16,11 @@ from threaded_exchange import ThreadedExchange
 
 import quantkit as qk
 from quantkit.brokers.asynchronous.inputs import Executed, InputSink
-from quantkit.clock import wall_ns
+from quantkit.clock import NS_PER_S, wall_ns
 from quantkit.feeds import exchanges
 from quantkit.feeds.live_feed import LiveFeed
+from quantkit.feeds.okx.config import OkxConfig
+from quantkit.feeds.okx.source import OkxSource
 from quantkit.instruments import Instrument
 from quantkit.live.journal import BrokerNews, EngineLog, Entry, Output, Started, Stopped, read_log
 from quantkit.live.run import run_live
@@ -26,6 +28,9 @@ from quantkit.live.status import LiveStatus
 from quantkit.live.verify import verify
 from quantkit.loading import build_strategy
 from quantkit.options import RunOptions
+from quantkit.sandbox import faults
+from quantkit.sandbox.generated import GeneratedMarket
+from quantkit.sandbox.server import SandboxServer
 
 exchanges.register("stub", "integration.stub_exchange.stub_source:StubSource")
 
@@ -246,6 +251,57 @@ def test_a_run_whose_hook_raised_is_repeated_too(server: StubServer, tmp_path: P
     verdict = verify(live.folder)
     assert (verdict.difference, verdict.ended) == (None, "strategy_error")
     assert any(isinstance(entry, BrokerNews) and entry.until_ns is None for entry in live.entries)
+
+
+BOOKS = """
+from quantkit import Candle, Strategy
+
+class Books(Strategy):
+    def on_start(self) -> None:
+        self.ids = ("BTC-USDT-SWAP", "ETH-USDT")
+        for name in self.ids:
+            self.subscribe_book(name)
+            self.subscribe_candles(name, "1s", warmup=3)
+        self.subscribe_funding("BTC-USDT-SWAP")
+        self.every("150ms")
+        self.bars = 0
+
+    def on_candle(self, candle: Candle) -> None:
+        self.bars += 1
+
+    def on_timer(self, name: str) -> None:
+        for instrument in self.ids:
+            book = self.book(instrument)
+            if book is not None and self.rng.random() < 0.5:
+                self.quote(instrument, bid=book.best_bid, ask=None, qty=0.05)
+            else:
+                self.target(instrument, float(self.rng.integers(0, 5)) / 100)
+        if self.rng.random() < 0.2:
+            self.cancel_all()
+"""
+
+
+def test_a_run_on_books_with_outages_is_repeated_too(tmp_path: Path) -> None:
+    """Several instruments on OKX's protocol; rows, gaps and news in one order."""
+    (file := tmp_path / "books.py").write_text(BOOKS)
+    exchange = ThreadedExchange(7, wall_ns, is_waited_for=False, price=3_000.0)
+    with SandboxServer(GeneratedMarket(3)) as sandbox:
+        sandbox.inject(*(faults.Drop(after_s=second, path="public") for second in (1.0, 2.5)))
+        result = run_live(
+            build_strategy(str(file), None),
+            RunOptions(cash={"USDT": Decimal(10**9)}),
+            OkxSource(OkxConfig(url=sandbox.url)),
+            gateway=exchange,
+            record=tmp_path / "runs",
+            duration_ns=5 * NS_PER_S,
+            on_status=None,
+            stop=None,
+        )
+    (run,) = (tmp_path / "runs").iterdir()
+    assert len({fill.instrument for fill in result.outcome.fills}) == 2
+    assert any("gaps in book" in warning for warning in result.warnings)
+    verdict = verify(run)
+    assert (verdict.difference, verdict.ended, verdict.fills) == (None, "completed", len(result.fills))
 
 
 def test_a_run_that_is_ruined_by_its_fills_is_repeated_too(server: StubServer, tmp_path: Path) -> None:

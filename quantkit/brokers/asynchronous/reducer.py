@@ -60,7 +60,7 @@ class OrderRecord(msgspec.Struct, frozen=True, kw_only=True):
         filled_lots: The sum of the executions.
         told_lots: The filled size that the exchange has told, if that is more; then executions are missing.
         executions: Ids of the executions.
-        answered: Requests whose answer has come, and -stamp for changes by the exchange itself.
+        answered: Requests whose answer has come.
         unknown: Requests whose outcome is not known at present.
         ending: The end that waits for missing executions.
     """
@@ -112,10 +112,7 @@ def reduce(record: OrderRecord, news: OrderInput) -> Reduced:
                 step.restate()
                 step.execute(news)
         case Amended():
-            if step.answers(news.request or -news.at_ns):
-                step.restate()
-                step.accept()
-                step.tell("amended")
+            step.amend(news)
         case AmendRefused():
             if step.answers(news.request):
                 step.tell(f"{AMEND_REFUSED}: {news.reason}")
@@ -193,6 +190,16 @@ class _Step:
             return False
         self.put(answered=record.answered | {request}, unknown=record.unknown - {request})
         return True
+
+    def amend(self, news: Amended) -> None:
+        """Take a change in: the answer to a request once, one by the exchange itself if it is news."""
+        before = self.record.lots, self.record.limit_ticks
+        if news.request and not self.answers(news.request):
+            return
+        self.restate()
+        self.accept()
+        if news.request or (self.record.lots, self.record.limit_ticks) != before:
+            self.tell("amended")
 
     def execute(self, news: Executed) -> None:
         """Count an execution."""

@@ -92,10 +92,14 @@ def test_an_order_that_ends_filled_with_nothing_is_cancelled() -> None:
 
 
 def test_the_exchange_may_change_an_order_by_itself_more_than_once() -> None:
-    trims = [Amended(order_id="a1", at_ns=at_ns, request=0, whole_lots=lots) for at_ns, lots in ((40, 4), (50, 3))]
-    order, told = after(ACK, trims[1], trims[0], trims[1])
-    assert order.lots == 3
-    assert told == [(OrderState.ACCEPTED, ""), (OrderState.ACCEPTED, "amended"), (OrderState.ACCEPTED, "amended")]
+    """Even twice within the millisecond of its stamps; what is told again or late is no news."""
+    first, second, third = (
+        Amended(order_id="a1", at_ns=at_ns, request=0, whole_lots=lots) for at_ns, lots in ((40, 4), (50, 3), (50, 2))
+    )
+    amended = (OrderState.ACCEPTED, "amended")
+    order, told = after(first, second, second, third, first)
+    assert (order.lots, told) == (2, [(OrderState.ACCEPTED, ""), amended, amended, amended])
+    assert after(third, first)[1] == [(OrderState.ACCEPTED, ""), amended]
 
 
 def test_size_and_limit_have_news_of_their_own() -> None:
