@@ -31,6 +31,7 @@ FUNDS, MESSAGES, EXECUTIONS = f"{_SIMULATED}funds.py", f"{_SIMULATED}messages.py
 BROKER, HOLDING = f"{_SIMULATED}broker.py", f"{_SIMULATED}holding.py"
 PORTFOLIO, MONEY = "portfolio.py", "money.py"
 MARKS, ORDERBOOK = "rows/marks.py", "orderbook.py"
+BOOK_STREAM, QUEUE_SCAN = f"{_SIMULATED}book_stream.py", f"{_SIMULATED}queue_scan.py"
 _ASYNCHRONOUS = "brokers/asynchronous/"
 REDUCER, QUEUE, NEWS = f"{_ASYNCHRONOUS}reducer.py", f"{_ASYNCHRONOUS}input_queue.py", f"{_ASYNCHRONOUS}broker.py"
 
@@ -713,5 +714,114 @@ MUTANTS = [
         '        elif reason.startswith(("cancel_refused", "cancel_unknown")):\n'
         "            desk.open[order.id].is_cancelling = False  # it may be sent once more\n",
         "",
+    ),
+    # The search along a book's rows while orders rest.
+    Mutant(
+        "a search outlives its batch",
+        BOOK_STREAM,
+        "self._is_searching and index > 0 and",
+        "self._is_searching and",
+    ),
+    Mutant(
+        "a search goes on by steps that have changed",
+        BOOK_STREAM,
+        " and market.instrument is self._instrument\n",
+        "\n",
+    ),
+    Mutant(
+        "the first row of a window is not looked through",
+        BOOK_STREAM,
+        "        row, trade = self._row, self._trade_row\n",
+        "        row, trade = self._row + (self._horizon != 0), self._trade_row\n",
+    ),
+    Mutant(
+        "the first trade of a window is not looked through",
+        BOOK_STREAM,
+        "        row, trade = self._row, self._trade_row\n",
+        "        row, trade = self._row, self._trade_row + 1\n",
+    ),
+    Mutant(
+        "a search passes over snapshots",
+        BOOK_STREAM,
+        "        found = min([last, *rows.snapshots[snapshot : snapshot + 1]])\n",
+        "        found = last + 0 * snapshot\n",
+    ),
+    Mutant(
+        "a search goes on through a gap",
+        BOOK_STREAM,
+        "NOWHERE if gaps is None or not gaps.rows else gaps.index_of(gaps.row_at(index))",
+        "NOWHERE if gaps is None or not gaps.rows or index else NOWHERE",
+    ),
+    Mutant(
+        "rows from before an arrival are passed over",
+        BOOK_STREAM,
+        "            if order.arrived_ns > clock_ns:\n",
+        "            if order.arrived_ns > clock_ns + NEVER_NS:\n",
+    ),
+    Mutant(
+        "rows are passed over while the other side has reached an order",
+        BOOK_STREAM,
+        "(ask is not None and ask <= order.limit) if order.is_buy else",
+        "(ask is not None and ask < 0) if order.is_buy else",
+    ),
+    Mutant(
+        "rows are passed over while an order waits for the next update",
+        BOOK_STREAM,
+        "market.taken or market.is_waiting or rows",
+        "market.taken or rows",
+    ),
+    Mutant(
+        "rows are passed over while a stop waits for a best price",
+        BOOK_STREAM,
+        "                if not market.has_trades:\n                    return True",
+        "                if not market.has_trades:\n                    continue",
+    ),
+    Mutant(
+        "a level of the other side is looked for beyond the limit alone",
+        BOOK_STREAM,
+        "if asks and min(asks) <= self._bids_to:",
+        "if asks and min(asks) < self._bids_to:",
+    ),
+    Mutant(
+        "a trade a tick beyond a limit is passed over",
+        BOOK_STREAM,
+        "price(order.limit) - 0.49 * step",
+        "price(order.limit) - 1.49 * step",
+    ),
+    Mutant(
+        "an empty level is taken for known",
+        QUEUE_SCAN,
+        "    return order.ahead != 0 and book.size(order.side, order.limit) == 0.0\n",
+        "    return order.ahead != 0 and book is None\n",
+    ),
+    Mutant(
+        "a row that empties a level is taken for known",
+        QUEUE_SCAN,
+        "                if shown[index] == 0.0:\n                    self.stop = index\n                    return\n",
+        "",
+    ),
+    Mutant(
+        "a part of a size step ahead counts as nothing",
+        QUEUE_SCAN,
+        "self._instrument.lots_ceil(",
+        "self._instrument.lots_floor(",
+    ),
+    Mutant(
+        "a print at the price is taken off a queue that nobody knows",
+        QUEUE_SCAN,
+        "            elif self._ahead is not None:\n",
+        "            elif self._ahead is not None or self._keep(index, 0) is None:\n",
+    ),
+    Mutant(
+        "prints of our own side move the queue",
+        QUEUE_SCAN,
+        "self._side = int(order.is_buy)",
+        "self._side = int(not order.is_buy)",
+    ),
+    Mutant(
+        "an order's place is settled by the row of the moment too",
+        QUEUE_SCAN,
+        "seen = bisect_left(self._indices, index)",
+        "seen = bisect_left(self._indices, index + 1)",
     ),
 ]

@@ -41,6 +41,7 @@ SUITES = (
         "tests/unit/test_engine_timelines.py",
         "tests/unit/test_trap_table.py",
         "tests/unit/engine/test_book_mark.py",
+        "tests/unit/engine/test_steps.py",
         "tests/property/test_account_floats.py",
         "tests/unit/brokers/test_input_queue.py",
         "tests/unit/brokers/test_order_reducer.py",

@@ -3,7 +3,8 @@
 Rows of a far level stand in between, so that there is something to skip.
 """
 
-from oracle.timelines import SWAP, Levels, Played, book, buy, gap, ns, play, sell, trade
+from oracle.match import difference, naive, real
+from oracle.timelines import SWAP, Levels, Played, book, buy, gap, ns, play, scenario, script_of, sell, trade
 
 from quantkit.events import BookUpdate, MarketEvent
 
@@ -113,3 +114,64 @@ def test_a_limit_that_was_reached_before_an_arrival_fills_with_the_next_newer_ro
     events += [book(60 + n, {90.0: n}, {}) for n in range(1, 20)]
     played = play(events, {("book", 0): [buy(3, 100.0)]}, on="book", hooks=("book",))
     assert played.fills == ["1 buy 3 @ 100 maker 61"]
+
+
+def test_the_queue_moves_on_through_many_rows() -> None:
+    """A search looks through windows of rows: what one has found holds in the next."""
+    played = rest(
+        trade(60, 100.0, 2),
+        book(100, {100.0: 2}, {}),
+        trade(110, 100.0, 1),
+        trade(130, 100.0, 3),
+        bids={101.0: 3, 100.0: 5, 95.0: 1},
+    )
+    # Five were ahead, then three, two and one.
+    assert played.fills == ["1 buy 2 @ 100 maker 130"]
+
+
+def test_no_row_is_missed_where_one_window_ends_and_the_next_begins() -> None:
+    """A trade beyond the limit, and a level that reaches it, at every row around the first windows' ends."""
+    levels = {101.0: 3, 100.0: 5, 95.0: 1}
+    for at in (*range(51, 56), 117):
+        assert rest(trade(at, 99.0, 1), bids=levels).fills == [f"1 buy 3 @ 100 maker {at}"]
+        reach = book(at, {101.0: 0, 100.0: 0, 95.0: 1}, {100.0: 1})
+        assert rest(reach, bids=levels).fills == [f"1 buy 3 @ 100 maker {at}"]
+
+
+def test_a_trade_sets_a_stop_off_far_along_the_rows() -> None:
+    """It takes from the next update, and every row matters until then."""
+    events = [book(0, {99.0: 9}, {101.0: 9, 140.0: 1}, whole=True), *far(1, 140), trade(100.5, 105.0)]
+    events.sort(key=lambda event: event.received_ns)
+    played = play(events, {("book", 0): [buy(2, stop_price=105.0)]}, on="book", hooks=("book",))
+    assert played.fills == ["1 buy 2 @ 101 taker 101"]
+
+
+def test_a_best_price_sets_a_stop_off_where_there_are_no_trades() -> None:
+    """It has moved there since the levels before it have gone: no row names a price of interest."""
+    events = [book(0, {99.0: 9}, {101.0: 9, 106.0: 9, 140.0: 1}, whole=True), *far(1, 140), book(100.5, {}, {101.0: 0})]
+    events.sort(key=lambda event: event.received_ns)
+    played = play(events, {("book", 0): [buy(2, stop_price=105.0)]}, on="book", hooks=("book",))
+    assert played.fills == ["1 buy 2 @ 106 taker 100.5"]
+
+
+def test_prints_beside_the_step_count_at_the_worse_step() -> None:
+    """For a buy at 100 a print at 99.96 is one at 100, and one at 100.04 is none."""
+    played = rest(
+        trade(60, 99.96, 3),
+        trade(70, 100.04, 9),
+        trade(80, 99.96, 3),
+        bids={101.0: 3, 100.0: 5, 95.0: 1},
+    )
+    assert played.fills == ["1 buy 1 @ 100 maker 80"]
+
+
+def test_a_search_between_two_batches_does_not_outlive_them() -> None:
+    """An order is sent, arrives and rests after the last row of one batch; the next batch has rows of its own."""
+    events = [book(0, {99.0: 5}, {101.0: 5, 140.0: 1}, whole=True), *far(1, 20)]
+    events += [*far(60, 65), book(65, {}, {100.0: 1}), *far(66, 80)]
+    market = scenario(events, on="book", hooks=(), latency=0, timers=("50ms",))
+    calls = script_of({("timer", 0): [buy(3, 100.0)]})
+    told = [real(market, block_rows=rows, strategy=market.strategy_with(calls())) for rows in (131_072, 20)]
+    assert not difference(naive(market, strategy=market.strategy_with(calls())), told[0])
+    assert not difference(told[0], told[1])
+    assert Played(told[1]).fills == ["1 buy 3 @ 100 maker 65"]

@@ -95,7 +95,9 @@ class BookStream(MatchingStream):
         """
         market, trades = self._market, self._trades
         is_needed = market.needs_rows or until_ns != NEVER_NS
-        if not (self._is_searching and is_needed and market.instrument is self._instrument):
+        # A search may have begun after the last row of the batch before.
+        goes_on = self._is_searching and index > 0 and market.instrument is self._instrument
+        if not goes_on or not is_needed:
             self.settle(index)
             if not is_needed or self._needs_every_row(index):
                 self._go_by_rows(until_ns, index, is_needed=is_needed)

@@ -12,8 +12,6 @@ from quantkit.rows.cursors import NOWHERE, BookCursor, StreamCursor
 
 #: Trades within so many price steps of a level may count at it.
 _AT: Final = 0.51
-#: The `side` column's code for a sale.
-_SALE: Final = 1
 
 
 def is_queue_in_doubt(order: ExchangeOrder, book: DenseBook) -> bool:
@@ -37,7 +35,7 @@ class QueueScan:
             fills the order, or a row that empties its level. Other levels decide whether that is known to be empty.
     """
 
-    __slots__ = ("_ahead", "_aheads", "_indices", "_instrument", "_limit", "_order", "_price", "stop")
+    __slots__ = ("_ahead", "_aheads", "_indices", "_instrument", "_limit", "_order", "_price", "_side", "stop")
 
     def __init__(self, order: ExchangeOrder, instrument: Instrument) -> None:
         assert order.limit is not None
@@ -46,6 +44,7 @@ class QueueScan:
         self._instrument = instrument
         self._limit = order.limit
         self._price = instrument.price(order.limit)
+        self._side = int(order.is_buy)  # of trades of the other side, as the column has it
         self._ahead = order.ahead  # as of the rows looked through
         self._indices: list[int] = []  # rows that changed it
         self._aheads: list[int] = []  # what they left
@@ -74,7 +73,7 @@ class QueueScan:
                 if self._ahead is None or lots < self._ahead:
                     self._keep(index, lots)
             elif self._ahead is not None:
-                lots = traded[index]
+                lots = self._instrument.lots_floor(traded[index])
                 if lots > self._ahead:
                     self.stop = index
                     return
@@ -96,24 +95,19 @@ class QueueScan:
         rows = [bisect_right(side.start, level) - 1 for level in found.tolist()]
         return dict(zip(book.positions[rows].tolist(), side.sizes[found].tolist(), strict=True))
 
-    def _traded(self, trades: StreamCursor, first: int, last: int) -> dict[int, int]:
-        """Return the size steps of trades of the other side at our price, by index."""
-        away = np.abs(trades.column("price")[first:last] - self._price)
-        found = (away < _AT * float(self._instrument.price_step)).nonzero()[0]
+    def _traded(self, trades: StreamCursor, first: int, last: int) -> dict[int, float]:
+        """Return the sizes of trades of the other side at our price, by index."""
+        prices, sides = trades.column("price"), trades.column("side")
+        is_near = np.abs(prices[first:last] - self._price) < _AT * float(self._instrument.price_step)
+        found = (is_near & (sides[first:last] == self._side)).nonzero()[0]
         if not len(found):
             return {}
-        is_buy, around, lots = self._order.is_buy, self._instrument.ticks_around, self._instrument.lots_floor
         found += first
         rows = zip(
-            trades.positions[found].tolist(),
-            trades.column("price")[found].tolist(),
-            trades.column("qty")[found].tolist(),
-            trades.column("side")[found].tolist(),
-            strict=True,
+            trades.positions[found].tolist(), prices[found].tolist(), trades.column("qty")[found].tolist(), strict=True
         )
         # A print off the step counts at the step that is worse for the order.
+        price_of_ours, is_buy, around = self._price, self._order.is_buy, self._instrument.ticks_around
         return {
-            index: lots(qty)
-            for index, price, qty, side in rows
-            if (side == _SALE) is is_buy and around(price)[is_buy] == self._limit
+            index: qty for index, price, qty in rows if price == price_of_ours or around(price)[is_buy] == self._limit
         }

@@ -140,6 +140,38 @@ def book(at_s: float, bids: dict[float, float], asks: dict[float, float], *, is_
     return BookUpdate(ID, at, at, *sides, is_snapshot)
 
 
+@pytest.mark.parametrize("search", [True, False])
+def test_a_queue_is_counted_in_the_steps_of_the_moment(*, search: bool) -> None:
+    """1.5 ahead are two whole steps before the change and three halves after it: of a print of 2.5 one is ours."""
+    far = [book(at / 4, {}, {140.0: at}, is_snapshot=False) for at in range(5, 200)]
+    events: list[MarketEvent] = [
+        book(1, {101.0: 3.0, 100.0: 5.0, 95.0: 1.0}, {110.0: 5.0, 140.0: 1.0}),
+        book(20.1, {100.0: 1.5}, {}, is_snapshot=False),
+        Trade(ID, T0 + 30 * S, T0 + 30 * S, 100.0, 2.5, Side.SELL),
+        Trade(ID, T0 + 60 * S, T0 + 60 * S, 105.0, 1.0, Side.SELL),
+        *far,
+    ]
+    events.sort(key=lambda event: event.received_ns)
+    result, _ = run(events, {2.0: buy(3, 100.0)}, swap(), swap(qty_step="0.5", from_s=10.0), kind="book", search=search)
+    assert prices_of(result) == [("buy", 100.0, 1.0)]
+
+
+@pytest.mark.parametrize("search", [True, False])
+def test_a_part_of_a_step_ahead_is_a_whole_one(*, search: bool) -> None:
+    """A queue is not shortened: 1.5 ahead are two."""
+    far = [book(at / 4, {}, {140.0: at}, is_snapshot=False) for at in range(5, 200)]
+    events: list[MarketEvent] = [
+        book(1, {101.0: 3.0, 100.0: 5.0, 95.0: 1.0}, {110.0: 5.0, 140.0: 1.0}),
+        book(20.1, {100.0: 1.5}, {}, is_snapshot=False),
+        Trade(ID, T0 + 30 * S, T0 + 30 * S, 100.0, 3.0, Side.SELL),
+        Trade(ID, T0 + 60 * S, T0 + 60 * S, 105.0, 1.0, Side.SELL),
+        *far,
+    ]
+    events.sort(key=lambda event: event.received_ns)
+    result, _ = run(events, {2.0: buy(3, 100.0)}, kind="book", search=search)
+    assert prices_of(result) == [("buy", 100.0, 1.0)]
+
+
 def test_a_book_keeps_its_own_levels_while_orders_meet_the_steps() -> None:
     """Two bids on one step are one of both sizes; the view shows what the exchange sent."""
     events = [
