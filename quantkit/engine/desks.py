@@ -52,17 +52,19 @@ class Desk:
     Attributes:
         open: Orders that may still fill, by id, oldest first.
         target: The order of the last target.
+        reached: The last target, where it asked for nothing; None once there has been news.
         bid, ask: The quote.
         holder: The instrument, with its steps of then, for which the position was worked out; None once there has been
             another fill.
         held_lots, held_qty: The tradable part of the position.
     """
 
-    __slots__ = ("ask", "bid", "held_lots", "held_qty", "holder", "open", "target")
+    __slots__ = ("ask", "bid", "held_lots", "held_qty", "holder", "open", "reached", "target")
 
     def __init__(self) -> None:
         self.open: dict[str, OpenOrder] = {}
         self.target: OpenOrder | None = None
+        self.reached: float | None = None
         self.bid, self.ask = QuoteSide(Side.BUY), QuoteSide(Side.SELL)
         self.holder: Instrument | None = None
         self.held_lots, self.held_qty = 0, 0.0

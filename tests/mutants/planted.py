@@ -512,6 +512,18 @@ MUTANTS = [
         "qty=instrument.qty(abs(lots))",
     ),
     Mutant(
+        "a target that was reached is taken for reached after another one",
+        ORDERS,
+        "        desk.target, desk.reached = desk.open.get(order.id), None\n",
+        "        desk.target = desk.open.get(order.id)\n",
+    ),
+    Mutant(
+        "news of an order leaves a target reached",
+        ORDERS,
+        "        desk.reached = None\n",
+        "",
+    ),
+    Mutant(
         "a quote is amended though nothing has changed",
         ORDERS,
         "        if (working.lots != lots or working.ticks != ticks) and not self.refusal:\n",

@@ -466,6 +466,29 @@ def test_a_target_that_is_reached_takes_its_working_order_off(office: Office) ->
     assert office.post.take() == [("cancel", "bt1", 1_000)]
 
 
+def test_a_target_that_was_reached_before_is_looked_at_again(office: Office) -> None:
+    """After another target, after news and after a change of the steps; till then it costs one call."""
+    office.desk.target(SWAP.id, 0)
+    assert calls_of(lambda: office.desk.target(SWAP.id, 0)) <= 2
+    first = office.desk.target(SWAP.id, 5)
+    assert first is not None
+    assert office.desk.target(SWAP.id, 0) is None
+    assert office.post.take() == [("submit", "bt1", 1_000), ("cancel", "bt1", 1_000)]
+    office.report(first, OrderState.ACCEPTED, "cancel_refused: too late")
+    assert office.desk.target(SWAP.id, 0) is None
+    assert office.post.take() == [("cancel", "bt1", 1_000)]
+    office.fill(first, 5)
+    back = office.desk.target(SWAP.id, 0)
+    assert back is not None
+    assert (back.side, back.qty) == (Side.SELL, 5.0)
+    office.fill(back, 5)
+    assert office.desk.target(SPOT.id, 0.15) is None
+    office.portfolio.change_instrument(Instrument(SPOT.id, price_step="0.5", qty_step="0.1", min_qty="0.1"))
+    small = office.desk.target(SPOT.id, 0.15)
+    assert small is not None
+    assert small.qty == 0.1
+
+
 def test_a_target_below_the_smallest_order_is_left_alone(office: Office) -> None:
     """And so is the dust that a fee in coins leaves."""
     assert office.desk.target(SPOT.id, 0.1) is None
