@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from quantkit.events import Mark, Row, Ticker
 from quantkit.orderbook import BookRows, DenseBook
 from quantkit.rows.columns import Block, Stream
-from quantkit.rows.cursors import BookCursor, StreamCursor
+from quantkit.rows.cursors import NOWHERE, BookCursor, StreamCursor
 from quantkit.rows.position import RunPosition
 
 #: Blocks that are kept undecoded for a price that nobody may ever ask for.
@@ -159,7 +159,7 @@ def _mid(book: DenseBook) -> float | None:
 class MarkSource:
     """Prices that value one instrument: mark, mid, last trade or candle close, read from columns when asked for."""
 
-    __slots__ = ("_indices", "_last", "_loaded", "_pending", "_values", "cursor", "name")
+    __slots__ = ("_after", "_indices", "_last", "_loaded", "_pending", "_price", "_until", "_values", "cursor", "name")
 
     def __init__(self, cursor: StreamCursor, name: str) -> None:
         self.cursor = cursor
@@ -169,6 +169,9 @@ class MarkSource:
         self._values: NDArray[np.float64] = np.empty(0)
         self._indices: NDArray[np.int64] = np.empty(0, np.int64)
         self._loaded = False
+        # The price that was asked for last stands before every index above `_after`, up to `_until`.
+        self._price: float | None = None
+        self._after = self._until = -1
 
     def leave_batch(self) -> None:
         """Keep what is needed of the batch that ends: its last price, decoded only when asked for.
@@ -187,6 +190,7 @@ class MarkSource:
             if len(self._pending) > _PENDING_MAX:
                 self.carried()
         self._loaded = False
+        self._after = self._until = -1
 
     def rows(self, index: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
         """Return indices and prices of the present batch, rows without a price left out: complete at any index."""
@@ -220,9 +224,16 @@ class MarkSource:
 
     def before(self, index: int) -> float | None:
         """Return the latest price before an index."""
+        if self._after < index <= self._until:
+            return self._price
         indices, values = self.rows(index)
         row = int(indices.searchsorted(index))
-        return float(values[row - 1]) if row else self.carried()
+        price = float(values[row - 1]) if row else self.carried()
+        if self._loaded:
+            self._price = price
+            self._after = int(indices[row - 1]) if row else -1
+            self._until = int(indices[row]) if row < len(indices) else NOWHERE
+        return price
 
     def ahead(self, index: int) -> float | None:
         """Return the latest price before an index that nobody has come to yet."""

@@ -441,7 +441,7 @@ MUTANTS = [
     Mutant(
         "the other contracts do not count, in floats",
         EXPOSURE,
-        "            notional += other.most_lots * per_lot if at_worst else abs(worth)\n",
+        "            notional += other.most_lots * per_lot if at_worst and other.orders else abs(worth)\n",
         "",
     ),
     Mutant(

@@ -49,19 +49,19 @@ class Exposure(Funds):
         """
         num, den = own.money.ratio()
         equity, notional = num / den, 0.0
-        size = abs(equity)
+        size, mark_of = abs(equity), self.portfolio.mark
         for other in self._contracts[own.currency]:
             net = other.net
             if other is own or not (net.size or (at_worst and other.orders)):
                 continue
-            mark = self.portfolio.mark(other.id)
+            mark = mark_of(other.id)
             if mark is None or not other.is_linear:
                 return None
             per_lot = other.lot_value * mark
             worth, cost = net.size / net.lot * per_lot, net.num / (net.den * net.scale)
             equity += worth - cost
             size += abs(worth) + abs(cost)
-            notional += other.most_lots * per_lot if at_worst else abs(worth)
+            notional += other.most_lots * per_lot if at_worst and other.orders else abs(worth)
         return equity, size, notional
 
     def _is_clearly_within(self, equity: float, size: float, notional: float) -> bool:

@@ -1,5 +1,7 @@
 """The mark as it is carried from one batch to the next, whatever a batch says and whether anybody asks."""
 
+from random import Random
+
 import numpy as np
 import pytest
 
@@ -41,6 +43,20 @@ def test_the_newest_price_counts(source: MarkSource) -> None:
         enter(source, float(ask))
     enter(source, None)
     assert source.before(0) == (96.0 + 117.0) / 2
+
+
+def test_prices_are_the_same_in_whatever_order_they_are_asked_for(source: MarkSource) -> None:
+    """A price is kept for as long as it stands, and no longer: not past a row, nor past the batch."""
+    dice, carried = Random(1), None
+    for _ in range(30):
+        asks = [dice.choice((None, 97.0, 98.0, 99.0)) for _ in range(dice.randrange(6))]
+        enter(source, *asks)
+        prices = [None if ask is None else (96.0 + ask) / 2 for ask in asks]
+        for _ in range(20):
+            index = dice.randrange(len(asks) + 2)
+            known = [price for price in prices[:index] if price is not None]
+            assert source.before(index) == (known[-1] if known else carried)
+        carried = next((price for price in reversed(prices) if price is not None), carried)
 
 
 def test_without_any_there_is_none(source: MarkSource) -> None:
