@@ -5,7 +5,7 @@ found by looking along from the last ones. It equals a naive book level for leve
 """
 
 from bisect import bisect_left
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from copy import copy
 from decimal import Decimal
 from fractions import Fraction
@@ -124,7 +124,7 @@ class _SideRows:
             places[far] = WINDOW
             ticks = self.ticks[far]
             self.has_stray = bool((self._are_strays(ticks) & (self.sizes[far] > 0)).any())
-            self.far_start = far.searchsorted(self.start).tolist()
+            self.far_start = far.searchsorted(self._edges).tolist()
         else:
             self.far_start, self.has_stray = [], False
 
@@ -153,11 +153,19 @@ class _SideRows:
 class BookRows:
     """The book rows of one block, made ready for a dense book.
 
+    Attributes:
+        bids, asks: The two sides.
+        rows: How many there are.
+        snapshots: Which of them are snapshots.
+        base: First tick of the window in which the levels have their places, None before the first.
+        has_far: Whether a level is outside that window.
+        has_stray: Whether a far level is set on the market's side of it.
+
     Built from the block's `column` function, whose columns are named as in `storage.columns`. A book that has applied
     all rows before them goes over to a finer grid where their prices need one.
     """
 
-    __slots__ = ("asks", "bids", "rows", "snapshots")
+    __slots__ = ("asks", "base", "bids", "has_far", "has_stray", "rows", "snapshots")
 
     def __init__(self, column: Callable[[str], NDArray[Any]], book: "DenseBook") -> None:
         bids, asks = column("bid_prices"), column("ask_prices")
@@ -168,6 +176,16 @@ class BookRows:
             self.bids = _SideRows(column, Side.BUY, book.steps_of(bids))
         self.rows = len(self.bids.start) - 1
         self.snapshots: list[int] = np.flatnonzero(column("is_snapshot")).tolist()
+        self.base: int | None = None
+        self.has_far = self.has_stray = False
+
+    def place_in(self, base: int) -> None:
+        """Work out where the levels stand when the window starts at tick `base`."""
+        self.base = base
+        self.bids.place_in(base)
+        self.asks.place_in(base)
+        self.has_far = bool(self.bids.far_start or self.asks.far_start)
+        self.has_stray = self.bids.has_stray or self.asks.has_stray
 
     def off_step(self, first: int, last: int, ticks_per_step: int) -> int:
         """Return how many of rows `first` to `last` (exclusive) name a level that is on no multiple of some ticks."""
@@ -234,7 +252,9 @@ class DenseBook:
         "_far_levels",
         "_has_stray",
         "_laid",
-        "_late",
+        "_late_end",
+        "_late_first",
+        "_late_rows",
         "_sizes",
         "_views",
         "instrument",
@@ -249,11 +269,13 @@ class DenseBook:
         # Each side has a spare at its end, into which far levels go.
         self._all_sizes = np.zeros(2 * (WINDOW + 1))
         self._sizes = self._all_sizes[: WINDOW + 1], self._all_sizes[WINDOW + 1 :]  # bids, asks
-        self._views = memoryview(self._sizes[0].data), memoryview(self._sizes[1].data)
+        # For single sizes; the casts tell the type checker what they are.
+        self._views = self._sizes[0].data.cast("B").cast("d"), self._sizes[1].data.cast("B").cast("d")
         self._base = 0
-        self._far_levels: tuple[dict[int, float], dict[int, float]] = ({}, {})  # bids, asks; without those of `_late`
+        self._far_levels: tuple[dict[int, float], dict[int, float]] = ({}, {})  # bids, asks; without the late ones
         # Applied rows whose far levels are not in the side map yet: often nobody asks for them before they change.
-        self._late: tuple[BookRows, int, int] | None = None
+        self._late_rows: BookRows | None = None
+        self._late_first = self._late_end = 0
         self._bid_high = _NO_BID  # no dense bid stands above this place
         self._ask_low = WINDOW  # no dense ask stands below this place
         self._has_stray = False  # a far level stands on the market's side: only where bid and ask are widely crossed
@@ -313,10 +335,10 @@ class DenseBook:
         if first >= last or not self.is_valid:
             return
         base, bids, asks = self._base, rows.bids, rows.asks
+        if rows.base != base:
+            rows.place_in(base)
         begin, end = bids.start[first], bids.start[last]
         if begin != end:
-            if bids.base != base:
-                bids.place_in(base)
             self._sizes[0][bids.places[begin:end]] = bids.sizes[begin:end]
             top = max(bids.tops[first:last]) - base
             # A stray top hides the others; `_keep_window` looks through all of them.
@@ -324,15 +346,19 @@ class DenseBook:
                 self._bid_high = top
         begin, end = asks.start[first], asks.start[last]
         if begin != end:
-            if asks.base != base:
-                asks.place_in(base)
             self._sizes[1][asks.places[begin:end]] = asks.sizes[begin:end]
             top = min(asks.tops[first:last]) - base
             if 0 <= top < self._ask_low:
                 self._ask_low = top
         self._laid = None
-        if bids.far_start or asks.far_start:
-            self._note_far(rows, first, last)
+        if rows.has_far:
+            if self._late_rows is rows and self._late_end == first:
+                self._late_end = last
+            else:
+                self._put_far()
+                self._late_rows, self._late_first, self._late_end = rows, first, last
+            if rows.has_stray:
+                self._put_far()
         if self._has_stray or self._bid_place() < 0 or self._ask_place() >= WINDOW:
             self._keep_window()
 
@@ -340,28 +366,15 @@ class DenseBook:
         self.is_valid = True
         self._place(rows.bids.levels(row), rows.asks.levels(row))
 
-    def _note_far(self, rows: BookRows, first: int, last: int) -> None:
-        """Note rows whose far levels are to be put into the side map once somebody asks for them."""
-        late = self._late
-        if late is not None and late[0] is rows and late[2] == first:
-            first = late[1]
-        elif late is not None:
-            self._put_far()
-        self._late = rows, first, last
-        if rows.bids.has_stray or rows.asks.has_stray:
-            self._put_far()
-
     def _put_far(self) -> None:
         """Put the far levels of the noted rows into the side map, and note whether one is a stray."""
-        if self._late is None:
+        rows, first, last = self._late_rows, self._late_first, self._late_end
+        if rows is None:
             return
-        (rows, first, last), self._late = self._late, None
-        base = self._base
+        self._late_rows = None
+        if rows.base != self._base:  # another book has gone by the same rows
+            rows.place_in(self._base)
         for levels, side in ((self._far_levels[0], rows.bids), (self._far_levels[1], rows.asks)):
-            if side.start[first] == side.start[last]:
-                continue
-            if side.base != base:  # another book has gone by the same rows
-                side.place_in(base)
             if not side.far_start:
                 continue
             for tick, size in side.far_levels(first, last):
@@ -374,7 +387,7 @@ class DenseBook:
     @property
     def _far(self) -> tuple[dict[int, float], dict[int, float]]:
         """The levels outside the window, bids and asks."""
-        if self._late is not None:
+        if self._late_rows is not None:
             self._put_far()
         return self._far_levels
 
@@ -410,21 +423,19 @@ class DenseBook:
                 self._base = wanted
         base = self._base
         self._has_stray = bool(bids and max(bids) >= base + WINDOW) or bool(asks and min(asks) < base)
-        self._far_levels, self._late = ({}, {}), None
-        self._bid_high, self._ask_low = _NO_BID, WINDOW
+        self._far_levels, self._late_rows = ({}, {}), None
+        self._bid_high = max(min(max(bids) - base, WINDOW - 1), _NO_BID) if bids else _NO_BID
+        self._ask_low = min(max(min(asks) - base, 0), WINDOW) if asks else WINDOW
         self._laid = laid = []
         for side, levels in enumerate((bids, asks)):
+            view, far, begin = self._views[side], self._far_levels[side], side * (WINDOW + 1)
             for tick, size in levels.items():
                 place = tick - base
                 if 0 <= place < WINDOW:
-                    laid.append(place + side * (WINDOW + 1))
-                    self._all_sizes[laid[-1]] = size
-                    if side == 0:
-                        self._bid_high = max(self._bid_high, place)
-                    else:
-                        self._ask_low = min(self._ask_low, place)
+                    laid.append(begin + place)
+                    view[place] = size
                 else:
-                    self._far_levels[side][tick] = size
+                    far[tick] = size
 
     # Reading --------------------------------------------------------------------------------------------------
 
@@ -539,6 +550,9 @@ class DenseBook:
         Raises:
             DataError: The recording is crossed; it names the instrument and the moment.
         """
+        # Bounds of the dense levels; far ones lie beyond them, but for strays.
+        if self._bid_high <= self._ask_low and not self._has_stray:
+            return
         bid, ask = self.best_bid_ticks(), self.best_ask_ticks()
         if bid is not None and ask is not None and bid > ask:
             name, price = self.instrument.id, self.instrument.price
@@ -546,6 +560,10 @@ class DenseBook:
                 f"{name}: crossed book at {now_ns} ns: bid {price(bid)} > ask {price(ask)}; "
                 "run `quantkit data check` and import the recording again"
             )
+
+
+#: Of a view that is no copy.
+_NO_LEVELS: Final[Mapping[Side, NDArray[np.float64]]] = {}
 
 
 class Book:
@@ -563,7 +581,7 @@ class Book:
         self.received_ns = received_ns
         self._book: DenseBook | None = book
         self._version = book.version
-        self._levels: dict[Side, NDArray[np.float64]] = {}
+        self._levels = _NO_LEVELS
 
     def _live(self) -> DenseBook:
         book = self._book

@@ -41,14 +41,13 @@ class Books:
         cursor = self._cursors.get(instrument)
         if cursor is None:
             raise ConfigError(f"book of {instrument} needs subscribe_book in on_start")
-        rows = self._seen(cursor)
-        if rows:
-            cursor.advance(rows)
-            cursor.exchange_ns, cursor.received_ns = cursor.stamps_at(rows - 1)
-        if not cursor.book.is_valid:
+        position, book = self._position, cursor.book
+        if cursor.rows:
+            cursor.read_to(position.index)
+        if not book.is_valid:
             return None
-        cursor.book.check_not_crossed(self._position.now_ns)
-        return Book(cursor.book, exchange_ns=cursor.exchange_ns, received_ns=cursor.received_ns)
+        book.check_not_crossed(position.now_ns)
+        return Book(book, exchange_ns=cursor.exchange_ns, received_ns=cursor.received_ns)
 
     def take_gap(self, gap: Gap) -> None:
         """Count a gap; a book is invalid from its gap to its next snapshot."""

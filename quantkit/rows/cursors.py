@@ -3,6 +3,7 @@
 An index is a position in the batch's merged order. "Before index p" means rows whose position is below p.
 """
 
+from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
@@ -15,6 +16,8 @@ from quantkit.rows.columns import Block, Column, Stream
 
 #: "No stop in this batch."
 NOWHERE: Final = 2**62
+#: A reader of a book is mostly this close behind its last row.
+_NEAR_ROWS: Final = 16
 
 
 class StreamCursor:
@@ -24,7 +27,7 @@ class StreamCursor:
         block, positions: The stream's rows in this batch and their indices; no rows: an empty array.
     """
 
-    __slots__ = ("block", "instrument", "kind", "name", "positions", "rows", "stream")
+    __slots__ = ("_places", "block", "instrument", "kind", "name", "positions", "rows", "stream")
 
     def __init__(self, stream: Stream) -> None:
         self.stream = stream
@@ -33,21 +36,23 @@ class StreamCursor:
         self.instrument = stream.instrument
         self.block: Block | None = None
         self.positions: NDArray[np.int64] = np.empty(0, np.int64)
+        self._places = self.positions.data  # the same, for one at a time
         self.rows = 0
 
     def load(self, block: Block | None, positions: NDArray[np.int64]) -> None:
         """Enter the next batch."""
         self.block = block
         self.positions = positions
+        self._places = positions.data
         self.rows = 0 if block is None else block.size
 
     def row_at(self, index: int) -> int:
         """Return how many of the cursor's rows stand before an index."""
-        return int(self.positions.searchsorted(index))
+        return bisect_left(self._places, index)
 
     def index_of(self, row: int) -> int:
         """Return where a row stands, `NOWHERE` past the end."""
-        return int(self.positions[row]) if row < self.rows else NOWHERE
+        return self._places[row] if row < self.rows else NOWHERE
 
     def column(self, name: str) -> Column:
         """Return a column of the present block."""
@@ -71,7 +76,7 @@ class BookCursor(StreamCursor):
         self.begun_ns: int | None = None
         self.exchange_ns = self.received_ns = 0  # of the last row that a reader has seen
         self._rows: BookRows | None = None
-        self._stamps: tuple[list[int], list[int]] | None = None
+        self._stamps: tuple[memoryview, memoryview] | None = None
 
     def load(self, block: Block | None, positions: NDArray[np.int64]) -> None:
         if self.rows:
@@ -94,10 +99,25 @@ class BookCursor(StreamCursor):
             latest_ns = int(stamps.max())
             self.begun_ns = latest_ns if self.begun_ns is None else max(latest_ns, self.begun_ns)
 
+    def row_at(self, index: int) -> int:
+        first, near = self.applied, self.applied + _NEAR_ROWS
+        if first and near < self.rows and self._places[first - 1] < index:
+            row = bisect_left(self._places, index, first, near)
+            if row < near:
+                return row
+        return bisect_left(self._places, index)
+
+    def read_to(self, index: int) -> None:
+        """Apply the rows before an index for a reader, who sees the stamps of the last of them."""
+        row = self.row_at(index)
+        if row:
+            self.advance(row)
+            self.exchange_ns, self.received_ns = self.stamps_at(row - 1)
+
     def stamps_at(self, row: int) -> tuple[int, int]:
-        """Return `exchange_ns` and `received_ns` of a row, from lists, which are quicker to read one by one."""
+        """Return `exchange_ns` and `received_ns` of a row, from views, which are quicker to read one by one."""
         if self._stamps is None:
-            self._stamps = self.column("exchange_ns").tolist(), self.column("received_ns").tolist()
+            self._stamps = self.column("exchange_ns").data, self.column("received_ns").data
         return self._stamps[0][row], self._stamps[1][row]
 
     @property

@@ -30,7 +30,7 @@ DISPLAYED, ACCOUNT, EXPOSURE = f"{_SIMULATED}displayed.py", f"{_SIMULATED}accoun
 FUNDS, MESSAGES, EXECUTIONS = f"{_SIMULATED}funds.py", f"{_SIMULATED}messages.py", f"{_SIMULATED}executions.py"
 BROKER, HOLDING = f"{_SIMULATED}broker.py", f"{_SIMULATED}holding.py"
 PORTFOLIO, MONEY = "portfolio.py", "money.py"
-MARKS, ORDERBOOK = "rows/marks.py", "orderbook.py"
+MARKS, ORDERBOOK, CURSORS = "rows/marks.py", "orderbook.py", "rows/cursors.py"
 BOOK_STREAM, QUEUE_SCAN = f"{_SIMULATED}book_stream.py", f"{_SIMULATED}queue_scan.py"
 _ASYNCHRONOUS = "brokers/asynchronous/"
 REDUCER, QUEUE, NEWS = f"{_ASYNCHRONOUS}reducer.py", f"{_ASYNCHRONOUS}input_queue.py", f"{_ASYNCHRONOUS}broker.py"
@@ -614,6 +614,18 @@ MUTANTS = [
         ORDERBOOK,
         " or gone_bids[row] >= bid or ",
         " or ",
+    ),
+    Mutant(
+        "a bid beyond the book's window crosses no ask",
+        ORDERBOOK,
+        "        if self._bid_high <= self._ask_low and not self._has_stray:\n",
+        "        if self._bid_high <= self._ask_low:\n",
+    ),
+    Mutant(
+        "a reader of a book gets the next few rows only",
+        CURSORS,
+        "            if row < near:\n                return row\n",
+        "            return row\n",
     ),
     # News of orders.
     Mutant(

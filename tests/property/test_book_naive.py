@@ -1,10 +1,13 @@
 """The dense book against the naive one: any rows, in any slices, level for level."""
 
+from contextlib import nullcontext
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as generators
 from oracle.book import NaiveBook
 
+from quantkit.errors import DataError
 from quantkit.events import BookUpdate
 from quantkit.instruments import Instrument, Side
 from quantkit.orderbook import WINDOW, BookRows, DenseBook
@@ -61,6 +64,11 @@ def assert_equal(dense: DenseBook, naive: NaiveBook) -> None:
     assert dense.is_valid is naive.is_valid
     if not naive.is_valid:
         return
+    # First, as before every other reading: what other readings find out may not be needed for it.
+    bid, ask = naive.best(Side.BUY), naive.best(Side.SELL)
+    is_crossed = bid is not None and ask is not None and bid > ask
+    with pytest.raises(DataError) if is_crossed else nullcontext():
+        dense.check_not_crossed(0)
     for side in (Side.BUY, Side.SELL):
         expected = [(BTC.ticks(price), size) for price, size in naive.levels(side)]
         best = dense.best_bid_ticks() if side is Side.BUY else dense.best_ask_ticks()
