@@ -100,13 +100,6 @@ class Position:
         return EXACT.scaleb(Decimal(net.size), -net.size_places) if net.is_used else _NOTHING
 
     @property
-    def qty_float(self) -> float:
-        """`qty` as the nearest float."""
-        net = self._net
-        # Python divides whole numbers to the nearest float.
-        return net.size / net.size_scale
-
-    @property
     def lots(self) -> int:
         """Signed size in whole lots, toward zero; contracts have no others."""
         net = self._net
@@ -123,10 +116,20 @@ class Position:
         return self._net.open_value
 
     @property
+    def qty_float(self) -> float:
+        """`qty` as the nearest float."""
+        return self.floats()[0]
+
+    @property
     def open_value_float(self) -> float:
         """`open_value` as the nearest float."""
+        return self.floats()[1]
+
+    def floats(self) -> tuple[float, float]:
+        """Return `qty` and `open_value` as the nearest floats."""
         net = self._net
-        return net.num / (net.den * net.scale)
+        # Python divides whole numbers to the nearest float.
+        return net.size / net.size_scale, net.num / (net.den * net.scale)
 
     @property
     def realised_exact(self) -> Fraction:
@@ -336,6 +339,8 @@ class Portfolio:
         balance = self._balances.get(currency)
         if balance is None:
             return 0.0
+        if not balance.fractional:
+            return (balance.settled + balance.brought) / balance.scale
         num, den = balance.ratio()
         return num / den
 

@@ -164,8 +164,7 @@ class EquityTracker:
         self._excursions.follow(fill, index)
         if states.count == _MANY_FILLS:
             self.run_to(index, now_ns)
-        self.solvency.cover(fill.instrument)
-        if not self.solvency.outlives_batch(states.view):
+        if not self.solvency.outlives_batch(states.view, (fill.instrument,)):
             self.solvency.narrow(states.view, self._standing(), index)
 
     def _value_fill(self, fill: Fill, index: int, now_ns: int) -> None:
@@ -223,7 +222,7 @@ class EquityTracker:
     def _value(self, end: int, now_ns: int) -> None:
         """Value the rows from the last look to an index, the fills among them, and the grid."""
         moments = self._valuation.extend(self._states.columns(self._done), self._last, end, now_ns)
-        self._excursions.see(moments, end)
+        self._excursions.see(moments)
         self._last = moments.standing()
         self._states.forget()
 
@@ -239,8 +238,7 @@ class EquityTracker:
         view, solvency = self._states.view, self.solvency
         for name in self._last:
             self._marks[name].rows(0)  # from here on the mids of a book are needed
-            solvency.cover(name)
-        if not (self._is_ordinary and solvency.outlives_batch(view)):
+        if not (self._is_ordinary and solvency.outlives_batch(view, self._last)):
             solvency.narrow(view, self._last, index)
 
     @property

@@ -7,19 +7,35 @@ import numpy as np
 from quantkit.engine.moments import Moments
 from quantkit.engine.outcome import Excursion
 from quantkit.orders import Fill
-from quantkit.portfolio import Portfolio, TripSense
+from quantkit.portfolio import Portfolio, Position, TripSense
+from quantkit.rows.cursors import NOWHERE
 
 
-class _Trip:
-    """A round trip: the marks seen since its first fill, those of rows from `begin` on not yet."""
+class _Trips:
+    """One instrument's round trips: the latest, and those that rows since the last look concern."""
 
-    __slots__ = ("begin", "end", "fill_id", "high", "low")
+    __slots__ = ("begins", "ends", "held", "numbers", "position", "sense")
 
-    def __init__(self, fill_id: int, price: float, begin: int) -> None:
-        self.fill_id = fill_id
-        self.low = self.high = price
-        self.begin = begin
-        self.end: int | None = None  # None while it is open
+    def __init__(self, position: Position) -> None:
+        self.position = position
+        self.sense = TripSense(position.instrument)
+        self.held = Decimal(0)  # after the last fill
+        # Parallel lists: which trips, and the indices of rows between which each was open. Nothing stands in them
+        # only before the first trip, and where the latest has been over since before the last look.
+        self.numbers: list[int] = []
+        self.begins: list[int] = []
+        self.ends: list[int] = []
+
+    def end(self, index: int) -> None:
+        """End the trip that is open, if one is."""
+        if self.ends and self.ends[-1] == NOWHERE:
+            self.ends[-1] = index
+
+    def look_on(self) -> None:
+        """Forget the trips that are over, and where the open one began."""
+        is_open = self.ends[-1:] == [NOWHERE]
+        self.numbers = self.numbers[-1:] if is_open else []
+        self.begins, self.ends = ([0], [NOWHERE]) if is_open else ([], [])
 
 
 class Excursions:
@@ -31,65 +47,72 @@ class Excursions:
 
     def __init__(self, ledger: Portfolio) -> None:
         self._ledger = ledger
-        self._unseen: dict[str, list[_Trip]] = {}  # those that rows since the last look concern
-        self._latest: dict[str, tuple[TripSense, Decimal, _Trip | None]] = {}  # with the holding after the last fill
-        self._all: list[tuple[str, _Trip]] = []
+        self._trips: dict[str, _Trips] = {}
+        # Parallel lists of all round trips: there may be many, and numbers cost the collector nothing.
+        self._names: list[str] = []
+        self._fill_ids: list[int] = []
+        self._lows: list[float] = []
+        self._highs: list[float] = []
+        self._latest: dict[str, int] = {}  # the number of each instrument's latest trip
 
     @property
     def has_traded(self) -> bool:
         """Whether there was a fill."""
-        return bool(self._latest)
+        return bool(self._trips)
 
     def follow(self, fill: Fill, index: int) -> None:
         """Open, extend or close the round trip of a fill, which has seen the rows before an index."""
-        name = fill.instrument
-        position = self._ledger.position(name)
-        sense, held, trip = self._latest.get(name) or (TripSense(position.instrument), Decimal(0), None)
-        sense.instrument = position.instrument  # what can be traded depends on the steps of the moment
-        old, new = sense.split(fill, held, position.qty)
-        if trip is not None and old:
-            trip.low, trip.high = min(trip.low, fill.price), max(trip.high, fill.price)
-            if sense.is_over and trip.end is None:
-                trip.end = index
+        name, price = fill.instrument, fill.price
+        trips = self._trips.get(name)
+        if trips is None:
+            trips = self._trips[name] = _Trips(self._ledger.position(name))
+        sense, qty = trips.sense, trips.position.qty
+        sense.instrument = trips.position.instrument  # what can be traded depends on the steps of the moment
+        old, new = sense.split(fill, trips.held, qty)
+        trips.held = qty
+        if old:
+            number = self._latest[name]
+            if price < self._lows[number]:
+                self._lows[number] = price
+            if price > self._highs[number]:
+                self._highs[number] = price
+        if new or sense.is_over:
+            trips.end(index)
         if new:
-            if trip is not None and trip.end is None:
-                trip.end = index
-            trip = _Trip(fill.id, fill.price, index)
-            self._unseen.setdefault(name, []).append(trip)
-            self._all.append((name, trip))
-        self._latest[name] = sense, position.qty, trip
+            number = self._latest[name] = len(self._lows)
+            self._names.append(name)
+            self._fill_ids.append(fill.id)
+            self._lows.append(price)
+            self._highs.append(price)
+            trips.numbers.append(number)
+            trips.begins.append(index)
+            trips.ends.append(NOWHERE)
 
-    def see(self, moments: Moments, end: int) -> None:
-        """Add the marks of rows before `end` to the round trips that were open."""
-        for name, trips in self._unseen.items():
+    def see(self, moments: Moments) -> None:
+        """Add the marks of rows to the round trips that were open at them."""
+        for name, trips in self._trips.items():
             truth = moments.matters.get(name)
-            if truth is not None:
+            if trips.numbers and truth is not None:
                 rows, of_rows = moments.rows, moments.of_rows
                 if isinstance(truth, np.ndarray) and not truth.all():
                     counts = truth[moments.states[of_rows]]
                     rows, of_rows = rows[counts], of_rows[counts]
-                along = moments.marks[name][of_rows]
-                begins = rows.searchsorted([trip.begin for trip in trips])
-                ends = rows.searchsorted([end if trip.end is None else trip.end for trip in trips])
+                begins, ends = rows.searchsorted(trips.begins), rows.searchsorted(trips.ends)
                 some = np.flatnonzero(ends > begins)
-                bounds = np.stack((begins[some], ends[some]), 1).ravel()
+                along, bounds = moments.marks[name][of_rows], np.stack((begins[some], ends[some]), 1).ravel()
                 lows = np.minimum.reduceat(np.append(along, np.inf), bounds)[::2].tolist()
                 highs = np.maximum.reduceat(np.append(along, -np.inf), bounds)[::2].tolist()
-                for number, low, high in zip(some.tolist(), lows, highs, strict=True):
-                    trip = trips[number]
-                    trip.low, trip.high = min(trip.low, low), max(trip.high, high)
+                for place, low, high in zip(some.tolist(), lows, highs, strict=True):
+                    number = trips.numbers[place]
+                    self._lows[number] = min(self._lows[number], low)
+                    self._highs[number] = max(self._highs[number], high)
         self.look_on()
 
     def look_on(self) -> None:
-        """Go on with the round trips that are open, and with the rows after the last look."""
-        for name, trips in list(self._unseen.items()):
-            trip = trips[-1]
-            if trip.end is None:
-                trip.begin = 0
-                self._unseen[name] = [trip]
-            else:
-                del self._unseen[name]
+        """Go on with the rows after the last look."""
+        for trips in self._trips.values():
+            trips.look_on()
 
     def found(self) -> list[Excursion]:
         """Return the marks' range for every round trip, in order of opening."""
-        return [Excursion(name, trip.fill_id, trip.low, trip.high) for name, trip in self._all]
+        return list(map(Excursion, self._names, self._fill_ids, self._lows, self._highs))

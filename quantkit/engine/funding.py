@@ -172,6 +172,9 @@ class Settlements:
     Args:
         streams: Those of the run.
         cursors, marks: Their rows, and the mark of each instrument.
+
+    Attributes:
+        follows_books: Whether a boundary may be valued at the mid of a book, so that fills have to be told.
     """
 
     def __init__(
@@ -190,6 +193,7 @@ class Settlements:
             if stream in cursors and cursors[stream] is not value.cursor:
                 self._marks[name] = PastPrices(cursors[stream])
                 self._past.setdefault(stream, []).append(self._marks[name])
+        self.follows_books = any(isinstance(past, PastMids) for past in self._values.values())
 
     def leave_rows(self, cursors: Collection[StreamCursor]) -> None:
         """Keep what may be asked for of a batch that has ended, in which these cursors had rows."""

@@ -1,6 +1,6 @@
 """Whether an account is worth nothing, and how far marks may move before that has to be looked at closely."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 import numpy as np
@@ -41,13 +41,16 @@ class Solvency:
         self._lows, self._highs = {}, {}
         self._safe_until = 0
 
-    def cover(self, name: str) -> None:
-        """Find the lowest and the highest mark of an instrument in this batch."""
-        if name not in self._lows:
-            self._lows[name], self._highs[name] = self._marks[name].extremes()
+    def outlives_batch(self, view: AccountView, names: Iterable[str]) -> bool:
+        """Find out whether no mark of this batch can end the run, and return that.
 
-    def outlives_batch(self, view: AccountView) -> bool:
-        """Find out whether no mark of this batch can end the run, and return that."""
+        Args:
+            view: The account.
+            names: Instruments that may have come to matter.
+        """
+        for name in names:
+            if name not in self._lows:
+                self._lows[name], self._highs[name] = self._marks[name].extremes()
         total, worths = view.worths(self._lows, self._highs)
         self.is_safe = False
         if total > 0:

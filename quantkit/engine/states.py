@@ -19,7 +19,7 @@ _ANY_MARK: Final = 1.0
 class _HeldLine:
     """What the fills of one instrument change."""
 
-    __slots__ = ("balances", "holding", "number", "position", "unit")
+    __slots__ = ("balances", "currencies", "holding", "number", "position", "unit")
 
     def __init__(self, number: int, holding: PositionView, position: Position, balances: list[CurrencyBalance]) -> None:
         self.number = number
@@ -27,13 +27,14 @@ class _HeldLine:
         self.position = position
         self.unit = float(position.instrument.unit)
         self.balances = balances
+        self.currencies = [balance.currency for balance in balances]
 
     def read(self) -> None:
         """Read the position."""
-        held, position = self.holding, self.position
-        size = held.size = position.qty_float * self.unit
-        held.open_value = position.open_value_float
-        held.is_long = size > 0
+        held = self.holding
+        qty, held.open_value = self.position.floats()
+        held.size = qty * self.unit
+        held.is_long = qty > 0
 
 
 class StateColumns:
@@ -154,7 +155,7 @@ class AccountStates:
         line.read()
         for balance in line.balances:
             balance.amount = ledger.balance_float(balance.currency)
-        if fill.fee_currency not in [balance.currency for balance in line.balances]:
+        if fill.fee_currency not in line.currencies:
             for balance in self.view.balances:
                 if balance.currency == fill.fee_currency:
                     balance.amount = ledger.balance_float(balance.currency)
@@ -164,7 +165,8 @@ class AccountStates:
         self._whole += (index, now_ns, is_after, line.number)
         parts = self._parts
         parts += (line.holding.size, line.holding.open_value)
-        parts += [balance.amount for balance in self.view.balances]
+        for balance in self.view.balances:
+            parts.append(balance.amount)
         parts += mids
         self.count += 1
         self.last = index, now_ns

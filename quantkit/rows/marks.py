@@ -275,6 +275,7 @@ class MarkTable:
 
     Attributes:
         sources: By instrument.
+        own_prices: Of our own last fill in each instrument.
     """
 
     def __init__(
@@ -283,7 +284,7 @@ class MarkTable:
         self.sources: dict[str, AnyMark] = {}
         self._of_stream: dict[Stream, list[AnyMark]] = {}
         self._position = position
-        self._own_prices: dict[str, float] = {}
+        self.own_prices: dict[str, float] = {}
         for instrument, stream in streams.items():
             cursor = cursors[stream]
             source: AnyMark = MarkSource(cursor, stream.kind)
@@ -295,11 +296,7 @@ class MarkTable:
     def last(self, instrument: str) -> float | None:
         """Return the latest mark of what has been seen; before the first, the price of our own last fill."""
         mark = self.sources[instrument].before(self._position.index)
-        return mark if mark is not None else self._own_prices.get(instrument)
-
-    def note_fill(self, instrument: str, price: float) -> None:
-        """Keep the price of our own last fill."""
-        self._own_prices[instrument] = price
+        return mark if mark is not None else self.own_prices.get(instrument)
 
     def leave_rows(self, cursors: Iterable[StreamCursor]) -> None:
         """Let go of the rows of a batch that has ended, before its cursors are given the next ones.

@@ -223,20 +223,20 @@ MUTANTS = [
     Mutant(
         "an excursion ends one fill too late",
         TRIPS,
-        "            if sense.is_over and trip.end is None:\n                trip.end = index\n",
-        "",
+        "        if new or sense.is_over:\n",
+        "        if new:\n",
     ),
     Mutant(
         "an excursion that a flip ends goes on",
         TRIPS,
-        "            if trip is not None and trip.end is None:\n                trip.end = index\n",
-        "",
+        "        if new or sense.is_over:\n",
+        "        if sense.is_over:\n",
     ),
     Mutant(
         "an excursion leaves out the prices of its fills",
         TRIPS,
-        "            trip.low, trip.high = min(trip.low, fill.price), max(trip.high, fill.price)\n",
-        "            pass\n",
+        "            if price < self._lows[number]:\n",
+        "            if price < 0:\n",
     ),
     # Solvency.
     Mutant(
