@@ -652,8 +652,13 @@ class Instrument:
             >>> coin.tradable_lots(Decimal("0.0312027661")), coin.tradable_lots(Decimal("0.000009"))
             (3120276, 0)
         """
-        lots = self.lots_within(holding)
-        return 0 if self.is_spot and -self.min_lots < lots < self.min_lots else lots
+        return self.tradable_of(self.lots_within(holding))
+
+    def tradable_of(self, lots: int) -> int:
+        """Return what of a signed number of lots can be traded, as `tradable_lots` of a holding."""
+        step = self.lots_per_step
+        whole = lots - lots % step if lots >= 0 else lots + -lots % step
+        return 0 if self.is_spot and -self.min_lots < whole < self.min_lots else whole
 
     def tradable_qty(self, holding: Decimal) -> Decimal:
         """Return `tradable_lots` in the instrument's unit."""

@@ -106,6 +106,12 @@ class Position:
         return net.size // net.lot if net.size >= 0 else -(-net.size // net.lot)
 
     @property
+    def lots_covering(self) -> int:
+        """Signed size in whole lots, away from zero: so many bring it to zero, or past it by less than one."""
+        net = self._net
+        return -(-net.size // net.lot) if net.size >= 0 else net.size // net.lot
+
+    @property
     def is_flat(self) -> bool:
         """Whether nothing is held."""
         return not self._net.size
@@ -237,19 +243,24 @@ class TripSense:
         self.side: Side | None = None
         self.is_over = self.is_idle = False
 
-    def split(self, fill: Fill, before: Decimal, after: Decimal) -> tuple[int, int]:
-        """Take a fill in, with the exact holding before and after it.
+    def split(self, fill: Fill, before: int, after: int) -> tuple[int, int]:
+        """Take a fill in, with the holding before and after it.
+
+        Args:
+            before: `lots_covering` of the position.
+            after: `lots` of the position.
 
         Returns:
-            Lots of it that belong to the latest trip, and those that begin a new one.
+            Lots of the fill that belong to the latest trip, and those that begin a new one.
         """
         if self.side is None:
             old = 0
         elif fill.side is self.side:
             old = 0 if self.is_over else fill.lots
         else:
-            old = min(fill.lots, self._lots_to_zero(before))
-        is_nothing = not after or self.instrument.tradable_lots(after) == 0
+            # What is held against the trip's side is no part of it.
+            old = max(0, min(fill.lots, before * self.side.sign))
+        is_nothing = not after or self.instrument.tradable_of(after) == 0
         if old < fill.lots:
             self.side, self.is_over, self.is_idle = fill.side, False, is_nothing
         elif fill.side is self.side:
@@ -257,13 +268,6 @@ class TripSense:
         else:
             self.is_over, self.is_idle = is_nothing, False
         return old, fill.lots - old
-
-    def _lots_to_zero(self, held: Decimal) -> int:
-        """Return the lots that bring what is held of the trip to zero, or past it by less than one."""
-        if not held or (held > 0) is not (self.side is Side.BUY):
-            return 0
-        whole, dust = EXACT.divmod(held.copy_abs(), self.instrument.lot)
-        return int(whole) + bool(dust)
 
 
 class Portfolio:

@@ -1,7 +1,5 @@
 """The range of marks that each round trip saw while it was open."""
 
-from decimal import Decimal
-
 import numpy as np
 
 from quantkit.engine.moments import Moments
@@ -19,7 +17,7 @@ class _Trips:
     def __init__(self, position: Position) -> None:
         self.position = position
         self.sense = TripSense(position.instrument)
-        self.held = Decimal(0)  # after the last fill
+        self.held = 0  # `lots_covering` after the last fill
         # Parallel lists: which trips, and the indices of rows between which each was open. Nothing stands in them
         # only before the first trip, and where the latest has been over since before the last look.
         self.numbers: list[int] = []
@@ -66,10 +64,10 @@ class Excursions:
         trips = self._trips.get(name)
         if trips is None:
             trips = self._trips[name] = _Trips(self._ledger.position(name))
-        sense, qty = trips.sense, trips.position.qty
-        sense.instrument = trips.position.instrument  # what can be traded depends on the steps of the moment
-        old, new = sense.split(fill, trips.held, qty)
-        trips.held = qty
+        sense, position = trips.sense, trips.position
+        sense.instrument = position.instrument  # what can be traded depends on the steps of the moment
+        old, new = sense.split(fill, trips.held, position.lots)
+        trips.held = position.lots_covering
         if old:
             number = self._latest[name]
             if price < self._lows[number]:

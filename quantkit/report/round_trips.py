@@ -239,13 +239,12 @@ class _RunningTrip:
 class _Holding:
     """The position in one instrument and its latest trip, which may be over but for a remainder."""
 
-    __slots__ = ("_later", "_qty", "instrument", "position", "sense", "trip")
+    __slots__ = ("_later", "instrument", "position", "sense", "trip")
 
     def __init__(self, instrument: Instrument, later: Sequence[Instrument]) -> None:
         self.instrument = instrument
         self._later = deque(later)
         self.position = Position(instrument)
-        self._qty = self.position.qty
         self.sense = TripSense(instrument)
         self.trip: _RunningTrip | None = None
 
@@ -256,10 +255,9 @@ class _Holding:
             self.instrument = self.sense.instrument = self._later.popleft()
         fee = fee_in_settlement(fill, self.instrument)
         position, sense, trip = self.position, self.sense, self.trip
-        before, was_idle = self._qty, sense.is_idle
+        before, was_idle = position.lots_covering, sense.is_idle
         position.book(fill)
-        after = self._qty = position.qty
-        old, new = sense.split(fill, before, after)
+        old, new = sense.split(fill, before, position.lots)
         if trip is not None and old:
             trip.add(fill, old, fee)
             if was_idle:
@@ -282,7 +280,7 @@ class _Holding:
         self.instrument = self.sense.instrument = self._later.pop()
         self._later.clear()
         if self.trip is not None and not self.sense.is_over:
-            is_nothing = not self.instrument.tradable_lots(self._qty)
+            is_nothing = not self.instrument.tradable_of(self.position.lots)
             self.sense.is_over = is_nothing and self.trip.exit_lots > 0
             self.sense.is_idle = is_nothing and not self.trip.exit_lots
 

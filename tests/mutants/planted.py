@@ -574,9 +574,9 @@ MUTANTS = [
     ),
     Mutant(
         "a trip goes on while dust is left",
-        PORTFOLIO,
-        "        is_nothing = not after or self.instrument.tradable_lots(after) == 0\n",
-        "        is_nothing = not after\n",
+        TRIPS,
+        "sense.split(fill, trips.held, position.lots)",
+        "sense.split(fill, trips.held, position.lots_covering)",
     ),
     Mutant(
         "an account of coins is converted as the pair is written",

@@ -282,3 +282,22 @@ def test_a_trip_that_is_over_sees_nothing_more() -> None:
         cash={"USDT": 1_000.0, "AAA": 1.0},
     )
     assert played.told.trips == [(SWAP.id, 1, 100.0, 110.0)]
+
+
+def test_what_is_left_of_coins_keeps_no_trip_open() -> None:
+    """A fee taken in coins leaves less than a size step: the marks after that are none of the trip's."""
+    coin = Instrument("AAA-USDT", price_step="0.1", qty_step="0.01")
+    prices = ((0, 100.0), (30, 100.0), (60, 110.0), (90, 110.0), (120, 150.0), (150, 120.0), (180, 130.0))
+    played = play(
+        [trade(at, price, of=coin) for at, price in prices],
+        {
+            ("trade", 0): [buy(1, of=coin)],
+            ("trade", 2): [sell(0.99, of=coin)],
+            ("trade", 4): [buy(1, of=coin)],
+        },
+        on="trade",
+        instruments=(coin,),
+        cash={"USDT": 1_000.0},
+        fees=Fees(maker_bps=10, taker_bps=10, currency="received"),
+    )
+    assert played.told.trips == [(coin.id, 1, 100.0, 110.0), (coin.id, 3, 120.0, 130.0)]

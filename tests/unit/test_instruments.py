@@ -473,6 +473,24 @@ def test_plain_text_of_a_decimal_is_the_number_and_as_short_as_can_be(number: D)
     assert "." not in text or not text.endswith(("0", "."))
 
 
+@few
+@given(
+    st.sampled_from(["spot", "swap"]),
+    st.integers(1, 12),
+    st.integers(1, 3),
+    st.decimals("-0.2", "0.2", places=6),
+)
+def test_what_can_be_traded_follows_from_whole_lots(kind: str, step: int, least: int, holding: D) -> None:
+    """Of a holding with dust as of the whole lots in it: size steps, and nothing below the smallest order."""
+    one = Instrument(
+        "A-B", kind=kind, price_step="1", qty_step=D(step) / 1000, min_qty=D(step * least) / 1000, contract_value=1
+    ).on_grid(D(1), D("0.001"))
+    lots = int(holding / one.lot)  # toward zero
+    steps = int(holding / one.qty_step)
+    expected = 0 if kind == "spot" and abs(steps) < least else steps * step
+    assert one.tradable_of(lots) == one.tradable_lots(holding) == expected
+
+
 def test_exact_arithmetic_is_wide() -> None:
     """The context that money goes through keeps 120 digits."""
     assert EXACT.multiply(D(10**50 + 1), D(10**50 + 1)) == D(10**100 + 2 * 10**50 + 1)

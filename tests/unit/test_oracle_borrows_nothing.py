@@ -22,7 +22,7 @@ SHARED = {
 RULES = {
     *("value", "notional", "pnl", "price_decimal", "qty_decimal", "lots_floor", "lots_ceil", "lots_within"),
     *("limit_ticks", "market_ticks", "ticks_around", "of_fill", "of_order", "coins"),
-    *("qty_for", "is_off_step", "tradable_qty", "min_lots", "tradable_lots", "ticks", "lots"),
+    *("qty_for", "is_off_step", "tradable_qty", "min_lots", "tradable_lots", "tradable_of", "ticks", "lots"),
 }
 
 

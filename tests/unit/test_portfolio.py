@@ -1,10 +1,12 @@
 """The ledger by worked examples: averages, flips, fees, contracts, funding, conversion and equity."""
 
-from decimal import Decimal
+from decimal import ROUND_UP, Decimal
 from fractions import Fraction
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from quantkit.errors import ConfigError, OrderError
 from quantkit.instruments import Fees, Instrument, Side
@@ -434,3 +436,15 @@ def test_a_currency_backs_contracts_from_their_first_fill_on() -> None:
     book.apply(fill(LINEAR, -1, 50_000))
     assert book.backs_contracts("USDT")
     assert not book.backs_contracts("BTC")
+
+
+@given(st.decimals("-0.02", "0.02", places=8))
+@settings(max_examples=100, deadline=None)
+def test_lots_are_counted_both_ways(size: Decimal) -> None:
+    """Whole lots in a holding of coins, and lots that bring it to zero."""
+    coin = Instrument("BTC-USDT", price_step="0.1", qty_step="0.001")
+    position = Position(coin)
+    position.trade(size, size * 100)
+    assert position.qty == size
+    assert position.lots == int(size / coin.lot)
+    assert position.lots_covering == int((size / coin.lot).to_integral_value(rounding=ROUND_UP))
