@@ -163,12 +163,22 @@ class Account(Exposure):
         spot sale is bounded by its fee, where that is more than it brings.
         """
         own = self._holdings[order.instrument]
+        if own.is_spot:
+            return self._spot_lots(order, own, lots, ticks, is_maker=is_maker)
+        is_opening = not own.net.size or (own.net.size > 0) is order.is_buy
+        closing = 0 if is_opening else min(lots, self.reducible_lots(order))
+        if order.reduce_only or order.only_closes or closing == lots:
+            return closing
+        if own.is_linear and self._clearly_carries(order, own, lots, ticks, is_maker=is_maker):
+            return lots
+        return self._carried_lots(order, own, lots, ticks, closing, is_maker=is_maker)
+
+    def _spot_lots(self, order: ExchangeOrder, own: Holding, lots: int, ticks: int, *, is_maker: bool) -> int:
+        """Return how many of `lots` of a spot order the account can have."""
         if order.reduce_only:
             allowed = min(lots, self.reducible_lots(order))
-        elif own.is_spot:
-            allowed = self._backed_lots(order, own, lots, ticks, is_maker=is_maker)
         else:
-            return self._carried_lots(order, own, lots, ticks, is_maker=is_maker)
+            allowed = self._backed_lots(order, own, lots, ticks, is_maker=is_maker)
         if own.sales_may_cost and not order.is_buy:
             return self._paid_lots(order, own, allowed, ticks, is_maker=is_maker)
         return allowed
@@ -221,13 +231,10 @@ class Account(Exposure):
             found = min(found, self._lots_in(left - Fraction(decimal_of(fees.min_per_order)), Fraction(value)))
         return found
 
-    def _carried_lots(self, order: ExchangeOrder, own: Holding, lots: int, ticks: int, *, is_maker: bool) -> int:
-        """Return how many of `lots` of a contract leave the notional after the fill within the bound."""
-        closing = min(lots, self.reducible_lots(order))
-        if order.only_closes or closing == lots:
-            return closing
-        if own.is_linear and self._clearly_carries(order, own, lots, ticks, is_maker=is_maker):
-            return lots
+    def _carried_lots(
+        self, order: ExchangeOrder, own: Holding, lots: int, ticks: int, closing: int, *, is_maker: bool
+    ) -> int:
+        """Return how many of `lots` of a contract, `closing` of them free, leave the notional within the bound."""
         if self._carries(order, own, lots, ticks, is_maker=is_maker):
             return lots
         step = own.position.instrument.lots_per_step
