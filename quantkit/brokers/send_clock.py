@@ -1,5 +1,6 @@
 """When messages leave for the exchange, and how far our clock is ahead of the exchange's."""
 
+from abc import ABC, abstractmethod
 from collections import deque
 
 from quantkit.clock import NEVER_NS
@@ -8,8 +9,8 @@ from quantkit.clock import NEVER_NS
 class SendClock:
     """The clock of a replay: a message leaves at the time of its row, and both clocks agree.
 
-    A live run and its repetitions say otherwise: there a message leaves when its hook has really sent it. Messages
-    never overtake one another. The offset, our clock less the exchange's, moves in steps.
+    A live run and its repetitions say otherwise; see `CallClock`. Messages never overtake one another. The offset, our
+    clock less the exchange's, moves in steps.
 
     Attributes:
         offset_ns: The offset at the engine time that was asked for last.
@@ -29,12 +30,8 @@ class SendClock:
             now_ns: Engine time.
             instrument: The message's instrument.
         """
-        self._left_ns = max(now_ns, self.moment_ns(now_ns), self._left_ns)
+        self._left_ns = max(now_ns, self._left_ns)
         return self._left_ns
-
-    def moment_ns(self, now_ns: int) -> int:
-        """Return the moment of the call, as far as it is known; what is not after engine time changes nothing."""
-        return now_ns
 
     def step(self, from_ns: int, offset_ns: int) -> None:
         """Set the offset from a moment on; moments never go back."""
@@ -54,3 +51,14 @@ class SendClock:
     def said(self) -> list[str]:
         """Return assumptions for the result, a sentence each."""
         return []
+
+
+class CallClock(SendClock, ABC):
+    """A clock by which a message leaves when its hook has really sent it."""
+
+    def leave(self, now_ns: int, instrument: str) -> int:
+        return super().leave(max(now_ns, self.moment_ns(now_ns)), instrument)
+
+    @abstractmethod
+    def moment_ns(self, now_ns: int) -> int:
+        """Return the moment of the call, as far as it is known; what is not after engine time changes nothing."""

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from quantkit.brokers.send_clock import SendClock
+from quantkit.brokers.send_clock import CallClock
 from quantkit.clock import NS_PER_MS, delay_text
 from quantkit.events import Timing
 from quantkit.feeds.clock_offset import ClockOffset
@@ -14,7 +14,7 @@ from quantkit.feeds.taken import TakenRows
 _OFFSET_WARNS_NS: Final = 500 * NS_PER_MS
 
 
-class LiveClock(SendClock):
+class LiveClock(CallClock):
     """The send clock of a live run: a message leaves when its hook has sent it, and that time is an input of the run.
 
     Args:

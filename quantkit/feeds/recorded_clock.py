@@ -3,12 +3,12 @@
 from collections import deque
 from collections.abc import Iterable
 
-from quantkit.brokers.send_clock import SendClock
+from quantkit.brokers.send_clock import CallClock
 from quantkit.clock import delay_text
 from quantkit.events import Timing
 
 
-class RecordedClock(SendClock):
+class RecordedClock(CallClock):
     """Lets messages leave at the recorded times, as long as the run sends the recorded messages.
 
     The first message with another engine time than the recorded one, or without a recorded one, leaves at the time of

@@ -7,7 +7,7 @@ import msgspec
 
 from quantkit.brokers.asynchronous.inputs import OrderInput
 from quantkit.brokers.base import Decision, Report
-from quantkit.brokers.send_clock import SendClock
+from quantkit.brokers.send_clock import CallClock
 from quantkit.clock import iso_of
 from quantkit.errors import DataError
 from quantkit.events import Candle
@@ -200,7 +200,7 @@ class LogReplayer:
         return _place_of(entry.decisions, entry.reports)
 
 
-class _RecordedSends(SendClock):
+class _RecordedSends(CallClock):
     """Lets messages leave when those of the recorded run left."""
 
     def __init__(self, log: LogReplayer) -> None:

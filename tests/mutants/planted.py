@@ -331,14 +331,14 @@ MUTANTS = [
     Mutant(
         "a band that has changed is searched from its last place on",
         STREAMS,
-        "        self._search(self.row_at(index))\n\n    def search_on",
+        "        self._search(start)\n\n    def search_on",
         "\n    def search_on",
     ),
     Mutant(
         "bands are a step too wide",
         MARKET,
-        "(0.51 if touch else -0.49)",
-        "(0.51 if touch else -1.49)",
+        "(0.51 if self.touch else -0.49)",
+        "(0.51 if self.touch else -1.49)",
     ),
     # Markets.
     Mutant(

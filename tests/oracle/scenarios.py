@@ -12,7 +12,7 @@ from hypothesis import strategies as generators
 from oracle.engine import OracleConfig
 from oracle.scripted import Act, Script, Scripted
 
-from quantkit.brokers.send_clock import SendClock
+from quantkit.brokers.send_clock import CallClock
 from quantkit.clock import NS_PER_MIN, NS_PER_MS
 from quantkit.events import (
     EVENT_KINDS,
@@ -170,7 +170,7 @@ def shift(event: MarketEvent, by_ns: int) -> MarketEvent:
     return msgspec.structs.replace(event, **{name: getattr(event, name) + by_ns for name in names})
 
 
-class ScriptedClock(SendClock):
+class ScriptedClock(CallClock):
     """Lets each call be made some time after its row, and the offset move in given steps."""
 
     def __init__(self, delays_ns: Sequence[int], offsets: Sequence[tuple[int, int]]) -> None:

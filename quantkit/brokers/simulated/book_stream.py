@@ -105,9 +105,10 @@ class BookStream(MatchingStream):
             self._begin(index)
         self._until_index = NOWHERE
         if until_ns != NEVER_NS:
-            self._until_index = self.cursor.index_of(self.row_from(index, until_ns)) if self.cursor.rows else NOWHERE
+            if self.cursor.rows:
+                self._until_index = self.cursor.index_of(self.row_from(self.row_at(index), until_ns))
             if trades is not None and trades.cursor.rows:
-                first = trades.cursor.index_of(trades.row_from(index, until_ns))
+                first = trades.cursor.index_of(trades.row_from(trades.row_at(index), until_ns))
                 self._until_index = min(self._until_index, first)
         self._point()
         return True

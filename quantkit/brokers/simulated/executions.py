@@ -69,23 +69,20 @@ class Executions:
         """Book an execution, cut to what the account can have; the rest of it is cancelled."""
         account = self._account
         allowed = account.affordable_lots(order, lots, ticks, is_maker=is_maker)
-        if allowed > 0:
-            self._book(order, allowed, ticks, is_maker=is_maker, at_ns=at_ns, why=why)
-        if allowed < lots:
+        if allowed <= 0:
             self.cancelled(order, account.reason_for_cutting(order), at_ns)
-
-    def _book(self, order: ExchangeOrder, lots: int, ticks: int, *, is_maker: bool, at_ns: int, why: str) -> None:
-        account, name, position = self._account, order.instrument, self._position
+            return
+        name, position = order.instrument, self._position
         listing, instrument = self._listings[name], self._ledger.instruments[name]
-        value = instrument.value(lots, ticks)
-        fee, currency = account.charge(order, lots, value, is_maker=is_maker)
+        value = instrument.value(allowed, ticks)
+        fee, currency = account.charge(order, allowed, value, is_maker=is_maker)
         fill = Fill(
             id=len(self.fills) + 1,
             order_id=order.id,
             instrument=name,
             side=order.side,
             price=instrument.price(ticks),
-            qty=instrument.qty(lots),
+            qty=instrument.qty(allowed),
             value=value,
             fee=fee,
             fee_currency=currency,
@@ -94,12 +91,12 @@ class Executions:
             revealed_ns=position.now_ns,
             why=why,
             tag=order.tag,
-            lots=lots,
+            lots=allowed,
             ticks=ticks,
         )
         self._observer.before_change()
-        account.filled(order, lots)
-        order.filled += lots
+        account.filled(order, allowed)
+        order.filled += allowed
         self._ledger.apply(fill)
         self._dirty.add(name)
         self.fills.append(fill)
@@ -112,6 +109,8 @@ class Executions:
             listing.market.remove(order)
         self._volume.noted.append((name, fill.qty, position.index))
         self._observer.after_fill(fill)
+        if allowed < lots:
+            self.cancelled(order, account.reason_for_cutting(order), at_ns)
 
     def _end(self, order: ExchangeOrder, state: OrderState, reason: str, at_ns: int) -> None:
         self.report(order, state, reason, at_ns)

@@ -136,7 +136,8 @@ class Listing(ABC):
             for stream in self.streams:
                 stream.rest()
             return False
-        band, until_ns = market.band() if market.orders else OPEN_BAND, self.until_ns(index)
+        band = market.band() if market.orders else OPEN_BAND
+        until_ns = self.until_ns(index) if queue else NEVER_NS
         for stream in self.streams:
             stream.arm(band, until_ns, index)
         return True

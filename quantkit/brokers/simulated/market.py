@@ -208,8 +208,10 @@ class Market(ABC):
 
     def _is_last_beyond(self, order: ExchangeOrder, limit: int) -> bool:
         """Whether the last price is strictly better than a limit of the order."""
-        last = self._last_for(order.side)
-        return last is not None and (last < limit if order.is_buy else last > limit)
+        if self._last is None:
+            return False
+        low, high = self._last
+        return high < limit if order.is_buy else low > limit
 
     @abstractmethod
     def arrive(self, order: ExchangeOrder, at_ns: int) -> None:
@@ -251,11 +253,15 @@ class PriceMarket(Market):
     """The common rules of trades and candles: orders are judged against the last price.
 
     Args:
+        touch: Whether a trade at the limit of a resting order fills it.
         slippage_bps: How much worse than the traded price an order that takes fills, within its limit.
     """
 
-    def __init__(self, instrument: Instrument, listener: ExecutionListener, *, slippage_bps: float = 0.0) -> None:
+    def __init__(
+        self, instrument: Instrument, listener: ExecutionListener, *, touch: bool = False, slippage_bps: float = 0.0
+    ) -> None:
         super().__init__(instrument, listener)
+        self.touch = touch
         self._slippage = slippage_bps
 
     def arrive(self, order: ExchangeOrder, at_ns: int) -> None:
@@ -307,11 +313,13 @@ class PriceMarket(Market):
             return ticks
         return min(ticks, order.limit) if order.is_buy else max(ticks, order.limit)
 
-    def _band(self, *, touch: bool) -> PriceBand:
+    def band(self) -> PriceBand:
+        if not self.orders:
+            return OPEN_BAND
         # Half a step beside a level is hit by every price that rounds to it; a hundredth more forgives float noise.
         low, high = float("-inf"), float("inf")
         per_step = self.instrument.ticks_per_step
-        beside = (0.51 if touch else -0.49) * per_step
+        beside = (0.51 if self.touch else -0.49) * per_step
         for order in self.orders:
             if order.is_triggered and order.is_taking:
                 return SHUT_BAND
@@ -333,15 +341,6 @@ class PriceMarket(Market):
 
 class TradeMarket(PriceMarket):
     """Orders matched on public trades alone."""
-
-    def __init__(
-        self, instrument: Instrument, listener: ExecutionListener, *, touch: bool = False, slippage_bps: float = 0.0
-    ) -> None:
-        super().__init__(instrument, listener, slippage_bps=slippage_bps)
-        self.touch = touch
-
-    def band(self) -> PriceBand:
-        return self._band(touch=self.touch) if self.orders else OPEN_BAND
 
     def on_trade(self, price: float, qty: float, side: Side, at_ns: int) -> None:
         """Let one public trade fill what it can."""
@@ -375,9 +374,6 @@ class CandleMarket(PriceMarket):
 
     def opening_ticks(self, order: ExchangeOrder) -> int | None:
         return None if self.opening is None else self._taken_at(order, self.opening)
-
-    def band(self) -> PriceBand:
-        return self._band(touch=False) if self.orders else OPEN_BAND
 
     def on_open(self, price: float, at_ns: int) -> None:
         """Let a candle's open fill market orders, gapped stops and limits it is already beyond."""

@@ -67,11 +67,10 @@ class MatchingStream:
         clock = self._clock
         return int((self._clocks() if clock is None else clock)[row - 1])
 
-    def row_from(self, index: int, moment_ns: int) -> int:
-        """Return the first row from an index on by whose clock a moment has come."""
+    def row_from(self, row: int, moment_ns: int) -> int:
+        """Return the first row from one on by whose clock a moment has come."""
         clock = self._clock
-        row = int((self._clocks() if clock is None else clock).searchsorted(moment_ns))
-        return max(row, self.row_at(index))
+        return max(row, int((self._clocks() if clock is None else clock).searchsorted(moment_ns)))
 
     def row_at(self, index: int) -> int:
         """Return how many rows stand before an index."""
@@ -138,9 +137,10 @@ class GatedStream(MatchingStream):
         self._band, self._until_ns, self._window = band, until_ns, _FIRST_WINDOW
         cursor = self.cursor
         rows = self._until_row = cursor.rows
+        start = self.row_at(index)
         if until_ns != NEVER_NS and rows:
-            self._until_row = self.row_from(index, until_ns)
-        self._search(self.row_at(index))
+            self._until_row = self.row_from(start, until_ns)
+        self._search(start)
 
     def search_on(self) -> None:
         self._search(self.row)

@@ -8,7 +8,7 @@ from order_life import OrderLife
 from recording_sink import BUY, SELL, SWAP, order_of
 
 from quantkit.brokers.base import Report
-from quantkit.brokers.send_clock import SendClock
+from quantkit.brokers.send_clock import CallClock, SendClock
 from quantkit.brokers.simulated.account import Account
 from quantkit.clock import NEVER_NS
 from quantkit.instruments import Fees, Instrument, Side
@@ -567,7 +567,7 @@ def test_an_instrument_that_never_traded_has_no_position_at_any_boundary() -> No
 # Two clocks ---------------------------------------------------------------------------------------------------------
 
 
-class SlowClock(SendClock):
+class SlowClock(CallClock):
     """Lets calls be made at given moments."""
 
     def __init__(self, *moments: int) -> None:
