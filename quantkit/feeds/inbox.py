@@ -117,8 +117,7 @@ class Inbox:
         """Let the taker return as soon as time has come to a moment, though no row has; from any thread."""
         with self._lock:
             self._asked_ns = min(self._asked_ns, moment_ns)
-            if self._is_waiting:
-                self._wake()
+            self._wake()
 
     def _wake(self) -> None:
         self._is_waiting = self._is_held_up = False
@@ -153,7 +152,7 @@ class Inbox:
         """
         with self._lock:
             if self._batch_ns and self._size < rows_max and not self._is_over:
-                self._pace(wake_ns)
+                self._pace(min(wake_ns, self._asked_ns))
             if not self._items and not self._is_over:
                 self._wait(min(wake_ns, self._asked_ns))
             self._taken_ns = self._wall()

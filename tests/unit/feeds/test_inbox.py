@@ -175,16 +175,19 @@ class Naps:
         self.wall = wall
         self.ms: list[float] = []
         self.meanwhile: list[Callable[[], object]] = []
+        self.is_asleep = False
         self.woken = 0
 
     def wait(self, nap_s: float) -> None:
         self.ms.append(round(nap_s * 1e3, 6))
         self.wall.now_ns += round(nap_s * 1e9)
+        self.is_asleep = True
         if self.meanwhile:
             self.meanwhile.pop(0)()
+        self.is_asleep = False
 
     def notify(self) -> None:
-        self.woken += 1
+        self.woken += self.is_asleep
 
 
 def napping(*, batch_ms: int = 0) -> tuple[Inbox, Wall, Naps]:
@@ -305,6 +308,19 @@ def test_gathering_lets_no_wake_up_go_by() -> None:
     wake_ns = wall.now_ns + 5 * MS
     assert inbox.take(wake_ns, 10) == ([], wake_ns)
     assert naps.ms == [5.0]
+
+
+def test_gathering_lets_no_moment_go_by_that_another_thread_asks_for() -> None:
+    """Before the taker sleeps, or while it does."""
+    inbox, wall, naps = napping(batch_ms=40)
+    put_now(inbox)
+    inbox.take(NEVER_NS, 10)
+    wake_ns = wall.now_ns + 5 * MS
+    inbox.wake_at(wake_ns)
+    assert inbox.take(NEVER_NS, 10) == ([], wake_ns)
+    naps.meanwhile = [lambda: inbox.wake_at(wall.now_ns)]
+    inbox.take(NEVER_NS, 10)
+    assert (naps.ms, naps.woken) == ([5.0, 40.0], 1)
 
 
 def test_gathering_ends_when_a_batch_is_full_or_the_feed_over() -> None:
