@@ -3,8 +3,7 @@
 Rows of a far level stand in between, so that there is something to skip.
 """
 
-from oracle.match import difference, naive, real
-from oracle.timelines import SWAP, Levels, Played, book, buy, gap, ns, play, scenario, script_of, sell, trade
+from oracle.timelines import SWAP, Levels, Played, book, buy, gap, ns, play, sell, trade
 
 from quantkit.events import BookUpdate, MarketEvent
 
@@ -116,6 +115,14 @@ def test_a_limit_that_was_reached_before_an_arrival_fills_with_the_next_newer_ro
     assert played.fills == ["1 buy 3 @ 100 maker 61"]
 
 
+def test_a_limit_that_was_reached_before_an_arrival_waits_for_a_row_of_the_book() -> None:
+    """A print of our own side has moved the clock past the arrival and fills nothing; the next update does."""
+    events = [*late_rows(), book(16, {99.0: 0}, {100.0: 2, 101.0: 0}, late=36), trade(60, 100.0, 1, "buy")]
+    events += [book(61 + n, {90.0: n}, {}) for n in range(1, 20)]
+    played = play(events, {("book", 0): [buy(3, 100.0)]}, on="book", hooks=("book",))
+    assert played.fills == ["1 buy 3 @ 100 maker 62"]
+
+
 def test_the_queue_moves_on_through_many_rows() -> None:
     """A search looks through windows of rows: what one has found holds in the next."""
     played = rest(
@@ -127,15 +134,6 @@ def test_the_queue_moves_on_through_many_rows() -> None:
     )
     # Five were ahead, then three, two and one.
     assert played.fills == ["1 buy 2 @ 100 maker 130"]
-
-
-def test_no_row_is_missed_where_one_window_ends_and_the_next_begins() -> None:
-    """A trade beyond the limit, and a level that reaches it, at every row around the first windows' ends."""
-    levels = {101.0: 3, 100.0: 5, 95.0: 1}
-    for at in (*range(51, 56), 117):
-        assert rest(trade(at, 99.0, 1), bids=levels).fills == [f"1 buy 3 @ 100 maker {at}"]
-        reach = book(at, {101.0: 0, 100.0: 0, 95.0: 1}, {100.0: 1})
-        assert rest(reach, bids=levels).fills == [f"1 buy 3 @ 100 maker {at}"]
 
 
 def test_a_trade_sets_a_stop_off_far_along_the_rows() -> None:
@@ -163,15 +161,3 @@ def test_prints_beside_the_step_count_at_the_worse_step() -> None:
         bids={101.0: 3, 100.0: 5, 95.0: 1},
     )
     assert played.fills == ["1 buy 1 @ 100 maker 80"]
-
-
-def test_a_search_between_two_batches_does_not_outlive_them() -> None:
-    """An order is sent, arrives and rests after the last row of one batch; the next batch has rows of its own."""
-    events = [book(0, {99.0: 5}, {101.0: 5, 140.0: 1}, whole=True), *far(1, 20)]
-    events += [*far(60, 65), book(65, {}, {100.0: 1}), *far(66, 80)]
-    market = scenario(events, on="book", hooks=(), latency=0, timers=("50ms",))
-    calls = script_of({("timer", 0): [buy(3, 100.0)]})
-    told = [real(market, block_rows=rows, strategy=market.strategy_with(calls())) for rows in (131_072, 20)]
-    assert not difference(naive(market, strategy=market.strategy_with(calls())), told[0])
-    assert not difference(told[0], told[1])
-    assert Played(told[1]).fills == ["1 buy 3 @ 100 maker 65"]
