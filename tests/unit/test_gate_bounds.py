@@ -63,3 +63,22 @@ def test_the_moment_of_an_arrival_is_a_hit() -> None:
     for until_ns, index in ((ns(20), 4), (ns(20) + 1, 6), (ns(0), 0), (ns(41), NOWHERE)):
         stream.arm(OPEN_BAND, until_ns, 0)
         assert (stream.stop, stream.is_hit) == (index, index != NOWHERE)
+
+
+def test_a_search_goes_on_window_by_window() -> None:
+    """Where it has found nothing it says how far it came; armed alike it stays, armed anew it begins at the index."""
+    stream = gated([100.0] * 600 + [97.0] + [100.0] * 99)
+    band = PriceBand(98.0, INF)
+    stream.arm(band, NEVER_NS, 0)
+    assert (stream.stop, stream.is_hit) == (2 * 256, False)
+    stream.arm(band, NEVER_NS, 300)
+    assert (stream.stop, stream.is_hit) == (2 * 256, False)
+    stream.search_on()
+    assert (stream.stop, stream.is_hit, stream.row) == (2 * 600, True, 600)
+    stream.arm(band, NEVER_NS, 2 * 600)
+    assert (stream.stop, stream.is_hit) == (2 * 600, True)
+    stream.arm(band, NEVER_NS, 2 * 600 + 1)
+    assert (stream.stop, stream.is_hit) == (NOWHERE, False)
+    stream.arm(PriceBand(-INF, 99.0), NEVER_NS, 31)
+    assert (stream.stop, stream.is_hit, stream.row) == (32, True, 16)
+    assert [stream.row_at(index) for index in (31, 32, 33, 34, 35)] == [16, 16, 17, 17, 18]
