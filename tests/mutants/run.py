@@ -41,6 +41,7 @@ SUITES = (
         "tests/unit/test_engine_timelines.py",
         "tests/unit/test_trap_table.py",
         "tests/unit/brokers/test_book_stream.py",
+        "tests/unit/engine/test_solvency.py",
         "tests/unit/engine/test_book_mark.py",
         "tests/unit/engine/test_steps.py",
         "tests/property/test_account_floats.py",

@@ -22,6 +22,7 @@ from oracle.timelines import (
 )
 
 from quantkit.clock import NS_PER_MS
+from quantkit.engine import equity
 from quantkit.events import MarketEvent
 from quantkit.instruments import Fees, Instrument
 
@@ -301,3 +302,61 @@ def test_what_is_left_of_coins_keeps_no_trip_open() -> None:
         fees=Fees(maker_bps=10, taker_bps=10, currency="received"),
     )
     assert played.told.trips == [(coin.id, 1, 100.0, 110.0), (coin.id, 3, 120.0, 130.0)]
+
+
+def test_a_ruin_by_a_fill_values_the_fills_and_rows_before_it() -> None:
+    """The mark stands far above the prints: selling at those ruins, with nothing valued since the fill before."""
+    events = [trade(0, 100.0), mark(0, 100.0), trade(30, 100.0), mark(35, 101.0), trade(40, 79.0), trade(60, 79.0)]
+    events += [mark(65, 100.0), trade(90, 79.0), trade(110, 100.0)]
+    calls = {("trade", 0): [buy(50)], ("trade", 1): [sell(25)], ("trade", 3): [sell(25)]}  # filled at 60 and 90
+    played = play(events, calls, on="trade", cash={"USDT": 1_000.0})
+    assert (played.told.ended, played.told.end_ns) == ("bankrupt", ns(90))
+    assert [row[:3] for row in rows_of(played)] == [
+        (0, 1_000, 1_000),
+        (30, 1_000, 1_000),
+        (60, 475 + 25, 475),
+        (90, -50, -50),
+        (90, -50, -50),
+    ]
+
+
+def test_funding_received_is_no_peak() -> None:
+    """What stands after it is no moment: the next mark sets the peak."""
+    events = [trade(0, 100.0), mark(0, 100.0), trade(30, 100.0), mark(45, 100.0), funding(52, 0.1, ns(50))]
+    events += [mark(55, 101.0), trade(90, 100.0)]
+    played = play(events, {("trade", 0): [sell(10)]}, on="trade", equity_every_ns=TEN_MS)
+    falls = {at: (equity, fall) for at, equity, _, fall, sort in rows_of(played) if sort == "grid"}
+    assert falls[50] == (10_000, 0)
+    assert falls[60] == (10_090, 0)
+
+
+def test_a_flip_ends_a_trip_where_the_next_begins() -> None:
+    """What comes after it belongs to the new one alone."""
+    prices = ((0, 100.0), (30, 100.0), (60, 110.0), (90, 110.0), (120, 150.0), (150, 50.0))
+    played = play(
+        [trade(at, price) for at, price in prices], {("trade", 0): [buy(1)], ("trade", 2): [sell(2)]}, on="trade"
+    )
+    assert [trip[2:] for trip in played.told.trips] == [(100.0, 110.0), (50.0, 150.0)]
+
+
+def test_a_book_that_rises_ruins_who_is_short() -> None:
+    """No batch knows the mids of a book ahead: each is looked at."""
+    events = [book(0, {99.9: 99}, {100.1: 99}, whole=True), book(30, {99.9: 98}, {})]
+    events += [book(60, {109.9: 99}, {110.1: 99}, whole=True), book(90, {125.9: 99}, {126.1: 99}, whole=True)]
+    played = play(events, {("book", 0): [sell(50)]}, on="book", cash={"USDT": 1_000.0})
+    assert (played.told.ended, played.told.end_ns) == ("bankrupt", ns(90))
+
+
+@pytest.mark.parametrize("most", [1, 2, 5])
+def test_how_many_fills_are_valued_at_once_decides_nothing(most: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Some in the middle of a batch, the rest at its end: on the grid, across a flip, in two markets."""
+    events = [trade(5 * n, 100.0 + n % 7) for n in range(40)] + [
+        trade(5 * n + 2, 50.0 - n % 5, of=OTHER) for n in range(40)
+    ]
+    events.sort(key=lambda event: event.received_ns)
+    calls = {("trade", 6 * n): [(buy, sell)[n % 3 == 1](1 + n, of=(SWAP, OTHER)[n % 2])] for n in range(13)}
+    more = {"on": "trade", "instruments": (SWAP, OTHER), "equity_every_ns": TEN_MS}
+    whole = play(events, calls, **more)
+    monkeypatch.setattr(equity, "_MANY_FILLS", most)
+    assert play(events, calls, **more).told.curve == whole.told.curve
+    assert len(whole.told.fills) == 12
