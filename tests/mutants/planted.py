@@ -815,8 +815,8 @@ MUTANTS = [
     Mutant(
         "an empty level is taken for known",
         QUEUE_SCAN,
-        "    return order.ahead != 0 and book.size(order.side, order.limit) == 0.0\n",
-        "    return order.ahead != 0 and book is None\n",
+        " or (order.ahead != 0 and book.size(order.side, order.limit) == 0.0)\n",
+        "\n",
     ),
     Mutant(
         "a row that empties a level is taken for known",
@@ -829,12 +829,6 @@ MUTANTS = [
         QUEUE_SCAN,
         "self._instrument.lots_ceil(",
         "self._instrument.lots_floor(",
-    ),
-    Mutant(
-        "a print at the price is taken off a queue that nobody knows",
-        QUEUE_SCAN,
-        "            elif self._ahead is not None:\n",
-        "            elif self._ahead is not None or self._keep(index, 0) is None:\n",
     ),
     Mutant(
         "prints of our own side move the queue",

@@ -15,9 +15,9 @@ _AT: Final = 0.51
 
 
 def is_queue_in_doubt(order: ExchangeOrder, book: DenseBook) -> bool:
-    """Return whether any row may tell that nobody is ahead: its level is empty, for all that is shown beyond it."""
+    """Return whether any row may tell how many are ahead: its level is empty, and others say whether that is known."""
     assert order.limit is not None
-    return order.ahead != 0 and book.size(order.side, order.limit) == 0.0
+    return order.ahead is None or (order.ahead != 0 and book.size(order.side, order.limit) == 0.0)
 
 
 class QueueScan:
@@ -27,7 +27,7 @@ class QueueScan:
     The rules are those of `DisplayedMarket`: an update leaves `min(ahead, displayed)`, a print takes its size off.
 
     Args:
-        order: It rests at a price on the display's steps.
+        order: It rests at a price on the display's steps, at a known place in the queue.
         instrument: The steps.
 
     Attributes:
@@ -39,6 +39,7 @@ class QueueScan:
 
     def __init__(self, order: ExchangeOrder, instrument: Instrument) -> None:
         assert order.limit is not None
+        assert order.ahead is not None
         self.stop = NOWHERE
         self._order = order
         self._instrument = instrument
@@ -70,9 +71,9 @@ class QueueScan:
                     self.stop = index
                     return
                 lots = self._instrument.lots_ceil(shown[index])
-                if self._ahead is None or lots < self._ahead:
+                if lots < self._ahead:
                     self._keep(index, lots)
-            elif self._ahead is not None:
+            else:
                 lots = self._instrument.lots_floor(traded[index])
                 if lots > self._ahead:
                     self.stop = index
