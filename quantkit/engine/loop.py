@@ -66,8 +66,20 @@ class RowLoop:
         self._enter(batch)
         position, dispatcher, bookings, dirty = self._position, self._dispatcher, self._bookings, self._dirty
         agenda, timers, stamps, size = self._agenda, self._timers, position.stamps, len(batch)
-        stop, cursor, is_hit = self._next_stop(size)
+        solvency = self._solvency
         while True:
+            if dirty:
+                dirty.discard("")  # timers concern no order
+                self._broker.rearm(dirty)
+                dirty.clear()
+            stop, cursor = agenda.stop, agenda.cursor
+            is_hit = cursor is not None
+            # A mark that might end the run is looked at before the strategy sees its row, but after the broker has.
+            # The row of the stop itself is searched once it has been run: a book has no mid of it before.
+            if not solvency.is_safe:
+                doubt = solvency.next_doubt(min(stop, size))
+                if doubt < stop:
+                    stop, cursor, is_hit = doubt, None, True
             # A wake-up comes before the rows of its moment, that of the stop among them.
             end, index = min(stop + 1, size), position.index
             wake, wake_ns = end, min(agenda.wake_ns, agenda.report_ns, timers.next_ns)
@@ -82,13 +94,10 @@ class RowLoop:
                 if not bookings.is_checked:
                     self._check_solvency()
                 if dirty:
-                    stop, cursor, is_hit = self._next_stop(size)
                     continue
             if wake < end:
                 position.index = wake
                 self._wake(wake_ns)
-                if dirty:
-                    stop, cursor, is_hit = self._next_stop(size)
                 continue
             if stop >= size:
                 break
@@ -104,7 +113,6 @@ class RowLoop:
                     dispatcher.run_to(stop + 1)
                     if not bookings.is_checked:
                         self._check_solvency()
-            stop, cursor, is_hit = self._next_stop(size)
         self._leave(size)
 
     def _enter(self, batch: Batch) -> None:
@@ -140,25 +148,6 @@ class RowLoop:
         self._broker.leave_batch(self._entered)
 
     # Stops ------------------------------------------------------------------------------------------------------
-
-    def _next_stop(self, size: int) -> tuple[int, StreamCursor | None, bool]:
-        """Return the next index to stop at, whose row there the broker needs, and whether anybody surely does.
-
-        The broker searches again where orders may have changed.
-        """
-        dirty = self._dirty
-        if dirty:
-            dirty.discard("")  # timers concern no order
-            self._broker.rearm(dirty)
-            dirty.clear()
-        stop, cursor = self._agenda.stop, self._agenda.cursor
-        # A mark that might end the run is looked at before the strategy sees its row, but after the broker has.
-        # The row of the stop itself is searched once it has been run: a book has no mid of it before.
-        if not self._solvency.is_safe:
-            doubt = self._solvency.next_doubt(min(stop, size))
-            if doubt < stop:
-                return doubt, None, True
-        return stop, cursor, cursor is not None
 
     def _check_mark(self, index: int) -> None:
         """Look closely at a mark that might end the run."""

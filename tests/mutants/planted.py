@@ -52,8 +52,8 @@ MUTANTS = [
     Mutant(
         "the row of a stop is searched for ruin before it has been run",
         LOOP,
-        "self._solvency.next_doubt(min(stop, size))",
-        "self._solvency.next_doubt(min(stop + 1, size))",
+        "solvency.next_doubt(min(stop, size))",
+        "solvency.next_doubt(min(stop + 1, size))",
     ),
     Mutant(
         "a mark that ruins is not looked at after its row was matched",
@@ -317,10 +317,10 @@ MUTANTS = [
     Mutant(
         "a price equal to a bound of the band is no hit",
         STREAMS,
-        "            if np.minimum.reduce(below) <= low or np.maximum.reduce(above) >= high:\n"
-        "                found, is_hit = start + int(((below <= low) | (above >= high)).argmax()), True\n",
-        "            if np.minimum.reduce(below) < low or np.maximum.reduce(above) > high:\n"
-        "                found, is_hit = start + int(((below < low) | (above > high)).argmax()), True\n",
+        "        if np.minimum.reduce(below) <= low or np.maximum.reduce(above) >= high:\n"
+        "            found, is_hit = start + int(((below <= low) | (above >= high)).argmax()), True\n",
+        "        if np.minimum.reduce(below) < low or np.maximum.reduce(above) > high:\n"
+        "            found, is_hit = start + int(((below < low) | (above > high)).argmax()), True\n",
     ),
     Mutant(
         "the moment of an arrival is searched a row late",
@@ -331,8 +331,8 @@ MUTANTS = [
     Mutant(
         "a band that has changed is searched from its last place on",
         STREAMS,
-        "        self._search(start)\n\n    def search_on",
-        "\n    def search_on",
+        "            self._search(start)\n\n    def search_on",
+        "            pass\n\n    def search_on",
     ),
     Mutant(
         "bands are a step too wide",

@@ -112,22 +112,19 @@ class SimulatedBroker:
                 self._armed[name] = listing
             else:
                 self._armed.pop(name, None)
-        self._note_stop()
-
-    def search_on(self, index: int) -> None:
-        for listing in self._armed.values():
-            for stream in listing.streams:
-                if stream.stop <= index and not stream.is_hit:
-                    stream.search_on()
-        self._note_stop()
-
-    def _note_stop(self) -> None:
         stop, cursor = NOWHERE, None
         for listing in self._armed.values():
             for stream in listing.streams:
                 if stream.stop < stop:
                     stop, cursor = stream.stop, stream.cursor if stream.is_hit else None
         self.agenda.stop, self.agenda.cursor = stop, cursor
+
+    def search_on(self, index: int) -> None:
+        for listing in self._armed.values():
+            for stream in listing.streams:
+                if stream.stop <= index and not stream.is_hit:
+                    stream.search_on()
+        self.rearm(())
 
     # Rows -------------------------------------------------------------------------------------------------------
 

@@ -291,9 +291,11 @@ class PriceMarket(Market):
         if not order.is_taking and order.tif is not TimeInForce.GTC:
             self._listener.cancelled(order, f"{order.tif.lower()}_unfilled", at_ns)
 
-    def _take(self, order: ExchangeOrder, price: float, at_ns: int, source: str) -> None:
-        """Fill a taking order at a traded price, or let it rest or end where that is not beyond its limit."""
-        ticks = self.instrument.market_ticks(price, order.side)
+    def _take(self, order: ExchangeOrder, price: float, ticks: int, at_ns: int, source: str) -> None:
+        """Fill a taking order at a traded price, or let it rest or end where that is not beyond its limit.
+
+        `ticks` is the price as it counts for the order.
+        """
         if order.limit is None or order.is_beyond(ticks):
             if self._slippage:
                 ticks = self._taken_at(order, price)
@@ -356,7 +358,7 @@ class TradeMarket(PriceMarket):
                     order.is_triggered = True
                     self._settle_in(order, at_ns)
             elif order.is_taking:
-                self._take(order, price, at_ns, "next trade")
+                self._take(order, price, ticks, at_ns, "next trade")
             elif order.is_beyond(ticks):
                 assert order.limit is not None
                 why = f"trade at {price} beyond the limit"
@@ -385,9 +387,9 @@ class CandleMarket(PriceMarket):
             ticks, reached = (high, low) if order.is_buy else (low, high)
             if not order.is_triggered:
                 if order.triggers_at(reached):
-                    self._trigger(order, price, at_ns, "candle open beyond the stop")
+                    self._trigger(order, price, ticks, at_ns, "candle open beyond the stop")
             elif order.is_taking:
-                self._take(order, price, at_ns, "candle open")
+                self._take(order, price, ticks, at_ns, "candle open")
             elif order.is_beyond(ticks):
                 why = "candle open beyond the limit"
                 self._listener.filled(order, order.left, ticks, is_maker=True, at_ns=at_ns, why=why)
@@ -405,19 +407,20 @@ class CandleMarket(PriceMarket):
             if order.arrived_ns <= open_ns and not order.is_triggered and not order.is_final:
                 assert order.stop is not None
                 if order.triggers_at(opens[0] if order.is_buy else opens[1]):
-                    self._trigger(order, open_, at_ns, "candle open beyond the stop")
+                    self._trigger(order, open_, opens[order.is_buy], at_ns, "candle open beyond the stop")
                 elif order.triggers_at(highs[0] if order.is_buy else lows[1]):
-                    self._trigger(order, self.instrument.price(order.stop), at_ns, "candle range reached the stop")
+                    price = self.instrument.price(order.stop)
+                    self._trigger(order, price, order.stop, at_ns, "candle range reached the stop")
         for order in resting:
             if order.arrived_ns > open_ns or order.is_final or order.limit is None:
                 continue
             if order.is_taking:
-                self._take(order, open_, at_ns, "candle open")
+                self._take(order, open_, opens[order.is_buy], at_ns, "candle open")
             if order in self.orders and not order.is_taking and order.is_beyond(lows[1] if order.is_buy else highs[0]):
                 why = "candle range beyond the limit"
                 self._listener.filled(order, order.left, order.limit, is_maker=True, at_ns=at_ns, why=why)
         self.see(close)
 
-    def _trigger(self, order: ExchangeOrder, price: float, at_ns: int, why: str) -> None:
+    def _trigger(self, order: ExchangeOrder, price: float, ticks: int, at_ns: int, why: str) -> None:
         order.is_triggered = True
-        self._take(order, price, at_ns, why)
+        self._take(order, price, ticks, at_ns, why)

@@ -140,29 +140,28 @@ class GatedStream(MatchingStream):
         start = self.row_at(index)
         if until_ns != NEVER_NS and rows:
             self._until_row = self.row_from(start, until_ns)
-        self._search(start)
+        if start >= self._until_row or band.low >= band.high:
+            self.stop_at(start, is_hit=True)
+        elif band == OPEN_BAND:
+            # Without bounds there is nothing to look for but the moment.
+            self.stop_at(self._until_row, is_hit=True)
+        else:
+            self._search(start)
 
     def search_on(self) -> None:
         self._search(self.row)
 
     def _search(self, start: int) -> None:
         """Look through one more window of rows from `start` on, twice as wide each time."""
-        until_row = self._until_row
         low, high = self._band.low, self._band.high
-        found = start
-        is_hit = start >= until_row or low >= high
-        if not is_hit and low == OPEN_BAND.low and high == OPEN_BAND.high:
-            # Without bounds there is nothing to look for but the moment.
-            found, is_hit = until_row, True
-        elif not is_hit:
-            stop = min(start + self._window, until_row)
-            self._window = min(2 * self._window, _LAST_WINDOW)
-            lows, highs = self.lows_and_highs()
-            below, above = lows[start:stop], highs[start:stop]
-            if np.minimum.reduce(below) <= low or np.maximum.reduce(above) >= high:
-                found, is_hit = start + int(((below <= low) | (above >= high)).argmax()), True
-            else:
-                found, is_hit = stop, stop == until_row
+        stop = min(start + self._window, self._until_row)
+        self._window = min(2 * self._window, _LAST_WINDOW)
+        lows, highs = self.lows_and_highs()
+        below, above = lows[start:stop], highs[start:stop]
+        if np.minimum.reduce(below) <= low or np.maximum.reduce(above) >= high:
+            found, is_hit = start + int(((below <= low) | (above >= high)).argmax()), True
+        else:
+            found, is_hit = stop, stop == self._until_row
         self.stop_at(found, is_hit=is_hit)
 
     def lows_and_highs(self) -> tuple[NDArray[Any], NDArray[Any]]:
