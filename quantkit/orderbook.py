@@ -161,8 +161,8 @@ class BookRows:
         has_far: Whether a level is outside that window.
         has_stray: Whether a far level is set on the market's side of it.
 
-    Built from the block's `column` function, whose columns are named as in `storage.columns`. A book that has applied
-    all rows before them goes over to a finer grid where their prices need one.
+    Built from the block's `column` function, whose columns are named as in `rows.columns.KIND_COLUMNS`. A book that has
+    applied all rows before them goes over to a finer grid where their prices need one.
     """
 
     __slots__ = ("asks", "base", "bids", "has_far", "has_stray", "rows", "snapshots")

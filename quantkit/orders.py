@@ -98,10 +98,12 @@ class Order(msgspec.Struct, eq=False, kw_only=True, frozen=True, gc=False):
         state: The latest reported state.
         filled_qty: Reported fills so far.
         average_price: Of the reported fills; None before the first.
-        reason: Reason of the latest state; empty for a requested change.
+        reason: Of the latest state: `requested` and `amended` for your own changes, empty for acceptance and fills.
         note: Rounding of price or size at the call; empty if both were on the steps.
         sent_ns: Time of sending: engine time, or live the wall clock if that is later.
         updated_ns: Engine time of the latest report.
+        lots, filled_lots: `qty` and `filled_qty` in size steps.
+        price_ticks, stop_ticks: `price` and `stop_price` in price steps.
     """
 
     id: str
@@ -159,8 +161,9 @@ class Fill(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         fee: Paid above zero, rebate below, in `fee_currency`.
         role: `maker` if the order rested, else `taker`.
         filled_ns: The exchange's stamp.
-        revealed_ns: Engine time of the row that showed it.
+        revealed_ns: Engine time at which the run learned of it.
         why: The event behind it and what was ahead in the queue.
+        lots, ticks: `qty` in size steps, `price` in price steps.
     """
 
     id: int

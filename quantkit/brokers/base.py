@@ -23,7 +23,8 @@ from quantkit.rows.position import RunPosition
 class Report(msgspec.Struct, frozen=True, order=True, gc=False, array_like=True):
     """News of one order on its way to the strategy, due at `due_ns`.
 
-    `lots` and `price_ticks` restate the order's size and price, which an amend may have changed.
+    `at_ns` is the exchange's stamp. `lots` and `price_ticks` restate the order's size and price: an amend may have
+    changed them.
     """
 
     due_ns: int
@@ -38,9 +39,9 @@ class Report(msgspec.Struct, frozen=True, order=True, gc=False, array_like=True)
 
 
 class Decision(msgspec.Struct, frozen=True, gc=False, array_like=True):
-    """A message that the strategy sent at `at_ns`: a new order, a cancel or a change. `lots` and prices count steps."""
+    """A message that left at `sent_ns` of our clock: new order, cancel or change. `lots` and prices count steps."""
 
-    at_ns: int
+    sent_ns: int
     kind: str  # submit, cancel or amend
     order_id: str
     instrument: str

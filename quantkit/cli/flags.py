@@ -92,7 +92,7 @@ _ACCOUNT: Final[tuple[_Decorator, ...]] = (
         callback=_amounts,
         metavar="CURRENCY=AMOUNT",
         help="Starting balance; repeat for more currencies. The first is what the report counts in.  "
-        "[default: USDT=10000]",
+        "[default: 10,000 of the first instrument's settlement currency]",
     ),
     click.option("--fees-maker-bps", type=float, metavar="BPS", help="Fee of orders that rested, in basis points."),
     click.option("--fees-taker-bps", type=float, metavar="BPS", help="Fee of orders that took, in basis points."),

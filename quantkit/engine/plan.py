@@ -295,8 +295,9 @@ def _second(ns: int) -> str:
 def _mark_stream(instrument: str, whole: Collection[Stream], matching: Stream) -> Stream:
     """Return what values the instrument: mark, else mid, else last trade, else candle close."""
     for kind in MARKING_KINDS:
+        # A run reads the stream that values: a whole book for its mid alone would be by far the dearest.
         if kind == "book" and matching.kind != "book":
-            continue  # a book's mid is known row by row only where the book is walked for matching
+            continue
         found = _spanning(instrument, kind, whole)
         if found:
             return found[0]
@@ -367,7 +368,7 @@ def run_config(
     Args:
         strategy: Module and class. strategy_digest: SHA-256 of its source file, None without one.
         parameters: The strategy's parameters with their values.
-        data: Folder or URI, or `memory`. data_files: path and SHA-256 of every file the run could read.
+        data: Folder or URI, or `memory`. data_files: path and SHA-256 of the stored files asked for rows or metadata.
         plan, options: What the run used, by currency or instrument where it differs.
     """
     return {

@@ -49,7 +49,7 @@ class LiveFeed(LiveCatalog):
     """Live rows of an exchange.
 
     Used as a context manager: entering connects and loads the instruments, leaving closes everything. `batches` ends
-    after `stop`, at the end of the subscriptions, or with an error when the feed is lost for good.
+    after `stop`, at the end of the subscriptions, or when the feed is lost for good, which `failure` tells.
 
     Args:
         source: The exchange.

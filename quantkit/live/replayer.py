@@ -156,7 +156,7 @@ class LogReplayer:
             raise DifferenceError(_place_of(decisions, reports), "nothing", describe(decisions, reports))
         for number, (recorded, replayed) in enumerate(zip(entry.decisions, decisions, strict=False)):
             if recorded != replayed:
-                where = f"decision {self.decisions + number + 1} at {iso_of(recorded.at_ns)}"
+                where = f"decision {self.decisions + number + 1} at {iso_of(recorded.sent_ns)}"
                 raise DifferenceError(where, _fields(recorded, replayed), _fields(replayed, recorded))
         for number, (recorded_report, report) in enumerate(zip(entry.reports, reports, strict=False)):
             if recorded_report != report:
@@ -229,8 +229,8 @@ class _RecordedNews:
 
 
 def _place_of(decisions: Sequence[Decision], reports: Sequence[Report]) -> str:
-    at_ns = decisions[0].at_ns if decisions else reports[0].at_ns
-    return f"what was done at {iso_of(at_ns)}"
+    done_ns = decisions[0].sent_ns if decisions else reports[0].at_ns  # our clock's, else the exchange's
+    return f"what was done at {iso_of(done_ns)}"
 
 
 def describe(decisions: Sequence[Decision], reports: Sequence[Report]) -> str:

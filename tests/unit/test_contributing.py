@@ -148,13 +148,20 @@ def test_a_broker_is_a_folder_and_a_line() -> None:
 
 
 def test_an_order_type_touches_what_is_told() -> None:
-    """Stop orders, as an example: every file that names their price, but for the rounding of any price."""
-    assert touched(r"\bstop_(price|ticks)\b", left_out=r"instruments\.py") == told("an order type")
+    """Stop orders, as an example: every file that names their price or their trigger, the rounding of any price aside.
+
+    The messages of an order have the price under a short name.
+    """
+    named = touched(r"\bstop_(price|ticks)\b|\bis_triggered\b", left_out=r"instruments\.py")
+    carried = touched(r"\bDecision\b", left_out="(?!brokers/)")
+    assert named | carried == told("an order type")
 
 
 def test_a_queue_model_touches_what_is_told() -> None:
-    """Every file that knows how much stands before an order."""
-    assert touched(r"\bahead\b", left_out="(?!brokers/)") == told("a queue model")
+    """Every file that knows how much stands before an order, and the one that says which rows may change it."""
+    says = "brokers/simulated/book_stream.py"
+    assert touched(r"\bahead\b", left_out="(?!brokers/)") == told("a queue model") - {says}
+    assert "larger than the queue before it" in text_of(PACKAGE / says)
 
 
 def test_an_option_touches_what_is_told() -> None:

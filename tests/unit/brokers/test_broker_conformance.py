@@ -280,7 +280,7 @@ def test_a_log_gets_every_message_and_every_report_once(broker: str) -> None:
     run = Run(broker, "trade", log=log)
     assert log.reports == list(run.broker.broker.log)
     assert [d.order_id for d in log.decisions if d.kind == "submit"] == [order.id for order in run.outcome.orders]
-    moments = [decision.at_ns for decision in log.decisions]
+    moments = [decision.sent_ns for decision in log.decisions]
     assert moments == sorted(moments)
     assert run.broker.broker.take_decisions() == []
 

@@ -591,7 +591,7 @@ def test_a_message_leaves_when_its_hook_has_sent_it_and_overtakes_none() -> None
     name = exchange.send(0, BUY, 3, 90)
     exchange.broker.cancel(name, 10)
     exchange.broker.amend(name, 2_000, lots=1, price_ticks=None)
-    assert [decision.at_ns for decision in exchange.broker.take_decisions()] == [1_000, 1_000, 2_000]
+    assert [decision.sent_ns for decision in exchange.broker.take_decisions()] == [1_000, 1_000, 2_000]
     exchange.row(1_019, 80.0)
     assert not exchange.is_quiet()
     exchange.row(1_020, 80.0)

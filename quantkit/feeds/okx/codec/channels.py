@@ -9,10 +9,10 @@ from quantkit.errors import ConfigError
 from quantkit.instruments import check_id
 from quantkit.rows.columns import Stream
 
-Path: TypeAlias = Literal["public", "business", "private"]
+WsPath: TypeAlias = Literal["public", "business", "private"]
 
 #: The three WebSocket paths.
-PATHS: Final[tuple[Path, ...]] = ("public", "business", "private")
+PATHS: Final[tuple[WsPath, ...]] = ("public", "business", "private")
 #: Book channels that send a snapshot and then changes; OKX wants few of them on one connection.
 DEPTH: Final = frozenset({"books", "books-l2-tbt", "books50-l2-tbt"})
 #: The channels of rows each of which replaces the one before, and the kinds of these rows.
@@ -63,7 +63,7 @@ class Channel(msgspec.Struct, frozen=True):
     extra_params: str = ""
 
     @property
-    def path(self) -> Path:
+    def path(self) -> WsPath:
         """The WebSocket path that serves it.
 
         Examples:

@@ -9,7 +9,7 @@ import msgspec
 import numpy as np
 
 from quantkit.errors import FeedError
-from quantkit.feeds.okx.codec.channels import Channel, Path
+from quantkit.feeds.okx.codec.channels import Channel, WsPath
 from quantkit.feeds.okx.config import Backoff
 from quantkit.feeds.okx.errors import OkxError, network_error
 from quantkit.feeds.okx.tracker.records import Lost, Opened
@@ -65,7 +65,7 @@ class ConnectionCallbacks(ClientServices, Protocol):
 
     rng: np.random.Generator
 
-    async def open_socket(self, path: Path, session: Session, where: str) -> Socket:
+    async def open_socket(self, path: WsPath, session: Session, where: str) -> Socket:
         """Connect and shake hands.
 
         Raises:
@@ -114,7 +114,7 @@ class Connection:
         needs_login: Whether to log in.
     """
 
-    def __init__(self, manager: ConnectionCallbacks, number: int, path: Path, *, needs_login: bool) -> None:
+    def __init__(self, manager: ConnectionCallbacks, number: int, path: WsPath, *, needs_login: bool) -> None:
         self.number = number
         self.path = path
         self.needs_login = needs_login

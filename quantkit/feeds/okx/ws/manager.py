@@ -9,7 +9,7 @@ from typing import Any, Final, TypeAlias
 import numpy as np
 
 from quantkit.errors import ConfigError, FeedClosedError, FeedError, SubscriptionError
-from quantkit.feeds.okx.codec.channels import Channel, Path
+from quantkit.feeds.okx.codec.channels import Channel, WsPath
 from quantkit.feeds.okx.config import OkxConfig
 from quantkit.feeds.okx.credentials import Credentials
 from quantkit.feeds.okx.errors import OkxError
@@ -198,7 +198,7 @@ class ConnectionManager:
 
     # Connections ----------------------------------------------------------------------------------------------
 
-    async def open_socket(self, path: Path, session: Session, where: str) -> Socket:
+    async def open_socket(self, path: WsPath, session: Session, where: str) -> Socket:
         """Connect to a path of the configured server."""
         return await self._open(self.config.ws_url(path), session, where)
 

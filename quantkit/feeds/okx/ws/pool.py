@@ -5,7 +5,7 @@ import itertools
 from collections.abc import Iterator
 
 from quantkit.errors import FeedError
-from quantkit.feeds.okx.codec.channels import Channel, Path
+from quantkit.feeds.okx.codec.channels import Channel, WsPath
 from quantkit.feeds.okx.config import OkxConfig
 from quantkit.feeds.okx.ws.connection import Connection, ConnectionCallbacks
 
@@ -41,7 +41,7 @@ class ConnectionPool:
         """Forget a connection."""
         self._connections.pop(connection.number, None)
 
-    def make(self, path: Path, *, needs_login: bool) -> Connection:
+    def make(self, path: WsPath, *, needs_login: bool) -> Connection:
         """Make a connection and begin to connect; failed ones of its kind are forgotten."""
         for failed in self:
             if failed.is_failed and failed.path == path and failed.needs_login == needs_login:
