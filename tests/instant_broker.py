@@ -126,7 +126,7 @@ class InstantBroker:
             ticks=ticks,
         )
         self._tell(order, OrderState.ACCEPTED, "", lots)
-        self._setup.observer.before_change()
+        self._setup.observer.before_fill()
         ledger.apply(fill)
         self.fills.append(fill)
         self._setup.dirty.add(order.instrument)

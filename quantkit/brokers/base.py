@@ -90,10 +90,10 @@ class BrokerNotes(NamedTuple):
 
 
 class Observer(Protocol):
-    """Follows the account's bookings, to value it."""
+    """Follows the account's fills, to value it."""
 
-    def before_change(self) -> None:
-        """Value the rows so far: the account changes at the present position."""
+    def before_fill(self) -> None:
+        """Be told before a fill is booked: the equity curve may have to begin."""
         ...
 
     def after_fill(self, fill: Fill) -> None:
@@ -113,7 +113,7 @@ class BrokerSetup(NamedTuple):
         cursors: The run's streams.
         marks: The mark of each instrument.
         position: The run's position. The engine moves it, the broker reads it.
-        observer: Called around every booking.
+        observer: Called around every fill.
         dirty: Instruments whose orders or messages have changed. The broker adds to it, the engine asks for `rearm`.
         send_clock: The departures of messages, and the offset of our clock.
         keeps_decisions: Whether the run calls `Broker.take_decisions`.

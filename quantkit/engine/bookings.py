@@ -26,10 +26,10 @@ class Bookings:
         self._equity = equity
         self.is_checked = True
 
-    def before_change(self) -> None:
-        """Be told that the account changes at the present position."""
+    def before_fill(self) -> None:
+        """Look for the start of the curve, if it is still to come: it shows the account before this fill."""
         if not self._equity.is_started:
-            self._equity.before_fill()
+            self._equity.look_for_start()
 
     def after_fill(self, fill: Fill) -> None:
         """Take in a fill that the ledger has just booked."""
@@ -61,4 +61,4 @@ class Bookings:
 
     def is_ruinous(self) -> bool:
         """Return whether a booking since the last check has left the account worth nothing."""
-        return not self.is_checked and self._equity.is_bankrupt
+        return not self.is_checked and self._equity.solvency.ruined is not None

@@ -84,15 +84,15 @@ class CurveBuilder:
         self.peak = float(peaks[-1])
         begun = int(ends[-1]) + 1 if len(ends) else 1
         if len(ends):
-            self._write(depth, ends)
-            for column, values in zip(self._columns, (equity[ends], cash, exposure), strict=False):
+            self._write_falls(depth, ends)
+            for column, values in zip(self._columns[:3], (equity[ends], cash, exposure), strict=True):
                 column.append(np.broadcast_to(np.asarray(values, np.float64), time_ns.shape))
             self._times.append(time_ns)
             self._are_grid.append(np.broadcast_to(is_grid, time_ns.shape))
         if begun < len(depth):
             self._trough = min(self._trough, float(depth[begun:].min()))
 
-    def _write(self, depth: Floats, ends: NDArray[np.int64]) -> None:
+    def _write_falls(self, depth: Floats, ends: NDArray[np.int64]) -> None:
         """Write the falls of rows: the deepest since the row before."""
         begins = np.concatenate(([0], ends[:-1])) + 1
         # A row without a moment of its own stays as deep as the one before it ended.

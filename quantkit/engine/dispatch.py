@@ -24,7 +24,7 @@ class HookedRows(NamedTuple):
         indices: Where they stand in the batch.
         hook: The function called with each row.
         times: Their `received_ns` as a list, None where it would have to be decoded.
-        events: Makes the rows' events, one after the other.
+        events: Makes the rows' events, one after the other; of a book the numbers of its rows.
     """
 
     indices: NDArray[np.int64]
@@ -110,12 +110,14 @@ class HookDispatcher:
             StrategyError: A hook raised.
         """
         position, dirty, behind = self._position, self._dirty, self._behind
+        # The iterator is shared with `_rows`: what is left of it has not been handed out.
         done = self._count - self._left.__length_hint__()
-        # Rows are whole steps apart at least, so that most searches end where they begin.
+        # Each hooked row takes one index at least: no more than `limit - next_index` of them stand before the limit.
         end = min(self._count, done + limit - self.next_index)
         if behind[end - 1] > limit:
             end = bisect_right(behind, limit, done, end)
         hook, event = self._one_hook, None
+        # The targets of these loops are the run's position: it moves with every row, without a call.
         try:
             if hook is not None:
                 for position.index, position.now_ns, event in islice(self._rows, end - done):

@@ -84,7 +84,7 @@ def _warnings(parts: RunParts, notes: BrokerNotes, ended: str, end_ns: int) -> l
         *parts.books.notes(),
     ]
     if ended == "bankrupt":
-        currency = parts.equity.ruined
+        currency = parts.equity.solvency.ruined
         what = f"equity in {currency}, which backs the contracts," if currency else "equity"
         found.append(f"{what} fell to zero at {iso_of(end_ns)}: the run ended there")
     return found

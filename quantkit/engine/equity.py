@@ -12,7 +12,7 @@ moment, or when something other than a candle's range first changes the account 
 from decimal import Decimal
 from typing import Final
 
-from quantkit.engine.curve import CurveGrid
+from quantkit.engine.curve import CurveBuilder, CurveGrid
 from quantkit.engine.excursions import Excursions
 from quantkit.engine.outcome import EquityCurve, Excursion
 from quantkit.engine.solvency import Solvency
@@ -52,18 +52,19 @@ class EquityTracker:
         self.starting_equity = Decimal(0)
         self.solvency = Solvency(marks.sources)
         self._ledger = ledger
-        self._table = marks
-        self._marks = marks.sources
+        self._marks = marks
+        self._sources = marks.sources
         self._position = position
         self._grid = CurveGrid(start_ns, every_ns)
         self._states = AccountStates(ledger, marks)
-        self._valuation = Valuation(marks.sources, position, self._grid)
+        self._curve = CurveBuilder()
+        self._valuation = Valuation(marks.sources, position, self._grid, self._curve)
         self._excursions = Excursions(ledger)
-        self._done = 0
+        self._looked_to = 0  # the index before which every row of this batch has been valued: the last look
         self._early: dict[str, float] = {}  # marks seen before the curve was opened
-        self._last: dict[str, float] = {}  # marks that mattered at `_done`, as they stood
+        self._last: dict[str, float] = {}  # marks that mattered at `_looked_to`, as they stood
         self._is_in_batch = False
-        self._is_ordinary = False  # whether all that may matter has marks from rows
+        self._has_row_marks = False  # whether all that may matter has marks from rows
 
     # The start --------------------------------------------------------------------------------------------------
 
@@ -82,10 +83,10 @@ class EquityTracker:
 
     def _try_start(self, index: int) -> None:
         """Open the curve at the first index at which every currency held has a price, if that lies before `index`."""
-        first, missing, converters = self._done, False, converters_needed(self._ledger)
+        first, missing, converters = self._looked_to, False, converters_needed(self._ledger)
         for name in converters:
             if name not in self._early:
-                indices = self._marks[name].rows(index)[0]
+                indices = self._sources[name].rows(index)[0]
                 if len(indices) and indices[0] < index:
                     first = max(first, int(indices[0]) + 1)
                 else:
@@ -95,9 +96,9 @@ class EquityTracker:
                 mark = self._before(name, index)
                 if mark is not None:
                     self._early[name] = mark
-            self._done = max(self._done, index)
+            self._looked_to = max(self._looked_to, index)
             return
-        self._done = first
+        self._looked_to = first
         self._read()
         for name in self._last:
             mark = self._before(name, first)
@@ -108,7 +109,7 @@ class EquityTracker:
 
     def _before(self, name: str, index: int) -> float | None:
         """Return an instrument's mark before an index of this batch, at or before the present one."""
-        indices, values = self._marks[name].rows(index)
+        indices, values = self._sources[name].rows(index)
         row = int(indices.searchsorted(index))
         return float(values[row - 1]) if row else self._early.get(name)
 
@@ -116,13 +117,13 @@ class EquityTracker:
 
     def enter_batch(self) -> None:
         """Begin a batch; the one before has been valued to its end."""
-        self._done = 0
+        self._looked_to = 0
         self._is_in_batch = True
         self.solvency.enter_batch()
         self._watch(0)
         if not self.is_started:
             for name in converters_needed(self._ledger):
-                self._marks[name].rows(0)  # the curve opens at the first price
+                self._sources[name].watch()  # the curve opens at the first price
 
     def leave_batch(self, index: int, now_ns: int) -> None:
         """Value a batch to its end."""
@@ -132,32 +133,31 @@ class EquityTracker:
     # The account changes ----------------------------------------------------------------------------------------
 
     def account_changed(self) -> None:
-        """Read the account anew after funding."""
+        """Read the account anew: funding was booked, or the run begins."""
         self._read()
-        self._watch(self._done)
+        self._watch(self._looked_to)
 
     def _read(self) -> None:
         """Read the account and the marks that matter; what has been before was valued."""
         states, index = self._states, self._position.index
         states.read()
         self._last = self._standing()
-        self._is_ordinary = all(self._marks[name].before(index) is not None for name in states.view.matters())
+        self._has_row_marks = all(self._sources[name].before(index) is not None for name in states.view.matters())
 
     def _standing(self) -> dict[str, float]:
         """Return the marks that matter as they stand."""
-        marks = {name: self._table.last(name) for name, truth in self._states.view.matters().items() if truth}
+        marks = {name: self._marks.last(name) for name, truth in self._states.view.matters().items() if truth}
         return {name: mark for name, mark in marks.items() if mark is not None}
 
-    def before_fill(self) -> None:
-        """Look for the start of the curve: it shows the account before the fill that is about to be booked."""
-        if not self.is_started:
-            self.run_to(self._position.index, self._position.now_ns)
+    def look_for_start(self) -> None:
+        """Look for the start of the curve among the rows so far."""
+        self.run_to(self._position.index, self._position.now_ns)
 
     def after_fill(self, fill: Fill) -> None:
         """Take in a fill: a row of the curve, and part of a round trip."""
         states, position = self._states, self._position
         index, now_ns, is_after = position.index, position.now_ns, position.is_after_candles
-        is_plain = self._is_ordinary and self._is_in_batch and self.is_started
+        is_plain = self._has_row_marks and self._is_in_batch and self.is_started
         if not (is_plain and states.add(fill, index, now_ns, is_after=is_after)):
             self._value_fill(fill, index, now_ns)
             return
@@ -176,7 +176,7 @@ class EquityTracker:
             self._open_curve(now_ns)
         self._excursions.follow(fill, index)
         self._excursions.look_on()
-        self._watch(self._done)
+        self._watch(self._looked_to)
         if self.is_started:
             self._valuation.add_row(self._states.view, self._last, now_ns)
 
@@ -194,7 +194,7 @@ class EquityTracker:
             end = int(position.received_ns.searchsorted(now_ns, "right"))
             marks = {}
             for name, last in self._last.items():
-                ahead = self._marks[name].ahead(end)
+                ahead = self._sources[name].ahead(end)
                 marks[name] = last if ahead is None else ahead
             self._valuation.add_row(self._states.view, marks, now_ns, is_grid=True)
 
@@ -206,30 +206,25 @@ class EquityTracker:
             self._try_start(index)
         if not self.is_started:
             return
-        end = max(self._done, index)
+        end = max(self._looked_to, index)
         if self._states.count or now_ns > self._grid.next_ns or self._is_moved(end):
             self._value(end, now_ns)
-        self._done = end
+        self._looked_to = end
 
     def _is_moved(self, end: int) -> bool:
         """Return whether a row from the last look to an index moves a mark that matters."""
         for name in self._last:
-            low, high = self._marks[name].rows(end)[0].searchsorted((self._done, end))
+            low, high = self._sources[name].rows(end)[0].searchsorted((self._looked_to, end))
             if low < high:
                 return True
         return False
 
     def _value(self, end: int, now_ns: int) -> None:
         """Value the rows from the last look to an index, the fills among them, and the grid."""
-        moments = self._valuation.extend(self._states.columns(self._done), self._last, end, now_ns)
+        moments = self._valuation.extend(self._states.columns(self._looked_to), self._last, end, now_ns)
         self._excursions.see(moments)
         self._last = moments.standing()
         self._states.forget()
-
-    @property
-    def ruined(self) -> str | None:
-        """The account or currency without equity at the marks of the last look."""
-        return self.solvency.ruined if self._excursions.has_traded else None
 
     # Solvency ---------------------------------------------------------------------------------------------------
 
@@ -237,19 +232,14 @@ class EquityTracker:
         """Find out whether marks from an index on may end the run; those that matter stand as at the last look."""
         view, solvency = self._states.view, self.solvency
         for name in self._last:
-            self._marks[name].rows(0)  # from here on the mids of a book are needed
-        if not (self._is_ordinary and solvency.outlives_batch(view, self._last)):
+            self._sources[name].watch()
+        if not (self._has_row_marks and solvency.outlives_batch(view, self._last)):
             solvency.narrow(view, self._last, index)
-
-    @property
-    def is_bankrupt(self) -> bool:
-        """Whether a traded account, or a currency that backs contracts, has no equity left."""
-        return self.ruined is not None
 
     def look_closely(self, index: int, now_ns: int) -> None:
         """Value up to a doubtful row, itself included, and work the bounds out anew."""
         self.run_to(index + 1, now_ns)
-        self.solvency.narrow(self._states.view, self._last, self._done)
+        self.solvency.narrow(self._states.view, self._last, self._looked_to)
 
     # The end ----------------------------------------------------------------------------------------------------
 
@@ -271,9 +261,9 @@ class EquityTracker:
             name, currency = next((name, currency) for name, currency in converters.items() if name not in self._early)
             raise DataError(
                 f"{currency} cannot be valued in {self._ledger.report_currency}: {name} has no price "
-                f"({self._marks[name].name}) in the run; choose another span, or leave {currency} out of the cash"
+                f"({self._sources[name].name}) in the run; choose another span, or leave {currency} out of the cash"
             )
-        return self._valuation.curve()
+        return self._curve.curve()
 
     def excursions(self) -> list[Excursion]:
         """Return the marks' range for every round trip, in order of opening."""

@@ -53,11 +53,6 @@ class Excursions:
         self._highs: list[float] = []
         self._latest: dict[str, int] = {}  # the number of each instrument's latest trip
 
-    @property
-    def has_traded(self) -> bool:
-        """Whether there was a fill."""
-        return bool(self._trips)
-
     def follow(self, fill: Fill, index: int) -> None:
         """Open, extend or close the round trip of a fill, which has seen the rows before an index."""
         name, price = fill.instrument, fill.price

@@ -147,7 +147,7 @@ class PastMids(PastPrices):
         """Keep the mid at a fill, and every one after it."""
         cursor = self._mark.cursor
         if cursor.rows and cursor.applied:
-            self._mark.rows(0)
+            self._mark.watch()
             return
         mid = self._mark.standing()
         if mid is not None:

@@ -4,7 +4,8 @@ At one instant: arrivals that a quiet market has not revealed, reports that are 
 time moves; orders that have arrived by the instrument's matching clock are processed against the market before the
 row; the row is applied; reports due are delivered; then the strategy's hook runs.
 
-Only rows that can matter are looked at one by one: those the strategy hooks, and those that the broker stops at.
+Only rows that can matter are looked at one by one: those the strategy hooks, those that the broker stops at, and marks
+that might end the run.
 """
 
 from bisect import bisect_left
@@ -72,14 +73,13 @@ class RowLoop:
                 dirty.discard("")  # timers concern no order
                 self._broker.rearm(dirty)
                 dirty.clear()
-            stop, cursor = agenda.stop, agenda.cursor
-            is_hit = cursor is not None
+            stop, is_doubt = agenda.stop, False
             # A mark that might end the run is looked at before the strategy sees its row, but after the broker has.
             # The row of the stop itself is searched once it has been run: a book has no mid of it before.
             if not solvency.is_safe:
                 doubt = solvency.next_doubt(min(stop, size))
                 if doubt < stop:
-                    stop, cursor, is_hit = doubt, None, True
+                    stop, is_doubt = doubt, True
             # A wake-up comes before the rows of its moment, that of the stop among them.
             end, index = min(stop + 1, size), position.index
             wake, wake_ns = end, min(agenda.wake_ns, agenda.report_ns, timers.next_ns)
@@ -101,13 +101,13 @@ class RowLoop:
                 continue
             if stop >= size:
                 break
-            if not is_hit:
+            if is_doubt:
+                self._check_mark(stop)
+            elif (cursor := agenda.cursor) is None:
                 position.index = stop  # as far as the search has looked
                 self._broker.search_on(stop)
-            elif cursor is None:
-                self._check_mark(stop)
             else:
-                self._matching_row(cursor, stop)
+                self._match_row(cursor, stop)
                 position.index = stop + 1
                 if dispatcher.next_index == stop:
                     dispatcher.run_to(stop + 1)
@@ -153,12 +153,12 @@ class RowLoop:
         """Look closely at a mark that might end the run."""
         now_ns = self._position.stamps[index]
         self._equity.look_closely(index, now_ns)
-        if self._equity.is_bankrupt:
+        if self._solvency.ruined is not None:
             self._position.now_ns = now_ns
             self._position.index = index + 1
             raise RunEndedError
 
-    def _matching_row(self, cursor: StreamCursor, index: int) -> None:
+    def _match_row(self, cursor: StreamCursor, index: int) -> None:
         """Run the exchange's side of one row, and deliver what is due by it."""
         position = self._position
         now_ns = position.now_ns = position.stamps[index]

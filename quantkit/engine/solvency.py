@@ -19,18 +19,18 @@ class Solvency:
     has to be looked at. Else bounds are drawn around the marks as they stand, and whatever leaves them is looked at.
 
     Args:
-        marks: Where each instrument's mark comes from.
+        sources: The mark of each instrument.
 
     Attributes:
         is_safe: Whether no mark of this batch can end the run.
-        ruined: The part without equity: the whole account (""), or a currency that backs contracts; None while the
-            account is solvent.
+        ruined: The part without equity at the marks of the last look: the whole account (""), or a currency that backs
+            contracts; None while the account is solvent, or has not traded.
     """
 
-    def __init__(self, marks: Mapping[str, AnyMark]) -> None:
+    def __init__(self, sources: Mapping[str, AnyMark]) -> None:
         self.is_safe = True
         self.ruined: str | None = None
-        self._marks = marks
+        self._sources = sources
         self._lows: dict[str, float] = {}  # of the marks of this batch
         self._highs: dict[str, float] = {}
         self._bounds: dict[str, tuple[float, float]] = {}
@@ -50,7 +50,7 @@ class Solvency:
         """
         for name in names:
             if name not in self._lows:
-                self._lows[name], self._highs[name] = self._marks[name].extremes()
+                self._lows[name], self._highs[name] = self._sources[name].extremes()
         total, worths = view.worths(self._lows, self._highs)
         self.is_safe = False
         if total > 0:
@@ -68,7 +68,7 @@ class Solvency:
         self._bounds = {}
         self._safe_until = index
         equity, worths = view.worths(marks, marks)
-        self.ruined = _find_ruin(view, equity, worths)
+        self.ruined = _find_ruin(view, equity, worths) if view.positions else None
         if not marks:
             return
         gross = view.gross(marks)
@@ -87,7 +87,7 @@ class Solvency:
         if self.is_safe or not self._bounds or horizon <= begin:
             return NOWHERE
         for name, (low, high) in self._bounds.items():
-            indices, values = self._marks[name].rows(horizon)
+            indices, values = self._sources[name].rows(horizon)
             row, stop = indices.searchsorted((begin, horizon)).tolist()
             while row < stop:
                 window = values[row : min(row + _WINDOW, stop)]

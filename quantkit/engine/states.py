@@ -19,11 +19,11 @@ _ANY_MARK: Final = 1.0
 class _HeldLine:
     """What the fills of one instrument change."""
 
-    __slots__ = ("balances", "currencies", "holding", "number", "position", "unit")
+    __slots__ = ("balances", "currencies", "held", "number", "position", "unit")
 
-    def __init__(self, number: int, holding: PositionView, position: Position, balances: list[CurrencyBalance]) -> None:
+    def __init__(self, number: int, held: PositionView, position: Position, balances: list[CurrencyBalance]) -> None:
         self.number = number
-        self.holding = holding
+        self.held = held
         self.position = position
         self.unit = float(position.instrument.unit)
         self.balances = balances
@@ -31,7 +31,7 @@ class _HeldLine:
 
     def read(self) -> None:
         """Read the position."""
-        held = self.holding
+        held = self.held
         qty, held.open_value = self.position.floats()
         held.size = qty * self.unit
         held.is_long = qty > 0
@@ -61,7 +61,7 @@ class StateColumns:
         floats = np.array(parts, np.float64).reshape(self.count, amounts + len(mids))
         every, numbers = np.arange(self.count), iter(base)
         found: dict[str, PositionView] = {}
-        for number, held in enumerate(view.holdings):
+        for number, held in enumerate(view.positions):
             fills = np.flatnonzero(ints[:, 3] == number)
             size, open_value = (self._spread(next(numbers), fills, floats[:, n]) for n in (0, 1))
             found[held.name] = held.at(size, open_value)
@@ -121,17 +121,15 @@ class AccountStates:
         self._lines = {}
         for name, position in ledger.positions.items():
             instrument = position.instrument
-            holding = PositionView(
-                name, *self._conversion(instrument.settle_currency), is_inverse=instrument.is_inverse
-            )
+            held = PositionView(name, *self._conversion(instrument.settle_currency), is_inverse=instrument.is_inverse)
             if instrument.is_spot:
                 moved = [balances[instrument.base], balances[instrument.quote]]
             else:
                 moved = [balances[instrument.settle_currency]]
-                moved[0].contracts.append(holding)
-            line = self._lines[name] = _HeldLine(len(self._lines), holding, position, moved)
+                moved[0].contracts.append(held)
+            line = self._lines[name] = _HeldLine(len(self._lines), held, position, moved)
             line.read()
-        self.view = AccountView(list(balances.values()), [line.holding for line in self._lines.values()])
+        self.view = AccountView(list(balances.values()), [line.held for line in self._lines.values()])
         self.mids = [name for name in self.view.matters() if isinstance(self._marks.sources[name], BookMark)]
         self.forget()
 
@@ -164,7 +162,7 @@ class AccountStates:
             return False
         self._whole += (index, now_ns, is_after, line.number)
         parts = self._parts
-        parts += (line.holding.size, line.holding.open_value)
+        parts += (line.held.size, line.held.open_value)
         for balance in self.view.balances:
             parts.append(balance.amount)
         parts += mids
@@ -178,7 +176,7 @@ class AccountStates:
         for name in self.mids:
             found.append(self._marks.last(name) if matters[name] else _ANY_MARK)
             if matters[name]:
-                self._marks.sources[name].rows(0)
+                self._marks.sources[name].watch()
         return found
 
     def columns(self, begin: int) -> StateColumns:
@@ -188,7 +186,7 @@ class AccountStates:
     def forget(self) -> None:
         """Go on from the account as it is; the states so far have been valued."""
         view = self.view
-        self._base = [number for held in view.holdings for number in (held.size, held.open_value)]
+        self._base = [number for held in view.positions for number in (held.size, held.open_value)]
         self._base += [balance.amount for balance in view.balances]
         self.count = 0
         self._whole, self._parts = [], []

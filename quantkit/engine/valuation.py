@@ -6,7 +6,6 @@ import numpy as np
 
 from quantkit.engine.curve import CurveBuilder, CurveGrid
 from quantkit.engine.moments import Ints, Moments
-from quantkit.engine.outcome import EquityCurve
 from quantkit.engine.states import StateColumns
 from quantkit.engine.worth import AccountView, Floats, along_moments, exposure
 from quantkit.rows.marks import AnyMark
@@ -14,19 +13,22 @@ from quantkit.rows.position import RunPosition
 
 
 class Valuation:
-    """Makes the equity curve of states and marks.
+    """Values states at marks, for the equity curve.
 
     Args:
         sources: The mark of each instrument.
         position: The run's position.
         grid: The moments at which the curve has a row.
+        curve: Gets the rows.
     """
 
-    def __init__(self, sources: Mapping[str, AnyMark], position: RunPosition, grid: CurveGrid) -> None:
+    def __init__(
+        self, sources: Mapping[str, AnyMark], position: RunPosition, grid: CurveGrid, curve: CurveBuilder
+    ) -> None:
         self._sources = sources
         self._position = position
         self._grid = grid
-        self._curve = CurveBuilder()
+        self._curve = curve
 
     def open_curve(self, view: AccountView, marks: Mapping[str, float], now_ns: int) -> None:
         """Write the curve's first row."""
@@ -86,14 +88,10 @@ class Valuation:
         after = np.flatnonzero(columns.are_after)
         return after[self._grid.are_due(columns.fill_ns[after])] if len(after) else after
 
-    def curve(self) -> EquityCurve:
-        """Return the curve as arrays."""
-        return self._curve.curve()
-
 
 def _exposure(view: AccountView, moments: Moments, ends: Ints, equity: Floats) -> Floats:
     """Return the exposure at some of the moments, of which the account and its equity are given."""
-    for held in view.holdings:
+    for held in view.positions:
         if held.converter is not None:
             # Without a balance in its currency nobody asks for the rate: such a position is not counted.
             is_counted = moments.matters.get(held.converter, False)

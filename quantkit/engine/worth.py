@@ -89,14 +89,14 @@ class AccountView:
 
     Attributes:
         balances: In the ledger's order.
-        holdings: Every position, in the order of first trades.
+        positions: Every position, in the order of first trades.
     """
 
-    __slots__ = ("balances", "holdings")
+    __slots__ = ("balances", "positions")
 
-    def __init__(self, balances: list[CurrencyBalance], holdings: list[PositionView]) -> None:
+    def __init__(self, balances: list[CurrencyBalance], positions: list[PositionView]) -> None:
         self.balances = balances
-        self.holdings = holdings
+        self.positions = positions
 
     def worths(self, lows: Mapping[str, Amount], highs: Mapping[str, Amount]) -> tuple[Amount, list[Amount]]:
         """Return the equity in the report currency, and the worth of each currency in itself.
@@ -128,7 +128,7 @@ class AccountView:
     def gross(self, marks: Mapping[str, Amount]) -> Amount:
         """Return the gross notional in the report currency."""
         gross: Amount = 0.0
-        for held in self.holdings:
+        for held in self.positions:
             mark = marks.get(held.name)
             if mark is None:
                 continue
@@ -144,7 +144,7 @@ class AccountView:
 
     def matters(self) -> dict[str, Truth]:
         """Return whether an instrument's mark decides the equity, for those that may."""
-        found: dict[str, Truth] = {held.name: held.size != 0 for held in self.holdings}
+        found: dict[str, Truth] = {held.name: held.size != 0 for held in self.positions}
         for balance in self.balances:
             if balance.converter is not None:
                 is_needed: Truth = balance.amount != 0
@@ -166,7 +166,7 @@ class AccountView:
         """
         found = {
             held.name: held.at(along_moments(held.size, states), along_moments(held.open_value, states))
-            for held in self.holdings
+            for held in self.positions
         }
         balances = []
         for balance in self.balances:

@@ -51,6 +51,10 @@ class BookMark:
         self._rows = None
         self._count = 0
 
+    def watch(self) -> None:
+        """Keep the mid row by row from here on."""
+        self.rows(0)
+
     def rows(self, index: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
         """Return the indices of rows and the mids after them.
 
@@ -191,6 +195,9 @@ class MarkSource:
                 self.carried()
         self._loaded = False
         self._after = self._until = -1
+
+    def watch(self) -> None:
+        """Do nothing: columns tell every row of a batch at any time."""
 
     def rows(self, index: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
         """Return indices and prices of the present batch, rows without a price left out: complete at any index."""

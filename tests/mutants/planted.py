@@ -109,7 +109,7 @@ MUTANTS = [
     Mutant(
         "the curve does not begin before the fill that follows its first prices",
         EXECUTIONS,
-        "        self._observer.before_change()\n",
+        "        self._observer.before_fill()\n",
         "",
     ),
     Mutant(

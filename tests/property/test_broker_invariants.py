@@ -200,8 +200,8 @@ class BoundWatch:
         self._setup = setup
         self._max_leverage = Fraction(max_leverage)
 
-    def before_change(self) -> None:
-        self._setup.observer.before_change()
+    def before_fill(self) -> None:
+        self._setup.observer.before_fill()
 
     def after_fill(self, fill: Fill) -> None:
         self._setup.observer.after_fill(fill)

@@ -182,7 +182,7 @@ class AsyncBroker:
             lots=executed.lots,
             ticks=executed.ticks,
         )
-        setup.observer.before_change()
+        setup.observer.before_fill()
         setup.ledger.apply(fill)
         self.fills.append(fill)
         self._report(record, change, fill)

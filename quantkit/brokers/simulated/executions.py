@@ -94,7 +94,7 @@ class Executions:
             lots=allowed,
             ticks=ticks,
         )
-        self._observer.before_change()
+        self._observer.before_fill()
         account.filled(order, allowed)
         order.filled += allowed
         self._ledger.apply(fill)

@@ -68,9 +68,9 @@ class Watch:
         self.told: list[str] = []
         self._observer = observer
 
-    def before_change(self) -> None:
+    def before_fill(self) -> None:
         self.told.append("before")
-        self._observer.before_change()
+        self._observer.before_fill()
 
     def after_fill(self, fill: Fill) -> None:
         self.told.append(f"after {fill.id}")

@@ -51,7 +51,7 @@ class Exchange:
             listing.market.see(100)
         self.numbers = 0
 
-    def before_change(self) -> None:
+    def before_fill(self) -> None:
         self.calls.append(("before", self.held()))
 
     def after_fill(self, fill: Fill) -> None:

@@ -92,6 +92,10 @@ def test_an_account_with_nothing_left_is_ruined_as_a_whole() -> None:
     assert ruin(view, {LINEAR.id: 90.1}) is None
 
 
+def test_an_account_that_has_not_traded_is_not_ruined() -> None:
+    assert ruin(view_of(account(USDT=0)), {}) is None
+
+
 def test_a_currency_that_backs_contracts_is_ruined_by_itself() -> None:
     ledger = account(USDT=10_000, AAA=1)
     ledger.apply(fill(INVERSE, 100, 100.0))
@@ -135,7 +139,7 @@ def test_a_state_has_all_that_its_fill_moved() -> None:
         "FFF": [10, 8, 8],
         "AAA": [1, 1, 1],
     }
-    (held,) = columns.view.holdings
+    (held,) = columns.view.positions
     assert (held.size.tolist(), held.open_value.tolist()) == ([1, 0.5, 0], [100, 50, 0])
     states.forget()
     assert states.columns(8).count == 0
