@@ -281,6 +281,7 @@ class Portfolio:
 
     Attributes:
         currencies: Every currency that has or had a balance, starting ones first.
+        mark: Gives the latest mark of an instrument, by its id; None before the first.
 
     Raises:
         ConfigError: No cash, a negative balance, or a currency that no instrument of the run converts.
@@ -304,7 +305,7 @@ class Portfolio:
         self.instruments: Mapping[str, Instrument] = MappingProxyType(self._instruments)
         self.report_currency = report_currency or next(iter(cash))
         self.deposits: Mapping[str, Decimal] = MappingProxyType(deposits)
-        self._mark_of = mark_of
+        self.mark = mark_of
         self._balances: dict[str, CurrencyLedger] = {}
         self._settled: dict[str, CurrencyLedger] = {}  # of the currencies that money was moved in, in order
         self._positions: dict[str, Position] = {}
@@ -389,10 +390,6 @@ class Portfolio:
         """Return the whole numbers behind a balance, for those that judge orders by them; to be read only."""
         return self._balances.setdefault(currency, CurrencyLedger())
 
-    def mark(self, instrument: str) -> float | None:
-        """Return the latest mark of an instrument, None before the first."""
-        return self._mark_of(instrument)
-
     def totals(self, what: str) -> dict[str, Decimal]:
         """Return `realised`, `fees` or `funding` summed over instruments, by currency."""
         totals: dict[str, Fraction] = {}
@@ -420,7 +417,7 @@ class Portfolio:
         if currency == self.report_currency:
             return Fraction(1)
         via = self._converters[currency]
-        mark = self._mark_of(via.id)
+        mark = self.mark(via.id)
         if mark is None:
             return None
         price = Fraction(decimal_of(mark))
@@ -482,7 +479,7 @@ class Portfolio:
         num, den = (0, 1) if balance is None else balance.ratio()
         for position in self._contracts.get(currency, ()):
             if position._net.size:
-                mark = self._mark_of(position.instrument.id)
+                mark = self.mark(position.instrument.id)
                 if mark is None:
                     return None
                 more, parts = position.unrealised_ratio(mark)

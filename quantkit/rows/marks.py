@@ -202,16 +202,19 @@ class MarkSource:
     def rows(self, index: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
         """Return indices and prices of the present batch, rows without a price left out: complete at any index."""
         if not self._loaded:
-            # Asked before the first batch, there is nothing yet, but there may be once it has been entered.
-            self._loaded = self.cursor.block is not None
-            if self.cursor.block is None:
-                self._values, self._indices = np.empty(0), np.empty(0, np.int64)
-            else:
-                self._values, self._indices = prices_of(self.cursor.block), self.cursor.positions
-                known = ~np.isnan(self._values)
-                if not known.all():
-                    self._values, self._indices = self._values[known], self._indices[known]
+            self._load()
         return self._indices, self._values
+
+    def _load(self) -> None:
+        # Asked before the first batch, there is nothing yet, but there may be once it has been entered.
+        self._loaded = self.cursor.block is not None
+        if self.cursor.block is None:
+            self._values, self._indices = np.empty(0), np.empty(0, np.int64)
+        else:
+            self._values, self._indices = prices_of(self.cursor.block), self.cursor.positions
+            known = ~np.isnan(self._values)
+            if not known.all():
+                self._values, self._indices = self._values[known], self._indices[known]
 
     def carried(self) -> float | None:
         """Return the price as it stood before the present batch."""
@@ -233,9 +236,11 @@ class MarkSource:
         """Return the latest price before an index."""
         if self._after < index <= self._until:
             return self._price
-        indices, values = self.rows(index)
+        if not self._loaded:
+            self._load()
+        indices = self._indices
         row = int(indices.searchsorted(index))
-        price = float(values[row - 1]) if row else self.carried()
+        price = float(self._values[row - 1]) if row else self.carried()
         if self._loaded:
             self._price = price
             self._after = int(indices[row - 1]) if row else -1

@@ -97,7 +97,7 @@ class PortfolioMachine(RuleBasedStateMachine):
     def restore(self) -> None:
         """Go on with a pickled copy: nothing may be lost (invariant 14)."""
         self.portfolio = pickle.loads(pickle.dumps(self.portfolio))
-        self.marks = self.portfolio._mark_of.__self__  # type: ignore[attr-defined]
+        self.marks = self.portfolio.mark.__self__  # type: ignore[attr-defined]
 
     @precondition(lambda self: bool(self.oracle.holdings))
     @rule(data=st.data())

@@ -201,7 +201,7 @@ class SimulatedBroker:
     def advance(self, now_ns: int) -> None:
         agenda, messages = self.agenda, self._messages
         while agenda.wake_ns <= now_ns:
-            listing = messages.overdue(now_ns)
+            listing = messages.busy[0] if len(messages.busy) == 1 else messages.first_overdue(now_ns)
             self._dirty.add(listing.id)
             listing.sync(self._position.index)
             self._arrivals.process(listing, messages.take(listing))

@@ -203,7 +203,7 @@ class TradeListing(Listing):
 
     def apply_row(self, stream: MatchingStream, row: int, clock_ns: int) -> None:
         self.opened = None
-        market, prices = self._trades, self._stream.lows_and_highs()[0]
+        market, (prices, _) = self._trades, self._stream.prices or self._stream.read_prices()
         qty, side = print_of(stream.cursor, row) if market.touch else (0.0, Side.BUY)
         market.on_trade(float(prices[row]), qty, side, clock_ns)
 

@@ -20,6 +20,9 @@ class MessageQueue:
         dirty: Gets the instruments that messages are sent to.
         agenda: Gets the time at which a message is due though no row has shown its arrival.
         keeps_decisions: Whether what is sent is kept for a log.
+
+    Attributes:
+        busy: The listings with messages under way.
     """
 
     def __init__(
@@ -37,7 +40,7 @@ class MessageQueue:
         self._send_clock = send_clock
         self._dirty = dirty
         self._agenda = agenda
-        self._busy: list[Listing] = []  # those with messages under way
+        self.busy: list[Listing] = []
         self._sent = 0
         self._left_ns = -NEVER_NS  # when the last message left, by the exchange's clock
         self._keeps_decisions = keeps_decisions
@@ -63,7 +66,7 @@ class MessageQueue:
         if queue:
             due_ns = max(due_ns, queue[-1].due_ns)
         else:
-            self._busy.append(listing)
+            self.busy.append(listing)
             agenda.wake_ns = min(due_ns, agenda.wake_ns)
         queue.append(Message(arrives_ns, due_ns, self._sent, kind, order, lots, limit))
         self._sent += 1
@@ -75,22 +78,19 @@ class MessageQueue:
     def take(self, listing: Listing) -> Message:
         """Return the next message to a listing, which is taken to have arrived."""
         message = listing.queue.popleft()
-        busy = self._busy
+        busy = self.busy
         if not listing.queue:
             busy.remove(listing)
         self._agenda.wake_ns = min([other.queue[0].due_ns for other in busy]) if busy else NEVER_NS
         return message
 
-    def overdue(self, now_ns: int) -> Listing:
-        """Return the listing whose next message is overdue: no row has revealed it in time.
+    def first_overdue(self, now_ns: int) -> Listing:
+        """Return the busy listing whose overdue message comes first: no row has revealed it in time.
 
         Messages to several markets are taken in the order of their arrival, and of sending where they arrive together:
         they draw on the same money.
         """
-        busy = self._busy
-        if len(busy) == 1:
-            return busy[0]
-        due = [listing for listing in busy if listing.queue[0].due_ns <= now_ns]
+        due = [listing for listing in self.busy if listing.queue[0].due_ns <= now_ns]
         return min(due, key=_arrival)
 
     def take_decisions(self) -> list[Decision]:
@@ -100,9 +100,9 @@ class MessageQueue:
 
     def clear(self) -> None:
         """Lose everything under way."""
-        for listing in self._busy:
+        for listing in self.busy:
             listing.queue.clear()
-        self._busy.clear()
+        self.busy.clear()
         self._agenda.wake_ns = NEVER_NS
 
 

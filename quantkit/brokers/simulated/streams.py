@@ -106,9 +106,13 @@ class MatchingStream:
 
 
 class GatedStream(MatchingStream):
-    """Trades or candles, which matter only where they leave a band of prices, or from a moment on."""
+    """Trades or candles, which matter only where they leave a band of prices, or from a moment on.
 
-    __slots__ = ("_band", "_highs", "_lows", "_until_ns", "_until_row", "_window")
+    Attributes:
+        prices: What `read_prices` has found; None before.
+    """
+
+    __slots__ = ("_band", "_until_ns", "_until_row", "_window", "prices")
 
     def __init__(self, cursor: StreamCursor) -> None:
         super().__init__(cursor)
@@ -116,12 +120,11 @@ class GatedStream(MatchingStream):
         self._until_ns = NEVER_NS
         self._until_row = 0
         self._window = _FIRST_WINDOW
-        self._lows: NDArray[Any] | None = None
-        self._highs: NDArray[Any] | None = None
+        self.prices: tuple[NDArray[Any], NDArray[Any]] | None = None
 
     def leave_rows(self) -> None:
         super().leave_rows()
-        self._lows = self._highs = None
+        self.prices = None
 
     def rest(self) -> None:
         self.stop, self.is_hit = NOWHERE, False
@@ -156,7 +159,7 @@ class GatedStream(MatchingStream):
         low, high = self._band.low, self._band.high
         stop = min(start + self._window, self._until_row)
         self._window = min(2 * self._window, _LAST_WINDOW)
-        lows, highs = self.lows_and_highs()
+        lows, highs = self.prices or self.read_prices()
         below, above = lows[start:stop], highs[start:stop]
         if np.minimum.reduce(below) <= low or np.maximum.reduce(above) >= high:
             found, is_hit = start + int(((below <= low) | (above >= high)).argmax()), True
@@ -164,14 +167,12 @@ class GatedStream(MatchingStream):
             found, is_hit = stop, stop == self._until_row
         self.stop_at(found, is_hit=is_hit)
 
-    def lows_and_highs(self) -> tuple[NDArray[Any], NDArray[Any]]:
+    def read_prices(self) -> tuple[NDArray[Any], NDArray[Any]]:
         """Return the lowest and the highest price of each row, which are the same but for a candle's range."""
-        lows, highs = self._lows, self._highs
-        if lows is None or highs is None:
-            column = self.cursor.column
-            if self.cursor.kind == "candle":
-                lows, highs = column("low"), column("high")
-            else:
-                lows = highs = column("open" if self.cursor.kind == "candle_open" else "price")
-            self._lows, self._highs = lows, highs
-        return lows, highs
+        column = self.cursor.column
+        if self.cursor.kind == "candle":
+            self.prices = column("low"), column("high")
+        else:
+            prices = column("open" if self.cursor.kind == "candle_open" else "price")
+            self.prices = prices, prices
+        return self.prices
