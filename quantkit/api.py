@@ -91,7 +91,7 @@ def backtest(
         DataError: Data are missing or bad.
         StrategyError: A hook raised; the original is its cause.
     """
-    arguments = locals()  # nothing else has a name yet
+    arguments = locals()  # the keywords as given, by name; before any other local
     refuse_while_loading("backtest")
     _check_instruments(instruments)
     for option in ("start", "end"):
@@ -166,7 +166,7 @@ def paper(
         StrategyError: A hook raised; the original is its cause. What the run came to by then is in its folder, as the
             result of a run that ended with `strategy_error`.
     """
-    arguments = locals()  # nothing else has a name yet
+    arguments = locals()  # the keywords as given, by name; before any other local
     refuse_while_loading("paper")
     options = RunOptions.read(arguments)
     _check_live_types(okx=okx, exchange=exchange, record=record, duration=duration, on_status=on_status, stop=stop)

@@ -153,7 +153,7 @@ class InstrumentChange(msgspec.Struct, frozen=True):
 
 MarketEvent: TypeAlias = Ticker | Trade | Candle | BookUpdate | Mark | OpenInterest | Funding | Gap | Timing
 
-#: What a feed yields rows of.
+#: One row of a feed.
 Row: TypeAlias = MarketEvent | InstrumentChange
 
 

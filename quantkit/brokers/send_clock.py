@@ -39,7 +39,7 @@ class SendClock:
         self.next_step_ns = self._steps[0][0]
 
     def offset_at(self, now_ns: int) -> int:
-        """Return the offset at an engine time; those asked for never go back.
+        """Return the offset at an engine time; ask at times that never fall.
 
         Before `next_step_ns` it is `offset_ns`.
         """

@@ -12,8 +12,12 @@ class ClockOffset:
     """The offset, our clock less the exchange's, which moves in steps.
 
     Two things move it. A measurement of the exchange's time moves it if they differ by more than the measurement's
-    error. A row moves it if the row would otherwise have come before it was sent. One thread calls `measured`, another
-    `settle`.
+    error. A row moves it if the row would otherwise have come before it was sent. One thread calls `measured`
+    and `missed`, another `settle`.
+
+    Attributes:
+        value_ns: The offset; written by `settle`.
+        unmeasured: Number of failed measurements; written by `missed`.
 
     Examples:
         >>> offset = ClockOffset()
@@ -26,6 +30,7 @@ class ClockOffset:
 
     def __init__(self) -> None:
         self.value_ns = 0
+        self.unmeasured = 0
         self._reading: tuple[int, int] | None = None
         self._since_ns = 0  # when the present window began
         self._least_ns: int | None = None  # of receipt less exchange stamp, in the present window
@@ -39,6 +44,10 @@ class ClockOffset:
             error_ns: Largest error of the offset.
         """
         self._reading = offset_ns, error_ns
+
+    def missed(self) -> None:
+        """Count a measurement that failed; the offset stays as it is."""
+        self.unmeasured += 1
 
     def settle(self, least_lag_ns: int | None, *, until_ns: int) -> bool:
         """Take in a batch of rows and return whether the offset has moved.

@@ -8,7 +8,7 @@ from typing import Final, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from quantkit.clock import NS_PER_S, wall_ns
+from quantkit.clock import NEVER_NS, NS_PER_S, wall_ns
 from quantkit.events import EVENT_KINDS, KINDS, Candle, InstrumentChange, Row
 from quantkit.rows.batch import Batch
 from quantkit.rows.columns import Block, Stream
@@ -19,7 +19,6 @@ _UNTIMED: Final = frozenset(kind.name for kind in EVENT_KINDS.values() if not ki
 _LONGEST_NAP_S: Final = 0.25
 #: The rows of a batch span at most so much time.
 _SPAN_NS: Final = 50_000_000
-_NEVER_NS: Final = 2**63 - 1
 
 
 class InputLog(Protocol):
@@ -72,9 +71,9 @@ class Inbox:
         self._making_ns: int | None = None  # the first stamp of this callback: its rows are still on their way
         self._is_waiting = False  # the taker, for rows
         self._is_held_up = False  # the taker, because time may not pass over what is on its way
-        self._asked_ns = _NEVER_NS  # the moment that `wake_at` asks for
+        self._asked_ns = NEVER_NS  # the moment that `wake_at` asks for
         self._is_closed = False
-        self._ends_ns = _NEVER_NS
+        self._ends_ns = NEVER_NS
         self._has_ended = False
         self._taken_ns = 0
 
@@ -160,7 +159,7 @@ class Inbox:
                 return None
             until_ns = self._until()
             if self._asked_ns <= until_ns:
-                self._asked_ns = _NEVER_NS
+                self._asked_ns = NEVER_NS
             items = self._items
             last_ns = items[0][0].received_ns + _SPAN_NS if items else 0
             if self._size <= rows_max and (not items or items[-1][0].received_ns <= last_ns):
@@ -168,9 +167,9 @@ class Inbox:
                 return taken, until_ns
             taken, count = [], 0
             while items and count < rows_max and items[0][0].received_ns <= last_ns:
-                events = items.popleft()
-                taken.append(events)
-                count += len(events)
+                rows = items.popleft()
+                taken.append(rows)
+                count += len(rows)
             self._size -= count
             if not items:
                 return taken, until_ns  # the last delivery had more rows than were asked for
@@ -243,27 +242,27 @@ class BatchMaker:
         groups: dict[Stream, tuple[list[Row], list[int]]] = {}
         stamps: list[int] = []
         least_lag_ns: int | None = None
-        for events in deliveries:
-            for event in events:
-                if event.received_ns > self._end_ns:
+        for delivery in deliveries:
+            for row in delivery:
+                if row.received_ns > self._end_ns:
                     continue
-                interval = event.interval if isinstance(event, Candle) else ""
-                key = (type(event), event.instrument, interval)
+                interval = row.interval if isinstance(row, Candle) else ""
+                key = (type(row), row.instrument, interval)
                 stream = self._streams.get(key)
                 if stream is None:
-                    kind = "instrument" if isinstance(event, InstrumentChange) else KINDS[type(event)]
+                    kind = "instrument" if isinstance(row, InstrumentChange) else KINDS[type(row)]
                     stream = self._streams[key] = Stream(kind, key[1], interval)
                     self._sort_keys[stream] = stream.sort_key
-                if interval and event.close_ns <= self._warmed_ns.get(stream, 0):  # type: ignore[union-attr]
+                if interval and row.close_ns <= self._warmed_ns.get(stream, 0):  # type: ignore[union-attr]
                     continue
                 group = groups.get(stream)
                 if group is None:
-                    groups[stream] = ([event], [len(stamps)])
+                    groups[stream] = ([row], [len(stamps)])
                 else:
-                    group[0].append(event)
+                    group[0].append(row)
                     group[1].append(len(stamps))
-                stamps.append(event.received_ns)
-                lag_ns = event.received_ns - event.exchange_ns
+                stamps.append(row.received_ns)
+                lag_ns = row.received_ns - row.exchange_ns
                 if (least_lag_ns is None or lag_ns < least_lag_ns) and stream.kind not in _UNTIMED:
                     least_lag_ns = lag_ns
         self.least_lag_ns = least_lag_ns

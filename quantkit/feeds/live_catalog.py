@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from quantkit.feeds.live_source import BESIDE, FAR_FUTURE_NS, LiveSource
+from quantkit.feeds.live_source import BESIDE, OPEN_END_NS, LiveSource
 from quantkit.feeds.resample import sources_of
 from quantkit.instruments import Instrument
 from quantkit.rows.columns import Block, Stream
@@ -24,7 +24,7 @@ class LiveCatalog:
     def _set_opening(self, instruments: Iterable[Instrument], opened_ns: int) -> None:
         """Keep the metadata as loaded, and the streams that the exchange sends of them from the opening on."""
         self._instruments = {instrument.id: instrument for instrument in instruments}
-        held = Coverage(opened_ns, FAR_FUTURE_NS, 0)
+        held = Coverage(opened_ns, OPEN_END_NS, 0)
         self._coverage = {
             stream: held
             for instrument in self._instruments.values()

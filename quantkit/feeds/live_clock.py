@@ -25,13 +25,11 @@ class LiveClock(CallClock):
 
     Attributes:
         offset: The estimate of the clock offset; another thread may give it measurements.
-        unmeasured: Number of failed measurements of the exchange's time.
     """
 
     def __init__(self, wall: Callable[[], int], *, input_log: InputLog | None, taken: TakenRows, sender: str) -> None:
         super().__init__()
         self.offset = ClockOffset()
-        self.unmeasured = 0
         self._wall = wall
         self._input_log = input_log
         self._taken = taken
@@ -88,8 +86,9 @@ class LiveClock(CallClock):
                 f"this machine's clock was {delay_text(self._offset_ns_max)} {where} the exchange's; arrivals of "
                 "orders and reports are converted; set it if it is wrong"
             )
-        if self.unmeasured:
-            times = f"{self.unmeasured} time{'' if self.unmeasured == 1 else 's'}"
+        unmeasured = self.offset.unmeasured
+        if unmeasured:
+            times = f"{unmeasured} time{'' if unmeasured == 1 else 's'}"
             said.append(
                 f"the exchange's time could not be had {times}; the clocks were taken to be as far apart as before"
             )

@@ -12,11 +12,12 @@ import msgspec
 from quantkit.clock import INTERVALS, NS_PER_MS, NS_PER_S, delay_text, iso_of, wall_ns
 from quantkit.errors import ConfigError, QuantkitError
 from quantkit.events import Candle, Row
+from quantkit.feeds.frame_tape import FrameTape
 from quantkit.feeds.inbox import BatchMaker, InputLog
 from quantkit.feeds.live_catalog import LiveCatalog
 from quantkit.feeds.live_clock import LiveClock
-from quantkit.feeds.live_source import BESIDE, FAR_FUTURE_NS, ConnectionLine, LiveSource
-from quantkit.feeds.receiver import FrameTape, Receiver
+from quantkit.feeds.live_source import BESIDE, OPEN_END_NS, ConnectionLine, LiveSource
+from quantkit.feeds.receiver import Receiver
 from quantkit.feeds.recorder import Recorder
 from quantkit.feeds.taken import TakenRows
 from quantkit.rows.batch import Batch, Subscription
@@ -83,7 +84,7 @@ class LiveFeed(LiveCatalog):
         super().__init__(type(source))
         self.exchange = source
         self._is_asked = stop or threading.Event()
-        self._taken = TakenRows(wall, FAR_FUTURE_NS)
+        self._taken = TakenRows(wall, OPEN_END_NS)
         self.clock = LiveClock(wall, input_log=input_log, taken=self._taken, sender=sender)
         self.behind_ns_max = 0
         self._wall = wall
@@ -96,10 +97,10 @@ class LiveFeed(LiveCatalog):
         self._inbox = self._receiver.inbox
         self._recorder: Recorder | None = None
         self._names: list[str] = []
-        self._maker = BatchMaker(FAR_FUTURE_NS)
+        self._maker = BatchMaker(OPEN_END_NS)
         self._started_ns = 0
         self._since_ns = 0
-        self._end_ns = FAR_FUTURE_NS
+        self._end_ns = OPEN_END_NS
         self._taken_until_ns = 0
         self._warnings: list[str] = []
 
@@ -183,7 +184,7 @@ class LiveFeed(LiveCatalog):
                 )
             if wish.stream.kind not in BESIDE:
                 streams[wish.stream] = None
-        self._end_ns = min((wish.end_ns for wish in subscriptions), default=FAR_FUTURE_NS)
+        self._end_ns = min((wish.end_ns for wish in subscriptions), default=OPEN_END_NS)
         # Every bar that closes from here on is a row: those before are for the warm-up.
         self._since_ns = since_ns = min((wish.start_ns for wish in subscriptions), default=self._started_ns)
         self._maker = BatchMaker(self._end_ns)
@@ -227,12 +228,12 @@ class LiveFeed(LiveCatalog):
         Raises:
             FeedError: The feed was lost or stopped before the first batch.
         """
-        ask_wake_ns = next_wake_ns or (lambda: FAR_FUTURE_NS)
+        ask_wake_ns = next_wake_ns or (lambda: OPEN_END_NS)
         end_ns = self._end_ns
         self._taken_until_ns = self._since_ns
-        self._receiver.begin_end()
+        self._receiver.arm_end()
         has_begun = False
-        rows_max, last_call_ns = 1, FAR_FUTURE_NS
+        rows_max, last_call_ns = 1, OPEN_END_NS
         self._receiver.raise_failure()
         while (taken := self._inbox.take(wake_ns := ask_wake_ns(), rows_max)) is not None:
             has_begun = True

@@ -11,8 +11,8 @@ from quantkit.events import Candle, Row
 from quantkit.instruments import Instrument
 from quantkit.rows.columns import Stream
 
-#: Later than any run: a live stream has no end.
-FAR_FUTURE_NS: Final = 2**62
+#: The end of a live stream, which has none: later than any run, and short of `NEVER_NS`.
+OPEN_END_NS: Final = 2**62
 #: Kinds of rows without a subscription of their own: they come with those of the others.
 BESIDE: Final = ("gap", "instrument")
 

@@ -6,16 +6,15 @@ import threading
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor, wait
 from contextlib import suppress
-from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from quantkit.clock import NS_PER_S
-from quantkit.errors import DataError, FeedClosedError, FeedError, QuantkitError
+from quantkit.errors import FeedClosedError, FeedError, QuantkitError
 from quantkit.events import Row
+from quantkit.feeds.frame_tape import FrameTape
 from quantkit.feeds.inbox import Inbox
 from quantkit.feeds.live_clock import LiveClock
-from quantkit.feeds.live_source import FAR_FUTURE_NS, ConnectionLine, LiveSource
-from quantkit.storage.tape import TapeWriter
+from quantkit.feeds.live_source import OPEN_END_NS, ConnectionLine, LiveSource
 
 _log: Final = logging.getLogger("quantkit.feeds")
 _T = TypeVar("_T")
@@ -28,65 +27,6 @@ _SHOW_EVERY_S: Final = 0.1
 #: How often the exchange's time is asked for, and how long the start waits for it at most.
 _MEASURE_EVERY_S: Final = 180.0
 _MEASURE_TIMEOUT_S: Final = 2.0
-
-
-class FrameTape:
-    """The tape of a client's messages, in the client's own format; `flush` makes it safe.
-
-    After the first refusal of the disk nothing more is written: a tape with a hole would differ from the deliveries.
-
-    Args:
-        folder: Where; None: nowhere.
-    """
-
-    def __init__(self, folder: Path | None) -> None:
-        self._folder = folder
-        self._tape: TapeWriter | None = None
-        self._waiting: list[bytes] = []
-        #: Why no more is written, None while everything was.
-        self.error: DataError | None = None
-
-    @property
-    def is_on(self) -> bool:
-        """Whether anything is written."""
-        return self._folder is not None
-
-    def open(self) -> None:
-        """Begin the tape.
-
-        Raises:
-            DataError: There is one already, or the disk refuses.
-        """
-        if self._folder is not None:
-            self._tape = TapeWriter(self._folder)
-
-    def add(self, payload: bytes) -> None:
-        """Add a payload."""
-        self._waiting.append(payload)
-
-    def flush(self) -> bool:
-        """Hand everything to the operating system: a kill of this process does not lose it any more.
-
-        Returns:
-            Whether all was taken, now and before; else `error` says why not.
-        """
-        if self._waiting and self._tape is not None and self.error is None:
-            try:
-                self._tape.append_many(self._waiting)
-            except DataError as error:
-                self.error = error
-        self._waiting.clear()
-        return self.error is None
-
-    def close(self) -> None:
-        """Make it durable and let go of the file, once; `error` says whether it could be."""
-        self.flush()
-        tape, self._tape = self._tape, None
-        try:
-            if tape is not None:
-                tape.close()
-        except DataError as error:
-            self.error = self.error or error
 
 
 class Receiver:
@@ -125,15 +65,15 @@ class Receiver:
         self._delivered: list[Sequence[Row]] = []  # of this callback of the loop
         self._is_reading = False
         self._is_flush_due = False
-        self._end_ns = FAR_FUTURE_NS
+        self._end_ns = OPEN_END_NS
         self._is_timed = False  # whether this thread has to end the run
         self._error: QuantkitError | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._work: Future[None] | None = None
-        self._is_ready = threading.Event()
-        self._is_asked = stop
-        self._is_ending = threading.Event()
-        self._stopped = asyncio.Event()
+        self._is_ready = threading.Event()  # set by the feed's thread: it may be called, or has failed
+        self._is_asked = stop  # set from outside, for all runs that share it: ends calls that wait
+        self._is_ending = threading.Event()  # set by `stop`, from any thread: ends calls that wait, and the client
+        self._stopped = asyncio.Event()  # set on the feed's thread, by `stop` or a failure: wakes it to end the client
         self._measure_now = asyncio.Event()
         self.client = source.client(self, wall=wall)
 
@@ -167,9 +107,9 @@ class Receiver:
         """Set the end of the run; calls that wait long after it are given up."""
         self._end_ns = end_ns
 
-    def begin_end(self) -> None:
-        """Let the rows end with the run: an outage of then is a gap of that moment, and nothing comes after it."""
-        if self._end_ns < FAR_FUTURE_NS:
+    def arm_end(self) -> None:
+        """Let the rows end at `ends_at`: an outage of then is a gap of that moment, and nothing comes after it."""
+        if self._end_ns < OPEN_END_NS:
             self.inbox.ends_at(self._end_ns)
             self._on_loop(self._set_end)
 
@@ -270,7 +210,7 @@ class Receiver:
 
     def keep(self, payload: bytes) -> None:
         """Put a payload on the tape."""
-        self._tape.add(payload)
+        self._tape.keep(payload)
 
     def deliver(self, rows: Sequence[Row]) -> None:
         """Hand over the rows of one stamp."""
@@ -363,7 +303,7 @@ class Receiver:
             async with asyncio.timeout(_MEASURE_TIMEOUT_S):
                 reading = await self.client.clock_offset()
         except (QuantkitError, TimeoutError) as error:
-            self._clock.unmeasured += 1
+            self._clock.offset.missed()
             _log.warning("the exchange's time could not be had: %s", str(error) or "no answer in time")
         else:
             self._clock.offset.measured(reading.offset_ns, reading.error_ns)

@@ -9,7 +9,7 @@ from quantkit.errors import DataError
 from quantkit.events import Candle, Row
 from quantkit.feeds.inbox import BatchMaker
 from quantkit.feeds.live_catalog import LiveCatalog
-from quantkit.feeds.live_source import FAR_FUTURE_NS, LiveSource, TapeDecoder
+from quantkit.feeds.live_source import OPEN_END_NS, LiveSource, TapeDecoder
 from quantkit.instruments import Instrument
 from quantkit.rows.batch import Batch, Subscription
 from quantkit.rows.columns import Block, Stream
@@ -85,7 +85,7 @@ class RecordedFeed(LiveCatalog):
         self._inputs = inputs
         self._decoder = source.decoder(instruments)
         self._deliveries = deliveries_of(folder, self._decoder)
-        self._maker = BatchMaker(FAR_FUTURE_NS)
+        self._maker = BatchMaker(OPEN_END_NS)
         self._last_ns = 0  # of the rows that were found on the tape
 
     def assumptions(self) -> Sequence[str]:
@@ -94,7 +94,7 @@ class RecordedFeed(LiveCatalog):
 
     def subscribe(self, subscriptions: Collection[Subscription]) -> None:
         """Take note of the end of the run, and of its instruments."""
-        self._maker = BatchMaker(min((wish.end_ns for wish in subscriptions), default=FAR_FUTURE_NS))
+        self._maker = BatchMaker(min((wish.end_ns for wish in subscriptions), default=OPEN_END_NS))
         self._decoder.follow({wish.stream.instrument for wish in subscriptions})
 
     def warmup(self, stream: Stream, count: int, until_ns: int) -> Block | None:

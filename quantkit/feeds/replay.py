@@ -6,7 +6,7 @@ from typing import cast
 
 import numpy as np
 
-from quantkit.clock import INTERVALS, NS_PER_MIN, bar_open_ns, interval_ns
+from quantkit.clock import INTERVALS, NEVER_NS, NS_PER_MIN, bar_open_ns, interval_ns
 from quantkit.errors import ConfigError
 from quantkit.events import KINDS, InstrumentChange, MarketEvent, Timing
 from quantkit.feeds.resample import Astride, cannot_build, coarser_blocks, first_astride, sources_of
@@ -18,7 +18,6 @@ from quantkit.storage.reader import read_blocks
 from quantkit.storage.schema import period_of
 
 BLOCK_ROWS = 131_072
-_FAR_FUTURE_NS = 2**63 - 1
 #: How far back a book's last snapshot is looked for at first.
 _BOOK_LOOK_BACK_NS = 15 * NS_PER_MIN
 
@@ -117,7 +116,7 @@ class ReplayFeed:
         """Return the finer candles that longer ones can be built from, those that have no row in the span last."""
         # A candle of the span may have begun a whole interval before it.
         since_ns = 0 if start_ns is None else start_ns - interval_ns(stream.interval) + 1
-        until_ns = _FAR_FUTURE_NS if end_ns is None else end_ns
+        until_ns = NEVER_NS if end_ns is None else end_ns
         held = [
             finer
             for finer in found
@@ -349,7 +348,7 @@ def merge_blocks(sources: Sequence[Iterator[Block]]) -> Iterator[Batch]:
     """
     queues = [_Queue(source) for source in sources]
     while queues:
-        cut_ns = min((queue.next_ns for queue in queues), default=_FAR_FUTURE_NS)
+        cut_ns = min((queue.next_ns for queue in queues), default=NEVER_NS)
         parts = [part for queue in queues if (part := queue.take(cut_ns)) is not None]
         if parts:
             yield Batch(parts)
@@ -372,7 +371,7 @@ class _Queue:
     @property
     def next_ns(self) -> int:
         """The stamp at which the block that has not been taken in begins."""
-        return _FAR_FUTURE_NS if self._following is None else int(self._following.column("received_ns")[0])
+        return NEVER_NS if self._following is None else int(self._following.column("received_ns")[0])
 
     @property
     def is_empty(self) -> bool:
@@ -380,10 +379,10 @@ class _Queue:
         return not self._held and self._following is None
 
     def take(self, cut_ns: int) -> Block | None:
-        """Hand out the rows before `cut_ns`, all of them at the far future, and take in the blocks that begin there."""
+        """Hand out the rows before `cut_ns`, all of them at `NEVER_NS`, and take in the blocks that begin there."""
         found, kept = [], []
         for block, start in self._held:
-            if cut_ns == _FAR_FUTURE_NS:
+            if cut_ns == NEVER_NS:
                 end = block.size
             else:
                 end = int(np.searchsorted(block.column("received_ns"), cut_ns, "left"))

@@ -22,8 +22,8 @@ class TakenRows:
         wall: This machine's clock, UTC ns.
 
     Attributes:
-        recorder: The receiver of the rows; None without one.
-        end_ns: End of the run's data; the connections close a moment later.
+        recorder: The receiver of the rows; None without one. Set by the live feed as it opens.
+        end_ns: End of the run's data, set by the live feed as it subscribes; the connections close a moment later.
     """
 
     def __init__(self, wall: Callable[[], int], end_ns: int) -> None:

@@ -19,8 +19,8 @@ from quantkit.engine.plan import run_config
 from quantkit.errors import ConfigError, DataError, QuantkitError, StrategyError
 from quantkit.feeds.exchanges import source_class
 from quantkit.feeds.live_feed import LiveFeed
-from quantkit.feeds.live_source import FAR_FUTURE_NS, LiveSource
-from quantkit.live.broker import live_engine
+from quantkit.feeds.live_source import OPEN_END_NS, LiveSource
+from quantkit.live.engine import live_engine
 from quantkit.live.folder import ENGINE, RESULT, SOURCE, new_folder, versions
 from quantkit.live.journal import SIMULATED, VERSION, EngineLog, Started, Stopped, config_fields
 from quantkit.live.monitor import Monitor
@@ -90,7 +90,7 @@ def _run(
     sender = sender_of(name, digest, strategy.parameters)
     with LiveFeed(source, folder=folder, input_log=log, stop=stop, sender=sender, batch_ns=options.batch_ns) as feed:
         start_ns = feed.now_ns()
-        end_ns = FAR_FUTURE_NS if duration_ns is None else start_ns + duration_ns
+        end_ns = OPEN_END_NS if duration_ns is None else start_ns + duration_ns
         options = msgspec.structs.replace(options, start_ns=start_ns, end_ns=end_ns)
         if folder is not None and log is not None:
             _write_start(log, folder, strategy, options, feed, SIMULATED if gateway is None else gateway.name)

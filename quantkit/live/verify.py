@@ -14,7 +14,7 @@ from quantkit.errors import ConfigError, StrategyError
 from quantkit.feeds.base import Feed
 from quantkit.feeds.exchanges import source_class
 from quantkit.feeds.recorded import RecordedFeed
-from quantkit.live.broker import live_engine
+from quantkit.live.engine import live_engine
 from quantkit.live.folder import ENGINE, FRAMES, SOURCE, recorded_run, versions
 from quantkit.live.journal import SIMULATED, Started, config_of, instruments_of, read_log
 from quantkit.live.replayer import CutShortError, Difference, DifferenceError, LogReplayer

@@ -15,7 +15,7 @@ from quantkit.api import paper, paper_async
 from quantkit.errors import DataError, FeedClosedError, FeedError, StrategyError
 from quantkit.events import MarketEvent
 from quantkit.feeds.live_feed import LiveFeed
-from quantkit.feeds.live_source import FAR_FUTURE_NS
+from quantkit.feeds.live_source import OPEN_END_NS
 from quantkit.feeds.okx.config import OkxConfig
 from quantkit.feeds.okx.source import OkxSource
 from quantkit.live.rebuild import rebuild
@@ -95,7 +95,7 @@ def test_a_feed_that_is_lost_in_the_warm_up_says_why() -> None:
     stream = Stream("candle", SWAP, "1h")
     with SandboxServer() as sandbox, LiveFeed(OkxSource(OkxConfig(url=sandbox.url))) as feed:
         start_ns = feed.now_ns()
-        feed.subscribe([Subscription(stream, start_ns, FAR_FUTURE_NS)])
+        feed.subscribe([Subscription(stream, start_ns, OPEN_END_NS)])
         sandbox.inject(
             faults.Rest(endpoint="market/candles", times=0),
             faults.Close(code=4008, reason="too many channels", path="business", after_s=0.3),
@@ -114,13 +114,13 @@ def test_a_feed_that_is_lost_while_it_subscribes_says_why() -> None:
             faults.Close(code=4008, reason="too many channels", path="public", after_s=0.3),
         )
         with pytest.raises(FeedError, match="4008"):
-            feed.subscribe([Subscription(stream, start_ns, FAR_FUTURE_NS) for stream in wishes])
+            feed.subscribe([Subscription(stream, start_ns, OPEN_END_NS) for stream in wishes])
 
 
 def test_without_a_moment_taken_a_run_has_no_end_and_is_refused() -> None:
     """Such a run would last until the end of the clock, timers and all."""
     with SandboxServer() as sandbox, LiveFeed(OkxSource(OkxConfig(url=sandbox.url))) as feed:
-        feed.subscribe([Subscription(Stream("gap", SWAP), feed.now_ns(), FAR_FUTURE_NS)])
+        feed.subscribe([Subscription(Stream("gap", SWAP), feed.now_ns(), OPEN_END_NS)])
         feed.close()
         with pytest.raises(FeedClosedError, match="before the run could start"):
             list(feed.batches())
@@ -301,7 +301,7 @@ def rows_in(folder: Path) -> list[MarketEvent]:
     """Return every event of a data folder."""
     catalog = Catalog(folder)
     streams = {entry.stream for entry in catalog.entries if entry.kind != "instrument"}
-    return list(read_events(catalog, streams, 0, FAR_FUTURE_NS))
+    return list(read_events(catalog, streams, 0, OPEN_END_NS))
 
 
 def test_a_run_that_ends_before_a_channel_is_there_listened_to_it_all_the_same(tmp_path: Path) -> None:

@@ -68,7 +68,7 @@ class OkxSource:
         return OkxDataClient(self.config, sink, wall=wall, rng=self._rng)
 
 
-class _SinkTape:
+class _PackingTape:
     """Packs frames and records for the sink's tape."""
 
     def __init__(self, sink: LiveSink) -> None:
@@ -127,7 +127,7 @@ class OkxDataClient:
         self._client = OkxClient(
             config,
             rest=self._rest,
-            tape=_SinkTape(sink) if sink.is_recorded else None,
+            tape=_PackingTape(sink) if sink.is_recorded else None,
             stamp=sink.stamp,
             consumer=self._rows,
             rng=rng,

@@ -94,7 +94,7 @@ def test_what_is_said_names_the_largest_lag_and_the_largest_offset() -> None:
     for number, offset_ns in enumerate((-NS_PER_S, 700 * NS_PER_MS)):
         desk.clock.offset.measured(offset_ns, NS_PER_MS)
         desk.clock.settle(number, None, ())
-    desk.clock.unmeasured = 1
+    desk.clock.offset.missed()
     assert desk.clock.said() == [
         "orders left when their hooks had sent them, at most 1.50 s after what they answered to"
     ]

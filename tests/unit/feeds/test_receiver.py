@@ -12,9 +12,10 @@ import pytest
 from quantkit.clock import wall_ns
 from quantkit.errors import DataError, FeedClosedError, FeedError
 from quantkit.events import Candle, Row, Trade
+from quantkit.feeds.frame_tape import FrameTape
 from quantkit.feeds.live_clock import LiveClock
-from quantkit.feeds.live_source import FAR_FUTURE_NS, ClockReading, ConnectionLine, LiveSink
-from quantkit.feeds.receiver import FrameTape, Receiver
+from quantkit.feeds.live_source import OPEN_END_NS, ClockReading, ConnectionLine, LiveSink
+from quantkit.feeds.receiver import Receiver
 from quantkit.feeds.taken import TakenRows
 from quantkit.instruments import Instrument, Side
 from quantkit.rows.columns import Stream
@@ -103,7 +104,7 @@ class Setting:
     def __init__(self, tape: FrameTape | None = None, opening: BaseException | None = None) -> None:
         source: Any = Source(opening)
         self.stop = threading.Event()
-        self.clock = LiveClock(wall_ns, input_log=None, taken=TakenRows(wall_ns, FAR_FUTURE_NS), sender="")
+        self.clock = LiveClock(wall_ns, input_log=None, taken=TakenRows(wall_ns, OPEN_END_NS), sender="")
         self.receiver = Receiver(source, tape=tape or FrameTape(None), clock=self.clock, wall=wall_ns, stop=self.stop)
         (self.client,) = source.made
 
@@ -258,7 +259,7 @@ def test_the_rows_end_with_the_run() -> None:
     with running() as setting:
         end_ns = wall_ns() + 50_000_000
         setting.receiver.ends_at(end_ns)
-        setting.receiver.begin_end()
+        setting.receiver.arm_end()
         rows: list[Row] = []
         until_ns = 0
         while until_ns < end_ns:
@@ -273,9 +274,9 @@ def test_a_run_that_begins_after_its_end_takes_nothing() -> None:
     with running() as setting:
         end_ns = wall_ns() - 1
         setting.receiver.ends_at(end_ns)
-        setting.receiver.begin_end()
+        setting.receiver.arm_end()
         setting.on_thread(lambda: None)
-        assert setting.receiver.inbox.take(FAR_FUTURE_NS, 10) == ([], end_ns)
+        assert setting.receiver.inbox.take(OPEN_END_NS, 10) == ([], end_ns)
         assert setting.client.ends_ns == 0
 
 
@@ -285,6 +286,6 @@ def test_a_measurement_moves_the_clock_and_a_missing_answer_is_counted() -> None
         assert (setting.clock.offset.settle(None, until_ns=0), setting.clock.offset.value_ns) == (True, 5_000)
         setting.client.clock = FeedError("too many requests")
         setting.receiver.call(setting.receiver.measure())
-        assert setting.clock.unmeasured == 1
+        assert setting.clock.offset.unmeasured == 1
         setting.receiver.measure_soon()
         assert all(setting.client.measured.acquire(timeout=30) for _ in range(3))

@@ -159,11 +159,14 @@ _READERS: Final[dict[str, Reader]] = {
     **dict.fromkeys((f"candle{bar}" for bar in (*BARS, *FOREIGN_BARS)), read_candles),
     **dict.fromkeys(PRIVATE_CHANNELS, read_private),
 }
-#: Length of the frame beginnings that identify a busy channel without decoding the envelope first.
-_HEAD: Final = len('{"arg":{"channel":"tickers"')
+#: How the frames of busy channels begin: their reader is known without the envelope.
+TRADES_HEAD: Final = b'{"arg":{"channel":"trades",'
+TICKERS_HEAD: Final = b'{"arg":{"channel":"tickers"'
+#: Length of such a beginning.
+HEAD: Final = len(TICKERS_HEAD)
 _BY_HEAD: Final[dict[bytes, tuple[Reader, str]]] = {
-    b'{"arg":{"channel":"tickers"': (READERS["tickers"], "tickers"),
-    b'{"arg":{"channel":"trades",': (READERS["trades"], "trades"),
+    TICKERS_HEAD: (READERS["tickers"], "tickers"),
+    TRADES_HEAD: (READERS["trades"], "trades"),
     b'{"arg":{"channel":"books","': (READERS["books"], "books"),
     b'{"arg":{"channel":"bbo-tbt"': (READERS["bbo-tbt"], "bbo-tbt"),
 }
@@ -203,7 +206,7 @@ def decode(frame: bytes, *, received_ns: int, latest_ns: int | None = None) -> l
         >>> decode(b"pong", received_ns=1)
         [Pong()]
     """
-    known = _BY_HEAD.get(frame[:_HEAD])
+    known = _BY_HEAD.get(frame[:HEAD])
     if known is not None:
         read, channel = known
         try:

@@ -15,6 +15,9 @@ from quantkit.events import KINDS, RANKS, Candle, Gap
 from quantkit.feeds.okx.codec.channels import FLOWS, Channel
 from quantkit.feeds.okx.codec.decode import (
     BARS,
+    HEAD,
+    TICKERS_HEAD,
+    TRADES_HEAD,
     BookData,
     ControlMessage,
     ForeignCandle,
@@ -63,10 +66,6 @@ _Key: TypeAlias = tuple[str, str]
 _log: Final = logging.getLogger("quantkit.feeds.okx")
 
 _LAST_RANK: Final = max(RANKS.values()) + 1
-#: How frames with a fast path begin; `decode` takes such frames for pushes of these channels too.
-_TRADES_HEAD: Final = b'{"arg":{"channel":"trades",'
-_TICKERS_HEAD: Final = b'{"arg":{"channel":"tickers"'
-_HEAD: Final = len(_TRADES_HEAD)
 _TRADES: Final = ("trades", "trades-all")
 
 
@@ -75,7 +74,7 @@ def ignore(*_: object) -> None:
 
 
 class Tracker:
-    """Turns frames and records into events, and gives the client commands.
+    """Turns frames and records into messages, and gives the client commands.
 
     Every outage of a stream has exactly one `Gap`. A book's gap comes when the book becomes invalid; a gap of trades,
     quotes, marks or rates comes before the first row after the outage. Missing bars are fetched; they have a gap only
@@ -120,8 +119,8 @@ class Tracker:
         #: Channels with a fast path, by name and instrument, and the fast paths by how their frames begin.
         self._fast_states: dict[str, dict[str, Any]] = {"trades": {}, "tickers": {}}
         self._fast_paths: dict[bytes, FastPath] = {
-            _TRADES_HEAD: fast_path_of_trades(self._fast_states["trades"]),
-            _TICKERS_HEAD: fast_path_of_tickers(self._fast_states["tickers"]),
+            TRADES_HEAD: fast_path_of_trades(self._fast_states["trades"]),
+            TICKERS_HEAD: fast_path_of_tickers(self._fast_states["tickers"]),
         }
 
     @property
@@ -140,12 +139,12 @@ class Tracker:
             data: The frame as received; malformed bytes raise nothing.
 
         Returns:
-            Events in the order of rows, each stamped with `received_ns`. A row that the exchange stamped more than a
+            Messages in the order of rows, each stamped with `received_ns`. A row that the exchange stamped more than a
             day ahead counts as malformed.
         """
         # Fast path for single-row frames of trades and tickers, nearly all of the traffic. Anything unusual falls back
         # to `decode`.
-        fast_path = self._fast_paths.get(data[:_HEAD])
+        fast_path = self._fast_paths.get(data[:HEAD])
         if fast_path is not None:
             event = fast_path(connection, received_ns, data)
             if event is not None:
@@ -191,7 +190,7 @@ class Tracker:
         """Take a record.
 
         Returns:
-            Events in the order of rows, each stamped with the record's `received_ns`.
+            Messages in the order of rows, each stamped with the record's `received_ns`.
         """
         out: list[FeedMessage] = []
         received_ns = event.received_ns

@@ -5,12 +5,11 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Final, Protocol
 
+from quantkit.clock import NEVER_NS
 from quantkit.feeds.okx.tracker.records import Closed, Listed, Overflow, Record
 from quantkit.feeds.okx.tracker.tracker import FeedMessage, Tracker
 
 _log: Final = logging.getLogger("quantkit.feeds.okx")
-
-_NEVER_NS: Final = 2**63 - 1
 
 
 class TapeSink(Protocol):
@@ -34,24 +33,24 @@ class Stoppable(Protocol):
 
 
 class Pipeline:
-    """Takes frames and records in, in one order, and delivers events.
+    """Takes frames and records in, in one order, and delivers messages.
 
     Attributes:
-        tracker: Turns frames and records into events.
+        tracker: Turns frames and records into messages.
         stamp: Returns strictly rising UTC ns.
         counters: Frames that no channel uses, and overflows, by name.
-        is_over: Whether frames and records are dropped: the client has ended or failed.
+        is_over: Whether frames and records are dropped: the client has ended, or its manager sets it after a failure.
         is_overflowing: Whether rows are dropped because the consumer is too slow.
-        ends_ns: End of the run; frames and records of this moment or later are dropped.
+        ends_ns: End of the run, set by the client; frames and records of this moment or later are dropped.
 
     Args:
         tracker: See above.
         client: Is stopped by an error of the tape, the tracker or the consumer.
         tape: Gets everything first.
         stamp: See above.
-        deliver: Gets the events.
-        backlog: Returns the number of delivered events that are not consumed yet.
-        queue_events: The number of waiting events that counts as an overflow.
+        deliver: Gets the messages.
+        backlog: Returns the number of delivered messages that are not consumed yet.
+        queue_events: The number of waiting messages that counts as an overflow.
     """
 
     def __init__(
@@ -70,7 +69,7 @@ class Pipeline:
         self.counters: Counter[str] = Counter()
         self.is_over = False
         self.is_overflowing = False
-        self.ends_ns = _NEVER_NS
+        self.ends_ns = NEVER_NS
         self._client = client
         self._tape = tape
         self._deliver = deliver
@@ -78,7 +77,7 @@ class Pipeline:
         self._queue_events = queue_events
 
     def frame(self, connection: int, received_ns: int, data: bytes) -> bool:
-        """Put a frame on the tape and deliver its events; return whether there were any."""
+        """Put a frame on the tape and deliver its messages; return whether there were any."""
         if self.is_over or received_ns >= self.ends_ns:
             self.end()
             return False
@@ -96,7 +95,7 @@ class Pipeline:
         return False
 
     def record(self, event: Record) -> None:
-        """Put a record on the tape and deliver the events that follow from it."""
+        """Put a record on the tape and deliver the messages that follow from it."""
         if self.is_over or event.received_ns >= self.ends_ns:
             self.end()
             return
@@ -140,7 +139,7 @@ class Pipeline:
 
     def end(self) -> None:
         """Deliver the gaps of open outages, stamped `ends_ns`, and nothing after them; only if `ends_ns` is set."""
-        if not self.is_over and self.ends_ns != _NEVER_NS:
+        if not self.is_over and self.ends_ns != NEVER_NS:
             self._take(Closed(self.ends_ns))
             self.is_over = True
 

@@ -73,7 +73,11 @@ class ClientServices(Protocol):
 
 
 class SessionCallbacks(Protocol):
-    """The connection that a session serves, and what the session tells it."""
+    """The connection that a session serves, and what the session tells it.
+
+    Attributes:
+        frames, last_frame_ns: Count of frames, and receipt of the newest; written by the session.
+    """
 
     number: int
     needs_login: bool

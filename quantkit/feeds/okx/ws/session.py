@@ -36,6 +36,9 @@ class Session:
         services: The client around it.
         connection: The connection it serves.
         where: The connection's name in errors.
+
+    Attributes:
+        is_open: Whether frames count: the connection sets it after the login, and takes it back at the end.
     """
 
     def __init__(self, services: ClientServices, connection: SessionCallbacks, where: str) -> None:

@@ -186,7 +186,7 @@ class FrameSocket(ClientConnection):
 
 
 class SocketHandle:
-    """A socket as its session sees it."""
+    """A `FrameSocket` as its session sees it: there the names `send` and `close` are the library's coroutines."""
 
     def __init__(self, socket_: FrameSocket) -> None:
         self._socket = socket_

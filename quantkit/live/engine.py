@@ -23,18 +23,12 @@ def live_engine(
     log: RunLog | None = None,
     send_clock: SendClock,
 ) -> Engine:
-    """Call `on_start`, plan the run, and return the engine that does it.
+    """Do what `simulated_run` does for a live run, whose orders may go through a gateway.
 
     Args:
         feed: The live feed, or its recording.
-        strategy: The strategy with its hooks.
-        options: How.
+        strategy, options, progress, log, send_clock: As for `simulated_run`, which raises the same errors.
         brokers: Makes the broker; None for the simulated exchange.
-        progress, log, send_clock: See `Engine`.
-
-    Raises:
-        ConfigError, DataError: The run cannot start.
-        StrategyError: `on_start` raised; the original is its cause.
     """
     if brokers is None:
         return simulated_run(feed, strategy, options, progress=progress, log=log, send_clock=send_clock, is_live=True)
