@@ -14,13 +14,24 @@ class Bookings:
     """Follows the account for everything that values it.
 
     Args:
+        ledger: The account's truth.
+        reported: The account as far as it has been reported: funding is known to both at once.
         marks, settlements, equity: The parts that value it.
 
     Attributes:
         is_checked: Whether nothing has been booked since solvency was looked at.
     """
 
-    def __init__(self, marks: MarkTable, settlements: Settlements, equity: EquityTracker) -> None:
+    def __init__(
+        self,
+        ledger: Portfolio,
+        reported: Portfolio,
+        marks: MarkTable,
+        settlements: Settlements,
+        equity: EquityTracker,
+    ) -> None:
+        self._ledger = ledger
+        self._reported = reported
         self._marks = marks
         self._settlements = settlements
         self._equity = equity
@@ -39,7 +50,7 @@ class Bookings:
         self._equity.after_fill(fill)
         self.is_checked = self._equity.solvency.is_safe
 
-    def charge(self, funding: Funding, broker: Broker, ledgers: tuple[Portfolio, ...], position: RunPosition) -> bool:
+    def charge(self, funding: Funding, broker: Broker, position: RunPosition) -> bool:
         """Settle funding on the position that fills stamped before the boundary had built, at the boundary's price.
 
         Returns:
@@ -52,7 +63,7 @@ class Bookings:
         mark = self._settlements.price(funding, broker.fills, position.index)
         position.is_after_candles = True
         self._equity.run_to_present()
-        for ledger in ledgers:
+        for ledger in (self._ledger, self._reported):
             qty = ledger.instruments[name].qty_decimal(lots)
             ledger.charge_funding(name, rate=funding.rate, mark=mark, qty=qty)
         self._equity.account_changed()

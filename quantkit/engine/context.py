@@ -47,6 +47,10 @@ class KnownInstruments:
         self.has_begun = False
         self.asked: set[str] = set()
 
+    def begin(self) -> None:
+        """Note that the run has begun."""
+        self.has_begun = True
+
     def update(self, instruments: Mapping[str, Instrument]) -> None:
         """Use other metadata from now on."""
         self._current.update(instruments)
@@ -184,11 +188,11 @@ class StartContext:
     def every(self, interval: str, name: str) -> None:
         """Start a repeating timer on UTC multiples of `interval`."""
         every_ns = duration_ns(interval)
-        self.timers.add((self.now_ns // every_ns + 1) * every_ns, name, every_ns)
+        self.timers.start_every(every_ns, name, self.now_ns)
 
     def at(self, moment: str | int | datetime, name: str) -> None:
         """Start a timer that runs once."""
-        self.timers.add(time_ns_of(moment), name, 0)
+        self.timers.start_once(time_ns_of(moment), name)
 
 
 class RunContext:
@@ -199,7 +203,8 @@ class RunContext:
     Args:
         start: The context of `on_start`.
         instruments: As they are at present.
-        orders, portfolio, books: The run's; `portfolio` is what has been reported.
+        orders, books: The run's.
+        reported: The ledger as it has been reported to the strategy.
         position: How far the run has come.
         dirty: Gets "" when a timer is started.
     """
@@ -209,13 +214,13 @@ class RunContext:
         start: StartContext,
         instruments: KnownInstruments,
         orders: OrderManager,
-        portfolio: Portfolio,
+        reported: Portfolio,
         books: Books,
         position: RunPosition,
         dirty: set[str],
     ) -> None:
         self.rng = start.rng
-        self.portfolio = portfolio
+        self.portfolio = reported
         self.instrument_info = instruments.find
         self.order = orders.send
         self.amend = orders.amend
@@ -281,7 +286,7 @@ class RunContext:
     def every(self, interval: str, name: str) -> None:
         """Start a repeating timer on UTC multiples of `interval`."""
         every_ns = duration_ns(interval)
-        self._timers.add((self.now_ns // every_ns + 1) * every_ns, name, every_ns)
+        self._timers.start_every(every_ns, name, self.now_ns)
         self._dirty.add("")
 
     def at(self, moment: str | int | datetime, name: str) -> None:
@@ -293,7 +298,7 @@ class RunContext:
         due_ns = time_ns_of(moment)
         if due_ns <= self.now_ns:
             raise ConfigError(f"timer {name!r}: {moment} is not after the present time {self.now_ns}")
-        self._timers.add(due_ns, name, 0)
+        self._timers.start_once(due_ns, name)
         self._dirty.add("")
 
 

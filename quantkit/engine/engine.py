@@ -22,28 +22,28 @@ class Engine:
 
     Args:
         prepared: The run up to its first row.
-        brokers: Makes the broker.
+        make_broker: Makes the broker.
         progress: Called with (now_ns, start_ns, end_ns) after each batch.
         log: Gets the outcome of each batch.
         send_clock: The departures of messages, and the offset of our clock.
 
     Attributes:
         plan: The decisions before the run.
-        portfolio: The ledger as it has been reported to the strategy.
+        reported: The ledger as it has been reported to the strategy.
     """
 
     def __init__(
         self,
         prepared: Prepared,
-        brokers: BrokerFactory,
+        make_broker: BrokerFactory,
         *,
         progress: Callable[[int, int, int], None] | None = None,
         log: RunLog | None = None,
         send_clock: SendClock | None = None,
     ) -> None:
-        parts = RunParts(prepared, brokers, log, send_clock or SendClock())
+        parts = RunParts(prepared, make_broker, log, send_clock or SendClock())
         self.plan: Plan = parts.plan
-        self.portfolio = parts.reported
+        self.reported = parts.reported
         self._parts = parts
         self._position = parts.position
         self._progress = progress
@@ -149,13 +149,13 @@ class Engine:
 
     def _warm_up(self) -> None:
         """Deliver the candles before the start, with orders refused."""
-        self._parts.orders.refusal = "warmup"
+        self._parts.orders.refuse("warmup")
         self._parts.orders.remembered_targets.update(self._parts.prepared.start.targets)
         for candle in self._parts.prepared.warmup_candles():
             self._position.now_ns = candle.received_ns
             self._parts.guard.call("on_candle", self._parts.hooks.on_candle, candle)
             self._parts.broker.see_candle(candle)
-        self._parts.orders.refusal = ""
+        self._parts.orders.accept()
 
     def _begin(self) -> None:
         """Start trading: timers at their first multiples, targets of the warm-up applied."""
@@ -166,7 +166,7 @@ class Engine:
         self._parts.equity.start(start_ns)
         for instrument, qty in self._parts.orders.remembered_targets.items():
             self._parts.orders.target(instrument, qty)
-        self._parts.prepared.instruments.has_begun = True
+        self._parts.prepared.instruments.begin()
 
     def _tell(self, now_ns: int) -> None:
         if self._progress is not None:
@@ -177,7 +177,7 @@ class Engine:
     def _stop(self, ended: str, end_ns: int) -> Outcome:
         """Stop the strategy, cancel what is open, and gather everything."""
         self._position.now_ns = end_ns
-        self._parts.orders.refusal = "stopped"
+        self._parts.orders.refuse("stopped")
         if self._strategy_stops:
             self._strategy_stops = False
             self._parts.guard.call("on_stop", self._parts.strategy.on_stop)

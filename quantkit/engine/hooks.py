@@ -27,7 +27,7 @@ class Hooks:
         plan: The run's.
         subscriptions: Streams that the strategy asked for.
         broker: The run's.
-        ledgers: The account's truth, and what has been reported of it.
+        reported: The ledger as it has been reported to the strategy.
         bookings, books, delivery, instruments, position: The run's.
         dirty: Gets the instruments that funding is charged on.
 
@@ -42,7 +42,7 @@ class Hooks:
         plan: Plan,
         subscriptions: dict[Stream, int],
         broker: Broker,
-        ledgers: tuple[Portfolio, Portfolio],
+        reported: Portfolio,
         bookings: Bookings,
         books: Books,
         delivery: ReportDelivery,
@@ -56,7 +56,7 @@ class Hooks:
         self._plan = plan
         self._subscriptions = subscriptions
         self._broker = broker
-        self._ledgers = ledgers
+        self._reported = reported
         self._bookings = bookings
         self._books = books
         self._delivery = delivery
@@ -108,7 +108,7 @@ class Hooks:
     def on_funding(self, funding: Funding) -> None:
         """Charge a settled rate, and hand it on unless it ruins the account."""
         if funding.is_settled:
-            if self._bookings.charge(funding, self._broker, self._ledgers, self._position):
+            if self._bookings.charge(funding, self._broker, self._position):
                 self._dirty.add(funding.instrument)
             if self._bookings.is_ruinous():
                 return  # the run ends with this row
@@ -121,7 +121,7 @@ class Hooks:
         instrument = change.info.on_grid(grid.tick, grid.lot)
         self._position.is_after_candles = True  # what had arrived by now may fill here
         self._instruments.update({instrument.id: instrument})
-        self._ledgers[1].change_instrument(instrument)
+        self._reported.change_instrument(instrument)
         self._broker.change_instrument(instrument, change.exchange_ns)
         self.changes.append(instrument)
         self._delivery.deliver(now_ns)

@@ -3,7 +3,7 @@
 import math
 from decimal import Decimal
 from fractions import Fraction
-from typing import Final
+from typing import Final, Literal, TypeAlias
 
 import msgspec
 
@@ -15,6 +15,8 @@ from quantkit.orders import Fill, Order, OrderRequest, OrderState, TimeInForce
 from quantkit.portfolio import Portfolio
 from quantkit.rows.position import RunPosition
 
+#: Why orders are refused, empty while they are not.
+Refusal: TypeAlias = Literal["", "warmup", "stopped"]
 #: An order is frozen for everybody else: the order manager alone brings it up to date.
 _put: Final = msgspec.structs.force_setattr
 
@@ -24,22 +26,34 @@ class OrderManager:
 
     Args:
         broker: The receiver of orders.
-        portfolio: Gets the reported fills; `target` and `close` go by its positions.
+        reported: The ledger of the reported fills; `target` and `close` go by its positions.
         run_id: Alphanumeric prefix of order ids.
         position: How far the run has come.
+
+    Attributes:
+        orders: Every order sent or refused, by id.
+        refusal: Why orders are refused at present.
+        remembered_targets: Positions asked for during the warm-up.
     """
 
-    def __init__(self, broker: OrderEntry, portfolio: Portfolio, *, run_id: str, position: RunPosition) -> None:
+    def __init__(self, broker: OrderEntry, reported: Portfolio, *, run_id: str, position: RunPosition) -> None:
         self.orders: dict[str, Order] = {}
-        #: Why orders are refused at present (`warmup`, `stopped`), empty while they are not.
-        self.refusal = ""
+        self.refusal: Refusal = ""
         self.remembered_targets: dict[str, float] = {}
         self._broker = broker
-        self._portfolio = portfolio
-        self._instruments = portfolio.instruments
+        self._reported = reported
+        self._instruments = reported.instruments
         self._run_id = run_id
         self._position = position
-        self._desks = {instrument: Desk() for instrument in portfolio.instruments}
+        self._desks = {instrument: Desk() for instrument in reported.instruments}
+
+    def refuse(self, why: Refusal) -> None:
+        """Refuse orders from now on."""
+        self.refusal = why
+
+    def accept(self) -> None:
+        """Send orders from now on."""
+        self.refusal = ""
 
     def instrument(self, instrument_id: str) -> Instrument:
         """Return an instrument of the run.
@@ -183,7 +197,7 @@ class OrderManager:
     def _read_position(self, desk: Desk, instrument: Instrument) -> None:
         """Work the position out: hooks ask at every row, and the answer changes with a fill or with the steps."""
         desk.holder = instrument
-        desk.held_lots = instrument.tradable_lots(self._portfolio.position(instrument.id).qty)
+        desk.held_lots = instrument.tradable_lots(self._reported.position(instrument.id).qty)
         desk.held_qty = instrument.qty(desk.held_lots)
 
     def target(self, instrument_id: str, qty: float) -> Order | None:
@@ -268,7 +282,7 @@ class OrderManager:
     # Reports --------------------------------------------------------------------------------------------------
 
     def apply(self, report: Report) -> Order:
-        """Apply a report, to the portfolio first, and return its order, brought up to date."""
+        """Apply a report, to the ledger first, and return its order, brought up to date."""
         order, state, reason, fill = self.orders[report.order_id], report.state, report.reason, report.fill
         desk, instrument = self._desks[order.instrument], self._instruments[order.instrument]
         _put(order, "state", state)
@@ -283,7 +297,7 @@ class OrderManager:
             _put(order, "price_ticks", ticks)
             _put(order, "price", instrument.price(ticks))
         if fill is not None:
-            self._portfolio.apply(fill)
+            self._reported.apply(fill)
             desk.holder = None
             before = order.filled_lots
             _put(order, "average_price", _average_price(order, instrument, fill) if before else fill.price)

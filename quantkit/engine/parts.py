@@ -28,7 +28,7 @@ class RunParts:
 
     Args:
         prepared: The run up to its first row.
-        brokers: Makes the broker.
+        make_broker: Makes the broker.
         log: Told what was sent and reported; None for nobody.
         send_clock: Says when messages leave.
 
@@ -39,7 +39,9 @@ class RunParts:
         rows: How many rows of each stream the run went through, by the stream's name.
     """
 
-    def __init__(self, prepared: Prepared, brokers: BrokerFactory, log: RunLog | None, send_clock: SendClock) -> None:
+    def __init__(
+        self, prepared: Prepared, make_broker: BrokerFactory, log: RunLog | None, send_clock: SendClock
+    ) -> None:
         plan, options, position, strategy = prepared.plan, prepared.options, prepared.position, prepared.strategy
         start, instruments, currency = prepared.start, plan.instruments.values(), options.report_currency
         self.prepared = prepared
@@ -60,8 +62,8 @@ class RunParts:
             self.ledger, self.marks, position, start_ns=plan.start_ns, every_ns=options.equity_every_ns
         )
         self.settlements = Settlements(plan.streams, self.cursors, self.marks.sources)
-        self.bookings = Bookings(self.marks, self.settlements, self.equity)
-        self.broker = brokers(
+        self.bookings = Bookings(self.ledger, self.reported, self.marks, self.settlements, self.equity)
+        self.broker = make_broker(
             BrokerSetup(
                 instruments=plan.instruments,
                 matching=plan.matching,
@@ -89,7 +91,7 @@ class RunParts:
             plan,
             start.subscriptions,
             self.broker,
-            (self.ledger, self.reported),
+            self.reported,
             self.bookings,
             self.books,
             self.delivery,

@@ -27,8 +27,15 @@ class Timers:
         self._heap: list[Timer] = []
         self._count = 0
 
-    def add(self, due_ns: int, name: str, every_ns: int) -> None:
-        """Start a timer."""
+    def start_once(self, due_ns: int, name: str) -> None:
+        """Start a timer that runs once."""
+        self._add(due_ns, name, 0)
+
+    def start_every(self, every_ns: int, name: str, now_ns: int) -> None:
+        """Start a timer that runs on UTC multiples of a step, after the present time."""
+        self._add(_multiple_after(now_ns, every_ns), name, every_ns)
+
+    def _add(self, due_ns: int, name: str, every_ns: int) -> None:
         self._count += 1
         heapq.heappush(self._heap, Timer(due_ns, self._count, name, every_ns))
         self.next_ns = self._heap[0].due_ns
@@ -38,7 +45,7 @@ class Timers:
         kept = []
         for timer in self._heap:
             if timer.every_ns:
-                kept.append(timer._replace(due_ns=(start_ns // timer.every_ns + 1) * timer.every_ns))
+                kept.append(timer._replace(due_ns=_multiple_after(start_ns, timer.every_ns)))
             elif timer.due_ns >= start_ns:
                 kept.append(timer)
         self._heap = kept
@@ -54,3 +61,8 @@ class Timers:
             heapq.heappop(self._heap)
         self.next_ns = self._heap[0].due_ns if self._heap else NEVER_NS
         return name
+
+
+def _multiple_after(now_ns: int, step_ns: int) -> int:
+    """Return the first multiple of a step after a moment."""
+    return (now_ns // step_ns + 1) * step_ns

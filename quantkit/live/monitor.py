@@ -69,7 +69,7 @@ class Monitor:
             at_ns: The machine's time.
         """
         feed = self._feed
-        ledger = engine.portfolio
+        ledger = engine.reported
         equity = ledger.equity
         positions = []
         for name, position in ledger.positions.items():

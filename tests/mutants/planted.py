@@ -95,9 +95,9 @@ MUTANTS = [
     Mutant(
         "fills are told before the portfolio has them",
         ORDERS,
-        "            self._portfolio.apply(fill)\n",
+        "            self._reported.apply(fill)\n",
         "            self.late, late = fill, getattr(self, 'late', None)\n"
-        "            if late is not None:\n                self._portfolio.apply(late)\n",
+        "            if late is not None:\n                self._reported.apply(late)\n",
     ),
     Mutant(
         "a run that a hook ends stops valuing at its last fill",

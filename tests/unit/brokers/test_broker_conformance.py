@@ -237,7 +237,7 @@ def test_the_ledger_is_the_fills_and_the_funding(run: Run) -> None:
     for fill in run.outcome.fills:
         book.apply(fill)
     assert {i: p.qty for i, p in book.positions.items()} == run.outcome.position_qty
-    for ledger in (setup.ledger, run.engine.portfolio):
+    for ledger in (setup.ledger, run.engine.reported):
         assert {i: p.qty for i, p in ledger.positions.items()} == run.outcome.position_qty
         assert ledger.cash == run.outcome.cash
         assert ledger.totals("fees") == book.totals("fees")

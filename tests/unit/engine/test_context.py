@@ -337,17 +337,17 @@ def test_the_order_of_timers() -> None:
     """By moment, then by start; a repeating one keeps its turn."""
     timers = Timers()
     assert timers.next_ns == NEVER_NS
-    timers.add(10, "b", 10)
-    timers.add(10, "c", 0)
-    timers.add(5, "a", 0)
+    timers.start_every(10, "b", 0)
+    timers.start_once(10, "c")
+    timers.start_once(5, "a")
     assert timers.next_ns == 5
     popped = []
     while timers.next_ns <= 20:
         popped.append((timers.next_ns, timers.pop()))
     assert popped == [(5, "a"), (10, "b"), (10, "c"), (20, "b")]
     assert timers.next_ns == 30
-    timers.add(35, "single", 0)
-    timers.add(100, "late", 0)
+    timers.start_once(35, "single")
+    timers.start_once(100, "late")
     timers.restart_from(50)
     assert [(timer.due_ns, timer.name) for timer in sorted(timers._heap)] == [(60, "b"), (100, "late")]
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from quantkit.brokers.base import Report
-from quantkit.engine.order_manager import OrderManager
+from quantkit.engine.order_manager import OrderManager, Refusal
 from quantkit.errors import OrderError
 from quantkit.instruments import Instrument, Side
 from quantkit.orders import Fill, Order, OrderRequest, OrderState, OrderType, TimeInForce
@@ -48,13 +48,13 @@ class Post:
 
 
 class Office:
-    """A desk with its broker and portfolio, and an exchange side that is played by hand."""
+    """A desk with its broker and ledger, and an exchange side that is played by hand."""
 
     def __init__(self) -> None:
         self.post = Post()
-        self.portfolio = Portfolio({"USDT": 1_000_000, "BTC": 100}, [SPOT, SWAP, INVERSE], mark_of=lambda _: 100.0)
+        self.reported = Portfolio({"USDT": 1_000_000, "BTC": 100}, [SPOT, SWAP, INVERSE], mark_of=lambda _: 100.0)
         self.position = RunPosition(1_000)
-        self.desk = OrderManager(self.post, self.portfolio, run_id="bt", position=self.position)
+        self.desk = OrderManager(self.post, self.reported, run_id="bt", position=self.position)
         self.fills = 0
         self.reports = 0
 
@@ -77,7 +77,7 @@ class Office:
 
     def fill(self, order: Order, lots: int, ticks: int = 200, *, fee: str = "0", currency: str = "USDT") -> None:
         """Let an order be filled, in part or whole."""
-        instrument = self.portfolio.instruments[order.instrument]
+        instrument = self.reported.instruments[order.instrument]
         self.fills += 1
         fill = Fill(
             id=self.fills,
@@ -208,11 +208,11 @@ def test_prices_make_the_type(office: Office) -> None:
 
 
 @pytest.mark.parametrize("why", ["warmup", "stopped"])
-def test_orders_are_refused_while_they_are_not_wanted(office: Office, why: str) -> None:
+def test_orders_are_refused_while_they_are_not_wanted(office: Office, why: Refusal) -> None:
     """They come back rejected, and nothing leaves."""
     working = office.send(SPOT.id, Side.BUY, 1, price=9)
     office.post.take()
-    office.desk.refusal = why
+    office.desk.refuse(why)
     order = office.send(SPOT.id, Side.BUY, 1)
     assert (order.state, order.reason, order.is_open) == (OrderState.REJECTED, why, False)
     office.desk.amend(working, qty=2)
@@ -483,7 +483,7 @@ def test_a_target_that_was_reached_before_is_looked_at_again(office: Office) -> 
     assert (back.side, back.qty) == (Side.SELL, 5.0)
     office.fill(back, 5)
     assert office.desk.target(SPOT.id, 0.15) is None
-    office.portfolio.change_instrument(Instrument(SPOT.id, price_step="0.5", qty_step="0.1", min_qty="0.1"))
+    office.reported.change_instrument(Instrument(SPOT.id, price_step="0.5", qty_step="0.1", min_qty="0.1"))
     small = office.desk.target(SPOT.id, 0.15)
     assert small is not None
     assert small.qty == 0.1
@@ -500,7 +500,7 @@ def test_a_target_below_the_smallest_order_is_left_alone(office: Office) -> None
     assert down is not None
     assert (down.side, down.qty) == (Side.SELL, 0.9)
     office.fill(down, 9)
-    assert office.portfolio.position(SPOT.id).qty == Decimal("0.099")
+    assert office.reported.position(SPOT.id).qty == Decimal("0.099")
     assert office.desk.target(SPOT.id, 0) is None
     assert office.desk.close(SPOT.id) is None
 
@@ -510,7 +510,7 @@ def test_a_target_counts_what_can_be_traded(office: Office) -> None:
     entry = office.send(SPOT.id, Side.BUY, 1.0)
     office.fill(entry, 10, fee="0.05", currency="BTC")
     office.fill(office.send(SPOT.id, Side.SELL, 0.8), 8)
-    assert office.portfolio.position(SPOT.id).qty == Decimal("0.15")
+    assert office.reported.position(SPOT.id).qty == Decimal("0.15")
     assert office.desk.close(SPOT.id) is None
     order = office.desk.target(SPOT.id, 1.0)
     assert order is not None
@@ -520,7 +520,8 @@ def test_a_target_counts_what_can_be_traded(office: Office) -> None:
 @pytest.mark.parametrize("qty", [math.nan, math.inf, -math.inf])
 def test_a_target_is_a_finite_number(office: Office, qty: float) -> None:
     """Also during the warm-up, where it would only be remembered."""
-    for office.desk.refusal in ("", "warmup"):
+    for call in (office.desk.accept, lambda: office.desk.refuse("warmup")):
+        call()
         with pytest.raises(OrderError, match=r"target BTC-USDT-SWAP: qty is .*; give a finite number"):
             office.desk.target(SWAP.id, qty)
     with pytest.raises(OrderError, match="'ETH' is no instrument"):
@@ -529,7 +530,7 @@ def test_a_target_is_a_finite_number(office: Office, qty: float) -> None:
 
 def test_targets_of_the_warm_up_are_remembered(office: Office) -> None:
     """The last of each instrument."""
-    office.desk.refusal = "warmup"
+    office.desk.refuse("warmup")
     for instrument, qty in ((SWAP, 1), (SPOT, 2), (SWAP, -3)):
         assert office.desk.target(instrument.id, qty) is None
     assert office.desk.close(SPOT.id) is None
@@ -604,7 +605,7 @@ def test_a_quote_is_rounded_anew_when_the_steps_change(office: Office) -> None:
     assert bid.price == 100.5
     office.post.take()
     coarse = Instrument(SPOT.id, price_step="1", qty_step="0.1", min_qty="0.2").on_grid(SPOT.tick, SPOT.lot)
-    office.portfolio.change_instrument(coarse)
+    office.reported.change_instrument(coarse)
     office.desk.quote(SPOT.id, bid=100.6, ask=None, qty=1)
     assert office.post.take() == [("amend", "bt1", 1_000, 10, 200)]
 
