@@ -327,7 +327,7 @@ class DenseBook:
     def apply(self, rows: BookRows, first: int, last: int) -> None:
         """Apply rows `first` to `last` (exclusive); the last change of a level wins."""
         self.version += 1
-        if rows.snapshots:
+        if rows.snapshots and rows.snapshots[-1] >= first:
             snapshot = rows.last_snapshot(first, last)
             if snapshot is not None:
                 self._take_snapshot(rows, snapshot)
@@ -359,7 +359,8 @@ class DenseBook:
                 self._late_rows, self._late_first, self._late_end = rows, first, last
             if rows.has_stray:
                 self._put_far()
-        if self._has_stray or self._bid_place() < 0 or self._ask_place() >= WINDOW:
+        # A dense side that has been emptied is noticed by its next reader, who needs no window.
+        if self._has_stray or self._bid_high < 0 or self._ask_low >= WINDOW:
             self._keep_window()
 
     def _take_snapshot(self, rows: BookRows, row: int) -> None:

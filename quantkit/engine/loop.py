@@ -81,14 +81,14 @@ class RowLoop:
                 if doubt < stop:
                     stop, is_doubt = doubt, True
             # A wake-up comes before the rows of its moment, that of the stop among them.
-            end, index = min(stop + 1, size), position.index
+            end, index = (stop + 1 if stop < size else size), position.index
             wake, wake_ns = end, min(agenda.wake_ns, agenda.report_ns, timers.next_ns)
             if wake_ns != NEVER_NS:
                 near = min(index + _NEAR_ROWS, end)
                 wake = bisect_left(stamps, wake_ns, index, near)
                 if wake == near:
                     wake = bisect_left(stamps, wake_ns, near, end)
-            limit = min(wake, stop, size)
+            limit = min(wake, stop)
             if dispatcher.next_index < limit:
                 dispatcher.run_to(limit)
                 if not bookings.is_checked:

@@ -1,18 +1,12 @@
 """A strategy's timers, in the order in which they are due."""
 
 import heapq
-from typing import NamedTuple
+from typing import TypeAlias
 
 from quantkit.clock import NEVER_NS
 
-
-class Timer(NamedTuple):
-    """A timer waiting to run; `every_ns` is 0 for one that runs once."""
-
-    due_ns: int
-    number: int
-    name: str
-    every_ns: int
+#: A timer waiting to run: due when, its number, its name, and its period in ns, 0 for one that runs once.
+_Timer: TypeAlias = tuple[int, int, str, int]
 
 
 class Timers:
@@ -24,7 +18,7 @@ class Timers:
 
     def __init__(self) -> None:
         self.next_ns = NEVER_NS
-        self._heap: list[Timer] = []
+        self._heap: list[_Timer] = []
         self._count = 0
 
     def start_once(self, due_ns: int, name: str) -> None:
@@ -37,29 +31,29 @@ class Timers:
 
     def _add(self, due_ns: int, name: str, every_ns: int) -> None:
         self._count += 1
-        heapq.heappush(self._heap, Timer(due_ns, self._count, name, every_ns))
-        self.next_ns = self._heap[0].due_ns
+        heapq.heappush(self._heap, (due_ns, self._count, name, every_ns))
+        self.next_ns = self._heap[0][0]
 
     def restart_from(self, start_ns: int) -> None:
         """Move repeating timers to their first multiple after the start, and drop single ones before it."""
-        kept = []
-        for timer in self._heap:
-            if timer.every_ns:
-                kept.append(timer._replace(due_ns=_multiple_after(start_ns, timer.every_ns)))
-            elif timer.due_ns >= start_ns:
-                kept.append(timer)
+        kept: list[_Timer] = []
+        for due_ns, number, name, every_ns in self._heap:
+            if every_ns:
+                kept.append((_multiple_after(start_ns, every_ns), number, name, every_ns))
+            elif due_ns >= start_ns:
+                kept.append((due_ns, number, name, every_ns))
         self._heap = kept
         heapq.heapify(self._heap)
-        self.next_ns = kept[0].due_ns if kept else NEVER_NS
+        self.next_ns = kept[0][0] if kept else NEVER_NS
 
     def pop(self) -> str:
         """Take the next timer off and return its name; one that repeats starts anew."""
         due_ns, number, name, every_ns = self._heap[0]
         if every_ns:
-            heapq.heapreplace(self._heap, Timer(due_ns + every_ns, number, name, every_ns))
+            heapq.heapreplace(self._heap, (due_ns + every_ns, number, name, every_ns))
         else:
             heapq.heappop(self._heap)
-        self.next_ns = self._heap[0].due_ns if self._heap else NEVER_NS
+        self.next_ns = self._heap[0][0] if self._heap else NEVER_NS
         return name
 
 

@@ -196,12 +196,22 @@ def check_snapshots(columns: Mapping[str, Column], rows: RowSource) -> None:
     Raises:
         DataError: The first crossed snapshot.
     """
-    is_snapshot = columns["is_snapshot"]
-    if not is_snapshot.any():
+    snapshots = np.flatnonzero(columns["is_snapshot"])
+    if not snapshots.size:
         return
-    bid = best_prices(columns["bid_prices"], columns["bid_qtys"], columns["bid_start"], highest=True)
-    ask = best_prices(columns["ask_prices"], columns["ask_qtys"], columns["ask_start"], highest=False)
-    crossed = is_snapshot & (bid > ask)
-    if crossed.any():
-        row = int(np.argmax(crossed))
-        raise rows.error(row, f"the snapshot is crossed: best bid {bid[row]} is above best ask {ask[row]}")
+    # Mostly a snapshot comes first and is the only one: the changes behind the last one need no look.
+    first, stop = int(snapshots[0]), int(snapshots[-1]) + 1
+    bids, asks = (_best_between(columns, side, first, stop) for side in ("bid", "ask"))
+    crossed = snapshots[(bids > asks)[snapshots - first]]
+    if crossed.size:
+        row = int(crossed[0])
+        bid, ask = bids[row - first], asks[row - first]
+        raise rows.error(row, f"the snapshot is crossed: best bid {bid} is above best ask {ask}")
+
+
+def _best_between(columns: Mapping[str, Column], side: str, first: int, stop: int) -> Column:
+    """Return the best price of one side of rows `first` to `stop` (exclusive) of a book."""
+    starts = columns[f"{side}_start"][first : stop + 1]
+    begin, end = int(starts[0]), int(starts[-1])
+    prices, qtys = columns[f"{side}_prices"][begin:end], columns[f"{side}_qtys"][begin:end]
+    return best_prices(prices, qtys, starts - begin, highest=side == "bid")

@@ -160,8 +160,8 @@ def levels_of(array: Any) -> tuple[Column, Column]:
     Raises:
         DataError: A row or a level is null.
     """
-    values = array.flatten()
+    offsets = array.offsets.to_numpy().astype(np.int64)
+    values = array.values[offsets[0] : offsets[-1]]
     if array.null_count or values.null_count:
         raise DataError("holds nulls; an empty side is an empty list")
-    offsets = array.offsets.to_numpy().astype(np.int64)
     return offsets - offsets[0], cast(Column, values.to_numpy())
