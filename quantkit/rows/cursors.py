@@ -25,9 +25,10 @@ class StreamCursor:
 
     Attributes:
         block, positions: The stream's rows in this batch and their indices; no rows: an empty array.
+        places: The indices too, for one at a time.
     """
 
-    __slots__ = ("_places", "block", "instrument", "kind", "name", "positions", "rows", "stream")
+    __slots__ = ("block", "instrument", "kind", "name", "places", "positions", "rows", "stream")
 
     def __init__(self, stream: Stream) -> None:
         self.stream = stream
@@ -36,23 +37,23 @@ class StreamCursor:
         self.instrument = stream.instrument
         self.block: Block | None = None
         self.positions: NDArray[np.int64] = np.empty(0, np.int64)
-        self._places = self.positions.data  # the same, for one at a time
+        self.places = self.positions.data
         self.rows = 0
 
     def load(self, block: Block | None, positions: NDArray[np.int64]) -> None:
         """Enter the next batch."""
         self.block = block
         self.positions = positions
-        self._places = positions.data
+        self.places = positions.data
         self.rows = 0 if block is None else block.size
 
     def row_at(self, index: int) -> int:
         """Return how many of the cursor's rows stand before an index."""
-        return bisect_left(self._places, index)
+        return bisect_left(self.places, index)
 
     def index_of(self, row: int) -> int:
         """Return where a row stands, `NOWHERE` past the end."""
-        return self._places[row] if row < self.rows else NOWHERE
+        return self.places[row] if row < self.rows else NOWHERE
 
     def column(self, name: str) -> Column:
         """Return a column of the present block."""
@@ -101,11 +102,11 @@ class BookCursor(StreamCursor):
 
     def row_at(self, index: int) -> int:
         first, near = self.applied, self.applied + _NEAR_ROWS
-        if first and near < self.rows and self._places[first - 1] < index:
-            row = bisect_left(self._places, index, first, near)
+        if first and near < self.rows and self.places[first - 1] < index:
+            row = bisect_left(self.places, index, first, near)
             if row < near:
                 return row
-        return bisect_left(self._places, index)
+        return bisect_left(self.places, index)
 
     def read_to(self, index: int) -> None:
         """Apply the rows before an index for a reader, who sees the stamps of the last of them."""

@@ -325,8 +325,8 @@ MUTANTS = [
     Mutant(
         "the moment of an arrival is searched a row late",
         STREAMS,
-        "else clock).searchsorted(moment_ns)",
-        'else clock).searchsorted(moment_ns, "right")',
+        "else clock, moment_ns, row)",
+        "else clock, moment_ns + 1, row)",
     ),
     Mutant(
         "a band that has changed is searched from its last place on",

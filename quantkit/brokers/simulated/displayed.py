@@ -264,7 +264,7 @@ class DisplayedMarket(Market):
 
     def crosses(self, order: ExchangeOrder, limit: int) -> bool:
         if not self.display.is_valid:
-            return self._is_last_beyond(order, limit)
+            return super().crosses(order, limit)
         best = self.display.best(order.side.opposite)
         return best is not None and (best <= limit if order.is_buy else best >= limit)
 

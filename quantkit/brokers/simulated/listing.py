@@ -79,7 +79,7 @@ class Listing(ABC):
         for stream in self.streams:
             row = stream.row_at(index) - 1
             if row >= 0:
-                position = stream.cursor.positions[row]
+                position = stream.cursor.places[row]
                 if position > latest:
                     latest, found = position, (stream, row)
         return found

@@ -206,13 +206,6 @@ class Market(ABC):
         """Return the last price as it sets a stop off: at the step that it has really reached."""
         return None if self._last is None else self._last[side is Side.SELL]
 
-    def _is_last_beyond(self, order: ExchangeOrder, limit: int) -> bool:
-        """Whether the last price is strictly better than a limit of the order."""
-        if self._last is None:
-            return False
-        low, high = self._last
-        return high < limit if order.is_buy else low > limit
-
     @abstractmethod
     def arrive(self, order: ExchangeOrder, at_ns: int) -> None:
         """Judge an order against the market as it stands and keep, fill, refuse or cancel it."""
@@ -228,9 +221,12 @@ class Market(ABC):
         if order in self.orders:
             self.orders.remove(order)
 
-    @abstractmethod
     def crosses(self, order: ExchangeOrder, limit: int) -> bool:
-        """Whether a limit would take at once: post-only is judged by this."""
+        """Whether a limit would take at once, since the last price is strictly better: post-only is judged by this."""
+        if self._last is None:
+            return False
+        low, high = self._last
+        return high < limit if order.is_buy else low > limit
 
     @abstractmethod
     def reference_ticks(self, side: Side) -> int | None:
@@ -270,9 +266,6 @@ class PriceMarket(Market):
             return
         self._listener.report(order, OrderState.ACCEPTED, "", at_ns)
         self._enter(order, at_ns)
-
-    def crosses(self, order: ExchangeOrder, limit: int) -> bool:
-        return self._is_last_beyond(order, limit)
 
     def reference_ticks(self, side: Side) -> int | None:
         return None if self._last is None else self._last[side is Side.BUY]

@@ -1,5 +1,6 @@
 """The streams that orders are matched on: their clock, and the search for the next row that can concern an order."""
 
+from bisect import bisect_left
 from typing import Any, Final
 
 import numpy as np
@@ -32,7 +33,7 @@ class MatchingStream:
         self.stop = NOWHERE
         self.is_hit = False
         self.row = 0
-        self._clock: NDArray[np.int64] | None = None
+        self._clock: memoryview | None = None
         self._clock_before = -NEVER_NS
 
     # Batches ------------------------------------------------------------------------------------------------------
@@ -51,13 +52,13 @@ class MatchingStream:
 
     # The clock ----------------------------------------------------------------------------------------------------
 
-    def _clocks(self) -> NDArray[np.int64]:
+    def _clocks(self) -> memoryview:
         """Return the running maximum of `exchange_ns` over this stream, at each row."""
         if self._clock is None:
             clock = np.maximum.accumulate(self.cursor.column("exchange_ns"))
             if clock[0] < self._clock_before:
                 clock = np.maximum(clock, self._clock_before)
-            self._clock = clock
+            self._clock = clock.data
         return self._clock
 
     def clock_before(self, row: int) -> int:
@@ -65,12 +66,12 @@ class MatchingStream:
         if not row:
             return self._clock_before
         clock = self._clock
-        return int((self._clocks() if clock is None else clock)[row - 1])
+        return (self._clocks() if clock is None else clock)[row - 1]
 
     def row_from(self, row: int, moment_ns: int) -> int:
         """Return the first row from one on by whose clock a moment has come."""
         clock = self._clock
-        return max(row, int((self._clocks() if clock is None else clock).searchsorted(moment_ns)))
+        return bisect_left(self._clocks() if clock is None else clock, moment_ns, row)
 
     def row_at(self, index: int) -> int:
         """Return how many rows stand before an index."""
@@ -78,7 +79,7 @@ class MatchingStream:
             return self.row
         if index == self.stop + 1:
             return self.row + 1
-        return int(self.cursor.positions.searchsorted(index))
+        return bisect_left(self.cursor.places, index)
 
     # The next row that matters ------------------------------------------------------------------------------------
 
@@ -90,7 +91,7 @@ class MatchingStream:
         """Need a row, or search on from there; past the last one need none."""
         cursor = self.cursor
         self.row = row
-        self.stop, self.is_hit = (int(cursor.positions[row]), is_hit) if row < cursor.rows else (NOWHERE, False)
+        self.stop, self.is_hit = (cursor.places[row], is_hit) if row < cursor.rows else (NOWHERE, False)
 
     def follow(self, index: int) -> None:
         """Need the next row from an index on, whatever it says."""
