@@ -19,7 +19,7 @@ class InstantBroker:
 
     def __init__(self, setup: BrokerSetup) -> None:
         self.fills: list[Fill] = []
-        self.log: list[Report] = []
+        self.reports: list[Report] = []
         self.agenda = Agenda()
         self._setup = setup
         self._waiting: dict[str, tuple[Order, int, int | None]] = {}  # with size and limit, which may be amended
@@ -74,7 +74,7 @@ class InstantBroker:
     def take_report(self) -> Report:
         self._told += 1
         self._note_next()
-        return self.log[self._told - 1]
+        return self.reports[self._told - 1]
 
     def take_decisions(self) -> list[Decision]:
         found, self._decisions = self._decisions, []
@@ -89,7 +89,7 @@ class InstantBroker:
     def finish(self, now_ns: int, reason: str) -> list[Report]:
         for order, lots, _ in [*self._waiting.values()]:
             self._end(order, OrderState.CANCELLED, reason, lots)
-        left, self._told = self.log[self._told :], len(self.log)
+        left, self._told = self.reports[self._told :], len(self.reports)
         self._note_next()
         return left
 
@@ -143,13 +143,13 @@ class InstantBroker:
         limit = self._waiting[order.id][2]
         # A cancel is reported in a moment as well: nothing that a hook sends is answered within it.
         due_ns = now_ns if fill is not None or state is OrderState.ACCEPTED else now_ns + DELAY_NS
-        due_ns = max(due_ns, self.log[-1].due_ns if self.log else 0)
-        self.log.append(Report(due_ns, len(self.log), order.id, state, reason, now_ns, lots, limit, fill))
+        due_ns = max(due_ns, self.reports[-1].due_ns if self.reports else 0)
+        self.reports.append(Report(due_ns, len(self.reports), order.id, state, reason, now_ns, lots, limit, fill))
         self._note_next()
 
     def _note_next(self) -> None:
         self.agenda.wake_ns = min(self._due_ns.values(), default=NEVER_NS)
-        self.agenda.report_ns = self.log[self._told].due_ns if self._told < len(self.log) else NEVER_NS
+        self.agenda.report_ns = self.reports[self._told].due_ns if self._told < len(self.reports) else NEVER_NS
 
     def _decide(self, now_ns: int, kind: str, order: Order, lots: int | None, limit: int | None) -> None:
         if self._setup.keeps_decisions:

@@ -170,7 +170,7 @@ class Broker(OrderEntry, Protocol):
         ...
 
     @property
-    def log(self) -> Sequence[Report]:
+    def reports(self) -> Sequence[Report]:
         """Every report so far, delivered or not, in the order in which they were made."""
         ...
 

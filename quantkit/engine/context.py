@@ -11,12 +11,12 @@ import numpy as np
 
 from quantkit.clock import duration_ns, interval_ns, time_ns_of
 from quantkit.engine.books import Books
+from quantkit.engine.known_instruments import KnownInstruments
 from quantkit.engine.order_manager import OrderManager
 from quantkit.engine.timers import Timers
-from quantkit.errors import ConfigError, DataError, OrderError
+from quantkit.errors import ConfigError, OrderError
 from quantkit.events import Candle
-from quantkit.feeds.base import Feed
-from quantkit.instruments import Instrument, closest_id, names_of
+from quantkit.instruments import Instrument
 from quantkit.orderbook import Book
 from quantkit.orders import Order, OrderRequest, OrderState
 from quantkit.portfolio import Portfolio
@@ -25,51 +25,6 @@ from quantkit.rows.position import RunPosition
 
 #: Candles kept for `history`, per stream.
 HISTORY_ROWS: Final = 10_000
-
-
-class KnownInstruments:
-    """The metadata of a run's instruments as they are at present.
-
-    Args:
-        feed: Their source.
-        at_ns: Moment of the metadata: `on_start` sees no later minimum or step.
-        is_live: Whether the feed is.
-
-    Attributes:
-        has_begun: Whether the run has begun: an unknown id is then a slip in a hook, and no lack of data.
-        asked: The instruments that the strategy has asked for.
-    """
-
-    def __init__(self, feed: Feed, at_ns: int, *, is_live: bool) -> None:
-        self._feed = feed
-        self._is_live = is_live
-        self._current = dict(feed.instruments(at_ns))
-        self.has_begun = False
-        self.asked: set[str] = set()
-
-    def begin(self) -> None:
-        """Note that the run has begun."""
-        self.has_begun = True
-
-    def update(self, instruments: Mapping[str, Instrument]) -> None:
-        """Use other metadata from now on."""
-        self._current.update(instruments)
-
-    def find(self, instrument: str) -> Instrument:
-        """Return an instrument as it is at present; before the run's start is known, as it is today.
-
-        Raises:
-            DataError, ConfigError: The id is unknown; the message lists the known ones.
-        """
-        found = self._current.get(instrument)
-        if found is None:
-            there = sorted({*self._current, *(stream.instrument for stream in self._feed.coverage())})
-            close = closest_id(instrument, there)
-            hint = "there" if close is None else f"did you mean {close}? There"
-            what = f"the live feed has no {instrument}" if self._is_live else f"no data: {instrument} is not there"
-            raise (ConfigError if self.has_begun else DataError)(f"{what}; {hint} is {names_of(there)}")
-        self.asked.add(instrument)
-        return found
 
 
 class StartContext:

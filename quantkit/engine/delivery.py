@@ -64,11 +64,11 @@ class ReportDelivery:
                 raise
             raise self._guard.error(hook, error, given) from error
 
-    def log(self) -> None:
+    def write_log(self) -> None:
         """Log the messages and reports since the last call."""
         if self._log is None:
             return
-        decisions, reports = self._broker.take_decisions(), self._broker.log[self._logged :]
+        decisions, reports = self._broker.take_decisions(), self._broker.reports[self._logged :]
         if decisions or reports:
             self._logged += len(reports)
             self._log.output(decisions, list(reports))

@@ -16,7 +16,8 @@ class OpenOrder(msgspec.Struct, eq=False, gc=False):
 
     Attributes:
         lots, ticks: Size and limit last asked for, in steps.
-        roundings: How each number asked for so far was rounded to the steps; empty text for those on them.
+        roundings: How each number asked for so far was rounded to the steps; empty text for those on them. By what was
+            asked for, so that a report finds the note of its own numbers.
         is_cancelling: Whether a cancel has been sent.
     """
 
@@ -31,16 +32,18 @@ class QuoteSide:
     """One side of a quote: the order that is there for it, and the numbers that were rounded last.
 
     Attributes:
-        working: The order; None before the first, and after one that was refused.
+        name: The side as an argument of `quote`: `bid` or `ask`.
+        kept: The order; None before the first, and after one that was refused.
         price, qty, instrument: As asked for, and on whose steps; None before the first.
         lots, ticks: The same in steps.
     """
 
-    __slots__ = ("instrument", "lots", "price", "qty", "side", "ticks", "working")
+    __slots__ = ("instrument", "kept", "lots", "name", "price", "qty", "side", "ticks")
 
     def __init__(self, side: Side) -> None:
+        self.name = "bid" if side is Side.BUY else "ask"
         self.side = side
-        self.working: OpenOrder | None = None
+        self.kept: OpenOrder | None = None
         self.instrument: Instrument | None = None
         self.price, self.qty = 0.0, 0.0
         self.lots, self.ticks = 0, 0

@@ -34,7 +34,7 @@ def finish(parts: RunParts, ended: str, end_ns: int) -> Outcome:
     for report in parts.broker.finish(end_ns, "end_of_data" if ended == "completed" else ended):
         parts.orders.apply(report)
     parts.equity.close_curve(end_ns)
-    parts.delivery.log()
+    parts.delivery.write_log()
     notes = parts.broker.notes()
     parts.warnings += _warnings(parts, notes, ended, end_ns)
     ledger, prepared, broker = parts.ledger, parts.prepared, parts.broker
@@ -43,7 +43,7 @@ def finish(parts: RunParts, ended: str, end_ns: int) -> Outcome:
         orders=list(parts.orders.orders.values()),
         order_events=[
             OrderEvent(report.order_id, report.at_ns, report.due_ns, report.state, report.reason)
-            for report in broker.log
+            for report in broker.reports
         ],
         fills=list(broker.fills),
         excursions=parts.equity.excursions(),

@@ -9,8 +9,8 @@ from quantkit.engine.ending import finish
 from quantkit.engine.loop import RowLoop, RunEndedError
 from quantkit.engine.outcome import Outcome, RunLog
 from quantkit.engine.parts import RunParts
-from quantkit.engine.phases import Prepared
 from quantkit.engine.plan import Plan
+from quantkit.engine.prepared import Prepared
 from quantkit.errors import StrategyError
 from quantkit.instruments import Instrument
 from quantkit.orders import Fill, Order
@@ -24,7 +24,7 @@ class Engine:
         prepared: The run up to its first row.
         make_broker: Makes the broker.
         progress: Called with (now_ns, start_ns, end_ns) after each batch.
-        log: Gets the outcome of each batch.
+        log: Gets the outputs of each batch.
         send_clock: The departures of messages, and the offset of our clock.
 
     Attributes:
@@ -112,7 +112,7 @@ class Engine:
         ended, end_ns = "completed", self.plan.end_ns
         try:
             self._begin()
-            self._parts.delivery.log()
+            self._parts.delivery.write_log()
             broker = self._parts.broker
             for batch in self._parts.prepared.feed.batches(self._loop.next_wake_ns):
                 broker.take_inputs(int(batch.received_ns[-1]) if batch.until_ns is None else batch.until_ns)
@@ -122,7 +122,7 @@ class Engine:
                     self._loop.pass_time()
                     end_ns = min(max(batch.until_ns, position.now_ns), self.plan.end_ns)
                     self._loop.wake_until(end_ns + 1)
-                    self._parts.delivery.log()
+                    self._parts.delivery.write_log()
                     self._tell(end_ns)
                 elif len(batch):
                     self._tell(int(batch.received_ns[-1]))

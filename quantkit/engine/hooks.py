@@ -6,8 +6,9 @@ from typing import Any
 from quantkit.brokers.base import Broker
 from quantkit.engine.bookings import Bookings
 from quantkit.engine.books import Books
-from quantkit.engine.context import KnownInstruments, RunContext
+from quantkit.engine.context import RunContext
 from quantkit.engine.delivery import ReportDelivery
+from quantkit.engine.known_instruments import KnownInstruments
 from quantkit.engine.plan import Plan
 from quantkit.events import EVENT_KINDS, Candle, Funding, Gap, InstrumentChange
 from quantkit.instruments import Instrument

@@ -83,7 +83,9 @@ class OrderManager:
         if price is not None:
             ticks, price = _on_price_step(instrument, price, side, where, "price", roundings)
         if stop_price is not None:
-            stop, stop_price = _on_price_step(instrument, stop_price, side, where, "stop_price", roundings)
+            stop, stop_price = _on_price_step(
+                instrument, stop_price, side, where, "stop_price", roundings, is_stop=True
+            )
         tif = request.time_in_force
         if type(tif) is not TimeInForce:
             tif = _time_in_force(tif, where)
@@ -125,7 +127,7 @@ class OrderManager:
         Raises:
             OrderError: Neither size nor price is given, a number is not usable, or the order has no limit price.
         """
-        working = self._find(order)
+        kept = self._find(order)
         instrument = self._instruments.get(order.instrument) or self.instrument(order.instrument)
         if qty is None and price is None:
             raise OrderError(f"amend {order.id}: nothing to change; give qty= or price=")
@@ -137,23 +139,23 @@ class OrderManager:
             lots, _ = _on_size_step(instrument, qty, where, roundings)
         if price is not None:
             ticks, _ = _on_price_step(instrument, price, order.side, where, "price", roundings)
-        if working is not None:
-            self._change(working, lots, ticks, roundings)
+        if kept is not None:
+            self._change(kept, lots, ticks, roundings)
 
-    def _change(self, working: OpenOrder, lots: int | None, ticks: int | None, roundings: dict[Number, str]) -> None:
+    def _change(self, kept: OpenOrder, lots: int | None, ticks: int | None, roundings: dict[Number, str]) -> None:
         """Send a change of an order; None stays as it is."""
         if lots is not None:
-            working.lots = lots
+            kept.lots = lots
         if ticks is not None:
-            working.ticks = ticks
-        working.roundings.update(roundings)
-        self._broker.amend(working.order.id, self._position.now_ns, lots=lots, price_ticks=ticks)
+            kept.ticks = ticks
+        kept.roundings.update(roundings)
+        self._broker.amend(kept.order.id, self._position.now_ns, lots=lots, price_ticks=ticks)
 
     def cancel(self, order: Order) -> None:
         """Send a cancel of an open order, once."""
-        working = self._find(order)
-        if working is not None:
-            working.is_cancelling = True
+        kept = self._find(order)
+        if kept is not None:
+            kept.is_cancelling = True
             self._broker.cancel(order.id, self._position.now_ns)
 
     def _find(self, order: Order) -> OpenOrder | None:
@@ -170,8 +172,8 @@ class OrderManager:
             if order.id:
                 raise OrderError(f"order {order.id} is not of this run")
             return None  # refused in `on_start`, where it got no id: it is over, and nothing can be done to it
-        working = None if self.refusal else self._desks[order.instrument].open.get(order.id)
-        return None if working is None or working.is_cancelling else working
+        kept = None if self.refusal else self._desks[order.instrument].open.get(order.id)
+        return None if kept is None or kept.is_cancelling else kept
 
     def cancel_all(self, instrument_id: str | None) -> None:
         """Send a cancel of every open order, of one instrument or of all."""
@@ -181,8 +183,8 @@ class OrderManager:
     def open_orders(self, instrument_id: str | None) -> list[Order]:
         """Return the orders that may still fill, oldest first."""
         if instrument_id is not None:
-            return [working.order for working in self._desks[self.instrument(instrument_id).id].open.values()]
-        found = [working.order for desk in self._desks.values() for working in desk.open.values()]
+            return [kept.order for kept in self._desks[self.instrument(instrument_id).id].open.values()]
+        found = [kept.order for desk in self._desks.values() for kept in desk.open.values()]
         return sorted(found, key=lambda order: int(order.id[len(self._run_id) :]))
 
     # Positions and quotes ---------------------------------------------------------------------------------------
@@ -217,13 +219,13 @@ class OrderManager:
             return None
         if desk.holder is not instrument:
             self._read_position(desk, instrument)
-        held, working = desk.held_lots, desk.target
+        held, kept = desk.held_lots, desk.target
         lots = instrument.lots_floor(qty) - held
         side = Side.BUY if lots > 0 else Side.SELL
-        if working is not None and not working.is_cancelling and not working.order.state.is_final:
-            order = working.order
+        if kept is not None and not kept.is_cancelling and not kept.order.state.is_final:
+            order = kept.order
             if order.side is side and lots:
-                if working.lots - order.filled_lots == abs(lots):
+                if kept.lots - order.filled_lots == abs(lots):
                     return None
                 self.amend(order, qty=instrument.qty(order.filled_lots + abs(lots)))
                 return order
@@ -239,9 +241,9 @@ class OrderManager:
     def close(self, instrument_id: str) -> Order | None:
         """Cancel the instrument's orders and close the position; see `Strategy.close`."""
         orders = self.open_orders(instrument_id)
-        working = self._desks[instrument_id].target
+        kept = self._desks[instrument_id].target
         for order in orders:
-            if working is None or order is not working.order:
+            if kept is None or order is not kept.order:
                 self.cancel(order)
         return self.target(instrument_id, 0.0)
 
@@ -256,28 +258,30 @@ class OrderManager:
     def _quote(
         self, desk: Desk, quote: QuoteSide, instrument: Instrument, price: float | None, qty: float
     ) -> Order | None:
-        working = quote.working
-        is_live = working is not None and not working.is_cancelling and not working.order.state.is_final
-        if working is None or not is_live:
+        kept = quote.kept
+        is_live = kept is not None and not kept.is_cancelling and not kept.order.state.is_final
+        if kept is None or not is_live:
             if price is None:
                 return None
+            if type(price) is not float or not 0.0 < price < math.inf:
+                price = _positive(price, f"quote {instrument.id}: {quote.name}")
             order = self.send(OrderRequest(instrument.id, quote.side, qty, price, post_only=True))
-            quote.working = desk.open.get(order.id)
+            quote.kept = desk.open.get(order.id)
             return order
         if price is None:
-            self.cancel(working.order)
+            self.cancel(kept.order)
             return None
         # What has not moved is not rounded again. What was asked for last is another thing where that was refused.
         is_same = price == quote.price and qty == quote.qty and instrument is quote.instrument
-        if is_same and working.lots == quote.lots and working.ticks == quote.ticks:
-            return working.order
+        if is_same and kept.lots == quote.lots and kept.ticks == quote.ticks:
+            return kept.order
         where, roundings = f"quote {instrument.id}", dict[Number, str]()
         lots, _ = _on_size_step(instrument, qty, where, roundings)
-        ticks, _ = _on_price_step(instrument, price, quote.side, where, quote.side, roundings)
+        ticks, _ = _on_price_step(instrument, price, quote.side, where, quote.name, roundings)
         quote.price, quote.qty, quote.instrument, quote.lots, quote.ticks = price, qty, instrument, lots, ticks
-        if (working.lots != lots or working.ticks != ticks) and not self.refusal:
-            self._change(working, lots, ticks, roundings)
-        return working.order
+        if (kept.lots != lots or kept.ticks != ticks) and not self.refusal:
+            self._change(kept, lots, ticks, roundings)
+        return kept.order
 
     # Reports --------------------------------------------------------------------------------------------------
 
@@ -309,8 +313,8 @@ class OrderManager:
             numbers = ("size", order.lots), ("price", order.price_ticks), ("stop", order.stop_ticks)
             _put(order, "note", "; ".join(filter(None, map(desk.open[order.id].roundings.get, numbers))))
         elif reason.startswith("amend_refused"):
-            working = desk.open[order.id]
-            working.lots, working.ticks = order.lots, order.price_ticks
+            kept = desk.open[order.id]
+            kept.lots, kept.ticks = order.lots, order.price_ticks
         elif reason.startswith(("cancel_refused", "cancel_unknown")):
             desk.open[order.id].is_cancelling = False  # it may be sent once more
         return order
@@ -345,15 +349,28 @@ def _on_size_step(
 
 
 def _on_price_step(
-    instrument: Instrument, asked: float | Decimal, side: Side, where: str, what: str, roundings: dict[Number, str]
+    instrument: Instrument,
+    asked: float | Decimal,
+    side: Side,
+    where: str,
+    what: str,
+    roundings: dict[Number, str],
+    *,
+    is_stop: bool = False,
 ) -> tuple[int, float]:
-    """Return a limit, or a `stop_price`, in ticks and as it stands on its step, and note how it was rounded.
+    """Return a limit or a stop in ticks and as it stands on its step, and note how it was rounded.
+
+    Args:
+        instrument, side: They decide how it is rounded.
+        asked: The price that was asked for.
+        where, what: The call and its argument, for errors.
+        roundings: Gets the note.
+        is_stop: Whether it is a stop, which is rounded away from the market.
 
     Raises:
         OrderError: It is no finite number above zero, or nothing is left of it on the step.
     """
     price = asked if type(asked) is float and 0.0 < asked < math.inf else _positive(asked, f"{where}: {what}")
-    is_stop = what == "stop_price"
     ticks = instrument.stop_ticks(price, side) if is_stop else instrument.limit_ticks(price, side)
     if ticks <= 0:
         raise OrderError(

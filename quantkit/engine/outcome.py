@@ -15,7 +15,7 @@ class RunLog(Protocol):
     """Records the outputs of a run as it happens."""
 
     def output(self, decisions: list[Decision], reports: list[Report]) -> None:
-        """Add the outcome of one batch, if it had any."""
+        """Add the outputs of one batch, if it had any."""
         ...
 
 

@@ -15,7 +15,7 @@ from quantkit.engine.gaps import Gaps
 from quantkit.engine.hooks import Hooks
 from quantkit.engine.order_manager import OrderManager
 from quantkit.engine.outcome import RunLog
-from quantkit.engine.phases import Prepared
+from quantkit.engine.prepared import Prepared
 from quantkit.portfolio import Portfolio
 from quantkit.rows.cursors import make_cursors
 from quantkit.rows.marks import MarkTable

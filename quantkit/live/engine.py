@@ -6,7 +6,7 @@ from quantkit.brokers.base import BrokerFactory
 from quantkit.brokers.send_clock import SendClock
 from quantkit.engine.engine import Engine
 from quantkit.engine.outcome import RunLog
-from quantkit.engine.phases import Prepared
+from quantkit.engine.prepared import Prepared
 from quantkit.feeds.base import Feed
 from quantkit.options import RunOptions
 from quantkit.simulated import simulated_run

@@ -526,19 +526,19 @@ MUTANTS = [
     Mutant(
         "a quote is amended though nothing has changed",
         ORDERS,
-        "        if (working.lots != lots or working.ticks != ticks) and not self.refusal:\n",
+        "        if (kept.lots != lots or kept.ticks != ticks) and not self.refusal:\n",
         "        if not self.refusal:\n",
     ),
     Mutant(
         "a quote whose change was refused is left as it is",
         ORDERS,
-        "        if is_same and working.lots == quote.lots and working.ticks == quote.ticks:\n",
+        "        if is_same and kept.lots == quote.lots and kept.ticks == quote.ticks:\n",
         "        if is_same:\n",
     ),
     Mutant(
         "closing cancels the order that closes",
         ORDERS,
-        "            if working is None or order is not working.order:\n",
+        "            if kept is None or order is not kept.order:\n",
         "            if True:\n",
     ),
     Mutant(

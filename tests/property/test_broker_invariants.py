@@ -20,7 +20,7 @@ from quantkit.brokers.simulated.account import Account
 from quantkit.brokers.simulated.build import simulated
 from quantkit.engine.engine import Engine
 from quantkit.engine.outcome import Outcome
-from quantkit.engine.phases import Prepared
+from quantkit.engine.prepared import Prepared
 from quantkit.events import BookUpdate, Gap, MarketEvent
 from quantkit.feeds.replay import MemoryFeed
 from quantkit.instruments import Fees, Instrument, Side, decimal_of
@@ -516,10 +516,10 @@ class BrokerMachine(RuleBasedStateMachine):
         self.now_ns += wait
         band, arrives_ns = self.market.band(), self.life.first_arrival_ns(SPOT.id)
         is_inside = band.low < price < band.high and (arrives_ns is None or self.now_ns < arrives_ns)
-        told = len(self.broker.log)
+        told = len(self.broker.reports)
         self.life.arrive(SPOT.id, self.now_ns, self.now_ns)
         self.market.on_trade(float(price), float(lots), side, self.now_ns)
-        assert not (is_inside and len(self.broker.log) > told)
+        assert not (is_inside and len(self.broker.reports) > told)
 
     @rule(wait=generators.integers(1, 20))
     def let_time_pass(self, wait: int) -> None:

@@ -64,7 +64,7 @@ class AsyncBroker:
 
     def __init__(self, setup: BrokerSetup, gateway: Gateway, inputs: OrderInputs) -> None:
         self.fills: list[Fill] = []
-        self.log: list[Report] = []
+        self.reports: list[Report] = []
         self.agenda = Agenda()
         self._setup = setup
         self._gateway = gateway
@@ -190,10 +190,10 @@ class AsyncBroker:
 
     def _report(self, record: OrderRecord, change: Change, fill: Fill | None) -> None:
         self._setup.dirty.add(self._orders[record.order_id].instrument)
-        self.log.append(
+        self.reports.append(
             Report(
                 self._setup.position.now_ns,
-                len(self.log),
+                len(self.reports),
                 record.order_id,
                 change.state,
                 change.reason,
@@ -206,15 +206,15 @@ class AsyncBroker:
 
     def _note_next(self) -> None:
         self.agenda.wake_ns = self._waiting[0].received_ns if self._waiting else NEVER_NS
-        is_told = self._delivered == len(self.log)
-        self.agenda.report_ns = NEVER_NS if is_told else self.log[self._delivered].due_ns
+        is_told = self._delivered == len(self.reports)
+        self.agenda.report_ns = NEVER_NS if is_told else self.reports[self._delivered].due_ns
 
     # Reports ----------------------------------------------------------------------------------------------------
 
     def take_report(self) -> Report:
         self._delivered += 1
         self._note_next()
-        return self.log[self._delivered - 1]
+        return self.reports[self._delivered - 1]
 
     def take_decisions(self) -> list[Decision]:
         found, self._decisions = self._decisions, []
@@ -263,7 +263,7 @@ class AsyncBroker:
             for record in self._open():
                 self._fateless.append(record.order_id)
                 self._follow(end_of_run(record, FATE_UNKNOWN, at_ns))
-        left, self._delivered = self.log[self._delivered :], len(self.log)
+        left, self._delivered = self.reports[self._delivered :], len(self.reports)
         self._note_next()
         return left
 

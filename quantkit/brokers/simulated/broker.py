@@ -87,7 +87,7 @@ class SimulatedBroker:
         return self._executions.fills
 
     @property
-    def log(self) -> Sequence[Report]:
+    def reports(self) -> Sequence[Report]:
         return self._executions.log
 
     # Orders -----------------------------------------------------------------------------------------------------

@@ -25,7 +25,7 @@ from quantkit.brokers.send_clock import SendClock
 from quantkit.clock import NS_PER_S
 from quantkit.engine.engine import Engine
 from quantkit.engine.outcome import Outcome
-from quantkit.engine.phases import Prepared
+from quantkit.engine.prepared import Prepared
 from quantkit.events import BookUpdate, MarketEvent, Trade
 from quantkit.feeds.replay import MemoryFeed
 from quantkit.instruments import Instrument, Side

@@ -16,7 +16,7 @@ from quantkit.brokers.simulated.build import simulated
 from quantkit.clock import NEVER_NS, NS_PER_MS, NS_PER_S
 from quantkit.engine.engine import Engine
 from quantkit.engine.outcome import Outcome
-from quantkit.engine.phases import Prepared
+from quantkit.engine.prepared import Prepared
 from quantkit.events import BookUpdate, Candle, Funding, MarketEvent, Trade
 from quantkit.feeds.replay import MemoryFeed
 from quantkit.instruments import Instrument, Side
@@ -195,7 +195,7 @@ def test_there_is_something_to_hold(run: Run) -> None:
 
 def test_every_life_follows_the_graph_and_ends_once(run: Run) -> None:
     states = {order.id: OrderState.PENDING for order in run.outcome.orders}
-    for report in run.broker.broker.log:
+    for report in run.broker.broker.reports:
         before = states[report.order_id]
         assert not before.is_final
         assert report.state is before or report.state in TRANSITIONS[before]
@@ -204,8 +204,8 @@ def test_every_life_follows_the_graph_and_ends_once(run: Run) -> None:
 
 
 def test_reports_come_once_each_in_order_and_never_early(run: Run) -> None:
-    log: Sequence[Report] = run.broker.broker.log
-    assert [report.number for report in log] == list(range(len(log)))
+    reports: Sequence[Report] = run.broker.broker.reports
+    assert [report.number for report in reports] == list(range(len(reports)))
     delivered = run.broker.delivered
     assert all(now_ns >= report.due_ns >= 0 for now_ns, report in delivered)
     numbers = [report.number for _, report in delivered]
@@ -224,7 +224,7 @@ def test_no_news_comes_before_the_message_left(run: Run) -> None:
 def test_fills_add_up_to_their_orders(run: Run) -> None:
     fills = run.outcome.fills
     assert [fill.id for fill in fills] == list(range(1, len(fills) + 1))
-    assert [report.fill for report in run.broker.broker.log if report.fill is not None] == fills
+    assert [report.fill for report in run.broker.broker.reports if report.fill is not None] == fills
     for order in run.outcome.orders:
         assert order.filled_lots == sum(fill.lots for fill in fills if fill.order_id == order.id)
         assert (order.state is OrderState.FILLED) is (0 < order.filled_lots == order.lots)
@@ -278,7 +278,7 @@ def test_how_threads_are_scheduled_decides_nothing(broker: str, kind: str) -> No
 def test_a_log_gets_every_message_and_every_report_once(broker: str) -> None:
     log = Log()
     run = Run(broker, "trade", log=log)
-    assert log.reports == list(run.broker.broker.log)
+    assert log.reports == list(run.broker.broker.reports)
     assert [d.order_id for d in log.decisions if d.kind == "submit"] == [order.id for order in run.outcome.orders]
     moments = [decision.sent_ns for decision in log.decisions]
     assert moments == sorted(moments)
@@ -289,13 +289,13 @@ def test_a_log_gets_every_message_and_every_report_once(broker: str) -> None:
 def test_messages_to_an_order_that_is_over_change_nothing(broker: str) -> None:
     run = Run(broker, "trade")
     held = run.broker.broker
-    told = len(held.log)
+    told = len(held.reports)
     name = run.outcome.orders[0].id
     held.cancel(name, MOMENTS * NS_PER_S)
     held.amend(name, MOMENTS * NS_PER_S, lots=9, price_ticks=None)
     run.broker.setup.position.now_ns = (MOMENTS + 10) * NS_PER_S
     held.advance((MOMENTS + 10) * NS_PER_S)
-    assert len(held.log) == told
+    assert len(held.reports) == told
 
 
 @pytest.mark.parametrize("broker", BROKERS)

@@ -115,7 +115,7 @@ def test_an_order_is_looked_at_when_the_exchanges_clock_reaches_its_arrival() ->
     assert list(exchange.broker.orders) == [name]
     exchange.row(19, 90.0, now_ns=1_000)
     assert not exchange.is_quiet()
-    assert (exchange.broker.log, exchange.calls) == ([], [])
+    assert (exchange.broker.reports, exchange.calls) == ([], [])
     exchange.row(20, 95.0, now_ns=1_001)
     assert exchange.is_quiet()
     assert [(fill.price, fill.filled_ns, fill.revealed_ns) for fill in exchange.broker.fills] == [(95.0, 20, 1_001)]
@@ -175,7 +175,7 @@ def test_reports_come_by_when_they_are_due_then_in_the_order_of_happening() -> N
         ("bt1", "accepted", 100),
         ("bt1", "filled", 100),
     ]
-    assert [report.number for report in exchange.broker.log] == [0, 1, 2, 3]
+    assert [report.number for report in exchange.broker.reports] == [0, 1, 2, 3]
 
 
 def test_messages_of_a_market_are_processed_in_the_order_of_sending() -> None:
@@ -202,7 +202,7 @@ def test_in_a_quiet_market_arrivals_are_processed_when_their_reports_are_due(lat
     exchange.send(0, BUY, 1, 90)
     assert exchange.wake_ns == wake_ns
     exchange.life.advance(wake_ns - 1)
-    assert exchange.broker.log == []
+    assert exchange.broker.reports == []
     exchange.life.advance(wake_ns)
     assert exchange.life.listings[SWAP.id].synced == 1
     assert exchange.news() == [("bt1", "accepted", "", latency_ns, wake_ns)]
@@ -336,7 +336,7 @@ def test_an_amend_keeps_its_place_only_where_it_does_not_ask_for_more(
     exchange.broker.amend(name, 30, lots=lots, price_ticks=ticks)
     exchange.row(50, 100.0)
     assert exchange.news() == [("bt1", "accepted", "amended", 50, 70)]
-    report = exchange.broker.log[-1]
+    report = exchange.broker.reports[-1]
     assert (report.lots, report.price_ticks, report.fill) == (*becomes, None)
     order = exchange.broker.orders[name]
     assert (order.lots, order.limit) == becomes
@@ -468,7 +468,7 @@ def test_a_fill_says_all_there_is_to_know() -> None:
     ]
     assert exchange.portfolio.balance("USDT") == Decimal(100_000) - Decimal("0.055")
     assert [(row[1], row[4]) for row in exchange.news()] == [("accepted", 40), ("partly_filled", 40), ("filled", 60)]
-    assert [report.fill for report in exchange.broker.log] == [None, first, second]
+    assert [report.fill for report in exchange.broker.reports] == [None, first, second]
 
 
 def test_a_taker_pays_the_takers_fee() -> None:
@@ -640,7 +640,7 @@ def test_a_step_of_the_offset_lets_no_message_overtake_another() -> None:
     name = exchange.send(100, BUY, 3, 90)
     exchange.broker.cancel(name, 150)
     exchange.row(119, 95.0, now_ns=1_119)
-    assert exchange.broker.log == []
+    assert exchange.broker.reports == []
     exchange.row(120, 95.0, now_ns=1_120)
     assert exchange.news() == [("bt1", "accepted", "", 120, 1_140), ("bt1", "cancelled", "requested", 120, 1_140)]
 

@@ -572,6 +572,17 @@ def test_quotes_are_post_only_and_left_alone_while_unchanged(office: Office) -> 
     assert office.post.take() == []
 
 
+@pytest.mark.parametrize("side", ["bid", "ask"])
+@pytest.mark.parametrize("is_first", [True, False])
+def test_a_bad_price_of_a_quote_is_named_as_it_was_given(office: Office, side: str, is_first: bool) -> None:
+    """The first time, where an order is sent, and later, where it is amended."""
+    if not is_first:
+        office.desk.quote(SPOT.id, bid=100, ask=101, qty=1)
+    prices: dict[str, Any] = {"bid": None, "ask": None, side: math.nan}
+    with pytest.raises(OrderError, match=f"quote BTC-USDT: {side} is nan; give a finite number"):
+        office.desk.quote(SPOT.id, **prices, qty=1)
+
+
 def test_a_quote_that_moved_is_amended(office: Office) -> None:
     """Once, however often it is asked for; size counts too."""
     bid, ask = office.desk.quote(SPOT.id, bid=100, ask=101, qty=1)

@@ -2,8 +2,9 @@
 
 from typing import Any
 
-from quantkit.engine.context import KnownInstruments, StartContext
+from quantkit.engine.context import StartContext
 from quantkit.engine.guard import HookGuard
+from quantkit.engine.known_instruments import KnownInstruments
 from quantkit.engine.plan import make_plan
 from quantkit.events import Candle
 from quantkit.feeds.base import Feed
