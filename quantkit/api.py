@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from quantkit.feeds.okx.config import OkxConfig
     from quantkit.live.status import LiveStatus
 
-Amount: TypeAlias = float | int | str | Decimal
+AmountLike: TypeAlias = float | int | str | Decimal
 Moment: TypeAlias = str | int | date
 
 
@@ -43,13 +43,13 @@ def backtest(
     interval: str | Mapping[str, str] | None = None,
     strict: bool = False,
     params: Mapping[str, Any] | None = None,
-    cash: Mapping[str, Amount] | None = None,
+    cash: Mapping[str, AmountLike] | None = None,
     report_currency: str | None = None,
     fees: Fees | Mapping[str, Fees] | None = None,
     latency_ms: float | None = None,
     match_on: str | Mapping[str, str] | None = None,
     instruments: Iterable[Instrument] = (),
-    max_leverage: Amount = 1,
+    max_leverage: AmountLike = 1,
     seed: int = 0,
     stale_after: str | timedelta = "10s",
     equity_every: str | timedelta = "1m",
@@ -125,12 +125,12 @@ def paper(
     record: str | Path | None = "runs",
     duration: str | timedelta | None = None,
     params: Mapping[str, Any] | None = None,
-    cash: Mapping[str, Amount] | None = None,
+    cash: Mapping[str, AmountLike] | None = None,
     report_currency: str | None = None,
     fees: Fees | Mapping[str, Fees] | None = None,
     latency_ms: float | None = None,
     match_on: str | Mapping[str, str] | None = None,
-    max_leverage: Amount = 1,
+    max_leverage: AmountLike = 1,
     seed: int = 0,
     stale_after: str | timedelta = "10s",
     equity_every: str | timedelta = "1m",

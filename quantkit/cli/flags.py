@@ -10,7 +10,7 @@ from quantkit.errors import ConfigError
 if TYPE_CHECKING:
     from quantkit.feeds.okx.config import OkxConfig, Region
 
-Command = TypeVar("Command", bound=Callable[..., Any])
+Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 _Decorator = Callable[[Any], Any]
 
 
@@ -60,17 +60,17 @@ def _duration(ctx: click.Context, param: click.Parameter, text: str | None) -> s
     return text
 
 
-def as_json(command: Command) -> Command:
+def as_json(command: Decorated) -> Decorated:
     """Add the flag that every command for scripts has."""
     return click.option("--json", "is_json", is_flag=True, help="Print one JSON object instead of text.")(command)
 
 
-def briefly(command: Command) -> Command:
+def briefly(command: Decorated) -> Decorated:
     """Add the flag that every command with a report has."""
     return click.option("--brief", "is_brief", is_flag=True, help="Print at most 24 lines, the return last.")(command)
 
 
-def for_duration(command: Command) -> Command:
+def for_duration(command: Decorated) -> Decorated:
     """Add the flag that ends a live command after a while."""
     text = "End after this long: 60s, 5m, 8h.  [default: until Ctrl-C]"
     return click.option("--for", "duration", callback=_duration, metavar="TIME", help=text)(command)
@@ -130,12 +130,12 @@ _OKX: Final[tuple[_Decorator, ...]] = (
 )
 
 
-def account_options(command: Command) -> Command:
+def account_options(command: Decorated) -> Decorated:
     """Add the flags of a simulated account: parameters, cash, fees, latency, matching, seed."""
     return _with(_ACCOUNT, command)
 
 
-def okx_options(command: Command) -> Command:
+def okx_options(command: Decorated) -> Decorated:
     """Add the flags that choose OKX's servers."""
     return _with(_OKX, command)
 
@@ -179,7 +179,7 @@ def okx_of(*, is_demo: bool, region: "Region | None", url: str | None, ca_file: 
     return config if url is None else config.at(url)
 
 
-def _with(options: Sequence[_Decorator], command: Command) -> Command:
+def _with(options: Sequence[_Decorator], command: Decorated) -> Decorated:
     """Add options so that `--help` lists them in the order given: decorators are applied from the last one up."""
     for option in reversed(options):
         command = option(command)

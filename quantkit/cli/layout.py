@@ -15,14 +15,14 @@ if TYPE_CHECKING:
 
 #: A piece of a line: its text, and a style in rich's words ("" for the plain one).
 Piece: TypeAlias = tuple[str, str]
-Line: TypeAlias = list[Piece]
+ScreenLine: TypeAlias = list[Piece]
 
 _GAP: Final = 2
 #: With fewer lines than this for a list that does not fit, its rows say more than the names of its columns.
 _NAMED_MIN: Final = 6
 
 
-class Column(NamedTuple):
+class ScreenColumn(NamedTuple):
     """One column of a section.
 
     Attributes:
@@ -49,7 +49,7 @@ class Section(NamedTuple):
 
     title: str
     summary: str
-    columns: tuple[Column, ...]
+    columns: tuple[ScreenColumn, ...]
     rows: Sequence[tuple[Piece, ...]]
     empty: str = "none"
     is_newest_last: bool = False
@@ -70,7 +70,7 @@ ASCII: Final = Glyphs(rule="-", ellipsis="~")
 class StyledLines:
     """Lines as rich prints them."""
 
-    def __init__(self, lines: Sequence[Line]) -> None:
+    def __init__(self, lines: Sequence[ScreenLine]) -> None:
         self.lines = lines
 
     def __rich_console__(self, console: "Console", options: "ConsoleOptions") -> "RenderResult":
@@ -107,9 +107,9 @@ def cut(text: str, width: int, ellipsis: str = UNICODE.ellipsis) -> str:
     return set_cell_size(text, width - 1).rstrip() + ellipsis if width > 0 else ""
 
 
-def fitted(pieces: Sequence[Piece], width: int, glyphs: Glyphs = UNICODE) -> Line:
+def fitted(pieces: Sequence[Piece], width: int, glyphs: Glyphs = UNICODE) -> ScreenLine:
     """Return the pieces cut or padded to exactly `width` cells."""
-    line: Line = []
+    line: ScreenLine = []
     left = width
     for text, style in pieces:
         shown = cut(text, left, glyphs.ellipsis)
@@ -128,14 +128,14 @@ def cells(pieces: Sequence[Piece]) -> int:
     return sum(cell_len(text) for text, _ in pieces)
 
 
-def ends(left: Sequence[Piece], right: Sequence[Piece], width: int, glyphs: Glyphs = UNICODE) -> Line:
+def ends(left: Sequence[Piece], right: Sequence[Piece], width: int, glyphs: Glyphs = UNICODE) -> ScreenLine:
     """Return a line with pieces at both ends; the left end is cut where both do not fit."""
     tail = fitted(right, min(width, cells(right)), glyphs)
     room = width - cells(tail)
     return [*fitted(left, room, glyphs), *tail]
 
 
-def heading(section: Section, width: int, glyphs: Glyphs = UNICODE) -> Line:
+def heading(section: Section, width: int, glyphs: Glyphs = UNICODE) -> ScreenLine:
     """Return a section's title on a rule, with its summary at the right."""
     said = section.summary if section.rows else section.empty
     title = [(section.title, "bold cyan"), (" ", "")]
@@ -144,7 +144,7 @@ def heading(section: Section, width: int, glyphs: Glyphs = UNICODE) -> Line:
     return fitted([*title, (glyphs.rule * max(0, room), "dim"), *tail], width, glyphs)
 
 
-def lines_of(section: Section, width: int, height: int, glyphs: Glyphs = UNICODE) -> list[Line]:
+def lines_of(section: Section, width: int, height: int, glyphs: Glyphs = UNICODE) -> list[ScreenLine]:
     """Return a section in at most `height` lines of exactly `width` cells, its title among them."""
     if height <= 0:
         return []
@@ -184,7 +184,9 @@ def shares(wants: Sequence[int], budget: int) -> list[int]:
     return given
 
 
-def beside(left: Sequence[Line], right: Sequence[Line], *, left_width: int, right_width: int) -> Iterator[Line]:
+def beside(
+    left: Sequence[ScreenLine], right: Sequence[ScreenLine], *, left_width: int, right_width: int
+) -> Iterator[ScreenLine]:
     """Yield the lines of two blocks side by side, two cells apart."""
     for number in range(max(len(left), len(right))):
         first = left[number] if number < len(left) else [(" " * left_width, "")]
@@ -193,8 +195,8 @@ def beside(left: Sequence[Line], right: Sequence[Line], *, left_width: int, righ
 
 
 def _grid(
-    columns: Sequence[Column], rows: Iterable[tuple[Piece, ...]], width: int, glyphs: Glyphs, *, has_names: bool
-) -> Iterator[Line]:
+    columns: Sequence[ScreenColumn], rows: Iterable[tuple[Piece, ...]], width: int, glyphs: Glyphs, *, has_names: bool
+) -> Iterator[ScreenLine]:
     table = [tuple((clean(text), style) for text, style in row) for row in rows]
     widths = _widths(columns, table, width, has_names=has_names)
     if has_names:
@@ -205,7 +207,7 @@ def _grid(
 
 
 def _widths(
-    columns: Sequence[Column], rows: Sequence[tuple[Piece, ...]], width: int, *, has_names: bool
+    columns: Sequence[ScreenColumn], rows: Sequence[tuple[Piece, ...]], width: int, *, has_names: bool
 ) -> dict[int, int]:
     """Return the width of each column that is shown, by its number."""
     widths = {}
@@ -228,7 +230,9 @@ def _over(widths: dict[int, int], width: int) -> int:
     return sum(widths.values()) + _GAP * (len(widths) - 1) - width
 
 
-def _row(columns: Sequence[Column], row: Sequence[Piece], widths: dict[int, int], width: int, glyphs: Glyphs) -> Line:
+def _row(
+    columns: Sequence[ScreenColumn], row: Sequence[Piece], widths: dict[int, int], width: int, glyphs: Glyphs
+) -> ScreenLine:
     pieces: list[Piece] = []
     for number, room in widths.items():
         text, style = row[number]

@@ -9,10 +9,10 @@ import numpy as np
 
 from quantkit.cli.layout import (
     UNICODE,
-    Column,
     Glyphs,
-    Line,
     Piece,
+    ScreenColumn,
+    ScreenLine,
     Section,
     StyledLines,
     clean,
@@ -36,24 +36,24 @@ _QUIET_S: Final = 75
 _VOLUME_DIGITS: Final = 6
 
 _TICKERS: Final = (
-    Column("instrument", width_min=8, flex_min=14),
-    Column("last", is_right=True, width_min=9),
-    Column("bid", is_right=True, width_min=9, rank=2),
-    Column("ask", is_right=True, width_min=9, rank=2),
-    Column("spread", is_right=True, width_min=8, rank=1),
-    Column("24h", is_right=True, width_min=7, rank=1),
-    Column("lag", is_right=True, width_min=6, rank=3),
-    Column("last push", is_right=True, width_min=5, rank=3),
-    Column("candles", width_min=_SPARK_WIDTH, rank=4),
+    ScreenColumn("instrument", width_min=8, flex_min=14),
+    ScreenColumn("last", is_right=True, width_min=9),
+    ScreenColumn("bid", is_right=True, width_min=9, rank=2),
+    ScreenColumn("ask", is_right=True, width_min=9, rank=2),
+    ScreenColumn("spread", is_right=True, width_min=8, rank=1),
+    ScreenColumn("24h", is_right=True, width_min=7, rank=1),
+    ScreenColumn("lag", is_right=True, width_min=6, rank=3),
+    ScreenColumn("last push", is_right=True, width_min=5, rank=3),
+    ScreenColumn("candles", width_min=_SPARK_WIDTH, rank=4),
 )
 _CANDLES: Final = (
-    Column("open (UTC)", width_min=10),
-    Column("open", is_right=True, width_min=9, rank=1),
-    Column("high", is_right=True, width_min=9),
-    Column("low", is_right=True, width_min=9),
-    Column("close", is_right=True, width_min=9),
-    Column("volume", is_right=True, width_min=9),
-    Column("", width_min=7, rank=2),
+    ScreenColumn("open (UTC)", width_min=10),
+    ScreenColumn("open", is_right=True, width_min=9, rank=1),
+    ScreenColumn("high", is_right=True, width_min=9),
+    ScreenColumn("low", is_right=True, width_min=9),
+    ScreenColumn("close", is_right=True, width_min=9),
+    ScreenColumn("volume", is_right=True, width_min=9),
+    ScreenColumn("", width_min=7, rank=2),
 )
 
 
@@ -149,7 +149,7 @@ class Board:
         """Return the quotes in at most `height` lines of exactly `width` cells."""
         title: list[Piece] = [("quantkit watch", "bold"), (f"  {elapsed(head.wall_ns - head.started_ns)}", "")]
         state: Piece = (clean(head.connections), "green" if head.is_live else "yellow")
-        blank: Line = [(" " * width, "")]
+        blank: ScreenLine = [(" " * width, "")]
         sections = [self._tickers(head.wall_ns, glyphs), *(self._candles(quote) for quote in self.quotes.values())]
         if self.notes:
             rows = [((note, "yellow"),) for note in self.notes]
@@ -157,7 +157,7 @@ class Board:
                 Section(
                     "Gaps and warnings",
                     "",
-                    (Column("", flex_min=1),),
+                    (ScreenColumn("", flex_min=1),),
                     rows,
                     "none",
                     is_newest_last=True,

@@ -6,10 +6,10 @@ from typing import Final
 
 from quantkit.cli.layout import (
     UNICODE,
-    Column,
     Glyphs,
-    Line,
     Piece,
+    ScreenColumn,
+    ScreenLine,
     Section,
     StyledLines,
     beside,
@@ -52,47 +52,47 @@ _MISSING: Final = "-"
 _PLACE: Final = re.compile(r"OKX (\w+) connection (\d+)(?: at \S+)?: ")
 
 _CONNECTIONS: Final = (
-    Column("connection", width_min=10),
-    Column("state", width_min=12),
-    Column("for", is_right=True, width_min=7, rank=2),
-    Column("channels", is_right=True, rank=3),
-    Column("frames", is_right=True, width_min=9, rank=4),
-    Column("error", rank=1, flex_min=20),
+    ScreenColumn("connection", width_min=10),
+    ScreenColumn("state", width_min=12),
+    ScreenColumn("for", is_right=True, width_min=7, rank=2),
+    ScreenColumn("channels", is_right=True, rank=3),
+    ScreenColumn("frames", is_right=True, width_min=9, rank=4),
+    ScreenColumn("error", rank=1, flex_min=20),
 )
 _STREAMS: Final = (
-    Column("stream", width_min=16, flex_min=20),
-    Column("rows", is_right=True, width_min=9, rank=2),
-    Column("rows/s", is_right=True, width_min=7),
-    Column("lag", is_right=True, width_min=7),
-    Column("last", is_right=True, width_min=6, rank=1),
+    ScreenColumn("stream", width_min=16, flex_min=20),
+    ScreenColumn("rows", is_right=True, width_min=9, rank=2),
+    ScreenColumn("rows/s", is_right=True, width_min=7),
+    ScreenColumn("lag", is_right=True, width_min=7),
+    ScreenColumn("last", is_right=True, width_min=6, rank=1),
 )
 _POSITIONS: Final = (
-    Column("instrument", width_min=8, flex_min=14),
-    Column("qty", is_right=True, width_min=7),
-    Column("average", is_right=True, width_min=9, rank=2),
-    Column("mark", is_right=True, width_min=9, rank=3),
-    Column("open PnL", is_right=True, width_min=8, rank=1),
-    Column("closed PnL", is_right=True, width_min=10, rank=1),
+    ScreenColumn("instrument", width_min=8, flex_min=14),
+    ScreenColumn("qty", is_right=True, width_min=7),
+    ScreenColumn("average", is_right=True, width_min=9, rank=2),
+    ScreenColumn("mark", is_right=True, width_min=9, rank=3),
+    ScreenColumn("open PnL", is_right=True, width_min=8, rank=1),
+    ScreenColumn("closed PnL", is_right=True, width_min=10, rank=1),
 )
 _ORDERS: Final = (
-    Column("instrument", width_min=8, flex_min=14),
-    Column("side", width_min=4),
-    Column("qty", is_right=True, width_min=7),
-    Column("filled", is_right=True, width_min=6, rank=2),
-    Column("price", is_right=True, width_min=9),
-    Column("state", width_min=8, rank=1),
-    Column("tag", rank=3, flex_min=4),
+    ScreenColumn("instrument", width_min=8, flex_min=14),
+    ScreenColumn("side", width_min=4),
+    ScreenColumn("qty", is_right=True, width_min=7),
+    ScreenColumn("filled", is_right=True, width_min=6, rank=2),
+    ScreenColumn("price", is_right=True, width_min=9),
+    ScreenColumn("state", width_min=8, rank=1),
+    ScreenColumn("tag", rank=3, flex_min=4),
 )
 _FILLS: Final = (
-    Column("UTC", width_min=8),
-    Column("instrument", width_min=8, flex_min=14),
-    Column("side", width_min=4),
-    Column("qty", is_right=True, width_min=6),
-    Column("price", is_right=True, width_min=9),
-    Column("role", width_min=5, rank=2),
-    Column("fee", is_right=True, rank=1),
+    ScreenColumn("UTC", width_min=8),
+    ScreenColumn("instrument", width_min=8, flex_min=14),
+    ScreenColumn("side", width_min=4),
+    ScreenColumn("qty", is_right=True, width_min=6),
+    ScreenColumn("price", is_right=True, width_min=9),
+    ScreenColumn("role", width_min=5, rank=2),
+    ScreenColumn("fee", is_right=True, rank=1),
 )
-_NOTES: Final = (Column("", flex_min=1),)
+_NOTES: Final = (ScreenColumn("", flex_min=1),)
 
 
 def frame_of(
@@ -226,7 +226,7 @@ def side_style(side: str) -> str:
     return "green" if side == "buy" else "red"
 
 
-def _header(status: LiveStatus, width: int, wall_ns: int, glyphs: Glyphs) -> list[Line]:
+def _header(status: LiveStatus, width: int, wall_ns: int, glyphs: Glyphs) -> list[ScreenLine]:
     recording = cut(clean(status.recording), width // 2, glyphs.ellipsis)
     name: list[Piece] = [
         ("paper", "bold magenta"),
@@ -273,7 +273,7 @@ def _values(status: LiveStatus, share: str, space: str) -> list[Piece]:
 
 def _body(
     status: LiveStatus, width: int, height: int, wall_ns: int, printed: Sequence[str], glyphs: Glyphs
-) -> list[Line]:
+) -> list[ScreenLine]:
     """Return the sections in exactly `height` lines."""
     feed = [_connections(status.connections, wall_ns), _streams(status.streams, wall_ns)]
     trading = [_positions(status.positions), _orders(status.open_orders), _fills(status.last_fills)]
@@ -293,11 +293,11 @@ def _body(
     return [*lines[:height], *(_blank(width) for _ in range(height - len(lines)))]
 
 
-def _stacked(sections: Sequence[Section], width: int, height: int, glyphs: Glyphs) -> list[Line]:
+def _stacked(sections: Sequence[Section], width: int, height: int, glyphs: Glyphs) -> list[ScreenLine]:
     """Return sections one below the other, each with a blank line after it while the height allows."""
     wants = [wanted(section) for section in sections]
     is_airy = sum(wants) + len(wants) <= height
-    lines: list[Line] = []
+    lines: list[ScreenLine] = []
     for section, share in zip(sections, shares(wants, height), strict=True):
         lines += lines_of(section, width, share, glyphs)
         if is_airy:
@@ -391,7 +391,7 @@ def _notes(title: str, notes: Sequence[str]) -> Section:
     return Section(title, "", _NOTES, rows, is_newest_last=True, has_names=False)
 
 
-def _blank(width: int) -> Line:
+def _blank(width: int) -> ScreenLine:
     return [(" " * width, "")]
 
 

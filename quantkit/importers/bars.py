@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from quantkit.clock import INTERVALS, NS_PER_DAY, NS_PER_MIN, interval_ns, iso_of, span_text
 from quantkit.errors import ConfigError, DataError
 from quantkit.events import Gap
-from quantkit.importers.closes import Grid, Moments, changing, grid_of
+from quantkit.importers.closes import BarStamps, Grid, changing, grid_of
 from quantkit.importers.names import Names
 from quantkit.importers.reading import Reading
 from quantkit.importers.report import Tally
@@ -76,7 +76,7 @@ class Bars:
     def __init__(self, tally: Tally, interval_option: str) -> None:
         self.tally = tally
         self._interval_option = interval_option
-        self._open_ns: list[Moments] = []
+        self._open_ns: list[BarStamps] = []
         self._values: list[NDArray[np.float64]] = []  # shape (n, 5): open, high, low, close, volume
         self._readings: list[tuple[Reading, NDArray[np.int64]]] = []  # the chunk and the indices of its bars
 
@@ -169,7 +169,7 @@ class Bars:
         step = "" if is_given else f"{name}: candles of {interval}, the most common step of the rows{share}"
         return Candles(block, gaps, step, _notes(block, closed))
 
-    def _in_order(self, open_ns: Moments) -> NDArray[np.bool_]:
+    def _in_order(self, open_ns: BarStamps) -> NDArray[np.bool_]:
         """Return which bars open later than every bar before them, and count the others."""
         newest = np.maximum.accumulate(np.concatenate(([0], open_ns)))[:-1]
         for wrong, why in ((open_ns == newest, REPEATED), (open_ns < newest, BACKWARD)):
@@ -188,7 +188,7 @@ class Bars:
         reading, indices = self._readings[part]
         return reading.chunk, int(indices[row - int(edges[part])])
 
-    def _interval(self, open_ns: Moments, interval: str | None) -> tuple[str, str]:
+    def _interval(self, open_ns: BarStamps, interval: str | None) -> tuple[str, str]:
         """Return the interval: the one given, checked, else the most common step; and how common that is.
 
         Raises:
@@ -218,7 +218,7 @@ class Bars:
             raise ConfigError(f"{common}, which is no interval; intervals are {', '.join(INTERVALS)}")
         return _NAMES[common_ns], "" if most == len(open_ns) - 1 else f" ({most:,} of {len(open_ns) - 1:,})"
 
-    def _refuse_two(self, grid: Grid, open_ns: Moments, rows: NDArray[np.int64], interval: str) -> None:
+    def _refuse_two(self, grid: Grid, open_ns: BarStamps, rows: NDArray[np.int64], interval: str) -> None:
         """Refuse rows of two intervals.
 
         Raises:
@@ -274,14 +274,14 @@ def _notes(block: Block, closed: int) -> list[str]:
     return notes
 
 
-def _nominal(steps: Moments) -> Moments:
+def _nominal(steps: BarStamps) -> BarStamps:
     """Return steps with days of 23 to 25 hours as days of 24, and likewise weeks."""
     for length_ns in (NS_PER_DAY, 7 * NS_PER_DAY):
         steps = np.where(np.abs(steps - length_ns) <= 60 * NS_PER_MIN, length_ns, steps)
     return steps
 
 
-def _apart(open_ns: Moments, grid: Grid, length_ns: int) -> NDArray[np.bool_]:
+def _apart(open_ns: BarStamps, grid: Grid, length_ns: int) -> NDArray[np.bool_]:
     """Return which bars stay when each has to open no earlier than the one before it closes.
 
     Of two that overlap, the one stays whose distance to the bars around them is whole more often.

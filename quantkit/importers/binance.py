@@ -10,7 +10,7 @@ import msgspec
 from quantkit.clock import NS_PER_MS, NS_PER_S, NS_PER_US
 from quantkit.errors import ConfigError, ParseError
 from quantkit.events import BookUpdate, Gap, Ticker, Trade
-from quantkit.importers.binance_book import WAITING, BinanceBook, Diff, Outcome, Snapshot
+from quantkit.importers.binance_book import WAITING, BinanceBook, BookOutcome, Diff, Snapshot
 from quantkit.importers.binance_wire import (
     USED,
     AnyLine,
@@ -224,7 +224,7 @@ class _BinanceCapture:
             # The first line of a file may be the snapshot; the first diff says whose it is.
             self._waiting.append(snapshot)
 
-    def _outcomes(self, outcomes: Iterable[Outcome]) -> None:
+    def _outcomes(self, outcomes: Iterable[BookOutcome]) -> None:
         for outcome in outcomes:
             if isinstance(outcome, str):
                 self.tally.ignore(outcome)

@@ -10,7 +10,7 @@ from quantkit.importers.book import NaiveBook, book_gap
 _WAITING_DIFFS: Final = 20_000
 
 #: What a frame comes to: rows, a gap, or the rule by which a row is ignored.
-Outcome: TypeAlias = BookUpdate | Gap | str
+BookOutcome: TypeAlias = BookUpdate | Gap | str
 
 BEFORE: Final = "depth updates before the snapshot"
 WAITING: Final = "depth updates that waited in vain for a snapshot"
@@ -77,7 +77,7 @@ class BinanceBook:
         prices = {*snapshot.bid_prices, *snapshot.ask_prices}
         return sum(price in prices for diff in self._waiting for price in (*diff.bid_prices, *diff.ask_prices))
 
-    def diff(self, diff: Diff) -> list[Outcome]:
+    def diff(self, diff: Diff) -> list[BookOutcome]:
         """Take one diff."""
         if not self._is_live:
             self._waiting.append(diff)
@@ -87,12 +87,12 @@ class BinanceBook:
             return []
         return self._applied(diff, diff.received_ns)
 
-    def snapshot(self, snapshot: Snapshot) -> list[Outcome]:
+    def snapshot(self, snapshot: Snapshot) -> list[BookOutcome]:
         """Take a snapshot: the book begins with it, and the diffs that waited follow at its receipt stamp."""
         if self._is_live:
             return ["depth snapshots beside a book that is complete"]
         waiting, self._waiting = self._waiting, deque()
-        outcomes: list[Outcome] = []
+        outcomes: list[BookOutcome] = []
         while waiting and self._is_held(waiting[0], snapshot.last_id):
             waiting.popleft()
             outcomes.append(BEFORE)
@@ -117,7 +117,7 @@ class BinanceBook:
         self._waiting += waiting
         return outcomes
 
-    def _applied(self, diff: Diff, received_ns: int) -> list[Outcome]:
+    def _applied(self, diff: Diff, received_ns: int) -> list[BookOutcome]:
         if not self._is_spliced and self._is_held(diff, self._last_id):
             return [BEFORE]
         update = self._update(diff, received_ns)

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from quantkit.clock import NS_PER_DAY, NS_PER_MIN, NS_PER_S
 from quantkit.storage.sessions import offsets
 
-Moments: TypeAlias = NDArray[np.int64]
+BarStamps: TypeAlias = NDArray[np.int64]
 
 _HOUR_NS: Final = 60 * NS_PER_MIN
 
@@ -22,11 +22,11 @@ class Grid(NamedTuple):
         phase_ns: The opens as the clock counts them that the bars follow: local or UTC nanoseconds, shape (n,).
     """
 
-    close_ns: Moments
-    phase_ns: Moments
+    close_ns: BarStamps
+    phase_ns: BarStamps
 
 
-def grid_of(open_ns: Moments, length_ns: int, zone: tzinfo | None) -> Grid:
+def grid_of(open_ns: BarStamps, length_ns: int, zone: tzinfo | None) -> Grid:
     """Return when bars close, and the clock that they follow.
 
     Bars of two hours and more follow the clock of `zone` where more of their steps are whole there than in UTC; days
@@ -53,7 +53,7 @@ def grid_of(open_ns: Moments, length_ns: int, zone: tzinfo | None) -> Grid:
     return Grid(plain_ns if more < 0 else np.maximum(plain_ns, follow_local_ns), open_ns)
 
 
-def changing(zone: tzinfo | None, open_ns: Moments) -> tzinfo | None:
+def changing(zone: tzinfo | None, open_ns: BarStamps) -> tzinfo | None:
     """Return a zone if its clock is put forward or back around the bars; else None, as UTC tells as much."""
     if zone is None or not len(open_ns):
         return None
@@ -62,7 +62,7 @@ def changing(zone: tzinfo | None, open_ns: Moments) -> tzinfo | None:
     return zone if len(np.unique(offsets(samples, zone))) > 1 else None
 
 
-def _nominal(open_ns: Moments, length_ns: int, zone: tzinfo) -> Moments:
+def _nominal(open_ns: BarStamps, length_ns: int, zone: tzinfo) -> BarStamps:
     """Return the opens as a zone's clock shows them; one that the clock skips counts as the time that it would be."""
     ahead_ns = offsets(open_ns, zone)
     local_ns = open_ns + ahead_ns
@@ -88,12 +88,12 @@ def _change(low_ns: int, high_ns: int, zone: tzinfo) -> int:
     return high_ns // NS_PER_S * NS_PER_S
 
 
-def _whole(phase_ns: Moments, length_ns: int) -> int:
+def _whole(phase_ns: BarStamps, length_ns: int) -> int:
     """Return how many steps are multiples of the interval."""
     return int((np.diff(phase_ns) % length_ns == 0).sum())
 
 
-def _plain(open_ns: Moments, length_ns: int) -> Moments:
+def _plain(open_ns: BarStamps, length_ns: int) -> BarStamps:
     close_ns = open_ns + length_ns
     if length_ns <= _HOUR_NS or len(open_ns) < 2:
         return close_ns
@@ -109,7 +109,7 @@ def _plain(open_ns: Moments, length_ns: int) -> Moments:
     return close_ns
 
 
-def _local(open_ns: Moments, local_ns: Moments, length_ns: int, zone: tzinfo) -> Moments:
+def _local(open_ns: BarStamps, local_ns: BarStamps, length_ns: int, zone: tzinfo) -> BarStamps:
     """Return when a zone's clock has moved on by the interval since each open."""
     close_ns = open_ns + length_ns
     ahead_ns = close_ns + offsets(close_ns, zone) - (local_ns + length_ns)

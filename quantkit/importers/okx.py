@@ -26,10 +26,10 @@ from quantkit.feeds.okx.codec.decode import (
     FillsData,
     ForeignCandle,
     FormingCandle,
+    FrameMessage,
     FundingData,
     InstrumentData,
     MarketData,
-    Message,
     Notice,
     OrdersData,
     Pong,
@@ -174,7 +174,7 @@ class _Capture:
             self.intake.latency(event.exchange_ns, received_ns)
         self._track(message, received_ns)
 
-    def _other(self, message: Message) -> None:
+    def _other(self, message: FrameMessage) -> None:
         match message:
             case InstrumentData():
                 instrument = instrument_of(message.row)
@@ -330,5 +330,5 @@ def _event_of(message: _Row) -> MarketEvent:
     return message.update if isinstance(message, BookData) else message.event
 
 
-def _exchange_ns(message: Message) -> int:
+def _exchange_ns(message: FrameMessage) -> int:
     return _event_of(message).exchange_ns if isinstance(message, _ROWS) else 0

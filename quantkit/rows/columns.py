@@ -225,7 +225,7 @@ class Block:
         stamps = (repeat(self.stream.instrument, self.size), self.column("exchange_ns").tolist(), received)
         return received, self._made(stamps)
 
-    def _made(self, stamps: "_Stamps") -> Iterator[Row]:
+    def _made(self, stamps: "_StampLists") -> Iterator[Row]:
         """Return an iterator that makes the events out of the columns."""
         kind = EVENT_KINDS[self.stream.kind]
         if kind.event is None:
@@ -301,7 +301,7 @@ def optional_list(column: Column) -> list[float | None]:
     return values
 
 
-_Stamps: TypeAlias = tuple[Iterable[str], list[int], list[int]]
+_StampLists: TypeAlias = tuple[Iterable[str], list[int], list[int]]
 
 
 def _flattened(events: Sequence[Any], fields: Iterable[Field]) -> dict[str, Column]:

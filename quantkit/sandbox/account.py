@@ -7,7 +7,7 @@ from typing import Final
 
 from quantkit.sandbox import wire
 from quantkit.sandbox.channels import Topic
-from quantkit.sandbox.market import MarketSource, Row
+from quantkit.sandbox.market import JsonRow, MarketSource
 from quantkit.sandbox.ports import Publisher
 from quantkit.sandbox.wire import TopicPush
 
@@ -128,7 +128,7 @@ class UserAccount:
 
     def account_row(
         self, market: MarketSource, now_ms: int, *, names: Collection[str] = (), is_push: bool = False
-    ) -> Row:
+    ) -> JsonRow:
         """Return the row of `account` and of `account/balance`.
 
         Args:
@@ -152,7 +152,7 @@ class UserAccount:
         price = _usd_price(name, market, now_ms)
         return None if price is None else (price, price * Decimal(self.balances[name]))
 
-    def _both(self, now_ms: int) -> Row:
+    def _both(self, now_ms: int) -> JsonRow:
         now = str(now_ms)
         names = ("posId", "tradeId", "instId", "instType", "mgnMode", "posSide", "pos", "ccy", "avgPx")
         return {
@@ -164,7 +164,7 @@ class UserAccount:
         }
 
 
-def _detail(name: str, amount: str, value: tuple[Decimal, Decimal] | None, now: str, *, is_push: bool) -> Row:
+def _detail(name: str, amount: str, value: tuple[Decimal, Decimal] | None, now: str, *, is_push: bool) -> JsonRow:
     price, worth = ("", "") if value is None else (wire.plain(value[0]), wire.plain(value[1]))
     own = {
         "ccy": name,
@@ -192,5 +192,5 @@ def _usd_price(name: str, market: MarketSource, now_ms: int) -> Decimal | None:
     return None
 
 
-def _snapshot(*rows: Row) -> TopicPush:
+def _snapshot(*rows: JsonRow) -> TopicPush:
     return TopicPush(',"eventType":"snapshot","curPage":1,"lastPage":true' + wire.rows(*rows))

@@ -70,7 +70,7 @@ class TopicSubscription(msgspec.Struct):
     is_live: bool = True
 
 
-class Refusal(NamedTuple):
+class ChannelRefusal(NamedTuple):
     """An error for one arg: OKX's code, and the values in its text."""
 
     code: str
@@ -117,7 +117,7 @@ def key_of(fields: dict[str, str]) -> str:
     return fields.get("instType" if fields.get("channel") in _PUBLIC_BY_TYPE else "instId", "")
 
 
-def topic_of(fields: dict[str, str], *, path: str) -> Topic | Refusal:
+def topic_of(fields: dict[str, str], *, path: str) -> Topic | ChannelRefusal:
     """Return the topic that an arg names on a path, or why there is none.
 
     Whether the instrument exists is for the market to say.
@@ -134,8 +134,8 @@ def topic_of(fields: dict[str, str], *, path: str) -> Topic | Refusal:
         return unknown(fields)
     if home != path:
         if home == "business":
-            return Refusal("64001")
-        return Refusal("64002") if path == "business" else unknown(fields)
+            return ChannelRefusal("64001")
+        return ChannelRefusal("64002") if path == "business" else unknown(fields)
     key = key_of(fields)
     if is_private(channel):
         kind = fields.get("instType", "")
@@ -149,9 +149,9 @@ def topic_of(fields: dict[str, str], *, path: str) -> Topic | Refusal:
     return Topic(channel, key) if key else unknown(fields)
 
 
-def unknown(fields: dict[str, str]) -> Refusal:
+def unknown(fields: dict[str, str]) -> ChannelRefusal:
     """Return OKX's answer to an arg that names nothing: the keys it was asked for, in the text."""
-    return Refusal("60018", (",".join(f"{name}:{value}" for name, value in fields.items()),))
+    return ChannelRefusal("60018", (",".join(f"{name}:{value}" for name, value in fields.items()),))
 
 
 def needs_vip(channel: str) -> bool:

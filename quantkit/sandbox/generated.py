@@ -8,7 +8,7 @@ from quantkit.errors import ConfigError
 from quantkit.sandbox import wire
 from quantkit.sandbox.channels import BOOKS, Topic, bar_of
 from quantkit.sandbox.listing import ListedInstrument, default_listings, tiers
-from quantkit.sandbox.market import Row
+from quantkit.sandbox.market import JsonRow
 from quantkit.sandbox.ports import Publisher
 from quantkit.sandbox.simulator import ORDER, InstrumentSimulator
 from quantkit.sandbox.wire import TopicPush
@@ -181,7 +181,7 @@ class GeneratedMarket:
 
     # REST -----------------------------------------------------------------------------------------------------
 
-    def instruments(self) -> list[Row]:
+    def instruments(self) -> list[JsonRow]:
         """Return the rows of `public/instruments`; once the market is open, listed when their history begins."""
         return [
             each.row() if simulator is None else each.row(simulator.history.oldest_ms)
@@ -189,28 +189,28 @@ class GeneratedMarket:
             for simulator in (self.simulators.get(each.id),)
         ]
 
-    def ticker(self, instrument: str, now_ms: int) -> Row | None:
+    def ticker(self, instrument: str, now_ms: int) -> JsonRow | None:
         """Return the row of `market/ticker`."""
         simulator = self._ready(instrument, now_ms)
         return None if simulator is None else simulator.ticker(now_ms)
 
-    def book(self, instrument: str, depth: int, now_ms: int) -> Row | None:
+    def book(self, instrument: str, depth: int, now_ms: int) -> JsonRow | None:
         """Return the row of `market/books`."""
         simulator = self._advanced(instrument, now_ms)
         is_held = self._is_held(Topic("books", instrument))
         return None if simulator is None else simulator.book(depth, now_ms, is_held=is_held)
 
-    def full_book(self, instrument: str, depth: int, now_ms: int) -> Row | None:
+    def full_book(self, instrument: str, depth: int, now_ms: int) -> JsonRow | None:
         """Return a book of any depth; behind the 400 levels that channels show there are some more."""
         simulator = self._advanced(instrument, now_ms)
         return None if simulator is None else simulator.full_book(depth, now_ms)
 
-    def trades(self, instrument: str, now_ms: int) -> list[Row]:
+    def trades(self, instrument: str, now_ms: int) -> list[JsonRow]:
         """Return the newest 500 matches, newest first."""
         simulator = self.simulators[instrument]
         return [simulator.match_row(*each) for each in simulator.history.newest(500)]
 
-    def older_trades(self, instrument: str, trade_id: int | None, at_ms: int | None, count: int) -> list[Row]:
+    def older_trades(self, instrument: str, trade_id: int | None, at_ms: int | None, count: int) -> list[JsonRow]:
         """Return matches before an id or a time, newest first."""
         simulator = self.simulators[instrument]
         return [simulator.match_row(*each) for each in simulator.history.before(trade_id, at_ms, count)]
@@ -222,11 +222,11 @@ class GeneratedMarket:
         simulator.history.fill_to(now_ms)
         return simulator.candles(topic.channel, until_ms, count, now_ms)
 
-    def fundings(self, instrument: str, now_ms: int) -> list[Row]:
+    def fundings(self, instrument: str, now_ms: int) -> list[JsonRow]:
         """Return settled funding rates, newest first."""
         return self.simulators[instrument].funding.settled(now_ms)
 
-    def row(self, channel: str, key: str, now_ms: int) -> Row | None:
+    def row(self, channel: str, key: str, now_ms: int) -> JsonRow | None:
         """Return what a channel of single rows would push now."""
         if not self.has(Topic(channel, key)):
             return None
@@ -236,7 +236,7 @@ class GeneratedMarket:
         simulator.history.fill_to(now_ms)
         return simulator.row(channel, now_ms)
 
-    def tiers(self, row: Row) -> list[Row]:
+    def tiers(self, row: JsonRow) -> list[JsonRow]:
         """Return the tiers of an instrument."""
         return tiers(self._by_id[row["instId"]])
 
@@ -257,7 +257,7 @@ class GeneratedMarket:
             simulator.history.fill_to(now_ms)
         return simulator
 
-    def status(self) -> list[Row]:
+    def status(self) -> list[JsonRow]:
         """Return one completed maintenance."""
         row: dict[str, Any] = {
             "title": "Sandbox system upgrade",

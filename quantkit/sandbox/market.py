@@ -7,7 +7,7 @@ from quantkit.sandbox.channels import Topic
 from quantkit.sandbox.ports import Offer, Publisher
 from quantkit.sandbox.wire import TopicPush
 
-Row: TypeAlias = dict[str, Any]
+JsonRow: TypeAlias = dict[str, Any]
 
 
 class MarketSource(Offer, Protocol):
@@ -33,27 +33,27 @@ class MarketSource(Offer, Protocol):
         """
         ...
 
-    def instruments(self) -> list[Row]:
+    def instruments(self) -> list[JsonRow]:
         """Return the rows of `public/instruments`, of every type."""
         ...
 
-    def ticker(self, instrument: str, now_ms: int) -> Row | None:
+    def ticker(self, instrument: str, now_ms: int) -> JsonRow | None:
         """Return the row of `market/ticker`; None for an unknown instrument."""
         ...
 
-    def book(self, instrument: str, depth: int, now_ms: int) -> Row | None:
+    def book(self, instrument: str, depth: int, now_ms: int) -> JsonRow | None:
         """Return the row of `market/books`, whose seqId is one that pushes have or will link to."""
         ...
 
-    def full_book(self, instrument: str, depth: int, now_ms: int) -> Row | None:
+    def full_book(self, instrument: str, depth: int, now_ms: int) -> JsonRow | None:
         """Return a book of any depth, in the form of `market/books`; None where there is none."""
         ...
 
-    def trades(self, instrument: str, now_ms: int) -> list[Row]:
+    def trades(self, instrument: str, now_ms: int) -> list[JsonRow]:
         """Return the matches at hand, newest first, one row each."""
         ...
 
-    def older_trades(self, instrument: str, trade_id: int | None, at_ms: int | None, count: int) -> list[Row]:
+    def older_trades(self, instrument: str, trade_id: int | None, at_ms: int | None, count: int) -> list[JsonRow]:
         """Return up to `count` matches with an id below `trade_id`, or before `at_ms`, newest first."""
         ...
 
@@ -64,18 +64,18 @@ class MarketSource(Offer, Protocol):
         """
         ...
 
-    def fundings(self, instrument: str, now_ms: int) -> list[Row]:
+    def fundings(self, instrument: str, now_ms: int) -> list[JsonRow]:
         """Return the rows of `public/funding-rate-history`, newest first."""
         ...
 
-    def row(self, channel: str, key: str, now_ms: int) -> Row | None:
+    def row(self, channel: str, key: str, now_ms: int) -> JsonRow | None:
         """Return what mark-price, index-tickers, open-interest, funding-rate or price-limit would push now."""
         ...
 
-    def tiers(self, row: Row) -> list[Row]:
+    def tiers(self, row: JsonRow) -> list[JsonRow]:
         """Return the rows of `public/position-tiers` of an instrument, given by its row; none where none are known."""
         ...
 
-    def status(self) -> list[Row]:
+    def status(self) -> list[JsonRow]:
         """Return the rows of `system/status`, newest first."""
         ...

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Final
 
 from quantkit.sandbox.public import instruments
-from quantkit.sandbox.request import KINDS, Refused, RestRequest, Route, Rows
+from quantkit.sandbox.request import KINDS, JsonRows, Refused, RestRequest, Route
 
 #: What OKX sets for who has chosen nothing.
 _LEVERAGE: Final = "3"
@@ -17,7 +17,7 @@ SIGNED: Final = ("account/", "trade/", "asset/")
 # Account ------------------------------------------------------------------------------------------------------
 
 
-def _config(request: RestRequest) -> Rows:
+def _config(request: RestRequest) -> JsonRows:
     key = request.user()
     return [
         {
@@ -59,12 +59,12 @@ def _level(request: RestRequest) -> str:
     return "VIP4" if request.user().is_vip else "Lv1"
 
 
-def _balance(request: RestRequest) -> Rows:
+def _balance(request: RestRequest) -> JsonRows:
     account = request.exchange.account
     return [account.account_row(request.market, request.now_ms, names=request.listed("ccy"))]
 
 
-def _positions(request: RestRequest) -> Rows:
+def _positions(request: RestRequest) -> JsonRows:
     kind, names, ids = request.params.get("instType", ""), request.listed("instId"), request.listed("posId")
     return [
         row
@@ -75,11 +75,11 @@ def _positions(request: RestRequest) -> Rows:
     ]
 
 
-def _instruments(request: RestRequest) -> Rows:
+def _instruments(request: RestRequest) -> JsonRows:
     return instruments(request, request.kind())
 
 
-def _fees(request: RestRequest) -> Rows:
+def _fees(request: RestRequest) -> JsonRows:
     kind = request.kind()
     maker, taker = _RATES.get("SPOT" if kind == "MARGIN" else kind, _RATES["SWAP"])
     wanted = request.params.get("groupId", "")
@@ -110,7 +110,7 @@ def _fees(request: RestRequest) -> Rows:
     ]
 
 
-def _leverage(request: RestRequest) -> Rows:
+def _leverage(request: RestRequest) -> JsonRows:
     mode = request.choice("mgnMode", "cross", "isolated")
     names, currencies = request.listed("instId"), request.listed("ccy")
     if not names and not currencies:
@@ -119,14 +119,14 @@ def _leverage(request: RestRequest) -> Rows:
     return [{"ccy": ccy, "instId": name, "mgnMode": mode, "posSide": "net", "lever": _LEVERAGE} for ccy, name in rows]
 
 
-def _position_mode(request: RestRequest) -> Rows:
+def _position_mode(request: RestRequest) -> JsonRows:
     """Confirm the mode that the account is in: clients set it when they start. The other mode is not built."""
     if request.choice("posMode", "net_mode", "long_short_mode") != "net_mode":
         raise Refused("50005", status=410)
     return [{"posMode": "net_mode"}]
 
 
-def _position_risk(request: RestRequest) -> Rows:
+def _position_risk(request: RestRequest) -> JsonRows:
     account = request.exchange.account
     names = ("ccy", "instId", "instType", "mgnMode", "notionalCcy", "notionalUsd", "pos", "posCcy", "posId", "posSide")
     row = account.account_row(request.market, request.now_ms)
@@ -140,13 +140,13 @@ def _position_risk(request: RestRequest) -> Rows:
     ]
 
 
-def _available(request: RestRequest) -> Rows:
+def _available(request: RestRequest) -> JsonRows:
     """Return how much of its currencies an instrument could be bought and sold with."""
     request.needed("tdMode")
     names, balances = request.listed("instId"), request.exchange.account.balances
     if not names:
         raise Refused("50014", "instId", status=400)
-    found: Rows = []
+    found: JsonRows = []
     for row in map(request.instrument_row, names):
         margin = row.get("settleCcy") or ""
         buy, sell = (margin, margin) if margin else (row["quoteCcy"], row["baseCcy"])
@@ -159,33 +159,33 @@ def _available(request: RestRequest) -> Rows:
 # Orders -------------------------------------------------------------------------------------------------------
 
 
-def _no_order(request: RestRequest) -> Rows:
+def _no_order(request: RestRequest) -> JsonRows:
     request.instrument()
     if not (request.params.get("ordId") or request.params.get("clOrdId")):
         raise Refused("51003")
     raise Refused("51603")
 
 
-def _no_algo_order(request: RestRequest) -> Rows:
+def _no_algo_order(request: RestRequest) -> JsonRows:
     if not (request.params.get("algoId") or request.params.get("algoClOrdId")):
         raise Refused("50015", "algoId", "algoClOrdId", status=400)
     raise Refused("51603")
 
 
-def _order_rate(request: RestRequest) -> Rows:
+def _order_rate(request: RestRequest) -> JsonRows:
     """Return the limit of a user without a fill ratio, which is for higher tiers."""
     now = str(request.now_ms)
     return [{"accRateLimit": "1000", "fillRatio": "", "mainFillRatio": "", "nextAccRateLimit": "1000", "ts": now}]
 
 
-def _nothing(*needed: str) -> Callable[[RestRequest], Rows]:
+def _nothing(*needed: str) -> Callable[[RestRequest], JsonRows]:
     """Return the endpoint of a list that is empty: nothing of that kind has happened.
 
     Args:
         needed: Parameters that have to be there.
     """
 
-    def answer(request: RestRequest) -> Rows:
+    def answer(request: RestRequest) -> JsonRows:
         for name in needed:
             if name == "instType":
                 request.kind()
@@ -203,7 +203,7 @@ def _nothing(*needed: str) -> Callable[[RestRequest], Rows]:
 # Funds --------------------------------------------------------------------------------------------------------
 
 
-def _currencies(request: RestRequest) -> Rows:
+def _currencies(request: RestRequest) -> JsonRows:
     wanted = request.listed("ccy")
     fields = ("baseCcy", "quoteCcy", "settleCcy")
     known = {row.get(field, "") for row in request.market.instruments() for field in fields}
@@ -240,7 +240,7 @@ def _currency(name: str) -> dict[str, object]:
     return {**own, **flags, **dict.fromkeys(texts, "")}
 
 
-def _valuation(request: RestRequest) -> Rows:
+def _valuation(request: RestRequest) -> JsonRows:
     row = request.exchange.account.account_row(request.market, request.now_ms)
     details = {"classic": "0", "earn": "0", "funding": "0", "trading": row["totalEq"]}
     if request.params.get("ccy", "") not in ("", "USD", "USDT"):

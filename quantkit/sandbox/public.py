@@ -6,8 +6,8 @@ from functools import partial
 from typing import Final
 
 from quantkit.sandbox.channels import Topic, bar_of
-from quantkit.sandbox.market import Row
-from quantkit.sandbox.request import KINDS, Refused, RestRequest, Route, Rows
+from quantkit.sandbox.market import JsonRow
+from quantkit.sandbox.request import KINDS, JsonRows, Refused, RestRequest, Route
 from quantkit.sandbox.wire import plain
 
 #: `market/candles` goes back this many bars.
@@ -16,16 +16,16 @@ _RECENT_TRADES: Final = 500
 _FULL_DEPTH: Final = 5000
 
 
-def _time(request: RestRequest) -> Rows:
+def _time(request: RestRequest) -> JsonRows:
     skew_ms = round(request.exchange.faults.skew_s() * 1000)
     return [{"ts": str(request.market.time_ms(request.now_ms) + skew_ms)}]
 
 
-def _instruments(request: RestRequest) -> Rows:
+def _instruments(request: RestRequest) -> JsonRows:
     return instruments(request, request.kind())
 
 
-def instruments(request: RestRequest, kind: str) -> Rows:
+def instruments(request: RestRequest, kind: str) -> JsonRows:
     """Return the rows of a type, of the family or with the id that a request names.
 
     Raises:
@@ -45,22 +45,22 @@ def instruments(request: RestRequest, kind: str) -> Rows:
     return [row for row in rows if not family or family_of(row) == family]
 
 
-def family_of(row: Row) -> str:
+def family_of(row: JsonRow) -> str:
     """Return the family of an instrument; rows from before there were families name the underlying alone."""
     return row.get("instFamily") or row.get("uly") or ""
 
 
-def _tickers(request: RestRequest) -> Rows:
+def _tickers(request: RestRequest) -> JsonRows:
     names = [row["instId"] for row in instruments(request, request.kind())]
     return [row for name in names if (row := request.market.ticker(name, request.now_ms)) is not None]
 
 
-def _ticker(request: RestRequest) -> Rows:
+def _ticker(request: RestRequest) -> JsonRows:
     row = request.market.ticker(request.instrument(), request.now_ms)
     return [] if row is None else [row]
 
 
-def _books(request: RestRequest) -> Rows:
+def _books(request: RestRequest) -> JsonRows:
     depth = request.number("sz")
     if depth is not None and not 1 <= depth <= 400:
         raise Refused("51000", "sz")
@@ -68,7 +68,7 @@ def _books(request: RestRequest) -> Rows:
     return [] if row is None else [row]
 
 
-def _full_book(request: RestRequest) -> Rows:
+def _full_book(request: RestRequest) -> JsonRows:
     depth = request.number("sz")
     if depth is not None and not 1 <= depth <= _FULL_DEPTH:
         raise Refused("51000", "sz")
@@ -80,7 +80,7 @@ def _full_book(request: RestRequest) -> Rows:
     return [sides | {"ts": row["ts"]}]
 
 
-def _candles(request: RestRequest, *, of: str = "candle", most: int = 300, is_history: bool = False) -> Rows:
+def _candles(request: RestRequest, *, of: str = "candle", most: int = 300, is_history: bool = False) -> JsonRows:
     bar = request.params.get("bar", "") or "1m"
     channel = of + bar
     if not bar_of(channel) or (bar == "1s" and not is_history):
@@ -104,12 +104,12 @@ def _candles(request: RestRequest, *, of: str = "candle", most: int = 300, is_hi
     return [row for row in rows if before is None or int(row[0]) > before][:limit]
 
 
-def _trades(request: RestRequest) -> Rows:
+def _trades(request: RestRequest) -> JsonRows:
     limit = request.limit(_RECENT_TRADES)
     return request.market.trades(request.instrument(), request.now_ms)[:limit]
 
 
-def _history_trades(request: RestRequest) -> Rows:
+def _history_trades(request: RestRequest) -> JsonRows:
     name, limit = request.instrument(), request.limit(100)
     after, before = request.number("after"), request.number("before")
     by_time = (request.params.get("type") or "1") == "2"
@@ -121,7 +121,7 @@ def _history_trades(request: RestRequest) -> Rows:
     return [row for row in rows if before is None or int(row["tradeId"]) > before]
 
 
-def _funding_rate(request: RestRequest) -> Rows:
+def _funding_rate(request: RestRequest) -> JsonRows:
     if request.needed("instId") == "ANY":
         names = [row["instId"] for row in request.market.instruments()]
         found = [request.market.row("funding-rate", name, request.now_ms) for name in names]
@@ -132,7 +132,7 @@ def _funding_rate(request: RestRequest) -> Rows:
     return [row]
 
 
-def _funding_history(request: RestRequest) -> Rows:
+def _funding_history(request: RestRequest) -> JsonRows:
     name = request.instrument()
     if request.market.row("funding-rate", name, request.now_ms) is None:
         raise Refused("51000", "instId")
@@ -145,10 +145,10 @@ def _funding_history(request: RestRequest) -> Rows:
     return rows[: request.limit(400)]
 
 
-def _rows_of(channel: str) -> Callable[[RestRequest], Rows]:
+def _rows_of(channel: str) -> Callable[[RestRequest], JsonRows]:
     """Return the endpoint that gives the newest row of a channel, of one instrument or of a type."""
 
-    def answer(request: RestRequest) -> Rows:
+    def answer(request: RestRequest) -> JsonRows:
         if request.params.get("instId") and request.params.get("instType", "") in ("", "ANY"):
             # The id says of what type it is.
             names = [request.instrument()]
@@ -159,7 +159,7 @@ def _rows_of(channel: str) -> Callable[[RestRequest], Rows]:
     return answer
 
 
-def _index_tickers(request: RestRequest) -> Rows:
+def _index_tickers(request: RestRequest) -> JsonRows:
     wanted, quote = request.params.get("instId", ""), request.params.get("quoteCcy", "")
     names: Sequence[str] = [wanted]
     if not wanted:
@@ -172,14 +172,14 @@ def _index_tickers(request: RestRequest) -> Rows:
     return rows
 
 
-def _price_limit(request: RestRequest) -> Rows:
+def _price_limit(request: RestRequest) -> JsonRows:
     row = request.instrument_row(request.needed("instId"))
     limit = request.market.row("price-limit", row["instId"], request.now_ms)
     none = {"buyLmt": "", "sellLmt": "", "ts": str(request.now_ms), "enabled": False}
     return [{"instType": row["instType"], "instId": row["instId"], **none, **(limit or {})}]
 
 
-def _tiers(request: RestRequest) -> Rows:
+def _tiers(request: RestRequest) -> JsonRows:
     kind = request.choice("instType", *KINDS[1:])
     request.choice("tdMode", "cross", "isolated")
     if kind == "MARGIN":
@@ -193,7 +193,7 @@ def _tiers(request: RestRequest) -> Rows:
     listed = [row for row in request.market.instruments() if row["instType"] == _listed_as(kind)]
     rows = {row["instId"] if kind == "MARGIN" else family_of(row): row for row in listed}
     tier = request.params.get("tier", "")
-    found: Rows = []
+    found: JsonRows = []
     for name in names:
         if name not in rows:
             raise Refused("51000", field)
@@ -205,13 +205,13 @@ def _listed_as(kind: str) -> str:
     return "SPOT" if kind == "MARGIN" else kind
 
 
-def _underlying(request: RestRequest) -> Rows:
+def _underlying(request: RestRequest) -> JsonRows:
     kind = request.choice("instType", *KINDS[2:])
     listed = request.market.instruments()
     return [sorted({row["uly"] for row in listed if row["instType"] == kind and row.get("uly")})]
 
 
-def _converted(request: RestRequest) -> Rows:
+def _converted(request: RestRequest) -> JsonRows:
     """Return contracts as coins, or coins as contracts: `type` 2 or 1."""
     row = request.instrument_row(request.needed("instId"))
     if not row.get("ctVal"):
@@ -232,7 +232,7 @@ def _converted(request: RestRequest) -> Rows:
     return [{"type": way, "instId": row["instId"], "px": price, "sz": plain(found), "unit": "coin"}]
 
 
-def _volume(request: RestRequest) -> Rows:
+def _volume(request: RestRequest) -> JsonRows:
     """Return what was traded in a day on the whole platform, in dollars: pairs and contracts together."""
     total = Decimal(0)
     for row in request.market.instruments():
@@ -245,7 +245,7 @@ def _volume(request: RestRequest) -> Rows:
     return [{"volUsd": plain(total), "volCny": "", "ts": str(request.now_ms)}]
 
 
-def _status(request: RestRequest) -> Rows:
+def _status(request: RestRequest) -> JsonRows:
     wanted = request.params.get("state", "")
     return [row for row in request.market.status() if wanted in ("", row["state"])]
 

@@ -12,7 +12,7 @@ from quantkit.errors import ConfigError
 from quantkit.sandbox import capture, wire
 from quantkit.sandbox.capture import RecordedFrame
 from quantkit.sandbox.channels import CHAINED, Topic
-from quantkit.sandbox.market import Row
+from quantkit.sandbox.market import JsonRow
 from quantkit.sandbox.ports import Publisher
 from quantkit.sandbox.wire import TopicPush
 
@@ -126,7 +126,7 @@ class RecordedMarket:
         self._first_ms: int | None = None  # the first stamp, once it has been looked for; 0 where there is none
         self._books: dict[Topic, _RawBook] = {}
         self._last: dict[Topic, TopicPush] = {}
-        self._trades: dict[str, deque[Row]] = {}
+        self._trades: dict[str, deque[JsonRow]] = {}
         self._rows = {
             topic.key: self.contents.instruments[topic.key]
             for topic in sorted(self._known)
@@ -220,15 +220,15 @@ class RecordedMarket:
         """
         raise ConfigError(f"{instrument or 'a recorded market'}: recorded sequence numbers cannot be reset")
 
-    def instruments(self) -> list[Row]:
+    def instruments(self) -> list[JsonRow]:
         """Return the recorded metadata of the recorded instruments."""
         return list(self._rows.values())
 
-    def ticker(self, instrument: str, now_ms: int) -> Row | None:
+    def ticker(self, instrument: str, now_ms: int) -> JsonRow | None:
         """Return the last ticker."""
         return self.row("tickers", instrument, now_ms)
 
-    def book(self, instrument: str, depth: int, now_ms: int) -> Row | None:
+    def book(self, instrument: str, depth: int, now_ms: int) -> JsonRow | None:
         """Return the book as it stands."""
         for topic, book in self._books.items():
             if topic.key == instrument:
@@ -238,15 +238,15 @@ class RecordedMarket:
                 return row
         return None
 
-    def full_book(self, instrument: str, depth: int, now_ms: int) -> Row | None:
+    def full_book(self, instrument: str, depth: int, now_ms: int) -> JsonRow | None:
         """Return the book as it stands; captures hold no deeper one."""
         return self.book(instrument, depth, now_ms)
 
-    def trades(self, instrument: str, now_ms: int) -> list[Row]:
+    def trades(self, instrument: str, now_ms: int) -> list[JsonRow]:
         """Return the trades sent so far, newest first."""
         return list(self._trades.get(instrument, ()))[::-1]
 
-    def older_trades(self, instrument: str, trade_id: int | None, at_ms: int | None, count: int) -> list[Row]:
+    def older_trades(self, instrument: str, trade_id: int | None, at_ms: int | None, count: int) -> list[JsonRow]:
         """Return trades sent so far before an id or a time, newest first."""
         rows = [
             row
@@ -259,22 +259,22 @@ class RecordedMarket:
         """Return nothing: captures of sockets hold no history."""
         return []
 
-    def fundings(self, instrument: str, now_ms: int) -> list[Row]:
+    def fundings(self, instrument: str, now_ms: int) -> list[JsonRow]:
         """Return nothing: captures of sockets hold no history."""
         return []
 
-    def row(self, channel: str, key: str, now_ms: int) -> Row | None:
+    def row(self, channel: str, key: str, now_ms: int) -> JsonRow | None:
         """Return the last row of a channel."""
         last = self._last.get(Topic(channel, key))
         if last is None:
             return None
-        row: Row = msgspec.json.decode("{" + last.tail[1:])["data"][0]
+        row: JsonRow = msgspec.json.decode("{" + last.tail[1:])["data"][0]
         return row
 
-    def tiers(self, row: Row) -> list[Row]:
+    def tiers(self, row: JsonRow) -> list[JsonRow]:
         """Return nothing: captures of sockets hold no tiers."""
         return []
 
-    def status(self) -> list[Row]:
+    def status(self) -> list[JsonRow]:
         """Return nothing: no maintenance."""
         return []

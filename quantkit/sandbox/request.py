@@ -15,7 +15,7 @@ KINDS: Final = ("SPOT", "MARGIN", "SWAP", "FUTURES", "OPTION")
 #: How many ids one parameter may list.
 _MOST_LISTED: Final = 20
 
-Rows: TypeAlias = "list[Any]"
+JsonRows: TypeAlias = "list[Any]"
 
 
 class Refused(Exception):  # noqa: N818  the REST endpoints turn it into a reply
@@ -114,6 +114,6 @@ class Route(NamedTuple):
         window_s: Length of the window, seconds.
     """
 
-    answer: Callable[[RestRequest], Rows]
+    answer: Callable[[RestRequest], JsonRows]
     most: int
     window_s: float = 2.0

@@ -10,7 +10,7 @@ import msgspec
 from quantkit.sandbox import faults, wire
 from quantkit.sandbox.channels import (
     COUNTED,
-    Refusal,
+    ChannelRefusal,
     Topic,
     TopicSubscription,
     is_private,
@@ -341,7 +341,7 @@ class ClientSession:
             self._error(fault.code, fault.text or own, request_id)
             return
         topic = self._topic(fields)
-        if isinstance(topic, Refusal):
+        if isinstance(topic, ChannelRefusal):
             self._error(topic.code, topic.text, request_id)
             return
         name, arg = _identity(fields), wire.text_of(fields)
@@ -367,18 +367,18 @@ class ClientSession:
         is_silent = self._struck(faults.NoSnapshot, fields) is not None
         exchange.join(self, subscription, is_silent=is_silent)
 
-    def _topic(self, fields: dict[str, str]) -> Topic | Refusal:
+    def _topic(self, fields: dict[str, str]) -> Topic | ChannelRefusal:
         topic = topic_of(fields, path=self.path)
-        if isinstance(topic, Refusal):
+        if isinstance(topic, ChannelRefusal):
             return topic
         market = self._exchange.market
         if not is_private(topic.channel) and not market.has(topic):
             return unknown(fields)
         if needs_login(topic.channel) and topic.channel not in market.open_channels:
             if self.key is None:
-                return Refusal("60011")
+                return ChannelRefusal("60011")
             if needs_vip(topic.channel) and not self.key.is_vip:
-                return Refusal("64003")
+                return ChannelRefusal("64003")
         return topic
 
     def _settle_tbt(self, topic: Topic, request_id: str | None) -> bool:
@@ -410,7 +410,7 @@ class ClientSession:
     def _unsubscribe(self, fields: dict[str, str], request_id: str | None) -> None:
         name, arg = _identity(fields), wire.text_of(fields)
         subscription = self.subscriptions.pop(name, None)
-        if subscription is None and isinstance(topic := self._topic(fields), Refusal):
+        if subscription is None and isinstance(topic := self._topic(fields), ChannelRefusal):
             self._error(topic.code, topic.text, request_id)
             return
         if subscription is not None:

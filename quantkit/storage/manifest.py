@@ -28,7 +28,7 @@ _FOOTER_END_BYTES: Final = 8
 _FOOTER_LENGTH_BYTES: Final = 4
 
 _Stamp: TypeAlias = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
-_Count: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+_Number: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 
 
 class FileEntry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
@@ -52,12 +52,12 @@ class FileEntry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, f
     kind: str
     instrument: str
     interval: str = ""
-    rows: _Count
+    rows: _Number
     first_ns: _Stamp
     last_ns: _Stamp
     first_open_ns: _Stamp | None = None
     last_open_ns: _Stamp | None = None
-    size_bytes: _Count
+    size_bytes: _Number
     sha256: str
     footer_sha256: str
     schema_version: int
@@ -97,7 +97,7 @@ class Watched(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, for
     interval: str = ""
     from_ns: _Stamp
     to_ns: _Stamp
-    warmup: _Count = 0
+    warmup: _Number = 0
 
     @property
     def stream(self) -> Stream:

@@ -31,7 +31,7 @@ _SUFFIX: Final = ".tape"
 _READ_BYTES: Final = 1 << 20
 
 
-class Record(NamedTuple):
+class TapeRecord(NamedTuple):
     """A payload and where its frame ends in the segment."""
 
     payload: bytes
@@ -91,7 +91,7 @@ class Segment:
             self.torn_bytes = size - self.end
 
 
-def whole_records(file: BinaryIO, end: int) -> Iterator[Record]:
+def whole_records(file: BinaryIO, end: int) -> Iterator[TapeRecord]:
     """Yield the records from byte `end` on up to the first that is not whole and sound."""
     file.seek(end)
     buffer, start, unpack = b"", 0, PREFIX.unpack_from
@@ -110,7 +110,7 @@ def whole_records(file: BinaryIO, end: int) -> Iterator[Record]:
                 return
             end += stop - start
             start = stop
-            yield Record(payload, end)
+            yield TapeRecord(payload, end)
         chunk = file.read(max(_READ_BYTES, wanted))
         if not chunk:
             return

@@ -10,9 +10,9 @@ from rich.console import Console
 
 from quantkit.cli.layout import (
     ASCII,
-    Column,
-    Line,
     Piece,
+    ScreenColumn,
+    ScreenLine,
     Section,
     StyledLines,
     beside,
@@ -26,15 +26,15 @@ from quantkit.cli.layout import (
 )
 
 COLUMNS = (
-    Column("name", width_min=4, flex_min=6),
-    Column("value", is_right=True, width_min=5),
-    Column("extra", rank=1),
-    Column("more", rank=2, flex_min=3),
+    ScreenColumn("name", width_min=4, flex_min=6),
+    ScreenColumn("value", is_right=True, width_min=5),
+    ScreenColumn("extra", rank=1),
+    ScreenColumn("more", rank=2, flex_min=3),
 )
 texts = st.text(st.characters(codec="utf-8"), max_size=30)
 
 
-def plain(line: Line) -> str:
+def plain(line: ScreenLine) -> str:
     """Return a line's text."""
     return "".join(text for text, _ in line)
 

@@ -19,11 +19,11 @@ from quantkit.feeds.okx.codec.decode import (
     ForeignCandle,
     FormingCandle,
     FrameError,
+    FrameMessage,
     FundingData,
     InstrumentData,
     InstrumentRow,
     MarketData,
-    Message,
     Notice,
     Pong,
     Status,
@@ -48,7 +48,7 @@ def push(channel: str, rows: Any, *, inst_id: str = "BTC-USDT", **rest: Any) -> 
     return json.dumps({"arg": {"channel": channel, "instId": inst_id}, **rest, "data": rows}).encode()
 
 
-def only(frame: bytes) -> Message:
+def only(frame: bytes) -> FrameMessage:
     """Return the one message of a frame."""
     (message,) = decode(frame, received_ns=7)
     return message
@@ -228,7 +228,7 @@ def test_open_interest() -> None:
         (b'{"arg":{"channel":"trades-some","instId":"A-B"},"data":[{}]}', Unknown("channel trades-some", "A-B")),
     ],
 )
-def test_events_and_unknown_frames(frame: bytes, expected: Message) -> None:
+def test_events_and_unknown_frames(frame: bytes, expected: FrameMessage) -> None:
     assert only(frame) == expected
 
 

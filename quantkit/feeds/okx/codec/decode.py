@@ -70,12 +70,12 @@ __all__ = [
     "ForeignCandle",
     "FormingCandle",
     "FrameError",
+    "FrameMessage",
     "FundingData",
     "InstrumentData",
     "InstrumentRow",
     "MarketData",
     "MarketMessage",
-    "Message",
     "Notice",
     "OrderUpdate",
     "OrdersData",
@@ -152,7 +152,7 @@ class Pong(msgspec.Struct, frozen=True):
 
 #: Messages about the connection, not the market.
 ControlMessage: TypeAlias = Ack | ErrorEvent | Notice | ConnectionCount | Pong
-Message: TypeAlias = ControlMessage | MarketMessage | PrivateMessage
+FrameMessage: TypeAlias = ControlMessage | MarketMessage | PrivateMessage
 
 _READERS: Final[dict[str, Reader]] = {
     **READERS,
@@ -178,7 +178,7 @@ _BEGINNING: Final = re.compile(rb'\{"arg":\{"channel":"([\w-]{1,40})"(?:,"instId
 _envelope: Final = msgspec.json.Decoder(wire.Envelope).decode
 
 
-def decode(frame: bytes, *, received_ns: int, latest_ns: int | None = None) -> list[Message]:
+def decode(frame: bytes, *, received_ns: int, latest_ns: int | None = None) -> list[FrameMessage]:
     """Turn one text frame into messages.
 
     Events come with the proof of their place in the sequence: `MarketData.event`, `TradeData.event` with its ids,
@@ -221,7 +221,7 @@ def decode(frame: bytes, *, received_ns: int, latest_ns: int | None = None) -> l
     return messages
 
 
-def _decode_any(frame: bytes, received_ns: int) -> list[Message]:
+def _decode_any(frame: bytes, received_ns: int) -> list[FrameMessage]:
     if frame == b"pong":
         return [Pong()]
     channel = instrument = ""
@@ -246,7 +246,7 @@ def _decode_any(frame: bytes, received_ns: int) -> list[Message]:
         raise FrameError(text, channel=channel, instrument=instrument) from error
 
 
-def _event(envelope: wire.Envelope) -> Message:
+def _event(envelope: wire.Envelope) -> FrameMessage:
     arg = envelope.arg or wire.Arg()
     request_id, connection = envelope.id or "", envelope.conn_id
     match envelope.event:
@@ -264,7 +264,7 @@ def _event(envelope: wire.Envelope) -> Message:
             return Unknown(f"event {event}"[:80])
 
 
-def _check_stamps(messages: list[Message], latest_ns: int) -> None:
+def _check_stamps(messages: list[FrameMessage], latest_ns: int) -> None:
     """Refuse what the exchange cannot have stamped yet.
 
     Raises:

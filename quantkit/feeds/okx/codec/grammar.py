@@ -25,7 +25,7 @@ _TIME_MS: Final = re.compile(r"[1-3][0-9]{12}").fullmatch
 #: How many conversions of one kind are remembered; at about 200 bytes each that is a few megabytes.
 _REMEMBERED: Final = 16_384
 
-Value = TypeVar("Value")
+_Parsed = TypeVar("_Parsed")
 
 
 def number(text: str) -> float:
@@ -190,7 +190,7 @@ def instrument_id(text: str) -> str:
     return intern(text)
 
 
-class Remembered(dict[str, Value]):
+class Remembered(dict[str, _Parsed]):
     """Values of texts, parsed once: prices, sizes and ids repeat all the time.
 
     Args:
@@ -202,11 +202,11 @@ class Remembered(dict[str, Value]):
         (0.5, ['0.5'])
     """
 
-    def __init__(self, parse: Callable[[str], Value]) -> None:
+    def __init__(self, parse: Callable[[str], _Parsed]) -> None:
         super().__init__()
         self._parse = parse
 
-    def __missing__(self, text: str) -> Value:
+    def __missing__(self, text: str) -> _Parsed:
         value = self._parse(text)
         if len(self) >= _REMEMBERED:
             self.clear()

@@ -50,7 +50,7 @@ Id: TypeAlias = Annotated[int, Meta(gt=-(10**18), lt=10**18)]
 Count: TypeAlias = Annotated[int, Meta(ge=0, lt=10**18)]
 Sequence64: TypeAlias = Annotated[int, Meta(ge=-1, le=2**63 - 1)]
 Empty: TypeAlias = Literal[""]
-Row = TypeVar("Row")
+_WireRow = TypeVar("_WireRow")
 
 
 class Arg(msgspec.Struct, frozen=True, rename="camel"):
@@ -83,16 +83,16 @@ class Envelope(msgspec.Struct, rename="camel"):
     conn_id: str = ""
 
 
-class Rows(msgspec.Struct, Generic[Row], gc=False):
+class Rows(msgspec.Struct, Generic[_WireRow], gc=False):
     """A push of a channel whose rows name their instrument."""
 
-    data: list[Row]
+    data: list[_WireRow]
 
 
-class Push(msgspec.Struct, Generic[Row], gc=False):
+class Push(msgspec.Struct, Generic[_WireRow], gc=False):
     """A push of a channel whose rows need the subscription's argument."""
 
-    data: list[Row]
+    data: list[_WireRow]
     arg: Arg
     action: str | None = None
 

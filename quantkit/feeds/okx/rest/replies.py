@@ -13,7 +13,15 @@ from quantkit.clock import NS_PER_MS
 from quantkit.errors import ParseError
 from quantkit.events import BookUpdate, Candle, Funding, Ticker, Trade
 from quantkit.feeds.okx.codec import wire
-from quantkit.feeds.okx.codec.decode import BookData, FormingCandle, MarketData, Message, TradeData, Unknown, decode
+from quantkit.feeds.okx.codec.decode import (
+    BookData,
+    FormingCandle,
+    FrameMessage,
+    MarketData,
+    TradeData,
+    Unknown,
+    decode,
+)
 
 #: Takes the reason of each row that is left out.
 Refuse = Callable[[str], None]
@@ -244,12 +252,12 @@ def account_config(data: msgspec.Raw, *, where: str) -> AccountConfig:
 
 def _pushed(
     rows: Sequence[msgspec.Raw], channel: str, instrument: str, received_ns: int, refuse: Refuse
-) -> list[Message]:
+) -> list[FrameMessage]:
     """Decode rows like pushed ones; a malformed row is left out with its reason."""
     try:
         return decode(_push(rows, channel, instrument), received_ns=received_ns)
     except ParseError:
-        found: list[Message] = []
+        found: list[FrameMessage] = []
         for row in rows:
             try:
                 found += decode(_push([row], channel, instrument), received_ns=received_ns)
@@ -263,5 +271,5 @@ def _push(rows: Sequence[msgspec.Raw], channel: str, instrument: str) -> bytes:
     return msgspec.json.encode({"arg": arg, "action": "snapshot", "data": rows})
 
 
-def _strange(message: Message) -> str:
+def _strange(message: FrameMessage) -> str:
     return message.what if isinstance(message, Unknown) else f"an unexpected {type(message).__name__}"

@@ -17,7 +17,7 @@ from quantkit.feeds.okx.tracker.records import Command
 #: No two settlements are closer.
 _SHORTEST_NS: Final = 3600 * NS_PER_S
 
-_Row: TypeAlias = Ticker | Mark | Funding | Trade
+_QuoteRow: TypeAlias = Ticker | Mark | Funding | Trade
 
 #: Fast path for single-row frames: `take(connection, received_ns, data)` returns the event and updates the channel's
 #: state. It returns None and changes nothing where the frame needs `decode`.
@@ -35,7 +35,7 @@ class QuoteChannel(ChannelState):
     def __init__(self, channel: Channel, counters: Counters, command: Callable[[Command], None], kind: str) -> None:
         super().__init__(channel, counters, command)
         self._kind = kind
-        self._last: _Row | None = None
+        self._last: _QuoteRow | None = None
         #: The cause of the present outage; None without an outage.
         self._cause: str | None = None
         #: Whether the owner was a successor until now, so that its rows may still be copies.
@@ -78,7 +78,7 @@ class QuoteChannel(ChannelState):
             out.append(Gap(last.instrument, since_ns, received_ns, self._kind, since_ns, end_ns, cause))
         self._cause = None
 
-    def _admits(self, connection: int, event: _Row, out: list[FeedMessage]) -> bool:
+    def _admits(self, connection: int, event: _QuoteRow, out: list[FeedMessage]) -> bool:
         """Return whether to deliver a row; add the gap of the outage that it ends."""
         if not self._is_ours(connection, event.received_ns):
             return False
@@ -101,11 +101,11 @@ class QuoteChannel(ChannelState):
             self._steady = connection
         return True
 
-    def _gap(self, last: _Row, event: _Row, received_ns: int, cause: str) -> Gap:
+    def _gap(self, last: _QuoteRow, event: _QuoteRow, received_ns: int, cause: str) -> Gap:
         since_ns = min(last.exchange_ns, event.exchange_ns)
         return Gap(event.instrument, event.exchange_ns, received_ns, self._kind, since_ns, event.exchange_ns, cause)
 
-    def _is_news(self, event: _Row) -> bool:
+    def _is_news(self, event: _QuoteRow) -> bool:
         """Return whether a row is newer than the last one delivered, by the exchange's clock."""
         return self._last is None or event.exchange_ns > self._last.exchange_ns
 

@@ -23,10 +23,10 @@ from quantkit.feeds.okx.codec.decode import (
     ForeignCandle,
     FormingCandle,
     FrameError,
+    FrameMessage,
     FundingData,
     InstrumentData,
     MarketData,
-    Message,
     PrivateMessage,
     Status,
     TradeData,
@@ -155,7 +155,7 @@ class Tracker:
             return self._malformed(connection, received_ns, error)
         return self.messages(connection, received_ns, messages)
 
-    def messages(self, connection: int, received_ns: int, messages: Sequence[Message]) -> list[FeedMessage]:
+    def messages(self, connection: int, received_ns: int, messages: Sequence[FrameMessage]) -> list[FeedMessage]:
         """Take the messages of one frame that is decoded already, as `frame` does."""
         out: list[FeedMessage] = []
         latest_ns = received_ns + AHEAD_NS
