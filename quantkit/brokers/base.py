@@ -4,7 +4,7 @@ The engine knows no broker but by this protocol. Whoever adds one writes a class
 """
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
 
 import msgspec
 
@@ -75,6 +75,19 @@ class Agenda:
         self.cursor: StreamCursor | None = None
 
 
+class DirtySet(set[str]):
+    """What has changed since the broker last searched for rows that matter: instruments by id, and `TIMERS`.
+
+    An instrument gets in when a message about an order leaves or arrives, when an order, the position or the steps
+    change, and when a row of it was matched. A run of rows stops where the set is not empty: the loop then has the
+    broker search again for these instruments, and looks for the next wake-up anew.
+    """
+
+    TIMERS: Final = ""
+
+    __slots__ = ()
+
+
 class BrokerNotes(NamedTuple):
     """Sentences for the result.
 
@@ -114,7 +127,7 @@ class BrokerSetup(NamedTuple):
         marks: The mark of each instrument.
         position: The run's position. The engine moves it, the broker reads it.
         observer: Called around every fill.
-        dirty: Instruments whose orders or messages have changed. The broker adds to it, the engine asks for `rearm`.
+        dirty: Gets the instruments that the broker has to be asked to `rearm`.
         send_clock: The departures of messages, and the offset of our clock.
         keeps_decisions: Whether the run calls `Broker.take_decisions`.
     """
@@ -129,7 +142,7 @@ class BrokerSetup(NamedTuple):
     marks: MarkTable
     position: RunPosition
     observer: Observer
-    dirty: set[str]
+    dirty: DirtySet
     send_clock: SendClock
     keeps_decisions: bool
 

@@ -9,6 +9,7 @@ from typing import Final, NoReturn
 
 import numpy as np
 
+from quantkit.brokers.base import DirtySet
 from quantkit.clock import duration_ns, interval_ns, time_ns_of
 from quantkit.engine.books import Books
 from quantkit.engine.known_instruments import KnownInstruments
@@ -161,7 +162,7 @@ class RunContext:
         orders, books: The run's.
         reported: The ledger as it has been reported to the strategy.
         position: How far the run has come.
-        dirty: Gets "" when a timer is started.
+        dirty: Told when a timer is started.
     """
 
     def __init__(
@@ -172,7 +173,7 @@ class RunContext:
         reported: Portfolio,
         books: Books,
         position: RunPosition,
-        dirty: set[str],
+        dirty: DirtySet,
     ) -> None:
         self.rng = start.rng
         self.portfolio = reported
@@ -242,7 +243,7 @@ class RunContext:
         """Start a repeating timer on UTC multiples of `interval`."""
         every_ns = duration_ns(interval)
         self._timers.start_every(every_ns, name, self.now_ns)
-        self._dirty.add("")
+        self._dirty.add(DirtySet.TIMERS)
 
     def at(self, moment: str | int | datetime, name: str) -> None:
         """Start a timer that runs once.
@@ -254,7 +255,7 @@ class RunContext:
         if due_ns <= self.now_ns:
             raise ConfigError(f"timer {name!r}: {moment} is not after the present time {self.now_ns}")
         self._timers.start_once(due_ns, name)
-        self._dirty.add("")
+        self._dirty.add(DirtySet.TIMERS)
 
 
 def _check_history(subscriptions: Mapping[Stream, int], stream: Stream, count: int) -> None:

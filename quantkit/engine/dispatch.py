@@ -8,6 +8,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from quantkit.brokers.base import DirtySet
 from quantkit.engine.guard import HookGuard
 from quantkit.errors import DataError, StrategyError
 from quantkit.rows.cursors import NOWHERE
@@ -40,14 +41,14 @@ class HookDispatcher:
 
     Args:
         position: Gets the time of each row before its hook runs, and moves with the rows.
-        dirty: Filled by hooks that send orders or start timers; a run of rows stops when it is not empty.
+        dirty: Ends a run of rows when a hook has put something in.
         guard: Says which hook raised.
 
     Attributes:
         next_index: Where the next row stands that is handed out; `NOWHERE` after the last one.
     """
 
-    def __init__(self, position: RunPosition, dirty: set[str], guard: HookGuard) -> None:
+    def __init__(self, position: RunPosition, dirty: DirtySet, guard: HookGuard) -> None:
         self.next_index = NOWHERE
         self._position = position
         self._dirty = dirty

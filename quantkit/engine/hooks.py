@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from quantkit.brokers.base import Broker
+from quantkit.brokers.base import Broker, DirtySet
 from quantkit.engine.bookings import Bookings
 from quantkit.engine.books import Books
 from quantkit.engine.context import RunContext
@@ -49,7 +49,7 @@ class Hooks:
         delivery: ReportDelivery,
         instruments: KnownInstruments,
         position: RunPosition,
-        dirty: set[str],
+        dirty: DirtySet,
     ) -> None:
         self.changes: list[Instrument] = []
         self._strategy = strategy

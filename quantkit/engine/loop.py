@@ -13,6 +13,7 @@ from typing import Final
 
 import numpy as np
 
+from quantkit.brokers.base import DirtySet
 from quantkit.clock import NEVER_NS, iso_of
 from quantkit.engine.dispatch import HookedRows
 from quantkit.engine.parts import RunParts
@@ -70,7 +71,7 @@ class RowLoop:
         solvency = self._solvency
         while True:
             if dirty:
-                dirty.discard("")  # timers concern no order
+                dirty.discard(DirtySet.TIMERS)  # they concern no order
                 self._broker.rearm(dirty)
                 dirty.clear()
             stop, is_doubt = agenda.stop, False

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from quantkit.brokers.base import BrokerFactory, BrokerSetup
+from quantkit.brokers.base import BrokerFactory, BrokerSetup, DirtySet
 from quantkit.brokers.send_clock import SendClock
 from quantkit.engine.bookings import Bookings
 from quantkit.engine.books import Books
@@ -33,7 +33,7 @@ class RunParts:
         send_clock: Says when messages leave.
 
     Attributes:
-        dirty: Instruments whose orders, messages or position have changed; "" for timers.
+        dirty: What has changed since the broker last searched.
         ledger: The account's truth. reported: As far as the strategy has been told.
         warnings: What the reader of the result will have to know.
         rows: How many rows of each stream the run went through, by the stream's name.
@@ -53,7 +53,7 @@ class RunParts:
         self.send_clock = send_clock
         self.warnings = prepared.warnings
         self.rows: dict[str, int] = {}
-        self.dirty: set[str] = set()
+        self.dirty = DirtySet()
         self.cursors = make_cursors(plan.streams, plan.instruments)
         self.marks = MarkTable(plan.marks, self.cursors, position)
         self.ledger = Portfolio(plan.cash, instruments, report_currency=currency, mark_of=self.marks.last)

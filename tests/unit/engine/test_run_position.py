@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import quantkit
+from quantkit.brokers.base import DirtySet
 from quantkit.engine.dispatch import HookDispatcher, HookedRows
 from quantkit.engine.engine import Engine
 from quantkit.engine.guard import HookGuard
@@ -25,7 +26,7 @@ NAME = "BTC-USDT"
 PACKAGE = Path(quantkit.__file__).parent
 
 
-def line_up(position: RunPosition, dirty: set[str], parts: int, hook: Any) -> HookDispatcher:
+def line_up(position: RunPosition, dirty: DirtySet, parts: int, hook: Any) -> HookDispatcher:
     """Return a dispatcher of the rows 1, 3, 5, 7 of ten, of one stream or of two in turn."""
     received_ns = np.arange(100, 110, dtype=np.int64)
     position.enter_batch(received_ns)
@@ -41,7 +42,7 @@ def line_up(position: RunPosition, dirty: set[str], parts: int, hook: Any) -> Ho
 def test_a_hook_sees_the_index_after_its_own_row(parts: int) -> None:
     """And the row's time; afterwards the run stays after the last one."""
     position, seen = RunPosition(), list[tuple[int, int, int]]()
-    dispatcher = line_up(position, set(), parts, lambda row: seen.append((row, position.index, position.now_ns)))
+    dispatcher = line_up(position, DirtySet(), parts, lambda row: seen.append((row, position.index, position.now_ns)))
     assert dispatcher.next_index == 1
     dispatcher.run_to(6)
     assert seen == [(1, 2, 101), (3, 4, 103), (5, 6, 105)]
@@ -76,7 +77,7 @@ def test_a_hook_that_raises_leaves_the_run_after_its_row(parts: int) -> None:
         if row == 3:
             raise ValueError("no")
 
-    dispatcher = line_up(position, set(), parts, on_row)
+    dispatcher = line_up(position, DirtySet(), parts, on_row)
     with pytest.raises(StrategyError, match=r"Strategy.on_row .* raised ValueError: no") as caught:
         dispatcher.run_to(10)
     assert (position.index, position.now_ns, caught.value.now_ns) == (4, 103, 103)
@@ -84,7 +85,7 @@ def test_a_hook_that_raises_leaves_the_run_after_its_row(parts: int) -> None:
 
 @pytest.mark.parametrize("parts", [1, 2])
 def test_rows_stop_behind_a_hook_that_changed_something(parts: int) -> None:
-    position, dirty = RunPosition(), set[str]()
+    position, dirty = RunPosition(), DirtySet()
     dispatcher = line_up(position, dirty, parts, lambda row: dirty.add(NAME) if row == 3 else None)
     dispatcher.run_to(10)
     assert (position.index, dispatcher.next_index) == (4, 5)
