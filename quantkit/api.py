@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from quantkit.brokers.send_clock import SendClock
 from quantkit.clock import duration_ns, is_plausible, iso_of, latest_epoch_ns, time_ns_of
-from quantkit.engine.plan import Plan, run_config
+from quantkit.engine.plan import run_config
 from quantkit.errors import ConfigError, FeedClosedError
 from quantkit.feeds.base import Feed
 from quantkit.feeds.recorded_clock import RecordedClock
-from quantkit.feeds.replay import ReplayFeed
+from quantkit.feeds.replay import ReplayFeed, StoredRows
 from quantkit.instruments import Fees, Instrument
 from quantkit.loading import build_strategy, refuse_while_loading, sender_of, source_of
 from quantkit.options import RunOptions
@@ -100,17 +100,18 @@ def backtest(
     built = build_strategy(strategy, params)
     given = list(instruments)
     feed = _feed(data, given, interval, block_rows, strict=strict)
-    if isinstance(feed, ReplayFeed):
-        feed.files_read.clear()  # a feed may have served another run
+    stored = feed if isinstance(feed, StoredRows) else None
+    if stored is not None:
+        stored.forget_reads()
     name, digest = source_of(built)
-    engine = simulated_run(feed, built, options, progress=progress, send_clock=_send_clock(feed, name, digest, built))
+    engine = simulated_run(feed, built, options, progress=progress, send_clock=_send_clock(stored, name, digest, built))
     outcome = engine.run()
     described = run_config(
         strategy=name,
         strategy_digest=digest,
         parameters=built.parameters,
-        data=str(feed.catalog.root) if isinstance(feed, ReplayFeed) and hasattr(feed, "catalog") else "memory",
-        data_files=_data_files(feed, engine.plan),
+        data="memory" if stored is None else stored.described_as,
+        data_files={} if stored is None else stored.data_files(engine.plan.instruments),
         plan=engine.plan,
         options=options,
     )
@@ -279,22 +280,10 @@ def _feed(
     raise ConfigError(f"data is a {type(data).__name__}; give a folder or {{instrument id: OHLCV frame}}")
 
 
-def _send_clock(feed: Feed, name: str, digest: str | None, strategy: Strategy) -> SendClock:
+def _send_clock(stored: StoredRows | None, name: str, digest: str | None, strategy: Strategy) -> SendClock:
     """Return when messages leave: over a live run's own rows as they did there, else at once."""
-    timings = feed.timings() if isinstance(feed, ReplayFeed) else []
+    timings = [] if stored is None else stored.timings()
     return RecordedClock(timings, sender_of(name, digest, strategy.parameters)) if timings else SendClock()
-
-
-def _data_files(feed: Feed, plan: Plan) -> dict[str, str]:
-    """Return path and digest of every stored file that the run was made of: rows, and metadata of its instruments."""
-    if not isinstance(feed, ReplayFeed) or not hasattr(feed, "catalog"):
-        return {}
-    metadata = {
-        entry.path: entry.sha256
-        for entry in feed.catalog.entries
-        if entry.kind == "instrument" and entry.instrument in plan.instruments
-    }
-    return dict(sorted({**metadata, **feed.files_read}.items()))
 
 
 def _check_instruments(instruments: Any) -> None:

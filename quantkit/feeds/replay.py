@@ -1,5 +1,6 @@
 """Recorded data as a feed: a data folder, frames in memory, or event objects, merged by batches in the total order."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import cast
@@ -7,52 +8,70 @@ from typing import cast
 import numpy as np
 
 from quantkit.clock import INTERVALS, NEVER_NS, NS_PER_MIN, bar_open_ns, interval_ns
-from quantkit.errors import ConfigError
 from quantkit.events import KINDS, InstrumentChange, MarketEvent, Timing
 from quantkit.feeds.resample import Astride, cannot_build, coarser_blocks, first_astride, sources_of
 from quantkit.instruments import Instrument, plain
 from quantkit.rows.batch import Batch, Subscription
 from quantkit.rows.columns import Block, Stream
 from quantkit.storage.catalog import Catalog, Coverage, stored
-from quantkit.storage.reader import read_blocks
+from quantkit.storage.reader import BLOCK_ROWS, checked_rows, read_blocks
 from quantkit.storage.schema import period_of
 
-BLOCK_ROWS = 131_072
 #: How far back a book's last snapshot is looked for at first.
 _BOOK_LOOK_BACK_NS = 15 * NS_PER_MIN
 
 
-class ReplayFeed:
-    """Rows from a data folder.
+class StoredRows(ABC):
+    """Rows that are all there before a run begins, wherever they are stored.
 
     Args:
-        data: Folder or URI, or an open catalog.
-        instruments: Metadata given by the user; it wins over the folder's. The same id several times: what changes is
+        instruments: Metadata given by the user; it wins over what is stored. The same id several times: what changes is
             valid from its `valid_from_ns` on.
         block_rows: Rows decoded ahead per stream; changes memory and speed, never results.
 
-    Attributes:
-        files_read: Path and SHA-256 of every stored file with rows that were asked for: warm-up and what lies before
-            the start included.
-
     Raises:
-        DataError: The folder is missing or not quantkit's.
+        ConfigError: `block_rows` is below 1.
     """
 
-    def __init__(
-        self,
-        data: str | Path | Catalog,
-        *,
-        instruments: Iterable[Instrument] = (),
-        block_rows: int = BLOCK_ROWS,
-    ) -> None:
-        self.catalog = data if isinstance(data, Catalog) else Catalog(data)
+    def __init__(self, *, instruments: Iterable[Instrument], block_rows: int) -> None:
         self._given = _versions(instruments)
-        self._block_rows = _checked_rows(block_rows)
+        self._block_rows = checked_rows(block_rows)
         self._subscriptions: list[Subscription] = []
-        self._coverage = self.catalog.coverage()
+        self._coverage: Mapping[Stream, Coverage] = {}
         self._sources: dict[Stream, Stream] = {}
-        self.files_read: dict[str, str] = {}
+
+    # Where they are stored ------------------------------------------------------------------------------------
+
+    @property
+    @abstractmethod
+    def described_as(self) -> str:
+        """Folder or URI, or `memory`: for the manifest of a result."""
+
+    @abstractmethod
+    def forget_reads(self) -> None:
+        """Let `data_files` be about what is read from now on: a feed may have served another run."""
+
+    @abstractmethod
+    def data_files(self, instruments: Collection[str]) -> dict[str, str]:
+        """Return path and SHA-256 of every stored file asked for rows so far, and of these instruments' metadata."""
+
+    @abstractmethod
+    def has_hole(self, stream: Stream, start_ns: int, end_ns: int) -> bool:
+        """Return whether a stream is known to lack rows within a span."""
+
+    @abstractmethod
+    def assumptions(self) -> Sequence[str]:
+        """Return assumptions about the rows for the result, a sentence each."""
+
+    @abstractmethod
+    def _stored_versions(self) -> Mapping[str, Sequence[Instrument]]:
+        """Return the stored metadata by id, in order of `valid_from_ns`."""
+
+    @abstractmethod
+    def _read(self, stream: Stream, start_ns: int, end_ns: int) -> Iterator[Block]:
+        """Yield a stored stream's rows received within a span, both ends included."""
+
+    # The feed -------------------------------------------------------------------------------------------------
 
     def instruments(self, at_ns: int | None = None) -> Mapping[str, Instrument]:
         """Return every instrument's metadata, the given ones first.
@@ -75,26 +94,9 @@ class ReplayFeed:
                 held = version
         return found
 
-    def _stored_versions(self) -> Mapping[str, Sequence[Instrument]]:
-        return self.catalog.versions()
-
     def coverage(self) -> Mapping[Stream, Coverage]:
         """Return the streams of the folder, with their spans."""
         return self._coverage
-
-    def has_hole(self, stream: Stream, start_ns: int, end_ns: int) -> bool:
-        """Return whether a UTC day of the span, as far as the stream reaches, has no file and was not recorded live.
-
-        Candles, marks and funding lie in monthly files: there a month without a file is a hole.
-        """
-        held = self._coverage[stream]
-        if not held.has_holes:
-            return False
-        # A candle lies with its open, and a span's last moment belongs to the period before where one begins there.
-        last_ns = min(end_ns, held.end_ns) - INTERVALS.get(stream.interval, 1)
-        first, last = (period_of(stream.kind, ns) for ns in (max(start_ns, held.start_ns), last_ns))
-        there = self.catalog.periods(stream)
-        return any(period not in there for period in range(first, last + 1))
 
     def source(self, stream: Stream, start_ns: int | None = None, end_ns: int | None = None) -> Stream:
         """Return the stored stream that gives a stream's rows, read or built, and keep the choice.
@@ -136,20 +138,6 @@ class ReplayFeed:
         """Look through the opens and closes of finer candles, and at no other column of theirs."""
         blocks = self._read(finer, start_ns, end_ns)
         return next((found for block in blocks if (found := first_astride(block, interval)) is not None), None)
-
-    def assumptions(self) -> Sequence[str]:
-        """Return the clock shifts that importers noted on the files this run reads."""
-        shifts: dict[tuple[str, int], None] = {}
-        for wish in self._subscriptions:
-            for entry in self.catalog.files(self._source_of(wish.stream), wish.start_ns, wish.end_ns):
-                shift = int(entry.notes.get("received_shift_ns", 0))
-                if shift:
-                    shifts[entry.instrument, shift] = None
-        return [
-            f"{instrument}: the recorder's clock ran behind the exchange's; "
-            f"{plain(shift / 1e6)} ms were added to its stamps"
-            for instrument, shift in shifts
-        ]
 
     def timings(self) -> list[Timing]:
         """Return the departures of messages in the live runs that recorded these data, and their clock offsets."""
@@ -243,10 +231,6 @@ class ReplayFeed:
             break
         return bar_open_ns(early_ns, wish.stream.interval) + 1
 
-    def _read(self, stream: Stream, start_ns: int, end_ns: int) -> Iterator[Block]:
-        self.files_read |= {entry.path: entry.sha256 for entry in self.catalog.files(stream, start_ns, end_ns)}
-        return read_blocks(self.catalog, stream, start_ns=start_ns, end_ns=end_ns, block_rows=self._block_rows)
-
 
 def _from_last_snapshot(blocks: Sequence[Block]) -> list[Block]:
     """Return the rows from the last snapshot on, none if there is no snapshot."""
@@ -258,7 +242,84 @@ def _from_last_snapshot(blocks: Sequence[Block]) -> list[Block]:
     return []
 
 
-class MemoryFeed(ReplayFeed):
+class ReplayFeed(StoredRows):
+    """Rows from a data folder.
+
+    Args:
+        data: Folder or URI, or an open catalog.
+        instruments, block_rows: See `StoredRows`.
+
+    Raises:
+        DataError: The folder is missing or not quantkit's.
+    """
+
+    def __init__(
+        self,
+        data: str | Path | Catalog,
+        *,
+        instruments: Iterable[Instrument] = (),
+        block_rows: int = BLOCK_ROWS,
+    ) -> None:
+        super().__init__(instruments=instruments, block_rows=block_rows)
+        self.catalog = data if isinstance(data, Catalog) else Catalog(data)
+        self._coverage = self.catalog.coverage()
+        self._files_read: dict[str, str] = {}  # digest by path, of files with rows that were asked for
+
+    @property
+    def described_as(self) -> str:
+        """The folder or URI."""
+        return str(self.catalog.root)
+
+    def forget_reads(self) -> None:
+        """Let `data_files` be about what is read from now on."""
+        self._files_read.clear()
+
+    def data_files(self, instruments: Collection[str]) -> dict[str, str]:
+        """Return path and SHA-256 of the files: those of the warm-up and of what lies before the start included."""
+        metadata = {
+            entry.path: entry.sha256
+            for entry in self.catalog.entries
+            if entry.kind == "instrument" and entry.instrument in instruments
+        }
+        return dict(sorted({**metadata, **self._files_read}.items()))
+
+    def has_hole(self, stream: Stream, start_ns: int, end_ns: int) -> bool:
+        """Return whether a UTC day of the span, as far as the stream reaches, has no file and was not recorded live.
+
+        Candles, marks and funding lie in monthly files: there a month without a file is a hole.
+        """
+        held = self._coverage[stream]
+        if not held.has_holes:
+            return False
+        # A candle lies with its open, and a span's last moment belongs to the period before where one begins there.
+        last_ns = min(end_ns, held.end_ns) - INTERVALS.get(stream.interval, 1)
+        first, last = (period_of(stream.kind, ns) for ns in (max(start_ns, held.start_ns), last_ns))
+        there = self.catalog.periods(stream)
+        return any(period not in there for period in range(first, last + 1))
+
+    def assumptions(self) -> Sequence[str]:
+        """Return the clock shifts that importers noted on the files this run reads."""
+        shifts: dict[tuple[str, int], None] = {}
+        for wish in self._subscriptions:
+            for entry in self.catalog.files(self._source_of(wish.stream), wish.start_ns, wish.end_ns):
+                shift = int(entry.notes.get("received_shift_ns", 0))
+                if shift:
+                    shifts[entry.instrument, shift] = None
+        return [
+            f"{instrument}: the recorder's clock ran behind the exchange's; "
+            f"{plain(shift / 1e6)} ms were added to its stamps"
+            for instrument, shift in shifts
+        ]
+
+    def _stored_versions(self) -> Mapping[str, Sequence[Instrument]]:
+        return self.catalog.versions()
+
+    def _read(self, stream: Stream, start_ns: int, end_ns: int) -> Iterator[Block]:
+        self._files_read |= {entry.path: entry.sha256 for entry in self.catalog.files(stream, start_ns, end_ns)}
+        return read_blocks(self.catalog, stream, start_ns=start_ns, end_ns=end_ns, block_rows=self._block_rows)
+
+
+class MemoryFeed(StoredRows):
     """Rows in memory, as blocks of columns, made of frames or event lists.
 
     Args:
@@ -278,12 +339,8 @@ class MemoryFeed(ReplayFeed):
         notes: Sequence[str] = (),
         block_rows: int = BLOCK_ROWS,
     ) -> None:
+        super().__init__(instruments=instruments, block_rows=block_rows)
         self._notes = tuple(notes)
-        self._given = _versions(instruments)
-        self._block_rows = _checked_rows(block_rows)
-        self._subscriptions = []
-        self._sources = {}
-        self.files_read = {}
         self._whole: dict[Stream, Block] = {block.stream: block for block in blocks}
         streams: dict[Stream, list[MarketEvent]] = {}
         for event in events:
@@ -291,11 +348,23 @@ class MemoryFeed(ReplayFeed):
             streams.setdefault(stream, []).append(event)
         for stream, rows in streams.items():
             self._whole[stream] = Block.from_events(sorted(rows, key=lambda event: event.received_ns))
-        self._coverage = {}
-        for stream, block in self._whole.items():
-            stamps = block.column("received_ns")
-            first = int(block.column("open_ns")[0] if stream.kind == "candle" else stamps[0])
-            self._coverage[stream] = Coverage(first, int(stamps[-1]), block.size)
+        self._coverage = {stream: _coverage_of(block) for stream, block in self._whole.items()}
+
+    @property
+    def described_as(self) -> str:
+        """In memory."""
+        return "memory"
+
+    def forget_reads(self) -> None:
+        """Do nothing: no file is read."""
+
+    def data_files(self, instruments: Collection[str]) -> dict[str, str]:
+        """Return none."""
+        return {}
+
+    def has_hole(self, stream: Stream, start_ns: int, end_ns: int) -> bool:
+        """Return False: nobody knows of any."""
+        return False
 
     def _stored_versions(self) -> Mapping[str, Sequence[Instrument]]:
         return {}  # nothing is known but what is given
@@ -334,10 +403,10 @@ def _valid(versions: Sequence[Instrument], at_ns: int | None) -> Instrument:
     return valid[-1] if valid else versions[0]
 
 
-def _checked_rows(block_rows: int) -> int:
-    if block_rows < 1:
-        raise ConfigError(f"block_rows is {block_rows}; a block has at least 1 row")
-    return block_rows
+def _coverage_of(block: Block) -> Coverage:
+    stamps = block.column("received_ns")
+    first = int(block.column("open_ns")[0] if block.stream.kind == "candle" else stamps[0])
+    return Coverage(first, int(stamps[-1]), block.size)
 
 
 def merge_blocks(sources: Sequence[Iterator[Block]]) -> Iterator[Batch]:

@@ -8,7 +8,7 @@ import numpy as np
 
 from quantkit.clock import NS_PER_DAY, interval_ns, iso_of
 from quantkit.errors import ConfigError, DataError
-from quantkit.feeds.replay import BLOCK_ROWS, MemoryFeed
+from quantkit.feeds.replay import MemoryFeed
 from quantkit.importers.bars import BACKWARD, LAYOUT, PRICES, REPEATED, Bars, Candles
 from quantkit.importers.names import Names
 from quantkit.importers.reading import Reading
@@ -17,6 +17,7 @@ from quantkit.importers.tables import Chunk, Stamps, TableColumn
 from quantkit.importers.time_formats import compact_format, is_iso, year_last_formats
 from quantkit.importers.times import TimeReader, implausible, unit_of
 from quantkit.instruments import Instrument, plain
+from quantkit.storage.reader import BLOCK_ROWS
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -14,10 +14,23 @@ from quantkit.rows.columns import Block, Column, Stream
 from quantkit.storage.catalog import Catalog
 from quantkit.storage.files import DataFile, RowGroup, row_groups
 
+#: Rows of a block at most, unless asked for otherwise.
+BLOCK_ROWS: Final = 131_072
 #: `read_events` holds this many events of each stream at a time.
 _EVENT_ROWS: Final = 4_096
 #: What a candle's open price is stamped with, by the column's name in its block.
 _OPEN_STAMPS: Final = {"received_ns": "open_ns", "exchange_ns": "open_ns"}
+
+
+def checked_rows(block_rows: int) -> int:
+    """Return a number of rows for blocks.
+
+    Raises:
+        ConfigError: It is below 1.
+    """
+    if block_rows < 1:
+        raise ConfigError(f"block_rows is {block_rows}; a block has at least 1 row")
+    return block_rows
 
 
 def read_blocks(
@@ -26,7 +39,7 @@ def read_blocks(
     *,
     start_ns: int,
     end_ns: int,
-    block_rows: int = 131_072,
+    block_rows: int = BLOCK_ROWS,
     verify_digest: bool = False,
 ) -> Iterator[Block]:
     """Yield a stream's rows with start_ns <= received_ns <= end_ns, in order across files.
@@ -48,8 +61,7 @@ def read_blocks(
         DataError: A file is missing, damaged, unsorted, or not what the manifest says; asking a block for a column
             raises it too.
     """
-    if block_rows < 1:
-        raise ConfigError(f"block_rows is {block_rows}; a block has at least 1 row")
+    checked_rows(block_rows)
     last_ns: int | None = None
     for entry in catalog.files(stream, start_ns, end_ns):
         file = DataFile(catalog.root, entry, verify_digest=verify_digest)

@@ -12,7 +12,7 @@ from quantkit.clock import INTERVALS, NS_PER_DAY, NS_PER_MIN, NS_PER_S, time_ns_
 from quantkit.errors import ConfigError, DataError
 from quantkit.events import KINDS, BookUpdate, Candle, Funding, Gap, Mark, MarketEvent, Ticker, Trade
 from quantkit.feeds.base import Feed
-from quantkit.feeds.replay import MemoryFeed, ReplayFeed, merge_blocks
+from quantkit.feeds.replay import MemoryFeed, ReplayFeed, StoredRows, merge_blocks
 from quantkit.importers.frames import frame_feed
 from quantkit.instruments import Instrument, Side
 from quantkit.rows.batch import Batch, Subscription
@@ -23,7 +23,7 @@ A, B = "BTC-USDT", "ETH-USDT"
 START_NS = time_ns_of("2025-05-05")
 END_NS = START_NS + 10 * NS_PER_DAY
 INSTRUMENTS = [Instrument(name, price_step="0.1", qty_step="0.001") for name in (A, B)]
-Make = Callable[..., ReplayFeed]
+Make = Callable[..., StoredRows]
 
 
 def candle(open_ns: int, *, close: float = 100.0, interval: str = "1m", instrument: str = A) -> Candle:
@@ -76,18 +76,18 @@ def streams_of(events: Sequence[MarketEvent]) -> dict[Stream, list[MarketEvent]]
     return found
 
 
-def in_memory(tmp_path: Path, events: Sequence[MarketEvent], **options: Any) -> ReplayFeed:
+def in_memory(tmp_path: Path, events: Sequence[MarketEvent], **options: Any) -> StoredRows:
     """Give events as they are."""
     return MemoryFeed(events, INSTRUMENTS, **options)
 
 
-def in_blocks(tmp_path: Path, events: Sequence[MarketEvent], **options: Any) -> ReplayFeed:
+def in_blocks(tmp_path: Path, events: Sequence[MarketEvent], **options: Any) -> StoredRows:
     """Give events as blocks of columns."""
     blocks = [Block.from_events(rows) for rows in streams_of(events).values()]
     return MemoryFeed(instruments=INSTRUMENTS, blocks=blocks, **options)
 
 
-def in_folder(tmp_path: Path, events: Sequence[MarketEvent], **options: Any) -> ReplayFeed:
+def in_folder(tmp_path: Path, events: Sequence[MarketEvent], **options: Any) -> StoredRows:
     """Write events to a data folder of small row groups and read them from there."""
     with Writer(tmp_path / "data", row_group_rows=3) as writer:
         for instrument in INSTRUMENTS:
@@ -97,7 +97,7 @@ def in_folder(tmp_path: Path, events: Sequence[MarketEvent], **options: Any) -> 
     return ReplayFeed(tmp_path / "data", **options)
 
 
-def in_frames(tmp_path: Path, events: Sequence[MarketEvent], **options: Any) -> ReplayFeed:
+def in_frames(tmp_path: Path, events: Sequence[MarketEvent], **options: Any) -> StoredRows:
     """Turn candles into frames, which is all that a frame can hold."""
     frames = {}
     for stream, rows in streams_of(events).items():
