@@ -1,8 +1,9 @@
 """What the account is worth at every mark: the equity curve, exact drawdown, excursions, and the end of solvency.
 
-A fill only adds a state of the account. Rows and fills are valued together, from the columns, at the end of a batch or
-where somebody has to know more. Every moment's value is computed by itself: how rows are cut into blocks never changes
-a digit.
+A fill only adds a state of the account. A look values all rows and fills since the last one together, from the columns:
+at the end of a batch, or where somebody has to know more. `states` tells what was held after each fill, `moments` puts
+rows and fills in order, `valuation` makes the curve's rows of both. Every moment's value is computed by itself: how
+rows are cut into blocks, or into looks, never changes a digit.
 
 A grid row shows the account as the hook of a candle that closes at its moment sees it: every mark stamped at or before
 it, fills within that candle, nothing that was filled or charged after it. It is written once time has passed the
@@ -60,9 +61,9 @@ class EquityTracker:
         self._curve = CurveBuilder()
         self._valuation = Valuation(marks.sources, position, self._grid, self._curve)
         self._excursions = Excursions(ledger)
-        self._looked_to = 0  # the index before which every row of this batch has been valued: the last look
+        self._looked_to = 0  # the index at which the last look ended
         self._early: dict[str, float] = {}  # marks seen before the curve was opened
-        self._last: dict[str, float] = {}  # marks that mattered at `_looked_to`, as they stood
+        self._last: dict[str, float] = {}  # marks that mattered where the last look ended, as they stood
         self._is_in_batch = False
         self._has_row_marks = False  # whether all that may matter has marks from rows
 
@@ -104,7 +105,7 @@ class EquityTracker:
             mark = self._before(name, first)
             if mark is not None:
                 self._last[name] = mark
-        self._watch(first)
+        self._watch_marks(first)
         self._open_curve(int(self._position.received_ns[max(first - 1, 0)]))
 
     def _before(self, name: str, index: int) -> float | None:
@@ -120,7 +121,7 @@ class EquityTracker:
         self._looked_to = 0
         self._is_in_batch = True
         self.solvency.enter_batch()
-        self._watch(0)
+        self._watch_marks(0)
         if not self.is_started:
             for name in converters_needed(self._ledger):
                 self._sources[name].watch()  # the curve opens at the first price
@@ -135,7 +136,7 @@ class EquityTracker:
     def account_changed(self) -> None:
         """Read the account anew: funding was booked, or the run begins."""
         self._read()
-        self._watch(self._looked_to)
+        self._watch_marks(self._looked_to)
 
     def _read(self) -> None:
         """Read the account and the marks that matter; what has been before was valued."""
@@ -176,7 +177,7 @@ class EquityTracker:
             self._open_curve(now_ns)
         self._excursions.follow(fill, index)
         self._excursions.look_on()
-        self._watch(self._looked_to)
+        self._watch_marks(self._looked_to)
         if self.is_started:
             self._valuation.add_row(self._states.view, self._last, now_ns)
 
@@ -201,7 +202,7 @@ class EquityTracker:
     # Rows go by -------------------------------------------------------------------------------------------------
 
     def run_to(self, index: int, now_ns: int) -> None:
-        """Value every mark before `index`, the grid before `now_ns`, and the fills so far."""
+        """Look: value every mark before `index`, the grid before `now_ns`, and the fills so far."""
         if not self.is_started and len(self._position.received_ns):
             self._try_start(index)
         if not self.is_started:
@@ -228,7 +229,7 @@ class EquityTracker:
 
     # Solvency ---------------------------------------------------------------------------------------------------
 
-    def _watch(self, index: int) -> None:
+    def _watch_marks(self, index: int) -> None:
         """Find out whether marks from an index on may end the run; those that matter stand as at the last look."""
         view, solvency = self._states.view, self.solvency
         for name in self._last:
