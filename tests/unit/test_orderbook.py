@@ -276,6 +276,18 @@ def test_the_side_left_behind_becomes_the_best() -> None:
     assert both_sides(book) == ([(low + 1, 1.0), (low, 9.0)], [])
 
 
+def test_the_window_moves_to_the_side_left_behind_once_a_reader_has_seen_it() -> None:
+    """Else every later reading would look through the far levels."""
+    low, top = 8 * WINDOW, 10 * WINDOW
+    book = book_of(row([(top, 1.0), (low, 9.0)], [(top + 1, 1.0)], is_snapshot=True))
+    book.apply(rows_of(row([(top, 0.0)], [(top + 1, 0.0)])), 0, 1)
+    assert book.best_bid_ticks() == low
+    assert not low - WINDOW < book._base <= low
+    book.apply(rows_of(row([(low + 1, 1.0)])), 0, 1)
+    assert low - WINDOW < book._base <= low
+    assert both_sides(book) == ([(low + 1, 1.0), (low, 9.0)], [])
+
+
 def test_asks_left_behind_become_the_best() -> None:
     """The same on the other side."""
     high = 12 * WINDOW

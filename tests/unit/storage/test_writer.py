@@ -366,6 +366,13 @@ def test_the_crossed_snapshot_is_found_among_updates_and_empty_sides(tmp_path: P
         write(tmp_path, [empty, update, locked, crossed, empty])
 
 
+def test_updates_before_the_first_snapshot_and_after_the_last_do_not_hide_a_crossed_one(tmp_path: Path) -> None:
+    """The row in the message counts from the block's first, whatever comes before the snapshot."""
+    update, crossed = book(bid_prices=(200.0, 1.0), is_snapshot=False), book(bid_prices=(99.0, 100.5))
+    with pytest.raises(DataError, match=r"row 2 .*best bid 100\.5 is above best ask 100\.0"):
+        write(tmp_path, [update, update, crossed, update])
+
+
 def test_a_candle_that_comes_twice_is_refused(tmp_path: Path, make_candles: Make) -> None:
     one, two = make_candles(2)
     assert isinstance(two, Candle)
