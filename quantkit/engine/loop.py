@@ -64,7 +64,11 @@ class RowLoop:
     # A batch ----------------------------------------------------------------------------------------------------
 
     def run_batch(self, batch: Batch) -> None:
-        """Run through the rows of a batch."""
+        """Run through the rows of a batch.
+
+        Each turn hands out the hooked rows before the next stop or wake-up, then takes the earlier of the two. A hook
+        that changes an order or a timer ends the turn: both are looked for anew.
+        """
         self._enter(batch)
         position, dispatcher, bookings, dirty = self._position, self._dispatcher, self._bookings, self._dirty
         agenda, timers, stamps, size = self._agenda, self._timers, position.stamps, len(batch)
