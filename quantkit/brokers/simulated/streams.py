@@ -132,12 +132,9 @@ class GatedStream(MatchingStream):
         self._band, self._until_ns = OPEN_BAND, NEVER_NS
 
     def arm(self, band: PriceBand, until_ns: int, index: int) -> None:
-        if band == self._band and until_ns == self._until_ns:
-            if self.stop > index or (self.is_hit and self.stop == index):
-                return  # still ahead
-            if not self.is_hit:
-                self.search_on()
-                return
+        is_ahead = self.stop > index or (self.is_hit and self.stop == index)
+        if is_ahead and band == self._band and until_ns == self._until_ns:
+            return
         self._band, self._until_ns, self._window = band, until_ns, _FIRST_WINDOW
         cursor = self.cursor
         rows = self._until_row = cursor.rows

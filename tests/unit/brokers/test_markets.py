@@ -585,3 +585,16 @@ def test_a_gate_without_orders_is_open_and_with_a_taking_one_shut(open_market: A
     assert market.band() == OPEN_BAND
     arrive(market, working(1, BUY, 1, 99), working(2, BUY, 1, 102))
     assert market.band() == PriceBand(float("inf"), float("-inf"))
+
+
+# The open that orders are judged by ---------------------------------------------------------------------------------
+
+
+@both_markets
+def test_only_a_candle_s_open_is_known_before_orders_fill_at_it(open_market: Any) -> None:
+    """While it is applied, a market order's cost is known to the tick; trades come without such notice."""
+    market, _ = open_market(last=100)
+    assert market.opening_ticks(working(1, BUY, 10)) is None
+    if market.fills_at_opens:
+        market.opening = 104.0
+        assert market.opening_ticks(working(1, BUY, 10)) == 104
