@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from quantkit.events import BookUpdate, Candle, Funding, Gap, Mark, OpenInterest, Ticker, Trade
     from quantkit.feeds.okx.config import OkxConfig
     from quantkit.feeds.okx.ws.client import OkxClient
-    from quantkit.instruments import Fees, Instrument, Side
+    from quantkit.fees import Fees
+    from quantkit.instruments import Instrument, Side
     from quantkit.loading import load_strategy
     from quantkit.orderbook import Book
     from quantkit.orders import Fill, Order, OrderState, OrderType, TimeInForce
@@ -38,7 +39,7 @@ _HOMES = {
     "ConfigError": "quantkit.errors",
     "DataError": "quantkit.errors",
     "FeedError": "quantkit.errors",
-    "Fees": "quantkit.instruments",
+    "Fees": "quantkit.fees",
     "Fill": "quantkit.orders",
     "Funding": "quantkit.events",
     "Gap": "quantkit.events",

@@ -15,7 +15,8 @@ from quantkit.errors import ConfigError, FeedClosedError
 from quantkit.feeds.base import Feed
 from quantkit.feeds.recorded_clock import RecordedClock
 from quantkit.feeds.replay import ReplayFeed, StoredRows
-from quantkit.instruments import Fees, Instrument
+from quantkit.fees import Fees
+from quantkit.instruments import Instrument
 from quantkit.loading import build_strategy, refuse_while_loading, sender_of, source_of
 from quantkit.options import RunOptions
 from quantkit.report.result import Result

@@ -9,7 +9,8 @@ import msgspec
 
 from quantkit.clock import NS_PER_MIN, NS_PER_MS, NS_PER_S, duration_ns, time_ns_of
 from quantkit.errors import ConfigError
-from quantkit.instruments import Fees, decimal_of
+from quantkit.fees import Fees
+from quantkit.instruments import decimal_of
 
 #: A second: rows that wait longer for each other are a slip in the unit.
 _BATCH_MS_MAX: Final = 1_000

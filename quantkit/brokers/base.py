@@ -11,7 +11,8 @@ import msgspec
 from quantkit.brokers.send_clock import SendClock
 from quantkit.clock import NEVER_NS
 from quantkit.events import Candle
-from quantkit.instruments import Fees, Instrument
+from quantkit.fees import Fees
+from quantkit.instruments import Instrument
 from quantkit.orders import Fill, Order, OrderState
 from quantkit.portfolio import Portfolio
 from quantkit.rows.columns import Stream

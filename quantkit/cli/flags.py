@@ -153,7 +153,7 @@ def account_of(flags: dict[str, Any]) -> dict[str, Any]:
     amounts = {name: amount for name, amount in amounts.items() if amount is not None}
     options = {name: value for name, value in flags.items() if value is not None and value != {}}
     if maker_bps is not None or amounts:
-        from quantkit.instruments import Fees
+        from quantkit.fees import Fees
 
         options["fees"] = Fees(maker_bps=maker_bps or 0.0, taker_bps=taker_bps or 0.0, **amounts)
     return options

@@ -10,7 +10,8 @@ import msgspec
 from quantkit.clock import INTERVALS, NS_PER_MIN, NS_PER_MS, NS_PER_S, bar_open_ns, interval_ns, iso_of
 from quantkit.errors import ConfigError, DataError
 from quantkit.feeds.base import Feed
-from quantkit.instruments import CHANGEABLE, Fees, Instrument, common_step, decimal_of, plain
+from quantkit.fees import Fees
+from quantkit.instruments import CHANGEABLE, Instrument, common_step, decimal_of, plain
 from quantkit.options import RunOptions
 from quantkit.rows.columns import Stream
 from quantkit.storage.catalog import Coverage

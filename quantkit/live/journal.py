@@ -16,7 +16,8 @@ from quantkit.brokers.asynchronous.inputs import OrderInput
 from quantkit.brokers.base import Decision, Report
 from quantkit.errors import ConfigError, DataError
 from quantkit.events import Candle
-from quantkit.instruments import Fees, Instrument
+from quantkit.fees import Fees
+from quantkit.instruments import Instrument
 from quantkit.options import RunOptions
 from quantkit.rows.columns import Stream
 from quantkit.storage.tape import TapeReader, TapeWriter

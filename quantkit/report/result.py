@@ -10,7 +10,8 @@ import msgspec
 import numpy as np
 
 from quantkit.engine.outcome import Outcome
-from quantkit.instruments import Fees, Instrument
+from quantkit.fees import Fees
+from quantkit.instruments import Instrument
 from quantkit.report import archive, digest, frames, notebook, round_trips, stats, summary
 from quantkit.report.console import console_of
 from quantkit.report.text import counted, decimals_for, money

@@ -11,7 +11,8 @@ import numpy as np
 from quantkit.clock import NS_PER_DAY, NS_PER_US, datetime_of
 from quantkit.engine.outcome import Outcome
 from quantkit.errors import ConfigError
-from quantkit.instruments import EXACT, Fees, Instrument, decimal_of
+from quantkit.fees import Fees
+from quantkit.instruments import EXACT, Instrument, decimal_of
 from quantkit.portfolio import Portfolio, shown
 from quantkit.report import metrics
 from quantkit.report.metrics import FloatArray, IntArray

@@ -9,7 +9,7 @@ from oracle.scripted import fill_text, money_text
 
 from quantkit.clock import NS_PER_S
 from quantkit.feeds.replay import ReplayFeed
-from quantkit.instruments import Fees
+from quantkit.fees import Fees
 from quantkit.loading import load_strategy
 from quantkit.options import RunOptions
 from quantkit.rows.columns import Stream

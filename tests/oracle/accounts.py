@@ -16,7 +16,8 @@ from oracle.scripted import Act, HookRaised, Script, Scripted
 
 from quantkit.clock import NS_PER_MS
 from quantkit.events import BookUpdate, Candle, Funding, Gap, Mark, MarketEvent, Ticker, Trade
-from quantkit.instruments import Fees, Instrument, Side
+from quantkit.fees import Fees
+from quantkit.instruments import Instrument, Side
 
 #: 2026-01-01, two seconds before midnight, so that the curve has a midnight in it.
 BASE_NS = 1_767_311_998_000_000_000

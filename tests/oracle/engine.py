@@ -27,7 +27,8 @@ from oracle.venues import BookVenue, CandleVenue, DisplayedVenue, PriceVenue, Ti
 
 from quantkit.clock import INTERVALS, duration_ns, time_ns_of
 from quantkit.events import BookUpdate, Candle, Funding, Gap, Mark, MarketEvent, OpenInterest, Ticker, Trade
-from quantkit.instruments import Fees, Instrument, Side
+from quantkit.fees import Fees
+from quantkit.instruments import Instrument, Side
 from quantkit.orderbook import Book
 from quantkit.orders import Fill, Order, OrderRequest, OrderState
 from quantkit.strategy import Strategy, overrides

@@ -8,7 +8,8 @@ from fractions import Fraction
 from oracle.ledger import Ledger, exactly, price_at, size_of, value_of, whole_steps
 from oracle.venues import CandleVenue, Venue
 
-from quantkit.instruments import Fees, Instrument, Side
+from quantkit.fees import Fees
+from quantkit.instruments import Instrument, Side
 from quantkit.orders import Fill, Order, OrderState, TimeInForce
 
 _FEW_STEPS = 32

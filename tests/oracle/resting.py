@@ -14,7 +14,8 @@ from oracle.scripted import Act, Script, Scripted
 
 from quantkit.clock import NS_PER_MS
 from quantkit.events import BookUpdate, Funding, Gap, MarketEvent, Trade
-from quantkit.instruments import Fees, Instrument, Side
+from quantkit.fees import Fees
+from quantkit.instruments import Instrument, Side
 
 COIN = Instrument("X-USDT-SWAP", kind="swap", price_step="1", qty_step="1")
 START_NS = 1_767_225_600_000_000_000

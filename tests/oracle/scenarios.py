@@ -27,7 +27,8 @@ from quantkit.events import (
     Ticker,
     Trade,
 )
-from quantkit.instruments import Fees, Instrument, Side
+from quantkit.fees import Fees
+from quantkit.instruments import Instrument, Side
 
 #: 2026-01-01 00:00:00 UTC and a bit less than two seconds, so that whole seconds fall inside most scenarios.
 BASE_NS = 1_767_225_598_100_000_000

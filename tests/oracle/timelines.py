@@ -12,7 +12,8 @@ from oracle.scripted import Act, Script, Scripted
 
 from quantkit.clock import NS_PER_MS
 from quantkit.events import KINDS, BookUpdate, Candle, Funding, Gap, Mark, MarketEvent, Ticker, Trade
-from quantkit.instruments import Fees, Instrument, Side
+from quantkit.fees import Fees
+from quantkit.instruments import Instrument, Side
 
 #: 2026-01-01 00:00 UTC: whole minutes and seconds fall on whole multiples.
 T0_NS = 1_767_225_600_000_000_000

@@ -9,7 +9,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from oracle.fraction_ledger import Contract
 
-from quantkit.instruments import EXACT, Fees, Instrument, Side
+from quantkit.fees import Fees
+from quantkit.instruments import EXACT, Instrument, Side
 from quantkit.orders import Fill
 from quantkit.portfolio import Portfolio
 

@@ -15,7 +15,8 @@ from quantkit.brokers.simulated import exposure
 from quantkit.brokers.simulated.account import Account
 from quantkit.brokers.simulated.funds import Funds
 from quantkit.brokers.simulated.market import ExchangeOrder
-from quantkit.instruments import EXACT, Fees, Instrument, Side
+from quantkit.fees import Fees
+from quantkit.instruments import EXACT, Instrument, Side
 from quantkit.orders import Order
 from quantkit.portfolio import Portfolio
 

@@ -23,7 +23,8 @@ from quantkit.engine.outcome import Outcome
 from quantkit.engine.prepared import Prepared
 from quantkit.events import BookUpdate, Gap, MarketEvent
 from quantkit.feeds.replay import MemoryFeed
-from quantkit.instruments import Fees, Instrument, Side, decimal_of
+from quantkit.fees import Fees
+from quantkit.instruments import Instrument, Side, decimal_of
 from quantkit.orders import TRANSITIONS, Fill, Order, OrderState, TimeInForce
 from quantkit.portfolio import Portfolio
 

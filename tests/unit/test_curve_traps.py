@@ -24,7 +24,8 @@ from oracle.timelines import (
 from quantkit.clock import NS_PER_MS
 from quantkit.engine import equity
 from quantkit.events import MarketEvent
-from quantkit.instruments import Fees, Instrument
+from quantkit.fees import Fees
+from quantkit.instruments import Instrument
 
 TEN_MS = 10 * NS_PER_MS
 

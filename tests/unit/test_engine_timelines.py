@@ -30,7 +30,7 @@ from oracle.timelines import (
 )
 
 from quantkit.events import Mark, MarketEvent
-from quantkit.instruments import Fees
+from quantkit.fees import Fees
 
 # The four timelines of the law ------------------------------------------------------------------------------------
 

@@ -11,7 +11,8 @@ from oracle.scripted import Act
 from oracle.timelines import OTHER, SPOT, SWAP, amend, book, buy, candle, mark, play, sell, ticker, trade
 
 from quantkit.events import MarketEvent
-from quantkit.instruments import Fees, Instrument
+from quantkit.fees import Fees
+from quantkit.instruments import Instrument
 
 INVERSE = Instrument(
     "AAA-USDT-COIN", kind="swap", price_step="0.1", qty_step="1", contract_value="100", is_inverse=True

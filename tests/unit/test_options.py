@@ -13,7 +13,8 @@ from quantkit.clock import NS_PER_MIN, NS_PER_S, time_ns_of
 from quantkit.errors import ConfigError
 from quantkit.events import Trade
 from quantkit.feeds.replay import MemoryFeed
-from quantkit.instruments import Fees, Instrument, Side, decimal_of
+from quantkit.fees import Fees
+from quantkit.instruments import Instrument, Side, decimal_of
 from quantkit.portfolio import Portfolio
 from quantkit.strategy import Strategy
 

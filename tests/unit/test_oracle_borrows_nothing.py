@@ -13,7 +13,8 @@ SHARED = {
     "clock": {"INTERVALS", "duration_ns", "time_ns_of"},
     "errors": {"OrderError"},
     "events": {"BookUpdate", "Candle", "Funding", "Gap", "Mark", "MarketEvent", "OpenInterest", "Ticker", "Trade"},
-    "instruments": {"Fees", "Instrument", "Side"},
+    "fees": {"Fees"},
+    "instruments": {"Instrument", "Side"},
     "orderbook": {"Book"},  # the type of what a hook is given
     "orders": {"Fill", "Order", "OrderRequest", "OrderState", "TimeInForce"},
     "strategy": {"Strategy", "overrides"},

@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from quantkit.errors import ConfigError, OrderError
-from quantkit.instruments import Fees, Instrument, Side
+from quantkit.fees import Fees
+from quantkit.instruments import Instrument, Side
 from quantkit.orders import Fill
 from quantkit.portfolio import Portfolio, Position, shown
 

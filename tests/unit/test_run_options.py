@@ -18,7 +18,8 @@ from quantkit.cli import main
 from quantkit.clock import NS_PER_MIN, NS_PER_S, time_ns_of
 from quantkit.events import Trade
 from quantkit.feeds.replay import MemoryFeed
-from quantkit.instruments import Fees, Instrument, Side
+from quantkit.fees import Fees
+from quantkit.instruments import Instrument, Side
 from quantkit.live.journal import config_fields, config_of
 from quantkit.options import OPTIONS, Option, RunOptions
 

@@ -8,7 +8,8 @@ from typing import Final, NamedTuple
 from quantkit.brokers.simulated.funds import Funds
 from quantkit.brokers.simulated.holding import Holding
 from quantkit.brokers.simulated.market import ExchangeOrder
-from quantkit.instruments import EXACT, Fees, plain, round_up
+from quantkit.fees import Fees
+from quantkit.instruments import EXACT, plain, round_up
 from quantkit.portfolio import Portfolio
 
 #: Sums of floats decide where they differ by more than this share of their terms' size; each term is right to a few

@@ -7,7 +7,8 @@ from typing import Final
 
 from quantkit.brokers.simulated.holding import Holding
 from quantkit.brokers.simulated.market import ExchangeOrder, Lock
-from quantkit.instruments import EXACT, Fees
+from quantkit.fees import Fees
+from quantkit.instruments import EXACT
 from quantkit.portfolio import Portfolio
 
 #: A market buy locks its cost at the last price and this much more.

@@ -4,7 +4,8 @@ from decimal import Decimal
 from typing import Final
 
 from quantkit.brokers.simulated.market import ExchangeOrder
-from quantkit.instruments import EXACT, Fees, Instrument, Side, decimal_of
+from quantkit.fees import Fees
+from quantkit.instruments import EXACT, Instrument, Side, decimal_of
 from quantkit.portfolio import Portfolio
 
 _NOTHING: Final = Decimal(0)

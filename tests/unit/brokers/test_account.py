@@ -11,7 +11,8 @@ from quantkit.brokers.simulated.account import Account
 from quantkit.brokers.simulated.exposure import Shortfall
 from quantkit.brokers.simulated.holding import Holding
 from quantkit.brokers.simulated.market import ExchangeOrder
-from quantkit.instruments import Fees, Instrument, Side
+from quantkit.fees import Fees
+from quantkit.instruments import Instrument, Side
 from quantkit.orders import Fill
 from quantkit.portfolio import Portfolio
 

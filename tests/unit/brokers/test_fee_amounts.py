@@ -14,7 +14,8 @@ from quantkit.brokers.simulated.account import Account
 from quantkit.brokers.simulated.market import ExchangeOrder
 from quantkit.cli import main
 from quantkit.errors import ConfigError
-from quantkit.instruments import Fees, Instrument, Side
+from quantkit.fees import Fees
+from quantkit.instruments import Instrument, Side
 from quantkit.live.journal import config_fields, config_of
 from quantkit.options import RunOptions
 from quantkit.orders import Order

@@ -11,7 +11,8 @@ from quantkit.brokers.base import Report
 from quantkit.brokers.send_clock import CallClock, SendClock
 from quantkit.brokers.simulated.account import Account
 from quantkit.clock import NEVER_NS
-from quantkit.instruments import Fees, Instrument, Side
+from quantkit.fees import Fees
+from quantkit.instruments import Instrument, Side
 from quantkit.orders import Fill, OrderState
 from quantkit.portfolio import Portfolio
 

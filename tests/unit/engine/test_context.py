@@ -16,7 +16,8 @@ from quantkit.engine.timers import Timers
 from quantkit.errors import ConfigError, DataError, OrderError, StrategyError
 from quantkit.events import BookUpdate, Candle, MarketEvent, Trade
 from quantkit.feeds.replay import MemoryFeed
-from quantkit.instruments import Fees, Instrument, Side
+from quantkit.fees import Fees
+from quantkit.instruments import Instrument, Side
 from quantkit.options import RunOptions
 from quantkit.orders import OrderState
 from quantkit.simulated import simulated_run

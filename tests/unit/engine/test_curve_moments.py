@@ -15,7 +15,8 @@ from quantkit.clock import INTERVALS, NS_PER_DAY, NS_PER_MIN, NS_PER_S, time_ns_
 from quantkit.engine.outcome import Outcome
 from quantkit.events import BookUpdate, Candle, Funding, MarketEvent, Trade
 from quantkit.feeds.replay import MemoryFeed
-from quantkit.instruments import Fees, Instrument, Side
+from quantkit.fees import Fees
+from quantkit.instruments import Instrument, Side
 from quantkit.options import RunOptions
 from quantkit.simulated import simulated_run
 

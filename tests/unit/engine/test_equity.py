@@ -12,7 +12,8 @@ from quantkit.engine.outcome import Outcome
 from quantkit.errors import DataError
 from quantkit.events import BookUpdate, Candle, Mark, MarketEvent, Ticker, Trade
 from quantkit.feeds.replay import MemoryFeed
-from quantkit.instruments import Fees, Instrument, Side
+from quantkit.fees import Fees
+from quantkit.instruments import Instrument, Side
 from quantkit.options import RunOptions
 from quantkit.orders import Fill
 from quantkit.simulated import simulated_run

@@ -10,7 +10,8 @@ from quantkit.engine.funding import KEPT_NS
 from quantkit.engine.outcome import Outcome
 from quantkit.events import BookUpdate, Candle, Funding, Mark, MarketEvent, Ticker
 from quantkit.feeds.replay import MemoryFeed
-from quantkit.instruments import Fees, Instrument
+from quantkit.fees import Fees
+from quantkit.instruments import Instrument
 from quantkit.options import RunOptions
 from quantkit.simulated import simulated_run
 from quantkit.strategy import Strategy

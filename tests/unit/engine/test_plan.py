@@ -12,7 +12,8 @@ from quantkit.errors import ConfigError, DataError
 from quantkit.events import Candle, Trade
 from quantkit.feeds.base import Feed
 from quantkit.feeds.replay import MemoryFeed, ReplayFeed
-from quantkit.instruments import Fees, Instrument, Side
+from quantkit.fees import Fees
+from quantkit.instruments import Instrument, Side
 from quantkit.options import RunOptions
 from quantkit.rows.columns import Block, Stream
 from quantkit.storage.catalog import Coverage

@@ -10,7 +10,8 @@ import pytest
 
 from quantkit.clock import NS_PER_DAY, NS_PER_MIN, time_ns_of
 from quantkit.engine.outcome import EquityCurve, Excursion, OrderEvent, Outcome
-from quantkit.instruments import Fees, Instrument, Side
+from quantkit.fees import Fees
+from quantkit.instruments import Instrument, Side
 from quantkit.orders import Fill, Order, OrderState
 from quantkit.report.result import Result
 

@@ -14,7 +14,8 @@ import pytest
 
 from quantkit.clock import NS_PER_DAY, NS_PER_MIN
 from quantkit.engine.outcome import EquityCurve, Outcome
-from quantkit.instruments import Fees, Instrument, Side
+from quantkit.fees import Fees
+from quantkit.instruments import Instrument, Side
 from quantkit.report.result import Result
 from quantkit.report.stats import GROUPS, STATS, daily_closes
 
