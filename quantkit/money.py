@@ -187,7 +187,7 @@ class CurrencyLedger:
 
         Args:
             contract: As it is after the fill.
-            taken: Its `flow + num` before, None if its open value was not whole.
+            taken: Its whole profit taken before the fill, unsigned: `flow + num`. None if its open value was not whole.
             scale: Its scale before.
         """
         if contract.places > self.places:

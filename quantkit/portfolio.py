@@ -234,6 +234,7 @@ class TripSense:
         side: Of the fill that began the latest trip; None before the first.
         is_over: Whether that trip has ended, so that only a remainder is left of it.
         is_idle: Whether its fills so far have brought nothing that can be traded.
+        instrument: Its steps say what can be traded; whoever feeds fills in sets it when they change.
     """
 
     __slots__ = ("instrument", "is_idle", "is_over", "side")
@@ -268,6 +269,16 @@ class TripSense:
         else:
             self.is_over, self.is_idle = is_nothing, False
         return old, fill.lots - old
+
+    def judge(self, lots: int, *, has_exits: bool) -> None:
+        """Judge the latest trip once more without a fill, by steps that have changed since.
+
+        Args:
+            lots: Of the position.
+            has_exits: Whether fills have taken something off the trip.
+        """
+        is_nothing = not self.instrument.tradable_of(lots)
+        self.is_over, self.is_idle = is_nothing and has_exits, is_nothing and not has_exits
 
 
 class Portfolio:
@@ -504,6 +515,7 @@ class Portfolio:
             self._money(instrument.quote).settle_count(-lots * fill.ticks * net.lot_tick, net.places)
             self._money(instrument.base).settle_count(lots * net.lot, net.size_places)
         else:
+            # `flow + num` is the whole profit taken, before the sign of the contract's kind.
             taken, scale = net.flow + net.num if net.den == 1 else None, net.scale
             position.book(fill)
             self._balances[instrument.settle].follow(net, taken, scale)

@@ -280,9 +280,7 @@ class _Holding:
         self.instrument = self.sense.instrument = self._later.pop()
         self._later.clear()
         if self.trip is not None and not self.sense.is_over:
-            is_nothing = not self.instrument.tradable_of(self.position.lots)
-            self.sense.is_over = is_nothing and self.trip.exit_lots > 0
-            self.sense.is_idle = is_nothing and not self.trip.exit_lots
+            self.sense.judge(self.position.lots, has_exits=self.trip.exit_lots > 0)
 
     def take_closed(self, seen: Mapping[tuple[str, int], Excursion]) -> Iterator[tuple[int, RoundTrip]]:
         """Yield the latest trip if it is over, and forget it."""
