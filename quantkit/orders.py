@@ -11,6 +11,15 @@ from quantkit.instruments import Side
 __all__ = ["Fill", "Order", "OrderRequest", "OrderState", "OrderType", "Side", "TimeInForce"]
 
 
+#: Reasons of our own cancels and changes, and how those begin that say that one did nothing, or that nobody knows.
+REQUESTED: Final = "requested"
+AMENDED: Final = "amended"
+CANCEL_REFUSED: Final = "cancel_refused"
+CANCEL_UNKNOWN: Final = "cancel_unknown"
+AMEND_REFUSED: Final = "amend_refused"
+AMEND_UNKNOWN: Final = "amend_unknown"
+
+
 class TimeInForce(StrEnum):
     """How long an order lives: until cancelled, at once or not at all in parts or whole."""
 

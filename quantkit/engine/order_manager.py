@@ -11,7 +11,17 @@ from quantkit.brokers.base import OrderEntry, Report
 from quantkit.engine.desks import Desk, Number, OpenOrder, QuoteSide
 from quantkit.errors import OrderError
 from quantkit.instruments import Instrument, Side, plain
-from quantkit.orders import Fill, Order, OrderRequest, OrderState, TimeInForce
+from quantkit.orders import (
+    AMEND_REFUSED,
+    AMENDED,
+    CANCEL_REFUSED,
+    CANCEL_UNKNOWN,
+    Fill,
+    Order,
+    OrderRequest,
+    OrderState,
+    TimeInForce,
+)
 from quantkit.portfolio import Portfolio
 from quantkit.rows.position import RunPosition
 
@@ -309,13 +319,13 @@ class OrderManager:
             _put(order, "filled_lots", before + fill.lots)
         if state.is_final:
             desk.open.pop(order.id, None)
-        elif reason == "amended":
+        elif reason == AMENDED:
             numbers = ("size", order.lots), ("price", order.price_ticks), ("stop", order.stop_ticks)
             _put(order, "note", "; ".join(filter(None, map(desk.open[order.id].roundings.get, numbers))))
-        elif reason.startswith("amend_refused"):
+        elif reason.startswith(AMEND_REFUSED):
             kept = desk.open[order.id]
             kept.lots, kept.ticks = order.lots, order.price_ticks
-        elif reason.startswith(("cancel_refused", "cancel_unknown")):
+        elif reason.startswith((CANCEL_REFUSED, CANCEL_UNKNOWN)):
             desk.open[order.id].is_cancelling = False  # it may be sent once more
         return order
 

@@ -544,7 +544,7 @@ MUTANTS = [
     Mutant(
         "a refused change is still what was asked for last",
         ORDERS,
-        '        elif reason.startswith("amend_refused"):\n',
+        "        elif reason.startswith(AMEND_REFUSED):\n",
         '        elif reason.startswith("never"):\n',
     ),
     # The ledger.

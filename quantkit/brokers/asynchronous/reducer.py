@@ -28,14 +28,12 @@ from quantkit.brokers.asynchronous.inputs import (
     OutcomeUnknown,
     Rejected,
 )
-from quantkit.orders import OrderState
+from quantkit.orders import AMEND_REFUSED, AMEND_UNKNOWN, AMENDED, CANCEL_REFUSED, CANCEL_UNKNOWN, OrderState
 
 #: The reason of an execution that came after the end of its order.
 LATE_FILL: Final = "late_fill"
-#: How reasons begin that say that a request did nothing, or that nobody knows.
-CANCEL_REFUSED: Final = "cancel_refused"
-AMEND_REFUSED: Final = "amend_refused"
-UNKNOWN_REASONS: Final = {"submit": "outcome_unknown", "cancel": "cancel_unknown", "amend": "amend_unknown"}
+#: The reasons that say that nobody knows.
+UNKNOWN_REASONS: Final = {"submit": "outcome_unknown", "cancel": CANCEL_UNKNOWN, "amend": AMEND_UNKNOWN}
 
 
 _LONG_AGO_NS: Final = -(2**63)
@@ -199,7 +197,7 @@ class _Step:
         self.restate()
         self.accept()
         if news.request or (self.record.lots, self.record.limit_ticks) != before:
-            self.tell("amended")
+            self.tell(AMENDED)
 
     def execute(self, news: Executed) -> None:
         """Count an execution."""

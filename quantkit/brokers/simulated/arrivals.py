@@ -3,6 +3,7 @@
 from quantkit.brokers.simulated.account import Account
 from quantkit.brokers.simulated.executions import Executions
 from quantkit.brokers.simulated.listing import Listing, Message
+from quantkit.orders import AMEND_REFUSED, AMENDED, REQUESTED
 
 
 class Arrivals:
@@ -27,7 +28,7 @@ class Arrivals:
         elif order.state.is_final:
             return
         elif message.kind == "cancel":
-            executions.cancelled(order, "requested", at_ns)
+            executions.cancelled(order, REQUESTED, at_ns)
             return
         else:
             lots = lots if message.lots is None else message.lots
@@ -53,10 +54,10 @@ class Arrivals:
                 market.arrive(order, at_ns)
         elif refusal:
             # It stays as it is.
-            executions.report(order, order.state, f"amend_refused: {refusal}", at_ns)
+            executions.report(order, order.state, f"{AMEND_REFUSED}: {refusal}", at_ns)
         else:
             order.lots, order.limit = lots, limit
-            executions.report(order, order.state, "amended", at_ns)
+            executions.report(order, order.state, AMENDED, at_ns)
             if not keeps_place:
                 order.arrived_ns = at_ns  # like a new order: rows stamped before cannot have met it
                 market.requeue(order, at_ns)
