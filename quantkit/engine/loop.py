@@ -80,7 +80,7 @@ class RowLoop:
                 dirty.clear()
             stop, is_doubt = agenda.stop, False
             # A mark that might end the run is looked at before the strategy sees its row, but after the broker has.
-            # The row of the stop itself is searched once it has been run: a book has no mid of it before.
+            # The row of the stop itself is looked at once it has been run.
             if not solvency.is_safe:
                 doubt = solvency.next_doubt(min(stop, size))
                 if doubt < stop:

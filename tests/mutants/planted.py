@@ -50,10 +50,10 @@ MUTANTS = [
         "                pass\n",
     ),
     Mutant(
-        "the row of a stop is searched for ruin before it has been run",
+        "a mark that ruins is looked at before the exchange has had its row",
         LOOP,
-        "solvency.next_doubt(min(stop, size))",
-        "solvency.next_doubt(min(stop + 1, size))",
+        "solvency.next_doubt(min(stop, size))\n                if doubt < stop:",
+        "solvency.next_doubt(min(stop + 1, size))\n                if doubt <= stop:",
     ),
     Mutant(
         "a mark that ruins is not looked at after its row was matched",

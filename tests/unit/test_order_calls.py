@@ -76,7 +76,7 @@ def calls_of(strategy: Counted) -> int:
     return count
 
 
-@pytest.mark.parametrize(("amends", "most"), [(False, 554), (True, 238)], ids=["market order and fill", "amend"])
+@pytest.mark.parametrize(("amends", "most"), [(False, 107), (True, 54)], ids=["market order and fill", "amend"])
 def test_python_calls_of_an_order(amends: bool, most: int) -> None:
     """Half as many orders on the same trades: the difference is what one of them costs."""
     half, whole = Counted(times=ORDERS // 2, amends=amends), Counted(times=ORDERS, amends=amends)

@@ -2,7 +2,7 @@
 
 import pytest
 from oracle.scripted import Act
-from oracle.timelines import SPOT, book, buy, funding, mark, ns, play, sell, trade
+from oracle.timelines import SPOT, book, buy, candle, funding, mark, ns, play, sell, trade
 
 from quantkit.events import MarketEvent
 from quantkit.instruments import Instrument
@@ -92,3 +92,18 @@ def test_ruin_is_nothing_left_in_either_direction(act: Act, price: float, ended:
         )
         assert played.told.ended == ended
         assert len(played.fills) == 1
+
+
+@pytest.mark.parametrize(("stop_price", "ended"), [(90.0, "completed"), (None, "bankrupt")])
+def test_a_stop_within_a_candle_saves_what_its_close_would_ruin(stop_price: float | None, ended: str) -> None:
+    """The exchange has the candle before its close values the account: out at 90, the close of 60 costs nothing."""
+    events = [
+        candle(1, (100, 101, 99, 100)),
+        candle(2, (100, 101, 99, 100)),
+        candle(3, (100, 100, 60, 60)),
+        candle(4, (60, 61, 59, 60)),
+    ]
+    calls = {("candle", 0): [buy(40)], ("candle", 1): [sell(40, stop_price=stop_price)] if stop_price else []}
+    played = play(events, calls, on="candle", cash={"USDT": 1000.0}, max_leverage=5, latency=0)
+    assert played.told.ended == ended
+    assert len(played.fills) == (2 if stop_price else 1)
