@@ -735,7 +735,7 @@ MUTANTS = [
     Mutant(
         "a cancel that was refused cannot be sent again",
         ORDERS,
-        '        elif reason.startswith(("cancel_refused", "cancel_unknown")):\n'
+        "        elif reason.startswith((CANCEL_REFUSED, CANCEL_UNKNOWN)):\n"
         "            desk.open[order.id].is_cancelling = False  # it may be sent once more\n",
         "",
     ),
