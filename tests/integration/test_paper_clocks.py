@@ -94,7 +94,7 @@ def kills_and_slips(run: Path, tmp_path: Path) -> None:
     write_log(copy, [*entries[:middle], later, *entries[middle + 1 :]])
     slip = verify(copy).difference
     assert slip is not None
-    assert slip.recorded == f"{slip.replayed.partition(':')[0]}: at_ns={sent.sent_ns}"
+    assert slip.recorded == f"{slip.replayed.partition(':')[0]}: sent_ns={sent.sent_ns}"
     # A message that nobody sends when the run is repeated.
     write_log(copy, [*entries[:middle], sent, *entries[middle:]])
     assert verify(copy).difference is not None
