@@ -52,13 +52,12 @@ class MatchingStream:
 
     # The clock ----------------------------------------------------------------------------------------------------
 
-    def _clocks(self) -> memoryview:
-        """Return the running maximum of `exchange_ns` over this stream, at each row."""
-        if self._clock is None:
-            clock = np.maximum.accumulate(self.cursor.column("exchange_ns"))
-            if clock[0] < self._clock_before:
-                clock = np.maximum(clock, self._clock_before)
-            self._clock = clock.data
+    def _read_clock(self) -> memoryview:
+        """Return the running maximum of `exchange_ns` over this stream, at each row, and keep it for the batch."""
+        clock = np.maximum.accumulate(self.cursor.column("exchange_ns"))
+        if clock[0] < self._clock_before:
+            clock = np.maximum(clock, self._clock_before)
+        self._clock = clock.data
         return self._clock
 
     def clock_before(self, row: int) -> int:
@@ -66,12 +65,12 @@ class MatchingStream:
         if not row:
             return self._clock_before
         clock = self._clock
-        return (self._clocks() if clock is None else clock)[row - 1]
+        return (self._read_clock() if clock is None else clock)[row - 1]
 
     def row_from(self, row: int, moment_ns: int) -> int:
         """Return the first row from one on by whose clock a moment has come."""
         clock = self._clock
-        return bisect_left(self._clocks() if clock is None else clock, moment_ns, row)
+        return bisect_left(self._read_clock() if clock is None else clock, moment_ns, row)
 
     def row_at(self, index: int) -> int:
         """Return how many rows stand before an index."""

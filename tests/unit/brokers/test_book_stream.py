@@ -7,9 +7,10 @@ from recording_sink import BUY, SELL, SWAP, RecordingSink, working
 from quantkit.brokers.simulated.book_stream import BookStream
 from quantkit.brokers.simulated.displayed import BookDisplay, DisplayedMarket
 from quantkit.brokers.simulated.market import ExchangeOrder
-from quantkit.brokers.simulated.streams import GatedStream
+from quantkit.brokers.simulated.streams import GatedStream, MatchingStream
 from quantkit.clock import NEVER_NS
 from quantkit.events import BookUpdate, Gap, MarketEvent, Trade
+from quantkit.instruments import Instrument
 from quantkit.rows.columns import Block, Stream
 from quantkit.rows.cursors import NOWHERE, BookCursor, StreamCursor
 
@@ -162,3 +163,35 @@ def test_a_search_ends_with_its_batch() -> None:
     assert walk.stop(100) == NOWHERE
     walk.enter([shown(100 + at, {}, {98: 1} if at == 7 else {120: 1}) for at in range(100)])
     assert walk.stop(0) == 7
+
+
+def test_a_stop_waits_for_prints_in_its_direction() -> None:
+    """A sell that 97 sets off, beside a buy at rest: a print there matters, one in between does not."""
+    for price, found in ((97, 40), (98.5, NOWHERE)):
+        walk = Walk(trade(40, price, 1, BUY))
+        walk.rest(bid(96))
+        walk.rest(working(2, SELL, 3, None, stop=97))
+        assert walk.stop() == found
+
+
+def test_every_row_matters_on_a_grid_finer_than_the_step() -> None:
+    """Levels are added up to the steps that orders have."""
+    walk = Walk()
+    coarser = {**SWAP.to_dict(), "price_step": SWAP.price_step * 2}
+    walk.market.use(Instrument.from_dict(coarser).on_grid(SWAP.tick, SWAP.lot))
+    walk.rest(bid())
+    assert walk.stop() == 1
+
+
+def test_a_batch_of_prints_alone_is_searched_too() -> None:
+    """The book stands as it stood: a print that goes through the queue is found, and the moment of a message."""
+    walk = Walk()
+    walk.rest(bid())
+    walk.enter([trade(100 + at, 97 if at == 30 else 99, 1) for at in range(100)])
+    assert walk.stop(0) == 30
+    assert walk.stop(0, until_ns=120) == 20
+
+
+def test_a_stream_without_a_search_never_stops_short_of_a_hit() -> None:
+    with pytest.raises(AssertionError, match="is a hit"):
+        MatchingStream(StreamCursor(Stream("ticker", SWAP.id))).search_on()
