@@ -691,3 +691,20 @@ def test_two_markets_share_one_account_in_arrival_order() -> None:
     played = play(events, calls, on="book", instruments=[SWAP, OTHER], cash={"USDT": 1200.0}, max_leverage=1)
     assert played.final(3) == "filled"
     assert played.final(4) == "rejected insufficient_margin"
+
+
+def test_an_order_from_before_the_first_trade_is_judged_by_that_trade() -> None:
+    """It arrived at 15 and is looked at when the first row comes: nothing else says what it may cost."""
+    events = [trade(17, 100.0), trade(40, 101.0)]
+    for qty, final in ((1, "filled"), (100, "rejected insufficient_margin")):
+        played = play(
+            events,
+            {("timer", 0): [buy(qty)]},
+            on="trade",
+            cash={"USDT": 1000.0},
+            hooks=("mark",),
+            timers=("10ms",),
+            latency=5,
+            max_leverage=5,
+        )
+        assert played.final(1) == final

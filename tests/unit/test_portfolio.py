@@ -322,6 +322,7 @@ def test_conversion_works_both_ways_and_prefers_spot() -> None:
     """The report currency may be base or quote; a contract's mark stands in only where there is no spot."""
     marks = {SPOT.id: 40_000.0, LINEAR.id: 50_000.0, INVERSE.id: 60_000.0}
     assert account(SPOT, LINEAR, marks=marks, USDT=1, BTC=1).rate_exact("BTC") == 40_000
+    assert account(SPOT, LINEAR, marks=marks, USDT=1, BTC=1).rate_exact("USDT") == 1
     assert account(LINEAR, marks=marks, USDT=1, BTC=1).rate_exact("BTC") == 50_000
     assert account(SPOT, LINEAR, USDT=1).converter("BTC") is SPOT
     assert account(LINEAR, USDT=1, BTC=1).converter("BTC") is LINEAR
