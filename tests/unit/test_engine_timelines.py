@@ -708,3 +708,12 @@ def test_an_order_from_before_the_first_trade_is_judged_by_that_trade() -> None:
             max_leverage=5,
         )
         assert played.final(1) == final
+
+
+def test_a_target_of_the_start_is_judged_by_the_first_open() -> None:
+    """It arrives with the open of the first candle, the first price there is."""
+    events = [candle(1, (100, 101, 99, 100)), candle(2, (100, 101, 99, 100))]
+    for qty, final in ((1.0, "filled"), (100.0, "rejected insufficient_margin")):
+        calls = {("start", 0): [Act("target", SWAP.id, qty)]}
+        played = play(events, calls, on="candle", cash={"USDT": 1000.0}, latency=0, max_leverage=5)
+        assert played.final(1) == final

@@ -195,3 +195,16 @@ def test_a_batch_of_prints_alone_is_searched_too() -> None:
 def test_a_stream_without_a_search_never_stops_short_of_a_hit() -> None:
     with pytest.raises(AssertionError, match="is a hit"):
         MatchingStream(StreamCursor(Stream("ticker", SWAP.id))).search_on()
+
+
+def test_a_search_for_a_sell_looks_the_other_way() -> None:
+    """Three to sell at 102, behind five: bids that reach it and prints above it matter."""
+    for row, found in (
+        (shown(70, {102: 1}, {}), 70),
+        (shown(70, {100: 1}, {}), NOWHERE),
+        (trade(70, 103, 1, BUY), 70),
+        (trade(70, 101, 9, BUY), NOWHERE),
+    ):
+        walk = Walk(row)
+        walk.rest(working(1, SELL, 3, 102))
+        assert walk.stop() == found
