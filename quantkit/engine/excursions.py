@@ -5,8 +5,9 @@ import numpy as np
 from quantkit.engine.moments import Moments
 from quantkit.engine.outcome import Excursion
 from quantkit.orders import Fill
-from quantkit.portfolio import Portfolio, Position, TripSense
+from quantkit.portfolio import Portfolio, Position
 from quantkit.rows.cursors import NOWHERE
+from quantkit.trip_sense import TripSense
 
 
 class _Trips:
@@ -16,7 +17,7 @@ class _Trips:
 
     def __init__(self, position: Position) -> None:
         self.position = position
-        self.sense = TripSense(position.instrument)
+        self.sense = TripSense()
         self.held = 0  # `lots_covering` after the last fill
         # Parallel lists: which trips, and the indices of rows between which each was open. Nothing stands in them
         # only before the first trip, and where the latest has been over since before the last look.
@@ -60,8 +61,7 @@ class Excursions:
         if trips is None:
             trips = self._trips[name] = _Trips(self._ledger.position(name))
         sense, position = trips.sense, trips.position
-        sense.instrument = position.instrument  # what can be traded depends on the steps of the moment
-        old, new = sense.split(fill, trips.held, position.lots)
+        old, new = sense.split(fill, position.instrument, trips.held, position.lots)
         trips.held = position.lots_covering
         if old:
             number = self._latest[name]

@@ -18,7 +18,8 @@ from quantkit.engine.outcome import Excursion
 from quantkit.errors import DataError
 from quantkit.instruments import EXACT, Instrument, Side
 from quantkit.orders import Fill
-from quantkit.portfolio import Position, TripSense, shown_ratio
+from quantkit.portfolio import Position, shown_ratio
+from quantkit.trip_sense import TripSense
 
 _NOTHING: Final = Decimal(0)
 _NO_SHARE: Final = Fraction(0)
@@ -245,19 +246,19 @@ class _Holding:
         self.instrument = instrument
         self._later = deque(later)
         self.position = Position(instrument)
-        self.sense = TripSense(instrument)
+        self.sense = TripSense()
         self.trip: _RunningTrip | None = None
 
     def add(self, number: int, fill: Fill, seen: Mapping[tuple[str, int], Excursion]) -> tuple[int, RoundTrip] | None:
         """Book a fill and return the trip that it is known to have closed, if there is one."""
         while self._later and self._later[0].valid_from_ns <= fill.revealed_ns:
             # What can be traded depends on the steps of the moment.
-            self.instrument = self.sense.instrument = self._later.popleft()
+            self.instrument = self._later.popleft()
         fee = fee_in_settlement(fill, self.instrument)
         position, sense, trip = self.position, self.sense, self.trip
         before, was_idle = position.lots_covering, sense.is_idle
         position.book(fill)
-        old, new = sense.split(fill, before, position.lots)
+        old, new = sense.split(fill, self.instrument, before, position.lots)
         if trip is not None and old:
             trip.add(fill, old, fee)
             if was_idle:
@@ -277,10 +278,10 @@ class _Holding:
         """Judge the latest trip by the steps of the end, where these came into force after its last fill."""
         if not self._later:
             return
-        self.instrument = self.sense.instrument = self._later.pop()
+        self.instrument = self._later.pop()
         self._later.clear()
         if self.trip is not None and not self.sense.is_over:
-            self.sense.judge(self.position.lots, has_exits=self.trip.exit_lots > 0)
+            self.sense.judge(self.instrument, self.position.lots, has_exits=self.trip.exit_lots > 0)
 
     def take_closed(self, seen: Mapping[tuple[str, int], Excursion]) -> Iterator[tuple[int, RoundTrip]]:
         """Yield the latest trip if it is over, and forget it."""

@@ -575,8 +575,8 @@ MUTANTS = [
     Mutant(
         "a trip goes on while dust is left",
         TRIPS,
-        "sense.split(fill, trips.held, position.lots)",
-        "sense.split(fill, trips.held, position.lots_covering)",
+        "sense.split(fill, position.instrument, trips.held, position.lots)",
+        "sense.split(fill, position.instrument, trips.held, position.lots_covering)",
     ),
     Mutant(
         "an account of coins is converted as the pair is written",
