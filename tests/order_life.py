@@ -9,9 +9,9 @@ from quantkit.brokers.simulated.account import Account
 from quantkit.brokers.simulated.broker import SimulatedBroker
 from quantkit.brokers.simulated.executions import Executions
 from quantkit.brokers.simulated.listing import Listing
-from quantkit.brokers.simulated.market import TradeMarket
-from quantkit.brokers.simulated.messages import MessageQueue
+from quantkit.brokers.simulated.message_sender import MessageSender
 from quantkit.brokers.simulated.streams import MatchingStream
+from quantkit.brokers.simulated.traded import TradeMarket
 from quantkit.brokers.simulated.volume import VolumeShares
 from quantkit.orders import Fill
 from quantkit.rows.position import RunPosition
@@ -74,7 +74,7 @@ class OrderLife:
             account,
             listings=self.listings,
             own_sources={},
-            messages=MessageQueue(self.listings, self.position, clock, self.dirty, agenda, keeps_decisions=True),
+            messages=MessageSender(self.listings, self.position, clock, self.dirty, agenda, keeps_decisions=True),
             executions=executions,
             volume=volume,
             position=self.position,

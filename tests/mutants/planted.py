@@ -25,9 +25,10 @@ MARKS = "rows/marks.py"
 ORDERS, FUNDING, CONTEXT = "engine/order_manager.py", "engine/funding.py", "engine/context.py"
 DELIVERY, ENGINE = "engine/delivery.py", "engine/engine.py"
 _SIMULATED = "brokers/simulated/"
-STREAMS, LISTING, MARKET = f"{_SIMULATED}streams.py", f"{_SIMULATED}listing.py", f"{_SIMULATED}market.py"
+STREAMS, LISTING, TRADED = f"{_SIMULATED}streams.py", f"{_SIMULATED}listing.py", f"{_SIMULATED}traded.py"
+EXCHANGE_ORDER, PRICE_BAND = f"{_SIMULATED}exchange_order.py", f"{_SIMULATED}price_band.py"
 DISPLAYED, ACCOUNT, EXPOSURE = f"{_SIMULATED}displayed.py", f"{_SIMULATED}account.py", f"{_SIMULATED}exposure.py"
-FUNDS, MESSAGES, EXECUTIONS = f"{_SIMULATED}funds.py", f"{_SIMULATED}messages.py", f"{_SIMULATED}executions.py"
+FUNDS, SENDER, EXECUTIONS = f"{_SIMULATED}funds.py", f"{_SIMULATED}message_sender.py", f"{_SIMULATED}executions.py"
 BROKER, HOLDING = f"{_SIMULATED}broker.py", f"{_SIMULATED}holding.py"
 PORTFOLIO, MONEY = "portfolio.py", "money.py"
 MARKS, ORDERBOOK, CURSORS = "rows/marks.py", "orderbook.py", "rows/cursors.py"
@@ -336,26 +337,26 @@ MUTANTS = [
     ),
     Mutant(
         "bands are a step too wide",
-        MARKET,
+        TRADED,
         "(0.51 if self.touch else -0.49)",
         "(0.51 if self.touch else -1.49)",
     ),
     # Markets.
     Mutant(
         "a touch fills a resting order",
-        MARKET,
+        EXCHANGE_ORDER,
         "return ticks < self.limit if self.is_buy else ticks > self.limit",
         "return ticks <= self.limit if self.is_buy else ticks >= self.limit",
     ),
     Mutant(
         "a candle's limits fill before its stops",
-        MARKET,
+        TRADED,
         "        resting = [order for order in self.orders if order.is_triggered]\n",
         "        resting = list(self.orders)\n",
     ),
     Mutant(
         "an order fills in the candle within which it arrived",
-        MARKET,
+        TRADED,
         "            if order.arrived_ns > open_ns or order.is_final or order.limit is None:\n",
         "            if order.is_final or order.limit is None:\n",
     ),
@@ -488,13 +489,13 @@ MUTANTS = [
     ),
     Mutant(
         "a later message overtakes an earlier one where clocks move",
-        MESSAGES,
+        SENDER,
         "self._left_ns = max(sent_ns - offset_ns, self._left_ns)",
         "self._left_ns = sent_ns - offset_ns",
     ),
     Mutant(
         "overdue messages are taken by market, not by arrival",
-        MESSAGES,
+        SENDER,
         "return min(due, key=_arrival)",
         "return due[0]",
     ),

@@ -13,8 +13,8 @@ from ledger_cases import Deal, Marks, fill_of
 
 from quantkit.brokers.simulated import exposure
 from quantkit.brokers.simulated.account import Account
+from quantkit.brokers.simulated.exchange_order import ExchangeOrder
 from quantkit.brokers.simulated.funds import Funds
-from quantkit.brokers.simulated.market import ExchangeOrder
 from quantkit.fees import Fees
 from quantkit.instruments import EXACT, Instrument, Side
 from quantkit.orders import Order

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from oracle.timelines import SWAP, candle, ns, trade
 
-from quantkit.brokers.simulated.gates import OPEN_BAND, PriceBand
+from quantkit.brokers.simulated.price_band import OPEN_BAND, PriceBand
 from quantkit.brokers.simulated.streams import GatedStream
 from quantkit.clock import NEVER_NS
 from quantkit.rows.columns import Block, Stream

@@ -9,9 +9,9 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import Final
 
+from quantkit.brokers.simulated.exchange_order import ExchangeOrder, Lock
 from quantkit.brokers.simulated.exposure import Exposure
 from quantkit.brokers.simulated.holding import Holding
-from quantkit.brokers.simulated.market import ExchangeOrder, Lock
 from quantkit.instruments import EXACT, decimal_of
 
 _NOTHING: Final = Decimal(0)

@@ -2,7 +2,8 @@
 
 from quantkit.brokers.simulated.account import Account
 from quantkit.brokers.simulated.executions import Executions
-from quantkit.brokers.simulated.listing import Listing, Message
+from quantkit.brokers.simulated.listing import Listing
+from quantkit.brokers.simulated.order_message import OrderMessage
 from quantkit.orders import AMEND_REFUSED, AMENDED, REQUESTED
 
 
@@ -18,7 +19,7 @@ class Arrivals:
         self._account = account
         self._executions = executions
 
-    def process(self, listing: Listing, message: Message) -> None:
+    def process(self, listing: Listing, message: OrderMessage) -> None:
         """Process a message to a listing: let an order in, cancel it, or change it; or say why not."""
         order, at_ns, market, executions = message.order, message.arrives_ns, listing.market, self._executions
         is_new, lots, limit = message.kind == "submit", order.lots, order.limit

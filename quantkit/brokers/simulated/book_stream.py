@@ -18,7 +18,7 @@ from bisect import bisect_left
 from typing import Final
 
 from quantkit.brokers.simulated.displayed import DisplayedMarket
-from quantkit.brokers.simulated.gates import OPEN_BAND
+from quantkit.brokers.simulated.price_band import OPEN_BAND
 from quantkit.brokers.simulated.queue_scan import QueueScan, is_queue_in_doubt
 from quantkit.brokers.simulated.streams import GatedStream, MatchingStream
 from quantkit.clock import NEVER_NS

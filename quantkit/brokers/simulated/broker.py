@@ -6,12 +6,13 @@ from quantkit.brokers.base import Agenda, BrokerNotes, Report
 from quantkit.brokers.send_clock import SendClock
 from quantkit.brokers.simulated.account import Account
 from quantkit.brokers.simulated.arrivals import Arrivals
+from quantkit.brokers.simulated.exchange_order import ExchangeOrder
 from quantkit.brokers.simulated.executions import Executions
 from quantkit.brokers.simulated.listing import Listing
-from quantkit.brokers.simulated.market import CandleMarket, ExchangeOrder
-from quantkit.brokers.simulated.messages import MessageQueue
-from quantkit.brokers.simulated.off_step import StepChecks
+from quantkit.brokers.simulated.message_sender import MessageSender
+from quantkit.brokers.simulated.step_checks import StepChecks
 from quantkit.brokers.simulated.streams import MatchingStream
+from quantkit.brokers.simulated.traded import CandleMarket
 from quantkit.brokers.simulated.volume import VolumeShares
 from quantkit.events import Candle
 from quantkit.instruments import Instrument
@@ -51,7 +52,7 @@ class SimulatedBroker:
         *,
         listings: Mapping[str, Listing],
         own_sources: Mapping[StreamCursor, MarkSource],
-        messages: MessageQueue,
+        messages: MessageSender,
         executions: Executions,
         volume: VolumeShares,
         position: RunPosition,

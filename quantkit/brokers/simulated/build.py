@@ -10,9 +10,9 @@ from quantkit.brokers.simulated.displayed import BookDisplay, DisplayedMarket, T
 from quantkit.brokers.simulated.displayed_listing import BookListing, TickerListing
 from quantkit.brokers.simulated.executions import Executions
 from quantkit.brokers.simulated.listing import CandleListing, Listing, TradeListing
-from quantkit.brokers.simulated.market import CandleMarket, TradeMarket
-from quantkit.brokers.simulated.messages import MessageQueue
+from quantkit.brokers.simulated.message_sender import MessageSender
 from quantkit.brokers.simulated.streams import GatedStream, MatchingStream
+from quantkit.brokers.simulated.traded import CandleMarket, TradeMarket
 from quantkit.brokers.simulated.volume import VolumeShares
 from quantkit.instruments import Instrument, decimal_of
 from quantkit.options import RunOptions
@@ -44,7 +44,7 @@ def simulated(options: RunOptions) -> BrokerFactory:
         exchange = _Exchange(setup, options, executions)
         for instrument in setup.instruments.values():
             listings[instrument.id] = exchange.listing_of(instrument)
-        messages = MessageQueue(
+        messages = MessageSender(
             listings, position, send_clock, setup.dirty, agenda, keeps_decisions=setup.keeps_decisions
         )
         return SimulatedBroker(

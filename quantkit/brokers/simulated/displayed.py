@@ -28,8 +28,9 @@ from fractions import Fraction
 from itertools import groupby
 from typing import Protocol
 
-from quantkit.brokers.simulated.gates import PriceBand
-from quantkit.brokers.simulated.market import ExchangeOrder, ExecutionListener, Market
+from quantkit.brokers.simulated.exchange_order import ExchangeOrder
+from quantkit.brokers.simulated.market import ExecutionListener, Market
+from quantkit.brokers.simulated.price_band import PriceBand
 from quantkit.instruments import Instrument, Side
 from quantkit.orderbook import DenseBook
 from quantkit.orders import OrderState, TimeInForce

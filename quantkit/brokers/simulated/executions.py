@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from quantkit.brokers.base import Agenda, Observer, Report
 from quantkit.brokers.send_clock import SendClock
 from quantkit.brokers.simulated.account import Account
+from quantkit.brokers.simulated.exchange_order import ExchangeOrder
 from quantkit.brokers.simulated.listing import Listing
-from quantkit.brokers.simulated.market import ExchangeOrder
 from quantkit.brokers.simulated.volume import VolumeShares
 from quantkit.clock import NEVER_NS
 from quantkit.orders import TRANSITIONS, Fill, OrderState

@@ -5,9 +5,9 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import Final, NamedTuple
 
+from quantkit.brokers.simulated.exchange_order import ExchangeOrder
 from quantkit.brokers.simulated.funds import Funds
 from quantkit.brokers.simulated.holding import Holding
-from quantkit.brokers.simulated.market import ExchangeOrder
 from quantkit.fees import Fees
 from quantkit.instruments import EXACT, plain, round_up
 from quantkit.portfolio import Portfolio

@@ -5,8 +5,8 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import Final
 
+from quantkit.brokers.simulated.exchange_order import ExchangeOrder, Lock
 from quantkit.brokers.simulated.holding import Holding
-from quantkit.brokers.simulated.market import ExchangeOrder, Lock
 from quantkit.fees import Fees
 from quantkit.instruments import EXACT
 from quantkit.portfolio import Portfolio

@@ -3,7 +3,7 @@
 from decimal import Decimal
 from typing import Final
 
-from quantkit.brokers.simulated.market import ExchangeOrder
+from quantkit.brokers.simulated.exchange_order import ExchangeOrder
 from quantkit.fees import Fees
 from quantkit.instruments import EXACT, Instrument, Side, decimal_of
 from quantkit.portfolio import Portfolio

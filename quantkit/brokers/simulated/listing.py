@@ -5,11 +5,11 @@ from collections import deque
 from collections.abc import Sequence
 from typing import ClassVar, Final
 
-import msgspec
-
-from quantkit.brokers.simulated.gates import OPEN_BAND
-from quantkit.brokers.simulated.market import CandleMarket, ExchangeOrder, Market, TradeMarket
+from quantkit.brokers.simulated.market import Market
+from quantkit.brokers.simulated.order_message import OrderMessage
+from quantkit.brokers.simulated.price_band import OPEN_BAND
 from quantkit.brokers.simulated.streams import GatedStream, MatchingStream
+from quantkit.brokers.simulated.traded import CandleMarket, TradeMarket
 from quantkit.clock import NEVER_NS
 from quantkit.instruments import Side
 from quantkit.orders import Fill
@@ -18,18 +18,6 @@ from quantkit.rows.marks import MarkSource
 
 _SIDES: Final = (Side.BUY, Side.SELL)
 _OHLC: Final = ("open", "high", "low", "close")
-
-
-class Message(msgspec.Struct, frozen=True, gc=False):
-    """A new order, a cancel or a change on its way."""
-
-    arrives_ns: int  # by the exchange's clock
-    due_ns: int  # by ours: looked at by then, even if no row of its market has shown that it has arrived
-    number: int  # counts messages in the order of sending
-    kind: str  # submit, cancel or amend
-    order: ExchangeOrder
-    lots: int | None = None
-    limit: int | None = None
 
 
 class Listing(ABC):
@@ -59,7 +47,7 @@ class Listing(ABC):
         self.market = market
         self.streams = streams
         self.latency_ns = latency_ns
-        self.queue: deque[Message] = deque()
+        self.queue: deque[OrderMessage] = deque()
         self.opened: tuple[MatchingStream, int] | None = None
         self.lag_before_ns: int | None = None
         self.fills: list[Fill] = []

@@ -5,7 +5,7 @@ from typing import Final
 
 import numpy as np
 
-from quantkit.brokers.simulated.market import ExchangeOrder
+from quantkit.brokers.simulated.exchange_order import ExchangeOrder
 from quantkit.instruments import Instrument, Side
 from quantkit.orderbook import DenseBook
 from quantkit.rows.cursors import NOWHERE, BookCursor, StreamCursor

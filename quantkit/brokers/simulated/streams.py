@@ -6,7 +6,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from quantkit.brokers.simulated.gates import OPEN_BAND, PriceBand
+from quantkit.brokers.simulated.price_band import OPEN_BAND, PriceBand
 from quantkit.clock import NEVER_NS
 from quantkit.rows.cursors import NOWHERE, StreamCursor
 

@@ -3,7 +3,8 @@
 from collections.abc import Callable
 from typing import Any
 
-from quantkit.brokers.simulated.market import ExchangeOrder, Market
+from quantkit.brokers.simulated.exchange_order import ExchangeOrder
+from quantkit.brokers.simulated.market import Market
 from quantkit.instruments import Instrument, Side
 from quantkit.orders import Order, OrderState, TimeInForce
 

@@ -8,9 +8,9 @@ import pytest
 from recording_sink import BUY, SELL, order_of
 
 from quantkit.brokers.simulated.account import Account
+from quantkit.brokers.simulated.exchange_order import ExchangeOrder
 from quantkit.brokers.simulated.exposure import Shortfall
 from quantkit.brokers.simulated.holding import Holding
-from quantkit.brokers.simulated.market import ExchangeOrder
 from quantkit.fees import Fees
 from quantkit.instruments import Instrument, Side
 from quantkit.orders import Fill

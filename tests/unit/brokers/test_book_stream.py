@@ -6,7 +6,7 @@ from recording_sink import BUY, SELL, SWAP, RecordingSink, working
 
 from quantkit.brokers.simulated.book_stream import BookStream
 from quantkit.brokers.simulated.displayed import BookDisplay, DisplayedMarket
-from quantkit.brokers.simulated.market import ExchangeOrder
+from quantkit.brokers.simulated.exchange_order import ExchangeOrder
 from quantkit.brokers.simulated.streams import GatedStream, MatchingStream
 from quantkit.clock import NEVER_NS
 from quantkit.events import BookUpdate, Gap, MarketEvent, Trade

@@ -7,8 +7,8 @@ import pytest
 from recording_sink import BUY, SELL, SWAP, RecordingSink, working
 
 from quantkit.brokers.simulated.displayed import BookDisplay, DisplayedMarket, TickerDisplay
-from quantkit.brokers.simulated.gates import PriceBand
-from quantkit.brokers.simulated.market import ExchangeOrder
+from quantkit.brokers.simulated.exchange_order import ExchangeOrder
+from quantkit.brokers.simulated.price_band import PriceBand
 from quantkit.events import BookUpdate
 from quantkit.instruments import Instrument, Side
 from quantkit.orderbook import BookRows, DenseBook

@@ -11,7 +11,7 @@ from click.testing import CliRunner
 
 import quantkit as qk
 from quantkit.brokers.simulated.account import Account
-from quantkit.brokers.simulated.market import ExchangeOrder
+from quantkit.brokers.simulated.exchange_order import ExchangeOrder
 from quantkit.cli import main
 from quantkit.errors import ConfigError
 from quantkit.fees import Fees

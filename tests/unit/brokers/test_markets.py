@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 from recording_sink import BUY, SELL, SWAP, RecordingSink, working
 
-from quantkit.brokers.simulated.gates import OPEN_BAND, PriceBand
-from quantkit.brokers.simulated.market import CandleMarket, ExchangeOrder, Market, TradeMarket
+from quantkit.brokers.simulated.exchange_order import ExchangeOrder
+from quantkit.brokers.simulated.market import Market
+from quantkit.brokers.simulated.price_band import OPEN_BAND, PriceBand
+from quantkit.brokers.simulated.traded import CandleMarket, TradeMarket
 from quantkit.instruments import Instrument, Side
 from quantkit.orders import OrderState
 

@@ -4,13 +4,14 @@ from collections.abc import Mapping
 
 from quantkit.brokers.base import Agenda, Decision
 from quantkit.brokers.send_clock import SendClock
-from quantkit.brokers.simulated.listing import Listing, Message
-from quantkit.brokers.simulated.market import ExchangeOrder
+from quantkit.brokers.simulated.exchange_order import ExchangeOrder
+from quantkit.brokers.simulated.listing import Listing
+from quantkit.brokers.simulated.order_message import OrderMessage
 from quantkit.clock import NEVER_NS
 from quantkit.rows.position import RunPosition
 
 
-class MessageQueue:
+class MessageSender:
     """Sends messages to listings, where each waits for its arrival behind those sent before it.
 
     Args:
@@ -68,14 +69,14 @@ class MessageQueue:
         else:
             self.busy.append(listing)
             agenda.wake_ns = min(due_ns, agenda.wake_ns)
-        queue.append(Message(arrives_ns, due_ns, self._sent, kind, order, lots, limit))
+        queue.append(OrderMessage(arrives_ns, due_ns, self._sent, kind, order, lots, limit))
         self._sent += 1
         self._dirty.add(name)
         if self._keeps_decisions:
             self._decisions.append(_decision(sent_ns, kind, order, lots, limit))
         return sent_ns
 
-    def take(self, listing: Listing) -> Message:
+    def take(self, listing: Listing) -> OrderMessage:
         """Return the next message to a listing, which is taken to have arrived."""
         message = listing.queue.popleft()
         busy = self.busy

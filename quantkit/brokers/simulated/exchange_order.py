@@ -1,0 +1,118 @@
+"""An order as the exchange holds it, with the funds locked for it."""
+
+from decimal import Decimal
+from typing import NamedTuple
+
+from quantkit.instruments import Side
+from quantkit.orders import Order, OrderState
+
+
+class Lock(NamedTuple):
+    """Spot funds kept for an order.
+
+    Attributes:
+        currency: What is kept: coins for a sale, money for a purchase.
+        ticks: The price at which a purchase is counted, 0 for a sale.
+        per_lot: What each open size step keeps.
+        fee_per_lot: What each adds to the fees of the fills where the order has a fee of its own; else None.
+    """
+
+    currency: str
+    ticks: int
+    per_lot: Decimal
+    fee_per_lot: Decimal | None
+
+
+class ExchangeOrder:
+    """An order as the exchange holds it.
+
+    Attributes:
+        fees_of_fills, fees_paid: What its fills cost so far, without and with the order's own part.
+        ahead: Displayed size steps that stand before it in the queue; None while unknown (displayed books).
+        is_taking: Waits for the next price to take it, instead of resting.
+        is_triggered: Whether a stop has become a market or limit order.
+        only_closes: Whether the account carries no more than the closing of its contract position.
+        open_lots: What the account counts it as that may still add.
+        reported_ns: When the latest news of it is due.
+    """
+
+    __slots__ = (
+        "ahead",
+        "arrived_ns",
+        "fees_of_fills",
+        "fees_paid",
+        "filled",
+        "id",
+        "instrument",
+        "is_buy",
+        "is_taking",
+        "is_triggered",
+        "limit",
+        "lock",
+        "lots",
+        "only_closes",
+        "open_lots",
+        "post_only",
+        "reduce_only",
+        "reported_ns",
+        "sent_ns",
+        "side",
+        "state",
+        "stop",
+        "tag",
+        "tif",
+    )
+
+    def __init__(self, order: Order) -> None:
+        self.id = order.id
+        self.instrument = order.instrument
+        self.side = order.side
+        self.is_buy = order.side is Side.BUY
+        self.lots = order.lots
+        self.filled = 0
+        self.limit = order.price_ticks
+        self.stop = order.stop_ticks
+        self.tif = order.time_in_force
+        self.post_only = order.post_only
+        self.reduce_only = order.reduce_only
+        self.tag = order.tag
+        self.state = OrderState.PENDING
+        self.sent_ns = order.sent_ns
+        self.arrived_ns = 0
+        self.ahead: int | None = None
+        self.is_taking = False
+        self.is_triggered = order.stop_ticks is None
+        self.lock: Lock | None = None
+        self.fees_of_fills = self.fees_paid = Decimal(0)
+        self.only_closes = False
+        self.open_lots = 0
+        self.reported_ns = 0
+
+    @property
+    def left(self) -> int:
+        """Size steps still open."""
+        return self.lots - self.filled
+
+    @property
+    def is_final(self) -> bool:
+        """Whether nothing can happen to it any more."""
+        return self.state.is_final
+
+    @property
+    def waiting_stop(self) -> int | None:
+        """The stop price while it has not been set off."""
+        return None if self.is_triggered else self.stop
+
+    def allows(self, ticks: int) -> bool:
+        """Whether a fill at `ticks` is within the limit."""
+        return self.limit is None or (ticks <= self.limit if self.is_buy else ticks >= self.limit)
+
+    def is_beyond(self, ticks: int) -> bool:
+        """Whether `ticks` is strictly better than the limit, so that the market went through it."""
+        assert self.limit is not None
+        return ticks < self.limit if self.is_buy else ticks > self.limit
+
+    def triggers_at(self, ticks: int) -> bool:
+        """Whether a price of `ticks` sets the stop off."""
+        assert self.stop is not None
+        return ticks >= self.stop if self.is_buy else ticks <= self.stop

@@ -1,0 +1,206 @@
+"""How orders fill on traded prices alone: trades, or candles. Displayed books are in `displayed.py`.
+
+An order fills whole, in arrival order, and never by a row that the exchange stamped before the order arrived.
+
+Taking. A market order fills at the next price. A limit that is beyond the last price when it arrives (a buy above it, a
+sell below it; touching is not crossing) fills at the next price if that is beyond its limit too, else it rests. An IOC
+or FOK limit that is not beyond the last price on arrival, or whose next price is not beyond it, is cancelled.
+
+Resting. Filled at the limit by a trade, or a candle's range, beyond the limit; a touch fills nothing (with
+`touch=True` an opposite-aggressor trade at the limit fills at most its size, shared in arrival order).
+
+Candles are seen twice: the open at `open_ns`, the range at `close_ns`. At the open: market orders fill, resting
+orders that the open is already beyond fill at the open. A market buy on spot is paid at that open, whole or not at
+all. In the range: stops first, then limits, those that had arrived by the open. What arrives later waits for the next
+candle, and so does a market order that arrives at the open itself but after it has filled others.
+
+Stops trigger on a touch. On trades a triggered stop takes the next trade. In a candle it fills at the stop, or at the
+open if that gapped beyond. A stop-limit whose trigger price is not beyond its limit rests until the next candle.
+
+A price off the step counts for an order at the step that is worse for it: a buy takes it, or is passed by it, at the
+step above, a sell at the step below. It sets a stop off only where it has really reached it.
+
+Whoever takes fills the stated slippage worse than the traded price, which also stands for half a spread.
+
+Ignored: queue position, volume (fills are not capped by it), market impact, the path of price inside a candle.
+"""
+
+from quantkit.brokers.simulated.exchange_order import ExchangeOrder
+from quantkit.brokers.simulated.market import ExecutionListener, Market
+from quantkit.brokers.simulated.price_band import OPEN_BAND, SHUT_BAND, PriceBand
+from quantkit.instruments import Instrument, Side
+from quantkit.orders import OrderState, TimeInForce
+
+
+class PriceMarket(Market):
+    """The common rules of trades and candles: orders are judged against the last price.
+
+    Args:
+        touch: Whether a trade at the limit of a resting order fills it.
+        slippage_bps: How much worse than the traded price an order that takes fills, within its limit.
+    """
+
+    def __init__(
+        self, instrument: Instrument, listener: ExecutionListener, *, touch: bool = False, slippage_bps: float = 0.0
+    ) -> None:
+        super().__init__(instrument, listener)
+        self.touch = touch
+        self._slippage = slippage_bps
+
+    def arrive(self, order: ExchangeOrder, at_ns: int) -> None:
+        if order.post_only and order.limit is not None and order.is_triggered and self.crosses(order, order.limit):
+            self._listener.rejected(order, "post_only_would_take", at_ns)
+            return
+        self._listener.report(order, OrderState.ACCEPTED, "", at_ns)
+        self._enter(order, at_ns)
+
+    def reference_ticks(self, side: Side) -> int | None:
+        return None if self._last is None else self._last[side is Side.BUY]
+
+    def _enter(self, order: ExchangeOrder, at_ns: int) -> None:
+        self.orders.append(order)
+        if not order.is_triggered:
+            last = self._last_reached_by(order.side)
+            order.is_triggered = last is not None and order.triggers_at(last)
+        if order.is_triggered:
+            self._settle_in(order, at_ns)
+
+    def _settle_in(self, order: ExchangeOrder, at_ns: int) -> None:
+        """Decide whether an active order takes the next price or rests."""
+        order.is_taking = order.limit is None or self.crosses(order, order.limit)
+        if not order.is_taking and order.tif is not TimeInForce.GTC:
+            self._listener.cancelled(order, f"{order.tif.lower()}_unfilled", at_ns)
+
+    def _take(self, order: ExchangeOrder, price: float, ticks: int, at_ns: int, source: str) -> None:
+        """Fill a taking order at a traded price, or let it rest or end where that is not beyond its limit.
+
+        `ticks` is the price as it counts for the order.
+        """
+        if order.limit is None or order.is_beyond(ticks):
+            if self._slippage:
+                ticks = self._taken_at(order, price)
+            self._listener.filled(order, order.lots - order.filled, ticks, is_maker=False, at_ns=at_ns, why=source)
+        elif order.tif is TimeInForce.GTC:
+            order.is_taking = False
+        else:
+            self._listener.cancelled(order, f"{order.tif.lower()}_unfilled", at_ns)
+
+    def _taken_at(self, order: ExchangeOrder, price: float) -> int:
+        """Return a traded price made worse by the stated slippage, within the order's limit."""
+        if not self._slippage:
+            return self.instrument.market_ticks(price, order.side)
+        worse = price * (1 + order.side.sign * self._slippage / 10_000)
+        ticks = max(self.instrument.market_ticks(worse, order.side), self.instrument.ticks_per_step)
+        if order.limit is None:
+            return ticks
+        return min(ticks, order.limit) if order.is_buy else max(ticks, order.limit)
+
+    def band(self) -> PriceBand:
+        if not self.orders:
+            return OPEN_BAND
+        # Half a step beside a level is hit by every price that rounds to it; a hundredth more forgives float noise.
+        low, high = float("-inf"), float("inf")
+        per_step = self.instrument.ticks_per_step
+        beside = (0.51 if self.touch else -0.49) * per_step
+        for order in self.orders:
+            if order.is_triggered and order.is_taking:
+                return SHUT_BAND
+            if order.is_triggered:
+                assert order.limit is not None
+                if order.is_buy:
+                    low = max(low, order.limit + beside)
+                else:
+                    high = min(high, order.limit - beside)
+            else:
+                assert order.stop is not None
+                if order.is_buy:
+                    high = min(high, order.stop - 0.51 * per_step)
+                else:
+                    low = max(low, order.stop + 0.51 * per_step)
+        tick = float(self.instrument.tick)
+        return PriceBand(low * tick, high * tick)
+
+
+class TradeMarket(PriceMarket):
+    """Orders matched on public trades alone."""
+
+    def on_trade(self, price: float, qty: float, side: Side, at_ns: int) -> None:
+        """Let one public trade fill what it can."""
+        self._last_price = price
+        low, high = self._last = self.instrument.ticks_around(price)
+        shared = self.instrument.lots_floor(qty) if self.touch else 0
+        for order in tuple(self.orders):
+            if order.arrived_ns > at_ns or order.state.is_final:
+                continue
+            ticks, reached = (high, low) if order.is_buy else (low, high)
+            if not order.is_triggered:
+                if order.triggers_at(reached):
+                    order.is_triggered = True
+                    self._settle_in(order, at_ns)
+            elif order.is_taking:
+                self._take(order, price, ticks, at_ns, "next trade")
+            elif order.is_beyond(ticks):
+                assert order.limit is not None
+                why = f"trade at {price} beyond the limit"
+                self._listener.filled(order, order.left, order.limit, is_maker=True, at_ns=at_ns, why=why)
+            elif self.touch and ticks == order.limit and side is not order.side and shared:
+                lots = min(order.left, shared)
+                shared -= lots
+                self._listener.filled(order, lots, ticks, is_maker=True, at_ns=at_ns, why="trade at the limit")
+
+
+class CandleMarket(PriceMarket):
+    """Orders matched on candles alone."""
+
+    fills_at_opens = True
+
+    def opening_ticks(self, order: ExchangeOrder) -> int | None:
+        return None if self.opening is None else self._taken_at(order, self.opening)
+
+    def on_open(self, price: float, at_ns: int) -> None:
+        """Let a candle's open fill market orders, gapped stops and limits it is already beyond."""
+        self._last_price = price
+        low, high = self._last = self.instrument.ticks_around(price)
+        for order in tuple(self.orders):
+            if order.arrived_ns > at_ns or order.state.is_final:
+                continue
+            ticks, reached = (high, low) if order.is_buy else (low, high)
+            if not order.is_triggered:
+                if order.triggers_at(reached):
+                    self._trigger(order, price, ticks, at_ns, "candle open beyond the stop")
+            elif order.is_taking:
+                self._take(order, price, ticks, at_ns, "candle open")
+            elif order.is_beyond(ticks):
+                why = "candle open beyond the limit"
+                self._listener.filled(order, order.left, ticks, is_maker=True, at_ns=at_ns, why=why)
+
+    def on_range(self, open_: float, high: float, low: float, close: float, at_ns: int, *, open_ns: int) -> None:
+        """Let a candle's range trigger stops, then fill the limits that were there from its open on.
+
+        An order that arrived within the candle waits for the next one: the range may lie before its arrival.
+        """
+        around = self.instrument.ticks_around
+        # Each as (step below, step above).
+        opens, lows, highs = around(open_), around(low), around(high)
+        resting = [order for order in self.orders if order.is_triggered]
+        for order in tuple(self.orders):
+            if order.arrived_ns <= open_ns and not order.is_triggered and not order.is_final:
+                assert order.stop is not None
+                if order.triggers_at(opens[0] if order.is_buy else opens[1]):
+                    self._trigger(order, open_, opens[order.is_buy], at_ns, "candle open beyond the stop")
+                elif order.triggers_at(highs[0] if order.is_buy else lows[1]):
+                    price = self.instrument.price(order.stop)
+                    self._trigger(order, price, order.stop, at_ns, "candle range reached the stop")
+        for order in resting:
+            if order.arrived_ns > open_ns or order.is_final or order.limit is None:
+                continue
+            if order.is_taking:
+                self._take(order, open_, opens[order.is_buy], at_ns, "candle open")
+            if order in self.orders and not order.is_taking and order.is_beyond(lows[1] if order.is_buy else highs[0]):
+                why = "candle range beyond the limit"
+                self._listener.filled(order, order.left, order.limit, is_maker=True, at_ns=at_ns, why=why)
+        self.see(close)
+
+    def _trigger(self, order: ExchangeOrder, price: float, ticks: int, at_ns: int, why: str) -> None:
+        order.is_triggered = True
+        self._take(order, price, ticks, at_ns, why)
