@@ -40,11 +40,11 @@ class InstantBroker:
             self._decide(now_ns, "cancel", order, None, None)
             self._end(order, OrderState.CANCELLED, "requested", lots)
 
-    def amend(self, order_id: str, now_ns: int, *, lots: int | None, price_ticks: int | None) -> None:
+    def amend(self, order_id: str, now_ns: int, *, lots: int | None, limit_ticks: int | None) -> None:
         if order_id in self._waiting:
             order, old_lots, old_limit = self._waiting[order_id]
-            self._decide(now_ns, "amend", order, lots, price_ticks)
-            new = old_lots if lots is None else lots, old_limit if price_ticks is None else price_ticks
+            self._decide(now_ns, "amend", order, lots, limit_ticks)
+            new = old_lots if lots is None else lots, old_limit if limit_ticks is None else limit_ticks
             self._waiting[order_id] = order, *new
             self._tell(order, OrderState.PENDING, "amended", new[0])
 

@@ -74,7 +74,7 @@ class OrderLife:
             account,
             listings=self.listings,
             own_sources={},
-            messages=MessageSender(self.listings, self.position, clock, self.dirty, agenda, keeps_decisions=True),
+            sender=MessageSender(self.listings, self.position, clock, self.dirty, agenda, keeps_decisions=True),
             executions=executions,
             volume=volume,
             position=self.position,

@@ -114,8 +114,8 @@ class ThreadedExchange:
     def cancel(self, order_id: str, request: int) -> None:
         self._send(self._cancel, order_id, request)
 
-    def amend(self, order_id: str, request: int, *, lots: int | None, price_ticks: int | None) -> None:
-        self._send(self._amend, order_id, request, lots, price_ticks)
+    def amend(self, order_id: str, request: int, *, lots: int | None, limit_ticks: int | None) -> None:
+        self._send(self._amend, order_id, request, lots, limit_ticks)
 
     def fetch_executions(self, order_id: str) -> None:
         self.asked.append(order_id)
@@ -248,14 +248,14 @@ class ThreadedExchange:
             self._stay_silent(kept, request, "cancel")
         self._tell(kept, Cancelled(**self._standing(kept), reason="requested"))
 
-    def _amend(self, order_id: str, request: int, lots: int | None, price_ticks: int | None) -> None:
+    def _amend(self, order_id: str, request: int, lots: int | None, limit_ticks: int | None) -> None:
         kept = self._kept[order_id]
         if kept.is_over or not kept.is_known or (lots is not None and lots <= kept.filled):
             refused = AmendRefused(order_id=order_id, at_ns=self._time_ns, request=request, reason="not_possible")
             self._tell(kept, refused)
             return
         kept.lots = kept.lots if lots is None else lots
-        kept.limit = kept.limit if price_ticks is None else price_ticks
+        kept.limit = kept.limit if limit_ticks is None else limit_ticks
         has_no_answer = self._chance(self._unknown)
         if has_no_answer:
             self._stay_silent(kept, request, "amend")

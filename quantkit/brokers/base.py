@@ -24,7 +24,7 @@ from quantkit.rows.position import RunPosition
 class Report(msgspec.Struct, frozen=True, order=True, gc=False, array_like=True):
     """News of one order on its way to the strategy, due at `due_ns`.
 
-    `at_ns` is the exchange's stamp. `lots` and `price_ticks` restate the order's size and price: an amend may have
+    `at_ns` is the exchange's stamp. `lots` and `limit_ticks` restate the order's size and limit: an amend may have
     changed them.
     """
 
@@ -35,12 +35,15 @@ class Report(msgspec.Struct, frozen=True, order=True, gc=False, array_like=True)
     reason: str
     at_ns: int
     lots: int
-    price_ticks: int | None
+    limit_ticks: int | None
     fill: Fill | None
 
 
 class Decision(msgspec.Struct, frozen=True, gc=False, array_like=True):
-    """A message that left at `sent_ns` of our clock: new order, cancel or change. `lots` and prices count steps."""
+    """A message that left at `sent_ns` of our clock: new order, cancel or change.
+
+    `lots`, `limit_ticks` and `stop_ticks` count steps.
+    """
 
     sent_ns: int
     kind: str  # submit, cancel or amend
@@ -48,8 +51,8 @@ class Decision(msgspec.Struct, frozen=True, gc=False, array_like=True):
     instrument: str
     side: str
     lots: int | None
-    limit: int | None
-    stop: int | None
+    limit_ticks: int | None
+    stop_ticks: int | None
     time_in_force: str
     post_only: bool
     reduce_only: bool
@@ -62,17 +65,17 @@ class Agenda:
     Attributes:
         wake_ns: The next moment at which time alone has an effect, apart from reports; `NEVER_NS` for never.
         report_ns: When the next report is due; `NEVER_NS` while none is on its way.
-        stop: The next index of this batch whose row may concern an order; `NOWHERE` for none.
-        cursor: The stream of that row. None: the search has come as far as `stop` and found nothing; `search_on`
+        next_index: The next index of this batch whose row may concern an order; `NOWHERE` for none.
+        cursor: The stream of that row. None: the search has come as far as `next_index` and found nothing; `search_on`
             continues it.
     """
 
-    __slots__ = ("cursor", "report_ns", "stop", "wake_ns")
+    __slots__ = ("cursor", "next_index", "report_ns", "wake_ns")
 
     def __init__(self) -> None:
         self.wake_ns = NEVER_NS
         self.report_ns = NEVER_NS
-        self.stop = NOWHERE
+        self.next_index = NOWHERE
         self.cursor: StreamCursor | None = None
 
 
@@ -159,7 +162,7 @@ class OrderEntry(Protocol):
         """Send a cancel; a late one changes nothing."""
         ...
 
-    def amend(self, order_id: str, now_ns: int, *, lots: int | None, price_ticks: int | None) -> None:
+    def amend(self, order_id: str, now_ns: int, *, lots: int | None, limit_ticks: int | None) -> None:
         """Send a change of the whole size or of the limit price on its way."""
         ...
 
@@ -218,7 +221,7 @@ class Broker(OrderEntry, Protocol):
         ...
 
     def search_on(self, index: int) -> None:
-        """Search on from `agenda.stop`, where nothing has been found and the engine has come to now."""
+        """Search on from `agenda.next_index`, where nothing has been found and the engine has come to now."""
         ...
 
     def on_row(self, cursor: StreamCursor, index: int) -> None:

@@ -46,7 +46,7 @@ class Bookings:
         """Take in a fill that the ledger has just booked."""
         self._marks.own_prices[fill.instrument] = fill.price
         if self._settlements.follows_books:
-            self._settlements.filled(fill.instrument)
+            self._settlements.note_fill(fill.instrument)
         self._equity.after_fill(fill)
         self.is_checked = self._equity.solvency.is_safe
 

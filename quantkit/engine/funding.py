@@ -45,7 +45,7 @@ class PastPrices:
         self._small = 0  # how many of the newest hold a few rows only
         self._is_cut = False  # whether older prices have been let go of
 
-    def leave_batch(self) -> None:
+    def leave_rows(self) -> None:
         """Keep the prices of an ending batch that may be needed later, and drop those too old."""
         block = self._cursor.block
         assert block is not None
@@ -139,11 +139,11 @@ class PastMids(PastPrices):
         super().__init__(mark.cursor)
         self._mark = mark
 
-    def leave_batch(self) -> None:
+    def leave_rows(self) -> None:
         received, stamps, prices = self._rows_of(*self._mark.known_rows())
         self._keep_prices((received, stamps, prices.copy()))
 
-    def filled(self) -> None:
+    def note_fill(self) -> None:
         """Keep the mid at a fill, and every one after it."""
         cursor = self._mark.cursor
         if cursor.rows and cursor.applied:
@@ -200,13 +200,13 @@ class Settlements:
         if self._past:
             for cursor in cursors:
                 for past in self._past.get(cursor.stream, ()):
-                    past.leave_batch()
+                    past.leave_rows()
 
-    def filled(self, instrument: str) -> None:
+    def note_fill(self, instrument: str) -> None:
         """Note that a position begins or changes at this index."""
         past = self._values.get(instrument)
         if isinstance(past, PastMids):
-            past.filled()
+            past.note_fill()
 
     def begin(self, funding: Funding) -> bool:
         """Note a settled rate; return whether it is the first one for its boundary."""

@@ -78,7 +78,7 @@ class RowLoop:
                 dirty.discard(DirtySet.TIMERS)  # they concern no order
                 self._broker.rearm(dirty)
                 dirty.clear()
-            stop, is_doubt = agenda.stop, False
+            stop, is_doubt = agenda.next_index, False
             # A mark that might end the run is looked at before the strategy sees its row, but after the broker has.
             # The row of the stop itself is looked at once it has been run.
             if not solvency.is_safe:

@@ -159,7 +159,7 @@ class OrderManager:
         if ticks is not None:
             kept.ticks = ticks
         kept.roundings.update(roundings)
-        self._broker.amend(kept.order.id, self._position.now_ns, lots=lots, price_ticks=ticks)
+        self._broker.amend(kept.order.id, self._position.now_ns, lots=lots, limit_ticks=ticks)
 
     def cancel(self, order: Order) -> None:
         """Send a cancel of an open order, once."""
@@ -306,7 +306,7 @@ class OrderManager:
         if report.lots != order.lots:
             _put(order, "lots", report.lots)
             _put(order, "qty", instrument.qty(report.lots))
-        ticks = report.price_ticks
+        ticks = report.limit_ticks
         if ticks is not None and ticks != order.price_ticks:
             _put(order, "price_ticks", ticks)
             _put(order, "price", instrument.price(ticks))

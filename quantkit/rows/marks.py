@@ -44,7 +44,7 @@ class BookMark:
         self._indices: NDArray[np.int64] = np.empty(0, np.int64)
         self._values: NDArray[np.float64] = np.empty(0)
 
-    def leave_batch(self) -> None:
+    def leave_rows(self) -> None:
         """Forget the rows of the batch that ends; the twin goes on if it has seen all of them."""
         if self._rows is None or self._looked < self.cursor.rows:
             self._twin = None
@@ -177,7 +177,7 @@ class MarkSource:
         self._price: float | None = None
         self._after = self._until = -1
 
-    def leave_batch(self) -> None:
+    def leave_rows(self) -> None:
         """Keep what is needed of the batch that ends: its last price, decoded only when asked for.
 
         Its rows may be without any, so that what was kept before has to stay.
@@ -317,4 +317,4 @@ class MarkTable:
         """
         for cursor in cursors:
             for source in self._of_stream.get(cursor.stream, ()):
-                source.leave_batch()
+                source.leave_rows()

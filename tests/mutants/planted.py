@@ -345,8 +345,8 @@ MUTANTS = [
     Mutant(
         "a touch fills a resting order",
         EXCHANGE_ORDER,
-        "return ticks < self.limit if self.is_buy else ticks > self.limit",
-        "return ticks <= self.limit if self.is_buy else ticks >= self.limit",
+        "return ticks < self.limit_ticks if self.is_buy else ticks > self.limit_ticks",
+        "return ticks <= self.limit_ticks if self.is_buy else ticks >= self.limit_ticks",
     ),
     Mutant(
         "a candle's limits fill before its stops",
@@ -357,8 +357,8 @@ MUTANTS = [
     Mutant(
         "an order fills in the candle within which it arrived",
         TRADED,
-        "            if order.arrived_ns > open_ns or order.is_final or order.limit is None:\n",
-        "            if order.is_final or order.limit is None:\n",
+        "            if order.arrived_ns > open_ns or order.is_final or order.limit_ticks is None:\n",
+        "            if order.is_final or order.limit_ticks is None:\n",
     ),
     Mutant(
         "the queue does not shrink with the display",
@@ -786,8 +786,8 @@ MUTANTS = [
     Mutant(
         "rows are passed over while the other side has reached an order",
         BOOK_STREAM,
-        "(ask is not None and ask <= order.limit) if order.is_buy else",
-        "(ask is not None and ask < 0) if order.is_buy else",
+        "(ask is not None and ask <= order.limit_ticks)\n",
+        "(ask is not None and ask < 0)\n",
     ),
     Mutant(
         "rows are passed over while an order waits for the next update",
@@ -810,19 +810,20 @@ MUTANTS = [
     Mutant(
         "a trade a tick beyond a limit is passed over",
         BOOK_STREAM,
-        "price(order.limit) - 0.49 * step",
-        "price(order.limit) - 1.49 * step",
+        "price(order.limit_ticks) - 0.49 * step",
+        "price(order.limit_ticks) - 1.49 * step",
     ),
     Mutant(
         "an empty level is taken for known",
         QUEUE_SCAN,
-        " or (order.ahead != 0 and book.size(order.side, order.limit) == 0.0)\n",
+        " or (order.ahead != 0 and book.size(order.side, order.limit_ticks) == 0.0)\n",
         "\n",
     ),
     Mutant(
         "a row that empties a level is taken for known",
         QUEUE_SCAN,
-        "                if shown[index] == 0.0:\n                    self.stop = index\n                    return\n",
+        "                if shown[index] == 0.0:\n"
+        "                    self.next_index = index\n                    return\n",
         "",
     ),
     Mutant(

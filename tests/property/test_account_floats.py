@@ -106,7 +106,7 @@ def account_of(case: Case, cash: Fraction) -> Account:
 def admitted(case: Case, cash: Fraction, side: Side, size: int, limit: int, reference: int) -> tuple[str, bool, int]:
     """Judge an order in the first contract."""
     order = order_of(ONE, side, size, limit)
-    refusal = account_of(case, cash).admit(order, lots=size, limit=limit, reference=reference)
+    refusal = account_of(case, cash).admit(order, lots=size, limit_ticks=limit, reference=reference)
     return refusal, order.only_closes, order.open_lots
 
 
@@ -118,7 +118,7 @@ def test_an_order_is_admitted_as_by_exact_arithmetic(
     """On the bound, beside it, and far from it; on the bound it may be."""
     poor = account_of(case, Fraction(0))
     with exact_alone():
-        poor.admit(order_of(ONE, side, size, limit), lots=size, limit=limit, reference=reference)
+        poor.admit(order_of(ONE, side, size, limit), lots=size, limit_ticks=limit, reference=reference)
     assume(ONE.id in poor.shortfalls)
     lack = poor.shortfalls[ONE.id]
     beside = Fraction(share) * lack.needed * (1 if is_more else -1)
@@ -178,7 +178,7 @@ def test_a_spot_order_is_admitted_as_by_exact_arithmetic(
         if side is Side.SELL:
             account.portfolio._money("CCC").settle(EXACT.scaleb(Decimal(have * 10**40 // 1), -40))
         order = order_of(COIN, side, size, limit)
-        refusal = account.admit(order, lots=size, limit=limit, reference=limit)
+        refusal = account.admit(order, lots=size, limit_ticks=limit, reference=limit)
         return refusal, account.locked(lock.currency), account.affordable_lots(order, size, limit, is_maker=False)
 
     found = judged()
@@ -199,20 +199,20 @@ def test_what_open_orders_may_add_is_a_running_sum(
         if is_new or not open_orders:
             order = order_of(ONE, side, size, 1000, number)
             order.reduce_only = number % 5 == 4
-            if not account.admit(order, lots=size, limit=1000, reference=1000):
+            if not account.admit(order, lots=size, limit_ticks=1000, reference=1000):
                 open_orders[order.id] = order
         else:
             order = open_orders[data.draw(st.sampled_from(sorted(open_orders)))]
             if filled > 50:
                 account.ended(open_orders.pop(order.id))
             elif filled > 25 and order.left > 1:
-                if not account.admit(order, lots=order.filled + size, limit=1000, reference=1000):
-                    order.lots = order.filled + size
+                if not account.admit(order, lots=order.filled_lots + size, limit_ticks=1000, reference=1000):
+                    order.lots = order.filled_lots + size
             else:
                 allowed = account.affordable_lots(order, min(filled, order.left), 1000, is_maker=True)
                 if allowed:
-                    account.filled(order, allowed)
-                    order.filled += allowed
+                    account.release(order, allowed)
+                    order.filled_lots += allowed
                     account.portfolio.apply(fill_of(ONE, Deal(order.side, allowed, 1000)))
                 if not order.left:
                     account.ended(open_orders.pop(order.id))
@@ -238,7 +238,7 @@ def test_inverse_contracts_and_missing_marks_take_the_exact_way(has_mark: bool) 
     assert account.affordable_lots(order, 10, 10, is_maker=False) == (10 if has_mark else 0)
     portfolio.apply(fill_of(OTHER, Deal(Side.SELL, 10, 7)))
     portfolio.apply(fill_of(PAID_IN_COIN, Deal(Side.BUY, 10, 10)))
-    assert account.admit(order, lots=10, limit=10, reference=None) == ("" if has_mark else "no_price")
+    assert account.admit(order, lots=10, limit_ticks=10, reference=None) == ("" if has_mark else "no_price")
     assert account.affordable_lots(order, 10, 10, is_maker=False) == (10 if has_mark else 0)
     portfolio.apply(fill_of(INVERSE, Deal(Side.BUY, 10, 1000)))
     assert account._beside(own, at_worst=True) is None

@@ -504,7 +504,7 @@ class BrokerMachine(RuleBasedStateMachine):
         order = self.sent[which % len(self.sent)]
         new_limit = None if order.price_ticks is None else limit
         if lots is not None or new_limit is not None:
-            self.broker.amend(order.id, self.now_ns, lots=lots, price_ticks=new_limit)
+            self.broker.amend(order.id, self.now_ns, lots=lots, limit_ticks=new_limit)
 
     @rule(
         wait=generators.integers(0, 7),
@@ -559,7 +559,7 @@ class BrokerMachine(RuleBasedStateMachine):
             return
         for order in self.broker.orders.values():
             filled = sum(fill.lots for fill in self.broker.fills if fill.order_id == order.id)
-            assert filled == order.filled <= max(order.lots, filled)
+            assert filled == order.filled_lots <= max(order.lots, filled)
             assert order.left >= 0
             assert order.is_final or order.left > 0 or order.lots == 0
 

@@ -148,13 +148,9 @@ def test_a_broker_is_a_folder_and_a_line() -> None:
 
 
 def test_an_order_type_touches_what_is_told() -> None:
-    """Stop orders, as an example: every file that names their price or their trigger, the rounding of any price aside.
-
-    The messages of an order have the price under a short name.
-    """
+    """Stop orders, as an example: every file that names their price or trigger, the rounding of any price aside."""
     named = touched(r"\bstop_(price|ticks)\b|\bis_triggered\b", left_out=r"instruments\.py")
-    carried = touched(r"\bDecision\b", left_out="(?!brokers/)")
-    assert named | carried == told("an order type")
+    assert named == told("an order type")
 
 
 def test_a_queue_model_touches_what_is_told() -> None:

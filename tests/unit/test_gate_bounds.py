@@ -46,7 +46,7 @@ def test_equality_is_a_hit(low: float, high: float, index: int) -> None:
     """Nothing happens while a price is strictly between the bounds."""
     stream = gated([100.0, 101.0, 98.0, 97.0, 103.0, 104.0])
     stream.arm(PriceBand(low, high), NEVER_NS, 0)
-    assert (stream.stop, stream.is_hit) == (index, index != NOWHERE)
+    assert (stream.next_index, stream.is_hit) == (index, index != NOWHERE)
 
 
 @pytest.mark.parametrize(("low", "high", "index"), [(95.0, INF, 2), (94.9, INF, NOWHERE), (-INF, 107.0, 4)])
@@ -54,7 +54,7 @@ def test_a_candle_hits_with_its_range(low: float, high: float, index: int) -> No
     """Its low and its high, whichever comes to a bound."""
     stream = gated([99.0, 101.0, 95.0, 100.0, 98.0, 107.0], kind="candle")
     stream.arm(PriceBand(low, high), NEVER_NS, 0)
-    assert (stream.stop, stream.is_hit) == (index, index != NOWHERE)
+    assert (stream.next_index, stream.is_hit) == (index, index != NOWHERE)
 
 
 def test_the_moment_of_an_arrival_is_a_hit() -> None:
@@ -62,7 +62,7 @@ def test_the_moment_of_an_arrival_is_a_hit() -> None:
     stream = gated([100.0] * 5)
     for until_ns, index in ((ns(20), 4), (ns(20) + 1, 6), (ns(0), 0), (ns(41), NOWHERE)):
         stream.arm(OPEN_BAND, until_ns, 0)
-        assert (stream.stop, stream.is_hit) == (index, index != NOWHERE)
+        assert (stream.next_index, stream.is_hit) == (index, index != NOWHERE)
 
 
 def test_a_search_goes_on_window_by_window() -> None:
@@ -70,15 +70,15 @@ def test_a_search_goes_on_window_by_window() -> None:
     stream = gated([100.0] * 600 + [97.0] + [100.0] * 99)
     band = PriceBand(98.0, INF)
     stream.arm(band, NEVER_NS, 0)
-    assert (stream.stop, stream.is_hit) == (2 * 256, False)
+    assert (stream.next_index, stream.is_hit) == (2 * 256, False)
     stream.arm(band, NEVER_NS, 300)
-    assert (stream.stop, stream.is_hit) == (2 * 256, False)
+    assert (stream.next_index, stream.is_hit) == (2 * 256, False)
     stream.search_on()
-    assert (stream.stop, stream.is_hit, stream.row) == (2 * 600, True, 600)
+    assert (stream.next_index, stream.is_hit, stream.row) == (2 * 600, True, 600)
     stream.arm(band, NEVER_NS, 2 * 600)
-    assert (stream.stop, stream.is_hit) == (2 * 600, True)
+    assert (stream.next_index, stream.is_hit) == (2 * 600, True)
     stream.arm(band, NEVER_NS, 2 * 600 + 1)
-    assert (stream.stop, stream.is_hit) == (NOWHERE, False)
+    assert (stream.next_index, stream.is_hit) == (NOWHERE, False)
     stream.arm(PriceBand(-INF, 99.0), NEVER_NS, 31)
-    assert (stream.stop, stream.is_hit, stream.row) == (32, True, 16)
+    assert (stream.next_index, stream.is_hit, stream.row) == (32, True, 16)
     assert [stream.row_at(index) for index in (31, 32, 33, 34, 35)] == [16, 16, 17, 17, 18]

@@ -96,18 +96,18 @@ class AsyncBroker:
             self._leave(now_ns, "cancel", self._orders[order_id], None, None)
             self._gateway.cancel(order_id, self._requests)
 
-    def amend(self, order_id: str, now_ns: int, *, lots: int | None, price_ticks: int | None) -> None:
+    def amend(self, order_id: str, now_ns: int, *, lots: int | None, limit_ticks: int | None) -> None:
         record = self._records[order_id]
         if record.state.is_final:
             return
-        self._leave(now_ns, "amend", self._orders[order_id], lots, price_ticks)
+        self._leave(now_ns, "amend", self._orders[order_id], lots, limit_ticks)
         if lots is not None and lots <= record.filled_lots:
             # Nothing is left of it to change.
             self._gateway.cancel(order_id, self._requests)
         else:
-            self._gateway.amend(order_id, self._requests, lots=lots, price_ticks=price_ticks)
+            self._gateway.amend(order_id, self._requests, lots=lots, limit_ticks=limit_ticks)
 
-    def _leave(self, now_ns: int, kind: str, order: Order, lots: int | None, limit: int | None) -> int:
+    def _leave(self, now_ns: int, kind: str, order: Order, lots: int | None, limit_ticks: int | None) -> int:
         """Number a message, log it, and return when it leaves."""
         self._requests += 1
         sent_ns = self._setup.send_clock.leave(now_ns, order.instrument)
@@ -120,7 +120,7 @@ class AsyncBroker:
                     order.instrument,
                     order.side.value,
                     lots,
-                    limit,
+                    limit_ticks,
                     order.stop_ticks,
                     order.time_in_force.value,
                     order.post_only,

@@ -27,7 +27,7 @@ class Account(Exposure):
         order: ExchangeOrder,
         *,
         lots: int,
-        limit: int | None,
+        limit_ticks: int | None,
         reference: int | None,
         at_open: bool = False,
         opening: int | None = None,
@@ -39,31 +39,31 @@ class Account(Exposure):
 
         Args:
             order: The order as it stands.
-            lots, limit: The size and limit that it is to have.
+            lots, limit_ticks: The size and limit that it is to have.
             reference: The price by which an order without a limit is valued, None before the first.
             at_open: Whether a market order fills at the open of a candle.
             opening: That open, None while it has not come: the order is then judged when it does.
         """
         own = self._holdings[order.instrument]
-        instrument, left = own.position.instrument, lots - order.filled
+        instrument, left = own.position.instrument, lots - order.filled_lots
         is_small = lots < instrument.min_lots
         if is_small and not self._closes(order, own, left):
             return "below_min_qty"
         if instrument.is_on_finer_grid and not instrument.fits(
-            lots=lots, left=left, limit=limit, stop=order.waiting_stop, may_be_small=is_small
+            lots=lots, left=left, limit=limit_ticks, stop=order.waiting_stop, may_be_small=is_small
         ):
             return "instrument_changed"  # since it was sent
         if order.reduce_only:
             refusal = "" if self._can_reduce(order, own) else "reduce_only_no_position"
-            refusal = refusal or self._fee_refuses(order, own, left, limit, reference)
+            refusal = refusal or self._fee_refuses(order, own, left, limit_ticks, reference)
         elif not own.is_spot:
-            refusal = self._admit_contract(order, own, left, limit, reference)
-        elif at_open and order.is_buy and limit is None and order.stop is None:
+            refusal = self._admit_contract(order, own, left, limit_ticks, reference)
+        elif at_open and order.is_buy and limit_ticks is None and order.stop_ticks is None:
             lock = None if opening is None else self._lock_at(order, opening)
             refusal = self._admit_spot(order, lots, lock)
         else:
-            lock = self._lock_for(order, limit, reference)
-            refusal = self._fee_refuses(order, own, left, limit, reference)
+            lock = self._lock_for(order, limit_ticks, reference)
+            refusal = self._fee_refuses(order, own, left, limit_ticks, reference)
             if not refusal:
                 refusal = "no_price" if lock is None else self._admit_spot(order, lots, lock)
         if not refusal:
@@ -87,13 +87,13 @@ class Account(Exposure):
         return self.reducible_lots(order) > 0
 
     def _fee_refuses(
-        self, order: ExchangeOrder, own: Holding, left: int, limit: int | None, reference: int | None
+        self, order: ExchangeOrder, own: Holding, left: int, limit_ticks: int | None, reference: int | None
     ) -> str:
         """Return why a spot sale may not be whose fee is more than it brings and the account can add to that."""
         if order.is_buy or not own.sales_may_cost:
             return ""
-        prices = [price for price in (limit, order.stop) if price is not None][:1]
-        if order.stop is None and reference is not None:
+        prices = [price for price in (limit_ticks, order.stop_ticks) if price is not None][:1]
+        if order.stop_ticks is None and reference is not None:
             prices.append(reference)  # a limit that takes at once fills at the market
         if not prices:
             return ""
@@ -105,7 +105,7 @@ class Account(Exposure):
         """Lock the funds of a spot order; without a lock nothing is held back until the open that fills it."""
         instrument = self._holdings[order.instrument].position.instrument
         currency = instrument.quote if order.is_buy else instrument.base
-        more = _NOTHING if lock is None else self._lock_amount(order, lock, lots - order.filled)
+        more = _NOTHING if lock is None else self._lock_amount(order, lock, lots - order.filled_lots)
         if order.lock is not None:
             more = EXACT.subtract(more, self._lock_amount(order, order.lock, order.left))
         if lock is not None and not self.is_free(currency, more):
@@ -115,9 +115,11 @@ class Account(Exposure):
         return ""
 
     def _admit_contract(
-        self, order: ExchangeOrder, own: Holding, left: int, limit: int | None, reference: int | None
+        self, order: ExchangeOrder, own: Holding, left: int, limit_ticks: int | None, reference: int | None
     ) -> str:
-        price = limit if limit is not None else order.stop if order.stop is not None else reference
+        price = (
+            limit_ticks if limit_ticks is not None else order.stop_ticks if order.stop_ticks is not None else reference
+        )
         if price is None:
             return "no_price"
         net = own.net
@@ -127,7 +129,7 @@ class Account(Exposure):
             order.only_closes = False
             return ""
         instrument = own.position.instrument
-        if order.stop is None and reference is not None and order.is_buy is instrument.is_inverse:
+        if order.stop_ticks is None and reference is not None and order.is_buy is instrument.is_inverse:
             # A limit that takes at once fills at the market, where one step is worth more than at the limit.
             price = min(price, reference) if instrument.is_inverse else max(price, reference)
         if own.is_linear and self._may_clearly_be(own, abs(after) * price * net.lot_tick / net.scale):

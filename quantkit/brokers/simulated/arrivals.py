@@ -22,42 +22,42 @@ class Arrivals:
     def process(self, listing: Listing, message: OrderMessage) -> None:
         """Process a message to a listing: let an order in, cancel it, or change it; or say why not."""
         order, at_ns, market, executions = message.order, message.arrives_ns, listing.market, self._executions
-        is_new, lots, limit = message.kind == "submit", order.lots, order.limit
+        is_new, lots, limit_ticks = message.kind == "submit", order.lots, order.limit_ticks
         keeps_place, refusal = True, ""
         if is_new:
             order.arrived_ns = at_ns
         elif order.state.is_final:
             return
         elif message.kind == "cancel":
-            executions.cancelled(order, REQUESTED, at_ns)
+            executions.cancel(order, REQUESTED, at_ns)
             return
         else:
             lots = lots if message.lots is None else message.lots
-            limit = limit if message.limit is None else message.limit
-            if lots <= order.filled:
-                executions.cancelled(order, "amended_to_filled", at_ns)
+            limit_ticks = limit_ticks if message.limit_ticks is None else message.limit_ticks
+            if lots <= order.filled_lots:
+                executions.cancel(order, "amended_to_filled", at_ns)
                 return
-            keeps_place = limit == order.limit and lots <= order.lots
-            if order.post_only and limit is not None and not keeps_place and market.crosses(order, limit):
+            keeps_place = limit_ticks == order.limit_ticks and lots <= order.lots
+            if order.post_only and limit_ticks is not None and not keeps_place and market.crosses(order, limit_ticks):
                 refusal = "post_only_would_take"
         refusal = refusal or self._account.admit(
             order,
             lots=lots,
-            limit=limit,
+            limit_ticks=limit_ticks,
             reference=market.reference_ticks(order.side),
             at_open=market.fills_at_opens,
             opening=market.opening_ticks(order) if market.fills_at_opens else None,
         )
         if is_new:
             if refusal:
-                executions.rejected(order, refusal, at_ns)
+                executions.reject(order, refusal, at_ns)
             else:
                 market.arrive(order, at_ns)
         elif refusal:
             # It stays as it is.
             executions.report(order, order.state, f"{AMEND_REFUSED}: {refusal}", at_ns)
         else:
-            order.lots, order.limit = lots, limit
+            order.lots, order.limit_ticks = lots, limit_ticks
             executions.report(order, order.state, AMENDED, at_ns)
             if not keeps_place:
                 order.arrived_ns = at_ns  # like a new order: rows stamped before cannot have met it

@@ -171,8 +171,12 @@ class BookStream(MatchingStream):
                 continue
             if not book.is_valid:
                 continue
-            assert order.limit is not None
-            if (ask is not None and ask <= order.limit) if order.is_buy else (bid is not None and bid >= order.limit):
+            assert order.limit_ticks is not None
+            if (
+                (ask is not None and ask <= order.limit_ticks)
+                if order.is_buy
+                else (bid is not None and bid >= order.limit_ticks)
+            ):
                 return True  # the other side is there already, and the next row lets it fill
             if is_queue_in_doubt(order, book):
                 return True
@@ -191,17 +195,17 @@ class BookStream(MatchingStream):
         # Half a step beside a level is hit by every price that rounds to it; a hundredth more forgives float noise.
         for order in market.orders:
             if not order.is_triggered:
-                assert order.stop is not None
+                assert order.stop_ticks is not None
                 if order.is_buy:
-                    high = min(high, price(order.stop) - 0.51 * step)
+                    high = min(high, price(order.stop_ticks) - 0.51 * step)
                 else:
-                    low = max(low, price(order.stop) + 0.51 * step)
+                    low = max(low, price(order.stop_ticks) + 0.51 * step)
             elif is_valid:
-                assert order.limit is not None
+                assert order.limit_ticks is not None
                 if order.is_buy:
-                    low, bids_to = max(low, price(order.limit) - 0.49 * step), max(bids_to, order.limit)
+                    low, bids_to = max(low, price(order.limit_ticks) - 0.49 * step), max(bids_to, order.limit_ticks)
                 else:
-                    high, asks_to = min(high, price(order.limit) + 0.49 * step), min(asks_to, order.limit)
+                    high, asks_to = min(high, price(order.limit_ticks) + 0.49 * step), min(asks_to, order.limit_ticks)
                 self._scans.append(QueueScan(order, market.instrument))
         self._low, self._high, self._bids_to, self._asks_to = low, high, bids_to, asks_to
 
@@ -213,16 +217,16 @@ class BookStream(MatchingStream):
 
     def _point(self) -> None:
         """Let the two streams stop where something matters, or where the search goes on."""
-        stop, trades = min(self._first, self._until_index), self._trades
+        next_index, trades = min(self._first, self._until_index), self._trades
         row = self._row
-        is_hit = stop < self._horizon
+        is_hit = next_index < self._horizon
         if is_hit:
-            row = self._book.row_at(stop)
-            is_hit = self._book.index_of(row) == stop
+            row = self._book.row_at(next_index)
+            is_hit = self._book.index_of(row) == next_index
             if not is_hit:
                 assert trades is not None
-                self.stop, self.is_hit = NOWHERE, False
-                trades.stop_at(trades.cursor.row_at(stop), is_hit=True)
+                self.next_index, self.is_hit = NOWHERE, False
+                trades.stop_at(trades.cursor.row_at(next_index), is_hit=True)
                 return
         self.stop_at(row, is_hit=is_hit)
         if trades is not None:
@@ -249,7 +253,7 @@ class BookStream(MatchingStream):
         trades = None if self._trades is None else self._trades.cursor
         for scan in self._scans:
             scan.look_through(self._book, (row, end_row), trades, (trade, end_trade))
-            self._first = min(self._first, scan.stop)
+            self._first = min(self._first, scan.next_index)
 
     def _first_row(self, first: int, last: int) -> int:
         """Return the index of the first of some book rows that is a snapshot or reaches an order."""

@@ -35,7 +35,7 @@ class SimulatedBroker:
         account: The exchange's truth about money and positions.
         listings: By instrument.
         own_sources: Prices of last trades that value nothing, by their cursor.
-        messages: Under way.
+        sender: Sends messages, and has those under way.
         executions: What markets do to orders.
         volume: How large fills are against their rows.
         position: The run's position.
@@ -52,7 +52,7 @@ class SimulatedBroker:
         *,
         listings: Mapping[str, Listing],
         own_sources: Mapping[StreamCursor, MarkSource],
-        messages: MessageSender,
+        sender: MessageSender,
         executions: Executions,
         volume: VolumeShares,
         position: RunPosition,
@@ -71,7 +71,7 @@ class SimulatedBroker:
         self._armed: dict[str, Listing] = {}  # those that may need a row
         self._is_fresh = True
         self._own_sources = own_sources
-        self._messages = messages
+        self._sender = sender
         self._executions = executions
         self._arrivals = Arrivals(account, executions)
         self._volume = volume
@@ -81,7 +81,7 @@ class SimulatedBroker:
         self._dirty = dirty
         # What a part does alone is called straight.
         self.take_report = executions.take_report
-        self.take_decisions = messages.take_decisions
+        self.take_decisions = sender.take_decisions
 
     @property
     def fills(self) -> Sequence[Fill]:
@@ -94,14 +94,14 @@ class SimulatedBroker:
     # Orders -----------------------------------------------------------------------------------------------------
 
     def submit(self, order: Order, now_ns: int) -> int:
-        working = self.orders[order.id] = ExchangeOrder(order)
-        return self._messages.send(now_ns, "submit", working)
+        self.orders[order.id] = ExchangeOrder(order)
+        return self._sender.send(now_ns, "submit", self.orders[order.id])
 
     def cancel(self, order_id: str, now_ns: int) -> None:
-        self._messages.send(now_ns, "cancel", self.orders[order_id])
+        self._sender.send(now_ns, "cancel", self.orders[order_id])
 
-    def amend(self, order_id: str, now_ns: int, *, lots: int | None, price_ticks: int | None) -> None:
-        self._messages.send(now_ns, "amend", self.orders[order_id], lots, price_ticks)
+    def amend(self, order_id: str, now_ns: int, *, lots: int | None, limit_ticks: int | None) -> None:
+        self._sender.send(now_ns, "amend", self.orders[order_id], lots, limit_ticks)
 
     # The next row that matters ------------------------------------------------------------------------------------
 
@@ -113,17 +113,17 @@ class SimulatedBroker:
                 self._armed[name] = listing
             else:
                 self._armed.pop(name, None)
-        stop, cursor = NOWHERE, None
+        next_index, cursor = NOWHERE, None
         for listing in self._armed.values():
             for stream in listing.streams:
-                if stream.stop < stop:
-                    stop, cursor = stream.stop, stream.cursor if stream.is_hit else None
-        self.agenda.stop, self.agenda.cursor = stop, cursor
+                if stream.next_index < next_index:
+                    next_index, cursor = stream.next_index, stream.cursor if stream.is_hit else None
+        self.agenda.next_index, self.agenda.cursor = next_index, cursor
 
     def search_on(self, index: int) -> None:
         for listing in self._armed.values():
             for stream in listing.streams:
-                if stream.stop <= index and not stream.is_hit:
+                if stream.next_index <= index and not stream.is_hit:
                     stream.search_on()
         self.rearm(())
 
@@ -141,9 +141,9 @@ class SimulatedBroker:
 
     def on_row(self, cursor: StreamCursor, index: int) -> None:
         listing, stream = self._of_cursor[cursor]
-        assert stream.stop == index, f"{cursor.name}: row at {index}, which is no stop"
+        assert stream.next_index == index, f"{cursor.name}: row at {index}, which is no stop"
         row = stream.row
-        clock_ns = listing.open_row(stream, row, index)
+        clock_ns = listing.begin_row(stream, row, index)
         if listing.queue:
             self.process_arrivals(listing, clock_ns)
         listing.apply_row(stream, row, clock_ns)
@@ -155,7 +155,7 @@ class SimulatedBroker:
             self._dirty.add(listing.id)
             listing.sync(self._position.index)
         while queue and queue[0].arrives_ns <= clock_ns:
-            self._arrivals.process(listing, self._messages.take(listing))
+            self._arrivals.process(listing, self._sender.take(listing))
 
     # Batches ------------------------------------------------------------------------------------------------------
 
@@ -193,19 +193,19 @@ class SimulatedBroker:
             if cursor in self._of_cursor:
                 self._of_cursor[cursor][1].leave_rows()
             if cursor in self._own_sources:
-                self._own_sources[cursor].leave_batch()
+                self._own_sources[cursor].leave_rows()
 
     # Time -------------------------------------------------------------------------------------------------------
 
     def take_inputs(self, until_ns: int) -> None: ...
 
     def advance(self, now_ns: int) -> None:
-        agenda, messages = self.agenda, self._messages
+        agenda, sender = self.agenda, self._sender
         while agenda.wake_ns <= now_ns:
-            listing = messages.busy[0] if len(messages.busy) == 1 else messages.first_overdue(now_ns)
+            listing = sender.busy[0] if len(sender.busy) == 1 else sender.first_overdue(now_ns)
             self._dirty.add(listing.id)
             listing.sync(self._position.index)
-            self._arrivals.process(listing, messages.take(listing))
+            self._arrivals.process(listing, sender.take(listing))
 
     # The account ------------------------------------------------------------------------------------------------
 
@@ -226,8 +226,8 @@ class SimulatedBroker:
         market.use(instrument)
         self._dirty.add(instrument.id)
         for order in tuple(market.orders):
-            if not instrument.fits(lots=order.lots, left=order.left, limit=order.limit, stop=order.waiting_stop):
-                self._executions.cancelled(order, "instrument_changed", at_ns)
+            if not instrument.fits(lots=order.lots, left=order.left, limit=order.limit_ticks, stop=order.waiting_stop):
+                self._executions.cancel(order, "instrument_changed", at_ns)
 
     def _check_steps(self, listing: Listing) -> None:
         """Hold a listing's rows so far against the price step of now, since it changes or the run ends."""
@@ -238,11 +238,11 @@ class SimulatedBroker:
     # The end ----------------------------------------------------------------------------------------------------
 
     def finish(self, now_ns: int, reason: str) -> list[Report]:
-        self._messages.clear()
+        self._sender.clear()
         at_ns = now_ns - self._send_clock.offset_at(now_ns)
         for order in self.orders.values():
             if not order.is_final:
-                self._executions.cancelled(order, reason, at_ns)
+                self._executions.cancel(order, reason, at_ns)
         return self._executions.take_all()
 
     def remedy(self, instrument: str) -> str:

@@ -44,14 +44,14 @@ def simulated(options: RunOptions) -> BrokerFactory:
         exchange = _Exchange(setup, options, executions)
         for instrument in setup.instruments.values():
             listings[instrument.id] = exchange.listing_of(instrument)
-        messages = MessageSender(
+        sender = MessageSender(
             listings, position, send_clock, setup.dirty, agenda, keeps_decisions=setup.keeps_decisions
         )
         return SimulatedBroker(
             account,
             listings=listings,
             own_sources=exchange.own_sources,
-            messages=messages,
+            sender=sender,
             executions=executions,
             volume=volume,
             position=position,

@@ -212,7 +212,7 @@ class DisplayedMarket(Market):
         self._stale_after_ns = stale_after_ns
         self.has_trades = has_trades
         self._slippage = excess_slippage_bps
-        self._triggered: list[ExchangeOrder] = []
+        self._waiting: list[ExchangeOrder] = []
 
     @property
     def needs_rows(self) -> bool:
@@ -222,7 +222,7 @@ class DisplayedMarket(Market):
     @property
     def is_waiting(self) -> bool:
         """Whether an order waits for the first update to come."""
-        return bool(self._triggered)
+        return bool(self._waiting)
 
     def use(self, instrument: Instrument) -> None:
         before = self.instrument
@@ -244,7 +244,7 @@ class DisplayedMarket(Market):
     def arrive(self, order: ExchangeOrder, at_ns: int) -> None:
         refusal = self._refusal(order, at_ns)
         if refusal:
-            self._listener.rejected(order, refusal, at_ns)
+            self._listener.reject(order, refusal, at_ns)
             return
         self._listener.report(order, OrderState.ACCEPTED, "", at_ns)
         self._enter(order, at_ns)
@@ -252,22 +252,22 @@ class DisplayedMarket(Market):
     def _refusal(self, order: ExchangeOrder, at_ns: int) -> str:
         if not order.is_triggered:
             return ""
-        if order.limit is None or order.tif is not TimeInForce.GTC:
+        if order.limit_ticks is None or order.tif is not TimeInForce.GTC:
             if not self.display.is_valid:
                 return "book_invalid"
             return "book_stale" if self._is_stale(at_ns) else ""
-        if order.post_only and self.crosses(order, order.limit):
+        if order.post_only and self.crosses(order, order.limit_ticks):
             return "post_only_would_take"
         return ""
 
     def _is_stale(self, at_ns: int) -> bool:
         return self.updated_ns is None or at_ns - self.updated_ns > self._stale_after_ns
 
-    def crosses(self, order: ExchangeOrder, limit: int) -> bool:
+    def crosses(self, order: ExchangeOrder, limit_ticks: int) -> bool:
         if not self.display.is_valid:
-            return super().crosses(order, limit)
+            return super().crosses(order, limit_ticks)
         best = self.display.best(order.side.opposite)
-        return best is not None and (best <= limit if order.is_buy else best >= limit)
+        return best is not None and (best <= limit_ticks if order.is_buy else best >= limit_ticks)
 
     def reference_ticks(self, side: Side) -> int | None:
         best = self.display.best(side.opposite) if self.display.is_valid else None
@@ -275,7 +275,7 @@ class DisplayedMarket(Market):
 
     def _enter(self, order: ExchangeOrder, at_ns: int) -> None:
         self.orders.append(order)
-        if order in self._triggered:
+        if order in self._waiting:
             return  # an amended stop still waits for the first update after the trade that set it off
         if not order.is_triggered:
             trigger = self._trigger_price(order.side)
@@ -291,27 +291,27 @@ class DisplayedMarket(Market):
 
     def _work(self, order: ExchangeOrder, at_ns: int) -> None:
         """Take what the order may take, then rest or end."""
-        is_taking = order.limit is None or self.crosses(order, order.limit)
-        may_wait = order.limit is not None and order.tif is TimeInForce.GTC and not order.post_only
+        is_taking = order.limit_ticks is None or self.crosses(order, order.limit_ticks)
+        may_wait = order.limit_ticks is not None and order.tif is TimeInForce.GTC and not order.post_only
         if may_wait and (not self.display.is_valid or (is_taking and self._is_stale(at_ns))):
-            self._triggered.append(order)  # the first update to come says what it may take
+            self._waiting.append(order)  # the first update to come says what it may take
             return
         if is_taking and self.display.is_valid and not self._is_stale(at_ns):
             self._walk(order, at_ns)
         if order.is_final:
             return
-        if order.limit is None:
-            self._listener.cancelled(order, "no_liquidity", at_ns)
+        if order.limit_ticks is None:
+            self._listener.cancel(order, "no_liquidity", at_ns)
         elif order.tif is not TimeInForce.GTC:
-            self._listener.cancelled(order, f"{order.tif.lower()}_unfilled", at_ns)
+            self._listener.cancel(order, f"{order.tif.lower()}_unfilled", at_ns)
         else:
-            order.ahead = self.display.ahead(order.side, order.limit) if self.display.is_valid else None
+            order.ahead = self.display.ahead(order.side, order.limit_ticks) if self.display.is_valid else None
 
     def _walk(self, order: ExchangeOrder, at_ns: int) -> None:
         side = order.side.opposite
         offers = self._offers(order, side)
         if order.tif is TimeInForce.FOK and sum(lots for _, lots, _ in offers) < order.left:
-            self._listener.cancelled(order, "fok_unfilled", at_ns)
+            self._listener.cancel(order, "fok_unfilled", at_ns)
             return
         for number, (ticks, lots, is_shown) in enumerate(offers, 1):
             lots = min(lots, order.left)
@@ -321,10 +321,10 @@ class DisplayedMarket(Market):
                 why = f"took level {number} of the display"
             else:
                 why = "beyond the displayed size"
-            before = order.filled
-            self._listener.filled(order, lots, ticks, is_maker=False, at_ns=at_ns, why=why)
-            if is_shown and order.filled - before < lots:
-                left = self.taken[side, ticks][0] - (lots - (order.filled - before))
+            before = order.filled_lots
+            self._listener.fill(order, lots, ticks, is_maker=False, at_ns=at_ns, why=why)
+            if is_shown and order.filled_lots - before < lots:
+                left = self.taken[side, ticks][0] - (lots - (order.filled_lots - before))
                 self.taken[side, ticks] = (left, self.taken[side, ticks][1])
             if order.is_final or not order.left:
                 return
@@ -364,7 +364,7 @@ class DisplayedMarket(Market):
             self.taken = {level: taken for level, taken in self.taken.items() if shown(*level) == taken[1]}
         if not self.display.is_valid:
             return
-        waiting, self._triggered = self._triggered, []
+        waiting, self._waiting = self._waiting, []
         for order in tuple(self.orders):
             if order.is_final:
                 continue
@@ -378,19 +378,19 @@ class DisplayedMarket(Market):
                 if order.arrived_ns <= at_ns:
                     self._work(order, at_ns)
                 else:  # an update from before it arrived, come in late
-                    self._triggered.append(order)
+                    self._waiting.append(order)
             else:
                 self._update_resting(order, at_ns)
 
     def _update_resting(self, order: ExchangeOrder, at_ns: int) -> None:
-        assert order.limit is not None
+        assert order.limit_ticks is not None
         if order.arrived_ns <= at_ns:
             best = self._best_untaken(order.side.opposite)
-            if best is not None and (best <= order.limit if order.is_buy else best >= order.limit):
+            if best is not None and (best <= order.limit_ticks if order.is_buy else best >= order.limit_ticks):
                 why = f"the other side reached our price, {self._ahead(order.ahead)}"
-                self._listener.filled(order, order.left, order.limit, is_maker=True, at_ns=at_ns, why=why)
+                self._listener.fill(order, order.left, order.limit_ticks, is_maker=True, at_ns=at_ns, why=why)
                 return
-        ahead = self.display.ahead(order.side, order.limit)
+        ahead = self.display.ahead(order.side, order.limit_ticks)
         if ahead is not None:
             order.ahead = ahead if order.ahead is None else min(order.ahead, ahead)
 
@@ -416,21 +416,21 @@ class DisplayedMarket(Market):
             if not order.is_triggered:
                 if order.triggers_at(reached):
                     order.is_triggered = True
-                    self._triggered.append(order)
+                    self._waiting.append(order)
                 continue
-            if order.limit is None or order in self._triggered or not self.display.is_valid:
+            if order.limit_ticks is None or order in self._waiting or not self.display.is_valid:
                 continue
             if order.is_beyond(ticks):
                 why = f"trade at {price} beyond our price, {self._ahead(order.ahead)}"
-                self._listener.filled(order, order.left, order.limit, is_maker=True, at_ns=at_ns, why=why)
-            elif ticks == order.limit and side is not order.side and order.ahead is not None:
+                self._listener.fill(order, order.left, order.limit_ticks, is_maker=True, at_ns=at_ns, why=why)
+            elif ticks == order.limit_ticks and side is not order.side and order.ahead is not None:
                 before = order.ahead
                 order.ahead = max(0, before - lots)
                 ours = min(order.left, max(0, lots - before - shared))
                 if ours:
                     shared += ours
                     why = f"trade of {qty} at our price, {self._ahead(before)}"
-                    self._listener.filled(order, ours, ticks, is_maker=True, at_ns=at_ns, why=why)
+                    self._listener.fill(order, ours, ticks, is_maker=True, at_ns=at_ns, why=why)
 
     def _ahead(self, lots: int | None) -> str:
         return "queue unknown" if lots is None else f"{lots // self.instrument.lots_per_step} steps ahead"
@@ -441,17 +441,17 @@ class DisplayedMarket(Market):
         beside = 0.51 * self.instrument.ticks_per_step
         for order in self.orders:
             if not order.is_triggered:
-                assert order.stop is not None
+                assert order.stop_ticks is not None
                 if not self.has_trades:
                     continue
                 if order.is_buy:
-                    high = min(high, order.stop - beside)
+                    high = min(high, order.stop_ticks - beside)
                 else:
-                    low = max(low, order.stop + beside)
-            elif order.limit is not None:
+                    low = max(low, order.stop_ticks + beside)
+            elif order.limit_ticks is not None:
                 if order.is_buy:
-                    low = max(low, order.limit + beside)
+                    low = max(low, order.limit_ticks + beside)
                 else:
-                    high = min(high, order.limit - beside)
+                    high = min(high, order.limit_ticks - beside)
         tick = float(self.instrument.tick)
         return PriceBand(low * tick, high * tick)

@@ -22,6 +22,8 @@ class DisplayedListing(Listing):
         last_trades: The last trade's price, where there are trades.
     """
 
+    market: DisplayedMarket
+
     def __init__(
         self,
         market: DisplayedMarket,
@@ -32,13 +34,12 @@ class DisplayedListing(Listing):
         follows_rows: bool,
     ) -> None:
         super().__init__(market, streams, latency_ns=latency_ns, follows_rows=follows_rows)
-        self._shown = market
         self._last_trades = last_trades
 
     def arm(self, index: int) -> bool:
         if super().arm(index):
             return True
-        if self._shown.needs_rows:
+        if self.market.needs_rows:
             self.streams[0].follow(index)
             return True
         return False
@@ -49,7 +50,7 @@ class DisplayedListing(Listing):
         rows = self.streams[0].row_at(index)
         if rows:
             self._show(rows)
-            self._shown.updated_ns = self.clock_ns(self.streams[0].cursor.index_of(rows - 1) + 1)
+            self.market.updated_ns = self.clock_ns(self.streams[0].cursor.index_of(rows - 1) + 1)
 
     @abstractmethod
     def _show(self, rows: int) -> None:
@@ -60,13 +61,13 @@ class DisplayedListing(Listing):
         """Let a row of the display reach the orders."""
 
     def apply_row(self, stream: MatchingStream, row: int, clock_ns: int) -> None:
-        self.opened = None
+        self.row_begun = None
         if stream is self.streams[0]:
             self._update(row, clock_ns)
             return
         cursor = stream.cursor
         qty, side = print_of(cursor, row) if self.market.orders else (0.0, Side.BUY)
-        self._shown.on_trade(float(cursor.column("price")[row]), qty, side, clock_ns)
+        self.market.on_trade(float(cursor.column("price")[row]), qty, side, clock_ns)
 
 
 class BookListing(DisplayedListing):
@@ -99,26 +100,26 @@ class BookListing(DisplayedListing):
         self._position = position
 
     def begin(self) -> None:
-        self._shown.updated_ns = self._cursor.begun_ns
+        self.market.updated_ns = self._cursor.begun_ns
 
     def arm(self, index: int) -> bool:
         if self._follows_rows:
             return super().arm(index)
-        return self._stream.watch(self.until_ns(index), index)
+        return self._stream.watch(self.arrival_ns(index), index)
 
     def sync(self, index: int) -> None:
         self._stream.settle(index)
         super().sync(index)
 
-    def open_row(self, stream: MatchingStream, row: int, index: int) -> int:
+    def begin_row(self, stream: MatchingStream, row: int, index: int) -> int:
         self._stream.settle(index)
-        return super().open_row(stream, row, index)
+        return super().begin_row(stream, row, index)
 
     def _show(self, rows: int) -> None:
         self._cursor.advance(rows)
 
     def _update(self, row: int, clock_ns: int) -> None:
-        market, cursor = self._shown, self._cursor
+        market, cursor = self.market, self._cursor
         cursor.advance(row)
         if market.taken:
             market.before_update(cursor.book_rows.named_levels(row))
@@ -157,7 +158,7 @@ class TickerListing(DisplayedListing):
 
     def _update(self, row: int, clock_ns: int) -> None:
         self._display.update(*_ticker(self._cursor, row))
-        self._shown.on_update(clock_ns)
+        self.market.on_update(clock_ns)
 
 
 def _ticker(cursor: StreamCursor, row: int) -> tuple[float | None, float | None, float | None, float | None]:

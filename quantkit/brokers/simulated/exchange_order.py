@@ -24,16 +24,29 @@ class Lock(NamedTuple):
 
 
 class ExchangeOrder:
-    """An order as the exchange holds it.
+    """An order as the exchange holds it. Each group of attributes has one writer; the first never changes.
 
     Attributes:
-        fees_of_fills, fees_paid: What its fills cost so far, without and with the order's own part.
+        id, instrument, side, is_buy, tif, post_only, reduce_only, stop_ticks, tag, sent_ns: As it was sent.
+
+        Written by `Arrivals`:
+        arrived_ns: When it arrived, or changed so that it lost its place.
+        lots, limit_ticks: Its whole size and its limit, which a change sets anew.
+
+        Written by `Executions`:
+        state, filled_lots: How far it has come.
+        reported_ns: When the latest news of it is due.
+
+        Written by its market, `ahead` also by the market's `QueueScan`:
         ahead: Displayed size steps that stand before it in the queue; None while unknown (displayed books).
         is_taking: Waits for the next price to take it, instead of resting.
         is_triggered: Whether a stop has become a market or limit order.
-        only_closes: Whether the account carries no more than the closing of its contract position.
+
+        Written by the account:
+        lock: Spot funds kept for it.
         open_lots: What the account counts it as that may still add.
-        reported_ns: When the latest news of it is due.
+        only_closes: Whether the account carries no more than the closing of its contract position.
+        fees_of_fills, fees_paid: What its fills cost so far, without and with the order's own part.
     """
 
     __slots__ = (
@@ -41,13 +54,13 @@ class ExchangeOrder:
         "arrived_ns",
         "fees_of_fills",
         "fees_paid",
-        "filled",
+        "filled_lots",
         "id",
         "instrument",
         "is_buy",
         "is_taking",
         "is_triggered",
-        "limit",
+        "limit_ticks",
         "lock",
         "lots",
         "only_closes",
@@ -58,7 +71,7 @@ class ExchangeOrder:
         "sent_ns",
         "side",
         "state",
-        "stop",
+        "stop_ticks",
         "tag",
         "tif",
     )
@@ -69,9 +82,9 @@ class ExchangeOrder:
         self.side = order.side
         self.is_buy = order.side is Side.BUY
         self.lots = order.lots
-        self.filled = 0
-        self.limit = order.price_ticks
-        self.stop = order.stop_ticks
+        self.filled_lots = 0
+        self.limit_ticks = order.price_ticks
+        self.stop_ticks = order.stop_ticks
         self.tif = order.time_in_force
         self.post_only = order.post_only
         self.reduce_only = order.reduce_only
@@ -91,7 +104,7 @@ class ExchangeOrder:
     @property
     def left(self) -> int:
         """Size steps still open."""
-        return self.lots - self.filled
+        return self.lots - self.filled_lots
 
     @property
     def is_final(self) -> bool:
@@ -101,18 +114,18 @@ class ExchangeOrder:
     @property
     def waiting_stop(self) -> int | None:
         """The stop price while it has not been set off."""
-        return None if self.is_triggered else self.stop
+        return None if self.is_triggered else self.stop_ticks
 
     def allows(self, ticks: int) -> bool:
         """Whether a fill at `ticks` is within the limit."""
-        return self.limit is None or (ticks <= self.limit if self.is_buy else ticks >= self.limit)
+        return self.limit_ticks is None or (ticks <= self.limit_ticks if self.is_buy else ticks >= self.limit_ticks)
 
     def is_beyond(self, ticks: int) -> bool:
         """Whether `ticks` is strictly better than the limit, so that the market went through it."""
-        assert self.limit is not None
-        return ticks < self.limit if self.is_buy else ticks > self.limit
+        assert self.limit_ticks is not None
+        return ticks < self.limit_ticks if self.is_buy else ticks > self.limit_ticks
 
     def triggers_at(self, ticks: int) -> bool:
         """Whether a price of `ticks` sets the stop off."""
-        assert self.stop is not None
-        return ticks >= self.stop if self.is_buy else ticks <= self.stop
+        assert self.stop_ticks is not None
+        return ticks >= self.stop_ticks if self.is_buy else ticks <= self.stop_ticks

@@ -15,7 +15,7 @@ from quantkit.rows.position import RunPosition
 
 
 class Executions:
-    """Listens to the markets.
+    """Carries out what markets decide: books, ends and reports.
 
     Reports are due `latency_ns` after the event, by our clock, or with the row that revealed it if that came later.
 
@@ -55,22 +55,22 @@ class Executions:
         self._agenda = agenda
         self._reports: list[Report] = []  # a heap of those on their way
 
-    # What markets tell ------------------------------------------------------------------------------------------
+    # What markets decide ----------------------------------------------------------------------------------------
 
-    def rejected(self, order: ExchangeOrder, reason: str, at_ns: int) -> None:
+    def reject(self, order: ExchangeOrder, reason: str, at_ns: int) -> None:
         """Refuse an order on arrival."""
         self._end(order, OrderState.REJECTED, reason, at_ns)
 
-    def cancelled(self, order: ExchangeOrder, reason: str, at_ns: int) -> None:
+    def cancel(self, order: ExchangeOrder, reason: str, at_ns: int) -> None:
         """End an order with what it has filled so far."""
         self._end(order, OrderState.CANCELLED, reason, at_ns)
 
-    def filled(self, order: ExchangeOrder, lots: int, ticks: int, *, is_maker: bool, at_ns: int, why: str) -> None:
+    def fill(self, order: ExchangeOrder, lots: int, ticks: int, *, is_maker: bool, at_ns: int, why: str) -> None:
         """Book an execution, cut to what the account can have; the rest of it is cancelled."""
         account = self._account
         allowed = account.affordable_lots(order, lots, ticks, is_maker=is_maker)
         if allowed <= 0:
-            self.cancelled(order, account.reason_for_cutting(order), at_ns)
+            self.cancel(order, account.reason_for_cutting(order), at_ns)
             return
         name, position = order.instrument, self._position
         listing, instrument = self._listings[name], self._ledger.instruments[name]
@@ -95,13 +95,13 @@ class Executions:
             ticks=ticks,
         )
         self._observer.before_fill()
-        account.filled(order, allowed)
-        order.filled += allowed
+        account.release(order, allowed)
+        order.filled_lots += allowed
         self._ledger.apply(fill)
         self._dirty.add(name)
         self.fills.append(fill)
         listing.fills.append(fill)
-        if order.filled < order.lots:
+        if order.filled_lots < order.lots:
             self.report(order, OrderState.PARTLY_FILLED, "", at_ns, fill)
         else:
             self.report(order, OrderState.FILLED, "", at_ns, fill)
@@ -110,7 +110,7 @@ class Executions:
         self._volume.noted.append((name, fill.qty, position.index))
         self._observer.after_fill(fill)
         if allowed < lots:
-            self.cancelled(order, account.reason_for_cutting(order), at_ns)
+            self.cancel(order, account.reason_for_cutting(order), at_ns)
 
     def _end(self, order: ExchangeOrder, state: OrderState, reason: str, at_ns: int) -> None:
         self.report(order, state, reason, at_ns)
@@ -132,7 +132,7 @@ class Executions:
         our_ns = at_ns + offset_ns
         due_ns = max(our_ns + self._listings[order.instrument].latency_ns, now_ns, order.reported_ns)
         order.reported_ns = due_ns
-        report = Report(due_ns, len(self.log), order.id, state, reason, at_ns, order.lots, order.limit, fill)
+        report = Report(due_ns, len(self.log), order.id, state, reason, at_ns, order.lots, order.limit_ticks, fill)
         self.log.append(report)
         heapq.heappush(self._reports, report)
         self._agenda.report_ns = self._reports[0].due_ns

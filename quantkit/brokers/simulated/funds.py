@@ -110,13 +110,13 @@ class Funds:
             return Lock(instrument.quote, ticks, value, fee)
         return Lock(instrument.quote, ticks, EXACT.add(value, fee), None)
 
-    def _lock_for(self, order: ExchangeOrder, limit: int | None, reference: int | None) -> Lock | None:
+    def _lock_for(self, order: ExchangeOrder, limit_ticks: int | None, reference: int | None) -> Lock | None:
         if not order.is_buy:
             instrument = self._holdings[order.instrument].position.instrument
             return Lock(instrument.base, 0, instrument.lot, None)
-        if limit is not None:
-            return self._lock_at(order, limit)
-        price = order.stop if order.stop is not None else reference
+        if limit_ticks is not None:
+            return self._lock_at(order, limit_ticks)
+        price = order.stop_ticks if order.stop_ticks is not None else reference
         if price is None:
             return None
         return self._lock_at(order, -(-price * (100 + MARKET_LOCK_MARGIN_PCT) // 100))
@@ -127,8 +127,8 @@ class Funds:
             return amount
         return EXACT.add(amount, max(_NOTHING, self.fee_due(order, EXACT.multiply(lock.fee_per_lot, lots))))
 
-    def filled(self, order: ExchangeOrder, lots: int) -> None:
-        """Release what an order held back for `lots` that filled; call before its `filled` is raised."""
+    def release(self, order: ExchangeOrder, lots: int) -> None:
+        """Release what an order held back for `lots` that filled; call before its `filled_lots` is raised."""
         lock = order.lock
         if order.open_lots:
             order.open_lots -= lots

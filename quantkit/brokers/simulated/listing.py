@@ -31,7 +31,7 @@ class Listing(ABC):
 
     Attributes:
         queue: Messages under way, in the order of sending: none overtakes another.
-        opened: The row whose arrivals are being processed, with its stream.
+        row_begun: The row whose arrivals are being processed, with its stream.
         fills: All of its fills.
         lag_before_ns: How late the last matching row before this batch came, received less exchange stamp; None without
             one.
@@ -48,7 +48,7 @@ class Listing(ABC):
         self.streams = streams
         self.latency_ns = latency_ns
         self.queue: deque[OrderMessage] = deque()
-        self.opened: tuple[MatchingStream, int] | None = None
+        self.row_begun: tuple[MatchingStream, int] | None = None
         self.lag_before_ns: int | None = None
         self.fills: list[Fill] = []
         self._held_lots = 0  # signed size steps of the fills that have been counted
@@ -125,13 +125,13 @@ class Listing(ABC):
                 stream.rest()
             return False
         band = market.band() if market.orders else OPEN_BAND
-        until_ns = self.until_ns(index) if queue else NEVER_NS
+        arrival_ns = self.arrival_ns(index) if queue else NEVER_NS
         for stream in self.streams:
-            stream.arm(band, until_ns, index)
+            stream.arm(band, arrival_ns, index)
         return True
 
-    def until_ns(self, index: int) -> int:
-        """Return the moment from which on a row matters, since a message has arrived by then."""
+    def arrival_ns(self, index: int) -> int:
+        """Return when the next message arrives; a row from then on matters."""
         if not self.queue:
             return NEVER_NS
         arrives_ns = self.queue[0].arrives_ns
@@ -153,9 +153,9 @@ class Listing(ABC):
         sent at the very start is judged by the first open or trade.
         """
 
-    def open_row(self, stream: MatchingStream, row: int, index: int) -> int:
+    def begin_row(self, stream: MatchingStream, row: int, index: int) -> int:
         """Show a row to what arrives by it, and return the matching clock that it moves on."""
-        self.opened = stream, row
+        self.row_begun = stream, row
         return stream.clock_before(row + 1) if len(self.streams) == 1 else self.clock_ns(index + 1)
 
     @abstractmethod
@@ -166,6 +166,7 @@ class Listing(ABC):
 class TradeListing(Listing):
     """An instrument whose orders are matched on its trades alone."""
 
+    market: TradeMarket
     syncs_at_ends = False
 
     def __init__(
@@ -178,20 +179,19 @@ class TradeListing(Listing):
         follows_rows: bool = False,
     ) -> None:
         super().__init__(market, [stream], latency_ns=latency_ns, follows_rows=follows_rows)
-        self._trades = market
         self._stream = stream
         self._last_trades = last_trades
 
     def sync(self, index: int) -> None:
         price = self._last_trades.before(index)
-        if price is None and self.opened is not None:
-            stream, row = self.opened
+        if price is None and self.row_begun is not None:
+            stream, row = self.row_begun
             price = float(stream.cursor.column("price")[row])
         self.market.see(price)
 
     def apply_row(self, stream: MatchingStream, row: int, clock_ns: int) -> None:
-        self.opened = None
-        market, (prices, _) = self._trades, self._stream.prices or self._stream.read_prices()
+        self.row_begun = None
+        market, (prices, _) = self.market, self._stream.prices or self._stream.read_prices()
         qty, side = print_of(stream.cursor, row) if market.touch else (0.0, Side.BUY)
         market.on_trade(float(prices[row]), qty, side, clock_ns)
 
@@ -199,34 +199,25 @@ class TradeListing(Listing):
 class CandleListing(Listing):
     """An instrument whose orders are matched on its candles alone: on their opens, then on their ranges."""
 
-    def __init__(
-        self,
-        market: CandleMarket,
-        streams: Sequence[MatchingStream],
-        *,
-        latency_ns: int,
-        follows_rows: bool = False,
-    ) -> None:
-        super().__init__(market, streams, latency_ns=latency_ns, follows_rows=follows_rows)
-        self._candles = market
+    market: CandleMarket
 
     def sync(self, index: int) -> None:
         last = self.last_row(index)
         if last is not None:
             cursor, row = last[0].cursor, last[1]
             self.market.see(float(cursor.column("open" if cursor.kind == "candle_open" else "close")[row]))
-        if self.market.last_price is None and self.opened is not None:
-            stream, row = self.opened
+        if self.market.last_price is None and self.row_begun is not None:
+            stream, row = self.row_begun
             self.market.see(float(stream.cursor.column("open")[row]))
 
-    def open_row(self, stream: MatchingStream, row: int, index: int) -> int:
+    def begin_row(self, stream: MatchingStream, row: int, index: int) -> int:
         if stream.cursor.kind == "candle_open":
             self.market.opening = float(stream.cursor.column("open")[row])
-        return super().open_row(stream, row, index)
+        return super().begin_row(stream, row, index)
 
     def apply_row(self, stream: MatchingStream, row: int, clock_ns: int) -> None:
-        self.opened = self.market.opening = None
-        market, column = self._candles, stream.cursor.column
+        self.row_begun = self.market.opening = None
+        market, column = self.market, stream.cursor.column
         if stream.cursor.kind == "candle_open":
             market.on_open(float(column("open")[row]), clock_ns)
             return

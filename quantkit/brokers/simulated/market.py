@@ -12,15 +12,15 @@ from quantkit.orders import OrderState
 class ExecutionListener(Protocol):
     """Takes a market's events; the account behind it may allow less than the market offers."""
 
-    def filled(self, order: ExchangeOrder, lots: int, ticks: int, *, is_maker: bool, at_ns: int, why: str) -> None:
+    def fill(self, order: ExchangeOrder, lots: int, ticks: int, *, is_maker: bool, at_ns: int, why: str) -> None:
         """Book an execution; what the account cannot hold is cut off and cancelled."""
         ...
 
-    def cancelled(self, order: ExchangeOrder, reason: str, at_ns: int) -> None:
+    def cancel(self, order: ExchangeOrder, reason: str, at_ns: int) -> None:
         """End an order that the market will not keep."""
         ...
 
-    def rejected(self, order: ExchangeOrder, reason: str, at_ns: int) -> None:
+    def reject(self, order: ExchangeOrder, reason: str, at_ns: int) -> None:
         """Refuse an order on arrival."""
         ...
 
@@ -85,12 +85,12 @@ class Market(ABC):
         if order in self.orders:
             self.orders.remove(order)
 
-    def crosses(self, order: ExchangeOrder, limit: int) -> bool:
+    def crosses(self, order: ExchangeOrder, limit_ticks: int) -> bool:
         """Whether a limit would take at once, since the last price is strictly better: post-only is judged by this."""
         if self._last is None:
             return False
         low, high = self._last
-        return high < limit if order.is_buy else low > limit
+        return high < limit_ticks if order.is_buy else low > limit_ticks
 
     @abstractmethod
     def reference_ticks(self, side: Side) -> int | None:

@@ -48,7 +48,7 @@ class MessageSender:
         self._decisions: list[Decision] = []
 
     def send(
-        self, now_ns: int, kind: str, order: ExchangeOrder, lots: int | None = None, limit: int | None = None
+        self, now_ns: int, kind: str, order: ExchangeOrder, lots: int | None = None, limit_ticks: int | None = None
     ) -> int:
         """Send a message with this content and return when it leaves."""
         name, clock, agenda = order.instrument, self._send_clock, self._agenda
@@ -69,11 +69,11 @@ class MessageSender:
         else:
             self.busy.append(listing)
             agenda.wake_ns = min(due_ns, agenda.wake_ns)
-        queue.append(OrderMessage(arrives_ns, due_ns, self._sent, kind, order, lots, limit))
+        queue.append(OrderMessage(arrives_ns, due_ns, self._sent, kind, order, lots, limit_ticks))
         self._sent += 1
         self._dirty.add(name)
         if self._keeps_decisions:
-            self._decisions.append(_decision(sent_ns, kind, order, lots, limit))
+            self._decisions.append(_decision(sent_ns, kind, order, lots, limit_ticks))
         return sent_ns
 
     def take(self, listing: Listing) -> OrderMessage:
@@ -113,7 +113,7 @@ def _arrival(listing: Listing) -> tuple[int, int]:
     return message.arrives_ns, message.number
 
 
-def _decision(sent_ns: int, kind: str, order: ExchangeOrder, lots: int | None, limit: int | None) -> Decision:
+def _decision(sent_ns: int, kind: str, order: ExchangeOrder, lots: int | None, limit_ticks: int | None) -> Decision:
     is_new = kind == "submit"
     return Decision(
         sent_ns,
@@ -122,8 +122,8 @@ def _decision(sent_ns: int, kind: str, order: ExchangeOrder, lots: int | None, l
         order.instrument,
         order.side.value,
         order.lots if is_new else lots,
-        order.limit if is_new else limit,
-        order.stop,
+        order.limit_ticks if is_new else limit_ticks,
+        order.stop_ticks,
         order.tif.value,
         order.post_only,
         order.reduce_only,

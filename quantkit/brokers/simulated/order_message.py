@@ -14,4 +14,4 @@ class OrderMessage(msgspec.Struct, frozen=True, gc=False):
     kind: str  # submit, cancel or amend
     order: ExchangeOrder
     lots: int | None = None
-    limit: int | None = None
+    limit_ticks: int | None = None

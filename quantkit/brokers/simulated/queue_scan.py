@@ -16,8 +16,8 @@ _AT: Final = 0.51
 
 def is_queue_in_doubt(order: ExchangeOrder, book: DenseBook) -> bool:
     """Return whether any row may tell how many are ahead: its level is empty, and others say whether that is known."""
-    assert order.limit is not None
-    return order.ahead is None or (order.ahead != 0 and book.size(order.side, order.limit) == 0.0)
+    assert order.limit_ticks is not None
+    return order.ahead is None or (order.ahead != 0 and book.size(order.side, order.limit_ticks) == 0.0)
 
 
 class QueueScan:
@@ -31,20 +31,31 @@ class QueueScan:
         instrument: The steps.
 
     Attributes:
-        stop: The index of the first row that has to be looked at closely, `NOWHERE` while there is none: a print that
-            fills the order, or a row that empties its level. Other levels decide whether that is known to be empty.
+        next_index: The index of the first row that has to be looked at closely, `NOWHERE` while there is none: a print
+            that fills the order, or a row that empties its level. Other levels decide whether that is known to be
+            empty.
     """
 
-    __slots__ = ("_ahead", "_aheads", "_indices", "_instrument", "_limit", "_order", "_price", "_side", "stop")
+    __slots__ = (
+        "_ahead",
+        "_aheads",
+        "_indices",
+        "_instrument",
+        "_limit_ticks",
+        "_order",
+        "_price",
+        "_side",
+        "next_index",
+    )
 
     def __init__(self, order: ExchangeOrder, instrument: Instrument) -> None:
-        assert order.limit is not None
+        assert order.limit_ticks is not None
         assert order.ahead is not None
-        self.stop = NOWHERE
+        self.next_index = NOWHERE
         self._order = order
         self._instrument = instrument
-        self._limit = order.limit
-        self._price = instrument.price(order.limit)
+        self._limit_ticks = order.limit_ticks
+        self._price = instrument.price(order.limit_ticks)
         self._side = int(order.is_buy)  # of trades of the other side, as the column has it
         self._ahead = order.ahead  # as of the rows looked through
         self._indices: list[int] = []  # rows that changed it
@@ -68,7 +79,7 @@ class QueueScan:
                 if self._ahead == 0:
                     continue
                 if shown[index] == 0.0:
-                    self.stop = index
+                    self.next_index = index
                     return
                 lots = self._instrument.lots_ceil(shown[index])
                 if lots < self._ahead:
@@ -76,7 +87,7 @@ class QueueScan:
             else:
                 lots = self._instrument.lots_floor(traded[index])
                 if lots > self._ahead:
-                    self.stop = index
+                    self.next_index = index
                     return
                 self._keep(index, self._ahead - lots)
 
@@ -89,7 +100,7 @@ class QueueScan:
         """Return the sizes that book rows show at our price, by index; of a level named twice the last counts."""
         side = book.book_rows.bids if self._order.side is Side.BUY else book.book_rows.asks
         begin = side.start[first]
-        found = (side.ticks[begin : side.start[last]] == self._limit).nonzero()[0]
+        found = (side.ticks[begin : side.start[last]] == self._limit_ticks).nonzero()[0]
         if not len(found):
             return {}
         found += begin
@@ -110,5 +121,7 @@ class QueueScan:
         # A print off the step counts at the step that is worse for the order.
         price_of_ours, is_buy, around = self._price, self._order.is_buy, self._instrument.ticks_around
         return {
-            index: qty for index, price, qty in rows if price == price_of_ours or around(price)[is_buy] == self._limit
+            index: qty
+            for index, price, qty in rows
+            if price == price_of_ours or around(price)[is_buy] == self._limit_ticks
         }

@@ -20,17 +20,17 @@ class MatchingStream:
     Attributes:
         cursor: Its rows.
         checked: How many of them have been held against the price step.
-        stop: The index of the next row that matters, `NOWHERE` for none.
+        next_index: The index of the next row that matters, `NOWHERE` for none.
         is_hit: Whether that row does; else the search has come as far and goes on with `search_on`.
         row: Which row it is.
     """
 
-    __slots__ = ("_clock", "_clock_before", "checked", "cursor", "is_hit", "row", "stop")
+    __slots__ = ("_clock", "_clock_before", "checked", "cursor", "is_hit", "next_index", "row")
 
     def __init__(self, cursor: StreamCursor) -> None:
         self.cursor = cursor
         self.checked = 0
-        self.stop = NOWHERE
+        self.next_index = NOWHERE
         self.is_hit = False
         self.row = 0
         self._clock: memoryview | None = None
@@ -74,9 +74,9 @@ class MatchingStream:
 
     def row_at(self, index: int) -> int:
         """Return how many rows stand before an index."""
-        if index == self.stop:
+        if index == self.next_index:
             return self.row
-        if index == self.stop + 1:
+        if index == self.next_index + 1:
             return self.row + 1
         return bisect_left(self.cursor.places, index)
 
@@ -84,13 +84,13 @@ class MatchingStream:
 
     def rest(self) -> None:
         """Need no row."""
-        self.stop, self.is_hit = NOWHERE, False
+        self.next_index, self.is_hit = NOWHERE, False
 
     def stop_at(self, row: int, *, is_hit: bool) -> None:
         """Need a row, or search on from there; past the last one need none."""
         cursor = self.cursor
         self.row = row
-        self.stop, self.is_hit = (cursor.places[row], is_hit) if row < cursor.rows else (NOWHERE, False)
+        self.next_index, self.is_hit = (cursor.places[row], is_hit) if row < cursor.rows else (NOWHERE, False)
 
     def follow(self, index: int) -> None:
         """Need the next row from an index on, whatever it says."""
@@ -101,7 +101,7 @@ class MatchingStream:
         self.follow(index)
 
     def search_on(self) -> None:
-        """Search on from `stop`, which was no hit."""
+        """Search on from `next_index`, which was no hit."""
         raise AssertionError("every stop of a stream without a search is a hit")
 
 
@@ -127,11 +127,11 @@ class GatedStream(MatchingStream):
         self.prices = None
 
     def rest(self) -> None:
-        self.stop, self.is_hit = NOWHERE, False
+        self.next_index, self.is_hit = NOWHERE, False
         self._band, self._until_ns = OPEN_BAND, NEVER_NS
 
     def arm(self, band: PriceBand, until_ns: int, index: int) -> None:
-        is_ahead = self.stop > index or (self.is_hit and self.stop == index)
+        is_ahead = self.next_index > index or (self.is_hit and self.next_index == index)
         if is_ahead and band == self._band and until_ns == self._until_ns:
             return
         self._band, self._until_ns, self._window = band, until_ns, _FIRST_WINDOW
@@ -154,14 +154,14 @@ class GatedStream(MatchingStream):
     def _search(self, start: int) -> None:
         """Look through one more window of rows from `start` on, twice as wide each time."""
         low, high = self._band.low, self._band.high
-        stop = min(start + self._window, self._until_row)
+        end = min(start + self._window, self._until_row)
         self._window = min(2 * self._window, _LAST_WINDOW)
         lows, highs = self.prices or self.read_prices()
-        below, above = lows[start:stop], highs[start:stop]
+        below, above = lows[start:end], highs[start:end]
         if np.minimum.reduce(below) <= low or np.maximum.reduce(above) >= high:
             found, is_hit = start + int(((below <= low) | (above >= high)).argmax()), True
         else:
-            found, is_hit = stop, stop == self._until_row
+            found, is_hit = end, end == self._until_row
         self.stop_at(found, is_hit=is_hit)
 
     def read_prices(self) -> tuple[NDArray[Any], NDArray[Any]]:

@@ -48,8 +48,13 @@ class PriceMarket(Market):
         self._slippage = slippage_bps
 
     def arrive(self, order: ExchangeOrder, at_ns: int) -> None:
-        if order.post_only and order.limit is not None and order.is_triggered and self.crosses(order, order.limit):
-            self._listener.rejected(order, "post_only_would_take", at_ns)
+        if (
+            order.post_only
+            and order.limit_ticks is not None
+            and order.is_triggered
+            and self.crosses(order, order.limit_ticks)
+        ):
+            self._listener.reject(order, "post_only_would_take", at_ns)
             return
         self._listener.report(order, OrderState.ACCEPTED, "", at_ns)
         self._enter(order, at_ns)
@@ -67,23 +72,23 @@ class PriceMarket(Market):
 
     def _settle_in(self, order: ExchangeOrder, at_ns: int) -> None:
         """Decide whether an active order takes the next price or rests."""
-        order.is_taking = order.limit is None or self.crosses(order, order.limit)
+        order.is_taking = order.limit_ticks is None or self.crosses(order, order.limit_ticks)
         if not order.is_taking and order.tif is not TimeInForce.GTC:
-            self._listener.cancelled(order, f"{order.tif.lower()}_unfilled", at_ns)
+            self._listener.cancel(order, f"{order.tif.lower()}_unfilled", at_ns)
 
     def _take(self, order: ExchangeOrder, price: float, ticks: int, at_ns: int, source: str) -> None:
         """Fill a taking order at a traded price, or let it rest or end where that is not beyond its limit.
 
         `ticks` is the price as it counts for the order.
         """
-        if order.limit is None or order.is_beyond(ticks):
+        if order.limit_ticks is None or order.is_beyond(ticks):
             if self._slippage:
                 ticks = self._taken_at(order, price)
-            self._listener.filled(order, order.lots - order.filled, ticks, is_maker=False, at_ns=at_ns, why=source)
+            self._listener.fill(order, order.lots - order.filled_lots, ticks, is_maker=False, at_ns=at_ns, why=source)
         elif order.tif is TimeInForce.GTC:
             order.is_taking = False
         else:
-            self._listener.cancelled(order, f"{order.tif.lower()}_unfilled", at_ns)
+            self._listener.cancel(order, f"{order.tif.lower()}_unfilled", at_ns)
 
     def _taken_at(self, order: ExchangeOrder, price: float) -> int:
         """Return a traded price made worse by the stated slippage, within the order's limit."""
@@ -91,9 +96,9 @@ class PriceMarket(Market):
             return self.instrument.market_ticks(price, order.side)
         worse = price * (1 + order.side.sign * self._slippage / 10_000)
         ticks = max(self.instrument.market_ticks(worse, order.side), self.instrument.ticks_per_step)
-        if order.limit is None:
+        if order.limit_ticks is None:
             return ticks
-        return min(ticks, order.limit) if order.is_buy else max(ticks, order.limit)
+        return min(ticks, order.limit_ticks) if order.is_buy else max(ticks, order.limit_ticks)
 
     def band(self) -> PriceBand:
         if not self.orders:
@@ -106,17 +111,17 @@ class PriceMarket(Market):
             if order.is_triggered and order.is_taking:
                 return SHUT_BAND
             if order.is_triggered:
-                assert order.limit is not None
+                assert order.limit_ticks is not None
                 if order.is_buy:
-                    low = max(low, order.limit + beside)
+                    low = max(low, order.limit_ticks + beside)
                 else:
-                    high = min(high, order.limit - beside)
+                    high = min(high, order.limit_ticks - beside)
             else:
-                assert order.stop is not None
+                assert order.stop_ticks is not None
                 if order.is_buy:
-                    high = min(high, order.stop - 0.51 * per_step)
+                    high = min(high, order.stop_ticks - 0.51 * per_step)
                 else:
-                    low = max(low, order.stop + 0.51 * per_step)
+                    low = max(low, order.stop_ticks + 0.51 * per_step)
         tick = float(self.instrument.tick)
         return PriceBand(low * tick, high * tick)
 
@@ -140,13 +145,13 @@ class TradeMarket(PriceMarket):
             elif order.is_taking:
                 self._take(order, price, ticks, at_ns, "next trade")
             elif order.is_beyond(ticks):
-                assert order.limit is not None
+                assert order.limit_ticks is not None
                 why = f"trade at {price} beyond the limit"
-                self._listener.filled(order, order.left, order.limit, is_maker=True, at_ns=at_ns, why=why)
-            elif self.touch and ticks == order.limit and side is not order.side and shared:
+                self._listener.fill(order, order.left, order.limit_ticks, is_maker=True, at_ns=at_ns, why=why)
+            elif self.touch and ticks == order.limit_ticks and side is not order.side and shared:
                 lots = min(order.left, shared)
                 shared -= lots
-                self._listener.filled(order, lots, ticks, is_maker=True, at_ns=at_ns, why="trade at the limit")
+                self._listener.fill(order, lots, ticks, is_maker=True, at_ns=at_ns, why="trade at the limit")
 
 
 class CandleMarket(PriceMarket):
@@ -172,7 +177,7 @@ class CandleMarket(PriceMarket):
                 self._take(order, price, ticks, at_ns, "candle open")
             elif order.is_beyond(ticks):
                 why = "candle open beyond the limit"
-                self._listener.filled(order, order.left, ticks, is_maker=True, at_ns=at_ns, why=why)
+                self._listener.fill(order, order.left, ticks, is_maker=True, at_ns=at_ns, why=why)
 
     def on_range(self, open_: float, high: float, low: float, close: float, at_ns: int, *, open_ns: int) -> None:
         """Let a candle's range trigger stops, then fill the limits that were there from its open on.
@@ -185,20 +190,20 @@ class CandleMarket(PriceMarket):
         resting = [order for order in self.orders if order.is_triggered]
         for order in tuple(self.orders):
             if order.arrived_ns <= open_ns and not order.is_triggered and not order.is_final:
-                assert order.stop is not None
+                assert order.stop_ticks is not None
                 if order.triggers_at(opens[0] if order.is_buy else opens[1]):
                     self._trigger(order, open_, opens[order.is_buy], at_ns, "candle open beyond the stop")
                 elif order.triggers_at(highs[0] if order.is_buy else lows[1]):
-                    price = self.instrument.price(order.stop)
-                    self._trigger(order, price, order.stop, at_ns, "candle range reached the stop")
+                    price = self.instrument.price(order.stop_ticks)
+                    self._trigger(order, price, order.stop_ticks, at_ns, "candle range reached the stop")
         for order in resting:
-            if order.arrived_ns > open_ns or order.is_final or order.limit is None:
+            if order.arrived_ns > open_ns or order.is_final or order.limit_ticks is None:
                 continue
             if order.is_taking:
                 self._take(order, open_, opens[order.is_buy], at_ns, "candle open")
             if order in self.orders and not order.is_taking and order.is_beyond(lows[1] if order.is_buy else highs[0]):
                 why = "candle range beyond the limit"
-                self._listener.filled(order, order.left, order.limit, is_maker=True, at_ns=at_ns, why=why)
+                self._listener.fill(order, order.left, order.limit_ticks, is_maker=True, at_ns=at_ns, why=why)
         self.see(close)
 
     def _trigger(self, order: ExchangeOrder, price: float, ticks: int, at_ns: int, why: str) -> None:

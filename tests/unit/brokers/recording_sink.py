@@ -74,27 +74,27 @@ class RecordingSink:
         """Return (id, size steps, ticks, role) of the fills since the last time, and forget the other news."""
         return [row[1:5] for row in self.take() if row[0] == "filled"]
 
-    def filled(self, order: ExchangeOrder, lots: int, ticks: int, *, is_maker: bool, at_ns: int, why: str) -> None:
+    def fill(self, order: ExchangeOrder, lots: int, ticks: int, *, is_maker: bool, at_ns: int, why: str) -> None:
         """Book what the account allows and cancel the rest."""
-        allowed = min(lots, self.allows.get(order.id, order.lots) - order.filled)
+        allowed = min(lots, self.allows.get(order.id, order.lots) - order.filled_lots)
         assert 0 < lots <= order.left
         assert order.state in (OrderState.ACCEPTED, OrderState.PARTLY_FILLED)
         if allowed:
-            order.filled += allowed
+            order.filled_lots += allowed
             self.told.append(("filled", order.id, allowed, ticks, "maker" if is_maker else "taker", at_ns, why))
             order.state = OrderState.PARTLY_FILLED if order.left else OrderState.FILLED
             if not order.left:
                 self.market.remove(order)
         if allowed < lots:
-            self.cancelled(order, "insufficient_cash", at_ns)
+            self.cancel(order, "insufficient_cash", at_ns)
         self.after_fill(order)
 
-    def cancelled(self, order: ExchangeOrder, reason: str, at_ns: int) -> None:
+    def cancel(self, order: ExchangeOrder, reason: str, at_ns: int) -> None:
         """End an order."""
         assert order.state in (OrderState.ACCEPTED, OrderState.PARTLY_FILLED)
         self._end(order, OrderState.CANCELLED, reason, at_ns)
 
-    def rejected(self, order: ExchangeOrder, reason: str, at_ns: int) -> None:
+    def reject(self, order: ExchangeOrder, reason: str, at_ns: int) -> None:
         """Refuse an order."""
         assert order.state is OrderState.PENDING
         self._end(order, OrderState.REJECTED, reason, at_ns)

@@ -52,11 +52,11 @@ class Bank:
         self, order: ExchangeOrder, reference: int | None = 100, *, lots: int | None = None, limit: Any = None
     ) -> str:
         """Judge an order at a reference price, or its amended numbers."""
-        limit = order.limit if limit is None else limit
+        limit = order.limit_ticks if limit is None else limit
         lots = order.lots if lots is None else lots
-        refusal = self.account.admit(order, lots=lots, limit=limit, reference=reference)
+        refusal = self.account.admit(order, lots=lots, limit_ticks=limit, reference=reference)
         if not refusal:
-            order.lots, order.limit = lots, limit
+            order.lots, order.limit_ticks = lots, limit
         return refusal
 
     def send(self, *what: Any, reference: int | None = 100, **more: Any) -> tuple[ExchangeOrder, str]:
@@ -67,8 +67,8 @@ class Bank:
     def fill(self, order: ExchangeOrder, lots: int, ticks: int) -> None:
         """Book a fill without a fee, as the broker does: locks first."""
         instrument = self.portfolio.instruments[order.instrument]
-        self.account.filled(order, lots)
-        order.filled += lots
+        self.account.release(order, lots)
+        order.filled_lots += lots
         self.portfolio.apply(
             Fill(
                 id=1,
@@ -215,7 +215,7 @@ def test_an_amended_order_is_judged_with_what_it_holds_already() -> None:
     assert bank.account.available("USDT") == 0
     assert bank.admit(order, lots=21) == "insufficient_cash"
     assert bank.admit(order, limit=101) == "insufficient_cash"
-    assert (bank.account.available("USDT"), order.lots, order.limit) == (0, 20, 100)
+    assert (bank.account.available("USDT"), order.lots, order.limit_ticks) == (0, 20, 100)
     assert bank.admit(order, lots=10, limit=50) == ""
     assert bank.account.locked("USDT") == Decimal("50.5")
 
@@ -323,13 +323,13 @@ def test_what_is_to_fill_at_an_open_locks_what_that_costs() -> None:
     bank = Bank({"USDT": 1_010}, SPOT)
     for lots, opening, refusal in ((101, 100, "insufficient_cash"), (100, 101, "insufficient_cash"), (100, 100, "")):
         order = bank.order(SPOT, BUY, lots)
-        judged = bank.account.admit(order, lots=lots, limit=None, reference=1, at_open=True, opening=opening)
+        judged = bank.account.admit(order, lots=lots, limit_ticks=None, reference=1, at_open=True, opening=opening)
         assert judged == refusal
     assert bank.account.locked("USDT") == 1_010
     assert bank.account.affordable_lots(order, 100, 100, is_maker=False) == 100
     bank.account.ended(order)
     waiting = bank.order(SPOT, BUY, 1_000)
-    assert bank.account.admit(waiting, lots=1_000, limit=None, reference=None, at_open=True) == ""
+    assert bank.account.admit(waiting, lots=1_000, limit_ticks=None, reference=None, at_open=True) == ""
     assert bank.account.locked("USDT") == 0
     # When it comes, the whole of it or nothing is paid.
     assert bank.account.affordable_lots(waiting, 1_000, 10, is_maker=False) == 1_000
@@ -341,9 +341,9 @@ def test_an_order_that_waits_for_an_open_lets_go_of_what_it_held() -> None:
     """Amended before the open has come, it is judged anew by that."""
     bank = Bank({"USDT": 1_010}, SPOT)
     order = bank.order(SPOT, BUY, 10)
-    assert bank.account.admit(order, lots=10, limit=None, reference=None, at_open=True, opening=100) == ""
+    assert bank.account.admit(order, lots=10, limit_ticks=None, reference=None, at_open=True, opening=100) == ""
     assert bank.account.locked("USDT") == 101
-    assert bank.account.admit(order, lots=9_999, limit=None, reference=None, at_open=True) == ""
+    assert bank.account.admit(order, lots=9_999, limit_ticks=None, reference=None, at_open=True) == ""
     assert (order.lock, bank.account.locked("USDT")) == (None, 0)
 
 
@@ -355,7 +355,9 @@ def test_limits_stops_and_sales_hold_back_the_same_on_candles() -> None:
         (bank.order(SPOT, BUY, 10, stop=120), "USDT", "127.26"),
         (bank.order(SPOT, SELL, 10), "BTC", "1"),
     ):
-        judged = bank.account.admit(order, lots=10, limit=order.limit, reference=100, at_open=True, opening=100)
+        judged = bank.account.admit(
+            order, lots=10, limit_ticks=order.limit_ticks, reference=100, at_open=True, opening=100
+        )
         assert (judged, bank.account.locked(currency)) == ("", Decimal(amount))
         bank.account.ended(order)
 

@@ -62,8 +62,8 @@ class Wire:
     def cancel(self, order_id: str, request: int) -> None:
         self.sent.append(("cancel", order_id, request))
 
-    def amend(self, order_id: str, request: int, *, lots: int | None, price_ticks: int | None) -> None:
-        self.sent.append(("amend", order_id, request, lots, price_ticks))
+    def amend(self, order_id: str, request: int, *, lots: int | None, limit_ticks: int | None) -> None:
+        self.sent.append(("amend", order_id, request, lots, limit_ticks))
 
     def fetch_executions(self, order_id: str) -> None:
         self.sent.append(("fetch", order_id))

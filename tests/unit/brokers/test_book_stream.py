@@ -68,8 +68,8 @@ class Walk:
         """Return the index of the next row that matters, searched from an index on."""
         self.stream.watch(until_ns, index)
         while True:
-            stop = min(self.stream.stop, self.prints.stop)
-            is_hit = self.prints.is_hit if self.prints.stop == stop else self.stream.is_hit
+            stop = min(self.stream.next_index, self.prints.next_index)
+            is_hit = self.prints.is_hit if self.prints.next_index == stop else self.stream.is_hit
             if stop == NOWHERE or is_hit:
                 return stop
             self.stream.search_on()

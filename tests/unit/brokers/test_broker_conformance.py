@@ -292,7 +292,7 @@ def test_messages_to_an_order_that_is_over_change_nothing(broker: str) -> None:
     told = len(held.reports)
     name = run.outcome.orders[0].id
     held.cancel(name, MOMENTS * NS_PER_S)
-    held.amend(name, MOMENTS * NS_PER_S, lots=9, price_ticks=None)
+    held.amend(name, MOMENTS * NS_PER_S, lots=9, limit_ticks=None)
     run.broker.setup.position.now_ns = (MOMENTS + 10) * NS_PER_S
     held.advance((MOMENTS + 10) * NS_PER_S)
     assert len(held.reports) == told

@@ -501,7 +501,7 @@ def test_an_order_that_an_earlier_fill_ended_is_passed_over() -> None:
         venue = Venue(BIDS, ASKS)
         second = working(2, BUY, 1, 99)
         venue.arrive(working(1, BUY, 1, 99), second)
-        venue.sink.after_fill = lambda _, venue=venue, second=second: venue.sink.cancelled(second, "other", 20)
+        venue.sink.after_fill = lambda _, venue=venue, second=second: venue.sink.cancel(second, "other", 20)
         told = venue.trade(98, 1, SELL) if happening == "trade" else venue.update({99: 0}, {99: 1}, 20)
         assert shortly(told) == [("bt1", 1, 99, "maker"), ("bt2", "other")]
 
@@ -515,7 +515,7 @@ def test_an_amended_order_queues_anew() -> None:
     assert (order.ahead, other.ahead) == (1, 1)
     venue.market.requeue(order, 20)
     assert ([order.ahead, other.ahead], venue.market.orders) == ([5, 1], [other, order])
-    order.limit = 101
+    order.limit_ticks = 101
     venue.market.requeue(order, 21)
     assert shortly(venue.sink.take()) == [("bt1", 2, 101, "taker")]
 
@@ -638,7 +638,7 @@ def test_inside_the_gate_a_trade_concerns_nobody_and_on_the_first_tick_outside_i
     outside = 0
     for price in np.arange(90.0, 110.25, 0.25).tolist():
         venue = Venue({99: 5, 97: 5, 96: 5, 80: 5}, {101: 5, 103: 5, 104: 5, 120: 5})
-        orders = [working(o.id[2:], o.side, 1, o.limit, stop=o.stop) for o in BOOKS[name]]
+        orders = [working(o.id[2:], o.side, 1, o.limit_ticks, stop=o.stop_ticks) for o in BOOKS[name]]
         venue.arrive(*orders)
         gate = venue.market.band()
         before = [(order.is_triggered, order.ahead) for order in orders]

@@ -135,14 +135,14 @@ def test_an_order_in_parts_pays_its_own_part_once() -> None:
     """The minimum with the first fill, and what goes beyond it with those that do."""
     held, _ = account(BROKER, 10_000)
     order = working(500, 1000)
-    assert held.admit(order, lots=500, limit=1000, reference=None) == ""
+    assert held.admit(order, lots=500, limit_ticks=1000, reference=None) == ""
     assert held.locked("USD") == Decimal("5002.5")
     paid = []
     for lots in (100, 50, 150, 200):
         value = SHARE.value(lots, 1000)
         paid.append(held.charge(order, lots, value, is_maker=True)[0])
-        held.filled(order, lots)
-        order.filled += lots
+        held.release(order, lots)
+        order.filled_lots += lots
     assert paid == [Decimal("1"), Decimal("0"), Decimal("0.5"), Decimal("1")]
     assert held.locked("USD") == 0
 
@@ -151,7 +151,7 @@ def test_an_order_in_parts_pays_its_own_part_once() -> None:
 def test_the_minimum_is_locked_with_the_order(cash: str, refusal: str) -> None:
     """A purchase that leaves nothing for its fee is refused."""
     held, _ = account(BROKER, float(cash))
-    assert held.admit(working(100, 1000), lots=100, limit=1000, reference=None) == refusal
+    assert held.admit(working(100, 1000), lots=100, limit_ticks=1000, reference=None) == refusal
 
 
 @pytest.mark.parametrize(
@@ -168,7 +168,7 @@ def test_a_dearer_fill_is_cut_to_what_the_cash_pays_for(fees: Fees, cash: float,
     """Price, own fees and the order's part together: not one share more."""
     held, _ = account(fees, cash)
     order = working(100, None)
-    assert held.admit(order, lots=100, limit=None, reference=1) == ""
+    assert held.admit(order, lots=100, limit_ticks=None, reference=1) == ""
     got = held.affordable_lots(order, 100, 1100, is_maker=False)
     assert got == lots
     for count, is_enough in ((got, True), (got + 1, False)):
@@ -223,7 +223,7 @@ def test_a_sale_that_cannot_pay_its_fee_is_refused(
     """It pays out of what it brings, and out of free cash."""
     held, sale = holder(fees, 10, cash)
     order = sale(lots, price_ticks=limit, reduce_only=reduce_only, **more)
-    assert held.admit(order, lots=lots, limit=limit, reference=reference) == refusal
+    assert held.admit(order, lots=lots, limit_ticks=limit, reference=reference) == refusal
 
 
 @pytest.mark.parametrize("reduce_only", [False, True])
@@ -244,7 +244,7 @@ def test_a_sale_is_cut_to_what_pays_its_fee(fees: Fees, cash: str, ticks: int, l
     """At a price below the one it was let in at; the reason is the cash, also where it only reduces."""
     held, sale = holder(fees, 10, cash)
     order = sale(4, reduce_only=reduce_only)
-    assert held.admit(order, lots=4, limit=None, reference=100_000) == ""
+    assert held.admit(order, lots=4, limit_ticks=None, reference=100_000) == ""
     assert held.affordable_lots(order, 4, ticks, is_maker=False) == lots
     assert held.reason_for_cutting(order) == "insufficient_cash"
 

@@ -78,7 +78,7 @@ def test_a_new_order_is_pending_and_a_stop_is_not_yet_set_off() -> None:
     order, stop = working(1, BUY, 5, 100), working(2, BUY, 5, stop=100)
     assert (order.left, order.state, order.is_final, order.is_triggered) == (5, OrderState.PENDING, False, True)
     assert stop.is_triggered is False
-    order.filled = 3
+    order.filled_lots = 3
     order.state = OrderState.CANCELLED
     assert (order.left, order.is_final) == (2, True)
 
@@ -217,7 +217,7 @@ def test_an_order_that_an_earlier_fill_ended_is_passed_over(open_market: Any) ->
     """One price would fill or set off all of them; the account ends the others with the first booking."""
     market, sink = open_market(last=100)
     others = [working(2, BUY, 1), working(3, BUY, 1, 99), working(4, SELL, 1, stop=95)]
-    sink.after_fill = lambda filled: [sink.cancelled(o, "other", 10) for o in others if not o.is_final]
+    sink.after_fill = lambda filled: [sink.cancel(o, "other", 10) for o in others if not o.is_final]
     arrive(market, working(1, BUY, 1), *others)
     sink.take()
     pass_by(market, 90)
@@ -247,7 +247,7 @@ def test_an_amended_order_goes_to_the_back_and_is_judged_anew(open_market: Any) 
     first, second = working(1, BUY, 1, 102), working(2, BUY, 1, 99)
     arrive(market, first, second)
     assert (first.is_taking, second.is_taking) == (True, False)
-    first.limit, second.limit = 98, 103
+    first.limit_ticks, second.limit_ticks = 98, 103
     market.requeue(first, 5)
     market.requeue(second, 5)
     assert (market.orders, first.is_taking, second.is_taking) == ([first, second], False, True)
@@ -520,7 +520,7 @@ def test_within_one_candle_the_stop_comes_before_the_target() -> None:
 
     market, sink = candles(last=100)
     target, stop, other = working(1, SELL, 1, 110), working(2, SELL, 1, stop=95), working(3, SELL, 1, stop=96)
-    sink.after_fill = lambda filled: [sink.cancelled(o, "other", 20) for o in (target, other) if not o.is_final]
+    sink.after_fill = lambda filled: [sink.cancel(o, "other", 20) for o in (target, other) if not o.is_final]
     arrive(market, target, stop, other)
     market.on_range(100.0, 120.0, 90.0, 100.0, 20, open_ns=10)
     assert sink.fills() == [("bt2", 1, 95, "taker")]
@@ -559,7 +559,7 @@ def test_inside_the_gate_nothing_happens_and_on_the_first_tick_outside_something
     outside = 0
     for price in np.arange(90.0, 110.25, 0.25).tolist():
         market, sink = trades(touch=kind == "touch", last=100) if kind in ("trade", "touch") else candles(last=100)
-        orders = [working(o.id[2:], o.side, 1, o.limit, stop=o.stop) for o in BOOKS[name]]
+        orders = [working(o.id[2:], o.side, 1, o.limit_ticks, stop=o.stop_ticks) for o in BOOKS[name]]
         arrive(market, *orders)
         sink.take()
         gate = market.band()

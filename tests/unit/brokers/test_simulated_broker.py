@@ -304,7 +304,7 @@ def test_messages_to_an_order_that_is_over_change_nothing() -> None:
     exchange.row(20, 100.0)
     exchange.news()
     exchange.broker.cancel(name, 25)
-    exchange.broker.amend(name, 26, lots=5, price_ticks=None)
+    exchange.broker.amend(name, 26, lots=5, limit_ticks=None)
     exchange.row(60, 100.0)
     assert exchange.news() == []
     assert exchange.broker.orders[name].state is OrderState.FILLED
@@ -334,13 +334,13 @@ def test_an_amend_keeps_its_place_only_where_it_does_not_ask_for_more(
     exchange.send(0, BUY, 5, 90)
     exchange.row(20, 100.0)
     exchange.news()
-    exchange.broker.amend(name, 30, lots=lots, price_ticks=ticks)
+    exchange.broker.amend(name, 30, lots=lots, limit_ticks=ticks)
     exchange.row(50, 100.0)
     assert exchange.news() == [("bt1", "accepted", "amended", 50, 70)]
     report = exchange.broker.reports[-1]
-    assert (report.lots, report.price_ticks, report.fill) == (*becomes, None)
+    assert (report.lots, report.limit_ticks, report.fill) == (*becomes, None)
     order = exchange.broker.orders[name]
-    assert (order.lots, order.limit) == becomes
+    assert (order.lots, order.limit_ticks) == becomes
     queue = [order.id for order in exchange.broker.listings[SWAP.id].market.orders]
     assert queue == (["bt1", "bt2"] if keeps_place else ["bt2", "bt1"])
 
@@ -348,10 +348,10 @@ def test_an_amend_keeps_its_place_only_where_it_does_not_ask_for_more(
 @pytest.mark.parametrize(
     ("given", "amended", "refusal"),
     [
-        ({}, {"lots": 200, "price_ticks": None}, "insufficient_margin"),
-        ({}, {"lots": None, "price_ticks": 300}, "insufficient_margin"),
-        ({"post_only": True}, {"lots": None, "price_ticks": 101}, "post_only_would_take"),
-        ({"post_only": True}, {"lots": 60, "price_ticks": 101}, "post_only_would_take"),
+        ({}, {"lots": 200, "limit_ticks": None}, "insufficient_margin"),
+        ({}, {"lots": None, "limit_ticks": 300}, "insufficient_margin"),
+        ({"post_only": True}, {"lots": None, "limit_ticks": 101}, "post_only_would_take"),
+        ({"post_only": True}, {"lots": 60, "limit_ticks": 101}, "post_only_would_take"),
     ],
 )
 def test_a_refused_amend_leaves_the_order_as_it_is(
@@ -367,7 +367,7 @@ def test_a_refused_amend_leaves_the_order_as_it_is(
     exchange.row(50, 100.0)
     assert exchange.news() == [("bt1", "accepted", f"amend_refused: {refusal}", 50, 70)]
     order = exchange.broker.orders[name]
-    assert (order.lots, order.limit) == (50, 90)
+    assert (order.lots, order.limit_ticks) == (50, 90)
     assert [order.id for order in exchange.broker.listings[SWAP.id].market.orders] == [name, other]
 
 
@@ -377,8 +377,8 @@ def test_a_post_only_order_may_shrink_whatever_the_last_price() -> None:
     name = exchange.send(0, BUY, 5, 100, post_only=True)
     exchange.row(20, 100.0, 1.0, BUY)
     exchange.broker.listings[SWAP.id].market.see(99)
-    exchange.broker.amend(name, 30, lots=4, price_ticks=None)
-    exchange.broker.amend(name, 31, lots=9, price_ticks=None)
+    exchange.broker.amend(name, 30, lots=4, limit_ticks=None)
+    exchange.broker.amend(name, 31, lots=9, limit_ticks=None)
     exchange.life.advance(100)
     assert [row[2] for row in exchange.news()] == ["", "amended", "amend_refused: post_only_would_take"]
 
@@ -387,7 +387,7 @@ def test_an_amend_may_make_a_limit_take() -> None:
     """It goes to the back and is judged there like a new order."""
     exchange = Exchange()
     name = exchange.send(0, BUY, 5, 90)
-    exchange.broker.amend(name, 1, lots=None, price_ticks=105)
+    exchange.broker.amend(name, 1, lots=None, limit_ticks=105)
     exchange.row(21, 103.0)
     assert [(fill.price, fill.role) for fill in exchange.broker.fills] == [(103.0, "taker")]
 
@@ -397,8 +397,8 @@ def test_an_order_that_went_to_the_back_meets_no_row_from_before_its_amend() -> 
     exchange = Exchange()
     moved, kept = exchange.send(0, BUY, 5, 90), exchange.send(0, BUY, 5, 90)
     exchange.row(20, 100.0)
-    exchange.broker.amend(moved, 30, lots=None, price_ticks=91)
-    exchange.broker.amend(kept, 30, lots=4, price_ticks=None)
+    exchange.broker.amend(moved, 30, lots=None, limit_ticks=91)
+    exchange.broker.amend(kept, 30, lots=4, limit_ticks=None)
     exchange.life.advance(70)
     exchange.row(49, 89.0, now_ns=71)
     assert [(fill.order_id, fill.filled_ns) for fill in exchange.broker.fills] == [(kept, 49)]
@@ -413,10 +413,10 @@ def test_an_amend_to_what_has_filled_ends_the_order(lots: int) -> None:
     name = exchange.send(0, BUY, 5, 90)
     exchange.row(20, 90.0, 2.0)
     exchange.news()
-    exchange.broker.amend(name, 30, lots=lots, price_ticks=None)
+    exchange.broker.amend(name, 30, lots=lots, limit_ticks=None)
     exchange.row(50, 100.0)
     assert exchange.news() == [("bt1", "cancelled", "amended_to_filled", 50, 70)]
-    assert (exchange.broker.orders[name].filled, exchange.held()) == (2, 2)
+    assert (exchange.broker.orders[name].filled_lots, exchange.held()) == (2, 2)
     assert exchange.broker.listings[SWAP.id].market.orders == []
 
 
@@ -424,7 +424,7 @@ def test_a_stop_without_a_limit_may_change_its_size() -> None:
     """There is no price to cross, and it goes on waiting."""
     exchange = Exchange()
     name = exchange.send(0, BUY, 5, stop=120)
-    exchange.broker.amend(name, 1, lots=8, price_ticks=None)
+    exchange.broker.amend(name, 1, lots=8, limit_ticks=None)
     exchange.row(21, 100.0)
     assert [row[2] for row in exchange.news()] == ["", "amended"]
     exchange.row(22, 120.0)
@@ -591,7 +591,7 @@ def test_a_message_leaves_when_its_hook_has_sent_it_and_overtakes_none() -> None
     exchange = Exchange(send_clock=SlowClock(1_000, 900, 5))
     name = exchange.send(0, BUY, 3, 90)
     exchange.broker.cancel(name, 10)
-    exchange.broker.amend(name, 2_000, lots=1, price_ticks=None)
+    exchange.broker.amend(name, 2_000, lots=1, limit_ticks=None)
     assert [decision.sent_ns for decision in exchange.broker.take_decisions()] == [1_000, 1_000, 2_000]
     exchange.row(1_019, 80.0)
     assert not exchange.is_quiet()

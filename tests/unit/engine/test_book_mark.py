@@ -53,7 +53,7 @@ class Run:
     def leave(self) -> None:
         """End a batch as a run does."""
         if self.book.rows:
-            self.mark.leave_batch()
+            self.mark.leave_rows()
 
 
 @pytest.mark.parametrize("seed", range(30))

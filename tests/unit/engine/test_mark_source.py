@@ -15,7 +15,7 @@ NAME = "BTC-USDT-SWAP"
 
 def enter(source: MarkSource, *asks: float | None) -> None:
     """Let a batch of tickers of bid 96 begin, after the one before has ended."""
-    source.leave_batch()
+    source.leave_rows()
     rows = [Ticker(NAME, n, n, 96.0, 1.0, ask, None if ask is None else 1.0, None, None) for n, ask in enumerate(asks)]
     source.cursor.load(Block.from_events(rows) if rows else None, np.arange(len(rows), dtype=np.int64))
 

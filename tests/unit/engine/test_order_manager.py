@@ -37,9 +37,9 @@ class Post:
         """Note a cancel."""
         self.sent.append(("cancel", order_id, now_ns))
 
-    def amend(self, order_id: str, now_ns: int, *, lots: int | None, price_ticks: int | None) -> None:
+    def amend(self, order_id: str, now_ns: int, *, lots: int | None, limit_ticks: int | None) -> None:
         """Note an amend."""
-        self.sent.append(("amend", order_id, now_ns, lots, price_ticks))
+        self.sent.append(("amend", order_id, now_ns, lots, limit_ticks))
 
     def take(self) -> list[tuple[Any, ...]]:
         """Return what has come since the last time."""

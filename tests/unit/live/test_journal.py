@@ -87,7 +87,7 @@ def test_a_log_of_version_0_1_is_read_by_its_tags(tmp_path: Path) -> None:
     assert warmed.candles == [Candle("A-B", 5, 5, 1, 5, 1.0, 2.0, 1.0, 2.0, 3.0, "1m")]
     assert isinstance(output, Output)
     (decision,), (report,) = output.decisions, output.reports
-    assert (decision.kind, decision.lots, decision.limit, decision.tag) == ("submit", 4, 200, "in")
+    assert (decision.kind, decision.lots, decision.limit_ticks, decision.tag) == ("submit", 4, 200, "in")
     assert report.state is OrderState.FILLED
     assert report.fill is not None
     assert (report.fill.price, report.fill.fee, report.fill.ticks) == (2.0, Decimal("0.01"), 200)
