@@ -26,7 +26,7 @@ ORDERS, FUNDING, CONTEXT = "engine/order_manager.py", "engine/funding.py", "engi
 DELIVERY, ENGINE = "engine/delivery.py", "engine/engine.py"
 _SIMULATED = "brokers/simulated/"
 STREAMS, LISTING, TRADED = f"{_SIMULATED}streams.py", f"{_SIMULATED}listing.py", f"{_SIMULATED}traded.py"
-EXCHANGE_ORDER, PRICE_BAND = f"{_SIMULATED}exchange_order.py", f"{_SIMULATED}price_band.py"
+EXCHANGE_ORDER = f"{_SIMULATED}exchange_order.py"
 DISPLAYED, ACCOUNT, EXPOSURE = f"{_SIMULATED}displayed.py", f"{_SIMULATED}account.py", f"{_SIMULATED}exposure.py"
 FUNDS, SENDER, EXECUTIONS = f"{_SIMULATED}funds.py", f"{_SIMULATED}message_sender.py", f"{_SIMULATED}executions.py"
 BROKER, HOLDING = f"{_SIMULATED}broker.py", f"{_SIMULATED}holding.py"
@@ -338,8 +338,8 @@ MUTANTS = [
     Mutant(
         "bands are a step too wide",
         TRADED,
-        "(0.51 if self.touch else -0.49)",
-        "(0.51 if self.touch else -1.49)",
+        "(AT_LEVEL if self.touch else PAST_LEVEL)",
+        "(AT_LEVEL if self.touch else PAST_LEVEL - 1)",
     ),
     # Markets.
     Mutant(
@@ -810,8 +810,8 @@ MUTANTS = [
     Mutant(
         "a trade a tick beyond a limit is passed over",
         BOOK_STREAM,
-        "price(order.limit_ticks) - 0.49 * step",
-        "price(order.limit_ticks) - 1.49 * step",
+        "price(order.limit_ticks) + PAST_LEVEL * step",
+        "price(order.limit_ticks) + (PAST_LEVEL - 1) * step",
     ),
     Mutant(
         "an empty level is taken for known",

@@ -38,8 +38,8 @@ class Arrivals:
                 executions.cancel(order, "amended_to_filled", at_ns)
                 return
             keeps_place = limit_ticks == order.limit_ticks and lots <= order.lots
-            if order.post_only and limit_ticks is not None and not keeps_place and market.crosses(order, limit_ticks):
-                refusal = "post_only_would_take"
+            if order.post_only and not keeps_place:
+                refusal = market.post_only_refusal(order, limit_ticks)
         refusal = refusal or self._account.admit(
             order,
             lots=lots,

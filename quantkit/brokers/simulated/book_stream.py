@@ -18,7 +18,7 @@ from bisect import bisect_left
 from typing import Final
 
 from quantkit.brokers.simulated.displayed import DisplayedMarket
-from quantkit.brokers.simulated.price_band import OPEN_BAND
+from quantkit.brokers.simulated.price_band import AT_LEVEL, OPEN_BAND, PAST_LEVEL
 from quantkit.brokers.simulated.queue_scan import QueueScan, is_queue_in_doubt
 from quantkit.brokers.simulated.streams import GatedStream, MatchingStream
 from quantkit.clock import NEVER_NS
@@ -192,20 +192,25 @@ class BookStream(MatchingStream):
         price, is_valid = market.instrument.price, self._book.book.is_valid
         low, high = float("-inf"), float("inf")
         bids_to, asks_to = -NOWHERE, NOWHERE
-        # Half a step beside a level is hit by every price that rounds to it; a hundredth more forgives float noise.
         for order in market.orders:
             if not order.is_triggered:
                 assert order.stop_ticks is not None
                 if order.is_buy:
-                    high = min(high, price(order.stop_ticks) - 0.51 * step)
+                    high = min(high, price(order.stop_ticks) - AT_LEVEL * step)
                 else:
-                    low = max(low, price(order.stop_ticks) + 0.51 * step)
+                    low = max(low, price(order.stop_ticks) + AT_LEVEL * step)
             elif is_valid:
                 assert order.limit_ticks is not None
                 if order.is_buy:
-                    low, bids_to = max(low, price(order.limit_ticks) - 0.49 * step), max(bids_to, order.limit_ticks)
+                    low, bids_to = (
+                        max(low, price(order.limit_ticks) + PAST_LEVEL * step),
+                        max(bids_to, order.limit_ticks),
+                    )
                 else:
-                    high, asks_to = min(high, price(order.limit_ticks) + 0.49 * step), min(asks_to, order.limit_ticks)
+                    high, asks_to = (
+                        min(high, price(order.limit_ticks) - PAST_LEVEL * step),
+                        min(asks_to, order.limit_ticks),
+                    )
                 self._scans.append(QueueScan(order, market.instrument))
         self._low, self._high, self._bids_to, self._asks_to = low, high, bids_to, asks_to
 

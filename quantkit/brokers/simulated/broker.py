@@ -165,6 +165,7 @@ class SimulatedBroker:
         What waits for nothing and has no rows is not touched: a live batch holds a row or two of hundreds of streams.
         """
         self._volume.enter_batch()
+        self._steps.enter_batch()
         entered: list[str] = []
         for cursor in cursors:
             if cursor in self._of_cursor:

@@ -30,7 +30,7 @@ from typing import Protocol
 
 from quantkit.brokers.simulated.exchange_order import ExchangeOrder
 from quantkit.brokers.simulated.market import ExecutionListener, Market
-from quantkit.brokers.simulated.price_band import PriceBand
+from quantkit.brokers.simulated.price_band import AT_LEVEL, PriceBand
 from quantkit.instruments import Instrument, Side
 from quantkit.orderbook import DenseBook
 from quantkit.orders import OrderState, TimeInForce
@@ -192,7 +192,13 @@ class TickerDisplay:
 
 
 class DisplayedMarket(Market):
-    """Orders matched on displayed sizes and on the trades beside them."""
+    """Orders matched on displayed sizes and on the trades beside them.
+
+    Attributes:
+        updated_ns: When the display was updated last, None before the first time.
+        taken: What we took from levels that have not been updated since: (side, ticks) -> (size steps, displayed then).
+        has_trades: Whether the run has trades beside the display.
+    """
 
     def __init__(
         self,
@@ -207,7 +213,6 @@ class DisplayedMarket(Market):
         super().__init__(instrument, listener)
         self.display = display
         self.updated_ns: int | None = None
-        #: What we took from levels that have not been updated since: (side, ticks) -> (size steps, displayed then).
         self.taken: dict[tuple[Side, int], tuple[int, int]] = {}
         self._stale_after_ns = stale_after_ns
         self.has_trades = has_trades
@@ -239,6 +244,10 @@ class DisplayedMarket(Market):
                     lots -= gone
                     self.taken[side, ticks] = (self.taken.get((side, ticks), (0, 0))[0] + gone, shown)
 
+    def stand_as_of(self, updated_ns: int | None) -> None:
+        """Let the display count as of a moment, since it has taken updates in that the orders did not need."""
+        self.updated_ns = updated_ns
+
     # Arrival --------------------------------------------------------------------------------------------------
 
     def arrive(self, order: ExchangeOrder, at_ns: int) -> None:
@@ -256,9 +265,7 @@ class DisplayedMarket(Market):
             if not self.display.is_valid:
                 return "book_invalid"
             return "book_stale" if self._is_stale(at_ns) else ""
-        if order.post_only and self.crosses(order, order.limit_ticks):
-            return "post_only_would_take"
-        return ""
+        return self.post_only_refusal(order, order.limit_ticks) if order.post_only else ""
 
     def _is_stale(self, at_ns: int) -> bool:
         return self.updated_ns is None or at_ns - self.updated_ns > self._stale_after_ns
@@ -271,7 +278,7 @@ class DisplayedMarket(Market):
 
     def reference_ticks(self, side: Side) -> int | None:
         best = self.display.best(side.opposite) if self.display.is_valid else None
-        return self._last_for(side) if best is None else best
+        return super().reference_ticks(side) if best is None else best
 
     def _enter(self, order: ExchangeOrder, at_ns: int) -> None:
         self.orders.append(order)
@@ -438,7 +445,7 @@ class DisplayedMarket(Market):
     def band(self) -> PriceBand:
         """Return the band for trades; updates are looked at one by one while `needs_rows`."""
         low, high = float("-inf"), float("inf")
-        beside = 0.51 * self.instrument.ticks_per_step
+        beside = AT_LEVEL * self.instrument.ticks_per_step
         for order in self.orders:
             if not order.is_triggered:
                 assert order.stop_ticks is not None

@@ -50,7 +50,7 @@ class DisplayedListing(Listing):
         rows = self.streams[0].row_at(index)
         if rows:
             self._show(rows)
-            self.market.updated_ns = self.clock_ns(self.streams[0].cursor.index_of(rows - 1) + 1)
+            self.market.stand_as_of(self.clock_ns(self.streams[0].cursor.index_of(rows - 1) + 1))
 
     @abstractmethod
     def _show(self, rows: int) -> None:
@@ -100,7 +100,7 @@ class BookListing(DisplayedListing):
         self._position = position
 
     def begin(self) -> None:
-        self.market.updated_ns = self._cursor.begun_ns
+        self.market.stand_as_of(self._cursor.begun_ns)
 
     def arm(self, index: int) -> bool:
         if self._follows_rows:

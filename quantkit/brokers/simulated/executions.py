@@ -127,6 +127,7 @@ class Executions:
         assert state is order.state or state in TRANSITIONS[order.state], f"{order.id}: {order.state} to {state}"
         order.state = state
         now_ns, clock = self._position.now_ns, self._send_clock
+        # What `offset_at` returns, without a call for every report.
         offset_ns = clock.offset_ns if now_ns < clock.next_step_ns else clock.offset_at(now_ns)
         # News of one order does not overtake another, even if the exchange's clock and ours are far apart.
         our_ns = at_ns + offset_ns

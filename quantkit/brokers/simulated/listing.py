@@ -212,12 +212,13 @@ class CandleListing(Listing):
 
     def begin_row(self, stream: MatchingStream, row: int, index: int) -> int:
         if stream.cursor.kind == "candle_open":
-            self.market.opening = float(stream.cursor.column("open")[row])
+            self.market.begin_open(float(stream.cursor.column("open")[row]))
         return super().begin_row(stream, row, index)
 
     def apply_row(self, stream: MatchingStream, row: int, clock_ns: int) -> None:
-        self.row_begun = self.market.opening = None
+        self.row_begun = None
         market, column = self.market, stream.cursor.column
+        market.end_open()
         if stream.cursor.kind == "candle_open":
             market.on_open(float(column("open")[row]), clock_ns)
             return

@@ -34,11 +34,9 @@ class Market(ABC):
 
     Attributes:
         fills_at_opens: Whether market orders fill at the open of a candle, so that their cost is known to the cent.
-        opening: That open, while orders that have arrived by it are judged.
     """
 
     fills_at_opens: ClassVar[bool] = False
-    opening: float | None = None
 
     def __init__(self, instrument: Instrument, listener: ExecutionListener) -> None:
         self.instrument = instrument
@@ -62,10 +60,6 @@ class Market(ABC):
         self.instrument = instrument
         self.see(self._last_price)
 
-    def _last_for(self, side: Side) -> int | None:
-        """Return the last price as it counts for an order: at the step that is worse for it."""
-        return None if self._last is None else self._last[side is Side.BUY]
-
     def _last_reached_by(self, side: Side) -> int | None:
         """Return the last price as it sets a stop off: at the step that it has really reached."""
         return None if self._last is None else self._last[side is Side.SELL]
@@ -86,15 +80,22 @@ class Market(ABC):
             self.orders.remove(order)
 
     def crosses(self, order: ExchangeOrder, limit_ticks: int) -> bool:
-        """Whether a limit would take at once, since the last price is strictly better: post-only is judged by this."""
+        """Whether a limit would take at once, since the last price is strictly better."""
         if self._last is None:
             return False
         low, high = self._last
         return high < limit_ticks if order.is_buy else low > limit_ticks
 
-    @abstractmethod
+    def post_only_refusal(self, order: ExchangeOrder, limit_ticks: int | None) -> str:
+        """Return why a post-only order may not have a limit, empty if it may."""
+        return "post_only_would_take" if limit_ticks is not None and self.crosses(order, limit_ticks) else ""
+
     def reference_ticks(self, side: Side) -> int | None:
-        """Return the price by which an order without a limit is valued on arrival, None before the first."""
+        """Return the price by which an order without a limit is valued on arrival, None before the first.
+
+        Here it is the last price as it counts for an order: at the step that is worse for it.
+        """
+        return None if self._last is None else self._last[side is Side.BUY]
 
     def opening_ticks(self, order: ExchangeOrder) -> int | None:
         """Return what a market order would fill at in the open that is being applied, None while there is none."""

@@ -56,6 +56,7 @@ class MessageSender:
         latency_ns, queue = listing.latency_ns, listing.queue
         lag_ns = listing.lag_ns(self._position.index)
         sent_ns = clock.leave(now_ns, name)
+        # What `offset_at` returns, without a call for every message.
         offset_ns = clock.offset_ns if now_ns < clock.next_step_ns else clock.offset_at(now_ns)
         # Where the offset moves, a later message may still not overtake an earlier one.
         left_ns = self._left_ns = max(sent_ns - offset_ns, self._left_ns)

@@ -1,17 +1,14 @@
 """How one order moves up in the queue, found in a stretch of book rows and trades at once."""
 
 from bisect import bisect_left, bisect_right
-from typing import Final
 
 import numpy as np
 
 from quantkit.brokers.simulated.exchange_order import ExchangeOrder
+from quantkit.brokers.simulated.price_band import AT_LEVEL
 from quantkit.instruments import Instrument, Side
 from quantkit.orderbook import DenseBook
 from quantkit.rows.cursors import NOWHERE, BookCursor, StreamCursor
-
-#: Trades within so many price steps of a level may count at it.
-_AT: Final = 0.51
 
 
 def is_queue_in_doubt(order: ExchangeOrder, book: DenseBook) -> bool:
@@ -110,7 +107,7 @@ class QueueScan:
     def _traded(self, trades: StreamCursor, first: int, last: int) -> dict[int, float]:
         """Return the sizes of trades of the other side at our price, by index."""
         prices, sides = trades.column("price"), trades.column("side")
-        is_near = np.abs(prices[first:last] - self._price) < _AT * float(self._instrument.price_step)
+        is_near = np.abs(prices[first:last] - self._price) < AT_LEVEL * float(self._instrument.price_step)
         found = (is_near & (sides[first:last] == self._side)).nonzero()[0]
         if not len(found):
             return {}

@@ -22,13 +22,19 @@ class StepChecks:
     """Counts rows with a price off the step."""
 
     def __init__(self) -> None:
+        self._rows: dict[MatchingStream, int] = {}  # how many of this batch have been looked at
         self._checked: dict[Stream, int] = {}
         self._off_step: dict[Stream, int] = {}
+
+    def enter_batch(self) -> None:
+        """Begin with the rows of the next batch, none of which has been looked at."""
+        self._rows.clear()
 
     def check(self, stream: MatchingStream, row: int, instrument: Instrument) -> None:
         """Hold the rows before `row` that nobody has looked at against the price step of an instrument."""
         cursor = stream.cursor
-        first, stream.checked = stream.checked, max(row, stream.checked)
+        first = self._rows.get(stream, 0)
+        self._rows[stream] = max(row, first)
         if row <= first or cursor.kind == "candle_open":
             return
         if isinstance(cursor, BookCursor):

@@ -19,17 +19,15 @@ class MatchingStream:
 
     Attributes:
         cursor: Its rows.
-        checked: How many of them have been held against the price step.
         next_index: The index of the next row that matters, `NOWHERE` for none.
         is_hit: Whether that row does; else the search has come as far and goes on with `search_on`.
         row: Which row it is.
     """
 
-    __slots__ = ("_clock", "_clock_before", "checked", "cursor", "is_hit", "next_index", "row")
+    __slots__ = ("_clock", "_clock_before", "cursor", "is_hit", "next_index", "row")
 
     def __init__(self, cursor: StreamCursor) -> None:
         self.cursor = cursor
-        self.checked = 0
         self.next_index = NOWHERE
         self.is_hit = False
         self.row = 0
@@ -40,7 +38,6 @@ class MatchingStream:
 
     def enter_rows(self) -> None:
         """Begin with the rows that the cursor has been given; none of them matters so far."""
-        self.checked = 0
         self.rest()
 
     def leave_rows(self) -> None:

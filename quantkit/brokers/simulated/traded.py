@@ -27,7 +27,7 @@ Ignored: queue position, volume (fills are not capped by it), market impact, the
 
 from quantkit.brokers.simulated.exchange_order import ExchangeOrder
 from quantkit.brokers.simulated.market import ExecutionListener, Market
-from quantkit.brokers.simulated.price_band import OPEN_BAND, SHUT_BAND, PriceBand
+from quantkit.brokers.simulated.price_band import AT_LEVEL, OPEN_BAND, PAST_LEVEL, SHUT_BAND, PriceBand
 from quantkit.instruments import Instrument, Side
 from quantkit.orders import OrderState, TimeInForce
 
@@ -48,19 +48,13 @@ class PriceMarket(Market):
         self._slippage = slippage_bps
 
     def arrive(self, order: ExchangeOrder, at_ns: int) -> None:
-        if (
-            order.post_only
-            and order.limit_ticks is not None
-            and order.is_triggered
-            and self.crosses(order, order.limit_ticks)
-        ):
-            self._listener.reject(order, "post_only_would_take", at_ns)
-            return
+        if order.post_only and order.is_triggered:
+            refusal = self.post_only_refusal(order, order.limit_ticks)
+            if refusal:
+                self._listener.reject(order, refusal, at_ns)
+                return
         self._listener.report(order, OrderState.ACCEPTED, "", at_ns)
         self._enter(order, at_ns)
-
-    def reference_ticks(self, side: Side) -> int | None:
-        return None if self._last is None else self._last[side is Side.BUY]
 
     def _enter(self, order: ExchangeOrder, at_ns: int) -> None:
         self.orders.append(order)
@@ -103,10 +97,9 @@ class PriceMarket(Market):
     def band(self) -> PriceBand:
         if not self.orders:
             return OPEN_BAND
-        # Half a step beside a level is hit by every price that rounds to it; a hundredth more forgives float noise.
         low, high = float("-inf"), float("inf")
         per_step = self.instrument.ticks_per_step
-        beside = (0.51 if self.touch else -0.49) * per_step
+        beside = (AT_LEVEL if self.touch else PAST_LEVEL) * per_step
         for order in self.orders:
             if order.is_triggered and order.is_taking:
                 return SHUT_BAND
@@ -119,9 +112,9 @@ class PriceMarket(Market):
             else:
                 assert order.stop_ticks is not None
                 if order.is_buy:
-                    high = min(high, order.stop_ticks - 0.51 * per_step)
+                    high = min(high, order.stop_ticks - AT_LEVEL * per_step)
                 else:
-                    low = max(low, order.stop_ticks + 0.51 * per_step)
+                    low = max(low, order.stop_ticks + AT_LEVEL * per_step)
         tick = float(self.instrument.tick)
         return PriceBand(low * tick, high * tick)
 
@@ -159,8 +152,20 @@ class CandleMarket(PriceMarket):
 
     fills_at_opens = True
 
+    def __init__(self, instrument: Instrument, listener: ExecutionListener, *, slippage_bps: float = 0.0) -> None:
+        super().__init__(instrument, listener, slippage_bps=slippage_bps)
+        self._opening: float | None = None
+
+    def begin_open(self, price: float) -> None:
+        """Judge orders that arrive by an open of a candle at its price, until `end_open`."""
+        self._opening = price
+
+    def end_open(self) -> None:
+        """Let the open have its effect: what arrives later does not see it."""
+        self._opening = None
+
     def opening_ticks(self, order: ExchangeOrder) -> int | None:
-        return None if self.opening is None else self._taken_at(order, self.opening)
+        return None if self._opening is None else self._taken_at(order, self._opening)
 
     def on_open(self, price: float, at_ns: int) -> None:
         """Let a candle's open fill market orders, gapped stops and limits it is already beyond."""

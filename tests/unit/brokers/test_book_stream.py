@@ -60,7 +60,7 @@ class Walk:
     def rest(self, order: ExchangeOrder, index: int = 1) -> None:
         """Let an order arrive behind a row."""
         self.cursor.advance(self.cursor.row_at(index))
-        self.market.updated_ns = index
+        self.market.stand_as_of(index)
         self.market.arrive(order, index - 1)
         self.sink.take()
 

@@ -306,7 +306,7 @@ def test_nothing_is_taken_from_a_display_that_is_not_to_be_believed(
     if state == "invalid":
         venue.book.invalidate()
     elif state == "unseen":
-        venue.market.updated_ns = None
+        venue.market.stand_as_of(None)
     arrived_ns = 500 + STALE_AFTER_NS + (state == "stale")
     order = working(1, BUY, 1, limit, tif=tif, arrived_ns=arrived_ns)
     told = venue.arrive(order)

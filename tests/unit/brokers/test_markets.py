@@ -598,5 +598,5 @@ def test_only_a_candle_s_open_is_known_before_orders_fill_at_it(open_market: Any
     market, _ = open_market(last=100)
     assert market.opening_ticks(working(1, BUY, 10)) is None
     if market.fills_at_opens:
-        market.opening = 104.0
+        market.begin_open(104.0)
         assert market.opening_ticks(working(1, BUY, 10)) == 104
