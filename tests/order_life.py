@@ -68,7 +68,7 @@ class OrderLife:
             dirty=self.dirty,
             agenda=agenda,
         )
-        for name, instrument in account.portfolio.instruments.items():
+        for name, instrument in account.ledger.instruments.items():
             self.listings[name] = StillListing(TradeMarket(instrument, executions, **trades), latency_ns[name], lag_ns)
         self.broker = SimulatedBroker(
             account,

@@ -27,7 +27,7 @@ DELIVERY, ENGINE = "engine/delivery.py", "engine/engine.py"
 _SIMULATED = "brokers/simulated/"
 STREAMS, LISTING, TRADED = f"{_SIMULATED}streams.py", f"{_SIMULATED}listing.py", f"{_SIMULATED}traded.py"
 EXCHANGE_ORDER = f"{_SIMULATED}exchange_order.py"
-DISPLAYED, ACCOUNT, EXPOSURE = f"{_SIMULATED}displayed.py", f"{_SIMULATED}account.py", f"{_SIMULATED}exposure.py"
+DISPLAYED, ACCOUNT, BOUND = f"{_SIMULATED}displayed.py", f"{_SIMULATED}account.py", f"{_SIMULATED}leverage_bound.py"
 FUNDS, SENDER, EXECUTIONS = f"{_SIMULATED}funds.py", f"{_SIMULATED}message_sender.py", f"{_SIMULATED}executions.py"
 BROKER, HOLDING = f"{_SIMULATED}broker.py", f"{_SIMULATED}holding.py"
 PORTFOLIO, MONEY = "portfolio.py", "money.py"
@@ -400,54 +400,54 @@ MUTANTS = [
     Mutant(
         "contracts may lose what a sale had locked",
         ACCOUNT,
-        "if is_within and not self.portfolio.backs_contracts(lock.currency):",
-        "if is_within and not self.portfolio.open_contracts(lock.currency):",
+        "if is_within and not self.ledger.backs_contracts(lock.currency):",
+        "if is_within and not self.ledger.open_contracts(lock.currency):",
     ),
     Mutant(
         "what is locked is not given back when an order ends",
-        ACCOUNT,
-        "            self._hold(lock.currency, self._lock_amount(order, lock, order.left).copy_negate())\n",
+        FUNDS,
+        "            self.hold(lock.currency, self.lock_amount(order, lock, order.left).copy_negate())\n",
         "",
     ),
     Mutant(
         "leverage is judged without the fee of the fill",
-        EXPOSURE,
+        BOUND,
         "worth = equity - Fraction(fee) + (-gain if instrument.is_inverse else gain)",
         "worth = equity + (-gain if instrument.is_inverse else gain)",
     ),
     Mutant(
         "leverage is judged by the fill's own price alone",
-        EXPOSURE,
+        BOUND,
         "for price in (instrument.price_decimal(ticks), mark):",
         "for price in (instrument.price_decimal(ticks),):",
     ),
     Mutant(
         "leverage is judged without the fee of the fill, in floats",
-        EXPOSURE,
+        BOUND,
         "equity -= fee + cost + value * order.side.sign",
         "equity -= cost + value * order.side.sign",
     ),
     Mutant(
         "leverage is judged by the fill's own price alone, in floats",
-        EXPOSURE,
+        BOUND,
         "        if mark is None:\n            return True\n        worth = after * own",
         "        return True\n        worth = after * own",
     ),
     Mutant(
         "floats decide what is equal",
-        EXPOSURE,
+        BOUND,
         "return notional + SLACK * (notional + size * leverage) < equity * leverage",
         "return notional <= equity * leverage",
     ),
     Mutant(
         "the other contracts do not count, in floats",
-        EXPOSURE,
+        BOUND,
         "            notional += other.most_lots * per_lot if at_worst and other.orders else abs(worth)\n",
         "",
     ),
     Mutant(
         "an order that has ended still counts as one that may add",
-        ACCOUNT,
+        FUNDS,
         "        own.open_lots[order.is_buy] -= order.open_lots\n",
         "",
     ),
@@ -465,7 +465,7 @@ MUTANTS = [
     ),
     Mutant(
         "notional that equals the bound is refused",
-        EXPOSURE,
+        BOUND,
         "        if notional <= equity * self._max_leverage:\n",
         "        if notional < equity * self._max_leverage:\n",
     ),

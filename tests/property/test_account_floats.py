@@ -11,7 +11,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from ledger_cases import Deal, Marks, fill_of
 
-from quantkit.brokers.simulated import exposure
+from quantkit.brokers.simulated import leverage_bound
 from quantkit.brokers.simulated.account import Account
 from quantkit.brokers.simulated.exchange_order import ExchangeOrder
 from quantkit.brokers.simulated.funds import Funds
@@ -69,7 +69,7 @@ cases = st.builds(
 def exact_alone() -> Iterator[None]:
     """Let no float decide."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(exposure, "SLACK", float("inf"))
+        patch.setattr(leverage_bound, "SLACK", float("inf"))
         patch.setattr(Funds, "is_free", lambda self, currency, amount: Fraction(amount) <= self.available(currency))
         yield
 
@@ -119,8 +119,8 @@ def test_an_order_is_admitted_as_by_exact_arithmetic(
     poor = account_of(case, Fraction(0))
     with exact_alone():
         poor.admit(order_of(ONE, side, size, limit), lots=size, limit_ticks=limit, reference=reference)
-    assume(ONE.id in poor.shortfalls)
-    lack = poor.shortfalls[ONE.id]
+    assume(ONE.id in poor.bound.shortfalls)
+    lack = poor.bound.shortfalls[ONE.id]
     beside = Fraction(share) * lack.needed * (1 if is_more else -1)
     cash = lack.needed - lack.equity + beside
     found = admitted(case, cash, side, size, limit, reference)
@@ -168,18 +168,18 @@ def test_a_spot_order_is_admitted_as_by_exact_arithmetic(
     if not has_contracts:
         case = case._replace(held=(0, 0))
     needed = account_of(case, Fraction(0))
-    lock = needed._lock_for(order_of(COIN, side, size, limit), limit, None)
+    lock = needed.funds.lock_for(order_of(COIN, side, size, limit), limit, None)
     assert lock is not None
-    amount = Fraction(needed._lock_amount(order_of(COIN, side, size, limit), lock, size))
+    amount = Fraction(needed.funds.lock_amount(order_of(COIN, side, size, limit), lock, size))
     have = amount * (1 + Fraction(share) * (1 if is_more else -1))
 
     def judged() -> tuple[str, Decimal, int]:
         account = account_of(case, have if side is Side.BUY else Fraction(10**12))
         if side is Side.SELL:
-            account.portfolio._money("CCC").settle(EXACT.scaleb(Decimal(have * 10**40 // 1), -40))
+            account.ledger._money("CCC").settle(EXACT.scaleb(Decimal(have * 10**40 // 1), -40))
         order = order_of(COIN, side, size, limit)
         refusal = account.admit(order, lots=size, limit_ticks=limit, reference=limit)
-        return refusal, account.locked(lock.currency), account.affordable_lots(order, size, limit, is_maker=False)
+        return refusal, account.funds.locked(lock.currency), account.affordable_lots(order, size, limit, is_maker=False)
 
     found = judged()
     with exact_alone():
@@ -204,18 +204,18 @@ def test_what_open_orders_may_add_is_a_running_sum(
         else:
             order = open_orders[data.draw(st.sampled_from(sorted(open_orders)))]
             if filled > 50:
-                account.ended(open_orders.pop(order.id))
+                account.funds.release_all(open_orders.pop(order.id))
             elif filled > 25 and order.left > 1:
                 if not account.admit(order, lots=order.filled_lots + size, limit_ticks=1000, reference=1000):
                     order.lots = order.filled_lots + size
             else:
                 allowed = account.affordable_lots(order, min(filled, order.left), 1000, is_maker=True)
                 if allowed:
-                    account.release(order, allowed)
+                    account.funds.release(order, allowed)
                     order.filled_lots += allowed
-                    account.portfolio.apply(fill_of(ONE, Deal(order.side, allowed, 1000)))
+                    account.ledger.apply(fill_of(ONE, Deal(order.side, allowed, 1000)))
                 if not order.left:
-                    account.ended(open_orders.pop(order.id))
+                    account.funds.release_all(open_orders.pop(order.id))
         for is_buy in (False, True):
             adding = [o for o in open_orders.values() if not (o.reduce_only or o.only_closes) and o.is_buy is is_buy]
             assert holding.open_lots[is_buy] == sum(o.left for o in adding)
@@ -232,14 +232,14 @@ def test_inverse_contracts_and_missing_marks_take_the_exact_way(has_mark: bool) 
     own = account._holdings[PAID_IN_COIN.id]
     order = order_of(PAID_IN_COIN, Side.BUY, 10, 10)
     assert account.affordable_lots(order, 10, 10, is_maker=False) == 10
-    assert account._beside(own, at_worst=True) == (1000.0, 1000.0, 0.0)
+    assert account.bound._beside(own, at_worst=True) == (1000.0, 1000.0, 0.0)
     portfolio.apply(fill_of(OTHER, Deal(Side.BUY, 10, 7)))
-    assert account._beside(own, at_worst=False) == ((1030.0, 1170.0, 100.0) if has_mark else None)
+    assert account.bound._beside(own, at_worst=False) == ((1030.0, 1170.0, 100.0) if has_mark else None)
     assert account.affordable_lots(order, 10, 10, is_maker=False) == (10 if has_mark else 0)
     portfolio.apply(fill_of(OTHER, Deal(Side.SELL, 10, 7)))
     portfolio.apply(fill_of(PAID_IN_COIN, Deal(Side.BUY, 10, 10)))
     assert account.admit(order, lots=10, limit_ticks=10, reference=None) == ("" if has_mark else "no_price")
     assert account.affordable_lots(order, 10, 10, is_maker=False) == (10 if has_mark else 0)
     portfolio.apply(fill_of(INVERSE, Deal(Side.BUY, 10, 1000)))
-    assert account._beside(own, at_worst=True) is None
+    assert account.bound._beside(own, at_worst=True) is None
     assert account.affordable_lots(order, 10, 10, is_maker=False) == (10 if has_mark else 0)

@@ -18,6 +18,7 @@ from order_life import OrderLife
 from quantkit.brokers.base import Broker, BrokerSetup
 from quantkit.brokers.simulated.account import Account
 from quantkit.brokers.simulated.build import simulated
+from quantkit.brokers.simulated.leverage_bound import LeverageBound
 from quantkit.engine.engine import Engine
 from quantkit.engine.outcome import Outcome
 from quantkit.engine.prepared import Prepared
@@ -335,8 +336,8 @@ def test_the_watch_over_the_bound_finds_a_fill_beyond_it(monkeypatch: pytest.Mon
     outcome = _watch(market, market.strategy_with(script_of(calls)()))
     assert [(fill.lots, fill.ticks) for fill in outcome.fills] == [(10, 1000), (10, 1500)]
     assert BoundWatch.checked == 2
-    monkeypatch.setattr(Account, "_carries", lambda *_, **__: True)
-    monkeypatch.setattr(Account, "_exceeds", lambda *_, **__: "")
+    monkeypatch.setattr(LeverageBound, "carries", lambda *_, **__: True)
+    monkeypatch.setattr(LeverageBound, "exceeds", lambda *_, **__: "")
     with pytest.raises(AssertionError, match=r"1500.0 on 500.0"):
         _watch(market, market.strategy_with(script_of(calls)()))
 
@@ -541,7 +542,10 @@ class BrokerMachine(RuleBasedStateMachine):
                     cash += order.left * order.lock.ticks * (1 + Fraction(50, 10_000))
                 else:
                     coins += order.left
-        assert (Fraction(self.account.locked("AAA")), Fraction(self.account.locked("USDT"))) == (coins, cash)
+        assert (Fraction(self.account.funds.locked("AAA")), Fraction(self.account.funds.locked("USDT"))) == (
+            coins,
+            cash,
+        )
 
     @invariant()
     def nothing_is_sold_or_spent_twice(self) -> None:
@@ -550,7 +554,7 @@ class BrokerMachine(RuleBasedStateMachine):
             return
         for currency in ("AAA", "USDT"):
             assert self.portfolio.balance_exact(currency) >= 0
-        assert self.account.available("AAA") >= 0 or any(order.reduce_only for order in self.sent)
+        assert self.account.funds.available("AAA") >= 0 or any(order.reduce_only for order in self.sent)
 
     @invariant()
     def orders_fill_within_their_size(self) -> None:

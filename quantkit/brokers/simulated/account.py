@@ -5,20 +5,44 @@ equity x `max_leverage`: orders are judged by it on arrival at their worst, and 
 reduces is free; a flip beyond the bound keeps the part that closes.
 """
 
+from collections.abc import Mapping
 from decimal import Decimal
 from fractions import Fraction
 from typing import Final
 
 from quantkit.brokers.simulated.exchange_order import ExchangeOrder, Lock
-from quantkit.brokers.simulated.exposure import Exposure
+from quantkit.brokers.simulated.funds import Funds
 from quantkit.brokers.simulated.holding import Holding
+from quantkit.brokers.simulated.leverage_bound import LeverageBound
+from quantkit.fees import Fees
 from quantkit.instruments import EXACT, decimal_of
+from quantkit.portfolio import Portfolio
 
 _NOTHING: Final = Decimal(0)
 
 
-class Account(Exposure):
-    """One account at the simulated exchange: which orders it may have, and how much of a fill."""
+class Account:
+    """One account at the simulated exchange: which orders it may have, and how much of a fill.
+
+    Args:
+        ledger: Its balances and positions.
+        fees: By instrument.
+        max_leverage: Bound on the notional of contracts over the equity that backs them.
+
+    Attributes:
+        ledger: As above.
+        bound: What its contracts may come to.
+        funds: What its orders cost and hold back.
+    """
+
+    def __init__(self, ledger: Portfolio, fees: Mapping[str, Fees], *, max_leverage: Decimal) -> None:
+        self.ledger = ledger
+        self._holdings = {
+            instrument.id: Holding(ledger, instrument, fees[instrument.id])
+            for instrument in ledger.instruments.values()
+        }
+        self.bound = LeverageBound(ledger, self._holdings, max_leverage)
+        self.funds = Funds(ledger, self._holdings, self.bound)
 
     # Admission ------------------------------------------------------------------------------------------------
 
@@ -59,10 +83,10 @@ class Account(Exposure):
         elif not own.is_spot:
             refusal = self._admit_contract(order, own, left, limit_ticks, reference)
         elif at_open and order.is_buy and limit_ticks is None and order.stop_ticks is None:
-            lock = None if opening is None else self._lock_at(order, opening)
+            lock = None if opening is None else self.funds.lock_at(order, opening)
             refusal = self._admit_spot(order, lots, lock)
         else:
-            lock = self._lock_for(order, limit_ticks, reference)
+            lock = self.funds.lock_for(order, limit_ticks, reference)
             refusal = self._fee_refuses(order, own, left, limit_ticks, reference)
             if not refusal:
                 refusal = "no_price" if lock is None else self._admit_spot(order, lots, lock)
@@ -98,19 +122,19 @@ class Account(Exposure):
         if not prices:
             return ""
         value = own.position.instrument.value(left, max(prices))
-        is_paid = self._pays(order, value, own.dearer_fee(left, value))
+        is_paid = self.funds.pays(order, value, own.dearer_fee(left, value))
         return "" if is_paid else "insufficient_cash"
 
     def _admit_spot(self, order: ExchangeOrder, lots: int, lock: Lock | None) -> str:
         """Lock the funds of a spot order; without a lock nothing is held back until the open that fills it."""
         instrument = self._holdings[order.instrument].position.instrument
         currency = instrument.quote if order.is_buy else instrument.base
-        more = _NOTHING if lock is None else self._lock_amount(order, lock, lots - order.filled_lots)
+        more = _NOTHING if lock is None else self.funds.lock_amount(order, lock, lots - order.filled_lots)
         if order.lock is not None:
-            more = EXACT.subtract(more, self._lock_amount(order, order.lock, order.left))
-        if lock is not None and not self.is_free(currency, more):
+            more = EXACT.subtract(more, self.funds.lock_amount(order, order.lock, order.left))
+        if lock is not None and not self.funds.is_free(currency, more):
             return "insufficient_cash" if order.is_buy else "insufficient_position"
-        self._hold(currency, more)
+        self.funds.hold(currency, more)
         order.lock = lock
         return ""
 
@@ -132,10 +156,10 @@ class Account(Exposure):
         if order.stop_ticks is None and reference is not None and order.is_buy is instrument.is_inverse:
             # A limit that takes at once fills at the market, where one step is worth more than at the limit.
             price = min(price, reference) if instrument.is_inverse else max(price, reference)
-        if own.is_linear and self._may_clearly_be(own, abs(after) * price * net.lot_tick / net.scale):
+        if own.is_linear and self.bound.may_clearly_be(own, abs(after) * price * net.lot_tick / net.scale):
             order.only_closes = False
             return ""
-        refusal = self._exceeds(own, Fraction(instrument.value(1, price)) * abs(after))
+        refusal = self.bound.exceeds(own, Fraction(instrument.value(1, price)) * abs(after))
         is_closing = held != 0 and (held > 0) is not order.is_buy
         if is_closing or not refusal:
             order.only_closes = bool(refusal)
@@ -153,7 +177,7 @@ class Account(Exposure):
             return 0
         instrument = own.position.instrument
         if own.is_spot:
-            free = max(Fraction(0), self.available(instrument.base))
+            free = max(Fraction(0), self.funds.available(instrument.base))
             return instrument.lots_within(min(Fraction(own.position.qty), free))
         held = abs(net.size) // net.lot
         return held - held % instrument.lots_per_step
@@ -171,7 +195,7 @@ class Account(Exposure):
         closing = 0 if is_opening else min(lots, self.reducible_lots(order))
         if order.reduce_only or order.only_closes or closing == lots:
             return closing
-        if own.is_linear and self._clearly_carries(order, own, lots, ticks, is_maker=is_maker):
+        if own.is_linear and self.bound.clearly_carries(order, own, lots, ticks, is_maker=is_maker):
             return lots
         return self._carried_lots(order, own, lots, ticks, closing, is_maker=is_maker)
 
@@ -192,23 +216,23 @@ class Account(Exposure):
         loss = EXACT.subtract(own.fee(order.side, 1, one, is_maker=is_maker)[0], one)
         if loss > 0:
             # Each lot costs more than it brings: the fewer are sold, the less cash they take.
-            free = max(Fraction(0), self.available(instrument.quote)) + Fraction(order.fees_paid)
+            free = max(Fraction(0), self.funds.available(instrument.quote)) + Fraction(order.fees_paid)
             own_part = Fraction(decimal_of(fees.per_order)) + Fraction(order.fees_of_fills)
             lots = min(lots, instrument.whole_lots(self._lots_in(free - own_part, loss)))
         value = instrument.value(lots, ticks)
         of_fill, _ = own.fee(order.side, lots, value, is_maker=is_maker)
-        return lots if self._pays(order, value, of_fill) else 0
+        return lots if self.funds.pays(order, value, of_fill) else 0
 
     def _backed_lots(self, order: ExchangeOrder, own: Holding, lots: int, ticks: int, *, is_maker: bool) -> int:
         """Return how many of `lots` of a spot order the account has the coins or the cash for."""
         instrument, lock = own.position.instrument, order.lock
         if lock is None:
-            whole = self._lock_amount(order, self._lock_at(order, ticks), lots)
-            return lots if self.is_free(instrument.quote, whole) else 0
+            whole = self.funds.lock_amount(order, self.funds.lock_at(order, ticks), lots)
+            return lots if self.funds.is_free(instrument.quote, whole) else 0
         is_within = not order.is_buy or ticks <= lock.ticks
-        if is_within and not self.portfolio.backs_contracts(lock.currency):
+        if is_within and not self.ledger.backs_contracts(lock.currency):
             return lots
-        free = self.available(lock.currency) + Fraction(self._lock_amount(order, lock, order.left))
+        free = self.funds.available(lock.currency) + Fraction(self.funds.lock_amount(order, lock, order.left))
         if order.is_buy:
             return min(lots, instrument.whole_lots(self._lots_for(order, own, free, ticks, is_maker=is_maker)))
         return min(lots, instrument.lots_within(max(Fraction(0), free)))
@@ -237,13 +261,13 @@ class Account(Exposure):
         self, order: ExchangeOrder, own: Holding, lots: int, ticks: int, closing: int, *, is_maker: bool
     ) -> int:
         """Return how many of `lots` of a contract, `closing` of them free, leave the notional within the bound."""
-        if self._carries(order, own, lots, ticks, is_maker=is_maker):
+        if self.bound.carries(order, own, lots, ticks, is_maker=is_maker):
             return lots
         step = own.position.instrument.lots_per_step
         low, high = 0, -(-(lots - closing) // step)  # whole steps beyond what closes
         while high - low > 1:
             middle = (low + high) // 2
-            if self._carries(order, own, closing + middle * step, ticks, is_maker=is_maker):
+            if self.bound.carries(order, own, closing + middle * step, ticks, is_maker=is_maker):
                 low = middle
             else:
                 high = middle
@@ -254,14 +278,3 @@ class Account(Exposure):
         if order.reduce_only and not self.reducible_lots(order):
             return "reduce_only_position_closed"
         return "insufficient_cash" if self._holdings[order.instrument].is_spot else "insufficient_margin"
-
-    def ended(self, order: ExchangeOrder) -> None:
-        """Release all funds of a finished order."""
-        own = self._holdings[order.instrument]
-        own.orders.pop(order.id, None)
-        own.open_lots[order.is_buy] -= order.open_lots
-        order.open_lots = 0
-        lock = order.lock
-        if lock is not None:
-            self._hold(lock.currency, self._lock_amount(order, lock, order.left).copy_negate())
-            order.lock = None

@@ -222,7 +222,7 @@ class SimulatedBroker:
         # Rows so far are held against the steps of then.
         self._check_steps(listing)
         self.process_arrivals(listing, at_ns - 1)
-        self.account.portfolio.change_instrument(instrument)
+        self.account.ledger.change_instrument(instrument)
         market = listing.market
         market.use(instrument)
         self._dirty.add(instrument.id)
@@ -247,7 +247,7 @@ class SimulatedBroker:
         return self._executions.take_all()
 
     def remedy(self, instrument: str) -> str:
-        return self.account.remedy(instrument)
+        return self.account.bound.remedy(instrument)
 
     def notes(self) -> BrokerNotes:
         for listing in self.listings.values():

@@ -45,7 +45,8 @@ class Executions:
         self.fills: list[Fill] = []
         self.log: list[Report] = []
         self._account = account
-        self._ledger = account.portfolio
+        self._funds = account.funds
+        self._ledger = account.ledger
         self._listings = listings
         self._position = position
         self._observer = observer
@@ -75,7 +76,7 @@ class Executions:
         name, position = order.instrument, self._position
         listing, instrument = self._listings[name], self._ledger.instruments[name]
         value = instrument.value(allowed, ticks)
-        fee, currency = account.charge(order, allowed, value, is_maker=is_maker)
+        fee, currency = self._funds.charge(order, allowed, value, is_maker=is_maker)
         fill = Fill(
             id=len(self.fills) + 1,
             order_id=order.id,
@@ -95,7 +96,7 @@ class Executions:
             ticks=ticks,
         )
         self._observer.before_fill()
-        account.release(order, allowed)
+        self._funds.release(order, allowed)
         order.filled_lots += allowed
         self._ledger.apply(fill)
         self._dirty.add(name)
@@ -105,7 +106,7 @@ class Executions:
             self.report(order, OrderState.PARTLY_FILLED, "", at_ns, fill)
         else:
             self.report(order, OrderState.FILLED, "", at_ns, fill)
-            account.ended(order)
+            self._funds.release_all(order)
             listing.market.remove(order)
         self._volume.noted.append((name, fill.qty, position.index))
         self._observer.after_fill(fill)
@@ -115,7 +116,7 @@ class Executions:
     def _end(self, order: ExchangeOrder, state: OrderState, reason: str, at_ns: int) -> None:
         self.report(order, state, reason, at_ns)
         self._dirty.add(order.instrument)
-        self._account.ended(order)
+        self._funds.release_all(order)
         self._listings[order.instrument].market.remove(order)
 
     # Reports ----------------------------------------------------------------------------------------------------

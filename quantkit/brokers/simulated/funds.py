@@ -7,7 +7,7 @@ from typing import Final
 
 from quantkit.brokers.simulated.exchange_order import ExchangeOrder, Lock
 from quantkit.brokers.simulated.holding import Holding
-from quantkit.fees import Fees
+from quantkit.brokers.simulated.leverage_bound import LeverageBound
 from quantkit.instruments import EXACT
 from quantkit.portfolio import Portfolio
 
@@ -20,27 +20,16 @@ class Funds:
     """Fees of orders, and the money left to pay for orders.
 
     Args:
-        portfolio: The ledger.
-        fees: Rates by instrument.
-        max_leverage: Bound on the notional of contracts over the equity that backs them.
+        ledger: The account's balances and positions.
+        holdings: What the account has, by instrument.
+        bound: Says how much of a balance open contracts need.
     """
 
-    def __init__(self, portfolio: Portfolio, fees: Mapping[str, Fees], *, max_leverage: Decimal) -> None:
-        self.portfolio = portfolio
-        self._max_leverage = Fraction(max_leverage)
-        self._max_leverage_float = float(max_leverage)
+    def __init__(self, ledger: Portfolio, holdings: Mapping[str, Holding], bound: LeverageBound) -> None:
+        self._ledger = ledger
+        self._holdings = holdings
+        self._bound = bound
         self._locked: dict[str, Decimal] = {}
-        self._holdings = {
-            instrument.id: Holding(portfolio, instrument, fees[instrument.id])
-            for instrument in portfolio.instruments.values()
-        }
-
-    def fee_due(self, order: ExchangeOrder, of_fill: Decimal) -> Decimal:
-        """Return the fee due with a fill of fee `of_fill`: the first fill adds the amount per order."""
-        fees = self._holdings[order.instrument].fees
-        if not fees.is_per_order:
-            return of_fill
-        return EXACT.subtract(fees.of_order(EXACT.add(order.fees_of_fills, of_fill)), order.fees_paid)
 
     def charge(self, order: ExchangeOrder, lots: int, value: Decimal, *, is_maker: bool) -> tuple[Decimal, str]:
         """Charge an order for a fill, the amount per order with the first; return the fee and its currency."""
@@ -48,18 +37,18 @@ class Funds:
         of_fill, currency = holding.fee(order.side, lots, value, is_maker=is_maker)
         if not holding.is_per_order:
             return of_fill, currency
-        held = _NOTHING if lock is None else self._lock_amount(order, lock, order.left)
-        fee = self.fee_due(order, of_fill)
+        held = _NOTHING if lock is None else self.lock_amount(order, lock, order.left)
+        fee = holding.fee_due(order, of_fill)
         order.fees_of_fills = EXACT.add(order.fees_of_fills, of_fill)
         order.fees_paid = EXACT.add(order.fees_paid, fee)
         if lock is not None:
-            self._hold(lock.currency, EXACT.subtract(self._lock_amount(order, lock, order.left), held))
+            self.hold(lock.currency, EXACT.subtract(self.lock_amount(order, lock, order.left), held))
         return fee, currency
 
-    def _pays(self, order: ExchangeOrder, value: Decimal, of_fill: Decimal) -> bool:
+    def pays(self, order: ExchangeOrder, value: Decimal, of_fill: Decimal) -> bool:
         """Whether what a spot sale brings, and the free cash, pay for what is due with it."""
-        free = max(Fraction(0), self.available(self.portfolio.instruments[order.instrument].quote))
-        return Fraction(self.fee_due(order, of_fill)) <= Fraction(value) + free
+        free = max(Fraction(0), self.available(self._ledger.instruments[order.instrument].quote))
+        return Fraction(self._holdings[order.instrument].fee_due(order, of_fill)) <= Fraction(value) + free
 
     # Locks ----------------------------------------------------------------------------------------------------
 
@@ -69,36 +58,15 @@ class Funds:
 
     def is_free(self, currency: str, amount: Decimal) -> bool:
         """Whether an amount is available."""
-        if self.portfolio.open_contracts(currency):
+        if self._ledger.open_contracts(currency):
             return Fraction(amount) <= self.available(currency)
-        return self.portfolio.covers(currency, EXACT.add(amount, self.locked(currency)))
+        return self._ledger.covers(currency, EXACT.add(amount, self.locked(currency)))
 
     def available(self, currency: str) -> Fraction:
         """Return the free part of a balance: neither locked by orders nor backing open contracts."""
-        return self._unpledged(currency) - Fraction(self.locked(currency))
+        return self._bound.unpledged(currency) - Fraction(self.locked(currency))
 
-    def _unpledged(self, currency: str) -> Fraction:
-        """Return the balance less what open contracts that settle in it need within the bound."""
-        balance = self.portfolio.balance_exact(currency)
-        if not self.portfolio.open_contracts(currency):
-            return balance
-        equity, notional = self.portfolio.equity_in(currency), self._notional_held(currency)
-        if equity is None or notional is None:
-            return Fraction(0)
-        return min(balance, equity - notional / self._max_leverage)
-
-    def _notional_held(self, currency: str, *, but: str = "") -> Fraction | None:
-        """Return what the open contracts that settle in a currency are worth at their marks; None without a mark."""
-        total = Fraction(0)
-        for position in self.portfolio.open_contracts(currency):
-            if position.instrument.id != but:
-                mark = self.portfolio.mark(position.instrument.id)
-                if mark is None:
-                    return None
-                total += abs(Fraction(position.instrument.notional(position.qty, mark)))
-        return total
-
-    def _lock_at(self, order: ExchangeOrder, ticks: int) -> Lock:
+    def lock_at(self, order: ExchangeOrder, ticks: int) -> Lock:
         """Return the lock of a purchase that is counted at a price."""
         holding = self._holdings[order.instrument]
         instrument = holding.position.instrument
@@ -110,22 +78,25 @@ class Funds:
             return Lock(instrument.quote, ticks, value, fee)
         return Lock(instrument.quote, ticks, EXACT.add(value, fee), None)
 
-    def _lock_for(self, order: ExchangeOrder, limit_ticks: int | None, reference: int | None) -> Lock | None:
+    def lock_for(self, order: ExchangeOrder, limit_ticks: int | None, reference: int | None) -> Lock | None:
+        """Return the lock of an order that has a limit, or is counted at a reference price; None without a price."""
         if not order.is_buy:
             instrument = self._holdings[order.instrument].position.instrument
             return Lock(instrument.base, 0, instrument.lot, None)
         if limit_ticks is not None:
-            return self._lock_at(order, limit_ticks)
+            return self.lock_at(order, limit_ticks)
         price = order.stop_ticks if order.stop_ticks is not None else reference
         if price is None:
             return None
-        return self._lock_at(order, -(-price * (100 + MARKET_LOCK_MARGIN_PCT) // 100))
+        return self.lock_at(order, -(-price * (100 + MARKET_LOCK_MARGIN_PCT) // 100))
 
-    def _lock_amount(self, order: ExchangeOrder, lock: Lock, lots: int) -> Decimal:
+    def lock_amount(self, order: ExchangeOrder, lock: Lock, lots: int) -> Decimal:
+        """Return what a lock keeps while `lots` of its order are open."""
         amount = EXACT.multiply(lock.per_lot, lots)
         if lock.fee_per_lot is None or not lots:
             return amount
-        return EXACT.add(amount, max(_NOTHING, self.fee_due(order, EXACT.multiply(lock.fee_per_lot, lots))))
+        fee = self._holdings[order.instrument].fee_due(order, EXACT.multiply(lock.fee_per_lot, lots))
+        return EXACT.add(amount, max(_NOTHING, fee))
 
     def release(self, order: ExchangeOrder, lots: int) -> None:
         """Release what an order held back for `lots` that filled; call before its `filled_lots` is raised."""
@@ -135,11 +106,23 @@ class Funds:
             self._holdings[order.instrument].open_lots[order.is_buy] -= lots
         if lock is not None:
             if lock.fee_per_lot is None:
-                freed = self._lock_amount(order, lock, lots)
+                freed = self.lock_amount(order, lock, lots)
             else:
-                left = self._lock_amount(order, lock, order.left - lots)
-                freed = EXACT.subtract(self._lock_amount(order, lock, order.left), left)
-            self._hold(lock.currency, freed.copy_negate())
+                left = self.lock_amount(order, lock, order.left - lots)
+                freed = EXACT.subtract(self.lock_amount(order, lock, order.left), left)
+            self.hold(lock.currency, freed.copy_negate())
 
-    def _hold(self, currency: str, amount: Decimal) -> None:
+    def release_all(self, order: ExchangeOrder) -> None:
+        """Release what a finished order held back; it no longer counts as open."""
+        own = self._holdings[order.instrument]
+        own.orders.pop(order.id, None)
+        own.open_lots[order.is_buy] -= order.open_lots
+        order.open_lots = 0
+        lock = order.lock
+        if lock is not None:
+            self.hold(lock.currency, self.lock_amount(order, lock, order.left).copy_negate())
+            order.lock = None
+
+    def hold(self, currency: str, amount: Decimal) -> None:
+        """Hold an amount of a currency back; less than nothing sets it free."""
         self._locked[currency] = EXACT.add(self.locked(currency), amount)

@@ -88,6 +88,12 @@ class Holding:
             return self.fees.of_fill(instrument, instrument.qty_decimal(lots), value, is_maker=is_maker), self.currency
         return EXACT.multiply(value, self.rates[is_maker]), self.currency
 
+    def fee_due(self, order: ExchangeOrder, of_fill: Decimal) -> Decimal:
+        """Return the fee due with a fill of fee `of_fill`: the first fill adds the amount per order."""
+        if not self.is_per_order:
+            return of_fill
+        return EXACT.subtract(self.fees.of_order(EXACT.add(order.fees_of_fills, of_fill)), order.fees_paid)
+
     def dearer_fee(self, lots: int, value: Decimal) -> Decimal:
         """Return what a fill costs in money at the worse of both roles, without its order's part; zero for rebates."""
         fee = EXACT.multiply(value, max(self.rates))

@@ -9,8 +9,8 @@ from recording_sink import BUY, SELL, order_of
 
 from quantkit.brokers.simulated.account import Account
 from quantkit.brokers.simulated.exchange_order import ExchangeOrder
-from quantkit.brokers.simulated.exposure import Shortfall
 from quantkit.brokers.simulated.holding import Holding
+from quantkit.brokers.simulated.leverage_bound import Shortfall
 from quantkit.fees import Fees
 from quantkit.instruments import Instrument, Side
 from quantkit.orders import Fill
@@ -67,7 +67,7 @@ class Bank:
     def fill(self, order: ExchangeOrder, lots: int, ticks: int) -> None:
         """Book a fill without a fee, as the broker does: locks first."""
         instrument = self.portfolio.instruments[order.instrument]
-        self.account.release(order, lots)
+        self.account.funds.release(order, lots)
         order.filled_lots += lots
         self.portfolio.apply(
             Fill(
@@ -90,7 +90,7 @@ class Bank:
             )
         )
         if not order.left:
-            self.account.ended(order)
+            self.account.funds.release_all(order)
 
     def hold(self, instrument: Instrument, signed: int, ticks: int = 100) -> None:
         """Let a position be there."""
@@ -162,14 +162,14 @@ def test_what_a_spot_order_holds_back(
     order, refusal = bank.send(SPOT, side, 10, given.get("limit"), stop=given.get("stop"), reference=reference)
     currency, amount = locked
     assert refusal == ""
-    assert bank.account.locked(currency) == Decimal(amount)
-    assert bank.account.available(currency) == bank.portfolio.balance_exact(currency) - Fraction(amount)
-    assert bank.account.locked("USDT" if currency == "BTC" else "BTC") == 0
-    bank.account.ended(order)
-    assert bank.account.locked(currency) == 0
+    assert bank.account.funds.locked(currency) == Decimal(amount)
+    assert bank.account.funds.available(currency) == bank.portfolio.balance_exact(currency) - Fraction(amount)
+    assert bank.account.funds.locked("USDT" if currency == "BTC" else "BTC") == 0
+    bank.account.funds.release_all(order)
+    assert bank.account.funds.locked(currency) == 0
     # Ending it a second time lets go of nothing.
-    bank.account.ended(order)
-    assert bank.account.locked(currency) == 0
+    bank.account.funds.release_all(order)
+    assert bank.account.funds.locked(currency) == 0
 
 
 @pytest.mark.parametrize(
@@ -192,7 +192,7 @@ def test_which_spot_orders_are_let_in(
     bank = Bank({"USDT": 100, "BTC": 2}, SPOT)
     _, got = bank.send(SPOT, side, lots, limit, reference=reference)
     assert got == refusal
-    assert bool(bank.account.locked("USDT") or bank.account.locked("BTC")) is (refusal == "")
+    assert bool(bank.account.funds.locked("USDT") or bank.account.funds.locked("BTC")) is (refusal == "")
 
 
 def test_working_orders_share_the_same_money() -> None:
@@ -202,9 +202,9 @@ def test_working_orders_share_the_same_money() -> None:
     assert refusal == ""
     assert bank.send(SPOT, BUY, 6, 100)[1] == "insufficient_cash"
     assert bank.send(SPOT, BUY, 5, 100)[1] == ""
-    assert bank.account.available("USDT") == 0
-    bank.account.ended(first)
-    assert bank.account.available("USDT") == Fraction("151.5")
+    assert bank.account.funds.available("USDT") == 0
+    bank.account.funds.release_all(first)
+    assert bank.account.funds.available("USDT") == Fraction("151.5")
 
 
 def test_an_amended_order_is_judged_with_what_it_holds_already() -> None:
@@ -212,12 +212,12 @@ def test_an_amended_order_is_judged_with_what_it_holds_already() -> None:
     bank = Bank({"USDT": 202}, SPOT)
     order, _ = bank.send(SPOT, BUY, 10, 100)
     assert bank.admit(order, lots=20) == ""
-    assert bank.account.available("USDT") == 0
+    assert bank.account.funds.available("USDT") == 0
     assert bank.admit(order, lots=21) == "insufficient_cash"
     assert bank.admit(order, limit=101) == "insufficient_cash"
-    assert (bank.account.available("USDT"), order.lots, order.limit_ticks) == (0, 20, 100)
+    assert (bank.account.funds.available("USDT"), order.lots, order.limit_ticks) == (0, 20, 100)
     assert bank.admit(order, lots=10, limit=50) == ""
-    assert bank.account.locked("USDT") == Decimal("50.5")
+    assert bank.account.funds.locked("USDT") == Decimal("50.5")
 
 
 def test_fills_let_go_of_their_share() -> None:
@@ -225,13 +225,13 @@ def test_fills_let_go_of_their_share() -> None:
     bank = Bank({"USDT": 202}, SPOT)
     order, _ = bank.send(SPOT, BUY, 20, 100)
     bank.fill(order, 5, 90)
-    assert bank.account.locked("USDT") == Decimal("151.5")
-    assert bank.account.available("USDT") == 202 - 45 - Fraction("151.5")
+    assert bank.account.funds.locked("USDT") == Decimal("151.5")
+    assert bank.account.funds.available("USDT") == 202 - 45 - Fraction("151.5")
     # An amend after it holds back what is still open of the new size.
     assert bank.admit(order, lots=15) == ""
-    assert bank.account.locked("USDT") == 101
+    assert bank.account.funds.locked("USDT") == 101
     bank.fill(order, 10, 90)
-    assert bank.account.locked("USDT") == 0
+    assert bank.account.funds.locked("USDT") == 0
 
 
 # Reduce-only --------------------------------------------------------------------------------------------------------
@@ -273,7 +273,7 @@ def test_reduce_only_on_spot_takes_only_coins_that_no_order_holds_back() -> None
     assert bank.account.reducible_lots(reducing) == 8
     assert bank.admit(reducing) == ""
     # It holds nothing back itself: the position may be gone when it fills.
-    assert bank.account.locked("BTC") == Decimal("1.2")
+    assert bank.account.funds.locked("BTC") == Decimal("1.2")
 
 
 # What can be paid when it fills -------------------------------------------------------------------------------------
@@ -325,12 +325,12 @@ def test_what_is_to_fill_at_an_open_locks_what_that_costs() -> None:
         order = bank.order(SPOT, BUY, lots)
         judged = bank.account.admit(order, lots=lots, limit_ticks=None, reference=1, at_open=True, opening=opening)
         assert judged == refusal
-    assert bank.account.locked("USDT") == 1_010
+    assert bank.account.funds.locked("USDT") == 1_010
     assert bank.account.affordable_lots(order, 100, 100, is_maker=False) == 100
-    bank.account.ended(order)
+    bank.account.funds.release_all(order)
     waiting = bank.order(SPOT, BUY, 1_000)
     assert bank.account.admit(waiting, lots=1_000, limit_ticks=None, reference=None, at_open=True) == ""
-    assert bank.account.locked("USDT") == 0
+    assert bank.account.funds.locked("USDT") == 0
     # When it comes, the whole of it or nothing is paid.
     assert bank.account.affordable_lots(waiting, 1_000, 10, is_maker=False) == 1_000
     assert bank.account.affordable_lots(waiting, 1_000, 11, is_maker=False) == 0
@@ -342,9 +342,9 @@ def test_an_order_that_waits_for_an_open_lets_go_of_what_it_held() -> None:
     bank = Bank({"USDT": 1_010}, SPOT)
     order = bank.order(SPOT, BUY, 10)
     assert bank.account.admit(order, lots=10, limit_ticks=None, reference=None, at_open=True, opening=100) == ""
-    assert bank.account.locked("USDT") == 101
+    assert bank.account.funds.locked("USDT") == 101
     assert bank.account.admit(order, lots=9_999, limit_ticks=None, reference=None, at_open=True) == ""
-    assert (order.lock, bank.account.locked("USDT")) == (None, 0)
+    assert (order.lock, bank.account.funds.locked("USDT")) == (None, 0)
 
 
 def test_limits_stops_and_sales_hold_back_the_same_on_candles() -> None:
@@ -358,8 +358,8 @@ def test_limits_stops_and_sales_hold_back_the_same_on_candles() -> None:
         judged = bank.account.admit(
             order, lots=10, limit_ticks=order.limit_ticks, reference=100, at_open=True, opening=100
         )
-        assert (judged, bank.account.locked(currency)) == ("", Decimal(amount))
-        bank.account.ended(order)
+        assert (judged, bank.account.funds.locked(currency)) == ("", Decimal(amount))
+        bank.account.funds.release_all(order)
 
 
 # Contracts ----------------------------------------------------------------------------------------------------------
@@ -387,7 +387,7 @@ def test_the_leverage_bound_is_on_the_notional_after_the_fill(
     bank = Bank({"USDT": 1_000}, SWAP)
     order = bank.order(SWAP, side, lots, given.get("limit"), stop=given.get("stop"))
     assert bank.admit(order, reference) == refusal
-    assert bank.account.locked("USDT") == 0
+    assert bank.account.funds.locked("USDT") == 0
 
 
 @pytest.mark.parametrize(
@@ -620,7 +620,7 @@ def test_other_contracts_that_are_flat_and_have_no_orders_left_do_not_count() ->
     bank.hold(OTHER, 5)
     bank.hold(OTHER, -5)
     order, _ = bank.send(OTHER, BUY, 1)
-    bank.account.ended(order)
+    bank.account.funds.release_all(order)
     del bank.marks[OTHER.id]
     assert bank.send(SWAP, BUY, 100)[1] == ""
 
@@ -649,7 +649,9 @@ def test_a_contract_is_backed_by_what_it_settles_in_alone() -> None:
     for coins, lots, refusal in ((10, 10, ""), (10, 11, "insufficient_margin"), (0, 1, "insufficient_margin")):
         bank = Bank({"USD": 1_000_000, "BTC": coins}, SPOT_USD, INVERSE)
         assert bank.send(INVERSE, BUY, lots)[1] == refusal
-        assert bank.account.shortfalls == ({INVERSE.id: Shortfall(Fraction(coins), Fraction(lots))} if refusal else {})
+        assert bank.account.bound.shortfalls == (
+            {INVERSE.id: Shortfall(Fraction(coins), Fraction(lots))} if refusal else {}
+        )
     # At a lower limit the same contracts are more coins.
     bank = Bank({"USD": 1_000_000, "BTC": 10}, SPOT_USD, INVERSE)
     assert bank.send(INVERSE, BUY, 10, 99)[1] == "insufficient_margin"
@@ -660,7 +662,7 @@ def test_the_largest_shortfall_is_kept() -> None:
     bank = Bank({"USD": 1, "BTC": 1}, SPOT_USD, INVERSE, max_leverage="2")
     for lots in (5, 7, 6):
         assert bank.send(INVERSE, BUY, lots)[1] == "insufficient_margin"
-    assert bank.account.shortfalls[INVERSE.id] == Shortfall(Fraction(1), Fraction(7, 2))
+    assert bank.account.bound.shortfalls[INVERSE.id] == Shortfall(Fraction(1), Fraction(7, 2))
 
 
 def test_contracts_of_another_settlement_currency_do_not_count() -> None:
@@ -683,10 +685,10 @@ def test_what_backs_contracts_cannot_be_spent_on_coins(mark: float, free: int) -
     bank.hold(SWAP, -50)
     bank.marks[SWAP.id] = mark
     # The equity of 1,500 - 5 x mark, less the notional of 5 x mark; and 500 of that are held back by the order itself.
-    assert bank.account.available("USDT") == min(1_000, 1_500 - 10 * int(mark)) - 500 == free - 500
+    assert bank.account.funds.available("USDT") == min(1_000, 1_500 - 10 * int(mark)) - 500 == free - 500
     assert bank.account.affordable_lots(order, 50, 100, is_maker=False) == min(50, max(0, free // 10))
     bank.marks.pop(SWAP.id)
-    assert bank.account.available("USDT") == -500
+    assert bank.account.funds.available("USDT") == -500
     assert bank.account.affordable_lots(order, 50, 100, is_maker=False) == 0
 
 

@@ -136,15 +136,15 @@ def test_an_order_in_parts_pays_its_own_part_once() -> None:
     held, _ = account(BROKER, 10_000)
     order = working(500, 1000)
     assert held.admit(order, lots=500, limit_ticks=1000, reference=None) == ""
-    assert held.locked("USD") == Decimal("5002.5")
+    assert held.funds.locked("USD") == Decimal("5002.5")
     paid = []
     for lots in (100, 50, 150, 200):
         value = SHARE.value(lots, 1000)
-        paid.append(held.charge(order, lots, value, is_maker=True)[0])
-        held.release(order, lots)
+        paid.append(held.funds.charge(order, lots, value, is_maker=True)[0])
+        held.funds.release(order, lots)
         order.filled_lots += lots
     assert paid == [Decimal("1"), Decimal("0"), Decimal("0.5"), Decimal("1")]
-    assert held.locked("USD") == 0
+    assert held.funds.locked("USD") == 0
 
 
 @pytest.mark.parametrize(("cash", "refusal"), [("1001", ""), ("1000.99", "insufficient_cash")])

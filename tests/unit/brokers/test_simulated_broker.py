@@ -285,7 +285,7 @@ def test_what_the_account_may_not_have_is_rejected_on_arrival() -> None:
     exchange.row(20, 50.0, instrument=SPOT)
     assert exchange.news() == [("bt1", "rejected", "insufficient_cash", 20, 40)]
     assert exchange.broker.listings[SPOT.id].market.orders == exchange.broker.fills == []
-    assert exchange.broker.account.locked("USDT") == 0
+    assert exchange.broker.account.funds.locked("USDT") == 0
 
 
 def test_what_the_market_refuses_lets_go_of_its_money() -> None:
@@ -294,7 +294,7 @@ def test_what_the_market_refuses_lets_go_of_its_money() -> None:
     exchange.send(0, BUY, 10, 101, instrument=SPOT, post_only=True)
     exchange.row(20, 100.0, instrument=SPOT)
     assert exchange.news() == [("bt1", "rejected", "post_only_would_take", 20, 40)]
-    assert exchange.broker.account.locked("USDT") == 0
+    assert exchange.broker.account.funds.locked("USDT") == 0
 
 
 def test_messages_to_an_order_that_is_over_change_nothing() -> None:
@@ -493,7 +493,7 @@ def test_what_the_cash_does_not_pay_for_is_cancelled(price: float, booked: int) 
     assert sum(fill.lots for fill in exchange.broker.fills) == booked
     last = [row[1:3] for row in exchange.news()][-1]
     assert last == (("filled", "") if booked == 10 else ("cancelled", "insufficient_cash"))
-    assert exchange.broker.account.locked("USDT") == 0
+    assert exchange.broker.account.funds.locked("USDT") == 0
     assert exchange.portfolio.balance("USDT") >= 0
 
 

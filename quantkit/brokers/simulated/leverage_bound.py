@@ -6,9 +6,7 @@ from fractions import Fraction
 from typing import Final, NamedTuple
 
 from quantkit.brokers.simulated.exchange_order import ExchangeOrder
-from quantkit.brokers.simulated.funds import Funds
 from quantkit.brokers.simulated.holding import Holding
-from quantkit.fees import Fees
 from quantkit.instruments import EXACT, plain, round_up
 from quantkit.portfolio import Portfolio
 
@@ -24,18 +22,25 @@ class Shortfall(NamedTuple):
     needed: Fraction
 
 
-class Exposure(Funds):
+class LeverageBound:
     """Positions in contracts, held and to come, against the equity in their settlement currency.
+
+    Args:
+        ledger: The account's balances and positions.
+        holdings: What the account has, by instrument.
+        max_leverage: Bound on the notional of contracts over the equity that backs them.
 
     Attributes:
         shortfalls: By instrument, the largest order that was refused for lack of equity in its settlement currency.
     """
 
-    def __init__(self, portfolio: Portfolio, fees: Mapping[str, Fees], *, max_leverage: Decimal) -> None:
-        super().__init__(portfolio, fees, max_leverage=max_leverage)
+    def __init__(self, ledger: Portfolio, holdings: Mapping[str, Holding], max_leverage: Decimal) -> None:
+        self._ledger = ledger
+        self._max_leverage = Fraction(max_leverage)
+        self._max_leverage_float = float(max_leverage)
         self.shortfalls: dict[str, Shortfall] = {}
         self._contracts: dict[str, list[Holding]] = {}  # by settlement currency
-        for holding in self._holdings.values():
+        for holding in holdings.values():
             if not holding.is_spot:
                 self._contracts.setdefault(holding.currency, []).append(holding)
 
@@ -50,7 +55,7 @@ class Exposure(Funds):
         """
         num, den = own.money.ratio()
         equity, notional = num / den, 0.0
-        size, mark_of = abs(equity), self.portfolio.mark
+        size, mark_of = abs(equity), self._ledger.mark
         for other in self._contracts[own.currency]:
             net = other.net
             if other is own or not (net.size or (at_worst and other.orders)):
@@ -76,15 +81,15 @@ class Exposure(Funds):
         leverage = self._max_leverage_float
         return notional + SLACK * (notional + size * leverage) < equity * leverage
 
-    def _may_clearly_be(self, own: Holding, notional: float) -> bool:
-        """Whether floats already show what `_exceeds` decides: that a position of this worth may be."""
+    def may_clearly_be(self, own: Holding, notional: float) -> bool:
+        """Whether floats already show what `exceeds` decides: that a position of this worth may be."""
         beside = self._beside(own, at_worst=True)
         if beside is None:
             return False
         equity, size, others = beside
         net = own.net
         if net.size:
-            mark = self.portfolio.mark(own.id)
+            mark = self._ledger.mark(own.id)
             if mark is None:
                 return False
             worth, cost = net.size / net.lot * own.lot_value * mark, net.num / (net.den * net.scale)
@@ -92,10 +97,10 @@ class Exposure(Funds):
             size += abs(worth) + abs(cost)
         return self._is_clearly_within(equity, size, notional + others)
 
-    def _clearly_carries(self, order: ExchangeOrder, own: Holding, lots: int, ticks: int, *, is_maker: bool) -> bool:
-        """Whether floats already show what `_carries` decides: that the account carries a linear contract's fill."""
+    def clearly_carries(self, order: ExchangeOrder, own: Holding, lots: int, ticks: int, *, is_maker: bool) -> bool:
+        """Whether floats already show what `carries` decides: that the account carries a linear contract's fill."""
         beside = None if own.is_per_order else self._beside(own, at_worst=False)
-        net, mark = own.net, self.portfolio.mark(own.id)
+        net, mark = own.net, self._ledger.mark(own.id)
         if beside is None or (mark is None and net.size):
             return False
         equity, size, others = beside
@@ -115,19 +120,19 @@ class Exposure(Funds):
 
     # Exactly --------------------------------------------------------------------------------------------------
 
-    def _exceeds(self, own: Holding, notional: Fraction) -> str:
+    def exceeds(self, own: Holding, notional: Fraction) -> str:
         """Return why a position worth `notional` may not be, beside all others at their worst; empty if it may.
 
         Contracts are backed by the equity in the currency that they settle in, and by no other.
         """
-        equity = self.portfolio.equity_in(own.currency)
+        equity = self._ledger.equity_in(own.currency)
         if equity is None:
             return "no_price"
         for other in self._contracts[own.currency]:
             lots = other.most_lots
             if other is own or not lots:
                 continue
-            mark = self.portfolio.mark(other.id)
+            mark = self._ledger.mark(other.id)
             if mark is None:
                 return "no_price"
             instrument = other.position.instrument
@@ -140,19 +145,19 @@ class Exposure(Funds):
             self.shortfalls[own.id] = Shortfall(equity, needed)
         return "insufficient_margin"
 
-    def _carries(self, order: ExchangeOrder, own: Holding, lots: int, ticks: int, *, is_maker: bool) -> bool:
+    def carries(self, order: ExchangeOrder, own: Holding, lots: int, ticks: int, *, is_maker: bool) -> bool:
         """Whether the notional is within the bound after a fill, with its fee paid, by the mark and by its own price.
 
         The mark shows what the curve shows. Where the fill is the newest price there is, its own price says more.
         """
-        ledger, position, instrument = self.portfolio, own.position, own.position.instrument
+        ledger, position, instrument = self._ledger, own.position, own.position.instrument
         equity = ledger.equity_in(own.currency)
         others = self._notional_held(own.currency, but=own.id)
         if equity is None or others is None:
             return False
         value, mark = instrument.value(lots, ticks), ledger.mark(own.id)
         of_fill, _ = own.fee(order.side, lots, value, is_maker=is_maker)
-        fee = self.fee_due(order, of_fill)
+        fee = own.fee_due(order, of_fill)
         signed = Fraction(value) * order.side.sign
         before = Fraction(instrument.notional(position.qty, mark)) if position.qty and mark is not None else Fraction(0)
         after = EXACT.add(position.qty, instrument.qty_decimal(lots * order.side.sign))
@@ -165,9 +170,30 @@ class Exposure(Funds):
                     return False
         return True
 
+    def unpledged(self, currency: str) -> Fraction:
+        """Return the balance less what open contracts that settle in it need within the bound."""
+        balance = self._ledger.balance_exact(currency)
+        if not self._ledger.open_contracts(currency):
+            return balance
+        equity, notional = self._ledger.equity_in(currency), self._notional_held(currency)
+        if equity is None or notional is None:
+            return Fraction(0)
+        return min(balance, equity - notional / self._max_leverage)
+
+    def _notional_held(self, currency: str, *, but: str = "") -> Fraction | None:
+        """Return what the open contracts that settle in a currency are worth at their marks; None without a mark."""
+        total = Fraction(0)
+        for position in self._ledger.open_contracts(currency):
+            if position.instrument.id != but:
+                mark = self._ledger.mark(position.instrument.id)
+                if mark is None:
+                    return None
+                total += abs(Fraction(position.instrument.notional(position.qty, mark)))
+        return total
+
     def remedy(self, name: str) -> str:
         """Return the lack of equity for an instrument, and the option that gives it."""
-        currency = self.portfolio.instruments[name].settle_currency
+        currency = self._ledger.instruments[name].settle_currency
         shortfall = self.shortfalls.get(name)
         if shortfall is None:
             return f": more than the equity in {currency} x max_leverage; send less"
