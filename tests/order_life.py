@@ -54,29 +54,29 @@ class OrderLife:
         lag_ns: int | None = None,
         **trades: Any,
     ) -> None:
-        clock, agenda, volume = send_clock or SendClock(), Agenda(), VolumeShares({}, {})
+        clock, agenda = send_clock or SendClock(), Agenda()
         self.position = RunPosition()
         self.dirty: set[str] = set()
         self.listings: dict[str, StillListing] = {}
         executions = Executions(
             account,
-            self.listings,
             position=self.position,
             observer=observer or Nobody(),
-            volume=volume,
             send_clock=clock,
             dirty=self.dirty,
             agenda=agenda,
         )
         for name, instrument in account.ledger.instruments.items():
-            self.listings[name] = StillListing(TradeMarket(instrument, executions, **trades), latency_ns[name], lag_ns)
+            listing = StillListing(TradeMarket(instrument, executions, **trades), latency_ns[name], lag_ns)
+            self.listings[name] = listing
+            executions.add_listing(listing)
         self.broker = SimulatedBroker(
             account,
             listings=self.listings,
             own_sources={},
             sender=MessageSender(self.listings, self.position, clock, self.dirty, agenda, keeps_decisions=True),
             executions=executions,
-            volume=volume,
+            volume=VolumeShares({}, {}, executions.fills, executions.indices),
             position=self.position,
             send_clock=clock,
             dirty=self.dirty,

@@ -25,7 +25,7 @@ MARKS = "rows/marks.py"
 ORDERS, FUNDING, CONTEXT = "engine/order_manager.py", "engine/funding.py", "engine/context.py"
 DELIVERY, ENGINE = "engine/delivery.py", "engine/engine.py"
 _SIMULATED = "brokers/simulated/"
-STREAMS, LISTING, TRADED = f"{_SIMULATED}streams.py", f"{_SIMULATED}listing.py", f"{_SIMULATED}traded.py"
+STREAMS, HISTORY, TRADED = f"{_SIMULATED}streams.py", f"{_SIMULATED}fill_history.py", f"{_SIMULATED}traded.py"
 EXCHANGE_ORDER = f"{_SIMULATED}exchange_order.py"
 DISPLAYED, ACCOUNT, BOUND = f"{_SIMULATED}displayed.py", f"{_SIMULATED}account.py", f"{_SIMULATED}leverage_bound.py"
 FUNDS, SENDER, EXECUTIONS = f"{_SIMULATED}funds.py", f"{_SIMULATED}message_sender.py", f"{_SIMULATED}executions.py"
@@ -298,7 +298,7 @@ MUTANTS = [
     # Funding.
     Mutant(
         "a fill at the boundary pays",
-        LISTING,
+        HISTORY,
         "            if fill.filled_ns >= boundary_ns:\n",
         "            if fill.filled_ns > boundary_ns:\n",
     ),
@@ -357,8 +357,8 @@ MUTANTS = [
     Mutant(
         "an order fills in the candle within which it arrived",
         TRADED,
-        "            if order.arrived_ns > open_ns or order.is_final or order.limit_ticks is None:\n",
-        "            if order.is_final or order.limit_ticks is None:\n",
+        "            if order.arrived_ns > open_ns or order.state.is_final or order.limit_ticks is None:\n",
+        "            if order.state.is_final or order.limit_ticks is None:\n",
     ),
     Mutant(
         "the queue does not shrink with the display",
@@ -404,9 +404,9 @@ MUTANTS = [
         "if is_within and not self.ledger.open_contracts(lock.currency):",
     ),
     Mutant(
-        "what is locked is not given back when an order ends",
+        "what is locked is not given back",
         FUNDS,
-        "            self.hold(lock.currency, self.lock_amount(order, lock, order.left).copy_negate())\n",
+        "            self.hold(lock.currency, freed.copy_negate())\n",
         "",
     ),
     Mutant(
@@ -446,15 +446,15 @@ MUTANTS = [
         "",
     ),
     Mutant(
-        "an order that has ended still counts as one that may add",
+        "an order that has ended is still among the open ones",
         FUNDS,
-        "        own.open_lots[order.is_buy] -= order.open_lots\n",
+        "            own.orders.pop(order.id, None)\n",
         "",
     ),
     Mutant(
         "what an order has filled still counts as open",
         FUNDS,
-        "            self._holdings[order.instrument].open_lots[order.is_buy] -= lots\n",
+        "            own.open_lots[order.is_buy] -= lots\n",
         "",
     ),
     Mutant(

@@ -537,7 +537,7 @@ class BrokerMachine(RuleBasedStateMachine):
         coins, cash = Fraction(0), Fraction(0)
         for order in self.broker.orders.values():
             if order.lock is not None:
-                assert not order.is_final
+                assert not order.state.is_final
                 if order.is_buy:
                     cash += order.left * order.lock.ticks * (1 + Fraction(50, 10_000))
                 else:
@@ -565,7 +565,7 @@ class BrokerMachine(RuleBasedStateMachine):
             filled = sum(fill.lots for fill in self.broker.fills if fill.order_id == order.id)
             assert filled == order.filled_lots <= max(order.lots, filled)
             assert order.left >= 0
-            assert order.is_final or order.left > 0 or order.lots == 0
+            assert order.state.is_final or order.left > 0 or order.lots == 0
 
 
 TestBrokerMachine = BrokerMachine.TestCase

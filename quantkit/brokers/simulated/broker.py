@@ -8,6 +8,7 @@ from quantkit.brokers.simulated.account import Account
 from quantkit.brokers.simulated.arrivals import Arrivals
 from quantkit.brokers.simulated.exchange_order import ExchangeOrder
 from quantkit.brokers.simulated.executions import Executions
+from quantkit.brokers.simulated.fill_history import FillHistory
 from quantkit.brokers.simulated.listing import Listing
 from quantkit.brokers.simulated.message_sender import MessageSender
 from quantkit.brokers.simulated.step_checks import StepChecks
@@ -74,6 +75,7 @@ class SimulatedBroker:
         self._sender = sender
         self._executions = executions
         self._arrivals = Arrivals(account, executions)
+        self._history = FillHistory(executions.fills)
         self._volume = volume
         self._steps = StepChecks()
         self._position = position
@@ -211,7 +213,7 @@ class SimulatedBroker:
     # The account ------------------------------------------------------------------------------------------------
 
     def qty_at(self, instrument: str, boundary_ns: int) -> int:
-        return self.listings[instrument].qty_at(boundary_ns)
+        return self._history.qty_at(instrument, boundary_ns)
 
     def change_instrument(self, instrument: Instrument, at_ns: int) -> None:
         """Go by other steps and another minimum from now on, and cancel the resting orders that no longer fit.
@@ -242,7 +244,7 @@ class SimulatedBroker:
         self._sender.clear()
         at_ns = now_ns - self._send_clock.offset_at(now_ns)
         for order in self.orders.values():
-            if not order.is_final:
+            if not order.state.is_final:
                 self._executions.cancel(order, reason, at_ns)
         return self._executions.take_all()
 

@@ -29,27 +29,24 @@ def simulated(options: RunOptions) -> BrokerFactory:
     def make(setup: BrokerSetup) -> SimulatedBroker:
         agenda, position, send_clock = Agenda(), setup.position, setup.send_clock
         account = Account(setup.ledger, setup.fees, max_leverage=decimal_of(options.max_leverage))
-        volume = VolumeShares(setup.matching, setup.cursors)
-        listings: dict[str, Listing] = {}
         executions = Executions(
             account,
-            listings,
             position=position,
             observer=setup.observer,
-            volume=volume,
             send_clock=send_clock,
             dirty=setup.dirty,
             agenda=agenda,
         )
+        volume = VolumeShares(setup.matching, setup.cursors, executions.fills, executions.indices)
         exchange = _Exchange(setup, options, executions)
         for instrument in setup.instruments.values():
-            listings[instrument.id] = exchange.listing_of(instrument)
+            executions.add_listing(exchange.listing_of(instrument))
         sender = MessageSender(
-            listings, position, send_clock, setup.dirty, agenda, keeps_decisions=setup.keeps_decisions
+            executions.listings, position, send_clock, setup.dirty, agenda, keeps_decisions=setup.keeps_decisions
         )
         return SimulatedBroker(
             account,
-            listings=listings,
+            listings=executions.listings,
             own_sources=exchange.own_sources,
             sender=sender,
             executions=executions,

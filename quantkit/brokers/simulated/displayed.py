@@ -305,7 +305,7 @@ class DisplayedMarket(Market):
             return
         if is_taking and self.display.is_valid and not self._is_stale(at_ns):
             self._walk(order, at_ns)
-        if order.is_final:
+        if order.state.is_final:
             return
         if order.limit_ticks is None:
             self._listener.cancel(order, "no_liquidity", at_ns)
@@ -333,7 +333,7 @@ class DisplayedMarket(Market):
             if is_shown and order.filled_lots - before < lots:
                 left = self.taken[side, ticks][0] - (lots - (order.filled_lots - before))
                 self.taken[side, ticks] = (left, self.taken[side, ticks][1])
-            if order.is_final or not order.left:
+            if order.state.is_final or not order.left:
                 return
 
     def _offers(self, order: ExchangeOrder, side: Side) -> list[tuple[int, int, bool]]:
@@ -373,7 +373,7 @@ class DisplayedMarket(Market):
             return
         waiting, self._waiting = self._waiting, []
         for order in tuple(self.orders):
-            if order.is_final:
+            if order.state.is_final:
                 continue
             if not order.is_triggered:
                 if not self.has_trades and order.arrived_ns <= at_ns:
@@ -412,12 +412,13 @@ class DisplayedMarket(Market):
 
     def on_trade(self, price: float, qty: float, side: Side, at_ns: int) -> None:
         """Let one public trade move queues, fill what it went through, and set stops off."""
+        # What `see` does, without a call for every trade.
         self._last_price = price
         low, high = self._last = self.instrument.ticks_around(price)
         lots = self.instrument.lots_floor(qty)
         shared = 0  # of this print, already given to orders before this one
         for order in tuple(self.orders):
-            if order.arrived_ns > at_ns or order.is_final:
+            if order.arrived_ns > at_ns or order.state.is_final:
                 continue
             ticks, reached = (high, low) if order.is_buy else (low, high)
             if not order.is_triggered:

@@ -107,11 +107,6 @@ class ExchangeOrder:
         return self.lots - self.filled_lots
 
     @property
-    def is_final(self) -> bool:
-        """Whether nothing can happen to it any more."""
-        return self.state.is_final
-
-    @property
     def waiting_stop(self) -> int | None:
         """The stop price while it has not been set off."""
         return None if self.is_triggered else self.stop_ticks

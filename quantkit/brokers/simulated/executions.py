@@ -1,14 +1,12 @@
 """What markets do to orders, booked and reported: the account pays, the observer is told, news goes on its way back."""
 
 import heapq
-from collections.abc import Mapping
 
 from quantkit.brokers.base import Agenda, Observer, Report
 from quantkit.brokers.send_clock import SendClock
 from quantkit.brokers.simulated.account import Account
 from quantkit.brokers.simulated.exchange_order import ExchangeOrder
 from quantkit.brokers.simulated.listing import Listing
-from quantkit.brokers.simulated.volume import VolumeShares
 from quantkit.clock import NEVER_NS
 from quantkit.orders import TRANSITIONS, Fill, OrderState
 from quantkit.rows.position import RunPosition
@@ -21,40 +19,46 @@ class Executions:
 
     Args:
         account: The exchange's truth about money and positions.
-        listings: By instrument; whoever makes them fills it.
         position: How far the run has come.
         observer: Told around every booking.
-        volume: Told of every fill.
         send_clock: Says how far our clock is ahead of the exchange's.
         dirty: Gets the instruments whose orders change.
         agenda: Gets the time of the next report.
+
+    Attributes:
+        fills: Every execution so far.
+        indices: Where the run stood at each.
+        log: Every report so far.
+        listings: What `add_listing` was given, by instrument.
     """
 
     def __init__(
         self,
         account: Account,
-        listings: Mapping[str, Listing],
         *,
         position: RunPosition,
         observer: Observer,
-        volume: VolumeShares,
         send_clock: SendClock,
         dirty: set[str],
         agenda: Agenda,
     ) -> None:
         self.fills: list[Fill] = []
+        self.indices: list[int] = []
         self.log: list[Report] = []
+        self.listings: dict[str, Listing] = {}
         self._account = account
         self._funds = account.funds
         self._ledger = account.ledger
-        self._listings = listings
         self._position = position
         self._observer = observer
-        self._volume = volume
         self._send_clock = send_clock
         self._dirty = dirty
         self._agenda = agenda
         self._reports: list[Report] = []  # a heap of those on their way
+
+    def add_listing(self, listing: Listing) -> None:
+        """Carry out what the market of a listing decides, too. The market was made with this object as its listener."""
+        self.listings[listing.id] = listing
 
     # What markets decide ----------------------------------------------------------------------------------------
 
@@ -74,7 +78,7 @@ class Executions:
             self.cancel(order, account.reason_for_cutting(order), at_ns)
             return
         name, position = order.instrument, self._position
-        listing, instrument = self._listings[name], self._ledger.instruments[name]
+        instrument = self._ledger.instruments[name]
         value = instrument.value(allowed, ticks)
         fee, currency = self._funds.charge(order, allowed, value, is_maker=is_maker)
         fill = Fill(
@@ -101,23 +105,22 @@ class Executions:
         self._ledger.apply(fill)
         self._dirty.add(name)
         self.fills.append(fill)
-        listing.fills.append(fill)
+        self.indices.append(position.index)
         if order.filled_lots < order.lots:
             self.report(order, OrderState.PARTLY_FILLED, "", at_ns, fill)
         else:
             self.report(order, OrderState.FILLED, "", at_ns, fill)
-            self._funds.release_all(order)
-            listing.market.remove(order)
-        self._volume.noted.append((name, fill.qty, position.index))
+            self.listings[name].market.remove(order)
         self._observer.after_fill(fill)
         if allowed < lots:
             self.cancel(order, account.reason_for_cutting(order), at_ns)
 
     def _end(self, order: ExchangeOrder, state: OrderState, reason: str, at_ns: int) -> None:
+        """End an order that has not filled whole."""
         self.report(order, state, reason, at_ns)
         self._dirty.add(order.instrument)
-        self._funds.release_all(order)
-        self._listings[order.instrument].market.remove(order)
+        self._funds.release(order, order.left)
+        self.listings[order.instrument].market.remove(order)
 
     # Reports ----------------------------------------------------------------------------------------------------
 
@@ -132,7 +135,7 @@ class Executions:
         offset_ns = clock.offset_ns if now_ns < clock.next_step_ns else clock.offset_at(now_ns)
         # News of one order does not overtake another, even if the exchange's clock and ours are far apart.
         our_ns = at_ns + offset_ns
-        due_ns = max(our_ns + self._listings[order.instrument].latency_ns, now_ns, order.reported_ns)
+        due_ns = max(our_ns + self.listings[order.instrument].latency_ns, now_ns, order.reported_ns)
         order.reported_ns = due_ns
         report = Report(due_ns, len(self.log), order.id, state, reason, at_ns, order.lots, order.limit_ticks, fill)
         self.log.append(report)

@@ -99,28 +99,22 @@ class Funds:
         return EXACT.add(amount, max(_NOTHING, fee))
 
     def release(self, order: ExchangeOrder, lots: int) -> None:
-        """Release what an order held back for `lots` that filled; call before its `filled_lots` is raised."""
-        lock = order.lock
+        """Release what an order held back for `lots`, which fill or end unfilled. With the last it is open no more.
+
+        Call before its `filled_lots` is raised.
+        """
+        own, lock, left = self._holdings[order.instrument], order.lock, order.left - lots
         if order.open_lots:
             order.open_lots -= lots
-            self._holdings[order.instrument].open_lots[order.is_buy] -= lots
+            own.open_lots[order.is_buy] -= lots
         if lock is not None:
             if lock.fee_per_lot is None:
                 freed = self.lock_amount(order, lock, lots)
             else:
-                left = self.lock_amount(order, lock, order.left - lots)
-                freed = EXACT.subtract(self.lock_amount(order, lock, order.left), left)
+                freed = EXACT.subtract(self.lock_amount(order, lock, order.left), self.lock_amount(order, lock, left))
             self.hold(lock.currency, freed.copy_negate())
-
-    def release_all(self, order: ExchangeOrder) -> None:
-        """Release what a finished order held back; it no longer counts as open."""
-        own = self._holdings[order.instrument]
-        own.orders.pop(order.id, None)
-        own.open_lots[order.is_buy] -= order.open_lots
-        order.open_lots = 0
-        lock = order.lock
-        if lock is not None:
-            self.hold(lock.currency, self.lock_amount(order, lock, order.left).copy_negate())
+        if not left:
+            own.orders.pop(order.id, None)
             order.lock = None
 
     def hold(self, currency: str, amount: Decimal) -> None:

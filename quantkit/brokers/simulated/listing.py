@@ -12,7 +12,6 @@ from quantkit.brokers.simulated.streams import GatedStream, MatchingStream
 from quantkit.brokers.simulated.traded import CandleMarket, TradeMarket
 from quantkit.clock import NEVER_NS
 from quantkit.instruments import Side
-from quantkit.orders import Fill
 from quantkit.rows.cursors import StreamCursor
 from quantkit.rows.marks import MarkSource
 
@@ -32,7 +31,6 @@ class Listing(ABC):
     Attributes:
         queue: Messages under way, in the order of sending: none overtakes another.
         row_begun: The row whose arrivals are being processed, with its stream.
-        fills: All of its fills.
         lag_before_ns: How late the last matching row before this batch came, received less exchange stamp; None without
             one.
     """
@@ -50,9 +48,6 @@ class Listing(ABC):
         self.queue: deque[OrderMessage] = deque()
         self.row_begun: tuple[MatchingStream, int] | None = None
         self.lag_before_ns: int | None = None
-        self.fills: list[Fill] = []
-        self._held_lots = 0  # signed size steps of the fills that have been counted
-        self._latest_ns: list[int] = []  # for each fill that has been counted, the latest stamp so far
         self._follows_rows = follows_rows
 
     # How far the rows have come -------------------------------------------------------------------------------------
@@ -90,20 +85,6 @@ class Listing(ABC):
         assert stream.cursor.block is not None
         received_ns, exchange_ns = stream.cursor.block.stamps_of(row)
         return received_ns - exchange_ns
-
-    def qty_at(self, boundary_ns: int) -> int:
-        """Return the signed size steps from fills stamped before a moment."""
-        fills, latest = self.fills, self._latest_ns
-        for fill in fills[len(latest) :]:
-            self._held_lots += fill.signed_lots
-            latest.append(max(fill.filled_ns, latest[-1]) if latest else fill.filled_ns)
-        lots = self._held_lots
-        for fill, latest_ns in zip(reversed(fills), reversed(latest), strict=True):
-            if latest_ns < boundary_ns:  # as was everything earlier
-                break
-            if fill.filled_ns >= boundary_ns:
-                lots -= fill.signed_lots
-        return lots
 
     def leave_batch(self, index: int) -> None:
         """Keep of a batch that ends, in which there were matching rows, what the next one needs."""

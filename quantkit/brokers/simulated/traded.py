@@ -78,7 +78,7 @@ class PriceMarket(Market):
         if order.limit_ticks is None or order.is_beyond(ticks):
             if self._slippage:
                 ticks = self._taken_at(order, price)
-            self._listener.fill(order, order.lots - order.filled_lots, ticks, is_maker=False, at_ns=at_ns, why=source)
+            self._listener.fill(order, order.left, ticks, is_maker=False, at_ns=at_ns, why=source)
         elif order.tif is TimeInForce.GTC:
             order.is_taking = False
         else:
@@ -124,6 +124,7 @@ class TradeMarket(PriceMarket):
 
     def on_trade(self, price: float, qty: float, side: Side, at_ns: int) -> None:
         """Let one public trade fill what it can."""
+        # What `see` does, without a call for every trade.
         self._last_price = price
         low, high = self._last = self.instrument.ticks_around(price)
         shared = self.instrument.lots_floor(qty) if self.touch else 0
@@ -169,8 +170,9 @@ class CandleMarket(PriceMarket):
 
     def on_open(self, price: float, at_ns: int) -> None:
         """Let a candle's open fill market orders, gapped stops and limits it is already beyond."""
-        self._last_price = price
-        low, high = self._last = self.instrument.ticks_around(price)
+        self.see(price)
+        assert self._last is not None
+        low, high = self._last
         for order in tuple(self.orders):
             if order.arrived_ns > at_ns or order.state.is_final:
                 continue
@@ -194,7 +196,7 @@ class CandleMarket(PriceMarket):
         opens, lows, highs = around(open_), around(low), around(high)
         resting = [order for order in self.orders if order.is_triggered]
         for order in tuple(self.orders):
-            if order.arrived_ns <= open_ns and not order.is_triggered and not order.is_final:
+            if order.arrived_ns <= open_ns and not order.is_triggered and not order.state.is_final:
                 assert order.stop_ticks is not None
                 if order.triggers_at(opens[0] if order.is_buy else opens[1]):
                     self._trigger(order, open_, opens[order.is_buy], at_ns, "candle open beyond the stop")
@@ -202,7 +204,7 @@ class CandleMarket(PriceMarket):
                     price = self.instrument.price(order.stop_ticks)
                     self._trigger(order, price, order.stop_ticks, at_ns, "candle range reached the stop")
         for order in resting:
-            if order.arrived_ns > open_ns or order.is_final or order.limit_ticks is None:
+            if order.arrived_ns > open_ns or order.state.is_final or order.limit_ticks is None:
                 continue
             if order.is_taking:
                 self._take(order, open_, opens[order.is_buy], at_ns, "candle open")

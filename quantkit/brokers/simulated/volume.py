@@ -1,10 +1,11 @@
 """How large fills were against the volume of their rows, which does not cap them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import numpy as np
 
+from quantkit.orders import Fill
 from quantkit.rows.columns import Column, Stream
 from quantkit.rows.cursors import StreamCursor
 
@@ -19,39 +20,55 @@ class VolumeShares:
     Args:
         matching: The stream that matches each instrument's orders.
         cursors: The run's streams.
-
-    Attributes:
-        noted: Fills not looked at yet, as (instrument, size, index): whoever books them adds them. Theirs is the row at
-            the index, or the next one of its stream.
+        fills: Every fill so far; others add to it.
+        indices: Where the run stood at each. Its row is the one there, or the next one of its stream.
     """
 
-    def __init__(self, matching: Mapping[str, Stream], cursors: Mapping[Stream, StreamCursor]) -> None:
-        self.noted: list[tuple[str, float, int]] = []
+    def __init__(
+        self,
+        matching: Mapping[str, Stream],
+        cursors: Mapping[Stream, StreamCursor],
+        fills: Sequence[Fill],
+        indices: Sequence[int],
+    ) -> None:
+        self._fills = fills
+        self._indices = indices
+        self._seen = 0  # how many of them have been taken in
+        self._waiting: list[tuple[str, float, int]] = []  # of these, those not looked at yet: instrument, size, index
         self._cursors = {i: cursors[stream] for i, stream in matching.items() if stream.kind in _COLUMNS}
         self._largest: dict[str, float] = {}
 
     def enter_batch(self) -> None:
         """Let fills whose candle has not come wait for the first of this batch."""
-        if self.noted:
-            self.noted = [(name, qty, 0) for name, qty, _ in self.noted]
+        self._take_in()
+        if self._waiting:
+            self._waiting = [(name, qty, 0) for name, qty, _ in self._waiting]
 
     def leave_batch(self) -> None:
         """Look at the fills of a batch. Some wait on: the candle whose open filled them closes in a later batch."""
-        if not self.noted:
+        self._take_in()
+        if not self._waiting:
             return
         by_instrument: dict[str, list[tuple[str, float, int]]] = {}
-        for fill in self.noted:
+        for fill in self._waiting:
             by_instrument.setdefault(fill[0], []).append(fill)
-        self.noted = []
+        self._waiting = []
         for name, fills in by_instrument.items():
             cursor = self._cursors.get(name)
             if cursor is not None:
                 rows = cursor.positions.searchsorted([index for _, _, index in fills])
-                self.noted += [fill for fill, row in zip(fills, rows, strict=True) if row == cursor.rows]
+                self._waiting += [fill for fill, row in zip(fills, rows, strict=True) if row == cursor.rows]
                 is_known = rows < cursor.rows
                 if is_known.any():
                     qtys = np.array([qty for _, qty, _ in fills])[is_known]
                     self._look_at(name, qtys, cursor.column(_COLUMNS[cursor.kind])[rows[is_known]])
+
+    def _take_in(self) -> None:
+        """Let new fills wait to be looked at."""
+        if self._seen < len(self._fills):
+            new = zip(self._fills[self._seen :], self._indices[self._seen :], strict=True)
+            self._waiting += [(fill.instrument, fill.qty, index) for fill, index in new]
+            self._seen = len(self._fills)
 
     def _look_at(self, instrument: str, qtys: Column, volumes: Column) -> None:
         shares = np.full(len(qtys), np.inf)

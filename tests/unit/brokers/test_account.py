@@ -89,8 +89,6 @@ class Bank:
                 ticks=ticks,
             )
         )
-        if not order.left:
-            self.account.funds.release_all(order)
 
     def hold(self, instrument: Instrument, signed: int, ticks: int = 100) -> None:
         """Let a position be there."""
@@ -165,10 +163,10 @@ def test_what_a_spot_order_holds_back(
     assert bank.account.funds.locked(currency) == Decimal(amount)
     assert bank.account.funds.available(currency) == bank.portfolio.balance_exact(currency) - Fraction(amount)
     assert bank.account.funds.locked("USDT" if currency == "BTC" else "BTC") == 0
-    bank.account.funds.release_all(order)
+    bank.account.funds.release(order, order.left)
     assert bank.account.funds.locked(currency) == 0
     # Ending it a second time lets go of nothing.
-    bank.account.funds.release_all(order)
+    bank.account.funds.release(order, order.left)
     assert bank.account.funds.locked(currency) == 0
 
 
@@ -203,7 +201,7 @@ def test_working_orders_share_the_same_money() -> None:
     assert bank.send(SPOT, BUY, 6, 100)[1] == "insufficient_cash"
     assert bank.send(SPOT, BUY, 5, 100)[1] == ""
     assert bank.account.funds.available("USDT") == 0
-    bank.account.funds.release_all(first)
+    bank.account.funds.release(first, first.left)
     assert bank.account.funds.available("USDT") == Fraction("151.5")
 
 
@@ -327,7 +325,7 @@ def test_what_is_to_fill_at_an_open_locks_what_that_costs() -> None:
         assert judged == refusal
     assert bank.account.funds.locked("USDT") == 1_010
     assert bank.account.affordable_lots(order, 100, 100, is_maker=False) == 100
-    bank.account.funds.release_all(order)
+    bank.account.funds.release(order, order.left)
     waiting = bank.order(SPOT, BUY, 1_000)
     assert bank.account.admit(waiting, lots=1_000, limit_ticks=None, reference=None, at_open=True) == ""
     assert bank.account.funds.locked("USDT") == 0
@@ -359,7 +357,7 @@ def test_limits_stops_and_sales_hold_back_the_same_on_candles() -> None:
             order, lots=10, limit_ticks=order.limit_ticks, reference=100, at_open=True, opening=100
         )
         assert (judged, bank.account.funds.locked(currency)) == ("", Decimal(amount))
-        bank.account.funds.release_all(order)
+        bank.account.funds.release(order, order.left)
 
 
 # Contracts ----------------------------------------------------------------------------------------------------------
@@ -620,7 +618,7 @@ def test_other_contracts_that_are_flat_and_have_no_orders_left_do_not_count() ->
     bank.hold(OTHER, 5)
     bank.hold(OTHER, -5)
     order, _ = bank.send(OTHER, BUY, 1)
-    bank.account.funds.release_all(order)
+    bank.account.funds.release(order, order.left)
     del bank.marks[OTHER.id]
     assert bank.send(SWAP, BUY, 100)[1] == ""
 

@@ -568,7 +568,7 @@ def test_a_stop_becomes_the_order_that_it_says(limit: int | None, tif: str, expe
     venue.trade(103, 1, BUY)
     told = venue.update({}, {101: 5}, 11)
     assert shortly(told) == [("bt1", x) if isinstance(x, str) else ("bt1", *x, "taker") for x in expected]
-    assert venue.market.orders == ([] if order.is_final else [order])
+    assert venue.market.orders == ([] if order.state.is_final else [order])
     assert order.ahead == ahead
 
 

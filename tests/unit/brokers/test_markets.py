@@ -76,11 +76,11 @@ def test_what_an_order_allows_lies_beyond_and_sets_off(side: Side) -> None:
 def test_a_new_order_is_pending_and_a_stop_is_not_yet_set_off() -> None:
     """Size that is filled is no longer left."""
     order, stop = working(1, BUY, 5, 100), working(2, BUY, 5, stop=100)
-    assert (order.left, order.state, order.is_final, order.is_triggered) == (5, OrderState.PENDING, False, True)
+    assert (order.left, order.state, order.state.is_final, order.is_triggered) == (5, OrderState.PENDING, False, True)
     assert stop.is_triggered is False
     order.filled_lots = 3
     order.state = OrderState.CANCELLED
-    assert (order.left, order.is_final) == (2, True)
+    assert (order.left, order.state.is_final) == (2, True)
 
 
 # Arriving: the same on trades and on candles ------------------------------------------------------------------------
@@ -217,7 +217,7 @@ def test_an_order_that_an_earlier_fill_ended_is_passed_over(open_market: Any) ->
     """One price would fill or set off all of them; the account ends the others with the first booking."""
     market, sink = open_market(last=100)
     others = [working(2, BUY, 1), working(3, BUY, 1, 99), working(4, SELL, 1, stop=95)]
-    sink.after_fill = lambda filled: [sink.cancel(o, "other", 10) for o in others if not o.is_final]
+    sink.after_fill = lambda filled: [sink.cancel(o, "other", 10) for o in others if not o.state.is_final]
     arrive(market, working(1, BUY, 1), *others)
     sink.take()
     pass_by(market, 90)
@@ -520,7 +520,7 @@ def test_within_one_candle_the_stop_comes_before_the_target() -> None:
 
     market, sink = candles(last=100)
     target, stop, other = working(1, SELL, 1, 110), working(2, SELL, 1, stop=95), working(3, SELL, 1, stop=96)
-    sink.after_fill = lambda filled: [sink.cancel(o, "other", 20) for o in (target, other) if not o.is_final]
+    sink.after_fill = lambda filled: [sink.cancel(o, "other", 20) for o in (target, other) if not o.state.is_final]
     arrive(market, target, stop, other)
     market.on_range(100.0, 120.0, 90.0, 100.0, 20, open_ns=10)
     assert sink.fills() == [("bt2", 1, 95, "taker")]

@@ -686,4 +686,4 @@ def test_the_end_cancels_what_is_open_and_returns_what_was_not_told() -> None:
     assert exchange.wake_ns == NEVER_NS
     assert exchange.is_quiet()
     assert exchange.broker.listings[SWAP.id].market.orders == []
-    assert all(order.is_final for order in exchange.broker.orders.values())
+    assert all(order.state.is_final for order in exchange.broker.orders.values())
