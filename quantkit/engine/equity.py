@@ -102,7 +102,8 @@ class EquityTracker:
         self._looked_to = first
         self._read()
         for name in self._last:
-            mark = self._before(name, first)
+            # What stands by now may be of a row behind the first index.
+            mark = self._before(name, first) or self._sources[name].carried() or self._marks.own_prices.get(name)
             if mark is not None:
                 self._last[name] = mark
         self._watch_marks(first)

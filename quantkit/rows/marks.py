@@ -28,7 +28,19 @@ class BookMark:
         gaps: Its gaps; None where the run has none. A twin that is ahead has to lose its way where the book will.
     """
 
-    __slots__ = ("_count", "_gap_rows", "_gaps", "_indices", "_looked", "_mid", "_rows", "_twin", "_values", "cursor")
+    __slots__ = (
+        "_carried",
+        "_count",
+        "_gap_rows",
+        "_gaps",
+        "_indices",
+        "_looked",
+        "_mid",
+        "_rows",
+        "_twin",
+        "_values",
+        "cursor",
+    )
 
     name = "book mid"
 
@@ -40,6 +52,7 @@ class BookMark:
         self._rows: BookRows | None = None  # the twin's way to see the batch's rows; None before it has begun with them
         self._looked = 0  # the rows that it has taken in
         self._mid: float | None = None  # as it stands after them
+        self._carried: float | None = None  # as it stood when the twin began with the batch
         self._count = 0
         self._indices: NDArray[np.int64] = np.empty(0, np.int64)
         self._values: NDArray[np.float64] = np.empty(0)
@@ -81,6 +94,7 @@ class BookMark:
             twin = self._twin = cursor.book.twin()
         twin.is_valid = cursor.book.is_valid  # gaps may have come since the batch before
         self._looked, self._mid = cursor.applied, _mid(twin)
+        self._carried = self._mid
         if cursor.applied:
             self._keep(cursor.applied - 1, cursor.applied)
         self._gap_rows = []
@@ -135,6 +149,10 @@ class BookMark:
         indices, mids = self.rows(index)
         row = int(indices.searchsorted(index))
         return float(mids[row - 1]) if row else self.standing()
+
+    def carried(self) -> float | None:
+        """Return the mid as it stood when somebody first asked for rows of this batch."""
+        return self.standing() if self._rows is None else self._carried
 
     def extremes(self) -> tuple[float, float]:
         """Return the least and the most that the mark can be in this batch: nobody looks through it for that."""
