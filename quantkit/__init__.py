@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from quantkit.report.result import Result
     from quantkit.strategy import Strategy
 
-__version__ = "0.2.0"
+__version__ = "0.3.0"
 
 #: Where each public name lives; loaded when first asked for, so that `import quantkit` costs next to nothing.
 _HOMES = {
