@@ -125,8 +125,9 @@ def _run(
         asked = engine.instruments_asked
         # A backtest over the rows of this run asks for them again.
         feed.keep_metadata(asked)
+    stopped = _stop_of(outcome, failure, asked)
     if log is not None:
-        log.write(_stop_of(outcome, failure, asked))
+        log.write(stopped)
     outcome.warnings.extend(feed.notes)
     described = run_config(
         strategy=name,
@@ -138,6 +139,7 @@ def _run(
         options=options,
     )
     result = Result(outcome, {**described, "end_ns": outcome.end_ns}, engine.plan.instruments, engine.changes)
+    result.hash = stopped.result_hash
     if folder is not None:
         try:
             result.save(folder / RESULT)

@@ -187,6 +187,7 @@ class Result:
         result = cls(outcome, manifest["config"], instruments, changes)
         result._versions = manifest["versions"]
         result._hash_encoding = manifest["hash_encoding"]
+        result.hash = manifest["hash"]  # the tables give it: that was compared
         result.saved_to = Path(folder)
         return result
 

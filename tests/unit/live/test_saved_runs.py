@@ -9,6 +9,7 @@ import quantkit as qk
 from quantkit.live.journal import Started, read_log
 from quantkit.live.rebuild import rebuild
 from quantkit.live.verify import verify
+from quantkit.report.digest import result_hash
 
 SAVED = Path(__file__).parents[2] / "data" / "runs" / "0.2.0.zip"
 
@@ -43,4 +44,7 @@ def test_its_rows_are_written_anew(run: Path) -> None:
         latency_ms=5,
         fees=qk.Fees(maker_bps=2, taker_bps=5),
     )
-    assert result.hash == "1e65774b759411614117629054f1635afcfedb779c01749b2442497cf98face4"
+    assert (
+        result_hash(result.outcome, "quantkit-result-1")
+        == "1e65774b759411614117629054f1635afcfedb779c01749b2442497cf98face4"
+    )

@@ -24,7 +24,7 @@ from quantkit.engine.outcome import EquityCurve, OrderEvent
 from quantkit.errors import ConfigError, DataError
 from quantkit.orders import OrderState, TimeInForce
 from quantkit.report import archive, digest
-from quantkit.report.digest import canonical, canonical_lines, result_hash
+from quantkit.report.digest import ENCODINGS, canonical, canonical_lines, result_hash
 from quantkit.report.result import Result
 from quantkit.storage.segments import try_lock
 
@@ -381,9 +381,52 @@ def test_hash_is_the_same_in_other_processes(result: Result, tmp_path: Path) -> 
         assert done.stdout.strip() == result.hash
 
 
-def test_hash_of_the_handmade_run_is_frozen(result: Result) -> None:
+HASHES = {
+    "quantkit-result-1": "23647f3d620336f40bb9398e311faa3478c703d7c0cd9fe19630c2372cc58ad4",
+    "quantkit-result-2": "daea2ba79cf4b58edeef4b1965ddb9a454c7d7c68c21329ad4c3b7288e1815b3",
+}
+
+
+@pytest.mark.parametrize("encoding", ENCODINGS)
+def test_hash_of_the_handmade_run_is_frozen(encoding: str, result: Result) -> None:
     """A change here changes every stored hash: raise `ENCODING` and say so in the changelog."""
-    assert result.hash == "23647f3d620336f40bb9398e311faa3478c703d7c0cd9fe19630c2372cc58ad4"
+    assert result_hash(result.outcome, encoding) == HASHES[encoding]
+
+
+def test_a_curve_is_hashed_as_its_little_endian_bytes(result: Result) -> None:
+    """However it lies in memory: turned around, as every other value of an array, or big-endian."""
+    curve = result.outcome.curve
+    columns = msgspec.structs.asdict(msgspec.structs.replace(curve, is_grid=np.arange(len(curve.time_ns)) % 2 == 0))
+    plain_curve = EquityCurve(**columns)
+    expected = result_hash(msgspec.structs.replace(result.outcome, curve=plain_curve))
+    for turned in (
+        {name: column.astype(column.dtype.newbyteorder(">")) for name, column in columns.items()},
+        {name: np.repeat(column, 2)[::2] for name, column in columns.items()},
+        {name: column[::-1].copy()[::-1] for name, column in columns.items()},
+    ):
+        outcome = msgspec.structs.replace(result.outcome, curve=EquityCurve(**turned))
+        assert result_hash(outcome) == expected
+    for name, column in columns.items():
+        other = column.copy()
+        other[3] = not other[3] if column.dtype == np.bool_ else other[3] + 1
+        changed = msgspec.structs.replace(plain_curve, **{name: other})
+        assert result_hash(msgspec.structs.replace(result.outcome, curve=changed)) != expected, name
+
+
+def test_a_hash_is_computed_once(result: Result, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once a run, once a load, which compares it; saving and showing take it from there."""
+    counted: list[str] = []
+
+    def counting(outcome: Any, encoding: str = digest.ENCODING) -> str:
+        counted.append(encoding)
+        return result_hash(outcome, encoding)
+
+    monkeypatch.setattr(digest, "result_hash", counting)
+    monkeypatch.setattr(archive, "result_hash", counting)
+    saved = result.save(tmp_path / "run")
+    assert (result.hash, len(counted)) == (result.manifest["hash"], 1)
+    loaded = Result.load(saved)
+    assert (loaded.hash, loaded.manifest["hash"], len(counted)) == (result.hash, result.hash, 2)
 
 
 plain_values = st.recursive(

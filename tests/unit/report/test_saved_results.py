@@ -134,12 +134,13 @@ orders.Order = Order  # before anything else has imported it
 made = runpy.run_path(sys.argv[1])
 result = made["run"](made["EveryOrder"](), sys.argv[2])
 assert {order.venue for order in result.outcome.orders} == {"nowhere"}
-print(result.hash)
+from quantkit.report.digest import result_hash
+print(result_hash(result.outcome, "quantkit-result-1"))
 """
 
 
 def test_a_run_with_a_grown_order_gives_the_same_hash() -> None:
-    """The engine, the simulated exchange and the hash, in a process of its own; the hash is that of 0.2.0."""
+    """The engine, the simulated exchange and the hash of then, in a process of its own."""
     command = [sys.executable, "-c", _WITH_A_GROWN_ORDER, str(MADE_BY), str(ROOT / "data")]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert done.stdout.split() == [HASHES["0.2.0"][1]]
