@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from quantkit.brokers.send_clock import SendClock
-from quantkit.clock import duration_ns, is_plausible, iso_of, latest_epoch_ns, time_ns_of
+from quantkit.clock import duration_ns, is_plausible, iso_of, latest_epoch_ns, time_ns_of, wall_ns
 from quantkit.engine.plan import run_config
 from quantkit.errors import ConfigError, FeedClosedError
 from quantkit.feeds.base import Feed
@@ -19,7 +19,9 @@ from quantkit.fees import Fees
 from quantkit.instruments import Instrument
 from quantkit.loading import build_strategy, refuse_while_loading, sender_of, source_of
 from quantkit.options import RunOptions
+from quantkit.report.archive import refuse_taken
 from quantkit.report.result import Result
+from quantkit.runs.index import RunIndex, check_keep
 from quantkit.simulated import simulated_run
 from quantkit.storage.catalog import Catalog
 from quantkit.strategy import Strategy
@@ -59,6 +61,8 @@ def backtest(
     slippage_bps: float = 0.0,
     block_rows: int | None = None,
     search: bool = True,
+    save: str | Path | None = None,
+    keep: str | Path | None = None,
     progress: Callable[[int, int, int], None] | None = None,
 ) -> Result:
     """Replay recorded data through a strategy and return the result.
@@ -85,6 +89,9 @@ def backtest(
         slippage_bps: On trades and candles, how much worse than the traded price an order that takes fills, within its
             limit; it stands for half a spread as well.
         block_rows, search: How the replay walks; they never change a result.
+        save: A new folder for the whole result, as `Result.save` writes it.
+        keep: A folder of runs, in whose index this one gets a line; the variants in it count in `Result.variants`.
+            None: no line, and no variants are known. An index that cannot be written is a warning of the result.
         progress: Called with (now_ns, start_ns, end_ns) from time to time.
 
     Raises:
@@ -98,6 +105,9 @@ def backtest(
     for option in ("start", "end"):
         _check_moment(option, arguments[option], data)
     options = RunOptions.read(arguments)
+    check_keep(keep)
+    if save is not None:
+        refuse_taken(Path(save))
     built = build_strategy(strategy, params)
     given = list(instruments)
     feed = _feed(data, given, interval, block_rows, strict=strict)
@@ -116,7 +126,15 @@ def backtest(
         plan=engine.plan,
         options=options,
     )
-    return Result(outcome, described, engine.plan.instruments, engine.changes)
+    result = Result(outcome, described, engine.plan.instruments, engine.changes)
+    index = None if keep is None else RunIndex(keep)
+    if index is not None:
+        index.weigh(result)
+    if save is not None:
+        result.save(save)
+    if index is not None:
+        index.keep(result, wall_ns())
+    return result
 
 
 def paper(

@@ -153,7 +153,7 @@ def source_of_class(kind: type) -> Source | None:
 
 
 def _source_of_module(module: ModuleType | None) -> Source | None:
-    loader = getattr(module, "__loader__", None)
+    loader = _loader_of(module)
     if isinstance(loader, _Loader):
         return loader.source
     file = getattr(module, "__file__", None)
@@ -182,13 +182,28 @@ def code_of(kind: type) -> Code | None:
     place = place_of(file, kind.__module__)
     root = file.parents[len(place.parts) - 1]
     beside = {}
+    # To find where a file lies takes the file system long; most modules have a name that nothing in the folder has.
+    there = _names_in(root)
     for name, module in list(sys.modules.items()):
         origin = getattr(module, "__file__", None)
-        if isinstance(origin, str) and _may_lie_in(root, place.parts[0], name):
+        is_candidate = there is None or name.partition(".")[0] in there or isinstance(_loader_of(module), _Loader)
+        if is_candidate and isinstance(origin, str) and _may_lie_in(root, place.parts[0], name):
             below = _place_in(root, Path(origin), name)
             if below is not None and below != place and (source := _source_of_module(module)) is not None:
                 beside[below.as_posix()] = source
     return Code(own, place, dict(sorted(beside.items())))
+
+
+def _names_in(folder: Path) -> set[str] | None:
+    """Return what is in a folder, each up to its first dot; None of a folder that is gone or cannot be read."""
+    try:
+        return {path.name.partition(".")[0] for path in folder.iterdir()}
+    except OSError:
+        return None
+
+
+def _loader_of(module: ModuleType | None) -> object:
+    return getattr(module, "__loader__", None)
 
 
 def _may_lie_in(root: Path, package: str, module: str) -> bool:

@@ -160,11 +160,36 @@ class _Skips:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
+class _Litter:
+    """Fails a run that left runs in the checkout: a test of `quantkit backtest` works elsewhere, or keeps no line."""
+
+    def __init__(self) -> None:
+        self._before = self._there()
+
+    def _there(self) -> dict[str, int]:
+        folder = Path(__file__).parents[1] / "runs"
+        return {str(path): path.stat().st_size for path in folder.rglob("*")} if folder.exists() else {}
+
+    def _left(self) -> list[str]:
+        return sorted(path for path, _ in self._there().items() - self._before.items())
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        """Name what was left."""
+        for path in self._left():
+            terminalreporter.write_line(f"left in the checkout by a test: {path}")
+
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        """Whoever has runs of his own there would find lines in their index that he never made."""
+        if self._left() and not session.testsfailed:
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
 def pytest_configure(config: pytest.Config) -> None:
-    """Gather costs and skips where the workers report to."""
+    """Gather costs, skips and litter where the workers report to."""
     if hasattr(config, "workerinput"):
         return
     config.pluginmanager.register(_Costs(), "costs")
+    config.pluginmanager.register(_Litter(), "litter")
     listed = os.environ.get("QUANTKIT_ALLOWED_SKIPS")
     if listed is not None:
         lines = Path(listed).read_text(encoding="utf-8").splitlines()

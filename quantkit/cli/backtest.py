@@ -20,6 +20,14 @@ from quantkit.cli.output import print_result, progress_bar
 @click.option(
     "--save", "folder", type=click.Path(path_type=Path), metavar="DIR", help="Keep the result in a new folder."
 )
+@click.option(
+    "--runs",
+    default="runs",
+    show_default=True,
+    metavar="DIR",
+    help="Folder of runs; its index gets a line: strategy, parameters, digests, statistics.",
+)
+@click.option("--no-keep", "is_unkept", is_flag=True, help="Leave no line in the index.")
 @briefly
 @as_json
 @click.option("-q", "--quiet", is_flag=True, help="Print nothing but errors.")
@@ -29,7 +37,9 @@ def backtest(
     start: str | None,
     end: str | None,
     folder: Path | None,
+    runs: str,
     *,
+    is_unkept: bool,
     is_brief: bool,
     is_json: bool,
     quiet: bool,
@@ -46,10 +56,6 @@ def backtest(
       quantkit backtest ma_cross --cash USDT=5000 --save runs/first
       quantkit backtest ma_cross --json | jq .stats.sharpe_ratio
     """
-    if folder is not None:
-        from quantkit.report.archive import refuse_taken
-
-        refuse_taken(folder)
     options = account_of(account)
 
     from quantkit.api import backtest as run_backtest
@@ -57,8 +63,15 @@ def backtest(
     # What a strategy prints is no part of the JSON.
     aside: AbstractContextManager[Any] = redirect_stdout(sys.stderr) if is_json else nullcontext()
     with aside, progress_bar(is_shown=not (quiet or is_json)) as progress:
-        result = run_backtest(strategy, data=data, start=start, end=end, progress=progress, **options)
-    if folder is not None:
-        result.save(folder)
+        result = run_backtest(
+            strategy,
+            data=data,
+            start=start,
+            end=end,
+            save=folder,
+            keep=None if is_unkept else runs,
+            progress=progress,
+            **options,
+        )
     if not quiet:
         print_result(result, is_json=is_json, is_brief=is_brief)

@@ -47,6 +47,8 @@ class Result:
         self.config: dict[str, Any] = msgspec.to_builtins(config, enc_hook=_plain_value, str_keys=True)
         #: Where the result was saved or loaded from, if it was.
         self.saved_to: Path | None = None
+        #: The Sharpe ratio of each other variant of the strategy that was tried on the same data, as far as is known.
+        self.other_variants: list[float | None] = []
         self._versions = {"quantkit": version("quantkit")}
         self._hash_encoding = digest.ENCODING
 
@@ -61,6 +63,11 @@ class Result:
     def warnings(self) -> list[str]:
         """Warnings of the run: gaps, short warm-up, stale data, and the reasons for missing statistics."""
         return [*self.outcome.warnings, *self._reasons]
+
+    @property
+    def variants(self) -> int:
+        """How many variants of the strategy were tried on the same data, this one included; 1 where nobody counted."""
+        return 1 + len(self.other_variants)
 
     @cached_property
     def _reasons(self) -> list[str]:

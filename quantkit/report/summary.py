@@ -1,6 +1,6 @@
 """A result as text: the terminal's summary, and JSON for scripts."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol
@@ -113,12 +113,12 @@ def render(result: Reported, console: "Console") -> None:
 def as_json(result: Reported) -> bytes:
     """Return a result's words, numbers and hash as one JSON object, without a line end.
 
-    Durations are seconds under keys ending in `_s`; moments are ISO text in UTC.
+    The statistics are those of `json_stats`.
     """
     outcome = result.outcome
     return msgspec.json.encode(
         {
-            "stats": dict(_json_item(key, value) for key, value in result.numbers.items()),
+            "stats": json_stats(result.numbers),
             "report_currency": outcome.report_currency,
             "cash": outcome.cash,
             "positions": {name: qty for name, qty in outcome.position_qty.items() if qty},
@@ -130,6 +130,11 @@ def as_json(result: Reported) -> bytes:
             "saved_to": None if result.saved_to is None else str(result.saved_to),
         }
     )
+
+
+def json_stats(numbers: Mapping[str, Value]) -> dict[str, Any]:
+    """Return statistics as JSON-ready values; durations are seconds under keys ending in `_s`, moments ISO text."""
+    return dict(_json_item(key, value) for key, value in numbers.items())
 
 
 def _json_item(key: str, value: Value) -> tuple[str, Any]:

@@ -16,7 +16,7 @@ STAGING_PREFIX: Final = ".staging-"
 _LOCK: Final = ".lock"
 _CHUNK_BYTES: Final = 1 << 20
 #: A lock that is a link would be made wherever it points; Windows has no such flag, and links only for administrators.
-_NO_LINK: Final[int] = getattr(os, "O_NOFOLLOW", 0)
+NO_LINK: Final[int] = getattr(os, "O_NOFOLLOW", 0)
 
 
 def sync_folder(folder: Path) -> None:
@@ -252,7 +252,7 @@ class Root:
             return
         with self.translated(_LOCK):
             self._local.mkdir(parents=True, exist_ok=True)
-            descriptor = os.open(self._local / _LOCK, os.O_RDWR | os.O_CREAT | _NO_LINK, 0o666)
+            descriptor = os.open(self._local / _LOCK, os.O_RDWR | os.O_CREAT | NO_LINK, 0o666)
         try:
             # The system lets go of the lock with the process, so a killed writer blocks nobody.
             with self.translated(_LOCK):

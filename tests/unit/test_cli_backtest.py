@@ -67,7 +67,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def run(place: Path, *arguments: str | Path) -> Result:
     """Run a backtest of the folder's strategy in this process."""
-    command = ["backtest", str(place / "flip.py"), "--data", str(place / "data"), *map(str, arguments)]
+    keep = () if "--runs" in arguments else ("--no-keep",)
+    command = ["backtest", str(place / "flip.py"), "--data", str(place / "data"), *keep, *map(str, arguments)]
     return CliRunner().invoke(main, command)
 
 
@@ -100,7 +101,7 @@ def test_what_a_strategy_prints_is_no_part_of_the_json(place: Path) -> None:
     """It goes to standard error, from the file as from a hook; without --json it stays where it was sent."""
     talks = STRATEGY.replace("        self.seen = 0", "        self.seen = 0\n        print('from the hook')")
     (place / "talks.py").write_text(f"{talks}\n\nprint('from the file')\n")
-    command = ["backtest", str(place / "talks.py"), "--data", str(place / "data")]
+    command = ["backtest", str(place / "talks.py"), "--data", str(place / "data"), "--no-keep"]
     result = CliRunner().invoke(main, [*command, "--json"])
     assert result.exit_code == 0, result.output
     assert msgspec.json.decode(result.stdout)["stats"]["fills"] > 100
@@ -186,7 +187,8 @@ def test_the_bar_is_drawn_on_standard_error_of_a_terminal(place: Path) -> None:
     import pty
 
     reader, terminal = pty.openpty()
-    command = [sys.executable, "-m", "quantkit", "backtest", str(place / "flip.py"), "--data", str(place / "data")]
+    words = ["backtest", str(place / "flip.py"), "--data", str(place / "data"), "--no-keep"]
+    command = [sys.executable, "-m", "quantkit", *words]
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=terminal, env={**os.environ, "TERM": "xterm", "COLUMNS": "80"}
     ) as process:

@@ -254,7 +254,7 @@ def test_output_that_takes_ascii_alone_gets_plain_signs(tmp_path: Path) -> None:
         "        self.subscribe_candles('binance:BTC-USDT-SWAP', '1h')\n"
     )
     done = subprocess.run(
-        [sys.executable, "-m", "quantkit", "backtest", str(strategy)],
+        [sys.executable, "-m", "quantkit", "backtest", str(strategy), "--no-keep"],
         env={**os.environ, "PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"},
         capture_output=True,
         text=True,

@@ -61,7 +61,7 @@ class Hourly(Strategy):
 def run(folder: Path, *words: str) -> Result:
     """Run a command on the sample data, with the strategy above in a file."""
     (folder / "hourly.py").write_text(HOURLY)
-    span = ["--from", "2025-05-06", "--to", "2025-05-07"] if words[0] == "backtest" else []
+    span = ["--from", "2025-05-06", "--to", "2025-05-07", "--no-keep"] if words[0] == "backtest" else []
     return CliRunner().invoke(main, [*words, "--data", str(DATA), *span])
 
 

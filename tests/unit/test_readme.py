@@ -63,7 +63,7 @@ def test_its_python_runs(clone: Path) -> None:
 def test_the_terminal_shows_what_the_readme_shows() -> None:
     """The first command's output, letter by letter."""
     done = subprocess.run(
-        [sys.executable, "-c", "from quantkit.cli import main; main()", *shlex.split(FIRST)[-2:]],
+        [sys.executable, "-c", "from quantkit.cli import main; main()", *shlex.split(FIRST)[-2:], "--no-keep"],
         cwd=ROOT,
         env={"COLUMNS": "80", "PYTHONUTF8": "1"},
         capture_output=True,

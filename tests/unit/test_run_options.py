@@ -28,7 +28,18 @@ BTC = "BTC-USDT-SWAP"
 START_NS = time_ns_of("2026-01-01")
 #: Arguments that say what is run, where it comes from and who watches, not how it is done.
 INPUTS = {
-    qk.backtest: {"strategy", "params", "data", "interval", "strict", "instruments", "block_rows", "progress"},
+    qk.backtest: {
+        "strategy",
+        "params",
+        "data",
+        "interval",
+        "strict",
+        "instruments",
+        "block_rows",
+        "save",
+        "keep",
+        "progress",
+    },
     qk.paper: {"strategy", "params", "okx", "exchange", "record", "duration", "on_status", "stop"},
 }
 #: Each option under its keyword as somebody would give it, never as it is by default, and the field that it becomes.
@@ -183,7 +194,7 @@ def test_a_flag_that_is_no_option_is_an_input(command: str, call: str) -> None:
     marked = {flag for option in OPTIONS.values() for flag in option.flags if call in option.calls}
     assert marked <= flags
     inputs = {
-        "backtest": {"--data", "--save"},
+        "backtest": {"--data", "--save", "--runs", "--no-keep"},
         "live": {"--paper", "--for", "--record", "--no-record", "--demo", "--region", "--url", "--ca-file", "--plain"},
     }
     assert flags - marked <= {"--param", "--brief", "--json", "--quiet", *inputs[command]}

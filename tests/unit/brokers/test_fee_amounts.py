@@ -360,7 +360,7 @@ def test_the_command_line_takes_them(tmp_path: Path) -> None:
     flags = (
         "--fees-per-contract 0.85 --fees-per-share 0.01 --fees-per-order 0.5 --fees-min-per-order 1 --slippage-bps 3"
     )
-    done = CliRunner().invoke(main, ["backtest", str(strategy), *flags.split()], catch_exceptions=False)
+    done = CliRunner().invoke(main, ["backtest", str(strategy), "--no-keep", *flags.split()], catch_exceptions=False)
     assert done.exit_code == 0, done.output
     text = " ".join(done.output.split())
     assert "0 bps taker, 0.85 USDT per contract, 0.5 USDT per order, at least 1 USDT an order" in text
