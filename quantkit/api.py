@@ -20,6 +20,7 @@ from quantkit.instruments import Instrument
 from quantkit.loading import build_strategy, refuse_while_loading, sender_of, source_of
 from quantkit.options import RunOptions
 from quantkit.report.archive import refuse_taken
+from quantkit.report.price_feeds import price_source
 from quantkit.report.result import Result
 from quantkit.runs.index import RunIndex, check_keep
 from quantkit.simulated import simulated_run
@@ -126,7 +127,16 @@ def backtest(
         plan=engine.plan,
         options=options,
     )
-    result = Result(outcome, described, engine.plan.instruments, engine.changes)
+    prices = price_source(
+        feed,
+        described["data_files"],
+        engine.plan,
+        frames=data if isinstance(data, Mapping) else None,
+        given=given,
+        interval=interval,
+        strict=strict,
+    )
+    result = Result(outcome, described, engine.plan.instruments, engine.changes, prices=prices)
     index = None if keep is None else RunIndex(keep)
     if index is not None:
         index.weigh(result)

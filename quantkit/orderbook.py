@@ -672,11 +672,15 @@ class Book:
         bid, ask = float(bids[:, 1].sum()), float(asks[:, 1].sum())
         return (bid - ask) / (bid + ask) if bid + ask > 0 else 0.0
 
-    def copy(self) -> "Book":
-        """Return a copy of the levels that stays readable after the hook."""
+    def copy(self, levels: int | None = None) -> "Book":
+        """Return a copy that stays readable after the hook.
+
+        Args:
+            levels: How many of each side; default all.
+        """
         kept = Book.__new__(Book)
         kept.instrument, kept.exchange_ns, kept.received_ns = self.instrument, self.exchange_ns, self.received_ns
-        kept._levels = {Side.BUY: self.bids, Side.SELL: self.asks}
+        kept._levels = {side: self._side(side, levels) for side in (Side.BUY, Side.SELL)}
         kept._book, kept._version = None, 0
         return kept
 

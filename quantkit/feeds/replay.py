@@ -68,7 +68,7 @@ class StoredRows(ABC):
         """Return the stored metadata by id, in order of `valid_from_ns`."""
 
     @abstractmethod
-    def _read(self, stream: Stream, start_ns: int, end_ns: int) -> Iterator[Block]:
+    def rows(self, stream: Stream, start_ns: int, end_ns: int) -> Iterator[Block]:
         """Yield a stored stream's rows received within a span, both ends included."""
 
     # The feed -------------------------------------------------------------------------------------------------
@@ -136,7 +136,7 @@ class StoredRows(ABC):
 
     def _first_astride(self, finer: Stream, interval: str, start_ns: int, end_ns: int) -> Astride | None:
         """Look through the opens and closes of finer candles, and at no other column of theirs."""
-        blocks = self._read(finer, start_ns, end_ns)
+        blocks = self.rows(finer, start_ns, end_ns)
         return next((found for block in blocks if (found := first_astride(block, interval)) is not None), None)
 
     def timings(self) -> list[Timing]:
@@ -144,7 +144,7 @@ class StoredRows(ABC):
         found: list[Timing] = []
         for stream, held in self._coverage.items():
             if stream.kind == "timing":
-                for block in self._read(stream, held.start_ns, held.end_ns):
+                for block in self.rows(stream, held.start_ns, held.end_ns):
                     found += cast("list[Timing]", block.events())
         return found
 
@@ -187,7 +187,7 @@ class StoredRows(ABC):
         span = _BOOK_LOOK_BACK_NS
         while True:
             since_ns = start_ns - span
-            blocks = list(self._read(stream, since_ns, start_ns - 1))
+            blocks = list(self.rows(stream, since_ns, start_ns - 1))
             found = _from_last_snapshot(blocks)
             if found or since_ns <= held.start_ns:
                 break
@@ -200,7 +200,7 @@ class StoredRows(ABC):
         gaps = stream._replace(kind="gap")
         if gaps not in self._coverage or start_ns > end_ns:
             return False
-        channels = (name for block in self._read(gaps, start_ns, end_ns) for name in block.column("channel").tolist())
+        channels = (name for block in self.rows(gaps, start_ns, end_ns) for name in block.column("channel").tolist())
         return any(name.startswith("book") for name in channels)
 
     def batches(self, next_wake_ns: Callable[[], int] | None = None) -> Iterator[Batch]:
@@ -215,9 +215,9 @@ class StoredRows(ABC):
             return iter([Block.from_events([InstrumentChange(*each) for each in moments])] if changes else [])
         source = self._source_of(stream)
         if source == stored(stream):
-            return self._read(stream, start_ns, end_ns)
+            return self.rows(stream, start_ns, end_ns)
         data_start_ns = self._coverage[source].start_ns
-        finer = self._read(source, self._first_bar_ns(source, wish), end_ns)
+        finer = self.rows(source, self._first_bar_ns(source, wish), end_ns)
         return coarser_blocks(finer, stream, start_ns=start_ns, end_ns=end_ns, data_start_ns=data_start_ns)
 
     def _first_bar_ns(self, source: Stream, wish: Subscription) -> int:
@@ -226,7 +226,7 @@ class StoredRows(ABC):
         A bar that comes in the span may be the last of a candle whose others came in time, long before it.
         """
         early_ns = wish.start_ns - 1
-        for block in self._read(source, wish.start_ns, wish.end_ns):
+        for block in self.rows(source, wish.start_ns, wish.end_ns):
             early_ns = min(early_ns, int(block.column("open_ns")[0]))
             break
         return bar_open_ns(early_ns, wish.stream.interval) + 1
@@ -314,7 +314,8 @@ class ReplayFeed(StoredRows):
     def _stored_versions(self) -> Mapping[str, Sequence[Instrument]]:
         return self.catalog.versions()
 
-    def _read(self, stream: Stream, start_ns: int, end_ns: int) -> Iterator[Block]:
+    def rows(self, stream: Stream, start_ns: int, end_ns: int) -> Iterator[Block]:
+        """Yield a stored stream's rows, and keep the names of their files for `data_files`."""
         self._files_read |= {entry.path: entry.sha256 for entry in self.catalog.files(stream, start_ns, end_ns)}
         return read_blocks(self.catalog, stream, start_ns=start_ns, end_ns=end_ns, block_rows=self._block_rows)
 
@@ -373,7 +374,8 @@ class MemoryFeed(StoredRows):
         """Return the notes."""
         return self._notes
 
-    def _read(self, stream: Stream, start_ns: int, end_ns: int) -> Iterator[Block]:
+    def rows(self, stream: Stream, start_ns: int, end_ns: int) -> Iterator[Block]:
+        """Yield rows of a stream as slices of its columns."""
         whole = self._whole[stored(stream)]
         stamps = whole.column("received_ns")
         if stream.kind == "candle_open":

@@ -21,13 +21,14 @@ from quantkit.feeds.exchanges import source_class
 from quantkit.feeds.live_feed import LiveFeed
 from quantkit.feeds.live_source import OPEN_END_NS, LiveSource
 from quantkit.live.engine import live_engine
-from quantkit.live.folder import ENGINE, RESULT, SOURCE, new_folder, versions
+from quantkit.live.folder import DATA, ENGINE, RESULT, SOURCE, new_folder, versions
 from quantkit.live.journal import SIMULATED, VERSION, EngineLog, Started, Stopped, config_fields
 from quantkit.live.monitor import Monitor
 from quantkit.live.status import LiveStatus
 from quantkit.loading import parameter_fields, sender_of, source_of
 from quantkit.options import RunOptions
 from quantkit.report.digest import ENCODING, result_hash
+from quantkit.report.price_feeds import recorded_prices
 from quantkit.report.result import Result
 from quantkit.sources import code_of
 from quantkit.strategy import Strategy
@@ -138,7 +139,13 @@ def _run(
         plan=engine.plan,
         options=options,
     )
-    result = Result(outcome, {**described, "end_ns": outcome.end_ns}, engine.plan.instruments, engine.changes)
+    result = Result(
+        outcome,
+        {**described, "end_ns": outcome.end_ns},
+        engine.plan.instruments,
+        engine.changes,
+        prices=recorded_prices(None if folder is None else folder / DATA, engine.plan, outcome),
+    )
     result.hash = stopped.result_hash
     if folder is not None:
         try:

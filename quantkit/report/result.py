@@ -14,6 +14,7 @@ from quantkit.fees import Fees
 from quantkit.instruments import Instrument
 from quantkit.report import archive, digest, frames, notebook, round_trips, stats, summary
 from quantkit.report.console import console_of
+from quantkit.report.prices import UNKNOWN, Prices, PriceSource, streams_of
 from quantkit.report.text import counted, decimals_for, money
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ class Result:
         config: The run's configuration: a mapping or a `msgspec.Struct`. Its `fees` give the closing fee.
         instruments: Every instrument of the run, by id, as at its start.
         changes: Metadata that came into force in the course of the run, in order of time.
+        prices: Where the rows of the run can be read again.
     """
 
     def __init__(
@@ -39,6 +41,8 @@ class Result:
         config: Mapping[str, Any] | msgspec.Struct,
         instruments: Mapping[str, Instrument],
         changes: Iterable[Instrument] = (),
+        *,
+        prices: PriceSource = UNKNOWN,
     ) -> None:
         self.outcome = outcome
         self.instruments = dict(instruments)
@@ -51,6 +55,7 @@ class Result:
         self.other_variants: list[float | None] = []
         self._versions = {"quantkit": version("quantkit")}
         self._hash_encoding = digest.ENCODING
+        self._price_source = prices
 
     # Words ----------------------------------------------------------------------------------------------------
 
@@ -161,6 +166,12 @@ class Result:
     def open_trips(self) -> "pd.DataFrame":
         """Positions that the end of the run found open, valued at the last marks."""
         return frames.open_trips_frame(self.trips.open)
+
+    @cached_property
+    def prices(self) -> Prices:
+        """The price path of each instrument: what the run valued it on, read again row by row when asked for."""
+        marks = self.config.get("marks")
+        return Prices(self._price_source, streams_of(marks) if isinstance(marks, dict) else {}, self.outcome)
 
     # Keeping --------------------------------------------------------------------------------------------------
 
