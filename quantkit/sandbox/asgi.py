@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import struct
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
 
@@ -11,12 +11,13 @@ import msgspec
 
 from quantkit.errors import ConfigError
 from quantkit.sandbox.channels import PATHS
-from quantkit.sandbox.door import BODY_BYTES, Door, body_of, response_of
+from quantkit.sandbox.door import Door, response_of
 from quantkit.sandbox.exchange import Exchange
 from quantkit.sandbox.faults import decode_faults
 from quantkit.sandbox.peer import ABORT, PeerGone
 from quantkit.sandbox.rest import PREFIX, RestApi, failure
 from quantkit.sandbox.wire import TEXTS
+from quantkit.serving import BODY_BYTES, body_of, quiet_server
 
 if TYPE_CHECKING:
     import uvicorn
@@ -220,14 +221,7 @@ def uvicorn_server(exchange: Exchange, *, host: str, certificate: Path | None, k
                 # The application's task was made above and starts only after this.
                 cast("dict[str, Any]", self.scope["extensions"])[_DIRECT] = {"protocol": self}
 
-    class Server(uvicorn.Server):
-        """Uvicorn's server, which leaves signals to whoever runs it."""
-
-        @contextlib.contextmanager
-        def capture_signals(self) -> Iterator[None]:
-            yield
-
-    return Server(
+    return quiet_server(
         uvicorn.Config(
             application(exchange, host=host),
             ws=Protocol,

@@ -2,18 +2,14 @@
 
 import ipaddress
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from quantkit.sandbox.rest import HttpReply, failure
 
 if TYPE_CHECKING:
-    from starlette.requests import Request
     from starlette.responses import Response
     from starlette.types import ASGIApp, Receive, Scope, Send
-
-#: A longer body is refused.
-BODY_BYTES: Final = 65_536
 
 
 def objection(headers: Mapping[str, str], *, host: str) -> str:
@@ -97,13 +93,3 @@ def response_of(reply: HttpReply) -> "Response":
     from starlette.responses import Response
 
     return Response(reply.body, reply.status, reply.headers, media_type="application/json")
-
-
-async def body_of(request: "Request") -> bytes | None:
-    """Return a request's body, None for one that is too long to be read."""
-    body = bytearray()
-    async for part in request.stream():
-        body += part
-        if len(body) > BODY_BYTES:
-            return None
-    return bytes(body)

@@ -2,15 +2,11 @@
 
 import asyncio
 import logging
-import signal
-import socket
-import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
+from typing import Any, Final, Self, TypeVar
 
 from quantkit import clock
-from quantkit.errors import ConfigError
 from quantkit.sandbox.account import UserAccount
 from quantkit.sandbox.asgi import uvicorn_server
 from quantkit.sandbox.exchange import Exchange
@@ -19,31 +15,14 @@ from quantkit.sandbox.generated import GeneratedMarket
 from quantkit.sandbox.log import ExchangeLog
 from quantkit.sandbox.market import MarketSource
 from quantkit.sandbox.rules import Rules
-
-if TYPE_CHECKING:
-    import uvicorn
+from quantkit.serving import ServerThread, base_url, listen, run_until_signal
 
 _T = TypeVar("_T")
 
 DEFAULT_PORT: Final = 8765
-_START_S: Final = 20.0
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    # Only with the protocol named does asyncio turn Nagle's delay off for the connections; else acks cost them 40 ms.
-    listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listening.bind((host, port))
-    except (OSError, OverflowError) as error:
-        listening.close()
-        reason = getattr(error, "strerror", None) or str(error)
-        raise ConfigError(
-            f"the sandbox cannot listen on {host}:{port}: {reason}; choose another --port or --host"
-        ) from None
-    listening.setblocking(False)
-    return listening
+#: Names it in errors.
+WHAT: Final = "the sandbox"
+_CALL_S: Final = 20.0
 
 
 class SandboxServer:
@@ -89,48 +68,19 @@ class SandboxServer:
         )
         self._host, self._port = host, port
         self._certificate, self._key = certificate, key
-        self._started = threading.Event()
-        self._server: uvicorn.Server | None = None
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._thread: threading.Thread | None = None
-        self._error: BaseException | None = None
+        self._running: ServerThread | None = None
 
     def __enter__(self) -> Self:
-        listening = _listen(self._host, self._port)
+        listening = listen(self._host, self._port, what=WHAT)
         self._port = listening.getsockname()[1]
-        self._thread = threading.Thread(target=self._run, args=(listening,), name="sandbox", daemon=True)
-        self._thread.start()
-        is_started = self._started.wait(_START_S)
-        if not is_started or self._error is not None:
-            raise ConfigError(f"the sandbox did not start: {self._error or 'it took too long'}") from self._error
+        server = uvicorn_server(self.exchange, host=self._host, certificate=self._certificate, key=self._key)
+        self._running = ServerThread(server, listening, what=WHAT)
+        self._running.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        assert self._server is not None, "the server was entered"
-        self._server.should_exit = True
-        assert self._thread is not None, "the server was entered"
-        self._thread.join(_START_S)
-
-    def _run(self, listening: socket.socket) -> None:
-        try:
-            asyncio.run(self._serve(listening))
-        except Exception as error:  # noqa: BLE001  the thread that waits for the start raises it
-            self._error = error
-        finally:
-            listening.close()
-            self._started.set()
-
-    async def _serve(self, listening: socket.socket) -> None:
-        self._loop = asyncio.get_running_loop()
-        self._server = server = uvicorn_server(
-            self.exchange, host=self._host, certificate=self._certificate, key=self._key
-        )
-        running = asyncio.create_task(server.serve(sockets=[listening]))
-        while not server.started and not running.done():
-            await asyncio.sleep(0.001)
-        if server.started:
-            self._started.set()
-        await running
+        assert self._running is not None, "the server was entered"
+        self._running.stop()
 
     @property
     def url(self) -> str:
@@ -149,8 +99,8 @@ class SandboxServer:
         async def run() -> _T:
             return function()
 
-        assert self._loop is not None, "the server was entered"
-        return asyncio.run_coroutine_threadsafe(run(), self._loop).result(_START_S)
+        assert self._running is not None, "the server was entered"
+        return asyncio.run_coroutine_threadsafe(run(), self._running.loop).result(_CALL_S)
 
     def inject(self, *wanted: Fault) -> None:
         """Arm faults; returns once the exchange has them."""
@@ -194,40 +144,16 @@ def serve(
     """
     exchange = Exchange(market or GeneratedMarket(), rules=rules, is_demo=is_demo, wall_ns=clock.wall_ns)
     exchange.check(*faults)
-    listening = _listen(host, port)
-    shown = f"[{host}]" if ":" in host else host
-    url = f"{'https' if certificate else 'http'}://{shown}:{listening.getsockname()[1]}"
-
+    listening = listen(host, port, what=WHAT)
+    url = base_url(listening, host, is_tls=certificate is not None)
     server = uvicorn_server(exchange, host=host, certificate=certificate, key=key)
-    is_ready = is_stopped = False
 
-    async def run() -> None:
-        nonlocal is_ready
-        running = asyncio.create_task(server.serve(sockets=[listening]))
-        while not server.started and not running.done():
-            await asyncio.sleep(0.001)
-        if server.started and not is_stopped:
-            exchange.inject(*faults)
-            if on_ready is not None:
-                on_ready(url)
-            is_ready = True
-        await running
+    def ready() -> None:
+        exchange.inject(*faults)
+        if on_ready is not None:
+            on_ready(url)
 
-    def stop(*_: object) -> None:
-        nonlocal is_stopped
-        is_stopped = server.should_exit = True
-
-    # Not every platform's loop takes signals; this works on all, and wakes the loop within its next tick. The loop
-    # leaves alone what is there before it runs.
-    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        asyncio.run(run())
-        if is_stopped and not is_ready:
-            raise KeyboardInterrupt
-    except OSError as error:
-        raise ConfigError(f"the sandbox cannot run: {error}") from error
+        run_until_signal(server, listening, what=WHAT, on_ready=ready)
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-        listening.close()
         logging.getLogger("quantkit.sandbox").info("the sandbox has ended")

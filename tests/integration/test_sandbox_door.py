@@ -12,9 +12,10 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
 from quantkit.sandbox.channels import PATHS
-from quantkit.sandbox.door import BODY_BYTES, objection
+from quantkit.sandbox.door import objection
 from quantkit.sandbox.rules import Rules
 from quantkit.sandbox.server import SandboxServer
+from quantkit.serving import BODY_BYTES
 
 RULES = Rules(connects_per_s=1000, limits_rest=False)
 #: One of each sort of path: public data, the sandbox's own control, and what there is not.
