@@ -24,6 +24,7 @@ from quantkit.report.price_feeds import price_source
 from quantkit.report.result import Result
 from quantkit.runs.index import RunIndex, check_keep
 from quantkit.simulated import simulated_run
+from quantkit.sources import code_of
 from quantkit.storage.catalog import Catalog
 from quantkit.strategy import Strategy
 
@@ -136,7 +137,9 @@ def backtest(
         interval=interval,
         strict=strict,
     )
-    result = Result(outcome, described, engine.plan.instruments, engine.changes, prices=prices)
+    code = code_of(type(built))  # hooks may have imported more of it
+    sources = {} if code is None else code.by_place
+    result = Result(outcome, described, engine.plan.instruments, engine.changes, prices=prices, sources=sources)
     index = None if keep is None else RunIndex(keep)
     if index is not None:
         index.weigh(result)

@@ -72,6 +72,11 @@ class Code(NamedTuple):
     place: PurePosixPath
     beside: dict[str, Source]
 
+    @property
+    def by_place(self) -> dict[str, bytes]:
+        """The bytes of all files by their path, the own one first."""
+        return {str(self.place): self.own.content, **{place: source.content for place, source in self.beside.items()}}
+
 
 class _Beside(MetaPathFinder):
     """Finds the modules of one folder before all others, and compares their digests with recorded ones."""

@@ -170,10 +170,10 @@ def _write_start(
     code = code_of(type(strategy))
     if code is not None:
         try:
-            for place, source in {str(code.place): code.own, **code.beside}.items():
+            for place, content in code.by_place.items():
                 copy = folder / SOURCE / place
                 copy.parent.mkdir(parents=True, exist_ok=True)
-                copy.write_bytes(source.content)
+                copy.write_bytes(content)
         except OSError as error:
             raise DataError(f"{folder}: the strategy's file cannot be copied: {error.strerror or error}") from error
     log.write(

@@ -13,7 +13,7 @@ from collections.abc import Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from decimal import Decimal
 from io import BytesIO
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -23,7 +23,7 @@ from quantkit.engine.outcome import EquityCurve, Excursion, OrderEvent, Outcome
 from quantkit.errors import ConfigError, DataError
 from quantkit.instruments import Instrument
 from quantkit.orders import Fill, Order
-from quantkit.portable import check_new
+from quantkit.portable import check_new, unportable
 from quantkit.report.digest import ENCODINGS, named, result_hash
 from quantkit.report.frames import utc_index
 from quantkit.storage.root import sync_folder
@@ -57,6 +57,8 @@ FORMATS: Final[dict[int, Layout]] = {
 FORMAT: Final = "quantkit-result"
 FORMAT_VERSION: Final = max(FORMATS)
 MANIFEST: Final = "manifest.json"
+#: The folder of the strategy's file and of the modules beside it, as in that of a live run.
+SOURCES: Final = "strategy"
 #: Added to a result's name while it is written.
 PARTIAL: Final = ".partial"
 #: The warning of a result whose manifest has no digest of itself.
@@ -77,7 +79,11 @@ _WORDS: Final = ("assumptions", "warnings")
 
 
 def save(
-    folder: str | Path, outcome: Outcome, manifest: Mapping[str, Any], extra: Mapping[str, "pd.DataFrame"]
+    folder: str | Path,
+    outcome: Outcome,
+    manifest: Mapping[str, Any],
+    extra: Mapping[str, "pd.DataFrame"],
+    sources: Mapping[str, bytes],
 ) -> Path:
     """Write a result into a new folder.
 
@@ -86,6 +92,7 @@ def save(
         outcome: The records.
         manifest: JSON-ready; the ledger and a digest of each file are added.
         extra: Further tables by name, for other tools.
+        sources: The strategy's code by path; a file with a name that not every machine takes is left out.
 
     A save that is killed leaves the whole result, or a folder `NAME.partial`, which the next save clears away.
 
@@ -103,7 +110,7 @@ def save(
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with _partial(target) as part:
-            _write(part, outcome, manifest, extra)
+            _write(part, outcome, manifest, extra, sources)
         if target.exists():
             target.rmdir()
         part.rename(target)
@@ -127,7 +134,9 @@ def refuse_taken(target: Path) -> None:
         if target.exists() and (not target.is_dir() or any(target.iterdir())):
             raise ConfigError(f"{target} exists already and is not empty; choose a new folder for the result")
         left = [path.name for path in part.iterdir() if path.name != _LOCK] if part.is_dir() else []
-        is_ours = (part / _LOCK).is_file() and all(name == MANIFEST or name.endswith(".parquet") for name in left)
+        is_ours = (part / _LOCK).is_file() and all(
+            name in (MANIFEST, SOURCES) or name.endswith(".parquet") for name in left
+        )
     except OSError as error:
         raise ConfigError(f"the result cannot be saved to {target}: {error.strerror or error}") from error
     if left and not is_ours:
@@ -149,7 +158,9 @@ def _partial(target: Path) -> Iterator[Path]:
             raise ConfigError(f"{target} is being saved to by another process; choose another folder for the result")
         try:
             for path in part.iterdir():
-                if path.name != _LOCK:
+                if path.is_dir() and not path.is_symlink():
+                    shutil.rmtree(path)
+                elif path.name != _LOCK:
                     path.unlink()
             yield part
         except BaseException:
@@ -160,11 +171,11 @@ def _partial(target: Path) -> Iterator[Path]:
     (part / _LOCK).unlink()
 
 
-def load(folder: str | Path) -> tuple[Outcome, dict[str, Any], dict[str, Instrument]]:
+def load(folder: str | Path) -> tuple[Outcome, dict[str, Any], dict[str, Instrument], dict[str, bytes]]:
     """Read what `save` wrote.
 
     Returns:
-        The records, the manifest, and the instruments by id, as at the start.
+        The records, the manifest, the instruments by id, as at the start, and the strategy's code by path.
 
     Raises:
         DataError: The folder holds no result, a newer one, one of which a file was changed since it was saved, or
@@ -191,6 +202,8 @@ def load(folder: str | Path) -> tuple[Outcome, dict[str, Any], dict[str, Instrum
             instruments.setdefault(entry["id"], Instrument.from_dict(entry))
         is_whole = result_hash(outcome, manifest["hash_encoding"]) == manifest["hash"]
         msgspec.convert([manifest["config"], manifest["versions"]], list[dict[str, Any]])
+        msgspec.convert(manifest.get("other_variants", []), list[float | None])
+        sources = read_sources(source / SOURCES, manifest.get("sources", {}))
     except (OSError, LookupError, TypeError, ValueError, AttributeError, ConfigError, ArrowException) as error:
         raise DataError(
             f"{source}: the saved result is damaged ({_one_line(error)}); run the backtest again"
@@ -199,14 +212,46 @@ def load(folder: str | Path) -> tuple[Outcome, dict[str, Any], dict[str, Instrum
         raise DataError(f"{source}: the tables do not give the hash in {MANIFEST}; a file was changed after saving")
     if not is_guarded:
         outcome.warnings.append(UNGUARDED)
-    return outcome, manifest, instruments
+    return outcome, manifest, instruments, sources
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """Return what the manifest of a saved result says, without a look at its tables.
+
+    Raises:
+        DataError: There is none, it was changed, or a newer quantkit wrote it.
+    """
+    return _read_manifest(folder)[0]
+
+
+def read_sources(folder: Path, digests: Mapping[str, str]) -> dict[str, bytes]:
+    """Return files of code by their path below a folder, once each has its digest.
+
+    Raises:
+        DataError: A file is missing or was changed.
+    """
+    found = {}
+    for place, sha256 in digests.items():
+        path = folder / place
+        if PurePosixPath(place).is_absolute() or ".." in PurePosixPath(place).parts or not path.is_file():
+            raise DataError(f"{path} is missing though {MANIFEST} lists it; restore it, or run the backtest again")
+        found[place] = path.read_bytes()
+        if hashlib.sha256(found[place]).hexdigest() != sha256:
+            raise _changed(path)
+    return found
 
 
 def _one_line(error: BaseException) -> str:
     return " ".join(f"{type(error).__name__}: {error}".split())[:200]
 
 
-def _write(folder: Path, outcome: Outcome, manifest: Mapping[str, Any], extra: Mapping[str, "pd.DataFrame"]) -> None:
+def _write(
+    folder: Path,
+    outcome: Outcome,
+    manifest: Mapping[str, Any],
+    extra: Mapping[str, "pd.DataFrame"],
+    sources: Mapping[str, bytes],
+) -> None:
     """Write every file and make it durable, the manifest last."""
     layout = FORMATS[FORMAT_VERSION]
     tables = {
@@ -224,11 +269,25 @@ def _write(folder: Path, outcome: Outcome, manifest: Mapping[str, Any], extra: M
     # What is written here has a digest, whatever the result was loaded from.
     words = {name: [word for word in getattr(outcome, name) if word != UNGUARDED] for name in _WORDS}
     whole = {"format": FORMAT, "format_version": FORMAT_VERSION, **manifest, **words, "ledger": ledger, "files": files}
+    whole["sources"] = _write_sources(folder / SOURCES, sources)
     path = folder / MANIFEST
     covered = msgspec.json.format(msgspec.json.encode(whole), indent=2).removeprefix(b"{") + b"\n"
     path.write_bytes(b'{\n  "manifest_sha256": "%b",%b' % (hashlib.sha256(covered).hexdigest().encode(), covered))
     _make_durable(path)
     sync_folder(folder)
+
+
+def _write_sources(folder: Path, sources: Mapping[str, bytes]) -> dict[str, str]:
+    """Write files of code, and return their digests by path."""
+    # A strategy whose file has such a name has run, and its result is worth keeping all the same.
+    kept = {place: code for place, code in sources.items() if not any(map(unportable, PurePosixPath(place).parts))}
+    for place, code in kept.items():
+        path = folder / place
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(code)
+        _make_durable(path)
+        sync_folder(path.parent)
+    return {place: hashlib.sha256(code).hexdigest() for place, code in kept.items()}
 
 
 def _make_durable(path: Path) -> None:

@@ -33,6 +33,7 @@ class Result:
         instruments: Every instrument of the run, by id, as at its start.
         changes: Metadata that came into force in the course of the run, in order of time.
         prices: Where the rows of the run can be read again.
+        sources: The strategy's code, by path below the folder in which its imports begin.
     """
 
     def __init__(
@@ -43,10 +44,12 @@ class Result:
         changes: Iterable[Instrument] = (),
         *,
         prices: PriceSource = UNKNOWN,
+        sources: Mapping[str, bytes] | None = None,
     ) -> None:
         self.outcome = outcome
         self.instruments = dict(instruments)
         self.instrument_changes = list(changes)
+        self.sources = dict(sources or {})
         #: The run's configuration as JSON-ready values.
         self.config: dict[str, Any] = msgspec.to_builtins(config, enc_hook=_plain_value, str_keys=True)
         #: Where the result was saved or loaded from, if it was.
@@ -189,7 +192,9 @@ class Result:
             "round_trips": self.round_trips,
             "open_trips": self.open_trips,
         }
-        self.saved_to = archive.save(folder, self.outcome, self.manifest, extra)
+        # Who lists many results reads no tables.
+        known = {"stats": summary.json_stats(self.numbers), "other_variants": self.other_variants}
+        self.saved_to = archive.save(folder, self.outcome, {**self.manifest, **known}, extra, self.sources)
         return self.saved_to
 
     @classmethod
@@ -199,10 +204,11 @@ class Result:
         Raises:
             DataError: There is no result, or its files were changed after saving.
         """
-        outcome, manifest, instruments = archive.load(folder)
+        outcome, manifest, instruments, sources = archive.load(folder)
         # One entry for each instrument comes first, what changed later after them.
         changes = [Instrument.from_dict(fields) for fields in manifest["instruments"][len(instruments) :]]
-        result = cls(outcome, manifest["config"], instruments, changes)
+        result = cls(outcome, manifest["config"], instruments, changes, sources=sources)
+        result.other_variants = manifest.get("other_variants", [])
         result._versions = manifest["versions"]
         result._hash_encoding = manifest["hash_encoding"]
         result.hash = manifest["hash"]  # the tables give it: that was compared

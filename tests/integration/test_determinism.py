@@ -43,7 +43,7 @@ def run(name: str, **options: object) -> qk.Result:
 
 def contents(folder: Path) -> dict[str, bytes]:
     """Return every file of a saved result byte for byte; of the manifest, all but where the data folder lay."""
-    found = {file.name: file.read_bytes() for file in folder.iterdir()}
+    found = {str(file.relative_to(folder)): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
     manifest = msgspec.json.decode(found["manifest.json"])
     del manifest["config"]["data"], manifest["manifest_sha256"]
     return {**found, "manifest.json": msgspec.json.encode(manifest, order="deterministic")}

@@ -26,6 +26,7 @@ from quantkit.orders import OrderState, TimeInForce
 from quantkit.report import archive, digest
 from quantkit.report.digest import ENCODINGS, canonical, canonical_lines, result_hash
 from quantkit.report.result import Result
+from quantkit.report.summary import json_stats
 from quantkit.storage.segments import try_lock
 
 TABLES = ["orders", "order_events", "fills", "equity", "round_trips", "open_trips"]
@@ -265,6 +266,7 @@ _KILLED = """
 import os, signal, sys
 from quantkit.report import archive, digest
 from quantkit.report.result import Result
+from quantkit.report.summary import json_stats
 result, calls = Result.load(sys.argv[1]), int(sys.argv[3])
 durable = archive._make_durable
 
@@ -503,3 +505,76 @@ def test_neighbours_cannot_be_read_as_one(result: Result) -> None:
     outcome = result.outcome
     fewer = msgspec.structs.replace(outcome, order_events=outcome.order_events[:-1])
     assert result_hash(fewer) != result_hash(outcome)
+
+
+# The strategy's code -----------------------------------------------------------------------------------------------
+
+CODE = {"mine.py": b"class Mine: ...\n", "pkg/deep.py": b"# beside it\n"}
+
+
+def with_code(code: dict[str, bytes], result: Result) -> Result:
+    """Return a run's result with code."""
+    return Result(result.outcome, result.config, result.instruments, sources=code)
+
+
+def test_the_strategys_code_is_kept(result: Result, tmp_path: Path) -> None:
+    """As files to read, and in the loaded result; saved again it is the same."""
+    with_code(CODE, result).save(tmp_path / "run")
+    assert (tmp_path / "run" / "strategy" / "pkg" / "deep.py").read_bytes() == CODE["pkg/deep.py"]
+    loaded = Result.load(tmp_path / "run")
+    assert loaded.sources == CODE
+    loaded.save(tmp_path / "again")
+    manifests = [(tmp_path / name / "manifest.json").read_bytes() for name in ("run", "again")]
+    assert manifests[0] == manifests[1]
+
+
+@pytest.mark.parametrize("spoil", [Path.unlink, lambda path: path.write_bytes(b"# other\n")])
+def test_changed_code_is_noticed(spoil: Callable[[Path], Any], result: Result, tmp_path: Path) -> None:
+    """By its file."""
+    run = with_code(CODE, result).save(tmp_path / "run")
+    spoil(run / "strategy" / "pkg" / "deep.py")
+    with pytest.raises(DataError, match=r"strategy/pkg/deep\.py (is missing|was changed)"):
+        Result.load(run)
+
+
+@pytest.mark.parametrize("place", ["../mine.py", "/etc/hostname"])
+def test_code_outside_of_the_folder_is_not_read(place: str, result: Result, tmp_path: Path) -> None:
+    """Whatever a manifest says."""
+    run = result.save(tmp_path / "run")
+    (tmp_path / "run" / "mine.py").write_bytes(b"")
+    manifest = msgspec.json.decode((run / "manifest.json").read_bytes())
+    del manifest["manifest_sha256"]
+    sources = {place: hashlib.sha256(b"").hexdigest()}
+    rewrite_manifest(run, **{**manifest, "format_version": 1, "sources": sources})
+    with pytest.raises(DataError, match="is missing though manifest"):
+        Result.load(run)
+
+
+def test_code_with_a_name_for_one_machine_alone_costs_no_result(result: Result, tmp_path: Path) -> None:
+    """It is left out."""
+    with_code({"a?b.py": b"# odd\n", **CODE}, result).save(tmp_path / "run")
+    assert Result.load(tmp_path / "run").sources == CODE
+
+
+def test_a_killed_save_with_code_is_cleared_away(result: Result, tmp_path: Path) -> None:
+    """The next one takes its place; what somebody else put there is refused."""
+    part = tmp_path / "run.partial"
+    (part / "strategy" / "pkg").mkdir(parents=True)
+    (part / "strategy" / "pkg" / "old.py").write_text("# old\n")
+    with pytest.raises(ConfigError, match="holds files that no save wrote"):
+        result.save(tmp_path / "run")
+    (part / ".lock").touch()
+    with_code(CODE, result).save(tmp_path / "run")
+    assert Result.load(tmp_path / "run").sources == CODE
+    assert not part.exists()
+
+
+def test_the_manifest_has_the_statistics_and_the_variants(result: Result, tmp_path: Path) -> None:
+    """For lists of many results, which read no tables; a loaded result knows the variants again."""
+    result.other_variants = [1.5, None]
+    run = result.save(tmp_path / "run")
+    manifest = archive.read_manifest(run)
+    assert manifest["stats"] == msgspec.json.decode(msgspec.json.encode(json_stats(result.numbers)))
+    loaded = Result.load(run)
+    assert (loaded.variants, loaded.other_variants) == (3, [1.5, None])
+    assert result_hash(loaded.outcome) == manifest["hash"]
