@@ -5,11 +5,15 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from quantkit.clock import iso_of
+from quantkit.live.status import LiveStatus
 from quantkit.web.access import Admission, Visitor
 from quantkit.web.calls import Calls
+from quantkit.web.link import LiveLink
 from quantkit.web.operations import Call, Handler, Operation, Workers, openapi
 from quantkit.web.security import HttpRefusal, Site
 from quantkit.web.shapes import (
+    CommandAnswer,
+    CommandShape,
     DataQuery,
     DataShape,
     DiffQuery,
@@ -40,12 +44,14 @@ class Api:
         calls: The folder of runs, the data folder, the live run.
         site: The names of the server.
         admission: Signs browsers in and out.
+        link: To the live run; None for none.
     """
 
-    def __init__(self, calls: Calls, site: Site, admission: Admission) -> None:
+    def __init__(self, calls: Calls, site: Site, admission: Admission, link: LiveLink | None) -> None:
         self._calls = calls
         self._site = site
         self._admission = admission
+        self._link = link
         self._workers = Workers()
         self._description = b""
 
@@ -96,7 +102,34 @@ class Api:
                 Operation("listData", "GET", "/data", "Streams of the data folder.", DataShape, query=DataQuery),
                 self._data,
             ),
+            (Operation("getLive", "GET", "/live", "The newest status of the live run.", LiveStatus), self._live),
+            (
+                Operation(
+                    "command",
+                    "POST",
+                    "/live/commands",
+                    "Pause, resume, cancel all orders of the live run, or stop it.",
+                    CommandAnswer,
+                    body=CommandShape,
+                    refusals=(409,),
+                ),
+                self._command,
+            ),
         ]
+
+    async def _live(self, _: Call) -> LiveStatus:
+        link = self._followed()
+        if link.status is None:
+            raise HttpRefusal(503, f"no status of the run yet: {link.reason}", retry_after="1")
+        return link.status
+
+    async def _command(self, call: Call) -> CommandAnswer:
+        return await self._followed().command(_known(call), call.body)
+
+    def _followed(self) -> LiveLink:
+        if self._link is None:
+            raise HttpRefusal(404, "this server follows no live run; start it with --live RUN")
+        return self._link
 
     async def _describe(self, _: Call) -> "Response":
         from starlette.responses import Response

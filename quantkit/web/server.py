@@ -10,6 +10,7 @@ from quantkit.serving import ServerThread, base_url, listen, quiet_server, run_u
 from quantkit.web.access import Admission, BrowserSessions, read_token
 from quantkit.web.app import application
 from quantkit.web.calls import Calls
+from quantkit.web.link import LiveLink
 from quantkit.web.security import OPEN, Site, is_loopback
 
 if TYPE_CHECKING:
@@ -24,6 +25,8 @@ CONNECTIONS_MAX: Final = 512
 HEAD_S: Final = 10.0
 #: The longest message that a socket takes: it takes a key and no more.
 MESSAGE_BYTES: Final = 4096
+#: Answers to pings that a client may leave unread.
+UNREAD_BYTES: Final = 2**20
 #: Below the folder of runs.
 SESSIONS: Final = ".serve-sessions.json"
 
@@ -33,6 +36,7 @@ class WebServer:
 
     Args:
         calls: What it serves.
+        link: To a live run.
         host, port: Address; port 0 takes a free one.
         token: What programs send; None makes one up.
         sessions: File that keeps the sessions of browsers; None keeps none.
@@ -42,6 +46,7 @@ class WebServer:
     def __init__(
         self,
         calls: Calls,
+        link: LiveLink | None = None,
         *,
         host: str = "127.0.0.1",
         port: int = 0,
@@ -50,6 +55,7 @@ class WebServer:
         names: Sequence[str] = (),
     ) -> None:
         self._calls = calls
+        self._link = link
         self._host, self._port = host, port
         self._names = names
         self._admission = Admission(token, BrowserSessions(sessions))
@@ -61,7 +67,7 @@ class WebServer:
         port = listening.getsockname()[1]
         site = Site.of(self._host, port, names=self._names)
         self._url = base_url(listening, self._host, is_tls=False)
-        server = _uvicorn_server(self._calls, site, self._admission, None, None)
+        server = _uvicorn_server(self._calls, site, self._admission, self._link, None, None)
         self._running = ServerThread(server, listening, what=WHAT)
         self._running.start()
         return self
@@ -88,6 +94,7 @@ class WebServer:
 
 def serve(
     calls: Calls,
+    link: LiveLink | None,
     *,
     host: str,
     port: int,
@@ -103,6 +110,7 @@ def serve(
 
     Args:
         calls: What it serves.
+        link: To a live run.
         host, port: Where it listens; port 0 takes a free one.
         names: Further names that browsers reach it by.
         sessions: File that keeps the sessions of browsers.
@@ -126,7 +134,7 @@ def serve(
     listening = listen(host, port, what=WHAT)
     try:
         site = Site.of(host, listening.getsockname()[1], names=names, is_tls=certificate is not None)
-        server = _uvicorn_server(calls, site, admission, certificate, key)
+        server = _uvicorn_server(calls, site, admission, link, certificate, key)
     except BaseException:
         listening.close()
         raise
@@ -147,10 +155,16 @@ def link_of(url: str, admission: Admission) -> str:
 
 
 def _uvicorn_server(
-    calls: Calls, site: Site, admission: Admission, certificate: Path | None, key: Path | None
+    calls: Calls,
+    site: Site,
+    admission: Admission,
+    link: LiveLink | None,
+    certificate: Path | None,
+    key: Path | None,
 ) -> "uvicorn.Server":
     import uvicorn
     from uvicorn.protocols.http.h11_impl import H11Protocol
+    from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
     class LimitedConnection(H11Protocol):
         """Uvicorn's connection, with a limit on how many there are and on how long a request's head may take."""
@@ -193,11 +207,19 @@ def _uvicorn_server(
             cycle: Any = self.cycle  # None before the first request
             return cycle is None or cycle.response_complete
 
+    class LimitedSocket(WebSocketsSansIOProtocol):
+        """Uvicorn's socket, which ends where its answers to pings are not read."""
+
+        def handle_ping(self) -> None:
+            super().handle_ping()
+            if self.transport.get_write_buffer_size() > UNREAD_BYTES:
+                self.transport.abort()
+
     try:
         config = uvicorn.Config(
-            application(calls, site, admission),
+            application(calls, site, admission, link),
             http=LimitedConnection,
-            ws="websockets-sansio",
+            ws=LimitedSocket,
             ws_max_size=MESSAGE_BYTES,
             ws_per_message_deflate=False,
             ws_ping_interval=20,

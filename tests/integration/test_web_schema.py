@@ -23,7 +23,7 @@ STRATEGIES = Path(__file__).parents[2] / "strategies"
 
 
 def every_operation() -> list[Operation]:
-    api = Api(Calls(HeldRuns({}), DATA), Site.of("127.0.0.1", 80), Admission("t" * 32, BrowserSessions(None)))
+    api = Api(Calls(HeldRuns({}), DATA), Site.of("127.0.0.1", 80), Admission("t" * 32, BrowserSessions(None)), None)
     return [operation for operation, _ in api.operations()]
 
 

@@ -31,7 +31,7 @@ def server() -> Iterator[WebServer]:
 
 def every_route() -> list[tuple[str, str]]:
     """Return method and path of every operation."""
-    api = Api(Calls(HeldRuns({}), DATA), Site.of("127.0.0.1", 80), Admission("t" * 32, BrowserSessions(None)))
+    api = Api(Calls(HeldRuns({}), DATA), Site.of("127.0.0.1", 80), Admission("t" * 32, BrowserSessions(None)), None)
     return [
         (operation.method, PREFIX + operation.path.replace("{table}", "fills").replace("{", "").replace("}", ""))
         for operation, _ in api.operations()
@@ -61,6 +61,7 @@ def test_another_address_takes_an_explicit_flag(host: str) -> None:
     with pytest.raises(ConfigError, match="--i-understand"):
         serve(
             Calls(HeldRuns({}), DATA),
+            None,
             host=host,
             port=0,
             names=["example.org"],
