@@ -24,8 +24,10 @@ from quantkit.errors import ConfigError, DataError
 from quantkit.instruments import Instrument
 from quantkit.orders import Fill, Order
 from quantkit.portable import check_new, unportable
+from quantkit.report import price_tables
 from quantkit.report.digest import ENCODINGS, named, result_hash
 from quantkit.report.frames import utc_index
+from quantkit.report.prices import Prices
 from quantkit.storage.root import sync_folder
 from quantkit.storage.segments import try_lock
 
@@ -84,6 +86,7 @@ def save(
     manifest: Mapping[str, Any],
     extra: Mapping[str, "pd.DataFrame"],
     sources: Mapping[str, bytes],
+    prices: Prices,
 ) -> Path:
     """Write a result into a new folder.
 
@@ -93,6 +96,7 @@ def save(
         manifest: JSON-ready; the ledger and a digest of each file are added.
         extra: Further tables by name, for other tools.
         sources: The strategy's code by path; a file with a name that not every machine takes is left out.
+        prices: The price paths; those of traded instruments are written.
 
     A save that is killed leaves the whole result, or a folder `NAME.partial`, which the next save clears away.
 
@@ -110,7 +114,10 @@ def save(
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with _partial(target) as part:
-            _write(part, outcome, manifest, extra, sources)
+            saved = price_tables.write(part, target, prices, outcome)
+            for table in saved.tables:
+                _make_durable(part / table.file)
+            _write(part, outcome, {**manifest, "prices": msgspec.to_builtins(saved)}, extra, sources)
         if target.exists():
             target.rmdir()
         part.rename(target)
@@ -201,6 +208,8 @@ def load(folder: str | Path) -> tuple[Outcome, dict[str, Any], dict[str, Instrum
         for entry in manifest["instruments"]:  # of one id the first is as at the start
             instruments.setdefault(entry["id"], Instrument.from_dict(entry))
         is_whole = result_hash(outcome, manifest["hash_encoding"]) == manifest["hash"]
+        if "prices" in manifest:
+            msgspec.convert(manifest["prices"], price_tables.SavedPrices)
         msgspec.convert([manifest["config"], manifest["versions"]], list[dict[str, Any]])
         msgspec.convert(manifest.get("other_variants", []), list[float | None])
         sources = read_sources(source / SOURCES, manifest.get("sources", {}))

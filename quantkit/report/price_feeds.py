@@ -20,7 +20,7 @@ from quantkit.feeds.replay import MemoryFeed, ReplayFeed, StoredRows, merge_bloc
 from quantkit.instruments import Instrument
 from quantkit.orderbook import Book
 from quantkit.report.metrics import FloatArray, IntArray
-from quantkit.report.prices import NoPrices, PriceRows, PriceSource
+from quantkit.report.prices import NoPrices, PriceRows, PriceSource, Recording
 from quantkit.rows.batch import Batch
 from quantkit.rows.columns import Block, Stream
 from quantkit.rows.cursors import BookCursor, StreamCursor
@@ -61,8 +61,12 @@ class FeedPrices(PriceSource):
         """
         raise NotImplementedError
 
-    def _check(self, stream: Stream) -> None:
+    def _check(self, stream: Stream, *, was_read: bool = True) -> None:
         """Refuse a stream of which the run had other rows.
+
+        Args:
+            stream: Of the feed.
+            was_read: Whether the run is known to have read it.
 
         Raises:
             DataError: It says what changed.
@@ -100,7 +104,7 @@ class FeedPrices(PriceSource):
         stream = Stream("book", instrument)
         if stream not in self._feed().coverage():
             return [None] * len(times_ns)
-        self._check(stream)
+        self._check(stream, was_read=False)
         return self._walk(stream, times_ns[0], times_ns[-1]).books_at(times_ns)
 
     def _walk(self, stream: Stream, start_ns: int, end_ns: int) -> "_BookWalk":
@@ -144,14 +148,14 @@ class FolderPrices(FeedPrices):
         except QuantkitError as error:
             raise DataError(f"the data of the run cannot be read again: {error}") from error
 
-    def _check(self, stream: Stream) -> None:
+    def _check(self, stream: Stream, *, was_read: bool = True) -> None:
         if stream in self._checked:
             return
         feed = self._feed()
         assert isinstance(feed, ReplayFeed)
-        folder = folder_of(stream, 0).rpartition("/")[0] + "/"
+        folder = _folder_of(stream)
         were = {path: digest for path, digest in self._files.items() if path.startswith(folder)}
-        if were:  # of a book that the run did not read, nothing is known
+        if were or was_read:  # of a book that the run did not read, nothing is known
             held = {entry.path: entry for entry in feed.catalog.entries if entry.stream == stream}
             inside = {entry.path for entry in feed.catalog.files(stream, self._start_ns, self._end_ns)}
             for path in sorted(were.keys() | inside):
@@ -162,6 +166,28 @@ class FolderPrices(FeedPrices):
             for path in were:
                 DataFile(self._root, held[path])  # whose bytes are compared with the manifest's words
         self._checked.add(stream)
+
+
+class RecordedPrices(FolderPrices, Recording):
+    """Price paths from the recording of a live run."""
+
+    @property
+    def recording(self) -> Recording:
+        """This one."""
+        return self
+
+    @property
+    def folder(self) -> Path:
+        """Where the rows lie."""
+        return Path(self._root.path)
+
+    def files_of(self, streams: Iterable[Stream]) -> dict[str, str]:
+        """Return the digests of the files of some streams, and of their books and gaps."""
+        wanted = {
+            each for stream in streams for each in (stream, *map(Stream, ("book", "gap"), 2 * [stream.instrument]))
+        }
+        folders = tuple(_folder_of(stream) for stream in wanted)
+        return {path: digest for path, digest in self._files.items() if path.startswith(folders)}
 
 
 class FramePrices(FeedPrices):
@@ -199,7 +225,7 @@ class FramePrices(FeedPrices):
         except QuantkitError as error:
             raise DataError(f"the frames changed since the run: {error}") from error
 
-    def _check(self, stream: Stream) -> None:
+    def _check(self, stream: Stream, *, was_read: bool = True) -> None:
         feed = self._feed()
         assert isinstance(feed, MemoryFeed)
         if stream in self._unchecked:
@@ -250,7 +276,12 @@ def recorded_prices(folder: Path | None, plan: Plan, outcome: Outcome) -> PriceS
         files = {entry.path: entry.sha256 for entry in Catalog(root).entries}
     except QuantkitError as error:
         return NoPrices(f"the recording of the run cannot be read: {error}")
-    return FolderPrices(root, files, plan.instruments, outcome.start_ns, outcome.end_ns)
+    return RecordedPrices(root, files, plan.instruments, outcome.start_ns, outcome.end_ns)
+
+
+def _folder_of(stream: Stream) -> str:
+    """Return the folder of all files of a stream, relative to the root."""
+    return folder_of(stream, 0).rpartition("/")[0] + "/"
 
 
 def _digest(feed: MemoryFeed, stream: Stream) -> bytes:

@@ -1,7 +1,8 @@
 """The price path of a run: what each instrument was valued on, row by row, read again when somebody asks for it."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Final
 
 import msgspec
@@ -70,8 +71,26 @@ def _length(stream: Stream) -> int:
     return interval_ns(stream.interval) if stream.interval else 0
 
 
+class Recording(ABC):
+    """Rows that a live run recorded in a folder, sealed."""
+
+    @property
+    @abstractmethod
+    def folder(self) -> Path:
+        """The folder."""
+
+    @abstractmethod
+    def files_of(self, streams: Iterable[Stream]) -> dict[str, str]:
+        """Return the digests, by path, of the files of some streams, and of their instruments' books and gaps."""
+
+
 class PriceSource(ABC):
     """Where the price paths of a run can be read again."""
+
+    @property
+    def recording(self) -> Recording | None:
+        """The recording of a live run that they come from, if they do."""
+        return None
 
     @abstractmethod
     def reason(self, stream: Stream) -> str:
@@ -147,6 +166,11 @@ class Prices:
     def streams(self) -> dict[str, Stream]:
         """What each instrument of the run was valued on, traded ones first, in the order of their first fills."""
         return dict(self._marks)
+
+    @property
+    def recording(self) -> Recording | None:
+        """The recording of a live run that the paths are read from, if they are."""
+        return self._source.recording
 
     @property
     def instruments(self) -> list[str]:

@@ -12,7 +12,7 @@ import numpy as np
 from quantkit.engine.outcome import Outcome
 from quantkit.fees import Fees
 from quantkit.instruments import Instrument
-from quantkit.report import archive, digest, frames, notebook, round_trips, stats, summary
+from quantkit.report import archive, digest, frames, notebook, price_tables, round_trips, stats, summary
 from quantkit.report.console import console_of
 from quantkit.report.prices import UNKNOWN, Prices, PriceSource, streams_of
 from quantkit.report.text import counted, decimals_for, money
@@ -181,6 +181,9 @@ class Result:
     def save(self, folder: str | Path) -> Path:
         """Write the result into a new folder: Parquet tables and `manifest.json`, whole or not at all.
 
+        The price paths of traded instruments go with it, read once more and written a few rows at a time. Beside the
+        recording of its live run the result refers to that instead.
+
         Returns:
             The folder.
 
@@ -194,7 +197,7 @@ class Result:
         }
         # Who lists many results reads no tables.
         known = {"stats": summary.json_stats(self.numbers), "other_variants": self.other_variants}
-        self.saved_to = archive.save(folder, self.outcome, {**self.manifest, **known}, extra, self.sources)
+        self.saved_to = archive.save(folder, self.outcome, {**self.manifest, **known}, extra, self.sources, self.prices)
         return self.saved_to
 
     @classmethod
@@ -207,7 +210,8 @@ class Result:
         outcome, manifest, instruments, sources = archive.load(folder)
         # One entry for each instrument comes first, what changed later after them.
         changes = [Instrument.from_dict(fields) for fields in manifest["instruments"][len(instruments) :]]
-        result = cls(outcome, manifest["config"], instruments, changes, sources=sources)
+        prices = price_tables.read(Path(folder), manifest, instruments, outcome)
+        result = cls(outcome, manifest["config"], instruments, changes, sources=sources, prices=prices)
         result.other_variants = manifest.get("other_variants", [])
         result._versions = manifest["versions"]
         result._hash_encoding = manifest["hash_encoding"]

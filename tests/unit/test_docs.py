@@ -203,7 +203,7 @@ def test_what_a_run_stores_is_what_the_page_lists(clone: Path) -> None:
     words = ["backtest", "ma_cross", "--from", "2025-05-10", "--to", "2025-05-12", "--quiet", "--save", "kept"]
     assert CliRunner().invoke(main, words).exit_code == 0
     cells = [cells[0] for cells in rows(section(RESULTS, "## What a run stores"))]
-    listed = {name for cell in cells for name in re.findall(r"`([a-z_]+)(?:\.json)?`", cell)}
+    listed = {name for cell in cells for name in re.findall(r"`([a-z_]+[-0-9]*)(?:\.json)?`", cell)}
     assert listed == {file.stem for file in (clone / "kept").iterdir()}
 
 
