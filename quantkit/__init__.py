@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from quantkit.feeds.okx.ws.client import OkxClient
     from quantkit.fees import Fees
     from quantkit.instruments import Instrument, Side
+    from quantkit.live.commands import RunCommands
     from quantkit.loading import load_strategy
     from quantkit.orderbook import Book
     from quantkit.orders import Fill, Order, OrderState, OrderType, TimeInForce
@@ -56,6 +57,7 @@ _HOMES = {
     "Position": "quantkit.portfolio",
     "QuantkitError": "quantkit.errors",
     "Result": "quantkit.report.result",
+    "RunCommands": "quantkit.live.commands",
     "Side": "quantkit.orders",
     "Strategy": "quantkit.strategy",
     "StrategyError": "quantkit.errors",
@@ -92,6 +94,7 @@ __all__ = [
     "Position",
     "QuantkitError",
     "Result",
+    "RunCommands",
     "Side",
     "Strategy",
     "StrategyError",

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
     from quantkit.feeds.live_source import LiveSource
     from quantkit.feeds.okx.config import OkxConfig
+    from quantkit.live.commands import RunCommands
     from quantkit.live.status import LiveStatus
 
 AmountLike: TypeAlias = float | int | str | Decimal
@@ -173,6 +174,7 @@ def paper(
     batch_ms: float = 0,
     on_status: "Callable[[LiveStatus], None] | None" = None,
     stop: threading.Event | None = None,
+    commands: "RunCommands | None" = None,
 ) -> Result:
     """Run a strategy on an exchange's live data with simulated fills, and return the result once it is stopped.
 
@@ -191,6 +193,7 @@ def paper(
         batch_ms: Hand rows over at least so long apart, for less CPU; default each at once, and several under load.
         on_status: Called a few times a second with how the run stands.
         stop: Set it, from any thread, to end the run cleanly.
+        commands: Through it any thread pauses and resumes the run, cancels its orders, and stops it.
 
     Raises:
         ConfigError: The call is wrong.
@@ -202,7 +205,15 @@ def paper(
     arguments = locals()  # the keywords as given, by name; before any other local
     refuse_while_loading("paper")
     options = RunOptions.read(arguments)
-    _check_live_types(okx=okx, exchange=exchange, record=record, duration=duration, on_status=on_status, stop=stop)
+    _check_live_types(
+        okx=okx,
+        exchange=exchange,
+        record=record,
+        duration=duration,
+        on_status=on_status,
+        stop=stop,
+        commands=commands,
+    )
     built = build_strategy(strategy, params)
 
     from quantkit.live.run import run_live
@@ -215,6 +226,7 @@ def paper(
         duration_ns=None if duration is None else duration_ns(duration),
         on_status=on_status,
         stop=stop,
+        commands=commands,
     )
 
 
@@ -243,7 +255,9 @@ def _live_source(okx: "OkxConfig | None") -> "LiveSource":
     return OkxSource(okx)
 
 
-def _check_live_types(*, okx: Any, exchange: Any, record: Any, duration: Any, on_status: Any, stop: Any) -> None:
+def _check_live_types(
+    *, okx: Any, exchange: Any, record: Any, duration: Any, on_status: Any, stop: Any, commands: Any
+) -> None:
     """Refuse the wrong calls that are easily made.
 
     Raises:
@@ -265,6 +279,8 @@ def _check_live_types(*, okx: Any, exchange: Any, record: Any, duration: Any, on
         raise ConfigError(f"on_status is {on_status!r}; give a function that takes a LiveStatus")
     if stop is not None and not hasattr(stop, "is_set"):
         raise ConfigError(f"stop is {stop!r}; give a threading.Event()")
+    if commands is not None and not hasattr(commands, "give"):
+        raise ConfigError(f"commands is {commands!r}; give quantkit.RunCommands()")
 
 
 def _check_moment(option: str, moment: Moment | None, data: Any) -> None:

@@ -11,6 +11,8 @@ from quantkit.instruments import Side
 __all__ = ["Fill", "Order", "OrderRequest", "OrderState", "OrderType", "Side", "TimeInForce"]
 
 
+#: The reason of orders and changes that were refused because the run was paused from outside.
+PAUSED: Final = "paused"
 #: Reasons of our own cancels and changes, and how those begin that say that one did nothing, or that nobody knows.
 REQUESTED: Final = "requested"
 AMENDED: Final = "amended"

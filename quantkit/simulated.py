@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from quantkit.brokers.send_clock import SendClock
 from quantkit.brokers.simulated.build import simulated
+from quantkit.engine.commands import CommandSource
 from quantkit.engine.engine import Engine
 from quantkit.engine.outcome import RunLog
 from quantkit.engine.prepared import Prepared
@@ -20,6 +21,7 @@ def simulated_run(
     progress: Callable[[int, int, int], None] | None = None,
     log: RunLog | None = None,
     send_clock: SendClock | None = None,
+    commands: CommandSource | None = None,
     is_live: bool = False,
 ) -> Engine:
     """Call `on_start`, plan the run, and return the engine that does it.
@@ -28,7 +30,7 @@ def simulated_run(
         feed: The source of rows.
         strategy: The strategy with its hooks.
         options: How.
-        progress, log, send_clock: See `Engine`.
+        progress, log, send_clock, commands: See `Engine`.
         is_live: Whether the run cannot simply be run once more over the same span.
 
     Raises:
@@ -37,4 +39,4 @@ def simulated_run(
     """
     options = options or RunOptions()
     prepared = Prepared(feed, strategy, options, is_live=is_live)
-    return Engine(prepared, simulated(options), progress=progress, log=log, send_clock=send_clock)
+    return Engine(prepared, simulated(options), progress=progress, log=log, send_clock=send_clock, commands=commands)

@@ -48,6 +48,16 @@ class InstantBroker:
             self._waiting[order_id] = order, *new
             self._tell(order, OrderState.PENDING, "amended", new[0])
 
+    def refuse(self, order: Order, now_ns: int, reason: str) -> None:
+        self._waiting[order.id] = order, order.lots, order.price_ticks
+        self._due_ns[order.id] = now_ns + DELAY_NS
+        self._end(order, OrderState.REJECTED, reason, order.lots)
+
+    def refuse_amend(self, order_id: str, now_ns: int, reason: str) -> None:
+        if order_id in self._waiting:
+            order, lots, _ = self._waiting[order_id]
+            self._tell(order, OrderState.PENDING, f"amend_refused: {reason}", lots)
+
     def see_candle(self, candle: Candle) -> None: ...
 
     def begin(self) -> None: ...
@@ -79,6 +89,9 @@ class InstantBroker:
     def take_decisions(self) -> list[Decision]:
         found, self._decisions = self._decisions, []
         return found
+
+    def queue_ahead(self, order_id: str) -> float | None:
+        return None
 
     def qty_at(self, instrument: str, boundary_ns: int) -> int:
         return sum(f.signed_lots for f in self.fills if f.instrument == instrument and f.filled_ns < boundary_ns)

@@ -26,6 +26,7 @@ from quantkit.brokers.asynchronous.inputs import (
     Executed,
     InputSink,
     OrderInput,
+    OrderInputLog,
     OutcomeUnknown,
     Rejected,
 )
@@ -308,9 +309,9 @@ class ThreadedExchange:
 class _InStep:
     """The queue of an exchange that lives in the time of the run: it has to have come there before news is taken."""
 
-    def __init__(self, exchange: ThreadedExchange) -> None:
+    def __init__(self, exchange: ThreadedExchange, log: OrderInputLog | None) -> None:
         self._exchange = exchange
-        self._queue = InputQueue(exchange.wall)
+        self._queue = InputQueue(exchange.wall, log=log)
 
     def put(self, *news: OrderInput) -> None:
         self._queue.put(*news)
@@ -326,14 +327,15 @@ class _InStep:
 class ThreadedBrokers:
     """A factory of brokers with such an exchange behind each; it lives in the time of its run."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, log: OrderInputLog | None = None) -> None:
         self.exchanges: list[ThreadedExchange] = []
         self._seed = seed
+        self._log = log
 
     def __call__(self, setup: BrokerSetup) -> AsyncBroker:
         exchange = ThreadedExchange(self._seed, lambda: setup.position.now_ns)
         self.exchanges.append(exchange)
-        inputs = _InStep(exchange)
+        inputs = _InStep(exchange, self._log)
         exchange.open(setup.instruments, inputs)
         return AsyncBroker(setup, exchange, inputs)
 

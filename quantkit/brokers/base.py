@@ -9,7 +9,7 @@ from typing import Final, NamedTuple, Protocol
 import msgspec
 
 from quantkit.brokers.send_clock import SendClock
-from quantkit.clock import NEVER_NS
+from quantkit.clock import NEVER_NS, NS_PER_MS
 from quantkit.events import Candle
 from quantkit.fees import Fees
 from quantkit.instruments import Instrument
@@ -19,6 +19,10 @@ from quantkit.rows.columns import Stream
 from quantkit.rows.cursors import NOWHERE, StreamCursor
 from quantkit.rows.marks import MarkTable
 from quantkit.rows.position import RunPosition
+
+#: A refusal of our own is reported no sooner than this: a strategy that answers it with another order must not do so at
+#: one moment for ever.
+REFUSED_AFTER_NS: Final = NS_PER_MS
 
 
 class Report(msgspec.Struct, frozen=True, order=True, gc=False, array_like=True):
@@ -166,6 +170,14 @@ class OrderEntry(Protocol):
         """Send a change of the whole size or of the limit price on its way."""
         ...
 
+    def refuse(self, order: Order, now_ns: int, reason: str) -> None:
+        """Reject a new order without sending it; that is reported about when the exchange's refusal would be."""
+        ...
+
+    def refuse_amend(self, order_id: str, now_ns: int, reason: str) -> None:
+        """Refuse a change without sending it, unless the order is over; reported like a refused order."""
+        ...
+
 
 class Broker(OrderEntry, Protocol):
     """Takes orders, and reports their acceptance, fills and ends later.
@@ -253,6 +265,10 @@ class Broker(OrderEntry, Protocol):
         ...
 
     # The account
+
+    def queue_ahead(self, order_id: str) -> float | None:
+        """Return the size that is displayed in front of a resting order; None where that is not known."""
+        ...
 
     def qty_at(self, instrument: str, boundary_ns: int) -> int:
         """Return the signed size steps from fills stamped before `boundary_ns`."""

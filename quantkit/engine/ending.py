@@ -74,6 +74,7 @@ def finish(parts: RunParts, ended: str, end_ns: int) -> Outcome:
 def _warnings(parts: RunParts, notes: BrokerNotes, ended: str, end_ns: int) -> list[str]:
     """Return what the reader of the result has to know, as far as only the end tells it."""
     found = [
+        *parts.commands.notes(),
         *parts.gaps.notes(end_ns),
         *notes.rows,
         *idle_fees(parts.plan),

@@ -5,6 +5,7 @@ from decimal import Decimal
 
 from quantkit.brokers.base import BrokerFactory
 from quantkit.brokers.send_clock import SendClock
+from quantkit.engine.commands import CommandSource, RunCommand
 from quantkit.engine.ending import finish
 from quantkit.engine.loop import RowLoop, RunEndedError
 from quantkit.engine.outcome import Outcome, RunLog
@@ -26,6 +27,7 @@ class Engine:
         progress: Called with (now_ns, start_ns, end_ns) after each batch.
         log: Gets the outputs of each batch.
         send_clock: The departures of messages, and the offset of our clock.
+        commands: Commands from outside, taken between two batches of a live run; None: it takes none.
 
     Attributes:
         plan: The decisions before the run.
@@ -40,8 +42,9 @@ class Engine:
         progress: Callable[[int, int, int], None] | None = None,
         log: RunLog | None = None,
         send_clock: SendClock | None = None,
+        commands: CommandSource | None = None,
     ) -> None:
-        parts = RunParts(prepared, make_broker, log, send_clock or SendClock())
+        parts = RunParts(prepared, make_broker, log, send_clock or SendClock(), commands)
         self.plan: Plan = parts.plan
         self.reported = parts.reported
         self._parts = parts
@@ -80,7 +83,17 @@ class Engine:
     @property
     def notes(self) -> list[str]:
         """Warnings so far, and the gaps by instrument and channel."""
-        return [*self._parts.warnings, *self._parts.gaps.notes()]
+        return [*self._parts.warnings, *self._parts.commands.notes(), *self._parts.gaps.notes()]
+
+    @property
+    def is_paused(self) -> bool:
+        """Whether the run is paused from outside."""
+        return self._parts.orders.is_paused
+
+    @property
+    def commands(self) -> Sequence[RunCommand]:
+        """The commands taken so far, in order."""
+        return self._parts.commands.taken
 
     @property
     def changes(self) -> list[Instrument]:
@@ -122,6 +135,7 @@ class Engine:
                     self._loop.pass_time()
                     end_ns = min(max(batch.until_ns, position.now_ns), self.plan.end_ns)
                     self._loop.wake_until(end_ns + 1)
+                    self._parts.commands.take(end_ns)
                     self._parts.delivery.write_log()
                     self._tell(end_ns)
                 elif len(batch):
@@ -149,13 +163,13 @@ class Engine:
 
     def _warm_up(self) -> None:
         """Deliver the candles before the start, with orders refused."""
-        self._parts.orders.refuse("warmup")
+        self._parts.orders.refusal = "warmup"
         self._parts.orders.remembered_targets.update(self._parts.prepared.start.targets)
         for candle in self._parts.prepared.warmup_candles():
             self._position.now_ns = candle.received_ns
             self._parts.guard.call("on_candle", self._parts.hooks.on_candle, candle)
             self._parts.broker.see_candle(candle)
-        self._parts.orders.accept()
+        self._parts.orders.refusal = ""
 
     def _begin(self) -> None:
         """Start trading: timers at their first multiples, targets of the warm-up applied."""
@@ -177,7 +191,7 @@ class Engine:
     def _stop(self, ended: str, end_ns: int) -> Outcome:
         """Stop the strategy, cancel what is open, and gather everything."""
         self._position.now_ns = end_ns
-        self._parts.orders.refuse("stopped")
+        self._parts.orders.refusal = "stopped"
         if self._strategy_stops:
             self._strategy_stops = False
             self._parts.guard.call("on_stop", self._parts.strategy.on_stop)

@@ -16,6 +16,7 @@ from quantkit.orders import (
     AMENDED,
     CANCEL_REFUSED,
     CANCEL_UNKNOWN,
+    PAUSED,
     Fill,
     Order,
     OrderRequest,
@@ -43,12 +44,14 @@ class OrderManager:
     Attributes:
         orders: Every order sent or refused, by id.
         refusal: Why orders are refused at present.
+        is_paused: Whether the run is paused from outside: nothing but cancels leaves then.
         remembered_targets: Positions asked for during the warm-up.
     """
 
     def __init__(self, broker: OrderEntry, reported: Portfolio, *, run_id: str, position: RunPosition) -> None:
         self.orders: dict[str, Order] = {}
         self.refusal: Refusal = ""
+        self.is_paused = False
         self.remembered_targets: dict[str, float] = {}
         self._broker = broker
         self._reported = reported
@@ -56,14 +59,6 @@ class OrderManager:
         self._run_id = run_id
         self._position = position
         self._desks = {instrument: Desk() for instrument in reported.instruments}
-
-    def refuse(self, why: Refusal) -> None:
-        """Refuse orders from now on."""
-        self.refusal = why
-
-    def accept(self) -> None:
-        """Send orders from now on."""
-        self.refusal = ""
 
     def instrument(self, instrument_id: str) -> Instrument:
         """Return an instrument of the run.
@@ -125,8 +120,9 @@ class OrderManager:
         self.orders[order.id] = order
         if not refusal:
             self._desks[name].open[order.id] = OpenOrder(order, lots, ticks, roundings)
-            sent_ns = self._broker.submit(order, now_ns)
-            if sent_ns != now_ns:
+            if self.is_paused:
+                self._broker.refuse(order, now_ns, PAUSED)
+            elif (sent_ns := self._broker.submit(order, now_ns)) != now_ns:
                 _put(order, "sent_ns", sent_ns)
                 _put(order, "updated_ns", sent_ns)
         return order
@@ -159,7 +155,10 @@ class OrderManager:
         if ticks is not None:
             kept.ticks = ticks
         kept.roundings.update(roundings)
-        self._broker.amend(kept.order.id, self._position.now_ns, lots=lots, limit_ticks=ticks)
+        if self.is_paused:
+            self._broker.refuse_amend(kept.order.id, self._position.now_ns, PAUSED)
+        else:
+            self._broker.amend(kept.order.id, self._position.now_ns, lots=lots, limit_ticks=ticks)
 
     def cancel(self, order: Order) -> None:
         """Send a cancel of an open order, once."""

@@ -6,6 +6,7 @@ from quantkit.brokers.base import BrokerFactory, BrokerSetup, DirtySet
 from quantkit.brokers.send_clock import SendClock
 from quantkit.engine.bookings import Bookings
 from quantkit.engine.books import Books
+from quantkit.engine.commands import Commands, CommandSource
 from quantkit.engine.context import RunContext
 from quantkit.engine.delivery import ReportDelivery
 from quantkit.engine.dispatch import HookDispatcher
@@ -31,6 +32,7 @@ class RunParts:
         make_broker: Makes the broker.
         log: Told what was sent and reported; None for nobody.
         send_clock: Says when messages leave.
+        commands: Those from outside; None for a run that takes none.
 
     Attributes:
         dirty: What has changed since the broker last searched.
@@ -40,7 +42,12 @@ class RunParts:
     """
 
     def __init__(
-        self, prepared: Prepared, make_broker: BrokerFactory, log: RunLog | None, send_clock: SendClock
+        self,
+        prepared: Prepared,
+        make_broker: BrokerFactory,
+        log: RunLog | None,
+        send_clock: SendClock,
+        commands: CommandSource | None,
     ) -> None:
         plan, options, position, strategy = prepared.plan, prepared.options, prepared.position, prepared.strategy
         start, instruments, currency = prepared.start, plan.instruments.values(), options.report_currency
@@ -81,6 +88,7 @@ class RunParts:
             )
         )
         self.orders = OrderManager(self.broker, self.reported, run_id=RUN_ID, position=position)
+        self.commands = Commands(commands, self.orders, position)
         self.gaps = Gaps()
         self.books = Books(self.cursors.values(), self.gaps, position)
         self.delivery = ReportDelivery(self.broker, self.orders, strategy, self.guard, log)

@@ -14,6 +14,7 @@ import msgspec
 
 from quantkit.brokers.asynchronous.inputs import OrderInput
 from quantkit.brokers.base import Decision, Report
+from quantkit.engine.commands import RunCommand
 from quantkit.errors import ConfigError, DataError
 from quantkit.events import Candle
 from quantkit.fees import Fees
@@ -22,8 +23,8 @@ from quantkit.options import RunOptions
 from quantkit.rows.columns import Stream
 from quantkit.storage.tape import TapeReader, TapeWriter
 
-#: Version 3 has news of orders.
-VERSION: Final = 3
+#: Version 3 has news of orders, version 4 commands from outside.
+VERSION: Final = 4
 #: The broker of paper runs, in the log of a run.
 SIMULATED: Final = "simulated"
 
@@ -132,13 +133,15 @@ class Stopped(msgspec.Struct, frozen=True, kw_only=True, tag="stop"):
     asked: list[str] = []
 
 
-Entry: TypeAlias = Started | WarmupLoaded | InputBatch | BrokerNews | Sent | Stepped | Output | FeedEnded | Stopped
+Entry: TypeAlias = (
+    Started | WarmupLoaded | InputBatch | BrokerNews | RunCommand | Sent | Stepped | Output | FeedEnded | Stopped
+)
 
 _decoder: Final = msgspec.json.Decoder(Entry)
 
 
 class EngineLog:
-    """Writes a run's engine log: its `InputLog`, its `OrderInputLog` and its `RunLog`.
+    """Writes a run's engine log: its `InputLog`, its `OrderInputLog`, its `CommandLog` and its `RunLog`.
 
     Every entry is safe from a kill of the process once its call returns.
     """
@@ -164,6 +167,10 @@ class EngineLog:
     def broker_news(self, news: Sequence[OrderInput], until_ns: int | None) -> None:
         """Add news of orders."""
         self.write(BrokerNews(until_ns, list(news)))
+
+    def command(self, command: RunCommand) -> None:
+        """Add a command from outside."""
+        self.write(command)
 
     def sent(self, instrument: str, number: int, at_ns: int, sent_ns: int) -> None:
         """Add the departure of a message."""

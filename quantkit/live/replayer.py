@@ -9,6 +9,7 @@ from quantkit.brokers.asynchronous.inputs import OrderInput
 from quantkit.brokers.base import Decision, Report
 from quantkit.brokers.send_clock import CallClock
 from quantkit.clock import iso_of
+from quantkit.engine.commands import RunCommand
 from quantkit.errors import DataError
 from quantkit.events import Candle
 from quantkit.live.journal import (
@@ -56,6 +57,7 @@ class LogReplayer:
         started: The first of them.
         send_clock: Lets messages leave as in the recorded run.
         news: Gives the broker the recorded news of its orders.
+        commands: Gives the engine the recorded commands.
         decisions, orders, fills: Counts of what was compared so far.
     """
 
@@ -67,6 +69,7 @@ class LogReplayer:
         self.started = first
         self.send_clock = _RecordedSends(self)
         self.news = _RecordedNews(self)
+        self.commands = _RecordedCommands(self)
         self.decisions = self.orders = self.fills = 0
         self._unsent: Sent | None = None
         self._next: Entry | None = None
@@ -95,6 +98,14 @@ class LogReplayer:
         self._advance()
         return entry.news
 
+    def command(self, now_ns: int) -> RunCommand | None:
+        """Return the command that the recorded run took here; None where it took none."""
+        entry = self._next
+        if not isinstance(entry, RunCommand) or entry.taken_ns != now_ns:
+            return None
+        self._advance()
+        return entry
+
     def _past_sent(self) -> Entry | None:
         """Return the next entry, past messages that the repeated run has not sent."""
         while isinstance(self._next, Sent):
@@ -110,7 +121,10 @@ class LogReplayer:
             raise DifferenceError(where, f"sent, about {self._unsent.instrument}", "not sent")
 
     @staticmethod
-    def _check_news(entry: Entry) -> None:
+    def _check_inputs(entry: Entry) -> None:
+        """Refuse an entry that the repeated run should have taken by now."""
+        if isinstance(entry, RunCommand):
+            raise DifferenceError(f"commands at {iso_of(entry.taken_ns)}", str(entry), "not taken")
         if isinstance(entry, BrokerNews) and entry.news:
             first = entry.news[0]
             told = f"{type(first).__name__.lower()} of order {first.order_id}"
@@ -138,7 +152,7 @@ class LogReplayer:
                 raise CutShortError
             if isinstance(entry, Output):
                 raise DifferenceError(self._place(entry), describe(entry.decisions, entry.reports), "nothing")
-            self._check_news(entry)
+            self._check_inputs(entry)
             if not isinstance(entry, InputBatch):
                 if isinstance(entry, FeedEnded):
                     self._advance()
@@ -151,7 +165,7 @@ class LogReplayer:
         entry = self._past_sent()
         if entry is None:
             raise CutShortError
-        self._check_news(entry)
+        self._check_inputs(entry)
         if not isinstance(entry, Output):
             raise DifferenceError(_place_of(decisions, reports), "nothing", describe(decisions, reports))
         for number, (recorded, replayed) in enumerate(zip(entry.decisions, decisions, strict=False)):
@@ -175,7 +189,7 @@ class LogReplayer:
     @property
     def goes_on(self) -> bool:
         """Whether the recorded run took more in than was followed so far."""
-        return isinstance(self._past_sent(), InputBatch | WarmupLoaded)
+        return isinstance(self._past_sent(), InputBatch | WarmupLoaded | RunCommand)
 
     def has_failed(self) -> bool:
         """Return whether the recorded run ended with an error; reads to its end."""
@@ -226,6 +240,17 @@ class _RecordedNews:
     def take_rest(self) -> Sequence[OrderInput]:
         """Return what the recorded run still took at its end."""
         return self._log.broker_news(None)
+
+
+class _RecordedCommands:
+    """Gives the commands of the recorded run, at the places where that took them."""
+
+    def __init__(self, log: LogReplayer) -> None:
+        self._log = log
+
+    def take(self, now_ns: int) -> RunCommand | None:
+        """Return what the recorded run took at the end of this batch."""
+        return self._log.command(now_ns)
 
 
 def _place_of(decisions: Sequence[Decision], reports: Sequence[Report]) -> str:

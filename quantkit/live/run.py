@@ -20,6 +20,7 @@ from quantkit.errors import ConfigError, DataError, QuantkitError, StrategyError
 from quantkit.feeds.exchanges import source_class
 from quantkit.feeds.live_feed import LiveFeed
 from quantkit.feeds.live_source import OPEN_END_NS, LiveSource
+from quantkit.live.commands import RunCommands
 from quantkit.live.engine import live_engine
 from quantkit.live.folder import DATA, ENGINE, RESULT, SOURCE, new_folder, versions
 from quantkit.live.journal import SIMULATED, VERSION, EngineLog, Started, Stopped, config_fields
@@ -49,11 +50,12 @@ def run_live(
     duration_ns: int | None,
     on_status: Callable[[LiveStatus], None] | None,
     stop: threading.Event | None,
+    commands: RunCommands | None = None,
 ) -> Result:
     """Run a strategy on live data until it is stopped; see `quantkit.api.paper`.
 
     Args:
-        strategy, options, source, record, duration_ns, on_status, stop: As there, checked.
+        strategy, options, source, record, duration_ns, on_status, stop, commands: As there, checked.
         gateway: The way of orders to an exchange, which the run closes at its end. None: a paper run, whose fills are
             simulated.
     """
@@ -65,8 +67,21 @@ def run_live(
     log = None
     try:
         log = None if folder is None else EngineLog(folder / ENGINE)
-        return _run(strategy, options, source, gateway, folder, log, duration_ns, on_status, stop or threading.Event())
+        return _run(
+            strategy,
+            options,
+            source,
+            gateway,
+            folder,
+            log,
+            duration_ns,
+            on_status,
+            stop or threading.Event(),
+            commands,
+        )
     finally:
+        if commands is not None:
+            commands.end()
         if gateway is not None:
             gateway.close()
         if log is not None:
@@ -86,10 +101,13 @@ def _run(
     duration_ns: int | None,
     on_status: Callable[[LiveStatus], None] | None,
     stop: threading.Event,
+    commands: RunCommands | None,
 ) -> Result:
     name, digest = source_of(strategy)
     sender = sender_of(name, digest, strategy.parameters)
     with LiveFeed(source, folder=folder, input_log=log, stop=stop, sender=sender, batch_ns=options.batch_ns) as feed:
+        if commands is not None:
+            commands.begin(feed, log)
         start_ns = feed.now_ns()
         end_ns = OPEN_END_NS if duration_ns is None else start_ns + duration_ns
         options = msgspec.structs.replace(options, start_ns=start_ns, end_ns=end_ns)
@@ -106,7 +124,16 @@ def _run(
         if gateway is not None:
             brokers = asynchronous(gateway, InputQueue(wall_ns, sleeper=feed, log=log))
         try:
-            engine = live_engine(feed, strategy, options, brokers, progress=progress, log=log, send_clock=feed.clock)
+            engine = live_engine(
+                feed,
+                strategy,
+                options,
+                brokers,
+                progress=progress,
+                log=log,
+                send_clock=feed.clock,
+                commands=commands,
+            )
         except StrategyError as error:
             if log is not None:
                 log.write(_stop_of_error(error, start_ns))

@@ -105,7 +105,7 @@ def _repeat(feed: Feed, strategy: Strategy, log: LogReplayer) -> str:
         config = config_of(log.started.config)
         name = log.started.broker
         brokers = None if name == SIMULATED else repeated(name, log.news)
-        engine = live_engine(feed, strategy, config, brokers, log=log, send_clock=log.send_clock)
+        engine = live_engine(feed, strategy, config, brokers, log=log, send_clock=log.send_clock, commands=log.commands)
         outcome = engine.run()
     except StrategyError as error:
         went_on = DifferenceError("the strategy", "went on", str(error))

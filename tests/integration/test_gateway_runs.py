@@ -4,6 +4,7 @@ import re
 import shutil
 import threading
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future
 from decimal import Decimal
 from inspect import signature
 from pathlib import Path
@@ -18,11 +19,13 @@ from threaded_exchange import ThreadedExchange
 import quantkit as qk
 from quantkit.brokers.asynchronous.inputs import Executed, InputSink
 from quantkit.clock import NS_PER_S, wall_ns
+from quantkit.engine.commands import CommandName, RunCommand
 from quantkit.feeds import exchanges
 from quantkit.feeds.live_feed import LiveFeed
 from quantkit.feeds.okx.config import OkxConfig
 from quantkit.feeds.okx.source import OkxSource
 from quantkit.instruments import Instrument
+from quantkit.live.commands import RunCommands
 from quantkit.live.journal import BrokerNews, EngineLog, Entry, Output, Started, Stopped, read_log
 from quantkit.live.run import run_live
 from quantkit.live.status import LiveStatus
@@ -86,6 +89,8 @@ class Live:
     def __init__(
         self, server: StubServer, folder: Path, *, seed: int, price: float = 100.0, cash: int = 10_000, **params: Any
     ) -> None:
+        self.commands = RunCommands()
+        self.futures: list[Future[int]] = []  # of the commands that were given
         (file := folder / "trader.py").write_text(TRADER)
         self.exchange = ThreadedExchange(seed, wall_ns, is_waited_for=False, price=price)
         self.asked: list[int] = []  # moments that the feed was to wake at
@@ -104,6 +109,7 @@ class Live:
                     duration_ns=None,
                     on_status=self._watch,
                     stop=self._stop,
+                    commands=self.commands,
                 )
             except qk.StrategyError as error:
                 self.error = error
@@ -157,7 +163,7 @@ def test_a_run_is_repeated_from_its_log_without_thread_or_wire(live: Live) -> No
     assert len(live.result.fills) >= 25
     started = live.entries[0]
     assert isinstance(started, Started)
-    assert (started.broker, started.version) == ("threaded", 3)
+    assert (started.broker, started.version) == ("threaded", 4)
     before = threading.active_count()
     verdict = verify(live.folder)
     assert (verdict.difference, verdict.ended) == (None, "completed")
@@ -252,6 +258,36 @@ def test_a_run_whose_hook_raised_is_repeated_too(server: StubServer, tmp_path: P
     verdict = verify(live.folder)
     assert (verdict.difference, verdict.ended) == (None, "strategy_error")
     assert any(isinstance(entry, BrokerNews) and entry.until_ns is None for entry in live.entries)
+
+
+class CommandedLive(Live):
+    """A run that is paused, emptied, resumed and stopped, one after another as the run goes on."""
+
+    order: tuple[CommandName, ...] = ("pause", "cancel_all", "resume", "pause", "resume", "stop")
+
+    def _watch(self, status: LiveStatus) -> None:
+        given = len(self.futures)
+        if status.fills_count >= 5 and given < len(self.order) and all(future.done() for future in self.futures):
+            self.futures.append(self.commands.give(self.order[given], source="test"))
+
+
+def test_a_run_with_commands_through_a_gateway_is_repeated_too(server: StubServer, tmp_path: Path) -> None:
+    """Refused orders never leave, cancels do; and so it is where a kill cut the log short."""
+    live = CommandedLive(server, tmp_path, seed=4)
+    assert live.result is not None
+    entries = live.entries
+    commands = [number for number, entry in enumerate(entries) if isinstance(entry, RunCommand)]
+    assert len(commands) == len(live.order)
+    refused = {order.id for order in live.result.outcome.orders if order.reason == "paused"}
+    sent = {d.order_id for entry in entries if isinstance(entry, Output) for d in entry.decisions}
+    assert refused
+    assert not refused & sent
+    assert not refused & {news.order_id for news in live.exchange.told}
+    verdict = verify(live.folder)
+    assert (verdict.difference, verdict.ended) == (None, "completed")
+    for number in (commands[1], commands[1] + 1, commands[3] + 1):
+        verdict = verify(copied(live, tmp_path / str(number), entries[:number]))
+        assert (verdict.difference, verdict.ended) == (None, "cut short")
 
 
 BOOKS = """

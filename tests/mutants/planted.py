@@ -36,6 +36,8 @@ BOOK_STREAM, QUEUE_SCAN = f"{_SIMULATED}book_stream.py", f"{_SIMULATED}queue_sca
 _ASYNCHRONOUS = "brokers/asynchronous/"
 REDUCER, QUEUE, NEWS = f"{_ASYNCHRONOUS}reducer.py", f"{_ASYNCHRONOUS}input_queue.py", f"{_ASYNCHRONOUS}broker.py"
 
+COMMANDS, GIVEN, REPLAYER = "engine/commands.py", "live/commands.py", "live/replayer.py"
+
 MUTANTS = [
     # The loop and its hooks.
     Mutant(
@@ -739,6 +741,98 @@ MUTANTS = [
         "        elif reason.startswith((CANCEL_REFUSED, CANCEL_UNKNOWN)):\n"
         "            desk.open[order.id].is_cancelling = False  # it may be sent once more\n",
         "",
+    ),
+    # Commands from outside.
+    Mutant(
+        "an order leaves while the run is paused",
+        ORDERS,
+        "            if self.is_paused:\n                self._broker.refuse(order, now_ns, PAUSED)\n            elif ",
+        "            if ",
+    ),
+    Mutant(
+        "a change leaves while the run is paused",
+        ORDERS,
+        "        if self.is_paused:\n            self._broker.refuse_amend(",
+        "        if False:\n            self._broker.refuse_amend(",
+    ),
+    Mutant(
+        "commands count before time has passed to the end of their batch",
+        ENGINE,
+        "self._loop.wake_until(end_ns + 1)\n                    self._parts.commands.take(end_ns)\n",
+        "self._parts.commands.take(end_ns)\n                    self._loop.wake_until(end_ns + 1)\n",
+    ),
+    Mutant(
+        "a command does its work at the time of the row before it",
+        COMMANDS,
+        "            self._position.now_ns = now_ns\n",
+        "",
+    ),
+    Mutant(
+        "one command a batch",
+        COMMANDS,
+        "        while (command := source.take(now_ns)) is not None:\n",
+        "        if (command := source.take(now_ns)) is not None:\n",
+    ),
+    Mutant(
+        "a refusal is told at once, however fast the exchange",
+        BROKER,
+        "        refused.reported_ns = now_ns + REFUSED_AFTER_NS\n",
+        "",
+    ),
+    Mutant(
+        "a refused change is not looked for",
+        BROKER,
+        '            self._executions.report(order, order.state, f"{AMEND_REFUSED}: {reason}", at_ns)\n'
+        "            self._dirty.add(order.instrument)\n",
+        '            self._executions.report(order, order.state, f"{AMEND_REFUSED}: {reason}", at_ns)\n',
+    ),
+    Mutant(
+        "a change of an order that is over at the exchange is refused",
+        BROKER,
+        "        order = self.orders[order_id]\n        if not order.state.is_final:\n",
+        "        order = self.orders[order_id]\n        if order:\n",
+    ),
+    Mutant(
+        "the end of a run cancels at the gateway what never left",
+        NEWS,
+        "filter(self._is_out, self._open())",
+        "self._open()",
+    ),
+    Mutant(
+        "a cancel leaves for an order that never did",
+        NEWS,
+        "        return record.request != _NOT_SENT and not record.state.is_final\n",
+        "        return not record.state.is_final\n",
+    ),
+    Mutant(
+        "a refusal waits behind news that comes later",
+        NEWS,
+        "deque(sorted([*self._waiting, *news], key=_received_ns))",
+        "deque([*self._waiting, *news])",
+    ),
+    Mutant(
+        "a command counts before it is in the log",
+        GIVEN,
+        "        if self._log is not None:\n            self._log.command(command)\n        if",
+        "        if",
+    ),
+    Mutant(
+        "a stop does not end the feed",
+        GIVEN,
+        '        if command.name == "stop" and feed is not None:\n            feed.stop()\n',
+        "",
+    ),
+    Mutant(
+        "a repetition takes commands at any moment",
+        REPLAYER,
+        "not isinstance(entry, RunCommand) or entry.taken_ns != now_ns:",
+        "not isinstance(entry, RunCommand):",
+    ),
+    Mutant(
+        "a command that a repetition has not taken is passed over",
+        REPLAYER,
+        "        if isinstance(entry, RunCommand):\n            raise",
+        "        if False:\n            raise",
     ),
     # The search along a book's rows while orders rest.
     Mutant(

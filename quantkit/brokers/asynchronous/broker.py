@@ -8,14 +8,15 @@ wire.
 """
 
 from collections import deque
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
+from operator import attrgetter
 from typing import Final
 
 from quantkit.brokers.asynchronous.gateway import Gateway, SilentGateway
 from quantkit.brokers.asynchronous.input_queue import InputQueue
-from quantkit.brokers.asynchronous.inputs import Executed, OrderInput, OrderInputs
+from quantkit.brokers.asynchronous.inputs import AmendRefused, Executed, OrderInput, OrderInputs, Rejected
 from quantkit.brokers.asynchronous.reducer import Change, OrderRecord, Reduced, end_of_run, reduce
-from quantkit.brokers.base import Agenda, BrokerFactory, BrokerNotes, BrokerSetup, Decision, Report
+from quantkit.brokers.base import REFUSED_AFTER_NS, Agenda, BrokerFactory, BrokerNotes, BrokerSetup, Decision, Report
 from quantkit.clock import NEVER_NS
 from quantkit.events import Candle
 from quantkit.instruments import Instrument
@@ -24,6 +25,10 @@ from quantkit.rows.cursors import StreamCursor
 
 #: Reason of an order of which nobody knew what had become of it when the run ended.
 FATE_UNKNOWN: Final = "fate_unknown"
+#: Stands for the request of an order that was refused here and never left.
+_NOT_SENT: Final = 0
+
+_received_ns = attrgetter("received_ns")
 
 
 def asynchronous(gateway: Gateway, queue: InputQueue) -> BrokerFactory:
@@ -92,13 +97,13 @@ class AsyncBroker:
         return sent_ns
 
     def cancel(self, order_id: str, now_ns: int) -> None:
-        if not self._records[order_id].state.is_final:
+        if self._is_out(self._records[order_id]):
             self._leave(now_ns, "cancel", self._orders[order_id], None, None)
             self._gateway.cancel(order_id, self._requests)
 
     def amend(self, order_id: str, now_ns: int, *, lots: int | None, limit_ticks: int | None) -> None:
         record = self._records[order_id]
-        if record.state.is_final:
+        if not self._is_out(record):
             return
         self._leave(now_ns, "amend", self._orders[order_id], lots, limit_ticks)
         if lots is not None and lots <= record.filled_lots:
@@ -106,6 +111,40 @@ class AsyncBroker:
             self._gateway.cancel(order_id, self._requests)
         else:
             self._gateway.amend(order_id, self._requests, lots=lots, limit_ticks=limit_ticks)
+
+    def refuse(self, order: Order, now_ns: int, reason: str) -> None:
+        self._orders[order.id] = order
+        self._records[order.id] = OrderRecord(
+            order_id=order.id, request=_NOT_SENT, lots=order.lots, limit_ticks=order.price_ticks
+        )
+        at_ns, received_ns = self._refusal_ns(order, now_ns)
+        self._tell_ourselves(Rejected(order_id=order.id, at_ns=at_ns, received_ns=received_ns, reason=reason))
+
+    def refuse_amend(self, order_id: str, now_ns: int, reason: str) -> None:
+        if not self._records[order_id].state.is_final:
+            self._requests += 1
+            at_ns, received_ns = self._refusal_ns(self._orders[order_id], now_ns)
+            self._tell_ourselves(
+                AmendRefused(
+                    order_id=order_id, at_ns=at_ns, received_ns=received_ns, request=self._requests, reason=reason
+                )
+            )
+
+    def _refusal_ns(self, order: Order, now_ns: int) -> tuple[int, int]:
+        """Return when something of ours is refused, by the exchange's clock, and when we hear of it."""
+        setup = self._setup
+        at_ns = now_ns - setup.send_clock.offset_at(now_ns)
+        return at_ns, now_ns + max(setup.latency_ns[order.instrument], REFUSED_AFTER_NS)
+
+    def _tell_ourselves(self, news: OrderInput) -> None:
+        """Let news that no gateway has brought wait for its moment; no log has it, since the run makes it anew."""
+        self._setup.dirty.add(self._orders[news.order_id].instrument)
+        self._await([news])
+
+    @staticmethod
+    def _is_out(record: OrderRecord) -> bool:
+        """Return whether an order is at the exchange, or on its way."""
+        return record.request != _NOT_SENT and not record.state.is_final
 
     def _leave(self, now_ns: int, kind: str, order: Order, lots: int | None, limit_ticks: int | None) -> int:
         """Number a message, log it, and return when it leaves."""
@@ -133,7 +172,12 @@ class AsyncBroker:
     # News -------------------------------------------------------------------------------------------------------
 
     def take_inputs(self, until_ns: int) -> None:
-        self._waiting.extend(self._inputs.take(until_ns))
+        self._await(self._inputs.take(until_ns))
+
+    def _await(self, news: Sequence[OrderInput]) -> None:
+        """Add news to what waits for its moment."""
+        if news:
+            self._waiting = deque(sorted([*self._waiting, *news], key=_received_ns))
         self._note_next()
 
     def advance(self, now_ns: int) -> None:
@@ -241,6 +285,9 @@ class AsyncBroker:
 
     # The account ------------------------------------------------------------------------------------------------
 
+    def queue_ahead(self, order_id: str) -> float | None:
+        return None
+
     def qty_at(self, instrument: str, boundary_ns: int) -> int:
         return sum(f.signed_lots for f in self.fills if f.instrument == instrument and f.filled_ns < boundary_ns)
 
@@ -254,7 +301,7 @@ class AsyncBroker:
         """Cancel what is open and wait for it; what is still open then is told as cancelled, with a warning."""
         if not self._is_over:
             self._is_over = True
-            for record in self._open():
+            for record in filter(self._is_out, self._open()):
                 self._requests += 1
                 self._gateway.cancel(record.order_id, self._requests)
             while self._hear_rest() and self._open():

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Mapping, Sequence
 
-from quantkit.brokers.base import Agenda, BrokerNotes, Report
+from quantkit.brokers.base import REFUSED_AFTER_NS, Agenda, BrokerNotes, Report
 from quantkit.brokers.send_clock import SendClock
 from quantkit.brokers.simulated.account import Account
 from quantkit.brokers.simulated.arrivals import Arrivals
@@ -17,7 +17,7 @@ from quantkit.brokers.simulated.traded import CandleMarket
 from quantkit.brokers.simulated.volume import VolumeShares
 from quantkit.events import Candle
 from quantkit.instruments import Instrument
-from quantkit.orders import Fill, Order
+from quantkit.orders import AMEND_REFUSED, Fill, Order
 from quantkit.rows.cursors import NOWHERE, StreamCursor
 from quantkit.rows.marks import MarkSource
 from quantkit.rows.position import RunPosition
@@ -104,6 +104,19 @@ class SimulatedBroker:
 
     def amend(self, order_id: str, now_ns: int, *, lots: int | None, limit_ticks: int | None) -> None:
         self._sender.send(now_ns, "amend", self.orders[order_id], lots, limit_ticks)
+
+    def refuse(self, order: Order, now_ns: int, reason: str) -> None:
+        refused = self.orders[order.id] = ExchangeOrder(order)
+        refused.reported_ns = now_ns + REFUSED_AFTER_NS
+        self._executions.reject(refused, reason, now_ns - self._send_clock.offset_at(now_ns))
+
+    def refuse_amend(self, order_id: str, now_ns: int, reason: str) -> None:
+        order = self.orders[order_id]
+        if not order.state.is_final:
+            order.reported_ns = max(now_ns + REFUSED_AFTER_NS, order.reported_ns)
+            at_ns = now_ns - self._send_clock.offset_at(now_ns)
+            self._executions.report(order, order.state, f"{AMEND_REFUSED}: {reason}", at_ns)
+            self._dirty.add(order.instrument)
 
     # The next row that matters ------------------------------------------------------------------------------------
 
@@ -211,6 +224,11 @@ class SimulatedBroker:
             self._arrivals.process(listing, sender.take(listing))
 
     # The account ------------------------------------------------------------------------------------------------
+
+    def queue_ahead(self, order_id: str) -> float | None:
+        order = self.orders[order_id]
+        lots = order.lots_in_front
+        return None if lots is None else self.listings[order.instrument].market.instrument.qty(lots)
 
     def qty_at(self, instrument: str, boundary_ns: int) -> int:
         return self._history.qty_at(instrument, boundary_ns)

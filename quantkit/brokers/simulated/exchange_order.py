@@ -107,6 +107,11 @@ class ExchangeOrder:
         return self.lots - self.filled_lots
 
     @property
+    def lots_in_front(self) -> int | None:
+        """Displayed size steps that stand before it in the queue, as far as known."""
+        return self.ahead
+
+    @property
     def waiting_stop(self) -> int | None:
         """The stop price while it has not been set off."""
         return None if self.is_triggered else self.stop_ticks

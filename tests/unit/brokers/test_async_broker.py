@@ -322,6 +322,50 @@ def test_news_of_orders_of_others_is_counted() -> None:
     assert "wire told 1 times of orders that are not of this run" in outcome.warnings
 
 
+def paused(strategy: Doing) -> Any:
+    """Reach behind the strategy: what a command would do between two batches."""
+    return strategy._context._orders  # type: ignore[attr-defined]
+
+
+def pause(strategy: Doing) -> None:
+    paused(strategy).is_paused = True
+
+
+def test_a_refused_order_never_leaves_and_is_told_after_the_latency() -> None:
+    """Neither its cancel nor a change of it, nor the cancels at the end."""
+
+    def deed(strategy: Doing) -> None:
+        buy(strategy)
+        strategy.cancel(strategy.made[0])
+
+    def unpause(strategy: Doing) -> None:
+        paused(strategy).is_paused = False
+
+    late = Wire((at(2.2), Acknowledged(order_id="other", at_ns=at(2.1))))
+    strategy, broker, outcome = run(late, {1: lambda s: (pause(s), deed(s)), 4: unpause})
+    (order,) = outcome.orders
+    assert (order.state, order.reason, late.sent) == (OrderState.REJECTED, "paused", [])
+    began_ns = order.sent_ns
+    assert strategy.heard == [(began_ns + 20_000_000, OrderState.REJECTED, "paused")]
+    assert broker.queue_ahead("bt1") is None
+    wire = Wire()
+    _, _, outcome = run(wire, {11: lambda s: (pause(s), buy(s))})
+    assert wire.sent == []
+    assert [(each.state, each.reason) for each in outcome.orders] == [(OrderState.REJECTED, "paused")]
+
+
+def test_a_refused_change_is_told_once_and_the_order_stays_with_the_exchange() -> None:
+    def change(strategy: Doing) -> None:
+        pause(strategy)
+        strategy.amend(strategy.made[0], qty=2)
+
+    wire = Wire((at(2.2), Acknowledged(order_id="bt1", at_ns=at(2.1))), (at(5.2), execution("bt1", 1, 4, at(5.1))))
+    strategy, _, _ = run(wire, {1: buy, 3: change, 7: change})
+    assert wire.sent == [("submit", "bt1", 1)]
+    assert [reason for _, _, reason in strategy.heard] == ["", "amend_refused: paused", ""]
+    assert strategy.heard[-1][1] is OrderState.FILLED
+
+
 @pytest.mark.parametrize("seed", range(6))
 def test_what_the_run_booked_is_what_the_exchange_executed(seed: int) -> None:
     """Whatever was late, doubled, lost or out of order on the way."""

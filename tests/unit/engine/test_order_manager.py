@@ -22,6 +22,9 @@ SWAP = Instrument("BTC-USDT-SWAP", kind="swap", price_step="1", qty_step="1", co
 INVERSE = Instrument("BTC-USD-SWAP", kind="swap", price_step="1", qty_step="1", contract_value="100", is_inverse=True)
 
 
+REFUSALS: tuple[Refusal, ...] = ("", "warmup")
+
+
 class Post:
     """A broker that only writes down what reaches it."""
 
@@ -40,6 +43,14 @@ class Post:
     def amend(self, order_id: str, now_ns: int, *, lots: int | None, limit_ticks: int | None) -> None:
         """Note an amend."""
         self.sent.append(("amend", order_id, now_ns, lots, limit_ticks))
+
+    def refuse(self, order: Order, now_ns: int, reason: str) -> None:
+        """Note a refused order."""
+        self.sent.append(("refuse", order.id, now_ns, reason))
+
+    def refuse_amend(self, order_id: str, now_ns: int, reason: str) -> None:
+        """Note a refused amend."""
+        self.sent.append(("refuse_amend", order_id, now_ns, reason))
 
     def take(self) -> list[tuple[Any, ...]]:
         """Return what has come since the last time."""
@@ -212,7 +223,7 @@ def test_orders_are_refused_while_they_are_not_wanted(office: Office, why: Refus
     """They come back rejected, and nothing leaves."""
     working = office.send(SPOT.id, Side.BUY, 1, price=9)
     office.post.take()
-    office.desk.refuse(why)
+    office.desk.refusal = why
     order = office.send(SPOT.id, Side.BUY, 1)
     assert (order.state, order.reason, order.is_open) == (OrderState.REJECTED, why, False)
     office.desk.amend(working, qty=2)
@@ -223,6 +234,26 @@ def test_orders_are_refused_while_they_are_not_wanted(office: Office, why: Refus
     assert office.desk.open_orders(None) == [working]
     with pytest.raises(OrderError):
         office.send(SPOT.id, Side.BUY, math.nan)
+
+
+def test_while_paused_nothing_leaves_but_cancels(office: Office) -> None:
+    """The broker reports the refusals; until then an order counts as sent."""
+    working = office.send(SPOT.id, Side.BUY, 1, price=9)
+    office.post.take()
+    office.desk.is_paused = True
+    order = office.send(SPOT.id, Side.BUY, 1)
+    assert (order.state, order.sent_ns) == (OrderState.PENDING, 1_000)
+    office.desk.amend(working, qty=2)
+    assert office.desk.open_orders(None) == [working, order]
+    office.desk.cancel(working)
+    assert office.post.take() == [
+        ("refuse", "bt2", 1_000, "paused"),
+        ("refuse_amend", "bt1", 1_000, "paused"),
+        ("cancel", "bt1", 1_000),
+    ]
+    office.desk.is_paused = False
+    office.send(SPOT.id, Side.BUY, 1)
+    assert office.post.take() == [("submit", "bt3", 1_000)]
 
 
 # Changing and cancelling ----------------------------------------------------------------------------------------------
@@ -520,8 +551,8 @@ def test_a_target_counts_what_can_be_traded(office: Office) -> None:
 @pytest.mark.parametrize("qty", [math.nan, math.inf, -math.inf])
 def test_a_target_is_a_finite_number(office: Office, qty: float) -> None:
     """Also during the warm-up, where it would only be remembered."""
-    for call in (office.desk.accept, lambda: office.desk.refuse("warmup")):
-        call()
+    for refusal in REFUSALS:
+        office.desk.refusal = refusal
         with pytest.raises(OrderError, match=r"target BTC-USDT-SWAP: qty is .*; give a finite number"):
             office.desk.target(SWAP.id, qty)
     with pytest.raises(OrderError, match="'ETH' is no instrument"):
@@ -530,7 +561,7 @@ def test_a_target_is_a_finite_number(office: Office, qty: float) -> None:
 
 def test_targets_of_the_warm_up_are_remembered(office: Office) -> None:
     """The last of each instrument."""
-    office.desk.refuse("warmup")
+    office.desk.refusal = "warmup"
     for instrument, qty in ((SWAP, 1), (SPOT, 2), (SWAP, -3)):
         assert office.desk.target(instrument.id, qty) is None
     assert office.desk.close(SPOT.id) is None

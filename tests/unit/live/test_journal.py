@@ -18,6 +18,7 @@ from quantkit.brokers.asynchronous.inputs import (
     OutcomeUnknown,
     Rejected,
 )
+from quantkit.engine.commands import RunCommand
 from quantkit.errors import DataError
 from quantkit.events import Candle
 from quantkit.live.journal import (
@@ -104,12 +105,13 @@ def test_each_call_writes_the_tag_of_version_0_1(tmp_path: Path) -> None:
     log.input_batch(2, 7, 8)
     assert log.has_begun
     log.broker_news([], 8)
+    log.command(RunCommand("pause", "web", "lunch", 7, 8))
     log.sent("A-B", 1, 7, 8)
     log.output([], [])
     log.feed_ended()
     log.close()
     tags = [payload.split(b'"')[3].decode() for payload in TapeReader(tmp_path / "engine")]
-    assert tags == ["warmup", "offset", "take", "news", "sent", "did", "end"]
+    assert tags == ["warmup", "offset", "take", "news", "command", "sent", "did", "end"]
 
 
 def test_news_of_every_kind_is_read_as_it_was_written(tmp_path: Path) -> None:
