@@ -68,6 +68,7 @@ def finish(parts: RunParts, ended: str, end_ns: int) -> Outcome:
         warnings=parts.warnings,
         rows=parts.rows,
         offset_ns=parts.send_clock.offset_at(end_ns),
+        daily_marks=parts.daily_marks.until(end_ns),
     )
 
 

@@ -178,6 +178,7 @@ class Engine:
         self._parts.books.begin(self._parts.prepared.feed, start_ns)
         self._parts.broker.begin()
         self._parts.equity.start(start_ns)
+        self._parts.daily_marks.begin(start_ns)
         for instrument, qty in self._parts.orders.remembered_targets.items():
             self._parts.orders.target(instrument, qty)
         self._parts.prepared.instruments.begin()

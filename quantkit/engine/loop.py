@@ -48,6 +48,7 @@ class RowLoop:
         self._marks = parts.marks
         self._equity = parts.equity
         self._solvency = parts.equity.solvency
+        self._daily_marks = parts.daily_marks
         self._settlements = parts.settlements
         self._bookings = parts.bookings
         self._broker = parts.broker
@@ -143,6 +144,7 @@ class RowLoop:
             cursor.load(None, np.empty(0, np.int64))
         self._books.enter_batch(self._entered)
         self._equity.enter_batch()
+        self._daily_marks.enter_batch()
         self._dispatcher.line_up(parts, batch.received_ns)
         self._broker.enter_batch(self._entered)
 

@@ -59,6 +59,14 @@ class Excursion(msgspec.Struct, frozen=True):
     high: float
 
 
+class DailyMark(msgspec.Struct, frozen=True, gc=False):
+    """What an instrument was valued at on one day's end, at the run's first row with a mark, or at its end."""
+
+    instrument: str
+    at_ns: int  # by the receipt clock, as the equity curve
+    price: float
+
+
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     """Everything a run produced.
 
@@ -77,6 +85,8 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
         rows: Number of rows of each stream in the run, by the stream's name.
         offset_ns: The receipt clock less the exchange's clock at the end. Fills carry the exchange's time, the run's
             span the receipt clock's.
+        daily_marks: Of every instrument of the run, traded or not: its first mark, that at each UTC midnight within the
+            run, and the last, by instrument and in order of time. Empty: no price came, or an older quantkit saved it.
     """
 
     orders: list[Order]
@@ -100,3 +110,4 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     warnings: list[str]
     rows: dict[str, int]
     offset_ns: int = 0
+    daily_marks: list[DailyMark] = []

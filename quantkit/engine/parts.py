@@ -8,6 +8,7 @@ from quantkit.engine.bookings import Bookings
 from quantkit.engine.books import Books
 from quantkit.engine.commands import Commands, CommandSource
 from quantkit.engine.context import RunContext
+from quantkit.engine.daily_marks import DailyMarks
 from quantkit.engine.delivery import ReportDelivery
 from quantkit.engine.dispatch import HookDispatcher
 from quantkit.engine.equity import EquityTracker
@@ -68,6 +69,7 @@ class RunParts:
         self.equity = EquityTracker(
             self.ledger, self.marks, position, start_ns=plan.start_ns, every_ns=options.equity_every_ns
         )
+        self.daily_marks = DailyMarks(self.marks.sources, position, plan.start_ns)
         self.settlements = Settlements(plan.streams, self.cursors, self.marks.sources)
         self.bookings = Bookings(self.ledger, self.reported, self.marks, self.settlements, self.equity)
         self.broker = make_broker(

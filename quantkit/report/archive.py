@@ -9,7 +9,7 @@ import hashlib
 import os
 import re
 import shutil
-from collections.abc import Container, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from decimal import Decimal
 from io import BytesIO
@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 import numpy as np
 
-from quantkit.engine.outcome import EquityCurve, Excursion, OrderEvent, Outcome
+from quantkit.engine.outcome import DailyMark, EquityCurve, Excursion, OrderEvent, Outcome
 from quantkit.errors import ConfigError, DataError
 from quantkit.instruments import Instrument
 from quantkit.orders import Fill, Order
@@ -51,10 +51,12 @@ _FIRST: Final = Layout(
         "ended rows"
     ),
 )
+_SECOND: Final = msgspec.structs.replace(_FIRST, curve=(*_FIRST.curve, "is_grid"), ledger=(*_FIRST.ledger, "offset_ns"))
 #: The layouts of all versions; one that was released never changes. A new field of a record goes into the next one.
 FORMATS: Final[dict[int, Layout]] = {
     1: _FIRST,
-    2: msgspec.structs.replace(_FIRST, curve=(*_FIRST.curve, "is_grid"), ledger=(*_FIRST.ledger, "offset_ns")),
+    2: _SECOND,
+    3: msgspec.structs.replace(_SECOND, records={**_SECOND.records, "daily_marks": named("instrument at_ns price")}),
 }
 FORMAT: Final = "quantkit-result"
 FORMAT_VERSION: Final = max(FORMATS)
@@ -76,6 +78,7 @@ _RECORDS: Final[dict[str, type[msgspec.Struct]]] = {
     "order_events": OrderEvent,
     "fills": Fill,
     "excursions": Excursion,
+    "daily_marks": DailyMark,
 }
 _WORDS: Final = ("assumptions", "warnings")
 
@@ -194,7 +197,7 @@ def load(folder: str | Path) -> tuple[Outcome, dict[str, Any], dict[str, Instrum
     manifest, is_guarded = _read_manifest(source)
     layout = FORMATS[manifest["format_version"]]
     try:
-        tables = _read_tables(source, manifest["files"])
+        tables = _read_tables(source, manifest["files"], layout.records)
         types = {field.name: field.type for field in msgspec.structs.fields(Outcome)}
         fields: dict[str, Any] = {
             name: _records(tables[f"{name}.parquet"], _RECORDS[name], columns)
@@ -336,7 +339,9 @@ def _changed(path: Path) -> DataError:
     return DataError(f"{path} was changed after the result was saved; restore it, or run the backtest again")
 
 
-def _read_tables(folder: Path, files: Mapping[str, Mapping[str, Any]]) -> dict[str, "pd.DataFrame"]:
+def _read_tables(
+    folder: Path, files: Mapping[str, Mapping[str, Any]], records: Iterable[str]
+) -> dict[str, "pd.DataFrame"]:
     """Return the tables that a result is rebuilt from, once every file's digest agrees.
 
     Raises:
@@ -344,7 +349,7 @@ def _read_tables(folder: Path, files: Mapping[str, Mapping[str, Any]]) -> dict[s
     """
     import pandas as pd
 
-    wanted = [f"{name}.parquet" for name in (*_RECORDS, "equity")]
+    wanted = [f"{name}.parquet" for name in (*records, "equity")]
     tables = {}
     for name in dict.fromkeys([*wanted, *files]):
         path = folder / name

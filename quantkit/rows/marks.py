@@ -154,6 +154,14 @@ class BookMark:
         """Return the mid as it stood when somebody first asked for rows of this batch."""
         return self.standing() if self._rows is None else self._carried
 
+    def at(self, index: int) -> float | None:
+        """Do what `ahead` does, and return None where the book is empty at the index, whatever it was before."""
+        indices, mids = self.rows(index)
+        last, row = self.cursor.row_at(index) - 1, int(indices.searchsorted(index)) - 1
+        if last < 0:
+            return self.standing()
+        return float(mids[row]) if row >= 0 and indices[row] == self.cursor.index_of(last) else None
+
     def extremes(self) -> tuple[float, float]:
         """Return the least and the most that the mark can be in this batch: nobody looks through it for that."""
         return math.ulp(0.0), math.inf
@@ -266,6 +274,10 @@ class MarkSource:
         return price
 
     def ahead(self, index: int) -> float | None:
+        """Return the latest price before an index that nobody has come to yet."""
+        return self.before(index)
+
+    def at(self, index: int) -> float | None:
         """Return the latest price before an index that nobody has come to yet."""
         return self.before(index)
 

@@ -112,6 +112,7 @@ def test_a_run_is_repeated_from_its_tape_and_its_rows_backtest_to_the_same_resul
         cash={"USDT": 10_000},
     )
     assert again.hash == live.hash
+    assert again.outcome.daily_marks == live.outcome.daily_marks != []
     # The warm-up was recorded too, so the rows stand for themselves.
     assert not [warning for warning in again.warnings if "warm-up" in warning]
     assert str(Catalog(run / "data").root)

@@ -19,7 +19,7 @@ from typing import Any, cast
 import numpy as np
 from oracle.book import NaiveBook, NaiveView
 from oracle.client import Client
-from oracle.curve import Curve, CurveRow, Trip
+from oracle.curve import DAY_NS, Curve, CurveRow, Trip
 from oracle.exchange import Exchange, Report
 from oracle.ledger import Ledger, size_of, tradable_lots
 from oracle.scripted import HookRaised
@@ -86,6 +86,7 @@ class OracleOutcome:
     marks: dict[str, float | None]  # of what was traded or converts
     ended: str
     end_ns: int
+    days: list[tuple[str, int, float]]  # instrument, moment and mark: the first, at midnights, and the last
 
 
 @dataclass
@@ -170,6 +171,8 @@ class Oracle:
                 self.changes.append(instrument)
             held[instrument.id] = steps
         self.rng = np.random.default_rng(config.seed)
+        self.days: list[tuple[str, int, float]] = []
+        self.days_ns = config.start_ns  # as far as midnights have been looked at
         self.books = {id_: NaiveBook(id_) for id_ in self.by_id}
         self.clocks = dict.fromkeys(self.by_id, 0)
         self.last_fill: dict[str, float] = {}
@@ -252,28 +255,54 @@ class Oracle:
         if self.ended != "strategy_error":
             self.strategy.on_stop()
         self.curve.close(self.now_ns)
+        days = self._days()
         self.exchange.finish("end_of_data" if self.ended == "completed" else self.ended)
         for report in sorted(self.exchange.reports, key=lambda report: (report.due_ns, report.number)):
             self._take_in(report)
-        return self._outcome()
+        return self._outcome(days)
 
     def _go(self) -> None:
         """Go through all rows."""
         self.rows = self._rows()
         for place, row in enumerate(self.rows):
             self.place = place
+            self._look_at_days(row.received_ns)
             self._wake_until(row.received_ns)
             if self.ended != "completed":
                 return
             self.now_ns = row.received_ns
             self.curve.pass_to(self.now_ns)
             self._step(row)
+            self._look_at_days(row.received_ns)
             if self.ended != "completed":
                 return
         self._wake_until(self.config.end_ns)
         if self.ended == "completed":
             self.now_ns = self.config.end_ns
             self.curve.pass_to(self.now_ns + 1)
+
+    def _look_at_days(self, until_ns: int) -> None:
+        """Note the first mark of each instrument, and those that stand at the midnights before a moment."""
+        for name in {instrument for _, instrument, _ in self.wishes}:
+            mark = self._mark_of_rows(name)
+            seen = [at_ns for each, at_ns, _ in self.days if each == name]
+            if mark is not None and not seen:
+                self.days.append((name, self.now_ns, mark))
+                seen = [self.now_ns]
+            for midnight_ns in range(-(-self.days_ns // DAY_NS) * DAY_NS, until_ns, DAY_NS):
+                if mark is not None and midnight_ns > max(self.config.start_ns, seen[0]):
+                    self.days.append((name, midnight_ns, mark))
+        self.days_ns = until_ns
+
+    def _days(self) -> list[tuple[str, int, float]]:
+        """Return the marks from day to day, the last of them those of now."""
+        self._look_at_days(self.now_ns)
+        names = {instrument for _, instrument, _ in self.wishes}
+        last = [(name, self.now_ns, mark) for name in names if (mark := self._mark_of_rows(name)) is not None]
+        return sorted([each for each in self.days if each[1] < self.now_ns] + last)
+
+    def _mark_of_rows(self, name: str) -> float | None:
+        return _mid(self.books[name]) if self._valued_by(name) == "book" else self.marks.get(name)
 
     def _start(self) -> None:
         self.client.refusal = "warmup"
@@ -699,7 +728,7 @@ class Oracle:
 
     # The end --------------------------------------------------------------------------------------------------
 
-    def _outcome(self) -> OracleOutcome:
+    def _outcome(self, days: list[tuple[str, int, float]]) -> OracleOutcome:
         account = self.exchange.ledger
         others = [c for c in self._all_currencies() if c != account.report_currency]
         valued = dict.fromkeys([*account.holdings, *(account.converter(currency).id for currency in others)])
@@ -715,6 +744,7 @@ class Oracle:
             marks={name: self._mark_of(name) for name in valued},
             ended=self.ended,
             end_ns=self.now_ns,
+            days=days,
         )
 
     def _all_currencies(self) -> list[str]:

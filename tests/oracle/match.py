@@ -29,6 +29,7 @@ class Told:
     fills: list[str]
     curve: list[tuple[Any, ...]]  # time, equity, cash, exposure, drawdown, whether of the grid
     trips: list[tuple[Any, ...]]  # instrument, first fill, lowest and highest mark
+    days: list[tuple[str, int, float]]  # instrument, moment, mark
     ledger: dict[str, str]  # the exchange's balances and totals, and each position as reported
     cash: dict[str, Decimal]
     trace: list[tuple[int, str, str]]
@@ -115,6 +116,7 @@ def told_by_engine(outcome: Outcome, strategy: Scripted) -> Told:
         fills=[fill_text(fill) for fill in outcome.fills],
         curve=list(zip(*(column.tolist() for column in columns), strict=True)),
         trips=[(trip.instrument, trip.fill_id, trip.low, trip.high) for trip in outcome.excursions],
+        days=sorted((mark.instrument, mark.at_ns, mark.price) for mark in outcome.daily_marks),
         ledger={
             "realised": money_text(outcome.realised),
             "fees": money_text(outcome.fees),
@@ -153,6 +155,7 @@ def told_by_oracle(outcome: OracleOutcome, strategy: Scripted) -> Told:
         fills=[fill_text(fill) for fill in outcome.fills],
         curve=[tuple(row) for row in outcome.curve],
         trips=[(trip.instrument, trip.fill_id, trip.low, trip.high) for trip in outcome.trips],
+        days=outcome.days,
         ledger={
             "realised": money_text(account.totals("realised")),
             "fees": money_text(account.totals("fees")),
@@ -178,7 +181,7 @@ def _order(order: Order) -> tuple[Any, ...]:
 
 def difference(one: Told, other: Told) -> str:
     """Return where two runs first differ, empty when they are the same."""
-    for name in ("order_events", "fills", "trace", "orders", "curve", "trips"):
+    for name in ("order_events", "fills", "trace", "orders", "curve", "trips", "days"):
         mine, theirs = getattr(one, name), getattr(other, name)
         for number, (a, b) in enumerate(zip(mine, theirs, strict=False)):
             if a != b:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from quantkit.clock import NS_PER_DAY, NS_PER_MIN, time_ns_of
-from quantkit.engine.outcome import EquityCurve, Excursion, OrderEvent, Outcome
+from quantkit.engine.outcome import DailyMark, EquityCurve, Excursion, OrderEvent, Outcome
 from quantkit.fees import Fees
 from quantkit.instruments import Instrument, Side
 from quantkit.orders import Fill, Order, OrderState
@@ -115,6 +115,11 @@ def make_outcome(**changes: Any) -> Outcome:
         "assumptions": ["BTC-USDT-SWAP is matched on candles of 1m", "latency 0 ms"],
         "warnings": ["BTC-USDT-SWAP candle 1m: 3 bars are missing"],
         "rows": {"BTC-USDT-SWAP candle 1m": 4320},
+        "daily_marks": [
+            DailyMark(name, START_NS + day * NS_PER_DAY, price)
+            for name, prices in ((SWAP.id, (100.0, 118.0, 120.0, 125.0)), (SPOT.id, (99.0, 117.0, 119.0, 125.0)))
+            for day, price in enumerate(prices)
+        ],
     }
     return Outcome(**{**fields, **changes})
 
@@ -135,6 +140,7 @@ def empty_outcome(**changes: Any) -> Outcome:
         "fees": {},
         "assumptions": [],
         "warnings": [],
+        "daily_marks": [],
     }
     return make_outcome(**{**blank, **changes})
 

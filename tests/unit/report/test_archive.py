@@ -86,7 +86,17 @@ def test_a_bankrupt_runs_last_row_comes_back(result_of: Callable[..., Result], t
 def test_other_tools_read_the_folder(result: Result, tmp_path: Path) -> None:
     """Plain Parquet and JSON, with digests of the files."""
     result.save(tmp_path / "run")
-    names = {"orders", "order_events", "fills", "excursions", "equity", "returns", "round_trips", "open_trips"}
+    names = {
+        "orders",
+        "order_events",
+        "fills",
+        "excursions",
+        "daily_marks",
+        "equity",
+        "returns",
+        "round_trips",
+        "open_trips",
+    }
     assert {path.name for path in (tmp_path / "run").iterdir()} == {f"{n}.parquet" for n in names} | {"manifest.json"}
     fills = pd.read_parquet(tmp_path / "run" / "fills.parquet")
     assert fills["fee"].dtype == np.float64
@@ -134,7 +144,7 @@ def test_load_says_what_is_wrong(result: Result, tmp_path: Path) -> None:
 
     for version in (99, 0, True, None):
         rewrite(format_version=version)
-        with pytest.raises(DataError, match=f"format version {version}; this quantkit reads up to 2, update it"):
+        with pytest.raises(DataError, match=f"format version {version}; this quantkit reads up to 3, update it"):
             Result.load(run)
     rewrite(format_version=2)
     rewrite(format="zip")
@@ -283,7 +293,7 @@ result.save(sys.argv[2])
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signal")
-@pytest.mark.parametrize("files", [3, 9])
+@pytest.mark.parametrize("files", [3, 10])
 def test_a_killed_save_leaves_one_folder_that_is_named(result: Result, tmp_path: Path, files: int) -> None:
     """Killed among the tables, or when everything is written; the next save clears it away."""
     good = result.save(tmp_path / "good")
@@ -296,7 +306,7 @@ def test_a_killed_save_leaves_one_folder_that_is_named(result: Result, tmp_path:
         f"{tmp_path / 'run'} holds no saved result: manifest.json is missing; "
         f"{tmp_path / 'run'}.partial is left from a save that was killed, run it again"
     )
-    if files == 9:
+    if files == 10:
         assert Result.load(tmp_path / "run.partial").hash == result.hash
     else:
         with pytest.raises(DataError, match=r"run\.partial holds no saved result"):

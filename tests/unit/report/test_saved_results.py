@@ -48,6 +48,7 @@ def test_a_result_of_an_older_version_loads(version: str) -> None:
     assert result.orders["stop_price"].notna().sum() == 8
     assert result.stats["equity_final"] == pytest.approx(100_088.6524249)
     assert len(result.returns) == 2
+    assert result.outcome.daily_marks == []
     assert result.config["seed"] == 7
     console = Console(file=StringIO(), width=120)
     summary.render(result, console)
