@@ -28,6 +28,13 @@ from quantkit.cli.output import print_result, progress_bar
     help="Folder of runs; its index gets a line: strategy, parameters, digests, statistics.",
 )
 @click.option("--no-keep", "is_unkept", is_flag=True, help="Leave no line in the index.")
+@click.option(
+    "--report",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Write the result as one HTML page that opens without a network.",
+)
+@click.option("--open", "is_opened", is_flag=True, help="Show that page in the browser.")
 @briefly
 @as_json
 @click.option("-q", "--quiet", is_flag=True, help="Print nothing but errors.")
@@ -38,7 +45,9 @@ def backtest(
     end: str | None,
     folder: Path | None,
     runs: str,
+    report: Path | None,
     *,
+    is_opened: bool,
     is_unkept: bool,
     is_brief: bool,
     is_json: bool,
@@ -54,9 +63,16 @@ def backtest(
       quantkit backtest ma_cross --from 2025-05-05 --to 2025-06-01
       quantkit backtest my_strategy.py -p fast=5 -p slow=50
       quantkit backtest ma_cross --cash USDT=5000 --save runs/first
+      quantkit backtest ma_cross --report ma_cross.html --open
       quantkit backtest ma_cross --json | jq .stats.sharpe_ratio
     """
     options = account_of(account)
+    if is_opened and report is None:
+        raise click.UsageError("--open shows the page of --report; name a file, such as --report run.html")
+    if report is not None:
+        from quantkit.report.page.file import refuse_unwritable
+
+        refuse_unwritable(report)
 
     from quantkit.api import backtest as run_backtest
 
@@ -75,3 +91,7 @@ def backtest(
         )
     if not quiet:
         print_result(result, is_json=is_json, is_brief=is_brief)
+    if report is not None:
+        result.report(report, open=is_opened)
+        if not quiet:
+            click.echo(f"report: {report}", err=True)

@@ -20,6 +20,8 @@ from quantkit.report.text import counted, decimals_for, money
 if TYPE_CHECKING:
     import pandas as pd
 
+    from quantkit.report.plots import Plot
+
 
 class Result:
     """The result of a backtest or a paper run.
@@ -219,7 +221,36 @@ class Result:
         result.saved_to = Path(folder)
         return result
 
+    def report(self, path: str | Path, *, open: bool = False) -> Path:  # noqa: A002
+        """Write the result as one HTML file: numbers, charts, round trips, assumptions; it opens without a network.
+
+        Args:
+            path: The file; one that is there is replaced, whole or not at all.
+            open: Whether to show it in the browser.
+
+        Returns:
+            The file.
+
+        Raises:
+            ConfigError: The file cannot be written.
+        """
+        from quantkit.report.page import file
+        from quantkit.report.page.page import render
+
+        target = Path(path)
+        file.refuse_unwritable(target)
+        file.write(target, render(self))
+        if open:
+            file.show(target)
+        return target
+
     # Showing --------------------------------------------------------------------------------------------------
+
+    def plot(self) -> "Plot":
+        """Return price, position, equity and drawdown as a picture that a notebook shows and lets one zoom."""
+        from quantkit.report.plots import Plot
+
+        return Plot(self)
 
     @property
     def money_decimals(self) -> int:

@@ -9,7 +9,7 @@ import pytest
 
 import quantkit
 
-HEAVY = ("numpy", "pandas", "pyarrow")
+HEAVY = ("bokeh", "numpy", "pandas", "pyarrow")
 
 
 def test_the_list_is_sorted_and_holds_no_name_twice() -> None:

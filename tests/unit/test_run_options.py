@@ -194,7 +194,7 @@ def test_a_flag_that_is_no_option_is_an_input(command: str, call: str) -> None:
     marked = {flag for option in OPTIONS.values() for flag in option.flags if call in option.calls}
     assert marked <= flags
     inputs = {
-        "backtest": {"--data", "--save", "--runs", "--no-keep"},
+        "backtest": {"--data", "--save", "--runs", "--no-keep", "--report", "--open"},
         "live": {"--paper", "--for", "--record", "--no-record", "--demo", "--region", "--url", "--ca-file", "--plain"},
     }
     assert flags - marked <= {"--param", "--brief", "--json", "--quiet", *inputs[command]}

@@ -1,0 +1,253 @@
+"""The cards of a page that are text and tables: headline, assumptions, calendar, hours, drawdowns, all numbers."""
+
+import math
+from datetime import timedelta
+from fractions import Fraction
+from typing import Final
+
+import msgspec
+
+from quantkit.instruments import Instrument, Side, plain
+from quantkit.report.page.markup import Content, Markup, lines, tag, text
+from quantkit.report.page.subject import Subject
+from quantkit.report.stats import GROUPS, Value
+from quantkit.report.text import duration, money, strategy_of, written
+
+MINUS: Final = "\u2212"
+NOT_AVAILABLE: Final = "n/a"
+
+
+def number(value: float | None, decimals: int = 2) -> str:
+    """Return a number with thousands marked and a real minus.
+
+    Examples:
+        >>> number(1234.5), number(None)
+        ('1,234.50', 'n/a')
+    """
+    if value is None or not math.isfinite(value):
+        return NOT_AVAILABLE
+    return minus(f"{value + 0.0:,.{decimals}f}")
+
+
+def signed(value: float | None, decimals: int = 2, unit: str = "") -> str:
+    """Return a number with its sign; what rounds to zero has none.
+
+    Examples:
+        >>> signed(3.456, unit=" %"), signed(-0.001), signed(None)
+        ('+3.46 %', '0.00', 'n/a')
+    """
+    if value is None or not math.isfinite(value):
+        return NOT_AVAILABLE
+    shown = f"{value:+,.{decimals}f}"
+    return (shown if shown.strip("+-0.,") else shown[1:]).replace("-", MINUS) + unit
+
+
+def minus(shown: str) -> str:
+    """Return a written number with a real minus in place of a hyphen."""
+    return shown.replace("-", MINUS)
+
+
+def tone(value: float | None) -> str | None:
+    """Return the class that colours a number; the sign says it without colour."""
+    if not value:
+        return None
+    return "gain" if value > 0 else "loss"
+
+
+# Headline ----------------------------------------------------------------------------------------------------------
+
+
+def what(subject: Subject) -> Markup:
+    """Return the line below the strategy's name: instruments, span, money."""
+    outcome, numbers = subject.outcome, subject.numbers
+    traded = list(dict.fromkeys(fill.instrument for fill in outcome.fills)) or list(subject.instruments)
+    names = ", ".join(traded[:3]) + (f" and {len(traded) - 3} more" if len(traded) > 3 else "")
+    start, end = (written_time(numbers[key]) for key in ("start", "end"))
+    equities = (money(float(amount), subject.money_decimals) for amount in (outcome.starting_equity, outcome.equity))
+    length = numbers["duration"]
+    assert isinstance(length, timedelta)
+    amounts = minus(" \u2192 ".join(equities))
+    ended = "" if outcome.ended == "completed" else f", ended as {outcome.ended}"
+    return text(
+        (
+            tag("bdi", names),
+            f", {start} to {end} UTC ({duration(length)}), {amounts} ",
+            tag("bdi", outcome.report_currency),
+            ended,
+        )
+    )
+
+
+def written_time(value: Value) -> str:
+    """Return a moment in UTC to the minute."""
+    return written(GROUPS["Run"][0], value)
+
+
+def parameters(subject: Subject) -> Markup:
+    """Return the strategy's parameters as they would be given."""
+    _, given = strategy_of(subject.config)
+    return text([tag("span", f"{name}={value}") for name, value in given.items()])
+
+
+def headline(subject: Subject) -> Markup:
+    """Return the six numbers that come first, each with what it needs beside it to be judged."""
+    numbers = subject.numbers
+    change, sharpe = _float(numbers["return_pct"]), _float(numbers["sharpe_ratio"])
+    depth, factor = _float(numbers["max_drawdown"]), _float(numbers["profit_factor"])
+    fees, won, exposed = (_float(numbers[key]) for key in ("fees_paid", "win_rate_pct", "exposure_time_pct"))
+    longest = numbers["max_drawdown_duration"]
+    under = f"longest {duration(longest)}" if isinstance(longest, timedelta) else "never below a peak"
+    trips = f"{number(won, 0)} % won, {numbers['fills']:,} fills" if won is not None else f"{numbers['fills']:,} fills"
+    return text(
+        [
+            _headed("Return", signed(change, unit=" %"), tone(change), *_return_notes(subject)),
+            _headed("Sharpe ratio", signed(sharpe), None, *_sharpe_notes(subject, sharpe)),
+            _headed("Max. drawdown", signed(None if depth is None else 100 * depth, unit=" %"), None, under),
+            _headed("Round trips", f"{numbers['trades']:,}", None, trips),
+            _headed("Profit factor", number(factor), None, f"in market {number(exposed, 0)} % of time"),
+            _headed(
+                f"Fees, {subject.outcome.report_currency}",
+                NOT_AVAILABLE if fees is None else minus(money(fees, min(2, subject.money_decimals))),
+                None,
+                _fee_note(subject),
+            ),
+        ]
+    )
+
+
+def _headed(label: str, value: str, colour: str | None, *notes: str) -> Markup:
+    small = [tag("small", note) for note in notes if note]
+    return tag("div", tag("dt", label), tag("dd", value, small, class_=colour), class_="kpi")
+
+
+def _return_notes(subject: Subject) -> list[str]:
+    """Return what buy and hold gave, and the interval of the return."""
+    held = getattr(subject, "buy_and_hold", None) or {}
+    traded = [fill.instrument for fill in subject.outcome.fills[:1]] or list(held)
+    known = held.get(traded[0]) if traded else None
+    notes = ["buy and hold: not known" if known is None else f"buy and hold {signed(known, unit=' %')}"]
+    low, high = _interval(subject, "return_pct")
+    if low is not None and high is not None:
+        notes.append(f"90 % interval {signed(low, 1)} to {signed(high, 1, ' %')}")
+    return notes
+
+
+def _sharpe_notes(subject: Subject, sharpe: float | None) -> list[str]:
+    low, high = _interval(subject, "sharpe_ratio")
+    if sharpe is None or low is None or high is None:
+        return ["an interval needs 20 days"]
+    return [f"90 % interval {signed(low, 1)} to {signed(high, 1)}"]
+
+
+def _interval(subject: Subject, key: str) -> tuple[float | None, float | None]:
+    known = getattr(subject, "intervals", None) or {}
+    low, high = known.get(key) or (None, None)
+    return low, high
+
+
+def _fee_note(subject: Subject) -> str:
+    """Return the fees of closed round trips as a share of what they won before fees."""
+    closed = subject.trips.closed
+    if not closed or len({trip.currency for trip in closed}) > 1:
+        return ""
+    gross, fees = sum(trip.pnl + trip.fees for trip in closed), sum(trip.fees for trip in closed)
+    if gross > 0:
+        return f"{number(float(100 * fees / gross), 0)} % of gross profit"
+    return f"gross profit {signed(float(gross))}"
+
+
+def _float(value: Value) -> float | None:
+    return float(value) if isinstance(value, int | float) else None
+
+
+# Words -------------------------------------------------------------------------------------------------------------
+
+
+def warnings(subject: Subject) -> Markup:
+    """Return one bar for each warning."""
+    return text(
+        [tag("p", tag("b", "Warning"), " ", tag("bdi", said), class_="warn", role="note") for said in subject.warnings]
+    )
+
+
+def assumptions(subject: Subject) -> Markup:
+    """Return a sentence each; the name of the only instrument is left out of them."""
+    only = next(iter(subject.instruments)) if len(subject.instruments) == 1 else None
+    said = [each.removeprefix(f"{only}: ") for each in subject.assumptions]
+    return text([tag("li", tag("bdi", each)) for each in said])
+
+
+# Tables ------------------------------------------------------------------------------------------------------------
+
+
+def all_numbers(subject: Subject) -> Markup:
+    """Return every statistic by group; what it means is its title."""
+    numbers, decimals = subject.numbers, subject.money_decimals
+    groups = []
+    for name, stats in GROUPS.items():
+        rows = [
+            tag(
+                "tr",
+                tag("th", stat.label, scope="row"),
+                tag("td", minus_of(written(stat, numbers[stat.key], decimals), numbers[stat.key])),
+                title=stat.meaning,
+            )
+            for stat in stats
+            if stat.key in numbers
+        ]
+        groups.append(tag("div", tag("h3", name), tag("table", tag("tbody", rows))))
+    return text(groups)
+
+
+def minus_of(shown: str, value: Value) -> str:
+    """Return a written statistic with a real minus if it is a number; a missing one as such."""
+    if value is None:
+        return NOT_AVAILABLE
+    return minus(shown) if isinstance(value, int | float) else shown
+
+
+def manifest(subject: Subject) -> Markup:
+    """Return the identity of the run as indented JSON."""
+    known = {key: value for key, value in subject.manifest.items() if key not in ("assumptions", "warnings")}
+    return tag("pre", lines(msgspec.json.format(msgspec.json.encode(known), indent=2).decode()))
+
+
+def open_positions(subject: Subject) -> Markup:
+    """Return a sentence for each position that the end of the run found open."""
+    said = []
+    for trip in subject.trips.open:
+        instrument = subject.instruments[trip.instrument]
+        kind = "long" if trip.side is Side.BUY else "short"
+        at = (
+            "without a mark"
+            if trip.mark_price is None
+            else f"at the last mark of {_price(trip.mark_price, instrument)}"
+        )
+        worth = "" if trip.unrealised is None else f": {signed(float(trip.unrealised))} {trip.currency} before fees"
+        entry = _price(trip.entry_price, instrument)
+        said.append(f"Open at the end: {trip.instrument}, {kind} {plain(trip.qty)} from {entry}, {at}{worth}.")
+    return text([tag("p", tag("bdi", each), class_="cap") for each in said])
+
+
+def _price(price: float, instrument: Instrument) -> str:
+    return number(price, decimals_of(Fraction(instrument.price_step)))
+
+
+def decimals_of(step: Fraction) -> int:
+    """Return the decimals in which multiples of a step are written, 8 at most.
+
+    Examples:
+        >>> decimals_of(Fraction(1, 20)), decimals_of(Fraction(5))
+        (2, 0)
+    """
+    return next((places for places in range(8) if (step * 10**places).denominator == 1), 8)
+
+
+def none(why: str) -> Markup:
+    """Return the one sentence of a card that has nothing to show."""
+    return tag("p", why, class_="none")
+
+
+def titled(heading: str, caption: str, content: Content) -> Markup:
+    """Return a card's head and its content."""
+    return text((tag("h2", heading), tag("p", caption, class_="cap") if caption else "", content))

@@ -1,0 +1,254 @@
+"""The page of a run: everything in one pass, as one file or with its data served."""
+
+from collections.abc import Mapping
+from importlib.resources import files
+from typing import Any, Final, Literal, TypeAlias
+
+import numpy as np
+
+from quantkit.clock import NS_PER_DAY, NS_PER_MS
+from quantkit.report.page import calendar, cards, charts
+from quantkit.report.page.markup import Content, Markup, data_block, fill, raw, tag, text
+from quantkit.report.page.payload import Payload, payload
+from quantkit.report.page.subject import Subject
+from quantkit.report.page.tracks import ROWS_MAX, Track, shares, track_of
+from quantkit.report.prices import traded
+from quantkit.report.round_trips import RoundTrip
+from quantkit.report.text import strategy_of
+
+Mode: TypeAlias = Literal["card", "file", "served"]
+ASSETS: Final = files("quantkit.report.page") / "assets"
+STYLE: Final = "report.css"
+#: The page's scripts in the order in which they run; each defines one name.
+SCRIPTS: Final = (
+    "format.js",
+    "columns.js",
+    "levels.js",
+    "source.js",
+    "chart.js",
+    "panels.js",
+    "view.js",
+    "trips.js",
+    "theme.js",
+    "main.js",
+)
+#: Nothing is fetched, and nothing is evaluated.
+POLICY: Final = (
+    "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:; font-src data:"
+)
+#: Of a served page: its own scripts and answers alone. The chart library writes styles into its elements.
+SERVED_POLICY: Final = (
+    "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; connect-src 'self'; img-src data: blob:"
+)
+#: Spans of the buttons, in days.
+_SPANS: Final = (
+    ("1 min", 1 / 1440),
+    ("10 min", 1 / 144),
+    ("1 h", 1 / 24),
+    ("1 D", 1.0),
+    ("1 W", 7.0),
+    ("1 M", 30.44),
+    ("3 M", 91.3),
+    ("1 Y", 365.25),
+)
+_SPAN_MOST: Final = 1_500
+_COLUMNS: Final = (
+    ("number", "#", "wide"),
+    ("entry", "Entry, UTC", ""),
+    ("exit", "Exit, UTC", "wide"),
+    ("instrument", "Instrument", "wide"),
+    ("side", "Side", ""),
+    ("qty", "Qty", "wide"),
+    ("entry_price", "Entry price", "wide"),
+    ("exit_price", "Exit price", "wide"),
+    ("held", "Held", "wide"),
+    ("fees", "Fees", "wide"),
+    ("pnl", "PnL", ""),
+    ("return", "Return", ""),
+    ("mae", "MAE", "wide"),
+    ("mfe", "MFE", "wide"),
+    ("tag", "Tag", "wide"),
+)
+
+
+def asset(name: str) -> str:
+    """Return the text of one of the page's files."""
+    return (ASSETS / name).read_text(encoding="utf-8")
+
+
+def render(subject: Subject, *, mode: Mode = "file", assets: str = "", api: str = "") -> bytes:
+    """Return the page of a run.
+
+    Args:
+        subject: The result.
+        mode: `file` holds everything and asks no network; `card` is its chart alone, for a notebook; `served` names
+            its scripts and asks for its rows.
+        assets: Where a served page finds `report.css`, the scripts and `bokeh.min.js`, without a slash at its end.
+        api: Where a served page asks for `prices/<instrument>?from&to&buckets`, likewise.
+    """
+    paths, reasons = tracks_of(subject)
+    load = payload(subject, paths, reasons)
+    load.meta.update(mode=mode, api=api)
+    figures = _figures(subject, load, only_panels=mode == "card")
+    name, _ = strategy_of(subject.config)
+    shared: dict[str, Content] = {
+        "policy": POLICY if mode != "served" else SERVED_POLICY,
+        "title": f"{name}, {', '.join(list(subject.instruments)[:3])}",
+        "style": _style(mode, assets),
+        "chart": Markup(fill(asset("chart.html"), {"tabs": _tabs(load), "spans": _spans(subject)})),
+        "data": text([data_block("meta", load.meta), data_block("figures", figures), data_block("first", load.first)]),
+        "rest": data_block("rest", _rest(load, mode)),
+        "scripts": _scripts(mode, assets),
+    }
+    if mode == "card":
+        return fill(asset("card.html"), shared).encode()
+    parts: dict[str, Content] = {
+        "name": name,
+        "what": cards.what(subject),
+        "parameters": cards.parameters(subject),
+        "headline": cards.headline(subject),
+        "warnings": cards.warnings(subject),
+        "assumptions": cards.assumptions(subject),
+        "calendar": calendar.returns(subject),
+        "hours": calendar.hours(subject),
+        "falls": calendar.falls(subject),
+        "returns": _figure("returns", figures, "No round trip was closed."),
+        "excursions": _figure("excursions", figures, "No round trip was closed."),
+        "costs": _figure("costs", figures, _why_no_costs(subject)),
+        "currency": subject.outcome.report_currency,
+        "trips": _trips(subject, load),
+        "open_positions": cards.open_positions(subject),
+        "numbers": cards.all_numbers(subject),
+        "hash": subject.hash,
+        "manifest": cards.manifest(subject),
+        "version": subject.manifest["versions"].get("quantkit", ""),
+    }
+    return fill(asset("report.html"), {**shared, **parts}).encode()
+
+
+def tracks_of(subject: Subject) -> tuple[list[Track], dict[str, str]]:
+    """Return the price paths that a page keeps, traded instruments first, and why others have none."""
+    prices = subject.prices
+    found = [prices.rows(name) for name in prices.instruments]
+    found = [rows for rows in found if len(rows)]
+    trips: dict[str, list[RoundTrip]] = {}
+    for trip in subject.trips.closed:
+        trips.setdefault(trip.instrument, []).append(trip)
+    cut = [
+        track_of(rows, trips.get(rows.instrument, []), offset_ns=subject.outcome.offset_ns, most=most)
+        for rows, most in zip(found, shares([len(rows) for rows in found], ROWS_MAX), strict=True)
+    ]
+    known = {rows.instrument for rows in found}
+    wanted = [name for name in traded(subject.outcome) or subject.instruments if name not in known]
+    return cut, {name: prices.reason(name) or "no row in the run's span has a price" for name in wanted}
+
+
+def _style(mode: Mode, assets: str) -> Markup:
+    if mode == "served":
+        return tag("link", rel="stylesheet", href=f"{assets}/{STYLE}")
+    return raw("style", asset(STYLE))
+
+
+def _rest(load: Payload, mode: Mode) -> dict[str, Any]:
+    """Return the columns behind the first picture; a served page asks for its rows."""
+    if mode != "served":
+        return load.rest
+    light = [{"fills": track["fills"], "stops": track["stops"]} for track in load.rest["tracks"]]
+    return {**load.rest, "tracks": light}
+
+
+def _scripts(mode: Mode, assets: str) -> Markup:
+    """Return the library and the page's own scripts, inside the page or as names of files."""
+    if mode == "served":
+        return text([tag("script", src=f"{assets}/{name}") for name in (charts.library_file().name, *SCRIPTS)])
+    packed, version = charts.library()
+    licence = (
+        f"<!-- BokehJS {version}, Copyright Anaconda, Inc. and Bokeh Contributors, BSD-3-Clause: its text is inside -->"
+    )
+    library = raw("script", packed, type="text/plain", id="library")
+    return text([Markup(licence), library, *(raw("script", asset(name)) for name in SCRIPTS)])
+
+
+def _figures(subject: Subject, load: Payload, *, only_panels: bool) -> dict[str, charts.Item]:
+    """Return the documents of every chart that has something to show."""
+    closed = subject.trips.closed
+    decimals = max((track["price_decimals"] for track in load.meta["tracks"]), default=2)
+    found = {"panels": charts.panels(decimals, subject.money_decimals)}
+    if only_panels or not closed:
+        return found
+    found["returns"] = charts.returns_of_trips(np.array([trip.return_pct for trip in closed]))
+    found["excursions"] = charts.excursions(
+        np.array([100 * trip.mae for trip in closed]),
+        np.array([100 * trip.mfe for trip in closed]),
+        [trip.pnl > 0 for trip in closed],
+    )
+    if not _why_no_costs(subject):
+        found["costs"] = _costs(subject)
+    return found
+
+
+def _costs(subject: Subject) -> charts.Item:
+    """Return sums over closed round trips at each exit: profit before and after fees, and the fees."""
+    closed = subject.trips.closed
+    exits = np.array([trip.exit_ns for trip in closed], np.int64) // NS_PER_MS
+    after = np.cumsum([float(trip.pnl) for trip in closed])
+    fees = np.cumsum([float(trip.fees) for trip in closed])
+    return charts.costs((exits, after + fees), (exits, after), (exits, -fees))
+
+
+def _why_no_costs(subject: Subject) -> str:
+    currencies = {trip.currency for trip in subject.trips.closed}
+    if not currencies:
+        return "No round trip was closed."
+    if len(currencies) > 1:
+        return f"The round trips are in {', '.join(sorted(currencies))}, which have no common sum over time."
+    return ""
+
+
+def _figure(name: str, figures: Mapping[str, charts.Item], why_not: str) -> Markup:
+    return tag("div", "" if name in figures else cards.none(why_not), id=f"figure_{name}", class_="figure")
+
+
+def _tabs(load: Payload) -> Markup:
+    """Return a tab for each instrument, if there are several."""
+    named = load.meta["tracks"]
+    if len(named) < 2:
+        return Markup()
+    tabs = [
+        tag("button", tag("bdi", track["id"]), role="tab", data_track=place, aria_selected="false", tabindex=-1)
+        for place, track in enumerate(named)
+    ]
+    return tag("div", tabs, class_="tabs", role="tablist", aria_label="Instrument")
+
+
+def _spans(subject: Subject) -> Markup:
+    """Return buttons for the spans that a run of this length has use for."""
+    days = (subject.outcome.end_ns - subject.outcome.start_ns) / NS_PER_DAY
+    fitting = [(name, span) for name, span in _SPANS if span < days < span * _SPAN_MOST]
+    return text(
+        [
+            *(
+                tag("button", name, data_span=round(span * NS_PER_DAY / NS_PER_MS), aria_pressed="false")
+                for name, span in fitting[-5:]
+            ),
+            tag("button", "All", data_span="all", aria_pressed="true"),
+        ]
+    )
+
+
+def _trips(subject: Subject, load: Payload) -> Markup:
+    """Return the table of round trips, whose rows the page's script makes."""
+    if not subject.trips.closed:
+        return cards.none("No round trip was closed.")
+    left_out = set()
+    if len(load.meta["tracks"]) < 2:
+        left_out.add("instrument")
+    if not any(load.meta["tags"]):
+        left_out.add("tag")
+    heads = [
+        tag("th", tag("button", label), class_=kind or None, data_column=key, scope="col")
+        for key, label, kind in _COLUMNS
+        if key not in left_out
+    ]
+    table = tag("table", tag("thead", tag("tr", heads)), tag("tbody", "", id="rows"), class_="trips")
+    return tag("div", table, class_="scroll", id="scroll", tabindex=-1)

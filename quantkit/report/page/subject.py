@@ -1,0 +1,71 @@
+"""What a page shows of a run."""
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+from quantkit.engine.outcome import Outcome
+from quantkit.instruments import Instrument
+from quantkit.report.prices import Prices
+from quantkit.report.round_trips import Trips
+from quantkit.report.stats import Value
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+class Subject(Protocol):
+    """The result of a run, as far as a page shows it.
+
+    Attributes:
+        outcome: The records of the run.
+        config: Its configuration, JSON-ready.
+        instruments: As at the start, by id.
+    """
+
+    outcome: Outcome
+    config: dict[str, Any]
+    instruments: dict[str, Instrument]
+
+    @property
+    def assumptions(self) -> list[str]:
+        """What the run took for granted."""
+        ...
+
+    @property
+    def warnings(self) -> list[str]:
+        """What a reader must know."""
+        ...
+
+    @property
+    def hash(self) -> str:
+        """Equal for equal runs."""
+        ...
+
+    @property
+    def manifest(self) -> dict[str, Any]:
+        """The identity of the run, JSON-ready."""
+        ...
+
+    @property
+    def trips(self) -> Trips:
+        """Closed and open round trips."""
+        ...
+
+    @property
+    def numbers(self) -> dict[str, Value]:
+        """The statistics by key."""
+        ...
+
+    @property
+    def returns(self) -> "pd.Series[float]":
+        """Daily UTC returns as fractions."""
+        ...
+
+    @property
+    def prices(self) -> Prices:
+        """The price path of each instrument."""
+        ...
+
+    @property
+    def money_decimals(self) -> int:
+        """The decimals in which changes of the equity can be seen."""
+        ...
