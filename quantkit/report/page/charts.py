@@ -14,7 +14,7 @@ import numpy as np
 
 from quantkit.report.metrics import FloatArray, IntArray
 
-Item: TypeAlias = dict[str, Any]
+FigureJson: TypeAlias = dict[str, Any]
 #: bokeh's figure, whose types do not know most of its properties.
 Figure: TypeAlias = Any
 
@@ -43,7 +43,7 @@ def library_file() -> Path:
     return Path(bokeh.__file__).parent / "server" / "static" / "js" / "bokeh.min.js"
 
 
-def panels(price_decimals: int, money_decimals: int) -> Item:
+def panels(price_decimals: int, money_decimals: int) -> FigureJson:
     """Return the four linked panels, empty."""
     from bokeh.layouts import column
     from bokeh.models import NumeralTickFormatter, Range1d
@@ -69,7 +69,7 @@ def panels(price_decimals: int, money_decimals: int) -> Item:
     return _item(column(*plots.values(), sizing_mode="stretch_width", spacing=0))
 
 
-def returns_of_trips(returns_pct: FloatArray) -> Item:
+def returns_of_trips(returns_pct: FloatArray) -> FigureJson:
     """Return the histogram of round trips by return; zero is an edge, and the outermost bars hold the tails."""
     from bokeh.models import NumeralTickFormatter
 
@@ -103,7 +103,7 @@ def histogram(values: FloatArray) -> tuple[FloatArray, IntArray]:
     return edges, counts
 
 
-def excursions(mae_pct: FloatArray, mfe_pct: FloatArray, is_won: Sequence[bool]) -> Item:
+def excursions(mae_pct: FloatArray, mfe_pct: FloatArray, is_won: Sequence[bool]) -> FigureJson:
     """Return each round trip by its worst and its best moment; of many, evenly picked ones."""
     plot = _small()
     won = np.array(is_won, bool)
@@ -115,7 +115,7 @@ def excursions(mae_pct: FloatArray, mfe_pct: FloatArray, is_won: Sequence[bool])
 
 def costs(
     before: tuple[IntArray, FloatArray], after: tuple[IntArray, FloatArray], fees: tuple[IntArray, FloatArray]
-) -> Item:
+) -> FigureJson:
     """Return sums over time: profit before fees, profit after them, and the fees, each as (ms, amounts)."""
     from bokeh.models import NumeralTickFormatter
 
@@ -220,13 +220,13 @@ def _spread(rows: IntArray, most: int) -> IntArray:
     return rows[np.unique(np.linspace(0, len(rows) - 1, most).astype(np.int64))] if len(rows) > most else rows
 
 
-def _item(root: Any) -> Item:
+def _item(root: Any) -> FigureJson:
     """Return a document as JSON, its ids counted from one: bokeh's go on from run to run."""
     from bokeh.embed import json_item
     from bokeh.themes import Theme
 
     item = json_item(root, theme=Theme(json={}))
-    found: Item = _renumbered({"root": item["root_id"], "doc": item["doc"]}, {})
+    found: FigureJson = _renumbered({"root": item["root_id"], "doc": item["doc"]}, {})
     return found
 
 

@@ -169,7 +169,7 @@ def _scripts(mode: Mode, assets: str) -> Markup:
     return text([Markup(licence), library, *(raw("script", asset(name)) for name in SCRIPTS)])
 
 
-def _figures(subject: Subject, load: Payload, *, only_panels: bool) -> dict[str, charts.Item]:
+def _figures(subject: Subject, load: Payload, *, only_panels: bool) -> dict[str, charts.FigureJson]:
     """Return the documents of every chart that has something to show."""
     closed = subject.trips.closed
     decimals = max((track["price_decimals"] for track in load.meta["tracks"]), default=2)
@@ -187,7 +187,7 @@ def _figures(subject: Subject, load: Payload, *, only_panels: bool) -> dict[str,
     return found
 
 
-def _costs(subject: Subject) -> charts.Item:
+def _costs(subject: Subject) -> charts.FigureJson:
     """Return sums over closed round trips at each exit: profit before and after fees, and the fees."""
     closed = subject.trips.closed
     exits = np.array([trip.exit_ns for trip in closed], np.int64) // NS_PER_MS
@@ -205,7 +205,7 @@ def _why_no_costs(subject: Subject) -> str:
     return ""
 
 
-def _figure(name: str, figures: Mapping[str, charts.Item], why_not: str) -> Markup:
+def _figure(name: str, figures: Mapping[str, charts.FigureJson], why_not: str) -> Markup:
     return tag("div", "" if name in figures else cards.none(why_not), id=f"figure_{name}", class_="figure")
 
 
