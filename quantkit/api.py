@@ -72,7 +72,8 @@ def backtest(
 
     Args:
         strategy: A built strategy, its class, or text: a file, a name in `strategies/`, or `module:Class`.
-        data: A data folder or URI, or OHLCV frames by instrument id on a DatetimeIndex of bar open times.
+        data: A data folder or URI, or OHLCV frames by instrument id on a DatetimeIndex of bar open times, whose further
+            columns strategies read as `candle.extra`.
         start, end: Span, UTC; default what the subscribed data have in common, after the warm-up.
         interval: Of the candles in frames, for all or by id; default the most common step of each frame's rows.
         strict: Refuse frames with rows on a smaller step than their candles, instead of leaving those out.

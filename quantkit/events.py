@@ -6,7 +6,8 @@ swaps and futures. Stamps are integer UTC nanoseconds; `received_ns` is the orde
 A new kind is a struct and a record in the table. Columns, files, checks, merging and hooks read the table.
 """
 
-from typing import Any, Final, Literal, NamedTuple, TypeAlias, get_args
+from collections.abc import Mapping
+from typing import Any, Final, Literal, NamedTuple, NoReturn, TypeAlias, get_args
 
 import msgspec
 
@@ -39,8 +40,33 @@ class Trade(msgspec.Struct, frozen=True, gc=False):
     trade_id: int = 0  # 0 where the source gives none
 
 
-class Candle(msgspec.Struct, frozen=True, gc=False):
-    """One closed interval; delivered at `close_ns`, never before."""
+class Extra(dict[str, Any]):
+    """Further columns of a row by name, numbers and texts: a mapping that nobody can write into."""
+
+    __slots__ = ()
+
+    def _refuse(self, *arguments: object, **named: object) -> NoReturn:
+        raise TypeError("what travels with a candle cannot be changed; copy it: dict(candle.extra)")
+
+    __setitem__ = __delitem__ = __ior__ = _refuse
+    clear = pop = popitem = setdefault = update = _refuse
+
+    def __hash__(self) -> int:  # type: ignore[override]  # a candle can be hashed, so this has to be
+        return hash(frozenset(self.items()))
+
+    def __reduce__(self) -> tuple[type["Extra"], tuple[dict[str, Any]]]:
+        return Extra, (dict(self),)
+
+
+#: Of every candle without further columns.
+NO_EXTRA: Final = Extra()
+
+
+class Candle(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, repr_omit_defaults=True):
+    """One closed interval; delivered at `close_ns`, never before.
+
+    `extra` has the further columns of its row in the user's frame, by name; a candle from elsewhere has none.
+    """
 
     instrument: str
     exchange_ns: int
@@ -53,6 +79,7 @@ class Candle(msgspec.Struct, frozen=True, gc=False):
     close: float
     volume: float
     interval: str
+    extra: Mapping[str, Any] = NO_EXTRA
 
 
 class BookUpdate(msgspec.Struct, frozen=True, gc=False):
@@ -185,9 +212,10 @@ class Field(NamedTuple):
         return self.source or self.name
 
 
-#: The attributes that every event begins with, and those that its stream has.
+#: The attributes that every event begins with, and those of a candle that are no columns of its kind: its stream's
+#: interval, and what its user's frame has beside.
 _HEAD: Final = ("instrument", "exchange_ns", "received_ns")
-_OF_STREAM: Final = ("interval",)
+_NO_COLUMNS: Final = ("interval", "extra")
 #: The types of attributes that each type of column holds.
 _HOLDS: Final[dict[str, Any]] = {
     "stamp": int,
@@ -274,7 +302,7 @@ class EventKind(msgspec.Struct, frozen=True, kw_only=True):
         found = {each.name: each.type for each in msgspec.structs.fields(type_)}
         if tuple(found)[: len(_HEAD)] != _HEAD:
             raise self._error(f"{type_.__name__} does not begin with {', '.join(_HEAD)}")
-        wanted = [name for name in list(found)[len(_HEAD) :] if name not in _OF_STREAM]
+        wanted = [name for name in list(found)[len(_HEAD) :] if name not in _NO_COLUMNS]
         held = [field.attribute for field in self.fields]
         if held != wanted:
             raise self._error(f"its fields hold {', '.join(held)}; {type_.__name__} has {', '.join(wanted)}")

@@ -9,6 +9,7 @@ from quantkit.clock import INTERVALS, NS_PER_S, bar_open_ns, interval_ns, iso_of
 from quantkit.errors import DataError
 from quantkit.instruments import names_of
 from quantkit.rows.columns import Block, Column, Stream
+from quantkit.rows.extras import ExtraRows
 from quantkit.storage.catalog import Coverage, stored
 
 
@@ -92,7 +93,8 @@ def coarser_blocks(
     """Yield candles of `stream`'s interval built from finer ones, on UTC multiples of it (weeks from Monday).
 
     A candle is built from the stored bars within it. It is received with the last of them, and never before its own
-    close. A candle that begins before the data, or ends after them, is left out: it would not be whole.
+    close. What travels with a bar beside its prices comes from the last of them. A candle that begins before the data,
+    or ends after them, is left out: it would not be whole.
 
     Args:
         finer: Candles of a shorter interval that divides the stream's; their blocks may be cut anywhere.
@@ -151,6 +153,7 @@ def _build(rows: Block, stream: Stream) -> Block:
             "close": rows.column("close")[last],
             "volume": np.add.reduceat(rows.column("volume"), first),
         },
+        extras=ExtraRows(rows.extras_at(last)) if rows.has_extras else None,
     )
 
 

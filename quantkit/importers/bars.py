@@ -17,7 +17,8 @@ from quantkit.importers.report import Tally
 from quantkit.importers.tables import Chunk, ColumnLayout
 from quantkit.importers.times import DAY_NAMES, TimeReader
 from quantkit.instruments import plain
-from quantkit.rows.columns import Block, Stream
+from quantkit.rows.columns import KIND_COLUMNS, STAMPS, Block, Stream
+from quantkit.rows.extras import ExtraColumns
 from quantkit.storage.sessions import Sessions
 
 PRICES: Final = ("open", "high", "low", "close")
@@ -256,6 +257,12 @@ class Candles(NamedTuple):
     gaps: list[Gap]
     step: str
     notes: list[str]
+
+    def with_extras(self, extras: ExtraColumns | None) -> "Candles":
+        """Return the same candles with what travels beside them."""
+        block = self.block
+        columns = {name: block.column(name) for name in (*STAMPS, *KIND_COLUMNS["candle"])}
+        return self._replace(block=Block(block.stream, block.size, columns, extras=extras))
 
 
 def _notes(block: Block, closed: int) -> list[str]:

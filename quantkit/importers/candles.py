@@ -11,8 +11,37 @@ from quantkit.importers.intake import Intake
 from quantkit.importers.names import Names
 from quantkit.importers.reading import Reading, in_time_order
 from quantkit.importers.report import Progress
-from quantkit.importers.tables import TableFile
+from quantkit.importers.tables import TableFile, normalised
 from quantkit.importers.times import TimeFormat, TimeReader
+
+#: Columns that exchanges send beside their candles, normalised: nobody expects them in a strategy.
+_SENT_ALONG: Final = frozenset(
+    (
+        "close_time",
+        "closetime",
+        "count",
+        "ignore",
+        "number_of_trades",
+        "quote_asset_volume",
+        "quote_volume",
+        "taker_buy_base_asset_volume",
+        "taker_buy_quote_asset_volume",
+        "taker_buy_quote_volume",
+        "taker_buy_volume",
+        "trades",
+        "turnover",
+        "vol_ccy",
+        "vol_ccy_quote",
+        "vol_quote",
+        "volccy",
+        "volccyquote",
+        "vwap",
+    )
+)
+#: Second spellings of what the candles have.
+_SPELLINGS: Final = frozenset(spelling for spellings in LAYOUT.spellings.values() for spelling in spellings)
+#: So many columns are named.
+_NAMED_COLUMNS: Final = 5
 
 #: In a file without a header line, so many rows in a hundred that contradict themselves show another order of columns.
 _ODD_PERCENT: Final = 10
@@ -64,6 +93,13 @@ def _read(file: TableFile, bars: Bars, names: Names, times: TimeReader, progress
                 "splits and dividends stay in them"
             )
         bars.take(reading, times)
+    further = [name for name in file.left_out if not _is_sent_along(normalised(name))]
+    if further:
+        more = f" and {len(further) - _NAMED_COLUMNS} more" if len(further) > _NAMED_COLUMNS else ""
+        tally.warn(
+            f"{file.file}: {', '.join(further[:_NAMED_COLUMNS])}{more} stayed out: a data folder holds candles alone; "
+            "a frame (data={id: frame}) takes further columns along as candle.extra"
+        )
     if bars.reverse(first):
         if times.ambiguous:
             raise ConfigError(
@@ -80,3 +116,13 @@ def _read(file: TableFile, bars: Bars, names: Names, times: TimeReader, progress
                 "close, volume; write a first line that names the columns"
             )
         tally.warn(f"{file.file} has no header line; its columns were taken as time, open, high, low, close, volume")
+
+
+def _is_sent_along(column: str) -> bool:
+    """Return whether a column, normalised, is one that files of candles have anyhow.
+
+    Examples:
+        >>> _is_sent_along("quote_volume"), _is_sent_along("volume_usdt"), _is_sent_along("rsi")
+        (True, True, False)
+    """
+    return column in _SENT_ALONG or column in _SPELLINGS or column.startswith("volume_")

@@ -10,6 +10,7 @@ from quantkit.clock import NS_PER_DAY, interval_ns, iso_of
 from quantkit.errors import ConfigError, DataError
 from quantkit.feeds.replay import MemoryFeed
 from quantkit.importers.bars import BACKWARD, LAYOUT, PRICES, REPEATED, Bars, Candles
+from quantkit.importers.further import further_columns
 from quantkit.importers.names import Names
 from quantkit.importers.reading import Reading
 from quantkit.importers.report import Tally
@@ -45,15 +46,16 @@ def frame_feed(
     where clocks change.
 
     Args:
-        frames: By instrument id; columns open, high, low, close and perhaps volume, in any case. A naive index is
-            taken as UTC when it holds whole days, else refused.
+        frames: By instrument id; columns open, high, low, close and perhaps volume, in any case. Further columns travel
+            with their candles. A naive index is taken as UTC when it holds whole days, else refused.
         instruments: Metadata of each.
         interval: Of the candles, for all frames or by id; None takes the most common step, and the result says so.
         strict: Refuse a frame with a row on a smaller step.
         block_rows: Rows per block; changes memory and speed, never results.
 
     Raises:
-        ConfigError: A frame lacks a column or a usable index, or an instrument has no metadata.
+        ConfigError: A frame lacks a column or a usable index, a further column holds neither numbers nor texts, or an
+            instrument has no metadata.
         DataError: Prices are NaN, infinite or not above zero, OHLC contradict each other, or bars are not rising.
     """
     given = list(instruments)
@@ -151,7 +153,9 @@ def _candles(name: str, frame: "pd.DataFrame", tally: _FrameTally, interval: str
     except ConfigError as error:
         raise DataError(f"{label}: {error}") from None
     assert candles is not None  # there are rows, and each bad one was refused
-    return candles
+    # Stamps rise, and each candle has the one of its row.
+    rows = stamps.searchsorted(candles.block.column("open_ns"))
+    return candles.with_extras(further_columns(label, frame, candle_columns(frame), rows))
 
 
 def _index_of(label: str, name: str, frame: "pd.DataFrame") -> "pd.DatetimeIndex":
@@ -269,6 +273,11 @@ def _columns_of(label: str, name: str, frame: "pd.DataFrame") -> dict[str, "np.n
             "they were traded, or adjust open, high and low too (yfinance: auto_adjust=True)"
         )
     return numbers
+
+
+def candle_columns(frame: "pd.DataFrame") -> list[object]:
+    """Return the columns of a frame that its candles are made of."""
+    return [column for column in frame.columns if str(column).lower() in (*PRICES, "volume")]
 
 
 def _level_remedy(name: str, frame: "pd.DataFrame") -> str:

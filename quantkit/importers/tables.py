@@ -154,6 +154,8 @@ class TableFile:
         self._columns = columns
         with path.open("rb") as raw:
             head = raw.read(6)
+        #: Columns of the file that belong to no field, once its rows are read; none of a file without a header line.
+        self.left_out: list[str] = []
         self.is_csv = not head.startswith((b"PAR1", b"ARROW1", b"FEA1"))
         self._is_parquet = head.startswith(b"PAR1")
         self.has_header = True
@@ -238,7 +240,7 @@ class TableFile:
     def _header(self, row: list[str]) -> tuple[list[str], dict[str, str]]:
         if not all(NUMBER(cell.strip()) or cell.strip().lower() in ("true", "false") for cell in row):
             names = [name.strip() for name in row]
-            return names, self._layout.find(names, self.file, self._columns)
+            return names, self._find(names)
         self.has_header = False
         if lobster := _lobster(row):
             raise ConfigError(f"{self.file} is {lobster}")
@@ -257,6 +259,12 @@ class TableFile:
         names = [name or f"column {index}" for index, name in enumerate(order, 1)]
         return names, {field: field for field in self._layout.spellings if field in names}
 
+    def _find(self, names: Sequence[str]) -> dict[str, str]:
+        """Return the column of each field, and keep the names of the others."""
+        fields = self._layout.find(names, self.file, self._columns)
+        self.left_out = [name for name in names if name and name not in fields.values()]
+        return fields
+
     @staticmethod
     def _fits(row: Sequence[str], order: Sequence[str]) -> bool:
         """Return whether a row without a header can be of the layout that its number of columns stands for."""
@@ -274,7 +282,7 @@ class TableFile:
         first_row = 1
         try:
             schema, batches = self._arrow_batches(rows)
-            fields = self._layout.find(schema.names, self.file, self._columns)
+            fields = self._find(schema.names)
             for batch in batches:
                 lines = np.arange(first_row, first_row + batch.num_rows, dtype=np.int64)
                 first_row += batch.num_rows

@@ -218,10 +218,12 @@ class FramePrices(FeedPrices):
         self._unchecked = {*self._digests}
 
     def _open(self) -> StoredRows:
-        from quantkit.importers.frames import frame_feed
+        from quantkit.importers.frames import candle_columns, frame_feed
 
         try:
-            return frame_feed(self._frames, self._given, interval=self._interval, strict=self._is_strict)
+            # What travels beside the prices may be others by now.
+            frames = {name: frame[candle_columns(frame)] for name, frame in self._frames.items()}
+            return frame_feed(frames, self._given, interval=self._interval, strict=self._is_strict)
         except QuantkitError as error:
             raise DataError(f"the frames changed since the run: {error}") from error
 

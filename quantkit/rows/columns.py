@@ -1,15 +1,16 @@
 """Rows of one stream as numpy columns, and the way between columns and event objects."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from itertools import pairwise, repeat
+from itertools import chain, pairwise, repeat
 from typing import Any, Final, NamedTuple, TypeAlias, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from quantkit.clock import INTERVALS
-from quantkit.events import EVENT_KINDS, KINDS, RANKS, Candle, Field, InstrumentChange, MarketEvent, Row
+from quantkit.events import EVENT_KINDS, KINDS, RANKS, Candle, Extra, Field, InstrumentChange, MarketEvent, Row
 from quantkit.instruments import Side
+from quantkit.rows.extras import ExtraColumns, ExtraRows
 
 Column: TypeAlias = NDArray[Any]
 
@@ -91,9 +92,10 @@ class Block:
         size: How many rows.
         columns: Arrays already at hand, each of length `size` (book levels: flat, see `KIND_COLUMNS`).
         load: Decodes a column that is not at hand yet.
+        extras: What travels with each row beside.
     """
 
-    __slots__ = ("_columns", "_given", "_load", "_offset", "_parts", "_whole", "size", "stream")
+    __slots__ = ("_columns", "_extras", "_given", "_load", "_offset", "_parts", "_whole", "size", "stream")
 
     def __init__(
         self,
@@ -101,11 +103,13 @@ class Block:
         size: int,
         columns: Mapping[str, Column],
         load: Callable[[str], Column] | None = None,
+        extras: ExtraColumns | ExtraRows | None = None,
     ) -> None:
         self.stream = stream
         self.size = size
         self._columns = dict(columns)
         self._load = load
+        self._extras = extras
         self._whole: Block | None = None  # what this is a slice of, from `_offset` on
         self._offset = 0
         self._parts: Sequence[Block] = ()  # what this was joined from
@@ -185,6 +189,38 @@ class Block:
             return cast(Column, edges[start : stop + 1] - edges[start])
         return self.column(name)[start:stop]
 
+    @property
+    def has_extras(self) -> bool:
+        """Whether something travels with the rows beside the columns of their kind."""
+        if self._whole is not None:
+            return self._whole.has_extras
+        return self._extras is not None or any(part.has_extras for part in self._parts)
+
+    def extras(self) -> Iterator[Extra]:
+        """Return what travels with each row, where there is something."""
+        if self._whole is not None:
+            assert self._whole._extras is not None
+            return self._whole._extras.between(self._offset, self._offset + self.size)
+        if self._parts:
+            return chain.from_iterable(part.extras() for part in self._parts)
+        assert self._extras is not None
+        return self._extras.between(0, self.size)
+
+    def extras_at(self, rows: NDArray[np.int64]) -> list[Extra]:
+        """Return what travels with some rows, rising, where there is something."""
+        if self._whole is not None:
+            assert self._whole._extras is not None
+            return self._whole._extras.at(rows + self._offset)
+        if self._parts:
+            found, begin = list[Extra](), 0
+            for part in self._parts:
+                first, stop = np.searchsorted(rows, [begin, begin + part.size]).tolist()
+                found += part.extras_at(rows[first:stop] - begin)
+                begin += part.size
+            return found
+        assert self._extras is not None
+        return self._extras.at(rows)
+
     def slice(self, start: int, stop: int) -> "Block":
         """Return rows `start` to `stop` as a block that shares this one's columns.
 
@@ -233,6 +269,8 @@ class Block:
         attributes: list[Iterable[Any]] = [self._values(field) for field in kind.fields]
         if self.stream.interval:
             attributes.append(repeat(self.stream.interval, self.size))
+        if self.has_extras:
+            attributes.append(self.extras())
         return map(kind.event, *stamps, *attributes)
 
     def _values(self, field: Field) -> Iterable[Any]:
@@ -267,7 +305,10 @@ class Block:
         columns: dict[str, Column] = {}
         if first_seq:
             columns["seq"] = np.arange(first_seq, first_seq + len(events), dtype=np.int64)
-        block = cls(stream, len(events), columns)
+        extras = None
+        if stream.kind == "candle" and any(event.extra for event in cast("Sequence[Candle]", events)):
+            extras = ExtraRows([Extra(event.extra) for event in cast("Sequence[Candle]", events)])
+        block = cls(stream, len(events), columns, extras=extras)
         block._given = events
         return block
 
