@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import date, timedelta
 from decimal import Decimal
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from quantkit.brokers.send_clock import SendClock
 from quantkit.clock import duration_ns, is_plausible, iso_of, latest_epoch_ns, time_ns_of, wall_ns
@@ -21,6 +21,7 @@ from quantkit.loading import build_strategy, refuse_while_loading, sender_of, so
 from quantkit.options import RunOptions
 from quantkit.report.archive import refuse_taken
 from quantkit.report.price_feeds import price_source
+from quantkit.report.progress import RunProgress, shown
 from quantkit.report.result import Result
 from quantkit.runs.index import RunIndex, check_keep
 from quantkit.simulated import simulated_run
@@ -66,7 +67,7 @@ def backtest(
     search: bool = True,
     save: str | Path | None = None,
     keep: str | Path | None = None,
-    progress: Callable[[int, int, int], None] | None = None,
+    progress: RunProgress | Literal[False] | None = None,
 ) -> Result:
     """Replay recorded data through a strategy and return the result.
 
@@ -96,7 +97,8 @@ def backtest(
         save: A new folder for the whole result, as `Result.save` writes it.
         keep: A folder of runs, in whose index this one gets a line; the variants in it count in `Result.variants`.
             None: no line, and no variants are known. An index that cannot be written is a warning of the result.
-        progress: Called with (now_ns, start_ns, end_ns) from time to time.
+        progress: Called with (now_ns, start_ns, end_ns) from time to time. None draws a bar in a notebook, for runs of
+            more than half a second; False draws none.
 
     Raises:
         ConfigError: The call is wrong: a parameter, an option, a strategy that cannot be loaded.
@@ -119,8 +121,10 @@ def backtest(
     if stored is not None:
         stored.forget_reads()
     name, digest = source_of(built)
-    engine = simulated_run(feed, built, options, progress=progress, send_clock=_send_clock(stored, name, digest, built))
-    outcome = engine.run()
+    send_clock = _send_clock(stored, name, digest, built)
+    with shown(progress) as told:
+        engine = simulated_run(feed, built, options, progress=told, send_clock=send_clock)
+        outcome = engine.run()
     described = run_config(
         strategy=name,
         strategy_digest=digest,

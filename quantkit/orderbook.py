@@ -15,8 +15,10 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from quantkit.cards import card, ladder
+from quantkit.clock import iso_of
 from quantkit.errors import ConfigError, DataError
-from quantkit.instruments import EXACT, Instrument, Side, common_step, off_grid
+from quantkit.instruments import EXACT, Instrument, Side, common_step, decimal_of, off_grid, plain
 
 #: Price steps held densely; the rest lives in the side map.
 WINDOW: Final = 65_536
@@ -563,6 +565,8 @@ class DenseBook:
             )
 
 
+#: In a notebook, of each side.
+_SHOWN_LEVELS: Final = 8
 #: Of a view that is no copy.
 _NO_LEVELS: Final[Mapping[Side, NDArray[np.float64]]] = {}
 
@@ -688,3 +692,17 @@ class Book:
         if self._book is not None and self._book.version != self._version:
             return f"Book({self.instrument!r}, stale)"
         return f"Book({self.instrument!r}, bid={self.best_bid} x {self.bid_qty}, ask={self.best_ask} x {self.ask_qty})"
+
+    def _repr_html_(self) -> str:
+        """Return the best levels as a notebook shows them."""
+        title = f"Book {self.instrument}"
+        if self._book is not None and self._book.version != self._version:
+            return card(title, "stale: book.copy() keeps levels", rows=())
+        bids, asks = self.depth(_SHOWN_LEVELS)
+        largest = max([*bids[:, 1].tolist(), *asks[:, 1].tolist()], default=0.0) or 1.0
+        prices = [decimal_of(price) for side in (bids, asks) for price in side[:, 0].tolist()]
+        step = Decimal(1).scaleb(-max((len(plain(price).partition(".")[2]) for price in prices), default=0))
+        texts = iter([str(price.quantize(step)) for price in prices])
+        sides = [[(next(texts), plain(qty), qty / largest) for qty in side[:, 1].tolist()] for side in (bids, asks)]
+        spread = f"spread {plain(prices[len(bids)] - prices[0])}" if len(bids) and len(asks) else ""
+        return ladder(title, iso_of(self.received_ns), bids=sides[0], asks=sides[1], more=spread)

@@ -6,7 +6,9 @@ from typing import Final
 
 import msgspec
 
-from quantkit.instruments import Side
+from quantkit.cards import card
+from quantkit.clock import iso_of
+from quantkit.instruments import Side, plain
 
 __all__ = ["Fill", "Order", "OrderRequest", "OrderState", "OrderType", "Side", "TimeInForce"]
 
@@ -160,6 +162,22 @@ class Order(msgspec.Struct, eq=False, kw_only=True, frozen=True, gc=False):
     def remaining_qty(self) -> float:
         """Size not yet reported filled."""
         return self.qty * (self.remaining_lots / self.lots) if self.lots else 0.0
+
+    def _repr_html_(self) -> str:
+        """Return the order as a notebook shows it; what it does not have is left out."""
+        flags = [name for name, is_set in (("post-only", self.post_only), ("reduce-only", self.reduce_only)) if is_set]
+        prices = (("limit", self.price), ("stop", self.stop_price), ("average price", self.average_price))
+        rows = [
+            ("state", " ".join(filter(None, (self.state, f"({self.reason})" if self.reason else "")))),
+            ("filled", f"{plain(self.filled_qty)} of {plain(self.qty)}"),
+            *((name, plain(price)) for name, price in prices if price is not None),
+            ("terms", ", ".join((self.time_in_force, *flags))),
+            *((name, text) for name, text in (("tag", self.tag), ("note", self.note)) if text),
+            ("sent", iso_of(self.sent_ns)),
+            ("updated", iso_of(self.updated_ns)),
+        ]
+        title = f"{self.side} {plain(self.qty)} {self.instrument}"
+        return card(title, f"{self.type} order {self.id}", rows=rows, texts=2)
 
 
 class Fill(msgspec.Struct, frozen=True, kw_only=True, gc=False):

@@ -2,8 +2,10 @@
 
 from collections import defaultdict
 from pathlib import Path
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
+from quantkit.cards import card
+from quantkit.clock import iso_of
 from quantkit.errors import DataError
 from quantkit.events import EVENT_KINDS
 from quantkit.instruments import Instrument
@@ -13,6 +15,9 @@ from quantkit.storage.root import Root
 from quantkit.storage.schema import period_of
 
 __all__ = ["Catalog", "Coverage", "FileEntry"]
+
+#: In a notebook.
+_SHOWN_STREAMS: Final = 60
 
 
 class Coverage(NamedTuple):
@@ -72,6 +77,36 @@ class Catalog:
         self._watched_by_stream: dict[Stream, list[Watched]] = defaultdict(list)
         for span in self.watched:
             self._watched_by_stream[span.stream].append(span)
+
+    def __repr__(self) -> str:
+        streams = self.coverage()
+        rows = sum(covered.rows for covered in streams.values())
+        return f"<Catalog {self.root}, {len(streams)} streams, {rows:,} rows>"
+
+    def _repr_html_(self) -> str:
+        """Return the streams as a notebook shows them."""
+        streams = self.coverage()
+        rows = [
+            (
+                stream.instrument,
+                " ".join(filter(None, (stream.kind, stream.interval))),
+                f"{iso_of(covered.start_ns)[:16]}".replace("T", " "),
+                f"{iso_of(covered.end_ns)[:16]}".replace("T", " "),
+                "has holes" if covered.has_holes else "",
+                f"{covered.rows:,}",
+            )
+            for stream, covered in streams.items()
+        ]
+        total = sum(covered.rows for covered in streams.values())
+        left_out = len(rows) - _SHOWN_STREAMS
+        return card(
+            f"Data folder {self.root}",
+            f"{total:,} rows",
+            headings=("instrument", "kind", "from (UTC)", "to", "", "rows"),
+            rows=rows[:_SHOWN_STREAMS],
+            texts=5,
+            more=f"and {left_out:,} more: quantkit data ls {self.root}" if left_out > 0 else "",
+        )
 
     def instruments(self, at_ns: int | None = None) -> dict[str, Instrument]:
         """Return the instruments' metadata by id.
