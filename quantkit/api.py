@@ -17,7 +17,7 @@ from quantkit.feeds.recorded_clock import RecordedClock
 from quantkit.feeds.replay import ReplayFeed, StoredRows
 from quantkit.fees import Fees
 from quantkit.instruments import Instrument
-from quantkit.loading import build_strategy, refuse_while_loading, sender_of, source_of
+from quantkit.loading import build_strategy, parameter_fields, refuse_while_loading, sender_of, source_of
 from quantkit.options import RunOptions
 from quantkit.report.archive import refuse_taken
 from quantkit.report.price_feeds import price_source
@@ -128,7 +128,7 @@ def backtest(
     described = run_config(
         strategy=name,
         strategy_digest=digest,
-        parameters=built.parameters,
+        parameters=parameter_fields(built.parameters),
         data="memory" if stored is None else stored.described_as,
         data_files={} if stored is None else stored.data_files(engine.plan.instruments),
         plan=engine.plan,

@@ -1,6 +1,6 @@
 """The commands of the command line, put together."""
 
-from quantkit.cli import backtest, data, importing, live, new, sandbox, verify, watch
+from quantkit.cli import backtest, data, importing, live, new, runs, sandbox, verify, watch
 from quantkit.cli.root import main
 
 __all__ = ["main"]
@@ -9,6 +9,7 @@ for _command in (
     new.new,
     backtest.backtest,
     live.live,
+    runs.runs,
     watch.watch,
     verify.verify,
     sandbox.sandbox,

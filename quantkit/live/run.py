@@ -160,7 +160,7 @@ def _run(
     described = run_config(
         strategy=name,
         strategy_digest=digest,
-        parameters=strategy.parameters,
+        parameters=parameter_fields(strategy.parameters),
         data="live" if folder is None else str(folder),
         data_files={},
         plan=engine.plan,

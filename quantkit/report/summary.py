@@ -1,6 +1,7 @@
 """A result as text: the terminal's summary, and JSON for scripts."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol
@@ -86,17 +87,13 @@ def render(result: Reported, console: "Console") -> None:
         result: What to show.
         console: Where to; 80 columns are enough, 120 show every number.
     """
-    from rich.panel import Panel
-
     outcome = result.outcome
     has_unicode = console.encoding.lower().startswith("utf")
     if result.assumptions:
         console.print(_bullets("Assumptions", result.assumptions, style="dim", has_unicode=has_unicode))
     width = min(console.width, 132)
-    title = f"[bold]{escaped(title_of(result.config, width - 8))}[/bold]"
-    money_in = f"[dim]money in {escaped(outcome.report_currency)}[/dim]"
-    numbers = _numbers(result, wide=width >= _WIDE)
-    console.print(Panel(numbers, title=title, subtitle=money_in, width=width, padding=(0, 1)))
+    title, currency = title_of(result.config, width - 8), outcome.report_currency
+    console.print(numbers_panel(result.numbers, title, currency, decimals=result.money_decimals, width=width))
     # A terminal without Unicode has no block characters to draw with.
     if len(outcome.curve.equity) and has_unicode:
         console.print(_curve(result, width))
@@ -137,6 +134,40 @@ def json_stats(numbers: Mapping[str, Value]) -> dict[str, Any]:
     return dict(_json_item(key, value) for key, value in numbers.items())
 
 
+def stats_of_json(stats: Mapping[str, Any]) -> dict[str, Value]:
+    """Return the statistics that `json_stats` took apart; what is not there, or is no such number, is left out.
+
+    Examples:
+        >>> stats_of_json({"trades": 3, "duration_s": 60.0, "return_pct": "much", "mood": 1})
+        {'duration': datetime.timedelta(seconds=60), 'trades': 3}
+    """
+    found: dict[str, Value] = {}
+    for key, stat in STATS.items():
+        name = f"{key}_s" if stat.form == "duration" else key
+        if name in stats:
+            with suppress(ValueError, TypeError, OverflowError):
+                found[key] = _value(stat, stats[name])
+    return found
+
+
+def _value(stat: Stat, plain: Any) -> Value:
+    """Return one statistic from JSON.
+
+    Raises:
+        ValueError, TypeError, OverflowError: It is another kind of value.
+    """
+    match stat.form:
+        case "duration":
+            return None if plain is None else timedelta(seconds=plain)
+        case "time":
+            return datetime.fromisoformat(plain)
+        case "text" if isinstance(plain, str):
+            return plain
+    if plain is not None and (isinstance(plain, bool) or not isinstance(plain, int | float)):
+        raise TypeError(f"{stat.key} is no number")
+    return plain
+
+
 def _json_item(key: str, value: Value) -> tuple[str, Any]:
     if STATS[key].form == "duration":
         return f"{key}_s", value.total_seconds() if isinstance(value, timedelta) else None
@@ -159,7 +190,25 @@ def _bullets(head: str, lines: list[str], *, style: str, has_unicode: bool) -> "
     return whole
 
 
-def _numbers(result: Reported, *, wide: bool) -> "RenderableType":
+def numbers_panel(
+    numbers: Mapping[str, Value], title: str, currency: str, *, decimals: int, width: int
+) -> "RenderableType":
+    """Return the groups of numbers in a frame.
+
+    Args:
+        numbers: Statistics by key; those that are not there are left out.
+        title: Stands in the frame. currency: What amounts of money are in.
+        decimals: Of amounts of money.
+        width: Of the frame; 120 columns have room for every number.
+    """
+    from rich.panel import Panel
+
+    columns = _numbers(numbers, decimals, wide=width >= _WIDE)
+    head, money_in = f"[bold]{escaped(title)}[/bold]", f"[dim]money in {escaped(currency)}[/dim]"
+    return Panel(columns, title=head, subtitle=money_in, width=width, padding=(0, 1))
+
+
+def _numbers(numbers: Mapping[str, Value], decimals: int, *, wide: bool) -> "RenderableType":
     """Return the groups of numbers side by side: two columns, or three in a wide terminal."""
     from rich.table import Table
 
@@ -168,11 +217,11 @@ def _numbers(result: Reported, *, wide: bool) -> "RenderableType":
     # The first column holds the two moments, the longest values there are.
     for ratio in (39, 39, 32) if wide else (39, 37):
         grid.add_column(ratio=ratio)
-    grid.add_row(*(_column(result, groups, wide=wide) for groups in columns))
+    grid.add_row(*(_column(numbers, decimals, groups, wide=wide) for groups in columns))
     return grid
 
 
-def _column(result: Reported, groups: tuple[str, ...], *, wide: bool) -> "RenderableType":
+def _column(numbers: Mapping[str, Value], decimals: int, groups: tuple[str, ...], *, wide: bool) -> "RenderableType":
     from rich.table import Table
 
     table = Table.grid(expand=True, padding=(0, 1))
@@ -183,11 +232,9 @@ def _column(result: Reported, groups: tuple[str, ...], *, wide: bool) -> "Render
             table.add_row()
         table.add_row(f"[bold cyan]{group}[/bold cyan]")
         for stat in GROUPS[group]:
-            if wide or stat.key not in _NARROW_SKIPS:
-                value = result.numbers[stat.key]
-                table.add_row(
-                    stat.label, f"[{_colour(stat, value)}]{escaped(written(stat, value, result.money_decimals))}[/]"
-                )
+            if stat.key in numbers and (wide or stat.key not in _NARROW_SKIPS):
+                value = numbers[stat.key]
+                table.add_row(stat.label, f"[{_colour(stat, value)}]{escaped(written(stat, value, decimals))}[/]")
     return table
 
 

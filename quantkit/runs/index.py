@@ -13,7 +13,6 @@ import msgspec
 
 from quantkit.clock import NS_PER_MS, iso_of
 from quantkit.errors import ConfigError, DataError, QuantkitError
-from quantkit.loading import parameter_fields
 from quantkit.portable import check_new
 from quantkit.report.result import Result
 from quantkit.report.summary import json_stats
@@ -33,7 +32,7 @@ _SECRET: Final = re.compile(
     r"secret|passw|passphrase|credential|(?:api|private)_?key|(?:auth|access)_?token", re.IGNORECASE
 )
 #: What a configuration says and a line has elsewhere.
-_ELSEWHERE: Final = frozenset(("strategy", "strategy_digest", "parameters", "data", "data_files", "start_ns", "end_ns"))
+ELSEWHERE: Final = frozenset(("strategy", "strategy_digest", "parameters", "data", "data_files", "start_ns", "end_ns"))
 
 
 class IndexLine(msgspec.Struct, frozen=True, kw_only=True):
@@ -239,7 +238,7 @@ def tried_in(result: Result) -> Tried:
     return Tried(
         name=strategy_of(config)[0],
         digest=config["strategy_digest"],
-        parameters=_without_secrets(config["parameters"]),
+        parameters=without_secrets(config["parameters"]),
         data_digest=data_digest(config["data_files"], result.outcome.rows),
         start=iso_of(config["start_ns"]),
         end=iso_of(config["end_ns"]),
@@ -259,7 +258,7 @@ def line_of(result: Result, folder: str | Path, at_ns: int) -> IndexLine:
         at=iso_of(at_ns // NS_PER_MS * NS_PER_MS),
         strategy=config["strategy"],
         data=place_of_data(config["data"]),
-        options={name: value for name, value in config.items() if name not in _ELSEWHERE},
+        options={name: value for name, value in config.items() if name not in ELSEWHERE},
         hash=manifest["hash"],
         hash_encoding=manifest["hash_encoding"],
         stats={key: value for key, value in json_stats(result.numbers).items() if key not in ("start", "end")},
@@ -289,9 +288,9 @@ def place_of_data(text: str) -> str:
     return text
 
 
-def _without_secrets(parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """Return parameters JSON-ready, without the values of those that are secrets by their names."""
-    return {name: MASK if _SECRET.search(name) else value for name, value in parameter_fields(dict(parameters)).items()}
+def without_secrets(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """Return parameters without the values of those that are secrets by their names."""
+    return {name: MASK if _SECRET.search(name) else value for name, value in parameters.items()}
 
 
 def _from(folder: Path, saved_to: Path) -> str:

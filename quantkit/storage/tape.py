@@ -295,6 +295,20 @@ def held(path: str | Path) -> Iterator[bool]:
         os.close(descriptor)
 
 
+def has_writer(path: str | Path) -> bool:
+    """Return whether a writer has a tape that is there; False where that cannot be asked, as on a read-only disk."""
+    try:
+        descriptor = os.open(Path(path) / _LOCK, os.O_RDWR)
+    except OSError:
+        return False
+    try:
+        return not try_lock(descriptor)
+    except OSError:
+        return False
+    finally:
+        os.close(descriptor)
+
+
 def _make_durably(folder: Path) -> None:
     """Make a folder, and let the names of all that were made for it survive the machine's death."""
     made = [one for one in (folder, *folder.parents) if not one.exists()]

@@ -43,6 +43,10 @@ def run_process(*arguments: str, cwd: Path | None = None) -> subprocess.Complete
         ["data"],
         ["data", "ls"],
         ["data", "check"],
+        ["runs"],
+        ["runs", "ls"],
+        ["runs", "show"],
+        ["runs", "diff"],
     ],
 )
 def test_every_command_explains_itself(command: list[str]) -> None:
@@ -56,7 +60,7 @@ def test_every_command_explains_itself(command: list[str]) -> None:
 
 def test_help_of_commands_has_examples() -> None:
     """A newcomer copies a line and it works."""
-    for command in ("backtest", "import", "live", "watch", "verify", "sandbox"):
+    for command in ("backtest", "import", "live", "runs", "watch", "verify", "sandbox"):
         assert f"quantkit {command}" in run(command, "--help").output.partition("Example")[2]
 
 
@@ -72,7 +76,7 @@ def test_version() -> None:
     assert re.fullmatch(r"quantkit \d+\.\d+\.\d+\n", result.output)
 
 
-@pytest.mark.parametrize("command", ["backtest", "live", "watch", "verify", "sandbox"])
+@pytest.mark.parametrize("command", ["backtest", "live", "runs", "watch", "verify", "sandbox"])
 def test_help_loads_nothing_heavy(command: str) -> None:
     """What a command does not need is not imported: this is what keeps `--help` fast."""
     code = (

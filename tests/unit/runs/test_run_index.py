@@ -10,8 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-import numpy as np
-import pandas as pd
 import pytest
 from click.testing import CliRunner
 
@@ -20,41 +18,10 @@ from quantkit.cli import main
 from quantkit.clock import time_ns_of
 from quantkit.errors import ConfigError, DataError
 from quantkit.report.summary import json_stats
-from quantkit.runs.index import INDEX, MASK, UNKEPT, IndexLine, RunIndex, data_digest, line_of, place_of_data, tried_in
+from quantkit.runs.index import INDEX, MASK, UNKEPT, IndexLine, RunIndex, Tried, data_digest, line_of, place_of_data
 
-GOOG = qk.Instrument("GOOG", quote="USD", price_step="0.01", qty_step="1", kind="swap", settle="USD")
 AT_NS = time_ns_of("2026-11-30T01:02:03.456789Z")
-
-
-class Now(qk.Strategy):
-    """Holds `qty` on every other day."""
-
-    qty: float = 1.0
-    api_key: str = ""
-    limit: float = float("inf")
-
-    def on_start(self) -> None:
-        self.subscribe_candles("GOOG", "1d")
-        self.days = 0
-
-    def on_candle(self, candle: qk.Candle) -> None:
-        self.days += 1
-        self.target("GOOG", self.qty if self.days % 2 else 0)
-
-
-def frame(days: int = 40) -> pd.DataFrame:
-    """Return daily bars."""
-    opens = 100 + np.cumsum(np.random.default_rng(5).integers(-3, 4, days)).astype(float)
-    columns = {"open": opens, "high": opens + 2, "low": opens - 2, "close": opens + 1, "volume": 1000.0}
-    return pd.DataFrame(columns, index=pd.date_range("2025-01-01", periods=days, freq="D", tz="UTC"))
-
-
-def run(keep: Path | None, *, days: int = 40, **options: Any) -> qk.Result:
-    """Run a backtest over a frame."""
-    strategy = options.pop("strategy", Now)
-    return qk.backtest(
-        strategy, data={"GOOG": frame(days)}, instruments=[GOOG], cash={"USD": 10_000}, keep=keep, **options
-    )
+Run = Callable[..., qk.Result]
 
 
 def lines_in(folder: Path) -> list[dict[str, Any]]:
@@ -65,14 +32,14 @@ def lines_in(folder: Path) -> list[dict[str, Any]]:
 # The line ------------------------------------------------------------------------------------------------------------
 
 
-def test_a_backtest_leaves_one_line(tmp_path: Path) -> None:
+def test_a_backtest_leaves_one_line(run: Run, tmp_path: Path) -> None:
     """What was run, on what, and what came out."""
     result = run(tmp_path / "runs", params={"qty": 2})
     (line,) = lines_in(tmp_path / "runs")
-    assert (line["strategy"], line["name"]) == (f"{__name__}:Now", "Now")
+    assert (line["strategy"], line["name"]) == (result.config["strategy"], "Now")
     assert (line["digest"], line["hash"]) == (result.config["strategy_digest"], result.hash)
     assert line["hash_encoding"] == result.manifest["hash_encoding"]
-    assert line["parameters"] == {"qty": 2.0, "api_key": MASK, "limit": "inf"}
+    assert line["parameters"] == {"qty": 2.0, "first_day": 1, "api_key": MASK, "limit": "inf"}
     assert (line["data"], line["saved_to"]) == ("memory", None)
     assert (line["start"], line["end"]) == ("2025-01-01T00:00:00Z", "2025-02-10T00:00:00Z")
     assert line["options"]["cash"] == {"USD": "10000"}
@@ -82,7 +49,7 @@ def test_a_backtest_leaves_one_line(tmp_path: Path) -> None:
     assert RunIndex(tmp_path / "runs").read()[0][0].parameters["qty"] == 2.0
 
 
-def test_python_keeps_nothing_unasked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_python_keeps_nothing_unasked(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A call of a library writes no files on its own."""
     monkeypatch.chdir(tmp_path)
     run(None)
@@ -91,7 +58,7 @@ def test_python_keeps_nothing_unasked(tmp_path: Path, monkeypatch: pytest.Monkey
 
 @pytest.mark.parametrize("keep", [True, "", 7, "runs:1/x"])
 def test_what_is_no_folder_is_refused_before_the_run(
-    keep: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    run: Run, keep: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With an example."""
     monkeypatch.chdir(tmp_path)
@@ -100,7 +67,7 @@ def test_what_is_no_folder_is_refused_before_the_run(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_saved_result_is_found_from_the_index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_saved_result_is_found_from_the_index(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As seen from there, so that the whole folder can be moved, and no name of a home folder is told."""
     monkeypatch.chdir(tmp_path)
     result = run(Path("runs"), save="runs/deep/first")
@@ -111,7 +78,7 @@ def test_a_saved_result_is_found_from_the_index(tmp_path: Path, monkeypatch: pyt
         run(None, save="elsewhere")
 
 
-def test_no_secret_and_no_needless_path_is_in_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_secret_and_no_needless_path_is_in_it(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Values of parameters that are secrets by their names are masked; folders are told from here or from home."""
     monkeypatch.setenv("HOME", str(tmp_path / "me"))
     monkeypatch.chdir(tmp_path)
@@ -254,7 +221,9 @@ def _a_pipe(folder: Path) -> None:
 @pytest.mark.parametrize(
     "spoil", [_a_file, _a_linked_index, _a_folder_for_an_index, _a_pipe], ids=lambda f: f.__name__[1:]
 )
-def test_an_index_that_cannot_be_written_is_one_warning(spoil: Callable[[Path], None], tmp_path: Path) -> None:
+def test_an_index_that_cannot_be_written_is_one_warning(
+    run: Run, spoil: Callable[[Path], None], tmp_path: Path
+) -> None:
     """The backtest itself does not fail, and what the folder holds is left alone."""
     spoil(tmp_path / "runs")
     result = run(tmp_path / "runs")
@@ -266,7 +235,7 @@ def test_an_index_that_cannot_be_written_is_one_warning(spoil: Callable[[Path], 
         assert (tmp_path / "notes.txt").read_text() == "mine"
 
 
-def test_a_folder_that_refuses_is_one_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_that_refuses_is_one_warning(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever runs the tests: the file system says no."""
 
     def refused(*_: Any) -> Any:
@@ -311,14 +280,12 @@ def test_a_full_disk_leaves_no_half_line(tmp_path: Path, monkeypatch: pytest.Mon
 # Variants ------------------------------------------------------------------------------------------------------------
 
 
-def tried_of(line: IndexLine) -> Any:
+def tried_of(line: IndexLine) -> Tried:
     """Return what a line says was tried."""
-    result = run(None)
-    names = type(tried_in(result)).__struct_fields__
-    return type(tried_in(result))(*(getattr(line, name) for name in names))
+    return Tried(*(getattr(line, name) for name in Tried.__struct_fields__))
 
 
-def test_variants_are_files_and_parameters_on_the_same_data(tmp_path: Path) -> None:
+def test_variants_are_files_and_parameters_on_the_same_data(run: Run, now: type[qk.Strategy], tmp_path: Path) -> None:
     """A repeated run is no new variant; another span, other data and another strategy do not count."""
     runs = tmp_path / "runs"
     assert run(runs).variants == 1
@@ -330,7 +297,7 @@ def test_variants_are_files_and_parameters_on_the_same_data(tmp_path: Path) -> N
     assert third.other_variants == [run(None).numbers["sharpe_ratio"], second.numbers["sharpe_ratio"]]
     assert run(runs, params={"qty": 9}, end="2025-01-20").variants == 1
     assert run(runs, params={"qty": 9}, days=39).variants == 1
-    assert run(runs, strategy=type("Other", (Now,), {"__doc__": "Another."})).variants == 1
+    assert run(runs, strategy=type("Other", (now,), {"__doc__": "Another."})).variants == 1
     assert run(None, params={"qty": 9}).variants == 1
     index = RunIndex(runs)
     line = line_of(third, runs, AT_NS)

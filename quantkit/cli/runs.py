@@ -1,0 +1,144 @@
+"""`quantkit runs`: the runs of a folder, one of them, and two of them compared."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from quantkit.cli.flags import Decorated, as_json, briefly
+from quantkit.cli.output import encoded, print_json, print_result
+from quantkit.report.console import console_of
+
+#: So many are shown where nobody says how many.
+_SHOWN = 20
+
+
+def _ids(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+    """Return the ids that may follow, for the shell."""
+    from quantkit.errors import QuantkitError
+    from quantkit.runs.folder import Runs
+
+    try:
+        entries = Runs(ctx.params.get("folder") or "runs").list()
+    except QuantkitError:
+        return []
+    return list(dict.fromkeys(entry.id for entry in entries if entry.id.startswith(incomplete)))
+
+
+def _in_folder(command: Decorated) -> Decorated:
+    """Add the flag that says which folder of runs is meant."""
+    return click.option(
+        "--runs", "folder", default="runs", show_default=True, metavar="DIR", help="The folder of runs."
+    )(command)
+
+
+def _run(name: str) -> Callable[[Decorated], Decorated]:
+    """Add an argument that names a run."""
+    return click.argument(name, metavar=name.upper(), shell_complete=_ids)
+
+
+def _id_of(run: str, folder: str) -> str:
+    """Return a run as it stands in a list: a path below the folder is what a shell completes."""
+    path, root = Path(run).absolute(), Path(folder).absolute()
+    is_path = Path(run).parent != Path() and path.is_dir() and path != root and path.is_relative_to(root)
+    return path.relative_to(root).as_posix() if is_path else run
+
+
+@click.group()
+def runs() -> None:
+    """Look into a folder of runs: list them, show one, compare two.
+
+    A run is named by its folder or by the first digits of its hash.
+
+    \b
+    Examples:
+      quantkit runs ls
+      quantkit runs show 68e599e6
+      quantkit runs diff first 68e599e6
+    """
+
+
+@runs.command("ls")
+@_in_folder
+@click.option("--strategy", metavar="NAME", help="Only those of this class, module or module:Class.")
+@click.option("-n", "count", type=click.IntRange(min=1), metavar="N", help="Show so many.  [default: 20; --json: all]")
+@as_json
+def runs_ls(folder: str, strategy: str | None, count: int | None, *, is_json: bool) -> None:
+    """List the runs, newest first.
+
+    Strategy, span, return, Sharpe ratio, drawdown, and on wide terminals the hash. Of the parameters those are shown
+    that differ between listed runs of one strategy.
+    """
+    from quantkit.runs.folder import Runs
+
+    held = Runs(folder)
+    entries = held.list()
+    if strategy is not None:
+        wanted = strategy.casefold()
+        entries = [entry for entry in entries if wanted in _names(entry.strategy)]
+    shown = entries[: count or (len(entries) if is_json else _SHOWN)]
+    for note in held.notes():
+        click.echo(f"quantkit: {note}", err=True)
+    if is_json:
+        print_json(encoded(shown))
+    else:
+        from quantkit.runs.tables import print_runs
+
+        print_runs(shown, len(entries), folder, console_of())
+
+
+@runs.command("show")
+@_run("run")
+@_in_folder
+@briefly
+@as_json
+def runs_show(run: str, folder: str, *, is_brief: bool, is_json: bool) -> None:
+    """Show one run.
+
+    As `quantkit backtest` printed it; of a run that was not saved, its numbers alone.
+    """
+    from quantkit.runs.folder import Runs
+    from quantkit.runs.tables import print_entry
+
+    held = Runs(folder)
+    entry = held.find(_id_of(run, folder))
+    if entry.is_whole:
+        print_result(held.load(entry.id), is_json=is_json, is_brief=is_brief)
+    elif is_json:
+        print_json(encoded(entry))
+    else:
+        print_entry(entry, folder, console_of())
+
+
+@runs.command("diff")
+@_run("a")
+@_run("b")
+@_in_folder
+@as_json
+def runs_diff(a: str, b: str, folder: str, *, is_json: bool) -> None:
+    """Show where two runs differ.
+
+    Parameters, code, options, data, numbers, and the first order that is another. Assumptions, data files,
+    code and orders are compared where both whole results were saved.
+    """
+    from quantkit.runs.folder import Runs
+    from quantkit.runs.tables import print_diff
+
+    diff = Runs(folder).diff(_id_of(a, folder), _id_of(b, folder))
+    if is_json:
+        print_json(encoded(_told(diff)))
+    else:
+        print_diff(diff, console_of())
+
+
+def _told(diff: Any) -> dict[str, Any]:
+    """Return a comparison with its verdict."""
+    import msgspec
+
+    return {"is_identical": diff.is_identical, **msgspec.structs.asdict(diff)}
+
+
+def _names(strategy: str) -> set[str]:
+    module, _, name = strategy.casefold().rpartition(":")
+    return {strategy.casefold(), module, name}
