@@ -349,3 +349,57 @@ def test_a_run_that_was_ruined_ends_its_path_there() -> None:
     result = qk.backtest(AllIn, data=MemoryFeed(rows, [swap]), cash={"USDT": 2000}, max_leverage=10)
     assert result.outcome.ended == "bankrupt"
     assert result.prices.rows(swap.id).time_ns[-1] == result.outcome.end_ns
+
+
+# What the run was valued on ----------------------------------------------------------------------------------------
+
+
+class Holds(qk.Strategy):
+    """Buys at the first moment and holds."""
+
+    instrument: str = "binance:BTC-USDT-SWAP"
+    kind: str = "book"
+
+    def on_start(self) -> None:
+        if self.kind == "candles":
+            self.subscribe_candles(self.instrument, "1m")
+        else:
+            getattr(self, f"subscribe_{self.kind}")(self.instrument)
+        self.every("1s")
+        self.is_done = False
+
+    def on_timer(self, name: str) -> None:
+        if not self.is_done:
+            self.buy(self.instrument, 0.01)
+            self.is_done = True
+
+
+@pytest.mark.parametrize("kind", ["book", "trades", "candles"])
+def test_the_path_values_the_equity_curve(kind: str) -> None:
+    """Cash and the holding at the last price of the path give every step of the curve's grid, on the sample data."""
+    name = "binance:BTC-USDT-SWAP"
+    root = Path(__file__).parents[3] / "data"
+    held = {stream.kind: span for stream, span in Catalog(root).coverage().items() if stream.instrument == name}
+    start_ns = held[kind.rstrip("s")].start_ns
+    result = qk.backtest(
+        Holds(kind=kind),
+        data=root,
+        start=start_ns,
+        end=min(start_ns + 600 * NS_PER_S, held[kind.rstrip("s")].end_ns),
+        match_on=kind.rstrip("s"),
+        fees=qk.Fees(maker_bps=0, taker_bps=0),
+        equity_every="1s",
+    )
+    (fill,) = result.outcome.fills
+    rows, curve = result.prices.rows(name), result.outcome.curve
+    assert len(rows) > 5
+    after = curve.is_grid & (curve.time_ns > fill.revealed_ns)
+    assert after.sum() > 20
+    checked = 0
+    for time_ns, equity in zip(curve.time_ns[after].tolist(), curve.equity[after].tolist(), strict=True):
+        row = int(rows.time_ns.searchsorted(time_ns, "left"))
+        if row < len(rows) and rows.time_ns[row] == time_ns:
+            continue  # whether a row of the grid's very moment counts depends on its kind
+        assert equity == pytest.approx(10_000 + 0.01 * (rows.close[row - 1] - fill.price), abs=1e-6)
+        checked += 1
+    assert checked > 20
