@@ -1,4 +1,4 @@
-"""`quantkit runs`: the runs of a folder, one of them, and two of them compared."""
+"""`quantkit runs`: the runs of a folder, one of them as text or as a page, and two of them compared."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -47,7 +47,7 @@ def _id_of(run: str, folder: str) -> str:
 
 @click.group()
 def runs() -> None:
-    """Look into a folder of runs: list them, show one, compare two.
+    """Look into a folder of runs: list them, show one, compare two, write a report.
 
     A run is named by its folder or by the first digits of its hash.
 
@@ -56,6 +56,7 @@ def runs() -> None:
       quantkit runs ls
       quantkit runs show 68e599e6
       quantkit runs diff first 68e599e6
+      quantkit runs report first first.html --open
     """
 
 
@@ -130,6 +131,34 @@ def runs_diff(a: str, b: str, folder: str, *, is_json: bool) -> None:
         print_json(encoded(_told(diff)))
     else:
         print_diff(diff, console_of())
+
+
+@runs.command("report")
+@_run("run")
+@click.argument("file", required=False, type=click.Path(path_type=Path))
+@_in_folder
+@click.option("--open", "is_opened", is_flag=True, help="Show the page in the browser.")
+@as_json
+def runs_report(run: str, file: Path | None, folder: str, *, is_opened: bool, is_json: bool) -> None:
+    """Write a saved run as one HTML page.
+
+    As `quantkit backtest --report` does. FILE defaults to the run's name with .html, in this folder; a file that is
+    there is replaced.
+    """
+    from quantkit.report.page.file import refuse_unwritable
+    from quantkit.runs.folder import Runs
+
+    held = Runs(folder)
+    entry = held.find(_id_of(run, folder))
+    target = Path(f"{entry.id}.html") if file is None else file
+    refuse_unwritable(target)
+    held.load(entry.id).report(target, open=is_opened)
+    if is_json:
+        print_json(encoded({"report": str(target)}))
+    else:
+        from quantkit.report.text import escaped
+
+        console_of().print(f"report: {escaped(str(target))}", soft_wrap=True)
 
 
 def _told(diff: Any) -> dict[str, Any]:

@@ -47,6 +47,7 @@ def run_process(*arguments: str, cwd: Path | None = None) -> subprocess.Complete
         ["runs", "ls"],
         ["runs", "show"],
         ["runs", "diff"],
+        ["runs", "report"],
     ],
 )
 def test_every_command_explains_itself(command: list[str]) -> None:

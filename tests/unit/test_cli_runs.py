@@ -197,6 +197,30 @@ def test_equal_runs_are_told_as_such(place: Path) -> None:
     assert "only the numbers are kept" in " ".join(shown(place, "diff", "first", kept(place)).split())
 
 
+# report --------------------------------------------------------------------------------------------------------------
+
+
+def test_a_saved_run_becomes_a_page(place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a file of its name, or in the one that is given; of numbers alone there is none."""
+    monkeypatch.chdir(tmp_path)
+    assert shown(place, "report", "first") == "report: first.html\n"
+    assert Path("first.html").read_bytes().lower().startswith(b"<!doctype html>")
+    assert msgspec.json.decode(shown(place, "report", "fir", "other.html", "--json")) == {"report": "other.html"}
+    shown_by: list[Path] = []
+    monkeypatch.setattr("quantkit.report.page.file.show", shown_by.append)
+    shown(place, "report", "first", "--open")
+    assert shown_by == [Path("first.html")]
+    for words, why in (
+        (["report", kept(place)], "only the numbers are kept"),
+        (["report", "Recorded"], "has no result"),
+        (["report", "first", "nowhere/a.html"], "there is no folder nowhere"),
+    ):
+        done = runs(place, *words)
+        assert done.exit_code == 2
+        assert why in done.stderr
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["first.html", "other.html"]
+
+
 # Names, completion, start --------------------------------------------------------------------------------------------
 
 
