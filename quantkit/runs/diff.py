@@ -91,11 +91,8 @@ def diff_of(a: RunEntry, b: RunEntry, result_a: Result | None, result_b: Result 
         result_a, result_b: Their whole results, None where only the numbers are kept.
     """
     both = None if result_a is None or result_b is None else (result_a, result_b)
-    notes = [
-        f"of {entry.id} only the numbers are kept: its assumptions, data files and orders are not compared"
-        for entry, result in ((a, result_a), (b, result_b))
-        if result is None
-    ]
+    notes = [_reason(entry) for entry, result in ((a, result_a), (b, result_b)) if result is None]
+    have_ended = bool(a.hash and b.hash)
     sources = [{} if result is None else result.sources for result in (result_a, result_b)]
     has_code = all(sources)
     if a.digest is None or b.digest is None:
@@ -116,16 +113,23 @@ def diff_of(a: RunEntry, b: RunEntry, result_a: Result | None, result_b: Result 
         code=_changes(*map(_digests, sources)) if has_code else _changes({"digest": a.digest}, {"digest": b.digest}),
         code_diff=_unified(sources[0], sources[1]) if has_code else "",
         parameters=_changes({"strategy": a.strategy, **a.parameters}, {"strategy": b.strategy, **b.parameters}),
-        options=_changes(dict(_flat(a.options)), dict(_flat(b.options))),
-        data=_data(a, b, both),
+        options=_changes(dict(_flat(a.options)), dict(_flat(b.options))) if have_ended else [],
+        data=_data(a, b, both) if have_ended else [],
         assumptions_a=[word for word in words[0] if word not in words[1]],
         assumptions_b=[word for word in words[1] if word not in words[0]],
-        numbers=_changes(a.stats, b.stats),
+        numbers=_changes(a.stats, b.stats) if have_ended else [],
         order=order,
         order_event=events,
         fill=fill,
         notes=notes,
     )
+
+
+def _reason(entry: RunEntry) -> str:
+    """Return what of a run without a whole result is not compared."""
+    if not entry.hash:
+        return f"{entry.id} has no result ({entry.note}): no more than parameters and code are compared"
+    return f"of {entry.id} only the numbers are kept: its assumptions, data files and orders are not compared"
 
 
 def _is_same(a: RunEntry, b: RunEntry, both: tuple[Result, Result] | None) -> bool | None:

@@ -102,7 +102,6 @@ class _Log:
                 "failed",
                 _one_line(stopped.error or f"it ended ({stopped.ended}), and its result is not there"),
             )
-        config = {name: value for name, value in started.config.items() if name not in ("start_ns", "end_ns")}
         return _blank(
             id=name,
             kind="live",
@@ -113,7 +112,6 @@ class _Log:
             digest=started.strategy_digest,
             parameters=without_secrets(started.parameters),
             start=iso_of(start_ns),
-            options=config,
             versions=started.versions,
         )
 

@@ -126,7 +126,7 @@ def _verdict(diff: RunDiff) -> str:
     if diff.is_same_result:
         return "\n[green]the same result[/green]: the same orders, fills, equity and money, though not the same was run"
     if diff.is_same_result is None:
-        return "\n[yellow]unknown[/yellow]: the hashes of these two cannot be compared"
+        return "\n[yellow]unknown[/yellow] whether the results are equal: there is no hash, or two ways of counting it"
     return "\n[bold]different[/bold] results"
 
 

@@ -4,6 +4,7 @@ import shutil
 import subprocess
 import sys
 import textwrap
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -176,6 +177,20 @@ def test_numbers_alone_are_compared_as_far_as_they_go(run: Run, tmp_path: Path) 
     assert diff.notes == [
         f"of {line} only the numbers are kept: its assumptions, data files and orders are not compared"
     ]
+
+
+def test_a_run_under_way_is_compared_as_far_as_it_goes(run: Run, tmp_path: Path) -> None:
+    """Parameters and code are known from its beginning."""
+    runs = tmp_path / "runs"
+    with zipfile.ZipFile(DATA.parent / "tests" / "data" / "runs" / "0.2.0.zip") as packed:
+        packed.extractall(runs / "live")
+    run(None, save=runs / "saved")
+    diff = Runs(runs).diff("live", "saved")
+    assert diff.is_same_result is None
+    assert (diff.options, diff.data, diff.numbers, diff.order) == ([], [], [], None)
+    assert {"strategy", "qty"} <= {change.name for change in diff.parameters}
+    assert [change.name for change in diff.code] == ["digest"]
+    assert any(note.startswith("live has no result (it ended (completed)") for note in diff.notes)
 
 
 def test_other_strategies_are_told_apart(run: Run, now: type[qk.Strategy], tmp_path: Path) -> None:
