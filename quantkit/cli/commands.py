@@ -1,6 +1,6 @@
 """The commands of the command line, put together."""
 
-from quantkit.cli import backtest, data, importing, live, new, runs, sandbox, verify, watch
+from quantkit.cli import backtest, data, importing, live, mcp, new, runs, sandbox, serve, verify, watch
 from quantkit.cli.root import main
 
 __all__ = ["main"]
@@ -10,10 +10,12 @@ for _command in (
     backtest.backtest,
     live.live,
     runs.runs,
+    serve.serve,
     watch.watch,
     verify.verify,
     sandbox.sandbox,
     importing.import_,
     data.data,
+    mcp.mcp,
 ):
     main.add_command(_command)

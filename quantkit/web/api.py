@@ -6,10 +6,11 @@ import msgspec
 
 from quantkit.clock import iso_of
 from quantkit.live.status import LiveStatus
+from quantkit.runs.diff import RunDiff
 from quantkit.web.access import Admission, Visitor
 from quantkit.web.calls import Calls
 from quantkit.web.link import LiveLink
-from quantkit.web.operations import Call, Handler, Operation, Workers, openapi
+from quantkit.web.operations import AnyPath, Call, Handler, Operation, Workers, openapi
 from quantkit.web.security import HttpRefusal, Site
 from quantkit.web.shapes import (
     CommandAnswer,
@@ -17,8 +18,12 @@ from quantkit.web.shapes import (
     DataQuery,
     DataShape,
     DiffQuery,
+    EquityLine,
+    EquityQuery,
     Nothing,
     NumberShape,
+    PriceColumns,
+    PricesQuery,
     RunDetail,
     RunId,
     RunPage,
@@ -45,14 +50,15 @@ class Api:
         site: The names of the server.
         admission: Signs browsers in and out.
         link: To the live run; None for none.
+        workers: Carry out what takes long.
     """
 
-    def __init__(self, calls: Calls, site: Site, admission: Admission, link: LiveLink | None) -> None:
+    def __init__(self, calls: Calls, site: Site, admission: Admission, link: LiveLink | None, workers: Workers) -> None:
         self._calls = calls
         self._site = site
         self._admission = admission
         self._link = link
-        self._workers = Workers()
+        self._workers = workers
         self._description = b""
 
     def operations(self) -> list[tuple[Operation, Handler]]:
@@ -95,7 +101,31 @@ class Api:
                 self._get_table,
             ),
             (
-                Operation("compareRuns", "GET", "/diff", "Where two runs differ.", dict[str, Any], query=DiffQuery),
+                Operation(
+                    "getPrices",
+                    "GET",
+                    "/runs/{run}/prices/{instrument}",
+                    "Prices of one of its instruments, as fine as the buckets allow.",
+                    PriceColumns,
+                    {"run": RunId, "instrument": AnyPath},
+                    query=PricesQuery,
+                ),
+                self._prices,
+            ),
+            (
+                Operation(
+                    "getEquity",
+                    "GET",
+                    "/runs/{run}/equity",
+                    "Its equity as a line.",
+                    EquityLine,
+                    run,
+                    query=EquityQuery,
+                ),
+                self._equity,
+            ),
+            (
+                Operation("compareRuns", "GET", "/diff", "Where two runs differ.", RunDiff, query=DiffQuery),
                 self._compare,
             ),
             (
@@ -131,6 +161,11 @@ class Api:
             raise HttpRefusal(404, "this server follows no live run; start it with --live RUN")
         return self._link
 
+    def _shape_of(self, visitor: Visitor) -> SessionShape:
+        session = visitor.session
+        expires = None if session is None else iso_of(session.expires_ns)
+        return SessionShape(visitor.key, expires, has_live=self._link is not None)
+
     async def _describe(self, _: Call) -> "Response":
         from starlette.responses import Response
 
@@ -139,7 +174,7 @@ class Api:
         return Response(self._description, media_type="application/json")
 
     async def _session(self, call: Call) -> SessionShape:
-        return _shape_of(_known(call))
+        return self._shape_of(_known(call))
 
     async def _sign_in(self, call: Call) -> "Response":
         from starlette.responses import Response
@@ -149,7 +184,7 @@ class Api:
             raise HttpRefusal(401, "this link was used, or the token is wrong", www_authenticate="Bearer")
         secret, visitor = opened
         assert visitor.session is not None, "a browser signed in"
-        reply = Response(msgspec.json.encode(_shape_of(visitor)), media_type="application/json")
+        reply = Response(msgspec.json.encode(self._shape_of(visitor)), media_type="application/json")
         reply.set_cookie(
             self._site.cookie, secret, path="/", secure=self._site.is_tls, httponly=True, samesite="strict"
         )
@@ -160,7 +195,7 @@ class Api:
 
         visitor = _known(call)
         self._admission.sign_out(visitor)
-        reply = Response(msgspec.json.encode(SessionShape("", None)), media_type="application/json")
+        reply = Response(msgspec.json.encode(SessionShape("", None, has_live=False)), media_type="application/json")
         reply.delete_cookie(self._site.cookie, path="/", secure=self._site.is_tls, httponly=True, samesite="strict")
         return reply
 
@@ -182,7 +217,16 @@ class Api:
             return StreamingResponse(self._calls.arrow_parts(table), media_type=ARROW)
         return await self._workers.run(self._calls.table, run, name, query.offset, query.limit or _ROWS)
 
-    async def _compare(self, call: Call) -> dict[str, Any]:
+    async def _prices(self, call: Call) -> PriceColumns:
+        query = call.query
+        return await self._workers.run(
+            self._calls.prices, call.where["run"], call.where["instrument"], query.start, query.end, query.buckets
+        )
+
+    async def _equity(self, call: Call) -> EquityLine:
+        return await self._workers.run(self._calls.equity, call.where["run"], call.query.buckets)
+
+    async def _compare(self, call: Call) -> RunDiff:
         return await self._workers.run(self._calls.compare, call.query.a, call.query.b)
 
     async def _data(self, call: Call) -> DataShape:
@@ -194,8 +238,3 @@ def _known(call: Call) -> Visitor:
     if call.visitor is None:
         raise HttpRefusal(401, "sign in first, or send the token", www_authenticate="Bearer")
     return call.visitor
-
-
-def _shape_of(visitor: Visitor) -> SessionShape:
-    session = visitor.session
-    return SessionShape(visitor.key, None if session is None else iso_of(session.expires_ns))

@@ -6,12 +6,12 @@ from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING
 
 from quantkit.clock import wall_ns
-from quantkit.web import metrics
+from quantkit.web import metrics, pages
 from quantkit.web.access import Admission
 from quantkit.web.api import Api
 from quantkit.web.calls import Calls
 from quantkit.web.link import LiveLink
-from quantkit.web.operations import PREFIX, route
+from quantkit.web.operations import PREFIX, Workers, route
 from quantkit.web.security import Guard, Site, problem
 from quantkit.web.sockets import LiveSockets
 
@@ -37,13 +37,15 @@ def application(calls: Calls, site: Site, admission: Admission, link: LiveLink |
     from starlette.routing import Route, WebSocketRoute
 
     sockets = None if link is None else LiveSockets(link)
-    api = Api(calls, site, admission, link)
+    workers = Workers()
+    api = Api(calls, site, admission, link, workers)
     routes: list[BaseRoute] = [route(operation, handler) for operation, handler in api.operations()]
 
     async def show_metrics(_: "Request") -> "Response":
         return Response(_metrics(link, sockets), media_type=metrics.CONTENT_TYPE)
 
     routes.append(Route("/metrics", show_metrics))
+    routes.extend(pages.routes(calls, workers))
     if sockets is not None:
         routes.append(WebSocketRoute(f"{PREFIX}/live/socket", sockets.serve))
 
@@ -57,7 +59,7 @@ def application(calls: Calls, site: Site, admission: Admission, link: LiveLink |
     return Starlette(
         routes=routes,
         lifespan=lifespan,
-        middleware=[Middleware(Guard, site=site, admission=admission, public=frozenset())],
+        middleware=[Middleware(Guard, site=site, admission=admission, public=pages.PUBLIC)],
         exception_handlers={404: _not_there, 405: _not_there, 500: _broken},
     )
 

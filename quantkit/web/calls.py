@@ -3,23 +3,28 @@
 import math
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final
 
-import msgspec
-
-from quantkit.clock import iso_of
+from quantkit.clock import NS_PER_MS, iso_of
+from quantkit.errors import ConfigError
 from quantkit.report.archive import MANIFEST
+from quantkit.report.downsample import min_max_rows
 from quantkit.report.result import Result
-from quantkit.report.stats import GROUPS, STATS
+from quantkit.report.stats import GROUPS
 from quantkit.report.tables import stream_rows
-from quantkit.report.text import strategy_of
+from quantkit.runs.diff import RunDiff
+from quantkit.runs.entry import RunEntry
+from quantkit.runs.folder import Runs
 from quantkit.storage.catalog import Catalog
 from quantkit.web.shapes import (
     DataShape,
+    EquityLine,
     NumberShape,
+    PriceColumns,
+    PricedShape,
     RunDetail,
     RunPage,
     RunShape,
@@ -37,30 +42,6 @@ _BATCH_ROWS: Final = 16_384
 TABLES: Final = ("orders", "order_events", "fills", "equity", "round_trips", "open_trips", "returns")
 
 
-class RunFolder(Protocol):
-    """A folder of runs."""
-
-    def list(self) -> Sequence[RunShape]:
-        """Return the runs, newest first."""
-        ...
-
-    def folder(self, run: str) -> Path:
-        """Return the folder of the whole result of a run.
-
-        Raises:
-            ConfigError: There is no run of that id, or several, or only its numbers were kept.
-        """
-        ...
-
-    def diff(self, first: str, second: str) -> dict[str, Any]:
-        """Return where two runs differ.
-
-        Raises:
-            ConfigError: As `folder`.
-        """
-        ...
-
-
 class Calls:
     """Answers about a folder of runs and a data folder; may be called from several threads.
 
@@ -69,7 +50,7 @@ class Calls:
         data: The data folder.
     """
 
-    def __init__(self, runs: RunFolder, data: Path) -> None:
+    def __init__(self, runs: Runs, data: Path) -> None:
         self._runs = runs
         self._data = data
         self._results: OrderedDict[tuple[Path, int], Result] = OrderedDict()
@@ -78,10 +59,15 @@ class Calls:
     # Runs -------------------------------------------------------------------------------------------------------
 
     def list_runs(self, search: str, limit: int, offset: int) -> RunPage:
-        """Return some of the runs in which every word of a search is found, newest first."""
+        """Return some of the runs in which every word of a search is found, newest first.
+
+        Raises:
+            DataError: There is no folder of runs, or it cannot be read.
+        """
         words = search.casefold().split()
         found = [run for run in self._runs.list() if all(word in _searched(run) for word in words)]
-        return RunPage(len(found), found[offset : offset + limit])
+        shown = [_shape_of(run) for run in found[offset : offset + limit]]
+        return RunPage(len(found), shown, list(self._runs.notes()))
 
     def get_run(self, run: str) -> RunDetail:
         """Return one run.
@@ -90,28 +76,15 @@ class Calls:
             ConfigError: There is none of that id, or several, or only its numbers were kept.
             DataError: Its files are damaged.
         """
-        folder, result = self._runs.folder(run), self.result(run)
-        outcome = result.outcome
-        shape = RunShape(
-            id=run,
-            kind="backtest",
-            at="",
-            name=strategy_of(result.config)[0],
-            parameters=result.config.get("parameters", {}),
-            start=iso_of(outcome.start_ns),
-            end=iso_of(outcome.end_ns),
-            hash=result.hash,
-            stats={_stat_name(key): _plain(value) for key, value in result.numbers.items()},
-            is_whole=True,
-        )
-        listed = next((each for each in self._runs.list() if each.id in (run, folder.name)), shape)
+        entry, result = self._runs.find(run), self.result(run)
+        prices = result.prices
         return RunDetail(
-            run=msgspec.structs.replace(shape, id=listed.id, kind=listed.kind, at=listed.at),
+            run=_shape_of(entry),
             assumptions=result.assumptions,
             warnings=result.warnings,
             config=result.config,
             rows={name: len(getattr(result, name)) for name in TABLES},
-            prices=[],
+            prices=[PricedShape(name, prices.reason(name)) for name in prices.streams],
         )
 
     def result(self, run: str) -> Result:
@@ -168,13 +141,52 @@ class Calls:
                 yield sink.take()
         yield sink.take()
 
-    def compare(self, first: str, second: str) -> dict[str, Any]:
+    def compare(self, first: str, second: str) -> RunDiff:
         """Return where two runs differ.
 
         Raises:
             ConfigError: There is no such run, or several.
+            DataError: The files of one are damaged.
         """
         return self._runs.diff(first, second)
+
+    # Pictures ---------------------------------------------------------------------------------------------------
+
+    def report(self, run: str, *, assets: str, api: str) -> bytes:
+        """Return the report of a run as a page that asks this server for its rows.
+
+        Args:
+            run: The id.
+            assets: Where the page finds its files.
+            api: Where the operations of this run are.
+        """
+        from quantkit.report.page.page import render
+
+        return render(self.result(run), mode="served", assets=assets, api=api)
+
+    def prices(self, run: str, instrument: str, from_ms: int, to_ms: int, buckets: int) -> PriceColumns:
+        """Return the price path of an instrument within a span: every row if they are few, else extremes.
+
+        Raises:
+            ConfigError, DataError: As `get_run`; or the instrument has no price path.
+        """
+        from quantkit.report.page.payload import prices_answer
+
+        result = self.result(run)
+        known = result.instruments.get(instrument)
+        if known is None:
+            raise ConfigError(f"{instrument} is no instrument of the run")
+        rows = result.prices.rows(instrument, from_ms * NS_PER_MS, to_ms * NS_PER_MS + NS_PER_MS - 1)
+        return PriceColumns(len(rows), **prices_answer(rows, known, buckets))
+
+    def equity(self, run: str, buckets: int) -> EquityLine:
+        """Return the equity of a run as change since its start, the lowest and the highest of equal stretches."""
+        outcome = self.result(run).outcome
+        start, curve = float(outcome.starting_equity), outcome.curve
+        rows = min_max_rows(curve.equity, buckets=buckets)
+        times_ms = curve.time_ns[rows] // NS_PER_MS
+        change_pct = 100 * (curve.equity[rows] / start - 1) if start > 0 else curve.equity[rows] * 0
+        return EquityLine(times_ms.tolist(), change_pct.tolist())
 
     # Data -------------------------------------------------------------------------------------------------------
 
@@ -218,15 +230,16 @@ class _Taken:
         return b"".join(parts)
 
 
-def _searched(run: RunShape) -> str:
+def _shape_of(run: RunEntry) -> RunShape:
+    return RunShape(**{name: getattr(run, name) for name in RunShape.__struct_fields__})
+
+
+def _searched(run: RunEntry) -> str:
     """Return the words of a run that a search looks at."""
     parameters = " ".join(f"{name}={value}" for name, value in run.parameters.items())
-    return f"{run.id} {run.kind} {run.name} {parameters} {run.start} {run.end} {run.at} {run.hash}".casefold()
-
-
-def _stat_name(key: str) -> str:
-    """Return the name of a statistic as JSON has it: a duration is in seconds, and says so."""
-    return f"{key}_s" if STATS[key].form == "duration" else key
+    return (
+        f"{run.id} {run.kind} {run.state} {run.name} {parameters} {run.start} {run.end} {run.at} {run.hash}".casefold()
+    )
 
 
 def _plain(value: Any) -> float | int | str | None:

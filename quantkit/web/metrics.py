@@ -11,7 +11,7 @@ from quantkit.clock import NS_PER_MS, NS_PER_S
 from quantkit.live.status import LiveStatus
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
-Kind: TypeAlias = "Literal['counter', 'gauge']"
+MetricKind: TypeAlias = "Literal['counter', 'gauge']"
 #: Labels and value.
 Sample: TypeAlias = "tuple[Mapping[str, str], float]"
 
@@ -87,7 +87,7 @@ def _of_run(status: LiveStatus) -> list[str]:
     ]
 
 
-def _family(name: str, kind: Kind, meaning: str, samples: Sequence[Sample]) -> str:
+def _family(name: str, kind: MetricKind, meaning: str, samples: Sequence[Sample]) -> str:
     """Return a metric with its samples; nothing for one without any."""
     if not samples:
         return ""

@@ -1,6 +1,6 @@
 """What the API takes and gives, as types; its description is made from them."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 import msgspec
 
@@ -10,6 +10,8 @@ from quantkit.report.tables import StreamRow
 RunId = Annotated[str, msgspec.Meta(min_length=1, max_length=255, pattern=r"^[^/\\\x00-\x1f]+$")]
 TableName = Literal["orders", "order_events", "fills", "equity", "round_trips", "open_trips", "returns"]
 CommandName = Literal["pause", "resume", "cancel_all", "stop"]
+#: The years 1680 to 2260, which stamps in ns can say.
+_FAR_MS: Final = 9_150_000_000_000
 _Text = Annotated[str, msgspec.Meta(max_length=200)]
 
 
@@ -29,10 +31,12 @@ class SessionShape(msgspec.Struct, frozen=True):
     Attributes:
         key: Goes with every change, and first into a socket.
         expires: UTC; None for a program with the token.
+        has_live: Whether the server follows a live run.
     """
 
     key: str
     expires: str | None
+    has_live: bool
 
 
 class SearchQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -49,15 +53,18 @@ class RunShape(msgspec.Struct, frozen=True):
     Attributes:
         id: Names it in the API.
         kind: `backtest` or `live`.
+        state: Only a finished run has a hash and numbers.
         at: When it ended, or a live one began; UTC.
         name: Class of the strategy.
-        parameters, start, end, hash: Of the run; the hash is "" while there is none.
-        stats: Its numbers.
+        parameters, start, end, hash: Of the run.
+        stats: Its numbers; durations are seconds under keys ending in `_s`.
         is_whole: Whether the whole result was kept, so that there are a report and tables.
+        note: Why it is no finished run.
     """
 
     id: str
     kind: str
+    state: str
     at: str
     name: str
     parameters: dict[str, Any]
@@ -66,6 +73,7 @@ class RunShape(msgspec.Struct, frozen=True):
     hash: str
     stats: dict[str, Any]
     is_whole: bool
+    note: str
 
 
 class RunPage(msgspec.Struct, frozen=True):
@@ -124,6 +132,41 @@ class TableShape(msgspec.Struct, frozen=True):
     total: int
     offset: int
     rows: list[dict[str, Any]]
+
+
+class PricesQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename={"start": "from", "end": "to"}):
+    """Which span, in ms since 1970, and in how many buckets at most."""
+
+    start: Annotated[int, msgspec.Meta(ge=-_FAR_MS, le=_FAR_MS)]
+    end: Annotated[int, msgspec.Meta(ge=-_FAR_MS, le=_FAR_MS)]
+    buckets: Annotated[int, msgspec.Meta(ge=1, le=20_000)] = 2000
+
+
+class PriceColumns(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The price path of a span, packed as the report's own: see `report/page/packing.py`.
+
+    Attributes:
+        count: How many rows the span has.
+        rows: Each of them: `t`, `close`, and of candles `open`, `high`, `low`.
+        buckets: Or the extremes of equal numbers of them: `t`, `low`, `rise`.
+    """
+
+    count: int
+    rows: dict[str, dict[str, Any]] | None = None
+    buckets: dict[str, dict[str, Any]] | None = None
+
+
+class EquityQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """In how many buckets at most."""
+
+    buckets: Annotated[int, msgspec.Meta(ge=1, le=20_000)] = 1300
+
+
+class EquityLine(msgspec.Struct, frozen=True):
+    """The equity as change since the start, per cent, at moments in ms since 1970."""
+
+    time_ms: list[int]
+    change_pct: list[float]
 
 
 class DiffQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

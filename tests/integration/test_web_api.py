@@ -5,36 +5,36 @@ import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import msgspec
 import pandas as pd
 import pyarrow as pa
 import pytest
 from web_client import Reply, ask, with_token
-from web_runs import DATA, HeldRuns
+from web_runs import DATA, one_run
 
-import quantkit
-from quantkit.clock import iso_of
+from quantkit.clock import NS_PER_MS, iso_of
+from quantkit.report.page.packing import unpack
 from quantkit.report.result import Result
+from quantkit.runs.folder import Runs
 from quantkit.web.api import ARROW
 from quantkit.web.calls import TABLES, Calls
 from quantkit.web.server import WebServer
 
-STRATEGIES = Path(__file__).parents[2] / "strategies"
 RUN = "/api/v1/runs/ma_cross"
 
 
 @pytest.fixture(scope="module")
 def result(tmp_path_factory: pytest.TempPathFactory) -> Result:
-    found = quantkit.backtest(str(STRATEGIES / "ma_cross.py"), data=DATA, start="2025-05-10", end="2025-05-14")
-    found.save(tmp_path_factory.mktemp("runs") / "ma_cross")
-    return found
+    return one_run(tmp_path_factory.mktemp("runs"))
 
 
 @pytest.fixture(scope="module")
 def server(result: Result) -> Iterator[WebServer]:
     assert result.saved_to is not None
-    with WebServer(Calls(HeldRuns({"ma_cross": result.saved_to}), DATA)) as running:
+    one_run(result.saved_to.parent, fast=5, name="faster")
+    with WebServer(Calls(Runs(result.saved_to.parent), DATA)) as running:
         yield running
 
 
@@ -45,10 +45,10 @@ def get(server: WebServer, path: str, **headers: str) -> Reply:
 def test_runs_are_listed_and_found(server: WebServer) -> None:
     """By every word of a search, in any case, over name, parameters and hash."""
     listed = get(server, "/api/v1/runs").json
-    assert (listed["total"], listed["runs"][0]["id"]) == (1, "ma_cross")
-    for search, count in (("MACROSS", 1), ("macross+fast", 1), ("macross+nothing", 0), ("", 1)):
+    assert (listed["total"], {run["id"] for run in listed["runs"]}) == (2, {"ma_cross", "faster"})
+    for search, count in (("MACROSS", 2), ("macross+fast=5", 1), ("macross+nothing", 0), ("", 2)):
         assert get(server, f"/api/v1/runs?search={search}").json["total"] == count
-    assert get(server, "/api/v1/runs?offset=1").json == {"total": 1, "runs": [], "notes": []}
+    assert get(server, "/api/v1/runs?offset=2").json == {"total": 2, "runs": [], "notes": []}
 
 
 def test_a_run_says_what_it_assumed(server: WebServer, result: Result) -> None:
@@ -138,7 +138,7 @@ def test_a_damaged_result_is_told(server: WebServer, result: Result, tmp_path: P
     result.save(folder)
     with (folder / "fills.parquet").open("ab") as file:
         file.write(b"x")
-    with WebServer(Calls(HeldRuns({"damaged": folder}), DATA)) as other:
+    with WebServer(Calls(Runs(tmp_path), DATA)) as other:
         reply = get(other, "/api/v1/runs/damaged")
         assert (reply.status, "was changed" in reply.json["error"]) == (422, True)
 
@@ -149,7 +149,60 @@ def test_data_are_listed(server: WebServer) -> None:
 
 
 def test_two_runs_are_compared(server: WebServer, result: Result) -> None:
-    assert get(server, "/api/v1/diff?a=ma_cross&b=ma_cross").json == {"hash": [result.hash, result.hash]}
+    """Numbers, parameters, and the first order that differs."""
+    same = get(server, "/api/v1/diff?a=ma_cross&b=ma_cross").json
+    assert (same["is_same_result"], same["order"]) == (True, None)
+    other = get(server, "/api/v1/diff?a=ma_cross&b=faster").json
+    assert other["parameters"] == [{"name": "fast", "a": 10, "b": 5}]
+    assert other["is_same_result"] is False
+    assert other["order"]["number"] >= 1
+    assert other["a"]["hash"] == result.hash
+
+
+# Pictures -----------------------------------------------------------------------------------------------------------
+
+
+def instrument_of(result: Result) -> str:
+    return result.prices.instruments[0]
+
+
+def test_few_rows_come_one_by_one(server: WebServer, result: Result) -> None:
+    """Exactly those of the run, within the span, both ends included."""
+    rows = result.prices.rows(instrument_of(result))
+    stamps = rows.time_ns // NS_PER_MS
+    path = f"{RUN}/prices/{quote(instrument_of(result))}?from={stamps[100]}&to={stamps[149]}&buckets=50"
+    answer = get(server, path).json
+    assert (answer["count"], "buckets" in answer) == (50, False)
+    assert unpack(answer["rows"]["t"]).tolist() == stamps[100:150].tolist()
+    assert unpack(answer["rows"]["close"]).tolist() == rows.close[100:150].tolist()
+
+
+def test_many_rows_come_as_extremes(server: WebServer, result: Result) -> None:
+    """In as many buckets as asked for at most, and with the highest and the lowest price of all."""
+    rows = result.prices.rows(instrument_of(result))
+    path = f"{RUN}/prices/{quote(instrument_of(result))}?from=0&to=9000000000000&buckets=100"
+    answer = get(server, path).json
+    assert (answer["count"], "rows" in answer) == (len(rows), False)
+    low = unpack(answer["buckets"]["low"])
+    high = low + unpack(answer["buckets"]["rise"])
+    assert 50 < len(low) <= 100
+    assert low.min() == pytest.approx(rows.low.min(), abs=1e-9)
+    assert high.max() == pytest.approx(rows.high.max(), abs=1e-9)
+
+
+def test_an_instrument_that_is_not_there(server: WebServer) -> None:
+    reply = get(server, f"{RUN}/prices/../../etc/passwd?from=0&to=1")
+    assert reply.status == 404
+    reply = get(server, f"{RUN}/prices/no%2Fsuch?from=0&to=1")
+    assert (reply.status, "no/such is no instrument" in reply.json["error"]) == (404, True)
+
+
+def test_the_equity_loses_no_trough(server: WebServer, result: Result) -> None:
+    line = get(server, f"{RUN}/equity?buckets=20").json
+    curve, start = result.outcome.curve, float(result.outcome.starting_equity)
+    assert len(line["time_ms"]) == len(line["change_pct"]) <= 42
+    assert min(line["change_pct"]) == 100 * (curve.equity.min() / start - 1)
+    assert line["change_pct"][-1] == pytest.approx(result.numbers["return_pct"])
 
 
 def test_the_description_is_openapi(server: WebServer) -> None:

@@ -13,7 +13,7 @@ import pytest
 from live_statuses import fill, status, stream
 from web_client import Browser, ask, port_of, with_token
 from web_live import ScriptedControl
-from web_runs import DATA, HeldRuns
+from web_runs import no_runs
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
@@ -21,7 +21,6 @@ from quantkit.clock import NS_PER_MS, NS_PER_S, monotonic_s
 from quantkit.live.status import LiveStatus
 from quantkit.web import link as web_link
 from quantkit.web import sockets as web_sockets
-from quantkit.web.calls import Calls
 from quantkit.web.link import LiveLink
 from quantkit.web.server import WebServer
 
@@ -37,7 +36,7 @@ def control() -> ScriptedControl:
 
 @pytest.fixture
 def server(control: ScriptedControl) -> Iterator[WebServer]:
-    with WebServer(Calls(HeldRuns({}), DATA), LiveLink(control)) as running:
+    with WebServer(no_runs(), LiveLink(control)) as running:
         yield running
 
 
@@ -57,7 +56,8 @@ def opened(server: WebServer, headers: dict[str, str]) -> ClientConnection:
 def followed(server: WebServer, browser: Browser) -> Iterator[ClientConnection]:
     """Open a socket as a page does."""
     with opened(server, {"Origin": server.url, "Cookie": browser.cookie}) as page:
-        page.send(json.dumps({"key": browser.key}))
+        with contextlib.suppress(ConnectionClosed):
+            page.send(json.dumps({"key": browser.key}))
         yield page
 
 
@@ -149,7 +149,7 @@ def test_the_newest_status_stands_in_the_api(server: WebServer, control: Scripte
 
 
 def test_without_a_live_run_the_paths_say_so() -> None:
-    with WebServer(Calls(HeldRuns({}), DATA)) as server:
+    with WebServer(no_runs()) as server:
         reply = ask(server, "GET", LIVE, with_token(server))
         assert (reply.status, "--live" in reply.json["error"]) == (404, True)
         with pytest.raises(InvalidStatus) as refused:

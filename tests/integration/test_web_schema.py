@@ -1,37 +1,34 @@
 """The API keeps to its own description: schemathesis makes up requests, right and wrong, and checks answers."""
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
-from web_runs import DATA, HeldRuns
+from web_runs import DATA, no_runs, one_run
 
-import quantkit
+from quantkit.runs.folder import Runs
 from quantkit.web.access import Admission, BrowserSessions, Lockout
 from quantkit.web.api import Api
 from quantkit.web.calls import Calls
-from quantkit.web.operations import PREFIX, Operation
+from quantkit.web.operations import PREFIX, Operation, Workers
 from quantkit.web.security import Site
 from quantkit.web.server import WebServer
 
 schemathesis = pytest.importorskip("schemathesis", reason="schemathesis is not installed: pip install 'quantkit[ci]'")
 pytestmark = pytest.mark.service
 
-STRATEGIES = Path(__file__).parents[2] / "strategies"
-
 
 def every_operation() -> list[Operation]:
-    api = Api(Calls(HeldRuns({}), DATA), Site.of("127.0.0.1", 80), Admission("t" * 32, BrowserSessions(None)), None)
+    api = Api(no_runs(), Site.of("127.0.0.1", 80), Admission("t" * 32, BrowserSessions(None)), None, Workers())
     return [operation for operation, _ in api.operations()]
 
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WebServer]:
-    folder = tmp_path_factory.mktemp("runs") / "ma_cross"
-    quantkit.backtest(str(STRATEGIES / "ma_cross.py"), data=DATA, start="2025-05-10", end="2025-05-11").save(folder)
-    with WebServer(Calls(HeldRuns({"ma_cross": folder}), DATA)) as running:
+    folder = tmp_path_factory.mktemp("runs")
+    one_run(folder)
+    with WebServer(Calls(Runs(folder), DATA)) as running:
         yield running
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from web_client import Browser, ask, port_of, with_token
-from web_runs import DATA, HeldRuns
+from web_runs import no_runs
 
 from quantkit.clock import monotonic_s
 from quantkit.errors import ConfigError
@@ -18,20 +18,20 @@ from quantkit.web import server as web_server
 from quantkit.web.access import Admission, BrowserSessions
 from quantkit.web.api import Api
 from quantkit.web.calls import Calls
-from quantkit.web.operations import PREFIX
+from quantkit.web.operations import PREFIX, Workers
 from quantkit.web.security import SESSION, Site
 from quantkit.web.server import WebServer, serve
 
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[WebServer]:
-    with WebServer(Calls(HeldRuns({}), DATA)) as running:
+    with WebServer(no_runs()) as running:
         yield running
 
 
 def every_route() -> list[tuple[str, str]]:
     """Return method and path of every operation."""
-    api = Api(Calls(HeldRuns({}), DATA), Site.of("127.0.0.1", 80), Admission("t" * 32, BrowserSessions(None)), None)
+    api = Api(no_runs(), Site.of("127.0.0.1", 80), Admission("t" * 32, BrowserSessions(None)), None, Workers())
     return [
         (operation.method, PREFIX + operation.path.replace("{table}", "fills").replace("{", "").replace("}", ""))
         for operation, _ in api.operations()
@@ -60,7 +60,7 @@ def test_another_address_takes_an_explicit_flag(host: str) -> None:
     """Before anything listens."""
     with pytest.raises(ConfigError, match="--i-understand"):
         serve(
-            Calls(HeldRuns({}), DATA),
+            no_runs(),
             None,
             host=host,
             port=0,
@@ -220,7 +220,7 @@ def test_every_answer_has_the_headers(server: WebServer) -> None:
 
 def test_the_link_signs_one_browser_in() -> None:
     """The second one who follows it stays outside, and its successor is not printed."""
-    with WebServer(Calls(HeldRuns({}), DATA)) as server:
+    with WebServer(no_runs()) as server:
         key = server.link.partition("#")[2]
         body = json.dumps({"credential": key}).encode()
         headers = {"Content-Type": "application/json", "Origin": server.url}
@@ -240,13 +240,13 @@ def test_signing_out_ends_the_session(server: WebServer) -> None:
 def test_sessions_outlive_the_server(tmp_path: Path) -> None:
     """In a file of their owner's alone, which holds no cookie; a session that was ended stays so."""
     kept = tmp_path / "sessions.json"
-    with WebServer(Calls(HeldRuns({}), DATA), sessions=kept) as server:
+    with WebServer(no_runs(), sessions=kept) as server:
         port = port_of(server)
         stays, leaves = Browser(server), Browser(server)
         ask(server, "DELETE", SESSION, leaves.headers(), b"{}")
     assert kept.stat().st_mode & 0o777 == 0o600
     assert stays.cookie.partition("=")[2] not in kept.read_text()
-    with WebServer(Calls(HeldRuns({}), DATA), sessions=kept, port=port) as again:
+    with WebServer(no_runs(), sessions=kept, port=port) as again:
         assert again.token != server.token
         assert ask(again, "GET", SESSION, stays.headers()).json["key"] == stays.key
         assert ask(again, "GET", SESSION, leaves.headers()).status == 401
@@ -278,7 +278,7 @@ def test_who_sends_no_request_is_put_out(sent: bytes, monkeypatch: pytest.Monkey
     """Slow heads hold no connection."""
     monkeypatch.setattr(web_server, "HEAD_S", 0.3)
     with (
-        WebServer(Calls(HeldRuns({}), DATA)) as server,
+        WebServer(no_runs()) as server,
         socket.create_connection(("127.0.0.1", port_of(server)), timeout=20) as raw,
     ):
         began_s = monotonic_s()
@@ -292,7 +292,7 @@ def test_who_sends_no_request_is_put_out(sent: bytes, monkeypatch: pytest.Monkey
 def test_connections_are_limited(monkeypatch: pytest.MonkeyPatch) -> None:
     """A further one is closed at once, and room that is left serves again."""
     monkeypatch.setattr(web_server, "CONNECTIONS_MAX", 5)
-    with WebServer(Calls(HeldRuns({}), DATA)) as server:
+    with WebServer(no_runs()) as server:
         held = [socket.create_connection(("127.0.0.1", port_of(server)), timeout=20) for _ in range(5)]
         further = socket.create_connection(("127.0.0.1", port_of(server)), timeout=20)
         with further, contextlib.suppress(ConnectionResetError):
@@ -331,7 +331,7 @@ def test_a_run_is_named_by_an_id(server: WebServer, run: str, rest: str) -> None
 
 def test_guesses_have_to_wait() -> None:
     """Also the right one, while the wait lasts; a signed-in browser goes on."""
-    with WebServer(Calls(HeldRuns({}), DATA)) as server:
+    with WebServer(no_runs()) as server:
         browser = Browser(server)
         statuses = [
             ask(server, "GET", SESSION, {"Authorization": f"Bearer guess {number}"}).status for number in range(12)

@@ -39,6 +39,8 @@ def run_process(*arguments: str, cwd: Path | None = None) -> subprocess.Complete
         ["watch"],
         ["verify"],
         ["sandbox"],
+        ["serve"],
+        ["mcp"],
         ["import"],
         ["data"],
         ["data", "ls"],
@@ -61,7 +63,7 @@ def test_every_command_explains_itself(command: list[str]) -> None:
 
 def test_help_of_commands_has_examples() -> None:
     """A newcomer copies a line and it works."""
-    for command in ("backtest", "import", "live", "runs", "watch", "verify", "sandbox"):
+    for command in ("backtest", "import", "live", "runs", "watch", "verify", "sandbox", "serve", "mcp"):
         assert f"quantkit {command}" in run(command, "--help").output.partition("Example")[2]
 
 

@@ -51,13 +51,13 @@ def panels(price_decimals: int, money_decimals: int) -> FigureJson:
 
     shared = Range1d(start=0, end=1)
     cross = Span(dimension="height", line_dash="solid", line_width=1)
-    plots = {name: _panel(name, height, shared, cross) for name, height in HEIGHTS.items()}
+    plots = {name: linked_panel(name, height, shared, cross) for name, height in HEIGHTS.items()}
     _price(plots["price"])
     _position(plots["position"])
     equity, drawdown = plots["equity"], plots["drawdown"]
-    equity.line("x", "y", source=_source("hold", "x", "y"), line_width=1.2, name="bench")
-    equity.line("x", "y", source=_source("equity", "x", "y"), line_width=1.8, name="accent")
-    under = _source("drawdown", "x", "zero", "y")
+    equity.line("x", "y", source=empty_source("hold", "x", "y"), line_width=1.2, name="bench")
+    equity.line("x", "y", source=empty_source("equity", "x", "y"), line_width=1.8, name="accent")
+    under = empty_source("drawdown", "x", "zero", "y")
     drawdown.varea("x", "zero", "y", source=under, name="loss_area")
     drawdown.line("x", "y", source=under, line_width=1, name="loss")
     for name in ("price", "position", "equity"):
@@ -66,7 +66,7 @@ def panels(price_decimals: int, money_decimals: int) -> FigureJson:
     plots["position"].yaxis.formatter = NumeralTickFormatter(format="0,0.[000000]")
     plots["equity"].yaxis.formatter = NumeralTickFormatter(format=_pattern(money_decimals))
     drawdown.yaxis.formatter = NumeralTickFormatter(format="0.[0000]%")
-    return _item(column(*plots.values(), sizing_mode="stretch_width", spacing=0))
+    return document(column(*plots.values(), sizing_mode="stretch_width", spacing=0))
 
 
 def returns_of_trips(returns_pct: FloatArray) -> FigureJson:
@@ -82,7 +82,7 @@ def returns_of_trips(returns_pct: FloatArray) -> FigureJson:
     plot.xaxis.formatter = NumeralTickFormatter(format="0.[0000]")
     plot.yaxis.formatter = NumeralTickFormatter(format="0,0")
     plot.yaxis.ticker.min_interval = 1
-    return _item(plot)
+    return document(plot)
 
 
 def histogram(values: FloatArray) -> tuple[FloatArray, IntArray]:
@@ -110,7 +110,7 @@ def excursions(mae_pct: FloatArray, mfe_pct: FloatArray, is_won: Sequence[bool])
     for kind, marker, part in (("loss", "x", ~won), ("gain", "circle", won)):
         rows = _spread(np.flatnonzero(part), _DOTS // 2)
         plot.scatter(-mae_pct[rows] + 0.0, mfe_pct[rows], marker=marker, size=5, name=f"dot_{kind}")
-    return _item(plot)
+    return document(plot)
 
 
 def costs(
@@ -128,10 +128,10 @@ def costs(
         rows = _spread(np.arange(len(time_ms)), _ROWS)
         plot.line(time_ms[rows].astype(np.float64), amounts[rows], line_width=width, line_dash=dash, name=name)
     plot.yaxis.formatter = NumeralTickFormatter(format="0,0.[0000]")
-    return _item(plot)
+    return document(plot)
 
 
-def _panel(name: str, height: int, x_range: Any, cross: Any) -> Figure:
+def linked_panel(name: str, height: int, x_range: Any, cross: Any) -> Figure:
     """Return one panel: no toolbar, no frame, the shared crosshair, numbers at the right."""
     from bokeh.models import CrosshairTool, PanTool, Range1d, WheelZoomTool
     from bokeh.plotting import figure
@@ -164,22 +164,22 @@ def _panel(name: str, height: int, x_range: Any, cross: Any) -> Figure:
 
 def _price(plot: Figure) -> None:
     """Add the price, its candles, stops, round trips and fills, from back to front."""
-    plot.line("x", "y", source=_source("price", "x", "y"), line_width=1.2, name="price")
-    plot.segment("x", "low", "x", "high", source=_source("wicks", "x", "low", "high"), line_width=1, name="price")
+    plot.line("x", "y", source=empty_source("price", "x", "y"), line_width=1.2, name="price")
+    plot.segment("x", "low", "x", "high", source=empty_source("wicks", "x", "low", "high"), line_width=1, name="price")
     for kind in ("up", "down"):
-        source = _source(kind, "x", "width", "open", "close")
+        source = empty_source(kind, "x", "width", "open", "close")
         plot.vbar("x", "width", "open", "close", source=source, name=kind, line_width=1)
-    plot.segment("x0", "y", "x1", "y", source=_source("stops", "x0", "x1", "y"), line_dash=[2, 3], name="warn")
+    plot.segment("x0", "y", "x1", "y", source=empty_source("stops", "x0", "x1", "y"), line_dash=[2, 3], name="warn")
     for kind, dash in (("gain", "solid"), ("loss", [5, 3])):
-        source = _source(f"trip_{kind}", "x0", "y0", "x1", "y1")
+        source = empty_source(f"trip_{kind}", "x0", "y0", "x1", "y1")
         plot.segment("x0", "y0", "x1", "y1", source=source, line_width=1.6, line_dash=dash, name=kind)
     for kind, marker in (("buy", "triangle"), ("sell", "inverted_triangle")):
-        plot.scatter("x", "y", source=_source(kind, "x", "y"), marker=marker, size=10, name=kind)
+        plot.scatter("x", "y", source=empty_source(kind, "x", "y"), marker=marker, size=10, name=kind)
 
 
 def _position(plot: Figure) -> None:
     """Add the signed band."""
-    source = _source("position", "x", "zero", "long", "short")
+    source = empty_source("position", "x", "zero", "long", "short")
     plot.varea("x", "zero", "long", source=source, name="long_area")
     plot.varea("x", "short", "zero", source=source, name="short_area")
 
@@ -204,7 +204,7 @@ def _small(**more: Any) -> Figure:
     return plot
 
 
-def _source(name: str, *columns: str) -> Any:
+def empty_source(name: str, *columns: str) -> Any:
     from bokeh.models import ColumnDataSource
 
     return ColumnDataSource({column: [] for column in columns}, name=name)
@@ -220,7 +220,7 @@ def _spread(rows: IntArray, most: int) -> IntArray:
     return rows[np.unique(np.linspace(0, len(rows) - 1, most).astype(np.int64))] if len(rows) > most else rows
 
 
-def _item(root: Any) -> FigureJson:
+def document(root: Any) -> FigureJson:
     """Return a document as JSON, its ids counted from one: bokeh's go on from run to run."""
     from bokeh.embed import json_item
     from bokeh.themes import Theme

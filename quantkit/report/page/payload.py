@@ -9,7 +9,7 @@ import numpy as np
 from quantkit.clock import NS_PER_DAY, NS_PER_MS
 from quantkit.instruments import Instrument, Side
 from quantkit.orders import Fill, Order
-from quantkit.report.downsample import Level
+from quantkit.report.downsample import Level, Levels
 from quantkit.report.metrics import FloatArray, IntArray
 from quantkit.report.page import tracks
 from quantkit.report.page.cards import decimals_of
@@ -105,9 +105,9 @@ def payload(subject: Subject, paths: Sequence[Track], reasons: dict[str, str]) -
         if path is not None:
             step = step_for(_prices(path.rows), Fraction(instrument.price_step))
             seen = tracks.overview(path.levels, FIRST_BUCKETS)
-            brief_track["path"] = _bucket_columns(seen, step)
+            brief_track["path"] = bucket_columns(seen, step)
             if path.kept.level:
-                whole_track["buckets"] = _bucket_columns(path.levels.level(path.kept.level), step)
+                whole_track["buckets"] = bucket_columns(path.levels.level(path.kept.level), step)
                 whole_track["spans"] = [list(span) for span in path.kept.spans]
             whole_track["rows"] = row_columns(path.rows, path.single(), step)
         first["tracks"].append(brief_track)
@@ -147,10 +147,25 @@ def row_columns(rows: PriceRows, chosen: IntArray, step: Fraction) -> Columns:
     }
 
 
-def _bucket_columns(level: Level, step: Fraction) -> Columns:
+def bucket_columns(level: Level, step: Fraction) -> Columns:
     """Return lowest and highest values of buckets; the highest as the distance from the lowest."""
     rise = pack(level.high - level.low, step, is_walk=False)
     return {"t": pack(ms(level.time_ns)), "low": pack(level.low, step), "rise": rise}
+
+
+def prices_answer(rows: PriceRows, instrument: Instrument, buckets: int) -> dict[str, Any]:
+    """Return what a served page gets for a span of prices: every row where they are few, else extremes of stretches.
+
+    Args:
+        rows: Of the span.
+        instrument: Whose they are.
+        buckets: Rows or stretches at most.
+    """
+    step = step_for(_prices(rows), Fraction(instrument.price_step))
+    if len(rows) <= buckets:
+        return {"rows": row_columns(rows, np.arange(len(rows)), step)}
+    levels = Levels(rows.time_ns, rows.low, rows.high)
+    return {"buckets": bucket_columns(tracks.overview(levels, buckets), step)}
 
 
 def _described(instrument: Instrument, path: Track | None, reason: str) -> dict[str, Any]:

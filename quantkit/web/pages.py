@@ -1,0 +1,106 @@
+"""The pages and their files: shells without data, scripts, styles; what they show comes by the API."""
+
+import hashlib
+from collections.abc import Callable
+from importlib.resources import files
+from importlib.resources.abc import Traversable
+from typing import TYPE_CHECKING, Final
+from urllib.parse import quote
+
+import msgspec
+
+from quantkit.errors import ConfigError, QuantkitError
+from quantkit.report.page import charts, page
+from quantkit.web import figures
+from quantkit.web.calls import Calls
+from quantkit.web.operations import PREFIX, Workers
+from quantkit.web.security import OPEN, HttpRefusal, problem
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
+    from starlette.responses import Response
+    from starlette.routing import Route
+
+#: Where the files are.
+ASSETS: Final = "/assets"
+_OWN: Final = files("quantkit.web") / "assets"
+_TYPES: Final = {
+    "html": "text/html; charset=utf-8",
+    "css": "text/css; charset=utf-8",
+    "js": "text/javascript; charset=utf-8",
+    "json": "application/json",
+}
+#: Files of the report that these pages use too.
+_SHARED: Final = (page.STYLE, *page.SCRIPTS)
+_SCRIPTS: Final = ("api.js", "diff.js", "feed.js", "ladder.js", "lines.js", "live.js", "open.js", "parts.js", "runs.js")
+#: What a browser needs before it is signed in; none of it holds anything of the user's.
+PUBLIC: Final = frozenset((OPEN, *(f"{ASSETS}/{name}" for name in (page.STYLE, "web.css", "theme.js", "open.js"))))
+_SHELLS: Final = {"/": "runs.html", "/live": "live.html", "/diff": "diff.html", OPEN: "open.html"}
+
+
+class Files:
+    """Every file that a page asks for, by name; read and drawn when it is first asked for."""
+
+    def __init__(self) -> None:
+        own: dict[str, Traversable] = {name: _OWN / name for name in ("web.css", *_SCRIPTS, *_SHELLS.values())}
+        self._sources = {**own, **{name: page.ASSETS / name for name in _SHARED}}
+        self._made: dict[str, Callable[[], bytes]] = {
+            "bokeh.min.js": charts.library_file().read_bytes,
+            "live.json": lambda: msgspec.json.encode(figures.live()),
+            "diff.json": lambda: msgspec.json.encode(figures.comparison()),
+        }
+        self._kept: dict[str, tuple[bytes, str]] = {}
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._sources or name in self._made
+
+    def get(self, name: str) -> tuple[bytes, str]:
+        """Return the content of a file and a tag that changes with it."""
+        if name not in self._kept:
+            content = self._made[name]() if name in self._made else self._sources[name].read_bytes()
+            self._kept[name] = content, f'"{hashlib.sha256(content).hexdigest()[:32]}"'
+        return self._kept[name]
+
+
+def routes(calls: Calls, workers: Workers) -> "list[Route]":
+    """Return the routes of the pages and their files.
+
+    Args:
+        calls: Gives the reports of runs.
+        workers: What makes them.
+    """
+    from starlette.exceptions import HTTPException
+    from starlette.responses import Response
+    from starlette.routing import Route
+
+    held = Files()
+
+    async def shell(request: "Request") -> "Response":
+        return _answer(held, _SHELLS[request.url.path], request)
+
+    async def report(request: "Request") -> "Response":
+        run = request.path_params["run"]
+        api = f"{PREFIX}/runs/{quote(run, safe='')}"
+        try:
+            made = await workers.run(lambda: calls.report(run, assets=ASSETS, api=api))
+        except HttpRefusal as refusal:
+            return problem(refusal.status, refusal.reason, refusal.headers)
+        except QuantkitError as error:
+            return problem(404 if isinstance(error, ConfigError) else 422, " ".join(str(error).split()))
+        return Response(made, media_type=_TYPES["html"])
+
+    async def asset(request: "Request") -> "Response":
+        name = request.path_params["name"]
+        if name not in held or name.endswith(".html"):
+            raise HTTPException(404)
+        return _answer(held, name, request)
+
+    def _answer(held: Files, name: str, request: "Request") -> "Response":
+        content, tag = held.get(name)
+        # A browser keeps it and asks whether it is still the same.
+        headers = {"etag": tag, "cache-control": "private, no-cache"}
+        if request.headers.get("if-none-match") == tag:
+            return Response(status_code=304, headers=headers)
+        return Response(content, headers=headers, media_type=_TYPES[name.rpartition(".")[2]])
+
+    return [*(Route(path, shell) for path in _SHELLS), Route("/runs/{run}", report), Route(f"{ASSETS}/{{name}}", asset)]
