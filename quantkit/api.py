@@ -180,6 +180,7 @@ def paper(
     on_status: "Callable[[LiveStatus], None] | None" = None,
     stop: threading.Event | None = None,
     commands: "RunCommands | None" = None,
+    control: bool | None = None,
 ) -> Result:
     """Run a strategy on an exchange's live data with simulated fills, and return the result once it is stopped.
 
@@ -199,6 +200,8 @@ def paper(
         on_status: Called a few times a second with how the run stands.
         stop: Set it, from any thread, to end the run cleanly.
         commands: Through it any thread pauses and resumes the run, cancels its orders, and stops it.
+        control: Whether other processes of the same user may watch and command the run, through
+            `quantkit.live.control.ControlClient` or `quantkit serve --live`. Needs `record`.
 
     Raises:
         ConfigError: The call is wrong.
@@ -232,6 +235,7 @@ def paper(
         on_status=on_status,
         stop=stop,
         commands=commands,
+        is_controlled=bool(control),
     )
 
 

@@ -39,6 +39,9 @@ _ENDING: Final = "ending: cancelling open orders, sealing the recording; Ctrl-C 
     metavar="MS",
     help="Hand rows to the strategy at least this far apart, for less CPU.  [default: each at once]",
 )
+@click.option(
+    "--control", "is_controlled", is_flag=True, help="Let other processes of yours watch and command the run."
+)
 @okx_options
 @click.option("--plain", is_flag=True, help="A line every ten seconds instead of the view.")
 @briefly
@@ -54,6 +57,7 @@ def live(
     *,
     paper: bool,
     is_unrecorded: bool,
+    is_controlled: bool,
     is_demo: bool,
     plain: bool,
     is_brief: bool,
@@ -76,6 +80,8 @@ def live(
     """
     if not paper:
         raise ConfigError("real orders are not built yet; add --paper to run with simulated fills")
+    if is_controlled and is_unrecorded:
+        raise ConfigError("--control needs the recording: the run's address and token stand in its folder")
     options = account_of(account)
     okx = okx_of(is_demo=is_demo, region=region, url=url, ca_file=ca_file)
 
@@ -101,6 +107,7 @@ def live(
                 duration=duration,
                 on_status=run.show,
                 stop=run.stop,
+                control=is_controlled,
                 **options,
             )
     except QuantkitError as error:

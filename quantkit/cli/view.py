@@ -129,6 +129,7 @@ def status_line(status: LiveStatus) -> str:
     parts = [
         elapsed(status.wall_ns - status.started_ns),
         clean(status.strategy),
+        "paused" if status.is_paused else "",
         f"equity {_amount(status.equity)} {clean(status.currency)}" + _signed(status.pnl, " ({})"),
         counted(status.orders, "order"),
         counted(status.fills_count, "fill"),
@@ -230,6 +231,7 @@ def _header(status: LiveStatus, width: int, wall_ns: int, glyphs: Glyphs) -> lis
     recording = cut(clean(status.recording), width // 2, glyphs.ellipsis)
     name: list[Piece] = [
         ("paper", "bold magenta"),
+        *([("  paused", "bold yellow")] if status.is_paused else []),
         (f"  {elapsed(wall_ns - status.started_ns)}  ", ""),
         (clean(status.strategy), "bold"),
     ]

@@ -49,6 +49,11 @@ class Books:
         book.check_not_crossed(position.now_ns)
         return Book(book, exchange_ns=cursor.exchange_ns, received_ns=cursor.received_ns)
 
+    @property
+    def instruments(self) -> Collection[str]:
+        """The instruments with a book among the run's streams."""
+        return self._cursors.keys()
+
     def take_gap(self, gap: Gap) -> None:
         """Count a gap; a book is invalid from its gap to its next snapshot."""
         cursor = self._cursors.get(gap.instrument) if gap.channel.startswith("book") else None

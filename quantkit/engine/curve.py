@@ -92,6 +92,14 @@ class CurveBuilder:
         if begun < len(depth):
             self._trough = min(self._trough, float(depth[begun:].min()))
 
+    def equity_at(self, time_ns: int) -> float | None:
+        """Return the equity of the last row by a moment; None before the first."""
+        for times, equity in zip(reversed(self._times), reversed(self._columns[0]), strict=True):
+            rows = int(times.searchsorted(time_ns, "right"))
+            if rows:
+                return float(equity[rows - 1])
+        return None
+
     def _write_falls(self, depth: Floats, ends: NDArray[np.int64]) -> None:
         """Write the falls of rows: the deepest since the row before."""
         begins = np.concatenate(([0], ends[:-1])) + 1

@@ -1,9 +1,9 @@
 """A run from its first row to its result: warm-up, rows, and the end."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from decimal import Decimal
 
-from quantkit.brokers.base import BrokerFactory
+from quantkit.brokers.base import BrokerFactory, Report
 from quantkit.brokers.send_clock import SendClock
 from quantkit.engine.commands import CommandSource, RunCommand
 from quantkit.engine.ending import finish
@@ -12,8 +12,10 @@ from quantkit.engine.outcome import Outcome, RunLog
 from quantkit.engine.parts import RunParts
 from quantkit.engine.plan import Plan
 from quantkit.engine.prepared import Prepared
-from quantkit.errors import StrategyError
+from quantkit.errors import DataError, StrategyError
+from quantkit.events import Gap
 from quantkit.instruments import Instrument
+from quantkit.orderbook import Book
 from quantkit.orders import Fill, Order
 from quantkit.rows.cursors import NOWHERE
 
@@ -104,6 +106,42 @@ class Engine:
     def instruments_asked(self) -> list[str]:
         """The instruments that the strategy has asked for, subscribed or not."""
         return sorted(self._parts.prepared.instruments.asked)
+
+    @property
+    def last_gaps(self) -> Sequence[Gap]:
+        """The last gaps, newest last."""
+        return tuple(self._parts.gaps.last)
+
+    def last_reports(self, count: int) -> Sequence[tuple[Report, Order]]:
+        """Return the last reports of orders that the strategy has been told, each with its order as it is now."""
+        now_ns, orders = self._position.now_ns, self._parts.orders.orders
+        reports = self._parts.broker.reports[-count:]
+        return [(report, orders[report.order_id]) for report in reports if report.due_ns <= now_ns]
+
+    def queue_ahead(self, order: Order) -> float | None:
+        """Return the size that is displayed in front of an open order; None where that is not known."""
+        return self._parts.broker.queue_ahead(order.id)
+
+    @property
+    def books(self) -> Collection[str]:
+        """The instruments with a book."""
+        return self._parts.books.instruments
+
+    def book(self, instrument: str) -> Book | None:
+        """Return the book of one of them as of now, None while it is not valid; reading it changes nothing."""
+        try:
+            return self._parts.books.view(instrument)
+        except DataError:
+            return None  # crossed: whether that ends the run is up to who trades on it
+
+    @property
+    def peak_equity(self) -> float:
+        """The highest equity so far, 0 before anything had a price."""
+        return self._parts.equity.peak
+
+    def equity_at(self, time_ns: int) -> float | None:
+        """Return the curve's equity at a moment; None where the curve has not begun by then."""
+        return self._parts.equity.equity_at(time_ns)
 
     def mark(self, instrument: str) -> float | None:
         """Return the mark of an instrument, None before the first."""

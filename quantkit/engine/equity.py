@@ -67,6 +67,15 @@ class EquityTracker:
         self._is_in_batch = False
         self._has_row_marks = False  # whether all that may matter has marks from rows
 
+    @property
+    def peak(self) -> float:
+        """The highest equity so far, as of the last look; 0 before the first."""
+        return self._curve.peak
+
+    def equity_at(self, time_ns: int) -> float | None:
+        """Return the curve's equity at a moment; None where it has not begun by then."""
+        return self._curve.equity_at(time_ns)
+
     # The start --------------------------------------------------------------------------------------------------
 
     def start(self, now_ns: int) -> None:

@@ -1,19 +1,27 @@
 """The gaps of a run: how many there were, and how much time they lost, by instrument and channel."""
 
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Iterable
+from typing import Final
 
 from quantkit.clock import span_text
 from quantkit.events import Gap
+
+#: So many gaps are kept whole, for whoever watches the run.
+_LAST: Final = 20
 
 
 class Gaps:
     """Counts gaps, and time lost once: gaps may overlap, and a book stays dark from its gap to its next snapshot.
 
     A search may find a snapshot before the run reaches it, so sums are taken on demand.
+
+    Attributes:
+        last: The last gaps, newest last.
     """
 
     def __init__(self) -> None:
+        self.last: deque[Gap] = deque(maxlen=_LAST)
         self._counts: dict[tuple[str, str], int] = {}  # by instrument and channel
         self._spans: defaultdict[tuple[str, str], list[tuple[int, int]]] = defaultdict(list)
         self._out: dict[str, dict[str, int]] = {}  # where gaps end, by channel, that no snapshot has ended
@@ -28,6 +36,7 @@ class Gaps:
     def add(self, gap: Gap, *, hides_book: bool) -> None:
         """Count a gap, which may leave the engine's book of its instrument without a valid state."""
         key = gap.instrument, gap.channel
+        self.last.append(gap)
         self._counts[key] = self._counts.get(key, 0) + 1
         self._spans[key].append((gap.from_ns, gap.to_ns))
         if hides_book:

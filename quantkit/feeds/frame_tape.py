@@ -27,6 +27,11 @@ class FrameTape:
         """Whether anything is written."""
         return self._folder is not None
 
+    @property
+    def written_bytes(self) -> int:
+        """Its length so far."""
+        return 0 if self._tape is None else self._tape.written_bytes
+
     def open(self) -> None:
         """Begin the tape.
 

@@ -14,6 +14,7 @@ from quantkit.errors import ConfigError, QuantkitError
 from quantkit.events import Candle, Row
 from quantkit.feeds.frame_tape import FrameTape
 from quantkit.feeds.inbox import BatchMaker, InputLog
+from quantkit.feeds.latencies import Latencies
 from quantkit.feeds.live_catalog import LiveCatalog
 from quantkit.feeds.live_clock import LiveClock
 from quantkit.feeds.live_source import BESIDE, OPEN_END_NS, ConnectionLine, LiveSource
@@ -65,6 +66,7 @@ class LiveFeed(LiveCatalog):
         exchange: The source.
         clock: The departures of messages, and the offset between this machine's clock and the exchange's.
         behind_ns_max: How far the engine was behind the wall clock at most, after a batch.
+        latencies: Gets the latency of each batch's first row; None where nobody wants it.
 
     Raises:
         FeedError: The exchange cannot be reached, or refuses.
@@ -87,6 +89,7 @@ class LiveFeed(LiveCatalog):
         self._taken = TakenRows(wall, OPEN_END_NS)
         self.clock = LiveClock(wall, input_log=input_log, taken=self._taken, sender=sender)
         self.behind_ns_max = 0
+        self.latencies: Latencies | None = None
         self._wall = wall
         self._folder = folder
         self._input_log = input_log
@@ -247,6 +250,8 @@ class LiveFeed(LiveCatalog):
                 last_ns = deliveries[-1][-1].received_ns if deliveries else 0
                 self._input_log.input_batch(len(deliveries), last_ns, until_ns)
             self._taken.take(deliveries)
+            if self.latencies is not None and deliveries:
+                self.latencies.add(self._wall() - deliveries[0][0].received_ns)
             yield batch
             done_ns = self._wall()
             self.behind_ns_max = max(self.behind_ns_max, done_ns - self._taken_until_ns)
@@ -312,6 +317,11 @@ class LiveFeed(LiveCatalog):
     def waiting(self) -> int:
         """How many rows were received and not yet taken."""
         return len(self._inbox)
+
+    @property
+    def recorded_bytes(self) -> int:
+        """The length of the tape."""
+        return self._tape.written_bytes
 
     @property
     def failure(self) -> QuantkitError | None:

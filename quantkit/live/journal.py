@@ -151,6 +151,11 @@ class EngineLog:
         #: Whether the engine has taken something in: before, there is no run to repeat.
         self.has_begun = False
 
+    @property
+    def written_bytes(self) -> int:
+        """Its length so far."""
+        return self._tape.written_bytes
+
     def write(self, entry: Entry) -> None:
         """Add an entry."""
         self._tape.append(msgspec.json.encode(entry))

@@ -3,7 +3,7 @@
 import logging
 import shutil
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from decimal import Decimal
 from pathlib import Path
 from typing import Final
@@ -21,10 +21,11 @@ from quantkit.feeds.exchanges import source_class
 from quantkit.feeds.live_feed import LiveFeed
 from quantkit.feeds.live_source import OPEN_END_NS, LiveSource
 from quantkit.live.commands import RunCommands
+from quantkit.live.control_server import ControlServer
 from quantkit.live.engine import live_engine
 from quantkit.live.folder import DATA, ENGINE, RESULT, SOURCE, new_folder, versions
 from quantkit.live.journal import SIMULATED, VERSION, EngineLog, Started, Stopped, config_fields
-from quantkit.live.monitor import Monitor
+from quantkit.live.monitor import CallbackViewer, Monitor, Viewer
 from quantkit.live.status import LiveStatus
 from quantkit.loading import parameter_fields, sender_of, source_of
 from quantkit.options import RunOptions
@@ -51,6 +52,7 @@ def run_live(
     on_status: Callable[[LiveStatus], None] | None,
     stop: threading.Event | None,
     commands: RunCommands | None = None,
+    is_controlled: bool = False,
 ) -> Result:
     """Run a strategy on live data until it is stopped; see `quantkit.api.paper`.
 
@@ -58,15 +60,21 @@ def run_live(
         strategy, options, source, record, duration_ns, on_status, stop, commands: As there, checked.
         gateway: The way of orders to an exchange, which the run closes at its end. None: a paper run, whose fills are
             simulated.
+        is_controlled: Whether to open the control endpoint, `control` there.
     """
+    if record is None and is_controlled:
+        raise ConfigError("control needs a recording: the run's address and token stand in its folder; leave record on")
     if record is not None:
         source_class(source.name)  # `verify` will look for it there
     if gateway is not None and gateway.name == SIMULATED:
         raise ConfigError(f"a gateway cannot be called {SIMULATED!r}: the logs of paper runs name their broker so")
     folder = None if record is None else new_folder(record, strategy)
-    log = None
+    log = server = None
     try:
         log = None if folder is None else EngineLog(folder / ENGINE)
+        if is_controlled and folder is not None:
+            commands = commands or RunCommands()
+            server = ControlServer(folder, commands)
         return _run(
             strategy,
             options,
@@ -75,13 +83,15 @@ def run_live(
             folder,
             log,
             duration_ns,
-            on_status,
+            [*([] if on_status is None else [CallbackViewer(on_status)]), *([] if server is None else [server])],
             stop or threading.Event(),
             commands,
         )
     finally:
         if commands is not None:
             commands.end()
+        if server is not None:
+            server.close()
         if gateway is not None:
             gateway.close()
         if log is not None:
@@ -99,7 +109,7 @@ def _run(
     folder: Path | None,
     log: EngineLog | None,
     duration_ns: int | None,
-    on_status: Callable[[LiveStatus], None] | None,
+    viewers: Sequence[Viewer],
     stop: threading.Event,
     commands: RunCommands | None,
 ) -> Result:
@@ -114,10 +124,14 @@ def _run(
         if folder is not None and log is not None:
             _write_start(log, folder, strategy, options, feed, SIMULATED if gateway is None else gateway.name)
         monitor = None
-        if on_status is not None:
-            recording = "" if folder is None else str(folder)
+        if viewers:
             monitor = Monitor(
-                feed, on_status, strategy=type(strategy).__name__, recording=recording, started_ns=start_ns
+                feed,
+                viewers,
+                strategy=type(strategy).__name__,
+                recording="" if folder is None else str(folder),
+                started_ns=start_ns,
+                log=log,
             )
         progress = None if monitor is None else monitor.tick
         brokers = None

@@ -5,7 +5,17 @@ import msgspec
 from quantkit.feeds.live_source import ConnectionLine
 from quantkit.orders import Fill
 
-__all__ = ["ConnectionLine", "LiveStatus", "OrderLine", "PositionLine", "StreamLine"]
+__all__ = [
+    "BookLadder",
+    "ConnectionLine",
+    "GapLine",
+    "LiveStatus",
+    "LogLine",
+    "MarkPath",
+    "OrderLine",
+    "PositionLine",
+    "StreamLine",
+]
 
 
 class StreamLine(msgspec.Struct, frozen=True, gc=False):
@@ -41,10 +51,66 @@ class OrderLine(msgspec.Struct, frozen=True, gc=False):
     price: float | None
     state: str
     tag: str
+    sent_ns: int = 0
+    queue_ahead: float | None = None  # size displayed in front of it; None where that is not known
+
+
+class BookLadder(msgspec.Struct, frozen=True, gc=False):
+    """The best levels of one book, each side from the best price on, as (price, size)."""
+
+    instrument: str
+    received_ns: int
+    bids: tuple[tuple[float, float], ...]  # at most twelve
+    asks: tuple[tuple[float, float], ...]
+
+
+class MarkPath(msgspec.Struct, frozen=True, gc=False):
+    """The last marks of one instrument.
+
+    Statuses overlap, so that one that was missed leaves no hole: take the points after the last that you have.
+    """
+
+    instrument: str
+    time_ns: tuple[int, ...]  # engine time, rising; at most 64
+    price: tuple[float, ...]
+
+
+class GapLine(msgspec.Struct, frozen=True, gc=False):
+    """One loss of data."""
+
+    at_ns: int  # when the strategy was told
+    instrument: str
+    channel: str
+    from_ns: int
+    to_ns: int
+    cause: str
+
+
+class LogLine(msgspec.Struct, frozen=True, gc=False):
+    """One thing that happened: `kind` is `order`, `fill`, `gap` or `command`."""
+
+    at_ns: int
+    kind: str
+    text: str
 
 
 class LiveStatus(msgspec.Struct, frozen=True, gc=False):
-    """A live run at one moment; `equity` and `pnl` are None before everything has a mark."""
+    """A live run at one moment; `equity` and what follows from it is None before everything has a mark.
+
+    Attributes:
+        number: Counts the statuses of a run, from 1.
+        is_paused: Whether new orders are refused by a command from outside.
+        pnl_today: Since the last UTC midnight, or since the start if that was later.
+        drawdown: Below the highest equity so far, a negative fraction; 0 at the peak.
+        fees: Paid so far, by currency.
+        books: Of at most eight instruments, those that are traded first.
+        prices: Marks of at most 32 instruments.
+        gap_lines, log: The newest last; at most 20 and 40.
+        rows_per_s: Of all streams.
+        latency_p50_ms, latency_p99_ms: From the receipt of a batch's first row to the engine, over the last half minute
+            to a minute; None while nothing came.
+        recorded_bytes: Length of tape and engine log.
+    """
 
     strategy: str
     now_ns: int  # engine time
@@ -66,3 +132,16 @@ class LiveStatus(msgspec.Struct, frozen=True, gc=False):
     last_fills: tuple[Fill, ...]  # newest last, at most ten
     notes: tuple[str, ...]  # warnings and gaps, newest last, at most ten
     behind_ns_max: int = 0  # how far the engine was behind the wall clock at most
+    number: int = 0
+    is_paused: bool = False
+    pnl_today: float | None = None
+    drawdown: float | None = None
+    fees: dict[str, float] = {}
+    books: tuple[BookLadder, ...] = ()
+    prices: tuple[MarkPath, ...] = ()
+    gap_lines: tuple[GapLine, ...] = ()
+    log: tuple[LogLine, ...] = ()
+    rows_per_s: float = 0.0
+    latency_p50_ms: float | None = None
+    latency_p99_ms: float | None = None
+    recorded_bytes: int = 0

@@ -51,6 +51,7 @@ class TapeWriter:
 
     Attributes:
         torn_bytes: How many bytes of an unfinished record were cut off.
+        written_bytes: How many bytes this writer has added.
 
     Raises:
         ConfigError: `segment_bytes` is below 1.
@@ -71,6 +72,7 @@ class TapeWriter:
             raise ConfigError(f"segment_bytes is {segment_bytes}; a segment has at least one byte")
         self.path = Path(path)
         self.torn_bytes = 0
+        self.written_bytes = 0
         self._segment_bytes = segment_bytes
         self._mutex = threading.Lock()
         self._descriptor = -1
@@ -198,6 +200,7 @@ class TapeWriter:
                 write_rest(self._descriptor, data, written)
             number = self._next
             self._end, self._next = self._end + len(data), number + count
+            self.written_bytes += len(data)
         except BaseException as error:
             self._cut_back()
             if not isinstance(error, OSError):

@@ -34,6 +34,7 @@ def test_real_orders_are_not_built_yet() -> None:
         (["--fees-taker-bps", "1"], "--fees-maker-bps and --fees-taker-bps go together"),
         (["-p", "qty"], "'qty' is not of the form NAME=VALUE"),
         (["--cash", "USDT=much"], "'much' is not a number"),
+        (["--control", "--no-record"], "--control needs the recording"),
         (["--nonsense"], "No such option"),
     ],
 )

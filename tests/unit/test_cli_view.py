@@ -100,6 +100,17 @@ def test_a_queue_is_shown_while_it_is_not_empty() -> None:
         assert styles(frame(status(queue=queue)), f"{queue:,} events waiting") == {style}
 
 
+def test_a_paused_run_says_so() -> None:
+    """At every width, and in the plain line."""
+    for width in (80, 120):
+        shown = frame(status(is_paused=True), width)
+        assert "paper  paused  0:12:34  Quoter" in shown.text
+        assert styles(shown, "paused") == {"bold yellow"}
+    assert "  Quoter  paused  equity" in status_line(status(is_paused=True))
+    assert "paused" not in frame(status()).text
+    assert "paused" not in status_line(status())
+
+
 def test_the_largest_lag_of_the_engine_is_told() -> None:
     """Where nothing more pressing is to be said in its place."""
     assert "late" not in frame(status()).text

@@ -24,6 +24,8 @@ class Idle(qk.Strategy):
         ({"duration": "soon"}, "duration 'soon' is not understood"),
         ({"stop": 5}, r"stop is 5; give a threading\.Event\(\)"),
         ({"record": 5}, "record is 5; give a folder"),
+        ({"commands": 5}, r"commands is 5; give quantkit\.RunCommands\(\)"),
+        ({"control": True, "record": None}, "control needs a recording"),
         ({"on_status": 5}, "on_status is 5; give a function"),
         ({"latency_ms": "a"}, "latency_ms is 'a'; give a number of milliseconds"),
         ({"latency_ms": -1}, "latency is -1 ms"),

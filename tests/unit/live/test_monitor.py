@@ -1,11 +1,12 @@
 """How often a live run shows itself."""
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from quantkit.clock import NS_PER_S
-from quantkit.live.monitor import Monitor
+from quantkit.live.monitor import CallbackViewer, Monitor
 
 HOUR_NS = 3_600 * NS_PER_S
 
@@ -19,9 +20,9 @@ class Counting(Monitor):
 
 def test_a_clock_that_is_set_back_does_not_freeze_the_view(monkeypatch: pytest.MonkeyPatch) -> None:
     shown: list[Any] = []
-    engine: Any = object()
-    feed: Any = None
-    monitor = Counting(feed, shown.append, strategy="", recording="", started_ns=0)
+    engine: Any = SimpleNamespace(plan=SimpleNamespace(instruments={}))
+    feed: Any = SimpleNamespace()
+    monitor = Counting(feed, [CallbackViewer(shown.append)], strategy="", recording="", started_ns=0)
     monitor.tick(0)  # there is no engine yet
     monitor.watch(engine)
     moments = [HOUR_NS, HOUR_NS + 1, HOUR_NS + NS_PER_S, NS_PER_S, NS_PER_S + 1, 2 * NS_PER_S]
@@ -29,3 +30,43 @@ def test_a_clock_that_is_set_back_does_not_freeze_the_view(monkeypatch: pytest.M
         monkeypatch.setattr("quantkit.live.monitor.wall_ns", lambda at_ns=moment: at_ns)
         monitor.tick(0)
     assert shown == [HOUR_NS, HOUR_NS + NS_PER_S, NS_PER_S, 2 * NS_PER_S]
+
+
+class Sometimes:
+    """Watches when the test says so."""
+
+    def __init__(self) -> None:
+        self.is_watching = False
+        self.shown: list[Any] = []
+
+    def show(self, status: Any) -> None:
+        self.shown.append(status)
+
+
+def test_without_a_watcher_nothing_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither the clock nor the engine: each of these would raise."""
+    feed: Any = SimpleNamespace()
+    engine: Any = SimpleNamespace()
+    viewer = Sometimes()
+    monitor = Counting(feed, [viewer], strategy="", recording="", started_ns=0)
+    monitor.watch(engine)
+    monkeypatch.setattr("quantkit.live.monitor.wall_ns", lambda: 1 / 0)
+    monitor.tick(0)
+    assert viewer.shown == []
+    viewer.is_watching = True
+    with pytest.raises(ZeroDivisionError):
+        monitor.tick(0)
+
+
+def test_a_watcher_that_leaves_gets_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    feed: Any = SimpleNamespace()
+    engine: Any = SimpleNamespace(plan=SimpleNamespace(instruments={}))
+    first, other = Sometimes(), Sometimes()
+    first.is_watching = other.is_watching = True
+    monitor = Counting(feed, [first, other], strategy="", recording="", started_ns=0)
+    monitor.watch(engine)
+    for second in range(1, 4):
+        monkeypatch.setattr("quantkit.live.monitor.wall_ns", lambda at_ns=second * NS_PER_S: at_ns)
+        monitor.tick(0)
+        first.is_watching = False
+    assert (first.shown, other.shown) == ([NS_PER_S], [NS_PER_S, 2 * NS_PER_S, 3 * NS_PER_S])
