@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from quantkit.orders import Fill, Order, OrderState, OrderType, TimeInForce
     from quantkit.portfolio import Portfolio, Position
     from quantkit.report.result import Result
+    from quantkit.storage.catalog import Catalog
     from quantkit.strategy import Strategy
 
 __version__ = "0.3.0"
@@ -37,6 +38,7 @@ _HOMES = {
     "Book": "quantkit.orderbook",
     "BookUpdate": "quantkit.events",
     "Candle": "quantkit.events",
+    "Catalog": "quantkit.storage.catalog",
     "ConfigError": "quantkit.errors",
     "DataError": "quantkit.errors",
     "FeedError": "quantkit.errors",
@@ -74,6 +76,7 @@ __all__ = [
     "Book",
     "BookUpdate",
     "Candle",
+    "Catalog",
     "ConfigError",
     "DataError",
     "FeedError",

@@ -6,7 +6,6 @@ import pytest
 
 import quantkit as qk
 from quantkit.cards import card, ladder
-from quantkit.storage.catalog import Catalog
 
 DATA = Path(__file__).parents[2] / "data"
 BTC = "binance:BTC-USDT-SWAP"
@@ -80,7 +79,7 @@ def test_an_order_shows_what_it_has(keeper: Keeper) -> None:
 
 def test_a_catalog_shows_its_streams() -> None:
     """Each with its span and rows, and the sum in its name."""
-    catalog = Catalog(DATA)
+    catalog = qk.Catalog(DATA)
     assert repr(catalog) == f"<Catalog {DATA}, 18 streams, 244,114 rows>"
     page = catalog._repr_html_()
     assert page.count("<tr>") == 1 + 18
@@ -92,7 +91,7 @@ def test_a_catalog_shows_its_streams() -> None:
 def test_a_large_catalog_is_cut_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     """And the command that lists the rest."""
     monkeypatch.setattr("quantkit.storage.catalog._SHOWN_STREAMS", 5)
-    page = Catalog(DATA)._repr_html_()
+    page = qk.Catalog(DATA)._repr_html_()
     assert page.count("<tr>") == 1 + 5
     assert "and 13 more: quantkit data ls" in page
 

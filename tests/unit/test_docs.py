@@ -101,10 +101,11 @@ def test_a_dead_anchor_would_be_found(tmp_path: Path) -> None:
     assert links(page) == ["other.md#x", "a.png"]
 
 
-def test_the_index_lists_every_page() -> None:
+def test_the_index_lists_every_page_and_notebook() -> None:
     """And none that is not there."""
     listed = {cells[0].partition("](")[2].rstrip(")") for cells in rows(text_of(ROOT / "docs" / "README.md"))}
-    assert listed == {page.name for page in DOCS} - {"README.md"}
+    notebooks = {f"../notebooks/{file.name}" for file in (ROOT / "notebooks").glob("*.ipynb")}
+    assert listed == {page.name for page in DOCS} - {"README.md"} | notebooks
 
 
 def test_the_pages_are_in_the_source_archive() -> None:
