@@ -178,7 +178,11 @@ class Prices:
         return [name for name in self._marks if not self.reason(name)]
 
     def reason(self, instrument: str) -> str:
-        """Return in a sentence why an instrument has no price path; nothing if it has one."""
+        """Return in a sentence why an instrument has no price path; nothing if it has one.
+
+        Of stored files the names, lengths, digests and footers are compared for that, as for the run itself. Damage
+        further inside is found when rows are read, which raises; the reason is known from then on.
+        """
         if instrument not in self._marks:
             there = f"; there is {', '.join(self._marks)}" if self._marks else ""
             return f"{instrument} is no instrument of the run{there}"
@@ -212,7 +216,15 @@ class Prices:
         last_ns = self._end_ns if end_ns is None else min(end_ns, self._end_ns)
         if first_ns > last_ns:
             return iter(())
-        return self._source.chunks(self._marks[instrument], first_ns, last_ns)
+        return self._read(instrument, first_ns, last_ns)
+
+    def _read(self, instrument: str, start_ns: int, end_ns: int) -> Iterator[PriceRows]:
+        """Yield rows; what stops them, damage in the middle of a file say, is the reason from then on."""
+        try:
+            yield from self._source.chunks(self._marks[instrument], start_ns, end_ns)
+        except DataError as error:
+            self._reasons[instrument] = str(error)
+            raise
 
     def book_at(self, instrument: str, time_ns: int, levels: int = 20) -> Book | None:
         """Return the book as it stood at a moment of the run: `bids` and `asks`, price and size, best first.

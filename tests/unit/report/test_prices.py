@@ -283,6 +283,21 @@ def test_a_file_that_was_damaged_is_told(tmp_path: Path, how: str) -> None:
         result.prices.rows(BTC.id)
 
 
+def test_damage_inside_a_file_is_found_when_its_rows_are_read(tmp_path: Path) -> None:
+    """Its footer and its length are whole; the reason is known afterwards."""
+    folder = from_folder(tmp_path)
+    result = run(folder, BTC.id)
+    (file,) = (path for path in folder.rglob("*.parquet") if "candle" in str(path) and "BTC" in str(path))
+    content = bytearray(file.read_bytes())
+    content[60:90] = bytes(30)
+    file.write_bytes(content)
+    assert result.prices.reason(BTC.id) == ""
+    with pytest.raises(DataError):
+        result.prices.rows(BTC.id)
+    assert file.name in result.prices.reason(BTC.id)
+    assert result.prices.instruments == []
+
+
 @pytest.mark.parametrize("how", ["price", "rows", "columns"])
 def test_a_frame_that_was_changed_is_told(how: str) -> None:
     frames = {BTC.id: frame()}
