@@ -60,6 +60,7 @@ def main() -> None:
       quantkit data ls
       quantkit backtest ma_cross
       quantkit backtest ma_cross -p fast=5 --from 2025-05-10 --to 2025-05-20
+      quantkit runs ls
 
     \b
     Live, with simulated fills:

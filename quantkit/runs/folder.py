@@ -156,15 +156,16 @@ def _merged(lines: list[RunEntry], folders: dict[str, RunEntry], root: Path) -> 
     """Return one entry for each run: lines with the folder of their result, and the folders that have no line."""
     found, left = [], dict(folders)
     told = {line.saved_to for line in lines}
-    untold: dict[bytes, list[str]] = defaultdict(list)
+    # Identities take long to write, and most runs have a hash that no other has.
+    untold: dict[str, list[str]] = defaultdict(list)
     for each, kept in folders.items():
-        if each not in told:
-            untold[kept.identity].append(each)
+        if each not in told and kept.kind == "backtest" and kept.is_whole:
+            untold[kept.hash].append(each)
     for line in reversed(lines):  # of equal runs the newest is the one that was saved
         place = line.saved_to
         if place is None:
-            equal = untold.get(line.identity)
-            place = equal.pop() if equal else None
+            equal = (each for each in untold.get(line.hash, ()) if each in left)
+            place = next((each for each in equal if folders[each].identity == line.identity), None)
         if place is not None and place in left and left[place].hash == line.hash:
             del left[place]
             line = msgspec.structs.replace(line, saved_to=place, is_whole=True, id=_name_of(place))
@@ -197,13 +198,13 @@ def _name_of(place: str) -> str:
 
 def _named(runs: list[RunEntry]) -> Iterator[RunEntry]:
     """Yield the runs, each with an id: other runs that came to the same hash have a number behind it."""
-    seen: dict[str, list[bytes]] = {}
+    seen: dict[str, list[RunEntry]] = {}
     for entry in runs:
         name = entry.id or entry.hash[:ID_DIGITS]
         if not entry.id:
             known = seen.setdefault(name, [])
-            if entry.identity not in known:
-                known.append(entry.identity)
-            number = known.index(entry.identity) + 1
-            name += f"-{number}" if number > 1 else ""
+            number = next((i for i, other in enumerate(known) if other.identity == entry.identity), len(known))
+            if number == len(known):
+                known.append(entry)
+            name += f"-{number + 1}" if number else ""
         yield msgspec.structs.replace(entry, id=name)
