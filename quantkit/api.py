@@ -19,6 +19,7 @@ from quantkit.fees import Fees
 from quantkit.instruments import Instrument
 from quantkit.loading import build_strategy, parameter_fields, refuse_while_loading, sender_of, source_of
 from quantkit.options import RunOptions
+from quantkit.report import benchmark as benchmarks
 from quantkit.report.archive import refuse_taken
 from quantkit.report.price_feeds import price_source
 from quantkit.report.progress import RunProgress, shown
@@ -67,6 +68,7 @@ def backtest(
     search: bool = True,
     save: str | Path | None = None,
     keep: str | Path | None = None,
+    benchmark: "str | pd.Series[Any] | None" = None,
     progress: RunProgress | Literal[False] | None = None,
 ) -> Result:
     """Replay recorded data through a strategy and return the result.
@@ -97,6 +99,8 @@ def backtest(
         save: A new folder for the whole result, as `Result.save` writes it.
         keep: A folder of runs, in whose index this one gets a line; the variants in it count in `Result.variants`.
             None: no line, and no variants are known. An index that cannot be written is a warning of the result.
+        benchmark: What the result is held against: the id of an instrument of the run or its data, or prices by time
+            (daily ones as closes of their days); default the first traded instrument.
         progress: Called with (now_ns, start_ns, end_ns) from time to time. None draws a bar in a notebook, for runs of
             more than half a second; False draws none.
 
@@ -112,6 +116,7 @@ def backtest(
         _check_moment(option, arguments[option], data)
     options = RunOptions.read(arguments)
     check_keep(keep)
+    held_against = benchmarks.given_prices(benchmark)
     if save is not None:
         refuse_taken(Path(save))
     built = build_strategy(strategy, params)
@@ -124,6 +129,7 @@ def backtest(
     send_clock = _send_clock(stored, name, digest, built)
     with shown(progress) as told:
         engine = simulated_run(feed, built, options, progress=told, send_clock=send_clock)
+        benchmarks.check_known(held_against, engine.plan.instruments, stored)
         outcome = engine.run()
     described = run_config(
         strategy=name,
@@ -145,7 +151,15 @@ def backtest(
     )
     code = code_of(type(built))  # hooks may have imported more of it
     sources = {} if code is None else code.by_place
-    result = Result(outcome, described, engine.plan.instruments, engine.changes, prices=prices, sources=sources)
+    result = Result(
+        outcome,
+        described,
+        engine.plan.instruments,
+        engine.changes,
+        prices=prices,
+        sources=sources,
+        benchmark=benchmarks.chosen(outcome, held_against, stored),
+    )
     index = None if keep is None else RunIndex(keep)
     if index is not None:
         index.weigh(result)
@@ -177,6 +191,7 @@ def paper(
     excess_slippage_bps: float = 1.0,
     slippage_bps: float = 0.0,
     batch_ms: float = 0,
+    benchmark: "str | pd.Series[Any] | None" = None,
     on_status: "Callable[[LiveStatus], None] | None" = None,
     stop: threading.Event | None = None,
     commands: "RunCommands | None" = None,
@@ -197,6 +212,8 @@ def paper(
         latency_ms: One way, of the simulated exchange, beside the time that data really take to arrive.
         match_on: `book`, `ticker` or `trade`, for all or by id; default the book.
         batch_ms: Hand rows over at least so long apart, for less CPU; default each at once, and several under load.
+        benchmark: What the result is held against: an instrument of the run, or prices by time; default the first
+            traded instrument.
         on_status: Called a few times a second with how the run stands.
         stop: Set it, from any thread, to end the run cleanly.
         commands: Through it any thread pauses and resumes the run, cancels its orders, and stops it.
@@ -236,6 +253,7 @@ def paper(
         stop=stop,
         commands=commands,
         is_controlled=bool(control),
+        benchmark=benchmarks.given_prices(benchmark),
     )
 
 

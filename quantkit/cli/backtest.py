@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from quantkit.cli.flags import account_of, account_options, as_json, briefly
+from quantkit.cli.flags import account_of, account_options, as_json, briefly, held_against
 from quantkit.cli.output import print_result, progress_bar
 
 
@@ -35,6 +35,7 @@ from quantkit.cli.output import print_result, progress_bar
     help="Write the result as one HTML page that opens without a network.",
 )
 @click.option("--open", "is_opened", is_flag=True, help="Show that page in the browser.")
+@held_against
 @briefly
 @as_json
 @click.option("-q", "--quiet", is_flag=True, help="Print nothing but errors.")
@@ -46,6 +47,7 @@ def backtest(
     folder: Path | None,
     runs: str,
     report: Path | None,
+    benchmark: str | None,
     *,
     is_opened: bool,
     is_unkept: bool,
@@ -86,6 +88,7 @@ def backtest(
             end=end,
             save=folder,
             keep=None if is_unkept else runs,
+            benchmark=benchmark,
             progress=progress,
             **options,
         )

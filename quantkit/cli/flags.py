@@ -70,6 +70,12 @@ def briefly(command: Decorated) -> Decorated:
     return click.option("--brief", "is_brief", is_flag=True, help="Print at most 24 lines, the return last.")(command)
 
 
+def held_against(command: Decorated) -> Decorated:
+    """Add the flag that names what a run is held against."""
+    text = "Instrument that the result is held against.  [default: the first traded one]"
+    return click.option("--benchmark", metavar="ID", help=text)(command)
+
+
 def for_duration(command: Decorated) -> Decorated:
     """Add the flag that ends a live command after a while."""
     text = "End after this long: 60s, 5m, 8h.  [default: until Ctrl-C]"

@@ -9,7 +9,16 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from quantkit.cli.ending import signals
-from quantkit.cli.flags import account_of, account_options, as_json, briefly, for_duration, okx_of, okx_options
+from quantkit.cli.flags import (
+    account_of,
+    account_options,
+    as_json,
+    briefly,
+    for_duration,
+    held_against,
+    okx_of,
+    okx_options,
+)
 from quantkit.cli.output import print_result
 from quantkit.cli.root import RUN_FAILED, one_line
 from quantkit.errors import ConfigError, FeedClosedError, QuantkitError
@@ -44,6 +53,7 @@ _ENDING: Final = "ending: cancelling open orders, sealing the recording; Ctrl-C 
 )
 @okx_options
 @click.option("--plain", is_flag=True, help="A line every ten seconds instead of the view.")
+@held_against
 @briefly
 @as_json
 @click.option("-q", "--quiet", is_flag=True, help="Print nothing but errors.")
@@ -54,6 +64,7 @@ def live(
     region: "Region | None",
     url: str | None,
     ca_file: str | None,
+    benchmark: str | None,
     *,
     paper: bool,
     is_unrecorded: bool,
@@ -108,6 +119,7 @@ def live(
                 on_status=run.show,
                 stop=run.stop,
                 control=is_controlled,
+                benchmark=benchmark,
                 **options,
             )
     except QuantkitError as error:

@@ -29,6 +29,7 @@ from quantkit.live.monitor import CallbackViewer, Monitor, Viewer
 from quantkit.live.status import LiveStatus
 from quantkit.loading import parameter_fields, sender_of, source_of
 from quantkit.options import RunOptions
+from quantkit.report.benchmark import GivenPrices, check_known, chosen
 from quantkit.report.digest import ENCODING, result_hash
 from quantkit.report.price_feeds import recorded_prices
 from quantkit.report.result import Result
@@ -53,11 +54,12 @@ def run_live(
     stop: threading.Event | None,
     commands: RunCommands | None = None,
     is_controlled: bool = False,
+    benchmark: GivenPrices | str | None = None,
 ) -> Result:
     """Run a strategy on live data until it is stopped; see `quantkit.api.paper`.
 
     Args:
-        strategy, options, source, record, duration_ns, on_status, stop, commands: As there, checked.
+        strategy, options, source, record, duration_ns, on_status, stop, commands, benchmark: As there, checked.
         gateway: The way of orders to an exchange, which the run closes at its end. None: a paper run, whose fills are
             simulated.
         is_controlled: Whether to open the control endpoint, `control` there.
@@ -86,6 +88,7 @@ def run_live(
             [*([] if on_status is None else [CallbackViewer(on_status)]), *([] if server is None else [server])],
             stop or threading.Event(),
             commands,
+            benchmark,
         )
     finally:
         if commands is not None:
@@ -112,6 +115,7 @@ def _run(
     viewers: Sequence[Viewer],
     stop: threading.Event,
     commands: RunCommands | None,
+    benchmark: GivenPrices | str | None,
 ) -> Result:
     name, digest = source_of(strategy)
     sender = sender_of(name, digest, strategy.parameters)
@@ -152,6 +156,7 @@ def _run(
             if log is not None:
                 log.write(_stop_of_error(error, start_ns))
             raise
+        check_known(benchmark, engine.plan.instruments, None)
         if monitor is not None:
             monitor.watch(engine)
         failure: StrategyError | None = None
@@ -186,6 +191,7 @@ def _run(
         engine.plan.instruments,
         engine.changes,
         prices=recorded_prices(None if folder is None else folder / DATA, engine.plan, outcome),
+        benchmark=chosen(outcome, benchmark, None),
     )
     result.hash = stopped.result_hash
     if folder is not None:

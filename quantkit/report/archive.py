@@ -25,6 +25,7 @@ from quantkit.instruments import Instrument
 from quantkit.orders import Fill, Order
 from quantkit.portable import check_new, unportable
 from quantkit.report import price_tables
+from quantkit.report.benchmark import Kept
 from quantkit.report.digest import ENCODINGS, named, result_hash
 from quantkit.report.frames import utc_index
 from quantkit.report.prices import Prices
@@ -215,6 +216,8 @@ def load(folder: str | Path) -> tuple[Outcome, dict[str, Any], dict[str, Instrum
             msgspec.convert(manifest["prices"], price_tables.SavedPrices)
         msgspec.convert([manifest["config"], manifest["versions"]], list[dict[str, Any]])
         msgspec.convert(manifest.get("other_variants", []), list[float | None])
+        if "benchmark" in manifest:
+            msgspec.convert(manifest["benchmark"], Kept).along(outcome)
         sources = read_sources(source / SOURCES, manifest.get("sources", {}))
     except (OSError, LookupError, TypeError, ValueError, AttributeError, ConfigError, ArrowException) as error:
         raise DataError(

@@ -84,4 +84,7 @@ def _return_line(result: Result) -> str:
     colour = "default" if not isinstance(change, float) or not change else "green" if change > 0 else "red"
     shown = written(STATS["return_pct"], change)
     amounts = f"{money(start, decimals)} to {money(final, decimals)} {outcome.report_currency}"
-    return f"[bold]Return \\[%] [{colour}]{shown}[/][/bold]   {escaped(amounts)}"
+    held = result.numbers["buy_and_hold_pct"]
+    compared = "" if held is None else f", buy and hold {written(STATS['buy_and_hold_pct'], held)} %"
+    rest = amounts + compared if len(amounts + compared) <= _WIDTH_MAX - 25 else amounts
+    return f"[bold]Return \\[%] [{colour}]{shown}[/][/bold]   {escaped(rest)}"

@@ -15,26 +15,26 @@ FloatArray: TypeAlias = NDArray[np.float64]
 IntArray: TypeAlias = NDArray[np.int64]
 
 
-def _finite(value: float | np.floating[Any]) -> float | None:
+def finite(value: float | np.floating[Any]) -> float | None:
     """Return `value` as a plain float, or None where it is no finite number."""
     number = float(value)
     return number if math.isfinite(number) else None
 
 
-def _deviation(values: FloatArray) -> float | None:
+def deviation_of(values: FloatArray) -> float | None:
     """Return the sample deviation, or None where all values are equal: their computed one is only rounding."""
     if len(values) < 2 or values.max() == values.min():
         return None
     with np.errstate(over="ignore", invalid="ignore"):
-        deviation = _finite(np.std(values, ddof=1))
+        deviation = finite(np.std(values, ddof=1))
     return deviation if deviation else None
 
 
-def _ratio(numerator: float, denominator: float) -> float | None:
+def ratio(numerator: float, denominator: float) -> float | None:
     """Return a quotient, or None where it has no finite value."""
     if denominator == 0 or not (math.isfinite(numerator) and math.isfinite(denominator)):
         return None
-    return _finite(numerator / denominator)
+    return finite(numerator / denominator)
 
 
 # Growth -------------------------------------------------------------------------------------------------------
@@ -53,7 +53,7 @@ def total_return(start: float, end: float) -> float | None:
         >>> total_return(100.0, 125.0)
         0.25
     """
-    return _ratio(end - start, start) if start > 0 else None
+    return ratio(end - start, start) if start > 0 else None
 
 
 def cagr(growth: float, years: float) -> float | None:
@@ -77,7 +77,7 @@ def cagr(growth: float, years: float) -> float | None:
     if growth <= 0:
         return -1.0
     try:
-        return _finite(growth ** (1 / years) - 1)
+        return finite(growth ** (1 / years) - 1)
     except OverflowError:
         return None
 
@@ -106,7 +106,7 @@ def annualised_volatility(returns: FloatArray, *, periods_per_year: float) -> fl
     if returns.max() == returns.min():
         return 0.0
     with np.errstate(over="ignore", invalid="ignore"):
-        return _finite(np.std(returns, ddof=1) * math.sqrt(periods_per_year))
+        return finite(np.std(returns, ddof=1) * math.sqrt(periods_per_year))
 
 
 def sharpe_ratio(returns: FloatArray, *, periods_per_year: float, risk_free: float = 0.0) -> float | None:
@@ -126,10 +126,10 @@ def sharpe_ratio(returns: FloatArray, *, periods_per_year: float, risk_free: flo
         >>> round(sharpe_ratio(np.array([0.01, -0.01, 0.02]), periods_per_year=365), 6)
         8.338094
     """
-    deviation = _deviation(returns)
+    deviation = deviation_of(returns)
     if deviation is None:
         return None
-    return _ratio(float(np.mean(returns)) - risk_free, deviation / math.sqrt(periods_per_year))
+    return ratio(float(np.mean(returns)) - risk_free, deviation / math.sqrt(periods_per_year))
 
 
 def sortino_ratio(returns: FloatArray, *, periods_per_year: float, required: float = 0.0) -> float | None:
@@ -154,7 +154,7 @@ def sortino_ratio(returns: FloatArray, *, periods_per_year: float, required: flo
         return None
     with np.errstate(over="ignore", invalid="ignore"):
         downside = float(np.sqrt(np.mean(np.minimum(returns - required, 0.0) ** 2)))
-    return _ratio((float(np.mean(returns)) - required) * math.sqrt(periods_per_year), downside)
+    return ratio((float(np.mean(returns)) - required) * math.sqrt(periods_per_year), downside)
 
 
 def calmar_ratio(annual_return: float | None, deepest: float | None) -> float | None:
@@ -175,7 +175,7 @@ def calmar_ratio(annual_return: float | None, deepest: float | None) -> float | 
     """
     if annual_return is None or deepest is None:
         return None
-    return _ratio(annual_return, abs(deepest))
+    return ratio(annual_return, abs(deepest))
 
 
 def value_at_risk(returns: FloatArray, *, cutoff: float = 0.05) -> float | None:
@@ -194,7 +194,7 @@ def value_at_risk(returns: FloatArray, *, cutoff: float = 0.05) -> float | None:
         >>> value_at_risk(np.array([-0.04, -0.02, 0.0, 0.02, 0.04]), cutoff=0.25)
         -0.02
     """
-    return _finite(np.percentile(returns, 100 * cutoff)) if len(returns) else None
+    return finite(np.percentile(returns, 100 * cutoff)) if len(returns) else None
 
 
 def expected_shortfall(returns: FloatArray, *, cutoff: float = 0.05) -> float | None:
@@ -216,7 +216,7 @@ def expected_shortfall(returns: FloatArray, *, cutoff: float = 0.05) -> float | 
     if not len(returns):
         return None
     last = int((len(returns) - 1) * cutoff)
-    return _finite(np.mean(np.partition(returns, last)[: last + 1]))
+    return finite(np.mean(np.partition(returns, last)[: last + 1]))
 
 
 def tail_ratio(returns: FloatArray) -> float | None:
@@ -237,7 +237,7 @@ def tail_ratio(returns: FloatArray) -> float | None:
     if not len(returns):
         return None
     low, high = np.percentile(returns, [5, 95])
-    return _ratio(abs(float(high)), abs(float(low)))
+    return ratio(abs(float(high)), abs(float(low)))
 
 
 def skewness(returns: FloatArray) -> float | None:
@@ -259,7 +259,7 @@ def skewness(returns: FloatArray) -> float | None:
     if moments is None:
         return None
     n, second, third, _ = moments
-    return _finite(third / second**1.5 * math.sqrt(n * (n - 1)) / (n - 2))
+    return finite(third / second**1.5 * math.sqrt(n * (n - 1)) / (n - 2))
 
 
 def kurtosis(returns: FloatArray) -> float | None:
@@ -282,7 +282,7 @@ def kurtosis(returns: FloatArray) -> float | None:
         return None
     n, second, _, fourth = moments
     excess = fourth / second**2 - 3
-    return _finite((n - 1) / ((n - 2) * (n - 3)) * ((n + 1) * excess + 6))
+    return finite((n - 1) / ((n - 2) * (n - 3)) * ((n + 1) * excess + 6))
 
 
 def _central_moments(values: FloatArray, *, least: int) -> tuple[int, float, float, float] | None:
@@ -320,7 +320,7 @@ def stability(returns: FloatArray) -> float | None:
     growth -= growth.mean()
     # Not by `@`, which splits a long sum among as many threads as there are: the last digits would be the machine's.
     shared, spread = (steps * growth).sum(), (growth * growth).sum()
-    return _ratio(float(shared) ** 2, float((steps * steps).sum()) * float(spread))
+    return ratio(float(shared) ** 2, float((steps * steps).sum()) * float(spread))
 
 
 # Drawdown -----------------------------------------------------------------------------------------------------
@@ -332,6 +332,8 @@ class Drawdowns(NamedTuple):
     start_ns: IntArray  # the peak
     end_ns: IntArray  # back at the peak, or the last row
     depth: FloatArray  # negative fraction of the peak
+    trough_ns: IntArray  # the row by which the fall was deepest
+    is_recovered: NDArray[np.bool_]
 
 
 def drawdown_curve(equity: FloatArray) -> FloatArray:
@@ -365,7 +367,7 @@ def max_drawdown(equity: FloatArray) -> float | None:
         >>> max_drawdown(np.array([100.0, 120.0, 90.0]))
         -0.25
     """
-    return _finite(drawdown_curve(equity).min()) if len(equity) else None
+    return finite(drawdown_curve(equity).min()) if len(equity) else None
 
 
 def drawdowns(time_ns: IntArray, equity: FloatArray, depth: FloatArray | None = None) -> Drawdowns:
@@ -381,27 +383,32 @@ def drawdowns(time_ns: IntArray, equity: FloatArray, depth: FloatArray | None = 
         >>> found.start_ns.tolist(), found.end_ns.tolist(), found.depth.tolist()
         ([10], [30], [-0.25])
     """
+    nothing, never = np.empty(0, np.int64), np.empty(0, np.bool_)
     if len(equity) == 0:
-        return Drawdowns(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.float64))
+        return Drawdowns(nothing, nothing, np.empty(0), nothing, never)
     is_under = equity < np.maximum.accumulate(equity)
     edges = np.diff(is_under.astype(np.int8), prepend=0, append=0)
     first, after = np.flatnonzero(edges == 1), np.flatnonzero(edges == -1)
     if len(first) == 0:
-        return Drawdowns(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.float64))
+        return Drawdowns(nothing, nothing, np.empty(0), nothing, never)
     lowest = drawdown_curve(equity) if depth is None else np.minimum(depth, drawdown_curve(equity))
     # A row's depth reaches back to the row before, so the recovery row's still belongs to the fall it ends.
     bounds = np.column_stack((first, np.minimum(after + 1, len(equity)))).ravel()
     padded = np.append(lowest, 0.0)
+    deepest = np.minimum.reduceat(padded, bounds)[::2]
+    lengths = bounds[1::2] - bounds[::2]
+    whose = np.repeat(np.arange(len(first)), lengths)
+    rows = np.arange(len(whose)) + (bounds[::2] - np.cumsum(lengths) + lengths)[whose]
+    hits = np.flatnonzero(padded[rows] == deepest[whose])
+    troughs = rows[hits[np.unique(whose[hits], return_index=True)[1]]]
     return Drawdowns(
-        time_ns[first - 1],
-        time_ns[np.minimum(after, len(equity) - 1)],
-        np.minimum.reduceat(padded, bounds)[::2],
+        time_ns[first - 1], time_ns[np.minimum(after, len(equity) - 1)], deepest, time_ns[troughs], after < len(equity)
     )
 
 
 def avg_drawdown(found: Drawdowns) -> float | None:
     """Return the mean depth over all drawdowns, a negative fraction; None when there was none."""
-    return _finite(np.mean(found.depth)) if len(found.depth) else None
+    return finite(np.mean(found.depth)) if len(found.depth) else None
 
 
 def max_drawdown_duration_ns(found: Drawdowns) -> int | None:
@@ -429,7 +436,7 @@ def ulcer_index(equity: FloatArray) -> float | None:
         >>> round(ulcer_index(np.array([100.0, 80.0, 100.0, 100.0])), 12)
         0.1
     """
-    return _finite(np.sqrt(np.mean(drawdown_curve(equity) ** 2))) if len(equity) else None
+    return finite(np.sqrt(np.mean(drawdown_curve(equity) ** 2))) if len(equity) else None
 
 
 # Holding ------------------------------------------------------------------------------------------------------
@@ -457,7 +464,7 @@ def exposure_time(entry_ns: IntArray, exit_ns: IntArray, *, start_ns: int, end_n
     # What earlier positions cover already is cut off the beginning of each.
     ends = np.maximum.accumulate(np.clip(exit_ns[order], start_ns, end_ns))
     starts = np.maximum(np.clip(entry_ns[order], start_ns, end_ns), np.append(start_ns, ends[:-1]))
-    return _ratio(float(np.maximum(ends - starts, 0).sum()), float(end_ns - start_ns))
+    return ratio(float(np.maximum(ends - starts, 0).sum()), float(end_ns - start_ns))
 
 
 def turnover(traded: float, equity: FloatArray) -> float | None:
@@ -475,7 +482,7 @@ def turnover(traded: float, equity: FloatArray) -> float | None:
         2.0
     """
     mean = float(np.mean(equity)) if len(equity) else 0.0
-    return _ratio(traded, mean) if mean > 0 else None
+    return ratio(traded, mean) if mean > 0 else None
 
 
 # Trades -------------------------------------------------------------------------------------------------------
@@ -512,7 +519,7 @@ def profit_factor(pnl: FloatArray) -> float | None:
         >>> profit_factor(np.array([6.0, -2.0, -1.0]))
         2.0
     """
-    return _ratio(float(pnl[pnl > 0].sum()), -float(pnl[pnl < 0].sum()))
+    return ratio(float(pnl[pnl > 0].sum()), -float(pnl[pnl < 0].sum()))
 
 
 def expectancy(pnl: FloatArray) -> float | None:
@@ -524,7 +531,7 @@ def expectancy(pnl: FloatArray) -> float | None:
         >>> expectancy(np.array([6.0, -2.0, -1.0]))
         1.0
     """
-    return _finite(np.mean(pnl)) if len(pnl) else None
+    return finite(np.mean(pnl)) if len(pnl) else None
 
 
 def payoff_ratio(pnl: FloatArray) -> float | None:
@@ -537,7 +544,7 @@ def payoff_ratio(pnl: FloatArray) -> float | None:
     wins, losses = pnl[pnl > 0], pnl[pnl < 0]
     if not len(wins) or not len(losses):
         return None
-    return _ratio(float(np.mean(wins)), -float(np.mean(losses)))
+    return ratio(float(np.mean(wins)), -float(np.mean(losses)))
 
 
 def system_quality_number(pnl: FloatArray) -> float | None:
@@ -555,8 +562,8 @@ def system_quality_number(pnl: FloatArray) -> float | None:
         >>> round(system_quality_number(np.array([6.0, -2.0, -1.0])), 6)
         0.39736
     """
-    deviation = _deviation(pnl)
-    return None if deviation is None else _ratio(float(np.mean(pnl)) * math.sqrt(len(pnl)), deviation)
+    deviation = deviation_of(pnl)
+    return None if deviation is None else ratio(float(np.mean(pnl)) * math.sqrt(len(pnl)), deviation)
 
 
 def kelly_criterion(pnl: FloatArray) -> float | None:
@@ -578,4 +585,101 @@ def kelly_criterion(pnl: FloatArray) -> float | None:
     share, payoff = win_rate(pnl), payoff_ratio(pnl)
     if share is None or payoff is None:
         return None
-    return _finite(share - (1 - share) / payoff)
+    return finite(share - (1 - share) / payoff)
+
+
+# Against a benchmark -------------------------------------------------------------------------------------------
+
+
+def beta(returns: FloatArray, benchmark: FloatArray) -> float | None:
+    """Return how far a series moves with a benchmark: the slope of a line through both, without a risk-free rate.
+
+    Args:
+        returns, benchmark: Shape (n,), fractions of the same periods.
+
+    Returns:
+        None for n < 2 or a benchmark without dispersion.
+
+    Source: Sharpe, "Capital Asset Prices", Journal of Finance 1964: covariance over the benchmark's variance.
+
+    Examples:
+        >>> round(beta(np.array([0.02, -0.01, 0.03]), np.array([0.01, -0.005, 0.015])), 12)
+        2.0
+    """
+    if deviation_of(benchmark) is None:
+        return None
+    moves = benchmark - np.mean(benchmark)
+    # Not by `@`: the last digits would be the machine's.
+    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+        shared, spread = ((returns - np.mean(returns)) * moves).sum(), (moves * moves).sum()
+    return ratio(float(shared), float(spread))
+
+
+def alpha(returns: FloatArray, benchmark: FloatArray, *, periods_per_year: float) -> float | None:
+    """Return what a series earned a year beyond its beta times the benchmark, without a risk-free rate.
+
+    Args:
+        returns, benchmark: Shape (n,), fractions of the same periods.
+        periods_per_year: How many periods a year has.
+
+    Returns:
+        Fraction per year, compounded from the mean of a period; None where there is no beta.
+
+    Source: Jensen, "The Performance of Mutual Funds in the Period 1945-1964", Journal of Finance 1968; compounded as
+    in Quantopian, empyrical, `alpha`.
+
+    Examples:
+        >>> round(alpha(np.array([0.03, 0.0, 0.04]), np.array([0.01, -0.005, 0.015]), periods_per_year=2), 12)
+        0.0201
+    """
+    slope = beta(returns, benchmark)
+    if slope is None:
+        return None
+    beyond = float(np.mean(returns)) - slope * float(np.mean(benchmark))
+    try:
+        return finite((1 + beyond) ** periods_per_year - 1) if beyond > -1 else None
+    except OverflowError:
+        return None
+
+
+def correlation(returns: FloatArray, benchmark: FloatArray) -> float | None:
+    """Return how straight the line is on which a series moves with a benchmark.
+
+    Args:
+        returns, benchmark: Shape (n,), fractions of the same periods.
+
+    Returns:
+        From -1 to 1; None for n < 2 or where one of them has no dispersion.
+
+    Source: Pearson, "Notes on Regression and Inheritance", Proceedings of the Royal Society 1895.
+
+    Examples:
+        >>> correlation(np.array([0.01, 0.02, 0.03]), np.array([0.03, 0.02, 0.01]))
+        -1.0
+    """
+    if deviation_of(returns) is None or deviation_of(benchmark) is None:
+        return None
+    ours, theirs = returns - np.mean(returns), benchmark - np.mean(benchmark)
+    # Scaled first, since squares of small returns would underflow; the scale cancels.
+    ours, theirs = ours / np.abs(ours).max(), theirs / np.abs(theirs).max()
+    found = ratio(float((ours * theirs).sum()), math.sqrt(float((ours * ours).sum()) * float((theirs * theirs).sum())))
+    return None if found is None else min(1.0, max(-1.0, found))
+
+
+def information_ratio(returns: FloatArray, benchmark: FloatArray, *, periods_per_year: float) -> float | None:
+    """Return the mean return beyond a benchmark over its deviation, annualised.
+
+    Args:
+        returns, benchmark: Shape (n,), fractions of the same periods.
+        periods_per_year: How many periods a year has.
+
+    Returns:
+        None for n < 2 or where both differ by the same in all periods.
+
+    Source: Grinold and Kahn, "Active Portfolio Management", 2000, chapter 5.
+
+    Examples:
+        >>> round(information_ratio(np.array([0.02, 0.0, 0.03]), np.array([0.01, 0.01, 0.01]), periods_per_year=365), 6)
+        8.338094
+    """
+    return sharpe_ratio(returns - benchmark, periods_per_year=periods_per_year)

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 import numpy as np
@@ -12,7 +12,9 @@ import numpy as np
 from quantkit.engine.outcome import Outcome
 from quantkit.fees import Fees
 from quantkit.instruments import Instrument
-from quantkit.report import archive, digest, frames, notebook, price_tables, round_trips, stats, summary
+from quantkit.report import archive, calendar, digest, frames, notebook, price_tables, round_trips, stats, summary
+from quantkit.report import benchmark as benchmarks
+from quantkit.report.benchmark import Benchmark
 from quantkit.report.console import console_of
 from quantkit.report.prices import UNKNOWN, Prices, PriceSource, streams_of
 from quantkit.report.text import counted, decimals_for, money
@@ -21,6 +23,10 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from quantkit.report.plots import Plot
+
+
+#: As many as a reader compares.
+_DRAWDOWNS: Final = 10
 
 
 class Result:
@@ -36,6 +42,7 @@ class Result:
         changes: Metadata that came into force in the course of the run, in order of time.
         prices: Where the rows of the run can be read again.
         sources: The strategy's code, by path below the folder in which its imports begin.
+        benchmark: What the run is held against; None for the first traded instrument.
     """
 
     def __init__(
@@ -47,6 +54,7 @@ class Result:
         *,
         prices: PriceSource = UNKNOWN,
         sources: Mapping[str, bytes] | None = None,
+        benchmark: Benchmark | None = None,
     ) -> None:
         self.outcome = outcome
         self.instruments = dict(instruments)
@@ -57,7 +65,9 @@ class Result:
         #: Where the result was saved or loaded from, if it was.
         self.saved_to: Path | None = None
         #: The Sharpe ratio of each other variant of the strategy that was tried on the same data, as far as is known.
+        #: Set it before the statistics are asked for, which count them.
         self.other_variants: list[float | None] = []
+        self._given_benchmark = benchmark
         self._versions = {"quantkit": version("quantkit")}
         self._hash_encoding = digest.ENCODING
         self._price_source = prices
@@ -102,6 +112,7 @@ class Result:
             "instruments": [each.to_dict() for each in (*self.instruments.values(), *self.instrument_changes)],
             "assumptions": self.assumptions,
             "warnings": self.warnings,
+            **({} if self._given_benchmark is None else {"benchmark": self._given_benchmark.kept()}),
         }
 
     # Numbers and tables ---------------------------------------------------------------------------------------
@@ -122,7 +133,16 @@ class Result:
         """The statistics as a plain dict; `quantkit.report.stats.STATS` names and explains each."""
         # What can be closed at the end goes by the steps of the end.
         last = {**self.instruments, **{change.id: change for change in self.instrument_changes}}
-        return stats.compute(self.outcome, last, self.trips, self._fees())
+        marks = self.config.get("marks")
+        return stats.compute(
+            self.outcome,
+            last,
+            self.trips,
+            self._fees(),
+            marks=marks if isinstance(marks, dict) else {},
+            benchmark=self.benchmark,
+            other_variants=self.other_variants,
+        )
 
     @cached_property
     def stats(self) -> "pd.Series[Any]":
@@ -172,6 +192,58 @@ class Result:
         """Positions that the end of the run found open, valued at the last marks."""
         return frames.open_trips_frame(self.trips.open)
 
+    # Comparing and looking closer ---------------------------------------------------------------------------------
+
+    @cached_property
+    def benchmark(self) -> Benchmark | None:
+        """What the run is held against along its days: the one that was given, or the first traded instrument.
+
+        None where the run kept no daily marks.
+        """
+        return self._given_benchmark or benchmarks.default_of(self.outcome, self.instruments)
+
+    @cached_property
+    def buy_and_hold(self) -> dict[str, float]:
+        """What the price of each traded instrument gained over the run, in per cent, without fees and funding."""
+        return benchmarks.buy_and_hold(self.outcome)
+
+    @property
+    def intervals(self) -> dict[str, tuple[float, float]] | None:
+        """Where `return_pct` and `sharpe_ratio` lie in 90 of 100 resampled runs, lowest and highest.
+
+        None for a run of fewer than 20 days.
+        """
+        keys = {"return_pct": ("return_low_pct", "return_high_pct"), "sharpe_ratio": ("sharpe_low", "sharpe_high")}
+        found = {
+            key: (low, high)
+            for key, (low_key, high_key) in keys.items()
+            if isinstance(low := self.numbers[low_key], float) and isinstance(high := self.numbers[high_key], float)
+        }
+        return found or None
+
+    @cached_property
+    def monthly_returns(self) -> "pd.DataFrame":
+        """Returns in per cent: a row a year, a column a month, and `Year`; NaN where the run had no day."""
+        return calendar.monthly_frame(self.outcome)
+
+    @cached_property
+    def daily_table(self) -> "pd.DataFrame":
+        """Returns in per cent as a calendar: a row a week by its Monday, a column a weekday."""
+        return calendar.daily_frame(self.outcome)
+
+    @cached_property
+    def hourly_returns(self) -> "pd.DataFrame":
+        """`mean_bps`, `t_value` and `count` of whole hours by weekday and UTC hour.
+
+        Empty where the run has no whole hour, or where the grid of its curve (`equity_every`) leaves hours out.
+        """
+        return calendar.hourly_frame(self.outcome)
+
+    @cached_property
+    def drawdown_table(self) -> "pd.DataFrame":
+        """The ten deepest drawdowns with `peak_time`, `trough_time`, `recovery_time`, `depth` and `duration`."""
+        return calendar.drawdown_frame(self.outcome, _DRAWDOWNS)
+
     @cached_property
     def prices(self) -> Prices:
         """The price path of each instrument: what the run valued it on, read again row by row when asked for."""
@@ -213,7 +285,11 @@ class Result:
         # One entry for each instrument comes first, what changed later after them.
         changes = [Instrument.from_dict(fields) for fields in manifest["instruments"][len(instruments) :]]
         prices = price_tables.read(Path(folder), manifest, instruments, outcome)
-        result = cls(outcome, manifest["config"], instruments, changes, sources=sources, prices=prices)
+        given = manifest.get("benchmark")
+        benchmark = None if given is None else msgspec.convert(given, benchmarks.Kept).along(outcome)
+        result = cls(
+            outcome, manifest["config"], instruments, changes, sources=sources, prices=prices, benchmark=benchmark
+        )
         result.other_variants = manifest.get("other_variants", [])
         result._versions = manifest["versions"]
         result._hash_encoding = manifest["hash_encoding"]

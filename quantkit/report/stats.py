@@ -1,10 +1,10 @@
 """The statistics of a result: their keys, names and units, and their computation from an outcome."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal
 from fractions import Fraction
-from typing import Final, Literal, NamedTuple, TypeAlias
+from typing import Final, Literal, NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 
@@ -15,6 +15,8 @@ from quantkit.fees import Fees
 from quantkit.instruments import EXACT, Instrument, decimal_of
 from quantkit.portfolio import Portfolio, shown
 from quantkit.report import metrics
+from quantkit.report.bootstrap import LEAST_DAYS, intervals
+from quantkit.report.confidence import deflated_sharpe, probabilistic_sharpe
 from quantkit.report.metrics import FloatArray, IntArray
 from quantkit.report.round_trips import Trips, fee_in_settlement
 
@@ -65,7 +67,18 @@ GROUPS: Final[dict[str, tuple[Stat, ...]]] = {
         Stat("sharpe_ratio", "Sharpe Ratio", "number", "daily UTC returns, 365 a year; none below one day"),
         Stat("sortino_ratio", "Sortino Ratio", "number", "daily UTC returns, 365 a year; none below one day"),
         Stat("calmar_ratio", "Calmar Ratio", "number", "CAGR over the deepest drawdown"),
-        Stat("max_drawdown", "Max. Drawdown [%]", "fraction", "deepest fall from a peak, every mark looked at"),
+        Stat(
+            "max_drawdown",
+            "Max. Drawdown [%]",
+            "fraction",
+            "deepest fall from a peak, every mark looked at; those are named below",
+        ),
+        Stat(
+            "drawdown_marks",
+            "Drawdown Looked At",
+            "text",
+            "the marks that value what was traded; a fall between two of them is not seen",
+        ),
         Stat("avg_drawdown", "Avg. Drawdown [%]", "fraction", "mean depth of all drawdowns"),
         Stat("max_drawdown_duration", "Max. Drawdown Duration", "duration", "longest time below a peak"),
         Stat("avg_drawdown_duration", "Avg. Drawdown Duration", "duration", "mean time below a peak"),
@@ -76,6 +89,43 @@ GROUPS: Final[dict[str, tuple[Stat, ...]]] = {
         Stat("skew", "Skew", "number", "of daily returns"),
         Stat("kurtosis", "Kurtosis", "number", "of daily returns, excess"),
         Stat("stability", "Stability", "number", "R squared of the log growth"),
+    ),
+    "Benchmark": (
+        Stat("benchmark", "Benchmark", "text", "compared with; the first traded instrument unless another is given"),
+        Stat(
+            "buy_and_hold_pct", "Buy & Hold Return [%]", "pct", "of the benchmark: its price alone, no fees or funding"
+        ),
+        Stat("alpha_pct", "Alpha (Ann.) [%]", "pct", "beyond beta times the benchmark, 365 days a year, compounded"),
+        Stat("beta", "Beta", "number", "moves with the benchmark's daily returns"),
+        Stat("correlation", "Correlation", "number", "of daily returns with the benchmark's"),
+        Stat("information_ratio", "Information Ratio", "number", "daily returns beyond the benchmark's, 365 a year"),
+    ),
+    "Confidence": (
+        Stat("return_low_pct", "Return, 5th percentile [%]", "pct", "of 2,000 resampled runs; needs 20 days"),
+        Stat("return_high_pct", "Return, 95th percentile [%]", "pct", "of 2,000 resampled runs; needs 20 days"),
+        Stat(
+            "sharpe_low", "Sharpe, 5th percentile", "number", "of 2,000 resampled runs, 365 days a year; needs 20 days"
+        ),
+        Stat(
+            "sharpe_high",
+            "Sharpe, 95th percentile",
+            "number",
+            "of 2,000 resampled runs, 365 days a year; needs 20 days",
+        ),
+        Stat("block_days", "Bootstrap Block, Days", "number", "mean length of the blocks that are resampled"),
+        Stat(
+            "probabilistic_sharpe",
+            "Prob. Sharpe Above 0",
+            "number",
+            "probability of a true ratio above 0; needs 20 days",
+        ),
+        Stat("deflated_sharpe", "Deflated Sharpe", "number", "likewise, above the best of all variants by luck"),
+        Stat(
+            "variants",
+            "# Variants Tried",
+            "count",
+            "of the strategy over these data, this one included, as far as known",
+        ),
     ),
     "Trades": (
         Stat("trades", "# Trades", "count", "closed round trips"),
@@ -108,6 +158,10 @@ _OF_MONEY: Final = frozenset(
 )
 _OF_YEARS: Final = frozenset({"cagr_pct", "volatility_pct", "sharpe_ratio", "sortino_ratio", "calmar_ratio"})
 _OF_TRADES: Final = frozenset(stat.key for stat in GROUPS["Trades"])
+_OF_BENCHMARK: Final = frozenset(stat.key for stat in GROUPS["Benchmark"])
+_OF_CONFIDENCE: Final = frozenset(stat.key for stat in GROUPS["Confidence"])
+#: What the equity is valued on, in a few words.
+_LOOKED_AT: Final = {"mark": "every mark price", "ticker": "every mid", "book": "every mid", "trade": "every trade"}
 
 
 def daily_closes(outcome: Outcome) -> tuple[IntArray, FloatArray]:
@@ -224,10 +278,75 @@ def equity_closed(
     return shown(total)
 
 
+def falls_of(outcome: Outcome) -> metrics.Drawdowns:
+    """Return the drawdowns of a run, from its starting equity on; none of a run that began with nothing."""
+    start = float(outcome.starting_equity)
+    if start <= 0:
+        return metrics.drawdowns(np.empty(0, np.int64), np.empty(0))
+    # The curve starts at the starting equity, also for a first row that comes later.
+    curve = outcome.curve
+    time_ns, equity = np.append(outcome.start_ns, curve.time_ns), np.append(start, curve.equity)
+    return metrics.drawdowns(time_ns, equity, np.append(0.0, curve.drawdown))
+
+
+def looked_at(outcome: Outcome, marks: Mapping[str, str]) -> str:
+    """Return the marks that decide drawdowns, of what was traded: between two of them no fall is seen.
+
+    A candle's mark is its close: its low is not looked at.
+
+    Args:
+        outcome: The run.
+        marks: What each instrument is valued on, as in the configuration of a result.
+    """
+    traded = list(dict.fromkeys(fill.instrument for fill in outcome.fills)) or list(marks)
+    kinds = dict.fromkeys(marks[name] for name in traded if name in marks)
+    words = [
+        f"closes of {kind.partition(' ')[2]}" if kind.startswith("candle ") else _LOOKED_AT.get(kind, kind)
+        for kind in kinds
+    ]
+    return ", ".join(words) or "not known"
+
+
+class Compared(Protocol):
+    """What a run is held against."""
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+        ...
+
+    @property
+    def returns(self) -> FloatArray:
+        """The return of each day of the run; NaN where it is not known."""
+        ...
+
+    @property
+    def return_pct(self) -> float | None:
+        """What it gained over the run, in per cent."""
+        ...
+
+
 def compute(
-    outcome: Outcome, instruments: Mapping[str, Instrument], trips: Trips, fees: Mapping[str, Fees]
+    outcome: Outcome,
+    instruments: Mapping[str, Instrument],
+    trips: Trips,
+    fees: Mapping[str, Fees],
+    *,
+    marks: Mapping[str, str] | None = None,
+    benchmark: Compared | None = None,
+    other_variants: Sequence[float | None] = (),
 ) -> dict[str, Value]:
-    """Return every number of `STATS`, in that order, as plain Python values; None where there is none."""
+    """Return every number of `STATS`, in that order, as plain Python values; None where there is none.
+
+    Args:
+        outcome: The run.
+        instruments: Every instrument that traded, with the steps of the end.
+        trips: Its round trips.
+        fees: Fee rates by instrument.
+        marks: What each instrument is valued on.
+        benchmark: What the run is held against.
+        other_variants: The Sharpe ratio of each other variant that was tried, None where one had none.
+    """
     rates = Rates(outcome, instruments)
     closed = equity_closed(outcome, instruments, fees, rates)
     found: dict[str, Value] = {
@@ -242,6 +361,9 @@ def compute(
         "fills": len(outcome.fills),
     }
     found.update(_of_curve(outcome))
+    found["drawdown_marks"] = looked_at(outcome, marks or {})
+    found.update(_of_benchmark(outcome, benchmark))
+    found.update(_of_confidence(outcome, found["sharpe_ratio"], other_variants))
     found.update(_of_trips(trips, rates))
     found["exposure_time_pct"] = _pct(_exposure_time(outcome, trips))
     found.update(_of_costs(outcome, instruments, rates))
@@ -265,6 +387,8 @@ def reasons(
     ]
     length = timedelta(microseconds=(outcome.end_ns - outcome.start_ns) // NS_PER_US)
     returns = daily_returns(outcome)[1]
+    name, variants = numbers["benchmark"], numbers["variants"]
+    is_short = len(returns) < LEAST_DAYS
     few = "there is one daily return"
     if len(returns) > 1:
         few = "the daily returns are too few or all alike, or the equity never fell"
@@ -274,6 +398,9 @@ def reasons(
         (_OF_MONEY, bool(uncounted), "; ".join(uncounted)),
         ({"equity_closed"}, bool(unmarked), "; ".join(unmarked)),
         (_OF_YEARS, length < timedelta(days=1), f"the run lasted {length}, less than a day"),
+        (_OF_BENCHMARK, name is None, "the run kept no daily marks; no price came, or an older quantkit saved it"),
+        (_OF_CONFIDENCE, is_short, f"the run has {len(returns)} daily returns, and {LEAST_DAYS} are needed"),
+        ({"deflated_sharpe"}, True, f"fewer than two of {variants} variants have a Sharpe ratio"),
         (_OF_TRADES, True, "the closed trades are too few, or all won, or all lost"),
         (STATS.keys(), outcome.starting_equity <= 0, "the run began with nothing"),
         (STATS.keys(), True, few),
@@ -290,17 +417,15 @@ def _of_curve(outcome: Outcome) -> dict[str, Value]:
     curve = outcome.curve
     start, final = float(outcome.starting_equity), float(outcome.equity)
     span_ns = outcome.end_ns - outcome.start_ns
-    days, closes = daily_closes(outcome)
+    _, closes = daily_closes(outcome)
     _, returns = daily_returns(outcome)
     # Annualising hours gives numbers without meaning, also where they lie in two UTC days.
     is_annual = span_ns >= NS_PER_DAY
     annual = metrics.cagr(final / start, span_ns / _NS_PER_YEAR) if is_annual and start > 0 else None
     yearly = returns if is_annual else returns[:0]
-    # The curve starts at the starting equity, also for a first row that comes later.
-    time_ns = np.append(outcome.start_ns, curve.time_ns)
     equity = np.append(start, curve.equity)
     depth = np.append(0.0, curve.drawdown)
-    falls = metrics.drawdowns(time_ns, equity, depth) if start > 0 else metrics.drawdowns(days[:0], closes[:0])
+    falls = falls_of(outcome)
     deepest = min(float(depth.min()), metrics.max_drawdown(equity) or 0.0) if start > 0 else None
     per_year = PERIODS_PER_YEAR
     return {
@@ -323,6 +448,45 @@ def _of_curve(outcome: Outcome) -> dict[str, Value]:
         "kurtosis": metrics.kurtosis(returns),
         "stability": metrics.stability(returns),
     }
+
+
+def _of_benchmark(outcome: Outcome, benchmark: Compared | None) -> dict[str, Value]:
+    """Return the numbers that hold daily returns against a benchmark's, over the days on which it has one."""
+    if benchmark is None:
+        return dict.fromkeys(_OF_BENCHMARK)
+    _, returns = daily_returns(outcome)
+    theirs = benchmark.returns
+    is_both = np.isfinite(theirs[: len(returns)])
+    ours, theirs = returns[: len(is_both)][is_both], theirs[: len(is_both)][is_both]
+    is_annual = outcome.end_ns - outcome.start_ns >= NS_PER_DAY
+    yearly = (ours, theirs) if is_annual else (ours[:0], theirs[:0])
+    return {
+        "benchmark": benchmark.name,
+        "buy_and_hold_pct": benchmark.return_pct,
+        "alpha_pct": _pct(metrics.alpha(*yearly, periods_per_year=PERIODS_PER_YEAR)),
+        "beta": metrics.beta(ours, theirs),
+        "correlation": metrics.correlation(ours, theirs),
+        "information_ratio": metrics.information_ratio(*yearly, periods_per_year=PERIODS_PER_YEAR),
+    }
+
+
+def _of_confidence(outcome: Outcome, sharpe: Value, others: Sequence[float | None]) -> dict[str, Value]:
+    """Return how far return and Sharpe ratio can be trusted."""
+    _, returns = daily_returns(outcome)
+    found: dict[str, Value] = dict.fromkeys(_OF_CONFIDENCE)
+    found["variants"] = 1 + len(others)
+    if len(returns) < LEAST_DAYS:
+        return found
+    spread = intervals(returns, periods_per_year=PERIODS_PER_YEAR)
+    if spread is not None:
+        found["return_low_pct"], found["return_high_pct"] = (100 * each for each in spread.total_return)
+        found["block_days"] = spread.block_days
+    if spread is not None and spread.sharpe is not None:
+        found["sharpe_low"], found["sharpe_high"] = spread.sharpe
+    found["probabilistic_sharpe"] = probabilistic_sharpe(returns)
+    own = sharpe if isinstance(sharpe, float) else None
+    found["deflated_sharpe"] = deflated_sharpe(returns, [own, *others], periods_per_year=PERIODS_PER_YEAR)
+    return found
 
 
 def _exposure_time(outcome: Outcome, trips: Trips) -> float | None:

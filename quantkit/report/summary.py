@@ -12,7 +12,7 @@ from quantkit.clock import NS_PER_S, iso_of
 from quantkit.engine.outcome import Outcome
 from quantkit.report.downsample import sparkline
 from quantkit.report.stats import GROUPS, STATS, Stat, Value
-from quantkit.report.text import escaped, grouped, money, title_of, written
+from quantkit.report.text import MISSING, escaped, grouped, money, title_of, written
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -21,8 +21,20 @@ if TYPE_CHECKING:
 
 #: The groups in each column of the panel: two columns fit into 80 characters, three into a wide terminal.
 _NARROW_COLUMNS: Final = (("Run", "Equity", "Costs"), ("Risk", "Trades"))
-_WIDE_COLUMNS: Final = (("Run", "Equity", "Costs"), ("Risk",), ("Trades",))
+_WIDE_COLUMNS: Final = (("Run", "Equity", "Benchmark"), ("Risk", "Confidence"), ("Trades", "Costs"))
+#: Words too long for a column, which stand below the panel.
+_BELOW: Final = frozenset({"benchmark", "drawdown_marks"})
+#: The narrow panel has these beside the numbers that they judge, where they are known.
+_NARROW_EXTRAS: Final = {
+    "return_pct": (
+        ("Buy & Hold [%]", ("buy_and_hold_pct",)),
+        ("90 % of runs [%]", ("return_low_pct", "return_high_pct")),
+    ),
+    "sharpe_ratio": (("90 % of runs", ("sharpe_low", "sharpe_high")),),
+}
 _WIDE: Final = 120
+#: Longer ones would be cut in a narrow column; a wide terminal shows them.
+_EXTRA_WIDTH: Final = 18
 #: What the narrow panel leaves out: `--json`, `Result.stats` and a wide terminal show everything.
 _NARROW_SKIPS: Final = frozenset(
     {
@@ -30,6 +42,7 @@ _NARROW_SKIPS: Final = frozenset(
         "avg_drawdown_duration",
         "avg_trade_duration",
         "expected_shortfall",
+        "kelly_criterion",
         "kurtosis",
         "skew",
         "stability",
@@ -94,6 +107,10 @@ def render(result: Reported, console: "Console") -> None:
     width = min(console.width, 132)
     title, currency = title_of(result.config, width - 8), outcome.report_currency
     console.print(numbers_panel(result.numbers, title, currency, decimals=result.money_decimals, width=width))
+    traded = dict.fromkeys(fill.instrument for fill in outcome.fills)
+    benchmark = result.numbers["benchmark"]
+    if isinstance(benchmark, str) and [*traded] not in ([], [benchmark]):
+        console.print(f"[dim]Held against {escaped(benchmark)}[/dim]")
     # A terminal without Unicode has no block characters to draw with.
     if len(outcome.curve.equity) and has_unicode:
         console.print(_curve(result, width))
@@ -204,8 +221,10 @@ def numbers_panel(
     from rich.panel import Panel
 
     columns = _numbers(numbers, decimals, wide=width >= _WIDE)
-    head, money_in = f"[bold]{escaped(title)}[/bold]", f"[dim]money in {escaped(currency)}[/dim]"
-    return Panel(columns, title=head, subtitle=money_in, width=width, padding=(0, 1))
+    words, marks = f"money in {currency}, 365 days a year", numbers.get("drawdown_marks")
+    whole = f"{words}, drawdown at {marks}" if marks else words
+    below = f"[dim]{escaped(whole if len(whole) <= width - 8 else words)}[/dim]"
+    return Panel(columns, title=f"[bold]{escaped(title)}[/bold]", subtitle=below, width=width, padding=(0, 1))
 
 
 def _numbers(numbers: Mapping[str, Value], decimals: int, *, wide: bool) -> "RenderableType":
@@ -232,9 +251,15 @@ def _column(numbers: Mapping[str, Value], decimals: int, groups: tuple[str, ...]
             table.add_row()
         table.add_row(f"[bold cyan]{group}[/bold cyan]")
         for stat in GROUPS[group]:
-            if stat.key in numbers and (wide or stat.key not in _NARROW_SKIPS):
-                value = numbers[stat.key]
-                table.add_row(stat.label, f"[{_colour(stat, value)}]{escaped(written(stat, value, decimals))}[/]")
+            if stat.key not in numbers or stat.key in _BELOW or not (wide or stat.key not in _NARROW_SKIPS):
+                continue
+            value = numbers[stat.key]
+            table.add_row(stat.label, f"[{_colour(stat, value)}]{escaped(written(stat, value, decimals))}[/]")
+            for label, keys in () if wide else _NARROW_EXTRAS.get(stat.key, ()):
+                values = [written(STATS[key], numbers.get(key)) for key in keys]
+                shown = " to ".join(values)
+                if MISSING not in values and len(shown) <= _EXTRA_WIDTH:
+                    table.add_row(f"[dim]  {label}[/]", f"[dim]{escaped(shown)}[/]")
     return table
 
 

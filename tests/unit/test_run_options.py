@@ -38,9 +38,22 @@ INPUTS = {
         "block_rows",
         "save",
         "keep",
+        "benchmark",
         "progress",
     },
-    qk.paper: {"strategy", "params", "okx", "exchange", "record", "duration", "on_status", "stop"},
+    qk.paper: {
+        "strategy",
+        "params",
+        "okx",
+        "exchange",
+        "record",
+        "duration",
+        "benchmark",
+        "on_status",
+        "stop",
+        "commands",
+        "control",
+    },
 }
 #: Each option under its keyword as somebody would give it, never as it is by default, and the field that it becomes.
 GIVEN: dict[str, tuple[Any, Any]] = {
@@ -194,8 +207,11 @@ def test_a_flag_that_is_no_option_is_an_input(command: str, call: str) -> None:
     marked = {flag for option in OPTIONS.values() for flag in option.flags if call in option.calls}
     assert marked <= flags
     inputs = {
-        "backtest": {"--data", "--save", "--runs", "--no-keep", "--report", "--open"},
-        "live": {"--paper", "--for", "--record", "--no-record", "--demo", "--region", "--url", "--ca-file", "--plain"},
+        "backtest": {"--data", "--save", "--runs", "--no-keep", "--report", "--open", "--benchmark"},
+        "live": {
+            *("--paper", "--for", "--record", "--no-record", "--demo", "--region", "--url", "--ca-file", "--plain"),
+            *("--control", "--benchmark"),
+        },
     }
     assert flags - marked <= {"--param", "--brief", "--json", "--quiet", *inputs[command]}
 

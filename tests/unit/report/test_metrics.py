@@ -80,6 +80,69 @@ def test_equals_empyrical_wherever_it_has_a_number(returns: np.ndarray[Any, np.d
             assert ours(returns) is None, name
 
 
+BENCHMARK = 0.6 * RETURNS + np.random.default_rng(6).normal(0.0005, 0.01, 500)
+#: Of two series: ours, and what an independent library gives for the same definition.
+OF_TWO: dict[str, tuple[Callable[[Any, Any], float | None], Callable[[Any, Any], float]]] = {
+    "beta": (metrics.beta, empyrical.beta),
+    "alpha": (
+        lambda r, b: metrics.alpha(r, b, periods_per_year=PERIODS),
+        lambda r, b: empyrical.alpha(r, b, annualization=PERIODS),
+    ),
+    "correlation": (metrics.correlation, lambda r, b: __import__("scipy.stats").stats.pearsonr(r, b)[0]),
+    "information_ratio": (
+        lambda r, b: metrics.information_ratio(r, b, periods_per_year=PERIODS),
+        lambda r, b: empyrical.excess_sharpe(r, b) * math.sqrt(PERIODS),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", OF_TWO)
+@pytest.mark.parametrize("size", [3, 31, 500])
+def test_a_comparison_equals_an_independent_library(name: str, size: int) -> None:
+    """Alpha, beta and the excess over the tracking error by empyrical, the correlation by scipy."""
+    ours, theirs = OF_TWO[name]
+    assert ours(RETURNS[:size], BENCHMARK[:size]) == pytest.approx(theirs(RETURNS[:size], BENCHMARK[:size]), rel=1e-9)
+
+
+pairs = st.integers(2, 40).flatmap(
+    lambda n: st.tuples(
+        *(arrays.arrays(np.float64, n, elements=st.floats(-0.2, 0.2).map(lambda x: round(x, 4))) for _ in range(2))
+    )
+)
+
+
+@given(pairs)
+@settings(max_examples=150, deadline=None)
+def test_comparisons_hold_together(both: tuple[Any, Any]) -> None:
+    """A series against itself; beta by correlation and deviations; no alpha of a multiple; a finite number or None."""
+    ours, theirs = both
+    slope, shared = metrics.beta(ours, theirs), metrics.correlation(ours, theirs)
+    if slope is not None and shared is not None:
+        spread = np.std(ours, ddof=1) / np.std(theirs, ddof=1)
+        assert slope == pytest.approx(shared * spread, rel=1e-6, abs=1e-9)
+        assert -1 <= shared <= 1
+    if np.ptp(theirs) > 1e-3:
+        assert metrics.beta(theirs, theirs) == pytest.approx(1)
+        assert metrics.correlation(-3 * theirs, theirs) == pytest.approx(-1)
+        assert metrics.alpha(2 * theirs, theirs, periods_per_year=PERIODS) == pytest.approx(0, abs=1e-9)
+        assert metrics.information_ratio(theirs, theirs, periods_per_year=PERIODS) is None
+    for name, (counted, _) in OF_TWO.items():
+        found = counted(ours, theirs)
+        assert found is None or math.isfinite(found), name
+
+
+def test_a_comparison_without_dispersion_has_none() -> None:
+    """Nor has one of a single day, of all but everything lost, or beyond all floats."""
+    flat = np.full(9, 0.01)
+    for name, (counted, _) in OF_TWO.items():
+        assert counted(RETURNS[:1], BENCHMARK[:1]) is None, name
+        if name != "information_ratio":
+            assert counted(RETURNS[:9], flat) is None, name
+    assert metrics.correlation(flat, RETURNS[:9]) is None
+    assert metrics.alpha(np.full(3, -2.0), RETURNS[:3], periods_per_year=PERIODS) is None
+    assert metrics.alpha(np.full(3, 1e9), RETURNS[:3], periods_per_year=PERIODS) is None
+
+
 def test_moments_equal_scipy() -> None:
     """The adjusted moments are the ones that pandas and scipy call unbiased."""
     from scipy import stats
@@ -149,6 +212,10 @@ def test_drawdowns_equal_the_obvious_loop(equity: np.ndarray[Any, np.dtype[np.fl
     if lowest < 0:
         expected.append((peak_row, len(equity) - 1, lowest))
     found = metrics.drawdowns(np.arange(len(equity), dtype=np.int64), equity)
+    for start, trough, end, deepest in zip(found.start_ns, found.trough_ns, found.end_ns, found.depth, strict=True):
+        fall = equity[start : end + 1] / equity[start] - 1
+        assert (trough, deepest) == (start + int(np.argmin(fall)), fall.min())
+    assert found.is_recovered.tolist() == [equity[end] >= equity[start] for start, end, _ in expected]
     assert list(zip(found.start_ns.tolist(), found.end_ns.tolist(), found.depth.tolist(), strict=True)) == expected
     assert metrics.max_drawdown(equity) == min((depth for _, _, depth in expected), default=0.0)
 
