@@ -99,13 +99,13 @@ class FeedPrices(PriceSource):
         for block in self._feed().rows(stream, start_ns, end_ns):
             yield _price_rows(block)
 
-    def books(self, instrument: str, times_ns: Sequence[int]) -> list[Book | None]:
+    def books(self, instrument: str, times_ns: Sequence[int], levels: int) -> list[Book | None]:
         """Return copies of a book as it stood at each of some rising moments."""
         stream = Stream("book", instrument)
         if stream not in self._feed().coverage():
             return [None] * len(times_ns)
         self._check(stream, was_read=False)
-        return self._walk(stream, times_ns[0], times_ns[-1]).books_at(times_ns)
+        return self._walk(stream, times_ns[0], times_ns[-1]).books_at(times_ns, levels)
 
     def _walk(self, stream: Stream, start_ns: int, end_ns: int) -> "_BookWalk":
         """Return a walk along a book's rows from where on they tell how it stands at `start_ns`."""
@@ -352,7 +352,7 @@ class _BookWalk:
             yield batch.received_ns[indices], mids.copy()
             self._go_to(len(batch))
 
-    def books_at(self, times_ns: Sequence[int]) -> list[Book | None]:
+    def books_at(self, times_ns: Sequence[int], levels: int) -> list[Book | None]:
         """Return copies of the book as it stood at each of some rising moments."""
         found: list[Book | None] = []
         for batch in self._batches:
@@ -360,9 +360,9 @@ class _BookWalk:
             last_ns = int(batch.received_ns[-1])
             while len(found) < len(times_ns) and times_ns[len(found)] <= last_ns:
                 self._go_to(int(batch.received_ns.searchsorted(times_ns[len(found)], "right")))
-                found.append(self._book())
+                found.append(self._book(levels))
             self._go_to(len(batch))
-        return found + [self._book() for _ in times_ns[len(found) :]]
+        return found + [self._book(levels) for _ in times_ns[len(found) :]]
 
     def _enter(self, batch: Batch) -> None:
         self._mark.leave_rows()
@@ -386,8 +386,8 @@ class _BookWalk:
             self._books.take_gap(gap)
         self._position.index = index
 
-    def _book(self) -> Book | None:
+    def _book(self, levels: int) -> Book | None:
         with suppress(DataError):  # a crossed one is none that anybody could have traded on
             book = self._books.view(self._cursor.instrument)
-            return None if book is None else book.copy()
+            return None if book is None else book.copy(levels)
         return None

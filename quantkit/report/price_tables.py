@@ -213,7 +213,7 @@ class TablePrices(PriceSource):
         except (OSError, ArrowException, LookupError) as error:
             raise DataError(f"{path} cannot be read: {first_line(error)}") from error
 
-    def books(self, instrument: str, times_ns: Sequence[int]) -> list[Book | None]:
+    def books(self, instrument: str, times_ns: Sequence[int], levels: int) -> list[Book | None]:
         """Return none: a saved result has no books."""
         return [None] * len(times_ns)
 

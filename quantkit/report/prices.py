@@ -105,8 +105,8 @@ class PriceSource(ABC):
         """
 
     @abstractmethod
-    def books(self, instrument: str, times_ns: Sequence[int]) -> list[Book | None]:
-        """Return copies of a book as it stood at each of some rising moments, None where there was none.
+    def books(self, instrument: str, times_ns: Sequence[int], levels: int) -> list[Book | None]:
+        """Return copies of a book, some levels of each side, at each of some rising moments; None where there was none.
 
         Raises:
             DataError: It was recorded, and cannot be read.
@@ -135,7 +135,7 @@ class NoPrices(PriceSource):
         """
         raise DataError(self._why)
 
-    def books(self, instrument: str, times_ns: Sequence[int]) -> list[Book | None]:
+    def books(self, instrument: str, times_ns: Sequence[int], levels: int) -> list[Book | None]:
         """Return none."""
         return [None] * len(times_ns)
 
@@ -245,9 +245,8 @@ class Prices:
         moments = sorted({moment for moment in times_ns if self._start_ns <= moment <= self._end_ns})
         found: dict[int, Book | None] = {}
         if moments and instrument in self._marks:
-            found = dict(zip(moments, self._source.books(instrument, moments), strict=True))
-        books = (found.get(moment) for moment in times_ns)
-        return [None if book is None else book.copy(levels) for book in books]
+            found = dict(zip(moments, self._source.books(instrument, moments, levels), strict=True))
+        return [found.get(moment) for moment in times_ns]
 
 
 def traded(outcome: Outcome) -> list[str]:

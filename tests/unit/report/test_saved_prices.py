@@ -177,7 +177,7 @@ class Endless(PriceSource):
         if self.fails is not None:
             raise self.fails
 
-    def books(self, instrument: str, times_ns: Sequence[int]) -> list[Book | None]:
+    def books(self, instrument: str, times_ns: Sequence[int], levels: int) -> list[Book | None]:
         return []
 
 
@@ -265,3 +265,11 @@ def test_a_manifest_leads_nowhere_but_beside(tmp_path: Path, folder: str) -> Non
     saved = {"recording": {"folder": folder, "files": {}}}
     source = price_tables.read(tmp_path / "run" / "result", {"prices": saved}, result.instruments, result.outcome)
     assert source.reason(result.prices.streams[BTC.id])
+
+
+def test_rows_that_nobody_vouches_for_are_not_shown(tmp_path: Path) -> None:
+    """A manifest that names no file of a stream says nothing of the rows that lie there."""
+    result = recorded(tmp_path / "run")
+    saved = {"recording": {"folder": "../data", "files": {}}}
+    source = price_tables.read(tmp_path / "run" / "result", {"prices": saved}, result.instruments, result.outcome)
+    assert "changed since the run" in source.reason(result.prices.streams[BTC.id])
