@@ -31,8 +31,8 @@ def test_what_new_writes_runs_at_once(tmp_path: Path, monkeypatch: pytest.Monkey
     outcome = qk.backtest("first_try", data="data").outcome
     assert len(outcome.fills) >= 2
     assert {fill.instrument for fill in outcome.fills} == {GENERATED}
-    # Nothing but the strategy and the data, and they take little room.
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["data", "strategies"]
+    # Nothing but the strategy, the data and the line of the run, and they take little room.
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["data", "runs", "strategies"]
     assert sum(file.stat().st_size for file in (tmp_path / "data").rglob("*") if file.is_file()) < 300_000
 
 
