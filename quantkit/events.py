@@ -15,7 +15,16 @@ from quantkit.instruments import Instrument, Side
 
 
 class Ticker(msgspec.Struct, frozen=True, gc=False):
-    """Best bid and offer, with the last trade where the source has it; None where a side is empty."""
+    """Best bid and offer, with the last trade where the source has it.
+
+    Attributes:
+        instrument: Its id.
+        exchange_ns: The exchange's stamp, UTC nanoseconds.
+        received_ns: Our receipt, the order of replay.
+        bid, ask: Prices in the quote currency; None where a side is empty.
+        bid_qty, ask_qty: Sizes: coins on spot, contracts on swaps and futures.
+        last, last_qty: Of the last trade, None where the source has it not.
+    """
 
     instrument: str
     exchange_ns: int
@@ -29,15 +38,25 @@ class Ticker(msgspec.Struct, frozen=True, gc=False):
 
 
 class Trade(msgspec.Struct, frozen=True, gc=False):
-    """One public print: somebody traded."""
+    """One public print: somebody traded.
+
+    Attributes:
+        instrument: Its id.
+        exchange_ns: The exchange's stamp, UTC nanoseconds.
+        received_ns: Our receipt, the order of replay.
+        price: In the quote currency.
+        qty: Coins on spot, contracts on swaps and futures.
+        side: Of the taker.
+        trade_id: The exchange's own number, 0 where the source gives none.
+    """
 
     instrument: str
     exchange_ns: int
     received_ns: int
     price: float
     qty: float
-    side: Side  # of the taker
-    trade_id: int = 0  # 0 where the source gives none
+    side: Side
+    trade_id: int = 0
 
 
 class Extra(dict[str, Any]):
@@ -65,7 +84,15 @@ NO_EXTRA: Final = Extra()
 class Candle(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, repr_omit_defaults=True):
     """One closed interval; delivered at `close_ns`, never before.
 
-    `extra` has the further columns of its row in the user's frame, by name; a candle from elsewhere has none.
+    Attributes:
+        instrument: Its id.
+        exchange_ns: The exchange's stamp, UTC nanoseconds.
+        received_ns: Our receipt, the order of replay.
+        open_ns, close_ns: Bounds of the interval, UTC nanoseconds.
+        open, high, low, close: Prices in the quote currency.
+        volume: Traded in the interval: coins on spot, contracts on swaps and futures.
+        interval: Its length, such as `1m`, `1h` or `1d`.
+        extra: The further columns of its row in the user's frame, by name; a candle from elsewhere has none.
     """
 
     instrument: str
@@ -85,7 +112,13 @@ class Candle(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, repr_omi
 class BookUpdate(msgspec.Struct, frozen=True, gc=False):
     """A snapshot of the book or the levels that changed; size 0 removes a level.
 
-    `seq` and `prev_seq` are the exchange's own numbers, 0 and -1 where it gives none.
+    Attributes:
+        instrument: Its id.
+        exchange_ns: The exchange's stamp, UTC nanoseconds.
+        received_ns: Our receipt, the order of replay.
+        bid_prices, bid_qtys, ask_prices, ask_qtys: The levels; sizes as in `Ticker`.
+        is_snapshot: Whether the levels are the whole book.
+        seq, prev_seq: The exchange's own numbers, 0 and -1 where it gives none.
     """
 
     instrument: str
@@ -101,13 +134,21 @@ class BookUpdate(msgspec.Struct, frozen=True, gc=False):
 
 
 class Mark(msgspec.Struct, frozen=True, gc=False):
-    """The price a position is valued at."""
+    """The price a position is valued at.
+
+    Attributes:
+        instrument: Its id.
+        exchange_ns: The exchange's stamp, UTC nanoseconds.
+        received_ns: Our receipt, the order of replay.
+        price: In the quote currency.
+        source: `mark` or `index`.
+    """
 
     instrument: str
     exchange_ns: int
     received_ns: int
     price: float
-    source: str = "mark"  # or "index"
+    source: str = "mark"
 
 
 class OpenInterest(msgspec.Struct, frozen=True, gc=False):
@@ -128,7 +169,16 @@ class OpenInterest(msgspec.Struct, frozen=True, gc=False):
 
 
 class Funding(msgspec.Struct, frozen=True, gc=False):
-    """A funding rate as a fraction of the notional; longs pay a positive one. Only settled rates are charged."""
+    """A funding rate; only settled ones are charged.
+
+    Attributes:
+        instrument: Its id.
+        exchange_ns: The exchange's stamp, UTC nanoseconds.
+        received_ns: Our receipt, the order of replay.
+        rate: Fraction of the notional; longs pay a positive one.
+        funding_ns: The moment of the settlement.
+        is_settled: Whether the rate is that of a settlement, and no prediction.
+    """
 
     instrument: str
     exchange_ns: int
@@ -139,7 +189,16 @@ class Funding(msgspec.Struct, frozen=True, gc=False):
 
 
 class Gap(msgspec.Struct, frozen=True, gc=False):
-    """Something was lost between two moments; a gap in `book` also makes the book invalid."""
+    """Something was lost between two moments; a gap in `book` also makes the book invalid.
+
+    Attributes:
+        instrument: Its id.
+        exchange_ns: The exchange's stamp, UTC nanoseconds.
+        received_ns: Our receipt, the order of replay.
+        channel: What was lost: `book`, `trade`, `candle 1m` and so on.
+        from_ns, to_ns: The moments.
+        cause: Why, in a few words.
+    """
 
     instrument: str
     exchange_ns: int

@@ -76,8 +76,9 @@ def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
     """Hand the figure on to where reports are gathered, from a worker too."""
     report = yield
     if report.when == "teardown":
-        is_long = item.get_closest_marker("long") is not None
-        report.user_properties.append(("cpu", (_cpu_s() - item.stash[_BEGAN], is_long)))
+        # What a shared server or browser took is counted where it ends, with the last test that used it.
+        may_be_long = any(item.get_closest_marker(mark) is not None for mark in ("long", "service"))
+        report.user_properties.append(("cpu", (_cpu_s() - item.stash[_BEGAN], may_be_long)))
     return report
 
 
@@ -95,10 +96,10 @@ class _Costs:
         """Count one test."""
         for key, value in report.user_properties:
             if key == "cpu" and report.when == "teardown":
-                seconds, is_long = value
+                seconds, may_be_long = value
                 parts = Path(report.nodeid.partition("::")[0]).parts
                 self.folders["/".join(parts[:2])] += seconds
-                if seconds > LONG_S and not is_long:
+                if seconds > LONG_S and not may_be_long:
                     self.too_long.append((seconds, report.nodeid))
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:

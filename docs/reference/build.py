@@ -26,6 +26,8 @@ def build(folder: Path) -> Path:
         warnings.simplefilter("error")
         # pandas knows the types of its columns only while types are checked; the annotation is shown as it is written.
         warnings.filterwarnings("ignore", "Error parsing type annotation .*'Series' is not subscriptable")
+        # In a clone the package lies beside its installation, and the installed one is meant.
+        warnings.filterwarnings("ignore", ".* may refer to either the installed Python module or the local")
         pdoc.pdoc(*MODULES, output_directory=folder)
     return folder / "index.html"
 
