@@ -19,6 +19,7 @@ import live_book
 import live_decode
 import live_socket
 import orders
+import report
 from market import INSTRUMENT, store_trades, tile_book
 from measure import cpu, show, spread
 
@@ -223,6 +224,7 @@ BENCHES = {
     "decode": lambda _: live_decode.run(),
     "frames": lambda _: live_book.run(),
     "socket": lambda _: live_socket.run(),
+    "report": report.bench_report,
 }
 
 

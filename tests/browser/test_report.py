@@ -86,7 +86,7 @@ def test_a_spike_of_one_minute_is_drawn_at_its_price(page: "Page", report: Path)
     at = wicks["high"].index(SPIKE_HIGH)
     assert (wicks["x"][at], wicks["low"][at]) == (moment - 30_000, SPIKE_LOW)
     assert not page.evaluate(READ_PANEL, "price")["x"]
-    assert "each of the 1 min candles" in page.locator("#resolution").inner_text()
+    assert "Price: all candles of 1 min" in page.locator("#resolution").inner_text()
 
 
 def test_buttons_keys_and_wheel_zoom(page: "Page", report: Path) -> None:

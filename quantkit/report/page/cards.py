@@ -151,9 +151,10 @@ def _fee_note(subject: Subject) -> str:
     if not closed or len({trip.currency for trip in closed}) > 1:
         return ""
     gross, fees = sum(trip.pnl + trip.fees for trip in closed), sum(trip.fees for trip in closed)
-    if gross > 0:
-        return f"{number(float(100 * fees / gross), 0)} % of gross profit"
-    return f"gross profit {signed(float(gross))}"
+    # Beyond ten times the profit a share says less than the profit itself.
+    if 0 < fees <= 10 * gross:
+        return f"{number(float(100 * fees / gross), 0)} % of the profit before fees"
+    return f"before fees {signed(float(gross))}"
 
 
 def _float(value: Value) -> float | None:

@@ -20,6 +20,7 @@ from quantkit.report.page import file, page
 from quantkit.report.page.markup import fill, printable, raw, tag
 from quantkit.report.page.packing import unpack
 from quantkit.report.page.page import render
+from quantkit.report.page.payload import prices_answer
 from quantkit.report.result import Result
 
 
@@ -220,6 +221,16 @@ def test_a_served_page_names_its_files_and_asks_for_its_rows(turns: Result) -> N
     assert all("rows" not in track for track in read.blocks["rest"]["tracks"])
     inline = [attrs for name, attrs in read.elements if name == "script" and "src" not in attrs]
     assert {attrs["type"] for attrs in inline} == {"application/json"}
+
+
+def test_a_served_page_gets_rows_or_extremes(turns: Result) -> None:
+    """As many as it asks for at most."""
+    rows, instrument = turns.prices.rows(BTC.id), turns.instruments[BTC.id]
+    few = prices_answer(rows, instrument, len(rows))
+    assert column(few["rows"]["close"]) == rows.close.tolist()
+    many = prices_answer(rows, instrument, 900)["buckets"]
+    assert 450 < many["t"]["n"] <= 900
+    assert min(column(many["low"])) == SPIKE_LOW
 
 
 # Writing it --------------------------------------------------------------------------------------------------------

@@ -285,9 +285,9 @@ const Panels = (() => {
   function words({rowsAPoint}) {
     const own = meta.tracks[current];
     if (!rowsAPoint) return own.reason;
-    const one = own.interval ? `${Format.length(own.interval)} candles` : `${own.kind} rows`;
-    const drawn = rowsAPoint === 1 ? `Price: each of the ${one}`
-      : `Price: lowest and highest of ${Format.number(rowsAPoint, 0)} ${one} a point`;
+    const what = own.interval ? `candles of ${Format.length(own.interval)}` : {ticker: "mids", book: "mids"}[own.kind] || `${own.kind}s`;
+    const drawn = rowsAPoint === 1 ? `Price: all ${what}`
+      : `Price: each point the lowest and the highest of ${Format.number(rowsAPoint, 0)} ${what}`;
     const cut = own.stride === 1 ? "" : `; of ${Format.number(own.rows, 0)} rows this file has the extremes of each `
       + `${Format.number(own.stride, 0)}, and ${Format.number(own.single, 0)} single rows around fills`;
     return `${drawn}${cut}. No extreme is left out.`;
