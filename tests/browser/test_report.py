@@ -10,8 +10,10 @@ import msgspec
 import numpy as np
 import pytest
 from browsing import Look, Watch, every_look
+from pages import ROOT
 from report_runs import BTC, ETH, HOSTILE, SPIKE, SPIKE_HIGH, SPIKE_LOW, START_NS, Silent, Turns, run, store
 
+import quantkit as qk
 from quantkit.clock import NS_PER_MIN, NS_PER_MS
 from quantkit.report.page.markup import printable
 from quantkit.report.page.packing import pack, unpack
@@ -222,6 +224,25 @@ def test_a_tab_shows_another_instrument(page: "Page", tmp_path: Path) -> None:
     assert page.evaluate(READ_PANEL, "equity") == equity
     page.locator("tr[data-row='0']").click()
     assert tabs.nth(0).get_attribute("aria-selected") == "true"
+
+
+def test_the_book_stands_below_the_chart_of_a_chosen_fill(page: "Page", tmp_path: Path) -> None:
+    """By a click on a round trip, on a fill, or on to the next one."""
+    result = qk.backtest(str(ROOT / "strategies" / "quoter.py"), data=ROOT / "data", end="2024-08-08T23:55:30Z")
+    open_whole(page, result.report(tmp_path / "quoter.html"))
+    assert not page.locator("#depth").is_visible()
+    page.locator("tr[data-row='1']").click()
+    trip, fills = result.round_trips.iloc[1], result.outcome.fills
+    said = page.locator("#fill_words")
+    place = next(row for row, fill in enumerate(fills) if fill.filled_ns == trip["entry_time"].value)
+    assert f"at {fills[place].price:,.1f}" in said.inner_text()
+    assert page.locator("#depth_bid tr").count() == page.locator("#depth_ask tr").count() == 8
+    page.get_by_role("button", name="The fill after").click()
+    assert f"at {fills[place + 1].price:,.1f}" in said.inner_text()
+    best = page.locator("#depth_bid tr").first.locator("td").last.inner_text()
+    book = result.prices.book_at(fills[0].instrument, fills[place + 1].filled_ns + result.outcome.offset_ns - 1)
+    assert book is not None
+    assert best == f"{book.bids[0][0]:,.1f}"
 
 
 def test_hostile_words_are_shown_and_not_run(page: "Page", tmp_path: Path) -> None:

@@ -18,15 +18,13 @@ NOT_AVAILABLE: Final = "n/a"
 
 
 def number(value: float | None, decimals: int = 2) -> str:
-    """Return a number with thousands marked and a real minus.
+    """Return a number with thousands marked and a real minus; what rounds to zero has none.
 
     Examples:
-        >>> number(1234.5), number(None)
-        ('1,234.50', 'n/a')
+        >>> number(1234.5), number(-0.001), number(None)
+        ('1,234.50', '0.00', 'n/a')
     """
-    if value is None or not math.isfinite(value):
-        return NOT_AVAILABLE
-    return minus(f"{value + 0.0:,.{decimals}f}")
+    return signed(value, decimals).lstrip("+")
 
 
 def signed(value: float | None, decimals: int = 2, unit: str = "") -> str:
@@ -84,9 +82,10 @@ def written_time(value: Value) -> str:
 
 
 def parameters(subject: Subject) -> Markup:
-    """Return the strategy's parameters as they would be given."""
+    """Return the strategy's parameters as they would be given; the only instrument stands above them already."""
     _, given = strategy_of(subject.config)
-    return text([tag("span", f"{name}={value}") for name, value in given.items()])
+    only = list(subject.instruments) if len(subject.instruments) == 1 else []
+    return text([tag("span", f"{name}={value}") for name, value in given.items() if value not in only])
 
 
 def headline(subject: Subject) -> Markup:
@@ -101,7 +100,7 @@ def headline(subject: Subject) -> Markup:
     return text(
         [
             _headed("Return", signed(change, unit=" %"), tone(change), *_return_notes(subject)),
-            _headed("Sharpe ratio", signed(sharpe), None, *_sharpe_notes(subject, sharpe)),
+            _headed("Sharpe ratio", signed(sharpe), None, *_sharpe_notes(subject)),
             _headed("Max. drawdown", signed(None if depth is None else 100 * depth, unit=" %"), None, under),
             _headed("Round trips", f"{numbers['trades']:,}", None, trips),
             _headed("Profit factor", number(factor), None, f"in market {number(exposed, 0)} % of time"),
@@ -122,27 +121,23 @@ def _headed(label: str, value: str, colour: str | None, *notes: str) -> Markup:
 
 def _return_notes(subject: Subject) -> list[str]:
     """Return what buy and hold gave, and the interval of the return."""
-    held = getattr(subject, "buy_and_hold", None) or {}
-    traded = [fill.instrument for fill in subject.outcome.fills[:1]] or list(held)
-    known = held.get(traded[0]) if traded else None
-    notes = ["buy and hold: not known" if known is None else f"buy and hold {signed(known, unit=' %')}"]
-    low, high = _interval(subject, "return_pct")
-    if low is not None and high is not None:
-        notes.append(f"90 % interval {signed(low, 1)} to {signed(high, 1, ' %')}")
+    benchmark = subject.benchmark
+    held = None if benchmark is None else benchmark.return_pct
+    traded = [fill.instrument for fill in subject.outcome.fills[:1]]
+    own = benchmark is None or benchmark.name in (traded or subject.instruments)
+    name = "buy and hold" if own else f"holding {benchmark.name}" if benchmark is not None else ""
+    notes = [f"{name}: no price at start and end" if held is None else f"{name} {signed(held, unit=' %')}"]
+    interval = (subject.intervals or {}).get("return_pct")
+    if interval is not None:
+        notes.append(f"90 % interval {signed(interval[0], 1)} to {signed(interval[1], 1, ' %')}")
     return notes
 
 
-def _sharpe_notes(subject: Subject, sharpe: float | None) -> list[str]:
-    low, high = _interval(subject, "sharpe_ratio")
-    if sharpe is None or low is None or high is None:
+def _sharpe_notes(subject: Subject) -> list[str]:
+    interval = (subject.intervals or {}).get("sharpe_ratio")
+    if interval is None:
         return ["an interval needs 20 days"]
-    return [f"90 % interval {signed(low, 1)} to {signed(high, 1)}"]
-
-
-def _interval(subject: Subject, key: str) -> tuple[float | None, float | None]:
-    known = getattr(subject, "intervals", None) or {}
-    low, high = known.get(key) or (None, None)
-    return low, high
+    return [f"90 % interval {signed(interval[0], 1)} to {signed(interval[1], 1)}"]
 
 
 def _fee_note(subject: Subject) -> str:
@@ -153,8 +148,8 @@ def _fee_note(subject: Subject) -> str:
     gross, fees = sum(trip.pnl + trip.fees for trip in closed), sum(trip.fees for trip in closed)
     # Beyond ten times the profit a share says less than the profit itself.
     if 0 < fees <= 10 * gross:
-        return f"{number(float(100 * fees / gross), 0)} % of the profit before fees"
-    return f"before fees {signed(float(gross))}"
+        return f"{number(float(100 * fees / gross), 0)} % of gross profit"
+    return f"gross profit {signed(float(gross))}"
 
 
 def _float(value: Value) -> float | None:
@@ -211,6 +206,23 @@ def manifest(subject: Subject) -> Markup:
     """Return the identity of the run as indented JSON."""
     known = {key: value for key, value in subject.manifest.items() if key not in ("assumptions", "warnings")}
     return tag("pre", lines(msgspec.json.format(msgspec.json.encode(known), indent=2).decode()))
+
+
+def costs(subject: Subject) -> Markup:
+    """Return what trading cost over the whole run, in words: fees, funding, turnover."""
+    numbers, decimals = subject.numbers, subject.money_decimals
+    fees, funding, turnover = (_float(numbers[key]) for key in ("fees_paid", "funding_received", "turnover"))
+    said = []
+    if fees is not None:
+        said.append(f"fees paid {minus(money(fees, decimals))}")
+    if funding is not None:
+        said.append(f"funding received {minus(money(funding, decimals))}" if funding else "no funding")
+    if turnover is not None:
+        said.append(f"turnover {number(turnover, 1)} times the mean equity")
+    if not said:
+        return Markup()
+    words = ", ".join(said)
+    return tag("p", f"Whole run: {words}.", class_="cap")
 
 
 def open_positions(subject: Subject) -> Markup:

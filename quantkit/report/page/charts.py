@@ -24,6 +24,8 @@ HEIGHTS: Final = {"price": 380, "position": 54, "equity": 190, "drawdown": 112}
 AXIS: Final = 78
 _SMALL: Final = 230
 _BARS: Final = 44
+#: How far the bars go on beyond the middle nine tenths of all values, in widths of those.
+_TAIL: Final = 0.75
 _DOTS: Final = 2_500
 _ROWS: Final = 1_000
 _ID: Final = re.compile(r"p\d+")
@@ -93,8 +95,11 @@ def histogram(values: FloatArray) -> tuple[FloatArray, IntArray]:
         >>> np.round(edges, 1).tolist(), counts.tolist()
         ([-1.0, -0.5, 0.0, 0.5, 1.0, 1.5, 2.0], [1, 1, 1, 1, 0, 1])
     """
-    low, high = (float(each) for each in np.quantile(values, [0.005, 0.995]))
-    low, high = min(low, 0.0), max(high, 0.0)
+    least, most = (float(each) for each in np.quantile(values, [0.05, 0.95]))
+    # One trip far out must not press all others into two bars.
+    room = _TAIL * (most - least)
+    low = min(max(least - room, float(values.min())), 0.0)
+    high = max(min(most + room, float(values.max())), 0.0)
     rough = max(high - low, 1e-9) / min(_BARS, max(8.0, 1.6 * len(values) ** 0.5))
     decade = 10.0 ** np.floor(np.log10(rough))
     step = float(next(part * decade for part in (1, 2, 2.5, 5, 10) if part * decade >= rough))
@@ -123,7 +128,7 @@ def costs(
     for (time_ms, amounts), name, width, dash in (
         (before, "bench", 1.6, "solid"),
         (after, "accent", 1.8, "solid"),
-        (fees, "loss", 1.4, [5, 3]),
+        (fees, "loss", 1.4, "5 3"),
     ):
         rows = _spread(np.arange(len(time_ms)), _ROWS)
         plot.line(time_ms[rows].astype(np.float64), amounts[rows], line_width=width, line_dash=dash, name=name)
@@ -133,7 +138,7 @@ def costs(
 
 def linked_panel(name: str, height: int, x_range: Any, cross: Any) -> Figure:
     """Return one panel: no toolbar, no frame, the shared crosshair, numbers at the right."""
-    from bokeh.models import CrosshairTool, PanTool, Range1d, WheelZoomTool
+    from bokeh.models import CrosshairTool, NoOverlap, PanTool, Range1d, WheelZoomTool
     from bokeh.plotting import figure
 
     plot: Figure = figure(
@@ -158,6 +163,7 @@ def linked_panel(name: str, height: int, x_range: Any, cross: Any) -> Figure:
     )
     plot.toolbar.active_scroll = None  # the page gives the wheel to the chart, once that is clicked
     plot.xgrid.grid_line_color = None
+    plot.xaxis.major_label_policy = NoOverlap(min_distance=8)
     plot.yaxis.ticker.desired_num_ticks = max(2, height // 60)
     return plot
 
@@ -169,8 +175,8 @@ def _price(plot: Figure) -> None:
     for kind in ("up", "down"):
         source = empty_source(kind, "x", "width", "open", "close")
         plot.vbar("x", "width", "open", "close", source=source, name=kind, line_width=1)
-    plot.segment("x0", "y", "x1", "y", source=empty_source("stops", "x0", "x1", "y"), line_dash=[2, 3], name="warn")
-    for kind, dash in (("gain", "solid"), ("loss", [5, 3])):
+    plot.segment("x0", "y", "x1", "y", source=empty_source("stops", "x0", "x1", "y"), line_dash="2 3", name="warn")
+    for kind, dash in (("gain", "solid"), ("loss", "5 3")):
         source = empty_source(f"trip_{kind}", "x0", "y0", "x1", "y1")
         plot.segment("x0", "y0", "x1", "y1", source=source, line_width=1.6, line_dash=dash, name=kind)
     for kind, marker in (("buy", "triangle"), ("sell", "inverted_triangle")):
@@ -196,10 +202,12 @@ _BARE: Final[dict[str, Any]] = {
 
 def _small(**more: Any) -> Figure:
     """Return a figure of a card, which never changes."""
+    from bokeh.models import NoOverlap
     from bokeh.plotting import figure
 
     plot: Figure = figure(tools="", height=_SMALL, y_axis_location="right", **_BARE, **more)
     plot.xgrid.grid_line_color = None
+    plot.xaxis.major_label_policy = NoOverlap(min_distance=8)
     plot.xaxis.ticker.desired_num_ticks = plot.yaxis.ticker.desired_num_ticks = 3
     return plot
 

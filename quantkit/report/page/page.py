@@ -28,6 +28,7 @@ SCRIPTS: Final = (
     "chart.js",
     "panels.js",
     "view.js",
+    "depth.js",
     "trips.js",
     "theme.js",
     "main.js",
@@ -115,6 +116,7 @@ def render(subject: Subject, *, mode: Mode = "file", assets: str = "", api: str 
         "returns": _figure("returns", figures, "No round trip was closed."),
         "excursions": _figure("excursions", figures, "No round trip was closed."),
         "costs": _figure("costs", figures, _why_no_costs(subject)),
+        "costs_in_words": cards.costs(subject),
         "currency": subject.outcome.report_currency,
         "trips": _trips(subject, load),
         "open_positions": cards.open_positions(subject),
@@ -153,7 +155,7 @@ def _rest(load: Payload, mode: Mode) -> dict[str, Any]:
     """Return the columns behind the first picture; a served page asks for its rows."""
     if mode != "served":
         return load.rest
-    light = [{"fills": track["fills"], "stops": track["stops"]} for track in load.rest["tracks"]]
+    light = [{key: track[key] for key in ("fills", "stops", "books")} for track in load.rest["tracks"]]
     return {**load.rest, "tracks": light}
 
 

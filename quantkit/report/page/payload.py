@@ -11,7 +11,7 @@ from quantkit.instruments import Instrument, Side
 from quantkit.orders import Fill, Order
 from quantkit.report.downsample import Level, Levels
 from quantkit.report.metrics import FloatArray, IntArray
-from quantkit.report.page import tracks
+from quantkit.report.page import depth, tracks
 from quantkit.report.page.cards import decimals_of
 from quantkit.report.page.markup import printable
 from quantkit.report.page.packing import Packed, pack, range_step, step_for
@@ -101,7 +101,11 @@ def payload(subject: Subject, paths: Sequence[Track], reasons: dict[str, str]) -
         brief_track: dict[str, Any] = {"fills": fills.columns() if drawn.is_few else None}
         if not drawn.is_few:
             brief_track["mean"] = fills.means(outcome.start_ns // NS_PER_MS, outcome.end_ns // NS_PER_MS)
-        whole_track: dict[str, Any] = {"fills": fills.columns(), "stops": _stops(subject, name)}
+        whole_track: dict[str, Any] = {
+            "fills": fills.columns(),
+            "stops": _stops(subject, name),
+            "books": depth.books_of(subject, name),
+        }
         if path is not None:
             step = step_for(_prices(path.rows), Fraction(instrument.price_step))
             seen = tracks.overview(path.levels, FIRST_BUCKETS)
@@ -122,6 +126,7 @@ def payload(subject: Subject, paths: Sequence[Track], reasons: dict[str, str]) -
         "money_decimals": subject.money_decimals,
         # The equity read as a return: one scale, given here, so that the page divides no money.
         "return_times": 100 / start if start > 0 else None,
+        "levels": depth.LEVELS,
         "largest": LARGEST,
         "marks_max": MARKS_MAX,
         "candles_max": CANDLES_MAX,
@@ -129,7 +134,33 @@ def payload(subject: Subject, paths: Sequence[Track], reasons: dict[str, str]) -
         "tracks": described,
         **drawn.words(),
     }
+    meta["hold"], own = _hold(subject, [path.rows.instrument for path in paths])
+    if own:
+        first["hold"] = own
     return Payload(meta, first, rest)
+
+
+def _hold(subject: Subject, drawn: Sequence[str]) -> tuple[dict[str, Any] | None, Columns]:
+    """Return how the starting equity in the benchmark is drawn: from a price path by a factor, or day by day.
+
+    Args:
+        subject: The run.
+        drawn: The instruments that have a path, in the order of the tabs.
+    """
+    benchmark, outcome = subject.benchmark, subject.outcome
+    if benchmark is None or not benchmark.start > 0 or benchmark.return_pct is None:
+        return None, {}
+    factor = float(outcome.starting_equity) / benchmark.start
+    if benchmark.name in drawn:
+        is_first = benchmark.name == drawn[0]
+        name = "buy and hold" if is_first else f"holding {benchmark.name}"
+        return {"name": printable(name), "track": drawn.index(benchmark.name), "factor": factor}, {}
+    ends_ns = np.minimum(benchmark.days_ns + NS_PER_DAY, outcome.end_ns)
+    known = np.isfinite(benchmark.closes)
+    time_ms = ms(np.append(outcome.start_ns, ends_ns[known]))
+    values = factor * np.append(benchmark.start, benchmark.closes[known])
+    columns = {"t": pack(time_ms), "y": pack(values, range_step(values, _EQUITY_PARTS))}
+    return {"name": printable(f"holding {benchmark.name}")}, columns
 
 
 def row_columns(rows: PriceRows, chosen: IntArray, step: Fraction) -> Columns:

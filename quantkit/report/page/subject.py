@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from quantkit.engine.outcome import Outcome
 from quantkit.instruments import Instrument
+from quantkit.report.benchmark import Benchmark
 from quantkit.report.prices import Prices
 from quantkit.report.round_trips import Trips
 from quantkit.report.stats import Value
@@ -56,8 +57,33 @@ class Subject(Protocol):
         ...
 
     @property
-    def returns(self) -> "pd.Series[float]":
-        """Daily UTC returns as fractions."""
+    def daily_table(self) -> "pd.DataFrame":
+        """Returns in per cent, a row a week, a column a weekday."""
+        ...
+
+    @property
+    def monthly_returns(self) -> "pd.DataFrame":
+        """Returns in per cent, a row a year, a column a month and one for the year."""
+        ...
+
+    @property
+    def hourly_returns(self) -> "pd.DataFrame":
+        """Mean, t-value and count of each hour of the week."""
+        ...
+
+    @property
+    def drawdown_table(self) -> "pd.DataFrame":
+        """Drawdowns, the deepest first."""
+        ...
+
+    @property
+    def benchmark(self) -> Benchmark | None:
+        """What the run is held against."""
+        ...
+
+    @property
+    def intervals(self) -> dict[str, tuple[float, float]] | None:
+        """90 % intervals of return and Sharpe ratio; None for a run too short for them."""
         ...
 
     @property

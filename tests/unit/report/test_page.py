@@ -9,14 +9,18 @@ from typing import Any
 
 import msgspec
 import numpy as np
+import pandas as pd
 import pytest
 from click.testing import CliRunner
-from report_runs import BTC, ETH, HOSTILE, SPIKE_HIGH, SPIKE_LOW, Silent, Turns, run, store
+from pages import ROOT
+from report_runs import BTC, ETH, HOSTILE, SPIKE_HIGH, SPIKE_LOW, START_NS, Silent, Turns, run, store
 
+import quantkit as qk
 from quantkit.cli import main
 from quantkit.clock import NS_PER_MS
 from quantkit.errors import ConfigError
-from quantkit.report.page import file, page
+from quantkit.report.page import cards, file, page
+from quantkit.report.page.depth import LEVELS
 from quantkit.report.page.markup import fill, printable, raw, tag
 from quantkit.report.page.packing import unpack
 from quantkit.report.page.page import render
@@ -121,6 +125,53 @@ def test_the_equity_is_that_of_the_curve(turns: Result, read: Reader) -> None:
     assert np.abs(found - equity).max() <= np.ptp(equity) / 20_000
 
 
+def test_buy_and_hold_begins_with_the_run_and_ends_with_its_return(turns: Result, read: Reader) -> None:
+    """The starting equity in the benchmark, drawn along its own price path."""
+    hold, start = read.blocks["meta"]["hold"], float(turns.outcome.starting_equity)
+    assert hold["track"] == 0
+    assert "hold" not in read.blocks["first"]
+    last = turns.prices.rows(BTC.id).close[-1]
+    benchmark = turns.benchmark
+    assert benchmark is not None
+    assert benchmark.return_pct is not None
+    assert hold["factor"] * last == pytest.approx(start * (1 + benchmark.return_pct / 100))
+    assert f"buy and hold {cards.signed(benchmark.return_pct, unit=' %')}" in read.text
+
+
+def test_a_benchmark_from_elsewhere_is_drawn_day_by_day(tmp_path: Path) -> None:
+    """Under its name, from the starting equity on."""
+    days = pd.date_range("2025-05-04", periods=4, tz="UTC")
+    index = pd.Series([100.0, 110.0, 121.0, 133.1], index=days, name=HOSTILE)
+    result = qk.backtest(Turns(), data=store(tmp_path, days=2), cash={"USDT": 100_000}, benchmark=index)
+    read = Reader(render(result))
+    assert read.blocks["meta"]["hold"] == {"name": f"holding {printable(HOSTILE)}"}
+    values = column(read.blocks["first"]["hold"]["y"])
+    assert values[0] == pytest.approx(100_000, rel=1e-4)
+    assert values[-1] == pytest.approx(121_000, rel=1e-4)
+    assert f"holding {printable(HOSTILE)} +21.00 %" in read.text
+
+
+def test_tables_by_time_are_those_of_the_result(turns: Result, read: Reader) -> None:
+    """Days of a short run; hours from three days on; the deepest drawdowns with their spans for a click."""
+    assert "Returns by day" in read.text
+    shown = [cards.number(value) for value in turns.daily_table.to_numpy().ravel() if value == value]
+    assert all(value in read.words for value in shown)
+    assert "Mean return of an hour in basis points" in read.text
+    spans = [attrs for name, attrs in read.elements if name == "tr" and "data-from" in attrs]
+    assert len(spans) == min(5, len(turns.drawdown_table)) > 0
+    first = turns.drawdown_table.iloc[0]
+    assert spans[0]["data-from"] == str(first["peak_time"].value // NS_PER_MS)
+    assert f"{cards.number(100 * first['depth'])} %" in read.text
+
+
+def test_a_run_of_minutes_says_what_it_lacks(result_of: Callable[..., Result]) -> None:
+    """Neither days nor hours, and no interval."""
+    read = Reader(render(result_of(end_ns=START_NS + 3_600 * 10**9)))
+    assert "Needs a day; this run is shorter." in read.text
+    assert "Needs 3 days; this run has less." in read.text
+    assert "an interval needs 20 days" in read.text
+
+
 def test_numbers_assumptions_and_warnings_stand_in_it(turns: Result, read: Reader) -> None:
     """Assumptions are never folded away: none of them is inside a `details`."""
     assert f"{turns.numbers['trades']:,}" in read.text
@@ -130,6 +181,28 @@ def test_numbers_assumptions_and_warnings_stand_in_it(turns: Result, read: Reade
     details = re.search(r"<details>.*?</details>", render(turns).decode(), re.DOTALL)
     assert details is not None
     assert "matched on candles" not in details[0]
+
+
+def test_the_book_before_each_fill_is_in_it() -> None:
+    """Where the run was matched on one: the best levels, as the recording has them."""
+    result = qk.backtest(str(ROOT / "strategies" / "quoter.py"), data=ROOT / "data", end="2024-08-08T23:55:30Z")
+    own = Reader(render(result)).blocks["rest"]["tracks"][0]
+    books, fills = own["books"]["columns"], result.outcome.fills
+    assert column(books["fill"]) == list(range(len(fills)))
+    moments = [fill.filled_ns + result.outcome.offset_ns - 1 for fill in fills]
+    recorded = result.prices.books_at(fills[0].instrument, moments, LEVELS)
+    for place, book in enumerate(recorded):
+        assert book is not None
+        part = slice(place * LEVELS, (place + 1) * LEVELS)
+        assert column(books["bid_price"])[part] == book.bids[:, 0].tolist()
+        assert column(books["ask_qty"])[part] == book.asks[:, 1].tolist()
+    words = own["books"]["words"]
+    assert {words[int(word)] for word in column(books["word"])} == {f"{fill.role}: {fill.why}" for fill in fills}
+
+
+def test_a_run_on_candles_has_no_book(read: Reader) -> None:
+    """And none is looked for."""
+    assert all(track["books"] is None for track in read.blocks["rest"]["tracks"])
 
 
 # What it may not do ------------------------------------------------------------------------------------------------

@@ -84,9 +84,14 @@ const Chart = (() => {
         else if (model.type.endsWith("Axis")) axis(model, colours, font);
         else if (model.type === "Grid") model.setv({grid_line_color: model.dimension === 1 ? colours.hair : null});
         else if (model.type === "Span") model.setv({line_color: colours.mute});
-        else if (model.type === "DatetimeTicker" && isNarrow) model.setv({desired_num_ticks: 3});
+        else if (model.type === "DatetimeTicker" && isNarrow) fewer(model);
       }
     }
+  }
+
+  /** Leave room between the moments on a narrow axis. */
+  function fewer(ticker) {
+    for (const each of [ticker, ...ticker.tickers]) each.desired_num_ticks = 3;
   }
 
   function paint(glyph, name, colours) {
@@ -128,6 +133,13 @@ const Chart = (() => {
     getView: () => [shared.start, shared.end],
     onView: call => shared.change.connect(call),
     onHover: call => PANELS.forEach(name => figures[name].on_event("mousemove", event => call(event.x))),
+    /** Tell where the price panel was clicked: a moment and a price. */
+    onTap: call => figures.price.on_event("tap", event => call(event.x, event.y)),
+    /** Return a measure of how many pixels of the price panel lie between a point and others. */
+    distance(moment, price) {
+      const {x_range: x, y_range: y, inner_width: width, inner_height: height} = figures.price;
+      return (t, p) => Math.hypot((t - moment) / (x.end - x.start) * width, (p - price) / (y.end - y.start) * height);
+    },
     setVisible: (name, isVisible) => { renderers[name].visible = isVisible; },
   };
 })();

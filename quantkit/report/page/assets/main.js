@@ -30,7 +30,8 @@
   await Panels.loadRest(rest);
   View.listen(Source.open(meta, rest));
   Trips.start(meta, Panels.trips());
-  View.setTrack(0);
+  await Depth.start(meta, rest);
+  await View.setTrack(0);
   for (const name of Object.keys(figures)) {
     if (name !== "panels") await Chart.draw($("figure_" + name), Chart.build(figures[name]));
   }

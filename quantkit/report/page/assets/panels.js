@@ -326,12 +326,15 @@ const Panels = (() => {
     load, loadRest, refine, show, read, setHold, chooseHold,
     isHoldShown: () => isHoldShown,
     trips: () => trips,
+    fills: () => tracks[current].fills,
     track: () => current,
     setTrack(track) { current = track; delete fed.price; },
     /** Return whether finer rows of the track in view are elsewhere. */
     wants(from, to) {
       const track = tracks[current];
       if (!track.overview || track.isWhole) return false;
+      // A file has them at hand.
+      if (meta.mode !== "served") return true;
       const {levels, piece} = finest(track, from, to);
       return !piece && Levels.pick(levels, from, to, width) === 0;
     },

@@ -109,6 +109,7 @@ const Trips = (() => {
     if (trips.track[row] !== Panels.track()) View.setTrack(trips.track[row]);
     View.goTo(trips.entry[row], trips.exit[row], .6);
     View.read(trips.exit[row]);
+    Depth.showAt(trips.entry[row]);
   }
 
   function onRow(event) {

@@ -31,12 +31,13 @@ const View = (() => {
     if (from !== oldFrom || to !== oldTo) Chart.setView(from, to);
   }
 
+  /** Draw the view; the promise ends once the finest rows that it needs are there. */
   function refresh() {
     clamp();
     const [from, to] = Chart.getView();
     Panels.show(from, to);
     place(from, to);
-    if (source) refine(from, to);
+    return source ? refine(from, to) : null;
   }
 
   function moved() {
@@ -47,15 +48,15 @@ const View = (() => {
 
   /** Ask for finer rows where they would show more; the latest view wins. */
   async function refine(from, to) {
-    if (isAsking || !Panels.wants(from, to)) return;
+    if (isAsking || !Panels.wants(from, to)) return undefined;
     const track = Panels.track(), span = to - from;
     isAsking = true;
     const found = await source(track, from - span, to + span, 3 * $("stack").clientWidth);
     isAsking = false;
-    if (!found) return;
+    if (!found) return undefined;
     Panels.refine(track, found);
-    refresh();
     read(meta.end);
+    return refresh();
   }
 
   /** Show where the view is in the run, and which button it equals. */
@@ -151,13 +152,14 @@ const View = (() => {
   /** Show another instrument in the price and position panels. */
   function setTrack(track) {
     Panels.setTrack(track);
+    Depth.hide();
     for (const button of document.querySelectorAll("[data-track]")) {
       const isChosen = Number(button.dataset.track) === track;
       button.setAttribute("aria-selected", isChosen);
       button.tabIndex = isChosen ? 0 : -1;
     }
-    refresh();
     read(meta.end);
+    return refresh();
   }
 
   /** Let the reader move; `finer` is the page's source of rows. */
