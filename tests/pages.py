@@ -9,7 +9,7 @@ ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
 DOCS = sorted((ROOT / "docs").glob("*.md"))
 #: Commands that need a server, or are one.
-LIVE = ("sandbox", "live", "watch", "verify")
+LIVE = ("sandbox", "live", "watch", "verify", "serve", "mcp")
 
 
 def text_of(page: Path) -> str:

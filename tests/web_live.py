@@ -37,9 +37,10 @@ class ScriptedControl:
                 return
             yield status
 
-    async def command(self, name: CommandName) -> int:
+    async def command(self, name: CommandName, *, source: str = "control", reason: str = "") -> int:
         """Note a command, or refuse it."""
         if self.refuses:
             raise ConfigError(self.refuses)
+        assert (source, reason) == ("web", "")
         self.commands.append(name)
         return 1_000 + len(self.commands)

@@ -1,4 +1,4 @@
-"""`quantkit serve`: pages and a JSON API over a folder of runs, in a browser of this machine."""
+"""`quantkit serve`: pages and a JSON API over a folder of runs and one live run, in a browser of this machine."""
 
 import tempfile
 import webbrowser
@@ -13,6 +13,9 @@ from quantkit.errors import ConfigError
 
 @click.command()
 @click.option("--runs", default="runs", show_default=True, metavar="DIR", help="Folder of the runs.")
+@click.option(
+    "--live", "live_run", metavar="RUN", help="Folder of a paper run that is under way, to follow and command."
+)
 @click.option("--data", default="data", show_default=True, metavar="DIR", help="Data folder to list.")
 @click.option("--host", default="127.0.0.1", show_default=True, metavar="ADDRESS", help="Where to listen.")
 @click.option(
@@ -35,6 +38,7 @@ from quantkit.errors import ConfigError
 @click.option("--open", "is_opened", is_flag=True, help="Open it in the browser.")
 def serve(
     runs: str,
+    live_run: str | None,
     data: str,
     host: str,
     port: int,
@@ -46,23 +50,30 @@ def serve(
     may_be_seen: bool,
     is_opened: bool,
 ) -> None:
-    """Show runs in the browser: reports, comparisons.
+    """Show runs in the browser: reports, comparisons, a live run.
 
-    Only this machine reaches it, and only who has the link or the token that it prints. Ctrl-C ends it.
+    Only this machine reaches it, and only who has the link or the token that it prints. Ctrl-C ends it; a live run
+    that it follows goes on.
 
     \b
     Examples:
       quantkit serve --open
+      quantkit serve --live runs/Quoter-20261130-120000
       quantkit serve --port 9000 --token-file serve.token
     """
     if (certificate is None) is not (key is None):
         raise ConfigError("--certificate and --key go together; give both")
 
+    from quantkit.live.control import ControlClient
     from quantkit.runs.folder import Runs
     from quantkit.web.calls import Calls
+    from quantkit.web.link import LiveLink
     from quantkit.web.server import SESSIONS
     from quantkit.web.server import serve as run_server
 
+    if live_run is not None and not Path(live_run).is_dir():
+        raise ConfigError(f"there is no run {live_run}; name the folder of one that is under way")
+    link = None if live_run is None else LiveLink(ControlClient(Path(live_run)))
     opener = _Opener() if is_opened else None
 
     def ready(url: str, once: str, token: str) -> None:
@@ -76,7 +87,7 @@ def serve(
     try:
         run_server(
             Calls(Runs(runs), Path(data)),
-            None,
+            link,
             host=host,
             port=port,
             names=names,

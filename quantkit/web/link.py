@@ -40,7 +40,7 @@ class Control(Protocol):
         """
         ...
 
-    async def command(self, name: CommandName) -> int:
+    async def command(self, name: CommandName, *, source: str = "control", reason: str = "") -> int:
         """Give a command; return the engine time at which the run took it, UTC ns.
 
         Raises:
@@ -58,6 +58,7 @@ class LiveLink:
 
     Attributes:
         status: The newest, None before the first.
+        encoded: The same as JSON, encoded once for all pages.
         taken_ns: When it came, UTC ns.
         reason: Why nothing comes now; "" while it does.
         version: Grows with each change of these.
@@ -72,6 +73,7 @@ class LiveLink:
         self._has_changed = asyncio.Event()
         self._asked: dict[str, tuple[CommandName, str, float]] = {}
         self.status: LiveStatus | None = None
+        self.encoded = msgspec.Raw(b"null")
         self.taken_ns = 0
         self.reason = "no status has come yet"
         self.version = 0
@@ -103,10 +105,16 @@ class LiveLink:
 
     def _take(self, status: LiveStatus) -> None:
         self.status = status
+        self.encoded = msgspec.Raw(msgspec.json.encode(status))
         self.taken_ns = self._wall_ns()
         self.reason = ""
         if status.equity is not None:
-            self.equity.add(status.wall_ns // NS_PER_MS, status.equity)
+            self.equity.add(status.now_ns // NS_PER_MS, status.equity)
+        # Statuses overlap: what was had before is left out by its time.
+        for path in status.prices:
+            trail = self.prices.setdefault(path.instrument, Trail())
+            for time_ns, price in zip(path.time_ns, path.price, strict=True):
+                trail.add(time_ns // NS_PER_MS, price)
         last = self.fills[-1].id if self.fills else -1
         self.fills.extend(fill for fill in status.last_fills if fill.id > last)
         self._tell()
@@ -131,7 +139,7 @@ class LiveLink:
         if wanted.command in _DANGEROUS and not self._is_confirmed(visitor, wanted):
             return self._ask(visitor, wanted.command)
         try:
-            taken_at_ns = await self._control.command(wanted.command)
+            taken_at_ns = await self._control.command(wanted.command, source="web")
         except (QuantkitError, OSError) as error:
             raise HttpRefusal(409, f"the run did not take it: {' '.join(str(error).split())}") from None
         return CommandAnswer(taken_at_ns)
@@ -163,7 +171,7 @@ class StatusMessage(msgspec.Struct, frozen=True, tag="status", tag_field="kind")
     """What goes over the socket of a page: the newest status, and what was added to the lines since its last one.
 
     Attributes:
-        status: As JSON, encoded once for all pages.
+        status: As JSON.
         age_ms: How old it is.
         reason: Why no newer one comes; "" while they do.
         prices, equity, fills: Points and fills that this page has not had.
@@ -216,9 +224,8 @@ class PageFeed:
         self._equity = link.equity.added
         fills = [fill for fill in link.fills if fill.id > self._fill]
         self._fill = fills[-1].id if fills else self._fill
-        status = link.status
         return StatusMessage(
-            status=msgspec.Raw(b"null" if status is None else msgspec.json.encode(status)),
+            status=link.encoded,
             age_ms=max(0, self._wall_ns() - link.taken_ns) // NS_PER_MS if link.taken_ns else 0,
             reason=link.reason,
             prices=prices,

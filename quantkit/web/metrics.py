@@ -82,6 +82,30 @@ def _of_run(status: LiveStatus) -> list[str]:
         ),
         _family("quantkit_live_equity", "gauge", "equity", [] if status.equity is None else [(money, status.equity)]),
         _family(
+            "quantkit_live_drawdown",
+            "gauge",
+            "equity below its highest so far, as a negative fraction",
+            [] if status.drawdown is None else [({}, status.drawdown)],
+        ),
+        _family(
+            "quantkit_live_fees",
+            "gauge",
+            "fees paid so far",
+            [({"currency": currency}, amount) for currency, amount in status.fees.items()],
+        ),
+        _family("quantkit_live_paused", "gauge", "1 while orders are refused", [({}, float(status.is_paused))]),
+        _family(
+            "quantkit_live_latency_seconds",
+            "gauge",
+            "from the receipt of a batch to the engine, lately",
+            [
+                ({"quantile": quantile}, latency_ms * NS_PER_MS / NS_PER_S)
+                for quantile, latency_ms in (("0.5", status.latency_p50_ms), ("0.99", status.latency_p99_ms))
+                if latency_ms is not None
+            ],
+        ),
+        _family("quantkit_live_recorded_bytes", "gauge", "length of the recording", [({}, status.recorded_bytes)]),
+        _family(
             "quantkit_live_pnl", "gauge", "profit since start", [] if status.pnl is None else [(money, status.pnl)]
         ),
     ]

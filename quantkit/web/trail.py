@@ -34,8 +34,8 @@ class Trail:
         self.added = 0
 
     def add(self, time: int, value: float) -> None:
-        """Add a point; one that is before the last is left out."""
-        if self._times and time < self._times[-1]:
+        """Add a point; one that is not after the last is left out."""
+        if self._times and time <= self._times[-1]:
             return
         if len(self._times) >= self._points_max:
             self._thin()

@@ -18,7 +18,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
 from quantkit.clock import NS_PER_MS, NS_PER_S, monotonic_s
-from quantkit.live.status import LiveStatus
+from quantkit.live.status import LiveStatus, MarkPath
 from quantkit.web import link as web_link
 from quantkit.web import sockets as web_sockets
 from quantkit.web.link import LiveLink
@@ -104,15 +104,29 @@ def test_a_page_gets_each_status_and_only_what_is_new(
 ) -> None:
     """Fills once, points of the equity once."""
     with followed(server, browser) as page:
-        control.send(status(orders=1, wall_ns=NS_PER_S, equity=100.0, last_fills=(fill(1), fill(2))))
+        control.send(status(orders=1, now_ns=NS_PER_S, equity=100.0, last_fills=(fill(1), fill(2))))
         first = next_with(page, orders=1)
         assert [each["id"] for each in first["fills"]] == [1, 2]
         assert first["equity"] == [[1000], [100.0]]
         assert (first["kind"], first["reason"]) == ("status", "")
-        control.send(status(orders=2, wall_ns=2 * NS_PER_S, equity=101.0, last_fills=(fill(2), fill(3))))
+        control.send(status(orders=2, now_ns=2 * NS_PER_S, equity=101.0, last_fills=(fill(2), fill(3))))
         second = next_with(page, orders=2)
         assert [each["id"] for each in second["fills"]] == [3]
         assert second["equity"] == [[2000], [101.0]]
+
+
+def test_prices_that_overlap_are_drawn_once(server: WebServer, browser: Browser, control: ScriptedControl) -> None:
+    """Each status has the last marks again, so that none is lost with a status that was skipped."""
+    with followed(server, browser) as page:
+        for number, last in enumerate(((1, 2), (2, 3), (1, 2, 3, 4)), 1):
+            path = MarkPath("X", tuple(NS_PER_S * each for each in last), last)
+            control.send(status(orders=number, prices=(path,)))
+        seen: list[list[float]] = [[], []]
+        while 4000 not in seen[0]:
+            times, values = json.loads(page.recv(timeout=20))["prices"].get("X", [[], []])
+            seen[0] += times
+            seen[1] += values
+        assert seen == [[1000, 2000, 3000, 4000], [1, 2, 3, 4]]
 
 
 def test_a_page_that_comes_later_gets_what_was_before(
@@ -120,7 +134,7 @@ def test_a_page_that_comes_later_gets_what_was_before(
 ) -> None:
     """Whether it is another one or was loaded anew."""
     shown(server, control, status(orders=1, equity=100.0, last_fills=(fill(1),)))
-    shown(server, control, status(orders=2, equity=101.0, last_fills=(fill(2),), wall_ns=status().wall_ns + NS_PER_S))
+    shown(server, control, status(orders=2, equity=101.0, last_fills=(fill(2),), now_ns=status().now_ns + NS_PER_S))
     for _ in range(2):
         with followed(server, browser) as page:
             message = next_with(page, orders=2)
@@ -396,11 +410,14 @@ def test_metrics_are_prometheus_text(server: WebServer, control: ScriptedControl
     """By the grammar of the format; hostile names are escaped."""
     before = parsed(_metrics(server))
     assert before == {"quantkit_live_up": {"": 0.0}, "quantkit_serve_sockets": {"": 0.0}}
+    shown_too = {"drawdown": -0.5, "fees": {"USDT": 1.5, "BTC": 0.001}, "is_paused": True, "latency_p99_ms": 2.5}
     hostile = 'a"b\\c\nd\u202e{}'
     shown(
         server,
         control,
-        status(orders=9, equity=1e-7, streams=(stream(hostile, lag_ms=12.0), stream("quiet", lag_ms=None))),
+        status(
+            orders=9, equity=1e-7, **shown_too, streams=(stream(hostile, lag_ms=12.0), stream("quiet", lag_ms=None))
+        ),
     )
     found = parsed(_metrics(server))
     escaped = 'a\\"b\\\\c\\nd\u202e{}'
@@ -409,6 +426,10 @@ def test_metrics_are_prometheus_text(server: WebServer, control: ScriptedControl
     assert found["quantkit_live_equity"] == {'{currency="USDT"}': 1e-7}
     assert found["quantkit_live_gaps_total"] == {"": 2.0}
     assert found["quantkit_live_up"] == {"": 1.0}
+    assert found["quantkit_live_drawdown"] == {"": -0.5}
+    assert found["quantkit_live_fees"] == {'{currency="USDT"}': 1.5, '{currency="BTC"}': 0.001}
+    assert found["quantkit_live_paused"] == {"": 1.0}
+    assert found["quantkit_live_latency_seconds"] == {'{quantile="0.99"}': 0.0025}
     assert 0 <= found["quantkit_live_status_age_seconds"][""] < 60
 
 
@@ -423,5 +444,5 @@ def test_metrics_say_when_nothing_comes(server: WebServer, control: ScriptedCont
 def test_stamps_are_milliseconds() -> None:
     """What a page draws by."""
     link = LiveLink(ScriptedControl())
-    link._take(status(wall_ns=1_500 * NS_PER_MS, equity=1.0))
+    link._take(status(now_ns=1_500 * NS_PER_MS, equity=1.0))
     assert link.equity.since(0) == ([1500], [1.0])

@@ -41,6 +41,7 @@ from quantkit.strategy import HOOKS
 FILLS, DATA, LIVE_PAGE, OPTIONS, RESULTS, STRATEGIES = (
     ROOT / "docs" / f"{name}.md" for name in ("fills", "data", "live", "options", "results", "strategies")
 )
+SERVE_PAGE = ROOT / "docs" / "serve.md"
 PAGES = sorted([*ROOT.glob("*.md"), *DOCS, ROOT / "data" / "README.md", ROOT / "tests" / "data" / "README.md"])
 
 
@@ -70,7 +71,9 @@ def test_its_python_runs(page: Path, clone: Path) -> None:
         example.evaluate()
 
 
-@pytest.mark.parametrize("page", [page for page in DOCS if blocks(page, "sh") and page != LIVE_PAGE], ids=page_name)
+@pytest.mark.parametrize(
+    "page", [page for page in DOCS if blocks(page, "sh") and page not in (LIVE_PAGE, SERVE_PAGE)], ids=page_name
+)
 def test_its_commands_work(page: Path, clone: Path) -> None:
     """One after the other in a fresh folder, as a reader would type them."""
     given = commands(page)
@@ -249,6 +252,14 @@ def test_the_live_commands_work(clone: Path) -> None:
     assert with_faults[0] == "sandbox"
     with quantkit(*with_faults, "--port", "0") as server:
         assert address_of(server)
+
+
+def test_the_commands_that_serve_parse() -> None:
+    """They run until somebody ends them; `tests/browser/` runs them."""
+    given = commands(SERVE_PAGE)
+    assert {words[0] for words in given} == {"serve", "live", "mcp"}
+    for name, *words in given:
+        main.commands[name].make_context(name, words)
 
 
 def address_of(server: "subprocess.Popen[str]") -> str:

@@ -71,7 +71,7 @@ const Lines = (() => {
     [shown, orders] = [instrument, working];
     if (!sources.price) return;
     const line = trail(instrument), first = Math.min(line.t[0] ?? now, equity.t[0] ?? now);
-    const from = span === "all" ? first : now - span, length = Math.max(now - from, 1000);
+    const from = span === "all" ? first : Math.max(first, now - span), length = Math.max(now - from, 1000);
     for (const name of ["price", "equity"]) figures[name].x_range.setv({start: now - length, end: now + length * ROOM});
     const seen = part(line, from, now), worth = part(equity, from, now);
     sources.price.data = seen;

@@ -147,9 +147,12 @@
     $("no_book").hidden = Boolean(book);
     $("ladder").hidden = !book;
     if (!book) return say($("no_book"), "The strategy subscribes no book of this instrument.");
-    const at = (name, level) => own.filter(order => order.side === name && order.price === level)
-      .reduce((sum, order) => sum + order.qty - order.filled_qty, 0);
-    return Ladder.show($("ladder"), book, at, decimals, Lines.lastPrice(chosen));
+    const sizes = {buy: new Map(), sell: new Map()};
+    for (const order of own.filter(each => each.price !== null)) {
+      const side = sizes[order.side];
+      side.set(order.price, (side.get(order.price) ?? 0) + order.qty - order.filled_qty);
+    }
+    return Ladder.show($("ladder"), book, sizes, decimals, Lines.lastPrice(chosen));
   }
 
   // Commands -----------------------------------------------------------------------------------------------------

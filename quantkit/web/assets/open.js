@@ -7,8 +7,9 @@
     const answer = await fetch("/api/v1/session", {
       method: "POST", headers: {"Content-Type": "application/json"}, body: JSON.stringify({credential}),
     });
-    if (answer.ok) return location.replace("/");
-    $("told").textContent = (await answer.json()).error;
+    const told = await answer.json();
+    if (answer.ok) return location.replace(told.has_live ? "/live" : "/");
+    $("told").textContent = told.error;
     $("form").hidden = false;
     $("token").focus();
     return undefined;
