@@ -47,7 +47,7 @@ def print_runs(entries: Sequence[RunEntry], total: int, root: str, console: "Con
         table.add_column(name, justify="right", no_wrap=True)
     if is_wide:
         table.add_column("hash", no_wrap=True)
-        table.add_column("ended (UTC)", no_wrap=True)
+        table.add_column("when (UTC)", no_wrap=True)
     table.expand, table.width = True, min(console.width, _WIDTH_MAX)
     for entry, parameters in zip(entries, _varied(entries), strict=True):
         strategy = escaped(entry.name) + (f" [dim]{escaped(listed(parameters))}[/]" if parameters else "")
@@ -89,7 +89,7 @@ def print_entry(entry: RunEntry, root: str, console: "Console") -> None:
 def print_diff(diff: RunDiff, console: "Console") -> None:
     """Print where two runs differ; nothing is said of what is equal but that it is."""
     heads = _table()
-    for name in ("", "run", "strategy", "span (UTC)", "hash", "ended (UTC)"):
+    for name in ("", "run", "strategy", "span (UTC)", "hash", "when (UTC)"):
         heads.add_column(name, no_wrap=name != "strategy", overflow="fold")
     for letter, entry in (("A", diff.a), ("B", diff.b)):
         cells = (entry.id, entry.name, _span(entry), entry.hash[:_DIGITS], _minute(entry.at))
