@@ -140,6 +140,26 @@ def test_results_deeper_down_and_elsewhere_are_found(run: Run, tmp_path: Path) -
     assert not Runs(runs).find(elsewhere.hash[:8]).is_whole
 
 
+def test_another_result_in_the_place_of_one_is_not_taken_for_it(run: Run, tmp_path: Path) -> None:
+    """The line keeps its numbers, and the folder is a run of its own."""
+    runs = tmp_path / "runs"
+    first = run(runs, params={"qty": 2}, save=runs / "x")
+    shutil.rmtree(runs / "x")
+    run(None, params={"qty": 3}, save=runs / "x")
+    listed = {entry.id: (entry.parameters["qty"], entry.is_whole) for entry in Runs(runs).list()}
+    assert listed == {"x": (3.0, True), first.hash[:8]: (2.0, False)}
+
+
+def test_runs_of_one_second_are_in_order(folder: Path) -> None:
+    """A stamp without a fraction comes before one with."""
+    index = RunIndex(folder)
+    line = index.read()[0][0]
+    stamps = [f"2099-01-01T00:00:00{fraction}Z" for fraction in ("", ".25", ".5")]
+    for at in (stamps[1], stamps[0], stamps[2]):
+        index.add(msgspec.structs.replace(line, at=at))
+    assert [entry.at for entry in Runs(folder).list()[:3]] == stamps[::-1]
+
+
 @pytest.mark.parametrize("content", [b"", b"{}", b"[" * 9999, b'{"format": "quantkit-result", "format_version": 1}'])
 def test_a_damaged_result_is_listed_as_such(content: bytes, folder: Path) -> None:
     """And the rest of the list is not lost with it."""
