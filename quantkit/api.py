@@ -230,6 +230,7 @@ def paper(
     arguments = locals()  # the keywords as given, by name; before any other local
     refuse_while_loading("paper")
     options = RunOptions.read(arguments)
+    held_against = benchmarks.given_prices(benchmark)
     _check_live_types(
         okx=okx,
         exchange=exchange,
@@ -253,7 +254,7 @@ def paper(
         stop=stop,
         commands=commands,
         is_controlled=bool(control),
-        benchmark=benchmarks.given_prices(benchmark),
+        benchmark=held_against,
     )
 
 

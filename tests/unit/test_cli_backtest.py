@@ -90,6 +90,16 @@ def test_text_shows_assumptions_and_numbers(place: Path) -> None:
     assert max(map(len, result.stdout.splitlines())) <= 80
 
 
+def test_a_benchmark_is_named_by_its_id(place: Path) -> None:
+    """The default is the first traded instrument; what nobody has is refused in one line."""
+    stats = numbers(place)["stats"]
+    assert (stats["benchmark"], stats["drawdown_marks"]) == (ID, "closes of 1m")
+    assert numbers(place, "--benchmark", ID)["stats"] == stats
+    refused = run(place, "--benchmark", "X-USDT")
+    assert refused.exit_code != 0
+    assert "benchmark 'X-USDT' is no instrument of the run or its data" in refused.stderr
+
+
 def test_json_is_one_object_and_repeats(place: Path) -> None:
     """The same command gives the same hash."""
     first, second = numbers(place), numbers(place)

@@ -33,6 +33,7 @@ class Idle(qk.Strategy):
         ({"batch_ms": -1}, "batch_ms is -1; give 0 to 1000 milliseconds"),
         ({"batch_ms": float("nan")}, "batch_ms is nan; give"),
         ({"cash": 5}, "cash is 5; give balances by currency"),
+        ({"benchmark": 5}, "benchmark is int; give the id of an instrument, or a pandas Series"),
     ],
 )
 def test_a_wrong_call_is_refused_in_one_line(
