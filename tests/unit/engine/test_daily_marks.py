@@ -109,6 +109,22 @@ def test_a_run_that_ends_at_midnight_has_one_mark_there() -> None:
     assert marks(found, SPOT) == [(MIDNIGHT_NS, 10.0)]
 
 
+def test_a_midnight_behind_the_last_row_has_its_mark() -> None:
+    """No row comes after it any more."""
+    found = run(
+        [
+            *EVENTS[:2],
+            trade(SPOT, START_NS, 9.0),
+            trade(SWAP, MIDNIGHT_NS - 1, 99.0),
+            trade(SPOT, MIDNIGHT_NS - 1, 8.0),
+        ],
+        start_ns=START_NS,
+        end_ns=MIDNIGHT_NS + 20 * NS_PER_S,
+    )
+    assert marks(found, SWAP)[1:] == [(MIDNIGHT_NS, 99.0), (MIDNIGHT_NS + 20 * NS_PER_S, 99.0)]
+    assert marks(found, SPOT) == [(START_NS, 9.0), (MIDNIGHT_NS, 8.0), (MIDNIGHT_NS + 20 * NS_PER_S, 8.0)]
+
+
 @pytest.mark.parametrize("block_rows", [1, 131_072])
 def test_a_run_that_ends_early_has_no_later_marks(block_rows: int) -> None:
     """Ruined in the middle of a batch, or ended by an error, whatever rows the batch still held."""
@@ -152,6 +168,17 @@ def test_a_book_is_worth_its_mid_while_it_has_one(block_rows: int) -> None:
     end_ns = MIDNIGHT_NS + NS_PER_DAY + NS_PER_S
     found = run(events, Books(), kind="book", block_rows=block_rows, start_ns=START_NS, end_ns=end_ns)
     assert marks(found, SWAP) == [(START_NS + 1, 101.0), (MIDNIGHT_NS + NS_PER_DAY, 121.0), (end_ns, 131.0)]
+
+
+@pytest.mark.parametrize("block_rows", [7, 131_072])
+def test_a_book_is_looked_through_to_its_first_level(block_rows: int) -> None:
+    """However many rows there are before."""
+    empty = [book(START_NS + n, 100.0, 102.0, 0.0, is_snapshot=False) for n in range(700)]
+    events: list[MarketEvent] = [*empty, book(START_NS + 700, 104.0, 106.0)]
+    found = run(events, Books(), kind="book", block_rows=block_rows, start_ns=START_NS, end_ns=START_NS + 800)
+    assert marks(found, SWAP) == [(START_NS + 700, 105.0), (START_NS + 800, 105.0)]
+    none = run(empty, Books(), kind="book", block_rows=block_rows, start_ns=START_NS, end_ns=START_NS + 800)
+    assert none.daily_marks == []
 
 
 def test_a_book_that_stands_at_the_start_has_its_mark_there() -> None:
