@@ -41,7 +41,7 @@ def page(
         parts.append(f'<details><summary>Assumptions</summary><ul style="margin:4px 0">{items}</ul></details>')
     parts.extend(f'<p style="margin:2px 0;color:{_WARN}">Warning: {escape(text)}</p>' for text in warnings)
     parts.append(equity_svg(outcome.curve, outcome.report_currency, decimals))
-    columns = (("Run", "Equity", "Costs"), ("Risk",), ("Trades",))
+    columns = (("Run", "Equity", "Costs"), ("Risk", "Confidence"), ("Trades", "Benchmark"))
     parts.append('<div style="display:flex;flex-wrap:wrap;gap:28px;align-items:flex-start">')
     parts.extend(
         f"<div>{''.join(_table(group, numbers, outcome, decimals) for group in groups)}</div>" for groups in columns

@@ -366,6 +366,14 @@ def test_html_is_well_formed_and_escapes_outside_text(result_of: Callable[..., R
     assert [svg.tag for svg in tree.iter("polyline")] == ["polyline"]
 
 
+def test_a_notebook_shows_every_number(blank_result: Result) -> None:
+    """None of a group that was added later is left out."""
+    tree = ElementTree.fromstring(blank_result._repr_html_())
+    shown = [cell.text.partition(" [")[0] for cell in tree.iter("td") if cell.text and cell.get("title")]
+    assert sorted(shown) == sorted(stat.label.partition(" [")[0] for stat in STATS.values())
+    assert sorted(cell.text or "" for cell in tree.iter("th")) == sorted(GROUPS)
+
+
 def test_html_of_a_run_without_a_curve(blank_result: Result) -> None:
     """No picture, but the numbers."""
     tree = ElementTree.fromstring(blank_result._repr_html_())
