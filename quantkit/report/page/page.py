@@ -1,18 +1,20 @@
 """The page of a run: everything in one pass, as one file or with its data served."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from importlib.resources import files
 from typing import Any, Final, Literal, TypeAlias
 
 import numpy as np
 
 from quantkit.clock import NS_PER_DAY, NS_PER_MS
+from quantkit.errors import DataError
 from quantkit.report.page import calendar, cards, charts
 from quantkit.report.page.markup import Content, Markup, data_block, fill, raw, tag, text
 from quantkit.report.page.payload import Payload, payload
 from quantkit.report.page.subject import Subject
 from quantkit.report.page.tracks import ROWS_MAX, Track, shares, track_of
-from quantkit.report.prices import traded
+from quantkit.report.prices import PriceRows, traded
 from quantkit.report.round_trips import RoundTrip
 from quantkit.report.text import strategy_of
 
@@ -131,8 +133,12 @@ def render(subject: Subject, *, mode: Mode = "file", assets: str = "", api: str 
 def tracks_of(subject: Subject) -> tuple[list[Track], dict[str, str]]:
     """Return the price paths that a page keeps, traded instruments first, and why others have none."""
     prices = subject.prices
-    found = [prices.rows(name) for name in prices.instruments]
-    found = [rows for rows in found if len(rows)]
+    found: list[PriceRows] = []
+    for name in prices.instruments:
+        with suppress(DataError):  # damage inside a file, of which `reason` tells from then on
+            rows = prices.rows(name)
+            if len(rows):
+                found.append(rows)
     trips: dict[str, list[RoundTrip]] = {}
     for trip in subject.trips.closed:
         trips.setdefault(trip.instrument, []).append(trip)

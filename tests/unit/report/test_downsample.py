@@ -4,7 +4,7 @@ import time
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as generators
 
 from quantkit.report.downsample import KeptRows, Levels, rows_to_keep
@@ -16,6 +16,7 @@ def levels_of(values: np.ndarray) -> Levels:
     return Levels(np.arange(len(values), dtype=np.int64) * 10, values, values)
 
 
+@settings(deadline=None)
 @given(prices, generators.integers(0, 8))
 def test_no_spike_is_lost(values: np.ndarray, k: int) -> None:
     """Each bucket of a level has the lowest and the highest of just its 2^k rows, and the stamp of the first."""
@@ -28,6 +29,7 @@ def test_no_spike_is_lost(values: np.ndarray, k: int) -> None:
     assert level.time_ns.tolist() == [start * 10 for start in range(0, len(values), step)]
 
 
+@settings(deadline=None)
 @given(prices)
 def test_the_last_level_is_one_bucket(values: np.ndarray) -> None:
     levels = levels_of(values)
@@ -36,6 +38,7 @@ def test_the_last_level_is_one_bucket(values: np.ndarray) -> None:
     assert levels.level(99) is levels.level(levels.count - 1)
 
 
+@settings(deadline=None)
 @given(generators.integers(1, 300), generators.data(), generators.integers(1, 50))
 def test_the_finest_level_is_picked_that_fits_a_view(count: int, data: generators.DataObject, buckets: int) -> None:
     start = data.draw(generators.integers(0, count - 1))
@@ -87,6 +90,7 @@ def test_five_million_rows_take_well_under_a_second() -> None:
 # What a file keeps --------------------------------------------------------------------------------------------------
 
 
+@settings(deadline=None)
 @given(generators.integers(0, 400), generators.lists(generators.integers(-5, 410), max_size=30), generators.data())
 def test_what_is_kept_stays_within_the_budget(count: int, fills: list[int], data: generators.DataObject) -> None:
     """And each fill has the rows around it, as many as there is room for: one more on each side would be too many."""

@@ -15,6 +15,7 @@ from quantkit.errors import DataError
 from quantkit.events import BookUpdate, Candle, Gap, Mark, MarketEvent, Ticker, Trade
 from quantkit.feeds.replay import MemoryFeed
 from quantkit.instruments import Instrument, Side
+from quantkit.report.page import page
 from quantkit.report.prices import PriceRows
 from quantkit.rows.columns import Block, Stream
 from quantkit.storage.catalog import Catalog
@@ -296,6 +297,18 @@ def test_damage_inside_a_file_is_found_when_its_rows_are_read(tmp_path: Path) ->
         result.prices.rows(BTC.id)
     assert file.name in result.prices.reason(BTC.id)
     assert result.prices.instruments == []
+
+
+def test_a_report_goes_on_without_a_path_that_is_damaged(tmp_path: Path) -> None:
+    folder = from_folder(tmp_path)
+    result = run(folder, BTC.id)
+    for file in folder.rglob("*.parquet"):
+        content = bytearray(file.read_bytes())
+        content[60:90] = bytes(30)
+        file.write_bytes(content)
+    tracks, reasons = page.tracks_of(result)
+    assert (tracks, list(reasons)) == ([], [BTC.id])
+    assert "cannot be read" in reasons[BTC.id] or "damaged" in reasons[BTC.id]
 
 
 @pytest.mark.parametrize("how", ["price", "rows", "columns"])
