@@ -162,6 +162,15 @@ def test_a_click_on_a_round_trip_moves_the_chart_to_it(page: "Page", report: Pat
         assert trips["entry_price"].iloc[row] in lines[0]["y0"] + lines[1]["y0"]
 
 
+def test_a_click_on_a_drawdown_shows_it_whole(page: "Page", report: Path, turns: Result) -> None:
+    """From the peak to the recovery."""
+    open_whole(page, report)
+    fall = turns.drawdown_table.iloc[1]
+    page.locator("tr[data-from]").nth(1).press("Enter")
+    seen = view(page)
+    assert seen["from"] < fall["peak_time"].value / 1e6 < fall["recovery_time"].value / 1e6 < seen["to"]
+
+
 def test_the_table_sorts_and_searches(page: "Page", report: Path, turns: Result) -> None:
     """With few rows in the document, whatever their number; a condition compares numbers."""
     open_whole(page, report)

@@ -58,7 +58,7 @@ def hours(subject: Subject) -> Markup:
     decimals = 0 if scale >= _WHOLE_BPS else 1
     heads = [tag("th", ""), *(_hour_head(hour) for hour in range(_HOURS))]
     rows = []
-    for day in dict.fromkeys(day for day, _ in means):
+    for day in dict.fromkeys(day for (day, _), mean in means.items() if math.isfinite(mean)):
         cells = [
             heat(
                 means[day, hour], scale, decimals, *(["sure"] if sure[day, hour] else []), title=_hour(table, day, hour)
@@ -67,7 +67,12 @@ def hours(subject: Subject) -> Markup:
         ]
         rows.append(tag("tr", tag("th", day, scope="row"), cells))
     caption = "Mean return of an hour in basis points, weekday by UTC hour; bold beyond two standard errors"
-    made = tag("table", tag("thead", tag("tr", heads)), tag("tbody", rows), class_="heat hours")
+    made = tag(
+        "table",
+        tag("thead", tag("tr", heads)),
+        tag("tbody", rows),
+        class_="heat hours" if decimals == 0 else "heat hours fine",
+    )
     return titled("Returns by hour", caption, made)
 
 
@@ -145,7 +150,13 @@ def heat(value: float, scale: float, decimals: int, *classes: str, title: str | 
         return tag("td", class_=" ".join(classes) or None)
     depth = min(_DEPTHS, round(_DEPTHS * abs(value) / scale)) if scale > 0 else 0
     tint = [f"{'gain' if value > 0 else 'loss'}-{depth}"] if depth else []
-    return tag("td", number(value, decimals), class_=" ".join((*classes, *tint)) or None, title=title)
+    shown = number(value, decimals)
+    return tag(
+        "td",
+        shown if shown.strip("0.") or decimals > 1 else "0",
+        class_=" ".join((*classes, *tint)) or None,
+        title=title,
+    )
 
 
 def _capped(values: Sequence[float]) -> float:

@@ -7,7 +7,9 @@ from typing import Final
 
 import msgspec
 
+from quantkit.clock import NS_PER_DAY
 from quantkit.instruments import Instrument, Side, plain
+from quantkit.report.bootstrap import LEAST_DAYS
 from quantkit.report.page.markup import Content, Markup, lines, tag, text
 from quantkit.report.page.subject import Subject
 from quantkit.report.stats import GROUPS, Value
@@ -100,7 +102,7 @@ def headline(subject: Subject) -> Markup:
     return text(
         [
             _headed("Return", signed(change, unit=" %"), tone(change), *_return_notes(subject)),
-            _headed("Sharpe ratio", signed(sharpe), None, *_sharpe_notes(subject)),
+            _headed("Sharpe ratio", *_sharpe(subject, sharpe)),
             _headed("Max. drawdown", signed(None if depth is None else 100 * depth, unit=" %"), None, under),
             _headed("Round trips", f"{numbers['trades']:,}", None, trips),
             _headed("Profit factor", number(factor), None, f"in market {number(exposed, 0)} % of time"),
@@ -133,11 +135,14 @@ def _return_notes(subject: Subject) -> list[str]:
     return notes
 
 
-def _sharpe_notes(subject: Subject) -> list[str]:
+def _sharpe(subject: Subject, sharpe: float | None) -> tuple[str, None, str]:
+    """Return the ratio, no colour, and its interval; of a few days it would be a number without meaning."""
+    if subject.outcome.end_ns - subject.outcome.start_ns < LEAST_DAYS * NS_PER_DAY:
+        return NOT_AVAILABLE, None, f"needs {LEAST_DAYS} days"
     interval = (subject.intervals or {}).get("sharpe_ratio")
     if interval is None:
-        return ["an interval needs 20 days"]
-    return [f"90 % interval {signed(interval[0], 1)} to {signed(interval[1], 1)}"]
+        return signed(sharpe), None, "no interval: the daily returns are all alike"
+    return signed(sharpe), None, f"90 % interval {signed(interval[0], 1)} to {signed(interval[1], 1)}"
 
 
 def _fee_note(subject: Subject) -> str:
