@@ -39,7 +39,7 @@ from quantkit.live.status import LiveStatus
 
 HOST: Final = "127.0.0.1"
 CLIENTS_MAX: Final = 128
-#: Of these so many may not have shown their token yet.
+#: So many show their token at a time; the others wait for that.
 _STRANGERS_MAX: Final = 32
 #: How long a client may take over its first message, and over what it wants.
 _HELLO_S: Final = 5.0
@@ -113,7 +113,7 @@ class ControlServer:
         self._left: LiveStatus | None = None  # by the engine, for the endpoint's thread, which has been told
         self._watchers = 0
         self._clients: set[asyncio.Task[None]] = set()
-        self._strangers = 0
+        self._door = asyncio.Semaphore(_STRANGERS_MAX)
         self._failures = 0
         self._error: Exception | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -199,7 +199,7 @@ class ControlServer:
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         client = asyncio.current_task()
         assert client is not None
-        if len(self._clients) >= CLIENTS_MAX or self._strangers >= _STRANGERS_MAX:
+        if len(self._clients) >= CLIENTS_MAX:
             writer.transport.abort()
             return
         self._clients.add(client)
@@ -219,8 +219,7 @@ class ControlServer:
 
     async def _is_known(self, reader: asyncio.StreamReader) -> bool:
         """Return whether a client has the token; one that has not waits for that, and so does nobody else."""
-        self._strangers += 1
-        try:
+        async with self._door:
             async with asyncio.timeout(_HELLO_S):
                 content = await read_message(reader, REQUEST_BYTES_MAX)
             if not content:
@@ -235,8 +234,6 @@ class ControlServer:
             self._failures += 1
             await asyncio.sleep(wait_s)
             return False
-        finally:
-            self._strangers -= 1
 
     async def _obey(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         async with asyncio.timeout(_HELLO_S):

@@ -16,6 +16,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent))
 
 import live_book
+import live_control
 import live_decode
 import live_socket
 import orders
@@ -225,6 +226,7 @@ BENCHES = {
     "frames": lambda _: live_book.run(),
     "socket": lambda _: live_socket.run(),
     "report": report.bench_report,
+    "control": lambda _: live_control.run(),
 }
 
 

@@ -36,6 +36,7 @@ BOOK_STREAM, QUEUE_SCAN = f"{_SIMULATED}book_stream.py", f"{_SIMULATED}queue_sca
 _ASYNCHRONOUS = "brokers/asynchronous/"
 REDUCER, QUEUE, NEWS = f"{_ASYNCHRONOUS}reducer.py", f"{_ASYNCHRONOUS}input_queue.py", f"{_ASYNCHRONOUS}broker.py"
 
+CONTROL, ENDPOINT = "live/control.py", "live/control_server.py"
 COMMANDS, GIVEN, REPLAYER = "engine/commands.py", "live/commands.py", "live/replayer.py"
 
 MUTANTS = [
@@ -833,6 +834,55 @@ MUTANTS = [
         REPLAYER,
         "        if isinstance(entry, RunCommand):\n            raise",
         "        if False:\n            raise",
+    ),
+    # The control endpoint.
+    Mutant(
+        "a wrong token gets in",
+        ENDPOINT,
+        '            if hmac.compare_digest(token.encode(errors="replace"), self._token.encode()):\n',
+        "            if token:\n",
+    ),
+    Mutant(
+        "wrong tokens are answered at once",
+        ENDPOINT,
+        "            await asyncio.sleep(wait_s)\n",
+        "",
+    ),
+    Mutant(
+        "a slow reader gets every status",
+        ENDPOINT,
+        "                await writer.drain()\n            await",
+        "            await",
+    ),
+    Mutant(
+        "what the engine leaves is lost once its thread was slow",
+        ENDPOINT,
+        "            is_told, self._left = self._left is not None, status\n",
+        "            is_told, self._left = self._newest.number > 0, status\n",
+    ),
+    Mutant(
+        "statuses are taken though nobody reads",
+        ENDPOINT,
+        "        return self._watchers > 0\n",
+        "        return True\n",
+    ),
+    Mutant(
+        "everybody may read the address",
+        CONTROL,
+        "os.O_EXCL, 0o600)",
+        "os.O_EXCL, 0o644)",
+    ),
+    Mutant(
+        "the address of a run that was killed counts",
+        CONTROL,
+        "            return is_ours\n",
+        "            return False\n",
+    ),
+    Mutant(
+        "a message may be as long as it says",
+        CONTROL,
+        "        if not 0 < length <= bytes_max:\n",
+        "        if length < 0:\n",
     ),
     # The search along a book's rows while orders rest.
     Mutant(

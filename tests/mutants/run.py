@@ -53,6 +53,7 @@ SUITES = (
         "tests/property/test_order_news.py",
         "tests/unit/engine/test_commands.py",
         "tests/unit/live/test_run_commands.py",
+        "tests/unit/live/test_control.py",
         "tests/property/test_commands_repeat.py",
     ),
     ("tests/property/test_account_oracle.py",),

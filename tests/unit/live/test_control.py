@@ -347,6 +347,7 @@ def test_what_the_endpoint_has_not_taken_over_is_replaced(setting: Setting) -> N
 )
 def test_without_the_token_there_is_no_answer(setting: Setting, hello: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("quantkit.live.control_server._BACK_OFF_S", 0.0)
+    monkeypatch.setattr("quantkit.live.control_server._HELLO_S", 60.0)  # it is not the time that ends the connection
     line = setting.dial(hello)
     assert message(line) == b""
     assert len(setting.commands._waiting) == 0
@@ -422,15 +423,18 @@ def test_only_so_many_clients_are_let_in(setting: Setting) -> None:
     setting.until(is_empty)
 
 
-def test_strangers_do_not_take_all_places(setting: Setting) -> None:
-    """Those that say nothing are let go after a while; until then they are few."""
-    lines = [setting.dial(b"") for _ in range(40)]
-    setting.until(lambda: len(setting.server._clients) == 32)
+def test_many_come_in_at_once(setting: Setting) -> None:
+    """Each has its turn, also behind strangers that say nothing and go."""
+    strangers = [setting.dial(b"") for _ in range(40)]
+    setting.until(lambda: len(setting.server._clients) == 40)
+    lines = [setting.dial() for _ in range(60)]
     for line in lines:
+        line.sendall(framed(StatusOp()))
+    setting.until(lambda: len(setting.server._clients) == 100)
+    assert not setting.server.is_watching
+    for line in strangers:
         line.close()
-    setting.until(lambda: not setting.server._clients)
-    with engine(setting.commands):
-        assert asyncio.run(ControlClient(setting.folder).command("pause")) == 77
+    setting.until(lambda: setting.server._watchers == 60)
 
 
 def test_a_client_that_says_nothing_is_let_go(setting: Setting, monkeypatch: pytest.MonkeyPatch) -> None:
