@@ -162,7 +162,7 @@ class Calls:
         """
         from quantkit.report.page.page import render
 
-        return render(self.result(run), mode="served", assets=assets, api=api)
+        return render(self.result(run), mode="served", assets=assets, api=api, home="/")
 
     def prices(self, run: str, instrument: str, from_ms: int, to_ms: int, buckets: int) -> PriceColumns:
         """Return the price path of an instrument within a span: every row if they are few, else extremes.

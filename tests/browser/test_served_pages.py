@@ -148,6 +148,8 @@ def test_the_report_loads_finer_rows_on_zoom(signed_in: Page, server: WebServer)
         page.click("[data-span]:has-text('1 h')")
     assert asked.value.ok
     assert len(asked.value.json()["rows"]["t"]) > 0
+    page.click("header a")
+    page.wait_for_url(f"{server.url}/")
 
 
 def test_hostile_names_are_text(signed_in: Page, server: WebServer) -> None:

@@ -79,7 +79,7 @@ def asset(name: str) -> str:
     return (ASSETS / name).read_text(encoding="utf-8")
 
 
-def render(subject: Subject, *, mode: Mode = "file", assets: str = "", api: str = "") -> bytes:
+def render(subject: Subject, *, mode: Mode = "file", assets: str = "", api: str = "", home: str = "") -> bytes:
     """Return the page of a run.
 
     Args:
@@ -88,6 +88,7 @@ def render(subject: Subject, *, mode: Mode = "file", assets: str = "", api: str 
             its scripts and asks for its rows.
         assets: Where a served page finds `report.css`, the scripts and `bokeh.min.js`, without a slash at its end.
         api: Where a served page asks for `prices/<instrument>?from&to&buckets`, likewise.
+        home: Where a served page leads back to; "" for nowhere.
     """
     paths, reasons = tracks_of(subject)
     load = payload(subject, paths, reasons)
@@ -125,6 +126,7 @@ def render(subject: Subject, *, mode: Mode = "file", assets: str = "", api: str 
         "numbers": cards.all_numbers(subject),
         "hash": subject.hash,
         "manifest": cards.manifest(subject),
+        "home": tag("a", "All runs", href=home) if home else tag("span", "backtest report", class_="wide"),
         "version": subject.manifest["versions"].get("quantkit", ""),
     }
     return fill(asset("report.html"), {**shared, **parts}).encode()
