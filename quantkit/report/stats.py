@@ -399,7 +399,7 @@ def reasons(
         ({"equity_closed"}, bool(unmarked), "; ".join(unmarked)),
         (_OF_YEARS, length < timedelta(days=1), f"the run lasted {length}, less than a day"),
         (_OF_BENCHMARK, name is None, "the run kept no daily marks; no price came, or an older quantkit saved it"),
-        (_OF_CONFIDENCE, is_short, f"the run has {len(returns)} daily returns, and {LEAST_DAYS} are needed"),
+        (_OF_CONFIDENCE, is_short, f"the run has {len(returns)} of the {LEAST_DAYS} daily returns that they need"),
         ({"deflated_sharpe"}, True, f"fewer than two of {variants} variants have a Sharpe ratio"),
         (_OF_TRADES, True, "the closed trades are too few, or all won, or all lost"),
         (STATS.keys(), outcome.starting_equity <= 0, "the run began with nothing"),
