@@ -307,6 +307,21 @@ def test_variants_are_files_and_parameters_on_the_same_data(run: Run, now: type[
     assert None in run(runs).other_variants
 
 
+def test_the_statistics_count_the_variants(run: Run, tmp_path: Path) -> None:
+    """In the result, in its line, and in what was saved of it."""
+    runs = tmp_path / "runs"
+    run(runs)
+    second = run(runs, params={"qty": 2}, save=runs / "second")
+    assert second.numbers["variants"] == 2
+    assert lines_in(runs)[1]["stats"]["variants"] == 2
+    assert qk.Result.load(runs / "second").numbers == second.numbers
+    alone = run(None, params={"qty": 2}).numbers
+    deflated, undeflated = second.numbers["deflated_sharpe"], alone["deflated_sharpe"]
+    assert isinstance(deflated, float)
+    assert isinstance(undeflated, float)
+    assert deflated < undeflated
+
+
 # The command ---------------------------------------------------------------------------------------------------------
 
 STRATEGY = """

@@ -110,6 +110,14 @@ def test_a_short_name_that_means_several_is_refused(run: Run, tmp_path: Path) ->
     assert runs.find(name).parameters["first_day"] == 100
 
 
+def test_runs_with_other_options_are_two(run: Run, tmp_path: Path) -> None:
+    """Though they came to the same."""
+    for seed in (1, 2):
+        run(tmp_path / "runs", seed=seed)
+    name = Runs(tmp_path / "runs").list()[-1].id
+    assert [entry.id for entry in Runs(tmp_path / "runs").list()] == [f"{name}-2", name]
+
+
 def test_a_repeated_run_that_was_saved_is_the_whole_one(run: Run, tmp_path: Path) -> None:
     """Whichever of the two is named."""
     runs = tmp_path / "runs"
