@@ -2,7 +2,6 @@
 
 import difflib
 import hashlib
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
@@ -160,13 +159,7 @@ def _changes(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[ValueChange]:
     """Return the values that differ, in the order of the first mapping."""
     names = dict.fromkeys([*a, *b])
     found = [ValueChange(name, a.get(name, MISSING), b.get(name, MISSING)) for name in names]
-    return [change for change in found if not _are_equal(change.a, change.b)]
-
-
-def _are_equal(a: Any, b: Any) -> bool:
-    if isinstance(a, float) and isinstance(b, float) and math.isnan(a) and math.isnan(b):
-        return True
-    return bool(a == b) and isinstance(a, bool) == isinstance(b, bool)
+    return [change for change in found if change.a != change.b]
 
 
 def _flat(options: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -29,6 +29,7 @@ def compared(run: Run, tmp_path: Path) -> Callable[..., RunDiff]:
 
     def compare(a: dict[str, Any], b: dict[str, Any]) -> RunDiff:
         for name, options in (("a", a), ("b", b)):
+            shutil.rmtree(tmp_path / "runs" / name, ignore_errors=True)
             run(None, save=tmp_path / "runs" / name, **options)
         return Runs(tmp_path / "runs").diff("a", "b")
 
@@ -73,6 +74,15 @@ def test_a_run_with_more_orders_is_told(compared: Callable[..., RunDiff]) -> Non
     assert diff.order.changes == []
     assert diff.order.b is not None
     assert diff.order.b["side"] == "sell"
+
+
+def test_the_moment_is_that_of_the_earlier_one(compared: Callable[..., RunDiff]) -> None:
+    """Whichever of the two runs it stands in."""
+    for days in ((1, 3), (3, 1)):
+        diff = compared(*({"params": {"first_day": day}} for day in days))
+        assert diff.order is not None
+        assert (diff.order.number, diff.order.at) == (1, "2025-01-02T00:00:00Z")
+        assert "sent" in {change.name for change in diff.order.changes}
 
 
 def test_a_later_difference_is_found_behind_equal_orders(compared: Callable[..., RunDiff], frame: Frame) -> None:
