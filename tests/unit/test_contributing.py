@@ -97,6 +97,17 @@ def test_every_extra_is_looked_at() -> None:
     assert f"`{PROJECT['build-system']['requires'][0].partition('>')[0]}`" in section(PAGE, "## Dependencies")
 
 
+def test_what_plain_pytest_leaves_out_runs_in_a_section_of_its_own() -> None:
+    """Tests that need an extra besides `test` skip in the README's run, and would otherwise run nowhere."""
+    needs = re.compile(r"quantkit\[(?!test\])\w+\]")
+    files = [file for file in (ROOT / "tests").rglob("test_*.py") if file.name != "test_contributing.py"]
+    left_out = [str(file.relative_to(ROOT)) for file in files if needs.search(text_of(file))]
+    assert "tests/integration/test_foreign_clients.py" in left_out
+    script = text_of(ROOT / ".ci" / "run")
+    assert [file for file in left_out if file not in script and not file.startswith("tests/browser/")] == []
+    assert "pytest -n0 tests/browser" in script
+
+
 def test_the_folders_of_the_tests_have_their_lines() -> None:
     """Each one, and nothing else."""
     listed = {word for cells in rows(section(PAGE, "## Tests")) for word in code_words(cells[0])}
