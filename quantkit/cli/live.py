@@ -20,6 +20,7 @@ from quantkit.cli.flags import (
     okx_options,
 )
 from quantkit.cli.output import print_result
+from quantkit.cli.pages import Pages
 from quantkit.cli.root import RUN_FAILED, one_line
 from quantkit.errors import ConfigError, FeedClosedError, QuantkitError
 from quantkit.report.console import console_of
@@ -51,6 +52,13 @@ _ENDING: Final = "ending: cancelling open orders, sealing the recording; Ctrl-C 
 @click.option(
     "--control", "is_controlled", is_flag=True, help="Let other processes of yours watch and command the run."
 )
+@click.option(
+    "--serve",
+    is_flag=False,
+    flag_value="127.0.0.1:8767",
+    metavar="[HOST:PORT]",
+    help="Show the run in the browser, by a `quantkit serve` of its own.  [default: 127.0.0.1:8767]",
+)
 @okx_options
 @click.option("--plain", is_flag=True, help="A line every ten seconds instead of the view.")
 @held_against
@@ -65,6 +73,7 @@ def live(
     url: str | None,
     ca_file: str | None,
     benchmark: str | None,
+    serve: str | None,
     *,
     paper: bool,
     is_unrecorded: bool,
@@ -91,8 +100,10 @@ def live(
     """
     if not paper:
         raise ConfigError("real orders are not built yet; add --paper to run with simulated fills")
-    if is_controlled and is_unrecorded:
-        raise ConfigError("--control needs the recording: the run's address and token stand in its folder")
+    if is_unrecorded and (is_controlled or serve is not None):
+        flag = "--serve" if serve is not None else "--control"
+        raise ConfigError(f"{flag} needs the recording: the run's address and token stand in its folder")
+    pages = None if serve is None else Pages(serve)
     options = account_of(account)
     okx = okx_of(is_demo=is_demo, region=region, url=url, ca_file=ca_file)
 
@@ -101,7 +112,7 @@ def live(
     from quantkit.feeds.live_feed import FEED_LOST
     from quantkit.live.run import NOT_SAVED
 
-    run = _Run(None if is_unrecorded else record)
+    run = _Run(None if is_unrecorded else record, pages)
     is_drawn = can_draw(sys.stderr) and not (plain or is_json)
     # What a strategy prints is no part of the JSON.
     aside: AbstractContextManager[Any] = redirect_stdout(sys.stderr) if is_json else nullcontext()
@@ -110,6 +121,7 @@ def live(
             aside,
             live_screen(is_drawn=is_drawn, is_quiet=quiet) as run.screen,
             signals(run.ask, last_words=run.killed),
+            nullcontext() if pages is None else pages,
         ):
             result = run_paper(
                 strategy,
@@ -118,7 +130,7 @@ def live(
                 duration=duration,
                 on_status=run.show,
                 stop=run.stop,
-                control=is_controlled,
+                control=is_controlled or pages is not None,
                 benchmark=benchmark,
                 **options,
             )
@@ -136,10 +148,16 @@ def live(
 
 
 class _Run:
-    """What the parts of the command know of the run: how to end it, where it is shown, where it is recorded."""
+    """What the parts of the command know of the run: how to end it, where it is shown, where it is recorded.
 
-    def __init__(self, record: str | None) -> None:
+    Args:
+        record: The folder of runs; None where nothing is recorded.
+        pages: The server of pages that follows the run; None without one.
+    """
+
+    def __init__(self, record: str | None, pages: Pages | None) -> None:
         self._record = record
+        self._pages = pages
         self.stop = threading.Event()
         self.screen: Screen | PlainScreen | None = None
         self.recording = ""
@@ -153,6 +171,8 @@ class _Run:
     def show(self, status: "LiveStatus") -> None:
         """Take a status from the engine."""
         self.recording = status.recording
+        if self._pages is not None:
+            self._pages.show(status.recording)
         if self.screen is not None:
             self.screen.show(status)
 

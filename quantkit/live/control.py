@@ -154,7 +154,9 @@ def read_address(folder: Path) -> Address:
     try:
         content = file.read_bytes()
     except FileNotFoundError:
-        raise ConfigError(f"{folder}: no run listens there: it is over, or was started without --control") from None
+        raise ConfigError(
+            f"{folder}: no run listens there: it is over, or was started without --control or --serve"
+        ) from None
     except OSError as error:
         raise ConfigError(f"{file} cannot be read: {error.strerror or error}") from error
     try:
@@ -187,10 +189,10 @@ class ControlClient:
 
     Examples:
         >>> import asyncio
-        >>> asyncio.run(ControlClient("runs/none").command("pause"))
+        >>> asyncio.run(ControlClient("runs/none").command("pause"))  # doctest: +ELLIPSIS
         Traceback (most recent call last):
             ...
-        quantkit.errors.ConfigError: runs/none: no run listens there: it is over, or was started without --control
+        quantkit.errors.ConfigError: runs/none: no run listens there: it is over, or was started without ...
     """
 
     def __init__(self, run: str | Path) -> None:

@@ -35,6 +35,10 @@ def test_real_orders_are_not_built_yet() -> None:
         (["-p", "qty"], "'qty' is not of the form NAME=VALUE"),
         (["--cash", "USDT=much"], "'much' is not a number"),
         (["--control", "--no-record"], "--control needs the recording"),
+        (["--serve", "--no-record"], "--serve needs the recording"),
+        (["--serve", "8767"], "--serve 8767: give HOST:PORT"),
+        (["--serve", "localhost:x"], "--serve localhost:x: give HOST:PORT"),
+        (["--serve", ":8767"], "--serve :8767: give HOST:PORT"),
         (["--nonsense"], "No such option"),
     ],
 )
