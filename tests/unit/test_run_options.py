@@ -210,7 +210,7 @@ def test_a_flag_that_is_no_option_is_an_input(command: str, call: str) -> None:
         "backtest": {"--data", "--save", "--runs", "--no-keep", "--report", "--open", "--benchmark"},
         "live": {
             *("--paper", "--for", "--record", "--no-record", "--demo", "--region", "--url", "--ca-file", "--plain"),
-            *("--control", "--benchmark"),
+            *("--control", "--serve", "--benchmark"),
         },
     }
     assert flags - marked <= {"--param", "--brief", "--json", "--quiet", *inputs[command]}

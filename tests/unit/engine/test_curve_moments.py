@@ -18,6 +18,7 @@ from quantkit.feeds.replay import MemoryFeed
 from quantkit.fees import Fees
 from quantkit.instruments import Instrument, Side
 from quantkit.options import RunOptions
+from quantkit.report.digest import result_hash
 from quantkit.simulated import simulated_run
 
 START_NS = time_ns_of("2026-01-01")
@@ -262,5 +263,7 @@ def test_a_saved_result_keeps_the_rows_of_the_grid(tmp_path: Path) -> None:
     older = qk.Result(msgspec.structs.replace(result.outcome, curve=bare), result.config, result.instruments)
     again = qk.Result.load(older.save(tmp_path / "older"))
     assert not len(again.outcome.curve.is_grid)
-    assert again.hash == result.hash
+    assert again.hash == older.hash != result.hash
+    first = "quantkit-result-1"
+    assert result_hash(again.outcome, first) == result_hash(result.outcome, first)
     assert len(again.returns) == len(result.returns)

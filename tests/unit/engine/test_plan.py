@@ -56,7 +56,8 @@ class Held(MemoryFeed):
             for stream, (first, last) in spans.items()
         }
 
-    def _read(self, stream: Stream, start_ns: int, end_ns: int) -> Iterator[Block]:
+    def rows(self, stream: Stream, start_ns: int, end_ns: int) -> Iterator[Block]:
+        """Yield none."""
         return iter(())
 
     def has_hole(self, stream: Stream, start_ns: int, end_ns: int) -> bool:
