@@ -82,7 +82,7 @@ class Result:
     @property
     def warnings(self) -> list[str]:
         """Warnings of the run: gaps, short warm-up, stale data, and the reasons for missing statistics."""
-        return [*self.outcome.warnings, *self._reasons]
+        return [*self.outcome.warnings, *map(str, self.missing)]
 
     @property
     def variants(self) -> int:
@@ -90,8 +90,9 @@ class Result:
         return 1 + len(self.other_variants)
 
     @cached_property
-    def _reasons(self) -> list[str]:
-        return stats.reasons(self.outcome, self.instruments, self.trips, self.numbers)
+    def missing(self) -> list[stats.Missing]:
+        """The statistics that the run cannot give, by reason."""
+        return stats.missing(self.outcome, self.instruments, self.trips, self.numbers)
 
     @cached_property
     def hash(self) -> str:

@@ -22,6 +22,8 @@ from quantkit.report.round_trips import Trips, fee_in_settlement
 
 #: Crypto markets never close, so a year has 365 daily returns; libraries that assume 252 give other ratios.
 PERIODS_PER_YEAR: Final = 365
+#: Days with a return of both that a comparison with a benchmark needs.
+LEAST_COMMON_DAYS: Final = 3
 _NS_PER_YEAR: Final = 365.25 * NS_PER_DAY
 _NOTHING: Final = Decimal(0)
 
@@ -370,10 +372,20 @@ def compute(
     return {key: found[key] for key in STATS}
 
 
-def reasons(
+class Missing(NamedTuple):
+    """Statistics without a value, and the reason."""
+
+    keys: tuple[str, ...]
+    why: str
+
+    def __str__(self) -> str:
+        return f"no {', '.join(self.keys)}: {self.why}"
+
+
+def missing(
     outcome: Outcome, instruments: Mapping[str, Instrument], trips: Trips, numbers: Mapping[str, Value]
-) -> list[str]:
-    """Return why statistics have no value, one sentence for each reason."""
+) -> list[Missing]:
+    """Return the statistics that have no value, by reason."""
     unknown = {key for key, value in numbers.items() if value is None}
     if not unknown:
         return []
@@ -399,6 +411,7 @@ def reasons(
         ({"equity_closed"}, bool(unmarked), "; ".join(unmarked)),
         (_OF_YEARS, length < timedelta(days=1), f"the run lasted {length}, less than a day"),
         (_OF_BENCHMARK, name is None, "the run kept no daily marks; no price came, or an older quantkit saved it"),
+        (_OF_BENCHMARK, len(returns) < LEAST_COMMON_DAYS, f"they need {LEAST_COMMON_DAYS} daily returns"),
         (_OF_CONFIDENCE, is_short, f"the run has {len(returns)} of the {LEAST_DAYS} daily returns that they need"),
         ({"deflated_sharpe"}, True, f"fewer than two of {variants} variants have a Sharpe ratio"),
         (_OF_TRADES, True, "the closed trades are too few, or all won, or all lost"),
@@ -408,7 +421,7 @@ def reasons(
         named = [key for key in STATS if key in unknown and key in keys]
         if holds and named:
             unknown -= set(named)
-            found.append(f"no {', '.join(named)}: {why}")
+            found.append(Missing(tuple(named), why))
     return found
 
 
@@ -457,7 +470,9 @@ def _of_benchmark(outcome: Outcome, benchmark: Compared | None) -> dict[str, Val
     _, returns = daily_returns(outcome)
     theirs = benchmark.returns
     is_both = np.isfinite(theirs[: len(returns)])
-    ours, theirs = returns[: len(is_both)][is_both], theirs[: len(is_both)][is_both]
+    # Two points always lie on a line.
+    days = np.flatnonzero(is_both) if is_both.sum() >= LEAST_COMMON_DAYS else np.empty(0, np.int64)
+    ours, theirs = returns[days], theirs[days]
     is_annual = outcome.end_ns - outcome.start_ns >= NS_PER_DAY
     yearly = (ours, theirs) if is_annual else (ours[:0], theirs[:0])
     return {

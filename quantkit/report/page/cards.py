@@ -12,7 +12,7 @@ from quantkit.instruments import Instrument, Side, plain
 from quantkit.report.bootstrap import LEAST_DAYS
 from quantkit.report.page.markup import Content, Markup, lines, tag, text
 from quantkit.report.page.subject import Subject
-from quantkit.report.stats import GROUPS, Value
+from quantkit.report.stats import GROUPS, STATS, Value
 from quantkit.report.text import duration, money, strategy_of, written
 
 MINUS: Final = "\u2212"
@@ -165,10 +165,9 @@ def _float(value: Value) -> float | None:
 
 
 def warnings(subject: Subject) -> Markup:
-    """Return one bar for each warning."""
-    return text(
-        [tag("p", tag("b", "Warning"), " ", tag("bdi", said), class_="warn", role="note") for said in subject.warnings]
-    )
+    """Return one bar for each warning; why a statistic is missing stands beside the statistics."""
+    said = subject.outcome.warnings
+    return text([tag("p", tag("b", "Warning"), " ", tag("bdi", each), class_="warn", role="note") for each in said])
 
 
 def assumptions(subject: Subject) -> Markup:
@@ -198,6 +197,15 @@ def all_numbers(subject: Subject) -> Markup:
         ]
         groups.append(tag("div", tag("h3", name), tag("table", tag("tbody", rows))))
     return text(groups)
+
+
+def missing(subject: Subject) -> Markup:
+    """Return why statistics are missing: a sentence for each reason."""
+    rows = [
+        tag("li", tag("b", ", ".join(STATS[key].label for key in each.keys)), " ", tag("bdi", each.why))
+        for each in subject.missing
+    ]
+    return tag("ul", rows, class_="missing") if rows else Markup("")
 
 
 def minus_of(shown: str, value: Value) -> str:

@@ -124,6 +124,7 @@ def render(subject: Subject, *, mode: Mode = "file", assets: str = "", api: str 
         "trips": _trips(subject, load),
         "open_positions": cards.open_positions(subject),
         "numbers": cards.all_numbers(subject),
+        "missing": cards.missing(subject),
         "hash": subject.hash,
         "manifest": cards.manifest(subject),
         "home": tag("a", "All runs", href=home) if home else tag("span", "backtest report", class_="wide"),

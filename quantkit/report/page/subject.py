@@ -7,7 +7,7 @@ from quantkit.instruments import Instrument
 from quantkit.report.benchmark import Benchmark
 from quantkit.report.prices import Prices
 from quantkit.report.round_trips import Trips
-from quantkit.report.stats import Value
+from quantkit.report.stats import Missing, Value
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -32,8 +32,8 @@ class Subject(Protocol):
         ...
 
     @property
-    def warnings(self) -> list[str]:
-        """What a reader must know."""
+    def missing(self) -> list[Missing]:
+        """Statistics without a value, by reason."""
         ...
 
     @property

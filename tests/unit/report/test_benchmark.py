@@ -51,8 +51,11 @@ def test_an_instrument_that_comes_late_is_compared_from_then_on() -> None:
     assert math.isnan(held.returns[0])
     assert held.returns[1:].tolist() == pytest.approx([0.1, 0.2])
     assert held.return_pct == pytest.approx(32.0)
-    numbers = make_result(daily_marks=outcome.daily_marks).numbers
-    assert numbers["beta"] is not None
+    result = make_result(daily_marks=outcome.daily_marks)
+    assert result.numbers["buy_and_hold_pct"] == pytest.approx(32.0)
+    # Two days are left, and two points always lie on a line.
+    assert (result.numbers["beta"], result.numbers["correlation"], result.numbers["alpha_pct"]) == (None, None, None)
+    assert make_result().numbers["beta"] is not None
 
 
 def test_without_daily_marks_there_is_none_and_the_reason_is_said() -> None:

@@ -166,16 +166,21 @@ def test_tables_by_time_are_those_of_the_result(turns: Result, read: Reader) -> 
 
 def test_a_run_of_minutes_says_what_it_lacks(result_of: Callable[..., Result]) -> None:
     """Neither days nor hours, and no interval."""
-    read = Reader(render(result_of(end_ns=START_NS + 3_600 * 10**9)))
+    result = result_of(end_ns=START_NS + 3_600 * 10**9)
+    page = render(result)
+    read = Reader(page)
     assert "Needs a day; this run is shorter." in read.text
     assert "Needs 3 days; this run has less." in read.text
     assert "needs 20 days" in read.text
+    # Beside the statistics, by the names they have there, and in no bar of warning.
+    assert re.search(rb'<ul class="missing">.*<b>[^<]*Sharpe Ratio[^<]*</b>', page)
+    assert page.count(b'class="warn"') == len(result.outcome.warnings)
 
 
 def test_numbers_assumptions_and_warnings_stand_in_it(turns: Result, read: Reader) -> None:
     """Assumptions are never folded away: none of them is inside a `details`."""
     assert f"{turns.numbers['trades']:,}" in read.text
-    for said in (*turns.assumptions, *turns.warnings):
+    for said in (*turns.assumptions, *turns.outcome.warnings, *(each.why for each in turns.missing)):
         assert said in read.text
     assert turns.hash in read.text
     details = re.search(r"<details>.*?</details>", render(turns).decode(), re.DOTALL)

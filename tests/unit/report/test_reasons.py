@@ -111,4 +111,4 @@ def test_a_result_that_lacks_nothing_says_nothing() -> None:
     """No sentence without a reason."""
     result = run()
     numbers = dict.fromkeys(stats.STATS, 1.0)
-    assert stats.reasons(result.outcome, result.instruments, result.trips, numbers) == []
+    assert stats.missing(result.outcome, result.instruments, result.trips, numbers) == []
