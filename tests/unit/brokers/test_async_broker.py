@@ -366,6 +366,26 @@ def test_a_refused_change_is_told_once_and_the_order_stays_with_the_exchange() -
     assert strategy.heard[-1][1] is OrderState.FILLED
 
 
+def test_no_change_is_refused_to_an_order_that_has_ended() -> None:
+    """Its end is known, and about to be told, when the hook of the news before it asks for the change."""
+
+    class Hasty(Doing):
+        def on_order(self, order: Order) -> None:
+            super().on_order(order)
+            if order.state is OrderState.ACCEPTED:
+                pause(self)
+                self.amend(order, qty=2)
+
+    wire = Wire((at(2.2), Acknowledged(order_id="bt1", at_ns=at(2.1))), (at(2.2), execution("bt1", 1, 4, at(2.15))))
+    strategy = Hasty(deeds={1: buy})
+    prepared = Prepared(MemoryFeed(trades(), [SWAP], block_rows=1), strategy, OPTIONS, is_live=True)
+    Engine(prepared, lambda setup: AsyncBroker(setup, wire, wire)).run()
+    assert [(state, reason) for _, state, reason in strategy.heard] == [
+        (OrderState.ACCEPTED, ""),
+        (OrderState.FILLED, ""),
+    ]
+
+
 @pytest.mark.parametrize("seed", range(6))
 def test_what_the_run_booked_is_what_the_exchange_executed(seed: int) -> None:
     """Whatever was late, doubled, lost or out of order on the way."""
