@@ -155,8 +155,9 @@ def test_fills_are_shown_within_a_second(page: Page, run: Session) -> None:
         )
         assert min(ages) < SHOWN_MS, ages
         assert page.inner_text("#fills tr:first-child td:nth-child(2)") in ("buy", "sell")
-        assert page.locator("#orders tr").count() >= 1
-        assert page.locator(".ladder .own").count() >= 1
+        # Orders come and go with every quote, and not each rests within the levels shown.
+        page.locator("#orders tr").first.wait_for()
+        page.locator(".ladder .own").first.wait_for()
         # Names are text.
         assert "<img src=x onerror=alert(1)>" in page.evaluate("() => Lines.fills.map(fill => fill.tag).join()")
         assert page.locator("#orders img, #log img").count() == 0
