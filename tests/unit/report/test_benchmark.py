@@ -8,7 +8,7 @@ import msgspec
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import SPOT, START_NS, SWAP, make_outcome, make_result
+from handmade_run import SPOT, START_NS, SWAP, make_outcome, make_result
 
 import quantkit as qk
 from quantkit.clock import NS_PER_DAY, NS_PER_MIN

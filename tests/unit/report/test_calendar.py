@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import START_NS, make_outcome
+from handmade_run import START_NS, make_outcome
 
 from quantkit.clock import NS_PER_DAY, NS_PER_MIN
 from quantkit.engine.outcome import EquityCurve
