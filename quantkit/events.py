@@ -228,6 +228,68 @@ class Timing(msgspec.Struct, frozen=True, gc=False):
     sender: str = ""
 
 
+class PositionTier(msgspec.Struct, frozen=True, gc=False):
+    """One step of what an exchange demands of a position by its size, as it stood at `received_ns`.
+
+    All tiers of an instrument and a margin mode are told together, with one stamp; the last ones told hold.
+
+    Attributes:
+        margin_mode: `cross` or `isolated`.
+        tier: Counted from 1, the smallest positions.
+        min_qty, max_qty: The sizes that it is for, both included.
+        maintenance_margin_rate: Fraction of the notional below which the exchange liquidates.
+        initial_margin_rate: Fraction of the notional that opening takes, the reciprocal of `max_leverage`.
+        max_leverage: The highest leverage that may be set.
+    """
+
+    instrument: str
+    exchange_ns: int
+    received_ns: int
+    margin_mode: str
+    tier: int
+    min_qty: float
+    max_qty: float
+    maintenance_margin_rate: float
+    initial_margin_rate: float
+    max_leverage: float
+
+
+class PriceLimit(msgspec.Struct, frozen=True, gc=False):
+    """The band outside of which the exchange refuses orders.
+
+    Attributes:
+        highest_buy: The highest price of a buy order, None where there is none.
+        lowest_sell: The lowest price of a sell order, None where there is none.
+        is_enforced: Whether the exchange applies the band now.
+    """
+
+    instrument: str
+    exchange_ns: int
+    received_ns: int
+    highest_buy: float | None
+    lowest_sell: float | None
+    is_enforced: bool
+
+
+class FeeRate(msgspec.Struct, frozen=True, gc=False):
+    """The fees of an account's fills in an instrument, as they stood at `received_ns`.
+
+    Attributes:
+        maker: Fraction of the notional of an order that rested; above zero is paid, below zero a rebate.
+        taker: The same of an order that took liquidity.
+        level: The account's fee level, such as `Lv1`.
+        group: The exchange's group of instruments with equal fees.
+    """
+
+    instrument: str
+    exchange_ns: int
+    received_ns: int
+    maker: float
+    taker: float
+    level: str = ""
+    group: str = ""
+
+
 class InstrumentChange(msgspec.Struct, frozen=True):
     """An instrument's metadata are others from now on; no market data, but a row in their order."""
 
@@ -237,7 +299,20 @@ class InstrumentChange(msgspec.Struct, frozen=True):
     info: Instrument
 
 
-MarketEvent: TypeAlias = Ticker | Trade | Candle | BookUpdate | Mark | OpenInterest | Funding | Gap | Timing
+MarketEvent: TypeAlias = (
+    Ticker
+    | Trade
+    | Candle
+    | BookUpdate
+    | Mark
+    | OpenInterest
+    | Funding
+    | Gap
+    | Timing
+    | PositionTier
+    | PriceLimit
+    | FeeRate
+)
 
 #: One row of a feed.
 Row: TypeAlias = MarketEvent | InstrumentChange
@@ -554,6 +629,56 @@ EVENT_KINDS: Final[dict[str, EventKind]] = kinds_by_name(
             Field("sent_ns", "stamp"),
             Field("offset_ns", "int"),
             Field("sender", "text"),
+        ),
+        per="month",
+        is_sparse=True,
+        is_timed=False,
+    ),
+    EventKind(
+        name="position_tier",  # of the exchange's rules that can only be asked for, so that they are kept
+        event=PositionTier,
+        rank=11,
+        hook=None,
+        subscription=None,
+        fields=(
+            Field("margin_mode", "text"),
+            Field("tier", "int"),
+            Field("min_qty", "float", "size"),
+            Field("max_qty", "float", "size"),
+            Field("maintenance_margin_rate", "float", "number"),
+            Field("initial_margin_rate", "float", "number"),
+            Field("max_leverage", "float", "number"),
+        ),
+        per="month",
+        is_sparse=True,
+        is_timed=False,
+    ),
+    EventKind(
+        name="price_limit",
+        event=PriceLimit,
+        rank=12,
+        hook=None,
+        subscription=None,
+        fields=(
+            Field("highest_buy", "optional", "price"),
+            Field("lowest_sell", "optional", "price"),
+            Field("is_enforced", "flag"),
+        ),
+        per="month",
+        is_sparse=True,
+        is_timed=True,
+    ),
+    EventKind(
+        name="fee_rate",
+        event=FeeRate,
+        rank=13,
+        hook=None,
+        subscription=None,
+        fields=(
+            Field("maker", "float", "number"),
+            Field("taker", "float", "number"),
+            Field("level", "text"),
+            Field("group", "text"),
         ),
         per="month",
         is_sparse=True,

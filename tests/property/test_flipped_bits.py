@@ -16,7 +16,21 @@ from damage import flipped, unguarded
 
 import quantkit as qk
 from quantkit.clock import NS_PER_MIN, NS_PER_S, time_ns_of
-from quantkit.events import BookUpdate, Candle, Funding, Gap, Mark, MarketEvent, OpenInterest, Ticker, Timing, Trade
+from quantkit.events import (
+    BookUpdate,
+    Candle,
+    FeeRate,
+    Funding,
+    Gap,
+    Mark,
+    MarketEvent,
+    OpenInterest,
+    PositionTier,
+    PriceLimit,
+    Ticker,
+    Timing,
+    Trade,
+)
 from quantkit.live.verify import verify
 from quantkit.rows.columns import Block, Stream
 from quantkit.sandbox.server import SandboxServer
@@ -77,6 +91,9 @@ def _others() -> list[list[MarketEvent]]:
         [OpenInterest(SWAP, a + i * NS_PER_S, a + i * NS_PER_S, 1_000.0 + i, 10.0 + i, None) for i in range(5)],
         [Funding(SWAP, a + i * NS_PER_MIN, a + i * NS_PER_MIN, 0.0001 * i, a, True) for i in range(5)],
         [Gap(COIN, a + 5, a + 5, "tickers", a, a + 5, "sequence")],
+        [PositionTier(SWAP, a, a, "cross", 1 + i, 50.0 * i, 50.0 * i + 49, 0.004, 0.01, 100.0) for i in range(5)],
+        [PriceLimit(SWAP, a + i * NS_PER_S, a + i * NS_PER_S, 105.0 + i, None, True) for i in range(5)],
+        [FeeRate(SWAP, a + i * NS_PER_S, a + i * NS_PER_S, 0.0002, 0.0005, "Lv1", "4") for i in range(5)],
         [Timing(COIN, a + i * NS_PER_S, a + i * NS_PER_S, 0, a + i * NS_PER_S, 1_000 * i) for i in range(9)],
     ]
 

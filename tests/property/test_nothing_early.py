@@ -170,8 +170,10 @@ def test_nothing_is_known_before_it_could_be(way: str, setting: Setting) -> None
 def test_every_way_in_is_tried() -> None:
     """A new importer, feed or kind of row has to be added here."""
     assert set(IMPORTS) == set(FORMATS)
-    # Gaps and a live run's own timings come to no hook.
-    assert set(SUBSCRIBE) == set(EVENT_TYPES) - {"gap", "timing"}
+    # Gaps come unasked; a live run's own timings, tiers, limits and fees come to no hook.
+    silent = {kind.name for kind in EVENT_KINDS.values() if kind.is_stored and kind.hook is None}
+    assert silent == {"timing", "position_tier", "price_limit", "fee_rate"}
+    assert set(SUBSCRIBE) == set(EVENT_TYPES) - silent - {"gap"}
     feeds = set()
     for module in pkgutil.walk_packages(quantkit.feeds.__path__, "quantkit.feeds."):
         for _, found in inspect.getmembers(importlib.import_module(module.name), inspect.isclass):

@@ -162,7 +162,8 @@ def _rows(setting: Setting) -> tuple[list[list[MarketEvent]], Numbers]:
         ends = (opened, high, low, close)
         bars.append(Candle(NAME, close_ns, received_ns, open_ns, close_ns, *ends, 1.0, setting.interval))
     found.append(bars)
-    for kind in (type_ for name, type_ in EVENT_TYPES.items() if name not in ("candle", "timing")):
+    hooked = [name for name in EVENT_TYPES if EVENT_KINDS[name].hook is not None and name != "candle"]
+    for kind in (EVENT_TYPES[name] for name in hooked):
         numbers.restart()
         rows: list[MarketEvent] = []
         for number, at_ns in enumerate(

@@ -10,7 +10,20 @@ import pytest
 from damage import lines_of, resealed, write_lines
 
 from quantkit.clock import NS_PER_DAY, NS_PER_MIN, NS_PER_S, time_ns_of
-from quantkit.events import BookUpdate, Candle, Funding, Gap, Mark, MarketEvent, OpenInterest, Ticker, Trade
+from quantkit.events import (
+    BookUpdate,
+    Candle,
+    FeeRate,
+    Funding,
+    Gap,
+    Mark,
+    MarketEvent,
+    OpenInterest,
+    PositionTier,
+    PriceLimit,
+    Ticker,
+    Trade,
+)
 from quantkit.instruments import Side
 from quantkit.rows.columns import Block
 from quantkit.storage.writer import Writer
@@ -84,6 +97,17 @@ def one_of_each(
             OpenInterest(BTC, a, a, 0.0),
             OpenInterest(BTC, b, b, 1001.0, None, 1.0),
         ],
+        "position_tier": [
+            PositionTier(BTC, a, a, "cross", 1, 0.0, 50.0, 0.004, 0.01, 100.0),
+            PositionTier(BTC, a, a, "cross", 2, 51.0, 100.0, 0.005, 0.02, 50.0),
+            PositionTier(BTC, b, b, "isolated", 1, 0.0, 75.0, 0.0, 0.0, 100.0),
+        ],
+        "price_limit": [
+            PriceLimit(BTC, a, a, 105.5, 95.5, True),
+            PriceLimit(BTC, a, b, None, 95.5, False),
+            PriceLimit(BTC, b, b, None, None, False),
+        ],
+        "fee_rate": [FeeRate(BTC, a, a, 0.0002, 0.0005, "Lv1", "4"), FeeRate(BTC, b, b, -0.00005, 0.0003)],
         "funding": [Funding(BTC, a, a, -0.0001, b, False), Funding(BTC, b, b, 0.0002, b, True)],
         "gap": [
             Gap(BTC, a, a, "book", a - 5, a, "sequence"),

@@ -46,6 +46,11 @@ RELEASED = {
     "funding": "rate:float funding_ns:stamp is_settled:flag",
     "gap": "channel:text from_ns:stamp to_ns:stamp cause:text",
     "timing": "number:int sent_ns:stamp offset_ns:int sender:text",
+    "open_interest": "qty:float coins:optional usd:optional",
+    "position_tier": "margin_mode:text tier:int min_qty:float max_qty:float maintenance_margin_rate:float "
+    "initial_margin_rate:float max_leverage:float",
+    "price_limit": "highest_buy:optional lowest_sell:optional is_enforced:flag",
+    "fee_rate": "maker:float taker:float level:text group:text",
 }
 
 

@@ -65,7 +65,7 @@ def test_each_kind_goes_to_its_folder_by_day_or_month(
         assert stored(tmp_path, Stream(kind, BTC, "1m" if kind == "candle" else "")) == events
     months = {
         kind: [f"kind={kind}/instrument=BTC-USDT-SWAP/month=2026-01"]
-        for kind in ("funding", "gap", "mark", "open_interest")
+        for kind in ("fee_rate", "funding", "gap", "mark", "open_interest", "position_tier", "price_limit")
     }
     months["candle"] = ["kind=candle/interval=1m/instrument=BTC-USDT-SWAP/month=2026-01"]
     days = {
