@@ -23,7 +23,8 @@ class KnownInstruments:
     def __init__(self, feed: Feed, at_ns: int, *, is_live: bool) -> None:
         self._feed = feed
         self._is_live = is_live
-        self._current = dict(feed.instruments(at_ns))
+        self._begun = feed.instruments(at_ns)
+        self._changed: dict[str, Instrument] = {}
         self.has_begun = False
         self.asked: set[str] = set()
 
@@ -33,7 +34,7 @@ class KnownInstruments:
 
     def update(self, instruments: Mapping[str, Instrument]) -> None:
         """Use other metadata from now on."""
-        self._current.update(instruments)
+        self._changed.update(instruments)
 
     def find(self, instrument: str) -> Instrument:
         """Return an instrument as it is at present; before the run's start is known, as it is today.
@@ -41,9 +42,9 @@ class KnownInstruments:
         Raises:
             DataError, ConfigError: The id is unknown; the message lists the known ones.
         """
-        found = self._current.get(instrument)
+        found = self._changed.get(instrument) or self._begun.get(instrument)
         if found is None:
-            there = sorted({*self._current, *(stream.instrument for stream in self._feed.coverage())})
+            there = sorted({*self._begun, *(stream.instrument for stream in self._feed.coverage())})
             close = closest_id(instrument, there)
             hint = "there" if close is None else f"did you mean {close}? There"
             what = f"the live feed has no {instrument}" if self._is_live else f"no data: {instrument} is not there"

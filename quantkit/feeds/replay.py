@@ -79,8 +79,7 @@ class StoredRows(ABC):
         Args:
             at_ns: Metadata valid then, or else the first later ones; None takes the newest.
         """
-        known = {**self._stored_versions(), **self._given}
-        return {name: _valid(versions, at_ns) for name, versions in known.items()}
+        return InstrumentsAt(self._stored_versions(), self._given, at_ns)
 
     def changes(self, instrument: str, start_ns: int, end_ns: int) -> Sequence[Instrument]:
         """Return metadata that become valid within the span and differ from those before."""
@@ -397,6 +396,37 @@ def _versions(instruments: Iterable[Instrument]) -> dict[str, list[Instrument]]:
     for instrument in instruments:
         found.setdefault(instrument.id, {})[instrument.valid_from_ns] = instrument
     return {name: [by_ns[moment] for moment in sorted(by_ns)] for name, by_ns in found.items()}
+
+
+class InstrumentsAt(Mapping[str, Instrument]):
+    """The metadata of each instrument as valid at a moment, read when asked for.
+
+    Args:
+        stored, given: Versions by id in order of time; the given ones win.
+        at_ns: The moment; None takes the newest.
+    """
+
+    def __init__(
+        self,
+        stored: Mapping[str, Sequence[Instrument]],
+        given: Mapping[str, Sequence[Instrument]],
+        at_ns: int | None,
+    ) -> None:
+        self._stored = stored
+        self._given = given
+        self._at_ns = at_ns
+
+    def __getitem__(self, name: str) -> Instrument:
+        return _valid(self._given.get(name) or self._stored[name], self._at_ns)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(dict.fromkeys((*self._stored, *self._given)))
+
+    def __len__(self) -> int:
+        return len(self._stored.keys() | self._given.keys())
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._given or name in self._stored
 
 
 def _valid(versions: Sequence[Instrument], at_ns: int | None) -> Instrument:

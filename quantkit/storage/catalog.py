@@ -1,6 +1,9 @@
 """The contents of a data folder, read from its manifest."""
 
 from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import groupby
+from operator import attrgetter
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -70,10 +73,10 @@ class Catalog:
         self.entries = manifest.entries
         self.watched = manifest.watched
         self.unguarded = manifest.unguarded
-        self._versions: dict[str, list[Instrument]] | None = None
-        self._by_stream: dict[Stream, list[FileEntry]] = defaultdict(list)
-        for entry in self.entries:
-            self._by_stream[entry.stream].append(entry)
+        # The entries are in order of their streams.
+        runs = groupby(self.entries, key=attrgetter(*Stream._fields))
+        self._by_stream: dict[Stream, list[FileEntry]] = {Stream(*names): list(run) for names, run in runs}
+        self._versions = StoredVersions(self.root, self._by_stream)
         self._watched_by_stream: dict[Stream, list[Watched]] = defaultdict(list)
         for span in self.watched:
             self._watched_by_stream[span.stream].append(span)
@@ -127,26 +130,8 @@ class Catalog:
                 valid[name] = known[-1]
         return valid
 
-    def versions(self) -> dict[str, list[Instrument]]:
-        """Return every instrument's metadata by id, in order of `valid_from_ns`.
-
-        Raises:
-            DataError: A metadata file is not what it claims to be.
-        """
-        from quantkit.storage.files import read_instruments
-
-        if self._versions is None:
-            found = [
-                instrument
-                for entry in self.entries
-                if entry.kind == "instrument"
-                for instrument in read_instruments(self.root, entry)
-            ]
-            versions: dict[str, list[Instrument]] = defaultdict(list)
-            # A stable sort: of two that hold from the same moment, which no writer leaves, the later file's counts.
-            for instrument in sorted(found, key=lambda each: (each.id, each.valid_from_ns)):
-                versions[instrument.id].append(instrument)
-            self._versions = dict(versions)
+    def versions(self) -> "StoredVersions":
+        """Return every instrument's metadata by id, in order of `valid_from_ns`; files are read when asked for."""
         return self._versions
 
     def coverage(self) -> dict[Stream, Coverage]:
@@ -199,6 +184,43 @@ class Catalog:
         return {
             instrument: {key: tuple(values) for key, values in notes.items()} for instrument, notes in found.items()
         }
+
+
+class StoredVersions(Mapping[str, Sequence[Instrument]]):
+    """The metadata of a catalog's instruments by id, in order of `valid_from_ns`.
+
+    An instrument's files are read when it is asked for: a catalog may hold many hundred, and a run needs a few.
+
+    Args:
+        root: Where the files lie.
+        files: The catalog's files by stream.
+
+    Raises:
+        DataError: When asked for an instrument whose metadata file is not what it claims to be.
+    """
+
+    def __init__(self, root: Root, files: Mapping[Stream, Sequence[FileEntry]]) -> None:
+        self._root = root
+        self._files = {stream.instrument: files[stream] for stream in files if stream.kind == "instrument"}
+        self._read: dict[str, list[Instrument]] = {}
+
+    def __getitem__(self, name: str) -> list[Instrument]:
+        from quantkit.storage.files import read_instruments
+
+        if name not in self._read:
+            found = [each for entry in self._files[name] for each in read_instruments(self._root, entry)]
+            # A stable sort: of two that hold from the same moment, which no writer leaves, the later file's counts.
+            self._read[name] = sorted(found, key=lambda each: each.valid_from_ns)
+        return self._read[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(sorted(self._files))
+
+    def __len__(self) -> int:
+        return len(self._files)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._files
 
 
 def stored(stream: Stream) -> Stream:

@@ -407,6 +407,6 @@ def _examiner_of(stream: Stream, versions: Sequence[Instrument]) -> _Examiner:
 def _versions(catalog: Catalog) -> Mapping[str, Sequence[Instrument]]:
     """Return the metadata by id; none where a file of them cannot be read, which is a finding of its own."""
     try:
-        return catalog.versions()
+        return dict(catalog.versions())
     except DataError:
         return {}

@@ -146,6 +146,9 @@ class Root:
         """
         if not self.exists(relative):
             return None
+        if self._local is not None:
+            with self._readable(relative):
+                return self._inside(self._local / relative).read_bytes()
         with self.open(relative) as file, self._readable(relative):
             return bytes(file.read())
 

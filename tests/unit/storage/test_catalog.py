@@ -546,3 +546,31 @@ def test_metadata_of_another_instrument_are_named(tmp_path: Path, tamper: Callab
 def test_gaps_are_a_stream_of_their_own(store: Callable[..., Path]) -> None:
     root = store([Gap(BTC, START_NS, START_NS, "candle 1m", START_NS - NS_PER_S, START_NS, "missing")])
     assert list(Catalog(root).coverage()) == [Stream("gap", BTC)]
+
+
+# Many files ---------------------------------------------------------------------------------------------------
+
+
+def test_metadata_are_read_of_the_instruments_that_are_asked_for(tmp_path: Path) -> None:
+    """A catalog of many instruments opens none of their files beforehand, and a run opens its own."""
+    keep(tmp_path, instrument(), Instrument("ETH-USDT", price_step="0.01", qty_step="0.001"))
+    catalog = Catalog(tmp_path)
+    (gone,) = (tmp_path / entry.path for entry in catalog.entries if entry.instrument == "ETH-USDT")
+    gone.unlink()
+    versions, known = catalog.versions(), ReplayFeed(tmp_path).instruments(START_NS)
+    assert [*versions] == [*known] == ["ETH-USDT", BTC]
+    assert (len(versions), len(known)) == (2, 2)
+    assert versions[BTC] == [instrument()]
+    assert known[BTC] == instrument()
+    with pytest.raises(DataError, match="the file is missing though the manifest lists it"):
+        known["ETH-USDT"]
+
+
+def test_a_path_that_comes_twice_is_refused_though_its_lines_are_plainly_good(
+    store: Callable[..., Path], make_trades: Make
+) -> None:
+    root = store(make_trades(3))
+    lines = lines_of(root)
+    write_lines(root, [*lines, lines[-1]])
+    with pytest.raises(DataError, match=rf"line {len(lines) + 1}: kind, span or path .* is impossible"):
+        Catalog(root)
