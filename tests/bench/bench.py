@@ -18,6 +18,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 import live_book
 import live_control
 import live_decode
+import live_pages
 import live_socket
 import orders
 import report
@@ -227,6 +228,7 @@ BENCHES = {
     "socket": lambda _: live_socket.run(),
     "report": report.bench_report,
     "control": lambda _: live_control.run(),
+    "pages": lambda _: live_pages.run(),
 }
 
 
