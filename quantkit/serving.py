@@ -5,7 +5,7 @@ import contextlib
 import signal
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from typing import TYPE_CHECKING, Any, Final
 
 from quantkit.errors import ConfigError
@@ -121,7 +121,12 @@ class ServerThread:
 
 
 def run_until_signal(
-    server: "uvicorn.Server", listening: socket.socket, *, what: str, on_ready: Callable[[], None]
+    server: "uvicorn.Server",
+    listening: socket.socket,
+    *,
+    what: str,
+    on_ready: Callable[[], None],
+    until: Callable[[], Coroutine[Any, Any, None]] | None = None,
 ) -> None:
     """Run a server in the main thread until SIGINT or SIGTERM.
 
@@ -130,6 +135,7 @@ def run_until_signal(
         listening: Its socket; closed at the end.
         what: Names it in errors.
         on_ready: Called once connections are taken.
+        until: The server ends also when this does; None for a signal alone.
 
     Raises:
         ConfigError: It cannot run.
@@ -143,6 +149,13 @@ def run_until_signal(
         if await _has_started(server, running) and not is_stopped:
             on_ready()
             is_ready = True
+        if until is None:
+            await running
+            return
+        ending = asyncio.create_task(until())
+        await asyncio.wait((running, ending), return_when=asyncio.FIRST_COMPLETED)
+        server.should_exit = True
+        ending.cancel()
         await running
 
     def stop(*_: object) -> None:

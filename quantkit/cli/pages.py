@@ -4,6 +4,7 @@ import subprocess
 import sys
 import threading
 from contextlib import suppress
+from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
@@ -18,7 +19,8 @@ _END_S: Final = 5.0
 class Pages:
     """Starts `quantkit serve --live` for a run, and ends it with the command; what becomes of it is nothing to the run.
 
-    What it prints, its link among it, is printed here as well, since the view of the run has the terminal.
+    Where the command is killed, the server sees that the run is over, and ends by itself. What it prints, its link
+    among it, is printed here as well, since the view of the run has the terminal.
 
     Args:
         address: Where it listens, `HOST:PORT`.
@@ -52,7 +54,18 @@ class Pages:
         """Start it, once the folder of the run is known."""
         if self._server is not None:
             return
-        arguments = ["serve", "--live", run, "--host", self._host, "--port", self._port]
+        arguments = [
+            "serve",
+            "--runs",
+            str(Path(run).parent),
+            "--live",
+            run,
+            "--with-run",
+            "--host",
+            self._host,
+            "--port",
+            self._port,
+        ]
         self._server = subprocess.Popen(
             [sys.executable, "-m", "quantkit", *arguments],
             stdin=subprocess.DEVNULL,

@@ -16,6 +16,7 @@ from quantkit.errors import ConfigError
 @click.option(
     "--live", "live_run", metavar="RUN", help="Folder of a paper run that is under way, to follow and command."
 )
+@click.option("--with-run", is_flag=True, help="End some seconds after the live run.")
 @click.option("--data", default="data", show_default=True, metavar="DIR", help="Data folder to list.")
 @click.option("--host", default="127.0.0.1", show_default=True, metavar="ADDRESS", help="Where to listen.")
 @click.option(
@@ -47,6 +48,7 @@ def serve(
     key: Path | None,
     token_file: Path | None,
     *,
+    with_run: bool,
     may_be_seen: bool,
     is_opened: bool,
 ) -> None:
@@ -63,6 +65,8 @@ def serve(
     """
     if (certificate is None) is not (key is None):
         raise ConfigError("--certificate and --key go together; give both")
+    if with_run and live_run is None:
+        raise ConfigError("--with-run needs the run: add --live RUN")
 
     from quantkit.live.control import ControlClient
     from quantkit.runs.folder import Runs
@@ -96,8 +100,11 @@ def serve(
             certificate=certificate,
             key=key,
             may_be_seen=may_be_seen,
+            ends_with_run=with_run,
             on_ready=ready,
         )
+        if with_run and link is not None and link.is_over:
+            click.echo("quantkit serve: the run is over, and so is its server")
     finally:
         if opener is not None:
             opener.close()

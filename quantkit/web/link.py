@@ -11,7 +11,7 @@ import msgspec
 
 from quantkit import clock
 from quantkit.clock import NS_PER_MS
-from quantkit.errors import QuantkitError
+from quantkit.errors import ConfigError, QuantkitError
 from quantkit.live.status import LiveStatus
 from quantkit.orders import Fill
 from quantkit.web.access import Visitor
@@ -24,6 +24,7 @@ FILLS_MAX: Final = 1000
 #: How long one may think about a dangerous command.
 CONFIRM_S: Final = 10.0
 _ASKED_MAX: Final = 100
+_LOOK_S: Final = 0.25
 _RETRY_S: Final = (0.25, 0.5, 1.0, 2.0)
 #: What these do cannot be undone.
 _DANGEROUS: Final = frozenset(("cancel_all", "stop"))
@@ -61,6 +62,7 @@ class LiveLink:
         encoded: The same as JSON, encoded once for all pages.
         taken_ns: When it came, UTC ns.
         reason: Why nothing comes now; "" while it does.
+        is_over: Whether there is no such run any more, as far as its folder tells.
         version: Grows with each change of these.
         prices: A line for each instrument.
         equity: A line.
@@ -76,6 +78,7 @@ class LiveLink:
         self.encoded = msgspec.Raw(b"null")
         self.taken_ns = 0
         self.reason = "no status has come yet"
+        self.is_over = False
         self.version = 0
         self.prices: dict[str, Trail] = {}
         self.equity = Trail()
@@ -94,9 +97,18 @@ class LiveLink:
                     tries = 0
             except (QuantkitError, OSError) as error:
                 reason = " ".join(str(error).split()) or type(error).__name__
+                # Of a lost connection nobody knows; that no run listens there is known.
+                self.is_over = isinstance(error, ConfigError)
             self._lose(reason)
             await asyncio.sleep(_RETRY_S[min(tries, len(_RETRY_S) - 1)])
             tries += 1
+
+    async def over(self, for_s: float) -> None:
+        """Return once the run has been over for so long."""
+        since_s = None
+        while since_s is None or clock.monotonic_s() - since_s < for_s:
+            since_s = (since_s or clock.monotonic_s()) if self.is_over else None
+            await asyncio.sleep(_LOOK_S)
 
     async def changed(self, version: int) -> None:
         """Return once something is newer than a version."""
@@ -108,6 +120,7 @@ class LiveLink:
         self.encoded = msgspec.Raw(msgspec.json.encode(status))
         self.taken_ns = self._wall_ns()
         self.reason = ""
+        self.is_over = False
         if status.equity is not None:
             self.equity.add(status.now_ns // NS_PER_MS, status.equity)
         # Statuses overlap: what was had before is left out by its time.

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self
 
@@ -27,6 +28,8 @@ HEAD_S: Final = 10.0
 MESSAGE_BYTES: Final = 4096
 #: Answers to pings that a client may leave unread.
 UNREAD_BYTES: Final = 2**20
+#: A server that ends with its run lets pages read for so long that the run is over.
+FAREWELL_S: Final = 5.0
 #: Below the folder of runs.
 SESSIONS: Final = ".serve-sessions.json"
 
@@ -104,6 +107,7 @@ def serve(
     certificate: Path | None,
     key: Path | None,
     may_be_seen: bool,
+    ends_with_run: bool = False,
     on_ready: Callable[[str, str, str], None],
 ) -> None:
     """Run the web application until SIGINT or SIGTERM. Call it from the main thread.
@@ -117,6 +121,7 @@ def serve(
         token_file: File of the token, made where it is missing; None makes one up for this start.
         certificate, key: PEM files; with them it speaks TLS.
         may_be_seen: Whether the user knows that others on the network can read along without TLS.
+        ends_with_run: Whether to end some seconds after the live run.
         on_ready: Called with URL, one-time link and token once connections are taken.
 
     Raises:
@@ -146,6 +151,7 @@ def serve(
         listening,
         what=WHAT,
         on_ready=lambda: on_ready(url, link_of(url, admission), admission.token),
+        until=None if link is None or not ends_with_run else partial(link.over, FAREWELL_S),
     )
 
 

@@ -5,132 +5,29 @@ from __future__ import annotations
 import http.client
 import http.server
 import json
-import re
-import signal
 import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from browsing import Look, Watch, every_look
-
-from quantkit.clock import monotonic_s
+from browsing_live import Session, controlled, followed, opened, served, wait_for_words
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
 
-#: A strategy with fills all the time, an order that rests, and names that would be markup.
-STRATEGY = '''
-import quantkit as qk
-
-
-class Busy(qk.Strategy):
-    """Buys and sells in turn."""
-
-    instrument: str = "BTC-USDT-SWAP"
-
-    def on_start(self) -> None:
-        self.subscribe_book(self.instrument)
-        self.every("300ms")
-        self.turn = 0
-
-    def on_timer(self, name: str) -> None:
-        book = self.book(self.instrument)
-        if book is None or book.mid is None:
-            return
-        self.turn += 1
-        side = self.buy if self.turn % 2 else self.sell
-        side(self.instrument, 0.01, tag="<img src=x onerror=alert(1)>")
-        self.quote(self.instrument, bid=book.mid * (1 - 2e-5), ask=None, qty=0.01)
-'''
 SHOWN_MS = 1000
-
-
-class Session(NamedTuple):
-    """A run under way."""
-
-    folder: Path
-    process: subprocess.Popen[str]
-
-
-@contextmanager
-def quantkit(*words: str, cwd: Path) -> Iterator[subprocess.Popen[str]]:
-    """Run a command, ended as by Ctrl-C if it still runs."""
-    command = [sys.executable, "-m", "quantkit", *words]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=cwd) as process:
-        try:
-            yield process
-        finally:
-            if process.poll() is None:
-                process.send_signal(signal.SIGINT)
-                try:
-                    process.wait(30)
-                except subprocess.TimeoutExpired:
-                    process.kill()
-
-
-def said(process: subprocess.Popen[str], pattern: str) -> str:
-    """Return what a process prints by a pattern."""
-    assert process.stdout is not None
-    seen = []
-    for line in process.stdout:
-        seen.append(line)
-        found = re.search(pattern, line)
-        if found:
-            return found[0]
-    raise AssertionError("".join(seen))
 
 
 @pytest.fixture
 def run(tmp_path: Path) -> Iterator[Session]:
     """A paper run that can be controlled."""
-    (tmp_path / "busy.py").write_text(STRATEGY, encoding="utf-8")
-    with quantkit("sandbox", "--port", "0", "--instruments", "6", cwd=tmp_path) as sandbox:
-        address = said(sandbox, r"ws://127\.0\.0\.1:\d+")
-        words = ("live", "--paper", "busy.py", "--url", address, "--control", "--plain")
-        with quantkit(*words, cwd=tmp_path) as process:
-            until_s = monotonic_s() + 60
-            while not (found := list((tmp_path / "runs").glob("*/control.json"))):
-                assert process.poll() is None, process.stdout.read() if process.stdout else ""
-                assert monotonic_s() < until_s, "the run did not start"
-            # What nobody reads would fill the pipe, and stop the run.
-            threading.Thread(target=process.communicate, daemon=True).start()
-            yield Session(found[0].parent, process)
-
-
-@contextmanager
-def served(run: Session, port: int = 0) -> Iterator[str]:
-    """Serve a run; give the one-time link."""
-    root = run.folder.parents[1]
-    words = ("serve", "--runs", "runs", "--live", str(run.folder), "--port", str(port))
-    with quantkit(*words, cwd=root) as process:
-        yield said(process, r"http://127\.0\.0\.1:\d+/open#\S+")
-
-
-@contextmanager
-def followed(page: Page, run: Session) -> Iterator[str]:
-    """Open the live page of a run; leave it before its server ends, which would be an error on the console."""
-    with served(run) as link:
-        yield opened(page, link)
-        page.goto("about:blank")
-
-
-def opened(page: Page, link: str) -> str:
-    """Follow the link to the live page, and return the base of the server."""
-    base = link.partition("/open#")[0]
-    page.goto(link)
-    page.wait_for_url(f"{base}/live")
-    page.wait_for_selector("html[data-state=whole]")
-    return base
-
-
-def wait_for_words(page: Page, words: str) -> None:
-    page.wait_for_function("words => document.getElementById('state_words').textContent.includes(words)", arg=words)
+    with controlled(tmp_path) as session:
+        yield session
 
 
 def test_fills_are_shown_within_a_second(page: Page, run: Session) -> None:

@@ -42,9 +42,8 @@ def test_it_is_started_once_with_the_run_and_ends_with_the_command(
         while not said and time.monotonic() < until:
             time.sleep(0.01)
         assert server.poll() is None
-    assert started == [
-        [sys.executable, "-m", "quantkit", "serve", "--live", "runs/Mine-1", "--host", "127.0.0.1", "--port", "9000"]
-    ]
+    words = ["serve", "--runs", "runs", "--live", "runs/Mine-1", "--with-run", "--host", "127.0.0.1", "--port", "9000"]
+    assert started == [[sys.executable, "-m", "quantkit", *words]]
     assert server.poll() is not None
     assert said == ["open http://127.0.0.1:9/#a[2J"]
 

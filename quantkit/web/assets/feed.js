@@ -3,7 +3,7 @@
 const Feed = (() => {
   const WAITS_MS = [250, 500, 1000, 2000, 4000];
   const SIGNED_OUT = 4401;
-  let tries = 0, arrived = 0, age = 0, isOpen = false, reason = "connecting";
+  let tries = 0, arrived = 0, age = 0, isOpen = false, reason = "connecting", told = "";
 
   /** Follow the run; `take` gets each message. */
   async function follow(take) {
@@ -18,6 +18,7 @@ const Feed = (() => {
     socket.addEventListener("message", event => {
       const message = JSON.parse(event.data);
       [tries, isOpen, arrived, age, reason] = [0, true, performance.now(), message.age_ms, message.reason];
+      told = reason;
       take(message);
     });
     socket.addEventListener("close", event => {
@@ -28,7 +29,8 @@ const Feed = (() => {
   }
 
   function lost(why, again) {
-    [isOpen, reason] = [false, why];
+    // What the server knew of the run stays true when the server has gone as well.
+    [isOpen, reason] = [false, told ? `${told}; ${why}` : why];
     setTimeout(again, WAITS_MS[Math.min(tries++, WAITS_MS.length - 1)]);
   }
 

@@ -63,11 +63,12 @@
     box.addEventListener("change", () => pick(run.id, box.checked));
     const title = run.is_whole ? make("a", {href: "/runs/" + encodeURIComponent(run.id)}, run.name) : make("b", {}, run.name);
     const words = Object.entries(run.parameters).map(([name, value]) => `${name}=${plain(value)}`).join(" ");
-    const span = run.start ? `${run.start.slice(0, 10)} to ${run.end.slice(0, 10)}` : "";
-    const kind = run.kind === "live" ? make("span", {class: "tag"}, "live") : "";
+    const span = !run.start ? "" : run.end ? `${run.start.slice(0, 10)} to ${run.end.slice(0, 10)}` : `from ${run.start.slice(0, 10)}`;
+    const tags = [run.kind === "live" ? make("span", {class: "tag"}, "live") : "",
+      run.state === "finished" ? "" : make("span", {class: run.state === "running" ? "tag" : "tag bad", title: run.note}, run.state)];
     return make("tr", {},
       make("td", {}, box),
-      make("td", {class: "text"}, make("bdi", {}, title), " ", kind, make("small", {class: "mono"}, words)),
+      make("td", {class: "text"}, make("bdi", {}, title), " ", ...tags, make("small", {class: "mono"}, words)),
       cell(span, "wide text"),
       cell(number(stats.return_pct, value => Format.signed(value) + " %"), sense(stats.return_pct)),
       cell(number(stats.sharpe_ratio, Format.signed)),
