@@ -20,6 +20,7 @@ from quantkit.instruments import Instrument
 from quantkit.rows.columns import Block, Stream
 from quantkit.storage.catalog import Catalog, Coverage
 from quantkit.storage.files import DataFile
+from quantkit.storage.manifest import MANIFEST
 from quantkit.storage.quality import check
 from quantkit.storage.root import Root
 from quantkit.storage.writer import Writer
@@ -569,8 +570,8 @@ def test_metadata_are_read_of_the_instruments_that_are_asked_for(tmp_path: Path)
 def test_a_path_that_comes_twice_is_refused_though_its_lines_are_plainly_good(
     store: Callable[..., Path], make_trades: Make
 ) -> None:
-    root = store(make_trades(3))
-    lines = lines_of(root)
-    write_lines(root, [*lines, lines[-1]])
+    manifest = store(make_trades(3)) / MANIFEST
+    lines = manifest.read_bytes().splitlines(keepends=True)
+    manifest.write_bytes(b"".join([*lines, lines[-1]]))
     with pytest.raises(DataError, match=rf"line {len(lines) + 1}: kind, span or path .* is impossible"):
-        Catalog(root)
+        Catalog(manifest.parent)
