@@ -1,6 +1,7 @@
 """The result of a run: the exact records, and pandas views built on first use."""
 
 from collections.abc import Iterable, Mapping
+from datetime import date
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
@@ -323,11 +324,18 @@ class Result:
 
     # Showing --------------------------------------------------------------------------------------------------
 
-    def plot(self) -> "Plot":
-        """Return price, position, equity and drawdown as a picture that a notebook shows and lets one zoom."""
+    def plot(self, start: str | int | date | None = None, end: str | int | date | None = None) -> "Plot":
+        """Return price, position, equity and drawdown as a picture that a notebook shows and lets one zoom.
+
+        Args:
+            start, end: What is drawn: a day, a UTC time, or ns since 1970; default the whole run.
+
+        Raises:
+            ConfigError: Nothing of the run lies between them.
+        """
         from quantkit.report.plots import Plot
 
-        return Plot(self)
+        return Plot(self, start, end)
 
     @property
     def money_decimals(self) -> int:

@@ -15,13 +15,15 @@ from report_runs import BTC, ETH, HOSTILE, SPIKE, SPIKE_HIGH, SPIKE_LOW, START_N
 
 import quantkit as qk
 from quantkit.clock import NS_PER_MIN, NS_PER_MS
+from quantkit.report.kernel import KernelRows
+from quantkit.report.page import page as page_module
 from quantkit.report.page.markup import printable
 from quantkit.report.page.packing import pack, unpack
 from quantkit.report.page.page import ASSETS
 from quantkit.report.result import Result
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Page
+    from playwright.sync_api import FrameLocator, Page, WebSocketRoute
 
 MODEL = """const model = (type, name) => Bokeh.documents.flatMap(each => [...each.all_models])
     .find(each => each.type === type && each.name === name);"""
@@ -292,6 +294,136 @@ def test_a_card_alone_draws_in_a_frame(page: "Page", turns: Result, tmp_path: Pa
     inside = page.frame_locator("iframe")
     inside.locator("html[data-state=whole]").wait_for(state="attached")
     assert inside.locator("#stack canvas").count() > 0
+
+
+# A notebook's frame, and the kernel behind it -------------------------------------------------------------------------
+
+NOTEBOOK = "http://localhost:8888/notebook"
+
+
+class Kernel:
+    """A notebook's page, and the kernel behind the message channel that Jupyter Server would give it.
+
+    Args:
+        page: Where the notebook is shown.
+        rows: What the kernel answers with; None for a kernel that knows nothing of plots.
+    """
+
+    def __init__(self, page: "Page", rows: KernelRows | None) -> None:
+        self.asked: list[dict[str, Any]] = []
+        self.opened: list[str] = []
+        self._page = page
+        self._rows = rows
+        page.route_web_socket("**/api/kernels/**", self._open)
+
+    def show(self, output: str, *, base: str = "/") -> "FrameLocator":
+        """Show an output of a cell, on a page that names its server or none, and return its frame once it is drawn."""
+        named = f' data-base-url="{base}"' if base else ""
+        whole = f"<!doctype html><title>notebook</title><link rel=icon href=data:,><body{named}>{output}"
+        self._page.route(NOTEBOOK, lambda route: route.fulfill(body=whole, content_type="text/html; charset=utf-8"))
+        self._page.goto(NOTEBOOK)
+        frame = self._page.frame_locator("iframe")
+        frame.locator("html[data-state=whole]").wait_for(state="attached")
+        return frame
+
+    def _open(self, socket: "WebSocketRoute") -> None:
+        self.opened.append(socket.url)
+        socket.on_message(lambda message: self._answer(socket, json.loads(message)))
+
+    def _answer(self, socket: "WebSocketRoute", message: dict[str, Any]) -> None:
+        kind, content = message["header"]["msg_type"], message["content"]
+        comm = content["comm_id"]
+        if kind == "comm_open" and self._rows is None:
+            socket.send(json.dumps({"header": {"msg_type": "comm_close"}, "content": {"comm_id": comm}}))
+        if kind == "comm_msg" and self._rows is not None:
+            # What other cells print comes over the same channel.
+            socket.send(json.dumps({"header": {"msg_type": "stream"}, "content": {"text": "a word"}}))
+            self.asked.append(content["data"])
+            data = json.loads(json.dumps(self._rows.answer(content["data"])))
+            socket.send(json.dumps({"header": {"msg_type": "comm_msg"}, "content": {"comm_id": comm, "data": data}}))
+
+
+@pytest.fixture
+def cut(turns: Result, monkeypatch: pytest.MonkeyPatch) -> KernelRows:
+    """A kernel whose plots hold 1,500 of 7,200 rows."""
+    monkeypatch.setattr(page_module, "ROWS_MAX", 1_500)
+    rows = KernelRows("abc-1")
+    monkeypatch.setattr("quantkit.report.plots.kernel_rows", lambda: rows)
+    return rows
+
+
+def look_at(frame: "FrameLocator", middle_ms: float, span_ms: float) -> None:
+    """Go to a span of a frame's chart."""
+    ends = [middle_ms - span_ms / 2, middle_ms + span_ms / 2]
+    frame.locator("html").evaluate("(_, [from, to]) => View.set(from, to)", ends)
+
+
+def wait_for_words(frame: "FrameLocator", words: str) -> None:
+    """Wait until a frame's chart says what it draws in certain words."""
+    frame.locator("#resolution", has_text=words).wait_for()
+
+
+#: A stretch of the run without fills, around which single rows would be kept.
+QUIET_MS = START_NS / NS_PER_MS + 4_005 * 60_000
+
+
+def test_a_card_asks_the_kernel_for_rows_that_it_does_not_hold(page: "Page", cut: KernelRows, turns: Result) -> None:
+    """Down to single candles, with one question for a view, and none for what it has."""
+    kernel = Kernel(page, cut)
+    frame = kernel.show(turns.plot()._repr_html_())
+    said = frame.locator("#resolution")
+    assert "finer ones come from the notebook's kernel" in said.inner_text()
+    assert not kernel.asked
+    look_at(frame, QUIET_MS, 4e6)
+    wait_for_words(frame, "Price: all candles of 1 min")
+    wicks = frame.locator("html").evaluate(f"_ => ({READ_PANEL})('wicks')")
+    assert wicks["high"][wicks["x"].index(START_NS // NS_PER_MS + SPIKE * 60_000 + 30_000)] == SPIKE_HIGH
+    assert kernel.opened == ["ws://localhost:8888/api/kernels/abc-1/channels?" + kernel.opened[0].partition("?")[2]]
+    asked = len(kernel.asked)
+    look_at(frame, QUIET_MS, 3.9e6)
+    page.wait_for_timeout(300)
+    assert len(kernel.asked) == asked == 1
+    # Far outside of what was asked for before: the same channel is used again.
+    look_at(frame, QUIET_MS - 2e8, 4e6)
+    wait_for_words(frame, "Price: all candles of 1 min")
+    assert len(kernel.opened) == 1
+    assert len(kernel.asked) <= 2
+    # A wide view gets extremes, once.
+    asked = len(kernel.asked)
+    look_at(frame, QUIET_MS, 1.5e8)
+    wait_for_words(frame, "the lowest and the highest of 2 candles")
+    page.wait_for_timeout(300)
+    assert len(kernel.asked) == asked + 1
+
+
+@pytest.mark.parametrize("missing", ["server", "target", "script"])
+def test_a_card_without_its_kernel_draws_what_it_holds_and_says_so(
+    page: "Page", cut: KernelRows, turns: Result, missing: str
+) -> None:
+    """In a saved notebook, in a program that is no Jupyter server, or where its script is not trusted."""
+    output = turns.plot()._repr_html_()
+    assert "<script>" in output
+    kernel = Kernel(page, None if missing == "target" else cut)
+    if missing == "script":
+        output = output[: output.index("<script>")]
+    frame = kernel.show(output, base="" if missing == "server" else "/")
+    look_at(frame, QUIET_MS, 4e6)
+    wait_for_words(frame, "Finer rows came from the kernel that drew this cell")
+    wait_for_words(frame, "Price: each point the lowest and the highest of")
+    drawn = frame.locator("html").evaluate(f"_ => ({READ_PANEL})('price')")
+    assert max(drawn["y"]) == SPIKE_HIGH
+    assert len(kernel.opened) == (missing == "target")
+
+
+def test_a_card_draws_a_span_alone(page: "Page", cut: KernelRows, turns: Result) -> None:
+    """Row by row, however long the run; nothing needs to be asked."""
+    output = turns.plot("2025-05-07T18:00", "2025-05-08T00:00")._repr_html_()
+    kernel = Kernel(page, cut)
+    frame = kernel.show(output)
+    assert frame.locator("#resolution").inner_text() == "Price: all candles of 1 min. No extreme is left out."
+    drawn = frame.locator("html").evaluate(f"_ => ({READ_PANEL})('price')")
+    assert max(drawn["y"]) == SPIKE_HIGH
+    assert "<script>" not in output
 
 
 # The rules in two languages ------------------------------------------------------------------------------------------

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from contextlib import suppress
 from importlib.resources import files
-from typing import Any, Final, Literal, TypeAlias
+from typing import Any, Final, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -18,7 +18,9 @@ from quantkit.report.prices import PriceRows, traded
 from quantkit.report.round_trips import RoundTrip
 from quantkit.report.text import strategy_of
 
-Mode: TypeAlias = Literal["card", "file", "served"]
+Mode: TypeAlias = Literal["file", "served"]
+#: The first and the last moment, UTC ns.
+Span: TypeAlias = tuple[int, int]
 ASSETS: Final = files("quantkit.report.page") / "assets"
 STYLE: Final = "report.css"
 #: The page's scripts in the order in which they run; each defines one name.
@@ -79,13 +81,45 @@ def asset(name: str) -> str:
     return (ASSETS / name).read_text(encoding="utf-8")
 
 
+class Card(NamedTuple):
+    """The chart of a run as a page of its own.
+
+    Attributes:
+        page: It.
+        instruments: In the order of its tabs.
+        is_cut: Whether a price path is longer than what it holds.
+    """
+
+    page: str
+    instruments: list[str]
+    is_cut: bool
+
+
+def card(subject: Subject, span: Span | None = None, *, plot: str = "") -> Card:
+    """Return the chart of a run alone, for a notebook.
+
+    Args:
+        subject: The result.
+        span: What is drawn; it lies in the run, and is the run's by default.
+        plot: The name under which the page asks whoever shows it for rows that it does not hold; "" for nobody.
+    """
+    paths, reasons = tracks_of(subject, span)
+    load = payload(subject, paths, reasons)
+    is_cut = any(path.stride > 1 for path in paths)
+    begin_ns, end_ns = span or (subject.outcome.start_ns, subject.outcome.end_ns)
+    load.meta.update(mode="card", plot=plot if is_cut else "", begin=begin_ns // NS_PER_MS, end=end_ns // NS_PER_MS)
+    load.meta["is_fine"] = end_ns - begin_ns < NS_PER_DAY
+    figures = _figures(subject, load, only_panels=True)
+    page = fill(asset("card.html"), _shared(subject, load, figures, "file", _spans(begin_ns, end_ns)))
+    return Card(page, [*(path.rows.instrument for path in paths), *reasons], is_cut)
+
+
 def render(subject: Subject, *, mode: Mode = "file", assets: str = "", api: str = "", home: str = "") -> bytes:
     """Return the page of a run.
 
     Args:
         subject: The result.
-        mode: `file` holds everything and asks no network; `card` is its chart alone, for a notebook; `served` names
-            its scripts and asks for its rows.
+        mode: `file` holds everything and asks no network; `served` names its scripts and asks for its rows.
         assets: Where a served page finds `report.css`, the scripts and `bokeh.min.js`, without a slash at its end.
         api: Where a served page asks for `prices/<instrument>?from&to&buckets`, likewise.
         home: Where a served page leads back to; "" for nowhere.
@@ -93,19 +127,10 @@ def render(subject: Subject, *, mode: Mode = "file", assets: str = "", api: str 
     paths, reasons = tracks_of(subject)
     load = payload(subject, paths, reasons)
     load.meta.update(mode=mode, api=api)
-    figures = _figures(subject, load, only_panels=mode == "card")
+    figures = _figures(subject, load, only_panels=False)
     name, _ = strategy_of(subject.config)
-    shared: dict[str, Content] = {
-        "policy": POLICY if mode != "served" else SERVED_POLICY,
-        "title": f"{name}, {', '.join(list(subject.instruments)[:3])}",
-        "style": _style(mode, assets),
-        "chart": Markup(fill(asset("chart.html"), {"tabs": _tabs(load), "spans": _spans(subject)})),
-        "data": text([data_block("meta", load.meta), data_block("figures", figures), data_block("first", load.first)]),
-        "rest": data_block("rest", _rest(load, mode)),
-        "scripts": _scripts(mode, assets),
-    }
-    if mode == "card":
-        return fill(asset("card.html"), shared).encode()
+    spans = _spans(subject.outcome.start_ns, subject.outcome.end_ns)
+    shared = _shared(subject, load, figures, mode, spans, assets)
     parts: dict[str, Content] = {
         "name": name,
         "what": cards.what(subject),
@@ -133,13 +158,34 @@ def render(subject: Subject, *, mode: Mode = "file", assets: str = "", api: str 
     return fill(asset("report.html"), {**shared, **parts}).encode()
 
 
-def tracks_of(subject: Subject) -> tuple[list[Track], dict[str, str]]:
+def _shared(
+    subject: Subject,
+    load: Payload,
+    figures: Mapping[str, charts.FigureJson],
+    mode: Mode,
+    spans: Markup,
+    assets: str = "",
+) -> dict[str, Content]:
+    """Return what every page has."""
+    name, _ = strategy_of(subject.config)
+    return {
+        "policy": POLICY if mode != "served" else SERVED_POLICY,
+        "title": f"{name}, {', '.join(list(subject.instruments)[:3])}",
+        "style": _style(mode, assets),
+        "chart": Markup(fill(asset("chart.html"), {"tabs": _tabs(load), "spans": spans})),
+        "data": text([data_block("meta", load.meta), data_block("figures", figures), data_block("first", load.first)]),
+        "rest": data_block("rest", _rest(load, mode)),
+        "scripts": _scripts(mode, assets),
+    }
+
+
+def tracks_of(subject: Subject, span: Span | None = None) -> tuple[list[Track], dict[str, str]]:
     """Return the price paths that a page keeps, traded instruments first, and why others have none."""
     prices = subject.prices
     found: list[PriceRows] = []
     for name in prices.instruments:
         with suppress(DataError):  # damage inside a file, of which `reason` tells from then on
-            rows = prices.rows(name)
+            rows = prices.rows(name, *(span or ()))
             if len(rows):
                 found.append(rows)
     trips: dict[str, list[RoundTrip]] = {}
@@ -232,9 +278,9 @@ def _tabs(load: Payload) -> Markup:
     return tag("div", tabs, class_="tabs", role="tablist", aria_label="Instrument")
 
 
-def _spans(subject: Subject) -> Markup:
+def _spans(begin_ns: int, end_ns: int) -> Markup:
     """Return buttons for the spans that a run of this length has use for."""
-    days = (subject.outcome.end_ns - subject.outcome.start_ns) / NS_PER_DAY
+    days = (end_ns - begin_ns) / NS_PER_DAY
     fitting = [(name, span) for name, span in _SPANS if span < days < span * _SPAN_MOST]
     return text(
         [

@@ -23,7 +23,7 @@ from quantkit.report.page import cards, file, page
 from quantkit.report.page.depth import LEVELS
 from quantkit.report.page.markup import fill, printable, raw, tag
 from quantkit.report.page.packing import unpack
-from quantkit.report.page.page import render
+from quantkit.report.page.page import card, render
 from quantkit.report.page.payload import prices_answer
 from quantkit.report.result import Result
 
@@ -216,7 +216,7 @@ def test_a_run_on_candles_has_no_book(read: Reader) -> None:
 def test_equal_results_give_equal_bytes(turns: Result) -> None:
     """Whatever was drawn before in the process: the chart library counts its objects from run to run."""
     first = render(turns)
-    render(turns, mode="card")
+    card(turns)
     assert render(turns) == first
 
 

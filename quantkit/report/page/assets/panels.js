@@ -2,6 +2,10 @@
 /** What stands in the four panels for a span of time. Times are milliseconds, `from` and `to` a view's ends. */
 const Panels = (() => {
   const EMPTY = {x: [], y: [], x0: [], x1: [], y0: [], y1: [], width: [], open: [], close: [], low: [], high: []};
+  /** An answer covers three views; once the view is less than this part of it, finer rows are asked for. */
+  const ASK_AGAIN = 5;
+  const GONE = " Finer rows came from the kernel that drew this cell: run it again, or draw a span by"
+    + " result.plot(start=..., end=...).";
   const $ = id => document.getElementById(id);
   let meta, tracks = [], equity, under, trips, hold = null;
   let current = 0, width = 1200, fed = {}, isHoldShown = true;
@@ -16,7 +20,7 @@ const Panels = (() => {
     trips = largest;
     tracks = await Promise.all(first.tracks.map(async ({path, fills, mean}) => ({
       overview: path ? levelsOf(await Columns.buckets(path)) : null,
-      buckets: null, pieces: [], isWhole: false, stops: null,
+      kept: null, asked: null, isWhole: false, isGone: false, stops: null,
       fills: fills ? withSums(await Columns.unpackAll(fills)) : null,
       mean: mean ? await Columns.unpackAll(mean) : null,
     })));
@@ -44,15 +48,27 @@ const Panels = (() => {
     fed = {};
   }
 
-  /** Take finer rows of a track. */
-  function refine(track, {buckets, pieces, isWhole, from = -Infinity, to = Infinity}) {
-    Object.assign(tracks[track], {
-      buckets: buckets ? {levels: levelsOf(buckets), from, to} : null,
-      pieces: pieces.map(piece => ({...piece, levels: null})), isWhole: Boolean(isWhole),
-    });
+  /** Take finer rows of a track: the page's own for good, others in place of those of the span asked for before. */
+  function refine(place, found) {
+    const track = tracks[place];
+    if (found.isGone) {
+      track.isGone = true;
+      return;
+    }
+    const {buckets, pieces, count, from = -Infinity, to = Infinity} = found;
+    const {rows, stride} = meta.tracks[place];
+    const finer = {
+      from, to, levels: buckets ? levelsOf(buckets) : null, pieces: pieces.map(piece => ({...piece, levels: null})),
+      each: found.isKept ? stride : power((count || rows) / (buckets?.t.length || 1)),
+    };
+    if (found.isKept) Object.assign(track, {kept: finer, isWhole: found.isWhole});
+    else track.asked = finer;
     delete fed.price;
     delete fed.hold;
   }
+
+  /** Return the power of two nearest to a number of rows: of so many each bucket has the extremes. */
+  function power(rows) { return 2 ** Math.max(0, Math.round(Math.log2(rows))); }
 
   function levelsOf({t, low, high}) { return Levels.build(t, low, high); }
 
@@ -65,22 +81,29 @@ const Panels = (() => {
     return fills;
   }
 
-  /** Return the finest that is there of a track for a span: single rows (`piece`), or buckets. */
+  /** Return the finest that is there of a track for a span: single rows (`piece`), or buckets of `each` so many. */
   function finest(track, from, to) {
     // What lies beyond the run needs no rows.
     const begin = Math.max(from, meta.begin), end = Math.min(to, meta.end);
     const piece = pieceOf(track, begin, end);
     if (piece) {
       piece.levels ||= levelsOf(piece);
-      return {levels: piece.levels, piece};
+      return {levels: piece.levels, piece, each: 1};
     }
-    const own = track.buckets;
-    return {levels: own && own.from <= begin && end <= own.to ? own.levels : track.overview, piece: null};
+    const {overview} = track, {rows} = meta.tracks[tracks.indexOf(track)];
+    let best = {levels: overview, piece: null, each: power(rows / Math.max(1, overview[0].n))};
+    for (const finer of [track.kept, track.asked]) {
+      if (!finer?.levels || finer.from > begin || end > finer.to || finer.each >= best.each) continue;
+      best = {levels: finer.levels, piece: null, each: finer.each};
+    }
+    return best;
   }
 
   function pieceOf(track, begin, end) {
-    if (track.pieces.length === 1 && track.isWhole && !track.buckets) return track.pieces[0];
-    return track.pieces.find(piece => piece.from <= begin && end <= piece.to);
+    const {kept, asked, isWhole} = track;
+    if (kept && isWhole && !kept.levels) return kept.pieces[0];
+    const pieces = [...(asked?.pieces || []), ...(kept?.pieces || [])];
+    return pieces.find(piece => piece.from <= begin && end <= piece.to);
   }
 
   /** Put a slice of a level into a source, with one view of margin on each side; skip it while that still covers. */
@@ -120,7 +143,7 @@ const Panels = (() => {
       for (const name of ["price", "wicks", "up", "down"]) Chart.put(name, EMPTY);
       return {low: Infinity, high: -Infinity, rowsAPoint: 0};
     }
-    const {levels, piece} = finest(track, from, to), k = Levels.pick(levels, from, to, width);
+    const {levels, piece, each} = finest(track, from, to), k = Levels.pick(levels, from, to, width);
     const [low, high] = Levels.extent(levels[k], from, to), {interval} = meta.tracks[current];
     const [start, stop] = Levels.span(levels[0], from, to);
     if (piece && interval && stop - start <= meta.candles_max) showCandles(piece, start, stop);
@@ -128,14 +151,7 @@ const Panels = (() => {
       feed("price", levels, from, to, {isHeld: piece && !interval});
       for (const name of ["wicks", "up", "down"]) Chart.put(name, EMPTY);
     }
-    return {low, high, rowsAPoint: rowsABucket(track, levels, piece) * 2 ** k};
-  }
-
-  /** Return of how many rows the finest buckets at hand hold the extremes. */
-  function rowsABucket(track, levels, piece) {
-    if (piece) return 1;
-    const {rows, stride} = meta.tracks[current];
-    return track.buckets && levels === track.buckets.levels ? stride : 2 ** Math.round(Math.log2(rows / levels[0].n));
+    return {low, high, rowsAPoint: each * 2 ** k};
   }
 
   function showCandles(rows, start, stop) {
@@ -288,9 +304,16 @@ const Panels = (() => {
     const what = own.interval ? `candles of ${Format.length(own.interval)}` : {ticker: "mids", book: "mids"}[own.kind] || `${own.kind}s`;
     const drawn = rowsAPoint === 1 ? `Price: all ${what}`
       : `Price: each point the lowest and the highest of ${Format.number(rowsAPoint, 0)} ${what}`;
-    const cut = own.stride === 1 ? "" : `; of ${Format.number(own.rows, 0)} rows this file has the extremes of each `
-      + `${Format.number(own.stride, 0)}, and ${Format.number(own.single, 0)} single rows around fills`;
-    return `${drawn}${cut}. No extreme is left out.`;
+    return `${drawn}${cut(own)}. No extreme is left out.${tracks[current].isGone ? GONE : ""}`;
+  }
+
+  /** Say what the page has of a path that is longer than it holds. */
+  function cut({stride, rows, single}) {
+    if (stride === 1) return "";
+    const isAsking = meta.plot && !tracks[current].isGone;
+    const extremes = `; of ${Format.number(rows, 0)} rows ${meta.mode === "card" ? "this cell" : "this file"} has the `
+      + `extremes of each ${Format.number(stride, 0)}, and ${Format.number(single, 0)} single rows around fills`;
+    return extremes + (isAsking ? "; finer ones come from the notebook's kernel" : "");
   }
 
   /** Return what the readout line says of a moment, as pairs of label and value; empty without rows. */
@@ -331,12 +354,15 @@ const Panels = (() => {
     setTrack(track) { current = track; delete fed.price; },
     /** Return whether finer rows of the track in view are elsewhere. */
     wants(from, to) {
-      const track = tracks[current];
-      if (!track.overview || track.isWhole) return false;
-      // A file has them at hand.
-      if (meta.mode !== "served") return true;
-      const {levels, piece} = finest(track, from, to);
-      return !piece && Levels.pick(levels, from, to, width) === 0;
+      const track = tracks[current], {asked} = track;
+      if (!track.overview || track.isWhole || track.isGone) return false;
+      // What came with the page is taken whatever the view.
+      if (meta.mode !== "served" && !track.kept) return true;
+      const {levels, piece} = finest(track, from, to), [start, stop] = Levels.span(levels[0], from, to);
+      // A point for every second pixel is a line without gaps.
+      if (piece || stop - start > width / 2) return false;
+      const isAnswered = asked && asked.from <= Math.max(from, meta.begin) && Math.min(to, meta.end) <= asked.to;
+      return !isAnswered || asked.to - asked.from > ASK_AGAIN * (to - from);
     },
     resize(pixels) { width = pixels; fed = {}; },
     /** Return the shortest view: twelve rows. */

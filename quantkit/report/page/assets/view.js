@@ -51,7 +51,7 @@ const View = (() => {
     if (isAsking || !Panels.wants(from, to)) return undefined;
     const track = Panels.track(), span = to - from;
     isAsking = true;
-    const found = await source(track, from - span, to + span, 3 * $("stack").clientWidth);
+    const found = await source(track, from - span, to + span, 4 * $("stack").clientWidth);
     isAsking = false;
     if (!found) return undefined;
     Panels.refine(track, found);
