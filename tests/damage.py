@@ -35,12 +35,12 @@ def unguarded(line: bytes) -> bytes:
 
 def lines_of(root: Path) -> Manifest:
     """Return what a folder's manifest says."""
-    return manifest.load(Root.of(root)) or Manifest([], [])
+    return manifest.load(Root.of(root)) or Manifest([], [], [])
 
 
 def write_lines(root: Path, entries: list[FileEntry]) -> None:
     """Replace a folder's manifest, checksums included, as somebody's own tool might."""
-    (root / "manifest.jsonl").write_bytes(manifest.dump(Manifest(entries, [])))
+    (root / "manifest.jsonl").write_bytes(manifest.dump(Manifest(entries, [], [])))
 
 
 def resealed(root: Path, entry: FileEntry) -> FileEntry:

@@ -13,7 +13,7 @@ from quantkit.errors import DataError
 from quantkit.events import EVENT_KINDS
 from quantkit.instruments import Instrument
 from quantkit.rows.columns import Stream
-from quantkit.storage.manifest import MANIFEST, FileEntry, Watched, load
+from quantkit.storage.manifest import MANIFEST, Asked, FileEntry, Watched, load
 from quantkit.storage.root import Root
 from quantkit.storage.schema import period_of
 
@@ -30,8 +30,9 @@ class Coverage(NamedTuple):
         start_ns: First `received_ns`, for candles the first `open_ns`; or when live recording began, if that is before.
         end_ns: Last `received_ns`, or the end of live recording if that is later.
         rows: How many rows; none of a stream that was recorded live and stayed quiet.
-        has_holes: Whether a UTC day (candles, marks and funding: a month) between the first and the last has no file
-            and was not recorded live. Never of gap rows, which are none where nothing was lost, nor of timings.
+        has_holes: Whether a UTC day (candles, marks and funding: a month) between the first and the last has no file,
+            was not recorded live and was not asked for of a source that has none. Never of gap rows, which are none
+            where nothing was lost, nor of timings and other rows that come when something happens.
         live_ns: When live recording began first, None if there was none.
         warmup: How many candles from before `live_ns` were asked for then; all of them that there were are held.
     """
@@ -51,7 +52,7 @@ class Catalog:
         root: Folder, or a URI that `pyarrow.fs` understands.
 
     Attributes:
-        entries, watched, unguarded: As in `manifest.Manifest`.
+        entries, watched, asked, unguarded: As in `manifest.Manifest`.
 
     Raises:
         DataError: The folder or its manifest is missing or cannot be read.
@@ -72,6 +73,7 @@ class Catalog:
             raise DataError(f"data folder {self.root} {what} ({MANIFEST}); {hint}")
         self.entries = manifest.entries
         self.watched = manifest.watched
+        self.asked = manifest.asked
         self.unguarded = manifest.unguarded
         # The entries are in order of their streams.
         runs = groupby(self.entries, key=attrgetter(*Stream._fields))
@@ -80,6 +82,9 @@ class Catalog:
         self._watched_by_stream: dict[Stream, list[Watched]] = defaultdict(list)
         for span in self.watched:
             self._watched_by_stream[span.stream].append(span)
+        self._asked_by_stream: dict[Stream, list[Asked]] = defaultdict(list)
+        for wanted in self.asked:
+            self._asked_by_stream[wanted.stream].append(wanted)
 
     def __repr__(self) -> str:
         streams = self.coverage()
@@ -154,10 +159,15 @@ class Catalog:
         )
 
     def periods(self, stream: Stream) -> set[int]:
-        """Return the UTC days (candles, marks, funding: months), as numbers, that have files or were recorded live."""
+        """Return the UTC days, as numbers, that have files, were recorded live or asked for of a source.
+
+        Of kinds in `schema.MONTHLY`, such as candles, months.
+        """
         held = {period_of(stream.kind, entry.span(opens=True)[0]) for entry in self._by_stream.get(stream, [])}
         for span in self._watched_by_stream.get(stream, []):
             held.update(range(period_of(stream.kind, span.from_ns), period_of(stream.kind, span.to_ns) + 1))
+        for wanted in self._asked_by_stream.get(stream, []):
+            held.update(range(period_of(stream.kind, wanted.from_ns), period_of(stream.kind, wanted.to_ns) + 1))
         return held
 
     def files(self, stream: Stream, start_ns: int, end_ns: int) -> list[FileEntry]:

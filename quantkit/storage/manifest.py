@@ -1,7 +1,8 @@
-"""The manifest: one line for each sealed file and each watched stream, and how they are read, written and ordered.
+"""The manifest: a line for each sealed file, watched stream and asked span; how they are read, written and ordered.
 
 A line is a JSON object: `check`, `version`, then what it says. `check` is the beginning of the SHA-256 of the bytes
-that follow it. Lines of version 1 have neither, so that a change in one of them may go unnoticed.
+that follow it. Lines of version 1 have neither, so that a change in one of them may go unnoticed. Version 3 has the
+asked spans; all other lines are still written in version 2, so that an older quantkit reads folders without them.
 """
 
 import hashlib
@@ -22,8 +23,10 @@ from quantkit.storage.root import Root, first_line
 from quantkit.storage.schema import TABLES
 
 MANIFEST: Final = "manifest.jsonl"
-#: The version of the lines that are written. Older ones are read; a newer quantkit's are refused.
-VERSION: Final = 2
+#: The newest version of the lines that are written. Older ones are read; a newer quantkit's are refused.
+VERSION: Final = 3
+#: Of lines that say what those of version 2 said.
+_PLAIN_VERSION: Final = 2
 #: A Parquet file ends with its footer's length and the mark `PAR1`.
 _FOOTER_END_BYTES: Final = 8
 _FOOTER_LENGTH_BYTES: Final = 4
@@ -115,22 +118,57 @@ class Watched(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, for
         return (self.kind, self.instrument, self.interval, self.from_ns, self.to_ns)
 
 
+class Asked(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A span of history that a source was asked for, all of it: where there are no rows, the source has none.
+
+    So a hole of the source differs from a span that nobody ever asked for.
+
+    Attributes:
+        kind, instrument, interval: The stream.
+        from_ns, to_ns: First and last moment; of candles on the scale of `open_ns`, else of `received_ns`.
+        source: Who was asked, such as `okx` or `okx files`.
+    """
+
+    kind: str
+    instrument: str
+    interval: str = ""
+    from_ns: _Stamp
+    to_ns: _Stamp
+    source: str
+
+    @property
+    def stream(self) -> Stream:
+        """The stream that was asked for."""
+        return Stream(self.kind, self.instrument, self.interval)
+
+    @property
+    def sort_key(self) -> tuple[str, str, str, str, int, int]:
+        """The manifest's order: by stream and source, then by time."""
+        return (self.kind, self.instrument, self.interval, self.source, self.from_ns, self.to_ns)
+
+
 class Manifest(NamedTuple):
     """What a manifest says, each kind of line in its order.
 
     Attributes:
         entries: The sealed files.
         watched: The spans that were recorded live; those of one stream neither overlap nor touch.
+        asked: The spans that sources were asked for; those of one stream and source neither overlap nor touch.
         unguarded: How many lines carried no checksum when they were read. All that are written have one.
     """
 
     entries: list[FileEntry]
     watched: list[Watched]
+    asked: list[Asked]
     unguarded: int = 0
 
 
 class _WatchedLine(msgspec.Struct, forbid_unknown_fields=True):
     watched: Watched
+
+
+class _AskedLine(msgspec.Struct, forbid_unknown_fields=True):
+    asked: Asked
 
 
 def united(spans: Iterable[Watched]) -> list[Watched]:
@@ -141,6 +179,18 @@ def united(spans: Iterable[Watched]) -> list[Watched]:
         if last is not None and last.stream == span.stream and span.from_ns <= last.to_ns + 1:
             warmup = max(last.warmup, span.warmup) if span.from_ns == last.from_ns else last.warmup
             whole[-1] = msgspec.structs.replace(last, to_ns=max(last.to_ns, span.to_ns), warmup=warmup)
+        else:
+            whole.append(span)
+    return whole
+
+
+def united_asked(spans: Iterable[Asked]) -> list[Asked]:
+    """Return the spans in order, those of a stream and source that overlap or touch as one."""
+    whole: list[Asked] = []
+    for span in sorted(spans, key=lambda span: span.sort_key):
+        last = whole[-1] if whole else None
+        if last is not None and last.sort_key[:4] == span.sort_key[:4] and span.from_ns <= last.to_ns + 1:
+            whole[-1] = msgspec.structs.replace(last, to_ns=max(last.to_ns, span.to_ns))
         else:
             whole.append(span)
     return whole
@@ -160,6 +210,8 @@ def footer_of(file: BinaryIO, size_bytes: int) -> bytes:
 _DECODER: Final = msgspec.json.Decoder(FileEntry)
 _WATCHED_DECODER: Final = msgspec.json.Decoder(_WatchedLine)
 _WATCHED_START: Final = b'{"watched":'
+_ASKED_DECODER: Final = msgspec.json.Decoder(_AskedLine)
+_ASKED_START: Final = b'{"asked":'
 _CHECK_DIGITS: Final = 16
 #: What a line from version 2 on begins with: the checksum, what it covers, and in that the version and the rest.
 _GUARDED: Final = re.compile(rb'\{"check":"([0-9a-f]{16})",("version":([0-9]{1,9}),(.*))', re.DOTALL)
@@ -167,8 +219,8 @@ _GUARDED: Final = re.compile(rb'\{"check":"([0-9a-f]{16})",("version":([0-9]{1,9
 _CHECK_BEGIN: Final = b'{"check":"'
 _CHECK: Final = slice(len(_CHECK_BEGIN), len(_CHECK_BEGIN) + _CHECK_DIGITS)
 _COVERED_FROM: Final = _CHECK.stop + len(b'",')
-_THIS_VERSION: Final = b'","version":%d,' % VERSION
-_AFTER_CHECK: Final = slice(_CHECK.stop, _CHECK.stop + len(_THIS_VERSION))
+_PLAIN_LINE: Final = b'","version":%d,' % _PLAIN_VERSION
+_AFTER_CHECK: Final = slice(_CHECK.stop, _CHECK.stop + len(_PLAIN_LINE))
 _SAID_FROM: Final = _AFTER_CHECK.stop
 
 
@@ -191,6 +243,7 @@ def load(root: Root) -> Manifest | None:
     ids: set[str] = set()
     parts: set[str] = set()
     watched: list[Watched] = []
+    asked: list[Asked] = []
     unguarded = 0
     for number, line in enumerate(content[:-1].split(b"\n"), 1):
         found = _short_way(line, ids, parts)
@@ -201,10 +254,13 @@ def load(root: Root) -> Manifest | None:
         guarded = _GUARDED.fullmatch(line)
         entry = _entry(line if guarded is None else _guarded(guarded, where), where)
         unguarded += guarded is None
-        if isinstance(entry, Watched):
+        if not isinstance(entry, FileEntry):
             if not _can_be(entry, entry.from_ns, entry.to_ns):
                 raise DataError(f"{where}: kind, span or warm-up of {entry.stream} is impossible; restore the manifest")
-            watched.append(entry)
+            if isinstance(entry, Watched):
+                watched.append(entry)
+            else:
+                asked.append(entry)
             continue
         path = PurePosixPath(entry.path)
         if path.is_absolute() or ".." in path.parts or any(map(unportable, path.parts)) or path.suffix != ".parquet":
@@ -214,7 +270,7 @@ def load(root: Root) -> Manifest | None:
         entries[entry.path] = entry
         ids.add(entry.instrument)
         parts.update(path.parts)
-    return Manifest(sorted(entries.values(), key=_IN_ORDER), watched, unguarded)
+    return Manifest(sorted(entries.values(), key=_IN_ORDER), watched, asked, unguarded)
 
 
 def _short_way(line: bytes, ids: set[str], parts: set[str]) -> FileEntry | None:
@@ -226,7 +282,7 @@ def _short_way(line: bytes, ids: set[str], parts: set[str]) -> FileEntry | None:
         line: Without its end.
         ids, parts: Instruments' ids and parts of paths of lines before, which are good.
     """
-    if not line.startswith(_CHECK_BEGIN) or line[_AFTER_CHECK] != _THIS_VERSION:
+    if not line.startswith(_CHECK_BEGIN) or line[_AFTER_CHECK] != _PLAIN_LINE:
         return None
     if _check_of(line[_COVERED_FROM:]) != line[_CHECK]:
         return None
@@ -246,17 +302,19 @@ def _guarded(line: re.Match[bytes], where: str) -> bytes:
             f"{where}: its checksum does not agree; the line was changed or damaged, restore the manifest, "
             "or import the data again"
         )
-    if int(version) != VERSION:
+    if int(version) not in (_PLAIN_VERSION, VERSION):
         raise SchemaError(f"{where}: written in version {int(version)}, this quantkit reads up to {VERSION}; update it")
     return b"{" + rest
 
 
-def _entry(line: bytes, where: str) -> FileEntry | Watched:
+def _entry(line: bytes, where: str) -> FileEntry | Watched | Asked:
     """Return what a line without its checksum says."""
     try:
-        entry: FileEntry | Watched
+        entry: FileEntry | Watched | Asked
         if line.startswith(_WATCHED_START):
             entry = _WATCHED_DECODER.decode(line).watched
+        elif line.startswith(_ASKED_START):
+            entry = _ASKED_DECODER.decode(line).asked
         else:
             entry = _DECODER.decode(line)
         check_id(entry.instrument)
@@ -267,7 +325,7 @@ def _entry(line: bytes, where: str) -> FileEntry | Watched:
     return entry
 
 
-def _can_be(entry: FileEntry | Watched, first_ns: int, last_ns: int) -> bool:
+def _can_be(entry: FileEntry | Watched | Asked, first_ns: int, last_ns: int) -> bool:
     """Return whether kind, interval and span go together."""
     fits = entry.interval in INTERVALS if entry.kind == "candle" else not entry.interval
     return entry.kind in TABLES and fits and first_ns <= last_ns
@@ -278,15 +336,16 @@ def _check_of(covered: bytes) -> bytes:
 
 
 def dump(manifest: Manifest) -> bytes:
-    """Return the manifest's bytes, the same for the same lines in any order: files first, then watched streams."""
+    """Return the manifest's bytes, the same for the same lines in any order: files, watched streams, asked spans."""
     entries = sorted(manifest.entries, key=lambda entry: entry.sort_key)
     lines = [
         *map(msgspec.json.encode, entries),
         *(msgspec.json.encode(_WatchedLine(w)) for w in united(manifest.watched)),
     ]
-    return b"".join(map(_line, lines))
+    asked = (msgspec.json.encode(_AskedLine(a)) for a in united_asked(manifest.asked))
+    return b"".join([*(_line(line, _PLAIN_VERSION) for line in lines), *(_line(line, VERSION) for line in asked)])
 
 
-def _line(encoded: bytes) -> bytes:
-    covered = b'"version":%d,%b' % (VERSION, encoded[1:])
+def _line(encoded: bytes, version: int) -> bytes:
+    covered = b'"version":%d,%b' % (version, encoded[1:])
     return b'{"check":"%b",%b\n' % (_check_of(covered), covered)

@@ -16,7 +16,7 @@ from quantkit.instruments import Instrument, check_id
 from quantkit.rows.columns import KIND_COLUMNS, STAMPS, Block, Stream
 from quantkit.storage import gaps, manifest, metadata
 from quantkit.storage.files import DataFile, row_groups
-from quantkit.storage.manifest import MANIFEST, FileEntry, Manifest, Watched
+from quantkit.storage.manifest import MANIFEST, Asked, FileEntry, Manifest, Watched
 from quantkit.storage.root import Root
 from quantkit.storage.schema import DEFAULT_EXCHANGE, ROW_GROUP_ROWS_MAX
 from quantkit.storage.spool import PartFile, Spool, disk_error
@@ -64,6 +64,7 @@ class Writer:
         self._spools: dict[Stream, Spool] = {}
         self._instruments: dict[str, list[Instrument]] = {}
         self._watched: list[Watched] = []
+        self._asked: list[Asked] = []
         self._stored = self._loaded().entries
         self._folders: dict[str, str] = {}
         for entry in self._stored:
@@ -148,6 +149,27 @@ class Writer:
         kind, instrument, interval = stream
         self._watched.append(
             Watched(kind=kind, instrument=instrument, interval=interval, from_ns=from_ns, to_ns=to_ns, warmup=warmup)
+        )
+
+    def asked(self, stream: Stream, from_ns: int, to_ns: int, *, source: str) -> None:
+        """Note that a source was asked for all that it has from `from_ns` to `to_ns`: without rows there, it has none.
+
+        Args:
+            stream: Any of market data.
+            from_ns, to_ns: First and last moment; of candles on the scale of `open_ns`, else of `received_ns`.
+            source: Who was asked.
+
+        Raises:
+            ConfigError: The span ends before it begins, or the instrument's id is not usable.
+        """
+        self._open_staging()
+        check_id(stream.instrument)
+        self._claim(stream.instrument)
+        if to_ns < from_ns:
+            raise ConfigError(f"{stream}: asked for until {iso_of(to_ns)}, before {iso_of(from_ns)}")
+        kind, instrument, interval = stream
+        self._asked.append(
+            Asked(kind=kind, instrument=instrument, interval=interval, from_ns=from_ns, to_ns=to_ns, source=source)
         )
 
     def commit(self) -> list[FileEntry]:
@@ -256,12 +278,13 @@ class Writer:
                     publish(rewritten.staged, self._source, self._notes)
                     gone.extend(rewritten.replaced)
             listened = manifest.united([*watched, *self._watched])
-            if not entries and listened == watched:
+            asked = manifest.united_asked([*held.asked, *self._asked])
+            if not entries and listened == watched and asked == held.asked:
                 return []
             removed = {entry.path for entry in gone}
             kept = [entry for entry in stored if entry.path not in removed]
             self._root.sync([entry.path for entry in entries])
-            self._write_manifest(staging, Manifest(kept + entries, listened))
+            self._write_manifest(staging, Manifest(kept + entries, listened, asked))
             # From here on the files are referred to, so nothing is taken back any more.
             undo.pop_all()
         for entry in gone:
@@ -275,7 +298,7 @@ class Writer:
         return sorted(entries, key=lambda entry: entry.sort_key)
 
     def _loaded(self) -> Manifest:
-        return manifest.load(self._root) or Manifest([], [])
+        return manifest.load(self._root) or Manifest([], [], [])
 
     def _write_manifest(self, staging: Path, lines: Manifest) -> None:
         draft = staging / MANIFEST

@@ -98,11 +98,41 @@ def test_days_without_files_that_were_listened_to_are_no_hole(store: Callable[..
     assert not Catalog(root).coverage()[TRADES].has_holes
 
 
+def test_what_a_source_was_asked_for_is_kept_and_is_no_hole(store: Callable[..., Path], make_trades: Make) -> None:
+    """Spans of one source join where they touch; those of two sources stay apart, and rows are not made up of them."""
+    root = store(make_trades(2), make_trades(2, start_ns=START_NS + 3 * NS_PER_DAY))
+    before = Catalog(root).coverage()[TRADES]
+    assert before.has_holes
+    for first_ns, last_ns, source in ((0, NS_PER_DAY - 1, "okx"), (NS_PER_DAY, 3 * NS_PER_DAY, "okx"), (0, 5, "files")):
+        with Writer(root) as writer:
+            writer.asked(TRADES, START_NS + first_ns, START_NS + last_ns, source=source)
+    catalog = Catalog(root)
+    told = [(span.source, span.from_ns - START_NS, span.to_ns - START_NS) for span in catalog.asked]
+    assert told == [("files", 0, 5), ("okx", 0, 3 * NS_PER_DAY)]
+    assert catalog.coverage()[TRADES] == before._replace(has_holes=False)
+    assert ReplayFeed(root).has_hole(TRADES, START_NS, START_NS + 3 * NS_PER_DAY) is False
+    with Writer(root) as writer:
+        writer.asked(Stream("funding", BTC), 1, 2, source="okx")
+    assert Stream("funding", BTC) not in Catalog(root).coverage()
+    with Writer(root) as writer, pytest.raises(ConfigError, match="asked for until 1970-01-01"):
+        writer.asked(TRADES, 2, 1, source="okx")
+
+
+def test_an_older_quantkit_refuses_only_the_line_that_it_cannot_know(tmp_path: Path) -> None:
+    """Files and watched streams stay lines of version 2."""
+    with Writer(tmp_path) as writer:
+        writer.watched(TRADES, START_NS, START_NS)
+        writer.asked(TRADES, START_NS, START_NS, source="okx")
+    versions = [json.loads(line)["version"] for line in (tmp_path / "manifest.jsonl").read_bytes().splitlines()]
+    assert versions == [2, 3]
+
+
 def test_a_commit_that_says_nothing_new_leaves_the_manifest(tmp_path: Path) -> None:
     manifests = []
     for _ in range(2):
         with Writer(tmp_path) as writer:
             writer.watched(TRADES, START_NS, START_NS)
+            writer.asked(TRADES, START_NS, START_NS, source="okx")
         manifests.append((tmp_path / "manifest.jsonl").stat().st_ino)
     assert manifests[0] == manifests[1]
 
@@ -262,8 +292,8 @@ def test_a_name_that_is_not_known_is_refused(
 
 def test_a_line_of_a_newer_quantkit_is_named(store: Callable[..., Path], make_trades: Make) -> None:
     path = store(make_trades(2)) / "manifest.jsonl"
-    path.write_bytes(guarded({**json.loads(unguarded(path.read_bytes())), "newer": [1]}, version=3))
-    with pytest.raises(SchemaError, match="line 1: written in version 3, this quantkit reads up to 2; update it"):
+    path.write_bytes(guarded({**json.loads(unguarded(path.read_bytes())), "newer": [1]}, version=4))
+    with pytest.raises(SchemaError, match="line 1: written in version 4, this quantkit reads up to 3; update it"):
         Catalog(path.parent)
 
 

@@ -128,7 +128,7 @@ def test_files_of_single_days_become_the_months(tmp_path: Path, tmp_path_factory
         (tmp_path / moved.path).parent.mkdir(parents=True)
         (root / entry.path).rename(tmp_path / moved.path)
         entries.append(moved)
-    (tmp_path / "manifest.jsonl").write_bytes(manifest.dump(manifest.Manifest(entries, [])))
+    (tmp_path / "manifest.jsonl").write_bytes(manifest.dump(manifest.Manifest(entries, [], [])))
     assert stored(tmp_path) == days
     assert not Catalog(tmp_path).coverage()[GAPS].has_holes
     write(tmp_path, [gap(7, "trade")])
