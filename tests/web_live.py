@@ -5,7 +5,7 @@ import queue
 from collections.abc import AsyncIterator
 
 from quantkit.errors import ConfigError
-from quantkit.live.status import LiveStatus
+from quantkit.live.status import LiveStatus, RunHistory
 from quantkit.web.shapes import CommandName
 
 
@@ -19,6 +19,7 @@ class ScriptedControl:
         self.sent: queue.SimpleQueue[LiveStatus | None] = queue.SimpleQueue()
         self.commands: list[CommandName] = []
         self.refuses = ""
+        self.before = RunHistory()
 
     def send(self, *statuses: LiveStatus | None) -> None:
         """Give the link statuses, in order."""
@@ -36,6 +37,10 @@ class ScriptedControl:
             if status is None:
                 return
             yield status
+
+    async def history(self) -> RunHistory:
+        """Give what was before."""
+        return self.before
 
     async def command(self, name: CommandName, *, source: str = "control", reason: str = "") -> int:
         """Note a command, or refuse it."""

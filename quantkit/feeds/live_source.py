@@ -27,6 +27,7 @@ class ConnectionLine(msgspec.Struct, frozen=True, gc=False):
     frames: int
     attempts: int
     error: str = ""
+    streams: tuple[str, ...] = ()  # names of the streams whose rows it brings
 
 
 class ClockReading(NamedTuple):

@@ -7,6 +7,7 @@ length in front, as four bytes, the highest first:
 - The client begins with `{"token": ...}`. A wrong one ends the connection, after a while that grows with each.
 - `{"op": "status"}` is answered with a stream of `{"kind": "status", "status": {...}}`. A slow reader gets the newest
   status only. `{"kind": "end"}` is the last message of a run that has ended.
+- `{"op": "history"}` is answered with `{"kind": "history", "history": {...}}`: the run's last hour.
 - `{"op": "command", "name": "pause", "source": "web", "reason": ""}` is answered with `{"kind": "taken", "taken_at_ns":
   ...}` once the run has taken it, or with `{"kind": "refused", "reason": ...}`.
 """
@@ -25,7 +26,7 @@ import msgspec
 from quantkit.engine.commands import CommandName
 from quantkit.errors import ConfigError, DataError, FeedError
 from quantkit.live.folder import ENGINE
-from quantkit.live.status import LiveStatus
+from quantkit.live.status import LiveStatus, RunHistory
 from quantkit.storage.tape import held
 
 CONTROL_FILE: Final = "control.json"
@@ -58,6 +59,10 @@ class StatusOp(msgspec.Struct, frozen=True, tag_field="op", tag="status", forbid
     """Asks for statuses."""
 
 
+class HistoryOp(msgspec.Struct, frozen=True, tag_field="op", tag="history", forbid_unknown_fields=True):
+    """Asks for the last hour."""
+
+
 class CommandOp(msgspec.Struct, frozen=True, tag_field="op", tag="command", forbid_unknown_fields=True):
     """Gives a command."""
 
@@ -66,13 +71,19 @@ class CommandOp(msgspec.Struct, frozen=True, tag_field="op", tag="command", forb
     reason: str = ""
 
 
-ControlRequest: TypeAlias = StatusOp | CommandOp
+ControlRequest: TypeAlias = StatusOp | HistoryOp | CommandOp
 
 
 class StatusReply(msgspec.Struct, frozen=True, tag_field="kind", tag="status"):
     """A status."""
 
     status: LiveStatus
+
+
+class HistoryReply(msgspec.Struct, frozen=True, tag_field="kind", tag="history"):
+    """The last hour of the run."""
+
+    history: RunHistory
 
 
 class EndReply(msgspec.Struct, frozen=True, tag_field="kind", tag="end"):
@@ -91,7 +102,7 @@ class RefusedReply(msgspec.Struct, frozen=True, tag_field="kind", tag="refused")
     reason: str
 
 
-ControlReply: TypeAlias = StatusReply | EndReply | TakenReply | RefusedReply
+ControlReply: TypeAlias = StatusReply | HistoryReply | EndReply | TakenReply | RefusedReply
 
 _replies: Final = msgspec.json.Decoder(ControlReply)
 _addresses: Final = msgspec.json.Decoder(Address)
@@ -216,8 +227,23 @@ class ControlClient:
                         return
                     case RefusedReply(reason):
                         raise FeedError(f"{self.folder}: {reason}")
-                    case TakenReply():
+                    case TakenReply() | HistoryReply():
                         raise FeedError(f"{self.folder}: an answer that nobody asked for")
+        finally:
+            writer.close()
+
+    async def history(self) -> RunHistory:
+        """Return the last hour of the run; empty of a run of an older version, which keeps none.
+
+        Raises:
+            ConfigError: No run listens there.
+            FeedError: The connection is lost.
+        """
+        reader, writer = await self._connect()
+        try:
+            writer.write(framed(HistoryOp()))
+            reply = await self._reply(reader)
+            return reply.history if isinstance(reply, HistoryReply) else RunHistory()
         finally:
             writer.close()
 

@@ -28,6 +28,8 @@ from quantkit.live.control import (
     ControlRequest,
     EndReply,
     Hello,
+    HistoryOp,
+    HistoryReply,
     RefusedReply,
     StatusReply,
     TakenReply,
@@ -35,6 +37,7 @@ from quantkit.live.control import (
     read_message,
     write_address,
 )
+from quantkit.live.history import HistoryKeeper
 from quantkit.live.status import LiveStatus
 
 HOST: Final = "127.0.0.1"
@@ -97,15 +100,17 @@ class ControlServer:
     Args:
         folder: The run's, which gets the control file.
         commands: Get what clients command.
+        history: Of the run, for clients that come later.
         port: Where to listen; 0 lets the system choose.
 
     Raises:
         ConfigError: It cannot listen, or the control file cannot be written.
     """
 
-    def __init__(self, folder: Path, commands: RunCommands, *, port: int = 0) -> None:
+    def __init__(self, folder: Path, commands: RunCommands, history: HistoryKeeper, *, port: int = 0) -> None:
         self._folder = folder
         self._commands = commands
+        self._history = history
         self._port = port
         self._token = secrets.token_urlsafe(32)
         self._newest = _Newest()
@@ -247,6 +252,8 @@ class ControlServer:
             return
         if isinstance(request, CommandOp):
             await self._say(writer, await self._command(request))
+        elif isinstance(request, HistoryOp):
+            await self._say(writer, HistoryReply(self._history.taken()))
         else:
             await self._stream(writer)
 

@@ -10,6 +10,7 @@ from quantkit.engine.engine import Engine
 from quantkit.feeds.latencies import Latencies
 from quantkit.feeds.live_feed import LiveFeed
 from quantkit.instruments import plain
+from quantkit.live.history import HistoryKeeper
 from quantkit.live.journal import EngineLog
 from quantkit.live.status import (
     BookLadder,
@@ -37,6 +38,8 @@ _ORDERS_MAX: Final = 200
 #: Marks are looked at so often, and a status has those of so long.
 _POINT_EVERY_NS: Final = 50 * NS_PER_MS
 _PATH_NS: Final = 2 * NS_PER_S
+#: The equity takes longer to tell, and its history has a point so often.
+_WORTH_EVERY_NS: Final = NS_PER_S
 #: Latencies are those of one to two of these.
 _TURN_NS: Final = 30 * NS_PER_S
 #: After midnight its equity may yet be written for so long.
@@ -74,6 +77,7 @@ class Monitor:
         strategy, recording: Name of the strategy, and folder of the recording ("" without one).
         started_ns: When it began.
         log: The engine log, whose length is shown; None without one.
+        history: Gets marks and equity also while nobody watches; None where nobody will ask for them.
     """
 
     def __init__(
@@ -85,6 +89,7 @@ class Monitor:
         recording: str,
         started_ns: int,
         log: EngineLog | None = None,
+        history: HistoryKeeper | None = None,
     ) -> None:
         self._engine: Engine | None = None
         self._feed = feed
@@ -93,6 +98,8 @@ class Monitor:
         self._recording = recording
         self._started_ns = started_ns
         self._log = log
+        self._history = history
+        self._worth_ns = 0
         self._number = 0
         self._next_ns = 0
         self._samples: deque[tuple[int, dict[Stream, int]]] = deque()
@@ -108,7 +115,7 @@ class Monitor:
         self._feed.latencies = self._latencies
 
     def tick(self, now_ns: int, start_ns: int = 0, end_ns: int = 0) -> None:
-        """Show the run if it is time to, and if anybody watches.
+        """Show the run if it is time to, and if anybody watches; note its marks, if anybody may ask for them later.
 
         Args:
             now_ns: Engine time.
@@ -118,14 +125,14 @@ class Monitor:
         if engine is None:
             return
         watching = [viewer for viewer in self._viewers if viewer.is_watching]
-        if not watching:
+        if not watching and self._history is None:
             return
         at_ns = wall_ns()
         # Also when the machine's clock has been set back.
         if not 0 <= at_ns - self._point_ns < _POINT_EVERY_NS:
             self._point_ns = at_ns
-            self._add_points(engine, now_ns)
-        if not self._next_ns - _EVERY_NS <= at_ns < self._next_ns:
+            self._add_points(engine, now_ns, at_ns)
+        if watching and not self._next_ns - _EVERY_NS <= at_ns < self._next_ns:
             self._next_ns = at_ns + _EVERY_NS
             status = self.status(engine, now_ns, at_ns)
             for viewer in watching:
@@ -225,13 +232,21 @@ class Monitor:
 
     # Prices -----------------------------------------------------------------------------------------------------
 
-    def _add_points(self, engine: Engine, now_ns: int) -> None:
-        """Note the marks of now where they have moved."""
+    def _add_points(self, engine: Engine, now_ns: int, at_ns: int) -> None:
+        """Note the marks of now where they have moved, and the equity."""
+        history = self._history
+        if history is not None and not 0 <= at_ns - self._worth_ns < _WORTH_EVERY_NS:
+            self._worth_ns = at_ns
+            equity = engine.reported.equity
+            if equity is not None:
+                history.add_equity(now_ns, float(equity))
         for name in [*engine.plan.instruments][:_PATHS_MAX]:
             mark = engine.mark(name)
             path = self._paths.setdefault(name, deque(maxlen=_POINTS_MAX))
             if mark is not None and not (path and (path[-1][1] == mark or path[-1][0] >= now_ns)):
                 path.append((now_ns, mark))
+                if history is not None:
+                    history.add_mark(name, now_ns, mark)
 
     def _price_paths(self, now_ns: int) -> tuple[MarkPath, ...]:
         """Return the marks of the last moments; the newest stands whatever its age."""

@@ -24,6 +24,7 @@ from quantkit.live.commands import RunCommands
 from quantkit.live.control_server import ControlServer
 from quantkit.live.engine import live_engine
 from quantkit.live.folder import DATA, ENGINE, RESULT, SOURCE, new_folder, versions
+from quantkit.live.history import HistoryKeeper
 from quantkit.live.journal import SIMULATED, VERSION, EngineLog, Started, Stopped, config_fields
 from quantkit.live.monitor import CallbackViewer, Monitor, Viewer
 from quantkit.live.status import LiveStatus
@@ -71,12 +72,13 @@ def run_live(
     if gateway is not None and gateway.name == SIMULATED:
         raise ConfigError(f"a gateway cannot be called {SIMULATED!r}: the logs of paper runs name their broker so")
     folder = None if record is None else new_folder(record, strategy)
-    log = server = None
+    log = server = history = None
     try:
         log = None if folder is None else EngineLog(folder / ENGINE)
         if is_controlled and folder is not None:
             commands = commands or RunCommands()
-            server = ControlServer(folder, commands)
+            history = HistoryKeeper()
+            server = ControlServer(folder, commands, history)
         return _run(
             strategy,
             options,
@@ -86,6 +88,7 @@ def run_live(
             log,
             duration_ns,
             [*([] if on_status is None else [CallbackViewer(on_status)]), *([] if server is None else [server])],
+            history,
             stop or threading.Event(),
             commands,
             benchmark,
@@ -113,6 +116,7 @@ def _run(
     log: EngineLog | None,
     duration_ns: int | None,
     viewers: Sequence[Viewer],
+    history: HistoryKeeper | None,
     stop: threading.Event,
     commands: RunCommands | None,
     benchmark: GivenPrices | str | None,
@@ -136,6 +140,7 @@ def _run(
                 recording="" if folder is None else str(folder),
                 started_ns=start_ns,
                 log=log,
+                history=history,
             )
         progress = None if monitor is None else monitor.tick
         brokers = None

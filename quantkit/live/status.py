@@ -14,6 +14,7 @@ __all__ = [
     "MarkPath",
     "OrderLine",
     "PositionLine",
+    "RunHistory",
     "StreamLine",
 ]
 
@@ -71,8 +72,15 @@ class MarkPath(msgspec.Struct, frozen=True, gc=False):
     """
 
     instrument: str
-    time_ns: tuple[int, ...]  # engine time, rising; at most 64
+    time_ns: tuple[int, ...]  # engine time, rising; at most 64, in a history 480
     price: tuple[float, ...]
+
+
+class RunHistory(msgspec.Struct, frozen=True, gc=False):
+    """The last hour of a run, as the lowest and the highest point of each quarter of a minute."""
+
+    prices: tuple[MarkPath, ...] = ()
+    equity: MarkPath = MarkPath("", (), ())
 
 
 class GapLine(msgspec.Struct, frozen=True, gc=False):

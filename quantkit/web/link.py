@@ -12,7 +12,7 @@ import msgspec
 from quantkit import clock
 from quantkit.clock import NS_PER_MS
 from quantkit.errors import ConfigError, QuantkitError
-from quantkit.live.status import LiveStatus
+from quantkit.live.status import LiveStatus, MarkPath, RunHistory
 from quantkit.orders import Fill
 from quantkit.web.access import Visitor
 from quantkit.web.security import HttpRefusal
@@ -35,6 +35,14 @@ class Control(Protocol):
 
     def statuses(self) -> AsyncIterator[LiveStatus]:
         """Give each status from now on; end with the run.
+
+        Raises:
+            QuantkitError, OSError: The run cannot be reached.
+        """
+        ...
+
+    async def history(self) -> RunHistory:
+        """Return the last hour of the run.
 
         Raises:
             QuantkitError, OSError: The run cannot be reached.
@@ -92,6 +100,7 @@ class LiveLink:
         while True:
             reason = "the run has ended"
             try:
+                self._begin(await self._control.history())
                 async for status in self._control.statuses():
                     self._take(status)
                     tries = 0
@@ -115,6 +124,19 @@ class LiveLink:
         while self.version <= version:
             await self._has_changed.wait()
 
+    def _begin(self, history: RunHistory) -> None:
+        """Take what was before the first status, or while the connection was lost."""
+        for path in history.prices:
+            self._extend(path)
+        for time_ns, equity in zip(history.equity.time_ns, history.equity.price, strict=True):
+            self.equity.add(time_ns // NS_PER_MS, equity)
+
+    def _extend(self, path: MarkPath) -> None:
+        """Add the points of a path that are new: statuses overlap, and what was had before is left out by its time."""
+        trail = self.prices.setdefault(path.instrument, Trail())
+        for time_ns, price in zip(path.time_ns, path.price, strict=True):
+            trail.add(time_ns // NS_PER_MS, price)
+
     def _take(self, status: LiveStatus) -> None:
         self.status = status
         self.encoded = msgspec.Raw(msgspec.json.encode(status))
@@ -123,11 +145,8 @@ class LiveLink:
         self.is_over = False
         if status.equity is not None:
             self.equity.add(status.now_ns // NS_PER_MS, status.equity)
-        # Statuses overlap: what was had before is left out by its time.
         for path in status.prices:
-            trail = self.prices.setdefault(path.instrument, Trail())
-            for time_ns, price in zip(path.time_ns, path.price, strict=True):
-                trail.add(time_ns // NS_PER_MS, price)
+            self._extend(path)
         last = self.fills[-1].id if self.fills else -1
         self.fills.extend(fill for fill in status.last_fills if fill.id > last)
         self._tell()

@@ -2,15 +2,17 @@
 
 import hashlib
 from collections.abc import Callable
+from functools import partial
 from importlib.resources import files
 from importlib.resources.abc import Traversable
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 from urllib.parse import quote
 
 import msgspec
 
 from quantkit.errors import ConfigError, QuantkitError
 from quantkit.report.page import charts, page
+from quantkit.report.page.markup import Content, Markup, fill, tag
 from quantkit.web import figures
 from quantkit.web.calls import Calls
 from quantkit.web.operations import PREFIX, Workers
@@ -32,22 +34,80 @@ _TYPES: Final = {
 }
 #: Files of the report that these pages use too.
 _SHARED: Final = (page.STYLE, *page.SCRIPTS)
-_SCRIPTS: Final = ("api.js", "diff.js", "feed.js", "ladder.js", "lines.js", "live.js", "open.js", "parts.js", "runs.js")
+#: What every page of a signed-in browser needs, in order.
+_COMMON: Final = ("format.js", "theme.js", "parts.js", "api.js", "run_cells.js")
+_CHART: Final = ("bokeh.min.js", "chart.js")
 #: What a browser needs before it is signed in; none of it holds anything of the user's.
 PUBLIC: Final = frozenset((OPEN, *(f"{ASSETS}/{name}" for name in (page.STYLE, "web.css", "theme.js", "open.js"))))
-_SHELLS: Final = {"/": "runs.html", "/live": "live.html", "/diff": "diff.html", OPEN: "open.html"}
+
+
+class _Shell(NamedTuple):
+    """One page without its data.
+
+    Attributes:
+        title: Behind the name of the program.
+        body: The file of its main part.
+        scripts: In order.
+        frame: Its class.
+        is_inside: Whether only a signed-in browser sees it: it gets the links to the others.
+    """
+
+    title: str
+    body: str
+    scripts: tuple[str, ...]
+    frame: str = "page"
+    is_inside: bool = True
+
+
+_SHELLS: Final = {
+    "/": _Shell("runs", "runs.html", (*_COMMON, "runs.js")),
+    "/live": _Shell(
+        "live",
+        "live.html",
+        (*_COMMON[:1], *_CHART, *_COMMON[1:], "lines.js", "ladder.js", "feed.js", "live.js"),
+        "page with_commands",
+    ),
+    "/diff": _Shell("two runs", "diff.html", (*_COMMON[:1], *_CHART, *_COMMON[1:], "diff.js")),
+    OPEN: _Shell("sign in", "open.html", ("theme.js", "open.js"), "page narrow", is_inside=False),
+}
+_LINKS: Final = {"/": "Runs", "/live": "Live"}
+#: Those of the web application alone.
+_SCRIPTS: Final = frozenset(name for shell in _SHELLS.values() for name in shell.scripts) - {*_SHARED, "bokeh.min.js"}
+
+
+def _page(path: str) -> bytes:
+    """Return the document of a page."""
+    shell = _SHELLS[path]
+    links = [
+        # Whether there is a live run, the page of its own knows; the others show its link once they are told.
+        tag("a", label, href=target, aria_current="page" if target == path else None)
+        if target in ("/", path)
+        else tag("a", label, href=target, id="to_live", hidden=True)
+        for target, label in _LINKS.items()
+    ]
+    parts: dict[str, Content] = {
+        "title": shell.title,
+        "frame": shell.frame,
+        "styles": [tag("link", rel="stylesheet", href=f"{ASSETS}/{name}") for name in (page.STYLE, "web.css")],
+        "links": tag("nav", *links) if shell.is_inside else "",
+        "leave": tag("button", "Sign out", id="leave") if shell.is_inside else "",
+        "main": Markup((_OWN / shell.body).read_text(encoding="utf-8")),
+        "scripts": [tag("script", src=f"{ASSETS}/{name}") for name in shell.scripts],
+    }
+    return fill((_OWN / "shell.html").read_text(encoding="utf-8"), parts).encode()
 
 
 class Files:
     """Every file that a page asks for, by name; read and drawn when it is first asked for."""
 
     def __init__(self) -> None:
-        own: dict[str, Traversable] = {name: _OWN / name for name in ("web.css", *_SCRIPTS, *_SHELLS.values())}
+        own: dict[str, Traversable] = {name: _OWN / name for name in ("web.css", *_SCRIPTS)}
         self._sources = {**own, **{name: page.ASSETS / name for name in _SHARED}}
         self._made: dict[str, Callable[[], bytes]] = {
             "bokeh.min.js": charts.library_file().read_bytes,
             "live.json": lambda: msgspec.json.encode(figures.live()),
             "diff.json": lambda: msgspec.json.encode(figures.comparison()),
+            **{shell.body: partial(_page, path) for path, shell in _SHELLS.items()},
         }
         self._kept: dict[str, tuple[bytes, str]] = {}
 
@@ -76,7 +136,7 @@ def routes(calls: Calls, workers: Workers) -> "list[Route]":
     held = Files()
 
     async def shell(request: "Request") -> "Response":
-        return _answer(held, _SHELLS[request.url.path], request)
+        return _answer(held, _SHELLS[request.url.path].body, request)
 
     async def report(request: "Request") -> "Response":
         run = request.path_params["run"]

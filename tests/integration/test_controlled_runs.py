@@ -109,7 +109,10 @@ async def followed(client: ControlClient) -> list[LiveStatus]:
 def test_a_run_is_watched_and_commanded_over_its_endpoint(tmp_path: Path) -> None:
     with SandboxServer(GeneratedMarket(3)) as sandbox:
         run = Run(tmp_path, sandbox)
-        seen = asyncio.run(followed(ControlClient(run.folder)))
+        client = ControlClient(run.folder)
+        # Nobody has watched yet; the run remembers for who comes later.
+        until(lambda: len(asyncio.run(client.history()).equity.time_ns) > 0)
+        seen = asyncio.run(followed(client))
         result = run.join()
     assert not (run.folder / CONTROL_FILE).exists()
     numbers = [status.number for status in seen]
@@ -132,6 +135,8 @@ def test_a_run_is_watched_and_commanded_over_its_endpoint(tmp_path: Path) -> Non
     assert 0 < len(book.bids) <= 12
     assert [price for price, _ in book.bids] == sorted((price for price, _ in book.bids), reverse=True)
     assert [price for price, _ in book.asks] == sorted(price for price, _ in book.asks)
+    carried = [name for line in last.connections for name in line.streams]
+    assert sorted(carried) == sorted(line.name for line in last.streams)
     (path,) = last.prices
     assert path.instrument == "BTC-USDT-SWAP"
     assert list(path.time_ns) == sorted(set(path.time_ns))

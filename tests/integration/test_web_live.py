@@ -18,7 +18,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
 from quantkit.clock import NS_PER_MS, NS_PER_S, monotonic_s
-from quantkit.live.status import LiveStatus, MarkPath
+from quantkit.live.status import LiveStatus, MarkPath, RunHistory
 from quantkit.web import link as web_link
 from quantkit.web import sockets as web_sockets
 from quantkit.web.link import LiveLink
@@ -127,6 +127,21 @@ def test_prices_that_overlap_are_drawn_once(server: WebServer, browser: Browser,
             seen[0] += times
             seen[1] += values
         assert seen == [[1000, 2000, 3000, 4000], [1, 2, 3, 4]]
+
+
+def test_what_was_before_the_server_is_drawn_first() -> None:
+    """The run's own last hour, in front of what the server sees itself, and once."""
+    control = ScriptedControl()
+    control.before = RunHistory(
+        (MarkPath("X", (NS_PER_S, 2 * NS_PER_S), (5.0, 9.0)),), MarkPath("", (NS_PER_S, 2 * NS_PER_S), (100.0, 90.0))
+    )
+    now = MarkPath("X", (2 * NS_PER_S, 3 * NS_PER_S), (9.0, 7.0))
+    with WebServer(no_runs(), LiveLink(control)) as server:
+        shown(server, control, status(now_ns=3 * NS_PER_S, equity=95.0, prices=(now,)))
+        with followed(server, Browser(server)) as page:
+            first = json.loads(page.recv(timeout=20))
+    assert first["prices"]["X"] == [[1000, 2000, 3000], [5.0, 9.0, 7.0]]
+    assert first["equity"] == [[1000, 2000, 3000], [100.0, 90.0, 95.0]]
 
 
 def test_a_page_that_comes_later_gets_what_was_before(

@@ -122,6 +122,7 @@ class OkxDataClient:
         self._config = config
         self._sink = sink
         self._instruments: dict[str, Instrument] = {}
+        self._streams: dict[Channel, str] = {}
         self._rows = _SinkRows(sink)
         self._rest = OkxRest(config, now_ns=wall)
         self._client = OkxClient(
@@ -163,7 +164,9 @@ class OkxDataClient:
 
     async def subscribe(self, streams: Collection[Stream], names: Collection[str], since_ns: int) -> None:
         """Subscribe to the channels that bring the streams, and wait for every confirmation."""
-        wanted = dict.fromkeys(channels.channel_of(stream) for stream in streams)
+        found = {channels.channel_of(stream): str(stream) for stream in streams}
+        self._streams |= found
+        wanted = dict.fromkeys(found)
         # Changes of metadata have a channel of their own for each kind; last, so that nothing waits for them.
         kinds = sorted({self._instruments[name].kind for name in names})
         wanted |= dict.fromkeys(channels.instruments(_TYPES[kind]) for kind in kinds)
@@ -193,7 +196,16 @@ class OkxDataClient:
     def connections(self) -> tuple[ConnectionLine, ...]:
         """The connections and their states."""
         return tuple(
-            ConnectionLine(f"{c.path} {c.number}", c.state.value, c.since_ns, c.channels, c.frames, c.attempts, c.error)
+            ConnectionLine(
+                f"{c.path} {c.number}",
+                c.state.value,
+                c.since_ns,
+                c.channels,
+                c.frames,
+                c.attempts,
+                c.error,
+                tuple(self._streams[channel] for channel in c.carries if channel in self._streams),
+            )
             for c in self._client.connections
         )
 

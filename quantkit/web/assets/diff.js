@@ -9,7 +9,6 @@
   const plain = value => value === null || value === undefined ? "n/a"
     : typeof value === "object" ? JSON.stringify(value) : typeof value === "number" ? shorter(value)
       : String(value).replace(/^(\d{4}-\d\d-\d\d)T([\d:.]+)Z$/, "$1 $2");
-  const either = (value, write) => value === null || value === undefined ? "n/a" : write(value);
 
   /** Write a number with at most four decimals, thousands marked; a smaller one with its first digits. */
   function shorter(value) {
@@ -21,18 +20,7 @@
   }
 
   function runRow(letter, run) {
-    const {stats} = run;
-    const title = run.is_whole ? make("a", {href: "/runs/" + encodeURIComponent(run.id)}, run.name) : make("b", {}, run.name);
-    const words = Object.entries(run.parameters).map(([name, value]) => `${name}=${plain(value)}`).join(" ");
-    return make("tr", {},
-      make("td", {class: "text"}, make("b", {}, letter)),
-      make("td", {class: "text"}, make("bdi", {}, title), make("small", {class: "mono"}, words)),
-      cell(run.start ? `${run.start.slice(0, 10)} to ${run.end.slice(0, 10)}` : "", "wide text"),
-      cell(either(stats.return_pct, value => Format.signed(value) + " %"), sense(stats.return_pct)),
-      cell(either(stats.sharpe_ratio, Format.signed)),
-      cell(either(stats.max_drawdown, value => Format.signed(100 * value) + " %")),
-      cell(either(stats.trades, value => Format.number(value, 0)), "wide"),
-      make("td", {class: "wide"}, make("code", {}, run.hash.slice(0, 10))));
+    return make("tr", {}, make("td", {class: "text"}, make("b", {}, letter)), ...RunCells.of(run));
   }
 
   function changes(heading, found) {

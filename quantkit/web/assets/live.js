@@ -3,7 +3,7 @@
 (async () => {
   const $ = id => document.getElementById(id), root = document.documentElement;
   const {make, say, sense, cell} = Parts;
-  const STALE_MS = 2000, ASKED_MS = 4000, TICK_MS = 250, FILLS = 60;
+  const STALE_MS = 2000, ASKED_MS = 4000, TICK_MS = 250, FILLS = 60, LATEST = 5;
   let status = null, chosen = null, decimals = {price: 2, size: 4}, asked = null;
 
   const ms = ns => ns / 1e6;
@@ -88,9 +88,8 @@
   }
 
   function health() {
-    const parts = status.connections.map(each => [make("i", {class: each.state === "live" ? "dot" : "dot off"}), each.name, each.state === "live" ? "live" : `${each.state} ${each.error ?? ""}`]);
-    const lag = status.streams.map(each => each.lag_ms).filter(value => value !== null);
-    if (lag.length) parts.push(["", "lag", Format.number(Math.max(...lag), 0) + " ms"]);
+    const lags = new Map(status.streams.map(each => [each.name, each.lag_ms]));
+    const parts = status.connections.map(each => [make("i", {class: each.state === "live" ? "dot" : "dot off"}), each.name, wordsOf(each, lags)]);
     parts.push(["", "socket to hook p99", either(status.latency_p99_ms, value => Format.number(value, 1) + " ms")]);
     parts.push(["", "in", Format.number(status.rows_per_s, 0) + " rows/s"]);
     parts.push(["", "queue", `${Format.number(status.queue, 0)} of ${Format.number(status.queue_max, 0)}`]);
@@ -98,6 +97,13 @@
     const gap = status.gap_lines.at(-1);
     parts.push(["", "gaps", Format.number(status.gaps, 0) + (gap ? `, last ${time(ms(gap.at_ns))}` : "")]);
     $("health").replaceChildren(...parts.map(([dot, label, value]) => make("span", {}, dot, label + " ", make("b", {}, value))));
+  }
+
+  /** Say of a connection how late its newest rows came by the exchange's clock, the latest of its streams, or what is wrong. */
+  function wordsOf(connection, lags) {
+    if (connection.state !== "live") return `${connection.state} ${connection.error}`;
+    const known = connection.streams.map(name => lags.get(name) ?? null).filter(value => value !== null);
+    return known.length ? Format.number(Math.max(...known), 0) + " ms" : "live";
   }
 
   function size(bytes) {
@@ -142,7 +148,7 @@
     const own = status.open_orders.filter(order => order.instrument === chosen).map(order => ({...order, ms: order.sent_ns ? ms(order.sent_ns) : null}));
     Lines.show(chosen, ms(status.now_ns), own);
     const first = Lines.firstMs();
-    say($("since"), first === null ? "" : `Price and equity since ${time(first)} UTC, from when this page's server follows the run`);
+    say($("since"), first === null ? "" : `Price and equity since ${time(first)} UTC; what was before this page's server is drawn by the lows and highs of 15 s, at most an hour`);
     const book = bookOf();
     $("no_book").hidden = Boolean(book);
     $("ladder").hidden = !book;
@@ -153,6 +159,12 @@
       side.set(order.price, (side.get(order.price) ?? 0) + order.qty - order.filled_qty);
     }
     return Ladder.show($("ladder"), book, sizes, decimals, Lines.lastPrice(chosen));
+  }
+
+  /** List the latest runs of the folder; the list of all of them tells what is wrong with it. */
+  async function latest() {
+    const {runs} = await Api.get("/runs", {limit: LATEST}).catch(() => ({runs: []}));
+    rows("runs", runs.map(run => make("tr", {}, ...RunCells.of(run))));
   }
 
   // Commands -----------------------------------------------------------------------------------------------------
@@ -226,5 +238,6 @@
   const item = await (await fetch("/assets/live.json")).json();
   await Lines.start(item, $("figure"));
   Theme.onChange(() => Chart.theme());
+  latest();
   await Feed.follow(take);
 })();

@@ -3,8 +3,7 @@
 (async () => {
   const $ = id => document.getElementById(id);
   const PAGE = 200, PAUSE_MS = 150;
-  const {make, say, sense, cell} = Parts;
-  const number = (value, write) => value === null || value === undefined ? "n/a" : write(value);
+  const {make, say} = Parts;
   const COLUMNS = [
     ["", null, null],
     ["Run", run => run.name, "text"],
@@ -57,28 +56,12 @@
   }
 
   function row(run) {
-    const {stats} = run, box = make("input", {type: "checkbox", "aria-label": "Pick to compare"});
+    const box = make("input", {type: "checkbox", "aria-label": "Pick to compare"});
     box.checked = picked.has(run.id);
     box.disabled = !run.is_whole;
     box.addEventListener("change", () => pick(run.id, box.checked));
-    const title = run.is_whole ? make("a", {href: "/runs/" + encodeURIComponent(run.id)}, run.name) : make("b", {}, run.name);
-    const words = Object.entries(run.parameters).map(([name, value]) => `${name}=${plain(value)}`).join(" ");
-    const span = !run.start ? "" : run.end ? `${run.start.slice(0, 10)} to ${run.end.slice(0, 10)}` : `from ${run.start.slice(0, 10)}`;
-    const tags = [run.kind === "live" ? make("span", {class: "tag"}, "live") : "",
-      run.state === "finished" ? "" : make("span", {class: run.state === "running" ? "tag" : "tag bad", title: run.note}, run.state)];
-    return make("tr", {},
-      make("td", {}, box),
-      make("td", {class: "text"}, make("bdi", {}, title), " ", ...tags, make("small", {class: "mono"}, words)),
-      cell(span, "wide text"),
-      cell(number(stats.return_pct, value => Format.signed(value) + " %"), sense(stats.return_pct)),
-      cell(number(stats.sharpe_ratio, Format.signed)),
-      cell(number(stats.max_drawdown, value => Format.signed(100 * value) + " %")),
-      cell(number(stats.trades, value => Format.number(value, 0)), "wide"),
-      cell(run.at.slice(0, 16).replace("T", " "), "wide"),
-      make("td", {class: "wide"}, make("code", {title: run.hash}, run.hash.slice(0, 10))));
+    return make("tr", {}, make("td", {}, box), ...RunCells.of(run));
   }
-
-  function plain(value) { return typeof value === "object" ? JSON.stringify(value) : String(value); }
 
   function pick(id, isPicked) {
     if (isPicked) picked.add(id); else picked.delete(id);

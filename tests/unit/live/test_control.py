@@ -28,7 +28,8 @@ from quantkit.live.control import (
     write_address,
 )
 from quantkit.live.control_server import CLIENTS_MAX, ControlServer
-from quantkit.live.status import LiveStatus
+from quantkit.live.history import HistoryKeeper
+from quantkit.live.status import LiveStatus, RunHistory
 from quantkit.storage.tape import TapeWriter
 
 
@@ -40,7 +41,8 @@ class Setting:
         self.tape = TapeWriter(folder / "engine")  # a run that is going
         self.commands = RunCommands()
         self.lines: list[socket.socket] = []
-        self.server = ControlServer(folder, self.commands)
+        self.history = HistoryKeeper()
+        self.server = ControlServer(folder, self.commands, self.history)
 
     def close(self) -> None:
         self.commands.end()
@@ -172,7 +174,7 @@ def test_a_port_that_is_taken_is_told(tmp_path: Path) -> None:
         line.bind(("127.0.0.1", 0))
         line.listen()
         with pytest.raises(qk.ConfigError, match="the run cannot be controlled"):
-            ControlServer(tmp_path, RunCommands(), port=line.getsockname()[1])
+            ControlServer(tmp_path, RunCommands(), HistoryKeeper(), port=line.getsockname()[1])
     assert list(tmp_path.iterdir()) == []
 
 
@@ -247,6 +249,24 @@ def test_statuses_come_as_they_are_and_end_with_the_run(setting: Setting) -> Non
     thread.join()
     assert got == [status(number=1), status(number=2)]
     assert not setting.server.is_watching
+
+
+def test_a_client_that_comes_later_gets_the_last_hour(setting: Setting) -> None:
+    """Also while nothing new comes; a run of an older version, which does not know the word, has none."""
+    client = ControlClient(setting.folder)
+    assert asyncio.run(client.history()) == RunHistory()
+    setting.history.add_mark("BTC-USDT", 5, 100.0)
+    setting.history.add_equity(6, 1_000.0)
+    found = asyncio.run(client.history())
+    assert [(path.instrument, path.time_ns, path.price) for path in found.prices] == [("BTC-USDT", (5,), (100.0,))]
+    assert (found.equity.time_ns, found.equity.price) == ((6,), (1_000.0,))
+    assert not setting.server.is_watching
+
+
+def test_a_run_that_knows_no_history_has_none(setting: Setting, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("quantkit.live.control_server._requests", msgspec.json.Decoder(StatusOp | CommandOp))
+    setting.history.add_equity(6, 1_000.0)
+    assert asyncio.run(ControlClient(setting.folder).history()) == RunHistory()
 
 
 def test_without_a_client_nobody_watches(setting: Setting) -> None:

@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from quantkit.clock import NS_PER_S
+from quantkit.clock import NS_PER_MS, NS_PER_S
+from quantkit.live.history import HistoryKeeper
 from quantkit.live.monitor import CallbackViewer, Monitor
 
 HOUR_NS = 3_600 * NS_PER_S
@@ -56,6 +57,26 @@ def test_without_a_watcher_nothing_is_looked_at(monkeypatch: pytest.MonkeyPatch)
     viewer.is_watching = True
     with pytest.raises(ZeroDivisionError):
         monitor.tick(0)
+
+
+def test_marks_and_equity_are_noted_for_those_who_come_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Twenty times and once a second, where anybody may ask; no status is made of them."""
+    marks, told = {"BTC-USDT": 1.0}, SimpleNamespace(equity=1_000.0)
+    engine: Any = SimpleNamespace(plan=SimpleNamespace(instruments=["BTC-USDT"]), mark=marks.get, reported=told)
+    kept = HistoryKeeper()
+    viewer = Sometimes()
+    feed: Any = SimpleNamespace()
+    monitor = Counting(feed, [viewer], strategy="", recording="", started_ns=0, history=kept)
+    monitor.watch(engine)
+    for moment in range(200):
+        now_ns = NS_PER_S + moment * 10 * NS_PER_MS
+        marks["BTC-USDT"], told.equity = float(moment), 1_000.0 + moment
+        monkeypatch.setattr("quantkit.live.monitor.wall_ns", lambda at_ns=now_ns: at_ns)
+        monitor.tick(now_ns)
+    found = kept.taken()
+    assert [path.price for path in found.prices] == [(0.0, 195.0)]
+    assert found.equity.price == (1_000.0, 1_100.0)
+    assert viewer.shown == []
 
 
 def test_a_watcher_that_leaves_gets_no_more(monkeypatch: pytest.MonkeyPatch) -> None:

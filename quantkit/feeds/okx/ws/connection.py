@@ -47,6 +47,7 @@ class ConnectionStatus(msgspec.Struct, frozen=True):
         frames: Frames received, over all attempts.
         last_frame_ns: Receipt of the newest frame, UTC ns; 0 before the first.
         error: The last error, empty without one.
+        carries: The channels.
     """
 
     number: int
@@ -58,6 +59,7 @@ class ConnectionStatus(msgspec.Struct, frozen=True):
     frames: int
     last_frame_ns: int
     error: str
+    carries: tuple[Channel, ...] = ()
 
 
 class ConnectionCallbacks(ClientServices, Protocol):
@@ -184,6 +186,7 @@ class Connection:
             self.frames,
             self.last_frame_ns,
             error,
+            tuple(subscription.channel for subscription in self.subscriptions),
         )
 
     def wake(self) -> None:
