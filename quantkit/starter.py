@@ -1,6 +1,8 @@
 """A first strategy and a small data folder, written where nothing is yet."""
 
 import keyword
+import sys
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 
@@ -83,6 +85,9 @@ def start(name: str, folder: str | Path = ".") -> StarterFiles:
         raise ConfigError(f"{name!r} is a Python keyword and no name for a strategy; write for example my_{name}")
     if not name.isidentifier():
         raise ConfigError(f"{name!r} is no name for a strategy; use letters, digits and _, for example my_strategy")
+    # The folder of a strategy is searched first for what it imports: pandas.py there would be everyone's pandas.
+    if name in sys.stdlib_module_names or find_spec(name) is not None:
+        raise ConfigError(f"{name!r} is the name of a Python module, which imports would find no more; use my_{name}")
     reason = unportable(f"{name}.py")
     if reason is not None:
         raise ConfigError(f"{name!r} is no name for a strategy's file: it {reason}; choose another name")

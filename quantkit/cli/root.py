@@ -4,7 +4,7 @@ import errno
 import io
 import sys
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 import click
 
@@ -19,6 +19,13 @@ WRONG_COMMAND: Final = 2
 class Main(click.Group):
     """A group that turns quantkit's errors into one line and an exit code."""
 
+    def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
+        """Read the command line; help and version are printed on the way."""
+        try:
+            return super().make_context(*args, **kwargs)
+        except OSError as error:
+            _end_without_space(error)
+
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; unknown exceptions pass, since a traceback of ours is a bug report."""
         let_interrupt()
@@ -31,15 +38,18 @@ class Main(click.Group):
             click.echo(f"quantkit: error: {one_line(str(error))}", err=True)
             ctx.exit(WRONG_COMMAND if isinstance(error, ConfigError) else RUN_FAILED)
         except OSError as error:
-            if error.errno != errno.ENOSPC:
-                raise
-            click.echo(
-                "quantkit: error: the output cannot be written: no space left; free some, or print elsewhere", err=True
-            )
-            ctx.exit(RUN_FAILED)
+            _end_without_space(error)
         except KeyboardInterrupt:
             click.echo("quantkit: interrupted", err=True)
             ctx.exit(INTERRUPTED)
+
+
+def _end_without_space(error: OSError) -> NoReturn:
+    """End with a line where the output found no space; any other error passes."""
+    if error.errno != errno.ENOSPC:
+        raise error
+    click.echo("quantkit: error: the output cannot be written: no space left; free some, or print elsewhere", err=True)
+    raise click.exceptions.Exit(RUN_FAILED)
 
 
 _SETTINGS: Final = {"help_option_names": ["-h", "--help"], "max_content_width": 100}

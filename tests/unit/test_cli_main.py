@@ -238,10 +238,11 @@ def test_a_missing_data_folder_says_what_to_do(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
-def test_output_that_finds_no_space_is_one_line() -> None:
+@pytest.mark.parametrize("arguments", [["data", "ls", "--json"], ["--help"], ["data", "--help"]])
+def test_output_that_finds_no_space_is_one_line(arguments: list[str]) -> None:
     with Path("/dev/full").open("w") as full:
         done = subprocess.run(
-            [sys.executable, "-m", "quantkit", "data", "ls", "--json"],
+            [sys.executable, "-m", "quantkit", *arguments],
             stdout=full,
             stderr=subprocess.PIPE,
             text=True,

@@ -81,6 +81,17 @@ def test_keywords_are_no_names(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("name", ["statistics", "pandas", "quantkit"])
+def test_names_of_modules_are_no_names(name: str, tmp_path: Path) -> None:
+    """Strategies beside it would import it in place of the library: `module 'pandas' has no attribute 'DataFrame'`."""
+    with pytest.raises(ConfigError) as caught:
+        start(name, tmp_path)
+    assert str(caught.value) == (
+        f"{name!r} is the name of a Python module, which imports would find no more; use my_{name}"
+    )
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_strategy_that_is_there_is_kept(tmp_path: Path) -> None:
     """And so is everything else."""
     start("mine", tmp_path)

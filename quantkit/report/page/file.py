@@ -1,5 +1,6 @@
 """A page as a file: checked before the run, written whole or not at all, shown in the browser."""
 
+import logging
 import os
 import tempfile
 import webbrowser
@@ -7,6 +8,8 @@ from pathlib import Path
 
 from quantkit.errors import ConfigError
 from quantkit.portable import check_new
+
+_log = logging.getLogger("quantkit.report")
 
 
 def refuse_unwritable(path: Path) -> None:
@@ -46,5 +49,6 @@ def write(path: Path, page: bytes) -> None:
 
 
 def show(path: Path) -> None:
-    """Open a page in the browser that the system names."""
-    webbrowser.open(path.absolute().as_uri())
+    """Open a page in the browser that the system names, or say that there is none."""
+    if not webbrowser.open(path.absolute().as_uri()):
+        _log.warning("no browser was found; open %s in one", path)

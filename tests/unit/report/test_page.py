@@ -332,14 +332,23 @@ def test_a_report_is_written_whole_or_not_at_all(
     assert path.read_bytes() == render(turns)
 
 
-def test_a_report_opens_where_it_is_asked_for(turns: Result, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In the system's browser."""
+@pytest.mark.parametrize("has_browser", [True, False])
+def test_a_report_opens_where_it_is_asked_for(
+    has_browser: bool,
+    turns: Result,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """In the system's browser; on a machine without one, the file is named."""
     opened: list[str] = []
-    monkeypatch.setattr(file.webbrowser, "open", opened.append)
-    turns.report(tmp_path / "a.html")
+    monkeypatch.setattr(file.webbrowser, "open", lambda url: opened.append(url) or has_browser)
+    path = tmp_path / "a.html"
+    turns.report(path)
     assert not opened
-    turns.report(tmp_path / "a.html", open=True)
-    assert opened == [(tmp_path / "a.html").as_uri()]
+    turns.report(path, open=True)
+    assert opened == [path.as_uri()]
+    assert caplog.messages == ([] if has_browser else [f"no browser was found; open {path} in one"])
 
 
 def test_the_command_writes_a_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
