@@ -286,6 +286,42 @@ def test_printing_is_light_and_shows_whole_rows(page: "Page", report: Path, tmp_
     assert not page.locator("#print").is_visible()
 
 
+def test_printing_in_dark_paints_the_charts_in_light_before_it_begins(
+    open_page: Callable[..., "Page"], report: Path, tmp_path: Path
+) -> None:
+    """However it is started: Ctrl+P leaves no frame for a canvas to be painted in. Afterwards it is dark again."""
+    page = open_whole(open_page(Look(scheme="dark")), report)
+    light, dark = "31,78,140", "138,184,255"
+    painted = page.evaluate(f"""() => {{
+      {MODEL}
+      const view = Bokeh.index.find_one(model("Figure", "equity"));
+      const colours = () => {{
+        const {{canvas}} = view.canvas_view.primary;
+        const {{data}} = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height), found = new Set();
+        for (let i = 0; i < data.length; i += 4) found.add(data.slice(i, i + 3).join());
+        return [...found];
+      }};
+      const out = [colours()];
+      for (const name of ["beforeprint", "afterprint"]) {{ dispatchEvent(new Event(name)); out.push(colours()); }}
+      return out;
+    }}""")
+    assert [(light in colours, dark in colours) for colours in painted] == [(False, True), (True, False), (False, True)]
+    page.evaluate("""() => {
+      window.seen = [];
+      for (const name of ["beforeprint", "afterprint"]) {
+        addEventListener(name, () => window.seen.push(document.documentElement.dataset.theme));
+      }
+    }""")
+    page.pdf(path=tmp_path / "dark.pdf", prefer_css_page_size=True)
+    assert page.evaluate("window.seen") == ["light", "dark"]
+    page.emulate_media(media="print")
+    page.locator("html[data-theme=light]").wait_for(state="attached")
+    assert page.evaluate(READ_COLOUR) == "#1f4e8c"
+    page.emulate_media(media="screen")
+    page.locator("html[data-theme=dark]").wait_for(state="attached")
+    assert page.evaluate(READ_COLOUR) == "#8ab8ff"
+
+
 def test_a_card_alone_draws_in_a_frame(page: "Page", turns: Result, tmp_path: Path) -> None:
     """As in a notebook: the frame has no storage, and no buttons of the page."""
     outside = tmp_path / "notebook.html"

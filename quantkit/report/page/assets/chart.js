@@ -89,6 +89,20 @@ const Chart = (() => {
     }
   }
 
+  /** Colour everything anew and paint it at once, before the next frame: a page that is printed has none. */
+  function repaint() {
+    theme();
+    for (const each of Bokeh.documents) {
+      for (const model of each.all_models) {
+        const view = model.type === "Figure" && Bokeh.index.find_one(model);
+        if (!view) continue;
+        for (const renderer of view.renderer_views.values()) renderer.set_visuals?.();  // the library would do so later
+        view.request_paint();
+        view.repaint();
+      }
+    }
+  }
+
   /** Leave room between the moments on a narrow axis. */
   function fewer(ticker) {
     for (const each of [ticker, ...ticker.tickers]) each.desired_num_ticks = 3;
@@ -127,7 +141,7 @@ const Chart = (() => {
   }
 
   return {
-    PANELS, load, build, buildPanels, draw, put, range, theme, takeWheel,
+    PANELS, load, build, buildPanels, draw, put, range, theme, repaint, takeWheel,
     height: name => figures[name].height,
     setView: (from, to) => shared.setv({start: from, end: to}),
     getView: () => [shared.start, shared.end],

@@ -22,7 +22,7 @@
   await painted();
   mark("drawn");
 
-  Theme.onChange(() => Chart.theme());
+  Theme.onChange(() => Chart.repaint());
   Chart.onView(View.moved);
   // It comes last in the page, so that the first picture does not wait for it.
   await parsed();

@@ -4,7 +4,7 @@ const Theme = (() => {
   const KEY = "quantkit-theme";
   const system = matchMedia("(prefers-color-scheme: dark)");
   const root = document.documentElement, button = document.getElementById("theme");  // a card alone has no buttons
-  let onChange = () => {};
+  let onChange = () => {}, before = null;
 
   // Storage may be forbidden, as for a file.
   function kept() { try { return localStorage.getItem(KEY); } catch { return null; } }
@@ -16,11 +16,12 @@ const Theme = (() => {
     onChange();
   }
 
-  /** Print in light colours: the canvases need a frame to be painted again. */
-  function print() {
-    const before = root.dataset.theme;
-    set("light");
-    setTimeout(() => { window.print(); set(before); }, 400);
+  /** Print in light colours, whoever starts it: what is painted before `beforeprint` ends is what is printed. */
+  function print(isPrinting) {
+    if (isPrinting === (before !== null)) return;
+    const chosen = before;
+    before = isPrinting ? root.dataset.theme : null;
+    set(isPrinting ? "light" : chosen);
   }
 
   set(kept() || (system.matches ? "dark" : "light"));
@@ -29,6 +30,9 @@ const Theme = (() => {
     set(root.dataset.theme === "dark" ? "light" : "dark");
     keep(root.dataset.theme);
   });
-  document.getElementById("print")?.addEventListener("click", print);
+  document.getElementById("print")?.addEventListener("click", () => window.print());
+  addEventListener("beforeprint", () => print(true));
+  addEventListener("afterprint", () => print(false));
+  matchMedia("print").addEventListener("change", event => print(event.matches));
   return {onChange(call) { onChange = call; }};
 })();
