@@ -3,6 +3,7 @@
 from quantkit.brokers.base import Broker
 from quantkit.engine.equity import EquityTracker
 from quantkit.engine.funding import Settlements
+from quantkit.engine.outcome import FundingPayment
 from quantkit.events import Funding
 from quantkit.orders import Fill
 from quantkit.portfolio import Portfolio
@@ -20,6 +21,7 @@ class Bookings:
 
     Attributes:
         is_checked: Whether nothing has been booked since solvency was looked at.
+        payments: Funding so far, in the order of booking.
     """
 
     def __init__(
@@ -36,6 +38,7 @@ class Bookings:
         self._settlements = settlements
         self._equity = equity
         self.is_checked = True
+        self.payments: list[FundingPayment] = []
 
     def before_fill(self) -> None:
         """Look for the start of the curve, if it is still to come: it shows the account before this fill."""
@@ -63,9 +66,12 @@ class Bookings:
         mark = self._settlements.price(funding, broker.fills, position.index)
         position.is_after_candles = True
         self._equity.run_to_present()
-        for ledger in (self._ledger, self._reported):
-            qty = ledger.instruments[name].qty_decimal(lots)
-            ledger.charge_funding(name, rate=funding.rate, mark=mark, qty=qty)
+        amount, _ = (
+            ledger.charge_funding(name, rate=funding.rate, mark=mark, qty=ledger.instruments[name].qty_decimal(lots))
+            for ledger in (self._ledger, self._reported)
+        )
+        currency = self._ledger.instruments[name].settle_currency
+        self.payments.append(FundingPayment(name, funding.funding_ns, funding.rate, mark, amount, currency))
         self._equity.account_changed()
         self.is_checked = False
         return True

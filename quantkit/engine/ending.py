@@ -69,6 +69,7 @@ def finish(parts: RunParts, ended: str, end_ns: int) -> Outcome:
         rows=parts.rows,
         offset_ns=parts.send_clock.offset_at(end_ns),
         daily_marks=parts.daily_marks.until(end_ns),
+        funding_payments=list(parts.bookings.payments),
     )
 
 

@@ -67,6 +67,17 @@ class DailyMark(msgspec.Struct, frozen=True, gc=False):
     price: float
 
 
+class FundingPayment(msgspec.Struct, frozen=True, gc=False):
+    """What a position received at one funding boundary; below zero it paid."""
+
+    instrument: str
+    funding_ns: int  # the boundary, by the exchange's clock
+    rate: float
+    price: float  # at which the position was valued
+    amount: Decimal
+    currency: str
+
+
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     """Everything a run produced.
 
@@ -87,6 +98,8 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
             span the receipt clock's.
         daily_marks: Of every instrument of the run, traded or not: its first mark, that at each UTC midnight within the
             run, and the last, by instrument and in order of time. Empty: no price came, or an older quantkit saved it.
+        funding_payments: In the order in which they were settled; together they are `funding`. Empty as well where an
+            older quantkit saved the result.
     """
 
     orders: list[Order]
@@ -111,3 +124,4 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     rows: dict[str, int]
     offset_ns: int = 0
     daily_marks: list[DailyMark] = []
+    funding_payments: list[FundingPayment] = []

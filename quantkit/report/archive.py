@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 import numpy as np
 
-from quantkit.engine.outcome import DailyMark, EquityCurve, Excursion, OrderEvent, Outcome
+from quantkit.engine.outcome import DailyMark, EquityCurve, Excursion, FundingPayment, OrderEvent, Outcome
 from quantkit.errors import ConfigError, DataError
 from quantkit.instruments import Instrument
 from quantkit.orders import Fill, Order
@@ -57,7 +57,14 @@ _SECOND: Final = msgspec.structs.replace(_FIRST, curve=(*_FIRST.curve, "is_grid"
 FORMATS: Final[dict[int, Layout]] = {
     1: _FIRST,
     2: _SECOND,
-    3: msgspec.structs.replace(_SECOND, records={**_SECOND.records, "daily_marks": named("instrument at_ns price")}),
+    3: msgspec.structs.replace(
+        _SECOND,
+        records={
+            **_SECOND.records,
+            "daily_marks": named("instrument at_ns price"),
+            "funding_payments": named("instrument funding_ns rate price amount currency"),
+        },
+    ),
 }
 FORMAT: Final = "quantkit-result"
 FORMAT_VERSION: Final = max(FORMATS)
@@ -80,6 +87,7 @@ _RECORDS: Final[dict[str, type[msgspec.Struct]]] = {
     "fills": Fill,
     "excursions": Excursion,
     "daily_marks": DailyMark,
+    "funding_payments": FundingPayment,
 }
 _WORDS: Final = ("assumptions", "warnings")
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from quantkit.engine.outcome import EquityCurve, OrderEvent
+from quantkit.engine.outcome import EquityCurve, FundingPayment, OrderEvent
 from quantkit.orders import Fill, Order
 from quantkit.report.metrics import FloatArray, IntArray
 from quantkit.report.round_trips import OpenTrip, RoundTrip
@@ -106,6 +106,15 @@ def fills_frame(fills: Sequence[Fill]) -> "pd.DataFrame":
             "why": "str",
             "tag": "str",
         },
+    )
+
+
+def funding_frame(payments: Sequence[FundingPayment]) -> "pd.DataFrame":
+    """Return what positions received at funding boundaries, indexed by those; below zero they paid."""
+    return _table(
+        payments,
+        [payment.funding_ns for payment in payments],
+        {"instrument": "str", "rate": "float64", "price": "float64", "amount": "float64", "currency": "str"},
     )
 
 

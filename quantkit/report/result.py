@@ -185,6 +185,11 @@ class Result:
         return frames.fills_frame(self.outcome.fills)
 
     @cached_property
+    def funding(self) -> "pd.DataFrame":
+        """What positions received at each funding boundary, indexed by that; below zero they paid."""
+        return frames.funding_frame(self.outcome.funding_payments)
+
+    @cached_property
     def round_trips(self) -> "pd.DataFrame":
         """Closed round trips, profit after fees; what is still open is in `open_trips`."""
         return frames.round_trips_frame(self.trips.closed)

@@ -119,9 +119,12 @@ def excursions(mae_pct: FloatArray, mfe_pct: FloatArray, is_won: Sequence[bool])
 
 
 def costs(
-    before: tuple[IntArray, FloatArray], after: tuple[IntArray, FloatArray], fees: tuple[IntArray, FloatArray]
+    before: tuple[IntArray, FloatArray],
+    after: tuple[IntArray, FloatArray],
+    fees: tuple[IntArray, FloatArray],
+    funding: tuple[IntArray, FloatArray],
 ) -> FigureJson:
-    """Return sums over time: profit before fees, profit after them, and the fees, each as (ms, amounts)."""
+    """Return sums over time: profit before costs and after them, fees, and funding, each as (ms, amounts)."""
     from bokeh.models import NumeralTickFormatter
 
     plot = _small(x_axis_type="datetime")
@@ -129,6 +132,7 @@ def costs(
         (before, "bench", 1.6, "solid"),
         (after, "accent", 1.8, "solid"),
         (fees, "loss", 1.4, "5 3"),
+        (funding, "funding", 1.4, "2 3"),
     ):
         rows = _spread(np.arange(len(time_ms)), _ROWS)
         plot.line(time_ms[rows].astype(np.float64), amounts[rows], line_width=width, line_dash=dash, name=name)

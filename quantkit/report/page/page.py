@@ -2,12 +2,14 @@
 
 from collections.abc import Mapping
 from contextlib import suppress
+from functools import partial
 from importlib.resources import files
 from typing import Any, Final, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 
 from quantkit.clock import NS_PER_DAY, NS_PER_MS
+from quantkit.engine.outcome import FundingPayment
 from quantkit.errors import DataError
 from quantkit.report.page import calendar, cards, charts
 from quantkit.report.page.markup import Content, Markup, data_block, fill, raw, tag, text
@@ -145,7 +147,7 @@ def render(subject: Subject, *, mode: Mode = "file", assets: str = "", api: str 
         "excursions": _figure("excursions", figures, "No round trip was closed."),
         "costs": _figure("costs", figures, _why_no_costs(subject)),
         "costs_in_words": cards.costs(subject),
-        "currency": subject.outcome.report_currency,
+        "costs_caption": _costs_caption(subject),
         "trips": _trips(subject, load),
         "open_positions": cards.open_positions(subject),
         "numbers": cards.all_numbers(subject),
@@ -245,12 +247,35 @@ def _figures(subject: Subject, load: Payload, *, only_panels: bool) -> dict[str,
 
 
 def _costs(subject: Subject) -> charts.FigureJson:
-    """Return sums over closed round trips at each exit: profit before and after fees, and the fees."""
-    closed = subject.trips.closed
+    """Return sums over closed round trips at each exit, and over funding at each boundary."""
+    closed, payments = subject.trips.closed, _payments(subject)
     exits = np.array([trip.exit_ns for trip in closed], np.int64) // NS_PER_MS
-    after = np.cumsum([float(trip.pnl) for trip in closed])
-    fees = np.cumsum([float(trip.fees) for trip in closed])
-    return charts.costs((exits, after + fees), (exits, after), (exits, -fees))
+    pnl, fees = (np.array([float(getattr(trip, name)) for trip in closed]) for name in ("pnl", "fees"))
+    settled = np.array([payment.funding_ns for payment in payments], np.int64) // NS_PER_MS
+    amounts = np.array([float(payment.amount) for payment in payments])
+    moments, changes = np.append(exits, settled), np.append(pnl, amounts)
+    order = np.argsort(moments, kind="stable")
+    after = moments[order], np.cumsum(changes[order])
+    return charts.costs((exits, np.cumsum(pnl + fees)), after, (exits, -np.cumsum(fees)), (settled, np.cumsum(amounts)))
+
+
+def _payments(subject: Subject) -> list[FundingPayment]:
+    """Return the funding that has a common sum with the round trips; none where some is in another currency."""
+    payments = subject.outcome.funding_payments
+    is_common = {payment.currency for payment in payments} <= {trip.currency for trip in subject.trips.closed}
+    return payments if is_common else []
+
+
+def _costs_caption(subject: Subject) -> Markup:
+    """Return what the lines of the costs are; funding where there was some."""
+    key = partial(tag, "i", "")
+    currency = next((trip.currency for trip in subject.trips.closed), subject.outcome.report_currency)
+    parts: list[Content] = ["Sums over closed round trips, ", tag("bdi", currency), ": "]
+    parts += [key(class_="key bench"), "before costs ", key(class_="key accent"), "after "]
+    parts += [key(class_="key dash loss"), "fees "]
+    if _payments(subject):
+        parts += [key(class_="key dots funding"), "funding received, as it was settled"]
+    return text(parts)
 
 
 def _why_no_costs(subject: Subject) -> str:

@@ -7,7 +7,7 @@ import pytest
 
 from quantkit.clock import NS_PER_MIN, NS_PER_S, time_ns_of
 from quantkit.engine.funding import KEPT_NS
-from quantkit.engine.outcome import Outcome
+from quantkit.engine.outcome import FundingPayment, Outcome
 from quantkit.events import BookUpdate, Candle, Funding, Mark, MarketEvent, Ticker
 from quantkit.feeds.replay import MemoryFeed
 from quantkit.fees import Fees
@@ -83,6 +83,19 @@ def test_marks_that_end_before_the_candles_serve_funding_as_far_as_they_reach(bl
     assert outcome.funding == {"USDT": Decimal(-3)}
     assert set(outcome.curve.equity.tolist()) == {10_000.0, 9_998.0, 9_997.0}
     assert any("valued at candle" in text for text in outcome.assumptions)
+
+
+def test_each_payment_is_noted_with_its_boundary() -> None:
+    """What was received, at which rate and price; they add up to the ledger's sum. Without a position there is none."""
+    events: list[MarketEvent] = [minute(number, 100.0 + number) for number in range(180)]
+    rates = ((START_NS + HOUR_NS, 0.01), (START_NS + 2 * HOUR_NS, -0.02))
+    outcome = run([*events, *(settled(at_ns, rate=rate) for at_ns, rate in rates)], Hold())
+    assert outcome.funding_payments == [
+        FundingPayment(NAME, START_NS + HOUR_NS, 0.01, 159.0, Decimal("-1.59"), "USDT"),
+        FundingPayment(NAME, START_NS + 2 * HOUR_NS, -0.02, 219.0, Decimal("4.38"), "USDT"),
+    ]
+    assert sum(payment.amount for payment in outcome.funding_payments) == outcome.funding["USDT"]
+    assert run([*events, settled(START_NS)], Hold()).funding_payments == []
 
 
 def test_marks_coarser_than_the_rest_count_where_they_are_no_older() -> None:

@@ -7,7 +7,7 @@ import msgspec
 import numpy as np
 
 from quantkit.clock import NS_PER_DAY, NS_PER_MIN, time_ns_of
-from quantkit.engine.outcome import DailyMark, EquityCurve, Excursion, OrderEvent, Outcome
+from quantkit.engine.outcome import DailyMark, EquityCurve, Excursion, FundingPayment, OrderEvent, Outcome
 from quantkit.fees import Fees
 from quantkit.instruments import Instrument, Side
 from quantkit.orders import Fill, Order, OrderState
@@ -118,6 +118,10 @@ def make_outcome(**changes: Any) -> Outcome:
             for name, prices in ((SWAP.id, (100.0, 118.0, 120.0, 125.0)), (SPOT.id, (99.0, 117.0, 119.0, 125.0)))
             for day, price in enumerate(prices)
         ],
+        "funding_payments": [
+            FundingPayment(SWAP.id, START_NS + 8 * 60 * NS_PER_MIN, 0.001, 105.0, Decimal("-0.105"), "USDT"),
+            FundingPayment(SWAP.id, START_NS + 32 * 60 * NS_PER_MIN, 0.0001, 100.0, Decimal("0.005"), "USDT"),
+        ],
     }
     return Outcome(**{**fields, **changes})
 
@@ -139,6 +143,7 @@ def empty_outcome(**changes: Any) -> Outcome:
         "assumptions": [],
         "warnings": [],
         "daily_marks": [],
+        "funding_payments": [],
     }
     return make_outcome(**{**blank, **changes})
 

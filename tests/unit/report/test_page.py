@@ -19,7 +19,7 @@ import quantkit as qk
 from quantkit.cli import main
 from quantkit.clock import NS_PER_MS
 from quantkit.errors import ConfigError
-from quantkit.report.page import cards, file, page
+from quantkit.report.page import cards, charts, file, page
 from quantkit.report.page.depth import LEVELS
 from quantkit.report.page.markup import fill, printable, raw, tag
 from quantkit.report.page.packing import unpack
@@ -208,6 +208,27 @@ def test_the_book_before_each_fill_is_in_it() -> None:
 def test_a_run_on_candles_has_no_book(read: Reader) -> None:
     """And none is looked for."""
     assert all(track["books"] is None for track in read.blocks["rest"]["tracks"])
+
+
+def test_costs_are_fees_and_funding_over_time(
+    result_of: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is left after both goes down, or up, at each funding boundary too; other money has no common sum."""
+    drawn: list[Any] = []
+    monkeypatch.setattr(charts, "costs", lambda *series: drawn.append(series) or {})
+    result = result_of()
+    assert "funding received, as it was settled" in Reader(render(result)).text
+    before, after, fees, funding = ([values.round(9).tolist() for values in each] for each in drawn.pop())
+    closed = result.trips.closed
+    assert [len(series[0]) for series in (before, after, fees, funding)] == [2, 4, 2, 2]
+    assert funding[1] == [-0.105, -0.1]
+    assert after[0] == sorted(before[0] + funding[0])
+    assert after[1][-1] == pytest.approx(float(sum(trip.pnl for trip in closed)) - 0.1)
+    assert before[1][-1] == pytest.approx(float(sum(trip.pnl + trip.fees for trip in closed)))
+    assert fees[1][-1] == pytest.approx(-float(sum(trip.fees for trip in closed)))
+    other = [msgspec.structs.replace(each, currency="BTC") for each in result.outcome.funding_payments]
+    assert "as it was settled" not in Reader(render(result_of(funding_payments=other))).text
+    assert drawn.pop()[3][0].tolist() == []
 
 
 # What it may not do ------------------------------------------------------------------------------------------------

@@ -394,3 +394,11 @@ def test_the_picture_is_small_and_stays_inside_its_frame(result_of: Callable[...
     assert all(92 <= x <= 760 and 8 <= y <= 178 for x, y in points)
     if rows > 1:
         assert {min(y for _, y in points), max(y for _, y in points)} == {8.0, 178.0}
+
+
+def test_funding_is_a_table(result: Result, blank_result: Result) -> None:
+    """A row for each boundary at which a position was held."""
+    assert result.funding["amount"].tolist() == [-0.105, 0.005]
+    assert result.funding["amount"].sum() == pytest.approx(float(result.outcome.funding["USDT"]))
+    assert [f"{stamp:%d %H:%M}" for stamp in result.funding.index] == ["05 08:00", "06 08:00"]
+    assert list(blank_result.funding.columns) == ["instrument", "rate", "price", "amount", "currency"]

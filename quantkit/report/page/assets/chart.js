@@ -5,7 +5,7 @@ const Chart = (() => {
   const NARROW = {price: 280, equity: 150, drawdown: 84};
   const NARROW_AXIS = 58;
   const TOKENS = ["ink", "mute", "hair", "card", "accent", "gain", "loss", "warn", "bench", "price"];
-  const LINES = {price: "price", warn: "warn", gain: "gain", loss: "loss", accent: "accent", bench: "bench"};
+  const LINES = {price: "price", warn: "warn", funding: "warn", gain: "gain", loss: "loss", accent: "accent", bench: "bench"};
   const AREAS = {long_area: ["gain", .55], short_area: ["loss", .55], loss_area: ["loss", .18]};
   const sources = {}, figures = {}, renderers = {}, filled = new Set();
   let shared = null, isNarrow = false;
