@@ -27,11 +27,12 @@ SAVED = ROOT / "tests" / "data" / "saved"
 HASHES = {
     "0.1.0": (1, "9fde855e394c554def02debfb8a48ecd1051a8983dffbd799dd82f9e44f454ef"),
     "0.2.0": (2, "30ced0e8b109ba682a8ceb756b8a5638965681b32039c3f8143286e78518cb39"),
+    "0.4.0": (3, "9bcc966276d5974333415610d45e9aa1a1dce9642be44702f3f9449ae14f85b0"),
 }
 
 
 @pytest.mark.parametrize("version", HASHES)
-def test_a_result_of_an_older_version_loads(version: str) -> None:
+def test_a_result_of_each_version_loads(version: str) -> None:
     """Its hash is the one it was saved with; numbers, tables and the report can be read."""
     number, digest = HASHES[version]
     manifest = msgspec.json.decode((SAVED / version / "manifest.json").read_bytes())
@@ -55,6 +56,17 @@ def test_a_result_of_an_older_version_loads(version: str) -> None:
     summary.render(result, console)
     assert "100,088.65" in console.file.getvalue()  # type: ignore[attr-defined]
     assert digest in summary.as_json(result).decode()
+
+
+def test_the_third_format_brings_prices_and_days() -> None:
+    """A saved run is drawn from its own folder; what it was held against is known from day to day."""
+    result = Result.load(SAVED / "0.4.0")
+    assert {name: len(result.prices.rows(name)) for name in result.prices.instruments} == {
+        "binance:BTC-USDT-SWAP": 1_081,
+        "binance:ETH-USDT-SWAP": 1_081,
+    }
+    assert result.buy_and_hold.keys() == {"binance:BTC-USDT-SWAP", "binance:ETH-USDT-SWAP"}
+    assert result.funding.empty
 
 
 @pytest.mark.parametrize("version", HASHES)
