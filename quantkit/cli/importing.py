@@ -1,5 +1,6 @@
 """`quantkit import`: foreign files into a data folder."""
 
+from pathlib import Path
 from typing import Any
 
 import click
@@ -10,8 +11,8 @@ from quantkit.report.console import console_of
 
 
 @click.command("import")
-@click.argument("format", metavar="FORMAT")
-@click.argument("files", nargs=-1, required=True, type=click.Path(), metavar="FILES...")
+@click.argument("files", nargs=-1, required=True, type=click.Path(), metavar="[FORMAT] FILES...")
+@click.option("--format", "format", metavar="NAME", help="Format of the files, where their content does not tell.")
 @click.option("--to", "to", required=True, metavar="DIR", help="Data folder to fill; made if it is not there.")
 @click.option("--instrument", metavar="ID", help="Instrument of the rows: BTC-USDT-SWAP, binance:BTC-USDT.")
 @click.option("--instrument-file", type=click.Path(), metavar="F", help="Instrument metadata: OKX's JSON or our own.")
@@ -33,12 +34,14 @@ from quantkit.report.console import console_of
     metavar="OURS=THEIRS",
     help="A column's name in the file: time=Date; repeat for more.",
 )
-@click.option("--only", multiple=True, metavar="ID", help="Keep this instrument of a capture; repeat for more.")
+@click.option("--only", multiple=True, metavar="ID", help="Keep this instrument; repeat for more.")
+@click.option("--format-file", type=click.Path(), metavar="F", help="Python file that defines formats of your own.")
+@click.option("--adjust", is_flag=True, help="Scale open, high and low as the adjusted close is.")
 @click.option("--strict", is_flag=True, help="Stop at the first row that cannot be understood and write nothing.")
 @click.option("--replace", is_flag=True, help="Replace stored files that overlap.")
 @as_json
 def import_(
-    format: str,  # noqa: A002  the argument's own word
+    format: str | None,  # noqa: A002  the option's own word
     files: tuple[str, ...],
     columns: dict[str, str],
     only: tuple[str, ...],
@@ -48,7 +51,9 @@ def import_(
 ) -> None:
     """Bring foreign files into a data folder.
 
-    FORMAT says what the FILES are; several files are one recording, in the order given.
+    FILES are downloads of exchanges and vendors, plain or in zip, gz, zst or tar, of many days and instruments at once.
+    Each one's format is found by its content, and told. FORMAT says it instead: the name of a venue's own files
+    (binance/trades), or one of
 
     \b
       candles         OHLCV tables: CSV, Parquet, Feather; time is the bar's open
@@ -62,6 +67,7 @@ def import_(
 
     \b
     Examples:
+      quantkit import BTC-USDT-trades-2025-06-*.zip --to data
       quantkit import candles btc_1m.csv --to data --instrument BTC-USDT \\
           --price-step 0.1 --qty-step 0.00001
       quantkit import candles goog.csv --to data --instrument GOOG \\
@@ -71,10 +77,23 @@ def import_(
     from quantkit.importers import import_files
     from quantkit.report.tables import print_import
 
+    name, files = _split(format, files)
     options = {name: value for name, value in rest.items() if value is not None}
     with file_bar(is_shown=not is_json) as progress:
-        report = import_files(format, files, columns=columns or None, only=only or None, progress=progress, **options)
+        report = import_files(name, files, columns=columns or None, only=only or None, progress=progress, **options)
     if is_json:
         print_json(encoded(report))
     else:
         print_import(report, str(options["to"]), console_of())
+
+
+def _split(format_name: str | None, files: tuple[str, ...]) -> tuple[str | None, tuple[str, ...]]:
+    """Return the format, which may be said before the files, and the files.
+
+    Examples:
+        >>> _split(None, ("candles", "btc.csv")), _split("candles", ("btc.csv",)), _split(None, ("btc.csv", "eth.csv"))
+        (('candles', ('btc.csv',)), ('candles', ('btc.csv',)), (None, ('btc.csv', 'eth.csv')))
+    """
+    first, *others = files
+    is_word = others and "." not in first and not Path(first).exists()
+    return (first, tuple(others)) if format_name is None and is_word else (format_name, files)

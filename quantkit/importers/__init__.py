@@ -6,12 +6,23 @@ from pathlib import Path
 from typing import Final
 
 from quantkit.errors import ConfigError
+from quantkit.importers.formats import Format, Named, Table, register
 from quantkit.importers.report import ImportReport, Progress, SkippedRow
 from quantkit.instruments import INSTRUMENT_KINDS, Instrument, decimal_of, plain
 
-__all__ = ["FORMATS", "ImportReport", "Progress", "SkippedRow", "import_files"]
+__all__ = [
+    "FORMATS",
+    "Format",
+    "ImportReport",
+    "Named",
+    "Progress",
+    "SkippedRow",
+    "Table",
+    "import_files",
+    "register",
+]
 
-#: What can be imported, and what it looks like.
+#: What can be imported under a plain word, and what it looks like; `formats.FORMATS` has the venues' own files.
 FORMATS: Final[dict[str, str]] = {
     "candles": "OHLCV bars in CSV, Parquet or Feather; the time is the bar's open",
     "trades": "public prints in CSV, Parquet or Feather; time, price, size and side or is_buyer_maker",
@@ -24,7 +35,7 @@ FORMATS: Final[dict[str, str]] = {
 
 
 def import_files(
-    format: str,  # noqa: A002  the command's own word
+    format: str | None,  # noqa: A002  the command's own word
     files: Sequence[str | Path],
     *,
     to: str | Path,
@@ -42,6 +53,8 @@ def import_files(
     time_format: str | None = None,
     columns: Mapping[str, str] | None = None,
     only: Collection[str] | None = None,
+    format_file: str | Path | None = None,
+    adjust: bool = False,
     strict: bool = False,
     replace: bool = False,
     progress: Progress | None = None,
@@ -52,8 +65,9 @@ def import_files(
     ahead of the receiver's, one constant is added to every receipt stamp, so that the smallest latency is 1 ms.
 
     Args:
-        format: One of `FORMATS`.
-        files: Files of one instrument (tables) or of one capture; gzip is told by content.
+        format: One of `FORMATS`, or of `formats.FORMATS`; None finds each file's own by its content.
+        files: The files, plain or in gzip, zstd, zip or tar, which is told by content. With None or a venue's format
+            they may be of many months and instruments; tables of a plain word are of one instrument, a capture is one.
         to: The data directory, made when it is not there.
         instrument: The instrument or its id. Tables need it unless they name it; of an OKX capture it is the one to
             keep, of a Binance capture the name of its only symbol.
@@ -66,7 +80,9 @@ def import_files(
         time_format: Format of times that are not understood otherwise: `%d.%m.%Y %H:%M`, as for `strptime`, or the
             unit of epoch numbers (`s`, `ms`, `us`, `ns`). A column of days beside one of times of day is read as one.
         columns: Field to column, where a table's names are not understood: `{"time": "when"}`.
-        only: Ids of a capture's instruments to keep.
+        only: Ids of the instruments to keep.
+        format_file: A Python file that defines formats of one's own.
+        adjust: Scale open, high and low as the adjusted close is, and take that as the close.
         strict: Stop at the first row that cannot be understood.
         replace: Put the rows in the place of stored ones of the same stream and span.
         progress: Called with the file, the bytes read and the bytes in all.
@@ -80,26 +96,27 @@ def import_files(
         DataError: Nothing could be read, or it overlaps stored rows and `replace` is off.
     """
     # pyarrow comes with these; `import quantkit.importers` must not load it.
-    from quantkit.importers.binance import import_binance
-    from quantkit.importers.candles import import_candles
-    from quantkit.importers.content import check_content
+    from quantkit.importers.archives import Unpacker
+    from quantkit.importers.checksums import verified
     from quantkit.importers.files import existing
+    from quantkit.importers.formats import FORMATS as VENUES
+    from quantkit.importers.formats import load_formats
+    from quantkit.importers.formatted import Said
     from quantkit.importers.intake import Intake
     from quantkit.importers.metadata import InstrumentOptions, read_instruments
-    from quantkit.importers.okx import import_okx
     from quantkit.importers.report import Tally
-    from quantkit.importers.rows import import_rows
+    from quantkit.importers.run import ImportRun
     from quantkit.importers.times import TimeFormat, zone_of
 
-    if format not in FORMATS:
-        raise ConfigError(f"format {format!r} is not known; use one of {', '.join(FORMATS)}")
+    known = dict(VENUES)
+    if format_file is not None:
+        known |= {each.name: each for each in load_formats(existing([format_file])[0])}
+    if format is not None and format not in FORMATS and format not in known:
+        raise ConfigError(f"format {format!r} is not known; use one of {', '.join((*FORMATS, *known))}")
     if kind is not None and kind not in INSTRUMENT_KINDS:
         raise ConfigError(f"kind {kind!r} is not known; use one of {', '.join(INSTRUMENT_KINDS)}")
-    paths = existing([files] if isinstance(files, str | Path) else files)
-    is_table = not format.endswith("/ws-raw")
-    check_content(paths, is_table=is_table)
-    zone = zone_of(timezone)
-    written = None if time_format is None else TimeFormat(time_format)
+    tally = Tally(is_strict=strict)
+    paths = verified(existing([files] if isinstance(files, str | Path) else files), tally)
     given = instrument if isinstance(instrument, Instrument) else None
     instrument_id = instrument.id if isinstance(instrument, Instrument) else instrument
     options = InstrumentOptions(
@@ -116,45 +133,24 @@ def import_files(
         raise ConfigError(f"{given.id} is given whole; leave out {', '.join(options.fields())} or give its id alone")
     if format == "okx/ws-raw" and instrument_id is not None:
         only = {instrument_id} if only is None else set(only) & {instrument_id}
-    with Intake(Tally(is_strict=strict), options, only=only or None) as intake:
+    said = Said(
+        instrument_id=instrument_id,
+        interval=interval,
+        zone=zone_of(timezone),
+        time_format=None if time_format is None else TimeFormat(time_format),
+        columns=columns,
+        adjusts=adjust,
+    )
+    with Intake(tally, options, only=only or None) as intake, Unpacker() as unpacker:
         if instrument_file is not None:
             (path,) = existing([instrument_file])
             intake.listed.update(read_instruments(path))
-        match format:
-            case "okx/ws-raw":
-                import_okx(paths, intake, progress=progress)
-            case "binance/ws-raw":
-                import_binance(
-                    paths,
-                    intake,
-                    instrument_id=instrument_id,
-                    kind=kind if given is None else given.kind,
-                    is_inverse=is_inverse if given is None else given.is_inverse,
-                    progress=progress,
-                )
-            case "candles":
-                import_candles(
-                    paths,
-                    intake,
-                    instrument_id=instrument_id,
-                    interval=interval,
-                    zone=zone,
-                    time_format=written,
-                    columns=columns,
-                    progress=progress,
-                )
-            case _:
-                import_rows(
-                    format,
-                    paths,
-                    intake,
-                    instrument_id=instrument_id,
-                    zone=zone,
-                    time_format=written,
-                    columns=columns,
-                    progress=progress,
-                )
-        return intake.commit(to, format_name=format, replace=replace)
+        unpacked = unpacker.unpacked(paths)
+        for what, count in unpacked.left_out.items():
+            tally.ignore(what, count)
+        run = ImportRun(intake, said, known, progress)
+        run.take(unpacked.files, format)
+        return intake.commit(to, format_name=format or run.names(), replace=replace)
 
 
 def _text(number: str | float | Decimal | None) -> str | None:

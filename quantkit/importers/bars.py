@@ -72,11 +72,16 @@ class Bars:
     Args:
         tally: Counts the rows that are refused or left out.
         interval_option: How a user says an interval, `{0}` standing for it.
+        is_sorted: Whether rows are to be sorted, and counted once where they come twice.
+        adjusts: Whether all prices are scaled as the adjusted close is.
     """
 
-    def __init__(self, tally: Tally, interval_option: str) -> None:
+    def __init__(self, tally: Tally, interval_option: str, *, is_sorted: bool = False, adjusts: bool = False) -> None:
         self.tally = tally
         self._interval_option = interval_option
+        self._is_sorted = is_sorted
+        self.adjusts = adjusts
+        self._order: NDArray[np.int64] | None = None
         self._open_ns: list[BarStamps] = []
         self._values: list[NDArray[np.float64]] = []  # shape (n, 5): open, high, low, close, volume
         self._readings: list[tuple[Reading, NDArray[np.int64]]] = []  # the chunk and the indices of its bars
@@ -95,6 +100,8 @@ class Bars:
         if "confirm" in columns:
             still_open = np.array([text in ("0", "false", "False") for text in reading.texts("confirm")], np.bool_)
             reading.leave_out(still_open, self.tally, "bars that are still open")
+        if self.adjusts:
+            opens, highs, lows, closes = self._adjusted(reading, (opens, highs, lows, closes))
         for field, price in zip(PRICES, (opens, highs, lows, closes), strict=True):
             reading.refuse_where(price <= 0.0, f"{field} is not above zero")
         reading.refuse_where(volume < 0.0, "volume is below zero")
@@ -107,6 +114,20 @@ class Bars:
         self._open_ns.append(open_ns[kept])
         self._values.append(np.column_stack(bars)[kept])
         self._readings.append((reading, np.flatnonzero(kept)))
+
+    @staticmethod
+    def _adjusted(reading: Reading, prices: tuple[NDArray[np.float64], ...]) -> tuple[NDArray[np.float64], ...]:
+        """Return prices scaled as the adjusted close is; volumes stay.
+
+        Raises:
+            ConfigError: The table has no adjusted close.
+        """
+        if "adj_close" not in reading.chunk.columns:
+            raise ConfigError(f"{reading.chunk.file} has no column of adjusted closes; leave --adjust (adjust=) out")
+        adjusted = reading.numbers("adj_close")
+        closes = prices[-1]
+        factor = np.divide(adjusted, closes, out=np.full(len(closes), np.nan), where=closes > 0.0)
+        return (*(price * factor for price in prices[:-1]), adjusted)
 
     def reverse(self, first: int) -> bool:
         """Turn around the chunks from `first` on if all their bars run newest first; return whether they did."""
@@ -139,6 +160,9 @@ class Bars:
             return None
         name = names.instrument
         open_ns, values = np.concatenate(self._open_ns), np.concatenate(self._values)
+        if self._is_sorted:
+            self._order = self._sorted(open_ns, values)
+            open_ns, values = open_ns[self._order], values[self._order]
         rows = np.flatnonzero(self._in_order(open_ns))
         is_given = interval is not None
         interval, share = self._interval(open_ns[rows], interval)
@@ -170,6 +194,25 @@ class Bars:
         step = "" if is_given else f"{name}: candles of {interval}, the most common step of the rows{share}"
         return Candles(block, gaps, step, _notes(block, closed))
 
+    def _sorted(self, open_ns: BarStamps, values: NDArray[np.float64]) -> NDArray[np.int64]:
+        """Return the places of the bars by their times, without those that repeat another one.
+
+        Raises:
+            DataError: Two bars open together and differ.
+        """
+        order = np.argsort(open_ns, kind="stable")
+        opens, sorted_values = open_ns[order], values[order]
+        same = opens[1:] == opens[:-1]
+        for row in np.flatnonzero(same & (sorted_values[1:] != sorted_values[:-1]).any(axis=1)).tolist():
+            chunks = [self._placed(int(order[place])) for place in (row, row + 1)]
+            first, second = (f"{chunk.file}:{int(chunk.lines[index])}" for chunk, index in chunks)
+            raise DataError(
+                f"{first} and {second} both have the bar of {iso_of(int(opens[row]))}, with different values; import "
+                "one of the files"
+            )
+        self.tally.ignore("rows that came before, in another file or the same", int(same.sum()))
+        return order[np.concatenate(([True], ~same))]
+
     def _in_order(self, open_ns: BarStamps) -> NDArray[np.bool_]:
         """Return which bars open later than every bar before them, and count the others."""
         newest = np.maximum.accumulate(np.concatenate(([0], open_ns)))[:-1]
@@ -184,6 +227,8 @@ class Bars:
 
     def _placed(self, row: int) -> tuple[Chunk, int]:
         """Return the chunk of a bar and its place there."""
+        if self._order is not None:
+            row = int(self._order[row])
         edges = np.cumsum([0, *(len(indices) for _, indices in self._readings)])
         part = int(np.searchsorted(edges, row, side="right")) - 1
         reading, indices = self._readings[part]

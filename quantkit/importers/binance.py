@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterable, Sequence
-from pathlib import Path
+from pathlib import PurePath
 from typing import Any, Final
 
 import msgspec
@@ -10,6 +10,7 @@ import msgspec
 from quantkit.clock import NS_PER_MS, NS_PER_S, NS_PER_US
 from quantkit.errors import ConfigError, ParseError
 from quantkit.events import BookUpdate, Gap, Ticker, Trade
+from quantkit.importers.archives import ForeignFile
 from quantkit.importers.binance_book import WAITING, BinanceBook, BookOutcome, Diff, Snapshot
 from quantkit.importers.binance_wire import (
     USED,
@@ -168,7 +169,11 @@ class _BinanceCapture:
         ):
             return "usdm"
         named = next(
-            (market for market in _MARKETS if re.search(rf"(?<![a-z]){market}(?![a-z])", Path(self.file).name.lower())),
+            (
+                market
+                for market in _MARKETS
+                if re.search(rf"(?<![a-z]){market}(?![a-z])", PurePath(self.file).name.lower())
+            ),
             None,
         )
         return named or "spot"
@@ -272,7 +277,7 @@ class _BinanceCapture:
 
 
 def import_binance(
-    paths: Sequence[Path],
+    files: Sequence[ForeignFile],
     intake: Intake,
     *,
     instrument_id: str | None,
@@ -283,7 +288,7 @@ def import_binance(
     """Take the events of captures of Binance's combined streams; all files are one capture.
 
     Args:
-        paths: The files; contiguous ones carry on each other's books.
+        files: The files; contiguous ones carry on each other's books.
         intake: Takes the events.
         instrument_id: For the only symbol of the captures; None makes it from the symbol.
         kind: Of the instrument, where the frames do not tell the market.
@@ -291,11 +296,11 @@ def import_binance(
         progress: Told how far reading has come.
     """
     capture = _BinanceCapture(intake, instrument_id=instrument_id, kind=kind, is_inverse=is_inverse)
-    for path, first_ns in in_capture_order(paths, _first_ns):
-        file = str(path)
+    for source, first_ns in in_capture_order(files, _first_ns):
+        file = source.name
         intake.tally.files.append(file)
         capture.begin(file, first_ns)
-        for line_number, text in numbered_lines(path, intake.tally, progress):
+        for line_number, text in numbered_lines(source, intake.tally, progress):
             try:
                 capture.take(text)
             except ParseError as error:
@@ -304,8 +309,8 @@ def import_binance(
     capture.end()
 
 
-def _first_ns(path: Path) -> int | None:
-    for text in first_lines(path, 16):
+def _first_ns(file: ForeignFile) -> int | None:
+    for text in first_lines(file, 16):
         match = _LINE(text)
         if match is not None:
             return int(match[1]) * _UNIT_NS[len(match[1])]

@@ -2,10 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import tzinfo
-from pathlib import Path
 from typing import Final
 
 from quantkit.errors import ConfigError
+from quantkit.importers.archives import ForeignFile
 from quantkit.importers.bars import LAYOUT, Bars
 from quantkit.importers.intake import Intake
 from quantkit.importers.names import Names
@@ -48,7 +48,7 @@ _ODD_PERCENT: Final = 10
 
 
 def import_candles(
-    paths: Sequence[Path],
+    files: Sequence[ForeignFile],
     intake: Intake,
     *,
     instrument_id: str | None,
@@ -56,6 +56,7 @@ def import_candles(
     zone: tzinfo | None,
     time_format: TimeFormat | None,
     columns: Mapping[str, str] | None,
+    adjusts: bool,
     progress: Progress | None,
 ) -> None:
     """Take the candles of tables; a candle's time is the moment it opens.
@@ -65,8 +66,8 @@ def import_candles(
         DataError: The candles are of two intervals.
     """
     names = Names(instrument_id, intake.tally)
-    bars = Bars(intake.tally, "--interval {0} (interval='{0}')")
-    for file in in_time_order([TableFile(path, LAYOUT, columns) for path in paths], zone, time_format):
+    bars = Bars(intake.tally, "--interval {0} (interval='{0}')", adjusts=adjusts)
+    for file in in_time_order([TableFile(source, LAYOUT, columns) for source in files], zone, time_format):
         intake.tally.files.append(file.file)
         _read(file, bars, names, TimeReader(file.file, zone, is_strict=True, time_format=time_format), progress)
     candles = bars.candles(names, interval=interval, zone=zone) if bars.chunks else None
@@ -87,10 +88,10 @@ def _read(file: TableFile, bars: Bars, names: Names, times: TimeReader, progress
         names.select(reading)
         if "volume" not in chunk.columns:
             tally.warn(f"{file.file} has no volume column; volume is 0")
-        if "adj_close" in chunk.columns:
+        if "adj_close" in chunk.columns and not bars.adjusts:
             tally.warn(
                 f"{file.file} has a column of adjusted closes; the other prices are taken as they stand, so that "
-                "splits and dividends stay in them"
+                "splits and dividends stay in them (--adjust scales them)"
             )
         bars.take(reading, times)
     further = [name for name in file.left_out if not _is_sent_along(normalised(name))]

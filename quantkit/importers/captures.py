@@ -1,11 +1,11 @@
 """Common rules of raw captures: the order of their files, and strictly rising receipt stamps."""
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Final
 
 from quantkit.clock import NS_PER_MS, NS_PER_S, is_plausible, iso_of, latest_epoch_ns
 from quantkit.errors import DataError, ParseError
+from quantkit.importers.archives import ForeignFile
 from quantkit.importers.report import Tally
 
 #: A receipt clock may be set back this far without a word.
@@ -81,7 +81,9 @@ class ReceiptClock:
             )
 
 
-def in_capture_order(paths: Sequence[Path], first_ns: Callable[[Path], int | None]) -> list[tuple[Path, int]]:
+def in_capture_order(
+    files: Sequence[ForeignFile], first_ns: Callable[[ForeignFile], int | None]
+) -> list[tuple[ForeignFile, int]]:
     """Return capture files with the stamp of their first row, in the order of these; files without one come first."""
-    found = [(path, first_ns(path) or 0) for path in paths]
+    found = [(file, first_ns(file) or 0) for file in files]
     return sorted(found, key=lambda each: each[1])

@@ -2,18 +2,15 @@
 
 import re
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Final
 
 from quantkit.errors import ConfigError
-from quantkit.importers.files import DAMAGE, opened
+from quantkit.importers.archives import DAMAGE, ForeignFile
 
 _HEAD_BYTES: Final = 4096
 #: Beginnings of files, what they are, and what to do.
 _FOREIGN: Final[tuple[tuple[bytes, str, str], ...]] = (
-    (b"PK\x03\x04", "a zip archive (or an Excel or npz file)", "unpack it and name the files inside"),
-    (b"PK\x05\x06", "an empty zip archive", "download it again"),
-    (b"\x28\xb5\x2f\xfd", "packed with zstd", "unpack it first: zstd -d"),
+    (b"PK\x03\x04", "an Excel or npz file", "write it as CSV or Parquet"),
     (b"BZh", "packed with bzip2", "unpack it first: bunzip2"),
     (b"\xfd7zXZ\x00", "packed with xz", "unpack it first: unxz"),
     (b"7z\xbc\xaf\x27\x1c", "a 7z archive", "unpack it and name the files inside"),
@@ -36,46 +33,59 @@ _FOREIGN: Final[tuple[tuple[bytes, str, str], ...]] = (
 _TABLES: Final = (b"PAR1", b"ARROW1", b"FEA1")
 _HTML: Final = re.compile(rb"\s*<(?:!doctype|html|head|\?xml)", re.IGNORECASE).match
 _JSON: Final = re.compile(rb"\s*(?:\{|\[\s*[\[{])").match
-_TAR_MARK: Final = slice(257, 262)
 
 
-def check_content(paths: Sequence[Path], *, is_table: bool) -> None:
+def check_content(files: Sequence[ForeignFile], *, is_table: bool) -> None:
     """Refuse files that are neither tables nor text, and tables where captures are wanted, before any row is read.
 
     Args:
-        paths: The files; what gzip packs is looked at as well.
+        files: The files.
         is_table: Whether tables are wanted, or lines of a capture.
 
     Raises:
         ConfigError: It names the file, what it is, and what to do.
     """
-    for path in paths:
-        found = _foreign(path, is_table=is_table)
+    for file in files:
+        head = head_of(file)
+        found = foreign(head) or _other(head, is_table=is_table)
         if found is not None:
             what, remedy = found
-            raise ConfigError(f"{path} is {what}; {remedy}")
+            raise ConfigError(f"{file} is {what}; {remedy}")
 
 
-def _foreign(path: Path, *, is_table: bool) -> tuple[str, str] | None:
-    with opened(path) as (stream, _):
+def head_of(file: ForeignFile) -> bytes:
+    """Return the first bytes of a file; of a damaged one what can be read."""
+    with file.opened() as (stream, _):
         try:
-            head = stream.read(_HEAD_BYTES)
+            return stream.read(_HEAD_BYTES)
         except DAMAGE:
-            return None  # the reading itself tells of damage, with what could be read before it
-    if head.startswith(_TABLES):
-        if not is_table:
-            return "a Parquet or Feather table, no capture", "import it as candles, trades, tickers, marks or funding"
-        with path.open("rb") as raw:
-            return None if head.startswith(raw.read(4)) else ("a packed table", "unpack it first: gunzip")
+            return b""  # the reading itself tells of damage, with what could be read before it
+
+
+def is_arrow_table(head: bytes) -> bool:
+    """Return whether a file is Parquet or Feather."""
+    return head.startswith(_TABLES)
+
+
+def foreign(head: bytes) -> tuple[str, str] | None:
+    """Return what a file is that nobody reads here, and what to do; None of others."""
+    if is_arrow_table(head):
+        return None
     for beginning, what, remedy in _FOREIGN:
         if head.startswith(beginning):
             return what, remedy
-    if head[_TAR_MARK] == b"ustar":
-        return "a tar archive", "unpack it and name the files inside"
     if _HTML(head):
         return "a web page, not the data", "download the data again"
+    if re.match(rb"(?i)exceeded the daily hits limit", head):
+        return "stooq's refusal (its daily limit is exceeded), not the data", "download the data again tomorrow"
+    if b"\0" in head:
+        return "binary and of no known kind", "give CSV, Parquet, Feather or captured lines"
+    return None
+
+
+def _other(head: bytes, *, is_table: bool) -> tuple[str, str] | None:
+    if is_arrow_table(head) and not is_table:
+        return "a Parquet or Feather table, no capture", "import it as candles, trades, tickers, marks or funding"
     if is_table and _JSON(head):
         return "JSON, no table", "write it as CSV or Parquet, or import it as okx/ws-raw if it holds OKX's frames"
-    if b"\0" in head:
-        return "binary and of no known kind", "give CSV, Parquet, Feather" if is_table else "give the captured lines"
     return None

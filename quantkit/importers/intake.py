@@ -1,6 +1,6 @@
 """The end of every import: streams, one clock shift, metadata, and the commit to the data folder."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -9,6 +9,7 @@ import numpy as np
 from quantkit.clock import NS_PER_DAY, NS_PER_MS, NS_PER_S
 from quantkit.errors import ConfigError, DataError, ParseError
 from quantkit.events import EVENT_KINDS, KINDS, Candle, Gap, MarketEvent
+from quantkit.importers.merging import Merge, Origin
 from quantkit.importers.metadata import InstrumentOptions, Steps, resolve
 from quantkit.importers.report import ImportReport, Tally
 from quantkit.importers.spool import ImportSpool, SpoolKey
@@ -46,6 +47,10 @@ class Intake:
         self.listed: dict[str, Instrument] = {}
         #: Fields that the source's format implies for an instrument, for what has to be inferred.
         self.hints: dict[str, dict[str, Any]] = {}
+        #: The newest stamp of each instrument's book, since files of books go on with each other.
+        self.book_ends_ns: dict[str, int] = {}
+        #: Instruments whose sizes count contracts of a value that the files do not tell.
+        self.in_contracts: set[str] = set()
         self._spool = ImportSpool()
         self._pending: dict[SpoolKey, list[MarketEvent]] = {}
         self._rows: dict[SpoolKey, int] = {}
@@ -80,6 +85,11 @@ class Intake:
     def add_block(self, block: Block) -> None:
         """Take a block of rows that follow those of their stream so far; `seq` is assigned here."""
         self._put(SpoolKey(block.stream), block)
+
+    def add_read(self, block: Block, file: str) -> None:
+        """Take a block of rows of any time, whose `seq` is the line of each; they are put in order in the end."""
+        time_ns = block.column("received_ns")
+        self._put(SpoolKey(block.stream), block, Origin(file, int(time_ns.min()), int(time_ns.max())))
 
     def latency(self, exchange_ns: int, received_ns: int) -> None:
         """Record the latency of a row with stamps of both clocks; it may be negative.
@@ -134,6 +144,7 @@ class Intake:
             instruments={name: source for name, (_, source) in instruments.items()},
             received_shift_ns=shift_ns,
             warnings=self.tally.warnings,
+            recognised=self.tally.recognised,
         )
 
     def _flush(self, key: SpoolKey) -> None:
@@ -141,12 +152,13 @@ class Intake:
         if events:
             self._put(key, Block.from_events(events))
 
-    def _put(self, key: SpoolKey, block: Block) -> None:
+    def _put(self, key: SpoolKey, block: Block, origin: Origin | None = None) -> None:
         first_seq = self._rows.get(key, 0)
         self._rows[key] = first_seq + block.size
         columns = {name: block.column(name) for name in STAMPS + KIND_COLUMNS[key.stream.kind] if name != "seq"}
-        columns["seq"] = np.arange(first_seq, first_seq + block.size, dtype=np.int64)
-        self._spool.put(key, Block(key.stream, block.size, columns))
+        is_read = origin is not None
+        columns["seq"] = block.column("seq") if is_read else np.arange(first_seq, self._rows[key], dtype=np.int64)
+        self._spool.put(key, Block(key.stream, block.size, columns), origin)
         steps = self._steps.setdefault(key.stream.instrument, Steps())
         for field in EVENT_KINDS[key.stream.kind].fields:
             if field.step:
@@ -198,9 +210,18 @@ class Intake:
             instrument, source = resolve(
                 name, steps, self.options, listed=self.listed, stored=stored, hints=self.hints.get(name, {})
             )
+            is_known = self._is_described(name) or name in stored
+            if name in self.in_contracts and not is_known and not self._is_valued(name):
+                raise ConfigError(
+                    f"{name}: its sizes count contracts; how many coins (of an inverse one: dollars) is one? Say it "
+                    "with --contract-value (contract_value=), or give --instrument-file"
+                )
             found[name] = (instrument, source)
             self._compare(instrument, steps)
         return found
+
+    def _is_valued(self, name: str) -> bool:
+        return "contract_value" in self.options.fields() or "contract_value" in self.hints.get(name, {})
 
     def _is_described(self, name: str) -> bool:
         return name in self.listed or (self.options.instrument is not None and self.options.instrument.id == name)
@@ -232,9 +253,15 @@ class Intake:
             gaps.sort(key=lambda gap: gap.received_ns)
             writer.write(_shifted(Block.from_events(gaps), shift_ns))
             return len(gaps)
-        for block in self._spool.blocks(keys[0]):
+        parts = self._spool.parts(keys[0])
+        in_order: Iterator[Block] = self._spool.blocks(keys[0])
+        if parts:
+            in_order = Merge(keys[0].stream, self.tally).blocks(parts)
+        rows = 0
+        for block in in_order:
             writer.write(_shifted(block, shift_ns))
-        return self._spool.rows(keys[0])
+            rows += block.size
+        return rows
 
     def _nothing(self, format_name: str) -> str:
         rows = f"{self.tally.rows_read} rows read, {self.tally.skipped} skipped"

@@ -7,7 +7,6 @@ reconnect adds the gaps.
 
 import re
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Final, NamedTuple, TypeAlias
 
 import msgspec
@@ -42,6 +41,7 @@ from quantkit.feeds.okx.codec.decode import (
 from quantkit.feeds.okx.codec.listing import instrument_of
 from quantkit.feeds.okx.tracker.records import BookFetched, Command, FetchBook, FetchCandles, Fetched, Subscribed
 from quantkit.feeds.okx.tracker.tracker import FeedMessage, Tracker
+from quantkit.importers.archives import ForeignFile
 from quantkit.importers.book import book_gap
 from quantkit.importers.captures import ReceiptClock, in_capture_order
 from quantkit.importers.files import first_lines, numbered_lines
@@ -251,7 +251,7 @@ class _Capture:
                 self.tally.ignore(name, count)
 
 
-def import_okx(paths: Sequence[Path], intake: Intake, *, progress: Progress | None) -> None:
+def import_okx(files: Sequence[ForeignFile], intake: Intake, *, progress: Progress | None) -> None:
     """Take the events of captures of OKX's public sockets; all files are one capture.
 
     A line is one of a recorder's (`URL <-> T` connected, `URL <- T: frame` sent, `T: frame` received,
@@ -259,11 +259,11 @@ def import_okx(paths: Sequence[Path], intake: Intake, *, progress: Progress | No
     as received when the exchange stamped it.
     """
     capture = _Capture(intake)
-    for path, first_ns in in_capture_order(paths, _first_ns):
-        file = str(path)
+    for source, first_ns in in_capture_order(files, _first_ns):
+        file = source.name
         intake.tally.files.append(file)
         capture.clock.begin(file, first_ns)
-        for number, text in numbered_lines(path, intake.tally, progress):
+        for number, text in numbered_lines(source, intake.tally, progress):
             try:
                 capture.take(_taken_apart(text))
             except ParseError as error:
@@ -310,9 +310,9 @@ def _stamp_ns(text: bytes) -> int:
     return int(whole) * NS_PER_S + int(fraction.ljust(9, b"0"))
 
 
-def _first_ns(path: Path) -> int | None:
+def _first_ns(file: ForeignFile) -> int | None:
     """Return the stamp of a capture's first row, the exchange's where it has no other."""
-    for text in first_lines(path, _PEEKED_LINES):
+    for text in first_lines(file, _PEEKED_LINES):
         try:
             line = _taken_apart(text)
             if line.stamp_ns is not None and line.what != "sent":

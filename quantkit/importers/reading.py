@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from quantkit.clock import iso_of
 from quantkit.errors import ConfigError
 from quantkit.importers.report import Tally
-from quantkit.importers.tables import NUMBER, Chunk, Stamps, TableFile
+from quantkit.importers.tables import NUMBER, Chunk, Stamps, TableFile, Words
 from quantkit.importers.times import TimeFormat, TimeReader
 
 _WHOLE: Final = re.compile("[0-9]{1,18}").fullmatch
@@ -65,7 +65,7 @@ class Reading:
         elif isinstance(column, np.ndarray):
             values, bad = (reader.integers if column.dtype == np.int64 else reader.floats)(column)
         else:
-            values, bad = reader.texts(column)
+            values, bad = reader.texts(column.texts() if isinstance(column, Words) else column)
         self.refuse(bad)
         return values
 
@@ -76,6 +76,10 @@ class Reading:
             return np.equal(column.values_ns, 0)
         if isinstance(column, np.ndarray):
             return np.not_equal(column, column)
+        if isinstance(column, Words):
+            is_empty = np.array([word.lower() in _EMPTY for word in column.words], np.bool_)
+            missing: NDArray[np.bool_] = is_empty[column.codes]
+            return missing
         return np.array([text.lower() in _EMPTY for text in column], np.bool_)
 
     def _written(self, field: str) -> Sequence[str]:
@@ -83,6 +87,8 @@ class Reading:
         column = self.chunk.columns[field]
         if isinstance(column, Stamps):
             return [iso_of(max(stamp, 0)).removesuffix("T00:00:00Z") for stamp in column.values_ns.tolist()]
+        if isinstance(column, Words):
+            return column.texts()
         return [f"{value:.15g}" for value in column.tolist()] if isinstance(column, np.ndarray) else column
 
     def numbers(self, field: str, *, is_optional: bool = False) -> NDArray[np.float64]:
@@ -93,6 +99,8 @@ class Reading:
         if isinstance(column, np.ndarray):
             values = column.astype(np.float64)
         else:
+            if isinstance(column, Words):
+                column = column.texts()
             values = np.full(len(column), np.nan)
             for index, text in enumerate(column):
                 if NUMBER(text):
@@ -109,7 +117,28 @@ class Reading:
         column = self.chunk.columns[field]
         if isinstance(column, Stamps):
             raise ConfigError(f"{self.chunk.file}: the column for {field} holds times, not texts")
+        if isinstance(column, Words):
+            return column.texts()
         return [_written(value) for value in column.tolist()] if isinstance(column, np.ndarray) else column
+
+    def coded(self, field: str, words: Mapping[str, int]) -> NDArray[np.int8]:
+        """Return a column of words as codes, 0 where a word is not among them, which is wrong."""
+        column = self.chunk.columns[field]
+        if not isinstance(column, Words):
+            texts = self.texts(field)
+            known = dict.fromkeys(texts)
+            column = Words(
+                np.fromiter(map({text: at for at, text in enumerate(known)}.__getitem__, texts), np.int32), list(known)
+            )
+        codes = np.zeros(len(column.words), np.int8)
+        for place, word in enumerate(column.words):
+            code = words.get(word.lower().removesuffix(".0"))
+            if code is None:
+                self.refuse_where(np.equal(column.codes, place), f"{field} {word[:40]!r} is not understood")
+            else:
+                codes[place] = code
+        coded: NDArray[np.int8] = codes[column.codes]
+        return coded
 
     def integers(self, field: str) -> NDArray[np.int64]:
         """Return a column of whole numbers, such as ids; 0 where there is none or another text."""

@@ -48,6 +48,7 @@ class ImportReport(msgspec.Struct, frozen=True, kw_only=True):
         ignored: Rows left out by a rule, counted by the rule's name.
         checked: Counts of verified checksums and sequence links.
         instruments: Where each instrument's metadata comes from: given, capture, stored or inferred.
+        recognised: What each file was found to be, and by what, where nobody said it.
         received_shift_ns: Shift added to every receipt stamp, where the receiver's clock was behind.
         warnings: Sentences that the reader has to know.
     """
@@ -63,6 +64,7 @@ class ImportReport(msgspec.Struct, frozen=True, kw_only=True):
     instruments: dict[str, str]
     received_shift_ns: int
     warnings: list[str]
+    recognised: dict[str, str] = {}
 
 
 class Tally:
@@ -81,6 +83,7 @@ class Tally:
         self.ignored: dict[str, int] = {}
         self.checked: dict[str, int] = {}
         self.warnings: list[str] = []
+        self.recognised: dict[str, str] = {}
 
     def skip(self, file: str, line: int, text: str, why: str) -> None:
         """Count a row that cannot be understood.

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import tzinfo
-from pathlib import Path
 from typing import Final, TypeAlias
 
 import numpy as np
@@ -11,6 +10,7 @@ from numpy.typing import NDArray
 from quantkit.clock import NS_PER_DAY, NS_PER_S
 from quantkit.errors import ConfigError
 from quantkit.importers import funding
+from quantkit.importers.archives import ForeignFile
 from quantkit.importers.intake import Intake
 from quantkit.importers.names import Names
 from quantkit.importers.reading import Reading, in_time_order
@@ -134,10 +134,12 @@ FUNDING: Final = funding.layout_of(
     {"time": _TIMES, "day": DAY_NAMES, "received": _RECEIVED, "instrument": _INSTRUMENTS}, foreign=_BOOKS
 )
 
-_BUY: Final = frozenset(("buy", "b", "bid", "1", "+1", "buyer"))
-_SELL: Final = frozenset(("sell", "s", "ask", "a", "-1", "seller"))
-_TRUE: Final = frozenset(("1", "true", "t", "yes"))
-_FALSE: Final = frozenset(("0", "false", "f", "no"))
+_SIDES: Final = {
+    **dict.fromkeys(("buy", "b", "bid", "1", "+1", "buyer"), 0),
+    **dict.fromkeys(("sell", "s", "ask", "a", "-1", "seller"), 1),
+}
+#: Who rested is not who took: a buyer that was the maker was sold to.
+_MAKERS: Final = dict.fromkeys(("1", "true", "t", "yes"), 1) | dict.fromkeys(("0", "false", "f", "no"), 0)
 
 #: Turns a chunk into the kind's columns, noting what is wrong with which row.
 _Parse: TypeAlias = Callable[[Reading, Intake], dict[str, Column]]
@@ -145,7 +147,7 @@ _Parse: TypeAlias = Callable[[Reading, Intake], dict[str, Column]]
 
 def import_rows(
     format_name: str,
-    paths: Sequence[Path],
+    files: Sequence[ForeignFile],
     intake: Intake,
     *,
     instrument_id: str | None,
@@ -169,7 +171,7 @@ def import_rows(
     newest_ids: set[int] = set()
     told = funding.ToldRates(intake.tally)
     lists = funding.SettlementList()
-    for file in in_time_order([TableFile(path, layout, columns) for path in paths], zone, time_format):
+    for file in in_time_order([TableFile(source, layout, columns) for source in files], zone, time_format):
         intake.tally.files.append(file.file)
         times = TimeReader(file.file, zone, is_strict=kind in ("funding", "mark"), time_format=time_format)
         receipts = TimeReader(file.file, zone, time_format=time_format)
@@ -285,10 +287,9 @@ def _trades(reading: Reading, intake: Intake) -> dict[str, Column]:
     reading.refuse_where(qty <= 0.0, "size is not above zero")
     columns = reading.chunk.columns
     if "side" in columns:
-        side = _coded(reading, "side", buy=_BUY, sell=_SELL)
+        side = reading.coded("side", _SIDES)
     elif "is_buyer_maker" in columns:
-        # Who rested is not who took: a buyer that was the maker was sold to.
-        side = _coded(reading, "is_buyer_maker", buy=_FALSE, sell=_TRUE)
+        side = reading.coded("is_buyer_maker", _MAKERS)
     else:
         raise ConfigError(
             f"{reading.chunk.file} has no column for the taker's side; name it: columns={{'side': '...'}} or "
@@ -297,17 +298,6 @@ def _trades(reading: Reading, intake: Intake) -> dict[str, Column]:
     has_ids = "trade_id" in columns
     trade_id = reading.integers("trade_id") if has_ids else np.zeros(len(reading.chunk), np.int64)
     return {"price": price, "qty": qty, "side": side, "trade_id": trade_id}
-
-
-def _coded(reading: Reading, field: str, *, buy: frozenset[str], sell: frozenset[str]) -> Column:
-    codes = np.zeros(len(reading.chunk), np.int8)
-    for index, text in enumerate(reading.texts(field)):
-        word = text.lower().removesuffix(".0")
-        if word in sell:
-            codes[index] = 1
-        elif word not in buy:
-            reading.refuse({index: f"{field} {text[:40]!r} is not understood"})
-    return codes
 
 
 def _tickers(reading: Reading, intake: Intake) -> dict[str, Column]:
@@ -352,6 +342,9 @@ def _funding(reading: Reading, intake: Intake) -> dict[str, Column]:
     rate = funding.rates_of(reading)
     return {"rate": rate, "is_settled": np.ones(len(rate), np.bool_)}
 
+
+#: What turns a chunk into the columns of a kind.
+PARSERS: Final[dict[str, _Parse]] = {"trade": _trades, "ticker": _tickers, "mark": _marks, "funding": _funding}
 
 _FORMATS: Final[dict[str, tuple[ColumnLayout, str, _Parse]]] = {
     "trades": (TRADES, "trade", _trades),

@@ -7,6 +7,7 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
+from quantkit.importers.merging import Origin
 from quantkit.rows.columns import KIND_COLUMNS, STAMPS, Block, Column, Stream
 
 _TEXT_COLUMNS: Final = frozenset(("channel", "cause", "source"))
@@ -22,6 +23,7 @@ class SpoolKey(NamedTuple):
 class _Place(NamedTuple):
     offset: int
     size: int
+    origin: Origin | None
 
 
 class ImportSpool:
@@ -49,26 +51,34 @@ class ImportSpool:
         """Return how many rows a key holds."""
         return sum(place.size for place in self._places.get(key, ()))
 
-    def put(self, key: SpoolKey, block: Block) -> None:
-        """Append a block to its key."""
+    def put(self, key: SpoolKey, block: Block, origin: Origin | None = None) -> None:
+        """Append a block to its key; with an origin it may overlap others, and its `seq` is the line of each row."""
         self._file.seek(self._end)
         for name in _columns(key.stream):
             column = block.column(name)
             if name in _TEXT_COLUMNS:
                 column = column.astype(np.str_)
             np.save(self._file, column, allow_pickle=False)
-        self._places.setdefault(key, []).append(_Place(self._end, block.size))
+        self._places.setdefault(key, []).append(_Place(self._end, block.size, origin))
         self._end = self._file.tell()
 
     def blocks(self, key: SpoolKey) -> Iterator[Block]:
         """Yield a key's blocks in the order in which they came."""
         for place in self._places.get(key, ()):
-            self._file.seek(place.offset)
-            columns: dict[str, Column] = {}
-            for name in _columns(key.stream):
-                column = np.load(self._file, allow_pickle=False)
-                columns[name] = column.astype(object) if name in _TEXT_COLUMNS else column
-            yield Block(key.stream, place.size, columns)
+            yield from self._load(key, place)
+
+    def parts(self, key: SpoolKey) -> list[tuple[Origin, Iterator[Block]]]:
+        """Return a key's blocks with where they come from, each to be loaded when it is asked for; none without."""
+        places = self._places.get(key, ())
+        return [(place.origin, self._load(key, place)) for place in places if place.origin is not None]
+
+    def _load(self, key: SpoolKey, place: _Place) -> Iterator[Block]:
+        self._file.seek(place.offset)
+        columns: dict[str, Column] = {}
+        for name in _columns(key.stream):
+            column = np.load(self._file, allow_pickle=False)
+            columns[name] = column.astype(object) if name in _TEXT_COLUMNS else column
+        yield Block(key.stream, place.size, columns)
 
 
 def _columns(stream: Stream) -> tuple[str, ...]:

@@ -1,22 +1,25 @@
 """Foreign tables in CSV, Parquet or Feather as blocks of columns with line numbers."""
 
-import csv
-import io
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, suppress
 from itertools import islice
-from pathlib import Path
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from quantkit.clock import NS_PER_DAY, NS_PER_S
 from quantkit.errors import ConfigError, ParseError
-from quantkit.importers.files import DAMAGE, first_lines, opened
+from quantkit.importers.archives import DAMAGE, ForeignFile
+from quantkit.importers.csv_rows import Coded, CsvBlock, Nanoseconds, TypedColumns, line_blocks
+from quantkit.importers.files import first_lines
 from quantkit.importers.report import Progress, Tally
 
 _CHUNK_ROWS: Final = 65_536
+#: Text that is read at once: more costs memory, less costs calls.
+_BLOCK_BYTES: Final = 4 << 20
+_PEEKED_BYTES: Final = 1 << 16
 #: No epoch stamp is shorter.
 _LEAST_DIGITS: Final = 8
 #: A table's number: exponents are allowed, since pandas writes small rates with them.
@@ -34,8 +37,37 @@ class Stamps:
         return len(self.values_ns)
 
 
+class Words:
+    """A column of few different texts: each row's code, and the text that a code stands for."""
+
+    def __init__(self, codes: NDArray[Any], words: Sequence[str]) -> None:
+        self.codes = codes
+        self.words = [word.strip() for word in words]
+
+    def __len__(self) -> int:
+        return len(self.codes)
+
+    def texts(self) -> list[str]:
+        """Return each row's text."""
+        return [self.words[code] for code in self.codes.tolist()]
+
+
 #: Texts, integers, floats (NaN where there is no value) or stamps.
-TableColumn: TypeAlias = Sequence[str] | NDArray[Any] | Stamps
+TableColumn: TypeAlias = Sequence[str] | NDArray[Any] | Stamps | Words
+
+
+class TableForm(NamedTuple):
+    """How a text table is written.
+
+    Attributes:
+        delimiter: Between fields.
+        names: Of the columns, in order; empty for those without a use.
+        skipped: Lines before the rows, a header among them.
+    """
+
+    delimiter: str
+    names: tuple[str, ...]
+    skipped: int
 
 
 class Chunk:
@@ -58,6 +90,27 @@ class Chunk:
 
     def __len__(self) -> int:
         return len(self.lines)
+
+    def take(self, rows: NDArray[np.int64], *, is_first: bool = True) -> "Chunk":
+        """Return some of the rows as a chunk; only the first of several parts reports the malformed ones."""
+        columns = {field: _taken(column, rows) for field, column in self.columns.items()}
+        return Chunk(
+            self.file,
+            self.lines[rows],
+            columns,
+            lambda row: self.text(int(rows[row])),
+            self.malformed if is_first else (),
+        )
+
+
+def _taken(column: TableColumn, rows: NDArray[np.int64]) -> TableColumn:
+    if isinstance(column, np.ndarray):
+        return column[rows]
+    if isinstance(column, Stamps):
+        return Stamps(column.values_ns[rows], is_naive=column.is_naive)
+    if isinstance(column, Words):
+        return Words(column.codes[rows], column.words)
+    return [column[row] for row in rows.tolist()]
 
 
 class ColumnLayout:
@@ -142,18 +195,28 @@ class TableFile:
     """One CSV, Parquet or Feather file, told apart by content, read in chunks under the fields' names.
 
     Args:
-        path: The file; CSV may be packed with gzip.
+        source: The file, plain or packed.
         layout: The format's fields.
         columns: Field to column, as the user says.
+        form: How the text is written, where recognition found out; None finds it here.
     """
 
-    def __init__(self, path: Path, layout: ColumnLayout, columns: Mapping[str, str] | None) -> None:
-        self.path = path
-        self.file = str(path)
+    def __init__(
+        self,
+        source: ForeignFile,
+        layout: ColumnLayout,
+        columns: Mapping[str, str] | None,
+        form: TableForm | None = None,
+    ) -> None:
+        self.source = source
+        self.file = source.name
         self._layout = layout
         self._columns = columns
-        with path.open("rb") as raw:
-            head = raw.read(6)
+        self._form = form
+        head = b""
+        # The reading itself tells of damage.
+        with source.opened() as (stream, _), suppress(*DAMAGE):
+            head = stream.read(6)
         #: Columns of the file that belong to no field, once its rows are read; none of a file without a header line.
         self.left_out: list[str] = []
         self.is_csv = not head.startswith((b"PAR1", b"ARROW1", b"FEA1"))
@@ -175,66 +238,64 @@ class TableFile:
     # CSV ------------------------------------------------------------------------------------------------------
 
     def _csv_chunks(self, tally: Tally, progress: Progress | None, rows: int) -> Iterator[Chunk]:
-        total = self.path.stat().st_size
-        with opened(self.path) as (stream, raw):
-            # Bytes that are no UTF-8 stay visible; where they matter, their row is not understood.
-            text = io.TextIOWrapper(stream, encoding="utf-8-sig", errors="backslashreplace", newline="")
-            reader = csv.reader(text, delimiter=self._delimiter(), strict=True)
-            numbered = self._csv_rows(reader, tally)
-            first = next(numbered, None)
-            if first is None:
-                return
-            names, fields = self._header(first[1])
-            if self.has_header:
-                tally.rows_read -= 1
-                pending: list[tuple[int, list[str]]] = []
-            else:
-                pending = [first]
-            width = len(names)
-            while True:
-                pending += islice(numbered, rows - len(pending))
-                if not pending:
-                    break
-                good = [row for row in pending if len(row[1]) == width]
-                malformed = [
-                    (line, ",".join(row), f"{len(row)} fields where {width} are expected")
-                    for line, row in pending
-                    if len(row) != width
-                ]
-                pending = []
+        form, fields = self._form, None
+        if form is not None:
+            fields = self._find([name for name in form.names if name])
+        delimiter = self._delimiter() if form is None else form.delimiter
+        typed: TypedColumns | None = None
+        with self.source.opened() as (stream, raw):
+            skipped = 0 if form is None else form.skipped
+            is_whole = True
+            for block in line_blocks(stream, self.file, _BLOCK_BYTES if rows >= _CHUNK_ROWS else _PEEKED_BYTES):
+                is_whole = not block.is_damaged
                 if progress is not None:
-                    progress(self.file, raw.tell(), total)
-                if good:
-                    yield _csv_chunk(self.file, good, names, fields, malformed)
+                    progress(self.file, raw.tell(), self.source.packed)
+                skipped -= block.skip(skipped)
+                if form is None:
+                    row = block.first_row(delimiter, self.file, tally)
+                    if row is None:
+                        continue
+                    names, fields = self._header(row)
+                    if self.has_header:
+                        block.skip_rows(1, delimiter)
+                    form = TableForm(delimiter, tuple(names), 0)
+                assert fields is not None
+                if typed is None and rows >= _CHUNK_ROWS:
+                    typed = TypedColumns(form.names, fields, form.delimiter)
+                columns = None if typed is None else typed.of(block)
+                if columns is not None:
+                    tally.rows_read += columns.size
+                    lines = np.arange(block.line, block.line + columns.size, dtype=np.int64)
+                    yield Chunk(self.file, lines, _typed(columns.columns), block.text)
                 else:
-                    for line, cells, why in malformed:
-                        tally.skip(self.file, line, cells, why)
+                    yield from self._slow_chunks(block, form, fields, tally, rows)
+            if not is_whole:
+                tally.rows_read += 1
+                tally.skip(self.file, block.end_line, "", "the compressed file is damaged or ends early")
         if progress is not None:
-            progress(self.file, total, total)
+            progress(self.file, self.source.packed, self.source.packed)
 
-    def _csv_rows(self, reader: Any, tally: Tally) -> Iterator[tuple[int, list[str]]]:
-        """Yield (line, fields) of every row that is not blank; damage ends the file with one skipped row."""
-        line = 0
-        while True:
-            try:
-                row = next(reader)
-            except StopIteration:
-                return
-            except csv.Error as error:
-                tally.rows_read += 1
-                tally.skip(self.file, reader.line_num, "", f"the line is no CSV: {error}")
-                continue
-            except DAMAGE:
-                tally.rows_read += 1
-                tally.skip(self.file, line + 1, "", "the compressed file is damaged or ends early")
-                return
-            line = reader.line_num
-            if row:
-                tally.rows_read += 1
-                yield line, row
+    def _slow_chunks(
+        self, block: CsvBlock, form: TableForm, fields: Mapping[str, str], tally: Tally, rows: int
+    ) -> Iterator[Chunk]:
+        """Yield the rows of a block read one by one, with what is wrong with each malformed one."""
+        numbered = block.rows(form.delimiter, self.file, tally)
+        width = len(form.names)
+        while pending := list(islice(numbered, rows)):
+            good = [row for row in pending if len(row[1]) == width]
+            malformed = [
+                (line, ",".join(row), f"{len(row)} fields where {width} are expected")
+                for line, row in pending
+                if len(row) != width
+            ]
+            if good:
+                yield _csv_chunk(self.file, good, form.names, fields, malformed)
+            else:
+                for line, cells, why in malformed:
+                    tally.skip(self.file, line, cells, why)
 
     def _delimiter(self) -> str:
-        head = b"".join(first_lines(self.path, 1))
+        head = b"".join(first_lines(self.source, 1))
         return max((",", ";", "\t", "|"), key=lambda each: head.count(each.encode()))
 
     def _header(self, row: list[str]) -> tuple[list[str], dict[str, str]]:
@@ -278,32 +339,46 @@ class TableFile:
     def _arrow_chunks(self, tally: Tally, progress: Progress | None, rows: int) -> Iterator[Chunk]:
         import pyarrow as pa
 
-        total = self.path.stat().st_size
         first_row = 1
         try:
-            schema, batches = self._arrow_batches(rows)
-            fields = self._find(schema.names)
-            for batch in batches:
-                lines = np.arange(first_row, first_row + batch.num_rows, dtype=np.int64)
-                first_row += batch.num_rows
-                tally.rows_read += batch.num_rows
-                columns = {field: _arrow_column(batch.column(name)) for field, name in fields.items()}
-                yield Chunk(self.file, lines, columns, _arrow_text(batch))
+            with ExitStack() as stack:
+                schema, batches = self._arrow_batches(str(stack.enter_context(self.source.on_disk())), rows)
+                fields = self._find(schema.names)
+                for batch in batches:
+                    lines = np.arange(first_row, first_row + batch.num_rows, dtype=np.int64)
+                    first_row += batch.num_rows
+                    tally.rows_read += batch.num_rows
+                    columns = {field: _arrow_column(batch.column(name)) for field, name in fields.items()}
+                    yield Chunk(self.file, lines, columns, _arrow_text(batch))
                 if progress is not None:
-                    progress(self.file, min(total, total * first_row // max(first_row, 1)), total)
+                    progress(self.file, self.source.packed, self.source.packed)
         except (pa.ArrowException, OSError) as error:
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise ParseError(f"the file cannot be read: {reason}", where=self.file) from error
 
-    def _arrow_batches(self, rows: int) -> tuple[Any, Iterator[Any]]:
+    def column_names(self) -> list[str]:
+        """Return the columns of a Parquet or Feather file.
+
+        Raises:
+            ParseError: It is damaged.
+        """
+        import pyarrow as pa
+
+        try:
+            with self.source.on_disk() as path:
+                return list(self._arrow_batches(str(path), 1)[0].names)
+        except (pa.ArrowException, OSError) as error:
+            raise ParseError("the file cannot be read", where=self.file) from error
+
+    def _arrow_batches(self, path: str, rows: int) -> tuple[Any, Iterator[Any]]:
         if self._is_parquet:
             import pyarrow.parquet as pq
 
-            file = pq.ParquetFile(self.path)
+            file = pq.ParquetFile(path)
             return file.schema_arrow, file.iter_batches(batch_size=rows)
         from pyarrow import feather
 
-        table = feather.read_table(self.path, memory_map=False)
+        table = feather.read_table(path, memory_map=False)
         return table.schema, iter(table.to_batches(max_chunksize=rows))
 
 
@@ -334,6 +409,19 @@ def _is_ladder(cells: Sequence[int]) -> bool:
     """Return whether cells are levels of ask price, ask size, bid price, bid size, from the best outward."""
     asks, bids = cells[0::4], cells[2::4]
     return asks[0] > bids[0] and list(asks) == sorted(asks) and list(bids) == sorted(bids, reverse=True)
+
+
+def _typed(columns: Mapping[str, Any]) -> dict[str, TableColumn]:
+    """Return columns that were read with their types as columns of a table."""
+    found: dict[str, TableColumn] = {}
+    for field, column in columns.items():
+        if isinstance(column, Coded):
+            found[field] = Words(column.codes, column.texts)
+        elif isinstance(column, Nanoseconds):
+            found[field] = Stamps(column.stamps, is_naive=False)
+        else:
+            found[field] = column
+    return found
 
 
 def _csv_chunk(

@@ -112,15 +112,23 @@ class TimeReader:
         is_strict: Whether every row is later than the one before it, as bars are; tells apart the times of a clock
             that is set back.
         time_format: How times are written, as the user says.
+        mixes_units: Whether epoch numbers may change their unit, as in files that a maker joined.
     """
 
     def __init__(
-        self, file: str, zone: tzinfo | None, *, is_strict: bool = False, time_format: TimeFormat | None = None
+        self,
+        file: str,
+        zone: tzinfo | None,
+        *,
+        is_strict: bool = False,
+        time_format: TimeFormat | None = None,
+        mixes_units: bool = False,
     ) -> None:
         self.file = file
         self.zone = zone
         self.time_format = time_format
         self._is_strict = is_strict
+        self._mixes_units = mixes_units
         self.ambiguous = 0
         self._unit = None if time_format is None else time_format.unit
         #: The first and the last plausible moment of an epoch number; what the user says needs no proof.
@@ -149,6 +157,8 @@ class TimeReader:
 
     def integers(self, column: NDArray[np.int64]) -> tuple[NDArray[np.int64], dict[int, str]]:
         """Return the times of integers, and the faults of bad ones."""
+        if self._mixes_units and self.time_format is None:
+            return self._of_any_unit(column)
         unit = self._unit or (unit_of(int(column[0])) if len(column) else None)
         if unit is None or (self.time_format is not None and self.time_format.unit is None):
             return self.texts([str(value) for value in column.tolist()])
@@ -159,6 +169,14 @@ class TimeReader:
         values = np.where(outside, 0, column) * unit_ns
         bad = np.flatnonzero(outside).tolist()
         return values, {index: self._odd(str(column[index])) for index in bad}
+
+    def _of_any_unit(self, column: NDArray[np.int64]) -> tuple[NDArray[np.int64], dict[int, str]]:
+        """Return the times of integers, each of the unit that its digits show."""
+        unit_ns = np.select([column < limit for limit, _ in _MAGNITUDES], [_UNITS[name] for _, name in _MAGNITUDES], 1)
+        lowest_ns, highest_ns = self._bounds_ns
+        outside = (column < -(-lowest_ns // unit_ns)) | (column > highest_ns // unit_ns)
+        values = np.where(outside, 0, column) * unit_ns
+        return values, {index: self._odd(str(column[index])) for index in np.flatnonzero(outside).tolist()}
 
     def floats(self, column: NDArray[np.float64]) -> tuple[NDArray[np.int64], dict[int, str]]:
         """Return the times of epoch floats, which are exact to a microsecond."""
@@ -223,7 +241,8 @@ class TimeReader:
         time_ns = int(whole) * unit_ns + (int(fraction) * unit_ns // 10 ** len(fraction) if fraction else 0)
         if not self._bounds_ns[0] <= time_ns <= self._bounds_ns[1]:
             return self._odd(text)
-        self._unit = unit
+        if not self._mixes_units:
+            self._unit = unit
         return time_ns
 
     def _odd(self, text: str) -> str:

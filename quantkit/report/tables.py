@@ -107,6 +107,8 @@ def print_import(report: ImportReport, target: str, console: "Console") -> None:
         f"[dim]{files}, {report.rows_read:,} rows read, {sum(report.rows_written.values()):,} written to "
         f"{escaped(target)}[/dim]"
     )
+    for file, found in report.recognised.items():
+        console.print(f"[dim]{escaped(file)}: {escaped(found)}[/dim]")
     for name, source in sorted(report.instruments.items()):
         console.print(f"[dim]{escaped(name)}: metadata {escaped(source)}[/dim]")
     for rule, count in sorted(report.ignored.items()):

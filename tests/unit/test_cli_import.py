@@ -147,3 +147,24 @@ def test_the_bar_is_drawn_on_standard_error_of_a_terminal(trades: Path, tmp_path
     assert b"BTC-USDT trade" in shown
     assert b"\x1b" not in shown
     assert b"\x1b" in drawn
+
+
+def test_the_format_is_found_and_told(tmp_path: Path) -> None:
+    """Without a word for it; several files at once; the word stays possible before the files or as an option."""
+    rows = [f"BTC-USDT,{number},buy,104000.{number},0.5,{1748736000000 + number}" for number in range(9)]
+    header = "instrument_name,trade_id,side,price,size,created_time"
+    files = []
+    for name, part in (("a.csv", rows[:6]), ("b.csv", rows[4:])):
+        files.append(tmp_path / name)
+        files[-1].write_text("\n".join([header, *part]) + "\n")
+    result = run(*files, "--to", tmp_path / "data")
+    assert result.exit_code == 0, result.output
+    shown = " ".join(result.output.split())
+    assert "BTC-USDT trade 9" in shown
+    assert "okx/trades, OKX trades, daily and monthly files, by its header instrument_name" in shown
+    assert "2 left out: rows that came before, in another file or the same" in shown
+    assert run("okx/trades", *files, "--to", tmp_path / "word").exit_code == 0
+    assert run(*files, "--format", "okx/trades", "--to", tmp_path / "option").exit_code == 0
+    wrong = run("okx/traids", *files, "--to", tmp_path / "wrong")
+    assert wrong.exit_code != 0
+    assert "format 'okx/traids' is not known" in wrong.stderr

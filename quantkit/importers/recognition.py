@@ -1,0 +1,341 @@
+"""What a foreign file is: told by its content, and by its path only where content cannot tell."""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import islice
+from typing import Final, NamedTuple
+
+from quantkit.errors import ConfigError
+from quantkit.importers import bars, rows
+from quantkit.importers.archives import DAMAGE, ForeignFile
+from quantkit.importers.formats.record import Format, Table
+from quantkit.importers.tables import ColumnLayout, TableFile, TableForm, normalised
+
+#: A shape without a header line has to fit every one of so many rows.
+SAMPLE_ROWS: Final = 1_000
+_SAMPLE_BYTES: Final = 1 << 19
+_DELIMITERS: Final = ("\t", ";", ",", "|")
+_DELIMITER_ROWS: Final = 20
+#: Texts that are no sign of a header.
+_PLAIN_WORDS: Final = frozenset(("e", "nan", "null", "none", "true", "false", "inf", ""))
+_URL: Final = re.compile(r"(?i)^\W*(?:https?://|www\.)\S+\W*$").match
+_BILINGUAL: Final = re.compile(r"^([\x21-\x2e\x30-\x7e]+)/.*[^\x00-\x7f]").match
+_QUOTED: Final = re.compile(r'"[^"]*"')
+
+
+class TextSample:
+    """The beginning of a file, taken apart.
+
+    Args:
+        file: The file.
+        content: Its first bytes, whole lines.
+    """
+
+    def __init__(self, file: ForeignFile, content: bytes) -> None:
+        self.file = file
+        self.lines = [line.strip() for line in content.split(b"\n") if line.strip()][: SAMPLE_ROWS + 8]
+        #: Lines before the header or the first row, and what they were.
+        self.skipped = 0
+        self.preamble = ""
+        texts = self._texts(content.removeprefix(b"\xef\xbb\xbf"))
+        if texts and _URL(texts[0]) and "," not in texts[0]:
+            self.preamble, self.skipped = texts[0].strip(), 1
+            texts = texts[1:]
+        self.delimiter = self._delimiter(texts)
+        split = [self._split(text) for text in texts]
+        while split and not any(split[0]):
+            self.skipped += 1
+            split = split[1:]
+        self.has_header = bool(split) and any(_is_name(cell) for cell in split[0])
+        self.names = tuple(self._name(cell) for cell in split[0]) if self.has_header else ()
+        if self.has_header:
+            self.skipped += 1
+        body = split[1:] if self.has_header else split
+        self.rows = [row for row in body if any(row)][:SAMPLE_ROWS]
+
+    @property
+    def header(self) -> tuple[str, ...]:
+        """The names of the columns in lower case; empty where there is no header line."""
+        return tuple(name.lower() for name in self.names)
+
+    def _texts(self, content: bytes) -> list[str]:
+        """Return the lines of the file as text.
+
+        Raises:
+            ConfigError: They are in no encoding that tables come in.
+        """
+        for encoding in ("utf-8", "gb18030"):
+            try:
+                return content.decode(encoding).splitlines()
+            except UnicodeDecodeError:
+                continue
+        raise ConfigError(f"{self.file} is text in an encoding that is neither UTF-8 nor GB18030; save it as UTF-8")
+
+    @staticmethod
+    def _delimiter(texts: Sequence[str]) -> str:
+        head = [_QUOTED.sub("", text) for text in texts[:_DELIMITER_ROWS] if text.strip()]
+        for delimiter in _DELIMITERS:
+            counts = {text.count(delimiter) for text in head[1:] or head}
+            if len(counts) == 1 and counts != {0}:
+                return delimiter
+        return max(_DELIMITERS, key=lambda each: sum(text.count(each) for text in head))
+
+    def _split(self, text: str) -> list[str]:
+        if '"' not in text:
+            return [cell.strip() for cell in text.split(self.delimiter)]
+        import csv
+
+        return [cell.strip() for cell in next(csv.reader([text], delimiter=self.delimiter), [])]
+
+    @staticmethod
+    def _name(cell: str) -> str:
+        """Return a column's name; of one in two languages, the English."""
+        match = _BILINGUAL(cell)
+        return match[1] if match else cell
+
+
+def _is_name(cell: str) -> bool:
+    """Return whether a cell shows that its row is a header.
+
+    Examples:
+        >>> _is_name("price"), _is_name("1.5e-05"), _is_name("True"), _is_name("2024-01-02")
+        (True, False, False, False)
+    """
+    return any(word.lower() not in _PLAIN_WORDS for word in re.findall(r"[^\W\d_]+", cell) if not _is_moment(cell))
+
+
+def _is_moment(cell: str) -> bool:
+    """Return whether a cell is a date or a time of day, whose letters are no name."""
+    return re.match(r"[0-9]{1,4}[-/.:][0-9]{1,2}", cell) is not None
+
+
+class Recognised(NamedTuple):
+    """A file and what it is.
+
+    Attributes:
+        file: The file.
+        format: Its format; a plain word of tables (`candles`) where no venue's record fits.
+        by: What it was told by.
+        form: How the table is written, None of a file that is none.
+        symbol: The instrument as the file's name or its first line calls it, empty where neither does.
+        interval: Of candles, as the file's name says; empty where it does not.
+    """
+
+    file: ForeignFile
+    format: Format
+    by: str
+    form: TableForm | None = None
+    symbol: str = ""
+    interval: str = ""
+
+
+class _Fit(NamedTuple):
+    format: Format
+    by: str
+    form: TableForm | None
+
+
+def sample_of(file: ForeignFile) -> tuple[TextSample | None, bool]:
+    """Return the beginning of a text file, None of an empty one, and whether it is damaged there.
+
+    Raises:
+        ConfigError: It is no text that tables come in.
+    """
+    parts: list[bytes] = []
+    is_damaged = False
+    with file.opened() as (stream, _):
+        read = getattr(stream, "read1", stream.read)
+        try:
+            while sum(map(len, parts)) < _SAMPLE_BYTES and (part := read(_SAMPLE_BYTES)):
+                parts.append(part)
+        except DAMAGE:
+            is_damaged = True
+    content = b"".join(parts)
+    if len(content) >= _SAMPLE_BYTES:
+        content = content[: content.rfind(b"\n") + 1] or content
+    return TextSample(file, content) if content.strip() else None, is_damaged
+
+
+def recognise(
+    file: ForeignFile, sample: TextSample, formats: Iterable[Format], *, wanted: str | None = None
+) -> Recognised | None:
+    """Return what a file is; None where it has a known header and no rows.
+
+    Args:
+        file: The file.
+        sample: Its beginning.
+        formats: Those that are known.
+        wanted: The format that the user names; it still has to fit.
+
+    Raises:
+        ConfigError: No format fits, the one named does not, or several do: the message asks what decides it.
+    """
+    known = list(formats)
+    if wanted is not None:
+        known = [each for each in known if each.name == wanted]
+    if sample.has_header and not sample.rows and any(_form(each, sample, is_exact=False) for each in known):
+        return None
+    fits = [fit for is_exact in (True, False) for each in known if (fit := _fit(each, sample, is_exact=is_exact))]
+    if any(fit.by.startswith("its header") for fit in fits):
+        exact = [fit for each in known if (fit := _fit(each, sample, is_exact=True))]
+        fits = exact or fits
+    chosen = list({fit.format.name: fit for fit in fits}.values())
+    failed = [
+        each
+        for each in known
+        if each.test_says
+        and each.name not in {fit.format.name for fit in chosen}
+        and _form(each, sample, is_exact=False)
+    ]
+    if len(chosen) > 1:
+        by_path = [fit for fit in chosen if fit.format.path and re.search(fit.format.path, file.name)]
+        if len(by_path) == 1:
+            chosen = [by_path[0]._replace(by=f"{by_path[0].by} and its path")]
+    if len(chosen) > 1:
+        questions = {fit.format.question for fit in chosen if fit.format.question}
+        raise ConfigError(
+            f"{file} can be {' or '.join(f'{fit.format.name} ({fit.format.title})' for fit in chosen)}: "
+            f"the content is the same. {' '.join(sorted(questions)) or 'Which is it?'} "
+            f"Say it with {' or '.join(f'--format {fit.format.name}' for fit in chosen)} (format=...)"
+        )
+    if chosen:
+        return _recognised(file, sample, chosen[0])
+    if wanted is not None:
+        (record,) = known
+        raise ConfigError(f"{file} is no {record.title}: {_unlike(record, sample)}")
+    if failed:
+        raise ConfigError(f"{file} has the columns of {failed[0].title}, but {_unlike(failed[0], sample)}")
+    return _generic(file, sample)
+
+
+def _fit(record: Format, sample: TextSample, *, is_exact: bool) -> _Fit | None:
+    form = _form(record, sample, is_exact=is_exact)
+    if form is None:
+        return None
+    by, table = form
+    if table is not None and record.test is not None:
+        form_names = Table(tuple(name.lower() for name in table.names), sample.rows)
+        if not _holds(record, form_names):
+            return None
+        if record.test_says:
+            by += f"; {record.test_says}"
+    return _Fit(record, by, table)
+
+
+def _holds(record: Format, table: Table) -> bool:
+    assert record.test is not None
+    width = len(table.names)
+    whole = Table(table.names, [row for row in table.rows if len(row) == width])
+    return len(whole) > 0 and record.test(whole)
+
+
+def _form(record: Format, sample: TextSample, *, is_exact: bool) -> tuple[str, TableForm | None] | None:
+    """Return by what a format's columns are found in a file, and how it is written; None if they are not."""
+    if record.lines is not None:
+        lines = sample.lines[:_DELIMITER_ROWS]
+        return ("its lines", None) if lines and record.lines(lines) else None
+    if record.delimiter and sample.delimiter != record.delimiter:
+        return None
+    if sample.has_header:
+        names = record.names_of(sample.header, is_exact=is_exact)
+        if names is None:
+            return None
+        shown = ",".join(sample.names)
+        by = f"its header {shown if len(shown) <= 60 else shown[:57] + '...'}"
+        return by, TableForm(sample.delimiter, sample.names, sample.skipped + record.skipped_lines)
+    names = record.shape_of(sample.rows) if sample.rows else None
+    if names is None:
+        return None
+    count = f"{len(sample.rows):,} rows" if len(sample.rows) > 1 else "one row"
+    by = f"the shape of its {count} without a header"
+    return by, TableForm(sample.delimiter, names, sample.skipped)
+
+
+def _unlike(record: Format, sample: TextSample) -> str:
+    """Return why a file is not of a format."""
+    if record.lines is not None:
+        return "its lines are others"
+    if record.test_says and _form(record, sample, is_exact=False):
+        return f"not {record.test_says}"
+    if sample.has_header:
+        return f"its header is {','.join(sample.names)[:200]}"
+    row = sample.delimiter.join(sample.rows[0])[:200] if sample.rows else "(none)"
+    return f"its first row is {row}"
+
+
+def _recognised(file: ForeignFile, sample: TextSample, fit: _Fit) -> Recognised:
+    record = fit.format
+    told = record.found_in_name(file.leaf) or _outer(record, file)
+    symbol = told.get("symbol", "")
+    if record.symbol_of is not None and sample.lines:
+        symbol = record.symbol_of(sample.lines[0])
+    by = f"{fit.by}, after a first line {sample.preamble}" if sample.preamble else fit.by
+    return Recognised(file, record, by, fit.form, symbol, told.get("interval", ""))
+
+
+def _outer(record: Format, file: ForeignFile) -> Mapping[str, str]:
+    """Return what the name of the archive tells, where the member's own name tells nothing."""
+    for part in reversed(file.name.split("!")[:-1]):
+        if told := record.found_in_name(part.replace("\\", "/").rpartition("/")[2]):
+            return told
+    return {}
+
+
+# Tables of no known venue --------------------------------------------------------------------------------------
+
+#: The plain words for tables, and the fields that show each.
+_GENERIC: Final[dict[str, tuple[ColumnLayout, tuple[tuple[str, ...], ...]]]] = {
+    "candles": (bars.LAYOUT, (("time", "open", "high", "low", "close"),)),
+    "trades": (rows.TRADES, (("time", "price", "qty", "side"), ("time", "price", "qty", "is_buyer_maker"))),
+    "tickers": (rows.TICKERS, (("time", "bid", "ask"),)),
+}
+#: Names that only one content has.
+_TELLING: Final = {
+    "funding": ("funding_rate", "fundingrate", "last_funding_rate", "realized_rate"),
+    "marks": ("mark_price", "markprice", "mark_px"),
+}
+
+
+def generic(word: str) -> Format:
+    """Return the record of a plain word of tables, whose columns are found by their names."""
+    holds = {"candles": "candle", "trades": "trade", "tickers": "ticker", "marks": "mark", "funding": "funding"}[word]
+    return Format(name=word, title=f"a table of {word}", holds=holds)
+
+
+def _generic(file: ForeignFile, sample: TextSample) -> Recognised:
+    """Return what a table of no known venue is, by the names of its columns.
+
+    Raises:
+        ConfigError: They do not tell, or there are none.
+    """
+    if not sample.has_header:
+        row = sample.delimiter.join(sample.rows[0])[:120] if sample.rows else ""
+        raise ConfigError(
+            f"{file} is of no known format: it has no header line, and its rows are like {row}; "
+            "say what it holds: --format candles, trades, tickers, marks or funding (format=...)"
+        )
+    normal = {normalised(name) for name in sample.names}
+    found = [
+        word
+        for word, (layout, choices) in _GENERIC.items()
+        if any(all(set(layout.spellings[field]) & normal for field in fields) for fields in choices)
+    ]
+    found += [word for word, names in _TELLING.items() if set(names) & normal]
+    if len(found) != 1:
+        names = ", ".join(sample.names)[:200]
+        raise ConfigError(
+            f"{file} is of no known format; its columns are {names}. What does it hold? "
+            "Say it with --format candles, trades, tickers, marks or funding (format=...)"
+        )
+    return Recognised(file, generic(found[0]), f"its columns {', '.join(islice(sample.names, 8))}")
+
+
+def of_schema(file: ForeignFile) -> Recognised:
+    """Return what a Parquet or Feather table is, by the names of its columns.
+
+    Raises:
+        ConfigError: They do not tell.
+        ParseError: The file is damaged.
+    """
+    names = TableFile(file, bars.LAYOUT, None).column_names()
+    return _generic(file, TextSample(file, (",".join(names) + "\n").encode()))
