@@ -1,6 +1,7 @@
 """`quantkit serve`: pages and a JSON API over a folder of runs and one live run, in a browser of this machine."""
 
 import tempfile
+import threading
 import webbrowser
 from contextlib import suppress
 from html import escape
@@ -125,7 +126,8 @@ class _Opener:
                 f'<!doctype html><meta charset="utf-8"><meta http-equiv="refresh" content="0;url={escape(link)}">'
             )
         self._file = Path(file.name)
-        webbrowser.open(self._file.as_uri())
+        # One for the terminal would hold the server up until somebody leaves it.
+        threading.Thread(target=webbrowser.open, args=(self._file.as_uri(),), daemon=True).start()
 
     def close(self) -> None:
         """Remove the file."""

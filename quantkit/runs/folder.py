@@ -14,7 +14,7 @@ from quantkit.report.archive import MANIFEST, PARTIAL, read_manifest
 from quantkit.report.result import Result
 from quantkit.runs.diff import RunDiff, diff_of
 from quantkit.runs.entry import ID_DIGITS, RunEntry, entry_of_folder, entry_of_line
-from quantkit.runs.index import RunIndex
+from quantkit.runs.index import IndexLine, RunIndex
 from quantkit.storage.root import first_line
 
 #: How far below the folder results are looked for.
@@ -33,6 +33,7 @@ class Runs:
     def __init__(self, folder: str | Path = "runs") -> None:
         self.path = Path(folder)
         self._index = RunIndex(folder)
+        self._listed: tuple[Sequence[IndexLine], dict[str, RunEntry], Sequence[RunEntry]] = ((), {}, ())
 
     def list(self) -> list[RunEntry]:
         """Return every run, newest first.
@@ -42,11 +43,18 @@ class Runs:
         Raises:
             DataError: The folder cannot be read.
         """
-        lines = [entry_of_line(line) for line in self._index.read()[0]]
+        lines = self._index.read()[0]
         folders = {place: entry_of_folder(self.path / place, self.path) for place in self._places()}
-        runs = _merged(lines, folders, self.path)
+        known_lines, known_folders, known = self._listed
+        if lines is known_lines and folders == known_folders:
+            return [*known]
+        runs = _merged([entry_of_line(line) for line in lines], folders, self.path)
         # Of one moment the line that was written later is the newer one.
-        return sorted(_named(runs), key=lambda entry: entry.at.removesuffix("Z"))[::-1]
+        found = sorted(_named(runs), key=lambda entry: entry.at.removesuffix("Z"))[::-1]
+        if all(line.saved_to is None or line.saved_to in folders for line in lines):
+            # Results elsewhere come and go without a word.
+            self._listed = lines, folders, found
+        return [*found]
 
     def notes(self) -> Sequence[str]:
         """Return what was passed over, a sentence each."""

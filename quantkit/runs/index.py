@@ -3,10 +3,11 @@
 import hashlib
 import os
 import re
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path, PurePath
-from typing import Any, Final
+from typing import Any, BinaryIO, Final
 
 import msgspec
 
@@ -26,6 +27,8 @@ MASK: Final = "***"
 _NO_LINE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 #: Begins the warning of a result whose line could not be written.
 UNKEPT: Final = "this run is not in the index of runs"
+#: So much in front of what is new is compared, to know a file again.
+_TAIL_BYTES: Final = 4096
 _NO_WAIT: Final[int] = getattr(os, "O_NONBLOCK", 0)
 _SECRET: Final = re.compile(
     r"secret|passw|passphrase|credential|(?:api|private)_?key|(?:auth|access)_?token", re.IGNORECASE
@@ -99,10 +102,60 @@ class _TriedLine(Tried, frozen=True):
     stats: dict[str, Any]
 
 
+class _ReadLines:
+    """The lines of an index that were read so far.
+
+    Args:
+        file_id: Tells one file from another.
+
+    Attributes:
+        lines, torn: As `RunIndex.read` returns them.
+    """
+
+    def __init__(self, file_id: tuple[int, int]) -> None:
+        self.lines: list[IndexLine] = []
+        self.torn: list[int] = []
+        self._file_id = file_id
+        self._count = 0
+        self._end = 0  # behind the last line that is whole
+        self._tail = b""  # what stands before it
+        self._is_cut = (False, False)  # whether the last line or torn number is of one that may yet become whole
+
+    def with_rest(self, file: BinaryIO, status: os.stat_result) -> "_ReadLines":
+        """Return these with what a file has beyond; anew if it is another one, or was written over."""
+        file_id = (status.st_dev, status.st_ino)
+        found = _ReadLines(file_id)
+        if file_id == self._file_id and status.st_size > self._end:
+            file.seek(self._end - len(self._tail))
+            if file.read(len(self._tail)) == self._tail:
+                found.lines = self.lines[:-1] if self._is_cut[0] else self.lines[:]
+                found.torn = self.torn[:-1] if self._is_cut[1] else self.torn[:]
+                found._count, found._end, found._tail = self._count, self._end, self._tail
+        file.seek(found._end)
+        for text in file:
+            found._add(text)
+        return found
+
+    def _add(self, text: bytes) -> None:
+        before = len(self.lines), len(self.torn)
+        if text.strip():
+            try:
+                self.lines.append(_line_decoder.decode(text))
+            except _NO_LINE:
+                self.torn.append(self._count + 1)
+        if text.endswith(b"\n"):
+            self._count += 1
+            self._end += len(text)
+            self._tail = text[-_TAIL_BYTES:]
+        else:
+            self._is_cut = len(self.lines) > before[0], len(self.torn) > before[1]
+
+
 class RunIndex:
     """The index of one folder, for writers in any number of processes.
 
-    A line that a kill or a full disk cut short costs nothing but itself.
+    A line that a kill or a full disk cut short costs nothing but itself. What was read is kept, so that reading again
+    costs what was added since.
 
     Args:
         folder: Made with the first line.
@@ -111,6 +164,9 @@ class RunIndex:
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
         self.path = self.folder / INDEX
+        self._lock = threading.Lock()
+        self._known = _ReadLines((0, 0))
+        self._seen: tuple[int, ...] = ()  # the file as it was when that was read
 
     def weigh(self, result: Result) -> None:
         """Tell a result of the other variants in the index, before its statistics are computed.
@@ -161,16 +217,23 @@ class RunIndex:
     def read(self) -> tuple[list[IndexLine], list[int]]:
         """Return the lines in the order of writing, and the numbers from 1 of those that cannot be understood.
 
+        The lists are the same ones while nothing was added; whoever gets them leaves them as they are.
+
         Raises:
             DataError: The file is there and cannot be read.
         """
-        lines, torn = [], []
-        for number, text in self._texts():
+        with self._lock:
             try:
-                lines.append(_line_decoder.decode(text))
-            except _NO_LINE:
-                torn.append(number)
-        return lines, torn
+                with open(self.path, "rb", opener=_open_file) as file:
+                    status = os.fstat(file.fileno())
+                    seen = status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
+                    if seen != self._seen:
+                        self._known, self._seen = self._known.with_rest(file, status), seen
+            except FileNotFoundError:
+                self._known, self._seen = _ReadLines((0, 0)), ()
+            except OSError as error:
+                raise DataError(f"{self.path}: cannot be read: {first_line(error)}") from error
+            return self._known.lines, self._known.torn
 
     def other_variants(self, tried: Tried) -> list[float | None]:
         """Return the Sharpe ratio of each other variant that was tried over the same data and span.
@@ -182,7 +245,7 @@ class RunIndex:
         """
         found: dict[bytes, float | None] = {}
         needle = tried.data_digest.encode()
-        for _, text in self._texts():
+        for text in self._texts():
             if needle in text:
                 with suppress(*_NO_LINE):
                     other = _tried_decoder.decode(text)
@@ -192,13 +255,11 @@ class RunIndex:
         found.pop(tried.variant, None)
         return list(found.values())
 
-    def _texts(self) -> Iterator[tuple[int, bytes]]:
-        """Yield each line that holds something, with its number."""
+    def _texts(self) -> Iterator[bytes]:
+        """Yield each line."""
         try:
             with open(self.path, "rb", opener=_open_file) as file:
-                for number, text in enumerate(file, 1):
-                    if text.strip():
-                        yield number, text
+                yield from file
         except FileNotFoundError:
             return
         except OSError as error:

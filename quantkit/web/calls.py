@@ -100,7 +100,7 @@ class Calls:
             key = folder, 0
         # Results build their tables when they are first asked for, which two threads must not do at once.
         with self._lock:
-            result = self._results.pop(key, None) or Result.load(folder)
+            result = self._results.pop(key, None) or self._runs.load(run)
             self._results[key] = result
             while len(self._results) > _KEPT:
                 self._results.popitem(last=False)

@@ -21,6 +21,7 @@ from urllib.parse import urlsplit
 import httpx2
 import numpy as np
 import pytest
+from certificates import CERTIFICATE, PRIVATE_KEY
 
 from quantkit.errors import ConfigError
 from quantkit.feeds.okx.config import OkxConfig, RetryPolicy
@@ -28,25 +29,6 @@ from quantkit.feeds.okx.credentials import Credentials
 from quantkit.feeds.okx.errors import OkxAuthError, OkxError, OkxNetworkError
 from quantkit.feeds.okx.rest.rest import OkxRest
 
-#: Signs itself for 127.0.0.1 and localhost, valid from 2020 to 2125; trusted by nobody and used for nothing else.
-CERTIFICATE = """-----BEGIN CERTIFICATE-----
-MIIBfzCCASWgAwIBAgIBATAKBggqhkjOPQQDAjAYMRYwFAYDVQQDDA1xdWFudGtp
-dCB0ZXN0MCAXDTIwMDEwMTAwMDAwMFoYDzIxMjUwMTAxMDAwMDAwWjAYMRYwFAYD
-VQQDDA1xdWFudGtpdCB0ZXN0MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAEKksQ
-xTjykJqT3d3UWOK1GbzrvUGoaAE3Ogo101Sb8srypYdWwK7Ow1FJxTLnK2sMj418
-axXb4n5+669djRynOKNeMFwwHQYDVR0OBBYEFFUCCdqlJh5MBGJ57QV59X2djZ6D
-MA8GA1UdEwEB/wQFMAMBAf8wGgYDVR0RBBMwEYcEfwAAAYIJbG9jYWxob3N0MA4G
-A1UdDwEB/wQEAwIChDAKBggqhkjOPQQDAgNIADBFAiAkiR0+XVxJTu9fJNYv8mNO
-uvq8xZKLawMwhJGVKguCjQIhAJz3yUFMdVGx24sYAbl42Cmh+NYDhz6211U/bRba
-VY4T
------END CERTIFICATE-----
-"""
-PRIVATE_KEY = """-----BEGIN PRIVATE KEY-----
-MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgDag8oELGm7+0oRlg
-+4yyF/ifTP5AQpajWT4yIIDbozihRANCAAQqSxDFOPKQmpPd3dRY4rUZvOu9Qaho
-ATc6CjXTVJvyyvKlh1bArs7DUUnFMucrawyPjXxrFdvifn7rr12NHKc4
------END PRIVATE KEY-----
-"""
 ONCE = RetryPolicy(give_up_after=1)
 TIME = b'{"code":"0","msg":"","data":[{"ts":"1787702400000"}]}'
 CREDENTIALS = Credentials("key-of-mine", "secret-of-mine", "passphrase-of-mine")

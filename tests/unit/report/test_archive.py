@@ -549,14 +549,16 @@ def test_changed_code_is_noticed(spoil: Callable[[Path], Any], result: Result, t
         Result.load(run)
 
 
-@pytest.mark.parametrize("place", ["../mine.py", "/etc/hostname"])
+@pytest.mark.parametrize("place", ["../mine.py", "pkg/../../mine.py", "{folder}/run/mine.py"])
 def test_code_outside_of_the_folder_is_not_read(place: str, result: Result, tmp_path: Path) -> None:
-    """Whatever a manifest says."""
-    run = result.save(tmp_path / "run")
+    """Whatever a manifest says: the file is there, its digest is right, and so is each folder on the way."""
+    run = with_code(CODE, result).save(tmp_path / "run")
     (tmp_path / "run" / "mine.py").write_bytes(b"")
+    place = place.format(folder=tmp_path)
+    assert (run / "strategy" / place).read_bytes() == b""
     manifest = msgspec.json.decode((run / "manifest.json").read_bytes())
     del manifest["manifest_sha256"]
-    sources = {place: hashlib.sha256(b"").hexdigest()}
+    sources = {**manifest["sources"], place: hashlib.sha256(b"").hexdigest()}
     rewrite_manifest(run, **{**manifest, "format_version": 1, "sources": sources})
     with pytest.raises(DataError, match="is missing though manifest"):
         Result.load(run)

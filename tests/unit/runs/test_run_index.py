@@ -147,6 +147,50 @@ def test_a_torn_line_costs_nothing_but_itself(torn: bytes, has_end: bool, tmp_pa
     assert index.other_variants(tried_of(a_line(name="second", parameters={}))) == [1.5]
 
 
+def test_only_what_was_added_is_read_again(tmp_path: Path) -> None:
+    """Unchanged, the same lists come; a half line that becomes whole counts then, and once."""
+    index = RunIndex(tmp_path / "runs")
+    assert index.read() == ([], [])
+    index.add(a_line(name="first"))
+    lines = index.read()[0]
+    assert index.read()[0] is lines
+    content = msgspec.json.encode(a_line(name="second"))
+    with index.path.open("ab") as file:
+        file.write(content[:20])
+    assert names_of(index) == (["first"], [2])
+    with index.path.open("ab") as file:
+        file.write(content[20:])
+    assert names_of(index) == (["first", "second"], [])
+    with index.path.open("ab") as file:
+        file.write(b"\n\n{}\n")
+    assert names_of(index) == (["first", "second"], [4])
+    index.add(a_line(name="third"))
+    assert names_of(index) == (["first", "second", "third"], [4])
+    assert names_of(RunIndex(tmp_path / "runs")) == names_of(index)
+
+
+@pytest.mark.parametrize("is_longer", [True, False])
+@pytest.mark.parametrize("is_new_file", [True, False])
+def test_another_index_in_its_place_is_read_anew(is_longer: bool, is_new_file: bool, tmp_path: Path) -> None:
+    """Written over, shortened, or another file; and one that has gone holds nothing."""
+    index = RunIndex(tmp_path / "runs")
+    for name in ("first", "second"):
+        index.add(a_line(name=name))
+    assert names_of(index) == (["first", "second"], [])
+    other = [msgspec.json.encode(a_line(name=name)) + b"\n" for name in ("a", "b", "c" * 9)]
+    if is_new_file:
+        index.path.rename(tmp_path / "old")
+    index.path.write_bytes(b"".join(other if is_longer else other[:1]))
+    assert names_of(index)[0] == ["a", "b", "c" * 9][: 3 if is_longer else 1]
+    index.path.unlink()
+    assert names_of(index) == ([], [])
+
+
+def names_of(index: RunIndex) -> tuple[list[str], list[int]]:
+    lines, torn = index.read()
+    return [line.name for line in lines], torn
+
+
 def test_a_line_of_a_newer_version_is_read(tmp_path: Path) -> None:
     """Fields that are not known are passed over."""
     index = RunIndex(tmp_path)

@@ -158,6 +158,26 @@ def test_another_result_in_the_place_of_one_is_not_taken_for_it(run: Run, tmp_pa
     assert listed == {"x": (3.0, True), first.hash[:8]: (2.0, False)}
 
 
+def test_a_list_that_was_made_once_follows_what_changes(run: Run, tmp_path: Path) -> None:
+    """A new line, a new result, one that goes; whoever got a list may do with it what he likes."""
+    runs = Runs(tmp_path)
+    run(tmp_path, params={"qty": 2}, save=tmp_path / "saved")
+    (first,) = listed = runs.list()
+    listed.clear()
+    assert runs.list() == [first]
+    run(tmp_path, params={"qty": 3})
+    assert len(runs.list()) == 2
+    run(None, params={"qty": 4}, save=tmp_path / "alone")
+    assert [entry.is_whole for entry in sorted(runs.list(), key=lambda entry: entry.parameters["qty"])] == [
+        True,
+        False,
+        True,
+    ]
+    shutil.rmtree(tmp_path / "saved")
+    assert sum(entry.is_whole for entry in runs.list()) == 1
+    assert runs.list() == Runs(tmp_path).list()
+
+
 def test_runs_of_one_second_are_in_order(folder: Path) -> None:
     """A stamp without a fraction comes before one with."""
     index = RunIndex(folder)
