@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from quantkit.api import backtest, paper, paper_async
+    from quantkit.collect.download import download
     from quantkit.errors import (
         ConfigError,
         DataError,
@@ -67,6 +68,7 @@ _HOMES = {
     "TimeInForce": "quantkit.orders",
     "Trade": "quantkit.events",
     "backtest": "quantkit.api",
+    "download": "quantkit.collect.download",
     "load_strategy": "quantkit.loading",
     "paper": "quantkit.api",
     "paper_async": "quantkit.api",
@@ -105,6 +107,7 @@ __all__ = [
     "TimeInForce",
     "Trade",
     "backtest",
+    "download",
     "load_strategy",
     "paper",
     "paper_async",

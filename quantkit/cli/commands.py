@@ -1,6 +1,6 @@
 """The commands of the command line, put together."""
 
-from quantkit.cli import backtest, data, importing, live, mcp, new, runs, sandbox, serve, verify, watch
+from quantkit.cli import backtest, data, download, importing, live, mcp, new, runs, sandbox, serve, verify, watch
 from quantkit.cli.root import main
 
 __all__ = ["main"]
@@ -14,6 +14,7 @@ for _command in (
     watch.watch,
     verify.verify,
     sandbox.sandbox,
+    download.download,
     importing.import_,
     data.data,
     mcp.mcp,

@@ -19,7 +19,8 @@ from quantkit.errors import ConfigError, FeedError, SubscriptionError
 from quantkit.feeds.okx.codec.channels import candles, tickers
 from quantkit.feeds.okx.config import OkxConfig
 from quantkit.feeds.okx.errors import OkxRequestError
-from quantkit.feeds.okx.rest.rest import OkxRest, kind_of
+from quantkit.feeds.okx.rest.ids import kind_of
+from quantkit.feeds.okx.rest.rest import OkxRest
 from quantkit.feeds.okx.ws.client import ConnectionStatus, OkxClient
 from quantkit.report.console import console_of
 

@@ -115,6 +115,8 @@ def application(exchange: Exchange, *, host: str) -> "Starlette":
             address=address,
             now_s=asyncio.get_running_loop().time(),
         )
+        if reply.delay_s:
+            await asyncio.sleep(reply.delay_s)
         return response_of(reply)
 
     async def stream(websocket: "WebSocket") -> None:

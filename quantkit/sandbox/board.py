@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from quantkit.sandbox.channels import CHAINED
-from quantkit.sandbox.faults import PUSH_FAULTS, AnyFault, ClockSkew, Crossed, Fault, LostPush, Stall
+from quantkit.sandbox.faults import PUSH_FAULTS, AnyFault, ClockSkew, Crossed, Fault, LostPush, Rest, Stall
 
 _F = TypeVar("_F", bound=AnyFault)
 
@@ -12,11 +12,12 @@ _F = TypeVar("_F", bound=AnyFault)
 class _Armed:
     """A fault with what is left of it."""
 
-    __slots__ = ("fault", "left", "until_s", "wakes_s")
+    __slots__ = ("fault", "left", "met", "until_s", "wakes_s")
 
     def __init__(self, fault: Fault, now_s: float) -> None:
         self.fault = fault
         self.left = fault.times
+        self.met = 0  # the requests that it was for
         self.wakes_s = now_s + fault.after_s
         self.until_s = self.wakes_s + fault.for_s if isinstance(fault, Stall) and fault.for_s else None
 
@@ -79,6 +80,18 @@ class FaultBoard:
                 if is_struck:
                     self._strike(armed)
                 return fault
+        return None
+
+    def of_request(self, endpoint: str) -> Rest | None:
+        """Return the first fault that strikes a REST request, and count that it did."""
+        now_s = self._clock()
+        for armed in list(self._armed):
+            fault = armed.fault
+            if isinstance(fault, Rest) and armed.wakes_s <= now_s and endpoint.endswith(fault.endpoint):
+                armed.met += 1
+                if armed.met % fault.every == 0:
+                    self._strike(armed)
+                    return fault
         return None
 
     def strikes(self, *, path: str, channel: str, instrument: str, connection: int, is_update: bool) -> list[Fault]:

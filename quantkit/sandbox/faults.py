@@ -186,6 +186,9 @@ class Rest(AnyFault, frozen=True, tag="rest"):
 
     Attributes:
         endpoint: The end of its path, such as `market/candles`; empty for any.
+        every: It strikes each so-and-so-many-th of the requests that it is for: 10 is one in ten.
+        form: `error` answers with what follows; `cut` gives the true answer, ended half-way.
+        delay_s: The answer waits for so long.
         status: HTTP status; 200 for an error in the reply alone.
         code: OKX's code in the reply.
         text: Its text.
@@ -193,10 +196,21 @@ class Rest(AnyFault, frozen=True, tag="rest"):
     """
 
     endpoint: str = ""
+    every: int = 1
+    form: str = "error"
+    delay_s: float = 0.0
     status: int = 503
     code: str = "50001"
     text: str = "Service temporarily unavailable. Try again later."
     retry_after_s: int | None = None
+
+    def __post_init__(self) -> None:
+        """Check its own fields too."""
+        super().__post_init__()
+        if self.every < 1 or not self.delay_s >= 0:
+            raise ConfigError("a REST fault strikes every 1 or more requests, and delays by zero or more seconds")
+        if self.form not in ("error", "cut"):
+            raise ConfigError(f"a REST fault's form is {self.form!r}; use error or cut")
 
 
 class ClockSkew(AnyFault, frozen=True, tag="clock_skew"):

@@ -8,7 +8,7 @@ from urllib.parse import parse_qsl
 
 import msgspec
 
-from quantkit.sandbox import faults, wire
+from quantkit.sandbox import wire
 from quantkit.sandbox.keys import KEYS, ApiKey, sign
 from quantkit.sandbox.private import POSTED, PRIVATE, SIGNED
 from quantkit.sandbox.public import PUBLIC
@@ -49,11 +49,13 @@ class HttpReply(NamedTuple):
         status: HTTP status.
         body: JSON.
         headers: Beside the content's type and length.
+        delay_s: How long it waits.
     """
 
     status: int
     body: bytes
     headers: dict[str, str]
+    delay_s: float = 0.0
 
 
 class RestApi:
@@ -90,9 +92,20 @@ class RestApi:
             now_s: A clock that never goes back, for limits.
         """
         endpoint = path.removeprefix(PREFIX)
-        fault = self._fault(endpoint)
-        if fault is not None:
-            return failure(fault.status, fault.code, fault.text, retry_after_s=fault.retry_after_s)
+        fault = self._exchange.faults.of_request(endpoint)
+        if fault is not None and fault.form == "error":
+            failed = failure(fault.status, fault.code, fault.text, retry_after_s=fault.retry_after_s)
+            return failed._replace(delay_s=fault.delay_s)
+        reply = self._answer(method, path, query, headers, body, address=address, now_s=now_s)
+        return (
+            reply if fault is None else reply._replace(body=reply.body[: len(reply.body) // 2], delay_s=fault.delay_s)
+        )
+
+    def _answer(
+        self, method: str, path: str, query: str, headers: Mapping[str, str], body: bytes, *, address: str, now_s: float
+    ) -> HttpReply:
+        """Answer a request that no fault strikes."""
+        endpoint = path.removeprefix(PREFIX)
         found = ENDPOINTS.get(method, {}).get(endpoint)
         if found is not None and self._exchange.rules.limits_rest:
             window = self._windows.setdefault((f"{method} {endpoint}", address), Window(found.most, found.window_s))
@@ -113,12 +126,6 @@ class RestApi:
         except Refused as refusal:
             return failure(refusal.status, refusal.code, refusal.text)
         return HttpReply(200, msgspec.json.encode({"code": "0", "msg": "", "data": data}), {})
-
-    def _fault(self, endpoint: str) -> faults.Rest | None:
-        wanted = self._exchange.faults.find(faults.Rest, path="", is_struck=False)
-        if wanted is None or not endpoint.endswith(wanted.endpoint):
-            return None
-        return self._exchange.faults.find(faults.Rest)
 
     def _signer(self, method: str, path: str, query: str, headers: Mapping[str, str], body: bytes) -> ApiKey:
         """Return the key that signed a request.

@@ -41,6 +41,7 @@ def run_process(*arguments: str, cwd: Path | None = None) -> subprocess.Complete
         ["sandbox"],
         ["serve"],
         ["mcp"],
+        ["download"],
         ["import"],
         ["data"],
         ["data", "ls"],
@@ -63,7 +64,7 @@ def test_every_command_explains_itself(command: list[str]) -> None:
 
 def test_help_of_commands_has_examples() -> None:
     """A newcomer copies a line and it works."""
-    for command in ("backtest", "import", "live", "runs", "watch", "verify", "sandbox", "serve", "mcp"):
+    for command in ("backtest", "download", "import", "live", "runs", "watch", "verify", "sandbox", "serve", "mcp"):
         assert f"quantkit {command}" in run(command, "--help").output.partition("Example")[2]
 
 

@@ -231,6 +231,22 @@ def test_what_does_not_pass_is_asked_once(answer: httpx2.Response, kind: type[Ok
     assert len(server.asked) == 1
 
 
+def test_an_answer_that_was_cut_on_its_way_is_asked_for_again() -> None:
+    server = script(said(b'{"code":"0","msg":"","data":[{"ts":"17877'), said(TIME))
+
+    async def use(rest: OkxRest) -> tuple[int, int]:
+        return await rest.server_time_ns(), rest.requests
+
+    assert run(server, use) == (1787702400000_000_000, 2)
+
+
+def test_a_download_has_more_patience_than_a_watch() -> None:
+    """So many attempts as were wished for."""
+    server = script(*[said(b"", 503)] * 7, said(TIME))
+    run(server, lambda rest: rest.server_time_ns(), attempts=8)
+    assert len(server.asked) == 8
+
+
 def test_attempts_end() -> None:
     server = script(said(b"", 503))
     assert type(refused(server)) is OkxServerError

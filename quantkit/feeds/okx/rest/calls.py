@@ -23,9 +23,9 @@ from quantkit.feeds.okx.errors import (
     reply_error,
 )
 from quantkit.feeds.okx.limits import Pacer
-from quantkit.feeds.okx.rest.replies import envelope, server_time_ns
+from quantkit.feeds.okx.rest.replies import envelope, is_cut, server_time_ns
 
-#: How often a request is sent before its error is passed on, unless the retry policy gives up earlier.
+#: How often a request is sent before its error is passed on, unless more or fewer are wanted.
 ATTEMPTS: Final = 5
 #: A server that asks for more patience than this is not waited for.
 LONGEST_WAIT_S: Final = 60.0
@@ -69,12 +69,21 @@ TIME: Final = Endpoint("public/time", 10)
 INSTRUMENTS: Final = Endpoint("public/instruments", 20)
 CANDLES: Final = Endpoint("market/candles", 40, most_rows=300)
 HISTORY_CANDLES: Final = Endpoint("market/history-candles", 20, most_rows=300)
+INDEX_CANDLES: Final = Endpoint("market/index-candles", 20, most_rows=100)
+HISTORY_INDEX_CANDLES: Final = Endpoint("market/history-index-candles", 10, most_rows=100)
+MARK_CANDLES: Final = Endpoint("market/mark-price-candles", 20, most_rows=100)
+HISTORY_MARK_CANDLES: Final = Endpoint("market/history-mark-price-candles", 20, most_rows=100)
 TRADES: Final = Endpoint("market/trades", 100, most_rows=500)
 HISTORY_TRADES: Final = Endpoint("market/history-trades", 20, most_rows=100)
 BOOKS: Final = Endpoint("market/books", 40, most_rows=400)
 TICKER: Final = Endpoint("market/ticker", 20)
 TICKERS: Final = Endpoint("market/tickers", 20)
 FUNDING_HISTORY: Final = Endpoint("public/funding-rate-history", 10, most_rows=400)
+OPEN_INTEREST: Final = Endpoint("public/open-interest", 20)
+PRICE_LIMIT: Final = Endpoint("public/price-limit", 20)
+POSITION_TIERS: Final = Endpoint("public/position-tiers", 10)
+MARKET_DATA_HISTORY: Final = Endpoint("public/market-data-history", 2, 5.0)
+TRADE_FEE: Final = Endpoint("account/trade-fee", 5)
 ACCOUNT_CONFIG: Final = Endpoint("account/config", 5)
 
 
@@ -119,8 +128,10 @@ class RestCalls:
         credentials: For private requests.
         now_ns: The machine's clock.
         rng: For the jitter of back-offs.
+        attempts: How often a request is sent before its error is passed on, unless the retry policy gives up earlier.
 
     Attributes:
+        requests: How many were sent.
         counters: Requests repeated and rows left out, by name; each new name is logged once.
         offset_ns: The exchange's clock minus this machine's, once measured.
         offset_error_ns: Largest error of the offset.
@@ -134,7 +145,10 @@ class RestCalls:
         credentials: Credentials | None,
         now_ns: Callable[[], int],
         rng: np.random.Generator,
+        attempts: int = ATTEMPTS,
     ) -> None:
+        self.requests = 0
+        self._attempts = attempts
         self.counters: collections.Counter[str] = collections.Counter()
         self.offset_ns = self.offset_error_ns = 0
         self._send = send
@@ -177,6 +191,7 @@ class RestCalls:
         failures = 0
         while True:
             await rate_bucket.enter()
+            self.requests += 1
             try:
                 return self._judge(await self._send(target, signer, where), where)
             except OkxError as error:
@@ -240,13 +255,14 @@ class RestCalls:
                 f"{where}: the answer is not one of OKX's; check the url, and whether a proxy or login page answers",
                 code="HTTP 200",
                 where=where,
+                is_retryable=is_cut(answer.body),
             )
         return Reply(answer.body, reply.data, answer.sent_ns, answer.received_ns)
 
     def _wait_s(self, error: OkxError, failures: int, endpoint: Endpoint) -> float | None:
         """Return how long to wait before the next attempt, None where there shall be none."""
         policy = self._config.retry
-        attempts = ATTEMPTS if policy.give_up_after is None else min(ATTEMPTS, policy.give_up_after)
+        attempts = self._attempts if policy.give_up_after is None else min(self._attempts, policy.give_up_after)
         if not error.is_retryable or failures >= attempts:
             return None
         wait_s = float(self._rng.uniform(0.0, policy.bound_s(failures)))

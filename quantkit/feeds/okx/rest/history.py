@@ -8,7 +8,7 @@ import msgspec
 
 from quantkit.clock import NS_PER_MS, interval_ns
 from quantkit.errors import ConfigError, ParseError
-from quantkit.events import Candle, Funding, Trade
+from quantkit.events import Candle, Funding, Mark, Trade
 from quantkit.feeds.okx.codec.channels import Channel
 from quantkit.feeds.okx.codec.decode import BARS
 from quantkit.feeds.okx.rest import replies
@@ -16,13 +16,28 @@ from quantkit.feeds.okx.rest.calls import (
     CANDLES,
     FUNDING_HISTORY,
     HISTORY_CANDLES,
+    HISTORY_INDEX_CANDLES,
+    HISTORY_MARK_CANDLES,
     HISTORY_TRADES,
+    INDEX_CANDLES,
+    MARK_CANDLES,
     TRADES,
     Endpoint,
     RestCalls,
 )
 
-#: The number of newest bars that `market/candles` has; older ones come from the history endpoint.
+#: Where bars of trades, marks and indexes are, by the channels' word before the bar: recent ones, and the history.
+_BAR_ENDPOINTS: Final = {
+    "candle": (CANDLES, HISTORY_CANDLES),
+    "mark-price-candle": (MARK_CANDLES, HISTORY_MARK_CANDLES),
+    "index-candle": (INDEX_CANDLES, HISTORY_INDEX_CANDLES),
+}
+#: The channels' words for bars of a `Mark.source`.
+MARK_WORDS: Final = {"mark": "mark-price-candle", "index": "index-candle"}
+#: Trades with ids so much higher than the newest one before a moment are looked at as well: ids and times are given
+#: in one order by the exchange, but for matches of nearly one moment.
+_ID_MARGIN: Final = 100
+#: The number of newest bars that the recent endpoints have; older ones come from the history.
 _RECENT_BARS: Final = 1440
 #: Bars that only the history endpoint has.
 _HISTORY_ONLY: Final = ("1s",)
@@ -115,6 +130,26 @@ class History:
                 if start_ns is not None and page[-1].cursor * NS_PER_MS <= start_ns:
                     return
 
+    async def marks(
+        self, channel: Channel, source: str, *, start_ns: int | None, end_ns: int | None
+    ) -> AsyncGenerator[list[Mark], None]:
+        """Yield pages of the last prices of closed bars of marks or of an index, newest first.
+
+        Args:
+            channel: Of bars of marks or of an index.
+            source: Of the marks: `mark` or `index`.
+            start_ns: Bars that open then or later.
+            end_ns: Bars that have closed by then.
+        """
+        length_ns = bar_length_ns(channel)
+        older_than = None if end_ns is None else (end_ns - length_ns) // NS_PER_MS + 1
+        async with aclosing(self._bars(channel, length_ns, older_than, None)) as pages:
+            async for page in pages:
+                marks = replies.closing_marks(_rows(page), channel.inst_id, source, length_ns, self._calls.count)
+                yield [mark for mark in marks if start_ns is None or mark.received_ns - length_ns >= start_ns]
+                if start_ns is not None and page[-1].cursor * NS_PER_MS <= start_ns:
+                    return
+
     async def candle_rows(self, channel: Channel, first_open_ns: int, last_open_ns: int) -> list[list[str]]:
         """Return the rows of bars that open between two moments, both included, newest first."""
         first, last = -(-first_open_ns // NS_PER_MS), last_open_ns // NS_PER_MS
@@ -129,13 +164,14 @@ class History:
     async def _bars(
         self, channel: Channel, length_ns: int, older_than: int | None, count: int | None
     ) -> AsyncGenerator[list[PagedRow], None]:
-        """Yield rows of bars, first those that `market/candles` still knows, then the history from there on."""
-        bar = _bar(channel)
+        """Yield rows of bars, first those that the recent endpoint still knows, then the history from there on."""
+        word, _, bar = channel.name.rpartition("candle")
+        recent, history = _BAR_ENDPOINTS[f"{word}candle"]
         # The bar that is still open takes a row of the first page.
-        wanted = CANDLES.most_rows if count is None else count + 1
+        wanted = recent.most_rows if count is None else count + 1
         horizon_ns = self._now_ns() + self._calls.offset_ns - _RECENT_BARS * length_ns
         is_past = bar in _HISTORY_ONLY or (older_than is not None and older_than * NS_PER_MS <= horizon_ns)
-        for endpoint in (HISTORY_CANDLES,) if is_past else (CANDLES, HISTORY_CANDLES):
+        for endpoint in (history,) if is_past else (recent, history):
 
             async def fetch(cursor: int | None, endpoint: Endpoint = endpoint) -> Sequence[msgspec.Raw]:
                 limit = min(wanted, endpoint.most_rows)
@@ -170,19 +206,8 @@ class History:
         self, instrument: str, *, start_ns: int | None, end_ns: int | None
     ) -> AsyncGenerator[list[Trade], None]:
         """Yield pages of the trades in [start_ns, end_ns), newest first."""
-
-        async def fetch(cursor: int | None) -> Sequence[msgspec.Raw]:
-            if cursor is None and end_ns is not None:
-                # By time only to find the first id: pages cut by time would lose trades of the same millisecond.
-                limit = str(HISTORY_TRADES.most_rows)
-                query = {"instId": instrument, "type": "2", "after": str(-(-end_ns // NS_PER_MS)), "limit": limit}
-                return await self._fetch(HISTORY_TRADES, query)
-            return await self._older_trades(instrument, cursor)
-
-        where = f"OKX {HISTORY_TRADES.path} {instrument}"
-        async with aclosing(self._newest_first(fetch, replies.trade_cursor, where=where)) as pages:
-            async for page in pages:
-                found = replies.past_trades(_rows(page), instrument, self._calls.count)
+        async with aclosing(self.trade_pages(instrument, end_ns=end_ns)) as pages:
+            async for found in pages:
                 yield [
                     trade
                     for trade in found
@@ -192,6 +217,31 @@ class History:
                 # Ids and times need not rise together within a page, so the whole page has to be older.
                 if start_ns is not None and found and max(trade.exchange_ns for trade in found) < start_ns:
                     return
+
+    async def trade_pages(self, instrument: str, *, end_ns: int | None) -> AsyncGenerator[list[Trade], None]:
+        """Yield pages of trades back to the first that OKX keeps, newest first: at least all before `end_ns`."""
+        where = f"OKX {HISTORY_TRADES.path} {instrument}"
+        older_than = None
+        if end_ns is not None:
+            # By time only to find an id: pages cut by time would lose trades of the same millisecond.
+            limit = str(HISTORY_TRADES.most_rows)
+            query = {"instId": instrument, "type": "2", "after": str(-(-end_ns // NS_PER_MS)), "limit": limit}
+            rows = await self._fetch(HISTORY_TRADES, query)
+            if not rows:
+                return
+            ids = [cursor for row in rows if (cursor := replies.trade_cursor(row)) is not None]
+            if not ids:
+                raise ParseError(f"none of {len(rows)} rows has a readable id", where=where)
+            older_than = max(ids) + 1 + _ID_MARGIN
+
+        async def fetch(cursor: int | None) -> Sequence[msgspec.Raw]:
+            return await self._older_trades(instrument, cursor)
+
+        async with aclosing(
+            self._newest_first(fetch, replies.trade_cursor, older_than=older_than, where=where)
+        ) as pages:
+            async for page in pages:
+                yield replies.past_trades(_rows(page), instrument, self._calls.count)
 
     async def _older_trades(self, instrument: str, trade_id: int | None) -> Sequence[msgspec.Raw]:
         limit = str(HISTORY_TRADES.most_rows)
@@ -250,14 +300,11 @@ def bar_length_ns(channel: Channel) -> int:
     Raises:
         ConfigError: It is no channel of candles, or its bars do not open on UTC.
     """
-    interval = BARS.get(_bar(channel)) if channel.name.startswith("candle") else None
+    word, middle, bar = channel.name.rpartition("candle")
+    interval = BARS.get(bar) if word + middle in _BAR_ENDPOINTS else None
     if interval is None:
         raise ConfigError(f"{channel}: not a channel of candles that open on UTC; use channels.candles(id, interval)")
     return interval_ns(interval)
-
-
-def _bar(channel: Channel) -> str:
-    return channel.name.removeprefix("candle")
 
 
 def _rows(page: Sequence[PagedRow]) -> list[msgspec.Raw]:

@@ -11,8 +11,8 @@ import msgspec
 
 from quantkit.clock import NS_PER_MS
 from quantkit.errors import ParseError
-from quantkit.events import BookUpdate, Candle, Funding, Ticker, Trade
-from quantkit.feeds.okx.codec import wire
+from quantkit.events import BookUpdate, Candle, Funding, Mark, Ticker, Trade
+from quantkit.feeds.okx.codec import grammar, wire
 from quantkit.feeds.okx.codec.decode import (
     BookData,
     FormingCandle,
@@ -97,6 +97,22 @@ def envelope(body: bytes) -> wire.RestReply | None:
         return None
 
 
+def is_cut(body: bytes) -> bool:
+    """Return whether a body begins as OKX's do and ends half-way.
+
+    Examples:
+        >>> is_cut(b'{"code":"0","da'), is_cut(b'{"hello":1}'), is_cut(b"<html>")
+        (True, False, False)
+    """
+    if not body.startswith(b"{"):
+        return False
+    try:
+        msgspec.json.decode(body)
+    except wire.DECODE_ERRORS:
+        return True
+    return False
+
+
 def rows_of(data: msgspec.Raw, *, where: str) -> list[msgspec.Raw]:
     """Return the rows of a reply, each still undecoded, so that a malformed one harms none of the others.
 
@@ -159,6 +175,27 @@ def closed_candles(rows: Sequence[msgspec.Raw], channel: str, instrument: str, r
             found.append(msgspec.structs.replace(message.event, received_ns=message.event.close_ns))
         elif not isinstance(message, FormingCandle):
             refuse(_strange(message))
+    return found
+
+
+def closing_marks(
+    rows: Iterable[msgspec.Raw], instrument: str, source: str, length_ns: int, refuse: Refuse
+) -> list[Mark]:
+    """Return the last price of each closed bar of marks or of an index, in the rows' order, received at its close.
+
+    A bar's high and low have no moment, so a mark is made of its close alone.
+    """
+    found: list[Mark] = []
+    for texts in candle_texts(rows, refuse):
+        try:
+            open_ms, _, _, _, close, is_closed = texts
+            closes_ns = wire.time_ns(open_ms) + length_ns
+            price = grammar.price(close)
+        except (ValueError, ParseError) as error:
+            refuse(f"{source} candle row: {error}")
+            continue
+        if is_closed == "1":
+            found.append(Mark(instrument, closes_ns, closes_ns, price, source))
     return found
 
 

@@ -1,7 +1,6 @@
 """OKX's REST interface: instruments, history and snapshots as typed values, over one paced HTTP client."""
 
 import collections
-import re
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from types import TracebackType
@@ -11,7 +10,7 @@ import numpy as np
 
 from quantkit import clock
 from quantkit.errors import ConfigError, ParseError
-from quantkit.events import BookUpdate, Candle, Funding, Ticker, Trade
+from quantkit.events import BookUpdate, Candle, Funding, Mark, Ticker, Trade
 from quantkit.feeds.okx.codec import channels
 from quantkit.feeds.okx.codec.channels import Channel
 from quantkit.feeds.okx.codec.decode import decode_instruments, instrument_of
@@ -21,6 +20,7 @@ from quantkit.feeds.okx.errors import OkxRequestError, reply_error
 from quantkit.feeds.okx.rest import replies
 from quantkit.feeds.okx.rest.calls import (
     ACCOUNT_CONFIG,
+    ATTEMPTS,
     BOOKS,
     INSTRUMENTS,
     TICKER,
@@ -29,15 +29,14 @@ from quantkit.feeds.okx.rest.calls import (
     Reply,
     RestCalls,
 )
-from quantkit.feeds.okx.rest.history import History
+from quantkit.feeds.okx.rest.history import MARK_WORDS, History
 from quantkit.feeds.okx.rest.http import HttpClient, Transport
+from quantkit.feeds.okx.rest.ids import kind_of, own_id, type_of_kind
 from quantkit.feeds.okx.rest.replies import AccountConfig
+from quantkit.feeds.okx.rest.rules import RulesNow
 from quantkit.instruments import Instrument
 
-#: OKX's instrument types and our kinds.
-INSTRUMENT_TYPES: Final = {"spot": "SPOT", "swap": "SWAP", "future": "FUTURES"}
 _DEFAULT_CANDLES: Final = 100
-_is_future: Final = re.compile(r".*-[0-9]{6}").fullmatch
 
 
 class OkxRest:
@@ -48,14 +47,17 @@ class OkxRest:
 
     Args:
         config: Hosts, limits and timeouts.
-        credentials: Needed for `account_config` alone.
+        credentials: Needed for `account_config` and for the account's fees.
         transport: An HTTP transport of httpx2 to use instead of the network's.
         now_ns: The machine's clock, UTC ns.
         rng: For the jitter of back-offs.
         timeout_s: For one request from connecting to the last byte.
+        attempts: How often a request is sent before its error is passed on, unless the retry policy gives up earlier.
 
     Attributes:
+        now: What OKX tells of the present alone: open interest, price limits, tiers, fees.
         counters: Rows left out and requests repeated, by name.
+        requests: How many requests were sent.
 
     Examples:
         >>> async def newest() -> list[Candle]:
@@ -72,6 +74,7 @@ class OkxRest:
         now_ns: Callable[[], int] = clock.wall_ns,
         rng: np.random.Generator | None = None,
         timeout_s: float = 20.0,
+        attempts: int = ATTEMPTS,
     ) -> None:
         self.config = config or OkxConfig()
         self._http = HttpClient(self.config, transport=transport, now_ns=now_ns, timeout_s=timeout_s)
@@ -81,13 +84,20 @@ class OkxRest:
             credentials=credentials,
             now_ns=now_ns,
             rng=np.random.default_rng() if rng is None else rng,
+            attempts=attempts,
         )
         self._history = History(self._calls, now_ns)
+        self.now = RulesNow(self._calls)
 
     @property
     def counters(self) -> collections.Counter[str]:
         """Rows left out and requests repeated, by name."""
         return self._calls.counters
+
+    @property
+    def requests(self) -> int:
+        """How many requests were sent."""
+        return self._calls.requests
 
     async def __aenter__(self) -> Self:
         self._http.open()
@@ -162,8 +172,8 @@ class OkxRest:
         return found
 
     async def _instruments_body(self, kind: str, instrument: str | None) -> bytes:
-        inst_type = _type_of(kind)
-        query = {"instType": inst_type, "instId": _own(instrument) if instrument else ""}
+        inst_type = type_of_kind(kind)
+        query = {"instType": inst_type, "instId": own_id(instrument) if instrument else ""}
         return (await self._calls.get(INSTRUMENTS, query, bucket=inst_type)).body
 
     async def instrument_body(self, instrument: str) -> bytes:
@@ -263,6 +273,36 @@ class OkxRest:
         """
         return await self._history.candle_rows(channel, first_open_ns, last_open_ns)
 
+    async def mark_pages(
+        self,
+        instrument: str,
+        interval: str,
+        *,
+        source: str = "mark",
+        start_ns: int | None = None,
+        end_ns: int | None = None,
+    ) -> AsyncGenerator[list[Mark], None]:
+        """Yield the last mark of each closed bar page by page, the newest page first, each page oldest first.
+
+        Args:
+            instrument: A contract's id; of an index the index's, such as `BTC-USDT`.
+            interval: Such as `1m`.
+            source: `mark` or `index`.
+            start_ns, end_ns: As for `candles`; without a start back to the first bar there is.
+
+        Raises:
+            ConfigError: The interval or the source is not known, or the end is not after the start.
+            OkxError: A request failed.
+        """
+        if source not in MARK_WORDS:
+            raise ConfigError(f"source {source!r} is not known; use one of {', '.join(MARK_WORDS)}")
+        candles = _candle_channel(instrument, interval, start_ns, end_ns)
+        channel = Channel(MARK_WORDS[source] + candles.name.removeprefix("candle"), candles.inst_id)
+        async with aclosing(self._history.marks(channel, source, start_ns=start_ns, end_ns=end_ns)) as pages:
+            async for page in pages:
+                if page:
+                    yield page[::-1]
+
     # Books, quotes, trades, funding ---------------------------------------------------------------------------
 
     async def book_body(self, instrument: str, depth: int = 400) -> bytes:
@@ -298,7 +338,7 @@ class OkxRest:
     async def _book(self, instrument: str, depth: int) -> Reply:
         if not 1 <= depth <= BOOKS.most_rows:
             raise ConfigError(f"depth is {depth}; use 1 to {BOOKS.most_rows}")
-        return await self._calls.get(BOOKS, {"instId": _own(instrument), "sz": str(depth)})
+        return await self._calls.get(BOOKS, {"instId": own_id(instrument), "sz": str(depth)})
 
     async def tickers(self, kind: str) -> list[Ticker]:
         """Return the quotes of all instruments of a kind, `spot`, `swap` or `future`, received now.
@@ -306,7 +346,7 @@ class OkxRest:
         Raises:
             OkxError: The request failed.
         """
-        reply = await self._calls.get(TICKERS, {"instType": _type_of(kind)})
+        reply = await self._calls.get(TICKERS, {"instType": type_of_kind(kind)})
         rows = replies.rows_of(reply.data, where=f"OKX {TICKERS.path}")
         return replies.current_tickers(rows, reply.received_ns, self._calls.count)
 
@@ -317,7 +357,7 @@ class OkxRest:
             ParseError: The quote is malformed or missing.
             OkxError: The request failed.
         """
-        reply = await self._calls.get(TICKER, {"instId": _own(instrument)})
+        reply = await self._calls.get(TICKER, {"instId": own_id(instrument)})
         where = f"OKX {TICKER.path} {instrument}"
         rows = replies.rows_of(reply.data, where=where)
         for ticker in replies.current_tickers(rows, reply.received_ns, self._calls.count):
@@ -339,7 +379,7 @@ class OkxRest:
         if count < 1:
             raise ConfigError(f"count is {count}; ask for at least one trade")
         found: list[Trade] = []
-        async with aclosing(self._history.newest_trades(_own(instrument), count)) as pages:
+        async with aclosing(self._history.newest_trades(own_id(instrument), count)) as pages:
             async for page in pages:
                 found += page
                 if len(found) >= count:
@@ -359,10 +399,25 @@ class OkxRest:
         Raises:
             OkxError: A request failed.
         """
-        async with aclosing(self._history.trades(_own(instrument), start_ns=start_ns, end_ns=end_ns)) as pages:
+        async with aclosing(self._history.trades(own_id(instrument), start_ns=start_ns, end_ns=end_ns)) as pages:
             async for page in pages:
                 for trade in page:
                     yield trade
+
+    async def trade_pages(self, instrument: str, *, end_ns: int | None = None) -> AsyncGenerator[list[Trade], None]:
+        """Yield past trades page by page, newest first, back to the first that OKX keeps.
+
+        Args:
+            instrument: The id.
+            end_ns: All trades before then are among them, and perhaps some later ones; without it all.
+
+        Raises:
+            OkxError: A request failed.
+        """
+        async with aclosing(self._history.trade_pages(own_id(instrument), end_ns=end_ns)) as pages:
+            async for page in pages:
+                if page:
+                    yield page
 
     async def funding_history(
         self,
@@ -387,12 +442,28 @@ class OkxRest:
         if count is not None and count < 1:
             raise ConfigError(f"count is {count}; ask for at least one rate")
         found: list[Funding] = []
-        async with aclosing(self._history.funding(_own(instrument), start_ns=start_ns, end_ns=end_ns)) as pages:
+        async with aclosing(self._history.funding(own_id(instrument), start_ns=start_ns, end_ns=end_ns)) as pages:
             async for page in pages:
                 found += page
                 if count is not None and len(found) >= count:
                     break
         return found[:count][::-1]
+
+    async def funding_pages(
+        self, instrument: str, *, start_ns: int | None = None, end_ns: int | None = None
+    ) -> AsyncGenerator[list[Funding], None]:
+        """Yield settled funding rates page by page, newest first.
+
+        Args:
+            instrument, start_ns, end_ns: As for `funding_history`.
+
+        Raises:
+            OkxError: A request failed.
+        """
+        async with aclosing(self._history.funding(own_id(instrument), start_ns=start_ns, end_ns=end_ns)) as pages:
+            async for page in pages:
+                if page:
+                    yield page
 
     # The account ----------------------------------------------------------------------------------------------
 
@@ -406,30 +477,6 @@ class OkxRest:
         """
         reply = await self._calls.get(ACCOUNT_CONFIG, is_private=True)
         return replies.account_config(reply.data, where=f"OKX {ACCOUNT_CONFIG.path}")
-
-
-def kind_of(instrument: str) -> str:
-    """Return the kind that an OKX id names.
-
-    Examples:
-        >>> kind_of("BTC-USDT"), kind_of("BTC-USDT-SWAP"), kind_of("BTC-USD-261225")
-        ('spot', 'swap', 'future')
-    """
-    if instrument.endswith("-SWAP"):
-        return "swap"
-    return "future" if _is_future(instrument) else "spot"
-
-
-def _type_of(kind: str) -> str:
-    try:
-        return INSTRUMENT_TYPES[kind]
-    except KeyError:
-        raise ConfigError(f"kind {kind!r} is not known; use one of {', '.join(INSTRUMENT_TYPES)}") from None
-
-
-def _own(instrument: str) -> str:
-    """Return an id after checking that it can be one of OKX's."""
-    return channels.tickers(instrument).inst_id
 
 
 def _candle_channel(instrument: str, interval: str, start_ns: int | None, end_ns: int | None) -> Channel:

@@ -1,0 +1,30 @@
+"""What an exchange tells of the present alone, as rows with their moment: for downloads and for a recorder's polls."""
+
+from collections.abc import Sequence
+
+from quantkit.collect.kinds import DownloadKind
+from quantkit.errors import ConfigError
+from quantkit.events import MarketEvent
+from quantkit.feeds.okx.rest.rest import OkxRest
+
+
+async def rows_now(rest: OkxRest, kind: DownloadKind, instrument: str) -> Sequence[MarketEvent]:
+    """Return the rows of a kind as it is now; none of `instruments`, which are metadata.
+
+    Raises:
+        ConfigError: The kind has a history, or it needs credentials that are not there.
+        OkxError: A request failed.
+    """
+    match kind.word:
+        case "open-interest":
+            return [await rest.now.open_interest(instrument)]
+        case "tiers":
+            return await rest.now.position_tiers(instrument)
+        case "price-limit":
+            return [await rest.now.price_limit(instrument)]
+        case "fee-rates":
+            return [await rest.now.fee_rate(instrument)]
+        case "instruments":
+            return []
+        case _:
+            raise ConfigError(f"{kind.text} has a history; download it")
