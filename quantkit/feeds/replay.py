@@ -13,7 +13,7 @@ from quantkit.feeds.resample import Astride, cannot_build, coarser_blocks, first
 from quantkit.instruments import Instrument, plain
 from quantkit.rows.batch import Batch, Subscription
 from quantkit.rows.columns import Block, Stream
-from quantkit.storage.catalog import Catalog, Coverage, stored
+from quantkit.storage.catalog import Catalog, Coverage, Holdings, stored
 from quantkit.storage.reader import BLOCK_ROWS, checked_rows, read_blocks
 from quantkit.storage.schema import period_of
 
@@ -241,7 +241,83 @@ def _from_last_snapshot(blocks: Sequence[Block]) -> list[Block]:
     return []
 
 
-class ReplayFeed(StoredRows):
+class HeldRows(StoredRows):
+    """Rows of a data folder or a database, of which a manifest says what is held.
+
+    Args:
+        holdings: What is there.
+        instruments, block_rows: See `StoredRows`.
+    """
+
+    def __init__(self, holdings: Holdings, *, instruments: Iterable[Instrument], block_rows: int) -> None:
+        super().__init__(instruments=instruments, block_rows=block_rows)
+        self._holdings = holdings
+        self._coverage = holdings.coverage()
+        self._files_read: dict[str, str] = {}  # digest by path, of files with rows that were asked for
+
+    @property
+    def described_as(self) -> str:
+        """Where the rows lie, without secrets."""
+        return self._holdings.described_as
+
+    def forget_reads(self) -> None:
+        """Let `data_files` be about what is read from now on."""
+        self._files_read.clear()
+
+    def data_files(self, instruments: Collection[str]) -> dict[str, str]:
+        """Return path and SHA-256 of the files: those of the warm-up and of what lies before the start included.
+
+        Of a database, the files that its rows came from.
+        """
+        metadata = {
+            entry.path: entry.sha256
+            for entry in self._holdings.entries
+            if entry.kind == "instrument" and entry.instrument in instruments
+        }
+        return dict(sorted({**metadata, **self._files_read}.items()))
+
+    def has_hole(self, stream: Stream, start_ns: int, end_ns: int) -> bool:
+        """Return whether a UTC day of the span, as far as the stream reaches, has no file and was not recorded live.
+
+        Candles, marks and funding lie in monthly files: there a month without a file is a hole.
+        """
+        held = self._coverage[stream]
+        if not held.has_holes:
+            return False
+        # A candle lies with its open, and a span's last moment belongs to the period before where one begins there.
+        last_ns = min(end_ns, held.end_ns) - INTERVALS.get(stream.interval, 1)
+        first, last = (period_of(stream.kind, ns) for ns in (max(start_ns, held.start_ns), last_ns))
+        there = self._holdings.periods(stream)
+        return any(period not in there for period in range(first, last + 1))
+
+    def assumptions(self) -> Sequence[str]:
+        """Return the clock shifts that importers noted on the files this run reads."""
+        shifts: dict[tuple[str, int], None] = {}
+        for wish in self._subscriptions:
+            for entry in self._holdings.files(self._source_of(wish.stream), wish.start_ns, wish.end_ns):
+                shift = int(entry.notes.get("received_shift_ns", 0))
+                if shift:
+                    shifts[entry.instrument, shift] = None
+        return [
+            f"{instrument}: the recorder's clock ran behind the exchange's; "
+            f"{plain(shift / 1e6)} ms were added to its stamps"
+            for instrument, shift in shifts
+        ]
+
+    def _stored_versions(self) -> Mapping[str, Sequence[Instrument]]:
+        return self._holdings.versions()
+
+    def rows(self, stream: Stream, start_ns: int, end_ns: int) -> Iterator[Block]:
+        """Yield a stored stream's rows, and keep the names of their files for `data_files`."""
+        self._files_read |= {entry.path: entry.sha256 for entry in self._holdings.files(stream, start_ns, end_ns)}
+        return self._read(stream, start_ns, end_ns)
+
+    @abstractmethod
+    def _read(self, stream: Stream, start_ns: int, end_ns: int) -> Iterator[Block]:
+        """Yield a stored stream's rows received within a span, both ends included."""
+
+
+class ReplayFeed(HeldRows):
     """Rows from a data folder.
 
     Args:
@@ -259,63 +335,10 @@ class ReplayFeed(StoredRows):
         instruments: Iterable[Instrument] = (),
         block_rows: int = BLOCK_ROWS,
     ) -> None:
-        super().__init__(instruments=instruments, block_rows=block_rows)
         self.catalog = data if isinstance(data, Catalog) else Catalog(data)
-        self._coverage = self.catalog.coverage()
-        self._files_read: dict[str, str] = {}  # digest by path, of files with rows that were asked for
+        super().__init__(self.catalog, instruments=instruments, block_rows=block_rows)
 
-    @property
-    def described_as(self) -> str:
-        """The folder or URI."""
-        return str(self.catalog.root)
-
-    def forget_reads(self) -> None:
-        """Let `data_files` be about what is read from now on."""
-        self._files_read.clear()
-
-    def data_files(self, instruments: Collection[str]) -> dict[str, str]:
-        """Return path and SHA-256 of the files: those of the warm-up and of what lies before the start included."""
-        metadata = {
-            entry.path: entry.sha256
-            for entry in self.catalog.entries
-            if entry.kind == "instrument" and entry.instrument in instruments
-        }
-        return dict(sorted({**metadata, **self._files_read}.items()))
-
-    def has_hole(self, stream: Stream, start_ns: int, end_ns: int) -> bool:
-        """Return whether a UTC day of the span, as far as the stream reaches, has no file and was not recorded live.
-
-        Candles, marks and funding lie in monthly files: there a month without a file is a hole.
-        """
-        held = self._coverage[stream]
-        if not held.has_holes:
-            return False
-        # A candle lies with its open, and a span's last moment belongs to the period before where one begins there.
-        last_ns = min(end_ns, held.end_ns) - INTERVALS.get(stream.interval, 1)
-        first, last = (period_of(stream.kind, ns) for ns in (max(start_ns, held.start_ns), last_ns))
-        there = self.catalog.periods(stream)
-        return any(period not in there for period in range(first, last + 1))
-
-    def assumptions(self) -> Sequence[str]:
-        """Return the clock shifts that importers noted on the files this run reads."""
-        shifts: dict[tuple[str, int], None] = {}
-        for wish in self._subscriptions:
-            for entry in self.catalog.files(self._source_of(wish.stream), wish.start_ns, wish.end_ns):
-                shift = int(entry.notes.get("received_shift_ns", 0))
-                if shift:
-                    shifts[entry.instrument, shift] = None
-        return [
-            f"{instrument}: the recorder's clock ran behind the exchange's; "
-            f"{plain(shift / 1e6)} ms were added to its stamps"
-            for instrument, shift in shifts
-        ]
-
-    def _stored_versions(self) -> Mapping[str, Sequence[Instrument]]:
-        return self.catalog.versions()
-
-    def rows(self, stream: Stream, start_ns: int, end_ns: int) -> Iterator[Block]:
-        """Yield a stored stream's rows, and keep the names of their files for `data_files`."""
-        self._files_read |= {entry.path: entry.sha256 for entry in self.catalog.files(stream, start_ns, end_ns)}
+    def _read(self, stream: Stream, start_ns: int, end_ns: int) -> Iterator[Block]:
         return read_blocks(self.catalog, stream, start_ns=start_ns, end_ns=end_ns, block_rows=self._block_rows)
 
 

@@ -1,5 +1,6 @@
 """The contents of a data folder, read from its manifest."""
 
+from abc import ABC, abstractmethod
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
@@ -13,7 +14,7 @@ from quantkit.errors import DataError
 from quantkit.events import EVENT_KINDS
 from quantkit.instruments import Instrument
 from quantkit.rows.columns import Stream
-from quantkit.storage.manifest import MANIFEST, Asked, FileEntry, Watched, load
+from quantkit.storage.manifest import MANIFEST, Asked, FileEntry, Manifest, Watched, load
 from quantkit.storage.root import Root
 from quantkit.storage.schema import period_of
 
@@ -45,32 +46,17 @@ class Coverage(NamedTuple):
     warmup: int = 0
 
 
-class Catalog:
-    """The files of a data folder as they stood when the catalog was opened.
+class Holdings(ABC):
+    """What a store of market data holds, as it stood when it was opened: a data folder, or a database.
 
     Args:
-        root: Folder, or a URI that `pyarrow.fs` understands.
+        manifest: Its lines.
 
     Attributes:
         entries, watched, asked, unguarded: As in `manifest.Manifest`.
-
-    Raises:
-        DataError: The folder or its manifest is missing or cannot be read.
     """
 
-    def __init__(self, root: str | Path | Root) -> None:
-        self.root = Root.of(root)
-        manifest = load(self.root)
-        if manifest is None:
-            what = "holds no manifest" if self.root.has_folder() else "is not there"
-            # A run's own rows lie one folder further down.
-            is_run = self.root.exists(f"data/{MANIFEST}")
-            hint = (
-                f"did you mean {self.root}/data?"
-                if is_run
-                else "name another one, fill it with `quantkit import`, or start with generated data: `quantkit new`"
-            )
-            raise DataError(f"data folder {self.root} {what} ({MANIFEST}); {hint}")
+    def __init__(self, manifest: Manifest) -> None:
         self.entries = manifest.entries
         self.watched = manifest.watched
         self.asked = manifest.asked
@@ -78,7 +64,6 @@ class Catalog:
         # The entries are in order of their streams.
         runs = groupby(self.entries, key=attrgetter(*Stream._fields))
         self._by_stream: dict[Stream, list[FileEntry]] = {Stream(*names): list(run) for names, run in runs}
-        self._versions = StoredVersions(self.root, self._by_stream)
         self._watched_by_stream: dict[Stream, list[Watched]] = defaultdict(list)
         for span in self.watched:
             self._watched_by_stream[span.stream].append(span)
@@ -86,35 +71,14 @@ class Catalog:
         for wanted in self.asked:
             self._asked_by_stream[wanted.stream].append(wanted)
 
-    def __repr__(self) -> str:
-        streams = self.coverage()
-        rows = sum(covered.rows for covered in streams.values())
-        return f"<Catalog {self.root}, {len(streams)} streams, {rows:,} rows>"
+    @property
+    @abstractmethod
+    def described_as(self) -> str:
+        """Where it lies, without secrets: for the manifest of a result."""
 
-    def _repr_html_(self) -> str:
-        """Return the streams as a notebook shows them."""
-        streams = self.coverage()
-        rows = [
-            (
-                stream.instrument,
-                " ".join(filter(None, (stream.kind, stream.interval))),
-                f"{iso_of(covered.start_ns)[:16]}".replace("T", " "),
-                f"{iso_of(covered.end_ns)[:16]}".replace("T", " "),
-                "has holes" if covered.has_holes else "",
-                f"{covered.rows:,}",
-            )
-            for stream, covered in streams.items()
-        ]
-        total = sum(covered.rows for covered in streams.values())
-        left_out = len(rows) - _SHOWN_STREAMS
-        return card(
-            f"Data folder {self.root}",
-            f"{total:,} rows",
-            headings=("instrument", "kind", "from (UTC)", "to", "", "rows"),
-            rows=rows[:_SHOWN_STREAMS],
-            texts=5,
-            more=f"and {left_out:,} more: quantkit data ls {self.root}" if left_out > 0 else "",
-        )
+    @abstractmethod
+    def versions(self) -> Mapping[str, Sequence[Instrument]]:
+        """Return every instrument's metadata by id, in order of `valid_from_ns`."""
 
     def instruments(self, at_ns: int | None = None) -> dict[str, Instrument]:
         """Return the instruments' metadata by id.
@@ -126,7 +90,7 @@ class Catalog:
             In order of ids. Instruments that have data but no metadata valid at `at_ns` are left out.
 
         Raises:
-            DataError: A metadata file is not what it claims to be.
+            DataError: Stored metadata are not what they claim to be.
         """
         valid: dict[str, Instrument] = {}
         for name, versions in self.versions().items():
@@ -134,10 +98,6 @@ class Catalog:
             if known:
                 valid[name] = known[-1]
         return valid
-
-    def versions(self) -> "StoredVersions":
-        """Return every instrument's metadata by id, in order of `valid_from_ns`; files are read when asked for."""
-        return self._versions
 
     def coverage(self) -> dict[Stream, Coverage]:
         """Return what is held of each stream of market data, in order of kind, instrument and interval."""
@@ -194,6 +154,75 @@ class Catalog:
         return {
             instrument: {key: tuple(values) for key, values in notes.items()} for instrument, notes in found.items()
         }
+
+
+class Catalog(Holdings):
+    """The files of a data folder as they stood when the catalog was opened.
+
+    Args:
+        root: Folder, or a URI that `pyarrow.fs` understands.
+
+    Attributes:
+        entries, watched, asked, unguarded: As in `manifest.Manifest`.
+
+    Raises:
+        DataError: The folder or its manifest is missing or cannot be read.
+    """
+
+    def __init__(self, root: str | Path | Root) -> None:
+        self.root = Root.of(root)
+        manifest = load(self.root)
+        if manifest is None:
+            what = "holds no manifest" if self.root.has_folder() else "is not there"
+            # A run's own rows lie one folder further down.
+            is_run = self.root.exists(f"data/{MANIFEST}")
+            hint = (
+                f"did you mean {self.root}/data?"
+                if is_run
+                else "name another one, fill it with `quantkit import`, or start with generated data: `quantkit new`"
+            )
+            raise DataError(f"data folder {self.root} {what} ({MANIFEST}); {hint}")
+        super().__init__(manifest)
+        self._versions = StoredVersions(self.root, self._by_stream)
+
+    def __repr__(self) -> str:
+        streams = self.coverage()
+        rows = sum(covered.rows for covered in streams.values())
+        return f"<Catalog {self.root}, {len(streams)} streams, {rows:,} rows>"
+
+    def _repr_html_(self) -> str:
+        """Return the streams as a notebook shows them."""
+        streams = self.coverage()
+        rows = [
+            (
+                stream.instrument,
+                " ".join(filter(None, (stream.kind, stream.interval))),
+                f"{iso_of(covered.start_ns)[:16]}".replace("T", " "),
+                f"{iso_of(covered.end_ns)[:16]}".replace("T", " "),
+                "has holes" if covered.has_holes else "",
+                f"{covered.rows:,}",
+            )
+            for stream, covered in streams.items()
+        ]
+        total = sum(covered.rows for covered in streams.values())
+        left_out = len(rows) - _SHOWN_STREAMS
+        return card(
+            f"Data folder {self.root}",
+            f"{total:,} rows",
+            headings=("instrument", "kind", "from (UTC)", "to", "", "rows"),
+            rows=rows[:_SHOWN_STREAMS],
+            texts=5,
+            more=f"and {left_out:,} more: quantkit data ls {self.root}" if left_out > 0 else "",
+        )
+
+    @property
+    def described_as(self) -> str:
+        """The folder or URI."""
+        return str(self.root)
+
+    def versions(self) -> "StoredVersions":
+        """Return every instrument's metadata by id, in order of `valid_from_ns`; files are read when asked for."""
+        return self._versions
 
 
 class StoredVersions(Mapping[str, Sequence[Instrument]]):

@@ -239,18 +239,31 @@ def load(root: Root) -> Manifest | None:
         raise DataError(
             f"{root.full(MANIFEST)}: empty or cut off at its end; restore the manifest, or import the data again"
         )
+    return parse(content[:-1].split(b"\n"), root.full(MANIFEST))
+
+
+def parse(lines: Iterable[bytes], source: str) -> Manifest:
+    """Return what the lines of a manifest say.
+
+    Args:
+        lines: Without their ends.
+        source: Where they stand, for errors.
+
+    Raises:
+        SchemaError, DataError: As `load`.
+    """
     entries: dict[str, FileEntry] = {}
     ids: set[str] = set()
     parts: set[str] = set()
     watched: list[Watched] = []
     asked: list[Asked] = []
     unguarded = 0
-    for number, line in enumerate(content[:-1].split(b"\n"), 1):
+    for number, line in enumerate(lines, 1):
         found = _short_way(line, ids, parts)
         if found is not None and found.path not in entries:
             entries[found.path] = found
             continue
-        where = f"{root.full(MANIFEST)}, line {number}"
+        where = f"{source}, line {number}"
         guarded = _GUARDED.fullmatch(line)
         entry = _entry(line if guarded is None else _guarded(guarded, where), where)
         unguarded += guarded is None
