@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from fractions import Fraction
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 
@@ -22,20 +22,48 @@ FILLS_MAX: Final = 120
 _CHANGES_MAX: Final = 60_000
 
 
-def books_of(subject: Subject, name: str) -> dict[str, Any] | None:
-    """Return the books around an instrument's fills as packed columns; None where it was not matched on a book."""
+class Depth(NamedTuple):
+    """The books around an instrument's fills.
+
+    Attributes:
+        books: As packed columns; None where there are none.
+        note: What a reader has to know: how to see them, which are missing, and why.
+    """
+
+    books: dict[str, Any] | None
+    note: str
+
+
+def depth_of(subject: Subject, name: str) -> Depth:
+    """Return the books just before an instrument's fills; nothing where it was not matched on a book."""
     matching = subject.config.get("matching")
-    changes = subject.outcome.rows.get(f"{name} book", 0)
-    if not isinstance(matching, dict) or matching.get(name) != "book" or not 0 < changes <= _CHANGES_MAX:
-        return None
     fills = [fill for fill in subject.outcome.fills if fill.instrument == name]
+    if not fills or not isinstance(matching, dict) or matching.get(name) != "book":
+        return Depth(None, "")
+    changes = subject.outcome.rows.get(f"{name} book", 0)
+    if changes > _CHANGES_MAX:
+        return Depth(None, f"The book before a fill is left out: going through its {changes:,} changes takes too long.")
     chosen = _chosen(subject, fills)
+    try:
+        books = _books(subject, name, fills, chosen)
+    except DataError as error:
+        return Depth(None, f"The book before a fill is not shown: {error}.")
+    if books is None:
+        return Depth(None, "The book before a fill is not shown: none is kept. A saved result has prices and no books.")
+    if len(chosen) == len(fills):
+        return Depth(books, "Click a fill for the book just before it.")
+    return Depth(
+        books,
+        f"Click a fill for the book just before it: kept for {len(chosen):,} of {len(fills):,} fills, those that "
+        "opened and closed the round trips with the largest profit or loss.",
+    )
+
+
+def _books(subject: Subject, name: str, fills: Sequence[Fill], chosen: Sequence[int]) -> dict[str, Any] | None:
+    """Return the books before some fills as packed columns; None where there are none."""
     # One nanosecond before: what arrived with the fill itself is not in it.
     moments = [fills[row].filled_ns + subject.outcome.offset_ns - 1 for row in chosen]
-    try:
-        books = subject.prices.books_at(name, moments, LEVELS)
-    except DataError:
-        return None
+    books = subject.prices.books_at(name, moments, LEVELS)
     kept = [(row, book) for row, book in zip(chosen, books, strict=True) if book is not None]
     if not kept:
         return None

@@ -98,13 +98,14 @@ def payload(subject: Subject, paths: Sequence[Track], reasons: dict[str, str]) -
         path = paths[place] if place < len(paths) else None
         instrument = subject.instruments[name]
         fills = drawn.fills_of(name)
+        books, note = depth.depth_of(subject, name)
         brief_track: dict[str, Any] = {"fills": fills.columns() if drawn.is_few else None}
         if not drawn.is_few:
             brief_track["mean"] = fills.means(outcome.start_ns // NS_PER_MS, outcome.end_ns // NS_PER_MS)
         whole_track: dict[str, Any] = {
             "fills": fills.columns(),
             "stops": _stops(subject, name),
-            "books": depth.books_of(subject, name),
+            "books": books,
         }
         if path is not None:
             step = step_for(_prices(path.rows), Fraction(instrument.price_step))
@@ -116,7 +117,7 @@ def payload(subject: Subject, paths: Sequence[Track], reasons: dict[str, str]) -
             whole_track["rows"] = row_columns(path.rows, path.single(), step)
         first["tracks"].append(brief_track)
         rest["tracks"].append(whole_track)
-        described.append(_described(instrument, path, reasons.get(name, "")))
+        described.append(_described(instrument, path, reasons.get(name, "")) | {"book_note": printable(note)})
     meta = {
         "begin": outcome.start_ns // NS_PER_MS,
         "end": outcome.end_ns // NS_PER_MS,

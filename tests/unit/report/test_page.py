@@ -18,8 +18,8 @@ from report_runs import BTC, ETH, HOSTILE, SPIKE_HIGH, SPIKE_LOW, START_NS, Sile
 import quantkit as qk
 from quantkit.cli import main
 from quantkit.clock import NS_PER_MS
-from quantkit.errors import ConfigError
-from quantkit.report.page import cards, charts, file, page
+from quantkit.errors import ConfigError, DataError
+from quantkit.report.page import cards, charts, depth, file, page
 from quantkit.report.page.depth import LEVELS
 from quantkit.report.page.markup import fill, printable, raw, tag
 from quantkit.report.page.packing import unpack
@@ -188,9 +188,45 @@ def test_numbers_assumptions_and_warnings_stand_in_it(turns: Result, read: Reade
     assert "matched on candles" not in details[0]
 
 
-def test_the_book_before_each_fill_is_in_it() -> None:
+@pytest.fixture(scope="module")
+def quotes() -> Result:
+    """A run that was matched on a recorded book."""
+    return qk.backtest(str(ROOT / "strategies" / "quoter.py"), data=ROOT / "data", end="2024-08-08T23:55:30Z")
+
+
+def book_note(result: Result) -> str:
+    """Return what a page says of the books, and see that it has some where it says so."""
+    read = Reader(render(result))
+    note: str = read.blocks["meta"]["tracks"][0]["book_note"]
+    assert (read.blocks["rest"]["tracks"][0]["books"] is not None) is note.startswith("Click a fill")
+    return note
+
+
+def test_books_that_are_missing_are_told_of(quotes: Result, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of many fills, of a book that changed often, of a saved result, and of data that changed since."""
+    assert book_note(quotes) == "Click a fill for the book just before it."
+    saved = Result.load(quotes.save(tmp_path / "saved"))
+    assert book_note(saved).endswith("none is kept. A saved result has prices and no books.")
+
+    def refuse(*_: object) -> None:
+        raise DataError("the data changed")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(type(quotes.prices), "books_at", refuse)
+        assert book_note(quotes) == "The book before a fill is not shown: the data changed."
+    monkeypatch.setattr(depth, "FILLS_MAX", 4)
+    many = len(quotes.outcome.fills)
+    assert book_note(quotes) == (
+        f"Click a fill for the book just before it: kept for 4 of {many} fills, those that opened and closed the round "
+        "trips with the largest profit or loss."
+    )
+    monkeypatch.setattr(depth, "_CHANGES_MAX", 100)
+    assert re.fullmatch(r".* left out: going through its [0-9,]+ changes takes too long\.", book_note(quotes))
+
+
+def test_the_book_before_each_fill_is_in_it(quotes: Result) -> None:
     """Where the run was matched on one: the best levels, as the recording has them."""
-    result = qk.backtest(str(ROOT / "strategies" / "quoter.py"), data=ROOT / "data", end="2024-08-08T23:55:30Z")
+    result = quotes
     own = Reader(render(result)).blocks["rest"]["tracks"][0]
     books, fills = own["books"]["columns"], result.outcome.fills
     assert column(books["fill"]) == list(range(len(fills)))

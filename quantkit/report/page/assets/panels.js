@@ -136,6 +136,7 @@ const Panels = (() => {
     const k = feed("drawdown", under, from, to, {more: line => ({zero: new Float64Array(line.x.length)})});
     Chart.range("drawdown", Math.min(Levels.extent(under[k], from, to)[0], -1e-4), 0, .1, .16);
     $("resolution").textContent = words(seen);
+    $("book_note").textContent = meta.tracks[current].book_note;
   }
 
   function showPrice(track, from, to) {
