@@ -26,6 +26,8 @@ _CAP: Final = 0.95
 #: Standard errors beyond which an hour's mean is set in bold.
 _SURE: Final = 2.0
 _FALLS: Final = 5
+_DECIMALS_MAX: Final = 4
+_TWO_DIGITS: Final = 10
 #: Basis points from which on whole ones can be told apart.
 _WHOLE_BPS: Final = 3.0
 
@@ -81,13 +83,13 @@ def falls(subject: Subject) -> Markup:
     table = subject.drawdown_table.head(_FALLS)
     if table.empty:
         return none("The equity was never below a peak.")
-    rows = []
+    rows, decimals = [], _decimals(float(-100 * table["depth"].min()), 2)
     fall: Any
     for fall in table.itertuples():
         is_over = fall.recovery_time == fall.recovery_time  # a missing time is not equal to itself
         end_ms = fall.recovery_time.value // NS_PER_MS if is_over else subject.outcome.end_ns // NS_PER_MS
         cells = (
-            tag("td", f"{number(100 * fall.depth)} %"),
+            tag("td", f"{number(100 * fall.depth, decimals)} %"),
             tag("td", _moment(fall.peak_time)),
             tag("td", _moment(fall.trough_time), class_="wide"),
             tag("td", _moment(fall.recovery_time) if is_over else "not yet"),
@@ -107,6 +109,7 @@ def _table(table: "pd.DataFrame", names: Sequence[str], *, decimals: int) -> Mar
     """Return a table of per cent; a column of sums is told by its name and has no tint."""
     parts = table.drop(columns="Year", errors="ignore")
     scale = _capped(parts.to_numpy().ravel().tolist())
+    decimals = _decimals(scale, decimals)
     heads = [tag("th", ""), *(tag("th", name, scope="col", class_=_kind(name)) for name in table.columns)]
     rows = []
     for name, values in zip(names, table.to_numpy().tolist(), strict=True):
@@ -115,7 +118,25 @@ def _table(table: "pd.DataFrame", names: Sequence[str], *, decimals: int) -> Mar
             for column, value in zip(table.columns, values, strict=True)
         ]
         rows.append(tag("tr", tag("th", name, scope="row"), cells))
-    return tag("table", tag("thead", tag("tr", heads)), tag("tbody", rows), class_="heat calendar")
+    return tag(
+        "table",
+        tag("thead", tag("tr", heads)),
+        tag("tbody", rows),
+        class_="heat calendar months" if "Dec" in table.columns else "heat calendar",
+    )
+
+
+def _decimals(largest: float, least: int) -> int:
+    """Return in how many decimals numbers are written so that the largest has two digits: four at most.
+
+    Examples:
+        >>> _decimals(12.5, 2), _decimals(0.0312, 2), _decimals(0.0, 1)
+        (2, 3, 1)
+    """
+    if largest <= 0:
+        return least
+    fitting = (places for places in range(least, _DECIMALS_MAX) if largest * 10**places >= _TWO_DIGITS)
+    return next(fitting, _DECIMALS_MAX)
 
 
 def _kind(column: str) -> str | None:
@@ -151,6 +172,9 @@ def heat(value: float, scale: float, decimals: int, *classes: str, title: str | 
     depth = min(_DEPTHS, round(_DEPTHS * abs(value) / scale)) if scale > 0 else 0
     tint = [f"{'gain' if value > 0 else 'loss'}-{depth}"] if depth else []
     shown = number(value, decimals)
+    if decimals == 1:
+        # Many cells beside each other have no room for more.
+        shown = shown.replace("0.", ".") if abs(value) < 1 and shown.strip("0.") else shown
     return tag(
         "td",
         shown if shown.strip("0.") or decimals > 1 else "0",

@@ -98,7 +98,8 @@ def headline(subject: Subject) -> Markup:
     fees, won, exposed = (_float(numbers[key]) for key in ("fees_paid", "win_rate_pct", "exposure_time_pct"))
     longest = numbers["max_drawdown_duration"]
     under = f"longest {duration(longest)}" if isinstance(longest, timedelta) else "never below a peak"
-    trips = f"{number(won, 0)} % won, {numbers['fills']:,} fills" if won is not None else f"{numbers['fills']:,} fills"
+    fills = "1 fill" if numbers["fills"] == 1 else f"{numbers['fills']:,} fills"
+    trips = f"{number(won, 0)} % won, {fills}" if won is not None else fills
     return text(
         [
             _headed("Return", signed(change, unit=" %"), tone(change), *_return_notes(subject)),

@@ -154,8 +154,8 @@ def linked_panel(name: str, height: int, x_range: Any, cross: Any) -> Figure:
         x_axis_type="datetime",
         y_axis_location="right",
         min_border_right=AXIS,
-        # Less than this leaves stale pixels at the left when the view moves.
-        min_border_left=6,
+        # Room for half a label below the first moment. None at all leaves stale pixels when the view moves.
+        min_border_left=18,
         min_border_top=4,
         min_border_bottom=2,
         # Otherwise every tenth point is drawn while the view moves, and a spike is lost.

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from contextlib import suppress
-from functools import partial
 from importlib.resources import files
 from typing import Any, Final, Literal, NamedTuple, TypeAlias
 
@@ -268,13 +267,13 @@ def _payments(subject: Subject) -> list[FundingPayment]:
 
 def _costs_caption(subject: Subject) -> Markup:
     """Return what the lines of the costs are; funding where there was some."""
-    key = partial(tag, "i", "")
     currency = next((trip.currency for trip in subject.trips.closed), subject.outcome.report_currency)
     parts: list[Content] = ["Sums over closed round trips, ", tag("bdi", currency), ": "]
-    parts += [key(class_="key bench"), "before costs ", key(class_="key accent"), "after "]
-    parts += [key(class_="key dash loss"), "fees "]
+    lines = {"bench": "before costs", "accent": "after", "dash loss": "fees"}
     if _payments(subject):
-        parts += [key(class_="key dots funding"), "funding received, as it was settled"]
+        lines["dots funding"] = "funding received, as it was settled"
+    for kind, words in lines.items():
+        parts += [tag("span", tag("i", "", class_=f"key {kind}"), words, class_="line"), " "]
     return text(parts)
 
 

@@ -433,3 +433,14 @@ def test_a_plot_is_a_frame_of_its_own(turns: Result) -> None:
     assert shown.startswith("<iframe srcdoc=")
     assert 'sandbox="allow-scripts"' in shown
     assert "<script" not in shown  # it is escaped into the attribute
+
+
+def test_small_numbers_are_told_from_nothing(result_of: Callable[..., Result]) -> None:
+    """A fall or a return of less than a hundredth of a per cent keeps two digits, and few fills their grammar."""
+    plain = result_of()
+    curve = plain.outcome.curve
+    small = msgspec.structs.replace(curve, equity=1_000 + (curve.equity - 1_000) / 500, drawdown=curve.drawdown / 500)
+    said = Reader(render(result_of(curve=small, fills=plain.outcome.fills[:1]))).text
+    assert "1 fill" in said
+    assert "1 fills" not in said
+    assert "\u22120.0004 %" in said

@@ -3,7 +3,7 @@
 const Chart = (() => {
   const PANELS = ["price", "position", "equity", "drawdown"];
   const NARROW = {price: 280, equity: 150, drawdown: 84};
-  const NARROW_AXIS = 58;
+  const NARROW_AXIS = 58, NARROW_BORDER = 30;
   const TOKENS = ["ink", "mute", "hair", "card", "accent", "gain", "loss", "warn", "bench", "price"];
   const LINES = {price: "price", warn: "warn", funding: "warn", gain: "gain", loss: "loss", accent: "accent", bench: "bench"};
   const AREAS = {long_area: ["gain", .55], short_area: ["loss", .55], loss_area: ["loss", .18]};
@@ -43,7 +43,7 @@ const Chart = (() => {
     shared = figures.price.x_range;
     isNarrow = narrow;
     if (narrow) {
-      for (const name of PANELS) figures[name].min_border_right = NARROW_AXIS;
+      for (const name of PANELS) figures[name].setv({min_border_right: NARROW_AXIS, min_border_left: NARROW_BORDER});
       for (const [name, height] of Object.entries(NARROW)) figures[name].height = height;
     }
     return made;
