@@ -1,4 +1,4 @@
-"""The tools for assistants, driven by the protocol's own client over standard input and output."""
+"""The tools for assistants, driven by the protocol's own client."""
 
 import asyncio
 import json
@@ -16,11 +16,15 @@ pytest.importorskip("mcp", reason="mcp is not installed: pip install 'quantkit[c
 from mcp.client.client import Client
 from mcp.client.stdio import StdioServerParameters, stdio_client
 
-from quantkit.web.mcp import TOOLS
+from quantkit.runs.folder import Runs
+from quantkit.web.calls import Calls
+from quantkit.web.mcp import TOOLS, Tools, server
+from quantkit.web.workshop import Workshop
 
-pytestmark = [pytest.mark.service, pytest.mark.filterwarnings("default::DeprecationWarning")]
+pytestmark = pytest.mark.filterwarnings("default::DeprecationWarning")
 
 Ask = Callable[..., Awaitable[Any]]
+Talk = Callable[[Callable[[Any, Ask], Awaitable[None]]], None]
 
 
 @pytest.fixture(scope="module")
@@ -30,37 +34,38 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return found
 
 
-def talk(runs: Path, talked: Callable[[Any, Ask], Awaitable[None]]) -> None:
-    """Start the command as an assistant does, and talk to it."""
-    words = [
-        "-m",
-        "quantkit",
-        "mcp",
-        "--strategies",
-        str(ROOT / "strategies"),
-        "--runs",
-        str(runs),
-        "--data",
-        str(DATA),
-    ]
-    # The client hands on little of the environment by itself.
-    environment = {name: os.environ[name] for name in ("PATH", "PYTHONPATH") if name in os.environ}
-    started = StdioServerParameters(command=sys.executable, args=words, env=environment)
+@pytest.fixture(params=["memory", pytest.param("stdio", marks=pytest.mark.service)])
+def talk(request: pytest.FixtureRequest, runs: Path) -> Talk:
+    """Talk to the tools within this process, or to the command as an assistant starts it."""
 
-    async def go() -> None:
-        async with Client(stdio_client(started)) as client:
+    def opened() -> Client:
+        strategies = ROOT / "strategies"
+        if request.param == "memory":
+            calls = Calls(Runs(runs), DATA)
+            return Client(server(Tools(calls, Workshop(strategies, runs=runs, data=DATA))))
+        words = ["mcp", "--strategies", str(strategies), "--runs", str(runs), "--data", str(DATA)]
+        # The client hands on little of the environment by itself.
+        environment = {name: os.environ[name] for name in ("PATH", "PYTHONPATH") if name in os.environ}
+        started = StdioServerParameters(command=sys.executable, args=["-m", "quantkit", *words], env=environment)
+        return Client(stdio_client(started))
 
-            async def ask(tool: str, **arguments: Any) -> Any:
-                answer = await client.call_tool(tool, arguments)
-                text = answer.content[0].text
-                return text if answer.is_error else json.loads(text)
+    def talked_to(talked: Callable[[Any, Ask], Awaitable[None]]) -> None:
+        async def go() -> None:
+            async with opened() as client:
 
-            await talked(client, ask)
+                async def ask(tool: str, **arguments: Any) -> Any:
+                    answer = await client.call_tool(tool, arguments)
+                    text = answer.content[0].text
+                    return text if answer.is_error else json.loads(text)
 
-    asyncio.run(go())
+                await talked(client, ask)
+
+        asyncio.run(go())
+
+    return talked_to
 
 
-def test_the_tools_are_described_and_none_trades(runs: Path) -> None:
+def test_the_tools_are_described_and_none_trades(talk: Talk) -> None:
     """Each has a description and a schema of what it takes."""
 
     async def talked(client: Any, _: Ask) -> None:
@@ -71,10 +76,10 @@ def test_the_tools_are_described_and_none_trades(runs: Path) -> None:
             assert tool.description
             assert tool.input_schema["type"] == "object"
 
-    talk(runs, talked)
+    talk(talked)
 
 
-def test_an_assistant_finds_its_way(runs: Path) -> None:
+def test_an_assistant_finds_its_way(talk: Talk) -> None:
     """Data, strategy, backtest, numbers, fills, assumptions, comparison."""
 
     async def talked(_: Any, ask: Ask) -> None:
@@ -94,10 +99,10 @@ def test_an_assistant_finds_its_way(runs: Path) -> None:
         compared = await ask("compare_runs", a="ma_cross", b=made["run"])
         assert compared["parameters"] == [{"name": "fast", "a": 10, "b": 5}]
 
-    talk(runs, talked)
+    talk(talked)
 
 
-def test_errors_are_one_line(runs: Path) -> None:
+def test_errors_are_one_line(talk: Talk) -> None:
     """Of quantkit, and of arguments that are none."""
 
     async def talked(_: Any, ask: Ask) -> None:
@@ -111,4 +116,4 @@ def test_errors_are_one_line(runs: Path) -> None:
             assert told in answer
             assert len(answer.splitlines()) == 1
 
-    talk(runs, talked)
+    talk(talked)
