@@ -29,7 +29,7 @@ def ask(
     server: WebServer, method: str, path: str, headers: dict[str, str] | None = None, body: bytes | None = None
 ) -> Reply:
     """Send one request with just these headers, and `Host`."""
-    connection = http.client.HTTPConnection("127.0.0.1", port_of(server), timeout=20)
+    connection = http.client.HTTPConnection("127.0.0.1", port_of(server), timeout=60)
     try:
         connection.request(method, path, body, headers or {})
         reply = connection.getresponse()

@@ -64,10 +64,11 @@ def entry_of_folder(folder: Path, root: Path) -> RunEntry:
         folder: The run's.
         root: The folder of runs.
     """
-    is_live = (folder / ENGINE).is_dir()
-    result = folder / RESULT if is_live else folder
-    place = result.relative_to(root).as_posix()
+    is_live = False
     try:
+        is_live = (folder / ENGINE).is_dir()
+        result = folder / RESULT if is_live else folder
+        place = result.relative_to(root).as_posix()
         log = _Log(folder / ENGINE) if is_live else None
         if not (result / MANIFEST).is_file() and log is not None:
             return log.entry(folder.name)

@@ -150,14 +150,23 @@ def _are_equal(a: RunEntry, b: RunEntry) -> bool:
 
 
 def _folders_in(folder: Path, depth: int) -> Iterator[Path]:
-    """Yield the folders of live runs and saved results; links are not followed, and what is being saved is none."""
+    """Yield the folders of live runs and saved results, and those below it that cannot be read.
+
+    Links are not followed, what is being saved is none, and what goes away meanwhile is not there.
+    """
     for path in sorted(folder.iterdir()):
         if path.name.startswith(".") or path.name.endswith(PARTIAL) or path.is_symlink() or not path.is_dir():
             continue
-        if (path / ENGINE).is_dir() or (path / MANIFEST).is_file():
+        try:
+            is_run = (path / ENGINE).is_dir() or (path / MANIFEST).is_file()
+            below = [] if is_run or depth <= 1 else [*_folders_in(path, depth - 1)]
+        except FileNotFoundError:
+            continue
+        except OSError:
+            is_run, below = True, []  # whose entry says what is wrong
+        if is_run:
             yield path
-        elif depth > 1:
-            yield from _folders_in(path, depth - 1)
+        yield from below
 
 
 def _merged(lines: list[RunEntry], folders: dict[str, RunEntry], root: Path) -> list[RunEntry]:

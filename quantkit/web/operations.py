@@ -90,9 +90,12 @@ class Workers:
         self._slots = asyncio.Semaphore(most)
         self._waiting_max = waiting_max
         self._waiting = 0
+        self._tasks: set[asyncio.Task[Any]] = set()
 
     async def run(self, function: Callable[..., _T], *arguments: Any) -> _T:
         """Return what a function returns.
+
+        A thread cannot be stopped: whoever asked may leave, and the work still counts until it is done.
 
         Raises:
             HttpRefusal: Too many wait.
@@ -100,11 +103,20 @@ class Workers:
         if self._waiting >= self._waiting_max:
             raise HttpRefusal(503, "too many requests wait; try again in a second", retry_after="1")
         self._waiting += 1
-        try:
-            async with self._slots:
-                return await asyncio.to_thread(function, *arguments)
-        finally:
-            self._waiting -= 1
+        task = asyncio.create_task(self._work(function, *arguments))
+        self._tasks.add(task)
+        task.add_done_callback(self._done)
+        return await asyncio.shield(task)
+
+    async def _work(self, function: Callable[..., _T], *arguments: Any) -> _T:
+        async with self._slots:
+            return await asyncio.to_thread(function, *arguments)
+
+    def _done(self, task: "asyncio.Task[Any]") -> None:
+        self._waiting -= 1
+        self._tasks.discard(task)
+        if not task.cancelled():
+            task.exception()  # of which nobody hears where the one who asked has left
 
 
 def route(operation: Operation, handler: Handler) -> "Route":

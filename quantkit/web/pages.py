@@ -1,5 +1,6 @@
 """The pages and their files: shells without data, scripts, styles; what they show comes by the API."""
 
+import asyncio
 import hashlib
 from collections.abc import Callable
 from functools import partial
@@ -98,7 +99,7 @@ def _page(path: str) -> bytes:
 
 
 class Files:
-    """Every file that a page asks for, by name; read and drawn when it is first asked for."""
+    """Every file that a page asks for, by name; read and drawn when it is first asked for, which may take a second."""
 
     def __init__(self) -> None:
         own: dict[str, Traversable] = {name: _OWN / name for name in ("web.css", *_SCRIPTS)}
@@ -113,6 +114,10 @@ class Files:
 
     def __contains__(self, name: object) -> bool:
         return name in self._sources or name in self._made
+
+    def is_ready(self, name: str) -> bool:
+        """Return whether a file is at hand."""
+        return name in self._kept
 
     def get(self, name: str) -> tuple[bytes, str]:
         """Return the content of a file and a tag that changes with it."""
@@ -136,7 +141,7 @@ def routes(calls: Calls, workers: Workers) -> "list[Route]":
     held = Files()
 
     async def shell(request: "Request") -> "Response":
-        return _answer(held, _SHELLS[request.url.path].body, request)
+        return await _answer(_SHELLS[request.url.path].body, request)
 
     async def report(request: "Request") -> "Response":
         run = request.path_params["run"]
@@ -153,13 +158,16 @@ def routes(calls: Calls, workers: Workers) -> "list[Route]":
         name = request.path_params["name"]
         if name not in held or name.endswith(".html"):
             raise HTTPException(404)
-        return _answer(held, name, request)
+        return await _answer(name, request)
 
-    def _answer(held: Files, name: str, request: "Request") -> "Response":
-        content, tag = held.get(name)
+    async def _answer(name: str, request: "Request") -> "Response":
+        if not held.is_ready(name):
+            # Live pages wait for nobody's chart library.
+            await asyncio.to_thread(held.get, name)
+        content, etag = held.get(name)
         # A browser keeps it and asks whether it is still the same.
-        headers = {"etag": tag, "cache-control": "private, no-cache"}
-        if request.headers.get("if-none-match") == tag:
+        headers = {"etag": etag, "cache-control": "private, no-cache"}
+        if request.headers.get("if-none-match") == etag:
             return Response(status_code=304, headers=headers)
         return Response(content, headers=headers, media_type=_TYPES[name.rpartition(".")[2]])
 

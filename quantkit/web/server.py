@@ -24,6 +24,8 @@ WHAT: Final = "quantkit serve"
 CONNECTIONS_MAX: Final = 512
 #: How long a connection may take to send a whole request's head.
 HEAD_S: Final = 10.0
+#: How long a client may take for reading some of an answer.
+READ_S: Final = 30.0
 #: The longest message that a socket takes: it takes a key and no more.
 MESSAGE_BYTES: Final = 4096
 #: Answers to pings that a client may leave unread.
@@ -173,9 +175,12 @@ def _uvicorn_server(
     from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
     class LimitedConnection(H11Protocol):
-        """Uvicorn's connection, with a limit on how many there are and on how long a request's head may take."""
+        """Uvicorn's connection, with limits: how many, how long a request's head may take, how long an answer waits."""
 
         _timer: asyncio.TimerHandle | None = None
+        _reading: asyncio.TimerHandle | None = None
+        _unread_bytes = 0
+        _has_read = False
 
         def connection_made(self, transport: Any) -> None:
             super().connection_made(transport)
@@ -183,6 +188,7 @@ def _uvicorn_server(
                 transport.abort()
                 return
             self._timer = self.loop.call_later(HEAD_S, self._too_slow)
+            self._reading = self.loop.call_later(READ_S, self._look_at_reading)
 
         def data_received(self, data: bytes) -> None:
             super().data_received(data)
@@ -194,15 +200,31 @@ def _uvicorn_server(
                 # Another request has begun on a connection that is kept.
                 self._timer = self.loop.call_later(HEAD_S, self._too_slow)
 
+        def resume_writing(self) -> None:
+            self._has_read = True
+            super().resume_writing()
+
         def connection_lost(self, exc: Exception | None) -> None:
-            if self._timer is not None:
-                self._timer.cancel()
+            self._cancel_timers()
             super().connection_lost(exc)
 
         def handle_websocket_upgrade(self, event: Any) -> None:
-            if self._timer is not None:
-                self._timer.cancel()
+            self._cancel_timers()
             super().handle_websocket_upgrade(event)
+
+        def _cancel_timers(self) -> None:
+            for timer in (self._timer, self._reading):
+                if timer is not None:
+                    timer.cancel()
+
+        def _look_at_reading(self) -> None:
+            """End the connection of a client that has not read a byte of what waits for it, closed or not."""
+            waiting_bytes = self.transport.get_write_buffer_size()
+            if waiting_bytes and not self._has_read and waiting_bytes >= self._unread_bytes > 0:
+                self.transport.abort()
+                return
+            self._unread_bytes, self._has_read = waiting_bytes, False
+            self._reading = self.loop.call_later(READ_S, self._look_at_reading)
 
         def _too_slow(self) -> None:
             self._timer = None

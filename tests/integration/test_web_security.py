@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 import socket
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -287,6 +288,48 @@ def test_who_sends_no_request_is_put_out(sent: bytes, monkeypatch: pytest.Monkey
             assert raw.recv(100) == b""
         assert monotonic_s() - began_s >= 0.2
         assert ask(server, "GET", SESSION, with_token(server)).status == 200
+
+
+def test_who_does_not_read_is_put_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without any credential it could hold its connection for ever; who reads slowly is served to the end."""
+    monkeypatch.setattr(web_server, "READ_S", 0.5)
+    with WebServer(no_runs()) as server, _asked_for_much(server) as deaf, _asked_for_much(server) as slow:
+        answered = 0
+        with contextlib.suppress(ConnectionResetError):
+            while answered < 1_000_000:
+                more = len(slow.recv(65_536))
+                assert more, "who reads was put out"
+                answered += more
+        # What the system keeps for it is all that it gets.
+        deaf.settimeout(20)
+        got = 0
+        with contextlib.suppress(ConnectionResetError):
+            threading.Event().wait(2.0)
+            while more := len(deaf.recv(65_536)):
+                got += more
+        assert 0 < got < _MUCH * 500
+
+
+_MUCH = 20_000
+
+
+@contextlib.contextmanager
+def _asked_for_much(server: WebServer) -> Iterator[socket.socket]:
+    """Ask for a file so often that the answers fill every buffer on the way."""
+    with socket.socket() as line:
+        line.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        line.settimeout(60)
+        line.connect(("127.0.0.1", port_of(server)))
+        request = f"GET /assets/report.css HTTP/1.1\r\nHost: 127.0.0.1:{port_of(server)}\r\n\r\n".encode()
+        sent = threading.Thread(target=_sent, args=(line, request * _MUCH), daemon=True)
+        sent.start()
+        yield line
+    sent.join()
+
+
+def _sent(line: socket.socket, content: bytes) -> None:
+    with contextlib.suppress(OSError):
+        line.sendall(content)
 
 
 def test_connections_are_limited(monkeypatch: pytest.MonkeyPatch) -> None:

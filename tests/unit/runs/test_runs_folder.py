@@ -4,7 +4,7 @@ import os
 import shutil
 import sys
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import msgspec
@@ -176,6 +176,34 @@ def test_a_list_that_was_made_once_follows_what_changes(run: Run, tmp_path: Path
     shutil.rmtree(tmp_path / "saved")
     assert sum(entry.is_whole for entry in runs.list()) == 1
     assert runs.list() == Runs(tmp_path).list()
+
+
+def test_a_folder_that_cannot_be_read_hides_no_other(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is listed with the reason; one that goes away in between is not there."""
+    before = {entry.id for entry in Runs(folder).list()}
+    (folder / "closed").mkdir()
+    (folder / "gone").mkdir()
+    iterate = Path.iterdir
+
+    def refusing(path: Path) -> Iterator[Path]:
+        if path.name == "closed":
+            raise PermissionError(13, "Permission denied")
+        if path.name == "gone":
+            raise FileNotFoundError(2, "No such file or directory")
+        return iterate(path)
+
+    monkeypatch.setattr(Path, "iterdir", refusing)
+    found = {entry.id: entry for entry in Runs(folder).list()}
+    assert set(found) == {*before, "closed"}
+    assert found["closed"].state == "damaged"
+    assert found["closed"].note
+
+
+@pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="the administrator reads everything")
+def test_a_folder_of_somebody_else_hides_no_other(folder: Path) -> None:
+    before = len(Runs(folder).list())
+    (folder / "closed").mkdir(mode=0)
+    assert len(Runs(folder).list()) == before + 1
 
 
 def test_runs_of_one_second_are_in_order(folder: Path) -> None:
