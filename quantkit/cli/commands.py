@@ -1,6 +1,20 @@
 """The commands of the command line, put together."""
 
-from quantkit.cli import backtest, data, download, importing, live, mcp, new, runs, sandbox, serve, verify, watch
+from quantkit.cli import (
+    backtest,
+    data,
+    download,
+    importing,
+    live,
+    mcp,
+    new,
+    record,
+    runs,
+    sandbox,
+    serve,
+    verify,
+    watch,
+)
 from quantkit.cli.root import main
 
 __all__ = ["main"]
@@ -15,6 +29,7 @@ for _command in (
     verify.verify,
     sandbox.sandbox,
     download.download,
+    record.record,
     importing.import_,
     data.data,
     mcp.mcp,

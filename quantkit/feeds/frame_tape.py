@@ -1,9 +1,52 @@
 """The tape of a live feed: every payload of its client, safe before its rows reach the engine."""
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Protocol
 
 from quantkit.errors import DataError
+from quantkit.events import Row
 from quantkit.storage.tape import TapeWriter
+
+
+class LiveTape(Protocol):
+    """What a receiver makes safe before it hands rows over: the frames that it got, or the rows themselves."""
+
+    error: DataError | None
+
+    @property
+    def takes_frames(self) -> bool:
+        """Whether the client shall pack its frames for `keep`."""
+        ...
+
+    @property
+    def written_bytes(self) -> int:
+        """How many bytes were written so far."""
+        ...
+
+    def open(self) -> None:
+        """Take hold of the tape.
+
+        Raises:
+            DataError: The disk refuses, or somebody else has it.
+        """
+        ...
+
+    def keep(self, payload: bytes) -> None:
+        """Keep a payload of the client for the next `flush`."""
+        ...
+
+    def take(self, deliveries: Sequence[Sequence[Row]]) -> None:
+        """Keep rows for the next `flush`, where rows are kept."""
+        ...
+
+    def flush(self) -> bool:
+        """Hand everything to the operating system; return whether all was taken, else `error` says why not."""
+        ...
+
+    def close(self) -> None:
+        """Make it durable and let go of it; `error` says whether it could be."""
+        ...
 
 
 class FrameTape:
@@ -23,7 +66,7 @@ class FrameTape:
         self.error: DataError | None = None
 
     @property
-    def is_on(self) -> bool:
+    def takes_frames(self) -> bool:
         """Whether anything is written."""
         return self._folder is not None
 
@@ -44,6 +87,9 @@ class FrameTape:
     def keep(self, payload: bytes) -> None:
         """Keep a payload for the next `flush`."""
         self._waiting.append(payload)
+
+    def take(self, deliveries: Sequence[Sequence[Row]]) -> None:
+        """Do nothing: the rows can be made of the frames again."""
 
     def flush(self) -> bool:
         """Hand everything to the operating system: a kill of this process does not lose it any more.

@@ -17,9 +17,8 @@ from quantkit.feeds.inbox import BatchMaker, InputLog
 from quantkit.feeds.latencies import Latencies
 from quantkit.feeds.live_catalog import LiveCatalog
 from quantkit.feeds.live_clock import LiveClock
+from quantkit.feeds.live_intake import LiveIntake, RecorderSettings
 from quantkit.feeds.live_source import BESIDE, OPEN_END_NS, ConnectionLine, LiveSource
-from quantkit.feeds.receiver import Receiver
-from quantkit.feeds.recorder import Recorder
 from quantkit.feeds.taken import TakenRows
 from quantkit.rows.batch import Batch, Subscription
 from quantkit.rows.columns import Block, Stream
@@ -91,14 +90,18 @@ class LiveFeed(LiveCatalog):
         self.behind_ns_max = 0
         self.latencies: Latencies | None = None
         self._wall = wall
-        self._folder = folder
         self._input_log = input_log
-        self._tape = FrameTape(None if folder is None else folder / FRAMES)
-        self._receiver = Receiver(
-            source, tape=self._tape, clock=self.clock, wall=wall, stop=self._is_asked, batch_ns=batch_ns
+        self._intake = LiveIntake(
+            source,
+            tape=FrameTape(None if folder is None else folder / FRAMES),
+            settings=None if folder is None else RecorderSettings(folder / DATA),
+            clock=self.clock,
+            wall=wall,
+            stop=self._is_asked,
+            batch_ns=batch_ns,
         )
+        self._receiver = self._intake.receiver
         self._inbox = self._receiver.inbox
-        self._recorder: Recorder | None = None
         self._names: list[str] = []
         self._maker = BatchMaker(OPEN_END_NS)
         self._started_ns = 0
@@ -110,17 +113,9 @@ class LiveFeed(LiveCatalog):
     # Opening and closing --------------------------------------------------------------------------------------
 
     def __enter__(self) -> Self:
-        receiver = self._receiver
         try:
-            if self._folder is not None:
-                self._tape.open()
-                self._recorder = self._taken.recorder = Recorder(
-                    self._folder / DATA, source=f"{self.exchange.title} live"
-                )
-            receiver.start()
-            # What the exchange says now is known from now on.
-            loaded = receiver.call(receiver.client.instruments(self._inbox.now_ns()))
-            receiver.call(receiver.measure())
+            loaded = self._intake.open()
+            self._taken.recorder = self._intake.recorder
             self._started_ns = self._inbox.now_ns()
             self._set_opening(loaded, self._started_ns)
         except BaseException:
@@ -139,15 +134,13 @@ class LiveFeed(LiveCatalog):
 
     def close(self) -> None:
         """Close connections, tape and recording; fine to call twice."""
-        self.stop()
-        self._receiver.join()
+        self._intake.end()
         self._taken.record(everything=True)
-        if self._recorder is not None:
-            self._recorder.close(self._taken_until_ns)
-        had_failed = self._tape.error is not None
-        self._tape.close()
-        if self._tape.error is not None and not had_failed and self.failure is None:
-            self._warnings.append(f"the tape may be incomplete after a power failure: {self._tape.error}")
+        tape = self._intake.tape
+        had_failed = tape.error is not None
+        self._intake.close(self._taken_until_ns)
+        if tape.error is not None and not had_failed and self.failure is None:
+            self._warnings.append(f"the tape may be incomplete after a power failure: {tape.error}")
 
     # The feed -------------------------------------------------------------------------------------------------
 
@@ -195,17 +188,14 @@ class LiveFeed(LiveCatalog):
         self._receiver.ends_at(self._end_ns)
         self._names = sorted({wish.stream.instrument for wish in subscriptions})
         self.clock.settle(since_ns, None, self._names)
-        if self._recorder is not None:
-            self._recorder.add_instruments(self._instruments[name] for name in self._names)
-            self._recorder.watch(streams, since_ns)
-        self._receiver.call(self._receiver.client.subscribe(tuple(streams), self._names, since_ns))
+        self._intake.subscribe(streams, self._names, self._instruments, since_ns)
         # A recording that is played back begins when somebody subscribes, and so does its time.
         self._receiver.measure_soon()
 
     def keep_metadata(self, names: Iterable[str]) -> None:
         """Record the metadata of instruments without rows, as the strategy has seen them."""
-        if self._recorder is not None:
-            self._recorder.add_instruments(self._instruments[name] for name in names if name not in self._names)
+        if self._intake.recorder is not None:
+            self._intake.recorder.add_instruments(self._instruments[name] for name in names if name not in self._names)
 
     def warmup(self, stream: Stream, count: int, until_ns: int) -> Block | None:
         """Fetch the last `count` candles closed by `until_ns`, fewer if there are no more, None if there are none.
@@ -217,8 +207,8 @@ class LiveFeed(LiveCatalog):
         if self._input_log is not None:
             self._input_log.warmup_loaded(stream, count, candles)
         self._maker.warmed(stream, candles)
-        if self._recorder is not None:
-            self._recorder.watch([stream], self._since_ns, warmup=count)
+        if self._intake.recorder is not None:
+            self._intake.recorder.watch([stream], self._since_ns, warmup=count)
         self._taken.warmed(stream, candles)
         return Block.from_events(candles) if candles else None
 
@@ -321,7 +311,7 @@ class LiveFeed(LiveCatalog):
     @property
     def recorded_bytes(self) -> int:
         """The length of the tape."""
-        return self._tape.written_bytes
+        return self._intake.tape.written_bytes
 
     @property
     def failure(self) -> QuantkitError | None:
@@ -339,6 +329,6 @@ class LiveFeed(LiveCatalog):
         said += self.clock.notes
         if self.failure is not None:
             said.append(f"{FEED_LOST}: {self.failure}")
-        if self._recorder is not None and self._recorder.error is not None:
-            said.append(f"not everything was recorded as rows: {self._recorder.error}; the tape has it")
+        if self._intake.recorder is not None and self._intake.recorder.error is not None:
+            said.append(f"not everything was recorded as rows: {self._intake.recorder.error}; the tape has it")
         return said

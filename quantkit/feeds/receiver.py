@@ -11,7 +11,7 @@ from typing import Any, Final, TypeVar
 from quantkit.clock import NS_PER_S
 from quantkit.errors import FeedClosedError, FeedError, QuantkitError
 from quantkit.events import Row
-from quantkit.feeds.frame_tape import FrameTape
+from quantkit.feeds.frame_tape import LiveTape
 from quantkit.feeds.inbox import Inbox
 from quantkit.feeds.live_clock import LiveClock
 from quantkit.feeds.live_source import OPEN_END_NS, ConnectionLine, LiveSource
@@ -50,7 +50,7 @@ class Receiver:
         self,
         source: LiveSource,
         *,
-        tape: FrameTape,
+        tape: LiveTape,
         clock: LiveClock,
         wall: Callable[[], int],
         stop: threading.Event,
@@ -197,8 +197,8 @@ class Receiver:
 
     @property
     def is_recorded(self) -> bool:
-        """Whether there is a tape."""
-        return self._tape.is_on
+        """Whether there is a tape of frames."""
+        return self._tape.takes_frames
 
     def stamp(self) -> int:
         """Return the receipt stamp of a message."""
@@ -236,12 +236,13 @@ class Receiver:
     def _flush(self) -> None:
         """Hand over the rows of one callback of the loop: many frames may come at once, and share the cost.
 
-        First the tape, so that the engine never knows more than the recording.
+        First the tape, so that nobody knows more than the recording.
         """
         self._is_flush_due = False
         delivered, self._delivered = self._delivered, []
+        self._tape.take(delivered)
         if not self._tape.flush() and self._tape.error is not None:
-            # A full disk: what could not be recorded is not traded on, so the run ends here.
+            # A full disk: what could not be recorded is not traded on and not told of, so the run ends here.
             self.fail(self._tape.error)
             return
         self.inbox.put(delivered)

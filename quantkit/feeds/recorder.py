@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Self, cast
+from typing import Final, NamedTuple, Self, cast
 
 import msgspec
 
@@ -27,6 +27,8 @@ _LOOK_EVERY_S: Final = 0.25
 _LOOK_AT_ROWS: Final = 4_096
 #: A full snapshot weighs as much as fifty trades, so a row of levels counts for more than one.
 _LEVELS_PER_ROW: Final = 16
+#: Where the rows are on a tape, so long may the disk hold up whoever adds them before they count as lost.
+_PATIENCE_S: Final = 600.0
 
 _LOG: Final = logging.getLogger("quantkit.feeds.recorder")
 
@@ -49,6 +51,13 @@ class RecorderStatus(msgspec.Struct, frozen=True):
     commits: int
 
 
+class Commit(NamedTuple):
+    """A commit that has become visible: its files, and the moment up to which every row is."""
+
+    entries: list[FileEntry]
+    sealed_ns: int
+
+
 class Recorder:
     """Stores events in a data folder, on a thread of its own.
 
@@ -59,6 +68,9 @@ class Recorder:
     it, `error` names the reason, and a gap row of its channel marks it in the folder. Recording goes on as soon as
     possible.
 
+    Where the rows are on a tape as well (`is_taped`), nothing is lost: `add` waits while the queue is full, and after a
+    refusal of the disk nothing more is stored, so that a recovery finds where to go on.
+
     Args:
         root: Data folder or URI.
         source: Where the rows come from; kept in the manifest.
@@ -67,6 +79,8 @@ class Recorder:
             rows are lost, which bounds the memory.
         now_s: A clock that never goes back, in seconds.
         on_commit: Called on the recorder's thread with a commit's new files; must not raise.
+        staging: A local folder of the caller's own for files that are being written; None: one beside the files.
+        is_taped: Whether the rows can be had again from a tape.
 
     Raises:
         ConfigError: `rotate_s` or `queue_rows` is not above zero, or the root is no place that can be opened.
@@ -82,6 +96,8 @@ class Recorder:
         queue_rows: int = 200_000,
         now_s: Callable[[], float] = monotonic_s,
         on_commit: Callable[[list[FileEntry]], None] | None = None,
+        staging: Path | None = None,
+        is_taped: bool = False,
     ) -> None:
         if not rotate_s > 0:
             raise ConfigError(f"rotate_s is {rotate_s}; use seconds above zero")
@@ -93,6 +109,7 @@ class Recorder:
         self._queue_rows = queue_rows
         self._now_s = now_s
         self._on_commit = on_commit
+        self._is_taped = is_taped
         self._changed = threading.Condition()
         # Shared with the thread, under the condition.
         self._queue: deque[Sequence[MarketEvent]] = deque()
@@ -106,10 +123,12 @@ class Recorder:
         self._ignored: Counter[str] = Counter()
         self._error: QuantkitError | None = None
         self._is_failing = False
+        self._has_given_up = False  # the disk refuses, and the tape has the rows
         self._wanted = 0  # commits asked for and
         self._answered = 0  # those that have been tried
         self._is_closing = False
-        self._commits = Commits(self.root, source)
+        self._done: list[Commit] = []  # commits that nobody has asked for yet
+        self._commits = Commits(self.root, source, staging=staging)
         self._thread = threading.Thread(target=self._work, name="quantkit-recorder", daemon=True)
         self._thread.start()
 
@@ -125,6 +144,11 @@ class Recorder:
     def error(self) -> QuantkitError | None:
         """The newest failure, None while everything was stored."""
         return self._error
+
+    @property
+    def has_given_up(self) -> bool:
+        """Whether the disk has refused rows that are on a tape: nothing more is stored until a recovery."""
+        return self._has_given_up
 
     @property
     def status(self) -> RecorderStatus:
@@ -153,9 +177,12 @@ class Recorder:
             if not rows:
                 return
             self._added += sum(type(row) is not Gap for row in rows)
+            if self._is_taped:
+                self._changed.wait_for(lambda: self._has_room(weight), timeout=_PATIENCE_S)
             if self._is_closing or not self._thread.is_alive():
-                self._lose(rows, "the recorder is closed")
-            elif self._queued and self._queued + weight > self._queue_rows:
+                if not self._is_taped:
+                    self._lose(rows, "the recorder is closed")
+            elif not self._has_room(weight):
                 self._lose(rows, f"the disk is too slow: {self._queue_rows} rows wait for it")
             else:
                 self._let_in(rows, weight)
@@ -183,6 +210,18 @@ class Recorder:
             for stream in streams:
                 first_ns, asked = self._watched.get(stream, (since_ns, 0))
                 self._watched[stream] = first_ns, max(asked, warmup)
+
+    def ask_commit(self) -> None:
+        """Let the added rows become visible soon; does not wait."""
+        with self._changed:
+            self._wanted += 1
+            self._changed.notify_all()
+
+    def take_commits(self) -> list[Commit]:
+        """Return the commits that succeeded since the last call."""
+        with self._changed:
+            done, self._done = self._done, []
+        return done
 
     def commit(self) -> QuantkitError | None:
         """Make the added rows visible, and wait for it; rows of the newest stamp stay, as more may follow.
@@ -215,6 +254,9 @@ class Recorder:
 
     # Under the condition --------------------------------------------------------------------------------------
 
+    def _has_room(self, weight: int) -> bool:
+        return not self._queued or self._queued + weight <= self._queue_rows or self._is_closing
+
     def _let_in(self, rows: list[MarketEvent], weight: int) -> None:
         if self._overflow:
             self._queue.append(self._overflow.rows())
@@ -240,20 +282,23 @@ class Recorder:
         due_s = self._now_s() + self._rotate_s
         is_last = False
         try:
-            while not is_last:
+            while not is_last and not self._has_given_up:
                 with self._changed:
                     self._changed.wait_for(self._has_work, timeout=_LOOK_EVERY_S)
                     is_last, wanted = self._is_closing, self._wanted
                     runs = self._taken(is_last)
+                    if self._is_taped and runs:
+                        self._changed.notify_all()  # whoever waits for room
                 for run in runs:
-                    with self._telling():
-                        self._commits.take(run)
+                    self._store(run)
                 if is_last or wanted > self._answered or self._now_s() >= due_s:
                     self._commit(is_last)
                     due_s = self._now_s() + self._rotate_s
                 with self._changed:
                     self._answered = wanted
                     self._changed.notify_all()
+            if self._has_given_up:
+                self._commits.abandon()
         except BaseException as error:
             # Our own mistake, or that of `on_commit`: it ends the thread, and nobody may wait for it in vain.
             self._fail(DataError(f"data folder {self.root}: the recorder has ended: {error!r}"))
@@ -280,13 +325,22 @@ class Recorder:
         self._instruments = []
         return runs
 
+    def _store(self, run: Sequence[MarketEvent]) -> None:
+        if not self._has_given_up:
+            with self._telling():
+                self._commits.take(run)
+
     def _commit(self, is_last: bool) -> None:
+        if self._has_given_up:
+            return
         with self._telling():
             self._commits.write_instruments()
         with self._telling():
             entries = self._commits.commit(everything=is_last)
             if entries:
                 self._is_failing = False
+                with self._changed:
+                    self._done.append(Commit(entries, self._commits.sealed_ns))
                 if self._on_commit is not None:
                     self._on_commit(entries)
 
@@ -296,6 +350,7 @@ class Recorder:
         try:
             yield
         except QuantkitError as error:
+            self._has_given_up = self._is_taped and isinstance(error.__cause__, OSError)
             self._fail(error)
 
     def _fail(self, error: QuantkitError) -> None:

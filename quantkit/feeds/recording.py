@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from operator import attrgetter
+from pathlib import Path
 from typing import Final
 
 from quantkit.errors import QuantkitError
@@ -51,7 +52,7 @@ class Holes:
         A gap row stands at the first missing row, so that a replay does not continue with a stale book.
         """
         spans = [
-            Gap(stream.instrument, first_ns, first_ns, _channel_of(stream), first_ns, last_ns, NOT_RECORDED)
+            Gap(stream.instrument, first_ns, first_ns, channel_of(stream), first_ns, last_ns, NOT_RECORDED)
             for stream, (first_ns, last_ns) in self._spans.items()
         ]
         return sorted(self._gaps + spans, key=attrgetter("received_ns"))
@@ -67,6 +68,7 @@ class Commits:
 
     Args:
         root: Data folder. source: where the rows come from, for the manifest.
+        staging: A local folder of the caller's own for files that are being written; None: one beside the files.
 
     Attributes:
         instruments: Metadata that wait to be stored.
@@ -74,15 +76,18 @@ class Commits:
         until_ns: The newest moment that was recorded; what is listened to has been until then.
         committed, lost: How many rows became visible, and how many are not stored; gap rows aside.
         count: How many commits succeeded.
+        sealed_ns: Every row up to this moment is visible, or told of as lost.
     """
 
-    def __init__(self, root: Root, source: str) -> None:
+    def __init__(self, root: Root, source: str, *, staging: Path | None = None) -> None:
         self.instruments: list[Instrument] = []
         self.watched: dict[Stream, tuple[int, int]] = {}
         self.until_ns = 0
         self.committed = self.lost = self.count = 0
+        self.sealed_ns = 0
         self._root = root
         self._source = source
+        self._staging = staging
         self._writer: Writer | None = None
         self._newest: list[MarketEvent] = []  # rows of the newest stamp, of which more may come
         self._gathered: defaultdict[Stream, list[MarketEvent]] = defaultdict(list)
@@ -122,13 +127,13 @@ class Commits:
             self._gather_newest()
         if self._gathered:
             self._write()
+        # Rows of the newest stamp may still wait, so that moment is left for the end.
+        until_ns = self.until_ns if everything else self.until_ns - 1
         if self._writer is None and not self._holes and not (everything and self.watched):
             return []
         try:
             writer = self._open_writer()
             for stream, (from_ns, warmup) in self.watched.items():
-                # Rows of the newest stamp may still wait, so that moment is left for the end.
-                until_ns = self.until_ns if everything else self.until_ns - 1
                 if until_ns >= from_ns:
                     writer.watched(stream, from_ns, until_ns, warmup=warmup)
             gaps: defaultdict[str, list[MarketEvent]] = defaultdict(list)
@@ -143,8 +148,15 @@ class Commits:
         self._holes.clear()
         self.committed += self._written_rows
         self.count += bool(entries)
+        self.sealed_ns = until_ns
         self._begin()
         return entries
+
+    def abandon(self) -> None:
+        """Drop what is not visible yet; the tape has it."""
+        if self._writer is not None:
+            self._writer.abort()
+        self._begin()
 
     def write_instruments(self) -> None:
         """Store the metadata that wait, in a commit of their own, so that they never cost rows.
@@ -171,7 +183,7 @@ class Commits:
                 raise
 
     def _store(self, instruments: Iterable[Instrument]) -> None:
-        with Writer(self._root, source=self._source) as writer:
+        with Writer(self._root, source=self._source, staging=self._staging) as writer:
             for instrument in instruments:
                 writer.write_instrument(instrument)
 
@@ -198,7 +210,7 @@ class Commits:
 
     def _open_writer(self) -> Writer:
         if self._writer is None:
-            self._writer = Writer(self._root, source=self._source)
+            self._writer = Writer(self._root, source=self._source, staging=self._staging)
         return self._writer
 
     def _write(self) -> None:
@@ -241,7 +253,7 @@ def stream_of(row: MarketEvent) -> Stream:
     return Stream(KINDS[type(row)], row.instrument, row.interval if type(row) is Candle else "")
 
 
-def _channel_of(stream: Stream) -> str:
+def channel_of(stream: Stream) -> str:
     """Return the word by which gap rows name a stream."""
     return f"{stream.kind} {stream.interval}".strip()
 

@@ -75,6 +75,11 @@ class Root:
         return self.path
 
     @property
+    def is_local(self) -> bool:
+        """Whether it is a folder of this machine."""
+        return self._local is not None
+
+    @property
     def filesystem(self) -> Any:
         """The `pyarrow.fs.FileSystem`."""
         if self._filesystem is None:

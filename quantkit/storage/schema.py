@@ -60,6 +60,8 @@ PHYSICAL: Final[dict[str, Physical]] = {
 }
 COMPRESSION: Final = "zstd"
 COMPRESSION_LEVEL: Final = 3
+#: Of files that were compacted: written once, when nothing waits for it.
+COMPACT_LEVEL: Final = 12
 
 #: Keys of a file's own metadata.
 META_VERSION: Final = b"quantkit.schema_version"
@@ -156,8 +158,13 @@ def arrow_schema(stream: Stream) -> Any:
     return pa.schema(fields, metadata=metadata)
 
 
-def writer_options(kind: str) -> dict[str, Any]:
-    """Return the options of `pyarrow.parquet.ParquetWriter` that give a kind its encodings and checksums."""
+def writer_options(kind: str, level: int = COMPRESSION_LEVEL) -> dict[str, Any]:
+    """Return the options of `pyarrow.parquet.ParquetWriter` that give a kind its encodings and checksums.
+
+    Args:
+        kind: Of the rows.
+        level: Of the compression.
+    """
     import pyarrow.parquet as pq
 
     laid = {f.name + PHYSICAL[f.type].leaf: PHYSICAL[f.type].encoding for f in TABLES[kind]}
@@ -166,7 +173,7 @@ def writer_options(kind: str) -> dict[str, Any]:
     return {
         "version": "2.6",
         "compression": COMPRESSION,
-        "compression_level": COMPRESSION_LEVEL,
+        "compression_level": level,
         "use_dictionary": [leaf for leaf, encoding in laid.items() if encoding == "dictionary"],
         "column_encoding": {leaf: encoding for leaf, encoding in laid.items() if encoding != "dictionary"},
         "sorting_columns": [pq.SortingColumn(names.index(name)) for name in order],

@@ -169,8 +169,22 @@ def segment_path(folder: Path, segment: int) -> Path:
     return folder / f"{segment:06d}{_SUFFIX}"
 
 
-def segments_in(folder: Path) -> list[Path]:
+def number_of(path: Path) -> int:
+    """Return the number of a segment.
+
+    Examples:
+        >>> number_of(Path("tape/000012.tape"))
+        12
+    """
+    return int(path.stem)
+
+
+def segments_in(folder: Path, *, is_trimmed: bool = False) -> list[Path]:
     """Return a tape's segments in order.
+
+    Args:
+        folder: The tape's.
+        is_trimmed: Whether the first segments may have been removed.
 
     Raises:
         DataError: One in between is missing, or the folder cannot be read.
@@ -179,7 +193,8 @@ def segments_in(folder: Path) -> list[Path]:
         return []
     with translated(folder, "cannot be read"):
         found = {path for path in folder.iterdir() if path.suffix == _SUFFIX and path.stem.isdecimal()}
-    paths = [segment_path(folder, segment) for segment in range(len(found))]
+    first = min((number_of(path) for path in found), default=0) if is_trimmed else 0
+    paths = [segment_path(folder, first + segment) for segment in range(len(found))]
     for path in paths:
         if path not in found:
             raise DataError(f"{path}: missing, though {len(found)} segments of the tape are there; restore the file")

@@ -13,6 +13,7 @@ from quantkit.storage.checks import RowSource, check_candles, check_order, check
 from quantkit.storage.codec import normalised, table_of
 from quantkit.storage.root import first_line
 from quantkit.storage.schema import (
+    COMPRESSION_LEVEL,
     GROUP_LEVELS,
     TABLES,
     arrow_schema,
@@ -48,7 +49,9 @@ class _Stamps(NamedTuple):
 class PartFile:
     """One Parquet file being written: row groups of a fixed number of rows, however the rows arrive."""
 
-    def __init__(self, stream: Stream, path: Path, folder: str, row_group_rows: int) -> None:
+    def __init__(
+        self, stream: Stream, path: Path, folder: str, row_group_rows: int, *, level: int = COMPRESSION_LEVEL
+    ) -> None:
         import pyarrow.parquet as pq
 
         self.stream = stream
@@ -63,7 +66,7 @@ class PartFile:
         self._last = _Stamps(0, 0, None)
         self._sink = HashingFile(path)
         sink: Any = self._sink  # pyarrow takes any object that writes, whatever its annotations say.
-        self._parquet = pq.ParquetWriter(sink, arrow_schema(stream), **writer_options(stream.kind))
+        self._parquet = pq.ParquetWriter(sink, arrow_schema(stream), **writer_options(stream.kind, level))
 
     def append(self, block: Block) -> None:
         """Add rows that follow on, at least one, normalised and checked."""

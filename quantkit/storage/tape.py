@@ -20,6 +20,7 @@ from quantkit.storage.segments import (
     RECORD_BYTES_MAX,
     Segment,
     header_of,
+    number_of,
     segment_of,
     segment_path,
     segments_in,
@@ -48,6 +49,7 @@ class TapeWriter:
         resume: Continue an existing tape: an unfinished last record is cut off (`torn_bytes`), and numbers go on. False
             refuses an existing tape.
         segment_bytes: Length after which the next record begins a new segment.
+        is_trimmed: Whether its first segments may have been removed by `trim`.
 
     Attributes:
         torn_bytes: How many bytes of an unfinished record were cut off.
@@ -67,13 +69,21 @@ class TapeWriter:
         ([0, 1], [b'first', b'second'])
     """
 
-    def __init__(self, path: str | Path, *, resume: bool = False, segment_bytes: int = SEGMENT_BYTES) -> None:
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        resume: bool = False,
+        segment_bytes: int = SEGMENT_BYTES,
+        is_trimmed: bool = False,
+    ) -> None:
         if segment_bytes < 1:
             raise ConfigError(f"segment_bytes is {segment_bytes}; a segment has at least one byte")
         self.path = Path(path)
         self.torn_bytes = 0
         self.written_bytes = 0
         self._segment_bytes = segment_bytes
+        self._is_trimmed = is_trimmed
         self._mutex = threading.Lock()
         self._descriptor = -1
         self._segment = 0  # number of the segment that is open
@@ -90,7 +100,7 @@ class TapeWriter:
                 raise DataError(f"tape {self.path}: another writer has it; end that one, or write to another folder")
             if resume:
                 self._recover()
-            elif segments_in(self.path):
+            elif segments_in(self.path, is_trimmed=is_trimmed):
                 raise DataError(f"tape {self.path}: there is one already; name another folder, or resume it")
             if self._descriptor < 0:
                 self._begin_segment(0)
@@ -164,6 +174,46 @@ class TapeWriter:
         finally:
             os.close(descriptor)
         return number
+
+    @property
+    def segment(self) -> int:
+        """The number of the segment that is open."""
+        return self._segment
+
+    @property
+    def segments(self) -> list[int]:
+        """The numbers of the segments that are there."""
+        return [number_of(path) for path in segments_in(self.path, is_trimmed=True)]
+
+    def begin_segment(self) -> None:
+        """Let the next record begin a new segment; do nothing while the open one is empty.
+
+        Raises:
+            DataError: The disk refuses.
+        """
+        with self._mutex:
+            if self._end > HEADER.size and not self._refusal:
+                self._rotate()
+
+    def trim(self, segment: int) -> int:
+        """Remove the segments before one, the oldest first, and return their number; the open one always stays.
+
+        A tape that has been trimmed is opened with `is_trimmed` from then on.
+
+        Raises:
+            DataError: The disk refuses.
+        """
+        gone = 0
+        for path in segments_in(self.path, is_trimmed=True):
+            if number_of(path) >= min(segment, self._segment):
+                break
+            with translated(path, "cannot be removed"):
+                path.unlink()
+            gone += 1
+        if gone:
+            with translated(self.path, "cannot be synced"):
+                sync_folder(self.path)
+        return gone
 
     def close(self) -> None:
         """Make every record power-safe and let go of the tape; fine to call again.
@@ -250,7 +300,7 @@ class TapeWriter:
 
     def _recover(self) -> None:
         """Open the last segment behind its last whole record."""
-        paths = segments_in(self.path)
+        paths = segments_in(self.path, is_trimmed=self._is_trimmed)
         if paths and size_of(paths[-1]) < HEADER.size:
             # Its writer was killed while it began it, so that nothing is lost with it.
             torn = paths.pop()
@@ -268,7 +318,7 @@ class TapeWriter:
                 os.ftruncate(self._descriptor, segment.end)
                 os.fsync(self._descriptor)
         self.torn_bytes += segment.torn_bytes
-        self._segment, self._end, self._next = len(paths) - 1, segment.end, segment.first + count
+        self._segment, self._end, self._next = number_of(paths[-1]), segment.end, segment.first + count
 
     def _release(self) -> None:
         if self._descriptor >= 0:
@@ -328,6 +378,7 @@ class TapeReader:
 
     Args:
         path: The tape's folder.
+        is_trimmed: Whether its first segments may have been removed.
 
     Attributes:
         torn_bytes: How many bytes of an unfinished record the last reading has found at the end.
@@ -336,10 +387,11 @@ class TapeReader:
         DataError: There is no tape, or one of its segments is missing.
     """
 
-    def __init__(self, path: str | Path) -> None:
+    def __init__(self, path: str | Path, *, is_trimmed: bool = False) -> None:
         self.path = Path(path)
         self.torn_bytes = 0
-        if not segments_in(self.path):
+        self._is_trimmed = is_trimmed
+        if not segments_in(self.path, is_trimmed=is_trimmed):
             raise DataError(f"tape {self.path}: not there, or without records ({segment_path(self.path, 0).name})")
 
     def __iter__(self) -> Iterator[bytes]:
@@ -353,9 +405,9 @@ class TapeReader:
                 has been yielded and is sound.
         """
         self.torn_bytes = 0
-        paths = segments_in(self.path)
+        paths = segments_in(self.path, is_trimmed=self._is_trimmed)
         begin = segment_of(paths, first)
-        number = 0 if begin == 0 else None
+        number = 0 if begin == 0 and not self._is_trimmed else None
         for index in range(begin, len(paths)):
             is_last = index == len(paths) - 1
             if is_last and (size := size_of(paths[index])) < HEADER.size:

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -17,7 +18,7 @@ from quantkit.rows.columns import KIND_COLUMNS, STAMPS, Block, Stream
 from quantkit.storage import gaps, manifest, metadata
 from quantkit.storage.files import DataFile, row_groups
 from quantkit.storage.manifest import MANIFEST, Asked, FileEntry, Manifest, Watched
-from quantkit.storage.root import Root
+from quantkit.storage.root import Root, first_line
 from quantkit.storage.schema import DEFAULT_EXCHANGE, ROW_GROUP_ROWS_MAX
 from quantkit.storage.spool import PartFile, Spool, disk_error
 from quantkit.storage.staged import Staged
@@ -40,6 +41,8 @@ class Writer:
         replace: Put the new rows in the place of the stored ones of the same stream and span. Stored rows before and
             after the new span stay, in files of their own. Stored gap rows go where every stream that their channel
             names (`candle 1m`, `book`, `trades`) is replaced over the whole gap; the others stay.
+        staging: A local folder of the caller's own, on the root's disk, for the files that are being written; what a
+            killed writer left there is the caller's to clear away. None makes one in the root.
 
     Raises:
         ConfigError: `row_group_rows` is out of range, or the root is no place that can be opened.
@@ -53,6 +56,7 @@ class Writer:
         source: str = "",
         row_group_rows: int = 131_072,
         replace: bool = False,
+        staging: Path | None = None,
     ) -> None:
         if not 1 <= row_group_rows <= ROW_GROUP_ROWS_MAX:
             raise ConfigError(f"row_group_rows is {row_group_rows}; use 1 to {ROW_GROUP_ROWS_MAX}")
@@ -69,7 +73,7 @@ class Writer:
         self._folders: dict[str, str] = {}
         for entry in self._stored:
             self._folders.setdefault(_folder_of(entry.instrument), entry.instrument)
-        self._staging: Path | None = self._root.staging()
+        self._staging: Path | None = self._root.staging() if staging is None else _made_within(staging)
         self._remainders = 0
 
     def __enter__(self) -> Self:
@@ -237,7 +241,7 @@ class Writer:
             entries: list[FileEntry] = []
 
             def publish(file: Staged, source: str, notes: dict[str, str | int]) -> None:
-                path = self._free_path(file.folder, {entry.path for entry in stored})
+                path = free_path(self._root, file.folder, {entry.path for entry in stored})
                 undo.callback(self._root.remove, path)
                 self._root.publish(file.file, path)
                 entries.append(file.entry(path, source, notes))
@@ -284,7 +288,7 @@ class Writer:
             removed = {entry.path for entry in gone}
             kept = [entry for entry in stored if entry.path not in removed]
             self._root.sync([entry.path for entry in entries])
-            self._write_manifest(staging, Manifest(kept + entries, listened, asked))
+            write_manifest(self._root, staging, Manifest(kept + entries, listened, asked))
             # From here on the files are referred to, so nothing is taken back any more.
             undo.pop_all()
         for entry in gone:
@@ -299,21 +303,6 @@ class Writer:
 
     def _loaded(self) -> Manifest:
         return manifest.load(self._root) or Manifest([], [], [])
-
-    def _write_manifest(self, staging: Path, lines: Manifest) -> None:
-        draft = staging / MANIFEST
-        with self._root.translated(MANIFEST), draft.open("wb") as file:
-            file.write(manifest.dump(lines))
-            file.flush()
-            os.fsync(file.fileno())
-        self._root.publish(draft, MANIFEST)
-
-    def _free_path(self, folder: str, taken: set[str]) -> str:
-        number = 0
-        # A file that no manifest lists may be what a crash left; it is evidence, so it is never overwritten.
-        while (path := f"{folder}/part-{number}.parquet") in taken or self._root.exists(path):
-            number += 1
-        return path
 
     def _remainder(self, staging: Path, entry: FileEntry, new: Staged) -> list[Staged]:
         """Stage what a stored file holds before and after the new rows."""
@@ -333,6 +322,42 @@ class Writer:
                         discards.callback(parts[side].discard)
                     parts[side].append(piece)
             return [part.finish() for part in parts.values()]
+
+
+def write_manifest(root: Root, staging: Path, lines: Manifest) -> None:
+    """Put a manifest in the place of the present one; the caller holds the root's lock.
+
+    Raises:
+        DataError: The disk refuses; the present one stays.
+    """
+    draft = staging / MANIFEST
+    with root.translated(MANIFEST), draft.open("wb") as file:
+        file.write(manifest.dump(lines))
+        file.flush()
+        os.fsync(file.fileno())
+    root.publish(draft, MANIFEST)
+
+
+def free_path(root: Root, folder: str, taken: set[str]) -> str:
+    """Return a path for a further file of a folder, none of those that are taken."""
+    number = 0
+    # A file that no manifest lists may be what a crash left; it is evidence, so it is never overwritten.
+    while (path := f"{folder}/part-{number}.parquet") in taken or root.exists(path):
+        number += 1
+    return path
+
+
+def _made_within(folder: Path) -> Path:
+    """Make a fresh folder in one that is given.
+
+    Raises:
+        DataError: The disk refuses.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        return Path(tempfile.mkdtemp(dir=folder))
+    except OSError as error:
+        raise DataError(f"{folder}: cannot be written: {first_line(error)}; free space or permit it") from error
 
 
 def _folder_of(instrument_id: str) -> str:

@@ -37,12 +37,14 @@ from quantkit.cli import main
 from quantkit.importers import FORMATS
 from quantkit.importers.formats import FORMATS as VENUE_FORMATS
 from quantkit.report.stats import STATS
+from quantkit.sandbox.server import SandboxServer
 from quantkit.strategy import HOOKS
 
 FILLS, DATA, LIVE_PAGE, OPTIONS, RESULTS, STRATEGIES = (
     ROOT / "docs" / f"{name}.md" for name in ("fills", "data", "live", "options", "results", "strategies")
 )
 SERVE_PAGE = ROOT / "docs" / "serve.md"
+RECORD_PAGE = ROOT / "docs" / "record.md"
 PAGES = sorted([*ROOT.glob("*.md"), *DOCS, ROOT / "data" / "README.md", ROOT / "tests" / "data" / "README.md"])
 
 
@@ -73,7 +75,9 @@ def test_its_python_runs(page: Path, clone: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "page", [page for page in DOCS if blocks(page, "sh") and page not in (LIVE_PAGE, SERVE_PAGE)], ids=page_name
+    "page",
+    [page for page in DOCS if blocks(page, "sh") and page not in (LIVE_PAGE, SERVE_PAGE, RECORD_PAGE)],
+    ids=page_name,
 )
 def test_its_commands_work(page: Path, clone: Path) -> None:
     """One after the other in a fresh folder, as a reader would type them."""
@@ -254,6 +258,21 @@ def test_the_live_commands_work(clone: Path) -> None:
     assert with_faults[0] == "sandbox"
     with quantkit(*with_faults, "--port", "0") as server:
         assert address_of(server)
+
+
+def test_the_record_commands_work(clone: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One after the other, against a local exchange; every flag of the command is in the page."""
+    (clone / "empty").mkdir()
+    monkeypatch.chdir(clone / "empty")
+    with SandboxServer() as sandbox:
+        for words in commands(RECORD_PAGE):
+            shown = {"ws://127.0.0.1:8765": sandbox.ws_url, "60s": "2s", "20s": "1s"}
+            done = CliRunner().invoke(main, [shown.get(word, word) for word in words])
+            assert done.exit_code == 0, f"{words}: {done.output}"
+    listed = {flag for cells in rows(section(RECORD_PAGE, "# Recording market data")) for flag in code_words(cells[0])}
+    flags = {max(each.opts, key=len) for each in main.commands["record"].params if each.opts[0].startswith("-")}
+    shared = {"--for", "--to", "--demo", "--region", "--url", "--ca-file", "--quiet"}
+    assert flags - shared == {word for word in listed if word.startswith("--")}
 
 
 def test_the_commands_that_serve_parse() -> None:

@@ -1,0 +1,208 @@
+"""`quantkit record`: OKX's market data into a data folder, for weeks."""
+
+import sys
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from quantkit.cli.ending import signals
+from quantkit.cli.flags import for_duration, okx_of, okx_options
+from quantkit.cli.root import RUN_FAILED, one_line
+
+if TYPE_CHECKING:
+    from quantkit.collect.beats import Beats
+    from quantkit.feeds.okx.config import Region
+
+_ENDING: Final = "ending: sealing what was received; Ctrl-C again ends at once, and nothing that was counted is lost"
+_LINE_EVERY_NS: Final = 10_000_000_000
+
+
+@click.command()
+@click.argument("instruments", nargs=-1, required=True, metavar="INSTRUMENT...")
+@click.option(
+    "--channels",
+    default="trades,books,tickers,candles-1m,funding,marks",
+    show_default=True,
+    metavar="LIST",
+    help="What to record; candles of any interval.",
+)
+@click.option("--to", "folder", default="data", show_default=True, metavar="DIR", help="The data folder.")
+@for_duration
+@click.option("--roll", default="1h", show_default=True, metavar="TIME", help="Seal rows into files this often.")
+@click.option("--keep", metavar="TIME", help="Remove rows older than this: 30d.  [default: keep all]")
+@click.option("--keep-tape", default="0s", metavar="TIME", help="Keep the tape so long after its rows are sealed.")
+@click.option("--tape", metavar="DIR", help="Folder of the tape, on this machine.  [default: DIR/.record]")
+@click.option(
+    "--min-free", default="1GB", show_default=True, metavar="SIZE", help="End before a disk has less room than this."
+)
+@click.option("--no-compact", is_flag=True, help="Leave the files of a day as they are when it is over.")
+@click.option("--beat", default="1s", show_default=True, metavar="TIME", help="Time between two lines of --json.")
+@okx_options
+@click.option("--json", "is_json", is_flag=True, help="Print one JSON object a line: beats, and what is sealed.")
+@click.option("-q", "--quiet", is_flag=True, help="Print nothing but errors.")
+def record(
+    instruments: tuple[str, ...],
+    channels: str,
+    folder: str,
+    duration: str | None,
+    roll: str,
+    keep: str | None,
+    keep_tape: str,
+    tape: str | None,
+    min_free: str,
+    beat: str,
+    region: "Region | None",
+    url: str | None,
+    ca_file: str | None,
+    *,
+    no_compact: bool,
+    is_demo: bool,
+    is_json: bool,
+    quiet: bool,
+) -> None:
+    """Record market data until Ctrl-C; started again in the same folder, go on.
+
+    INSTRUMENT is OKX's id: BTC-USDT, BTC-USDT-SWAP. What is received is safe on a tape at once, and sealed into Parquet
+    files every hour. What was missed between two runs is a gap row.
+
+    \b
+    Examples:
+      quantkit record BTC-USDT-SWAP ETH-USDT-SWAP
+      quantkit record BTC-USDT --channels trades,books --keep 30d --min-free 5GB
+      quantkit record BTC-USDT-SWAP --json > beats.jsonl
+    """
+    from quantkit.clock import duration_ns
+    from quantkit.collect.channels import channel_words
+    from quantkit.collect.record import Collector
+    from quantkit.collect.settings import RecordSettings, size_of
+    from quantkit.feeds.okx.source import OkxSource
+
+    settings = RecordSettings(
+        roll_ns=duration_ns(roll),
+        keep_tape_ns=0 if keep_tape in ("0", "0s") else duration_ns(keep_tape),
+        keep_ns=None if keep is None else duration_ns(keep),
+        min_free_bytes=size_of(min_free),
+        beat_ns=duration_ns(beat),
+        is_compacting=not no_compact,
+        work=None if tape is None else Path(tape),
+    )
+    config = okx_of(is_demo=is_demo, region=region, url=url, ca_file=ca_file)
+    screen = _Screen(folder, is_json=is_json, is_quiet=quiet)
+    collector = Collector(
+        OkxSource(config),
+        instruments,
+        channel_words(channels),
+        folder,
+        settings=settings,
+        stop=screen.stop,
+        viewer=screen,
+    )
+    with signals(screen.ask, last_words=screen.killed):
+        ended = collector.run(None if duration is None else duration_ns(duration))
+    if ended.error:
+        click.echo(f"quantkit: error: {one_line(ended.error)}", err=True)
+        click.get_current_context().exit(RUN_FAILED)
+
+
+class _Screen:
+    """Shows a collector's beats: JSON lines, one line that is written over, or a line every ten seconds."""
+
+    def __init__(self, folder: str, *, is_json: bool, is_quiet: bool) -> None:
+        self.stop = threading.Event()
+        self._folder = folder
+        self._is_json = is_json
+        self._is_quiet = is_quiet and not is_json
+        self._is_drawn = sys.stderr.isatty()
+        self._is_open = False  # whether the line that is written over is there
+        self._due_ns = 0
+        self._is_asked = False
+
+    def ask(self) -> None:
+        """Ask for a clean end; called inside a signal handler."""
+        self.stop.set()
+
+    def killed(self) -> str:
+        """Return what is said when the user insists on the end."""
+        return f"killed; what was counted is on the tape, and the next run in {one_line(self._folder)} seals it"
+
+    def show(self, beat: "Beats") -> None:
+        """Print what there is to print."""
+        from quantkit.collect.beats import Beat
+
+        if self._is_json:
+            import msgspec
+
+            sys.stdout.write(msgspec.json.encode(beat).decode() + "\n")
+            sys.stdout.flush()
+            return
+        if self._is_quiet:
+            return
+        if self.stop.is_set() and not self._is_asked:
+            self._is_asked = True
+            self._line(_ENDING)
+        if not isinstance(beat, Beat):
+            self._line(_text_of(beat, self._folder))
+        elif self._is_drawn:
+            width = click.get_current_context().terminal_width or _columns()
+            sys.stderr.write("\r\x1b[K" + _status_of(beat)[: width - 1])
+            sys.stderr.flush()
+            self._is_open = True
+        elif beat.now_ns >= self._due_ns:
+            self._due_ns = beat.now_ns + _LINE_EVERY_NS
+            self._line(_status_of(beat))
+
+    def _line(self, text: str) -> None:
+        if self._is_open:
+            sys.stderr.write("\r\x1b[K")
+            self._is_open = False
+        click.echo(text, err=True)
+
+
+def _columns() -> int:
+    import shutil
+
+    return shutil.get_terminal_size().columns
+
+
+def _status_of(beat: "Beats") -> str:
+    from quantkit.clock import iso_of
+    from quantkit.collect.beats import Beat
+
+    assert isinstance(beat, Beat)
+    live = sum(each.state == "live" for each in beat.connections)
+    parts = [
+        iso_of(beat.now_ns)[11:19],
+        f"{beat.rows:,} rows",
+        f"{beat.rows_per_s:,.0f}/s",
+        f"{beat.gaps:,} gap{'' if beat.gaps == 1 else 's'}",
+        f"{live} of {len(beat.connections)} connections live",
+        f"sealed to {iso_of(beat.sealed_ns)[11:19]}" if beat.sealed_ns else "nothing sealed yet",
+        f"{beat.free_bytes / 1e9:,.1f} GB free",
+    ]
+    return "  ".join(parts)
+
+
+def _text_of(beat: "Beats", folder: str) -> str:
+    from quantkit.clock import iso_of
+    from quantkit.collect.beats import Began, Ended, Sealed, Tidied
+    from quantkit.report.text import counted
+
+    match beat:
+        case Began():
+            shown = ", ".join(beat.streams[:6]) + (
+                f" and {len(beat.streams) - 6} more" if len(beat.streams) > 6 else ""
+            )
+            again = f"; {counted(beat.recovered, 'row')} of the last run were on the tape" if beat.recovered else ""
+            return f"recording {shown} in {one_line(folder)}{again}"
+        case Sealed():
+            files = counted(beat.files, "file")
+            return f"{iso_of(beat.now_ns)[:19]}  sealed {counted(beat.rows, 'row')} in {files}"
+        case Tidied():
+            return f"{iso_of(beat.now_ns)[:19]}  compacted {counted(beat.compacted, 'file')}, removed {beat.removed}"
+        case Ended():
+            notes = "".join(f"\nnote: {one_line(note)}" for note in beat.notes)
+            return f"recorded {counted(beat.rows, 'row')} and {counted(beat.gaps, 'gap')} in {one_line(folder)}{notes}"
+        case _:
+            return ""

@@ -1,0 +1,200 @@
+"""`quantkit record` against the sandbox on real sockets: how it begins, goes on, is refused, and ends."""
+
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from quantkit.cli import main
+from quantkit.collect.settings import WORK
+from quantkit.events import Gap
+from quantkit.feeds.recording import NOT_RECORDED
+from quantkit.rows.columns import Stream
+from quantkit.sandbox import faults
+from quantkit.sandbox.server import SandboxServer
+from quantkit.storage.catalog import Catalog
+from quantkit.storage.reader import read_events
+
+posix = pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
+SWAP = "BTC-USDT-SWAP"
+CHANNELS = ("--channels", "trades,books")
+
+
+@pytest.fixture(scope="module")
+def sandbox() -> Iterator[SandboxServer]:
+    """A local exchange."""
+    with SandboxServer() as server:
+        yield server
+
+
+def words(sandbox: SandboxServer, folder: Path, *more: str) -> list[str]:
+    """Return the words of a recording that says everything in JSON."""
+    return ["record", SWAP, "--to", str(folder), "--url", sandbox.ws_url, "--json", "--beat", "50ms", *CHANNELS, *more]
+
+
+def run(*arguments: str) -> Result:
+    """Run the command line in this process."""
+    return CliRunner().invoke(main, list(arguments))
+
+
+def said(text: str) -> list[dict[str, Any]]:
+    """Return the JSON lines of a recording."""
+    return [json.loads(line) for line in text.splitlines()]
+
+
+@contextmanager
+def started(*arguments: str) -> Iterator["subprocess.Popen[str]"]:
+    """Start the command line as a user does; it is gone in the end whatever happens."""
+    with subprocess.Popen(
+        [sys.executable, "-m", "quantkit", *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def wait_for(process: "subprocess.Popen[str]", is_so: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
+    """Return the first beat of a collector that is as wanted."""
+    assert process.stdout is not None
+    for line in process.stdout:
+        beat: dict[str, Any] = json.loads(line)
+        if beat["event"] == "beat" and is_so(beat):
+            return beat
+    assert process.stderr is not None
+    raise AssertionError(process.stderr.read())
+
+
+def test_what_is_counted_is_in_the_folder(sandbox: SandboxServer, tmp_path: Path) -> None:
+    """Every row that the last line tells of, and none beside; the tape is empty in the end."""
+    done = run(*words(sandbox, tmp_path / "data", "--for", "2s", "--roll", "1s"))
+    assert done.exit_code == 0, done.output
+    lines = said(done.stdout)
+    assert next(line["event"] for line in lines if line["event"] != "beat") == "began"
+    ended = lines[-1]
+    assert (ended["event"], ended["error"], ended["gaps"]) == ("ended", "", 0)
+    covered = Catalog(tmp_path / "data").coverage()
+    assert sum(held.rows for stream, held in covered.items() if stream.kind != "instrument") == ended["rows"] > 10
+    assert sum(line["rows"] for line in lines if line["event"] == "sealed") == ended["rows"]
+    assert len([line for line in lines if line["event"] == "sealed"]) >= 2
+    (tape,) = (tmp_path / "data" / WORK / "tape").glob("*.tape")
+    assert tape.stat().st_size < 100
+
+
+def test_a_second_run_goes_on_and_names_what_it_missed(sandbox: SandboxServer, tmp_path: Path) -> None:
+    """One gap row of each stream, from the end of the first run to the begin of the second."""
+    folder = tmp_path / "data"
+    for _ in range(2):
+        assert run(*words(sandbox, folder, "--for", "1s")).exit_code == 0
+    catalog = Catalog(folder)
+    gaps = [row for row in read_events(catalog, [Stream("gap", SWAP)], 0, 2**62) if isinstance(row, Gap)]
+    assert sorted(gap.channel for gap in gaps) == ["book", "trade"]
+    assert {gap.cause for gap in gaps} == {NOT_RECORDED}
+    for kind in ("book", "trade"):
+        spans = [span for span in catalog.watched if span.stream == Stream(kind, SWAP)]
+        assert len(spans) == 2
+        (gap,) = [gap for gap in gaps if gap.channel == kind]
+        assert (gap.from_ns, gap.to_ns) == (spans[0].to_ns + 1, spans[1].from_ns)
+        rows = read_events(catalog, [Stream(kind, SWAP)], gap.from_ns, gap.to_ns - 1)
+        assert list(rows) == []
+
+
+@posix
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_seals_and_exits_with_zero(sandbox: SandboxServer, tmp_path: Path, number: int) -> None:
+    """As a service manager ends it, and as Ctrl-C does."""
+    with started(*words(sandbox, tmp_path / "data")) as process:
+        wait_for(process, lambda beat: beat["rows"] > 5)
+        process.send_signal(number)
+        output, errors = process.communicate(timeout=30)
+    assert (process.returncode, errors) == (0, "")
+    ended = said(output)[-1]
+    assert (ended["event"], ended["error"]) == ("ended", "")
+    covered = Catalog(tmp_path / "data").coverage()
+    assert sum(held.rows for stream, held in covered.items() if stream.kind != "instrument") == ended["rows"] > 5
+
+
+@posix
+def test_a_second_collector_in_one_folder_is_refused(sandbox: SandboxServer, tmp_path: Path) -> None:
+    """With one line, while the first goes on."""
+    with started(*words(sandbox, tmp_path / "data")) as process:
+        wait_for(process, lambda beat: beat["rows"] > 5)
+        refused = run(*words(sandbox, tmp_path / "data", "--for", "1s"))
+        assert refused.exit_code == 1
+        assert refused.stderr.count("\n") == 1
+        assert "another writer has it" in refused.stderr
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=30)
+    assert process.returncode == 0
+
+
+def test_a_disk_with_too_little_room_is_not_begun_on(sandbox: SandboxServer, tmp_path: Path) -> None:
+    """It says how much there is and how much shall stay."""
+    done = run(*words(sandbox, tmp_path / "data", "--min-free", "900000TB"))
+    assert done.exit_code == 1
+    assert "shall stay free (--min-free)" in done.stderr
+
+
+@posix
+def test_a_connection_that_breaks_leaves_a_gap_and_goes_on(sandbox: SandboxServer, tmp_path: Path) -> None:
+    """The reconnect is a gap row, and rows follow it."""
+    with started(*words(sandbox, tmp_path / "data")) as process:
+        wait_for(process, lambda beat: beat["rows"] > 5)
+        sandbox.inject(faults.Drop(path="public"))
+        broken = wait_for(process, lambda beat: beat["gaps"] > 0)
+        wait_for(process, lambda beat: beat["rows"] > broken["rows"] + 5)
+        process.send_signal(signal.SIGTERM)
+        output, _ = process.communicate(timeout=30)
+    assert process.returncode == 0
+    gaps = list(read_events(Catalog(tmp_path / "data"), [Stream("gap", SWAP)], 0, 2**62))
+    assert {gap.channel for gap in gaps if isinstance(gap, Gap)} >= {"book"}
+    assert said(output)[-1]["gaps"] == len(gaps)
+    last_ns = Catalog(tmp_path / "data").coverage()[Stream("book", SWAP)].end_ns
+    assert last_ns > max(gap.received_ns for gap in gaps)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        (("--channels", "quotes"), "channel 'quotes' is not known"),
+        (("--channels", ""), "no channel is named"),
+        (("--roll", "7m"), "a part of a day"),
+        (("--keep", "1h"), "a day at least"),
+        (("--min-free", "lots"), "is no size"),
+    ],
+)
+def test_wrong_flags_are_told(sandbox: SandboxServer, tmp_path: Path, wrong: tuple[str, ...], message: str) -> None:
+    """Before anything is connected to."""
+    done = run("record", SWAP, "--to", str(tmp_path / "data"), "--url", sandbox.ws_url, *wrong)
+    assert done.exit_code == 2
+    assert message in done.stderr
+    assert not (tmp_path / "data" / "manifest.jsonl").exists()
+
+
+def test_an_instrument_that_is_not_there_is_told(sandbox: SandboxServer, tmp_path: Path) -> None:
+    """With the one that was meant."""
+    done = run("record", "btc-usdt", "--to", str(tmp_path / "data"), "--url", sandbox.ws_url)
+    assert done.exit_code == 2
+    assert "did you mean BTC-USDT?" in done.stderr
+    done = run("record", "BTC-USDT", "--channels", "funding", "--to", str(tmp_path / "data"), "--url", sandbox.ws_url)
+    assert done.exit_code == 2
+    assert "none of the instruments has funding" in done.stderr
+
+
+def test_a_person_reads_lines(sandbox: SandboxServer, tmp_path: Path) -> None:
+    """What is recorded, how far it is, and where it lies."""
+    done = run("record", SWAP, "--for", "1s", "--to", str(tmp_path / "data"), "--url", sandbox.ws_url, *CHANNELS)
+    assert done.exit_code == 0
+    first, status, *rest = done.stderr.splitlines()
+    assert first == f"recording {SWAP} trade, {SWAP} book in {tmp_path / 'data'}"
+    assert "connections live" in status
+    assert rest[-1].startswith("recorded ")
+    quiet = run("record", SWAP, "--for", "1s", "--to", str(tmp_path / "more"), "--url", sandbox.ws_url, "-q")
+    assert (quiet.exit_code, quiet.output) == (0, "")
