@@ -294,7 +294,7 @@ async def _always_break(setting: Setting, names: list[str], for_s: float) -> Non
 def test_no_connection_asks_more_than_480_times_an_hour() -> None:
     async def main() -> int:
         names = [f"COIN{number}-USDT" for number in range(8)]
-        setting = Setting(12, channels=[tickers("BTC-USDT"), *map(book, names)])
+        setting = Setting(12, channels=[tickers("BTC-USDT"), *map(book, names)], pace_s=2.5)
         async with setting.live():
             # An hour to come to the limit, and some more under it.
             await _always_break(setting, names, 1.8 * 3600)
