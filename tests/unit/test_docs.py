@@ -34,6 +34,7 @@ from sybil.parsers.markdown import PythonCodeBlockParser
 
 import quantkit as qk
 from quantkit.cli import main
+from quantkit.collect.kinds import WORDS
 from quantkit.importers import FORMATS
 from quantkit.importers.formats import FORMATS as VENUE_FORMATS
 from quantkit.report.stats import STATS
@@ -43,8 +44,9 @@ from quantkit.strategy import HOOKS
 FILLS, DATA, LIVE_PAGE, OPTIONS, RESULTS, STRATEGIES = (
     ROOT / "docs" / f"{name}.md" for name in ("fills", "data", "live", "options", "results", "strategies")
 )
-SERVE_PAGE = ROOT / "docs" / "serve.md"
-RECORD_PAGE = ROOT / "docs" / "record.md"
+SERVE_PAGE, DOWNLOAD_PAGE, RECORD_PAGE = (ROOT / "docs" / f"{name}.md" for name in ("serve", "download", "record"))
+#: Pages whose commands need a server.
+SERVED = (LIVE_PAGE, SERVE_PAGE, DOWNLOAD_PAGE, RECORD_PAGE)
 PAGES = sorted([*ROOT.glob("*.md"), *DOCS, ROOT / "data" / "README.md", ROOT / "tests" / "data" / "README.md"])
 
 
@@ -74,11 +76,7 @@ def test_its_python_runs(page: Path, clone: Path) -> None:
         example.evaluate()
 
 
-@pytest.mark.parametrize(
-    "page",
-    [page for page in DOCS if blocks(page, "sh") and page not in (LIVE_PAGE, SERVE_PAGE, RECORD_PAGE)],
-    ids=page_name,
-)
+@pytest.mark.parametrize("page", [page for page in DOCS if blocks(page, "sh") and page not in SERVED], ids=page_name)
 def test_its_commands_work(page: Path, clone: Path) -> None:
     """One after the other in a fresh folder, as a reader would type them."""
     given = commands(page)
@@ -279,6 +277,16 @@ def test_the_commands_that_serve_parse() -> None:
     """They run until somebody ends them; `tests/browser/` runs them."""
     given = commands(SERVE_PAGE)
     assert {words[0] for words in given} == {"serve", "live", "mcp"}
+    for name, *words in given:
+        main.commands[name].make_context(name, words)
+
+
+def test_the_kinds_are_those_of_a_download() -> None:
+    """Each word, and for each command of the page the flags that it takes."""
+    named = {cells[0].strip("`").removesuffix("-1m") for cells in rows(text_of(DOWNLOAD_PAGE))}
+    assert named == set(WORDS)
+    given = [words for words in commands(DOWNLOAD_PAGE) if words[0] == "download"]
+    assert given
     for name, *words in given:
         main.commands[name].make_context(name, words)
 
