@@ -26,6 +26,7 @@ _HOLES_SHOWN = 5
 @click.option("--to", "end", metavar="T", help="First moment that is no longer wanted.  [default: a minute ago]")
 @click.option("--update", "is_update", is_flag=True, help="Go on from the end of what is stored.")
 @click.option("--replace", "replaces", is_flag=True, help="Ask for stored rows again and replace them.")
+@click.option("--no-files", "no_files", is_flag=True, help="Ask for trades by request, not by daily files.")
 @click.option("--data", "folder", default="data", show_default=True, metavar="DIR", help="Data folder to fill.")
 @click.option("--credentials", "keys", metavar="FILE", help="API key for fee-rates, if not in the environment.")
 @okx_options
@@ -43,6 +44,7 @@ def download(
     *,
     is_update: bool,
     replaces: bool,
+    no_files: bool,
     is_demo: bool,
     is_json: bool,
 ) -> None:
@@ -80,6 +82,7 @@ def download(
                 data=folder,
                 update=is_update,
                 replace=replaces,
+                files=not no_files,
                 okx=config,
                 credentials=credentials,
                 progress=progress,
@@ -124,9 +127,10 @@ def _print(report: "DownloadReport") -> None:
     from quantkit.report.text import counted, escaped
 
     console = console_of()
+    files = f", {counted(report.files, 'daily file')}" if report.files else ""
     console.print(
         f"[bold]{report.rows:,}[/] rows in {counted(len(report.streams), 'stream')} to {escaped(report.folder)}, "
-        f"[dim]{counted(report.requests, 'request')}[/]",
+        f"[dim]{counted(report.requests, 'request')}{files}[/]",
         soft_wrap=True,
     )
     width = max((len(f"{stream.instrument} {stream.kind}") for stream in report.streams), default=0)

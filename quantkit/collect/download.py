@@ -10,13 +10,15 @@ from collections.abc import Callable, Coroutine, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Final, TypeAlias
 
 from quantkit import clock
 from quantkit.clock import NS_PER_S, iso_of, time_ns_of
+from quantkit.collect.day_files import DayFiles
 from quantkit.collect.kinds import kinds_of
 from quantkit.collect.past import HistoryPart, found_in, pages_of
-from quantkit.collect.plan import KindOf, StreamTask, Wish, first_ns, pairs_of, source_of, tasks_of, unfit
+from quantkit.collect.plan import KindOf, StreamTask, Wish, first_ns, pairs_of, parts_of, source_of, tasks_of, unfit
 from quantkit.collect.present import rows_now
 from quantkit.collect.report import DownloadReport, Hole, StreamReport
 from quantkit.collect.spans import TimeSpan, joined
@@ -27,7 +29,7 @@ from quantkit.feeds.okx.credentials import Credentials
 from quantkit.feeds.okx.rest.http import Transport
 from quantkit.feeds.okx.rest.rest import OkxRest
 from quantkit.instruments import Instrument
-from quantkit.rows.columns import Block, Stream
+from quantkit.rows.columns import Block
 from quantkit.storage.catalog import Catalog
 from quantkit.storage.manifest import MANIFEST
 from quantkit.storage.root import Root
@@ -86,6 +88,7 @@ class Downloader:
         self._source = source_of(config)
         self._report = DownloadReport(str(to))
         self._wanted_ns = self._done_ns = 0
+        self._listed: dict[str, Instrument] = {}
 
     async def run(self, wish: Wish) -> DownloadReport:
         """Download what is wanted and not stored.
@@ -105,7 +108,7 @@ class Downloader:
             now_ns = self._now_ns() + await rest.clock_offset_ns()
             tasks = tasks_of(wish, pairs, self._catalog(), now_ns - SETTLED_NS)
             self._report.streams += [task.report for task in tasks]
-            self._wanted_ns = sum(end - begin for task in tasks for _, _, (begin, end) in task.pieces)
+            self._wanted_ns = sum(end - begin for task in tasks for _, _, (begin, end), _ in task.pieces)
             try:
                 await _all([self._fetch(task, replaces=wish.replaces) for task in tasks])
             finally:
@@ -129,6 +132,7 @@ class Downloader:
             self._report.streams.append(StreamReport(instrument, kind.text, rows=len(found), holes=[]))
             rows.append(found)
         self._commit_present(listed, rows)
+        self._listed = {each.id: each for each in listed}
 
     def _catalog(self) -> Catalog | None:
         return Catalog(self._root) if self._root.exists(MANIFEST) else None
@@ -149,31 +153,52 @@ class Downloader:
     # The past -------------------------------------------------------------------------------------------------
 
     async def _fetch(self, task: StreamTask, *, replaces: bool) -> None:
-        """Ask for the pieces of a stream, the oldest first: what the exchange drops next comes first."""
-        holes: list[TimeSpan] = []
+        """Get the pieces of a stream, the oldest first: what the exchange drops next comes first."""
+        name = task.stream.instrument
         async with self._places:
-            for piece in task.pieces:
-                pages = []
-                begin_ns, end_ns = piece.span
-                async for page in pages_of(self._rest, piece):
-                    pages.append(page)
-                    oldest_ns = min(page[0].received_ns, page[-1].received_ns)
-                    self._tell(task.report, end_ns - min(max(oldest_ns, begin_ns), end_ns))
-                found = found_in(piece, pages)
-                # The loop waits meanwhile, a fraction of a second: so Ctrl-C comes before or after.
-                self._commit(task.stream, piece, found.rows, replaces=replaces)
-                self._done_ns += end_ns - begin_ns
-                task.report.rows += len(found.rows)
-                holes = joined([*holes, *found.holes])
-                task.report.holes = [Hole(*hole) for hole in holes]
-                self._tell(task.report, 0)
+            with TemporaryDirectory(prefix="quantkit-") as folder:
+                files = DayFiles(self._rest, self._listed[name], Path(folder)) if name in self._listed else None
+                for piece in task.pieces:
+                    block = await files.trades(piece.span) if files is not None and piece.may_be_filed else None
+                    if block is not None:
+                        self._store(task, piece, block, [] if len(block) else [piece.span], replaces=replaces)
+                        continue
+                    for span in parts_of(piece.kind, piece.span):
+                        await self._ask(task, piece._replace(span=span, may_be_filed=False), replaces=replaces)
+                if files is not None:
+                    self._report.files += files.files
+                    for problem in files.problems:
+                        self._rest.counters[problem] += 1
 
-    def _commit(self, stream: Stream, piece: HistoryPart, rows: Sequence[MarketEvent], *, replaces: bool) -> None:
-        source = f"{self._source} {piece.kind.text}"
+    async def _ask(self, task: StreamTask, piece: HistoryPart, *, replaces: bool) -> None:
+        """Ask for a piece page by page."""
+        pages = []
+        begin_ns, end_ns = piece.span
+        async for page in pages_of(self._rest, piece):
+            pages.append(page)
+            oldest_ns = min(page[0].received_ns, page[-1].received_ns)
+            self._tell(task.report, end_ns - min(max(oldest_ns, begin_ns), end_ns))
+        rows, holes = found_in(piece, pages)
+        self._store(task, piece, Block.from_events(rows) if rows else None, holes, replaces=replaces)
+
+    def _store(
+        self, task: StreamTask, piece: HistoryPart, block: Block | None, holes: list[TimeSpan], *, replaces: bool
+    ) -> None:
+        """Store a piece, and that the exchange was asked for all of it.
+
+        The loop waits meanwhile, a fraction of a second: so Ctrl-C comes before or after.
+        """
+        source = f"{self._source}{' files' if piece.may_be_filed else ''} {piece.kind.text}"
         with Writer(self._root, source=source, replace=replaces) as writer:
-            if rows:
-                writer.write(Block.from_events(rows))
-            writer.asked(stream, piece.span[0], piece.span[1] - 1, source=source)
+            if block is not None and len(block):
+                writer.write(block)
+            writer.asked(task.stream, piece.span[0], piece.span[1] - 1, source=source)
+        report = task.report
+        report.rows += 0 if block is None else len(block)
+        held = [(hole.from_ns, hole.to_ns) for hole in report.holes]
+        report.holes = [Hole(*hole) for hole in joined([*held, *holes])]
+        self._done_ns += piece.span[1] - piece.span[0]
+        self._tell(report, 0)
 
     def _tell(self, report: StreamReport, part_ns: int) -> None:
         if self._progress is not None and self._wanted_ns:
@@ -189,6 +214,7 @@ def download(
     data: str | Path = "data",
     update: bool = False,
     replace: bool = False,
+    files: bool = True,
     okx: OkxConfig | None = None,
     credentials: Credentials | None = None,
     progress: DownloadProgress | None = None,
@@ -207,6 +233,7 @@ def download(
         data: The data folder, made when it is not there.
         update: Go on from the end of what is stored; without instruments with all that was downloaded before.
         replace: Ask for stored rows of the span again and put the new ones in their place.
+        files: Take trades from the exchange's daily files where they are out; else all by request.
         okx: Which servers; default OKX's own.
         credentials: Of an account, for `fee-rates`; default those of the environment.
         progress: Called with what came and the nanoseconds of history done and wanted.
@@ -230,6 +257,7 @@ def download(
         to_ns=None if end is None else time_ns_of(end),
         is_update=update,
         replaces=replace,
+        uses_files=files,
     )
     if wish.from_ns is not None and wish.to_ns is not None and wish.to_ns <= wish.from_ns:
         raise ConfigError(f"the end {iso_of(wish.to_ns)} is not after the start {iso_of(wish.from_ns)}")

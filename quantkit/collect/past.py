@@ -21,11 +21,13 @@ class HistoryPart(NamedTuple):
         kind: What is asked for.
         instrument: As the exchange is asked: of an index the index's id.
         span: Of candles on the scale of `open_ns`, else of `received_ns`.
+        may_be_filed: Whether the exchange's daily files may hold it.
     """
 
     kind: DownloadKind
     instrument: str
     span: TimeSpan
+    may_be_filed: bool = False
 
 
 class Found(NamedTuple):
@@ -47,7 +49,7 @@ async def pages_of(rest: OkxRest, piece: HistoryPart) -> AsyncIterator[list[Mark
         ParseError: A page cannot be understood as a whole.
         OkxError: A request failed.
     """
-    kind, instrument, (from_ns, to_ns) = piece
+    kind, instrument, (from_ns, to_ns), _ = piece
     pages: AsyncGenerator[Sequence[MarketEvent], None]
     match kind.word:
         case "candles":
@@ -71,7 +73,7 @@ async def pages_of(rest: OkxRest, piece: HistoryPart) -> AsyncIterator[list[Mark
 
 def found_in(piece: HistoryPart, pages: Sequence[Sequence[MarketEvent]]) -> Found:
     """Return the rows of a piece among its pages, in order, and its holes."""
-    kind, _, (from_ns, to_ns) = piece
+    kind, _, (from_ns, to_ns), _ = piece
     rows = [row for page in pages for row in page]
     if kind.word == "candles":
         rows.sort(key=lambda row: row.received_ns)

@@ -3,6 +3,8 @@
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
+from quantkit.clock import NS_PER_DAY
+from quantkit.collect.day_files import PUBLISHED_NS
 from quantkit.collect.kinds import WORDS, DownloadKind, kinds_of
 from quantkit.collect.past import HistoryPart
 from quantkit.collect.report import StreamReport
@@ -25,6 +27,7 @@ class Wish(NamedTuple):
         from_ns, to_ns: The span of history, its end not part of it; None: from where the stored rows end, until now.
         is_update: Whether each stream goes on from the end of what is stored.
         replaces: Whether stored rows of the span are asked for again and give way.
+        uses_files: Whether trades may come from the exchange's daily files.
     """
 
     instruments: Sequence[str]
@@ -33,6 +36,7 @@ class Wish(NamedTuple):
     to_ns: int | None
     is_update: bool
     replaces: bool
+    uses_files: bool = True
 
 
 class KindOf(NamedTuple):
@@ -156,7 +160,11 @@ def _task(wish: Wish, pair: KindOf, catalog: Catalog | None, settled_ns: int) ->
     if catalog is not None and not wish.replaces:
         left = without(span, held_spans(catalog, pair))
         report.held_rows = _rows_in(catalog, stream, span)
-    pieces = [HistoryPart(kind, stream.instrument, part) for each in left for part in _parts(kind, each)]
+    pieces: list[HistoryPart] = []
+    for each in left:
+        filed, rest = _by_files(each, settled_ns) if wish.uses_files and kind.word == "trades" else ([], each)
+        pieces += [HistoryPart(kind, stream.instrument, day, may_be_filed=True) for day in filed]
+        pieces += [HistoryPart(kind, stream.instrument, part) for part in parts_of(kind, rest)]
     return StreamTask(stream, pieces, report)
 
 
@@ -180,5 +188,12 @@ def _rows_in(catalog: Catalog, stream: Stream, span: TimeSpan) -> int:
     return sum(rows for rows, first, last in spans if first < span[1] and last >= span[0])
 
 
-def _parts(kind: DownloadKind, span: TimeSpan) -> Iterator[TimeSpan]:
+def _by_files(span: TimeSpan, settled_ns: int) -> tuple[list[TimeSpan], TimeSpan]:
+    """Return the days of a span whose files should be out, and what is left of it."""
+    days = [day for day in cut(span, NS_PER_DAY) if day[1] <= settled_ns - PUBLISHED_NS]
+    return days, (days[-1][1] if days else span[0], span[1])
+
+
+def parts_of(kind: DownloadKind, span: TimeSpan) -> Iterator[TimeSpan]:
+    """Yield the parts of a span that are asked for and stored at once."""
     return cut(span, kind.piece_ns) if kind.piece_ns else by_month(span)

@@ -43,6 +43,7 @@ class DownloadReport(msgspec.Struct):
         left_out: Kinds that an instrument does not have, a sentence each.
         counters: Requests repeated and rows that could not be understood, by name.
         requests: How many requests were sent.
+        files: How many daily files were read.
     """
 
     folder: str
@@ -50,6 +51,7 @@ class DownloadReport(msgspec.Struct):
     left_out: list[str] = []
     counters: dict[str, int] = {}
     requests: int = 0
+    files: int = 0
 
     @property
     def rows(self) -> int:

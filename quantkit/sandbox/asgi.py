@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 import msgspec
 
 from quantkit.errors import ConfigError
+from quantkit.sandbox.archives import FILES
 from quantkit.sandbox.channels import PATHS
 from quantkit.sandbox.door import Door, response_of
 from quantkit.sandbox.exchange import Exchange
@@ -114,6 +115,7 @@ def application(exchange: Exchange, *, host: str) -> "Starlette":
             body,
             address=address,
             now_s=asyncio.get_running_loop().time(),
+            base=f"{request.url.scheme}://{request.url.netloc}",
         )
         if reply.delay_s:
             await asyncio.sleep(reply.delay_s)
@@ -169,10 +171,11 @@ def application(exchange: Exchange, *, host: str) -> "Starlette":
         Route("/sandbox/faults", control, methods=["POST", "DELETE"]),
         Route("/sandbox/push", push, methods=["POST"]),
     ]
+    files = Route(FILES + "{file:path}", rest)
     # A route for a function takes GET alone unless told; what OKX does not take is refused in its form.
     methods = ["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
     return Starlette(
-        routes=[*sockets, *control_routes, Route(PREFIX + "{rest:path}", rest, methods=methods)],
+        routes=[*sockets, *control_routes, Route(PREFIX + "{rest:path}", rest, methods=methods), files],
         lifespan=lifespan,
         middleware=[Middleware(Door, host=host)],
         exception_handlers={404: _not_there, 405: _not_there, 500: _broken},

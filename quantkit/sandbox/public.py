@@ -5,6 +5,7 @@ from decimal import Decimal
 from functools import partial
 from typing import Final
 
+from quantkit.sandbox.archives import listed_files
 from quantkit.sandbox.channels import Topic, bar_of
 from quantkit.sandbox.market import JsonRow
 from quantkit.sandbox.request import KINDS, JsonRows, Refused, RestRequest, Route
@@ -260,6 +261,7 @@ PUBLIC: Final[dict[str, Route]] = {
     "public/open-interest": Route(_rows_of("open-interest"), 20),
     "public/price-limit": Route(_price_limit, 20),
     "public/position-tiers": Route(_tiers, 10),
+    "public/market-data-history": Route(listed_files, 2, 5.0),
     "public/underlying": Route(_underlying, 20),
     "public/convert-contract-coin": Route(_converted, 10),
     "market/index-tickers": Route(_index_tickers, 20),

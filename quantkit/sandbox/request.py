@@ -29,13 +29,14 @@ class Refused(Exception):  # noqa: N818  the REST endpoints turn it into a reply
 
 
 class RestRequest(NamedTuple):
-    """A request taken apart: its parameters, the market, the time and who asks."""
+    """A request taken apart: its parameters, the market, the time, who asks, and under which address."""
 
     params: dict[str, str]
     market: MarketSource
     now_ms: int
     exchange: "Exchange"
     key: ApiKey | None
+    base: str = ""
 
     def needed(self, name: str) -> str:
         """Return a parameter that has to be there."""

@@ -9,6 +9,7 @@ from urllib.parse import parse_qsl
 import msgspec
 
 from quantkit.sandbox import wire
+from quantkit.sandbox.archives import FILES, file_at
 from quantkit.sandbox.keys import KEYS, ApiKey, sign
 from quantkit.sandbox.private import POSTED, PRIVATE, SIGNED
 from quantkit.sandbox.public import PUBLIC
@@ -79,6 +80,7 @@ class RestApi:
         *,
         address: str,
         now_s: float,
+        base: str = "",
     ) -> HttpReply:
         """Answer a request. Nothing that it may ask for changes the exchange.
 
@@ -90,21 +92,34 @@ class RestApi:
             body: As sent.
             address: Of the client; limits count by it.
             now_s: A clock that never goes back, for limits.
+            base: The address that it was sent to, for those of files.
         """
         endpoint = path.removeprefix(PREFIX)
         fault = self._exchange.faults.of_request(endpoint)
         if fault is not None and fault.form == "error":
             failed = failure(fault.status, fault.code, fault.text, retry_after_s=fault.retry_after_s)
             return failed._replace(delay_s=fault.delay_s)
-        reply = self._answer(method, path, query, headers, body, address=address, now_s=now_s)
+        reply = self._answer(method, path, query, headers, body, address=address, now_s=now_s, base=base)
         return (
             reply if fault is None else reply._replace(body=reply.body[: len(reply.body) // 2], delay_s=fault.delay_s)
         )
 
     def _answer(
-        self, method: str, path: str, query: str, headers: Mapping[str, str], body: bytes, *, address: str, now_s: float
+        self,
+        method: str,
+        path: str,
+        query: str,
+        headers: Mapping[str, str],
+        body: bytes,
+        *,
+        address: str,
+        now_s: float,
+        base: str,
     ) -> HttpReply:
         """Answer a request that no fault strikes."""
+        if path.startswith(FILES):
+            content = file_at(path, self._exchange.market, self._exchange.now_ms())
+            return failure(404, "404", "no such file") if content is None else HttpReply(200, content, {})
         endpoint = path.removeprefix(PREFIX)
         found = ENDPOINTS.get(method, {}).get(endpoint)
         if found is not None and self._exchange.rules.limits_rest:
@@ -122,7 +137,7 @@ class RestApi:
                     raise Refused("50005", status=410)
                 return failure(404, "404", "The requested path does not exist")
             exchange = self._exchange
-            data = found.answer(RestRequest(params, exchange.market, exchange.now_ms(), exchange, key))
+            data = found.answer(RestRequest(params, exchange.market, exchange.now_ms(), exchange, key, base))
         except Refused as refusal:
             return failure(refusal.status, refusal.code, refusal.text)
         return HttpReply(200, msgspec.json.encode({"code": "0", "msg": "", "data": data}), {})

@@ -54,7 +54,7 @@ class Venue(httpx2.AsyncBaseTransport):
             raise Killed
         headers = {name.lower(): value for name, value in request.headers.items()}
         path, query = request.url.path, request.url.query.decode()
-        reply = self._api.answer("GET", path, query, headers, b"", address="me", now_s=now_s)
+        reply = self._api.answer("GET", path, query, headers, b"", address="me", now_s=now_s, base=str(CONFIG.url))
         await asyncio.sleep(0.02 + reply.delay_s)
         self.answers[str(reply.status)] += 1
         return httpx2.Response(reply.status, headers=reply.headers, content=reply.body)
@@ -76,6 +76,7 @@ def fetched(
     now_ns: int = NOW_NS,
     update: bool = False,
     replace: bool = False,
+    files: bool = False,
     market: Callable[[], Any] = lambda: GeneratedMarket(3, 6, orders_per_s=0, tick_ms=1000),
     venue: list[Venue] | None = None,
 ) -> DownloadReport:
@@ -90,7 +91,9 @@ def fetched(
                 venue.append(transport)
             options = {"transport": transport, "now_ns": virtual_loop().wall_ns, "timeout_s": TIMEOUT_S}
             job = Downloader(folder, config=CONFIG, credentials=KEY, **options)
-            return await job.run(Wish(instruments, kinds_of(kinds) if kinds else [], from_ns, to_ns, update, replace))
+            return await job.run(
+                Wish(instruments, kinds_of(kinds) if kinds else [], from_ns, to_ns, update, replace, files)
+            )
 
     return simulate(main())
 

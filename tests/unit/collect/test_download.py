@@ -7,7 +7,7 @@ from collect_stage import CONFIG, NOW_NS, SPOT, SWAP, TIMEOUT_S, Killed, Venue, 
 from simulation.virtual import EPOCH_NS
 
 import quantkit as qk
-from quantkit.clock import NS_PER_DAY, NS_PER_MIN
+from quantkit.clock import NS_PER_DAY, NS_PER_MIN, NS_PER_S
 from quantkit.collect.download import SETTLED_NS
 from quantkit.errors import ConfigError
 from quantkit.events import FeeRate, Funding, Mark, OpenInterest, PositionTier, PriceLimit, Trade
@@ -54,6 +54,39 @@ def test_a_month_from_a_server_that_fails_one_request_in_ten_is_the_month(tmp_pa
     assert digest(tmp_path / "clean") == digest(tmp_path / "faulty")
 
 
+def test_trades_of_daily_files_are_those_of_the_requests(tmp_path: Path) -> None:
+    """Days of UTC from days that begin at 16:00 UTC and overlap: none lost, none twice, sizes in contracts."""
+    day = (EPOCH_NS - 8 * NS_PER_DAY, EPOCH_NS - 6 * NS_PER_DAY - 5 * HOUR_NS)
+    wrong = [
+        faults.Rest(endpoint=".zip", form="cut"),
+        faults.Rest(endpoint="market-data-history", status=500, code="50026"),
+        faults.Rest(endpoint=".zip", status=503, code="50001"),
+    ]
+    venues: list[Venue] = []
+    filed = fetched(tmp_path / "files", [SWAP], "trades", *day, files=True, faults=wrong, venue=venues)
+    asked = fetched(tmp_path / "rest", [SWAP], "trades", *day, venue=venues)
+    assert filed.rows == asked.rows == (day[1] - day[0]) // (4 * NS_PER_S)
+    assert digest(tmp_path / "files") == digest(tmp_path / "rest")
+    by_file, by_page = venues
+    assert not [path for _, path, _ in by_file.asked if "history-trades" in path]
+    assert (filed.files, asked.files) == (3, 0)
+    assert len(by_file.asked) < 15 < len(by_page.asked)
+    assert sum(filed.counters.values()) == 3
+    assert [span.source for span in Catalog(tmp_path / "files").asked] == ["okx at 127.0.0.1:1 files trades"]
+
+
+def test_days_without_a_file_are_asked_for_by_request(tmp_path: Path) -> None:
+    """The newest days, of which no file is out yet."""
+    span = (EPOCH_NS - 4 * NS_PER_DAY, EPOCH_NS - 2 * NS_PER_DAY)
+    venues: list[Venue] = []
+    report = fetched(tmp_path, [SPOT], "trades", *span, files=True, venue=venues)
+    assert report.rows == 2 * 21_600
+    assert report.files == 2
+    assert len([path for _, path, _ in venues[0].asked if "history-trades" in path]) > 200
+    ids = [row.trade_id for row in rows(tmp_path, "trade", SPOT) if isinstance(row, Trade)]
+    assert ids == sorted(set(ids))
+
+
 def test_no_limit_is_met_with_several_instruments_at_once(tmp_path: Path) -> None:
     """The exchange counts too: nothing is refused, and streams do not wait for each other."""
     venues: list[Venue] = []
@@ -83,7 +116,7 @@ def test_a_download_that_is_killed_goes_on_where_it_was(tmp_path: Path) -> None:
     venues: list[Venue] = []
     fetched(tmp_path / "whole", [SWAP], kinds, *span, venue=venues)
     whole = len(venues[0].asked)
-    for dies_at in range(4, whole, 3):
+    for dies_at in range(4, whole, 6):
         folder = tmp_path / str(dies_at)
         with pytest.raises(Killed):
             fetched(folder, [SWAP], kinds, *span, dies_at=dies_at)

@@ -201,7 +201,7 @@ class RestCalls:
                     await self.measure_offset()
                     continue
                 failures += 1
-                wait_s = self._wait_s(error, failures, endpoint)
+                wait_s = self.wait_s(error, failures, endpoint)
                 if wait_s is None:
                     raise
                 self.count(f"{endpoint.path} repeated after {error.code or type(error).__name__}")
@@ -259,7 +259,7 @@ class RestCalls:
             )
         return Reply(answer.body, reply.data, answer.sent_ns, answer.received_ns)
 
-    def _wait_s(self, error: OkxError, failures: int, endpoint: Endpoint) -> float | None:
+    def wait_s(self, error: OkxError, failures: int, endpoint: Endpoint) -> float | None:
         """Return how long to wait before the next attempt, None where there shall be none."""
         policy = self._config.retry
         attempts = self._attempts if policy.give_up_after is None else min(self._attempts, policy.give_up_after)

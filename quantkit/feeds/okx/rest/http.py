@@ -3,11 +3,12 @@
 import asyncio
 import ssl
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from quantkit.errors import ConfigError, FeedClosedError
 from quantkit.feeds.okx.config import OkxConfig
-from quantkit.feeds.okx.errors import OkxServerError, network_error
+from quantkit.feeds.okx.errors import OkxServerError, network_error, reply_error
 from quantkit.feeds.okx.rest.calls import Answer, Signer
 
 if TYPE_CHECKING:
@@ -112,6 +113,33 @@ class HttpClient:
         except (httpx2.HTTPError, httpx2.InvalidURL, OSError) as error:
             raise network_error(error, where=asked) from error
         return Answer(response.status_code, body, response.headers.get("retry-after", ""), sent_ns, received_ns)
+
+    async def fetch(self, url: str, path: Path, *, where: str) -> None:
+        """Write a file of any length to disk; on an error nothing is left there.
+
+        Args:
+            url: Whole, of a host that the caller trusts.
+            path: Where to.
+            where: The file's name in errors.
+
+        Raises:
+            OkxNetworkError: No answer came, or it ended early.
+            OkxError: The answer is no file.
+        """
+        import httpx2
+
+        if self._client is None:
+            raise FeedClosedError("the REST client is not open; write `async with OkxRest(...) as rest:`")
+        try:
+            async with self._client.stream("GET", url) as response:
+                if response.status_code != 200:
+                    raise reply_error("", None, where=where, status=response.status_code, retry_after_s=None)
+                with path.open("wb") as file:
+                    async for part in response.aiter_bytes():
+                        file.write(part)
+        except (httpx2.HTTPError, httpx2.InvalidURL, TimeoutError) as error:
+            path.unlink(missing_ok=True)
+            raise network_error(error, where=where) from error
 
     def _trusted(self) -> ssl.SSLContext | bool:
         path = self._config.ca_file

@@ -18,6 +18,7 @@ from quantkit.feeds.okx.config import OkxConfig
 from quantkit.feeds.okx.credentials import Credentials
 from quantkit.feeds.okx.errors import OkxRequestError, reply_error
 from quantkit.feeds.okx.rest import replies
+from quantkit.feeds.okx.rest.archive import Archive
 from quantkit.feeds.okx.rest.calls import (
     ACCOUNT_CONFIG,
     ATTEMPTS,
@@ -55,6 +56,7 @@ class OkxRest:
         attempts: How often a request is sent before its error is passed on, unless the retry policy gives up earlier.
 
     Attributes:
+        archive: Its daily files.
         now: What OKX tells of the present alone: open interest, price limits, tiers, fees.
         counters: Rows left out and requests repeated, by name.
         requests: How many requests were sent.
@@ -88,6 +90,7 @@ class OkxRest:
         )
         self._history = History(self._calls, now_ns)
         self.now = RulesNow(self._calls)
+        self.archive = Archive(self._calls, self._http, self.config.rest_url.partition("://")[2])
 
     @property
     def counters(self) -> collections.Counter[str]:

@@ -1,0 +1,96 @@
+"""Which of the exchange's days hold a UTC day, and whose addresses are believed."""
+
+import asyncio
+import io
+import zipfile
+from pathlib import Path
+
+import httpx2
+import numpy as np
+import pytest
+from simulation.virtual import simulate, virtual_loop
+
+from quantkit.clock import NS_PER_DAY, NS_PER_S, time_ns_of
+from quantkit.collect.day_files import days_of
+from quantkit.feeds.okx.config import OkxConfig
+from quantkit.feeds.okx.errors import OkxError, OkxServerError
+from quantkit.feeds.okx.rest.archive import ArchiveFile
+from quantkit.feeds.okx.rest.rest import OkxRest
+
+NOON_NS = time_ns_of("2026-01-10T12:00:00")
+DAY = NOON_NS // NS_PER_DAY
+
+
+def packed(text: str = "a,b\n1,2\n") -> bytes:
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w") as archive:
+        archive.writestr("rows.csv", text)
+    return content.getvalue()
+
+
+class Files(httpx2.AsyncBaseTransport):
+    """Answers each request with the next of some bodies."""
+
+    def __init__(self, *answers: httpx2.Response) -> None:
+        self.answers = list(answers)
+        self.asked: list[str] = []
+
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        await asyncio.sleep(0.01)
+        self.asked.append(str(request.url))
+        return self.answers.pop(0)
+
+
+def fetch(folder: Path, url: str, *answers: httpx2.Response) -> tuple[Path, list[str]]:
+    server = Files(*answers)
+
+    async def main() -> Path:
+        config, rng = OkxConfig(url="http://127.0.0.1:1"), np.random.default_rng(1)
+        async with OkxRest(config, transport=server, now_ns=virtual_loop().wall_ns, rng=rng) as rest:
+            return await rest.archive.fetch(ArchiveFile("BTC-USDT-trades-2026-01-10.zip", url, DAY), folder)
+
+    return simulate(main()), server.asked
+
+
+def test_a_day_of_utc_lies_in_two_files() -> None:
+    """The exchange's day begins at 16:00 UTC of the day before; near that moment both neighbours may hold a trade."""
+    midnight_ns = DAY * NS_PER_DAY
+    border_ns = midnight_ns + 16 * 3600 * NS_PER_S
+    assert list(days_of((midnight_ns, midnight_ns + NS_PER_DAY))) == [DAY, DAY + 1]
+    assert list(days_of((NOON_NS, NOON_NS + NS_PER_S))) == [DAY]
+    assert list(days_of((border_ns - 30 * NS_PER_S, border_ns - 20 * NS_PER_S))) == [DAY, DAY + 1]
+    assert list(days_of((border_ns + 30 * NS_PER_S, border_ns + 40 * NS_PER_S))) == [DAY, DAY + 1]
+    assert list(days_of((border_ns + 90 * NS_PER_S, border_ns + 100 * NS_PER_S))) == [DAY + 1]
+
+
+@pytest.mark.parametrize(
+    "url", ["http://127.0.0.1:1/cdn/a.zip", "https://static.okx.com/cdn/a.zip", "https://okx.com/a.zip"]
+)
+def test_what_is_damaged_is_fetched_again(tmp_path: Path, url: str) -> None:
+    whole = packed()
+    flipped = bytearray(whole)
+    flipped[whole.index(b"1,2")] ^= 1
+    answers = [
+        httpx2.Response(200, content=whole[:-30]),
+        httpx2.Response(200, content=bytes(flipped)),
+        httpx2.Response(503),
+        httpx2.Response(200, content=whole),
+    ]
+    path, asked = fetch(tmp_path, url, *answers)
+    assert (path.read_bytes(), len(asked)) == (whole, 4)
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["http://static.okx.com/a.zip", "https://okx.com.example/a.zip", "https://example/okx.com", "http://127.0.0.1:2/a"],
+)
+def test_addresses_of_others_are_not_believed(tmp_path: Path, url: str) -> None:
+    with pytest.raises(OkxServerError, match="is not OKX's; nothing is fetched from there"):
+        fetch(tmp_path, url)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_that_is_not_there_ends_it_and_leaves_nothing(tmp_path: Path) -> None:
+    with pytest.raises(OkxError):
+        fetch(tmp_path, "http://127.0.0.1:1/a.zip", httpx2.Response(404))
+    assert list(tmp_path.iterdir()) == []
