@@ -147,9 +147,9 @@ class Housekeeper:
                 if not self._is_ending:
                     self._keep_small()
         except QuantkitError as error:
-            self._fail(error)
+            self.error = error
         except BaseException as error:
-            self._fail(FeedError(f"the housekeeping has ended: {type(error).__name__}: {error}"))
+            self.error = FeedError(f"the housekeeping has ended: {type(error).__name__}: {error}")
             raise
 
     def _verify(self, commit: Commit, *, is_whole: bool) -> None:
@@ -192,7 +192,3 @@ class Housekeeper:
             else:
                 count += len(group)
         return count
-
-    def _fail(self, error: QuantkitError) -> None:
-        _LOG.error("%s", error)
-        self.error = error

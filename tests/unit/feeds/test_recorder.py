@@ -602,3 +602,55 @@ def test_the_longest_warm_up_that_was_asked_for_is_kept(tmp_path: Path) -> None:
         recorder.close(START_NS + NS_PER_MIN)
     (span,) = Catalog(tmp_path).watched
     assert (span.stream, span.from_ns, span.warmup) == (hours, START_NS, 30)
+
+
+# With a tape beside it ---------------------------------------------------------------------------------------------
+
+
+def test_a_full_queue_holds_up_whoever_adds_rows_that_are_on_a_tape(tmp_path: Path) -> None:
+    """Instead of losing them, as long as the disk takes its time."""
+    held, go_on = threading.Event(), threading.Event()
+
+    def hold(_: list[FileEntry]) -> None:
+        held.set()
+        assert go_on.wait(WAIT_S)
+
+    rows = trades(60)
+    with Recorder(tmp_path / "data", queue_rows=20, on_commit=hold, is_taped=True) as recorder:
+        recorder.add(rows[:2])
+        recorder.ask_commit()
+        assert held.wait(WAIT_S)
+        recorder.add(rows[2:20])
+        adding = threading.Thread(target=lambda: recorder.add(rows[20:]))
+        adding.start()
+        assert recorder.status.added == 60 or adding.is_alive()
+        go_on.set()
+        adding.join(WAIT_S)
+        assert not adding.is_alive()
+    assert recorder.error is None
+    assert replayed(tmp_path / "data") == rows
+    assert recorder.status.lost == 0
+
+
+def test_a_disk_that_refuses_ends_what_a_tape_can_give_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is stored after a hole, and no gap row tells of a loss that is none."""
+    rows = trades(30)
+    recorder = Recorder(tmp_path / "data", is_taped=True)
+    recorder.watch([Stream("trade", BTC)], START_NS)
+    recorder.add(rows[:10])
+    assert recorder.commit() is None
+    with monkeypatch.context() as patched:
+        patched.setattr("quantkit.storage.spool.table_of", _no_space)
+        recorder.add(rows[10:20])
+        assert recorder.commit() is not None
+    assert recorder.has_given_up
+    recorder.add(rows[20:])
+    assert recorder.close() is not None
+    assert replayed(tmp_path / "data") == rows[:9]  # the newest stamp waits for the next commit
+    assert [commit.sealed_ns for commit in recorder.take_commits()] == [rows[9].received_ns - 1]
+    assert recorder.take_commits() == []
+    assert not list((tmp_path / "data").glob(".staging-*"))
+
+
+def _no_space(_: object) -> object:
+    raise OSError(28, "No space left on device")
