@@ -11,6 +11,8 @@ from quantkit.instruments import Instrument
 from quantkit.rows.columns import Stream
 
 _CANDLES: Final = "candles-"
+#: What has no channel and is asked for again and again.
+POLLED: Final = {"tiers": "position_tier", "price-limit": "price_limit"}
 #: Kinds whose channel has another word than the strategy's subscription.
 _WORDS: Final = {"book": "books"}
 #: Kinds of rows by the word of their channel, that of a strategy's subscription; candles name their interval as well.
@@ -36,7 +38,7 @@ def channel_words(text: str) -> list[str]:
         raise ConfigError("no channel is named; use one or more of " + _known())
     for word in words:
         interval = word.removeprefix(_CANDLES)
-        if word not in CHANNELS and not (word.startswith(_CANDLES) and interval in INTERVALS):
+        if word not in CHANNELS and word not in POLLED and not (word.startswith(_CANDLES) and interval in INTERVALS):
             raise ConfigError(f"channel {word!r} is not known; use {_known()}")
     return words
 
@@ -65,7 +67,7 @@ def streams_of(
             close = [each for each in known if each.casefold() == name.casefold()]
             hint = f"did you mean {close[0]}?" if close else f"{len(known)} instruments are"
             raise ConfigError(f"{name} is not listed by the exchange; {hint}")
-        sent = set(source.streams_of(known[name]))
+        sent = {*source.streams_of(known[name]), *source.polled_of(known[name])}
         for word in channels:
             stream = _stream(word, name)
             if stream in sent:
@@ -80,8 +82,8 @@ def streams_of(
 def _stream(word: str, name: str) -> Stream:
     if word.startswith(_CANDLES):
         return Stream("candle", name, word.removeprefix(_CANDLES))
-    return Stream(CHANNELS[word], name)
+    return Stream(CHANNELS.get(word) or POLLED[word], name)
 
 
 def _known() -> str:
-    return f"{', '.join(CHANNELS)} and candles-1m with any of the intervals {', '.join(INTERVALS)}"
+    return f"{', '.join((*CHANNELS, *POLLED))} and candles-1m with any of the intervals {', '.join(INTERVALS)}"

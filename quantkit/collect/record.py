@@ -8,7 +8,7 @@ from typing import Final
 
 from quantkit.clock import iso_of, wall_ns
 from quantkit.collect.beats import Beat, Beats, BeatViewer, Began, Ended
-from quantkit.collect.channels import streams_of
+from quantkit.collect.channels import POLLED, streams_of
 from quantkit.collect.housekeeping import Housekeeper
 from quantkit.collect.recovery import Recovered, outages, recover
 from quantkit.collect.settings import WORK, RecordSettings
@@ -179,7 +179,8 @@ class Collector:
         if gaps:
             recorder.add(gaps)
             self._progress.gaps += len(gaps)
-        intake.subscribe(streams, self._names, known, since_ns)
+        polled = [stream for stream in streams if stream.kind in POLLED.values()]
+        intake.subscribe([s for s in streams if s not in polled], self._names, known, since_ns, polled)
         self._tell(Began(self._wall(), [str(s) for s in streams], recovered.rows, self._tape.torn_bytes))
         return since_ns
 

@@ -4,7 +4,7 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import NamedTuple
 
-from quantkit.events import Gap, InstrumentChange, MarketEvent
+from quantkit.events import EVENT_KINDS, Gap, InstrumentChange, MarketEvent
 from quantkit.feeds.recording import NOT_RECORDED, Commits, channel_of, stream_of
 from quantkit.feeds.row_tape import Listening, read_rows
 from quantkit.instruments import Instrument
@@ -115,6 +115,9 @@ def outages(marks: dict[Stream, int], streams: Collection[Stream], since_ns: int
     gaps = [
         Gap(stream.instrument, end_ns + 1, end_ns + 1, channel_of(stream), end_ns + 1, since_ns, NOT_RECORDED)
         for stream in streams
-        if (end_ns := marks.get(stream)) is not None and end_ns + 1 < since_ns
+        # What is polled is told anew at the begin, so that nothing is missed by it.
+        if EVENT_KINDS[stream.kind].subscription is not None
+        and (end_ns := marks.get(stream)) is not None
+        and end_ns + 1 < since_ns
     ]
     return sorted(gaps, key=lambda gap: (gap.received_ns, gap.instrument, gap.channel))

@@ -92,6 +92,7 @@ class LiveIntake:
         names: Sequence[str],
         instruments: Mapping[str, Instrument],
         since_ns: int,
+        polled: Collection[Stream] = (),
     ) -> None:
         """Subscribe to streams and wait until every one is confirmed; the folder keeps that they are listened to.
 
@@ -100,6 +101,7 @@ class LiveIntake:
             names: The instruments whose metadata are kept, and whose changes are rows.
             instruments: By id, as loaded.
             since_ns: Every candle that closes later is a row.
+            polled: Those without a channel.
 
         Raises:
             ConfigError: A stream cannot be had live.
@@ -107,8 +109,11 @@ class LiveIntake:
         """
         if self.recorder is not None:
             self.recorder.add_instruments(instruments[name] for name in names)
-            self.recorder.watch(streams, since_ns)
-        self.receiver.call(self.receiver.client.subscribe(tuple(streams), names, since_ns))
+            self.recorder.watch([*streams, *polled], since_ns)
+        client = self.receiver.client
+        self.receiver.call(client.subscribe(tuple(streams), names, since_ns))
+        if polled:
+            self.receiver.on_loop(lambda: client.poll(polled))
 
     def end(self) -> None:
         """End the sockets, and wait until all that was received can be taken; fine to call twice."""

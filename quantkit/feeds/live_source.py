@@ -112,6 +112,14 @@ class DataClient(Protocol):
         """
         ...
 
+    def poll(self, streams: Collection[Stream]) -> None:
+        """Ask again and again for what has no channel, until the client is closed; what has changed is a row.
+
+        Args:
+            streams: Of those that `LiveSource.polled_of` names.
+        """
+        ...
+
     async def candles(self, stream: Stream, count: int, until_ns: int) -> Sequence[Candle]:
         """Fetch the last `count` candles closed by `until_ns`, the oldest first.
 
@@ -179,6 +187,11 @@ class LiveSource(Protocol):
     @classmethod
     def streams_of(cls, instrument: Instrument) -> Sequence[Stream]:
         """Return every stream that the exchange sends of an instrument, but `gap` and `instrument`."""
+        ...
+
+    @classmethod
+    def polled_of(cls, instrument: Instrument) -> Sequence[Stream]:
+        """Return every stream of an instrument that has no channel, so that a collector has to ask for it."""
         ...
 
     @classmethod

@@ -96,7 +96,7 @@ class Receiver:
     def stop(self) -> None:
         """Let the thread end after what has been received by now; from any thread."""
         self._is_ending.set()
-        self._on_loop(self._stopped.set)
+        self.on_loop(self._stopped.set)
 
     def join(self) -> None:
         """Wait until the thread has ended."""
@@ -111,11 +111,11 @@ class Receiver:
         """Let the rows end at `ends_at`: an outage of then is a gap of that moment, and nothing comes after it."""
         if self._end_ns < OPEN_END_NS:
             self.inbox.ends_at(self._end_ns)
-            self._on_loop(self._set_end)
+            self.on_loop(self._set_end)
 
     def measure_soon(self) -> None:
         """Compare the clocks once more, now."""
-        self._on_loop(self._measure_now.set)
+        self.on_loop(self._measure_now.set)
 
     @property
     def failure(self) -> QuantkitError | None:
@@ -163,6 +163,12 @@ class Receiver:
             self.raise_failure()
             raise
 
+    def on_loop(self, call: Callable[[], object]) -> None:
+        """Run something on the thread, if it runs."""
+        if self._loop is not None:
+            with suppress(RuntimeError):  # the loop has ended by itself
+                self._loop.call_soon_threadsafe(call)
+
     def _outcome_of(self, future: Future[_T], thread: Future[None], work: Coroutine[Any, Any, _T]) -> _T:
         while True:
             try:
@@ -186,12 +192,6 @@ class Receiver:
                     "the run's time is over and it has not started: the server answers, but does not confirm every "
                     "channel or does not give the warm-up; check the server, or give the run more time"
                 )
-
-    def _on_loop(self, call: Callable[[], object]) -> None:
-        """Run something on the thread, if it runs."""
-        if self._loop is not None:
-            with suppress(RuntimeError):  # the loop has ended by itself
-                self._loop.call_soon_threadsafe(call)
 
     # The sink of the client -----------------------------------------------------------------------------------
 

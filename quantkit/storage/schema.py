@@ -61,7 +61,7 @@ PHYSICAL: Final[dict[str, Physical]] = {
 COMPRESSION: Final = "zstd"
 COMPRESSION_LEVEL: Final = 3
 #: Of files that were compacted: written once, when nothing waits for it.
-COMPACT_LEVEL: Final = 12
+COMPACT_LEVEL: Final = 9
 
 #: Keys of a file's own metadata.
 META_VERSION: Final = b"quantkit.schema_version"

@@ -21,6 +21,7 @@ import live_decode
 import live_pages
 import live_socket
 import orders
+import recorder
 import report
 from market import INSTRUMENT, store_trades, tile_book
 from measure import cpu, show, spread
@@ -229,6 +230,7 @@ BENCHES = {
     "report": report.bench_report,
     "control": lambda _: live_control.run(),
     "pages": lambda _: live_pages.run(),
+    "recorder": lambda _: recorder.run(),
 }
 
 

@@ -14,7 +14,7 @@ from click.testing import CliRunner, Result
 
 from quantkit.cli import main
 from quantkit.collect.settings import WORK
-from quantkit.events import Gap
+from quantkit.events import Gap, PositionTier
 from quantkit.feeds.recording import NOT_RECORDED
 from quantkit.rows.columns import Stream
 from quantkit.sandbox import faults
@@ -158,6 +158,23 @@ def test_a_connection_that_breaks_leaves_a_gap_and_goes_on(sandbox: SandboxServe
     assert said(output)[-1]["gaps"] == len(gaps)
     last_ns = Catalog(tmp_path / "data").coverage()[Stream("book", SWAP)].end_ns
     assert last_ns > max(gap.received_ns for gap in gaps)
+
+
+def test_rules_without_a_channel_are_polled_and_stored_with_their_moment(
+    sandbox: SandboxServer, tmp_path: Path
+) -> None:
+    """At the begin of each run; they leave no gap, since each run tells them anew."""
+    for _ in range(2):
+        done = run(*words(sandbox, tmp_path / "data", "--channels", "trades,tiers,price-limit", "--for", "1s"))
+        assert done.exit_code == 0, done.output
+    catalog = Catalog(tmp_path / "data")
+    tiers, limits = (list(read_events(catalog, [Stream(k, SWAP)], 0, 2**62)) for k in ("position_tier", "price_limit"))
+    assert len({row.received_ns for row in tiers}) == 2
+    assert len({row.received_ns for row in limits}) >= 2
+    assert {row.margin_mode for row in tiers if isinstance(row, PositionTier)} == {"cross", "isolated"}
+    assert {stream.kind for stream in catalog.coverage()} >= {"position_tier", "price_limit"}
+    gaps = read_events(catalog, [Stream("gap", SWAP)], 0, 2**62)
+    assert {gap.channel for gap in gaps if isinstance(gap, Gap)} == {"trade"}
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from quantkit.feeds.live_source import ClockReading, ConnectionLine, LiveSink
 from quantkit.feeds.okx.codec import channels
 from quantkit.feeds.okx.codec.channels import Channel
 from quantkit.feeds.okx.config import OkxConfig
+from quantkit.feeds.okx.rest.polling import POLLED, RulesPoller
 from quantkit.feeds.okx.rest.rest import OkxRest
 from quantkit.feeds.okx.rows import MessageRows
 from quantkit.feeds.okx.tracker.records import FrameRecord, Record, Subscribed, pack, pack_frame, unpack
@@ -46,6 +47,11 @@ class OkxSource:
         """Return every stream that OKX sends of an instrument."""
         streams = [Stream(kind, instrument.id) for kind in channels.STREAM_KINDS[instrument.kind]]
         return streams + [Stream("candle", instrument.id, interval) for interval in INTERVALS]
+
+    @classmethod
+    def polled_of(cls, instrument: Instrument) -> Sequence[Stream]:
+        """Return every stream of an instrument that OKX tells by REST alone, accounts' own aside."""
+        return [Stream(kind, instrument.id) for kind, (kinds, _) in POLLED.items() if instrument.kind in kinds]
 
     @classmethod
     def decoder(cls, instruments: Mapping[str, Instrument]) -> "OkxTapeDecoder":
@@ -133,11 +139,13 @@ class OkxDataClient:
             consumer=self._rows,
             rng=rng,
         )
+        self._poller = RulesPoller(self._rest, sink)
         self._exits = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as exits:
             await exits.enter_async_context(self._rest)
+            exits.push_async_callback(self._poller.close)
             await exits.enter_async_context(self._client)
             self._exits = exits.pop_all()
         return self
@@ -174,6 +182,10 @@ class OkxDataClient:
         books = sorted({stream.instrument for stream in streams if stream.kind == "book"})
         self._client.listed({name: plain(self._instruments[name].price_step) for name in books})
         await self._client.subscribe(*wanted, since_ns=since_ns)
+
+    def poll(self, streams: Collection[Stream]) -> None:
+        """Ask again and again for what has no channel."""
+        self._poller.start(streams)
 
     async def candles(self, stream: Stream, count: int, until_ns: int) -> Sequence[Candle]:
         """Fetch the last candles closed by a moment."""
@@ -212,7 +224,7 @@ class OkxDataClient:
     @property
     def problems(self) -> Mapping[str, int]:
         """Counts of what was received and not used, by name."""
-        return dict(self._client.counters)
+        return dict(self._client.counters + self._poller.counters)
 
 
 class OkxTapeDecoder:

@@ -63,6 +63,10 @@ class StubSource:
         return [Stream("ticker", instrument.id), Stream("trade", instrument.id), Stream("candle", instrument.id, "1s")]
 
     @classmethod
+    def polled_of(cls, instrument: Instrument) -> Sequence[Stream]:
+        return []
+
+    @classmethod
     def decoder(cls, instruments: Mapping[str, Instrument]) -> "StubDecoder":
         return StubDecoder(instruments)
 
@@ -173,6 +177,9 @@ class StubClient:
             await self._ask(f"subscribe {topic}")
             self._topics += 1
         await self._ask("go")
+
+    def poll(self, streams: Collection[Stream]) -> None:
+        raise AssertionError("nothing here is polled")
 
     async def candles(self, stream: Stream, count: int, until_ns: int) -> Sequence[Candle]:
         return [candle_of(words, self._name, int(words[0])) for words in await self._ask(f"candles {count} {until_ns}")]

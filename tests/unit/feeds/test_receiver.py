@@ -55,6 +55,8 @@ class Client:
 
     async def subscribe(self, streams: Collection[Stream], names: Collection[str], since_ns: int) -> None: ...
 
+    def poll(self, streams: Collection[Stream]) -> None: ...
+
     async def candles(self, stream: Stream, count: int, until_ns: int) -> Sequence[Candle]:
         return []
 

@@ -16,12 +16,15 @@ from quantkit.events import MarketEvent
 from quantkit.rows.columns import Block, Stream
 from quantkit.storage import compaction
 from quantkit.storage.catalog import Catalog
+from quantkit.storage.codec import normalised
 from quantkit.storage.compaction import compact, compactable, drop_before
 from quantkit.storage.files import DataFile
 from quantkit.storage.manifest import FileEntry
 from quantkit.storage.reader import read_blocks
 from quantkit.storage.root import Root
 from quantkit.storage.rows_digest import RowsDigest, rows_digest
+from quantkit.storage.schema import COMPACT_LEVEL, COMPRESSION_LEVEL
+from quantkit.storage.spool import PartFile
 from quantkit.storage.writer import Writer
 
 MakeRows = Callable[..., list[MarketEvent]]
@@ -101,6 +104,21 @@ def test_levels_and_texts_are_told_apart_by_their_rows() -> None:
 
     assert len({book((1.0, 2.0), ()), book((1.0,), (2.0,)), book((), (1.0, 2.0))}) == 3
     assert len({gap(("ab", "x"), ("c", "x")), gap(("a", "x"), ("bc", "x"))}) == 2
+
+
+@pytest.mark.parametrize("kind", ["trade", "ticker", "candle"])
+def test_a_row_costs_little_more_than_at_the_highest_level(tmp_path: Path, kind: str) -> None:
+    """At most 1.15 times the same columns, encodings and order at zstd's level 19; recorded rows, live files too."""
+    sample = Catalog(Path(__file__).parents[3] / "data")
+    stream = max((s for s in sample.coverage() if s.kind == kind), key=lambda s: sample.coverage()[s].rows)
+    blocks = list(read_blocks(sample, stream, start_ns=ALWAYS[0], end_ns=ALWAYS[1]))
+    bytes_at = {}
+    for level in (COMPRESSION_LEVEL, COMPACT_LEVEL, 19):
+        part = PartFile(stream, tmp_path / f"{level}.parquet", "folder", 131_072, level=level)
+        for block in blocks:
+            part.append(normalised(block))
+        bytes_at[level] = part.finish().seal.size_bytes
+    assert bytes_at[COMPACT_LEVEL] <= bytes_at[COMPRESSION_LEVEL] <= 1.15 * bytes_at[19]
 
 
 def test_what_may_still_grow_or_came_from_elsewhere_is_left(
