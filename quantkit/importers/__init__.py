@@ -101,9 +101,9 @@ def import_files(
     from quantkit.importers.files import existing
     from quantkit.importers.formats import FORMATS as VENUES
     from quantkit.importers.formats import load_formats
-    from quantkit.importers.formatted import Said
     from quantkit.importers.intake import Intake
     from quantkit.importers.metadata import InstrumentOptions, read_instruments
+    from quantkit.importers.record_tables import Said
     from quantkit.importers.report import Tally
     from quantkit.importers.run import ImportRun
     from quantkit.importers.times import TimeFormat, zone_of

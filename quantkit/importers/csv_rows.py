@@ -33,7 +33,7 @@ _NUMBERS: Final = frozenset(
 _STAMPS: Final = frozenset(("time", "received", "told"))
 _WHOLES: Final = frozenset(("trade_id",))
 #: Fields whose texts are few.
-_WORDS: Final = frozenset(("side", "is_buyer_maker", "instrument", "confirm", "is_snapshot"))
+_WORDS: Final = frozenset(("side", "is_buyer_maker", "instrument", "venue", "action", "confirm", "is_snapshot"))
 
 
 class CsvBlock:
@@ -227,7 +227,7 @@ class TypedColumns:
         for field, place in self._places.items():
             cell = cells[place]
             kind = "text"
-            if field in _NUMBERS:
+            if field in _NUMBERS or field.startswith("level_"):
                 kind = "float"
             elif field in _WORDS:
                 kind = "words"

@@ -1,8 +1,7 @@
 """Files of recognised formats: their rows by the format's record, whatever the order, split by instrument."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from datetime import tzinfo
-from typing import Final, NamedTuple
+from collections.abc import Sequence
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,51 +11,49 @@ from quantkit.errors import ConfigError, DataError
 from quantkit.importers import funding
 from quantkit.importers.bars import Bars
 from quantkit.importers.book_files import READERS
-from quantkit.importers.formats.record import Format, Named
+from quantkit.importers.formats.record import Format
 from quantkit.importers.intake import Intake
 from quantkit.importers.merging import Disorder
-from quantkit.importers.names import FIELD, Names
+from quantkit.importers.namer import Namer
+from quantkit.importers.names import Names
 from quantkit.importers.reading import Reading
 from quantkit.importers.recognition import Recognised
+from quantkit.importers.record_tables import Said, record_time_format, record_zone, table_of
 from quantkit.importers.report import Progress
 from quantkit.importers.rows import PARSERS
-from quantkit.importers.tables import Chunk, ColumnLayout, TableFile, Words, normalised
-from quantkit.importers.times import TimeFormat, TimeReader, zone_of
-from quantkit.instruments import check_id
+from quantkit.importers.tables import Chunk
+from quantkit.importers.times import TimeReader
 from quantkit.rows.columns import Block, Column, Stream
 
-#: Fields without which a table of a kind cannot be read.
-_REQUIRED: Final = {
-    "candle": ("time", "open", "high", "low", "close"),
-    "trade": ("time", "price", "qty"),
-    "ticker": ("time", "bid", "ask"),
-    "mark": ("time", "price"),
-    "funding": ("time", "rate"),
-}
+#: Fixed-point formats write the largest whole number where there is no price.
+_NO_PRICE: Final = float(2**63 - 1)
 #: Files with fewer trades may well have one side only.
 _SIDED_ROWS: Final = 1_000
 #: How venues write lengths of candles that are not ours.
-_INTERVALS: Final = {"60m": "1h", "1H": "1h", "2H": "2h", "4H": "4h", "6H": "6h", "12H": "12h", "1D": "1d", "1W": "1w"}
-
-
-class Said(NamedTuple):
-    """What the user says about the rows.
-
-    Attributes:
-        instrument_id: Their instrument.
-        interval: Of candles.
-        zone: Of times without an offset.
-        time_format: How times are written.
-        columns: Field to column.
-        adjusts: Whether open, high and low are scaled as the adjusted close is.
-    """
-
-    instrument_id: str | None = None
-    interval: str | None = None
-    zone: tzinfo | None = None
-    time_format: TimeFormat | None = None
-    columns: Mapping[str, str] | None = None
-    adjusts: bool = False
+_INTERVALS: Final = {
+    **{f"{hours}H": f"{hours}h" for hours in (1, 2, 4, 6, 12)},
+    "60m": "1h",
+    "1D": "1d",
+    "D": "1d",
+    "d": "1d",
+    "1W": "1w",
+    "W": "1w",
+    "minute": "1m",
+    "hour": "1h",
+    # Minutes alone.
+    "1": "1m",
+    "3": "3m",
+    "5": "5m",
+    "15": "15m",
+    "30": "30m",
+    "60": "1h",
+    "120": "2h",
+    "240": "4h",
+    "360": "6h",
+    "720": "12h",
+    "1440": "1d",
+    "10080": "1w",
+}
 
 
 def import_formatted(found: Sequence[Recognised], intake: Intake, said: Said, progress: Progress | None) -> None:
@@ -66,7 +63,7 @@ def import_formatted(found: Sequence[Recognised], intake: Intake, said: Said, pr
         ConfigError: The instrument, the zone or the interval has to be said, or a file breaks its format's rules.
         DataError: Two rows of one key differ, or candles are of two intervals.
     """
-    namer = _Namer(intake, said.instrument_id)
+    namer = Namer(intake, said.instrument_id)
     candles = _CandleFiles(intake, said, namer)
     for each in found:
         record = each.format
@@ -77,7 +74,7 @@ def import_formatted(found: Sequence[Recognised], intake: Intake, said: Said, pr
             if reading.holds == "none":
                 intake.tally.ignore(f"files of {reading.title}: {reading.left_out}")
             elif reading.holds == "book":
-                READERS[reading.reader](each, intake, namer.of_symbol(reading, each.symbol, each), progress)
+                READERS[reading.reader](each, intake, namer, said, progress)
             elif reading.holds == "candle":
                 candles.read(each, reading, progress)
             else:
@@ -85,132 +82,17 @@ def import_formatted(found: Sequence[Recognised], intake: Intake, said: Said, pr
     candles.finish()
 
 
-class _Namer:
-    """Names the instruments of files.
-
-    Args:
-        intake: Learns what the names tell of the instruments.
-        instrument_id: As the user says; None takes what the files say.
-    """
-
-    def __init__(self, intake: Intake, instrument_id: str | None) -> None:
-        self._intake = intake
-        self._given = instrument_id
-        self._named: dict[tuple[str, str], str] = {}
-        self._seen: dict[str, set[str]] = {}
-        if instrument_id is not None:
-            check_id(instrument_id)
-
-    def of_symbol(self, record: Format, symbol: str, each: Recognised) -> str:
-        """Return the id of the instrument that a file's name or first line names.
-
-        Raises:
-            ConfigError: Neither it nor the user does.
-        """
-        if not symbol or record.instrument is None:
-            if self._given is None:
-                raise ConfigError(
-                    f"{each.file} ({record.title}) does not name its instrument; "
-                    "give --instrument, for example BTC-USDT (instrument='...')"
-                )
-            return self._given
-        named = self._name(record, symbol, each)
-        return self._given or named
-
-    def parts(self, record: Format, chunk: Chunk, each: Recognised) -> Iterator[tuple[str, Chunk]]:
-        """Yield a chunk's rows by instrument, those that are wanted."""
-        column = chunk.columns.get(FIELD)
-        if column is None:
-            name = self.of_symbol(record, each.symbol, each)
-            if self._wants(name):
-                yield name, chunk
-            else:
-                self._intake.tally.ignore("rows of other instruments", len(chunk))
-            return
-        if not isinstance(column, Words):
-            texts = Reading(chunk).texts(FIELD)
-            known = dict.fromkeys(texts)
-            places = {text: place for place, text in enumerate(known)}
-            column = Words(np.array([places[text] for text in texts], np.int32), list(known))
-        ids = [self._name(record, word, each) for word in column.words]
-        if self._given is not None:
-            ids = self._chosen(ids, column.words, each)
-        if len(ids) == 1 and self._wants(ids[0]):
-            yield ids[0], chunk
-            return
-        is_first = True
-        for name in dict.fromkeys(ids):
-            wanted = np.array([each_id == name for each_id in ids], np.bool_)
-            rows = np.flatnonzero(wanted[column.codes])
-            if not name or not self._wants(name):
-                self._intake.tally.ignore("rows of other instruments", len(rows))
-                continue
-            yield name, chunk.take(rows, is_first=is_first)
-            is_first = False
-
-    def _chosen(self, ids: Sequence[str], words: Sequence[str], each: Recognised) -> list[str]:
-        """Return the ids of which the user wants one, empty for the others; a single one bears the user's name."""
-        assert self._given is not None
-        seen = self._seen.setdefault(each.file.name, set())
-        seen |= set(words)
-        wanted = self._given.rpartition(":")[2]
-        chosen = [
-            self._given if self._given == one or wanted == word else "" for one, word in zip(ids, words, strict=True)
-        ]
-        if any(chosen) or len(seen) == 1:
-            return chosen if any(chosen) else [self._given] * len(ids)
-        if any(self._given == self._named[each.format.name, word] or wanted == word for word in seen):
-            return chosen
-        raise ConfigError(
-            f"{each.file} holds several instruments, {', '.join(sorted(seen)[:5])} among them, and none is "
-            f"{self._given}; leave the instrument out, or choose with --only"
-        )
-
-    def _wants(self, name: str) -> bool:
-        return self._intake.wants(name)
-
-    def _name(self, record: Format, symbol: str, each: Recognised) -> str:
-        key = (each.format.name, symbol)
-        if key not in self._named:
-            named = Named(symbol) if record.instrument is None else record.instrument(symbol)
-            check_id(named.id)
-            self._named[key] = named.id
-            name = self._given or named.id
-            self._intake.hints.setdefault(name, {}).update(named.fields)
-            if named.in_contracts:
-                self._intake.in_contracts.add(name)
-        return self._named[key]
-
-
-def _layout(record: Format, names: Sequence[str]) -> ColumnLayout:
-    """Return where the fields of a format stand in a file, as far as it has them."""
-    known = {normalised(name) for name in names}
-    spellings = {
-        field: (normalised(column),) for field, column in record.columns.items() if normalised(column) in known
-    }
-    return ColumnLayout(spellings, required=_REQUIRED[record.holds])
-
-
-def _table(each: Recognised, record: Format, said: Said) -> TableFile:
-    names = () if each.form is None else each.form.names
-    return TableFile(each.file, _layout(record, names), said.columns, each.form)
-
-
-def _zone(record: Format, said: Said) -> tzinfo | None:
-    return said.zone or (zone_of(record.zone) if record.zone else None)
-
-
 def _rounded(stamps: NDArray[np.int64], round_ns: int) -> NDArray[np.int64]:
     return stamps if round_ns == 1 else (stamps + round_ns // 2) // round_ns * round_ns
 
 
 def _scaled(reading: Reading, record: Format) -> None:
-    """Divide the integers of a fixed-point format; a price with a point is one already."""
+    """Divide the whole numbers of a fixed-point format; the largest one stands for no price."""
     columns = dict(reading.chunk.columns)
     for field, scale in record.scales.items():
-        column = columns.get(field)
-        if isinstance(column, np.ndarray) and column.size:
-            columns[field] = column / scale
+        if field in columns:
+            numbers = reading.numbers(field, is_optional=True)
+            columns[field] = np.where(numbers >= _NO_PRICE, np.nan, numbers / scale)
     chunk = reading.chunk
     reading.chunk = Chunk(chunk.file, chunk.lines, columns, chunk.text, chunk.malformed)
 
@@ -225,16 +107,19 @@ def _leave_out(reading: Reading, record: Format, intake: Intake) -> None:
     if record.unsided and "side" in reading.chunk.columns:
         unsided = np.array([text.lower() in record.unsided for text in reading.texts("side")], np.bool_)
         reading.leave_out(unsided, intake.tally, "trades whose taker's side is not known")
+    for field in record.needs:
+        if field in reading.chunk.columns:
+            reading.leave_out(reading.missing(field), intake.tally, f"rows without a {field}")
 
 
 def _read_rows(
-    each: Recognised, record: Format, intake: Intake, said: Said, namer: _Namer, progress: Progress | None
+    each: Recognised, record: Format, intake: Intake, said: Said, namer: Namer, progress: Progress | None
 ) -> None:
     """Take the rows of a table with one event a row."""
-    file = _table(each, record, said)
+    file = table_of(each, record, said)
     kind, parse, tally = record.holds, PARSERS[record.holds], intake.tally
-    zone = _zone(record, said)
-    clocks = [TimeReader(file.file, zone, time_format=said.time_format, mixes_units=True) for _ in range(2)]
+    zone, time_format = record_zone(record, said), record_time_format(record, said)
+    clocks = [TimeReader(file.file, zone, time_format=time_format, mixes_units=True) for _ in range(2)]
     disorder: dict[str, Disorder] = {}
     told: dict[str, funding.ToldRates] = {}
     sides = np.zeros(2, np.int64)
@@ -242,15 +127,17 @@ def _read_rows(
         for name, part in namer.parts(record, chunk, each):
             reading = Reading(part)
             _leave_out(reading, record, intake)
-            if record.scales:
+            if each.is_fixed_point:
                 _scaled(reading, record)
             if kind == "funding" and funding.is_told(part):
-                told.setdefault(name, funding.ToldRates(tally)).take(reading, zone, said.time_format)
+                told.setdefault(name, funding.ToldRates(tally)).take(reading, zone, time_format)
                 continue
             exchange_ns = _rounded(reading.times("time", clocks[0]), record.round_ns)
             has_receipts = "received" in part.columns
             time_ns = reading.times("received", clocks[1]) if has_receipts else exchange_ns
             values = parse(reading, intake)
+            if kind == "mark" and record.source != "mark":
+                values["source"] = np.full(len(part), record.source, dtype=object)
             good = reading.kept(tally)
             if not good.any():
                 continue
@@ -297,7 +184,7 @@ class _CandleFiles:
         namer: Knows the instruments.
     """
 
-    def __init__(self, intake: Intake, said: Said, namer: _Namer) -> None:
+    def __init__(self, intake: Intake, said: Said, namer: Namer) -> None:
         self._intake = intake
         self._said = said
         self._namer = namer
@@ -308,10 +195,12 @@ class _CandleFiles:
     def read(self, each: Recognised, record: Format, progress: Progress | None) -> None:
         """Take the candles of a file."""
         tally = self._intake.tally
-        file = _table(each, record, self._said)
+        file = table_of(each, record, self._said)
         interval = self._said.interval or _interval(each)
-        zone = _zone(record, self._said)
-        times = TimeReader(file.file, zone, is_strict=True, time_format=self._said.time_format, mixes_units=True)
+        zone = record_zone(record, self._said)
+        times = TimeReader(
+            file.file, zone, is_strict=True, time_format=record_time_format(record, self._said), mixes_units=True
+        )
         for chunk in file.chunks(tally, progress):
             for name, part in self._namer.parts(record, chunk, each):
                 key = (name, interval)
@@ -321,7 +210,7 @@ class _CandleFiles:
                     self._records[key] = record
                 reading = Reading(part)
                 _leave_out(reading, record, self._intake)
-                if record.scales:
+                if each.is_fixed_point:
                     _scaled(reading, record)
                 if "coins" in part.columns:
                     self._take_coins(name, reading)
@@ -341,7 +230,7 @@ class _CandleFiles:
             self._learn_value(name, np.concatenate(ratios))
         for (name, interval), bars in self._bars.items():
             record = self._records[name, interval]
-            zone = _zone(record, self._said)
+            zone = record_zone(record, self._said)
             candles = bars.candles(Names(name, self._intake.tally), interval=interval or None, zone=zone)
             if candles is None:
                 continue

@@ -207,4 +207,4 @@ def _bits(column: Column) -> Column:
     """Return a column as whole numbers, so that a missing value equals another one."""
     if column.dtype == np.float64:
         return column.view(np.int64)
-    return np.zeros(len(column), np.int8) if column.dtype == object else column
+    return np.unique(column.astype(np.str_), return_inverse=True)[1] if column.dtype == object else column

@@ -119,6 +119,8 @@ class Recognised(NamedTuple):
         form: How the table is written, None of a file that is none.
         symbol: The instrument as the file's name or its first line calls it, empty where neither does.
         interval: Of candles, as the file's name says; empty where it does not.
+        venue: Where the rows come from, as the file's name says.
+        is_fixed_point: Whether prices are whole numbers, of a format that writes them so or with a point.
     """
 
     file: ForeignFile
@@ -127,12 +129,15 @@ class Recognised(NamedTuple):
     form: TableForm | None = None
     symbol: str = ""
     interval: str = ""
+    venue: str = ""
+    is_fixed_point: bool = False
 
 
 class _Fit(NamedTuple):
     format: Format
     by: str
     form: TableForm | None
+    width: int = 0
 
 
 def sample_of(file: ForeignFile) -> tuple[TextSample | None, bool]:
@@ -173,24 +178,19 @@ def recognise(
     known = list(formats)
     if wanted is not None:
         known = [each for each in known if each.name == wanted]
-    if sample.has_header and not sample.rows and any(_form(each, sample, is_exact=False) for each in known):
+    if sample.has_header and not sample.rows and any(_form(each, sample) for each in known):
         return None
-    fits = [fit for is_exact in (True, False) for each in known if (fit := _fit(each, sample, is_exact=is_exact))]
-    if any(fit.by.startswith("its header") for fit in fits):
-        exact = [fit for each in known if (fit := _fit(each, sample, is_exact=True))]
-        fits = exact or fits
-    chosen = list({fit.format.name: fit for fit in fits}.values())
-    failed = [
-        each
-        for each in known
-        if each.test_says
-        and each.name not in {fit.format.name for fit in chosen}
-        and _form(each, sample, is_exact=False)
-    ]
+    fits = [fit for each in known if (fit := _fit(each, sample))]
+    # A header that is known to its end goes before one that only begins like it.
+    widest = max((fit.width for fit in fits), default=0)
+    chosen = [fit for fit in fits if fit.width == widest]
+    failed = [each for each in known if each.test_says and not fits and _form(each, sample)]
     if len(chosen) > 1:
-        by_path = [fit for fit in chosen if fit.format.path and re.search(fit.format.path, file.name)]
-        if len(by_path) == 1:
-            chosen = [by_path[0]._replace(by=f"{by_path[0].by} and its path")]
+        for place, text in (("name", file.leaf), ("path", file.name)):
+            named = [fit for fit in chosen if fit.format.path and re.search(fit.format.path, text)]
+            if len(named) == 1:
+                chosen = [named[0]._replace(by=f"{named[0].by} and its {place}")]
+                break
     if len(chosen) > 1:
         questions = {fit.format.question for fit in chosen if fit.format.question}
         raise ConfigError(
@@ -208,18 +208,17 @@ def recognise(
     return _generic(file, sample)
 
 
-def _fit(record: Format, sample: TextSample, *, is_exact: bool) -> _Fit | None:
-    form = _form(record, sample, is_exact=is_exact)
-    if form is None:
+def _fit(record: Format, sample: TextSample) -> _Fit | None:
+    form = _form(record, sample)
+    if form is None or (record.needs_name and not record.found_in_name(sample.file.leaf)):
         return None
     by, table = form
     if table is not None and record.test is not None:
-        form_names = Table(tuple(name.lower() for name in table.names), sample.rows)
-        if not _holds(record, form_names):
+        if not _holds(record, Table(tuple(name.lower() for name in table.names), sample.rows)):
             return None
         if record.test_says:
             by += f"; {record.test_says}"
-    return _Fit(record, by, table)
+    return _Fit(record, by, table, record.header_length(sample.header))
 
 
 def _holds(record: Format, table: Table) -> bool:
@@ -229,7 +228,7 @@ def _holds(record: Format, table: Table) -> bool:
     return len(whole) > 0 and record.test(whole)
 
 
-def _form(record: Format, sample: TextSample, *, is_exact: bool) -> tuple[str, TableForm | None] | None:
+def _form(record: Format, sample: TextSample) -> tuple[str, TableForm | None] | None:
     """Return by what a format's columns are found in a file, and how it is written; None if they are not."""
     if record.lines is not None:
         lines = sample.lines[:_DELIMITER_ROWS]
@@ -237,8 +236,7 @@ def _form(record: Format, sample: TextSample, *, is_exact: bool) -> tuple[str, T
     if record.delimiter and sample.delimiter != record.delimiter:
         return None
     if sample.has_header:
-        names = record.names_of(sample.header, is_exact=is_exact)
-        if names is None:
+        if not record.header_length(sample.header):
             return None
         shown = ",".join(sample.names)
         by = f"its header {shown if len(shown) <= 60 else shown[:57] + '...'}"
@@ -255,7 +253,7 @@ def _unlike(record: Format, sample: TextSample) -> str:
     """Return why a file is not of a format."""
     if record.lines is not None:
         return "its lines are others"
-    if record.test_says and _form(record, sample, is_exact=False):
+    if record.test_says and _form(record, sample):
         return f"not {record.test_says}"
     if sample.has_header:
         return f"its header is {','.join(sample.names)[:200]}"
@@ -268,9 +266,20 @@ def _recognised(file: ForeignFile, sample: TextSample, fit: _Fit) -> Recognised:
     told = record.found_in_name(file.leaf) or _outer(record, file)
     symbol = told.get("symbol", "")
     if record.symbol_of is not None and sample.lines:
-        symbol = record.symbol_of(sample.lines[0])
+        symbol = record.symbol_of(sample.lines)
     by = f"{fit.by}, after a first line {sample.preamble}" if sample.preamble else fit.by
-    return Recognised(file, record, by, fit.form, symbol, told.get("interval", ""))
+    is_fixed = _is_fixed(record, sample, fit)
+    return Recognised(file, record, by, fit.form, symbol, told.get("interval", ""), told.get("venue", ""), is_fixed)
+
+
+def _is_fixed(record: Format, sample: TextSample, fit: _Fit) -> bool:
+    """Return whether the scaled columns of a format are whole numbers."""
+    if not record.scales or fit.form is None:
+        return False
+    names = tuple(name.lower() for name in fit.form.names)
+    table = Table(names, [row for row in sample.rows if len(row) == len(names)])
+    columns = [record.columns[field] for field in record.scales]
+    return not any("." in text for name in columns if name in table for text in table.texts(name))
 
 
 def _outer(record: Format, file: ForeignFile) -> Mapping[str, str]:

@@ -9,10 +9,11 @@ from quantkit.importers.binance import import_binance
 from quantkit.importers.candles import import_candles
 from quantkit.importers.content import check_content, foreign, head_of, is_arrow_table
 from quantkit.importers.formats.record import Format
-from quantkit.importers.formatted import Said, import_formatted
+from quantkit.importers.formatted import import_formatted
 from quantkit.importers.intake import Intake
 from quantkit.importers.okx import import_okx
 from quantkit.importers.recognition import Recognised, of_schema, recognise, sample_of
+from quantkit.importers.record_tables import Said
 from quantkit.importers.report import Progress
 from quantkit.importers.rows import import_rows
 

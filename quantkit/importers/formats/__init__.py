@@ -6,13 +6,15 @@ from pathlib import Path
 from typing import Final
 
 from quantkit.errors import ConfigError
-from quantkit.importers.formats import okx
+from quantkit.importers.formats import binance, bybit, okx, tardis
 from quantkit.importers.formats.record import Format, Named, Table
 
 __all__ = ["FORMATS", "Format", "Named", "Table", "load_formats", "register"]
 
 #: Every format by its name; `register` adds to them.
-FORMATS: Final[dict[str, Format]] = {each.name: each for venue in (okx,) for each in venue.FORMATS}
+FORMATS: Final[dict[str, Format]] = {
+    each.name: each for venue in (okx, binance, bybit, tardis) for each in venue.FORMATS
+}
 
 
 def register(*formats: Format) -> None:

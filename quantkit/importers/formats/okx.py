@@ -13,7 +13,7 @@ _NAME: Final = (
 )
 
 
-class _Book(msgspec.Struct):
+class _OkxBook(msgspec.Struct):
     """The beginning of one line of the books."""
 
     instId: str  # noqa: N815  OKX's word
@@ -22,7 +22,7 @@ class _Book(msgspec.Struct):
     asks: msgspec.Raw
 
 
-_book: Final = msgspec.json.Decoder(_Book)
+_book: Final = msgspec.json.Decoder(_OkxBook)
 
 
 def _is_book(lines: list[bytes]) -> bool:
@@ -32,8 +32,8 @@ def _is_book(lines: list[bytes]) -> bool:
         return False
 
 
-def _symbol(line: bytes) -> str:
-    return _book.decode(line).instId
+def _symbol(lines: list[bytes]) -> str:
+    return _book.decode(lines[0]).instId
 
 
 FORMATS: Final = (

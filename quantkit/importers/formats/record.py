@@ -88,25 +88,32 @@ class Format(msgspec.Struct, frozen=True, kw_only=True):
         name: `venue/kind`, as the command takes it.
         title: What it is, for messages and for the table of the manual.
         holds: One of `HOLDINGS`.
-        headers: Header lines in lower case, separated by commas; columns added behind them are taken as well.
+        headers: Header lines in lower case, separated by commas, `*` for any end of a name; columns added behind them
+            are taken as well.
         shapes: Of files without a header line: `name:type` of each column, separated by blanks.
         lines: Whether these are the first lines of a file that is no table.
         columns: Field of ours to column of theirs: `time`, `received`, `day`, `price`, `qty`, `side`,
             `is_buyer_maker`, `trade_id`, `bid`, `bid_qty`, `ask`, `ask_qty`, `open`, `high`, `low`, `close`,
-            `volume`, `confirm`, `rate`, `told`, `instrument`.
+            `volume`, `confirm`, `rate`, `told`, `instrument`, `venue`.
         test: A property of the first rows that must hold, since the columns alone do not prove the format.
         test_says: That property in words, for messages.
         path: A pattern of file names that decides where two formats have the same content.
         question: What decides it otherwise, asked of the user.
-        name_pattern: A pattern of file names with the groups `symbol` and `interval`, either of which may be missing.
+        name_pattern: A pattern of file names with the groups `symbol`, `interval` and `venue`, each of which may be
+            missing.
+        needs_name: Whether a file is of this format only if its name fits that pattern.
         instrument: What a name of an instrument stands for; None where only the user can tell.
-        symbol_of: The name of the instrument in the first line of a file that is no table.
+        market: The same, of a venue and a name, where files come from several venues.
+        symbol_of: The name of the instrument in the first lines of a file.
         zone: Of times without an offset; empty asks the user.
+        time_format: How times are written, where no rule for numbers and dates reads them.
         round_ns: Stamps are rounded to multiples of this.
         scales: Field to the whole number that its integers are multiples of.
         unsided: Words for the side of trades that had none; they are left out.
         keep: Column to the words of rows that are this format's; the others are left out.
         one_sided: Why a file whose trades all have one side is refused; empty takes it.
+        needs: Fields without which a row says nothing of this kind; such rows are left out.
+        source: Of marks: `mark` or `index`.
         skips_quiet: Whether a missing candle means that nothing was traded, and no hole.
         last_is_open: Whether the newest candle may still have been forming.
         reader: What reads a format of lines.
@@ -129,14 +136,19 @@ class Format(msgspec.Struct, frozen=True, kw_only=True):
     path: str = ""
     question: str = ""
     name_pattern: str = ""
+    needs_name: bool = False
     instrument: Callable[[str], Named] | None = None
-    symbol_of: Callable[[bytes], str] | None = None
+    market: Callable[[str, str], Named] | None = None
+    symbol_of: Callable[[list[bytes]], str] | None = None
     zone: str = ""
+    time_format: str = ""
     round_ns: int = 1
     scales: Mapping[str, int] = {}
     unsided: frozenset[str] = frozenset()
     keep: Mapping[str, frozenset[str]] = {}
     one_sided: str = ""
+    needs: tuple[str, ...] = ()
+    source: str = "mark"
     skips_quiet: bool = False
     last_is_open: bool = False
     reader: str = ""
@@ -154,13 +166,14 @@ class Format(msgspec.Struct, frozen=True, kw_only=True):
             if unknown:
                 raise ConfigError(f"format {self.name}: type {unknown[0]!r} is not known; use {', '.join(_TYPES)}")
 
-    def names_of(self, header: tuple[str, ...], *, is_exact: bool) -> tuple[str, ...] | None:
-        """Return the names of a file's columns if its header, in lower case, is one of this format's."""
+    def header_length(self, header: tuple[str, ...]) -> int:
+        """Return how many columns at the beginning of a header, in lower case, are this format's; 0 if it is none."""
+        lengths = [0]
         for known in self.headers:
-            wanted = tuple(known.split(","))
-            if header == wanted or (not is_exact and header[: len(wanted)] == wanted):
-                return header
-        return None
+            wanted = known.split(",")
+            if len(wanted) <= len(header) and all(map(fits_name, wanted, header)):
+                lengths.append(len(wanted))
+        return max(lengths)
 
     def shape_of(self, rows: list[list[str]]) -> tuple[str, ...] | None:
         """Return the names of a file's columns if every row has one of this format's shapes."""
@@ -175,9 +188,19 @@ class Format(msgspec.Struct, frozen=True, kw_only=True):
         return None
 
     def found_in_name(self, leaf: str) -> Mapping[str, str]:
-        """Return what a file's name tells: `symbol` and `interval`, as far as it does."""
+        """Return what a file's name tells: `symbol`, `interval` and `venue`, as far as it does."""
         match = re.search(self.name_pattern, leaf) if self.name_pattern else None
         return {} if match is None else {name: text for name, text in match.groupdict().items() if text}
+
+
+def fits_name(wanted: str, name: str) -> bool:
+    """Return whether a column's name is the wanted one, of which `*` may be the end.
+
+    Examples:
+        >>> fits_name("volume *", "volume btc"), fits_name("volume", "volume btc")
+        (True, False)
+    """
+    return name.startswith(wanted[:-1]) if wanted.endswith("*") else name == wanted
 
 
 def _parsed(shape: str) -> list[tuple[str, str]]:

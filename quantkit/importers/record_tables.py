@@ -1,0 +1,68 @@
+"""Tables of recognised formats: where the fields of a record stand in a file."""
+
+from collections.abc import Mapping, Sequence
+from datetime import tzinfo
+from typing import Final, NamedTuple
+
+from quantkit.importers.formats.record import Format, fits_name
+from quantkit.importers.recognition import Recognised
+from quantkit.importers.tables import ColumnLayout, TableFile, normalised
+from quantkit.importers.times import TimeFormat, zone_of
+
+#: Fields without which a table of a kind cannot be read.
+_REQUIRED: Final = {
+    "candle": ("time", "open", "high", "low", "close"),
+    "trade": ("time", "price", "qty"),
+    "ticker": ("time", "bid", "ask"),
+    "mark": ("time", "price"),
+    "funding": ("time", "rate"),
+    "book": ("time",),
+}
+
+
+class Said(NamedTuple):
+    """What the user says about the rows.
+
+    Attributes:
+        instrument_id: Their instrument.
+        interval: Of candles.
+        zone: Of times without an offset.
+        time_format: How times are written.
+        columns: Field to column.
+        adjusts: Whether open, high and low are scaled as the adjusted close is.
+    """
+
+    instrument_id: str | None = None
+    interval: str | None = None
+    zone: tzinfo | None = None
+    time_format: TimeFormat | None = None
+    columns: Mapping[str, str] | None = None
+    adjusts: bool = False
+
+
+def layout_of(record: Format, names: Sequence[str], more: Mapping[str, str] | None = None) -> ColumnLayout:
+    """Return where the fields of a format stand in a file, as far as it has them."""
+    spellings: dict[str, tuple[str, ...]] = {}
+    for field, wanted in record.columns.items():
+        found = next((name for name in names if fits_name(wanted, name.lower())), None)
+        if found is not None:
+            spellings[field] = (normalised(found),)
+    for field, column in (more or {}).items():
+        spellings[field] = (normalised(column),)
+    return ColumnLayout(spellings, required=_REQUIRED[record.holds])
+
+
+def table_of(each: Recognised, record: Format, said: Said, more: Mapping[str, str] | None = None) -> TableFile:
+    """Return a file as a table of a format; `more` are fields beside those of the record, with their columns."""
+    names = () if each.form is None else each.form.names
+    return TableFile(each.file, layout_of(record, names, more), said.columns, each.form)
+
+
+def record_zone(record: Format, said: Said) -> tzinfo | None:
+    """Return the zone of a file's times, as the user or the format says."""
+    return said.zone or (zone_of(record.zone) if record.zone else None)
+
+
+def record_time_format(record: Format, said: Said) -> TimeFormat | None:
+    """Return how a file's times are written, as the user or the format says."""
+    return said.time_format or (TimeFormat(record.time_format) if record.time_format else None)
