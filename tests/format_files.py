@@ -337,9 +337,127 @@ def tardis_samples(folder: Path) -> dict[str, Path]:
     }
 
 
+# Further vendors ---------------------------------------------------------------------------------------------------
+
+MT5_BARS = "<DATE>\t<TIME>\t<OPEN>\t<HIGH>\t<LOW>\t<CLOSE>\t<TICKVOL>\t<VOL>\t<SPREAD>"
+STOOQ = "<TICKER>,<PER>,<DATE>,<TIME>,<OPEN>,<HIGH>,<LOW>,<CLOSE>,<VOL>"
+YAHOO = "Date,Open,High,Low,Close,Adj Close,Volume"
+DATABENTO = "ts_recv,ts_event,rtype,publisher_id,instrument_id,action,side,depth,price,size,flags,ts_in_delta,sequence"
+DATABENTO_BEST = ",bid_px_00,ask_px_00,bid_sz_00,ask_sz_00,bid_ct_00,ask_ct_00"
+
+
+def _clock(minute: int) -> str:
+    return f"{minute // 60:02d}:{minute % 60:02d}"
+
+
+def databento_row(number: int, rest: str = "", *, pretty: bool = False, side: str = "B", action: str = "T") -> str:
+    """Return a row of Databento's trades, or of its quotes with `rest` for the best levels."""
+    event_ns = START_MS * 1_000_000 + 1_000_000 * number
+    stamps = f"{event_ns + 250_001},{event_ns}"
+    price = f"{5900 * 10**9 + 250_000_000 * (number % 4)}"
+    if pretty:
+        moment = f"2025-06-01T00:00:00.{number:03d}"
+        stamps, price = f"{moment}250001Z,{moment}000000Z", f"{5900 + number % 4 / 4:.9f}"
+    return f"{stamps},0,1,4916,{action},{side},0,{price},{number % 3 + 1},0,250001,{number}{rest},ESM5"
+
+
+def vendor_samples(folder: Path) -> dict[str, Path]:
+    """Write one file of each of the further vendors' formats."""
+    prices = "104000,104010,103990,104005"
+    minutes = range(50)
+    kraken = [f"{START_S + 60 * n},{prices},1.25,{n + 3}" for n in minutes if n % 7]
+    unix = [f"{START_S + 60 * n},2025-06-01 {_clock(n)}:00,BTC/USD,{prices},1.5,156000" for n in reversed(minutes)]
+    dated = [f"2025-06-01 {n:02d}:00:00,BTCUSD,{prices},1.5,156000" for n in reversed(range(24))]
+    hourly = [
+        f"2020-03-13 {n % 12 or 12:02d}-{'PM' if n > 11 else 'AM'},BTCUSD,{prices},1.5,156000"
+        for n in reversed(range(24))
+    ]
+    mt = [f"2025.06.02,{_clock(n)},1.0351,1.0353,1.0349,1.0352,{n + 1}" for n in minutes]
+    mt5 = [row.replace(",", "\t").replace(":", ":", 1) + "\t0\t2" for row in mt]
+    mt5 = [row.replace(f"\t{_clock(n)}\t", f"\t{_clock(n)}:00\t") for n, row in enumerate(mt5)]
+    days = [f"2025.06.{n:02d}\t1.0351\t1.0353\t1.0349\t1.0352\t{n}\t0\t2" for n in range(1, 20)]
+    stooq = [f"AAPL.US,D,202506{n:02d},000000,200.5,203,199,201.25,{n}000" for n in range(2, 7)]
+    finam = [f"SBER,5,20250602,{n // 12:02d}{n % 12 * 5:02d}00,300.5,303,299,301.25,{n}000" for n in range(1, 40)]
+    yahoo = [f"2025-06-{n:02d},200,204,198,202,101,{n}000" for n in range(2, 7)]
+    yfinance = ["Ticker,AAPL,AAPL,AAPL,AAPL,AAPL", "Date,,,,,"]
+    yfinance += [f"2025-06-{n:02d},202.0,204.0,198.0,200.0,{n}000" for n in range(2, 7)]
+    site = "https://www.CryptoDataDownload.com"
+    hist = [f"20250602 {_clock(n).replace(':', '')}00;1.0351;1.0353;1.0349;1.0352;0" for n in minutes]
+    ticks = [f"20250602 0000{n:02d}{n:03d},1.03510,1.0352{n % 3},0" for n in minutes]
+    best = ",5899750000000,5900000000000,12,9,4,3"
+    candle_ns = [START_MS * 1_000_000 + 60 * 10**9 * n for n in minutes]
+    bars = [
+        f"{at},33,1,4916,5900000000000,5901000000000,5899000000000,5900500000000,{n},ESM5"
+        for n, at in enumerate(candle_ns)
+    ]
+    contents = {
+        "kraken/candles": ("XBTUSD_1.csv", csv_of("", kraken)),
+        "kraken/trades": ("XBTUSD.csv", csv_of("", [f"{START_S + n}.{n:04d},104000.{n % 9},0.5" for n in minutes])),
+        "cryptodatadownload/candles": (
+            "Bitstamp_BTCUSD_minute.csv",
+            csv_of(f"{site}\nunix,date,symbol,open,high,low,close,Volume BTC,Volume USD", unix),
+        ),
+        "cryptodatadownload/dated-candles": (
+            "Bitstamp_BTCUSD_1h.csv", csv_of(f"{site}\nDate,Symbol,Open,High,Low,Close,Volume BTC,Volume USD", dated),
+        ),
+        "cryptodatadownload/hourly-candles": (
+            "Gemini_BTCUSD_1h.csv", csv_of(f"{site}\nDate,Symbol,Open,High,Low,Close,Volume BTC,Volume USD", hourly),
+        ),
+        "histdata/candles": ("DAT_ASCII_EURUSD_M1_202506.csv", csv_of("", hist, end="\r\n")),
+        "histdata/ticks": ("DAT_ASCII_EURUSD_T_202506.csv", csv_of("", ticks, end="\r\n")),
+        "histdata/metatrader": ("DAT_MT_EURUSD_M1_202506.csv", csv_of("", mt, end="\r\n")),
+        "metatrader/mt4": ("mt4/EURUSD1.csv", csv_of("", mt, end="\r\n")),
+        "metatrader/mt5-bars": ("EURUSD_M1_202506020000_202506020049.csv", csv_of(MT5_BARS, mt5, end="\r\n")),
+        "metatrader/mt5-days": (
+            "EURUSD_Daily_202506010000_202506190000.csv", csv_of(MT5_BARS.replace("<TIME>\t", ""), days, end="\r\n"),
+        ),
+        "metatrader/mt5-ticks": (
+            "EURUSD_202506020000_202506020100.csv",
+            csv_of(
+                "<DATE>\t<TIME>\t<BID>\t<ASK>\t<LAST>\t<VOLUME>\t<FLAGS>",
+                [f"2025.06.02\t00:00:{n:02d}.351\t1.0351\t\t\t\t2" for n in minutes],
+            ),
+        ),
+        "stooq/candles": ("aapl.us.txt", csv_of(STOOQ + ",<OPENINT>", [row + ",0" for row in stooq])),
+        "finam/candles": ("SBER_250602_250602.txt", csv_of(STOOQ, finam)),
+        "yahoo/candles": ("AAPL.csv", csv_of(YAHOO, yahoo)),
+        "yahoo/yfinance": ("prices.csv", csv_of("Price,Close,High,Low,Open,Volume", yfinance)),
+        "tradingview/candles": (
+            "BINANCE_BTCUSDT.P, 60_a1b2c.csv",
+            csv_of(
+                "time,open,high,low,close,Volume,RSI",
+                [f"{START_S + 3600 * n},{prices},{n}.5,55.{n}" for n in range(20)],
+            ),
+        ),
+        "databento/candles": (
+            "glbx-ohlcv-1m.csv",
+            csv_of("ts_event,rtype,publisher_id,instrument_id,open,high,low,close,volume,symbol", bars),
+        ),
+        "databento/trades": ("glbx-trades.csv", csv_of(DATABENTO + ",symbol", [databento_row(n) for n in minutes])),
+        "databento/quotes": (
+            "glbx-mbp-1.csv", csv_of(DATABENTO + DATABENTO_BEST + ",symbol", [databento_row(n, best) for n in minutes]),
+        ),
+        "databento/depth": (
+            "glbx-mbp-10.csv",
+            csv_of(
+                f"{DATABENTO}{DATABENTO_BEST},bid_px_01,ask_px_01,symbol",
+                [databento_row(n, best + ",5899500000000,5900250000000") for n in minutes],
+            ),
+        ),
+        "databento/orders": (
+            "glbx-mbo.csv",
+            csv_of(
+                "ts_recv,ts_event,rtype,publisher_id,instrument_id,action,side,price,size,channel_id,order_id,flags",
+                [f"{at + 9},{at},160,1,4916,A,B,5900000000000,1,0,{n},0" for n, at in enumerate(candle_ns)],
+            ),
+        ),
+    }  # fmt: skip
+    return {name: plain(folder / leaf, content) for name, (leaf, content) in contents.items()}
+
+
 def samples(folder: Path) -> dict[str, Path]:
     """Write one file of every format."""
-    writers = (okx_samples, binance_samples, bybit_samples, tardis_samples)
+    writers = (okx_samples, binance_samples, bybit_samples, tardis_samples, vendor_samples)
     return {
         name: path for writer in writers for name, path in writer(folder / writer.__name__.partition("_")[0]).items()
     }

@@ -35,7 +35,7 @@ FORMATS: Final[dict[str, str]] = {
 
 
 def import_files(
-    format: str | None,  # noqa: A002  the command's own word
+    format: str | Format | None,  # noqa: A002  the command's own word
     files: Sequence[str | Path],
     *,
     to: str | Path,
@@ -65,7 +65,8 @@ def import_files(
     ahead of the receiver's, one constant is added to every receipt stamp, so that the smallest latency is 1 ms.
 
     Args:
-        format: One of `FORMATS`, or of `formats.FORMATS`; None finds each file's own by its content.
+        format: One of `FORMATS`, or of `formats.FORMATS`, or a record of one's own; None finds each file's own by its
+            content.
         files: The files, plain or in gzip, zstd, zip or tar, which is told by content. With None or a venue's format
             they may be of many months and instruments; tables of a plain word are of one instrument, a capture is one.
         to: The data directory, made when it is not there.
@@ -111,8 +112,11 @@ def import_files(
     known = dict(VENUES)
     if format_file is not None:
         known |= {each.name: each for each in load_formats(existing([format_file])[0])}
-    if format is not None and format not in FORMATS and format not in known:
-        raise ConfigError(f"format {format!r} is not known; use one of {', '.join((*FORMATS, *known))}")
+    if isinstance(format, Format):
+        known[format.name] = format
+    name = format.name if isinstance(format, Format) else format
+    if name is not None and name not in FORMATS and name not in known:
+        raise ConfigError(f"format {name!r} is not known; use one of {', '.join((*FORMATS, *known))}")
     if kind is not None and kind not in INSTRUMENT_KINDS:
         raise ConfigError(f"kind {kind!r} is not known; use one of {', '.join(INSTRUMENT_KINDS)}")
     tally = Tally(is_strict=strict)
@@ -131,7 +135,7 @@ def import_files(
     )
     if given is not None and options.fields():
         raise ConfigError(f"{given.id} is given whole; leave out {', '.join(options.fields())} or give its id alone")
-    if format == "okx/ws-raw" and instrument_id is not None:
+    if name == "okx/ws-raw" and instrument_id is not None:
         only = {instrument_id} if only is None else set(only) & {instrument_id}
     said = Said(
         instrument_id=instrument_id,
@@ -149,8 +153,8 @@ def import_files(
         for what, count in unpacked.left_out.items():
             tally.ignore(what, count)
         run = ImportRun(intake, said, known, progress)
-        run.take(unpacked.files, format)
-        return intake.commit(to, format_name=format or run.names(), replace=replace)
+        run.take(unpacked.files, name)
+        return intake.commit(to, format_name=name or run.names(), replace=replace)
 
 
 def _text(number: str | float | Decimal | None) -> str | None:

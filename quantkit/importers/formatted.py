@@ -40,6 +40,7 @@ _INTERVALS: Final = {
     "W": "1w",
     "minute": "1m",
     "hour": "1h",
+    **{f"M{minutes}": f"{minutes}m" for minutes in (1, 5, 15, 30)},
     # Minutes alone.
     "1": "1m",
     "3": "3m",
@@ -234,7 +235,12 @@ class _CandleFiles:
             candles = bars.candles(Names(name, self._intake.tally), interval=interval or None, zone=zone)
             if candles is None:
                 continue
-            self._intake.add_block(candles.block)
+            block = candles.block
+            if record.last_is_open:
+                self._intake.tally.ignore("last candles, which may still have been forming")
+                block = block.slice(0, block.size - 1)
+            if block.size:
+                self._intake.add_block(block)
             for sentence in candles.notes:
                 self._intake.tally.warn(sentence)
             if record.skips_quiet:

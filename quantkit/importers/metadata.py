@@ -58,7 +58,11 @@ class StepFinder:
 
     def add(self, numbers: NDArray[np.float64]) -> None:
         """Look at more numbers; zeros and NaN say nothing."""
-        values = np.unique(np.abs(numbers[np.isfinite(numbers) & (numbers != 0.0)]))
+        import pyarrow as pa
+
+        usable = numbers[np.isfinite(numbers) & (numbers != 0.0)]
+        # Hashing before sorting: trades have few different prices and sizes.
+        values = np.unique(np.abs(pa.array(usable, pa.float64()).unique().to_numpy()))
         if not len(values):
             return
         self.least = min(self.least, float(values[0]))

@@ -6,15 +6,31 @@ from pathlib import Path
 from typing import Final
 
 from quantkit.errors import ConfigError
-from quantkit.importers.formats import binance, bybit, okx, tardis
+from quantkit.importers.formats import (
+    binance,
+    bybit,
+    cryptodatadownload,
+    databento,
+    histdata,
+    kraken,
+    metatrader,
+    okx,
+    stooq,
+    tardis,
+    tradingview,
+    yahoo,
+)
 from quantkit.importers.formats.record import Format, Named, Table
 
 __all__ = ["FORMATS", "Format", "Named", "Table", "load_formats", "register"]
 
+_VENUES: Final = (
+    *(okx, binance, bybit, tardis, kraken, cryptodatadownload),
+    *(histdata, metatrader, stooq, yahoo, tradingview, databento),
+)
+
 #: Every format by its name; `register` adds to them.
-FORMATS: Final[dict[str, Format]] = {
-    each.name: each for venue in (okx, binance, bybit, tardis) for each in venue.FORMATS
-}
+FORMATS: Final[dict[str, Format]] = {each.name: each for venue in _VENUES for each in venue.FORMATS}
 
 
 def register(*formats: Format) -> None:

@@ -1,0 +1,62 @@
+"""Yahoo's daily prices: the old download with adjusted closes, and what yfinance writes."""
+
+from typing import Final
+
+from quantkit.importers.formats.record import Format, Named, Table
+
+_CANDLE: Final = {name: name for name in ("open", "high", "low", "close", "volume")}
+
+
+def yahoo(symbol: str) -> Named:
+    """Return a share by its ticker; a pair of currencies by its own.
+
+    Examples:
+        >>> yahoo("AAPL").fields["quote"], yahoo("BTC-USD").id
+        ('USD', 'yahoo:BTC-USD')
+    """
+    name = symbol.upper()
+    if "-" in name and "." not in name:
+        return Named(f"yahoo:{name}", {"kind": "spot"})
+    # A ticker without an ending is listed in the United States.
+    quote = {} if "." in name else {"quote": "USD"}
+    return Named(f"yahoo:{name}", {"kind": "spot", "base": name, **quote})
+
+
+def _ticker(lines: list[bytes]) -> str:
+    """Return the ticker in the second line of what yfinance writes."""
+    cells = lines[1].decode("utf-8", "replace").split(",") if len(lines) > 1 else []
+    return cells[1].strip() if len(set(cells[1:])) == 1 else ""
+
+
+def _is_of_yfinance(table: Table) -> bool:
+    return len(table) > 1 and table.rows[0][0] == "Ticker" and table.rows[1][0] in ("Date", "Datetime")
+
+
+FORMATS: Final = (
+    Format(
+        name="yahoo/candles",
+        title="Yahoo daily prices with adjusted closes",
+        holds="candle",
+        headers=("date,open,high,low,close,adj close,volume",),
+        columns={**_CANDLE, "time": "date", "adj_close": "adj close"},
+        name_pattern=r"^(?P<symbol>[A-Z0-9.^=-]{1,12})(?: \([0-9]+\))?\.csv$",
+        instrument=yahoo,
+        needs=("open", "close"),
+        skips_quiet=True,
+    ),
+    Format(
+        name="yahoo/yfinance",
+        title="yfinance prices of one ticker",
+        holds="candle",
+        headers=("price,close,high,low,open,volume", "price,adj close,close,high,low,open,volume"),
+        columns={**_CANDLE, "time": "price", "adj_close": "adj close"},
+        test=_is_of_yfinance,
+        test_says="with Ticker and Date in the lines below",
+        symbol_of=_ticker,
+        instrument=yahoo,
+        skipped_lines=2,
+        needs=("open", "close"),
+        skips_quiet=True,
+        notes=("yfinance scales prices by dividends and splits unless told otherwise, but not the volume",),
+    ),
+)
