@@ -149,7 +149,7 @@ def _print(report: "DownloadReport") -> None:
     for sentence in report.left_out:
         console.print(f"  [dim]{escaped(sentence)}[/]", soft_wrap=True)
     for name, count in sorted(report.counters.items()):
-        console.print(f"  [dim]{count:,} times: {escaped(name)}[/]", soft_wrap=True)
+        console.print(f"  [dim]{counted(count, 'time')}: {escaped(name)}[/]", soft_wrap=True)
 
 
 def _moment(stamp_ns: int) -> str:

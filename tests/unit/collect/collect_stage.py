@@ -1,14 +1,12 @@
 """The local exchange's REST side in virtual time, as the transport of a download: a month takes seconds."""
 
 import asyncio
-import hashlib
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import httpx2
-import msgspec
 from simulation.virtual import EPOCH_NS, simulate, virtual_loop
 
 from quantkit.clock import NS_PER_MIN
@@ -18,12 +16,13 @@ from quantkit.collect.plan import Wish
 from quantkit.collect.report import DownloadReport
 from quantkit.feeds.okx.config import OkxConfig
 from quantkit.feeds.okx.credentials import Credentials
+from quantkit.rows.columns import Stream
 from quantkit.sandbox.exchange import Exchange
 from quantkit.sandbox.faults import Fault
 from quantkit.sandbox.generated import GeneratedMarket
 from quantkit.sandbox.rest import PREFIX, RestApi
 from quantkit.storage.catalog import Catalog
-from quantkit.storage.reader import read_events
+from quantkit.storage.rows_digest import rows_digest
 
 CONFIG = OkxConfig(url="http://127.0.0.1:1")
 KEY = Credentials(key="sandbox-key", secret="sandbox-secret", passphrase="sandbox-pass")
@@ -98,11 +97,7 @@ def fetched(
     return simulate(main())
 
 
-def digest(folder: Path) -> str:
-    """Return the digest of all rows of a folder in the order of replay, whatever files they lie in."""
+def digest(folder: Path) -> dict[Stream, str]:
+    """Return the canonical digest of each stream's rows, whatever files they lie in."""
     catalog = Catalog(folder)
-    streams = sorted({entry.stream for entry in catalog.entries if entry.kind != "instrument"})
-    sha = hashlib.sha256()
-    for event in read_events(catalog, streams, 0, 2**62):
-        sha.update(msgspec.json.encode([type(event).__name__, event]))
-    return sha.hexdigest()
+    return {stream: rows_digest(catalog, stream, 0, 2**62) for stream in catalog.coverage()}
