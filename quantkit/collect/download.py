@@ -21,6 +21,7 @@ from quantkit.collect.past import HistoryPart, found_in, pages_of
 from quantkit.collect.plan import KindOf, StreamTask, Wish, first_ns, pairs_of, parts_of, source_of, tasks_of, unfit
 from quantkit.collect.present import rows_now
 from quantkit.collect.report import DownloadReport, Hole, StreamReport
+from quantkit.collect.settings import WORK
 from quantkit.collect.spans import TimeSpan, joined
 from quantkit.errors import ConfigError
 from quantkit.events import MarketEvent
@@ -33,6 +34,7 @@ from quantkit.rows.columns import Block
 from quantkit.storage.catalog import Catalog
 from quantkit.storage.manifest import MANIFEST
 from quantkit.storage.root import Root
+from quantkit.storage.tape import has_writer
 from quantkit.storage.writer import Writer
 
 #: Called with what came, and how many nanoseconds of history are done and wanted.
@@ -103,6 +105,7 @@ class Downloader:
         self._report.left_out = unfit(wish)
         for pair in pairs:
             first_ns(wish, pair, catalog)  # refused before anything is asked for
+        self._check_alone()
         async with self._rest as rest:
             await self._store_present(pairs)
             now_ns = self._now_ns() + await rest.clock_offset_ns()
@@ -115,6 +118,18 @@ class Downloader:
                 self._report.counters = dict(rest.counters)
                 self._report.requests = rest.requests
         return self._report
+
+    def _check_alone(self) -> None:
+        """Refuse to write beside a collector, whose next rows of a stream would be refused where a download has some.
+
+        Raises:
+            ConfigError: One records into the folder.
+        """
+        if self._root.is_local and has_writer(Path(self._root.path) / WORK / "tape"):
+            raise ConfigError(
+                f"{self._root}: a collector records into this folder, and rows that both bring would be refused; "
+                "download into another folder, or end it first"
+            )
 
     # The present ----------------------------------------------------------------------------------------------
 

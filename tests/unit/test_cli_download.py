@@ -1,5 +1,6 @@
 """`quantkit download`: what it prints and how it refuses; what it fetches is tested in `collect/`."""
 
+import asyncio
 import json
 from pathlib import Path
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
+import quantkit as qk
 from quantkit.cli import main
 from quantkit.clock import NS_PER_DAY, iso_of, wall_ns
 from quantkit.sandbox import faults
@@ -48,6 +50,18 @@ def test_it_tells_what_came_and_where_the_exchange_has_nothing(exchange: Sandbox
     updated = run("--update", "--to", span[3], "--url", exchange.url, "--data", folder)
     assert updated.exit_code == 0, updated.output
     assert updated.output.startswith("0 rows in 2 streams")
+
+
+def test_the_call_works_where_a_loop_runs_already(exchange: SandboxServer, tmp_path: Path) -> None:
+    """As in a notebook."""
+
+    async def cell() -> qk.Catalog:
+        okx = qk.OkxConfig(url=exchange.url)
+        report = qk.download("BTC-USDT", ["price-limit"], data=tmp_path, okx=okx)
+        assert report.rows == 1
+        return qk.Catalog(tmp_path)
+
+    assert "price_limit" in {stream.kind for stream in asyncio.run(cell()).coverage()}
 
 
 @pytest.mark.parametrize(

@@ -9,11 +9,13 @@ from simulation.virtual import EPOCH_NS
 import quantkit as qk
 from quantkit.clock import NS_PER_DAY, NS_PER_MIN, NS_PER_S
 from quantkit.collect.download import SETTLED_NS
+from quantkit.collect.settings import WORK
 from quantkit.errors import ConfigError
 from quantkit.events import FeeRate, Funding, Mark, OpenInterest, PositionTier, PriceLimit, Trade
 from quantkit.feeds.okx.errors import OkxRequestError, OkxServerError
 from quantkit.feeds.okx.rest import calls
 from quantkit.feeds.okx.rest.calls import Endpoint
+from quantkit.feeds.row_tape import RowTape
 from quantkit.rows.columns import Stream
 from quantkit.sandbox import faults
 from quantkit.storage.catalog import Catalog
@@ -231,6 +233,20 @@ def test_what_cannot_be_is_refused_before_anything_is_asked_for(tmp_path: Path) 
     with pytest.raises(OkxRequestError, match="51001"):
         fetched(tmp_path, ["NO-SUCH"], "candles-1m", *MONTH)
     assert not (tmp_path / "manifest.jsonl").exists()
+
+
+def test_nothing_is_downloaded_beside_a_collector(tmp_path: Path) -> None:
+    """Its next rows would be refused; once it has ended the folder is free."""
+    venues: list[Venue] = []
+    tape = RowTape(tmp_path / WORK / "tape")
+    tape.open()
+    try:
+        with pytest.raises(ConfigError, match="a collector records into this folder"):
+            fetched(tmp_path, [SPOT], "candles-1h", EPOCH_NS - NS_PER_DAY, EPOCH_NS, venue=venues)
+    finally:
+        tape.close()
+    assert venues[0].asked == []
+    assert fetched(tmp_path, [SPOT], "candles-1h", EPOCH_NS - NS_PER_DAY, EPOCH_NS).rows == 24
 
 
 def test_a_server_that_stays_away_ends_the_download_and_keeps_what_came(tmp_path: Path) -> None:
