@@ -23,6 +23,7 @@ from quantkit.importers.report import Progress
 from quantkit.importers.rows import PARSERS
 from quantkit.importers.tables import Chunk
 from quantkit.importers.times import TimeReader
+from quantkit.instruments import plain
 from quantkit.rows.columns import Block, Column, Stream
 
 #: Fixed-point formats write the largest whole number where there is no price.
@@ -65,6 +66,7 @@ def import_formatted(found: Sequence[Recognised], intake: Intake, said: Said, pr
         DataError: Two rows of one key differ, or candles are of two intervals.
     """
     namer = Namer(intake, said.instrument_id)
+    streams: dict[str, Format] = {}
     candles = _CandleFiles(intake, said, namer)
     for each in found:
         record = each.format
@@ -79,7 +81,14 @@ def import_formatted(found: Sequence[Recognised], intake: Intake, said: Said, pr
             elif reading.holds == "candle":
                 candles.read(each, reading, progress)
             else:
-                _read_rows(each, reading, intake, said, namer, progress)
+                names = _read_rows(each, reading, intake, said, namer, progress)
+                for name in names if reading.holds == "trade" else ():
+                    first = streams.setdefault(name, reading)
+                    if first.name != reading.name:
+                        raise ConfigError(
+                            f"{each.file} has trades of {name}, which another file has as {first.title}: every trade "
+                            f"would come twice; import {first.name} or {reading.name}"
+                        )
     candles.finish()
 
 
@@ -110,13 +119,13 @@ def _leave_out(reading: Reading, record: Format, intake: Intake) -> None:
         reading.leave_out(unsided, intake.tally, "trades whose taker's side is not known")
     for field in record.needs:
         if field in reading.chunk.columns:
-            reading.leave_out(reading.missing(field), intake.tally, f"rows without a {field}")
+            reading.leave_out(reading.missing(field), intake.tally, f"rows without {field}")
 
 
 def _read_rows(
     each: Recognised, record: Format, intake: Intake, said: Said, namer: Namer, progress: Progress | None
-) -> None:
-    """Take the rows of a table with one event a row."""
+) -> set[str]:
+    """Take the rows of a table with one event a row; return the instruments that it holds."""
     file = table_of(each, record, said)
     kind, parse, tally = record.holds, PARSERS[record.holds], intake.tally
     zone, time_format = record_zone(record, said), record_time_format(record, said)
@@ -169,6 +178,7 @@ def _read_rows(
     for each_disorder in disorder.values():
         each_disorder.tell(file.file, tally)
     _tell_ambiguous(file.file, clocks[0], intake)
+    return set(disorder)
 
 
 def _tell_ambiguous(file: str, times: TimeReader, intake: Intake) -> None:
@@ -261,6 +271,12 @@ class _CandleFiles:
         value = float(f"{np.median(ratios):.6g}")
         if np.allclose(ratios, value, rtol=1e-3):
             hints["contract_value"] = f"{value:.12f}".rstrip("0").rstrip(".")
+            listed = self._intake.listed.get(name)
+            if listed is not None and not np.isclose(float(listed.unit), value, rtol=1e-3):
+                self._intake.tally.warn(
+                    f"{name}: its candles show contracts of {hints['contract_value']}, the metadata say "
+                    f"{plain(listed.unit)}"
+                )
 
 
 def _interval(each: Recognised) -> str:

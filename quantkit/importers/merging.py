@@ -124,7 +124,7 @@ class Merge:
         file = np.repeat(np.array([file for file, _ in parts]), [block.size for _, block in parts])
         time_ns = columns["received_ns"]
         key = self._key(columns)
-        if not _is_rising(time_ns, key):
+        if not _is_rising(time_ns, key, is_one_file=len({file for file, _ in parts}) == 1):
             order = np.lexsort((columns["seq"], file, time_ns) if key is None else (columns["seq"], file, key, time_ns))
             columns = {name: column[order] for name, column in columns.items()}
             file = file[order]
@@ -195,12 +195,14 @@ class Merge:
         )
 
 
-def _is_rising(time_ns: NDArray[np.int64], key: Column | None) -> bool:
+def _is_rising(time_ns: NDArray[np.int64], key: Column | None, *, is_one_file: bool) -> bool:
     """Return whether rows are in order and none can be another's repetition."""
     steps = np.diff(time_ns)
     if (steps < 0).any():
         return False
-    return key is not None and bool(((steps > 0) | (np.diff(key) > 0)).all())
+    if key is None:
+        return is_one_file  # without ids equal rows of one file are two
+    return bool(((steps > 0) | (np.diff(key) > 0)).all())
 
 
 def _bits(column: Column) -> Column:

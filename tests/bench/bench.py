@@ -15,6 +15,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+import imports
 import live_book
 import live_control
 import live_decode
@@ -231,6 +232,7 @@ BENCHES = {
     "control": lambda _: live_control.run(),
     "pages": lambda _: live_pages.run(),
     "recorder": lambda _: recorder.run(),
+    "import": imports.bench_import,
 }
 
 

@@ -126,6 +126,18 @@ def test_candles_show_the_contract_value(tmp_path: Path) -> None:
     assert str(Catalog(tmp_path / "data").instruments()["BTC-USDT-SWAP"].contract_value) == "0.01"
 
 
+def test_candles_are_held_against_the_metadata(tmp_path: Path) -> None:
+    """Another contract value than the exchange's list says is told."""
+    rows = [okx_candle(minute, value=0.1) for minute in range(20)]
+    path = plain(tmp_path / "a.csv", csv_of(OKX_CANDLES, rows))
+    listed = plain(
+        tmp_path / "instruments.json",
+        b'[{"id":"BTC-USDT-SWAP","kind":"swap","price_step":"0.1","qty_step":"0.1","contract_value":"0.01"}]',
+    )
+    report = import_files(None, [path], to=tmp_path / "data", instrument_file=listed)
+    assert "BTC-USDT-SWAP: its candles show contracts of 0.1, the metadata say 0.01" in report.warnings
+
+
 def test_one_bar_with_two_closes_is_refused(tmp_path: Path) -> None:
     """Daily and monthly files hold the same bars; where they differ, nobody knows which is right."""
     rows = [okx_candle(minute) for minute in range(20)]

@@ -147,7 +147,7 @@ def test_yahoo_is_adjusted_on_demand(files: dict[str, Path], tmp_path: Path) -> 
     )
     report = bring(tmp_path, path)
     assert report.rows_written == {"yahoo:MSFT candle 1d": 5}
-    assert report.ignored["rows without a open"] == 1
+    assert report.ignored["rows without open"] == 1
     first = stored(tmp_path / "data", "candle")[0]
     assert (first.open, first.high, first.low, first.close, first.volume) == (200.0, 204.0, 198.0, 202.0, 2000.0)
     import_files(None, [path], to=tmp_path / "adjusted", adjust=True)

@@ -144,6 +144,17 @@ def test_a_file_with_one_side_only_is_refused(tmp_path: Path) -> None:
     assert bring(tmp_path, few).rows_written == {"binance:BTC-USDT-SWAP trade": 50}
 
 
+def test_single_and_aggregate_trades_are_not_mixed(tmp_path: Path) -> None:
+    """They would fill one stream with every trade twice, under other ids."""
+    files = binance_samples(tmp_path)
+    with pytest.raises(
+        ConfigError, match=r"every trade would come twice; import binance/futures-aggtrades or binance/futu"
+    ):
+        bring(tmp_path, files["binance/futures-aggtrades"], files["binance/futures-trades"])
+    report = bring(tmp_path, files["binance/futures-aggtrades"], files["binance/spot-trades"])
+    assert sorted(report.rows_written) == ["binance:BTC-USDT trade", "binance:BTC-USDT-SWAP trade"]
+
+
 def test_sizes_of_zero_are_shown_with_their_line(tmp_path: Path) -> None:
     """As in May 2023, when rows were also interleaved by time."""
     rows = [binance_aggregate(number, spot=False) for number in range(60)]
