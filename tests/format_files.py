@@ -390,6 +390,7 @@ def vendor_samples(folder: Path) -> dict[str, Path]:
         f"{at},33,1,4916,5900000000000,5901000000000,5899000000000,5900500000000,{n},ESM5"
         for n, at in enumerate(candle_ns)
     ]
+    duka, shares = [f"{prices},{n}.5" for n in minutes], ("AAPL", "MSFT")
     contents = {
         "kraken/candles": ("XBTUSD_1.csv", csv_of("", kraken)),
         "kraken/trades": ("XBTUSD.csv", csv_of("", [f"{START_S + n}.{n:04d},104000.{n % 9},0.5" for n in minutes])),
@@ -449,6 +450,60 @@ def vendor_samples(folder: Path) -> dict[str, Path]:
             csv_of(
                 "ts_recv,ts_event,rtype,publisher_id,instrument_id,action,side,price,size,channel_id,order_id,flags",
                 [f"{at + 9},{at},160,1,4916,A,B,5900000000000,1,0,{n},0" for n, at in enumerate(candle_ns)],
+            ),
+        ),
+        "dukascopy/candles": (
+            "EURUSD_Candlestick_1_M_BID_01.06.2025-02.06.2025.csv",
+            csv_of(
+                "Gmt time,Open,High,Low,Close,Volume",
+                [f"02.06.2025 {_clock(n)}:00.000,{row}" for n, row in enumerate(duka)],
+            ),
+        ),
+        "dukascopy/local-candles": (
+            "EURUSD_Candlestick_1_M_ASK_01.06.2025-02.06.2025.csv",
+            csv_of(
+                "Local time,Open,High,Low,Close,Volume",
+                [f"02.06.2025 {_clock(n)}:00.000 GMT+0200,{row}" for n, row in enumerate(duka)],
+            ),
+        ),
+        "dukascopy/jforex": (
+            "EURUSD_1 Min_Bid_2025.06.02_2025.06.03.csv",
+            csv_of(
+                "Time (EET),Open,High,Low,Close,Volume",
+                [f"2025.06.02 {_clock(n)}:00,{row}" for n, row in enumerate(duka)],
+            ),
+        ),
+        "dukascopy/ticks": (
+            "EURUSD_Ticks_02.06.2025-02.06.2025.csv",
+            csv_of(
+                "Gmt time,Ask,Bid,AskVolume,BidVolume",
+                [f"02.06.2025 00:00:{n:02d}.{n:03d},1.0352,1.0351,0.75,1.5" for n in minutes],
+            ),
+        ),
+        "polygon/candles": (
+            "2025-06-02.csv.gz",
+            packed(
+                csv_of(
+                    "ticker,volume,open,close,high,low,window_start,transactions",
+                    [f"{name},1{n},200.5,201.25,203,199,{at},7" for n, at in enumerate(candle_ns) for name in shares],
+                )
+            ),
+        ),
+        "polygon/trades": (
+            "trades.csv",
+            csv_of(
+                "ticker,conditions,correction,exchange,id,participant_timestamp,price,sequence_number,sip_timestamp,size",
+                [f'AAPL,"12,37",0,11,{n},{at},200.5,{n},{at + 9},1' for n, at in enumerate(candle_ns)],
+            ),
+        ),
+        "kaggle/bitstamp": (
+            "bitstampUSD_1-min_data_2012-01-01_to_2021-03-31.csv",
+            csv_of(
+                "Timestamp,Open,High,Low,Close,Volume_(BTC),Volume_(Currency),Weighted_Price",
+                [
+                    f"{START_S + 60 * n}," + (f"{prices},0.5,52000,104001" if n % 5 else ",".join(["NaN"] * 7))
+                    for n in minutes
+                ],
             ),
         ),
     }  # fmt: skip

@@ -152,7 +152,7 @@ def import_files(
         unpacked = unpacker.unpacked(paths)
         for what, count in unpacked.left_out.items():
             tally.ignore(what, count)
-        run = ImportRun(intake, said, known, progress)
+        run = ImportRun(unpacker, intake, said, known, progress)
         run.take(unpacked.files, name)
         return intake.commit(to, format_name=name or run.names(), replace=replace)
 

@@ -99,6 +99,12 @@ class ForeignFile:
     def __str__(self) -> str:
         return self.name
 
+    def renamed(self, name: str) -> "ForeignFile":
+        """Return the same file under another name for messages."""
+        return ForeignFile(
+            self.path, name, packed=self.packed, budget=self.budget, layers=self._layers, limits=self._limits
+        )
+
     @property
     def leaf(self) -> str:
         """The name of the innermost file, without folders."""
@@ -270,6 +276,10 @@ class Unpacker:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._stack.close()
+
+    def new_path(self) -> Path:
+        """Return the path of a file of one's own, which lives as long as the import."""
+        return Path(self._stack.enter_context(tempfile.NamedTemporaryFile(prefix="quantkit-")).name)
 
     def unpacked(self, paths: Sequence[Path]) -> Unpacked:
         """Return the data files in some files, packed or plain.

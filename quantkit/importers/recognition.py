@@ -9,6 +9,7 @@ from quantkit.errors import ConfigError
 from quantkit.importers import bars, rows
 from quantkit.importers.archives import DAMAGE, ForeignFile
 from quantkit.importers.formats.record import Format, Table
+from quantkit.importers.price_order import price_order
 from quantkit.importers.tables import ColumnLayout, TableFile, TableForm, normalised
 
 #: A shape without a header line has to fit every one of so many rows.
@@ -317,6 +318,8 @@ def _generic(file: ForeignFile, sample: TextSample) -> Recognised:
     Raises:
         ConfigError: They do not tell, or there are none.
     """
+    if not sample.has_header and (dump := _dump(file, sample)) is not None:
+        return dump
     if not sample.has_header:
         row = sample.delimiter.join(sample.rows[0])[:120] if sample.rows else ""
         raise ConfigError(
@@ -337,6 +340,39 @@ def _generic(file: ForeignFile, sample: TextSample) -> Recognised:
             "Say it with --format candles, trades, tickers, marks or funding (format=...)"
         )
     return Recognised(file, generic(found[0]), f"its columns {', '.join(islice(sample.names, 8))}")
+
+
+#: Candles without a header, in the order that their prices show.
+DUMP: Final = Format(
+    name="plain/candles",
+    title="candles without a header",
+    holds="candle",
+    columns={name: name for name in ("time", "open", "high", "low", "close", "volume")},
+    notes=(
+        "the order of the columns was told by the prices; the volume was taken as coins, or contracts of a contract",
+    ),
+    last_is_open=True,
+)
+_DUMP_WIDTHS: Final = (5, 6)
+
+
+def _dump(file: ForeignFile, sample: TextSample) -> Recognised | None:
+    """Return rows of a stamp, four prices and perhaps a volume as candles, if their prices show which is which."""
+    width = len(sample.rows[0]) if sample.rows else 0
+    prices = " ".join(f"p{place}:number" for place in range(4))
+    shapes = (f"time:stamp {prices}", f"time:stamp {prices} volume:any")
+    if (
+        width not in _DUMP_WIDTHS
+        or Format(name="", title="", holds="none", shapes=shapes).shape_of(sample.rows) is None
+    ):
+        return None
+    rows = sorted(sample.rows, key=lambda row: int(row[0]))
+    order = price_order([[float(cell) for cell in row[1:5]] for row in rows])
+    if order is None:
+        return None
+    names = ("time", *order, "volume")[:width]
+    by = f"its {len(rows):,} rows of a stamp and {', '.join(order)}"
+    return Recognised(file, DUMP, by, TableForm(sample.delimiter, names, sample.skipped))
 
 
 def of_schema(file: ForeignFile) -> Recognised:

@@ -4,13 +4,14 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from quantkit.errors import ConfigError
-from quantkit.importers.archives import ForeignFile
+from quantkit.importers.archives import ForeignFile, Unpacker
 from quantkit.importers.binance import import_binance
 from quantkit.importers.candles import import_candles
 from quantkit.importers.content import check_content, foreign, head_of, is_arrow_table
 from quantkit.importers.formats.record import Format
 from quantkit.importers.formatted import import_formatted
 from quantkit.importers.intake import Intake
+from quantkit.importers.json_lists import is_list, write_table
 from quantkit.importers.okx import import_okx
 from quantkit.importers.recognition import Recognised, of_schema, recognise, sample_of
 from quantkit.importers.record_tables import Said
@@ -25,13 +26,22 @@ class ImportRun:
     """Tells files apart and reads them into an intake.
 
     Args:
+        unpacker: Keeps what has to lie on disk.
         intake: Takes the rows.
         said: By the user.
         formats: Those of the venues and of the user, by name.
         progress: Called while files are read.
     """
 
-    def __init__(self, intake: Intake, said: Said, formats: Mapping[str, Format], progress: Progress | None) -> None:
+    def __init__(
+        self,
+        unpacker: Unpacker,
+        intake: Intake,
+        said: Said,
+        formats: Mapping[str, Format],
+        progress: Progress | None,
+    ) -> None:
+        self._unpacker = unpacker
         self._intake = intake
         self._said = said
         self._formats = formats
@@ -94,6 +104,9 @@ class ImportRun:
             ConfigError: It is of no known format.
         """
         head = head_of(file)
+        if is_list(head):
+            file = write_table(file, self._unpacker.new_path())
+            head = head_of(file)
         what = foreign(head)
         if what is not None:
             raise ConfigError(f"{file} is {what[0]}; {what[1]}")

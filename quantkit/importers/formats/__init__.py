@@ -11,10 +11,13 @@ from quantkit.importers.formats import (
     bybit,
     cryptodatadownload,
     databento,
+    dukascopy,
     histdata,
+    kaggle,
     kraken,
     metatrader,
     okx,
+    polygon,
     stooq,
     tardis,
     tradingview,
@@ -26,7 +29,7 @@ __all__ = ["FORMATS", "Format", "Named", "Table", "load_formats", "register"]
 
 _VENUES: Final = (
     *(okx, binance, bybit, tardis, kraken, cryptodatadownload),
-    *(histdata, metatrader, stooq, yahoo, tradingview, databento),
+    *(histdata, dukascopy, metatrader, stooq, yahoo, tradingview, databento, polygon, kaggle),
 )
 
 #: Every format by its name; `register` adds to them.

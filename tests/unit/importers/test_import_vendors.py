@@ -1,5 +1,6 @@
 """Files of Kraken, CryptoDataDownload, HistData, MetaTrader, stooq, Yahoo, TradingView and Databento."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from format_files import (
 )
 
 from quantkit.clock import time_ns_of
-from quantkit.errors import ConfigError
+from quantkit.errors import ConfigError, ParseError
 from quantkit.events import Candle, Ticker, Trade
 from quantkit.importers import ImportReport, import_files
 from quantkit.instruments import Side
@@ -209,3 +210,71 @@ def test_decimal_commas_and_thousands_are_shown_with_their_line(tmp_path: Path) 
     rows = ['2025-06-02,"1,234.5",1240,1230,1235,1235,5', *(f"2025-06-0{n},1,2,1,2,2,5" for n in range(3, 7))]
     report = bring(tmp_path, plain(tmp_path / "AAPL.csv", csv_of(YAHOO, rows)))
     assert [(row.line, row.why) for row in report.skipped_rows] == [(2, "open '1,234.5' is not a number")]
+
+
+def test_dukascopy_writes_times_in_three_ways(files: dict[str, Path], tmp_path: Path) -> None:
+    """UTC, local with its offset, and Eastern Europe's."""
+    for name, first in (("candles", "00:00"), ("local-candles", "22:00"), ("jforex", "21:00")):
+        report = import_files(None, [files[f"dukascopy/{name}"]], to=tmp_path / name)
+        assert report.rows_written == {"dukascopy:EUR-USD candle 1m": 50}
+        day = "2025-06-02" if name == "candles" else "2025-06-01"
+        assert stored(tmp_path / name, "candle")[0].open_ns == time_ns_of(f"{day}T{first}Z")
+    import_files(None, [files["dukascopy/ticks"]], to=tmp_path / "ticks")
+    at_ns = time_ns_of("2025-06-02T00:00:07Z") + 7_000_000
+    assert stored(tmp_path / "ticks", "ticker")[7] == Ticker(
+        "dukascopy:EUR-USD", at_ns, at_ns, 1.0351, None, 1.0352, None
+    )
+
+
+def test_polygon_has_all_tickers_in_one_file(files: dict[str, Path], tmp_path: Path) -> None:
+    """Close stands before high and low; one ticker can be kept."""
+    report = bring(tmp_path, files["polygon/candles"], only=["polygon:MSFT"])
+    assert report.rows_written == {"polygon:MSFT candle 1m": 50}
+    assert report.ignored == {"rows of other instruments": 50}
+    first = stored(tmp_path / "data", "candle")[0]
+    assert (first.open, first.high, first.low, first.close) == (200.5, 203.0, 199.0, 201.25)
+
+
+def test_kaggle_fills_quiet_minutes_with_nothing(files: dict[str, Path], tmp_path: Path) -> None:
+    """Rows of NaN are left out, and are no gaps."""
+    report = bring(tmp_path, files["kaggle/bitstamp"])
+    assert report.rows_written == {"bitstamp:BTC-USD candle 1m": 40}
+    assert report.ignored == {"rows without open": 10}
+
+
+ORDERS = {
+    "ccxt and freqtrade": ("open", "high", "low", "close"),
+    "jesse and Bitfinex": ("open", "close", "high", "low"),
+    "Coinbase": ("low", "high", "open", "close"),
+}
+
+
+@pytest.mark.parametrize("order", ORDERS.values(), ids=ORDERS)
+@pytest.mark.parametrize("way", ["json", "csv", "newest first"])
+def test_lists_of_candles_are_told_by_their_prices(order: tuple[str, ...], way: str, tmp_path: Path) -> None:
+    """The high is the largest, the low the smallest, the open near to the close before."""
+    rows, bars = [], []
+    for n in range(40):
+        opened = 100 + n % 7 - n % 3
+        closed = 100 + (n + 1) % 7 - (n + 1) % 3 + 0.25
+        bar = {"open": opened, "close": closed, "high": max(opened, closed) + 1, "low": min(opened, closed) - 1}
+        bars.append(bar)
+        rows.append([START_MS + 60_000 * n, *(bar[name] for name in order), 5 + n])
+    given = rows[::-1] if way == "newest first" else rows
+    content = csv_of("", [",".join(map(str, row)) for row in given]) if way == "csv" else json.dumps(given).encode()
+    report = bring(tmp_path, plain(tmp_path / "BTC_USDT-1m.json", content), instrument="X-USDT")
+    assert report.format == "plain/candles"
+    assert report.rows_written == {"X-USDT candle 1m": 39}
+    found = stored(tmp_path / "data", "candle")
+    assert [{name: getattr(each, name) for name in bars[0]} for each in found] == bars[:-1]
+
+
+def test_prices_that_show_no_order_are_asked(tmp_path: Path) -> None:
+    """Too few rows, or prices that never move."""
+    few = [f"{START_MS + 60_000 * n},10,12,9,11,5" for n in range(10)]
+    flat = [f"{START_MS + 60_000 * n},10,10,10,10,5" for n in range(40)]
+    for rows in (few, flat):
+        with pytest.raises(ConfigError, match="it has no header line, and its rows are like 1748736000000,10"):
+            bring(tmp_path, plain(tmp_path / "x.csv", csv_of("", rows)), instrument="X-USDT")
+    with pytest.raises(ParseError, match="the list is no JSON of rows"):
+        bring(tmp_path, plain(tmp_path / "x.json", b"[[1748736000000, 1, 2"), instrument="X-USDT")

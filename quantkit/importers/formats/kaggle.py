@@ -1,0 +1,30 @@
+"""The Bitcoin candles of Bitstamp that Kaggle has had for years."""
+
+from typing import Final
+
+from quantkit.importers.formats.record import Format
+from quantkit.importers.formats.symbols import of_venue
+
+
+def _symbol(lines: list[bytes]) -> str:
+    return "BTCUSD"
+
+
+FORMATS: Final = (
+    Format(
+        name="kaggle/bitstamp",
+        title="Bitstamp candles of Kaggle",
+        holds="candle",
+        headers=("timestamp,open,high,low,close,volume_(btc),volume_(currency),weighted_price",),
+        columns={
+            **{name: name for name in ("open", "high", "low", "close")},
+            "time": "timestamp",
+            "volume": "volume_(btc)",
+        },
+        symbol_of=_symbol,
+        instrument=lambda symbol: of_venue("bitstamp", symbol),
+        # Quiet minutes are rows of NaN.
+        needs=("open", "close"),
+        skips_quiet=True,
+    ),
+)
