@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from quantkit.orders import Fill, Order, OrderState, OrderType, TimeInForce
     from quantkit.portfolio import Portfolio, Position
     from quantkit.report.result import Result
-    from quantkit.storage.catalog import Catalog
+    from quantkit.research.catalog import Catalog
     from quantkit.strategy import Strategy
 
 __version__ = "0.3.0"
@@ -39,7 +39,7 @@ _HOMES = {
     "Book": "quantkit.orderbook",
     "BookUpdate": "quantkit.events",
     "Candle": "quantkit.events",
-    "Catalog": "quantkit.storage.catalog",
+    "Catalog": "quantkit.research.catalog",
     "ConfigError": "quantkit.errors",
     "DataError": "quantkit.errors",
     "FeedError": "quantkit.errors",

@@ -10,7 +10,7 @@ from copy import copy
 from decimal import Decimal
 from fractions import Fraction
 from functools import lru_cache
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +31,8 @@ _TENTH: Final = Decimal("0.1")
 _MOST_TICKS: Final = 1e13
 #: Sum of squared distances from the grid, in ticks, up to which no level can be off it.
 _ALL_ON_GRID: Final = 1e-12
+#: Whole numbers below it are floats.
+_EXACT_FLOATS: Final = 2**53
 
 
 @lru_cache(maxsize=4096)
@@ -295,6 +297,26 @@ class DenseBook:
         book._laid = None if self._laid is None else list(self._laid)
         return book
 
+    def saved(self) -> "SavedBook":
+        """Return the book in a small form, from which `of` makes an equal one."""
+        bids, asks = self._far
+        far = dict(bids), dict(asks)
+        places = np.flatnonzero(self._all_sizes)
+        places = places[(places != WINDOW) & (places != 2 * WINDOW + 1)]  # without the spares
+        edges = self._bid_high, self._ask_low, self._has_stray
+        return SavedBook(self.instrument, self.is_valid, self._base, places, self._all_sizes[places], far, edges)
+
+    @classmethod
+    def of(cls, saved: "SavedBook") -> "DenseBook":
+        """Return the book that was saved."""
+        book = cls(saved.instrument)
+        book.is_valid, book._base = saved.is_valid, saved.base
+        book._all_sizes[saved.places] = saved.sizes
+        book._far_levels = dict(saved.far[0]), dict(saved.far[1])
+        book._bid_high, book._ask_low, book._has_stray = saved.edges
+        book._laid = None
+        return book
+
     # Changing -------------------------------------------------------------------------------------------------
 
     def steps_of(self, prices: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -523,6 +545,24 @@ class DenseBook:
             yield from zip((found + self._base).tolist(), dense[found].tolist(), strict=True)
         yield from ((tick, far[tick]) for tick in sorted(far.keys() - strays, reverse=is_bid))
 
+    def all_levels(self, side: Side) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """Return ticks and sizes of one side from the best price outward, without a step of Python for each."""
+        is_bid = side is Side.BUY
+        dense, far = self._sizes[0 if is_bid else 1], self._far[0 if is_bid else 1]
+        places = np.flatnonzero(dense[:WINDOW])
+        if is_bid:
+            places = places[::-1]
+        ticks, sizes = places + self._base, dense[places]
+        if far:
+            # The far levels come after the dense ones, but for strays.
+            ordered = sorted(far, reverse=is_bid)
+            ticks = np.concatenate((ticks, np.array(ordered, np.int64)))
+            sizes = np.concatenate((sizes, np.array([far[tick] for tick in ordered], np.float64)))
+        if self._has_stray:
+            order = np.argsort(-ticks if is_bid else ticks)
+            ticks, sizes = ticks[order], sizes[order]
+        return ticks, sizes
+
     def size_between(self, side: Side, low: int, high: int) -> float:
         """Return the displayed size of all levels from tick `low` to `high`, both included."""
         sizes = self._sizes[0 if side is Side.BUY else 1]
@@ -563,6 +603,37 @@ class DenseBook:
                 f"{name}: crossed book at {now_ns} ns: bid {price(bid)} > ask {price(ask)}; "
                 "run `quantkit data check` and import the recording again"
             )
+
+
+class SavedBook(NamedTuple):
+    """A dense book in a small form.
+
+    Attributes:
+        instrument, is_valid: The book's.
+        base: First tick of its window.
+        places, sizes: What stands in the window.
+        far: The levels outside of it, bids and asks.
+        edges: Bounds of the dense levels, and whether a far one stands on the market's side of the window.
+    """
+
+    instrument: Instrument
+    is_valid: bool
+    base: int
+    places: NDArray[np.int64]
+    sizes: NDArray[np.float64]
+    far: tuple[Mapping[int, float], Mapping[int, float]]
+    edges: tuple[int, int, bool]
+
+
+def _prices(instrument: Instrument, ticks: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return the floats nearest to numbers of ticks, as `Instrument.price`."""
+    ratio = Fraction(instrument.tick)
+    highest = int(np.abs(ticks).max(initial=0)) * ratio.numerator
+    if max(highest, ratio.denominator) >= _EXACT_FLOATS:
+        return np.array([instrument.price(each) for each in ticks.tolist()], np.float64)
+    # A quotient of whole numbers is correctly rounded.
+    prices: NDArray[np.float64] = (ticks * ratio.numerator) / float(ratio.denominator)
+    return prices
 
 
 #: In a notebook, of each side.
@@ -662,12 +733,15 @@ class Book:
         if self._book is None:
             return self._levels[side][:count].copy()
         book = self._live()
+        if count is None:
+            ticks, sizes = book.all_levels(side)
+            return np.column_stack((_prices(book.instrument, ticks), sizes))
         rows: list[tuple[float, float]] = []
         price = book.instrument.price
-        for ticks, size in book.levels(side):
-            if count is not None and len(rows) >= count:
+        for tick, size in book.levels(side):
+            if len(rows) >= count:
                 break
-            rows.append((price(ticks), size))
+            rows.append((price(tick), size))
         return np.array(rows, np.float64).reshape(-1, 2)
 
     def imbalance(self, levels: int = 1) -> float:

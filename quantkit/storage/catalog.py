@@ -61,6 +61,7 @@ class Holdings(ABC):
         self.watched = manifest.watched
         self.asked = manifest.asked
         self.unguarded = manifest.unguarded
+        self._coverage: dict[Stream, Coverage] | None = None
         # The entries are in order of their streams.
         runs = groupby(self.entries, key=attrgetter(*Stream._fields))
         self._by_stream: dict[Stream, list[FileEntry]] = {Stream(*names): list(run) for names, run in runs}
@@ -99,10 +100,12 @@ class Holdings(ABC):
                 valid[name] = known[-1]
         return valid
 
-    def coverage(self) -> dict[Stream, Coverage]:
+    def coverage(self) -> Mapping[Stream, Coverage]:
         """Return what is held of each stream of market data, in order of kind, instrument and interval."""
-        streams = {stream for stream in (*self._by_stream, *self._watched_by_stream) if stream.kind != "instrument"}
-        return {stream: self._coverage_of(stream) for stream in sorted(streams)}
+        if self._coverage is None:
+            streams = {stream for stream in (*self._by_stream, *self._watched_by_stream) if stream.kind != "instrument"}
+            self._coverage = {stream: self._coverage_of(stream) for stream in sorted(streams)}
+        return self._coverage
 
     def _coverage_of(self, stream: Stream) -> Coverage:
         entries, spans = self._by_stream.get(stream, []), self._watched_by_stream.get(stream, [])

@@ -1,7 +1,7 @@
 """One sealed Parquet file: opened, checked against its manifest line, decoded column by column."""
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Final
 
@@ -21,7 +21,9 @@ from quantkit.storage.schema import (
     META_INTERVAL,
     META_KIND,
     ROW_GROUP_ROWS_MAX,
+    SCHEMA_VERSION,
     TABLES,
+    VERSIONS,
     arrow_type,
     version_of,
 )
@@ -48,6 +50,7 @@ class DataFile:
 
     def __init__(self, root: Root, entry: FileEntry, *, verify_digest: bool = False) -> None:
         import pyarrow.parquet as pq
+        from pyarrow import BufferReader
 
         self.entry = entry
         self.where = root.full(entry.path)
@@ -61,15 +64,19 @@ class DataFile:
                 )
             if verify_digest:
                 self._verify(source)
-            if hashlib.sha256(footer_of(source, size)).hexdigest() != entry.footer_sha256:
+            footer = footer_of(source, size)
+            if hashlib.sha256(footer).hexdigest() != entry.footer_sha256:
                 raise DataError(
                     f"{self.where}: the Parquet footer differs from what the manifest says; the file was changed or "
                     "damaged, restore or import it again"
                 )
             source.seek(0)
+            # The footer that was compared is the one that counts, and is not read again.
+            metadata = pq.read_metadata(BufferReader(footer))
             # Memory maps are faster still, but a file that shrinks under one kills the process.
-            self._parquet = pq.ParquetFile(source, page_checksum_verification=True)
-            metadata = self._parquet.metadata
+            self._parquet = pq.ParquetFile(
+                source, metadata=metadata, page_checksum_verification=True, pre_buffer=not root.is_local
+            )
             schema = self._parquet.schema_arrow
             sizes = [metadata.row_group(i).num_rows for i in range(metadata.num_row_groups)]
         self._version = version_of(schema.metadata, self.where)
@@ -107,6 +114,15 @@ class DataFile:
                     return int(statistics.min_raw), int(statistics.max_raw)
         return None
 
+    def level_count(self) -> int:
+        """Return how many levels the rows of a book have, of both sides, by the footer."""
+        with translated(self.where):
+            chunks: Any = [self._parquet.metadata.row_group(group) for group in range(self.group_count)]
+            columns = [chunk.column(index) for chunk in chunks for index in range(chunk.num_columns)]
+            return sum(
+                each.num_values for each in columns if each.path_in_schema.startswith(("bid_prices", "ask_prices"))
+            )
+
     def array(self, group: int, name: str) -> Any:
         """Return one column of today's schema of one row group as an Arrow array.
 
@@ -121,6 +137,27 @@ class DataFile:
                 f"not {self.group_rows(group)}; the file is damaged, restore or import it again"
             )
         return array
+
+    def table(self, groups: Sequence[int], names: Sequence[str]) -> Any:
+        """Return columns of today's schema of some row groups as an Arrow table, read at once.
+
+        Raises:
+            DataError: The bytes are damaged.
+        """
+        from pyarrow import Table, concat_tables
+
+        if self._version is not VERSIONS[SCHEMA_VERSION]:
+            parts = [Table.from_pydict({name: self.array(group, name) for name in names}) for group in groups]
+            return concat_tables(parts, promote_options="default")
+        with translated(self.where):
+            table = self._parquet.read_row_groups(list(groups), columns=list(names))
+            wanted = sum(map(self.group_rows, groups))
+            if table.num_rows != wanted:
+                raise DataError(
+                    f"{self.where}: holds {table.num_rows} rows where {wanted} should be; the file is damaged, restore "
+                    "or import it again"
+                )
+            return table.select(list(names))
 
     def column(self, group: int, name: str) -> Column:
         """Return a column of scalars as numpy, unchecked.

@@ -30,6 +30,7 @@ _PLAIN_VERSION: Final = 2
 #: A Parquet file ends with its footer's length and the mark `PAR1`.
 _FOOTER_END_BYTES: Final = 8
 _FOOTER_LENGTH_BYTES: Final = 4
+_FOOTER_GUESS_BYTES: Final = 16_384
 
 _Stamp: TypeAlias = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
 _Number: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
@@ -201,8 +202,13 @@ def footer_of(file: BinaryIO, size_bytes: int) -> bytes:
 
     A length that cannot be gives the whole file's tail that can, whose digest is then not the footer's.
     """
-    file.seek(max(0, size_bytes - _FOOTER_END_BYTES))
-    length = int.from_bytes(file.read(_FOOTER_LENGTH_BYTES), "little")
+    # Most footers are shorter than this, so that one read does, which in an object store is one request.
+    begin = max(0, size_bytes - _FOOTER_GUESS_BYTES)
+    file.seek(begin)
+    tail = file.read(size_bytes - begin)
+    length = int.from_bytes(tail[-_FOOTER_END_BYTES:][:_FOOTER_LENGTH_BYTES], "little")
+    if _FOOTER_END_BYTES + length <= len(tail):
+        return tail[len(tail) - _FOOTER_END_BYTES - length :]
     file.seek(max(0, size_bytes - _FOOTER_END_BYTES - length))
     return file.read()
 

@@ -76,8 +76,18 @@ class Root:
 
     @property
     def is_local(self) -> bool:
-        """Whether it is a folder of this machine."""
+        """Whether the files lie on this machine."""
         return self._local is not None
+
+    def place(self, relative: str) -> str:
+        """Return the path of a file within the file system, for a reader of its own.
+
+        Raises:
+            DataError: A link leads out of the folder.
+        """
+        if self._local is not None:
+            self._inside(self._local / relative)
+        return self.full(relative)
 
     @property
     def filesystem(self) -> Any:

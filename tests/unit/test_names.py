@@ -8,7 +8,7 @@ import quantkit
 
 PACKAGE = Path(quantkit.__file__).parent
 #: Names of types that may be used twice, with the reason.
-TWICE: dict[str, str] = {}
+TWICE: dict[str, str] = {"Catalog": "the public one is the stored one with what research reads from it"}
 #: Names that hide what a file holds.
 EMPTY_NAMES = frozenset({"util", "utils", "helper", "helpers", "common", "misc", "tools"})
 
