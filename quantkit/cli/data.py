@@ -21,11 +21,12 @@ def data_ls(folder: str, *, is_json: bool) -> None:
     from quantkit.report.tables import print_streams, stream_rows
     from quantkit.storage.catalog import Catalog
 
-    rows = stream_rows(Catalog(folder))
+    catalog = Catalog(folder)
+    rows = stream_rows(catalog)
     if is_json:
         print_json(encoded(rows))
     else:
-        print_streams(rows, folder, console_of())
+        print_streams(rows, str(catalog.root), console_of())
 
 
 @data.command("check")
@@ -40,13 +41,48 @@ def data_check(folder: str, *, is_json: bool) -> None:
     from quantkit.storage.catalog import Catalog
     from quantkit.storage.quality import check
 
-    findings = check(Catalog(folder))
+    catalog = Catalog(folder)
+    findings = check(catalog)
     if is_json:
         print_json(encoded(findings))
     else:
-        print_findings(findings, folder, console_of())
+        print_findings(findings, str(catalog.root), console_of())
     if any(finding.severity == "error" for finding in findings):
         click.get_current_context().exit(RUN_FAILED)
+
+
+@data.command("sql")
+@click.argument("question", metavar="SELECT")
+@click.argument("folder", default="data", metavar="[DIR]")
+@click.option("--csv", "is_csv", is_flag=True, help="Print all rows as CSV.")
+@as_json
+def data_sql(question: str, folder: str, *, is_csv: bool, is_json: bool) -> None:
+    """Answer a question in SQL. DIR defaults to data.
+
+    Each kind of rows is a view: trade, candle, book, ticker, mark, funding, gap, ... with a column `instrument`. Needs
+    DuckDB: pip install 'quantkit[sql]'.
+
+    quantkit data sql "select instrument, count(*) from trade group by all"
+    """
+    import csv
+    from io import StringIO
+
+    from quantkit.report.tables import print_answer
+    from quantkit.research.sql import plain_rows, sql
+    from quantkit.storage.catalog import Catalog
+
+    answer = sql(Catalog(folder), question)
+    rows = plain_rows(answer)
+    if is_json:
+        print_json(encoded(rows))
+    elif is_csv:
+        text = StringIO()
+        writer = csv.DictWriter(text, answer.column_names, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+        click.echo(text.getvalue(), nl=False)
+    else:
+        print_answer(answer.column_names, rows, console_of())
 
 
 @data.command("rebuild")

@@ -1,8 +1,8 @@
 """Printed tables about data: streams of a folder, findings of a check, the outcome of an import."""
 
 from collections import Counter
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Final
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
+#: Of an answer, on a terminal.
+_SHOWN_ROWS: Final = 200
 _STYLES: Final = {"error": "bold red", "warning": "yellow", "info": "dim"}
 
 
@@ -77,6 +79,20 @@ def print_streams(rows: Sequence[StreamRow], root: str, console: "Console") -> N
     console.print(f"[dim]{counted(len(rows), 'stream')}, {total[0]:,} rows, {size(total[1])} in {escaped(root)}[/dim]")
     if any(row.has_holes for row in rows):
         console.print("[yellow]*[/] [dim]whole days or months are missing; see[/dim] quantkit data check")
+
+
+def print_answer(names: Sequence[str], rows: Sequence[Mapping[str, Any]], console: "Console") -> None:
+    """Print the first rows of a question's answer as a table, numbers to the right."""
+    shown = rows[:_SHOWN_ROWS]
+    numbers = {name for name in names if all(isinstance(row[name], int | float | None) for row in shown)}
+    table = _table()
+    for name in names:
+        table.add_column(escaped(name), justify="right" if name in numbers else "left", overflow="fold")
+    for row in shown:
+        table.add_row(*("" if row[name] is None else escaped(str(row[name])) for name in names))
+    console.print(table)
+    if len(rows) > len(shown):
+        console.print(f"[dim]and {len(rows) - len(shown):,} more rows; --csv or --json print all of them[/dim]")
 
 
 def print_findings(findings: Sequence[Finding], root: str, console: "Console") -> None:

@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from threading import Lock
 from typing import Any, Final
 
 import numpy as np
@@ -46,7 +47,7 @@ class DataFile:
         DataError: It is missing, damaged, or not what the manifest says.
     """
 
-    __slots__ = ("_parquet", "_types", "_version", "entry", "first_rows", "where")
+    __slots__ = ("_parquet", "_reading", "_types", "_version", "entry", "first_rows", "where")
 
     def __init__(self, root: Root, entry: FileEntry, *, verify_digest: bool = False) -> None:
         import pyarrow.parquet as pq
@@ -54,6 +55,7 @@ class DataFile:
 
         self.entry = entry
         self.where = root.full(entry.path)
+        self._reading = Lock()
         source = root.open(entry.path)
         with translated(self.where):
             size = source.size()
@@ -187,7 +189,9 @@ class DataFile:
             raise DataError(f"{self.where}: column {name} {error}") from None
 
     def _read(self, group: int, name: str) -> Any:
-        chunks = self._parquet.read_row_group(group, columns=[name], use_threads=False).column(0)
+        # One reader at a time: the next row group may be read ahead on another thread.
+        with self._reading:
+            chunks = self._parquet.read_row_group(group, columns=[name], use_threads=False).column(0)
         return chunks.chunk(0) if chunks.num_chunks == 1 else chunks.combine_chunks()
 
     def _verify(self, source: Any) -> None:
@@ -281,6 +285,11 @@ class RowGroup:
         self.rows = RowSource(file.where, self.received_ns, file.first_rows[index])
         check_order(self.received_ns, self.rows)
         self._columns["received_ns"] = self.received_ns
+
+    @property
+    def decoded(self) -> tuple[str, ...]:
+        """The columns that have been asked for."""
+        return tuple(self._columns)
 
     def column(self, name: str) -> Column:
         """Return a column as `columns.KIND_COLUMNS` names it.

@@ -11,6 +11,7 @@ import numpy as np
 from quantkit.errors import ConfigError, DataError
 from quantkit.events import EVENT_TYPES, MarketEvent
 from quantkit.rows.columns import Block, Column, Stream
+from quantkit.storage.ahead import read_ahead
 from quantkit.storage.catalog import Catalog
 from quantkit.storage.files import DataFile, RowGroup, row_groups
 
@@ -46,7 +47,8 @@ def read_blocks(
 
     One block comes from one row group, cut to at most `block_rows` rows. Only `received_ns` is decoded at first; every
     other column is decoded, and checked for values that are never stored, when a block is first asked for it. Blocks
-    of a row group share what was decoded, and memory stays bounded by the row groups whose blocks are still held.
+    of a row group share what was decoded, and memory stays bounded by the row groups whose blocks are still held. Of
+    files that are not on this machine the next row group is read ahead on a thread.
 
     Args:
         catalog: Where the rows lie.
@@ -62,20 +64,25 @@ def read_blocks(
             raises it too.
     """
     checked_rows(block_rows)
+    groups = _groups(catalog, stream, start_ns, end_ns, verify_digest=verify_digest)
     last_ns: int | None = None
+    for group in groups if catalog.root.is_local else read_ahead(groups):
+        block = _block_of(stream, group)
+        stamps = block.column("received_ns")
+        if last_ns is not None and stamps[0] < last_ns:
+            raise group.rows.error(0, f"{stream}: files overlap in time; `quantkit data check` lists them")
+        last_ns = int(stamps[-1])
+        first = int(np.searchsorted(stamps, start_ns, side="left"))
+        stop = int(np.searchsorted(stamps, end_ns, side="right"))
+        for at in range(first, stop, block_rows):
+            yield block.slice(at, min(at + block_rows, stop))
+
+
+def _groups(catalog: Catalog, stream: Stream, start_ns: int, end_ns: int, *, verify_digest: bool) -> Iterator[RowGroup]:
+    """Yield the row groups that may have rows of a span, across files."""
     for entry in catalog.files(stream, start_ns, end_ns):
         file = DataFile(catalog.root, entry, verify_digest=verify_digest)
-        outside = partial(_lies_outside, file, stream, start_ns, end_ns)
-        for group in row_groups(file, outside):
-            block = _block_of(stream, group)
-            stamps = block.column("received_ns")
-            if last_ns is not None and stamps[0] < last_ns:
-                raise group.rows.error(0, f"{stream}: files overlap in time; `quantkit data check` lists them")
-            last_ns = int(stamps[-1])
-            first = int(np.searchsorted(stamps, start_ns, side="left"))
-            stop = int(np.searchsorted(stamps, end_ns, side="right"))
-            for at in range(first, stop, block_rows):
-                yield block.slice(at, min(at + block_rows, stop))
+        yield from row_groups(file, partial(_lies_outside, file, stream, start_ns, end_ns))
 
 
 def _lies_outside(file: DataFile, stream: Stream, start_ns: int, end_ns: int, index: int) -> bool:

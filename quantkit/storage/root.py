@@ -1,20 +1,23 @@
 """The folder of a catalog's files, local or in an object store."""
 
+import hashlib
 import os
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
 from quantkit.errors import ConfigError, DataError
 from quantkit.portable import check_new
+from quantkit.storage.places import scrubbed, secrets_of, shown
 
 #: Folders with this prefix hold files that are still being written; every Parquet tool passes over them.
 STAGING_PREFIX: Final = ".staging-"
 _LOCK: Final = ".lock"
 _CHUNK_BYTES: Final = 1 << 20
+_OBJECT_STORES: Final = frozenset({"s3", "gcs", "abfs"})
 #: A lock that is a link would be made wherever it points; Windows has no such flag, and links only for administrators.
 NO_LINK: Final[int] = getattr(os, "O_NOFOLLOW", 0)
 
@@ -38,16 +41,22 @@ class Root:
         path: Folder within the file system.
         filesystem: A `pyarrow.fs.FileSystem`; None is the machine's own.
 
-    A local file appears by rename, so it is there whole or not at all. In an object store an upload has the same
-    effect, but nothing keeps two writers apart: let one write at a time.
+    A local file appears by rename, so it is there whole or not at all. Elsewhere a file is uploaded under another name,
+    compared with what was sealed, and moved to its own by the store: an upload that is cut off, by an exception or by
+    the end of its process, leaves nothing under a name that somebody reads. Local writers wait for each other. In an
+    object store nothing makes them wait; the second of two that meet is refused when its turn comes to replace the
+    manifest, unless both do so within the moment that this takes, which the loser is then told.
     """
 
-    __slots__ = ("_filesystem", "_local", "path")
+    __slots__ = ("_filesystem", "_guarded", "_local", "_secrets", "_shown", "path")
 
-    def __init__(self, path: str | Path, filesystem: Any = None) -> None:
+    def __init__(self, path: str | Path, filesystem: Any = None, *, uri: str = "") -> None:
         self._filesystem = filesystem
         self._local = Path(path) if filesystem is None else None
         self.path = str(path)
+        self._shown = shown(uri) if uri else self.path
+        self._secrets = secrets_of(uri)
+        self._guarded: tuple[str, bytes | None] | None = None  # a file that nobody else may replace, as it was read
 
     @classmethod
     def of(cls, root: "str | Path | Root") -> "Root":
@@ -68,11 +77,23 @@ class Root:
         try:
             filesystem, path = fs.FileSystem.from_uri(text)
         except (ArrowException, OSError, ValueError) as error:
-            raise ConfigError(f"{text}: not a place that can be opened: {first_line(error)}") from error
-        return cls(path, None if isinstance(filesystem, fs.LocalFileSystem) else filesystem)
+            what = scrubbed(first_line(error), (text, *secrets_of(text)))
+            raise ConfigError(f"{shown(text)}: not a place that can be opened: {what}") from None
+        if isinstance(filesystem, fs.LocalFileSystem):
+            return cls(path)
+        if not path.strip("/"):
+            raise ConfigError(f"{shown(text)}: names no folder; write for example s3://bucket/data")
+        return cls(path, filesystem, uri=text)
 
     def __str__(self) -> str:
-        return self.path
+        return self._shown
+
+    def __repr__(self) -> str:
+        return f"Root({self._shown!r})"
+
+    def _told(self, error: BaseException) -> str:
+        """Return an exception's first line without what is secret."""
+        return scrubbed(first_line(error), self._secrets)
 
     @property
     def is_local(self) -> bool:
@@ -151,7 +172,7 @@ class Root:
                 f"{self.full(relative)}: the file is missing though the manifest lists it; restore or import it again"
             ) from None
         except OSError as error:
-            raise DataError(f"{self.full(relative)}: cannot be opened: {first_line(error)}") from error
+            raise DataError(f"{self.full(relative)}: cannot be opened: {self._told(error)}") from error
 
     def read(self, relative: str) -> bytes | None:
         """Return a file's bytes, None when it is not there.
@@ -159,13 +180,18 @@ class Root:
         Raises:
             DataError: It is there and cannot be read.
         """
-        if not self.exists(relative):
-            return None
         if self._local is not None:
+            if not self.exists(relative):
+                return None
             with self._readable(relative):
                 return self._inside(self._local / relative).read_bytes()
-        with self.open(relative) as file, self._readable(relative):
-            return bytes(file.read())
+        with self._readable(relative):
+            try:
+                file = self.filesystem.open_input_file(self.full(relative))
+            except FileNotFoundError:
+                return None
+            with file:
+                return bytes(file.read())
 
     def files(self) -> list[str]:
         """Return every file below the root, relative to it, sorted; folders that are links are not entered."""
@@ -185,7 +211,7 @@ class Root:
         try:
             yield
         except OSError as error:
-            raise DataError(f"{self.full(relative)}: cannot be read: {first_line(error)}") from error
+            raise DataError(f"{self.full(relative)}: cannot be read: {self._told(error)}") from error
 
     # Writing --------------------------------------------------------------------------------------------------
 
@@ -196,7 +222,7 @@ class Root:
             yield
         except OSError as error:
             raise DataError(
-                f"{self.full(relative)}: cannot be written: {first_line(error)}; free space or permit it"
+                f"{self.full(relative)}: cannot be written: {self._told(error)}; free space or permit it"
             ) from error
 
     def staging(self) -> Path:
@@ -214,24 +240,92 @@ class Root:
             # On the root's own file system, since a rename is atomic only within one.
             return Path(tempfile.mkdtemp(prefix=STAGING_PREFIX, dir=self._local))
 
-    def publish(self, staged: Path, relative: str) -> None:
+    def publish(self, staged: Path, relative: str, sha256: str = "") -> None:
         """Let a finished, synced local file appear under `relative`, in place of what may be there.
 
+        Args:
+            staged: The file, in a folder of `staging`.
+            relative: Its name from now on.
+            sha256: Its digest as it was sealed; what is uploaded has to agree with it.
+
         Raises:
-            DataError: The file system refuses, or a link leads out of the folder.
+            DataError: The file system refuses, a link leads out of the folder, the file is not what was sealed, or
+                another writer has replaced a guarded file.
         """
+        if self._local is None:
+            self._upload(staged, relative, sha256)
+            return
         with self.translated(relative):
-            if self._local is not None:
-                target = self._local / relative
-                self._inside(target, of=target.parent)
-                target.parent.mkdir(parents=True, exist_ok=True)
-                staged.replace(target)
-                return
-            parent = self.full(relative).rpartition("/")[0]
-            self.filesystem.create_dir(parent, recursive=True)
-            with staged.open("rb") as source, self.filesystem.open_output_stream(self.full(relative)) as sink:
-                while chunk := source.read(_CHUNK_BYTES):
-                    sink.write(chunk)
+            target = self._local / relative
+            self._inside(target, of=target.parent)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            staged.replace(target)
+
+    def _upload(self, staged: Path, relative: str, sha256: str) -> None:
+        """Upload a file once under another name, look at it, and have the store move it to its own."""
+        # Random like the local folder's, so that two writers do not meet there.
+        aside = self.full(f"{STAGING_PREFIX}{staged.parent.name}/{staged.name}")
+        with self.translated(relative):
+            try:
+                digest = self._send(staged, aside)
+                size = self.filesystem.get_file_info(aside).size
+                if size != staged.stat().st_size or (sha256 and digest != sha256):
+                    raise DataError(
+                        f"{self.full(relative)}: what was uploaded is not what was sealed ({size} bytes); nothing has "
+                        "changed, write it again"
+                    )
+                content = staged.read_bytes() if self._is_guarded(relative) else b""
+                self._refuse_other_writer(relative)
+                self._make_folder(relative)
+                self.filesystem.move(aside, self.full(relative))
+                if content:
+                    self._look_again(relative, content)
+            except BaseException:
+                # An output stream that is left publishes what it has: here that is a name that nobody reads.
+                with suppress(OSError):
+                    self.filesystem.delete_file(aside)
+                raise
+
+    def _send(self, staged: Path, target: str) -> str:
+        """Upload a file and return the digest of what was sent."""
+        digest = hashlib.sha256()
+        if not self._is_object_store:
+            self.filesystem.create_dir(target.rpartition("/")[0], recursive=True)
+        with staged.open("rb") as source, self.filesystem.open_output_stream(target) as sink:
+            while chunk := source.read(_CHUNK_BYTES):
+                digest.update(chunk)
+                sink.write(chunk)
+        return digest.hexdigest()
+
+    @property
+    def _is_object_store(self) -> bool:
+        # Folders there would be objects without a content, which listings show.
+        return self.filesystem.type_name in _OBJECT_STORES
+
+    def _make_folder(self, relative: str) -> None:
+        if not self._is_object_store:
+            self.filesystem.create_dir(self.full(relative).rpartition("/")[0], recursive=True)
+
+    def _is_guarded(self, relative: str) -> bool:
+        return self._guarded is not None and self._guarded[0] == relative
+
+    def _refuse_other_writer(self, relative: str) -> None:
+        if self._guarded is None or self._guarded[0] != relative or self.read(relative) == self._guarded[1]:
+            return
+        raise DataError(
+            f"{self.full(relative)}: another writer has replaced it meanwhile; nothing of these rows has become "
+            "visible. Let one writer at a time into an object store, and write them again"
+        )
+
+    def _look_again(self, relative: str, content: bytes) -> None:
+        """Refuse to have written if another writer did so at the same moment, without what this one wrote."""
+        there = self.read(relative)
+        if there == content or set(content.splitlines()) <= set((there or b"").splitlines()):
+            return
+        raise DataError(
+            f"{self.full(relative)}: another writer replaced it at the same moment, and its rows are the visible ones; "
+            "let one writer at a time into an object store, and write these again"
+        )
 
     def remove(self, relative: str) -> None:
         """Delete a file; one that is gone already is fine.
@@ -263,10 +357,18 @@ class Root:
                 sync_folder(folder)
 
     @contextmanager
-    def locked(self) -> Iterator[None]:
-        """Hold off other local writers of the same root while the manifest is read and replaced."""
+    def locked(self, relative: str = "") -> Iterator[None]:
+        """Hold off other local writers of the same root while a file is read and replaced; elsewhere, notice them.
+
+        Args:
+            relative: The file, which is read anew within.
+        """
         if self._local is None:
-            yield
+            self._guarded = (relative, self.read(relative)) if relative else None
+            try:
+                yield
+            finally:
+                self._guarded = None
             return
         with self.translated(_LOCK):
             self._local.mkdir(parents=True, exist_ok=True)

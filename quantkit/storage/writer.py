@@ -190,7 +190,7 @@ class Writer:
         staging = self._open_staging()
         with self._aborting():
             staged = [file for stream, spool in self._spools.items() for file in _finished(stream, spool)]
-            with self._root.locked(), self._root.translated():
+            with self._root.locked(MANIFEST), self._root.translated():
                 entries = self._publish(staging, staged)
         self._close()
         return entries
@@ -243,7 +243,7 @@ class Writer:
             def publish(file: Staged, source: str, notes: dict[str, str | int]) -> None:
                 path = free_path(self._root, file.folder, {entry.path for entry in stored})
                 undo.callback(self._root.remove, path)
-                self._root.publish(file.file, path)
+                self._root.publish(file.file, path, file.seal.sha256)
                 entries.append(file.entry(path, source, notes))
 
             gone: list[FileEntry] = []

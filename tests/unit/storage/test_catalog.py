@@ -238,6 +238,8 @@ class _Deaf:
     def get_file_info(self, _: object) -> Any:
         raise OSError("the server does not answer")
 
+    open_input_file = get_file_info
+
 
 class _Breaking:
     """A file system whose connection breaks while a file is read."""

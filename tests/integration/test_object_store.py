@@ -1,0 +1,398 @@
+"""A data folder in an object store, moto's server: equal results, few requests, no half object whatever happens."""
+
+import gc
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+import traceback
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+import quantkit as qk
+from quantkit.cli import main
+from quantkit.clock import NS_PER_DAY, time_ns_of
+from quantkit.errors import DataError
+from quantkit.instruments import Instrument
+from quantkit.research.catalog import Catalog
+from quantkit.rows.columns import Block, Stream
+from quantkit.storage.reader import read_blocks
+from quantkit.storage.root import Root
+from quantkit.storage.writer import Writer
+
+pytest.importorskip("moto.server", reason="moto is not installed: pip install 'quantkit[ci]'")
+pytestmark = pytest.mark.service
+
+BTC = "BTC-USDT-SWAP"
+START_NS = time_ns_of("2026-01-01")
+DAYS = 4
+KEY, SECRET = "AKIASHOWNNOWHERE", "s3cr3t/never+shown"
+
+
+class Store:
+    """A server of objects, and what it was asked.
+
+    Attributes:
+        port: Its port.
+        log: Its log, a line for each request.
+    """
+
+    def __init__(self, log: Path) -> None:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
+        self.log = log
+        command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(self.port)]
+        with log.open("wb") as sink:
+            self._process = subprocess.Popen(command, stdout=sink, stderr=sink, env=os.environ | {"PYTHONPATH": ""})
+        deadline = time.monotonic() + 60
+        while True:
+            try:
+                with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/moto-api/data.json"):
+                    return
+            except OSError:
+                assert time.monotonic() < deadline, log.read_text()
+                time.sleep(0.05)
+
+    def url(self, folder: str, *, key: str = KEY, secret: str = SECRET) -> str:
+        quoted = urllib.request.quote(secret, safe="")
+        options = f"scheme=http&endpoint_override=127.0.0.1%3A{self.port}&region=us-east-1"
+        return f"s3://{key}:{quoted}@bucket/{folder}?{options}"
+
+    def requests(self, since: int = 0) -> list[tuple[str, str]]:
+        """Method and path of each request, from a length of the log on."""
+        text = self.log.read_text()[since:]
+        # Some answers are coloured.
+        return re.findall(r'"(?:\x1b\[[\d;]*m)*(GET|PUT|POST|HEAD|DELETE) /(\S*) HTTP', text)
+
+    def objects(self, folder: str) -> list[str]:
+        from pyarrow import fs
+
+        root = Root.of(self.url(folder))
+        found = root.filesystem.get_file_info(fs.FileSelector(root.path, recursive=True, allow_not_found=True))
+        return sorted(info.path.removeprefix(f"{root.path}/") for info in found if info.is_file)
+
+    def close(self) -> None:
+        self._process.terminate()
+        self._process.wait(30)
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
+    from pyarrow import fs
+
+    served = Store(tmp_path_factory.mktemp("store") / "log.txt")
+    try:
+        place = {"scheme": "http", "endpoint_override": f"127.0.0.1:{served.port}", "region": "us-east-1"}
+        fs.S3FileSystem(access_key=KEY, secret_key=SECRET, allow_bucket_creation=True, **place).create_dir("bucket")
+        yield served
+    finally:
+        served.close()
+
+
+def fill(root: Any, *, days: int = DAYS, rows: int = 3_000, begin: int = 0, **options: Any) -> None:
+    """Write days of trades in small row groups, one a file."""
+    with Writer(root, row_group_rows=500, **options) as writer:
+        writer.write_instrument(Instrument(BTC, kind="swap", price_step="0.1", qty_step="0.001"))
+        for day in range(begin, begin + days):
+            rng = np.random.default_rng(day)
+            stamps = START_NS + day * NS_PER_DAY + np.sort(rng.integers(0, NS_PER_DAY, rows))
+            columns = {
+                "received_ns": stamps,
+                "exchange_ns": stamps - 1_000,
+                "price": np.round(100 + np.cumsum(rng.integers(-1, 2, rows)) / 10, 1),
+                "qty": rng.integers(1, 100, rows) / 1000,
+                "side": rng.integers(0, 2, rows).astype(np.int8),
+                "trade_id": np.arange(rows) + day * rows,
+            }
+            writer.write(Block(Stream("trade", BTC), rows, columns))
+
+
+class Every(qk.Strategy):
+    """Buys and sells now and then."""
+
+    def on_start(self) -> None:
+        self.subscribe_trades(BTC)
+        self.seen = 0
+
+    def on_trade(self, trade: qk.Trade) -> None:
+        self.seen += 1
+        if self.seen % 500 == 0:
+            self.buy(BTC, 0.01) if self.seen % 1000 else self.sell(BTC, 0.01)
+
+
+@pytest.fixture(scope="module")
+def filled(store: Store, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same rows in a folder and in the store, at `data`."""
+    folder = tmp_path_factory.mktemp("filled") / "data"
+    fill(folder)
+    fill(store.url("data"))
+    return folder
+
+
+def test_a_run_is_the_same_and_reads_what_it_needs(store: Store, filled: Path) -> None:
+    """One day of four: its file, its metadata, the manifest, and of nothing else a byte; the next block comes ahead."""
+    span = {"start": "2026-01-02", "end": "2026-01-02T23:59:59"}
+    local = qk.backtest(Every(), data=filled, **span)
+    since = len(store.log.read_text())
+    remote = qk.backtest(Every(), data=store.url("data"), **span)
+    asked = store.requests(since)
+    assert remote.hash == local.hash
+    assert len(local.fills) > 3
+    assert remote.config["data_files"] == local.config["data_files"]
+    parts = {
+        part
+        for method, path in asked
+        if method == "GET"
+        for part in re.findall(r"date=([\d-]+)", urllib.request.unquote(path))
+    }
+    assert parts == {"2026-01-02"}
+    assert {method for method, _ in asked} <= {"GET", "HEAD"}
+    # Six row groups of six columns, opened twice at most.
+    assert len(asked) < 70
+    assert store.objects("data") == sorted([*(entry.path for entry in Catalog(filled).entries), "manifest.jsonl"]), (
+        "no folder has become an object"
+    )
+
+
+def test_the_command_line_takes_the_url(
+    store: Store, filled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And shows no secret of it, in what it prints and in what it keeps."""
+    strategy = tmp_path / "every.py"
+    strategy.write_text(
+        "import quantkit as qk\n\n\nclass Every(qk.Strategy):\n    def on_start(self):\n"
+        f"        self.subscribe_trades({BTC!r})\n\n    def on_trade(self, trade):\n        pass\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    done = CliRunner().invoke(main, ["backtest", str(strategy), "--data", store.url("data"), "--json"])
+    assert done.exit_code == 0, done.output
+    assert f"s3://bucket/data?scheme=http&endpoint_override=127.0.0.1%3A{store.port}&region=us-east-1" in done.output
+    listed = CliRunner().invoke(main, ["data", "ls", store.url("data")])
+    assert listed.exit_code == 0, listed.output
+    kept = b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
+    for text in (done.output, listed.output, kept.decode(errors="replace")):
+        assert KEY not in text
+        assert SECRET not in text
+        assert urllib.request.quote(SECRET, safe="") not in text
+
+
+def test_research_reads_the_same(store: Store, filled: Path) -> None:
+    near, far = Catalog(filled), Catalog(store.url("data"))
+    span = ("2026-01-02T12:00", "2026-01-03T12:00")
+    assert far.trades(BTC, *span).arrow().equals(near.trades(BTC, *span).arrow())
+    since = len(store.log.read_text())
+    table = (
+        far.trades(BTC, "2026-01-02T12:00", "2026-01-02T12:10", columns=["price"]).scan().to_table(columns=["price"])
+    )
+    assert (
+        table.to_pydict()
+        == near.trades(BTC, "2026-01-02T12:00", "2026-01-02T12:10").arrow().select(["price"]).to_pydict()
+    )
+    assert all("date" not in path or "2026-01-02" in path for _, path in store.requests(since))
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "s3://{key}:{secret}@bucket/data?scheme=http&endpoint_override=127.0.0.1%3A1&region=us-east-1",
+        "s3://{key}:{secret}@bucket/data?scheme=http&endpoint_override=127.0.0.1%3A1&nonsense={secret}",
+        "s4://{key}:{secret}@bucket/data",
+        "s3://{key}:{secret}@",
+    ],
+)
+def test_errors_show_no_secret(url: str) -> None:
+    """A dead server, an option that is none, a scheme that is none."""
+    secret = urllib.request.quote(SECRET, safe="")
+    with pytest.raises(qk.QuantkitError) as caught:
+        Catalog(url.format(key=KEY, secret=secret))
+    whole = "".join(traceback.format_exception(caught.value))
+    for hidden in (KEY, SECRET, secret):
+        assert hidden not in str(caught.value)
+        assert hidden not in whole
+
+
+# Writing ------------------------------------------------------------------------------------------------------
+
+
+def test_what_is_replaced_goes_when_the_new_is_listed(store: Store, tmp_path: Path) -> None:
+    fill(store.url("replaced"), days=1)
+    fill(store.url("replaced"), days=1, rows=2_000, replace=True)
+    fill(tmp_path, days=1)
+    fill(tmp_path, days=1, rows=2_000, replace=True)
+    far, near = Catalog(store.url("replaced")), Catalog(tmp_path)
+    assert [entry.sha256 for entry in far.entries] == [entry.sha256 for entry in near.entries]
+    assert store.objects("replaced") == sorted([*(entry.path for entry in near.entries), "manifest.jsonl"])
+    assert far.trades(BTC).arrow().equals(Catalog(tmp_path).trades(BTC).arrow())
+
+
+@pytest.mark.parametrize("fault", [OSError("the line broke"), KeyboardInterrupt(), MemoryError()])
+def test_an_exception_in_an_upload_leaves_no_half_object(
+    store: Store, monkeypatch: pytest.MonkeyPatch, fault: BaseException
+) -> None:
+    """A stream that an exception leaves publishes what it has; here under no name that anybody reads."""
+    name = f"broken-{type(fault).__name__}"
+    fill(store.url(name), days=1)
+    before = store.objects(name)
+    content = Root.of(store.url(name)).read("manifest.jsonl")
+    send = Root._send
+
+    def sent(self: Root, staged: Path, target: str) -> str:
+        if "part-" not in target and "rows-" not in target:
+            return send(self, staged, target)
+        with self.filesystem.open_output_stream(target) as sink:
+            sink.write(staged.read_bytes()[:100])
+            raise fault
+
+    monkeypatch.setattr(Root, "_send", sent)
+    with pytest.raises(DataError if isinstance(fault, OSError) else type(fault)):
+        fill(store.url(name), days=1, begin=1)
+    assert store.objects(name) == before
+    assert Root.of(store.url(name)).read("manifest.jsonl") == content
+    monkeypatch.undo()
+    fill(store.url(name), days=1, begin=1)
+    assert sum(entry.rows for entry in Catalog(store.url(name)).entries if entry.kind == "trade") == 6_000
+
+
+def test_a_stream_that_is_collected_leaves_no_half_object(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is closed by the garbage collector, which publishes it."""
+    name = "collected"
+    fill(store.url(name), days=1)
+    before = store.objects(name)
+
+    def sent(self: Root, staged: Path, target: str) -> str:
+        sink = self.filesystem.open_output_stream(target)
+        sink.write(staged.read_bytes()[:100])
+        del sink
+        gc.collect()
+        raise OSError("lost")
+
+    monkeypatch.setattr(Root, "_send", sent)
+    with pytest.raises(DataError, match="cannot be written: lost"):
+        fill(store.url(name), days=1, begin=1)
+    assert store.objects(name) == before
+
+
+def test_an_upload_that_is_not_what_was_sealed_is_refused(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A disk that gives back other bytes than it was given."""
+    name = "rotten"
+    fill(store.url(name), days=1)
+    before = store.objects(name)
+    send = Root._send
+
+    def sent(self: Root, staged: Path, target: str) -> str:
+        content = bytearray(staged.read_bytes())
+        content[50] ^= 1
+        staged.write_bytes(content)
+        return send(self, staged, target)
+
+    monkeypatch.setattr(Root, "_send", sent)
+    with pytest.raises(DataError, match="what was uploaded is not what was sealed"):
+        fill(store.url(name), days=1, begin=1)
+    assert store.objects(name) == before
+
+
+_KILLED = """
+import os, signal, sys
+sys.path[:0] = {paths!r}
+from pathlib import Path
+from quantkit.storage.root import Root
+import test_object_store as tests
+
+send, count = Root._send, int(sys.argv[2])
+
+def sent(self, staged, target):
+    global count
+    count -= 1
+    if count == 0:
+        sink = self.filesystem.open_output_stream(target)
+        sink.write(staged.read_bytes()[:100])
+        os.kill(os.getpid(), signal.SIGKILL)
+    return send(self, staged, target)
+
+Root._send = sent
+tests.fill(sys.argv[1], days=2, begin=1)
+"""
+
+
+@pytest.mark.parametrize("uploads", [1, 2, 3])
+def test_a_killed_writer_leaves_the_rows_before(store: Store, uploads: int) -> None:
+    """In its first file, its second, and the manifest; the next writer goes on, and nothing is twice."""
+    name = f"killed-{uploads}"
+    fill(store.url(name), days=1)
+    root = Root.of(store.url(name))
+    content = root.read("manifest.jsonl")
+    paths = [str(Path(__file__).parent), *filter(None, sys.path)]
+    script = _KILLED.format(paths=paths)
+    done = subprocess.run(
+        [sys.executable, "-c", script, store.url(name), str(uploads)], check=False, capture_output=True
+    )
+    assert done.returncode == -signal.SIGKILL, done.stderr.decode()
+    assert root.read("manifest.jsonl") == content
+    catalog = Catalog(store.url(name))
+    assert catalog.trades(BTC).arrow().num_rows == 3_000
+    fill(store.url(name), days=2, begin=1)
+    catalog = Catalog(store.url(name))
+    assert catalog.trades(BTC).arrow().num_rows == 9_000
+    assert {row["trade_id"] for row in catalog.trades(BTC, columns=["trade_id"]).arrow().to_pylist()} == set(
+        range(9_000)
+    )
+
+
+def test_the_second_of_two_writers_is_refused(store: Store) -> None:
+    """It had read the manifest before the first one replaced it."""
+    name = "two"
+    fill(store.url(name), days=1)
+    send = Root._send
+
+    def sent(self: Root, staged: Path, target: str) -> str:
+        if staged.name == "manifest.jsonl":
+            Root._send = send  # type: ignore[method-assign]
+            fill(store.url(name), days=1, begin=2)
+        return send(self, staged, target)
+
+    Root._send = sent  # type: ignore[method-assign]
+    try:
+        with pytest.raises(DataError, match="another writer has replaced it meanwhile"):
+            fill(store.url(name), days=1, begin=1)
+    finally:
+        Root._send = send  # type: ignore[method-assign]
+    days = [entry.first_ns // NS_PER_DAY for entry in Catalog(store.url(name)).entries if entry.kind == "trade"]
+    assert [day - START_NS // NS_PER_DAY for day in days] == [0, 2]
+    assert len(store.objects(name)) == 4, "the refused writer's files are gone"
+    fill(store.url(name), days=1, begin=1)
+    assert len(Catalog(store.url(name)).entries) == 4
+
+
+@pytest.mark.usefixtures("filled")
+def test_the_next_block_is_fetched_while_the_present_one_is_in_use(store: Store) -> None:
+    """Requests for it are there before anybody asked for it, and none for the one after it."""
+    blocks = read_blocks(Catalog(store.url("data")), Stream("trade", BTC), start_ns=0, end_ns=2**62)
+    for _ in range(3):
+        next(blocks).column("price")
+    # The fourth's stamps and prices come by themselves; then the thread waits.
+    seen = settled(store)
+    fourth = next(blocks)
+    fourth.column("price")
+    assert len(store.requests()) - seen <= 2, "those are of the fifth"
+    blocks.close()
+
+
+def settled(store: Store) -> int:
+    """Wait until no more requests come, and return how many there were."""
+    seen, since, deadline = -1, time.monotonic(), time.monotonic() + 20
+    while time.monotonic() < deadline and time.monotonic() - since < 0.5:
+        now = len(store.requests())
+        if now != seen:
+            seen, since = now, time.monotonic()
+        time.sleep(0.02)
+    return seen
