@@ -49,6 +49,7 @@ VALUES: Final = {
 OWN_VALUES: Final = {
     "get_index_tickers": {"instId": "BTC-USDT"},
     "get_index_candlesticks": {"instId": "BTC-USDT"},
+    "get_market_data_history": {"dateAggrType": "daily", "instFamilyList": "BTC-USDT"},
 }
 #: A flat account has no such order, and no position mode is called 1.
 OKX_CODES: Final = {"get_order": "51603", "get_algo_order_details": "51603", "set_position_mode": "51000"}
