@@ -1,5 +1,6 @@
 """Trades of an instrument from the exchange's daily files, whose days are cut at 16:00 UTC, as those of UTC days."""
 
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
@@ -91,5 +92,7 @@ class DayFiles:
         names = ("received_ns", "exchange_ns", *KIND_COLUMNS["trade"])
         blocks = list(read_blocks(Catalog(data), stream, start_ns=span[0], end_ns=span[1] - 1))
         columns = {name: np.concatenate([block.column(name) for block in blocks] or [np.empty(0)]) for name in names}
+        # Years of days would fill the disk for temporary files.
+        shutil.rmtree(data)
         order = np.lexsort((columns["trade_id"], columns["received_ns"]))
         return Block(stream, len(order), {name: column[order] for name, column in columns.items()})

@@ -11,11 +11,12 @@ import pytest
 from simulation.virtual import simulate, virtual_loop
 
 from quantkit.clock import NS_PER_DAY, NS_PER_S, time_ns_of
-from quantkit.collect.day_files import days_of
+from quantkit.collect.day_files import DayFiles, days_of
 from quantkit.feeds.okx.config import OkxConfig
 from quantkit.feeds.okx.errors import OkxError, OkxServerError
 from quantkit.feeds.okx.rest.archive import ArchiveFile
 from quantkit.feeds.okx.rest.rest import OkxRest
+from quantkit.instruments import Instrument
 
 NOON_NS = time_ns_of("2026-01-10T12:00:00")
 DAY = NOON_NS // NS_PER_DAY
@@ -61,6 +62,31 @@ def test_a_day_of_utc_lies_in_two_files() -> None:
     assert list(days_of((border_ns - 30 * NS_PER_S, border_ns - 20 * NS_PER_S))) == [DAY, DAY + 1]
     assert list(days_of((border_ns + 30 * NS_PER_S, border_ns + 40 * NS_PER_S))) == [DAY, DAY + 1]
     assert list(days_of((border_ns + 90 * NS_PER_S, border_ns + 100 * NS_PER_S))) == [DAY + 1]
+
+
+def test_only_the_files_that_the_next_day_needs_stay_on_disk(tmp_path: Path) -> None:
+    """A download of years does not fill the disk for temporary files."""
+    pair = Instrument("BTC-USDT", price_step="0.1", qty_step="0.1")
+    rows = [f"BTC-USDT,{day},buy,1.5,2,{day * 86_400_000 + 1000},0" for day in range(DAY, DAY + 3)]
+    text = "\n".join(["instrument_name,trade_id,side,price,size,created_time,source", *rows, ""])
+    listed = [
+        {"filename": f"BTC-USDT-trades-2026-01-{10 + day}.zip", "url": f"http://127.0.0.1:1/{day}"} for day in range(4)
+    ]
+    data = [{"details": [{"groupDetails": listed}]}]
+    listing = httpx2.Response(200, json={"code": "0", "msg": "", "data": data})
+    server = Files(listing, *[httpx2.Response(200, content=packed(text)) for _ in range(4)])
+
+    async def main() -> list[list[int]]:
+        async with OkxRest(OkxConfig(url="http://127.0.0.1:1"), transport=server) as rest:
+            files, found = DayFiles(rest, pair, tmp_path), []
+            for day in range(DAY, DAY + 3):
+                block = await files.trades((day * NS_PER_DAY, (day + 1) * NS_PER_DAY))
+                assert block is not None
+                found.append([block.size, len(list(tmp_path.iterdir()))])
+            return found
+
+    # Of each day one trade, from two files; both hold it, and it counts once.
+    assert simulate(main()) == [[1, 2]] * 3
 
 
 @pytest.mark.parametrize(
