@@ -37,6 +37,14 @@ _LINE_EVERY_NS: Final = 10_000_000_000
 @click.option(
     "--min-free", default="1GB", show_default=True, metavar="SIZE", help="End before a disk has less room than this."
 )
+@click.option(
+    "--redundant",
+    type=int,
+    default=1,
+    show_default=True,
+    metavar="N",
+    help="Connections of each channel, merged: one loses what another has.",
+)
 @click.option("--no-compact", is_flag=True, help="Leave the files of a day as they are when it is over.")
 @click.option("--beat", default="1s", show_default=True, metavar="TIME", help="Time between two lines of --json.")
 @okx_options
@@ -52,6 +60,7 @@ def record(
     keep_tape: str,
     tape: str | None,
     min_free: str,
+    redundant: int,
     beat: str,
     region: "Region | None",
     url: str | None,
@@ -86,6 +95,7 @@ def record(
         min_free_bytes=size_of(min_free),
         beat_ns=duration_ns(beat),
         is_compacting=not no_compact,
+        redundant=redundant,
         work=None if tape is None else Path(tape),
     )
     config = okx_of(is_demo=is_demo, region=region, url=url, ca_file=ca_file)

@@ -18,6 +18,7 @@ from quantkit.feeds.live_clock import LiveClock
 from quantkit.feeds.live_intake import LiveIntake, RecorderSettings
 from quantkit.feeds.live_source import OPEN_END_NS, LiveSource
 from quantkit.feeds.recorder import Recorder
+from quantkit.feeds.redundant import RedundantSource
 from quantkit.feeds.row_tape import Listening, RowTape
 from quantkit.feeds.taken import TakenRows
 from quantkit.storage.root import Root
@@ -59,6 +60,7 @@ class Collector:
         if not instruments:
             raise ConfigError("no instrument is named; name at least one, as BTC-USDT-SWAP")
         self._source = source
+        self._said_by = f"{source.title} live"  # in the manifest
         self._names = list(dict.fromkeys(instruments))
         self._channels = channels
         self._settings = settings or RecordSettings()
@@ -103,9 +105,7 @@ class Collector:
         except OSError as error:
             raise DataError(f"{staging} cannot be cleared: {error.strerror or error}") from error
         self._keeper.check_room()
-        recovered = recover(
-            self._tape.folder, self._root, source=f"{self._source.title} live", staging=self._work / "staging"
-        )
+        recovered = recover(self._tape.folder, self._root, source=self._said_by, staging=self._work / "staging")
         self._keeper.recovered(recovered)
         ahead_ns = recovered.last_ns - self._wall()
         if ahead_ns > 0:
@@ -119,10 +119,13 @@ class Collector:
 
     def _record(self, recovered: Recovered, duration_ns: int | None) -> Ended:
         after = _After(self._wall, recovered.last_ns + 1)
+        times = self._settings.redundant
         intake = LiveIntake(
-            self._source,
+            self._source if times == 1 else RedundantSource(self._source, times),
             tape=self._tape,
-            settings=RecorderSettings(self._root, rotate_s=float("inf"), staging=self._work / "staging", is_taped=True),
+            settings=RecorderSettings(
+                self._root, self._said_by, rotate_s=float("inf"), staging=self._work / "staging", is_taped=True
+            ),
             clock=LiveClock(after, input_log=None, taken=TakenRows(after, OPEN_END_NS), sender=""),
             wall=after,
             stop=self._stop,

@@ -11,6 +11,7 @@ from quantkit.errors import ConfigError
 #: A collector's own folder in a data folder: its tape, and files that are being written.
 WORK: Final = ".record"
 _HOUR_NS: Final = 60 * NS_PER_MIN
+_REDUNDANT_MAX: Final = 5
 
 
 class RecordSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -23,6 +24,7 @@ class RecordSettings(msgspec.Struct, frozen=True, kw_only=True):
         min_free_bytes: With less room on a disk than that, the collector ends.
         beat_ns: Between two heartbeats.
         is_compacting: Whether the files of a day become one when it is over.
+        redundant: How many connections carry each channel; what one of them loses another one has.
         work: The collector's own folder; None for `.record` in the data folder.
 
     Raises:
@@ -35,6 +37,7 @@ class RecordSettings(msgspec.Struct, frozen=True, kw_only=True):
     min_free_bytes: int = 1 << 30
     beat_ns: int = NS_PER_S
     is_compacting: bool = True
+    redundant: int = 1
     work: Path | None = None
 
     def __post_init__(self) -> None:
@@ -45,6 +48,8 @@ class RecordSettings(msgspec.Struct, frozen=True, kw_only=True):
             )
         if self.keep_tape_ns < 0 or self.min_free_bytes < 0 or self.beat_ns < 1:
             raise ConfigError("times to keep, space and the time between heartbeats cannot be negative")
+        if not 1 <= self.redundant <= _REDUNDANT_MAX:
+            raise ConfigError(f"a channel is carried by 1 to {_REDUNDANT_MAX} connections, not {self.redundant}")
         if self.keep_ns is not None and self.keep_ns < NS_PER_DAY:
             raise ConfigError(f"rows are kept for a day at least; {delay_text(self.keep_ns)} is shorter")
 

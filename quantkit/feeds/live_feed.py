@@ -94,7 +94,7 @@ class LiveFeed(LiveCatalog):
         self._intake = LiveIntake(
             source,
             tape=FrameTape(None if folder is None else folder / FRAMES),
-            settings=None if folder is None else RecorderSettings(folder / DATA),
+            settings=None if folder is None else RecorderSettings(folder / DATA, f"{source.title} live"),
             clock=self.clock,
             wall=wall,
             stop=self._is_asked,

@@ -20,12 +20,14 @@ class RecorderSettings(NamedTuple):
 
     Attributes:
         root: The data folder.
+        source: Where the rows come from, for the manifest.
         rotate_s: Seconds between commits.
         staging: A folder of the caller's own for files that are being written.
         is_taped: Whether the tape holds the rows themselves.
     """
 
     root: Path | Root
+    source: str
     rotate_s: float = 300.0
     staging: Path | None = None
     is_taped: bool = False
@@ -64,7 +66,6 @@ class LiveIntake:
         self.recorder: Recorder | None = None
         self.receiver = Receiver(source, tape=tape, clock=clock, wall=wall, stop=stop, batch_ns=batch_ns)
         self._settings = settings
-        self._title = source.title
 
     def open(self) -> Sequence[Instrument]:
         """Take hold of the tape and the folder, connect, and return the instruments as the exchange lists them now.
@@ -75,10 +76,8 @@ class LiveIntake:
         """
         self.tape.open()
         if self._settings is not None:
-            root, rotate_s, staging, is_taped = self._settings
-            self.recorder = Recorder(
-                root, source=f"{self._title} live", rotate_s=rotate_s, staging=staging, is_taped=is_taped
-            )
+            root, source, rotate_s, staging, is_taped = self._settings
+            self.recorder = Recorder(root, source=source, rotate_s=rotate_s, staging=staging, is_taped=is_taped)
         receiver = self.receiver
         receiver.start()
         # What the exchange says now is known from now on.
