@@ -11,7 +11,7 @@ from quantkit.collect.beats import Beat, Beats, BeatViewer, Began, Ended
 from quantkit.collect.channels import POLLED, streams_of
 from quantkit.collect.housekeeping import Housekeeper
 from quantkit.collect.recovery import Recovered, outages, recover
-from quantkit.collect.settings import WORK, RecordSettings
+from quantkit.collect.settings import RecordSettings
 from quantkit.errors import ConfigError, DataError, FeedClosedError, QuantkitError
 from quantkit.events import Gap, InstrumentChange, MarketEvent, Row
 from quantkit.feeds.live_clock import LiveClock
@@ -21,7 +21,7 @@ from quantkit.feeds.recorder import Recorder
 from quantkit.feeds.redundant import RedundantSource
 from quantkit.feeds.row_tape import Listening, RowTape
 from quantkit.feeds.taken import TakenRows
-from quantkit.storage.root import Root
+from quantkit.storage.root import WORK, Root
 
 #: Rows of a batch at most. Batches come at least so far apart, which costs less CPU; the tape has the rows at once.
 _BATCH_ROWS: Final = 16_384

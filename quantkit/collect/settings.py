@@ -8,8 +8,6 @@ import msgspec
 from quantkit.clock import NS_PER_DAY, NS_PER_MIN, NS_PER_S, delay_text
 from quantkit.errors import ConfigError
 
-#: A collector's own folder in a data folder: its tape, and files that are being written.
-WORK: Final = ".record"
 _HOUR_NS: Final = 60 * NS_PER_MIN
 _REDUNDANT_MAX: Final = 5
 

@@ -15,6 +15,8 @@ from quantkit.storage.places import scrubbed, secrets_of, shown
 
 #: Folders with this prefix hold files that are still being written; every Parquet tool passes over them.
 STAGING_PREFIX: Final = ".staging-"
+#: A collector's own folder in a data folder: its tape, and files that it is writing. Nobody else looks into it.
+WORK: Final = ".record"
 _LOCK: Final = ".lock"
 _CHUNK_BYTES: Final = 1 << 20
 _OBJECT_STORES: Final = frozenset({"s3", "gcs", "abfs"})
@@ -194,10 +196,14 @@ class Root:
                 return bytes(file.read())
 
     def files(self) -> list[str]:
-        """Return every file below the root, relative to it, sorted; folders that are links are not entered."""
+        """Return every file below the root, relative to it, sorted.
+
+        A collector's own files are left out, and folders that are links are not entered.
+        """
         if self._local is not None:
             found = (Path(folder) / name for folder, _, names in os.walk(self._local) for name in names)
-            return sorted(path.relative_to(self._local).as_posix() for path in found if path.is_file())
+            ours = (path.relative_to(self._local) for path in found if path.is_file())
+            return sorted(path.as_posix() for path in ours if path.parts[0] != WORK)
         from pyarrow import fs
 
         selector = fs.FileSelector(self.path, allow_not_found=True, recursive=True)

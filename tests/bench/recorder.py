@@ -82,7 +82,7 @@ def collected(seconds: int) -> dict[str, Any]:
         cpu_s = time.process_time() - begun_s
         server.terminate()
         assert not ended.error, ended.error
-        stored = sum(held.rows for held in Catalog(folder).coverage().values())
+        stored = sum(h.rows for s, h in Catalog(folder).coverage().items() if s.kind not in ("gap", "instrument"))
         files = sum(path.stat().st_size for path in Path(folder).rglob("*.parquet"))
     assert watcher.last is not None
     half = watcher.samples[len(watcher.samples) // 2 :]

@@ -13,7 +13,6 @@ import pytest
 from click.testing import CliRunner, Result
 
 from quantkit.cli import main
-from quantkit.collect.settings import WORK
 from quantkit.events import Gap, PositionTier
 from quantkit.feeds.recording import NOT_RECORDED
 from quantkit.rows.columns import Stream
@@ -21,6 +20,7 @@ from quantkit.sandbox import faults
 from quantkit.sandbox.server import SandboxServer
 from quantkit.storage.catalog import Catalog
 from quantkit.storage.reader import read_events
+from quantkit.storage.root import WORK
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
 SWAP = "BTC-USDT-SWAP"

@@ -17,7 +17,6 @@ from campaign import scaled
 
 from quantkit.clock import wall_ns
 from quantkit.collect.recovery import recover
-from quantkit.collect.settings import WORK
 from quantkit.events import Gap, MarketEvent
 from quantkit.feeds.recording import NOT_RECORDED
 from quantkit.feeds.row_tape import RowTape
@@ -27,7 +26,7 @@ from quantkit.sandbox.server import SandboxServer
 from quantkit.storage.catalog import Catalog
 from quantkit.storage.files import DataFile
 from quantkit.storage.reader import read_blocks
-from quantkit.storage.root import Root
+from quantkit.storage.root import WORK, Root
 
 pytestmark = [
     pytest.mark.skipif(not hasattr(os, "fork"), reason="the test forks its collectors"),

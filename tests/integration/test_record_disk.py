@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from quantkit.collect.settings import WORK
 from quantkit.sandbox.generated import GeneratedMarket
 from quantkit.sandbox.server import SandboxServer
 from quantkit.storage.catalog import Catalog
 from quantkit.storage.files import DataFile
 from quantkit.storage.reader import read_blocks
+from quantkit.storage.root import WORK
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="limits and mounts of POSIX systems")
 RECORD = ("record", "BTC-USDT-SWAP", "ETH-USDT-SWAP", "--channels", "trades,books,tickers", "--json", "--beat", "20ms")

@@ -15,7 +15,7 @@ from quantkit.storage.catalog import Catalog
 from quantkit.storage.manifest import MANIFEST, dump, load
 from quantkit.storage.quality import check
 from quantkit.storage.reader import read_events
-from quantkit.storage.root import Root
+from quantkit.storage.root import WORK, Root
 from quantkit.storage.writer import Writer
 
 START_NS = time_ns_of("2026-01-01")
@@ -135,3 +135,11 @@ def test_a_manifest_names_only_files_of_its_folder(tmp_path: Path, path: str) ->
     (tmp_path / MANIFEST).write_bytes(dump(held._replace(entries=entries)))
     with pytest.raises(DataError, match="may not leave the folder"):
         Catalog(tmp_path)
+
+
+def test_a_collectors_own_folder_is_nobody_elses(tmp_path: Path) -> None:
+    """What it is writing is no file of the data folder."""
+    (tmp_path / WORK / "staging").mkdir(parents=True)
+    (tmp_path / WORK / "staging" / "rows.parquet").write_bytes(b"")
+    (tmp_path / "other.parquet").write_bytes(b"")
+    assert Root(tmp_path).files() == ["other.parquet"]
