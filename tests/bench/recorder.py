@@ -29,8 +29,10 @@ SERVER = """
 import sys
 from quantkit.sandbox.benchmark import BenchmarkMarket
 from quantkit.sandbox.server import SandboxServer
-from quantkit.sandbox.log import ExchangeLog
-with SandboxServer(market=BenchmarkMarket(float(sys.argv[1]))) as server:
+from quantkit.sandbox.rules import Rules
+# On a busy machine it is this process that is late: nothing shall be cut off for it.
+rules = Rules(write_buffer_bytes=256 << 20)
+with SandboxServer(market=BenchmarkMarket(float(sys.argv[1])), rules=rules) as server:
     print(server.url, flush=True)
     sys.stdin.read()
 """
