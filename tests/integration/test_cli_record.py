@@ -4,7 +4,7 @@ import json
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -13,8 +13,12 @@ import pytest
 from click.testing import CliRunner, Result
 
 from quantkit.cli import main
-from quantkit.events import Gap, PositionTier
+from quantkit.collect import record
+from quantkit.events import Gap, PositionTier, Row
+from quantkit.feeds.recorder import Recorder
 from quantkit.feeds.recording import NOT_RECORDED
+from quantkit.feeds.replay import ReplayFeed
+from quantkit.rows.batch import Subscription
 from quantkit.rows.columns import Stream
 from quantkit.sandbox import faults
 from quantkit.sandbox.server import SandboxServer
@@ -86,6 +90,34 @@ def test_what_is_counted_is_in_the_folder(sandbox: SandboxServer, tmp_path: Path
     assert len([line for line in lines if line["event"] == "sealed"]) >= 2
     (tape,) = (tmp_path / "data" / WORK / "tape").glob("*.tape")
     assert tape.stat().st_size < 100
+
+
+def test_a_replay_of_the_recording_is_the_live_sequence(
+    sandbox: SandboxServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Row for row, in one order over all streams, over commits and files."""
+    seen: list[Row] = []
+    store = record._store
+
+    def tee(recorder: Recorder, rows: Sequence[Row]) -> None:
+        seen.extend(rows)
+        store(recorder, rows)
+
+    monkeypatch.setattr(record, "_store", tee)
+    channels = ("--channels", "trades,books,tickers,marks,candles-1s")
+    done = run(*words(sandbox, tmp_path / "data", *channels, "--for", "3s", "--roll", "1s"))
+    assert done.exit_code == 0, done.output
+    feed = ReplayFeed(tmp_path / "data")
+    feed.subscribe([Subscription(stream, 0, 2**62) for stream in feed.coverage()])
+    found: list[Row] = []
+    for batch in feed.batches():
+        rows: list[Row | None] = [None] * len(batch)
+        for block, positions in zip(batch.blocks, batch.positions, strict=True):
+            for position, event in zip(positions.tolist(), block.events(), strict=True):
+                rows[position] = event
+        found += [row for row in rows if row is not None]
+    assert found == seen
+    assert {type(row).__name__ for row in found} >= {"BookUpdate", "Candle", "Mark", "Ticker", "Trade"}
 
 
 def test_a_second_run_goes_on_and_names_what_it_missed(sandbox: SandboxServer, tmp_path: Path) -> None:
