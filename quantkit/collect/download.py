@@ -21,7 +21,6 @@ from quantkit.collect.past import HistoryPart, found_in, pages_of
 from quantkit.collect.plan import KindOf, StreamTask, Wish, first_ns, pairs_of, parts_of, source_of, tasks_of, unfit
 from quantkit.collect.present import rows_now
 from quantkit.collect.report import DownloadReport, Hole, StreamReport
-from quantkit.collect.settings import WORK
 from quantkit.collect.spans import TimeSpan, joined
 from quantkit.errors import ConfigError
 from quantkit.events import MarketEvent
@@ -33,7 +32,7 @@ from quantkit.instruments import Instrument
 from quantkit.rows.columns import Block
 from quantkit.storage.catalog import Catalog
 from quantkit.storage.manifest import MANIFEST
-from quantkit.storage.root import Root
+from quantkit.storage.root import WORK, Root
 from quantkit.storage.tape import has_writer
 from quantkit.storage.writer import Writer
 

@@ -22,7 +22,7 @@ _REMEMBERED: Final = 8_192
 _NEVER: Final = 2**63
 
 _SeriesRow: TypeAlias = Any  # any row of the market but a book's update or a gap
-_Key: TypeAlias = tuple[str, str, str]
+_SeriesKey: TypeAlias = tuple[str, str, str]
 
 
 class RowMerger:
@@ -45,7 +45,7 @@ class RowMerger:
     def __init__(self, receivers: int, *, hold_ns: int = HOLD_NS) -> None:
         self._receivers = receivers
         self._hold_ns = hold_ns
-        self._series: dict[_Key, _Series] = {}
+        self._series: dict[_SeriesKey, _Series] = {}
         self._books: dict[str, _Book] = {}
         #: The changes of each instrument's metadata, and how many of them each receiver has told.
         self._changes: dict[str, list[dict[str, Any]]] = {}

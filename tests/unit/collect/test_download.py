@@ -9,7 +9,6 @@ from simulation.virtual import EPOCH_NS
 import quantkit as qk
 from quantkit.clock import NS_PER_DAY, NS_PER_MIN, NS_PER_S
 from quantkit.collect.download import SETTLED_NS
-from quantkit.collect.settings import WORK
 from quantkit.errors import ConfigError
 from quantkit.events import FeeRate, Funding, Mark, OpenInterest, PositionTier, PriceLimit, Trade
 from quantkit.feeds.okx.errors import OkxRequestError, OkxServerError
@@ -21,6 +20,7 @@ from quantkit.sandbox import faults
 from quantkit.storage.catalog import Catalog
 from quantkit.storage.quality import check
 from quantkit.storage.reader import read_events
+from quantkit.storage.root import WORK
 
 HOUR_NS = 60 * NS_PER_MIN
 MONTH = (EPOCH_NS - 31 * NS_PER_DAY, EPOCH_NS)
