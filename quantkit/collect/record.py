@@ -10,7 +10,7 @@ from quantkit.clock import iso_of, wall_ns
 from quantkit.collect.beats import Beat, Beats, BeatViewer, Began, Ended
 from quantkit.collect.channels import POLLED, streams_of
 from quantkit.collect.housekeeping import Housekeeper
-from quantkit.collect.recovery import Recovered, outages, recover
+from quantkit.collect.recovery import Recovered, last_trades, outages, recover
 from quantkit.collect.settings import RecordSettings
 from quantkit.errors import ConfigError, DataError, FeedClosedError, QuantkitError
 from quantkit.events import Gap, InstrumentChange, MarketEvent, Row
@@ -107,6 +107,7 @@ class Collector:
         self._keeper.check_room()
         recovered = recover(self._tape.folder, self._root, source=self._said_by, staging=self._work / "staging")
         self._keeper.recovered(recovered)
+        self._tape.know(last_trades(self._root, recovered.marks))
         ahead_ns = recovered.last_ns - self._wall()
         if ahead_ns > 0:
             self._notes.append(

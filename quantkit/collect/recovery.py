@@ -2,7 +2,7 @@
 
 from collections.abc import Collection
 from pathlib import Path
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from quantkit.events import EVENT_KINDS, Gap, InstrumentChange, MarketEvent
 from quantkit.feeds.recording import NOT_RECORDED, Commits, channel_of, stream_of
@@ -10,8 +10,14 @@ from quantkit.feeds.row_tape import Listening, read_rows
 from quantkit.instruments import Instrument
 from quantkit.rows.columns import Stream
 from quantkit.storage import manifest
+from quantkit.storage.catalog import Catalog
+from quantkit.storage.files import DataFile
 from quantkit.storage.manifest import FileEntry
 from quantkit.storage.root import Root
+
+_ALL_NS: Final = 2**62
+#: So many of the last trades may come again.
+_TRADES: Final = 1_000
 
 
 class Recovered(NamedTuple):
@@ -95,6 +101,30 @@ def recover(tape: Path, root: Root, *, source: str, staging: Path) -> Recovered:
         raise
     _raise_marks(marks, commits)
     return Recovered(rows, entries, marks)
+
+
+def last_trades(root: Root, marks: Collection[Stream]) -> dict[str, frozenset[int]]:
+    """Return the ids of the last trades that are recorded, by instrument.
+
+    Args:
+        root: The data folder.
+        marks: The streams that were listened to.
+
+    Raises:
+        DataError: A file is damaged.
+    """
+    streams = [stream for stream in marks if stream.kind == "trade"]
+    if not streams:
+        return {}
+    catalog = Catalog(root)
+    found: dict[str, frozenset[int]] = {}
+    for stream in streams:
+        entries = catalog.files(stream, -_ALL_NS, _ALL_NS)
+        if entries:
+            file = DataFile(root, entries[-1])
+            ids = file.column(file.group_count - 1, "trade_id")[-_TRADES:].tolist()
+            found[stream.instrument] = frozenset(each for each in ids if each)
+    return found
 
 
 def _raise_marks(marks: dict[Stream, int], commits: Commits) -> None:

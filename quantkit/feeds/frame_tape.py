@@ -36,8 +36,8 @@ class LiveTape(Protocol):
         """Keep a payload of the client for the next `flush`."""
         ...
 
-    def take(self, deliveries: Sequence[Sequence[Row]]) -> None:
-        """Keep rows for the next `flush`, where rows are kept."""
+    def take(self, deliveries: Sequence[Sequence[Row]]) -> Sequence[Sequence[Row]]:
+        """Keep rows for the next `flush`, where rows are kept, and return those that are to be handed over then."""
         ...
 
     def flush(self) -> bool:
@@ -88,8 +88,9 @@ class FrameTape:
         """Keep a payload for the next `flush`."""
         self._waiting.append(payload)
 
-    def take(self, deliveries: Sequence[Sequence[Row]]) -> None:
-        """Do nothing: the rows can be made of the frames again."""
+    def take(self, deliveries: Sequence[Sequence[Row]]) -> Sequence[Sequence[Row]]:
+        """Return the rows, which can be made of the frames again."""
+        return deliveries
 
     def flush(self) -> bool:
         """Hand everything to the operating system: a kill of this process does not lose it any more.

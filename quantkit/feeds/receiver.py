@@ -239,8 +239,7 @@ class Receiver:
         First the tape, so that nobody knows more than the recording.
         """
         self._is_flush_due = False
-        delivered, self._delivered = self._delivered, []
-        self._tape.take(delivered)
+        delivered, self._delivered = self._tape.take(self._delivered), []
         if not self._tape.flush() and self._tape.error is not None:
             # A full disk: what could not be recorded is not traded on and not told of, so the run ends here.
             self.fail(self._tape.error)

@@ -6,14 +6,14 @@ removed once their rows are sealed, and its tail can be read alone.
 A record is one byte, `R` for rows or `L` for the begin of listening, and MessagePack.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 import msgspec
 
 from quantkit.errors import DataError
-from quantkit.events import EVENT_KINDS, KINDS, Candle, InstrumentChange, Row
+from quantkit.events import EVENT_KINDS, KINDS, Candle, InstrumentChange, Row, Trade
 from quantkit.instruments import Instrument, Side
 from quantkit.rows.columns import Stream
 from quantkit.storage.tape import TapeReader, TapeWriter
@@ -76,6 +76,7 @@ class RowTape:
         self._segment_bytes = segment_bytes
         self._tape: TapeWriter | None = None
         self._waiting: list[bytes] = []
+        self._known: dict[str, frozenset[int]] = {}
         self._last_ns: dict[int, int] = {}  # the last stamp of each segment
 
     @property
@@ -100,12 +101,33 @@ class RowTape:
     def keep(self, payload: bytes) -> None:
         """Do nothing: frames are not kept."""
 
-    def take(self, deliveries: Sequence[Sequence[Row]]) -> None:
-        """Keep rows for the next `flush`."""
+    def know(self, trades: Mapping[str, frozenset[int]]) -> None:
+        """Leave out trades that are recorded already: a subscription begins with the last one that there was.
+
+        Args:
+            trades: The ids of the last ones, by instrument.
+        """
+        self._known = dict(trades)
+
+    def take(self, deliveries: Sequence[Sequence[Row]]) -> Sequence[Sequence[Row]]:
+        """Keep rows for the next `flush`, and return them; those that are known are left out."""
+        if self._known and deliveries:
+            news = ([row for row in rows if not self._is_known(row)] for rows in deliveries)
+            deliveries = [rows for rows in news if rows]
         for start in range(0, len(deliveries), _DELIVERIES):
             self._waiting.append(pack_rows(deliveries[start : start + _DELIVERIES]))
         if deliveries and self._tape is not None:
             self._last_ns[self._tape.segment] = deliveries[-1][-1].received_ns
+        return deliveries
+
+    def _is_known(self, row: Row) -> bool:
+        if type(row) is not Trade or row.instrument not in self._known:
+            return False
+        if row.trade_id in self._known[row.instrument]:
+            return True
+        # From the first new trade on the tracker tells the copies.
+        del self._known[row.instrument]
+        return False
 
     def listen(self, listening: Listening) -> None:
         """Put the begin of listening on the tape.

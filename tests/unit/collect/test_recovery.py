@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from quantkit.clock import NS_PER_S, time_ns_of
-from quantkit.collect.recovery import Recovered, recover, sealed_marks
+from quantkit.collect.recovery import Recovered, last_trades, recover, sealed_marks
 from quantkit.errors import DataError
 from quantkit.events import Gap, InstrumentChange, Mark, MarketEvent, Row, Trade
 from quantkit.feeds.recorder import Recorder
@@ -150,6 +150,14 @@ def test_a_recovery_that_the_disk_refuses_can_be_done_again(tape: Tape) -> None:
         tape.recover()
     (tape.folder / "staging").unlink()
     assert tape.recover().rows == 2
+
+
+def test_the_last_trades_are_known(tape: Tape) -> None:
+    """By their ids; a stream without rows has none."""
+    assert last_trades(tape.root, {}) == {}
+    tape.life(0, [trade(1), trade(2)], [TRADES, Stream("trade", "ETH-USDT"), MARKS])
+    found = tape.recover()
+    assert last_trades(tape.root, found.marks) == {BTC: frozenset({10, 20})}
 
 
 def test_an_empty_tape_and_folder_are_fine(tape: Tape) -> None:

@@ -123,6 +123,20 @@ def test_segments_of_an_earlier_run_stay_as_long_as_their_newest_row_says(tmp_pa
     tape.close()
 
 
+def test_trades_that_are_recorded_already_are_left_out_until_a_new_one_comes(tmp_path: Path) -> None:
+    """Of each instrument by itself; other rows are never known."""
+    tape = opened(tmp_path, 1 << 20)
+    tape.know({BTC: frozenset({6, 7})})
+    other = Trade("ETH-USDT", 1, 7, 1.0, 2.0, Side.BUY, 7)
+    mark = Mark(BTC, 6, 7, 1.0)
+    assert tape.take([[trade(7)], [mark, trade(7)], [other]]) == [[mark], [other]]
+    assert tape.take([[trade(8)]]) == [[trade(8)]]
+    assert tape.take([[trade(7)]]) == [[trade(7)]]
+    assert tape.flush()
+    tape.close()
+    assert stamps_on(tmp_path) == [7, 7, 8, 7]
+
+
 def test_what_no_quantkit_wrote_is_told(tmp_path: Path) -> None:
     """Rows of unknown kinds, and records of none."""
     with TapeWriter(tmp_path / "one") as tape:
