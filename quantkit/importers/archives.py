@@ -178,12 +178,12 @@ class ForeignFile:
         if self.is_plain:
             yield self.path
             return
-        with tempfile.NamedTemporaryFile(prefix="quantkit-") as copy:
-            with self.opened() as (stream, _):
+        with tempfile.TemporaryDirectory(prefix="quantkit-") as folder:
+            path = Path(folder) / "unpacked"
+            with self.opened() as (stream, _), path.open("wb") as copy:
                 while part := stream.read(_READ_BYTES):
                     copy.write(part)
-            copy.flush()
-            yield Path(copy.name)
+            yield path
 
 
 class _Metered(io.RawIOBase):
@@ -279,7 +279,7 @@ class Unpacker:
 
     def new_path(self) -> Path:
         """Return the path of a file of one's own, which lives as long as the import."""
-        return Path(self._stack.enter_context(tempfile.NamedTemporaryFile(prefix="quantkit-")).name)
+        return Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="quantkit-"))) / "made"
 
     def unpacked(self, paths: Sequence[Path]) -> Unpacked:
         """Return the data files in some files, packed or plain.

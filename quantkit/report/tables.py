@@ -123,8 +123,12 @@ def print_import(report: ImportReport, target: str, console: "Console") -> None:
         f"[dim]{files}, {report.rows_read:,} rows read, {sum(report.rows_written.values()):,} written to "
         f"{escaped(target)}[/dim]"
     )
+    alike: dict[str, list[str]] = {}
     for file, found in report.recognised.items():
-        console.print(f"[dim]{escaped(file)}: {escaped(found)}[/dim]")
+        alike.setdefault(found, []).append(file)
+    for found, named in alike.items():
+        which = named[0] if len(named) == 1 else f"{len(named)} files from {named[0]} on"
+        console.print(f"[dim]{escaped(which)}: {escaped(found)}[/dim]")
     for name, source in sorted(report.instruments.items()):
         console.print(f"[dim]{escaped(name)}: metadata {escaped(source)}[/dim]")
     for rule, count in sorted(report.ignored.items()):

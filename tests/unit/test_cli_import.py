@@ -161,7 +161,8 @@ def test_the_format_is_found_and_told(tmp_path: Path) -> None:
     assert result.exit_code == 0, result.output
     shown = " ".join(result.output.split())
     assert "BTC-USDT trade 9" in shown
-    assert "okx/trades, OKX trades, daily and monthly files, by its header instrument_name" in shown
+    assert shown.count("okx/trades, OKX trades, daily and monthly files, by its header instrument_name") == 1
+    assert "2 files from" in shown
     assert "2 left out: rows that came before, in another file or the same" in shown
     assert run("okx/trades", *files, "--to", tmp_path / "word").exit_code == 0
     assert run(*files, "--format", "okx/trades", "--to", tmp_path / "option").exit_code == 0
