@@ -67,6 +67,8 @@ def import_formatted(found: Sequence[Recognised], intake: Intake, said: Said, pr
     """
     namer = Namer(intake, said.instrument_id)
     streams: dict[str, Format] = {}
+    # A rate that one file tells may be settled in the next one.
+    told: dict[str, funding.ToldRates] = {}
     candles = _CandleFiles(intake, said, namer)
     for each in found:
         record = each.format
@@ -81,7 +83,7 @@ def import_formatted(found: Sequence[Recognised], intake: Intake, said: Said, pr
             elif reading.holds == "candle":
                 candles.read(each, reading, progress)
             else:
-                names = _read_rows(each, reading, intake, said, namer, progress)
+                names = _read_rows(each, reading, intake, said, namer, told, progress)
                 for name in names if reading.holds == "trade" else ():
                     first = streams.setdefault(name, reading)
                     if first.name != reading.name:
@@ -90,6 +92,10 @@ def import_formatted(found: Sequence[Recognised], intake: Intake, said: Said, pr
                             f"would come twice; import {first.name} or {reading.name}"
                         )
     candles.finish()
+    for name, rates in told.items():
+        block = None if rates.is_empty else rates.block(name)
+        if block is not None:
+            intake.add_block(block)
 
 
 def _rounded(stamps: NDArray[np.int64], round_ns: int) -> NDArray[np.int64]:
@@ -123,7 +129,13 @@ def _leave_out(reading: Reading, record: Format, intake: Intake) -> None:
 
 
 def _read_rows(
-    each: Recognised, record: Format, intake: Intake, said: Said, namer: Namer, progress: Progress | None
+    each: Recognised,
+    record: Format,
+    intake: Intake,
+    said: Said,
+    namer: Namer,
+    told: dict[str, funding.ToldRates],
+    progress: Progress | None,
 ) -> set[str]:
     """Take the rows of a table with one event a row; return the instruments that it holds."""
     file = table_of(each, record, said)
@@ -131,7 +143,6 @@ def _read_rows(
     zone, time_format = record_zone(record, said), record_time_format(record, said)
     clocks = [TimeReader(file.file, zone, time_format=time_format, mixes_units=True) for _ in range(2)]
     disorder: dict[str, Disorder] = {}
-    told: dict[str, funding.ToldRates] = {}
     sides = np.zeros(2, np.int64)
     for chunk in file.chunks(tally, progress):
         for name, part in namer.parts(record, chunk, each):
@@ -168,13 +179,6 @@ def _read_rows(
             intake.add_read(Block(Stream(kind, name), len(columns["seq"]), columns), file.file)
     if record.one_sided and sides.sum() >= _SIDED_ROWS and not sides.all():
         raise DataError(f"{file.file}: all {int(sides.sum()):,} trades have one side; {record.one_sided}")
-    for name, rates in told.items():
-        block = None if rates.is_empty else rates.block(name)
-        if block is not None:
-            fields = ("received_ns", "exchange_ns", "funding_ns", "rate", "is_settled")
-            settled: dict[str, Column] = {field: block.column(field) for field in fields}
-            settled["seq"] = np.zeros(block.size, np.int64)
-            intake.add_read(Block(block.stream, block.size, settled), file.file)
     for each_disorder in disorder.values():
         each_disorder.tell(file.file, tally)
     _tell_ambiguous(file.file, clocks[0], intake)

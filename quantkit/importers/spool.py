@@ -68,9 +68,19 @@ class ImportSpool:
             yield from self._load(key, place)
 
     def parts(self, key: SpoolKey) -> list[tuple[Origin, Iterator[Block]]]:
-        """Return a key's blocks with where they come from, each to be loaded when it is asked for; none without."""
+        """Return a key's blocks with where they come from, each to be loaded when it is asked for.
+
+        None where all blocks came in order; of some that did beside others that did not, the origin has no file.
+        """
         places = self._places.get(key, ())
-        return [(place.origin, self._load(key, place)) for place in places if place.origin is not None]
+        if all(place.origin is None for place in places):
+            return []
+        return [(place.origin or self._bounds(key, place), self._load(key, place)) for place in places]
+
+    def _bounds(self, key: SpoolKey, place: _Place) -> Origin:
+        (block,) = self._load(key, place)
+        time_ns = block.column("received_ns")
+        return Origin("rows of another format", int(time_ns.min()), int(time_ns.max()))
 
     def _load(self, key: SpoolKey, place: _Place) -> Iterator[Block]:
         self._file.seek(place.offset)

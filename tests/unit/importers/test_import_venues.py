@@ -317,6 +317,33 @@ def test_the_last_rate_before_its_settlement_is_the_one_paid(tmp_path: Path) -> 
     assert (funding.rate, funding.funding_ns) == (0.00059, due * 1_000)
 
 
+def test_a_settlement_between_two_files_is_one(tmp_path: Path) -> None:
+    """The next day's first row may still tell the old one, at another rate."""
+    due = (START_S + 600) * 1_000_000
+    header = "funding_timestamp,funding_rate,predicted_funding_rate,open_interest,last_price,index_price,mark_price"
+    first = [tardis_row(n * 100, f"{due},0.000{n},,,,,") for n in range(60)]
+    second = [tardis_row(6_001, f"{due},0.0007,,,,,"), tardis_row(6_100, f"{due + 28_800_000_000},0.0009,,,,,")]
+    paths = [
+        plain(tmp_path / f"okex-swap_derivative_ticker_2025-06-0{day}_X.csv", csv_of(TARDIS + header, rows))
+        for day, rows in ((1, first), (2, second))
+    ]
+    bring(tmp_path, *reversed(paths), contract_value="0.01")
+    assert [each.rate for each in stored(tmp_path / "data", "funding")] == [0.00059]
+
+
+def test_rates_of_two_formats_are_one_stream(tmp_path: Path) -> None:
+    """Settled ones of OKX beside those that Tardis tells until they are settled: none is lost, none comes twice."""
+    due = (START_S + 600) * 1_000_000
+    header = "funding_timestamp,funding_rate,predicted_funding_rate,open_interest,last_price,index_price,mark_price"
+    told = [tardis_row(n * 100, f"{due},0.000{n},,,,,") for n in range(60)] + [tardis_row(6_100, f"{due},0.1,,,,,")]
+    tardis = plain(tmp_path / "okex-swap_derivative_ticker_2025-06-01_X.csv", csv_of(TARDIS + header, told))
+    settled = [f"BTC-USDT-SWAP,{rate},{START_MS + minute * 60_000}" for rate, minute in ((0.00059, 10), (0.0002, 490))]
+    okx = plain(tmp_path / "okx.csv", csv_of("instrument_name,funding_rate,funding_time", settled))
+    report = bring(tmp_path, okx, tardis, contract_value="0.01")
+    assert report.rows_written == {"BTC-USDT-SWAP funding": 2}
+    assert [each.rate for each in stored(tmp_path / "data", "funding")] == [0.00059, 0.0002]
+
+
 def test_incremental_books_begin_with_a_snapshot(tmp_path: Path) -> None:
     """Rows of one receipt are one message; what comes before is skipped, and a later snapshot replaces all."""
     rows = [
