@@ -19,6 +19,7 @@ _OPEN: Final = frozenset(
     }
 )
 _HIDDEN: Final = "***"
+_SHORTEST: Final = 4
 
 
 def shown(uri: str) -> str:
@@ -44,8 +45,9 @@ def secrets_of(uri: str) -> tuple[str, ...]:
         return (uri.partition("://")[2],)
     found = parts.netloc.rpartition("@")[0].split(":", 1) if "@" in parts.netloc else []
     found += [value for name, value in parse_qsl(parts.query) if name not in _OPEN]
-    spellings = {spelled for each in found for spelled in (each, unquote(each), quote(each, safe=""))} - {""}
-    return tuple(sorted(spellings, key=lambda each: (-len(each), each)))
+    spellings = {spelled for each in found for spelled in (each, unquote(each), quote(unquote(each), safe=""))}
+    # What is shorter is no secret, and half of every sentence.
+    return tuple(sorted((each for each in spellings if len(each) >= _SHORTEST), key=lambda each: (-len(each), each)))
 
 
 def scrubbed(text: str, secrets: tuple[str, ...]) -> str:

@@ -24,6 +24,7 @@ import live_socket
 import orders
 import recorder
 import report
+import research
 from market import INSTRUMENT, store_trades, tile_book
 from measure import cpu, show, spread
 
@@ -233,6 +234,8 @@ BENCHES = {
     "pages": lambda _: live_pages.run(),
     "recorder": lambda _: recorder.run(),
     "import": imports.bench_import,
+    "research": research.bench_research,
+    "many": research.bench_many_files,
 }
 
 
