@@ -76,6 +76,7 @@ def import_(
     """
     from quantkit.importers import import_files
     from quantkit.report.tables import print_import
+    from quantkit.storage.places import shown
 
     name, files = _split(format, files)
     options = {name: value for name, value in rest.items() if value is not None}
@@ -84,7 +85,7 @@ def import_(
     if is_json:
         print_json(encoded(report))
     else:
-        print_import(report, str(options["to"]), console_of())
+        print_import(report, shown(str(options["to"])), console_of())
 
 
 def _split(format_name: str | None, files: tuple[str, ...]) -> tuple[str | None, tuple[str, ...]]:

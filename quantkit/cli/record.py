@@ -10,6 +10,7 @@ import click
 from quantkit.cli.ending import signals
 from quantkit.cli.flags import for_duration, okx_of, okx_options
 from quantkit.cli.root import RUN_FAILED, one_line
+from quantkit.storage.places import shown
 
 if TYPE_CHECKING:
     from quantkit.collect.beats import Beats
@@ -121,7 +122,7 @@ class _Screen:
 
     def __init__(self, folder: str, *, is_json: bool, is_quiet: bool) -> None:
         self.stop = threading.Event()
-        self._folder = folder
+        self._folder = shown(folder)
         self._is_json = is_json
         self._is_quiet = is_quiet and not is_json
         self._is_drawn = sys.stderr.isatty()

@@ -87,7 +87,7 @@ class Downloader:
         self._progress = progress
         self._places = asyncio.Semaphore(parallel)
         self._source = source_of(config)
-        self._report = DownloadReport(str(to))
+        self._report = DownloadReport(str(Root.of(to)))
         self._wanted_ns = self._done_ns = 0
         self._listed: dict[str, Instrument] = {}
 

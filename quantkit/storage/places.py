@@ -23,12 +23,14 @@ _SHORTEST: Final = 4
 
 
 def shown(uri: str) -> str:
-    """Return a URI without what is secret in it; whoever uses it again gives the keys in the environment.
+    """Return a URI without what is secret in it, or a path; whoever uses it again gives the keys in the environment.
 
     Examples:
         >>> shown("s3://key:secret@bucket/data?region=eu-west-1&session_token=t")
         's3://bucket/data?region=eu-west-1'
     """
+    if "://" not in uri:
+        return uri
     try:
         parts = urlsplit(uri)
     except ValueError:

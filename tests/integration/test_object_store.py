@@ -396,3 +396,20 @@ def settled(store: Store) -> int:
             seen, since = now, time.monotonic()
         time.sleep(0.02)
     return seen
+
+
+def test_an_import_shows_no_secret(store: Store, tmp_path: Path) -> None:
+    """Into the store by the command line, and the same rows as into a folder."""
+    table = tmp_path / "bars.csv"
+    opens = [1_735_689_600_000 + 60_000 * minute for minute in range(30)]
+    rows = [f"{opened},1,3,1,2,5" for opened in opens]
+    table.write_text("\n".join(["time,open,high,low,close,volume", *rows]) + "\n")
+    steps = ["--instrument", "A-B", "--timezone", "UTC", "--price-step", "0.1", "--qty-step", "0.1"]
+    for place in (store.url("imported"), str(tmp_path / "imported")):
+        done = CliRunner().invoke(main, ["import", "candles", str(table), "--to", place, *steps])
+        assert done.exit_code == 0, done.output
+        assert KEY not in done.output
+        assert "hidden" not in done.output
+    far, near = Catalog(store.url("imported")), Catalog(tmp_path / "imported")
+    assert [entry.sha256 for entry in far.entries] == [entry.sha256 for entry in near.entries]
+    assert far.candles("A-B", interval="1m").pandas().equals(near.candles("A-B", interval="1m").pandas())
