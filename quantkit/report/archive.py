@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from decimal import Decimal
 from io import BytesIO
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import msgspec
 import numpy as np
@@ -25,15 +25,44 @@ from quantkit.instruments import Instrument
 from quantkit.orders import Fill, Order
 from quantkit.portable import check_new, unportable
 from quantkit.report import price_tables
-from quantkit.report.benchmark import Kept
+from quantkit.report.benchmark import Benchmark, Kept
 from quantkit.report.digest import ENCODINGS, named, result_hash
 from quantkit.report.frames import utc_index
-from quantkit.report.prices import Prices
+from quantkit.report.prices import Prices, PriceSource
 from quantkit.storage.root import sync_folder
 from quantkit.storage.segments import try_lock
 
 if TYPE_CHECKING:
     import pandas as pd
+
+
+class Saved(NamedTuple):
+    """What a saved result is made of again.
+
+    Attributes:
+        outcome: The records.
+        config: The run's configuration, JSON-ready.
+        instruments: By id, as at the start.
+        changes: Metadata that came into force later, in order of time.
+        sources: The strategy's code, by path.
+        prices: Where the price paths are read.
+        benchmark: What was given to hold the run against.
+        other_variants: The Sharpe ratios of other variants that were known.
+        versions: What saved it.
+        hash, hash_encoding: The digest, which the records were compared with, and how it was counted.
+    """
+
+    outcome: Outcome
+    config: dict[str, Any]
+    instruments: dict[str, Instrument]
+    changes: list[Instrument]
+    sources: dict[str, bytes]
+    prices: PriceSource
+    benchmark: Benchmark | None
+    other_variants: list[float | None]
+    versions: dict[str, str]
+    hash: str
+    hash_encoding: str
 
 
 class Layout(msgspec.Struct, frozen=True, kw_only=True):
@@ -190,11 +219,8 @@ def _partial(target: Path) -> Iterator[Path]:
     (part / _LOCK).unlink()
 
 
-def load(folder: str | Path) -> tuple[Outcome, dict[str, Any], dict[str, Instrument], dict[str, bytes]]:
+def load(folder: str | Path) -> Saved:
     """Read what `save` wrote.
-
-    Returns:
-        The records, the manifest, the instruments by id, as at the start, and the strategy's code by path.
 
     Raises:
         DataError: The folder holds no result, a newer one, one of which a file was changed since it was saved, or
@@ -217,16 +243,24 @@ def load(folder: str | Path) -> tuple[Outcome, dict[str, Any], dict[str, Instrum
         fields |= {name: msgspec.convert(manifest[name], types[name]) for name in _WORDS}
         outcome = Outcome(**fields, curve=_curve(tables["equity.parquet"], layout.curve))
         instruments: dict[str, Instrument] = {}
-        for entry in manifest["instruments"]:  # of one id the first is as at the start
-            instruments.setdefault(entry["id"], Instrument.from_dict(entry))
+        # One entry for each instrument comes first, as at the start; what changed later after them.
+        entries = [Instrument.from_dict(fields) for fields in manifest["instruments"]]
+        for entry in entries:
+            instruments.setdefault(entry.id, entry)
         is_whole = result_hash(outcome, manifest["hash_encoding"]) == manifest["hash"]
-        if "prices" in manifest:
-            msgspec.convert(manifest["prices"], price_tables.SavedPrices)
-        msgspec.convert([manifest["config"], manifest["versions"]], list[dict[str, Any]])
-        msgspec.convert(manifest.get("other_variants", []), list[float | None])
-        if "benchmark" in manifest:
-            msgspec.convert(manifest["benchmark"], Kept).along(outcome)
-        sources = read_sources(source / SOURCES, manifest.get("sources", {}))
+        saved = Saved(
+            outcome,
+            msgspec.convert(manifest["config"], dict[str, Any]),
+            instruments,
+            entries[len(instruments) :],
+            read_sources(source / SOURCES, manifest.get("sources", {})),
+            price_tables.read(source, manifest, instruments, outcome),
+            msgspec.convert(manifest["benchmark"], Kept).along(outcome) if "benchmark" in manifest else None,
+            msgspec.convert(manifest.get("other_variants", []), list[float | None]),
+            msgspec.convert(manifest["versions"], dict[str, Any]),
+            manifest["hash"],
+            manifest["hash_encoding"],
+        )
     except (OSError, LookupError, TypeError, ValueError, AttributeError, ConfigError, ArrowException) as error:
         raise DataError(
             f"{source}: the saved result is damaged ({_one_line(error)}); run the backtest again"
@@ -235,7 +269,7 @@ def load(folder: str | Path) -> tuple[Outcome, dict[str, Any], dict[str, Instrum
         raise DataError(f"{source}: the tables do not give the hash in {MANIFEST}; a file was changed after saving")
     if not is_guarded:
         outcome.warnings.append(UNGUARDED)
-    return outcome, manifest, instruments, sources
+    return saved
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:

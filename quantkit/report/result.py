@@ -13,7 +13,7 @@ import numpy as np
 from quantkit.engine.outcome import Outcome
 from quantkit.fees import Fees
 from quantkit.instruments import Instrument
-from quantkit.report import archive, calendar, digest, frames, notebook, price_tables, round_trips, stats, summary
+from quantkit.report import archive, calendar, digest, frames, notebook, round_trips, stats, summary
 from quantkit.report import benchmark as benchmarks
 from quantkit.report.benchmark import Benchmark
 from quantkit.report.console import console_of
@@ -140,7 +140,7 @@ class Result:
             self.outcome,
             last,
             self.trips,
-            self._fees(),
+            _fees_of(self.config, self.instruments),
             marks=marks if isinstance(marks, dict) else {},
             benchmark=self.benchmark,
             other_variants=self.other_variants,
@@ -288,19 +288,19 @@ class Result:
         Raises:
             DataError: There is no result, or its files were changed after saving.
         """
-        outcome, manifest, instruments, sources = archive.load(folder)
-        # One entry for each instrument comes first, what changed later after them.
-        changes = [Instrument.from_dict(fields) for fields in manifest["instruments"][len(instruments) :]]
-        prices = price_tables.read(Path(folder), manifest, instruments, outcome)
-        given = manifest.get("benchmark")
-        benchmark = None if given is None else msgspec.convert(given, benchmarks.Kept).along(outcome)
+        saved = archive.load(folder)
         result = cls(
-            outcome, manifest["config"], instruments, changes, sources=sources, prices=prices, benchmark=benchmark
+            saved.outcome,
+            saved.config,
+            saved.instruments,
+            saved.changes,
+            sources=saved.sources,
+            prices=saved.prices,
+            benchmark=saved.benchmark,
         )
-        result.other_variants = manifest.get("other_variants", [])
-        result._versions = manifest["versions"]
-        result._hash_encoding = manifest["hash_encoding"]
-        result.hash = manifest["hash"]  # the tables give it: that was compared
+        result.other_variants = saved.other_variants
+        result._versions, result._hash_encoding = saved.versions, saved.hash_encoding
+        result.hash = saved.hash  # the tables give it: that was compared
         result.saved_to = Path(folder)
         return result
 
@@ -373,15 +373,15 @@ class Result:
     def _repr_html_(self) -> str:
         return notebook.page(self.outcome, self.numbers, self.config, self.warnings, self.money_decimals)
 
-    def _fees(self) -> dict[str, Fees]:
-        """Return the fee rates that the configuration names, by instrument."""
-        named = self.config.get("fees")
-        if not isinstance(named, dict):
-            return {}
-        if "taker_bps" in named:
-            fees = msgspec.convert(named, Fees)
-            return dict.fromkeys(self.instruments, fees)
-        return {name: msgspec.convert(value, Fees) for name, value in named.items() if value is not None}
+
+def _fees_of(config: Mapping[str, Any], instruments: Iterable[str]) -> dict[str, Fees]:
+    """Return the fee rates that a configuration names, by instrument."""
+    named = config.get("fees")
+    if not isinstance(named, dict):
+        return {}
+    if "taker_bps" in named:
+        return dict.fromkeys(instruments, msgspec.convert(named, Fees))
+    return {name: msgspec.convert(value, Fees) for name, value in named.items() if value is not None}
 
 
 def _plain_value(value: Any) -> Any:
