@@ -42,7 +42,7 @@ def test_it_tells_what_came_and_where_the_exchange_has_nothing(exchange: Sandbox
     assert "BTC-USDT-SWAP tiers now 16" in told
     assert [line for line in told if line.startswith("hole ")]
     assert "BTC-USDT has no tiers" in told
-    assert "1 times: market/history-candles repeated after 50026" in told
+    assert "1 time: market/history-candles repeated after 50026" in told
     again = run(*asked, "--json")
     report = json.loads(again.output)
     candles = [stream for stream in report["streams"] if stream["kind"] == "candles-1h"]
