@@ -96,5 +96,5 @@ def _split(format_name: str | None, files: tuple[str, ...]) -> tuple[str | None,
         (('candles', ('btc.csv',)), ('candles', ('btc.csv',)), (None, ('btc.csv', 'eth.csv')))
     """
     first, *others = files
-    is_word = others and "." not in first and not Path(first).exists()
+    is_word = others and "." not in first and not Path(first).is_file()
     return (first, tuple(others)) if format_name is None and is_word else (format_name, files)

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 from itertools import pairwise
+from operator import itemgetter
 from typing import Any, Final, NamedTuple, TypeAlias
 
 import msgspec
@@ -23,6 +24,8 @@ from quantkit.importers.report import Progress
 from quantkit.importers.times import TimeReader
 from quantkit.instruments import plain
 
+_price: Final = itemgetter(0)
+_size: Final = itemgetter(1)
 Stamped: TypeAlias = NDArray[np.int64]
 _Reader: TypeAlias = Callable[[Recognised, Intake, Namer, Said, "Progress | None"], None]
 #: What a line raises that is none of a book.
@@ -105,7 +108,7 @@ def _levels(levels: list[list[Any]]) -> tuple[tuple[float, ...], tuple[float, ..
     Raises:
         ParseError: One is no price or no size.
     """
-    prices, sizes = tuple(float(level[0]) for level in levels), tuple(float(level[1]) for level in levels)
+    prices, sizes = tuple(map(float, map(_price, levels))), tuple(map(float, map(_size, levels)))
     if prices and not (min(prices) > 0.0 and min(sizes) >= 0.0 and math.isfinite(sum(prices) + sum(sizes))):
         raise ParseError("a level has no price above zero, or a size below zero")
     return prices, sizes

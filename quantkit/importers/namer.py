@@ -119,7 +119,10 @@ class Namer:
             named = Named(symbol) if record.instrument is None else record.instrument(symbol)
             if record.market is not None:
                 named = record.market(venue, symbol)
-            check_id(named.id)
+            try:
+                check_id(named.id)
+            except ConfigError as error:
+                raise ConfigError(f"{each.file} names an instrument {symbol[:40]!r}: {error}") from None
             self._named[key] = named.id
             name = self._given or named.id
             self._intake.hints.setdefault(name, {}).update(named.fields)

@@ -169,3 +169,10 @@ def test_the_format_is_found_and_told(tmp_path: Path) -> None:
     wrong = run("okx/traids", *files, "--to", tmp_path / "wrong")
     assert wrong.exit_code != 0
     assert "format 'okx/traids' is not known" in wrong.stderr
+
+
+def test_a_folder_of_the_same_name_is_no_file(trades: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The word before the files stays the format."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "trades").mkdir()
+    assert run("trades", trades.name, "--to", "data", "--instrument", "BTC-USDT").exit_code == 0

@@ -111,6 +111,15 @@ def test_a_family_file_holds_several_instruments(tmp_path: Path) -> None:
         import_files(None, [path], to=tmp_path / "two", instrument="ETH-USD-250926")
 
 
+@pytest.mark.parametrize("name", ["../../etc/passwd", "BTC\0USDT", "A" * 300, "BTC/USDT", "CON", "."])
+def test_no_instrument_of_a_file_becomes_a_path(name: str, tmp_path: Path) -> None:
+    """Its id has to be a name that every operating system takes as one."""
+    rows = [okx_trade(number, name=name) for number in range(5)]
+    with pytest.raises(ConfigError, match=r"x\.csv (?:names an instrument|is binary)"):
+        import_files(None, [plain(tmp_path / "x.csv", csv_of(OKX_TRADES, rows))], to=tmp_path / "data")
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["x.csv"]
+
+
 def test_candles_show_the_contract_value(tmp_path: Path) -> None:
     """Volume in coins over volume in contracts; open bars are left out."""
     rows = [okx_candle(minute) for minute in range(20)]
