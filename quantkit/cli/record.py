@@ -188,9 +188,9 @@ def _status_of(beat: "Beats") -> str:
         f"{beat.rows:,} rows",
         f"{beat.rows_per_s:,.0f}/s",
         f"{beat.gaps:,} gap{'' if beat.gaps == 1 else 's'}",
-        f"{live} of {len(beat.connections)} connections live",
+        f"{live}/{len(beat.connections)} live",
         f"sealed to {iso_of(beat.sealed_ns)[11:19]}" if beat.sealed_ns else "nothing sealed yet",
-        f"{beat.free_bytes / 1e9:,.1f} GB free",
+        f"{beat.free_bytes / 1e9:,.0f} GB free",
     ]
     return "  ".join(parts)
 

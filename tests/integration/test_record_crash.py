@@ -34,6 +34,7 @@ pytestmark = [
     pytest.mark.campaign,
 ]
 
+#: In each folder, of which `.ci/run` has ten.
 KILLS = 20
 CHANNELS = "trades,books,tickers,marks"
 NAMES = ("BTC-USDT", "BTC-USDT-SWAP")
@@ -130,17 +131,17 @@ def rows_by_stream(folder: Path) -> dict[Stream, list[MarketEvent]]:
     return found
 
 
-def test_a_killed_collector_loses_nothing_that_it_counted(tmp_path: Path) -> None:
+@pytest.mark.parametrize("seed", range(scaled(1)))
+def test_a_killed_collector_loses_nothing_that_it_counted(tmp_path: Path, seed: int) -> None:
     """Each life's rows are there once, up to the last that it counted; the time to the next life is a gap."""
-    rng = Random(20261130)
+    rng = Random(20261130 + seed)
     folder = tmp_path / "data"
     market = GeneratedMarket(7, 4, orders_per_s=120.0)
     with SandboxServer(market=market) as sandbox, nursery() as births:
         arguments = ["record", *NAMES, "--channels", CHANNELS, "--to", str(folder), "--url", sandbox.ws_url]
         arguments += ["--json", "--beat", "15ms", "--roll", "1s", "--min-free", "1MB"]
         lives = [
-            births.life(arguments, rng.choice((0, 0, 1, 2, 5, 10, 20, 40)), rng.random() * 0.4)
-            for _ in range(scaled(KILLS))
+            births.life(arguments, rng.choice((0, 0, 1, 2, 5, 10, 20, 40)), rng.random() * 0.4) for _ in range(KILLS)
         ]
     recovered_twice(folder)
     check(folder, lives)
