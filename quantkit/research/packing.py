@@ -79,7 +79,8 @@ def unpack(packed: PackedColumn) -> NDArray[Any]:
 
 def _counted(column: NDArray[np.float64], step: Fraction) -> NDArray[np.int64] | None:
     """Return how many steps each number has, None if that does not give the very same floats back."""
-    counts = np.rint(column * (step.denominator / step.numerator))
+    with np.errstate(over="ignore"):
+        counts = np.rint(column * (step.denominator / step.numerator))
     highest = float(np.abs(counts).max(initial=0.0)) * step.numerator
     if not max(highest, step.denominator) < _EXACT_FLOATS:
         return None

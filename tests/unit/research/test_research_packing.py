@@ -3,7 +3,7 @@
 from decimal import Decimal
 
 import numpy as np
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -19,6 +19,7 @@ def test_whole_numbers(column: np.ndarray) -> None:
 
 
 @given(hnp.arrays(np.float64, st.integers(0, 50), elements=st.floats(allow_nan=False)), STEPS)
+@example(np.array([1.7e308, -np.inf, -0.0]), Decimal("0.1"))
 def test_floats(column: np.ndarray, step: Decimal | None) -> None:
     """On the step or off it, with zeros below zero."""
     assert unpack(pack(column, step)).tobytes() == column.tobytes()
