@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from quantkit.brokers.send_clock import SendClock
 from quantkit.clock import duration_ns, is_plausible, iso_of, latest_epoch_ns, time_ns_of, wall_ns
+from quantkit.engine.outcome import Outcome
 from quantkit.engine.plan import run_config
 from quantkit.errors import ConfigError, FeedClosedError
 from quantkit.feeds.base import Feed
@@ -19,6 +20,7 @@ from quantkit.fees import Fees
 from quantkit.instruments import Instrument
 from quantkit.loading import build_strategy, parameter_fields, refuse_while_loading, sender_of, source_of
 from quantkit.options import RunOptions
+from quantkit.quality.quoted import UNKNOWN_QUALITY, DataQuality, of_files
 from quantkit.report import benchmark as benchmarks
 from quantkit.report.archive import refuse_taken
 from quantkit.report.price_feeds import price_source
@@ -159,6 +161,7 @@ def backtest(
         prices=prices,
         sources=sources,
         benchmark=benchmarks.chosen(outcome, held_against, stored),
+        data_quality=_data_quality(feed, described["data_files"], outcome),
     )
     index = None if keep is None else RunIndex(keep)
     if index is not None:
@@ -354,6 +357,13 @@ def _feed(
         feed: Feed = data
         return feed
     raise ConfigError(f"data is a {type(data).__name__}; give a folder or {{instrument id: OHLCV frame}}")
+
+
+def _data_quality(feed: Feed, files: Mapping[str, str], outcome: Outcome) -> DataQuality:
+    """Return what the last check of a data folder said of what a run read there."""
+    if not isinstance(feed, ReplayFeed):
+        return UNKNOWN_QUALITY
+    return of_files(feed.catalog, files, outcome.start_ns, outcome.end_ns)
 
 
 def _send_clock(stored: StoredRows | None, name: str, digest: str | None, strategy: Strategy) -> SendClock:

@@ -1,11 +1,20 @@
 """`quantkit data`: the contents of a data folder, its faults, and the rows of a killed run."""
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
 import click
 
 from quantkit.cli.flags import as_json
-from quantkit.cli.output import encoded, print_json
+from quantkit.cli.output import encoded, file_bar, print_json
 from quantkit.cli.root import RUN_FAILED
 from quantkit.report.console import console_of
+
+if TYPE_CHECKING:
+    from quantkit.storage.catalog import Catalog
+    from quantkit.storage.manifest import FileEntry
 
 
 @click.group()
@@ -17,7 +26,7 @@ def data() -> None:
 @click.argument("folder", default="data", metavar="[DIR]")
 @as_json
 def data_ls(folder: str, *, is_json: bool) -> None:
-    """List the streams of a data folder: span, rows, size. DIR defaults to data."""
+    """List the streams of a data folder: span, rows, size, the last check. DIR defaults to data."""
     from quantkit.report.tables import print_streams, stream_rows
     from quantkit.storage.catalog import Catalog
 
@@ -31,24 +40,112 @@ def data_ls(folder: str, *, is_json: bool) -> None:
 
 @data.command("check")
 @click.argument("folder", default="data", metavar="[DIR]")
+@click.option(
+    "--instrument", "instruments", multiple=True, metavar="ID", help="Check this instrument; repeat for more."
+)
+@click.option("--kind", "kinds", multiple=True, metavar="KIND", help="Check this kind (trade, candle, book); repeat.")
+@click.option("--from", "start", metavar="T", help="First moment, UTC: 2025-05-05 or 2025-05-05T12:00:00Z.")
+@click.option("--to", "end", metavar="T", help="Last moment, UTC.")
+@click.option("--html", "page", metavar="FILE", help="Write the report as one HTML file with pictures.")
+@click.option("--open", "is_opened", is_flag=True, help="Show the HTML file in the browser; with --html.")
 @as_json
-def data_check(folder: str, *, is_json: bool) -> None:
-    """Read every row of a data folder and say what is wrong with it. DIR defaults to data.
+def data_check(
+    folder: str,
+    instruments: tuple[str, ...],
+    kinds: tuple[str, ...],
+    start: str | None,
+    end: str | None,
+    page: str | None,
+    *,
+    is_opened: bool,
+    is_json: bool,
+) -> None:
+    """Read the rows of a data folder and say what is wrong with it. DIR defaults to data.
+
+    Each stream is `clean`, `faulty`, or `cannot be verified`: rows without sequence numbers cannot show that none is
+    missing. What is said of whole streams is kept beside the data, for `quantkit data ls` and for results of runs.
 
     Exits with 1 when there are errors: files that cannot be read or rows that cannot be trusted.
     """
-    from quantkit.report.tables import print_findings
+    from quantkit.clock import time_ns_of, wall_ns
+    from quantkit.errors import ConfigError, DataError
+    from quantkit.quality import check
+    from quantkit.quality.kept import remember
+    from quantkit.report.page import file
+    from quantkit.report.page.quality_pictures import Pictures
+    from quantkit.report.tables import print_quality
     from quantkit.storage.catalog import Catalog
-    from quantkit.storage.quality import check
 
+    target = None if page is None else Path(page)
+    if target is not None:
+        file.refuse_unwritable(target)
+    elif is_opened:
+        raise ConfigError("--open shows the HTML file; name it with --html FILE")
     catalog = Catalog(folder)
-    findings = check(catalog)
+    pictures = None if target is None else Pictures(catalog)
+    _refuse_unknown(catalog, instruments, kinds)
+    start_ns, end_ns = (None if moment is None else time_ns_of(moment) for moment in (start, end))
+    with _check_bar(catalog, is_shown=not is_json) as progress:
+        report = check(
+            catalog,
+            instruments=instruments,
+            kinds=kinds,
+            start_ns=start_ns,
+            end_ns=end_ns,
+            progress=progress,
+            sink=pictures,
+        )
+    if start_ns is None and end_ns is None:
+        # A folder that cannot be written, say one on a medium of its own, is checked all the same.
+        with suppress(DataError):
+            remember(catalog, report, wall_ns())
+    if target is not None and pictures is not None:
+        from quantkit.report.page import quality
+
+        file.write(target, quality.render(report, pictures))
+        if is_opened:
+            file.show(target)
     if is_json:
-        print_json(encoded(findings))
+        print_json(encoded(report))
     else:
-        print_findings(findings, str(catalog.root), console_of())
-    if any(finding.severity == "error" for finding in findings):
+        print_quality(report, console_of())
+    if any(finding.severity == "error" for finding in report.findings):
         click.get_current_context().exit(RUN_FAILED)
+
+
+def _refuse_unknown(catalog: "Catalog", instruments: tuple[str, ...], kinds: tuple[str, ...]) -> None:
+    """Refuse what is not there, which would pass for clean.
+
+    Raises:
+        ConfigError: It names what there is.
+    """
+    from quantkit.errors import ConfigError
+
+    streams = catalog.coverage()
+    for what, given, known in (
+        ("instrument", instruments, sorted({stream.instrument for stream in streams})),
+        ("kind", kinds, sorted({stream.kind for stream in streams})),
+    ):
+        for each in given:
+            if each not in known:
+                raise ConfigError(f"{catalog.root} holds no {what} {each!r}; it has {', '.join(known)}")
+
+
+@contextmanager
+def _check_bar(catalog: "Catalog", *, is_shown: bool) -> "Iterator[Callable[[FileEntry], None] | None]":
+    """Give a `progress(entry)` that draws how many bytes of a folder were read, or None off a terminal."""
+    total, done = sum(entry.size_bytes for entry in catalog.entries), 0
+    with file_bar(is_shown=is_shown) as bar:
+        if bar is None:
+            yield None
+            return
+
+        def progress(entry: "FileEntry") -> None:
+            nonlocal done
+            bar(str(entry.stream), done, total)
+            done += entry.size_bytes
+
+        yield progress
 
 
 @data.command("sql")
@@ -83,6 +180,39 @@ def data_sql(question: str, folder: str, *, is_csv: bool, is_json: bool) -> None
         click.echo(text.getvalue(), nl=False)
     else:
         print_answer(answer.column_names, rows, console_of())
+
+
+@data.command("repair")
+@click.argument("folder", default="data", metavar="[DIR]")
+@click.option("--yes", "is_done", is_flag=True, help="Mend; without it, only say what would be done.")
+@as_json
+def data_repair(folder: str, *, is_done: bool, is_json: bool) -> None:
+    """Say what can be mended in a data folder, and mend it with --yes. DIR defaults to data.
+
+    A torn last line of the manifest is dropped, a whole file that no manifest lists is written anew, and small files of
+    one day or month become one. No row is invented or lost, and each mend is done whole or not at all; repairs.jsonl
+    has a line for each. Do not repair a folder that something writes to.
+    """
+    from quantkit.clock import wall_ns
+    from quantkit.quality.repair import planned, repair
+    from quantkit.storage.root import Root
+
+    root = Root.of(folder)
+    if not root.has_folder():
+        from quantkit.storage.catalog import Catalog
+
+        Catalog(folder)  # it says what is missing
+    repairs = list(repair(root, wall_ns())) if is_done else planned(root, wall_ns())
+    if is_json:
+        print_json(encoded(repairs))
+        return
+    console = console_of()
+    for each in repairs:
+        console.print(f"{each.action}: {each.what}", markup=False, highlight=False)
+    if not repairs:
+        console.print("nothing to mend")
+    elif not is_done:
+        console.print(f"nothing was changed; quantkit data repair {root} --yes mends it", markup=False)
 
 
 @data.command("rebuild")

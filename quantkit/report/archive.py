@@ -24,6 +24,7 @@ from quantkit.errors import ConfigError, DataError
 from quantkit.instruments import Instrument
 from quantkit.orders import Fill, Order
 from quantkit.portable import check_new, unportable
+from quantkit.quality.quoted import UNKNOWN_QUALITY, DataQuality
 from quantkit.report import price_tables
 from quantkit.report.benchmark import Benchmark, Kept
 from quantkit.report.digest import ENCODINGS, named, result_hash
@@ -50,6 +51,7 @@ class Saved(NamedTuple):
         other_variants: The Sharpe ratios of other variants that were known.
         versions: What saved it.
         hash, hash_encoding: The digest, which the records were compared with, and how it was counted.
+        data_quality: What the last check said of the data.
     """
 
     outcome: Outcome
@@ -63,6 +65,7 @@ class Saved(NamedTuple):
     versions: dict[str, str]
     hash: str
     hash_encoding: str
+    data_quality: DataQuality
 
 
 class Layout(msgspec.Struct, frozen=True, kw_only=True):
@@ -260,6 +263,7 @@ def load(folder: str | Path) -> Saved:
             msgspec.convert(manifest["versions"], dict[str, Any]),
             manifest["hash"],
             manifest["hash_encoding"],
+            msgspec.convert(manifest["data_quality"], DataQuality) if "data_quality" in manifest else UNKNOWN_QUALITY,
         )
     except (OSError, LookupError, TypeError, ValueError, AttributeError, ConfigError, ArrowException) as error:
         raise DataError(

@@ -43,7 +43,9 @@ def render(result: Result, console: "Console") -> None:
     start, end = numbers["start"], numbers["end"]
     assert isinstance(start, datetime)
     assert isinstance(end, datetime)
-    lines.append(escaped(f"{start:%Y-%m-%d %H:%M} to {end:%Y-%m-%d %H:%M}, {outcome.ended}"))
+    lines.append(
+        escaped(f"{start:%Y-%m-%d %H:%M} to {end:%Y-%m-%d %H:%M}, {outcome.ended}; data {result.data_quality}")
+    )
     lines += _cut("assumption", result.assumptions, _ASSUMPTIONS_SHOWN, width, "dim")
     lines += _cut("warning", result.warnings, _WARNINGS_SHOWN, width, "yellow")
     half = (width - 3) // 2

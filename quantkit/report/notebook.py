@@ -8,6 +8,7 @@ import numpy as np
 
 from quantkit.clock import NS_PER_DAY, iso_of
 from quantkit.engine.outcome import EquityCurve, Outcome
+from quantkit.quality.quoted import DataQuality
 from quantkit.report.downsample import min_max_rows
 from quantkit.report.stats import GROUPS, Value
 from quantkit.report.text import listed, money, strategy_of, written
@@ -28,7 +29,12 @@ _NUMBER: Final = "text-align:right;padding:1px 0;font-variant-numeric:tabular-nu
 
 
 def page(
-    outcome: Outcome, numbers: Mapping[str, Value], config: Mapping[str, Any], warnings: Sequence[str], decimals: int
+    outcome: Outcome,
+    numbers: Mapping[str, Value],
+    config: Mapping[str, Any],
+    warnings: Sequence[str],
+    decimals: int,
+    data_quality: DataQuality,
 ) -> str:
     """Return the HTML of a result, amounts with so many decimals; every text that came from outside is escaped."""
     name, parameters = strategy_of(config)
@@ -39,6 +45,9 @@ def page(
     if outcome.assumptions:
         items = "".join(f"<li>{escape(text)}</li>" for text in outcome.assumptions)
         parts.append(f'<details><summary>Assumptions</summary><ul style="margin:4px 0">{items}</ul></details>')
+    told = "".join(f"<li>{escape(str(each))}</li>" for each in data_quality.streams)
+    items = f'<ul style="margin:4px 0">{told}</ul>' if told else ""
+    parts.append(f"<details><summary>Data: {escape(str(data_quality))}</summary>{items}</details>")
     parts.extend(f'<p style="margin:2px 0;color:{_WARN}">Warning: {escape(text)}</p>' for text in warnings)
     parts.append(equity_svg(outcome.curve, outcome.report_currency, decimals))
     columns = (("Run", "Equity", "Costs"), ("Risk", "Confidence"), ("Trades", "Benchmark"))

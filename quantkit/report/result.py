@@ -13,6 +13,7 @@ import numpy as np
 from quantkit.engine.outcome import Outcome
 from quantkit.fees import Fees
 from quantkit.instruments import Instrument
+from quantkit.quality.quoted import UNKNOWN_QUALITY, DataQuality
 from quantkit.report import archive, calendar, digest, frames, notebook, round_trips, stats, summary
 from quantkit.report import benchmark as benchmarks
 from quantkit.report.benchmark import Benchmark
@@ -44,6 +45,7 @@ class Result:
         prices: Where the rows of the run can be read again.
         sources: The strategy's code, by path below the folder in which its imports begin.
         benchmark: What the run is held against; None for the first traded instrument.
+        data_quality: What the last check of the data folder said of what the run read.
     """
 
     def __init__(
@@ -56,6 +58,7 @@ class Result:
         prices: PriceSource = UNKNOWN,
         sources: Mapping[str, bytes] | None = None,
         benchmark: Benchmark | None = None,
+        data_quality: DataQuality = UNKNOWN_QUALITY,
     ) -> None:
         self.outcome = outcome
         self.instruments = dict(instruments)
@@ -63,6 +66,8 @@ class Result:
         self.sources = dict(sources or {})
         #: The run's configuration as JSON-ready values.
         self.config: dict[str, Any] = msgspec.to_builtins(config, enc_hook=_plain_value, str_keys=True)
+        #: What the last check of the data folder said of what the run read; `not checked` for other data.
+        self.data_quality = data_quality
         #: Where the result was saved or loaded from, if it was.
         self.saved_to: Path | None = None
         #: The Sharpe ratio of each other variant of the strategy that was tried on the same data, as far as is known.
@@ -82,8 +87,8 @@ class Result:
 
     @property
     def warnings(self) -> list[str]:
-        """Warnings of the run: gaps, short warm-up, stale data, and the reasons for missing statistics."""
-        return [*self.outcome.warnings, *map(str, self.missing)]
+        """Warnings of the run: gaps, short warm-up, faulty data, and the reasons for missing statistics."""
+        return [*self.outcome.warnings, *self.data_quality.faults, *map(str, self.missing)]
 
     @property
     def variants(self) -> int:
@@ -114,6 +119,7 @@ class Result:
             "instruments": [each.to_dict() for each in (*self.instruments.values(), *self.instrument_changes)],
             "assumptions": self.assumptions,
             "warnings": self.warnings,
+            "data_quality": msgspec.to_builtins(self.data_quality),
             **({} if self._given_benchmark is None else {"benchmark": self._given_benchmark.kept()}),
         }
 
@@ -297,6 +303,7 @@ class Result:
             sources=saved.sources,
             prices=saved.prices,
             benchmark=saved.benchmark,
+            data_quality=saved.data_quality,
         )
         result.other_variants = saved.other_variants
         result._versions, result._hash_encoding = saved.versions, saved.hash_encoding
@@ -366,12 +373,14 @@ class Result:
         ]
         if outcome.ended != "completed":
             words.append(outcome.ended)
-        if outcome.warnings:
-            words.append(counted(len(outcome.warnings), "warning"))
+        if warnings := [*outcome.warnings, *self.data_quality.faults]:
+            words.append(counted(len(warnings), "warning"))
         return f"<Result {', '.join(words)}>"
 
     def _repr_html_(self) -> str:
-        return notebook.page(self.outcome, self.numbers, self.config, self.warnings, self.money_decimals)
+        return notebook.page(
+            self.outcome, self.numbers, self.config, self.warnings, self.money_decimals, self.data_quality
+        )
 
 
 def _fees_of(config: Mapping[str, Any], instruments: Iterable[str]) -> dict[str, Fees]:

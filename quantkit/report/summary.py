@@ -10,6 +10,7 @@ import msgspec
 
 from quantkit.clock import NS_PER_S, iso_of
 from quantkit.engine.outcome import Outcome
+from quantkit.quality.quoted import DataQuality
 from quantkit.report.downsample import sparkline
 from quantkit.report.stats import GROUPS, STATS, Stat, Value
 from quantkit.report.text import MISSING, escaped, grouped, money, title_of, written
@@ -68,6 +69,11 @@ class Reported(Protocol):
     saved_to: Path | None
 
     @property
+    def data_quality(self) -> DataQuality:
+        """What the last check said of the data."""
+        ...
+
+    @property
     def assumptions(self) -> list[str]:
         """What the run took for granted."""
         ...
@@ -116,6 +122,8 @@ def render(result: Reported, console: "Console") -> None:
         console.print(_curve(result, width))
     if outcome.fills:
         console.print(fills_table(outcome.fills))
+    style = "yellow" if result.data_quality.faults else "dim"
+    console.print(f"[{style}]Data: {escaped(str(result.data_quality))}[/]")
     if result.warnings:
         console.print(_bullets("Warnings", result.warnings, style="yellow", has_unicode=has_unicode))
     if outcome.ended != "completed":
@@ -139,6 +147,7 @@ def as_json(result: Reported) -> bytes:
             "rows": outcome.rows,
             "assumptions": result.assumptions,
             "warnings": result.warnings,
+            "data_quality": result.data_quality,
             "config": result.config,
             "hash": result.hash,
             "saved_to": None if result.saved_to is None else str(result.saved_to),

@@ -8,10 +8,12 @@ import msgspec
 
 from quantkit.clock import iso_of
 from quantkit.importers.report import ImportReport
+from quantkit.quality.findings import CLEAN, FAULTY, SEVERITIES, UNVERIFIED, QualityReport
+from quantkit.quality.kept import recall
+from quantkit.quality.quoted import NOT_CHECKED
 from quantkit.report.text import counted, escaped
 from quantkit.rows.columns import Stream
 from quantkit.storage.catalog import Catalog, Coverage
-from quantkit.storage.quality import Finding
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -20,6 +22,10 @@ if TYPE_CHECKING:
 #: Of an answer, on a terminal.
 _SHOWN_ROWS: Final = 200
 _STYLES: Final = {"error": "bold red", "warning": "yellow", "info": "dim"}
+#: What cannot be verified is neither good nor bad, and looks like neither.
+_VERDICT_STYLES: Final = {CLEAN: "green", FAULTY: "bold red", UNVERIFIED: "blue"}
+#: Streams that are named with one reason.
+_NAMED: Final = 3
 
 
 class StreamRow(msgspec.Struct, frozen=True):
@@ -34,6 +40,11 @@ class StreamRow(msgspec.Struct, frozen=True):
     size_bytes: int
     files: int
     has_holes: bool
+    #: Whether rows were recorded live, `live`, or come from elsewhere, `imported`; `live, imported` of both.
+    origin: str = "imported"
+    #: Of the last check: `clean`, `faulty`, `cannot be verified`; `not checked` if never, or if files changed since.
+    verdict: str = NOT_CHECKED
+    checked: str = ""
 
 
 def stream_rows(catalog: Catalog) -> list[StreamRow]:
@@ -44,7 +55,10 @@ def stream_rows(catalog: Catalog) -> list[StreamRow]:
         sizes[entry.stream] += entry.size_bytes
         files[entry.stream] += 1
 
+    kept = recall(catalog)
+
     def row(stream: Stream, held: Coverage) -> StreamRow:
+        known = kept.get(stream)
         return StreamRow(
             instrument=stream.instrument,
             kind=stream.kind,
@@ -55,10 +69,25 @@ def stream_rows(catalog: Catalog) -> list[StreamRow]:
             size_bytes=sizes[stream],
             files=files[stream],
             has_holes=held.has_holes,
+            origin=_origin(catalog, stream, held),
+            verdict=NOT_CHECKED if known is None else known.quality.verdict,
+            checked="" if known is None else iso_of(known.checked_ns),
         )
 
     rows = [row(stream, held) for stream, held in catalog.coverage().items()]
     return sorted(rows, key=lambda r: (r.instrument, Stream(r.kind, r.instrument, r.interval).sort_key))
+
+
+def _origin(catalog: Catalog, stream: Stream, held: Coverage) -> str:
+    """Return whether a stream was recorded live: then it was watched over a span."""
+    if held.live_ns is None:
+        return "imported"
+    spans = [span for span in catalog.watched if span.stream == stream]
+    inside = all(
+        any(span.from_ns <= entry.last_ns and entry.first_ns <= span.to_ns for span in spans)
+        for entry in catalog.files(stream, -(2**63), 2**63 - 1)
+    )
+    return "live" if inside else "live, imported"
 
 
 def print_streams(rows: Sequence[StreamRow], root: str, console: "Console") -> None:
@@ -66,15 +95,22 @@ def print_streams(rows: Sequence[StreamRow], root: str, console: "Console") -> N
     if not rows:
         console.print(f"{escaped(root)} holds no market data yet; fill it with [bold]quantkit import[/bold]")
         return
-    table = _table("stream", "from (UTC)", "to (UTC)", right=("rows", "size"))
+    from rich.cells import cell_len
+
+    # A narrow terminal has room for days, and maybe not for sizes.
+    for clock, has_size in ((16, True), (10, True), (10, False)):
+        heads = ("stream", "from (UTC)", "to (UTC)", "rows", *(["size"] if has_size else []), "last check", "source")
+        shown = [_stream_cells(row, clock, has_size=has_size) for row in rows]
+        widths = [max(cell_len(cells[place]) for cells in (heads, *shown)) for place in range(len(heads))]
+        if sum(widths) + len(widths) <= console.width:
+            break
     last = ""
-    for row in rows:
+    _print_cells(console, heads, widths, "bold")
+    for row, cells in zip(rows, shown, strict=True):
         if row.instrument != last:
             last = row.instrument
-            table.add_row(f"[bold cyan]{escaped(last)}[/]")
-        stream = f"  {row.kind} {row.interval}".rstrip() + (" [yellow]*[/]" if row.has_holes else "")
-        table.add_row(stream, _moment(row.start), _moment(row.end), f"{row.rows:,}", size(row.size_bytes))
-    console.print(table)
+            console.print(f"[bold cyan]{escaped(last)}[/]")
+        _print_cells(console, cells, widths, "", row.verdict)
     total = sum(row.rows for row in rows), sum(row.size_bytes for row in rows)
     console.print(f"[dim]{counted(len(rows), 'stream')}, {total[0]:,} rows, {size(total[1])} in {escaped(root)}[/dim]")
     if any(row.has_holes for row in rows):
@@ -95,21 +131,64 @@ def print_answer(names: Sequence[str], rows: Sequence[Mapping[str, Any]], consol
         console.print(f"[dim]and {len(rows) - len(shown):,} more rows; --csv or --json print all of them[/dim]")
 
 
-def print_findings(findings: Sequence[Finding], root: str, console: "Console") -> None:
-    """Print what a check found, worst first, and how many of each."""
-    if not findings:
-        console.print(f"[green]{escaped(root)} is sound[/green]: every file and every row was read")
+def _stream_cells(row: StreamRow, clock: int, *, has_size: bool) -> tuple[str, ...]:
+    name = f"  {row.kind} {row.interval}".rstrip() + (" *" if row.has_holes else "")
+    start, end = (_moment(each)[:clock] for each in (row.start, row.end))
+    return (name, start, end, f"{row.rows:,}", *([size(row.size_bytes)] if has_size else []), row.verdict, row.origin)
+
+
+def _print_cells(
+    console: "Console", cells: Sequence[str], widths: Sequence[int], style: str, verdict: str = ""
+) -> None:
+    """Print a line of a table whose numbers stand right; a verdict has its colour."""
+    from rich.text import Text
+
+    line = Text()
+    for place, (cell, width) in enumerate(zip(cells, widths, strict=True)):
+        is_number = 3 <= place < len(cells) - 2
+        own = _VERDICT_STYLES.get(verdict, "dim") if verdict and place == len(cells) - 2 else style
+        line.append(f"{cell:>{width}}" if is_number else f"{cell:<{width}}", own or None)
+        line.append(" " if sum(widths) + 2 * len(widths) > console.width else "  ")
+    line.rstrip()
+    console.print(line, no_wrap=True, overflow="ellipsis", crop=False)
+
+
+def print_quality(report: QualityReport, console: "Console") -> None:
+    """Print what a check found: a verdict for each stream, what cannot be verified and why, findings worst first."""
+    if not report.streams and not report.folder:
+        console.print(f"{escaped(report.root)} holds no market data to check")
         return
-    table = _table("", "where", "what")
-    table.columns[1].overflow = table.columns[2].overflow = "fold"
-    table.columns[1].no_wrap = False
-    for finding in findings:
-        table.add_row(
-            f"[{_STYLES[finding.severity]}]{finding.severity}[/]", escaped(finding.where), escaped(finding.what)
-        )
+    table = _table("stream", "verdict", right=("rows", "findings"))
+    last = ""
+    for each in report.streams:
+        if each.instrument != last:
+            last = each.instrument
+            table.add_row(f"[bold cyan]{escaped(last)}[/]")
+        found = sum(finding.severity != "info" for finding in each.findings)
+        name = f"  {each.kind} {each.interval}".rstrip()
+        table.add_row(name, verdict_words(each.verdict), f"{each.rows:,}", f"{found or ''}")
     console.print(table)
-    counts = Counter(finding.severity for finding in findings)
-    console.print(", ".join(counted(count, severity) for severity, count in counts.items()))
+    reasons: dict[str, list[str]] = {}
+    for each in report.streams:
+        for reason in each.unverified:
+            reasons.setdefault(reason, []).append(str(each.stream))
+    for reason, streams in reasons.items():
+        names = ", ".join(streams[:_NAMED]) + (f" and {len(streams) - _NAMED} more" if len(streams) > _NAMED else "")
+        console.print(f"[{_VERDICT_STYLES[UNVERIFIED]}]{UNVERIFIED}:[/] {escaped(reason)} [dim]({escaped(names)})[/]")
+    for finding in report.findings:
+        style = _STYLES[finding.severity]
+        console.print(f"[{style}]{finding.severity}:[/] [bold]{escaped(finding.where)}[/]: {escaped(finding.what)}")
+    counts = Counter(each.verdict for each in report.streams)
+    told = ", ".join(f"{counts[verdict]} {verdict}" for verdict in (CLEAN, UNVERIFIED, FAULTY) if counts[verdict])
+    severities = Counter(finding.severity for finding in report.findings)
+    found_words = ", ".join(counted(severities[severity], severity) for severity in SEVERITIES if severities[severity])
+    console.print(f"{escaped(report.root)}: {verdict_words(report.verdict)} ({told or 'no stream'})", soft_wrap=True)
+    console.print(found_words or "no findings: every file and every row was read")
+
+
+def verdict_words(verdict: str) -> str:
+    """Return a verdict in its colour."""
+    return f"[{_VERDICT_STYLES.get(verdict, 'dim')}]{verdict}[/]"
 
 
 def print_import(report: ImportReport, target: str, console: "Console") -> None:

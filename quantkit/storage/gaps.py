@@ -140,20 +140,20 @@ def _joined(new: list[Staged], staying: Spans) -> Spans:
 
 
 def _is_anew(gap: Gap, known: Collection[Stream], anew: Mapping[Stream, Spans]) -> bool:
-    told = [stream for stream in known if _tells_of(gap.channel, stream)]
+    told = [stream for stream in known if tells_of(gap.channel, stream)]
     return bool(told) and all(
         any(begin_ns <= gap.from_ns and gap.to_ns <= end_ns for begin_ns, end_ns in anew.get(stream, ()))
         for stream in told
     )
 
 
-def _tells_of(channel: str, stream: Stream) -> bool:
+def tells_of(channel: str, stream: Stream) -> bool:
     """Return whether a channel's gaps concern a stream: it begins with the kind, and may name candles' interval.
 
     Examples:
-        >>> [_tells_of(name, Stream("candle", "A-B", "1m")) for name in ("candle 1m", "candle", "candle 5m", "book")]
+        >>> [tells_of(name, Stream("candle", "A-B", "1m")) for name in ("candle 1m", "candle", "candle 5m", "book")]
         [True, True, False, False]
-        >>> [_tells_of(name, Stream("trade", "A-B")) for name in ("trade", "trades-all", "tickers")]
+        >>> [tells_of(name, Stream("trade", "A-B")) for name in ("trade", "trades-all", "tickers")]
         [True, True, False]
     """
     if not channel.startswith(stream.kind):

@@ -294,7 +294,11 @@ def test_files_that_are_not_what_they_claim(place: Path, spoil: Callable[[Path, 
     assert "kind=candle" in line
     checked = run("data", "check", "data", "--json")
     assert checked.exit_code == 1
-    assert any(finding["severity"] == "error" for finding in json.loads(checked.stdout))
+    assert any(
+        finding["severity"] == "error"
+        for stream in json.loads(checked.stdout)["streams"]
+        for finding in stream["findings"]
+    )
 
 
 def test_a_crossed_book_is_refused_where_it_is_met(place: Path) -> None:

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 from quantkit.clock import NS_PER_DAY, iso_of, wall_ns
+from quantkit.quality import check
 from quantkit.rows.columns import Stream
 from quantkit.sandbox.generated import GeneratedMarket
 from quantkit.sandbox.server import SandboxServer
 from quantkit.storage.catalog import Catalog
-from quantkit.storage.quality import check
 from quantkit.storage.reader import read_events
 
 pytestmark = pytest.mark.long
@@ -65,7 +65,7 @@ def test_a_killed_download_goes_on(tmp_path: Path, signal_: signal.Signals) -> N
                     "quantkit: interrupted; what came is stored, and the same command goes on from there",
                 )
             if (folder / "manifest.jsonl").exists():
-                assert not [each for each in check(Catalog(folder)) if each.severity == "error"]
+                assert not [each for each in check(Catalog(folder)).findings if each.severity == "error"]
         assert kills
         last = subprocess.run(command(server.url, folder), capture_output=True, check=False)
         assert last.returncode == 0, last.stderr.decode()

@@ -32,10 +32,10 @@ from quantkit.events import (
     Trade,
 )
 from quantkit.live.verify import verify
+from quantkit.quality import check
 from quantkit.rows.columns import Block, Stream
 from quantkit.sandbox.server import SandboxServer
 from quantkit.storage.catalog import Catalog
-from quantkit.storage.quality import check
 from quantkit.storage.reader import read_events
 from quantkit.storage.schema import TABLES
 from quantkit.storage.writer import Writer
@@ -258,7 +258,7 @@ def test_data_check_finds_every_flip(folder: Path) -> None:
         good = path.read_bytes()
         path.write_bytes(flipped(good, int(rng.integers(8 * len(good)))))
         try:
-            found = [finding for finding in check(Catalog(folder)) if finding.severity == "error"]
+            found = [finding for finding in check(Catalog(folder)).findings if finding.severity == "error"]
             assert [finding.where for finding in found] == [path.relative_to(folder).as_posix()]
         except qk.DataError as error:
             message = str(error)
@@ -266,7 +266,7 @@ def test_data_check_finds_every_flip(folder: Path) -> None:
             assert message.startswith(str(path))
         finally:
             path.write_bytes(good)
-    assert [finding for finding in check(Catalog(folder)) if finding.severity == "error"] == []
+    assert [finding for finding in check(Catalog(folder)).findings if finding.severity == "error"] == []
 
 
 # A recorded run -------------------------------------------------------------------------------------------------------

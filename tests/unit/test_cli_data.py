@@ -10,7 +10,7 @@ from quantkit.cli import main
 from quantkit.clock import NS_PER_DAY, NS_PER_MIN, time_ns_of
 from quantkit.events import Candle, MarketEvent, Trade
 from quantkit.instruments import Instrument, Side
-from quantkit.rows.columns import Block
+from quantkit.rows.columns import Block, Stream
 from quantkit.storage.writer import Writer
 
 START_NS = time_ns_of("2025-05-05")
@@ -87,4 +87,47 @@ def test_check_fails_on_damage(folder: Path) -> None:
     assert "1 error" in text.output
     as_json = run("data", "check", str(folder), "--json")
     assert as_json.exit_code == 1
-    assert msgspec.json.decode(as_json.output)[0]["severity"] == "error"
+    report = msgspec.json.decode(as_json.output)
+    candles, trades = report["streams"]
+    assert (report["verdict"], candles["verdict"], trades["verdict"]) == ("faulty", "faulty", "faulty")
+    assert [finding["severity"] for finding in trades["findings"]][:1] == ["error"]
+
+
+def test_ls_shows_the_last_check(folder: Path) -> None:
+    """The verdict of each stream, until its files change."""
+    assert {row["verdict"] for row in msgspec.json.decode(run("data", "ls", str(folder), "--json").output)} == {
+        "not checked"
+    }
+    run("data", "check", str(folder))
+    candles, trades = msgspec.json.decode(run("data", "ls", str(folder), "--json").output)
+    assert (candles["verdict"], trades["verdict"], candles["origin"]) == ("faulty", "faulty", "imported")
+    assert candles["checked"]
+    with Writer(folder) as writer:
+        writer.write(Block.from_events([candle(9)]))
+    candles, trades = msgspec.json.decode(run("data", "ls", str(folder), "--json").output)
+    assert (candles["verdict"], trades["verdict"]) == ("not checked", "faulty")
+
+
+def test_ls_tells_recorded_rows_from_imported_ones(folder: Path) -> None:
+    """A watched span is a recording; rows beside it came from elsewhere."""
+    with Writer(folder) as writer:
+        writer.watched(Stream("trade", ID), START_NS, START_NS + NS_PER_DAY)
+        writer.watched(Stream("book", ID), START_NS, START_NS + NS_PER_DAY)
+    rows = msgspec.json.decode(run("data", "ls", str(folder), "--json").output)
+    assert {row["kind"]: row["origin"] for row in rows} == {
+        "candle": "imported",
+        "book": "live",
+        "trade": "live, imported",
+    }
+
+
+def test_check_looks_at_what_is_asked_for(folder: Path) -> None:
+    """By kind and span; a part of the rows is not kept as the outcome of a whole check."""
+    done = run("data", "check", str(folder), "--kind", "trade", "--from", "2025-05-06", "--json")
+    (trades,) = msgspec.json.decode(done.output)["streams"]
+    assert (trades["kind"], trades["rows"]) == ("trade", 1)
+    assert not (folder / "quality.json").exists()
+    for option, word in (("--kind", "tirade"), ("--instrument", "ETH-USDT")):
+        refused = run("data", "check", str(folder), option, word)
+        assert refused.exit_code == 2
+        assert f"{word}'" in refused.output

@@ -9,9 +9,9 @@ from click.testing import CliRunner
 import quantkit as qk
 from quantkit.cli import main
 from quantkit.errors import ConfigError, DataError
+from quantkit.quality import check
 from quantkit.starter import GENERATED, start
 from quantkit.storage.catalog import Catalog
-from quantkit.storage.quality import check
 
 DATA = Path(__file__).parents[2] / "data"
 
@@ -24,7 +24,7 @@ def test_what_new_writes_runs_at_once(tmp_path: Path, monkeypatch: pytest.Monkey
     assert "strategies/first_try.py" in result.output
     assert "generated" in result.output
     assert result.output.splitlines()[-1].endswith("quantkit backtest first_try")
-    assert check(Catalog("data")) == []
+    assert check(Catalog("data")).findings == []
     run = CliRunner().invoke(main, ["backtest", "first_try", "--brief"])
     assert run.exit_code == 0, run.output
     assert run.output.startswith("FirstTry\ninstrument='generated:BTC-USDT'")

@@ -9,6 +9,7 @@ import msgspec
 
 from quantkit.clock import NS_PER_DAY
 from quantkit.instruments import Instrument, Side, plain
+from quantkit.quality.findings import CLEAN, FAULTY
 from quantkit.report.bootstrap import LEAST_DAYS
 from quantkit.report.page.markup import Content, Markup, lines, tag, text
 from quantkit.report.page.subject import Subject
@@ -53,6 +54,9 @@ def tone(value: float | None) -> str | None:
         return None
     return "gain" if value > 0 else "loss"
 
+
+#: Of verdicts on data; the word says it without colour.
+_DATA_TONES: Final = {CLEAN: "gain", FAULTY: "loss"}
 
 # Headline ----------------------------------------------------------------------------------------------------------
 
@@ -167,8 +171,17 @@ def _float(value: Value) -> float | None:
 
 def warnings(subject: Subject) -> Markup:
     """Return one bar for each warning; why a statistic is missing stands beside the statistics."""
-    said = subject.outcome.warnings
+    said = [*subject.outcome.warnings, *subject.data_quality.faults]
     return text([tag("p", tag("b", "Warning"), " ", tag("bdi", each), class_="warn", role="note") for each in said])
+
+
+def data_quality(subject: Subject) -> Markup:
+    """Return what the last check of the data folder said of each stream that the run read."""
+    streams = subject.data_quality.streams
+    if not streams:
+        return tag("li", "not checked: the run read no data folder that `quantkit data check` looks into")
+    shown = [tag("li", tag("bdi", str(each)), class_=_DATA_TONES.get(each.verdict)) for each in streams]
+    return text(shown)
 
 
 def assumptions(subject: Subject) -> Markup:

@@ -139,6 +139,7 @@ def render(subject: Subject, *, mode: Mode = "file", assets: str = "", api: str 
         "headline": cards.headline(subject),
         "warnings": cards.warnings(subject),
         "assumptions": cards.assumptions(subject),
+        "data_quality": cards.data_quality(subject),
         "calendar": calendar.returns(subject),
         "hours": calendar.hours(subject),
         "falls": calendar.falls(subject),

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from quantkit.engine.outcome import Outcome
 from quantkit.instruments import Instrument
+from quantkit.quality.quoted import DataQuality
 from quantkit.report.benchmark import Benchmark
 from quantkit.report.prices import Prices
 from quantkit.report.round_trips import Trips
@@ -20,11 +21,13 @@ class Subject(Protocol):
         outcome: The records of the run.
         config: Its configuration, JSON-ready.
         instruments: As at the start, by id.
+        data_quality: What the last check said of the data.
     """
 
     outcome: Outcome
     config: dict[str, Any]
     instruments: dict[str, Instrument]
+    data_quality: DataQuality
 
     @property
     def assumptions(self) -> list[str]:

@@ -15,10 +15,10 @@ from quantkit.feeds.okx.errors import OkxRequestError, OkxServerError
 from quantkit.feeds.okx.rest import calls
 from quantkit.feeds.okx.rest.calls import Endpoint
 from quantkit.feeds.row_tape import RowTape
+from quantkit.quality import check
 from quantkit.rows.columns import Stream
 from quantkit.sandbox import faults
 from quantkit.storage.catalog import Catalog
-from quantkit.storage.quality import check
 from quantkit.storage.reader import read_events
 from quantkit.storage.root import WORK
 
@@ -50,7 +50,7 @@ def test_a_month_from_a_server_that_fails_one_request_in_ten_is_the_month(tmp_pa
         repeated = sum(report.counters.values()) + sum(trades.counters.values())
         assert (repeated > 10) is bool(wrong)
         assert not any("row" in counted for counted in report.counters)
-        assert not [finding for finding in check(Catalog(folder)) if finding.severity == "error"]
+        assert not [finding for finding in check(Catalog(folder)).findings if finding.severity == "error"]
     clean, _, faulty, _ = venues
     assert len(faulty.asked) > len(clean.asked) * 1.08
     assert digest(tmp_path / "clean") == digest(tmp_path / "faulty")

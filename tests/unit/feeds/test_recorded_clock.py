@@ -10,9 +10,9 @@ from quantkit.events import MarketEvent, Timing, Trade
 from quantkit.feeds.recorded_clock import RecordedClock
 from quantkit.instruments import Side
 from quantkit.loading import sender_of, source_of
+from quantkit.quality import check
 from quantkit.rows.columns import Block
 from quantkit.storage.catalog import Catalog
-from quantkit.storage.quality import check
 from quantkit.storage.writer import Writer
 
 SWAP = qk.Instrument("BTC-USDT-SWAP", kind="swap", price_step="1", qty_step="1", contract_value="0.1")
@@ -134,4 +134,4 @@ def test_a_backtest_converts_by_the_offsets_of_the_data(tmp_path: Path) -> None:
 
 def test_timings_are_rows_like_others_to_whoever_checks_a_folder(tmp_path: Path) -> None:
     folder = recorded(tmp_path / "data", [call(1, START_NS, START_NS + 9)])
-    assert check(Catalog(folder)) == []
+    assert check(Catalog(folder)).findings == []

@@ -17,11 +17,11 @@ from quantkit.feeds.recorder import Recorder
 from quantkit.feeds.recording import Holes, stream_of
 from quantkit.feeds.replay import ReplayFeed
 from quantkit.instruments import Instrument, Side
+from quantkit.quality import check
 from quantkit.rows.batch import Subscription
 from quantkit.rows.columns import KIND_COLUMNS, STAMPS, Block, Stream
 from quantkit.storage.catalog import Catalog, Coverage
 from quantkit.storage.manifest import FileEntry
-from quantkit.storage.quality import check
 from quantkit.storage.reader import read_blocks
 
 START_NS = time_ns_of("2026-01-31T23:59:00Z")
@@ -132,7 +132,7 @@ def test_rows_of_many_commits_are_stored_once_and_in_order(tmp_path: Path, frame
     assert (status.added, status.committed, status.lost, status.ignored) == (count, count, 0, {})
     assert status.commits == len(runs) // frames_of_a_commit + 1
     # The folder is sound, and as if it had been written in one go.
-    assert not [finding for finding in check(Catalog(tmp_path / "data")) if finding.severity == "error"]
+    assert not [finding for finding in check(Catalog(tmp_path / "data")).findings if finding.severity == "error"]
     catalog = Catalog(tmp_path / "data")
     assert {entry.source for entry in catalog.entries} == {"test"}
     for stream, events in by_stream(everything).items():

@@ -9,9 +9,9 @@ from quantkit.clock import NS_PER_MIN, NS_PER_MS, NS_PER_S, time_ns_of
 from quantkit.errors import ConfigError, DataError
 from quantkit.events import Funding
 from quantkit.importers import ImportReport, import_files
+from quantkit.quality import check
 from quantkit.rows.columns import Block, Stream
 from quantkit.storage.catalog import Catalog
-from quantkit.storage.quality import check
 from quantkit.storage.reader import read_events
 from quantkit.storage.writer import Writer
 
@@ -165,8 +165,9 @@ def test_data_check_names_rates_that_are_charged_too_often(tmp_path: Path) -> No
     rows.insert(1, Funding(SWAP, START_NS + NS_PER_MIN, START_NS + NS_PER_MIN, 1e-4, START_NS, False))
     with Writer(tmp_path, row_group_rows=2) as writer:
         writer.write(Block.from_events(rows))
-    found = [finding.what for finding in check(Catalog(tmp_path)) if "settlement" in finding.what]
-    assert found == [
-        "1 settlement follows within 30m of the one before, first at 2024-01-01T01:31:00Z; changing rates are charged "
+    (found,) = (finding for finding in check(Catalog(tmp_path)).findings if "settlement" in finding.what)
+    assert found.what == (
+        f"1 settlement follows within 30m of the one before, first at {found.places[0]}; changing rates are charged "
         "as settled, import them again"
-    ]
+    )
+    assert (found.places[0].at_ns, found.places[0].row) == (START_NS + 91 * NS_PER_MIN, 4)

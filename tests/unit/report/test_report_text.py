@@ -15,6 +15,7 @@ from hypothesis.extra import numpy as arrays
 from rich.console import Console
 
 from quantkit.importers.report import ImportReport, SkippedRow
+from quantkit.quality import CLEAN, FAULTY, UNVERIFIED, Finding, QualityReport, StreamQuality
 from quantkit.report import tables
 from quantkit.report.console import console_of
 from quantkit.report.downsample import min_max_rows, sparkline
@@ -22,7 +23,6 @@ from quantkit.report.result import Result
 from quantkit.report.stats import STATS
 from quantkit.report.summary import as_json, render
 from quantkit.report.text import duration, money, written
-from quantkit.storage.quality import Finding
 
 
 def printed(draw: Callable[[Console], None], width: int = 80) -> str:
@@ -289,18 +289,24 @@ def test_a_clean_import_is_short() -> None:
 
 
 def test_findings_come_with_their_counts() -> None:
-    """A table, and a line that counts; nothing found is said too."""
-    findings = [
-        Finding("error", "kind=trade/part-0.parquet", "digest differs"),
-        Finding("warning", "BTC", "a"),
-        Finding("warning", "BTC", "b"),
-        Finding("info", "BTC", "c"),
-        Finding("info", "BTC", "d"),
-    ]
-    text = printed(lambda console: tables.print_findings(findings, "data", console))
-    assert "1 error, 2 warnings, 2 info" in text
-    assert "digest differs" in text
-    assert "data is sound" in printed(lambda console: tables.print_findings([], "data", console))
+    """A verdict for each stream, why some cannot be verified, the findings, and a line that counts."""
+    late = Finding("warning", "BTC trade", "b", stream="BTC trade")
+    streams = (
+        StreamQuality("BTC", "candle", "1m", CLEAN, 5, 1, 2),
+        StreamQuality("BTC", "ticker", "", UNVERIFIED, 5, 1, 2, ("tickers have no numbers",)),
+        StreamQuality("BTC", "trade", "", FAULTY, 1234, 1, 2, (), (late,)),
+    )
+    folder = (Finding("error", "kind=trade/part-0.parquet", "digest differs"), Finding("info", "BTC", "c"))
+    report = QualityReport("data", FAULTY, streams, folder)
+    text = " ".join(printed(lambda console: tables.print_quality(report, console)).split())
+    assert "candle 1m clean 5 ticker cannot be verified 5 trade faulty 1,234 1" in text
+    assert "cannot be verified: tickers have no numbers (BTC ticker)" in text
+    assert "error: kind=trade/part-0.parquet: digest differs warning: BTC trade: b info: BTC: c" in text
+    assert text.endswith("data: faulty (1 clean, 1 cannot be verified, 1 faulty) 1 error, 1 warning, 1 info")
+    good = QualityReport("data", CLEAN, streams[:1], ())
+    assert "no findings" in printed(lambda console: tables.print_quality(good, console))
+    empty = QualityReport("data", CLEAN, (), ())
+    assert "no market data to check" in printed(lambda console: tables.print_quality(empty, console))
 
 
 def test_streams_are_listed_with_their_totals() -> None:

@@ -17,11 +17,11 @@ from quantkit.errors import ConfigError, DataError, SchemaError
 from quantkit.events import Funding, Gap, Mark, MarketEvent
 from quantkit.feeds.replay import ReplayFeed
 from quantkit.instruments import Instrument
+from quantkit.quality import check
 from quantkit.rows.columns import Block, Stream
 from quantkit.storage.catalog import Catalog, Coverage
 from quantkit.storage.files import DataFile
 from quantkit.storage.manifest import MANIFEST
-from quantkit.storage.quality import check
 from quantkit.storage.root import Root
 from quantkit.storage.writer import Writer
 
@@ -61,7 +61,9 @@ def test_a_quiet_stream_that_was_listened_to_is_covered(store: Callable[..., Pat
         TRADES: Coverage(START_NS - NS_PER_S, before.end_ns, 3, live_ns=START_NS - NS_PER_S),
     }
     assert ReplayFeed(root).has_hole(quiet, START_NS, START_NS + NS_PER_MIN) is False
-    assert {finding.severity for finding in check(Catalog(root))} == {"warning"}  # of metadata that are not there
+    assert {finding.severity for finding in check(Catalog(root)).findings} == {
+        "warning"
+    }  # of metadata that are not there
 
 
 def test_spans_that_overlap_or_touch_are_one(tmp_path: Path) -> None:
@@ -335,7 +337,7 @@ def test_lines_without_checksums_are_read_and_named_until_the_next_write(
     path.write_bytes(b"".join(map(unguarded, path.read_bytes().splitlines())))
     old = Catalog(root)
     assert (old.entries, old.watched, old.unguarded) == (before.entries, before.watched, 3)
-    (finding,) = (finding for finding in check(old) if finding.where == "manifest.jsonl")
+    (finding,) = (finding for finding in check(old).findings if finding.where == "manifest.jsonl")
     assert (finding.severity, finding.what) == (
         "warning",
         "unguarded: 3 lines of an older quantkit without a checksum, so a change there may go unnoticed; "
@@ -406,15 +408,16 @@ def test_marks_and_funding_are_whole_where_every_month_has_some(
         "mark": has_holes,
         "funding": has_holes,
     }
-    said = {finding.what for finding in check(Catalog(root)) if finding.where != BTC}
-    assert said == ({"a whole month is missing between the first and the last"} if has_holes else set())
+    said = {finding.what for finding in check(Catalog(root)).findings if finding.where != BTC}
+    hole = "a whole month is missing between the first and the last, first 2026-02-01T00:00:00Z to 2026-03-01T00:00:00Z"
+    assert said == ({hole} if has_holes else set())
 
 
 def test_a_year_without_a_gap_is_no_hole(store: Callable[..., Path]) -> None:
     stamps = (START_NS, time_ns_of("2027-01-01"))
     root = store([Gap(BTC, at, at, "book", at - NS_PER_S, at, "sequence") for at in stamps])
     assert not Catalog(root).coverage()[Stream("gap", BTC)].has_holes
-    assert [finding.severity for finding in check(Catalog(root)) if finding.where != BTC] == ["info"]
+    assert [finding.severity for finding in check(Catalog(root)).findings if finding.where != BTC] == ["info"]
 
 
 def test_a_year_has_no_hole_at_its_turn(store: Callable[..., Path], make_candles: Make) -> None:

@@ -12,10 +12,10 @@ import pytest
 from quantkit.clock import NS_PER_DAY, NS_PER_MIN, NS_PER_S, time_ns_of
 from quantkit.errors import DataError
 from quantkit.events import BookUpdate, Candle, Gap, MarketEvent
+from quantkit.quality import check
 from quantkit.rows.columns import Block, Stream
 from quantkit.storage import manifest
 from quantkit.storage.catalog import Catalog
-from quantkit.storage.quality import check
 from quantkit.storage.reader import read_blocks, read_events
 from quantkit.storage.root import Root
 from quantkit.storage.writer import Writer
@@ -45,7 +45,9 @@ def write(root: Path, *runs: list[Any], cut: int = 1_000, **options: Any) -> Non
 def stored(root: Path, stream: Stream = GAPS) -> list[MarketEvent]:
     """Every stored event of a stream, from folders that are as they should be."""
     catalog = Catalog(root)
-    assert [finding for finding in check(catalog) if finding.severity == "error" or "manifest" in finding.what] == []
+    assert [
+        finding for finding in check(catalog).findings if finding.severity == "error" or "manifest" in finding.what
+    ] == []
     return list(read_events(catalog, [stream], 0, END_NS))
 
 

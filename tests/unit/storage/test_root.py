@@ -10,10 +10,10 @@ from quantkit.clock import NS_PER_S, time_ns_of
 from quantkit.errors import ConfigError, DataError
 from quantkit.events import Trade
 from quantkit.instruments import Instrument, Side
+from quantkit.quality import check
 from quantkit.rows.columns import Block, Stream
 from quantkit.storage.catalog import Catalog
 from quantkit.storage.manifest import MANIFEST, dump, load
-from quantkit.storage.quality import check
 from quantkit.storage.reader import read_events
 from quantkit.storage.root import WORK, Root
 from quantkit.storage.writer import Writer
@@ -51,7 +51,7 @@ def test_a_link_out_of_the_folder_is_not_followed(tmp_path: Path, depth: int) ->
     linked.symlink_to(elsewhere)
     with pytest.raises(DataError, match="a link leads out of the data folder, to"):
         read(data)
-    assert "a link leads out of the data folder" in check(Catalog(data))[0].what
+    assert "a link leads out of the data folder" in check(Catalog(data)).findings[0].what
     if depth:
         before = sorted(elsewhere.rglob("*"))
         for target in ("trade", "rest"):

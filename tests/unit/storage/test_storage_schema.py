@@ -128,7 +128,7 @@ def test_pandas_and_pyarrow_read_the_folder_without_quantkit(
     assert instruments[["id", "instrument_kind", "price_step"]].values.tolist() == [[BTC, "swap", "0.1"]]
 
 
-@pytest.mark.parametrize("module", ["catalog", "reader", "writer", "quality", "schema"])
+@pytest.mark.parametrize("module", ["catalog", "reader", "writer", "schema"])
 def test_importing_storage_loads_neither_pyarrow_nor_pandas(module: str) -> None:
     code = (
         f"import sys; import quantkit.storage.{module}; print([m for m in ('pyarrow', 'pandas') if m in sys.modules])"

@@ -19,9 +19,9 @@ from quantkit.clock import NS_PER_DAY, NS_PER_MIN, NS_PER_S, time_ns_of
 from quantkit.errors import ConfigError, DataError
 from quantkit.events import KINDS, BookUpdate, Candle, Funding, Gap, Mark, MarketEvent, OpenInterest, Ticker, Trade
 from quantkit.instruments import Instrument, Side
+from quantkit.quality import check
 from quantkit.rows.columns import Block, Stream
 from quantkit.storage.catalog import Catalog
-from quantkit.storage.quality import check
 from quantkit.storage.reader import read_blocks, read_events
 from quantkit.storage.root import Root
 from quantkit.storage.writer import Writer
@@ -256,7 +256,7 @@ def test_an_object_store_is_written_and_read_through_its_file_system(
     catalog = Catalog(remote)
     assert list(read_events(catalog, [TRADES], 0, END_NS)) == one_of_each["trade"]
     assert list(read_events(catalog, [Stream("book", BTC)], 0, END_NS)) == one_of_each["book"]
-    assert [finding for finding in check(catalog) if finding.severity == "error"] == []
+    assert [finding for finding in check(catalog).findings if finding.severity == "error"] == []
     assert set(catalog.root.files()) == {"manifest.jsonl", *(entry.path for entry in catalog.entries)}
     assert Catalog(tmp_path / "bucket/data").entries == catalog.entries
 
@@ -502,7 +502,7 @@ def test_replace_takes_the_span_and_leaves_the_rest_with_its_origin(tmp_path: Pa
         ("old", 5, {"received_shift_ns": 5}),
     ]
     assert set(tree(tmp_path)) == {"manifest.jsonl", *(entry.path for entry in entries)}
-    assert [f for f in check(Catalog(tmp_path)) if f.severity == "error"] == []
+    assert [f for f in check(Catalog(tmp_path)).findings if f.severity == "error"] == []
 
 
 def test_replace_by_the_same_rows_changes_no_row(tmp_path: Path, one_of_each: dict[str, list[MarketEvent]]) -> None:
@@ -585,7 +585,7 @@ def test_a_disk_that_refuses_at_any_point_leaves_the_catalog_as_it_was(
             assert "; the new rows are visible, but may be lost if the machine stops" in str(error)
     assert failed >= {"fsync": 8, "replace": 5, "mkdir": 5}[call]
     assert stored(tmp_path) == both
-    assert [f for f in check(Catalog(tmp_path)) if f.severity == "error"] == []
+    assert [f for f in check(Catalog(tmp_path)).findings if f.severity == "error"] == []
 
 
 KILLED = """
@@ -609,7 +609,7 @@ def test_a_kill_before_the_manifest_is_renamed_changes_nothing_that_is_read(tmp_
     assert subprocess.run(arguments, check=False).returncode == -signal.SIGKILL
     assert stored(tmp_path) == make_trades(3)
     folder = "exchange=binance/kind=trade/instrument=BTC-USDT-SWAP/date=2026-01-01"
-    orphan, leftover = (finding for finding in check(Catalog(tmp_path)) if finding.where != BTC)
+    orphan, leftover = (finding for finding in check(Catalog(tmp_path)).findings if finding.where != BTC)
     assert (orphan.severity, orphan.where) == ("warning", f"{folder}/part-1.parquet")
     assert orphan.what == "is not in the manifest and is never read; import its rows again, then delete it"
     assert leftover.where.startswith(".staging-")

@@ -4,7 +4,7 @@ const Chart = (() => {
   const PANELS = ["price", "position", "equity", "drawdown"];
   const NARROW = {price: 280, equity: 150, drawdown: 84};
   const NARROW_AXIS = 58, NARROW_BORDER = 30;
-  const TOKENS = ["ink", "mute", "hair", "card", "accent", "gain", "loss", "warn", "bench", "price"];
+  const TOKENS = ["ink", "soft", "mute", "hair", "card", "accent", "gain", "loss", "warn", "bench", "price"];
   const LINES = {price: "price", warn: "warn", funding: "warn", gain: "gain", loss: "loss", accent: "accent", bench: "bench"};
   const AREAS = {long_area: ["gain", .55], short_area: ["loss", .55], loss_area: ["loss", .18]};
   const sources = {}, figures = {}, renderers = {}, filled = new Set();
@@ -83,6 +83,7 @@ const Chart = (() => {
         if (model.type === "GlyphRenderer") paint(model.glyph, model.name, colours);
         else if (model.type.endsWith("Axis")) axis(model, colours, font);
         else if (model.type === "Grid") model.setv({grid_line_color: model.dimension === 1 ? colours.hair : null});
+        else if (model.type === "Title") model.setv({text_color: colours.soft, text_font: font, text_font_size: "12px"});
         else if (model.type === "Span") model.setv({line_color: colours.mute});
         else if (model.type === "DatetimeTicker" && isNarrow) fewer(model);
       }
@@ -154,6 +155,8 @@ const Chart = (() => {
       const {x_range: x, y_range: y, inner_width: width, inner_height: height} = figures.price;
       return (t, p) => Math.hypot((t - moment) / (x.end - x.start) * width, (p - price) / (y.end - y.start) * height);
     },
+    /** Say that the page is narrow, where no linked panels say it. */
+    setNarrow: narrow => { isNarrow = narrow; },
     setVisible: (name, isVisible) => { renderers[name].visible = isVisible; },
   };
 })();

@@ -1,0 +1,58 @@
+"""What gap rows tell: how much is known to be lost, by stream and cause."""
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import cast
+
+from quantkit.clock import span_text
+from quantkit.errors import DataError
+from quantkit.events import Gap
+from quantkit.quality.findings import PLACES_KEPT, Finding, FindingPlace, counted
+from quantkit.rows.columns import Block, Stream
+from quantkit.storage.catalog import Catalog
+from quantkit.storage.files import DataFile, row_groups
+from quantkit.storage.gaps import tells_of
+
+
+class GapRows:
+    """The gap rows of a folder, which are few; a file that cannot be read has none, and is a finding of its own."""
+
+    def __init__(self, catalog: Catalog) -> None:
+        self._by_instrument: dict[str, list[Gap]] = {}
+        for entry in catalog.entries:
+            if entry.kind != "gap":
+                continue
+            rows = self._by_instrument.setdefault(entry.instrument, [])
+            try:
+                for group in row_groups(DataFile(catalog.root, entry)):
+                    stamps = {"received_ns": group.received_ns}
+                    block = Block(entry.stream, len(group.received_ns), stamps, group.column)
+                    rows += cast("list[Gap]", block.events())
+            except DataError:
+                continue
+
+    def of(self, stream: Stream) -> list[Gap]:
+        """Return the gaps that tell of a stream, by when they begin; of a stream of gaps all."""
+        rows = self._by_instrument.get(stream.instrument, [])
+        told = rows if stream.kind == "gap" else [gap for gap in rows if tells_of(gap.channel, stream)]
+        return sorted(told, key=lambda gap: (gap.from_ns, gap.to_ns))
+
+
+def gap_finding(stream: Stream, gaps: Sequence[Gap]) -> Finding | None:
+    """Return what gap rows tell of a stream, None where they tell nothing; time that several cover counts once."""
+    if not gaps:
+        return None
+    name = str(stream)
+    causes = Counter(gap.cause for gap in gaps)
+    if stream.kind == "gap":
+        by_channel = Counter(f"{gap.channel} ({gap.cause})" for gap in gaps)
+        told = ", ".join(f"{count} in {channel}" for channel, count in sorted(by_channel.items()))
+        return Finding("info", name, f"gap rows tell of losses: {told}", "gap", len(gaps), (), name)
+    lost_ns, end_ns = 0, -(2**63)
+    for gap in gaps:
+        lost_ns += max(0, gap.to_ns - max(gap.from_ns, end_ns))
+        end_ns = max(end_ns, gap.to_ns)
+    places = tuple(FindingPlace(gap.from_ns, to_ns=gap.to_ns) for gap in gaps[:PLACES_KEPT])
+    told = ", ".join(f"{cause}: {count}" for cause, count in sorted(causes.items()))
+    what = f"{counted(len(gaps), 'gap')} told by the recorder ({told}), {span_text(lost_ns)} in all, first {places[0]}"
+    return Finding("warning", name, what, "gap", len(gaps), places, name)

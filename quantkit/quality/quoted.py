@@ -1,0 +1,121 @@
+"""The quality of what a run read, quoted from the last check: it costs a look at the manifest and reads no rows."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from typing import Final
+
+import msgspec
+
+from quantkit.clock import iso_of
+from quantkit.quality.findings import CLEAN, FAULTY, UNVERIFIED, Finding, verdict_of
+from quantkit.quality.kept import recall
+from quantkit.rows.columns import Stream
+from quantkit.storage.catalog import Catalog
+
+#: Of a stream that was never checked, or that has changed since.
+NOT_CHECKED: Final = "not checked"
+_WORST_FIRST: Final = (FAULTY, NOT_CHECKED, UNVERIFIED, CLEAN)
+
+
+class QuotedQuality(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The quality of one stream that a run read.
+
+    Attributes:
+        stream: Instrument, kind and interval as text.
+        verdict: `clean`, `faulty`, `cannot be verified` or `not checked`.
+        checked_ns: When, None if never.
+        words: What is wrong, or why it is not known.
+    """
+
+    stream: str
+    verdict: str
+    checked_ns: int | None = None
+    words: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        day = "" if self.checked_ns is None else f", checked {iso_of(self.checked_ns)[:10]}"
+        # Faults are warnings of the result, each with its own sentence.
+        words = f" ({'; '.join(self.words)})" if self.words and self.verdict != FAULTY else ""
+        return f"{self.stream}: {self.verdict}{day}{words}"
+
+
+class DataQuality(msgspec.Struct, frozen=True):
+    """The quality of the data of a run.
+
+    Attributes:
+        verdict: The worst of the streams'; `not checked` without any.
+        streams: What the run read of the data folder.
+    """
+
+    verdict: str
+    streams: tuple[QuotedQuality, ...] = ()
+
+    @property
+    def faults(self) -> list[str]:
+        """A sentence for each fault, for the warnings of a result."""
+        return [
+            f"faulty data: {each.stream}: {word}"
+            for each in self.streams
+            if each.verdict == FAULTY
+            for word in each.words
+        ]
+
+    def __str__(self) -> str:
+        if not self.streams:
+            return NOT_CHECKED
+        counts = Counter(each.verdict for each in self.streams)
+        parts = [f"{counts[verdict]} {verdict}" for verdict in _WORST_FIRST if counts[verdict]]
+        return self.verdict if len(parts) == 1 else ", ".join(parts)
+
+
+#: Of data that no check has seen: frames in memory, a live run's own rows.
+UNKNOWN_QUALITY: Final = DataQuality(NOT_CHECKED)
+
+
+def of_files(catalog: Catalog, files: Mapping[str, str], start_ns: int, end_ns: int) -> DataQuality:
+    """Return the quality of what a run read.
+
+    Args:
+        catalog: The folder.
+        files: Path and SHA-256 of each file that was read.
+        start_ns, end_ns: Span of `received_ns`.
+    """
+    read = {entry.stream for entry in catalog.entries if files.get(entry.path) == entry.sha256}
+    return quoted(catalog, (stream for stream in read if stream.kind != "instrument"), start_ns, end_ns)
+
+
+def quoted(catalog: Catalog, streams: Iterable[Stream], start_ns: int, end_ns: int) -> DataQuality:
+    """Return the quality of some streams of a folder as the last check said it.
+
+    Findings that lie outside of the span, all of them, are left out.
+
+    Args:
+        catalog: The folder.
+        streams: What was read.
+        start_ns, end_ns: Span of `received_ns`.
+    """
+    wanted = sorted(set(streams), key=lambda stream: (stream.instrument, stream.sort_key))
+    kept = recall(catalog, wanted)
+    found = []
+    for stream in wanted:
+        known = kept.get(stream)
+        if known is None:
+            found.append(QuotedQuality(str(stream), NOT_CHECKED))
+            continue
+        concerning = [each for each in known.quality.findings if _concerns(each, start_ns, end_ns)]
+        verdict = verdict_of(concerning, list(known.quality.unverified))
+        words = tuple(each.what for each in concerning if each.severity != "info")
+        if verdict == UNVERIFIED:
+            words = known.quality.unverified
+        found.append(QuotedQuality(str(stream), verdict, known.checked_ns, words))
+    return DataQuality(min((each.verdict for each in found), key=_WORST_FIRST.index, default=NOT_CHECKED), tuple(found))
+
+
+def _concerns(finding: Finding, start_ns: int, end_ns: int) -> bool:
+    """Return whether a finding may lie in a span: places beyond those that are kept may be anywhere."""
+    if not finding.places or finding.count > len(finding.places):
+        return True
+    return any(
+        place.at_ns <= end_ns and (place.at_ns if place.to_ns is None else place.to_ns) >= start_ns
+        for place in finding.places
+    )
