@@ -30,6 +30,7 @@ from quantkit.runs.index import RunIndex, check_keep
 from quantkit.simulated import simulated_run
 from quantkit.sources import code_of
 from quantkit.storage.catalog import Catalog
+from quantkit.storage.postgres.database import is_address
 from quantkit.strategy import Strategy
 
 if TYPE_CHECKING:
@@ -345,6 +346,10 @@ def _feed(
         raise ConfigError(
             "interval and strict are for frames; the candles of a folder have theirs, given when they were imported"
         )
+    if is_address(data):
+        from quantkit.feeds.database import DatabaseFeed
+
+        return DatabaseFeed(data, instruments=instruments, **rows)
     if isinstance(data, str | Path | Catalog):
         return ReplayFeed(data, instruments=instruments, **rows)
     if isinstance(data, Mapping):

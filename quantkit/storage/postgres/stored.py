@@ -1,0 +1,173 @@
+"""A database's rows read back, as those of a data folder are."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final
+
+import numpy as np
+
+from quantkit.errors import ConfigError, DataError
+from quantkit.events import Field
+from quantkit.instruments import Instrument
+from quantkit.rows.columns import DTYPES, Block, Column, Stream, offsets_of
+from quantkit.storage import manifest
+from quantkit.storage.catalog import Holdings, stored
+from quantkit.storage.checks import RowSource, check_order, check_seq, check_values
+from quantkit.storage.manifest import Manifest
+from quantkit.storage.postgres.database import Database
+from quantkit.storage.postgres.tables import Table, name_of, quoted, table_of
+from quantkit.storage.schema import INSTRUMENT_COLUMNS, TABLES
+
+#: Rows fetched at a time; a book's weigh more.
+_FETCH_ROWS: Final = 65_536
+
+
+class StoredMarket(Holdings):
+    """What a database holds, as it stood when this was opened.
+
+    Args:
+        database: Where the rows lie.
+
+    Raises:
+        DataError: The server cannot be reached, or holds nothing of ours.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        lines: list[bytes] = []
+        with database.connected() as connection:
+            database.check(connection)
+            for (line,) in connection.execute("select line from quantkit.manifest"):
+                lines.append(line.encode())
+            self._versions = _instruments(connection, database)
+        found = manifest.parse(lines, f"{database.described_as}, table quantkit.manifest")
+        super().__init__(Manifest(found.entries, manifest.united(found.watched), manifest.united_asked(found.asked), 0))
+
+    @property
+    def described_as(self) -> str:
+        """The database's address without secrets."""
+        return self._database.described_as
+
+    def versions(self) -> Mapping[str, Sequence[Instrument]]:
+        """Return every instrument's metadata by id, in order of `valid_from_ns`."""
+        return self._versions
+
+    def blocks(self, stream: Stream, start_ns: int, end_ns: int, block_rows: int) -> Iterator[Block]:
+        """Yield a stream's rows received within a span, both ends included, at most `block_rows` at a time.
+
+        Raises:
+            DataError: The server went away, a value is one that is never stored, or rows are missing that were
+                exported.
+        """
+        reader = _Reader(self._database, stream, min(block_rows, _FETCH_ROWS))
+        count = 0
+        for block in reader.read(start_ns, end_ns):
+            count += block.size
+            yield block
+        whole = self.files(stream, start_ns, end_ns)
+        spans = [entry.span(opens=stream.kind == "candle_open") for entry in whole]
+        expected = sum(entry.rows for entry in whole)
+        if all(first >= start_ns and last <= end_ns for first, last in spans) and count != expected:
+            raise DataError(
+                f"{self.described_as}: {stream}: {count} rows are there, {expected} were exported; something else "
+                "changed the table, export the span again with `--replace`"
+            )
+
+
+class _Reader:
+    """One stream's rows, by a cursor on the server."""
+
+    def __init__(self, database: Database, stream: Stream, block_rows: int) -> None:
+        self._database = database
+        self._stream = stream
+        self._rows = block_rows
+        self._table = table_of(stored(stream).kind)
+        self._stamp = "open_ns" if stream.kind == "candle_open" else "received_ns"
+        self._fields = TABLES[self._table.kind]
+
+    def read(self, start_ns: int, end_ns: int) -> Iterator[Block]:
+        """Yield the rows within a span."""
+        first_row, last_ns = 0, None
+        with (
+            self._database.connected() as connection,
+            connection.transaction(),
+            connection.cursor(name="quantkit", binary=True) as cursor,
+        ):
+            cursor.execute(self._query(), [*self._names(), start_ns, end_ns])
+            while rows := cursor.fetchmany(self._rows):
+                block = self._block(rows, first_row)
+                stamps = block.column("received_ns")
+                if last_ns is not None and stamps[0] < last_ns:
+                    raise DataError(f"{self._database.described_as}: {self._stream}: rows go back in time")
+                last_ns = int(stamps[-1])
+                first_row += len(rows)
+                yield block
+
+    def _names(self) -> list[str]:
+        return [self._stream.instrument, self._stream.interval][: len(self._table.stream_columns)]
+
+    def _query(self) -> Any:
+        from psycopg import sql
+
+        table: Table = self._table
+        conditions = [sql.SQL("{} = %s").format(sql.Identifier(name)) for name in table.stream_columns]
+        conditions.append(sql.SQL("{} between %s and %s").format(sql.Identifier(self._stamp)))
+        return sql.SQL("select {} from {} where {} order by {}").format(
+            quoted(*(field.name for field in self._fields)),
+            name_of(table.kind),
+            sql.SQL(" and ").join(conditions),
+            quoted(self._stamp, "seq"),
+        )
+
+    def _block(self, rows: Sequence[Any], first_row: int) -> Block:
+        columns: dict[str, Column] = {}
+        for field, fetched in zip(self._fields, zip(*rows, strict=True), strict=True):
+            columns.update(_column(field, fetched))
+        label = f"{self._database.described_as}, {self._stream}"
+        source = RowSource(label, columns["received_ns"], first_row)
+        for name, values in columns.items():
+            starts = columns.get(f"{name[:3]}_start") if self._table.kind == "book" and name[3:4] == "_" else None
+            check_values(self._table.kind, name, values, source, starts)
+        if self._stream.kind == "candle_open":
+            opens = columns["open_ns"]
+            columns.update(received_ns=opens, exchange_ns=opens)
+        else:
+            check_order(columns["received_ns"], source)
+            check_seq(columns["seq"], columns["received_ns"], source)
+        return Block(self._stream, len(rows), columns)
+
+
+def _column(field: Field, values: Sequence[Any]) -> dict[str, Column]:
+    """Return a column as numpy, of levels the offsets too."""
+    if field.type == "levels":
+        counts = np.fromiter(map(len, values), np.int64, len(values))
+        offsets = np.concatenate((np.zeros(1, np.int64), np.cumsum(counts)))
+        flat = [level for row in values for level in row]
+        return {offsets_of(field): offsets, field.name: np.array(flat, np.float64)}
+    if field.type == "side":
+        return {field.name: np.fromiter((value == "sell" for value in values), np.int8, len(values))}
+    return {field.name: np.array(values, DTYPES[field.type])}
+
+
+def _instruments(connection: Any, database: Database) -> dict[str, list[Instrument]]:
+    """Return every instrument's metadata by id."""
+    from psycopg import sql
+    from psycopg.rows import dict_row
+
+    table = table_of("instrument")
+    there = connection.execute("select to_regclass('quantkit.instrument')::text").fetchone()
+    if there is None or there[0] is None:
+        return {}
+    found: dict[str, list[Instrument]] = {}
+    query = sql.SQL("select {} from {} order by {}").format(
+        quoted(*table.names), name_of(table.kind), quoted(*table.key)
+    )
+    with connection.cursor(row_factory=dict_row) as cursor:
+        for fields in cursor.execute(query):
+            for field, column in INSTRUMENT_COLUMNS.items():
+                fields[field] = fields.pop(column)
+            try:
+                instrument = Instrument.from_dict(fields)
+            except (ConfigError, TypeError) as error:
+                raise DataError(f"{database.described_as}, table quantkit.instrument: {error}") from error
+            found.setdefault(instrument.id, []).append(instrument)
+    return found

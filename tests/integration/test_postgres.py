@@ -1,0 +1,357 @@
+"""PostgreSQL as a store of market data, against a real server: exact rows, exactly once, the same hash."""
+
+from __future__ import annotations
+
+import shutil
+import threading
+from collections.abc import Callable, Iterator
+from itertools import groupby
+from pathlib import Path
+
+import numpy as np
+import pytest
+from postgres_server import Server, rows_of, running
+
+import quantkit as qk
+from quantkit.errors import ConfigError, DataError, SchemaError
+from quantkit.events import EVENT_KINDS, Gap, Mark, Trade
+from quantkit.feeds.database import DatabaseFeed
+from quantkit.feeds.replay import ReplayFeed
+from quantkit.instruments import Instrument, Side
+from quantkit.rows.columns import KIND_COLUMNS, STAMPS, Block, Stream
+from quantkit.storage.catalog import Catalog
+from quantkit.storage.postgres.database import ConnectionLostError, Database
+from quantkit.storage.postgres.export import export
+from quantkit.storage.postgres.stored import StoredMarket
+from quantkit.storage.reader import read_blocks
+from quantkit.storage.writer import Writer
+
+pytestmark = pytest.mark.service
+
+SAMPLE = Path(__file__).parents[2] / "data"
+SWAP = "BTC-USDT-SWAP"
+S = 1_000_000_000
+PERP = Instrument(SWAP, kind="swap", settle="USDT", price_step="0.1", qty_step="0.1", contract_value="0.01")
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Server]:
+    """One cluster for the tests of this file."""
+    with running() as started:
+        yield started
+
+
+@pytest.fixture
+def address(server: Server, request: pytest.FixtureRequest) -> str:
+    """An empty database."""
+    return server.fresh(request.node.name.lower().translate(str.maketrans("[]-", "___"))[:60])
+
+
+def trades(first_s: int, count: int, price: float = 100.0) -> list[Trade]:
+    return [
+        Trade(SWAP, (first_s + i) * S, (first_s + i) * S + 7, price + i, 1.0, Side.SELL if i % 2 else Side.BUY, i)
+        for i in range(count)
+    ]
+
+
+def fill(folder: Path, *runs: list[Trade], replace: bool = False) -> Catalog:
+    for run in runs:
+        with Writer(folder, source="test", replace=replace) as writer:
+            writer.write(Block.from_events(run))
+            writer.write_instrument(PERP)
+    return Catalog(folder)
+
+
+def columns_of(blocks: Iterator[Block]) -> dict[str, list[object]]:
+    joined: dict[str, list[object]] = {}
+    for block in blocks:
+        for name in (*STAMPS, *KIND_COLUMNS[block.stream.kind]):
+            if not name.endswith("_start"):
+                joined.setdefault(name, []).extend(block.column(name).tolist())
+            else:
+                joined.setdefault(name, []).extend(np.diff(block.column(name)).tolist())
+    return joined
+
+
+def numbered(stamps: list[object]) -> list[int]:
+    """The place of each row among those of its stamp."""
+    return [number for _, run in groupby(stamps) for number, _ in enumerate(run)]
+
+
+def same(left: dict[str, list[object]], right: dict[str, list[object]]) -> None:
+    assert left.keys() == right.keys()
+    for name, values in left.items():
+        if name != "seq":
+            np.testing.assert_array_equal(np.array(values), np.array(right[name]), err_msg=name)
+
+
+def test_the_sample_data_come_back_bit_for_bit(address: str) -> None:
+    folder = Catalog(SAMPLE)
+    report = export(folder, Database(address))
+    assert report.files == sum(entry.kind != "instrument" for entry in folder.entries)
+    assert report.rows == sum(held.rows for held in folder.coverage().values())
+    market = StoredMarket(Database(address))
+    assert market.coverage() == folder.coverage()
+    assert {name: list(found) for name, found in market.versions().items()} == {
+        name: list(found) for name, found in folder.versions().items()
+    }
+    for stream, held in folder.coverage().items():
+        span = (held.start_ns, held.end_ns)
+        stored_rows = columns_of(read_blocks(folder, stream, start_ns=span[0], end_ns=span[1]))
+        found = columns_of(market.blocks(stream, *span, 10_000))
+        same(found, stored_rows)
+        assert found["seq"] == numbered(found["received_ns"])
+        assert stored_rows["received_ns"], stream
+
+
+def test_a_backtest_has_the_same_hash_and_names_the_same_files(address: str) -> None:
+    export(Catalog(SAMPLE), Database(address), instruments=["binance:BTC-USDT-SWAP"])
+
+    results = [
+        qk.backtest("ma_cross", data=data, start="2025-05-06", end="2025-05-26", progress=False)
+        for data in (str(SAMPLE), address)
+    ]
+    assert results[0].hash == results[1].hash
+    assert len(results[0].fills) > 10
+    assert results[0].manifest["data_files"] == results[1].manifest["data_files"]
+    assert str(results[1].manifest["data"]).startswith("postgresql://postgres@127.0.0.1")
+
+
+def test_the_open_of_a_candle_is_read_by_its_own_stamp(address: str) -> None:
+    folder = Catalog(SAMPLE)
+    export(folder, Database(address), kinds=["candle"], instruments=["binance:SOL-USDT-SWAP"])
+    opens = Stream("candle_open", "binance:SOL-USDT-SWAP", "1m")
+    held = folder.coverage()[opens._replace(kind="candle")]
+    span = (held.start_ns, held.start_ns + 3_600 * S)
+    blocks = StoredMarket(Database(address)).blocks(opens, *span, 1_000)
+    wanted = list(read_blocks(folder, opens, start_ns=span[0], end_ns=span[1]))
+    got = list(blocks)
+    for name in ("received_ns", "exchange_ns", "open_ns", "open", "close_ns"):
+        np.testing.assert_array_equal(
+            np.concatenate([block.column(name) for block in got]),
+            np.concatenate([block.column(name) for block in wanted]),
+        )
+
+
+def test_every_stored_kind_has_a_table(address: str, tmp_path: Path) -> None:
+    kinds = [kind for kind in EVENT_KINDS.values() if kind.is_stored]
+    from quantkit.storage.postgres.tables import table_of
+
+    database = Database(address)
+    with database.connected() as connection:
+        database.prepare(connection)
+        for kind in kinds:
+            database.make_table(connection, table_of(kind.name), is_hyper=False)
+    there = {name for (name,) in rows_of(address, "select tablename from pg_tables where schemaname = 'quantkit'")}
+    assert {kind.name for kind in kinds} <= there
+
+
+def test_a_second_export_brings_nothing_twice(address: str, tmp_path: Path) -> None:
+    folder = fill(tmp_path, trades(0, 100), trades(1_000, 50))
+    first = export(folder, Database(address))
+    again = export(folder, Database(address))
+    assert (first.files, first.rows, first.present) == (2, 150, 0)
+    assert (again.files, again.rows, again.present) == (0, 0, 2)
+    assert rows_of(address, "select count(*), min(received_ns), max(received_ns) from quantkit.trade") == [
+        (150, 7, 1_049 * S + 7)
+    ]
+    assert rows_of(address, "select distinct received_time = to_timestamp(received_ns / 1e9) from quantkit.trade") == [
+        (True,)
+    ]
+
+
+def test_a_grown_folder_goes_on(address: str, tmp_path: Path) -> None:
+    export(fill(tmp_path, trades(0, 100)), Database(address))
+    report = export(fill(tmp_path, trades(200, 100)), Database(address))
+    assert (report.files, report.rows, report.present) == (1, 100, 1)
+    assert StoredMarket(Database(address)).coverage()[Stream("trade", SWAP)].rows == 200
+
+
+def test_rewritten_files_of_the_same_rows_replace_their_lines(address: str, tmp_path: Path) -> None:
+    export(fill(tmp_path / "parts", trades(0, 100)[:50], trades(0, 100)[50:]), Database(address))
+    whole = fill(tmp_path / "whole", trades(0, 100))
+    export(whole, Database(address))
+    market = StoredMarket(Database(address))
+    assert [entry.rows for entry in market.entries if entry.kind == "trade"] == [100]
+    assert rows_of(address, "select count(*) from quantkit.trade") == [(100,)]
+    same(
+        *(
+            columns_of(feed.rows(Stream("trade", SWAP), 0, 10**15))
+            for feed in (ReplayFeed(whole), DatabaseFeed(address))
+        )
+    )
+
+
+def test_other_rows_under_a_key_are_refused_and_replaced_when_asked(address: str, tmp_path: Path) -> None:
+    export(fill(tmp_path / "one", trades(0, 10)), Database(address))
+    other = fill(tmp_path / "two", trades(0, 10, price=200.0))
+    with pytest.raises(DataError, match=r"the stored row of 1970-01-01T00:00:00\.000000007Z differs .*--replace"):
+        export(other, Database(address))
+    assert rows_of(address, "select min(price) from quantkit.trade") == [(100.0,)]
+    report = export(other, Database(address), replace=True)
+    assert report.replaced == 10
+    assert rows_of(address, "select min(price), count(*) from quantkit.trade") == [(200.0, 10)]
+
+
+def test_rows_that_the_folder_no_longer_has_are_not_dropped_unasked(address: str, tmp_path: Path) -> None:
+    export(fill(tmp_path / "one", trades(0, 10)), Database(address))
+    shorter = fill(tmp_path / "two", trades(0, 9))
+    with pytest.raises(DataError, match="is not in the file"):
+        export(shorter, Database(address))
+    export(shorter, Database(address), replace=True)
+    assert rows_of(address, "select count(*) from quantkit.trade") == [(9,)]
+
+
+def test_gap_rows_that_grow_within_a_month_are_merged(address: str, tmp_path: Path) -> None:
+    for moment in (5, 9):
+        with Writer(tmp_path) as writer:
+            writer.write(Block.from_events([Gap(SWAP, moment, moment, "trades", moment - 2, moment, "lost")]))
+            writer.write_instrument(PERP)
+        export(Catalog(tmp_path), Database(address))
+    feed = DatabaseFeed(address)
+    found = [row for block in feed.rows(Stream("gap", SWAP), 0, 100) for row in block.events()]
+    assert found == [Gap(SWAP, moment, moment, "trades", moment - 2, moment, "lost") for moment in (5, 9)]
+
+
+def test_what_was_listened_to_and_asked_for_goes_along(address: str, tmp_path: Path) -> None:
+    with Writer(tmp_path) as writer:
+        writer.write(Block.from_events(trades(0, 3)))
+        writer.write_instrument(PERP)
+        writer.watched(Stream("trade", SWAP), 0, 90_000 * S)
+        writer.watched(Stream("mark", SWAP), 0, 90_000 * S)
+        writer.asked(Stream("funding", SWAP), 0, 50 * S, source="okx")
+    folder = Catalog(tmp_path)
+    export(folder, Database(address))
+    export(folder, Database(address))
+    market = StoredMarket(Database(address))
+    assert market.coverage() == folder.coverage()
+    assert (market.watched, market.asked) == (folder.watched, folder.asked)
+
+
+def test_a_span_takes_the_files_that_have_rows_in_it(address: str, tmp_path: Path) -> None:
+    folder = fill(tmp_path, trades(0, 10), trades(90_000, 10), trades(180_000, 10))
+    report = export(folder, Database(address), start_ns=90_000 * S, end_ns=100_000 * S)
+    assert report.rows == 10
+    assert rows_of(address, "select min(received_ns) from quantkit.trade") == [(90_000 * S + 7,)]
+
+
+def test_stamps_beyond_microseconds_and_the_months_they_fall_into(address: str, tmp_path: Path) -> None:
+    ends = 1_769_904_000 * S  # 2026-02-01
+    rows = [Mark(SWAP, ends + shift, ends + shift, 1.5, "x") for shift in (-1, 0, 1, 123_456_789)]
+    with Writer(tmp_path) as writer:
+        writer.write(Block.from_events(rows))
+        writer.write_instrument(PERP)
+    export(Catalog(tmp_path), Database(address))
+    feed = DatabaseFeed(address)
+    assert [row for block in feed.rows(Stream("mark", SWAP), 0, 2 * ends) for row in block.events()] == rows
+    parts = {name for (name,) in rows_of(address, "select tablename from pg_tables where tablename like 'mark_2%'")}
+    assert parts == {"mark_2026_01", "mark_2026_02"}
+
+
+def test_a_server_that_crashes_in_between_loses_and_doubles_nothing(server: Server, tmp_path: Path) -> None:
+    address = server.fresh("crashes")
+    folder = fill(tmp_path, *(trades(first * 1_000, 500) for first in range(30)))
+    crashed = threading.Event()
+
+    def crash_once(*_: object) -> None:
+        if not crashed.is_set():
+            crashed.set()
+            server.crash()
+
+    def start_again(_: float) -> None:
+        server.start()
+
+    report = export(folder, Database(address), progress=crash_once, pause=start_again)
+    assert report.reconnects >= 1
+    assert rows_of(address, "select count(*), count(distinct received_ns) from quantkit.trade") == [(15_000, 15_000)]
+    assert StoredMarket(Database(address)).coverage() == folder.coverage()
+
+
+def test_a_killed_export_leaves_whole_files(server: Server, tmp_path: Path) -> None:
+    address = server.fresh("killed")
+    folder = fill(tmp_path, *(trades(first * 1_000, 500) for first in range(6)))
+
+    class Killed(BaseException):
+        pass
+
+    taken: list[object] = []
+
+    def kill(*told: object) -> None:
+        taken.append(told)
+        if len(taken) == 3:
+            raise Killed
+
+    with pytest.raises(Killed):
+        export(folder, Database(address), progress=kill)
+    assert rows_of(address, "select count(*) from quantkit.trade") == [(1_500,)]
+    report = export(folder, Database(address))
+    assert (report.present, report.rows) == (3, 1_500)
+
+
+def test_rows_that_somebody_deleted_are_noticed(address: str, tmp_path: Path) -> None:
+    export(fill(tmp_path, trades(0, 10)), Database(address))
+    rows_of(address, f"delete from quantkit.trade where received_ns = {3 * S + 7} returning 1")
+    feed = DatabaseFeed(address)
+    with pytest.raises(DataError, match="9 rows are there, 10 were exported"):
+        list(feed.rows(Stream("trade", SWAP), 0, 100 * S))
+
+
+def test_a_changed_line_and_a_bad_value_are_noticed(address: str, tmp_path: Path) -> None:
+    export(fill(tmp_path, trades(0, 10)), Database(address))
+    rows_of(address, f"update quantkit.trade set price = -1 where received_ns = {3 * S + 7} returning 1")
+    with pytest.raises(DataError, match=r"row 3 .*price is -1\.0"):
+        list(DatabaseFeed(address).rows(Stream("trade", SWAP), 0, 100 * S))
+    rows_of(address, "update quantkit.manifest set line = replace(line, '\"rows\":10', '\"rows\":11') returning 1")
+    with pytest.raises(DataError, match="checksum does not agree"):
+        StoredMarket(Database(address))
+
+
+def test_a_newer_database_is_refused(address: str, tmp_path: Path) -> None:
+    folder = fill(tmp_path, trades(0, 1))
+    export(folder, Database(address))
+    rows_of(address, "update quantkit.version set version = 99 returning 1")
+    for use in (lambda: StoredMarket(Database(address)), lambda: export(folder, Database(address))):
+        with pytest.raises(SchemaError, match="version 99, this quantkit knows 1; update it"):
+            use()
+
+
+def test_an_empty_database_says_how_to_fill_it(address: str) -> None:
+    with pytest.raises(DataError, match="holds no market data; fill it with `quantkit data export data postgresql:"):
+        DatabaseFeed(address)
+
+
+@pytest.mark.parametrize("use", [DatabaseFeed, lambda address: export(Catalog(SAMPLE), Database(address))])
+def test_a_server_that_is_not_there_is_said_without_the_password(use: Callable[[str], object]) -> None:
+    def connect() -> None:
+        with Database("postgresql://me:very-secret@127.0.0.1:1/market").connected():
+            pass
+
+    with pytest.raises(ConnectionLostError, match=r"postgresql://me@127\.0\.0\.1:1/market: ") as told:
+        connect()
+    assert "very-secret" not in str(told.value)
+    assert "very-secret" not in repr(Database("postgresql://me:very-secret@127.0.0.1:1/market"))
+
+
+def test_a_bad_address_is_not_repeated() -> None:
+    pytest.importorskip("psycopg")
+    with pytest.raises(ConfigError, match="address cannot be read") as told:
+        Database("postgresql://me:very-secret@[::bad/market")
+    assert "very-secret" not in str(told.value)
+
+
+def test_an_instrument_that_is_not_there(tmp_path: Path, address: str) -> None:
+    folder = fill(tmp_path, trades(0, 1))
+    with pytest.raises(DataError, match="nothing of that kind or instrument is there; it has BTC-USDT-SWAP trade"):
+        export(folder, Database(address), instruments=["ETH-USDT"])
+    shutil.rmtree(tmp_path)
+
+
+def test_the_feed_is_that_of_the_folder(tmp_path: Path, address: str) -> None:
+    folder = fill(tmp_path, trades(0, 10), trades(90_000 * 3, 5))
+    export(folder, Database(address))
+    one, two = ReplayFeed(folder), DatabaseFeed(address)
+    stream = Stream("trade", SWAP)
+    assert one.coverage() == two.coverage()
+    assert one.has_hole(stream, 0, 90_000 * 4 * S) == two.has_hole(stream, 0, 90_000 * 4 * S) == True  # noqa: E712
+    list(one.rows(stream, 0, 100 * S)), list(two.rows(stream, 0, 100 * S))
+    assert one.data_files([SWAP]) == two.data_files([SWAP])
