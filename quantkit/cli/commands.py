@@ -4,6 +4,7 @@ from quantkit.cli import (
     backtest,
     data,
     download,
+    exporting,
     importing,
     live,
     mcp,
@@ -17,7 +18,8 @@ from quantkit.cli import (
 )
 from quantkit.cli.root import main
 
-__all__ = ["main"]
+#: `data export` adds itself to the group.
+__all__ = ["exporting", "main"]
 
 for _command in (
     new.new,

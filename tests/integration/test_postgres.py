@@ -10,9 +10,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
+from pages import ROOT, commands, lay_out_clone
 from postgres_server import Server, rows_of, running
 
 import quantkit as qk
+from quantkit.cli import main
 from quantkit.errors import ConfigError, DataError, SchemaError
 from quantkit.events import EVENT_KINDS, Gap, Mark, Trade
 from quantkit.feeds.database import DatabaseFeed
@@ -113,8 +116,8 @@ def test_a_backtest_has_the_same_hash_and_names_the_same_files(address: str) -> 
     ]
     assert results[0].hash == results[1].hash
     assert len(results[0].fills) > 10
-    assert results[0].manifest["data_files"] == results[1].manifest["data_files"]
-    assert str(results[1].manifest["data"]).startswith("postgresql://postgres@127.0.0.1")
+    assert results[0].config["data_files"] == results[1].config["data_files"]
+    assert str(results[1].config["data"]).startswith("postgresql://postgres@127.0.0.1")
 
 
 def test_the_open_of_a_candle_is_read_by_its_own_stamp(address: str) -> None:
@@ -355,3 +358,28 @@ def test_the_feed_is_that_of_the_folder(tmp_path: Path, address: str) -> None:
     assert one.has_hole(stream, 0, 90_000 * 4 * S) == two.has_hole(stream, 0, 90_000 * 4 * S) == True  # noqa: E712
     list(one.rows(stream, 0, 100 * S)), list(two.rows(stream, 0, 100 * S))
     assert one.data_files([SWAP]) == two.data_files([SWAP])
+
+
+def test_the_commands_of_the_guide_work(address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lay_out_clone(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    given = commands(ROOT / "docs" / "database.md")
+    assert len(given) == 3
+    outputs = []
+    for words in given:
+        done = CliRunner().invoke(main, [word.replace("postgresql://me@localhost/market", address) for word in words])
+        assert done.exit_code == 0, done.output
+        outputs.append(done.output)
+    assert "rows in" in outputs[0]
+    assert "files were there" in outputs[1]
+    assert "Return [%]" in outputs[2]
+
+
+def test_the_command_line_says_what_is_wrong(tmp_path: Path, address: str) -> None:
+    fill(tmp_path, trades(0, 1))
+    no_address = CliRunner().invoke(main, ["data", "export", str(tmp_path), "mysql://x"])
+    assert no_address.exit_code == 2
+    assert "write it as postgresql://USER@HOST:PORT/NAME" in no_address.output
+    as_json = CliRunner().invoke(main, ["data", "export", str(tmp_path), address, "--json"])
+    assert as_json.exit_code == 0
+    assert '"rows":1' in as_json.output

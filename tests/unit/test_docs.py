@@ -46,7 +46,7 @@ FILLS, DATA, LIVE_PAGE, OPTIONS, RESULTS, STRATEGIES = (
 )
 SERVE_PAGE, DOWNLOAD_PAGE, RECORD_PAGE = (ROOT / "docs" / f"{name}.md" for name in ("serve", "download", "record"))
 #: Pages whose commands need a server.
-SERVED = (LIVE_PAGE, SERVE_PAGE, DOWNLOAD_PAGE, RECORD_PAGE)
+SERVED = (LIVE_PAGE, SERVE_PAGE, DOWNLOAD_PAGE, RECORD_PAGE, ROOT / "docs" / "database.md")
 PAGES = sorted([*ROOT.glob("*.md"), *DOCS, ROOT / "data" / "README.md", ROOT / "tests" / "data" / "README.md"])
 
 

@@ -152,7 +152,7 @@ class Database:
         """Return whether the extension timescaledb is installed in the database."""
         return connection.execute("select 1 from pg_extension where extname = 'timescaledb'").fetchone() is not None
 
-    def make_table(self, connection: "Connection[Any]", table: tables.Table, *, is_hyper: bool) -> None:
+    def make_table(self, connection: "Connection[Any]", table: tables.DatabaseTable, *, is_hyper: bool) -> None:
         """Make a kind's table, where it is not there."""
         there = connection.execute("select to_regclass(%s)::text", [f"quantkit.{table.kind}"]).fetchone()
         if there is not None and there[0] is not None:

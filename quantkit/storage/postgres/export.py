@@ -22,7 +22,7 @@ from quantkit.storage import manifest
 from quantkit.storage.catalog import Catalog
 from quantkit.storage.manifest import FileEntry, Manifest
 from quantkit.storage.postgres.database import ConnectionLostError, Database
-from quantkit.storage.postgres.tables import Table, name_of, partition_statements, quoted, table_of
+from quantkit.storage.postgres.tables import DatabaseTable, name_of, partition_statements, quoted, table_of
 from quantkit.storage.reader import read_blocks
 from quantkit.storage.schema import INSTRUMENT_COLUMNS
 
@@ -241,7 +241,7 @@ class Exporter:
 
     # One file -------------------------------------------------------------------------------------------------
 
-    def _make_room(self, connection: "Connection[Any]", table: Table, entry: FileEntry) -> None:
+    def _make_room(self, connection: "Connection[Any]", table: DatabaseTable, entry: FileEntry) -> None:
         self._database.make_table(connection, table, is_hyper=self._is_hyper)
         row = connection.execute(
             "select relkind from pg_class where oid = %s::regclass", [f"quantkit.{table.kind}"]
@@ -250,13 +250,13 @@ class Exporter:
             for statement in partition_statements(table, entry.first_ns, entry.last_ns):
                 connection.execute(statement)
 
-    def _has_rows(self, connection: "Connection[Any]", table: Table, entry: FileEntry) -> bool:
+    def _has_rows(self, connection: "Connection[Any]", table: DatabaseTable, entry: FileEntry) -> bool:
         from psycopg import sql
 
         query = sql.SQL("select 1 from {} where {} limit 1").format(name_of(table.kind), _within_span(table))
         return connection.execute(query, _span_of(table, entry)).fetchone() is not None
 
-    def _copy(self, connection: "Connection[Any]", table: Table, entry: FileEntry, target: Any) -> None:
+    def _copy(self, connection: "Connection[Any]", table: DatabaseTable, entry: FileEntry, target: Any) -> None:
         from psycopg import sql
 
         copied = 0
@@ -285,7 +285,9 @@ class Exporter:
             verify_digest=True,
         )
 
-    def _merge(self, connection: "Connection[Any]", table: Table, entry: FileEntry, stale: Sequence[FileEntry]) -> int:
+    def _merge(
+        self, connection: "Connection[Any]", table: DatabaseTable, entry: FileEntry, stale: Sequence[FileEntry]
+    ) -> int:
         """Bring a file where the database holds rows of its span; return how many stored rows gave way.
 
         Raises:
@@ -338,7 +340,7 @@ class Exporter:
         connection.execute(sql.SQL("drop table {}").format(aside))
         return replaced
 
-    def _put_instrument(self, connection: "Connection[Any]", table: Table, instrument: Instrument) -> None:
+    def _put_instrument(self, connection: "Connection[Any]", table: DatabaseTable, instrument: Instrument) -> None:
         from psycopg import sql
 
         fields = instrument.to_dict()
@@ -387,7 +389,7 @@ class Places:
         return numbers
 
 
-def _columns(table: Table, block: Block, seq: Sequence[int]) -> Iterator[Sequence[Any]]:
+def _columns(table: DatabaseTable, block: Block, seq: Sequence[int]) -> Iterator[Sequence[Any]]:
     """Yield a block's columns as lists of what psycopg writes."""
     stream = {"instrument": block.stream.instrument, "interval": block.stream.interval}
     for field in table.columns:
@@ -410,7 +412,7 @@ def _columns(table: Table, block: Block, seq: Sequence[int]) -> Iterator[Sequenc
                 yield column.tolist()
 
 
-def _within_span(table: Table, alias: str = "") -> Any:
+def _within_span(table: DatabaseTable, alias: str = "") -> Any:
     from psycopg import sql
 
     prefix = (alias,) if alias else ()
@@ -420,7 +422,7 @@ def _within_span(table: Table, alias: str = "") -> Any:
     return sql.SQL("(") + sql.SQL(" and ").join(conditions) + sql.SQL(")")
 
 
-def _span_of(table: Table, entry: FileEntry) -> list[Any]:
+def _span_of(table: DatabaseTable, entry: FileEntry) -> list[Any]:
     stream = [entry.instrument, entry.interval][: len(table.stream_columns)]
     return [*stream, entry.first_ns, entry.last_ns]
 

@@ -14,7 +14,7 @@ from quantkit.storage.catalog import Holdings, stored
 from quantkit.storage.checks import RowSource, check_order, check_seq, check_values
 from quantkit.storage.manifest import Manifest
 from quantkit.storage.postgres.database import Database
-from quantkit.storage.postgres.tables import Table, name_of, quoted, table_of
+from quantkit.storage.postgres.tables import DatabaseTable, name_of, quoted, table_of
 from quantkit.storage.schema import INSTRUMENT_COLUMNS, TABLES
 
 #: Rows fetched at a time; a book's weigh more.
@@ -58,7 +58,7 @@ class StoredMarket(Holdings):
             DataError: The server went away, a value is one that is never stored, or rows are missing that were
                 exported.
         """
-        reader = _Reader(self._database, stream, min(block_rows, _FETCH_ROWS))
+        reader = _StreamReader(self._database, stream, min(block_rows, _FETCH_ROWS))
         count = 0
         for block in reader.read(start_ns, end_ns):
             count += block.size
@@ -73,7 +73,7 @@ class StoredMarket(Holdings):
             )
 
 
-class _Reader:
+class _StreamReader:
     """One stream's rows, by a cursor on the server."""
 
     def __init__(self, database: Database, stream: Stream, block_rows: int) -> None:
@@ -108,7 +108,7 @@ class _Reader:
     def _query(self) -> Any:
         from psycopg import sql
 
-        table: Table = self._table
+        table: DatabaseTable = self._table
         conditions = [sql.SQL("{} = %s").format(sql.Identifier(name)) for name in table.stream_columns]
         conditions.append(sql.SQL("{} between %s and %s").format(sql.Identifier(self._stamp)))
         return sql.SQL("select {} from {} where {} order by {}").format(

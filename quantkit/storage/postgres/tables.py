@@ -37,7 +37,7 @@ _CHUNK_NS: Final = {False: NS_PER_DAY, True: 30 * NS_PER_DAY}
 _COMPRESS_AFTER_NS: Final = 7 * NS_PER_DAY
 
 
-class Table(NamedTuple):
+class DatabaseTable(NamedTuple):
     """The table of one kind of rows.
 
     Attributes:
@@ -76,7 +76,7 @@ class Table(NamedTuple):
         return self.key[len(self.stream_columns) :]
 
 
-def table_of(kind: str) -> Table:
+def table_of(kind: str) -> DatabaseTable:
     """Return the table of a kind.
 
     Examples:
@@ -84,10 +84,10 @@ def table_of(kind: str) -> Table:
         ('instrument', 'interval', 'received_ns', 'seq')
     """
     if kind == "instrument":
-        return Table(kind, TABLES[kind], ("id", "valid_from_ns"))
+        return DatabaseTable(kind, TABLES[kind], ("id", "valid_from_ns"))
     stream = ("instrument", "interval") if kind == "candle" else ("instrument",)
     head = tuple(Field(name, "string") for name in stream)
-    return Table(kind, head + TABLES[kind], (*stream, "received_ns", "seq"))
+    return DatabaseTable(kind, head + TABLES[kind], (*stream, "received_ns", "seq"))
 
 
 def months_between(first_ns: int, last_ns: int) -> list[tuple[str, int, int]]:
@@ -136,7 +136,7 @@ def base_statements() -> list[Any]:
     ]
 
 
-def table_statements(table: Table, *, is_hyper: bool) -> list[Any]:
+def table_statements(table: DatabaseTable, *, is_hyper: bool) -> list[Any]:
     """Return what makes a kind's table."""
     from psycopg import sql
 
@@ -171,7 +171,7 @@ def table_statements(table: Table, *, is_hyper: bool) -> list[Any]:
     return made
 
 
-def partition_statements(table: Table, first_ns: int, last_ns: int) -> list[Any]:
+def partition_statements(table: DatabaseTable, first_ns: int, last_ns: int) -> list[Any]:
     """Return what makes the partitions for a span of rows."""
     from psycopg import sql
 
@@ -183,7 +183,7 @@ def partition_statements(table: Table, first_ns: int, last_ns: int) -> list[Any]
     ]
 
 
-def hypertable_statements(table: Table) -> list[Any]:
+def hypertable_statements(table: DatabaseTable) -> list[Any]:
     """Return what makes a table a hypertable whose older chunks are compressed."""
     from psycopg import sql
 
