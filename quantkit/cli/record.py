@@ -14,6 +14,7 @@ from quantkit.storage.places import shown
 
 if TYPE_CHECKING:
     from quantkit.collect.beats import Beats
+    from quantkit.collect.mirror import Mirror, MirrorStatus
     from quantkit.feeds.okx.config import Region
 
 _ENDING: Final = "ending: sealing what was received; Ctrl-C again ends at once, and nothing that was counted is lost"
@@ -47,6 +48,7 @@ _LINE_EVERY_NS: Final = 10_000_000_000
     help="Connections of each channel, merged: one loses what another has.",
 )
 @click.option("--no-compact", is_flag=True, help="Leave the files of a day as they are when it is over.")
+@click.option("--also", metavar="DATABASE", help="Export each sealed file to postgresql://USER@HOST/NAME as well.")
 @click.option("--beat", default="1s", show_default=True, metavar="TIME", help="Time between two lines of --json.")
 @okx_options
 @click.option("--json", "is_json", is_flag=True, help="Print one JSON object a line: beats, and what is sealed.")
@@ -62,6 +64,7 @@ def record(
     tape: str | None,
     min_free: str,
     redundant: int,
+    also: str | None,
     beat: str,
     region: "Region | None",
     url: str | None,
@@ -110,11 +113,42 @@ def record(
         stop=screen.stop,
         viewer=screen,
     )
+    mirror = None if also is None else _mirror_of(also, folder, instruments)
     with signals(screen.ask, last_words=screen.killed):
-        ended = collector.run(None if duration is None else duration_ns(duration))
+        try:
+            ended = collector.run(None if duration is None else duration_ns(duration))
+        finally:
+            if mirror is not None:
+                screen.mirrored(mirror.close())
     if ended.error:
         click.echo(f"quantkit: error: {one_line(ended.error)}", err=True)
         click.get_current_context().exit(RUN_FAILED)
+
+
+def _mirror_of(address: str, folder: str, instruments: tuple[str, ...]) -> "Mirror":
+    """Return what exports the sealed files; a server that is not there now does not keep the recording from starting.
+
+    Raises:
+        ConfigError: The address cannot be read, or psycopg is missing.
+    """
+    from quantkit.collect.mirror import Mirror
+    from quantkit.errors import ConfigError, DataError
+    from quantkit.storage.postgres.database import Database, is_address
+
+    if not is_address(address):
+        raise ConfigError("--also takes a database's address: postgresql://USER@HOST:PORT/NAME")
+    database = Database(address)
+    try:
+        with database.connected():
+            pass
+    except DataError as error:
+        click.echo(
+            f"quantkit: {one_line(str(error))}; recording goes on, and the database gets the rows when it is there",
+            err=True,
+        )
+    mirror = Mirror(folder, database, instruments)
+    mirror.start()
+    return mirror
 
 
 class _Screen:
@@ -163,6 +197,20 @@ class _Screen:
         elif beat.now_ns >= self._due_ns:
             self._due_ns = beat.now_ns + _LINE_EVERY_NS
             self._line(_status_of(beat))
+
+    def mirrored(self, status: "MirrorStatus") -> None:
+        """Say how far the database has followed."""
+        if self._is_json:
+            import msgspec
+
+            click.echo(msgspec.json.encode(status).decode())
+        elif status.is_behind or status.error:
+            self._line(
+                f"note: {status.to} is behind ({one_line(status.error or 'no answer in time')}); "
+                f"`quantkit data export {one_line(self._folder)} {status.to}` brings the rest"
+            )
+        elif not self._is_quiet:
+            self._line(f"exported {status.rows:,} rows in {status.files:,} files to {status.to}")
 
     def _line(self, text: str) -> None:
         if self._is_open:
