@@ -57,6 +57,7 @@ def shuffled_copy(to: Path) -> Path:
         shutil.copyfile(file, target)
     lines = (DATA / "manifest.jsonl").read_bytes().splitlines()
     assert len(lines) > 2
+    shutil.copyfile(DATA / "quality.json", to / "quality.json")  # a result quotes it
     (to / "manifest.jsonl").write_bytes(b"\n".join(reversed(lines)) + b"\n")
     return to
 
