@@ -21,6 +21,7 @@ import quantkit.feeds
 from quantkit.clock import INTERVALS, NS_PER_MIN, NS_PER_S
 from quantkit.errors import DataError
 from quantkit.events import EVENT_KINDS, EVENT_TYPES
+from quantkit.feeds.database import DatabaseFeed
 from quantkit.feeds.live_feed import LiveFeed
 from quantkit.feeds.recorded import RecordedFeed
 from quantkit.feeds.replay import MemoryFeed, ReplayFeed
@@ -181,8 +182,8 @@ def test_every_way_in_is_tried() -> None:
                 continue
             if hasattr(found, "batches") and hasattr(found, "warmup"):
                 feeds.add(found)
-    # The live one, and its recording, have a test of their own, against a server.
-    assert feeds == {ReplayFeed, MemoryFeed, LiveFeed, RecordedFeed}
+    # The live one, its recording and the database have tests of their own, against servers.
+    assert feeds == {ReplayFeed, MemoryFeed, DatabaseFeed, LiveFeed, RecordedFeed}
 
 
 class Peeking(MemoryFeed):

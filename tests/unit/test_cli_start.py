@@ -51,7 +51,14 @@ COMMANDS = {
     "sandbox": ["sandbox", "--port", "0"],
     "live": ["live", "--paper", "idle.py", "--no-record", *NOWHERE],
     "watch": ["watch", "BTC-USDT", *NOWHERE],
-    "backtest": ["backtest", "idle.py", "--data", str(Path(__file__).parents[2] / "data")],
+    "backtest": [
+        "backtest",
+        "idle.py",
+        "-p",
+        "instrument=ELON-USDT",
+        "--data",
+        str(Path(__file__).parents[2] / "data"),
+    ],
 }
 
 

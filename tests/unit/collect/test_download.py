@@ -111,6 +111,7 @@ def test_no_limit_is_met_with_several_instruments_at_once(tmp_path: Path) -> Non
     assert {stream.rows for stream in report.streams if "-1m" in stream.kind} == {5 * 1440}
 
 
+@pytest.mark.long
 def test_a_download_that_is_killed_goes_on_where_it_was(tmp_path: Path) -> None:
     """Whatever request it dies at: what was stored stays and is not asked for again."""
     span = (EPOCH_NS - 75 * NS_PER_DAY, EPOCH_NS)
