@@ -23,6 +23,8 @@ def without(span: TimeSpan, held: Iterable[TimeSpan]) -> list[TimeSpan]:
     for begin, end in sorted(held):
         if begin >= to_ns:
             break
+        if begin >= end:
+            continue
         if begin > at_ns:
             left.append((at_ns, begin))
         at_ns = max(at_ns, end)

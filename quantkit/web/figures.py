@@ -21,7 +21,7 @@ def live() -> FigureJson:
     price.step("x", "y", source=charts.empty_source("price", "x", "y"), mode="after", line_width=1.3, name="price")
     for name, colour in (("bids", "gain"), ("asks", "loss")):
         own = charts.empty_source(name, "x0", "x1", "y")
-        price.segment("x0", "y", "x1", "y", source=own, line_width=1.5, line_dash=[5, 3], name=colour)
+        price.segment("x0", "y", "x1", "y", source=own, line_width=1.5, line_dash="5 3", name=colour)
     for name, marker in (("buy", "triangle"), ("sell", "inverted_triangle")):
         price.scatter("x", "y", source=charts.empty_source(name, "x", "y"), marker=marker, size=10, name=name)
     equity.step("x", "y", source=charts.empty_source("equity", "x", "y"), mode="after", line_width=1.8, name="accent")
@@ -36,7 +36,7 @@ def comparison() -> FigureJson:
     from bokeh.models import NumeralTickFormatter, Range1d
 
     plot = _panel("change", _COMPARED, Range1d(start=0, end=1))
-    plot.line("x", "y", source=charts.empty_source("second", "x", "y"), line_width=1.6, line_dash=[5, 3], name="loss")
+    plot.line("x", "y", source=charts.empty_source("second", "x", "y"), line_width=1.6, line_dash="5 3", name="loss")
     plot.line("x", "y", source=charts.empty_source("first", "x", "y"), line_width=1.8, name="accent")
     plot.yaxis.formatter = NumeralTickFormatter(format="0,0.[00]")
     return charts.document(plot)

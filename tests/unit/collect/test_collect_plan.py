@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from quantkit.clock import NS_PER_DAY, NS_PER_MIN, time_ns_of
@@ -29,6 +29,7 @@ def points(found: list[TimeSpan]) -> set[int]:
 
 
 @given(span=spans, held=st.lists(spans, max_size=6))
+@example(span=(0, 2), held=[(1, 1)])
 def test_what_is_left_of_a_span_is_all_that_nobody_holds(span: TimeSpan, held: list[TimeSpan]) -> None:
     left = without(span, held)
     assert points(left) == points([span]) - points(held)
