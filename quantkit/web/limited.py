@@ -1,5 +1,6 @@
 """A process with limits on time and memory: runs quantkit's command line, or tells what a strategy file holds."""
 
+import runpy
 import sys
 from contextlib import redirect_stdout
 from typing import Any
@@ -17,10 +18,8 @@ def main() -> None:
     if words[0] == "validate":
         validate(words[1])
         return
-    from quantkit.cli.start import run
-
     sys.argv = ["quantkit", *words]
-    run()
+    runpy.run_module("quantkit", run_name="__main__", alter_sys=True)
 
 
 def set_limits(seconds: int, memory_bytes: int) -> None:

@@ -39,6 +39,8 @@ def limits(monkeypatch: pytest.MonkeyPatch) -> dict[int, tuple[int, int]]:
 
 def run(monkeypatch: pytest.MonkeyPatch, *words: str) -> None:
     monkeypatch.setattr(sys, "argv", [*LIMITS, *words])
+    # Another test of this process may have imported it, which `runpy` warns of.
+    monkeypatch.delitem(sys.modules, "quantkit.__main__", raising=False)
     limited.main()
 
 
