@@ -119,7 +119,7 @@ def test_browser_server_and_run_are_killed_in_turn(browser: Browser, page: Page,
     watch.clear()  # of refused connections, which this test made
     verdict = verify(run.folder)
     assert (verdict.difference, verdict.ended) == (None, "cut short")
-    assert verdict.fills > fills
+    assert verdict.fills >= fills  # numbered from 1; the run may have been killed before its next fill
     rebuilt = subprocess.run(
         [sys.executable, "-m", "quantkit", "data", "rebuild", str(run.folder)],
         capture_output=True,
