@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from quantkit.collect.kinds import DownloadKind
+from quantkit.collect.kinds import WORDS, DownloadKind
 from quantkit.errors import ConfigError
 from quantkit.events import MarketEvent
 from quantkit.feeds.okx.rest.rest import OkxRest
@@ -15,16 +15,7 @@ async def rows_now(rest: OkxRest, kind: DownloadKind, instrument: str) -> Sequen
         ConfigError: The kind has a history, or it needs credentials that are not there.
         OkxError: A request failed.
     """
-    match kind.word:
-        case "open-interest":
-            return [await rest.now.open_interest(instrument)]
-        case "tiers":
-            return await rest.now.position_tiers(instrument)
-        case "price-limit":
-            return [await rest.now.price_limit(instrument)]
-        case "fee-rates":
-            return [await rest.now.fee_rate(instrument)]
-        case "instruments":
-            return []
-        case _:
-            raise ConfigError(f"{kind.text} has a history; download it")
+    row_kind = WORDS[kind.word].kind
+    if kind.is_past:
+        raise ConfigError(f"{kind.text} has a history; download it")
+    return [] if row_kind == "instrument" else await rest.now.rows(row_kind, instrument)

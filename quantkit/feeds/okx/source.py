@@ -8,12 +8,13 @@ from typing import ClassVar, Final, Self
 import numpy as np
 
 from quantkit.clock import INTERVALS
-from quantkit.errors import FeedError
+from quantkit.errors import ConfigError, FeedError
 from quantkit.events import Candle, Row
 from quantkit.feeds.live_source import ClockReading, ConnectionLine, LiveSink
 from quantkit.feeds.okx.codec import channels
 from quantkit.feeds.okx.codec.channels import Channel
 from quantkit.feeds.okx.config import OkxConfig
+from quantkit.feeds.okx.credentials import Credentials
 from quantkit.feeds.okx.rest.polling import POLLED, RulesPoller
 from quantkit.feeds.okx.rest.rest import OkxRest
 from quantkit.feeds.okx.rows import MessageRows
@@ -32,14 +33,22 @@ class OkxSource:
 
     Args:
         config: Hosts, limits and patience.
+        credentials: Of an account, for the polls of its fees.
         rng: Jitter of the back-off.
     """
 
     name: ClassVar[str] = "okx"
     title: ClassVar[str] = "OKX"
 
-    def __init__(self, config: OkxConfig | None = None, *, rng: np.random.Generator | None = None) -> None:
+    def __init__(
+        self,
+        config: OkxConfig | None = None,
+        *,
+        credentials: Credentials | None = None,
+        rng: np.random.Generator | None = None,
+    ) -> None:
         self.config = config or OkxConfig()
+        self._credentials = credentials
         self._rng = rng
 
     @classmethod
@@ -50,7 +59,7 @@ class OkxSource:
 
     @classmethod
     def polled_of(cls, instrument: Instrument) -> Sequence[Stream]:
-        """Return every stream of an instrument that OKX tells by REST alone, accounts' own aside."""
+        """Return every stream of an instrument that OKX tells by REST alone; an account's fees are among them."""
         return [Stream(kind, instrument.id) for kind, (kinds, _) in POLLED.items() if instrument.kind in kinds]
 
     @classmethod
@@ -71,7 +80,7 @@ class OkxSource:
 
     def client(self, sink: LiveSink, *, wall: Callable[[], int]) -> "OkxDataClient":
         """Return a client that delivers to a sink."""
-        return OkxDataClient(self.config, sink, wall=wall, rng=self._rng)
+        return OkxDataClient(self.config, sink, wall=wall, credentials=self._credentials, rng=self._rng)
 
 
 class _PackingTape:
@@ -119,18 +128,26 @@ class OkxDataClient:
         config: Hosts, limits and patience.
         sink: Gets the rows.
         wall: The machine's UTC time in nanoseconds.
+        credentials: Of an account, for the polls of its fees.
         rng: Jitter of the back-off.
     """
 
     def __init__(
-        self, config: OkxConfig, sink: LiveSink, *, wall: Callable[[], int], rng: np.random.Generator | None
+        self,
+        config: OkxConfig,
+        sink: LiveSink,
+        *,
+        wall: Callable[[], int],
+        credentials: Credentials | None,
+        rng: np.random.Generator | None,
     ) -> None:
         self._config = config
         self._sink = sink
         self._instruments: dict[str, Instrument] = {}
         self._streams: dict[Channel, str] = {}
         self._rows = _SinkRows(sink)
-        self._rest = OkxRest(config, now_ns=wall)
+        self._rest = OkxRest(config, credentials=credentials, now_ns=wall)
+        self._has_key = credentials is not None
         self._client = OkxClient(
             config,
             rest=self._rest,
@@ -184,7 +201,16 @@ class OkxDataClient:
         await self._client.subscribe(*wanted, since_ns=since_ns)
 
     def poll(self, streams: Collection[Stream]) -> None:
-        """Ask again and again for what has no channel."""
+        """Ask again and again for what has no channel.
+
+        Raises:
+            ConfigError: The account's fees are wanted, and there is no API key.
+        """
+        if not self._has_key and any(stream.kind == "fee_rate" for stream in streams):
+            raise ConfigError(
+                "fee-rates are an account's own and need an API key: set OKX_API_KEY, OKX_API_SECRET and "
+                "OKX_API_PASSPHRASE, or name a file of it (--credentials)"
+            )
         self._poller.start(streams)
 
     async def candles(self, stream: Stream, count: int, until_ns: int) -> Sequence[Candle]:

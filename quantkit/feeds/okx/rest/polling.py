@@ -8,14 +8,17 @@ from typing import Any, Final, Protocol
 import msgspec
 
 from quantkit.errors import QuantkitError
-from quantkit.events import PositionTier, PriceLimit, Row
+from quantkit.events import Row
 from quantkit.feeds.okx.rest.rest import OkxRest
+from quantkit.feeds.okx.rest.rules import RuleRow
 from quantkit.rows.columns import Stream
 
 #: The kinds that are polled: which instruments have them, and how many seconds lie between two requests.
 POLLED: Final[dict[str, tuple[tuple[str, ...], float]]] = {
     "price_limit": (("spot", "swap", "future"), 60.0),
     "position_tier": (("swap", "future"), 3600.0),
+    # Of the account, so only with an API key.
+    "fee_rate": (("spot", "swap", "future"), 3600.0),
 }
 
 
@@ -66,19 +69,14 @@ class RulesPoller:
         while True:
             for stream in streams:
                 try:
-                    rows = await self._ask(stream)
+                    rows = await self._rest.now.rows(stream.kind, stream.instrument)
                 except QuantkitError:
                     self.counters[f"failed requests of {stream.kind}"] += 1
                 else:
                     self._tell(stream, rows)
             await asyncio.sleep(every_s)
 
-    async def _ask(self, stream: Stream) -> Sequence[PriceLimit | PositionTier]:
-        if stream.kind == "price_limit":
-            return [await self._rest.now.price_limit(stream.instrument)]
-        return await self._rest.now.position_tiers(stream.instrument)
-
-    def _tell(self, stream: Stream, rows: Sequence[PriceLimit | PositionTier]) -> None:
+    def _tell(self, stream: Stream, rows: Sequence[RuleRow]) -> None:
         """Deliver rows that differ from the last ones in more than their stamps."""
         bare = [msgspec.structs.astuple(row)[3:] for row in rows]
         if rows and self._told.get(stream) != bare:

@@ -1,6 +1,7 @@
 """What OKX tells of the present alone: open interest, price limits, position tiers, fee rates; with their moment."""
 
-from typing import Final
+from collections.abc import Sequence
+from typing import Final, TypeAlias
 
 import msgspec
 
@@ -19,6 +20,8 @@ from quantkit.feeds.okx.rest.calls import (
     RestCalls,
 )
 from quantkit.feeds.okx.rest.ids import kind_of, own_id, type_of_kind
+
+RuleRow: TypeAlias = OpenInterest | PositionTier | PriceLimit | FeeRate
 
 #: Margin modes, as OKX names them.
 MARGIN_MODES: Final = ("cross", "isolated")
@@ -75,6 +78,30 @@ class RulesNow:
 
     def __init__(self, calls: RestCalls) -> None:
         self._calls = calls
+
+    async def rows(self, kind: str, instrument: str) -> Sequence[RuleRow]:
+        """Return the rows of a kind as they are now.
+
+        Args:
+            kind: Of the rows: `open_interest`, `position_tier`, `price_limit` or `fee_rate`.
+            instrument: The id.
+
+        Raises:
+            ConfigError: The kind is none of these, or it needs credentials that are not there.
+            ParseError: A reply cannot be understood.
+            OkxError: A request failed.
+        """
+        match kind:
+            case "open_interest":
+                return [await self.open_interest(instrument)]
+            case "position_tier":
+                return await self.position_tiers(instrument)
+            case "price_limit":
+                return [await self.price_limit(instrument)]
+            case "fee_rate":
+                return [await self.fee_rate(instrument)]
+            case _:
+                raise ConfigError(f"{kind} is more than what holds now; download its history")
 
     async def open_interest(self, instrument: str) -> OpenInterest:
         """Return how many contracts are open.
