@@ -96,7 +96,9 @@ class RowTape:
             DataError: Another recorder has it, it is damaged, or the disk refuses.
         """
         if self._tape is None:
-            self._tape = TapeWriter(self.folder, resume=True, segment_bytes=self._segment_bytes, is_trimmed=True)
+            self._tape = TapeWriter(
+                self.folder, resume=True, segment_bytes=self._segment_bytes, is_trimmed=True, is_marked=True
+            )
 
     def keep(self, payload: bytes) -> None:
         """Do nothing: frames are not kept."""

@@ -3,6 +3,9 @@
 A segment begins with a header: eight bytes of magic, the format's version (u32), the number of its first record (u64),
 and the CRC32 of those. Each record is its payload's length (u32), the CRC32 of that length and the payload (u32), and
 the payload. All numbers are little-endian.
+
+Version 2 has marks between the records: a length of 0, a CRC32 of that and the rest, and a byte of the segment up to
+which the disk had everything when the mark was made (u64). What a power failure took lies behind the last mark.
 """
 
 import os
@@ -21,18 +24,22 @@ from quantkit.storage.root import first_line
 
 MAGIC: Final = b"qk-tape\n"
 VERSION: Final = 1
+MARKED_VERSION: Final = 2
 #: No payload is longer, so that a damaged length is told from a long record.
 RECORD_BYTES_MAX: Final = 16 << 20
 
 HEADER: Final = struct.Struct("<8sIQI")
 PREFIX: Final = struct.Struct("<II")
 LENGTH: Final = struct.Struct("<I")
+_MARK: Final = struct.Struct("<IIQ")
+#: A disk keeps or loses whole sectors.
+_SECTOR_BYTES: Final = 512
 _SUFFIX: Final = ".tape"
 _READ_BYTES: Final = 1 << 20
 
 
 class TapeRecord(NamedTuple):
-    """A payload and where its frame ends in the segment."""
+    """A payload, empty of a mark, and where its frame ends in the segment."""
 
     payload: bytes
     end: int
@@ -45,6 +52,7 @@ class Segment:
         path: The file. is_last: whether it may end in a torn record.
 
     Attributes:
+        version: Of its format.
         first: Number of its first record.
         end: Where the last whole record that was read ends.
         torn_bytes: Length of the torn record at its end, known when all were read.
@@ -59,11 +67,13 @@ class Segment:
             header = file.read(HEADER.size)
         if len(header) < HEADER.size or not header.startswith(MAGIC):
             raise self.damaged(0, "it is no tape's segment")
-        _, version, self.first, check = HEADER.unpack(header)
+        _, self.version, self.first, check = HEADER.unpack(header)
         if crc32(header[:-4]) != check:
             raise self.damaged(0, "its header's checksum does not agree")
-        if version != VERSION:
-            raise DataError(f"{path}: written in version {version}, this quantkit reads {VERSION}; use a newer one")
+        if self.version not in (VERSION, MARKED_VERSION):
+            raise DataError(
+                f"{path}: written in version {self.version}, this quantkit reads {MARKED_VERSION}; use a newer one"
+            )
 
     def damaged(self, offset: int, what: str) -> DataError:
         """Return the error about a place in the file."""
@@ -81,14 +91,36 @@ class Segment:
             while following == self.end:
                 for record in whole_records(file, self.end):
                     self.end = record.end
-                    yield record.payload
+                    if record.payload:
+                        yield record.payload
                 size = os.fstat(file.fileno()).st_size
                 following = find_record(file, self.end, size)
-            if following is not None:
+            if following is not None and not self._is_power_loss(file, following, size):
                 raise self.damaged(self.end, f"a damaged record, and a whole one follows at byte {following}")
+            if following is None and self._is_marked_beyond(file, size):
+                raise self.damaged(self.end, "a damaged record, though the disk had it")
             if size != self.end and not self._is_last:
                 raise self.damaged(self.end, "a damaged record, and another segment follows")
             self.torn_bytes = size - self.end
+
+    def _is_marked_beyond(self, file: BinaryIO, size: int) -> bool:
+        """Return whether a mark tells that the disk had the bytes at `end` once."""
+        return self.version == MARKED_VERSION and last_mark(file, self.end, size) > self.end
+
+    def _is_power_loss(self, file: BinaryIO, following: int, size: int) -> bool:
+        """Return whether the bytes up to a whole record may never have reached the disk: there is a sector of zeros.
+
+        A power failure keeps any of the sectors that were not synced, so that whole records may lie behind a hole.
+        """
+        if self.version != MARKED_VERSION or not self._is_last or self._is_marked_beyond(file, size):
+            return False
+        # The first sector may have been synced up to `end`, and be lost from there on.
+        for begin in (self.end, *range(-(-self.end // _SECTOR_BYTES) * _SECTOR_BYTES, following, _SECTOR_BYTES)):
+            stop = (begin // _SECTOR_BYTES + 1) * _SECTOR_BYTES
+            file.seek(begin)
+            if stop <= following and not any(_read_up_to(file, stop - begin)):
+                return True
+        return False
 
 
 def whole_records(file: BinaryIO, end: int) -> Iterator[TapeRecord]:
@@ -99,6 +131,17 @@ def whole_records(file: BinaryIO, end: int) -> Iterator[TapeRecord]:
         wanted = PREFIX.size
         while len(buffer) - start >= wanted:
             length, check = unpack(buffer, start)
+            if not length:
+                stop = start + _MARK.size
+                if stop > len(buffer):
+                    wanted = stop - start
+                    break
+                if mark_at(buffer, start) is None:
+                    return
+                end += _MARK.size
+                start = stop
+                yield TapeRecord(b"", end)
+                continue
             if not 1 <= length <= RECORD_BYTES_MAX:
                 return
             stop = start + PREFIX.size + length
@@ -138,6 +181,39 @@ def find_record(file: BinaryIO, start: int, size: int) -> int | None:
     return None
 
 
+def last_mark(file: BinaryIO, start: int, size: int) -> int:
+    """Return up to which byte the disk had everything, by the marks in bytes `start` to `size`; 0 without one."""
+    least = 0
+    for window in range(start, size - _MARK.size + 1, _READ_BYTES):
+        file.seek(window)
+        data = _read_up_to(file, min(_READ_BYTES + _MARK.size - 1, size - window))
+        raw = np.frombuffer(data, np.uint8).astype(np.uint32)
+        word = raw[:-3] | raw[1:-2] << 8 | raw[2:-1] << 16 | raw[3:] << 24
+        # The checksum of no mark is 0, so that a hole of zeros has no candidates.
+        for at in np.flatnonzero((word[:-4] == 0) & (word[4:] != 0)).tolist():
+            least = max(least, mark_at(data, at) or 0)
+    return least
+
+
+def mark_of(end: int) -> bytes:
+    """Return the mark that the disk has everything up to a byte of the segment.
+
+    Examples:
+        >>> mark_at(mark_of(4096), 0)
+        4096
+    """
+    rest = end.to_bytes(8, "little")
+    return _MARK.pack(0, crc32(rest, crc32(bytes(4))), end)
+
+
+def mark_at(data: bytes, at: int) -> int | None:
+    """Return what the mark at a place tells; None where none is."""
+    if len(data) - at < _MARK.size:
+        return None
+    length, check, end = _MARK.unpack_from(data, at)
+    return int(end) if not length and check == crc32(data[at + 8 : at + 16], crc32(bytes(4))) else None
+
+
 def _read_up_to(file: BinaryIO, size: int) -> bytes:
     """Return `size` bytes, fewer only where the file ends: one read may give less than it was asked for."""
     data = file.read(size)
@@ -146,9 +222,9 @@ def _read_up_to(file: BinaryIO, size: int) -> bytes:
     return data
 
 
-def header_of(first: int) -> bytes:
+def header_of(first: int, *, is_marked: bool = False) -> bytes:
     """Return the header of the segment that begins with record number `first`."""
-    fields = HEADER.pack(MAGIC, VERSION, first, 0)[:-4]
+    fields = HEADER.pack(MAGIC, MARKED_VERSION if is_marked else VERSION, first, 0)[:-4]
     return fields + LENGTH.pack(crc32(fields))
 
 

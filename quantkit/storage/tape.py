@@ -17,9 +17,11 @@ from quantkit.storage.root import first_line, sync_folder
 from quantkit.storage.segments import (
     HEADER,
     LENGTH,
+    MARKED_VERSION,
     RECORD_BYTES_MAX,
     Segment,
     header_of,
+    mark_of,
     number_of,
     segment_of,
     segment_path,
@@ -42,6 +44,9 @@ class TapeWriter:
     since the operating system holds it. *Power-safe*: it survives the machine's death only once a `sync` that began
     after it has returned; call that every few seconds, in a thread of its own, since it waits for the disk.
 
+    A power failure may keep any of the sectors that were not synced, and lose those before them. With `is_marked` each
+    `sync` leaves a mark, so that a hole behind the last one is cut off with what follows, and one before it is damage.
+
     One writer at a time has a tape. `append` and `sync` may be called from different threads.
 
     Args:
@@ -50,6 +55,7 @@ class TapeWriter:
             refuses an existing tape.
         segment_bytes: Length after which the next record begins a new segment.
         is_trimmed: Whether its first segments may have been removed by `trim`.
+        is_marked: Whether each `sync` leaves a mark.
 
     Attributes:
         torn_bytes: How many bytes of an unfinished record were cut off.
@@ -76,6 +82,7 @@ class TapeWriter:
         resume: bool = False,
         segment_bytes: int = SEGMENT_BYTES,
         is_trimmed: bool = False,
+        is_marked: bool = False,
     ) -> None:
         if segment_bytes < 1:
             raise ConfigError(f"segment_bytes is {segment_bytes}; a segment has at least one byte")
@@ -84,6 +91,9 @@ class TapeWriter:
         self.written_bytes = 0
         self._segment_bytes = segment_bytes
         self._is_trimmed = is_trimmed
+        self._is_marked = is_marked
+        self._takes_marks = is_marked  # the open segment, which an older version may have begun
+        self._marked = HEADER.size  # up to where the open segment has a mark, that mark included
         self._mutex = threading.Lock()
         self._descriptor = -1
         self._segment = 0  # number of the segment that is open
@@ -162,7 +172,7 @@ class TapeWriter:
         with self._mutex:
             if self._refusal:
                 raise DataError(f"tape {self.path}: {self._refusal}")
-            number = self._next
+            number, segment, end = self._next, self._segment, self._end
             # A copy, since an append may close this segment and begin the next one while the disk is busy.
             descriptor = os.dup(self._descriptor)
         try:
@@ -173,6 +183,9 @@ class TapeWriter:
             raise DataError(f"tape {self.path}: {self._refusal}") from error
         finally:
             os.close(descriptor)
+        with self._mutex:
+            if self._takes_marks and self._segment == segment and end > self._marked and not self._refusal:
+                self._mark(end)
         return number
 
     @property
@@ -260,6 +273,18 @@ class TapeWriter:
             ) from error
         return number
 
+    def _mark(self, end: int) -> None:
+        """Note that the disk has everything up to `end`."""
+        mark = mark_of(end)
+        try:
+            write_rest(self._descriptor, mark, 0)
+        except OSError:
+            # The next sync makes it good; a full disk is told to whoever appends.
+            self._cut_back()
+            return
+        self._end += len(mark)
+        self._marked = self._end
+
     def _cut_back(self) -> None:
         """Cut a record off that was not written whole, or a later one would follow on its pieces."""
         try:
@@ -278,7 +303,7 @@ class TapeWriter:
 
     def _begin_segment(self, segment: int) -> None:
         path = segment_path(self.path, segment)
-        header = header_of(self._next)
+        header = header_of(self._next, is_marked=self._is_marked)
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
         with translated(path, "cannot be begun"):
             descriptor = os.open(path, flags, 0o666)
@@ -295,6 +320,7 @@ class TapeWriter:
         if self._descriptor >= 0:
             os.close(self._descriptor)
         self._descriptor, self._segment, self._end = descriptor, segment, len(header)
+        self._takes_marks, self._marked = self._is_marked, len(header)
 
     # Opening and closing --------------------------------------------------------------------------------------
 
@@ -318,6 +344,7 @@ class TapeWriter:
                 os.ftruncate(self._descriptor, segment.end)
                 os.fsync(self._descriptor)
         self.torn_bytes += segment.torn_bytes
+        self._takes_marks = self._is_marked and segment.version == MARKED_VERSION
         self._segment, self._end, self._next = number_of(paths[-1]), segment.end, segment.first + count
 
     def _release(self) -> None:

@@ -8,14 +8,14 @@ pytestmark = [pytest.mark.long, pytest.mark.campaign]
 
 #: A minute in `.ci/run`.
 SECONDS = 6 * min(SCALE, 300)
-#: A machine that does other things too sends less than it was asked for.
-LEAST_SHARE = 0.2
+#: A machine that does other things too holds sender and collector up; what is late then comes in a burst.
+LEAST_SHARE = 0.5
 
 
 def test_nothing_is_lost_at_a_high_rate_and_memory_is_flat() -> None:
-    """Every row that was counted is stored, no gap tells of a loss, and what the process holds does not grow."""
+    """Every numbered row is in a file once, no gap tells of a loss, and what the process holds does not grow."""
     figures = collected(SECONDS)
-    assert figures["stored"] == figures["rows"] > LEAST_SHARE * MESSAGES_PER_S * SECONDS
+    assert figures["sent"] >= figures["stored"] == figures["rows"] > LEAST_SHARE * MESSAGES_PER_S * SECONDS
     assert (figures["gaps"], figures["problems"]) == (0, {})
     # The queue in front of the files may fill where the machine is busy; it is bounded.
     assert figures["memory_mb"] < 800

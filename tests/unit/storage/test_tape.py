@@ -343,9 +343,9 @@ def test_foreign_and_newer_files_are_told_apart(tmp_path: Path) -> None:
     file.write_bytes(b"PAR1" + whole[4:])
     with pytest.raises(DataError, match=r"000000\.tape, byte 0: it is no tape's segment"):
         list(TapeReader(path))
-    head = MAGIC + struct.pack("<IQ", 2, 0)
+    head = MAGIC + struct.pack("<IQ", 3, 0)
     file.write_bytes(head + struct.pack("<I", crc32(head)) + whole[HEADER_BYTES:])
-    with pytest.raises(DataError, match=r"written in version 2, this quantkit reads 1; use a newer one"):
+    with pytest.raises(DataError, match=r"written in version 3, this quantkit reads 2; use a newer one"):
         list(TapeReader(path))
     (path / "notes.txt").write_text("other files in the folder are nobody's business")
     file.write_bytes(whole)
