@@ -48,7 +48,7 @@ _LINE_EVERY_NS: Final = 10_000_000_000
     help="Connections of each channel, merged: one loses what another has.",
 )
 @click.option("--no-compact", is_flag=True, help="Leave the files of a day as they are when it is over.")
-@click.option("--also", metavar="DATABASE", help="Export each sealed file to postgresql://USER@HOST/NAME as well.")
+@click.option("--also", metavar="DATABASE", help="Bring the rows to postgresql://USER@HOST/NAME too, within a second.")
 @click.option("--beat", default="1s", show_default=True, metavar="TIME", help="Time between two lines of --json.")
 @okx_options
 @click.option("--json", "is_json", is_flag=True, help="Print one JSON object a line: beats, and what is sealed.")
@@ -113,20 +113,21 @@ def record(
         stop=screen.stop,
         viewer=screen,
     )
-    mirror = None if also is None else _mirror_of(also, folder, instruments)
+    mirror = None if also is None else _mirror_of(also, folder, instruments, settings.work)
+    screen.follow(mirror)
     with signals(screen.ask, last_words=screen.killed):
         try:
             ended = collector.run(None if duration is None else duration_ns(duration))
         finally:
             if mirror is not None:
-                screen.mirrored(mirror.close())
+                screen.mirrored(mirror.close(), is_last=True)
     if ended.error:
         click.echo(f"quantkit: error: {one_line(ended.error)}", err=True)
         click.get_current_context().exit(RUN_FAILED)
 
 
-def _mirror_of(address: str, folder: str, instruments: tuple[str, ...]) -> "Mirror":
-    """Return what exports the sealed files; a server that is not there now does not keep the recording from starting.
+def _mirror_of(address: str, folder: str, instruments: tuple[str, ...], work: Path | None) -> "Mirror":
+    """Return what brings the rows to a database; recording starts without its server too.
 
     Raises:
         ConfigError: The address cannot be read, or psycopg is missing.
@@ -146,7 +147,7 @@ def _mirror_of(address: str, folder: str, instruments: tuple[str, ...]) -> "Mirr
             f"quantkit: {one_line(str(error))}; recording goes on, and the database gets the rows when it is there",
             err=True,
         )
-    mirror = Mirror(folder, database, instruments)
+    mirror = Mirror(folder, database, instruments, work=work)
     mirror.start()
     return mirror
 
@@ -163,6 +164,11 @@ class _Screen:
         self._is_open = False  # whether the line that is written over is there
         self._due_ns = 0
         self._is_asked = False
+        self._mirror: Mirror | None = None
+
+    def follow(self, mirror: "Mirror | None") -> None:
+        """Say of each beat how far the database is."""
+        self._mirror = mirror
 
     def ask(self) -> None:
         """Ask for a clean end; called inside a signal handler."""
@@ -181,6 +187,8 @@ class _Screen:
 
             sys.stdout.write(msgspec.json.encode(beat).decode() + "\n")
             sys.stdout.flush()
+            if isinstance(beat, Beat) and self._mirror is not None:
+                self.mirrored(self._mirror.status)
             return
         if self._is_quiet:
             return
@@ -191,26 +199,31 @@ class _Screen:
             self._line(_text_of(beat, self._folder))
         elif self._is_drawn:
             width = click.get_current_context().terminal_width or _columns()
-            sys.stderr.write("\r\x1b[K" + _status_of(beat)[: width - 1])
+            sys.stderr.write("\r\x1b[K" + self._status(beat)[: width - 1])
             sys.stderr.flush()
             self._is_open = True
         elif beat.now_ns >= self._due_ns:
             self._due_ns = beat.now_ns + _LINE_EVERY_NS
-            self._line(_status_of(beat))
+            self._line(self._status(beat))
 
-    def mirrored(self, status: "MirrorStatus") -> None:
-        """Say how far the database has followed."""
+    def mirrored(self, status: "MirrorStatus", *, is_last: bool = False) -> None:
+        """Say how far the database has followed; without --json at the end alone."""
         if self._is_json:
             import msgspec
 
             click.echo(msgspec.json.encode(status).decode())
-        elif status.is_behind or status.error:
+        elif is_last and (status.is_behind or status.error):
             self._line(
                 f"note: {status.to} is behind ({one_line(status.error or 'no answer in time')}); "
                 f"`quantkit data export {one_line(self._folder)} {status.to}` brings the rest"
             )
-        elif not self._is_quiet:
-            self._line(f"exported {status.rows:,} rows in {status.files:,} files to {status.to}")
+        elif is_last and not self._is_quiet:
+            self._line(f"brought {status.rows:,} rows to {status.to}")
+
+    def _status(self, beat: "Beats") -> str:
+        if self._mirror is None:
+            return _status_of(beat)
+        return f"{_status_of(beat)}  {_followed(beat, self._mirror.status)}"
 
     def _line(self, text: str) -> None:
         if self._is_open:
@@ -241,6 +254,17 @@ def _status_of(beat: "Beats") -> str:
         f"{beat.free_bytes / 1e9:,.0f} GB free",
     ]
     return "  ".join(parts)
+
+
+def _followed(beat: "Beats", status: "MirrorStatus") -> str:
+    from quantkit.collect.beats import Beat
+
+    assert isinstance(beat, Beat)
+    if status.error:
+        return f"database behind: {one_line(status.error)}"
+    if status.last_ns and beat.last_ns > status.last_ns:
+        return f"database {(beat.last_ns - status.last_ns) / 1e9:,.1f} s behind"
+    return f"{status.rows:,} rows in the database"
 
 
 def _text_of(beat: "Beats", folder: str) -> str:

@@ -214,10 +214,19 @@ def read_rows(folder: Path) -> Iterator[Listening | Sequence[Row]]:
         DataError: The tape is missing or damaged, or was written by a newer quantkit.
     """
     for payload in TapeReader(folder, is_trimmed=True):
-        if payload.startswith(_LISTENING):
-            yield _listening(payload)
-        else:
-            yield from unpack_rows(payload)
+        yield from read_record(payload)
+
+
+def read_record(payload: bytes) -> Iterator[Listening | Sequence[Row]]:
+    """Yield what one record holds.
+
+    Raises:
+        DataError: It is damaged, or was written by a newer quantkit.
+    """
+    if payload.startswith(_LISTENING):
+        yield _listening(payload)
+    else:
+        yield from unpack_rows(payload)
 
 
 def pack_rows(deliveries: Iterable[Sequence[Row]]) -> bytes:

@@ -110,10 +110,12 @@ def test_a_recording_exports_what_it_seals(server: Server, tmp_path: Path) -> No
             "to": address,
             "files": told["files"],
             "rows": rows,
+            "last_ns": told["last_ns"],
             "is_behind": False,
             "error": "",
         }
         assert rows > 50
+        assert told["last_ns"] == max(covered.end_ns for covered in held.coverage().values() if covered.rows)
         market = StoredMarket(Database(address))
         assert market.coverage() == held.coverage()
         server.crash()

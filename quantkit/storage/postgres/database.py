@@ -1,10 +1,12 @@
 """A database of market data: its address without secrets, its connections, its tables."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 from quantkit.errors import ConfigError, DataError, SchemaError
+from quantkit.storage import manifest
+from quantkit.storage.manifest import Manifest
 from quantkit.storage.postgres import tables
 from quantkit.storage.root import first_line
 
@@ -14,7 +16,15 @@ if TYPE_CHECKING:
 _SCHEMES: Final = ("postgresql://", "postgres://")
 #: One exporter at a time; the number is only quantkit's.
 _LOCK: Final = 0x71_6B_64_62
-_CONNECT_S: Final = 10
+#: Options of a connection, unless the address has its own. A server that vanished is noticed within a minute.
+_OPTIONS: Final[dict[str, Any]] = {
+    "connect_timeout": 10,
+    "application_name": "quantkit",
+    "keepalives_idle": 20,
+    "keepalives_interval": 10,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 60_000,
+}
 
 
 class ConnectionLostError(DataError):
@@ -76,10 +86,11 @@ class Database:
             DataError: The server refuses.
         """
         import psycopg
+        from psycopg.conninfo import conninfo_to_dict
 
         with self.translated():
-            options: dict[str, Any] = {"connect_timeout": _CONNECT_S, "application_name": "quantkit"}
-            connection = psycopg.connect(self._address, autocommit=True, **options)
+            options = {**_OPTIONS, **conninfo_to_dict(self._address)}
+            connection = psycopg.connect(autocommit=True, **options)
         with connection, self.translated():
             # Prices and stamps go as they are, whatever the server's settings.
             connection.execute("set timezone to 'UTC'")
@@ -148,6 +159,14 @@ class Database:
             f"{self.described_as}: its tables have version {version}, this quantkit knows {tables.VERSION}; update it"
         )
 
+    def parsed(self, lines: Iterable[bytes]) -> Manifest:
+        """Return what lines of the table `manifest` say.
+
+        Raises:
+            DataError: One was changed.
+        """
+        return manifest.parse(lines, f"{self.described_as}, table quantkit.manifest")
+
     def is_hyper(self, connection: "Connection[Any]") -> bool:
         """Return whether the extension timescaledb is installed in the database."""
         return connection.execute("select 1 from pg_extension where extname = 'timescaledb'").fetchone() is not None
@@ -161,4 +180,22 @@ class Database:
             connection.execute(statement)
         if is_hyper and table.is_partitioned:
             for statement in tables.hypertable_statements(table):
+                connection.execute(statement)
+
+    def make_room(
+        self,
+        connection: "Connection[Any]",
+        table: tables.DatabaseTable,
+        first_ns: int,
+        last_ns: int,
+        *,
+        is_hyper: bool,
+    ) -> None:
+        """Make a kind's table and the partitions of a span, where they are not there."""
+        self.make_table(connection, table, is_hyper=is_hyper)
+        row = connection.execute(
+            "select relkind from pg_class where oid = %s::regclass", [f"quantkit.{table.kind}"]
+        ).fetchone()
+        if row is not None and row[0] in ("p", b"p"):
+            for statement in tables.partition_statements(table, first_ns, last_ns):
                 connection.execute(statement)

@@ -8,21 +8,21 @@ silence.
 
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
-from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
-import numpy as np
 
 from quantkit.clock import iso_of
 from quantkit.errors import DataError
 from quantkit.instruments import Instrument
-from quantkit.rows.columns import SIDES, Block, Column, Stream, offsets_of, optional_list
+from quantkit.rows.columns import Column, Stream
 from quantkit.storage import manifest
 from quantkit.storage.catalog import Catalog
 from quantkit.storage.manifest import FileEntry, Manifest
+from quantkit.storage.postgres.copying import NumberedBlock, Places, copy_blocks
 from quantkit.storage.postgres.database import ConnectionLostError, Database
-from quantkit.storage.postgres.tables import DatabaseTable, name_of, partition_statements, quoted, table_of
+from quantkit.storage.postgres.tables import DatabaseTable, name_of, quoted, table_of
+from quantkit.storage.postgres.taped import LiveSpan, filed, live_span
 from quantkit.storage.reader import read_blocks
 from quantkit.storage.schema import INSTRUMENT_COLUMNS
 
@@ -146,20 +146,27 @@ class Exporter:
 
     Attributes:
         files, rows, present, replaced: As in `ExportReport`.
+        added: Rows that were not there.
+        there: Digests of files that the database holds, as far as they are known; None before the first look.
     """
 
-    def __init__(self, catalog: Catalog, database: Database, *, replace: bool = False) -> None:
-        self.files = self.rows = self.present = self.replaced = 0
+    def __init__(
+        self, catalog: Catalog, database: Database, *, replace: bool = False, there: set[str] | None = None
+    ) -> None:
+        self.files = self.rows = self.present = self.replaced = self.added = 0
+        self.there = there
         self._catalog = catalog
         self._database = database
         self._replace = replace
         self._is_hyper = False
-        self._own = {entry.sha256 for entry in catalog.entries}
 
     def begin(self, connection: "Connection[Any]") -> None:
-        """Make what is missing in the database."""
+        """Make what is missing in the database, and look at what it holds; with every new connection."""
         self._database.prepare(connection)
         self._is_hyper = self._database.is_hyper(connection)
+        if self.there is None:
+            lines = (line.encode() for (line,) in connection.execute("select line from quantkit.manifest"))
+            self.there = {entry.sha256 for entry in self._database.parsed(lines).entries}
 
     def take(self, connection: "Connection[Any]", entry: FileEntry) -> None:
         """Export one file, unless it is there.
@@ -167,6 +174,9 @@ class Exporter:
         Raises:
             DataError: It is damaged, or stored rows differ and `replace` is off.
         """
+        if self.there is not None and entry.sha256 in self.there:
+            self.present += 1
+            return
         table = table_of(entry.kind)
         with connection.transaction():
             self._database.lock(connection)
@@ -174,18 +184,26 @@ class Exporter:
             if any(each.sha256 == entry.sha256 for each in held):
                 self.present += 1
                 return
-            self._make_room(connection, table, entry)
+            self._database.make_room(connection, table, entry.first_ns, entry.last_ns, is_hyper=self._is_hyper)
             stale = [each for each in held if _meet(each, entry) or each.path == entry.path]
-            if stale or self._has_rows(connection, table, entry):
-                self.replaced += self._merge(connection, table, entry, stale)
+            live = live_span(connection, entry.stream)
+            if not stale and live is not None and self._is_taped(connection, table, entry, live):
+                pass  # every row came from the tape already
+            elif stale or self._has_rows(connection, table, entry):
+                self.added += self._merge(connection, table, entry, stale, live)
             else:
                 self._copy(connection, table, entry, name_of(table.kind))
+                self.added += entry.rows
+            if live is not None:
+                filed(connection, entry.stream, entry.last_ns)
             for each in stale:
                 connection.execute(
                     "delete from quantkit.manifest where kind = %s and instrument = %s and interval = %s and path = %s",
                     [*each.stream, each.path],
                 )
             _add_lines(connection, entry.stream, entry.path, Manifest([entry], [], []))
+        if self.there is not None:
+            self.there.add(entry.sha256)
         self.files += 1
         self.rows += entry.rows
 
@@ -207,12 +225,11 @@ class Exporter:
             for name in sorted(names & set(versions)):
                 for version in versions[name]:
                     self._put_instrument(connection, table, version)
-                for entry in self._catalog.entries:
-                    if entry.kind == "instrument" and entry.instrument == name:
-                        connection.execute(
-                            "delete from quantkit.manifest where kind = 'instrument' and instrument = %s", [name]
-                        )
-                        _add_lines(connection, entry.stream, entry.path, Manifest([entry], [], []))
+                connection.execute(
+                    "delete from quantkit.manifest where kind = 'instrument' and instrument = %s", [name]
+                )
+                for entry in self._catalog.files(Stream("instrument", name), -(2**63), 2**63 - 1):
+                    _add_lines(connection, entry.stream, entry.path, Manifest([entry], [], []))
             spans = [_within(span, start_ns, end_ns) for span in self._catalog.watched]
             watched = [span for span in spans if span is not None and self._is_chosen(span.stream, streams, names)]
             asked_spans = [_within(span, start_ns, end_ns) for span in self._catalog.asked]
@@ -241,14 +258,26 @@ class Exporter:
 
     # One file -------------------------------------------------------------------------------------------------
 
-    def _make_room(self, connection: "Connection[Any]", table: DatabaseTable, entry: FileEntry) -> None:
-        self._database.make_table(connection, table, is_hyper=self._is_hyper)
-        row = connection.execute(
-            "select relkind from pg_class where oid = %s::regclass", [f"quantkit.{table.kind}"]
-        ).fetchone()
-        if row is not None and row[0] in ("p", b"p"):
-            for statement in partition_statements(table, entry.first_ns, entry.last_ns):
-                connection.execute(statement)
+    def _is_taped(self, connection: "Connection[Any]", table: DatabaseTable, entry: FileEntry, live: LiveSpan) -> bool:
+        """Return whether the rows of a file are there already, as they came from the tape of the same recording.
+
+        Nanoseconds of receipt are a recording's own: as many rows with the same stamps and places are the same rows.
+        """
+        from psycopg import sql
+
+        if not live.from_ns <= entry.first_ns <= entry.last_ns <= live.to_ns:
+            return False
+        query = sql.SQL("select count(*), sum(received_ns), sum(seq) from {} where {}").format(
+            name_of(table.kind), _within_span(table)
+        )
+        found = connection.execute(query, _span_of(table, entry)).fetchone()
+        if found is None or found[0] != entry.rows:
+            return False
+        stamps = places = 0
+        for block, seq in self._blocks(entry):
+            stamps += _sum(block.column("received_ns"))
+            places += int(seq.sum())
+        return (int(found[1]), int(found[2])) == (stamps, places)
 
     def _has_rows(self, connection: "Connection[Any]", table: DatabaseTable, entry: FileEntry) -> bool:
         from psycopg import sql
@@ -257,38 +286,36 @@ class Exporter:
         return connection.execute(query, _span_of(table, entry)).fetchone() is not None
 
     def _copy(self, connection: "Connection[Any]", table: DatabaseTable, entry: FileEntry, target: Any) -> None:
-        from psycopg import sql
-
-        copied = 0
-        places = Places()
-        statement = sql.SQL("copy {} ({}) from stdin (format binary)").format(target, quoted(*table.names))
-        with connection.cursor() as cursor, cursor.copy(statement) as copy:
-            copy.set_types(["float8[]" if name.endswith("[]") else _WIRE[name] for name in table.types])
-            for block in self._blocks(entry):
-                seq = places.of(block.column("received_ns")).tolist()
-                for row in zip(*_columns(table, block, seq), strict=True):
-                    copy.write_row(row)
-                copied += block.size
+        copied = copy_blocks(connection, table, target, self._blocks(entry))
         if copied != entry.rows:
             raise DataError(
                 f"{self._catalog.described_as}/{entry.path}: {copied} rows were read, the manifest says {entry.rows}; "
                 "`quantkit data check` says more"
             )
 
-    def _blocks(self, entry: FileEntry) -> Iterator[Block]:
-        return read_blocks(
+    def _blocks(self, entry: FileEntry) -> Iterator[NumberedBlock]:
+        places = Places()
+        for block in read_blocks(
             self._catalog,
             entry.stream,
             start_ns=entry.first_ns,
             end_ns=entry.last_ns,
             block_rows=_BLOCK_ROWS,
             verify_digest=True,
-        )
+        ):
+            yield NumberedBlock(block, places.of(block.column("received_ns")))
 
     def _merge(
-        self, connection: "Connection[Any]", table: DatabaseTable, entry: FileEntry, stale: Sequence[FileEntry]
+        self,
+        connection: "Connection[Any]",
+        table: DatabaseTable,
+        entry: FileEntry,
+        stale: Sequence[FileEntry],
+        live: LiveSpan | None,
     ) -> int:
-        """Bring a file where the database holds rows of its span; return how many stored rows gave way.
+        """Bring a file where the database holds rows of its span; return how many were not there.
+
+        Rows that a tape brought give way to the file's without a word: what the folder did not take is in no file.
 
         Raises:
             DataError: A stored row differs from the file's, or is not in it though it came from an older state of the
@@ -310,16 +337,29 @@ class Exporter:
         differ = sql.SQL("({}) is distinct from ({})").format(
             *(sql.SQL(", ").join(sql.Identifier(side, name) for name in table.names) for side in ("held", "new"))
         )
-        # What came from an older state of these rows has to be among the new ones; what else lies in the span came
-        # from somewhere else and only has to agree.
+        # What came from an older state of these rows or from the tape has to be among the new ones; what else lies in
+        # the span came from somewhere else and only has to agree.
         spans = [_span_of(table, each) for each in stale]
-        inside = sql.SQL(" or ").join([_within_span(table, "held")] * len(spans)) if spans else sql.SQL("false")
+        taped = _span_of(table, entry)
+        taped[-2:] = [max(entry.first_ns, live.from_ns), min(entry.last_ns, live.to_ns)] if live else [0, -1]
+        whole = _span_of(table, entry)
+        whole[-2:] = (
+            [min(entry.first_ns, *(s[-2] for s in spans)), max(entry.last_ns, *(s[-1] for s in spans))]
+            if (spans)
+            else whole[-2:]
+        )
+        is_taped = _within_span(table, "held")
+        inside = sql.SQL(" or ").join([is_taped, *[_within_span(table, "held")] * len(spans)])
+        is_new = sql.Identifier("new", table.key[0])
         gone = sql.SQL(
-            "from {} held left join {} new on {} where (new.{} is null and ({})) or (new.{} is not null and {})"
-        ).format(target, aside, match, sql.Identifier(table.key[0]), inside, sql.Identifier(table.key[0]), differ)
-        parameters = [value for span in spans for value in span]
+            "from {} held left join {} new on {} where {} and ((({} is null) and ({})) or ({} is not null and {}))"
+        ).format(target, aside, match, _within_span(table, "held"), is_new, inside, is_new, differ)
+        parameters = [*whole, *taped, *(value for span in spans for value in span)]
         first = connection.execute(
-            sql.SQL("select held.received_ns, new.received_ns is null {} order by 1 limit 1").format(gone), parameters
+            sql.SQL("select held.received_ns, new.received_ns is null {} and not {} order by 1 limit 1").format(
+                gone, is_taped
+            ),
+            [*parameters, *taped],
         ).fetchone()
         if first is not None and not self._replace:
             what = "is not in the file" if first[1] else "differs from the file's"
@@ -327,18 +367,16 @@ class Exporter:
                 f"{self._database.described_as}: {entry.stream}: the stored row of {iso_of(first[0])} {what} "
                 f"{entry.path}; export with `--replace` to put the folder's rows in the place of the stored ones"
             )
-        replaced = 0
-        if first is not None:
-            keys = sql.SQL(", ").join(sql.Identifier("held", name) for name in table.key)
-            replaced = connection.execute(
-                sql.SQL("delete from {} where ({}) in (select {} {})").format(target, quoted(*table.key), keys, gone),
-                parameters,
-            ).rowcount
-        connection.execute(
+        keys = sql.SQL(", ").join(sql.Identifier("held", name) for name in table.key)
+        self.replaced += connection.execute(
+            sql.SQL("delete from {} where ({}) in (select {} {})").format(target, quoted(*table.key), keys, gone),
+            parameters,
+        ).rowcount
+        added = connection.execute(
             sql.SQL("insert into {0} ({1}) select {1} from {2} on conflict do nothing").format(target, names, aside)
-        )
+        ).rowcount
         connection.execute(sql.SQL("drop table {}").format(aside))
-        return replaced
+        return added
 
     def _put_instrument(self, connection: "Connection[Any]", table: DatabaseTable, instrument: Instrument) -> None:
         from psycopg import sql
@@ -360,56 +398,13 @@ class Exporter:
         )
 
 
-#: The types of the binary wire, by those of the tables.
-_WIRE: Final = {"bigint": "int8", "double precision": "float8", "boolean": "bool", "text": "text"}
 _WATCHED_PATH: Final = "watched:"
 _ASKED_PATH: Final = "asked:"
 
 
-class Places:
-    """The number of each row among those of its stamp, from 0: the `seq` of a database.
-
-    A file's own numbers change when files are joined, these do not, since rows of one stamp never lie in two files.
-    """
-
-    def __init__(self) -> None:
-        self._last_ns: int | None = None
-        self._following = 0
-
-    def of(self, received_ns: Column) -> Column:
-        """Return the numbers of a block's rows, which follow on those of the block before; at least one row."""
-        count = len(received_ns)
-        begins = np.concatenate(([True], received_ns[1:] != received_ns[:-1]))
-        index = np.arange(count)
-        numbers = index - np.maximum.accumulate(np.where(begins, index, 0))
-        if int(received_ns[0]) == self._last_ns:
-            numbers[received_ns == received_ns[0]] += self._following
-        self._last_ns = int(received_ns[-1])
-        self._following = int(numbers[-1]) + 1
-        return numbers
-
-
-def _columns(table: DatabaseTable, block: Block, seq: Sequence[int]) -> Iterator[Sequence[Any]]:
-    """Yield a block's columns as lists of what psycopg writes."""
-    stream = {"instrument": block.stream.instrument, "interval": block.stream.interval}
-    for field in table.columns:
-        if field.name in stream and field.type == "string":
-            yield [stream[field.name]] * block.size
-            continue
-        if field.name == "seq":
-            yield seq
-            continue
-        column = block.column(field.name)
-        match field.type:
-            case "optional":
-                yield optional_list(column)
-            case "side":
-                yield [str(side) for side in SIDES[column].tolist()]
-            case "levels":
-                flat = column.tolist()
-                yield [flat[a:b] for a, b in pairwise(block.column(offsets_of(field)).tolist())]
-            case _:
-                yield column.tolist()
+def _sum(column: Column) -> int:
+    """Return the sum of integers that may pass 64 bits."""
+    return (int((column >> 32).sum()) << 32) + int((column & 0xFFFF_FFFF).sum())
 
 
 def _within_span(table: DatabaseTable, alias: str = "") -> Any:
@@ -451,7 +446,7 @@ def _held(connection: "Connection[Any]", database: Database, stream: Stream) -> 
     rows = connection.execute(
         "select line from quantkit.manifest where kind = %s and instrument = %s and interval = %s", list(stream)
     ).fetchall()
-    return manifest.parse((row[0].encode() for row in rows), f"{database.described_as}, table quantkit.manifest")
+    return database.parsed(row[0].encode() for row in rows)
 
 
 def held_entries(connection: "Connection[Any]", database: Database, stream: Stream) -> list[FileEntry]:

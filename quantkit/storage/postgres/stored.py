@@ -39,7 +39,7 @@ class StoredMarket(Holdings):
             for (line,) in connection.execute("select line from quantkit.manifest"):
                 lines.append(line.encode())
             self._versions = _instruments(connection, database)
-        found = manifest.parse(lines, f"{database.described_as}, table quantkit.manifest")
+        found = database.parsed(lines)
         super().__init__(Manifest(found.entries, manifest.united(found.watched), manifest.united_asked(found.asked), 0))
 
     @property
@@ -54,17 +54,23 @@ class StoredMarket(Holdings):
     def blocks(self, stream: Stream, start_ns: int, end_ns: int, block_rows: int) -> Iterator[Block]:
         """Yield a stream's rows received within a span, both ends included, at most `block_rows` at a time.
 
+        Rows that a recorder's tape has brought and that are in no file yet are left out, as in the folder: a run gives
+        the same result before and after.
+
         Raises:
             DataError: The server went away, a value is one that is never stored, or rows are missing that were
                 exported.
         """
-        reader = _StreamReader(self._database, stream, min(block_rows, _FETCH_ROWS))
-        count = 0
-        for block in reader.read(start_ns, end_ns):
-            count += block.size
-            yield block
         whole = self.files(stream, start_ns, end_ns)
         spans = [entry.span(opens=stream.kind == "candle_open") for entry in whole]
+        if not spans:
+            return
+        first_ns, last_ns = max(start_ns, min(spans)[0]), min(end_ns, max(last for _, last in spans))
+        reader = _StreamReader(self._database, stream, min(block_rows, _FETCH_ROWS))
+        count = 0
+        for block in reader.read(first_ns, last_ns):
+            count += block.size
+            yield block
         expected = sum(entry.rows for entry in whole)
         if all(first >= start_ns and last <= end_ns for first, last in spans) and count != expected:
             raise DataError(

@@ -133,6 +133,16 @@ def base_statements() -> list[Any]:
             "create table if not exists {} (kind text not null, instrument text not null, interval text not null,"
             " path text not null, line text not null, primary key (kind, instrument, interval, path))"
         ).format(name_of("manifest")),
+        # Which rows came from a recorder's tape, and which of them was the last.
+        sql.SQL(
+            "create table if not exists {} (kind text not null, instrument text not null, interval text not null,"
+            " from_ns bigint not null, to_ns bigint not null, to_seq bigint not null,"
+            " primary key (kind, instrument, interval))"
+        ).format(name_of("live")),
+        # What is kept beside the rows, such as the outcome of the last check.
+        sql.SQL("create table if not exists {} (name text primary key, content bytea not null)").format(
+            name_of("kept")
+        ),
     ]
 
 
