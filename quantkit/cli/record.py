@@ -250,6 +250,7 @@ def _status_of(beat: "Beats") -> str:
         f"{beat.rows_per_s:,.0f}/s",
         f"{beat.gaps:,} gap{'' if beat.gaps == 1 else 's'}",
         f"{live}/{len(beat.connections)} live",
+        *([f"{len(beat.refused)} refused"] if beat.refused else []),
         f"sealed to {iso_of(beat.sealed_ns)[11:19]}" if beat.sealed_ns else "nothing sealed yet",
         f"{beat.free_bytes / 1e9:,.0f} GB free",
     ]
@@ -269,7 +270,7 @@ def _followed(beat: "Beats", status: "MirrorStatus") -> str:
 
 def _text_of(beat: "Beats", folder: str) -> str:
     from quantkit.clock import iso_of
-    from quantkit.collect.beats import Began, Ended, Sealed, Tidied
+    from quantkit.collect.beats import Began, Ended, Sealed, StreamRefused, Tidied
     from quantkit.report.text import counted
 
     match beat:
@@ -279,6 +280,9 @@ def _text_of(beat: "Beats", folder: str) -> str:
             )
             again = f"; {counted(beat.recovered, 'row')} of the last run were on the tape" if beat.recovered else ""
             return f"recording {shown} in {one_line(folder)}{again}"
+        case StreamRefused():
+            why = one_line(f"{beat.stream} was refused: {beat.why}")
+            return f"{iso_of(beat.now_ns)[:19]}  {why}; the other streams go on"
         case Sealed():
             files = counted(beat.files, "file")
             return f"{iso_of(beat.now_ns)[:19]}  sealed {counted(beat.rows, 'row')} in {files}"

@@ -21,6 +21,7 @@ class Beat(msgspec.Struct, frozen=True, tag="beat", tag_field="event"):
         free_bytes: Room on the disk that has the least.
         connections: With their states.
         problems: What was received and not used, by name.
+        refused: Streams that the exchange does not serve, or no longer, and why.
     """
 
     now_ns: int
@@ -34,6 +35,7 @@ class Beat(msgspec.Struct, frozen=True, tag="beat", tag_field="event"):
     free_bytes: int
     connections: tuple[ConnectionLine, ...] = ()
     problems: dict[str, int] = {}
+    refused: dict[str, str] = {}
 
 
 class Began(msgspec.Struct, frozen=True, tag="began", tag_field="event"):
@@ -50,6 +52,20 @@ class Began(msgspec.Struct, frozen=True, tag="began", tag_field="event"):
     streams: list[str]
     recovered: int
     torn_bytes: int
+
+
+class StreamRefused(msgspec.Struct, frozen=True, tag="refused", tag_field="event"):
+    """The exchange does not serve a stream, or no longer; the others go on, and a gap row ends this one.
+
+    Attributes:
+        now_ns: The moment.
+        stream: Its name.
+        why: What the exchange said.
+    """
+
+    now_ns: int
+    stream: str
+    why: str
 
 
 class Sealed(msgspec.Struct, frozen=True, tag="sealed", tag_field="event"):
@@ -102,7 +118,7 @@ class Ended(msgspec.Struct, frozen=True, tag="ended", tag_field="event"):
     notes: list[str] = []
 
 
-Beats = Beat | Began | Sealed | Tidied | Ended
+Beats = Beat | Began | StreamRefused | Sealed | Tidied | Ended
 
 
 class BeatViewer(Protocol):

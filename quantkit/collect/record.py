@@ -7,20 +7,22 @@ from pathlib import Path
 from typing import Final
 
 from quantkit.clock import iso_of, wall_ns
-from quantkit.collect.beats import Beat, Beats, BeatViewer, Began, Ended
+from quantkit.collect.beats import Beat, Beats, BeatViewer, Began, Ended, StreamRefused
 from quantkit.collect.channels import POLLED, streams_of
 from quantkit.collect.housekeeping import Housekeeper
 from quantkit.collect.recovery import Recovered, last_trades, outages, recover
 from quantkit.collect.settings import RecordSettings
-from quantkit.errors import ConfigError, DataError, FeedClosedError, QuantkitError
+from quantkit.errors import ConfigError, DataError, FeedClosedError, FeedError, QuantkitError
 from quantkit.events import Gap, InstrumentChange, MarketEvent, Row
 from quantkit.feeds.live_clock import LiveClock
 from quantkit.feeds.live_intake import LiveIntake, RecorderSettings
 from quantkit.feeds.live_source import OPEN_END_NS, LiveSource
+from quantkit.feeds.receiver import Receiver
 from quantkit.feeds.recorder import Recorder
 from quantkit.feeds.redundant import RedundantSource
 from quantkit.feeds.row_tape import Listening, RowTape
 from quantkit.feeds.taken import TakenRows
+from quantkit.rows.columns import Stream
 from quantkit.storage.root import WORK, Root
 
 #: Rows of a batch at most. Batches come at least so far apart, which costs less CPU; the tape has the rows at once.
@@ -73,6 +75,8 @@ class Collector:
         self._keeper = Housekeeper(self._root, self._tape, self._settings, self._work, wall=wall)
         self._progress = _Progress()
         self._notes: list[str] = []
+        self._streams: list[Stream] = []
+        self._refused: dict[str, str] = {}  # by stream: why
 
     def run(self, duration_ns: int | None = None) -> Ended:
         """Record until stopped, until the time is over, or until it cannot go on.
@@ -131,6 +135,7 @@ class Collector:
             wall=after,
             stop=self._stop,
             batch_ns=_BATCH_NS,
+            outlasts_refusals=True,
         )
         progress = self._progress
         until_ns = 0
@@ -150,7 +155,9 @@ class Collector:
             recorder = intake.recorder
             if recorder is not None:
                 recorder.close(until_ns)
-        error: QuantkitError | None = intake.receiver.failure or self._keeper.error
+        error: QuantkitError | None = (
+            intake.receiver.failure or self._keeper.error or self._all_refused(intake.receiver)
+        )
         if recorder is not None:
             if recorder.has_given_up:
                 error = error or recorder.error
@@ -174,7 +181,7 @@ class Collector:
     def _begin(self, intake: LiveIntake, recovered: Recovered) -> int:
         """Connect and subscribe, and return the moment from which on rows are recorded."""
         known = {instrument.id: instrument for instrument in intake.open()}
-        streams = streams_of(self._names, self._channels, known, type(self._source))
+        streams = self._streams = streams_of(self._names, self._channels, known, type(self._source))
         since_ns = intake.receiver.inbox.now_ns()
         # First the tape, so that whoever recovers it knows what was listened to and what was missed before.
         self._tape.listen(Listening(since_ns, streams, [known[name].to_dict() for name in self._names]))
@@ -210,7 +217,11 @@ class Collector:
                 self._beat(intake, recorder, until_ns)
                 beat_at_ns = until_ns + beat_ns
             if not is_ending and (
-                self._stop.is_set() or until_ns >= end_ns or self._keeper.error is not None or recorder.has_given_up
+                self._stop.is_set()
+                or until_ns >= end_ns
+                or self._keeper.error is not None
+                or recorder.has_given_up
+                or self._all_refused(intake.receiver) is not None
             ):
                 is_ending = True
                 intake.receiver.stop()
@@ -223,6 +234,7 @@ class Collector:
             self._tell(told)
         progress = self._progress
         receiver = intake.receiver
+        self._tell_refusals(receiver, now_ns)
         self._tell(
             Beat(
                 now_ns=now_ns,
@@ -236,8 +248,24 @@ class Collector:
                 free_bytes=self._keeper.free_bytes,
                 connections=receiver.connections,
                 problems=dict(receiver.problems),
+                refused=dict(self._refused),
             )
         )
+
+    def _tell_refusals(self, receiver: Receiver, now_ns: int) -> None:
+        """Say which streams are missing from now on."""
+        for stream, error in receiver.refusals.items():
+            if str(stream) not in self._refused:
+                self._refused[str(stream)] = str(error)
+                self._notes.append(f"{stream} was refused: {error}")
+                self._tell(StreamRefused(now_ns, str(stream), str(error)))
+
+    def _all_refused(self, receiver: Receiver) -> QuantkitError | None:
+        """Return the error that ends the collector once the exchange serves none of its streams."""
+        refusals = receiver.refusals
+        if not refusals or any(stream not in refusals for stream in self._streams):
+            return None
+        return FeedError(f"the exchange serves no stream any more: {next(iter(refusals.values()))}")
 
     def _tell(self, beat: Beats) -> None:
         if self._viewer is not None:

@@ -77,13 +77,12 @@ def recover(tape: Path, root: Root, *, source: str, staging: Path) -> Recovered:
             if isinstance(found, Listening):
                 entries += commits.commit(everything=True)
                 _raise_marks(marks, commits)
-                commits.watched = dict.fromkeys(found.streams, (found.since_ns, 0))
                 commits.instruments += map(Instrument.from_dict, found.instruments)
                 # A gap that is stored already is the same row once more, and is not stored again.
                 gaps = outages(marks, found.streams, found.since_ns)
                 if gaps:
                     commits.take(gaps)
-                commits.until_ns = max(commits.until_ns, found.since_ns)
+                commits.listen(found.streams, found.since_ns)
                 continue
             events: list[MarketEvent] = []
             for row in found:
@@ -129,7 +128,8 @@ def last_trades(root: Root, marks: Collection[Stream]) -> dict[str, frozenset[in
 
 def _raise_marks(marks: dict[Stream, int], commits: Commits) -> None:
     for stream in commits.watched:
-        marks[stream] = max(commits.until_ns, marks.get(stream, commits.until_ns))
+        until_ns = commits.listened_until(stream)
+        marks[stream] = max(until_ns, marks.get(stream, until_ns))
 
 
 def outages(marks: dict[Stream, int], streams: Collection[Stream], since_ns: int) -> list[Gap]:

@@ -44,6 +44,7 @@ class LiveIntake:
         wall: The machine's UTC time in nanoseconds.
         stop: Set from outside, it ends calls that wait.
         batch_ns: From one batch to the next at least so long.
+        outlasts_refusals: Whether to go on with the other streams where the exchange refuses some.
 
     Attributes:
         receiver: The thread of the sockets.
@@ -61,10 +62,19 @@ class LiveIntake:
         wall: Callable[[], int],
         stop: threading.Event,
         batch_ns: int = 0,
+        outlasts_refusals: bool = False,
     ) -> None:
         self.tape = tape
         self.recorder: Recorder | None = None
-        self.receiver = Receiver(source, tape=tape, clock=clock, wall=wall, stop=stop, batch_ns=batch_ns)
+        self.receiver = Receiver(
+            source,
+            tape=tape,
+            clock=clock,
+            wall=wall,
+            stop=stop,
+            batch_ns=batch_ns,
+            outlasts_refusals=outlasts_refusals,
+        )
         self._settings = settings
 
     def open(self) -> Sequence[Instrument]:
@@ -104,7 +114,7 @@ class LiveIntake:
 
         Raises:
             ConfigError: A stream cannot be had live.
-            FeedError: A stream was refused, or the connection cannot be had.
+            FeedError: A stream was refused and is not outlasted, or the connection cannot be had.
         """
         if self.recorder is not None:
             self.recorder.add_instruments(instruments[name] for name in names)

@@ -68,6 +68,10 @@ class LiveSink(Protocol):
         """Return the count of delivered rows in front of the engine."""
         ...
 
+    def refused(self, streams: Collection[Stream], error: QuantkitError) -> bool:
+        """Take note that the exchange does not serve streams, or no longer; return whether the feed goes on without."""
+        ...
+
     def fail(self, error: QuantkitError) -> None:
         """End the feed for good."""
         ...

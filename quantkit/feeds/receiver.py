@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import threading
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 from typing import Any, Final, TypeVar
@@ -15,6 +15,8 @@ from quantkit.feeds.frame_tape import LiveTape
 from quantkit.feeds.inbox import Inbox
 from quantkit.feeds.live_clock import LiveClock
 from quantkit.feeds.live_source import OPEN_END_NS, ConnectionLine, LiveSource
+from quantkit.feeds.recording import refusals_of
+from quantkit.rows.columns import Stream
 
 _log: Final = logging.getLogger("quantkit.feeds")
 _T = TypeVar("_T")
@@ -39,11 +41,14 @@ class Receiver:
         wall: The machine's UTC time in nanoseconds.
         stop: Set from outside, it ends calls that wait.
         batch_ns: From one batch of the engine to the next at least so long.
+        outlasts_refusals: Whether the feed goes on with the other streams where the exchange refuses some, or ends
+            them later. A run whose strategy counts on every one of its streams cannot.
 
     Attributes:
         inbox: Gets the rows.
         client: The exchange's; used by coroutines of `call` alone.
         connections, problems: The client's, as of a moment ago.
+        refusals: The streams that are missing, and why.
     """
 
     def __init__(
@@ -55,10 +60,13 @@ class Receiver:
         wall: Callable[[], int],
         stop: threading.Event,
         batch_ns: int = 0,
+        outlasts_refusals: bool = False,
     ) -> None:
         self.inbox = Inbox(wall, batch_ns=batch_ns)
         self.connections: tuple[ConnectionLine, ...] = ()
         self.problems: Mapping[str, int] = {}
+        self.refusals: Mapping[Stream, QuantkitError] = {}
+        self._outlasts_refusals = outlasts_refusals
         self._tape = tape
         self._clock = clock
         self._wall = wall
@@ -225,6 +233,17 @@ class Receiver:
     def waiting(self) -> int:
         """Return the count of delivered rows in front of the engine."""
         return len(self.inbox) + len(self._delivered)
+
+    def refused(self, streams: Collection[Stream], error: QuantkitError) -> bool:
+        """End streams with a gap row each, if the feed can go on without them."""
+        if not self._outlasts_refusals:
+            return False
+        # Another one, since other threads look at it.
+        self.refusals = {**self.refusals, **dict.fromkeys(streams, error)}
+        gaps = refusals_of(streams, self.stamp())
+        if gaps:
+            self.deliver(gaps)
+        return True
 
     def fail(self, error: QuantkitError) -> None:
         """End the feed for good."""

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from quantkit.errors import QuantkitError
-from quantkit.events import KINDS, Candle, Gap, MarketEvent
+from quantkit.events import EVENT_KINDS, KINDS, Candle, Gap, MarketEvent
 from quantkit.instruments import Instrument
 from quantkit.rows.columns import Block, Stream
 from quantkit.storage import manifest
@@ -18,6 +18,8 @@ from quantkit.storage.writer import Writer
 
 #: Cause of the gap rows that stand for what could not be stored.
 NOT_RECORDED: Final = "not recorded"
+#: Cause of the gap row with which a stream ends that the exchange does not serve, or no longer.
+REFUSED: Final = "refused by the exchange"
 
 #: Rows of all streams that are gathered before they become columns, which are a good deal smaller.
 _GATHER_ROWS: Final = 16_384
@@ -95,6 +97,17 @@ class Commits:
         self._written: dict[Stream, tuple[int, int]] = {}  # the spans that the writer holds
         self._written_rows = 0
         self._holes = Holes()
+        self._ended: dict[tuple[str, str], int] = {}  # by instrument and channel: listened to no longer than that
+
+    def listen(self, streams: Iterable[Stream], since_ns: int) -> None:
+        """Listen to these streams from a moment on, and to no others."""
+        self.watched = dict.fromkeys(streams, (since_ns, 0))
+        self._ended.clear()
+        self.until_ns = max(self.until_ns, since_ns)
+
+    def listened_until(self, stream: Stream) -> int:
+        """Return up to when a stream has been listened to."""
+        return min(self.until_ns, self._ended.get((stream.instrument, channel_of(stream)), self.until_ns))
 
     def take(self, rows: Sequence[MarketEvent]) -> None:
         """Add rows that follow on, at least one.
@@ -134,8 +147,9 @@ class Commits:
         try:
             writer = self._open_writer()
             for stream, (from_ns, warmup) in self.watched.items():
-                if until_ns >= from_ns:
-                    writer.watched(stream, from_ns, until_ns, warmup=warmup)
+                to_ns = min(until_ns, self.listened_until(stream))
+                if to_ns >= from_ns:
+                    writer.watched(stream, from_ns, to_ns, warmup=warmup)
             gaps: defaultdict[str, list[MarketEvent]] = defaultdict(list)
             for gap in self._holes.rows():
                 gaps[gap.instrument].append(gap)
@@ -204,6 +218,8 @@ class Commits:
         for row in rows:
             if type(row) is Gap:
                 self._holes.keep(row)
+                if row.cause == REFUSED:
+                    self._ended[row.instrument, row.channel] = row.received_ns
             else:
                 self._gathered[stream_of(row)].append(row)
                 self._gathered_rows += 1
@@ -251,6 +267,15 @@ def stream_of(row: MarketEvent) -> Stream:
         'BTC-USDT gap'
     """
     return Stream(KINDS[type(row)], row.instrument, row.interval if type(row) is Candle else "")
+
+
+def refusals_of(streams: Iterable[Stream], at_ns: int) -> list[Gap]:
+    """Return the rows with which streams end at a moment, in order; what has no rows of the market has none."""
+    return [
+        Gap(stream.instrument, at_ns, at_ns, channel_of(stream), at_ns, at_ns, REFUSED)
+        for stream in sorted(streams)
+        if EVENT_KINDS[stream.kind].subscription is not None
+    ]
 
 
 def channel_of(stream: Stream) -> str:

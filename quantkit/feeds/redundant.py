@@ -1,9 +1,10 @@
 """Several connections of every channel, merged into one: a collector that loses less."""
 
+from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AsyncExitStack
 from types import TracebackType
-from typing import ClassVar, Self
+from typing import ClassVar, Final, Self
 
 import msgspec
 
@@ -11,8 +12,12 @@ from quantkit.errors import QuantkitError
 from quantkit.events import Candle, Row
 from quantkit.feeds.live_source import ClockReading, ConnectionLine, DataClient, LiveSink, LiveSource, TapeDecoder
 from quantkit.feeds.merging import RowMerger
+from quantkit.feeds.recording import refusals_of
 from quantkit.instruments import Instrument
 from quantkit.rows.columns import Stream
+
+#: Cause of a gap of one client whose channel the exchange has ended.
+_REFUSED_ONCE: Final = "refused to a connection"
 
 
 class RedundantSource:
@@ -85,6 +90,13 @@ class _ReceiverSink:
         if merged:
             self._sink.deliver(merged)
 
+    def refused(self, streams: Collection[Stream], error: QuantkitError) -> bool:
+        """Leave streams to the other clients; once every client has lost one, it ends."""
+        gaps = refusals_of(streams, self.stamp())
+        if gaps:
+            self.deliver([msgspec.structs.replace(gap, cause=_REFUSED_ONCE) for gap in gaps])
+        return self._clients.refused(self._number, streams, error)
+
     def fail(self, error: QuantkitError) -> None:
         """End the feed once every client has failed."""
         self._clients.failed(self._number, error)
@@ -104,6 +116,7 @@ class RedundantClient:
         merger = RowMerger(times)
         self._sink = sink
         self._failed: set[int] = set()
+        self._refused: defaultdict[Stream, set[int]] = defaultdict(set)
         self._clients: list[DataClient] = [
             source.client(_ReceiverSink(number, merger, sink, self), wall=wall) for number in range(times)
         ]
@@ -126,6 +139,13 @@ class RedundantClient:
         self._failed.add(number)
         if len(self._failed) == len(self._clients):
             self._sink.fail(error)
+
+    def refused(self, number: int, streams: Collection[Stream], error: QuantkitError) -> bool:
+        """Take the refusal of streams to a client; return whether the feed goes on."""
+        for stream in streams:
+            self._refused[stream].add(number)
+        lost = [stream for stream in streams if len(self._refused[stream]) == len(self._clients)]
+        return not lost or self._sink.refused(lost, error)
 
     async def instruments(self, valid_from_ns: int) -> Sequence[Instrument]:
         """Load the metadata, for every client."""

@@ -16,7 +16,7 @@ from quantkit.cli import main
 from quantkit.collect import record
 from quantkit.events import Gap, PositionTier, Row
 from quantkit.feeds.recorder import Recorder
-from quantkit.feeds.recording import NOT_RECORDED
+from quantkit.feeds.recording import NOT_RECORDED, REFUSED
 from quantkit.feeds.replay import ReplayFeed
 from quantkit.rows.batch import Subscription
 from quantkit.rows.columns import Stream
@@ -248,3 +248,56 @@ def test_a_person_reads_lines(sandbox: SandboxServer, tmp_path: Path) -> None:
     assert rest[-1].startswith("recorded ")
     quiet = run("record", SWAP, "--for", "1s", "--to", str(tmp_path / "more"), "--url", sandbox.ws_url, "-q")
     assert (quiet.exit_code, quiet.output) == (0, "")
+
+
+def test_a_stream_that_the_exchange_ends_leaves_the_others_going(sandbox: SandboxServer, tmp_path: Path) -> None:
+    """As when an instrument is delisted: told once, ended by a gap row, and from then on not listened to."""
+    book, folder = Stream("book", "BTC-USDT"), tmp_path / "data"
+    with started(*words(sandbox, folder, "BTC-USDT")) as process:
+        wait_for(process, lambda beat: beat["rows"] > 5)
+        sandbox.inject(faults.Refuse(channel="books", instrument="BTC-USDT"), faults.Drop(path="public"))
+        ended = wait_for(process, lambda beat: bool(beat["refused"]))
+        assert list(ended["refused"]) == ["BTC-USDT book"]
+        wait_for(process, lambda beat: beat["rows"] > ended["rows"] + 10)
+        process.send_signal(signal.SIGTERM)
+        output, errors = process.communicate(timeout=30)
+    assert process.returncode == 0
+    assert "60018" in errors
+    assert said(output)[-1]["notes"] == [f"BTC-USDT book was refused: {ended['refused']['BTC-USDT book']}"]
+    catalog = Catalog(folder)
+    (refusal,) = [gap for gap in gaps_of(folder, "BTC-USDT") if gap.cause == REFUSED]
+    assert refusal.channel == "book"
+    until = {span.stream: span.to_ns for span in catalog.watched}
+    assert until.pop(book) == refusal.received_ns < min(until.values())
+    # The next run has it again, and says what was missed.
+    again = run(*words(sandbox, folder, "BTC-USDT", "--for", "1s"))
+    assert again.exit_code == 0, again.output
+    (missed,) = [g for g in gaps_of(folder, "BTC-USDT") if g.channel == "book" and g.cause == NOT_RECORDED]
+    assert missed.from_ns == refusal.received_ns + 1
+    assert Catalog(folder).coverage()[book].end_ns > missed.to_ns
+
+
+def test_a_stream_that_is_refused_at_the_begin_leaves_the_others_going(sandbox: SandboxServer, tmp_path: Path) -> None:
+    """Also with two connections, each of which is refused it; a person reads it as a line and in the status."""
+    sandbox.inject(faults.Refuse(channel="books", instrument=SWAP, times=2))
+    done = run(
+        "record", SWAP, "--for", "2s", "--to", str(tmp_path), "--url", sandbox.url, *CHANNELS, "--redundant", "2"
+    )
+    assert done.exit_code == 0, done.output
+    assert f"{SWAP} book was refused: " in done.stderr
+    assert "2/2 live  1 refused  " in done.stderr
+    assert Catalog(tmp_path).coverage()[Stream("trade", SWAP)].rows > 3
+
+
+def test_a_collector_ends_once_every_stream_is_refused(sandbox: SandboxServer, tmp_path: Path) -> None:
+    """With the reason, and no success."""
+    sandbox.inject(faults.Refuse(channel="trades", instrument=SWAP), faults.Refuse(channel="books", instrument=SWAP))
+    done = run(*words(sandbox, tmp_path / "data", "--for", "30s"))
+    assert done.exit_code == 1
+    assert "the exchange serves no stream any more: " in done.stderr
+
+
+def gaps_of(folder: Path, instrument: str) -> list[Gap]:
+    """Return an instrument's gap rows."""
+    rows = read_events(Catalog(folder), [Stream("gap", instrument)], 0, 2**62)
+    return [row for row in rows if isinstance(row, Gap)]

@@ -8,9 +8,9 @@ from typing import ClassVar, Final, Self
 import numpy as np
 
 from quantkit.clock import INTERVALS
-from quantkit.errors import ConfigError, FeedError
+from quantkit.errors import ConfigError, FeedError, SubscriptionError
 from quantkit.events import Candle, Row
-from quantkit.feeds.live_source import ClockReading, ConnectionLine, LiveSink
+from quantkit.feeds.live_source import BESIDE, ClockReading, ConnectionLine, LiveSink
 from quantkit.feeds.okx.codec import channels
 from quantkit.feeds.okx.codec.channels import Channel
 from quantkit.feeds.okx.config import OkxConfig
@@ -20,7 +20,7 @@ from quantkit.feeds.okx.rest.rest import OkxRest
 from quantkit.feeds.okx.rows import MessageRows
 from quantkit.feeds.okx.tracker.records import FrameRecord, Record, Subscribed, pack, pack_frame, unpack
 from quantkit.feeds.okx.tracker.tracker import FeedMessage, Tracker
-from quantkit.feeds.okx.ws.client import OkxClient
+from quantkit.feeds.okx.ws.client import ConnectionState, OkxClient
 from quantkit.instruments import Instrument, plain
 from quantkit.rows.columns import Stream
 
@@ -103,10 +103,12 @@ class _SinkRows:
 
     Attributes:
         messages: Knows the instruments.
+        streams: What each channel brings.
     """
 
     def __init__(self, sink: LiveSink) -> None:
         self.messages = MessageRows({})
+        self.streams: dict[Channel, tuple[Stream, ...]] = {}
         self.waiting = sink.waiting
         self.reading = sink.reading
         self.fail = sink.fail
@@ -119,6 +121,11 @@ class _SinkRows:
             self._sink.deliver(rows)
         elif self.messages.refusal is not None:
             self._sink.fail(self.messages.refusal)
+
+    def refused(self, channel: Channel, error: FeedError) -> None:
+        """Go on without a channel, if the sink does."""
+        if not self._sink.refused(self.streams[channel], error):
+            self._sink.fail(error)
 
 
 class OkxDataClient:
@@ -144,7 +151,6 @@ class OkxDataClient:
         self._config = config
         self._sink = sink
         self._instruments: dict[str, Instrument] = {}
-        self._streams: dict[Channel, str] = {}
         self._rows = _SinkRows(sink)
         self._rest = OkxRest(config, credentials=credentials, now_ns=wall)
         self._has_key = credentials is not None
@@ -189,16 +195,22 @@ class OkxDataClient:
 
     async def subscribe(self, streams: Collection[Stream], names: Collection[str], since_ns: int) -> None:
         """Subscribe to the channels that bring the streams, and wait for every confirmation."""
-        found = {channels.channel_of(stream): str(stream) for stream in streams}
-        self._streams |= found
-        wanted = dict.fromkeys(found)
+        wanted: dict[Channel, tuple[Stream, ...]] = {channels.channel_of(stream): (stream,) for stream in streams}
         # Changes of metadata have a channel of their own for each kind; last, so that nothing waits for them.
-        kinds = sorted({self._instruments[name].kind for name in names})
-        wanted |= dict.fromkeys(channels.instruments(_TYPES[kind]) for kind in kinds)
+        for kind in sorted({self._instruments[name].kind for name in names}):
+            listed = (Stream("instrument", name) for name in names if self._instruments[name].kind == kind)
+            wanted[channels.instruments(_TYPES[kind])] = tuple(listed)
+        self._rows.streams |= wanted
         self._rows.messages.follow(names)
         books = sorted({stream.instrument for stream in streams if stream.kind == "book"})
         self._client.listed({name: plain(self._instruments[name].price_step) for name in books})
-        await self._client.subscribe(*wanted, since_ns=since_ns)
+        try:
+            await self._client.subscribe(*wanted, since_ns=since_ns)
+        except SubscriptionError as error:
+            # A connection that has failed for good is no refusal of a channel.
+            has_failed = any(each.state is ConnectionState.FAILED for each in self._client.connections)
+            if has_failed or not all(self._sink.refused(wanted[name], why) for name, why in error.refused.items()):
+                raise
 
     def poll(self, streams: Collection[Stream]) -> None:
         """Ask again and again for what has no channel.
@@ -242,7 +254,12 @@ class OkxDataClient:
                 c.frames,
                 c.attempts,
                 c.error,
-                tuple(self._streams[channel] for channel in c.carries if channel in self._streams),
+                tuple(
+                    str(stream)
+                    for channel in c.carries
+                    for stream in self._rows.streams.get(channel, ())
+                    if stream.kind not in BESIDE
+                ),
             )
             for c in self._client.connections
         )

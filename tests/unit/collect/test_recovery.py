@@ -10,7 +10,7 @@ from quantkit.collect.recovery import Recovered, last_trades, recover, sealed_ma
 from quantkit.errors import DataError
 from quantkit.events import Gap, InstrumentChange, Mark, MarketEvent, Row, Trade
 from quantkit.feeds.recorder import Recorder
-from quantkit.feeds.recording import NOT_RECORDED
+from quantkit.feeds.recording import NOT_RECORDED, REFUSED, refusals_of
 from quantkit.feeds.row_tape import Listening, RowTape
 from quantkit.instruments import Instrument, Side
 from quantkit.rows.columns import Stream
@@ -113,6 +113,22 @@ def test_a_stream_that_was_left_out_for_a_while_has_a_longer_gap(tape: Tape) -> 
     tape.recover()
     gaps = {(gap.channel, gap.from_ns, gap.to_ns) for gap in tape.rows(GAPS) if isinstance(gap, Gap)}
     assert gaps == {("trade", at(1) + 1, at(4)), ("mark", at(3) + 1, at(4))}
+
+
+def test_a_stream_that_the_exchange_has_ended_was_listened_to_until_then(tape: Tape) -> None:
+    """The others longer; what the next life missed of it begins there, and a second recovery changes nothing."""
+    (ending,) = refusals_of([MARKS, Stream("instrument", BTC)], at(2))
+    tape.life(0, [trade(1), ending, trade(3)])
+    for _ in range(2):
+        assert tape.recover().marks == {TRADES: at(3), MARKS: at(2)} == sealed_marks(tape.root)
+    tape.life(5, [Mark(BTC, at(6), at(6), 5.0)])
+    assert tape.recover().marks == {TRADES: at(6), MARKS: at(6)}
+    gaps = {(gap.channel, gap.from_ns, gap.to_ns, gap.cause) for gap in tape.rows(GAPS) if isinstance(gap, Gap)}
+    assert gaps == {
+        ("mark", at(2), at(2), REFUSED),
+        ("mark", at(2) + 1, at(5), NOT_RECORDED),
+        ("trade", at(3) + 1, at(5), NOT_RECORDED),
+    }
 
 
 def test_rows_that_a_commit_has_sealed_are_not_stored_again(tape: Tape) -> None:

@@ -249,6 +249,9 @@ class Kept:
     def reading(self, has_begun: bool) -> None:
         pass
 
+    def refused(self, channel: Channel, error: FeedError) -> None:
+        self.errors.append(error)
+
     def fail(self, error: FeedError) -> None:
         self.errors.append(error)
 

@@ -11,7 +11,7 @@ import pytest
 
 from quantkit.clock import wall_ns
 from quantkit.errors import DataError, FeedClosedError, FeedError
-from quantkit.events import Candle, Row, Trade
+from quantkit.events import Candle, Gap, Row, Trade
 from quantkit.feeds.frame_tape import FrameTape
 from quantkit.feeds.live_clock import LiveClock
 from quantkit.feeds.live_source import OPEN_END_NS, ClockReading, ConnectionLine, LiveSink
@@ -103,11 +103,20 @@ def trade(received_ns: int) -> Trade:
 class Setting:
     """A receiver, its client and its clock."""
 
-    def __init__(self, tape: FrameTape | None = None, opening: BaseException | None = None) -> None:
+    def __init__(
+        self, tape: FrameTape | None = None, opening: BaseException | None = None, *, outlasts_refusals: bool = False
+    ) -> None:
         source: Any = Source(opening)
         self.stop = threading.Event()
         self.clock = LiveClock(wall_ns, input_log=None, taken=TakenRows(wall_ns, OPEN_END_NS), sender="")
-        self.receiver = Receiver(source, tape=tape or FrameTape(None), clock=self.clock, wall=wall_ns, stop=self.stop)
+        self.receiver = Receiver(
+            source,
+            tape=tape or FrameTape(None),
+            clock=self.clock,
+            wall=wall_ns,
+            stop=self.stop,
+            outlasts_refusals=outlasts_refusals,
+        )
         (self.client,) = source.made
 
     def on_thread(self, work: Callable[[], T]) -> T:
@@ -130,8 +139,8 @@ class Setting:
 
 
 @contextmanager
-def running(tape: FrameTape | None = None) -> Iterator[Setting]:
-    setting = Setting(tape)
+def running(tape: FrameTape | None = None, *, outlasts_refusals: bool = False) -> Iterator[Setting]:
+    setting = Setting(tape, outlasts_refusals=outlasts_refusals)
     setting.receiver.start()
     try:
         yield setting
@@ -153,6 +162,19 @@ def test_the_rows_of_one_callback_are_handed_over_together_at_its_end() -> None:
         assert setting.on_thread(two) == 0
         assert [len(rows) for rows in setting.taken()] == [1, 1]
         assert sink.waiting() == 0
+
+
+@pytest.mark.parametrize("outlasts", [False, True])
+def test_a_refused_stream_ends_with_a_gap_where_the_feed_outlasts_it(outlasts: bool) -> None:
+    """A run goes by all of its streams, so that there the client has to end the feed."""
+    streams = [Stream("instrument", "A-B"), Stream("book", "A-B")]
+    with running(outlasts_refusals=outlasts) as setting:
+        sink = setting.receiver
+        assert setting.on_thread(lambda: sink.refused(streams, FeedError("no such channel"))) is outlasts
+        gaps = [row for rows in setting.taken() for row in rows] if len(sink.inbox) else []
+        assert [type(row) for row in gaps] == [Gap] * outlasts
+        assert [str(stream) for stream in sink.refusals] == ["A-B instrument", "A-B book"] * outlasts
+        assert sink.failure is None
 
 
 def test_the_rows_of_one_read_are_handed_over_when_it_ends() -> None:

@@ -161,6 +161,7 @@ class OkxClient:
             stamp=self._stamp,
             deliver=queue.put if consumer is None else consumer.deliver,
             backlog=queue.__len__ if consumer is None else consumer.waiting,
+            refused=self._tell_refused,
             trouble=self._tell,
             on_state=self._on_state,
             rng=self._rng,
@@ -277,6 +278,13 @@ class OkxClient:
                 await manager.close()
             finally:
                 queue.close()
+
+    def _tell_refused(self, channel: Channel, error: FeedError) -> None:
+        """Pass on the end of a subscription that no call waits for."""
+        if self._consumer is not None:
+            self._consumer.refused(channel, error)
+        else:
+            self._tell(error)
 
     def _tell(self, error: FeedError) -> None:
         """Pass on an error that no call waits for."""

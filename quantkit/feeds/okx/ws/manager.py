@@ -54,7 +54,8 @@ class ConnectionManager:
         stamp: Returns strictly rising UTC ns.
         deliver: Gets the events.
         backlog: Returns the number of delivered events that are not consumed yet.
-        trouble: Gets errors that no call waits for.
+        refused: Gets the end of a subscription by OKX that no call waits for.
+        trouble: Gets other errors that no call waits for.
         on_state: Gets the status of a connection whenever it changes.
         rng: For the jitter.
     """
@@ -70,6 +71,7 @@ class ConnectionManager:
         stamp: Callable[[], int],
         deliver: Callable[[list[FeedMessage]], None],
         backlog: Callable[[], int],
+        refused: Callable[[Channel, FeedError], None],
         trouble: Callable[[FeedError], None],
         on_state: Callable[[ConnectionStatus], None] | None,
         rng: np.random.Generator,
@@ -88,6 +90,7 @@ class ConnectionManager:
             queue_events=config.queue_events,
         )
         self._open = open_socket
+        self._refused = refused
         self._trouble = trouble
         self._on_state = on_state
         self._connects = SlidingLimit(config.connects_per_s, _CONNECT_WINDOW_S)
@@ -230,7 +233,7 @@ class ConnectionManager:
         self.pool.refuse(channel, connection, error)
         self.connection_changed(connection)
         if is_late:
-            self._trouble(error)
+            self._refused(channel, error)
 
     def connection_failed(self, connection: Connection, error: OkxError, *, is_late: bool) -> None:
         """Keep the error that ended a connection and its subscriptions."""

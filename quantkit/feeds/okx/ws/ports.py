@@ -55,8 +55,12 @@ class Consumer(Protocol):
         """Take the begin and the end of the frames of one read from a socket."""
         ...
 
+    def refused(self, channel: Channel, error: FeedError) -> None:
+        """Take the end of a subscription by OKX; no call waits for it."""
+        ...
+
     def fail(self, error: FeedError) -> None:
-        """Take an error that ends a subscription or connection for good, or stops the client; no call waits for it."""
+        """Take an error that ends a connection for good, or stops the client; no call waits for it."""
         ...
 
 
