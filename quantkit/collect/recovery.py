@@ -1,5 +1,6 @@
 """What a collector that was killed left on its tape, sealed as if nothing had happened."""
 
+import logging
 from collections.abc import Collection
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -14,6 +15,8 @@ from quantkit.storage.catalog import Catalog
 from quantkit.storage.files import DataFile
 from quantkit.storage.manifest import FileEntry
 from quantkit.storage.root import Root
+
+_LOG: Final = logging.getLogger("quantkit.collect")
 
 _ALL_NS: Final = 2**62
 #: So many of the last trades may come again.
@@ -57,6 +60,8 @@ def sealed_marks(root: Root) -> dict[Stream, int]:
 def recover(tape: Path, root: Root, *, source: str, staging: Path) -> Recovered:
     """Seal the rows of a tape that are not sealed yet; those that are stay as they are. Twice is as good as once.
 
+    A row that must not be stored is left out, with a gap row in its place.
+
     Args:
         tape: The tape's folder; whoever calls has the tape.
         root: The data folder.
@@ -99,7 +104,9 @@ def recover(tape: Path, root: Root, *, source: str, staging: Path) -> Recovered:
         commits.abandon()
         raise
     _raise_marks(marks, commits)
-    return Recovered(rows, entries, marks)
+    for refusal in commits.take_refusals():
+        _LOG.error("%s", refusal)
+    return Recovered(rows - commits.lost, entries, marks)
 
 
 def last_trades(root: Root, marks: Collection[Stream]) -> dict[str, frozenset[int]]:

@@ -6,7 +6,7 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Final
 
-from quantkit.errors import QuantkitError
+from quantkit.errors import DataError, QuantkitError
 from quantkit.events import EVENT_KINDS, KINDS, Candle, Gap, MarketEvent
 from quantkit.instruments import Instrument
 from quantkit.rows.columns import Block, Stream
@@ -18,6 +18,8 @@ from quantkit.storage.writer import Writer
 
 #: Cause of the gap rows that stand for what could not be stored.
 NOT_RECORDED: Final = "not recorded"
+#: Cause of the gap rows that stand for rows which must not be stored.
+NOT_STORED: Final = "refused by storage"
 #: Cause of the gap row with which a stream ends that the exchange does not serve, or no longer.
 REFUSED: Final = "refused by the exchange"
 
@@ -97,6 +99,7 @@ class Commits:
         self._written: dict[Stream, tuple[int, int]] = {}  # the spans that the writer holds
         self._written_rows = 0
         self._holes = Holes()
+        self._refusals: list[DataError] = []
         self._ended: dict[tuple[str, str], int] = {}  # by instrument and channel: listened to no longer than that
 
     def listen(self, streams: Iterable[Stream], since_ns: int) -> None:
@@ -113,8 +116,7 @@ class Commits:
         """Add rows that follow on, at least one.
 
         Raises:
-            DataError: A row is refused, or the disk refuses. The rows since the last commit are lost then, and the
-                next one tells of them.
+            DataError: The disk refuses. The rows since the last commit are lost then, and the next one tells of them.
         """
         newest_ns = rows[-1].received_ns
         self.until_ns = max(self.until_ns, newest_ns)
@@ -160,11 +162,19 @@ class Commits:
             self._spoil()
             raise
         self._holes.clear()
+        self._leave_out(writer)
         self.committed += self._written_rows
         self.count += bool(entries)
         self.sealed_ns = until_ns
         self._begin()
+        if everything and self._holes:
+            entries += self.commit(everything=True)
         return entries
+
+    def take_refusals(self) -> list[DataError]:
+        """Return why rows were left out since the last call."""
+        refusals, self._refusals = self._refusals, []
+        return refusals
 
     def abandon(self) -> None:
         """Drop what is not visible yet; the tape has it."""
@@ -226,8 +236,20 @@ class Commits:
 
     def _open_writer(self) -> Writer:
         if self._writer is None:
-            self._writer = Writer(self._root, source=self._source, staging=self._staging)
+            self._writer = Writer(self._root, source=self._source, staging=self._staging, leaves_out=True)
         return self._writer
+
+    def _leave_out(self, writer: Writer) -> None:
+        """Let gap rows stand for the rows that a writer has left out."""
+        for stream, rows, holes, error in writer.left_out:
+            for first_ns, last_ns in holes:
+                self._holes.keep(
+                    Gap(stream.instrument, first_ns, first_ns, channel_of(stream), first_ns, last_ns, NOT_STORED)
+                )
+            self._refusals.append(error)
+            self._written_rows -= rows
+            self.lost += rows
+        writer.left_out.clear()
 
     def _write(self) -> None:
         try:
@@ -240,6 +262,7 @@ class Commits:
             self._spoil()
             raise
         self._written_rows += self._gathered_rows
+        self._leave_out(writer)
         self._gathered.clear()
         self._gathered_rows = 0
 

@@ -46,6 +46,22 @@ class _Stamps(NamedTuple):
         return min(self.received_ns, sent_ns, opened_ns), max(self.received_ns, sent_ns)
 
 
+class LeftOut(NamedTuple):
+    """Rows that must not be stored, while those around them are.
+
+    Attributes:
+        stream: Theirs.
+        rows: How many.
+        holes: First and last `received_ns` of the spans of which the stream now lacks them.
+        error: Why.
+    """
+
+    stream: Stream
+    rows: int
+    holes: list[tuple[int, int]]
+    error: DataError
+
+
 class PartFile:
     """One Parquet file being written: row groups of a fixed number of rows, however the rows arrive."""
 
@@ -180,7 +196,7 @@ class Spool:
             First stamp (`received_ns`) and, for candles, `open_ns` of every file that was begun (else equal).
 
         Raises:
-            DataError: A row must not be stored; the spool is of no use then.
+            DataError: A row must not be stored; none of the block is then.
         """
         if not block.size:
             return []
@@ -198,6 +214,19 @@ class Spool:
             start = stop
         self._rows += block.size
         return begun
+
+    def add_sound(self, block: Block) -> list[LeftOut]:
+        """Write the rows aside that may be stored, and return the others, each by itself."""
+        try:
+            self.add(block)
+        except DataError as error:
+            # A block that is refused has changed nothing, so its halves can be tried.
+            if block.size > 1:
+                half = block.size // 2
+                return self.add_sound(block.slice(0, half)) + self.add_sound(block.slice(half, block.size))
+            received_ns = int(block.column("received_ns")[0])
+            return [LeftOut(self._stream, 1, [(received_ns, received_ns)], error)]
+        return []
 
     def finish(self) -> list[Staged]:
         """Seal the last file and return all of them, in time order."""

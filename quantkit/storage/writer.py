@@ -20,7 +20,7 @@ from quantkit.storage.files import DataFile, row_groups
 from quantkit.storage.manifest import MANIFEST, Asked, FileEntry, Manifest, Watched
 from quantkit.storage.root import Root, first_line
 from quantkit.storage.schema import DEFAULT_EXCHANGE, ROW_GROUP_ROWS_MAX
-from quantkit.storage.spool import PartFile, Spool, disk_error
+from quantkit.storage.spool import LeftOut, PartFile, Spool, disk_error
 from quantkit.storage.staged import Staged
 
 
@@ -43,6 +43,11 @@ class Writer:
             names (`candle 1m`, `book`, `trades`) is replaced over the whole gap; the others stay.
         staging: A local folder of the caller's own, on the root's disk, for the files that are being written; what a
             killed writer left there is the caller's to clear away. None makes one in the root.
+        leaves_out: Leave out a row that must not be stored, and a stream's file of a day or month whose span has stored
+            rows already, and commit the others; `left_out` has them. False refuses everything with them.
+
+    Attributes:
+        left_out: What was not stored, complete after the commit.
 
     Raises:
         ConfigError: `row_group_rows` is out of range, or the root is no place that can be opened.
@@ -57,9 +62,12 @@ class Writer:
         row_group_rows: int = 131_072,
         replace: bool = False,
         staging: Path | None = None,
+        leaves_out: bool = False,
     ) -> None:
         if not 1 <= row_group_rows <= ROW_GROUP_ROWS_MAX:
             raise ConfigError(f"row_group_rows is {row_group_rows}; use 1 to {ROW_GROUP_ROWS_MAX}")
+        self.left_out: list[LeftOut] = []
+        self._leaves_out = leaves_out
         self._root = Root.of(root)
         self._source = source
         self._row_group_rows = row_group_rows
@@ -106,6 +114,9 @@ class Writer:
                 stem = f"rows-{len(self._spools)}"
                 spool = self._spools[block.stream] = Spool(block.stream, staging, stem, self._row_group_rows)
             try:
+                if self._leaves_out:
+                    self.left_out += spool.add_sound(block)
+                    return
                 begun = spool.add(block)
             except OSError as error:
                 raise disk_error(block.stream, error) from error
@@ -254,11 +265,20 @@ class Writer:
                 opens = None if file.first_open_ns is None else (file.first_open_ns, file.last_open_ns or 0)
                 if not self._replace:
                     text = f"from {iso_of(span[0])} to {iso_of(span[1])}"
-                    _refuse_overlap(stored, file.stream, span, opens, text)
+                    try:
+                        _refuse_overlap(stored, file.stream, span, opens, text)
+                    except DataError as error:
+                        if not self._leaves_out:
+                            raise
+                        there = _overlapping(stored, file.stream, span, opens)
+                        self.left_out.append(LeftOut(file.stream, file.rows, _uncovered(span, there), error))
+                        continue
                 publish(file, self._source, self._notes)
                 for entry in _overlapping(stored, file.stream, span, opens):
                     gone.append(entry)
-                    for rest in self._remainder(staging, entry, file):
+                    self._remainders += 1
+                    stem = staging / f"rest-{self._remainders}"
+                    for rest in _remainder(self._root, stem, entry, file, self._row_group_rows):
                         rests.append(rest)
                         publish(rest, entry.source, entry.notes)
             for month in gaps.merged(
@@ -304,25 +324,6 @@ class Writer:
     def _loaded(self) -> Manifest:
         return manifest.load(self._root) or Manifest([], [], [])
 
-    def _remainder(self, staging: Path, entry: FileEntry, new: Staged) -> list[Staged]:
-        """Stage what a stored file holds before and after the new rows."""
-        names = (*STAMPS, *KIND_COLUMNS[entry.kind])
-        parts: dict[str, PartFile] = {}
-        with ExitStack() as discards:
-            for group in row_groups(DataFile(self._root, entry, verify_digest=True)):
-                block = Block(entry.stream, len(group.received_ns), {name: group.column(name) for name in names})
-                before, after = _cut(block, new)
-                for side, piece in (("before", block.slice(0, before)), ("after", block.slice(after, block.size))):
-                    if not piece.size:
-                        continue
-                    if side not in parts:
-                        self._remainders += 1
-                        path = staging / f"rest-{self._remainders}.parquet"
-                        parts[side] = PartFile(entry.stream, path, new.folder, self._row_group_rows)
-                        discards.callback(parts[side].discard)
-                    parts[side].append(piece)
-            return [part.finish() for part in parts.values()]
-
 
 def write_manifest(root: Root, staging: Path, lines: Manifest) -> None:
     """Put a manifest in the place of the present one; the caller holds the root's lock.
@@ -366,6 +367,25 @@ def _folder_of(instrument_id: str) -> str:
     return f"{exchange or DEFAULT_EXCHANGE}:{name}".casefold()
 
 
+def _remainder(root: Root, stem: Path, entry: FileEntry, new: Staged, row_group_rows: int) -> list[Staged]:
+    """Stage what a stored file holds before and after the new rows, in files whose names begin with `stem`."""
+    names = (*STAMPS, *KIND_COLUMNS[entry.kind])
+    parts: dict[str, PartFile] = {}
+    with ExitStack() as discards:
+        for group in row_groups(DataFile(root, entry, verify_digest=True)):
+            block = Block(entry.stream, len(group.received_ns), {name: group.column(name) for name in names})
+            before, after = _cut(block, new)
+            for side, piece in (("before", block.slice(0, before)), ("after", block.slice(after, block.size))):
+                if not piece.size:
+                    continue
+                if side not in parts:
+                    path = stem.with_name(f"{stem.name}-{side}.parquet")
+                    parts[side] = PartFile(entry.stream, path, new.folder, row_group_rows)
+                    discards.callback(parts[side].discard)
+                parts[side].append(piece)
+        return [part.finish() for part in parts.values()]
+
+
 def _finished(stream: Stream, spool: Spool) -> list[Staged]:
     try:
         return spool.finish()
@@ -400,6 +420,17 @@ def _overlapping(
         return entry.first_open_ns <= opens[1] and entry.last_open_ns >= opens[0]
 
     return [entry for entry in stored if entry.stream == stream and meets(entry)]
+
+
+def _uncovered(span: tuple[int, int], there: list[FileEntry]) -> list[tuple[int, int]]:
+    """Return the parts of a span, ends included, in which stored files have nothing."""
+    parts: list[tuple[int, int]] = []
+    begin, last = span
+    for entry in sorted(there, key=lambda entry: entry.first_ns):
+        if entry.first_ns > begin:
+            parts.append((begin, min(entry.first_ns - 1, last)))
+        begin = max(begin, entry.last_ns + 1)
+    return [*parts, (begin, last)] if begin <= last else parts
 
 
 def _staying(stored: list[FileEntry], gone: list[FileEntry], rests: list[Staged]) -> Iterator[tuple[Stream, int, int]]:

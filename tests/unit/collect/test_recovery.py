@@ -10,7 +10,7 @@ from quantkit.collect.recovery import Recovered, last_trades, recover, sealed_ma
 from quantkit.errors import DataError
 from quantkit.events import Gap, InstrumentChange, Mark, MarketEvent, Row, Trade
 from quantkit.feeds.recorder import Recorder
-from quantkit.feeds.recording import NOT_RECORDED, REFUSED, refusals_of
+from quantkit.feeds.recording import NOT_RECORDED, NOT_STORED, REFUSED, refusals_of
 from quantkit.feeds.row_tape import Listening, RowTape
 from quantkit.instruments import Instrument, Side
 from quantkit.rows.columns import Stream
@@ -113,6 +113,19 @@ def test_a_stream_that_was_left_out_for_a_while_has_a_longer_gap(tape: Tape) -> 
     tape.recover()
     gaps = {(gap.channel, gap.from_ns, gap.to_ns) for gap in tape.rows(GAPS) if isinstance(gap, Gap)}
     assert gaps == {("trade", at(1) + 1, at(4)), ("mark", at(3) + 1, at(4))}
+
+
+def test_a_row_that_must_not_be_stored_is_left_out_and_named(tape: Tape, caplog: pytest.LogCaptureFixture) -> None:
+    """A planted price that is none: every other row of the tape is sealed, and a second recovery changes nothing."""
+    bad = Mark(BTC, at(2), at(2), float("inf"))
+    good = [trade(1), Mark(BTC, at(1.5), at(1.5), 5.0), trade(2), Mark(BTC, at(3), at(3), 6.0), trade(4)]
+    tape.life(0, sorted([*good, bad], key=lambda row: row.received_ns))
+    found = tape.recover()
+    assert (found.rows, found.last_ns) == (5, at(4))
+    assert tape.rows(TRADES, MARKS) == good
+    assert tape.rows(GAPS) == [Gap(BTC, at(2), at(2), "mark", at(2), at(2), NOT_STORED)]
+    assert "price is inf; a price is a finite number above zero" in caplog.messages[0]
+    assert (tape.recover().rows, len(tape.rows(GAPS))) == (0, 1)
 
 
 def test_a_stream_that_the_exchange_has_ended_was_listened_to_until_then(tape: Tape) -> None:

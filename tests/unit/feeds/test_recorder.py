@@ -14,7 +14,7 @@ from quantkit.clock import NS_PER_MIN, NS_PER_S, time_ns_of
 from quantkit.errors import ConfigError, DataError
 from quantkit.events import BookUpdate, Candle, Funding, Gap, Mark, MarketEvent, Ticker, Trade
 from quantkit.feeds.recorder import Recorder
-from quantkit.feeds.recording import Holes, stream_of
+from quantkit.feeds.recording import NOT_RECORDED, NOT_STORED, Holes, stream_of
 from quantkit.feeds.replay import ReplayFeed
 from quantkit.instruments import Instrument, Side
 from quantkit.quality import check
@@ -23,6 +23,7 @@ from quantkit.rows.columns import KIND_COLUMNS, STAMPS, Block, Stream
 from quantkit.storage.catalog import Catalog, Coverage
 from quantkit.storage.manifest import FileEntry
 from quantkit.storage.reader import read_blocks
+from quantkit.storage.writer import Writer
 
 START_NS = time_ns_of("2026-01-31T23:59:00Z")
 END_NS = 2**62
@@ -104,12 +105,12 @@ def by_stream(events: Iterable[MarketEvent]) -> dict[Stream, list[MarketEvent]]:
     return found
 
 
-def gaps_in(root: Path) -> list[tuple[str, str, int, int, int]]:
-    """Instrument, channel, stamp and span of the gap rows that stand for what was not recorded."""
+def gaps_in(root: Path, cause: str = NOT_RECORDED) -> list[tuple[str, str, int, int, int]]:
+    """Instrument, channel, stamp and span of the gap rows of a cause."""
     return sorted(
         (event.instrument, event.channel, event.received_ns, event.from_ns, event.to_ns)
         for event in replayed(root)
-        if isinstance(event, Gap) and event.cause == "not recorded"
+        if isinstance(event, Gap) and event.cause == cause
     )
 
 
@@ -327,21 +328,50 @@ def test_a_disk_that_refuses_leaves_a_gap_and_recording_goes_on(
 
 
 @pytest.mark.parametrize("count", [10, 20_000])
-def test_a_row_that_is_refused_costs_its_commit_and_no_more(tmp_path: Path, count: int) -> None:
+def test_a_row_that_must_not_be_stored_costs_itself_alone(
+    tmp_path: Path, count: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is named, and a gap row stands in its place."""
     before = trades(count, step_ns=1000)
-    bad = trade(START_NS + 3600 * NS_PER_S, price=float("nan"))
-    after = trades(10, start_ns=START_NS + 7200 * NS_PER_S)
+    between = trades(3, start_ns=START_NS + 3700 * NS_PER_S)
+    bad = [trade(START_NS + at * NS_PER_S, price=float("nan")) for at in (3600, 7300)]
+    after = trades(10, start_ns=START_NS + 7400 * NS_PER_S)
     with Recorder(tmp_path / "data") as recorder:
-        recorder.add(before)
-        recorder.add([bad])
+        recorder.add([*before, bad[0], *between])
+        recorder.add([bad[1]])
         recorder.add(after[:1])
         error = recorder.commit()
         assert error is not None
         assert "price is nan; a price is a finite number above zero" in str(error)
         recorder.add(after[1:])
-    assert recorder.status.lost == count + 1
-    assert gaps_in(tmp_path / "data") == [(BTC, "trade", START_NS, START_NS, bad.received_ns)]
-    assert replayed(tmp_path / "data")[1:] == after
+    assert caplog.messages[0].startswith("BTC-USDT trade, row ")
+    status = recorder.status
+    assert (status.lost, status.committed) == (2, count + 13)
+    stamps = [row.received_ns for row in bad]
+    assert gaps_in(tmp_path / "data", NOT_STORED) == [(BTC, "trade", stamp, stamp, stamp) for stamp in stamps]
+    stored = [row for row in replayed(tmp_path / "data") if not isinstance(row, Gap)]
+    assert stored == [*before, *between, *after]
+
+
+def test_a_stream_whose_span_was_filled_meanwhile_is_left_out_and_the_others_are_stored(tmp_path: Path) -> None:
+    """Somebody downloads what is being recorded: the stored rows stay, and gap rows say what neither has."""
+    rows = trades(5)
+    others = [trade(row.received_ns + 1, instrument=ETH) for row in rows]
+    with Recorder(tmp_path / "data") as recorder:
+        recorder.add([row for pair in zip(rows, others, strict=True) for row in pair])
+        with Writer(tmp_path / "data", source="a download") as writer:
+            writer.write(Block.from_events(rows[1:3]))
+    assert recorder.error is not None
+    assert "overlap stored rows" in str(recorder.error)
+    status = recorder.status
+    assert (status.lost, status.committed) == (5, 5)
+    first, second, third, last = (rows[place].received_ns for place in (0, 1, 2, 4))
+    holes = [(first, second - 1), (third + 1, last)]
+    assert gaps_in(tmp_path / "data", NOT_STORED) == [(BTC, "trade", begin, begin, end) for begin, end in holes]
+    stored = [row for row in replayed(tmp_path / "data") if not isinstance(row, Gap)]
+    assert sorted(stored, key=lambda row: row.received_ns) == sorted(
+        rows[1:3] + others, key=lambda row: row.received_ns
+    )
 
 
 def test_every_hole_has_a_span_of_its_own_and_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
