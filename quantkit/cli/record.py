@@ -49,6 +49,7 @@ _LINE_EVERY_NS: Final = 10_000_000_000
 )
 @click.option("--no-compact", is_flag=True, help="Leave the files of a day as they are when it is over.")
 @click.option("--also", metavar="DATABASE", help="Bring the rows to postgresql://USER@HOST/NAME too, within a second.")
+@click.option("--credentials", "keys", metavar="FILE", help="API key for fee-rates, if not in the environment.")
 @click.option("--beat", default="1s", show_default=True, metavar="TIME", help="Time between two lines of --json.")
 @okx_options
 @click.option("--json", "is_json", is_flag=True, help="Print one JSON object a line: beats, and what is sealed.")
@@ -65,6 +66,7 @@ def record(
     min_free: str,
     redundant: int,
     also: str | None,
+    keys: str | None,
     beat: str,
     region: "Region | None",
     url: str | None,
@@ -90,8 +92,12 @@ def record(
     from quantkit.collect.channels import channel_words
     from quantkit.collect.record import Collector
     from quantkit.collect.settings import RecordSettings, size_of
+    from quantkit.feeds.okx.credentials import Credentials
     from quantkit.feeds.okx.source import OkxSource
 
+    wanted = channel_words(channels)
+    # Without need no key is read, whatever the environment holds.
+    credentials = Credentials.load(keys) if "fee-rates" in wanted else None
     settings = RecordSettings(
         roll_ns=duration_ns(roll),
         keep_tape_ns=0 if keep_tape in ("0", "0s") else duration_ns(keep_tape),
@@ -105,9 +111,9 @@ def record(
     config = okx_of(is_demo=is_demo, region=region, url=url, ca_file=ca_file)
     screen = _Screen(folder, is_json=is_json, is_quiet=quiet)
     collector = Collector(
-        OkxSource(config),
+        OkxSource(config, credentials=credentials),
         instruments,
-        channel_words(channels),
+        wanted,
         folder,
         settings=settings,
         stop=screen.stop,

@@ -12,7 +12,7 @@ from quantkit.rows.columns import Stream
 
 _CANDLES: Final = "candles-"
 #: What has no channel and is asked for again and again.
-POLLED: Final = {"tiers": "position_tier", "price-limit": "price_limit"}
+POLLED: Final = {"tiers": "position_tier", "price-limit": "price_limit", "fee-rates": "fee_rate"}
 #: Kinds whose channel has another word than the strategy's subscription.
 _WORDS: Final = {"book": "books"}
 #: Kinds of rows by the word of their channel, that of a strategy's subscription; candles name their interval as well.

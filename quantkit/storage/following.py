@@ -78,7 +78,8 @@ class TapeFollower:
             if self._end == HEADER.size:
                 _look_at_header(path)
             for record in whole_records(file, self._end):
-                found.append(record.payload)
+                if record.payload:  # else a mark
+                    found.append(record.payload)
                 self._end = record.end
                 size += len(record.payload)
                 if size >= most_bytes:

@@ -14,7 +14,7 @@ from click.testing import CliRunner, Result
 
 from quantkit.cli import main
 from quantkit.collect import record
-from quantkit.events import Gap, PositionTier, Row
+from quantkit.events import FeeRate, Gap, PositionTier, Row
 from quantkit.feeds.recorder import Recorder
 from quantkit.feeds.recording import NOT_RECORDED, REFUSED
 from quantkit.feeds.replay import ReplayFeed
@@ -193,18 +193,27 @@ def test_a_connection_that_breaks_leaves_a_gap_and_goes_on(sandbox: SandboxServe
 
 
 def test_rules_without_a_channel_are_polled_and_stored_with_their_moment(
-    sandbox: SandboxServer, tmp_path: Path
+    sandbox: SandboxServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """At the begin of each run; they leave no gap, since each run tells them anew."""
+    """At the begin of each run; they leave no gap, since each run tells them anew. An account's fees need its key."""
+    channels = ("--channels", "trades,tiers,price-limit,fee-rates", "--for", "1s")
+    refused = run(*words(sandbox, tmp_path / "data", *channels))
+    assert refused.exit_code == 2
+    assert "no OKX credentials: set OKX_API_KEY, " in refused.stderr
+    for name, value in (("KEY", "sandbox-key"), ("SECRET", "sandbox-secret"), ("PASSPHRASE", "sandbox-pass")):
+        monkeypatch.setenv(f"OKX_API_{name}", value)
     for _ in range(2):
-        done = run(*words(sandbox, tmp_path / "data", "--channels", "trades,tiers,price-limit", "--for", "1s"))
+        done = run(*words(sandbox, tmp_path / "data", *channels))
         assert done.exit_code == 0, done.output
+        assert "sandbox-" not in done.output
     catalog = Catalog(tmp_path / "data")
     tiers, limits = (list(read_events(catalog, [Stream(k, SWAP)], 0, 2**62)) for k in ("position_tier", "price_limit"))
     assert len({row.received_ns for row in tiers}) == 2
     assert len({row.received_ns for row in limits}) >= 2
     assert {row.margin_mode for row in tiers if isinstance(row, PositionTier)} == {"cross", "isolated"}
-    assert {stream.kind for stream in catalog.coverage()} >= {"position_tier", "price_limit"}
+    assert {stream.kind for stream in catalog.coverage()} >= {"position_tier", "price_limit", "fee_rate"}
+    fees = [row for row in read_events(catalog, [Stream("fee_rate", SWAP)], 0, 2**62) if isinstance(row, FeeRate)]
+    assert [(row.maker, row.taker) for row in fees] == [(0.0002, 0.0005)] * 2
     gaps = read_events(catalog, [Stream("gap", SWAP)], 0, 2**62)
     assert {gap.channel for gap in gaps if isinstance(gap, Gap)} == {"trade"}
 

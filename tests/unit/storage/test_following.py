@@ -26,6 +26,20 @@ def test_records_are_read_as_they_come(tmp_path: Path) -> None:
     assert not follower.has_jumped
 
 
+def test_marks_of_a_sync_are_no_records(tmp_path: Path) -> None:
+    follower = TapeFollower(tmp_path)
+    with TapeWriter(tmp_path, is_marked=True) as tape:
+        for payload in (b"one", b"two"):
+            tape.append(payload)
+            tape.sync()
+        assert follower.read(MOST) == [b"one", b"two"]
+        tape.append(b"three")
+        tape.sync()
+        tape.begin_segment()
+        tape.append(b"four")
+        assert follower.read(MOST) == [b"three", b"four"]
+
+
 def test_no_more_is_read_than_asked_for(tmp_path: Path) -> None:
     with TapeWriter(tmp_path, segment_bytes=250) as tape:
         payloads = [bytes([number]) * 100 for number in range(10)]
