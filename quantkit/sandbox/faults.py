@@ -187,7 +187,8 @@ class Rest(AnyFault, frozen=True, tag="rest"):
     Attributes:
         endpoint: The end of its path, such as `market/candles`; empty for any.
         every: It strikes each so-and-so-many-th of the requests that it is for: 10 is one in ten.
-        form: `error` answers with what follows; `cut` gives the true answer, ended half-way.
+        form: `error` answers with what follows; `cut` gives the true answer, ended half-way; `flip` the true one with
+            one bit of it changed; `digest` the true one under a checksum that is not its own.
         delay_s: The answer waits for so long.
         status: HTTP status; 200 for an error in the reply alone.
         code: OKX's code in the reply.
@@ -209,8 +210,8 @@ class Rest(AnyFault, frozen=True, tag="rest"):
         super().__post_init__()
         if self.every < 1 or not self.delay_s >= 0:
             raise ConfigError("a REST fault strikes every 1 or more requests, and delays by zero or more seconds")
-        if self.form not in ("error", "cut"):
-            raise ConfigError(f"a REST fault's form is {self.form!r}; use error or cut")
+        if self.form not in ("error", "cut", "flip", "digest"):
+            raise ConfigError(f"a REST fault's form is {self.form!r}; use error, cut, flip or digest")
 
 
 class ClockSkew(AnyFault, frozen=True, tag="clock_skew"):

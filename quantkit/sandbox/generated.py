@@ -1,7 +1,7 @@
 """A market from a seed: instruments whose books, trades, candles and rates belong together."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final
 
 from quantkit.errors import ConfigError
@@ -9,6 +9,8 @@ from quantkit.sandbox import wire
 from quantkit.sandbox.channels import BOOKS, Topic, bar_of
 from quantkit.sandbox.listing import ListedInstrument, default_listings, tiers
 from quantkit.sandbox.market import JsonRow
+from quantkit.sandbox.past_books import past_book
+from quantkit.sandbox.paths import PricePath
 from quantkit.sandbox.ports import Publisher
 from quantkit.sandbox.simulator import ORDER, InstrumentSimulator
 from quantkit.sandbox.wire import TopicPush
@@ -182,12 +184,17 @@ class GeneratedMarket:
     # REST -----------------------------------------------------------------------------------------------------
 
     def instruments(self) -> list[JsonRow]:
-        """Return the rows of `public/instruments`; once the market is open, listed when their history begins."""
-        return [
-            each.row() if simulator is None else each.row(simulator.history.oldest_ms)
-            for each in self.listings
-            for simulator in (self.simulators.get(each.id),)
-        ]
+        """Return the rows of `public/instruments`; once the market is open, listed when their history begins.
+
+        A future that has been settled is not listed any more.
+        """
+        now_ms = 0 if self._exchange is None else self._exchange.now_ms()
+        found = []
+        for each in self.listings:
+            if each.expires_ms is None or now_ms < each.expires_ms:
+                simulator = self.simulators.get(each.id)
+                found.append(each.row() if simulator is None else each.row(simulator.history.oldest_ms))
+        return found
 
     def ticker(self, instrument: str, now_ms: int) -> JsonRow | None:
         """Return the row of `market/ticker`."""
@@ -235,6 +242,12 @@ class GeneratedMarket:
             return None
         simulator.history.fill_to(now_ms)
         return simulator.row(channel, now_ms)
+
+    def past_book(self, instrument: str, begin_ms: int, end_ms: int) -> Iterator[JsonRow]:
+        """Yield a book's snapshots and updates of a span before the start."""
+        listing = self._by_id[instrument]
+        path = PricePath(self.seed, listing.asset, price=listing.price)
+        return past_book(listing, path, self.seed, begin_ms, end_ms)
 
     def tiers(self, row: JsonRow) -> list[JsonRow]:
         """Return the tiers of an instrument."""

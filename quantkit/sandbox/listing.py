@@ -4,13 +4,15 @@ from typing import Any, Final
 
 import msgspec
 
+from quantkit.clock import NS_PER_MS, time_ns_of
+
 
 class ListedInstrument(msgspec.Struct, frozen=True, kw_only=True):
     """One instrument of a generated market; prices are whole ticks and sizes whole lots inside.
 
     Attributes:
         id: OKX's.
-        kind: SPOT or SWAP.
+        kind: SPOT, SWAP or FUTURES.
         asset: Whose price path it follows.
         price: What its price swings around.
         price_decimals: Ticks are 10 ** -price_decimals.
@@ -18,7 +20,7 @@ class ListedInstrument(msgspec.Struct, frozen=True, kw_only=True):
         min_lots: Smallest order.
         lots: Typical size of an order.
         code: instIdCode.
-        contract_value: Of a swap: coins of a linear one, USD of an inverse one.
+        contract_value: Of a contract: coins of a linear one, USD of an inverse one.
         is_inverse: Whether profit is paid in the coin.
     """
 
@@ -36,8 +38,16 @@ class ListedInstrument(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def index(self) -> str:
-        """The index behind it, which is also the family of a swap."""
-        return self.id.removesuffix("-SWAP")
+        """The index behind it, which is also the family of a contract."""
+        return "-".join(self.id.split("-")[:2])
+
+    @property
+    def expires_ms(self) -> int | None:
+        """When a future is settled, at 8:00 UTC of the day in its id; None of what never is."""
+        if self.kind != "FUTURES":
+            return None
+        day = self.id.rpartition("-")[2]
+        return time_ns_of(f"20{day[:2]}-{day[2:4]}-{day[4:]}T08:00:00Z") // NS_PER_MS
 
     @property
     def limit_bps(self) -> int:
@@ -75,7 +85,7 @@ class ListedInstrument(msgspec.Struct, frozen=True, kw_only=True):
             "ctType": "" if is_spot else "inverse" if self.is_inverse else "linear",
             "ctVal": self.contract_value,
             "ctValCcy": "" if is_spot else "USD" if self.is_inverse else base,
-            "expTime": "",
+            "expTime": "" if self.expires_ms is None else str(self.expires_ms),
             "floatPxLmtPct": decimal_text(self.limit_bps, 4),
             "futureSettlement": False,
             "groupId": "1" if is_spot else "4",

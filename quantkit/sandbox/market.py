@@ -1,6 +1,6 @@
 """The protocol of a market: its topics, first snapshots, pushes, and rows for REST."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Protocol, TypeAlias
 
 from quantkit.sandbox.channels import Topic
@@ -70,6 +70,10 @@ class MarketSource(Offer, Protocol):
 
     def row(self, channel: str, key: str, now_ms: int) -> JsonRow | None:
         """Return what mark-price, index-tickers, open-interest, funding-rate or price-limit would push now."""
+        ...
+
+    def past_book(self, instrument: str, begin_ms: int, end_ms: int) -> Iterable[JsonRow]:
+        """Return a book's snapshots and updates of a span in the past, in the form of OKX's files of books."""
         ...
 
     def tiers(self, row: JsonRow) -> list[JsonRow]:

@@ -271,6 +271,10 @@ class RecordedMarket:
         row: JsonRow = msgspec.json.decode("{" + last.tail[1:])["data"][0]
         return row
 
+    def past_book(self, instrument: str, begin_ms: int, end_ms: int) -> Sequence[JsonRow]:
+        """Return nothing: captures of sockets hold no files."""
+        return []
+
     def tiers(self, row: JsonRow) -> list[JsonRow]:
         """Return nothing: captures of sockets hold no tiers."""
         return []

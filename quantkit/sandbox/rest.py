@@ -9,7 +9,7 @@ from urllib.parse import parse_qsl
 import msgspec
 
 from quantkit.sandbox import wire
-from quantkit.sandbox.archives import FILES, file_at
+from quantkit.sandbox.archives import FILES, file_at, md5_of
 from quantkit.sandbox.keys import KEYS, ApiKey, sign
 from quantkit.sandbox.private import POSTED, PRIVATE, SIGNED
 from quantkit.sandbox.public import PUBLIC
@@ -100,9 +100,7 @@ class RestApi:
             failed = failure(fault.status, fault.code, fault.text, retry_after_s=fault.retry_after_s)
             return failed._replace(delay_s=fault.delay_s)
         reply = self._answer(method, path, query, headers, body, address=address, now_s=now_s, base=base)
-        return (
-            reply if fault is None else reply._replace(body=reply.body[: len(reply.body) // 2], delay_s=fault.delay_s)
-        )
+        return reply if fault is None else _damaged(reply, fault.form)._replace(delay_s=fault.delay_s)
 
     def _answer(
         self,
@@ -119,7 +117,10 @@ class RestApi:
         """Answer a request that no fault strikes."""
         if path.startswith(FILES):
             content = file_at(path, self._exchange.market, self._exchange.now_ms())
-            return failure(404, "404", "no such file") if content is None else HttpReply(200, content, {})
+            if content is None:
+                return failure(404, "404", "no such file")
+            kind = "application/zip" if path.endswith(".zip") else "application/gzip"
+            return HttpReply(200, content, {"Content-MD5": md5_of(content), "Content-Type": kind})
         endpoint = path.removeprefix(PREFIX)
         found = ENDPOINTS.get(method, {}).get(endpoint)
         if found is not None and self._exchange.rules.limits_rest:
@@ -172,6 +173,17 @@ class RestApi:
         if not hmac.compare_digest(headers.get("ok-access-sign", "").encode(), sign(key.secret, signed).encode()):
             raise Refused("50113", status=401)
         return key
+
+
+def _damaged(reply: HttpReply, form: str) -> HttpReply:
+    """Return a reply ended half-way, with a bit changed, or under another's checksum."""
+    body, headers = reply.body, reply.headers
+    middle = len(body) // 2
+    if form == "cut":
+        return reply._replace(body=body[:middle])
+    if form == "flip":
+        return reply._replace(body=body[:middle] + bytes([body[middle] ^ 1]) + body[middle + 1 :])
+    return reply._replace(headers={**headers, "Content-MD5": md5_of(b"another file")})
 
 
 def _posted(body: bytes) -> dict[str, str]:

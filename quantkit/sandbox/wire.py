@@ -16,6 +16,7 @@ TEXTS: Final[dict[str, str]] = {
     "50025": "Parameter {} count exceeds the limit {}.",
     "50026": "System error. Try again later.",
     "50039": "Parameter before is not supported with type 2.",
+    "50076": "The time range of the query is too long.",
     "50101": "APIKey does not match current environment.",
     "50102": "Timestamp request expired.",
     "50103": "Request header OK-ACCESS-KEY can not be empty.",
