@@ -28,6 +28,10 @@ class ParseError(DataError):
         self.where = where
 
 
+class EmptyImportError(DataError):
+    """Foreign files hold no row of what is wanted."""
+
+
 class SchemaError(DataError):
     """A Parquet file's columns, version or order are not quantkit's."""
 

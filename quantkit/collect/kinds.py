@@ -5,6 +5,7 @@ from typing import Final, NamedTuple
 
 from quantkit.clock import INTERVALS, NS_PER_DAY, NS_PER_MIN, bar_open_ns
 from quantkit.errors import ConfigError
+from quantkit.feeds.okx.rest.archive import ARCHIVES, ArchiveKind
 from quantkit.feeds.okx.rest.ids import index_of, kind_of
 from quantkit.rows.columns import Stream
 
@@ -37,6 +38,7 @@ WORDS: Final[dict[str, _Word]] = {
     "funding": _Word("funding", ("swap",), False, True, "settled funding rates; the exchange keeps 3 months"),
     "marks": _Word("mark", _CONTRACTS, True, True, "mark prices at the close of bars: marks-1m"),
     "index": _Word("mark", _ALL, True, True, "index prices at the close of bars: index-1m"),
+    "books": _Word("book", _ALL, False, True, "books of 400 levels, from daily files alone; out three days late"),
     "open-interest": _Word("open_interest", _CONTRACTS, False, False, "open interest now"),
     "instruments": _Word("instrument", _ALL, False, False, "steps and contract values now; every download takes them"),
     "tiers": _Word("position_tier", _CONTRACTS, False, False, "position tiers now"),
@@ -74,10 +76,22 @@ class DownloadKind(NamedTuple):
         return bar_open_ns(self.length_ns, self.interval) % self.length_ns if self.interval else 0
 
     @property
+    def archive(self) -> ArchiveKind | None:
+        """The exchange's files of it; None where there are none."""
+        return None if self.word == "candles" and self.interval != "1m" else ARCHIVES.get(self.word)
+
+    @property
+    def is_filed_only(self) -> bool:
+        """Whether its history lies in files alone, and cannot be asked for page by page."""
+        return self.word == "books"
+
+    @property
     def piece_ns(self) -> int:
         """How long a span is stored at once; 0 for a month. At most some 100,000 rows wait in memory."""
         if self.word == "trades":
             return NS_PER_DAY // 4
+        if self.is_filed_only:
+            return NS_PER_DAY
         return NS_PER_DAY if self.interval and self.length_ns < NS_PER_MIN else 0
 
     def fits(self, instrument: str) -> bool:

@@ -4,7 +4,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from quantkit.clock import NS_PER_DAY
-from quantkit.collect.day_files import PUBLISHED_NS
 from quantkit.collect.kinds import WORDS, DownloadKind, kinds_of
 from quantkit.collect.past import HistoryPart
 from quantkit.collect.report import StreamReport
@@ -16,6 +15,8 @@ from quantkit.storage.catalog import Catalog
 
 #: What the names of all sources begin with.
 _EXCHANGE = "okx"
+#: A shorter span of what comes by the month costs fewer requests than two months' files.
+_LEAST_OF_MONTH_NS = 5 * NS_PER_DAY
 
 
 class Wish(NamedTuple):
@@ -27,7 +28,7 @@ class Wish(NamedTuple):
         from_ns, to_ns: The span of history, its end not part of it; None: from where the stored rows end, until now.
         is_update: Whether each stream goes on from the end of what is stored.
         replaces: Whether stored rows of the span are asked for again and give way.
-        uses_files: Whether trades may come from the exchange's daily files.
+        uses_files: Whether rows may come from the exchange's files of days and months.
     """
 
     instruments: Sequence[str]
@@ -84,6 +85,8 @@ def pairs_of(wish: Wish, catalog: Catalog | None) -> list[KindOf]:
         return _downloaded(catalog)
     found: dict[Stream, KindOf] = {}
     for kind in wish.kinds:
+        if kind.is_filed_only and not wish.uses_files:
+            raise ConfigError(f"{kind.text}: the exchange has their past in files alone; leave out --no-files")
         having = [name for name in wish.instruments if kind.fits(name)]
         if not having:
             named = ", ".join(wish.instruments[:3]) + (" ..." if len(wish.instruments) > 3 else "")
@@ -151,21 +154,39 @@ def _task(wish: Wish, pair: KindOf, catalog: Catalog | None, settled_ns: int) ->
     kind, stream = pair.kind, pair.stream
     from_ns = first_ns(wish, pair, catalog)
     to_ns = settled_ns if wish.to_ns is None else min(wish.to_ns, settled_ns)
+    late_from_ns = 0
     if kind.word == "candles":
         # The last bar has to have closed.
         to_ns = min(to_ns, settled_ns - kind.length_ns + 1)
+    if kind.is_filed_only and kind.archive is not None:
+        # A book begins with the snapshot at the begin of its file, so it comes by whole days.
+        from_ns, to_ns = from_ns // NS_PER_DAY * NS_PER_DAY, -(-to_ns // NS_PER_DAY) * NS_PER_DAY
+        out_ns = (settled_ns - kind.archive.published_ns) // NS_PER_DAY * NS_PER_DAY
+        if out_ns < to_ns:
+            late_from_ns = to_ns = max(from_ns, out_ns)
     span = (from_ns, max(from_ns, to_ns))
-    report = StreamReport(stream.instrument, kind.text, *span, holes=[])
+    report = StreamReport(stream.instrument, kind.text, *span, holes=[], late_from_ns=late_from_ns)
     left = [span]
     if catalog is not None and not wish.replaces:
         left = without(span, held_spans(catalog, pair))
         report.held_rows = _rows_in(catalog, stream, span)
-    pieces: list[HistoryPart] = []
-    for each in left:
-        filed, rest = _by_files(each, settled_ns) if wish.uses_files and kind.word == "trades" else ([], each)
-        pieces += [HistoryPart(kind, stream.instrument, day, may_be_filed=True) for day in filed]
-        pieces += [HistoryPart(kind, stream.instrument, part) for part in parts_of(kind, rest)]
+    pieces = [piece for each in left for piece in _pieces(wish, pair, each, settled_ns)]
     return StreamTask(stream, pieces, report)
+
+
+def _pieces(wish: Wish, pair: KindOf, span: TimeSpan, settled_ns: int) -> Iterator[HistoryPart]:
+    """Yield the parts of a span that are asked for and stored at once: whole days or months where files are out."""
+    kind, name = pair.kind, pair.stream.instrument
+    archive = kind.archive if wish.uses_files else None
+    if archive is None:
+        yield from (HistoryPart(kind, name, part) for part in parts_of(kind, span))
+        return
+    for part in by_month(span) if archive.is_monthly else cut(span, NS_PER_DAY):
+        is_worth = kind.word != "candles" or part[1] - part[0] >= _LEAST_OF_MONTH_NS
+        if is_worth and archive.is_out(*part, settled_ns):
+            yield HistoryPart(kind, name, part, may_be_filed=True)
+        elif not kind.is_filed_only:
+            yield from (HistoryPart(kind, name, each) for each in parts_of(kind, part))
 
 
 def held_spans(catalog: Catalog, pair: KindOf) -> list[TimeSpan]:
@@ -186,12 +207,6 @@ def _rows_in(catalog: Catalog, stream: Stream, span: TimeSpan) -> int:
     entries = [entry for entry in catalog.entries if entry.stream == stream]
     spans = [(entry.rows, *entry.span(opens=True)) for entry in entries]
     return sum(rows for rows, first, last in spans if first < span[1] and last >= span[0])
-
-
-def _by_files(span: TimeSpan, settled_ns: int) -> tuple[list[TimeSpan], TimeSpan]:
-    """Return the days of a span whose files should be out, and what is left of it."""
-    days = [day for day in cut(span, NS_PER_DAY) if day[1] <= settled_ns - PUBLISHED_NS]
-    return days, (days[-1][1] if days else span[0], span[1])
 
 
 def parts_of(kind: DownloadKind, span: TimeSpan) -> Iterator[TimeSpan]:

@@ -2,6 +2,8 @@
 
 import msgspec
 
+from quantkit.errors import FeedError
+
 
 class Hole(msgspec.Struct, frozen=True):
     """A span that was asked for and of which the exchange has nothing.
@@ -23,6 +25,7 @@ class StreamReport(msgspec.Struct):
         rows: How many rows were stored.
         held_rows: How many rows of the span were stored before and stayed.
         holes: Spans of which the exchange has nothing, in order; only of what was asked for this time.
+        late_from_ns: From when on its files are not out yet; 0 where nothing wanted is missing for that.
     """
 
     instrument: str
@@ -32,6 +35,7 @@ class StreamReport(msgspec.Struct):
     rows: int = 0
     held_rows: int = 0
     holes: list[Hole] = []
+    late_from_ns: int = 0
 
 
 class DownloadReport(msgspec.Struct):
@@ -40,15 +44,17 @@ class DownloadReport(msgspec.Struct):
     Attributes:
         folder: Where the rows are.
         streams: Each stream that was asked for.
-        left_out: Kinds that an instrument does not have, a sentence each.
+        left_out: Kinds that an instrument does not have, and instruments that have expired, a sentence each.
+        failures: What could not be downloaded and why, a line each.
         counters: Requests repeated and rows that could not be understood, by name.
         requests: How many requests were sent.
-        files: How many daily files were read.
+        files: How many files of days and months were read.
     """
 
     folder: str
     streams: list[StreamReport] = []
     left_out: list[str] = []
+    failures: list[str] = []
     counters: dict[str, int] = {}
     requests: int = 0
     files: int = 0
@@ -57,3 +63,18 @@ class DownloadReport(msgspec.Struct):
     def rows(self) -> int:
         """How many rows were stored."""
         return sum(stream.rows for stream in self.streams)
+
+
+class DownloadError(FeedError):
+    """Some of a download failed; all else of it is stored.
+
+    Attributes:
+        report: What came, and in `failures` what did not.
+    """
+
+    def __init__(self, report: DownloadReport) -> None:
+        lines = "; ".join(report.failures)
+        super().__init__(
+            f"{len(report.failures)} of what was wanted could not be downloaded, the rest is stored: {lines}"
+        )
+        self.report = report

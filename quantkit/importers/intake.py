@@ -7,7 +7,7 @@ from typing import Any, Final
 import numpy as np
 
 from quantkit.clock import NS_PER_DAY, NS_PER_MS, NS_PER_S
-from quantkit.errors import ConfigError, DataError, ParseError
+from quantkit.errors import ConfigError, DataError, EmptyImportError, ParseError
 from quantkit.events import EVENT_KINDS, KINDS, Candle, Gap, MarketEvent
 from quantkit.importers.merging import Merge, Origin
 from quantkit.importers.metadata import InstrumentOptions, Steps, resolve
@@ -114,13 +114,14 @@ class Intake:
         """Store everything taken and report.
 
         Raises:
-            DataError: There is nothing to store, or it overlaps what is stored.
+            EmptyImportError: There is nothing to store.
+            DataError: It overlaps what is stored.
         """
         for key in list(self._pending):
             self._flush(key)
         keys = self._chosen()
         if not keys:
-            raise DataError(self._nothing(format_name))
+            raise EmptyImportError(self._nothing(format_name))
         shift_ns = self.received_shift_ns
         instruments = self._instruments(to, sorted({key.stream.instrument for key in keys}))
         written: dict[str, int] = {}

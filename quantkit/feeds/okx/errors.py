@@ -12,6 +12,7 @@ from quantkit.clock import NS_PER_S
 from quantkit.errors import FeedError
 
 __all__ = [
+    "DAMAGE",
     "OkxAuthError",
     "OkxError",
     "OkxLimitError",
@@ -19,6 +20,7 @@ __all__ = [
     "OkxRequestError",
     "OkxServerError",
     "close_error",
+    "damage",
     "is_clock_skew",
     "is_fatal_close",
     "is_retryable",
@@ -82,6 +84,15 @@ class OkxServerError(OkxError):
 
 class OkxNetworkError(OkxError):
     """No answer came: no network, no such host, no trusted certificate, no time left."""
+
+
+#: The code of a file that did not come whole.
+DAMAGE: Final = "damage"
+
+
+def damage(name: str, what: str) -> OkxServerError:
+    """Return the error of a file that did not come whole."""
+    return OkxServerError(f"{name} is damaged ({what})", code=DAMAGE, text=what, where=name, is_retryable=True)
 
 
 # OKX's codes --------------------------------------------------------------------------------------------------

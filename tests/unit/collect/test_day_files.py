@@ -11,15 +11,17 @@ import pytest
 from simulation.virtual import simulate, virtual_loop
 
 from quantkit.clock import NS_PER_DAY, NS_PER_S, time_ns_of
-from quantkit.collect.day_files import DayFiles, days_of
+from quantkit.collect.day_files import DayFiles
+from quantkit.collect.kinds import kinds_of
 from quantkit.feeds.okx.config import OkxConfig
 from quantkit.feeds.okx.errors import OkxError, OkxServerError
-from quantkit.feeds.okx.rest.archive import ArchiveFile
+from quantkit.feeds.okx.rest.archive import ARCHIVES, ArchiveFile
 from quantkit.feeds.okx.rest.rest import OkxRest
 from quantkit.instruments import Instrument
 
 NOON_NS = time_ns_of("2026-01-10T12:00:00")
 DAY = NOON_NS // NS_PER_DAY
+(TRADES,) = kinds_of("trades")
 
 
 def packed(text: str = "a,b\n1,2\n") -> bytes:
@@ -48,7 +50,10 @@ def fetch(folder: Path, url: str, *answers: httpx2.Response) -> tuple[Path, list
     async def main() -> Path:
         config, rng = OkxConfig(url="http://127.0.0.1:1"), np.random.default_rng(1)
         async with OkxRest(config, transport=server, now_ns=virtual_loop().wall_ns, rng=rng) as rest:
-            return await rest.archive.fetch(ArchiveFile("BTC-USDT-trades-2026-01-10.zip", url, DAY), folder)
+            file = ArchiveFile("BTC-USDT-trades-2026-01-10.zip", url, DAY)
+            shares = [share async for share in rest.archive.fetch(file, folder)]
+            assert shares[-1:] == [1.0]
+            return file.path_in(folder)
 
     return simulate(main()), server.asked
 
@@ -57,11 +62,30 @@ def test_a_day_of_utc_lies_in_two_files() -> None:
     """The exchange's day begins at 16:00 UTC of the day before; near that moment both neighbours may hold a trade."""
     midnight_ns = DAY * NS_PER_DAY
     border_ns = midnight_ns + 16 * 3600 * NS_PER_S
-    assert list(days_of((midnight_ns, midnight_ns + NS_PER_DAY))) == [DAY, DAY + 1]
-    assert list(days_of((NOON_NS, NOON_NS + NS_PER_S))) == [DAY]
-    assert list(days_of((border_ns - 30 * NS_PER_S, border_ns - 20 * NS_PER_S))) == [DAY, DAY + 1]
-    assert list(days_of((border_ns + 30 * NS_PER_S, border_ns + 40 * NS_PER_S))) == [DAY, DAY + 1]
-    assert list(days_of((border_ns + 90 * NS_PER_S, border_ns + 100 * NS_PER_S))) == [DAY + 1]
+    trades = ARCHIVES["trades"]
+    assert list(trades.numbers_of(midnight_ns, midnight_ns + NS_PER_DAY)) == [DAY, DAY + 1]
+    assert list(trades.numbers_of(NOON_NS, NOON_NS + NS_PER_S)) == [DAY]
+    assert list(trades.numbers_of(border_ns - 30 * NS_PER_S, border_ns - 20 * NS_PER_S)) == [DAY, DAY + 1]
+    assert list(trades.numbers_of(border_ns + 30 * NS_PER_S, border_ns + 40 * NS_PER_S)) == [DAY, DAY + 1]
+    assert list(trades.numbers_of(border_ns + 90 * NS_PER_S, border_ns + 100 * NS_PER_S)) == [DAY + 1]
+
+
+def test_months_begin_on_the_exchanges_clock_and_books_on_utc() -> None:
+    """December and January from both sides of the same moment; February has its own length."""
+    candles, books = ARCHIVES["candles"], ARCHIVES["books"]
+    january = (2026 - 1970) * 12
+    edge_ns = time_ns_of("2025-12-31T16:00:00")
+    assert [candles.number_of(edge_ns + off_ns) - january for off_ns in (-1, 0)] == [-1, 0]
+    assert candles.begin_ns(january) == edge_ns
+    assert candles.begin_ns(january + 2) - candles.begin_ns(january + 1) == 28 * NS_PER_DAY
+    assert [candles.number_of(candles.begin_ns(number)) for number in range(600, 700)] == list(range(600, 700))
+    utc = (time_ns_of("2026-01-01"), time_ns_of("2026-02-01"))
+    assert [number - january for number in candles.numbers_of(*utc)] == [0, 1]
+    day_ns = DAY * NS_PER_DAY
+    assert list(books.numbers_of(day_ns, day_ns + NS_PER_DAY)) == [DAY]
+    # Until both months are out, two days after the later one's end.
+    out_ns = time_ns_of("2026-03-02T16:00:00")
+    assert [candles.is_out(*utc, out_ns + off_ns) for off_ns in (-1, 0)] == [False, True]
 
 
 def test_only_the_files_that_the_next_day_needs_stay_on_disk(tmp_path: Path) -> None:
@@ -78,11 +102,12 @@ def test_only_the_files_that_the_next_day_needs_stay_on_disk(tmp_path: Path) -> 
 
     async def main() -> list[list[int]]:
         async with OkxRest(OkxConfig(url="http://127.0.0.1:1"), transport=server) as rest:
-            files, found = DayFiles(rest, pair, tmp_path), []
+            files, found = DayFiles(rest, TRADES, ARCHIVES["trades"], pair, tmp_path), []
             for day in range(DAY, DAY + 3):
-                block = await files.trades((day * NS_PER_DAY, (day + 1) * NS_PER_DAY))
-                assert block is not None
-                found.append([block.size, len(list(tmp_path.iterdir()))])
+                span = (day * NS_PER_DAY, (day + 1) * NS_PER_DAY)
+                assert await files.has(span)
+                assert [share async for share in files.read(span)][-1] == 0.5
+                found.append([sum(map(len, files.blocks(span))), len(list(tmp_path.glob("*.zip")))])
             return found
 
     # Of each day one trade, from two files; both hold it, and it counts once.

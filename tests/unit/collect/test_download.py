@@ -9,6 +9,7 @@ from simulation.virtual import EPOCH_NS
 import quantkit as qk
 from quantkit.clock import NS_PER_DAY, NS_PER_MIN, NS_PER_S
 from quantkit.collect.download import SETTLED_NS
+from quantkit.collect.report import DownloadError
 from quantkit.errors import ConfigError
 from quantkit.events import FeeRate, Funding, Mark, OpenInterest, PositionTier, PriceLimit, Trade
 from quantkit.feeds.okx.errors import OkxRequestError, OkxServerError
@@ -74,6 +75,10 @@ def test_trades_of_daily_files_are_those_of_the_requests(tmp_path: Path) -> None
     assert (filed.files, asked.files) == (3, 0)
     assert len(by_file.asked) < 15 < len(by_page.asked)
     assert sum(filed.counters.values()) == 3
+    assert {name.partition(" after")[0] for name in filed.counters} == {
+        "files fetched again",
+        "public/market-data-history repeated",
+    }
     assert [span.source for span in Catalog(tmp_path / "files").asked] == ["okx at 127.0.0.1:1 files trades"]
 
 
@@ -253,8 +258,14 @@ def test_nothing_is_downloaded_beside_a_collector(tmp_path: Path) -> None:
 def test_a_server_that_stays_away_ends_the_download_and_keeps_what_came(tmp_path: Path) -> None:
     wrong = [faults.Rest(endpoint="mark-price-candles", times=0)]
     span = (EPOCH_NS - 40 * NS_PER_DAY, EPOCH_NS)
-    with pytest.raises(OkxServerError):
+    with pytest.raises(DownloadError, match="the rest is stored: BTC-USDT-SWAP marks-1h: OKX market/") as failed:
         fetched(tmp_path, [SWAP], "candles-1h,marks-1h", *span, faults=wrong)
+    assert [(stream.kind, stream.rows) for stream in failed.value.report.streams] == [
+        ("candles-1h", 960),
+        ("marks-1h", 0),
+    ]
+    with pytest.raises(OkxServerError):
+        fetched(tmp_path, [SWAP], "marks-1h", *span, faults=wrong)
     assert len(rows(tmp_path, "candle", SWAP, "1h")) == 40 * 24
     assert rows(tmp_path, "mark", SWAP) == []
 

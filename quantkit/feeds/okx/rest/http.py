@@ -1,14 +1,16 @@
 """HTTP for OKX's REST interface over the `httpx2` library: one GET request, its whole answer, and its stamps."""
 
 import asyncio
+import base64
+import hashlib
 import ssl
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from quantkit.errors import ConfigError, FeedClosedError
 from quantkit.feeds.okx.config import OkxConfig
-from quantkit.feeds.okx.errors import OkxServerError, network_error, reply_error
+from quantkit.feeds.okx.errors import OkxServerError, damage, network_error, reply_error
 from quantkit.feeds.okx.rest.calls import Answer, Signer
 
 if TYPE_CHECKING:
@@ -114,7 +116,7 @@ class HttpClient:
             raise network_error(error, where=asked) from error
         return Answer(response.status_code, body, response.headers.get("retry-after", ""), sent_ns, received_ns)
 
-    async def fetch(self, url: str, path: Path, *, where: str) -> None:
+    async def fetch(self, url: str, path: Path, *, where: str) -> AsyncGenerator[float, None]:
         """Write a file of any length to disk; on an error nothing is left there.
 
         Args:
@@ -122,24 +124,39 @@ class HttpClient:
             path: Where to.
             where: The file's name in errors.
 
+        Yields:
+            How much of it has come, from 0 to 1; nothing where the server does not tell its length.
+
         Raises:
             OkxNetworkError: No answer came, or it ended early.
+            OkxServerError: It is not what the server's checksum says.
             OkxError: The answer is no file.
         """
         import httpx2
 
         if self._client is None:
             raise FeedClosedError("the REST client is not open; write `async with OkxRest(...) as rest:`")
+        digest = hashlib.md5(usedforsecurity=False)
         try:
-            async with self._client.stream("GET", url) as response:
+            # A file that is packed already comes as it lies there.
+            headers = {"Accept": "*/*", "Accept-Encoding": "identity"}
+            async with self._client.stream("GET", url, headers=headers) as response:
                 if response.status_code != 200:
                     raise reply_error("", None, where=where, status=response.status_code, retry_after_s=None)
+                length = int(text) if (text := response.headers.get("content-length", "")).isdigit() else 0
                 with path.open("wb") as file:
                     async for part in response.aiter_bytes():
+                        digest.update(part)
                         file.write(part)
+                        if length:
+                            yield min(1.0, file.tell() / length)
         except (httpx2.HTTPError, httpx2.InvalidURL, TimeoutError) as error:
             path.unlink(missing_ok=True)
             raise network_error(error, where=where) from error
+        told = response.headers.get("content-md5", "")
+        if told and told != base64.b64encode(digest.digest()).decode():
+            path.unlink(missing_ok=True)
+            raise damage(where, "its MD5 is not the one that the server tells")
 
     def _trusted(self) -> ssl.SSLContext | bool:
         path = self._config.ca_file

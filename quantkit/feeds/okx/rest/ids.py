@@ -3,6 +3,7 @@
 import re
 from typing import Final
 
+from quantkit.clock import time_ns_of
 from quantkit.errors import ConfigError
 from quantkit.feeds.okx.codec import channels
 
@@ -21,6 +22,22 @@ def kind_of(instrument: str) -> str:
     if instrument.endswith("-SWAP"):
         return "swap"
     return "future" if _is_future(instrument) else "spot"
+
+
+def expires_ns(instrument: str) -> int | None:
+    """Return when a future is settled, at 8:00 UTC of the day in its id; None of what never is.
+
+    Examples:
+        >>> expires_ns("BTC-USD-260626") == time_ns_of("2026-06-26T08:00:00Z"), expires_ns("BTC-USDT-SWAP")
+        (True, None)
+    """
+    if not _is_future(instrument):
+        return None
+    day = instrument.rpartition("-")[2]
+    try:
+        return time_ns_of(f"20{day[:2]}-{day[2:4]}-{day[4:]}T08:00:00Z")
+    except ConfigError:
+        return None
 
 
 def type_of_kind(kind: str) -> str:

@@ -9,6 +9,7 @@ from typing import Final, Self
 import numpy as np
 
 from quantkit import clock
+from quantkit.clock import iso_of
 from quantkit.errors import ConfigError, ParseError
 from quantkit.events import BookUpdate, Candle, Funding, Mark, Ticker, Trade
 from quantkit.feeds.okx.codec import channels
@@ -32,7 +33,7 @@ from quantkit.feeds.okx.rest.calls import (
 )
 from quantkit.feeds.okx.rest.history import MARK_WORDS, History
 from quantkit.feeds.okx.rest.http import HttpClient, Transport
-from quantkit.feeds.okx.rest.ids import kind_of, own_id, type_of_kind
+from quantkit.feeds.okx.rest.ids import expires_ns, kind_of, own_id, type_of_kind
 from quantkit.feeds.okx.rest.replies import AccountConfig
 from quantkit.feeds.okx.rest.rules import RulesNow
 from quantkit.instruments import Instrument
@@ -89,6 +90,7 @@ class OkxRest:
             attempts=attempts,
         )
         self._history = History(self._calls, now_ns)
+        self._now_ns = now_ns
         self.now = RulesNow(self._calls)
         self.archive = Archive(self._calls, self._http, self.config.rest_url.partition("://")[2])
 
@@ -195,10 +197,22 @@ class OkxRest:
             valid_from_ns: Since when the metadata hold, kept with it.
 
         Raises:
-            OkxRequestError: There is no such instrument, or it cannot be traded yet.
+            OkxRequestError: There is no such instrument, it has expired, or it cannot be traded yet.
             OkxError: The request failed otherwise.
         """
-        found = await self.instruments(kind_of(instrument), instrument, valid_from_ns=valid_from_ns)
+        try:
+            found = await self.instruments(kind_of(instrument), instrument, valid_from_ns=valid_from_ns)
+        except OkxRequestError as error:
+            end_ns = expires_ns(instrument)
+            if end_ns is None or end_ns > self._now_ns():
+                raise
+            raise OkxRequestError(
+                f"{instrument} expired on {iso_of(end_ns)[:10]} and is not listed any more: fetch its files of trades "
+                f"from okx.com/historical-data and import them (quantkit import FILE... --only {instrument} "
+                "--contract-value N)",
+                code=error.code,
+                where=instrument,
+            ) from None
         if not found:
             raise OkxRequestError(
                 f"{instrument}: OKX lists it, but without steps or of a kind that cannot be traded here; "
