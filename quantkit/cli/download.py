@@ -10,6 +10,7 @@ import click
 from quantkit.cli.flags import as_json, okx_of, okx_options
 from quantkit.cli.interrupt import INTERRUPTED
 from quantkit.cli.output import encoded, print_json
+from quantkit.cli.root import RUN_FAILED
 
 if TYPE_CHECKING:
     from quantkit.collect.report import DownloadReport
@@ -26,7 +27,7 @@ _HOLES_SHOWN = 5
 @click.option("--to", "end", metavar="T", help="First moment that is no longer wanted.  [default: a minute ago]")
 @click.option("--update", "is_update", is_flag=True, help="Go on from the end of what is stored.")
 @click.option("--replace", "replaces", is_flag=True, help="Ask for stored rows again and replace them.")
-@click.option("--no-files", "no_files", is_flag=True, help="Ask for trades by request, not by daily files.")
+@click.option("--no-files", "no_files", is_flag=True, help="Ask for all by request, not by files of days and months.")
 @click.option("--data", "folder", default="data", show_default=True, metavar="DIR", help="Data folder to fill.")
 @click.option("--credentials", "keys", metavar="FILE", help="API key for fee-rates, if not in the environment.")
 @okx_options
@@ -55,8 +56,9 @@ def download(
 
     \b
       candles-1m        bars, of any interval; marks-1m and index-1m likewise
-      trades            each match; OKX keeps three months
-      funding           settled rates; OKX keeps three months
+      trades            each match, since 2021
+      funding           settled rates, since 2022
+      books             400 levels by whole days, since 2023, three days late
       open-interest, tiers, price-limit, fee-rates, instruments
                         as they are now, stored with the moment
 
@@ -68,6 +70,7 @@ def download(
       quantkit download --update
     """
     from quantkit.collect.download import download as run
+    from quantkit.collect.report import DownloadError
     from quantkit.feeds.okx.credentials import Credentials
 
     config = okx_of(is_demo=is_demo, region=region, url=url, ca_file=ca_file)
@@ -87,6 +90,8 @@ def download(
                 credentials=credentials,
                 progress=progress,
             )
+        except DownloadError as error:
+            report = error.report
         except KeyboardInterrupt:
             click.echo("quantkit: interrupted; what came is stored, and the same command goes on from there", err=True)
             click.get_current_context().exit(INTERRUPTED)
@@ -94,6 +99,8 @@ def download(
         print_json(encoded(report))
     else:
         _print(report)
+    if report.failures:
+        click.get_current_context().exit(RUN_FAILED)
 
 
 @contextmanager
@@ -114,9 +121,13 @@ def _bar(*, is_shown: bool) -> Iterator[Callable[[str, int, int], None] | None]:
     )
     with Progress(*columns, console=console_of(stderr=True), transient=True) as bar:
         task = bar.add_task("asking", total=None)
+        width = 0
 
         def progress(what: str, done: int, wanted: int) -> None:
-            bar.update(task, description=what, completed=done, total=wanted)
+            # Several streams take turns; as wide as the longest name, the bar stays where it is.
+            nonlocal width
+            width = max(width, len(what))
+            bar.update(task, description=what.ljust(width), completed=done, total=wanted)
 
         yield progress
 
@@ -127,7 +138,7 @@ def _print(report: "DownloadReport") -> None:
     from quantkit.report.text import counted, escaped
 
     console = console_of()
-    files = f", {counted(report.files, 'daily file')}" if report.files else ""
+    files = f", {counted(report.files, 'file')}" if report.files else ""
     console.print(
         f"[bold]{report.rows:,}[/] rows in {counted(len(report.streams), 'stream')} to {escaped(report.folder)}, "
         f"[dim]{counted(report.requests, 'request')}{files}[/]",
@@ -146,6 +157,13 @@ def _print(report: "DownloadReport") -> None:
             )
         if len(stream.holes) > _HOLES_SHOWN:
             console.print(f"    and {len(stream.holes) - _HOLES_SHOWN:,} more holes; --json lists them")
+        if stream.late_from_ns:
+            console.print(
+                f"    [dim]from {_moment(stream.late_from_ns)} on no file is out yet; --update brings it later[/]",
+                soft_wrap=True,
+            )
+    for line in report.failures:
+        console.print(f"  [red]failed[/] {escaped(line)}", soft_wrap=True)
     for sentence in report.left_out:
         console.print(f"  [dim]{escaped(sentence)}[/]", soft_wrap=True)
     for name, count in sorted(report.counters.items()):

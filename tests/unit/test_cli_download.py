@@ -52,6 +52,24 @@ def test_it_tells_what_came_and_where_the_exchange_has_nothing(exchange: Sandbox
     assert updated.output.startswith("0 rows in 2 streams")
 
 
+def test_what_failed_is_named_beside_what_came_and_the_exit_code_says_so(
+    exchange: SandboxServer, tmp_path: Path
+) -> None:
+    """And a book whose file is not out yet is no failure."""
+    day_ns = wall_ns() // NS_PER_DAY * NS_PER_DAY
+    span = ("--from", iso_of(day_ns - NS_PER_DAY), "--to", iso_of(day_ns))
+    asked = ("BTC-USDT", "NO-SUCH", "--kinds", "candles-1h,books", *span, "--url", exchange.url)
+    result = run(*asked, "--data", str(tmp_path / "data"))
+    assert result.exit_code == 1
+    told = [" ".join(line.split()) for line in result.output.splitlines()]
+    (failed,) = [line for line in told if line.startswith("failed ")]
+    assert failed.startswith("failed OKX public/instruments NO-SUCH: ")
+    assert [line.split()[-1] for line in told if line.startswith("BTC-USDT candles-1h")] == ["24"]
+    assert [line for line in told if line.endswith("on no file is out yet; --update brings it later")]
+    again = run(*asked, "--data", str(tmp_path / "data"), "--json")
+    assert (again.exit_code, len(json.loads(again.output)["failures"])) == (1, 1)
+
+
 def test_the_call_works_where_a_loop_runs_already(exchange: SandboxServer, tmp_path: Path) -> None:
     """As in a notebook."""
 
