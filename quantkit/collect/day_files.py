@@ -42,6 +42,7 @@ class DayFiles:
         archive: Which files these are.
         instrument: Whose rows; files of a family hold others too.
         folder: For the files; those that no later span needs are deleted.
+        last: The last day or month that may be wanted.
 
     Attributes:
         files: How many were read.
@@ -49,7 +50,14 @@ class DayFiles:
     """
 
     def __init__(
-        self, rest: OkxRest, kind: DownloadKind, archive: ArchiveKind, instrument: Instrument, folder: Path
+        self,
+        rest: OkxRest,
+        kind: DownloadKind,
+        archive: ArchiveKind,
+        instrument: Instrument,
+        folder: Path,
+        *,
+        last: int,
     ) -> None:
         self.files = 0
         self.problems: list[str] = []
@@ -58,6 +66,7 @@ class DayFiles:
         self._archive = archive
         self._instrument = instrument
         self._folder = folder
+        self._last = last
         self._rows = folder / "rows"
         self._listed: dict[int, ArchiveFile | None] = {}
         self._fetched: dict[int, Path] = {}
@@ -99,7 +108,7 @@ class DayFiles:
                     yield (place + share) / len(wanted) / 2
             self._fetched[number] = file.path_in(self._folder)
             self.files += 1
-        reading = _Reading(self._kind, self._instrument.id, self._described, self._rows)
+        reading = FileReading(self._kind, self._instrument.id, self._described, self._rows)
         async with aclosing(reading.run([self._fetched[number] for number in numbers])) as shares:
             async for share in shares:
                 yield 0.5 + share / 2
@@ -123,13 +132,13 @@ class DayFiles:
 
     async def _file(self, number: int) -> ArchiveFile | None:
         if number not in self._listed:
-            last = number + _AHEAD - 1
+            last = max(number, min(number + _AHEAD - 1, self._last))
             found = await self._rest.archive.listed(self._archive, self._instrument.id, number, last)
             self._listed.update({each: found.get(each) for each in range(number, last + 1)})
         return self._listed[number]
 
 
-class _Reading:
+class FileReading:
     """One reading of files into a folder for rows, by the importer's own records of formats.
 
     Args:

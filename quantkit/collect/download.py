@@ -244,11 +244,12 @@ class Downloader:
 
     def _files_of(self, task: StreamTask, folder: Path) -> DayFiles | None:
         """Return the exchange's files of a stream; None where none of its pieces may come from them."""
-        kinds = [piece.kind for piece in task.pieces if piece.may_be_filed]
+        filed = [piece for piece in task.pieces if piece.may_be_filed]
         instrument = self._listed.get(task.stream.instrument)
-        if not kinds or kinds[0].archive is None or instrument is None:
+        if not filed or instrument is None or (archive := filed[-1].kind.archive) is None:
             return None
-        return DayFiles(self._rest, kinds[0], kinds[0].archive, instrument, folder)
+        last = archive.numbers_of(*filed[-1].span)[-1]
+        return DayFiles(self._rest, filed[-1].kind, archive, instrument, folder, last=last)
 
     async def _from_files(self, task: StreamTask, piece: HistoryPart, files: DayFiles, *, replaces: bool) -> bool:
         """Take a piece from the exchange's files; return whether it is done with."""

@@ -11,7 +11,7 @@ import pytest
 from simulation.virtual import simulate, virtual_loop
 
 from quantkit.clock import NS_PER_DAY, NS_PER_S, time_ns_of
-from quantkit.collect.day_files import DayFiles
+from quantkit.collect.day_files import DayFiles, FileReading
 from quantkit.collect.kinds import kinds_of
 from quantkit.feeds.okx.config import OkxConfig
 from quantkit.feeds.okx.errors import OkxError, OkxServerError
@@ -102,7 +102,7 @@ def test_only_the_files_that_the_next_day_needs_stay_on_disk(tmp_path: Path) -> 
 
     async def main() -> list[list[int]]:
         async with OkxRest(OkxConfig(url="http://127.0.0.1:1"), transport=server) as rest:
-            files, found = DayFiles(rest, TRADES, ARCHIVES["trades"], pair, tmp_path), []
+            files, found = DayFiles(rest, TRADES, ARCHIVES["trades"], pair, tmp_path, last=DAY + 3), []
             for day in range(DAY, DAY + 3):
                 span = (day * NS_PER_DAY, (day + 1) * NS_PER_DAY)
                 assert await files.has(span)
@@ -145,3 +145,32 @@ def test_a_file_that_is_not_there_ends_it_and_leaves_nothing(tmp_path: Path) -> 
     with pytest.raises(OkxError):
         fetch(tmp_path, "http://127.0.0.1:1/a.zip", httpx2.Response(404))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_reading_a_book_ends_with_whoever_waits_for_it(tmp_path: Path) -> None:
+    """A day of a book takes minutes: Ctrl-C neither waits for its end nor leaves rows behind."""
+    line = '{"instId":"BTC-USDT","action":"snapshot","ts":"%d","asks":[["101","1","1"]],"bids":[["100","1","1"]]}'
+    path = tmp_path / "BTC-USDT-L2orderbook-400lv-2026-01-10.data"
+    path.write_text("\n".join(line % (NOON_NS // 10**6 + number) for number in range(80_000)) + "\n")
+    pair = Instrument("BTC-USDT", price_step="0.1", qty_step="0.1")
+    (books,) = kinds_of("books")
+
+    async def main() -> None:
+        rest = OkxRest(OkxConfig(url="http://127.0.0.1:1"))
+        DayFiles(rest, books, ARCHIVES["books"], pair, tmp_path, last=DAY)
+        reading = FileReading(books, pair.id, tmp_path / "instrument.json", tmp_path / "rows")
+
+        async def read() -> None:
+            async for share in reading.run([path]):
+                assert share < 1.0
+                begun.set()
+
+        begun = asyncio.Event()
+        task = asyncio.create_task(read())
+        await begun.wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(main())
+    assert not (tmp_path / "rows" / "manifest.jsonl").exists()

@@ -24,6 +24,7 @@ from quantkit.events import BookUpdate
 from quantkit.feeds.okx.errors import OkxRequestError, OkxServerError
 from quantkit.rows.columns import Stream
 from quantkit.sandbox import faults
+from quantkit.sandbox.channels import Topic
 from quantkit.sandbox.exchange import Exchange
 from quantkit.sandbox.generated import GeneratedMarket
 from quantkit.sandbox.listing import ListedInstrument, default_listings
@@ -85,6 +86,23 @@ def test_short_spans_of_bars_and_months_that_are_not_out_come_by_request(tmp_pat
     report = fetched(tmp_path, [SWAP], "candles-1m,funding,candles-1h", *span, files=True, venue=venues)
     assert (report.files, [stream.rows for stream in report.streams]) == (0, [5 * 1440, 15, 120])
     assert not [path for _, path, _ in venues[0].asked if "market-data" in path]
+
+
+class Unconfirmed(GeneratedMarket):
+    """Its files say of every bar that it is still open."""
+
+    def candles(self, topic: Topic, until_ms: int, count: int, now_ms: int) -> list[list[str]]:
+        rows = super().candles(topic, until_ms, count, now_ms)
+        return rows if count < 10_000 else [[*row[:-1], "0"] for row in rows]
+
+
+def test_bars_that_a_file_lacks_come_by_request(tmp_path: Path) -> None:
+    """Only what neither has is a hole."""
+    span = (time_ns_of("2026-06-25"), time_ns_of("2026-06-30"))
+    market = Unconfirmed(3, 6, orders_per_s=0, tick_ms=60_000)
+    report = fetched(tmp_path, [SWAP], "candles-1m", *span, files=True, market=lambda: market)
+    assert (report.rows, report.files, report.streams[0].holes) == (5 * 1440, 1, [])
+    assert report.counters == {"files of candles without all of their bars, which came by request": 1}
 
 
 @pytest.mark.parametrize("ago", [45, 75])
