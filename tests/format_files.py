@@ -213,14 +213,21 @@ def binance_samples(folder: Path) -> dict[str, Path]:
             futures / "metrics/BTCUSDT/BTCUSDT-metrics-2025-06-01",
             csv_of(
                 "create_time,symbol,sum_open_interest,sum_open_interest_value,count_toptrader_long_short_ratio",
-                [f"2025-06-01 00:0{n}:00,BTCUSDT,80000.5,8.3e9,1.2" for n in range(9)],
+                [f"2025-06-01 00:{5 * n:02d}:00,BTCUSDT,8000{n}.5,8.3e9,1.2" for n in range(9)],
+            ),
+        ),
+        "binance/coin-metrics": (
+            folder / "data/futures/cm/daily/metrics/BTCUSD_PERP/BTCUSD_PERP-metrics-2025-06-01",
+            csv_of(
+                "create_time,symbol,sum_open_interest,sum_open_interest_value,count_toptrader_long_short_ratio",
+                [f"2025-06-01 00:{5 * n:02d}:00,BTCUSD_PERP,500000{n},4807.5,1.2" for n in range(9)],
             ),
         ),
         "binance/t-depth": (
             folder / "data/T_DEPTH/BTCUSDT_T_DEPTH_2025-06-01_depth_snap",
             csv_of(
                 "symbol,timestamp,first_update_id,last_update_id,side,update_type,price,qty,pu",
-                [f"BTCUSDT,{START_MS},1,1,a,snap,104000.{n},1.5,-1" for n in range(9)],
+                [f"BTCUSDT,{START_MS},1,1,{'ab'[n % 2]},snap,10{4 - n % 2}000.{n},1.5,-1" for n in range(9)],
             ),
         ),
     }
@@ -441,8 +448,8 @@ def vendor_samples(folder: Path) -> dict[str, Path]:
         "databento/depth": (
             "glbx-mbp-10.csv",
             csv_of(
-                f"{DATABENTO}{DATABENTO_BEST},bid_px_01,ask_px_01,symbol",
-                [databento_row(n, best + ",5899500000000,5900250000000") for n in minutes],
+                f"{DATABENTO}{DATABENTO_BEST}{DATABENTO_BEST.replace('_00', '_01')},symbol",
+                [databento_row(n, best + f",5899500000000,5900250000000,{n + 1},8,1,1") for n in minutes],
             ),
         ),
         "databento/orders": (

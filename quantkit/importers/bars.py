@@ -74,13 +74,23 @@ class Bars:
         interval_option: How a user says an interval, `{0}` standing for it.
         is_sorted: Whether rows are to be sorted, and counted once where they come twice.
         adjusts: Whether all prices are scaled as the adjusted close is.
+        stamps_close: Whether the rows bear the times of closes.
     """
 
-    def __init__(self, tally: Tally, interval_option: str, *, is_sorted: bool = False, adjusts: bool = False) -> None:
+    def __init__(
+        self,
+        tally: Tally,
+        interval_option: str,
+        *,
+        is_sorted: bool = False,
+        adjusts: bool = False,
+        stamps_close: bool = False,
+    ) -> None:
         self.tally = tally
         self._interval_option = interval_option
         self._is_sorted = is_sorted
         self.adjusts = adjusts
+        self._stamps_close = stamps_close
         self._order: NDArray[np.int64] | None = None
         self._open_ns: list[BarStamps] = []
         self._values: list[NDArray[np.float64]] = []  # shape (n, 5): open, high, low, close, volume
@@ -167,6 +177,8 @@ class Bars:
         is_given = interval is not None
         interval, share = self._interval(open_ns[rows], interval)
         length_ns = interval_ns(interval)
+        if self._stamps_close:
+            open_ns = open_ns - length_ns
         zone = changing(zone, open_ns[rows])
         grid = grid_of(open_ns[rows], length_ns, zone)
         self._refuse_two(grid, open_ns, rows, interval)

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from itertools import pairwise
+from itertools import count, pairwise
 from operator import itemgetter
 from typing import Any, Final, NamedTuple, TypeAlias
 
@@ -19,6 +19,7 @@ from quantkit.importers.intake import Intake
 from quantkit.importers.namer import Namer
 from quantkit.importers.reading import Reading
 from quantkit.importers.recognition import Recognised
+from quantkit.importers.record_rows import unscaled
 from quantkit.importers.record_tables import Said, table_of
 from quantkit.importers.report import Progress
 from quantkit.importers.times import TimeReader
@@ -85,10 +86,12 @@ class BookFile:
         self.tally.ignore("changes that broke a book")
         self._has_book = False
 
-    def lose(self, update: BookUpdate, cause: str) -> None:
-        """Note that updates are missing before this one."""
-        if self._has_book:
+    def lose(self, update: BookUpdate, cause: str) -> bool:
+        """Note that updates are missing before this one; return whether there was a book that this breaks."""
+        had_book = self._has_book
+        if had_book:
             self._break(update, cause)
+        return had_book
 
 
 class _OkxLine(msgspec.Struct):
@@ -170,12 +173,12 @@ def read_bybit(each: Recognised, intake: Intake, namer: Namer, said: Said, progr
             is_snapshot = line.type == "snapshot"
             number_before = -1 if is_snapshot else line.data.u - 1
             update = BookUpdate(instrument, matched_ns, sent_ns, *bids, *asks, is_snapshot, line.data.u, number_before)
-            if not is_snapshot and last_id is not None and number_before != last_id:
-                book.lose(update, f"update {line.data.u} follows {last_id}")
-            else:
-                intake.tally.check("sequence links", int(not is_snapshot and last_id is not None))
+            is_lost = not is_snapshot and last_id is not None and number_before != last_id
+            intake.tally.check("sequence links", int(not is_snapshot and last_id is not None and not is_lost))
+            cause = f"update {line.data.u} follows {last_id}"
             last_id = line.data.u
-            book.take(update, number)
+            if not (is_lost and book.lose(update, cause)):
+                book.take(update, number)
         except _WRONG as error:
             intake.tally.skip(book.file, number, text[:200].decode(errors="replace"), str(error))
 
@@ -277,16 +280,15 @@ def read_tardis(each: Recognised, intake: Intake, namer: Namer, said: Said, prog
         book.flush()
 
 
-def read_tardis_snapshots(
-    each: Recognised, intake: Intake, namer: Namer, said: Said, progress: Progress | None
-) -> None:
-    """Take the rows of Tardis' snapshots: each is the whole book down to its depth."""
+def read_snapshots(each: Recognised, intake: Intake, namer: Namer, said: Said, progress: Progress | None) -> None:
+    """Take rows of which each is the whole book down to its depth."""
     record = each.format
-    names = () if each.form is None else each.form.names
-    depth = sum(name.lower().startswith("asks[") and name.lower().endswith("price") for name in names)
-    parts = [(f"{side}s", what) for side in ("bid", "ask") for what in ("price", "amount")]
-    more = {f"level_{side}_{what}_{n}": f"{side}[{n}].{what}" for side, what in parts for n in range(depth)}
+    names = {name.lower() for name in (() if each.form is None else each.form.names)}
+    depth = next(n for n in count() if record.levels["bid"].format(n=n) not in names)
+    parts = ("bid", "bid_qty", "ask", "ask_qty")
+    more = {f"level_{part}_{n}": record.levels[part].format(n=n) for part in parts for n in range(depth)}
     file = table_of(each, record, said, more)
+    scale = record.scales.get("price", 1) if each.is_fixed_point else 1
     clocks = [TimeReader(file.file, None, mixes_units=True) for _ in range(2)]
     books: dict[str, BookFile] = {}
     for chunk in file.chunks(intake.tally, progress):
@@ -294,9 +296,15 @@ def read_tardis_snapshots(
             reading = Reading(part)
             exchange_ns, received_ns = reading.times("time", clocks[0]), reading.times("received", clocks[1])
             levels = [
-                np.column_stack([reading.numbers(f"level_{side}_{what}_{n}", is_optional=True) for n in range(depth)])
-                for side, what in parts
+                np.column_stack([reading.numbers(f"level_{part}_{n}", is_optional=True) for n in range(depth)])
+                for part in parts
             ]
+            for price, size in ((0, 1), (2, 3)):
+                levels[price] = unscaled(levels[price], scale)
+                is_level = ~np.isnan(levels[price])
+                levels[size] = np.where(is_level, levels[size], np.nan)
+                sizeless = np.count_nonzero(is_level & np.isnan(levels[size]), axis=1) > 0
+                reading.refuse_where(sizeless, "a level has no size")
             good = reading.kept(intake.tally)
             if not good.any():
                 continue
@@ -330,5 +338,5 @@ READERS: Final[dict[str, _Reader]] = {
     "okx": read_okx,
     "bybit": read_bybit,
     "tardis": read_tardis,
-    "tardis-snapshot": read_tardis_snapshots,
+    "snapshots": read_snapshots,
 }

@@ -28,11 +28,11 @@ _SECONDS: Final = re.compile(r"[0-9]{10}\.[0-9]{1,9}").fullmatch
 _NUMBERS: Final = frozenset(
     (
         *("open", "high", "low", "close", "volume", "coins", "adj_close", "price", "qty", "rate"),
-        *("bid", "bid_qty", "ask", "ask_qty", "last", "last_qty"),
+        *("bid", "bid_qty", "ask", "ask_qty", "last", "last_qty", "usd"),
     )
 )
 _STAMPS: Final = frozenset(("time", "received", "told"))
-_WHOLES: Final = frozenset(("trade_id",))
+_WHOLES: Final = frozenset(("trade_id", "first_id", "last_id", "previous_id", "flags"))
 #: Fields whose texts are few.
 _WORDS: Final = frozenset(("side", "is_buyer_maker", "instrument", "venue", "action", "confirm", "is_snapshot"))
 
@@ -231,7 +231,7 @@ class TypedColumns:
         for field, place in self._places.items():
             cell = cells[place]
             kind = "text"
-            if field in _NUMBERS or field.startswith("level_"):
+            if field.partition("@")[0] in _NUMBERS or field.startswith("level_"):
                 kind = "float"
             elif field in _WORDS:
                 kind = "words"

@@ -16,10 +16,10 @@ from quantkit.importers.report import Tally
 from quantkit.instruments import plain
 from quantkit.rows.columns import KIND_COLUMNS, Block, Column, Stream
 
-#: What makes two rows of a kind the same one: an id where they have one, else all their values; settlements their
-#: moment.
+#: What makes two rows of a kind the same one: an id where they have one, else all their values; of settlements and of
+#: open interest their moment.
 _BY_ID: Final = {"trade": "trade_id"}
-_BY_TIME: Final = frozenset(("funding",))
+_BY_TIME: Final = {"funding": "the settlement of", "open_interest": "the open interest of"}
 
 
 class Origin(NamedTuple):
@@ -188,7 +188,7 @@ class Merge:
         first, second = (f"{self._files[int(file[place])]}:{int(columns['seq'][place])}" for place in (row, row + 1))
         moment = iso_of(int(columns["received_ns"][row]))
         field = _BY_ID.get(self._stream.kind)
-        which = f"trade id {int(columns[field][row])}" if field else f"the settlement of {moment}"
+        which = f"trade id {int(columns[field][row])}" if field else f"{_BY_TIME[self._stream.kind]} {moment}"
         raise DataError(
             f"{first} and {second} both have {which}, with different values ({name} {columns[name][row]} and "
             f"{columns[name][row + 1]}); import one of the files"

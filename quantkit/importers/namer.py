@@ -78,6 +78,15 @@ class Namer:
             yield name, chunk.take(rows, is_first=is_first)
             is_first = False
 
+    def columns(self, record: Format, tickers: Sequence[str], each: Recognised) -> Iterator[tuple[str, str]]:
+        """Yield the id and the name of each instrument whose columns stand beside others', those that are wanted."""
+        ids = [self._name(record, ticker, each.venue, each) for ticker in tickers]
+        if self._given is not None:
+            ids = self._chosen(ids, tickers, each.venue, each)
+        for name, ticker in zip(ids, tickers, strict=True):
+            if name and self._wants(name):
+                yield name, ticker
+
     @staticmethod
     def _venue(chunk: Chunk, each: Recognised) -> str:
         """Return where a chunk's rows come from, as a column or the file's name says.

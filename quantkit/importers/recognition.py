@@ -205,7 +205,8 @@ def recognise(
         (record,) = known
         raise ConfigError(f"{file} is no {record.title}: {_unlike(record, sample)}")
     if failed:
-        raise ConfigError(f"{file} has the columns of {failed[0].title}, but {_unlike(failed[0], sample)}")
+        reasons = [f"{each.title}, but {_unlike(each, sample)}" for each in failed]
+        raise ConfigError(f"{file} has the columns of {'; of '.join(reasons)}")
     return _generic(file, sample)
 
 
@@ -239,9 +240,13 @@ def _form(record: Format, sample: TextSample) -> tuple[str, TableForm | None] | 
     if sample.has_header:
         if not record.header_length(sample.header):
             return None
+        columns = sample.names if record.names_of is None else record.names_of(sample.names, sample.rows)
+        if record.shapes and sample.rows and len(sample.rows[0]) > len(columns):
+            # A header line may lack a name; the shape of the rows has it.
+            columns = record.shape_of(sample.rows) or columns
         shown = ",".join(sample.names)
         by = f"its header {shown if len(shown) <= 60 else shown[:57] + '...'}"
-        return by, TableForm(sample.delimiter, sample.names, sample.skipped + record.skipped_lines)
+        return by, TableForm(sample.delimiter, columns, sample.skipped + record.skipped_lines)
     names = record.shape_of(sample.rows) if sample.rows else None
     if names is None:
         return None

@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 from datetime import tzinfo
 from typing import Final, NamedTuple
 
+from quantkit.errors import ConfigError
+from quantkit.importers.archives import ForeignFile
 from quantkit.importers.formats.record import Format, fits_name
 from quantkit.importers.recognition import Recognised
 from quantkit.importers.tables import ColumnLayout, TableFile, normalised
@@ -16,6 +18,7 @@ _REQUIRED: Final = {
     "ticker": ("time", "bid", "ask"),
     "mark": ("time", "price"),
     "funding": ("time", "rate"),
+    "open_interest": ("time", "qty"),
     "book": ("time",),
 }
 
@@ -40,6 +43,12 @@ class Said(NamedTuple):
     adjusts: bool = False
 
 
+def tickers_of(each: Recognised) -> list[str]:
+    """Return the tickers whose columns stand side by side, none of a file with one row an instrument."""
+    names = () if each.form is None or each.format.names_of is None else each.form.names
+    return list(dict.fromkeys(name.partition("@")[2] for name in names if "@" in name))
+
+
 def layout_of(record: Format, names: Sequence[str], more: Mapping[str, str] | None = None) -> ColumnLayout:
     """Return where the fields of a format stand in a file, as far as it has them."""
     spellings: dict[str, tuple[str, ...]] = {}
@@ -55,7 +64,26 @@ def layout_of(record: Format, names: Sequence[str], more: Mapping[str, str] | No
 def table_of(each: Recognised, record: Format, said: Said, more: Mapping[str, str] | None = None) -> TableFile:
     """Return a file as a table of a format; `more` are fields beside those of the record, with their columns."""
     names = () if each.form is None else each.form.names
+    if tickers := tickers_of(each):
+        return TableFile(each.file, _beside(each.file, record, names, tickers), said.columns, each.form)
     return TableFile(each.file, layout_of(record, names, more), said.columns, each.form)
+
+
+def _beside(file: ForeignFile, record: Format, names: Sequence[str], tickers: Sequence[str]) -> ColumnLayout:
+    """Return where the fields of several tickers stand, whose columns are beside each other.
+
+    Raises:
+        ConfigError: A ticker lacks a price.
+    """
+    spellings = {"time": ("time",)}
+    for ticker in tickers:
+        for field, column in record.columns.items():
+            name = f"{column}@{ticker}"
+            if name in names:
+                spellings[f"{field}@{ticker}"] = (normalised(name),)
+            elif field in _REQUIRED["candle"] and field != "time":
+                raise ConfigError(f"{file} has no column {column} of {ticker}")
+    return ColumnLayout(spellings, required=("time",))
 
 
 def record_zone(record: Format, said: Said) -> tzinfo | None:

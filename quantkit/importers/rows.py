@@ -343,8 +343,25 @@ def _funding(reading: Reading, intake: Intake) -> dict[str, Column]:
     return {"rate": rate, "is_settled": np.ones(len(rate), np.bool_)}
 
 
+def _open_interest(reading: Reading, intake: Intake) -> dict[str, Column]:
+    nothing = np.full(len(reading.chunk), np.nan)
+    values: dict[str, Column] = {"qty": reading.numbers("qty")}
+    for field in ("coins", "usd"):
+        has_it = field in reading.chunk.columns
+        values[field] = reading.numbers(field, is_optional=True) if has_it else nothing
+    for field, column in values.items():
+        reading.refuse_where(column < 0.0, f"{field} is below zero")
+    return values
+
+
 #: What turns a chunk into the columns of a kind.
-PARSERS: Final[dict[str, _Parse]] = {"trade": _trades, "ticker": _tickers, "mark": _marks, "funding": _funding}
+PARSERS: Final[dict[str, _Parse]] = {
+    "trade": _trades,
+    "ticker": _tickers,
+    "mark": _marks,
+    "funding": _funding,
+    "open_interest": _open_interest,
+}
 
 _FORMATS: Final[dict[str, tuple[ColumnLayout, str, _Parse]]] = {
     "trades": (TRADES, "trade", _trades),

@@ -98,27 +98,15 @@ class ImportRun:
         return found
 
     def _recognise(self, file: ForeignFile, wanted: str | None) -> Recognised | None:
-        """Return what a file is, None if it has no rows.
+        """Return what a file is; one without rows is counted, and None.
 
         Raises:
             ConfigError: It is of no known format.
         """
-        head = head_of(file)
-        if is_list(head):
-            file = write_table(file, self._unpacker.new_path())
-            head = head_of(file)
-        what = foreign(head)
-        if what is not None:
-            raise ConfigError(f"{file} is {what[0]}; {what[1]}")
-        if is_arrow_table(head):
-            return of_schema(file)
-        sample, is_damaged = sample_of(file)
-        found = None
-        if sample is not None:
-            found = recognise(file, sample, self._formats.values(), wanted=wanted)
+        found = recognise_file(file, self._formats, self._unpacker, wanted=wanted)
         if found is None:
             self._intake.tally.files.append(file.name)
-            if is_damaged:
+            if sample_of(file)[1]:
                 self._intake.tally.rows_read += 1
                 self._intake.tally.skip(file.name, 1, "", "the compressed file is damaged or ends early")
             else:
@@ -165,6 +153,27 @@ class ImportRun:
                 columns=said.columns,
                 progress=self._progress,
             )
+
+
+def recognise_file(
+    file: ForeignFile, formats: Mapping[str, Format], unpacker: Unpacker, *, wanted: str | None = None
+) -> Recognised | None:
+    """Return what a file is, None if it has no rows; what is no table is written as one where that can be done.
+
+    Raises:
+        ConfigError: It is of no known format, or has to be told by the user.
+    """
+    head = head_of(file)
+    if is_list(head):
+        file = write_table(file, unpacker.new_path())
+        head = head_of(file)
+    what = foreign(head)
+    if what is not None:
+        raise ConfigError(f"{file} is {what[0]}; {what[1]}")
+    if is_arrow_table(head):
+        return of_schema(file)
+    sample, _ = sample_of(file)
+    return None if sample is None else recognise(file, sample, formats.values(), wanted=wanted)
 
 
 def _is_text(leaf: str) -> bool:

@@ -5,9 +5,10 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Final
 
+#: kdb+, and so BitMEX, has a `D` between date and time.
 ISO: Final = re.compile(
     r"([0-9]{4})[-/.]?([0-9]{2})[-/.]?([0-9]{2})"
-    r"(?:[T ]([0-9]{2}):([0-9]{2})(?::([0-9]{2})(?:[.,]([0-9]{1,9}))?)?\s*(Z|UTC|[+-][0-9]{2}:?[0-9]{2})?)?"
+    r"(?:[TD ]([0-9]{2}):([0-9]{2})(?::([0-9]{2})(?:[.,]([0-9]{1,9}))?)?\s*(Z|UTC|[+-][0-9]{2}:?[0-9]{2})?)?"
 ).fullmatch
 #: Dates written as one number: day, minute, second, millisecond.
 COMPACT: Final = re.compile(

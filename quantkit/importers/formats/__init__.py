@@ -7,8 +7,11 @@ from typing import Final
 
 from quantkit.errors import ConfigError
 from quantkit.importers.formats import (
+    backtrader,
     binance,
+    bitmex,
     bybit,
+    coinbase,
     cryptodatadownload,
     databento,
     dukascopy,
@@ -28,8 +31,8 @@ from quantkit.importers.formats.record import Format, Named, Table
 __all__ = ["FORMATS", "Format", "Named", "Table", "load_formats", "register"]
 
 _VENUES: Final = (
-    *(okx, binance, bybit, tardis, kraken, cryptodatadownload),
-    *(histdata, dukascopy, metatrader, stooq, yahoo, tradingview, databento, polygon, kaggle),
+    *(okx, binance, bybit, bitmex, tardis, kraken, coinbase, cryptodatadownload),
+    *(histdata, dukascopy, metatrader, stooq, yahoo, tradingview, databento, polygon, kaggle, backtrader),
 )
 
 #: Every format by its name; `register` adds to them.

@@ -67,6 +67,14 @@ def _is_premium(table: Table) -> bool:
     return _has_one_interval(table) and idle and bool((np.abs(table.numbers("close")) < 1).all())
 
 
+def _is_linear(table: Table) -> bool:
+    return not any("USD_" in symbol for symbol in table.texts("symbol"))
+
+
+def _is_inverse(table: Table) -> bool:
+    return all("USD_" in symbol for symbol in table.texts("symbol"))
+
+
 FORMATS: Final = (
     Format(
         name="binance/spot-klines",
@@ -196,18 +204,41 @@ FORMATS: Final = (
         headers=("timestamp,percentage,depth,notional",),
         left_out="sums of depth in bands are no order book",
     ),
-    Format(
-        name="binance/metrics",
-        title="Binance futures metrics",
-        holds="none",
-        headers=("create_time,symbol,sum_open_interest,sum_open_interest_value",),
-        left_out="ratios of long and short accounts have no event",
+    *(
+        Format(
+            name=f"binance/{name}metrics",
+            title=f"Binance open interest of {says} futures",
+            holds="open_interest",
+            headers=("create_time,symbol,sum_open_interest,sum_open_interest_value",),
+            columns={"time": "create_time", "instrument": "symbol", "qty": "sum_open_interest", **more},
+            test=test,
+            name_pattern=_NAME,
+            instrument=_futures,
+            zone="UTC",
+            notes=("ratios of long and short accounts in Binance's metrics have no event, and stay out",),
+        )
+        for name, says, test, more in (
+            ("", "dollar-margined", _is_linear, {"usd": "sum_open_interest_value"}),
+            ("coin-", "coin-margined", _is_inverse, {}),
+        )
     ),
     Format(
         name="binance/t-depth",
         title="Binance historical order books",
-        holds="none",
+        holds="book",
         headers=("symbol,timestamp,first_update_id,last_update_id,side,update_type,price,qty,pu",),
-        left_out="there is no reader for them yet",
+        columns={
+            "instrument": "symbol",
+            "time": "timestamp",
+            "first_id": "first_update_id",
+            "last_id": "last_update_id",
+            "previous_id": "pu",
+            "side": "side",
+            "action": "update_type",
+            "price": "price",
+            "qty": "qty",
+        },
+        instrument=_futures,
+        reader="binance",
     ),
 )

@@ -8,6 +8,7 @@ _BILLION: Final = 10**9
 _HEAD: Final = "ts_recv,ts_event,rtype,publisher_id,instrument_id,action,side,"
 _TRADES: Final = _HEAD + "depth,price,size,flags,ts_in_delta,sequence"
 _BEST: Final = ",bid_px_00,ask_px_00,bid_sz_00,ask_sz_00,bid_ct_00,ask_ct_00"
+_LEVEL: Final = ("bid", "bid_qty", "ask", "ask_qty")
 _STAMPS: Final = {"time": "ts_event", "received": "ts_recv", "instrument": "symbol"}
 
 
@@ -62,9 +63,13 @@ FORMATS: Final = (
     Format(
         name="databento/depth",
         title="Databento order books of ten levels (mbp-10)",
-        holds="none",
+        holds="book",
         headers=(_TRADES + _BEST + ",bid_px_01,ask_px_01",),
-        left_out="there is no reader for them yet",
+        columns={**_STAMPS, "price": "price"},
+        levels={part: f"{part[:3]}_{'sz' if 'qty' in part else 'px'}_{{n:02d}}" for part in _LEVEL},
+        scales={"price": _BILLION},
+        instrument=databento,
+        reader="snapshots",
     ),
     Format(
         name="databento/orders",

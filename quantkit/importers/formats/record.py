@@ -29,6 +29,7 @@ _TYPES: Final[dict[str, Callable[[str], Any]]] = {
     "yyyymmdd_hhmmss": re.compile(r"[12][0-9]{7} [0-9]{6}").fullmatch,
     "yyyymmdd_hhmmssmmm": re.compile(r"[12][0-9]{7} [0-9]{9}").fullmatch,
     "yyyy.mm.dd": re.compile(r"[12][0-9]{3}\.[0-9]{2}\.[0-9]{2}").fullmatch,
+    "clock": re.compile(r"[0-9]{1,2}:[0-9]{2}(?::[0-9]{2}(?:\.[0-9]{1,9})?)?").fullmatch,
     "hh:mm": re.compile(r"[0-9]{2}:[0-9]{2}").fullmatch,
     "yyyy.mm.dd_hh:mm": re.compile(r"[12][0-9]{3}\.[0-9]{2}\.[0-9]{2} [0-9]{2}:[0-9]{2}").fullmatch,
 }
@@ -94,7 +95,8 @@ class Format(msgspec.Struct, frozen=True, kw_only=True):
         lines: Whether these are the first lines of a file that is no table.
         columns: Field of ours to column of theirs: `time`, `received`, `day`, `price`, `qty`, `side`,
             `is_buyer_maker`, `trade_id`, `bid`, `bid_qty`, `ask`, `ask_qty`, `open`, `high`, `low`, `close`,
-            `volume`, `confirm`, `rate`, `told`, `instrument`, `venue`.
+            `volume`, `confirm`, `rate`, `told`, `usd`, `flags`, `instrument`, `venue`.
+        levels: Field of each level of a book (`bid`, `bid_qty`, `ask`, `ask_qty`) to its column, `{n}` for its number.
         test: A property of the first rows that must hold, since the columns alone do not prove the format.
         test_says: That property in words, for messages.
         path: A pattern of file names that decides where two formats have the same content.
@@ -113,6 +115,9 @@ class Format(msgspec.Struct, frozen=True, kw_only=True):
         keep: Column to the words of rows that are this format's; the others are left out.
         one_sided: Why a file whose trades all have one side is refused; empty takes it.
         needs: Fields without which a row says nothing of this kind; such rows are left out.
+        carries: Field that stays as it was where its cell is empty, to the bit of `flags` that says it changed.
+        stamps_close: Whether the time of a candle is that of its close.
+        names_of: The names of the columns, from the header line and the first rows, where several lines make them.
         source: Of marks: `mark` or `index`.
         skips_quiet: Whether a missing candle means that nothing was traded, and no hole.
         last_is_open: Whether the newest candle may still have been forming.
@@ -131,6 +136,7 @@ class Format(msgspec.Struct, frozen=True, kw_only=True):
     shapes: tuple[str, ...] = ()
     lines: Callable[[list[bytes]], bool] | None = None
     columns: Mapping[str, str] = {}
+    levels: Mapping[str, str] = {}
     test: Callable[[Table], bool] | None = None
     test_says: str = ""
     path: str = ""
@@ -148,6 +154,9 @@ class Format(msgspec.Struct, frozen=True, kw_only=True):
     keep: Mapping[str, frozenset[str]] = {}
     one_sided: str = ""
     needs: tuple[str, ...] = ()
+    carries: Mapping[str, int] = {}
+    stamps_close: bool = False
+    names_of: Callable[[tuple[str, ...], list[list[str]]], tuple[str, ...]] | None = None
     source: str = "mark"
     skips_quiet: bool = False
     last_is_open: bool = False

@@ -132,7 +132,13 @@ FORMATS: Final = (
         holds="book",
         headers=(_COMMON + "asks[0].price,asks[0].amount,bids[0].price,bids[0].amount",),
         columns=_STAMPED,
+        levels={
+            "bid": "bids[{n}].price",
+            "bid_qty": "bids[{n}].amount",
+            "ask": "asks[{n}].price",
+            "ask_qty": "asks[{n}].amount",
+        },
         market=market,
-        reader="tardis-snapshot",
+        reader="snapshots",
     ),
 )

@@ -4,6 +4,7 @@ from typing import Final
 
 from quantkit.importers.formats.record import Format, Named, Table
 
+_SCALED: Final = "yfinance scales prices by dividends and splits unless told otherwise, but not the volume"
 _CANDLE: Final = {name: name for name in ("open", "high", "low", "close", "volume")}
 
 
@@ -32,6 +33,21 @@ def _is_of_yfinance(table: Table) -> bool:
     return len(table) > 1 and table.rows[0][0] == "Ticker" and table.rows[1][0] in ("Date", "Datetime")
 
 
+def _wide(header: tuple[str, ...], rows: list[list[str]]) -> tuple[str, ...]:
+    """Return each column's name with its ticker, of a header of prices over one of tickers or the other way round."""
+    second = rows[0] if rows else []
+    if len(second) != len(header):
+        return header
+    prices, tickers = (header, second) if header[0].lower() == "price" else (second, header)
+    columns = [f"{price.lower()}@{ticker}" for price, ticker in zip(prices[1:], tickers[1:], strict=True)]
+    return ("time", *columns)
+
+
+def _is_wide(table: Table) -> bool:
+    """Return whether two lines of names stand above the one of the date."""
+    return len(table) > 1 and table.names[0] == "time" and table.rows[1][0] in ("Date", "Datetime")
+
+
 FORMATS: Final = (
     Format(
         name="yahoo/candles",
@@ -57,6 +73,35 @@ FORMATS: Final = (
         skipped_lines=2,
         needs=("open", "close"),
         skips_quiet=True,
-        notes=("yfinance scales prices by dividends and splits unless told otherwise, but not the volume",),
+        notes=(_SCALED,),
+    ),
+    Format(
+        name="yahoo/yfinance-tickers",
+        title="yfinance prices of several tickers side by side",
+        holds="candle",
+        headers=("price,*,*,*,*", "ticker,*,*,*,*"),
+        columns={**_CANDLE, "time": "time", "adj_close": "adj close"},
+        names_of=_wide,
+        test=_is_wide,
+        instrument=yahoo,
+        skipped_lines=2,
+        needs=("open", "close"),
+        skips_quiet=True,
+        notes=(_SCALED,),
+    ),
+    Format(
+        name="yahoo/yfinance-stacked",
+        title="yfinance prices of several tickers, one below the other",
+        holds="candle",
+        headers=tuple(
+            f"{time},ticker,{prices},volume"
+            for time in ("date", "datetime")
+            for prices in ("open,high,low,close", "close,high,low,open", "adj close,close,high,low,open")
+        ),
+        columns={**_CANDLE, "time": "date*", "instrument": "ticker", "adj_close": "adj close"},
+        instrument=yahoo,
+        needs=("open", "close"),
+        skips_quiet=True,
+        notes=(_SCALED,),
     ),
 )
