@@ -1,9 +1,16 @@
-"""Small files of further makers: BitMEX, Coinbase, backtrader, and yfinance's frames of several tickers."""
+"""Small files of further makers: BitMEX, Coinbase, backtrader, yfinance, LOBSTER, hftbacktest, NautilusTrader."""
 
+import io
 import json
+from decimal import Decimal
 from pathlib import Path
 
-from format_files import START_S, csv_of, packed, plain
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from format_files import START_MS, START_S, csv_of, packed, plain
+
+START_NS = START_MS * 1_000_000
 
 BITMEX_TRADES = (
     "timestamp,symbol,side,size,price,tickDirection,trdMatchID,grossValue,homeNotional,foreignNotional,trdType"
@@ -52,6 +59,142 @@ def yfinance_wide(*, by_ticker: bool = False, days: int = 8) -> bytes:
     return csv_of(head[0], [head[1], "Date" + "," * len(columns), *rows])
 
 
+# LOBSTER -----------------------------------------------------------------------------------------------------------
+
+LOBSTER_MESSAGES = [
+    "34200.017459617,1,11885113,21,2238200,1",
+    "34200.189607670,1,3911376,20,2239600,-1",
+    "34200.19,4,3911376,5,2239600,-1",
+    "34201.0,5,0,100,2239000,1",
+    "34201.5,3,11885113,21,2238200,1",
+]
+#: The book of two levels after each.
+LOBSTER_LEVELS = [
+    "2239500,100,2238200,21,2239900,100,2238100,21",
+    "2239500,100,2238200,21,2239600,20,2238100,21",
+    "2239500,100,2238200,21,2239600,15,2238100,21",
+    "2239500,100,2238200,21,2239600,15,2238100,21",
+    "2239500,100,2238100,21,2239600,15,-9999999999,0",
+]
+
+
+def lobster_pair(folder: Path, *, name: str = "AAPL_2012-06-21_34200000_57600000_{}_2.csv") -> list[Path]:
+    """Write a file of messages and one of levels."""
+    return [
+        plain(folder / name.format(what), csv_of("", rows))
+        for what, rows in (("message", LOBSTER_MESSAGES), ("orderbook", LOBSTER_LEVELS))
+    ]
+
+
+# hftbacktest -------------------------------------------------------------------------------------------------------
+
+EVENT_TYPE = np.dtype(
+    [
+        *(("ev", "u8"), ("exch_ts", "i8"), ("local_ts", "i8"), ("px", "f8"), ("qty", "f8")),
+        *(("order_id", "u8"), ("ival", "i8"), ("fval", "f8")),
+    ],
+    align=True,
+)
+EXCHANGE, LOCAL, BUY, SELL = 1 << 31, 1 << 30, 1 << 29, 1 << 28
+
+
+def hft_events(rows: list[tuple[int, int, int, float, float]]) -> np.ndarray:
+    """Return events of (flags and kind, exchange and receipt in ms after the start, price, size)."""
+    events = np.zeros(len(rows), EVENT_TYPE)
+    for place, (event, exchange_ms, local_ms, price, qty) in enumerate(rows):
+        stamps = (START_NS + exchange_ms * 1_000_000, START_NS + local_ms * 1_000_000)
+        events[place] = (event, *stamps, price, qty, 0, 0, 0.0)
+    return events
+
+
+HFT_ROWS = [
+    (4 | EXCHANGE | LOCAL | BUY, 0, 2, 104000.1, 4.0),
+    (4 | EXCHANGE | LOCAL | SELL, 0, 2, 104000.2, 5.0),
+    (1 | EXCHANGE | LOCAL | BUY, 10, 12, 104000.0, 3.0),
+    (2 | EXCHANGE | BUY, 20, 23, 104000.2, 0.5),
+    (1 | LOCAL | SELL, 15, 22, 104000.2, 4.5),
+    (2 | LOCAL | BUY, 20, 23, 104000.2, 0.5),
+    (2 | EXCHANGE | LOCAL | SELL, 30, 33, 104000.1, 1.5),
+    (3 | EXCHANGE | LOCAL | BUY, 40, 43, 104000.1, 0.0),
+]
+
+
+def npz(events: np.ndarray) -> bytes:
+    """Return an array as hftbacktest's files hold it."""
+    stream = io.BytesIO()
+    np.savez_compressed(stream, data=events)
+    return stream.getvalue()
+
+
+# NautilusTrader ----------------------------------------------------------------------------------------------------
+
+NAUTILUS_ID = "BTCUSDT-PERP.BINANCE"
+
+
+def fixed_point(texts: list[str], width: int = 16) -> pa.Array:
+    """Return numbers as NautilusTrader keeps them: 16 bytes of 1e-16, or 8 of 1e-9."""
+    scale = 10**16 if width == 16 else 10**9
+    units = [int(Decimal(text) * scale).to_bytes(width, "little", signed=True) for text in texts]
+    return pa.array(units, pa.binary(width))
+
+
+def nautilus_file(path: Path, columns: dict[str, pa.Array], *, bar: str = "") -> Path:
+    """Write a file of NautilusTrader's catalog."""
+    said = {"instrument_id": NAUTILUS_ID, "price_precision": "1", "size_precision": "3"}
+    if bar:
+        said["bar_type"] = f"{NAUTILUS_ID}-{bar}"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(pa.table(columns).replace_schema_metadata(said), path)
+    return path
+
+
+def _stamps(count: int, step_ns: int = 1_000_000, late_ns: int = 5) -> dict[str, pa.Array]:
+    stamps = [START_NS + step_ns * n for n in range(count)]
+    return {
+        "ts_event": pa.array(stamps, pa.uint64()), "ts_init": pa.array([at + late_ns for at in stamps], pa.uint64())
+    }  # fmt: skip
+
+
+def nautilus_samples(folder: Path, width: int = 16) -> dict[str, Path]:
+    """Write one file of each kind of NautilusTrader's catalog."""
+    count = 20
+    prices = [f"104000.{n % 9}" for n in range(count)]
+    sizes = [f"0.00{n % 9 + 1}" for n in range(count)]
+    price, size = fixed_point(prices, width), fixed_point(sizes, width)
+    trades = {
+        "price": price, "size": size, "aggressor_side": pa.array([n % 3 for n in range(count)], pa.uint8()),
+        "trade_id": pa.array([str(900 + n) for n in range(count)]), **_stamps(count),
+    }  # fmt: skip
+    asks = fixed_point([f"104001.{n % 9}" for n in range(count)], width)
+    quotes = {"bid_price": price, "ask_price": asks, "bid_size": size, "ask_size": size, **_stamps(count)}
+    bars = {
+        name: fixed_point([text] * count, width)
+        for name, text in {"open": "104000.1", "high": "104010", "low": "103990", "close": "104005.5", "volume": "12.5"}
+        .items()
+    } | _stamps(count, 60 * 10**9, 0)  # fmt: skip
+    whole = pa.array([1] * count, pa.uint8())
+    ids = pa.array(range(count), pa.uint64())
+    deltas = {
+        "action": whole, "side": whole, "price": price, "size": size, "order_id": ids, "flags": whole, "sequence": ids,
+        **_stamps(count),
+    }  # fmt: skip
+    instrument = {
+        "id": NAUTILUS_ID, "raw_symbol": "BTCUSDT", "base_currency": "BTC", "quote_currency": "USDT",
+        "settlement_currency": "USDT", "is_inverse": False, "price_increment": "0.1", "size_increment": "0.001",
+        "multiplier": "1",
+    }  # fmt: skip
+    rows = pa.Table.from_pylist([instrument])
+    return {
+        "nautilus/trades": nautilus_file(folder / "trade_tick" / NAUTILUS_ID / "a.parquet", trades),
+        "nautilus/quotes": nautilus_file(folder / "quote_tick" / NAUTILUS_ID / "a.parquet", quotes),
+        "nautilus/bars": nautilus_file(folder / "bar" / "a.parquet", bars, bar="1-MINUTE-LAST-EXTERNAL"),
+        "nautilus/deltas": nautilus_file(folder / "order_book_delta" / "a.parquet", deltas),
+        "nautilus/instruments": nautilus_file(
+            folder / "crypto_perpetual" / "a.parquet", {name: rows.column(name) for name in rows.column_names}
+        ),
+    }
+
+
 def more_samples(folder: Path) -> dict[str, Path]:
     """Write one file of each of these makers' formats."""
     days = [f"2025-06-{n:02d},3602.5,3604,3600,3603.5,{n},0" for n in range(2, 7)]
@@ -70,4 +213,11 @@ def more_samples(folder: Path) -> dict[str, Path]:
         "yahoo/yfinance-tickers": ("wide.csv", yfinance_wide()),
         "yahoo/yfinance-stacked": ("stacked.csv", csv_of("Date,Ticker,Close,High,Low,Open,Volume", stacked)),
     }  # fmt: skip
-    return {name: plain(folder / leaf, content) for name, (leaf, content) in contents.items()}
+    messages, levels = lobster_pair(folder)
+    return {
+        **{name: plain(folder / leaf, content) for name, (leaf, content) in contents.items()},
+        **nautilus_samples(folder / "nautilus"),
+        "lobster/messages": messages,
+        "lobster/levels": levels,
+        "hftbacktest/events": plain(folder / "btcusdt_20250601.npz", npz(hft_events(HFT_ROWS))),
+    }

@@ -24,7 +24,7 @@ _LATE_NS: Final = 60 * NS_PER_S
 _KINDS: Final = {"snap": 1, "set": 0, "delete": 0, "update": 0}
 
 
-class _Message(NamedTuple):
+class _DepthMessage(NamedTuple):
     """The levels that bear one update id; those of a snapshot replace the book."""
 
     last_id: int
@@ -62,7 +62,7 @@ def read_binance(
     Raises:
         ConfigError: A file holds several instruments.
     """
-    by_name: dict[str, list[tuple[Recognised, Iterator[_Message]]]] = {}
+    by_name: dict[str, list[tuple[Recognised, Iterator[_DepthMessage]]]] = {}
     for each in members:
         messages = _messages(each, intake, namer, said, progress)
         first = next(messages, None)
@@ -73,7 +73,7 @@ def read_binance(
         _follow(BookFile(files[0][0], intake, name), merged, intake)
 
 
-def _follow(book: BookFile, messages: Iterator[_Message], intake: Intake) -> None:
+def _follow(book: BookFile, messages: Iterator[_DepthMessage], intake: Intake) -> None:
     """Apply messages in the order of their ids: each names the one before it, but for the first after a snapshot."""
     last_id: int | None = None
     is_fresh = False
@@ -101,12 +101,12 @@ def _follow(book: BookFile, messages: Iterator[_Message], intake: Intake) -> Non
 
 def _messages(
     each: Recognised, intake: Intake, namer: Namer, said: Said, progress: Progress | None
-) -> Iterator[_Message]:
+) -> Iterator[_DepthMessage]:
     """Yield the messages of a file: neighbouring rows of one update id."""
     record = each.format
     file = table_of(each, record, said)
     clock = TimeReader(file.file, None, mixes_units=True)
-    pending: _Message | None = None
+    pending: _DepthMessage | None = None
     for chunk in file.chunks(intake.tally, progress):
         for name, part in namer.parts(record, chunk, each):
             reading = Reading(part)
@@ -126,7 +126,7 @@ def _messages(
                 rows = good[begin:end]
                 first = int(rows[0])
                 levels = list(zip(side[rows].tolist(), price[rows].tolist(), qty[rows].tolist(), strict=True))
-                message = _Message(
+                message = _DepthMessage(
                     int(ids[0][first]),
                     int(ids[1][first]),
                     int(ids[2][first]),

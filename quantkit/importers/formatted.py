@@ -12,9 +12,12 @@ from quantkit.importers.binance_depth import read_binance
 from quantkit.importers.book_files import READERS
 from quantkit.importers.candle_files import CandleFiles
 from quantkit.importers.formats.record import Format
+from quantkit.importers.hftbacktest_files import read_hftbacktest
 from quantkit.importers.intake import Intake
+from quantkit.importers.lobster_files import read_lobster
 from quantkit.importers.merging import Disorder
 from quantkit.importers.namer import Namer
+from quantkit.importers.nautilus_files import read_instruments
 from quantkit.importers.reading import Reading
 from quantkit.importers.recognition import Recognised
 from quantkit.importers.record_rows import Carried, leave_out, scale, tell_ambiguous
@@ -24,8 +27,10 @@ from quantkit.importers.rows import PARSERS
 from quantkit.importers.times import TimeReader
 from quantkit.rows.columns import Block, Column, Stream
 
+#: What reads one file of a format.
+_READERS: Final = {**READERS, "hftbacktest": read_hftbacktest, "nautilus": read_instruments}
 #: What reads all files of a format at once, since several of them make one book.
-_TOGETHER: Final = {"binance": read_binance}
+_TOGETHER: Final = {"binance": read_binance, "lobster": read_lobster}
 #: Files with fewer trades may well have one side only.
 _SIDED_ROWS: Final = 1_000
 
@@ -55,7 +60,7 @@ def import_formatted(found: Sequence[Recognised], intake: Intake, said: Said, pr
             elif reading.reader in _TOGETHER:
                 together.setdefault(reading.reader, []).append(each)
             elif reading.reader:
-                READERS[reading.reader](each, intake, namer, said, progress)
+                _READERS[reading.reader](each, intake, namer, said, progress)
             elif reading.holds == "candle":
                 candles.read(each, reading, progress)
             else:

@@ -141,12 +141,20 @@ class _Fit(NamedTuple):
     width: int = 0
 
 
-def sample_of(file: ForeignFile) -> tuple[TextSample | None, bool]:
-    """Return the beginning of a text file, None of an empty one, and whether it is damaged there.
+def sample_of(file: ForeignFile) -> TextSample | None:
+    """Return the beginning of a text file, None of an empty one.
 
     Raises:
         ConfigError: It is no text that tables come in.
     """
+    content, _ = beginning(file)
+    if len(content) >= _SAMPLE_BYTES:
+        content = content[: content.rfind(b"\n") + 1] or content
+    return TextSample(file, content) if content.strip() else None
+
+
+def beginning(file: ForeignFile) -> tuple[bytes, bool]:
+    """Return the first bytes of a file, and whether it is damaged there."""
     parts: list[bytes] = []
     is_damaged = False
     with file.opened() as (stream, _):
@@ -156,10 +164,7 @@ def sample_of(file: ForeignFile) -> tuple[TextSample | None, bool]:
                 parts.append(part)
         except DAMAGE:
             is_damaged = True
-    content = b"".join(parts)
-    if len(content) >= _SAMPLE_BYTES:
-        content = content[: content.rfind(b"\n") + 1] or content
-    return TextSample(file, content) if content.strip() else None, is_damaged
+    return b"".join(parts), is_damaged
 
 
 def recognise(
@@ -176,7 +181,7 @@ def recognise(
     Raises:
         ConfigError: No format fits, the one named does not, or several do: the message asks what decides it.
     """
-    known = list(formats)
+    known = [each for each in formats if each.container == "text"]
     if wanted is not None:
         known = [each for each in known if each.name == wanted]
     if sample.has_header and not sample.rows and any(_form(each, sample) for each in known):
@@ -380,12 +385,49 @@ def _dump(file: ForeignFile, sample: TextSample) -> Recognised | None:
     return Recognised(file, DUMP, by, TableForm(sample.delimiter, names, sample.skipped))
 
 
-def of_schema(file: ForeignFile) -> Recognised:
+def of_schema(file: ForeignFile, formats: Iterable[Format]) -> Recognised:
     """Return what a Parquet or Feather table is, by the names of its columns.
 
     Raises:
         ConfigError: They do not tell.
         ParseError: The file is damaged.
     """
-    names = TableFile(file, bars.LAYOUT, None).column_names()
-    return _generic(file, TextSample(file, (",".join(names) + "\n").encode()))
+    names, said = TableFile(file, bars.LAYOUT, None).schema()
+    found = _by_names(file, names, formats, "arrow")
+    if found is None:
+        return _generic(file, TextSample(file, (",".join(names) + "\n").encode()))
+    record = found.format
+    if record.told_by is None:
+        return found
+    symbol, interval = record.told_by(said)
+    return found._replace(symbol=symbol or found.symbol, interval=interval or found.interval)
+
+
+def of_array(file: ForeignFile, names: Sequence[str], formats: Iterable[Format]) -> Recognised:
+    """Return what an array of numpy is, by the names of its fields.
+
+    Raises:
+        ConfigError: It is none that is known.
+    """
+    found = _by_names(file, names, formats, "array")
+    if found is None:
+        raise ConfigError(f"{file} is an array of {', '.join(names)[:200]}, which is of no known format")
+    return found
+
+
+def _by_names(file: ForeignFile, names: Sequence[str], formats: Iterable[Format], container: str) -> Recognised | None:
+    header = tuple(name.lower() for name in names)
+    fits = [
+        each
+        for each in formats
+        if each.container == container
+        and each.header_length(header)
+        and (not each.needs_name or each.found_in_name(file.leaf))
+    ]
+    if not fits:
+        return None
+    record = max(fits, key=lambda each: (each.needs_name, each.header_length(header)))
+    told = record.found_in_name(file.leaf)
+    form = TableForm(",", tuple(names), 0)
+    by = f"its columns {', '.join(islice(names, 8))}"
+    return Recognised(file, record, by, form, told.get("symbol", ""), told.get("interval", ""), told.get("venue", ""))

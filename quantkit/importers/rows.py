@@ -136,7 +136,8 @@ FUNDING: Final = funding.layout_of(
 
 _SIDES: Final = {
     **dict.fromkeys(("buy", "b", "bid", "1", "+1", "buyer"), 0),
-    **dict.fromkeys(("sell", "s", "ask", "a", "-1", "seller"), 1),
+    # FIX, and so NautilusTrader, counts from 1.
+    **dict.fromkeys(("sell", "s", "ask", "a", "-1", "2", "seller"), 1),
 }
 #: Who rested is not who took: a buyer that was the maker was sold to.
 _MAKERS: Final = dict.fromkeys(("1", "true", "t", "yes"), 1) | dict.fromkeys(("0", "false", "f", "no"), 0)

@@ -4,16 +4,19 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from quantkit.errors import ConfigError
+from quantkit.importers import dbn
 from quantkit.importers.archives import ForeignFile, Unpacker
+from quantkit.importers.arrays import fields_of, is_array
 from quantkit.importers.binance import import_binance
 from quantkit.importers.candles import import_candles
 from quantkit.importers.content import check_content, foreign, head_of, is_arrow_table
+from quantkit.importers.dbn import is_dbn
 from quantkit.importers.formats.record import Format
 from quantkit.importers.formatted import import_formatted
 from quantkit.importers.intake import Intake
 from quantkit.importers.json_lists import is_list, write_table
 from quantkit.importers.okx import import_okx
-from quantkit.importers.recognition import Recognised, of_schema, recognise, sample_of
+from quantkit.importers.recognition import Recognised, beginning, of_array, of_schema, recognise, sample_of
 from quantkit.importers.record_tables import Said
 from quantkit.importers.report import Progress
 from quantkit.importers.rows import import_rows
@@ -106,7 +109,7 @@ class ImportRun:
         found = recognise_file(file, self._formats, self._unpacker, wanted=wanted)
         if found is None:
             self._intake.tally.files.append(file.name)
-            if sample_of(file)[1]:
+            if beginning(file)[1]:
                 self._intake.tally.rows_read += 1
                 self._intake.tally.skip(file.name, 1, "", "the compressed file is damaged or ends early")
             else:
@@ -164,15 +167,18 @@ def recognise_file(
         ConfigError: It is of no known format, or has to be told by the user.
     """
     head = head_of(file)
-    if is_list(head):
-        file = write_table(file, unpacker.new_path())
+    if is_list(head) or is_dbn(head):
+        write = write_table if is_list(head) else dbn.write_table
+        file = write(file, unpacker.new_path())
         head = head_of(file)
+    if is_array(head):
+        return of_array(file, fields_of(file), formats.values())
     what = foreign(head)
     if what is not None:
         raise ConfigError(f"{file} is {what[0]}; {what[1]}")
     if is_arrow_table(head):
-        return of_schema(file)
-    sample, _ = sample_of(file)
+        return of_schema(file, formats.values())
+    sample = sample_of(file)
     return None if sample is None else recognise(file, sample, formats.values(), wanted=wanted)
 
 

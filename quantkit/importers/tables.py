@@ -356,8 +356,8 @@ class TableFile:
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise ParseError(f"the file cannot be read: {reason}", where=self.file) from error
 
-    def column_names(self) -> list[str]:
-        """Return the columns of a Parquet or Feather file.
+    def schema(self) -> tuple[list[str], dict[str, str]]:
+        """Return the columns of a Parquet or Feather file, and what its maker says of them.
 
         Raises:
             ParseError: It is damaged.
@@ -366,9 +366,11 @@ class TableFile:
 
         try:
             with self.source.on_disk() as path:
-                return list(self._arrow_batches(str(path), 1)[0].names)
+                schema = self._arrow_batches(str(path), 1)[0]
         except (pa.ArrowException, OSError) as error:
             raise ParseError("the file cannot be read", where=self.file) from error
+        said = (schema.metadata or {}).items()
+        return list(schema.names), {key.decode(errors="replace"): text.decode(errors="replace") for key, text in said}
 
     def _arrow_batches(self, path: str, rows: int) -> tuple[Any, Iterator[Any]]:
         if self._is_parquet:
@@ -454,10 +456,35 @@ def _arrow_column(array: Any) -> TableColumn:
     if pa.types.is_floating(kind):
         floats: NDArray[Any] = array.to_numpy(zero_copy_only=False).astype(np.float64, copy=False)
         return floats
-    if pa.types.is_signed_integer(kind) and not array.null_count:
+    if pa.types.is_fixed_size_binary(kind):
+        return _fixed_point(array)
+    if pa.types.is_uint64(kind) and (len(array) == 0 or pc.max(array).as_py() >= 2**63):
+        kind = pa.string()  # an id, of which every digit counts
+    if pa.types.is_integer(kind) and not array.null_count:
         integers: NDArray[Any] = array.to_numpy().astype(np.int64, copy=False)
         return integers
     return [text.strip() for text in pc.fill_null(array.cast(pa.string()), "").to_pylist()]
+
+
+def _fixed_point(array: Any) -> NDArray[np.float64]:
+    """Return NautilusTrader's fixed-point numbers: 128 bits of 1e-16 or 64 bits of 1e-9, the lowest byte first."""
+    import pyarrow as pa
+
+    width = array.type.byte_width
+    content = array.buffers()[1]
+    if width == 8:
+        units = np.frombuffer(content, np.int64)[array.offset : array.offset + len(array)]
+        return units / 1e9
+    if width != 16:
+        raise pa.ArrowInvalid(f"values of {width} bytes are no numbers")
+    # The bytes are those of Arrow's own decimals; the fewest digits that hold them all make exact whole numbers.
+    decimals = pa.Array.from_buffers(pa.decimal128(38, 16), len(array), [None, content], offset=array.offset)
+    for digits in range(17):
+        with suppress(pa.ArrowInvalid):
+            units = decimals.cast(pa.decimal128(38, digits)).cast(pa.decimal128(38, digits))
+            words = np.frombuffer(units.buffers()[1], np.int64)[2 * units.offset :][: 2 * len(array)]
+            return words[::2] / 10.0**digits
+    raise pa.ArrowInvalid("values are no decimals")
 
 
 def _arrow_text(batch: Any) -> Callable[[int], str]:

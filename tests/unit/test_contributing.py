@@ -80,7 +80,9 @@ def test_the_homes_of_network_libraries_are_those_of_the_contract() -> None:
     }
 
 
-@pytest.mark.parametrize("extra", ["", "notebook", "mcp", "polars", "postgres", "sql", "test", "ci", "docs", "lint"])
+@pytest.mark.parametrize(
+    "extra", ["", "notebook", "databento", "mcp", "polars", "postgres", "sql", "test", "ci", "docs", "lint"]
+)
 def test_each_dependency_has_its_line(extra: str) -> None:
     """And no line is left of one that is gone."""
     project = PROJECT["project"]
@@ -93,7 +95,7 @@ def test_each_dependency_has_its_line(extra: str) -> None:
 
 def test_every_extra_is_looked_at() -> None:
     """A new one needs a table."""
-    extras = {"notebook", "mcp", "polars", "postgres", "sql", "test", "ci", "docs", "lint"}
+    extras = {"notebook", "databento", "mcp", "polars", "postgres", "sql", "test", "ci", "docs", "lint"}
     assert set(PROJECT["project"]["optional-dependencies"]) == extras
     assert f"`{PROJECT['build-system']['requires'][0].partition('>')[0]}`" in section(PAGE, "## Dependencies")
 
@@ -144,7 +146,7 @@ def told(what: str) -> set[str]:
 
 def test_an_event_touches_what_is_told() -> None:
     """Open interest, as an example: every file that names it; not the local exchange, downloads, foreign files."""
-    left_out = "sandbox/|collect/|feeds/okx/rest/|importers/formats/"
+    left_out = "sandbox/|collect/|feeds/okx/rest/|importers/"
     assert touched(r"(?i)open.?interest", left_out=left_out) == told("an event")
 
 

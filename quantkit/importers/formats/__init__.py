@@ -15,10 +15,13 @@ from quantkit.importers.formats import (
     cryptodatadownload,
     databento,
     dukascopy,
+    hftbacktest,
     histdata,
     kaggle,
     kraken,
+    lobster,
     metatrader,
+    nautilus,
     okx,
     polygon,
     stooq,
@@ -32,7 +35,8 @@ __all__ = ["FORMATS", "Format", "Named", "Table", "load_formats", "register"]
 
 _VENUES: Final = (
     *(okx, binance, bybit, bitmex, tardis, kraken, coinbase, cryptodatadownload),
-    *(histdata, dukascopy, metatrader, stooq, yahoo, tradingview, databento, polygon, kaggle, backtrader),
+    *(histdata, dukascopy, metatrader, stooq, yahoo, tradingview, databento, polygon, lobster, kaggle),
+    *(backtrader, hftbacktest, nautilus),
 )
 
 #: Every format by its name; `register` adds to them.

@@ -89,6 +89,7 @@ class Format(msgspec.Struct, frozen=True, kw_only=True):
         name: `venue/kind`, as the command takes it.
         title: What it is, for messages and for the table of the manual.
         holds: One of `HOLDINGS`.
+        container: What the rows are kept in: `text`, `arrow` (Parquet and Feather) or `array` (of numpy, with names).
         headers: Header lines in lower case, separated by commas, `*` for any end of a name; columns added behind them
             are taken as well.
         shapes: Of files without a header line: `name:type` of each column, separated by blanks.
@@ -107,6 +108,7 @@ class Format(msgspec.Struct, frozen=True, kw_only=True):
         instrument: What a name of an instrument stands for; None where only the user can tell.
         market: The same, of a venue and a name, where files come from several venues.
         symbol_of: The name of the instrument in the first lines of a file.
+        told_by: Instrument and interval that the metadata of a Parquet file name, empty where they do not.
         zone: Of times without an offset; empty asks the user.
         time_format: How times are written, where no rule for numbers and dates reads them.
         round_ns: Stamps are rounded to multiples of this.
@@ -132,6 +134,7 @@ class Format(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     title: str
     holds: str
+    container: str = "text"
     headers: tuple[str, ...] = ()
     shapes: tuple[str, ...] = ()
     lines: Callable[[list[bytes]], bool] | None = None
@@ -146,6 +149,7 @@ class Format(msgspec.Struct, frozen=True, kw_only=True):
     instrument: Callable[[str], Named] | None = None
     market: Callable[[str, str], Named] | None = None
     symbol_of: Callable[[list[bytes]], str] | None = None
+    told_by: Callable[[Mapping[str, str]], tuple[str, str]] | None = None
     zone: str = ""
     time_format: str = ""
     round_ns: int = 1
