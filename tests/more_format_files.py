@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from format_files import START_MS, START_S, csv_of, packed, plain
+from pyarrow import feather
 
 START_NS = START_MS * 1_000_000
 
@@ -195,6 +196,35 @@ def nautilus_samples(folder: Path, width: int = 16) -> dict[str, Path]:
     }
 
 
+def freqtrade_samples(folder: Path) -> dict[str, Path]:
+    """Write one Feather file of each kind of freqtrade's data."""
+    count = 20
+    hours = pa.array([START_MS + 3_600_000 * n for n in range(count)], pa.timestamp("ms", "UTC"))
+    prices = {"open": 104000.5, "high": 104010.0, "low": 103990.0, "close": 104005.5, "volume": 12.5}
+    candles = {name: pa.array([value] * count) for name, value in prices.items()}
+    nothing = pa.array([0.0] * count)
+    rates = {"open": pa.array([0.0001] * count), **dict.fromkeys(("high", "low", "close", "volume"), nothing)}
+    trades = {
+        "timestamp": pa.array([START_MS + n for n in range(count)]),
+        "id": pa.array([str(900 + n) for n in range(count)]),
+        "type": pa.array([None] * count, pa.string()),
+        "side": pa.array(["buy", "sell"] * (count // 2)),
+        "price": pa.array([104000.5] * count),
+        "amount": pa.array([0.25] * count),
+        "cost": pa.array([26000.125] * count),
+    }
+    tables = {
+        "freqtrade/candles": ("BTC_USDT_USDT-1h-futures", {"date": hours, **candles}),
+        "freqtrade/marks": ("BTC_USDT_USDT-1h-mark", {"date": hours, **candles}),
+        "freqtrade/funding": ("BTC_USDT_USDT-1h-funding_rate", {"date": hours, **rates}),
+        "freqtrade/trades": ("BTC_USDT-trades", trades),
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    for leaf, columns in tables.values():
+        feather.write_feather(pa.table(columns), str(folder / f"{leaf}.feather"), compression="lz4")
+    return {name: folder / f"{leaf}.feather" for name, (leaf, _) in tables.items()}
+
+
 def more_samples(folder: Path) -> dict[str, Path]:
     """Write one file of each of these makers' formats."""
     days = [f"2025-06-{n:02d},3602.5,3604,3600,3603.5,{n},0" for n in range(2, 7)]
@@ -209,6 +239,10 @@ def more_samples(folder: Path) -> dict[str, Path]:
         "backtrader/days": ("2006-day-001.txt", csv_of(BACKTRADER, days)),
         "backtrader/minutes": ("backtrader/2006-min-005.txt", minutes),
         "backtrader/minutes-by-open": ("by-open/min.txt", minutes),
+        "kaggle/bitstamp-minutes": (
+            "btcusd_1-min_data.csv",
+            csv_of("Timestamp,Open,High,Low,Close,Volume", [f"{START_S + 60 * n}.0,2,3,1,2.5,{n}" for n in range(20)]),
+        ),
         "coinbase/candles": ("BTC-USD-1m.json", coinbase_candles(40)),
         "yahoo/yfinance-tickers": ("wide.csv", yfinance_wide()),
         "yahoo/yfinance-stacked": ("stacked.csv", csv_of("Date,Ticker,Close,High,Low,Open,Volume", stacked)),
@@ -217,6 +251,7 @@ def more_samples(folder: Path) -> dict[str, Path]:
     return {
         **{name: plain(folder / leaf, content) for name, (leaf, content) in contents.items()},
         **nautilus_samples(folder / "nautilus"),
+        **freqtrade_samples(folder / "freqtrade"),
         "lobster/messages": messages,
         "lobster/levels": levels,
         "hftbacktest/events": plain(folder / "btcusdt_20250601.npz", npz(hft_events(HFT_ROWS))),

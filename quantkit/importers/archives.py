@@ -322,7 +322,9 @@ class Unpacker:
             except DAMAGE as error:
                 raise DataError(f"{file} is a damaged zip archive ({error}); download it again") from None
         names = {member.filename for member in members}
-        if "[Content_Types].xml" in names or all(name.endswith(".npy") for name in names):
+        if not names:
+            self._leave_out("archives without files")
+        if "[Content_Types].xml" in names or (names and all(name.endswith(".npy") for name in names)):
             yield file  # an Excel file, or numpy's arrays
             return
         self._check_count(file, len(members))

@@ -265,6 +265,11 @@ class Intake:
         return rows
 
     def _nothing(self, format_name: str) -> str:
+        if not self.tally.rows_read and not self.tally.skipped:
+            left_out = f" ({', '.join(self.tally.ignored)})" if self.tally.ignored else ""
+            files = self.tally.files
+            hold = "holds" if len(files) == 1 else "hold"
+            return f"nothing to store: {', '.join(files) or 'the files'} {hold} no rows{left_out}"
         rows = f"{self.tally.rows_read} rows read, {self.tally.skipped} skipped"
         first = f"; the first: {self.tally.skipped_rows[0]}" if self.tally.skipped_rows else ""
         ignored = f"; ignored: {self.tally.ignored}" if self.tally.ignored else ""

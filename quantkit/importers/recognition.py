@@ -328,6 +328,12 @@ def _generic(file: ForeignFile, sample: TextSample) -> Recognised:
     Raises:
         ConfigError: They do not tell, or there are none.
     """
+    if sample.lines and sample.lines[0][:1] in (b"{", b"["):
+        shown = sample.lines[0][:120].decode(errors="replace")
+        raise ConfigError(
+            f"{file} is JSON of no known kind, beginning with {shown}; write it as CSV, or say that it is a capture: "
+            "--format okx/ws-raw (format=...)"
+        )
     if not sample.has_header and (dump := _dump(file, sample)) is not None:
         return dump
     if not sample.has_header:

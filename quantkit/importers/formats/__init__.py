@@ -15,6 +15,7 @@ from quantkit.importers.formats import (
     cryptodatadownload,
     databento,
     dukascopy,
+    freqtrade,
     hftbacktest,
     histdata,
     kaggle,
@@ -36,7 +37,7 @@ __all__ = ["FORMATS", "Format", "Named", "Table", "load_formats", "register"]
 _VENUES: Final = (
     *(okx, binance, bybit, bitmex, tardis, kraken, coinbase, cryptodatadownload),
     *(histdata, dukascopy, metatrader, stooq, yahoo, tradingview, databento, polygon, lobster, kaggle),
-    *(backtrader, hftbacktest, nautilus),
+    *(backtrader, freqtrade, hftbacktest, nautilus),
 )
 
 #: Every format by its name; `register` adds to them.

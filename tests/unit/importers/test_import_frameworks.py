@@ -18,6 +18,7 @@ from more_format_files import (
     NAUTILUS_ID,
     SELL,
     fixed_point,
+    freqtrade_samples,
     hft_events,
     lobster_pair,
     nautilus_samples,
@@ -202,3 +203,19 @@ def test_dbn_without_its_decoder_is_refused_with_the_ways_out(tmp_path: Path, mo
     path = zipped(tmp_path / "x.zip", {"x.dbn": b"DBN\x03" + bytes(90)})
     with pytest.raises(ConfigError, match=r"x\.dbn is a Databento DBN file; pip install 'quantkit\[databento\]' reads"):
         bring(tmp_path, path)
+
+
+# freqtrade -------------------------------------------------------------------------------------------------------
+
+
+def test_freqtrade_is_told_by_its_names(tmp_path: Path) -> None:
+    """The same columns hold candles, mark prices and funding rates, these in the place of the open."""
+    report = bring(tmp_path, *freqtrade_samples(tmp_path).values())
+    swap, spot = "freqtrade:BTC-USDT-SWAP", "freqtrade:BTC-USDT"
+    assert report.rows_written == {
+        f"{spot} trade": 20, f"{swap} candle 1h": 20, f"{swap} funding": 20, f"{swap} mark": 20,
+    }  # fmt: skip
+    assert stored(tmp_path / "data", "funding")[1].rate == 0.0001
+    assert stored(tmp_path / "data", "mark")[0].price == 104000.5
+    assert stored(tmp_path / "data", "trade")[0] == Trade(spot, START_NS, START_NS, 104000.5, 0.25, Side.BUY, 900)
+    assert stored(tmp_path / "data", "candle")[0].open_ns == START_NS

@@ -595,7 +595,7 @@ def test_wrong_calls(tmp_path: Path) -> None:
 def test_files_without_rows_are_a_data_error(tmp_path: Path) -> None:
     for text in ("", "time,open,high,low,close,volume\n"):
         file = write(tmp_path / "empty.csv", text)
-        with pytest.raises(DataError, match="no candles row to store"):
+        with pytest.raises(DataError, match=r"nothing to store: .*empty\.csv holds no rows"):
             import_files("candles", [file], to=tmp_path / "data", instrument="X-USDT")
     with pytest.raises(DataError, match=r"1 rows read, 1 skipped; the first: .*bars\.csv:2: time 'x'"):
         candles(tmp_path, ["x,1,1,1,1,1"])
