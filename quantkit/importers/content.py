@@ -78,6 +78,8 @@ def foreign(head: bytes) -> tuple[str, str] | None:
         return "a web page, not the data", "download the data again"
     if re.match(rb"(?i)exceeded the daily hits limit", head):
         return "stooq's refusal (its daily limit is exceeded), not the data", "download the data again tomorrow"
+    if b"MetaQuotes" in head[:200]:
+        return "MetaTrader's own history (hst or fxt)", "export it as CSV"
     if len(head) > 1 and all(head[:200:2]) and not any(head[1:200:2]):
         return "text in UTF-16", "save it as UTF-8"
     if b"\0" in head:

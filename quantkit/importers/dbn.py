@@ -33,11 +33,15 @@ def write_table(file: ForeignFile, path: Path) -> ForeignFile:
         ) from None
     try:
         with file.opened() as (stream, _), path.open("wb") as table:
+            part = stream.read(_READ_BYTES)
+            # Without a mapping the column of symbols would be empty.
+            has_symbols = bool(dbn.Metadata.decode(part).mappings)
             transcoder = dbn.Transcoder(
-                table, dbn.Encoding.CSV, dbn.Compression.NONE, pretty_px=False, pretty_ts=False, map_symbols=True
+                table, dbn.Encoding.CSV, dbn.Compression.NONE, pretty_px=False, pretty_ts=False, map_symbols=has_symbols
             )
-            while part := stream.read(_READ_BYTES):
+            while part:
                 transcoder.write(part)
+                part = stream.read(_READ_BYTES)
             transcoder.flush()
             left = bytes(transcoder.buffer())
     except dbn.DBNError as error:

@@ -53,7 +53,8 @@ def layout_of(record: Format, names: Sequence[str], more: Mapping[str, str] | No
     """Return where the fields of a format stand in a file, as far as it has them."""
     spellings: dict[str, tuple[str, ...]] = {}
     for field, wanted in record.columns.items():
-        found = next((name for name in names if fits_name(wanted, name.lower())), None)
+        choices = wanted.split("|")
+        found = next((name for each in choices for name in names if fits_name(each, name.lower())), None)
         if found is not None:
             spellings[field] = (normalised(found),)
     for field, column in (more or {}).items():

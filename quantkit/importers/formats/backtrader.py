@@ -2,13 +2,12 @@
 
 from typing import Final
 
-from quantkit.importers.formats.record import Format, Table
+from quantkit.importers.formats.record import OHLCV, Format, Table
 
 _HEADERS: Final = ("date,time,open,high,low,close,volume,openinterest", "date,open,high,low,close,volume,openinterest")
-_PRICES: Final = ("open", "high", "low", "close", "volume")
 #: The header line may lack the name of the time of day.
-_SHAPE: Final = "day:any time:clock " + " ".join(f"{name}:number" for name in _PRICES) + " openinterest:number"
-_CANDLE: Final = {name: name for name in ("time", *_PRICES)}
+_SHAPE: Final = "day:any time:clock " + " ".join(f"{name}:number" for name in OHLCV) + " openinterest:number"
+_CANDLE: Final = OHLCV | {"time": "time"}
 
 
 def _has_days(table: Table) -> bool:

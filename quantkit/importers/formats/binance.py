@@ -5,7 +5,7 @@ from typing import Final
 import numpy as np
 
 from quantkit.clock import NS_PER_MIN, NS_PER_S
-from quantkit.importers.formats.record import Format, Named, Table
+from quantkit.importers.formats.record import OHLCV, Format, Named, Table
 from quantkit.importers.formats.symbols import binance, binance_inverse, binance_linear
 
 _KLINES: Final = (
@@ -18,7 +18,7 @@ _SHAPE: Final = (
 )
 _KLINE_NAME: Final = r"^(?P<symbol>[A-Z0-9_]+)-(?P<interval>[0-9]+(?:mo|[smhdw]))-[0-9]{4}-"
 _NAME: Final = r"^(?P<symbol>[A-Z0-9_]+)-(?:aggTrades|trades|fundingRate|bookTicker|bookDepth|metrics)-[0-9]{4}-"
-_CANDLE: Final = {name: name for name in ("open", "high", "low", "close", "volume")} | {"time": "open_time"}
+_CANDLE: Final = OHLCV | {"time": "open_time"}
 #: A kline's close is known one unit after its close time: rounding to the second reaches it.
 _MARK: Final = {"time": "close_time", "price": "close"}
 _TRADE: Final = {"trade_id": "id", "price": "price", "qty": "qty", "time": "time", "is_buyer_maker": "is_buyer_maker"}

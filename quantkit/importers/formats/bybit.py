@@ -6,7 +6,7 @@ from typing import Final
 import msgspec
 import numpy as np
 
-from quantkit.importers.formats.record import Format, Named, Table
+from quantkit.importers.formats.record import OHLCV, Format, Named, Table
 from quantkit.importers.formats.symbols import of_venue, pair_of
 
 _TRADES: Final = "timestamp,symbol,side,size,price,tickdirection,trdmatchid,grossvalue,homenotional,foreignnotional"
@@ -117,7 +117,7 @@ FORMATS: Final = (
         title="Bybit candles for MetaTrader",
         holds="candle",
         shapes=("time:yyyy.mm.dd_hh:mm open:number high:number low:number close:number volume:number",),
-        columns={name: name for name in ("time", "open", "high", "low", "close", "volume")},
+        columns=OHLCV | {"time": "time"},
         name_pattern=r"^(?P<symbol>[A-Z0-9]+)_(?P<interval>[0-9]+)_[0-9]{4}-",
         instrument=linear,
     ),

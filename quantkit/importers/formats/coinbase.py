@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from quantkit.importers.formats.record import Format
+from quantkit.importers.formats.record import OHLCV, Format
 from quantkit.importers.formats.symbols import of_venue
 
 FORMATS: Final = (
@@ -11,7 +11,7 @@ FORMATS: Final = (
         title="Coinbase Advanced Trade candles",
         holds="candle",
         headers=("start,low,high,open,close,volume",),
-        columns={**{name: name for name in ("open", "high", "low", "close", "volume")}, "time": "start"},
+        columns=OHLCV | {"time": "start"},
         name_pattern=r"^(?P<symbol>[A-Z0-9]+-[A-Z]{3,5})(?![A-Z0-9])",
         instrument=lambda symbol: of_venue("coinbase", symbol),
         skips_quiet=True,

@@ -2,10 +2,9 @@
 
 from typing import Final
 
-from quantkit.importers.formats.record import Format, Named, Table
+from quantkit.importers.formats.record import OHLC, Format, Named, Table
 from quantkit.importers.formats.symbols import of_venue
 
-_PRICES: Final = {name: name for name in ("open", "high", "low", "close")}
 _NAME: Final = r"^(?P<venue>[A-Za-z]+)_(?P<symbol>[A-Z0-9]+)_(?:[0-9]{4}_)?(?P<interval>1?d|1h|minute|1min|hour)"
 
 
@@ -30,7 +29,7 @@ FORMATS: Final = (
             "unix,date,symbol,open,high,low,close,volume *,volume *",
             "unix timestamp,date,symbol,open,high,low,close,volume",
         ),
-        columns={**_PRICES, "time": "unix*", "instrument": "symbol", "volume": "volume*"},
+        columns={**OHLC, "time": "unix*", "instrument": "symbol", "volume": "volume*"},
         name_pattern=_NAME,
         market=_market,
         zone="UTC",
@@ -41,7 +40,7 @@ FORMATS: Final = (
             title=f"CryptoDataDownload candles with dates alone{says}",
             holds="candle",
             headers=("date,symbol,open,high,low,close,volume *,volume *",),
-            columns={**_PRICES, "time": "date", "instrument": "symbol", "volume": "volume*"},
+            columns={**OHLC, "time": "date", "instrument": "symbol", "volume": "volume*"},
             test=test,
             name_pattern=_NAME,
             market=_market,

@@ -2,14 +2,16 @@
 
 from typing import Final
 
-from quantkit.importers.formats.record import Format, Named
+from quantkit.importers.formats.record import OHLC, OHLCV, Format, Named
 
 _BILLION: Final = 10**9
 _HEAD: Final = "ts_recv,ts_event,rtype,publisher_id,instrument_id,action,side,"
 _TRADES: Final = _HEAD + "depth,price,size,flags,ts_in_delta,sequence"
 _BEST: Final = ",bid_px_00,ask_px_00,bid_sz_00,ask_sz_00,bid_ct_00,ask_ct_00"
+#: Without a mapping of symbols only the number of the instrument is there.
+_SYMBOL: Final = "symbol|instrument_id"
 _LEVEL: Final = ("bid", "bid_qty", "ask", "ask_qty")
-_STAMPS: Final = {"time": "ts_event", "received": "ts_recv", "instrument": "symbol"}
+_STAMPS: Final = {"time": "ts_event", "received": "ts_recv", "instrument": _SYMBOL}
 
 
 def databento(symbol: str) -> Named:
@@ -24,12 +26,8 @@ FORMATS: Final = (
         title="Databento candles (ohlcv)",
         holds="candle",
         headers=("ts_event,rtype,publisher_id,instrument_id,open,high,low,close,volume",),
-        columns={
-            **{name: name for name in ("open", "high", "low", "close", "volume")},
-            "time": "ts_event",
-            "instrument": "symbol",
-        },
-        scales=dict.fromkeys(("open", "high", "low", "close"), _BILLION),
+        columns=OHLCV | {"time": "ts_event", "instrument": _SYMBOL},
+        scales=dict.fromkeys(OHLC, _BILLION),
         instrument=databento,
         skips_quiet=True,
     ),

@@ -2,11 +2,10 @@
 
 from typing import Final
 
-from quantkit.importers.formats.record import Format, Named
+from quantkit.importers.formats.record import OHLCV, Format, Named
 from quantkit.importers.formats.symbols import joined
 
 _PRICES: Final = "open,high,low,close,volume"
-_CANDLE: Final = {name: name for name in ("open", "high", "low", "close", "volume")}
 _NAME: Final = r"^(?P<symbol>[A-Z0-9./]+?)_(?:Candlestick|[0-9]+ ?(?:Mins?|Hours?|Days?|Secs?)|Ticks|Daily|Hourly)"
 _DATE: Final = "%d.%m.%Y %H:%M:%S.%f"
 _ONE_SIDE: Final = (
@@ -27,7 +26,7 @@ FORMATS: Final = (
             title=f"Dukascopy candles in {says}",
             holds="candle",
             headers=(f"{column},{_PRICES}",),
-            columns={**_CANDLE, "time": column},
+            columns={**OHLCV, "time": column},
             name_pattern=_NAME,
             instrument=_named,
             zone=zone,

@@ -2,9 +2,9 @@
 
 from typing import Final
 
-from quantkit.importers.formats.record import Format, Named
+from quantkit.importers.formats.record import OHLCV, Format, Named
 
-_CANDLE: Final = {name: name for name in ("open", "high", "low", "close", "volume")} | {"time": "date"}
+_CANDLE: Final = OHLCV | {"time": "date"}
 _HEADER: Final = "date,open,high,low,close,volume"
 _SYMBOL: Final = r"^(?P<symbol>[A-Z0-9]+_[A-Z0-9]+(?:_[A-Z0-9]+)?)"
 

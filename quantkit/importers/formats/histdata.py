@@ -2,14 +2,14 @@
 
 from typing import Final
 
-from quantkit.importers.formats.record import Format, Named
+from quantkit.importers.formats.record import OHLCV, Format, Named
 from quantkit.importers.formats.symbols import joined
 
 #: UTC-5 all year; the sign of these names is the other way round.
 _ZONE: Final = "Etc/GMT+5"
 _NAME: Final = r"(?i)^DAT_[A-Z]+_(?P<symbol>[A-Z0-9]{6,7})_(?:(?P<interval>M1)|T)_"
 _BIDS: Final = "HistData's candles are of bid prices, and their volume is unknown: it is always 0"
-_CANDLE: Final = {name: name for name in ("time", "open", "high", "low", "close", "volume")}
+_CANDLE: Final = OHLCV | {"time": "time"}
 _PRICES: Final = "open:number high:number low:number close:number volume:int"
 
 

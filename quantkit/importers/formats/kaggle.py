@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from quantkit.importers.formats.record import Format
+from quantkit.importers.formats.record import OHLC, Format
 from quantkit.importers.formats.symbols import of_venue
 
 
@@ -10,7 +10,7 @@ def _symbol(lines: list[bytes]) -> str:
     return "BTCUSD"
 
 
-_PRICES: Final = {name: name for name in ("open", "high", "low", "close")} | {"time": "timestamp"}
+_PRICES: Final = OHLC | {"time": "timestamp"}
 
 FORMATS: Final = (
     Format(

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from quantkit.importers.formats.record import Format, Named, Table
+from quantkit.importers.formats.record import OHLCV, Format, Named, Table
 from quantkit.importers.formats.symbols import joined
 
 _NAMES: Final = {"XBT": "BTC", "XDG": "DOGE"}
@@ -38,7 +38,7 @@ FORMATS: Final = (
         title="Kraken OHLCVT candles",
         holds="candle",
         shapes=("time:seconds open:number high:number low:number close:number volume:number trades:int",),
-        columns={name: name for name in ("time", "open", "high", "low", "close", "volume")},
+        columns=OHLCV | {"time": "time"},
         test=_is_ordered,
         test_says="with the high the highest, the low the lowest and trades in each candle",
         name_pattern=rf"^(?P<symbol>[A-Z0-9]+)_(?P<interval>{_MINUTES})\.csv",

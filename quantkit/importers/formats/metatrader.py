@@ -4,7 +4,7 @@ from typing import Final
 
 import numpy as np
 
-from quantkit.importers.formats.record import Format, Named, Table
+from quantkit.importers.formats.record import OHLCV, Format, Named, Table
 from quantkit.importers.formats.symbols import joined
 
 #: MetaTrader 5 writes `US500_M1_...`, MetaTrader 4 `EURUSD60.csv`, where only letters are the symbol's for sure.
@@ -38,7 +38,7 @@ FORMATS: Final = (
         title="MetaTrader 4 candles",
         holds="candle",
         shapes=(f"day:yyyy.mm.dd time:hh:mm {_PRICES}",),
-        columns={name: name for name in ("day", "time", "open", "high", "low", "close", "volume")},
+        columns=OHLCV | {"day": "day", "time": "time"},
         path=r"(?i)(?<![a-z])(?:mt4|metatrader_?4)(?![a-z0-9])",
         question="Are they HistData's, in Eastern time, or of a broker's MetaTrader 4, in its own?",
         name_pattern=_NAME,

@@ -6,7 +6,7 @@ from typing import Final
 
 from quantkit.importers.formats.bybit import inverse as bybit_inverse
 from quantkit.importers.formats.bybit import linear as bybit_linear
-from quantkit.importers.formats.record import Format, Named
+from quantkit.importers.formats.record import OHLCV, Format, Named
 from quantkit.importers.formats.symbols import binance, binance_inverse, binance_linear, joined, of_venue, okx
 
 #: The end of a bar type: how long a bar is, and of which prices.
@@ -92,7 +92,7 @@ FORMATS: Final = (
         told_by=_told,
         headers=("open,high,low,close,volume,ts_event,ts_init",),
         container="arrow",
-        columns={**{name: name for name in ("open", "high", "low", "close", "volume")}, "time": "ts_event"},
+        columns=OHLCV | {"time": "ts_event"},
         instrument=nautilus,
         stamps_close=True,
         skips_quiet=True,

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from quantkit.importers.formats.record import Format, Named
+from quantkit.importers.formats.record import OHLCV, Format, Named
 from quantkit.importers.formats.symbols import pair_of
 
 
@@ -26,11 +26,7 @@ FORMATS: Final = (
         title="Polygon (Massive) aggregates",
         holds="candle",
         headers=("ticker,volume,open,close,high,low,window_start,transactions",),
-        columns={
-            **{name: name for name in ("open", "high", "low", "close", "volume")},
-            "time": "window_start",
-            "instrument": "ticker",
-        },
+        columns=OHLCV | {"time": "window_start", "instrument": "ticker"},
         instrument=polygon,
         skips_quiet=True,
     ),

@@ -15,6 +15,10 @@ from quantkit.events import EVENT_KINDS
 #: What a format may hold; `none` is recognised, named, counted and left out.
 HOLDINGS: Final = (*EVENT_KINDS, "none")
 
+#: The columns of candles that bear our names.
+OHLC: Final = {name: name for name in ("open", "high", "low", "close")}
+OHLCV: Final = OHLC | {"volume": "volume"}
+
 _NUMBER: Final = r"[-+]?(?:[0-9]{1,24}(?:\.[0-9]{0,24})?|\.[0-9]{1,24})(?:[eE][-+]?[0-9]{1,3})?"
 #: The types of columns in the shape of a file without a header line.
 _TYPES: Final[dict[str, Callable[[str], Any]]] = {
@@ -94,7 +98,8 @@ class Format(msgspec.Struct, frozen=True, kw_only=True):
             are taken as well.
         shapes: Of files without a header line: `name:type` of each column, separated by blanks.
         lines: Whether these are the first lines of a file that is no table.
-        columns: Field of ours to column of theirs: `time`, `received`, `day`, `price`, `qty`, `side`,
+        columns: Field of ours to column of theirs, or to several with `|` between them, of which the first counts that
+            is there: `time`, `received`, `day`, `price`, `qty`, `side`,
             `is_buyer_maker`, `trade_id`, `bid`, `bid_qty`, `ask`, `ask_qty`, `open`, `high`, `low`, `close`,
             `volume`, `confirm`, `rate`, `told`, `usd`, `flags`, `instrument`, `venue`.
         levels: Field of each level of a book (`bid`, `bid_qty`, `ask`, `ask_qty`) to its column, `{n}` for its number.

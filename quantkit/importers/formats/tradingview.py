@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from quantkit.importers.formats.record import Format, Named
+from quantkit.importers.formats.record import OHLCV, Format, Named
 from quantkit.importers.formats.symbols import joined
 
 _NAME: Final = (
@@ -32,7 +32,7 @@ FORMATS: Final = (
         title="TradingView candles",
         holds="candle",
         headers=("time,open,high,low,close",),
-        columns={name: name for name in ("time", "open", "high", "low", "close", "volume")},
+        columns=OHLCV | {"time": "time"},
         name_pattern=_NAME,
         needs_name=True,
         market=market,

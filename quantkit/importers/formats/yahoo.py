@@ -2,10 +2,9 @@
 
 from typing import Final
 
-from quantkit.importers.formats.record import Format, Named, Table
+from quantkit.importers.formats.record import OHLCV, Format, Named, Table
 
 _SCALED: Final = "yfinance scales prices by dividends and splits unless told otherwise, but not the volume"
-_CANDLE: Final = {name: name for name in ("open", "high", "low", "close", "volume")}
 
 
 def yahoo(symbol: str) -> Named:
@@ -54,7 +53,7 @@ FORMATS: Final = (
         title="Yahoo daily prices with adjusted closes",
         holds="candle",
         headers=("date,open,high,low,close,adj close,volume",),
-        columns={**_CANDLE, "time": "date", "adj_close": "adj close"},
+        columns={**OHLCV, "time": "date", "adj_close": "adj close"},
         name_pattern=r"^(?P<symbol>[A-Z0-9.^=-]{1,12})(?: \([0-9]+\))?\.csv$",
         instrument=yahoo,
         needs=("open", "close"),
@@ -65,7 +64,7 @@ FORMATS: Final = (
         title="yfinance prices of one ticker",
         holds="candle",
         headers=("price,close,high,low,open,volume", "price,adj close,close,high,low,open,volume"),
-        columns={**_CANDLE, "time": "price", "adj_close": "adj close"},
+        columns={**OHLCV, "time": "price", "adj_close": "adj close"},
         test=_is_of_yfinance,
         test_says="with Ticker and Date in the lines below",
         symbol_of=_ticker,
@@ -80,7 +79,7 @@ FORMATS: Final = (
         title="yfinance prices of several tickers side by side",
         holds="candle",
         headers=("price,*,*,*,*", "ticker,*,*,*,*"),
-        columns={**_CANDLE, "time": "time", "adj_close": "adj close"},
+        columns={**OHLCV, "time": "time", "adj_close": "adj close"},
         names_of=_wide,
         test=_is_wide,
         instrument=yahoo,
@@ -98,7 +97,7 @@ FORMATS: Final = (
             for time in ("date", "datetime")
             for prices in ("open,high,low,close", "close,high,low,open", "adj close,close,high,low,open")
         ),
-        columns={**_CANDLE, "time": "date*", "instrument": "ticker", "adj_close": "adj close"},
+        columns={**OHLCV, "time": "date*", "instrument": "ticker", "adj_close": "adj close"},
         instrument=yahoo,
         needs=("open", "close"),
         skips_quiet=True,

@@ -205,6 +205,19 @@ def test_databento_quotes_and_candles(files: dict[str, Path], tmp_path: Path) ->
     assert (candle.open_ns, candle.high, candle.low, candle.close) == (START_NS, 5901.0, 5899.0, 5900.5)
 
 
+def test_databento_without_symbols_has_numbers(files: dict[str, Path], tmp_path: Path) -> None:
+    """A file of two instruments is never taken for one, and an empty symbol names none."""
+    rows = [databento_row(n, side="BA"[n % 2]).removesuffix(",ESM5") for n in range(8)]
+    rows[3] = rows[3].replace(",4916,", ",77,")
+    path = plain(tmp_path / "t.csv", csv_of(DATABENTO, rows))
+    assert bring(tmp_path, path, quote="USD", only=["databento:4916"]).rows_written == {"databento:4916 trade": 7}
+    with pytest.raises(ConfigError, match=r"holds several instruments, 4916, 77 among them, and none is ES"):
+        import_files(None, [path], to=tmp_path / "two", instrument="ES", quote="USD")
+    blank = plain(tmp_path / "b.csv", csv_of(DATABENTO + ",symbol", [row + "," for row in rows]))
+    with pytest.raises(ConfigError, match=r"b\.csv names an instrument ''"):
+        import_files(None, [blank], to=tmp_path / "blank", quote="USD")
+
+
 def test_decimal_commas_and_thousands_are_shown_with_their_line(tmp_path: Path) -> None:
     """They are never mended."""
     rows = ['2025-06-02,"1,234.5",1240,1230,1235,1235,5', *(f"2025-06-0{n},1,2,1,2,2,5" for n in range(3, 7))]

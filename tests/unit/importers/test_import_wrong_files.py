@@ -28,6 +28,7 @@ NPZ = npz(hft_events(HFT_ROWS))
         (ROWS.decode().encode("utf-16"), "is text in UTF-16; save it as UTF-8"),
         (ROWS.decode().encode("utf-16-le"), "is text in UTF-16; save it as UTF-8"),
         (b'{"error": "rate limited"}', r'is JSON of no known kind, beginning with {"error": "rate limited"}'),
+        (b"\x91\x01\0\0(C)opyright 2003, MetaQuotes Software Corp.\0", "is MetaTrader's own history"),
         (b"<!DOCTYPE html><html>", "is a web page, not the data; download the data again"),
         (b'<?xml version="1.0"?><Error><Code>NoSuchKey</Code></Error>', "is a web page, not the data"),
         (b"Exceeded the daily hits limit", "is stooq's refusal"),
@@ -36,7 +37,7 @@ NPZ = npz(hft_events(HFT_ROWS))
         (NPZ[:-40], "is a damaged zip archive"),
         (b"\x93NUMPY\x01\x00", "is no array of numpy"),
     ],
-    ids=range(16),
+    ids=range(17),
 )
 def test_a_file_that_is_no_data_is_named(content: bytes, said: str, tmp_path: Path) -> None:
     """What it is and what to do, in one line; nothing is written."""
