@@ -186,7 +186,7 @@ def recognise(
         known = [each for each in known if each.name == wanted]
     if sample.has_header and not sample.rows and any(_form(each, sample) for each in known):
         return None
-    fits = [fit for each in known if (fit := _fit(each, sample))]
+    fits = [fit for each in known if (fit := _fit(each, sample, is_said=wanted is not None))]
     # A header that is known to its end goes before one that only begins like it.
     widest = max((fit.width for fit in fits), default=0)
     chosen = [fit for fit in fits if fit.width == widest]
@@ -215,9 +215,10 @@ def recognise(
     return _generic(file, sample)
 
 
-def _fit(record: Format, sample: TextSample) -> _Fit | None:
+def _fit(record: Format, sample: TextSample, *, is_said: bool) -> _Fit | None:
     form = _form(record, sample)
-    if form is None or (record.needs_name and not record.found_in_name(sample.file.leaf)):
+    is_unnamed = record.needs_name and not is_said and not record.found_in_name(sample.file.leaf)
+    if form is None or is_unnamed:
         return None
     by, table = form
     if table is not None and record.test is not None:
@@ -391,15 +392,15 @@ def _dump(file: ForeignFile, sample: TextSample) -> Recognised | None:
     return Recognised(file, DUMP, by, TableForm(sample.delimiter, names, sample.skipped))
 
 
-def of_schema(file: ForeignFile, formats: Iterable[Format]) -> Recognised:
+def of_schema(file: ForeignFile, formats: Iterable[Format], *, wanted: str | None = None) -> Recognised:
     """Return what a Parquet or Feather table is, by the names of its columns.
 
     Raises:
-        ConfigError: They do not tell.
+        ConfigError: They do not tell, or are not those of the format that the user names.
         ParseError: The file is damaged.
     """
     names, said = TableFile(file, bars.LAYOUT, None).schema()
-    found = _by_names(file, names, formats, "arrow")
+    found = _by_names(file, names, formats, "arrow", wanted)
     if found is None:
         return _generic(file, TextSample(file, (",".join(names) + "\n").encode()))
     record = found.format
@@ -409,27 +410,39 @@ def of_schema(file: ForeignFile, formats: Iterable[Format]) -> Recognised:
     return found._replace(symbol=symbol or found.symbol, interval=interval or found.interval)
 
 
-def of_array(file: ForeignFile, names: Sequence[str], formats: Iterable[Format]) -> Recognised:
+def of_array(
+    file: ForeignFile, names: Sequence[str], formats: Iterable[Format], *, wanted: str | None = None
+) -> Recognised:
     """Return what an array of numpy is, by the names of its fields.
 
     Raises:
-        ConfigError: It is none that is known.
+        ConfigError: It is none that is known, or not of the format that the user names.
     """
-    found = _by_names(file, names, formats, "array")
+    found = _by_names(file, names, formats, "array", wanted)
     if found is None:
         raise ConfigError(f"{file} is an array of {', '.join(names)[:200]}, which is of no known format")
     return found
 
 
-def _by_names(file: ForeignFile, names: Sequence[str], formats: Iterable[Format], container: str) -> Recognised | None:
+def _by_names(
+    file: ForeignFile, names: Sequence[str], formats: Iterable[Format], container: str, wanted: str | None
+) -> Recognised | None:
+    """Return what the names of columns show, None where no record has them.
+
+    Raises:
+        ConfigError: The format that the user names has not these columns.
+    """
     header = tuple(name.lower() for name in names)
     fits = [
         each
         for each in formats
         if each.container == container
         and each.header_length(header)
-        and (not each.needs_name or each.found_in_name(file.leaf))
+        and each.name == (wanted or each.name)
+        and (wanted is not None or not each.needs_name or each.found_in_name(file.leaf))
     ]
+    if not fits and wanted is not None:
+        raise ConfigError(f"{file} is not of {wanted}: its columns are {', '.join(names)[:200]}")
     if not fits:
         return None
     record = max(fits, key=lambda each: (each.needs_name, each.header_length(header)))

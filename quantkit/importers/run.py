@@ -172,12 +172,12 @@ def recognise_file(
         file = write(file, unpacker.new_path())
         head = head_of(file)
     if is_array(head):
-        return of_array(file, fields_of(file), formats.values())
+        return of_array(file, fields_of(file), formats.values(), wanted=wanted)
     what = foreign(head)
     if what is not None:
         raise ConfigError(f"{file} is {what[0]}; {what[1]}")
     if is_arrow_table(head):
-        return of_schema(file, formats.values())
+        return of_schema(file, formats.values(), wanted=wanted)
     sample = sample_of(file)
     return None if sample is None else recognise(file, sample, formats.values(), wanted=wanted)
 

@@ -219,3 +219,9 @@ def test_freqtrade_is_told_by_its_names(tmp_path: Path) -> None:
     assert stored(tmp_path / "data", "mark")[0].price == 104000.5
     assert stored(tmp_path / "data", "trade")[0] == Trade(spot, START_NS, START_NS, 104000.5, 0.25, Side.BUY, 900)
     assert stored(tmp_path / "data", "candle")[0].open_ns == START_NS
+    # The user's word stands for the name, and has to fit the columns.
+    other = plain(tmp_path / "x.feather", (tmp_path / "BTC_USDT_USDT-1h-funding_rate.feather").read_bytes())
+    report = import_files("freqtrade/funding", [other], to=tmp_path / "said", instrument="BTC-USDT-SWAP")
+    assert report.rows_written == {"BTC-USDT-SWAP funding": 20}
+    with pytest.raises(ConfigError, match=r"x\.feather is not of freqtrade/trades: its columns are date, open, high"):
+        import_files("freqtrade/trades", [other], to=tmp_path / "not")

@@ -173,6 +173,8 @@ def test_the_last_candle_of_tradingview_may_be_open(files: dict[str, Path], tmp_
     assert report.ignored == {"last candles, which may still have been forming": 1}
     other = plain(tmp_path / "chart.csv", files["tradingview/candles"].read_bytes())
     assert import_files(None, [other], to=tmp_path / "x", instrument="X-USDT").format == "candles"
+    said = import_files("tradingview/candles", [other], to=tmp_path / "said", instrument="X-USDT")
+    assert said.rows_written == {"X-USDT candle 1h": 19}
 
 
 @pytest.mark.parametrize("pretty", [False, True])
