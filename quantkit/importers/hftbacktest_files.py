@@ -1,7 +1,7 @@
 """hftbacktest's events as books and trades: those that were received, in that order."""
 
 from itertools import pairwise
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,6 +43,17 @@ def read_hftbacktest(each: Recognised, intake: Intake, namer: Namer, said: Said,
         progress(each.file.name, each.file.packed, each.file.packed)
 
 
+class _Event(NamedTuple):
+    """One row that was received."""
+
+    row: int
+    flags: int
+    exchange_ns: int
+    local_ns: int
+    price: float
+    qty: float
+
+
 class _Events:
     """The events of one file, put together: rows of a book with one receipt stamp are one update.
 
@@ -59,7 +70,7 @@ class _Events:
         self._book = BookFile(each, intake, instrument)
         #: Sizes by price, bids and asks, as a clearing of levels needs them.
         self._sides: tuple[dict[float, float], dict[float, float]] = ({}, {})
-        self._pending: list[tuple[int, NDArray[Any]]] = []
+        self._pending: list[_Event] = []
 
     def take(self, rows: NDArray[Any], numbers: NDArray[np.int64]) -> None:
         """Take rows in the order of their receipt.
@@ -74,31 +85,36 @@ class _Events:
             raise ConfigError(f"{self._file} holds single orders; quantkit has no event for single orders of others")
         group = np.isin(kinds, (_DEPTH, _CLEAR, _SNAPSHOT)) * 1
         is_new = (np.diff(rows["local_ts"]) != 0) | (np.diff(group) != 0)
+        columns = (rows[name].tolist() for name in ("ev", "exch_ts", "local_ts", "px", "qty"))
+        events = [_Event(*values) for values in zip(numbers.tolist(), *columns, strict=True)]
         for begin, end in pairwise([0, *(np.flatnonzero(is_new) + 1).tolist(), len(rows)]):
-            part, number = rows[begin:end], int(numbers[begin])
+            part = events[begin:end]
             if not group[begin]:
                 self.flush()
-                self._take_others(part, kinds[begin:end], number)
+                self._take_others(part)
                 continue
-            if self._pending and int(self._pending[0][1]["local_ts"][0]) != int(part["local_ts"][0]):
+            if self._pending and self._pending[0].local_ns != part[0].local_ns:
                 self.flush()
-            self._pending.append((number, part))
+            self._pending += part
 
-    def _take_others(self, rows: NDArray[Any], kinds: NDArray[np.int64], number: int) -> None:
+    def _take_others(self, events: list[_Event]) -> None:
         """Take trades, and count what is neither trade nor book."""
-        for place, (row, kind) in enumerate(zip(rows, kinds.tolist(), strict=True)):
+        for event in events:
+            kind = event.flags & _KIND
             if kind != _TRADE:
                 self._intake.tally.ignore(_IGNORED.get(kind, _IGNORED[0]))
-                continue
-            event, price, qty = int(row["ev"]), float(row["px"]), float(row["qty"])
-            if not (event & (_BUY | _SELL)):
+            elif not event.flags & (_BUY | _SELL):
                 self._intake.tally.ignore("trades whose taker's side is not known")
-            elif not (price > 0.0 and qty > 0.0):
-                self._intake.tally.skip(self._file, number + place, str(row), "price or size is not above zero")
+            elif not (event.price > 0.0 and event.qty > 0.0):
+                self._skip(event, "price or size is not above zero")
             else:
-                stamps = (int(row["exch_ts"]), int(row["local_ts"]))
+                stamps = (event.exchange_ns, event.local_ns)
                 self._intake.latency(*stamps)
-                self._intake.add(Trade(self._instrument, *stamps, price, qty, Side.BUY if event & _BUY else Side.SELL))
+                side = Side.BUY if event.flags & _BUY else Side.SELL
+                self._intake.add(Trade(self._instrument, *stamps, event.price, event.qty, side))
+
+    def _skip(self, event: _Event, why: str) -> None:
+        self._intake.tally.skip(self._file, event.row, ",".join(map(str, event[1:])), why)
 
     def flush(self) -> None:
         """Hand over the update that is complete."""
@@ -107,47 +123,45 @@ class _Events:
             return
         changes: tuple[dict[float, float], dict[float, float]] = ({}, {})
         is_whole = False
-        for number, rows in pending:
-            for place, row in enumerate(rows):
-                try:
-                    is_whole |= self._apply(row, changes)
-                except ParseError as error:
-                    self._intake.tally.skip(self._file, number + place, str(row), str(error))
-        first, number = pending[0][1][0], pending[0][0]
-        stamps = (int(first["exch_ts"]), int(first["local_ts"]))
+        for event in pending:
+            try:
+                is_whole |= self._apply(event, changes)
+            except ParseError as error:
+                self._skip(event, str(error))
+        first = pending[0]
+        stamps = (first.exchange_ns, first.local_ns)
         bids, asks = ((tuple(side), tuple(side.values())) for side in (self._sides if is_whole else changes))
         try:
             self._intake.latency(*stamps)
-            self._book.take(BookUpdate(self._instrument, *stamps, *bids, *asks, is_whole), number)
+            self._book.take(BookUpdate(self._instrument, *stamps, *bids, *asks, is_whole), first.row)
         except ParseError as error:
-            self._intake.tally.skip(self._file, number, str(first), str(error))
+            self._skip(first, str(error))
 
-    def _apply(self, row: Any, changes: tuple[dict[float, float], dict[float, float]]) -> bool:
+    def _apply(self, event: _Event, changes: tuple[dict[float, float], dict[float, float]]) -> bool:
         """Apply a row to the levels and note what it changes; return whether it is of a snapshot.
 
         Raises:
             ParseError: It is no level.
         """
-        event, price, qty = int(row["ev"]), float(row["px"]), float(row["qty"])
-        kind = event & _KIND
+        flags, price, qty = event.flags, event.price, event.qty
         bids, asks = self._sides
-        if kind == _CLEAR:
+        if flags & _KIND == _CLEAR:
             # From the best level to the price; both sides without one.
-            cleared = [each for each in bids if not event & _BUY or each >= price] if not event & _SELL else []
+            cleared = [each for each in bids if not flags & _BUY or each >= price] if not flags & _SELL else []
             for each in cleared:
                 del bids[each]
                 changes[0][each] = 0.0
-            cleared = [each for each in asks if not event & _SELL or each <= price] if not event & _BUY else []
+            cleared = [each for each in asks if not flags & _SELL or each <= price] if not flags & _BUY else []
             for each in cleared:
                 del asks[each]
                 changes[1][each] = 0.0
             return False
-        if not (price > 0.0 and qty >= 0.0 and event & (_BUY | _SELL)):
+        if not (price > 0.0 and qty >= 0.0 and flags & (_BUY | _SELL)):
             raise ParseError("a level has no side, no price above zero, or a size below zero")
-        place = 0 if event & _BUY else 1
+        place = 0 if flags & _BUY else 1
         changes[place][price] = qty
         if qty == 0.0:
             self._sides[place].pop(price, None)
         else:
             self._sides[place][price] = qty
-        return kind == _SNAPSHOT
+        return flags & _KIND == _SNAPSHOT
