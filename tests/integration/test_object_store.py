@@ -1,6 +1,7 @@
 """A data folder in an object store, moto's server: equal results, few requests, no half object whatever happens."""
 
 import gc
+import json
 import os
 import re
 import signal
@@ -10,21 +11,28 @@ import sys
 import time
 import traceback
 import urllib.request
+from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from test_record_crash import Life, check
 
 import quantkit as qk
 from quantkit.cli import main
-from quantkit.clock import NS_PER_DAY, time_ns_of
+from quantkit.clock import NS_PER_DAY, time_ns_of, wall_ns
 from quantkit.errors import DataError
 from quantkit.instruments import Instrument
 from quantkit.research.catalog import Catalog
 from quantkit.rows.columns import Block, Stream
+from quantkit.sandbox.generated import GeneratedMarket
+from quantkit.sandbox.server import SandboxServer
+from quantkit.storage.catalog import Catalog as StoredCatalog
 from quantkit.storage.reader import read_blocks
 from quantkit.storage.root import Root
 from quantkit.storage.writer import Writer
@@ -413,3 +421,72 @@ def test_an_import_shows_no_secret(store: Store, tmp_path: Path) -> None:
     far, near = Catalog(store.url("imported")), Catalog(tmp_path / "imported")
     assert [entry.sha256 for entry in far.entries] == [entry.sha256 for entry in near.entries]
     assert far.candles("A-B", interval="1m").pandas().equals(near.candles("A-B", interval="1m").pandas())
+
+
+class Recording:
+    """A collector into the store, with its tape on this machine.
+
+    Args:
+        url: Of the store's folder.
+        tape: Its own folder.
+        sandbox: The exchange's address.
+    """
+
+    def __init__(self, url: str, tape: Path, sandbox: str) -> None:
+        words = ["record", "BTC-USDT", "--channels", "trades,books", "--to", url, "--url", sandbox]
+        words += ["--tape", str(tape), "--roll", "2s", "--json", "--beat", "20ms"]
+        self._process = subprocess.Popen([sys.executable, "-m", "quantkit", *words], stdout=subprocess.PIPE, text=True)
+        self._last: dict[str, Any] = {}
+
+    def wait(self, event: str) -> None:
+        """Wait for something that it says."""
+        while self._said()["event"] != event:
+            pass
+
+    def end(self, number: int) -> Life:
+        """End it by a signal, and return how far it has come."""
+        with self._process:
+            self._process.send_signal(number)
+            with suppress(json.JSONDecodeError, EOFError):  # the kill may cut the last line off
+                while True:
+                    self._said()
+        status = self._process.returncode
+        assert status == (0 if number == signal.SIGTERM else -number)
+        return Life(wall_ns(), self._last.get("rows", 0), self._last.get("last_ns", 0))
+
+    def _said(self) -> dict[str, Any]:
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        if not line:
+            raise EOFError
+        said: dict[str, Any] = json.loads(line)
+        if said["event"] == "beat":
+            self._last = said
+        return said
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
+def test_a_recording_into_the_store_survives_kills_and_uploads_each_file_once(store: Store, tmp_path: Path) -> None:
+    """Its tape is on this machine: what was counted is in the store once, and the rest is named."""
+    url, tape = store.url("recorded"), tmp_path / "tape"
+    since = len(store.log.read_text())
+    lives = []
+    rng = Random(6)
+    with SandboxServer(market=GeneratedMarket(7, 4, orders_per_s=120.0)) as sandbox:
+        for number in (signal.SIGKILL, signal.SIGKILL, signal.SIGTERM):
+            recording = Recording(url, tape, sandbox.ws_url)
+            recording.wait("sealed")
+            for _ in range(rng.randrange(60)):
+                recording.wait("beat")
+            lives.append(recording.end(number))
+    check(url, lives)
+    entries = StoredCatalog(url).entries
+    puts = Counter(
+        urllib.request.unquote(path).partition("?")[0].removeprefix("bucket/recorded/")
+        for method, path in store.requests(since)
+        if method == "PUT"
+    )
+    # A kill within an upload leaves nothing that is listed; the recovery uploads it again.
+    assert all(puts[entry.path] >= 1 for entry in entries)
+    assert sum(puts[entry.path] - 1 for entry in entries) <= 2
+    assert len([file for file in tape.rglob("*") if file.is_file() and file.suffix == ".parquet"]) == 0

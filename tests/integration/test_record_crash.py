@@ -124,7 +124,7 @@ def nursery() -> Iterator[Nursery]:
         assert process.wait(timeout=60) == 0
 
 
-def rows_by_stream(folder: Path) -> dict[Stream, list[MarketEvent]]:
+def rows_by_stream(folder: Path | str) -> dict[Stream, list[MarketEvent]]:
     """Return every row, of files that match their digest."""
     catalog = Catalog(folder)
     found: dict[Stream, list[MarketEvent]] = defaultdict(list)
@@ -167,7 +167,7 @@ def recovered_twice(folder: Path) -> None:
         before = (folder / "manifest.jsonl").read_bytes()
 
 
-def check(folder: Path, lives: list[Life]) -> None:
+def check(folder: Path | str, lives: list[Life]) -> None:
     """Hold the folder against what the collectors said."""
     catalog = Catalog(folder)
     for entry in catalog.entries:
