@@ -117,6 +117,16 @@ def test_a_feed_that_is_lost_while_it_subscribes_says_why() -> None:
             feed.subscribe([Subscription(stream, start_ns, OPEN_END_NS) for stream in wishes])
 
 
+def test_a_stream_that_the_exchange_ends_ends_the_feed() -> None:
+    """A strategy counts on all of its streams; a collector goes on with the others."""
+    with SandboxServer() as sandbox, LiveFeed(OkxSource(OkxConfig(url=sandbox.url))) as feed:
+        wishes = [Stream("trade", SWAP), Stream("book", SWAP)]
+        feed.subscribe([Subscription(stream, feed.now_ns(), OPEN_END_NS) for stream in wishes])
+        sandbox.inject(faults.Refuse(channel="books", instrument=SWAP), faults.Drop(path="public"))
+        assert sum(len(batch) for batch in feed.batches()) > 0
+        assert "60018" in str(feed.failure)
+
+
 def test_without_a_moment_taken_a_run_has_no_end_and_is_refused() -> None:
     """Such a run would last until the end of the clock, timers and all."""
     with SandboxServer() as sandbox, LiveFeed(OkxSource(OkxConfig(url=sandbox.url))) as feed:
