@@ -88,21 +88,28 @@ def test_short_spans_of_bars_and_months_that_are_not_out_come_by_request(tmp_pat
     assert not [path for _, path, _ in venues[0].asked if "market-data" in path]
 
 
-class Unconfirmed(GeneratedMarket):
-    """Its files say of every bar that it is still open."""
+class Unfit(GeneratedMarket):
+    """Its files say of every bar that it is still open, and hold no trade."""
+
+    def older_trades(self, instrument: str, trade_id: int | None, at_ms: int | None, count: int) -> list[JsonRow]:
+        return super().older_trades(instrument, trade_id, at_ms, count) if count < 10_000 else []
 
     def candles(self, topic: Topic, until_ms: int, count: int, now_ms: int) -> list[list[str]]:
         rows = super().candles(topic, until_ms, count, now_ms)
         return rows if count < 10_000 else [[*row[:-1], "0"] for row in rows]
 
 
-def test_bars_that_a_file_lacks_come_by_request(tmp_path: Path) -> None:
+def test_what_a_file_lacks_comes_by_request(tmp_path: Path) -> None:
     """Only what neither has is a hole."""
     span = (time_ns_of("2026-06-25"), time_ns_of("2026-06-30"))
-    market = Unconfirmed(3, 6, orders_per_s=0, tick_ms=60_000)
+    market = Unfit(3, 6, orders_per_s=0, tick_ms=60_000)
     report = fetched(tmp_path, [SWAP], "candles-1m", *span, files=True, market=lambda: market)
     assert (report.rows, report.files, report.streams[0].holes) == (5 * 1440, 1, [])
-    assert report.counters == {"files of candles without all of their bars, which came by request": 1}
+    assert report.counters == {"files of candles-1m without all rows, which were asked for by request": 1}
+    span = (EPOCH_NS - 6 * NS_PER_DAY, EPOCH_NS - 6 * NS_PER_DAY + HOUR_NS)
+    market = Unfit(3, 6, orders_per_s=0, tick_ms=60_000)
+    report = fetched(tmp_path, [SWAP], "trades", *span, files=True, market=lambda: market)
+    assert (report.rows, report.files, report.streams[0].holes) == (900, 1, [])
 
 
 @pytest.mark.parametrize("ago", [45, 75])
