@@ -40,7 +40,8 @@ class StreamRow(msgspec.Struct, frozen=True):
     size_bytes: int
     files: int
     has_holes: bool
-    #: Whether rows were recorded live, `live`, or come from elsewhere, `imported`; `live, imported` of both.
+    #: Whether rows were recorded live, `live`, asked for of an exchange, `downloaded`, or come from elsewhere,
+    #: `imported`; `live, imported` where some were recorded and others not.
     origin: str = "imported"
     #: Of the last check: `clean`, `faulty`, `cannot be verified`; `not checked` if never, or if files changed since.
     verdict: str = NOT_CHECKED
@@ -79,9 +80,9 @@ def stream_rows(catalog: Catalog) -> list[StreamRow]:
 
 
 def _origin(catalog: Catalog, stream: Stream, held: Coverage) -> str:
-    """Return whether a stream was recorded live: then it was watched over a span."""
+    """Return where a stream comes from: what was recorded live was watched over a span."""
     if held.live_ns is None:
-        return "imported"
+        return "downloaded" if any(each.stream == stream for each in catalog.asked) else "imported"
     spans = [span for span in catalog.watched if span.stream == stream]
     inside = all(
         any(span.from_ns <= entry.last_ns and entry.first_ns <= span.to_ns for span in spans)

@@ -11,6 +11,7 @@ from click.testing import CliRunner
 import quantkit as qk
 from quantkit.cli import main
 from quantkit.clock import NS_PER_DAY, iso_of, wall_ns
+from quantkit.report.tables import stream_rows
 from quantkit.sandbox import faults
 from quantkit.sandbox.generated import GeneratedMarket
 from quantkit.sandbox.server import SandboxServer
@@ -65,6 +66,7 @@ def test_what_failed_is_named_beside_what_came_and_the_exit_code_says_so(
     (failed,) = [line for line in told if line.startswith("failed ")]
     assert failed.startswith("failed OKX public/instruments NO-SUCH: ")
     assert [line.split()[-1] for line in told if line.startswith("BTC-USDT candles-1h")] == ["24"]
+    assert [row.origin for row in stream_rows(qk.Catalog(tmp_path / "data"))] == ["downloaded"]
     assert [line for line in told if line.endswith("on no file is out yet; --update brings it later")]
     again = run(*asked, "--data", str(tmp_path / "data"), "--json")
     assert (again.exit_code, len(json.loads(again.output)["failures"])) == (1, 1)
