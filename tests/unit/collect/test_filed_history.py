@@ -112,6 +112,14 @@ def test_what_a_file_lacks_comes_by_request(tmp_path: Path) -> None:
     assert (report.rows, report.files, report.streams[0].holes) == (900, 1, [])
 
 
+@pytest.mark.parametrize("ago", [6, 7, 8])
+def test_the_edges_of_files_lose_and_double_no_trade(tmp_path: Path, ago: int) -> None:
+    """The three kinds of edges: early, early with the first trades in both files, late."""
+    edge_ns = EPOCH_NS - ago * NS_PER_DAY + 16 * HOUR_NS
+    filed, _, _ = both_ways(tmp_path, [SPOT], "trades", (edge_ns - NS_PER_MIN, edge_ns + NS_PER_MIN))
+    assert (filed.rows, filed.files, filed.counters) == (30, 2, {})
+
+
 @pytest.mark.parametrize("ago", [45, 75])
 def test_older_files_of_trades_bring_the_same(tmp_path: Path, ago: int) -> None:
     """Without a column of sources, and with Chinese names, another order of columns and no instrument."""
