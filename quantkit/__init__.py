@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from quantkit.orderbook import Book
     from quantkit.orders import Fill, Order, OrderState, OrderType, TimeInForce
     from quantkit.portfolio import Portfolio, Position
+    from quantkit.proving.check import check
     from quantkit.report.result import Result
     from quantkit.research.catalog import Catalog
     from quantkit.strategy import Strategy
@@ -68,6 +69,7 @@ _HOMES = {
     "TimeInForce": "quantkit.orders",
     "Trade": "quantkit.events",
     "backtest": "quantkit.api",
+    "check": "quantkit.proving.check",
     "download": "quantkit.collect.download",
     "load_strategy": "quantkit.loading",
     "paper": "quantkit.api",
@@ -107,6 +109,7 @@ __all__ = [
     "TimeInForce",
     "Trade",
     "backtest",
+    "check",
     "download",
     "load_strategy",
     "paper",

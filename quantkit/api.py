@@ -124,7 +124,7 @@ def backtest(
         refuse_taken(Path(save))
     built = build_strategy(strategy, params)
     given = list(instruments)
-    feed = _feed(data, given, interval, block_rows, strict=strict)
+    feed = feed_of(data, given, interval, block_rows, strict=strict)
     stored = feed if isinstance(feed, StoredRows) else None
     if stored is not None:
         stored.forget_reads()
@@ -332,7 +332,7 @@ def _check_moment(option: str, moment: Moment | None, data: Any) -> None:
         )
 
 
-def _feed(
+def feed_of(
     data: Any,
     instruments: list[Instrument],
     interval: str | Mapping[str, str] | None,

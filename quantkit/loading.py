@@ -254,6 +254,22 @@ def source_of(strategy: Strategy) -> tuple[str, str | None]:
     return name, None if source is None else source.digest
 
 
+def source_of_strategy_class(kind: type[Strategy]) -> str:
+    """Return text by which another process can load a class: its file, or its module, and its name.
+
+    Raises:
+        ConfigError: It stands in no file, or within a function.
+    """
+    source = source_of_class(kind)
+    if source is None or not kind.__qualname__.isidentifier():
+        raise ConfigError(
+            f"{kind.__qualname__} is no class at the top of a file, and no other process can load it; save it in one"
+        )
+    is_deep = "." in kind.__module__ and not kind.__module__.startswith(_PREFIX)
+    where = kind.__module__ if is_deep else str(source.file.resolve())
+    return f"{where}:{kind.__name__}"
+
+
 def sender_of(strategy: str, digest: str | None, parameters: Mapping[str, Any]) -> str:
     """Return the mark of a strategy with its parameters in the rows of a run.
 

@@ -2,6 +2,7 @@
 
 from quantkit.cli import (
     backtest,
+    check,
     data,
     download,
     exporting,
@@ -24,6 +25,7 @@ __all__ = ["exporting", "main"]
 for _command in (
     new.new,
     backtest.backtest,
+    check.check,
     live.live,
     runs.runs,
     serve.serve,

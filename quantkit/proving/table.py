@@ -1,0 +1,57 @@
+"""The verdict on a strategy in the terminal."""
+
+import io
+from typing import TYPE_CHECKING, Final
+
+from quantkit.proving.verdict import FAIL, PASS, UNTOLD, WARN, StrategyCheck
+from quantkit.report.console import console_of
+from quantkit.report.text import MISSING, escaped, money
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+_STYLES: Final = {PASS: "green", WARN: "yellow", FAIL: "bold red", UNTOLD: "blue"}
+
+
+def render(checked: StrategyCheck, console: "Console") -> None:
+    """Print what was asked, what was found, and how the result changes with its assumptions."""
+    span = f" over {checked.start} to {checked.end}" if checked.start else ""
+    console.print(f"[bold]{escaped(checked.strategy)}[/bold]{escaped(span)}, {checked.runs} runs")
+    table = _table()
+    for name in ("check", "verdict"):
+        table.add_column(name, no_wrap=name == "verdict")
+    table.add_column("evidence", overflow="fold")
+    for row in checked.rows:
+        name = f"{row.check}: {row.kind}" if row.kind and row.kind != row.check else row.check
+        table.add_row(escaped(name), f"[{_STYLES[row.verdict]}]{row.verdict}[/]", escaped(row.evidence))
+    console.print(table)
+    if checked.variants:
+        console.print(_variants(checked))
+    console.print(f"[{_STYLES[checked.verdict]}]{checked.verdict}[/]")
+
+
+def _variants(checked: StrategyCheck) -> "Table":
+    table = _table()
+    table.add_column("assumptions")
+    for name in (f"PnL {checked.currency}", "fills", "Sharpe"):
+        table.add_column(escaped(name), justify="right", no_wrap=True)
+    for each in checked.variants:
+        pnl = MISSING if each.pnl is None else money(each.pnl)
+        sharpe = MISSING if each.sharpe is None else f"{each.sharpe:.2f}"
+        table.add_row(escaped(each.name), pnl, MISSING if each.pnl is None else f"{each.fills:,}", sharpe)
+    return table
+
+
+def _table() -> "Table":
+    from rich import box
+    from rich.table import Table
+
+    return Table(box=box.SIMPLE_HEAD, pad_edge=False)
+
+
+def as_text(checked: StrategyCheck) -> str:
+    """Return the verdict as plain text."""
+    text = io.StringIO()
+    render(checked, console_of(file=text))
+    return text.getvalue()

@@ -1,0 +1,78 @@
+"""`quantkit check` as a user meets it: its table, its exit code, and wrong calls."""
+
+from pathlib import Path
+
+import msgspec
+import pytest
+from click.testing import CliRunner, Result
+from planted_cheats import Honest
+
+import quantkit as qk
+from quantkit.cli import main
+from quantkit.proving.verdict import QUESTIONS
+
+ROOT = Path(__file__).parents[2]
+
+
+def run(*words: str) -> Result:
+    """Run the command on the sample data."""
+    return CliRunner().invoke(main, ["check", *words, "--data", str(ROOT / "data")])
+
+
+def strategy(name: str) -> str:
+    """Return an example's file."""
+    return str(ROOT / "strategies" / f"{name}.py")
+
+
+def test_an_example_is_asked_everything_and_accused_of_nothing() -> None:
+    """Every question has an answer with evidence, and none is a fault; the run as it is comes first."""
+    done = run(strategy("ma_cross"), "--to", "2025-05-09", "--json")
+    assert done.exit_code == 0, done.output
+    said = msgspec.json.decode(done.stdout)
+    assert [row["check"] for row in said["rows"]] == list(QUESTIONS)
+    assert {row["verdict"] for row in said["rows"]} <= {"PASS", "WARN", "CANNOT TELL"}
+    assert all(row["evidence"] for row in said["rows"])
+    told = {row["check"]: row["verdict"] for row in said["rows"]}
+    for question in ("look-ahead", "own reading", "determinism", "state between runs", "share of volume"):
+        assert told[question] == "PASS"
+    assert [each["name"] for each in said["variants"]] == ["candle matching, latency 0 ms", "fees x0.5", "fees x2"]
+    pnls = [each["pnl"] for each in said["variants"]]
+    assert pnls[1] > pnls[0] > pnls[2]
+    assert said["runs"] == 15
+
+
+def test_what_cannot_be_run_is_one_line() -> None:
+    """No traceback of a process that nobody knows of."""
+    done = run("no_such_strategy")
+    assert done.exit_code == 2
+    assert done.stderr.startswith("quantkit: error: strategy 'no_such_strategy'")
+    assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "why"),
+    [
+        ({"only": ["luck"]}, "a check asks nothing called 'luck'; it asks look-ahead"),
+        ({"latency": 3}, "check has no option 'latency'; it takes those of backtest"),
+        ({"workers": 0}, "workers is 0; give 1 or more"),
+        ({"data": 5}, "data is a int; a check takes a folder"),
+    ],
+)
+def test_wrong_calls_are_refused_before_anything_runs(options: dict[str, object], why: str) -> None:
+    """Each in one line."""
+    with pytest.raises(qk.ConfigError, match=why):
+        qk.check(Honest, **options)  # type: ignore[arg-type]
+
+
+def test_a_class_that_no_other_process_can_load_is_refused() -> None:
+    """One made in a function, as in a notebook."""
+
+    class Local(Honest):
+        """Here and nowhere else."""
+
+    with pytest.raises(qk.ConfigError, match="Local is no class at the top of a file"):
+        qk.check(Local)
+    with pytest.raises(qk.ConfigError, match="is no Strategy"):
+        qk.check(int)  # type: ignore[arg-type]
+    with pytest.raises(qk.ConfigError, match="this one is built already"):
+        qk.check(Honest(), params={"instrument": "X"})
