@@ -15,8 +15,8 @@ from quantkit.fees import Fees
 from quantkit.loading import source_of_strategy_class
 from quantkit.proving import judge
 from quantkit.proving.altered import Alteration, Future
-from quantkit.proving.compare import Difference, first_difference
-from quantkit.proving.jobs import TIMED_OUT, Job, Report, RunRecord, RunSpec, middle_ns
+from quantkit.proving.compare import FirstDifference, first_difference
+from quantkit.proving.jobs import TIMED_OUT, ChildReport, Job, RunRecord, RunSpec, middle_ns
 from quantkit.proving.pool import ChildPool
 from quantkit.proving.verdict import (
     COLUMNS,
@@ -146,7 +146,7 @@ class _Checking:
         self._workers = workers
         self._allowed = allowed
         self._only = only
-        self._reports: list[Report] = []
+        self._reports: list[ChildReport] = []
 
     def run(self) -> StrategyCheck:
         """Do the runs and return the verdict."""
@@ -195,12 +195,12 @@ class _Checking:
 
     # Runs -------------------------------------------------------------------------------------------------------
 
-    def _do(self, jobs: Sequence[tuple[World, list[RunSpec]]]) -> list[Report]:
+    def _do(self, jobs: Sequence[tuple[World, list[RunSpec]]]) -> list[ChildReport]:
         reports = self._pool.run([msgspec.structs.replace(self._job, world=world, runs=runs) for world, runs in jobs])
         self._reports += reports
         return reports
 
-    def _causes(self, base: RunRecord, others: Sequence[RunRecord]) -> tuple[dict[str, Difference], bool]:
+    def _causes(self, base: RunRecord, others: Sequence[RunRecord]) -> tuple[dict[str, FirstDifference], bool]:
         """Change one thing at a time, and return what changes the run, and whether equal runs differ."""
         other = OTHERS[next(i for i, other in enumerate(others) if first_difference(base, other) is not None)]
         unused = {
@@ -321,7 +321,7 @@ class _Checking:
         )
 
 
-def _refuse_no_run(home: Report) -> None:
+def _refuse_no_run(home: ChildReport) -> None:
     """Raise what kept the first run from being done.
 
     Raises:
@@ -340,7 +340,7 @@ def _cut_run(base: RunRecord, future: Future, number: int) -> RunSpec:
     return RunSpec(f"{future.alteration} {number}", options={"match_on": base.matching, **end}, future=future)
 
 
-def _differing(base: RunRecord, kinds: Sequence[str], reports: Sequence[Report]) -> dict[str, Difference]:
+def _differing(base: RunRecord, kinds: Sequence[str], reports: Sequence[ChildReport]) -> dict[str, FirstDifference]:
     """Return where runs with one thing changed part from the first one, by what was changed."""
     return {
         kind: difference

@@ -18,7 +18,7 @@ from quantkit.loading import build_strategy, load_strategy
 from quantkit.proving.altered import AlteredRows
 from quantkit.proving.columns import further_columns
 from quantkit.proving.frames import UserFrames
-from quantkit.proving.jobs import Job, Report, RunRecord, RunSpec, middle_ns
+from quantkit.proving.jobs import ChildReport, Job, RunRecord, RunSpec, middle_ns
 from quantkit.proving.leaks import changed, forget_garbage, kept_state
 from quantkit.proving.trace import Trace
 from quantkit.proving.volume import volume_share
@@ -46,7 +46,7 @@ class Child:
         self._modules: list[types.ModuleType] = []
         self._span: tuple[int, int] | None = None  # of the first run
 
-    def run(self) -> Report:
+    def run(self) -> ChildReport:
         """Load the strategy and do the runs."""
         try:
             kind = self._load()
@@ -58,8 +58,8 @@ class Child:
             records.append(self._run(kind, spec))
         return self._report(records)
 
-    def _report(self, records: list[RunRecord], *, failed: str = "", is_wrong_call: bool = False) -> Report:
-        return Report(
+    def _report(self, records: list[RunRecord], *, failed: str = "", is_wrong_call: bool = False) -> ChildReport:
+        return ChildReport(
             runs=records,
             reached=list(self._witness.seen.values()),
             clock_readings=self._surroundings.clock_readings,

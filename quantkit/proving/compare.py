@@ -9,7 +9,7 @@ from quantkit.proving.jobs import RunRecord
 from quantkit.proving.trace import Decided
 
 
-class Difference(msgspec.Struct, frozen=True):
+class FirstDifference(msgspec.Struct, frozen=True):
     """Where two runs part.
 
     Attributes:
@@ -25,7 +25,7 @@ class Difference(msgspec.Struct, frozen=True):
         return f"{self.place}: {self.here or 'nothing'}, and there {self.there or 'nothing'}"
 
 
-def first_difference(here: RunRecord, there: RunRecord, until_ns: int | None = None) -> Difference | None:
+def first_difference(here: RunRecord, there: RunRecord, until_ns: int | None = None) -> FirstDifference | None:
     """Return where two runs part, None where they do not.
 
     Args:
@@ -37,7 +37,7 @@ def first_difference(here: RunRecord, there: RunRecord, until_ns: int | None = N
         if (one.at_ns, one.words) != (other.at_ns, other.words):
             # The later of two moments is not there yet in the other run.
             first = one if one.at_ns <= other.at_ns else other
-            return Difference(
+            return FirstDifference(
                 str(first),
                 one.words if one.at_ns <= other.at_ns else "",
                 other.words if other.at_ns <= one.at_ns else "",
@@ -45,9 +45,13 @@ def first_difference(here: RunRecord, there: RunRecord, until_ns: int | None = N
     if len(ours) != len(theirs):
         longer = ours if len(ours) > len(theirs) else theirs
         extra = longer[min(len(ours), len(theirs))]
-        return Difference(str(extra), extra.words if longer is ours else "", extra.words if longer is theirs else "")
+        return FirstDifference(
+            str(extra), extra.words if longer is ours else "", extra.words if longer is theirs else ""
+        )
     if until_ns is None and here.hash != there.hash:
-        return Difference(f"{iso_of(here.end_ns)} at the end", f"result {here.hash[:8]}", f"result {there.hash[:8]}")
+        return FirstDifference(
+            f"{iso_of(here.end_ns)} at the end", f"result {here.hash[:8]}", f"result {there.hash[:8]}"
+        )
     return None
 
 

@@ -111,7 +111,7 @@ class RunRecord(msgspec.Struct, frozen=True):
     kinds: list[str] = []
 
 
-class Report(msgspec.Struct, frozen=True):
+class ChildReport(msgspec.Struct, frozen=True):
     """What a child says.
 
     Attributes:

@@ -8,7 +8,7 @@ from typing import Final
 
 from quantkit.clock import iso_of
 from quantkit.proving.altered import Future
-from quantkit.proving.compare import Difference, first_difference
+from quantkit.proving.compare import FirstDifference, first_difference
 from quantkit.proving.jobs import RunRecord
 from quantkit.proving.verdict import (
     COLUMNS,
@@ -26,8 +26,8 @@ from quantkit.proving.verdict import (
     VOLUME,
     WARN,
     CheckRow,
+    CheckVerdict,
     Variant,
-    Verdict,
 )
 from quantkit.proving.volume import LIMIT
 from quantkit.proving.witness import Reach
@@ -110,7 +110,7 @@ def further_columns(base: RunRecord, late: Mapping[str, RunRecord]) -> list[Chec
                 f"a row later {known.late_relation:+.2f}"
             )
         after = "" if record is None or record.error else f"; a row late, PnL {_pnl(base)} becomes {_pnl(record)}"
-        verdict: Verdict = FAIL if is_used else WARN
+        verdict: CheckVerdict = FAIL if is_used else WARN
         said = "" if is_used else "; it is not used"
         rows.append(CheckRow(COLUMNS, verdict, f"{known.column!r} knew more: {why}{after}{said}", "column knows more"))
     if rows:
@@ -144,7 +144,7 @@ def reach(seen: Sequence[Reach], allowed: Collection[str], *, between_runs: bool
 
 
 def determinism(
-    base: RunRecord, others: Sequence[RunRecord], found: Mapping[str, Difference], places: Mapping[str, str]
+    base: RunRecord, others: Sequence[RunRecord], found: Mapping[str, FirstDifference], places: Mapping[str, str]
 ) -> list[CheckRow]:
     """Judge runs in other surroundings.
 

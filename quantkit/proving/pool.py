@@ -16,7 +16,7 @@ from typing import Any, Final, Self
 import msgspec
 
 from quantkit.errors import DataError
-from quantkit.proving.jobs import TIMED_OUT, Job, Report
+from quantkit.proving.jobs import TIMED_OUT, ChildReport, Job
 
 #: Of what a child printed before it died.
 _LAST_LINES: Final = 400
@@ -57,7 +57,7 @@ class ChildPool:
         for process in running:
             _end(process)
 
-    def run(self, jobs: Sequence[Job]) -> list[Report]:
+    def run(self, jobs: Sequence[Job]) -> list[ChildReport]:
         """Do jobs and return their reports in the same order.
 
         Raises:
@@ -75,7 +75,7 @@ class ChildPool:
                     future.cancel()
                 raise
 
-    def _do(self, job: Job) -> Report:
+    def _do(self, job: Job) -> ChildReport:
         with self._lock:
             self._count += 1
             number = self._count
@@ -90,7 +90,7 @@ class ChildPool:
                 process.wait(self._timeout_s * len(job.runs))
             except subprocess.TimeoutExpired:
                 _end(process)
-                return Report(failed=TIMED_OUT)
+                return ChildReport(failed=TIMED_OUT)
             finally:
                 with self._lock:
                     self._running.discard(process)
@@ -98,7 +98,7 @@ class ChildPool:
         if process.returncode or not report_file.exists():
             said = words_file.read_text(errors="replace").strip()[-_LAST_LINES:]
             raise DataError(f"a process of the check ended with {process.returncode}: {said or 'it said nothing'}")
-        report = msgspec.msgpack.decode(report_file.read_bytes(), type=Report)
+        report = msgspec.msgpack.decode(report_file.read_bytes(), type=ChildReport)
         if self._progress is not None:
             self._progress(len(job.runs), job.runs[-1].name)
         return report

@@ -1,10 +1,8 @@
 """The verdict on a strategy in the terminal."""
 
-import io
 from typing import TYPE_CHECKING, Final
 
 from quantkit.proving.verdict import FAIL, PASS, UNTOLD, WARN, StrategyCheck
-from quantkit.report.console import console_of
 from quantkit.report.text import MISSING, escaped, money
 
 if TYPE_CHECKING:
@@ -48,10 +46,3 @@ def _table() -> "Table":
     from rich.table import Table
 
     return Table(box=box.SIMPLE_HEAD, pad_edge=False)
-
-
-def as_text(checked: StrategyCheck) -> str:
-    """Return the verdict as plain text."""
-    text = io.StringIO()
-    render(checked, console_of(file=text))
-    return text.getvalue()

@@ -4,7 +4,7 @@ from typing import Final, Literal, TypeAlias
 
 import msgspec
 
-Verdict: TypeAlias = Literal["PASS", "WARN", "FAIL", "CANNOT TELL"]
+CheckVerdict: TypeAlias = Literal["PASS", "WARN", "FAIL", "CANNOT TELL"]
 PASS: Final = "PASS"
 WARN: Final = "WARN"
 FAIL: Final = "FAIL"
@@ -46,7 +46,7 @@ class CheckRow(msgspec.Struct, frozen=True):
     """
 
     check: str
-    verdict: Verdict
+    verdict: CheckVerdict
     evidence: str
     kind: str = ""
 
@@ -93,7 +93,7 @@ class StrategyCheck(msgspec.Struct, frozen=True):
     runs: int
 
     @property
-    def verdict(self) -> Verdict:
+    def verdict(self) -> CheckVerdict:
         """`FAIL` with a row that failed, else `WARN` with one that warns, else `PASS`."""
         found = {row.verdict for row in self.rows}
         return FAIL if FAIL in found else WARN if WARN in found else PASS
@@ -109,6 +109,6 @@ class StrategyCheck(msgspec.Struct, frozen=True):
         return [row for row in self.rows if row.verdict == FAIL]
 
     def __str__(self) -> str:
-        from quantkit.proving.table import as_text
-
-        return as_text(self)
+        width = max(len(row.check) for row in self.rows) if self.rows else 0
+        lines = [f"{row.check:{width}}  {row.verdict:11}  {row.evidence}" for row in self.rows]
+        return "\n".join([f"{self.strategy}: {self.verdict}", *lines])

@@ -258,14 +258,14 @@ class Surroundings:
 
 
 def _datetime_of(read: Callable[[str], int | None]) -> type[datetime.datetime]:
-    class Kind(type):
+    class DatetimeKind(type):
         def __instancecheck__(cls, value: object) -> bool:
             return isinstance(value, datetime.datetime)
 
         def __subclasscheck__(cls, kind: type) -> bool:
             return issubclass(kind, datetime.datetime)
 
-    class Clocked(datetime.datetime, metaclass=Kind):
+    class ClockedDatetime(datetime.datetime, metaclass=DatetimeKind):
         @classmethod
         def now(cls, tz: datetime.tzinfo | None = None) -> Any:
             now_ns = read("datetime.now")
@@ -281,19 +281,19 @@ def _datetime_of(read: Callable[[str], int | None]) -> type[datetime.datetime]:
         def today(cls) -> Any:
             return cls.now()
 
-    Clocked.__name__ = Clocked.__qualname__ = "datetime"
-    return Clocked
+    ClockedDatetime.__name__ = ClockedDatetime.__qualname__ = "datetime"
+    return ClockedDatetime
 
 
 def _date_of(read: Callable[[str], int | None]) -> type[datetime.date]:
-    class Kind(type):
+    class DateKind(type):
         def __instancecheck__(cls, value: object) -> bool:
             return isinstance(value, datetime.date)
 
         def __subclasscheck__(cls, kind: type) -> bool:
             return issubclass(kind, datetime.date)
 
-    class Clocked(datetime.date, metaclass=Kind):
+    class ClockedDate(datetime.date, metaclass=DateKind):
         @classmethod
         def today(cls) -> Any:
             now_ns = read("date.today")
@@ -301,5 +301,5 @@ def _date_of(read: Callable[[str], int | None]) -> type[datetime.date]:
                 return datetime.date.today()  # noqa: DTZ011  # not the strategy's reading
             return datetime.date.fromtimestamp(now_ns / 1e9)  # noqa: DTZ012  # as Python's own
 
-    Clocked.__name__ = Clocked.__qualname__ = "date"
-    return Clocked
+    ClockedDate.__name__ = ClockedDate.__qualname__ = "date"
+    return ClockedDate

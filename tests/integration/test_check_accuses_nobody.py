@@ -57,14 +57,11 @@ def test_the_starter_is_not_accused(tmp_path: Path) -> None:
 
 def frame() -> pd.DataFrame:
     """Return hourly candles of the sample data with columns that knew nothing and columns that knew more."""
-    found = qk.Catalog(DATA).candles(SOL, interval="1h").pandas().set_index("open_ns")
-    found.index = pd.to_datetime(found.index, utc=True)
-    found = found[["open", "high", "low", "close", "volume"]]
+    found = qk.Catalog(DATA).candles(SOL, interval="1h").pandas()[["open", "high", "low", "close", "volume"]]
     close = found["close"]
     found["average"] = close.rolling(10).mean()
     found["next_close"] = close.shift(-1)
     found["centred"] = close.rolling(5, center=True).mean()
-    found["day_close"] = close.resample("1D").last().reindex(found.index, method="bfill")
     found["day_close"] = close.groupby(np.arange(len(close)) // 24).transform("last")
     return found
 

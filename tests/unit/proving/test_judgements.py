@@ -1,11 +1,15 @@
 """What records of runs are judged to mean, and how runs are held against each other."""
 
+import io
+
 import msgspec
+from rich.console import Console
 
 from quantkit.proving import judge
 from quantkit.proving.altered import Future
 from quantkit.proving.compare import first_difference
 from quantkit.proving.jobs import RunRecord
+from quantkit.proving.table import render
 from quantkit.proving.trace import Decided
 from quantkit.proving.verdict import FAIL, PASS, UNTOLD, WARN, CheckRow, StrategyCheck, Variant
 from quantkit.proving.volume import VolumeShare
@@ -165,6 +169,10 @@ def test_the_worst_row_is_the_verdict() -> None:
     rows = [CheckRow("fees", WARN, "frail"), CheckRow("determinism", FAIL, "it [differs]", "wall clock")]
     checked = StrategyCheck("x.py", {}, "", "", rows, variants(1.0, -1.0), "USD", 9)
     assert (checked.verdict, checked.kinds) == (FAIL, ["wall clock"])
-    assert "determinism: wall clock" in " ".join(str(checked).split())
-    assert "it [differs]" in str(checked)
+    assert str(checked).splitlines()[-1] == "determinism  FAIL         it [differs]"
+    text = io.StringIO()
+    render(checked, Console(file=text, width=80))
+    assert "determinism: wall clock" in text.getvalue()
+    assert "it [differs]" in text.getvalue()
+    assert max(map(len, text.getvalue().splitlines())) <= 80
     assert StrategyCheck("x.py", {}, "", "", rows[:1], [], "USD", 9).verdict == WARN
