@@ -236,11 +236,12 @@ def volume(base: RunRecord) -> CheckRow:
     share = base.volume
     if share is None:
         return CheckRow(VOLUME, UNTOLD, "no fills, or no volume in the data")
-    minute = f"{share.of_fill:.1%} of one candle or minute ({iso_of(share.fill_ns)})"
+    unit = "minute" if share.source.endswith("trade") else "candle"
+    minute = f"{share.of_fill:.1%} of one {unit} ({iso_of(share.fill_ns)})"
     said = f"at most {minute} and {share.of_hour:.1%} of an hour of {share.source}"
     if max(share.of_fill, share.of_hour) < LIMIT:
         return CheckRow(VOLUME, PASS, said)
-    over = f"; {share.count:,} of {share.of:,} are at {LIMIT:.0%} or more, which would have moved the price"
+    over = f"; {share.count:,} of {share.of:,} have {LIMIT:.0%} or more, which would have moved the price"
     return CheckRow(VOLUME, WARN, said + over, "large share of volume")
 
 

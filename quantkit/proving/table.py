@@ -21,8 +21,8 @@ def render(checked: StrategyCheck, console: "Console") -> None:
         table.add_column(name, no_wrap=name == "verdict")
     table.add_column("evidence", overflow="fold")
     for row in checked.rows:
-        name = f"{row.check}: {row.kind}" if row.kind and row.kind != row.check else row.check
-        table.add_row(escaped(name), f"[{_STYLES[row.verdict]}]{row.verdict}[/]", escaped(row.evidence))
+        kind = f"[bold]{escaped(row.kind)}[/]: " if row.verdict == FAIL and row.kind != row.check else ""
+        table.add_row(row.check, f"[{_STYLES[row.verdict]}]{row.verdict}[/]", kind + escaped(row.evidence))
     console.print(table)
     if checked.variants:
         console.print(_variants(checked))

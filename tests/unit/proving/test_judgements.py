@@ -172,7 +172,6 @@ def test_the_worst_row_is_the_verdict() -> None:
     assert str(checked).splitlines()[-1] == "determinism  FAIL         it [differs]"
     text = io.StringIO()
     render(checked, Console(file=text, width=80))
-    assert "determinism: wall clock" in text.getvalue()
-    assert "it [differs]" in text.getvalue()
+    assert "wall clock: it [differs]" in text.getvalue()
     assert max(map(len, text.getvalue().splitlines())) <= 80
     assert StrategyCheck("x.py", {}, "", "", rows[:1], [], "USD", 9).verdict == WARN
