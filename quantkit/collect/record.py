@@ -2,7 +2,7 @@
 
 import shutil
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -181,6 +181,7 @@ class Collector:
     def _begin(self, intake: LiveIntake, recovered: Recovered) -> int:
         """Connect and subscribe, and return the moment from which on rows are recorded."""
         known = {instrument.id: instrument for instrument in intake.open()}
+        self._leave_out(known, recovered)
         streams = self._streams = streams_of(self._names, self._channels, known, type(self._source))
         since_ns = intake.receiver.inbox.now_ns()
         # First the tape, so that whoever recovers it knows what was listened to and what was missed before.
@@ -194,6 +195,18 @@ class Collector:
         intake.subscribe([s for s in streams if s not in polled], self._names, known, since_ns, polled)
         self._tell(Began(self._wall(), [str(s) for s in streams], recovered.rows, self._tape.torn_bytes))
         return since_ns
+
+    def _leave_out(self, known: Collection[str], recovered: Recovered) -> None:
+        """Go on without an instrument that was recorded and is no longer listed; one that never was is a mistake."""
+        streams = [stream for stream in recovered.marks if stream.instrument not in known]
+        gone = {stream.instrument for stream in streams}
+        if left := [name for name in self._names if name not in gone]:
+            for name in self._names:
+                if name in gone:
+                    self._notes.append(f"{name} is not listed any more, and was left out")
+            wanted = [stream for stream in streams if stream.instrument in self._names]
+            self._refused |= {str(stream): "not listed any more" for stream in sorted(wanted)}
+            self._names = left
 
     def _take(self, intake: LiveIntake, since_ns: int, end_ns: int) -> int:
         """Hand rows to the recorder until the end, and return the moment up to which all were taken."""

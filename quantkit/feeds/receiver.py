@@ -41,8 +41,8 @@ class Receiver:
         wall: The machine's UTC time in nanoseconds.
         stop: Set from outside, it ends calls that wait.
         batch_ns: From one batch of the engine to the next at least so long.
-        outlasts_refusals: Whether the feed goes on with the other streams where the exchange refuses some, or ends
-            them later. A run whose strategy counts on every one of its streams cannot.
+        outlasts_refusals: Whether the feed goes on where the exchange refuses some streams, or ends them later; a run
+            that counts on every one of its streams cannot.
 
     Attributes:
         inbox: Gets the rows.
@@ -238,10 +238,8 @@ class Receiver:
         """End streams with a gap row each, if the feed can go on without them."""
         if not self._outlasts_refusals:
             return False
-        # Another one, since other threads look at it.
-        self.refusals = {**self.refusals, **dict.fromkeys(streams, error)}
-        gaps = refusals_of(streams, self.stamp())
-        if gaps:
+        self.refusals = {**self.refusals, **dict.fromkeys(streams, error)}  # another one: other threads look at it
+        if gaps := refusals_of(streams, self.stamp()):
             self.deliver(gaps)
         return True
 

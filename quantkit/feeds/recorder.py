@@ -64,9 +64,8 @@ class Recorder:
     Rows become visible every `rotate_s` and at the close, each commit whole or not at all. A kill loses what has
     not been committed, which is what a tape beside it is for. Rows of one `received_ns` always share a commit.
 
-    No call waits or raises. A row is lost if the disk or the queue is full, or if it must not be stored: `status`
-    counts it, `error` names the reason, and a gap row of its channel marks it in the folder. Recording goes on as soon
-    as possible; a row that must not be stored costs itself alone.
+    No call waits or raises. A row is lost if the disk or the queue is full, or by itself if it must not be stored:
+    `status` counts it, `error` names the reason, and a gap row of its channel marks it. Recording goes on soon.
 
     Where the rows are on a tape as well (`is_taped`), nothing else is lost: `add` waits while the queue is full, and
     after a refusal of the disk nothing more is stored, so that a recovery finds where to go on.

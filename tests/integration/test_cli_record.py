@@ -21,6 +21,7 @@ from quantkit.feeds.replay import ReplayFeed
 from quantkit.rows.batch import Subscription
 from quantkit.rows.columns import Stream
 from quantkit.sandbox import faults
+from quantkit.sandbox.generated import GeneratedMarket
 from quantkit.sandbox.server import SandboxServer
 from quantkit.storage.catalog import Catalog
 from quantkit.storage.reader import read_events
@@ -294,8 +295,22 @@ def test_a_stream_that_is_refused_at_the_begin_leaves_the_others_going(sandbox: 
     )
     assert done.exit_code == 0, done.output
     assert f"{SWAP} book was refused: " in done.stderr
-    assert "2/2 live  1 refused  " in done.stderr
+    assert " live  1 refused  " in done.stderr
     assert Catalog(tmp_path).coverage()[Stream("trade", SWAP)].rows > 3
+
+
+def test_an_instrument_that_is_not_listed_any_more_does_not_keep_the_others_from_a_new_start(tmp_path: Path) -> None:
+    """It was recorded before, so that it is no mistake; by itself it is one."""
+    for count in (4, 2):
+        with SandboxServer(market=GeneratedMarket(7, count)) as sandbox:
+            done = run(*words(sandbox, tmp_path, "BTC-USDT", "--for", "1s"))
+            assert done.exit_code == 0, done.output
+            alone = run(*words(sandbox, tmp_path, "--for", "1s"))
+    assert said(done.stdout)[-1]["notes"] == [f"{SWAP} is not listed any more, and was left out"]
+    last = [line for line in said(done.stdout) if line["event"] == "beat"][-1]
+    assert last["refused"] == dict.fromkeys([f"{SWAP} book", f"{SWAP} trade"], "not listed any more")
+    assert alone.exit_code == 2
+    assert f"{SWAP} is not listed by the exchange" in alone.stderr
 
 
 def test_a_collector_ends_once_every_stream_is_refused(sandbox: SandboxServer, tmp_path: Path) -> None:
