@@ -85,7 +85,7 @@ def data_check(
     pictures = None if target is None else Pictures(catalog)
     _refuse_unknown(catalog, instruments, kinds)
     start_ns, end_ns = (None if moment is None else time_ns_of(moment) for moment in (start, end))
-    with _check_bar(catalog, is_shown=not is_json) as progress:
+    with _check_bar(catalog.entries, is_shown=not is_json) as progress:
         report = check(
             catalog,
             instruments=instruments,
@@ -132,9 +132,9 @@ def _refuse_unknown(catalog: "Catalog", instruments: tuple[str, ...], kinds: tup
 
 
 @contextmanager
-def _check_bar(catalog: "Catalog", *, is_shown: bool) -> "Iterator[Callable[[FileEntry], None] | None]":
-    """Give a `progress(entry)` that draws how many bytes of a folder were read, or None off a terminal."""
-    total, done = sum(entry.size_bytes for entry in catalog.entries), 0
+def _check_bar(entries: "list[FileEntry]", *, is_shown: bool) -> "Iterator[Callable[[FileEntry], None] | None]":
+    """Give a `progress(entry)` that draws how many bytes of some files were read, or None off a terminal."""
+    total, done = sum(entry.size_bytes for entry in entries), 0
     with file_bar(is_shown=is_shown) as bar:
         if bar is None:
             yield None
@@ -189,30 +189,31 @@ def data_sql(question: str, folder: str, *, is_csv: bool, is_json: bool) -> None
 def data_repair(folder: str, *, is_done: bool, is_json: bool) -> None:
     """Say what can be mended in a data folder, and mend it with --yes. DIR defaults to data.
 
-    A torn last line of the manifest is dropped, a whole file that no manifest lists is written anew, and small files of
-    one day or month become one. No row is invented or lost, and each mend is done whole or not at all; repairs.jsonl
-    has a line for each. Do not repair a folder that something writes to.
+    A torn last line of the manifest is dropped, rows out of order are sorted and exact doubles of rows dropped, a whole
+    file that no manifest lists is written anew, and small files of one day or month become one. No row is invented or
+    lost, and each mend is done whole or not at all; repairs.jsonl has a line for each, with the digests of the rows
+    before and after. What cannot be mended is said. Do not repair a folder that something writes to.
     """
     from quantkit.clock import wall_ns
+    from quantkit.errors import DataError
     from quantkit.quality.repair import planned, repair
+    from quantkit.report.tables import print_repairs
+    from quantkit.storage.catalog import Catalog
     from quantkit.storage.root import Root
 
     root = Root.of(folder)
     if not root.has_folder():
-        from quantkit.storage.catalog import Catalog
-
         Catalog(folder)  # it says what is missing
-    repairs = list(repair(root, wall_ns())) if is_done else planned(root, wall_ns())
+    entries: list[FileEntry] = []
+    with suppress(DataError):
+        # A torn manifest is mended first; what cannot be read is said below.
+        entries = Catalog(root).entries
+    with _check_bar(entries, is_shown=not is_json) as progress:
+        repairs = list(repair(root, wall_ns(), progress) if is_done else planned(root, wall_ns(), progress))
     if is_json:
         print_json(encoded(repairs))
-        return
-    console = console_of()
-    for each in repairs:
-        console.print(f"{each.action}: {each.what}", markup=False, highlight=False)
-    if not repairs:
-        console.print("nothing to mend")
-    elif not is_done:
-        console.print(f"nothing was changed; quantkit data repair {root} --yes mends it", markup=False)
+    else:
+        print_repairs(repairs, str(root), console_of(), is_done=is_done)
 
 
 @data.command("rebuild")

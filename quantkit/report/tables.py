@@ -11,6 +11,7 @@ from quantkit.importers.report import ImportReport
 from quantkit.quality.findings import CLEAN, FAULTY, SEVERITIES, UNVERIFIED, QualityReport
 from quantkit.quality.kept import recall
 from quantkit.quality.quoted import NOT_CHECKED
+from quantkit.quality.repair import LEFT, Repair
 from quantkit.report.text import counted, escaped
 from quantkit.rows.columns import Stream
 from quantkit.storage.catalog import Catalog, Coverage
@@ -185,6 +186,23 @@ def print_quality(report: QualityReport, console: "Console") -> None:
     found_words = ", ".join(counted(severities[severity], severity) for severity in SEVERITIES if severities[severity])
     console.print(f"{escaped(report.root)}: {verdict_words(report.verdict)} ({told or 'no stream'})", soft_wrap=True)
     console.print(found_words or "no findings: every file and every row was read")
+
+
+def print_repairs(repairs: Sequence[Repair], root: str, console: "Console", *, is_done: bool) -> None:
+    """Print what was mended or would be, what cannot be mended last, and what to do."""
+    todo = [each for each in repairs if each.action != LEFT]
+    for each in todo:
+        console.print(f"[bold cyan]{each.action}:[/] {escaped(each.what)}")
+        if each.digest_after:
+            before = each.digest_before[:16] or "none, readers refuse the files"
+            console.print(f"  [dim]digest of the rows before: {before}, after: {each.digest_after[:16]}[/]")
+    for each in repairs:
+        if each.action == LEFT:
+            console.print(f"[yellow]{LEFT}:[/] {escaped(each.what)}")
+    if not todo:
+        console.print("nothing to mend" if len(repairs) == len(todo) else "nothing else to mend")
+    elif not is_done:
+        console.print(f"nothing was changed; quantkit data repair {escaped(root)} --yes mends it", soft_wrap=True)
 
 
 def verdict_words(verdict: str) -> str:

@@ -1,4 +1,4 @@
-"""Sealed files that become one, or that are removed: the old state or the new one, whatever happens in between."""
+"""Sealed files that become one, are put in order or are removed: the old state or the new one, never one in between."""
 
 import shutil
 import tempfile
@@ -19,7 +19,8 @@ from quantkit.storage.manifest import FileEntry, Manifest
 from quantkit.storage.root import Root
 from quantkit.storage.rows_digest import RowsDigest
 from quantkit.storage.schema import COMPACT_LEVEL, folder_of
-from quantkit.storage.spool import PartFile
+from quantkit.storage.sorting import SortedRows
+from quantkit.storage.spool import PartFile, Spool
 from quantkit.storage.staged import Staged
 from quantkit.storage.writer import free_path, write_manifest
 
@@ -29,10 +30,19 @@ _LEFT: Final = frozenset({"gap", "instrument"})
 
 
 class Compacted(NamedTuple):
-    """Files that have become one."""
+    """Files that have become one, and the digest of their rows, which is the same before and after."""
 
     old: list[FileEntry]
     new: FileEntry
+    digest: str
+
+
+class Reordered(NamedTuple):
+    """Files whose rows are in order now, and the digest of those."""
+
+    old: list[FileEntry]
+    new: list[FileEntry]
+    digest: str
 
 
 def compactable(entries: Sequence[FileEntry], before_ns: int) -> list[list[FileEntry]]:
@@ -78,25 +88,73 @@ def compact(root: Root, entries: Sequence[FileEntry], *, staging: Path | None = 
     first = entries[0]
     with _staging(root, staging) as folder:
         staged, digest = _merged(root, entries, folder)
-        ours = Root(folder)
-        entry = staged.entry(staged.file.name, first.source, first.notes)
-        if _digest_of(ours, entry) != digest:
-            raise DataError(f"{first.path}: the compacted file does not hold the same rows; the old files stay")
-        with root.locked(), root.translated(), ExitStack() as undo:
-            held = manifest.load(root) or Manifest([], [], [])
-            gone = {old.path for old in entries}
-            if sum(1 for each in held.entries if each in entries) != len(entries):
-                raise DataError(f"{first.path}: was replaced while it was being compacted; the new files stay")
-            path = free_path(root, staged.folder, {each.path for each in held.entries})
+        new = _exchanged(root, folder, entries, [staged], digest, first.source, first.notes)
+    return Compacted(list(entries), new[0], digest)
+
+
+def reorder(root: Root, entries: Sequence[FileEntry], *, staging: Path | None = None) -> Reordered:
+    """Put files with the same rows in order, without doubles, in the place of several.
+
+    The new files are read back and their digest of rows compared before anything changes. A kill leaves the old files
+    or the new ones in the manifest.
+
+    Args:
+        root: The data folder.
+        entries: Of one stream, in the manifest's order; all that share time with one another.
+        staging: As for `compact`.
+
+    Raises:
+        DataError: A file is damaged, was replaced meanwhile, its rows cannot stand in any order, or the disk refuses.
+            The old files stay then.
+    """
+    stream = entries[0].stream
+    digest = RowsDigest(stream)
+    with _staging(root, staging) as folder, ExitStack() as discards:
+        spool = Spool(stream, folder, "sorted", _GROUP_ROWS)
+        discards.callback(spool.discard)
+        for block in SortedRows(root, entries).blocks():
+            digest.add(block)
+            with root.translated():
+                spool.add(block)
+        with root.translated():
+            staged = spool.finish()
+        source = ", ".join(dict.fromkeys(entry.source for entry in entries if entry.source))
+        notes = {key: value for entry in reversed(entries) for key, value in entry.notes.items()}
+        new = _exchanged(root, folder, entries, staged, digest.hexdigest(), source, notes)
+    return Reordered(list(entries), new, digest.hexdigest())
+
+
+def _exchanged(
+    root: Root,
+    folder: Path,
+    old: Sequence[FileEntry],
+    staged: Sequence[Staged],
+    digest: str,
+    source: str,
+    notes: dict[str, str | int],
+) -> list[FileEntry]:
+    """Read finished files back, and put them in the place of others in the manifest."""
+    ours, first = Root(folder), old[0]
+    if _digest_of(ours, [file.entry(file.file.name, source, notes) for file in staged]) != digest:
+        raise DataError(f"{first.path}: the new file does not hold the same rows; the old files stay")
+    with root.locked(), root.translated(), ExitStack() as undo:
+        held = manifest.load(root) or Manifest([], [], [])
+        gone = {entry.path for entry in old}
+        if sum(1 for each in held.entries if each in old) != len(old):
+            raise DataError(f"{first.path}: was replaced while its rows were written anew; the new files stay")
+        taken = {each.path for each in held.entries}
+        new = []
+        for file in staged:
+            path = free_path(root, file.folder, taken)
             undo.callback(root.remove, path)
-            root.publish(staged.file, path)
-            entry = msgspec.structs.replace(entry, path=path)
-            root.sync([path])
-            kept = [each for each in held.entries if each.path not in gone]
-            write_manifest(root, folder, held._replace(entries=[*kept, entry]))
-            undo.pop_all()
-            _remove(root, entries)
-    return Compacted(list(entries), entry)
+            root.publish(file.file, path)
+            new.append(file.entry(path, source, notes))
+        root.sync([entry.path for entry in new])
+        kept = [each for each in held.entries if each.path not in gone]
+        write_manifest(root, folder, held._replace(entries=[*kept, *new]))
+        undo.pop_all()
+        _remove(root, old)
+    return new
 
 
 def drop_before(root: Root, before_ns: int, *, staging: Path | None = None) -> list[FileEntry]:
@@ -156,10 +214,11 @@ def _merged(root: Root, entries: Sequence[FileEntry], folder: Path) -> tuple[Sta
     return staged, digest.hexdigest()
 
 
-def _digest_of(root: Root, entry: FileEntry) -> str:
-    digest = RowsDigest(entry.stream)
-    for block in _blocks(root, entry):
-        digest.add(block)
+def _digest_of(root: Root, entries: Sequence[FileEntry]) -> str:
+    digest = RowsDigest(entries[0].stream)
+    for entry in entries:
+        for block in _blocks(root, entry):
+            digest.add(block)
     return digest.hexdigest()
 
 

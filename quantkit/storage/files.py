@@ -271,19 +271,26 @@ def translated(where: str) -> Iterator[None]:
 class RowGroup:
     """One row group of market data: each column is decoded and checked when first asked for.
 
+    Args:
+        file: Where it lies.
+        index: Its number in the file.
+        in_order: Refuse rows that are out of order.
+
     Attributes:
         received_ns: Decoded at once, int64 of shape (n,).
     """
 
-    __slots__ = ("_columns", "_file", "_index", "received_ns", "rows")
+    __slots__ = ("_columns", "_file", "_in_order", "_index", "received_ns", "rows")
 
-    def __init__(self, file: DataFile, index: int) -> None:
+    def __init__(self, file: DataFile, index: int, *, in_order: bool = True) -> None:
         self._file = file
         self._index = index
+        self._in_order = in_order
         self._columns: dict[str, Column] = {}
         self.received_ns = file.column(index, "received_ns")
         self.rows = RowSource(file.where, self.received_ns, file.first_rows[index])
-        check_order(self.received_ns, self.rows)
+        if in_order:
+            check_order(self.received_ns, self.rows)
         self._columns["received_ns"] = self.received_ns
 
     @property
@@ -313,7 +320,7 @@ class RowGroup:
     def _load_scalar(self, kind: str, name: str) -> None:
         values = self._file.column(self._index, name)
         check_values(kind, name, values, self.rows)
-        if name == "seq":
+        if name == "seq" and self._in_order:
             check_seq(values, self.received_ns, self.rows)
         self._columns[name] = values
 
@@ -338,8 +345,15 @@ class RowGroup:
             check_snapshots({**columns, "ask_prices": values}, self.rows)
 
 
-def row_groups(file: DataFile, skip: Callable[[int], bool] = lambda index: False) -> Iterator[RowGroup]:
+def row_groups(
+    file: DataFile, skip: Callable[[int], bool] = lambda index: False, *, in_order: bool = True
+) -> Iterator[RowGroup]:
     """Yield a file's row groups in order, without those that `skip` names.
+
+    Args:
+        file: The file.
+        skip: Of a row group's number.
+        in_order: Refuse rows that are out of order.
 
     Raises:
         DataError: A row group starts before the one before it ended.
@@ -348,8 +362,8 @@ def row_groups(file: DataFile, skip: Callable[[int], bool] = lambda index: False
     for index in range(file.group_count):
         if skip(index) or not file.group_rows(index):
             continue
-        group = RowGroup(file, index)
-        if last_ns is not None and group.received_ns[0] < last_ns:
+        group = RowGroup(file, index, in_order=in_order)
+        if in_order and last_ns is not None and group.received_ns[0] < last_ns:
             raise group.rows.error(0, "received_ns goes back from the row group before it; import the file again")
         last_ns = int(group.received_ns[-1])
         yield group

@@ -1,7 +1,6 @@
 """Files that become one: the same rows, or the old files; and files that are removed when they are too old."""
 
 import os
-import signal
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
@@ -9,6 +8,7 @@ from random import Random
 
 import pytest
 from campaign import scaled
+from kills import die_at
 
 from quantkit.clock import NS_PER_DAY, NS_PER_MIN, NS_PER_S
 from quantkit.errors import DataError
@@ -205,7 +205,7 @@ def test_a_kill_at_any_step_leaves_the_old_files_or_the_new_one(tmp_path: Path, 
         before = rows_digest(Catalog(root), TRADES, *ALWAYS)
         child = os.fork()
         if not child:
-            _die_at(number if number < 12 else rng.randrange(12))
+            die_at(number if number < 12 else rng.randrange(12))
             compact(root, compactable(Catalog(root).entries, 2**62)[0])
             os._exit(0)
         os.waitpid(child, 0)
@@ -219,23 +219,6 @@ def test_a_kill_at_any_step_leaves_the_old_files_or_the_new_one(tmp_path: Path, 
         assert len(Catalog(root).entries) == 1
         assert rows_digest(Catalog(root), TRADES, *ALWAYS) == before
     assert states == {1, 3}
-
-
-def _die_at(step: int) -> None:
-    """Kill this process at its n-th call that makes a change on the disk last."""
-    left = [step]
-
-    def counted(call: Callable[..., object]) -> Callable[..., object]:
-        def dying(*arguments: object, **named: object) -> object:
-            if not left[0]:
-                os.kill(os.getpid(), signal.SIGKILL)
-            left[0] -= 1
-            return call(*arguments, **named)
-
-        return dying
-
-    for name in ("fsync", "unlink", "rename", "replace"):
-        setattr(os, name, counted(getattr(os, name)))
 
 
 def test_old_files_go_with_what_was_listened_to(tmp_path: Path, make_trades: MakeRows) -> None:
