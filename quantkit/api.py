@@ -20,7 +20,7 @@ from quantkit.fees import Fees
 from quantkit.instruments import Instrument
 from quantkit.loading import build_strategy, parameter_fields, refuse_while_loading, sender_of, source_of
 from quantkit.options import RunOptions
-from quantkit.quality.quoted import UNKNOWN_QUALITY, DataQuality, of_files
+from quantkit.quality.quoted import FROM_DATABASE, FROM_FEED, FROM_MEMORY, DataQuality, of_files
 from quantkit.report import benchmark as benchmarks
 from quantkit.report.archive import refuse_taken
 from quantkit.report.price_feeds import price_source
@@ -162,7 +162,7 @@ def backtest(
         prices=prices,
         sources=sources,
         benchmark=benchmarks.chosen(outcome, held_against, stored),
-        data_quality=_data_quality(feed, described["data_files"], outcome),
+        data_quality=_data_quality(data, feed, described["data_files"], outcome),
     )
     index = None if keep is None else RunIndex(keep)
     if index is not None:
@@ -364,11 +364,13 @@ def feed_of(
     raise ConfigError(f"data is a {type(data).__name__}; give a folder or {{instrument id: OHLCV frame}}")
 
 
-def _data_quality(feed: Feed, files: Mapping[str, str], outcome: Outcome) -> DataQuality:
-    """Return what the last check of a data folder said of what a run read there."""
-    if not isinstance(feed, ReplayFeed):
-        return UNKNOWN_QUALITY
-    return of_files(feed.catalog, files, outcome.start_ns, outcome.end_ns)
+def _data_quality(data: Any, feed: Feed, files: Mapping[str, str], outcome: Outcome) -> DataQuality:
+    """Return what the last check of a data folder said of what a run read there, or why there is none."""
+    if isinstance(feed, ReplayFeed):
+        return of_files(feed.catalog, files, outcome.start_ns, outcome.end_ns)
+    if is_address(data):
+        return FROM_DATABASE
+    return FROM_MEMORY if isinstance(data, Mapping) else FROM_FEED
 
 
 def _send_clock(stored: StoredRows | None, name: str, digest: str | None, strategy: Strategy) -> SendClock:

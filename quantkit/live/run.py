@@ -30,6 +30,7 @@ from quantkit.live.monitor import CallbackViewer, Monitor, Viewer
 from quantkit.live.status import LiveStatus
 from quantkit.loading import parameter_fields, sender_of, source_of
 from quantkit.options import RunOptions
+from quantkit.quality.quoted import RECEIVED_LIVE
 from quantkit.report.benchmark import GivenPrices, check_known, chosen
 from quantkit.report.digest import ENCODING, result_hash
 from quantkit.report.price_feeds import recorded_prices
@@ -197,6 +198,7 @@ def _run(
         engine.changes,
         prices=recorded_prices(None if folder is None else folder / DATA, engine.plan, outcome),
         benchmark=chosen(outcome, benchmark, None),
+        data_quality=RECEIVED_LIVE,
     )
     result.hash = stopped.result_hash
     if folder is not None:

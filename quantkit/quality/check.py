@@ -9,6 +9,7 @@ from typing import Final, Protocol
 
 import numpy as np
 
+from quantkit.clock import span_text
 from quantkit.errors import DataError
 from quantkit.events import EVENT_KINDS
 from quantkit.instruments import Instrument
@@ -102,6 +103,7 @@ class _FolderCheck:
         for entry in catalog.entries:
             self._entries.setdefault(entry.stream, []).append(entry)
         self._gaps = GapRows(catalog)
+        self._notes = catalog.notes()
 
     def run(self) -> QualityReport:
         """Check everything that was asked for."""
@@ -121,7 +123,8 @@ class _FolderCheck:
             ]
             streams += self._check_instrument(sorted(chosen, key=lambda stream: stream.sort_key))
         folder = worst_first(folder)
-        verdict = worst([*(each.verdict for each in streams), verdict_of(folder, [])])
+        unverified = [finding.what for finding in folder if finding.code == "no_metadata"]
+        verdict = worst([*(each.verdict for each in streams), verdict_of(folder, unverified)])
         return QualityReport(str(self._catalog.root), verdict, tuple(streams), tuple(folder))
 
     def _about_instrument(self, instrument: str) -> Iterator[Finding]:
@@ -129,8 +132,18 @@ class _FolderCheck:
         for entry in described:
             yield from about_metadata(self._catalog, entry)
         if not described:
-            what = "has data but no metadata; import it again with its price and size steps"
-            yield Finding("warning", instrument, what, "no_metadata")
+            what = (
+                "has data but no metadata, so that its price and size steps cannot be verified; import it again with "
+                "them"
+            )
+            yield Finding("info", instrument, what, "no_metadata")
+        moved = [int(shift) for shift in self._notes.get(instrument, {}).get("received_shift_ns", ()) if shift]
+        if moved:
+            what = (
+                f"its receipt stamps were moved on by {' and '.join(map(span_text, moved))} when it was imported: the "
+                "recorder's clock was behind the exchange's"
+            )
+            yield Finding("info", instrument, what, "shifted", len(moved))
 
     def _check_instrument(self, streams: Sequence[Stream]) -> list[StreamQuality]:
         versions = _versions_of(self._catalog, streams[0].instrument) if streams else ()
@@ -203,7 +216,8 @@ class _FolderCheck:
     def _pieces(self, exam: "_Exam") -> Iterator[RowPiece]:
         """Read a stream and show each piece to its checks; a file that cannot be read ends there, with an error."""
         stream = exam.facts.stream
-        told = gap_finding(stream, self._gaps.of(stream))
+        held = [other for other in self._entries if other.instrument == stream.instrument and other.kind != "gap"]
+        told = gap_finding(stream, self._gaps.of(stream), held)
         if told is not None:
             exam.found.append(told)
         first_ns, last_ns = self._span_ns

@@ -1,7 +1,7 @@
 """What gap rows tell: how much is known to be lost, by stream and cause."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import cast
 
 from quantkit.clock import span_text
@@ -38,8 +38,14 @@ class GapRows:
         return sorted(told, key=lambda gap: (gap.from_ns, gap.to_ns))
 
 
-def gap_finding(stream: Stream, gaps: Sequence[Gap]) -> Finding | None:
-    """Return what gap rows tell of a stream, None where they tell nothing; time that several cover counts once."""
+def gap_finding(stream: Stream, gaps: Sequence[Gap], held: Iterable[Stream] = ()) -> Finding | None:
+    """Return what gap rows tell of a stream, None where they tell nothing; time that several cover counts once.
+
+    Args:
+        stream: A stream, or that of the gap rows themselves.
+        gaps: What tells of it.
+        held: The instrument's other streams; losses of none of them are told with the gap rows alone.
+    """
     if not gaps:
         return None
     name = str(stream)
@@ -47,7 +53,10 @@ def gap_finding(stream: Stream, gaps: Sequence[Gap]) -> Finding | None:
     if stream.kind == "gap":
         by_channel = Counter(f"{gap.channel} ({gap.cause})" for gap in gaps)
         told = ", ".join(f"{count} in {channel}" for channel, count in sorted(by_channel.items()))
-        return Finding("info", name, f"gap rows tell of losses: {told}", "gap", len(gaps), (), name)
+        whole = sorted({gap.channel for gap in gaps if not any(tells_of(gap.channel, each) for each in held)})
+        severity, rest = ("warning", f"; no row of {', '.join(whole)} is stored") if whole else ("info", "")
+        places = tuple(FindingPlace(gap.from_ns, to_ns=gap.to_ns) for gap in gaps[:PLACES_KEPT]) if whole else ()
+        return Finding(severity, name, f"gap rows tell of losses: {told}{rest}", "gap", len(gaps), places, name)
     lost_ns, end_ns = 0, -(2**63)
     for gap in gaps:
         lost_ns += max(0, gap.to_ns - max(gap.from_ns, end_ns))

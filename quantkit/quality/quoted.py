@@ -45,10 +45,12 @@ class DataQuality(msgspec.Struct, frozen=True):
     Attributes:
         verdict: The worst of the streams'; `not checked` without any.
         streams: What the run read of the data folder.
+        reason: Why nothing was checked, of rows that came from no data folder.
     """
 
     verdict: str
     streams: tuple[QuotedQuality, ...] = ()
+    reason: str = ""
 
     @property
     def faults(self) -> list[str]:
@@ -62,14 +64,22 @@ class DataQuality(msgspec.Struct, frozen=True):
 
     def __str__(self) -> str:
         if not self.streams:
-            return NOT_CHECKED
+            return f"{NOT_CHECKED} ({self.reason})" if self.reason else NOT_CHECKED
         counts = Counter(each.verdict for each in self.streams)
         parts = [f"{counts[verdict]} {verdict}" for verdict in _WORST_FIRST if counts[verdict]]
         return self.verdict if len(parts) == 1 else ", ".join(parts)
 
 
-#: Of data that no check has seen: frames in memory, a live run's own rows.
+#: Of data that no check has seen.
 UNKNOWN_QUALITY: Final = DataQuality(NOT_CHECKED)
+FROM_MEMORY: Final = DataQuality(NOT_CHECKED, reason="the rows came from memory")
+FROM_FEED: Final = DataQuality(NOT_CHECKED, reason="the rows came from a feed of its own")
+FROM_DATABASE: Final = DataQuality(
+    NOT_CHECKED, reason="the rows came from a database, which keeps no outcome of a check"
+)
+RECEIVED_LIVE: Final = DataQuality(
+    NOT_CHECKED, reason="the rows came live; quantkit data check reads what was recorded of them"
+)
 
 
 def of_files(catalog: Catalog, files: Mapping[str, str], start_ns: int, end_ns: int) -> DataQuality:

@@ -28,6 +28,8 @@ from quantkit.cli import main
 from quantkit.clock import NS_PER_DAY, time_ns_of, wall_ns
 from quantkit.errors import DataError
 from quantkit.instruments import Instrument
+from quantkit.quality import check
+from quantkit.quality.kept import remember
 from quantkit.research.catalog import Catalog
 from quantkit.rows.columns import Block, Stream
 from quantkit.sandbox.generated import GeneratedMarket
@@ -145,6 +147,24 @@ def filled(store: Store, tmp_path_factory: pytest.TempPathFactory) -> Path:
     fill(folder)
     fill(store.url("data"))
     return folder
+
+
+def test_what_a_check_of_a_store_says_is_kept_there_and_quoted(store: Store, filled: Path) -> None:
+    """A remote root is a data folder: not checked before, and in the words of the check after."""
+    span = {"start": "2026-01-02", "end": "2026-01-02T01:00"}
+    fill(store.url("checked"))
+    before = qk.backtest(Every(), data=store.url("checked"), **span).data_quality
+    assert [str(each) for each in before.streams] == [f"{BTC} trade: not checked"]
+    done = CliRunner().invoke(main, ["data", "check", store.url("checked"), "--json"])
+    assert done.exit_code == 0, done.output
+    checked = StoredCatalog(filled)
+    remember(checked, check(checked), 1)
+    remote = qk.backtest(Every(), data=store.url("checked"), **span).data_quality
+    local = qk.backtest(Every(), data=filled, **span).data_quality
+    assert [(each.stream, each.verdict, each.words) for each in remote.streams] == [
+        (each.stream, each.verdict, each.words) for each in local.streams
+    ]
+    assert remote.verdict != "not checked"
 
 
 def test_a_run_is_the_same_and_reads_what_it_needs(store: Store, filled: Path) -> None:

@@ -92,6 +92,7 @@ def test_a_run_is_repeated_from_its_tape_and_its_rows_backtest_to_the_same_resul
     with SandboxServer() as sandbox:
         live = paper(str(maker), okx=OkxConfig(url=sandbox.url), record=tmp_path / "runs", duration="5s", seed=7)
     assert len(live.fills) > 0
+    assert str(live.data_quality).startswith("not checked (the rows came live; ")
     run = only_run(tmp_path / "runs")
     verdict = verify(run)
     assert (verdict.is_identical, verdict.difference, verdict.ended) == (True, None, "completed")

@@ -119,6 +119,10 @@ def test_a_backtest_has_the_same_hash_and_names_the_same_files(address: str) -> 
         for data in (str(SAMPLE), address)
     ]
     assert results[0].hash == results[1].hash
+    assert [str(each.data_quality) for each in results] == [
+        "clean",
+        "not checked (the rows came from a database, which keeps no outcome of a check)",
+    ]
     assert len(results[0].fills) > 10
     assert results[0].config["data_files"] == results[1].config["data_files"]
     assert str(results[1].config["data"]).startswith("postgresql://postgres@127.0.0.1")

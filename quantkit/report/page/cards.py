@@ -179,7 +179,8 @@ def data_quality(subject: Subject) -> Markup:
     """Return what the last check of the data folder said of each stream that the run read."""
     streams = subject.data_quality.streams
     if not streams:
-        return tag("li", "not checked: the run read no data folder that `quantkit data check` looks into")
+        reason = subject.data_quality.reason or "the run read no data folder that quantkit data check looks into"
+        return tag("li", f"not checked: {reason}")
     shown = [tag("li", tag("bdi", str(each)), class_=_DATA_TONES.get(each.verdict)) for each in streams]
     return text(shown)
 

@@ -13,12 +13,16 @@ from quality_rows import BTC, START_NS, trades
 from quantkit.clock import NS_PER_DAY, NS_PER_MIN, NS_PER_S, time_ns_of
 from quantkit.events import BookUpdate, Candle, Gap, MarketEvent, Ticker, Trade
 from quantkit.instruments import Instrument, Side
-from quantkit.quality import CLEAN, FAULTY, UNVERIFIED, check
+from quantkit.quality import UNVERIFIED, check
 from quantkit.rows.columns import Block, Stream
 from quantkit.storage.catalog import Catalog
 from quantkit.storage.writer import Writer
 
-NO_METADATA = ("warning", BTC, "has data but no metadata; import it again with its price and size steps")
+NO_METADATA = (
+    "info",
+    BTC,
+    "has data but no metadata, so that its price and size steps cannot be verified; import it again with them",
+)
 DAY_FILE = "exchange=binance/kind={kind}/instrument=BTC-USDT-SWAP/date=2026-01-01/part-0.parquet"
 Said = tuple[str, str, str]
 
@@ -205,16 +209,21 @@ def test_gaps_are_told_of_the_streams_that_they_concern(store: Callable[..., Pat
     assert found(root) == [
         (
             "warning",
+            f"{BTC} gap",
+            "gap rows tell of losses: 1 in book (sequence), 1 in book (x), 1 in marks (closed); no row of marks is "
+            "stored",
+        ),
+        (
+            "warning",
             f"{BTC} book",
             "2 gaps told by the recorder (sequence: 1, x: 1), 3s in all, first 2026-01-01T11:59:57Z to "
             "2026-01-01T12:00:00Z",
         ),
-        ("info", f"{BTC} gap", "gap rows tell of losses: 1 in book (sequence), 1 in book (x), 1 in marks (closed)"),
     ]
     report = check(Catalog(root))
     assert report.of(Stream("book", BTC)).verdict == FAULTY
     assert report.of(Stream("trade", BTC)).verdict == UNVERIFIED
-    assert report.of(Stream("gap", BTC)).verdict == CLEAN
+    assert report.of(Stream("gap", BTC)).verdict == FAULTY  # nothing else tells of the marks
 
 
 @pytest.mark.parametrize("row_group_rows", [1, 100])
@@ -300,7 +309,7 @@ def test_errors_come_first(store: Callable[..., Path]) -> None:
     root = store([candles[0], candles[2]], make_trades(3))
     trades = next(entry for entry in Catalog(root).entries if entry.kind == "trade")
     (root / trades.path).unlink()
-    assert [severity for severity, _, _ in said(root)] == ["error", "warning", "warning"]
+    assert [severity for severity, _, _ in said(root)] == ["error", "warning", "info"]
 
 
 def test_prices_and_sizes_off_the_stored_steps_of_their_moment_are_counted(tmp_path: Path) -> None:

@@ -6,13 +6,16 @@ from pathlib import Path
 import pytest
 
 import quantkit as qk
+from quantkit.feeds.replay import MemoryFeed
 from quantkit.quality import CLEAN, FAULTY, check
 from quantkit.quality.kept import QUALITY, remember
-from quantkit.quality.quoted import NOT_CHECKED, UNKNOWN_QUALITY
+from quantkit.quality.quoted import FROM_FEED, FROM_MEMORY, NOT_CHECKED, UNKNOWN_QUALITY
 from quantkit.report import brief, summary
 from quantkit.report.console import console_of
 from quantkit.report.page.page import render
+from quantkit.rows.columns import Block, Stream
 from quantkit.storage.catalog import Catalog
+from quantkit.storage.reader import read_blocks
 
 SAMPLES = Path(__file__).parents[3] / "data"
 SOL, ETH = "binance:SOL-USDT-SWAP", "binance:ETH-USDT-SWAP"
@@ -83,15 +86,27 @@ def test_a_run_that_does_not_meet_the_fault_is_over_clean_data(folder: Path) -> 
     assert run(folder).data_quality.verdict == NOT_CHECKED
 
 
-def test_frames_were_never_checked() -> None:
+def test_frames_were_never_checked(capsys: pytest.CaptureFixture[str]) -> None:
     import pandas as pd
 
     index = pd.date_range("2025-01-01", periods=50, freq="1min", tz="UTC")
     frame = pd.DataFrame(dict.fromkeys(("open", "high", "low", "close", "volume"), 100.0), index=index)
     goog = qk.Instrument("GOOG", quote="USD", price_step="0.01", qty_step="1")
     result = qk.backtest(Hold, params={"instrument": "GOOG"}, data={"GOOG": frame}, instruments=[goog])
-    assert result.data_quality == UNKNOWN_QUALITY
-    assert "not checked: the run read no data folder" in render(result).decode()
+    assert result.data_quality == FROM_MEMORY
+    assert "not checked: the rows came from memory" in render(result).decode()
+    summary.render(result, console_of())
+    assert "Data: not checked (the rows came from memory)" in capsys.readouterr().out
+
+
+def test_a_feed_of_ones_own_was_never_checked(folder: Path) -> None:
+    """Rows that another program hands over."""
+    catalog, stream = Catalog(folder), Stream("candle", SOL, "1m")
+    blocks = read_blocks(catalog, stream, start_ns=0, end_ns=2**62)
+    feed = MemoryFeed([], [catalog.instruments()[SOL]], blocks=[Block.concat([*blocks])])
+    result = qk.backtest(Hold, data=feed, start="2025-05-08", end="2025-05-09")
+    assert result.data_quality == FROM_FEED
+    assert UNKNOWN_QUALITY.reason == ""  # of results that an older version saved
 
 
 def test_the_samples_are_kept_as_they_are() -> None:
