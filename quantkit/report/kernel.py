@@ -15,8 +15,8 @@ import msgspec
 
 from quantkit.clock import NS_PER_MS
 from quantkit.errors import DataError
+from quantkit.report.page.document import asset
 from quantkit.report.page.markup import Markup, raw
-from quantkit.report.page.page import asset
 from quantkit.report.page.payload import prices_answer
 from quantkit.report.page.subject import Subject
 

@@ -39,9 +39,14 @@ def print_runs(entries: Sequence[RunEntry], total: int, root: str, console: "Con
         console.print(f"{escaped(root)} holds no such runs; [bold]quantkit backtest[/bold] leaves one")
         return
     is_wide = console.width >= _WIDE
+    # The id of a live run is its folder: beside it a narrow terminal has no room for a name, which stands below then.
+    is_below = not is_wide and max(len(entry.id) for entry in entries) > _DIGITS
     table = _table()
-    table.add_column("run", no_wrap=True)
-    table.add_column("strategy", overflow="fold", min_width=12, ratio=1)
+    if is_below:
+        table.add_column("run, strategy", overflow="fold", ratio=1)
+    else:
+        table.add_column("run", no_wrap=True)
+        table.add_column("strategy", overflow="fold", min_width=12, ratio=1)
     table.add_column("span (UTC)", no_wrap=True)
     for name in ("return %", "Sharpe", "DD %"):
         table.add_column(name, justify="right", no_wrap=True)
@@ -51,7 +56,8 @@ def print_runs(entries: Sequence[RunEntry], total: int, root: str, console: "Con
     table.expand, table.width = True, min(console.width, _WIDTH_MAX)
     for entry, parameters in zip(entries, _varied(entries), strict=True):
         strategy = escaped(entry.name) + (f" [dim]{escaped(listed(parameters))}[/]" if parameters else "")
-        cells = [escaped(entry.id), strategy, escaped(_span(entry)), *_results(entry)]
+        names = [f"{escaped(entry.id)}\n  {strategy}"] if is_below else [escaped(entry.id), strategy]
+        cells = [*names, escaped(_span(entry)), *_results(entry)]
         if is_wide:
             cells += [escaped(entry.hash[:_DIGITS]), escaped(_minute(entry.at))]
         table.add_row(*cells)

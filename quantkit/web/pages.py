@@ -13,7 +13,9 @@ import msgspec
 
 from quantkit.errors import ConfigError, QuantkitError
 from quantkit.report.page import charts, page
-from quantkit.report.page.markup import Content, Markup, fill, tag
+from quantkit.report.page.document import ASSETS as PAGE_ASSETS
+from quantkit.report.page.document import bar, document
+from quantkit.report.page.markup import Content, Markup, tag
 from quantkit.web import figures
 from quantkit.web.calls import Calls
 from quantkit.web.operations import PREFIX, Workers
@@ -86,16 +88,16 @@ def _page(path: str) -> bytes:
         else tag("a", label, href=target, id="to_live", hidden=True)
         for target, label in _LINKS.items()
     ]
+    leave = [tag("button", "Sign out", id="leave")] if shell.is_inside else []
     parts: dict[str, Content] = {
-        "title": shell.title,
         "frame": shell.frame,
-        "styles": [tag("link", rel="stylesheet", href=f"{ASSETS}/{name}") for name in (page.STYLE, "web.css")],
-        "links": tag("nav", *links) if shell.is_inside else "",
-        "leave": tag("button", "Sign out", id="leave") if shell.is_inside else "",
+        "bar": bar(tag("nav", *links) if shell.is_inside else "", *leave),
         "main": Markup((_OWN / shell.body).read_text(encoding="utf-8")),
         "scripts": [tag("script", src=f"{ASSETS}/{name}") for name in shell.scripts],
     }
-    return fill((_OWN / "shell.html").read_text(encoding="utf-8"), parts).encode()
+    styles = [tag("link", rel="stylesheet", href=f"{ASSETS}/{name}") for name in (page.STYLE, "web.css")]
+    body = (_OWN / "shell.html").read_text(encoding="utf-8")
+    return document(body, parts, title=f"quantkit: {shell.title}", styles=styles)
 
 
 class Files:
@@ -103,7 +105,7 @@ class Files:
 
     def __init__(self) -> None:
         own: dict[str, Traversable] = {name: _OWN / name for name in ("web.css", *_SCRIPTS)}
-        self._sources = {**own, **{name: page.ASSETS / name for name in _SHARED}}
+        self._sources = {**own, **{name: PAGE_ASSETS / name for name in _SHARED}}
         self._made: dict[str, Callable[[], bytes]] = {
             "bokeh.min.js": charts.library_file().read_bytes,
             "live.json": lambda: msgspec.json.encode(figures.live()),

@@ -17,9 +17,9 @@ import quantkit as qk
 from quantkit.clock import NS_PER_MIN, NS_PER_MS
 from quantkit.report.kernel import KernelRows
 from quantkit.report.page import page as page_module
+from quantkit.report.page.document import ASSETS
 from quantkit.report.page.markup import printable
 from quantkit.report.page.packing import pack, unpack
-from quantkit.report.page.page import ASSETS
 from quantkit.report.result import Result
 
 if TYPE_CHECKING:

@@ -140,9 +140,14 @@ def _return_notes(subject: Subject) -> list[str]:
     return notes
 
 
+def _is_short(subject: Subject) -> bool:
+    """Return whether a Sharpe ratio would be a number without meaning: of a few days."""
+    return subject.outcome.end_ns - subject.outcome.start_ns < LEAST_DAYS * NS_PER_DAY
+
+
 def _sharpe(subject: Subject, sharpe: float | None) -> tuple[str, None, str]:
-    """Return the ratio, no colour, and its interval; of a few days it would be a number without meaning."""
-    if subject.outcome.end_ns - subject.outcome.start_ns < LEAST_DAYS * NS_PER_DAY:
+    """Return the ratio, no colour, and its interval."""
+    if _is_short(subject):
         return NOT_AVAILABLE, None, f"needs {LEAST_DAYS} days"
     interval = (subject.intervals or {}).get("sharpe_ratio")
     if interval is None:
@@ -197,7 +202,9 @@ def assumptions(subject: Subject) -> Markup:
 
 def all_numbers(subject: Subject) -> Markup:
     """Return every statistic by group; what it means is its title."""
-    numbers, decimals = subject.numbers, subject.money_decimals
+    numbers, decimals = dict(subject.numbers), subject.money_decimals
+    if _is_short(subject):
+        numbers["sharpe_ratio"] = None  # as in the headline
     groups = []
     for name, stats in GROUPS.items():
         rows = [

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from contextlib import suppress
-from importlib.resources import files
 from typing import Any, Final, Literal, NamedTuple, TypeAlias
 
 import numpy as np
@@ -11,6 +10,7 @@ from quantkit.clock import NS_PER_DAY, NS_PER_MS
 from quantkit.engine.outcome import FundingPayment
 from quantkit.errors import DataError
 from quantkit.report.page import calendar, cards, charts
+from quantkit.report.page.document import asset, bar, document
 from quantkit.report.page.markup import Content, Markup, data_block, fill, raw, tag, text
 from quantkit.report.page.payload import Payload, payload
 from quantkit.report.page.subject import Subject
@@ -22,7 +22,6 @@ from quantkit.report.text import strategy_of
 Mode: TypeAlias = Literal["file", "served"]
 #: The first and the last moment, UTC ns.
 Span: TypeAlias = tuple[int, int]
-ASSETS: Final = files("quantkit.report.page") / "assets"
 STYLE: Final = "report.css"
 #: The page's scripts in the order in which they run; each defines one name.
 SCRIPTS: Final = (
@@ -77,11 +76,6 @@ _COLUMNS: Final = (
 )
 
 
-def asset(name: str) -> str:
-    """Return the text of one of the page's files."""
-    return (ASSETS / name).read_text(encoding="utf-8")
-
-
 class Card(NamedTuple):
     """The chart of a run as a page of its own.
 
@@ -111,8 +105,9 @@ def card(subject: Subject, span: Span | None = None, *, plot: str = "") -> Card:
     load.meta.update(mode="card", plot=plot if is_cut else "", begin=begin_ns // NS_PER_MS, end=end_ns // NS_PER_MS)
     load.meta["is_fine"] = end_ns - begin_ns < NS_PER_DAY
     figures = _figures(subject, load, only_panels=True)
-    page = fill(asset("card.html"), _shared(subject, load, figures, "file", _spans(begin_ns, end_ns)))
-    return Card(page, [*(path.rows.instrument for path in paths), *reasons], is_cut)
+    parts = _shared(load, figures, "file", _spans(begin_ns, end_ns))
+    page = document(asset("card.html"), parts, title=_title(subject), styles=_style("file", ""), policy=POLICY)
+    return Card(page.decode(), [*(path.rows.instrument for path in paths), *reasons], is_cut)
 
 
 def render(subject: Subject, *, mode: Mode = "file", assets: str = "", api: str = "", home: str = "") -> bytes:
@@ -131,7 +126,7 @@ def render(subject: Subject, *, mode: Mode = "file", assets: str = "", api: str 
     figures = _figures(subject, load, only_panels=False)
     name, _ = strategy_of(subject.config)
     spans = _spans(subject.outcome.start_ns, subject.outcome.end_ns)
-    shared = _shared(subject, load, figures, mode, spans, assets)
+    shared = _shared(load, figures, mode, spans, assets)
     parts: dict[str, Content] = {
         "name": name,
         "what": cards.what(subject),
@@ -154,26 +149,35 @@ def render(subject: Subject, *, mode: Mode = "file", assets: str = "", api: str 
         "missing": cards.missing(subject),
         "hash": subject.hash,
         "manifest": cards.manifest(subject),
-        "home": tag("a", "All runs", href=home) if home else tag("span", "backtest report", class_="wide"),
+        "bar": bar(
+            tag("a", "All runs", href=home) if home else tag("span", "backtest report", class_="wide"),
+            tag("button", "Print", id="print"),
+        ),
         "version": subject.manifest["versions"].get("quantkit", ""),
     }
-    return fill(asset("report.html"), {**shared, **parts}).encode()
+    return document(
+        asset("report.html"),
+        {**shared, **parts},
+        title=_title(subject),
+        styles=_style(mode, assets),
+        policy=POLICY if mode != "served" else SERVED_POLICY,
+    )
+
+
+def _title(subject: Subject) -> str:
+    name, _ = strategy_of(subject.config)
+    return f"{name}, {', '.join(list(subject.instruments)[:3])}"
 
 
 def _shared(
-    subject: Subject,
     load: Payload,
     figures: Mapping[str, charts.FigureJson],
     mode: Mode,
     spans: Markup,
     assets: str = "",
 ) -> dict[str, Content]:
-    """Return what every page has."""
-    name, _ = strategy_of(subject.config)
+    """Return what the page of a run and its chart alone both have."""
     return {
-        "policy": POLICY if mode != "served" else SERVED_POLICY,
-        "title": f"{name}, {', '.join(list(subject.instruments)[:3])}",
-        "style": _style(mode, assets),
         "chart": Markup(fill(asset("chart.html"), {"tabs": _tabs(load), "spans": spans})),
         "data": text([data_block("meta", load.meta), data_block("figures", figures), data_block("first", load.first)]),
         "rest": data_block("rest", _rest(load, mode)),

@@ -11,8 +11,9 @@ from quantkit.clock import NS_PER_MS, iso_of
 from quantkit.quality.findings import CLEAN, FAULTY, UNVERIFIED, Finding, QualityReport, StreamQuality, counted
 from quantkit.report.metrics import FloatArray
 from quantkit.report.page import charts
-from quantkit.report.page.markup import Content, Markup, data_block, fill, raw, tag, text
-from quantkit.report.page.page import POLICY, STYLE, asset
+from quantkit.report.page.document import asset, bar, document
+from quantkit.report.page.markup import Content, Markup, data_block, raw, tag, text
+from quantkit.report.page.page import POLICY, STYLE
 from quantkit.report.page.quality_pictures import STRETCHES, Pictures
 
 #: The scripts in the order in which they run.
@@ -46,9 +47,7 @@ def render(report: QualityReport, pictures: Pictures) -> bytes:
         "inside -->"
     )
     parts: dict[str, Content] = {
-        "policy": POLICY,
-        "title": f"Data quality of {report.root}",
-        "style": raw("style", asset(STYLE)),
+        "bar": bar(tag("span", "data quality", class_="wide"), tag("button", "Print", id="print")),
         "root": report.root,
         "what": _what(report),
         "headline": _headline(report),
@@ -66,7 +65,8 @@ def render(report: QualityReport, pictures: Pictures) -> bytes:
             ]
         ),
     }
-    return fill(asset("quality.html"), parts).encode()
+    title = f"Data quality of {report.root}"
+    return document(asset("quality.html"), parts, title=title, styles=raw("style", asset(STYLE)), policy=POLICY)
 
 
 def _what(report: QualityReport) -> Markup:
@@ -224,7 +224,7 @@ def _panel(title: str, height: int, shared: Any) -> charts.Figure:
         y_axis_location="right",
         title=title,
         min_border_right=charts.AXIS,
-        min_border_left=16,
+        min_border_left=34,
         lod_threshold=None,
         sizing_mode="stretch_width",
         toolbar_location=None,
@@ -262,7 +262,7 @@ def _coverage(
             to_ms = np.array([place.at_ns if place.to_ns is None else place.to_ns for place in marks]) / NS_PER_MS
             # A moment would be too thin to see.
             to_ms = np.maximum(to_ms, from_ms + width_ns / NS_PER_MS)
-            plot.quad(left=from_ms, right=to_ms, bottom=level - 0.4, top=level + 0.4, name="fill_loss")
+            plot.quad(left=from_ms, right=to_ms, bottom=level - 0.4, top=level + 0.4, name="mark_loss")
     plot.y_range = Range1d(start=0.4, end=len(streams) + 0.6)
     plot.yaxis.ticker = FixedTicker(ticks=list(names))
     plot.yaxis.major_label_overrides = names

@@ -13,7 +13,7 @@ from quality_rows import BTC, START_NS, trades
 from quantkit.clock import NS_PER_DAY, NS_PER_MIN, NS_PER_S, time_ns_of
 from quantkit.events import BookUpdate, Candle, Gap, MarketEvent, Ticker, Trade
 from quantkit.instruments import Instrument, Side
-from quantkit.quality import UNVERIFIED, check
+from quantkit.quality import FAULTY, UNVERIFIED, check
 from quantkit.rows.columns import Block, Stream
 from quantkit.storage.catalog import Catalog
 from quantkit.storage.writer import Writer

@@ -175,6 +175,8 @@ def test_a_run_of_minutes_says_what_it_lacks(result_of: Callable[..., Result]) -
     # Beside the statistics, by the names they have there, and in no bar of warning.
     assert re.search(rb'<ul class="missing">.*<b>[^<]*Sharpe Ratio[^<]*</b>', page)
     assert page.count(b'class="warn"') == len(result.outcome.warnings)
+    # The headline and the table of all numbers say the same of a ratio without meaning.
+    assert len(re.findall(rb"Sharpe [Rr]atio</(?:th><td|dt><dd[^>]*)>n/a", page)) == 2
 
 
 def test_numbers_assumptions_and_warnings_stand_in_it(turns: Result, read: Reader) -> None:

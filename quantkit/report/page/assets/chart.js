@@ -121,6 +121,7 @@ const Chart = (() => {
       const fill = name === "up" ? colours.card : colours.price;
       glyph.setv({fill_color: value(fill), line_color: value(colours.price)});
     } else if (kind === "fill") glyph.setv({fill_color: value(colours[what]), line_color: value(colours.card)});
+    else if (kind === "mark") glyph.setv({fill_color: value(colours[what]), line_color: value(colours[what])});
     else if (kind === "dot") {
       const colour = value(colours[what]);
       glyph.setv({fill_color: colour, line_color: colour, fill_alpha: value(.35), line_alpha: value(.8)});
