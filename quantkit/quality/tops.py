@@ -164,21 +164,18 @@ def _painted(begins: Column, ends: Column, values: Floats, size: int) -> Floats:
         >>> _painted(np.array([0, 1]), np.array([3, 2]), np.array([5.0, 7.0]), 4).tolist()
         [5.0, 7.0, 5.0, -inf]
     """
-    width = 1 << max(0, size - 1).bit_length()
-    tree = np.full(2 * width, -np.inf)
-    # Each stretch becomes at most two nodes of a binary tree on every level of it.
-    low, high = begins + width, ends + width
-    while low.size:
-        odd = (low & 1).astype(np.bool_)
-        np.maximum.at(tree, low[odd], values[odd])
-        odd_end = (high & 1).astype(np.bool_)
-        np.maximum.at(tree, high[odd_end] - 1, values[odd_end])
-        low, high = (low + 1) >> 1, high >> 1
-        going = low < high
-        low, high, values = low[going], high[going], values[going]
-    node = 1
-    while node < width:
-        children = tree[2 * node : 4 * node].reshape(-1, 2)
-        np.maximum(children, tree[node : 2 * node, None], out=children)
-        node *= 2
-    return tree[width : width + size]
+    lengths = ends - begins
+    # Two windows as long as the highest power of two that fits, one at either end, cover a stretch.
+    power = np.frexp(lengths.astype(np.float64))[1] - 1
+    powers = int(power.max(initial=0)) + 1
+    table: Floats = np.full((powers, size), -np.inf)
+    places = power * size
+    np.maximum.at(table.reshape(-1), places + begins, values)
+    np.maximum.at(table.reshape(-1), places + ends - (1 << power), values)
+    # Each window is two of half its length.
+    for longer in range(powers - 1, 0, -1):
+        half = 1 << (longer - 1)
+        np.maximum(table[longer - 1], table[longer], out=table[longer - 1])
+        np.maximum(table[longer - 1, half:], table[longer, :-half], out=table[longer - 1, half:])
+    highest: Floats = table[0]
+    return highest

@@ -22,6 +22,7 @@ import live_decode
 import live_pages
 import live_socket
 import orders
+import quality
 import recorder
 import report
 import research
@@ -236,6 +237,7 @@ BENCHES = {
     "import": imports.bench_import,
     "research": research.bench_research,
     "many": research.bench_many_files,
+    "check": quality.bench_check,
 }
 
 

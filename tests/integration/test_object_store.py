@@ -24,11 +24,11 @@ from click.testing import CliRunner
 from test_record_crash import Life, check
 
 import quantkit as qk
+from quantkit import quality
 from quantkit.cli import main
 from quantkit.clock import NS_PER_DAY, time_ns_of, wall_ns
 from quantkit.errors import DataError
 from quantkit.instruments import Instrument
-from quantkit.quality import check
 from quantkit.quality.kept import remember
 from quantkit.research.catalog import Catalog
 from quantkit.rows.columns import Block, Stream
@@ -149,18 +149,19 @@ def filled(store: Store, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_what_a_check_of_a_store_says_is_kept_there_and_quoted(store: Store, filled: Path) -> None:
+def test_what_a_check_of_a_store_says_is_kept_there_and_quoted(store: Store, tmp_path: Path) -> None:
     """A remote root is a data folder: not checked before, and in the words of the check after."""
     span = {"start": "2026-01-02", "end": "2026-01-02T01:00"}
+    fill(tmp_path / "data")
     fill(store.url("checked"))
     before = qk.backtest(Every(), data=store.url("checked"), **span).data_quality
     assert [str(each) for each in before.streams] == [f"{BTC} trade: not checked"]
     done = CliRunner().invoke(main, ["data", "check", store.url("checked"), "--json"])
     assert done.exit_code == 0, done.output
-    checked = StoredCatalog(filled)
-    remember(checked, check(checked), 1)
+    checked = StoredCatalog(tmp_path / "data")
+    remember(checked, quality.check(checked), 1)
     remote = qk.backtest(Every(), data=store.url("checked"), **span).data_quality
-    local = qk.backtest(Every(), data=filled, **span).data_quality
+    local = qk.backtest(Every(), data=tmp_path / "data", **span).data_quality
     assert [(each.stream, each.verdict, each.words) for each in remote.streams] == [
         (each.stream, each.verdict, each.words) for each in local.streams
     ]
