@@ -15,7 +15,7 @@ from quantkit.importers.intake import Intake
 from quantkit.importers.names import Names
 from quantkit.importers.reading import Reading, in_time_order
 from quantkit.importers.report import Progress
-from quantkit.importers.tables import Chunk, ColumnLayout, TableFile
+from quantkit.importers.tables import FOUND_BY_ITSELF, Chunk, ColumnLayout, TableFile
 from quantkit.importers.times import DAY_NAMES, TimeFormat, TimeReader
 from quantkit.instruments import plain
 from quantkit.rows.columns import Block, Column, Stream
@@ -47,9 +47,9 @@ _RECEIVED: Final = (
 )
 #: Columns that only tables of books have.
 _BOOKS: Final = {
-    "is_snapshot": "changes of an order book; there is no importer for it",
-    "update_type": "changes of an order book; there is no importer for it",
-    "asks[0]_price": "order-book snapshots; there is no importer for it",
+    "is_snapshot": f"changes of an order book; {FOUND_BY_ITSELF}",
+    "update_type": f"changes of an order book; {FOUND_BY_ITSELF}",
+    "asks[0]_price": f"order-book snapshots; {FOUND_BY_ITSELF}",
 }
 #: Columns of tables that are no trades, where there is no price.
 _NO_TRADES: Final = {

@@ -22,6 +22,8 @@ _BLOCK_BYTES: Final = 4 << 20
 _PEEKED_BYTES: Final = 1 << 16
 #: No epoch stamp is shorter.
 _LEAST_DIGITS: Final = 8
+#: What to do with a table that no plain word stands for.
+FOUND_BY_ITSELF: Final = "leave the word before the files out, and their format is found by itself"
 #: A table's number: exponents are allowed, since pandas writes small rates with them.
 NUMBER: Final = re.compile(r"[-+]?(?:[0-9]{1,24}(?:\.[0-9]{0,24})?|\.[0-9]{1,24})(?:[eE][-+]?[0-9]{1,3})?").fullmatch
 
@@ -397,13 +399,9 @@ def _lobster(row: Sequence[str]) -> str:
         and cells[1] in ("1", "2", "3", "4", "5", "6", "7")
         and cells[5] in ("1", "-1")
     ):
-        return (
-            "a LOBSTER message file: orders in seconds after midnight, at prices times 10,000; write its executions "
-            "(types 4 and 5) as a table of time, price, size and side, where the side is the opposite of the resting "
-            "order's"
-        )
+        return f"a LOBSTER message file: {FOUND_BY_ITSELF}"
     if len(cells) >= 4 and len(cells) % 4 == 0 and all(whole) and _is_ladder(list(map(int, cells))):
-        return "a LOBSTER order-book file: levels without times, at prices times 10,000; there is no importer for it"
+        return f"a LOBSTER order-book file: {FOUND_BY_ITSELF}"
     return ""
 
 

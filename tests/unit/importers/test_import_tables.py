@@ -826,9 +826,9 @@ LOBSTER = "34200.017459617,5,0,1,2238200,-1\n34200.18960767,1,11885113,21,223810
     [
         ("trades", L2, "has a column 'is_snapshot': it is a table of changes of an order book"),
         ("tickers", L2, "has a column 'is_snapshot': it is a table of changes of an order book"),
-        ("trades", LOBSTER, "is a LOBSTER message file: orders in seconds after midnight"),
+        ("trades", LOBSTER, "is a LOBSTER message file: leave the word before the files out"),
         ("candles", LOBSTER, "is a LOBSTER message file"),
-        ("trades", "2239500,100,2231800,100\n2239500,100,2238100,21\n", "is a LOBSTER order-book file: levels without"),
+        ("trades", "2239500,100,2231800,100\n2239500,100,2238100,21\n", "is a LOBSTER order-book file: leave the word"),
         (
             "trades",
             "1,10,1,10,1704067200000,7\n",
