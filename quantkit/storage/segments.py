@@ -94,7 +94,9 @@ class Segment:
                     if record.payload:
                         yield record.payload
                 size = os.fstat(file.fileno()).st_size
-                following = find_record(file, self.end, size)
+                file.seek(self.end)
+                is_mark = mark_at(_read_up_to(file, _MARK.size), 0) is not None
+                following = self.end if is_mark else find_record(file, self.end, size)
             if following is not None and not self._is_power_loss(file, following, size):
                 raise self.damaged(self.end, f"a damaged record, and a whole one follows at byte {following}")
             if following is None and self._is_marked_beyond(file, size):

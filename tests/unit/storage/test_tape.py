@@ -13,7 +13,7 @@ from zlib import crc32
 import pytest
 
 from quantkit.errors import ConfigError, DataError
-from quantkit.storage.segments import MAGIC, RECORD_BYTES_MAX
+from quantkit.storage.segments import MAGIC, RECORD_BYTES_MAX, mark_of
 from quantkit.storage.tape import TapeReader, TapeWriter, held
 
 HEADER_BYTES = 24
@@ -461,6 +461,25 @@ def test_a_reader_takes_what_the_writer_finishes_meanwhile(tmp_path: Path) -> No
         file.write(frame[10:] + framed(b"and another"))
         assert [first, *found] == [*PAYLOADS, b"under way", b"and another"]
     assert reader.torn_bytes == 0
+
+
+def test_a_mark_that_the_writer_finishes_while_the_end_is_looked_at_is_no_damage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with TapeWriter(tmp_path, is_marked=True) as tape:
+        tape.append(b"first")
+    rest = [mark_of(1)[10:] + framed(b"second")]
+    with segments(tmp_path)[0].open("ab", buffering=0) as file:
+        file.write(mark_of(1)[:10])
+
+        def size_of(descriptor: int) -> os.stat_result:
+            while rest:
+                file.write(rest.pop())
+            return fstat(descriptor)
+
+        fstat = os.fstat
+        monkeypatch.setattr("quantkit.storage.segments.os.fstat", size_of)
+        assert list(TapeReader(tmp_path)) == [b"first", b"second"]
 
 
 def test_a_tape_is_held_by_one_at_a_time(tmp_path: Path) -> None:
