@@ -206,7 +206,6 @@ class _Checking:
         unused = {
             "wall clock": not any(report.clock_readings for report in self._reports),
             "environment variable": not any(report.variables for report in self._reports),
-            "thread timing": not any(report.threads for report in self._reports),
             "replay": True,  # quantkit's own fault, if ever
         }
         kinds = [kind for kind in FACTORS if not unused.get(kind)]

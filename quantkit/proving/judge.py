@@ -40,7 +40,7 @@ _T_MIN: Final = 2.0
 #: Why another surrounding made another run, in words.
 _MEANING: Final = {
     "object addresses": "its decisions follow addresses of objects: id(), or sets of objects; sort by something else",
-    "thread timing": "its decisions depend on when its threads run; a hook has to be enough by itself",
+    "thread timing": "its decisions depend on when its threads run, or on how many there are",
     "hash order": "its decisions follow the order of a set or of hash(); sort it",
     "unseeded chance": "it throws dice of its own; use self.rng",
     "wall clock": "it reads the machine's clock; use self.now",

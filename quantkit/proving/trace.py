@@ -14,7 +14,7 @@ from quantkit.strategy import Context, Strategy
 
 
 class Decided(msgspec.Struct, frozen=True, array_like=True):
-    """One call of a strategy that could change its run: an order, an amend, a cancel, a timer, a subscription.
+    """One call of a strategy that could change its run: an order, an amend, a cancel, a timer.
 
     Attributes:
         at_ns: Engine time.
@@ -100,8 +100,7 @@ class TracedContext:
         return self._context.is_warming_up
 
     def subscribe(self, kind: str, instrument: str, interval: str, warmup: int) -> None:
-        """Ask for a stream."""
-        self._add(f"subscribe {instrument} {kind} {interval} warmup={warmup}")
+        """Ask for a stream; the order of that decides nothing."""
         self._context.subscribe(kind, instrument, interval, warmup)
 
     def order(self, request: OrderRequest) -> Order:

@@ -155,6 +155,7 @@ def _telling(real: Callable[..., Any]) -> Callable[..., Any]:
 
         class Telling(real):  # type: ignore[misc, valid-type]  # a class of a library without types
             __wrapped_reader__ = True
+            __wrapped__ = real
 
             def __init__(self, *arguments: Any, **named: Any) -> None:
                 _tell(arguments, named)
@@ -167,7 +168,7 @@ def _telling(real: Callable[..., Any]) -> Callable[..., Any]:
         _tell(arguments, named)
         return real(*arguments, **named)
 
-    setattr(telling, "__wrapped_reader__", True)  # noqa: B010  # a mark on a function
+    vars(telling).update(__wrapped_reader__=True, __wrapped__=real)
     return telling
 
 
