@@ -46,7 +46,7 @@ class MirrorStatus(msgspec.Struct, frozen=True, tag="mirrored", tag_field="event
         to: The database, without secrets.
         files: Sealed files whose rows are there and that were not before.
         rows: Brought so far, each counted once.
-        last_ns: Stamp of the newest row that came from the tape, 0 before the first.
+        last_ns: Stamp of the newest row that was brought, 0 before the first.
         is_behind: Whether there is something that is not there yet.
         error: Why, if the last try failed.
     """
@@ -213,6 +213,7 @@ class Mirror:
         with self._changed:
             self._files += brought[0]
             self._rows += brought[1]
+            self._last_ns = max(self._last_ns, brought[2])
             if self._sealed.is_whole:
                 self._errors.pop("files", None)
         return True
@@ -325,11 +326,11 @@ class _SealedFiles:
         """Begin anew, with a new connection."""
         self._there = self._content = None
 
-    def step(self, connection: "Connection[Any]") -> tuple[int, int] | None:
+    def step(self, connection: "Connection[Any]") -> tuple[int, int, int] | None:
         """Bring one file, or at the end what the manifest says beside them.
 
         Returns:
-            How many files and rows were brought, None when there is nothing to do.
+            How many files and rows were brought, and the stamp of the last; None when there is nothing to do.
 
         Raises:
             ConnectionLostError: The server is gone.
@@ -363,7 +364,7 @@ class _SealedFiles:
                 self._again_s = monotonic_s() + _RETRY_MAX_S
                 raise
             # The file was compacted or let go meanwhile; the next step sees the new manifest.
-        return exporter.files - files, exporter.added - rows
+        return exporter.files - files, exporter.added - rows, 0 if entry is None else entry.last_ns
 
     def _go_through(self, connection: "Connection[Any]", content: bytes) -> None:
         catalog = Catalog(self._root)
