@@ -15,12 +15,12 @@ from quantkit.engine.plan import run_config
 from quantkit.errors import ConfigError, FeedClosedError
 from quantkit.feeds.base import Feed
 from quantkit.feeds.recorded_clock import RecordedClock
-from quantkit.feeds.replay import ReplayFeed, StoredRows
+from quantkit.feeds.replay import HeldRows, ReplayFeed, StoredRows
 from quantkit.fees import Fees
 from quantkit.instruments import Instrument
 from quantkit.loading import build_strategy, parameter_fields, refuse_while_loading, sender_of, source_of
 from quantkit.options import RunOptions
-from quantkit.quality.quoted import FROM_DATABASE, FROM_FEED, FROM_MEMORY, DataQuality, of_files
+from quantkit.quality.quoted import FROM_FEED, FROM_MEMORY, DataQuality, of_files
 from quantkit.report import benchmark as benchmarks
 from quantkit.report.archive import refuse_taken
 from quantkit.report.price_feeds import price_source
@@ -30,7 +30,7 @@ from quantkit.runs.index import RunIndex, check_keep
 from quantkit.simulated import simulated_run
 from quantkit.sources import code_of
 from quantkit.storage.catalog import Catalog
-from quantkit.storage.postgres.database import is_address
+from quantkit.storage.places import is_database
 from quantkit.strategy import Strategy
 
 if TYPE_CHECKING:
@@ -346,7 +346,7 @@ def feed_of(
         raise ConfigError(
             "interval and strict are for frames; the candles of a folder have theirs, given when they were imported"
         )
-    if is_address(data):
+    if is_database(data):
         from quantkit.feeds.database import DatabaseFeed
 
         return DatabaseFeed(data, instruments=instruments, **rows)
@@ -365,11 +365,9 @@ def feed_of(
 
 
 def _data_quality(data: Any, feed: Feed, files: Mapping[str, str], outcome: Outcome) -> DataQuality:
-    """Return what the last check of a data folder said of what a run read there, or why there is none."""
-    if isinstance(feed, ReplayFeed):
-        return of_files(feed.catalog, files, outcome.start_ns, outcome.end_ns)
-    if is_address(data):
-        return FROM_DATABASE
+    """Return what the last check of a folder or a database said of what a run read there, or why there is none."""
+    if isinstance(feed, HeldRows):
+        return of_files(feed.holdings, files, outcome.start_ns, outcome.end_ns)
     return FROM_MEMORY if isinstance(data, Mapping) else FROM_FEED
 
 

@@ -67,6 +67,16 @@ class Server:
             connection.execute(f'create database "{name}"')  # type: ignore[call-overload,unused-ignore]
         return self.address(name)
 
+    def guard(self, user: str, password: str) -> None:
+        """Make a user who needs a password, while all others need none."""
+        import psycopg
+
+        rules = self._folder / "cluster" / "pg_hba.conf"
+        rules.write_text(f"host all {user} 127.0.0.1/32 scram-sha-256\n{rules.read_text()}")
+        with psycopg.connect(self.address(), autocommit=True) as connection:
+            connection.execute(f"create user {user} password '{password}'")  # type: ignore[call-overload,unused-ignore]
+            connection.execute("select pg_reload_conf()")
+
     def _run(self, program: str, *arguments: str) -> None:
         command = [str(self._binaries / program), *arguments]
         if os.geteuid() == 0:  # which PostgreSQL refuses to run as
@@ -109,3 +119,12 @@ def rows_of(address: str, query: str) -> list[tuple[Any, ...]]:
 
     with psycopg.connect(address, autocommit=True) as connection:
         return connection.execute(query).fetchall()  # type: ignore[call-overload,unused-ignore,no-any-return]
+
+
+def run_sql(address: str, *statements: str) -> None:
+    """Run statements, each a transaction of its own."""
+    import psycopg
+
+    with psycopg.connect(address, autocommit=True) as connection:
+        for statement in statements:
+            connection.execute(statement)  # type: ignore[call-overload,unused-ignore]

@@ -10,10 +10,11 @@ import click
 from quantkit.cli.flags import as_json
 from quantkit.cli.output import encoded, file_bar, print_json
 from quantkit.cli.root import RUN_FAILED
+from quantkit.cli.stores import holdings_of
 from quantkit.report.console import console_of
 
 if TYPE_CHECKING:
-    from quantkit.storage.catalog import Catalog
+    from quantkit.storage.catalog import Holdings
     from quantkit.storage.manifest import FileEntry
 
 
@@ -26,16 +27,18 @@ def data() -> None:
 @click.argument("folder", default="data", metavar="[DIR]")
 @as_json
 def data_ls(folder: str, *, is_json: bool) -> None:
-    """List the streams of a data folder: span, rows, size, the last check. DIR defaults to data."""
-    from quantkit.report.tables import print_streams, stream_rows
-    from quantkit.storage.catalog import Catalog
+    """List the streams of a data folder or a database: span, rows, size, the last check.
 
-    catalog = Catalog(folder)
-    rows = stream_rows(catalog)
+    DIR defaults to data; it may be postgresql://USER@HOST/NAME.
+    """
+    from quantkit.report.tables import print_streams, stream_rows
+
+    holdings = holdings_of(folder)
+    rows = stream_rows(holdings)
     if is_json:
         print_json(encoded(rows))
     else:
-        print_streams(rows, str(catalog.root), console_of())
+        print_streams(rows, holdings.described_as, console_of())
 
 
 @data.command("check")
@@ -60,7 +63,9 @@ def data_check(
     is_opened: bool,
     is_json: bool,
 ) -> None:
-    """Read the rows of a data folder and say what is wrong with it. DIR defaults to data.
+    """Read the rows of a data folder or a database and say what is wrong with it.
+
+    DIR defaults to data; it may be postgresql://USER@HOST/NAME.
 
     Each stream is `clean`, `faulty`, or `cannot be verified`: rows without sequence numbers cannot show that none is
     missing. What is said of whole streams is kept beside the data, for `quantkit data ls` and for results of runs.
@@ -74,20 +79,19 @@ def data_check(
     from quantkit.report.page import file
     from quantkit.report.page.quality_pictures import Pictures
     from quantkit.report.tables import print_quality
-    from quantkit.storage.catalog import Catalog
 
     target = None if page is None else Path(page)
     if target is not None:
         file.refuse_unwritable(target)
     elif is_opened:
         raise ConfigError("--open shows the HTML file; name it with --html FILE")
-    catalog = Catalog(folder)
-    pictures = None if target is None else Pictures(catalog)
-    _refuse_unknown(catalog, instruments, kinds)
+    holdings = holdings_of(folder)
+    pictures = None if target is None else Pictures(holdings)
+    _refuse_unknown(holdings, instruments, kinds)
     start_ns, end_ns = (None if moment is None else time_ns_of(moment) for moment in (start, end))
-    with _check_bar(catalog.entries, is_shown=not is_json) as progress:
+    with _check_bar(holdings.entries, is_shown=not is_json) as progress:
         report = check(
-            catalog,
+            holdings,
             instruments=instruments,
             kinds=kinds,
             start_ns=start_ns,
@@ -98,7 +102,7 @@ def data_check(
     if start_ns is None and end_ns is None:
         # A folder that cannot be written, say one on a medium of its own, is checked all the same.
         with suppress(DataError):
-            remember(catalog, report, wall_ns())
+            remember(holdings, report, wall_ns())
     if target is not None and pictures is not None:
         from quantkit.report.page import quality
 
@@ -113,7 +117,7 @@ def data_check(
         click.get_current_context().exit(RUN_FAILED)
 
 
-def _refuse_unknown(catalog: "Catalog", instruments: tuple[str, ...], kinds: tuple[str, ...]) -> None:
+def _refuse_unknown(holdings: "Holdings", instruments: tuple[str, ...], kinds: tuple[str, ...]) -> None:
     """Refuse what is not there, which would pass for clean.
 
     Raises:
@@ -121,14 +125,14 @@ def _refuse_unknown(catalog: "Catalog", instruments: tuple[str, ...], kinds: tup
     """
     from quantkit.errors import ConfigError
 
-    streams = catalog.coverage()
+    streams = holdings.coverage()
     for what, given, known in (
         ("instrument", instruments, sorted({stream.instrument for stream in streams})),
         ("kind", kinds, sorted({stream.kind for stream in streams})),
     ):
         for each in given:
             if each not in known:
-                raise ConfigError(f"{catalog.root} holds no {what} {each!r}; it has {', '.join(known)}")
+                raise ConfigError(f"{holdings.described_as} holds no {what} {each!r}; it has {', '.join(known)}")
 
 
 @contextmanager

@@ -6,6 +6,7 @@ from quantkit.cli.data import data
 from quantkit.cli.flags import as_json
 from quantkit.cli.interrupt import INTERRUPTED
 from quantkit.cli.output import encoded, file_bar, print_json
+from quantkit.cli.stores import database_of
 
 
 @data.command("export")
@@ -43,16 +44,16 @@ def data_export(
     from quantkit.clock import time_ns_of
     from quantkit.report.text import counted
     from quantkit.storage.catalog import Catalog
-    from quantkit.storage.postgres.database import Database, is_address
+    from quantkit.storage.places import is_database
     from quantkit.storage.postgres.export import export
 
-    if not is_address(address):
+    if not is_database(address):
         raise click.BadParameter("write it as postgresql://USER@HOST:PORT/NAME", param_hint="DATABASE")
     with file_bar(is_shown=not is_json) as progress:
         try:
             report = export(
                 Catalog(folder),
-                Database(address),
+                database_of(address),
                 instruments=instruments,
                 kinds=kinds,
                 start_ns=None if start is None else time_ns_of(start),

@@ -10,6 +10,7 @@ import click
 from quantkit.cli.ending import signals
 from quantkit.cli.flags import for_duration, okx_of, okx_options
 from quantkit.cli.root import RUN_FAILED, one_line
+from quantkit.cli.stores import database_of
 from quantkit.storage.places import shown
 
 if TYPE_CHECKING:
@@ -140,11 +141,11 @@ def _mirror_of(address: str, folder: str, instruments: tuple[str, ...], work: Pa
     """
     from quantkit.collect.mirror import Mirror
     from quantkit.errors import ConfigError, DataError
-    from quantkit.storage.postgres.database import Database, is_address
+    from quantkit.storage.places import is_database
 
-    if not is_address(address):
+    if not is_database(address):
         raise ConfigError("--also takes a database's address: postgresql://USER@HOST:PORT/NAME")
-    database = Database(address)
+    database = database_of(address)
     try:
         with database.connected():
             pass

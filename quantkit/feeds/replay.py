@@ -256,6 +256,11 @@ class HeldRows(StoredRows):
         self._files_read: dict[str, str] = {}  # digest by path, of files with rows that were asked for
 
     @property
+    def holdings(self) -> Holdings:
+        """What is there."""
+        return self._holdings
+
+    @property
     def described_as(self) -> str:
         """Where the rows lie, without secrets."""
         return self._holdings.described_as

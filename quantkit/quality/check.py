@@ -34,8 +34,7 @@ from quantkit.quality.quotes import Chain, Doubles, Frozen, TopPrices, Unnumbere
 from quantkit.quality.steps import StepCheck
 from quantkit.quality.trades import TradeIds
 from quantkit.rows.columns import KIND_COLUMNS, STAMPS, Block, Stream
-from quantkit.storage.catalog import Catalog
-from quantkit.storage.files import DataFile, RowGroup, row_groups
+from quantkit.storage.catalog import Holdings
 from quantkit.storage.manifest import FileEntry
 
 #: Quotes that trades may be held against; of several the stream with the most rows is taken.
@@ -57,7 +56,7 @@ class CheckSink(Protocol):
 
 
 def check(
-    catalog: Catalog,
+    holdings: Holdings,
     *,
     instruments: Iterable[str] = (),
     kinds: Iterable[str] = (),
@@ -71,14 +70,14 @@ def check(
     A file that cannot be read gives one error and is left out of what is said about its stream.
 
     Args:
-        catalog: What to check; files that it does not list are reported, not read.
+        holdings: What to check; files that it does not list are reported, not read.
         instruments, kinds: Ids and kinds to look at; none means all.
         start_ns, end_ns: First and last `received_ns`; a file that reaches beyond is verified as a whole all the same.
         progress: Called with each file before it is read.
         sink: Takes the rows too.
     """
     span = _EARLIEST_NS if start_ns is None else start_ns, _LATEST_NS if end_ns is None else end_ns
-    return _FolderCheck(catalog, set(instruments), set(kinds), span, progress, sink).run()
+    return _FolderCheck(holdings, set(instruments), set(kinds), span, progress, sink).run()
 
 
 class _FolderCheck:
@@ -86,31 +85,31 @@ class _FolderCheck:
 
     def __init__(
         self,
-        catalog: Catalog,
+        holdings: Holdings,
         instruments: set[str],
         kinds: set[str],
         span_ns: tuple[int, int],
         progress: Callable[[FileEntry], None] | None,
         sink: CheckSink | None,
     ) -> None:
-        self._catalog = catalog
+        self._holdings = holdings
         self._instruments = instruments
         self._kinds = kinds
         self._span_ns = span_ns
         self._progress = progress
         self._sink = sink
         self._entries: dict[Stream, list[FileEntry]] = {}
-        for entry in catalog.entries:
+        for entry in holdings.entries:
             self._entries.setdefault(entry.stream, []).append(entry)
-        self._gaps = GapRows(catalog)
-        self._notes = catalog.notes()
+        self._gaps = GapRows(holdings)
+        self._notes = holdings.notes()
 
     def run(self) -> QualityReport:
         """Check everything that was asked for."""
-        folder = [] if self._instruments or self._kinds else list(about_folder(self._catalog))
+        folder = [] if self._instruments or self._kinds else list(about_folder(self._holdings))
         streams: list[StreamQuality] = []
         wanted: dict[str, list[Stream]] = {}
-        known = dict.fromkeys((*self._entries, *(span.stream for span in self._catalog.watched)))
+        known = dict.fromkeys((*self._entries, *(span.stream for span in self._holdings.watched)))
         for stream in known:
             if not self._instruments or stream.instrument in self._instruments:
                 wanted.setdefault(stream.instrument, []).append(stream)
@@ -125,12 +124,12 @@ class _FolderCheck:
         folder = worst_first(folder)
         unverified = [finding.what for finding in folder if finding.code == "no_metadata"]
         verdict = worst([*(each.verdict for each in streams), verdict_of(folder, unverified)])
-        return QualityReport(str(self._catalog.root), verdict, tuple(streams), tuple(folder))
+        return QualityReport(self._holdings.described_as, verdict, tuple(streams), tuple(folder))
 
     def _about_instrument(self, instrument: str) -> Iterator[Finding]:
         described = self._entries.get(Stream("instrument", instrument), [])
         for entry in described:
-            yield from about_metadata(self._catalog, entry)
+            yield from about_metadata(self._holdings, entry)
         if not described:
             what = (
                 "has data but no metadata, so that its price and size steps cannot be verified; import it again with "
@@ -146,10 +145,13 @@ class _FolderCheck:
             yield Finding("info", instrument, what, "shifted", len(moved))
 
     def _check_instrument(self, streams: Sequence[Stream]) -> list[StreamQuality]:
-        versions = _versions_of(self._catalog, streams[0].instrument) if streams else ()
+        versions = _versions_of(self._holdings, streams[0].instrument) if streams else ()
         exams = {
             stream: _Exam(
-                self._facts(stream), versions, about_files(self._catalog, stream, self._entries.get(stream, []))
+                self._facts(stream),
+                versions,
+                about_files(self._holdings, stream, self._entries.get(stream, [])),
+                self._holdings.doubts,
             )
             for stream in streams
         }
@@ -208,9 +210,9 @@ class _FolderCheck:
         return piece
 
     def _facts(self, stream: Stream) -> StreamFacts:
-        watched = [(span.from_ns, span.to_ns) for span in self._catalog.watched if span.stream == stream]
+        watched = [(span.from_ns, span.to_ns) for span in self._holdings.watched if span.stream == stream]
         lost = [(gap.from_ns, gap.to_ns) for gap in self._gaps.of(stream)]
-        asked = [(span.from_ns, span.to_ns) for span in self._catalog.asked if span.stream == stream]
+        asked = [(span.from_ns, span.to_ns) for span in self._holdings.asked if span.stream == stream]
         return StreamFacts(stream, lost, watched, asked)
 
     def _pieces(self, exam: "_Exam") -> Iterator[RowPiece]:
@@ -227,8 +229,10 @@ class _FolderCheck:
             if self._progress is not None:
                 self._progress(entry)
             try:
-                for group in self._groups(exam, entry):
-                    piece = self._cut(RowPiece(_decoded(stream, group), entry.path, group.rows.first_row))
+                first_row = 0
+                for block in self._blocks(exam, entry):
+                    piece = self._cut(RowPiece(_decoded(block), entry.path, first_row))
+                    first_row += block.size
                     if piece is not None:
                         exam.take(piece)
                         if self._sink is not None:
@@ -240,13 +244,13 @@ class _FolderCheck:
                 place = FindingPlace(entry.first_ns, to_ns=entry.last_ns, file=entry.path)
                 exam.found.append(Finding("error", entry.path, str(error), "unreadable", 1, (place,), str(stream)))
 
-    def _groups(self, exam: "_Exam", entry: FileEntry) -> Iterator[RowGroup]:
-        file = DataFile(self._catalog.root, entry, verify_digest=True)
+    def _blocks(self, exam: "_Exam", entry: FileEntry) -> Iterator[Block]:
         first_ns = last_ns = None
-        for group in row_groups(file):
-            yield group
-            first_ns = int(group.received_ns[0]) if first_ns is None else first_ns
-            last_ns = int(group.received_ns[-1])
+        for block in self._holdings.blocks_of(entry):
+            yield block
+            stamps = block.column("received_ns")
+            first_ns = int(stamps[0]) if first_ns is None else first_ns
+            last_ns = int(stamps[-1])
         if (first_ns, last_ns) != (entry.first_ns, entry.last_ns):
             what = "its first or last stamp is not the manifest's; import it again"
             place = FindingPlace(entry.first_ns, to_ns=entry.last_ns, file=entry.path)
@@ -271,8 +275,15 @@ class _Exam:
         found: Findings that belong to no check.
     """
 
-    def __init__(self, facts: StreamFacts, versions: Sequence[Instrument], found: Iterable[Finding]) -> None:
+    def __init__(
+        self,
+        facts: StreamFacts,
+        versions: Sequence[Instrument],
+        found: Iterable[Finding],
+        doubts: Sequence[str],
+    ) -> None:
         self.facts = facts
+        self._doubts = doubts
         self.found = list(found)
         self.top: TopPrices | None = TopPrices(facts) if facts.stream.kind in _QUOTES else None
         self.of_trades: CandlesOfTrades | None = None
@@ -312,7 +323,7 @@ class _Exam:
             across.append(self.of_trades)
         checks = (*self._checks, *across)
         findings = worst_first([*self.found, *(finding for each in checks for finding in each.findings())])
-        unverified = [sentence for each in checks for sentence in each.unverified()]
+        unverified = [*self._doubts, *(sentence for each in checks for sentence in each.unverified())]
         kind, instrument, interval = self.facts.stream
         return StreamQuality(
             instrument,
@@ -351,15 +362,15 @@ def _checks_of(facts: StreamFacts, versions: Sequence[Instrument]) -> list[Check
     return checks
 
 
-def _decoded(stream: Stream, group: RowGroup) -> Block:
+def _decoded(block: Block) -> Block:
     """Decode every column, which checks every value."""
-    names = (*STAMPS, *KIND_COLUMNS[stream.kind])
-    return Block(stream, len(group.received_ns), {name: group.column(name) for name in names})
+    names = (*STAMPS, *KIND_COLUMNS[block.stream.kind])
+    return Block(block.stream, block.size, {name: block.column(name) for name in names})
 
 
-def _versions_of(catalog: Catalog, instrument: str) -> Sequence[Instrument]:
+def _versions_of(holdings: Holdings, instrument: str) -> Sequence[Instrument]:
     """Return an instrument's metadata; none where a file of them cannot be read, which is a finding of its own."""
     try:
-        return catalog.versions().get(instrument, ())
+        return holdings.versions().get(instrument, ())
     except DataError:
         return ()

@@ -8,24 +8,23 @@ from quantkit.clock import NS_PER_DAY, time_ns_of
 from quantkit.errors import DataError
 from quantkit.quality.findings import PLACES_KEPT, Finding, FindingPlace, counted
 from quantkit.rows.columns import Stream
-from quantkit.storage.catalog import Catalog
-from quantkit.storage.files import DataFile, read_instruments
+from quantkit.storage.catalog import Holdings
 from quantkit.storage.manifest import MANIFEST, FileEntry
 from quantkit.storage.root import STAGING_PREFIX
 from quantkit.storage.schema import MONTHLY, SCHEMA_VERSION
 
 
-def about_folder(catalog: Catalog) -> Iterator[Finding]:
+def about_folder(holdings: Holdings) -> Iterator[Finding]:
     """Yield lines without a checksum, files that nobody lists, and leftovers of writes."""
-    if catalog.unguarded:
+    if holdings.unguarded:
         what = (
-            f"unguarded: {counted(catalog.unguarded, 'line')} of an older quantkit without a checksum, so a change "
+            f"unguarded: {counted(holdings.unguarded, 'line')} of an older quantkit without a checksum, so a change "
             "there may go unnoticed; the next write to the folder adds them"
         )
-        yield Finding("warning", MANIFEST, what, "unguarded", catalog.unguarded)
-    listed = {entry.path for entry in catalog.entries}
+        yield Finding("warning", MANIFEST, what, "unguarded", holdings.unguarded)
+    listed = {entry.path for entry in holdings.entries}
     leftovers = set()
-    for path in catalog.root.files():
+    for path in holdings.paths():
         top = path.partition("/")[0]
         if top.startswith(STAGING_PREFIX):
             leftovers.add(top)
@@ -37,11 +36,10 @@ def about_folder(catalog: Catalog) -> Iterator[Finding]:
         yield Finding("warning", top, what, "leftover")
 
 
-def about_metadata(catalog: Catalog, entry: FileEntry) -> Iterator[Finding]:
+def about_metadata(holdings: Holdings, entry: FileEntry) -> Iterator[Finding]:
     """Yield what is wrong with a file of instrument metadata."""
     try:
-        DataFile(catalog.root, entry, verify_digest=True)
-        instruments = read_instruments(catalog.root, entry)
+        instruments = holdings.metadata_of(entry)
     except DataError as error:
         yield Finding(
             "error", entry.path, str(error), "metadata", places=(FindingPlace(entry.first_ns, file=entry.path),)
@@ -53,7 +51,7 @@ def about_metadata(catalog: Catalog, entry: FileEntry) -> Iterator[Finding]:
             yield Finding("info", instrument.id, what, "inferred")
 
 
-def about_files(catalog: Catalog, stream: Stream, entries: list[FileEntry]) -> Iterator[Finding]:
+def about_files(holdings: Holdings, stream: Stream, entries: list[FileEntry]) -> Iterator[Finding]:
     """Yield what the manifest alone shows of a stream: overlaps, missing days, mixed schemas."""
     name = str(stream)
     for before, after in pairwise(entries):
@@ -61,9 +59,9 @@ def about_files(catalog: Catalog, stream: Stream, entries: list[FileEntry]) -> I
             what = f"overlaps {before.path} in time; write one of them with replace=True"
             place = FindingPlace(after.first_ns, to_ns=before.last_ns, file=after.path)
             yield Finding("error", after.path, what, "overlap", places=(place,), stream=name)
-    if catalog.coverage()[stream].has_holes:
+    if holdings.coverage()[stream].has_holes:
         part = "month" if stream.kind in MONTHLY else "day"
-        held = sorted(catalog.periods(stream))
+        held = sorted(holdings.periods(stream))
         holes = [(before + 1, after - 1) for before, after in pairwise(held) if after > before + 1]
         count = sum(last - first + 1 for first, last in holes)
         places = tuple(

@@ -5,9 +5,7 @@ checked. A file that was damaged, or that another version wrote, counts as none:
 """
 
 import hashlib
-import os
 import re
-import shutil
 from collections.abc import Iterable
 from typing import Final
 
@@ -16,7 +14,7 @@ import msgspec
 from quantkit.errors import DataError
 from quantkit.quality.findings import QualityReport, StreamQuality
 from quantkit.rows.columns import Stream
-from quantkit.storage.catalog import Catalog
+from quantkit.storage.catalog import Holdings
 
 QUALITY: Final = "quality.json"
 VERSION: Final = 1
@@ -43,26 +41,26 @@ class _KeptFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     streams: list[KeptQuality]
 
 
-def files_digest(catalog: Catalog, stream: Stream) -> str:
+def files_digest(holdings: Holdings, stream: Stream) -> str:
     """Return a SHA-256 over the digests of a stream's files, and of its instrument's gap rows and metadata."""
     digest = hashlib.sha256()
     for each in (stream, Stream("gap", stream.instrument), Stream("instrument", stream.instrument)):
-        for entry in catalog.files(each, -(2**63), 2**63 - 1):
+        for entry in holdings.files(each, -(2**63), 2**63 - 1):
             digest.update(f"{entry.path} {entry.sha256}\n".encode())
-    for span in catalog.watched:
+    for span in holdings.watched:
         if span.stream == stream:
             digest.update(f"{span.from_ns} {span.to_ns}\n".encode())
     return digest.hexdigest()
 
 
-def recall(catalog: Catalog, streams: Iterable[Stream] | None = None) -> dict[Stream, KeptQuality]:
+def recall(holdings: Holdings, streams: Iterable[Stream] | None = None) -> dict[Stream, KeptQuality]:
     """Return what the last check said of some streams, or all, as far as the same files are still there."""
-    held = _read(catalog)
+    held = _read(holdings)
     wanted = held if streams is None else [stream for stream in streams if stream in held]
-    return {stream: held[stream] for stream in wanted if held[stream].files == files_digest(catalog, stream)}
+    return {stream: held[stream] for stream in wanted if held[stream].files == files_digest(holdings, stream)}
 
 
-def remember(catalog: Catalog, report: QualityReport, now_ns: int) -> None:
+def remember(holdings: Holdings, report: QualityReport, now_ns: int) -> None:
     """Keep what a check of whole streams said; other streams keep what was said of them.
 
     Nothing is written where it says what stands there already.
@@ -70,10 +68,10 @@ def remember(catalog: Catalog, report: QualityReport, now_ns: int) -> None:
     Raises:
         DataError: The folder cannot be written.
     """
-    held = _read(catalog)
-    kept = recall(catalog)
+    held = _read(holdings)
+    kept = recall(holdings)
     for quality in report.streams:
-        files = files_digest(catalog, quality.stream)
+        files = files_digest(holdings, quality.stream)
         before = kept.get(quality.stream)
         is_new = before is None or before.quality != quality
         kept[quality.stream] = KeptQuality(quality, files, now_ns) if is_new or before is None else before
@@ -81,12 +79,12 @@ def remember(catalog: Catalog, report: QualityReport, now_ns: int) -> None:
         return
     streams = [kept[stream] for stream in sorted(kept)]
     covered = msgspec.json.encode(_KeptFile(VERSION, streams))[1:]
-    _write(catalog, b'{"check":"%b",%b\n' % (hashlib.sha256(covered).hexdigest().encode(), covered))
+    holdings.keep_note(QUALITY, b'{"check":"%b",%b\n' % (hashlib.sha256(covered).hexdigest().encode(), covered))
 
 
-def _read(catalog: Catalog) -> dict[Stream, KeptQuality]:
+def _read(holdings: Holdings) -> dict[Stream, KeptQuality]:
     try:
-        content = catalog.root.read(QUALITY)
+        content = holdings.note(QUALITY)
         guarded = None if content is None else _GUARDED.fullmatch(content)
         if guarded is None or hashlib.sha256(guarded[2]).hexdigest().encode() != guarded[1]:
             return {}
@@ -94,16 +92,3 @@ def _read(catalog: Catalog) -> dict[Stream, KeptQuality]:
     except (DataError, msgspec.MsgspecError, UnicodeDecodeError):
         return {}
     return {kept.quality.stream: kept for kept in file.streams}
-
-
-def _write(catalog: Catalog, content: bytes) -> None:
-    staging = catalog.root.staging()
-    try:
-        draft = staging / QUALITY
-        with catalog.root.translated(QUALITY), draft.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        catalog.root.publish(draft, QUALITY)
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)

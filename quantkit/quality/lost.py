@@ -8,25 +8,22 @@ from quantkit.clock import span_text
 from quantkit.errors import DataError
 from quantkit.events import Gap
 from quantkit.quality.findings import PLACES_KEPT, Finding, FindingPlace, counted
-from quantkit.rows.columns import Block, Stream
-from quantkit.storage.catalog import Catalog
-from quantkit.storage.files import DataFile, row_groups
+from quantkit.rows.columns import Stream
+from quantkit.storage.catalog import Holdings
 from quantkit.storage.gaps import tells_of
 
 
 class GapRows:
-    """The gap rows of a folder, which are few; a file that cannot be read has none, and is a finding of its own."""
+    """The gap rows of a store, which are few; a file that cannot be read has none, and is a finding of its own."""
 
-    def __init__(self, catalog: Catalog) -> None:
+    def __init__(self, holdings: Holdings) -> None:
         self._by_instrument: dict[str, list[Gap]] = {}
-        for entry in catalog.entries:
+        for entry in holdings.entries:
             if entry.kind != "gap":
                 continue
             rows = self._by_instrument.setdefault(entry.instrument, [])
             try:
-                for group in row_groups(DataFile(catalog.root, entry)):
-                    stamps = {"received_ns": group.received_ns}
-                    block = Block(entry.stream, len(group.received_ns), stamps, group.column)
+                for block in holdings.blocks_of(entry):
                     rows += cast("list[Gap]", block.events())
             except DataError:
                 continue

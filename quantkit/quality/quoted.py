@@ -10,7 +10,7 @@ from quantkit.clock import iso_of
 from quantkit.quality.findings import CLEAN, FAULTY, UNVERIFIED, Finding, verdict_of
 from quantkit.quality.kept import recall
 from quantkit.rows.columns import Stream
-from quantkit.storage.catalog import Catalog
+from quantkit.storage.catalog import Holdings
 
 #: Of a stream that was never checked, or that has changed since.
 NOT_CHECKED: Final = "not checked"
@@ -74,38 +74,35 @@ class DataQuality(msgspec.Struct, frozen=True):
 UNKNOWN_QUALITY: Final = DataQuality(NOT_CHECKED)
 FROM_MEMORY: Final = DataQuality(NOT_CHECKED, reason="the rows came from memory")
 FROM_FEED: Final = DataQuality(NOT_CHECKED, reason="the rows came from a feed of its own")
-FROM_DATABASE: Final = DataQuality(
-    NOT_CHECKED, reason="the rows came from a database, which keeps no outcome of a check"
-)
 RECEIVED_LIVE: Final = DataQuality(
     NOT_CHECKED, reason="the rows came live; quantkit data check reads what was recorded of them"
 )
 
 
-def of_files(catalog: Catalog, files: Mapping[str, str], start_ns: int, end_ns: int) -> DataQuality:
+def of_files(holdings: Holdings, files: Mapping[str, str], start_ns: int, end_ns: int) -> DataQuality:
     """Return the quality of what a run read.
 
     Args:
-        catalog: The folder.
+        holdings: The folder or database.
         files: Path and SHA-256 of each file that was read.
         start_ns, end_ns: Span of `received_ns`.
     """
-    read = {entry.stream for entry in catalog.entries if files.get(entry.path) == entry.sha256}
-    return quoted(catalog, (stream for stream in read if stream.kind != "instrument"), start_ns, end_ns)
+    read = {entry.stream for entry in holdings.entries if files.get(entry.path) == entry.sha256}
+    return quoted(holdings, (stream for stream in read if stream.kind != "instrument"), start_ns, end_ns)
 
 
-def quoted(catalog: Catalog, streams: Iterable[Stream], start_ns: int, end_ns: int) -> DataQuality:
+def quoted(holdings: Holdings, streams: Iterable[Stream], start_ns: int, end_ns: int) -> DataQuality:
     """Return the quality of some streams of a folder as the last check said it.
 
     Findings that lie outside of the span, all of them, are left out.
 
     Args:
-        catalog: The folder.
+        holdings: The folder or database.
         streams: What was read.
         start_ns, end_ns: Span of `received_ns`.
     """
     wanted = sorted(set(streams), key=lambda stream: (stream.instrument, stream.sort_key))
-    kept = recall(catalog, wanted)
+    kept = recall(holdings, wanted)
     found = []
     for stream in wanted:
         known = kept.get(stream)

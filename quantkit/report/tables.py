@@ -14,7 +14,7 @@ from quantkit.quality.quoted import NOT_CHECKED
 from quantkit.quality.repair import LEFT, Repair
 from quantkit.report.text import counted, escaped
 from quantkit.rows.columns import Stream
-from quantkit.storage.catalog import Catalog, Coverage
+from quantkit.storage.catalog import Coverage, Holdings
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -38,7 +38,8 @@ class StreamRow(msgspec.Struct, frozen=True):
     start: str
     end: str
     rows: int
-    size_bytes: int
+    #: None of a database, which has no size for one stream.
+    size_bytes: int | None
     files: int
     has_holes: bool
     #: Whether rows were recorded live, `live`, asked for of an exchange, `downloaded`, or come from elsewhere,
@@ -49,15 +50,13 @@ class StreamRow(msgspec.Struct, frozen=True):
     checked: str = ""
 
 
-def stream_rows(catalog: Catalog) -> list[StreamRow]:
-    """Return the streams of a catalog by instrument, each with its span, rows and size on disk."""
-    sizes: Counter[Stream] = Counter()
+def stream_rows(holdings: Holdings) -> list[StreamRow]:
+    """Return the streams of a folder or database by instrument, each with its span, rows and size on disk."""
     files: Counter[Stream] = Counter()
-    for entry in catalog.entries:
-        sizes[entry.stream] += entry.size_bytes
+    for entry in holdings.entries:
         files[entry.stream] += 1
 
-    kept = recall(catalog)
+    kept = recall(holdings)
 
     def row(stream: Stream, held: Coverage) -> StreamRow:
         known = kept.get(stream)
@@ -68,26 +67,26 @@ def stream_rows(catalog: Catalog) -> list[StreamRow]:
             start=iso_of(held.start_ns),
             end=iso_of(held.end_ns),
             rows=held.rows,
-            size_bytes=sizes[stream],
+            size_bytes=holdings.bytes_of(stream),
             files=files[stream],
             has_holes=held.has_holes,
-            origin=_origin(catalog, stream, held),
+            origin=_origin(holdings, stream, held),
             verdict=NOT_CHECKED if known is None else known.quality.verdict,
             checked="" if known is None else iso_of(known.checked_ns),
         )
 
-    rows = [row(stream, held) for stream, held in catalog.coverage().items()]
+    rows = [row(stream, held) for stream, held in holdings.coverage().items()]
     return sorted(rows, key=lambda r: (r.instrument, Stream(r.kind, r.instrument, r.interval).sort_key))
 
 
-def _origin(catalog: Catalog, stream: Stream, held: Coverage) -> str:
+def _origin(holdings: Holdings, stream: Stream, held: Coverage) -> str:
     """Return where a stream comes from: what was recorded live was watched over a span."""
     if held.live_ns is None:
-        return "downloaded" if any(each.stream == stream for each in catalog.asked) else "imported"
-    spans = [span for span in catalog.watched if span.stream == stream]
+        return "downloaded" if any(each.stream == stream for each in holdings.asked) else "imported"
+    spans = [span for span in holdings.watched if span.stream == stream]
     inside = all(
         any(span.from_ns <= entry.last_ns and entry.first_ns <= span.to_ns for span in spans)
-        for entry in catalog.files(stream, -(2**63), 2**63 - 1)
+        for entry in holdings.files(stream, -(2**63), 2**63 - 1)
     )
     return "live" if inside else "live, imported"
 
@@ -100,7 +99,9 @@ def print_streams(rows: Sequence[StreamRow], root: str, console: "Console") -> N
     from rich.cells import cell_len
 
     # A narrow terminal has room for days, and maybe not for sizes.
-    for clock, has_size in ((16, True), (10, True), (10, False)):
+    sizes = [row.size_bytes for row in rows if row.size_bytes is not None]
+    for clock, wants_size in ((16, True), (10, True), (10, False)):
+        has_size = wants_size and bool(sizes)
         heads = ("stream", "from (UTC)", "to (UTC)", "rows", *(["size"] if has_size else []), "last check", "source")
         shown = [_stream_cells(row, clock, has_size=has_size) for row in rows]
         widths = [max(cell_len(cells[place]) for cells in (heads, *shown)) for place in range(len(heads))]
@@ -113,8 +114,8 @@ def print_streams(rows: Sequence[StreamRow], root: str, console: "Console") -> N
             last = row.instrument
             console.print(f"[bold cyan]{escaped(last)}[/]")
         _print_cells(console, cells, widths, "", row.verdict)
-    total = sum(row.rows for row in rows), sum(row.size_bytes for row in rows)
-    console.print(f"[dim]{counted(len(rows), 'stream')}, {total[0]:,} rows, {size(total[1])} in {escaped(root)}[/dim]")
+    told = [counted(len(rows), "stream"), counted(sum(row.rows for row in rows), "row"), size(sum(sizes))]
+    console.print(f"[dim]{', '.join(told if sizes else told[:2])} in {escaped(root)}[/dim]")
     if any(row.has_holes for row in rows):
         console.print("[yellow]*[/] [dim]whole days or months are missing; see[/dim] quantkit data check")
 
@@ -136,7 +137,15 @@ def print_answer(names: Sequence[str], rows: Sequence[Mapping[str, Any]], consol
 def _stream_cells(row: StreamRow, clock: int, *, has_size: bool) -> tuple[str, ...]:
     name = f"  {row.kind} {row.interval}".rstrip() + (" *" if row.has_holes else "")
     start, end = (_moment(each)[:clock] for each in (row.start, row.end))
-    return (name, start, end, f"{row.rows:,}", *([size(row.size_bytes)] if has_size else []), row.verdict, row.origin)
+    return (
+        name,
+        start,
+        end,
+        f"{row.rows:,}",
+        *([size(row.size_bytes or 0)] if has_size else []),
+        row.verdict,
+        row.origin,
+    )
 
 
 def _print_cells(

@@ -1,5 +1,7 @@
 """The contents of a data folder, read from its manifest."""
 
+import os
+import shutil
 from abc import ABC, abstractmethod
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,7 +15,7 @@ from quantkit.clock import iso_of
 from quantkit.errors import DataError
 from quantkit.events import EVENT_KINDS
 from quantkit.instruments import Instrument
-from quantkit.rows.columns import Stream
+from quantkit.rows.columns import Block, Stream
 from quantkit.storage.manifest import MANIFEST, Asked, FileEntry, Manifest, Watched, load
 from quantkit.storage.root import Root
 from quantkit.storage.schema import period_of
@@ -80,6 +82,51 @@ class Holdings(ABC):
     @abstractmethod
     def versions(self) -> Mapping[str, Sequence[Instrument]]:
         """Return every instrument's metadata by id, in order of `valid_from_ns`."""
+
+    # For the check -------------------------------------------------------------------------------------------
+
+    @property
+    def doubts(self) -> Sequence[str]:
+        """What this store cannot show of its rows, a sentence each."""
+        return ()
+
+    @abstractmethod
+    def blocks_of(self, entry: FileEntry) -> Iterator[Block]:
+        """Yield the rows of one line of the manifest in order, verified as far as the store can.
+
+        Raises:
+            DataError: They are not what the line says; asking a block for a column raises it too.
+        """
+
+    @abstractmethod
+    def metadata_of(self, entry: FileEntry) -> Sequence[Instrument]:
+        """Return the instruments of one line of the manifest, verified as far as the store can.
+
+        Raises:
+            DataError: They are not what the line says.
+        """
+
+    def paths(self) -> Sequence[str]:
+        """Return what lies there, listed or not; nothing where rows lie in no files."""
+        return ()
+
+    def bytes_of(self, stream: Stream) -> int | None:
+        """Return how many bytes a stream's rows take, None where that is not known."""
+        return sum(entry.size_bytes for entry in self._by_stream.get(stream, []))
+
+    @abstractmethod
+    def note(self, name: str) -> bytes | None:
+        """Return what is kept under a name beside the rows, None without it."""
+
+    @abstractmethod
+    def keep_note(self, name: str, content: bytes) -> None:
+        """Keep something beside the rows, in the place of what had the name.
+
+        Raises:
+            DataError: The store cannot be written.
+        """
+
+    # What is held --------------------------------------------------------------------------------------------
 
     def instruments(self, at_ns: int | None = None) -> dict[str, Instrument]:
         """Return the instruments' metadata by id.
@@ -222,6 +269,41 @@ class Catalog(Holdings):
     def described_as(self) -> str:
         """The folder or URI."""
         return str(self.root)
+
+    def blocks_of(self, entry: FileEntry) -> Iterator[Block]:
+        """Yield the rows of a file, whose digest is compared first."""
+        from quantkit.storage.files import DataFile, row_groups
+
+        for group in row_groups(DataFile(self.root, entry, verify_digest=True)):
+            yield Block(entry.stream, len(group.received_ns), {"received_ns": group.received_ns}, group.column)
+
+    def metadata_of(self, entry: FileEntry) -> Sequence[Instrument]:
+        """Return the instruments of a file, whose digest is compared first."""
+        from quantkit.storage.files import DataFile, read_instruments
+
+        DataFile(self.root, entry, verify_digest=True)
+        return read_instruments(self.root, entry)
+
+    def paths(self) -> Sequence[str]:
+        """Return every file of the folder, listed or not."""
+        return list(self.root.files())
+
+    def note(self, name: str) -> bytes | None:
+        """Return the content of a file beside the manifest."""
+        return self.root.read(name)
+
+    def keep_note(self, name: str, content: bytes) -> None:
+        """Write a file beside the manifest, whole or not at all."""
+        staging = self.root.staging()
+        try:
+            draft = staging / name
+            with self.root.translated(name), draft.open("wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            self.root.publish(draft, name)
+        finally:
+            shutil.rmtree(staging, ignore_errors=True)
 
     def versions(self) -> "StoredVersions":
         """Return every instrument's metadata by id, in order of `valid_from_ns`; files are read when asked for."""

@@ -39,6 +39,16 @@ def shown(uri: str) -> str:
     return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, urlencode(options), ""))
 
 
+def is_database(data: object) -> bool:
+    """Return whether data are named by a database's address.
+
+    Examples:
+        >>> is_database("postgresql://localhost/market"), is_database("data")
+        (True, False)
+    """
+    return isinstance(data, str) and data.startswith(("postgresql://", "postgres://"))
+
+
 def secrets_of(uri: str) -> tuple[str, ...]:
     """Return what is secret in a URI, as it stands there and as it is meant, the longest first."""
     try:

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from quantkit.errors import ConfigError, DataError
 from quantkit.portable import check_new
-from quantkit.storage.places import scrubbed, secrets_of, shown
+from quantkit.storage.places import is_database, scrubbed, secrets_of, shown
 
 #: Folders with this prefix hold files that are still being written; every Parquet tool passes over them.
 STAGING_PREFIX: Final = ".staging-"
@@ -74,6 +74,11 @@ class Root:
             raise ConfigError("the data folder's path is empty; name a folder, '.' for this one")
         if isinstance(root, Path) or "://" not in text:
             return cls(Path(text))
+        if is_database(text):
+            raise ConfigError(
+                f"{shown(text)} is a database, and files are needed here; `quantkit backtest --data`, `data ls` and "
+                "`data check` read a database, and so does every client of PostgreSQL"
+            )
         from pyarrow import ArrowException, fs
 
         try:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import threading
 from collections.abc import Iterator
 from itertools import groupby
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from click.testing import CliRunner
 from pages import ROOT, commands, lay_out_clone
-from postgres_server import Server, rows_of, running
+from postgres_server import Server, rows_of, run_sql, running
 
 import quantkit as qk
 from quantkit.cli import main
@@ -392,3 +394,100 @@ def test_the_command_line_says_what_is_wrong(tmp_path: Path, address: str) -> No
     as_json = CliRunner().invoke(main, ["data", "export", str(tmp_path), address, "--json"])
     assert as_json.exit_code == 0
     assert '"rows":1' in as_json.output
+
+
+def test_a_database_is_listed_and_checked_as_a_folder_is(address: str, tmp_path: Path) -> None:
+    lay_out_clone(tmp_path)
+    folder = Catalog(tmp_path / "data")
+    export(folder, Database(address), instruments=["binance:SOL-USDT-SWAP", "binance:BTC-USDT-SWAP"])
+
+    def said(*words: str) -> Any:
+        done = CliRunner().invoke(main, [*words, "--json"])
+        assert done.exit_code == 0, done.output
+        return json.loads(done.stdout)
+
+    listed = {(row["instrument"], row["kind"]): row for row in said("data", "ls", str(folder.root))}
+    rows = said("data", "ls", address)
+    for row in rows:
+        same_row = listed[row["instrument"], row["kind"]]
+        assert row == same_row | {"size_bytes": None, "verdict": "not checked", "checked": ""}
+    # The same words as for the folder, and what a database cannot show.
+    here = {(each["instrument"], each["kind"]): each for each in said("data", "check", str(folder.root))["streams"]}
+    there = said("data", "check", address)
+    assert there["root"] == address
+    assert len(there["streams"]) == len(rows) > 3
+    for each in there["streams"]:
+        known = here[each["instrument"], each["kind"]]
+        assert each["findings"] == known["findings"]
+        assert "a database keeps the digests of the files" in each["unverified"][0]
+        assert each["unverified"][1:] == known["unverified"]
+        assert each["verdict"] == ("faulty" if known["verdict"] == "faulty" else "cannot be verified")
+    assert {row["verdict"] for row in said("data", "ls", address)} == {each["verdict"] for each in there["streams"]}
+    text = CliRunner().invoke(main, ["data", "ls", address]).output
+    assert "size" not in text
+    assert f"rows in {address}" in text.replace(" \n", " ").replace("\n", "")
+
+
+def test_a_result_over_a_database_quotes_its_check(address: str, tmp_path: Path) -> None:
+    export(Catalog(SAMPLE), Database(address), instruments=["binance:BTC-USDT-SWAP"], kinds=["candle"])
+
+    def run() -> qk.Result:
+        return qk.backtest("ma_cross", data=address, start="2025-05-06", end="2025-05-16", progress=False)
+
+    assert run().data_quality.verdict == "not checked"
+    assert CliRunner().invoke(main, ["data", "check", address]).exit_code == 0
+    quality = run().data_quality
+    assert quality.verdict == "cannot be verified"
+    assert "none of its own rows" in quality.streams[0].words[0]
+    # Rows that came since were not checked.
+    export(fill(tmp_path, trades(0, 3)), Database(address))
+    assert run().data_quality.verdict == "cannot be verified"
+    rows_of(address, "delete from quantkit.kept returning 1")
+    assert run().data_quality.verdict == "not checked"
+
+
+def test_the_check_finds_what_was_changed_in_a_table(address: str, tmp_path: Path) -> None:
+    export(fill(tmp_path, trades(0, 10), trades(1_000, 10)), Database(address))
+    rows_of(address, f"delete from quantkit.trade where received_ns = {3 * S + 7} returning 1")
+    rows_of(address, f"update quantkit.trade set price = -1 where received_ns = {1_003 * S + 7} returning 1")
+    done = CliRunner().invoke(main, ["data", "check", address, "--json"])
+    assert done.exit_code == 1
+    found = [each["what"] for each in json.loads(done.stdout)["streams"][0]["findings"] if each["code"] == "unreadable"]
+    assert len(found) == 2
+    assert "9 rows are there, 10 were exported" in found[0]
+    assert "price is -1.0" in found[1]
+
+
+def test_a_database_of_an_older_quantkit_is_read_and_checked(address: str, tmp_path: Path) -> None:
+    export(fill(tmp_path, trades(0, 10)), Database(address))
+    run_sql(address, "drop table quantkit.kept", "drop table quantkit.live")
+    assert CliRunner().invoke(main, ["data", "ls", address]).exit_code == 0
+    assert CliRunner().invoke(main, ["data", "check", address]).exit_code == 0
+    assert rows_of(address, "select name from quantkit.kept") == [("quality.json",)]
+    assert export(fill(tmp_path, trades(100, 10)), Database(address)).rows == 10
+
+
+def test_commits_wait_for_the_disk_whatever_the_server_is_set_to(address: str) -> None:
+    name = address.rpartition("/")[2]
+    run_sql(
+        address, f'alter database "{name}" set synchronous_commit to off', f'alter database "{name}" set timezone to 5'
+    )
+    with Database(address).connected() as connection:
+        for setting, value in (("synchronous_commit", "on"), ("timezone", "UTC")):
+            assert connection.execute(f"show {setting}").fetchone() == (value,)
+
+
+def test_there_is_no_default_partition_and_stamps_are_bigint(address: str, tmp_path: Path) -> None:
+    export(fill(tmp_path, trades(0, 10)), Database(address))
+    assert rows_of(
+        address,
+        "select partstrat::text, partdefid from pg_partitioned_table where partrelid = 'quantkit.trade'::regclass",
+    ) == [("r", 0)]
+    types = dict(
+        rows_of(
+            address,
+            "select column_name, data_type from information_schema.columns where table_schema = 'quantkit'"
+            " and table_name = 'trade'",
+        )
+    )
+    assert (types["received_ns"], types["exchange_ns"]) == ("bigint", "bigint")

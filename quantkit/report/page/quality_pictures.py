@@ -10,7 +10,7 @@ from quantkit.quality.pieces import RowPiece
 from quantkit.quality.quotes import TopPrices
 from quantkit.report.metrics import FloatArray, IntArray
 from quantkit.rows.columns import Stream
-from quantkit.storage.catalog import Catalog
+from quantkit.storage.catalog import Holdings
 
 #: Stretches into which the span of an instrument is cut.
 STRETCHES: Final = 480
@@ -80,12 +80,12 @@ class Pictures:
     """Takes what a check reads, stream by stream, in a memory that does not grow with it.
 
     Args:
-        catalog: What is checked.
+        holdings: What is checked.
     """
 
-    def __init__(self, catalog: Catalog) -> None:
+    def __init__(self, holdings: Holdings) -> None:
         self.spans: dict[str, tuple[int, int]] = {}
-        for stream, held in catalog.coverage().items():
+        for stream, held in holdings.coverage().items():
             begin, end = self.spans.get(stream.instrument, (held.start_ns, held.end_ns))
             self.spans[stream.instrument] = min(begin, held.start_ns), max(end, held.end_ns)
         self.streams: dict[Stream, StretchedRows] = {}

@@ -12,13 +12,17 @@ from quantkit.rows.columns import DTYPES, Block, Column, Stream, offsets_of
 from quantkit.storage import manifest
 from quantkit.storage.catalog import Holdings, stored
 from quantkit.storage.checks import RowSource, check_order, check_seq, check_values
-from quantkit.storage.manifest import Manifest
+from quantkit.storage.manifest import FileEntry, Manifest
 from quantkit.storage.postgres.database import Database
 from quantkit.storage.postgres.tables import DatabaseTable, name_of, quoted, table_of
 from quantkit.storage.schema import INSTRUMENT_COLUMNS, TABLES
 
 #: Rows fetched at a time; a book's weigh more.
 _FETCH_ROWS: Final = 65_536
+_NO_DIGESTS: Final = (
+    "a database keeps the digests of the files that its rows came from, and none of its own rows: a value that was "
+    "changed there for another plausible one would not be noticed"
+)
 
 
 class StoredMarket(Holdings):
@@ -51,6 +55,50 @@ class StoredMarket(Holdings):
         """Return every instrument's metadata by id, in order of `valid_from_ns`."""
         return self._versions
 
+    # For the check -------------------------------------------------------------------------------------------
+
+    @property
+    def doubts(self) -> Sequence[str]:
+        """What a database cannot show of its rows."""
+        return (_NO_DIGESTS,)
+
+    def blocks_of(self, entry: FileEntry) -> Iterator[Block]:
+        """Yield the rows that came with a file, and count them."""
+        count = 0
+        for block in _StreamReader(self._database, entry.stream, _FETCH_ROWS).read(entry.first_ns, entry.last_ns):
+            count += block.size
+            yield block
+        if count != entry.rows:
+            raise self._not_what_came(entry.stream, count, entry.rows)
+
+    def metadata_of(self, entry: FileEntry) -> Sequence[Instrument]:
+        """Return an instrument's metadata, which were read at the opening."""
+        return self._versions.get(entry.instrument, [])
+
+    def bytes_of(self, stream: Stream) -> int | None:
+        """Return nothing: streams share their tables."""
+        return None
+
+    def note(self, name: str) -> bytes | None:
+        """Return what is kept under a name, of a database that an older quantkit filled nothing."""
+        with self._database.connected() as connection:
+            there = connection.execute("select to_regclass('quantkit.kept')::text").fetchone()
+            if there is None or there[0] is None:
+                return None
+            row = connection.execute("select content from quantkit.kept where name = %s", [name]).fetchone()
+            return None if row is None else bytes(row[0])
+
+    def keep_note(self, name: str, content: bytes) -> None:
+        """Keep something, where the user may write."""
+        with self._database.connected() as connection:
+            self._database.prepare(connection)
+            connection.execute(
+                "insert into quantkit.kept values (%s, %s) on conflict (name) do update set content = excluded.content",
+                [name, content],
+            )
+
+    # For a run -----------------------------------------------------------------------------------------------
+
     def blocks(self, stream: Stream, start_ns: int, end_ns: int, block_rows: int) -> Iterator[Block]:
         """Yield a stream's rows received within a span, both ends included, at most `block_rows` at a time.
 
@@ -73,10 +121,13 @@ class StoredMarket(Holdings):
             yield block
         expected = sum(entry.rows for entry in whole)
         if all(first >= start_ns and last <= end_ns for first, last in spans) and count != expected:
-            raise DataError(
-                f"{self.described_as}: {stream}: {count} rows are there, {expected} were exported; something else "
-                "changed the table, export the span again with `--replace`"
-            )
+            raise self._not_what_came(stream, count, expected)
+
+    def _not_what_came(self, stream: Stream, count: int, expected: int) -> DataError:
+        return DataError(
+            f"{self.described_as}: {stream}: {count} rows are there, {expected} were exported; something else "
+            "changed the table, export the span again with `--replace`"
+        )
 
 
 class _StreamReader:

@@ -193,15 +193,15 @@ def partition_statements(table: DatabaseTable, first_ns: int, last_ns: int) -> l
     ]
 
 
-def hypertable_statements(table: DatabaseTable) -> list[Any]:
-    """Return what makes a table a hypertable whose older chunks are compressed."""
+def hypertable_statements(table: DatabaseTable, *, is_compressed: bool) -> list[Any]:
+    """Return what makes a table a hypertable, and lets older chunks be compressed where the licence has that."""
     from psycopg import sql
 
     name = sql.Literal(f"{SCHEMA}.{table.kind}")
     chunk = sql.Literal(_CHUNK_NS[table.kind in MONTHLY])
     segments = sql.Literal(", ".join(table.stream_columns))
     order = sql.Literal(", ".join(table.order))
-    return [
+    made = [
         sql.SQL(
             "create or replace function {}() returns bigint language sql stable as"
             " $$ select (extract(epoch from now()) * 1e9)::bigint $$"
@@ -212,6 +212,11 @@ def hypertable_statements(table: DatabaseTable) -> list[Any]:
         sql.SQL("select set_integer_now_func({}, {}, replace_if_exists => true)").format(
             name, sql.Literal(f"{SCHEMA}.now_ns")
         ),
+    ]
+    if not is_compressed:
+        return made
+    return [
+        *made,
         sql.SQL(
             "alter table {} set (timescaledb.compress, timescaledb.compress_segmentby = {},"
             " timescaledb.compress_orderby = {})"
