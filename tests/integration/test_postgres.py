@@ -121,10 +121,7 @@ def test_a_backtest_has_the_same_hash_and_names_the_same_files(address: str) -> 
         for data in (str(SAMPLE), address)
     ]
     assert results[0].hash == results[1].hash
-    assert [str(each.data_quality) for each in results] == [
-        "clean",
-        "not checked (the rows came from a database, which keeps no outcome of a check)",
-    ]
+    assert [str(each.data_quality) for each in results] == ["clean", "not checked"]
     assert len(results[0].fills) > 10
     assert results[0].config["data_files"] == results[1].config["data_files"]
     assert str(results[1].config["data"]).startswith("postgresql://postgres@127.0.0.1")
@@ -491,3 +488,25 @@ def test_there_is_no_default_partition_and_stamps_are_bigint(address: str, tmp_p
         )
     )
     assert (types["received_ns"], types["exchange_ns"]) == ("bigint", "bigint")
+
+
+def test_a_reading_may_end_early_and_a_crash_in_it_is_said(server: Server, tmp_path: Path) -> None:
+    address = server.fresh("readings")
+    export(fill(tmp_path, trades(0, 80_000)), Database(address))
+    stream = Stream("trade", SWAP)
+    feed = DatabaseFeed(address, block_rows=1_000)
+    for _ in range(3):
+        assert next(iter(feed.rows(stream, 0, 100_000 * S))).size == 1_000
+    # The server notices that nobody listens any more.
+    query = "select count(*) from pg_stat_activity where application_name = 'quantkit'"
+    assert any(rows_of(address, query) == [(0,)] for _ in range(1_000))
+    assert list(feed.rows(stream, 90_000 * S, 100_000 * S)) == []
+    blocks = iter(feed.rows(stream, 0, 100_000 * S))
+    next(blocks)
+    server.crash()
+    try:
+        with pytest.raises(ConnectionLostError, match="readings: "):
+            list(blocks)
+    finally:
+        server.start()
+    assert sum(block.size for block in feed.rows(stream, 0, 100_000 * S)) == 80_000

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 #: The types of the binary wire, by those of the tables.
 _WIRE: Final = {"bigint": "int8", "double precision": "float8", "boolean": "bool", "text": "text"}
+_SIDE_WORDS: Final = [str(side) for side in SIDES.tolist()]
 
 
 class Places:
@@ -78,7 +79,7 @@ def _columns(table: DatabaseTable, block: Block, seq: Sequence[int]) -> Iterator
             case "optional":
                 yield optional_list(column)
             case "side":
-                yield [str(side) for side in SIDES[column].tolist()]
+                yield [_SIDE_WORDS[side] for side in column.tolist()]
             case "levels":
                 flat = column.tolist()
                 yield [flat[a:b] for a, b in pairwise(block.column(offsets_of(field)).tolist())]
