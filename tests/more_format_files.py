@@ -6,6 +6,7 @@ from decimal import Decimal
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 from format_files import START_MS, START_S, csv_of, packed, plain
@@ -196,6 +197,13 @@ def nautilus_samples(folder: Path, width: int = 16) -> dict[str, Path]:
     }
 
 
+def yfinance_frame(path: Path, *, by_ticker: bool = False) -> Path:
+    """Write a frame of two tickers as pandas keeps it in Parquet."""
+    text = pd.read_csv(io.BytesIO(yfinance_wide(by_ticker=by_ticker)), header=[0, 1], index_col=0, parse_dates=True)
+    text.rename_axis(index="Date").to_parquet(path)
+    return path
+
+
 def freqtrade_samples(folder: Path) -> dict[str, Path]:
     """Write one Feather file of each kind of freqtrade's data."""
     count = 20
@@ -252,6 +260,7 @@ def more_samples(folder: Path) -> dict[str, Path]:
         **{name: plain(folder / leaf, content) for name, (leaf, content) in contents.items()},
         **nautilus_samples(folder / "nautilus"),
         **freqtrade_samples(folder / "freqtrade"),
+        "yahoo/yfinance-frames": yfinance_frame(folder / "prices.parquet"),
         "lobster/messages": messages,
         "lobster/levels": levels,
         "hftbacktest/events": plain(folder / "btcusdt_20250601.npz", npz(hft_events(HFT_ROWS))),

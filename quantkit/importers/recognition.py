@@ -432,21 +432,19 @@ def _by_names(
     Raises:
         ConfigError: The format that the user names has not these columns.
     """
-    header = tuple(name.lower() for name in names)
-    fits = [
-        each
-        for each in formats
-        if each.container == container
-        and each.header_length(header)
-        and each.name == (wanted or each.name)
-        and (wanted is not None or not each.needs_name or each.found_in_name(file.leaf))
-    ]
+    fits: list[tuple[int, bool, Format, tuple[str, ...]]] = []
+    for each in formats:
+        columns = tuple(names) if each.names_of is None else each.names_of(tuple(names), [])
+        length = each.header_length(tuple(name.lower() for name in columns))
+        is_named = wanted is not None or not each.needs_name or bool(each.found_in_name(file.leaf))
+        if each.container == container and length and is_named and each.name == (wanted or each.name):
+            fits.append((length, each.needs_name, each, columns))
     if not fits and wanted is not None:
         raise ConfigError(f"{file} is not of {wanted}: its columns are {', '.join(names)[:200]}")
     if not fits:
         return None
-    record = max(fits, key=lambda each: (each.needs_name, each.header_length(header)))
+    _, _, record, columns = max(fits, key=lambda fit: (fit[1], fit[0]))
     told = record.found_in_name(file.leaf)
-    form = TableForm(",", tuple(names), 0)
+    form = TableForm(",", columns, 0)
     by = f"its columns {', '.join(islice(names, 8))}"
     return Recognised(file, record, by, form, told.get("symbol", ""), told.get("interval", ""), told.get("venue", ""))

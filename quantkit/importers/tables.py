@@ -345,12 +345,13 @@ class TableFile:
         try:
             with ExitStack() as stack:
                 schema, batches = self._arrow_batches(str(stack.enter_context(self.source.on_disk())), rows)
-                fields = self._find(schema.names)
+                names = list(schema.names) if self._form is None else list(self._form.names)
+                fields = self._find(names)
                 for batch in batches:
                     lines = np.arange(first_row, first_row + batch.num_rows, dtype=np.int64)
                     first_row += batch.num_rows
                     tally.rows_read += batch.num_rows
-                    columns = {field: _arrow_column(batch.column(name)) for field, name in fields.items()}
+                    columns = {field: _arrow_column(batch.column(names.index(name))) for field, name in fields.items()}
                     yield Chunk(self.file, lines, columns, _arrow_text(batch))
                 if progress is not None:
                     progress(self.file, self.source.packed, self.source.packed)

@@ -1,9 +1,11 @@
 """Yahoo's daily prices: the old download with adjusted closes, and what yfinance writes."""
 
+import re
 from typing import Final
 
 from quantkit.importers.formats.record import OHLCV, Format, Named, Table
 
+_LEVELS: Final = re.compile(r"\('([^']+)', '([^']+)'\)").fullmatch
 _SCALED: Final = "yfinance scales prices by dividends and splits unless told otherwise, but not the volume"
 
 
@@ -40,6 +42,18 @@ def _wide(header: tuple[str, ...], rows: list[list[str]]) -> tuple[str, ...]:
     prices, tickers = (header, second) if header[0].lower() == "price" else (second, header)
     columns = [f"{price.lower()}@{ticker}" for price, ticker in zip(prices[1:], tickers[1:], strict=True)]
     return ("time", *columns)
+
+
+def _nested(header: tuple[str, ...], rows: list[list[str]]) -> tuple[str, ...]:
+    """Return each column's name with its ticker, of names that pandas makes of two levels: `('Close', 'AAPL')`."""
+    names = []
+    for name in header:
+        match = _LEVELS(name)
+        pair = (match[1], match[2]) if match else ("", "")
+        if pair[1].lower() in (*OHLCV, "adj close"):
+            pair = (pair[1], pair[0])
+        names.append(f"{pair[0].lower()}@{pair[1]}" if match else name)
+    return tuple("time" if name in ("Date", "Datetime") else name for name in names)
 
 
 def _is_wide(table: Table) -> bool:
@@ -84,6 +98,19 @@ FORMATS: Final = (
         test=_is_wide,
         instrument=yahoo,
         skipped_lines=2,
+        needs=("open", "close"),
+        skips_quiet=True,
+        notes=(_SCALED,),
+    ),
+    Format(
+        name="yahoo/yfinance-frames",
+        title="yfinance frames kept as Parquet or Feather",
+        holds="candle",
+        container="arrow",
+        headers=tuple(f"{name}@*" for name in (*OHLCV, "adj close")),
+        columns={**OHLCV, "time": "time", "adj_close": "adj close"},
+        names_of=_nested,
+        instrument=yahoo,
         needs=("open", "close"),
         skips_quiet=True,
         notes=(_SCALED,),

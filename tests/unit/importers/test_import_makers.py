@@ -13,6 +13,7 @@ from more_format_files import (
     bitmex_trade,
     coinbase_candles,
     more_samples,
+    yfinance_frame,
     yfinance_wide,
 )
 
@@ -273,6 +274,16 @@ def test_yfinance_writes_tickers_side_by_side(by_ticker: bool, tmp_path: Path) -
         (4, "12 fields where 11 are expected"),
         *([(6, "close 'x' is not a number")]),
     ]
+
+
+@pytest.mark.parametrize("by_ticker", [False, True])
+def test_a_frame_of_yfinance_may_be_kept_as_parquet(by_ticker: bool, tmp_path: Path) -> None:
+    """Pandas writes the two levels of its columns as one name."""
+    report = bring(tmp_path, yfinance_frame(tmp_path / "prices.parquet", by_ticker=by_ticker))
+    assert report.rows_written == {"yahoo:AAPL candle 1d": 7, "yahoo:BTC-USD candle 1d": 8}
+    candle = next(each for each in stored(tmp_path / "data", "candle") if each.instrument == "yahoo:AAPL")
+    assert (candle.open, candle.high, candle.low, candle.close, candle.volume) == (200.0, 204.0, 198.0, 202.5, 1000.0)
+    assert candle.open_ns == time_ns_of("2025-06-02T00:00Z")
 
 
 def test_a_ticker_without_a_price_is_named(tmp_path: Path) -> None:
