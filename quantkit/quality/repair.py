@@ -224,7 +224,7 @@ def _adoptions(catalog: Catalog) -> Iterator[Repair]:
             try:
                 yield _adoption(catalog, _entry_of(catalog.root, path))
             except DataError as error:
-                yield Repair(LEFT, (path,), f"{path}: {first_line(error)}")
+                yield Repair(LEFT, (path,), first_line(error))
 
 
 def _entry_of(root: Root, path: str) -> FileEntry:
@@ -294,7 +294,10 @@ def _adoption(catalog: Catalog, entry: FileEntry) -> Repair:
         what = f"{stream}: {entry.path} is whole and not in the manifest; its {digest.rows:,} rows are written anew"
         return Repair("adopt", (entry.path,), what, entry.rows, digest.rows, digest_after=digest.hexdigest())
     if rows_digest(catalog, stream, entry.first_ns, entry.last_ns) != digest.hexdigest():
-        raise DataError("its rows are not the stored ones of its time; import them with --replace, or delete the file")
+        raise DataError(
+            f"{catalog.root.full(entry.path)}: its rows are not the stored ones of its time; import them with "
+            "--replace, or delete the file"
+        )
     return Repair("remove double", (entry.path,), f"{stream}: the rows of {entry.path} are stored already")
 
 
@@ -305,7 +308,7 @@ def _adopt(root: Root, plan: Repair) -> Repair:
     try:
         plan = _adoption(Catalog(root), entry)
     except DataError as error:
-        return Repair(LEFT, (path,), f"{path}: {first_line(error)}")
+        return Repair(LEFT, (path,), first_line(error))
     if plan.action == "adopt":
         with Writer(root, source="adopted") as writer:
             for block in ordered_blocks(root, entry):

@@ -201,13 +201,14 @@ def print_repairs(repairs: Sequence[Repair], root: str, console: "Console", *, i
     """Print what was mended or would be, what cannot be mended last, and what to do."""
     todo = [each for each in repairs if each.action != LEFT]
     for each in todo:
-        console.print(f"[bold cyan]{each.action}:[/] {escaped(each.what)}")
+        # Whole paths, so that they can be copied.
+        console.print(f"[bold cyan]{each.action}:[/] {escaped(each.what)}", soft_wrap=True)
         if each.digest_after:
             before = each.digest_before[:16] or "none, readers refuse the files"
             console.print(f"  [dim]digest of the rows before: {before}, after: {each.digest_after[:16]}[/]")
     for each in repairs:
         if each.action == LEFT:
-            console.print(f"[yellow]{LEFT}:[/] {escaped(each.what)}")
+            console.print(f"[yellow]{LEFT}:[/] {escaped(each.what)}", soft_wrap=True)
     if not todo:
         console.print("nothing to mend" if len(repairs) == len(todo) else "nothing else to mend")
     elif not is_done:

@@ -262,6 +262,20 @@ def test_a_damaged_file_is_said_and_stays(tmp_path: Path) -> None:
     assert "nothing else to mend" in said.output
 
 
+def test_an_unlisted_file_with_other_rows_is_named_once(tmp_path: Path) -> None:
+    """Where stored ones of its time differ, it stays; its path is whole on a narrow terminal."""
+    folder = stored(tmp_path / "data", trades(60))
+    other = stored(tmp_path / "other", [msgspec.structs.replace(row, price=99.5) for row in trades(60)])
+    (path,) = (each.path for each in lines_of(other).entries if each.stream == TRADE)
+    copy = (folder / path).with_name("copy.parquet")
+    copy.write_bytes((other / path).read_bytes())
+    said = CliRunner().invoke(main, ["data", "repair", str(folder)], env={"COLUMNS": "80"}).output
+    assert said.count(str(copy)) == 1
+    assert "its rows are not the stored ones of its time" in said
+    assert [each.action for each in mended(folder)] == [LEFT]
+    assert copy.exists()
+
+
 def test_an_unlisted_file_out_of_order_is_adopted_in_order(tmp_path: Path) -> None:
     folder = stored(tmp_path / "data", trades(600), tickers(10))
     before = digest_of(folder)
