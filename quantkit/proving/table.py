@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Final
 
 from quantkit.proving.verdict import FAIL, PASS, UNTOLD, WARN, StrategyCheck
-from quantkit.report.text import MISSING, escaped, money
+from quantkit.report.text import MISSING, counted, escaped, money
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -15,7 +15,7 @@ _STYLES: Final = {PASS: "green", WARN: "yellow", FAIL: "bold red", UNTOLD: "blue
 def render(checked: StrategyCheck, console: "Console") -> None:
     """Print what was asked, what was found, and how the result changes with its assumptions."""
     span = f" over {checked.start} to {checked.end}" if checked.start else ""
-    console.print(f"[bold]{escaped(checked.strategy)}[/bold]{escaped(span)}, {checked.runs} runs")
+    console.print(f"[bold]{escaped(checked.strategy)}[/bold]{escaped(span)}, {counted(checked.runs, 'run')}")
     table = _table()
     for name in ("check", "verdict"):
         table.add_column(name, no_wrap=name == "verdict")

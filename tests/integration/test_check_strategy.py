@@ -49,6 +49,20 @@ def test_what_cannot_be_run_is_one_line() -> None:
     assert len(done.stderr.splitlines()) == 1
 
 
+def test_a_fault_is_told_by_the_exit_code() -> None:
+    """With its kind in front of the evidence; one question takes one run, and an allowed file is no fault."""
+    cheat = f"{ROOT / 'tests' / 'planted_cheats.py'}:ReadsFiles"
+    done = run(cheat, "--only", "own reading", "--from", "2025-05-08", "--to", "2025-05-09")
+    assert done.exit_code == 1
+    shown = " ".join(done.stdout.split())
+    assert "own reading FAIL reads the data: reads the stored data itself" in shown
+    assert "1 run " in shown
+    assert done.stdout.rstrip().endswith("FAIL")
+    catalog = qk.Catalog(ROOT / "data")
+    checked = qk.check(cheat, data=catalog, only=["own reading"], end="2025-05-07", allow=["*.parquet"])
+    assert (checked.verdict, checked.runs) == ("PASS", 1)
+
+
 @pytest.mark.parametrize(
     ("options", "why"),
     [
