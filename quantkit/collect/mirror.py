@@ -126,6 +126,8 @@ class Mirror:
             self._is_closing = True
             self._changed.notify_all()
         self._thread.join(timeout_s)
+        if self._thread.is_alive():
+            self._behind()
         return self.status
 
     # On the thread --------------------------------------------------------------------------------------------
