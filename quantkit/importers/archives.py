@@ -21,14 +21,33 @@ from typing import Any, BinaryIO, Final, NamedTuple, cast
 
 from quantkit.errors import ConfigError, DataError
 
+
+def _faster_zlib() -> Any:
+    """Return ISA-L's module, which inflates in a third of zlib's time; None on platforms that it has no wheel for."""
+    try:
+        from isal import isal_zlib
+    except ImportError:
+        return None
+    return isal_zlib
+
+
+_ISAL: Final = _faster_zlib()
+_CORRUPTION: Final[tuple[type[Exception], ...]] = (
+    zlib.error,
+    gzip.BadGzipFile,
+    zipfile.BadZipFile,
+    tarfile.TarError,
+    lzma.LZMAError,
+    *(() if _ISAL is None else (_ISAL.error,)),
+)
 #: What reading a damaged or cut file raises.
-DAMAGE: Final = (EOFError, zlib.error, gzip.BadGzipFile, zipfile.BadZipFile, tarfile.TarError, lzma.LZMAError)
-_CORRUPTION: Final = (zlib.error, gzip.BadGzipFile, zipfile.BadZipFile, tarfile.TarError, lzma.LZMAError)
+DAMAGE: Final[tuple[type[Exception], ...]] = (EOFError, *_CORRUPTION)
 _HEAD_BYTES: Final = 512
 _READ_BYTES: Final = 1 << 18
 _BUFFER_BYTES: Final = 1 << 16
-#: What is unpacked in one step; what is damaged costs no more.
-_STEP_BYTES: Final = 1 << 14
+#: What is unpacked in one step. Of a zstd file that ends early the last step is lost.
+_STEP_BYTES: Final = 1 << 18
+_ZSTD_STEP_BYTES: Final = 1 << 14
 _TAR_MARK: Final = slice(257, 262)
 #: Members that no vendor means as data.
 _NO_DATA: Final = ("__MACOSX/", ".DS_Store", "Thumbs.db", "desktop.ini")
@@ -150,7 +169,8 @@ class ForeignFile:
             stream: BinaryIO = raw
             for layer in self._layers:
                 unpacked = self._unpacked(stream, layer, stack)
-                metered = _Metered(unpacked, self.name, self.packed, self.budget)
+                step = _ZSTD_STEP_BYTES if layer.kind == "zstd" else _STEP_BYTES
+                metered = _Metered(unpacked, self.name, self.packed, self.budget, step)
                 stream = cast(BinaryIO, stack.enter_context(io.BufferedReader(metered, _BUFFER_BYTES)))
             yield stream, raw
 
@@ -163,7 +183,7 @@ class ForeignFile:
             return stack.enter_context(pa.CompressedInputStream(stream, "zstd"))
         if layer.kind == "zip":
             archive = stack.enter_context(zipfile.ZipFile(_seekable(stream, stack)))
-            return stack.enter_context(archive.open(archive.infolist()[layer.member]))
+            return stack.enter_context(_inflated(archive, archive.infolist()[layer.member]))
         # A file on disk can be read from any place, an unpacked stream only in order.
         mode: Any = "r|" if isinstance(stream, io.BufferedReader) and isinstance(stream.raw, _Metered) else "r:"
         members = stack.enter_context(tarfile.open(fileobj=stream, mode=mode))  # noqa: SIM115  the stack closes it
@@ -189,12 +209,13 @@ class ForeignFile:
 class _Metered(io.RawIOBase):
     """Reads through to a decompressor, and ends with an error where more comes out than a file may hold."""
 
-    def __init__(self, source: Any, name: str, packed: int, budget: int) -> None:
+    def __init__(self, source: Any, name: str, packed: int, budget: int, step: int) -> None:
         super().__init__()
         self._read = getattr(source, "read1", source.read)
         self._name = name
         self._packed = packed
         self._budget = budget
+        self._step = step
         self._done = 0
 
     def readable(self) -> bool:
@@ -203,7 +224,7 @@ class _Metered(io.RawIOBase):
     def readinto(self, buffer: Any) -> int:
         try:
             # One step of unpacking at a time: of a file that ends early everything before its end is read.
-            part = self._read(min(len(buffer), _STEP_BYTES))
+            part = self._read(min(len(buffer), self._step))
         except EOFError:
             raise  # what came before the end is whole
         except _CORRUPTION as error:
@@ -221,6 +242,15 @@ class _Metered(io.RawIOBase):
             )
         buffer[: len(part)] = part
         return len(part)
+
+
+def _inflated(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> Any:
+    """Open a member of a zip archive, inflated by ISA-L where it is at hand."""
+    opened: Any = archive.open(member)
+    if _ISAL is not None and member.compress_type == zipfile.ZIP_DEFLATED:
+        # zipfile lets nobody choose; a Python that calls it otherwise goes on inflating by itself.
+        opened._decompressor = _ISAL.decompressobj(-zlib.MAX_WBITS)
+    return opened
 
 
 def _seekable(stream: BinaryIO, stack: ExitStack) -> BinaryIO:

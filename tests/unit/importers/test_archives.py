@@ -6,14 +6,16 @@ import io
 import tarfile
 import tracemalloc
 import zipfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from format_files import OKX_TRADES, csv_of, okx_trade, packed, plain, tarred, zipped, zstd
 
 from quantkit.errors import ConfigError, DataError, ParseError
-from quantkit.importers import ImportReport, import_files
+from quantkit.importers import ImportReport, archives, import_files
 from quantkit.importers.archives import ForeignFile, Limits, Unpacker
 
 ROWS = csv_of(OKX_TRADES, [okx_trade(number) for number in range(50)])
@@ -57,6 +59,23 @@ def test_any_packing_gives_the_same_rows(way: str, tmp_path: Path) -> None:
     assert report.skipped == 0
     (told,) = report.recognised.values()
     assert told.startswith("okx/trades, OKX trades")
+
+
+def test_a_zip_archive_is_inflated_by_the_faster_library_where_there_is_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And by zlib where there is none, to the same rows."""
+    asked: list[int] = []
+
+    def decompressobj(wbits: int) -> object:
+        asked.append(wbits)
+        return zlib.decompressobj(wbits)
+
+    path = WAYS["zip"](tmp_path)
+    for name, library in (("with", SimpleNamespace(decompressobj=decompressobj)), ("without", None)):
+        monkeypatch.setattr(archives, "_ISAL", library)
+        assert bring(path, tmp_path / name).rows_written == {"BTC-USDT trade": 50}
+    assert set(asked) == {-15}
 
 
 @pytest.mark.parametrize("way", ["zip", "gzip"])
