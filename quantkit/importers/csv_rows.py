@@ -35,6 +35,12 @@ _STAMPS: Final = frozenset(("time", "received", "told"))
 _WHOLES: Final = frozenset(("trade_id", "first_id", "last_id", "previous_id", "flags"))
 #: Fields whose texts are few.
 _WORDS: Final = frozenset(("side", "is_buyer_maker", "instrument", "venue", "action", "confirm", "is_snapshot"))
+#: Words of which a column holds two: Arrow reads them as truth values, which is faster than a dictionary.
+_PAIRS: Final = {
+    word: pair
+    for pair in (("false", "true"), ("False", "True"), ("sell", "buy"), ("Sell", "Buy"), ("SELL", "BUY"))
+    for word in pair
+}
 
 
 class CsvBlock:
@@ -43,16 +49,39 @@ class CsvBlock:
     Args:
         line: Number of the first one, from 1.
         content: Their bytes.
+        has_quotes: Whether there is a quotation mark among them.
         is_damaged: Whether the file could not be read after them.
     """
 
-    def __init__(self, line: int, content: bytes, *, is_damaged: bool = False) -> None:
+    def __init__(self, line: int, content: bytes, *, has_quotes: bool, is_damaged: bool = False) -> None:
         self.line = line
         self.content = content
         self.is_damaged = is_damaged
-        self.newlines = _newlines(content)
-        self.end_line = line + self.newlines
+        self._may_have_quotes = has_quotes
+        self._newlines: int | None = None
         self._lines: list[bytes] | None = None
+
+    @property
+    def newlines(self) -> int:
+        """How many lines end in it."""
+        if self._newlines is None:
+            self._newlines = _newlines(self.content)
+        return self._newlines
+
+    @property
+    def end_line(self) -> int:
+        """Number of the line after it."""
+        return self.line + self.newlines
+
+    @property
+    def has_quotes(self) -> bool:
+        """Whether there is a quotation mark in it."""
+        # Often in the header alone, which is left out by now.
+        return self._may_have_quotes and b'"' in self.content
+
+    def counted(self, rows: int) -> None:
+        """Take the number of its lines from whoever has read them all."""
+        self._newlines = rows - (not self.content.endswith(b"\n"))
 
     def skip(self, lines: int) -> int:
         """Leave out the first lines; return how many were left out."""
@@ -103,7 +132,8 @@ class CsvBlock:
     def _cut(self, size: int) -> None:
         cut = self.content[:size].count(b"\n")
         self.line += cut
-        self.newlines -= cut
+        if self._newlines is not None:
+            self._newlines -= cut
         self.content = self.content[size:]
 
 
@@ -126,23 +156,33 @@ def line_blocks(stream: BinaryIO, file: str, size: int) -> Iterator[CsvBlock]:
         have += len(part)
         if part and have < size:
             continue
-        content = b"".join(parts)
-        cut = content.rfind(b"\n") + 1
-        if not part and not is_damaged:
-            cut = len(content)
-        elif part and content.count(b'"', 0, cut) % 2 and have < 4 * size:
+        content, rest = _whole_lines(parts) if part or is_damaged else (b"".join(parts), b"")
+        has_quotes = b'"' in content
+        if part and has_quotes and content.count(b'"') % 2 and have < 4 * size:
             # A quoted field may hold the end of a line.
-            parts = [content]
+            parts = [content, rest]
             continue
-        if part and have - cut > LINE_BYTES_MAX:
+        if part and len(rest) > LINE_BYTES_MAX:
             raise ParseError(f"the line has more than {LINE_BYTES_MAX:,} bytes", where=f"{file}:{line}")
-        if cut or is_damaged:
-            block = CsvBlock(line, content[:cut], is_damaged=is_damaged)
-            line = block.end_line
+        if content or is_damaged:
+            block = CsvBlock(line, content, has_quotes=has_quotes, is_damaged=is_damaged)
             yield block
-        parts, have = [content[cut:]], have - cut
+            # By now whoever read it may have counted its lines.
+            line = block.end_line
+        parts, have = [rest], len(rest)
         if not part:
             return
+
+
+def _whole_lines(parts: Sequence[bytes]) -> tuple[bytes, bytes]:
+    """Return the whole lines of some bytes that come in parts, and what is left after them."""
+    last = parts[-1]
+    cut = last.rfind(b"\n") + 1
+    if cut:  # as in almost every case, so that all is copied once
+        return b"".join((*parts[:-1], last[:cut])), last[cut:]
+    content = b"".join(parts)
+    cut = content.rfind(b"\n") + 1
+    return content[:cut], content[cut:]
 
 
 class Nanoseconds(NamedTuple):
@@ -154,7 +194,7 @@ class Nanoseconds(NamedTuple):
 class Coded(NamedTuple):
     """A column of few different texts: each row's code, and the texts that the codes stand for."""
 
-    codes: NDArray[np.int32]
+    codes: NDArray[np.int32] | NDArray[np.int8]
     texts: list[str]
 
 
@@ -179,20 +219,35 @@ class TypedColumns:
         self._width = len(names)
         self._places = {field: list(names).index(name) for field, name in fields.items()}
         self._types: dict[str, str] | None = None
+        #: The two words of each column that holds no others.
+        self._pairs: dict[str, tuple[str, str]] = {}
 
     def of(self, block: CsvBlock) -> _Typed | None:
         """Return a block's columns; None where a row is unusual, be it in its form or in a value."""
+        if block.has_quotes or not block.content or block.content.isspace():
+            return None
+        if self._types is None and not self._plan(block.content):
+            return None
+        assert self._types is not None
+        typed = self._read(block, self._types)
+        if typed is None and self._pairs:
+            # There may be a third word, or none at all in some row.
+            self._types.update(dict.fromkeys(self._pairs, "words"))
+            self._pairs = {}
+            typed = self._read(block, self._types)
+        return typed
+
+    def _read(self, block: CsvBlock, kinds: Mapping[str, str]) -> _Typed | None:
+        """Return a block's columns as they are of their types; None where one is not."""
         import pyarrow as pa
         from pyarrow import csv as arrow_csv
 
         content = block.content
-        if b'"' in content or not content.strip():
-            return None
-        if self._types is None and not self._plan(content):
-            return None
-        assert self._types is not None
         types = {"float": pa.float64(), "int": pa.int64(), "seconds": pa.decimal128(28, 9), "text": pa.string()}
         types["words"] = pa.dictionary(pa.int32(), pa.string())
+        types["pair"] = pa.bool_()
+        # Arrow sees the end of a line in a lone return, too, so that its count is not ours.
+        is_counted = b"\r" not in content and self._width > 1
         try:
             table = arrow_csv.read_csv(
                 pa.BufferReader(content),
@@ -201,21 +256,27 @@ class TypedColumns:
                     use_threads=False,
                     block_size=len(content) + 1,
                 ),
-                parse_options=arrow_csv.ParseOptions(delimiter=self._delimiter, quote_char=False),
+                parse_options=arrow_csv.ParseOptions(
+                    delimiter=self._delimiter, quote_char=False, ignore_empty_lines=not is_counted
+                ),
                 convert_options=arrow_csv.ConvertOptions(
-                    column_types={str(place): types[self._types[field]] for field, place in self._places.items()},
+                    column_types={str(place): types[kinds[field]] for field, place in self._places.items()},
                     include_columns=[str(place) for place in self._places.values()],
                     null_values=[""],
                     strings_can_be_null=False,
+                    false_values=sorted({pair[0] for pair in self._pairs.values()}),
+                    true_values=sorted({pair[1] for pair in self._pairs.values()}),
                 ),
             )
         except pa.ArrowException:
             return None
-        if table.num_rows != block.newlines + (not content.endswith(b"\n")):
+        if is_counted:
+            block.counted(table.num_rows)
+        elif table.num_rows != block.newlines + (not content.endswith(b"\n")):
             return None  # blank lines: the numbers of lines would be wrong
         columns: dict[str, Any] = {}
         for field, place in self._places.items():
-            column = self._converted(table.column(str(place)).combine_chunks(), self._types[field])
+            column = self._converted(table.column(str(place)).combine_chunks(), field, kinds[field])
             if column is None:
                 return None
             columns[field] = column
@@ -233,6 +294,8 @@ class TypedColumns:
             kind = "text"
             if field.partition("@")[0] in _NUMBERS or field.startswith("level_"):
                 kind = "float"
+            elif field in _WORDS and cell in _PAIRS and set(self._pairs.values()) <= {_PAIRS[cell]}:
+                kind, self._pairs[field] = "pair", _PAIRS[cell]
             elif field in _WORDS:
                 kind = "words"
             elif (field in _STAMPS or field in _WHOLES) and _WHOLE(cell):
@@ -244,8 +307,7 @@ class TypedColumns:
             self._types["time"] = "text"  # a time of day
         return True
 
-    @staticmethod
-    def _converted(array: Any, kind: str) -> Any:
+    def _converted(self, array: Any, field: str, kind: str) -> Any:
         """Return an Arrow column as ours; None where a value needs the slow way."""
         if kind == "text":
             return [text.strip() for text in array.to_pylist()]
@@ -259,6 +321,8 @@ class TypedColumns:
             return None
         if kind == "int":
             return array.to_numpy()
+        if kind == "pair":
+            return Coded(array.to_numpy(zero_copy_only=False).view(np.int8), list(self._pairs[field]))
         # A decimal of nine digits is a whole number of nanoseconds in 16 bytes, of which a stamp fills the first 8.
         words = np.frombuffer(array.buffers()[1], np.int64)
         stamps = words[2 * array.offset : 2 * (array.offset + len(array)) : 2].copy()

@@ -47,6 +47,9 @@ class Disorder:
         """Look at the next rows of a file."""
         if not len(time_ns):
             return
+        if time_ns[0] >= self._newest_ns and (time_ns[1:] >= time_ns[:-1]).all():
+            self._newest_ns = int(time_ns[-1])
+            return
         newest = np.maximum.accumulate(time_ns)
         late_ns = np.maximum(newest, self._newest_ns) - time_ns
         self.rows += int((late_ns > 0).sum())
@@ -103,7 +106,10 @@ class Merge:
             old = block.size if before_ns is None else int(np.count_nonzero(time_ns < before_ns))
             if not old:
                 continue
-            if old < block.size:
+            if old < block.size and (time_ns[1:] >= time_ns[:-1]).all():
+                ready.append((file, block.slice(0, old)))
+                waiting[place] = (file, block.slice(old, block.size))
+            elif old < block.size:
                 order = np.argsort(time_ns, kind="stable")
                 ready.append((file, self._taken(block, order[:old])))
                 waiting[place] = (file, self._taken(block, order[old:]))
@@ -121,10 +127,10 @@ class Merge:
         for name in ("received_ns", "seq", *self._names):
             arrays = [block.column(name) for _, block in parts]
             columns[name] = arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
-        file = np.repeat(np.array([file for file, _ in parts]), [block.size for _, block in parts])
         time_ns = columns["received_ns"]
         key = self._key(columns)
         if not _is_rising(time_ns, key, is_one_file=len({file for file, _ in parts}) == 1):
+            file = np.repeat(np.array([file for file, _ in parts]), [block.size for _, block in parts])
             order = np.lexsort((columns["seq"], file, time_ns) if key is None else (columns["seq"], file, key, time_ns))
             columns = {name: column[order] for name, column in columns.items()}
             file = file[order]
@@ -197,12 +203,12 @@ class Merge:
 
 def _is_rising(time_ns: NDArray[np.int64], key: Column | None, *, is_one_file: bool) -> bool:
     """Return whether rows are in order and none can be another's repetition."""
-    steps = np.diff(time_ns)
-    if (steps < 0).any():
+    if (time_ns[1:] < time_ns[:-1]).any():
         return False
     if key is None:
         return is_one_file  # without ids equal rows of one file are two
-    return bool(((steps > 0) | (np.diff(key) > 0)).all())
+    rises = key[1:] > key[:-1]
+    return bool(rises.all() or (rises | (time_ns[1:] > time_ns[:-1])).all())
 
 
 def _bits(column: Column) -> Column:

@@ -58,6 +58,8 @@ class StepFinder:
 
     def add(self, numbers: NDArray[np.float64]) -> None:
         """Look at more numbers; zeros and NaN say nothing."""
+        if self._fits(numbers):
+            return
         import pyarrow as pa
 
         usable = numbers[np.isfinite(numbers) & (numbers != 0.0)]
@@ -77,6 +79,22 @@ class StepFinder:
         self._divisor *= 10 ** (decimals - self._decimals)
         self._decimals = decimals
         self._divisor = int(np.gcd(self._divisor, np.gcd.reduce(scaled.astype(np.int64))))
+
+    def _fits(self, numbers: NDArray[np.float64]) -> bool:
+        """Return whether numbers bring no finer step, and take the least of them; as in all blocks but the first."""
+        if not self._divisor or not len(numbers):
+            return False
+        least, scale = float(numbers.min()), 10.0**self._decimals
+        scaled = numbers * scale
+        np.rint(scaled, out=scaled)
+        if not (least > 0.0 and float(scaled.max()) < _EXACT):  # a NaN says no to both
+            return False
+        if not (scaled / scale == numbers).all():
+            return False
+        if self._divisor > 1 and not (np.rint(scaled / self._divisor) * self._divisor == scaled).all():
+            return False
+        self.least = min(self.least, least)
+        return True
 
     @property
     def is_empty(self) -> bool:

@@ -97,7 +97,7 @@ class Reading:
         if isinstance(column, Stamps):
             raise ConfigError(f"{self.chunk.file}: the column for {field} holds times, not numbers")
         if isinstance(column, np.ndarray):
-            values = column.astype(np.float64)
+            values = column.astype(np.float64, copy=False)
         else:
             if isinstance(column, Words):
                 column = column.texts()
@@ -107,6 +107,8 @@ class Reading:
                     values[index] = float(text)
                 elif text.lower() not in _EMPTY:
                     self.bad.setdefault(index, f"{field} {text[:40]!r} is not a number")
+        if len(values) and np.isfinite(values.min()) and np.isfinite(values.max()):  # a NaN would be both
+            return values
         self.refuse_where(np.isinf(values), f"{field} is infinite")
         if not is_optional:
             self.refuse_where(np.isnan(values), f"{field} is missing")

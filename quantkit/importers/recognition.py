@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import islice
+from itertools import chain, islice
 from typing import Final, NamedTuple
 
 from quantkit.errors import ConfigError
@@ -34,7 +34,8 @@ class TextSample:
 
     def __init__(self, file: ForeignFile, content: bytes) -> None:
         self.file = file
-        self.lines = [line.strip() for line in content.split(b"\n") if line.strip()][: SAMPLE_ROWS + 8]
+        stripped = (line.strip() for line in content.split(b"\n"))
+        self.lines = list(islice((line for line in stripped if line), SAMPLE_ROWS + 8))
         #: Lines before the header or the first row, and what they were.
         self.skipped = 0
         self.preamble = ""
@@ -43,16 +44,17 @@ class TextSample:
             self.preamble, self.skipped = texts[0].strip(), 1
             texts = texts[1:]
         self.delimiter = self._delimiter(texts)
-        split = [self._split(text) for text in texts]
-        while split and not any(split[0]):
-            self.skipped += 1
-            split = split[1:]
-        self.has_header = bool(split) and any(_is_name(cell) for cell in split[0])
-        self.names = tuple(self._name(cell) for cell in split[0]) if self.has_header else ()
+        split = map(self._split, texts)  # no more of them than are looked at
+        first: list[str] = []
+        while not any(first) and (row := next(split, None)) is not None:
+            self.skipped += not any(row)
+            first = row
+        self.has_header = any(_is_name(cell) for cell in first)
+        self.names = tuple(self._name(cell) for cell in first) if self.has_header else ()
         if self.has_header:
             self.skipped += 1
-        body = split[1:] if self.has_header else split
-        self.rows = [row for row in body if any(row)][:SAMPLE_ROWS]
+        body = split if self.has_header else chain([first], split)
+        self.rows = list(islice((row for row in body if any(row)), SAMPLE_ROWS))
 
     @property
     def header(self) -> tuple[str, ...]:

@@ -3,7 +3,7 @@
 import tempfile
 from collections.abc import Iterator
 from types import TracebackType
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 
@@ -20,10 +20,32 @@ class SpoolKey(NamedTuple):
     channel: str = ""
 
 
+class _Kept(NamedTuple):
+    """A column as it lies in the file."""
+
+    name: str
+    dtype: np.dtype[Any]
+    size: int
+
+
 class _Place(NamedTuple):
+    """Where a block lies in the file, and what is not there since it follows from the rest.
+
+    Attributes:
+        offset: Of its first column.
+        size: Its rows.
+        origin: Where they were read.
+        kept: Its columns, one behind the other.
+        first_seq: The first `seq` of rows that are numbered one by one; None where `seq` is kept.
+        has_one_clock: Whether every exchange's stamp is that of the receipt, and is not kept.
+    """
+
     offset: int
     size: int
     origin: Origin | None
+    kept: tuple[_Kept, ...]
+    first_seq: int | None
+    has_one_clock: bool
 
 
 class ImportSpool:
@@ -53,14 +75,24 @@ class ImportSpool:
 
     def put(self, key: SpoolKey, block: Block, origin: Origin | None = None) -> None:
         """Append a block to its key; with an origin it may overlap others, and its `seq` is the line of each row."""
-        self._file.seek(self._end)
+        first_seq = _first_of_consecutive(block.column("seq"))
+        received_ns, exchange_ns = block.column("received_ns"), block.column("exchange_ns")
+        has_one_clock = exchange_ns is received_ns or np.array_equal(exchange_ns, received_ns)
+        kept: list[_Kept] = []
+        begin = self._end
+        self._file.seek(begin)
         for name in _columns(key.stream):
+            if (name == "seq" and first_seq is not None) or (name == "exchange_ns" and has_one_clock):
+                continue
             column = block.column(name)
             if name in _TEXT_COLUMNS:
                 column = column.astype(np.str_)
-            np.save(self._file, column, allow_pickle=False)
-        self._places.setdefault(key, []).append(_Place(self._end, block.size, origin))
-        self._end = self._file.tell()
+            content = np.ascontiguousarray(column).view(np.uint8).data
+            self._file.write(content)
+            self._end += content.nbytes
+            kept.append(_Kept(name, column.dtype, len(column)))
+        place = _Place(begin, block.size, origin, tuple(kept), first_seq, has_one_clock)
+        self._places.setdefault(key, []).append(place)
 
     def blocks(self, key: SpoolKey) -> Iterator[Block]:
         """Yield a key's blocks in the order in which they came."""
@@ -85,10 +117,22 @@ class ImportSpool:
     def _load(self, key: SpoolKey, place: _Place) -> Iterator[Block]:
         self._file.seek(place.offset)
         columns: dict[str, Column] = {}
-        for name in _columns(key.stream):
-            column = np.load(self._file, allow_pickle=False)
+        for name, dtype, size in place.kept:
+            column = np.empty(size, dtype)
+            self._file.readinto(column.view(np.uint8).data)
             columns[name] = column.astype(object) if name in _TEXT_COLUMNS else column
+        if place.has_one_clock:
+            columns["exchange_ns"] = columns["received_ns"]
+        if place.first_seq is not None:
+            columns["seq"] = np.arange(place.first_seq, place.first_seq + place.size, dtype=np.int64)
         yield Block(key.stream, place.size, columns)
+
+
+def _first_of_consecutive(seq: Column) -> int | None:
+    """Return the first of numbers that rise one by one; None where they do not."""
+    if not len(seq) or int(seq[-1]) - int(seq[0]) != len(seq) - 1 or not (seq[1:] > seq[:-1]).all():
+        return None
+    return int(seq[0])
 
 
 def _columns(stream: Stream) -> tuple[str, ...]:

@@ -172,6 +172,12 @@ class TimeReader:
 
     def _of_any_unit(self, column: NDArray[np.int64]) -> tuple[NDArray[np.int64], dict[int, str]]:
         """Return the times of integers, each of the unit that its digits show."""
+        if len(column):
+            least, most = int(column.min()), int(column.max())
+            one_ns = _unit_ns_of(most)
+            lowest_ns, highest_ns = self._bounds_ns
+            if lowest_ns <= least * one_ns and most * one_ns <= highest_ns and _unit_ns_of(least) == one_ns:
+                return column * one_ns, {}
         unit_ns = np.select([column < limit for limit, _ in _MAGNITUDES], [_UNITS[name] for _, name in _MAGNITUDES], 1)
         lowest_ns, highest_ns = self._bounds_ns
         outside = (column < -(-lowest_ns // unit_ns)) | (column > highest_ns // unit_ns)
@@ -324,6 +330,11 @@ class TimeReader:
             f"{self.file}: times such as {text!r} carry no time zone; say which one they are in, "
             "for example --timezone UTC (timezone='UTC')"
         )
+
+
+def _unit_ns_of(number: int) -> int:
+    """Return the length of the unit that an epoch number's digits show."""
+    return next((_UNITS[name] for limit, name in _MAGNITUDES if number < limit), 1)
 
 
 def _plain_float(value: float) -> str:

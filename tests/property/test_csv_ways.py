@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from quantkit.errors import QuantkitError
-from quantkit.importers import import_files
+from quantkit.importers import csv_rows, import_files, tables
 from quantkit.importers.csv_rows import TypedColumns
 from quantkit.storage.catalog import Catalog
 from quantkit.storage.reader import read_events
@@ -34,9 +34,13 @@ ODD = st.tuples(NAMES, IDS, SIDES, NUMBERS, NUMBERS, STAMPS)
 LINES = st.one_of(GOOD, GOOD, GOOD, ODD).map(",".join) | st.sampled_from(["", "   ", "a,b", '"', ",,,,,"])
 
 
-def outcome(content: str, *, is_slow: bool) -> Any:
+def outcome(content: str, *, is_slow: bool, block_bytes: int = 1 << 22) -> Any:
     """Return what an import of some text gives, or says."""
-    with tempfile.TemporaryDirectory() as folder:
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        patch.object(tables, "_BLOCK_BYTES", block_bytes),
+        patch.object(csv_rows, "_READ_BYTES", block_bytes),
+    ):
         path = Path(folder) / "x.csv"
         path.write_text(content, encoding="utf-8", newline="")
         try:
@@ -55,8 +59,14 @@ def outcome(content: str, *, is_slow: bool) -> Any:
 
 
 @settings(max_examples=150, deadline=None)
-@given(lines=st.lists(LINES, min_size=1, max_size=12), end=st.sampled_from(["\n", "\r\n"]))
-def test_both_ways_of_reading_agree(lines: list[str], end: str) -> None:
-    """Whatever a cell holds: no row is changed in silence."""
-    content = end.join([HEADER, *lines]) + end
-    assert outcome(content, is_slow=False) == outcome(content, is_slow=True)
+@given(
+    lines=st.lists(LINES, min_size=1, max_size=12),
+    end=st.sampled_from(["\n", "\r\n", "\r"]),
+    last=st.sampled_from(["", "\n", "\n\n"]),
+    block_bytes=st.sampled_from([64, 300, 1 << 22]),
+)
+def test_both_ways_of_reading_agree(lines: list[str], end: str, last: str, block_bytes: int) -> None:
+    """Whatever a cell holds, and wherever a block ends: no row is changed in silence."""
+    content = end.join([HEADER, *lines]) + last
+    fast = outcome(content, is_slow=False, block_bytes=block_bytes)
+    assert fast == outcome(content, is_slow=True, block_bytes=block_bytes)

@@ -12,9 +12,13 @@ from quantkit.importers.metadata import InstrumentOptions, StepFinder, Steps, ki
 from quantkit.importers.report import ImportReport, SkippedRow, Tally
 from quantkit.importers.spool import ImportSpool, SpoolKey
 from quantkit.instruments import Instrument, Side
-from quantkit.rows.columns import Block, Stream
+from quantkit.rows.columns import KIND_COLUMNS, Block, Stream
 
 STEPS = ("0.1", "0.01", "0.05", "0.5", "0.001", "0.00000001", "0.02", "1")
+NUMBERS = st.one_of(
+    st.builds(lambda step, count: float(Decimal(step) * count), st.sampled_from(STEPS), st.integers(-5, 10**6)),
+    st.sampled_from([float("nan"), 0.0]),
+)
 
 
 @settings(max_examples=200, deadline=None)
@@ -113,6 +117,30 @@ def test_the_spool_gives_back_what_it_took() -> None:
         assert [event for block in spool.blocks(spool.keys[0]) for event in block.events()] == trades
         assert [event for block in spool.blocks(spool.keys[1]) for event in block.events()] == gaps
         assert list(spool.blocks(SpoolKey(Stream("trade", "C-D")))) == []
+
+
+@pytest.mark.parametrize("seq", [[5, 6, 7], [5, 6, 8], [7, 6, 5], [6, 5, 7]])
+@pytest.mark.parametrize("late_ns", [0, 3])
+def test_the_spool_leaves_out_only_what_it_can_make_again(seq: list[int], late_ns: int) -> None:
+    trades = Block.from_events([Trade("A-B", i, i + late_ns, 1.5, 2.0, Side.BUY, i) for i in range(3)])
+    names = ("exchange_ns", "received_ns", *KIND_COLUMNS["trade"])
+    columns = {name: trades.column(name) for name in names} | {"seq": np.array(seq, np.int64)}
+    key = SpoolKey(Stream("trade", "A-B"))
+    with ImportSpool() as spool:
+        spool.put(key, Block(key.stream, 3, columns))
+        (block,) = spool.blocks(key)
+        assert {name: block.column(name).tolist() for name in columns} == {n: c.tolist() for n, c in columns.items()}
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.lists(NUMBERS, max_size=4), min_size=1, max_size=5))
+def test_steps_do_not_depend_on_the_blocks_they_are_seen_in(blocks: list[list[float]]) -> None:
+    parted, whole = StepFinder(), StepFinder()
+    for block in blocks:
+        parted.add(np.array(block, np.float64))
+    whole.add(np.array([number for block in blocks for number in block], np.float64))
+    assert (parted.step(), parted.least, parted.is_empty) == (whole.step(), whole.least, whole.is_empty)
+    assert [parted.divides(Decimal(step)) for step in STEPS] == [whole.divides(Decimal(step)) for step in STEPS]
 
 
 def test_a_skipped_row_reads_like_a_compilers_message() -> None:
