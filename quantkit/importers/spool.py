@@ -20,7 +20,7 @@ class SpoolKey(NamedTuple):
     channel: str = ""
 
 
-class _Kept(NamedTuple):
+class _SpooledColumn(NamedTuple):
     """A column as it lies in the file."""
 
     name: str
@@ -43,7 +43,7 @@ class _Place(NamedTuple):
     offset: int
     size: int
     origin: Origin | None
-    kept: tuple[_Kept, ...]
+    kept: tuple[_SpooledColumn, ...]
     first_seq: int | None
     has_one_clock: bool
 
@@ -78,7 +78,7 @@ class ImportSpool:
         first_seq = _first_of_consecutive(block.column("seq"))
         received_ns, exchange_ns = block.column("received_ns"), block.column("exchange_ns")
         has_one_clock = exchange_ns is received_ns or np.array_equal(exchange_ns, received_ns)
-        kept: list[_Kept] = []
+        kept: list[_SpooledColumn] = []
         begin = self._end
         self._file.seek(begin)
         for name in _columns(key.stream):
@@ -90,7 +90,7 @@ class ImportSpool:
             content = np.ascontiguousarray(column).view(np.uint8).data
             self._file.write(content)
             self._end += content.nbytes
-            kept.append(_Kept(name, column.dtype, len(column)))
+            kept.append(_SpooledColumn(name, column.dtype, len(column)))
         place = _Place(begin, block.size, origin, tuple(kept), first_seq, has_one_clock)
         self._places.setdefault(key, []).append(place)
 

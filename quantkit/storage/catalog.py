@@ -223,6 +223,7 @@ class Catalog(Holdings):
         self.root = Root.of(root)
         manifest = load(self.root)
         if manifest is None:
+            self.root.refuse_missing_bucket()
             what = "holds no manifest" if self.root.has_folder() else "is not there"
             # A run's own rows lie one folder further down.
             is_run = self.root.exists(f"data/{MANIFEST}")

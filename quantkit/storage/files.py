@@ -14,6 +14,7 @@ from quantkit.rows.columns import KIND_COLUMNS, STAMPS, Column
 from quantkit.storage import codec
 from quantkit.storage.checks import RowSource, check_order, check_seq, check_snapshots, check_values
 from quantkit.storage.manifest import FileEntry, footer_of
+from quantkit.storage.places import refusal
 from quantkit.storage.root import Root, first_line
 from quantkit.storage.schema import (
     INSTRUMENT_COLUMNS,
@@ -30,6 +31,8 @@ from quantkit.storage.schema import (
 )
 
 _CHUNK_BYTES: Final = 1 << 20
+#: Files of a store that are read at once: with their footer they would be read so far anyhow.
+_WHOLE_BYTES: Final = 1 << 14
 #: Stored list columns and derived offsets of each side of a book.
 _SIDE_COLUMNS: Final = {side: (f"{side}_start", f"{side}_prices", f"{side}_qtys") for side in ("bid", "ask")}
 
@@ -64,6 +67,8 @@ class DataFile:
                     f"{self.where}: holds {size} bytes, the manifest says {entry.size_bytes}; "
                     "the file was cut or replaced, restore or import it again"
                 )
+            if not root.is_local and size <= _WHOLE_BYTES:
+                source = BufferReader(source.read())
             if verify_digest:
                 self._verify(source)
             footer = footer_of(source, size)
@@ -263,6 +268,9 @@ def translated(where: str) -> Iterator[None]:
     try:
         yield
     except (ArrowException, OSError, ValueError, OverflowError) as error:
+        refused = refusal(str(error))
+        if refused is not None:
+            raise DataError(f"{where}: cannot be read: {refused}") from error
         raise DataError(
             f"{where}: damaged or not a Parquet file ({first_line(error)}); restore or import it again"
         ) from error

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import re
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -11,7 +12,7 @@ from typing import Any, Final
 
 from quantkit.errors import ConfigError, DataError
 from quantkit.portable import check_new
-from quantkit.storage.places import is_database, scrubbed, secrets_of, shown
+from quantkit.storage.places import SCHEMES, has_slash_in_key, is_database, refusal, scrubbed, secrets_of, shown
 
 #: Folders with this prefix hold files that are still being written; every Parquet tool passes over them.
 STAGING_PREFIX: Final = ".staging-"
@@ -19,6 +20,9 @@ STAGING_PREFIX: Final = ".staging-"
 WORK: Final = ".record"
 _LOCK: Final = ".lock"
 _CHUNK_BYTES: Final = 1 << 20
+_RETRY_S: Final = 60
+#: What `pathlib` makes of a URL.
+_CUT_URL: Final = re.compile(r"(?:s3|gs|gcs|abfss?|hdfs|viewfs):/").match
 _OBJECT_STORES: Final = frozenset({"s3", "gcs", "abfs"})
 #: A lock that is a link would be made wherever it points; Windows has no such flag, and links only for administrators.
 NO_LINK: Final[int] = getattr(os, "O_NOFOLLOW", 0)
@@ -73,18 +77,28 @@ class Root:
         if not text:
             raise ConfigError("the data folder's path is empty; name a folder, '.' for this one")
         if isinstance(root, Path) or "://" not in text:
+            if _CUT_URL(text):
+                raise ConfigError(f"{text}: looks like a URL that lost a slash; write it as text, s3://bucket/folder")
             return cls(Path(text))
         if is_database(text):
             raise ConfigError(
                 f"{shown(text)} is a database, and files are needed here; `quantkit backtest --data`, `data ls` and "
                 "`data check` read a database, and so does every client of PostgreSQL"
             )
+        scheme = text.partition("://")[0].lower()
+        if scheme not in SCHEMES:
+            raise ConfigError(
+                f"{shown(text)}: {scheme}:// is no place for a data folder; give a path, s3://bucket/folder or "
+                "gs://bucket/folder"
+            )
         from pyarrow import ArrowException, fs
 
         try:
-            filesystem, path = fs.FileSystem.from_uri(text)
+            filesystem, path = fs.FileSystem.from_uri(_patient(text, scheme))
         except (ArrowException, OSError, ValueError) as error:
-            what = scrubbed(first_line(error), (text, *secrets_of(text)))
+            what = scrubbed(refusal(str(error)) or first_line(error), (text, *secrets_of(text)))
+            if has_slash_in_key(text):
+                what = "a slash in a key is written %2F; keys are better given in the environment"
             raise ConfigError(f"{shown(text)}: not a place that can be opened: {what}") from None
         if isinstance(filesystem, fs.LocalFileSystem):
             return cls(path)
@@ -99,8 +113,8 @@ class Root:
         return f"Root({self._shown!r})"
 
     def _told(self, error: BaseException) -> str:
-        """Return an exception's first line without what is secret."""
-        return scrubbed(first_line(error), self._secrets)
+        """Return what an exception means, or its first line, without what is secret."""
+        return scrubbed(refusal(str(error)) or first_line(error), self._secrets)
 
     @property
     def is_local(self) -> bool:
@@ -156,6 +170,21 @@ class Root:
             if self._local is not None:
                 return self._local.is_dir()
             return bool(self.filesystem.get_file_info(self.path).type.name == "Directory")
+
+    def refuse_missing_bucket(self) -> None:
+        """Refuse a store without the bucket that the URL names.
+
+        Raises:
+            DataError: There is none.
+        """
+        if self._local is not None or not self._is_object_store:
+            return
+        bucket = self.path.strip("/").partition("/")[0]
+        with suppress(OSError):  # some keys open a folder alone
+            if self.filesystem.get_file_info(bucket).type.name == "NotFound":
+                raise DataError(
+                    f"{self}: there is no bucket {bucket} at this store; make it first, or name another one"
+                )
 
     def exists(self, relative: str) -> bool:
         """Return whether a file is there."""
@@ -232,9 +261,8 @@ class Root:
         try:
             yield
         except OSError as error:
-            raise DataError(
-                f"{self.full(relative)}: cannot be written: {self._told(error)}; free space or permit it"
-            ) from error
+            remedy = "" if refusal(str(error)) else "; free space or permit it"
+            raise DataError(f"{self.full(relative)}: cannot be written: {self._told(error)}{remedy}") from error
 
     def staging(self) -> Path:
         """Make a fresh local folder to write files in before they are published.
@@ -245,6 +273,8 @@ class Root:
         """
         with self.translated():
             if self._local is None:
+                # Said now rather than after an hour's import.
+                self.refuse_missing_bucket()
                 return Path(tempfile.mkdtemp(prefix="quantkit-"))
             check_new(self._local)
             self._local.mkdir(parents=True, exist_ok=True)
@@ -274,8 +304,9 @@ class Root:
 
     def _upload(self, staged: Path, relative: str, sha256: str) -> None:
         """Upload a file once under another name, look at it, and have the store move it to its own."""
-        # Random like the local folder's, so that two writers do not meet there.
-        aside = self.full(f"{STAGING_PREFIX}{staged.parent.name}/{staged.name}")
+        # Random like the local folder's, so that two writers do not meet there; and no folder, which some stores would
+        # keep as an object when it is empty again.
+        aside = self.full(f"{STAGING_PREFIX}{staged.parent.name}-{staged.name}")
         with self.translated(relative):
             try:
                 digest = self._send(staged, aside)
@@ -391,6 +422,13 @@ class Root:
             yield
         finally:
             os.close(descriptor)
+
+
+def _patient(uri: str, scheme: str) -> str:
+    """Return a URI that bounds how long a dead store of Google's is asked again: for a quarter of an hour else."""
+    if scheme not in ("gs", "gcs") or "retry_limit_seconds" in uri:
+        return uri
+    return f"{uri}{'&' if '?' in uri else '?'}retry_limit_seconds={_RETRY_S}"
 
 
 def first_line(error: BaseException) -> str:

@@ -17,6 +17,7 @@ from quantkit.instruments import Instrument, check_id
 from quantkit.rows.columns import KIND_COLUMNS, STAMPS, Block, Stream
 from quantkit.storage import gaps, manifest, metadata
 from quantkit.storage.files import DataFile, row_groups
+from quantkit.storage.leftovers import clear_leftovers
 from quantkit.storage.manifest import MANIFEST, Asked, FileEntry, Manifest, Watched
 from quantkit.storage.root import Root, first_line
 from quantkit.storage.schema import DEFAULT_EXCHANGE, ROW_GROUP_ROWS_MAX
@@ -311,6 +312,7 @@ class Writer:
             write_manifest(self._root, staging, Manifest(kept + entries, listened, asked))
             # From here on the files are referred to, so nothing is taken back any more.
             undo.pop_all()
+        clear_leftovers(self._root, MANIFEST)
         for entry in gone:
             # What cannot be deleted is no longer listed; `quality.check` names it, and nobody reads it.
             with suppress(DataError):

@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from random import Random
+from threading import Thread
 from typing import Any
 
 import numpy as np
@@ -35,6 +36,7 @@ from quantkit.rows.columns import Block, Stream
 from quantkit.sandbox.generated import GeneratedMarket
 from quantkit.sandbox.server import SandboxServer
 from quantkit.storage.catalog import Catalog as StoredCatalog
+from quantkit.storage import leftovers
 from quantkit.storage.reader import read_blocks
 from quantkit.storage.root import Root
 from quantkit.storage.writer import Writer
@@ -109,10 +111,10 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
         served.close()
 
 
-def fill(root: Any, *, days: int = DAYS, rows: int = 3_000, begin: int = 0, **options: Any) -> None:
+def fill(root: Any, *, days: int = DAYS, rows: int = 3_000, begin: int = 0, name: str = BTC, **options: Any) -> None:
     """Write days of trades in small row groups, one a file."""
-    with Writer(root, row_group_rows=500, **options) as writer:
-        writer.write_instrument(Instrument(BTC, kind="swap", price_step="0.1", qty_step="0.001"))
+    with Writer(root, **{"row_group_rows": 500, **options}) as writer:
+        writer.write_instrument(Instrument(name, kind="swap", price_step="0.1", qty_step="0.001"))
         for day in range(begin, begin + days):
             rng = np.random.default_rng(day)
             stamps = START_NS + day * NS_PER_DAY + np.sort(rng.integers(0, NS_PER_DAY, rows))
@@ -124,7 +126,7 @@ def fill(root: Any, *, days: int = DAYS, rows: int = 3_000, begin: int = 0, **op
                 "side": rng.integers(0, 2, rows).astype(np.int8),
                 "trade_id": np.arange(rows) + day * rows,
             }
-            writer.write(Block(Stream("trade", BTC), rows, columns))
+            writer.write(Block(Stream("trade", name), rows, columns))
 
 
 class Every(qk.Strategy):
@@ -250,6 +252,82 @@ def test_errors_show_no_secret(url: str) -> None:
         assert hidden not in whole
 
 
+@pytest.mark.parametrize("act", [Catalog, Writer])
+def test_a_bucket_that_is_not_there_is_named(store: Store, act: Any) -> None:
+    """By whoever reads, and by whoever would write, before any row is taken."""
+    with pytest.raises(DataError, match=r"^s3://nothing/data\?\S*: there is no bucket nothing at this store"):
+        act(store.url("data").replace("bucket/", "nothing/"))
+
+
+class Wire:
+    """Passes bytes on to the store and counts those that come back."""
+
+    def __init__(self, store: Store) -> None:
+        self.bytes = 0
+        self._store = store
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        Thread(target=self._serve, daemon=True).start()
+
+    def url(self, folder: str) -> str:
+        """Return the URL of a folder by way of the wire."""
+        return self._store.url(folder).replace(str(self._store.port), str(self._listener.getsockname()[1]))
+
+    def close(self) -> None:
+        self._listener.close()
+
+    def _serve(self) -> None:
+        with suppress(OSError):
+            while True:
+                near, _ = self._listener.accept()
+                far = socket.create_connection(("127.0.0.1", self._store.port))
+                Thread(target=self._pass, args=(near, far, False), daemon=True).start()
+                Thread(target=self._pass, args=(far, near, True), daemon=True).start()
+
+    def _pass(self, source: socket.socket, sink: socket.socket, is_answer: bool) -> None:
+        with suppress(OSError), sink:
+            while part := source.recv(1 << 16):
+                self.bytes += len(part) if is_answer else 0
+                sink.sendall(part)
+
+
+class Prices(qk.Strategy):
+    """Looks at the last price once a day."""
+
+    def on_start(self) -> None:
+        self.subscribe_trades(BTC)
+        self.every("1d")
+
+    def on_timer(self, name: str) -> None:
+        pass
+
+
+def test_a_month_reads_what_it_needs(store: Store) -> None:
+    """Of two instruments one's files, each once and in few requests; of a file the columns that the run looks at."""
+    for name in (BTC, "ETH-USDT-SWAP"):
+        fill(store.url("month"), days=30, rows=10_000, row_group_rows=10_000, name=name)
+    entries = [each for each in Catalog(store.url("month")).entries if each.instrument == BTC and each.kind == "trade"]
+    asked: dict[str, list[tuple[str, str]]] = {}
+    taken: dict[str, int] = {}
+    wire = Wire(store)
+    try:
+        for strategy in (Every(), Prices()):
+            since, before = len(store.log.read_text()), wire.bytes
+            qk.backtest(strategy, data=wire.url("month"), end="2026-01-30T23:59:59")
+            name = type(strategy).__name__
+            asked[name], taken[name] = store.requests(since), wire.bytes - before
+    finally:
+        wire.close()
+    for requests in asked.values():
+        assert not [path for _, path in requests if "ETH" in path and "trade" in path]
+    assert len(entries) == 30
+    # Size, footer and six columns of each file; the end of a file is read 16 KB at a time.
+    assert len(asked["Every"]) < 30 * 9
+    assert taken["Every"] < sum(entry.size_bytes for entry in entries) * 1.05 + 30 * 20_000
+    # A run that only asks for the price now and then leaves out sides and ids.
+    assert len(asked["Prices"]) < 30 * 6
+    assert taken["Prices"] < taken["Every"] - 30 * 10_000
+
+
 # Writing ------------------------------------------------------------------------------------------------------
 
 
@@ -330,6 +408,65 @@ def test_an_upload_that_is_not_what_was_sealed_is_refused(store: Store, monkeypa
     assert store.objects(name) == before
 
 
+_KILLED_BEFORE_THE_MOVE = """
+import os, signal, sys
+sys.path[:0] = {paths!r}
+from quantkit.storage.root import Root
+import test_object_store as tests
+
+Root._refuse_other_writer = lambda self, relative: os.kill(os.getpid(), signal.SIGKILL)
+tests.fill(sys.argv[1], days=2, begin=1)
+"""
+
+
+def killed(script: str, *words: str) -> None:
+    """Run a script in a process that kills itself."""
+    paths = [str(Path(__file__).parent), *filter(None, sys.path)]
+    command = [sys.executable, "-c", script.format(paths=paths), *words]
+    done = subprocess.run(command, check=False, capture_output=True)
+    assert done.returncode == -signal.SIGKILL, done.stderr.decode()
+
+
+def test_the_next_writer_clears_what_a_killed_one_left(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once it is a day old, so that nothing of a writer that lives is taken away; readers delete nothing."""
+    url = store.url("left")
+    fill(url, days=1)
+    before = store.objects("left")
+    killed(_KILLED_BEFORE_THE_MOVE, url)
+    (aside,) = set(store.objects("left")) - set(before)
+    assert aside.startswith(".staging-quantkit-")
+    assert "/" not in aside
+    assert Catalog(url).trades(BTC).arrow().num_rows == 3_000
+    fill(url, days=1, begin=1)
+    assert aside in store.objects("left"), "its writer may be alive"
+    monkeypatch.setattr(leftovers, "_ABANDONED_NS", -NS_PER_DAY)  # as if a day had passed
+    fill(url, days=1, begin=2)
+    assert store.objects("left") == sorted([*(entry.path for entry in Catalog(url).entries), "manifest.jsonl"])
+    assert Catalog(url).trades(BTC).arrow().num_rows == 9_000
+
+
+def test_a_living_writer_keeps_what_it_has_uploaded(store: Store) -> None:
+    """Another one commits between its upload and its move."""
+    url, seen = store.url("living"), []
+    fill(url, days=1)
+    refuse = Root._refuse_other_writer
+
+    def meanwhile(self: Root, relative: str) -> None:
+        Root._refuse_other_writer = refuse  # type: ignore[method-assign]
+        fill(url, days=1, begin=2)
+        seen.extend(name for name in store.objects("living") if name.startswith(".staging-"))
+        refuse(self, relative)
+
+    Root._refuse_other_writer = meanwhile  # type: ignore[method-assign]
+    try:
+        with pytest.raises(DataError, match="another writer has replaced it meanwhile"):
+            fill(url, days=1, begin=1)
+    finally:
+        Root._refuse_other_writer = refuse  # type: ignore[method-assign]
+    assert len(seen) == 1
+    assert not [name for name in store.objects("living") if name.startswith(".staging-")]
+
+
 _KILLED = """
 import os, signal, sys
 sys.path[:0] = {paths!r}
@@ -360,12 +497,7 @@ def test_a_killed_writer_leaves_the_rows_before(store: Store, uploads: int) -> N
     fill(store.url(name), days=1)
     root = Root.of(store.url(name))
     content = root.read("manifest.jsonl")
-    paths = [str(Path(__file__).parent), *filter(None, sys.path)]
-    script = _KILLED.format(paths=paths)
-    done = subprocess.run(
-        [sys.executable, "-c", script, store.url(name), str(uploads)], check=False, capture_output=True
-    )
-    assert done.returncode == -signal.SIGKILL, done.stderr.decode()
+    killed(_KILLED, store.url(name), str(uploads))
     assert root.read("manifest.jsonl") == content
     catalog = Catalog(store.url(name))
     assert catalog.trades(BTC).arrow().num_rows == 3_000

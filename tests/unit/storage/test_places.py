@@ -1,5 +1,6 @@
 """Data folders elsewhere: what is shown of their URLs, and what two writers leave of each other's work."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,8 +12,9 @@ from quantkit.errors import ConfigError, DataError
 from quantkit.events import MarketEvent
 from quantkit.rows.columns import Block
 from quantkit.storage.catalog import Catalog
+from quantkit.storage.leftovers import clear_leftovers
 from quantkit.storage.manifest import MANIFEST
-from quantkit.storage.places import scrubbed, secrets_of, shown
+from quantkit.storage.places import refusal, scrubbed, secrets_of, shown
 from quantkit.storage.root import STAGING_PREFIX, Root
 from quantkit.storage.writer import Writer
 
@@ -28,6 +30,9 @@ Make = Callable[..., list[MarketEvent]]
         ("s3://bucket/d?secret_key=abcd&scheme=http", "s3://bucket/d?scheme=http", ("abcd",)),
         ("postgresql://me:password@host:5/db", "postgresql://host:5/db", ("password",)),
         ("s3://akey:hidden@[bucket/data", "s3://***", ("akey:hidden@[bucket/data",)),
+        ("s3://akey:hid/den@bucket/d?region=r", "s3://bucket/d?region=r", ("hid%2Fden", "hid/den", "akey")),
+        ("s3://bucket/a@b", "s3://bucket/a@b", ()),
+        ("s3:///d", "s3:///d", ()),
     ],
 )
 def test_what_is_secret_is_not_shown(uri: str, text: str, secrets: tuple[str, ...]) -> None:
@@ -46,6 +51,76 @@ def test_a_url_that_is_none_is_refused_without_its_keys(uri: str) -> None:
         Root.of(uri)
     assert "hidden" not in str(caught.value)
     assert caught.value.__cause__ is None
+
+
+@pytest.mark.parametrize(
+    ("uri", "said"),
+    [
+        ("s4://bucket/d", "s4://bucket/d: s4:// is no place for a data folder; give a path, s3://bucket/folder"),
+        ("https://host/d", "https:// is no place for a data folder"),
+        ("s3://akey:se/cret@bucket/d", "s3://bucket/d: not a place that can be opened: a slash in a key is written"),
+        ("s3:/bucket/d", "looks like a URL that lost a slash"),
+        (Path("gs://bucket/d"), "looks like a URL that lost a slash"),
+        ("s3://", "s3://: names no folder"),
+        ("s3://bucket/d?region=r&nonsense=1", "Unexpected query parameter in S3 URI: 'nonsense'"),
+    ],
+)
+def test_each_wrong_url_has_its_line(uri: str | Path, said: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        Root.of(uri)
+    assert said in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert "cret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "meaning"),
+    [
+        ("AWS Error ACCESS_DENIED during HeadObject operation", "the store refuses the keys"),
+        ("AWS Error UNKNOWN (HTTP status 301) during HeadObject operation", "another region"),
+        ("AWS Error UNKNOWN (HTTP status 400) during HeadObject operation", "another region"),
+        ("AWS Error UNKNOWN (HTTP status 503) during HeadObject operation", "out of order or overloaded"),
+        ("AWS Error NETWORK_CONNECTION during HeadObject: curlCode: 6, Could not", "host is not known"),
+        ("AWS Error NETWORK_CONNECTION during HeadObject: curlCode: 7, Could not", "nobody answers"),
+        ("AWS Error NETWORK_CONNECTION during HeadObject: curlCode: 35, SSL", "needs scheme=http"),
+        ("google::cloud::Status(UNAVAILABLE: Could not create a OAuth2 access token", "there are no credentials"),
+        ("AWS Error OF_ANOTHER_KIND during HeadObject", "AWS Error OF_ANOTHER_KIND"),
+    ],
+)
+def test_a_store_s_refusal_is_said_in_plain_words(text: str, meaning: str) -> None:
+    assert meaning in (refusal(text) or "")
+
+
+def test_what_no_store_said_is_no_refusal() -> None:
+    assert refusal("[Errno 28] No space left on device (HTTP status 503)") is None
+
+
+def test_only_what_has_lain_aside_for_a_day_is_deleted(tmp_path: Path, make_trades: Make) -> None:
+    """By the store's clock, whatever this machine's says; never by a reader, and never on a local disk."""
+    now_ns = START_NS + 400 * NS_PER_DAY
+    live, dead = f"{STAGING_PREFIX}live-rows-0-0.parquet", f"{STAGING_PREFIX}dead-rows-0-0.parquet"
+    older, other = f"{STAGING_PREFIX}older/rows-0-0.parquet", "notes.txt"
+    root = CountedFolder(tmp_path).root
+    write(root, make_trades(3, start_ns=START_NS))
+    (tmp_path / older).parent.mkdir()
+    for name, age_ns in (
+        (live, NS_PER_DAY - 1),
+        (dead, NS_PER_DAY + 1),
+        (older, NS_PER_DAY + 1),
+        (other, NS_PER_DAY * 9),
+    ):
+        (tmp_path / name).write_text("x")
+        os.utime(tmp_path / name, ns=(now_ns - age_ns,) * 2)
+    os.utime(tmp_path / MANIFEST, ns=(now_ns,) * 2)
+    before = files(tmp_path)
+    Catalog(root)
+    assert files(tmp_path) == before
+    clear_leftovers(root, MANIFEST)
+    assert files(tmp_path) == before - {dead, older}
+    assert not (tmp_path / older).parent.exists()
+    clear_leftovers(Root.of(tmp_path), MANIFEST)
+    clear_leftovers(root, "is not there")
+    assert files(tmp_path) == before - {dead, older}
 
 
 def write(root: Root, rows: list[MarketEvent]) -> None:
