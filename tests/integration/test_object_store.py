@@ -35,8 +35,8 @@ from quantkit.research.catalog import Catalog
 from quantkit.rows.columns import Block, Stream
 from quantkit.sandbox.generated import GeneratedMarket
 from quantkit.sandbox.server import SandboxServer
-from quantkit.storage.catalog import Catalog as StoredCatalog
 from quantkit.storage import leftovers
+from quantkit.storage.catalog import Catalog as StoredCatalog
 from quantkit.storage.reader import read_blocks
 from quantkit.storage.root import Root
 from quantkit.storage.writer import Writer
