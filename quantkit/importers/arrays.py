@@ -17,6 +17,8 @@ _ZIP: Final = b"PK\x03\x04"
 _ROWS: Final = 65_536
 #: The name of the only array that is data; hftbacktest writes it so.
 _DATA: Final = "data.npy"
+#: What reading something else raises.
+_NO_ARRAY: Final[tuple[type[Exception], ...]] = (ValueError, *DAMAGE)
 
 
 def is_array(head: bytes) -> bool:
@@ -63,7 +65,7 @@ def _opened(file: ForeignFile) -> Iterator[tuple[BinaryIO, np.dtype[Any], int]]:
             version = np.lib.format.read_magic(stream)
             reader = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
             shape, _, dtype = reader(stream)
-        except (ValueError, *DAMAGE) as error:
+        except _NO_ARRAY as error:
             raise ConfigError(f"{file} is no array of numpy: {error}") from None
         if len(shape) != 1 or dtype.hasobject:
             raise ConfigError(
