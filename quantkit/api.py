@@ -67,6 +67,8 @@ def backtest(
     touch: bool = False,
     excess_slippage_bps: float = 1.0,
     slippage_bps: float = 0.0,
+    queue_model: str = "risk_averse",
+    own_side_prints: bool = True,
     block_rows: int | None = None,
     search: bool = True,
     save: str | Path | None = None,
@@ -98,6 +100,10 @@ def backtest(
         excess_slippage_bps: On tickers, how much worse the size beyond the displayed one fills.
         slippage_bps: On trades and candles, how much worse than the traded price an order that takes fills, within its
             limit; it stands for half a spread as well.
+        queue_model: On books and tickers, how many stand in front of a resting order: `risk_averse`, `front`,
+            `proportional`, `power:N`, `power2:N`, `power3:N`, `log` or `log2`.
+        own_side_prints: Whether a trade beyond a resting limit fills it also where its aggressor was on the order's own
+            side.
         block_rows, search: How the replay walks; they never change a result.
         save: A new folder for the whole result, as `Result.save` writes it.
         keep: A folder of runs, in whose index this one gets a line; the variants in it count in `Result.variants`.
@@ -194,6 +200,8 @@ def paper(
     touch: bool = False,
     excess_slippage_bps: float = 1.0,
     slippage_bps: float = 0.0,
+    queue_model: str = "risk_averse",
+    own_side_prints: bool = True,
     batch_ms: float = 0,
     benchmark: "str | pd.Series[Any] | None" = None,
     on_status: "Callable[[LiveStatus], None] | None" = None,
@@ -208,7 +216,7 @@ def paper(
 
     Args:
         strategy, params, cash, report_currency, fees, max_leverage, seed, stale_after, equity_every, touch,
-        excess_slippage_bps, slippage_bps: As for `backtest`.
+        excess_slippage_bps, slippage_bps, queue_model, own_side_prints: As for `backtest`.
         okx: Hosts, limits and patience of OKX; default OKX's own.
         exchange: Another source of live data, registered with `quantkit.feeds.exchanges`; default OKX.
         record: In this folder the run gets one of its own, named after strategy and time; None: nowhere.

@@ -11,6 +11,7 @@ from quantkit.clock import NS_PER_MIN, NS_PER_MS, NS_PER_S, duration_ns, time_ns
 from quantkit.errors import ConfigError
 from quantkit.fees import Fees
 from quantkit.instruments import decimal_of
+from quantkit.queue_models import DEFAULT_QUEUE_MODEL, queue_model
 
 #: A second: rows that wait longer for each other are a slip in the unit.
 _BATCH_MS_MAX: Final = 1_000
@@ -97,6 +98,11 @@ def _slippage_bps(value: Any, keyword: str) -> float:
     return float(value)
 
 
+def _queue_model(value: Any, keyword: str) -> str:
+    queue_model(value)  # refuses a name that there is not
+    return str(value)
+
+
 def _as_is(value: Any) -> Any:
     return value
 
@@ -142,6 +148,9 @@ class RunOptions(msgspec.Struct, frozen=True, kw_only=True):
         touch: Trade matching: whether an opposite-aggressor trade at the limit fills.
         excess_slippage_bps: Ticker matching: how much worse the size beyond the displayed one fills.
         slippage_bps: Trade and candle matching: how much worse than the traded price fills what takes; half a spread.
+        queue_model: Book and ticker matching: how many stand in front of a resting order; `risk_averse`, `front`,
+            `proportional`, `power:N`, `power2:N`, `power3:N`, `log` or `log2`.
+        own_side_prints: Whether a trade beyond a resting limit fills it also if its aggressor was on the order's side.
         search: Whether rows that cannot matter are skipped; never changes a result.
         batch_ns: Live: time between two batches at least; saves CPU. 0: a row reaches the strategy at once.
     """
@@ -227,6 +236,14 @@ class RunOptions(msgspec.Struct, frozen=True, kw_only=True):
         float,
         Option(read=_slippage_bps, flags=("--slippage-bps",)),
     ] = 0.0
+    queue_model: Annotated[
+        str,
+        Option(read=_queue_model, flags=("--queue-model",)),
+    ] = DEFAULT_QUEUE_MODEL
+    own_side_prints: Annotated[
+        bool,
+        Option(read=_is_set),
+    ] = True
     search: Annotated[
         bool,
         Option(calls=("backtest",), manifest_key=None),

@@ -112,6 +112,12 @@ _ACCOUNT: Final[tuple[_Decorator, ...]] = (
         metavar="BPS",
         help="On trades and candles, fill taking orders this much worse; covers half a spread too.",
     ),
+    click.option(
+        "--queue-model",
+        metavar="NAME",
+        help="Books and tickers: who stands in front of a resting order, such as front or power:2.  "
+        "[default: risk_averse]",
+    ),
     click.option("--latency-ms", type=float, metavar="MS", help="Delay of orders and of reports, each way."),
     click.option(
         "--match-on",

@@ -13,6 +13,7 @@ from quantkit.feeds.base import Feed
 from quantkit.fees import Fees
 from quantkit.instruments import CHANGEABLE, Instrument, common_step, decimal_of, plain
 from quantkit.options import RunOptions
+from quantkit.queue_models import DEFAULT_QUEUE_MODEL
 from quantkit.rows.columns import Stream
 from quantkit.storage.catalog import Coverage
 
@@ -433,6 +434,11 @@ def describe(plan: Plan, options: RunOptions, feed: Feed, currencies: Collection
         said.append(
             f"on trades and candles, what takes fills {_plain(options.slippage_bps)} bps worse than the traded price"
         )
+    has_display = any(stream.kind in ("book", "ticker") for stream in plan.matching.values())
+    if has_display and options.queue_model != DEFAULT_QUEUE_MODEL:
+        said.append(f"queues of resting orders by the model {options.queue_model}")
+    if not options.own_side_prints and any(stream.kind != "candle" for stream in plan.matching.values()):
+        said.append("a trade beyond a resting limit fills it only if its aggressor was on the other side")
     if len(currencies) > 1:
         counted_in = options.report_currency or next(iter(plan.cash))
         said.append(f"balances in {', '.join(currencies)} are counted in {counted_in}")

@@ -33,6 +33,7 @@ BROKER, HOLDING = f"{_SIMULATED}broker.py", f"{_SIMULATED}holding.py"
 PORTFOLIO, MONEY = "portfolio.py", "money.py"
 MARKS, ORDERBOOK, CURSORS = "rows/marks.py", "orderbook.py", "rows/cursors.py"
 BOOK_STREAM, QUEUE_SCAN = f"{_SIMULATED}book_stream.py", f"{_SIMULATED}queue_scan.py"
+QUEUES = "queue_models.py"
 _ASYNCHRONOUS = "brokers/asynchronous/"
 REDUCER, QUEUE, NEWS = f"{_ASYNCHRONOUS}reducer.py", f"{_ASYNCHRONOUS}input_queue.py", f"{_ASYNCHRONOUS}broker.py"
 
@@ -365,15 +366,63 @@ MUTANTS = [
     ),
     Mutant(
         "the queue does not shrink with the display",
-        DISPLAYED,
-        "order.ahead = ahead if order.ahead is None else min(order.ahead, ahead)",
-        "order.ahead = ahead if order.ahead is None else order.ahead",
+        QUEUES,
+        "place.ahead = shown if place.ahead is None else min(place.ahead, shown)",
+        "place.ahead = shown if place.ahead is None else place.ahead",
     ),
     Mutant(
         "the queue grows with the display",
+        QUEUES,
+        "place.ahead = shown if place.ahead is None else min(place.ahead, shown)",
+        "place.ahead = shown",
+    ),
+    Mutant(
+        "a trade is counted again when the level shrinks",
+        QUEUES,
+        "at_rest = before - place.printed",
+        "at_rest = before",
+    ),
+    Mutant(
+        "trades explain later cancels for ever",
+        QUEUES,
+        "        place.shown = shown\n        place.printed = 0\n",
+        "        place.shown = shown\n",
+    ),
+    Mutant(
+        "a level that shows the same size anew forgets its trades",
+        QUEUES,
+        "        if shown == before:\n            return\n",
+        "        if shown == before:\n            place.printed = 0\n            return\n",
+    ),
+    Mutant(
+        "more cancel behind than stood there",
+        QUEUES,
+        "min(self._part_behind(ahead, behind) * cancelled, behind)",
+        "self._part_behind(ahead, behind) * cancelled",
+    ),
+    Mutant(
+        "a queue's place is rounded down",
+        QUEUES,
+        "math.ceil(ahead - (cancelled - from_behind) - _NOISE)",
+        "math.floor(ahead - (cancelled - from_behind) + _NOISE)",
+    ),
+    Mutant(
+        "a gap is read as cancels",
+        QUEUES,
+        "    def lose_sight(self, place: QueuePlace) -> None:\n        place.shown = None\n",
+        "    def lose_sight(self, place: QueuePlace) -> None:\n        pass\n",
+    ),
+    Mutant(
+        "a trade beyond our price by our own side fills us unasked",
         DISPLAYED,
-        "order.ahead = ahead if order.ahead is None else min(order.ahead, ahead)",
-        "order.ahead = ahead",
+        "order.is_beyond(ticks) and (self._own_side_prints or side is not order.side)",
+        "order.is_beyond(ticks)",
+    ),
+    Mutant(
+        "without books a trade by our own side fills us unasked",
+        TRADED,
+        "if side is order.side and not self._own_side_prints:",
+        "if False:",
     ),
     Mutant(
         "two orders at one price share the same print twice",
@@ -960,7 +1009,7 @@ MUTANTS = [
     Mutant(
         "an empty level is taken for known",
         QUEUE_SCAN,
-        " or (order.ahead != 0 and book.size(order.side, order.limit_ticks) == 0.0)\n",
+        " or (ahead != 0 and book.size(order.side, order.limit_ticks) == 0.0)\n",
         "\n",
     ),
     Mutant(

@@ -41,6 +41,7 @@ SUITES = (
         "tests/unit/test_engine_timelines.py",
         "tests/unit/test_trap_table.py",
         "tests/unit/brokers/test_markets.py",
+        "tests/unit/test_queue_models.py",
         "tests/unit/engine/test_order_manager.py",
         "tests/unit/brokers/test_book_stream.py",
         "tests/unit/engine/test_solvency.py",

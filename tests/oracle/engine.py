@@ -63,6 +63,8 @@ class OracleConfig:
     touch: bool = False
     excess_slippage_bps: float = 1.0
     slippage_bps: float = 0.0
+    queue_model: str = "risk_averse"
+    own_side_prints: bool = True
     report_currency: str | None = None
     delays_ns: Sequence[int] = (0,)
     offsets: Sequence[tuple[int, int]] = ()
@@ -195,6 +197,7 @@ class Oracle:
         self.value_kinds = {id_: self._value_kind(id_) for id_ in self.by_id}
         for id_, instrument in self.by_id.items():
             self.exchange.venues[id_] = self._venue(instrument)
+            self.exchange.venues[id_].own_side_prints = self.config.own_side_prints
         self.client = Client(self.exchange, self.reported, run_id=config.run_id, now_ns=lambda: self.now_ns)
         self.curve = Curve(self.exchange.ledger, self._mark_of, config.equity_every_ns)
 
@@ -227,6 +230,7 @@ class Oracle:
                 self.exchange,
                 stale_after_ns=config.stale_after_ns,
                 has_trades=has_trades,
+                queue_model=config.queue_model,
                 book=self.books[instrument.id],
             )
         return TickerVenue(
@@ -234,6 +238,7 @@ class Oracle:
             self.exchange,
             stale_after_ns=config.stale_after_ns,
             has_trades=has_trades,
+            queue_model=config.queue_model,
             excess_slippage_bps=config.excess_slippage_bps,
         )
 

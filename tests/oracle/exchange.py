@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 
 from oracle.ledger import Ledger, exactly, price_at, size_of, value_of, whole_steps
+from oracle.queues import Queue
 from oracle.venues import CandleVenue, Venue
 
 from quantkit.fees import Fees
@@ -34,7 +35,7 @@ class Held:
     state: OrderState = OrderState.PENDING
     is_asleep: bool = False  # a stop that has not been set off
     waits: str = ""  # `price`: takes the next one; `update`: a stop set off by a trade takes from the next display
-    ahead: int | None = None
+    queue: Queue = field(default_factory=Queue)
     told_ns: int = 0  # when its latest report is due
     fees_of_fills: Fraction = Fraction(0)
     fees_paid: Fraction = Fraction(0)  # with what the order itself costs

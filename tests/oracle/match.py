@@ -53,6 +53,8 @@ def engine_config(scenario: Scenario, *, search: bool) -> RunOptions:
         touch=scenario.touch,
         excess_slippage_bps=scenario.excess_slippage_bps,
         slippage_bps=scenario.slippage_bps,
+        queue_model=scenario.queue_model,
+        own_side_prints=scenario.own_side_prints,
         search=search,
         report_currency=scenario.report_currency,
         equity_every_ns=scenario.equity_every_ns,

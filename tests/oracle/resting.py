@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from random import Random
 
-from oracle.scenarios import Scenario
+from oracle.scenarios import MODELS, Scenario
 from oracle.scripted import Act, Script, Scripted
 
 from quantkit.clock import NS_PER_MS
@@ -43,6 +43,8 @@ def resting_scenario(seed: int, *, rows: int = 600) -> Scenario:
         max_leverage=5,
         reads_money=seed % 2 == 0,
         equity_every_ns=100 * NS_PER_MS,
+        queue_model=MODELS[seed % len(MODELS)],
+        own_side_prints=seed % 4 != 1,
     )
 
 

@@ -35,6 +35,18 @@ BASE_NS = 1_767_225_598_100_000_000
 STEPS_MS = (0, 0, 1, 2, 5, 10, 19, 20, 21, 40, 75, 150)
 SLOW_STEPS_MS = (0, 50, 100, 250, 450, 500, 900, 1000)
 DELAYS_MS = (1, 1, 1, 3, 8, 20, 45, -30)  # below zero where the receiver's clock is behind
+MODELS = (
+    "risk_averse",
+    "proportional",
+    "power:2",
+    "front",
+    "log",
+    "power3:3",
+    "risk_averse",
+    "log2",
+    "power2:1.5",
+    "power:0.5",
+)
 LATENCIES_MS = (0, 1, 5, 20, 100)
 SLOW_HOOKS_MS = (0, 0, 3, 40, 700, -5)
 OFFSETS_MS = (0, 2, 30, -30, 3_000, -3_000)
@@ -93,6 +105,8 @@ class Scenario:
     touch: bool = False
     excess_slippage_bps: float = 1.0
     slippage_bps: float = 0.0
+    queue_model: str = "risk_averse"
+    own_side_prints: bool = True
     max_leverage: float = 1
     reads_money: bool = False
     delays_ns: tuple[int, ...] = (0,)  # how long after its row each call is made, over and over
@@ -134,6 +148,8 @@ class Scenario:
             touch=self.touch,
             excess_slippage_bps=self.excess_slippage_bps,
             slippage_bps=self.slippage_bps,
+            queue_model=self.queue_model,
+            own_side_prints=self.own_side_prints,
             delays_ns=self.delays_ns,
             offsets=self.offsets,
             report_currency=self.report_currency,
@@ -375,6 +391,8 @@ def scenarios(draw: generators.DrawFn, kinds: Sequence[str] = ("book", "ticker",
         touch=draw(generators.booleans()),
         excess_slippage_bps=draw(generators.sampled_from((0.0, 1.0, 250.0))),
         slippage_bps=draw(generators.sampled_from((0.0, 0.0, 3.0, 170.0))),
+        queue_model=draw(generators.sampled_from(MODELS)),
+        own_side_prints=draw(generators.booleans()),
         max_leverage=draw(generators.sampled_from((1, 3, 40))),
         **_clocks(draw),
     )

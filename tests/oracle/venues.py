@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from oracle.book import NaiveBook, named_levels
 from oracle.ledger import price_at
+from oracle.queues import Queue
 
 from quantkit.events import BookUpdate, Candle, Ticker, Trade
 from quantkit.instruments import Instrument, Side
@@ -39,6 +40,7 @@ class Venue:
         self.exchange = exchange
         self.orders: list[Held] = []
         self.last: float | None = None
+        self.own_side_prints = True
 
     def refuses(self, held: Held, at_ns: int) -> str:
         """Return why the market does not take an order in, empty if it does."""
@@ -163,7 +165,8 @@ class TradeVenue(PriceVenue):
                 self.take(held, trade.price, clock_ns)
             elif held.better(ticks) > 0:
                 assert held.limit is not None
-                self.exchange.fill(held, held.left, held.limit, is_maker=True, at_ns=clock_ns)
+                if self.own_side_prints or trade.side is held.side.opposite:
+                    self.exchange.fill(held, held.left, held.limit, is_maker=True, at_ns=clock_ns)
             elif self.touch and held.better(ticks) == 0 and trade.side is not held.side:
                 lots = min(held.left, to_share)
                 to_share -= lots
@@ -227,8 +230,10 @@ class DisplayedVenue(Venue):
         stale_after_ns: int,
         has_trades: bool,
         excess_slippage_bps: float | None,
+        queue_model: str,
     ) -> None:
         super().__init__(instrument, exchange)
+        self.queue_model = queue_model
         self.stale_after_ns = stale_after_ns
         self.has_trades = has_trades
         self.excess_slippage_bps = excess_slippage_bps
@@ -302,7 +307,7 @@ class DisplayedVenue(Venue):
 
     def enter(self, held: Held, at_ns: int) -> None:
         self.orders.append(held)
-        held.ahead = None
+        held.queue = Queue(self.queue_model)
         if held.is_asleep:
             price = None if self.last is None else self.reached(self.last, held.side)
             if not self.has_trades:
@@ -330,7 +335,7 @@ class DisplayedVenue(Venue):
         elif held.tif is not TimeInForce.GTC:
             self.unfilled(held, at_ns)
         else:
-            held.ahead = self.queue(held.side, held.limit) if self.is_valid else None
+            held.queue.join(self.queue(held.side, held.limit) if self.is_valid else None)
 
     def walk(self, held: Held, at_ns: int) -> None:
         """Take level after level, less what was eaten of each."""
@@ -385,7 +390,7 @@ class DisplayedVenue(Venue):
                     continue
                 shown = self.queue(held.side, held.limit)
                 if shown is not None:
-                    held.ahead = shown if held.ahead is None else min(held.ahead, shown)
+                    held.queue.shown(shown)
 
     def on_trade(self, trade: Trade, clock_ns: int) -> None:
         """Let one print move queues, fill, and set stops off."""
@@ -402,10 +407,11 @@ class DisplayedVenue(Venue):
                 continue
             elif held.better(ticks) > 0:
                 assert held.limit is not None
-                self.exchange.fill(held, held.left, held.limit, is_maker=True, at_ns=clock_ns)
-            elif held.better(ticks) == 0 and trade.side is not held.side and held.ahead is not None:
-                behind = size - held.ahead - given
-                held.ahead = max(0, held.ahead - size)
+                if self.own_side_prints or trade.side is held.side.opposite:
+                    self.exchange.fill(held, held.left, held.limit, is_maker=True, at_ns=clock_ns)
+            elif held.better(ticks) == 0 and trade.side is not held.side and held.queue.ahead is not None:
+                behind = size - held.queue.ahead - given
+                held.queue.traded(size)
                 lots = min(held.left, max(0, behind))
                 if lots:
                     given += lots
@@ -416,10 +422,22 @@ class BookVenue(DisplayedVenue):
     """A book of several levels."""
 
     def __init__(
-        self, instrument: Instrument, exchange: Exchange, *, stale_after_ns: int, has_trades: bool, book: NaiveBook
+        self,
+        instrument: Instrument,
+        exchange: Exchange,
+        *,
+        stale_after_ns: int,
+        has_trades: bool,
+        book: NaiveBook,
+        queue_model: str,
     ) -> None:
         super().__init__(
-            instrument, exchange, stale_after_ns=stale_after_ns, has_trades=has_trades, excess_slippage_bps=None
+            instrument,
+            exchange,
+            stale_after_ns=stale_after_ns,
+            has_trades=has_trades,
+            excess_slippage_bps=None,
+            queue_model=queue_model,
         )
         self.book = book
 
@@ -449,6 +467,9 @@ class BookVenue(DisplayedVenue):
     def on_book(self, update: BookUpdate, clock_ns: int) -> None:
         """Apply one row; what we ate of a level is forgotten when the level is shown anew."""
         before = {side: dict(self.levels(side)) for side in Side}
+        if not self.is_valid:
+            for held in self.orders:
+                held.queue.gap()
         self.book.apply(update)
         if update.is_snapshot:
             after = {side: dict(self.levels(side)) for side in Side}

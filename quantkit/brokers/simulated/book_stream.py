@@ -211,7 +211,7 @@ class BookStream(MatchingStream):
                         min(high, price(order.limit_ticks) - PAST_LEVEL * step),
                         min(asks_to, order.limit_ticks),
                     )
-                self._scans.append(QueueScan(order, market.instrument))
+                self._scans.append(QueueScan(order, market.instrument, market.queue_model))
         self._low, self._high, self._bids_to, self._asks_to = low, high, bids_to, asks_to
 
     # The search -----------------------------------------------------------------------------------------------

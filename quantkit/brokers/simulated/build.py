@@ -16,6 +16,7 @@ from quantkit.brokers.simulated.traded import CandleMarket, TradeMarket
 from quantkit.brokers.simulated.volume import VolumeShares
 from quantkit.instruments import Instrument, decimal_of
 from quantkit.options import RunOptions
+from quantkit.queue_models import queue_model
 from quantkit.rows.columns import Stream
 from quantkit.rows.cursors import BookCursor, StreamCursor
 from quantkit.rows.marks import MarkSource
@@ -90,7 +91,13 @@ class _Exchange:
         last_trades = next((self._last_trades(s.cursor) for s in streams if s.cursor.kind == "trade"), None)
         if own.kind == "trade":
             assert last_trades is not None
-            trades = TradeMarket(instrument, self._listener, touch=options.touch, slippage_bps=slippage_bps)
+            trades = TradeMarket(
+                instrument,
+                self._listener,
+                touch=options.touch,
+                slippage_bps=slippage_bps,
+                own_side_prints=options.own_side_prints,
+            )
             assert isinstance(streams[0], GatedStream)
             return TradeListing(trades, streams[0], last_trades, latency_ns=latency_ns, follows_rows=follows_rows)
         display = BookDisplay(cursor.book, instrument) if isinstance(cursor, BookCursor) else TickerDisplay(instrument)
@@ -101,6 +108,8 @@ class _Exchange:
             stale_after_ns=options.stale_after_ns,
             has_trades=has_trades,
             excess_slippage_bps=options.excess_slippage_bps if isinstance(display, TickerDisplay) else None,
+            queue_model=queue_model(options.queue_model),
+            own_side_prints=options.own_side_prints,
         )
         if isinstance(display, TickerDisplay):
             return TickerListing(

@@ -7,10 +7,11 @@ market, IOC and FOK orders that arrive then are rejected, a limit waits for the 
 walk cannot fill is cancelled for market, IOC and FOK orders.
 
 Resting. `ahead` starts at the size displayed at our price. An opposite-aggressor print at our price lowers it by its
-size; the excess fills us, shared in arrival order. Each update sets `ahead = min(ahead, displayed)`; nothing else
-moves it. A print beyond our price, or the other side reaching it (not with levels that we took whole), fills us whole
-at our limit. Where our level lies outside what is displayed, `ahead` is unknown and prints at our price do not fill us
-until it has been shown.
+size; the excess fills us, shared in arrival order. How updates lower it is the queue model's: with the default one each
+sets `ahead = min(ahead, displayed)`; nothing else moves it. A print beyond our price (without `own_side_prints` one by
+the other side), or the other side reaching it (not with levels that we took whole), fills us whole at our limit.
+Where our level lies outside what is displayed, `ahead` is unknown and prints at our price do not fill us until it has
+been shown; the model `front` knows it is 0.
 
 Steps. A displayed bid counts at the step below, an ask at the step above, and sizes of levels on one step are added;
 what can be taken is rounded down to the size step, what stands ahead of us up. A print off the step counts for an order
@@ -34,6 +35,7 @@ from quantkit.brokers.simulated.price_band import AT_LEVEL, PriceBand
 from quantkit.instruments import Instrument, Side
 from quantkit.orderbook import DenseBook
 from quantkit.orders import OrderState, TimeInForce
+from quantkit.queue_models import QueueModel
 
 
 class Display(Protocol):
@@ -198,6 +200,7 @@ class DisplayedMarket(Market):
         updated_ns: When the display was updated last, None before the first time.
         taken: What we took from levels that have not been updated since: (side, ticks) -> (size steps, displayed then).
         has_trades: Whether the run has trades beside the display.
+        queue_model: How many stand in front of a resting order.
     """
 
     def __init__(
@@ -209,6 +212,8 @@ class DisplayedMarket(Market):
         stale_after_ns: int,
         has_trades: bool,
         excess_slippage_bps: float | None,
+        queue_model: QueueModel,
+        own_side_prints: bool = True,
     ) -> None:
         super().__init__(instrument, listener)
         self.display = display
@@ -216,7 +221,9 @@ class DisplayedMarket(Market):
         self.taken: dict[tuple[Side, int], tuple[int, int]] = {}
         self._stale_after_ns = stale_after_ns
         self.has_trades = has_trades
+        self.queue_model = queue_model
         self._slippage = excess_slippage_bps
+        self._own_side_prints = own_side_prints
         self._waiting: list[ExchangeOrder] = []
 
     @property
@@ -312,7 +319,8 @@ class DisplayedMarket(Market):
         elif order.tif is not TimeInForce.GTC:
             self._listener.cancel(order, f"{order.tif.lower()}_unfilled", at_ns)
         else:
-            order.ahead = self.display.ahead(order.side, order.limit_ticks) if self.display.is_valid else None
+            shown = self.display.ahead(order.side, order.limit_ticks) if self.display.is_valid else None
+            self.queue_model.join(order.place, shown)
 
     def _walk(self, order: ExchangeOrder, at_ns: int) -> None:
         side = order.side.opposite
@@ -363,6 +371,11 @@ class DisplayedMarket(Market):
             met = {(side, self.display.meets(side, level)) for side, level in changed}
             self.taken = {level: taken for level, taken in self.taken.items() if level not in met}
 
+    def lose_sight(self) -> None:
+        """Let resting orders know that rows are missing before the update to come."""
+        for order in self.orders:
+            self.queue_model.lose_sight(order.place)
+
     def on_update(self, at_ns: int) -> None:
         """Let an update that has just been applied move queues, fill what it crosses, and serve stops."""
         self.updated_ns = at_ns if self.updated_ns is None else max(at_ns, self.updated_ns)
@@ -394,12 +407,12 @@ class DisplayedMarket(Market):
         if order.arrived_ns <= at_ns:
             best = self._best_untaken(order.side.opposite)
             if best is not None and (best <= order.limit_ticks if order.is_buy else best >= order.limit_ticks):
-                why = f"the other side reached our price, {self._ahead(order.ahead)}"
+                why = f"the other side reached our price, {self._ahead(order.lots_in_front)}"
                 self._listener.fill(order, order.left, order.limit_ticks, is_maker=True, at_ns=at_ns, why=why)
                 return
-        ahead = self.display.ahead(order.side, order.limit_ticks)
-        if ahead is not None:
-            order.ahead = ahead if order.ahead is None else min(order.ahead, ahead)
+        shown = self.display.ahead(order.side, order.limit_ticks)
+        if shown is not None:
+            self.queue_model.see(order.place, shown)
 
     def _best_untaken(self, side: Side) -> int | None:
         """Return the best price of a side, not counting levels that we have taken whole."""
@@ -428,12 +441,12 @@ class DisplayedMarket(Market):
                 continue
             if order.limit_ticks is None or order in self._waiting or not self.display.is_valid:
                 continue
-            if order.is_beyond(ticks):
-                why = f"trade at {price} beyond our price, {self._ahead(order.ahead)}"
+            if order.is_beyond(ticks) and (self._own_side_prints or side is not order.side):
+                why = f"trade at {price} beyond our price, {self._ahead(order.lots_in_front)}"
                 self._listener.fill(order, order.left, order.limit_ticks, is_maker=True, at_ns=at_ns, why=why)
-            elif ticks == order.limit_ticks and side is not order.side and order.ahead is not None:
-                before = order.ahead
-                order.ahead = max(0, before - lots)
+            elif ticks == order.limit_ticks and side is not order.side and order.place.ahead is not None:
+                before = order.place.ahead
+                self.queue_model.take_print(order.place, lots)
                 ours = min(order.left, max(0, lots - before - shared))
                 if ours:
                     shared += ours

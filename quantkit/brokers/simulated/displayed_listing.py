@@ -123,6 +123,8 @@ class BookListing(DisplayedListing):
         cursor.advance(row)
         if market.taken:
             market.before_update(cursor.book_rows.named_levels(row))
+        if market.orders and not cursor.book.is_valid:
+            market.lose_sight()
         cursor.advance(row + 1)
         if cursor.book.is_valid:
             cursor.book.check_not_crossed(self._position.now_ns)

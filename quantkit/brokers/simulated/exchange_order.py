@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from quantkit.instruments import Side
 from quantkit.orders import Order, OrderState
+from quantkit.queue_models import QueuePlace
 
 
 class Lock(NamedTuple):
@@ -37,8 +38,10 @@ class ExchangeOrder:
         state, filled_lots: How far it has come.
         reported_ns: When the latest news of it is due.
 
-        Written by its market, `ahead` also by the market's `QueueScan`:
-        ahead: Displayed size steps that stand before it in the queue; None while unknown (displayed books).
+        Written by its market's queue model, also on behalf of the market's `QueueScan`:
+        place: Its place in the queue of its level (displayed books).
+
+        Written by its market:
         is_taking: Waits for the next price to take it, instead of resting.
         is_triggered: Whether a stop has become a market or limit order.
 
@@ -50,7 +53,6 @@ class ExchangeOrder:
     """
 
     __slots__ = (
-        "ahead",
         "arrived_ns",
         "fees_of_fills",
         "fees_paid",
@@ -65,6 +67,7 @@ class ExchangeOrder:
         "lots",
         "only_closes",
         "open_lots",
+        "place",
         "post_only",
         "reduce_only",
         "reported_ns",
@@ -92,7 +95,7 @@ class ExchangeOrder:
         self.state = OrderState.PENDING
         self.sent_ns = order.sent_ns
         self.arrived_ns = 0
-        self.ahead: int | None = None
+        self.place = QueuePlace()
         self.is_taking = False
         self.is_triggered = order.stop_ticks is None
         self.lock: Lock | None = None
@@ -109,7 +112,7 @@ class ExchangeOrder:
     @property
     def lots_in_front(self) -> int | None:
         """Displayed size steps that stand before it in the queue, as far as known."""
-        return self.ahead
+        return self.place.ahead
 
     @property
     def waiting_stop(self) -> int | None:

@@ -173,7 +173,7 @@ class TradeListing(Listing):
     def apply_row(self, stream: MatchingStream, row: int, clock_ns: int) -> None:
         self.row_begun = None
         market, (prices, _) = self.market, self._stream.prices or self._stream.read_prices()
-        qty, side = print_of(stream.cursor, row) if market.touch else (0.0, Side.BUY)
+        qty, side = print_of(stream.cursor, row) if market.is_sided else (0.0, Side.BUY)
         market.on_trade(float(prices[row]), qty, side, clock_ns)
 
 

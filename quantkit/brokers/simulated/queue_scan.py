@@ -8,24 +8,27 @@ from quantkit.brokers.simulated.exchange_order import ExchangeOrder
 from quantkit.brokers.simulated.price_band import AT_LEVEL
 from quantkit.instruments import Instrument, Side
 from quantkit.orderbook import DenseBook
+from quantkit.queue_models import QueueModel, QueuePlace
 from quantkit.rows.cursors import NOWHERE, BookCursor, StreamCursor
 
 
 def is_queue_in_doubt(order: ExchangeOrder, book: DenseBook) -> bool:
     """Return whether any row may tell how many are ahead: its level is empty, and others say whether that is known."""
     assert order.limit_ticks is not None
-    return order.ahead is None or (order.ahead != 0 and book.size(order.side, order.limit_ticks) == 0.0)
+    ahead = order.place.ahead
+    return ahead is None or (ahead != 0 and book.size(order.side, order.limit_ticks) == 0.0)
 
 
 class QueueScan:
     """One resting order's `ahead`, looked up as far as rows have been looked through.
 
     Two kinds of rows change it: book rows that name the order's own level, and trades of the other side at its price.
-    The rules are those of `DisplayedMarket`: an update leaves `min(ahead, displayed)`, a print takes its size off.
+    The rules are those of `DisplayedMarket` and its queue model.
 
     Args:
         order: It rests at a price on the display's steps, at a known place in the queue.
         instrument: The steps.
+        model: The market's.
 
     Attributes:
         next_index: The index of the first row that has to be looked at closely, `NOWHERE` while there is none: a print
@@ -34,64 +37,64 @@ class QueueScan:
     """
 
     __slots__ = (
-        "_ahead",
-        "_aheads",
         "_indices",
         "_instrument",
         "_limit_ticks",
+        "_model",
         "_order",
+        "_place",
+        "_places",
         "_price",
         "_side",
         "next_index",
     )
 
-    def __init__(self, order: ExchangeOrder, instrument: Instrument) -> None:
+    def __init__(self, order: ExchangeOrder, instrument: Instrument, model: QueueModel) -> None:
         assert order.limit_ticks is not None
-        assert order.ahead is not None
         self.next_index = NOWHERE
         self._order = order
         self._instrument = instrument
         self._limit_ticks = order.limit_ticks
         self._price = instrument.price(order.limit_ticks)
         self._side = int(order.is_buy)  # of trades of the other side, as the column has it
-        self._ahead = order.ahead  # as of the rows looked through
+        self._model = model
+        place = order.place
+        self._place = QueuePlace(place.ahead, place.shown, place.printed)  # as of the rows looked through
         self._indices: list[int] = []  # rows that changed it
-        self._aheads: list[int] = []  # what they left
+        self._places: list[tuple[int | None, int | None, int]] = []  # what they left
 
     def settle(self, index: int) -> None:
         """Give the order the place in the queue that the rows before an index leave."""
         seen = bisect_left(self._indices, index)
         if seen:
-            self._order.ahead = self._aheads[seen - 1]
+            place = self._order.place
+            place.ahead, place.shown, place.printed = self._places[seen - 1]
 
     def look_through(
         self, book: BookCursor, rows: tuple[int, int], trades: StreamCursor | None, prints: tuple[int, int]
     ) -> None:
         """Go on through the next rows of the book and the next trades, each given as first and last (exclusive)."""
         # With nobody ahead, what the level shows no longer matters.
-        shown = self._shown(book, *rows) if self._ahead != 0 and rows[0] < rows[1] else {}
+        place, model = self._place, self._model
+        assert place.ahead is not None
+        shown = self._shown(book, *rows) if place.ahead != 0 and rows[0] < rows[1] else {}
         traded = self._traded(trades, *prints) if trades is not None and prints[0] < prints[1] else {}
         for index in sorted((*shown, *traded)):
             if index in shown:
-                if self._ahead == 0:
+                if place.ahead == 0:
                     continue
                 if shown[index] == 0.0:
                     self.next_index = index
                     return
-                lots = self._instrument.lots_ceil(shown[index])
-                if lots < self._ahead:
-                    self._keep(index, lots)
+                model.see(place, self._instrument.lots_ceil(shown[index]))
             else:
                 lots = self._instrument.lots_floor(traded[index])
-                if lots > self._ahead:
+                if lots > place.ahead:
                     self.next_index = index
                     return
-                self._keep(index, self._ahead - lots)
-
-    def _keep(self, index: int, ahead: int) -> None:
-        self._ahead = ahead
-        self._indices.append(index)
-        self._aheads.append(ahead)
+                model.take_print(place, lots)
+            self._indices.append(index)
+            self._places.append((place.ahead, place.shown, place.printed))
 
     def _shown(self, book: BookCursor, first: int, last: int) -> dict[int, float]:
         """Return the sizes that book rows show at our price, by index; of a level named twice the last counts."""

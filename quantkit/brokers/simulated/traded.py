@@ -6,8 +6,9 @@ Taking. A market order fills at the next price. A limit that is beyond the last 
 sell below it; touching is not crossing) fills at the next price if that is beyond its limit too, else it rests. An IOC
 or FOK limit that is not beyond the last price on arrival, or whose next price is not beyond it, is cancelled.
 
-Resting. Filled at the limit by a trade, or a candle's range, beyond the limit; a touch fills nothing (with
-`touch=True` an opposite-aggressor trade at the limit fills at most its size, shared in arrival order).
+Resting. Filled at the limit by a trade, or a candle's range, beyond the limit; without `own_side_prints` the trade has
+to be one by the other side. A touch fills nothing (with `touch=True` an opposite-aggressor trade at the limit fills at
+most its size, shared in arrival order).
 
 Candles are seen twice: the open at `open_ns`, the range at `close_ns`. At the open: market orders fill, resting
 orders that the open is already beyond fill at the open. A market buy on spot is paid at that open, whole or not at
@@ -120,7 +121,28 @@ class PriceMarket(Market):
 
 
 class TradeMarket(PriceMarket):
-    """Orders matched on public trades alone."""
+    """Orders matched on public trades alone.
+
+    Args:
+        own_side_prints: Whether a trade beyond a limit fills it also where its aggressor was on the order's own side.
+    """
+
+    def __init__(
+        self,
+        instrument: Instrument,
+        listener: ExecutionListener,
+        *,
+        touch: bool = False,
+        slippage_bps: float = 0.0,
+        own_side_prints: bool = True,
+    ) -> None:
+        super().__init__(instrument, listener, touch=touch, slippage_bps=slippage_bps)
+        self._own_side_prints = own_side_prints
+
+    @property
+    def is_sided(self) -> bool:
+        """Whether sizes and sides of trades decide anything."""
+        return self.touch or not self._own_side_prints
 
     def on_trade(self, price: float, qty: float, side: Side, at_ns: int) -> None:
         """Let one public trade fill what it can."""
@@ -139,6 +161,8 @@ class TradeMarket(PriceMarket):
             elif order.is_taking:
                 self._take(order, price, ticks, at_ns, "next trade")
             elif order.is_beyond(ticks):
+                if side is order.side and not self._own_side_prints:
+                    continue
                 assert order.limit_ticks is not None
                 why = f"trade at {price} beyond the limit"
                 self._listener.fill(order, order.left, order.limit_ticks, is_maker=True, at_ns=at_ns, why=why)

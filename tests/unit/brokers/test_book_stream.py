@@ -11,6 +11,7 @@ from quantkit.brokers.simulated.streams import GatedStream, MatchingStream
 from quantkit.clock import NEVER_NS
 from quantkit.events import BookUpdate, Gap, MarketEvent, Trade
 from quantkit.instruments import Instrument
+from quantkit.queue_models import queue_model
 from quantkit.rows.columns import Block, Stream
 from quantkit.rows.cursors import NOWHERE, BookCursor, StreamCursor
 
@@ -37,7 +38,13 @@ class Walk:
         self.sink = RecordingSink()
         display = BookDisplay(self.cursor.book, SWAP)
         self.sink.market = self.market = DisplayedMarket(
-            SWAP, self.sink, display, stale_after_ns=1_000, has_trades=True, excess_slippage_bps=None
+            SWAP,
+            self.sink,
+            display,
+            stale_after_ns=1_000,
+            has_trades=True,
+            excess_slippage_bps=None,
+            queue_model=queue_model("risk_averse"),
         )
         self.prints = GatedStream(self.trades)
         self.stream = BookStream(self.cursor, self.market, self.prints, self.gaps)
@@ -121,7 +128,7 @@ def test_the_queue_is_settled_as_of_any_row() -> None:
         walk.rest(order)
         assert walk.stop() == NOWHERE
         walk.stream.settle(index)
-        assert order.ahead == ahead
+        assert order.lots_in_front == ahead
 
 
 def test_the_moment_of_a_message_is_a_stop() -> None:

@@ -12,6 +12,7 @@ from quantkit.brokers.simulated.price_band import PriceBand
 from quantkit.events import BookUpdate
 from quantkit.instruments import Instrument, Side
 from quantkit.orderbook import BookRows, DenseBook
+from quantkit.queue_models import queue_model
 from quantkit.rows.columns import Block
 
 STALE_AFTER_NS = 1_000
@@ -44,6 +45,7 @@ class Venue:
             stale_after_ns=STALE_AFTER_NS,
             has_trades=has_trades,
             excess_slippage_bps=slippage_bps,
+            queue_model=queue_model("risk_averse"),
         )
         if bids is not None or asks is not None:
             self.snapshot(bids or {}, asks or {})
@@ -313,7 +315,7 @@ def test_nothing_is_taken_from_a_display_that_is_not_to_be_believed(
     if expected is None:
         assert told == []
         assert venue.market.orders == [order]
-        assert order.ahead is None
+        assert order.lots_in_front is None
         told = venue.snapshot(BIDS, ASKS, arrived_ns + 1)
         assert [row[1:5] for row in told if row[0] == "filled"] == [("bt1", 1, 101, "taker")]
     else:
@@ -375,7 +377,7 @@ def test_the_queue_starts_with_what_is_displayed(limit: int, ahead: int | None) 
     venue = Venue(BIDS, ASKS)
     order = working(1, BUY, 1, limit)
     assert venue.arrive(order) == []
-    assert order.ahead == ahead
+    assert order.lots_in_front == ahead
 
 
 @both_sides
@@ -388,9 +390,9 @@ def test_prints_at_our_price_move_the_queue_and_the_excess_fills(side: Side) -> 
     venue.arrive(first, second, late)
     other = side.opposite
     assert venue.trade(limit, 9, side) == []
-    assert (first.ahead, second.ahead) == (5, 5)
+    assert (first.lots_in_front, second.lots_in_front) == (5, 5)
     assert venue.trade(limit, 3.9, other) == []
-    assert (first.ahead, second.ahead, late.ahead) == (2, 2, 5)
+    assert (first.lots_in_front, second.lots_in_front, late.lots_in_front) == (2, 2, 5)
     # Two are ahead; of the three after them two are for the first and one for the second.
     why = "trade of 5 at our price, 2 steps ahead"
     assert venue.trade(limit, 5, other, 11) == [
@@ -401,7 +403,7 @@ def test_prints_at_our_price_move_the_queue_and_the_excess_fills(side: Side) -> 
     assert shortly(venue.trade(limit, 9, other)) == [("bt2", 2, limit, "maker")]
     # The last one arrived after all of them; a print of the moment of its arrival counts for it.
     assert venue.trade(limit, 9, other, 49) == []
-    assert (venue.market.orders, late.ahead) == ([late], 5)
+    assert (venue.market.orders, late.lots_in_front) == ([late], 5)
     assert shortly(venue.trade(limit, 9, other, 50)) == [("bt3", 1, limit, "maker")]
 
 
@@ -413,15 +415,15 @@ def test_updates_move_the_queue_only_forward() -> None:
     aheads = []
     for n, size in enumerate((7, 4, 6, 0, 3), 1):
         assert venue.update({98: size}, {}, n) == []
-        aheads.append(order.ahead)
+        aheads.append(order.lots_in_front)
     assert aheads == [5, 4, 4, 0, 0]
     # A price that was outside the display has its queue as soon as it is shown.
-    assert unknown.ahead is None
+    assert unknown.lots_in_front is None
     venue.update({95: 6}, {}, 10)
-    assert unknown.ahead == 6
+    assert unknown.lots_in_front == 6
     # Where our level drops out of the display again, what was known stays.
     venue.update({95: 0}, {}, 11)
-    assert unknown.ahead == 6
+    assert unknown.lots_in_front == 6
 
 
 def test_prints_do_not_fill_where_the_queue_is_unknown() -> None:
@@ -430,7 +432,7 @@ def test_prints_do_not_fill_where_the_queue_is_unknown() -> None:
     order = working(1, BUY, 3, 95)
     venue.arrive(order)
     assert venue.trade(95, 1_000, SELL) == []
-    assert order.ahead is None
+    assert order.lots_in_front is None
     why = "trade at 94 beyond our price, queue unknown"
     assert venue.trade(94, 1, SELL) == [("filled", "bt1", 3, 95, "maker", 10, why)]
 
@@ -458,7 +460,7 @@ def test_the_other_side_reaching_our_price_fills_whole_at_our_limit(side: Side) 
     why = "the other side reached our price, 5 steps ahead"
     assert venue.update(bids, asks, 20) == [("filled", "bt1", 3, price, "maker", 20, why)]
     # The update is no fill for the late one, but what it shows of the queue is newer than what was known.
-    assert (venue.market.orders, late.ahead) == ([late], 0)
+    assert (venue.market.orders, late.lots_in_front) == ([late], 0)
     assert shortly(venue.update({98: 1.0}, {102: 1.0}, 21)) == [("bt2", 1, price, "maker")]
 
 
@@ -490,9 +492,9 @@ def test_an_invalid_display_fills_nothing() -> None:
     venue.book.invalidate()
     assert venue.trade(98, 100, SELL) == venue.trade(90, 100, SELL) == []
     assert venue.update({}, {98: 5}, 20) == []
-    assert (order.ahead, venue.market.last_price, venue.market.updated_ns) == (5, 90, 20)
+    assert (order.lots_in_front, venue.market.last_price, venue.market.updated_ns) == (5, 90, 20)
     venue.snapshot({98: 2}, ASKS, 21)
-    assert order.ahead == 2
+    assert order.lots_in_front == 2
 
 
 def test_an_order_that_an_earlier_fill_ended_is_passed_over() -> None:
@@ -512,9 +514,9 @@ def test_an_amended_order_queues_anew() -> None:
     order, other = working(1, BUY, 2, 98), working(2, BUY, 2, 98)
     venue.arrive(order, other)
     venue.trade(98, 4, SELL)
-    assert (order.ahead, other.ahead) == (1, 1)
+    assert (order.lots_in_front, other.lots_in_front) == (1, 1)
     venue.market.requeue(order, 20)
-    assert ([order.ahead, other.ahead], venue.market.orders) == ([5, 1], [other, order])
+    assert ([order.lots_in_front, other.lots_in_front], venue.market.orders) == ([5, 1], [other, order])
     order.limit_ticks = 101
     venue.market.requeue(order, 21)
     assert shortly(venue.sink.take()) == [("bt1", 2, 101, "taker")]
@@ -569,7 +571,7 @@ def test_a_stop_becomes_the_order_that_it_says(limit: int | None, tif: str, expe
     told = venue.update({}, {101: 5}, 11)
     assert shortly(told) == [("bt1", x) if isinstance(x, str) else ("bt1", *x, "taker") for x in expected]
     assert venue.market.orders == ([] if order.state.is_final else [order])
-    assert order.ahead == ahead
+    assert order.lots_in_front == ahead
 
 
 @both_sides
@@ -641,9 +643,9 @@ def test_inside_the_gate_a_trade_concerns_nobody_and_on_the_first_tick_outside_i
         orders = [working(o.id[2:], o.side, 1, o.limit_ticks, stop=o.stop_ticks) for o in BOOKS[name]]
         venue.arrive(*orders)
         gate = venue.market.band()
-        before = [(order.is_triggered, order.ahead) for order in orders]
+        before = [(order.is_triggered, order.lots_in_front) for order in orders]
         told = [row for aggressor in (BUY, SELL) for row in venue.trade(price, 4.0, aggressor)]
-        happened = bool(told) or [(order.is_triggered, order.ahead) for order in orders] != before
+        happened = bool(told) or [(order.is_triggered, order.lots_in_front) for order in orders] != before
         is_inside = gate.low < price < gate.high
         assert not (happened and is_inside), (price, gate)
         if price == int(price):
@@ -683,7 +685,7 @@ def test_a_displayed_size_below_one_step_is_a_queue_of_one() -> None:
     venue.snapshot({100: 0.4}, ASKS, 500)
     order = working(1, BUY, 1, 100, arrived_ns=600)
     venue.arrive(order)
-    assert order.ahead == 1
+    assert order.lots_in_front == 1
 
 
 def test_a_ticker_display_goes_by_other_steps_at_once() -> None:
