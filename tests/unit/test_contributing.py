@@ -168,11 +168,9 @@ def test_an_order_type_touches_what_is_told() -> None:
     assert named == told("an order type")
 
 
-def test_a_queue_model_touches_what_is_told() -> None:
-    """Every file that knows how much stands before an order, and the one that says which rows may change it."""
-    says = "brokers/simulated/book_stream.py"
-    assert touched(r"\bahead\b", left_out="(?!brokers/)") == told("a queue model") - {says}
-    assert "larger than the queue before it" in text_of(PACKAGE / says)
+def test_a_queue_model_is_one_place() -> None:
+    """No other module names one of them, the default aside."""
+    assert touched(r"\bproportional\b|\bpower3\b") == told("a queue model") == {"queue_models.py"}
 
 
 def test_an_option_touches_what_is_told() -> None:
