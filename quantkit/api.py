@@ -8,10 +8,13 @@ from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
+import msgspec
+
 from quantkit.brokers.send_clock import SendClock
 from quantkit.clock import duration_ns, is_plausible, iso_of, latest_epoch_ns, time_ns_of, wall_ns
 from quantkit.engine.outcome import Outcome
 from quantkit.engine.plan import run_config
+from quantkit.engine.together import run_together
 from quantkit.errors import ConfigError, FeedClosedError
 from quantkit.feeds.base import Feed
 from quantkit.feeds.recorded_clock import RecordedClock
@@ -21,8 +24,10 @@ from quantkit.instruments import Instrument
 from quantkit.loading import build_strategy, parameter_fields, refuse_while_loading, sender_of, source_of
 from quantkit.options import RunOptions
 from quantkit.quality.quoted import FROM_FEED, FROM_MEMORY, DataQuality, of_files
+from quantkit.queue_models import BOUNDS
 from quantkit.report import benchmark as benchmarks
 from quantkit.report.archive import refuse_taken
+from quantkit.report.bounds import bounds_of
 from quantkit.report.price_feeds import price_source
 from quantkit.report.progress import RunProgress, shown
 from quantkit.report.result import Result
@@ -36,6 +41,7 @@ from quantkit.strategy import Strategy
 if TYPE_CHECKING:
     import pandas as pd
 
+    from quantkit.engine.engine import Engine
     from quantkit.feeds.live_source import LiveSource
     from quantkit.feeds.okx.config import OkxConfig
     from quantkit.live.commands import RunCommands
@@ -69,6 +75,7 @@ def backtest(
     slippage_bps: float = 0.0,
     queue_model: str = "risk_averse",
     own_side_prints: bool = True,
+    bounds: bool = False,
     block_rows: int | None = None,
     search: bool = True,
     save: str | Path | None = None,
@@ -104,6 +111,8 @@ def backtest(
             `proportional`, `power:N`, `power2:N`, `power3:N`, `log` or `log2`.
         own_side_prints: Whether a trade beyond a resting limit fills it also where its aggressor was on the order's own
             side.
+        bounds: Whether the models `risk_averse` and `front` run beside the chosen one, over rows that are read once:
+            `Result.bounds` has the PnL and fills of each. Needs orders matched on books or tickers.
         block_rows, search: How the replay walks; they never change a result.
         save: A new folder for the whole result, as `Result.save` writes it.
         keep: A folder of runs, in whose index this one gets a line; the variants in it count in `Result.variants`.
@@ -135,11 +144,11 @@ def backtest(
     if stored is not None:
         stored.forget_reads()
     name, digest = source_of(built)
-    send_clock = _send_clock(stored, name, digest, built)
     with shown(progress) as told:
-        engine = simulated_run(feed, built, options, progress=told, send_clock=send_clock)
+        engine = simulated_run(feed, built, options, progress=told, send_clock=_send_clock(stored, name, digest, built))
         benchmarks.check_known(held_against, engine.plan.instruments, stored)
-        outcome = engine.run()
+        beside = _beside(engine, feed, built, options) if bounds else {}
+        outcome, *others = run_together([engine, *beside.values()])
     described = run_config(
         strategy=name,
         strategy_digest=digest,
@@ -170,6 +179,8 @@ def backtest(
         benchmark=benchmarks.chosen(outcome, held_against, stored),
         data_quality=_data_quality(data, feed, described["data_files"], outcome),
     )
+    if bounds:
+        result.bounds = bounds_of({options.queue_model: outcome, **dict(zip(beside, others, strict=True))})
     index = None if keep is None else RunIndex(keep)
     if index is not None:
         index.weigh(result)
@@ -377,6 +388,22 @@ def _data_quality(data: Any, feed: Feed, files: Mapping[str, str], outcome: Outc
     if isinstance(feed, HeldRows):
         return of_files(feed.holdings, files, outcome.start_ns, outcome.end_ns)
     return FROM_MEMORY if isinstance(data, Mapping) else FROM_FEED
+
+
+def _beside(engine: "Engine", feed: Feed, built: Strategy, options: RunOptions) -> "dict[str, Engine]":
+    """Return runs like one that differ in the model of its queues: those that bound it.
+
+    Raises:
+        ConfigError: No order of the run has a place in a queue.
+    """
+    if not any(stream.kind in ("book", "ticker") for stream in engine.plan.matching.values()):
+        kinds = ", ".join(sorted({stream.kind for stream in engine.plan.matching.values()}))
+        raise ConfigError(f"bounds differ by queues, and orders matched on {kinds} data have none; leave bounds out")
+    return {
+        model: simulated_run(feed, type(built)(**built.parameters), msgspec.structs.replace(options, queue_model=model))
+        for model in BOUNDS
+        if model != options.queue_model
+    }
 
 
 def _send_clock(stored: StoredRows | None, name: str, digest: str | None, strategy: Strategy) -> SendClock:

@@ -35,6 +35,8 @@ _NOISE: Final = 1e-9
 #: The largest exponent of a model.
 _LARGEST_EXPONENT: Final = 100.0
 DEFAULT_QUEUE_MODEL: Final = "risk_averse"
+#: Every other model lies between these: the one that fills least, and the one that fills most.
+BOUNDS: Final = (DEFAULT_QUEUE_MODEL, "front")
 
 
 class QueuePlace:

@@ -35,6 +35,12 @@ from quantkit.cli.output import print_result, progress_bar
     help="Write the result as one HTML page that opens without a network.",
 )
 @click.option("--open", "is_opened", is_flag=True, help="Show that page in the browser.")
+@click.option(
+    "--bounds",
+    "has_bounds",
+    is_flag=True,
+    help="Run risk_averse and front queues beside the chosen ones: between which PnL and fills does the result lie?",
+)
 @held_against
 @briefly
 @as_json
@@ -50,6 +56,7 @@ def backtest(
     benchmark: str | None,
     *,
     is_opened: bool,
+    has_bounds: bool,
     is_unkept: bool,
     is_brief: bool,
     is_json: bool,
@@ -89,6 +96,7 @@ def backtest(
             save=folder,
             keep=None if is_unkept else runs,
             benchmark=benchmark,
+            bounds=has_bounds,
             progress=progress,
             **options,
         )

@@ -1,6 +1,6 @@
 """A run from its first row to its result: warm-up, rows, and the end."""
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Generator, Iterator, Sequence
 from decimal import Decimal
 
 from quantkit.brokers.base import BrokerFactory, Report
@@ -17,6 +17,7 @@ from quantkit.events import Gap
 from quantkit.instruments import Instrument
 from quantkit.orderbook import Book
 from quantkit.orders import Fill, Order
+from quantkit.rows.batch import Batch, Subscription
 from quantkit.rows.cursors import NOWHERE
 
 
@@ -156,8 +157,37 @@ class Engine:
             ConfigError, DataError: A file turns out bad on the way.
             StrategyError: A hook raised; the original is its cause.
         """
-        # Rows that come during the warm-up wait, so that none is missed between the two.
-        self._parts.prepared.subscribe()
+        steps = self.steps(self.subscribed_batches())
+        while True:
+            try:
+                next(steps)
+            except StopIteration as ended:
+                outcome: Outcome = ended.value
+                return outcome
+
+    @property
+    def asked_rows(self) -> list[Subscription]:
+        """The rows that the run needs."""
+        return self._parts.prepared.subscriptions
+
+    def subscribed_batches(self) -> Iterator[Batch]:
+        """Name the run's rows to its feed and return them: those that come during the warm-up wait."""
+        feed = self._parts.prepared.feed
+        feed.subscribe(self.asked_rows)
+        return feed.batches(self._loop.next_wake_ns)
+
+    def steps(self, batches: Iterator[Batch]) -> Generator[None, None, Outcome]:
+        """Run batch by batch; `run` is all of it over the run's own rows.
+
+        Args:
+            batches: The subscribed rows.
+
+        Returns:
+            Everything that happened.
+
+        Raises:
+            ConfigError, DataError, StrategyError: As `run`.
+        """
         self._warm_up()
         position = self._position
         ended, end_ns = "completed", self.plan.end_ns
@@ -165,7 +195,7 @@ class Engine:
             self._begin()
             self._parts.delivery.write_log()
             broker = self._parts.broker
-            for batch in self._parts.prepared.feed.batches(self._loop.next_wake_ns):
+            for batch in batches:
                 broker.take_inputs(int(batch.received_ns[-1]) if batch.until_ns is None else batch.until_ns)
                 if len(batch):
                     self._loop.run_batch(batch)
@@ -178,6 +208,7 @@ class Engine:
                     self._tell(end_ns)
                 elif len(batch):
                     self._tell(int(batch.received_ns[-1]))
+                yield
             self._loop.wake_until(end_ns + 1)
             self._parts.equity.run_to(NOWHERE, end_ns + 1)
         except RunEndedError:

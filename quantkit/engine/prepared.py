@@ -49,16 +49,15 @@ class Prepared:
         self.instruments.update(self.plan.instruments)
         self.warnings = idle_hooks(strategy, {stream.kind for stream in self.start.subscriptions})
 
-    def subscribe(self) -> None:
-        """Name the run's rows to the feed."""
+    @property
+    def subscriptions(self) -> list[Subscription]:
+        """The rows that the run needs from its feed."""
         plan, subscriptions = self.plan, self.start.subscriptions
         # A candle that closes at the very start has been delivered as the last of the warm-up.
-        self.feed.subscribe(
-            [
-                Subscription(stream, plan.start_ns + (1 if subscriptions.get(stream) else 0), plan.end_ns)
-                for stream in plan.streams
-            ]
-        )
+        return [
+            Subscription(stream, plan.start_ns + (1 if subscriptions.get(stream) else 0), plan.end_ns)
+            for stream in plan.streams
+        ]
 
     def warmup_candles(self) -> list[Candle]:
         """Return the candles from before the start, in the one order."""

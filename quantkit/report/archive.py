@@ -27,6 +27,7 @@ from quantkit.portable import check_new, unportable
 from quantkit.quality.quoted import UNKNOWN_QUALITY, DataQuality
 from quantkit.report import price_tables
 from quantkit.report.benchmark import Benchmark, Kept
+from quantkit.report.bounds import FillBound
 from quantkit.report.digest import ENCODINGS, named, result_hash
 from quantkit.report.frames import utc_index
 from quantkit.report.prices import Prices, PriceSource
@@ -52,6 +53,7 @@ class Saved(NamedTuple):
         versions: What saved it.
         hash, hash_encoding: The digest, which the records were compared with, and how it was counted.
         data_quality: What the last check said of the data.
+        bounds: What the run came to with other models of its queues.
     """
 
     outcome: Outcome
@@ -66,6 +68,7 @@ class Saved(NamedTuple):
     hash: str
     hash_encoding: str
     data_quality: DataQuality
+    bounds: list[FillBound]
 
 
 class Layout(msgspec.Struct, frozen=True, kw_only=True):
@@ -264,6 +267,7 @@ def load(folder: str | Path) -> Saved:
             manifest["hash"],
             manifest["hash_encoding"],
             msgspec.convert(manifest["data_quality"], DataQuality) if "data_quality" in manifest else UNKNOWN_QUALITY,
+            msgspec.convert(manifest.get("bounds", []), list[FillBound]),
         )
     except (OSError, LookupError, TypeError, ValueError, AttributeError, ConfigError, ArrowException) as error:
         raise DataError(

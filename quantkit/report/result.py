@@ -14,7 +14,7 @@ from quantkit.engine.outcome import Outcome
 from quantkit.fees import Fees
 from quantkit.instruments import Instrument
 from quantkit.quality.quoted import UNKNOWN_QUALITY, DataQuality
-from quantkit.report import archive, calendar, digest, frames, notebook, round_trips, stats, summary
+from quantkit.report import archive, bounds, calendar, digest, frames, notebook, round_trips, stats, summary
 from quantkit.report import benchmark as benchmarks
 from quantkit.report.benchmark import Benchmark
 from quantkit.report.console import console_of
@@ -73,6 +73,8 @@ class Result:
         #: The Sharpe ratio of each other variant of the strategy that was tried on the same data, as far as is known.
         #: Set it before the statistics are asked for, which count them.
         self.other_variants: list[float | None] = []
+        #: What the run came to with each model of its queues that ran beside it, the lower bound first; else empty.
+        self.bounds: list[bounds.FillBound] = []
         self._given_benchmark = benchmark
         self._versions = {"quantkit": version("quantkit")}
         self._hash_encoding = digest.ENCODING
@@ -82,8 +84,11 @@ class Result:
 
     @property
     def assumptions(self) -> list[str]:
-        """Assumptions of the run: matching data, fees, latency, inferred steps."""
-        return list(self.outcome.assumptions)
+        """Assumptions of the run: matching data, fees, latency, inferred steps, and between which bounds it lies."""
+        if not self.bounds:
+            return list(self.outcome.assumptions)
+        words = bounds.sentence(self.bounds, self.outcome.report_currency, self.money_decimals)
+        return [*self.outcome.assumptions, words]
 
     @property
     def warnings(self) -> list[str]:
@@ -117,9 +122,10 @@ class Result:
             "versions": dict(self._versions),
             "config": self.config,
             "instruments": [each.to_dict() for each in (*self.instruments.values(), *self.instrument_changes)],
-            "assumptions": self.assumptions,
+            "assumptions": list(self.outcome.assumptions),
             "warnings": self.warnings,
             "data_quality": msgspec.to_builtins(self.data_quality),
+            **({"bounds": msgspec.to_builtins(self.bounds)} if self.bounds else {}),
             **({} if self._given_benchmark is None else {"benchmark": self._given_benchmark.kept()}),
         }
 
@@ -306,6 +312,7 @@ class Result:
             data_quality=saved.data_quality,
         )
         result.other_variants = saved.other_variants
+        result.bounds = saved.bounds
         result._versions, result._hash_encoding = saved.versions, saved.hash_encoding
         result.hash = saved.hash  # the tables give it: that was compared
         result.saved_to = Path(folder)

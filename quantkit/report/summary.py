@@ -11,6 +11,7 @@ import msgspec
 from quantkit.clock import NS_PER_S, iso_of
 from quantkit.engine.outcome import Outcome
 from quantkit.quality.quoted import DataQuality
+from quantkit.report.bounds import FillBound
 from quantkit.report.downsample import sparkline
 from quantkit.report.stats import GROUPS, STATS, Stat, Value
 from quantkit.report.text import MISSING, escaped, grouped, money, title_of, written
@@ -62,11 +63,13 @@ class Reported(Protocol):
         outcome: The records of the run.
         config: Its configuration, JSON-ready.
         saved_to: Where it was saved or loaded from, if it was.
+        bounds: What it came to with other models of its queues.
     """
 
     outcome: Outcome
     config: dict[str, Any]
     saved_to: Path | None
+    bounds: list[FillBound]
 
     @property
     def data_quality(self) -> DataQuality:
@@ -148,6 +151,7 @@ def as_json(result: Reported) -> bytes:
             "assumptions": result.assumptions,
             "warnings": result.warnings,
             "data_quality": result.data_quality,
+            **({"bounds": result.bounds} if result.bounds else {}),
             "config": result.config,
             "hash": result.hash,
             "saved_to": None if result.saved_to is None else str(result.saved_to),
