@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from quantkit.feeds.okx.ws.client import OkxClient
     from quantkit.fees import Fees
     from quantkit.instruments import Instrument, Side
+    from quantkit.latency import Latency
     from quantkit.live.commands import RunCommands
     from quantkit.loading import load_strategy
     from quantkit.orderbook import Book
@@ -49,6 +50,7 @@ _HOMES = {
     "Funding": "quantkit.events",
     "Gap": "quantkit.events",
     "Instrument": "quantkit.instruments",
+    "Latency": "quantkit.latency",
     "Mark": "quantkit.events",
     "OkxClient": "quantkit.feeds.okx.ws.client",
     "OkxConfig": "quantkit.feeds.okx.config",
@@ -89,6 +91,7 @@ __all__ = [
     "Funding",
     "Gap",
     "Instrument",
+    "Latency",
     "Mark",
     "OkxClient",
     "OkxConfig",

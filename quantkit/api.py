@@ -21,6 +21,7 @@ from quantkit.feeds.recorded_clock import RecordedClock
 from quantkit.feeds.replay import HeldRows, ReplayFeed, StoredRows
 from quantkit.fees import Fees
 from quantkit.instruments import Instrument
+from quantkit.latency import Latency
 from quantkit.loading import build_strategy, parameter_fields, refuse_while_loading, sender_of, source_of
 from quantkit.options import RunOptions
 from quantkit.quality.quoted import FROM_FEED, FROM_MEMORY, DataQuality, of_files
@@ -64,6 +65,7 @@ def backtest(
     report_currency: str | None = None,
     fees: Fees | Mapping[str, Fees] | None = None,
     latency_ms: float | None = None,
+    latency: Latency | str | None = None,
     match_on: str | Mapping[str, str] | None = None,
     instruments: Iterable[Instrument] = (),
     max_leverage: AmountLike = 1,
@@ -97,6 +99,8 @@ def backtest(
             Default 10,000 of the first instrument's settlement currency.
         fees: For all instruments or by id; default OKX's presets by kind.
         latency_ms: One way; default 20, and 0, and only 0, for instruments matched on candles.
+        latency: A distribution from which the delay of each message is drawn instead: `Latency.lognormal(20, 120)`, or
+            its text `lognormal:20:120`.
         match_on: `book`, `ticker`, `trade` or `candle`, for all or by id; default the finest that spans the run.
         instruments: Metadata that wins over the data folder's; needed with frames.
         max_leverage: Bound on the notional of contracts over the equity in the currency that they settle in.
@@ -203,6 +207,7 @@ def paper(
     report_currency: str | None = None,
     fees: Fees | Mapping[str, Fees] | None = None,
     latency_ms: float | None = None,
+    latency: Latency | str | None = None,
     match_on: str | Mapping[str, str] | None = None,
     max_leverage: AmountLike = 1,
     seed: int = 0,
@@ -232,7 +237,7 @@ def paper(
         exchange: Another source of live data, registered with `quantkit.feeds.exchanges`; default OKX.
         record: In this folder the run gets one of its own, named after strategy and time; None: nowhere.
         duration: End after so long, such as `1h`; default when `stop` is set.
-        latency_ms: One way, of the simulated exchange, beside the time that data really take to arrive.
+        latency_ms, latency: One way, of the simulated exchange, beside the time that data really take to arrive.
         match_on: `book`, `ticker` or `trade`, for all or by id; default the book.
         batch_ms: Hand rows over at least so long apart, for less CPU; default each at once, and several under load.
         benchmark: What the result is held against: an instrument of the run, or prices by time; default the first

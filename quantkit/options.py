@@ -11,12 +11,11 @@ from quantkit.clock import NS_PER_MIN, NS_PER_MS, NS_PER_S, duration_ns, time_ns
 from quantkit.errors import ConfigError
 from quantkit.fees import Fees
 from quantkit.instruments import decimal_of
+from quantkit.latency import LONGEST_MS, Latency
 from quantkit.queue_models import DEFAULT_QUEUE_MODEL, queue_model
 
 #: A second: rows that wait longer for each other are a slip in the unit.
 _BATCH_MS_MAX: Final = 1_000
-#: An hour: a longer way to the exchange is a slip in the unit.
-_LATENCY_MS_MAX: Final = 3_600_000
 
 
 def _unchanged(value: Any, keyword: str) -> Any:
@@ -44,9 +43,17 @@ def _latency_ns(value: Any, keyword: str) -> int | None:
         value_ms = float(value)
     except (TypeError, ValueError):
         raise ConfigError(f"latency_ms is {value!r}; give a number of milliseconds") from None
-    if not 0 <= value_ms < _LATENCY_MS_MAX:
+    if not 0 <= value_ms < LONGEST_MS:
         raise ConfigError(f"latency is {value} ms; give zero or more milliseconds")
     return round(value_ms * NS_PER_MS)
+
+
+def _latency(value: Any, keyword: str) -> Latency | None:
+    if value is None or isinstance(value, Latency):
+        return value
+    if isinstance(value, str):
+        return Latency.of_text(value)
+    raise ConfigError(f"latency is {value!r}; give a qk.Latency or its text; a number goes into latency_ms")
 
 
 def _batch_ns(value: Any, keyword: str) -> int:
@@ -107,6 +114,10 @@ def _as_is(value: Any) -> Any:
     return value
 
 
+def _named(value: Latency | None) -> dict[str, str] | None:
+    return None if value is None else {"name": value.name, "digest": value.digest}
+
+
 def _in_ms(value_ns: int) -> float:
     return value_ns / 1e6
 
@@ -139,6 +150,7 @@ class RunOptions(msgspec.Struct, frozen=True, kw_only=True):
         report_currency: Currency of the equity; None: the first of `cash`.
         fees: For all instruments or by id; None takes OKX's presets by kind.
         latency_ns: One way; None means 20 ms, and 0 for instruments matched on candles.
+        latency: A distribution from which the delay of each message is drawn instead.
         match_on: Matching data by instrument id, or for all with the key `*`; else the finest that spans the run.
         start_ns, end_ns: Span, UTC; None: what the subscribed data have in common, after the warm-up.
         seed: Of `strategy.rng`.
@@ -181,6 +193,10 @@ class RunOptions(msgspec.Struct, frozen=True, kw_only=True):
     latency_ns: Annotated[
         int | None,
         Option(keyword="latency_ms", read=_latency_ns, flags=("--latency-ms",), to_manifest=None),
+    ] = None
+    latency: Annotated[
+        Latency | None,
+        Option(read=_latency, flags=("--latency",), to_manifest=_named),
     ] = None
     match_on: Annotated[
         dict[str, str],

@@ -13,6 +13,7 @@ from quantkit.brokers.simulated.message_sender import MessageSender
 from quantkit.brokers.simulated.streams import MatchingStream
 from quantkit.brokers.simulated.traded import TradeMarket
 from quantkit.brokers.simulated.volume import VolumeShares
+from quantkit.latency import Travel
 from quantkit.orders import Fill
 from quantkit.rows.position import RunPosition
 
@@ -21,7 +22,7 @@ class StillListing(Listing):
     """An instrument whose market is played by hand."""
 
     def __init__(self, market: TradeMarket, latency_ns: int, lag_ns: int | None) -> None:
-        super().__init__(market, [], latency_ns=latency_ns)
+        super().__init__(market, [], travel=Travel(latency_ns))
         self.trades = market
         self.synced = 0
         self.lag_before_ns = lag_ns

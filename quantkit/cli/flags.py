@@ -120,6 +120,11 @@ _ACCOUNT: Final[tuple[_Decorator, ...]] = (
     ),
     click.option("--latency-ms", type=float, metavar="MS", help="Delay of orders and of reports, each way."),
     click.option(
+        "--latency",
+        metavar="NAME",
+        help="Draw each delay instead: uniform:LOW:HIGH or lognormal:MEDIAN:P99, in milliseconds.",
+    ),
+    click.option(
         "--match-on",
         multiple=True,
         callback=_match_on,

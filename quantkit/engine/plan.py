@@ -310,14 +310,15 @@ def _latencies(matching: Mapping[str, Stream], options: RunOptions) -> dict[str,
     latencies = {}
     for instrument, stream in matching.items():
         on_candles = stream.kind == "candle"
-        if on_candles and options.latency_ns:
+        if options.latency is not None and options.latency_ns is not None:
+            raise ConfigError("latency and latency_ms both say how long messages travel; give one of them")
+        if on_candles and (options.latency_ns or options.latency is not None):
             raise ConfigError(
                 f"{instrument} is matched on candles, which know no latency: leave it out or give 0, "
                 "or bring trades, tickers or a book that span the run"
             )
-        latencies[instrument] = (
-            0 if on_candles else DEFAULT_LATENCY_NS if options.latency_ns is None else options.latency_ns
-        )
+        usual_ns = DEFAULT_LATENCY_NS if options.latency is None else options.latency.median_ns
+        latencies[instrument] = 0 if on_candles else usual_ns if options.latency_ns is None else options.latency_ns
     return latencies
 
 
@@ -406,8 +407,10 @@ def describe(plan: Plan, options: RunOptions, feed: Feed, currencies: Collection
     for i, stream in plan.matching.items():
         kind = words[stream.kind] + (f" of {stream.interval}" if stream.interval else "")
         beside = " and public trades" if stream.kind in ("book", "ticker") and plan.has_trades[i] else ""
-        late = plan.latency_ns[i] / NS_PER_MS
-        said.append(f"{i}: matched on {kind}{beside}, latency {plain(late)} ms each way")
+        late = f"{plain(plan.latency_ns[i] / NS_PER_MS)} ms"
+        if options.latency is not None:
+            late = f"drawn from {options.latency.describe()},"
+        said.append(f"{i}: matched on {kind}{beside}, latency {late} each way")
         fees = plan.fees[i]
         is_given = isinstance(options.fees, Fees) or (options.fees is not None and i in options.fees)
         own = "" if is_given else " (OKX preset)"

@@ -65,6 +65,7 @@ class OracleConfig:
     slippage_bps: float = 0.0
     queue_model: str = "risk_averse"
     own_side_prints: bool = True
+    drawn_ns: Sequence[int] = ()
     report_currency: str | None = None
     delays_ns: Sequence[int] = (0,)
     offsets: Sequence[tuple[int, int]] = ()
@@ -192,6 +193,8 @@ class Oracle:
             self._after_fill,
             delays_ns=config.delays_ns,
             offsets=config.offsets,
+            drawn_ns=config.drawn_ns,
+            seed=config.seed,
         )
         self.kinds_of = {id_: {KINDS[type(e)] for e in self.events if e.instrument == id_} for id_ in self.by_id}
         self.value_kinds = {id_: self._value_kind(id_) for id_ in self.by_id}

@@ -1,5 +1,6 @@
 """The exchange of the oracle: messages that travel, an account recomputed from scratch, reports on their way back."""
 
+import hashlib
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -117,6 +118,8 @@ class Exchange:
     delays_ns: Sequence[int] = (0,)  # how long after the row's time each call is made, over and over
     offsets: Sequence[tuple[int, int]] = ()  # since when our clock is ahead of the exchange's, and by how much
     sent: list[Message] = field(default_factory=list)
+    drawn_ns: Sequence[int] = ()  # equally likely delays, one of which each message gets in place of `latency_ns`
+    seed: int = 0
 
     # What the client calls ------------------------------------------------------------------------------------
 
@@ -154,14 +157,23 @@ class Exchange:
         offset_ns = self.offset_ns(now_ns)
         # Also by the exchange's clock none passes another one, however the offset moves.
         message.left_ns = max([message.sent_ns - offset_ns, *(m.left_ns for m in self.sent)])
-        message.arrives_ns = message.left_ns + self.latency_ns[instrument]
+        before = [m for m in self.sent if m.held.instrument == instrument]
+        latency_ns = self.delay_ns(instrument, "order", len(before))
+        message.arrives_ns = max([message.left_ns + latency_ns, *(m.arrives_ns for m in before)])
         # By our clock it has arrived then; rows stamped before may come as late as the last one came.
-        patience_ns = max(self.latency_ns[instrument], self.lags.get(instrument, offset_ns) - offset_ns, 1)
+        patience_ns = max(latency_ns, self.lags.get(instrument, offset_ns) - offset_ns, 1)
         earlier = [m.due_ns for m in self.messages if m.held.instrument == instrument]
         message.due_ns = max([message.arrives_ns + offset_ns + patience_ns, *earlier])
         self.messages.append(message)
         self.sent.append(message)
         return message.sent_ns
+
+    def delay_ns(self, instrument: str, way: str, number: int) -> int:
+        """Return how long a message travels, `number` others having gone the same way before."""
+        if not self.drawn_ns:
+            return self.latency_ns[instrument]
+        digest = hashlib.blake2b(f"{self.seed}:{instrument}:{way}:{number}".encode(), digest_size=8).hexdigest()
+        return self.drawn_ns[math.floor(Fraction(int(digest, 16), 2**64) * len(self.drawn_ns))]
 
     def offset_ns(self, now_ns: int) -> int:
         """Return how far our clock is ahead of the exchange's."""
@@ -553,7 +565,11 @@ class Exchange:
         """Send a report back."""
         held.state = state
         now_ns = self.now_ns()
-        due_ns = max(at_ns + self.offset_ns(now_ns) + self.latency_ns[held.instrument], now_ns, held.told_ns)
+        before = [report for report in self.log if self.orders[report.order_id].instrument == held.instrument]
+        latency_ns = self.delay_ns(held.instrument, "report", len(before))
+        due_ns = max(at_ns + self.offset_ns(now_ns) + latency_ns, now_ns, held.told_ns)
+        if self.drawn_ns:
+            due_ns = max([due_ns, *(report.due_ns for report in before)])
         held.told_ns = due_ns
         report = Report(due_ns, len(self.log), held.id, state, reason, at_ns, held.lots, held.limit, fill)
         self.log.append(report)

@@ -44,7 +44,8 @@ def engine_config(scenario: Scenario, *, search: bool) -> RunOptions:
     return RunOptions(
         cash=dict(scenario.cash),
         fees=dict(scenario.fees),
-        latency_ns=0 if is_all_candles else scenario.latency_ns,
+        latency_ns=0 if is_all_candles else scenario.latency_ns if scenario.latency is None else None,
+        latency=scenario.latency,
         match_on=dict(scenario.match_on),
         start_ns=scenario.start_ns,
         end_ns=scenario.end_ns,

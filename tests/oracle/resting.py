@@ -16,6 +16,7 @@ from quantkit.clock import NS_PER_MS
 from quantkit.events import BookUpdate, Funding, Gap, MarketEvent, Trade
 from quantkit.fees import Fees
 from quantkit.instruments import Instrument, Side
+from quantkit.latency import Latency
 
 COIN = Instrument("X-USDT-SWAP", kind="swap", price_step="1", qty_step="1")
 START_NS = 1_767_225_600_000_000_000
@@ -45,6 +46,7 @@ def resting_scenario(seed: int, *, rows: int = 600) -> Scenario:
         equity_every_ns=100 * NS_PER_MS,
         queue_model=MODELS[seed % len(MODELS)],
         own_side_prints=seed % 4 != 1,
+        latency=Latency.lognormal(10, 150) if seed % 5 == 2 else None,
     )
 
 

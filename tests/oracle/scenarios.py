@@ -29,6 +29,7 @@ from quantkit.events import (
 )
 from quantkit.fees import Fees
 from quantkit.instruments import Instrument, Side
+from quantkit.latency import Latency
 
 #: 2026-01-01 00:00:00 UTC and a bit less than two seconds, so that whole seconds fall inside most scenarios.
 BASE_NS = 1_767_225_598_100_000_000
@@ -47,6 +48,7 @@ MODELS = (
     "power2:1.5",
     "power:0.5",
 )
+LATENCIES = (None, None, Latency.uniform(0, 40), Latency.lognormal(5, 100))
 LATENCIES_MS = (0, 1, 5, 20, 100)
 SLOW_HOOKS_MS = (0, 0, 3, 40, 700, -5)
 OFFSETS_MS = (0, 2, 30, -30, 3_000, -3_000)
@@ -107,6 +109,7 @@ class Scenario:
     slippage_bps: float = 0.0
     queue_model: str = "risk_averse"
     own_side_prints: bool = True
+    latency: Latency | None = None
     max_leverage: float = 1
     reads_money: bool = False
     delays_ns: tuple[int, ...] = (0,)  # how long after its row each call is made, over and over
@@ -150,6 +153,7 @@ class Scenario:
             slippage_bps=self.slippage_bps,
             queue_model=self.queue_model,
             own_side_prints=self.own_side_prints,
+            drawn_ns=() if self.latency is None else self.latency.delays_ns,
             delays_ns=self.delays_ns,
             offsets=self.offsets,
             report_currency=self.report_currency,
@@ -393,6 +397,7 @@ def scenarios(draw: generators.DrawFn, kinds: Sequence[str] = ("book", "ticker",
         slippage_bps=draw(generators.sampled_from((0.0, 0.0, 3.0, 170.0))),
         queue_model=draw(generators.sampled_from(MODELS)),
         own_side_prints=draw(generators.booleans()),
+        latency=None if "candle" in matched else draw(generators.sampled_from(LATENCIES)),
         max_leverage=draw(generators.sampled_from((1, 3, 40))),
         **_clocks(draw),
     )

@@ -15,6 +15,7 @@ from quantkit.brokers.simulated.streams import GatedStream, MatchingStream
 from quantkit.brokers.simulated.traded import CandleMarket, TradeMarket
 from quantkit.brokers.simulated.volume import VolumeShares
 from quantkit.instruments import Instrument, decimal_of
+from quantkit.latency import DrawnTravel, Travel
 from quantkit.options import RunOptions
 from quantkit.queue_models import queue_model
 from quantkit.rows.columns import Stream
@@ -82,12 +83,14 @@ class _Exchange:
     def listing_of(self, instrument: Instrument) -> Listing:
         """Make the listing of an instrument."""
         options, setup, name = self._options, self._setup, instrument.id
-        own, latency_ns, follows_rows = setup.matching[name], setup.latency_ns[name], not options.search
+        own, follows_rows, travel = setup.matching[name], not options.search, Travel(setup.latency_ns[name])
+        if options.latency is not None:
+            travel = DrawnTravel(options.latency, seed=options.seed, instrument=name)
         has_trades, slippage_bps = setup.has_trades[name], options.slippage_bps
         cursor, streams = setup.cursors[own], self._streams(name, own)
         if own.kind == "candle":
             candles = CandleMarket(instrument, self._listener, slippage_bps=slippage_bps)
-            return CandleListing(candles, streams, latency_ns=latency_ns, follows_rows=follows_rows)
+            return CandleListing(candles, streams, travel=travel, follows_rows=follows_rows)
         last_trades = next((self._last_trades(s.cursor) for s in streams if s.cursor.kind == "trade"), None)
         if own.kind == "trade":
             assert last_trades is not None
@@ -99,7 +102,7 @@ class _Exchange:
                 own_side_prints=options.own_side_prints,
             )
             assert isinstance(streams[0], GatedStream)
-            return TradeListing(trades, streams[0], last_trades, latency_ns=latency_ns, follows_rows=follows_rows)
+            return TradeListing(trades, streams[0], last_trades, travel=travel, follows_rows=follows_rows)
         display = BookDisplay(cursor.book, instrument) if isinstance(cursor, BookCursor) else TickerDisplay(instrument)
         market = DisplayedMarket(
             instrument,
@@ -118,7 +121,7 @@ class _Exchange:
                 last_trades,
                 cursor=cursor,
                 display=display,
-                latency_ns=latency_ns,
+                travel=travel,
                 follows_rows=follows_rows,
             )
         assert isinstance(cursor, BookCursor)
@@ -131,7 +134,7 @@ class _Exchange:
             last_trades,
             cursor=cursor,
             position=setup.position,
-            latency_ns=latency_ns,
+            travel=travel,
             follows_rows=follows_rows,
         )
 

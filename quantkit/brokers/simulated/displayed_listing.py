@@ -8,6 +8,7 @@ from quantkit.brokers.simulated.displayed import DisplayedMarket, TickerDisplay
 from quantkit.brokers.simulated.listing import Listing, print_of
 from quantkit.brokers.simulated.streams import MatchingStream
 from quantkit.instruments import Side
+from quantkit.latency import Travel
 from quantkit.rows.cursors import BookCursor, StreamCursor
 from quantkit.rows.marks import MarkSource
 from quantkit.rows.position import RunPosition
@@ -30,10 +31,10 @@ class DisplayedListing(Listing):
         streams: Sequence[MatchingStream],
         last_trades: MarkSource | None,
         *,
-        latency_ns: int,
+        travel: Travel,
         follows_rows: bool,
     ) -> None:
-        super().__init__(market, streams, latency_ns=latency_ns, follows_rows=follows_rows)
+        super().__init__(market, streams, travel=travel, follows_rows=follows_rows)
         self._last_trades = last_trades
 
     def arm(self, index: int) -> bool:
@@ -90,11 +91,11 @@ class BookListing(DisplayedListing):
         *,
         cursor: BookCursor,
         position: RunPosition,
-        latency_ns: int,
+        travel: Travel,
         follows_rows: bool,
     ) -> None:
         streams = [stream] if trades is None else [stream, trades]
-        super().__init__(market, streams, last_trades, latency_ns=latency_ns, follows_rows=follows_rows)
+        super().__init__(market, streams, last_trades, travel=travel, follows_rows=follows_rows)
         self._stream = stream
         self._cursor = cursor
         self._position = position
@@ -148,10 +149,10 @@ class TickerListing(DisplayedListing):
         *,
         cursor: StreamCursor,
         display: TickerDisplay,
-        latency_ns: int,
+        travel: Travel,
         follows_rows: bool,
     ) -> None:
-        super().__init__(market, streams, last_trades, latency_ns=latency_ns, follows_rows=follows_rows)
+        super().__init__(market, streams, last_trades, travel=travel, follows_rows=follows_rows)
         self._cursor = cursor
         self._display = display
 

@@ -135,7 +135,10 @@ class Executions:
         offset_ns = clock.offset_ns if now_ns < clock.next_step_ns else clock.offset_at(now_ns)
         # News of one order does not overtake another, even if the exchange's clock and ours are far apart.
         our_ns = at_ns + offset_ns
-        due_ns = max(our_ns + self.listings[order.instrument].latency_ns, now_ns, order.reported_ns)
+        listing = self.listings[order.instrument]
+        due_ns = max(our_ns + listing.travel.report_ns(), now_ns, order.reported_ns)
+        if not listing.travel.is_steady:
+            due_ns = listing.told_ns = max(due_ns, listing.told_ns)
         order.reported_ns = due_ns
         report = Report(due_ns, len(self.log), order.id, state, reason, at_ns, order.lots, order.limit_ticks, fill)
         self.log.append(report)

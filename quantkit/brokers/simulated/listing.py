@@ -12,6 +12,7 @@ from quantkit.brokers.simulated.streams import GatedStream, MatchingStream
 from quantkit.brokers.simulated.traded import CandleMarket, TradeMarket
 from quantkit.clock import NEVER_NS
 from quantkit.instruments import Side
+from quantkit.latency import Travel
 from quantkit.rows.cursors import StreamCursor
 from quantkit.rows.marks import MarkSource
 
@@ -25,11 +26,13 @@ class Listing(ABC):
     Args:
         market: Its working orders.
         streams: Those that it is matched on; of a display, the display's own comes first.
-        latency_ns: One way.
+        travel: How long messages to it and its answers take.
         follows_rows: Whether every row is looked at, not only those that can concern an order.
 
     Attributes:
         queue: Messages under way, in the order of sending: none overtakes another.
+        arrived_ns: When the last message sent to it arrives; none arrives before one that was sent earlier.
+        told_ns: When the last answer that was drawn is due; none overtakes another.
         row_begun: The row whose arrivals are being processed, with its stream.
         lag_before_ns: How late the last matching row before this batch came, received less exchange stamp; None without
             one.
@@ -39,13 +42,14 @@ class Listing(ABC):
     syncs_at_ends: ClassVar[bool] = True
 
     def __init__(
-        self, market: Market, streams: Sequence[MatchingStream], *, latency_ns: int, follows_rows: bool = False
+        self, market: Market, streams: Sequence[MatchingStream], *, travel: Travel, follows_rows: bool = False
     ) -> None:
         self.id = market.instrument.id
         self.market = market
         self.streams = streams
-        self.latency_ns = latency_ns
+        self.travel = travel
         self.queue: deque[OrderMessage] = deque()
+        self.arrived_ns = self.told_ns = -NEVER_NS
         self.row_begun: tuple[MatchingStream, int] | None = None
         self.lag_before_ns: int | None = None
         self._follows_rows = follows_rows
@@ -156,10 +160,10 @@ class TradeListing(Listing):
         stream: GatedStream,
         last_trades: MarkSource,
         *,
-        latency_ns: int,
+        travel: Travel,
         follows_rows: bool = False,
     ) -> None:
-        super().__init__(market, [stream], latency_ns=latency_ns, follows_rows=follows_rows)
+        super().__init__(market, [stream], travel=travel, follows_rows=follows_rows)
         self._stream = stream
         self._last_trades = last_trades
 

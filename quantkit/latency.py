@@ -1,0 +1,199 @@
+"""How long messages travel: always the same time, or one drawn anew for each from a distribution."""
+
+import math
+from collections.abc import Iterable, Sequence
+from hashlib import blake2b
+from statistics import NormalDist
+from typing import Final, Self
+
+import msgspec
+
+from quantkit.clock import NS_PER_MS
+from quantkit.errors import ConfigError
+from quantkit.instruments import plain
+
+#: An hour: a longer way to the exchange is a slip in the unit.
+LONGEST_MS: Final = 3_600_000
+#: How many equally likely delays stand for a distribution.
+_SIZE: Final = 1_000
+_KINDS: Final = "uniform:LOW:HIGH, lognormal:MEDIAN:P99, in milliseconds"
+
+
+class Latency(msgspec.Struct, frozen=True):
+    """A distribution of delays, one way: a table of delays that are equally likely.
+
+    Make one by `uniform`, `lognormal` or `measured`, or name it as text: `lognormal:20:120`.
+
+    Attributes:
+        name: Stands in assumptions and manifest.
+        delays_ns: The delays, ascending.
+    """
+
+    name: str
+    delays_ns: tuple[int, ...]
+
+    @classmethod
+    def uniform(cls, low_ms: float, high_ms: float) -> Self:
+        """Return delays spread evenly.
+
+        Raises:
+            ConfigError: A bound is no time, or they are the wrong way round.
+
+        Examples:
+            >>> Latency.uniform(5, 50).describe()
+            'uniform:5:50, median 27.5 ms, 99 % within 49.5 ms'
+        """
+        low_ms, high_ms = _checked(low_ms, "low"), _checked(high_ms, "high")
+        if low_ms > high_ms:
+            raise ConfigError(
+                f"latency: low is {plain(low_ms)} ms and high {plain(high_ms)} ms; give the smaller first"
+            )
+        name = f"uniform:{plain(low_ms)}:{plain(high_ms)}"
+        return cls(name, _table([low_ms + (high_ms - low_ms) * share for share in _shares()]))
+
+    @classmethod
+    def lognormal(cls, median_ms: float, p99_ms: float) -> Self:
+        """Return delays whose logarithm is normal: most near the median, a few far above it.
+
+        Raises:
+            ConfigError: A number is no time, or the median is zero or above the 99 % point.
+
+        Examples:
+            >>> Latency.lognormal(20, 120).describe()
+            'lognormal:20:120, median 20 ms, 99 % within 119 ms'
+        """
+        median_ms, p99_ms = _checked(median_ms, "median"), _checked(p99_ms, "p99")
+        if not 0 < median_ms <= p99_ms:
+            raise ConfigError(
+                f"latency: the median is {plain(median_ms)} ms and p99 {plain(p99_ms)} ms; give 0 < median <= p99"
+            )
+        normal = NormalDist()
+        sigma = math.log(p99_ms / median_ms) / normal.inv_cdf(0.99)
+        name = f"lognormal:{plain(median_ms)}:{plain(p99_ms)}"
+        return cls(name, _table([median_ms * math.exp(sigma * normal.inv_cdf(share)) for share in _shares()]))
+
+    @classmethod
+    def measured(cls, delays_ms: Iterable[float], name: str = "measured") -> Self:
+        """Return the distribution of measured delays, such as `received_ns - exchange_ns` of recorded rows in ms.
+
+        Args:
+            delays_ms: One or more; more than a thousand are thinned to so many of their quantiles.
+            name: What they are of.
+
+        Raises:
+            ConfigError: There are none, or one is no time.
+        """
+        found = sorted(_checked(delay, "a measured delay") for delay in delays_ms)
+        if not found:
+            raise ConfigError("latency: nothing was measured; give at least one delay")
+        if len(found) > _SIZE:
+            found = [found[int(share * len(found))] for share in _shares()]
+        return cls(name, _table(found))
+
+    @classmethod
+    def of_text(cls, text: str) -> Self:
+        """Return the distribution that a text names.
+
+        Raises:
+            ConfigError: It names none; the message says which there are.
+        """
+        kind, *numbers = text.split(":")
+        try:
+            first, second = map(float, numbers)
+        except ValueError:
+            kind, first, second = "", 0.0, 0.0
+        if kind == "uniform":
+            return cls.uniform(first, second)
+        if kind == "lognormal":
+            return cls.lognormal(first, second)
+        raise ConfigError(f"latency is {text!r}; give {_KINDS}, such as lognormal:20:120")
+
+    @property
+    def median_ns(self) -> int:
+        """The delay that half of the messages stay below."""
+        return self.delays_ns[len(self.delays_ns) // 2]
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the table, the first 16 digits."""
+        from hashlib import sha256
+
+        return sha256(",".join(map(str, self.delays_ns)).encode()).hexdigest()[:16]
+
+    def describe(self) -> str:
+        """Return name, median and 99 % point in words."""
+        p99_ns = self.delays_ns[len(self.delays_ns) * 99 // 100]
+        median, p99 = (plain(float(f"{ns / NS_PER_MS:.3g}")) for ns in (self.median_ns, p99_ns))
+        return f"{self.name}, median {median} ms, 99 % within {p99} ms"
+
+
+class Travel:
+    """How long the messages to one instrument's market and its answers travel: always the same time.
+
+    Attributes:
+        is_steady: Whether it is always the same.
+    """
+
+    is_steady = True
+
+    __slots__ = ("_latency_ns",)
+
+    def __init__(self, latency_ns: int) -> None:
+        self._latency_ns = latency_ns
+
+    def order_ns(self) -> int:
+        """Return how long the next message takes; called once for each."""
+        return self._latency_ns
+
+    def report_ns(self) -> int:
+        """Return how long the next answer takes; called once for each."""
+        return self._latency_ns
+
+
+class DrawnTravel(Travel):
+    """Delays from a distribution, by number: the n-th message takes the same time whatever else happens.
+
+    The place in the table is that of `blake2b("<seed>:<instrument>:<order or report>:<n>")`, n from 0, its 8 bytes as a
+    fraction of 2^64.
+    """
+
+    is_steady = False
+
+    __slots__ = ("_delays_ns", "_key", "_orders", "_reports")
+
+    def __init__(self, latency: Latency, *, seed: int, instrument: str) -> None:
+        super().__init__(latency.median_ns)
+        self._delays_ns = latency.delays_ns
+        self._key = f"{seed}:{instrument}"
+        self._orders = self._reports = 0
+
+    def order_ns(self) -> int:
+        self._orders += 1
+        return self._draw("order", self._orders - 1)
+
+    def report_ns(self) -> int:
+        self._reports += 1
+        return self._draw("report", self._reports - 1)
+
+    def _draw(self, way: str, number: int) -> int:
+        drawn = blake2b(f"{self._key}:{way}:{number}".encode(), digest_size=8).digest()
+        return self._delays_ns[int.from_bytes(drawn, "big") * len(self._delays_ns) >> 64]
+
+
+def _shares() -> list[float]:
+    """Return the middles of equally likely parts."""
+    return [(number + 0.5) / _SIZE for number in range(_SIZE)]
+
+
+def _table(delays_ms: Sequence[float]) -> tuple[int, ...]:
+    return tuple(round(delay * NS_PER_MS) for delay in delays_ms)
+
+
+def _checked(delay_ms: float, what: str) -> float:
+    try:
+        number = float(delay_ms)
+    except (TypeError, ValueError):
+        number = math.nan
+    if not 0 <= number < LONGEST_MS:
+        raise ConfigError(f"latency: {what} is {delay_ms!r}; give zero or more milliseconds")
+    return number
