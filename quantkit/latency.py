@@ -41,7 +41,7 @@ class Latency(msgspec.Struct, frozen=True):
 
         Examples:
             >>> Latency.uniform(5, 50).describe()
-            'uniform:5:50, median 27.5 ms, 99 % within 49.5 ms'
+            'uniform:5:50, median 28 ms, 99 % within 50 ms'
         """
         low_ms, high_ms = _checked(low_ms, "low"), _checked(high_ms, "high")
         if low_ms > high_ms:
@@ -60,7 +60,7 @@ class Latency(msgspec.Struct, frozen=True):
 
         Examples:
             >>> Latency.lognormal(20, 120).describe()
-            'lognormal:20:120, median 20 ms, 99 % within 119 ms'
+            'lognormal:20:120, median 20 ms, 99 % within 120 ms'
         """
         median_ms, p99_ms = _checked(median_ms, "median"), _checked(p99_ms, "p99")
         if not 0 < median_ms <= p99_ms:
@@ -122,8 +122,8 @@ class Latency(msgspec.Struct, frozen=True):
 
     def describe(self) -> str:
         """Return name, median and 99 % point in words."""
-        p99_ns = self.delays_ns[len(self.delays_ns) * 99 // 100]
-        median, p99 = (plain(float(f"{ns / NS_PER_MS:.3g}")) for ns in (self.median_ns, p99_ns))
+        p99_ns = self.delays_ns[-(-len(self.delays_ns) * 99 // 100) - 1]
+        median, p99 = (plain(float(f"{ns / NS_PER_MS:.2g}")) for ns in (self.median_ns, p99_ns))
         return f"{self.name}, median {median} ms, 99 % within {p99} ms"
 
 
