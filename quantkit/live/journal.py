@@ -19,6 +19,7 @@ from quantkit.errors import ConfigError, DataError
 from quantkit.events import Candle
 from quantkit.fees import Fees
 from quantkit.instruments import Instrument
+from quantkit.latency import Latency
 from quantkit.options import RunOptions
 from quantkit.rows.columns import Stream
 from quantkit.storage.tape import TapeReader, TapeWriter
@@ -236,6 +237,8 @@ def config_of(fields: dict[str, Any]) -> RunOptions:
         given = dict(fields)
         given["cash"] = {currency: Decimal(amount) for currency, amount in fields["cash"].items()}
         given["max_leverage"] = Decimal(fields["max_leverage"])
+        if given.get("latency") is not None:
+            given["latency"] = msgspec.convert(given["latency"], Latency)
         fees = given.pop("fees")
         converted: Fees | dict[str, Fees] | None = None
         if fees is not None:

@@ -20,6 +20,7 @@ from quantkit.events import Trade
 from quantkit.feeds.replay import MemoryFeed
 from quantkit.fees import Fees
 from quantkit.instruments import Instrument, Side
+from quantkit.latency import Latency
 from quantkit.live.journal import config_fields, config_of
 from quantkit.options import OPTIONS, Option, RunOptions
 
@@ -38,6 +39,7 @@ INPUTS = {
         "block_rows",
         "save",
         "keep",
+        "bounds",
         "benchmark",
         "progress",
     },
@@ -61,6 +63,7 @@ GIVEN: dict[str, tuple[Any, Any]] = {
     "report_currency": ("USDT", "USDT"),
     "fees": (Fees(maker_bps=1, taker_bps=3), Fees(maker_bps=1, taker_bps=3)),
     "latency_ms": (1.5, 1_500_000),
+    "latency": ("uniform:1:9", Latency.uniform(1, 9)),
     "match_on": ("trade", {"*": "trade"}),
     "start": ("2026-01-01T00:01:00Z", START_NS + NS_PER_MIN),
     "end": ("2026-01-01T00:05:00Z", START_NS + 5 * NS_PER_MIN),
@@ -71,6 +74,8 @@ GIVEN: dict[str, tuple[Any, Any]] = {
     "touch": (True, True),
     "excess_slippage_bps": (2, 2.0),
     "slippage_bps": (0.5, 0.5),
+    "queue_model": ("power:2", "power:2"),
+    "own_side_prints": (False, False),
     "search": (False, False),
     "batch_ms": (2.5, 2_500_000),
 }
@@ -80,6 +85,7 @@ MANIFEST: dict[str, Any] = {
     "report_currency": "USDT",
     "fees": {BTC: msgspec.to_builtins(Fees(maker_bps=1, taker_bps=3))},
     "latency_ms": {BTC: 1.5},
+    "latency": None,  # the one way or the other
     "matching": {BTC: "trade"},
     "start_ns": START_NS + NS_PER_MIN,
     "end_ns": START_NS + 5 * NS_PER_MIN,
@@ -90,6 +96,8 @@ MANIFEST: dict[str, Any] = {
     "touch": True,
     "excess_slippage_bps": 2.0,
     "slippage_bps": 0.5,
+    "queue_model": "power:2",
+    "own_side_prints": False,
 }
 #: As on a command line.
 FLAGS: dict[str, str] = {
@@ -102,12 +110,14 @@ FLAGS: dict[str, str] = {
     "--fees-per-order": "0.3",
     "--fees-min-per-order": "0.4",
     "--latency-ms": "1.5",
+    "--latency": "uniform:1:9",
     "--match-on": "trade",
     "--from": "2026-01-01",
     "--to": "2026-01-02",
     "--seed": "7",
     "--max-leverage": "2.5",
     "--slippage-bps": "0.5",
+    "--queue-model": "front",
     "--batch-ms": "2.5",
 }
 
@@ -207,7 +217,7 @@ def test_a_flag_that_is_no_option_is_an_input(command: str, call: str) -> None:
     marked = {flag for option in OPTIONS.values() for flag in option.flags if call in option.calls}
     assert marked <= flags
     inputs = {
-        "backtest": {"--data", "--save", "--runs", "--no-keep", "--report", "--open", "--benchmark"},
+        "backtest": {"--data", "--save", "--runs", "--no-keep", "--report", "--open", "--benchmark", "--bounds"},
         "live": {
             *("--paper", "--for", "--record", "--no-record", "--demo", "--region", "--url", "--ca-file", "--plain"),
             *("--control", "--serve", "--benchmark"),
@@ -223,10 +233,15 @@ def test_the_manifest_has_the_options() -> None:
     feed = MemoryFeed(rows, [Instrument(BTC, kind="swap", price_step="0.1", qty_step="0.01")])
     options = {option.keyword: GIVEN[option.keyword][0] for option in OPTIONS.values() if "backtest" in option.calls}
     options["cash"] = {"USDT": 500}
+    latency = options.pop("latency")
     config = qk.backtest(Idle(), data=feed, **options).config
     manifest = {**MANIFEST, "cash": {"USDT": "500"}}
     assert {name: config[name] for name in manifest} == manifest
     assert set(config) - set(manifest) == {"strategy", "strategy_digest", "parameters", "data", "data_files", "marks"}
+    del options["latency_ms"]
+    drawn = qk.backtest(Idle(), data=feed, latency=latency, **options).config
+    assert drawn["latency"] == {"name": latency, "digest": Latency.of_text(latency).digest}
+    assert drawn["latency_ms"] == {BTC: 5.004}
 
 
 def test_a_log_takes_the_options_apart_without_loss() -> None:
