@@ -17,8 +17,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from postgres_server import Server, running
 
+from quantkit.collect.mirror import Mirror
 from quantkit.events import Trade
 from quantkit.feeds.database import DatabaseFeed
+from quantkit.feeds.row_tape import Listening, RowTape
 from quantkit.instruments import Instrument, Side
 from quantkit.rows.columns import Block, Stream
 from quantkit.storage.catalog import Catalog
@@ -27,6 +29,7 @@ from quantkit.storage.postgres.database import Database
 from quantkit.storage.postgres.export import export
 from quantkit.storage.postgres.tables import table_of, table_statements
 from quantkit.storage.postgres.taped import TapedRows
+from quantkit.storage.root import WORK
 from quantkit.storage.writer import Writer
 
 ROUNDS = 5
@@ -34,6 +37,8 @@ NAME = "BTC-USDT-SWAP"
 START_NS = 1_796_000_000_000_000_000
 TYPES = ["text", "int8", "int8", "int8", "float8", "float8", "text", "int8"]
 BATCH = 5_000
+RATE = 20_000
+SECONDS = 5
 
 
 def trades(count: int) -> list[Trade]:
@@ -142,11 +147,45 @@ def rounds(server: Server, catalog: Catalog, rows: list[Trade]) -> dict[str, lis
     return found
 
 
+def followed(server: Server | None) -> dict[str, float]:
+    """Put trades on a tape at a steady rate while a database follows it, or none does, and say what that costs."""
+    rows = trades(RATE * SECONDS)
+    with tempfile.TemporaryDirectory() as folder:
+        tape = RowTape(Path(folder) / WORK / "tape")
+        tape.open()
+        tape.listen(Listening(START_NS, [Stream("trade", NAME)], []))
+        mirror = None if server is None else Mirror(folder, Database(server.fresh("followed")))
+        if mirror is not None:
+            mirror.start()
+        step = RATE // 100
+        taken: list[float] = []
+        begun_s = time.perf_counter()
+        for first in range(0, len(rows), step):
+            time.sleep(max(0.0, begun_s + first / RATE - time.perf_counter()))
+            taken.append(timed(lambda: (tape.take([[row] for row in rows[first : first + step]]), tape.flush()))[0])  # noqa: B023
+        ended_s = time.perf_counter()
+        while mirror is not None and mirror.status.rows < len(rows):
+            time.sleep(0.005)
+        rest_s = time.perf_counter() - ended_s
+        if mirror is not None:
+            mirror.close()
+        tape.close()
+    taken.sort()
+    return {
+        "median ms": taken[len(taken) // 2] * 1e3,
+        "p99 ms": taken[len(taken) * 99 // 100] * 1e3,
+        "s until the last row was there": rest_s,
+    }
+
+
 def run(count: int = 300_000) -> None:
     """Print the figures."""
     rows = trades(count)
     with running() as server, tempfile.TemporaryDirectory() as folder:
         found = rounds(server, filled(Path(folder), rows), rows)
+        for name, figures in (("alone", followed(None)), ("followed", followed(server))):
+            told = ", ".join(f"{value:.2f} {what}" for what, value in figures.items())
+            print(f"postgres tape {name}, {RATE:,} rows/s: {RATE // 100} rows taken in {told}")
     floors = {"export": "plain copy", "tape": "plain copy", "read back": "plain read"}
     for name, times in found.items():
         wall, cpu = (statistics.median(each[place] for each in times) for place in (0, 1))
