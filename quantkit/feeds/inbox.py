@@ -138,7 +138,7 @@ class Inbox:
         with self._lock:
             return self._until()
 
-    def take(self, wake_ns: int, rows_max: int) -> tuple[list[Sequence[Row]], int] | None:
+    def take(self, wake_ns: int, rows_max: int, due_ns: int = NEVER_NS) -> tuple[list[Sequence[Row]], int] | None:
         """Return the rows that arrived, and the moment up to which no others will come; None once closed and empty.
 
         Waits until something arrives, `wake_ns` or the moment of `wake_at` is reached, or a quarter of a second has
@@ -148,6 +148,8 @@ class Inbox:
             wake_ns: The next moment at which time alone has an effect, UTC ns.
             rows_max: Take no more than about so many rows. They span 50 ms at most, so that a taker that is behind can
                 end between any two timers.
+            due_ns: The 50 ms begin here if it is before the first row: what time alone sets off in a gap of the market
+                comes in batches before that row. Must not have passed for the taker.
         """
         with self._lock:
             if self._batch_ns and self._size < rows_max and not self._is_over:
@@ -161,7 +163,7 @@ class Inbox:
             if self._asked_ns <= until_ns:
                 self._asked_ns = NEVER_NS
             items = self._items
-            last_ns = items[0][0].received_ns + _SPAN_NS if items else 0
+            last_ns = min(items[0][0].received_ns, due_ns) + _SPAN_NS if items else 0
             if self._size <= rows_max and (not items or items[-1][0].received_ns <= last_ns):
                 taken, self._items, self._size = list(items), deque(), 0
                 return taken, until_ns

@@ -228,7 +228,13 @@ class LiveFeed(LiveCatalog):
         has_begun = False
         rows_max, last_call_ns = 1, OPEN_END_NS
         self._receiver.raise_failure()
-        while (taken := self._inbox.take(wake_ns := ask_wake_ns(), rows_max)) is not None:
+        while True:
+            wake_ns = ask_wake_ns()
+            # What is overdue already is for the next batch, rows or not.
+            due_ns = wake_ns if wake_ns > self._taken_until_ns else OPEN_END_NS
+            taken = self._inbox.take(wake_ns, rows_max, due_ns)
+            if taken is None:
+                break
             has_begun = True
             begun_ns = self._wall()
             deliveries, until_ns = taken

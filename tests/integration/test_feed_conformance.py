@@ -1,5 +1,6 @@
 """What every feed keeps, replay or live: the engine cannot tell them apart."""
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 from integration.stub_exchange.stub_server import NAME, StubServer
 from integration.stub_exchange.stub_source import StubSource
 
-from quantkit.clock import NS_PER_S
+from quantkit.clock import NS_PER_S, wall_ns
 from quantkit.errors import FeedError
 from quantkit.events import EVENT_TYPES, BookUpdate, Candle
 from quantkit.feeds.base import Feed
@@ -243,6 +244,25 @@ def test_a_live_feed_lets_time_pass_by_the_moment_it_is_asked_for() -> None:
     assert len(late) >= 19
     # A shared machine may hold a thread up; most wake-ups come well before the feed would move by itself.
     assert sorted(late)[len(late) // 2] < NS_PER_S // 10
+
+
+def test_a_live_feed_that_is_behind_lets_no_two_moments_pass_at_once_though_rows_come_after_them() -> None:
+    """Ten of them lie between two bars; with the first of those bars they would take the run far beyond its end."""
+    with StubServer() as server, LiveFeed(StubSource(server.port)) as feed:
+        start_ns = feed.now_ns()
+        end_ns = start_ns + 9 * NS_PER_S // 4
+        feed.subscribe([Subscription(Stream("candle", NAME, "1s"), start_ns, end_ns)])
+        wakes = list(range(start_ns + NS_PER_S // 10, end_ns, NS_PER_S // 10))
+        passed: list[int] = []
+        for batch in feed.batches(lambda: wakes[0] if wakes else 2**62):
+            assert batch.until_ns is not None
+            count = sum(wake <= batch.until_ns for wake in wakes)
+            del wakes[:count]
+            passed.append(count)
+            # All but behind its end from the first batch on.
+            time.sleep(max(0, end_ns - NS_PER_S // 10 - wall_ns()) / NS_PER_S)
+    # A batch may reach from one moment over rows to the next.
+    assert max(passed) <= 2
 
 
 def test_a_feed_that_is_lost_ends_like_one_that_is_stopped_and_says_why() -> None:

@@ -75,6 +75,19 @@ def test_rows_far_apart_are_taken_in_turn() -> None:
     assert got == [(pairs[0], stamps[2] - 1), (pairs[1], stamps[4] - 1), (pairs[2], wall.now_ns)]
 
 
+def test_what_is_due_in_a_gap_of_the_market_comes_in_turn_before_the_rows_behind_it() -> None:
+    """A taker that is behind would else go through every timer of the gap before it looks at the end of the run."""
+    wall = Wall()
+    inbox = Inbox(wall)
+    due_ns = wall.now_ns + 100 * MS
+    wall.now_ns += 900 * MS
+    row_ns = put_now(inbox)
+    for later_ns in (0, 100 * MS, 700 * MS):
+        assert inbox.take(due_ns + later_ns, 1_000, due_ns + later_ns) == ([], row_ns - 1)
+    taken, until_ns = inbox.take(row_ns - 50 * MS, 1_000, row_ns - 50 * MS) or ([], 0)
+    assert ([row.received_ns for rows in taken for row in rows], until_ns) == ([row_ns], wall.now_ns)
+
+
 def test_time_does_not_pass_over_a_row_that_is_still_being_decoded() -> None:
     wall = Wall()
     inbox = Inbox(wall)
