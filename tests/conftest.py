@@ -37,11 +37,30 @@ def pytest_xdist_auto_num_workers() -> int:
     return (os.cpu_count() or 1) + 1
 
 
+# Where coverage is not measured ------------------------------------------------------------------------------------
+
+#: Tests that repeat whole runs many times over: they look for wrong results, not for lines, which other tests reach.
+#: Measured, they take two and a half times as long.
+_UNMEASURED = re.compile(
+    r"tests/simulation/|tests/property/test_(account_oracle|broker_invariants|engine_oracle|flipped_bits|nothing_early|"
+    r"price_paths|resting_orders|what_hooks_hold)\.py"
+)
+
+
+def _leave_out_of_coverage(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Mark what pytest-cov is not to measure, where it is there."""
+    if config.pluginmanager.hasplugin("_cov"):
+        for item in items:
+            if _UNMEASURED.match(item.nodeid):
+                item.add_marker("no_cover")
+
+
 # Long tests start first --------------------------------------------------------------------------------------------
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Deal the long tests out to the heads of the workers' shares, so that none is left alone at the end."""
+    _leave_out_of_coverage(config, items)
     long = [item for item in items if item.get_closest_marker("long")]
     if not long:
         return

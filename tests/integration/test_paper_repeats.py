@@ -117,7 +117,7 @@ CASES = {
     "shedding": Case(
         told="rows shed", orders_per_s=200.0, okx={"queue_events": 150}, params={"stall_s": 3.0}, latency_ms=0
     ),
-    "quiet": Case(injected=[faults.Stall(channel="trades"), faults.Stall(channel="candle1H")]),
+    "quiet": Case(duration="5s", injected=[faults.Stall(channel="trades"), faults.Stall(channel="candle1H")]),
     "ruin": Case(
         told="equity fell to zero",
         ended="bankrupt",
@@ -126,9 +126,11 @@ CASES = {
         cash={"USDT": 60},
         max_leverage=100_000,
     ),
-    "trades": Case(match_on="trade", touch=True, fees=qk.Fees(maker_bps=-0.5, taker_bps=3.3), equity_every="1s"),
-    "batches": Case(batch_ms=40.0, orders_per_s=200.0, latency_ms=3.7),
-    "tickers": Case(match_on="ticker", latency_ms=3.7, stale_after="2s"),
+    "trades": Case(
+        duration="5s", match_on="trade", touch=True, fees=qk.Fees(maker_bps=-0.5, taker_bps=3.3), equity_every="1s"
+    ),
+    "batches": Case(duration="5s", batch_ms=40.0, orders_per_s=200.0, latency_ms=3.7),
+    "tickers": Case(duration="5s", match_on="ticker", latency_ms=3.7, stale_after="2s"),
 }
 
 

@@ -9,7 +9,7 @@ from oracle.match import Told, difference, naive, real
 
 from quantkit.errors import DataError
 
-pytestmark = pytest.mark.long
+pytestmark = [pytest.mark.long, pytest.mark.campaign]
 
 WHOLE = 131_072
 #: Ways to run the engine: with the search or row by row, in blocks of so many rows.
@@ -40,7 +40,7 @@ def assert_agree(case: AccountCase, ways: list[tuple[bool, int]]) -> Told:
     return slow
 
 
-@pytest.mark.parametrize("seed", range(scaled(24)))
+@pytest.mark.parametrize("seed", range(scaled(8)))
 def test_the_engine_values_an_account_as_the_oracle_does(seed: int) -> None:
     """Curve, excursions, ledgers, orders, their events, fills, and all that hooks read."""
     assert_agree(account_case(seed), Random(seed).sample(WAYS, 3))

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from campaign import scaled
 from collect_stage import CONFIG, NOW_NS, SPOT, SWAP, TIMEOUT_S, Killed, Venue, digest, fetched
 from simulation.virtual import EPOCH_NS
 
@@ -117,6 +118,7 @@ def test_no_limit_is_met_with_several_instruments_at_once(tmp_path: Path) -> Non
 
 
 @pytest.mark.long
+@pytest.mark.campaign
 def test_a_download_that_is_killed_goes_on_where_it_was(tmp_path: Path) -> None:
     """Whatever request it dies at: what was stored stays and is not asked for again."""
     span = (EPOCH_NS - 75 * NS_PER_DAY, EPOCH_NS)
@@ -124,7 +126,10 @@ def test_a_download_that_is_killed_goes_on_where_it_was(tmp_path: Path) -> None:
     venues: list[Venue] = []
     fetched(tmp_path / "whole", [SWAP], kinds, *span, venue=venues)
     whole = len(venues[0].asked)
-    for dies_at in range(4, whole, 6):
+    deaths = range(4, whole, 6)
+    # Some of them from the first to the last, all of them in a campaign.
+    for number in sorted({len(deaths) * each // scaled(4) for each in range(scaled(4))} | {len(deaths) - 1}):
+        dies_at = deaths[number]
         folder = tmp_path / str(dies_at)
         with pytest.raises(Killed):
             fetched(folder, [SWAP], kinds, *span, dies_at=dies_at)
