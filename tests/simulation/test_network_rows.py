@@ -297,7 +297,7 @@ def test_no_connection_asks_more_than_480_times_an_hour() -> None:
         setting = Setting(12, channels=[tickers("BTC-USDT"), *map(book, names)], pace_s=2.5)
         async with setting.live():
             # An hour to come to the limit, and some more under it.
-            await _always_break(setting, names, 1.3 * 3600)
+            await _always_break(setting, names, 1.8 * 3600)
             await setting.recover(within_s=3800)
         setting.check()
         return max(len(session.operations) for session in setting.exchange.sessions)
