@@ -140,6 +140,25 @@ def opened(page: Page, link: str) -> str:
     return base
 
 
+def confirmed(page: Page, name: str, answer: str) -> str:
+    """Click a command that asks once more, and answer yes as soon as it asks; return what it asked.
+
+    Within the page, since the question is forgotten after some seconds, and a busy machine may take those from one call
+    of the browser to the next.
+    """
+    page.click(f"#{name}")
+    asked = page.wait_for_function(
+        """([name, answer]) => {
+            const button = document.getElementById(name), asked = document.getElementById('asked').textContent;
+            if (button.disabled || button.textContent !== answer) return false;
+            button.click();
+            return asked;
+        }""",
+        arg=[name, answer],
+    )
+    return str(asked.json_value())
+
+
 def wait_for_words(page: Page, words: str) -> None:
     """Wait until the line of the run's state holds some words."""
     page.wait_for_function("words => document.getElementById('state_words').textContent.includes(words)", arg=words)

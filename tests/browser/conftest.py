@@ -60,7 +60,7 @@ def open_page(browser: Browser, watch: Watch) -> Iterator[Callable[..., Page]]:
         defaults = {"viewport": size, "color_scheme": look.scheme, "locale": "en-GB", "timezone_id": "UTC"}
         context = browser.new_context(**{**defaults, **options})
         contexts.append(context)
-        context.set_default_timeout(20_000)
+        context.set_default_timeout(60_000)
         watch.follow(context)
         return context.new_page()
 
