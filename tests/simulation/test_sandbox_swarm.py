@@ -8,6 +8,7 @@ from http import HTTPStatus
 import httpx2
 import numpy as np
 import pytest
+from campaign import scaled
 from simulation.logged import LoggedMarket
 from simulation.setting import Consumer, most_within
 from simulation.virtual import VirtualLoop, settle, simulate, until, virtual_loop
@@ -30,7 +31,7 @@ from quantkit.sandbox.log import ExchangeLog
 from quantkit.sandbox.peer import ABORT, PeerGone
 from quantkit.sandbox.rest import RestApi
 
-pytestmark = pytest.mark.long
+pytestmark = [pytest.mark.long, pytest.mark.campaign]
 
 _NAMES = ("BTC-USDT", "ETH-USDT", "BTC-USDT-SWAP")
 _CHANNELS = (
@@ -203,7 +204,7 @@ class _SandboxRun:
         return witness
 
 
-@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("seed", range(min(scaled(3), 8)))
 def test_disconnects_from_the_sandbox_leave_no_wrong_book_and_no_silent_loss(seed: int) -> None:
     async def main() -> tuple[_SandboxRun, Witness]:
         run = _SandboxRun(seed)

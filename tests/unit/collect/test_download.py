@@ -128,7 +128,7 @@ def test_a_download_that_is_killed_goes_on_where_it_was(tmp_path: Path) -> None:
     whole = len(venues[0].asked)
     deaths = range(4, whole, 6)
     # Some of them from the first to the last, all of them in a campaign.
-    for number in sorted({len(deaths) * each // scaled(4) for each in range(scaled(4))} | {len(deaths) - 1}):
+    for number in sorted({len(deaths) * each // scaled(2) for each in range(scaled(2))} | {len(deaths) - 1}):
         dies_at = deaths[number]
         folder = tmp_path / str(dies_at)
         with pytest.raises(Killed):
