@@ -13,7 +13,7 @@ from oracle.scenarios import Scenario
 from oracle.scripted import HookRaised, Scripted, amount_text, fill_text, money_text, order_text, position_text
 
 from quantkit.engine.outcome import Outcome
-from quantkit.errors import StrategyError
+from quantkit.errors import DataError, StrategyError
 from quantkit.feeds.replay import MemoryFeed
 from quantkit.options import RunOptions
 from quantkit.orders import Order
@@ -84,7 +84,9 @@ def outcome_of(
         if not isinstance(error.__cause__, HookRaised):
             raise
         outcome = engine.partial_result(error)
-        assert outcome is not None
+        if outcome is None:
+            # As a run that ends by itself while nothing has a price; the oracle's has no curve then.
+            raise DataError("the run cannot be valued: a hook raised before anything had a price") from error
         return outcome, strategy
 
 
