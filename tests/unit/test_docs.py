@@ -269,7 +269,7 @@ def test_the_record_commands_work(clone: Path, monkeypatch: pytest.MonkeyPatch) 
             assert done.exit_code == 0, f"{words}: {done.output}"
     listed = {flag for cells in rows(section(RECORD_PAGE, "# Recording market data")) for flag in code_words(cells[0])}
     flags = {max(each.opts, key=len) for each in main.commands["record"].params if each.opts[0].startswith("-")}
-    shared = {"--for", "--to", "--demo", "--region", "--url", "--ca-file", "--quiet"}
+    shared = {"--for", "--demo", "--region", "--url", "--ca-file"}
     assert flags - shared == {word for word in listed if word.startswith("--")} - shared
 
 
