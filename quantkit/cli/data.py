@@ -89,6 +89,7 @@ def data_check(
     pictures = None if target is None else Pictures(holdings)
     _refuse_unknown(holdings, instruments, kinds)
     start_ns, end_ns = (None if moment is None else time_ns_of(moment) for moment in (start, end))
+    _refuse_empty(holdings, instruments, kinds, start_ns, end_ns)
     with _check_bar(holdings.entries, is_shown=not is_json) as progress:
         report = check(
             holdings,
@@ -112,7 +113,8 @@ def data_check(
     if is_json:
         print_json(encoded(report))
     else:
-        print_quality(report, console_of())
+        is_part = bool(instruments or kinds) or start_ns is not None or end_ns is not None
+        print_quality(report, console_of(), is_part=is_part)
     if any(finding.severity == "error" for finding in report.findings):
         click.get_current_context().exit(RUN_FAILED)
 
@@ -133,6 +135,38 @@ def _refuse_unknown(holdings: "Holdings", instruments: tuple[str, ...], kinds: t
         for each in given:
             if each not in known:
                 raise ConfigError(f"{holdings.described_as} holds no {what} {each!r}; it has {', '.join(known)}")
+
+
+def _refuse_empty(
+    holdings: "Holdings",
+    instruments: tuple[str, ...],
+    kinds: tuple[str, ...],
+    start_ns: int | None,
+    end_ns: int | None,
+) -> None:
+    """Refuse a span without anything in it, which would pass for clean.
+
+    Raises:
+        ConfigError: It names the span that there is.
+    """
+    from quantkit.clock import iso_of
+    from quantkit.errors import ConfigError
+
+    if start_ns is not None and end_ns is not None and end_ns < start_ns:
+        raise ConfigError(f"the end {iso_of(end_ns)} is before the start {iso_of(start_ns)}")
+    spans = [
+        (held.start_ns, held.end_ns)
+        for stream, held in holdings.coverage().items()
+        if (not instruments or stream.instrument in instruments) and (not kinds or stream.kind in kinds)
+    ]
+    if not spans or any(
+        (end_ns is None or first_ns <= end_ns) and (start_ns is None or start_ns <= last_ns)
+        for first_ns, last_ns in spans
+    ):
+        return
+    first_ns, last_ns = min(first for first, _ in spans), max(last for _, last in spans)
+    held_span = f"{iso_of(first_ns)} to {iso_of(last_ns)}"
+    raise ConfigError(f"{holdings.described_as} holds nothing of it in the span asked for; it runs from {held_span}")
 
 
 @contextmanager

@@ -26,10 +26,9 @@ _LINE_EVERY_NS: Final = 10_000_000_000
 @click.argument("instruments", nargs=-1, required=True, metavar="INSTRUMENT...")
 @click.option(
     "--channels",
-    default="trades,books,tickers,candles-1m,funding,marks",
-    show_default=True,
     metavar="LIST",
-    help="What to record; candles of any interval.",
+    help="What to record; candles of any interval.  [default: trades,books,tickers,candles-1m,funding,marks, as far as "
+    "the instruments have them]",
 )
 @click.option("--to", "folder", default="data", show_default=True, metavar="DIR", help="The data folder.")
 @for_duration
@@ -57,7 +56,7 @@ _LINE_EVERY_NS: Final = 10_000_000_000
 @click.option("-q", "--quiet", is_flag=True, help="Print nothing but errors.")
 def record(
     instruments: tuple[str, ...],
-    channels: str,
+    channels: str | None,
     folder: str,
     duration: str | None,
     roll: str,
@@ -96,9 +95,9 @@ def record(
     from quantkit.feeds.okx.credentials import Credentials
     from quantkit.feeds.okx.source import OkxSource
 
-    wanted = channel_words(channels)
+    wanted = None if channels is None else channel_words(channels)
     # Without need no key is read, whatever the environment holds.
-    credentials = Credentials.load(keys) if "fee-rates" in wanted else None
+    credentials = Credentials.load(keys) if wanted is not None and "fee-rates" in wanted else None
     settings = RecordSettings(
         roll_ns=duration_ns(roll),
         keep_tape_ns=0 if keep_tape in ("0", "0s") else duration_ns(keep_tape),

@@ -15,6 +15,8 @@ _CANDLES: Final = "candles-"
 POLLED: Final = {"tiers": "position_tier", "price-limit": "price_limit", "fee-rates": "fee_rate"}
 #: Kinds whose channel has another word than the strategy's subscription.
 _WORDS: Final = {"book": "books"}
+#: What is recorded where nobody says what, as far as one of the instruments has it.
+DEFAULT_CHANNELS: Final = ("trades", "books", "tickers", "candles-1m", "funding", "marks")
 #: Kinds of rows by the word of their channel, that of a strategy's subscription; candles name their interval as well.
 CHANNELS: Final[dict[str, str]] = {
     _WORDS.get(kind.name, kind.subscription.removeprefix("subscribe_").replace("_", "-")): kind.name
@@ -45,7 +47,7 @@ def channel_words(text: str) -> list[str]:
 
 def streams_of(
     instruments: Iterable[str],
-    channels: Collection[str],
+    channels: Collection[str] | None,
     known: Mapping[str, Instrument],
     source: type[LiveSource],
 ) -> list[Stream]:
@@ -53,12 +55,12 @@ def streams_of(
 
     Args:
         instruments: Their ids.
-        channels: Their words, as `channel_words` returns them.
+        channels: Their words, as `channel_words` returns them; None takes those of `DEFAULT_CHANNELS` that there are.
         known: What the exchange lists, by id.
         source: The exchange.
 
     Raises:
-        ConfigError: An instrument is not listed, or none of them has a channel.
+        ConfigError: An instrument is not listed, or none of them has a channel that is named.
     """
     found: list[Stream] = []
     had: set[str] = set()
@@ -68,12 +70,12 @@ def streams_of(
             hint = f"did you mean {close[0]}?" if close else f"{len(known)} instruments are"
             raise ConfigError(f"{name} is not listed by the exchange; {hint}")
         sent = {*source.streams_of(known[name]), *source.polled_of(known[name])}
-        for word in channels:
+        for word in DEFAULT_CHANNELS if channels is None else channels:
             stream = _stream(word, name)
             if stream in sent:
                 found.append(stream)
                 had.add(word)
-    missing = [word for word in channels if word not in had]
+    missing = [word for word in channels or () if word not in had]
     if missing:
         raise ConfigError(f"none of the instruments has {', '.join(missing)}; leave it out, or name one that does")
     return found

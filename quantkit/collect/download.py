@@ -42,7 +42,7 @@ from quantkit.feeds.okx.config import OkxConfig
 from quantkit.feeds.okx.credentials import Credentials
 from quantkit.feeds.okx.errors import OkxError, OkxRequestError
 from quantkit.feeds.okx.rest.http import Transport
-from quantkit.feeds.okx.rest.ids import expires_ns
+from quantkit.feeds.okx.rest.ids import expires_ns, own_id
 from quantkit.feeds.okx.rest.rest import OkxRest
 from quantkit.instruments import Instrument
 from quantkit.rows.columns import Block
@@ -411,6 +411,10 @@ def download(
     )
     if wish.from_ns is not None and wish.to_ns is not None and wish.to_ns <= wish.from_ns:
         raise ConfigError(f"the end {iso_of(wish.to_ns)} is not after the start {iso_of(wish.from_ns)}")
+    for name in wish.instruments:
+        own_id(name)  # an empty id, or one of another exchange, is refused before anything is asked for
+    if wish.from_ns is not None and wish.from_ns > clock.wall_ns():
+        raise ConfigError(f"the start {iso_of(wish.from_ns)} has not come yet; name an earlier one")
     if update and replace:
         raise ConfigError("update goes on after what is stored, and replace asks for it again; give one of them")
     if bool(wish.instruments) is not bool(wish.kinds) or not (wish.instruments or update):

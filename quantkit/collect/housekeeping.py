@@ -83,10 +83,8 @@ class Housekeeper:
                 raise DataError(f"{disk}: its free space cannot be had: {error.strerror or error}") from error
         self.free_bytes, disk = min(rooms)
         if self.free_bytes < least:
-            raise DataError(
-                f"{disk}: {self.free_bytes >> 20} MB are free, and {least >> 20} MB shall stay free (--min-free); "
-                "free some and start again: nothing is lost that was counted"
-            )
+            told = f"{self.free_bytes / 1e9:,.1f} GB are free, and {least / 1e9:,.1f} GB shall stay free (--min-free)"
+            raise DataError(f"{disk}: {told}; free some and start again: nothing is lost that was counted")
 
     def recovered(self, found: Recovered) -> None:
         """Verify what a recovery has sealed, and free the tape.

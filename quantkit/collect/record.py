@@ -36,7 +36,8 @@ class Collector:
     Args:
         source: The exchange.
         instruments: Ids.
-        channels: Words of `quantkit.collect.channels.CHANNELS`, and `candles-1m` with any interval.
+        channels: Words of `quantkit.collect.channels.CHANNELS`, and `candles-1m` with any interval; None
+            takes those of `DEFAULT_CHANNELS` that one of the instruments has.
         folder: The data folder, or a URI that `pyarrow.fs` understands.
         settings: How to seal, keep and stop.
         stop: Ends it when set, from any thread.
@@ -51,7 +52,7 @@ class Collector:
         self,
         source: LiveSource,
         instruments: Sequence[str],
-        channels: Sequence[str],
+        channels: Sequence[str] | None,
         folder: str | Path,
         *,
         settings: RecordSettings | None = None,

@@ -27,6 +27,8 @@ _STYLES: Final = {"error": "bold red", "warning": "yellow", "info": "dim"}
 _VERDICT_STYLES: Final = {CLEAN: "green", FAULTY: "bold red", UNVERIFIED: "blue"}
 #: Streams that are named with one reason.
 _NAMED: Final = 3
+#: With this word begin the sources of downloads; those of imports begin with `import`.
+_DOWNLOADED: Final = "okx"
 
 
 class StreamRow(msgspec.Struct, frozen=True):
@@ -81,8 +83,15 @@ def stream_rows(holdings: Holdings) -> list[StreamRow]:
 
 def _origin(holdings: Holdings, stream: Stream, held: Coverage) -> str:
     """Return where a stream comes from: what was recorded live was watched over a span."""
+    if stream.kind == "gap":
+        # Gap rows tell of other streams: those of a recording, or of imported captures.
+        return "live" if any(span.stream.instrument == stream.instrument for span in holdings.watched) else "imported"
     if held.live_ns is None:
-        return "downloaded" if any(each.stream == stream for each in holdings.asked) else "imported"
+        # What only has a present is asked for without a span.
+        is_asked = any(each.stream == stream for each in holdings.asked) or any(
+            entry.source.partition(" ")[0] == _DOWNLOADED for entry in holdings.files(stream, -(2**63), 2**63 - 1)
+        )
+        return "downloaded" if is_asked else "imported"
     spans = [span for span in holdings.watched if span.stream == stream]
     inside = all(
         any(span.from_ns <= entry.last_ns and entry.first_ns <= span.to_ns for span in spans)
@@ -164,8 +173,14 @@ def _print_cells(
     console.print(line, no_wrap=True, overflow="ellipsis", crop=False)
 
 
-def print_quality(report: QualityReport, console: "Console") -> None:
-    """Print what a check found: a verdict for each stream, what cannot be verified and why, findings worst first."""
+def print_quality(report: QualityReport, console: "Console", *, is_part: bool = False) -> None:
+    """Print what a check found: a verdict for each stream, what cannot be verified and why, findings worst first.
+
+    Args:
+        report: The check's.
+        console: Where to.
+        is_part: Whether only some of the folder was asked for.
+    """
     if not report.streams and not report.folder:
         console.print(f"{escaped(report.root)} holds no market data to check")
         return
@@ -194,7 +209,8 @@ def print_quality(report: QualityReport, console: "Console") -> None:
     severities = Counter(finding.severity for finding in report.findings)
     found_words = ", ".join(counted(severities[severity], severity) for severity in SEVERITIES if severities[severity])
     console.print(f"{escaped(report.root)}: {verdict_words(report.verdict)} ({told or 'no stream'})", soft_wrap=True)
-    console.print(found_words or "no findings: every file and every row was read")
+    read = "no findings in what was asked for" if is_part else "no findings: every file and every row was read"
+    console.print(found_words or read)
 
 
 def print_repairs(repairs: Sequence[Repair], root: str, console: "Console", *, is_done: bool) -> None:

@@ -89,6 +89,8 @@ class StoredQuery(Query):
     def __init__(
         self, catalog: StoredCatalog, stream: Stream, start_ns: int, end_ns: int, columns: Sequence[str] | None = None
     ) -> None:
+        if isinstance(columns, str):  # else each of its letters were a column
+            columns = (columns,)
         there = [field.name for field in TABLES[stream.kind]]
         unknown = [name for name in columns or () if name not in there]
         if unknown:
@@ -177,6 +179,8 @@ class BuiltQuery(Query):
         build: Callable[[], Any],
         chosen: Sequence[str] | None = None,
     ) -> None:
+        if isinstance(chosen, str):
+            chosen = (chosen,)
         unknown = [name for name in chosen or () if name not in columns]
         if unknown:
             raise ConfigError(f"{stream}: no column {', '.join(unknown)}; there is {', '.join(columns)}")

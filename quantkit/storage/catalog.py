@@ -224,7 +224,7 @@ class Catalog(Holdings):
         manifest = load(self.root)
         if manifest is None:
             self.root.refuse_missing_bucket()
-            what = "holds no manifest" if self.root.has_folder() else "is not there"
+            what = self.root.lacks()
             # A run's own rows lie one folder further down.
             is_run = self.root.exists(f"data/{MANIFEST}")
             hint = (

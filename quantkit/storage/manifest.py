@@ -242,8 +242,9 @@ def load(root: Root) -> Manifest | None:
         return None
     if not content.endswith(b"\n"):
         # A manifest is replaced as a whole and never empty, so this is not what a writer left.
+        mend = f"`quantkit data repair {root}` says what is left, or " if b"\n" in content else ""
         raise DataError(
-            f"{root.full(MANIFEST)}: empty or cut off at its end; restore the manifest, or import the data again"
+            f"{root.full(MANIFEST)}: empty or cut off at its end; {mend}restore the manifest, or import the data again"
         )
     return parse(content[:-1].split(b"\n"), root.full(MANIFEST))
 

@@ -186,6 +186,12 @@ class Root:
                     f"{self}: there is no bucket {bucket} at this store; make it first, or name another one"
                 )
 
+    def lacks(self) -> str:
+        """Return why there is no manifest, as words after the root's name."""
+        if self.has_folder():
+            return "holds no manifest"
+        return "is a file and no folder" if self.exists("") else "is not there"
+
     def exists(self, relative: str) -> bool:
         """Return whether a file is there."""
         with self._readable(relative):
@@ -261,7 +267,7 @@ class Root:
         try:
             yield
         except OSError as error:
-            remedy = "" if refusal(str(error)) else "; free space or permit it"
+            remedy = "" if refusal(str(error)) else f"; {advice(error)}"
             raise DataError(f"{self.full(relative)}: cannot be written: {self._told(error)}{remedy}") from error
 
     def staging(self) -> Path:
@@ -429,6 +435,17 @@ def _patient(uri: str, scheme: str) -> str:
     if scheme not in ("gs", "gcs") or "retry_limit_seconds" in uri:
         return uri
     return f"{uri}{'&' if '?' in uri else '?'}retry_limit_seconds={_RETRY_S}"
+
+
+def advice(error: OSError, otherwise: str = "free space or permit it") -> str:
+    """Return what to do about a file system's refusal.
+
+    Examples:
+        >>> advice(NotADirectoryError()), advice(PermissionError())
+        ('a file lies where a folder should be; name another folder', 'free space or permit it')
+    """
+    is_file = isinstance(error, FileExistsError | NotADirectoryError)
+    return "a file lies where a folder should be; name another folder" if is_file else otherwise
 
 
 def first_line(error: BaseException) -> str:

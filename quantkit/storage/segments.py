@@ -20,7 +20,7 @@ from zlib import crc32
 import numpy as np
 
 from quantkit.errors import DataError
-from quantkit.storage.root import first_line
+from quantkit.storage.root import advice, first_line
 
 MAGIC: Final = b"qk-tape\n"
 VERSION: Final = 1
@@ -299,7 +299,8 @@ def translated(path: Path, what: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise DataError(f"{path}: {what}: {first_line(error)}; check the disk and permissions") from error
+        told = f"{first_line(error)}; {advice(error, 'check the disk and permissions')}"
+        raise DataError(f"{path}: {what}: {told}") from error
 
 
 if sys.platform == "win32":

@@ -19,7 +19,7 @@ from quantkit.storage import gaps, manifest, metadata
 from quantkit.storage.files import DataFile, row_groups
 from quantkit.storage.leftovers import clear_leftovers
 from quantkit.storage.manifest import MANIFEST, Asked, FileEntry, Manifest, Watched
-from quantkit.storage.root import Root, first_line
+from quantkit.storage.root import Root, advice, first_line
 from quantkit.storage.schema import DEFAULT_EXCHANGE, ROW_GROUP_ROWS_MAX
 from quantkit.storage.spool import LeftOut, PartFile, Spool, disk_error
 from quantkit.storage.staged import Staged
@@ -360,7 +360,7 @@ def _made_within(folder: Path) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
         return Path(tempfile.mkdtemp(dir=folder))
     except OSError as error:
-        raise DataError(f"{folder}: cannot be written: {first_line(error)}; free space or permit it") from error
+        raise DataError(f"{folder}: cannot be written: {first_line(error)}; {advice(error)}") from error
 
 
 def _folder_of(instrument_id: str) -> str:

@@ -8,9 +8,11 @@ from click.testing import CliRunner, Result
 
 from quantkit.cli import main
 from quantkit.clock import NS_PER_DAY, NS_PER_MIN, time_ns_of
-from quantkit.events import Candle, MarketEvent, Trade
+from quantkit.errors import DataError
+from quantkit.events import Candle, Gap, MarketEvent, OpenInterest, Trade
 from quantkit.instruments import Instrument, Side
 from quantkit.rows.columns import Block, Stream
+from quantkit.storage.tape import TapeWriter
 from quantkit.storage.writer import Writer
 
 START_NS = time_ns_of("2025-05-05")
@@ -119,6 +121,45 @@ def test_ls_tells_recorded_rows_from_imported_ones(folder: Path) -> None:
         "book": "live",
         "trade": "live, imported",
     }
+
+
+def test_ls_tells_gaps_of_a_recording_and_what_only_has_a_present(folder: Path) -> None:
+    """Neither was watched or asked for over a span."""
+    with Writer(folder, source="okx") as writer:
+        writer.write(Block.from_events([OpenInterest(ID, START_NS, START_NS, 1.0, 1.0, 1.0)]))
+        writer.write(Block.from_events([Gap(ID, START_NS, START_NS, "trade", START_NS, START_NS, "not recorded")]))
+        writer.watched(Stream("book", ID), START_NS, START_NS + NS_PER_DAY)
+    rows = msgspec.json.decode(run("data", "ls", str(folder), "--json").output)
+    origins = {row["kind"]: row["origin"] for row in rows}
+    assert (origins["open_interest"], origins["gap"]) == ("downloaded", "live")
+
+
+def test_check_refuses_a_span_without_anything_in_it(folder: Path) -> None:
+    """It would pass for clean; and what was read in part is not said to be read whole."""
+    for span, message in (
+        (("--from", "2025-05-07", "--to", "2025-05-06"), "the end 2025-05-06T00:00:00Z is before the start 2025-05-07"),
+        (("--to", "2020-01-02"), "holds nothing of it in the span asked for; it runs from 2025-05-"),
+        (
+            ("--kind", "trade", "--from", "2030-01-02"),
+            "holds nothing of it in the span asked for; it runs from 2025-05-",
+        ),
+    ):
+        refused = run("data", "check", str(folder), *span)
+        assert refused.exit_code == 2
+        assert message in refused.stderr
+
+
+def test_a_file_in_place_of_a_folder_is_named(folder: Path, tmp_path: Path) -> None:
+    """For reading and for writing."""
+    (tmp_path / "afile").write_text("hi")
+    assert "afile is a file and no folder" in run("data", "ls", str(tmp_path / "afile")).stderr
+    with (
+        pytest.raises(DataError, match="a file lies where a folder should be; name another folder"),
+        Writer(tmp_path / "afile") as writer,
+    ):
+        writer.write(Block.from_events([candle(9)]))
+    with pytest.raises(DataError, match="a file lies where a folder should be; name another folder"):
+        TapeWriter(tmp_path / "afile" / "tape")
 
 
 def test_check_looks_at_what_is_asked_for(folder: Path) -> None:

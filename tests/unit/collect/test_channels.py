@@ -39,6 +39,12 @@ def test_words_that_are_none_are_told(text: str) -> None:
         channel_words(text)
 
 
+def test_without_channels_the_usual_ones_are_taken_that_there_are() -> None:
+    """Nobody named funding of a spot pair, so nobody is told off for it."""
+    found = {stream.kind for stream in streams_of(["BTC-USDT"], None, KNOWN, OkxSource)}
+    assert found == {"trade", "book", "ticker", "candle"}
+
+
 def test_what_is_not_there_is_told() -> None:
     """An instrument, or a channel that none of them has."""
     with pytest.raises(ConfigError, match="did you mean BTC-USDT"):

@@ -281,6 +281,9 @@ def test_the_call_takes_what_people_write() -> None:
         ((), {}, "no instrument is named"),
         ((SPOT,), {}, "no kind of data is named"),
         ((SPOT, "candles-1m", "2026-01-02", "2026-01-01"), {}, "the end 2026-01-01T00:00:00Z is not after the start"),
+        (([""], "candles-1m", "2026-01-02"), {}, "instrument id '' is not usable"),
+        (("okx:BTC-USDT", "candles-1m", "2026-01-02"), {}, "is written with its exchange; did you mean 'BTC-USDT'"),
+        ((SPOT, "candles-1m", "2200-01-01"), {}, "the start 2200-01-01T00:00:00Z has not come yet"),
         ((SPOT, "candles-1m", "2026-01-02"), {"update": True, "replace": True}, "give one of them"),
         (([], "trades"), {"update": True}, "name both instruments and kinds"),
     ):

@@ -85,6 +85,7 @@ def test_no_more_is_read_than_is_asked_for(folder: Path) -> None:
     catalog = Catalog(counted.root)
     opened = len(counted.reads)
     query = catalog.trades(BTC, "2026-01-02T12:00", "2026-01-02T12:30", columns=["price"])
+    assert catalog.trades(BTC, columns="price").columns == query.columns
     assert len(counted.reads) == opened, "a query that nobody reads costs nothing"
     table = query.arrow()
     assert table.column_names == ["received_ns", "price"]

@@ -223,8 +223,10 @@ def test_a_torn_manifest_is_named(store: Callable[..., Path], make_trades: Make,
     root = store(make_trades(2), make_trades(2, instrument="ETH-USDT"))
     path = root / "manifest.jsonl"
     path.write_bytes(path.read_bytes()[: -cut - 1])
-    with pytest.raises(DataError, match=r"manifest\.jsonl: empty or cut off at its end; restore the manifest, or"):
+    with pytest.raises(DataError, match=r"manifest\.jsonl: empty or cut off at its end; ") as told:
         Catalog(root)
+    # Whole lines before it can be had back, and only then.
+    assert ("`quantkit data repair " in str(told.value)) is (b"\n" in path.read_bytes())
 
 
 @pytest.mark.parametrize("content", [b"\xff\xfe\n", b"null\n", b"[]\n", b"\n", b"\x00" * 10 + b"\n", b"{}\n"])

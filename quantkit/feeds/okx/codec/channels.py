@@ -272,7 +272,10 @@ def _id(instrument: str) -> str:
     check_id(instrument)
     if ":" in instrument:
         venue, _, rest = instrument.partition(":")
-        raise ConfigError(f"{instrument}: is an instrument of {venue}, not of OKX; did you mean {rest!r}?")
+        what = (
+            "is written with its exchange" if venue.casefold() == "okx" else f"is an instrument of {venue}, not of OKX"
+        )
+        raise ConfigError(f"{instrument}: {what}; did you mean {rest!r}?")
     return instrument
 
 
