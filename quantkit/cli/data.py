@@ -90,6 +90,7 @@ def data_check(
     _refuse_unknown(holdings, instruments, kinds)
     start_ns, end_ns = (None if moment is None else time_ns_of(moment) for moment in (start, end))
     _refuse_empty(holdings, instruments, kinds, start_ns, end_ns)
+    is_part = bool(instruments or kinds) or start_ns is not None or end_ns is not None
     with _check_bar(holdings.entries, is_shown=not is_json) as progress:
         report = check(
             holdings,
@@ -107,13 +108,12 @@ def data_check(
     if target is not None and pictures is not None:
         from quantkit.report.page import quality
 
-        file.write(target, quality.render(report, pictures))
+        file.write(target, quality.render(report, pictures, is_part=is_part))
         if is_opened:
             file.show(target)
     if is_json:
         print_json(encoded(report))
     else:
-        is_part = bool(instruments or kinds) or start_ns is not None or end_ns is not None
         print_quality(report, console_of(), is_part=is_part)
     if any(finding.severity == "error" for finding in report.findings):
         click.get_current_context().exit(RUN_FAILED)

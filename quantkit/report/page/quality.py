@@ -30,8 +30,8 @@ _TAIL: Final = 0.005
 _PRICED: Final = ("trade", "ticker", "book", "candle", "mark")
 
 
-def render(report: QualityReport, pictures: Pictures) -> bytes:
-    """Return the page of a check."""
+def render(report: QualityReport, pictures: Pictures, *, is_part: bool = False) -> bytes:
+    """Return the page of a check, `is_part` of one that only some of the folder was asked for."""
     instruments = list(dict.fromkeys(each.instrument for each in report.streams))
     found = Counter(
         each.instrument for each in report.streams for finding in each.findings if finding.severity != "info"
@@ -54,7 +54,7 @@ def render(report: QualityReport, pictures: Pictures) -> bytes:
         "streams": _streams(report),
         "cards": text([_card(name, f"picture_{place}") for place, name in enumerate(drawn)]),
         "more": _more(len(instruments) - len(drawn)),
-        "findings": _findings(report.findings),
+        "findings": _findings(report.findings, is_part=is_part),
         "version": version("quantkit"),
         "data": data_block("figures", figures),
         "scripts": text(
@@ -124,9 +124,10 @@ def _streams(report: QualityReport) -> Markup:
     return tag("table", tag("thead", heads), tag("tbody", rows), class_="quality")
 
 
-def _findings(findings: Sequence[Finding]) -> Markup:
+def _findings(findings: Sequence[Finding], *, is_part: bool) -> Markup:
     if not findings:
-        return tag("p", "None: every file and every row was read.", class_="none")
+        read = "None in what was asked for." if is_part else "None: every file and every row was read."
+        return tag("p", read, class_="none")
     rows = [
         tag(
             "tr",

@@ -109,3 +109,5 @@ def test_the_command_writes_the_page(folder: Path, tmp_path: Path, monkeypatch: 
 def test_a_folder_without_rows_has_a_page(tmp_path: Path) -> None:
     page = quality.render(*looked_at(stored(tmp_path / "data"))).decode()
     assert "None: every file and every row was read." in page
+    part = quality.render(*looked_at(tmp_path / "data"), is_part=True).decode()
+    assert "None in what was asked for." in part
