@@ -61,9 +61,7 @@ def test_a_quiet_stream_that_was_listened_to_is_covered(store: Callable[..., Pat
         TRADES: Coverage(START_NS - NS_PER_S, before.end_ns, 3, live_ns=START_NS - NS_PER_S),
     }
     assert ReplayFeed(root).has_hole(quiet, START_NS, START_NS + NS_PER_MIN) is False
-    assert {finding.severity for finding in check(Catalog(root)).findings} == {
-        "warning"
-    }  # of metadata that are not there
+    assert {finding.severity for finding in check(Catalog(root)).findings} == {"info"}  # of metadata that are not there
 
 
 def test_spans_that_overlap_or_touch_are_one(tmp_path: Path) -> None:
@@ -419,7 +417,7 @@ def test_a_year_without_a_gap_is_no_hole(store: Callable[..., Path]) -> None:
     stamps = (START_NS, time_ns_of("2027-01-01"))
     root = store([Gap(BTC, at, at, "book", at - NS_PER_S, at, "sequence") for at in stamps])
     assert not Catalog(root).coverage()[Stream("gap", BTC)].has_holes
-    assert [finding.severity for finding in check(Catalog(root)).findings if finding.where != BTC] == ["info"]
+    assert [finding.severity for finding in check(Catalog(root)).findings if finding.where != BTC] == ["warning"]
 
 
 def test_a_year_has_no_hole_at_its_turn(store: Callable[..., Path], make_candles: Make) -> None:
