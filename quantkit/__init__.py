@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from quantkit.research.catalog import Catalog
     from quantkit.strategy import Strategy
 
-__version__ = "0.4.0"
+__version__ = "0.5.0"
 
 #: Where each public name lives; loaded when first asked for, so that `import quantkit` costs next to nothing.
 _HOMES = {
