@@ -131,23 +131,24 @@ class Travel:
     """How long the messages to one instrument's market and its answers travel: always the same time.
 
     Attributes:
-        is_steady: Whether it is always the same.
+        steady_ns: That time; None where each has to be asked for.
     """
 
-    is_steady = True
+    __slots__ = ("steady_ns",)
 
-    __slots__ = ("_latency_ns",)
-
-    def __init__(self, latency_ns: int) -> None:
-        self._latency_ns = latency_ns
+    def __init__(self, steady_ns: int | None) -> None:
+        # An attribute: a call for every message and answer would be felt.
+        self.steady_ns = steady_ns
 
     def order_ns(self) -> int:
-        """Return how long the next message takes; called once for each."""
-        return self._latency_ns
+        """Return how long the next message takes; called once for each unless the time is steady."""
+        assert self.steady_ns is not None
+        return self.steady_ns
 
     def report_ns(self) -> int:
-        """Return how long the next answer takes; called once for each."""
-        return self._latency_ns
+        """Return how long the next answer takes; called once for each unless the time is steady."""
+        assert self.steady_ns is not None
+        return self.steady_ns
 
 
 class DrawnTravel(Travel):
@@ -157,12 +158,10 @@ class DrawnTravel(Travel):
     fraction of 2^64.
     """
 
-    is_steady = False
-
     __slots__ = ("_delays_ns", "_key", "_orders", "_reports")
 
     def __init__(self, latency: Latency, *, seed: int, instrument: str) -> None:
-        super().__init__(latency.median_ns)
+        super().__init__(None)
         self._delays_ns = latency.delays_ns
         self._key = f"{seed}:{instrument}"
         self._orders = self._reports = 0

@@ -26,7 +26,7 @@ thing: where the others stood that cancelled.
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from typing import Final
+from typing import Final, Protocol
 
 from quantkit.errors import ConfigError
 
@@ -39,14 +39,22 @@ DEFAULT_QUEUE_MODEL: Final = "risk_averse"
 BOUNDS: Final = (DEFAULT_QUEUE_MODEL, "front")
 
 
-class QueuePlace:
-    """A resting order's place in its level's queue, in size steps.
+class Queued(Protocol):
+    """Whatever has a place in its level's queue, in size steps.
 
     Attributes:
         ahead: What stands in front; None while unknown.
         shown: What the level displayed when it was last looked at; None without a look since a gap.
         printed: What was printed at the price since `shown` changed.
     """
+
+    ahead: int | None
+    shown: int | None
+    printed: int
+
+
+class QueuePlace:
+    """A place of its own, which rows are tried on."""
 
     __slots__ = ("ahead", "printed", "shown")
 
@@ -62,19 +70,19 @@ class QueueModel(ABC):
     __slots__ = ()
 
     @abstractmethod
-    def join(self, place: QueuePlace, shown: int | None) -> None:
+    def join(self, place: Queued, shown: int | None) -> None:
         """Put an order at the back of a level that displays `shown`; None where the display does not reach."""
 
     @abstractmethod
-    def see(self, place: QueuePlace, shown: int) -> None:
+    def see(self, place: Queued, shown: int) -> None:
         """Let an update show what the level displays."""
 
-    def take_print(self, place: QueuePlace, lots: int) -> None:
+    def take_print(self, place: Queued, lots: int) -> None:
         """Let a print at the price by the other side take its size off the front; the place is known."""
         assert place.ahead is not None
         place.ahead = max(0, place.ahead - lots)
 
-    def lose_sight(self, place: QueuePlace) -> None:  # noqa: B027
+    def lose_sight(self, place: Queued) -> None:  # noqa: B027
         """Go through a gap: nobody knows how the level came to what it shows next."""
 
 
@@ -83,10 +91,10 @@ class RiskAverse(QueueModel):
 
     __slots__ = ()
 
-    def join(self, place: QueuePlace, shown: int | None) -> None:
+    def join(self, place: Queued, shown: int | None) -> None:
         place.ahead = shown
 
-    def see(self, place: QueuePlace, shown: int) -> None:
+    def see(self, place: Queued, shown: int) -> None:
         place.ahead = shown if place.ahead is None else min(place.ahead, shown)
 
 
@@ -95,10 +103,10 @@ class Front(QueueModel):
 
     __slots__ = ()
 
-    def join(self, place: QueuePlace, shown: int | None) -> None:
+    def join(self, place: Queued, shown: int | None) -> None:
         place.ahead = 0
 
-    def see(self, place: QueuePlace, shown: int) -> None:
+    def see(self, place: Queued, shown: int) -> None:
         place.ahead = 0
 
 
@@ -114,11 +122,11 @@ class Probability(QueueModel):
     def __init__(self, part_behind: Callable[[int, int], float]) -> None:
         self._part_behind = part_behind
 
-    def join(self, place: QueuePlace, shown: int | None) -> None:
+    def join(self, place: Queued, shown: int | None) -> None:
         place.ahead = place.shown = shown
         place.printed = 0
 
-    def see(self, place: QueuePlace, shown: int) -> None:
+    def see(self, place: Queued, shown: int) -> None:
         before, ahead = place.shown, place.ahead
         if shown == before:
             return
@@ -133,11 +141,11 @@ class Probability(QueueModel):
         place.shown = shown
         place.printed = 0
 
-    def take_print(self, place: QueuePlace, lots: int) -> None:
+    def take_print(self, place: Queued, lots: int) -> None:
         super().take_print(place, lots)
         place.printed += lots
 
-    def lose_sight(self, place: QueuePlace) -> None:
+    def lose_sight(self, place: Queued) -> None:
         place.shown = None
 
 

@@ -409,8 +409,8 @@ MUTANTS = [
     Mutant(
         "a gap is read as cancels",
         QUEUES,
-        "    def lose_sight(self, place: QueuePlace) -> None:\n        place.shown = None\n",
-        "    def lose_sight(self, place: QueuePlace) -> None:\n        pass\n",
+        "    def lose_sight(self, place: Queued) -> None:\n        place.shown = None\n",
+        "    def lose_sight(self, place: Queued) -> None:\n        pass\n",
     ),
     Mutant(
         "a trade beyond our price by our own side fills us unasked",
@@ -1009,7 +1009,7 @@ MUTANTS = [
     Mutant(
         "an empty level is taken for known",
         QUEUE_SCAN,
-        " or (ahead != 0 and book.size(order.side, order.limit_ticks) == 0.0)\n",
+        " or (order.ahead != 0 and book.size(order.side, order.limit_ticks) == 0.0)\n",
         "\n",
     ),
     Mutant(

@@ -320,7 +320,7 @@ class DisplayedMarket(Market):
             self._listener.cancel(order, f"{order.tif.lower()}_unfilled", at_ns)
         else:
             shown = self.display.ahead(order.side, order.limit_ticks) if self.display.is_valid else None
-            self.queue_model.join(order.place, shown)
+            self.queue_model.join(order, shown)
 
     def _walk(self, order: ExchangeOrder, at_ns: int) -> None:
         side = order.side.opposite
@@ -374,7 +374,7 @@ class DisplayedMarket(Market):
     def lose_sight(self) -> None:
         """Let resting orders know that rows are missing before the update to come."""
         for order in self.orders:
-            self.queue_model.lose_sight(order.place)
+            self.queue_model.lose_sight(order)
 
     def on_update(self, at_ns: int) -> None:
         """Let an update that has just been applied move queues, fill what it crosses, and serve stops."""
@@ -412,7 +412,7 @@ class DisplayedMarket(Market):
                 return
         shown = self.display.ahead(order.side, order.limit_ticks)
         if shown is not None:
-            self.queue_model.see(order.place, shown)
+            self.queue_model.see(order, shown)
 
     def _best_untaken(self, side: Side) -> int | None:
         """Return the best price of a side, not counting levels that we have taken whole."""
@@ -444,9 +444,9 @@ class DisplayedMarket(Market):
             if order.is_beyond(ticks) and (self._own_side_prints or side is not order.side):
                 why = f"trade at {price} beyond our price, {self._ahead(order.lots_in_front)}"
                 self._listener.fill(order, order.left, order.limit_ticks, is_maker=True, at_ns=at_ns, why=why)
-            elif ticks == order.limit_ticks and side is not order.side and order.place.ahead is not None:
-                before = order.place.ahead
-                self.queue_model.take_print(order.place, lots)
+            elif ticks == order.limit_ticks and side is not order.side and order.ahead is not None:
+                before = order.ahead
+                self.queue_model.take_print(order, lots)
                 ours = min(order.left, max(0, lots - before - shared))
                 if ours:
                     shared += ours

@@ -5,7 +5,6 @@ from typing import NamedTuple
 
 from quantkit.instruments import Side
 from quantkit.orders import Order, OrderState
-from quantkit.queue_models import QueuePlace
 
 
 class Lock(NamedTuple):
@@ -39,7 +38,7 @@ class ExchangeOrder:
         reported_ns: When the latest news of it is due.
 
         Written by its market's queue model, also on behalf of the market's `QueueScan`:
-        place: Its place in the queue of its level (displayed books).
+        ahead, shown, printed: Its place in the queue of its level (displayed books), as `Queued` has it.
 
         Written by its market:
         is_taking: Waits for the next price to take it, instead of resting.
@@ -53,6 +52,7 @@ class ExchangeOrder:
     """
 
     __slots__ = (
+        "ahead",
         "arrived_ns",
         "fees_of_fills",
         "fees_paid",
@@ -67,11 +67,12 @@ class ExchangeOrder:
         "lots",
         "only_closes",
         "open_lots",
-        "place",
         "post_only",
+        "printed",
         "reduce_only",
         "reported_ns",
         "sent_ns",
+        "shown",
         "side",
         "state",
         "stop_ticks",
@@ -95,7 +96,9 @@ class ExchangeOrder:
         self.state = OrderState.PENDING
         self.sent_ns = order.sent_ns
         self.arrived_ns = 0
-        self.place = QueuePlace()
+        self.ahead: int | None = None
+        self.shown: int | None = None
+        self.printed = 0
         self.is_taking = False
         self.is_triggered = order.stop_ticks is None
         self.lock: Lock | None = None
@@ -112,7 +115,7 @@ class ExchangeOrder:
     @property
     def lots_in_front(self) -> int | None:
         """Displayed size steps that stand before it in the queue, as far as known."""
-        return self.place.ahead
+        return self.ahead
 
     @property
     def waiting_stop(self) -> int | None:

@@ -136,9 +136,12 @@ class Executions:
         # News of one order does not overtake another, even if the exchange's clock and ours are far apart.
         our_ns = at_ns + offset_ns
         listing = self.listings[order.instrument]
-        due_ns = max(our_ns + listing.travel.report_ns(), now_ns, order.reported_ns)
-        if not listing.travel.is_steady:
-            due_ns = listing.told_ns = max(due_ns, listing.told_ns)
+        latency_ns = listing.travel.steady_ns
+        if latency_ns is None:
+            due_ns = max(our_ns + listing.travel.report_ns(), now_ns, order.reported_ns, listing.told_ns)
+            listing.told_ns = due_ns
+        else:
+            due_ns = max(our_ns + latency_ns, now_ns, order.reported_ns)
         order.reported_ns = due_ns
         report = Report(due_ns, len(self.log), order.id, state, reason, at_ns, order.lots, order.limit_ticks, fill)
         self.log.append(report)

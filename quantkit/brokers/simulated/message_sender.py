@@ -53,14 +53,19 @@ class MessageSender:
         """Send a message with this content and return when it leaves."""
         name, clock, agenda = order.instrument, self._send_clock, self._agenda
         listing = self._listings[name]
-        latency_ns, queue = listing.travel.order_ns(), listing.queue
+        latency_ns, queue = listing.travel.steady_ns, listing.queue
+        if latency_ns is None:
+            latency_ns = listing.travel.order_ns()
         lag_ns = listing.lag_ns(self._position.index)
         sent_ns = clock.leave(now_ns, name)
         # What `offset_at` returns, without a call for every message.
         offset_ns = clock.offset_ns if now_ns < clock.next_step_ns else clock.offset_at(now_ns)
         # Where the offset moves, a later message may still not overtake an earlier one.
         left_ns = self._left_ns = max(sent_ns - offset_ns, self._left_ns)
-        arrives_ns = listing.arrived_ns = max(left_ns + latency_ns, listing.arrived_ns)
+        arrives_ns = left_ns + latency_ns
+        if arrives_ns < listing.arrived_ns:
+            arrives_ns = listing.arrived_ns
+        listing.arrived_ns = arrives_ns
         # Without a row so far nothing says how late they come.
         late_ns = 0 if lag_ns is None else lag_ns - offset_ns
         # With no latency the report would be due at once; the next row, or the next moment, is the earliest.

@@ -15,8 +15,7 @@ from quantkit.rows.cursors import NOWHERE, BookCursor, StreamCursor
 def is_queue_in_doubt(order: ExchangeOrder, book: DenseBook) -> bool:
     """Return whether any row may tell how many are ahead: its level is empty, and others say whether that is known."""
     assert order.limit_ticks is not None
-    ahead = order.place.ahead
-    return ahead is None or (ahead != 0 and book.size(order.side, order.limit_ticks) == 0.0)
+    return order.ahead is None or (order.ahead != 0 and book.size(order.side, order.limit_ticks) == 0.0)
 
 
 class QueueScan:
@@ -58,8 +57,7 @@ class QueueScan:
         self._price = instrument.price(order.limit_ticks)
         self._side = int(order.is_buy)  # of trades of the other side, as the column has it
         self._model = model
-        place = order.place
-        self._place = QueuePlace(place.ahead, place.shown, place.printed)  # as of the rows looked through
+        self._place = QueuePlace(order.ahead, order.shown, order.printed)  # as of the rows looked through
         self._indices: list[int] = []  # rows that changed it
         self._places: list[tuple[int | None, int | None, int]] = []  # what they left
 
@@ -67,8 +65,8 @@ class QueueScan:
         """Give the order the place in the queue that the rows before an index leave."""
         seen = bisect_left(self._indices, index)
         if seen:
-            place = self._order.place
-            place.ahead, place.shown, place.printed = self._places[seen - 1]
+            order = self._order
+            order.ahead, order.shown, order.printed = self._places[seen - 1]
 
     def look_through(
         self, book: BookCursor, rows: tuple[int, int], trades: StreamCursor | None, prints: tuple[int, int]

@@ -125,6 +125,9 @@ class TradeMarket(PriceMarket):
 
     Args:
         own_side_prints: Whether a trade beyond a limit fills it also where its aggressor was on the order's own side.
+
+    Attributes:
+        is_sided: Whether sizes and sides of trades decide anything.
     """
 
     def __init__(
@@ -138,11 +141,7 @@ class TradeMarket(PriceMarket):
     ) -> None:
         super().__init__(instrument, listener, touch=touch, slippage_bps=slippage_bps)
         self._own_side_prints = own_side_prints
-
-    @property
-    def is_sided(self) -> bool:
-        """Whether sizes and sides of trades decide anything."""
-        return self.touch or not self._own_side_prints
+        self.is_sided = touch or not own_side_prints
 
     def on_trade(self, price: float, qty: float, side: Side, at_ns: int) -> None:
         """Let one public trade fill what it can."""

@@ -33,6 +33,7 @@ class Venue:
         is_ticker: bool = False,
         has_trades: bool = True,
         slippage_bps: float | None = None,
+        own_side_prints: bool = True,
     ) -> None:
         self.sink = RecordingSink()
         self.book = DenseBook(SWAP)
@@ -46,6 +47,7 @@ class Venue:
             has_trades=has_trades,
             excess_slippage_bps=slippage_bps,
             queue_model=queue_model("risk_averse"),
+            own_side_prints=own_side_prints,
         )
         if bids is not None or asks is not None:
             self.snapshot(bids or {}, asks or {})
@@ -424,6 +426,27 @@ def test_updates_move_the_queue_only_forward() -> None:
     # Where our level drops out of the display again, what was known stays.
     venue.update({95: 0}, {}, 11)
     assert unknown.lots_in_front == 6
+
+
+@pytest.mark.parametrize(("has_gap", "ahead"), [(False, 3), (True, 5)])
+def test_a_level_is_not_compared_across_a_gap(*, has_gap: bool, ahead: int) -> None:
+    """Of the level of ten, five of them ahead, four have cancelled; after a gap nobody knows."""
+    venue = Venue({98: 5}, ASKS)
+    venue.market.queue_model = queue_model("proportional")
+    order = working(1, BUY, 1, 98)
+    venue.arrive(order)
+    venue.update({98: 10}, {}, 1)
+    if has_gap:
+        venue.market.lose_sight()
+    venue.update({98: 6}, {}, 2)
+    assert order.lots_in_front == ahead
+
+
+def test_a_trade_beyond_our_price_by_our_own_side_fills_where_that_is_wanted() -> None:
+    for own_side_prints, aggressor, fills in ((True, BUY, 1), (False, BUY, 0), (False, SELL, 1)):
+        venue = Venue(BIDS, ASKS, own_side_prints=own_side_prints)
+        venue.arrive(working(1, BUY, 1, 98))
+        assert len(venue.trade(97, 1, aggressor)) == fills
 
 
 def test_prints_do_not_fill_where_the_queue_is_unknown() -> None:

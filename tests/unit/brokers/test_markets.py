@@ -347,6 +347,18 @@ def test_a_trade_beyond_the_limit_fills_whole_and_a_touch_nothing(side: Side) ->
 
 
 @both_sides
+def test_a_trade_beyond_the_limit_by_our_own_side_fills_where_that_is_wanted(side: Side) -> None:
+    """One by the other side always does."""
+    for own_side_prints, aggressor, fills in ((True, side, 1), (False, side, 0), (False, side.opposite, 1)):
+        sink = RecordingSink()
+        market, _ = _open(TradeMarket(SWAP, sink, own_side_prints=own_side_prints), sink, 100)
+        arrive(market, working(1, side, 5, mirrored(side, 98)))
+        sink.take()
+        market.on_trade(float(mirrored(side, 97) or 0), 1.0, aggressor, 10)
+        assert len(sink.take()) == fills
+
+
+@both_sides
 def test_with_touch_a_trade_at_the_limit_fills_its_size(side: Side) -> None:
     """At most that, shared in arrival order, and only where its aggressor came from the other side."""
     market, sink = trades(touch=True, last=100)
