@@ -670,5 +670,5 @@ def test_two_writers_at_once_keep_each_others_files(tmp_path: Path, make_trades:
 
 def test_a_root_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(DataError, match=r"file.*: cannot be written: .*; free space or permit it"):
+    with pytest.raises(DataError, match=r"file.*: cannot be written: .*; a file lies where a folder should be"):
         Writer(tmp_path / "file")
