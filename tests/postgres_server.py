@@ -14,6 +14,8 @@ import pytest
 
 #: As Debian names them, the newest last.
 _PLACES: Final = "/usr/lib/postgresql/*/bin"
+#: Why a test is left out that needs its driver.
+WITHOUT_PSYCOPG: Final = "psycopg is not installed: pip install 'quantkit[postgres]'"
 
 
 def find_binaries() -> Path | None:
@@ -96,7 +98,7 @@ def _free_port() -> int:
 @contextmanager
 def running() -> Iterator[Server]:
     """A server; the test skips where PostgreSQL or psycopg is not installed."""
-    pytest.importorskip("psycopg", reason="psycopg is not installed: pip install 'quantkit[postgres]'")
+    pytest.importorskip("psycopg", reason=WITHOUT_PSYCOPG)
     binaries = find_binaries()
     if binaries is None:
         pytest.skip("no PostgreSQL here: install Debian's package postgresql, or name one by POSTGRES_BIN=/path")

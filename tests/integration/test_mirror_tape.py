@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from postgres_server import Server, rows_of, running
+from postgres_server import WITHOUT_PSYCOPG, Server, rows_of, running
 
 from quantkit.clock import monotonic_s
 from quantkit.collect.mirror import Mirror
@@ -291,6 +291,7 @@ def test_a_server_that_does_not_answer_holds_nobody_up(recording: Recording, add
 
 
 def test_a_host_that_says_nothing_is_waited_for_without_hurry(recording: Recording) -> None:
+    pytest.importorskip("psycopg", reason=WITHOUT_PSYCOPG)
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
         silent.listen()

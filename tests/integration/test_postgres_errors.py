@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 import pytest
 from click.testing import CliRunner
-from postgres_server import Server, rows_of, run_sql, running
+from postgres_server import WITHOUT_PSYCOPG, Server, rows_of, run_sql, running
 
 import quantkit as qk
 from quantkit.cli import main
@@ -147,6 +147,7 @@ def test_tables_of_another_version(address: str, folder: Catalog) -> None:
 
 
 def test_a_licence_without_compression_has_hypertables_all_the_same() -> None:
+    pytest.importorskip("psycopg", reason=WITHOUT_PSYCOPG)
     whole, plain = (
         [statement.as_string(None) for statement in hypertable_statements(table_of("trade"), is_compressed=compressed)]
         for compressed in (True, False)

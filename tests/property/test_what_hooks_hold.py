@@ -36,7 +36,7 @@ def spoil(thing: Any, depth: int = 3) -> int:
         taken = sum(spoil(entry, depth - 1) for entry in thing.values())
         try:
             thing.clear()  # type: ignore[union-attr]
-        except AttributeError:
+        except (AttributeError, TypeError):  # a view of one, or one that nobody can write into
             return taken
         return taken + 1
     taken = 0
