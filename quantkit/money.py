@@ -95,6 +95,8 @@ class Netting:
             return count
         finer = 10 ** (decimal_places(amount) - self.places)
         self.flow, self.num, self.scale = self.flow * finer, self.num * finer, self.scale * finer
+        if self.num % self.den == 0:  # whole in the finer count
+            self.num, self.den = self.num // self.den, 1
         self.lot_tick *= finer
         self.places = decimal_places(amount)
         return int(EXACT.scaleb(amount, self.places))

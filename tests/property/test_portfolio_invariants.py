@@ -9,7 +9,7 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from ledger_cases import (
     ALL,
@@ -352,6 +352,8 @@ def test_the_value_of_a_fill_is_a_product_of_whole_numbers(
 
 @few
 @given(st.lists(st.tuples(amounts, amounts), max_size=8))
+@example([(Decimal("0.000001"), Decimal(0)), (Decimal(-1), Decimal(1)), (Decimal(-1), Decimal("0.000001"))])
+@example([(Decimal(3), Decimal(1)), (Decimal(-1), Decimal(1)), (Decimal(1), Decimal("0.000001"))])
 def test_a_position_counts_the_same_however_its_scale_grew(some: list[tuple[Decimal, Decimal]]) -> None:
     """With its finest scale from the start, and with one that grows from trade to trade."""
     late, early = Position(LINEAR), Position(LINEAR)
