@@ -151,7 +151,7 @@ def backtest(
     with shown(progress) as told:
         engine = simulated_run(feed, built, options, progress=told, send_clock=_send_clock(stored, name, digest, built))
         benchmarks.check_known(held_against, engine.plan.instruments, stored)
-        beside = _beside(engine, feed, built, options) if bounds else {}
+        beside = _beside(engine, feed, stored, built, options) if bounds else {}
         outcome, *others = run_together([engine, *beside.values()])
     described = run_config(
         strategy=name,
@@ -395,7 +395,9 @@ def _data_quality(data: Any, feed: Feed, files: Mapping[str, str], outcome: Outc
     return FROM_MEMORY if isinstance(data, Mapping) else FROM_FEED
 
 
-def _beside(engine: "Engine", feed: Feed, built: Strategy, options: RunOptions) -> "dict[str, Engine]":
+def _beside(
+    engine: "Engine", feed: Feed, stored: StoredRows | None, built: Strategy, options: RunOptions
+) -> "dict[str, Engine]":
     """Return runs like one that differ in the model of its queues: those that bound it.
 
     Raises:
@@ -404,11 +406,18 @@ def _beside(engine: "Engine", feed: Feed, built: Strategy, options: RunOptions) 
     if not any(stream.kind in ("book", "ticker") for stream in engine.plan.matching.values()):
         kinds = ", ".join(sorted({stream.kind for stream in engine.plan.matching.values()}))
         raise ConfigError(f"bounds differ by queues, and orders matched on {kinds} data have none; leave bounds out")
-    return {
-        model: simulated_run(feed, type(built)(**built.parameters), msgspec.structs.replace(options, queue_model=model))
-        for model in BOUNDS
-        if model != options.queue_model
-    }
+    name, digest = source_of(built)
+    found = {}
+    for model in BOUNDS:
+        if model != options.queue_model:
+            twin = type(built)(**built.parameters)
+            found[model] = simulated_run(
+                feed,
+                twin,
+                msgspec.structs.replace(options, queue_model=model),
+                send_clock=_send_clock(stored, name, digest, twin),
+            )
+    return found
 
 
 def _send_clock(stored: StoredRows | None, name: str, digest: str | None, strategy: Strategy) -> SendClock:

@@ -8,7 +8,10 @@ import pytest
 from click.testing import CliRunner
 
 import quantkit as qk
+from quantkit import api
+from quantkit.brokers.send_clock import CallClock
 from quantkit.cli.commands import main
+from quantkit.clock import NS_PER_MS
 from quantkit.errors import ConfigError
 from quantkit.feeds.replay import ReplayFeed
 from quantkit.report.bounds import FillBound
@@ -59,6 +62,22 @@ def test_the_default_model_is_one_of_the_bounds() -> None:
     result = qk.backtest(QUOTER, bounds=True, **SPAN)
     assert [bound.queue_model for bound in result.bounds] == ["risk_averse", "front"]
     assert result.bounds[0].fills == len(result.outcome.fills)
+
+
+class LateClock(CallClock):
+    """Every message leaves 300 ms after its row, as a recording may say."""
+
+    def moment_ns(self, now_ns: int) -> int:
+        return now_ns + 300 * NS_PER_MS
+
+
+def test_each_run_sends_by_the_clock_that_it_has_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Over the rows of a live run all of them send when that one did."""
+    prompt = came_to("front")
+    monkeypatch.setattr(api, "_send_clock", lambda *_: LateClock())
+    result = qk.backtest(QUOTER, bounds=True, **SPAN)
+    assert result.bounds == [came_to("risk_averse"), came_to("front")]
+    assert result.bounds[1] != prompt
 
 
 def test_orders_without_queues_have_no_bounds() -> None:
