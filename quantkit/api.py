@@ -75,6 +75,7 @@ def backtest(
     touch: bool = False,
     excess_slippage_bps: float = 1.0,
     slippage_bps: float = 0.0,
+    max_share: float | None = None,
     queue_model: str = "risk_averse",
     own_side_prints: bool = True,
     bounds: bool = False,
@@ -111,6 +112,8 @@ def backtest(
         excess_slippage_bps: On tickers, how much worse the size beyond the displayed one fills.
         slippage_bps: On trades and candles, how much worse than the traded price an order that takes fills, within its
             limit; it stands for half a spread as well.
+        max_share: On trades and candles, what of a row's volume fills orders at most, such as 0.1; None: all that they
+            ask for, with a warning above a tenth.
         queue_model: On books and tickers, how many stand in front of a resting order: `risk_averse`, `front`,
             `proportional`, `power:N`, `power2:N`, `power3:N`, `log` or `log2`.
         own_side_prints: Whether a trade beyond a resting limit fills it also where its aggressor was on the order's own
@@ -216,6 +219,7 @@ def paper(
     touch: bool = False,
     excess_slippage_bps: float = 1.0,
     slippage_bps: float = 0.0,
+    max_share: float | None = None,
     queue_model: str = "risk_averse",
     own_side_prints: bool = True,
     batch_ms: float = 0,
@@ -232,7 +236,7 @@ def paper(
 
     Args:
         strategy, params, cash, report_currency, fees, max_leverage, seed, stale_after, equity_every, touch,
-        excess_slippage_bps, slippage_bps, queue_model, own_side_prints: As for `backtest`.
+        excess_slippage_bps, slippage_bps, max_share, queue_model, own_side_prints: As for `backtest`.
         okx: Hosts, limits and patience of OKX; default OKX's own.
         exchange: Another source of live data, registered with `quantkit.feeds.exchanges`; default OKX.
         record: In this folder the run gets one of its own, named after strategy and time; None: nowhere.

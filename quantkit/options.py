@@ -105,6 +105,18 @@ def _slippage_bps(value: Any, keyword: str) -> float:
     return float(value)
 
 
+def _share(value: Any, keyword: str) -> float | None:
+    if value is None:
+        return None
+    try:
+        share = float(value)
+    except (TypeError, ValueError):
+        share = -1.0
+    if not 0 < share <= 1:
+        raise ConfigError(f"{keyword} is {value!r}; give a share of the volume above 0, at most 1, such as 0.1")
+    return share
+
+
 def _queue_model(value: Any, keyword: str) -> str:
     queue_model(value)  # refuses a name that there is not
     return str(value)
@@ -160,6 +172,7 @@ class RunOptions(msgspec.Struct, frozen=True, kw_only=True):
         touch: Trade matching: whether an opposite-aggressor trade at the limit fills.
         excess_slippage_bps: Ticker matching: how much worse the size beyond the displayed one fills.
         slippage_bps: Trade and candle matching: how much worse than the traded price fills what takes; half a spread.
+        max_share: Trade and candle matching: what of a row's volume fills orders at most; None: all that they ask for.
         queue_model: Book and ticker matching: how many stand in front of a resting order; `risk_averse`, `front`,
             `proportional`, `power:N`, `power2:N`, `power3:N`, `log` or `log2`.
         own_side_prints: Whether a trade beyond a resting limit fills it also if its aggressor was on the order's side.
@@ -252,6 +265,10 @@ class RunOptions(msgspec.Struct, frozen=True, kw_only=True):
         float,
         Option(read=_slippage_bps, flags=("--slippage-bps",)),
     ] = 0.0
+    max_share: Annotated[
+        float | None,
+        Option(read=_share, flags=("--max-share",)),
+    ] = None
     queue_model: Annotated[
         str,
         Option(read=_queue_model, flags=("--queue-model",)),

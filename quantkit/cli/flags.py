@@ -113,6 +113,12 @@ _ACCOUNT: Final[tuple[_Decorator, ...]] = (
         help="On trades and candles, fill taking orders this much worse; covers half a spread too.",
     ),
     click.option(
+        "--max-share",
+        type=float,
+        metavar="SHARE",
+        help="On trades and candles, fill at most this share of a row's volume, such as 0.1.",
+    ),
+    click.option(
         "--queue-model",
         metavar="NAME",
         help="Books and tickers: who stands in front of a resting order, such as front or power:2.  "

@@ -437,6 +437,8 @@ def describe(plan: Plan, options: RunOptions, feed: Feed, currencies: Collection
         said.append(
             f"on trades and candles, what takes fills {_plain(options.slippage_bps)} bps worse than the traded price"
         )
+    if options.max_share is not None and any(stream.kind in ("trade", "candle") for stream in plan.matching.values()):
+        said.append(f"on trades and candles, orders fill at most {_plain(options.max_share)} of a row's volume")
     has_display = any(stream.kind in ("book", "ticker") for stream in plan.matching.values())
     if has_display and options.queue_model != DEFAULT_QUEUE_MODEL:
         said.append(f"queues of resting orders by the model {options.queue_model}")

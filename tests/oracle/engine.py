@@ -65,6 +65,7 @@ class OracleConfig:
     slippage_bps: float = 0.0
     queue_model: str = "risk_averse"
     own_side_prints: bool = True
+    max_share: float | None = None
     drawn_ns: Sequence[int] = ()
     report_currency: str | None = None
     delays_ns: Sequence[int] = (0,)
@@ -226,6 +227,7 @@ class Oracle:
             if kind == "trade":
                 venue = TradeVenue(instrument, self.exchange, touch=config.touch)
             venue.slippage_bps = config.slippage_bps
+            venue.max_share = config.max_share
             return venue
         if kind == "book":
             return BookVenue(
@@ -481,7 +483,7 @@ class Oracle:
         venue, event = self.exchange.venues[row.event.instrument], row.event
         if isinstance(event, Candle) and isinstance(venue, CandleVenue):
             if row.kind == "candle_open":
-                venue.on_open(event.open, clock_ns)
+                venue.on_open(event, clock_ns)
             else:
                 venue.on_range(event, clock_ns)
         elif isinstance(event, Trade) and isinstance(venue, TradeVenue | DisplayedVenue):

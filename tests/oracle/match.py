@@ -56,6 +56,7 @@ def engine_config(scenario: Scenario, *, search: bool) -> RunOptions:
         slippage_bps=scenario.slippage_bps,
         queue_model=scenario.queue_model,
         own_side_prints=scenario.own_side_prints,
+        max_share=scenario.max_share,
         search=search,
         report_currency=scenario.report_currency,
         equity_every_ns=scenario.equity_every_ns,

@@ -109,6 +109,7 @@ class Scenario:
     slippage_bps: float = 0.0
     queue_model: str = "risk_averse"
     own_side_prints: bool = True
+    max_share: float | None = None
     latency: Latency | None = None
     max_leverage: float = 1
     reads_money: bool = False
@@ -153,6 +154,7 @@ class Scenario:
             slippage_bps=self.slippage_bps,
             queue_model=self.queue_model,
             own_side_prints=self.own_side_prints,
+            max_share=self.max_share,
             drawn_ns=() if self.latency is None else self.latency.delays_ns,
             delays_ns=self.delays_ns,
             offsets=self.offsets,
@@ -312,7 +314,7 @@ class _Market:
             high_price,
             low_price,
             close_price,
-            self.qty(7),
+            self.qty(1 + 3 * x + y),
             interval,
         )
 
@@ -397,6 +399,7 @@ def scenarios(draw: generators.DrawFn, kinds: Sequence[str] = ("book", "ticker",
         slippage_bps=draw(generators.sampled_from((0.0, 0.0, 3.0, 170.0))),
         queue_model=draw(generators.sampled_from(MODELS)),
         own_side_prints=draw(generators.booleans()),
+        max_share=draw(generators.sampled_from((None, None, 0.5, 0.3))),
         latency=None if "candle" in matched else draw(generators.sampled_from(LATENCIES)),
         max_leverage=draw(generators.sampled_from((1, 3, 40))),
         **_clocks(draw),

@@ -97,6 +97,20 @@ class PriceVenue(Venue):
     """Trades or candles: orders are judged by the last price."""
 
     slippage_bps: float = 0.0
+    max_share: float | None = None
+    room: float = math.inf  # size steps that the row may still fill
+
+    def cap(self, volume: float, used: int = 0) -> None:
+        """Let a row fill its share of a volume; a volume that is no number is unknown."""
+        self.room = math.inf
+        if self.max_share is not None and not math.isnan(volume):
+            self.room = max(0, self.whole_lots(volume * self.max_share) - used)
+
+    def give(self, held: Held, wanted: int, ticks: int, *, is_maker: bool, at_ns: int) -> None:
+        """Fill what there is room for."""
+        lots = int(min(wanted, self.room))
+        if lots:
+            self.room -= self.exchange.fill(held, lots, ticks, is_maker=is_maker, at_ns=at_ns)
 
     def would_take(self, held: Held, limit: int) -> bool:
         return self.last_beyond(held, limit)
@@ -137,7 +151,16 @@ class PriceVenue(Venue):
         """Fill at a traded price that is beyond the limit."""
         ticks = self.against(price, held.side)
         if held.limit is None or held.better(ticks) > 0:
-            self.exchange.fill(held, held.left, self.taken_at(held, price), is_maker=False, at_ns=at_ns)
+            if held.tif is TimeInForce.FOK and self.room < held.left:
+                self.unfilled(held, at_ns)
+                return
+            self.give(held, held.left, self.taken_at(held, price), is_maker=False, at_ns=at_ns)
+            if held.is_over:
+                return
+            if held.tif is TimeInForce.IOC:
+                self.unfilled(held, at_ns)
+            else:
+                held.waits = "price" if held.limit is None else ""
         elif held.tif is TimeInForce.GTC:
             held.waits = ""
         else:
@@ -155,6 +178,7 @@ class TradeVenue(PriceVenue):
         """Fill what one print fills."""
         self.last = trade.price
         to_share = self.whole_lots(trade.qty)
+        self.cap(trade.qty)
         for held in self.eligible(clock_ns):
             ticks = self.against(trade.price, held.side)
             if held.is_asleep:
@@ -166,22 +190,25 @@ class TradeVenue(PriceVenue):
             elif held.better(ticks) > 0:
                 assert held.limit is not None
                 if self.own_side_prints or trade.side is held.side.opposite:
-                    self.exchange.fill(held, held.left, held.limit, is_maker=True, at_ns=clock_ns)
+                    self.give(held, held.left, held.limit, is_maker=True, at_ns=clock_ns)
             elif self.touch and held.better(ticks) == 0 and trade.side is not held.side:
                 lots = min(held.left, to_share)
                 to_share -= lots
-                if lots:
-                    self.exchange.fill(held, lots, ticks, is_maker=True, at_ns=clock_ns)
+                self.give(held, lots, ticks, is_maker=True, at_ns=clock_ns)
 
 
 class CandleVenue(PriceVenue):
     """Candles alone: the open first, the range later."""
 
     opening: float | None = None  # while the orders that have arrived by it are judged
+    volume: float = math.nan  # of the last candle that closed
+    opened: dict[int, int] | None = None  # what the open of the present candle filled
 
-    def on_open(self, price: float, clock_ns: int) -> None:
+    def on_open(self, candle: Candle, clock_ns: int) -> None:
         """Fill what the open fills."""
-        self.last = price
+        price = self.last = candle.open
+        self.cap(self.volume)
+        room = self.room
         for held in self.eligible(clock_ns):
             at = self.against(price, held.side)
             if held.is_asleep:
@@ -190,11 +217,13 @@ class CandleVenue(PriceVenue):
             elif held.waits:
                 self.take(held, price, clock_ns)
             elif held.better(at) > 0:
-                self.exchange.fill(held, held.left, at, is_maker=True, at_ns=clock_ns)
+                self.give(held, held.left, at, is_maker=True, at_ns=clock_ns)
+        self.opened = {candle.open_ns: int(room - self.room)} if room < math.inf else None
 
     def on_range(self, candle: Candle, clock_ns: int) -> None:
         """Fill what the range fills, stops before targets."""
         awake_before = [held for held in self.orders if not held.is_asleep]
+        self.cap(candle.volume, (self.opened or {}).get(candle.open_ns, 0))
         for held in self.eligible(candle.open_ns):
             if held.is_asleep:
                 assert held.stop is not None
@@ -210,8 +239,9 @@ class CandleVenue(PriceVenue):
                 self.take(held, candle.open, clock_ns)
             extreme = candle.low if held.side is Side.BUY else candle.high
             if not held.is_over and not held.waits and held.better(self.against(extreme, held.side)) > 0:
-                self.exchange.fill(held, held.left, held.limit, is_maker=True, at_ns=clock_ns)
+                self.give(held, held.left, held.limit, is_maker=True, at_ns=clock_ns)
         self.last = candle.close
+        self.volume = candle.volume
 
     def set_off(self, held: Held, price: float, at_ns: int) -> None:
         """Turn a stop into an order that trades at `price` if it may."""

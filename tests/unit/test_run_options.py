@@ -74,6 +74,7 @@ GIVEN: dict[str, tuple[Any, Any]] = {
     "touch": (True, True),
     "excess_slippage_bps": (2, 2.0),
     "slippage_bps": (0.5, 0.5),
+    "max_share": ("0.25", 0.25),
     "queue_model": ("power:2", "power:2"),
     "own_side_prints": (False, False),
     "search": (False, False),
@@ -96,6 +97,7 @@ MANIFEST: dict[str, Any] = {
     "touch": True,
     "excess_slippage_bps": 2.0,
     "slippage_bps": 0.5,
+    "max_share": 0.25,
     "queue_model": "power:2",
     "own_side_prints": False,
 }
@@ -117,6 +119,7 @@ FLAGS: dict[str, str] = {
     "--seed": "7",
     "--max-leverage": "2.5",
     "--slippage-bps": "0.5",
+    "--max-share": "0.25",
     "--queue-model": "front",
     "--batch-ms": "2.5",
 }

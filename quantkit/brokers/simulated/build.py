@@ -39,7 +39,9 @@ def simulated(options: RunOptions) -> BrokerFactory:
             dirty=setup.dirty,
             agenda=agenda,
         )
-        volume = VolumeShares(setup.matching, setup.cursors, executions.fills, executions.indices)
+        volume = VolumeShares(
+            setup.matching, setup.cursors, executions.fills, executions.indices, max_share=options.max_share
+        )
         exchange = _Exchange(setup, options, executions)
         for instrument in setup.instruments.values():
             executions.add_listing(exchange.listing_of(instrument))
@@ -89,7 +91,7 @@ class _Exchange:
         has_trades, slippage_bps = setup.has_trades[name], options.slippage_bps
         cursor, streams = setup.cursors[own], self._streams(name, own)
         if own.kind == "candle":
-            candles = CandleMarket(instrument, self._listener, slippage_bps=slippage_bps)
+            candles = CandleMarket(instrument, self._listener, slippage_bps=slippage_bps, max_share=options.max_share)
             return CandleListing(candles, streams, travel=travel, follows_rows=follows_rows)
         last_trades = next((self._last_trades(s.cursor) for s in streams if s.cursor.kind == "trade"), None)
         if own.kind == "trade":
@@ -99,6 +101,7 @@ class _Exchange:
                 self._listener,
                 touch=options.touch,
                 slippage_bps=slippage_bps,
+                max_share=options.max_share,
                 own_side_prints=options.own_side_prints,
             )
             assert isinstance(streams[0], GatedStream)

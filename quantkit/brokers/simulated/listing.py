@@ -191,6 +191,7 @@ class CandleListing(Listing):
         if last is not None:
             cursor, row = last[0].cursor, last[1]
             self.market.see(float(cursor.column("open" if cursor.kind == "candle_open" else "close")[row]))
+        self._see_volume(index)
         if self.market.last_price is None and self.row_begun is not None:
             stream, row = self.row_begun
             self.market.see(float(stream.cursor.column("open")[row]))
@@ -198,17 +199,27 @@ class CandleListing(Listing):
     def begin_row(self, stream: MatchingStream, row: int, index: int) -> int:
         if stream.cursor.kind == "candle_open":
             self.market.begin_open(float(stream.cursor.column("open")[row]))
+            self._see_volume(index)
         return super().begin_row(stream, row, index)
+
+    def _see_volume(self, index: int) -> None:
+        """Tell the market the volume of the last candle before an index, where shares of it count."""
+        if self.market.max_share is not None:
+            candles = self.streams[0]
+            closed = candles.row_at(index)
+            if closed:
+                self.market.see_volume(float(candles.cursor.column("volume")[closed - 1]))
 
     def apply_row(self, stream: MatchingStream, row: int, clock_ns: int) -> None:
         self.row_begun = None
         market, column = self.market, stream.cursor.column
         market.end_open()
         if stream.cursor.kind == "candle_open":
-            market.on_open(float(column("open")[row]), clock_ns)
+            market.on_open(float(column("open")[row]), clock_ns, open_ns=int(column("open_ns")[row]))
             return
         open_, high, low, close = [float(column(name)[row]) for name in _OHLC]
-        market.on_range(open_, high, low, close, clock_ns, open_ns=int(column("open_ns")[row]))
+        open_ns, volume = int(column("open_ns")[row]), float(column("volume")[row])
+        market.on_range(open_, high, low, close, clock_ns, open_ns=open_ns, volume=volume)
 
 
 def print_of(cursor: StreamCursor, row: int) -> tuple[float, Side]:

@@ -21,9 +21,14 @@ open if that gapped beyond. A stop-limit whose trigger price is not beyond its l
 A price off the step counts for an order at the step that is worse for it: a buy takes it, or is passed by it, at the
 step above, a sell at the step below. It sets a stop off only where it has really reached it.
 
+With `max_share` all that one row fills is at most that share of its volume, in whole size steps. An open counts by the
+volume of the last candle before it, and what it filled counts against the range of its own candle. What is left of a
+market order or a stop goes on with the next price; of a limit it rests, for a limit takes once; of an IOC order it is
+cancelled. A FOK order that the share does not fill whole is cancelled. A row of unknown volume caps nothing.
+
 Whoever takes fills the stated slippage worse than the traded price, which also stands for half a spread.
 
-Ignored: queue position, volume (fills are not capped by it), market impact, the path of price inside a candle.
+Ignored: queue position, volume without `max_share`, market impact, the path of price inside a candle.
 """
 
 from quantkit.brokers.simulated.exchange_order import ExchangeOrder
@@ -39,14 +44,23 @@ class PriceMarket(Market):
     Args:
         touch: Whether a trade at the limit of a resting order fills it.
         slippage_bps: How much worse than the traded price an order that takes fills, within its limit.
+        max_share: What of a row's volume fills orders at most; None for all that they ask for.
     """
 
     def __init__(
-        self, instrument: Instrument, listener: ExecutionListener, *, touch: bool = False, slippage_bps: float = 0.0
+        self,
+        instrument: Instrument,
+        listener: ExecutionListener,
+        *,
+        touch: bool = False,
+        slippage_bps: float = 0.0,
+        max_share: float | None = None,
     ) -> None:
         super().__init__(instrument, listener)
         self.touch = touch
+        self.max_share = max_share
         self._slippage = slippage_bps
+        self._allowed: int | None = None  # size steps that the present row may still fill; None: as many as wanted
 
     def arrive(self, order: ExchangeOrder, at_ns: int) -> None:
         if order.post_only and order.is_triggered:
@@ -79,11 +93,46 @@ class PriceMarket(Market):
         if order.limit_ticks is None or order.is_beyond(ticks):
             if self._slippage:
                 ticks = self._taken_at(order, price)
-            self._listener.fill(order, order.left, ticks, is_maker=False, at_ns=at_ns, why=source)
+            if self.max_share is None:
+                self._listener.fill(order, order.left, ticks, is_maker=False, at_ns=at_ns, why=source)
+            else:
+                self._take_share(order, ticks, at_ns, source)
         elif order.tif is TimeInForce.GTC:
             order.is_taking = False
         else:
             self._listener.cancel(order, f"{order.tif.lower()}_unfilled", at_ns)
+
+    def _take_share(self, order: ExchangeOrder, ticks: int, at_ns: int, source: str) -> None:
+        """Fill a taking order as far as the row allows, and decide about what is left."""
+        if order.tif is TimeInForce.FOK and self._allowed is not None and self._allowed < order.left:
+            self._listener.cancel(order, "fok_unfilled", at_ns)
+            return
+        self._fill(order, order.left, ticks, is_maker=False, at_ns=at_ns, why=source)
+        if order.state.is_final:
+            return
+        if order.tif is TimeInForce.GTC:
+            order.is_taking = order.limit_ticks is None
+        else:
+            self._listener.cancel(order, f"{order.tif.lower()}_unfilled", at_ns)
+
+    def _fill(self, order: ExchangeOrder, lots: int, ticks: int, *, is_maker: bool, at_ns: int, why: str) -> int:
+        """Fill as much of some size steps as the row still allows, and return how many were."""
+        if self._allowed is not None:
+            lots = min(lots, self._allowed)
+            if not lots:
+                return 0
+        before = order.filled_lots
+        self._listener.fill(order, lots, ticks, is_maker=is_maker, at_ns=at_ns, why=why)
+        filled = order.filled_lots - before
+        if self._allowed is not None:
+            self._allowed -= filled
+        return filled
+
+    def _allow(self, volume: float | None, used: int = 0) -> None:
+        """Let the row that comes fill its share of a volume, None or NaN for an unknown one, less what is used up."""
+        self._allowed = None
+        if self.max_share is not None and volume is not None and volume == volume:
+            self._allowed = max(0, self.instrument.lots_floor(volume * self.max_share) - used)
 
     def _taken_at(self, order: ExchangeOrder, price: float) -> int:
         """Return a traded price made worse by the stated slippage, within the order's limit."""
@@ -137,11 +186,12 @@ class TradeMarket(PriceMarket):
         *,
         touch: bool = False,
         slippage_bps: float = 0.0,
+        max_share: float | None = None,
         own_side_prints: bool = True,
     ) -> None:
-        super().__init__(instrument, listener, touch=touch, slippage_bps=slippage_bps)
+        super().__init__(instrument, listener, touch=touch, slippage_bps=slippage_bps, max_share=max_share)
         self._own_side_prints = own_side_prints
-        self.is_sided = touch or not own_side_prints
+        self.is_sided = touch or not own_side_prints or max_share is not None
 
     def on_trade(self, price: float, qty: float, side: Side, at_ns: int) -> None:
         """Let one public trade fill what it can."""
@@ -149,6 +199,8 @@ class TradeMarket(PriceMarket):
         self._last_price = price
         low, high = self._last = self.instrument.ticks_around(price)
         shared = self.instrument.lots_floor(qty) if self.touch else 0
+        if self.max_share is not None:
+            self._allow(qty)
         for order in tuple(self.orders):
             if order.arrived_ns > at_ns or order.state.is_final:
                 continue
@@ -164,11 +216,11 @@ class TradeMarket(PriceMarket):
                     continue
                 assert order.limit_ticks is not None
                 why = f"trade at {price} beyond the limit"
-                self._listener.fill(order, order.left, order.limit_ticks, is_maker=True, at_ns=at_ns, why=why)
+                self._fill(order, order.left, order.limit_ticks, is_maker=True, at_ns=at_ns, why=why)
             elif self.touch and ticks == order.limit_ticks and side is not order.side and shared:
                 lots = min(order.left, shared)
                 shared -= lots
-                self._listener.fill(order, lots, ticks, is_maker=True, at_ns=at_ns, why="trade at the limit")
+                self._fill(order, lots, ticks, is_maker=True, at_ns=at_ns, why="trade at the limit")
 
 
 class CandleMarket(PriceMarket):
@@ -176,9 +228,18 @@ class CandleMarket(PriceMarket):
 
     fills_at_opens = True
 
-    def __init__(self, instrument: Instrument, listener: ExecutionListener, *, slippage_bps: float = 0.0) -> None:
-        super().__init__(instrument, listener, slippage_bps=slippage_bps)
+    def __init__(
+        self,
+        instrument: Instrument,
+        listener: ExecutionListener,
+        *,
+        slippage_bps: float = 0.0,
+        max_share: float | None = None,
+    ) -> None:
+        super().__init__(instrument, listener, slippage_bps=slippage_bps, max_share=max_share)
         self._opening: float | None = None
+        self._volume: float | None = None  # of the last candle that has closed
+        self._opened = (0, 0)  # when a candle opened, and the size steps that its open filled
 
     def begin_open(self, price: float) -> None:
         """Judge orders that arrive by an open of a candle at its price, until `end_open`."""
@@ -191,9 +252,15 @@ class CandleMarket(PriceMarket):
     def opening_ticks(self, order: ExchangeOrder) -> int | None:
         return None if self._opening is None else self._taken_at(order, self._opening)
 
-    def on_open(self, price: float, at_ns: int) -> None:
+    def see_volume(self, volume: float) -> None:
+        """Take note of the volume of the last candle that has closed; whoever skips rows tells it."""
+        self._volume = volume
+
+    def on_open(self, price: float, at_ns: int, *, open_ns: int) -> None:
         """Let a candle's open fill market orders, gapped stops and limits it is already beyond."""
         self.see(price)
+        self._allow(self._volume)
+        allowed = self._allowed
         assert self._last is not None
         low, high = self._last
         for order in tuple(self.orders):
@@ -207,14 +274,19 @@ class CandleMarket(PriceMarket):
                 self._take(order, price, ticks, at_ns, "candle open")
             elif order.is_beyond(ticks):
                 why = "candle open beyond the limit"
-                self._listener.fill(order, order.left, ticks, is_maker=True, at_ns=at_ns, why=why)
+                self._fill(order, order.left, ticks, is_maker=True, at_ns=at_ns, why=why)
+        if allowed is not None and self._allowed is not None:
+            self._opened = (open_ns, allowed - self._allowed)
 
-    def on_range(self, open_: float, high: float, low: float, close: float, at_ns: int, *, open_ns: int) -> None:
+    def on_range(
+        self, open_: float, high: float, low: float, close: float, at_ns: int, *, open_ns: int, volume: float
+    ) -> None:
         """Let a candle's range trigger stops, then fill the limits that were there from its open on.
 
         An order that arrived within the candle waits for the next one: the range may lie before its arrival.
         """
         around = self.instrument.ticks_around
+        self._allow(volume, self._opened[1] if self._opened[0] == open_ns else 0)
         # Each as (step below, step above).
         opens, lows, highs = around(open_), around(low), around(high)
         resting = [order for order in self.orders if order.is_triggered]
@@ -233,8 +305,9 @@ class CandleMarket(PriceMarket):
                 self._take(order, open_, opens[order.is_buy], at_ns, "candle open")
             if order in self.orders and not order.is_taking and order.is_beyond(lows[1] if order.is_buy else highs[0]):
                 why = "candle range beyond the limit"
-                self._listener.fill(order, order.left, order.limit_ticks, is_maker=True, at_ns=at_ns, why=why)
+                self._fill(order, order.left, order.limit_ticks, is_maker=True, at_ns=at_ns, why=why)
         self.see(close)
+        self.see_volume(volume)
 
     def _trigger(self, order: ExchangeOrder, price: float, ticks: int, at_ns: int, why: str) -> None:
         order.is_triggered = True

@@ -1,4 +1,4 @@
-"""How large fills were against the volume of their rows, which does not cap them."""
+"""How large fills were against the volume of their rows, which caps them only with `max_share`."""
 
 from collections.abc import Mapping, Sequence
 from typing import Final
@@ -22,6 +22,7 @@ class VolumeShares:
         cursors: The run's streams.
         fills: Every fill so far; others add to it.
         indices: Where the run stood at each. Its row is the one there, or the next one of its stream.
+        max_share: What caps fills; None: nothing does. Below it no fill is worth a warning.
     """
 
     def __init__(
@@ -30,7 +31,10 @@ class VolumeShares:
         cursors: Mapping[Stream, StreamCursor],
         fills: Sequence[Fill],
         indices: Sequence[int],
+        *,
+        max_share: float | None = None,
     ) -> None:
+        self._max_share = max_share
         self._fills = fills
         self._indices = indices
         self._seen = 0  # how many of them have been taken in
@@ -87,6 +91,8 @@ class VolumeShares:
                 size = f"{share:.2%} of its {what}'s volume"
             else:
                 size = f"{share:,.0f} times its {what}'s volume" if share < float("inf") else f"on a {what} without any"
-            said = f"{instrument}: the largest fill was {size}, which does not cap fills on {what}s"
-            (large if share > _LARGE_SHARE else ordinary).append(said)
+            said = f"{instrument}: the largest fill was {size}"
+            if self._max_share is None:
+                said += f", which does not cap fills on {what}s"
+            (large if share > max(_LARGE_SHARE, self._max_share or 0.0) else ordinary).append(said)
         return ordinary, large

@@ -56,7 +56,7 @@ def pass_by(market: Any, price: float, at_ns: int = 10) -> None:
     if isinstance(market, TradeMarket):
         market.on_trade(price, 1.0, BUY, at_ns)
     else:
-        market.on_open(price, at_ns)
+        market.on_open(price, at_ns, open_ns=at_ns)
 
 
 # An order's own arithmetic ------------------------------------------------------------------------------------------
@@ -394,7 +394,7 @@ def test_an_open_beyond_a_resting_limit_fills_it_at_the_open(side: Side) -> None
     market, sink = candles(last=100)
     arrive(market, working(1, side, 2, mirrored(side, 98)), working(2, side, 3, mirrored(side, 99)))
     sink.take()
-    market.on_open(float(mirrored(side, 98) or 0), 10)
+    market.on_open(float(mirrored(side, 98) or 0), 10, open_ns=10)
     why = "candle open beyond the limit"
     assert sink.take() == [("filled", "bt2", 3, mirrored(side, 98), "maker", 10, why)]
 
@@ -404,9 +404,9 @@ def test_an_open_between_two_ticks_never_fills_past_the_limit(side: Side, limit:
     """It counts at the step that is worse for the order, where it only touches; a whole step further it fills."""
     market, sink = candles(last=limit, instrument=HALVES)
     arrive(market, working(1, side, 1, limit))
-    market.on_open(open_, 10)
+    market.on_open(open_, 10, open_ns=10)
     assert sink.fills() == []
-    market.on_open(open_ - 0.5 * side.sign, 20)
+    market.on_open(open_ - 0.5 * side.sign, 20, open_ns=20)
     assert sink.fills() == [("bt1", 1, ticks - side.sign, "maker")]
 
 
@@ -417,7 +417,9 @@ def test_a_range_beyond_a_limit_fills_it_at_the_limit(side: Side, low: int, expe
     market, sink = candles(last=100)
     arrive(market, working(1, side, 2, mirrored(side, 98)))
     low_, high = sorted(float(mirrored(side, ticks) or 0) for ticks in (low, 103))
-    market.on_range(float(mirrored(side, 101) or 0), high, low_, float(mirrored(side, 102) or 0), 20, open_ns=10)
+    market.on_range(
+        float(mirrored(side, 101) or 0), high, low_, float(mirrored(side, 102) or 0), 20, open_ns=10, volume=1e9
+    )
     assert sink.fills() == [(name, lots, mirrored(side, ticks), role) for name, lots, ticks, role in expected]
     assert market.last_price == mirrored(side, 102)
 
@@ -426,12 +428,12 @@ def test_a_range_beyond_a_limit_fills_it_at_the_limit(side: Side, low: int, expe
 def test_a_market_order_that_arrives_after_the_open_has_filled_waits_for_the_next(arrived_ns: int) -> None:
     """Its close is no price to trade at, nor is any price of the range known to have come after."""
     market, sink = candles(last=100)
-    market.on_open(100.0, 10)
+    market.on_open(100.0, 10, open_ns=10)
     arrive(market, working(1, BUY, 1, arrived_ns=arrived_ns))
     sink.take()
-    market.on_range(100.0, 120.0, 80.0, 110.0, 20, open_ns=10)
+    market.on_range(100.0, 120.0, 80.0, 110.0, 20, open_ns=10, volume=1e9)
     assert sink.take() == []
-    market.on_open(111.0, 20)
+    market.on_open(111.0, 20, open_ns=20)
     assert sink.take() == [("filled", "bt1", 1, 111, "taker", 20, "candle open")]
 
 
@@ -452,7 +454,7 @@ def test_a_crossing_limit_that_arrives_at_the_open_but_after_its_row_is_judged_b
     arrive(market, working(1, side, 1, mirrored(side, limit), tif=tif, arrived_ns=10))
     sink.take()
     low, high = sorted((float(mirrored(side, 90) or 0), float(mirrored(side, 105) or 0)))
-    market.on_range(float(mirrored(side, open_) or 0), high, low, 100.0, 20, open_ns=10)
+    market.on_range(float(mirrored(side, open_) or 0), high, low, 100.0, 20, open_ns=10, volume=1e9)
     got = [(row[0], *((row[3], row[4]) if row[0] == "filled" else (row[2], None))) for row in sink.take()]
     assert got == [(what, mirrored(side, more) if what == "filled" else more, role) for what, more, role in expected]
 
@@ -482,13 +484,13 @@ def test_a_stop_in_a_candle_fills_at_the_stop_or_at_an_open_that_gapped_beyond(
     arrive(market, order)
     sink.take()
     bottom, top = sorted((float(mirrored(side, 90) or 0), float(mirrored(side, high) or 0)))
-    market.on_range(float(mirrored(side, open_) or 0), top, bottom, 100.0, 20, open_ns=10)
+    market.on_range(float(mirrored(side, open_) or 0), top, bottom, 100.0, 20, open_ns=10, volume=1e9)
     told = sink.take()
     assert order.is_triggered is (high >= 105)
     match expected:
         case None:
             assert told == []
-            market.on_open(float(mirrored(side, 101) or 0), 20)
+            market.on_open(float(mirrored(side, 101) or 0), 20, open_ns=20)
             # Set off before, it is a limit that this open is beyond; not set off, it goes on waiting.
             rests = [("bt1", 2, mirrored(side, 101), "maker")] if order.is_triggered else []
             assert sink.fills() == rests
@@ -514,9 +516,9 @@ def test_an_open_at_or_past_a_stop_sets_it_off_there(side: Side, limit: int | No
     order = working(1, side, 2, mirrored(side, limit), stop=mirrored(side, 105), tif=tif)
     arrive(market, order)
     sink.take()
-    market.on_open(float(mirrored(side, 104) or 0), 10)
+    market.on_open(float(mirrored(side, 104) or 0), 10, open_ns=10)
     assert sink.take() == []
-    market.on_open(float(mirrored(side, 107) or 0), 20)
+    market.on_open(float(mirrored(side, 107) or 0), 20, open_ns=20)
     assert order.is_triggered
     got = [(row[0], row[3] if row[0] == "filled" else row[2]) for row in sink.take()]
     assert got == [(what, mirrored(side, more) if what == "filled" else more) for what, more in expected]
@@ -527,14 +529,14 @@ def test_within_one_candle_the_stop_comes_before_the_target() -> None:
     market, sink = candles(last=100)
     target, stop = working(1, SELL, 1, 110), working(2, SELL, 1, stop=95)
     arrive(market, target, stop)
-    market.on_range(100.0, 120.0, 90.0, 100.0, 20, open_ns=10)
+    market.on_range(100.0, 120.0, 90.0, 100.0, 20, open_ns=10, volume=1e9)
     assert sink.fills() == [("bt2", 1, 95, "taker"), ("bt1", 1, 110, "maker")]
 
     market, sink = candles(last=100)
     target, stop, other = working(1, SELL, 1, 110), working(2, SELL, 1, stop=95), working(3, SELL, 1, stop=96)
     sink.after_fill = lambda filled: [sink.cancel(o, "other", 20) for o in (target, other) if not o.state.is_final]
     arrive(market, target, stop, other)
-    market.on_range(100.0, 120.0, 90.0, 100.0, 20, open_ns=10)
+    market.on_range(100.0, 120.0, 90.0, 100.0, 20, open_ns=10, volume=1e9)
     assert sink.fills() == [("bt2", 1, 95, "taker")]
 
 
@@ -544,9 +546,9 @@ def test_a_range_fills_nothing_that_arrived_after_its_open(arrived_ns: int) -> N
     market, sink = candles(last=100)
     arrive(market, working(1, BUY, 1, 99, arrived_ns=arrived_ns), working(2, BUY, 1, stop=105, arrived_ns=arrived_ns))
     sink.take()
-    market.on_range(100.0, 120.0, 80.0, 100.0, 20, open_ns=10)
+    market.on_range(100.0, 120.0, 80.0, 100.0, 20, open_ns=10, volume=1e9)
     assert sink.take() == []
-    market.on_range(100.0, 120.0, 80.0, 100.0, arrived_ns + 10, open_ns=arrived_ns)
+    market.on_range(100.0, 120.0, 80.0, 100.0, arrived_ns + 10, open_ns=arrived_ns, volume=1e9)
     assert sink.fills() == [("bt2", 1, 105, "taker"), ("bt1", 1, 99, "maker")]
 
 
@@ -577,9 +579,9 @@ def test_inside_the_gate_nothing_happens_and_on_the_first_tick_outside_something
         gate = market.band()
         before = [(order.is_triggered, order.is_taking) for order in orders]
         if kind == "open":
-            market.on_open(price, 10)
+            market.on_open(price, 10, open_ns=10)
         elif kind == "range":
-            market.on_range(price, price, price, price, 10, open_ns=10)
+            market.on_range(price, price, price, price, 10, open_ns=10, volume=1e9)
         else:
             for aggressor in (BUY, SELL):
                 market.on_trade(price, 1.0, aggressor, 10)
