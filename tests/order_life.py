@@ -59,7 +59,7 @@ class OrderLife:
         self.position = RunPosition()
         self.dirty: set[str] = set()
         self.listings: dict[str, StillListing] = {}
-        executions = Executions(
+        executions = self.executions = Executions(
             account,
             position=self.position,
             observer=observer or Nobody(),

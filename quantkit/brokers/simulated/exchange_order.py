@@ -34,6 +34,7 @@ class ExchangeOrder:
         lots, limit_ticks: Its whole size and its limit, which a change sets anew.
 
         Written by `Executions`:
+        lots: Its whole size, where the exchange itself makes it smaller.
         state, filled_lots: How far it has come.
         reported_ns: When the latest news of it is due.
 

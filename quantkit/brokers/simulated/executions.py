@@ -1,11 +1,13 @@
 """What markets do to orders, booked and reported: the account pays, the observer is told, news goes on its way back."""
 
 import heapq
+from collections.abc import Sequence
 
 from quantkit.brokers.base import Agenda, Observer, Report
 from quantkit.brokers.send_clock import SendClock
 from quantkit.brokers.simulated.account import Account
 from quantkit.brokers.simulated.exchange_order import ExchangeOrder
+from quantkit.brokers.simulated.follower import Follower
 from quantkit.brokers.simulated.listing import Listing
 from quantkit.clock import NEVER_NS
 from quantkit.orders import TRANSITIONS, Fill, OrderState
@@ -30,6 +32,7 @@ class Executions:
         indices: Where the run stood at each.
         log: Every report so far.
         listings: What `add_listing` was given, by instrument.
+        followers: The parts that act on fills and ends, in the order in which they are told. `build.py` writes it.
     """
 
     def __init__(
@@ -46,6 +49,7 @@ class Executions:
         self.indices: list[int] = []
         self.log: list[Report] = []
         self.listings: dict[str, Listing] = {}
+        self.followers: Sequence[Follower] = ()
         self._account = account
         self._funds = account.funds
         self._ledger = account.ledger
@@ -69,6 +73,16 @@ class Executions:
     def cancel(self, order: ExchangeOrder, reason: str, at_ns: int) -> None:
         """End an order with what it has filled so far."""
         self._end(order, OrderState.CANCELLED, reason, at_ns)
+
+    def reduce(self, order: ExchangeOrder, lots: int, reason: str, at_ns: int) -> None:
+        """Take so many size steps off an open order; without any left it is cancelled."""
+        if lots >= order.left:
+            self.cancel(order, reason, at_ns)
+            return
+        self._funds.release(order, lots)
+        order.lots -= lots
+        self._dirty.add(order.instrument)
+        self.report(order, order.state, reason, at_ns)
 
     def fill(self, order: ExchangeOrder, lots: int, ticks: int, *, is_maker: bool, at_ns: int, why: str) -> None:
         """Book an execution, cut to what the account can have; the rest of it is cancelled."""
@@ -112,7 +126,10 @@ class Executions:
             self.report(order, OrderState.FILLED, "", at_ns, fill)
             self.listings[name].market.remove(order)
         self._observer.after_fill(fill)
-        if allowed < lots:
+        for follower in self.followers:
+            if follower.is_following:
+                follower.after_fill(order, allowed, at_ns)
+        if allowed < lots and not order.state.is_final:
             self.cancel(order, account.reason_for_cutting(order), at_ns)
 
     def _end(self, order: ExchangeOrder, state: OrderState, reason: str, at_ns: int) -> None:
@@ -121,6 +138,9 @@ class Executions:
         self._dirty.add(order.instrument)
         self._funds.release(order, order.left)
         self.listings[order.instrument].market.remove(order)
+        for follower in self.followers:
+            if follower.is_following:
+                follower.after_end(order, at_ns)
 
     # Reports ----------------------------------------------------------------------------------------------------
 

@@ -1,0 +1,24 @@
+"""What a part of the exchange has that acts on executions at their own instant."""
+
+from typing import Protocol
+
+from quantkit.brokers.simulated.exchange_order import ExchangeOrder
+
+
+class Follower(Protocol):
+    """A part of the exchange that `Executions` tells of fills and ends, and that may answer with more of them.
+
+    It is told after the account, the ledger and the reports: what it reads is the state behind the event. A position
+    changes with fills alone, so a fill is also the news of a position.
+    """
+
+    is_following: bool
+    """Whether it has anything to follow. A plain attribute: an order that concerns nobody costs no call."""
+
+    def after_fill(self, order: ExchangeOrder, lots: int, at_ns: int) -> None:
+        """Act on a fill of so many size steps; the order may be over by it."""
+        ...
+
+    def after_end(self, order: ExchangeOrder, at_ns: int) -> None:
+        """Act on the end of an order that was refused or cancelled."""
+        ...
