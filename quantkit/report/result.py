@@ -18,6 +18,7 @@ from quantkit.report import archive, bounds, calendar, digest, frames, notebook,
 from quantkit.report import benchmark as benchmarks
 from quantkit.report.benchmark import Benchmark
 from quantkit.report.console import console_of
+from quantkit.report.execution import Execution
 from quantkit.report.prices import UNKNOWN, Prices, PriceSource, streams_of
 from quantkit.report.text import counted, decimals_for, money
 
@@ -268,6 +269,11 @@ class Result:
         """The price path of each instrument: what the run valued it on, read again row by row when asked for."""
         marks = self.config.get("marks")
         return Prices(self._price_source, streams_of(marks) if isinstance(marks, dict) else {}, self.outcome)
+
+    @cached_property
+    def execution(self) -> Execution:
+        """How well its orders did: fill ratio, time in queue, quote uptime, markouts, inventory."""
+        return Execution(self.outcome, self.instruments, self.prices)
 
     # Keeping --------------------------------------------------------------------------------------------------
 

@@ -13,6 +13,7 @@ from quantkit.engine.outcome import Outcome
 from quantkit.quality.quoted import DataQuality
 from quantkit.report.bounds import FillBound
 from quantkit.report.downsample import sparkline
+from quantkit.report.execution import Execution
 from quantkit.report.stats import GROUPS, STATS, Stat, Value
 from quantkit.report.text import MISSING, escaped, grouped, money, title_of, written
 
@@ -92,6 +93,11 @@ class Reported(Protocol):
         ...
 
     @property
+    def execution(self) -> Execution:
+        """How well its orders did."""
+        ...
+
+    @property
     def hash(self) -> str:
         """Equal for equal runs."""
         ...
@@ -120,6 +126,8 @@ def render(result: Reported, console: "Console") -> None:
     benchmark = result.numbers["benchmark"]
     if isinstance(benchmark, str) and [*traded] not in ([], [benchmark]):
         console.print(f"[dim]Held against {escaped(benchmark)}[/dim]")
+    if orders := _orders_line(result.execution):
+        console.print(f"[dim]{orders}[/dim]")
     # A terminal without Unicode has no block characters to draw with.
     if len(outcome.curve.equity) and has_unicode:
         console.print(_curve(result, width))
@@ -144,6 +152,7 @@ def as_json(result: Reported) -> bytes:
     return msgspec.json.encode(
         {
             "stats": json_stats(result.numbers),
+            "execution": result.execution.of_orders,
             "report_currency": outcome.report_currency,
             "cash": outcome.cash,
             "positions": {name: qty for name, qty in outcome.position_qty.items() if qty},
@@ -281,6 +290,22 @@ def _colour(stat: Stat, value: Value) -> str:
     if stat.key in ("return_pct", "cagr_pct", "expectancy", "avg_trade_pct") and isinstance(value, float) and value:
         return "green" if value > 0 else "red"
     return "default" if value is not None else "dim"
+
+
+def _orders_line(execution: Execution) -> str:
+    """Return how a run's limit orders did, in a line; nothing of a run without any."""
+    figures = execution.of_orders
+    filled, waited, quoted = (figures[key] for key in ("limit_fill_ratio_pct", "queue_median_s", "quoted_pct"))
+    if filled is None:
+        return ""
+    words = [f"{filled:.0f} % of their size filled"]
+    if figures["maker_share_pct"] is not None:
+        words.append(f"{figures['maker_share_pct']:.0f} % of what was traded as maker")
+    if waited is not None:
+        words.append(f"{waited:,.1f} s in queue (median)")
+    if quoted:
+        words.append(f"both sides quoted {quoted:.0f} % of the time")
+    return f"Limit orders: {', '.join(words)}"
 
 
 def _curve(result: Reported, width: int) -> str:
