@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from quantkit.live.commands import RunCommands
     from quantkit.loading import load_strategy
     from quantkit.orderbook import Book
-    from quantkit.orders import Fill, Order, OrderState, OrderType, TimeInForce
+    from quantkit.orders import Fill, Order, OrderState, OrderType, StopLoss, TakeProfit, TimeInForce, TriggerType
     from quantkit.portfolio import Portfolio, Position
     from quantkit.proving.check import check
     from quantkit.report.result import Result
@@ -65,11 +65,14 @@ _HOMES = {
     "Result": "quantkit.report.result",
     "RunCommands": "quantkit.live.commands",
     "Side": "quantkit.orders",
+    "StopLoss": "quantkit.orders",
     "Strategy": "quantkit.strategy",
     "StrategyError": "quantkit.errors",
+    "TakeProfit": "quantkit.orders",
     "Ticker": "quantkit.events",
     "TimeInForce": "quantkit.orders",
     "Trade": "quantkit.events",
+    "TriggerType": "quantkit.orders",
     "backtest": "quantkit.api",
     "check": "quantkit.proving.check",
     "download": "quantkit.collect.download",
@@ -106,11 +109,14 @@ __all__ = [
     "Result",
     "RunCommands",
     "Side",
+    "StopLoss",
     "Strategy",
     "StrategyError",
+    "TakeProfit",
     "Ticker",
     "TimeInForce",
     "Trade",
+    "TriggerType",
     "backtest",
     "check",
     "download",

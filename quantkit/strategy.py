@@ -20,7 +20,17 @@ from quantkit.errors import ConfigError
 from quantkit.events import EVENT_KINDS, Candle, EventKind, Funding, Gap, Mark, OpenInterest, Ticker, Trade
 from quantkit.instruments import Instrument, Side, literal
 from quantkit.orderbook import Book
-from quantkit.orders import Fill, Order, OrderRequest, TimeInForce
+from quantkit.orders import (
+    PLAIN_TERMS,
+    Fill,
+    Order,
+    OrderRequest,
+    RequestTerms,
+    StopLoss,
+    TakeProfit,
+    TimeInForce,
+    TriggerType,
+)
 from quantkit.portfolio import Portfolio
 
 #: Every hook: those that take rows of the market (`events.EVENT_KINDS`), and those of the run and its orders.
@@ -65,7 +75,17 @@ class Context(Protocol):
         """Send an order."""
         ...
 
-    def amend(self, order: Order, *, qty: float | None, price: float | None) -> None:
+    def amend(
+        self,
+        order: Order,
+        *,
+        qty: float | None = None,
+        price: float | None = None,
+        stop_price: float | None = None,
+        take_profit_price: float | None = None,
+        trailing_offset: float | None = None,
+        trailing_offset_bps: float | None = None,
+    ) -> None:
         """Change an order."""
         ...
 
@@ -305,6 +325,15 @@ class Strategy:
         reduce_only: bool = False,
         time_in_force: str = TimeInForce.GTC,
         tag: str = "",
+        take_profit_price: float | None = None,
+        trigger_type: str = TriggerType.LAST,
+        trailing_offset: float | None = None,
+        trailing_offset_bps: float | None = None,
+        activation_price: float | None = None,
+        expire_time: str | int | datetime | None = None,
+        oco_group: str = "",
+        take_profit: float | TakeProfit | None = None,
+        stop_loss: float | StopLoss | None = None,
     ) -> Order:
         """Send a buy order and return it at once, PENDING; without prices it is a market order.
 
@@ -312,17 +341,41 @@ class Strategy:
             instrument: Its id.
             qty: Size in the instrument's unit, above zero; rounded toward zero to its step.
             price: Limit, rounded down to the step for a buy.
-            stop_price: Trigger, rounded up for a buy: the order sleeps until the market touches it.
+            stop_price: Trigger, rounded up for a buy: the order sleeps until the market rises to it.
             post_only: Refuse the order if it would take on arrival.
             reduce_only: Never let it grow or flip the position.
-            time_in_force: `GTC`, `IOC` or `FOK`.
+            time_in_force: `GTC`, `IOC`, `FOK`, or `GTD`, which `expire_time` sets by itself.
             tag: Yours; kept with the order, its fills and round trips.
+            take_profit_price: Trigger from the other side, rounded down for a buy: it sleeps until the market falls to
+                it.
+            trigger_type: Whose price sets the order off: `last`, `mark` or `index`.
+            trailing_offset, trailing_offset_bps: A stop that stands so far behind the best price since it is active, as
+                a price or in basis points of the best price.
+            activation_price: Where a trailing stop becomes active; on arrival without it.
+            expire_time: The exchange's time from which the order is no more: ISO text (UTC unless it says otherwise),
+                UTC ns, or a datetime.
+            oco_group: A name of yours; orders of one group cancel each other.
+            take_profit, stop_loss: What protects each fill, as a price or with a limit and a trigger of its own.
 
         Raises:
             OrderError: NaN, infinite, zero or negative numbers, an unknown instrument, contradicting flags.
         """
+        rare = (
+            take_profit_price,
+            trigger_type,
+            trailing_offset,
+            trailing_offset_bps,
+            activation_price,
+            expire_time,
+            oco_group,
+            take_profit,
+            stop_loss,
+        )
+        terms = None if rare == PLAIN_TERMS else RequestTerms(*rare)
         return self._context.order(
-            OrderRequest(instrument, Side.BUY, qty, price, stop_price, post_only, reduce_only, time_in_force, tag)
+            OrderRequest(
+                instrument, Side.BUY, qty, price, stop_price, post_only, reduce_only, time_in_force, tag, terms
+            )
         )
 
     def sell(
@@ -336,15 +389,59 @@ class Strategy:
         reduce_only: bool = False,
         time_in_force: str = TimeInForce.GTC,
         tag: str = "",
+        take_profit_price: float | None = None,
+        trigger_type: str = TriggerType.LAST,
+        trailing_offset: float | None = None,
+        trailing_offset_bps: float | None = None,
+        activation_price: float | None = None,
+        expire_time: str | int | datetime | None = None,
+        oco_group: str = "",
+        take_profit: float | TakeProfit | None = None,
+        stop_loss: float | StopLoss | None = None,
     ) -> Order:
-        """Send a sell order; as `buy`, with the limit rounded up and the stop down."""
+        """Send a sell order; as `buy` the other way round: limit and take-profit rounded up, the stop down."""
+        rare = (
+            take_profit_price,
+            trigger_type,
+            trailing_offset,
+            trailing_offset_bps,
+            activation_price,
+            expire_time,
+            oco_group,
+            take_profit,
+            stop_loss,
+        )
+        terms = None if rare == PLAIN_TERMS else RequestTerms(*rare)
         return self._context.order(
-            OrderRequest(instrument, Side.SELL, qty, price, stop_price, post_only, reduce_only, time_in_force, tag)
+            OrderRequest(
+                instrument, Side.SELL, qty, price, stop_price, post_only, reduce_only, time_in_force, tag, terms
+            )
         )
 
-    def amend(self, order: Order, *, qty: float | None = None, price: float | None = None) -> None:
-        """Change an order's whole size (filled part included) or limit; only a smaller size keeps its place."""
-        self._context.amend(order, qty=qty, price=price)
+    def amend(
+        self,
+        order: Order,
+        *,
+        qty: float | None = None,
+        price: float | None = None,
+        stop_price: float | None = None,
+        take_profit_price: float | None = None,
+        trailing_offset: float | None = None,
+        trailing_offset_bps: float | None = None,
+    ) -> None:
+        """Change an order's whole size (filled part included), limit or trigger; only a smaller size keeps its place.
+
+        A trigger changes while it has not gone off.
+        """
+        self._context.amend(
+            order,
+            qty=qty,
+            price=price,
+            stop_price=stop_price,
+            take_profit_price=take_profit_price,
+            trailing_offset=trailing_offset,
+            trailing_offset_bps=trailing_offset_bps,
+        )
 
     def cancel(self, order: Order) -> None:
         """Cancel an order; it may still fill until the cancel has arrived."""

@@ -33,7 +33,7 @@ from quantkit.brokers.asynchronous.inputs import (
 from quantkit.brokers.base import BrokerSetup
 from quantkit.clock import NEVER_NS, NS_PER_MS, NS_PER_S
 from quantkit.instruments import Instrument, Side
-from quantkit.orders import Order, OrderType, TimeInForce
+from quantkit.orders import Order, OrderType, TimeInForce, TriggerPrices
 
 #: One way on the wire.
 LATENCY_NS: Final = 3 * NS_PER_MS
@@ -115,7 +115,15 @@ class ThreadedExchange:
     def cancel(self, order_id: str, request: int) -> None:
         self._send(self._cancel, order_id, request)
 
-    def amend(self, order_id: str, request: int, *, lots: int | None, limit_ticks: int | None) -> None:
+    def amend(
+        self,
+        order_id: str,
+        request: int,
+        *,
+        lots: int | None,
+        limit_ticks: int | None,
+        change: TriggerPrices | None = None,
+    ) -> None:
         self._send(self._amend, order_id, request, lots, limit_ticks)
 
     def fetch_executions(self, order_id: str) -> None:

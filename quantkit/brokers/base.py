@@ -13,7 +13,7 @@ from quantkit.clock import NEVER_NS, NS_PER_MS
 from quantkit.events import Candle
 from quantkit.fees import Fees
 from quantkit.instruments import Instrument
-from quantkit.orders import Fill, Order, OrderState
+from quantkit.orders import Fill, Order, OrderState, OrderTerms, TriggerPrices
 from quantkit.portfolio import Portfolio
 from quantkit.rows.columns import Stream
 from quantkit.rows.cursors import NOWHERE, StreamCursor
@@ -29,7 +29,7 @@ class Report(msgspec.Struct, frozen=True, order=True, gc=False, array_like=True)
     """News of one order on its way to the strategy, due at `due_ns`.
 
     `at_ns` is the exchange's stamp. `lots` and `limit_ticks` restate the order's size and limit: an amend may have
-    changed them.
+    changed them. `trigger` restates a trigger that is no longer as it was sent; None for others.
     """
 
     due_ns: int
@@ -41,12 +41,14 @@ class Report(msgspec.Struct, frozen=True, order=True, gc=False, array_like=True)
     lots: int
     limit_ticks: int | None
     fill: Fill | None
+    trigger: TriggerPrices | None = None
 
 
 class Decision(msgspec.Struct, frozen=True, gc=False, array_like=True):
     """A message that left at `sent_ns` of our clock: new order, cancel or change.
 
-    `lots`, `limit_ticks` and `stop_ticks` count steps.
+    `lots`, `limit_ticks` and `stop_ticks` count steps. `terms` are those of an order that has any, and `change` is what
+    a change asks of a trigger.
     """
 
     sent_ns: int
@@ -61,6 +63,8 @@ class Decision(msgspec.Struct, frozen=True, gc=False, array_like=True):
     post_only: bool
     reduce_only: bool
     tag: str
+    terms: OrderTerms | None = None
+    change: TriggerPrices | None = None
 
 
 class Agenda:
@@ -166,8 +170,16 @@ class OrderEntry(Protocol):
         """Send a cancel; a late one changes nothing."""
         ...
 
-    def amend(self, order_id: str, now_ns: int, *, lots: int | None, limit_ticks: int | None) -> None:
-        """Send a change of the whole size or of the limit price on its way."""
+    def amend(
+        self,
+        order_id: str,
+        now_ns: int,
+        *,
+        lots: int | None,
+        limit_ticks: int | None,
+        change: TriggerPrices | None = None,
+    ) -> None:
+        """Send a change of the whole size, of the limit price or of the trigger on its way."""
         ...
 
     def refuse(self, order: Order, now_ns: int, reason: str) -> None:

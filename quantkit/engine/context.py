@@ -90,7 +90,7 @@ class StartContext:
             reason="warmup",
         )
 
-    def amend(self, order: Order, *, qty: float | None, price: float | None) -> None:
+    def amend(self, order: Order, **changes: float | None) -> None:
         """Do nothing: every order is over."""
 
     def cancel(self, order: Order) -> None:

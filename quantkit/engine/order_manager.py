@@ -1,7 +1,6 @@
 """The strategy's side of orders: checks and rounds calls, remembers what was sent, takes reports in."""
 
 import math
-from decimal import Decimal
 from fractions import Fraction
 from typing import Final, Literal, TypeAlias
 
@@ -9,8 +8,10 @@ import msgspec
 
 from quantkit.brokers.base import OrderEntry, Report
 from quantkit.engine.desks import Desk, Number, OpenOrder, QuoteSide
+from quantkit.engine.order_numbers import on_price_step, on_size_step, positive, time_in_force_of
+from quantkit.engine.order_terms import NO_TRIGGER, change_of, numbers_of, restate_trigger, terms_of
 from quantkit.errors import OrderError
-from quantkit.instruments import Instrument, Side, plain
+from quantkit.instruments import Instrument, Side
 from quantkit.orders import (
     AMEND_REFUSED,
     AMENDED,
@@ -22,6 +23,7 @@ from quantkit.orders import (
     OrderRequest,
     OrderState,
     TimeInForce,
+    TriggerPrices,
 )
 from quantkit.portfolio import Portfolio
 from quantkit.rows.position import RunPosition
@@ -83,19 +85,21 @@ class OrderManager:
         name, side, now_ns = request.instrument, request.side, self._position.now_ns
         instrument = self._instruments.get(name) or self.instrument(name)
         where, roundings = f"{side} {name}", dict[Number, str]()
-        lots, qty = _on_size_step(instrument, request.qty, where, roundings)
+        lots, qty = on_size_step(instrument, request.qty, where, roundings)
         price, stop_price, ticks, stop = request.price, request.stop_price, None, None
         if price is not None:
-            ticks, price = _on_price_step(instrument, price, side, where, "price", roundings)
+            ticks, price = on_price_step(instrument, price, side, where, "price", roundings)
         if stop_price is not None:
-            stop, stop_price = _on_price_step(
-                instrument, stop_price, side, where, "stop_price", roundings, is_stop=True
-            )
-        tif = request.time_in_force
+            stop, stop_price = on_price_step(instrument, stop_price, side, where, "stop_price", roundings, name="stop")
+        tif, terms = request.time_in_force, None
         if type(tif) is not TimeInForce:
-            tif = _time_in_force(tif, where)
-        if request.post_only and (ticks is None or tif is not TimeInForce.GTC or stop is not None):
-            raise OrderError(f"{where}: post_only needs a plain GTC limit order; give price= and no stop_price")
+            tif = time_in_force_of(tif, where)
+        if request.terms is not None:
+            terms, tif = terms_of(request, request.terms, tif, instrument, where, roundings, now_ns)
+        elif tif is TimeInForce.GTD:
+            raise OrderError(f"{where}: time_in_force GTD needs expire_time=")
+        if request.post_only and (ticks is None or not tif.rests or stop is not None):
+            raise OrderError(f"{where}: post_only needs a plain GTC or GTD limit order; give price= and no trigger")
         refusal = self.refusal
         order = Order(
             id=f"{self._run_id}{len(self.orders) + 1}",
@@ -116,6 +120,7 @@ class OrderManager:
             lots=lots,
             price_ticks=ticks,
             stop_ticks=stop,
+            terms=terms,
         )
         self.orders[order.id] = order
         if not refusal:
@@ -127,28 +132,49 @@ class OrderManager:
                 _put(order, "updated_ns", sent_ns)
         return order
 
-    def amend(self, order: Order, *, qty: float | None = None, price: float | None = None) -> None:
+    def amend(
+        self,
+        order: Order,
+        *,
+        qty: float | None = None,
+        price: float | None = None,
+        stop_price: float | None = None,
+        take_profit_price: float | None = None,
+        trailing_offset: float | None = None,
+        trailing_offset_bps: float | None = None,
+    ) -> None:
         """Send a change of an open order; a finished order stays as it is.
 
         Raises:
-            OrderError: Neither size nor price is given, a number is not usable, or the order has no limit price.
+            OrderError: Nothing is given to change, a number is not usable, or the order has no such number.
         """
         kept = self._find(order)
         instrument = self._instruments.get(order.instrument) or self.instrument(order.instrument)
-        if qty is None and price is None:
-            raise OrderError(f"amend {order.id}: nothing to change; give qty= or price=")
+        where, roundings = f"amend {order.id}", dict[Number, str]()
+        change = None
+        trigger = stop_price, take_profit_price, trailing_offset, trailing_offset_bps
+        if trigger != NO_TRIGGER:
+            change = change_of(order, trigger, instrument, where, roundings)
+        elif qty is None and price is None:
+            raise OrderError(f"amend {order.id}: nothing to change; give qty=, price= or a trigger")
         if price is not None and order.price_ticks is None:
             raise OrderError(f"amend {order.id}: a {order.type} order has no limit price to change")
-        where, roundings = f"amend {order.id}", dict[Number, str]()
         lots = ticks = None
         if qty is not None:
-            lots, _ = _on_size_step(instrument, qty, where, roundings)
+            lots, _ = on_size_step(instrument, qty, where, roundings)
         if price is not None:
-            ticks, _ = _on_price_step(instrument, price, order.side, where, "price", roundings)
+            ticks, _ = on_price_step(instrument, price, order.side, where, "price", roundings)
         if kept is not None:
-            self._change(kept, lots, ticks, roundings)
+            self._change(kept, lots, ticks, roundings, change)
 
-    def _change(self, kept: OpenOrder, lots: int | None, ticks: int | None, roundings: dict[Number, str]) -> None:
+    def _change(
+        self,
+        kept: OpenOrder,
+        lots: int | None,
+        ticks: int | None,
+        roundings: dict[Number, str],
+        change: TriggerPrices | None = None,
+    ) -> None:
         """Send a change of an order; None stays as it is."""
         if lots is not None:
             kept.lots = lots
@@ -158,7 +184,7 @@ class OrderManager:
         if self.is_paused:
             self._broker.refuse_amend(kept.order.id, self._position.now_ns, PAUSED)
         else:
-            self._broker.amend(kept.order.id, self._position.now_ns, lots=lots, limit_ticks=ticks)
+            self._broker.amend(kept.order.id, self._position.now_ns, lots=lots, limit_ticks=ticks, change=change)
 
     def cancel(self, order: Order) -> None:
         """Send a cancel of an open order, once."""
@@ -273,7 +299,7 @@ class OrderManager:
             if price is None:
                 return None
             if type(price) is not float or not 0.0 < price < math.inf:
-                price = _positive(price, f"quote {instrument.id}: {quote.name}")
+                price = positive(price, f"quote {instrument.id}: {quote.name}")
             order = self.send(OrderRequest(instrument.id, quote.side, qty, price, post_only=True))
             quote.kept = desk.open.get(order.id)
             return order
@@ -285,8 +311,8 @@ class OrderManager:
         if is_same and kept.lots == quote.lots and kept.ticks == quote.ticks:
             return kept.order
         where, roundings = f"quote {instrument.id}", dict[Number, str]()
-        lots, _ = _on_size_step(instrument, qty, where, roundings)
-        ticks, _ = _on_price_step(instrument, price, quote.side, where, quote.name, roundings)
+        lots, _ = on_size_step(instrument, qty, where, roundings)
+        ticks, _ = on_price_step(instrument, price, quote.side, where, quote.name, roundings)
         quote.price, quote.qty, quote.instrument, quote.lots, quote.ticks = price, qty, instrument, lots, ticks
         if (kept.lots != lots or kept.ticks != ticks) and not self.refusal:
             self._change(kept, lots, ticks, roundings)
@@ -309,6 +335,8 @@ class OrderManager:
         if ticks is not None and ticks != order.price_ticks:
             _put(order, "price_ticks", ticks)
             _put(order, "price", instrument.price(ticks))
+        if report.trigger is not None:
+            restate_trigger(order, report.trigger, instrument)
         if fill is not None:
             self._reported.apply(fill)
             desk.holder = None
@@ -319,7 +347,9 @@ class OrderManager:
         if state.is_final:
             desk.open.pop(order.id, None)
         elif reason == AMENDED:
-            numbers = ("size", order.lots), ("price", order.price_ticks), ("stop", order.stop_ticks)
+            numbers: tuple[Number, ...] = ("size", order.lots), ("price", order.price_ticks), ("stop", order.stop_ticks)
+            if order.terms is not None:
+                numbers += numbers_of(order.terms)
             _put(order, "note", "; ".join(filter(None, map(desk.open[order.id].roundings.get, numbers))))
         elif reason.startswith(AMEND_REFUSED):
             kept = desk.open[order.id]
@@ -337,82 +367,3 @@ def _average_price(order: Order, instrument: Instrument, fill: Fill) -> float:
     if instrument.is_inverse:
         return float((before + lots) / (before / old + lots / new))
     return float((before * old + lots * new) / (before + lots))
-
-
-# The numbers of a call ------------------------------------------------------------------------------------------------
-
-
-def _on_size_step(
-    instrument: Instrument, asked: float | Decimal, where: str, roundings: dict[Number, str]
-) -> tuple[int, float]:
-    """Return a size in lots and as it stands on its step, and note how it was rounded.
-
-    Raises:
-        OrderError: It is no finite number above zero.
-    """
-    qty = asked if type(asked) is float and 0.0 < asked < math.inf else _positive(asked, f"{where}: qty")
-    lots = instrument.lots_floor(qty)
-    on_step = instrument.qty(lots)
-    roundings["size", lots] = "" if on_step == qty else f"size {plain(qty)} rounded to {plain(on_step)}"
-    return lots, on_step
-
-
-def _on_price_step(
-    instrument: Instrument,
-    asked: float | Decimal,
-    side: Side,
-    where: str,
-    what: str,
-    roundings: dict[Number, str],
-    *,
-    is_stop: bool = False,
-) -> tuple[int, float]:
-    """Return a limit or a stop in ticks and as it stands on its step, and note how it was rounded.
-
-    Args:
-        instrument, side: They decide how it is rounded.
-        asked: The price that was asked for.
-        where, what: The call and its argument, for errors.
-        roundings: Gets the note.
-        is_stop: Whether it is a stop, which is rounded away from the market.
-
-    Raises:
-        OrderError: It is no finite number above zero, or nothing is left of it on the step.
-    """
-    price = asked if type(asked) is float and 0.0 < asked < math.inf else _positive(asked, f"{where}: {what}")
-    ticks = instrument.stop_ticks(price, side) if is_stop else instrument.limit_ticks(price, side)
-    if ticks <= 0:
-        raise OrderError(
-            f"{where}: {what} {plain(price)} rounds to zero on the step {plain(instrument.price_step)}; "
-            "give a larger one"
-        )
-    on_step, name = instrument.price(ticks), "stop" if is_stop else "price"
-    roundings[name, ticks] = "" if on_step == price else f"{name} {plain(price)} rounded to {plain(on_step)}"
-    return ticks, on_step
-
-
-def _positive(number: float | Decimal, what: str) -> float:
-    """Return a finite number above zero as a float.
-
-    Raises:
-        OrderError: It is not one.
-    """
-    try:
-        value = float(number)
-    except (TypeError, ValueError):
-        raise OrderError(f"{what} is {number!r}, which is no number") from None
-    if not (math.isfinite(value) and value > 0):
-        raise OrderError(f"{what} is {value}; give a finite number above zero")
-    return value
-
-
-def _time_in_force(name: str, where: str) -> TimeInForce:
-    """Return how long an order lives, from its name.
-
-    Raises:
-        OrderError: It is not known.
-    """
-    try:
-        return TimeInForce(name)
-    except ValueError:
-        raise OrderError(f"{where}: time_in_force {name!r} is not known; use GTC, IOC or FOK") from None

@@ -108,10 +108,27 @@ class TracedContext:
         self._add(_words_of(request))
         return self._context.order(request)
 
-    def amend(self, order: Order, *, qty: float | None, price: float | None) -> None:
+    def amend(
+        self,
+        order: Order,
+        *,
+        qty: float | None = None,
+        price: float | None = None,
+        stop_price: float | None = None,
+        take_profit_price: float | None = None,
+        trailing_offset: float | None = None,
+        trailing_offset_bps: float | None = None,
+    ) -> None:
         """Change an order."""
-        self._add(f"amend {order.id} qty={qty!r} price={price!r}")
-        self._context.amend(order, qty=qty, price=price)
+        trigger = {
+            "stop_price": stop_price,
+            "take_profit_price": take_profit_price,
+            "trailing_offset": trailing_offset,
+            "trailing_offset_bps": trailing_offset_bps,
+        }
+        given = "".join(f" {name}={value!r}" for name, value in trigger.items() if value is not None)
+        self._add(f"amend {order.id} qty={qty!r} price={price!r}{given}")
+        self._context.amend(order, qty=qty, price=price, **trigger)
 
     def cancel(self, order: Order) -> None:
         """Cancel an order."""

@@ -22,7 +22,7 @@ import numpy as np
 from quantkit.engine.outcome import DailyMark, EquityCurve, Excursion, FundingPayment, OrderEvent, Outcome
 from quantkit.errors import ConfigError, DataError
 from quantkit.instruments import Instrument
-from quantkit.orders import Fill, Order
+from quantkit.orders import Fill, Order, OrderTerms
 from quantkit.portable import check_new, unportable
 from quantkit.quality.quoted import UNKNOWN_QUALITY, DataQuality
 from quantkit.report import price_tables
@@ -88,18 +88,20 @@ _FIRST: Final = Layout(
     ),
 )
 _SECOND: Final = msgspec.structs.replace(_FIRST, curve=(*_FIRST.curve, "is_grid"), ledger=(*_FIRST.ledger, "offset_ns"))
+_THIRD: Final = msgspec.structs.replace(
+    _SECOND,
+    records={
+        **_SECOND.records,
+        "daily_marks": named("instrument at_ns price"),
+        "funding_payments": named("instrument funding_ns rate price amount currency"),
+    },
+)
 #: The layouts of all versions; one that was released never changes. A new field of a record goes into the next one.
 FORMATS: Final[dict[int, Layout]] = {
     1: _FIRST,
     2: _SECOND,
-    3: msgspec.structs.replace(
-        _SECOND,
-        records={
-            **_SECOND.records,
-            "daily_marks": named("instrument at_ns price"),
-            "funding_payments": named("instrument funding_ns rate price amount currency"),
-        },
-    ),
+    3: _THIRD,
+    4: msgspec.structs.replace(_THIRD, records={**_THIRD.records, "orders": (*_THIRD.records["orders"], "terms")}),
 }
 FORMAT: Final = "quantkit-result"
 FORMAT_VERSION: Final = max(FORMATS)
@@ -419,7 +421,8 @@ def _read_tables(
 def _records_frame(items: Sequence[Any], kind: type[msgspec.Struct], names: Sequence[str]) -> "pd.DataFrame":
     """Return records field by field without loss: decimals as text, missing integers as such, stamps as integers.
 
-    A decimal `x` gets a float twin for other tools: `x_exact` is the text, `x` the number.
+    A decimal `x` gets a float twin for other tools: `x_exact` is the text, `x` the number. A record within a record is
+    JSON text, empty where there is none.
     """
     import pandas as pd
 
@@ -433,6 +436,9 @@ def _records_frame(items: Sequence[Any], kind: type[msgspec.Struct], names: Sequ
         elif types[name] in _DTYPES:
             dtype: Any = _DTYPES[types[name]]
             columns[name] = pd.Series(values, dtype=dtype)
+        elif types[name] in _NESTED:
+            texts = ["" if value is None else msgspec.json.encode(value).decode() for value in values]
+            columns[name] = pd.array(texts, dtype="str")
         else:
             columns[name] = pd.array([str(value) for value in values], dtype="str")
     return pd.DataFrame(columns)
@@ -445,6 +451,8 @@ _DTYPES: Final[dict[Any, str]] = {
     int | None: "Int64",
     float | None: "Float64",
 }
+#: Records within a field, which other tables do not have.
+_NESTED: Final[dict[Any, type[msgspec.Struct]]] = {OrderTerms | None: OrderTerms}
 
 
 def _records(frame: "pd.DataFrame", kind: type[msgspec.Struct], names: Sequence[str]) -> list[Any]:
@@ -455,7 +463,12 @@ def _records(frame: "pd.DataFrame", kind: type[msgspec.Struct], names: Sequence[
     columns: dict[str, list[Any]] = {}
     for name in _kept(names, frame, kind):
         column = frame[f"{name}_exact" if types[name] is Decimal else name]
-        columns[name] = [None if value is pd.NA else value for value in column.tolist()]
+        values = column.tolist()
+        if types[name] in _NESTED:
+            nested = msgspec.json.Decoder(_NESTED[types[name]])
+            columns[name] = [nested.decode(value) if value else None for value in values]
+        else:
+            columns[name] = [None if value is pd.NA else value for value in values]
     rows = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
     return msgspec.convert(rows, list[kind])  # type: ignore[valid-type]
 

@@ -5,7 +5,7 @@ pandas is imported inside the builders, since `import quantkit` and the command 
 
 from collections.abc import Sequence
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
@@ -16,6 +16,10 @@ from quantkit.report.round_trips import OpenTrip, RoundTrip
 
 if TYPE_CHECKING:
     import pandas as pd
+
+
+#: What pandas reads as the missing stamp.
+_NEVER: Final = np.iinfo(np.int64).min
 
 
 def utc_index(stamps_ns: Sequence[int] | IntArray, name: str | None = "time") -> "pd.DatetimeIndex":
@@ -77,6 +81,14 @@ def orders_frame(orders: Sequence[Order]) -> "pd.DataFrame":
             "reason": "str",
             "note": "str",
             "updated_ns": "time",
+            "take_profit_price": "float64",
+            "trigger_type": "str",
+            "trailing_offset": "float64",
+            "trailing_offset_bps": "float64",
+            "activation_price": "float64",
+            "expire_ns": "time",
+            "oco_group": "str",
+            "parent_id": "str",
         },
     )
 
@@ -184,7 +196,8 @@ def _columns(items: Sequence[Any], dtypes: dict[str, str]) -> dict[str, Any]:
     for name, dtype in dtypes.items():
         values = list(map(attrgetter(name), items))
         if dtype == "time":
-            columns[name.removesuffix("_ns") + "_time"] = utc_index(values, None)
+            stamps = [_NEVER if value is None else value for value in values]
+            columns[name.removesuffix("_ns") + "_time"] = utc_index(stamps, None)
         elif dtype == "str":
             # Members of an enumeration would keep their class inside the column.
             columns[name] = pd.array(list(map(str, values)), dtype="str")

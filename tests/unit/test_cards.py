@@ -6,6 +6,7 @@ import pytest
 
 import quantkit as qk
 from quantkit.cards import card, ladder
+from quantkit.orders import OrderTerms
 
 DATA = Path(__file__).parents[2] / "data"
 BTC = "binance:BTC-USDT-SWAP"
@@ -75,6 +76,34 @@ def test_an_order_shows_what_it_has(keeper: Keeper) -> None:
     assert "limit" not in taken
     assert ">0.01 of 0.01<" in taken
     assert "average price" in taken
+
+
+@pytest.mark.parametrize(
+    ("terms", "title", "shown"),
+    [
+        (
+            OrderTerms(
+                take_profit_price=70_000.5, take_profit_ticks=1, trigger_type=qk.TriggerType.MARK, oco_group="exit"
+            ),
+            "take-profit order",
+            ["take profit", "70000.5", "set off by the mark price", "group", "exit"],
+        ),
+        (
+            OrderTerms(trailing_offset=12.5, trailing_ticks=1, activation_price=61_000.0, parent_id="bt7"),
+            "trailing-stop order",
+            ["trails by", "12.5", "active from", "61000", "protects", "bt7"],
+        ),
+        (
+            OrderTerms(trailing_offset_bps=25.0, expire_ns=1_767_225_600_000_000_000),
+            "trailing-stop order",
+            ["trails by bps", "25", "until 2026-01-01"],
+        ),
+    ],
+)
+def test_an_order_shows_its_terms(terms: OrderTerms, title: str, shown: list[str]) -> None:
+    """What few orders have stands there by name."""
+    page = qk.Order(id="bt1", instrument=BTC, side=qk.Side.SELL, qty=1.0, lots=1, terms=terms)._repr_html_()
+    assert [text for text in [title, *shown] if text not in page] == []
 
 
 def test_a_catalog_shows_its_streams() -> None:

@@ -20,7 +20,7 @@ from quantkit.brokers.base import REFUSED_AFTER_NS, Agenda, BrokerFactory, Broke
 from quantkit.clock import NEVER_NS
 from quantkit.events import Candle
 from quantkit.instruments import Instrument
-from quantkit.orders import Fill, Order
+from quantkit.orders import Fill, Order, TriggerPrices
 from quantkit.rows.cursors import StreamCursor
 
 #: Reason of an order of which nobody knew what had become of it when the run ended.
@@ -101,16 +101,24 @@ class AsyncBroker:
             self._leave(now_ns, "cancel", self._orders[order_id], None, None)
             self._gateway.cancel(order_id, self._requests)
 
-    def amend(self, order_id: str, now_ns: int, *, lots: int | None, limit_ticks: int | None) -> None:
+    def amend(
+        self,
+        order_id: str,
+        now_ns: int,
+        *,
+        lots: int | None,
+        limit_ticks: int | None,
+        change: TriggerPrices | None = None,
+    ) -> None:
         record = self._records[order_id]
         if not self._is_out(record):
             return
-        self._leave(now_ns, "amend", self._orders[order_id], lots, limit_ticks)
+        self._leave(now_ns, "amend", self._orders[order_id], lots, limit_ticks, change)
         if lots is not None and lots <= record.filled_lots:
             # Nothing is left of it to change.
             self._gateway.cancel(order_id, self._requests)
         else:
-            self._gateway.amend(order_id, self._requests, lots=lots, limit_ticks=limit_ticks)
+            self._gateway.amend(order_id, self._requests, lots=lots, limit_ticks=limit_ticks, change=change)
 
     def refuse(self, order: Order, now_ns: int, reason: str) -> None:
         self._orders[order.id] = order
@@ -146,7 +154,15 @@ class AsyncBroker:
         """Return whether an order is at the exchange, or on its way."""
         return record.request != _NOT_SENT and not record.state.is_final
 
-    def _leave(self, now_ns: int, kind: str, order: Order, lots: int | None, limit_ticks: int | None) -> int:
+    def _leave(
+        self,
+        now_ns: int,
+        kind: str,
+        order: Order,
+        lots: int | None,
+        limit_ticks: int | None,
+        change: TriggerPrices | None = None,
+    ) -> int:
         """Number a message, log it, and return when it leaves."""
         self._requests += 1
         sent_ns = self._setup.send_clock.leave(now_ns, order.instrument)
@@ -165,6 +181,8 @@ class AsyncBroker:
                     order.post_only,
                     order.reduce_only,
                     order.tag,
+                    order.terms if kind == "submit" else None,
+                    change,
                 )
             )
         return sent_ns

@@ -5,7 +5,7 @@ from typing import Protocol
 
 from quantkit.brokers.asynchronous.inputs import InputSink
 from quantkit.instruments import Instrument
-from quantkit.orders import Order
+from quantkit.orders import Order, TriggerPrices
 
 
 class Gateway(Protocol):
@@ -48,8 +48,16 @@ class Gateway(Protocol):
         """Send a cancel."""
         ...
 
-    def amend(self, order_id: str, request: int, *, lots: int | None, limit_ticks: int | None) -> None:
-        """Send a change of the whole size, what has filled included, or of the limit price."""
+    def amend(
+        self,
+        order_id: str,
+        request: int,
+        *,
+        lots: int | None,
+        limit_ticks: int | None,
+        change: TriggerPrices | None = None,
+    ) -> None:
+        """Send a change of the whole size, what has filled included, of the limit price or of the trigger."""
         ...
 
     def fetch_executions(self, order_id: str) -> None:
@@ -84,7 +92,15 @@ class SilentGateway:
 
     def cancel(self, order_id: str, request: int) -> None: ...
 
-    def amend(self, order_id: str, request: int, *, lots: int | None, limit_ticks: int | None) -> None: ...
+    def amend(
+        self,
+        order_id: str,
+        request: int,
+        *,
+        lots: int | None,
+        limit_ticks: int | None,
+        change: TriggerPrices | None = None,
+    ) -> None: ...
 
     def fetch_executions(self, order_id: str) -> None: ...
 

@@ -17,7 +17,7 @@ from quantkit.brokers.simulated.traded import CandleMarket
 from quantkit.brokers.simulated.volume import VolumeShares
 from quantkit.events import Candle
 from quantkit.instruments import Instrument
-from quantkit.orders import AMEND_REFUSED, Fill, Order
+from quantkit.orders import AMEND_REFUSED, Fill, Order, TriggerPrices
 from quantkit.rows.cursors import NOWHERE, StreamCursor
 from quantkit.rows.marks import MarkSource
 from quantkit.rows.position import RunPosition
@@ -102,8 +102,16 @@ class SimulatedBroker:
     def cancel(self, order_id: str, now_ns: int) -> None:
         self._sender.send(now_ns, "cancel", self.orders[order_id])
 
-    def amend(self, order_id: str, now_ns: int, *, lots: int | None, limit_ticks: int | None) -> None:
-        self._sender.send(now_ns, "amend", self.orders[order_id], lots, limit_ticks)
+    def amend(
+        self,
+        order_id: str,
+        now_ns: int,
+        *,
+        lots: int | None,
+        limit_ticks: int | None,
+        change: TriggerPrices | None = None,
+    ) -> None:
+        self._sender.send(now_ns, "amend", self.orders[order_id], lots, limit_ticks, change)
 
     def refuse(self, order: Order, now_ns: int, reason: str) -> None:
         refused = self.orders[order.id] = ExchangeOrder(order)

@@ -27,7 +27,7 @@ class ExchangeOrder:
     """An order as the exchange holds it. Each group of attributes has one writer; the first never changes.
 
     Attributes:
-        id, instrument, side, is_buy, tif, post_only, reduce_only, stop_ticks, tag, sent_ns: As it was sent.
+        id, instrument, side, is_buy, tif, post_only, reduce_only, stop_ticks, tag, terms, sent_ns: As it was sent.
 
         Written by `Arrivals`:
         arrived_ns: When it arrived, or changed so that it lost its place.
@@ -78,6 +78,7 @@ class ExchangeOrder:
         "state",
         "stop_ticks",
         "tag",
+        "terms",
         "tif",
     )
 
@@ -94,6 +95,7 @@ class ExchangeOrder:
         self.post_only = order.post_only
         self.reduce_only = order.reduce_only
         self.tag = order.tag
+        self.terms = order.terms
         self.state = OrderState.PENDING
         self.sent_ns = order.sent_ns
         self.arrived_ns = 0

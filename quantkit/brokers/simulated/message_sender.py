@@ -8,6 +8,7 @@ from quantkit.brokers.simulated.exchange_order import ExchangeOrder
 from quantkit.brokers.simulated.listing import Listing
 from quantkit.brokers.simulated.order_message import OrderMessage
 from quantkit.clock import NEVER_NS
+from quantkit.orders import TriggerPrices
 from quantkit.rows.position import RunPosition
 
 
@@ -48,7 +49,13 @@ class MessageSender:
         self._decisions: list[Decision] = []
 
     def send(
-        self, now_ns: int, kind: str, order: ExchangeOrder, lots: int | None = None, limit_ticks: int | None = None
+        self,
+        now_ns: int,
+        kind: str,
+        order: ExchangeOrder,
+        lots: int | None = None,
+        limit_ticks: int | None = None,
+        change: TriggerPrices | None = None,
     ) -> int:
         """Send a message with this content and return when it leaves."""
         name, clock, agenda = order.instrument, self._send_clock, self._agenda
@@ -75,11 +82,11 @@ class MessageSender:
         else:
             self.busy.append(listing)
             agenda.wake_ns = min(due_ns, agenda.wake_ns)
-        queue.append(OrderMessage(arrives_ns, due_ns, self._sent, kind, order, lots, limit_ticks))
+        queue.append(OrderMessage(arrives_ns, due_ns, self._sent, kind, order, lots, limit_ticks, change))
         self._sent += 1
         self._dirty.add(name)
         if self._keeps_decisions:
-            self._decisions.append(_decision(sent_ns, kind, order, lots, limit_ticks))
+            self._decisions.append(_decision(sent_ns, kind, order, lots, limit_ticks, change))
         return sent_ns
 
     def take(self, listing: Listing) -> OrderMessage:
@@ -119,7 +126,14 @@ def _arrival(listing: Listing) -> tuple[int, int]:
     return message.arrives_ns, message.number
 
 
-def _decision(sent_ns: int, kind: str, order: ExchangeOrder, lots: int | None, limit_ticks: int | None) -> Decision:
+def _decision(
+    sent_ns: int,
+    kind: str,
+    order: ExchangeOrder,
+    lots: int | None,
+    limit_ticks: int | None,
+    change: TriggerPrices | None,
+) -> Decision:
     is_new = kind == "submit"
     return Decision(
         sent_ns,
@@ -134,4 +148,6 @@ def _decision(sent_ns: int, kind: str, order: ExchangeOrder, lots: int | None, l
         order.post_only,
         order.reduce_only,
         order.tag,
+        order.terms if is_new else None,
+        change,
     )

@@ -3,6 +3,7 @@
 import msgspec
 
 from quantkit.brokers.simulated.exchange_order import ExchangeOrder
+from quantkit.orders import TriggerPrices
 
 
 class OrderMessage(msgspec.Struct, frozen=True, gc=False):
@@ -15,3 +16,4 @@ class OrderMessage(msgspec.Struct, frozen=True, gc=False):
     order: ExchangeOrder
     lots: int | None = None
     limit_ticks: int | None = None
+    change: TriggerPrices | None = None

@@ -30,7 +30,7 @@ from quantkit.events import BookUpdate, MarketEvent, Trade
 from quantkit.feeds.replay import MemoryFeed
 from quantkit.instruments import Instrument, Side
 from quantkit.options import RunOptions
-from quantkit.orders import Fill, Order, OrderState
+from quantkit.orders import Fill, Order, OrderState, TriggerPrices
 from quantkit.simulated import simulated_run
 from quantkit.strategy import Strategy
 
@@ -62,7 +62,15 @@ class Wire:
     def cancel(self, order_id: str, request: int) -> None:
         self.sent.append(("cancel", order_id, request))
 
-    def amend(self, order_id: str, request: int, *, lots: int | None, limit_ticks: int | None) -> None:
+    def amend(
+        self,
+        order_id: str,
+        request: int,
+        *,
+        lots: int | None,
+        limit_ticks: int | None,
+        change: TriggerPrices | None = None,
+    ) -> None:
         self.sent.append(("amend", order_id, request, lots, limit_ticks))
 
     def fetch_executions(self, order_id: str) -> None:

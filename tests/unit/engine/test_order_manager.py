@@ -13,7 +13,7 @@ from quantkit.brokers.base import Report
 from quantkit.engine.order_manager import OrderManager, Refusal
 from quantkit.errors import OrderError
 from quantkit.instruments import Instrument, Side
-from quantkit.orders import Fill, Order, OrderRequest, OrderState, OrderType, TimeInForce
+from quantkit.orders import Fill, Order, OrderRequest, OrderState, OrderType, TimeInForce, TriggerPrices
 from quantkit.portfolio import Portfolio
 from quantkit.rows.position import RunPosition
 
@@ -40,9 +40,17 @@ class Post:
         """Note a cancel."""
         self.sent.append(("cancel", order_id, now_ns))
 
-    def amend(self, order_id: str, now_ns: int, *, lots: int | None, limit_ticks: int | None) -> None:
+    def amend(
+        self,
+        order_id: str,
+        now_ns: int,
+        *,
+        lots: int | None,
+        limit_ticks: int | None,
+        change: TriggerPrices | None = None,
+    ) -> None:
         """Note an amend."""
-        self.sent.append(("amend", order_id, now_ns, lots, limit_ticks))
+        self.sent.append(("amend", order_id, now_ns, lots, limit_ticks, *([] if change is None else [change])))
 
     def refuse(self, order: Order, now_ns: int, reason: str) -> None:
         """Note a refused order."""
@@ -181,16 +189,23 @@ def test_a_size_below_one_step_is_the_markets_to_refuse(office: Office) -> None:
         ({"qty": 1, "price": 0.0}, "buy BTC-USDT: price is 0.0; give a finite number above zero"),
         ({"qty": 1, "price": 0.4}, "buy BTC-USDT: price 0.4 rounds to zero on the step 0.5; give a larger one"),
         ({"qty": 1, "stop_price": -2}, "buy BTC-USDT: stop_price is -2.0; give a finite number above zero"),
-        ({"qty": 1, "time_in_force": "GTD"}, "buy BTC-USDT: time_in_force 'GTD' is not known; use GTC, IOC or FOK"),
+        (
+            {"qty": 1, "time_in_force": "GTX"},
+            "buy BTC-USDT: time_in_force 'GTX' is not known; use GTC, IOC, FOK or GTD",
+        ),
+        ({"qty": 1, "time_in_force": "GTD"}, "buy BTC-USDT: time_in_force GTD needs expire_time="),
         (
             {"qty": 1, "post_only": True},
-            "buy BTC-USDT: post_only needs a plain GTC limit order; give price= and no stop",
+            "buy BTC-USDT: post_only needs a plain GTC or GTD limit order; give price= and no trigger",
         ),
         (
             {"qty": 1, "price": 9, "post_only": True, "time_in_force": "IOC"},
             "buy BTC-USDT: post_only needs a plain GTC",
         ),
-        ({"qty": 1, "price": 9, "stop_price": 8, "post_only": True}, "buy BTC-USDT: post_only needs a plain GTC limit"),
+        (
+            {"qty": 1, "price": 9, "stop_price": 8, "post_only": True},
+            "buy BTC-USDT: post_only needs a plain GTC or GTD limit",
+        ),
         (
             {"instrument": "ETH", "qty": 1},
             "'ETH' is no instrument of this run; subscribe to it (there are BTC-USDT, ",
@@ -331,7 +346,7 @@ def test_the_note_of_a_refused_amend_is_not_taken_over(office: Office) -> None:
 @pytest.mark.parametrize(
     ("given", "amended", "message"),
     [
-        ({"price": 9}, {}, "amend bt1: nothing to change; give qty= or price="),
+        ({"price": 9}, {}, "amend bt1: nothing to change; give qty=, price= or a trigger"),
         ({"price": 9}, {"qty": 0}, "amend bt1: qty is 0.0; give a finite number above zero"),
         ({"price": 9}, {"price": math.inf}, "amend bt1: price is inf; give a finite number above zero"),
         ({}, {"price": 9}, "amend bt1: a market order has no limit price to change"),

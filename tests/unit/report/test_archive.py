@@ -17,12 +17,13 @@ import pandas as pd
 import pytest
 from campaign import scaled
 from damage import flipped
+from handmade_run import make_outcome
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from quantkit.engine.outcome import EquityCurve, OrderEvent
 from quantkit.errors import ConfigError, DataError
-from quantkit.orders import OrderState, TimeInForce
+from quantkit.orders import OrderState, OrderTerms, StopLoss, TimeInForce, TriggerType
 from quantkit.report import archive, digest
 from quantkit.report.digest import ENCODINGS, canonical, canonical_lines, result_hash
 from quantkit.report.result import Result
@@ -53,6 +54,32 @@ def test_load_gives_equal_tables(result: Result, tmp_path: Path) -> None:
     assert loaded.manifest == result.manifest
     assert loaded.instruments == result.instruments
     assert (loaded.saved_to, result.saved_to) == (tmp_path / "run", tmp_path / "run")
+
+
+def test_what_few_orders_have_comes_back(result_of: Callable[..., Result], tmp_path: Path) -> None:
+    """The terms of orders, and a plain order without any beside them; the tables show each as a column."""
+    terms = OrderTerms(
+        take_profit_price=0.1 + 0.2,
+        trigger_type=TriggerType.MARK,
+        expire_ns=1_767_225_600_000_000_001,
+        oco_group="exit",
+        take_profit_ticks=3,
+        stop_loss=StopLoss(trailing_offset_bps=5.0),
+    )
+
+    first, *rest = make_outcome().orders
+    kept = result_of(orders=[msgspec.structs.replace(first, terms=terms), *rest])
+    kept.save(tmp_path / "run")
+    loaded = Result.load(tmp_path / "run")
+    assert [order.terms for order in loaded.outcome.orders[:2]] == [terms, None]
+    pd.testing.assert_frame_equal(loaded.orders, kept.orders, check_freq=False)
+    table = loaded.orders
+    assert table["take_profit_price"].tolist()[:1] == [0.1 + 0.2]
+    assert table["take_profit_price"].isna().tolist()[1:] == [True] * (len(table) - 1)
+    assert table["trigger_type"].tolist()[:2] == ["mark", "last"]
+    assert table["expire_time"].tolist()[0] == pd.Timestamp(1_767_225_600_000_000_001, tz="UTC")
+    assert table["expire_time"].isna().tolist()[1:] == [True] * (len(table) - 1)
+    assert table["oco_group"].tolist()[:2] == ["exit", ""]
 
 
 def test_a_blank_result_comes_back(blank_result: Result, tmp_path: Path) -> None:
@@ -145,7 +172,7 @@ def test_load_says_what_is_wrong(result: Result, tmp_path: Path) -> None:
 
     for version in (99, 0, True, None):
         rewrite(format_version=version)
-        with pytest.raises(DataError, match=f"format version {version}; this quantkit reads up to 3, update it"):
+        with pytest.raises(DataError, match=f"format version {version}; this quantkit reads up to 4, update it"):
             Result.load(run)
     rewrite(format_version=2)
     rewrite(format="zip")
