@@ -75,6 +75,7 @@ def backtest(
     touch: bool = False,
     excess_slippage_bps: float = 1.0,
     slippage_bps: float = 0.0,
+    slippage: str | None = None,
     max_share: float | None = None,
     queue_model: str = "risk_averse",
     own_side_prints: bool = True,
@@ -112,6 +113,8 @@ def backtest(
         excess_slippage_bps: On tickers, how much worse the size beyond the displayed one fills.
         slippage_bps: On trades and candles, how much worse than the traded price an order that takes fills, within its
             limit; it stands for half a spread as well.
+        slippage: The same by a model: `half_spread`, `bps:N` or `sqrt:C`, the square root of the size's part of the
+            volume times volatility times `C`.
         max_share: On trades and candles, what of a row's volume fills orders at most, such as 0.1; None: all that they
             ask for, with a warning above a tenth.
         queue_model: On books and tickers, how many stand in front of a resting order: `risk_averse`, `front`,
@@ -219,6 +222,7 @@ def paper(
     touch: bool = False,
     excess_slippage_bps: float = 1.0,
     slippage_bps: float = 0.0,
+    slippage: str | None = None,
     max_share: float | None = None,
     queue_model: str = "risk_averse",
     own_side_prints: bool = True,
@@ -236,7 +240,7 @@ def paper(
 
     Args:
         strategy, params, cash, report_currency, fees, max_leverage, seed, stale_after, equity_every, touch,
-        excess_slippage_bps, slippage_bps, max_share, queue_model, own_side_prints: As for `backtest`.
+        excess_slippage_bps, slippage_bps, slippage, max_share, queue_model, own_side_prints: As for `backtest`.
         okx: Hosts, limits and patience of OKX; default OKX's own.
         exchange: Another source of live data, registered with `quantkit.feeds.exchanges`; default OKX.
         record: In this folder the run gets one of its own, named after strategy and time; None: nowhere.

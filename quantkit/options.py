@@ -13,6 +13,7 @@ from quantkit.fees import Fees
 from quantkit.instruments import decimal_of
 from quantkit.latency import LONGEST_MS, Latency
 from quantkit.queue_models import DEFAULT_QUEUE_MODEL, queue_model
+from quantkit.slippage import slippage_model
 
 #: A second: rows that wait longer for each other are a slip in the unit.
 _BATCH_MS_MAX: Final = 1_000
@@ -117,6 +118,12 @@ def _share(value: Any, keyword: str) -> float | None:
     return share
 
 
+def _slippage(value: Any, keyword: str) -> str | None:
+    if value is not None:
+        slippage_model(value)  # refuses a name that there is not
+    return value  # type: ignore[no-any-return]
+
+
 def _queue_model(value: Any, keyword: str) -> str:
     queue_model(value)  # refuses a name that there is not
     return str(value)
@@ -172,6 +179,7 @@ class RunOptions(msgspec.Struct, frozen=True, kw_only=True):
         touch: Trade matching: whether an opposite-aggressor trade at the limit fills.
         excess_slippage_bps: Ticker matching: how much worse the size beyond the displayed one fills.
         slippage_bps: Trade and candle matching: how much worse than the traded price fills what takes; half a spread.
+        slippage: A model of it by name in place of `slippage_bps`; `half_spread`, `bps:N` or `sqrt:C`.
         max_share: Trade and candle matching: what of a row's volume fills orders at most; None: all that they ask for.
         queue_model: Book and ticker matching: how many stand in front of a resting order; `risk_averse`, `front`,
             `proportional`, `power:N`, `power2:N`, `power3:N`, `log` or `log2`.
@@ -265,6 +273,10 @@ class RunOptions(msgspec.Struct, frozen=True, kw_only=True):
         float,
         Option(read=_slippage_bps, flags=("--slippage-bps",)),
     ] = 0.0
+    slippage: Annotated[
+        str | None,
+        Option(read=_slippage, flags=("--slippage",)),
+    ] = None
     max_share: Annotated[
         float | None,
         Option(read=_share, flags=("--max-share",)),

@@ -113,6 +113,11 @@ _ACCOUNT: Final[tuple[_Decorator, ...]] = (
         help="On trades and candles, fill taking orders this much worse; covers half a spread too.",
     ),
     click.option(
+        "--slippage",
+        metavar="NAME",
+        help="The same by a model: half_spread, bps:N or sqrt:C, the root of an order's part of the volume.",
+    ),
+    click.option(
         "--max-share",
         type=float,
         metavar="SHARE",

@@ -88,6 +88,8 @@ def make_plan(feed: Feed, subscriptions: Mapping[Stream, int], options: RunOptio
         if Stream("funding", i) in streams and mark in coverage and coverage[mark].start_ns <= end_ns:
             streams[mark] = None
     _check_fees(instruments, options)
+    if options.slippage is not None and options.slippage_bps:
+        raise ConfigError("slippage and slippage_bps both say how much worse orders fill; give one of them")
     first = instruments[ids[0]]
     return Plan(
         instruments=instruments,
@@ -437,6 +439,8 @@ def describe(plan: Plan, options: RunOptions, feed: Feed, currencies: Collection
         said.append(
             f"on trades and candles, what takes fills {_plain(options.slippage_bps)} bps worse than the traded price"
         )
+    if options.slippage is not None and any(stream.kind in ("trade", "candle") for stream in plan.matching.values()):
+        said.append(f"on trades and candles, what takes fills worse than the traded price by {options.slippage}")
     if options.max_share is not None and any(stream.kind in ("trade", "candle") for stream in plan.matching.values()):
         said.append(f"on trades and candles, orders fill at most {_plain(options.max_share)} of a row's volume")
     has_display = any(stream.kind in ("book", "ticker") for stream in plan.matching.values())

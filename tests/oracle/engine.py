@@ -62,7 +62,7 @@ class OracleConfig:
     stale_after_ns: int = 10_000_000_000
     touch: bool = False
     excess_slippage_bps: float = 1.0
-    slippage_bps: float = 0.0
+    slippage: str = ""
     queue_model: str = "risk_averse"
     own_side_prints: bool = True
     max_share: float | None = None
@@ -226,7 +226,7 @@ class Oracle:
             venue: PriceVenue = CandleVenue(instrument, self.exchange)
             if kind == "trade":
                 venue = TradeVenue(instrument, self.exchange, touch=config.touch)
-            venue.slippage_bps = config.slippage_bps
+            venue.slippage = config.slippage
             venue.max_share = config.max_share
             return venue
         if kind == "book":
@@ -323,6 +323,8 @@ class Oracle:
             venue = self.exchange.venues[candle.instrument]
             if isinstance(venue, CandleVenue):
                 venue.last = candle.close
+                if self._is_matched(candle):
+                    venue.close(candle)
         self.now_ns = self.config.start_ns
         self.client.refusal = ""
         self.timers = [timer for timer in self.timers if timer.due_ns >= self.config.start_ns]

@@ -329,7 +329,7 @@ class Exchange:
                     if venue.opening is None:
                         held.lock_ticks = None
                         return ""
-                    ticks = venue.taken_at(held, venue.opening)
+                    ticks = venue.taken_at(held, venue.opening, held.left, self.now_ns())
                 if ticks is None:
                     base = held.stop if held.stop is not None else reference
                     ticks = None if base is None else math.ceil(Fraction(base) * Fraction(105, 100))

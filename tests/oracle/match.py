@@ -54,6 +54,7 @@ def engine_config(scenario: Scenario, *, search: bool) -> RunOptions:
         touch=scenario.touch,
         excess_slippage_bps=scenario.excess_slippage_bps,
         slippage_bps=scenario.slippage_bps,
+        slippage=scenario.slippage or None,
         queue_model=scenario.queue_model,
         own_side_prints=scenario.own_side_prints,
         max_share=scenario.max_share,

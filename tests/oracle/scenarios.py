@@ -48,6 +48,15 @@ MODELS = (
     "power2:1.5",
     "power:0.5",
 )
+SLIPPAGES: tuple[dict[str, Any], ...] = (
+    {},
+    {},
+    {"slippage_bps": 3.0},
+    {"slippage_bps": 170.0},
+    {"slippage": "half_spread"},
+    {"slippage": "sqrt:1"},
+    {"slippage": "sqrt:20"},
+)
 LATENCIES = (None, None, Latency.uniform(0, 40), Latency.lognormal(5, 100))
 LATENCIES_MS = (0, 1, 5, 20, 100)
 SLOW_HOOKS_MS = (0, 0, 3, 40, 700, -5)
@@ -107,6 +116,7 @@ class Scenario:
     touch: bool = False
     excess_slippage_bps: float = 1.0
     slippage_bps: float = 0.0
+    slippage: str = ""
     queue_model: str = "risk_averse"
     own_side_prints: bool = True
     max_share: float | None = None
@@ -151,7 +161,7 @@ class Scenario:
             stale_after_ns=self.stale_after_ns,
             touch=self.touch,
             excess_slippage_bps=self.excess_slippage_bps,
-            slippage_bps=self.slippage_bps,
+            slippage=self.slippage or (f"bps:{self.slippage_bps}" if self.slippage_bps else ""),
             queue_model=self.queue_model,
             own_side_prints=self.own_side_prints,
             max_share=self.max_share,
@@ -396,7 +406,7 @@ def scenarios(draw: generators.DrawFn, kinds: Sequence[str] = ("book", "ticker",
         stale_after_ns=draw(generators.sampled_from((10_000, 10_000, 60))) * NS_PER_MS,
         touch=draw(generators.booleans()),
         excess_slippage_bps=draw(generators.sampled_from((0.0, 1.0, 250.0))),
-        slippage_bps=draw(generators.sampled_from((0.0, 0.0, 3.0, 170.0))),
+        **draw(generators.sampled_from(SLIPPAGES)),
         queue_model=draw(generators.sampled_from(MODELS)),
         own_side_prints=draw(generators.booleans()),
         max_share=draw(generators.sampled_from((None, None, 0.5, 0.3))),

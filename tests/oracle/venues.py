@@ -10,7 +10,8 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from oracle.book import NaiveBook, named_levels
-from oracle.ledger import price_at
+from oracle.impact import Seen, slipped
+from oracle.ledger import price_at, size_of
 from oracle.queues import Queue
 
 from quantkit.events import BookUpdate, Candle, Ticker, Trade
@@ -96,9 +97,13 @@ class Venue:
 class PriceVenue(Venue):
     """Trades or candles: orders are judged by the last price."""
 
-    slippage_bps: float = 0.0
+    slippage: str = ""
     max_share: float | None = None
     room: float = math.inf  # size steps that the row may still fill
+
+    def __init__(self, instrument: Instrument, exchange: Exchange) -> None:
+        super().__init__(instrument, exchange)
+        self.seen = Seen()
 
     def cap(self, volume: float, used: int = 0) -> None:
         """Let a row fill its share of a volume; a volume that is no number is unknown."""
@@ -138,12 +143,13 @@ class PriceVenue(Venue):
         elif held.tif is not TimeInForce.GTC:
             self.unfilled(held, at_ns)
 
-    def taken_at(self, held: Held, price: float) -> int:
+    def taken_at(self, held: Held, price: float, lots: int, clock_ns: int) -> int:
         """Return what an order that takes pays where `price` is traded: slippage makes it worse, within the limit."""
-        if not self.slippage_bps:
+        if not self.slippage:
             return self.against(price, held.side)
         one = int(Fraction(self.instrument.price_step) / Fraction(self.instrument.tick))
-        worse = price * (1 + held.side.sign * self.slippage_bps / 10_000)
+        qty, step = float(size_of(self.instrument, lots)), float(self.instrument.price_step)
+        worse = slipped(self.slippage, price, held.side.sign, qty, step, self.seen, clock_ns)
         ticks = max(one, self.against(worse, held.side))
         return held.limit if held.limit is not None and held.better(ticks) < 0 else ticks
 
@@ -154,7 +160,9 @@ class PriceVenue(Venue):
             if held.tif is TimeInForce.FOK and self.room < held.left:
                 self.unfilled(held, at_ns)
                 return
-            self.give(held, held.left, self.taken_at(held, price), is_maker=False, at_ns=at_ns)
+            lots = int(min(held.left, self.room))
+            if lots:
+                self.give(held, lots, self.taken_at(held, price, lots, at_ns), is_maker=False, at_ns=at_ns)
             if held.is_over:
                 return
             if held.tif is TimeInForce.IOC:
@@ -195,19 +203,19 @@ class TradeVenue(PriceVenue):
                 lots = min(held.left, to_share)
                 to_share -= lots
                 self.give(held, lots, ticks, is_maker=True, at_ns=clock_ns)
+        self.seen.trades.append((clock_ns, trade.price, trade.qty, trade.side is Side.BUY))
 
 
 class CandleVenue(PriceVenue):
     """Candles alone: the open first, the range later."""
 
     opening: float | None = None  # while the orders that have arrived by it are judged
-    volume: float = math.nan  # of the last candle that closed
     opened: dict[int, int] | None = None  # what the open of the present candle filled
 
     def on_open(self, candle: Candle, clock_ns: int) -> None:
         """Fill what the open fills."""
         price = self.last = candle.open
-        self.cap(self.volume)
+        self.cap(self.seen.candles[-1][3] if self.seen.candles else math.nan)
         room = self.room
         for held in self.eligible(clock_ns):
             at = self.against(price, held.side)
@@ -240,8 +248,12 @@ class CandleVenue(PriceVenue):
             extreme = candle.low if held.side is Side.BUY else candle.high
             if not held.is_over and not held.waits and held.better(self.against(extreme, held.side)) > 0:
                 self.give(held, held.left, held.limit, is_maker=True, at_ns=clock_ns)
+        self.close(candle)
+
+    def close(self, candle: Candle) -> None:
+        """Know a candle that has closed."""
         self.last = candle.close
-        self.volume = candle.volume
+        self.seen.candles.append((candle.high, candle.low, candle.close, candle.volume))
 
     def set_off(self, held: Held, price: float, at_ns: int) -> None:
         """Turn a stop into an order that trades at `price` if it may."""

@@ -7,7 +7,18 @@ import pytest
 
 ORACLE = Path(__file__).parents[1] / "oracle"
 #: The files that decide what a run comes to; the others in the folder only feed and compare runs.
-DECIDING = ("engine", "exchange", "venues", "client", "ledger", "fraction_ledger", "curve", "book", "statistics")
+DECIDING = (
+    "engine",
+    "exchange",
+    "venues",
+    "client",
+    "ledger",
+    "fraction_ledger",
+    "curve",
+    "book",
+    "statistics",
+    "impact",
+)
 #: Records that both sides speak in, the class of strategies that both run, and lengths of intervals.
 SHARED = {
     "clock": {"INTERVALS", "duration_ns", "time_ns_of"},

@@ -74,6 +74,7 @@ GIVEN: dict[str, tuple[Any, Any]] = {
     "touch": (True, True),
     "excess_slippage_bps": (2, 2.0),
     "slippage_bps": (0.5, 0.5),
+    "slippage": ("sqrt:0.7", "sqrt:0.7"),
     "max_share": ("0.25", 0.25),
     "queue_model": ("power:2", "power:2"),
     "own_side_prints": (False, False),
@@ -97,6 +98,7 @@ MANIFEST: dict[str, Any] = {
     "touch": True,
     "excess_slippage_bps": 2.0,
     "slippage_bps": 0.5,
+    "slippage": "sqrt:0.7",
     "max_share": 0.25,
     "queue_model": "power:2",
     "own_side_prints": False,
@@ -119,6 +121,7 @@ FLAGS: dict[str, str] = {
     "--seed": "7",
     "--max-leverage": "2.5",
     "--slippage-bps": "0.5",
+    "--slippage": "half_spread",
     "--max-share": "0.25",
     "--queue-model": "front",
     "--batch-ms": "2.5",
@@ -236,13 +239,14 @@ def test_the_manifest_has_the_options() -> None:
     feed = MemoryFeed(rows, [Instrument(BTC, kind="swap", price_step="0.1", qty_step="0.01")])
     options = {option.keyword: GIVEN[option.keyword][0] for option in OPTIONS.values() if "backtest" in option.calls}
     options["cash"] = {"USDT": 500}
-    latency = options.pop("latency")
+    latency, slippage = options.pop("latency"), options.pop("slippage")
     config = qk.backtest(Idle(), data=feed, **options).config
-    manifest = {**MANIFEST, "cash": {"USDT": "500"}}
+    manifest = {**MANIFEST, "cash": {"USDT": "500"}, "slippage": None}
     assert {name: config[name] for name in manifest} == manifest
     assert set(config) - set(manifest) == {"strategy", "strategy_digest", "parameters", "data", "data_files", "marks"}
-    del options["latency_ms"]
-    drawn = qk.backtest(Idle(), data=feed, latency=latency, **options).config
+    del options["latency_ms"], options["slippage_bps"]
+    drawn = qk.backtest(Idle(), data=feed, latency=latency, slippage=slippage, **options).config
+    assert drawn["slippage"] == slippage
     assert drawn["latency"] == {"name": latency, "digest": Latency.of_text(latency).digest}
     assert drawn["latency_ms"] == {BTC: 5.004}
 

@@ -9,11 +9,10 @@ from quantkit.brokers.simulated.arrivals import Arrivals
 from quantkit.brokers.simulated.exchange_order import ExchangeOrder
 from quantkit.brokers.simulated.executions import Executions
 from quantkit.brokers.simulated.fill_history import FillHistory
-from quantkit.brokers.simulated.listing import Listing
+from quantkit.brokers.simulated.listing import CandleListing, Listing
 from quantkit.brokers.simulated.message_sender import MessageSender
 from quantkit.brokers.simulated.step_checks import StepChecks
 from quantkit.brokers.simulated.streams import MatchingStream
-from quantkit.brokers.simulated.traded import CandleMarket
 from quantkit.brokers.simulated.volume import VolumeShares
 from quantkit.events import Candle
 from quantkit.instruments import Instrument
@@ -153,10 +152,9 @@ class SimulatedBroker:
     # Rows -------------------------------------------------------------------------------------------------------
 
     def see_candle(self, candle: Candle) -> None:
-        market = self.listings[candle.instrument].market
-        if isinstance(market, CandleMarket):
-            # An order of the very start is valued at the last close that was known by then.
-            market.see(candle.close)
+        listing = self.listings[candle.instrument]
+        if isinstance(listing, CandleListing):
+            listing.see_candle(candle)
 
     def begin(self) -> None:
         for listing in self.listings.values():

@@ -6,6 +6,7 @@ from quantkit.brokers.base import Agenda, BrokerFactory, BrokerSetup
 from quantkit.brokers.simulated.account import Account
 from quantkit.brokers.simulated.book_stream import BookStream
 from quantkit.brokers.simulated.broker import SimulatedBroker
+from quantkit.brokers.simulated.closed_bars import CandleBars, TradeBars
 from quantkit.brokers.simulated.displayed import BookDisplay, DisplayedMarket, TickerDisplay
 from quantkit.brokers.simulated.displayed_listing import BookListing, TickerListing
 from quantkit.brokers.simulated.executions import Executions
@@ -21,6 +22,7 @@ from quantkit.queue_models import queue_model
 from quantkit.rows.columns import Stream
 from quantkit.rows.cursors import BookCursor, StreamCursor
 from quantkit.rows.marks import MarkSource
+from quantkit.slippage import BasisPoints, Slippage, slippage_model
 
 _GATED: Final = ("trade", "candle", "candle_open")
 
@@ -88,10 +90,12 @@ class _Exchange:
         own, follows_rows, travel = setup.matching[name], not options.search, Travel(setup.latency_ns[name])
         if options.latency is not None:
             travel = DrawnTravel(options.latency, seed=options.seed, instrument=name)
-        has_trades, slippage_bps = setup.has_trades[name], options.slippage_bps
+        has_trades, slippage, max_share = setup.has_trades[name], _slippage(options), options.max_share
         cursor, streams = setup.cursors[own], self._streams(name, own)
+        looks_back = slippage is not None and slippage.needs_past
         if own.kind == "candle":
-            candles = CandleMarket(instrument, self._listener, slippage_bps=slippage_bps, max_share=options.max_share)
+            bars = CandleBars(streams[0]) if looks_back or max_share is not None else None
+            candles = CandleMarket(instrument, self._listener, slippage=slippage, past=bars, max_share=max_share)
             return CandleListing(candles, streams, travel=travel, follows_rows=follows_rows)
         last_trades = next((self._last_trades(s.cursor) for s in streams if s.cursor.kind == "trade"), None)
         if own.kind == "trade":
@@ -100,8 +104,9 @@ class _Exchange:
                 instrument,
                 self._listener,
                 touch=options.touch,
-                slippage_bps=slippage_bps,
-                max_share=options.max_share,
+                slippage=slippage,
+                past=TradeBars(streams[0]) if looks_back else None,
+                max_share=max_share,
                 own_side_prints=options.own_side_prints,
             )
             assert isinstance(streams[0], GatedStream)
@@ -159,6 +164,13 @@ class _Exchange:
             return mark
         source = self.own_sources[cursor] = MarkSource(cursor, "trade")
         return source
+
+
+def _slippage(options: RunOptions) -> Slippage | None:
+    """Return how much worse orders fill that take from trades or candles, None for not at all."""
+    if options.slippage is not None:
+        return slippage_model(options.slippage)
+    return BasisPoints(options.slippage_bps) if options.slippage_bps else None
 
 
 def _is_matching(stream: Stream, own: Stream, *, has_trades: bool) -> bool:

@@ -11,6 +11,7 @@ from quantkit.brokers.simulated.price_band import OPEN_BAND
 from quantkit.brokers.simulated.streams import GatedStream, MatchingStream
 from quantkit.brokers.simulated.traded import CandleMarket, TradeMarket
 from quantkit.clock import NEVER_NS
+from quantkit.events import Candle
 from quantkit.instruments import Side
 from quantkit.latency import Travel
 from quantkit.rows.cursors import StreamCursor
@@ -174,8 +175,17 @@ class TradeListing(Listing):
             price = float(stream.cursor.column("price")[row])
         self.market.see(price)
 
+    def leave_batch(self, index: int) -> None:
+        super().leave_batch(index)
+        if self.market.past is not None:
+            self.market.past.leave_rows()
+
     def apply_row(self, stream: MatchingStream, row: int, clock_ns: int) -> None:
         self.row_begun = None
+        past = self.market.past
+        if past is not None:
+            past.advance(row)
+            past.close_before(clock_ns)
         market, (prices, _) = self.market, self._stream.prices or self._stream.read_prices()
         qty, side = print_of(stream.cursor, row) if market.is_sided else (0.0, Side.BUY)
         market.on_trade(float(prices[row]), qty, side, clock_ns)
@@ -191,7 +201,6 @@ class CandleListing(Listing):
         if last is not None:
             cursor, row = last[0].cursor, last[1]
             self.market.see(float(cursor.column("open" if cursor.kind == "candle_open" else "close")[row]))
-        self._see_volume(index)
         if self.market.last_price is None and self.row_begun is not None:
             stream, row = self.row_begun
             self.market.see(float(stream.cursor.column("open")[row]))
@@ -199,16 +208,20 @@ class CandleListing(Listing):
     def begin_row(self, stream: MatchingStream, row: int, index: int) -> int:
         if stream.cursor.kind == "candle_open":
             self.market.begin_open(float(stream.cursor.column("open")[row]))
-            self._see_volume(index)
+        if self.market.past is not None:
+            self.market.past.advance(self.streams[0].row_at(index))
         return super().begin_row(stream, row, index)
 
-    def _see_volume(self, index: int) -> None:
-        """Tell the market the volume of the last candle before an index, where shares of it count."""
-        if self.market.max_share is not None:
-            candles = self.streams[0]
-            closed = candles.row_at(index)
-            if closed:
-                self.market.see_volume(float(candles.cursor.column("volume")[closed - 1]))
+    def leave_batch(self, index: int) -> None:
+        super().leave_batch(index)
+        if self.market.past is not None:
+            self.market.past.leave_rows()
+
+    def see_candle(self, candle: Candle) -> None:
+        """Take note of a candle of the warm-up: by its close an order of the very start is valued."""
+        self.market.see(candle.close)
+        if self.market.past is not None and candle.interval == self.streams[0].cursor.stream.interval:
+            self.market.past.see(candle)
 
     def apply_row(self, stream: MatchingStream, row: int, clock_ns: int) -> None:
         self.row_begun = None

@@ -64,6 +64,11 @@ class MatchingStream:
         clock = self._clock
         return (self._read_clock() if clock is None else clock)[row - 1]
 
+    def clocks(self, first: int, last: int) -> NDArray[np.int64]:
+        """Return the running maximum of `exchange_ns` over this stream at some rows, the last one excluded."""
+        clock = self._clock
+        return np.asarray((self._read_clock() if clock is None else clock)[first:last])
+
     def row_from(self, row: int, moment_ns: int) -> int:
         """Return the first row from one on by whose clock a moment has come."""
         clock = self._clock

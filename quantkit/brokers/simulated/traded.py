@@ -26,16 +26,18 @@ volume of the last candle before it, and what it filled counts against the range
 market order or a stop goes on with the next price; of a limit it rests, for a limit takes once; of an IOC order it is
 cancelled. A FOK order that the share does not fill whole is cancelled. A row of unknown volume caps nothing.
 
-Whoever takes fills the stated slippage worse than the traded price, which also stands for half a spread.
+Whoever takes fills the stated slippage worse than the traded price: see `quantkit/slippage.py`.
 
 Ignored: queue position, volume without `max_share`, market impact, the path of price inside a candle.
 """
 
+from quantkit.brokers.simulated.closed_bars import CandleBars, ClosedBars, TradeBars
 from quantkit.brokers.simulated.exchange_order import ExchangeOrder
 from quantkit.brokers.simulated.market import ExecutionListener, Market
 from quantkit.brokers.simulated.price_band import AT_LEVEL, OPEN_BAND, PAST_LEVEL, SHUT_BAND, PriceBand
 from quantkit.instruments import Instrument, Side
 from quantkit.orders import OrderState, TimeInForce
+from quantkit.slippage import NOTHING_KNOWN, Slippage
 
 
 class PriceMarket(Market):
@@ -43,7 +45,9 @@ class PriceMarket(Market):
 
     Args:
         touch: Whether a trade at the limit of a resting order fills it.
-        slippage_bps: How much worse than the traded price an order that takes fills, within its limit.
+        slippage: How much worse than the traded price an order that takes fills, within its limit; None: not at all.
+        past: What the slippage, and the share of an open, go by; whoever skips rows keeps it up to date. None: neither
+            looks back.
         max_share: What of a row's volume fills orders at most; None for all that they ask for.
     """
 
@@ -53,13 +57,15 @@ class PriceMarket(Market):
         listener: ExecutionListener,
         *,
         touch: bool = False,
-        slippage_bps: float = 0.0,
+        slippage: Slippage | None = None,
+        past: ClosedBars | None = None,
         max_share: float | None = None,
     ) -> None:
         super().__init__(instrument, listener)
         self.touch = touch
-        self.max_share = max_share
-        self._slippage = slippage_bps
+        self.past = past
+        self._max_share = max_share
+        self._slippage = slippage
         self._allowed: int | None = None  # size steps that the present row may still fill; None: as many as wanted
 
     def arrive(self, order: ExchangeOrder, at_ns: int) -> None:
@@ -91,23 +97,24 @@ class PriceMarket(Market):
         `ticks` is the price as it counts for the order.
         """
         if order.limit_ticks is None or order.is_beyond(ticks):
-            if self._slippage:
-                ticks = self._taken_at(order, price)
-            if self.max_share is None:
-                self._listener.fill(order, order.left, ticks, is_maker=False, at_ns=at_ns, why=source)
+            lots = order.left if self._allowed is None else min(order.left, self._allowed)
+            if self._slippage is not None and lots:
+                ticks = self._taken_at(order, price, lots)
+            if self._max_share is None:
+                self._listener.fill(order, lots, ticks, is_maker=False, at_ns=at_ns, why=source)
             else:
-                self._take_share(order, ticks, at_ns, source)
+                self._take_share(order, lots, ticks, at_ns, source)
         elif order.tif is TimeInForce.GTC:
             order.is_taking = False
         else:
             self._listener.cancel(order, f"{order.tif.lower()}_unfilled", at_ns)
 
-    def _take_share(self, order: ExchangeOrder, ticks: int, at_ns: int, source: str) -> None:
-        """Fill a taking order as far as the row allows, and decide about what is left."""
-        if order.tif is TimeInForce.FOK and self._allowed is not None and self._allowed < order.left:
+    def _take_share(self, order: ExchangeOrder, lots: int, ticks: int, at_ns: int, source: str) -> None:
+        """Fill a taking order with what the row allows, and decide about what is left."""
+        if order.tif is TimeInForce.FOK and lots < order.left:
             self._listener.cancel(order, "fok_unfilled", at_ns)
             return
-        self._fill(order, order.left, ticks, is_maker=False, at_ns=at_ns, why=source)
+        self._fill(order, lots, ticks, is_maker=False, at_ns=at_ns, why=source)
         if order.state.is_final:
             return
         if order.tif is TimeInForce.GTC:
@@ -131,15 +138,17 @@ class PriceMarket(Market):
     def _allow(self, volume: float | None, used: int = 0) -> None:
         """Let the row that comes fill its share of a volume, None or NaN for an unknown one, less what is used up."""
         self._allowed = None
-        if self.max_share is not None and volume is not None and volume == volume:
-            self._allowed = max(0, self.instrument.lots_floor(volume * self.max_share) - used)
+        if self._max_share is not None and volume is not None and volume == volume:
+            self._allowed = max(0, self.instrument.lots_floor(volume * self._max_share) - used)
 
-    def _taken_at(self, order: ExchangeOrder, price: float) -> int:
-        """Return a traded price made worse by the stated slippage, within the order's limit."""
-        if not self._slippage:
-            return self.instrument.market_ticks(price, order.side)
-        worse = price * (1 + order.side.sign * self._slippage / 10_000)
-        ticks = max(self.instrument.market_ticks(worse, order.side), self.instrument.ticks_per_step)
+    def _taken_at(self, order: ExchangeOrder, price: float, lots: int) -> int:
+        """Return a traded price made worse for some size steps by the stated slippage, within the order's limit."""
+        instrument = self.instrument
+        if self._slippage is None:
+            return instrument.market_ticks(price, order.side)
+        step, past = float(instrument.price_step), NOTHING_KNOWN if self.past is None else self.past
+        worse = self._slippage.worse(price, order.side.sign, instrument.qty(lots), step, past)
+        ticks = max(instrument.market_ticks(worse, order.side), instrument.ticks_per_step)
         if order.limit_ticks is None:
             return ticks
         return min(ticks, order.limit_ticks) if order.is_buy else max(ticks, order.limit_ticks)
@@ -179,17 +188,20 @@ class TradeMarket(PriceMarket):
         is_sided: Whether sizes and sides of trades decide anything.
     """
 
+    past: TradeBars | None
+
     def __init__(
         self,
         instrument: Instrument,
         listener: ExecutionListener,
         *,
         touch: bool = False,
-        slippage_bps: float = 0.0,
+        slippage: Slippage | None = None,
+        past: TradeBars | None = None,
         max_share: float | None = None,
         own_side_prints: bool = True,
     ) -> None:
-        super().__init__(instrument, listener, touch=touch, slippage_bps=slippage_bps, max_share=max_share)
+        super().__init__(instrument, listener, touch=touch, slippage=slippage, past=past, max_share=max_share)
         self._own_side_prints = own_side_prints
         self.is_sided = touch or not own_side_prints or max_share is not None
 
@@ -199,7 +211,7 @@ class TradeMarket(PriceMarket):
         self._last_price = price
         low, high = self._last = self.instrument.ticks_around(price)
         shared = self.instrument.lots_floor(qty) if self.touch else 0
-        if self.max_share is not None:
+        if self._max_share is not None:
             self._allow(qty)
         for order in tuple(self.orders):
             if order.arrived_ns > at_ns or order.state.is_final:
@@ -227,18 +239,19 @@ class CandleMarket(PriceMarket):
     """Orders matched on candles alone."""
 
     fills_at_opens = True
+    past: CandleBars | None
 
     def __init__(
         self,
         instrument: Instrument,
         listener: ExecutionListener,
         *,
-        slippage_bps: float = 0.0,
+        slippage: Slippage | None = None,
+        past: CandleBars | None = None,
         max_share: float | None = None,
     ) -> None:
-        super().__init__(instrument, listener, slippage_bps=slippage_bps, max_share=max_share)
+        super().__init__(instrument, listener, slippage=slippage, past=past, max_share=max_share)
         self._opening: float | None = None
-        self._volume: float | None = None  # of the last candle that has closed
         self._opened = (0, 0)  # when a candle opened, and the size steps that its open filled
 
     def begin_open(self, price: float) -> None:
@@ -250,16 +263,12 @@ class CandleMarket(PriceMarket):
         self._opening = None
 
     def opening_ticks(self, order: ExchangeOrder) -> int | None:
-        return None if self._opening is None else self._taken_at(order, self._opening)
-
-    def see_volume(self, volume: float) -> None:
-        """Take note of the volume of the last candle that has closed; whoever skips rows tells it."""
-        self._volume = volume
+        return None if self._opening is None else self._taken_at(order, self._opening, order.left)
 
     def on_open(self, price: float, at_ns: int, *, open_ns: int) -> None:
         """Let a candle's open fill market orders, gapped stops and limits it is already beyond."""
         self.see(price)
-        self._allow(self._volume)
+        self._allow(None if self.past is None else self.past.volume)
         allowed = self._allowed
         assert self._last is not None
         low, high = self._last
@@ -307,7 +316,6 @@ class CandleMarket(PriceMarket):
                 why = "candle range beyond the limit"
                 self._fill(order, order.left, order.limit_ticks, is_maker=True, at_ns=at_ns, why=why)
         self.see(close)
-        self.see_volume(volume)
 
     def _trigger(self, order: ExchangeOrder, price: float, ticks: int, at_ns: int, why: str) -> None:
         order.is_triggered = True
