@@ -39,8 +39,10 @@ _STEPS_MAX: Final = 9e18
 _TINY: Final = 1e-16
 _HUGE: Final = 1e22
 
+#: The largest orders that the exchange takes, where that is known.
+ORDER_LIMITS: Final = ("max_limit_qty", "max_market_qty", "max_limit_value", "max_market_value")
 #: What may change while a run goes on.
-CHANGEABLE: Final = ("price_step", "qty_step", "min_qty")
+CHANGEABLE: Final = ("price_step", "qty_step", "min_qty", *ORDER_LIMITS)
 INSTRUMENT_KINDS: Final = ("spot", "swap", "future")
 
 
@@ -194,12 +196,15 @@ class Instrument:
         source: Where the metadata comes from: `given`, `capture` or `inferred`.
         valid_from_ns: Start of its validity, UTC ns.
         tick, lot: The grid for integer prices and sizes; the steps are multiples of it. Default the steps themselves.
+        max_limit_qty, max_market_qty: Largest size of a limit and of a market order; None: not known.
+        max_limit_value, max_market_value: Largest value of one, in dollars; None: not known.
 
     Attributes:
         settle_currency: The currency of a fill's value: quote for spot, settlement currency for contracts.
         ticks_per_step: Ticks of a price step: 1 unless the grid is finer than the step.
         lots_per_step: Lots of a size step: 1 unless the grid is finer than the step.
         is_on_finer_grid: Whether there are ticks or lots between the steps, as where the steps change within a run.
+        max_limit_lots, max_market_lots: The largest sizes in whole size steps.
 
     Raises:
         ConfigError: A field is missing, unknown or out of range; the message names it.
@@ -230,6 +235,12 @@ class Instrument:
         "lot",
         "lot_value",
         "lots_per_step",
+        "max_limit_lots",
+        "max_limit_qty",
+        "max_limit_value",
+        "max_market_lots",
+        "max_market_qty",
+        "max_market_value",
         "min_lots",
         "min_qty",
         "price_step",
@@ -268,6 +279,12 @@ class Instrument:
     ticks_per_step: int
     lots_per_step: int
     is_on_finer_grid: bool
+    max_limit_qty: Decimal | None
+    max_market_qty: Decimal | None
+    max_limit_value: Decimal | None
+    max_market_value: Decimal | None
+    max_limit_lots: int | None
+    max_market_lots: int | None
     _tick_inv: float
     _price_step_inv: float
     _qty_step_inv: float
@@ -295,6 +312,10 @@ class Instrument:
         valid_from_ns: int = 0,
         tick: str | float | Decimal | None = None,
         lot: str | float | Decimal | None = None,
+        max_limit_qty: str | float | Decimal | None = None,
+        max_market_qty: str | float | Decimal | None = None,
+        max_limit_value: str | float | Decimal | None = None,
+        max_market_value: str | float | Decimal | None = None,
     ) -> None:
         check_id(id)
         prefix, _, name = id.rpartition(":")
@@ -331,13 +352,10 @@ class Instrument:
             ("tick", price_step if tick is None else tick),
             ("lot", qty_step if lot is None else lot),
         ):
-            try:
-                value = decimal_of(number)
-            except ConfigError as error:
-                raise ConfigError(f"{id}: {field} {error}") from None
-            if not _SMALLEST <= value <= _LARGEST:
-                raise ConfigError(f"{id}: {field} is {number}; it must be above zero, from {_SMALLEST} to {_LARGEST}")
-            put(self, field, value)
+            put(self, field, _amount(number, f"{id}: {field}"))
+        limits = (max_limit_qty, max_market_qty, max_limit_value, max_market_value)
+        for field, most in zip(ORDER_LIMITS, limits, strict=True):
+            put(self, field, None if most is None else _amount(most, f"{id}: {field}"))
         put(self, "unit", EXACT.multiply(self.contract_value, self.contract_multiplier))
         if self.is_spot and self.unit != 1:
             raise ConfigError(f"{id}: a spot instrument has no contract value; leave it at 1")
@@ -347,6 +365,10 @@ class Instrument:
         put(self, "is_on_finer_grid", self.ticks_per_step != 1 or self.lots_per_step != 1)
         least = max(1, math.ceil(Fraction(self.min_qty) / Fraction(self.qty_step)))
         put(self, "min_lots", least * self.lots_per_step)
+        for field in ("max_limit", "max_market"):
+            qty = getattr(self, f"{field}_qty")
+            steps = None if qty is None else math.floor(Fraction(qty) / Fraction(self.qty_step)) * self.lots_per_step
+            put(self, f"{field}_lots", steps)
         # Multiplying by an exact inverse keeps one multiplication per conversion on the hot path.
         put(self, "_tick_inv", float(1 / Fraction(self.tick)))
         put(self, "_price_step_inv", float(1 / Fraction(self.price_step)))
@@ -414,7 +436,12 @@ class Instrument:
             "source": self.source,
             "valid_from_ns": self.valid_from_ns,
             **grid,
+            **self.order_limits(),
         }
+
+    def order_limits(self) -> dict[str, str]:
+        """Return the largest orders that the exchange takes, as plain text, as far as known."""
+        return {name: plain(most) for name in ORDER_LIMITS if (most := getattr(self, name)) is not None}
 
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> "Instrument":
@@ -447,7 +474,11 @@ class Instrument:
         """
         one, new = self.to_dict(), other.to_dict()
         silent = ("source", "valid_from_ns", "tick", "lot")
-        return {name: (str(one[name]), str(new[name])) for name in one if name not in silent and one[name] != new[name]}
+        changed = {n: (str(one[n]), str(new[n])) for n in one if n in new and n not in silent and one[n] != new[n]}
+        for name in ORDER_LIMITS:
+            if (name in one) is not (name in new):
+                changed[name] = one.get(name, "not known"), new.get(name, "not known")
+        return changed
 
     # Currencies -----------------------------------------------------------------------------------------------
 
@@ -658,6 +689,21 @@ class Instrument:
         else:
             contracts = EXACT.divide(decimal_of(base), self.unit)
         return self.qty(self.lots_floor(float(contracts)))
+
+
+def _amount(number: str | float | Decimal, what: str) -> Decimal:
+    """Return a field of an instrument as a decimal.
+
+    Raises:
+        ConfigError: It is no number, or out of bounds.
+    """
+    try:
+        value = decimal_of(number)
+    except ConfigError as error:
+        raise ConfigError(f"{what} {error}") from None
+    if not _SMALLEST <= value <= _LARGEST:
+        raise ConfigError(f"{what} is {number}; it must be above zero, from {_SMALLEST} to {_LARGEST}")
+    return value
 
 
 def on_step_of(step: str) -> Callable[[float], bool]:

@@ -312,4 +312,5 @@ def _says(held: Instrument | None, new: Instrument) -> bool:
     one, other = held.to_dict(), new.to_dict()
     # A guess from the data is worth replacing by a statement that agrees with it.
     is_guess = one["source"] == "inferred" != other["source"]
-    return not is_guess and all(one[name] == other[name] for name in one if name not in ("source", "valid_from_ns"))
+    names = (one.keys() | other.keys()) - {"source", "valid_from_ns"}
+    return not is_guess and all(one.get(name) == other.get(name) for name in names)

@@ -17,9 +17,10 @@ from quantkit.sandbox.log import ExchangeLog, Happening
 from quantkit.sandbox.market import MarketSource
 from quantkit.sandbox.peer import ABORT, Peer
 from quantkit.sandbox.ports import Listener
-from quantkit.sandbox.rules import Rules, Window
+from quantkit.sandbox.rules import Rules
 from quantkit.sandbox.session import ClientSession
 from quantkit.sandbox.wire import TopicPush
+from quantkit.venue_rules.window import Window
 
 _logger = logging.getLogger("quantkit.sandbox")
 #: Where time begins for an exchange that is told no other: 2026-01-01T00:00:00Z.

@@ -14,7 +14,7 @@ from quantkit.sandbox.keys import KEYS, ApiKey, sign
 from quantkit.sandbox.private import POSTED, PRIVATE, SIGNED
 from quantkit.sandbox.public import PUBLIC
 from quantkit.sandbox.request import Refused, RestRequest, Route
-from quantkit.sandbox.rules import Window
+from quantkit.venue_rules.window import Window
 
 if TYPE_CHECKING:
     from quantkit.sandbox.exchange import Exchange

@@ -1,6 +1,4 @@
-"""The exchange's limits and timers as numbers that a test can shrink, and sliding windows that count."""
-
-from collections import deque
+"""The exchange's limits and timers as numbers that a test can shrink."""
 
 import msgspec
 
@@ -59,30 +57,3 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True):
         timers = {name: getattr(self, name) / factor for name in self.__struct_fields__ if name.endswith("_s")}
         timers.pop("connects_per_s")
         return msgspec.structs.replace(self, **timers)
-
-
-class Window:
-    """Counts events in any stretch of `window_s` seconds.
-
-    Examples:
-        >>> window = Window(2, 1.0)
-        >>> [window.take(now_s) for now_s in (0.0, 0.5, 0.9, 1.0)]
-        [True, True, False, True]
-    """
-
-    __slots__ = ("_count", "_taken", "_window_s")
-
-    def __init__(self, count: int, window_s: float) -> None:
-        self._count = count
-        self._window_s = window_s
-        self._taken: deque[float] = deque()
-
-    def take(self, now_s: float) -> bool:
-        """Count one event, unless that would exceed the limit."""
-        taken = self._taken
-        while taken and now_s - taken[0] >= self._window_s:
-            taken.popleft()
-        if len(taken) >= self._count:
-            return False
-        taken.append(now_s)
-        return True

@@ -24,8 +24,8 @@ from quantkit.sandbox.keys import ApiKey, judge_login
 from quantkit.sandbox.log import Happening, SentFrame
 from quantkit.sandbox.peer import ABORT, BatchPeer, Peer, PeerGone
 from quantkit.sandbox.ports import SessionHost
-from quantkit.sandbox.rules import Window
 from quantkit.sandbox.wire import TopicPush
+from quantkit.venue_rules.window import Window
 
 _F = TypeVar("_F", bound=faults.AnyFault)
 _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9]{1,32}").fullmatch

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from threading import Lock
 from typing import Any, Final
 
+import msgspec
 import numpy as np
 
 from quantkit.errors import ConfigError, DataError, SchemaError
@@ -22,6 +23,7 @@ from quantkit.storage.schema import (
     META_INSTRUMENT,
     META_INTERVAL,
     META_KIND,
+    META_ORDER_LIMITS,
     ROW_GROUP_ROWS_MAX,
     SCHEMA_VERSION,
     TABLES,
@@ -98,6 +100,20 @@ class DataFile:
             raise DataError(f"{self.where}: a row group has more than {ROW_GROUP_ROWS_MAX} rows; import it again")
         self.first_rows: list[int] = [0, *np.cumsum(sizes).tolist()]
         self._check_spans()
+
+    def order_limits(self) -> dict[str, dict[str, str]]:
+        """Return the largest orders that a file of instrument metadata states, by the start of their validity.
+
+        Raises:
+            DataError: The statement is not what it claims to be.
+        """
+        text = self._parquet.schema_arrow.metadata.get(META_ORDER_LIMITS)
+        if text is None:
+            return {}
+        try:
+            return msgspec.json.decode(text, type=dict[str, dict[str, str]])
+        except msgspec.MsgspecError as error:
+            raise DataError(f"{self.where}: its largest orders cannot be read ({error}); import it again") from None
 
     @property
     def group_count(self) -> int:
@@ -384,7 +400,7 @@ def read_instruments(root: Root, entry: FileEntry) -> list[Instrument]:
         DataError: The file is not what it claims to be, or a row is no valid instrument.
     """
     file = DataFile(root, entry)
-    found = []
+    found, limits = [], file.order_limits()
     for group in range(file.group_count):
         arrays = {field.name: file.array(group, field.name) for field in TABLES["instrument"]}
         arrays["valid_from_ns"] = arrays["valid_from_ns"].view(arrow_type("int"))
@@ -392,6 +408,7 @@ def read_instruments(root: Root, entry: FileEntry) -> list[Instrument]:
             fields = {name: array[row].as_py() for name, array in arrays.items()}
             for field, column in INSTRUMENT_COLUMNS.items():
                 fields[field] = fields.pop(column)
+            fields |= limits.get(str(fields["valid_from_ns"]), {})
             try:
                 instrument = Instrument.from_dict(fields)
             except (ConfigError, TypeError, AttributeError) as error:

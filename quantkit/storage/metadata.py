@@ -1,5 +1,6 @@
 """Stored instrument metadata: rows by the moment from which they hold, merged with new ones."""
 
+import json
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -10,7 +11,14 @@ from quantkit.rows.columns import Stream
 from quantkit.storage.files import read_instruments
 from quantkit.storage.manifest import FileEntry
 from quantkit.storage.root import Root
-from quantkit.storage.schema import INSTRUMENT_COLUMNS, arrow_schema, arrow_type, folder_of, writer_options
+from quantkit.storage.schema import (
+    INSTRUMENT_COLUMNS,
+    META_ORDER_LIMITS,
+    arrow_schema,
+    arrow_type,
+    folder_of,
+    writer_options,
+)
 from quantkit.storage.staged import HashingFile, Staged
 
 _INFERRED: Final = "inferred"
@@ -60,17 +68,21 @@ def reconciled(old: Instrument, new: Instrument, *, replace: bool) -> Instrument
     Raises:
         DataError: Both are stated, differ, and `replace` is off.
     """
-    differing = [name for name, value in new.to_dict().items() if name != "source" and old.to_dict()[name] != value]
+    had, has = old.to_dict(), new.to_dict()
+    # What is not known contradicts nothing.
+    differing = [name for name in has if name in had and name != "source" and had[name] != has[name]]
     if replace:
         return new
     if old.source == _INFERRED and new.source != _INFERRED:
         return new
-    if not differing or (new.source == _INFERRED and old.source != _INFERRED):
+    if new.source == _INFERRED and old.source != _INFERRED:
         return old
+    if not differing:
+        return new if new.order_limits().keys() > old.order_limits().keys() else old
     if old.source == new.source == _INFERRED and set(differing) <= {"price_step", "qty_step", "min_qty"}:
         finer = {name: str(min(getattr(old, name), getattr(new, name))) for name in differing}
         return Instrument.from_dict({**new.to_dict(), **finer})
-    changes = ", ".join(f"{name} {old.to_dict()[name]} to {new.to_dict()[name]}" for name in differing)
+    changes = ", ".join(f"{name} {had[name]} to {has[name]}" for name in differing)
     raise DataError(
         f"{new.id}: metadata valid from {iso_of(new.valid_from_ns)} are stored already and differ ({changes}); "
         "write with replace=True (`--replace`), or give the change its own valid_from_ns"
@@ -82,8 +94,12 @@ def _staged(stream: Stream, rows: list[Instrument], path: Path) -> Staged:
     import pyarrow.parquet as pq
 
     schema = arrow_schema(stream)
+    limits = {str(row.valid_from_ns): row.order_limits() for row in rows if row.order_limits()}
+    if limits:
+        schema = schema.with_metadata({**schema.metadata, META_ORDER_LIMITS: json.dumps(limits)})
     fields = [row.to_dict() for row in rows]
-    columns = {INSTRUMENT_COLUMNS.get(name, name): pa.array([row[name] for row in fields]) for name in fields[0]}
+    names = {INSTRUMENT_COLUMNS.get(name, name): name for name in fields[0]}
+    columns = {name: pa.array([row[names[name]] for row in fields]) for name in schema.names}
     columns["valid_from_ns"] = columns["valid_from_ns"].cast(pa.int64()).view(arrow_type("stamp"))
     content = pa.BufferOutputStream()
     with pq.ParquetWriter(content, schema, **writer_options(stream.kind)) as writer:

@@ -68,6 +68,9 @@ META_VERSION: Final = b"quantkit.schema_version"
 META_KIND: Final = b"quantkit.kind"
 META_INSTRUMENT: Final = b"quantkit.instrument"
 META_INTERVAL: Final = b"quantkit.interval"
+#: In files of instrument metadata: the largest orders by `valid_from_ns`, JSON; absent where none is known. It is no
+#: column, so that files without it are read as ever.
+META_ORDER_LIMITS: Final = b"quantkit.order_limits"
 
 
 def _fields(**types: str) -> tuple[Field, ...]:

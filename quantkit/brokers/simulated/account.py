@@ -44,6 +44,12 @@ class Account:
         self.bound = LeverageBound(ledger, self._holdings, max_leverage)
         self.funds = Funds(ledger, self._holdings, self.bound)
 
+    def standing(self, instrument: str) -> tuple[int | None, int, int]:
+        """Return the signed lots of a contract, None of spot; and how many orders are open, in it and in all."""
+        own = self._holdings[instrument]
+        in_all = sum(len(each.orders) for each in self._holdings.values())
+        return None if own.is_spot else own.net.size // own.net.lot, len(own.orders), in_all
+
     # Admission ------------------------------------------------------------------------------------------------
 
     def admit(

@@ -10,7 +10,8 @@ from quantkit.errors import ConfigError
 from quantkit.sandbox.account import UserAccount
 from quantkit.sandbox.exchange import Exchange
 from quantkit.sandbox.generated import GeneratedMarket
-from quantkit.sandbox.rules import Rules, Window
+from quantkit.sandbox.rules import Rules
+from quantkit.venue_rules.window import Window
 
 
 def test_every_arg_is_acknowledged_with_the_id_and_the_connection() -> None:

@@ -67,6 +67,7 @@ def instrument_of(row: InstrumentRow, *, source: str = "capture", valid_from_ns:
         grammar.price(text)
     if row.ct_type not in ("", "linear", "inverse"):
         return None
+    is_spot = kind == "spot"
     try:
         return Instrument(
             name,
@@ -77,11 +78,24 @@ def instrument_of(row: InstrumentRow, *, source: str = "capture", valid_from_ns:
             price_step=row.tick_sz,
             qty_step=row.lot_sz,
             min_qty=row.min_sz or None,
-            contract_value="1" if kind == "spot" else row.ct_val,
-            contract_multiplier="1" if kind == "spot" else row.ct_mult or "1",
+            contract_value="1" if is_spot else row.ct_val,
+            contract_multiplier="1" if is_spot else row.ct_mult or "1",
             is_inverse=row.ct_type == "inverse",
             source=source,
             valid_from_ns=valid_from_ns,
+            max_limit_qty=_most(row.max_lmt_sz),
+            # The largest market order on spot is stated in dollars under both names.
+            max_market_qty=None if is_spot else _most(row.max_mkt_sz),
+            max_limit_value=_most(row.max_lmt_amt),
+            max_market_value=_most(row.max_mkt_amt or (row.max_mkt_sz if is_spot else "")),
         )
     except ConfigError as error:
         raise ParseError(str(error), where="OKX instruments") from None
+
+
+def _most(text: str) -> str | None:
+    """Return a largest size or value, None where the row has none: a bound that cannot be read bounds nothing."""
+    try:
+        return text if text and 1e-20 <= grammar.price(text) <= 1e20 else None
+    except ParseError:
+        return None

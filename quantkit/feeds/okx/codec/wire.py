@@ -220,6 +220,10 @@ class InstrumentRow(msgspec.Struct, rename="camel"):
     list_time: str = ""
     exp_time: str = ""
     inst_id_code: int | None = None
+    max_lmt_sz: str = ""
+    max_mkt_sz: str = ""
+    max_lmt_amt: str = ""
+    max_mkt_amt: str = ""
 
 
 class StatusRow(msgspec.Struct, rename="camel"):
