@@ -79,6 +79,8 @@ def backtest(
     max_share: float | None = None,
     queue_model: str = "risk_averse",
     own_side_prints: bool = True,
+    venue_rules: str = "auto",
+    stp_mode: str = "cancel_maker",
     bounds: bool = False,
     block_rows: int | None = None,
     search: bool = True,
@@ -121,6 +123,10 @@ def backtest(
             `proportional`, `power:N`, `power2:N`, `power3:N`, `log` or `log2`.
         own_side_prints: Whether a trade beyond a resting limit fills it also where its aggressor was on the order's own
             side.
+        venue_rules: Whether orders are judged by OKX's order rules: `auto` for instruments listed by OKX, `okx` for
+            all, `off` for none.
+        stp_mode: With such rules, which of two own orders that meet ends; `cancel_maker`, `cancel_taker` or
+            `cancel_both`.
         bounds: Whether the models `risk_averse` and `front` run beside the chosen one, over rows that are read once:
             `Result.bounds` has the PnL and fills of each. Needs orders matched on books or tickers.
         block_rows, search: How the replay walks; they never change a result.
@@ -226,6 +232,8 @@ def paper(
     max_share: float | None = None,
     queue_model: str = "risk_averse",
     own_side_prints: bool = True,
+    venue_rules: str = "auto",
+    stp_mode: str = "cancel_maker",
     batch_ms: float = 0,
     benchmark: "str | pd.Series[Any] | None" = None,
     on_status: "Callable[[LiveStatus], None] | None" = None,
@@ -241,6 +249,7 @@ def paper(
     Args:
         strategy, params, cash, report_currency, fees, max_leverage, seed, stale_after, equity_every, touch,
         excess_slippage_bps, slippage_bps, slippage, max_share, queue_model, own_side_prints: As for `backtest`.
+        venue_rules, stp_mode: As for `backtest`.
         okx: Hosts, limits and patience of OKX; default OKX's own.
         exchange: Another source of live data, registered with `quantkit.feeds.exchanges`; default OKX.
         record: In this folder the run gets one of its own, named after strategy and time; None: nowhere.

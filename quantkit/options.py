@@ -14,6 +14,7 @@ from quantkit.instruments import decimal_of
 from quantkit.latency import LONGEST_MS, Latency
 from quantkit.queue_models import DEFAULT_QUEUE_MODEL, queue_model
 from quantkit.slippage import slippage_model
+from quantkit.venue_rules.okx import STP_MODES, VENUE_RULES, check_stp_mode, check_venue_rules
 
 #: A second: rows that wait longer for each other are a slip in the unit.
 _BATCH_MS_MAX: Final = 1_000
@@ -129,6 +130,14 @@ def _queue_model(value: Any, keyword: str) -> str:
     return str(value)
 
 
+def _venue_rules(value: Any, keyword: str) -> str:
+    return check_venue_rules(value)
+
+
+def _stp_mode(value: Any, keyword: str) -> str:
+    return check_stp_mode(value)
+
+
 def _as_is(value: Any) -> Any:
     return value
 
@@ -184,6 +193,9 @@ class RunOptions(msgspec.Struct, frozen=True, kw_only=True):
         queue_model: Book and ticker matching: how many stand in front of a resting order; `risk_averse`, `front`,
             `proportional`, `power:N`, `power2:N`, `power3:N`, `log` or `log2`.
         own_side_prints: Whether a trade beyond a resting limit fills it also if its aggressor was on the order's side.
+        venue_rules: Whether orders are judged by OKX's rules: `auto` for instruments listed by OKX, `okx`, `off`.
+        stp_mode: With such rules, which of two own orders that meet ends; `cancel_maker`, `cancel_taker` or
+            `cancel_both`.
         search: Whether rows that cannot matter are skipped; never changes a result.
         batch_ns: Live: time between two batches at least; saves CPU. 0: a row reaches the strategy at once.
     """
@@ -289,6 +301,14 @@ class RunOptions(msgspec.Struct, frozen=True, kw_only=True):
         bool,
         Option(read=_is_set),
     ] = True
+    venue_rules: Annotated[
+        str,
+        Option(read=_venue_rules, flags=("--venue-rules",)),
+    ] = VENUE_RULES[0]
+    stp_mode: Annotated[
+        str,
+        Option(read=_stp_mode, flags=("--stp-mode",)),
+    ] = STP_MODES[0]
     search: Annotated[
         bool,
         Option(calls=("backtest",), manifest_key=None),

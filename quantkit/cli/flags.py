@@ -129,6 +129,17 @@ _ACCOUNT: Final[tuple[_Decorator, ...]] = (
         help="Books and tickers: who stands in front of a resting order, such as front or power:2.  "
         "[default: risk_averse]",
     ),
+    click.option(
+        "--venue-rules",
+        metavar="NAME",
+        help="Judge orders by OKX's order rules: auto (what OKX lists), okx (all) or off.  [default: auto]",
+    ),
+    click.option(
+        "--stp-mode",
+        metavar="NAME",
+        help="With such rules, which of two own orders that meet ends: cancel_maker, cancel_taker or cancel_both.  "
+        "[default: cancel_maker]",
+    ),
     click.option("--latency-ms", type=float, metavar="MS", help="Delay of orders and of reports, each way."),
     click.option(
         "--latency",

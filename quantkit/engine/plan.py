@@ -16,6 +16,7 @@ from quantkit.options import RunOptions
 from quantkit.queue_models import DEFAULT_QUEUE_MODEL
 from quantkit.rows.columns import Stream
 from quantkit.storage.catalog import Coverage
+from quantkit.venue_rules.okx import applies
 
 MATCHING_KINDS: Final = ("book", "ticker", "trade", "candle")
 MARKING_KINDS: Final = ("mark", "ticker", "book", "trade", "candle")
@@ -83,6 +84,9 @@ def make_plan(feed: Feed, subscriptions: Mapping[Stream, int], options: RunOptio
         for kind in ("funding", "gap", "instrument"):
             if Stream(kind, i) in coverage and not (kind == "funding" and instruments[i].is_spot):
                 streams[Stream(kind, i)] = None
+        limits = Stream("price_limit", i)
+        if applies(options.venue_rules, instruments[i]) and limits in coverage and coverage[limits].start_ns <= end_ns:
+            streams[limits] = None
         # Marks that do not span the run value none of it, yet funding is charged at them as far as they reach.
         mark = Stream("mark", i)
         if Stream("funding", i) in streams and mark in coverage and coverage[mark].start_ns <= end_ns:
@@ -448,10 +452,25 @@ def describe(plan: Plan, options: RunOptions, feed: Feed, currencies: Collection
         said.append(f"queues of resting orders by the model {options.queue_model}")
     if not options.own_side_prints and any(stream.kind != "candle" for stream in plan.matching.values()):
         said.append("a trade beyond a resting limit fills it only if its aggressor was on the other side")
+    said += [line for i in plan.instruments if (line := _rules_of(plan, i, options))]
     if len(currencies) > 1:
         counted_in = options.report_currency or next(iter(plan.cash))
         said.append(f"balances in {', '.join(currencies)} are counted in {counted_in}")
     return [*said, *feed.assumptions()]
+
+
+def _rules_of(plan: Plan, instrument_id: str, options: RunOptions) -> str:
+    """Return a sentence about the order rules that an instrument's orders are judged by, empty without any."""
+    instrument = plan.instruments[instrument_id]
+    if not applies(options.venue_rules, instrument):
+        return ""
+    has_limits = Stream("price_limit", instrument_id) in plan.streams
+    unknown = ["state", *([] if has_limits else ["price limit"])]
+    unknown += [] if instrument.order_limits() else ["largest orders"]
+    return (
+        f"{instrument_id}: orders are judged by OKX's order rules, self-trades end by {options.stp_mode}; "
+        f"not known and not judged: {', '.join(unknown)}"
+    )
 
 
 def _plain(number: Decimal | float) -> str:

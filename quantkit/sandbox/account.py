@@ -10,9 +10,8 @@ from quantkit.sandbox.channels import Topic
 from quantkit.sandbox.market import JsonRow, MarketSource
 from quantkit.sandbox.ports import Publisher
 from quantkit.sandbox.wire import TopicPush
+from quantkit.venue_rules.okx import DOLLARS
 
-#: Worth one dollar here: there is no market that would say otherwise.
-_DOLLARS: Final = ("USD", "USDT", "USDC", "USDG", "USDS")
 #: Fields of a currency that are for account modes, products and debts which nobody has here.
 _NO_DETAILS: Final = dict.fromkeys(
     (
@@ -86,18 +85,25 @@ _NO_TOTALS: Final = dict.fromkeys(
 
 
 class UserAccount:
-    """A user's money and positions, as rows that a test may change.
+    """A user's money, positions and open orders, as rows that a test may change.
 
     The account is in futures mode, which decides the fields that are filled.
 
     Args:
         balances: Currency to amount, plain text. Default 100,000 USDT and 1 BTC.
         positions: Rows of open positions, OKX's fields.
+        orders: Rows of open orders, OKX's fields.
     """
 
-    def __init__(self, balances: dict[str, str] | None = None, positions: list[dict[str, str]] | None = None) -> None:
+    def __init__(
+        self,
+        balances: dict[str, str] | None = None,
+        positions: list[dict[str, str]] | None = None,
+        orders: list[dict[str, str]] | None = None,
+    ) -> None:
         self.balances = {"USDT": "100000", "BTC": "1"} if balances is None else balances
         self.positions = positions or []
+        self.orders = orders or []
 
     async def run(self, exchange: Publisher, market: MarketSource) -> None:
         """Send the full state of account and positions every few seconds; `market` prices the currencies."""
@@ -182,9 +188,9 @@ def _detail(name: str, amount: str, value: tuple[Decimal, Decimal] | None, now: 
 
 def _usd_price(name: str, market: MarketSource, now_ms: int) -> Decimal | None:
     """Return the price of a currency in dollars, by an index or else by the last trade of a pair."""
-    if name in _DOLLARS:
+    if name in DOLLARS:
         return Decimal(1)
-    for pair in (f"{name}-{quote}" for quote in _DOLLARS):
+    for pair in (f"{name}-{quote}" for quote in DOLLARS):
         index, ticker = market.row("index-tickers", pair, now_ms), market.ticker(pair, now_ms)
         price = (index or {}).get("idxPx") or (ticker or {}).get("last")
         if price:

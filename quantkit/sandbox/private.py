@@ -1,8 +1,9 @@
-"""REST endpoints of one user: account, orders and funds. The account holds money and has no orders yet."""
+"""REST endpoints of one user: account, orders and funds. The account holds money, and orders of a script alone."""
 
 from collections.abc import Callable
 from typing import Final
 
+from quantkit.sandbox.precheck import precheck
 from quantkit.sandbox.public import instruments
 from quantkit.sandbox.request import KINDS, JsonRows, Refused, RestRequest, Route
 
@@ -166,6 +167,16 @@ def _no_order(request: RestRequest) -> JsonRows:
     raise Refused("51603")
 
 
+def _pending(request: RestRequest) -> JsonRows:
+    """Return the open orders, which nothing but a script opens."""
+    kind, name = request.params.get("instType", ""), request.params.get("instId", "")
+    if kind not in ("", *KINDS):
+        raise Refused("51000", "instType")
+    request.number("limit")
+    rows = request.exchange.account.orders
+    return [row for row in rows if kind in ("", row.get("instType")) and name in ("", row.get("instId"))]
+
+
 def _no_algo_order(request: RestRequest) -> JsonRows:
     if not (request.params.get("algoId") or request.params.get("algoClOrdId")):
         raise Refused("50015", "algoId", "algoClOrdId", status=400)
@@ -264,7 +275,7 @@ PRIVATE: Final[dict[str, Route]] = {
     "account/interest-accrued": Route(_nothing(), 5),
     "account/greeks": Route(_nothing(), 10),
     "trade/order": Route(_no_order, 60),
-    "trade/orders-pending": Route(_nothing(), 60),
+    "trade/orders-pending": Route(_pending, 60),
     "trade/orders-history": Route(_nothing("instType"), 40),
     "trade/orders-history-archive": Route(_nothing("instType"), 20),
     "trade/fills": Route(_nothing(), 60),
@@ -282,4 +293,7 @@ PRIVATE: Final[dict[str, Route]] = {
     "asset/withdrawal-history": Route(_nothing(), 6, 1.0),
 }
 #: Those that take a POST.
-POSTED: Final[dict[str, Route]] = {"account/set-position-mode": Route(_position_mode, 5)}
+POSTED: Final[dict[str, Route]] = {
+    "account/set-position-mode": Route(_position_mode, 5),
+    "trade/order-precheck": Route(precheck, 5),
+}

@@ -198,7 +198,11 @@ def _posted(body: bytes) -> dict[str, str]:
         value = msgspec.json.decode(body)
     except (msgspec.DecodeError, RecursionError):
         raise Refused("50002", status=400) from None
-    return {name: each for name, each in value.items() if isinstance(each, str)} if isinstance(value, dict) else {}
+    if not isinstance(value, dict):
+        return {}
+    # Clients write flags as JSON's own or as text.
+    texts = {name: str(each).lower() if isinstance(each, bool) else each for name, each in value.items()}
+    return {name: each for name, each in texts.items() if isinstance(each, str)}
 
 
 def failure(status: int, code: str, text: str, *, retry_after_s: int | None = None) -> HttpReply:

@@ -5,8 +5,10 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-#: OKX's own words for the codes that the sandbox sends.
-TEXTS: Final[dict[str, str]] = {
+from quantkit.venue_rules.okx import TEXTS as ORDER_TEXTS
+
+#: OKX's own words for the codes that the sandbox sends, and ours for those of its order rules.
+TEXTS: Final[dict[str, str]] = ORDER_TEXTS | {
     "50000": "Body for a POST request cannot be empty.",
     "50002": "JSON syntax error",
     "50005": "API is offline or unavailable.",

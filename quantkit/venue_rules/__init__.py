@@ -1,1 +1,1 @@
-"""An exchange's rules for orders, as pure functions: the simulated exchange, paper runs and the sandbox judge by them."""
+"""An exchange's rules for orders, as pure functions: simulated exchange, paper runs and sandbox judge by them."""

@@ -65,7 +65,7 @@ _STATES: Final = {
 }
 
 
-class PriceBand(NamedTuple):
+class OrderBand(NamedTuple):
     """The prices between which orders have to lie, in ticks on the price step; None where there is no limit."""
 
     highest_buy: int | None = None
@@ -75,7 +75,7 @@ class PriceBand(NamedTuple):
         """Return whether a limit may be there. Only the side that would take is bounded.
 
         Examples:
-            >>> band = PriceBand(101, 99)
+            >>> band = OrderBand(101, 99)
             >>> band.allows(101, is_buy=True), band.allows(102, is_buy=True), band.allows(5, is_buy=True)
             (True, False, True)
         """
@@ -84,10 +84,10 @@ class PriceBand(NamedTuple):
 
 
 #: A band that is not known, or that the exchange does not enforce.
-NO_BAND: Final = PriceBand()
+NO_BAND: Final = OrderBand()
 
 
-class Asked(NamedTuple):
+class WantedOrder(NamedTuple):
     """What an order asks for, or is to have after a change.
 
     Attributes:
@@ -128,14 +128,14 @@ class Standing(NamedTuple):
     state: str = ""
     position: int | None = None
     reference: int | None = None
-    band: PriceBand = NO_BAND
+    band: OrderBand = NO_BAND
     open_orders: int = 0
     open_in_all: int = 0
     is_id_open: bool = False
     stp_mode: str = STP_MODES[0]
 
 
-def code_of(asked: Asked, instrument: Instrument, standing: Standing) -> str:
+def code_of(asked: WantedOrder, instrument: Instrument, standing: Standing) -> str:
     """Return the code by which OKX refuses an order, empty where it takes it.
 
     Args:
@@ -145,7 +145,8 @@ def code_of(asked: Asked, instrument: Instrument, standing: Standing) -> str:
 
     Examples:
         >>> swap = Instrument("BTC-USDT-SWAP", kind="swap", price_step="0.1", qty_step="0.01", contract_value="0.01")
-        >>> code_of(Asked(is_buy=True, lots=1, left=1, ticks=1_000_001), swap, Standing(band=PriceBand(1_000_000)))
+        >>> order = WantedOrder(is_buy=True, lots=1, left=1, ticks=1_000_001)
+        >>> code_of(order, swap, Standing(band=OrderBand(1_000_000)))
         '51006'
     """
     return (
@@ -159,12 +160,12 @@ def code_of(asked: Asked, instrument: Instrument, standing: Standing) -> str:
     )
 
 
-def _state_code(asked: Asked, state: str) -> str:
+def _state_code(asked: WantedOrder, state: str) -> str:
     code = _STATES.get(state, "")
     return "" if code == "51197" and asked.post_only else code
 
 
-def _step_code(asked: Asked, instrument: Instrument, position: int | None) -> str:
+def _step_code(asked: WantedOrder, instrument: Instrument, position: int | None) -> str:
     if asked.ticks is not None and asked.ticks % instrument.ticks_per_step:
         return "51150"
     if asked.lots < instrument.min_lots and not _closes(asked, position):
@@ -174,18 +175,18 @@ def _step_code(asked: Asked, instrument: Instrument, position: int | None) -> st
     return ""
 
 
-def _closes(asked: Asked, position: int | None) -> bool:
+def _closes(asked: WantedOrder, position: int | None) -> bool:
     """Return whether an order takes a whole position in a contract off, which no smallest order can forbid."""
     reducible = _reducible(asked, position)
     return reducible > 0 and (asked.left == reducible or (asked.reduce_only and asked.left > reducible))
 
 
-def _reducible(asked: Asked, position: int | None) -> int:
+def _reducible(asked: WantedOrder, position: int | None) -> int:
     """Return how much of a position an order could take off, below zero where it is on the same side."""
     return 0 if position is None else -position if asked.is_buy else position
 
 
-def _largest_code(asked: Asked, instrument: Instrument, reference: int | None) -> str:
+def _largest_code(asked: WantedOrder, instrument: Instrument, reference: int | None) -> str:
     """Check the largest sizes and values. A value in a currency that is no dollar is not known."""
     is_market = asked.ticks is None
     lots = instrument.max_market_lots if is_market else instrument.max_limit_lots
@@ -214,7 +215,7 @@ def dollars_of(instrument: Instrument, lots: int, ticks: int | None) -> Decimal 
     return None if ticks is None else instrument.value(lots, ticks)
 
 
-def _price_code(asked: Asked, band: PriceBand) -> str:
+def _price_code(asked: WantedOrder, band: OrderBand) -> str:
     if (
         asked.ticks is None
         or asked.is_waiting
@@ -225,7 +226,7 @@ def _price_code(asked: Asked, band: PriceBand) -> str:
     return "51006"
 
 
-def _reducing_code(asked: Asked, position: int | None) -> str:
+def _reducing_code(asked: WantedOrder, position: int | None) -> str:
     if not asked.reduce_only or asked.is_waiting or position is None:
         return ""
     reducible = _reducible(asked, position)
@@ -236,7 +237,7 @@ def _reducing_code(asked: Asked, position: int | None) -> str:
     return "51171" if asked.is_change else "51148"
 
 
-def _count_code(asked: Asked, standing: Standing) -> str:
+def _count_code(asked: WantedOrder, standing: Standing) -> str:
     if asked.is_change:
         return ""
     if standing.is_id_open:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from quantkit.errors import ConfigError, OrderError
 from quantkit.fees import Fees
-from quantkit.instruments import COIN_STEP, EXACT, Instrument, Side, check_id, decimal_of, plain
+from quantkit.instruments import CHANGEABLE, COIN_STEP, EXACT, Instrument, Side, check_id, decimal_of, plain
 
 D = Decimal
 BUY, SELL = Side.BUY, Side.SELL
@@ -286,6 +286,22 @@ def test_instruments_differ_when_a_field_does() -> None:
     assert len({made(), made("0.10"), made("0.2")}) == 2
 
 
+def test_the_largest_orders_are_whole_steps_and_may_be_unknown() -> None:
+    """What is not known is not in the dictionary; that it becomes known is a change which a run can go through."""
+    bare = made()
+    assert (bare.max_limit_lots, bare.max_market_lots, bare.order_limits()) == (None, None, {})
+    known = Instrument.from_dict(
+        {**bare.to_dict(), "lot": "0.001", "max_limit_qty": "1.057", "max_market_qty": 0.5, "max_limit_value": "900"}
+    )
+    assert (known.max_limit_lots, known.max_market_lots) == (1050, 500)
+    assert known.order_limits() == {"max_limit_qty": "1.057", "max_market_qty": "0.5", "max_limit_value": "900"}
+    assert Instrument.from_dict(known.to_dict()) == known != bare
+    assert bare.change_to(known)["max_market_qty"] == ("not known", "0.5")
+    assert set(known.change_to(bare)) == set(known.order_limits()) <= set(CHANGEABLE)
+    other = Instrument.from_dict({**known.to_dict(), "max_limit_value": "901"})
+    assert known.change_to(other) == {"max_limit_value": ("900", "901")}
+
+
 def test_an_instrument_cannot_change() -> None:
     """Nobody may move a step under an open order."""
     with pytest.raises(AttributeError, match="an Instrument is immutable; build a new one to change price_step"):
@@ -316,6 +332,8 @@ def test_repr_says_what_matters() -> None:
         ({"min_qty": "nan"}, "A-USDT: min_qty 'nan' is not a finite number"),
         ({"contract_multiplier": "ten"}, "A-USDT: contract_multiplier 'ten' is not a number"),
         ({"qty_step": None}, "A-USDT: qty_step None is not a number"),
+        ({"max_limit_qty": "many"}, "A-USDT: max_limit_qty 'many' is not a number"),
+        ({"max_market_value": 0}, "A-USDT: max_market_value is 0; it must be above zero"),
         ({"id": "A"}, "A: the quote currency is not in the id; give quote='USD'"),
         ({"id": "A-"}, "A-: the quote currency is not in the id"),
         ({"id": "-USDT"}, "-USDT: the base currency is not in the id"),

@@ -78,6 +78,8 @@ GIVEN: dict[str, tuple[Any, Any]] = {
     "max_share": ("0.25", 0.25),
     "queue_model": ("power:2", "power:2"),
     "own_side_prints": (False, False),
+    "venue_rules": ("off", "off"),
+    "stp_mode": ("cancel_both", "cancel_both"),
     "search": (False, False),
     "batch_ms": (2.5, 2_500_000),
 }
@@ -102,6 +104,8 @@ MANIFEST: dict[str, Any] = {
     "max_share": 0.25,
     "queue_model": "power:2",
     "own_side_prints": False,
+    "venue_rules": "off",
+    "stp_mode": "cancel_both",
 }
 #: As on a command line.
 FLAGS: dict[str, str] = {
@@ -124,6 +128,8 @@ FLAGS: dict[str, str] = {
     "--slippage": "half_spread",
     "--max-share": "0.25",
     "--queue-model": "front",
+    "--venue-rules": "okx",
+    "--stp-mode": "cancel_taker",
     "--batch-ms": "2.5",
 }
 

@@ -4,7 +4,7 @@ from quantkit.brokers.simulated.account import Account
 from quantkit.brokers.simulated.executions import Executions
 from quantkit.brokers.simulated.listing import Listing
 from quantkit.brokers.simulated.order_message import OrderMessage
-from quantkit.orders import AMEND_REFUSED, AMENDED, REQUESTED
+from quantkit.orders import AMEND_REFUSED, AMENDED, CANCEL_REFUSED, REQUESTED
 
 
 class Arrivals:
@@ -23,28 +23,35 @@ class Arrivals:
         """Process a message to a listing: let an order in, cancel it, or change it; or say why not."""
         order, at_ns, market, executions = message.order, message.arrives_ns, listing.market, self._executions
         is_new, lots, limit_ticks = message.kind == "submit", order.lots, order.limit_ticks
-        keeps_place, refusal = True, ""
+        venue = market.venue
+        keeps_place, refusal = True, "" if venue is None else venue.count(message.kind, at_ns)
         if is_new:
             order.arrived_ns = at_ns
         elif order.state.is_final:
             return
         elif message.kind == "cancel":
-            executions.cancel(order, REQUESTED, at_ns)
+            if refusal:
+                executions.report(order, order.state, f"{CANCEL_REFUSED}: {refusal}", at_ns)
+            else:
+                executions.cancel(order, REQUESTED, at_ns)
             return
         else:
             lots = lots if message.lots is None else message.lots
             limit_ticks = limit_ticks if message.limit_ticks is None else message.limit_ticks
-            if lots <= order.filled_lots:
+            if lots <= order.filled_lots and not refusal:
                 executions.cancel(order, "amended_to_filled", at_ns)
                 return
             keeps_place = limit_ticks == order.limit_ticks and lots <= order.lots
             if order.post_only and not keeps_place:
-                refusal = market.post_only_refusal(order, limit_ticks)
+                refusal = refusal or market.post_only_refusal(order, limit_ticks)
+        reference = market.reference_ticks(order.side)
+        if venue is not None and not refusal:
+            refusal = venue.refusal(order, market.instrument, lots=lots, limit_ticks=limit_ticks, reference=reference)
         refusal = refusal or self._account.admit(
             order,
             lots=lots,
             limit_ticks=limit_ticks,
-            reference=market.reference_ticks(order.side),
+            reference=reference,
             at_open=market.fills_at_opens,
             opening=market.opening_ticks(order) if market.fills_at_opens else None,
         )

@@ -43,7 +43,7 @@ class SimulatedBroker:
         dirty: Gets the instruments whose orders or messages change.
         agenda: Gets the next stop; the parts write the rest.
 
-    Ignored: rate limits, minimum notional, price bands, lost messages, different latency per message.
+    Ignored: lost messages; rate limits and price bands where the exchange's order rules do not apply.
     """
 
     def __init__(
@@ -71,6 +71,10 @@ class SimulatedBroker:
         self._armed: dict[str, Listing] = {}  # those that may need a row
         self._is_fresh = True
         self._own_sources = own_sources
+        gates = [listing.market.venue for listing in listings.values()]
+        self._price_limits = {
+            gate.limits.cursor: gate.limits for gate in gates if gate is not None and gate.limits is not None
+        }
         self._sender = sender
         self._executions = executions
         self._arrivals = Arrivals(account, executions)
@@ -216,6 +220,8 @@ class SimulatedBroker:
                 self._of_cursor[cursor][1].leave_rows()
             if cursor in self._own_sources:
                 self._own_sources[cursor].leave_rows()
+            if cursor in self._price_limits:
+                self._price_limits[cursor].leave_rows()
 
     # Time -------------------------------------------------------------------------------------------------------
 

@@ -12,8 +12,10 @@ from quantkit.brokers.simulated.displayed_listing import BookListing, TickerList
 from quantkit.brokers.simulated.executions import Executions
 from quantkit.brokers.simulated.listing import CandleListing, Listing, TradeListing
 from quantkit.brokers.simulated.message_sender import MessageSender
+from quantkit.brokers.simulated.price_limits import PriceLimits
 from quantkit.brokers.simulated.streams import GatedStream, MatchingStream
 from quantkit.brokers.simulated.traded import CandleMarket, TradeMarket
+from quantkit.brokers.simulated.venue_gate import VenueGate
 from quantkit.brokers.simulated.volume import VolumeShares
 from quantkit.instruments import Instrument, decimal_of
 from quantkit.latency import DrawnTravel, Travel
@@ -23,6 +25,7 @@ from quantkit.rows.columns import Stream
 from quantkit.rows.cursors import BookCursor, StreamCursor
 from quantkit.rows.marks import MarkSource
 from quantkit.slippage import BasisPoints, Slippage, slippage_model
+from quantkit.venue_rules.okx import applies
 
 _GATED: Final = ("trade", "candle", "candle_open")
 
@@ -46,7 +49,9 @@ def simulated(options: RunOptions) -> BrokerFactory:
         )
         exchange = _Exchange(setup, options, executions)
         for instrument in setup.instruments.values():
-            executions.add_listing(exchange.listing_of(instrument))
+            listing = exchange.listing_of(instrument)
+            listing.market.venue = _gate_of(instrument, setup, options, account)
+            executions.add_listing(listing)
         sender = MessageSender(
             executions.listings, position, send_clock, setup.dirty, agenda, keeps_decisions=setup.keeps_decisions
         )
@@ -64,6 +69,15 @@ def simulated(options: RunOptions) -> BrokerFactory:
         )
 
     return make
+
+
+def _gate_of(instrument: Instrument, setup: BrokerSetup, options: RunOptions, account: Account) -> VenueGate | None:
+    """Return what judges an instrument's orders by the exchange's rules, None where none apply."""
+    if not applies(options.venue_rules, instrument):
+        return None
+    cursor = setup.cursors.get(Stream("price_limit", instrument.id))
+    limits = None if cursor is None else PriceLimits(cursor)
+    return VenueGate(account, limits, setup.position, stp_mode=options.stp_mode)
 
 
 class _Exchange:

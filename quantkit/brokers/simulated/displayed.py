@@ -21,14 +21,15 @@ Stops trigger on the last trade, or on the best opposite price where the run has
 off takes from the first update after it, since the display before it still shows what that trade took.
 
 Ignored: our own market impact on others, hidden and iceberg size, other people's cancels ahead of us (they count only
-through `min(ahead, displayed)`), self-trade prevention.
+through `min(ahead, displayed)`), and self-trade prevention where no rules of the exchange apply.
 """
 
 from collections.abc import Iterator
 from fractions import Fraction
 from itertools import groupby
-from typing import Protocol
 
+from quantkit.brokers.simulated.display import Display
+from quantkit.brokers.simulated.display_walk import DisplayWalk
 from quantkit.brokers.simulated.exchange_order import ExchangeOrder
 from quantkit.brokers.simulated.market import ExecutionListener, Market
 from quantkit.brokers.simulated.price_band import AT_LEVEL, PriceBand
@@ -36,39 +37,6 @@ from quantkit.instruments import Instrument, Side
 from quantkit.orderbook import DenseBook
 from quantkit.orders import OrderState, TimeInForce
 from quantkit.queue_models import QueueModel
-
-
-class Display(Protocol):
-    """The displayed market, in ticks and lots, at the steps that count for orders."""
-
-    def use(self, instrument: Instrument) -> None:
-        """Go by other steps from now on."""
-        ...
-
-    @property
-    def is_valid(self) -> bool:
-        """Whether it is valid."""
-        ...
-
-    def meets(self, side: Side, level: int) -> int:
-        """Return where orders meet a level, given in the display's own ticks."""
-        ...
-
-    def best(self, side: Side) -> int | None:
-        """Return the best price of a side, None when it is empty."""
-        ...
-
-    def shown(self, side: Side, ticks: int) -> int | None:
-        """Return the size at a price in whole size steps, None where that is outside what is displayed."""
-        ...
-
-    def ahead(self, side: Side, ticks: int) -> int | None:
-        """Return `shown` with a size step that is displayed in part counted whole: a queue is not shortened."""
-        ...
-
-    def levels(self, side: Side) -> Iterator[tuple[int, int]]:
-        """Yield (ticks, size steps) of a side, best first."""
-        ...
 
 
 class BookDisplay:
@@ -310,58 +278,22 @@ class DisplayedMarket(Market):
         if may_wait and (not self.display.is_valid or (is_taking and self._is_stale(at_ns))):
             self._waiting.append(order)  # the first update to come says what it may take
             return
+        why_unfilled = "no_liquidity"
         if is_taking and self.display.is_valid and not self._is_stale(at_ns):
-            self._walk(order, at_ns)
+            walk = DisplayWalk(self, self.display, self.taken, self._listener, excess_slippage_bps=self._slippage)
+            walk.take(order, at_ns)
+            why_unfilled = walk.why_unfilled
+        if self.venue is not None and order.limit_ticks is not None:
+            self.meet_own(order, order.limit_ticks, at_ns)
         if order.state.is_final:
             return
         if order.limit_ticks is None:
-            self._listener.cancel(order, "no_liquidity", at_ns)
+            self._listener.cancel(order, why_unfilled, at_ns)
         elif order.tif is not TimeInForce.GTC:
             self._listener.cancel(order, f"{order.tif.lower()}_unfilled", at_ns)
         else:
             shown = self.display.ahead(order.side, order.limit_ticks) if self.display.is_valid else None
             self.queue_model.join(order, shown)
-
-    def _walk(self, order: ExchangeOrder, at_ns: int) -> None:
-        side = order.side.opposite
-        offers = self._offers(order, side)
-        if order.tif is TimeInForce.FOK and sum(lots for _, lots, _ in offers) < order.left:
-            self._listener.cancel(order, "fok_unfilled", at_ns)
-            return
-        for number, (ticks, lots, is_shown) in enumerate(offers, 1):
-            lots = min(lots, order.left)
-            if is_shown:
-                shown = self.display.shown(side, ticks) or 0
-                self.taken[side, ticks] = (self.taken.get((side, ticks), (0, 0))[0] + lots, shown)
-                why = f"took level {number} of the display"
-            else:
-                why = "beyond the displayed size"
-            before = order.filled_lots
-            self._listener.fill(order, lots, ticks, is_maker=False, at_ns=at_ns, why=why)
-            if is_shown and order.filled_lots - before < lots:
-                left = self.taken[side, ticks][0] - (lots - (order.filled_lots - before))
-                self.taken[side, ticks] = (left, self.taken[side, ticks][1])
-            if order.state.is_final or not order.left:
-                return
-
-    def _offers(self, order: ExchangeOrder, side: Side) -> list[tuple[int, int, bool]]:
-        """Return (ticks, size steps, is displayed) that the order may take, best first, enough to fill it."""
-        offers: list[tuple[int, int, bool]] = []
-        wanted, last = order.left, None
-        for ticks, shown in self.display.levels(side):
-            last = ticks
-            if wanted <= 0 or not order.allows(ticks):
-                break
-            lots = max(0, shown - self.taken.get((side, ticks), (0, 0))[0])
-            if lots:
-                offers.append((ticks, min(lots, wanted), True))
-                wanted -= lots
-        if wanted > 0 and self._slippage is not None and last is not None:
-            worse = self.instrument.price(last) * (1 + order.side.sign * self._slippage / 10_000)
-            ticks = self.instrument.market_ticks(worse, order.side)
-            if order.allows(ticks) and ticks > 0:
-                offers.append((ticks, wanted, False))
-        return offers
 
     # Rows -----------------------------------------------------------------------------------------------------
 
@@ -384,7 +316,6 @@ class DisplayedMarket(Market):
             self.taken = {level: taken for level, taken in self.taken.items() if shown(*level) == taken[1]}
         if not self.display.is_valid:
             return
-        waiting, self._waiting = self._waiting, []
         for order in tuple(self.orders):
             if order.state.is_final:
                 continue
@@ -394,13 +325,14 @@ class DisplayedMarket(Market):
                     if best is not None and order.triggers_at(best):
                         order.is_triggered = True
                         self._work(order, at_ns)
-            elif order in waiting:
-                if order.arrived_ns <= at_ns:
+            elif order in self._waiting:
+                if order.arrived_ns <= at_ns:  # else an update from before it arrived, come in late
+                    self._waiting.remove(order)
                     self._work(order, at_ns)
-                else:  # an update from before it arrived, come in late
-                    self._waiting.append(order)
             else:
                 self._update_resting(order, at_ns)
+        if self._waiting:
+            self._waiting = [order for order in self._waiting if not order.state.is_final]
 
     def _update_resting(self, order: ExchangeOrder, at_ns: int) -> None:
         assert order.limit_ticks is not None
@@ -455,6 +387,9 @@ class DisplayedMarket(Market):
 
     def _ahead(self, lots: int | None) -> str:
         return "queue unknown" if lots is None else f"{lots // self.instrument.lots_per_step} steps ahead"
+
+    def rests(self, order: ExchangeOrder) -> bool:
+        return super().rests(order) and order not in self._waiting
 
     def band(self) -> PriceBand:
         """Return the band for trades; updates are looked at one by one while `needs_rows`."""

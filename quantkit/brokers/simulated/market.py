@@ -5,6 +5,7 @@ from typing import ClassVar, Protocol
 
 from quantkit.brokers.simulated.exchange_order import ExchangeOrder
 from quantkit.brokers.simulated.price_band import PriceBand
+from quantkit.brokers.simulated.venue_gate import SELF_TRADE, VenueGate
 from quantkit.instruments import Instrument, Side
 from quantkit.orders import OrderState
 
@@ -34,6 +35,7 @@ class Market(ABC):
 
     Attributes:
         fills_at_opens: Whether market orders fill at the open of a candle, so that their cost is known to the cent.
+        venue: The exchange's order rules; None where none apply.
     """
 
     fills_at_opens: ClassVar[bool] = False
@@ -41,6 +43,7 @@ class Market(ABC):
     def __init__(self, instrument: Instrument, listener: ExecutionListener) -> None:
         self.instrument = instrument
         self.orders: list[ExchangeOrder] = []
+        self.venue: VenueGate | None = None
         self._last_price: float | None = None
         self._last: tuple[int, int] | None = None  # the steps below and above it
         self._listener = listener
@@ -88,7 +91,42 @@ class Market(ABC):
 
     def post_only_refusal(self, order: ExchangeOrder, limit_ticks: int | None) -> str:
         """Return why a post-only order may not have a limit, empty if it may."""
-        return "post_only_would_take" if limit_ticks is not None and self.crosses(order, limit_ticks) else ""
+        if limit_ticks is None:
+            return ""
+        if self.crosses(order, limit_ticks):
+            return "post_only_would_take"
+        is_met = self.venue is not None and self.own_at(order, limit_ticks) is not None
+        return "post_only_would_take" if is_met else ""
+
+    # Self-trade prevention --------------------------------------------------------------------------------------
+
+    def own_at(self, order: ExchangeOrder, ticks: int) -> ExchangeOrder | None:
+        """Return the resting order of ours on the other side that is met first up to a price, None without one."""
+        sign, first, found = order.side.sign, ticks * order.side.sign, None
+        for other in self.orders:
+            if other.is_buy is order.is_buy or other.limit_ticks is None or not self.rests(other):
+                continue
+            price = other.limit_ticks * sign  # the smaller, the better for whoever takes
+            if price < first or (price == first and found is None):
+                first, found = price, other
+        return found
+
+    def rests(self, order: ExchangeOrder) -> bool:
+        """Whether an order stands in the exchange's book."""
+        return order.waiting_stop is None and not order.is_taking and not order.state.is_final
+
+    def prevent(self, taker: ExchangeOrder, maker: ExchangeOrder, at_ns: int) -> None:
+        """End one of two orders of ours that meet, or both, by the mode of the run."""
+        assert self.venue is not None
+        if self.venue.stp_mode != "cancel_taker":
+            self._listener.cancel(maker, SELF_TRADE, at_ns)
+        if self.venue.stp_mode != "cancel_maker":
+            self._listener.cancel(taker, SELF_TRADE, at_ns)
+
+    def meet_own(self, taker: ExchangeOrder, ticks: int, at_ns: int) -> None:
+        """Let an order meet all orders of ours up to a price, as far as it lives."""
+        while not taker.state.is_final and (maker := self.own_at(taker, ticks)) is not None:
+            self.prevent(taker, maker, at_ns)
 
     def reference_ticks(self, side: Side) -> int | None:
         """Return the price by which an order without a limit is valued on arrival, None before the first.

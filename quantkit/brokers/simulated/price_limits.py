@@ -2,7 +2,7 @@
 
 from quantkit.instruments import Instrument, Side
 from quantkit.rows.cursors import StreamCursor
-from quantkit.venue_rules.okx import NO_BAND, PriceBand
+from quantkit.venue_rules.okx import NO_BAND, OrderBand
 
 
 class PriceLimits:
@@ -21,7 +21,7 @@ class PriceLimits:
         if self.cursor.rows:
             self._last = self._at(self.cursor.rows - 1)
 
-    def before(self, index: int, instrument: Instrument) -> PriceBand:
+    def before(self, index: int, instrument: Instrument) -> OrderBand:
         """Return the band as it was told before an index, on the instrument's price step."""
         row = self.cursor.row_at(index) if self.cursor.rows else 0
         told = self._at(row - 1) if row else self._last
@@ -29,7 +29,7 @@ class PriceLimits:
             return NO_BAND
         highest, lowest, _ = told
         # Without a limit the column has NaN, which equals nothing.
-        return PriceBand(
+        return OrderBand(
             instrument.limit_ticks(highest, Side.BUY) if highest == highest else None,
             instrument.limit_ticks(lowest, Side.SELL) if lowest == lowest else None,
         )

@@ -88,6 +88,10 @@ class PriceMarket(Market):
     def _settle_in(self, order: ExchangeOrder, at_ns: int) -> None:
         """Decide whether an active order takes the next price or rests."""
         order.is_taking = order.limit_ticks is None or self.crosses(order, order.limit_ticks)
+        if self.venue is not None and not order.is_taking:
+            self._meet_own_at_limit(order, at_ns)
+            if order.state.is_final:
+                return
         if not order.is_taking and order.tif is not TimeInForce.GTC:
             self._listener.cancel(order, f"{order.tif.lower()}_unfilled", at_ns)
 
@@ -101,24 +105,46 @@ class PriceMarket(Market):
             if self._slippage is not None and lots:
                 ticks = self._taken_at(order, price, lots)
             if self._max_share is None:
-                self._listener.fill(order, lots, ticks, is_maker=False, at_ns=at_ns, why=source)
+                if self.venue is None or self._may_take_at(order, ticks, at_ns):
+                    self._listener.fill(order, lots, ticks, is_maker=False, at_ns=at_ns, why=source)
             else:
                 self._take_share(order, lots, ticks, at_ns, source)
         elif order.tif is TimeInForce.GTC:
             order.is_taking = False
+            if self.venue is not None:
+                self._meet_own_at_limit(order, at_ns)
         else:
             self._listener.cancel(order, f"{order.tif.lower()}_unfilled", at_ns)
+
+    def _meet_own_at_limit(self, order: ExchangeOrder, at_ns: int) -> None:
+        """Let an order that comes to rest meet the orders of ours that its limit reaches."""
+        if order.limit_ticks is not None:
+            self.meet_own(order, order.limit_ticks, at_ns)
+
+    def _may_take_at(self, order: ExchangeOrder, ticks: int, at_ns: int) -> bool:
+        """Hold a fill against the price limit, then against our own orders; return whether the order may have it."""
+        assert self.venue is not None
+        bound = self.venue.bound(order, self.instrument, None)
+        if bound is not None and not bound.allows(ticks, is_buy=order.is_buy):
+            self._listener.cancel(order, bound.reason, at_ns)
+        else:
+            self.meet_own(order, ticks, at_ns)
+        return not order.state.is_final
 
     def _take_share(self, order: ExchangeOrder, lots: int, ticks: int, at_ns: int, source: str) -> None:
         """Fill a taking order with what the row allows, and decide about what is left."""
         if order.tif is TimeInForce.FOK and lots < order.left:
             self._listener.cancel(order, "fok_unfilled", at_ns)
             return
+        if self.venue is not None and lots and not self._may_take_at(order, ticks, at_ns):
+            return
         self._fill(order, lots, ticks, is_maker=False, at_ns=at_ns, why=source)
         if order.state.is_final:
             return
         if order.tif is TimeInForce.GTC:
             order.is_taking = order.limit_ticks is None
+            if self.venue is not None:
+                self._meet_own_at_limit(order, at_ns)
         else:
             self._listener.cancel(order, f"{order.tif.lower()}_unfilled", at_ns)
 

@@ -1,12 +1,13 @@
 """The exchange's order rules at one listing: requests are counted, and orders judged as they arrive."""
 
+import math
 from typing import Final, NamedTuple
 
 from quantkit.brokers.simulated.account import Account
 from quantkit.brokers.simulated.exchange_order import ExchangeOrder
 from quantkit.brokers.simulated.price_limits import PriceLimits
 from quantkit.instruments import Instrument
-from quantkit.orders import TimeInForce
+from quantkit.orders import OrderState, TimeInForce
 from quantkit.rows.position import RunPosition
 from quantkit.venue_rules.okx import (
     NO_BAND,
@@ -14,9 +15,9 @@ from quantkit.venue_rules.okx import (
     REQUESTS_MAX,
     REQUESTS_WINDOW_NS,
     SLIPPAGE_MAX,
-    Asked,
-    PriceBand,
+    OrderBand,
     Standing,
+    WantedOrder,
     code_of,
 )
 from quantkit.venue_rules.window import Window
@@ -46,12 +47,15 @@ class VenueGate:
         limits: The price limits that were told; None without any.
         position: How far the run has come.
         stp_mode: Which order ends where two of ours would meet: `cancel_maker`, `cancel_taker` or `cancel_both`.
+
+    Attributes:
+        limits, stp_mode: As above.
     """
 
     def __init__(self, account: Account, limits: PriceLimits | None, position: RunPosition, *, stp_mode: str) -> None:
+        self.limits = limits
         self.stp_mode = stp_mode
         self._account = account
-        self._limits = limits
         self._position = position
         self._windows = {kind: Window(REQUESTS_MAX, REQUESTS_WINDOW_NS) for kind in ("submit", "amend", "cancel")}
 
@@ -59,17 +63,17 @@ class VenueGate:
         """Count a request that arrives; return the refusal where there were too many of its kind."""
         return "" if self._windows[kind].take(at_ns) else REASONS["50011"]
 
-    def band(self, instrument: Instrument) -> PriceBand:
+    def band(self, instrument: Instrument) -> OrderBand:
         """Return the price limit as it was told last."""
-        return NO_BAND if self._limits is None else self._limits.before(self._position.index, instrument)
+        return NO_BAND if self.limits is None else self.limits.before(self._position.index, instrument)
 
     def refusal(
         self, order: ExchangeOrder, instrument: Instrument, *, lots: int, limit_ticks: int | None, reference: int | None
     ) -> str:
         """Return why an order, or its change, is refused, code and text; empty if it may be."""
         position, open_orders, open_in_all = self._account.standing(order.instrument)
-        is_change = order.is_admitted
-        asked = Asked(
+        is_change = order.state is not OrderState.PENDING
+        asked = WantedOrder(
             is_buy=order.is_buy,
             lots=lots,
             left=lots - order.filled_lots,
@@ -77,7 +81,7 @@ class VenueGate:
             post_only=order.post_only,
             reduce_only=order.reduce_only,
             is_fok=order.tif is TimeInForce.FOK,
-            is_waiting=not order.is_triggered,
+            is_waiting=order.waiting_stop is not None,
             is_change=is_change,
             is_repriced=not is_change or limit_ticks != order.limit_ticks,
         )
@@ -110,6 +114,6 @@ class VenueGate:
                 bounds.append(Bound(ticks, PRICE_LIMIT))
         if best is not None:
             worst = best * (1 + order.side.sign * SLIPPAGE_MAX)
-            bounds.append(Bound(int(worst) if order.is_buy else -int(-worst // 1), SLIPPAGE))
+            bounds.append(Bound(math.floor(worst) if order.is_buy else math.ceil(worst), SLIPPAGE))
         nearest = min if order.is_buy else max
         return nearest(bounds, key=lambda bound: bound.ticks) if bounds else None

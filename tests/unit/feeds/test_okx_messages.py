@@ -474,6 +474,25 @@ def test_inverse_swap_metadata() -> None:
     assert instrument_of(row_of()) == expected
 
 
+@pytest.mark.parametrize(
+    ("fields", "limits"),
+    [
+        ({"maxLmtSz": "100", "maxMktSz": "30", "maxLmtAmt": "200"}, ("100", "30", "200", None)),
+        ({"maxMktAmt": "7"}, (None, None, None, "7")),
+        ({"maxLmtSz": "", "maxMktSz": "0", "maxLmtAmt": "-3", "maxMktAmt": "much"}, (None,) * 4),
+        ({"maxLmtSz": "1e30"}, (None,) * 4),
+        ({"instType": "SPOT", "ctType": "", "ctVal": "", "maxMktSz": "9"}, (None, None, None, "9")),
+        ({"instType": "SPOT", "ctType": "", "ctVal": "", "maxMktSz": "9", "maxMktAmt": "8"}, (None, None, None, "8")),
+    ],
+)
+def test_the_largest_orders_of_an_instrument(fields: dict[str, str], limits: tuple[str | None, ...]) -> None:
+    """A bound that is no number above zero bounds nothing; on spot both bounds of a market order are in dollars."""
+    found = instrument_of(row_of(**fields))
+    assert found is not None
+    most = (found.max_limit_qty, found.max_market_qty, found.max_limit_value, found.max_market_value)
+    assert tuple(None if each is None else str(each) for each in most) == limits
+
+
 def test_spot_linear_and_stablecoin_families() -> None:
     spot = instrument_of(
         row_of(

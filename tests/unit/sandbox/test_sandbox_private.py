@@ -182,6 +182,20 @@ def test_positions_are_those_of_the_account() -> None:
     ask(check, account=UserAccount(positions=rows))
 
 
+def test_open_orders_are_those_of_the_account() -> None:
+    rows = [
+        {"instType": "SWAP", "instId": "BTC-USDT-SWAP", "ordId": "1", "clOrdId": "a"},
+        {"instType": "SPOT", "instId": "BTC-USDT", "ordId": "2", "clOrdId": "b"},
+    ]
+
+    def check(call: Caller) -> None:
+        assert call.data("trade/orders-pending") == rows
+        assert call.data("trade/orders-pending", instType="SPOT") == rows[1:]
+        assert call.data("trade/orders-pending", instId="BTC-USDT-SWAP") == rows[:1]
+
+    ask(check, account=UserAccount(orders=rows))
+
+
 def test_currencies_are_those_of_the_market_and_the_account() -> None:
     def check(call: Caller) -> None:
         rows = call.data("asset/currencies")

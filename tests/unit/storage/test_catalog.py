@@ -23,6 +23,7 @@ from quantkit.storage.catalog import Catalog, Coverage
 from quantkit.storage.files import DataFile
 from quantkit.storage.manifest import MANIFEST
 from quantkit.storage.root import Root
+from quantkit.storage.schema import META_ORDER_LIMITS
 from quantkit.storage.writer import Writer
 
 BTC = "binance:BTC-USDT-SWAP"
@@ -532,6 +533,28 @@ def test_given_metadata_that_differ_are_refused_unless_replaced(tmp_path: Path, 
     keep(tmp_path, instrument("0.5"), replace=True)
     assert Catalog(tmp_path).instruments() == {BTC: instrument("0.5")}
     assert len(list(tmp_path.rglob("*.parquet"))) == 1
+
+
+def test_the_largest_orders_are_kept_beside_the_columns(tmp_path: Path) -> None:
+    """Files without them are as ever; what becomes known is added, and what is known is not forgotten."""
+    limits = {"max_limit_qty": "100", "max_market_value": "1000000"}
+    keep(tmp_path, instrument())
+    keep(tmp_path, instrument(**limits), instrument("0.5", valid_from_ns=5))
+    assert Catalog(tmp_path).instruments(0) == {BTC: instrument(**limits)}
+    assert Catalog(tmp_path).instruments(5) == {BTC: instrument("0.5", valid_from_ns=5)}
+    keep(tmp_path, instrument())
+    assert Catalog(tmp_path).instruments(0) == {BTC: instrument(**limits)}
+    with pytest.raises(DataError, match=r"differ .max_limit_qty 100 to 7"):
+        keep(tmp_path, instrument(max_limit_qty="7"))
+
+
+def test_largest_orders_that_cannot_be_read_are_told(tmp_path: Path, tamper: Callable[..., Path]) -> None:
+    keep(tmp_path, instrument(max_limit_qty="100"))
+    tamper(
+        tmp_path, table=lambda table: table.replace_schema_metadata({**table.schema.metadata, META_ORDER_LIMITS: b"{"})
+    )
+    with pytest.raises(DataError, match=r"its largest orders cannot be read \(.*\); import it again"):
+        Catalog(tmp_path).instruments()
 
 
 def test_what_was_stated_beats_what_was_inferred(tmp_path: Path) -> None:
