@@ -18,6 +18,7 @@ __all__ = [
     "OrderState",
     "OrderTerms",
     "OrderType",
+    "PositionSide",
     "RequestTerms",
     "Side",
     "StopLoss",
@@ -79,6 +80,30 @@ class TriggerType(StrEnum):
     LAST = "last"
     MARK = "mark"
     INDEX = "index"
+
+
+class PositionSide(StrEnum):
+    """The position that an order or a fill changes: the net one, or one of the two legs of the long/short mode."""
+
+    NET = "net"
+    LONG = "long"
+    SHORT = "short"
+
+
+def leg_of(instrument: str, side: PositionSide) -> str:
+    """Return the key of a position: the instrument's id, with the side of a leg behind it.
+
+    Examples:
+        >>> leg_of("BTC-USDT-SWAP", PositionSide.NET), leg_of("BTC-USDT-SWAP", PositionSide.LONG)
+        ('BTC-USDT-SWAP', 'BTC-USDT-SWAP long')
+    """
+    # Ids have no blanks.
+    return instrument if side is PositionSide.NET else f"{instrument} {side}"
+
+
+def instrument_of(leg: str) -> str:
+    """Return the id of the instrument of a position, from the position's key."""
+    return leg.partition(" ")[0]
 
 
 class TakeProfit(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
@@ -219,6 +244,7 @@ class OrderRequest(msgspec.Struct, frozen=True, gc=False):
         time_in_force: `GTC`, `IOC`, `FOK` or `GTD`.
         tag: Kept with the order, its fills and round trips.
         terms: What else it asks for; None for most orders.
+        position_side: `long` or `short` in the long/short mode, else empty.
     """
 
     instrument: str
@@ -231,6 +257,7 @@ class OrderRequest(msgspec.Struct, frozen=True, gc=False):
     time_in_force: str = TimeInForce.GTC
     tag: str = ""
     terms: RequestTerms | None = None
+    position_side: str = ""
 
 
 #: What a plain order gives for the fields of `RequestTerms`.
@@ -257,6 +284,7 @@ class Order(msgspec.Struct, eq=False, kw_only=True, frozen=True, gc=False):
         lots, filled_lots: `qty` and `filled_qty` in size steps.
         price_ticks, stop_ticks: `price` and `stop_price` in price steps.
         terms: What few orders have; None for a plain one.
+        position_side: The leg that it changes in the long/short mode, else `net`.
     """
 
     id: str
@@ -281,6 +309,12 @@ class Order(msgspec.Struct, eq=False, kw_only=True, frozen=True, gc=False):
     price_ticks: int | None = None
     stop_ticks: int | None = None
     terms: OrderTerms | None = None
+    position_side: PositionSide = PositionSide.NET
+
+    @property
+    def leg(self) -> str:
+        """The key of the position that it changes."""
+        return leg_of(self.instrument, self.position_side)
 
     @property
     def type(self) -> OrderType:
@@ -395,6 +429,7 @@ class Fill(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         revealed_ns: Engine time at which the run learned of it.
         why: The event behind it and what was ahead in the queue.
         lots, ticks: `qty` in size steps, `price` in price steps.
+        position_side: The leg that it changes in the long/short mode, else `net`.
     """
 
     id: int
@@ -413,6 +448,12 @@ class Fill(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     tag: str
     lots: int
     ticks: int
+    position_side: PositionSide = PositionSide.NET
+
+    @property
+    def leg(self) -> str:
+        """The key of the position that it changes."""
+        return leg_of(self.instrument, self.position_side)
 
     @property
     def signed_lots(self) -> int:

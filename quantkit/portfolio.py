@@ -16,7 +16,7 @@ from typing import Any, Final
 from quantkit.errors import ConfigError, OrderError
 from quantkit.instruments import EXACT, Instrument, Side, decimal_of
 from quantkit.money import CurrencyLedger, Netting
-from quantkit.orders import Fill
+from quantkit.orders import Fill, PositionSide, instrument_of, leg_of
 
 #: Amounts that are no finite decimal are shown to this step; the ledger itself keeps the fraction.
 SHOWN_STEP: Final = Decimal("1e-18")
@@ -25,6 +25,9 @@ _SHOWN_PLACES: Final = 40
 _FINEST_SHOWN: Final = 10**_SHOWN_PLACES
 _ZERO: Final = Fraction(0)
 _NOTHING: Final = Decimal(0)
+_NET: Final = PositionSide.NET
+_ONE_POSITION: Final = (PositionSide.NET,)
+_LEGS: Final = (PositionSide.LONG, PositionSide.SHORT)
 #: How a ledger writes what nobody else may.
 _put: Final = object.__setattr__
 
@@ -52,20 +55,23 @@ class Position:
 
     Attributes:
         instrument: The instrument held.
+        position_side: The leg that it is in the long/short mode, else `net`.
         fees, funding: Of this instrument so far, by currency: fees paid above zero, funding received above zero.
 
     Its fields cannot be set: a strategy reads the ledger's own object, and only bookings change it.
     """
 
-    __slots__ = ("_fees", "_funding", "_net", "instrument")
+    __slots__ = ("_fees", "_funding", "_net", "instrument", "position_side")
 
     instrument: Instrument
+    position_side: PositionSide
     _fees: dict[str, Decimal]
     _funding: dict[str, Decimal]
     _net: Netting
 
-    def __init__(self, instrument: Instrument) -> None:
+    def __init__(self, instrument: Instrument, position_side: PositionSide = PositionSide.NET) -> None:
         _put(self, "instrument", instrument)
+        _put(self, "position_side", position_side)
         _put(self, "_fees", {})
         _put(self, "_funding", {})
         _put(self, "_net", Netting(instrument))
@@ -91,7 +97,8 @@ class Position:
         return MappingProxyType(self._funding)
 
     def __repr__(self) -> str:
-        return f"Position({self.instrument.id!r}, qty={self.qty}, average_price={self.average_price})"
+        name = leg_of(self.instrument.id, self.position_side)
+        return f"Position({name!r}, qty={self.qty}, average_price={self.average_price})"
 
     @property
     def qty(self) -> Decimal:
@@ -225,13 +232,17 @@ class Position:
 class Portfolio:
     """Balances and positions of one account.
 
+    A contract has one net position, or in the long/short mode two legs side by side: a long one and a short one.
+
     Args:
         cash: Starting balances by currency, zero or more each.
         instruments: Everything that may be traded.
         report_currency: Currency of the equity; default the first of `cash`.
         mark_of: Gives the latest mark of an instrument, or None before the first.
+        is_long_short: Whether contracts have two legs.
 
     Attributes:
+        is_long_short: As above.
         currencies: Every currency that has or had a balance, starting ones first.
         mark: Gives the latest mark of an instrument, by its id; None before the first.
 
@@ -246,6 +257,7 @@ class Portfolio:
         *,
         report_currency: str | None = None,
         mark_of: Callable[[str], float | None],
+        is_long_short: bool = False,
     ) -> None:
         if not cash:
             raise ConfigError("the account has no cash; give for example cash={'USDT': 10_000}")
@@ -258,6 +270,7 @@ class Portfolio:
         self.report_currency = report_currency or next(iter(cash))
         self.deposits: Mapping[str, Decimal] = MappingProxyType(deposits)
         self.mark = mark_of
+        self.is_long_short = is_long_short
         self._balances: dict[str, CurrencyLedger] = {}
         self._settled: dict[str, CurrencyLedger] = {}  # of the currencies that money was moved in, in order
         self._positions: dict[str, Position] = {}
@@ -317,26 +330,70 @@ class Portfolio:
 
     @property
     def positions(self) -> dict[str, Position]:
-        """Every position that was ever opened, flat ones too, by instrument id."""
+        """Every position that was ever opened, flat ones too, by instrument id; a leg has its side behind the id."""
         return dict(self._positions)
 
-    def position(self, instrument: str) -> Position:
+    def position(self, instrument: str, side: str | None = None) -> Position:
         """Return the position in an instrument, flat if it never traded; the same object throughout the run.
+
+        Args:
+            instrument: Its id.
+            side: `long` or `short`, for a contract in the long/short mode; None elsewhere.
+
+        Raises:
+            OrderError: The run has no such instrument, or the side is missing or too much.
+        """
+        found = None if side is not None else self._positions.get(instrument) or self._untraded.get(instrument)
+        return self.leg(leg_of(instrument, self.side_of(instrument, side))) if found is None else found
+
+    def side_of(self, instrument: str, side: str | None, argument: str = "side") -> PositionSide:
+        """Return the position that a call names, by the mode of the account.
+
+        Args:
+            instrument: Its id.
+            side: As it was given; None or empty where it was not.
+            argument: What the call names it, for errors.
+
+        Raises:
+            OrderError: The run has no such instrument, or the side is missing, unknown or too much.
+        """
+        sides = self.sides_of(instrument)
+        if not side:
+            if sides is _LEGS:
+                raise OrderError(
+                    f"{instrument} has a long and a short position; name one: {argument}='long' or {argument}='short'"
+                )
+            return _NET
+        if side not in sides:
+            if sides is _LEGS:
+                raise OrderError(f"{argument} {str(side)!r} of {instrument} is not known; use long or short")
+            instead = "" if self.instruments[instrument].is_spot else ", or run with position_mode='long_short'"
+            raise OrderError(f"{instrument} has one position; leave {argument}={str(side)!r} out{instead}")
+        return PositionSide(side)
+
+    def sides_of(self, instrument: str) -> tuple[PositionSide, ...]:
+        """Return the sides of an instrument's positions: `net`, or in the long/short mode `long` and `short`.
 
         Raises:
             OrderError: The run has no such instrument.
         """
-        found = self._positions.get(instrument) or self._untraded.get(instrument)
+        known = self.instruments.get(instrument)
+        if known is None:
+            raise OrderError(f"{instrument} is no instrument of this run; it has {', '.join(self.instruments)}")
+        return _LEGS if self.is_long_short and not known.is_spot else _ONE_POSITION
+
+    def leg(self, leg: str) -> Position:
+        """Return a position by its key, as `leg_of` has it."""
+        found = self._positions.get(leg) or self._untraded.get(leg)
         if found is None:
-            known = self.instruments.get(instrument)
-            if known is None:
-                raise OrderError(f"{instrument} is no instrument of this run; it has {', '.join(self.instruments)}")
-            found = self._untraded[instrument] = Position(known)
+            instrument = self.instruments[instrument_of(leg)]
+            side = next(side for side in self.sides_of(instrument.id) if leg_of(instrument.id, side) == leg)
+            found = self._untraded[leg] = Position(instrument, side)
         return found
 
-    def net(self, instrument: str) -> Netting:
+    def net(self, leg: str) -> Netting:
         """Return the whole numbers behind a position, for those that judge orders by them; to be read only."""
-        return self.position(instrument)._net
+        return self.leg(leg)._net
 
     def money(self, currency: str) -> CurrencyLedger:
         """Return the whole numbers behind a balance, for those that judge orders by them; to be read only."""
@@ -443,11 +500,13 @@ class Portfolio:
     def change_instrument(self, instrument: Instrument) -> None:
         """Use an instrument's new steps and minimum; the contract value has to be the same."""
         self._instruments[instrument.id] = instrument
-        self.position(instrument.id).use(instrument)
+        for side in self.sides_of(instrument.id):
+            self.leg(leg_of(instrument.id, side)).use(instrument)
 
     def apply(self, fill: Fill) -> None:
         """Book one fill with its fee."""
-        position = self._positions.get(fill.instrument) or self._own(fill.instrument)
+        leg = fill.instrument if fill.position_side is _NET else fill.leg
+        position = self._positions.get(leg) or self._own(leg)
         instrument, fee = position.instrument, fill.fee
         net = position._net
         if instrument.is_spot:
@@ -463,7 +522,15 @@ class Portfolio:
         if fee:
             (self._settled.get(fill.fee_currency) or self._money(fill.fee_currency)).settle(fee.copy_negate())
 
-    def charge_funding(self, instrument: str, *, rate: float, mark: float, qty: Decimal) -> Decimal:
+    def charge_funding(
+        self,
+        instrument: str,
+        *,
+        rate: float,
+        mark: float,
+        qty: Decimal,
+        position_side: PositionSide = PositionSide.NET,
+    ) -> Decimal:
         """Settle funding on a position held at the boundary; longs pay a positive rate.
 
         Returns:
@@ -471,7 +538,7 @@ class Portfolio:
         """
         if not qty:
             return Decimal(0)
-        position = self._own(instrument)
+        position = self._own(leg_of(instrument, position_side))
         notional = position.instrument.notional(qty, mark)
         received = EXACT.multiply(notional, decimal_of(rate).copy_negate())
         currency = position.instrument.settle_currency
@@ -479,12 +546,12 @@ class Portfolio:
         self._money(currency).settle(received)
         return received
 
-    def _own(self, instrument_id: str) -> Position:
+    def _own(self, leg: str) -> Position:
         """Return the position to book on, from now on among those that were opened."""
-        position = self._positions.get(instrument_id)
+        position = self._positions.get(leg)
         if position is None:
-            position = self._positions[instrument_id] = self.position(instrument_id)
-            del self._untraded[instrument_id]
+            position = self._positions[leg] = self.leg(leg)
+            del self._untraded[leg]
             if not position.instrument.is_spot:
                 currency = position.instrument.settle_currency
                 self._contracts.setdefault(currency, []).append(position)

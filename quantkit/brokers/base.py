@@ -13,7 +13,7 @@ from quantkit.clock import NEVER_NS, NS_PER_MS
 from quantkit.events import Candle
 from quantkit.fees import Fees
 from quantkit.instruments import Instrument
-from quantkit.orders import Fill, Order, OrderState, OrderTerms, TriggerPrices
+from quantkit.orders import Fill, Order, OrderState, OrderTerms, PositionSide, TriggerPrices
 from quantkit.portfolio import Portfolio
 from quantkit.rows.columns import Stream
 from quantkit.rows.cursors import NOWHERE, StreamCursor
@@ -65,6 +65,7 @@ class Decision(msgspec.Struct, frozen=True, gc=False, array_like=True):
     tag: str
     terms: OrderTerms | None = None
     change: TriggerPrices | None = None
+    position_side: str = PositionSide.NET
 
 
 class Agenda:
@@ -282,8 +283,8 @@ class Broker(OrderEntry, Protocol):
         """Return the size that is displayed in front of a resting order; None where that is not known."""
         ...
 
-    def qty_at(self, instrument: str, boundary_ns: int) -> int:
-        """Return the signed size steps from fills stamped before `boundary_ns`."""
+    def qty_at(self, leg: str, boundary_ns: int) -> int:
+        """Return the signed size steps of a position, by its key, from fills stamped before `boundary_ns`."""
         ...
 
     def change_instrument(self, instrument: Instrument, at_ns: int) -> None:

@@ -347,7 +347,7 @@ def _streams(streams: Sequence[StreamLine], wall_ns: int) -> Section:
 def _positions(positions: Sequence[PositionLine]) -> Section:
     def row(line: PositionLine) -> tuple[Piece, ...]:
         return (
-            (line.instrument, ""),
+            (line.name, ""),
             (number(line.qty), "green" if line.qty > 0 else "red" if line.qty < 0 else "dim"),
             (number(line.average, digits=8), ""),
             (number(line.mark), ""),

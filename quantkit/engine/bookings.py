@@ -5,7 +5,7 @@ from quantkit.engine.equity import EquityTracker
 from quantkit.engine.funding import Settlements
 from quantkit.engine.outcome import FundingPayment
 from quantkit.events import Funding
-from quantkit.orders import Fill
+from quantkit.orders import Fill, leg_of
 from quantkit.portfolio import Portfolio
 from quantkit.rows.marks import MarkTable
 from quantkit.rows.position import RunPosition
@@ -54,24 +54,29 @@ class Bookings:
         self.is_checked = self._equity.solvency.is_safe
 
     def charge(self, funding: Funding, broker: Broker, position: RunPosition) -> bool:
-        """Settle funding on the position that fills stamped before the boundary had built, at the boundary's price.
+        """Settle funding on the positions that fills stamped before the boundary had built, at the boundary's price.
 
         Returns:
             Whether anything was charged.
         """
         name = funding.instrument
-        lots = broker.qty_at(name, funding.funding_ns)
-        if not self._settlements.begin(funding) or not lots:
+        held = [(side, broker.qty_at(leg_of(name, side), funding.funding_ns)) for side in self._ledger.sides_of(name)]
+        if not self._settlements.begin(funding) or not any(lots for _, lots in held):
             return False
         mark = self._settlements.price(funding, broker.fills, position.index)
         position.is_after_candles = True
         self._equity.run_to_present()
-        amount, _ = (
-            ledger.charge_funding(name, rate=funding.rate, mark=mark, qty=ledger.instruments[name].qty_decimal(lots))
-            for ledger in (self._ledger, self._reported)
-        )
-        currency = self._ledger.instruments[name].settle_currency
-        self.payments.append(FundingPayment(name, funding.funding_ns, funding.rate, mark, amount, currency))
+        instrument, rate = self._ledger.instruments[name], funding.rate
+        for side, lots in held:
+            if lots:
+                amount, _ = (
+                    ledger.charge_funding(
+                        name, rate=rate, mark=mark, qty=instrument.qty_decimal(lots), position_side=side
+                    )
+                    for ledger in (self._ledger, self._reported)
+                )
+                currency = instrument.settle_currency
+                self.payments.append(FundingPayment(name, funding.funding_ns, rate, mark, amount, currency, side))
         self._equity.account_changed()
         self.is_checked = False
         return True

@@ -39,6 +39,7 @@ def finish(parts: RunParts, ended: str, end_ns: int) -> Outcome:
     parts.warnings += _warnings(parts, notes, ended, end_ns)
     ledger, prepared, broker = parts.ledger, parts.prepared, parts.broker
     equity = ledger.equity_exact()
+    held = [position.instrument.id for position in ledger.positions.values()]
     return Outcome(
         orders=list(parts.orders.orders.values()),
         order_events=[
@@ -53,7 +54,7 @@ def finish(parts: RunParts, ended: str, end_ns: int) -> Outcome:
         starting_equity=parts.equity.starting_equity,
         report_currency=ledger.report_currency,
         position_qty={i: p.qty for i, p in ledger.positions.items()},
-        position_mark={i: parts.marks.last(i) for i in dict.fromkeys([*ledger.positions, *ledger.converters.values()])},
+        position_mark={name: parts.marks.last(name) for name in dict.fromkeys([*held, *ledger.converters.values()])},
         realised=ledger.totals("realised"),
         funding=ledger.totals("funding"),
         fees=ledger.totals("fees"),

@@ -4,14 +4,14 @@ import numpy as np
 
 from quantkit.engine.moments import Moments
 from quantkit.engine.outcome import Excursion
-from quantkit.orders import Fill
+from quantkit.orders import Fill, PositionSide
 from quantkit.portfolio import Portfolio, Position
 from quantkit.rows.cursors import NOWHERE
 from quantkit.trip_sense import TripSense
 
 
 class _Trips:
-    """One instrument's round trips: the latest, and those that rows since the last look concern."""
+    """One position's round trips: the latest, and those that rows since the last look concern."""
 
     __slots__ = ("begins", "ends", "held", "numbers", "position", "sense")
 
@@ -52,19 +52,20 @@ class Excursions:
         self._fill_ids: list[int] = []
         self._lows: list[float] = []
         self._highs: list[float] = []
-        self._latest: dict[str, int] = {}  # the number of each instrument's latest trip
+        self._latest: dict[str, int] = {}  # the number of each position's latest trip
 
     def follow(self, fill: Fill, index: int) -> None:
         """Open, extend or close the round trip of a fill, which has seen the rows before an index."""
         name, price = fill.instrument, fill.price
-        trips = self._trips.get(name)
+        leg = name if fill.position_side is PositionSide.NET else fill.leg
+        trips = self._trips.get(leg)
         if trips is None:
-            trips = self._trips[name] = _Trips(self._ledger.position(name))
+            trips = self._trips[leg] = _Trips(self._ledger.leg(leg))
         sense, position = trips.sense, trips.position
         old, new = sense.split(fill, position.instrument, trips.held, position.lots)
         trips.held = position.lots_covering
         if old:
-            number = self._latest[name]
+            number = self._latest[leg]
             if price < self._lows[number]:
                 self._lows[number] = price
             if price > self._highs[number]:
@@ -72,7 +73,7 @@ class Excursions:
         if new or sense.is_over:
             trips.end(index)
         if new:
-            number = self._latest[name] = len(self._lows)
+            number = self._latest[leg] = len(self._lows)
             self._names.append(name)
             self._fill_ids.append(fill.id)
             self._lows.append(price)
@@ -83,7 +84,8 @@ class Excursions:
 
     def see(self, moments: Moments) -> None:
         """Add the marks of rows to the round trips that were open at them."""
-        for name, trips in self._trips.items():
+        for trips in self._trips.values():
+            name = trips.position.instrument.id
             truth = moments.matters.get(name)
             if trips.numbers and truth is not None:
                 rows, of_rows = moments.rows, moments.of_rows

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quantkit.brokers.base import Decision, Report
-from quantkit.orders import Fill, Order, OrderState
+from quantkit.orders import Fill, Order, OrderState, PositionSide
 
 
 class RunLog(Protocol):
@@ -76,6 +76,7 @@ class FundingPayment(msgspec.Struct, frozen=True, gc=False):
     price: float  # at which the position was valued
     amount: Decimal
     currency: str
+    position_side: PositionSide = PositionSide.NET
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
@@ -86,7 +87,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
         order_events, fills: In the order in which the exchange side made them.
         excursions: One for each round trip, in order of opening.
         cash: Final balances by currency. equity: final, in `report_currency`, exact.
-        position_qty: Final signed size by instrument, those that traded only.
+        position_qty: Final signed size of each position that traded, by instrument id; a leg has its side behind it.
         position_mark: Final mark of each instrument that traded or converts a currency, None where none was seen.
         realised, funding, fees: By currency, exact; `realised` is before fees and funding.
         start_ns, end_ns: The run's span.

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quantkit.engine.worth import AccountView, Amount, CurrencyBalance, Floats, PositionView
-from quantkit.orders import Fill
+from quantkit.orders import Fill, PositionSide
 from quantkit.portfolio import Portfolio, Position
 from quantkit.rows.marks import BookMark, MarkTable
 
@@ -17,7 +17,7 @@ _ANY_MARK: Final = 1.0
 
 
 class _HeldLine:
-    """What the fills of one instrument change."""
+    """What the fills of one position change."""
 
     __slots__ = ("balances", "currencies", "held", "number", "position", "unit")
 
@@ -64,11 +64,11 @@ class StateColumns:
         for number, held in enumerate(view.positions):
             fills = np.flatnonzero(ints[:, 3] == number)
             size, open_value = (self._spread(next(numbers), fills, floats[:, n]) for n in (0, 1))
-            found[held.name] = held.at(size, open_value)
+            found[held.leg] = held.at(size, open_value)
         balances = []
         for number, balance in enumerate(view.balances, 2):
             there = balance.at(self._spread(next(numbers), every, floats[:, number]))
-            there.contracts = [found[held.name] for held in balance.contracts]
+            there.contracts = [found[held.leg] for held in balance.contracts]
             balances.append(there)
         self.view = AccountView(balances, list(found.values()))
         self.mids: dict[str, Floats] = {
@@ -119,15 +119,16 @@ class AccountStates:
             amount = ledger.balance_float(currency)
             balances[currency] = CurrencyBalance(currency, *self._conversion(currency), amount)
         self._lines = {}
-        for name, position in ledger.positions.items():
+        for leg, position in ledger.positions.items():
             instrument = position.instrument
-            held = PositionView(name, *self._conversion(instrument.settle_currency), is_inverse=instrument.is_inverse)
+            conversion = self._conversion(instrument.settle_currency)
+            held = PositionView(instrument.id, leg, *conversion, is_inverse=instrument.is_inverse)
             if instrument.is_spot:
                 moved = [balances[instrument.base], balances[instrument.quote]]
             else:
                 moved = [balances[instrument.settle_currency]]
                 moved[0].contracts.append(held)
-            line = self._lines[name] = _HeldLine(len(self._lines), held, position, moved)
+            line = self._lines[leg] = _HeldLine(len(self._lines), held, position, moved)
             line.read()
         self.view = AccountView(list(balances.values()), [line.held for line in self._lines.values()])
         self.mids = [name for name in self.view.matters() if isinstance(self._marks.sources[name], BookMark)]
@@ -147,7 +148,8 @@ class AccountStates:
             Whether that was possible. What is new, an instrument or a currency, and a book without a mark ask for
             `read`.
         """
-        ledger, line = self._ledger, self._lines.get(fill.instrument)
+        leg = fill.instrument if fill.position_side is PositionSide.NET else fill.leg
+        ledger, line = self._ledger, self._lines.get(leg)
         if line is None or ledger.currencies is not self._currencies:
             return False
         line.read()

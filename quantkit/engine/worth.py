@@ -24,7 +24,8 @@ class PositionView:
     """A position as floats.
 
     Attributes:
-        name: The instrument.
+        name: The instrument, whose mark values it.
+        leg: The key of the position.
         size: Signed, in units of the base, of the quote for inverse contracts; zero while flat.
         open_value: What it cost, signed like `size`.
         is_long: Whether it gains where the mark rises.
@@ -32,10 +33,11 @@ class PositionView:
         converter, is_inverted: How its currency converts; None where it is reported in.
     """
 
-    __slots__ = ("converter", "is_inverse", "is_inverted", "is_long", "name", "open_value", "size")
+    __slots__ = ("converter", "is_inverse", "is_inverted", "is_long", "leg", "name", "open_value", "size")
 
-    def __init__(self, name: str, converter: str | None, is_inverted: bool, *, is_inverse: bool) -> None:
+    def __init__(self, name: str, leg: str, converter: str | None, is_inverted: bool, *, is_inverse: bool) -> None:
         self.name = name
+        self.leg = leg
         self.size: Amount = 0.0
         self.open_value: Amount = 0.0
         self.is_long = True
@@ -45,7 +47,7 @@ class PositionView:
 
     def at(self, size: Amount, open_value: Amount) -> "PositionView":
         """Return the position as it is at other moments."""
-        other = PositionView(self.name, self.converter, self.is_inverted, is_inverse=self.is_inverse)
+        other = PositionView(self.name, self.leg, self.converter, self.is_inverted, is_inverse=self.is_inverse)
         other.size, other.open_value = size, open_value
         return other
 
@@ -144,7 +146,10 @@ class AccountView:
 
     def matters(self) -> dict[str, Truth]:
         """Return whether an instrument's mark decides the equity, for those that may."""
-        found: dict[str, Truth] = {held.name: held.size != 0 for held in self.positions}
+        found: dict[str, Truth] = {}
+        for held in self.positions:
+            is_held = held.size != 0
+            found[held.name] = found[held.name] | is_held if held.name in found else is_held
         for balance in self.balances:
             if balance.converter is not None:
                 is_needed: Truth = balance.amount != 0
@@ -165,13 +170,13 @@ class AccountView:
             states: The state of each moment.
         """
         found = {
-            held.name: held.at(along_moments(held.size, states), along_moments(held.open_value, states))
+            held.leg: held.at(along_moments(held.size, states), along_moments(held.open_value, states))
             for held in self.positions
         }
         balances = []
         for balance in self.balances:
             there = balance.at(along_moments(balance.amount, states))
-            there.contracts = [found[held.name] for held in balance.contracts]
+            there.contracts = [found[held.leg] for held in balance.contracts]
             balances.append(there)
         return AccountView(balances, list(found.values()))
 

@@ -195,9 +195,10 @@ class Monitor:
     @staticmethod
     def _positions(engine: Engine) -> tuple[PositionLine, ...]:
         lines = []
-        for name, position in engine.reported.positions.items():
+        for position in engine.reported.positions.values():
             qty = position.instrument.tradable_qty(position.qty)
             if qty:
+                name = position.instrument.id
                 mark = engine.mark(name)
                 lines.append(
                     PositionLine(
@@ -208,6 +209,7 @@ class Monitor:
                         float(position.unrealised(mark)) if mark is not None else 0.0,
                         float(position.realised),
                         position.instrument.settle_currency,
+                        position.position_side,
                     )
                 )
         return tuple(lines)

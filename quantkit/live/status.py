@@ -3,7 +3,7 @@
 import msgspec
 
 from quantkit.feeds.live_source import ConnectionLine
-from quantkit.orders import Fill
+from quantkit.orders import Fill, PositionSide, leg_of
 
 __all__ = [
     "BookLadder",
@@ -39,6 +39,12 @@ class PositionLine(msgspec.Struct, frozen=True, gc=False):
     unrealised: float
     realised: float
     currency: str
+    position_side: PositionSide = PositionSide.NET  # the leg in the long/short mode
+
+    @property
+    def name(self) -> str:
+        """The instrument, with the side of a leg behind it."""
+        return leg_of(self.instrument, self.position_side)
 
 
 class OrderLine(msgspec.Struct, frozen=True, gc=False):

@@ -101,7 +101,15 @@ FORMATS: Final[dict[int, Layout]] = {
     1: _FIRST,
     2: _SECOND,
     3: _THIRD,
-    4: msgspec.structs.replace(_THIRD, records={**_THIRD.records, "orders": (*_THIRD.records["orders"], "terms")}),
+    4: msgspec.structs.replace(
+        _THIRD,
+        records={
+            **_THIRD.records,
+            "orders": (*_THIRD.records["orders"], "terms", "position_side"),
+            "fills": (*_THIRD.records["fills"], "position_side"),
+            "funding_payments": (*_THIRD.records["funding_payments"], "position_side"),
+        },
+    ),
 }
 FORMAT: Final = "quantkit-result"
 FORMAT_VERSION: Final = max(FORMATS)

@@ -68,10 +68,10 @@ class QuoteUptime(NamedTuple):
 
 
 class Inventory(NamedTuple):
-    """The share of the run's time at each position of one instrument.
+    """The share of the run's time at each size of one position.
 
     Attributes:
-        instrument: The id.
+        instrument: The id, with the side of a leg behind it.
         width: Of a bar, in the instrument's unit.
         qtys: The middle of each bar, rising.
         shares: Fractions that add up to 1.
@@ -306,13 +306,14 @@ class Execution:
 
     @cached_property
     def inventories(self) -> list[Inventory]:
-        """The histograms of `inventory`, traded instruments in the order of their first fills."""
-        by_name: dict[str, list[Fill]] = {name: [] for name in self._traded}
+        """The histograms of `inventory`, positions in the order of their first fills."""
+        by_leg: dict[str, list[Fill]] = {}
         for fill in self._fills:
-            by_name[fill.instrument].append(fill)
-        return [self._held(self._instruments[name], fills) for name, fills in by_name.items()]
+            by_leg.setdefault(fill.leg, []).append(fill)
+        return [self._held(leg, fills) for leg, fills in by_leg.items()]
 
-    def _held(self, instrument: Instrument, fills: Sequence[Fill]) -> Inventory:
+    def _held(self, leg: str, fills: Sequence[Fill]) -> Inventory:
+        instrument = self._instruments[fills[0].instrument]
         at_ns = np.array([fill.filled_ns for fill in fills], np.int64).clip(self._start_ns, self._end_ns)
         order = np.argsort(at_ns, kind="stable")
         lots = np.append(0, np.cumsum(np.array([fill.signed_lots for fill in fills], np.int64)[order]))
@@ -324,7 +325,7 @@ class Execution:
         shares: FloatArray = np.bincount(places - low, weights=lasts).astype(np.float64)
         total = float(lasts.sum())
         qtys = np.array([instrument.qty(width * (low + place)) for place in range(len(shares))], np.float64)
-        return Inventory(instrument.id, instrument.qty(width), qtys, shares / total if total > 0 else shares)
+        return Inventory(leg, instrument.qty(width), qtys, shares / total if total > 0 else shares)
 
     @cached_property
     def _traded(self) -> list[str]:

@@ -89,6 +89,7 @@ def orders_frame(orders: Sequence[Order]) -> "pd.DataFrame":
             "expire_ns": "time",
             "oco_group": "str",
             "parent_id": "str",
+            "position_side": "str",
         },
     )
 
@@ -117,6 +118,7 @@ def fills_frame(fills: Sequence[Fill]) -> "pd.DataFrame":
             "role": "str",
             "why": "str",
             "tag": "str",
+            "position_side": "str",
         },
     )
 
@@ -126,7 +128,14 @@ def funding_frame(payments: Sequence[FundingPayment]) -> "pd.DataFrame":
     return _table(
         payments,
         [payment.funding_ns for payment in payments],
-        {"instrument": "str", "rate": "float64", "price": "float64", "amount": "float64", "currency": "str"},
+        {
+            "instrument": "str",
+            "rate": "float64",
+            "price": "float64",
+            "amount": "float64",
+            "currency": "str",
+            "position_side": "str",
+        },
     )
 
 
@@ -150,12 +159,13 @@ def round_trips_frame(trips: Sequence[RoundTrip]) -> "pd.DataFrame":
             "mfe": "float64",
             "tag": "str",
             "currency": "str",
+            "position_side": "str",
         },
     )
     frame = {"entry_time": entry, "exit_time": left, **frame, "duration": left - entry}
     order = (
         "entry_time exit_time instrument side qty entry_price exit_price fees pnl return_pct duration mae mfe tag "
-        "currency"
+        "currency position_side"
     )
     return pd.DataFrame({name: frame[name] for name in order.split()})
 
@@ -177,6 +187,7 @@ def open_trips_frame(trips: Sequence[OpenTrip]) -> "pd.DataFrame":
         "mfe": "float64",
         "tag": "str",
         "currency": "str",
+        "position_side": "str",
     }
     entry = utc_index([trip.entry_ns for trip in trips], None)
     return pd.DataFrame({"entry_time": entry, **_columns(trips, columns)})

@@ -17,7 +17,7 @@ import msgspec
 from quantkit.engine.outcome import Excursion
 from quantkit.errors import DataError
 from quantkit.instruments import EXACT, Instrument, Side
-from quantkit.orders import Fill
+from quantkit.orders import Fill, PositionSide
 from quantkit.portfolio import Position, shown_ratio
 from quantkit.trip_sense import TripSense
 
@@ -37,6 +37,7 @@ class RoundTrip(msgspec.Struct, frozen=True, kw_only=True):
         return_pct: `pnl` in per cent of what the entries were worth.
         mae, mfe: Deepest mark against and for the trip, as fractions of the entry price; `mae <= 0 <= mfe`.
         tag: Of the fill that opened it.
+        position_side: The leg in the long/short mode, else `net`.
     """
 
     instrument: str
@@ -53,6 +54,7 @@ class RoundTrip(msgspec.Struct, frozen=True, kw_only=True):
     mae: float
     mfe: float
     tag: str
+    position_side: PositionSide = PositionSide.NET
 
 
 class OpenTrip(msgspec.Struct, frozen=True, kw_only=True):
@@ -79,6 +81,7 @@ class OpenTrip(msgspec.Struct, frozen=True, kw_only=True):
     mae: float
     mfe: float
     tag: str
+    position_side: PositionSide = PositionSide.NET
 
 
 class Trips(NamedTuple):
@@ -118,12 +121,13 @@ def fold(
     holdings: dict[str, _Holding] = {}
     closed: list[tuple[int, RoundTrip]] = []  # with the number of the fill that closed it
     for number, fill in enumerate(fills):
-        holding = holdings.get(fill.instrument)
+        leg = fill.leg
+        holding = holdings.get(leg)
         if holding is None:
             instrument = instruments.get(fill.instrument)
             if instrument is None:
                 raise DataError(f"fill {fill.id}: instrument {fill.instrument} is not among those of the run")
-            holding = holdings[fill.instrument] = _Holding(instrument, later.get(fill.instrument, ()))
+            holding = holdings[leg] = _Holding(instrument, later.get(fill.instrument, ()), fill.position_side)
         trip = holding.add(number, fill, seen)
         if trip is not None:
             closed.append(trip)
@@ -238,14 +242,14 @@ class _RunningTrip:
 
 
 class _Holding:
-    """The position in one instrument and its latest trip, which may be over but for a remainder."""
+    """One position and its latest trip, which may be over but for a remainder."""
 
     __slots__ = ("_later", "instrument", "position", "sense", "trip")
 
-    def __init__(self, instrument: Instrument, later: Sequence[Instrument]) -> None:
+    def __init__(self, instrument: Instrument, later: Sequence[Instrument], side: PositionSide) -> None:
         self.instrument = instrument
         self._later = deque(later)
-        self.position = Position(instrument)
+        self.position = Position(instrument, side)
         self.sense = TripSense()
         self.trip: _RunningTrip | None = None
 
@@ -310,6 +314,7 @@ class _Holding:
             mae=mae,
             mfe=mfe,
             tag=trip.tag,
+            position_side=self.position.position_side,
         )
 
     def left_open(
@@ -335,6 +340,7 @@ class _Holding:
             mae=mae,
             mfe=mfe,
             tag=trip.tag,
+            position_side=self.position.position_side,
         )
         yield trip.entry_number, open_trip
 

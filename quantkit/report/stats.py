@@ -13,6 +13,7 @@ from quantkit.engine.outcome import Outcome
 from quantkit.errors import ConfigError
 from quantkit.fees import Fees
 from quantkit.instruments import EXACT, Instrument, decimal_of
+from quantkit.orders import instrument_of
 from quantkit.portfolio import Portfolio, shown
 from quantkit.report import metrics
 from quantkit.report.bootstrap import LEAST_DAYS, intervals
@@ -266,7 +267,8 @@ def equity_closed(
         price step is taken into account.
     """
     total = Fraction(outcome.equity)
-    for name, holding in outcome.position_qty.items():
+    for leg, holding in outcome.position_qty.items():
+        name = instrument_of(leg)
         instrument, mark = instruments[name], outcome.position_mark.get(name)
         qty = instrument.tradable_qty(holding)
         if not qty:
@@ -393,9 +395,9 @@ def missing(
     settled = [instruments[fill.instrument].settle_currency for fill in outcome.fills]
     uncounted = rates.missing([*settled, *outcome.funding])
     unmarked = [
-        f"{name} is held and has no mark"
-        for name, qty in outcome.position_qty.items()
-        if qty and outcome.position_mark.get(name) is None
+        f"{leg} is held and has no mark"
+        for leg, qty in outcome.position_qty.items()
+        if qty and outcome.position_mark.get(instrument_of(leg)) is None
     ]
     length = timedelta(microseconds=(outcome.end_ns - outcome.start_ns) // NS_PER_US)
     returns = daily_returns(outcome)[1]

@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 from typing import Final, Literal, TypeAlias
 
 from quantkit.clock import NS_PER_MS, NS_PER_S
-from quantkit.live.status import LiveStatus
+from quantkit.live.status import LiveStatus, PositionLine
+from quantkit.orders import PositionSide
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 MetricKind: TypeAlias = "Literal['counter', 'gauge']"
@@ -38,11 +39,16 @@ def text(status: LiveStatus | None, *, age_ns: int | None, sockets: int) -> str:
     return "".join(parts)
 
 
+def _leg_label(line: PositionLine) -> dict[str, str]:
+    """Return the label of a leg; a net position has none, so that series of before go on."""
+    return {} if line.position_side is PositionSide.NET else {"position_side": line.position_side}
+
+
 def _of_run(status: LiveStatus) -> list[str]:
     money = {"currency": status.currency}
     streams = [({"stream": stream.name}, stream) for stream in status.streams]
     connections = [({"connection": each.name}, each) for each in status.connections]
-    positions = [({"instrument": each.instrument}, each) for each in status.positions]
+    positions = [({"instrument": each.instrument, **_leg_label(each)}, each) for each in status.positions]
     return [
         _family("quantkit_live_info", "gauge", "the run", [({"strategy": status.strategy}, 1)]),
         _family(

@@ -183,6 +183,7 @@ class AsyncBroker:
                     order.tag,
                     order.terms if kind == "submit" else None,
                     change,
+                    order.position_side,
                 )
             )
         return sent_ns
@@ -243,6 +244,7 @@ class AsyncBroker:
             tag=order.tag,
             lots=executed.lots,
             ticks=executed.ticks,
+            position_side=order.position_side,
         )
         setup.observer.before_fill()
         setup.ledger.apply(fill)
@@ -306,8 +308,8 @@ class AsyncBroker:
     def queue_ahead(self, order_id: str) -> float | None:
         return None
 
-    def qty_at(self, instrument: str, boundary_ns: int) -> int:
-        return sum(f.signed_lots for f in self.fills if f.instrument == instrument and f.filled_ns < boundary_ns)
+    def qty_at(self, leg: str, boundary_ns: int) -> int:
+        return sum(f.signed_lots for f in self.fills if f.leg == leg and f.filled_ns < boundary_ns)
 
     def change_instrument(self, instrument: Instrument, at_ns: int) -> None:
         # The exchange itself cancels what no longer fits.

@@ -16,6 +16,7 @@ from quantkit.brokers.simulated.holding import Holding
 from quantkit.brokers.simulated.leverage_bound import LeverageBound
 from quantkit.fees import Fees
 from quantkit.instruments import EXACT, decimal_of
+from quantkit.orders import leg_of
 from quantkit.portfolio import Portfolio
 
 _NOTHING: Final = Decimal(0)
@@ -38,8 +39,9 @@ class Account:
     def __init__(self, ledger: Portfolio, fees: Mapping[str, Fees], *, max_leverage: Decimal) -> None:
         self.ledger = ledger
         self._holdings = {
-            instrument.id: Holding(ledger, instrument, fees[instrument.id])
-            for instrument in ledger.instruments.values()
+            leg_of(name, side): Holding(ledger, instrument, fees[name], side)
+            for name, instrument in ledger.instruments.items()
+            for side in ledger.sides_of(name)
         }
         self.bound = LeverageBound(ledger, self._holdings, max_leverage)
         self.funds = Funds(ledger, self._holdings, self.bound)
@@ -74,7 +76,7 @@ class Account:
             at_open: Whether a market order fills at the open of a candle.
             opening: That open, None while it has not come: the order is then judged when it does.
         """
-        own = self._holdings[order.instrument]
+        own = self._holdings[order.leg]
         instrument, left = own.position.instrument, lots - order.filled_lots
         is_small = lots < instrument.min_lots
         if is_small and not self._closes(order, own, left):
@@ -133,7 +135,7 @@ class Account:
 
     def _admit_spot(self, order: ExchangeOrder, lots: int, lock: Lock | None) -> str:
         """Lock the funds of a spot order; without a lock nothing is held back until the open that fills it."""
-        instrument = self._holdings[order.instrument].position.instrument
+        instrument = self._holdings[order.leg].position.instrument
         currency = instrument.quote if order.is_buy else instrument.base
         more = _NOTHING if lock is None else self.funds.lock_amount(order, lock, lots - order.filled_lots)
         if order.lock is not None:
@@ -176,7 +178,7 @@ class Account:
 
     def reducible_lots(self, order: ExchangeOrder) -> int:
         """Return how many lots an order that only reduces may still take off the position, in whole size steps."""
-        own = self._holdings[order.instrument]
+        own = self._holdings[order.leg]
         net = own.net
         # Coins sold that were there at the start are no short position: buying them back is a purchase like any other.
         if not net.size or (net.size > 0) is order.is_buy or (own.is_spot and order.is_buy):
@@ -194,7 +196,7 @@ class Account:
         The position bounds what only reduces, cash a spot buy, and equity x `max_leverage` what adds to a contract. A
         spot sale is bounded by its fee, where that is more than it brings.
         """
-        own = self._holdings[order.instrument]
+        own = self._holdings[order.leg]
         if own.is_spot:
             return self._spot_lots(order, own, lots, ticks, is_maker=is_maker)
         is_opening = not own.net.size or (own.net.size > 0) is order.is_buy
@@ -283,4 +285,4 @@ class Account:
         """Return the reason for the end of an order that could not take the market's whole offer."""
         if order.reduce_only and not self.reducible_lots(order):
             return "reduce_only_position_closed"
-        return "insufficient_cash" if self._holdings[order.instrument].is_spot else "insufficient_margin"
+        return "insufficient_cash" if self._holdings[order.leg].is_spot else "insufficient_margin"

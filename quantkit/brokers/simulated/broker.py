@@ -242,8 +242,8 @@ class SimulatedBroker:
         lots = order.lots_in_front
         return None if lots is None else self.listings[order.instrument].market.instrument.qty(lots)
 
-    def qty_at(self, instrument: str, boundary_ns: int) -> int:
-        return self._history.qty_at(instrument, boundary_ns)
+    def qty_at(self, leg: str, boundary_ns: int) -> int:
+        return self._history.qty_at(leg, boundary_ns)
 
     def change_instrument(self, instrument: Instrument, at_ns: int) -> None:
         """Go by other steps and another minimum from now on, and cancel the resting orders that no longer fit.

@@ -4,7 +4,7 @@ from decimal import Decimal
 from typing import NamedTuple
 
 from quantkit.instruments import Side
-from quantkit.orders import Order, OrderState
+from quantkit.orders import Order, OrderState, PositionSide
 
 
 class Lock(NamedTuple):
@@ -27,7 +27,9 @@ class ExchangeOrder:
     """An order as the exchange holds it. Each group of attributes has one writer; the first never changes.
 
     Attributes:
-        id, instrument, side, is_buy, tif, post_only, reduce_only, stop_ticks, tag, terms, sent_ns: As it was sent.
+        id, instrument, side, is_buy, tif, post_only, reduce_only, stop_ticks, tag, terms, sent_ns, position_side: As it
+            was sent.
+        leg: The key of the position that it changes.
 
         Written by `Arrivals`:
         arrived_ns: When it arrived, or changed so that it lost its place.
@@ -63,11 +65,13 @@ class ExchangeOrder:
         "is_buy",
         "is_taking",
         "is_triggered",
+        "leg",
         "limit_ticks",
         "lock",
         "lots",
         "only_closes",
         "open_lots",
+        "position_side",
         "post_only",
         "printed",
         "reduce_only",
@@ -96,6 +100,8 @@ class ExchangeOrder:
         self.reduce_only = order.reduce_only
         self.tag = order.tag
         self.terms = order.terms
+        self.position_side = order.position_side
+        self.leg = order.instrument if order.position_side is PositionSide.NET else order.leg
         self.state = OrderState.PENDING
         self.sent_ns = order.sent_ns
         self.arrived_ns = 0

@@ -112,6 +112,7 @@ class Executions:
             tag=order.tag,
             lots=allowed,
             ticks=ticks,
+            position_side=order.position_side,
         )
         self._observer.before_fill()
         self._funds.release(order, allowed)

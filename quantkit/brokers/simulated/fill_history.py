@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from quantkit.orders import Fill
+from quantkit.orders import Fill, PositionSide
 
 
 class FillHistory:
@@ -17,18 +17,19 @@ class FillHistory:
         self._seen = 0  # how many of them have been taken in
         self._past: dict[str, _Past] = {}
 
-    def qty_at(self, instrument: str, boundary_ns: int) -> int:
-        """Return the signed size steps of an instrument from fills stamped before a moment."""
+    def qty_at(self, leg: str, boundary_ns: int) -> int:
+        """Return the signed size steps of a position from fills stamped before a moment."""
         if self._seen < len(self._fills):
             for fill in self._fills[self._seen :]:
-                self._past.setdefault(fill.instrument, _Past()).add(fill)
+                its = fill.instrument if fill.position_side is PositionSide.NET else fill.leg
+                self._past.setdefault(its, _Past()).add(fill)
             self._seen = len(self._fills)
-        past = self._past.get(instrument)
+        past = self._past.get(leg)
         return 0 if past is None else past.lots_at(boundary_ns)
 
 
 class _Past:
-    """One instrument's fills."""
+    """One position's fills."""
 
     __slots__ = ("_fills", "_latest_ns", "_lots")
 

@@ -21,7 +21,7 @@ class Funds:
 
     Args:
         ledger: The account's balances and positions.
-        holdings: What the account has, by instrument.
+        holdings: What the account has, by position.
         bound: Says how much of a balance open contracts need.
     """
 
@@ -33,7 +33,7 @@ class Funds:
 
     def charge(self, order: ExchangeOrder, lots: int, value: Decimal, *, is_maker: bool) -> tuple[Decimal, str]:
         """Charge an order for a fill, the amount per order with the first; return the fee and its currency."""
-        holding, lock = self._holdings[order.instrument], order.lock
+        holding, lock = self._holdings[order.leg], order.lock
         of_fill, currency = holding.fee(order.side, lots, value, is_maker=is_maker)
         if not holding.is_per_order:
             return of_fill, currency
@@ -48,7 +48,7 @@ class Funds:
     def pays(self, order: ExchangeOrder, value: Decimal, of_fill: Decimal) -> bool:
         """Whether what a spot sale brings, and the free cash, pay for what is due with it."""
         free = max(Fraction(0), self.available(self._ledger.instruments[order.instrument].quote))
-        return Fraction(self._holdings[order.instrument].fee_due(order, of_fill)) <= Fraction(value) + free
+        return Fraction(self._holdings[order.leg].fee_due(order, of_fill)) <= Fraction(value) + free
 
     # Locks ----------------------------------------------------------------------------------------------------
 
@@ -68,7 +68,7 @@ class Funds:
 
     def lock_at(self, order: ExchangeOrder, ticks: int) -> Lock:
         """Return the lock of a purchase that is counted at a price."""
-        holding = self._holdings[order.instrument]
+        holding = self._holdings[order.leg]
         instrument = holding.position.instrument
         value = instrument.value(1, ticks)
         if holding.pays_in_coins:
@@ -81,7 +81,7 @@ class Funds:
     def lock_for(self, order: ExchangeOrder, limit_ticks: int | None, reference: int | None) -> Lock | None:
         """Return the lock of an order that has a limit, or is counted at a reference price; None without a price."""
         if not order.is_buy:
-            instrument = self._holdings[order.instrument].position.instrument
+            instrument = self._holdings[order.leg].position.instrument
             return Lock(instrument.base, 0, instrument.lot, None)
         if limit_ticks is not None:
             return self.lock_at(order, limit_ticks)
@@ -95,7 +95,7 @@ class Funds:
         amount = EXACT.multiply(lock.per_lot, lots)
         if lock.fee_per_lot is None or not lots:
             return amount
-        fee = self._holdings[order.instrument].fee_due(order, EXACT.multiply(lock.fee_per_lot, lots))
+        fee = self._holdings[order.leg].fee_due(order, EXACT.multiply(lock.fee_per_lot, lots))
         return EXACT.add(amount, max(_NOTHING, fee))
 
     def release(self, order: ExchangeOrder, lots: int) -> None:
@@ -103,7 +103,7 @@ class Funds:
 
         Call before its `filled_lots` is raised.
         """
-        own, lock, left = self._holdings[order.instrument], order.lock, order.left - lots
+        own, lock, left = self._holdings[order.leg], order.lock, order.left - lots
         if order.open_lots:
             order.open_lots -= lots
             own.open_lots[order.is_buy] -= lots

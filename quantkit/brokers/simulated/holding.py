@@ -1,4 +1,4 @@
-"""One instrument in a simulated account: its position, its fees, and what its open orders may still add."""
+"""One position in a simulated account: how large it is, its fees, and what its open orders may still add."""
 
 from decimal import Decimal
 from typing import Final
@@ -6,18 +6,20 @@ from typing import Final
 from quantkit.brokers.simulated.exchange_order import ExchangeOrder
 from quantkit.fees import Fees
 from quantkit.instruments import EXACT, Instrument, Side, decimal_of
+from quantkit.orders import PositionSide, leg_of
 from quantkit.portfolio import Portfolio
 
 _NOTHING: Final = Decimal(0)
 
 
 class Holding:
-    """What an account has in one instrument.
+    """What an account has in one instrument, or in one leg of it.
 
     Args:
         portfolio: The account's ledger.
         instrument: The instrument; its steps may change later.
         fees: Its fees.
+        side: Which of its positions.
 
     Attributes:
         id: The instrument's.
@@ -59,13 +61,16 @@ class Holding:
         "sales_may_cost",
     )
 
-    def __init__(self, portfolio: Portfolio, instrument: Instrument, fees: Fees) -> None:
+    def __init__(
+        self, portfolio: Portfolio, instrument: Instrument, fees: Fees, side: PositionSide = PositionSide.NET
+    ) -> None:
+        leg = leg_of(instrument.id, side)
         self.id = instrument.id
         self.currency = instrument.settle_currency
         self.is_spot = instrument.is_spot
         self.is_linear = not (instrument.is_spot or instrument.is_inverse)
-        self.position = portfolio.position(instrument.id)
-        self.net = portfolio.net(instrument.id)
+        self.position = portfolio.leg(leg)
+        self.net = portfolio.net(leg)
         self.money = portfolio.money(instrument.settle_currency)
         self.lot_value = float(instrument.lot_value)
         self.fees = fees

@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 from quantkit.brokers.simulated.exchange_order import ExchangeOrder
 from quantkit.brokers.simulated.holding import Holding
 from quantkit.instruments import EXACT, plain, round_up
-from quantkit.portfolio import Portfolio
+from quantkit.portfolio import Portfolio, Position
 
 #: Sums of floats decide where they differ by more than this share of their terms' size; each term is right to a few
 #: units in the last place, 1e-16 of it. What is closer, equality mostly, is decided exactly.
@@ -25,9 +25,11 @@ class Shortfall(NamedTuple):
 class LeverageBound:
     """Positions in contracts, held and to come, against the equity in their settlement currency.
 
+    The two legs of a contract are two positions: both notionals count, though one may hedge the other.
+
     Args:
         ledger: The account's balances and positions.
-        holdings: What the account has, by instrument.
+        holdings: What the account has, by position.
         max_leverage: Bound on the notional of contracts over the equity that backs them.
 
     Attributes:
@@ -152,7 +154,7 @@ class LeverageBound:
         """
         ledger, position, instrument = self._ledger, own.position, own.position.instrument
         equity = ledger.equity_in(own.currency)
-        others = self._notional_held(own.currency, but=own.id)
+        others = self._notional_held(own.currency, but=position)
         if equity is None or others is None:
             return False
         value, mark = instrument.value(lots, ticks), ledger.mark(own.id)
@@ -180,11 +182,11 @@ class LeverageBound:
             return Fraction(0)
         return min(balance, equity - notional / self._max_leverage)
 
-    def _notional_held(self, currency: str, *, but: str = "") -> Fraction | None:
+    def _notional_held(self, currency: str, *, but: Position | None = None) -> Fraction | None:
         """Return what the open contracts that settle in a currency are worth at their marks; None without a mark."""
         total = Fraction(0)
         for position in self._ledger.open_contracts(currency):
-            if position.instrument.id != but:
+            if position is not but:
                 mark = self._ledger.mark(position.instrument.id)
                 if mark is None:
                     return None

@@ -150,4 +150,5 @@ def _decision(
         order.tag,
         order.terms if is_new else None,
         change,
+        order.position_side,
     )

@@ -76,9 +76,9 @@
     say($("strategy"), status.strategy);
     amount("pnl", status.pnl, Format.signed, `${currency}, after fees`);
     amount("today", status.pnl_today, Format.signed, `${currency}, since midnight`);
-    const held = status.positions.find(each => each.instrument === chosen);
-    const others = status.positions.length - (held ? 1 : 0);
-    amount("position", held ? held.qty : 0, value => Format.signed(value, digits(value)), others ? `${chosen}; ${others} more` : chosen ?? "");
+    const own = status.positions.filter(each => each.instrument === chosen);
+    const others = status.positions.length - own.length;
+    amount("position", own.reduce((sum, each) => sum + each.qty, 0), value => Format.signed(value, digits(value)), others ? `${chosen}; ${others} more` : chosen ?? "");
     const fees = Object.entries(status.fees).filter(([, paid]) => paid !== 0);
     const main = status.fees[currency] ?? (fees.length === 1 ? fees[0][1] : 0), rest = fees.filter(([name]) => name !== currency);
     say($("fees"), Format.number(main));
@@ -129,7 +129,7 @@
       cell(`${plain(order.qty - order.filled_qty)} / ${plain(order.qty)}`), cell(either(order.queue_ahead, plain), "wide"),
       cell(order.sent_ns ? Format.length(Math.max(0, ms(status.now_ns - order.sent_ns))) : "n/a"))));
     rows("positions", status.positions.map(each => make("tr", {},
-      cell(each.instrument, "text"), cell(Format.signed(each.qty, digits(each.qty))), cell(either(each.average, value => Format.number(value, Math.min(digits(value), decimals.price + 2))), "wide"), cell(price(each.mark)),
+      cell(each.position_side === "net" ? each.instrument : `${each.instrument} ${each.position_side}`, "text"), cell(Format.signed(each.qty, digits(each.qty))), cell(either(each.average, value => Format.number(value, Math.min(digits(value), decimals.price + 2))), "wide"), cell(price(each.mark)),
       cell(Format.signed(each.unrealised), sense(each.unrealised)))));
     rows("fills", Lines.fills.slice(-FILLS).reverse().map(fill => make("tr", {},
       cell(time(fill.ms), "text"), side(fill.side), cell(plain(fill.qty)), cell(price(fill.price)), cell(fill.role, "wide"), cell(Format.number(Number(fill.fee), 4)))));

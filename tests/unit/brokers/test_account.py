@@ -34,9 +34,10 @@ class Bank:
         fees: Fees = FEES,
         max_leverage: str = "1",
         marks: dict[str, float] | None = None,
+        is_long_short: bool = False,
     ) -> None:
         self.marks = {instrument.id: 100.0 for instrument in instruments} if marks is None else marks
-        self.portfolio = Portfolio(cash, instruments, mark_of=self.marks.get)
+        self.portfolio = Portfolio(cash, instruments, mark_of=self.marks.get, is_long_short=is_long_short)
         rates = {instrument.id: fees for instrument in instruments}
         self.account = Account(self.portfolio, rates, max_leverage=Decimal(max_leverage))
         self.sent = 0
@@ -87,6 +88,7 @@ class Bank:
                 tag="",
                 lots=lots,
                 ticks=ticks,
+                position_side=order.position_side,
             )
         )
 

@@ -401,4 +401,4 @@ def test_funding_is_a_table(result: Result, blank_result: Result) -> None:
     assert result.funding["amount"].tolist() == [-0.105, 0.005]
     assert result.funding["amount"].sum() == pytest.approx(float(result.outcome.funding["USDT"]))
     assert [f"{stamp:%d %H:%M}" for stamp in result.funding.index] == ["05 08:00", "06 08:00"]
-    assert list(blank_result.funding.columns) == ["instrument", "rate", "price", "amount", "currency"]
+    assert list(blank_result.funding.columns) == ["instrument", "rate", "price", "amount", "currency", "position_side"]
