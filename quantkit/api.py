@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import msgspec
 
-from quantkit.brokers.send_clock import SendClock
+from quantkit.brokers.send_clock import ComputeClock, SendClock
 from quantkit.clock import duration_ns, is_plausible, iso_of, latest_epoch_ns, time_ns_of, wall_ns
 from quantkit.engine.outcome import Outcome
 from quantkit.engine.plan import run_config
@@ -66,6 +66,7 @@ def backtest(
     fees: Fees | Mapping[str, Fees] | None = None,
     latency_ms: float | None = None,
     latency: Latency | str | None = None,
+    compute: Latency | str | None = None,
     match_on: str | Mapping[str, str] | None = None,
     instruments: Iterable[Instrument] = (),
     max_leverage: AmountLike = 1,
@@ -105,6 +106,8 @@ def backtest(
         latency_ms: One way; default 20, and 0, and only 0, for instruments matched on candles.
         latency: A distribution from which the delay of each message is drawn instead: `Latency.lognormal(20, 120)`, or
             its text `lognormal:20:120`.
+        compute: How long the strategy takes from a row to the message that answers it, such as `300us`, a distribution,
+            or `file:FILE` with one that `check` has measured. Rows with the sending times of a live run know better.
         match_on: `book`, `ticker`, `trade` or `candle`, for all or by id; default the finest that spans the run.
         instruments: Metadata that wins over the data folder's; needed with frames.
         max_leverage: Bound on the notional of contracts over the equity in the currency that they settle in.
@@ -161,7 +164,9 @@ def backtest(
         stored.forget_reads()
     name, digest = source_of(built)
     with shown(progress) as told:
-        engine = simulated_run(feed, built, options, progress=told, send_clock=_send_clock(stored, name, digest, built))
+        engine = simulated_run(
+            feed, built, options, progress=told, send_clock=_send_clock(stored, name, digest, built, options)
+        )
         benchmarks.check_known(held_against, engine.plan.instruments, stored)
         beside = _beside(engine, feed, stored, built, options) if bounds else {}
         outcome, *others = run_together([engine, *beside.values()])
@@ -432,15 +437,20 @@ def _beside(
                 feed,
                 twin,
                 msgspec.structs.replace(options, queue_model=model),
-                send_clock=_send_clock(stored, name, digest, twin),
+                send_clock=_send_clock(stored, name, digest, twin, options),
             )
     return found
 
 
-def _send_clock(stored: StoredRows | None, name: str, digest: str | None, strategy: Strategy) -> SendClock:
-    """Return when messages leave: over a live run's own rows as they did there, else at once."""
+def _send_clock(
+    stored: StoredRows | None, name: str, digest: str | None, strategy: Strategy, options: RunOptions
+) -> SendClock:
+    """Return when messages leave: over a live run's own rows as they did there, else at once or once computed."""
     timings = [] if stored is None else stored.timings()
-    return RecordedClock(timings, sender_of(name, digest, strategy.parameters)) if timings else SendClock()
+    if timings:
+        sender = sender_of(name, digest, strategy.parameters)
+        return RecordedClock(timings, sender, ignores_compute=options.compute is not None)
+    return SendClock() if options.compute is None else ComputeClock(options.compute, seed=options.seed)
 
 
 def _check_instruments(instruments: Any) -> None:

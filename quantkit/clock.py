@@ -66,6 +66,11 @@ def is_plausible(stamp_ns: int, latest_ns: int) -> bool:
     return EARLIEST_EPOCH_NS <= stamp_ns <= latest_ns
 
 
+def cpu_ns() -> int:
+    """Return the CPU time that the calling thread has used, in nanoseconds; only differences mean anything."""
+    return time.thread_time_ns()
+
+
 def monotonic_s() -> float:
     """Return a clock that never goes back, in seconds, for durations only."""
     return time.monotonic()

@@ -1,14 +1,16 @@
-"""How long messages travel: always the same time, or one drawn anew for each from a distribution."""
+"""How long messages travel, or a strategy computes: always the same time, or one drawn anew for each message."""
 
 import math
+import os
 from collections.abc import Iterable, Sequence
 from hashlib import blake2b
+from pathlib import Path
 from statistics import NormalDist
 from typing import Final, Self
 
 import msgspec
 
-from quantkit.clock import NS_PER_MS
+from quantkit.clock import NS_PER_MS, duration_ns
 from quantkit.errors import ConfigError
 from quantkit.instruments import plain
 
@@ -16,13 +18,13 @@ from quantkit.instruments import plain
 LONGEST_MS: Final = 3_600_000
 #: How many equally likely delays stand for a distribution.
 _SIZE: Final = 1_000
-_KINDS: Final = "uniform:LOW:HIGH, lognormal:MEDIAN:P99, in milliseconds"
+_KINDS: Final = "a time such as 300us, uniform:LOW:HIGH or lognormal:MEDIAN:P99 in milliseconds, or file:FILE"
 
 
 class Latency(msgspec.Struct, frozen=True):
     """A distribution of delays, one way: a table of delays that are equally likely.
 
-    Make one by `uniform`, `lognormal` or `measured`, or name it as text: `lognormal:20:120`.
+    Make one by `uniform`, `lognormal` or `measured`, read it with `load`, or name it as text: `lognormal:20:120`.
 
     Attributes:
         name: Stands in assumptions and manifest.
@@ -73,7 +75,7 @@ class Latency(msgspec.Struct, frozen=True):
         return cls(name, _table([median_ms * math.exp(sigma * normal.inv_cdf(share)) for share in _shares()]))
 
     @classmethod
-    def measured(cls, delays_ms: Iterable[float], name: str = "measured") -> Self:
+    def measured(cls, delays_ms: Iterable[float | str], name: str = "measured") -> Self:
         """Return the distribution of measured delays, such as `received_ns - exchange_ns` of recorded rows in ms.
 
         Args:
@@ -91,13 +93,23 @@ class Latency(msgspec.Struct, frozen=True):
         return cls(name, _table(found))
 
     @classmethod
-    def of_text(cls, text: str) -> Self:
+    def of_text(cls, text: str, what: str = "latency") -> Self:
         """Return the distribution that a text names.
+
+        Args:
+            text: The name.
+            what: What it is of.
 
         Raises:
             ConfigError: It names none; the message says which there are.
         """
         kind, *numbers = text.split(":")
+        if kind == "file" and numbers:
+            return cls.load(text.partition(":")[2])
+        if not numbers and text[:1].isdigit():
+            always_ns = duration_ns(text)
+            if always_ns < LONGEST_MS * NS_PER_MS:
+                return cls(text, (always_ns,))
         try:
             first, second = map(float, numbers)
         except ValueError:
@@ -106,7 +118,40 @@ class Latency(msgspec.Struct, frozen=True):
             return cls.uniform(first, second)
         if kind == "lognormal":
             return cls.lognormal(first, second)
-        raise ConfigError(f"latency is {text!r}; give {_KINDS}, such as lognormal:20:120")
+        raise ConfigError(f"{what} is {text!r}; give {_KINDS}, such as lognormal:20:120")
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write name and table to a file that `load` reads."""
+        fields = {"name": self.name, "digest": self.digest, "delays_ns": self.delays_ns}
+        Path(path).write_bytes(msgspec.json.encode(fields) + b"\n")
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Self:
+        """Return what `save` wrote, or the distribution of a plain list of delays: milliseconds, one a line.
+
+        Raises:
+            ConfigError: The file cannot be read, or is neither.
+        """
+        try:
+            text = Path(path).read_text(encoding="utf-8")
+        except (OSError, ValueError) as error:
+            why = error.strerror if isinstance(error, OSError) else "it is no text"
+            raise ConfigError(f"{path} cannot be read: {why}") from None
+        if text.lstrip().startswith("{"):
+            try:
+                found = msgspec.json.decode(text, type=cls)
+            except (msgspec.DecodeError, ValueError) as error:
+                raise ConfigError(f"{path} is no saved distribution: {error}") from None
+            if not found.delays_ns or not 0 <= found.delays_ns[0] <= found.delays_ns[-1] < LONGEST_MS * NS_PER_MS:
+                raise ConfigError(f"{path} is no saved distribution: it holds no times in order")
+            return found
+        lines = [line.strip() for line in text.splitlines()]
+        return cls.measured([line for line in lines if line and not line.startswith("#")], Path(path).name)
+
+    def drawn_ns(self, key: str) -> int:
+        """Return the delay that a text draws: the place in the table is its `blake2b`, 8 bytes as a part of 2^64."""
+        drawn = blake2b(key.encode(), digest_size=8).digest()
+        return self.delays_ns[int.from_bytes(drawn, "big") * len(self.delays_ns) >> 64]
 
     @property
     def median_ns(self) -> int:
@@ -154,29 +199,24 @@ class Travel:
 class DrawnTravel(Travel):
     """Delays from a distribution, by number: the n-th message takes the same time whatever else happens.
 
-    The place in the table is that of `blake2b("<seed>:<instrument>:<order or report>:<n>")`, n from 0, its 8 bytes as a
-    fraction of 2^64.
+    The place in the table is that of `<seed>:<instrument>:<order or report>:<n>`, n from 0.
     """
 
-    __slots__ = ("_delays_ns", "_key", "_orders", "_reports")
+    __slots__ = ("_key", "_latency", "_orders", "_reports")
 
     def __init__(self, latency: Latency, *, seed: int, instrument: str) -> None:
         super().__init__(None)
-        self._delays_ns = latency.delays_ns
+        self._latency = latency
         self._key = f"{seed}:{instrument}"
         self._orders = self._reports = 0
 
     def order_ns(self) -> int:
         self._orders += 1
-        return self._draw("order", self._orders - 1)
+        return self._latency.drawn_ns(f"{self._key}:order:{self._orders - 1}")
 
     def report_ns(self) -> int:
         self._reports += 1
-        return self._draw("report", self._reports - 1)
-
-    def _draw(self, way: str, number: int) -> int:
-        drawn = blake2b(f"{self._key}:{way}:{number}".encode(), digest_size=8).digest()
-        return self._delays_ns[int.from_bytes(drawn, "big") * len(self._delays_ns) >> 64]
+        return self._latency.drawn_ns(f"{self._key}:report:{self._reports - 1}")
 
 
 def _shares() -> list[float]:
@@ -188,7 +228,7 @@ def _table(delays_ms: Sequence[float]) -> tuple[int, ...]:
     return tuple(round(delay * NS_PER_MS) for delay in delays_ms)
 
 
-def _checked(delay_ms: float, what: str) -> float:
+def _checked(delay_ms: float | str, what: str) -> float:
     try:
         number = float(delay_ms)
     except (TypeError, ValueError):

@@ -54,7 +54,9 @@ def _latency(value: Any, keyword: str) -> Latency | None:
     if value is None or isinstance(value, Latency):
         return value
     if isinstance(value, str):
-        return Latency.of_text(value)
+        return Latency.of_text(value, keyword)
+    if keyword == "compute":
+        raise ConfigError(f"compute is {value!r}; give a time as text such as '300us', a qk.Latency or its text")
     raise ConfigError(f"latency is {value!r}; give a qk.Latency or its text; a number goes into latency_ms")
 
 
@@ -179,6 +181,7 @@ class RunOptions(msgspec.Struct, frozen=True, kw_only=True):
         fees: For all instruments or by id; None takes OKX's presets by kind.
         latency_ns: One way; None means 20 ms, and 0 for instruments matched on candles.
         latency: A distribution from which the delay of each message is drawn instead.
+        compute: How long the strategy takes from a row to a message: a time, or a distribution to draw it from.
         match_on: Matching data by instrument id, or for all with the key `*`; else the finest that spans the run.
         start_ns, end_ns: Span, UTC; None: what the subscribed data have in common, after the warm-up.
         seed: Of `strategy.rng`.
@@ -230,6 +233,10 @@ class RunOptions(msgspec.Struct, frozen=True, kw_only=True):
     latency: Annotated[
         Latency | None,
         Option(read=_latency, flags=("--latency",), to_manifest=_named),
+    ] = None
+    compute: Annotated[
+        Latency | None,
+        Option(read=_latency, flags=("--compute",), calls=("backtest",), to_manifest=_named),
     ] = None
     match_on: Annotated[
         dict[str, str],

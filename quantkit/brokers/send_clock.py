@@ -4,6 +4,7 @@ from abc import ABC, abstractmethod
 from collections import deque
 
 from quantkit.clock import NEVER_NS
+from quantkit.latency import Latency
 
 
 class SendClock:
@@ -51,6 +52,29 @@ class SendClock:
     def said(self) -> list[str]:
         """Return assumptions for the result, a sentence each."""
         return []
+
+
+class ComputeClock(SendClock):
+    """A clock by which a message leaves when a strategy would have computed it, which no run measures.
+
+    Args:
+        compute: How long that takes.
+        seed: Of the draws; the n-th message of an instrument takes the same time whatever else happens.
+    """
+
+    def __init__(self, compute: Latency, *, seed: int) -> None:
+        super().__init__()
+        self._compute = compute
+        self._seed = seed
+        self._sent: dict[str, int] = {}
+
+    def leave(self, now_ns: int, instrument: str) -> int:
+        number = self._sent.get(instrument, 0)
+        self._sent[instrument] = number + 1
+        return super().leave(now_ns + self._compute.drawn_ns(f"{self._seed}:{instrument}:compute:{number}"), instrument)
+
+    def said(self) -> list[str]:
+        return [f"orders and changes leave later than what they answer to by {self._compute.describe()}"]
 
 
 class CallClock(SendClock, ABC):

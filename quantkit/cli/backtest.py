@@ -36,6 +36,12 @@ from quantkit.cli.output import print_result, progress_bar
 )
 @click.option("--open", "is_opened", is_flag=True, help="Show that page in the browser.")
 @click.option(
+    "--compute",
+    metavar="TIME",
+    help="How long the strategy takes from a row to an order: 300us, lognormal:MEDIAN:P99 in milliseconds, or "
+    "file:FILE, which `quantkit check --save-compute FILE` has measured.",
+)
+@click.option(
     "--bounds",
     "has_bounds",
     is_flag=True,

@@ -29,6 +29,11 @@ from quantkit.report.console import console_of
     "--allow", multiple=True, metavar="FILE", help="A file that the strategy may read, or a pattern; repeat for more."
 )
 @click.option("--workers", type=click.IntRange(min=1), metavar="N", help="Processes at a time.  [default: processors]")
+@click.option(
+    "--save-compute",
+    metavar="FILE",
+    help="Write how long the strategy took to each message, for `quantkit backtest --compute file:FILE`.",
+)
 @click.option("--timeout", default="10m", show_default=True, metavar="TIME", help="What one run may take.")
 @as_json
 @click.option("-q", "--quiet", is_flag=True, help="Print nothing but errors.")
@@ -42,6 +47,7 @@ def check(
     allow: tuple[str, ...],
     workers: int | None,
     timeout: str,
+    save_compute: str | None,
     *,
     is_json: bool,
     quiet: bool,
@@ -81,6 +87,7 @@ def check(
             allow=allow,
             workers=workers,
             timeout=timeout,
+            save_compute=save_compute,
             progress=progress,
             **options,
         )
@@ -88,6 +95,8 @@ def check(
         print_json(encoded({"verdict": checked.verdict, **_fields(checked)}))
     elif not quiet:
         render(checked, console_of())
+        if save_compute is not None:
+            click.echo(f"compute: {checked.compute}; saved to {save_compute}")
     if checked.faults:
         click.get_current_context().exit(RUN_FAILED)
 

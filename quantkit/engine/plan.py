@@ -318,6 +318,11 @@ def _latencies(matching: Mapping[str, Stream], options: RunOptions) -> dict[str,
         on_candles = stream.kind == "candle"
         if options.latency is not None and options.latency_ns is not None:
             raise ConfigError("latency and latency_ms both say how long messages travel; give one of them")
+        if on_candles and options.compute is not None:
+            raise ConfigError(
+                f"{instrument} is matched on candles, where an order that leaves late misses the open: leave out "
+                "compute, or bring trades, tickers or a book that span the run"
+            )
         if on_candles and (options.latency_ns or options.latency is not None):
             raise ConfigError(
                 f"{instrument} is matched on candles, which know no latency: leave it out or give 0, "

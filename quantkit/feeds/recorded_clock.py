@@ -17,10 +17,12 @@ class RecordedClock(CallClock):
     Args:
         rows: Of kind `timing`.
         sender: Stands for the strategy that runs.
+        ignores_compute: Whether the run was given a time that the strategy computes, which these rows make needless.
     """
 
-    def __init__(self, rows: Iterable[Timing], sender: str) -> None:
+    def __init__(self, rows: Iterable[Timing], sender: str, *, ignores_compute: bool = False) -> None:
         super().__init__()
+        self._ignores_compute = ignores_compute
         held = list(rows)
         # Each step stands with every instrument of its run.
         for step in sorted({(row.sent_ns, row.offset_ns) for row in held if not row.number}):
@@ -46,7 +48,7 @@ class RecordedClock(CallClock):
 
     def said(self) -> list[str]:
         """Return whether messages left as in the recorded run, and how far the clocks were apart."""
-        said = []
+        said = ["no time to compute is added: the data hold the sending times of a live run"] * self._ignores_compute
         late = f"up to {delay_text(self._late_ns_max)} after what they answered to"
         if self._has_calls and self._repeated == self._count:
             said.append(f"orders left when those of the live run that recorded the data did, {late}")

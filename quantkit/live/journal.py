@@ -237,8 +237,9 @@ def config_of(fields: dict[str, Any]) -> RunOptions:
         given = dict(fields)
         given["cash"] = {currency: Decimal(amount) for currency, amount in fields["cash"].items()}
         given["max_leverage"] = Decimal(fields["max_leverage"])
-        if given.get("latency") is not None:
-            given["latency"] = msgspec.convert(given["latency"], Latency)
+        for name in ("latency", "compute"):
+            if given.get(name) is not None:
+                given[name] = msgspec.convert(given[name], Latency)
         fees = given.pop("fees")
         converted: Fees | dict[str, Fees] | None = None
         if fees is not None:

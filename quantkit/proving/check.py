@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import msgspec
 
-from quantkit.clock import NS_PER_S, duration_ns, iso_of
+from quantkit.clock import NS_PER_MS, NS_PER_S, duration_ns, iso_of
 from quantkit.errors import ConfigError, DataError
 from quantkit.fees import Fees
+from quantkit.latency import Latency
 from quantkit.loading import source_of_strategy_class
 from quantkit.proving import judge
 from quantkit.proving.altered import Alteration, Future
@@ -61,7 +62,8 @@ OPTIONS: Final = frozenset(
     (
         *("start", "end", "interval", "strict", "cash", "report_currency", "fees", "latency_ms", "match_on"),
         *("instruments", "max_leverage", "seed", "stale_after", "equity_every", "touch"),
-        *("excess_slippage_bps", "slippage_bps", "block_rows"),
+        *("excess_slippage_bps", "slippage_bps", "slippage", "max_share", "queue_model", "own_side_prints"),
+        *("latency", "compute", "block_rows"),
     )
 )
 
@@ -77,6 +79,7 @@ def check(
     allow: Collection[str] = (),
     workers: int | None = None,
     timeout: str | timedelta = "10m",
+    save_compute: str | Path | None = None,
     progress: Callable[[int, str], None] | None = None,
     **options: Any,
 ) -> StrategyCheck:
@@ -94,6 +97,7 @@ def check(
         allow: Names or patterns of files that the strategy may read.
         workers: Processes at a time; default the number of processors, at most 4.
         timeout: What one run may take.
+        save_compute: A file for how long the strategy took to each message, for `compute="file:..."` of `backtest`.
         progress: Called with (runs done, a name) as runs end.
         options: Other options of `backtest`.
 
@@ -116,7 +120,15 @@ def check(
     job = Job(text, given, _data(data), chosen, list(sys.path), HOME, [])
     count = workers or min(4, os.cpu_count() or 1)
     with ChildPool(count, duration_ns(timeout) / NS_PER_S, progress) as pool:
-        return _Checking(job, pool, count, tuple(allow), frozenset(only)).run()
+        checking = _Checking(job, pool, count, tuple(allow), frozenset(only), is_timed=save_compute is not None)
+        checked = checking.run()
+    if save_compute is None:
+        return checked
+    if not checking.times_ns:
+        raise ConfigError(f"{text} sent nothing, so there is no time to save; leave save_compute out (--save-compute)")
+    compute = Latency.measured([ns / NS_PER_MS for ns in checking.times_ns], f"compute of {Path(text).stem}")
+    compute.save(save_compute)
+    return msgspec.structs.replace(checked, compute=compute.describe())
 
 
 class _Further(NamedTuple):
@@ -138,9 +150,24 @@ class _Checking:
         workers: How many processes there are.
         allowed: Files that the strategy may read.
         only: The questions to answer.
+        is_timed: Whether it is counted how long the strategy takes to each message.
+
+    Attributes:
+        times_ns: These times.
     """
 
-    def __init__(self, job: Job, pool: ChildPool, workers: int, allowed: Sequence[str], only: frozenset[str]) -> None:
+    def __init__(
+        self,
+        job: Job,
+        pool: ChildPool,
+        workers: int,
+        allowed: Sequence[str],
+        only: frozenset[str],
+        *,
+        is_timed: bool = False,
+    ) -> None:
+        self.times_ns: list[int] = []
+        self._is_timed = is_timed
         self._job = job
         self._pool = pool
         self._workers = workers
@@ -152,9 +179,10 @@ class _Checking:
         """Do the runs and return the verdict."""
         is_repeated = bool(self._only & {STATE, LOOK_AHEAD})
         again = [RunSpec("again"), RunSpec("half", is_half=True)] if is_repeated else []
-        (home,) = self._do([(HOME, [RunSpec("as it is", is_measured=True), *again])])
+        (home,) = self._do([(HOME, [RunSpec("as it is", is_measured=True, is_timed=self._is_timed), *again])])
         _refuse_no_run(home)
         base = home.runs[0]
+        self.times_ns = base.times_ns
         if base.error:
             return self._told(base, [CheckRow("run", FAIL, base.error, "raises"), *self._reach_rows()], [])
         worlds = OTHERS if self._only & {DETERMINISM, LOOK_AHEAD, STATE} else ()
@@ -401,14 +429,18 @@ def _assumptions(base: RunRecord, options: Mapping[str, Any]) -> list[tuple[str,
     found: list[tuple[str, str, dict[str, Any]]] = []
     latency = max(base.latency_ms.values(), default=0.0)
     if latency > 0:
-        found += [("latency", f"latency {latency * k:g} ms", {"latency_ms": latency * k}) for k in _LATENCIES]
+        given = ((f"latency {latency * k:g} ms", {"latency_ms": latency * k, "latency": None}) for k in _LATENCIES)
+        found += [("latency", *each) for each in given]
     for k in _RATES:
         fees = {name: _scaled(fields, k) for name, fields in base.fees.items()}
         found.append(("fees", f"fees x{k:g}", {"fees": fees}))
     now = set(base.matching.values())
     for kind in base.kinds:
         # On candles an order has no latency to be changed.
-        late = {"latency_ms": 0.0} if kind == "candle" and options.get("latency_ms") else {}
+        late: dict[str, Any] = {}
+        if kind == "candle":
+            zero = {"latency_ms": 0.0} if options.get("latency_ms") else {}
+            late = {**zero, **{name: None for name in ("latency", "compute") if options.get(name) is not None}}
         if now != {kind}:
             found.append(("matching", f"{kind} matching", {"match_on": kind, **late}))
         if kind == "trade" and not options.get("touch"):

@@ -109,13 +109,15 @@ class Child:
         try:
             strategy = build_strategy(kind, job.params)
             trace.attach(strategy)
+            if spec.is_timed:
+                trace.compute.attach(strategy)
             result = backtest(strategy, data=rows, search=world.has_search, progress=False, **options)
         except QuantkitError as raised:
             record = _failed(spec, raised)
             if isinstance(raised, StrategyError):
                 trace.end(raised.now_ns or 0, f"raised {_words(raised)}")
         kept = changed(before, kept_state(self._modules))
-        record = msgspec.structs.replace(record, decisions=trace.decisions, kept=kept)
+        record = msgspec.structs.replace(record, decisions=trace.decisions, kept=kept, times_ns=trace.compute.times_ns)
         return record if result is None else self._described(record, result, feed, spec)
 
     def _described(self, record: RunRecord, result: Result, feed: StoredRows, spec: RunSpec) -> RunRecord:

@@ -30,6 +30,7 @@ class RunSpec(msgspec.Struct, frozen=True):
         late: A further column that comes a row late.
         is_half: Whether only the second half of the span of the child's first run is run.
         is_measured: Whether shares of the volume and further columns are looked at.
+        is_timed: Whether it is counted how long the strategy takes to each message.
     """
 
     name: str
@@ -38,6 +39,7 @@ class RunSpec(msgspec.Struct, frozen=True):
     late: str | None = None
     is_half: bool = False
     is_measured: bool = False
+    is_timed: bool = False
 
 
 class Job(msgspec.Struct, frozen=True):
@@ -81,6 +83,7 @@ class RunRecord(msgspec.Struct, frozen=True):
         volume: Shares of the volume.
         columns: Further columns.
         kinds: Kinds of data that orders could be matched on over the whole span.
+        times_ns: How long the strategy took to each message.
     """
 
     name: str
@@ -109,6 +112,7 @@ class RunRecord(msgspec.Struct, frozen=True):
     volume: VolumeShare | None = None
     columns: list[Knowledge] = []
     kinds: list[str] = []
+    times_ns: list[int] = []
 
 
 class ChildReport(msgspec.Struct, frozen=True):

@@ -1,7 +1,9 @@
 """What a strategy decides, call by call, written down as it acts."""
 
 import sys
+from collections.abc import Callable
 from datetime import datetime
+from typing import ParamSpec, TypeVar
 
 import msgspec
 
@@ -9,8 +11,12 @@ from quantkit.clock import iso_of
 from quantkit.orders import Order, OrderRequest
 from quantkit.portfolio import Portfolio
 from quantkit.proving.altered import AlteredRows
+from quantkit.proving.compute import ComputeWatch
 from quantkit.proving.frames import UserFrames
 from quantkit.strategy import Context, Strategy
+
+P = ParamSpec("P")
+Returned = TypeVar("Returned")
 
 
 class Decided(msgspec.Struct, frozen=True, array_like=True):
@@ -38,10 +44,15 @@ class Trace:
     Args:
         frames: Tells the strategy's code from all other.
         rows: Knows how many rows have been handed out.
+
+    Attributes:
+        decisions: So far.
+        compute: Counts how long the strategy took to each, where it is told to.
     """
 
     def __init__(self, frames: UserFrames, rows: AlteredRows) -> None:
         self.decisions: list[Decided] = []
+        self.compute = ComputeWatch()
         self._frames = frames
         self._rows = rows
 
@@ -105,8 +116,7 @@ class TracedContext:
 
     def order(self, request: OrderRequest) -> Order:
         """Send an order."""
-        self._add(_words_of(request))
-        return self._context.order(request)
+        return self._do(_words_of(request), self._context.order, request)
 
     def amend(
         self,
@@ -127,48 +137,61 @@ class TracedContext:
             "trailing_offset_bps": trailing_offset_bps,
         }
         given = "".join(f" {name}={value!r}" for name, value in trigger.items() if value is not None)
-        self._add(f"amend {order.id} qty={qty!r} price={price!r}{given}")
-        self._context.amend(order, qty=qty, price=price, **trigger)
+        self._do(
+            f"amend {order.id} qty={qty!r} price={price!r}{given}",
+            self._context.amend,
+            order,
+            qty=qty,
+            price=price,
+            **trigger,
+        )
 
     def cancel(self, order: Order) -> None:
         """Cancel an order."""
-        self._add(f"cancel {order.id}")
-        self._context.cancel(order)
+        self._do(f"cancel {order.id}", self._context.cancel, order)
 
     def cancel_all(self, instrument: str | None) -> None:
         """Cancel every open order."""
-        self._add(f"cancel_all {instrument or ''}".rstrip())
-        self._context.cancel_all(instrument)
+        self._do(f"cancel_all {instrument or ''}".rstrip(), self._context.cancel_all, instrument)
 
     def close(self, instrument: str) -> Order | None:
         """Close the position at the market."""
-        self._add(f"close {instrument}")
-        return self._context.close(instrument)
+        return self._do(f"close {instrument}", self._context.close, instrument)
 
     def target(self, instrument: str, qty: float) -> Order | None:
         """Trade at the market toward a position."""
-        self._add(f"target {instrument} {qty!r}")
-        return self._context.target(instrument, qty)
+        return self._do(f"target {instrument} {qty!r}", self._context.target, instrument, qty)
 
     def quote(
         self, instrument: str, *, bid: float | None, ask: float | None, qty: float
     ) -> tuple[Order | None, Order | None]:
         """Keep one post-only order on each side."""
-        self._add(f"quote {instrument} bid={bid!r} ask={ask!r} qty={qty!r}")
-        return self._context.quote(instrument, bid=bid, ask=ask, qty=qty)
+        return self._do(
+            f"quote {instrument} bid={bid!r} ask={ask!r} qty={qty!r}",
+            self._context.quote,
+            instrument,
+            bid=bid,
+            ask=ask,
+            qty=qty,
+        )
 
     def every(self, interval: str, name: str) -> None:
         """Start a repeating timer."""
-        self._add(f"every {interval} {name}")
-        self._context.every(interval, name)
+        self._do(f"every {interval} {name}", self._context.every, interval, name)
 
     def at(self, moment: str | int | datetime, name: str) -> None:
         """Start a timer that runs once."""
-        self._add(f"at {moment} {name}")
-        self._context.at(moment, name)
+        self._do(f"at {moment} {name}", self._context.at, moment, name)
 
-    def _add(self, words: str) -> None:
+    def _do(self, words: str, call: Callable[P, Returned], *arguments: P.args, **named: P.kwargs) -> Returned:
+        """Write a call down and make it; meanwhile the strategy does not compute."""
+        compute = self._trace.compute
+        compute.pause()
         self._trace.add(self._context.now_ns, words)
+        try:
+            return call(*arguments, **named)
+        finally:
+            compute.go_on()
 
 
 def _words_of(request: OrderRequest) -> str:

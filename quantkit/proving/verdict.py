@@ -81,6 +81,7 @@ class StrategyCheck(msgspec.Struct, frozen=True):
         variants: The runs with other assumptions, the run as it is first.
         currency: Of the amounts.
         runs: How many runs it took.
+        compute: How long the strategy took to a message, in words, where that was to be saved; else empty.
     """
 
     strategy: str
@@ -91,6 +92,7 @@ class StrategyCheck(msgspec.Struct, frozen=True):
     variants: list[Variant]
     currency: str
     runs: int
+    compute: str = ""
 
     @property
     def verdict(self) -> CheckVerdict:

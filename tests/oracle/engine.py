@@ -69,6 +69,7 @@ class OracleConfig:
     drawn_ns: Sequence[int] = ()
     report_currency: str | None = None
     delays_ns: Sequence[int] = (0,)
+    compute_ns: Sequence[int] = ()
     offsets: Sequence[tuple[int, int]] = ()
     seed: int = 0
     run_id: str = "bt"
@@ -193,6 +194,7 @@ class Oracle:
             self._before_change,
             self._after_fill,
             delays_ns=config.delays_ns,
+            compute_ns=config.compute_ns,
             offsets=config.offsets,
             drawn_ns=config.drawn_ns,
             seed=config.seed,
@@ -681,8 +683,9 @@ class Oracle:
             tag=request.tag,
         )
 
-    def amend(self, order: Order, *, qty: float | None, price: float | None) -> None:
+    def amend(self, order: Order, *, qty: float | None, price: float | None, **trigger: float | None) -> None:
         """Change an order."""
+        assert not any(trigger.values())
         self.client.amend(order, qty=qty, price=price)
 
     def cancel(self, order: Order) -> None:

@@ -120,6 +120,7 @@ class Exchange:
     sent: list[Message] = field(default_factory=list)
     drawn_ns: Sequence[int] = ()  # equally likely delays, one of which each message gets in place of `latency_ns`
     seed: int = 0
+    compute_ns: Sequence[int] = ()  # equally likely times from a row to a message, in place of `delays_ns`
 
     # What the client calls ------------------------------------------------------------------------------------
 
@@ -153,6 +154,9 @@ class Exchange:
         instrument = message.held.instrument
         now_ns = message.sent_ns
         called_ns = now_ns + self.delays_ns[len(self.sent) % len(self.delays_ns)]
+        if self.compute_ns:
+            number = sum(m.held.instrument == instrument for m in self.sent)
+            called_ns = now_ns + self._drawn(self.compute_ns, f"{instrument}:compute:{number}")
         message.sent_ns = max([now_ns, called_ns, *(m.sent_ns for m in self.sent)])
         offset_ns = self.offset_ns(now_ns)
         # Also by the exchange's clock none passes another one, however the offset moves.
@@ -172,8 +176,11 @@ class Exchange:
         """Return how long a message travels, `number` others having gone the same way before."""
         if not self.drawn_ns:
             return self.latency_ns[instrument]
-        digest = hashlib.blake2b(f"{self.seed}:{instrument}:{way}:{number}".encode(), digest_size=8).hexdigest()
-        return self.drawn_ns[math.floor(Fraction(int(digest, 16), 2**64) * len(self.drawn_ns))]
+        return self._drawn(self.drawn_ns, f"{instrument}:{way}:{number}")
+
+    def _drawn(self, table: Sequence[int], name: str) -> int:
+        digest = hashlib.blake2b(f"{self.seed}:{name}".encode(), digest_size=8).hexdigest()
+        return table[math.floor(Fraction(int(digest, 16), 2**64) * len(table))]
 
     def offset_ns(self, now_ns: int) -> int:
         """Return how far our clock is ahead of the exchange's."""

@@ -47,6 +47,7 @@ def resting_scenario(seed: int, *, rows: int = 600) -> Scenario:
         queue_model=MODELS[seed % len(MODELS)],
         own_side_prints=seed % 4 != 1,
         latency=Latency.lognormal(10, 150) if seed % 5 == 2 else None,
+        compute=Latency.lognormal(2, 30) if seed % 6 == 4 else None,
     )
 
 

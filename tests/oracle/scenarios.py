@@ -12,7 +12,7 @@ from hypothesis import strategies as generators
 from oracle.engine import OracleConfig
 from oracle.scripted import Act, Script, Scripted
 
-from quantkit.brokers.send_clock import CallClock
+from quantkit.brokers.send_clock import CallClock, ComputeClock, SendClock
 from quantkit.clock import NS_PER_MIN, NS_PER_MS
 from quantkit.events import (
     EVENT_KINDS,
@@ -123,6 +123,7 @@ class Scenario:
     latency: Latency | None = None
     max_leverage: float = 1
     reads_money: bool = False
+    compute: Latency | None = None  # how long the strategy takes to each message, in place of the next line
     delays_ns: tuple[int, ...] = (0,)  # how long after its row each call is made, over and over
     offsets: tuple[tuple[int, int], ...] = ()  # since when our clock is ahead of the exchange's, and by how much
     report_currency: str | None = None
@@ -167,13 +168,16 @@ class Scenario:
             max_share=self.max_share,
             drawn_ns=() if self.latency is None else self.latency.delays_ns,
             delays_ns=self.delays_ns,
+            compute_ns=() if self.compute is None else self.compute.delays_ns,
             offsets=self.offsets,
             report_currency=self.report_currency,
             equity_every_ns=self.equity_every_ns,
         )
 
-    def send_clock(self) -> ScriptedClock:
+    def send_clock(self) -> SendClock:
         """Return what tells the real engine when calls are made and how far the clocks are apart."""
+        if self.compute is not None:
+            return ComputeClock(self.compute, seed=0)
         return ScriptedClock(self.delays_ns, self.offsets)
 
     def shifted(self, by_ns: int) -> Scenario:
@@ -438,6 +442,8 @@ def _clocks(draw: generators.DrawFn) -> dict[str, Any]:
     """Draw when calls are made and how far the clocks are apart, half the time as in a plain replay."""
     if draw(generators.booleans()):
         return {}
+    if draw(_small(3)) == 0:
+        return {"compute": Latency.lognormal(2, 60)}
     delays = draw(generators.lists(generators.sampled_from(SLOW_HOOKS_MS), min_size=1, max_size=5))
     moments = sorted(draw(generators.lists(generators.integers(0, 1_500), max_size=3)))
     return {

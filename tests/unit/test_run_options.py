@@ -64,6 +64,7 @@ GIVEN: dict[str, tuple[Any, Any]] = {
     "fees": (Fees(maker_bps=1, taker_bps=3), Fees(maker_bps=1, taker_bps=3)),
     "latency_ms": (1.5, 1_500_000),
     "latency": ("uniform:1:9", Latency.uniform(1, 9)),
+    "compute": ("300us", Latency("300us", (300_000,))),
     "match_on": ("trade", {"*": "trade"}),
     "start": ("2026-01-01T00:01:00Z", START_NS + NS_PER_MIN),
     "end": ("2026-01-01T00:05:00Z", START_NS + 5 * NS_PER_MIN),
@@ -90,6 +91,7 @@ MANIFEST: dict[str, Any] = {
     "fees": {BTC: msgspec.to_builtins(Fees(maker_bps=1, taker_bps=3))},
     "latency_ms": {BTC: 1.5},
     "latency": None,  # the one way or the other
+    "compute": {"name": "300us", "digest": Latency("300us", (300_000,)).digest},
     "matching": {BTC: "trade"},
     "start_ns": START_NS + NS_PER_MIN,
     "end_ns": START_NS + 5 * NS_PER_MIN,
@@ -119,6 +121,7 @@ FLAGS: dict[str, str] = {
     "--fees-min-per-order": "0.4",
     "--latency-ms": "1.5",
     "--latency": "uniform:1:9",
+    "--compute": "lognormal:0.3:2",
     "--match-on": "trade",
     "--from": "2026-01-01",
     "--to": "2026-01-02",
