@@ -151,7 +151,7 @@ def backtest(
     _check_instruments(instruments)
     for option in ("start", "end"):
         _check_moment(option, arguments[option], data)
-    options = RunOptions.read(arguments)
+    options = RunOptions.read({**arguments, "latency": _learned(latency)})
     check_keep(keep)
     held_against = benchmarks.given_prices(benchmark)
     if save is not None:
@@ -279,7 +279,7 @@ def paper(
     """
     arguments = locals()  # the keywords as given, by name; before any other local
     refuse_while_loading("paper")
-    options = RunOptions.read(arguments)
+    options = RunOptions.read({**arguments, "latency": _learned(latency)})
     held_against = benchmarks.given_prices(benchmark)
     _check_live_types(
         okx=okx,
@@ -325,6 +325,15 @@ async def paper_async(strategy: Strategy | type[Strategy] | str, **options: Any)
         if (error := run.exception()) is not None and not isinstance(error, FeedClosedError):
             raise error from None
         raise
+
+
+def _learned(latency: Latency | str | None) -> Latency | str | None:
+    """Return the distribution of a text that names a recording; anything else as it is."""
+    if not isinstance(latency, str) or not latency.startswith("recording:"):
+        return latency
+    from quantkit.research.feed_delays import learned
+
+    return learned(latency)
 
 
 def _live_source(okx: "OkxConfig | None") -> "LiveSource":

@@ -6,9 +6,11 @@ from collections.abc import Iterable, Sequence
 from hashlib import blake2b
 from pathlib import Path
 from statistics import NormalDist
-from typing import Final, Self
+from typing import Any, Final, Self
 
 import msgspec
+import numpy as np
+from numpy.typing import NDArray
 
 from quantkit.clock import NS_PER_MS, duration_ns
 from quantkit.errors import ConfigError
@@ -18,13 +20,16 @@ from quantkit.instruments import plain
 LONGEST_MS: Final = 3_600_000
 #: How many equally likely delays stand for a distribution.
 _SIZE: Final = 1_000
-_KINDS: Final = "a time such as 300us, uniform:LOW:HIGH or lognormal:MEDIAN:P99 in milliseconds, or file:FILE"
+_KINDS: Final = (
+    "a time such as 300us, uniform:LOW:HIGH or lognormal:MEDIAN:P99 in milliseconds, file:FILE or recording:FOLDER#ID"
+)
 
 
 class Latency(msgspec.Struct, frozen=True):
     """A distribution of delays, one way: a table of delays that are equally likely.
 
-    Make one by `uniform`, `lognormal` or `measured`, read it with `load`, or name it as text: `lognormal:20:120`.
+    Make one by `uniform`, `lognormal`, `measured` or `from_recording`, read it with `load`, or name it as text:
+    `lognormal:20:120`.
 
     Attributes:
         name: Stands in assumptions and manifest.
@@ -91,6 +96,47 @@ class Latency(msgspec.Struct, frozen=True):
         if len(found) > _SIZE:
             found = [found[int(share * len(found))] for share in _shares()]
         return cls(name, _table(found))
+
+    @classmethod
+    def from_recording(cls, rows: Any, *, shortest_ms: float | None = None, name: str = "recording") -> Self:
+        """Return how long recorded rows took from the exchange to the recorder: receipt less the exchange's stamp.
+
+        It is the way of the feed, not that of orders, for which it may stand until there are acknowledgements of real
+        ones. It holds what the two clocks were apart, which no row can tell from the way itself: only the spread of
+        the delays is sure. Where the smallest is below zero, all are moved up until it is zero.
+
+        Args:
+            rows: A query such as `qk.Catalog("data").trades("BTC-USDT-SWAP")`, its frame, or a mapping with nanoseconds
+                under `received_ns` and `exchange_ns`.
+            shortest_ms: What the shortest way is known to take; all delays are moved so that it does.
+            name: Stands in assumptions and manifest.
+
+        Raises:
+            ConfigError: There are no rows, or a row took an hour.
+
+        Examples:
+            >>> rows = {"exchange_ns": [0, 10_000_000], "received_ns": [15_000_000, 45_000_000]}
+            >>> Latency.from_recording(rows).describe()
+            'recording, median 35 ms, 99 % within 35 ms'
+            >>> Latency.from_recording(rows, shortest_ms=2).describe()
+            'recording, shortest 2 ms, median 22 ms, 99 % within 22 ms'
+        """
+        if hasattr(rows, "arrow"):
+            rows = rows.arrow()
+        delays = np.sort(_stamps(rows, "received_ns") - _stamps(rows, "exchange_ns"))
+        if not len(delays):
+            raise ConfigError(f"latency: {name} has no rows; give a span with some")
+        if shortest_ms is not None:
+            delays += round(_checked(shortest_ms, "shortest_ms") * NS_PER_MS) - delays[0]
+            name = f"{name}, shortest {plain(shortest_ms)} ms"
+        elif delays[0] < 0:
+            name = f"{name}, moved up by {plain(float(f'{-delays[0] / NS_PER_MS:.3g}'))} ms"
+            delays -= delays[0]
+        if delays[-1] >= LONGEST_MS * NS_PER_MS:
+            raise ConfigError(f"latency: a row of {name} was received an hour or more after its stamp; leave it out")
+        if len(delays) > _SIZE:
+            delays = delays[[int(share * len(delays)) for share in _shares()]]
+        return cls(name, tuple(delays.tolist()))
 
     @classmethod
     def of_text(cls, text: str, what: str = "latency") -> Self:
@@ -217,6 +263,16 @@ class DrawnTravel(Travel):
     def report_ns(self) -> int:
         self._reports += 1
         return self._latency.drawn_ns(f"{self._key}:report:{self._reports - 1}")
+
+
+def _stamps(rows: Any, name: str) -> NDArray[np.int64]:
+    """Return a column of stamps of a table, of a frame on either stamp, or of a mapping."""
+    column = rows.index if getattr(getattr(rows, "index", None), "name", None) == name else rows[name]
+    if hasattr(column, "cast"):
+        return np.array(column.cast("int64"), np.int64)
+    if hasattr(column, "to_numpy"):
+        column = column.to_numpy("datetime64[ns]")
+    return np.array(column).astype(np.int64)
 
 
 def _shares() -> list[float]:

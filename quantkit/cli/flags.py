@@ -144,7 +144,8 @@ _ACCOUNT: Final[tuple[_Decorator, ...]] = (
     click.option(
         "--latency",
         metavar="NAME",
-        help="Draw each delay instead: uniform:LOW:HIGH or lognormal:MEDIAN:P99, in milliseconds.",
+        help="Draw each delay instead: uniform:LOW:HIGH or lognormal:MEDIAN:P99 in milliseconds, file:FILE with "
+        "delays, or recording:FOLDER#ID from a recording's two clocks.",
     ),
     click.option(
         "--match-on",

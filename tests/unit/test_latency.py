@@ -94,3 +94,63 @@ def test_nothing_measured_is_no_distribution() -> None:
         Latency.measured([])
     with pytest.raises(ConfigError, match="a measured delay is -1"):
         Latency.measured([2, -1])
+
+
+# Learned ------------------------------------------------------------------------------------------------------------
+
+SWAP = "binance:BTC-USDT-SWAP"
+
+
+def test_the_way_of_the_feed_is_receipt_less_stamp() -> None:
+    """From a query, its frame or plain columns the same; the smallest is what the import made it."""
+    query = qk.Catalog(ROOT / "data").trades(SWAP)
+    found = Latency.from_recording(query)
+    assert found == Latency.from_recording(query.pandas())
+    table = query.arrow()
+    columns = {name: table.column(name).cast("int64").to_numpy() for name in ("received_ns", "exchange_ns")}
+    assert found == Latency.from_recording(columns)
+    delays = sorted((columns["received_ns"] - columns["exchange_ns"]).tolist())
+    assert (len(found.delays_ns), found.name) == (1_000, "recording")
+    assert found.delays_ns[0] == delays[int(0.0005 * len(delays))]
+    assert found.delays_ns[500] == delays[int(0.5005 * len(delays))]
+
+
+def test_clocks_that_are_apart_are_moved_and_named() -> None:
+    rows = {"exchange_ns": [0, 0, 0], "received_ns": [-2_500_000, 1_000_000, 7_500_000]}
+    assert Latency.from_recording(rows) == Latency("recording, moved up by 2.5 ms", (0, 3_500_000, 10_000_000))
+    known = Latency.from_recording(rows, shortest_ms=4, name="my box")
+    assert known == Latency("my box, shortest 4 ms", (4_000_000, 7_500_000, 14_000_000))
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ({"exchange_ns": [], "received_ns": []}, "recording has no rows; give a span with some"),
+        ({"exchange_ns": [0], "received_ns": [3_600_000_000_000]}, "an hour or more after its stamp"),
+    ],
+)
+def test_rows_that_teach_nothing_are_refused(rows: Any, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        Latency.from_recording(rows)
+
+
+def test_a_recording_is_named_as_text() -> None:
+    result = qk.backtest(QUOTER, latency=f"recording:{ROOT / 'data'}#{SWAP}", **SPAN)
+    assert result.config["latency"]["name"] == f"recorded trade rows of {SWAP}"
+    assert (
+        result.hash
+        == qk.backtest(QUOTER, latency=Latency.from_recording(qk.Catalog(ROOT / "data").trades(SWAP)), **SPAN).hash
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (f"recording:{ROOT / 'data'}", "name folder and instrument: recording:data#BTC-USDT-SWAP"),
+        (f"recording:{ROOT / 'data'}#ETH", f"has no trades, book or tickers of ETH; it has those of .*{SWAP}"),
+    ],
+)
+def test_a_recording_that_is_not_there_is_one_line(text: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message) as caught:
+        qk.backtest(QUOTER, latency=text, **SPAN)
+    assert "\n" not in str(caught.value)
