@@ -241,20 +241,25 @@ class Travel:
         assert self.steady_ns is not None
         return self.steady_ns
 
+    def bracket_ns(self) -> int:
+        """Return how long after a fill its protection comes into force; called once for each."""
+        assert self.steady_ns is not None
+        return self.steady_ns
+
 
 class DrawnTravel(Travel):
     """Delays from a distribution, by number: the n-th message takes the same time whatever else happens.
 
-    The place in the table is that of `<seed>:<instrument>:<order or report>:<n>`, n from 0.
+    The place in the table is that of `<seed>:<instrument>:<order, report or bracket>:<n>`, n from 0.
     """
 
-    __slots__ = ("_key", "_latency", "_orders", "_reports")
+    __slots__ = ("_brackets", "_key", "_latency", "_orders", "_reports")
 
     def __init__(self, latency: Latency, *, seed: int, instrument: str) -> None:
         super().__init__(None)
         self._latency = latency
         self._key = f"{seed}:{instrument}"
-        self._orders = self._reports = 0
+        self._brackets = self._orders = self._reports = 0
 
     def order_ns(self) -> int:
         self._orders += 1
@@ -263,6 +268,10 @@ class DrawnTravel(Travel):
     def report_ns(self) -> int:
         self._reports += 1
         return self._latency.drawn_ns(f"{self._key}:report:{self._reports - 1}")
+
+    def bracket_ns(self) -> int:
+        self._brackets += 1
+        return self._latency.drawn_ns(f"{self._key}:bracket:{self._brackets - 1}")
 
 
 def _stamps(rows: Any, name: str) -> NDArray[np.int64]:

@@ -181,6 +181,11 @@ class OrderTerms(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defau
     activation_ticks: int | None = None
 
     @property
+    def has_bracket(self) -> bool:
+        """Whether its fills are to be protected."""
+        return self.take_profit is not None or self.stop_loss is not None
+
+    @property
     def is_trailing(self) -> bool:
         """Whether the order is a trailing stop."""
         return self.trailing_ticks is not None or self.trailing_offset_bps is not None

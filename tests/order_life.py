@@ -6,10 +6,12 @@ from typing import Any
 from quantkit.brokers.base import Agenda, Observer
 from quantkit.brokers.send_clock import SendClock
 from quantkit.brokers.simulated.account import Account
+from quantkit.brokers.simulated.brackets import Brackets
 from quantkit.brokers.simulated.broker import SimulatedBroker
 from quantkit.brokers.simulated.executions import Executions
 from quantkit.brokers.simulated.listing import Listing
 from quantkit.brokers.simulated.message_sender import MessageSender
+from quantkit.brokers.simulated.oco_groups import OcoGroups
 from quantkit.brokers.simulated.streams import MatchingStream
 from quantkit.brokers.simulated.traded import TradeMarket
 from quantkit.brokers.simulated.volume import VolumeShares
@@ -71,12 +73,18 @@ class OrderLife:
             listing = StillListing(TradeMarket(instrument, executions, **trades), latency_ns[name], lag_ns)
             self.listings[name] = listing
             executions.add_listing(listing)
+        sender = MessageSender(self.listings, self.position, clock, self.dirty, agenda, keeps_decisions=True)
+        self.groups = OcoGroups(executions)
+        self.brackets = Brackets(executions, account, self.groups, sender, self.position)
+        executions.followers = (self.groups, self.brackets)
         self.broker = SimulatedBroker(
             account,
             listings=self.listings,
             own_sources={},
-            sender=MessageSender(self.listings, self.position, clock, self.dirty, agenda, keeps_decisions=True),
+            sender=sender,
             executions=executions,
+            groups=self.groups,
+            brackets=self.brackets,
             volume=VolumeShares({}, {}, executions.fills, executions.indices),
             position=self.position,
             send_clock=clock,

@@ -8,7 +8,9 @@ from typing import Final, NamedTuple, Protocol
 
 import msgspec
 
+from quantkit.brokers.introduction import Introduction
 from quantkit.brokers.send_clock import SendClock
+from quantkit.brokers.unprotected import Unprotected
 from quantkit.clock import NEVER_NS, NS_PER_MS
 from quantkit.events import Candle
 from quantkit.fees import Fees
@@ -29,7 +31,8 @@ class Report(msgspec.Struct, frozen=True, order=True, gc=False, array_like=True)
     """News of one order on its way to the strategy, due at `due_ns`.
 
     `at_ns` is the exchange's stamp. `lots` and `limit_ticks` restate the order's size and limit: an amend may have
-    changed them. `trigger` restates a trigger that is no longer as it was sent; None for others.
+    changed them. `trigger` restates a trigger that is no longer as it was sent; None for others. `introduction` comes
+    with the first news of an order that the exchange has made.
     """
 
     due_ns: int
@@ -42,6 +45,7 @@ class Report(msgspec.Struct, frozen=True, order=True, gc=False, array_like=True)
     limit_ticks: int | None
     fill: Fill | None
     trigger: TriggerPrices | None = None
+    introduction: Introduction | None = None
 
 
 class Decision(msgspec.Struct, frozen=True, gc=False, array_like=True):
@@ -102,17 +106,19 @@ class DirtySet(set[str]):
 
 
 class BrokerNotes(NamedTuple):
-    """Sentences for the result.
+    """What a broker says at the end, for the result.
 
     Attributes:
         assumptions: How fills came about.
         rows: Warnings about the rows that orders met.
         fills: Warnings about the fills.
+        unprotected: The fills of brackets, in the order in which their protection came into force.
     """
 
     assumptions: list[str]
     rows: list[str]
     fills: list[str]
+    unprotected: Sequence[Unprotected] = ()
 
 
 class Observer(Protocol):

@@ -18,6 +18,7 @@ class OpenOrder(msgspec.Struct, eq=False, gc=False):
         lots, ticks: Size and limit last asked for, in steps.
         roundings: How each number asked for so far was rounded to the steps; empty text for those on them. By what was
             asked for, so that a report finds the note of its own numbers.
+        number: Counts the orders of the run in the order in which they became known.
         is_cancelling: Whether a cancel has been sent.
     """
 
@@ -25,6 +26,7 @@ class OpenOrder(msgspec.Struct, eq=False, gc=False):
     lots: int
     ticks: int | None
     roundings: dict[Number, str]
+    number: int
     is_cancelling: bool = False
 
 

@@ -71,6 +71,7 @@ def finish(parts: RunParts, ended: str, end_ns: int) -> Outcome:
         offset_ns=parts.send_clock.offset_at(end_ns),
         daily_marks=parts.daily_marks.until(end_ns),
         funding_payments=list(parts.bookings.payments),
+        unprotected=list(notes.unprotected),
     )
 
 

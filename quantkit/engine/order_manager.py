@@ -7,7 +7,9 @@ from typing import Final, Literal, TypeAlias
 import msgspec
 
 from quantkit.brokers.base import OrderEntry, Report
+from quantkit.brokers.introduction import Introduction
 from quantkit.engine.desks import Desk, Number, OpenOrder, QuoteSide
+from quantkit.engine.oco_names import OcoNames
 from quantkit.engine.order_numbers import on_price_step, on_size_step, positive, time_in_force_of
 from quantkit.engine.order_terms import NO_TRIGGER, change_of, numbers_of, restate_trigger, terms_of
 from quantkit.errors import OrderError
@@ -44,7 +46,7 @@ class OrderManager:
         position: How far the run has come.
 
     Attributes:
-        orders: Every order sent or refused, by id.
+        orders: Every order sent, refused, or made by the exchange for one of these, by id.
         refusal: Why orders are refused at present.
         is_paused: Whether the run is paused from outside: nothing but cancels leaves then.
         remembered_targets: Positions asked for during the warm-up.
@@ -60,6 +62,8 @@ class OrderManager:
         self._instruments = reported.instruments
         self._run_id = run_id
         self._position = position
+        self._sent = 0
+        self._oco_names = OcoNames()
         self._desks = {instrument: Desk() for instrument in reported.instruments}
 
     def instrument(self, instrument_id: str) -> Instrument:
@@ -96,13 +100,17 @@ class OrderManager:
             tif = time_in_force_of(tif, where)
         if request.terms is not None:
             terms, tif = terms_of(request, request.terms, tif, instrument, where, roundings, now_ns)
+            if terms.oco_group:
+                group = self._oco_names.group_of(terms.oco_group, name, where)
+                terms = msgspec.structs.replace(terms, oco_group=group)
         elif tif is TimeInForce.GTD:
             raise OrderError(f"{where}: time_in_force GTD needs expire_time=")
         if request.post_only and (ticks is None or not tif.rests or stop is not None):
             raise OrderError(f"{where}: post_only needs a plain GTC or GTD limit order; give price= and no trigger")
         refusal = self.refusal
+        self._sent += 1
         order = Order(
-            id=f"{self._run_id}{len(self.orders) + 1}",
+            id=f"{self._run_id}{self._sent}",
             instrument=name,
             side=side,
             qty=qty,
@@ -124,7 +132,10 @@ class OrderManager:
         )
         self.orders[order.id] = order
         if not refusal:
-            self._desks[name].open[order.id] = OpenOrder(order, lots, ticks, roundings)
+            self._desks[name].open[order.id] = OpenOrder(order, lots, ticks, roundings, len(self.orders))
+            if terms is not None and terms.oco_group:
+                assert request.terms is not None
+                self._oco_names.add(request.terms.oco_group, order)
             if self.is_paused:
                 self._broker.refuse(order, now_ns, PAUSED)
             elif (sent_ns := self._broker.submit(order, now_ns)) != now_ns:
@@ -219,8 +230,8 @@ class OrderManager:
         """Return the orders that may still fill, oldest first."""
         if instrument_id is not None:
             return [kept.order for kept in self._desks[self.instrument(instrument_id).id].open.values()]
-        found = [kept.order for desk in self._desks.values() for kept in desk.open.values()]
-        return sorted(found, key=lambda order: int(order.id[len(self._run_id) :]))
+        found = [kept for desk in self._desks.values() for kept in desk.open.values()]
+        return [kept.order for kept in sorted(found, key=lambda kept: kept.number)]
 
     # Positions and quotes ---------------------------------------------------------------------------------------
 
@@ -322,6 +333,8 @@ class OrderManager:
 
     def apply(self, report: Report) -> Order:
         """Apply a report, to the ledger first, and return its order, brought up to date."""
+        if report.introduction is not None:
+            self._get_to_know(report, report.introduction)
         order, state, reason, fill = self.orders[report.order_id], report.state, report.reason, report.fill
         desk, instrument = self._desks[order.instrument], self._instruments[order.instrument]
         _put(order, "state", state)
@@ -357,6 +370,14 @@ class OrderManager:
         elif reason.startswith((CANCEL_REFUSED, CANCEL_UNKNOWN)):
             desk.open[order.id].is_cancelling = False  # it may be sent once more
         return order
+
+    def _get_to_know(self, report: Report, introduction: Introduction) -> None:
+        """Keep an order that the exchange has made."""
+        instrument = self._instruments[introduction.instrument]
+        order = introduction.order(report.order_id, instrument, report.lots, report.limit_ticks)
+        self.orders[order.id] = order
+        kept = OpenOrder(order, order.lots, order.price_ticks, {}, len(self.orders))
+        self._desks[introduction.instrument].open[order.id] = kept
 
 
 def _average_price(order: Order, instrument: Instrument, fill: Fill) -> float:

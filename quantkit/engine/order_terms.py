@@ -7,6 +7,7 @@ import msgspec
 
 from quantkit.clock import time_ns_of
 from quantkit.engine.desks import Number
+from quantkit.engine.order_brackets import bracket_of
 from quantkit.engine.order_numbers import on_price_step, positive
 from quantkit.errors import ConfigError, OrderError
 from quantkit.instruments import Instrument, Side, plain
@@ -24,9 +25,6 @@ _LATER: Final = {
     "trailing_offset": "move a stop with cancel and a new order",
     "trailing_offset_bps": "move a stop with cancel and a new order",
     "expire_time": "cancel the order in a timer",
-    "oco_group": "cancel the other order in on_fill",
-    "take_profit": "send a reduce_only order in on_fill",
-    "stop_loss": "send a reduce_only stop in on_fill",
 }
 _put: Final = msgspec.structs.force_setattr
 
@@ -77,6 +75,7 @@ def terms_of(
     if asked.trailing_offset_bps is not None:
         offset_bps = _offset_bps(asked.trailing_offset_bps, where)
     _refuse_later(asked, where)
+    bracket_take_profit, bracket_stop_loss = bracket_of(request, asked, instrument, where, roundings)
     terms = OrderTerms(
         take_profit_price=take_profit,
         trigger_type=trigger_type,
@@ -85,6 +84,8 @@ def terms_of(
         activation_price=activation,
         expire_ns=expire_ns,
         oco_group=asked.oco_group,
+        take_profit=bracket_take_profit,
+        stop_loss=bracket_stop_loss,
         take_profit_ticks=take_profit_ticks,
         trailing_ticks=trailing_ticks,
         activation_ticks=activation_ticks,

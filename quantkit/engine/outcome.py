@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quantkit.brokers.base import Decision, Report
+from quantkit.brokers.unprotected import Unprotected
 from quantkit.orders import Fill, Order, OrderState, PositionSide
 
 
@@ -101,6 +102,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
             run, and the last, by instrument and in order of time. Empty: no price came, or an older quantkit saved it.
         funding_payments: In the order in which they were settled; together they are `funding`. Empty as well where an
             older quantkit saved the result.
+        unprotected: Fills of orders with `take_profit` or `stop_loss`, and how long each waited for them.
     """
 
     orders: list[Order]
@@ -126,3 +128,4 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     offset_ns: int = 0
     daily_marks: list[DailyMark] = []
     funding_payments: list[FundingPayment] = []
+    unprotected: list[Unprotected] = []

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import msgspec
 import numpy as np
 
+from quantkit.brokers.unprotected import Unprotected
 from quantkit.engine.outcome import DailyMark, EquityCurve, Excursion, FundingPayment, OrderEvent, Outcome
 from quantkit.errors import ConfigError, DataError
 from quantkit.instruments import Instrument
@@ -108,6 +109,7 @@ FORMATS: Final[dict[int, Layout]] = {
             "orders": (*_THIRD.records["orders"], "terms", "position_side"),
             "fills": (*_THIRD.records["fills"], "position_side"),
             "funding_payments": (*_THIRD.records["funding_payments"], "position_side"),
+            "unprotected": named("order_id instrument qty from_ns to_ns"),
         },
     ),
 }
@@ -133,6 +135,7 @@ _RECORDS: Final[dict[str, type[msgspec.Struct]]] = {
     "excursions": Excursion,
     "daily_marks": DailyMark,
     "funding_payments": FundingPayment,
+    "unprotected": Unprotected,
 }
 _WORDS: Final = ("assumptions", "warnings")
 

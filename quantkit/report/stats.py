@@ -8,6 +8,7 @@ from typing import Final, Literal, NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 
+from quantkit.brokers.unprotected import mean_s, total_s
 from quantkit.clock import NS_PER_DAY, NS_PER_US, datetime_of
 from quantkit.engine.outcome import Outcome
 from quantkit.errors import ConfigError
@@ -135,6 +136,8 @@ GROUPS: Final[dict[str, tuple[Stat, ...]]] = {
         Stat("open_trades", "# Open Trades", "count", "positions left open at the end"),
         Stat("orders", "# Orders", "count", "orders sent"),
         Stat("fills", "# Fills", "count", "executions"),
+        Stat("unprotected_s", "Unprotected [s]", "number", "mean wait of a bracket's fills for their stop or target"),
+        Stat("unprotected_total_s", "Unprotected, Total [s]", "number", "time in which any size of them waited"),
         Stat("win_rate_pct", "Win Rate [%]", "pct", "closed trades with a profit after fees"),
         Stat("best_trade_pct", "Best Trade [%]", "pct", "of the entry value, after fees"),
         Stat("worst_trade_pct", "Worst Trade [%]", "pct", "of the entry value, after fees"),
@@ -363,6 +366,8 @@ def compute(
         "equity_closed": None if closed is None else float(closed),
         "orders": len(outcome.orders),
         "fills": len(outcome.fills),
+        "unprotected_s": mean_s(outcome.unprotected),
+        "unprotected_total_s": total_s(outcome.unprotected),
     }
     found.update(_of_curve(outcome))
     found["drawdown_marks"] = looked_at(outcome, marks or {})

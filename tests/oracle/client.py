@@ -16,7 +16,7 @@ from oracle.venues import on_grid
 
 from quantkit.errors import OrderError
 from quantkit.instruments import Instrument, Side
-from quantkit.orders import Fill, Order, OrderState, TimeInForce
+from quantkit.orders import Fill, Order, OrderState, OrderTerms, RequestTerms, StopLoss, TakeProfit, TimeInForce
 
 
 class News(Protocol):
@@ -29,6 +29,7 @@ class News(Protocol):
     lots: int
     limit: int | None
     fill: Fill | None
+    introduces: Order | None
 
 
 class Wire(Protocol):
@@ -55,6 +56,10 @@ class Client:
         self.run_id = run_id
         self.now_ns = now_ns
         self.orders: dict[str, Order] = {}
+        self.calls = 0
+        self.is_moved = False  # whether a target or stop of the present call was not on the step
+        self.of_name: dict[str, list[Order]] = {}  # the orders of the latest OCO group of a name
+        self.groups_of: dict[str, int] = {}  # how many groups had the name
         self.refusal = ""
         self.wanted_later: dict[str, float] = {}
         self.wanted: dict[str, tuple[int, int | None]] = {}
@@ -107,6 +112,7 @@ class Client:
         reduce_only: bool = False,
         time_in_force: str = "GTC",
         tag: str = "",
+        terms: RequestTerms | None = None,
     ) -> Order:
         """Send an order, or refuse it at once."""
         instrument = self.instrument(name)
@@ -116,8 +122,11 @@ class Client:
         tif = TimeInForce(time_in_force)
         if post_only and (limit is None or stop is not None or tif is not TimeInForce.GTC):
             raise OrderError("post_only")
+        self.is_moved = False
+        own = None if terms is None else self._terms(instrument, side, reduce_only=reduce_only, asked=terms)
+        self.calls += 1
         order = Order(
-            id=f"{self.run_id}{len(self.orders) + 1}",
+            id=f"{self.run_id}{self.calls}",
             instrument=name,
             side=side,
             qty=float(size_of(instrument, lots)),
@@ -134,18 +143,71 @@ class Client:
             lots=lots,
             price_ticks=limit,
             stop_ticks=stop,
+            terms=own,
         )
         self.orders[order.id] = order
+        if terms is not None and terms.oco_group and not self.refusal:
+            self.of_name[terms.oco_group].append(order)
         self.rounded[order.id] = set()
         self._note_rounding(order, "lots", lots, qty, order.qty)
         self._note_rounding(order, "price_ticks", limit, price, order.price)
         self._note_rounding(order, "stop_ticks", stop, stop_price, order.stop_price)
         self._say_rounding(order)
+        if self.is_moved:
+            self._set(order, note="rounded")
         if not self.refusal:
             self.wanted[order.id] = (lots, limit)
             left_ns = self.wire.submit(order, self.now_ns())
             self._set(order, sent_ns=left_ns, updated_ns=left_ns)
         return order
+
+    def _terms(self, instrument: Instrument, side: Side, *, reduce_only: bool, asked: RequestTerms) -> OrderTerms:
+        """Return what an order has beyond a plain one."""
+        target, stop = asked.take_profit, asked.stop_loss
+        if (target is not None or stop is not None) and (reduce_only or (instrument.is_spot and side is Side.SELL)):
+            raise OrderError("nothing to protect")
+        take_profit = stop_loss = None
+        if target is not None:
+            target = target if isinstance(target, TakeProfit) else TakeProfit(target)
+            take_profit = TakeProfit(
+                self._on_step(instrument, target.price, side.opposite),
+                None if target.limit is None else self._on_step(instrument, target.limit, side.opposite),
+                target.trigger_type,
+            )
+        if stop is not None:
+            stop = stop if isinstance(stop, StopLoss) else StopLoss(stop)
+            assert stop.price is not None
+            stop_loss = StopLoss(
+                self._on_step(instrument, stop.price, side),
+                None if stop.limit is None else self._on_step(instrument, stop.limit, side.opposite),
+                stop.trigger_type,
+            )
+        if take_profit is not None and stop_loss is not None:
+            assert stop_loss.price is not None
+            if (take_profit.price - stop_loss.price) * side.sign <= 0:
+                raise OrderError("target and stop")
+        return OrderTerms(
+            oco_group=self._group(asked.oco_group, instrument.id), take_profit=take_profit, stop_loss=stop_loss
+        )
+
+    def _on_step(self, instrument: Instrument, price: float, side: Side) -> float:
+        on_step = float(price_at(instrument, self._ticks(instrument, price, side)))
+        self.is_moved |= on_step != price
+        return on_step
+
+    def _group(self, name: str, instrument: str) -> str:
+        """Return the group that a name stands for now: a new one once all orders of the last are over."""
+        if not name:
+            return ""
+        orders = self.of_name.get(name, [])
+        if any(order.is_open for order in orders):
+            if orders[0].instrument != instrument:
+                raise OrderError("a group is of one instrument")
+        else:
+            self.of_name[name] = []
+            self.groups_of[name] = self.groups_of.get(name, 0) + 1
+        number = self.groups_of[name]
+        return name if number == 1 else f"{name} {number}"
 
     @staticmethod
     def _set(order: Order, **fields: Any) -> None:
@@ -260,6 +322,11 @@ class Client:
 
     def take(self, news: News) -> Order:
         """Bring an order up to date."""
+        if news.introduces is not None:
+            made = news.introduces
+            self.orders[made.id] = made
+            self.wanted[made.id] = (news.lots, made.price_ticks)
+            self.rounded[made.id] = set()
         order = self.orders[news.order_id]
         instrument = self.instrument(order.instrument)
         self._set(order, state=news.state, reason=news.reason, updated_ns=news.due_ns)

@@ -681,6 +681,7 @@ class Oracle:
             reduce_only=request.reduce_only,
             time_in_force=request.time_in_force,
             tag=request.tag,
+            terms=request.terms,
         )
 
     def amend(self, order: Order, *, qty: float | None, price: float | None, **trigger: float | None) -> None:

@@ -6,13 +6,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 
+from oracle.groups import Groups
 from oracle.ledger import Ledger, exactly, price_at, size_of, value_of, whole_steps
 from oracle.queues import Queue
 from oracle.venues import CandleVenue, Venue
 
 from quantkit.fees import Fees
 from quantkit.instruments import Instrument, Side
-from quantkit.orders import Fill, Order, OrderState, TimeInForce
+from quantkit.orders import Fill, Order, OrderState, StopLoss, TakeProfit, TimeInForce
 
 _FEW_STEPS = 32
 
@@ -42,6 +43,12 @@ class Held:
     fees_paid: Fraction = Fraction(0)  # with what the order itself costs
     lock_ticks: int | None = None  # price that a spot buy's funds are kept at; 0 for a spot sale
     is_trimmed: bool = False  # the account carries its closing part alone
+    group: str = ""  # OCO
+    parent_id: str = ""
+    take_profit: TakeProfit | None = None
+    stop_loss: StopLoss | None = None
+    is_in: bool = False  # it was let in
+    asked: int = 0  # the most that it was ever to have
 
     @property
     def left(self) -> int:
@@ -80,6 +87,7 @@ class Message:
     left_ns: int = 0  # by the exchange's clock
     arrives_ns: int = 0
     due_ns: int = 0
+    is_ours: bool = True  # else the exchange reminds itself of something
 
 
 @dataclass
@@ -95,6 +103,7 @@ class Report:
     lots: int
     limit: int | None
     fill: Fill | None
+    introduces: Order | None = None
 
 
 @dataclass
@@ -122,11 +131,20 @@ class Exchange:
     seed: int = 0
     compute_ns: Sequence[int] = ()  # equally likely times from a row to a message, in place of `delays_ns`
 
+    def __post_init__(self) -> None:
+        self.groups = Groups(self)
+
     # What the client calls ------------------------------------------------------------------------------------
 
     def submit(self, order: Order, now_ns: int) -> int:
         """Send an order on its way and return when it left."""
-        held = self.orders[order.id] = Held(
+        held = self.orders[order.id] = self.held_of(order)
+        return self._send(Message(now_ns, "submit", held))
+
+    def held_of(self, order: Order) -> Held:
+        """Return an order as the exchange keeps it."""
+        terms = order.terms
+        return Held(
             id=order.id,
             instrument=order.instrument,
             side=order.side,
@@ -138,8 +156,12 @@ class Exchange:
             reduce_only=order.reduce_only,
             tag=order.tag,
             is_asleep=order.stop_ticks is not None,
+            asked=order.lots,
+            group="" if terms is None else terms.oco_group,
+            parent_id="" if terms is None else terms.parent_id,
+            take_profit=None if terms is None else terms.take_profit,
+            stop_loss=None if terms is None else terms.stop_loss,
         )
-        return self._send(Message(now_ns, "submit", held))
 
     def cancel(self, order_id: str, now_ns: int) -> None:
         """Send a cancel on its way."""
@@ -166,11 +188,27 @@ class Exchange:
         message.arrives_ns = max([message.left_ns + latency_ns, *(m.arrives_ns for m in before)])
         # By our clock it has arrived then; rows stamped before may come as late as the last one came.
         patience_ns = max(latency_ns, self.lags.get(instrument, offset_ns) - offset_ns, 1)
-        earlier = [m.due_ns for m in self.messages if m.held.instrument == instrument]
-        message.due_ns = max([message.arrives_ns + offset_ns + patience_ns, *earlier])
-        self.messages.append(message)
+        message.due_ns = message.arrives_ns + offset_ns + patience_ns
+        self._line_up(message)
         self.sent.append(message)
         return message.sent_ns
+
+    def promise(self, held: Held, delay_ns: int, moment_ns: int) -> None:
+        """Remember that a fill is to be protected at a moment, a delay after it."""
+        now_ns, instrument = self.now_ns(), held.instrument
+        offset_ns = self.offset_ns(now_ns)
+        patience_ns = max(delay_ns, self.lags.get(instrument, offset_ns) - offset_ns, 1)
+        message = Message(now_ns, "protect", held, arrives_ns=moment_ns, is_ours=False)
+        message.due_ns = max(moment_ns + offset_ns + patience_ns, now_ns + 1)
+        self._line_up(message)
+
+    def _line_up(self, message: Message) -> None:
+        """Put a message among those under way: none is looked at sooner than one that arrives before it."""
+        self.messages.append(message)
+        mine = [m for m in self.messages if m.held.instrument == message.held.instrument]
+        so_far = 0
+        for each in sorted(mine, key=lambda m: m.arrives_ns):
+            each.due_ns = so_far = max(each.due_ns, so_far)
 
     def delay_ns(self, instrument: str, way: str, number: int) -> int:
         """Return how long a message travels, `number` others having gone the same way before."""
@@ -190,30 +228,41 @@ class Exchange:
 
     def arrivals(self, instrument: str, clock_ns: int) -> None:
         """Process what has reached an instrument's market by its matching clock."""
-        self._process_all([m for m in self.messages if m.held.instrument == instrument and m.arrives_ns <= clock_ns])
+        self._process_all(lambda m: m.held.instrument == instrument and m.arrives_ns <= clock_ns)
 
     def overdue(self, now_ns: int) -> None:
         """Process what no row has revealed in time."""
-        self._process_all([m for m in self.messages if m.due_ns <= now_ns])
+        self._process_all(lambda m: m.due_ns <= now_ns)
 
-    def _process_all(self, due: list[Message]) -> None:
-        """Process messages in the order of their arrival, which for equal stamps is the order of sending."""
-        self.messages = [m for m in self.messages if not any(m is taken for taken in due)]
-        for message in sorted(due, key=lambda message: message.arrives_ns):
-            self._process(message)
+    def _process_all(self, is_due: Callable[[Message], bool]) -> None:
+        """Process messages in the order of their arrival, which for equal stamps is the order of sending.
+
+        What is processed may bring others.
+        """
+        while due := [m for m in self.messages if is_due(m)]:
+            first = min(due, key=lambda message: message.arrives_ns)
+            self.messages = [m for m in self.messages if m is not first]
+            self._process(first)
 
     def _process(self, message: Message) -> None:
         held, at_ns = message.held, message.arrives_ns
         venue = self.venues[held.instrument]
         if message.kind == "submit":
             held.arrived_ns = at_ns
-            refusal = self._account_refuses(held, held.lots, held.limit) or venue.refuses(held, at_ns)
+            room = self.groups.room(held, held.lots)
+            refusal = "oco" if room <= 0 and room < held.lots else ""
+            held.lots = room if room > 0 else held.lots
+            refusal = refusal or self._account_refuses(held, held.lots, held.limit)
+            refusal = refusal or venue.refuses(held, at_ns)
             if refusal:
                 held.lock_ticks = None
                 self.end(held, OrderState.REJECTED, refusal, at_ns)
                 return
+            held.is_in = True
             self.tell(held, OrderState.ACCEPTED, "", at_ns)
             venue.enter(held, at_ns)
+        elif message.kind == "protect":
+            self.groups.keep(held, at_ns)
         elif held.is_over:
             return
         elif message.kind == "cancel":
@@ -223,7 +272,7 @@ class Exchange:
 
     def _amend(self, venue: Venue, message: Message) -> None:
         held, at_ns = message.held, message.arrives_ns
-        lots = held.lots if message.lots is None else message.lots
+        lots = held.lots if message.lots is None else self.groups.amended(held, message.lots)
         limit = held.limit if message.limit is None else message.limit
         if lots <= held.filled:
             self.end(held, OrderState.CANCELLED, "amended_to_filled", at_ns)
@@ -440,7 +489,8 @@ class Exchange:
         allowed = self._allowed(instrument, held, lots, ticks, is_maker=is_maker)
         if allowed:
             self._book(instrument, held, allowed, ticks, is_maker=is_maker, at_ns=at_ns)
-        if allowed < lots:
+            self.groups.filled(held, allowed, at_ns)
+        if allowed < lots and not held.is_over:
             reason = "insufficient_cash" if instrument.is_spot else "insufficient_margin"
             if held.reduce_only and not self.reducible(held):
                 reason = "reduce_only_position_closed"
@@ -561,6 +611,19 @@ class Exchange:
         else:
             self.end(held, OrderState.FILLED, "", at_ns, fill)
 
+    def shrink(self, held: Held, lots: int, reason: str, at_ns: int) -> None:
+        """Take some size steps off an order, and end it when none is left."""
+        if held.left <= lots:
+            self.end(held, OrderState.CANCELLED, reason, at_ns)
+        else:
+            held.lots -= lots
+            self.tell(held, held.state, reason, at_ns)
+
+    def introduce(self, held: Held, order: Order, at_ns: int) -> None:
+        """Tell the owner of an order of the exchange's own making that it is at work."""
+        self.tell(held, OrderState.ACCEPTED, "", at_ns)
+        self.log[-1].introduces = order
+
     def end(self, held: Held, state: OrderState, reason: str, at_ns: int, fill: Fill | None = None) -> None:
         """Finish an order and take it off its market."""
         self.tell(held, state, reason, at_ns, fill)
@@ -593,6 +656,7 @@ class Exchange:
     def finish(self, reason: str) -> None:
         """Cancel whatever is open or under way because the run ends."""
         self.messages = []
+        self.groups.end(self.now_ns() - self.offset_ns(self.now_ns()))
         for held in self.orders.values():
             if not held.is_over:
                 self.end(held, OrderState.CANCELLED, reason, self.now_ns() - self.offset_ns(self.now_ns()))

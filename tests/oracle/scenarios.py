@@ -30,6 +30,7 @@ from quantkit.events import (
 from quantkit.fees import Fees
 from quantkit.instruments import Instrument, Side
 from quantkit.latency import Latency
+from quantkit.orders import StopLoss, TakeProfit
 
 #: 2026-01-01 00:00:00 UTC and a bit less than two seconds, so that whole seconds fall inside most scenarios.
 BASE_NS = 1_767_225_598_100_000_000
@@ -353,7 +354,7 @@ def _small(high: int) -> generators.SearchStrategy[int]:
 
 
 _ROW = generators.tuples(_small(1), _small(7), _small(11), _small(7), _small(6), _small(4), _small(7), _small(6))
-_ACT = generators.tuples(_small(45), _small(13), _small(1), _small(9), _small(8), _small(8), _small(9))
+_ACT = generators.tuples(_small(45), _small(13), _small(1), _small(9), _small(8), _small(14), _small(9))
 _CANDLE = generators.tuples(_small(6), _small(4), _small(7), _small(5))
 
 
@@ -521,6 +522,13 @@ def _acts(draw: generators.DrawFn, instruments: Sequence[Instrument], spread: in
     return {number: tuple(some) for number, some in acts.items()}
 
 
+def _bracket(instrument: Instrument, stop: int, target: int, n: int) -> dict[str, Any]:
+    """Return a stop and a target, now and then with limits."""
+    limit = instrument.price(target) + 0.01
+    loss = StopLoss(instrument.price(stop), instrument.price(stop + n % 3 - 1) if n % 4 == 0 else None)
+    return {"stop_loss": loss, "take_profit": TakeProfit(instrument.price(target), limit)}
+
+
 def _act(instrument: Instrument, what: int, x: int, y: int, flags: int, n: int) -> Act:
     """Turn small numbers into a call."""
     price, qty = instrument.price(96 + x), instrument.qty(1 + y)
@@ -535,6 +543,12 @@ def _act(instrument: Instrument, what: int, x: int, y: int, flags: int, n: int) 
         {"stop_price": instrument.price(96 + (x + n) % 10)},
         {"tag": "t"},
         {"stop_price": instrument.price(97 + n % 7), "time_in_force": "IOC"},
+        {"oco_group": "a"},
+        {"oco_group": "ab"[n > 5], "stop_price": instrument.price(96 + (x + n) % 10)},
+        {"stop_loss": instrument.price(96 + (x + n) % 8)},
+        _bracket(instrument, 97 + n % 4, 100 + x % 3, n),
+        _bracket(instrument, 102 - n % 4, 99 - x % 3, n),
+        {**_bracket(instrument, 98, 101, n), "oco_group": "a"},
     )
     match what:
         case 0 | 1 | 2 | 3 | 4:

@@ -372,7 +372,9 @@ class DisplayedVenue(Venue):
             self.walk(held, at_ns)
         if held.is_over:
             return
-        if held.limit is None:
+        if held.limit is None and held.parent_id:
+            held.waits = "update"  # the stop or target of a fill gets the rest from what is displayed next
+        elif held.limit is None:
             self.exchange.end(held, OrderState.CANCELLED, "no_liquidity", at_ns)
         elif held.tif is not TimeInForce.GTC:
             self.unfilled(held, at_ns)

@@ -10,7 +10,7 @@ import pytest
 import quantkit as qk
 from quantkit.clock import NS_PER_MS
 from quantkit.errors import ConfigError
-from quantkit.latency import DrawnTravel, Latency
+from quantkit.latency import DrawnTravel, Latency, Travel
 
 ROOT = Path(__file__).parents[2]
 QUOTER = str(ROOT / "strategies" / "quoter.py")
@@ -154,3 +154,11 @@ def test_a_recording_that_is_not_there_is_one_line(text: str, message: str) -> N
     with pytest.raises(ConfigError, match=message) as caught:
         qk.backtest(QUOTER, latency=text, **SPAN)
     assert "\n" not in str(caught.value)
+
+
+def test_protection_of_fills_is_drawn_by_its_own_number() -> None:
+    """So that a bracket moves no message."""
+    one, other = (DrawnTravel(Latency.uniform(1, 90), seed=3, instrument="X") for _ in range(2))
+    assert len({one.bracket_ns() for _ in range(20)}) > 1
+    assert [one.order_ns() for _ in range(5)] == [other.order_ns() for _ in range(5)]
+    assert Travel(7).bracket_ns() == 7

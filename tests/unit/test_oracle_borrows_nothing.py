@@ -16,6 +16,7 @@ DECIDING = (
     "fraction_ledger",
     "curve",
     "book",
+    "groups",
     "statistics",
     "impact",
 )
@@ -27,7 +28,10 @@ SHARED = {
     "fees": {"Fees"},
     "instruments": {"Instrument", "Side"},
     "orderbook": {"Book"},  # the type of what a hook is given
-    "orders": {"Fill", "Order", "OrderRequest", "OrderState", "TimeInForce"},
+    "orders": {
+        *("Fill", "Order", "OrderRequest", "OrderState", "TimeInForce"),
+        *("OrderTerms", "RequestTerms", "StopLoss", "TakeProfit"),
+    },
     "strategy": {"Strategy", "overrides"},
 }
 #: Arithmetic of `Instrument` and `Fees`: the oracle reads their fields and counts by itself.

@@ -87,6 +87,9 @@ class AsyncBroker:
     # Orders -----------------------------------------------------------------------------------------------------
 
     def submit(self, order: Order, now_ns: int) -> int:
+        if order.terms is not None and (order.terms.oco_group or order.terms.has_bracket):
+            self.refuse(order, now_ns, f"unsupported: {self._gateway.name} knows no OCO groups and no brackets")
+            return now_ns
         # The log has the message before it leaves.
         sent_ns = self._leave(now_ns, "submit", order, order.lots, order.price_ticks)
         self._orders[order.id] = order

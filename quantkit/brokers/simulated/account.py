@@ -105,6 +105,10 @@ class Account:
             order.open_lots = adds
         return refusal
 
+    def take_in(self, order: ExchangeOrder) -> None:
+        """Count an order as open that the exchange has made and that can only reduce: it needs no judgement."""
+        self._holdings[order.instrument].orders[order.id] = order
+
     def _closes(self, order: ExchangeOrder, own: Holding, left: int) -> bool:
         """Whether an order takes the whole position in a contract off, which no smallest order can forbid."""
         if own.is_spot:
@@ -189,6 +193,16 @@ class Account:
             return instrument.lots_within(min(Fraction(own.position.qty), free))
         held = abs(net.size) // net.lot
         return held - held % instrument.lots_per_step
+
+    def closable_lots(self, instrument: str, *, is_buy: bool) -> int:
+        """Return the position that orders of one side close, in whole size steps, whatever other orders hold back."""
+        own = self._holdings[instrument]
+        position, net = own.position, own.net
+        if own.is_spot:
+            return 0 if is_buy else max(0, position.instrument.lots_within(position.qty))
+        if not net.size or (net.size > 0) is is_buy:
+            return 0
+        return position.instrument.whole_lots(abs(net.size) // net.lot)
 
     def affordable_lots(self, order: ExchangeOrder, lots: int, ticks: int, *, is_maker: bool) -> int:
         """Return how many of `lots` the account can have.

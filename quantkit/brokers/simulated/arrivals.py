@@ -1,8 +1,11 @@
 """Messages that have arrived: new orders, cancels and changes judged against market and account as they stand."""
 
 from quantkit.brokers.simulated.account import Account
+from quantkit.brokers.simulated.brackets import Brackets
+from quantkit.brokers.simulated.exchange_order import ExchangeOrder
 from quantkit.brokers.simulated.executions import Executions
 from quantkit.brokers.simulated.listing import Listing
+from quantkit.brokers.simulated.oco_groups import OCO, OcoGroups
 from quantkit.brokers.simulated.order_message import OrderMessage
 from quantkit.orders import AMEND_REFUSED, AMENDED, CANCEL_REFUSED, REQUESTED
 
@@ -13,20 +16,32 @@ class Arrivals:
     Args:
         account: The exchange's truth about money and positions.
         executions: Gets the judgement.
+        groups: Says what the fills of its group leave of an order.
+        brackets: Gets the orders that ask for one, and the moments at which protection comes into force.
     """
 
-    def __init__(self, account: Account, executions: Executions) -> None:
+    def __init__(self, account: Account, executions: Executions, groups: OcoGroups, brackets: Brackets) -> None:
         self._account = account
         self._executions = executions
+        self._groups = groups
+        self._brackets = brackets
 
     def process(self, listing: Listing, message: OrderMessage) -> None:
         """Process a message to a listing: let an order in, cancel it, or change it; or say why not."""
         order, at_ns, market, executions = message.order, message.arrives_ns, listing.market, self._executions
         is_new, lots, limit_ticks = message.kind == "submit", order.lots, order.limit_ticks
-        venue = market.venue
+        if message.kind == "protect":
+            self._brackets.protect(order, at_ns)
+            return
+        venue, sent_lots = market.venue, lots
         keeps_place, refusal = True, "" if venue is None else venue.count(message.kind, at_ns)
         if is_new:
             order.arrived_ns = at_ns
+            if order.terms is not None:
+                left = self._groups.left_of(order)
+                if left < lots:
+                    refusal = OCO if left <= 0 else refusal
+                    lots = order.lots = max(left, 0) or lots
         elif order.state.is_final:
             return
         elif message.kind == "cancel":
@@ -36,7 +51,8 @@ class Arrivals:
                 executions.cancel(order, REQUESTED, at_ns)
             return
         else:
-            lots = lots if message.lots is None else message.lots
+            if message.lots is not None:
+                lots = message.lots if order.terms is None else self._groups.amended(order, message.lots)
             limit_ticks = limit_ticks if message.limit_ticks is None else message.limit_ticks
             if lots <= order.filled_lots and not refusal:
                 executions.cancel(order, "amended_to_filled", at_ns)
@@ -59,6 +75,8 @@ class Arrivals:
             if refusal:
                 executions.reject(order, refusal, at_ns)
             else:
+                if order.terms is not None:
+                    self._let_in(order, sent_lots)
                 market.arrive(order, at_ns)
         elif refusal:
             # It stays as it is.
@@ -69,3 +87,10 @@ class Arrivals:
             if not keeps_place:
                 order.arrived_ns = at_ns  # like a new order: rows stamped before cannot have met it
                 market.requeue(order, at_ns)
+
+    def _let_in(self, order: ExchangeOrder, sent_lots: int) -> None:
+        """Let an order into the parts that act on its fills."""
+        assert order.terms is not None
+        if order.terms.oco_group:
+            self._groups.join(order, sent_lots)
+        self._brackets.expect(order)

@@ -6,14 +6,17 @@ from quantkit.brokers.base import REFUSED_AFTER_NS, Agenda, BrokerNotes, Report
 from quantkit.brokers.send_clock import SendClock
 from quantkit.brokers.simulated.account import Account
 from quantkit.brokers.simulated.arrivals import Arrivals
+from quantkit.brokers.simulated.brackets import Brackets
 from quantkit.brokers.simulated.exchange_order import ExchangeOrder
 from quantkit.brokers.simulated.executions import Executions
 from quantkit.brokers.simulated.fill_history import FillHistory
 from quantkit.brokers.simulated.listing import CandleListing, Listing
 from quantkit.brokers.simulated.message_sender import MessageSender
+from quantkit.brokers.simulated.oco_groups import OcoGroups
 from quantkit.brokers.simulated.step_checks import StepChecks
 from quantkit.brokers.simulated.streams import MatchingStream
 from quantkit.brokers.simulated.volume import VolumeShares
+from quantkit.brokers.unprotected import mean_s, total_s
 from quantkit.events import Candle
 from quantkit.instruments import Instrument
 from quantkit.orders import AMEND_REFUSED, Fill, Order, TriggerPrices
@@ -37,6 +40,7 @@ class SimulatedBroker:
         own_sources: Prices of last trades that value nothing, by their cursor.
         sender: Sends messages, and has those under way.
         executions: What markets do to orders.
+        groups, brackets: What orders do to each other.
         volume: How large fills are against their rows.
         position: The run's position.
         send_clock: Says how far our clock is ahead of the exchange's.
@@ -54,6 +58,8 @@ class SimulatedBroker:
         own_sources: Mapping[StreamCursor, MarkSource],
         sender: MessageSender,
         executions: Executions,
+        groups: OcoGroups,
+        brackets: Brackets,
         volume: VolumeShares,
         position: RunPosition,
         send_clock: SendClock,
@@ -62,8 +68,8 @@ class SimulatedBroker:
     ) -> None:
         self.account = account
         self.agenda = agenda
-        #: Every order ever sent, by id, as the exchange sees it.
-        self.orders: dict[str, ExchangeOrder] = {}
+        #: Every order ever sent or made, by id, as the exchange sees it.
+        self.orders = executions.orders
         self.listings = listings
         self._of_cursor: dict[StreamCursor, tuple[Listing, MatchingStream]] = {
             stream.cursor: (listing, stream) for listing in listings.values() for stream in listing.streams
@@ -77,7 +83,8 @@ class SimulatedBroker:
         }
         self._sender = sender
         self._executions = executions
-        self._arrivals = Arrivals(account, executions)
+        self._brackets = brackets
+        self._arrivals = Arrivals(account, executions, groups, brackets)
         self._history = FillHistory(executions.fills)
         self._volume = volume
         self._steps = StepChecks()
@@ -273,6 +280,7 @@ class SimulatedBroker:
     def finish(self, now_ns: int, reason: str) -> list[Report]:
         self._sender.clear()
         at_ns = now_ns - self._send_clock.offset_at(now_ns)
+        self._brackets.finish(at_ns)
         for order in self.orders.values():
             if not order.state.is_final:
                 self._executions.cancel(order, reason, at_ns)
@@ -286,4 +294,10 @@ class SimulatedBroker:
             self._check_steps(listing)
         steps = self._steps.notes({name: listing.market.instrument for name, listing in self.listings.items()})
         shares, large = self._volume.notes()
-        return BrokerNotes(assumptions=shares, rows=steps, fills=large)
+        waits = self._brackets.unprotected
+        if waits:
+            shares.append(
+                f"brackets: fills waited {mean_s(waits):,.3g} s on average for their stop or target, by size; "
+                f"some size was unprotected for {total_s(waits):,.3g} s in all"
+            )
+        return BrokerNotes(assumptions=shares, rows=steps, fills=large, unprotected=waits)

@@ -5,6 +5,7 @@ from typing import Final
 from quantkit.brokers.base import Agenda, BrokerFactory, BrokerSetup
 from quantkit.brokers.simulated.account import Account
 from quantkit.brokers.simulated.book_stream import BookStream
+from quantkit.brokers.simulated.brackets import Brackets
 from quantkit.brokers.simulated.broker import SimulatedBroker
 from quantkit.brokers.simulated.closed_bars import CandleBars, TradeBars
 from quantkit.brokers.simulated.displayed import BookDisplay, DisplayedMarket, TickerDisplay
@@ -12,6 +13,7 @@ from quantkit.brokers.simulated.displayed_listing import BookListing, TickerList
 from quantkit.brokers.simulated.executions import Executions
 from quantkit.brokers.simulated.listing import CandleListing, Listing, TradeListing
 from quantkit.brokers.simulated.message_sender import MessageSender
+from quantkit.brokers.simulated.oco_groups import OcoGroups
 from quantkit.brokers.simulated.price_limits import PriceLimits
 from quantkit.brokers.simulated.streams import GatedStream, MatchingStream
 from quantkit.brokers.simulated.traded import CandleMarket, TradeMarket
@@ -55,12 +57,18 @@ def simulated(options: RunOptions) -> BrokerFactory:
         sender = MessageSender(
             executions.listings, position, send_clock, setup.dirty, agenda, keeps_decisions=setup.keeps_decisions
         )
+        groups = OcoGroups(executions)
+        brackets = Brackets(executions, account, groups, sender, position)
+        # In this order they are told of fills and ends.
+        executions.followers = (groups, brackets)
         return SimulatedBroker(
             account,
             listings=executions.listings,
             own_sources=exchange.own_sources,
             sender=sender,
             executions=executions,
+            groups=groups,
+            brackets=brackets,
             volume=volume,
             position=position,
             send_clock=send_clock,

@@ -287,7 +287,9 @@ class DisplayedMarket(Market):
             self.meet_own(order, order.limit_ticks, at_ns)
         if order.state.is_final:
             return
-        if order.limit_ticks is None:
+        if order.limit_ticks is None and order.is_child:
+            self._waiting.append(order)  # the rest of a position is not left without its stop
+        elif order.limit_ticks is None:
             self._listener.cancel(order, why_unfilled, at_ns)
         elif order.tif is not TimeInForce.GTC:
             self._listener.cancel(order, f"{order.tif.lower()}_unfilled", at_ns)

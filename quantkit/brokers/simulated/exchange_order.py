@@ -3,6 +3,7 @@
 from decimal import Decimal
 from typing import NamedTuple
 
+from quantkit.brokers.introduction import Introduction
 from quantkit.instruments import Side
 from quantkit.orders import Order, OrderState, PositionSide
 
@@ -36,7 +37,8 @@ class ExchangeOrder:
         lots, limit_ticks: Its whole size and its limit, which a change sets anew.
 
         Written by `Executions`:
-        lots: Its whole size, where the exchange itself makes it smaller.
+        lots: Its whole size, where the exchange itself makes it smaller or larger.
+        introduction: What its owner has not been told yet of an order that the exchange has made.
         state, filled_lots: How far it has come.
         reported_ns: When the latest news of it is due.
 
@@ -62,6 +64,7 @@ class ExchangeOrder:
         "filled_lots",
         "id",
         "instrument",
+        "introduction",
         "is_buy",
         "is_taking",
         "is_triggered",
@@ -86,7 +89,7 @@ class ExchangeOrder:
         "tif",
     )
 
-    def __init__(self, order: Order) -> None:
+    def __init__(self, order: Order, introduction: Introduction | None = None) -> None:
         self.id = order.id
         self.instrument = order.instrument
         self.side = order.side
@@ -115,11 +118,17 @@ class ExchangeOrder:
         self.only_closes = False
         self.open_lots = 0
         self.reported_ns = 0
+        self.introduction = introduction
 
     @property
     def left(self) -> int:
         """Size steps still open."""
         return self.lots - self.filled_lots
+
+    @property
+    def is_child(self) -> bool:
+        """Whether the exchange has made it for the fills of another order."""
+        return self.terms is not None and bool(self.terms.parent_id)
 
     @property
     def lots_in_front(self) -> int | None:

@@ -32,6 +32,7 @@ class Executions:
         indices: Where the run stood at each.
         log: Every report so far.
         listings: What `add_listing` was given, by instrument.
+        orders: Every order that the exchange has heard of or made, by id.
         followers: The parts that act on fills and ends, in the order in which they are told. `build.py` writes it.
     """
 
@@ -49,6 +50,7 @@ class Executions:
         self.indices: list[int] = []
         self.log: list[Report] = []
         self.listings: dict[str, Listing] = {}
+        self.orders: dict[str, ExchangeOrder] = {}
         self.followers: Sequence[Follower] = ()
         self._account = account
         self._funds = account.funds
@@ -81,6 +83,12 @@ class Executions:
             return
         self._funds.release(order, lots)
         order.lots -= lots
+        self._dirty.add(order.instrument)
+        self.report(order, order.state, reason, at_ns)
+
+    def grow(self, order: ExchangeOrder, lots: int, reason: str, at_ns: int) -> None:
+        """Add so many size steps to an open order that can only reduce: it costs the account nothing."""
+        order.lots += lots
         self._dirty.add(order.instrument)
         self.report(order, order.state, reason, at_ns)
 
@@ -164,7 +172,21 @@ class Executions:
         else:
             due_ns = max(our_ns + latency_ns, now_ns, order.reported_ns)
         order.reported_ns = due_ns
-        report = Report(due_ns, len(self.log), order.id, state, reason, at_ns, order.lots, order.limit_ticks, fill)
+        introduction = order.introduction
+        report = Report(
+            due_ns,
+            len(self.log),
+            order.id,
+            state,
+            reason,
+            at_ns,
+            order.lots,
+            order.limit_ticks,
+            fill,
+            introduction=introduction,
+        )
+        if introduction is not None:
+            order.introduction = None
         self.log.append(report)
         heapq.heappush(self._reports, report)
         self._agenda.report_ns = self._reports[0].due_ns

@@ -34,6 +34,7 @@ class Listing(ABC):
         queue: Messages under way, in the order of sending: none overtakes another.
         arrived_ns: When the last message sent to it arrives; none arrives before one that was sent earlier.
         told_ns: When the last answer that was drawn is due; none overtakes another.
+        protected_ns: When the protection of the last fill comes into force; none overtakes another.
         row_begun: The row whose arrivals are being processed, with its stream.
         lag_before_ns: How late the last matching row before this batch came, received less exchange stamp; None without
             one.
@@ -50,7 +51,7 @@ class Listing(ABC):
         self.streams = streams
         self.travel = travel
         self.queue: deque[OrderMessage] = deque()
-        self.arrived_ns = self.told_ns = -NEVER_NS
+        self.arrived_ns = self.told_ns = self.protected_ns = -NEVER_NS
         self.row_begun: tuple[MatchingStream, int] | None = None
         self.lag_before_ns: int | None = None
         self._follows_rows = follows_rows

@@ -1,6 +1,8 @@
 """Messages on their way to the exchange: when each leaves, arrives and has to have been looked at."""
 
+from bisect import bisect_right
 from collections.abc import Mapping
+from itertools import pairwise
 
 from quantkit.brokers.base import Agenda, Decision
 from quantkit.brokers.send_clock import SendClock
@@ -77,17 +79,46 @@ class MessageSender:
         late_ns = 0 if lag_ns is None else lag_ns - offset_ns
         # With no latency the report would be due at once; the next row, or the next moment, is the earliest.
         due_ns = arrives_ns + offset_ns + max(latency_ns, late_ns, 1)
-        if queue:
-            due_ns = max(due_ns, queue[-1].due_ns)
-        else:
+        message = OrderMessage(arrives_ns, due_ns, self._sent, kind, order, lots, limit_ticks, change)
+        if not queue:
             self.busy.append(listing)
             agenda.wake_ns = min(due_ns, agenda.wake_ns)
-        queue.append(OrderMessage(arrives_ns, due_ns, self._sent, kind, order, lots, limit_ticks, change))
+            queue.append(message)
+        elif queue[-1].arrives_ns <= arrives_ns:
+            message.due_ns = max(due_ns, queue[-1].due_ns)
+            queue.append(message)
+        else:
+            self._put_between(listing, message)
         self._sent += 1
         self._dirty.add(name)
         if self._keeps_decisions:
             self._decisions.append(_decision(sent_ns, kind, order, lots, limit_ticks, change))
         return sent_ns
+
+    def protect(self, order: ExchangeOrder, filled_ns: int) -> None:
+        """Let the exchange itself act on a fill of an order one latency later, between the messages that arrive."""
+        now_ns, name = self._position.now_ns, order.instrument
+        listing = self._listings[name]
+        latency_ns, lag_ns = listing.travel.bracket_ns(), listing.lag_ns(self._position.index)
+        offset_ns = self._send_clock.offset_at(now_ns)
+        arrives_ns = listing.protected_ns = max(filled_ns + latency_ns, listing.protected_ns)
+        late_ns = 0 if lag_ns is None else lag_ns - offset_ns
+        due_ns = max(arrives_ns + offset_ns + max(latency_ns, late_ns, 1), now_ns + 1)
+        message = OrderMessage(arrives_ns, due_ns, self._sent, "protect", order)
+        self._sent += 1
+        self._dirty.add(name)
+        if not listing.queue:
+            self.busy.append(listing)
+        self._put_between(listing, message)
+
+    def _put_between(self, listing: Listing, message: OrderMessage) -> None:
+        """Put a message behind those that arrive before it; each is looked at no sooner than the one before it."""
+        queue = listing.queue
+        place = bisect_right(queue, message.arrives_ns, key=_arrives_ns)
+        queue.insert(place, message)
+        for earlier, later in pairwise(list(queue)[max(place - 1, 0) :]):
+            later.due_ns = max(later.due_ns, earlier.due_ns)
+        self._agenda.wake_ns = min([other.queue[0].due_ns for other in self.busy])
 
     def take(self, listing: Listing) -> OrderMessage:
         """Return the next message to a listing, which is taken to have arrived."""
@@ -118,6 +149,10 @@ class MessageSender:
             listing.queue.clear()
         self.busy.clear()
         self._agenda.wake_ns = NEVER_NS
+
+
+def _arrives_ns(message: OrderMessage) -> int:
+    return message.arrives_ns
 
 
 def _arrival(listing: Listing) -> tuple[int, int]:

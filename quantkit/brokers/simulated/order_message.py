@@ -1,4 +1,4 @@
-"""What travels to the exchange: a new order, a cancel or a change of one."""
+"""What travels to the exchange: a new order, a cancel or a change of one. Also what it does by itself at a moment."""
 
 import msgspec
 
@@ -6,13 +6,13 @@ from quantkit.brokers.simulated.exchange_order import ExchangeOrder
 from quantkit.orders import TriggerPrices
 
 
-class OrderMessage(msgspec.Struct, frozen=True, gc=False):
-    """A new order, a cancel or a change on its way."""
+class OrderMessage(msgspec.Struct, gc=False):
+    """A new order, a cancel or a change on its way; or the protection of a fill, which the exchange itself brings."""
 
     arrives_ns: int  # by the exchange's clock
     due_ns: int  # by ours: looked at by then, even if no row of its market has shown that it has arrived
     number: int  # counts messages in the order of sending
-    kind: str  # submit, cancel or amend
+    kind: str  # submit, cancel or amend; protect
     order: ExchangeOrder
     lots: int | None = None
     limit_ticks: int | None = None

@@ -126,9 +126,10 @@ class PriceMarket(Market):
         assert self.venue is not None
         bound = self.venue.bound(order, self.instrument, None)
         if bound is not None and not bound.allows(ticks, is_buy=order.is_buy):
-            self._listener.cancel(order, bound.reason, at_ns)
-        else:
-            self.meet_own(order, ticks, at_ns)
+            if not order.is_child:  # which waits for a price within the limit: its position keeps its stop
+                self._listener.cancel(order, bound.reason, at_ns)
+            return False
+        self.meet_own(order, ticks, at_ns)
         return not order.state.is_final
 
     def _take_share(self, order: ExchangeOrder, lots: int, ticks: int, at_ns: int, source: str) -> None:

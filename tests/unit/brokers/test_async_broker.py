@@ -440,3 +440,18 @@ def test_a_repetition_sends_nothing_and_goes_by_the_log() -> None:
     prepared = Prepared(MemoryFeed(trades(), [SWAP], block_rows=1), strategy, OPTIONS, is_live=True)
     outcome = Engine(prepared, repeated("wire", Log())).run()
     assert [fill.why for fill in outcome.fills] == ["execution 1 at wire"]
+
+
+def test_orders_that_depend_on_each_other_are_refused_without_being_sent() -> None:
+    """Until a gateway knows them; the reason says who does not."""
+    wire = Wire()
+
+    def both(strategy: Doing) -> None:
+        strategy.buy(SWAP.id, 4, price=100, stop_loss=98)
+        strategy.buy(SWAP.id, 4, price=100, oco_group="in")
+
+    strategy, _, outcome = run(wire, {1: both})
+    reason = "unsupported: wire knows no OCO groups and no brackets"
+    assert [(state, said) for _, state, said in strategy.heard] == [(OrderState.REJECTED, reason)] * 2
+    assert not wire.sent
+    assert not outcome.fills

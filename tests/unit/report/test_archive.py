@@ -124,6 +124,7 @@ def test_other_tools_read_the_folder(result: Result, tmp_path: Path) -> None:
         "returns",
         "round_trips",
         "open_trips",
+        "unprotected",
     }
     assert {path.name for path in (tmp_path / "run").iterdir()} == {f"{n}.parquet" for n in names} | {"manifest.json"}
     fills = pd.read_parquet(tmp_path / "run" / "fills.parquet")
@@ -322,7 +323,7 @@ result.save(sys.argv[2])
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signal")
-@pytest.mark.parametrize("files", [3, 11])
+@pytest.mark.parametrize("files", [3, 12])
 def test_a_killed_save_leaves_one_folder_that_is_named(result: Result, tmp_path: Path, files: int) -> None:
     """Killed among the tables, or when everything is written; the next save clears it away."""
     good = result.save(tmp_path / "good")
@@ -335,7 +336,7 @@ def test_a_killed_save_leaves_one_folder_that_is_named(result: Result, tmp_path:
         f"{tmp_path / 'run'} holds no saved result: manifest.json is missing; "
         f"{tmp_path / 'run'}.partial is left from a save that was killed, run it again"
     )
-    if files == 11:
+    if files == 12:
         assert Result.load(tmp_path / "run.partial").hash == result.hash
     else:
         with pytest.raises(DataError, match=r"run\.partial holds no saved result"):

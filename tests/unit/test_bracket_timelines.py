@@ -1,0 +1,269 @@
+"""Timelines of `docs/brackets.md`: brackets and OCO groups on every kind of data, in the oracle and the engine.
+
+Times are milliseconds, the latency is 20 unless said. An order is named by its number, children with `sl` or `tp`.
+"""
+
+import pytest
+from oracle.scripted import Act
+from oracle.timelines import SPOT, SWAP, amend, book, buy, cancel, candle, play, sell, ticker, trade
+
+from quantkit.fees import Fees
+from quantkit.orders import TakeProfit
+
+
+def target(price: float) -> TakeProfit:
+    """Return a target that is a limit order."""
+    return TakeProfit(price, limit=price)
+
+
+# Brackets -------------------------------------------------------------------------------------------------------------
+
+
+def test_a_pair_is_in_force_one_latency_after_the_fill() -> None:
+    """Until then a trade beyond the stop does nothing; it is set off as it comes."""
+    events = [trade(0, 100), trade(30, 100), trade(40, 97), trade(60, 97.5), trade(100, 97.5)]
+    played = play(events, {("trade", 0): [buy(1, stop_loss=98.0, take_profit=target(104))]}, on="trade")
+    assert played.fills == ["1 buy 1 @ 100 taker 30", "1sl sell 1 @ 97.5 taker 60"]
+    assert played.events == [
+        "1 accepted 20>40",
+        "1 filled 30>50",
+        "1sl accepted 50>70",
+        "1tp accepted 50>70",
+        "1sl filled 60>80",
+        "1tp cancelled 60>80 oco",
+    ]
+
+
+def test_the_target_takes_the_stop_with_it() -> None:
+    events = [trade(0, 100), trade(30, 100), trade(60, 104.1), trade(70, 97), trade(100, 97)]
+    played = play(events, {("trade", 0): [buy(1, stop_loss=98.0, take_profit=target(104))]}, on="trade")
+    assert played.fills == ["1 buy 1 @ 100 taker 30", "1tp sell 1 @ 104 maker 60"]
+    assert played.final(1) == "filled"
+    assert played.events[-1] == "1sl cancelled 60>80 oco"
+
+
+def test_fills_add_to_the_pair_and_a_stop_takes_what_is_displayed_in_turn() -> None:
+    """Book: two levels are taken at 20, and the stop is worth more than the bid shows."""
+    events = [
+        book(0, {99.0: 2}, {101.0: 1, 102.0: 5}, whole=True),
+        trade(60, 98.0, 1),
+        book(70, {99.0: 2}, {}),
+        book(80, {98.9: 3}, {}),
+        book(150, {98.8: 3}, {}),
+    ]
+    calls = {("book", 0): [buy(3, stop_loss=98.0, take_profit=target(110))]}
+    played = play(events, calls, on="book")
+    assert played.fills == [
+        "1 buy 1 @ 101 taker 20",
+        "1 buy 2 @ 102 taker 20",
+        "1sl sell 2 @ 99 taker 70",
+        "1sl sell 1 @ 98.9 taker 80",
+    ]
+    assert played.events[3:] == [
+        "1sl accepted 40>60",
+        "1tp accepted 40>60",
+        "1sl accepted 40>60 parent_filled",
+        "1tp accepted 40>60 parent_filled",
+        "1sl partly_filled 70>90",
+        "1tp accepted 70>90 oco",
+        "1sl filled 80>100",
+        "1tp cancelled 80>100 oco",
+    ]
+
+
+def test_a_ticker_without_trades_sets_the_stop_off_by_its_bid() -> None:
+    events = [ticker(0, 99.9, 100.1), ticker(50, 97, 97.2), ticker(60, 96.9, 97.1), ticker(100, 96.9, 97.1)]
+    played = play(events, {("ticker", 0): [buy(1, stop_loss=98.0)]}, on="ticker")
+    assert played.fills == ["1 buy 1 @ 100.1 taker 20", "1sl sell 1 @ 97 taker 50"]
+
+
+def test_children_of_an_entry_at_the_open_take_part_in_the_range_stop_first() -> None:
+    """Candle B holds both the stop and the target."""
+    events = [candle(1, (99, 101, 98, 100)), candle(2, (101, 106, 97, 102)), candle(3, (102, 102, 102, 102))]
+    played = play(events, {("candle", 0): [buy(1, stop_loss=98.0, take_profit=target(105))]}, on="candle", latency=0)
+    assert played.fills == ["1 buy 1 @ 101 taker 60000", "1sl sell 1 @ 98 taker 120000"]
+    assert played.events[2:] == [
+        "1sl accepted 60000>60000",
+        "1tp accepted 60000>60000",
+        "1sl filled 120000>120000",
+        "1tp cancelled 120000>120000 oco",
+    ]
+
+
+def test_children_of_an_entry_within_a_candle_begin_with_the_next_open() -> None:
+    events = [
+        candle(1, (99, 101, 98, 100)),
+        candle(2, (100, 103, 97, 102)),
+        candle(3, (99, 99.5, 98.5, 99)),
+        candle(4, (96, 97, 95, 96)),
+    ]
+    calls = {("candle", 0): [buy(1, 99.5, stop_loss=98.0, take_profit=target(102))]}
+    played = play(events, calls, on="candle", latency=0)
+    assert played.fills == ["1 buy 1 @ 99.5 maker 120000", "1sl sell 1 @ 96 taker 180000"]
+
+
+def test_a_stop_on_the_wrong_side_at_the_open_takes_the_next_open() -> None:
+    events = [candle(1, (99, 101, 98, 100)), candle(2, (101, 102, 100, 101)), candle(3, (103, 103, 103, 103))]
+    events.append(candle(4, (104, 104, 104, 104)))
+    played = play(events, {("candle", 0): [buy(1, stop_loss=102.0)]}, on="candle", latency=0)
+    assert played.fills == ["1 buy 1 @ 101 taker 60000", "1sl sell 1 @ 103 taker 120000"]
+
+
+def test_cancelling_the_parent_keeps_the_children_of_what_was_filled() -> None:
+    events = [trade(0, 100), trade(30, 99, 1), trade(40, 99), trade(100, 97.9), trade(120, 97.9), trade(150, 97.9)]
+    calls = {("trade", 0): [buy(3, 99, stop_loss=98.0)], ("trade", 1): [cancel(1)]}
+    played = play(events, calls, on="trade", touch=True)
+    assert played.fills == [
+        "1 buy 1 @ 99 maker 30",
+        "1 buy 1 @ 99 maker 40",
+        "1sl sell 2 @ 97.9 taker 120",
+    ]
+    assert "1 cancelled 50>70 requested" in played.events
+
+
+def test_children_are_cut_and_cancelled_with_the_position() -> None:
+    """Of two brackets the older one loses first."""
+    events = [trade(at, 100) for at in (0, 30, 100, 130, 200, 230, 300, 330, 400, 430)]
+    calls = {
+        ("trade", 0): [buy(2, stop_loss=98.0)],
+        ("trade", 2): [buy(1, stop_loss=97.0)],
+        ("trade", 4): [sell(1)],
+        ("trade", 6): [sell(1)],
+        ("trade", 8): [sell(2)],
+    }
+    played = play(events, calls, on="trade")
+    assert [event for event in played.events if "position_closed" in event] == [
+        "1sl accepted 230>250 position_closed",
+        "1sl cancelled 330>350 position_closed",
+        "2sl cancelled 430>450 position_closed",
+    ]
+
+
+def test_a_fill_that_closes_an_opposite_position_is_protected_for_what_it_opens() -> None:
+    events = [trade(at, 100) for at in (0, 30, 100, 130, 200)]
+    events += [trade(260, 97.9), trade(270, 97.8), trade(300, 97.8)]
+    calls = {("trade", 0): [sell(2)], ("trade", 2): [buy(3, stop_loss=98.0)]}
+    played = play(events, calls, on="trade")
+    assert played.fills[-1] == "2sl sell 1 @ 97.8 taker 270"
+
+
+def test_a_fill_closed_before_its_pair_was_in_force_gets_none() -> None:
+    events = [trade(0, 100), trade(30, 100), trade(35, 101.1), trade(100, 90), trade(110, 90)]
+    played = play(events, {("trade", 0): [buy(1, stop_loss=98.0), sell(1, 101)]}, on="trade")
+    assert played.fills == ["1 buy 1 @ 100 taker 30", "2 sell 1 @ 101 maker 35"]
+    assert not any("sl" in event for event in played.events)
+
+
+def test_a_pair_without_one_of_its_children_does_not_grow() -> None:
+    """The next fill gets a pair of its own."""
+    events = [trade(0, 100), trade(30, 99, 1), trade(80, 99.5), trade(130, 99, 1), trade(200, 99.5)]
+    calls = {
+        ("trade", 0): [buy(2, 99, stop_loss=98.0, take_profit=target(105))],
+        ("trade", 2): [Act("cancel", "", which=1)],
+    }
+    played = play(events, calls, on="trade", touch=True)
+    assert played.events[5:8] == ["1 filled 130>150", "1sl2 accepted 150>170", "1tp2 accepted 150>170"]
+    assert "1sl cancelled 100>120 requested" in played.events
+
+
+def test_coins_that_the_fee_took_are_not_protected() -> None:
+    events = [trade(0, 100, of=SPOT), trade(30, 100, of=SPOT), trade(60, 97, of=SPOT), trade(70, 96, of=SPOT)]
+    calls = {("trade", 0): [buy(0.1, of=SPOT, stop_loss=98.0)]}
+    fees = Fees(maker_bps=10, taker_bps=10, currency="received")
+    played = play(events, calls, on="trade", instruments=(SPOT,), fees=fees)
+    assert played.fills == ["1 buy 0.1 @ 100 taker 30", "1sl sell 0.09 @ 96 taker 70"]
+
+
+# OCO groups -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_fill_takes_its_size_off_the_others() -> None:
+    """The timeline of the page, with a position of 3."""
+    events = [trade(0, 100), trade(30, 100), trade(60, 100), trade(90, 104, 1, "buy"), trade(100, 97)]
+    events += [trade(110, 97, 1, "buy"), trade(200, 97)]
+    exits = [sell(3, 104, oco_group="exit"), sell(3, oco_group="exit", stop_price=98.0)]
+    played = play(events, {("trade", 0): [buy(3)], ("trade", 2): exits}, on="trade", touch=True)
+    assert played.fills[1:] == ["2 sell 1 @ 104 maker 90", "3 sell 2 @ 97 taker 110"]
+    assert played.events[-4:] == [
+        "2 partly_filled 90>110",
+        "3 accepted 90>110 oco",
+        "3 filled 110>130",
+        "2 cancelled 110>130 oco",
+    ]
+
+
+def test_an_order_that_arrives_after_a_fill_of_its_group_is_smaller_or_refused() -> None:
+    events = [book(0, {99.0: 5}, {101.0: 2}, whole=True), book(60, {99.0: 6}, {})]
+    calls = {
+        ("book", 0): [
+            buy(2, oco_group="in"),
+            buy(3, 98, oco_group="in"),
+            buy(2, 98, oco_group="in"),
+        ]
+    }
+    played = play(events, calls, on="book")
+    assert played.events == [
+        "1 accepted 20>40",
+        "1 filled 20>40",
+        "2 accepted 20>40",
+        "3 rejected 20>40 oco",
+        "2 cancelled 60>80 end_of_data",
+    ]
+
+
+@pytest.mark.parametrize(("asked", "left"), [(2, 2), (3, 2), (5, 4)])
+def test_a_larger_size_is_cut_to_what_the_largest_leaves(asked: int, left: int) -> None:
+    """The first has filled 1; a change that makes the other the largest counts as that."""
+    events = [trade(0, 100), trade(30, 99, 1), trade(60, 100), trade(130, 97), trade(200, 97)]
+    calls = {
+        ("trade", 0): [buy(3, 99, oco_group="in"), buy(3, 98, oco_group="in")],
+        ("trade", 2): [amend(2, qty=asked), cancel(1)],
+    }
+    played = play(events, calls, on="trade", touch=True)
+    assert played.fills == ["1 buy 1 @ 99 maker 30", f"2 buy {left} @ 98 maker 130"]
+
+
+def test_a_cancel_leaves_the_others_and_a_name_begins_anew_when_all_are_over() -> None:
+    events = [trade(at, 100) for at in (0, 30, 100, 150, 200)] + [trade(250, 97), trade(300, 97)]
+    calls = {
+        ("trade", 0): [buy(1, 98, oco_group="in"), buy(1, 98, oco_group="in")],
+        ("trade", 1): [cancel(1)],
+        ("trade", 2): [cancel(2)],
+        ("trade", 4): [buy(1, 98, oco_group="in"), buy(1, 98, oco_group="in")],
+    }
+    played = play(events, calls, on="trade")
+    assert played.fills == ["3 buy 1 @ 98 maker 250"]
+    assert played.final(4) == "cancelled oco"
+
+
+def test_a_group_is_of_one_instrument() -> None:
+    events = [trade(0, 100), trade(0, 100, of=SPOT), trade(50, 100)]
+    calls = {("trade", 0): [buy(1, 98, oco_group="in"), buy(1, 98, oco_group="in", of=SPOT)]}
+    played = play(events, calls, on="trade", instruments=(SWAP, SPOT))
+    assert "OrderError" in str(played.told.trace)
+    assert len(played.told.orders) == 1
+
+
+def test_a_breakout_either_way_has_one_bracket() -> None:
+    """Two stops of an OCO group, each with a bracket: what fills is protected, the other is gone."""
+    events = [trade(0, 100), trade(50, 102.1), trade(60, 102), trade(100, 99), trade(110, 98.9), trade(200, 95)]
+    calls = {
+        ("trade", 0): [
+            buy(1, oco_group="break", stop_price=102.0, stop_loss=100.0),
+            sell(1, oco_group="break", stop_price=98.0, stop_loss=100.0),
+        ]
+    }
+    played = play(events, calls, on="trade")
+    assert played.fills == ["1 buy 1 @ 102 taker 60", "1sl sell 1 @ 98.9 taker 110"]
+    assert played.final(2) == "cancelled oco"
+
+
+def test_a_stop_that_fills_as_it_comes_leaves_no_target() -> None:
+    """Whole on a book that is deep enough; of a part the target is for the rest."""
+    events = [book(0, {99.0: 2}, {101.0: 3}, whole=True), book(30, {99.0: 0, 97.0: 2}, {}), book(60, {97.0: 3}, {})]
+    events += [book(100, {97.0: 2}, {})]
+    for size, tp in ((2, False), (3, True)):
+        calls = {("book", 0): [buy(size, stop_loss=98.0, take_profit=target(110))]}
+        played = play(events, calls, on="book")
+        assert played.fills[1] == "1sl sell 2 @ 97 taker 40"
+        assert any(event.startswith("1tp") for event in played.events) is tp
