@@ -3,14 +3,14 @@
 import msgspec
 
 from quantkit.instruments import Instrument, Side
-from quantkit.orders import Order, OrderTerms
+from quantkit.orders import Order, OrderTerms, PositionSide
 
 
 class Introduction(msgspec.Struct, frozen=True, gc=False, array_like=True):
     """What the owner of an order needs to know of it beside a report: its id, size and limit stand there.
 
     Attributes:
-        reduce_only, stop_ticks, tag, terms: As those of an `Order`.
+        reduce_only, stop_ticks, tag, terms, position_side: As those of an `Order`.
         sent_ns: Our time at which what it was made for happened.
     """
 
@@ -21,6 +21,7 @@ class Introduction(msgspec.Struct, frozen=True, gc=False, array_like=True):
     tag: str
     sent_ns: int
     terms: OrderTerms
+    position_side: PositionSide = PositionSide.NET
 
     def order(self, order_id: str, instrument: Instrument, lots: int, limit_ticks: int | None) -> Order:
         """Return the order, not yet accepted."""
@@ -40,4 +41,5 @@ class Introduction(msgspec.Struct, frozen=True, gc=False, array_like=True):
             price_ticks=limit_ticks,
             stop_ticks=stop_ticks,
             terms=self.terms,
+            position_side=self.position_side,
         )

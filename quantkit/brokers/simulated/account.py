@@ -107,7 +107,7 @@ class Account:
 
     def take_in(self, order: ExchangeOrder) -> None:
         """Count an order as open that the exchange has made and that can only reduce: it needs no judgement."""
-        self._holdings[order.instrument].orders[order.id] = order
+        self._holdings[order.leg].orders[order.id] = order
 
     def _closes(self, order: ExchangeOrder, own: Holding, left: int) -> bool:
         """Whether an order takes the whole position in a contract off, which no smallest order can forbid."""
@@ -194,9 +194,9 @@ class Account:
         held = abs(net.size) // net.lot
         return held - held % instrument.lots_per_step
 
-    def closable_lots(self, instrument: str, *, is_buy: bool) -> int:
-        """Return the position that orders of one side close, in whole size steps, whatever other orders hold back."""
-        own = self._holdings[instrument]
+    def closable_lots(self, leg: str, *, is_buy: bool) -> int:
+        """Return how much of a position orders of one side close, in whole size steps, whatever others hold back."""
+        own = self._holdings[leg]
         position, net = own.position, own.net
         if own.is_spot:
             return 0 if is_buy else max(0, position.instrument.lots_within(position.qty))

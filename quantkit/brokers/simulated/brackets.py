@@ -76,8 +76,8 @@ class Brackets:
         self._groups = groups
         self._sender = sender
         self._position = position
-        self._claims: dict[str, list[_Claim]] = {}  # by instrument, in the order of their fills
-        self._coming: dict[str, deque[_Claim]] = {}  # those on their way, in the order in which they come
+        self._claims: dict[str, list[_Claim]] = {}  # by position, in the order of their fills
+        self._coming: dict[str, deque[_Claim]] = {}  # by instrument those on their way, in the order in which they come
         self._pairs: dict[str, int] = {}  # how many a parent has had
 
     # What happens -------------------------------------------------------------------------------------------------
@@ -88,28 +88,27 @@ class Brackets:
             self.is_following = True
 
     def after_fill(self, order: ExchangeOrder, lots: int, at_ns: int) -> None:
-        name = order.instrument
+        leg = order.leg
         if _asks(order):
             claim = _Claim(order, lots, at_ns, self._position.now_ns)
-            self._claims.setdefault(name, []).append(claim)
-            self._coming.setdefault(name, deque()).append(claim)
+            self._claims.setdefault(leg, []).append(claim)
+            self._coming.setdefault(order.instrument, deque()).append(claim)
             self._sender.protect(order, at_ns)
-        if name in self._claims:
-            self._fit(name, at_ns)
+        if leg in self._claims:
+            self._fit(leg, at_ns)
 
     def after_end(self, order: ExchangeOrder, at_ns: int) -> None: ...
 
     def protect(self, parent: ExchangeOrder, at_ns: int) -> None:
         """Let the next protection that is on its way come into force."""
-        name = parent.instrument
-        claim = self._coming[name].popleft()
-        self._fit(name, at_ns)
+        claim = self._coming[parent.instrument].popleft()
+        self._fit(parent.leg, at_ns)
         lots = claim.waiting_lots
         if not lots:
             return  # closed in the meantime
         self._note(claim, lots, at_ns)
         claim.waiting_lots = 0
-        grown = next((c for c in self._claims[name] if c.parent is parent and _may_grow(c)), None)
+        grown = next((c for c in self._claims[parent.leg] if c.parent is parent and _may_grow(c)), None)
         if grown is None:
             self._place(claim, lots, at_ns)
         else:
@@ -126,8 +125,8 @@ class Brackets:
 
     def _place(self, claim: _Claim, lots: int, at_ns: int) -> None:
         """Place a new pair, which may fill at once."""
-        parent, name = claim.parent, claim.parent.instrument
-        listing = self._executions.listings[name]
+        parent = claim.parent
+        listing = self._executions.listings[parent.instrument]
         number = self._pairs[parent.id] = self._pairs.get(parent.id, 0) + 1
         for spec in specs_of(parent):
             child = child_of(parent, spec, number, lots, listing.market.instrument, claim.known_ns)
@@ -154,13 +153,13 @@ class Brackets:
 
     # The position -------------------------------------------------------------------------------------------------
 
-    def _fit(self, name: str, at_ns: int) -> None:
+    def _fit(self, leg: str, at_ns: int) -> None:
         """Cut what is claimed of a position to its size, the oldest first."""
-        claims = self._claims[name] = [claim for claim in self._claims[name] if claim.left]
+        claims = self._claims[leg] = [claim for claim in self._claims[leg] if claim.left]
         for is_buy in (False, True):
             excess = sum([claim.left for claim in claims if claim.is_buy is is_buy])
             if excess:
-                excess -= self._account.closable_lots(name, is_buy=is_buy)
+                excess -= self._account.closable_lots(leg, is_buy=is_buy)
             for claim in claims:
                 if excess > 0 and claim.is_buy is is_buy:
                     cut = min(excess, claim.left)

@@ -56,6 +56,7 @@ def child_of(
         tag=parent.tag,
         sent_ns=known_ns,
         terms=terms,
+        position_side=parent.position_side,
     )
     child_id = f"{parent.id}{'sl' if is_stop else 'tp'}{number if number > 1 else ''}"
     return ExchangeOrder(introduction.order(child_id, instrument, lots, limit_ticks), introduction)
