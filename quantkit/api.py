@@ -10,19 +10,17 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import msgspec
 
-from quantkit.brokers.send_clock import ComputeClock, SendClock
 from quantkit.clock import duration_ns, is_plausible, iso_of, latest_epoch_ns, time_ns_of, wall_ns
 from quantkit.engine.outcome import Outcome
 from quantkit.engine.plan import run_config
 from quantkit.engine.together import run_together
 from quantkit.errors import ConfigError, FeedClosedError
 from quantkit.feeds.base import Feed
-from quantkit.feeds.recorded_clock import RecordedClock
 from quantkit.feeds.replay import HeldRows, ReplayFeed, StoredRows
 from quantkit.fees import Fees
 from quantkit.instruments import Instrument
 from quantkit.latency import Latency
-from quantkit.loading import build_strategy, parameter_fields, refuse_while_loading, sender_of, source_of
+from quantkit.loading import build_strategy, parameter_fields, refuse_while_loading, source_of
 from quantkit.options import RunOptions
 from quantkit.quality.quoted import FROM_FEED, FROM_MEMORY, DataQuality, of_files
 from quantkit.queue_models import BOUNDS
@@ -31,6 +29,7 @@ from quantkit.report.archive import refuse_taken
 from quantkit.report.bounds import bounds_of
 from quantkit.report.price_feeds import price_source
 from quantkit.report.progress import RunProgress, shown
+from quantkit.report.repeat import FrameRows, FromCall, Repeatable, Unrepeatable, send_clock_of
 from quantkit.report.result import Result
 from quantkit.runs.index import RunIndex, check_keep
 from quantkit.simulated import simulated_run
@@ -164,9 +163,7 @@ def backtest(
         stored.forget_reads()
     name, digest = source_of(built)
     with shown(progress) as told:
-        engine = simulated_run(
-            feed, built, options, progress=told, send_clock=_send_clock(stored, name, digest, built, options)
-        )
+        engine = simulated_run(feed, built, options, progress=told, send_clock=send_clock_of(stored, built, options))
         benchmarks.check_known(held_against, engine.plan.instruments, stored)
         beside = _beside(engine, feed, stored, built, options) if bounds else {}
         outcome, *others = run_together([engine, *beside.values()])
@@ -199,6 +196,7 @@ def backtest(
         sources=sources,
         benchmark=benchmarks.chosen(outcome, held_against, stored),
         data_quality=_data_quality(data, feed, described["data_files"], outcome),
+        again=_again(built, data, feed, given, interval, options, strict=strict),
     )
     if bounds:
         result.bounds = bounds_of({options.queue_model: outcome, **dict(zip(beside, others, strict=True))})
@@ -437,7 +435,6 @@ def _beside(
     if not any(stream.kind in ("book", "ticker") for stream in engine.plan.matching.values()):
         kinds = ", ".join(sorted({stream.kind for stream in engine.plan.matching.values()}))
         raise ConfigError(f"bounds differ by queues, and orders matched on {kinds} data have none; leave bounds out")
-    name, digest = source_of(built)
     found = {}
     for model in BOUNDS:
         if model != options.queue_model:
@@ -446,20 +443,27 @@ def _beside(
                 feed,
                 twin,
                 msgspec.structs.replace(options, queue_model=model),
-                send_clock=_send_clock(stored, name, digest, twin, options),
+                send_clock=send_clock_of(stored, twin, options),
             )
     return found
 
 
-def _send_clock(
-    stored: StoredRows | None, name: str, digest: str | None, strategy: Strategy, options: RunOptions
-) -> SendClock:
-    """Return when messages leave: over a live run's own rows as they did there, else at once or once computed."""
-    timings = [] if stored is None else stored.timings()
-    if timings:
-        sender = sender_of(name, digest, strategy.parameters)
-        return RecordedClock(timings, sender, ignores_compute=options.compute is not None)
-    return SendClock() if options.compute is None else ComputeClock(options.compute, seed=options.seed)
+def _again(
+    strategy: Strategy,
+    data: Any,
+    feed: Feed,
+    given: list[Instrument],
+    interval: str | Mapping[str, str] | None,
+    options: RunOptions,
+    *,
+    strict: bool,
+) -> Repeatable:
+    """Return the inputs of a backtest, to repeat it."""
+    if isinstance(data, Mapping):
+        return FromCall(strategy, FrameRows(dict(data), given, interval, strict), options)
+    if isinstance(feed, StoredRows):
+        return FromCall(strategy, feed, options)
+    return Unrepeatable("the rows of the run came from a feed that gives them only once")
 
 
 def _check_instruments(instruments: Any) -> None:

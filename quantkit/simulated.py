@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from quantkit.brokers.order_trace import OrderTrace
 from quantkit.brokers.send_clock import SendClock
 from quantkit.brokers.simulated.build import simulated
 from quantkit.engine.commands import CommandSource
@@ -23,6 +24,7 @@ def simulated_run(
     send_clock: SendClock | None = None,
     commands: CommandSource | None = None,
     is_live: bool = False,
+    trace: OrderTrace | None = None,
 ) -> Engine:
     """Call `on_start`, plan the run, and return the engine that does it.
 
@@ -32,6 +34,7 @@ def simulated_run(
         options: How.
         progress, log, send_clock, commands: See `Engine`.
         is_live: Whether the run cannot simply be run once more over the same span.
+        trace: Follows one order; it changes nothing.
 
     Raises:
         ConfigError, DataError: The run cannot start.
@@ -39,4 +42,5 @@ def simulated_run(
     """
     options = options or RunOptions()
     prepared = Prepared(feed, strategy, options, is_live=is_live)
-    return Engine(prepared, simulated(options), progress=progress, log=log, send_clock=send_clock, commands=commands)
+    broker = simulated(options, trace)
+    return Engine(prepared, broker, progress=progress, log=log, send_clock=send_clock, commands=commands)

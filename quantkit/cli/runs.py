@@ -1,4 +1,4 @@
-"""`quantkit runs`: the runs of a folder, one of them as text or as a page, and two of them compared."""
+"""`quantkit runs`: the runs of a folder, one of them as text or as a page, its orders, and two of them compared."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -55,6 +55,7 @@ def runs() -> None:
     Examples:
       quantkit runs ls
       quantkit runs show 68e599e6
+      quantkit runs explain first bt12
       quantkit runs diff first 68e599e6
       quantkit runs report first first.html --open
     """
@@ -110,6 +111,27 @@ def runs_show(run: str, folder: str, *, is_brief: bool, is_json: bool) -> None:
         print_json(encoded(entry))
     else:
         print_entry(entry, folder, console_of())
+
+
+@runs.command("explain")
+@_run("run")
+@click.argument("order_id", metavar="ORDER")
+@_in_folder
+@as_json
+def runs_explain(run: str, order_id: str, folder: str, *, is_json: bool) -> None:
+    """Say why an order of a saved run filled, or why not.
+
+    ORDER is an id as in the result's orders, such as bt12. When it arrived, what the market showed, what stood in
+    front, which rows moved it, and what it would have needed. The run is repeated for that: its data have to be
+    there still.
+    """
+    from quantkit.runs.folder import Runs
+
+    explanation = Runs(folder).load(_id_of(run, folder)).explain(order_id)
+    if is_json:
+        print_json(encoded(explanation.to_dict()))
+    else:
+        click.echo(str(explanation))
 
 
 @runs.command("diff")

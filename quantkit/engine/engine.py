@@ -74,6 +74,11 @@ class Engine:
         return self._parts.broker.fills
 
     @property
+    def reports(self) -> Sequence[Report]:
+        """The reports so far, on the exchange's side, delivered or not."""
+        return self._parts.broker.reports
+
+    @property
     def starting_equity(self) -> Decimal:
         """The equity at the start, zero while it is unknown."""
         return self._parts.equity.starting_equity

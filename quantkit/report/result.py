@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping
 from datetime import date
 from functools import cached_property
+from hashlib import sha256
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -11,8 +12,10 @@ import msgspec
 import numpy as np
 
 from quantkit.engine.outcome import Outcome
+from quantkit.errors import ConfigError
 from quantkit.fees import Fees
 from quantkit.instruments import Instrument
+from quantkit.orders import PAUSED
 from quantkit.quality.quoted import UNKNOWN_QUALITY, DataQuality
 from quantkit.report import archive, bounds, calendar, digest, frames, notebook, round_trips, stats, summary
 from quantkit.report import benchmark as benchmarks
@@ -25,7 +28,9 @@ from quantkit.report.text import counted, decimals_for, money
 if TYPE_CHECKING:
     import pandas as pd
 
+    from quantkit.report.explain import Explanation
     from quantkit.report.plots import Plot
+    from quantkit.report.repeat import Repeatable
 
 
 #: As many as a reader compares.
@@ -47,6 +52,7 @@ class Result:
         sources: The strategy's code, by path below the folder in which its imports begin.
         benchmark: What the run is held against; None for the first traded instrument.
         data_quality: What the last check of the data folder said of what the run read.
+        again: Where the inputs of the run come from, to repeat it.
     """
 
     def __init__(
@@ -60,6 +66,7 @@ class Result:
         sources: Mapping[str, bytes] | None = None,
         benchmark: Benchmark | None = None,
         data_quality: DataQuality = UNKNOWN_QUALITY,
+        again: "Repeatable | None" = None,
     ) -> None:
         self.outcome = outcome
         self.instruments = dict(instruments)
@@ -80,6 +87,7 @@ class Result:
         self._versions = {"quantkit": version("quantkit")}
         self._hash_encoding = digest.ENCODING
         self._price_source = prices
+        self._again = again
 
     # Words ----------------------------------------------------------------------------------------------------
 
@@ -275,6 +283,33 @@ class Result:
         """How well its orders did: fill ratio, time in queue, quote uptime, markouts, inventory."""
         return Execution(self.outcome, self.instruments, self.prices)
 
+    def explain(self, order_id: str) -> "Explanation":
+        """Return why an order filled at its price and size, or why not: print it, or take its `table`.
+
+        The run is repeated up to the end of the order, with a close look at it: the same strategy over the same rows.
+        For a saved result its code and the data folder have to be there still.
+
+        Args:
+            order_id: As in `orders`.
+
+        Raises:
+            ConfigError: There is no such order.
+            DataError: The run cannot be repeated, or its repetition does other things than the run did.
+        """
+        from quantkit.report import explain, repeat
+
+        order = next((each for each in self.outcome.orders if each.id == order_id), None)
+        if order is None:
+            raise ConfigError(explain.no_such_order(order_id, self.outcome.orders))
+        if order.reason == PAUSED or not any(event.order_id == order_id for event in self.outcome.order_events):
+            # It never left, so no market has seen it.
+            return explain.Explanation(order, self.outcome, self.instruments[order.instrument], None)
+        again = self._again or repeat.Unrepeatable(
+            "the result does not know the inputs of its run; run a backtest over the same rows, and ask its result"
+        )
+        trace, instrument = repeat.trace_of(again, self.outcome, order_id)
+        return explain.Explanation(order, self.outcome, instrument, trace)
+
     # Keeping --------------------------------------------------------------------------------------------------
 
     def save(self, folder: str | Path) -> Path:
@@ -306,7 +341,11 @@ class Result:
         Raises:
             DataError: There is no result, or its files were changed after saving.
         """
+        from quantkit.report.repeat import FromManifest
+
         saved = archive.load(folder)
+        digests = {place: sha256(code).hexdigest() for place, code in saved.sources.items()}
+        held = [*saved.instruments.values(), *saved.changes]
         result = cls(
             saved.outcome,
             saved.config,
@@ -316,6 +355,7 @@ class Result:
             prices=saved.prices,
             benchmark=saved.benchmark,
             data_quality=saved.data_quality,
+            again=FromManifest(Path(folder) / archive.SOURCES, digests, saved.config, held),
         )
         result.other_variants = saved.other_variants
         result.bounds = saved.bounds

@@ -74,7 +74,7 @@ class LateClock(CallClock):
 def test_each_run_sends_by_the_clock_that_it_has_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     """Over the rows of a live run all of them send when that one did."""
     prompt = came_to("front")
-    monkeypatch.setattr(api, "_send_clock", lambda *_: LateClock())
+    monkeypatch.setattr(api, "send_clock_of", lambda *_: LateClock())
     result = qk.backtest(QUOTER, bounds=True, **SPAN)
     assert result.bounds == [came_to("risk_averse"), came_to("front")]
     assert result.bounds[1] != prompt

@@ -1,8 +1,10 @@
 """The simulated exchange put together from its parts."""
 
+from functools import partial
 from typing import Final
 
 from quantkit.brokers.base import Agenda, BrokerFactory, BrokerSetup
+from quantkit.brokers.order_trace import OrderTrace
 from quantkit.brokers.simulated.account import Account
 from quantkit.brokers.simulated.book_stream import BookStream
 from quantkit.brokers.simulated.brackets import Brackets
@@ -16,6 +18,7 @@ from quantkit.brokers.simulated.message_sender import MessageSender
 from quantkit.brokers.simulated.oco_groups import OcoGroups
 from quantkit.brokers.simulated.price_limits import PriceLimits
 from quantkit.brokers.simulated.streams import GatedStream, MatchingStream
+from quantkit.brokers.simulated.traced_broker import TracedBroker
 from quantkit.brokers.simulated.traded import CandleMarket, TradeMarket
 from quantkit.brokers.simulated.venue_gate import VenueGate
 from quantkit.brokers.simulated.volume import VolumeShares
@@ -32,8 +35,14 @@ from quantkit.venue_rules.okx import applies
 _GATED: Final = ("trade", "candle", "candle_open")
 
 
-def simulated(options: RunOptions) -> BrokerFactory:
-    """Return a factory of simulated exchanges with these options."""
+def simulated(options: RunOptions, trace: OrderTrace | None = None) -> BrokerFactory:
+    """Return a factory of simulated exchanges with these options.
+
+    Args:
+        options: How orders fill.
+        trace: Follows one order; it changes no fill.
+    """
+    broker = SimulatedBroker if trace is None else partial(TracedBroker, trace=trace)
 
     def make(setup: BrokerSetup) -> SimulatedBroker:
         agenda, position, send_clock = Agenda(), setup.position, setup.send_clock
@@ -61,7 +70,7 @@ def simulated(options: RunOptions) -> BrokerFactory:
         brackets = Brackets(executions, account, groups, sender, position)
         # In this order they are told of fills and ends.
         executions.followers = (groups, brackets)
-        return SimulatedBroker(
+        return broker(
             account,
             listings=executions.listings,
             own_sources=exchange.own_sources,

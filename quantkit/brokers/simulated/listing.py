@@ -98,6 +98,11 @@ class Listing(ABC):
         if self.syncs_at_ends:
             self.sync(index)
 
+    def follow_rows(self, index: int) -> None:
+        """Look at every row from an index on."""
+        self.sync(index)
+        self._follows_rows = True
+
     # The next row that matters ----------------------------------------------------------------------------------------
 
     def arm(self, index: int) -> bool:
