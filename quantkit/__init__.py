@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from quantkit.proving.check import check
     from quantkit.report.result import Result
     from quantkit.research.catalog import Catalog
+    from quantkit.sizes import Cash, Pct, Risk
     from quantkit.strategy import Strategy
 
 __version__ = "0.5.0"
@@ -41,6 +42,7 @@ _HOMES = {
     "Book": "quantkit.orderbook",
     "BookUpdate": "quantkit.events",
     "Candle": "quantkit.events",
+    "Cash": "quantkit.sizes",
     "Catalog": "quantkit.research.catalog",
     "ConfigError": "quantkit.errors",
     "DataError": "quantkit.errors",
@@ -59,10 +61,12 @@ _HOMES = {
     "OrderError": "quantkit.errors",
     "OrderState": "quantkit.orders",
     "OrderType": "quantkit.orders",
+    "Pct": "quantkit.sizes",
     "Portfolio": "quantkit.portfolio",
     "Position": "quantkit.portfolio",
     "QuantkitError": "quantkit.errors",
     "Result": "quantkit.report.result",
+    "Risk": "quantkit.sizes",
     "RunCommands": "quantkit.live.commands",
     "Side": "quantkit.orders",
     "StopLoss": "quantkit.orders",
@@ -85,6 +89,7 @@ __all__ = [
     "Book",
     "BookUpdate",
     "Candle",
+    "Cash",
     "Catalog",
     "ConfigError",
     "DataError",
@@ -103,10 +108,12 @@ __all__ = [
     "OrderError",
     "OrderState",
     "OrderType",
+    "Pct",
     "Portfolio",
     "Position",
     "QuantkitError",
     "Result",
+    "Risk",
     "RunCommands",
     "Side",
     "StopLoss",

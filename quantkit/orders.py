@@ -10,6 +10,7 @@ import msgspec
 from quantkit.cards import card
 from quantkit.clock import iso_of
 from quantkit.instruments import Side, plain
+from quantkit.sizes import OrderAmount, Size
 
 __all__ = [
     "Fill",
@@ -149,6 +150,7 @@ class RequestTerms(msgspec.Struct, frozen=True, gc=False):
     oco_group: str = ""
     take_profit: float | TakeProfit | None = None
     stop_loss: float | StopLoss | None = None
+    at: str = "send"
 
 
 class OrderTerms(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
@@ -164,6 +166,7 @@ class OrderTerms(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defau
         parent_id: The order whose fills this one protects.
         take_profit, stop_loss: What protects the fills of this order.
         take_profit_ticks, trailing_ticks, activation_ticks: The prices in price steps.
+        amount: The money that its size comes from; None for a size given as a number.
     """
 
     take_profit_price: float | None = None
@@ -179,6 +182,7 @@ class OrderTerms(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defau
     take_profit_ticks: int | None = None
     trailing_ticks: int | None = None
     activation_ticks: int | None = None
+    amount: OrderAmount | None = None
 
     @property
     def has_bracket(self) -> bool:
@@ -241,7 +245,7 @@ class OrderRequest(msgspec.Struct, frozen=True, gc=False):
     """An order as a strategy asks for it, not yet checked or rounded.
 
     Attributes:
-        qty: Size in the instrument's unit.
+        qty: Size in the instrument's unit, or by money.
         price: Limit; None for a market or stop order.
         stop_price: Trigger from the near side; None without one.
         post_only: Whether it is refused if it would take on arrival.
@@ -254,7 +258,7 @@ class OrderRequest(msgspec.Struct, frozen=True, gc=False):
 
     instrument: str
     side: Side
-    qty: float
+    qty: float | Size
     price: float | None = None
     stop_price: float | None = None
     post_only: bool = False
@@ -392,6 +396,11 @@ class Order(msgspec.Struct, eq=False, kw_only=True, frozen=True, gc=False):
     def parent_id(self) -> str:
         """The order whose fills it protects, empty for none."""
         return "" if self.terms is None else self.terms.parent_id
+
+    @property
+    def amount(self) -> OrderAmount | None:
+        """The money that its size comes from, None for a size given as a number."""
+        return None if self.terms is None else self.terms.amount
 
     def _repr_html_(self) -> str:
         """Return the order as a notebook shows it; what it does not have is left out."""

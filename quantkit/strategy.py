@@ -32,6 +32,7 @@ from quantkit.orders import (
     TriggerType,
 )
 from quantkit.portfolio import Portfolio
+from quantkit.sizes import Size
 
 #: Every hook: those that take rows of the market (`events.EVENT_KINDS`), and those of the run and its orders.
 HOOKS: Final = (
@@ -103,6 +104,10 @@ class Context(Protocol):
 
     def target(self, instrument: str, qty: float) -> Order | None:
         """Trade toward a position at the market."""
+        ...
+
+    def target_worth(self, instrument: str, number: float, *, is_share: bool) -> Order | None:
+        """Trade toward a position of a worth at the market."""
         ...
 
     def quote(
@@ -317,7 +322,7 @@ class Strategy:
     def buy(
         self,
         instrument: str,
-        qty: float,
+        qty: float | Size,
         *,
         price: float | None = None,
         stop_price: float | None = None,
@@ -334,12 +339,14 @@ class Strategy:
         oco_group: str = "",
         take_profit: float | TakeProfit | None = None,
         stop_loss: float | StopLoss | None = None,
+        at: str = "send",
     ) -> Order:
         """Send a buy order and return it at once, PENDING; without prices it is a market order.
 
         Args:
             instrument: Its id.
-            qty: Size in the instrument's unit, above zero; rounded toward zero to its step.
+            qty: Size in the instrument's unit, above zero, or by money as `Pct`, `Cash` or `Risk`; rounded toward zero
+                to its step.
             price: Limit, rounded down to the step for a buy.
             stop_price: Trigger, rounded up for a buy: the order sleeps until the market rises to it.
             post_only: Refuse the order if it would take on arrival.
@@ -356,6 +363,8 @@ class Strategy:
                 UTC ns, or a datetime.
             oco_group: A name of yours; orders of one group cancel each other.
             take_profit, stop_loss: What protects each fill, as a price or with a limit and a trigger of its own.
+            at: When a size by money becomes a number: `send`, or `fill` for a market order that fills at the open of a
+                candle or buys on spot.
 
         Raises:
             OrderError: NaN, infinite, zero or negative numbers, an unknown instrument, contradicting flags.
@@ -370,6 +379,7 @@ class Strategy:
             oco_group,
             take_profit,
             stop_loss,
+            at,
         )
         terms = None if rare == PLAIN_TERMS else RequestTerms(*rare)
         return self._context.order(
@@ -381,7 +391,7 @@ class Strategy:
     def sell(
         self,
         instrument: str,
-        qty: float,
+        qty: float | Size,
         *,
         price: float | None = None,
         stop_price: float | None = None,
@@ -398,6 +408,7 @@ class Strategy:
         oco_group: str = "",
         take_profit: float | TakeProfit | None = None,
         stop_loss: float | StopLoss | None = None,
+        at: str = "send",
     ) -> Order:
         """Send a sell order; as `buy` the other way round: limit and take-profit rounded up, the stop down."""
         rare = (
@@ -410,6 +421,7 @@ class Strategy:
             oco_group,
             take_profit,
             stop_loss,
+            at,
         )
         terms = None if rare == PLAIN_TERMS else RequestTerms(*rare)
         return self._context.order(
@@ -464,6 +476,17 @@ class Strategy:
             The working order, or None if the position is there already.
         """
         return self._context.target(instrument, qty)
+
+    def target_pct(self, instrument: str, fraction: float) -> Order | None:
+        """Trade at the market toward a position worth a share of the equity, as `target`; below zero is short."""
+        return self._context.target_worth(instrument, fraction, is_share=True)
+
+    def target_value(self, instrument: str, value: float) -> Order | None:
+        """Trade at the market toward a position worth an amount, as `target`; below zero is short.
+
+        The amount is in the quote currency, in coins for inverse contracts.
+        """
+        return self._context.target_worth(instrument, value, is_share=False)
 
     def quote(
         self, instrument: str, *, bid: float | None = None, ask: float | None = None, qty: float

@@ -3,11 +3,13 @@
 from collections.abc import Collection
 from decimal import Decimal
 
+from quantkit.brokers.any_room import AnyRoom
 from quantkit.brokers.base import Agenda, BrokerNotes, BrokerSetup, Decision, Report
 from quantkit.clock import NEVER_NS
 from quantkit.events import Candle
 from quantkit.instruments import Instrument
 from quantkit.orders import Fill, Order, OrderState
+from quantkit.portfolio import Portfolio
 from quantkit.rows.cursors import StreamCursor
 
 #: From the call to the fill.
@@ -92,6 +94,9 @@ class InstantBroker:
 
     def queue_ahead(self, order_id: str) -> float | None:
         return None
+
+    def room(self, ledger: Portfolio) -> AnyRoom:
+        return AnyRoom()
 
     def qty_at(self, instrument: str, boundary_ns: int) -> int:
         return sum(f.signed_lots for f in self.fills if f.instrument == instrument and f.filled_ns < boundary_ns)

@@ -166,6 +166,34 @@ class BrokerSetup(NamedTuple):
     keeps_decisions: bool
 
 
+class AskedOrder(NamedTuple):
+    """An open order, with the size and the limit last asked for, in steps."""
+
+    order: Order
+    lots: int
+    limit_ticks: int | None
+
+
+class OrderRoom(Protocol):
+    """How much of an order an account would take, as far as its owner knows."""
+
+    def most_lots(self, order: Order, price_ticks: int, others: Sequence[AskedOrder]) -> int:
+        """Return the most lots, no more than the order has, that the account takes and fills whole at a price.
+
+        An order below the smallest one is no question of money: it stays as it is.
+
+        Args:
+            order: Not sent yet.
+            price_ticks: Where it is expected to fill.
+            others: The orders that are open beside it.
+        """
+        ...
+
+    def amount_refusal(self, order: Order) -> str:
+        """Return why an order cannot travel with its money, to be sized by the price that fills it; empty if it can."""
+        ...
+
+
 class OrderEntry(Protocol):
     """The order side of a broker."""
 
@@ -284,6 +312,10 @@ class Broker(OrderEntry, Protocol):
         ...
 
     # The account
+
+    def room(self, ledger: Portfolio) -> OrderRoom:
+        """Return what judges orders of the account by a ledger of what its owner knows."""
+        ...
 
     def queue_ahead(self, order_id: str) -> float | None:
         """Return the size that is displayed in front of a resting order; None where that is not known."""

@@ -14,6 +14,8 @@ from quantkit.clock import duration_ns, interval_ns, time_ns_of
 from quantkit.engine.books import Books
 from quantkit.engine.known_instruments import KnownInstruments
 from quantkit.engine.order_manager import OrderManager
+from quantkit.engine.quotes import Quotes
+from quantkit.engine.targets import Targets, TargetWorth
 from quantkit.engine.timers import Timers
 from quantkit.errors import ConfigError, OrderError
 from quantkit.events import Candle
@@ -23,6 +25,7 @@ from quantkit.orders import Order, OrderRequest, OrderState
 from quantkit.portfolio import Portfolio
 from quantkit.rows.columns import Stream
 from quantkit.rows.position import RunPosition
+from quantkit.sizes import SIZES
 
 #: Candles kept for `history`, per stream.
 HISTORY_ROWS: Final = 10_000
@@ -77,8 +80,9 @@ class StartContext:
         Raises:
             OrderError: The call could never become a valid order.
         """
-        name, side, qty = request.instrument, request.side, request.qty
-        if not (math.isfinite(qty) and qty > 0):
+        name, side = request.instrument, request.side
+        qty = 0.0 if isinstance(request.qty, SIZES) else request.qty
+        if qty is request.qty and not (math.isfinite(qty) and qty > 0):
             raise OrderError(f"{side} {name}: qty is {float(qty)}; give a finite number above zero")
         return Order(
             id="",
@@ -105,10 +109,21 @@ class StartContext:
 
     def target(self, instrument: str, qty: float) -> Order | None:
         """Remember a position to trade toward at the start."""
+        if isinstance(qty, SIZES):
+            raise OrderError(f"target {instrument}: qty is {qty}; give a number")
         if not math.isfinite(qty):
             raise OrderError(f"target {instrument}: qty is {qty}; give a finite number")
         self.targets[self._instruments.find(instrument).id] = float(qty)
         return None
+
+    def target_worth(self, instrument: str, number: float, *, is_share: bool) -> NoReturn:
+        """Refuse to.
+
+        Raises:
+            OrderError: Always: there is no price yet.
+        """
+        what = "target_pct" if is_share else "target_value"
+        raise OrderError(f"{what} {instrument}: there is no price in on_start; call it in a later hook")
 
     def quote(
         self, instrument: str, *, bid: float | None, ask: float | None, qty: float
@@ -159,7 +174,7 @@ class RunContext:
     Args:
         start: The context of `on_start`.
         instruments: As they are at present.
-        orders, books: The run's.
+        orders, targets, quotes, books: The run's.
         reported: The ledger as it has been reported to the strategy.
         position: How far the run has come.
         dirty: Told when a timer is started.
@@ -170,6 +185,8 @@ class RunContext:
         start: StartContext,
         instruments: KnownInstruments,
         orders: OrderManager,
+        targets: Targets,
+        quotes: Quotes,
         reported: Portfolio,
         books: Books,
         position: RunPosition,
@@ -182,12 +199,13 @@ class RunContext:
         self.amend = orders.amend
         self.cancel = orders.cancel
         self.cancel_all = orders.cancel_all
-        self.close = orders.close
-        self.target = orders.target
-        self.quote = orders.quote
+        self.close = targets.close
+        self.target = targets.target
+        self.quote = quotes.quote
         self.open_orders = orders.open_orders
         self.position = orders.position
         self._orders = orders
+        self._targets = targets
         self._books = books
         self._position = position
         self._timers = start.timers
@@ -204,6 +222,10 @@ class RunContext:
     def is_warming_up(self) -> bool:
         """Whether candles from before the start come."""
         return self._orders.refusal == "warmup"
+
+    def target_worth(self, instrument: str, number: float, *, is_share: bool) -> Order | None:
+        """Trade toward a position of a worth at the market."""
+        return self._targets.target_worth(instrument, TargetWorth(number, is_share))
 
     def kept_candles(self, stream: Stream) -> deque[Candle]:
         """Return where a stream's delivered candles are kept for `history`."""

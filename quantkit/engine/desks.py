@@ -1,9 +1,11 @@
 """What the strategy's side of orders keeps of each instrument: open orders, target, quote and position."""
 
+from collections.abc import Mapping
 from typing import TypeAlias
 
 import msgspec
 
+from quantkit.brokers.base import AskedOrder
 from quantkit.instruments import Instrument, Side
 from quantkit.orders import Order
 
@@ -73,3 +75,13 @@ class Desk:
         self.bid, self.ask = QuoteSide(Side.BUY), QuoteSide(Side.SELL)
         self.holder: Instrument | None = None
         self.held_lots, self.held_qty = 0, 0.0
+
+
+def asked_orders(desks: Mapping[str, Desk]) -> list[AskedOrder]:
+    """Return the open orders that are not being cancelled, as last asked for."""
+    return [
+        AskedOrder(kept.order, kept.lots, kept.ticks)
+        for desk in desks.values()
+        for kept in desk.open.values()
+        if not kept.is_cancelling
+    ]

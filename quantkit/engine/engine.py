@@ -238,11 +238,12 @@ class Engine:
     def _warm_up(self) -> None:
         """Deliver the candles before the start, with orders refused."""
         self._parts.orders.refusal = "warmup"
-        self._parts.orders.remembered_targets.update(self._parts.prepared.start.targets)
+        self._parts.targets.remembered.update(self._parts.prepared.start.targets)
         for candle in self._parts.prepared.warmup_candles():
             self._position.now_ns = candle.received_ns
             self._parts.guard.call("on_candle", self._parts.hooks.on_candle, candle)
             self._parts.broker.see_candle(candle)
+            self._parts.prices.see_candle(candle)
         self._parts.orders.refusal = ""
 
     def _begin(self) -> None:
@@ -253,8 +254,7 @@ class Engine:
         self._parts.broker.begin()
         self._parts.equity.start(start_ns)
         self._parts.daily_marks.begin(start_ns)
-        for instrument, qty in self._parts.orders.remembered_targets.items():
-            self._parts.orders.target(instrument, qty)
+        self._parts.guard.call("on_candle", self._parts.targets.begin)
         self._parts.prepared.instruments.begin()
 
     def _tell(self, now_ns: int) -> None:

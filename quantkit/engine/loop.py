@@ -46,6 +46,7 @@ class RowLoop:
         self._dirty = parts.dirty
         self._cursors = parts.cursors
         self._marks = parts.marks
+        self._prices = parts.prices
         self._equity = parts.equity
         self._solvency = parts.equity.solvency
         self._daily_marks = parts.daily_marks
@@ -128,6 +129,7 @@ class RowLoop:
         left, self._entered = self._entered, []
         self._settlements.leave_rows(left)
         self._marks.leave_rows(left)
+        self._prices.leave_rows(left)
         self._broker.leave_rows(left)
         for block, positions in zip(batch.blocks, batch.positions, strict=True):
             cursor = self._cursors.get(block.stream)

@@ -1,6 +1,5 @@
 """The strategy's side of orders: checks and rounds calls, remembers what was sent, takes reports in."""
 
-import math
 from fractions import Fraction
 from typing import Final, Literal, TypeAlias
 
@@ -8,12 +7,13 @@ import msgspec
 
 from quantkit.brokers.base import OrderEntry, Report
 from quantkit.brokers.introduction import Introduction
-from quantkit.engine.desks import Desk, Number, OpenOrder, QuoteSide
+from quantkit.engine.desks import Desk, Number, OpenOrder, asked_orders
 from quantkit.engine.oco_names import OcoNames
-from quantkit.engine.order_numbers import on_price_step, on_size_step, positive, time_in_force_of
-from quantkit.engine.order_terms import NO_TRIGGER, change_of, numbers_of, restate_trigger, terms_of
+from quantkit.engine.order_numbers import on_price_step, on_size_step, time_in_force_of
+from quantkit.engine.order_terms import NO_TRIGGER, change_of, check_at, numbers_of, restate_trigger, terms_of
+from quantkit.engine.sizing import Sizing
 from quantkit.errors import OrderError
-from quantkit.instruments import Instrument, Side
+from quantkit.instruments import Instrument
 from quantkit.orders import (
     AMEND_REFUSED,
     AMENDED,
@@ -24,11 +24,13 @@ from quantkit.orders import (
     Order,
     OrderRequest,
     OrderState,
+    OrderTerms,
     TimeInForce,
     TriggerPrices,
 )
 from quantkit.portfolio import Portfolio
 from quantkit.rows.position import RunPosition
+from quantkit.sizes import SIZES, OrderAmount
 
 #: Why orders are refused, empty while they are not.
 Refusal: TypeAlias = Literal["", "warmup", "stopped"]
@@ -41,7 +43,8 @@ class OrderManager:
 
     Args:
         broker: The receiver of orders.
-        reported: The ledger of the reported fills; `target` and `close` go by its positions.
+        reported: The ledger of the reported fills.
+        sizing: Works out sizes by money.
         run_id: Alphanumeric prefix of order ids.
         position: How far the run has come.
 
@@ -49,22 +52,25 @@ class OrderManager:
         orders: Every order sent, refused, or made by the exchange for one of these, by id.
         refusal: Why orders are refused at present.
         is_paused: Whether the run is paused from outside: nothing but cancels leaves then.
-        remembered_targets: Positions asked for during the warm-up.
+        instruments: Those of the run, with their steps of the moment.
+        desks: What is kept of each.
     """
 
-    def __init__(self, broker: OrderEntry, reported: Portfolio, *, run_id: str, position: RunPosition) -> None:
+    def __init__(
+        self, broker: OrderEntry, reported: Portfolio, sizing: Sizing, *, run_id: str, position: RunPosition
+    ) -> None:
         self.orders: dict[str, Order] = {}
         self.refusal: Refusal = ""
         self.is_paused = False
-        self.remembered_targets: dict[str, float] = {}
         self._broker = broker
         self._reported = reported
-        self._instruments = reported.instruments
+        self._sizing = sizing
+        self.instruments = reported.instruments
         self._run_id = run_id
         self._position = position
         self._sent = 0
         self._oco_names = OcoNames()
-        self._desks = {instrument: Desk() for instrument in reported.instruments}
+        self.desks = {instrument: Desk() for instrument in reported.instruments}
 
     def instrument(self, instrument_id: str) -> Instrument:
         """Return an instrument of the run.
@@ -72,24 +78,30 @@ class OrderManager:
         Raises:
             OrderError: The run has no such instrument.
         """
-        instrument = self._instruments.get(instrument_id)
+        instrument = self.instruments.get(instrument_id)
         if instrument is None:
-            known = ", ".join(self._instruments)
+            known = ", ".join(self.instruments)
             raise OrderError(f"{instrument_id!r} is no instrument of this run; subscribe to it (there are {known})")
         return instrument
 
     # Calls ----------------------------------------------------------------------------------------------------
 
-    def send(self, request: OrderRequest) -> Order:
+    def send(self, request: OrderRequest, amount: OrderAmount | None = None) -> Order:
         """Check, round and send an order.
+
+        Args:
+            request: The order as asked for.
+            amount: The money that its size comes from, where that is a number already.
 
         Raises:
             OrderError: The call could never become a valid order.
         """
         name, side, now_ns = request.instrument, request.side, self._position.now_ns
-        instrument = self._instruments.get(name) or self.instrument(name)
+        instrument = self.instruments.get(name) or self.instrument(name)
         where, roundings = f"{side} {name}", dict[Number, str]()
-        lots, qty = on_size_step(instrument, request.qty, where, roundings)
+        asked = request.qty
+        is_sized = isinstance(asked, SIZES)
+        lots, qty = (0, 0.0) if isinstance(asked, SIZES) else on_size_step(instrument, asked, where, roundings)
         price, stop_price, ticks, stop = request.price, request.stop_price, None, None
         if price is not None:
             ticks, price = on_price_step(instrument, price, side, where, "price", roundings)
@@ -103,6 +115,7 @@ class OrderManager:
             if terms.oco_group:
                 group = self._oco_names.group_of(terms.oco_group, name, where)
                 terms = msgspec.structs.replace(terms, oco_group=group)
+            check_at(request, where)
         elif tif is TimeInForce.GTD:
             raise OrderError(f"{where}: time_in_force GTD needs expire_time=")
         if request.post_only and (ticks is None or not tif.rests or stop is not None):
@@ -130,9 +143,11 @@ class OrderManager:
             stop_ticks=stop,
             terms=terms,
         )
+        if (is_sized or amount is not None) and not refusal:
+            lots = self._size(order, request, amount, roundings)
         self.orders[order.id] = order
         if not refusal:
-            self._desks[name].open[order.id] = OpenOrder(order, lots, ticks, roundings, len(self.orders))
+            self.desks[name].open[order.id] = OpenOrder(order, lots, ticks, roundings, len(self.orders))
             if terms is not None and terms.oco_group:
                 assert request.terms is not None
                 self._oco_names.add(request.terms.oco_group, order)
@@ -142,6 +157,23 @@ class OrderManager:
                 _put(order, "sent_ns", sent_ns)
                 _put(order, "updated_ns", sent_ns)
         return order
+
+    def _size(
+        self, order: Order, request: OrderRequest, amount: OrderAmount | None, roundings: dict[Number, str]
+    ) -> int:
+        """Write the money that an order's size comes from, and the size where that is not known, into it."""
+        lots = order.lots
+        if amount is None:
+            assert isinstance(request.qty, SIZES)
+            at = "send" if request.terms is None else request.terms.at
+            lots, amount, note = self._sizing.size(order, request.qty, at, asked_orders(self.desks))
+            roundings["size", lots] = note
+            _put(order, "lots", lots)
+            _put(order, "qty", self.instruments[order.instrument].qty(lots))
+            _put(order, "note", "; ".join(filter(None, (note, order.note))))
+        terms = OrderTerms() if order.terms is None else order.terms
+        _put(order, "terms", msgspec.structs.replace(terms, amount=amount))
+        return lots
 
     def amend(
         self,
@@ -160,8 +192,10 @@ class OrderManager:
             OrderError: Nothing is given to change, a number is not usable, or the order has no such number.
         """
         kept = self._find(order)
-        instrument = self._instruments.get(order.instrument) or self.instrument(order.instrument)
+        instrument = self.instruments.get(order.instrument) or self.instrument(order.instrument)
         where, roundings = f"amend {order.id}", dict[Number, str]()
+        if order.terms is not None and order.terms.amount is not None and order.terms.amount.is_at_fill:
+            raise OrderError(f"{where}: its size comes with its fill; cancel it and send another")
         change = None
         trigger = stop_price, take_profit_price, trailing_offset, trailing_offset_bps
         if trigger != NO_TRIGGER:
@@ -176,9 +210,9 @@ class OrderManager:
         if price is not None:
             ticks, _ = on_price_step(instrument, price, order.side, where, "price", roundings)
         if kept is not None:
-            self._change(kept, lots, ticks, roundings, change)
+            self.change(kept, lots, ticks, roundings, change)
 
-    def _change(
+    def change(
         self,
         kept: OpenOrder,
         lots: int | None,
@@ -218,7 +252,7 @@ class OrderManager:
             if order.id:
                 raise OrderError(f"order {order.id} is not of this run")
             return None  # refused in `on_start`, where it got no id: it is over, and nothing can be done to it
-        kept = None if self.refusal else self._desks[order.instrument].open.get(order.id)
+        kept = None if self.refusal else self.desks[order.instrument].open.get(order.id)
         return None if kept is None or kept.is_cancelling else kept
 
     def cancel_all(self, instrument_id: str | None) -> None:
@@ -229,105 +263,24 @@ class OrderManager:
     def open_orders(self, instrument_id: str | None) -> list[Order]:
         """Return the orders that may still fill, oldest first."""
         if instrument_id is not None:
-            return [kept.order for kept in self._desks[self.instrument(instrument_id).id].open.values()]
-        found = [kept for desk in self._desks.values() for kept in desk.open.values()]
+            return [kept.order for kept in self.desks[self.instrument(instrument_id).id].open.values()]
+        found = [kept for desk in self.desks.values() for kept in desk.open.values()]
         return [kept.order for kept in sorted(found, key=lambda kept: kept.number)]
 
-    # Positions and quotes ---------------------------------------------------------------------------------------
+    # Positions ---------------------------------------------------------------------------------------
 
     def position(self, instrument_id: str) -> float:
         """Return the tradable part of the reported position."""
-        instrument, desk = self.instrument(instrument_id), self._desks[instrument_id]
+        instrument, desk = self.instrument(instrument_id), self.desks[instrument_id]
         if desk.holder is not instrument:
-            self._read_position(desk, instrument)
+            self.read_position(desk, instrument)
         return desk.held_qty
 
-    def _read_position(self, desk: Desk, instrument: Instrument) -> None:
+    def read_position(self, desk: Desk, instrument: Instrument) -> None:
         """Work the position out: hooks ask at every row, and the answer changes with a fill or with the steps."""
         desk.holder = instrument
         desk.held_lots = instrument.tradable_lots(self._reported.position(instrument.id).qty)
         desk.held_qty = instrument.qty(desk.held_lots)
-
-    def target(self, instrument_id: str, qty: float) -> Order | None:
-        """Trade at the market toward a signed position; see `Strategy.target`.
-
-        Raises:
-            OrderError: `qty` is NaN or infinite, or the instrument unknown.
-        """
-        instrument = self._instruments.get(instrument_id) or self.instrument(instrument_id)
-        desk = self._desks[instrument_id]
-        if qty == desk.reached and desk.holder is instrument:
-            return None  # as before: a strategy that names its target at every row asks for nothing mostly
-        if not math.isfinite(qty):
-            raise OrderError(f"target {instrument_id}: qty is {qty}; give a finite number")
-        if self.refusal == "warmup":
-            self.remembered_targets[instrument_id] = qty
-            return None
-        if desk.holder is not instrument:
-            self._read_position(desk, instrument)
-        held, kept = desk.held_lots, desk.target
-        lots = instrument.lots_floor(qty) - held
-        side = Side.BUY if lots > 0 else Side.SELL
-        if kept is not None and not kept.is_cancelling and not kept.order.state.is_final:
-            order = kept.order
-            if order.side is side and lots:
-                if kept.lots - order.filled_lots == abs(lots):
-                    return None
-                self.amend(order, qty=instrument.qty(order.filled_lots + abs(lots)))
-                return order
-            self.cancel(order)
-        can_be_closed = not instrument.is_spot and held != 0 and lots == -held
-        if abs(lots) < instrument.min_lots and not can_be_closed:
-            desk.reached = qty
-            return None
-        order = self.send(OrderRequest(instrument_id, side, instrument.qty(abs(lots))))
-        desk.target, desk.reached = desk.open.get(order.id), None
-        return order
-
-    def close(self, instrument_id: str) -> Order | None:
-        """Cancel the instrument's orders and close the position; see `Strategy.close`."""
-        orders = self.open_orders(instrument_id)
-        kept = self._desks[instrument_id].target
-        for order in orders:
-            if kept is None or order is not kept.order:
-                self.cancel(order)
-        return self.target(instrument_id, 0.0)
-
-    def quote(
-        self, instrument_id: str, *, bid: float | None, ask: float | None, qty: float
-    ) -> tuple[Order | None, Order | None]:
-        """Keep a post-only order on each side; see `Strategy.quote`."""
-        instrument = self._instruments.get(instrument_id) or self.instrument(instrument_id)
-        desk = self._desks[instrument_id]
-        return self._quote(desk, desk.bid, instrument, bid, qty), self._quote(desk, desk.ask, instrument, ask, qty)
-
-    def _quote(
-        self, desk: Desk, quote: QuoteSide, instrument: Instrument, price: float | None, qty: float
-    ) -> Order | None:
-        kept = quote.kept
-        is_live = kept is not None and not kept.is_cancelling and not kept.order.state.is_final
-        if kept is None or not is_live:
-            if price is None:
-                return None
-            if type(price) is not float or not 0.0 < price < math.inf:
-                price = positive(price, f"quote {instrument.id}: {quote.name}")
-            order = self.send(OrderRequest(instrument.id, quote.side, qty, price, post_only=True))
-            quote.kept = desk.open.get(order.id)
-            return order
-        if price is None:
-            self.cancel(kept.order)
-            return None
-        # What has not moved is not rounded again. What was asked for last is another thing where that was refused.
-        is_same = price == quote.price and qty == quote.qty and instrument is quote.instrument
-        if is_same and kept.lots == quote.lots and kept.ticks == quote.ticks:
-            return kept.order
-        where, roundings = f"quote {instrument.id}", dict[Number, str]()
-        lots, _ = on_size_step(instrument, qty, where, roundings)
-        ticks, _ = on_price_step(instrument, price, quote.side, where, quote.name, roundings)
-        quote.price, quote.qty, quote.instrument, quote.lots, quote.ticks = price, qty, instrument, lots, ticks
-        if (kept.lots != lots or kept.ticks != ticks) and not self.refusal:
-            self._change(kept, lots, ticks, roundings)
-        return kept.order
 
     # Reports --------------------------------------------------------------------------------------------------
 
@@ -336,7 +289,7 @@ class OrderManager:
         if report.introduction is not None:
             self._get_to_know(report, report.introduction)
         order, state, reason, fill = self.orders[report.order_id], report.state, report.reason, report.fill
-        desk, instrument = self._desks[order.instrument], self._instruments[order.instrument]
+        desk, instrument = self.desks[order.instrument], self.instruments[order.instrument]
         _put(order, "state", state)
         _put(order, "reason", reason)
         _put(order, "updated_ns", report.due_ns)
@@ -373,11 +326,11 @@ class OrderManager:
 
     def _get_to_know(self, report: Report, introduction: Introduction) -> None:
         """Keep an order that the exchange has made."""
-        instrument = self._instruments[introduction.instrument]
+        instrument = self.instruments[introduction.instrument]
         order = introduction.order(report.order_id, instrument, report.lots, report.limit_ticks)
         self.orders[order.id] = order
         kept = OpenOrder(order, order.lots, order.price_ticks, {}, len(self.orders))
-        self._desks[introduction.instrument].open[order.id] = kept
+        self.desks[introduction.instrument].open[order.id] = kept
 
 
 def _average_price(order: Order, instrument: Instrument, fill: Fill) -> float:

@@ -12,6 +12,7 @@ from quantkit.engine.order_numbers import on_price_step, positive
 from quantkit.errors import ConfigError, OrderError
 from quantkit.instruments import Instrument, Side, plain
 from quantkit.orders import Order, OrderRequest, OrderTerms, RequestTerms, TimeInForce, TriggerPrices, TriggerType
+from quantkit.sizes import SIZES
 
 #: What a change may ask of a trigger: stop_price, take_profit_price, trailing_offset, trailing_offset_bps.
 TriggerAsked: TypeAlias = tuple[float | None, float | None, float | None, float | None]
@@ -91,6 +92,19 @@ def terms_of(
         activation_ticks=activation_ticks,
     )
     return terms, tif
+
+
+def check_at(request: OrderRequest, where: str) -> None:
+    """Refuse a moment of sizing that is not known, or for which there is no size by money.
+
+    Raises:
+        OrderError: It says what to give.
+    """
+    assert request.terms is not None
+    if request.terms.at not in ("send", "fill"):
+        raise OrderError(f"{where}: at {request.terms.at!r} is not known; use send or fill")
+    if request.terms.at == "fill" and not isinstance(request.qty, SIZES):
+        raise OrderError(f"{where}: at='fill' needs a size by money; give Pct, Cash or Risk")
 
 
 def change_of(

@@ -15,9 +15,13 @@ from quantkit.engine.equity import EquityTracker
 from quantkit.engine.funding import Settlements
 from quantkit.engine.gaps import Gaps
 from quantkit.engine.hooks import Hooks
+from quantkit.engine.last_prices import LastPrices
 from quantkit.engine.order_manager import OrderManager
 from quantkit.engine.outcome import RunLog
 from quantkit.engine.prepared import Prepared
+from quantkit.engine.quotes import Quotes
+from quantkit.engine.sizing import Sizing
+from quantkit.engine.targets import Targets
 from quantkit.portfolio import Portfolio
 from quantkit.rows.cursors import make_cursors
 from quantkit.rows.marks import MarkTable
@@ -89,12 +93,25 @@ class RunParts:
                 keeps_decisions=log is not None,
             )
         )
-        self.orders = OrderManager(self.broker, self.reported, run_id=RUN_ID, position=position)
-        self.commands = Commands(commands, self.orders, position)
         self.gaps = Gaps()
         self.books = Books(self.cursors.values(), self.gaps, position)
+        self.prices = LastPrices(plan.matching, self.cursors, self.books, position)
+        sizing = Sizing(self.reported, plan.fees, self.prices, self.broker.room(self.reported))
+        self.orders = OrderManager(self.broker, self.reported, sizing, run_id=RUN_ID, position=position)
+        self.targets = Targets(self.orders, sizing)
+        self.commands = Commands(commands, self.orders, position)
         self.delivery = ReportDelivery(self.broker, self.orders, strategy, self.guard, log)
-        context = RunContext(start, prepared.instruments, self.orders, self.reported, self.books, position, self.dirty)
+        context = RunContext(
+            start,
+            prepared.instruments,
+            self.orders,
+            self.targets,
+            Quotes(self.orders),
+            self.reported,
+            self.books,
+            position,
+            self.dirty,
+        )
         self.hooks = Hooks(
             strategy,
             context,

@@ -162,6 +162,12 @@ class TracedContext:
         """Trade at the market toward a position."""
         return self._do(f"target {instrument} {qty!r}", self._context.target, instrument, qty)
 
+    def target_worth(self, instrument: str, number: float, *, is_share: bool) -> Order | None:
+        """Trade at the market toward a position of a worth."""
+        what = "target_pct" if is_share else "target_value"
+        call = self._context.target_worth
+        return self._do(f"{what} {instrument} {number!r}", call, instrument, number, is_share=is_share)
+
     def quote(
         self, instrument: str, *, bid: float | None, ask: float | None, qty: float
     ) -> tuple[Order | None, Order | None]:

@@ -12,6 +12,7 @@ from collections.abc import Collection, Sequence
 from operator import attrgetter
 from typing import Final
 
+from quantkit.brokers.any_room import AnyRoom
 from quantkit.brokers.asynchronous.gateway import Gateway, SilentGateway
 from quantkit.brokers.asynchronous.input_queue import InputQueue
 from quantkit.brokers.asynchronous.inputs import AmendRefused, Executed, OrderInput, OrderInputs, Rejected
@@ -21,6 +22,7 @@ from quantkit.clock import NEVER_NS
 from quantkit.events import Candle
 from quantkit.instruments import Instrument
 from quantkit.orders import Fill, Order, TriggerPrices
+from quantkit.portfolio import Portfolio
 from quantkit.rows.cursors import StreamCursor
 
 #: Reason of an order of which nobody knew what had become of it when the run ended.
@@ -90,8 +92,7 @@ class AsyncBroker:
         if order.terms is not None and (order.terms.oco_group or order.terms.has_bracket):
             self.refuse(order, now_ns, f"unsupported: {self._gateway.name} knows no OCO groups and no brackets")
             return now_ns
-        # The log has the message before it leaves.
-        sent_ns = self._leave(now_ns, "submit", order, order.lots, order.price_ticks)
+        sent_ns = self._leave(now_ns, "submit", order, order.lots, order.price_ticks)  # logged before it leaves
         self._orders[order.id] = order
         self._records[order.id] = OrderRecord(
             order_id=order.id, request=self._requests, lots=order.lots, limit_ticks=order.price_ticks
@@ -170,25 +171,7 @@ class AsyncBroker:
         self._requests += 1
         sent_ns = self._setup.send_clock.leave(now_ns, order.instrument)
         if self._setup.keeps_decisions:
-            self._decisions.append(
-                Decision(
-                    sent_ns,
-                    kind,
-                    order.id,
-                    order.instrument,
-                    order.side.value,
-                    lots,
-                    limit_ticks,
-                    order.stop_ticks,
-                    order.time_in_force.value,
-                    order.post_only,
-                    order.reduce_only,
-                    order.tag,
-                    order.terms if kind == "submit" else None,
-                    change,
-                    order.position_side,
-                )
-            )
+            self._decisions.append(_decision(sent_ns, kind, order, lots, limit_ticks, change))
         return sent_ns
 
     # News -------------------------------------------------------------------------------------------------------
@@ -303,10 +286,12 @@ class AsyncBroker:
 
     def search_on(self, index: int) -> None: ...
 
-    # It stops at no row: what rows do to orders, the exchange tells.
-    def on_row(self, cursor: StreamCursor, index: int) -> None: ...
+    def on_row(self, cursor: StreamCursor, index: int) -> None: ...  # what rows do to orders, the exchange tells
 
     # The account ------------------------------------------------------------------------------------------------
+
+    def room(self, ledger: Portfolio) -> AnyRoom:
+        return AnyRoom()
 
     def queue_ahead(self, order_id: str) -> float | None:
         return None
@@ -315,8 +300,7 @@ class AsyncBroker:
         return sum(f.signed_lots for f in self.fills if f.leg == leg and f.filled_ns < boundary_ns)
 
     def change_instrument(self, instrument: Instrument, at_ns: int) -> None:
-        # The exchange itself cancels what no longer fits.
-        self._setup.ledger.change_instrument(instrument)
+        self._setup.ledger.change_instrument(instrument)  # the exchange itself cancels what no longer fits
 
     # The end ----------------------------------------------------------------------------------------------------
 
@@ -361,3 +345,26 @@ class AsyncBroker:
         if self._strange:
             warnings.append(f"{self._gateway.name} told {self._strange} times of orders that are not of this run")
         return BrokerNotes([f"orders were sent to {self._gateway.name}, which told their fills and fees"], [], warnings)
+
+
+def _decision(
+    sent_ns: int, kind: str, order: Order, lots: int | None, limit_ticks: int | None, change: TriggerPrices | None
+) -> Decision:
+    """Return a message for the log."""
+    return Decision(
+        sent_ns,
+        kind,
+        order.id,
+        order.instrument,
+        order.side.value,
+        lots,
+        limit_ticks,
+        order.stop_ticks,
+        order.time_in_force.value,
+        order.post_only,
+        order.reduce_only,
+        order.tag,
+        order.terms if kind == "submit" else None,
+        change,
+        order.position_side,
+    )

@@ -38,6 +38,8 @@ class Account:
 
     def __init__(self, ledger: Portfolio, fees: Mapping[str, Fees], *, max_leverage: Decimal) -> None:
         self.ledger = ledger
+        self.fees = fees
+        self._max_leverage = max_leverage
         self._holdings = {
             leg_of(name, side): Holding(ledger, instrument, fees[name], side)
             for name, instrument in ledger.instruments.items()
@@ -51,6 +53,10 @@ class Account:
         own = self._holdings[instrument]
         in_all = sum(len(each.orders) for each in self._holdings.values())
         return None if own.is_spot else own.net.size // own.net.lot, len(own.orders), in_all
+
+    def over(self, ledger: Portfolio) -> "Account":
+        """Return the same rules over another ledger, without orders."""
+        return Account(ledger, self.fees, max_leverage=self._max_leverage)
 
     # Admission ------------------------------------------------------------------------------------------------
 
@@ -67,7 +73,9 @@ class Account:
         """Judge an order, or its amended size and limit, against the account; return the refusal, empty if it may.
 
         On success the order's funds are locked and it counts as open. An order in a contract of which the account
-        carries no more than what closes its position is let in for that part (`only_closes`).
+        carries no more than what closes its position is let in for that part (`only_closes`). An order that was sized
+        by money is let in for what the account has: its fills are cut. One that travels with its money holds nothing
+        back.
 
         Args:
             order: The order as it stands.
@@ -77,6 +85,9 @@ class Account:
             opening: That open, None while it has not come: the order is then judged when it does.
         """
         own = self._holdings[order.leg]
+        if order.spends is not None:
+            own.orders[order.id] = order
+            return ""
         instrument, left = own.position.instrument, lots - order.filled_lots
         is_small = lots < instrument.min_lots
         if is_small and not self._closes(order, own, left):
@@ -91,13 +102,16 @@ class Account:
         elif not own.is_spot:
             refusal = self._admit_contract(order, own, left, limit_ticks, reference)
         elif at_open and order.is_buy and limit_ticks is None and order.stop_ticks is None:
-            lock = None if opening is None else self.funds.lock_at(order, opening)
+            lock = None if opening is None or order.is_sized else self.funds.lock_at(order, opening)
             refusal = self._admit_spot(order, lots, lock)
         else:
             lock = self.funds.lock_for(order, limit_ticks, reference)
             refusal = self._fee_refuses(order, own, left, limit_ticks, reference)
             if not refusal:
                 refusal = "no_price" if lock is None else self._admit_spot(order, lots, lock)
+            if refusal == "insufficient_cash" and order.is_sized and limit_ticks is None and reference is not None:
+                # The reserve is no more than what is there.
+                refusal = self._admit_spot(order, lots, self.funds.lock_at(order, reference))
         if not refusal:
             own.orders[order.id] = order
             adds = 0 if order.reduce_only or order.only_closes else left
@@ -172,6 +186,9 @@ class Account:
             order.only_closes = False
             return ""
         refusal = self.bound.exceeds(own, Fraction(instrument.value(1, price)) * abs(after))
+        if order.is_sized and refusal == "insufficient_margin":
+            order.only_closes = False
+            return ""  # its fills are cut to what the account carries
         is_closing = held != 0 and (held > 0) is not order.is_buy
         if is_closing or not refusal:
             order.only_closes = bool(refusal)
@@ -250,7 +267,12 @@ class Account:
         instrument, lock = own.position.instrument, order.lock
         if lock is None:
             whole = self.funds.lock_amount(order, self.funds.lock_at(order, ticks), lots)
-            return lots if self.funds.is_free(instrument.quote, whole) else 0
+            if self.funds.is_free(instrument.quote, whole):
+                return lots
+            if not order.is_sized:
+                return 0
+            free = self.funds.available(instrument.quote)
+            return min(lots, instrument.whole_lots(self._lots_for(order, own, free, ticks, is_maker=is_maker)))
         is_within = not order.is_buy or ticks <= lock.ticks
         if is_within and not self.ledger.backs_contracts(lock.currency):
             return lots

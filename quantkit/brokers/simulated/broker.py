@@ -5,6 +5,7 @@ from collections.abc import Collection, Mapping, Sequence
 from quantkit.brokers.base import REFUSED_AFTER_NS, Agenda, BrokerNotes, Report
 from quantkit.brokers.send_clock import SendClock
 from quantkit.brokers.simulated.account import Account
+from quantkit.brokers.simulated.account_room import AccountRoom
 from quantkit.brokers.simulated.arrivals import Arrivals
 from quantkit.brokers.simulated.brackets import Brackets
 from quantkit.brokers.simulated.exchange_order import ExchangeOrder
@@ -20,6 +21,7 @@ from quantkit.brokers.unprotected import mean_s, total_s
 from quantkit.events import Candle
 from quantkit.instruments import Instrument
 from quantkit.orders import AMEND_REFUSED, Fill, Order, TriggerPrices
+from quantkit.portfolio import Portfolio
 from quantkit.rows.cursors import NOWHERE, StreamCursor
 from quantkit.rows.marks import MarkSource
 from quantkit.rows.position import RunPosition
@@ -243,6 +245,9 @@ class SimulatedBroker:
             self._arrivals.process(listing, sender.take(listing))
 
     # The account ------------------------------------------------------------------------------------------------
+
+    def room(self, ledger: Portfolio) -> AccountRoom:
+        return AccountRoom(self.account, ledger, self.listings)
 
     def queue_ahead(self, order_id: str) -> float | None:
         order = self.orders[order_id]

@@ -45,6 +45,10 @@ class DisplayWalk:
     def take(self, order: ExchangeOrder, at_ns: int) -> None:
         """Take what the order may take."""
         market, venue = self._market, self._market.venue
+        if order.spends is not None:
+            best = self._display.best(order.side.opposite)
+            if best is not None and not self._listener.size(order, best, at_ns):
+                return
         offers = self._offers(order)
         if order.tif is TimeInForce.FOK and sum(lots for _, lots, _ in offers) < order.left:
             self._listener.cancel(order, "fok_unfilled", at_ns)

@@ -1,11 +1,15 @@
 """An order as the exchange holds it, with the funds locked for it."""
 
 from decimal import Decimal
-from typing import NamedTuple
+from fractions import Fraction
+from typing import Final, NamedTuple
 
 from quantkit.brokers.introduction import Introduction
 from quantkit.instruments import Side
 from quantkit.orders import Order, OrderState, PositionSide
+from quantkit.sizes import OrderAmount
+
+_NO_MONEY: Final = Fraction(0)
 
 
 class Lock(NamedTuple):
@@ -31,6 +35,8 @@ class ExchangeOrder:
         id, instrument, side, is_buy, tif, post_only, reduce_only, stop_ticks, tag, terms, sent_ns, position_side: As it
             was sent.
         leg: The key of the position that it changes.
+        is_sized: Whether its size comes from money: the account cuts it instead of refusing it.
+        spends: The money that it travels with, to be sized by the prices that fill it; None for others.
 
         Written by `Arrivals`:
         arrived_ns: When it arrived, or changed so that it lost its place.
@@ -41,6 +47,10 @@ class ExchangeOrder:
         introduction: What its owner has not been told yet of an order that the exchange has made.
         state, filled_lots: How far it has come.
         reported_ns: When the latest news of it is due.
+
+        Written by `Spending`:
+        lots: Its whole size at the price that fills it.
+        money_left: What is left of its money.
 
         Written by its market's queue model, also on behalf of the market's `QueueScan`:
         ahead, shown, printed: Its place in the queue of its level (displayed books), as `Queued` has it.
@@ -66,12 +76,14 @@ class ExchangeOrder:
         "instrument",
         "introduction",
         "is_buy",
+        "is_sized",
         "is_taking",
         "is_triggered",
         "leg",
         "limit_ticks",
         "lock",
         "lots",
+        "money_left",
         "only_closes",
         "open_lots",
         "position_side",
@@ -82,6 +94,7 @@ class ExchangeOrder:
         "sent_ns",
         "shown",
         "side",
+        "spends",
         "state",
         "stop_ticks",
         "tag",
@@ -102,9 +115,17 @@ class ExchangeOrder:
         self.post_only = order.post_only
         self.reduce_only = order.reduce_only
         self.tag = order.tag
-        self.terms = order.terms
         self.position_side = order.position_side
         self.leg = order.instrument if order.position_side is PositionSide.NET else order.leg
+        self.terms = terms = order.terms
+        self.spends: OrderAmount | None = None
+        self.is_sized = False
+        self.money_left = _NO_MONEY
+        if terms is not None and terms.amount is not None:
+            self.is_sized = True
+            if terms.amount.is_at_fill:
+                self.spends = terms.amount
+                self.money_left = Fraction(terms.amount.money)
         self.state = OrderState.PENDING
         self.sent_ns = order.sent_ns
         self.arrived_ns = 0

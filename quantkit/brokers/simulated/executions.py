@@ -9,6 +9,7 @@ from quantkit.brokers.simulated.account import Account
 from quantkit.brokers.simulated.exchange_order import ExchangeOrder
 from quantkit.brokers.simulated.follower import Follower
 from quantkit.brokers.simulated.listing import Listing
+from quantkit.brokers.simulated.spending import Spending
 from quantkit.clock import NEVER_NS
 from quantkit.orders import TRANSITIONS, Fill, OrderState
 from quantkit.rows.position import RunPosition
@@ -53,6 +54,7 @@ class Executions:
         self.orders: dict[str, ExchangeOrder] = {}
         self.followers: Sequence[Follower] = ()
         self._account = account
+        self._spending = Spending(account)
         self._funds = account.funds
         self._ledger = account.ledger
         self._position = position
@@ -92,9 +94,20 @@ class Executions:
         self._dirty.add(order.instrument)
         self.report(order, order.state, reason, at_ns)
 
+    def size(self, order: ExchangeOrder, ticks: int, at_ns: int) -> bool:
+        """Give an order that travels with money its size at a price, or end it; return whether it goes on."""
+        reason = self._spending.size(order, ticks)
+        if reason:
+            self.cancel(order, reason, at_ns)
+        return not reason
+
     def fill(self, order: ExchangeOrder, lots: int, ticks: int, *, is_maker: bool, at_ns: int, why: str) -> None:
         """Book an execution, cut to what the account can have; the rest of it is cancelled."""
         account = self._account
+        if order.spends is not None:
+            if not self.size(order, ticks, at_ns):
+                return
+            lots = min(lots, order.left)
         allowed = account.affordable_lots(order, lots, ticks, is_maker=is_maker)
         if allowed <= 0:
             self.cancel(order, account.reason_for_cutting(order), at_ns)
@@ -103,6 +116,8 @@ class Executions:
         instrument = self._ledger.instruments[name]
         value = instrument.value(allowed, ticks)
         fee, currency = self._funds.charge(order, allowed, value, is_maker=is_maker)
+        if order.spends is not None:
+            self._spending.pay(order, allowed, ticks)
         fill = Fill(
             id=len(self.fills) + 1,
             order_id=order.id,

@@ -17,6 +17,10 @@ class ExecutionListener(Protocol):
         """Book an execution; what the account cannot hold is cut off and cancelled."""
         ...
 
+    def size(self, order: ExchangeOrder, ticks: int, at_ns: int) -> bool:
+        """Give an order that travels with money its size at a price, or end it; return whether it goes on."""
+        ...
+
     def cancel(self, order: ExchangeOrder, reason: str, at_ns: int) -> None:
         """End an order that the market will not keep."""
         ...

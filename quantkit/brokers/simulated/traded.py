@@ -101,6 +101,8 @@ class PriceMarket(Market):
         `ticks` is the price as it counts for the order.
         """
         if order.limit_ticks is None or order.is_beyond(ticks):
+            if order.spends is not None and not self._listener.size(order, ticks, at_ns):
+                return
             lots = order.left if self._allowed is None else min(order.left, self._allowed)
             if self._slippage is not None and lots:
                 ticks = self._taken_at(order, price, lots)

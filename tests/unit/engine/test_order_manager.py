@@ -9,8 +9,15 @@ from typing import Any
 
 import pytest
 
+from quantkit.brokers.any_room import AnyRoom
 from quantkit.brokers.base import Report
+from quantkit.engine.books import Books
+from quantkit.engine.gaps import Gaps
+from quantkit.engine.last_prices import LastPrices
 from quantkit.engine.order_manager import OrderManager, Refusal
+from quantkit.engine.quotes import Quotes
+from quantkit.engine.sizing import Sizing
+from quantkit.engine.targets import Targets
 from quantkit.errors import OrderError
 from quantkit.instruments import Instrument, Side
 from quantkit.orders import Fill, Order, OrderRequest, OrderState, OrderType, TimeInForce, TriggerPrices
@@ -73,7 +80,11 @@ class Office:
         self.post = Post()
         self.reported = Portfolio({"USDT": 1_000_000, "BTC": 100}, [SPOT, SWAP, INVERSE], mark_of=lambda _: 100.0)
         self.position = RunPosition(1_000)
-        self.desk = OrderManager(self.post, self.reported, run_id="bt", position=self.position)
+        prices = LastPrices({}, {}, Books([], Gaps(), self.position), self.position)
+        self.sizing = Sizing(self.reported, {}, prices, AnyRoom())
+        self.desk = OrderManager(self.post, self.reported, self.sizing, run_id="bt", position=self.position)
+        self.targets = Targets(self.desk, self.sizing)
+        self.quotes = Quotes(self.desk)
         self.fills = 0
         self.reports = 0
 
@@ -244,7 +255,7 @@ def test_orders_are_refused_while_they_are_not_wanted(office: Office, why: Refus
     office.desk.amend(working, qty=2)
     office.desk.cancel(working)
     office.desk.cancel_all(None)
-    assert office.desk.quote(SPOT.id, bid=None, ask=None, qty=1) == (None, None)
+    assert office.quotes.quote(SPOT.id, bid=None, ask=None, qty=1) == (None, None)
     assert office.post.take() == []
     assert office.desk.open_orders(None) == [working]
     with pytest.raises(OrderError):
@@ -448,107 +459,107 @@ def test_a_report_brings_time_and_reason(office: Office) -> None:
 
 def test_a_target_trades_what_is_missing(office: Office) -> None:
     """Counting the position and the order under way."""
-    order = office.desk.target(SWAP.id, 5)
+    order = office.targets.target(SWAP.id, 5)
     assert order is not None
     assert (order.side, order.qty, order.type) == (Side.BUY, 5.0, OrderType.MARKET)
-    assert office.desk.target(SWAP.id, 5) is None
+    assert office.targets.target(SWAP.id, 5) is None
     office.fill(order, 5)
-    assert office.desk.target(SWAP.id, 5) is None
-    lower = office.desk.target(SWAP.id, 2.9)
+    assert office.targets.target(SWAP.id, 5) is None
+    lower = office.targets.target(SWAP.id, 2.9)
     assert lower is not None
     assert (lower.side, lower.qty) == (Side.SELL, 3.0)
     office.fill(lower, 3)
-    flipped = office.desk.target(SWAP.id, -4)
+    flipped = office.targets.target(SWAP.id, -4)
     assert flipped is not None
     assert (flipped.side, flipped.qty) == (Side.SELL, 6.0)
 
 
 def test_a_target_amends_its_working_order(office: Office) -> None:
     """Also when part of it is filled; the size is the whole of it."""
-    order = office.desk.target(SWAP.id, 5)
+    order = office.targets.target(SWAP.id, 5)
     assert order is not None
     office.fill(order, 2)
     office.post.take()
-    assert office.desk.target(SWAP.id, 5) is None
-    assert office.desk.target(SWAP.id, 8) is order
-    assert office.desk.target(SWAP.id, 8) is None
+    assert office.targets.target(SWAP.id, 5) is None
+    assert office.targets.target(SWAP.id, 8) is order
+    assert office.targets.target(SWAP.id, 8) is None
     assert office.post.take() == [("amend", "bt1", 1_000, 8, None)]
-    assert office.desk.target(SWAP.id, 4) is order
+    assert office.targets.target(SWAP.id, 4) is order
     assert office.post.take() == [("amend", "bt1", 1_000, 4, None)]
 
 
 def test_a_refused_amend_is_asked_for_again(office: Office) -> None:
     """What counts is what the exchange has."""
-    order = office.desk.target(SWAP.id, 5)
+    order = office.targets.target(SWAP.id, 5)
     assert order is not None
-    office.desk.target(SWAP.id, 9)
+    office.targets.target(SWAP.id, 9)
     office.report(order, OrderState.PENDING, "amend_refused: insufficient_margin")
     office.post.take()
-    assert office.desk.target(SWAP.id, 9) is order
+    assert office.targets.target(SWAP.id, 9) is order
     assert office.post.take() == [("amend", "bt1", 1_000, 9, None)]
 
 
 def test_a_target_on_the_other_side_cancels_and_sends(office: Office) -> None:
     """Counted from the reported position alone: the cancelled order may still fill, the next call sees it."""
-    first = office.desk.target(SWAP.id, 5)
+    first = office.targets.target(SWAP.id, 5)
     office.post.take()
-    second = office.desk.target(SWAP.id, -2)
+    second = office.targets.target(SWAP.id, -2)
     assert second is not None
     assert office.post.take() == [("cancel", "bt1", 1_000), ("submit", "bt2", 1_000)]
     assert (second.side, second.qty) == (Side.SELL, 2.0)
     assert first is not None
     office.fill(first, 5)
     office.fill(second, 2)
-    third = office.desk.target(SWAP.id, -2)
+    third = office.targets.target(SWAP.id, -2)
     assert third is not None
     assert (third.side, third.qty) == (Side.SELL, 5.0)
 
 
 def test_a_target_that_is_reached_takes_its_working_order_off(office: Office) -> None:
     """Nothing is missing any more."""
-    office.desk.target(SWAP.id, 5)
+    office.targets.target(SWAP.id, 5)
     office.post.take()
-    assert office.desk.target(SWAP.id, 0) is None
+    assert office.targets.target(SWAP.id, 0) is None
     assert office.post.take() == [("cancel", "bt1", 1_000)]
 
 
 def test_a_target_that_was_reached_before_is_looked_at_again(office: Office) -> None:
     """After another target, after news and after a change of the steps; till then it costs one call."""
-    office.desk.target(SWAP.id, 0)
-    assert calls_of(lambda: office.desk.target(SWAP.id, 0)) <= 2
-    first = office.desk.target(SWAP.id, 5)
+    office.targets.target(SWAP.id, 0)
+    assert calls_of(lambda: office.targets.target(SWAP.id, 0)) <= 2
+    first = office.targets.target(SWAP.id, 5)
     assert first is not None
-    assert office.desk.target(SWAP.id, 0) is None
+    assert office.targets.target(SWAP.id, 0) is None
     assert office.post.take() == [("submit", "bt1", 1_000), ("cancel", "bt1", 1_000)]
     office.report(first, OrderState.ACCEPTED, "cancel_refused: too late")
-    assert office.desk.target(SWAP.id, 0) is None
+    assert office.targets.target(SWAP.id, 0) is None
     assert office.post.take() == [("cancel", "bt1", 1_000)]
     office.fill(first, 5)
-    back = office.desk.target(SWAP.id, 0)
+    back = office.targets.target(SWAP.id, 0)
     assert back is not None
     assert (back.side, back.qty) == (Side.SELL, 5.0)
     office.fill(back, 5)
-    assert office.desk.target(SPOT.id, 0.15) is None
+    assert office.targets.target(SPOT.id, 0.15) is None
     office.reported.change_instrument(Instrument(SPOT.id, price_step="0.5", qty_step="0.1", min_qty="0.1"))
-    small = office.desk.target(SPOT.id, 0.15)
+    small = office.targets.target(SPOT.id, 0.15)
     assert small is not None
     assert small.qty == 0.1
 
 
 def test_a_target_below_the_smallest_order_is_left_alone(office: Office) -> None:
     """And so is the dust that a fee in coins leaves."""
-    assert office.desk.target(SPOT.id, 0.1) is None
-    order = office.desk.target(SPOT.id, 1.0)
+    assert office.targets.target(SPOT.id, 0.1) is None
+    order = office.targets.target(SPOT.id, 1.0)
     assert order is not None
     office.fill(order, 10, fee="0.001", currency="BTC")
-    assert office.desk.target(SPOT.id, 1.0) is None
-    down = office.desk.target(SPOT.id, 0)
+    assert office.targets.target(SPOT.id, 1.0) is None
+    down = office.targets.target(SPOT.id, 0)
     assert down is not None
     assert (down.side, down.qty) == (Side.SELL, 0.9)
     office.fill(down, 9)
     assert office.reported.position(SPOT.id).qty == Decimal("0.099")
-    assert office.desk.target(SPOT.id, 0) is None
-    assert office.desk.close(SPOT.id) is None
+    assert office.targets.target(SPOT.id, 0) is None
+    assert office.targets.close(SPOT.id) is None
 
 
 def test_a_target_counts_what_can_be_traded(office: Office) -> None:
@@ -557,8 +568,8 @@ def test_a_target_counts_what_can_be_traded(office: Office) -> None:
     office.fill(entry, 10, fee="0.05", currency="BTC")
     office.fill(office.send(SPOT.id, Side.SELL, 0.8), 8)
     assert office.reported.position(SPOT.id).qty == Decimal("0.15")
-    assert office.desk.close(SPOT.id) is None
-    order = office.desk.target(SPOT.id, 1.0)
+    assert office.targets.close(SPOT.id) is None
+    order = office.targets.target(SPOT.id, 1.0)
     assert order is not None
     assert (order.side, order.qty) == (Side.BUY, 1.0)
 
@@ -569,18 +580,18 @@ def test_a_target_is_a_finite_number(office: Office, qty: float) -> None:
     for refusal in REFUSALS:
         office.desk.refusal = refusal
         with pytest.raises(OrderError, match=r"target BTC-USDT-SWAP: qty is .*; give a finite number"):
-            office.desk.target(SWAP.id, qty)
+            office.targets.target(SWAP.id, qty)
     with pytest.raises(OrderError, match="'ETH' is no instrument"):
-        office.desk.target("ETH", 1)
+        office.targets.target("ETH", 1)
 
 
 def test_targets_of_the_warm_up_are_remembered(office: Office) -> None:
     """The last of each instrument."""
     office.desk.refusal = "warmup"
     for instrument, qty in ((SWAP, 1), (SPOT, 2), (SWAP, -3)):
-        assert office.desk.target(instrument.id, qty) is None
-    assert office.desk.close(SPOT.id) is None
-    assert office.desk.remembered_targets == {SWAP.id: -3, SPOT.id: 0.0}
+        assert office.targets.target(instrument.id, qty) is None
+    assert office.targets.close(SPOT.id) is None
+    assert office.targets.remembered == {SWAP.id: -3, SPOT.id: 0.0}
     assert office.desk.orders == {}
 
 
@@ -591,11 +602,11 @@ def test_close_cancels_everything_and_leaves_the_position(office: Office) -> Non
     office.send(SWAP.id, Side.SELL, 4, price=120)
     office.send(SPOT.id, Side.BUY, 1, price=9)
     office.post.take()
-    order = office.desk.close(SWAP.id)
+    order = office.targets.close(SWAP.id)
     assert order is not None
     assert (order.side, order.qty) == (Side.SELL, 4.0)
     assert office.post.take() == [("cancel", "bt2", 1_000), ("submit", "bt4", 1_000)]
-    assert office.desk.close(SWAP.id) is None
+    assert office.targets.close(SWAP.id) is None
     assert office.post.take() == []
 
 
@@ -604,7 +615,7 @@ def test_close_cancels_everything_and_leaves_the_position(office: Office) -> Non
 
 def test_quotes_are_post_only_and_left_alone_while_unchanged(office: Office) -> None:
     """So that their place in the queue survives."""
-    bid, ask = office.desk.quote(SPOT.id, bid=100, ask=101, qty=1)
+    bid, ask = office.quotes.quote(SPOT.id, bid=100, ask=101, qty=1)
     assert bid is not None
     assert ask is not None
     assert [(order.side, order.price, order.qty, order.post_only) for order in (bid, ask)] == [
@@ -614,7 +625,7 @@ def test_quotes_are_post_only_and_left_alone_while_unchanged(office: Office) -> 
     office.post.take()
     office.accept(bid)
     # The same on the steps: a bid rounds down, an ask up.
-    assert office.desk.quote(SPOT.id, bid=100.4, ask=100.6, qty=1.04) == (bid, ask)
+    assert office.quotes.quote(SPOT.id, bid=100.4, ask=100.6, qty=1.04) == (bid, ask)
     assert office.post.take() == []
 
 
@@ -623,47 +634,47 @@ def test_quotes_are_post_only_and_left_alone_while_unchanged(office: Office) -> 
 def test_a_bad_price_of_a_quote_is_named_as_it_was_given(office: Office, side: str, is_first: bool) -> None:
     """The first time, where an order is sent, and later, where it is amended."""
     if not is_first:
-        office.desk.quote(SPOT.id, bid=100, ask=101, qty=1)
+        office.quotes.quote(SPOT.id, bid=100, ask=101, qty=1)
     prices: dict[str, Any] = {"bid": None, "ask": None, side: math.nan}
     with pytest.raises(OrderError, match=f"quote BTC-USDT: {side} is nan; give a finite number"):
-        office.desk.quote(SPOT.id, **prices, qty=1)
+        office.quotes.quote(SPOT.id, **prices, qty=1)
 
 
 def test_a_quote_that_moved_is_amended(office: Office) -> None:
     """Once, however often it is asked for; size counts too."""
-    bid, ask = office.desk.quote(SPOT.id, bid=100, ask=101, qty=1)
+    bid, ask = office.quotes.quote(SPOT.id, bid=100, ask=101, qty=1)
     office.post.take()
     for _ in range(2):
-        assert office.desk.quote(SPOT.id, bid=99, ask=101, qty=1) == (bid, ask)
+        assert office.quotes.quote(SPOT.id, bid=99, ask=101, qty=1) == (bid, ask)
     assert office.post.take() == [("amend", "bt1", 1_000, 10, 198)]
-    office.desk.quote(SPOT.id, bid=99, ask=101, qty=2)
+    office.quotes.quote(SPOT.id, bid=99, ask=101, qty=2)
     assert office.post.take() == [("amend", "bt1", 1_000, 20, 198), ("amend", "bt2", 1_000, 20, 202)]
 
 
 def test_a_quote_whose_change_was_refused_is_amended_again(office: Office) -> None:
     """Though the same numbers are asked for as before: what counts is what the exchange has."""
-    bid, _ = office.desk.quote(SPOT.id, bid=100, ask=None, qty=1)
+    bid, _ = office.quotes.quote(SPOT.id, bid=100, ask=None, qty=1)
     assert bid is not None
-    office.desk.quote(SPOT.id, bid=99, ask=None, qty=1)
+    office.quotes.quote(SPOT.id, bid=99, ask=None, qty=1)
     office.report(bid, OrderState.ACCEPTED, "amend_refused: post_only_would_take")
     office.post.take()
     for _ in range(2):
-        assert office.desk.quote(SPOT.id, bid=99, ask=None, qty=1)[0] is bid
+        assert office.quotes.quote(SPOT.id, bid=99, ask=None, qty=1)[0] is bid
     assert office.post.take() == [("amend", "bt1", 1_000, 10, 198)]
 
 
 def test_a_quote_is_rounded_anew_when_the_steps_change(office: Office) -> None:
     """And not before: numbers that stay cost four calls."""
-    bid, _ = office.desk.quote(SPOT.id, bid=100.6, ask=None, qty=1)
+    bid, _ = office.quotes.quote(SPOT.id, bid=100.6, ask=None, qty=1)
     for _ in range(2):
-        office.desk.quote(SPOT.id, bid=100.6, ask=None, qty=1)
-    assert calls_of(lambda: office.desk.quote(SPOT.id, bid=100.6, ask=None, qty=1)) <= 4
+        office.quotes.quote(SPOT.id, bid=100.6, ask=None, qty=1)
+    assert calls_of(lambda: office.quotes.quote(SPOT.id, bid=100.6, ask=None, qty=1)) <= 4
     assert bid is not None
     assert bid.price == 100.5
     office.post.take()
     coarse = Instrument(SPOT.id, price_step="1", qty_step="0.1", min_qty="0.2").on_grid(SPOT.tick, SPOT.lot)
     office.reported.change_instrument(coarse)
-    office.desk.quote(SPOT.id, bid=100.6, ask=None, qty=1)
+    office.quotes.quote(SPOT.id, bid=100.6, ask=None, qty=1)
     assert office.post.take() == [("amend", "bt1", 1_000, 10, 200)]
 
 
@@ -686,12 +697,12 @@ def calls_of(call: Callable[[], object]) -> int:
 
 def test_a_side_without_a_price_is_taken_off(office: Office) -> None:
     """And comes back as a new order, while the old one may still be on its way out."""
-    bid, _ = office.desk.quote(SPOT.id, bid=100, ask=101, qty=1)
+    bid, _ = office.quotes.quote(SPOT.id, bid=100, ask=101, qty=1)
     office.post.take()
-    assert office.desk.quote(SPOT.id, bid=None, ask=101, qty=1)[0] is None
-    assert office.desk.quote(SPOT.id, bid=None, ask=101, qty=1)[0] is None
+    assert office.quotes.quote(SPOT.id, bid=None, ask=101, qty=1)[0] is None
+    assert office.quotes.quote(SPOT.id, bid=None, ask=101, qty=1)[0] is None
     assert office.post.take() == [("cancel", "bt1", 1_000)]
-    again = office.desk.quote(SPOT.id, bid=100, ask=101, qty=1)[0]
+    again = office.quotes.quote(SPOT.id, bid=100, ask=101, qty=1)[0]
     assert again is not None
     assert again is not bid
     assert office.post.take() == [("submit", "bt3", 1_000)]
@@ -700,11 +711,11 @@ def test_a_side_without_a_price_is_taken_off(office: Office) -> None:
 @pytest.mark.parametrize("end", [OrderState.REJECTED, OrderState.CANCELLED])
 def test_a_quote_that_is_gone_is_sent_anew(office: Office, end: OrderState) -> None:
     """Refused for taking, or cancelled by hand."""
-    bid, _ = office.desk.quote(SPOT.id, bid=100, ask=None, qty=1)
+    bid, _ = office.quotes.quote(SPOT.id, bid=100, ask=None, qty=1)
     assert bid is not None
     office.report(bid, end, "post_only_would_take")
     office.post.take()
-    assert office.desk.quote(SPOT.id, bid=100, ask=None, qty=1)[0] is not bid
+    assert office.quotes.quote(SPOT.id, bid=100, ask=None, qty=1)[0] is not bid
     assert office.post.take() == [("submit", "bt2", 1_000)]
 
 
@@ -718,8 +729,8 @@ def test_a_quote_that_is_gone_is_sent_anew(office: Office, end: OrderState) -> N
 )
 def test_quotes_are_checked_whether_or_not_one_is_working(office: Office, quote: Any, message: str) -> None:
     """The first call sends, the second would amend."""
-    for prepare in (lambda: None, lambda: office.desk.quote(SPOT.id, bid=99, ask=102, qty=1)):
+    for prepare in (lambda: None, lambda: office.quotes.quote(SPOT.id, bid=99, ask=102, qty=1)):
         call: Callable[[], object] = prepare
         call()
         with pytest.raises(OrderError, match=message):
-            office.desk.quote(SPOT.id, **quote)
+            office.quotes.quote(SPOT.id, **quote)

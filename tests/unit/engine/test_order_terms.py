@@ -1,5 +1,6 @@
 """What few orders have: the terms of a call checked, put on the steps, and kept with the order."""
 
+from decimal import Decimal
 from typing import Any
 
 import msgspec
@@ -21,6 +22,7 @@ from quantkit.orders import (
     TriggerPrices,
     TriggerType,
 )
+from quantkit.sizes import OrderAmount
 
 SPOT = Instrument("BTC-USDT", price_step="0.5", qty_step="0.1", min_qty="0.2")
 NOW_NS = time_ns_of("2026-01-01")
@@ -151,9 +153,10 @@ def test_an_order_says_its_terms() -> None:
         expire_ns=7,
         oco_group="exit",
         parent_id="bt0",
+        amount=OrderAmount(Decimal(1_000)),
     )
     names = [name for name in OrderTerms.__struct_fields__ if hasattr(Order, name)]
-    assert len(names) == 9
+    assert len(names) == 10
     assert {name: getattr(order_with(terms=terms), name) for name in names} == {
         name: getattr(terms, name) for name in names
     }

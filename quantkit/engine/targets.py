@@ -1,0 +1,140 @@
+"""Positions as a strategy asks for them: what is missing to each, with the order that is under way."""
+
+import math
+from typing import NamedTuple
+
+from quantkit.engine.desks import Desk, asked_orders
+from quantkit.engine.order_manager import OrderManager
+from quantkit.engine.sizing import Sizing
+from quantkit.errors import OrderError
+from quantkit.instruments import Instrument, Side
+from quantkit.orders import Order, OrderRequest
+from quantkit.sizes import SIZES, OrderAmount
+
+
+class TargetWorth(NamedTuple):
+    """A position by its worth: a share of the equity, or an amount of money; below zero is short."""
+
+    number: float
+    is_share: bool
+
+
+class Targets:
+    """Trades toward positions, at the market.
+
+    Args:
+        orders: Sends, amends and cancels.
+        sizing: Works out positions that are asked for by their worth.
+
+    Attributes:
+        remembered: Positions asked for during the warm-up.
+    """
+
+    def __init__(self, orders: OrderManager, sizing: Sizing) -> None:
+        self.remembered: dict[str, float | TargetWorth] = {}
+        self._orders = orders
+        self._sizing = sizing
+
+    def begin(self) -> None:
+        """Trade toward what was asked for during the warm-up."""
+        for instrument, wanted in self.remembered.items():
+            if isinstance(wanted, TargetWorth):
+                self.target_worth(instrument, wanted)
+            else:
+                self.target(instrument, wanted)
+
+    def target(self, instrument_id: str, qty: float) -> Order | None:
+        """Trade toward a signed position; see `Strategy.target`.
+
+        Raises:
+            OrderError: `qty` is NaN or infinite, or the instrument unknown.
+        """
+        orders = self._orders
+        instrument = orders.instruments.get(instrument_id) or orders.instrument(instrument_id)
+        desk = orders.desks[instrument_id]
+        if qty == desk.reached and desk.holder is instrument:
+            return None  # as before: a strategy that names its target at every row asks for nothing mostly
+        if isinstance(qty, SIZES):
+            raise OrderError(f"target {instrument_id}: qty is {qty}; give a number, or use target_pct or target_value")
+        if not math.isfinite(qty):
+            raise OrderError(f"target {instrument_id}: qty is {qty}; give a finite number")
+        if orders.refusal == "warmup":
+            self.remembered[instrument_id] = qty
+            return None
+        if desk.holder is not instrument:
+            orders.read_position(desk, instrument)
+        return self._trade(desk, instrument, instrument.lots_floor(qty) - desk.held_lots, reached=qty)
+
+    def target_worth(self, instrument_id: str, worth: TargetWorth) -> Order | None:
+        """Trade toward a position of a worth; see `Strategy.target_pct` and `Strategy.target_value`.
+
+        Raises:
+            OrderError: The number is NaN or infinite, the instrument unknown, or there is no price yet.
+        """
+        orders = self._orders
+        instrument = orders.instrument(instrument_id)
+        what = "target_pct" if worth.is_share else "target_value"
+        try:
+            number = float(worth.number)
+        except (TypeError, ValueError):
+            number = math.nan
+        if not math.isfinite(number):
+            raise OrderError(f"{what} {instrument_id}: {worth.number!r} is no finite number")
+        if orders.refusal == "warmup":
+            self.remembered[instrument_id] = TargetWorth(number, worth.is_share)
+            return None
+        desk = orders.desks[instrument_id]
+        if desk.holder is not instrument:
+            orders.read_position(desk, instrument)
+        others = [
+            asked for asked in asked_orders(orders.desks) if desk.target is None or asked.order is not desk.target.order
+        ]
+        try:
+            found = self._sizing.lots_to(worth.is_share, number, instrument, desk.held_lots, others)
+        except OrderError as error:
+            raise OrderError(f"{what} {instrument_id}: {error}") from None
+        return self._trade(desk, instrument, *found)
+
+    def close(self, instrument_id: str) -> Order | None:
+        """Cancel the instrument's orders and close the position; see `Strategy.close`."""
+        kept_orders = self._orders.open_orders(instrument_id)
+        kept = self._orders.desks[instrument_id].target
+        for order in kept_orders:
+            if kept is None or order is not kept.order:
+                self._orders.cancel(order)
+        return self.target(instrument_id, 0.0)
+
+    def _trade(
+        self,
+        desk: Desk,
+        instrument: Instrument,
+        lots: int,
+        amount: OrderAmount | None = None,
+        *,
+        reached: float | None = None,
+    ) -> Order | None:
+        """Bring what is under way to some lots, below zero to sell.
+
+        Args:
+            desk, instrument: What is traded.
+            lots: What is missing.
+            amount: The money that it comes from.
+            reached: Remembered as the target where nothing is missing.
+        """
+        orders, kept, held = self._orders, desk.target, desk.held_lots
+        side = Side.BUY if lots > 0 else Side.SELL
+        if kept is not None and not kept.is_cancelling and not kept.order.state.is_final:
+            order = kept.order
+            if order.side is side and lots:
+                if kept.lots - order.filled_lots == abs(lots):
+                    return None
+                orders.amend(order, qty=instrument.qty(order.filled_lots + abs(lots)))
+                return order
+            orders.cancel(order)
+        can_be_closed = not instrument.is_spot and held != 0 and lots == -held
+        if abs(lots) < instrument.min_lots and not can_be_closed:
+            desk.reached = reached
+            return None
+        order = orders.send(OrderRequest(instrument.id, side, instrument.qty(abs(lots))), amount)
+        desk.target, desk.reached = desk.open.get(order.id), None
+        return order

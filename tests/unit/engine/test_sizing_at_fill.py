@@ -1,0 +1,246 @@
+"""Orders that travel with their money: sized by the open, the trade or the levels that fill them."""
+
+from decimal import Decimal
+from fractions import Fraction
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as generators
+from oracle.sizing import fee_of, largest, worth
+from sized_runs import INVERSE, SPOT, SWAP, books, buys, candles, order_of, run, sells, tickers, trades
+
+import quantkit as qk
+from quantkit.errors import OrderError, StrategyError
+from quantkit.events import Mark
+from quantkit.instruments import Instrument
+from quantkit.sizes import OrderAmount
+
+
+def all_in(instrument: Instrument, close: float, open_: float, **options: Any) -> tuple[qk.Order, qk.Result]:
+    """Buy with everything at a close; the next candle opens where it is said."""
+    rows = candles(instrument, close, open_, open_)
+    caller, result = run("candle", rows, instrument, buys(qk.Pct(1), at="fill"), **options)
+    return order_of(caller), result
+
+
+@pytest.mark.parametrize(("open_", "qty"), [(101.0, 98.91), (99.0, 100.909), (100.0, 99.9)])
+@pytest.mark.parametrize("instrument", [SPOT, SWAP], ids=["spot", "swap"])
+def test_all_in_at_the_next_open(instrument: Instrument, open_: float, qty: float) -> None:
+    """10,000 / 1.001 / open, whole steps; the order is filled whole, whatever it was thought to be."""
+    order, result = all_in(instrument, 100.0, open_)
+    contracts = 100 if instrument is SWAP else 1
+    qty = int(qty * contracts) if instrument is SWAP else qty
+    assert (order.qty, order.filled_qty, order.state, order.reason) == (qty, qty, "filled", "")
+    assert order.amount == OrderAmount(Decimal(10_000), None, is_at_fill=True)
+    first = result.outcome.order_events[0]
+    assert first.state == "accepted"
+    assert len(result.outcome.fills) == 1
+
+
+def test_what_is_free_at_the_fill_counts() -> None:
+    """The money of the call is the most; what an earlier order took is gone."""
+
+    def call(strategy: Any) -> qk.Order:
+        strategy.buy(SPOT.id, 40)
+        return strategy.buy(SPOT.id, qk.Pct(1), at="fill")
+
+    caller, _ = run("candle", candles(SPOT, 100, 100, 100), SPOT, call, fees=qk.Fees())
+    assert (order_of(caller).qty, order_of(caller).state) == (60, "filled")
+    caller, _ = run("candle", candles(SPOT, 100, 50, 50), SPOT, buys(qk.Cash(1_000), at="fill"), fees=qk.Fees())
+    assert order_of(caller).qty == 20
+
+
+def test_leverage_bounds_contracts_at_the_fill() -> None:
+    """Three times the equity at the open, fees out of it; what is short is worth the last close until the next."""
+    for call, qty in (
+        (buys(qk.Pct(3), at="fill"), 37_387),  # 30,000 / (0.8 * 1.003)
+        (sells(qk.Pct(3), at="fill"), 18_721),  # n <= 3 (10,000 - 0.2 n - 0.0008 n)
+    ):
+        caller, _ = run("candle", candles(SWAP, 100, 80, 80), SWAP, call, max_leverage=3)
+        assert (order_of(caller).qty, order_of(caller).state) == (qty, "filled")
+    caller, _ = run("candle", candles(SWAP, 100, 80, 80), SWAP, buys(qk.Pct(3), at="fill"))
+    assert order_of(caller).qty == 12_487  # 10,000 / (0.8 * 1.001)
+
+
+def test_inverse_contracts_at_the_fill() -> None:
+    """Coins buy fewer contracts at a lower price."""
+    rows = candles(INVERSE, 100, 80, 80)
+    rows = [Mark(INVERSE.id, rows[0].received_ns - 1, rows[0].received_ns - 1, 100.0), *rows]
+    caller, _ = run("candle", rows, INVERSE, buys(qk.Pct(1), at="fill"), cash={"BTC": 10})
+    assert order_of(caller).qty == 79  # 10 * 80 / (10 * 1.001)
+
+
+def test_a_risk_at_the_fill_counts_from_the_open() -> None:
+    """100 USDT between an open of 101 and a stop at 98: 100 / (0.01 * 3)."""
+    call = buys(qk.Risk(0.01, stop=98), at="fill")
+    caller, _ = run("candle", candles(SWAP, 100, 101, 101), SWAP, call, fees=qk.Fees())
+    assert order_of(caller).qty == 3_333
+
+
+@pytest.mark.parametrize(
+    ("rows", "call", "reason"),
+    [
+        (candles(SPOT, 100, 100_000, 100_000), buys(qk.Cash(100), at="fill"), "below_min_qty"),
+        (candles(SPOT, 100, 100, 100), buys(qk.Cash(0.1), at="fill"), "below_min_qty"),
+    ],
+)
+def test_too_little_money_for_the_open(rows: list[Any], call: Any, reason: str) -> None:
+    """The order ends there."""
+    caller, result = run("candle", rows, SPOT, call)
+    assert (order_of(caller).state, order_of(caller).reason) == ("cancelled", reason)
+    assert result.outcome.fills == []
+
+
+def test_no_money_at_the_fill() -> None:
+    """It went to another order: the reason is the lack of cash."""
+
+    def call(strategy: Any) -> qk.Order:
+        strategy.buy(SPOT.id, 100)
+        return strategy.buy(SPOT.id, qk.Pct(1), at="fill")
+
+    caller, _ = run("candle", candles(SPOT, 100, 100, 100), SPOT, call, fees=qk.Fees())
+    assert (order_of(caller).state, order_of(caller).reason) == ("cancelled", "insufficient_cash")
+
+
+# Market buys on spot --------------------------------------------------------------------------------------------------
+
+
+def test_a_spot_buy_spends_its_money_on_a_trade() -> None:
+    """No reserve: all of it, at the price of the next trade."""
+    caller, _ = run("trade", trades(SPOT, 100, 100, 80, 80), SPOT, buys(qk.Pct(1), at="fill"), at_row=2)
+    assert (order_of(caller).qty, order_of(caller).state) == (124.875, "filled")  # 10,000 / 80.08
+
+
+def test_a_spot_buy_walks_the_book_until_its_money_is_spent() -> None:
+    """10 at 100, 20 at 110, the rest of 10,000 at 120: 6,800 / 120."""
+    book = ({99.0: 1e6}, {100.0: 10.0, 110.0: 20.0, 120.0: 1e6})
+    caller, result = run("book", books(SPOT, *[book] * 3), SPOT, buys(qk.Pct(1), at="fill"), fees=qk.Fees())
+    fills = [(fill.price, fill.qty) for fill in result.outcome.fills]
+    assert fills == [(100.0, 10.0), (110.0, 20.0), (120.0, 56.666)]
+    order = order_of(caller)
+    assert (order.qty, order.filled_qty, order.state, order.reason) == (86.666, 86.666, "filled", "")
+    assert result.outcome.cash["USDT"] == Decimal("0.080")
+
+
+def test_a_rest_that_the_next_level_is_too_dear_for_ends_the_order() -> None:
+    """1,000.15 pays for 10 at 100; what is left buys 0.001 at 100, which is gone, and nothing at 200."""
+    book = ({99.0: 1e6}, {100.0: 10.0, 200.0: 1e6})
+    caller, result = run("book", books(SPOT, *[book] * 3), SPOT, buys(qk.Cash(1_000.15), at="fill"), fees=qk.Fees())
+    order = order_of(caller)
+    assert (order.filled_qty, order.qty, order.state, order.reason) == (10, 10, "cancelled", "amount_spent")
+    assert len(result.outcome.fills) == 1
+
+
+def test_a_book_that_is_too_thin_cancels_the_rest() -> None:
+    """As any market order."""
+    book = ({99.0: 1e6}, {100.0: 10.0})
+    caller, _ = run("book", books(SPOT, *[book] * 3), SPOT, buys(qk.Pct(1), at="fill"), fees=qk.Fees())
+    order = order_of(caller)
+    assert (order.filled_qty, order.state, order.reason) == (10, "cancelled", "no_liquidity")
+
+
+def test_a_side_without_an_offer_fills_nothing() -> None:
+    """The ticker shows no ask when the order comes."""
+    rows = tickers(SPOT, (99.0, 101.0), (99.0, None), (99.0, None), (99.0, 101.0))
+    caller, _ = run("ticker", rows, SPOT, buys(qk.Pct(0.5), at="fill"), latency_ms=1_500)
+    assert (order_of(caller).filled_qty, order_of(caller).reason) == (0, "no_liquidity")
+    caller, _ = run("ticker", tickers(SPOT, *[(99.0, 101.0)] * 3), SPOT, buys(qk.Cash(0.01), at="fill"))
+    assert (order_of(caller).filled_qty, order_of(caller).reason) == (0, "below_min_qty")
+
+
+def test_a_share_of_the_volume_caps_it_row_by_row() -> None:
+    """Each trade of 1 fills half of one; the money left is spent at the trades that follow."""
+    call = buys(qk.Cash(100), at="fill")
+    caller, result = run("trade", trades(SPOT, 100, 100, 80, 50, 50), SPOT, call, fees=qk.Fees(), max_share=0.5)
+    fills = [(fill.price, fill.qty) for fill in result.outcome.fills]
+    assert fills == [(100.0, 0.5), (80.0, 0.5), (50.0, 0.2)]
+    assert (order_of(caller).qty, order_of(caller).state) == (1.2, "filled")
+
+
+# Where it does not exist ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("kind", "instrument", "call", "message"),
+    [
+        (
+            "trade",
+            SWAP,
+            buys(qk.Pct(1), at="fill"),
+            "at='fill' needs an order matched on candles, or a spot market buy",
+        ),
+        ("trade", SPOT, sells(qk.Pct(1), at="fill"), "at='fill' needs an order matched on candles, or a spot market"),
+        ("trade", SPOT, buys(qk.Pct(1), at="fill", price=90.0), "at='fill' needs a plain market order"),
+        ("trade", SPOT, buys(qk.Pct(1), at="fill", stop_price=90.0), "at='fill' needs a plain market order"),
+        ("trade", SPOT, buys(qk.Pct(1), at="fill", time_in_force="IOC"), "at='fill' needs a plain market order"),
+        ("trade", SPOT, buys(qk.Pct(1), at="fill", reduce_only=True), "at='fill' needs a plain market order"),
+        ("trade", SPOT, buys(10, at="fill"), "at='fill' needs a size by money"),
+        (
+            "trade",
+            SPOT,
+            lambda s: s.amend(s.buy(SPOT.id, qk.Pct(1), at="fill"), qty=3),
+            "its size comes with its fill; cancel it",
+        ),
+    ],
+)
+def test_elsewhere_it_is_refused_at_the_call(kind: str, instrument: Instrument, call: Any, message: str) -> None:
+    """In one line."""
+    with pytest.raises(StrategyError, match=message) as raised:
+        run(kind, trades(instrument, *[100] * 3), instrument, call)
+    assert isinstance(raised.value.__cause__, OrderError)
+
+
+# Against the oracle ---------------------------------------------------------------------------------------------------
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    generators.sampled_from((SPOT, SWAP, INVERSE)),
+    generators.booleans(),
+    generators.integers(500, 2_000),
+    generators.integers(500, 2_000),
+    generators.sampled_from((0.0, 5.0, 12.5)),
+    generators.sampled_from((1, 2.5, 10)),
+    generators.integers(1, 120),
+)
+def test_the_size_at_the_fill_is_the_oracles(
+    instrument: Instrument, is_buy: bool, close: int, open_: int, taker_bps: float, leverage: float, percent: int
+) -> None:
+    """The largest that the money pays for at the open and the leverage carries, by trying."""
+    side = qk.Side.BUY if is_buy or instrument.is_spot else qk.Side.SELL
+    fees, before, after = qk.Fees(taker_bps=taker_bps), close / 10, open_ / 10
+    rows = candles(instrument, before, after, after)
+    currency = instrument.settle_currency
+    if instrument is INVERSE:
+        rows = [Mark(instrument.id, rows[0].received_ns - 1, rows[0].received_ns - 1, before), *rows]
+    call = (buys if side is qk.Side.BUY else sells)(qk.Pct(percent / 100), at="fill")
+    caller, result = run("candle", rows, instrument, call, cash={currency: 1_000}, fees=fees, max_leverage=leverage)
+    money, price = Fraction(1_000 * percent, 100), Fraction(str(after))
+    wanted = largest(instrument, fees, side, money, price)
+    if instrument.is_spot:
+        carried = largest(instrument, fees, side, Fraction(1_000), price)
+    else:
+        carried, too_many = 0, wanted + 1
+        while too_many - carried > 1:
+            middle = (carried + too_many) // 2
+            prices = price, Fraction(str(before))
+            if _carries(instrument, fees, middle * side.sign, *prices, Fraction(str(leverage))):
+                carried = middle
+            else:
+                too_many = middle
+    lots = sum(fill.lots for fill in result.outcome.fills)
+    assert lots == min(wanted, carried)
+    assert order_of(caller).lots == lots
+
+
+def _carries(
+    instrument: Instrument, fees: qk.Fees, lots: int, price: Fraction, mark: Fraction, leverage: Fraction
+) -> bool:
+    """Whether a position from nothing is within the leverage on 1,000, at its own price and at the last close."""
+    size = abs(lots)
+    value = worth(instrument, size, price)
+    at_mark = worth(instrument, size, mark)
+    gain = (at_mark - value) * (1 if lots > 0 else -1) * (-1 if instrument.is_inverse else 1)
+    equity = 1_000 - fee_of(instrument, fees, size, price)
+    return value <= equity * leverage and at_mark <= (equity + gain) * leverage
