@@ -69,6 +69,9 @@ def backtest(
     match_on: str | Mapping[str, str] | None = None,
     instruments: Iterable[Instrument] = (),
     max_leverage: AmountLike = 1,
+    margin: str = "off",
+    leverage: AmountLike | Mapping[str, AmountLike] | None = None,
+    tiers: str | Path | Mapping[str, Any] | None = None,
     seed: int = 0,
     stale_after: str | timedelta = "10s",
     equity_every: str | timedelta = "1m",
@@ -110,6 +113,10 @@ def backtest(
         match_on: `book`, `ticker`, `trade` or `candle`, for all or by id; default the finest that spans the run.
         instruments: Metadata that wins over the data folder's; needed with frames.
         max_leverage: Bound on the notional of contracts over the equity in the currency that they settle in.
+        margin: `isolated` or `cross`: contracts have margin, and a mark that uses it up liquidates; `off`: they have
+            `max_leverage` alone.
+        leverage: With margin, for all contracts or by id; default 1.
+        tiers: With margin, a file with position tiers, as JSON or CSV with OKX's columns; default those in the data.
         seed: Of `strategy.rng`.
         stale_after: A displayed book or ticker older than this fills nothing.
         equity_every: Grid of the equity curve.
@@ -225,6 +232,9 @@ def paper(
     latency: Latency | str | None = None,
     match_on: str | Mapping[str, str] | None = None,
     max_leverage: AmountLike = 1,
+    margin: str = "off",
+    leverage: AmountLike | Mapping[str, AmountLike] | None = None,
+    tiers: str | Path | Mapping[str, Any] | None = None,
     seed: int = 0,
     stale_after: str | timedelta = "10s",
     equity_every: str | timedelta = "1m",
@@ -250,8 +260,8 @@ def paper(
     what is done is recorded as it happens; `quantkit verify` repeats the run from that.
 
     Args:
-        strategy, params, cash, report_currency, fees, max_leverage, seed, stale_after, equity_every, touch,
-        excess_slippage_bps, slippage_bps, slippage, max_share, queue_model, own_side_prints: As for `backtest`.
+        strategy, params, cash, report_currency, fees, max_leverage, margin, leverage, tiers, seed, stale_after,
+        equity_every, touch, excess_slippage_bps, slippage_bps, slippage, max_share, queue_model, own_side_prints,
         venue_rules, stp_mode: As for `backtest`.
         okx: Hosts, limits and patience of OKX; default OKX's own.
         exchange: Another source of live data, registered with `quantkit.feeds.exchanges`; default OKX.

@@ -3,6 +3,7 @@
 import operator
 from collections.abc import Callable, Mapping
 from decimal import Decimal
+from hashlib import sha256
 from typing import Annotated, Any, Final, NamedTuple, Self, get_type_hints
 
 import msgspec
@@ -12,6 +13,7 @@ from quantkit.errors import ConfigError
 from quantkit.fees import Fees
 from quantkit.instruments import decimal_of
 from quantkit.latency import LONGEST_MS, Latency
+from quantkit.margin import MARGIN_MODES, MarginTier, read_tiers
 from quantkit.queue_models import DEFAULT_QUEUE_MODEL, queue_model
 from quantkit.slippage import slippage_model
 from quantkit.venue_rules.okx import STP_MODES, VENUE_RULES, check_stp_mode, check_venue_rules
@@ -95,6 +97,33 @@ def _leverage(value: Any, keyword: str) -> Decimal:
     return leverage
 
 
+def _margin(value: Any, keyword: str) -> str:
+    if value not in MARGIN_MODES:
+        raise ConfigError(
+            f"margin is {value!r}; give {', '.join(map(repr, MARGIN_MODES[:-1]))} or {MARGIN_MODES[-1]!r}"
+        )
+    return str(value)
+
+
+def _leverages(value: Any, keyword: str) -> Decimal | dict[str, Decimal] | None:
+    if value is None:
+        return None
+    if isinstance(value, Mapping):
+        return {name: _one_leverage(each, f"leverage of {name}") for name, each in value.items()}
+    return _one_leverage(value, "leverage")
+
+
+def _one_leverage(value: Any, what: str) -> Decimal:
+    leverage = decimal_of(value)
+    if leverage <= 0:
+        raise ConfigError(f"{what} is {value}; it must be above zero")
+    return leverage
+
+
+def _tiers(value: Any, keyword: str) -> dict[str, list[MarginTier]] | None:
+    return read_tiers(value)
+
+
 def _duration_ns(value: Any, keyword: str) -> int:
     return duration_ns(value)
 
@@ -148,6 +177,18 @@ def _named(value: Latency | None) -> dict[str, str] | None:
     return None if value is None else {"name": value.name, "digest": value.digest}
 
 
+def _floats(value: Decimal | dict[str, Decimal] | None) -> float | dict[str, float] | None:
+    if isinstance(value, dict):
+        return {name: float(each) for name, each in value.items()}
+    return None if value is None else float(value)
+
+
+def _digested(value: dict[str, list[MarginTier]] | None) -> dict[str, Any] | None:
+    if value is None:
+        return None
+    return {"families": sorted(value), "digest": sha256(msgspec.json.encode(value, order="sorted")).hexdigest()}
+
+
 def _in_ms(value_ns: int) -> float:
     return value_ns / 1e6
 
@@ -186,6 +227,9 @@ class RunOptions(msgspec.Struct, frozen=True, kw_only=True):
         start_ns, end_ns: Span, UTC; None: what the subscribed data have in common, after the warm-up.
         seed: Of `strategy.rng`.
         max_leverage: Bound on the notional of contracts over the equity in the currency that they settle in.
+        margin: Of contracts: `off`, `isolated` or `cross`.
+        leverage: With margin, for all contracts or by id; None: 1.
+        tiers: With margin, position tiers by instrument family; None: those that are stored.
         stale_after_ns: A display older than this fills nothing.
         equity_every_ns: Grid of the equity curve.
         touch: Trade matching: whether an opposite-aggressor trade at the limit fills.
@@ -272,6 +316,18 @@ class RunOptions(msgspec.Struct, frozen=True, kw_only=True):
         Decimal | float | int,
         Option(read=_leverage, flags=("--max-leverage",), to_manifest=float),
     ] = 1
+    margin: Annotated[
+        str,
+        Option(read=_margin, flags=("--margin",)),
+    ] = "off"
+    leverage: Annotated[
+        Decimal | dict[str, Decimal] | None,
+        Option(read=_leverages, flags=("--leverage",), to_manifest=_floats),
+    ] = None
+    tiers: Annotated[
+        dict[str, list[MarginTier]] | None,
+        Option(read=_tiers, flags=("--tiers",), to_manifest=_digested),
+    ] = None
     stale_after_ns: Annotated[
         int,
         Option(keyword="stale_after", read=_duration_ns, manifest_key="stale_after_ms", to_manifest=_in_ms),

@@ -41,6 +41,8 @@ AMEND_REFUSED: Final = "amend_refused"
 AMEND_UNKNOWN: Final = "amend_unknown"
 #: The reason of orders that have come to the end of their time.
 EXPIRED: Final = "expired"
+#: The reason of orders that a liquidation cancels, the tag of those that close its positions, and how their ids begin.
+LIQUIDATION: Final = "liquidation"
 
 
 class TimeInForce(StrEnum):

@@ -28,6 +28,8 @@ _NOTHING: Final = Decimal(0)
 _NET: Final = PositionSide.NET
 _ONE_POSITION: Final = (PositionSide.NET,)
 _LEGS: Final = (PositionSide.LONG, PositionSide.SHORT)
+#: An isolated margin takes funding in to this part of a currency.
+_MARGIN_STEPS: Final = 10**16
 #: How a ledger writes what nobody else may.
 _put: Final = object.__setattr__
 
@@ -61,13 +63,14 @@ class Position:
     Its fields cannot be set: a strategy reads the ledger's own object, and only bookings change it.
     """
 
-    __slots__ = ("_fees", "_funding", "_net", "instrument", "position_side")
+    __slots__ = ("_fees", "_funding", "_margin_steps", "_net", "instrument", "position_side")
 
     instrument: Instrument
     position_side: PositionSide
     _fees: dict[str, Decimal]
     _funding: dict[str, Decimal]
     _net: Netting
+    _margin_steps: int  # funding of what is open, as an isolated margin takes it in
 
     def __init__(self, instrument: Instrument, position_side: PositionSide = PositionSide.NET) -> None:
         _put(self, "instrument", instrument)
@@ -75,6 +78,7 @@ class Position:
         _put(self, "_fees", {})
         _put(self, "_funding", {})
         _put(self, "_net", Netting(instrument))
+        _put(self, "_margin_steps", 0)
 
     def __setattr__(self, name: str, value: object) -> None:
         raise AttributeError(f"a Position is the ledger's: {name} changes with fills and funding alone")
@@ -127,6 +131,19 @@ class Position:
     def open_value(self) -> Fraction:
         """Cost of the position in the settlement currency, signed like `qty`, exact."""
         return self._net.open_value
+
+    @property
+    def margin_funding(self) -> Fraction:
+        """Funding since the position was opened, less the share of parts closed since; to 1e-16, received above zero.
+
+        An isolated margin has it in it.
+        """
+        return Fraction(self._margin_steps, _MARGIN_STEPS)
+
+    @property
+    def has_margin_funding(self) -> bool:
+        """Whether `margin_funding` is not zero."""
+        return bool(self._margin_steps)
 
     @property
     def qty_float(self) -> float:
@@ -210,7 +227,7 @@ class Position:
         own price, so that the fee itself makes no profit and no loss.
         """
         instrument, net = self.instrument, self._net
-        fee, currency = fill.fee, fill.fee_currency
+        fee, currency, before = fill.fee, fill.fee_currency, net.size
         lots = fill.lots if fill.side is Side.BUY else -fill.lots
         coins = paid = 0
         if fee:
@@ -223,10 +240,22 @@ class Position:
             net.trade(lots * net.lot, value if lots > 0 else -value)
         else:
             net.trade(lots * net.lot - coins, lots * fill.ticks * net.lot_tick - paid)
+        if self._margin_steps:
+            self._reduce_margin(before)
+
+    def _reduce_margin(self, before: int) -> None:
+        """Take the share of a closed part out of the funding of what is open."""
+        after = self._net.size
+        if not after or (after > 0) is not (before > 0):
+            _put(self, "_margin_steps", 0)
+        elif abs(after) < abs(before):
+            _put(self, "_margin_steps", round(Fraction(self._margin_steps * after, before)))
 
     def book_funding(self, currency: str, received: Decimal) -> None:
         """Book funding received; a payment is below zero."""
         self._funding[currency] = EXACT.add(self._funding.get(currency, _NOTHING), received)
+        if self._net.size:
+            _put(self, "_margin_steps", self._margin_steps + round(Fraction(received) * _MARGIN_STEPS))
 
 
 class Portfolio:

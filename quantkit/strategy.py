@@ -19,6 +19,7 @@ from quantkit.clock import datetime_of
 from quantkit.errors import ConfigError
 from quantkit.events import EVENT_KINDS, Candle, EventKind, Funding, Gap, Mark, OpenInterest, Ticker, Trade
 from quantkit.instruments import Instrument, Side, literal
+from quantkit.margin import Margin
 from quantkit.orderbook import Book
 from quantkit.orders import (
     PLAIN_TERMS,
@@ -118,6 +119,10 @@ class Context(Protocol):
 
     def position(self, instrument: str) -> float:
         """Return the reported position."""
+        ...
+
+    def margin(self, instrument: str) -> Margin:
+        """Return the margin of the reported position."""
         ...
 
     def open_orders(self, instrument: str | None) -> list[Order]:
@@ -541,6 +546,14 @@ class Strategy:
         `portfolio.position(instrument).qty`.
         """
         return self._context.position(instrument)
+
+    def margin(self, instrument: str) -> Margin:
+        """Return initial and maintenance margin, margin ratio and liquidation price of the reported position.
+
+        Raises:
+            ConfigError: The run has no margin, or the instrument is no contract.
+        """
+        return self._context.margin(instrument)
 
     def open_orders(self, instrument: str | None = None) -> list[Order]:
         """Return the orders that may still fill, oldest first."""

@@ -15,6 +15,7 @@ from quantkit.clock import NEVER_NS, NS_PER_MS
 from quantkit.events import Candle
 from quantkit.fees import Fees
 from quantkit.instruments import Instrument
+from quantkit.margin import MarginTerms
 from quantkit.orders import Fill, Order, OrderState, OrderTerms, PositionSide, TriggerPrices
 from quantkit.portfolio import Portfolio
 from quantkit.rows.columns import Stream
@@ -72,6 +73,30 @@ class Decision(msgspec.Struct, frozen=True, gc=False, array_like=True):
     position_side: str = PositionSide.NET
 
 
+class MarkWatch(Protocol):
+    """Watches the marks of positions that the exchange may liquidate.
+
+    The engine judges each row that the watch doubts: after the row has filled orders, before anything is valued at it.
+
+    Attributes:
+        is_safe: Whether no mark of this batch can liquidate anything.
+    """
+
+    is_safe: bool
+
+    def next_doubt(self, horizon: int) -> int:
+        """Return the first index before `horizon` whose mark may liquidate a position, `NOWHERE` if none does."""
+        ...
+
+    def judge(self, index: int) -> None:
+        """Judge the positions whose mark a row brings; the run stands at it."""
+        ...
+
+    def account_changed(self, instrument: str) -> None:
+        """Take note of a booking that is no fill."""
+        ...
+
+
 class Agenda:
     """What a broker waits for. The broker writes it whenever that changes, the engine reads it at every step.
 
@@ -81,15 +106,17 @@ class Agenda:
         next_index: The next index of this batch whose row may concern an order; `NOWHERE` for none.
         cursor: The stream of that row. None: the search has come as far as `next_index` and found nothing; `search_on`
             continues it.
+        mark_watch: Watches for liquidations; None in a run without margin.
     """
 
-    __slots__ = ("cursor", "next_index", "report_ns", "wake_ns")
+    __slots__ = ("cursor", "mark_watch", "next_index", "report_ns", "wake_ns")
 
     def __init__(self) -> None:
         self.wake_ns = NEVER_NS
         self.report_ns = NEVER_NS
         self.next_index = NOWHERE
         self.cursor: StreamCursor | None = None
+        self.mark_watch: MarkWatch | None = None
 
 
 class DirtySet(set[str]):
@@ -149,6 +176,7 @@ class BrokerSetup(NamedTuple):
         dirty: Gets the instruments that the broker has to be asked to `rearm`.
         send_clock: The departures of messages, and the offset of our clock.
         keeps_decisions: Whether the run calls `Broker.take_decisions`.
+        margin: How contracts are margined; None: they are bounded by `max_leverage` alone.
     """
 
     instruments: Mapping[str, Instrument]
@@ -164,6 +192,7 @@ class BrokerSetup(NamedTuple):
     dirty: DirtySet
     send_clock: SendClock
     keeps_decisions: bool
+    margin: MarginTerms | None = None
 
 
 class AskedOrder(NamedTuple):

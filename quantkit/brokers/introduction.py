@@ -1,5 +1,7 @@
 """An order that its owner did not send: the exchange made it, and a report introduces it."""
 
+from typing import Self
+
 import msgspec
 
 from quantkit.instruments import Instrument, Side
@@ -22,6 +24,11 @@ class Introduction(msgspec.Struct, frozen=True, gc=False, array_like=True):
     sent_ns: int
     terms: OrderTerms
     position_side: PositionSide = PositionSide.NET
+
+    @classmethod
+    def of_closing(cls, instrument: str, side: Side, *, tag: str, sent_ns: int) -> Self:
+        """Return that of a market order by which the exchange closes a position."""
+        return cls(instrument, side, reduce_only=True, stop_ticks=None, tag=tag, sent_ns=sent_ns, terms=OrderTerms())
 
     def order(self, order_id: str, instrument: Instrument, lots: int, limit_ticks: int | None) -> Order:
         """Return the order, not yet accepted."""

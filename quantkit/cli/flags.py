@@ -48,6 +48,17 @@ def _match_on(ctx: click.Context, param: click.Parameter, texts: Sequence[str]) 
     return pairs(ctx, param, texts)
 
 
+def _leverage(ctx: click.Context, param: click.Parameter, texts: Sequence[str]) -> str | dict[str, str] | None:
+    """Read one number for all instruments, or INSTRUMENT=NUMBER for each."""
+    if not texts:
+        return None
+    if len(texts) == 1 and "=" not in texts[0]:
+        return texts[0]
+    if any("=" not in text for text in texts):
+        raise click.BadParameter("give one number alone, or INSTRUMENT=X for each instrument", ctx=ctx, param=param)
+    return pairs(ctx, param, texts)
+
+
 def _duration(ctx: click.Context, param: click.Parameter, text: str | None) -> str | None:
     """Check a length of time and leave it as it was written."""
     if text is not None:
@@ -157,6 +168,23 @@ _ACCOUNT: Final[tuple[_Decorator, ...]] = (
     click.option("--seed", type=int, metavar="N", help="Seed of the strategy's random numbers."),
     click.option("--report-currency", metavar="CURRENCY", help="Currency of equity and statistics."),
     click.option("--max-leverage", type=float, metavar="X", help="Largest notional of contracts over equity."),
+    click.option(
+        "--margin",
+        type=click.Choice(["off", "isolated", "cross"]),
+        help="Margin and liquidation of contracts.  [default: off]",
+    ),
+    click.option(
+        "--leverage",
+        multiple=True,
+        callback=_leverage,
+        metavar="[INSTRUMENT=]X",
+        help="With --margin: leverage.  [default: 1]",
+    ),
+    click.option(
+        "--tiers",
+        metavar="FILE",
+        help="With --margin: position tiers, as JSON or CSV with OKX's columns.  [default: those in the data]",
+    ),
 )
 _OKX: Final[tuple[_Decorator, ...]] = (
     click.option("--demo", "is_demo", is_flag=True, help="Use OKX's demo trading hosts."),

@@ -78,6 +78,8 @@ class Bookings:
                 currency = instrument.settle_currency
                 self.payments.append(FundingPayment(name, funding.funding_ns, rate, mark, amount, currency, side))
         self._equity.account_changed()
+        if broker.agenda.mark_watch is not None:
+            broker.agenda.mark_watch.account_changed(name)
         self.is_checked = False
         return True
 

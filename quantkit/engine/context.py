@@ -20,6 +20,8 @@ from quantkit.engine.timers import Timers
 from quantkit.errors import ConfigError, OrderError
 from quantkit.events import Candle
 from quantkit.instruments import Instrument
+from quantkit.margin import Margin
+from quantkit.margin_account import MarginAccount
 from quantkit.orderbook import Book
 from quantkit.orders import Order, OrderRequest, OrderState
 from quantkit.portfolio import Portfolio
@@ -135,6 +137,10 @@ class StartContext:
         """Return zero."""
         return 0.0
 
+    def margin(self, instrument: str) -> Margin:
+        """Return that of no position."""
+        return Margin()
+
     def open_orders(self, instrument: str | None) -> list[Order]:
         """Return none."""
         return []
@@ -178,6 +184,7 @@ class RunContext:
         reported: The ledger as it has been reported to the strategy.
         position: How far the run has come.
         dirty: Told when a timer is started.
+        margins: What backs the reported positions; None in a run without margin.
     """
 
     def __init__(
@@ -191,6 +198,7 @@ class RunContext:
         books: Books,
         position: RunPosition,
         dirty: DirtySet,
+        margins: MarginAccount | None,
     ) -> None:
         self.rng = start.rng
         self.portfolio = reported
@@ -211,6 +219,7 @@ class RunContext:
         self._timers = start.timers
         self._subscriptions = start.subscriptions
         self._dirty = dirty
+        self._margins = margins
         self._history: dict[tuple[str, str, str], deque[Candle]] = {}  # by stream
 
     @property
@@ -241,6 +250,19 @@ class RunContext:
             ConfigError: Always.
         """
         raise ConfigError(f"subscribe to {instrument} {kind} in on_start; a run's streams are fixed once it has begun")
+
+    def margin(self, instrument: str) -> Margin:
+        """Return the margin of the reported position.
+
+        Raises:
+            ConfigError: The run has no margin, or the instrument is no contract.
+        """
+        name = self._orders.instrument(instrument).id
+        if self._margins is None:
+            raise ConfigError(f"{name} has no margin in this run; give margin='isolated' or 'cross'")
+        if name not in self._margins.terms.contracts:
+            raise ConfigError(f"{name} is no contract and has no margin")
+        return self._margins.margin(name)
 
     def book(self, instrument: str) -> Book | None:
         """Return a view of the book."""

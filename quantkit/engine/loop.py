@@ -54,6 +54,7 @@ class RowLoop:
         self._bookings = parts.bookings
         self._broker = parts.broker
         self._agenda = parts.broker.agenda
+        self._mark_watch = parts.broker.agenda.mark_watch
         self._books = parts.books
         self._delivery = parts.delivery
         self._hooks = parts.hooks
@@ -74,19 +75,24 @@ class RowLoop:
         self._enter(batch)
         position, dispatcher, bookings, dirty = self._position, self._dispatcher, self._bookings, self._dirty
         agenda, timers, stamps, size = self._agenda, self._timers, position.stamps, len(batch)
-        solvency = self._solvency
+        solvency, watch = self._solvency, self._mark_watch
         while True:
             if dirty:
                 dirty.discard(DirtySet.TIMERS)  # they concern no order
                 self._broker.rearm(dirty)
                 dirty.clear()
-            stop, is_doubt = agenda.next_index, False
+            stop, is_doubt, is_margin = agenda.next_index, False, False
+            # A mark that may liquidate is judged after the broker has seen its row, before all else.
+            if watch is not None and not watch.is_safe:
+                doubt = watch.next_doubt(min(stop, size))
+                if doubt < stop:
+                    stop, is_margin = doubt, True
             # A mark that might end the run is looked at before the strategy sees its row, but after the broker has.
             # The row of the stop itself is looked at once it has been run.
             if not solvency.is_safe:
                 doubt = solvency.next_doubt(min(stop, size))
                 if doubt < stop:
-                    stop, is_doubt = doubt, True
+                    stop, is_doubt, is_margin = doubt, True, False
             # A wake-up comes before the rows of its moment, that of the stop among them.
             end, index = (stop + 1 if stop < size else size), position.index
             wake, wake_ns = end, min(agenda.wake_ns, agenda.report_ns, timers.next_ns)
@@ -108,7 +114,9 @@ class RowLoop:
                 continue
             if stop >= size:
                 break
-            if is_doubt:
+            if is_margin:
+                self._judge_margin(stop)
+            elif is_doubt:
                 self._check_mark(stop)
             elif (cursor := agenda.cursor) is None:
                 position.index = stop  # as far as the search has looked
@@ -167,6 +175,23 @@ class RowLoop:
             self._position.index = index + 1
             raise RunEndedError
 
+    def _judge_margin(self, index: int) -> None:
+        """Judge positions at a mark that may liquidate them, and deliver what is due by it."""
+        position = self._position
+        position.now_ns = position.stamps[index]
+        position.index = index
+        self._judge(index)
+        if self._agenda.report_ns <= position.now_ns:
+            self._delivery.deliver(position.now_ns)
+        if not self._bookings.is_checked:
+            self._check_solvency()
+
+    def _judge(self, index: int) -> None:
+        assert self._mark_watch is not None
+        # What a mark brings about counts at once: it is in the grid row of its own moment.
+        self._position.is_after_candles = False
+        self._mark_watch.judge(index)
+
     def _match_row(self, cursor: StreamCursor, index: int) -> None:
         """Run the exchange's side of one row, and deliver what is due by it."""
         position = self._position
@@ -174,6 +199,9 @@ class RowLoop:
         position.index = index
         position.is_after_candles = cursor.kind != "candle"
         self._broker.on_row(cursor, index)
+        watch = self._mark_watch
+        if watch is not None and not watch.is_safe and watch.next_doubt(index + 1) == index:
+            self._judge(index)
         if self._agenda.report_ns <= now_ns:
             self._delivery.deliver(now_ns)
         self._dirty.add(cursor.instrument)

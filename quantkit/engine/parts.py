@@ -22,6 +22,7 @@ from quantkit.engine.prepared import Prepared
 from quantkit.engine.quotes import Quotes
 from quantkit.engine.sizing import Sizing
 from quantkit.engine.targets import Targets
+from quantkit.margin_account import MarginAccount
 from quantkit.portfolio import Portfolio
 from quantkit.rows.cursors import make_cursors
 from quantkit.rows.marks import MarkTable
@@ -91,6 +92,7 @@ class RunParts:
                 dirty=self.dirty,
                 send_clock=send_clock,
                 keeps_decisions=log is not None,
+                margin=None if plan.margin is None else plan.margin.terms,
             )
         )
         self.gaps = Gaps()
@@ -101,6 +103,7 @@ class RunParts:
         self.targets = Targets(self.orders, sizing)
         self.commands = Commands(commands, self.orders, position)
         self.delivery = ReportDelivery(self.broker, self.orders, strategy, self.guard, log)
+        margins = None if plan.margin is None else MarginAccount(self.reported, plan.margin.terms)
         context = RunContext(
             start,
             prepared.instruments,
@@ -111,6 +114,7 @@ class RunParts:
             self.books,
             position,
             self.dirty,
+            margins,
         )
         self.hooks = Hooks(
             strategy,

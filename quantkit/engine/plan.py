@@ -8,6 +8,7 @@ from typing import Any, Final
 import msgspec
 
 from quantkit.clock import INTERVALS, NS_PER_MIN, NS_PER_MS, NS_PER_S, bar_open_ns, interval_ns, iso_of
+from quantkit.engine.margin_plan import MarginPlan, describe_margin, plan_margin
 from quantkit.errors import ConfigError, DataError
 from quantkit.feeds.base import Feed
 from quantkit.fees import Fees
@@ -42,6 +43,7 @@ class Plan(msgspec.Struct, frozen=True):
     streams: list[Stream]
     built: dict[Stream, Stream]
     cash: dict[str, Decimal | float | int | str]
+    margin: MarginPlan | None = None
 
 
 def make_plan(feed: Feed, subscriptions: Mapping[Stream, int], options: RunOptions) -> Plan:
@@ -94,6 +96,7 @@ def make_plan(feed: Feed, subscriptions: Mapping[Stream, int], options: RunOptio
     _check_fees(instruments, options)
     if options.slippage is not None and options.slippage_bps:
         raise ConfigError("slippage and slippage_bps both say how much worse orders fill; give one of them")
+    fees = {i: _fees(instruments[i], options) for i in ids}
     first = instruments[ids[0]]
     return Plan(
         instruments=instruments,
@@ -102,11 +105,12 @@ def make_plan(feed: Feed, subscriptions: Mapping[Stream, int], options: RunOptio
         matching=matching,
         marks=marks,
         latency_ns=_latencies(matching, options),
-        fees={i: _fees(instruments[i], options) for i in ids},
+        fees=fees,
         has_trades=has_trades,
         streams=sorted(streams, key=lambda stream: stream.sort_key),
         built={stream: source for stream, source in sources.items() if source != stream},
         cash=options.cash or {first.settle_currency: 10_000},
+        margin=plan_margin(feed, instruments, fees, start_ns, options),
     )
 
 
@@ -438,7 +442,9 @@ def describe(plan: Plan, options: RunOptions, feed: Feed, currencies: Collection
     for i, instrument in plan.instruments.items():
         if instrument.kind == "swap" and not any(s.kind == "funding" and s.instrument == i for s in plan.streams):
             said.append(f"{i}: no funding data, so none is charged")
-    if any(not instrument.is_spot for instrument in plan.instruments.values()):
+    if plan.margin is not None:
+        said += describe_margin(plan.margin, plan.marks, plan.start_ns)
+    elif any(not instrument.is_spot for instrument in plan.instruments.values()):
         said.append(
             f"contracts: notional held within {_plain(options.max_leverage)} x equity; no margin calls, no liquidation"
         )

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Protocol
 
+from quantkit.events import PositionTier
 from quantkit.instruments import Instrument
 from quantkit.rows.batch import Batch, Subscription
 from quantkit.rows.columns import Block, Stream
@@ -23,6 +24,16 @@ class Feed(Protocol):
         """Return the metadata of an instrument that become valid after `start_ns` and by `end_ns`, in order of time.
 
         A live feed does not know them beforehand: there they come as rows of kind `instrument`.
+        """
+        ...
+
+    def position_tiers(self, instrument: str, margin_mode: str, at_ns: int) -> Sequence[PositionTier]:
+        """Return the position tiers that hold at a moment, or else the first later ones; nothing where none are known.
+
+        Args:
+            instrument: The id.
+            margin_mode: `isolated` or `cross`.
+            at_ns: The moment.
         """
         ...
 

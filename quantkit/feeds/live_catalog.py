@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 
+from quantkit.events import PositionTier
 from quantkit.feeds.live_source import BESIDE, OPEN_END_NS, LiveSource
 from quantkit.feeds.resample import sources_of
 from quantkit.instruments import Instrument
@@ -40,6 +41,10 @@ class LiveCatalog:
 
     def changes(self, instrument: str, start_ns: int, end_ns: int) -> Sequence[Instrument]:
         """Return nothing: changes are not known beforehand."""
+        return ()
+
+    def position_tiers(self, instrument: str, margin_mode: str, at_ns: int) -> Sequence[PositionTier]:
+        """Return nothing: a live run is given its tiers."""
         return ()
 
     def coverage(self) -> Mapping[Stream, Coverage]:

@@ -8,7 +8,7 @@ from typing import cast
 import numpy as np
 
 from quantkit.clock import INTERVALS, NEVER_NS, NS_PER_MIN, bar_open_ns, interval_ns
-from quantkit.events import KINDS, InstrumentChange, MarketEvent, Timing
+from quantkit.events import KINDS, InstrumentChange, MarketEvent, PositionTier, Timing
 from quantkit.feeds.resample import Astride, cannot_build, coarser_blocks, first_astride, sources_of
 from quantkit.instruments import Instrument, plain
 from quantkit.rows.batch import Batch, Subscription
@@ -92,6 +92,19 @@ class StoredRows(ABC):
                 found.append(version)
                 held = version
         return found
+
+    def position_tiers(self, instrument: str, margin_mode: str, at_ns: int) -> Sequence[PositionTier]:
+        """Return the stored tiers that hold at a moment, or else the first later ones."""
+        stream = Stream("position_tier", instrument)
+        if stream not in self._coverage:
+            return ()
+        told: dict[int, list[PositionTier]] = {}
+        for block in self.rows(stream, 0, NEVER_NS):
+            for row in block.events():
+                if isinstance(row, PositionTier) and row.margin_mode == margin_mode:
+                    told.setdefault(row.received_ns, []).append(row)
+        before = [moment_ns for moment_ns in told if moment_ns <= at_ns]
+        return told[max(before) if before else min(told)] if told else ()
 
     def coverage(self) -> Mapping[Stream, Coverage]:
         """Return the streams of the folder, with their spans."""

@@ -20,6 +20,7 @@ from quantkit.events import Candle
 from quantkit.fees import Fees
 from quantkit.instruments import Instrument
 from quantkit.latency import Latency
+from quantkit.margin import MarginTier
 from quantkit.options import RunOptions
 from quantkit.rows.columns import Stream
 from quantkit.storage.tape import TapeReader, TapeWriter
@@ -240,6 +241,9 @@ def config_of(fields: dict[str, Any]) -> RunOptions:
         for name in ("latency", "compute"):
             if given.get(name) is not None:
                 given[name] = msgspec.convert(given[name], Latency)
+        for name, type_ in (("leverage", Decimal | dict[str, Decimal]), ("tiers", dict[str, list[MarginTier]])):
+            if given.get(name) is not None:
+                given[name] = msgspec.convert(given[name], type_)
         fees = given.pop("fees")
         converted: Fees | dict[str, Fees] | None = None
         if fees is not None:

@@ -7,7 +7,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from quantkit.events import EVENT_KINDS, Extra
+from quantkit.events import EVENT_KINDS, Extra, PositionTier
 from quantkit.feeds.replay import StoredRows
 from quantkit.instruments import Instrument
 from quantkit.rows.batch import Batch
@@ -85,6 +85,10 @@ class AlteredRows(StoredRows):
     def assumptions(self) -> Sequence[str]:
         """Return those about the stored rows."""
         return self._inner.assumptions()
+
+    def position_tiers(self, instrument: str, margin_mode: str, at_ns: int) -> Sequence[PositionTier]:
+        """Return the stored ones: they are chosen before the run, like metadata."""
+        return self._inner.position_tiers(instrument, margin_mode, at_ns)
 
     def _stored_versions(self) -> Mapping[str, Sequence[Instrument]]:
         return self._inner._stored_versions()

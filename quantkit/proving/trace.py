@@ -90,6 +90,7 @@ class TracedContext:
         # Readings go the shortest way.
         self.rng = context.rng
         self.position = context.position
+        self.margin = context.margin
         self.open_orders = context.open_orders
         self.book = context.book
         self.history = context.history

@@ -15,7 +15,7 @@ from quantkit.engine.outcome import Outcome
 from quantkit.errors import ConfigError
 from quantkit.fees import Fees
 from quantkit.instruments import Instrument
-from quantkit.orders import PAUSED
+from quantkit.orders import LIQUIDATION, PAUSED
 from quantkit.quality.quoted import UNKNOWN_QUALITY, DataQuality
 from quantkit.report import archive, bounds, calendar, digest, frames, notebook, round_trips, stats, summary
 from quantkit.report import benchmark as benchmarks
@@ -204,6 +204,11 @@ class Result:
     def fills(self) -> "pd.DataFrame":
         """Every execution, indexed by the exchange's stamp; fees paid are positive."""
         return frames.fills_frame(self.outcome.fills)
+
+    @cached_property
+    def liquidations(self) -> "pd.DataFrame":
+        """The fills with which the exchange took positions over, as in `fills`; none in a run without margin."""
+        return frames.fills_frame([fill for fill in self.outcome.fills if fill.order_id.startswith(LIQUIDATION)])
 
     @cached_property
     def funding(self) -> "pd.DataFrame":

@@ -21,6 +21,7 @@ import live_control
 import live_decode
 import live_pages
 import live_socket
+import margin
 import orders
 import quality
 import recorder
@@ -224,6 +225,7 @@ BENCHES = {
     "orders": orders.bench_orders,
     "quoter": lambda _: orders.bench_quoter(ROOT / "data"),
     "cross": orders.bench_cross,
+    "margin": margin.bench_margin,
     "fills": orders.bench_fills,
     "memory": bench_memory,
     "start": bench_start,

@@ -282,3 +282,30 @@ def shortened(case: AccountCase, until_ns: int) -> AccountCase:
     """Return a case without what comes after a moment, to look at a difference."""
     events = tuple(event for event in case.scenario.events if event.received_ns <= until_ns)
     return replace(case, scenario=replace(case.scenario, events=events, end_ns=until_ns))
+
+
+#: So many contracts, at this maintenance rate, with at most this leverage; the unit of a contract is what it is worth.
+_STEEP = (("40", "0.004", "100"), ("200", "0.02", "50"), ("1000", "0.05", "20"), ("1000000", "0.1", "3"))
+_FLAT = (("100000000", "0.005", "1000"),)
+_HARSH = (("100000000", "0.3", "1000"),)
+
+
+def margin_case(seed: int) -> AccountCase:
+    """Return the account and market of a seed, under margin."""
+    case, dice = account_case(seed), Random(seed * 7 + 3)
+    contracts = [i.id for i in case.scenario.instruments if not i.is_spot]
+    levers = [str(each) for each in (1, 2, 3, 7, 20, 50)]
+    tables = {"-".join(name.split("-")[:2]): dice.choice((_STEEP, _FLAT, _FLAT, _HARSH)) for name in contracts}
+    tiers = {name: tables["-".join(name.split("-")[:2])] for name in contracts}
+    leverage = {}
+    for name in contracts:
+        most = max(int(row[2]) for row in tiers[name])
+        leverage[name] = dice.choice([lever for lever in levers if int(lever) <= most])
+    scenario = replace(
+        case.scenario,
+        margin=dice.choice(("isolated", "cross", "cross")),
+        leverage=leverage,
+        tiers=tiers,
+        max_leverage=dice.choice((1, 3, 7, 20)),  # the script sizes by it
+    )
+    return replace(case, scenario=scenario)

@@ -22,6 +22,7 @@ from oracle.client import Client
 from oracle.curve import DAY_NS, Curve, CurveRow, Trip
 from oracle.exchange import Exchange, Report
 from oracle.ledger import Ledger, size_of, tradable_lots
+from oracle.margins import Margins, Tier
 from oracle.scripted import HookRaised
 from oracle.venues import BookVenue, CandleVenue, DisplayedVenue, PriceVenue, TickerVenue, TradeVenue, Venue
 
@@ -74,6 +75,9 @@ class OracleConfig:
     seed: int = 0
     run_id: str = "bt"
     equity_every_ns: int = 60 * 10**9
+    margin: str = "off"
+    leverage: Mapping[str, str] = field(default_factory=dict)
+    tiers: Mapping[str, Sequence[Tier]] = field(default_factory=dict)
 
 
 @dataclass
@@ -199,6 +203,10 @@ class Oracle:
             drawn_ns=config.drawn_ns,
             seed=config.seed,
         )
+        if config.margin != "off":
+            names = {i.id for i in self.by_id.values() if not i.is_spot}
+            leverage = {name: config.leverage.get(name, "1") for name in names}
+            self.exchange.margins = Margins(self.exchange, config.margin == "cross", leverage, config.tiers)
         self.kinds_of = {id_: {KINDS[type(e)] for e in self.events if e.instrument == id_} for id_ in self.by_id}
         self.value_kinds = {id_: self._value_kind(id_) for id_ in self.by_id}
         for id_, instrument in self.by_id.items():
@@ -432,6 +440,8 @@ class Oracle:
             self.books[instrument].apply(event)
         elif isinstance(event, Gap) and event.channel.startswith("book"):
             self.books[instrument].invalidate()
+        if new_mark is not None:
+            self._judge(instrument, new_mark)
         self._deliver_reports()
         self._check_solvency()
         if self._counts_for_matching(row):
@@ -448,6 +458,13 @@ class Oracle:
             self._check_solvency()
         if self.ended == "completed":
             self._hook(event)
+
+    def _judge(self, instrument: str, mark: float) -> None:
+        """Let the exchange judge positions at a new mark; what it takes over is in the grid row of its own moment."""
+        if self.exchange.margins is not None:
+            self.is_after_candles = False
+            at_ns = self.now_ns - self.exchange.offset_ns(self.now_ns)
+            self.exchange.margins.judge(instrument, mark, {id_: self._mark_of(id_) for id_ in self.by_id}, at_ns)
 
     def _change(self, info: Instrument) -> None:
         """Take other steps and another minimum; what rests and no longer fits is cancelled.
@@ -619,8 +636,12 @@ class Oracle:
         mark, qty = self._mark_at(name, boundary_ns), self.exchange.qty_at(name, boundary_ns)
         if qty and mark is not None:
             self._before_change()
+            before = self.exchange.ledger.balance_exact(self.by_id[name].settle_currency)
             for ledger in (self.exchange.ledger, self.reported):
                 ledger.charge_funding(name, rate=funding.rate, mark=mark, qty=qty)
+            if self.exchange.margins is not None:
+                after = self.exchange.ledger.balance_exact(self.by_id[name].settle_currency)
+                self.exchange.margins.charged(name, after - before)
             self.curve.funded()
 
     def _mark_at(self, instrument: str, boundary_ns: int) -> float | None:

@@ -4,10 +4,12 @@ import hashlib
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from decimal import Decimal
 from fractions import Fraction
 
 from oracle.groups import Groups
 from oracle.ledger import Ledger, exactly, price_at, size_of, value_of, whole_steps
+from oracle.margins import Margins
 from oracle.queues import Queue
 from oracle.venues import CandleVenue, Venue
 
@@ -133,6 +135,7 @@ class Exchange:
 
     def __post_init__(self) -> None:
         self.groups = Groups(self)
+        self.margins: Margins | None = None
 
     # What the client calls ------------------------------------------------------------------------------------
 
@@ -311,6 +314,8 @@ class Exchange:
 
     def free(self, currency: str, *, but: Held | None = None) -> Fraction:
         """Return the balance that neither orders (but one) hold back nor contracts are backed by."""
+        if self.margins is not None:
+            return self.margins.free(currency) - self.locked(currency, but=but)
         balance = self.ledger.balance_exact(currency)
         if any(self.held(i) for i in self._contracts_in(currency)):
             needed = self._notional(currency, {}) / self.max_leverage
@@ -399,7 +404,10 @@ class Exchange:
         price = next((p for p in (limit, held.stop, reference) if p is not None), None)
         if price is None:
             return "no_price"
-        refusal = self._leverage_refuses(instrument, held, lots - held.filled, price)
+        if self.margins is not None:
+            refusal = self.margins.refuses(instrument, held, lots - held.filled, price)
+        else:
+            refusal = self._leverage_refuses(instrument, held, lots - held.filled, price)
         # What closes a position is never refused: the order is let in for that part.
         is_closing = self.held(instrument) * held.side.sign < 0
         if is_closing or not refusal:
@@ -442,7 +450,7 @@ class Exchange:
     def _leverage_refuses(self, instrument: Instrument, held: Held, extra: int, price: int) -> str:
         """Return why the position that an order may lead to is too large for the equity it is backed by."""
         position = self.held(instrument)
-        after = position + held.side.sign * (self._working(instrument, held.side, but=held) + extra)
+        after = position + held.side.sign * (self.working(instrument, held.side, but=held) + extra)
         if min(0, position) <= after <= max(0, position):
             return ""
         worth = value_of(instrument, 1, price)
@@ -455,8 +463,8 @@ class Exchange:
         for other in self._contracts_in(currency):
             size = self.held(other)
             most = max(
-                abs(size + self._working(other, Side.BUY)),
-                abs(size - self._working(other, Side.SELL)),
+                abs(size + self.working(other, Side.BUY)),
+                abs(size - self.working(other, Side.SELL)),
             )
             if most and other.id != instrument.id:
                 mark = self.ledger.mark(other.id)
@@ -465,7 +473,7 @@ class Exchange:
                 notional += most * self.ledger.worth(other.id, size_of(other, 1), mark)
         return "" if notional <= self.equity_in(currency) * self.max_leverage else "insufficient_margin"
 
-    def _working(self, instrument: Instrument, side: Side, *, but: Held | None = None) -> int:
+    def working(self, instrument: Instrument, side: Side, *, but: Held | None = None) -> int:
         """Return what open orders of a side may add; those that only reduce add nothing."""
         orders = [h for h in self.open_orders(instrument.id) if h is not but and h.side is side]
         return sum(h.left for h in orders if not h.reduce_only and not h.is_trimmed)
@@ -542,6 +550,8 @@ class Exchange:
         position, mark = self.ledger.qty(instrument.id), self.ledger.mark(instrument.id)
         of_fill, _ = self._fee(instrument, held, lots, ticks, is_maker=is_maker)
         fee = self._due(held, of_fill)
+        if self.margins is not None:
+            return self.margins.carries(instrument, held, lots, ticks, fee)
         size = size_of(instrument, lots * held.side.sign)
         price = price_at(instrument, ticks)
         for valued in (price, price if mark is None else mark):
@@ -583,6 +593,19 @@ class Exchange:
         fee = self._due(held, of_fill)
         held.fees_of_fills += of_fill
         held.fees_paid += fee
+        role = "maker" if is_maker else "taker"
+        self._execute(held, lots, ticks, exactly(fee), currency, role, at_ns)
+
+    def close_for(self, held: Held, lots: int, ticks: int, charge: Decimal, at_ns: int) -> None:
+        """Close a position with an order of the exchange's own, for a charge."""
+        currency = self.ledger.instruments[held.instrument].settle_currency
+        self._execute(held, lots, ticks, charge, currency, "taker", at_ns)
+        self.groups.filled(held, lots, at_ns)
+
+    def _execute(self, held: Held, lots: int, ticks: int, fee: Decimal, currency: str, role: str, at_ns: int) -> None:
+        """Book an execution."""
+        instrument = self.ledger.instruments[held.instrument]
+        before = self.ledger.qty(held.instrument)
         fill = Fill(
             id=len(self.fills) + 1,
             order_id=held.id,
@@ -591,9 +614,9 @@ class Exchange:
             price=float(price_at(instrument, ticks)),
             qty=float(size_of(instrument, lots)),
             value=exactly(value_of(instrument, lots, ticks)),
-            fee=exactly(fee),
+            fee=fee,
             fee_currency=currency,
-            role="maker" if is_maker else "taker",
+            role=role,
             filled_ns=at_ns,
             revealed_ns=self.now_ns(),
             why="",
@@ -604,6 +627,8 @@ class Exchange:
         held.filled += lots
         self.before_change()
         self.ledger.apply(fill)
+        if self.margins is not None:
+            self.margins.filled(held.instrument, before)
         self.fills.append(fill)
         self.after_fill(fill)
         if held.left:

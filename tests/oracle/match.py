@@ -15,6 +15,7 @@ from oracle.scripted import HookRaised, Scripted, amount_text, fill_text, money_
 from quantkit.engine.outcome import Outcome
 from quantkit.errors import DataError, StrategyError
 from quantkit.feeds.replay import MemoryFeed
+from quantkit.margin import MarginTier
 from quantkit.options import RunOptions
 from quantkit.orders import Order
 from quantkit.simulated import simulated_run
@@ -49,7 +50,7 @@ def engine_config(scenario: Scenario, *, search: bool) -> RunOptions:
         match_on=dict(scenario.match_on),
         start_ns=scenario.start_ns,
         end_ns=scenario.end_ns,
-        max_leverage=scenario.max_leverage,
+        max_leverage=scenario.max_leverage if scenario.margin == "off" else 1,
         stale_after_ns=scenario.stale_after_ns,
         touch=scenario.touch,
         excess_slippage_bps=scenario.excess_slippage_bps,
@@ -61,7 +62,20 @@ def engine_config(scenario: Scenario, *, search: bool) -> RunOptions:
         search=search,
         report_currency=scenario.report_currency,
         equity_every_ns=scenario.equity_every_ns,
+        margin=scenario.margin,
+        leverage={name: Decimal(text) for name, text in scenario.leverage.items()} or None,
+        tiers=_tiers(scenario),
     )
+
+
+def _tiers(scenario: Scenario) -> dict[str, list[MarginTier]] | None:
+    """Return the tiers by family, as a file has them: contracts of one family have one table here."""
+    if scenario.margin == "off":
+        return None
+    return {
+        "-".join(name.split("-")[:2]): [MarginTier(*map(Decimal, row)) for row in rows]
+        for name, rows in scenario.tiers.items()
+    }
 
 
 def outcome_of(

@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 from hypothesis import strategies as generators
 from oracle.engine import OracleConfig
+from oracle.margins import Tier
 from oracle.scripted import Act, Script, Scripted
 
 from quantkit.brokers.send_clock import CallClock, ComputeClock, SendClock
@@ -129,6 +130,9 @@ class Scenario:
     offsets: tuple[tuple[int, int], ...] = ()  # since when our clock is ahead of the exchange's, and by how much
     report_currency: str | None = None
     equity_every_ns: int = NS_PER_MIN
+    margin: str = "off"
+    leverage: dict[str, str] = field(default_factory=dict)  # by instrument
+    tiers: dict[str, tuple[Tier, ...]] = field(default_factory=dict)  # by instrument
 
     def strategy(self) -> Scripted:
         """Return a fresh strategy that follows the script."""
@@ -173,6 +177,9 @@ class Scenario:
             offsets=self.offsets,
             report_currency=self.report_currency,
             equity_every_ns=self.equity_every_ns,
+            margin=self.margin,
+            leverage=self.leverage,
+            tiers=self.tiers,
         )
 
     def send_clock(self) -> SendClock:

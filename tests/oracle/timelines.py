@@ -76,7 +76,7 @@ def candle(close: float, prices: tuple[float, float, float, float], *, of: Instr
 
 def mark(at: float, price: float, *, of: Instrument = SWAP) -> MarketEvent:
     """Return a mark."""
-    return Mark(of.id, ns(at), ns(at), price)
+    return Mark(of.id, ns(at), ns(at), float(price))
 
 
 def funding(at: float, rate: float, boundary_ns: int, *, settled: bool = True, of: Instrument = SWAP) -> MarketEvent:

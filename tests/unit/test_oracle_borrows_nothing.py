@@ -17,6 +17,7 @@ DECIDING = (
     "curve",
     "book",
     "groups",
+    "margins",
     "statistics",
     "impact",
 )

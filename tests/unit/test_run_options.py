@@ -22,6 +22,7 @@ from quantkit.fees import Fees
 from quantkit.instruments import Instrument, Side
 from quantkit.latency import Latency
 from quantkit.live.journal import config_fields, config_of
+from quantkit.margin import MarginTier
 from quantkit.options import OPTIONS, Option, RunOptions
 
 ROOT = Path(__file__).parents[2]
@@ -70,6 +71,12 @@ GIVEN: dict[str, tuple[Any, Any]] = {
     "end": ("2026-01-01T00:05:00Z", START_NS + 5 * NS_PER_MIN),
     "seed": (7, 7),
     "max_leverage": ("2.5", Decimal("2.5")),
+    "margin": ("isolated", "isolated"),
+    "leverage": ({BTC: 3}, {BTC: Decimal(3)}),
+    "tiers": (
+        {"BTC-USDT": [{"max_qty": "10", "maintenance_rate": "0.004", "max_leverage": "50"}]},
+        {"BTC-USDT": [MarginTier(Decimal(10), Decimal("0.004"), Decimal(50))]},
+    ),
     "stale_after": (timedelta(seconds=3), 3 * NS_PER_S),
     "equity_every": ("5s", 5 * NS_PER_S),
     "touch": (True, True),
@@ -97,6 +104,9 @@ MANIFEST: dict[str, Any] = {
     "end_ns": START_NS + 5 * NS_PER_MIN,
     "seed": 7,
     "max_leverage": 2.5,
+    "margin": "isolated",
+    "leverage": {BTC: 3.0},
+    "tiers": {"families": ["BTC-USDT"], "digest": "005770ca21b5fb740bd323d7c84c76f4d16947ca60b43bc59f7a2356e44dc7cf"},
     "stale_after_ms": 3000.0,
     "equity_every_ms": 5000.0,
     "touch": True,
@@ -127,6 +137,9 @@ FLAGS: dict[str, str] = {
     "--to": "2026-01-02",
     "--seed": "7",
     "--max-leverage": "2.5",
+    "--margin": "cross",
+    "--leverage": f"{BTC}=3",
+    "--tiers": str(ROOT / "tests" / "data" / "tiers.json"),
     "--slippage-bps": "0.5",
     "--slippage": "half_spread",
     "--max-share": "0.25",
@@ -249,8 +262,9 @@ def test_the_manifest_has_the_options() -> None:
     options = {option.keyword: GIVEN[option.keyword][0] for option in OPTIONS.values() if "backtest" in option.calls}
     options["cash"] = {"USDT": 500}
     latency, slippage = options.pop("latency"), options.pop("slippage")
+    del options["max_leverage"]  # which margin has in its place
     config = qk.backtest(Idle(), data=feed, **options).config
-    manifest = {**MANIFEST, "cash": {"USDT": "500"}, "slippage": None}
+    manifest = {**MANIFEST, "cash": {"USDT": "500"}, "slippage": None, "max_leverage": 1.0}
     assert {name: config[name] for name in manifest} == manifest
     assert set(config) - set(manifest) == {"strategy", "strategy_digest", "parameters", "data", "data_files", "marks"}
     del options["latency_ms"], options["slippage_bps"]

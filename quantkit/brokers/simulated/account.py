@@ -1,8 +1,8 @@
 """What an order costs and whether the account may have it: fees, spot locks, and the leverage bound on contracts.
 
 A contract is backed by the equity in its settlement currency. The notional after a fill that adds stays within that
-equity x `max_leverage`: orders are judged by it on arrival at their worst, and every fill is cut to it. What only
-reduces is free; a flip beyond the bound keeps the part that closes.
+equity x `max_leverage`, or in a run with margin its margin within what there is: orders are judged by it on arrival at
+their worst, and every fill is cut to it. What only reduces is free; a flip beyond the bound keeps the part that closes.
 """
 
 from collections.abc import Mapping
@@ -10,12 +10,15 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import Final
 
+from quantkit.brokers.simulated.contract_bound import ContractBound
 from quantkit.brokers.simulated.exchange_order import ExchangeOrder, Lock
 from quantkit.brokers.simulated.funds import Funds
 from quantkit.brokers.simulated.holding import Holding
 from quantkit.brokers.simulated.leverage_bound import LeverageBound
+from quantkit.brokers.simulated.margin_bound import MarginBound
 from quantkit.fees import Fees
 from quantkit.instruments import EXACT, decimal_of
+from quantkit.margin_account import MarginAccount
 from quantkit.orders import leg_of
 from quantkit.portfolio import Portfolio
 
@@ -29,23 +32,38 @@ class Account:
         ledger: Its balances and positions.
         fees: By instrument.
         max_leverage: Bound on the notional of contracts over the equity that backs them.
+        margins: What backs positions in contracts in a run with margin, which has no other bound.
 
     Attributes:
         ledger: As above.
+        holdings: What it has, by instrument.
         bound: What its contracts may come to.
         funds: What its orders cost and hold back.
     """
 
-    def __init__(self, ledger: Portfolio, fees: Mapping[str, Fees], *, max_leverage: Decimal) -> None:
+    def __init__(
+        self,
+        ledger: Portfolio,
+        fees: Mapping[str, Fees],
+        *,
+        max_leverage: Decimal,
+        margins: MarginAccount | None = None,
+    ) -> None:
         self.ledger = ledger
         self.fees = fees
         self._max_leverage = max_leverage
+        self._margins = margins
         self._holdings = {
             leg_of(name, side): Holding(ledger, instrument, fees[name], side)
             for name, instrument in ledger.instruments.items()
             for side in ledger.sides_of(name)
         }
-        self.bound = LeverageBound(ledger, self._holdings, max_leverage)
+        self.holdings: Mapping[str, Holding] = self._holdings
+        self.bound: ContractBound = (
+            LeverageBound(ledger, self._holdings, max_leverage)
+            if margins is None
+            else MarginBound(margins, self._holdings)
+        )
         self.funds = Funds(ledger, self._holdings, self.bound)
 
     def standing(self, instrument: str) -> tuple[int | None, int, int]:
@@ -56,7 +74,8 @@ class Account:
 
     def over(self, ledger: Portfolio) -> "Account":
         """Return the same rules over another ledger, without orders."""
-        return Account(ledger, self.fees, max_leverage=self._max_leverage)
+        margins = None if self._margins is None else MarginAccount(ledger, self._margins.terms)
+        return Account(ledger, self.fees, max_leverage=self._max_leverage, margins=margins)
 
     # Admission ------------------------------------------------------------------------------------------------
 
@@ -182,10 +201,10 @@ class Account:
         if order.stop_ticks is None and reference is not None and order.is_buy is instrument.is_inverse:
             # A limit that takes at once fills at the market, where one step is worth more than at the limit.
             price = min(price, reference) if instrument.is_inverse else max(price, reference)
-        if own.is_linear and self.bound.may_clearly_be(own, abs(after) * price * net.lot_tick / net.scale):
+        if own.is_linear and self.bound.may_clearly_be(own, after, abs(after) * price * net.lot_tick / net.scale):
             order.only_closes = False
             return ""
-        refusal = self.bound.exceeds(own, Fraction(instrument.value(1, price)) * abs(after))
+        refusal = self.bound.exceeds(own, after, Fraction(instrument.value(1, price)) * abs(after))
         if order.is_sized and refusal == "insufficient_margin":
             order.only_closes = False
             return ""  # its fills are cut to what the account carries

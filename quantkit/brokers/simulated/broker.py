@@ -11,6 +11,7 @@ from quantkit.brokers.simulated.brackets import Brackets
 from quantkit.brokers.simulated.exchange_order import ExchangeOrder
 from quantkit.brokers.simulated.executions import Executions
 from quantkit.brokers.simulated.fill_history import FillHistory
+from quantkit.brokers.simulated.liquidations import Liquidations
 from quantkit.brokers.simulated.listing import CandleListing, Listing
 from quantkit.brokers.simulated.message_sender import MessageSender
 from quantkit.brokers.simulated.oco_groups import OcoGroups
@@ -43,6 +44,7 @@ class SimulatedBroker:
         sender: Sends messages, and has those under way.
         executions: What markets do to orders.
         groups, brackets: What orders do to each other.
+        liquidations: What marks do to positions; None in a run without margin.
         volume: How large fills are against their rows.
         position: The run's position.
         send_clock: Says how far our clock is ahead of the exchange's.
@@ -62,6 +64,7 @@ class SimulatedBroker:
         executions: Executions,
         groups: OcoGroups,
         brackets: Brackets,
+        liquidations: Liquidations | None = None,
         volume: VolumeShares,
         position: RunPosition,
         send_clock: SendClock,
@@ -86,6 +89,7 @@ class SimulatedBroker:
         self._sender = sender
         self._executions = executions
         self._brackets = brackets
+        self._liquidations = liquidations
         self._arrivals = Arrivals(account, executions, groups, brackets)
         self._history = FillHistory(executions.fills)
         self._volume = volume
@@ -200,6 +204,8 @@ class SimulatedBroker:
         """
         self._volume.enter_batch()
         self._steps.enter_batch()
+        if self._liquidations is not None:
+            self._liquidations.enter_batch()
         entered: list[str] = []
         for cursor in cursors:
             if cursor in self._of_cursor:
@@ -299,6 +305,8 @@ class SimulatedBroker:
             self._check_steps(listing)
         steps = self._steps.notes({name: listing.market.instrument for name, listing in self.listings.items()})
         shares, large = self._volume.notes()
+        if self._liquidations is not None:
+            large = [*self._liquidations.notes(), *large]
         waits = self._brackets.unprotected
         if waits:
             shares.append(

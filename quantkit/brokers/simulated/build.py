@@ -13,6 +13,7 @@ from quantkit.brokers.simulated.closed_bars import CandleBars, TradeBars
 from quantkit.brokers.simulated.displayed import BookDisplay, DisplayedMarket, TickerDisplay
 from quantkit.brokers.simulated.displayed_listing import BookListing, TickerListing
 from quantkit.brokers.simulated.executions import Executions
+from quantkit.brokers.simulated.liquidations import Liquidations
 from quantkit.brokers.simulated.listing import CandleListing, Listing, TradeListing
 from quantkit.brokers.simulated.message_sender import MessageSender
 from quantkit.brokers.simulated.oco_groups import OcoGroups
@@ -24,6 +25,7 @@ from quantkit.brokers.simulated.venue_gate import VenueGate
 from quantkit.brokers.simulated.volume import VolumeShares
 from quantkit.instruments import Instrument, decimal_of
 from quantkit.latency import DrawnTravel, Travel
+from quantkit.margin_account import MarginAccount
 from quantkit.options import RunOptions
 from quantkit.queue_models import queue_model
 from quantkit.rows.columns import Stream
@@ -46,7 +48,8 @@ def simulated(options: RunOptions, trace: OrderTrace | None = None) -> BrokerFac
 
     def make(setup: BrokerSetup) -> SimulatedBroker:
         agenda, position, send_clock = Agenda(), setup.position, setup.send_clock
-        account = Account(setup.ledger, setup.fees, max_leverage=decimal_of(options.max_leverage))
+        margins = None if setup.margin is None else MarginAccount(setup.ledger, setup.margin)
+        account = Account(setup.ledger, setup.fees, max_leverage=decimal_of(options.max_leverage), margins=margins)
         executions = Executions(
             account,
             position=position,
@@ -70,6 +73,11 @@ def simulated(options: RunOptions, trace: OrderTrace | None = None) -> BrokerFac
         brackets = Brackets(executions, account, groups, sender, position)
         # In this order they are told of fills and ends.
         executions.followers = (groups, brackets)
+        liquidations = None
+        if margins is not None:
+            liquidations = Liquidations(margins, account.holdings, setup.marks, executions, position, send_clock)
+            executions.followers = (groups, brackets, liquidations)
+            agenda.mark_watch = liquidations
         return broker(
             account,
             listings=executions.listings,
@@ -78,6 +86,7 @@ def simulated(options: RunOptions, trace: OrderTrace | None = None) -> BrokerFac
             executions=executions,
             groups=groups,
             brackets=brackets,
+            liquidations=liquidations,
             volume=volume,
             position=position,
             send_clock=send_clock,

@@ -2,6 +2,7 @@
 
 import heapq
 from collections.abc import Sequence
+from decimal import Decimal
 
 from quantkit.brokers.base import Agenda, Observer, Report
 from quantkit.brokers.send_clock import SendClock
@@ -101,21 +102,39 @@ class Executions:
             self.cancel(order, reason, at_ns)
         return not reason
 
-    def fill(self, order: ExchangeOrder, lots: int, ticks: int, *, is_maker: bool, at_ns: int, why: str) -> None:
-        """Book an execution, cut to what the account can have; the rest of it is cancelled."""
+    def fill(
+        self,
+        order: ExchangeOrder,
+        lots: int,
+        ticks: int,
+        *,
+        is_maker: bool,
+        at_ns: int,
+        why: str,
+        charge: Decimal | None = None,
+    ) -> None:
+        """Book an execution, cut to what the account can have; the rest of it is cancelled.
+
+        Args:
+            order, lots, ticks, is_maker, at_ns, why: As a market has them.
+            charge: What the exchange takes for closing a position itself, whole, in the settlement currency.
+        """
         account = self._account
         if order.spends is not None:
             if not self.size(order, ticks, at_ns):
                 return
             lots = min(lots, order.left)
-        allowed = account.affordable_lots(order, lots, ticks, is_maker=is_maker)
+        allowed = lots if charge is not None else account.affordable_lots(order, lots, ticks, is_maker=is_maker)
         if allowed <= 0:
             self.cancel(order, account.reason_for_cutting(order), at_ns)
             return
         name, position = order.instrument, self._position
         instrument = self._ledger.instruments[name]
         value = instrument.value(allowed, ticks)
-        fee, currency = self._funds.charge(order, allowed, value, is_maker=is_maker)
+        if charge is None:
+            fee, currency = self._funds.charge(order, allowed, value, is_maker=is_maker)
+        else:
+            fee, currency = charge, instrument.settle_currency
         if order.spends is not None:
             self._spending.pay(order, allowed, ticks)
         fill = Fill(

@@ -5,9 +5,9 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import Final
 
+from quantkit.brokers.simulated.contract_bound import ContractBound
 from quantkit.brokers.simulated.exchange_order import ExchangeOrder, Lock
 from quantkit.brokers.simulated.holding import Holding
-from quantkit.brokers.simulated.leverage_bound import LeverageBound
 from quantkit.instruments import EXACT
 from quantkit.portfolio import Portfolio
 
@@ -25,7 +25,7 @@ class Funds:
         bound: Says how much of a balance open contracts need.
     """
 
-    def __init__(self, ledger: Portfolio, holdings: Mapping[str, Holding], bound: LeverageBound) -> None:
+    def __init__(self, ledger: Portfolio, holdings: Mapping[str, Holding], bound: ContractBound) -> None:
         self._ledger = ledger
         self._holdings = holdings
         self._bound = bound

@@ -83,7 +83,7 @@ class LeverageBound:
         leverage = self._max_leverage_float
         return notional + SLACK * (notional + size * leverage) < equity * leverage
 
-    def may_clearly_be(self, own: Holding, notional: float) -> bool:
+    def may_clearly_be(self, own: Holding, after: int, notional: float) -> bool:
         """Whether floats already show what `exceeds` decides: that a position of this worth may be."""
         beside = self._beside(own, at_worst=True)
         if beside is None:
@@ -122,7 +122,7 @@ class LeverageBound:
 
     # Exactly --------------------------------------------------------------------------------------------------
 
-    def exceeds(self, own: Holding, notional: Fraction) -> str:
+    def exceeds(self, own: Holding, after: int, notional: Fraction) -> str:
         """Return why a position worth `notional` may not be, beside all others at their worst; empty if it may.
 
         Contracts are backed by the equity in the currency that they settle in, and by no other.

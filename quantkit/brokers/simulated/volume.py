@@ -5,7 +5,7 @@ from typing import Final
 
 import numpy as np
 
-from quantkit.orders import Fill
+from quantkit.orders import LIQUIDATION, Fill
 from quantkit.rows.columns import Column, Stream
 from quantkit.rows.cursors import StreamCursor
 
@@ -71,7 +71,10 @@ class VolumeShares:
         """Let new fills wait to be looked at."""
         if self._seen < len(self._fills):
             new = zip(self._fills[self._seen :], self._indices[self._seen :], strict=True)
-            self._waiting += [(fill.instrument, fill.qty, index) for fill, index in new]
+            # What the exchange takes over at a liquidation meets no market.
+            self._waiting += [
+                (f.instrument, f.qty, index) for f, index in new if not f.order_id.startswith(LIQUIDATION)
+            ]
             self._seen = len(self._fills)
 
     def _look_at(self, instrument: str, qtys: Column, volumes: Column) -> None:

@@ -1,0 +1,378 @@
+"""Positions judged at the marks, and closed by the exchange where their margin is used up.
+
+A price band is drawn around the marks of each scope: what stays within it cannot use the margin up, so only marks that
+leave it are judged, exactly. A scope of one position has its liquidation price for a bound; one of several has as much
+room for each mark as all of them may move together.
+"""
+
+import math
+from bisect import bisect_left
+from collections.abc import Mapping
+from decimal import ROUND_FLOOR, Decimal
+from fractions import Fraction
+from typing import Final, NamedTuple
+
+import numpy as np
+
+from quantkit.brokers.introduction import Introduction
+from quantkit.brokers.send_clock import SendClock
+from quantkit.brokers.simulated.exchange_order import ExchangeOrder
+from quantkit.brokers.simulated.executions import Executions
+from quantkit.brokers.simulated.holding import Holding
+from quantkit.brokers.simulated.price_band import SHUT_BAND, PriceBand
+from quantkit.clock import iso_of
+from quantkit.instruments import EXACT, Instrument, Side, decimal_of, plain
+from quantkit.margin import ContractTerms
+from quantkit.margin_account import MarginAccount, TakenOver
+from quantkit.orders import LIQUIDATION, OrderState
+from quantkit.portfolio import Position, shown
+from quantkit.rows.cursors import NOWHERE, BookCursor
+from quantkit.rows.marks import AnyMark, MarkTable
+from quantkit.rows.position import RunPosition
+
+_WINDOW: Final = 4096
+#: Bounds in floats are this share of their terms' sizes nearer than the margin is; what is closer is judged exactly.
+_SLACK: Final = 1e-11
+#: A charge is rounded down to this part of its currency: it never takes more than the margin.
+_CHARGE_STEP: Final = Decimal("1e-16")
+
+
+class _Contract:
+    """One contract with its terms as floats."""
+
+    __slots__ = ("_rates", "_sizes", "fee_rate", "holding", "initial", "source", "unit")
+
+    def __init__(self, holding: Holding, terms: ContractTerms, source: AnyMark) -> None:
+        self.holding = holding
+        self.source = source
+        self.initial = float(1 / terms.leverage)
+        self.fee_rate = float(terms.fee_rate)
+        self._sizes = [float(row.max_qty) for row in terms.tiers.rows]
+        self._rates = [float(rate) for rate in terms.tiers.rates]
+
+    @property
+    def size(self) -> float:
+        """Its position: coins, of an inverse contract the quote currency."""
+        net = self.holding.net
+        return net.size / net.lot * self.holding.lot_value
+
+    @property
+    def open_value(self) -> float:
+        """What the position cost, above zero."""
+        net = self.holding.net
+        return abs(net.num) / (net.den * net.scale)
+
+    @property
+    def rates(self) -> float:
+        """Maintenance rate and taker's rate; the higher of two tiers that a float cannot tell apart."""
+        net = self.holding.net
+        qty = abs(net.size) / net.size_scale
+        sizes, last = self._sizes, len(self._sizes) - 1
+        lower = self._rates[min(bisect_left(sizes, qty * (1 - _SLACK)), last)]
+        return max(lower, self._rates[min(bisect_left(sizes, qty * (1 + _SLACK)), last)]) + self.fee_rate
+
+    def band(self, margin: float, rates: float) -> PriceBand:
+        """Return the prices between which a margin holds."""
+        size, cost = self.size, self.open_value
+        slack = _SLACK * (abs(margin) + cost)
+        if (size > 0) is self.holding.is_linear:
+            notional = (cost - margin) / (1 - rates) + slack  # danger is below
+            edge = max(0.0, notional)
+        else:
+            edge = (cost + margin) / (1 + rates) - slack  # danger is above
+            if edge <= 0:
+                return SHUT_BAND
+        if self.holding.is_linear:
+            price = edge / abs(size)
+        else:
+            price = abs(size) / edge if edge else math.inf
+        return PriceBand(price, math.inf) if size > 0 else PriceBand(-math.inf, price)
+
+
+class _Scope:
+    """What shares one margin.
+
+    Attributes:
+        contracts: Those that may be in it, by id.
+        bounds: The bands of those with a position, around marks that the margin outlives.
+        is_stale: Whether the bounds have to be drawn anew.
+    """
+
+    __slots__ = ("bounds", "contracts", "is_stale")
+
+    def __init__(self) -> None:
+        self.contracts: list[_Contract] = []
+        self.bounds: list[tuple[_Contract, PriceBand]] = []
+        self.is_stale = False
+
+
+class Liquidation(NamedTuple):
+    """A position that was taken over, for the result."""
+
+    instrument: str
+    at_ns: int
+    loss: Fraction
+
+
+class Liquidations:
+    """Judges positions at each mark, and takes over what has no margin left.
+
+    Args:
+        margins: What backs the account's positions.
+        holdings: What the account has, by instrument.
+        marks: The mark of each instrument.
+        executions: Cancels orders and books fills.
+        position: How far the run has come.
+        send_clock: Says how far our clock is ahead of the exchange's.
+
+    Attributes:
+        is_safe: Whether no mark of this batch can liquidate anything.
+        found: The liquidations so far.
+    """
+
+    is_following = True
+
+    def __init__(
+        self,
+        margins: MarginAccount,
+        holdings: Mapping[str, Holding],
+        marks: MarkTable,
+        executions: Executions,
+        position: RunPosition,
+        send_clock: SendClock,
+    ) -> None:
+        self.is_safe = True
+        self.found: list[Liquidation] = []
+        self._margins = margins
+        self._ledger = margins.ledger
+        self._is_cross = margins.terms.is_cross
+        self._marks = marks
+        self._executions = executions
+        self._position = position
+        self._send_clock = send_clock
+        self._judged = -1  # the last row of this batch that was judged
+        self._safe_until = 0  # the index to which marks have been looked through
+        self._extremes: dict[str, tuple[float, float]] = {}  # of the marks of this batch
+        self._doubted: tuple[_Scope, _Contract] | None = None  # whose mark left its band
+        self._scopes: dict[str, _Scope] = {}  # by instrument, or by currency
+        self._of: dict[str, list[_Scope]] = {}  # those that a booking in an instrument changes
+        self._stale: list[_Scope] = []  # those whose bounds have to be drawn anew
+        self._open: list[_Scope] = []  # those with positions, as their bounds were drawn
+        self._watched: list[_Scope] = []  # of these, those that a mark of this batch may use up
+        for leg in sorted(holdings):
+            holding = holdings[leg]
+            if holding.is_spot:
+                continue
+            scope = self._scopes.setdefault(holding.currency if self._is_cross else leg, _Scope())
+            name = holding.id
+            scope.contracts.append(_Contract(holding, margins.terms.contracts[name], marks.sources[name]))
+            self._of.setdefault(name, []).append(scope)
+        for name, holding in holdings.items():
+            if holding.is_spot and self._is_cross:
+                instrument = holding.position.instrument
+                found = (self._scopes.get(currency) for currency in (instrument.base, instrument.quote))
+                self._of[name] = [scope for scope in found if scope is not None]
+
+    # What happens ---------------------------------------------------------------------------------------------
+
+    def after_fill(self, order: ExchangeOrder, lots: int, at_ns: int) -> None:
+        self.account_changed(order.instrument)
+
+    def after_end(self, order: ExchangeOrder, at_ns: int) -> None: ...
+
+    def account_changed(self, instrument: str) -> None:
+        """Look anew at what a booking in an instrument has changed."""
+        for scope in self._of.get(instrument, ()):
+            self._redraw_later(scope)
+
+    def enter_batch(self) -> None:
+        """Begin a batch, of which nothing has been looked at."""
+        self._judged, self._safe_until = -1, 0
+        self._extremes = {}
+        for scope in self._open:
+            self._redraw_later(scope)
+
+    def _redraw_later(self, scope: _Scope) -> None:
+        if not scope.is_stale:
+            scope.is_stale = True
+            self._stale.append(scope)
+        self.is_safe = False
+
+    # Bounds ---------------------------------------------------------------------------------------------------
+
+    def next_doubt(self, horizon: int) -> int:
+        """Return the first index before `horizon` at which a mark leaves its band, `NOWHERE` if none does."""
+        if self._stale:
+            self._redraw()
+        begin, first = self._safe_until, NOWHERE
+        if self.is_safe or horizon <= begin:
+            return NOWHERE
+        for scope in self._watched:
+            for contract, band in scope.bounds:
+                low, high = band.low, band.high
+                indices, values = contract.source.rows(horizon)
+                row, stop = indices.searchsorted((begin, horizon)).tolist()
+                while row < stop:
+                    window = values[row : min(row + _WINDOW, stop)]
+                    if window.min() <= low or window.max() >= high:
+                        index = int(indices[row + int(np.argmax((window <= low) | (window >= high)))])
+                        if index < first:
+                            first, self._doubted = index, (scope, contract)
+                        break
+                    row += _WINDOW
+        self._safe_until = min(first, horizon)
+        return first
+
+    def _redraw(self) -> None:
+        """Draw the bounds of what has changed, and find out which of this batch's marks are to be watched."""
+        self._safe_until = max(self._position.index, self._judged + 1)
+        for scope in self._stale:
+            if scope in self._open:
+                self._open.remove(scope)
+            scope.is_stale = False
+            scope.bounds = self._bounds(scope)
+            if scope.bounds:
+                self._open.append(scope)
+        self._stale.clear()
+        self._watched = [scope for scope in self._open if not self._outlives_batch(scope)]
+        self.is_safe = not self._watched
+
+    def _bounds(self, scope: _Scope) -> list[tuple[_Contract, PriceBand]]:
+        held = [contract for contract in scope.contracts if contract.holding.net.size]
+        if not held:
+            return []
+        if not self._is_cross:
+            (own,) = held
+            margin = own.open_value * own.initial + float(own.holding.position.margin_funding)
+            return [(own, own.band(margin, own.rates))]
+        num, den = held[0].holding.money.ratio()
+        if len(held) == 1:
+            return [(held[0], held[0].band(num / den, held[0].rates))]
+        return self._shared_bounds(held, num / den)
+
+    def _shared_bounds(self, held: list[_Contract], balance: float) -> list[tuple[_Contract, PriceBand]]:
+        """Return bounds so near to the marks that all of them together cannot use a balance up."""
+        room, gross, terms, marks = balance, 0.0, abs(balance), []
+        for contract in held:
+            mark = self._mark(contract.holding.id)
+            size, cost, rates = contract.size, contract.open_value, contract.rates
+            is_linear = contract.holding.is_linear
+            notional = abs(size) * mark if is_linear else abs(size) / mark
+            gain = notional - cost if (size > 0) is is_linear else cost - notional
+            room += gain - notional * rates
+            gross += notional * (1 + rates)
+            terms += notional + cost
+            marks.append(mark)
+        room -= _SLACK * terms
+        if room <= 0:
+            return [(each, SHUT_BAND) for each in held]
+        # A move by half of the mark at most doubles what it changes in an inverse contract.
+        share = min(0.5, room / gross / 2)
+        return [
+            (each, PriceBand(mark * (1 - share), mark * (1 + share))) for each, mark in zip(held, marks, strict=True)
+        ]
+
+    def _outlives_batch(self, scope: _Scope) -> bool:
+        """Whether all marks of this batch are within a scope's bounds."""
+        for contract, band in scope.bounds:
+            name = contract.holding.id
+            if name not in self._extremes:
+                self._extremes[name] = contract.source.extremes()
+            low, high = self._extremes[name]
+            if not (band.low < low and (high < band.high or band.high == math.inf)):
+                return False
+        return True
+
+    def _mark(self, name: str) -> float:
+        """Return the mark of a position after the last row that was judged; without one it is that of its last fill."""
+        mark = self._marks.sources[name].at(max(self._position.index, self._judged + 1))
+        return self._marks.own_prices[name] if mark is None else mark
+
+    # Judgement ------------------------------------------------------------------------------------------------
+
+    def judge(self, index: int) -> None:
+        """Judge the positions whose mark was last doubted, and take them over where their margin is used up."""
+        self._judged, self._safe_until = index, index + 1
+        assert self._doubted is not None
+        scope, contract = self._doubted
+        cursor = contract.source.cursor
+        if isinstance(cursor, BookCursor):
+            cursor.advance(cursor.row_at(index + 1))  # the book as the row leaves it
+        self._judge(scope, contract.holding.position)
+
+    def _judge(self, scope: _Scope, position: Position) -> None:
+        """Judge the scope of a position at the mark that it has now."""
+        margins = self._margins
+        marked = margins.marked(margins.scope_of(position), self._mark)
+        self._redraw_later(scope)
+        assert marked is not None
+        if not margins.is_used_up(marked):
+            return
+        at_ns = self._position.now_ns - self._send_clock.offset_at(self._position.now_ns)
+        for contract in scope.contracts:
+            orders = self._executions.listings[contract.holding.id].market.orders
+            while orders:
+                self._executions.cancel(orders[0], LIQUIDATION, at_ns)
+        whole = margins.margin_of([each.position for each in marked]) + sum(each.unrealised for each in marked)
+        required = sum((each.required for each in marked), Fraction(0))
+        why = f"liquidation: {plain(shown(whole))} of margin left, {plain(shown(required))} required"
+        rest = Fraction(0)
+        for taken in sorted(margins.taken_over(marked), key=lambda taken: taken.position.instrument.id):
+            rest = self._take_over(taken, rest, why, at_ns)
+
+    def _take_over(self, taken: TakenOver, rest: Fraction, why: str, at_ns: int) -> Fraction:
+        """Close a position with an order of the exchange's own, so that it costs what it has to cost.
+
+        Returns:
+            What rounding leaves of that and of the `rest` of the position before.
+        """
+        position, executions = taken.position, self._executions
+        instrument = position.instrument
+        net_lots = position.lots
+        side, lots = (Side.SELL if net_lots > 0 else Side.BUY), abs(net_lots)
+        price = taken.price
+        if price is None:
+            price = Fraction(decimal_of(self._mark(instrument.id)))
+        ticks = _ticks_of(price, side, instrument)
+        value = Fraction(instrument.value(lots, ticks))
+        gain = value - abs(position.open_value)
+        gain = gain if (net_lots > 0) is not instrument.is_inverse else -gain
+        due = gain + taken.loss + rest
+        charge = _floor(due)
+        introduction = Introduction.of_closing(instrument.id, side, tag=LIQUIDATION, sent_ns=self._position.now_ns)
+        made = introduction.order(f"{LIQUIDATION}{len(self.found) + 1}", instrument, lots, None)
+        order = executions.orders[made.id] = ExchangeOrder(made, introduction)
+        order.arrived_ns = at_ns
+        self.found.append(Liquidation(instrument.id, at_ns, taken.loss))
+        executions.report(order, OrderState.ACCEPTED, "", at_ns)
+        executions.fill(order, lots, ticks, is_maker=False, at_ns=at_ns, why=why, charge=charge)
+        return due - Fraction(charge)
+
+    # The end --------------------------------------------------------------------------------------------------
+
+    def notes(self) -> list[str]:
+        """Return sentences for the result."""
+        by_name: dict[str, list[Liquidation]] = {}
+        for each in self.found:
+            by_name.setdefault(each.instrument, []).append(each)
+        said = []
+        for name, found in by_name.items():
+            currency = self._ledger.instruments[name].settle_currency
+            lost = plain(shown(sum((each.loss for each in found), Fraction(0))))
+            many = "1 liquidation" if len(found) == 1 else f"{len(found)} liquidations"
+            said.append(f"{name}: {many}, the first at {iso_of(found[0].at_ns)}; {lost} {currency} of margin lost")
+        return said
+
+
+def _ticks_of(price: Fraction, side: Side, instrument: Instrument) -> int:
+    """Return a price on the price step that costs the account less, at least one step."""
+    step = instrument.ticks_per_step
+    steps = price / (Fraction(instrument.tick) * step)
+    whole = -(-steps // 1) if side is Side.SELL else steps // 1
+    return max(1, int(whole)) * step
+
+
+def _floor(amount: Fraction) -> Decimal:
+    """Return an amount rounded down to what is charged."""
+    steps = amount * 10**16 // 1
+    return EXACT.multiply(Decimal(steps), _CHARGE_STEP).quantize(_CHARGE_STEP, rounding=ROUND_FLOOR, context=EXACT)

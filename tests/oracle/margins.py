@@ -1,0 +1,263 @@
+"""Margin in the oracle, written from docs/margin.md: every number is counted anew, in fractions, at every question."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import TYPE_CHECKING
+
+from oracle.ledger import exactly, number, price_at, size_of, value_of
+
+from quantkit.instruments import Instrument, Side
+from quantkit.orders import Order, OrderState, OrderTerms
+
+if TYPE_CHECKING:
+    from oracle.exchange import Exchange, Held
+
+#: Up to how many contracts, the maintenance rate, and the highest leverage.
+Tier = tuple[str, str, str]
+_PART = 10**16
+
+
+@dataclass
+class Margins:
+    """What backs the positions of an exchange's account."""
+
+    exchange: Exchange
+    is_cross: bool
+    leverage: Mapping[str, str]  # by instrument
+    tiers: Mapping[str, Sequence[Tier]]  # by instrument
+    funding: dict[str, Fraction] = field(default_factory=dict)  # of what is open
+    taken_over: list[tuple[str, Fraction]] = field(default_factory=list)  # what each liquidation cost
+
+    # One position -------------------------------------------------------------------------------------------------
+
+    def qty(self, name: str) -> Fraction:
+        """Return a signed size in contracts."""
+        return self.exchange.ledger.qty(name)
+
+    def cost(self, name: str) -> Fraction:
+        """Return what a position cost, above zero."""
+        return abs(self.exchange.ledger.open_value(name))
+
+    def rate(self, name: str) -> Fraction:
+        """Return the maintenance rate of the tier that a position is in."""
+        rows = sorted((number(size), number(rate)) for size, rate, _ in self.tiers[name])
+        return next((rate for size, rate in rows if abs(self.qty(name)) <= size), rows[-1][1])
+
+    def fee(self, name: str) -> Fraction:
+        """Return the taker's rate, zero for a rebate."""
+        return max(Fraction(0), number(self.exchange.fees[name].taker_bps) / 10_000)
+
+    def lever(self, name: str) -> Fraction:
+        """Return the leverage."""
+        return number(self.leverage[name])
+
+    def largest(self, name: str) -> Fraction:
+        """Return the largest size in contracts at this leverage."""
+        return max(number(size) for size, _, most in self.tiers[name] if number(most) >= self.lever(name))
+
+    def worth(self, name: str, mark: Fraction) -> Fraction:
+        """Return what a position is worth at a mark, above zero and not rounded."""
+        instrument = self.exchange.ledger.instruments[name]
+        size = abs(self.qty(name)) * number(instrument.contract_value) * number(instrument.contract_multiplier)
+        return size / mark if instrument.is_inverse else size * mark
+
+    def profit(self, name: str, mark: Fraction) -> Fraction:
+        """Return the open profit at a mark."""
+        rise = self.worth(name, mark) - self.cost(name)
+        is_gain = (self.qty(name) > 0) != self.exchange.ledger.instruments[name].is_inverse
+        return rise if is_gain else -rise
+
+    def own(self, name: str) -> Fraction:
+        """Return the isolated margin of a position."""
+        if not self.qty(name):
+            return Fraction(0)
+        return self.cost(name) / self.lever(name) + self.funding.get(name, Fraction(0))
+
+    def charged(self, name: str, received: Fraction) -> None:
+        """Let funding into the margin of what is open."""
+        if self.qty(name):
+            self.funding[name] = self.funding.get(name, Fraction(0)) + Fraction(round(received * _PART), _PART)
+
+    def filled(self, name: str, before: Fraction) -> None:
+        """Take the share of what was closed out of the funding."""
+        after, kept = self.qty(name), self.funding.get(name, Fraction(0))
+        if not after or after * before <= 0:
+            kept = Fraction(0)
+        elif abs(after) < abs(before):
+            kept = Fraction(round(kept * after / before * _PART), _PART)
+        self.funding[name] = kept
+
+    # Orders ---------------------------------------------------------------------------------------------------------
+
+    def _initial(self, name: str, worth: Fraction) -> Fraction:
+        """Return the initial margin of a position that is worth so much."""
+        return worth / self.lever(name) if self.is_cross else self.own(name)
+
+    def _needs(self, instrument: Instrument, buys: int, sells: int, lot: Fraction) -> Fraction:
+        """Return what a position and orders need; each lot of them is worth `lot`."""
+        held = self.exchange.held(instrument)
+        opening = lot / self.lever(instrument.id) + lot * self.fee(instrument.id)
+        mine = self._initial(instrument.id, abs(held) * lot)
+        longs = mine + buys * opening if held > 0 else max(Fraction(0), held + buys) * opening
+        shorts = mine + sells * opening if held < 0 else max(Fraction(0), sells - held) * opening
+        return max(longs, shorts)
+
+    def refuses(self, instrument: Instrument, held: Held, extra: int, price: int) -> str:
+        """Return why an order may not be let in for `extra` lots, empty if it may."""
+        exchange, ledger, name = self.exchange, self.exchange.ledger, instrument.id
+        position = exchange.held(instrument)
+        working = {side: exchange.working(instrument, side, but=held) for side in Side}
+        working[held.side] += extra
+        after = position + held.side.sign * working[held.side]
+        if min(0, position) <= after <= max(0, position):
+            return ""
+        if size_of(instrument, abs(int(after))) > self.largest(name):
+            return "leverage_tier"
+        worth = value_of(instrument, 1, price)
+        reference = exchange.venues[name].reference(held.side)
+        if held.stop is None and reference is not None and (held.side is Side.BUY) == instrument.is_inverse:
+            worth = value_of(instrument, 1, min(price, reference) if instrument.is_inverse else max(price, reference))
+        currency = instrument.settle_currency
+        needed = self._needs(instrument, working[Side.BUY], working[Side.SELL], worth)
+        there = ledger.equity_in(currency) if self.is_cross else ledger.balance_exact(currency)
+        if there is None:
+            return "no_price"
+        for other in ledger.contracts_in(currency):
+            orders = {side: exchange.working(other, side) for side in Side}
+            if other.id == name or not (exchange.held(other) or any(orders.values())):
+                continue
+            mark = ledger.mark(other.id)
+            if mark is None:
+                return "no_price"
+            lot = ledger.worth(other.id, size_of(other, 1), mark)
+            needed += self._needs(other, orders[Side.BUY], orders[Side.SELL], lot)
+        return "" if needed <= there else "insufficient_margin"
+
+    def free(self, currency: str) -> Fraction:
+        """Return the part of a balance that no position needs."""
+        ledger = self.exchange.ledger
+        balance = ledger.balance_exact(currency)
+        open_ones = [i for i in ledger.contracts_in(currency) if self.qty(i.id)]
+        if not open_ones:
+            return balance
+        there = ledger.equity_in(currency) if self.is_cross else balance
+        if there is None:
+            return Fraction(0)
+        return min(balance, there - sum(self._need_of(i) for i in open_ones))
+
+    def _need_of(self, instrument: Instrument) -> Fraction:
+        """Return the initial margin of a position at its mark."""
+        if not self.is_cross:
+            return self.own(instrument.id)
+        mark = self.exchange.ledger.mark(instrument.id)
+        assert mark is not None
+        return abs(self.exchange.ledger.worth(instrument.id, self.qty(instrument.id), mark)) / self.lever(instrument.id)
+
+    def carries(self, instrument: Instrument, held: Held, lots: int, ticks: int, fee: Fraction) -> bool:
+        """Whether a fill leaves enough for all positions, with its fee paid."""
+        exchange, ledger, name = self.exchange, self.exchange.ledger, instrument.id
+        currency, sign = instrument.settle_currency, held.side.sign
+        position = exchange.held(instrument)
+        if size_of(instrument, abs(int(position + sign * lots))) > self.largest(name):
+            return False
+        others = sum((self._need_of(i) for i in ledger.contracts_in(currency) if i.id != name and self.qty(i.id)), 0)
+        value = value_of(instrument, lots, ticks)
+        if not self.is_cross:
+            closed = min(abs(position), lots) if position * sign < 0 else Fraction(0)
+            share = closed / abs(position) if position else Fraction(0)
+            rise = value * closed / lots - self.cost(name) * share
+            taken = rise if (position > 0) != instrument.is_inverse else -rise
+            needed = self.own(name) * (1 - share) + value * (lots - closed) / lots / self.lever(name)
+            return bool(needed <= ledger.balance_exact(currency) - others - fee + (taken if closed else 0))
+        mark, price = ledger.mark(name), price_at(instrument, ticks)
+        equity = ledger.equity_in(currency)
+        if equity is None:
+            return False
+        size = size_of(instrument, lots * sign)
+        before = ledger.worth(name, self.qty(name), mark) if self.qty(name) and mark is not None else Fraction(0)
+        for valued in (price, price if mark is None else mark):
+            after = ledger.worth(name, self.qty(name) + size, valued)
+            gain = after - before - sign * value
+            there = equity - fee - others + (-gain if instrument.is_inverse else gain)
+            if abs(after) / self.lever(name) > there:
+                return False
+        return True
+
+    # Liquidation ----------------------------------------------------------------------------------------------------
+
+    def judge(self, name: str, mark: float, mark_of: Mapping[str, float | None], at_ns: int) -> None:
+        """Judge the scope of an instrument at its new mark."""
+        exchange, ledger = self.exchange, self.exchange.ledger
+        if ledger.instruments[name].is_spot:
+            return
+        currency = ledger.instruments[name].settle_currency
+        scope = sorted(i.id for i in ledger.contracts_in(currency)) if self.is_cross else [name]
+        positions = [each for each in scope if self.qty(each)]
+        if name not in positions:
+            return
+        marks: dict[str, Fraction] = {}
+        for each in positions:
+            found = mark if each == name else mark_of[each]
+            if found is None:
+                return
+            marks[each] = number(found)
+        margin = ledger.balance_exact(currency) if self.is_cross else self.own(name)
+        required = {each: self.worth(each, at) * (self.rate(each) + self.fee(each)) for each, at in marks.items()}
+        left = margin + sum(self.profit(each, at) for each, at in marks.items())
+        if left > sum(required.values()):
+            return
+        for each in scope:
+            for held in list(exchange.venues[each].orders):
+                if not held.is_over:
+                    exchange.end(held, OrderState.CANCELLED, "liquidation", at_ns)
+        weights = required if any(required.values()) else {each: self.worth(each, at) for each, at in marks.items()}
+        whole = sum(weights.values())
+        losses = {each: left * weights[each] / whole - self.profit(each, at) for each, at in marks.items()}
+        rest = Fraction(0)
+        for each in positions:
+            rest = self._take_over(each, losses[each], rest, marks[each], at_ns)
+
+    def _take_over(self, name: str, loss: Fraction, rest: Fraction, mark: Fraction, at_ns: int) -> Fraction:
+        """Close a position so that it costs `loss` and the `rest` of the one before; return what is not charged."""
+        exchange = self.exchange
+        instrument = exchange.ledger.instruments[name]
+        qty = self.qty(name)
+        is_long = qty > 0
+        lots = int(abs(qty) / Fraction(instrument.lot))
+        size = abs(qty) * number(instrument.contract_value) * number(instrument.contract_multiplier)
+        # A long of a linear contract and a short of an inverse one lose what their value falls by.
+        falls = is_long != instrument.is_inverse
+        worth = self.cost(name) - loss if falls else self.cost(name) + loss
+        price = mark
+        if worth > 0:
+            price = size / worth if instrument.is_inverse else worth / size
+        steps = price / Fraction(instrument.price_step)
+        whole = max(1, math.ceil(steps) if is_long else math.floor(steps))
+        ticks = int(whole * Fraction(instrument.price_step) / Fraction(instrument.tick))
+        rise = value_of(instrument, lots, ticks) - self.cost(name)
+        gain = rise if falls else -rise
+        due = gain + loss + rest
+        charge = Fraction(math.floor(due * _PART), _PART)
+        self.taken_over.append((name, loss))
+        order = Order(
+            id=f"liquidation{len(self.taken_over)}",
+            instrument=name,
+            side=Side.SELL if is_long else Side.BUY,
+            qty=float(size_of(instrument, lots)),
+            reduce_only=True,
+            tag="liquidation",
+            sent_ns=exchange.now_ns(),
+            updated_ns=exchange.now_ns(),
+            lots=lots,
+            terms=OrderTerms(),
+        )
+        held = exchange.held_of(order)
+        held.arrived_ns = at_ns
+        exchange.orders[order.id] = held
+        exchange.introduce(held, order, at_ns)
+        exchange.close_for(held, lots, ticks, exactly(charge), at_ns)
+        return due - charge
