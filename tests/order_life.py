@@ -6,12 +6,11 @@ from typing import Any
 from quantkit.brokers.base import Agenda, Observer
 from quantkit.brokers.send_clock import SendClock
 from quantkit.brokers.simulated.account import Account
-from quantkit.brokers.simulated.brackets import Brackets
 from quantkit.brokers.simulated.broker import SimulatedBroker
+from quantkit.brokers.simulated.contingent import ContingentOrders
 from quantkit.brokers.simulated.executions import Executions
 from quantkit.brokers.simulated.listing import Listing
 from quantkit.brokers.simulated.message_sender import MessageSender
-from quantkit.brokers.simulated.oco_groups import OcoGroups
 from quantkit.brokers.simulated.streams import MatchingStream
 from quantkit.brokers.simulated.traded import TradeMarket
 from quantkit.brokers.simulated.volume import VolumeShares
@@ -74,17 +73,15 @@ class OrderLife:
             self.listings[name] = listing
             executions.add_listing(listing)
         sender = MessageSender(self.listings, self.position, clock, self.dirty, agenda, keeps_decisions=True)
-        self.groups = OcoGroups(executions)
-        self.brackets = Brackets(executions, account, self.groups, sender, self.position)
-        executions.followers = (self.groups, self.brackets)
+        contingent = self.contingent = ContingentOrders.of(executions, account, sender, self.position)
+        executions.followers = (*contingent,)
         self.broker = SimulatedBroker(
             account,
             listings=self.listings,
             own_sources={},
             sender=sender,
             executions=executions,
-            groups=self.groups,
-            brackets=self.brackets,
+            contingent=contingent,
             volume=VolumeShares({}, {}, executions.fills, executions.indices),
             position=self.position,
             send_clock=clock,

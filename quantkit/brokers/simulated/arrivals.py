@@ -1,12 +1,14 @@
 """Messages that have arrived: new orders, cancels and changes judged against market and account as they stand."""
 
 from quantkit.brokers.simulated.account import Account
-from quantkit.brokers.simulated.brackets import Brackets
+from quantkit.brokers.simulated.contingent import ContingentOrders
 from quantkit.brokers.simulated.exchange_order import ExchangeOrder
 from quantkit.brokers.simulated.executions import Executions
 from quantkit.brokers.simulated.listing import Listing
-from quantkit.brokers.simulated.oco_groups import OCO, OcoGroups
+from quantkit.brokers.simulated.market import Market
+from quantkit.brokers.simulated.oco_groups import OCO
 from quantkit.brokers.simulated.order_message import OrderMessage
+from quantkit.brokers.simulated.reduce_only import DISPLACED, TRIMMED
 from quantkit.orders import AMEND_REFUSED, AMENDED, CANCEL_REFUSED, REQUESTED
 
 
@@ -16,15 +18,13 @@ class Arrivals:
     Args:
         account: The exchange's truth about money and positions.
         executions: Gets the judgement.
-        groups: Says what the fills of its group leave of an order.
-        brackets: Gets the orders that ask for one, and the moments at which protection comes into force.
+        contingent: Says what other orders leave of one that arrives, and gets those that others depend on.
     """
 
-    def __init__(self, account: Account, executions: Executions, groups: OcoGroups, brackets: Brackets) -> None:
+    def __init__(self, account: Account, executions: Executions, contingent: ContingentOrders) -> None:
         self._account = account
         self._executions = executions
-        self._groups = groups
-        self._brackets = brackets
+        self._groups, self._brackets, self._reduce_only = contingent
 
     def process(self, listing: Listing, message: OrderMessage) -> None:
         """Process a message to a listing: let an order in, cancel it, or change it; or say why not."""
@@ -77,7 +77,10 @@ class Arrivals:
             else:
                 if order.terms is not None:
                     self._let_in(order, sent_lots)
-                market.arrive(order, at_ns)
+                if order.reduce_only and venue is not None:
+                    self._arrive_reducing(order, market, at_ns)
+                else:
+                    market.arrive(order, at_ns)
         elif refusal:
             # It stays as it is.
             executions.report(order, order.state, f"{AMEND_REFUSED}: {refusal}", at_ns)
@@ -87,6 +90,21 @@ class Arrivals:
             if not keeps_place:
                 order.arrived_ns = at_ns  # like a new order: rows stamped before cannot have met it
                 market.requeue(order, at_ns)
+            if order.reduce_only and venue is not None:
+                self._reduce_only.fit(order, at_ns)
+
+    def _arrive_reducing(self, order: ExchangeOrder, market: Market, at_ns: int) -> None:
+        """Let a reduce-only order in for what better ones leave of the position, and cut worse ones."""
+        room = self._reduce_only.room(order, market)
+        if room <= 0:
+            self._executions.reject(order, DISPLACED, at_ns)
+            return
+        is_trimmed = room < order.left
+        order.lots -= max(0, order.left - room)
+        market.arrive(order, at_ns)
+        if is_trimmed and not order.state.is_final:
+            self._executions.report(order, order.state, TRIMMED, at_ns)
+        self._reduce_only.fit(order, at_ns)
 
     def _let_in(self, order: ExchangeOrder, sent_lots: int) -> None:
         """Let an order into the parts that act on its fills."""

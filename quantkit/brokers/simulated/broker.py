@@ -7,14 +7,13 @@ from quantkit.brokers.send_clock import SendClock
 from quantkit.brokers.simulated.account import Account
 from quantkit.brokers.simulated.account_room import AccountRoom
 from quantkit.brokers.simulated.arrivals import Arrivals
-from quantkit.brokers.simulated.brackets import Brackets
+from quantkit.brokers.simulated.contingent import ContingentOrders
 from quantkit.brokers.simulated.exchange_order import ExchangeOrder
 from quantkit.brokers.simulated.executions import Executions
 from quantkit.brokers.simulated.fill_history import FillHistory
 from quantkit.brokers.simulated.liquidations import Liquidations
 from quantkit.brokers.simulated.listing import CandleListing, Listing
 from quantkit.brokers.simulated.message_sender import MessageSender
-from quantkit.brokers.simulated.oco_groups import OcoGroups
 from quantkit.brokers.simulated.step_checks import StepChecks
 from quantkit.brokers.simulated.streams import MatchingStream
 from quantkit.brokers.simulated.volume import VolumeShares
@@ -43,7 +42,7 @@ class SimulatedBroker:
         own_sources: Prices of last trades that value nothing, by their cursor.
         sender: Sends messages, and has those under way.
         executions: What markets do to orders.
-        groups, brackets: What orders do to each other.
+        contingent: What orders do to each other.
         liquidations: What marks do to positions; None in a run without margin.
         volume: How large fills are against their rows.
         position: The run's position.
@@ -62,8 +61,7 @@ class SimulatedBroker:
         own_sources: Mapping[StreamCursor, MarkSource],
         sender: MessageSender,
         executions: Executions,
-        groups: OcoGroups,
-        brackets: Brackets,
+        contingent: ContingentOrders,
         liquidations: Liquidations | None = None,
         volume: VolumeShares,
         position: RunPosition,
@@ -88,9 +86,9 @@ class SimulatedBroker:
         }
         self._sender = sender
         self._executions = executions
-        self._brackets = brackets
+        self._brackets = contingent.brackets
         self._liquidations = liquidations
-        self._arrivals = Arrivals(account, executions, groups, brackets)
+        self._arrivals = Arrivals(account, executions, contingent)
         self._history = FillHistory(executions.fills)
         self._volume = volume
         self._steps = StepChecks()

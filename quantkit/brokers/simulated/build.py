@@ -7,16 +7,15 @@ from quantkit.brokers.base import Agenda, BrokerFactory, BrokerSetup
 from quantkit.brokers.order_trace import OrderTrace
 from quantkit.brokers.simulated.account import Account
 from quantkit.brokers.simulated.book_stream import BookStream
-from quantkit.brokers.simulated.brackets import Brackets
 from quantkit.brokers.simulated.broker import SimulatedBroker
 from quantkit.brokers.simulated.closed_bars import CandleBars, TradeBars
+from quantkit.brokers.simulated.contingent import ContingentOrders
 from quantkit.brokers.simulated.displayed import BookDisplay, DisplayedMarket, TickerDisplay
 from quantkit.brokers.simulated.displayed_listing import BookListing, TickerListing
 from quantkit.brokers.simulated.executions import Executions
 from quantkit.brokers.simulated.liquidations import Liquidations
 from quantkit.brokers.simulated.listing import CandleListing, Listing, TradeListing
 from quantkit.brokers.simulated.message_sender import MessageSender
-from quantkit.brokers.simulated.oco_groups import OcoGroups
 from quantkit.brokers.simulated.price_limits import PriceLimits
 from quantkit.brokers.simulated.streams import GatedStream, MatchingStream
 from quantkit.brokers.simulated.traced_broker import TracedBroker
@@ -69,14 +68,13 @@ def simulated(options: RunOptions, trace: OrderTrace | None = None) -> BrokerFac
         sender = MessageSender(
             executions.listings, position, send_clock, setup.dirty, agenda, keeps_decisions=setup.keeps_decisions
         )
-        groups = OcoGroups(executions)
-        brackets = Brackets(executions, account, groups, sender, position)
+        contingent = ContingentOrders.of(executions, account, sender, position)
         # In this order they are told of fills and ends.
-        executions.followers = (groups, brackets)
+        executions.followers = (*contingent,)
         liquidations = None
         if margins is not None:
             liquidations = Liquidations(margins, account.holdings, setup.marks, executions, position, send_clock)
-            executions.followers = (groups, brackets, liquidations)
+            executions.followers = (*contingent, liquidations)
             agenda.mark_watch = liquidations
         return broker(
             account,
@@ -84,8 +82,7 @@ def simulated(options: RunOptions, trace: OrderTrace | None = None) -> BrokerFac
             own_sources=exchange.own_sources,
             sender=sender,
             executions=executions,
-            groups=groups,
-            brackets=brackets,
+            contingent=contingent,
             liquidations=liquidations,
             volume=volume,
             position=position,
