@@ -72,6 +72,7 @@ def backtest(
     margin: str = "off",
     leverage: AmountLike | Mapping[str, AmountLike] | None = None,
     tiers: str | Path | Mapping[str, Any] | None = None,
+    position_mode: str = "net",
     seed: int = 0,
     stale_after: str | timedelta = "10s",
     equity_every: str | timedelta = "1m",
@@ -117,6 +118,8 @@ def backtest(
             `max_leverage` alone.
         leverage: With margin, for all contracts or by id; default 1.
         tiers: With margin, a file with position tiers, as JSON or CSV with OKX's columns; default those in the data.
+        position_mode: Whether a contract has one position, `net`, or a long and a short one that orders name by
+            `position_side`, `long_short`.
         seed: Of `strategy.rng`.
         stale_after: A displayed book or ticker older than this fills nothing.
         equity_every: Grid of the equity curve.
@@ -235,6 +238,7 @@ def paper(
     margin: str = "off",
     leverage: AmountLike | Mapping[str, AmountLike] | None = None,
     tiers: str | Path | Mapping[str, Any] | None = None,
+    position_mode: str = "net",
     seed: int = 0,
     stale_after: str | timedelta = "10s",
     equity_every: str | timedelta = "1m",
@@ -260,8 +264,8 @@ def paper(
     what is done is recorded as it happens; `quantkit verify` repeats the run from that.
 
     Args:
-        strategy, params, cash, report_currency, fees, max_leverage, margin, leverage, tiers, seed, stale_after,
-        equity_every, touch, excess_slippage_bps, slippage_bps, slippage, max_share, queue_model, own_side_prints,
+        strategy, params, cash, report_currency, fees, max_leverage, margin, leverage, tiers, position_mode, seed,
+        stale_after, equity_every, touch, excess_slippage_bps, slippage_bps, slippage, max_share, queue_model, own_side_prints,
         venue_rules, stp_mode: As for `backtest`.
         okx: Hosts, limits and patience of OKX; default OKX's own.
         exchange: Another source of live data, registered with `quantkit.feeds.exchanges`; default OKX.

@@ -18,6 +18,8 @@ from quantkit.queue_models import DEFAULT_QUEUE_MODEL, queue_model
 from quantkit.slippage import slippage_model
 from quantkit.venue_rules.okx import STP_MODES, VENUE_RULES, check_stp_mode, check_venue_rules
 
+#: A contract has one net position, or a long and a short one.
+POSITION_MODES: Final = ("net", "long_short")
 #: A second: rows that wait longer for each other are a slip in the unit.
 _BATCH_MS_MAX: Final = 1_000
 
@@ -161,6 +163,12 @@ def _queue_model(value: Any, keyword: str) -> str:
     return str(value)
 
 
+def _position_mode(value: Any, keyword: str) -> str:
+    if value not in POSITION_MODES:
+        raise ConfigError(f"{keyword} is {value!r}; use one of {', '.join(POSITION_MODES)}")
+    return str(value)
+
+
 def _venue_rules(value: Any, keyword: str) -> str:
     return check_venue_rules(value)
 
@@ -230,6 +238,7 @@ class RunOptions(msgspec.Struct, frozen=True, kw_only=True):
         margin: Of contracts: `off`, `isolated` or `cross`.
         leverage: With margin, for all contracts or by id; None: 1.
         tiers: With margin, position tiers by instrument family; None: those that are stored.
+        position_mode: Whether a contract has one position, `net`, or a long and a short one, `long_short`.
         stale_after_ns: A display older than this fills nothing.
         equity_every_ns: Grid of the equity curve.
         touch: Trade matching: whether an opposite-aggressor trade at the limit fills.
@@ -328,6 +337,10 @@ class RunOptions(msgspec.Struct, frozen=True, kw_only=True):
         dict[str, list[MarginTier]] | None,
         Option(read=_tiers, flags=("--tiers",), to_manifest=_digested),
     ] = None
+    position_mode: Annotated[
+        str,
+        Option(read=_position_mode, flags=("--position-mode",)),
+    ] = "net"
     stale_after_ns: Annotated[
         int,
         Option(keyword="stale_after", read=_duration_ns, manifest_key="stale_after_ms", to_manifest=_in_ms),
@@ -398,6 +411,11 @@ class RunOptions(msgspec.Struct, frozen=True, kw_only=True):
                 if option.keyword in given
             }
         )
+
+    @property
+    def is_long_short(self) -> bool:
+        """Whether a contract has a long and a short position."""
+        return self.position_mode == POSITION_MODES[1]
 
     @property
     def manifest_fields(self) -> dict[str, Any]:

@@ -109,6 +109,11 @@ def instrument_of(leg: str) -> str:
     return leg.partition(" ")[0]
 
 
+def side_in(leg: str) -> str:
+    """Return the side in a position's key: `long` or `short`, empty for a net position."""
+    return leg.partition(" ")[2]
+
+
 class TakeProfit(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """Where the profit of an order's fills is taken.
 

@@ -16,7 +16,7 @@ from typing import Any, Final
 from quantkit.errors import ConfigError, OrderError
 from quantkit.instruments import EXACT, Instrument, Side, decimal_of
 from quantkit.money import CurrencyLedger, Netting
-from quantkit.orders import Fill, PositionSide, instrument_of, leg_of
+from quantkit.orders import Fill, PositionSide, instrument_of, leg_of, side_in
 
 #: Amounts that are no finite decimal are shown to this step; the ledger itself keeps the fraction.
 SHOWN_STEP: Final = Decimal("1e-18")
@@ -32,6 +32,31 @@ _LEGS: Final = (PositionSide.LONG, PositionSide.SHORT)
 _MARGIN_STEPS: Final = 10**16
 #: How a ledger writes what nobody else may.
 _put: Final = object.__setattr__
+
+
+def position_side_of(instrument: Instrument, side: str, *, is_long_short: bool, argument: str = "side") -> PositionSide:
+    """Return the position that a call names, by the mode of the account.
+
+    Args:
+        instrument: The call's.
+        side: As it was given; empty where it was not.
+        is_long_short: Whether contracts have two legs.
+        argument: What the call names the side, for errors.
+
+    Raises:
+        OrderError: The side is missing, unknown or too much.
+    """
+    name = instrument.id
+    if not is_long_short or instrument.is_spot:
+        if side in ("", _NET):
+            return _NET
+        instead = "" if instrument.is_spot else ", or run with position_mode='long_short'"
+        raise OrderError(f"{name} has one position; leave {argument}={str(side)!r} out{instead}")
+    if not side:
+        raise OrderError(f"{name} has a long and a short position; name one: {argument}='long' or {argument}='short'")
+    if side not in _LEGS:
+        raise OrderError(f"{argument} {str(side)!r} of {name} is not known; use long or short")
+    return PositionSide(side)
 
 
 def shown(amount: Fraction) -> Decimal:
@@ -362,62 +387,43 @@ class Portfolio:
         """Every position that was ever opened, flat ones too, by instrument id; a leg has its side behind the id."""
         return dict(self._positions)
 
-    def position(self, instrument: str, side: str | None = None) -> Position:
+    def position(self, instrument: str, side: str = "") -> Position:
         """Return the position in an instrument, flat if it never traded; the same object throughout the run.
 
         Args:
             instrument: Its id.
-            side: `long` or `short`, for a contract in the long/short mode; None elsewhere.
+            side: `long` or `short`, for a contract in the long/short mode.
 
         Raises:
             OrderError: The run has no such instrument, or the side is missing or too much.
         """
-        found = None if side is not None else self._positions.get(instrument) or self._untraded.get(instrument)
-        return self.leg(leg_of(instrument, self.side_of(instrument, side))) if found is None else found
-
-    def side_of(self, instrument: str, side: str | None, argument: str = "side") -> PositionSide:
-        """Return the position that a call names, by the mode of the account.
-
-        Args:
-            instrument: Its id.
-            side: As it was given; None or empty where it was not.
-            argument: What the call names it, for errors.
-
-        Raises:
-            OrderError: The run has no such instrument, or the side is missing, unknown or too much.
-        """
-        sides = self.sides_of(instrument)
-        if not side:
-            if sides is _LEGS:
-                raise OrderError(
-                    f"{instrument} has a long and a short position; name one: {argument}='long' or {argument}='short'"
-                )
-            return _NET
-        if side not in sides:
-            if sides is _LEGS:
-                raise OrderError(f"{argument} {str(side)!r} of {instrument} is not known; use long or short")
-            instead = "" if self.instruments[instrument].is_spot else ", or run with position_mode='long_short'"
-            raise OrderError(f"{instrument} has one position; leave {argument}={str(side)!r} out{instead}")
-        return PositionSide(side)
+        found = None if side else self._positions.get(instrument) or self._untraded.get(instrument)
+        if found is not None:
+            return found
+        named = position_side_of(self._known(instrument), side, is_long_short=self.is_long_short)
+        return self.leg(leg_of(instrument, named))
 
     def sides_of(self, instrument: str) -> tuple[PositionSide, ...]:
-        """Return the sides of an instrument's positions: `net`, or in the long/short mode `long` and `short`.
+        """Return the sides of an instrument's positions: `net`, or in the long/short mode `long` and `short`."""
+        return _LEGS if self.is_long_short and not self._known(instrument).is_spot else _ONE_POSITION
 
-        Raises:
-            OrderError: The run has no such instrument.
-        """
+    @property
+    def legs(self) -> list[str]:
+        """The keys of all positions that there may be, as `leg_of` has them."""
+        return [leg_of(name, side) for name in self.instruments for side in self.sides_of(name)]
+
+    def _known(self, instrument: str) -> Instrument:
         known = self.instruments.get(instrument)
         if known is None:
             raise OrderError(f"{instrument} is no instrument of this run; it has {', '.join(self.instruments)}")
-        return _LEGS if self.is_long_short and not known.is_spot else _ONE_POSITION
+        return known
 
     def leg(self, leg: str) -> Position:
         """Return a position by its key, as `leg_of` has it."""
         found = self._positions.get(leg) or self._untraded.get(leg)
         if found is None:
-            instrument = self.instruments[instrument_of(leg)]
-            side = next(side for side in self.sides_of(instrument.id) if leg_of(instrument.id, side) == leg)
-            found = self._untraded[leg] = Position(instrument, side)
+            side = PositionSide(side_in(leg) or _NET)
+            found = self._untraded[leg] = Position(self.instruments[instrument_of(leg)], side)
         return found
 
     def net(self, leg: str) -> Netting:

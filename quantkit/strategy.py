@@ -99,15 +99,15 @@ class Context(Protocol):
         """Cancel every open order."""
         ...
 
-    def close(self, instrument: str) -> Order | None:
+    def close(self, instrument: str, side: str = "") -> Order | None:
         """Close the position at the market."""
         ...
 
-    def target(self, instrument: str, qty: float) -> Order | None:
+    def target(self, instrument: str, qty: float, side: str = "") -> Order | None:
         """Trade toward a position at the market."""
         ...
 
-    def target_worth(self, instrument: str, number: float, *, is_share: bool) -> Order | None:
+    def target_worth(self, instrument: str, number: float, *, is_share: bool, side: str = "") -> Order | None:
         """Trade toward a position of a worth at the market."""
         ...
 
@@ -117,7 +117,7 @@ class Context(Protocol):
         """Keep one post-only order on each side."""
         ...
 
-    def position(self, instrument: str) -> float:
+    def position(self, instrument: str, side: str = "") -> float:
         """Return the reported position."""
         ...
 
@@ -345,6 +345,7 @@ class Strategy:
         take_profit: float | TakeProfit | None = None,
         stop_loss: float | StopLoss | None = None,
         at: str = "send",
+        position_side: str = "",
     ) -> Order:
         """Send a buy order and return it at once, PENDING; without prices it is a market order.
 
@@ -370,6 +371,7 @@ class Strategy:
             take_profit, stop_loss: What protects each fill, as a price or with a limit and a trigger of its own.
             at: When a size by money becomes a number: `send`, or `fill` for a market order that fills at the open of a
                 candle or buys on spot.
+            position_side: `long` or `short`: the position that it opens or closes, where a contract has both.
 
         Raises:
             OrderError: NaN, infinite, zero or negative numbers, an unknown instrument, contradicting flags.
@@ -389,7 +391,17 @@ class Strategy:
         terms = None if rare == PLAIN_TERMS else RequestTerms(*rare)
         return self._context.order(
             OrderRequest(
-                instrument, Side.BUY, qty, price, stop_price, post_only, reduce_only, time_in_force, tag, terms
+                instrument,
+                Side.BUY,
+                qty,
+                price,
+                stop_price,
+                post_only,
+                reduce_only,
+                time_in_force,
+                tag,
+                terms,
+                position_side,
             )
         )
 
@@ -414,6 +426,7 @@ class Strategy:
         take_profit: float | TakeProfit | None = None,
         stop_loss: float | StopLoss | None = None,
         at: str = "send",
+        position_side: str = "",
     ) -> Order:
         """Send a sell order; as `buy` the other way round: limit and take-profit rounded up, the stop down."""
         rare = (
@@ -431,7 +444,17 @@ class Strategy:
         terms = None if rare == PLAIN_TERMS else RequestTerms(*rare)
         return self._context.order(
             OrderRequest(
-                instrument, Side.SELL, qty, price, stop_price, post_only, reduce_only, time_in_force, tag, terms
+                instrument,
+                Side.SELL,
+                qty,
+                price,
+                stop_price,
+                post_only,
+                reduce_only,
+                time_in_force,
+                tag,
+                terms,
+                position_side,
             )
         )
 
@@ -468,30 +491,40 @@ class Strategy:
         """Cancel every open order, of one instrument or of all."""
         self._context.cancel_all(instrument)
 
-    def close(self, instrument: str) -> Order | None:
-        """Cancel the instrument's orders and close the position at the market; None without a position."""
-        return self._context.close(instrument)
+    def close(self, instrument: str, *, side: str = "") -> Order | None:
+        """Cancel the position's orders and close it at the market; None without a position.
 
-    def target(self, instrument: str, qty: float) -> Order | None:
+        Args:
+            instrument: Its id.
+            side: `long` or `short`, where a contract has both.
+        """
+        return self._context.close(instrument, side)
+
+    def target(self, instrument: str, qty: float, *, side: str = "") -> Order | None:
         """Trade at the market toward a signed position of `qty`.
 
         Counts the reported position and the working order of an earlier call, which it amends or replaces.
 
+        Args:
+            instrument: Its id.
+            qty: The position, above zero when long; zero or less for the short one of two.
+            side: `long` or `short`, where a contract has both.
+
         Returns:
             The working order, or None if the position is there already.
         """
-        return self._context.target(instrument, qty)
+        return self._context.target(instrument, qty, side)
 
-    def target_pct(self, instrument: str, fraction: float) -> Order | None:
+    def target_pct(self, instrument: str, fraction: float, *, side: str = "") -> Order | None:
         """Trade at the market toward a position worth a share of the equity, as `target`; below zero is short."""
-        return self._context.target_worth(instrument, fraction, is_share=True)
+        return self._context.target_worth(instrument, fraction, is_share=True, side=side)
 
-    def target_value(self, instrument: str, value: float) -> Order | None:
+    def target_value(self, instrument: str, value: float, *, side: str = "") -> Order | None:
         """Trade at the market toward a position worth an amount, as `target`; below zero is short.
 
         The amount is in the quote currency, in coins for inverse contracts.
         """
-        return self._context.target_worth(instrument, value, is_share=False)
+        return self._context.target_worth(instrument, value, is_share=False, side=side)
 
     def quote(
         self, instrument: str, *, bid: float | None = None, ask: float | None = None, qty: float
@@ -539,13 +572,17 @@ class Strategy:
         """Whether the run has not begun yet: in `on_start` and while warm-up candles come, when orders are refused."""
         return self._context.is_warming_up
 
-    def position(self, instrument: str) -> float:
+    def position(self, instrument: str, *, side: str = "") -> float:
         """Return the tradable part of the reported position in the instrument's unit, above zero when long.
 
         A remainder below the size step, or on spot below the smallest order, is no position; the exact holding is
         `portfolio.position(instrument).qty`.
+
+        Args:
+            instrument: Its id.
+            side: `long` or `short`, where a contract has both.
         """
-        return self._context.position(instrument)
+        return self._context.position(instrument, side)
 
     def margin(self, instrument: str) -> Margin:
         """Return initial and maintenance margin, margin ratio and liquidation price of the reported position.

@@ -141,6 +141,11 @@ _ACCOUNT: Final[tuple[_Decorator, ...]] = (
         "[default: risk_averse]",
     ),
     click.option(
+        "--position-mode",
+        metavar="NAME",
+        help="Contracts have one position (net), or a long and a short one (long_short).  [default: net]",
+    ),
+    click.option(
         "--venue-rules",
         metavar="NAME",
         help="Judge orders by OKX's order rules: auto (what OKX lists), okx (all) or off.  [default: auto]",

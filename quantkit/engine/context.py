@@ -13,6 +13,7 @@ from quantkit.brokers.base import DirtySet
 from quantkit.clock import duration_ns, interval_ns, time_ns_of
 from quantkit.engine.books import Books
 from quantkit.engine.known_instruments import KnownInstruments
+from quantkit.engine.legs import check_leg_target, check_quote, leg_terms
 from quantkit.engine.order_manager import OrderManager
 from quantkit.engine.quotes import Quotes
 from quantkit.engine.targets import Targets, TargetWorth
@@ -23,8 +24,8 @@ from quantkit.instruments import Instrument
 from quantkit.margin import Margin
 from quantkit.margin_account import MarginAccount
 from quantkit.orderbook import Book
-from quantkit.orders import Order, OrderRequest, OrderState
-from quantkit.portfolio import Portfolio
+from quantkit.orders import Order, OrderRequest, OrderState, PositionSide, leg_of
+from quantkit.portfolio import Portfolio, position_side_of
 from quantkit.rows.columns import Stream
 from quantkit.rows.position import RunPosition
 from quantkit.sizes import SIZES
@@ -38,20 +39,21 @@ class StartContext:
 
     Attributes:
         subscriptions: Streams subscribed to, with the warm-up wanted.
-        targets: Positions asked for, to be traded toward at the start.
+        targets: Positions asked for, to be traded toward at the start, by their keys.
         timers, rng: Those of the run.
         is_warming_up: True.
     """
 
     is_warming_up: Final = True
 
-    def __init__(self, instruments: KnownInstruments, *, seed: int, now_ns: int) -> None:
+    def __init__(self, instruments: KnownInstruments, *, seed: int, now_ns: int, is_long_short: bool = False) -> None:
         self.now_ns = now_ns
         self.rng = np.random.default_rng(seed)
         self.timers = Timers()
         self.subscriptions: dict[Stream, int] = {}
         self.targets: dict[str, float] = {}
         self._instruments = instruments
+        self._is_long_short = is_long_short
 
     @property
     def portfolio(self) -> Portfolio:
@@ -86,14 +88,18 @@ class StartContext:
         qty = 0.0 if isinstance(request.qty, SIZES) else request.qty
         if qty is request.qty and not (math.isfinite(qty) and qty > 0):
             raise OrderError(f"{side} {name}: qty is {float(qty)}; give a finite number above zero")
+        instrument = self._instruments.find(name)
+        position_side, reduce_only = leg_terms(request, instrument, f"{side} {name}", is_long_short=self._is_long_short)
         return Order(
             id="",
-            instrument=self._instruments.find(name).id,
+            instrument=instrument.id,
             side=side,
             qty=float(qty),
+            reduce_only=reduce_only,
             tag=request.tag,
             state=OrderState.REJECTED,
             reason="warmup",
+            position_side=position_side,
         )
 
     def amend(self, order: Order, **changes: float | None) -> None:
@@ -105,20 +111,22 @@ class StartContext:
     def cancel_all(self, instrument: str | None) -> None:
         """Do nothing: no order is open."""
 
-    def close(self, instrument: str) -> Order | None:
+    def close(self, instrument: str, side: str = "") -> Order | None:
         """Take an earlier target back."""
-        return self.target(instrument, 0.0)
+        return self.target(instrument, 0.0, side)
 
-    def target(self, instrument: str, qty: float) -> Order | None:
+    def target(self, instrument: str, qty: float, side: str = "") -> Order | None:
         """Remember a position to trade toward at the start."""
         if isinstance(qty, SIZES):
             raise OrderError(f"target {instrument}: qty is {qty}; give a number")
         if not math.isfinite(qty):
             raise OrderError(f"target {instrument}: qty is {qty}; give a finite number")
-        self.targets[self._instruments.find(instrument).id] = float(qty)
+        named = self._side_of(instrument, side)
+        check_leg_target(qty, named, f"target {instrument}: qty")
+        self.targets[leg_of(self._instruments.find(instrument).id, named)] = float(qty)
         return None
 
-    def target_worth(self, instrument: str, number: float, *, is_share: bool) -> NoReturn:
+    def target_worth(self, instrument: str, number: float, *, is_share: bool, side: str = "") -> NoReturn:
         """Refuse to.
 
         Raises:
@@ -131,15 +139,20 @@ class StartContext:
         self, instrument: str, *, bid: float | None, ask: float | None, qty: float
     ) -> tuple[Order | None, Order | None]:
         """Send nothing."""
+        check_quote(self._instruments.find(instrument), is_long_short=self._is_long_short)
         return None, None
 
-    def position(self, instrument: str) -> float:
+    def position(self, instrument: str, side: str = "") -> float:
         """Return zero."""
+        self._side_of(instrument, side)
         return 0.0
 
     def margin(self, instrument: str) -> Margin:
         """Return that of no position."""
         return Margin()
+
+    def _side_of(self, instrument: str, side: str) -> PositionSide:
+        return position_side_of(self._instruments.find(instrument), side, is_long_short=self._is_long_short)
 
     def open_orders(self, instrument: str | None) -> list[Order]:
         """Return none."""
@@ -211,7 +224,7 @@ class RunContext:
         self.target = targets.target
         self.quote = quotes.quote
         self.open_orders = orders.open_orders
-        self.position = orders.position
+        self.position = targets.position
         self._orders = orders
         self._targets = targets
         self._books = books
@@ -232,9 +245,9 @@ class RunContext:
         """Whether candles from before the start come."""
         return self._orders.refusal == "warmup"
 
-    def target_worth(self, instrument: str, number: float, *, is_share: bool) -> Order | None:
+    def target_worth(self, instrument: str, number: float, *, is_share: bool, side: str = "") -> Order | None:
         """Trade toward a position of a worth at the market."""
-        return self._targets.target_worth(instrument, TargetWorth(number, is_share))
+        return self._targets.target_worth(instrument, TargetWorth(number, is_share), side)
 
     def kept_candles(self, stream: Stream) -> deque[Candle]:
         """Return where a stream's delivered candles are kept for `history`."""

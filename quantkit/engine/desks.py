@@ -54,9 +54,10 @@ class QuoteSide:
 
 
 class Desk:
-    """One instrument's orders and position, as far as reported.
+    """One instrument's orders and position, or the position of one of its legs, as far as reported.
 
     Attributes:
+        leg: The key of the position.
         open: Orders that may still fill, by id, oldest first.
         target: The order of the last target.
         reached: The last target, where it asked for nothing; None once there has been news.
@@ -66,9 +67,10 @@ class Desk:
         held_lots, held_qty: The tradable part of the position.
     """
 
-    __slots__ = ("ask", "bid", "held_lots", "held_qty", "holder", "open", "reached", "target")
+    __slots__ = ("ask", "bid", "held_lots", "held_qty", "holder", "leg", "open", "reached", "target")
 
-    def __init__(self) -> None:
+    def __init__(self, leg: str) -> None:
+        self.leg = leg
         self.open: dict[str, OpenOrder] = {}
         self.target: OpenOrder | None = None
         self.reached: float | None = None

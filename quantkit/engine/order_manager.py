@@ -8,6 +8,7 @@ import msgspec
 from quantkit.brokers.base import OrderEntry, Report
 from quantkit.brokers.introduction import Introduction
 from quantkit.engine.desks import Desk, Number, OpenOrder, asked_orders
+from quantkit.engine.legs import leg_terms
 from quantkit.engine.oco_names import OcoNames
 from quantkit.engine.order_numbers import on_price_step, on_size_step, time_in_force_of
 from quantkit.engine.order_terms import NO_TRIGGER, change_of, check_at, numbers_of, restate_trigger, terms_of
@@ -25,6 +26,7 @@ from quantkit.orders import (
     OrderRequest,
     OrderState,
     OrderTerms,
+    PositionSide,
     TimeInForce,
     TriggerPrices,
 )
@@ -54,6 +56,8 @@ class OrderManager:
         is_paused: Whether the run is paused from outside: nothing but cancels leaves then.
         instruments: Those of the run, with their steps of the moment.
         desks: What is kept of each.
+        legs: The desk of each position, by its key: what has one position has it on its own desk.
+        is_long_short: Whether contracts have two positions.
     """
 
     def __init__(
@@ -70,7 +74,9 @@ class OrderManager:
         self._position = position
         self._sent = 0
         self._oco_names = OcoNames()
-        self.desks = {instrument: Desk() for instrument in reported.instruments}
+        self.is_long_short = reported.is_long_short
+        self.desks = {name: Desk(name) for name in reported.instruments}
+        self.legs = {leg: self.desks.get(leg) or Desk(leg) for leg in reported.legs}
 
     def instrument(self, instrument_id: str) -> Instrument:
         """Return an instrument of the run.
@@ -120,6 +126,9 @@ class OrderManager:
             raise OrderError(f"{where}: time_in_force GTD needs expire_time=")
         if request.post_only and (ticks is None or not tif.rests or stop is not None):
             raise OrderError(f"{where}: post_only needs a plain GTC or GTD limit order; give price= and no trigger")
+        position_side, reduce_only = PositionSide.NET, request.reduce_only
+        if request.position_side or self.is_long_short:
+            position_side, reduce_only = leg_terms(request, instrument, where, is_long_short=self.is_long_short)
         refusal = self.refusal
         self._sent += 1
         order = Order(
@@ -131,7 +140,7 @@ class OrderManager:
             stop_price=stop_price,
             time_in_force=tif,
             post_only=request.post_only,
-            reduce_only=request.reduce_only,
+            reduce_only=reduce_only,
             tag=request.tag,
             state=OrderState.REJECTED if refusal else OrderState.PENDING,
             reason=refusal,
@@ -142,6 +151,7 @@ class OrderManager:
             price_ticks=ticks,
             stop_ticks=stop,
             terms=terms,
+            position_side=position_side,
         )
         if (is_sized or amount is not None) and not refusal:
             lots = self._size(order, request, amount, roundings)
@@ -267,21 +277,6 @@ class OrderManager:
         found = [kept for desk in self.desks.values() for kept in desk.open.values()]
         return [kept.order for kept in sorted(found, key=lambda kept: kept.number)]
 
-    # Positions ---------------------------------------------------------------------------------------
-
-    def position(self, instrument_id: str) -> float:
-        """Return the tradable part of the reported position."""
-        instrument, desk = self.instrument(instrument_id), self.desks[instrument_id]
-        if desk.holder is not instrument:
-            self.read_position(desk, instrument)
-        return desk.held_qty
-
-    def read_position(self, desk: Desk, instrument: Instrument) -> None:
-        """Work the position out: hooks ask at every row, and the answer changes with a fill or with the steps."""
-        desk.holder = instrument
-        desk.held_lots = instrument.tradable_lots(self._reported.position(instrument.id).qty)
-        desk.held_qty = instrument.qty(desk.held_lots)
-
     # Reports --------------------------------------------------------------------------------------------------
 
     def apply(self, report: Report) -> Order:
@@ -293,7 +288,8 @@ class OrderManager:
         _put(order, "state", state)
         _put(order, "reason", reason)
         _put(order, "updated_ns", report.due_ns)
-        desk.reached = None
+        held = desk if order.position_side is PositionSide.NET else self.legs[order.leg]
+        held.reached = None
         if report.lots != order.lots:
             _put(order, "lots", report.lots)
             _put(order, "qty", instrument.qty(report.lots))
@@ -305,7 +301,7 @@ class OrderManager:
             restate_trigger(order, report.trigger, instrument)
         if fill is not None:
             self._reported.apply(fill)
-            desk.holder = None
+            held.holder = None
             before = order.filled_lots
             _put(order, "average_price", _average_price(order, instrument, fill) if before else fill.price)
             _put(order, "filled_qty", instrument.qty(before + fill.lots) if before else fill.qty)

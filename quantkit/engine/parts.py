@@ -69,8 +69,16 @@ class RunParts:
         self.dirty = DirtySet()
         self.cursors = make_cursors(plan.streams, plan.instruments)
         self.marks = MarkTable(plan.marks, self.cursors, position)
-        self.ledger = Portfolio(plan.cash, instruments, report_currency=currency, mark_of=self.marks.last)
-        self.reported = Portfolio(plan.cash, instruments, report_currency=currency, mark_of=self.marks.last)
+        self.ledger, self.reported = (
+            Portfolio(
+                plan.cash,
+                instruments,
+                report_currency=currency,
+                mark_of=self.marks.last,
+                is_long_short=options.is_long_short,
+            )
+            for _ in ("ledger", "reported")
+        )
         self.equity = EquityTracker(
             self.ledger, self.marks, position, start_ns=plan.start_ns, every_ns=options.equity_every_ns
         )

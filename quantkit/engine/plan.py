@@ -448,6 +448,8 @@ def describe(plan: Plan, options: RunOptions, feed: Feed, currencies: Collection
         said.append(
             f"contracts: notional held within {_plain(options.max_leverage)} x equity; no margin calls, no liquidation"
         )
+        if options.is_long_short:
+            said.append("contracts: a long and a short position each, whose notionals add up")
     if any(stream.kind == "ticker" for stream in plan.matching.values()):
         said.append(f"size beyond the displayed one fills {_plain(options.excess_slippage_bps)} bps worse")
     if options.slippage_bps and any(stream.kind in ("trade", "candle") for stream in plan.matching.values()):

@@ -42,7 +42,9 @@ class Prepared:
         self.position = RunPosition(begin_ns)
         self.guard = HookGuard(strategy, self.position, is_live=is_live)
         self.instruments = KnownInstruments(feed, begin_ns, is_live=is_live)
-        self.start = StartContext(self.instruments, seed=options.seed, now_ns=begin_ns)
+        self.start = StartContext(
+            self.instruments, seed=options.seed, now_ns=begin_ns, is_long_short=options.is_long_short
+        )
         strategy.bind(self.start)
         self.guard.call("on_start", strategy.on_start)
         self.plan = make_plan(feed, self.start.subscriptions, options)

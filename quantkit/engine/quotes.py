@@ -3,6 +3,7 @@
 import math
 
 from quantkit.engine.desks import Desk, Number, QuoteSide
+from quantkit.engine.legs import check_quote
 from quantkit.engine.order_manager import OrderManager
 from quantkit.engine.order_numbers import on_price_step, on_size_step, positive
 from quantkit.errors import OrderError
@@ -28,6 +29,8 @@ class Quotes:
         orders = self._orders
         instrument = orders.instruments.get(instrument_id) or orders.instrument(instrument_id)
         desk = orders.desks[instrument_id]
+        if orders.is_long_short:
+            check_quote(instrument, is_long_short=True)
         if isinstance(qty, SIZES):
             raise OrderError(f"quote {instrument_id}: qty is {qty}; give a number")
         return self._quote(desk, desk.bid, instrument, bid, qty), self._quote(desk, desk.ask, instrument, ask, qty)

@@ -11,7 +11,7 @@ from quantkit.engine.last_prices import LastPrices
 from quantkit.errors import OrderError
 from quantkit.fees import Fees
 from quantkit.instruments import Instrument, Side, decimal_of, plain
-from quantkit.orders import Order, OrderType, TimeInForce
+from quantkit.orders import Order, OrderType, PositionSide, TimeInForce, side_in
 from quantkit.portfolio import Portfolio, shown
 from quantkit.sizes import Cash, OrderAmount, Risk, Size, SizeCost
 
@@ -68,7 +68,13 @@ class Sizing:
         return lots or min(wanted, instrument.min_lots), amount, note
 
     def lots_to(
-        self, is_share: bool, number: float, instrument: Instrument, held: int, others: Sequence[AskedOrder]
+        self,
+        is_share: bool,
+        number: float,
+        instrument: Instrument,
+        leg: str,
+        held: int,
+        others: Sequence[AskedOrder],
     ) -> tuple[int, OrderAmount | None]:
         """Return the lots, below zero to sell, that lead from a position to one of a worth, and what they are worth.
 
@@ -76,6 +82,7 @@ class Sizing:
             is_share: Whether the worth is a share of the equity; else it is an amount.
             number: The worth; below zero for a short position, which is none on spot.
             instrument: What is traded.
+            leg: The key of the position.
             held: The position.
             others: The open orders beside the one toward the position.
 
@@ -92,7 +99,16 @@ class Sizing:
             wanted = SizeCost(instrument, Fees(), side, ticks).lots_for(worth)
             missing = (wanted if number > 0 else -wanted) - held
             if missing * side.sign > 0:
-                probe = Order(id="", instrument=instrument.id, side=side, qty=0.0)
+                position_side = PositionSide(side_in(leg) or PositionSide.NET)
+                closes = position_side is not PositionSide.NET and missing * held < 0
+                probe = Order(
+                    id="",
+                    instrument=instrument.id,
+                    side=side,
+                    qty=0.0,
+                    reduce_only=closes,
+                    position_side=position_side,
+                )
                 lots = self._most_lots(probe, abs(missing), ticks, others)
                 return lots * side.sign, OrderAmount(instrument.value(lots, ticks))
         return 0, None

@@ -1,14 +1,16 @@
-"""Positions as a strategy asks for them: what is missing to each, with the order that is under way."""
+"""Positions as a strategy reads them and asks for them: what is missing to each, with the order that is under way."""
 
 import math
 from typing import NamedTuple
 
 from quantkit.engine.desks import Desk, asked_orders
+from quantkit.engine.legs import check_leg_target
 from quantkit.engine.order_manager import OrderManager
 from quantkit.engine.sizing import Sizing
 from quantkit.errors import OrderError
 from quantkit.instruments import Instrument, Side
-from quantkit.orders import Order, OrderRequest
+from quantkit.orders import Order, OrderRequest, instrument_of, leg_of, side_in
+from quantkit.portfolio import Portfolio, position_side_of
 from quantkit.sizes import SIZES, OrderAmount
 
 
@@ -20,56 +22,84 @@ class TargetWorth(NamedTuple):
 
 
 class Targets:
-    """Trades toward positions, at the market.
+    """Trades toward positions, at the market, and tells how large they are.
 
     Args:
         orders: Sends, amends and cancels.
         sizing: Works out positions that are asked for by their worth.
+        reported: The ledger of the reported fills.
 
     Attributes:
-        remembered: Positions asked for during the warm-up.
+        remembered: Positions asked for during the warm-up, by their keys.
     """
 
-    def __init__(self, orders: OrderManager, sizing: Sizing) -> None:
+    def __init__(self, orders: OrderManager, sizing: Sizing, reported: Portfolio) -> None:
         self.remembered: dict[str, float | TargetWorth] = {}
         self._orders = orders
         self._sizing = sizing
+        self._reported = reported
+
+    def position(self, instrument_id: str, side: str = "") -> float:
+        """Return the tradable part of a reported position.
+
+        Raises:
+            OrderError: The instrument is unknown, or the side missing or too much.
+        """
+        orders = self._orders
+        instrument = orders.instrument(instrument_id)
+        desk = self._desk_of(instrument, side) if side or orders.is_long_short else orders.desks[instrument_id]
+        if desk.holder is not instrument:
+            self._read(desk, instrument)
+        return desk.held_qty
+
+    def _desk_of(self, instrument: Instrument, side: str) -> Desk:
+        """Return the desk of the position that a call names."""
+        is_long_short = self._orders.is_long_short
+        return self._orders.legs[leg_of(instrument.id, position_side_of(instrument, side, is_long_short=is_long_short))]
+
+    def _read(self, desk: Desk, instrument: Instrument) -> None:
+        """Work a position out: hooks ask at every row, and the answer changes with a fill or with the steps."""
+        desk.holder = instrument
+        desk.held_lots = instrument.tradable_lots(self._reported.leg(desk.leg).qty)
+        desk.held_qty = instrument.qty(desk.held_lots)
 
     def begin(self) -> None:
         """Trade toward what was asked for during the warm-up."""
-        for instrument, wanted in self.remembered.items():
+        for leg, wanted in self.remembered.items():
             if isinstance(wanted, TargetWorth):
-                self.target_worth(instrument, wanted)
+                self.target_worth(instrument_of(leg), wanted, side_in(leg))
             else:
-                self.target(instrument, wanted)
+                self.target(instrument_of(leg), wanted, side_in(leg))
 
-    def target(self, instrument_id: str, qty: float) -> Order | None:
+    def target(self, instrument_id: str, qty: float, side: str = "") -> Order | None:
         """Trade toward a signed position; see `Strategy.target`.
 
         Raises:
-            OrderError: `qty` is NaN or infinite, or the instrument unknown.
+            OrderError: `qty` is NaN or infinite, the instrument unknown, or the side missing or too much.
         """
         orders = self._orders
         instrument = orders.instruments.get(instrument_id) or orders.instrument(instrument_id)
-        desk = orders.desks[instrument_id]
+        desk = self._desk_of(instrument, side) if side or orders.is_long_short else orders.desks[instrument_id]
         if qty == desk.reached and desk.holder is instrument:
             return None  # as before: a strategy that names its target at every row asks for nothing mostly
         if isinstance(qty, SIZES):
             raise OrderError(f"target {instrument_id}: qty is {qty}; give a number, or use target_pct or target_value")
         if not math.isfinite(qty):
             raise OrderError(f"target {instrument_id}: qty is {qty}; give a finite number")
+        check_leg_target(qty, side, f"target {instrument_id}: qty")
         if orders.refusal == "warmup":
-            self.remembered[instrument_id] = qty
+            self.remembered[desk.leg] = qty
             return None
         if desk.holder is not instrument:
-            orders.read_position(desk, instrument)
+            self._read(desk, instrument)
         return self._trade(desk, instrument, instrument.lots_floor(qty) - desk.held_lots, reached=qty)
 
-    def target_worth(self, instrument_id: str, worth: TargetWorth) -> Order | None:
+    def target_worth(self, instrument_id: str, worth: TargetWorth, side: str = "") -> Order | None:
         """Trade toward a position of a worth; see `Strategy.target_pct` and `Strategy.target_value`.
 
         Raises:
-            OrderError: The number is NaN or infinite, the instrument unknown, or there is no price yet.
+            OrderError: The number is NaN or infinite, the instrument unknown, the side missing or too much, or there
+                is no price yet.
         """
         orders = self._orders
         instrument = orders.instrument(instrument_id)
@@ -80,29 +110,31 @@ class Targets:
             number = math.nan
         if not math.isfinite(number):
             raise OrderError(f"{what} {instrument_id}: {worth.number!r} is no finite number")
+        desk = self._desk_of(instrument, side) if side or orders.is_long_short else orders.desks[instrument_id]
+        check_leg_target(number, side, f"{what} {instrument_id}: the worth")
         if orders.refusal == "warmup":
-            self.remembered[instrument_id] = TargetWorth(number, worth.is_share)
+            self.remembered[desk.leg] = TargetWorth(number, worth.is_share)
             return None
-        desk = orders.desks[instrument_id]
         if desk.holder is not instrument:
-            orders.read_position(desk, instrument)
+            self._read(desk, instrument)
         others = [
             asked for asked in asked_orders(orders.desks) if desk.target is None or asked.order is not desk.target.order
         ]
         try:
-            found = self._sizing.lots_to(worth.is_share, number, instrument, desk.held_lots, others)
+            found = self._sizing.lots_to(worth.is_share, number, instrument, desk.leg, desk.held_lots, others)
         except OrderError as error:
             raise OrderError(f"{what} {instrument_id}: {error}") from None
         return self._trade(desk, instrument, *found)
 
-    def close(self, instrument_id: str) -> Order | None:
-        """Cancel the instrument's orders and close the position; see `Strategy.close`."""
+    def close(self, instrument_id: str, side: str = "") -> Order | None:
+        """Cancel the position's orders and close it; see `Strategy.close`."""
         kept_orders = self._orders.open_orders(instrument_id)
-        kept = self._orders.desks[instrument_id].target
+        desk = self._desk_of(self._orders.instruments[instrument_id], side)
+        kept = desk.target
         for order in kept_orders:
-            if kept is None or order is not kept.order:
+            if order.leg == desk.leg and (kept is None or order is not kept.order):
                 self._orders.cancel(order)
-        return self.target(instrument_id, 0.0)
+        return self.target(instrument_id, 0.0, side)
 
     def _trade(
         self,
@@ -121,7 +153,7 @@ class Targets:
             amount: The money that it comes from.
             reached: Remembered as the target where nothing is missing.
         """
-        orders, kept, held = self._orders, desk.target, desk.held_lots
+        orders, kept, held, leg = self._orders, desk.target, desk.held_lots, side_in(desk.leg)
         side = Side.BUY if lots > 0 else Side.SELL
         if kept is not None and not kept.is_cancelling and not kept.order.state.is_final:
             order = kept.order
@@ -135,6 +167,6 @@ class Targets:
         if abs(lots) < instrument.min_lots and not can_be_closed:
             desk.reached = reached
             return None
-        order = orders.send(OrderRequest(instrument.id, side, instrument.qty(abs(lots))), amount)
-        desk.target, desk.reached = desk.open.get(order.id), None
+        order = orders.send(OrderRequest(instrument.id, side, instrument.qty(abs(lots)), position_side=leg), amount)
+        desk.target, desk.reached = orders.desks[instrument.id].open.get(order.id), None
         return order

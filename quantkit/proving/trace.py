@@ -155,13 +155,14 @@ class TracedContext:
         """Cancel every open order."""
         self._do(f"cancel_all {instrument or ''}".rstrip(), self._context.cancel_all, instrument)
 
-    def close(self, instrument: str) -> Order | None:
+    def close(self, instrument: str, side: str = "") -> Order | None:
         """Close the position at the market."""
-        return self._do(f"close {instrument}", self._context.close, instrument)
+        return self._do(f"close {instrument} {side}".rstrip(), self._context.close, instrument, side)
 
-    def target(self, instrument: str, qty: float) -> Order | None:
+    def target(self, instrument: str, qty: float, side: str = "") -> Order | None:
         """Trade at the market toward a position."""
-        return self._do(f"target {instrument} {qty!r}", self._context.target, instrument, qty)
+        words = f"target {instrument} {side} {qty!r}" if side else f"target {instrument} {qty!r}"
+        return self._do(words, self._context.target, instrument, qty, side)
 
     def target_worth(self, instrument: str, number: float, *, is_share: bool) -> Order | None:
         """Trade at the market toward a position of a worth."""

@@ -44,6 +44,7 @@ TEXTS: Final[dict[str, str]] = {
     "51006": "price is outside the price limit",
     "51169": "there is no position to reduce",
     "51170": "a reduce-only order on the side of the position",
+    "51112": "a closing order above the position",
     "51148": "a reduce-only order above the position",
     "51171": "the change leaves a reduce-only order above the position",
     "51016": "the client order id is in use",
@@ -123,6 +124,7 @@ class Standing(NamedTuple):
         open_orders: How many orders are open in the instrument. open_in_all: In all of them.
         is_id_open: Whether an open order bears its client order id.
         stp_mode: The mode of self-trade prevention.
+        is_leg: Whether the position is one of the two of the long/short mode.
     """
 
     state: str = ""
@@ -133,6 +135,7 @@ class Standing(NamedTuple):
     open_in_all: int = 0
     is_id_open: bool = False
     stp_mode: str = STP_MODES[0]
+    is_leg: bool = False
 
 
 def code_of(asked: WantedOrder, instrument: Instrument, standing: Standing) -> str:
@@ -154,7 +157,7 @@ def code_of(asked: WantedOrder, instrument: Instrument, standing: Standing) -> s
         or _step_code(asked, instrument, standing.position)
         or _largest_code(asked, instrument, standing.reference)
         or _price_code(asked, standing.band)
-        or _reducing_code(asked, standing.position)
+        or _reducing_code(asked, standing)
         or _count_code(asked, standing)
         or ("54036" if asked.is_fok and standing.stp_mode == "cancel_both" else "")
     )
@@ -226,15 +229,15 @@ def _price_code(asked: WantedOrder, band: OrderBand) -> str:
     return "51006"
 
 
-def _reducing_code(asked: WantedOrder, position: int | None) -> str:
-    if not asked.reduce_only or asked.is_waiting or position is None:
+def _reducing_code(asked: WantedOrder, standing: Standing) -> str:
+    if not asked.reduce_only or asked.is_waiting or standing.position is None:
         return ""
-    reducible = _reducible(asked, position)
+    reducible = _reducible(asked, standing.position)
     if reducible <= 0:
         return "51170" if reducible else "51169"
     if asked.left <= reducible:
         return ""
-    return "51171" if asked.is_change else "51148"
+    return "51112" if standing.is_leg else "51171" if asked.is_change else "51148"
 
 
 def _count_code(asked: WantedOrder, standing: Standing) -> str:

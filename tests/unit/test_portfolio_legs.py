@@ -118,7 +118,6 @@ def two_legs_pickled() -> Portfolio:
 @pytest.mark.parametrize(
     ("is_long_short", "instrument", "side", "said"),
     [
-        (True, UNIT.id, None, "X-USDT-SWAP has a long and a short position; name one: side='long' or side='short'"),
         (True, UNIT.id, "", "X-USDT-SWAP has a long and a short position; name one: side='long' or side='short'"),
         (True, UNIT.id, "net", "side 'net' of X-USDT-SWAP is not known; use long or short"),
         (True, UNIT.id, "up", "side 'up' of X-USDT-SWAP is not known; use long or short"),
@@ -133,7 +132,7 @@ def two_legs_pickled() -> Portfolio:
         (True, "Y", "long", "Y is no instrument of this run; it has X-USDT-SWAP, BTC-USDT"),
     ],
 )
-def test_a_position_is_named_whole(is_long_short: bool, instrument: str, side: str | None, said: str) -> None:
+def test_a_position_is_named_whole(is_long_short: bool, instrument: str, side: str, said: str) -> None:
     """A side is needed where there are two, and too much elsewhere."""
     book = Portfolio({"USDT": 1}, [UNIT, SPOT], mark_of=no_marks, is_long_short=is_long_short)
     with pytest.raises(OrderError) as caught:

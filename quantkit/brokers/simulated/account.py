@@ -66,11 +66,16 @@ class Account:
         )
         self.funds = Funds(ledger, self._holdings, self.bound)
 
-    def standing(self, instrument: str) -> tuple[int | None, int, int]:
-        """Return the signed lots of a contract, None of spot; and how many orders are open, in it and in all."""
-        own = self._holdings[instrument]
-        in_all = sum(len(each.orders) for each in self._holdings.values())
-        return None if own.is_spot else own.net.size // own.net.lot, len(own.orders), in_all
+    def standing(self, order: ExchangeOrder) -> tuple[int | None, int, int]:
+        """Return the signed lots of the position that an order changes, None of spot, and how many orders are open.
+
+        Returns:
+            The position, the open orders of the instrument, and those of all.
+        """
+        own, holdings = self._holdings[order.leg], self._holdings.values()
+        in_it = sum(len(each.orders) for each in holdings if each.id == own.id)
+        in_all = sum(len(each.orders) for each in holdings)
+        return None if own.is_spot else own.net.size // own.net.lot, in_it, in_all
 
     def over(self, ledger: Portfolio) -> "Account":
         """Return the same rules over another ledger, without orders."""

@@ -7,7 +7,7 @@ from quantkit.brokers.simulated.account import Account
 from quantkit.brokers.simulated.exchange_order import ExchangeOrder
 from quantkit.brokers.simulated.price_limits import PriceLimits
 from quantkit.instruments import Instrument
-from quantkit.orders import OrderState, TimeInForce
+from quantkit.orders import OrderState, PositionSide, TimeInForce
 from quantkit.rows.position import RunPosition
 from quantkit.venue_rules.okx import (
     NO_BAND,
@@ -71,7 +71,7 @@ class VenueGate:
         self, order: ExchangeOrder, instrument: Instrument, *, lots: int, limit_ticks: int | None, reference: int | None
     ) -> str:
         """Return why an order, or its change, is refused, code and text; empty if it may be."""
-        position, open_orders, open_in_all = self._account.standing(order.instrument)
+        position, open_orders, open_in_all = self._account.standing(order)
         is_change = order.state is not OrderState.PENDING
         asked = WantedOrder(
             is_buy=order.is_buy,
@@ -92,6 +92,7 @@ class VenueGate:
             open_orders=open_orders,
             open_in_all=open_in_all,
             stp_mode=self.stp_mode,
+            is_leg=order.position_side is not PositionSide.NET,
         )
         code = code_of(asked, instrument, standing)
         return REASONS[code] if code else ""
