@@ -14,13 +14,22 @@ COIN_STEPS = 10**12
 
 @dataclass(frozen=True)
 class Contract:
-    """What is traded: `spot`, `linear` or `inverse`, and the size of one unit (coins, or quote for inverse)."""
+    """What is traded: `spot`, `linear` or `inverse`, and the size of one unit (coins, or quote for inverse).
+
+    Where a contract has a long and a short position, each is a contract of its own, named by `side`.
+    """
 
     name: str
     style: str
     base: str
     quote: str
     unit: Fraction = Fraction(1)
+    side: str = ""
+
+    @property
+    def key(self) -> str:
+        """The name of its position."""
+        return f"{self.name}+{self.side}" if self.side else self.name
 
     @property
     def settle(self) -> str:
@@ -94,7 +103,7 @@ class FractionLedger:
 
     def holding(self, contract: Contract) -> Holding:
         """Return the holding of a contract, flat before its first fill."""
-        return self.holdings.setdefault(contract.name, Holding(contract))
+        return self.holdings.setdefault(contract.key, Holding(contract))
 
     def fill(
         self, contract: Contract, *, change: Fraction, price: Fraction, fee: Fraction, fee_currency: str
@@ -131,9 +140,9 @@ class FractionLedger:
         total = Fraction(0)
         for currency, amount in self.cash.items():
             total += amount * rates[currency]
-        for name, holding in self.holdings.items():
+        for holding in self.holdings.values():
             if holding.contract.style != "spot" and holding.qty != 0:
-                total += holding.unrealised(marks[name]) * rates[holding.contract.settle]
+                total += holding.unrealised(marks[holding.contract.name]) * rates[holding.contract.settle]
         return total
 
     def _pay(self, currency: str, amount: Fraction) -> None:
