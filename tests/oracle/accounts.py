@@ -131,9 +131,21 @@ class AccountCase:
             share = {"start": 0.0, "order": 0.04, "fill": 0.15}.get(hook, 0.3)
             if dice.random() >= share or len(strategy.sent) > _MANY:
                 return ()
-            return [self._act(dice, strategy) for _ in range(dice.choice((1, 1, 2)))]
+            acts = [self._act(dice, strategy) for _ in range(dice.choice((1, 1, 2)))]
+            return [self._in_leg(dice, act) for act in acts] if self.scenario.is_long_short else acts
 
         return script
+
+    def _in_leg(self, dice: Random, act: Act) -> Act:
+        """Return a call that names a leg, and now and then one that does not or should not."""
+        is_contract = any(i.id == act.instrument and not i.is_spot for i in self.scenario.instruments)
+        if act.what not in ("buy", "sell", "target", "close") or is_contract is (dice.random() < 0.03):
+            return act
+        side = dice.choice(("long", "short"))
+        if act.what in ("target", "close"):
+            qty = abs(act.qty) if side == "long" else -abs(act.qty)
+            return act._replace(qty=qty if dice.random() < 0.95 else -qty, more={"side": side})
+        return act._replace(more={**act.more, "position_side": side})
 
     def _act(self, dice: Random, strategy: Scripted) -> Act:
         instrument = dice.choice(self.scenario.instruments)
@@ -276,6 +288,11 @@ def _rows(
         prices[path.instrument.id][0].insert(0, BASE_NS)
         prices[path.instrument.id][1].insert(0, path.on_step(path.price))
     return events, prices
+
+
+def legged(case: AccountCase) -> AccountCase:
+    """Return a case in the long/short mode."""
+    return replace(case, scenario=replace(case.scenario, is_long_short=True))
 
 
 def shortened(case: AccountCase, until_ns: int) -> AccountCase:

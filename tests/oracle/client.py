@@ -11,12 +11,22 @@ from fractions import Fraction
 from typing import Any, Protocol
 
 import msgspec
-from oracle.ledger import Ledger, price_at, size_of, tradable_lots
+from oracle.ledger import Ledger, leg_of, price_at, size_of, tradable_lots
 from oracle.venues import on_grid
 
 from quantkit.errors import OrderError
 from quantkit.instruments import Instrument, Side
-from quantkit.orders import Fill, Order, OrderState, OrderTerms, RequestTerms, StopLoss, TakeProfit, TimeInForce
+from quantkit.orders import (
+    Fill,
+    Order,
+    OrderState,
+    OrderTerms,
+    PositionSide,
+    RequestTerms,
+    StopLoss,
+    TakeProfit,
+    TimeInForce,
+)
 
 
 class News(Protocol):
@@ -74,6 +84,15 @@ class Client:
             raise OrderError(name)
         return self.ledger.instruments[name]
 
+    def _side(self, name: str, side: str) -> PositionSide:
+        """Return which position a call means, which has to be named where there are two."""
+        sides = self.ledger.sides_of(name)
+        if not side and sides == [PositionSide.NET]:
+            return PositionSide.NET
+        if side not in sides:
+            raise OrderError(side)
+        return PositionSide(side)
+
     # Numbers ----------------------------------------------------------------------------------------------------
 
     @staticmethod
@@ -113,9 +132,16 @@ class Client:
         time_in_force: str = "GTC",
         tag: str = "",
         terms: RequestTerms | None = None,
+        position_side: str = "",
     ) -> Order:
         """Send an order, or refuse it at once."""
         instrument = self.instrument(name)
+        leg = self._side(name, position_side)
+        if leg is not PositionSide.NET:
+            is_opening = side is (Side.BUY if leg is PositionSide.LONG else Side.SELL)
+            if is_opening and reduce_only:
+                raise OrderError("reduce_only")
+            reduce_only = not is_opening
         lots = self._lots(instrument, qty)
         limit = None if price is None else self._ticks(instrument, price, side)
         stop = None if stop_price is None else self._ticks(instrument, stop_price, side, is_stop=True)
@@ -144,6 +170,7 @@ class Client:
             price_ticks=limit,
             stop_ticks=stop,
             terms=own,
+            position_side=leg,
         )
         self.orders[order.id] = order
         if terms is not None and terms.oco_group and not self.refusal:
@@ -262,26 +289,33 @@ class Client:
         for order in self.open_orders(name):
             self.cancel(order)
 
-    def close(self, name: str) -> Order | None:
-        """Cancel the instrument's orders, but one that is already on its way to the target, and leave the position."""
+    def close(self, name: str, side: str = "") -> Order | None:
+        """Cancel the position's orders, but one that is already on its way to the target, and leave the position."""
+        self.instrument(name)
+        position_side = self._side(name, side)
         for order in self.open_orders(name):
-            if order is not self.last_target.get(name):
+            is_its = order.position_side is position_side
+            if is_its and order is not self.last_target.get(leg_of(name, position_side)):
                 self.cancel(order)
-        return self.target(name, 0)
+        return self.target(name, 0, side)
 
-    def target(self, name: str, qty: float) -> Order | None:
+    def target(self, name: str, qty: float, side_named: str = "") -> Order | None:
         """Send what is missing to a position, counting what is held and what an earlier call has under way."""
         instrument = self.instrument(name)
+        position_side = self._side(name, side_named)
+        leg = leg_of(name, position_side)
+        if qty * {"long": -1, "short": 1}.get(position_side, 0) > 0:
+            raise OrderError(str(qty))
         if not math.isfinite(qty):
             raise OrderError(str(qty))
         if self.refusal == "warmup":
-            self.wanted_later[name] = qty
+            self.wanted_later[leg] = qty
             return None
         aim = on_grid(abs(qty), instrument.qty_step, instrument.lot, up=False) * (1 if qty >= 0 else -1)
-        held = tradable_lots(instrument, self.ledger.qty(name))
+        held = tradable_lots(instrument, self.ledger.qty(leg))
         missing = aim - held
         side = Side.BUY if missing > 0 else Side.SELL
-        under_way = self.last_target.get(name)
+        under_way = self.last_target.get(leg)
         if under_way is not None and under_way.is_open and under_way.id not in self.leaving:
             if missing and under_way.side is side:
                 whole = under_way.filled_lots + abs(missing)
@@ -294,13 +328,15 @@ class Client:
         closes_contract = not instrument.is_spot and held != 0 and aim == 0
         if not missing or not (is_large_enough or closes_contract):
             return None
-        self.last_target[name] = self.send(name, side, float(size_of(instrument, abs(missing))))
-        return self.last_target[name]
+        qty = float(size_of(instrument, abs(missing)))
+        self.last_target[leg] = self.send(name, side, qty, position_side=side_named)
+        return self.last_target[leg]
 
     def quote(
         self, name: str, *, bid: float | None, ask: float | None, qty: float
     ) -> tuple[Order | None, Order | None]:
         """Keep a post-only order on each side that has a price."""
+        self._side(name, "")
         return self._keep(name, Side.BUY, bid, qty), self._keep(name, Side.SELL, ask, qty)
 
     def _keep(self, name: str, side: Side, price: float | None, qty: float) -> Order | None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import NamedTuple
 
-from oracle.ledger import Ledger, number, size_of, tradable_lots
+from oracle.ledger import Ledger, instrument_of, leg_of, number, size_of, tradable_lots
 
 from quantkit.instruments import Instrument, Side
 from quantkit.orders import Fill
@@ -91,7 +91,7 @@ class Curve:
     def needed(self) -> list[str]:
         """Return whose marks count: what is held, and what converts a currency that is held or that contracts need."""
         ledger = self.ledger
-        held = [name for name, holding in ledger.holdings.items() if holding.qty]
+        held = [holding.contract.name for holding in ledger.holdings.values() if holding.qty]
         held += [
             ledger.converter(currency).id
             for currency in self._others()
@@ -180,8 +180,8 @@ class Curve:
         self.last[name] = mark
         self._see(self.last)
         for each, state in self.states.items():
-            if state.trip is not None and not state.is_over and each in self.last:
-                state.trip.see(self.last[each])
+            if state.trip is not None and not state.is_over and instrument_of(each) in self.last:
+                state.trip.see(self.last[instrument_of(each)])
 
     def is_ruined(self, marks: Mapping[str, float]) -> bool:
         """Whether somebody who has traded has nothing left, in all or in a currency that contracts settle in."""
@@ -230,7 +230,8 @@ class Curve:
         for name, holding in self.ledger.holdings.items():
             if holding.qty:
                 unit = float(holding.contract.unit)
-                yield self.ledger.instruments[name], float(holding.qty), float(self.ledger.open_value(name)), unit
+                instrument = self.ledger.instruments[holding.contract.name]
+                yield instrument, float(holding.qty), float(self.ledger.open_value(name)), unit
 
     def _equity(self, marks: Mapping[str, float]) -> float:
         """Return the equity: currency by currency, each its balance and then contract by contract."""
@@ -290,8 +291,8 @@ class Curve:
             terms.append(self.ledger.balance_exact(currency) * rate)
             for instrument in self.ledger.contracts_in(currency):
                 held = self.ledger.holdings.get(instrument.id)
-                if held is not None and held.qty and instrument.id in marks:
-                    terms.append(held.unrealised(number(marks[instrument.id])) * rate)
+                if held is not None and held.qty and held.contract.name in marks:
+                    terms.append(held.unrealised(number(marks[held.contract.name])) * rate)
         return terms
 
     def _judge(self, equity: float, marks: Mapping[str, float]) -> None:
@@ -304,8 +305,8 @@ class Curve:
             gross += abs(self.ledger.balance_exact(currency)) * rate
             for instrument in self.ledger.contracts_in(currency):
                 held = self.ledger.holdings.get(instrument.id)
-                if held is not None and held.qty and instrument.id in marks:
-                    value = held.contract.value(abs(held.qty), number(marks[instrument.id]))
+                if held is not None and held.qty and held.contract.name in marks:
+                    value = held.contract.value(abs(held.qty), number(marks[held.contract.name]))
                     gross += (value + held.cost) * rate
                     coins += _COIN * rate
         exact = self._equity_exact(marks)
@@ -326,9 +327,10 @@ class Curve:
         A trip ends with the fill that leaves nothing that can be traded. What is sold of such a remainder later still
         belongs to it. What goes through zero begins the next.
         """
-        instrument = self.ledger.instruments[fill.instrument]
-        state = self.states.setdefault(fill.instrument, TripState())
-        before, after = state.held, self.ledger.qty(fill.instrument)
+        leg = leg_of(fill.instrument, fill.position_side)
+        instrument = self.ledger.instruments[leg]
+        state = self.states.setdefault(leg, TripState())
+        before, after = state.held, self.ledger.qty(leg)
         state.held = after
         whole = size_of(instrument, fill.lots)
         if state.side is None or (fill.side is state.side and state.is_over):

@@ -21,7 +21,7 @@ from oracle.book import NaiveBook, NaiveView
 from oracle.client import Client
 from oracle.curve import DAY_NS, Curve, CurveRow, Trip
 from oracle.exchange import Exchange, Report
-from oracle.ledger import Ledger, size_of, tradable_lots
+from oracle.ledger import Ledger, leg_of, size_of, tradable_lots
 from oracle.margins import Margins, Tier
 from oracle.scripted import HookRaised
 from oracle.venues import BookVenue, CandleVenue, DisplayedVenue, PriceVenue, TickerVenue, TradeVenue, Venue
@@ -69,6 +69,7 @@ class OracleConfig:
     max_share: float | None = None
     drawn_ns: Sequence[int] = ()
     report_currency: str | None = None
+    is_long_short: bool = False
     delays_ns: Sequence[int] = (0,)
     compute_ns: Sequence[int] = ()
     offsets: Sequence[tuple[int, int]] = ()
@@ -217,7 +218,13 @@ class Oracle:
 
     def _ledger(self) -> Ledger:
         instruments, currency = self.by_id.values(), self.config.report_currency
-        return Ledger(self.config.cash, instruments, report_currency=currency, mark_of=self._mark_of)
+        return Ledger(
+            self.config.cash,
+            instruments,
+            report_currency=currency,
+            mark_of=self._mark_of,
+            is_long_short=self.config.is_long_short,
+        )
 
     def _mark_of(self, id_: str) -> float | None:
         """Return the latest mark; before the first, the price of the account's own last fill.
@@ -339,8 +346,9 @@ class Oracle:
         self.client.refusal = ""
         self.timers = [timer for timer in self.timers if timer.due_ns >= self.config.start_ns]
         self.curve.begin(self.now_ns)
-        for instrument, qty in self.client.wanted_later.items():
-            self.client.target(instrument, qty)
+        for leg, qty in self.client.wanted_later.items():
+            name, _, side = leg.partition("+")
+            self.client.target(name, qty, side)
 
     def _warmup(self) -> list[Candle]:
         """Return the candles that had closed by the start and are wanted, in the total order."""
@@ -633,12 +641,15 @@ class Oracle:
         if (name, boundary_ns) in self.settled:
             return
         self.settled.add((name, boundary_ns))
-        mark, qty = self._mark_at(name, boundary_ns), self.exchange.qty_at(name, boundary_ns)
-        if qty and mark is not None:
+        mark = self._mark_at(name, boundary_ns)
+        legs = [leg_of(name, side) for side in self.reported.sides_of(name)]
+        held = {leg: qty for leg in legs if (qty := self.exchange.qty_at(leg, boundary_ns))}
+        if held and mark is not None:
             self._before_change()
             before = self.exchange.ledger.balance_exact(self.by_id[name].settle_currency)
-            for ledger in (self.exchange.ledger, self.reported):
-                ledger.charge_funding(name, rate=funding.rate, mark=mark, qty=qty)
+            for leg, qty in held.items():
+                for ledger in (self.exchange.ledger, self.reported):
+                    ledger.charge_funding(leg, rate=funding.rate, mark=mark, qty=qty)
             if self.exchange.margins is not None:
                 after = self.exchange.ledger.balance_exact(self.by_id[name].settle_currency)
                 self.exchange.margins.charged(name, after - before)
@@ -703,6 +714,7 @@ class Oracle:
             time_in_force=request.time_in_force,
             tag=request.tag,
             terms=request.terms,
+            position_side=request.position_side,
         )
 
     def amend(self, order: Order, *, qty: float | None, price: float | None, **trigger: float | None) -> None:
@@ -718,13 +730,13 @@ class Oracle:
         """Cancel every open order."""
         self.client.cancel_all(instrument)
 
-    def close(self, instrument: str) -> Order | None:
+    def close(self, instrument: str, side: str = "") -> Order | None:
         """Leave a position."""
-        return self.client.close(instrument)
+        return self.client.close(instrument, side)
 
-    def target(self, instrument: str, qty: float) -> Order | None:
+    def target(self, instrument: str, qty: float, side: str = "") -> Order | None:
         """Trade toward a position."""
-        return self.client.target(instrument, qty)
+        return self.client.target(instrument, qty, side)
 
     def quote(
         self, instrument: str, *, bid: float | None, ask: float | None, qty: float
@@ -732,10 +744,11 @@ class Oracle:
         """Keep an order on each side."""
         return self.client.quote(instrument, bid=bid, ask=ask, qty=qty)
 
-    def position(self, instrument: str) -> float:
+    def position(self, instrument: str, side: str = "") -> float:
         """Return what can be traded of the reported position: whole steps toward zero, no spot below the minimum."""
-        rules = self.reported.instruments[instrument]
-        return float(size_of(rules, tradable_lots(rules, self.reported.qty(instrument))))
+        leg = f"{instrument}+{side}" if side else instrument
+        rules = self.reported.instruments[leg]
+        return float(size_of(rules, tradable_lots(rules, self.reported.qty(leg))))
 
     def open_orders(self, instrument: str | None) -> list[Order]:
         """Return what may still fill."""
@@ -768,7 +781,8 @@ class Oracle:
     def _outcome(self, days: list[tuple[str, int, float]]) -> OracleOutcome:
         account = self.exchange.ledger
         others = [c for c in self._all_currencies() if c != account.report_currency]
-        valued = dict.fromkeys([*account.holdings, *(account.converter(currency).id for currency in others)])
+        held = [holding.contract.name for holding in account.holdings.values()]
+        valued = dict.fromkeys([*held, *(account.converter(currency).id for currency in others)])
         return OracleOutcome(
             orders=list(self.client.orders.values()),
             order_events=[(r.order_id, r.at_ns, r.due_ns, r.state, r.reason) for r in self.exchange.log],

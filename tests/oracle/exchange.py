@@ -8,14 +8,14 @@ from decimal import Decimal
 from fractions import Fraction
 
 from oracle.groups import Groups
-from oracle.ledger import Ledger, exactly, price_at, size_of, value_of, whole_steps
+from oracle.ledger import Ledger, exactly, leg_of, price_at, size_of, value_of, whole_steps
 from oracle.margins import Margins
 from oracle.queues import Queue
 from oracle.venues import CandleVenue, Venue
 
 from quantkit.fees import Fees
 from quantkit.instruments import Instrument, Side
-from quantkit.orders import Fill, Order, OrderState, StopLoss, TakeProfit, TimeInForce
+from quantkit.orders import Fill, Order, OrderState, PositionSide, StopLoss, TakeProfit, TimeInForce
 
 _FEW_STEPS = 32
 
@@ -34,6 +34,7 @@ class Held:
     post_only: bool
     reduce_only: bool
     tag: str
+    position_side: PositionSide = PositionSide.NET
     arrived_ns: int = -1
     filled: int = 0
     state: OrderState = OrderState.PENDING
@@ -51,6 +52,11 @@ class Held:
     stop_loss: StopLoss | None = None
     is_in: bool = False  # it was let in
     asked: int = 0  # the most that it was ever to have
+
+    @property
+    def leg(self) -> str:
+        """The position that it changes."""
+        return leg_of(self.instrument, self.position_side)
 
     @property
     def left(self) -> int:
@@ -158,6 +164,7 @@ class Exchange:
             post_only=order.post_only,
             reduce_only=order.reduce_only,
             tag=order.tag,
+            position_side=order.position_side,
             is_asleep=order.stop_ticks is not None,
             asked=order.lots,
             group="" if terms is None else terms.oco_group,
@@ -297,9 +304,9 @@ class Exchange:
 
     # The account, computed anew at every question ---------------------------------------------------------------
 
-    def open_orders(self, instrument: str) -> list[Held]:
-        """Return the accepted orders of an instrument that are not over."""
-        return [h for h in self.orders.values() if h.instrument == instrument and h.arrived_ns >= 0 and not h.is_over]
+    def open_orders(self, leg: str) -> list[Held]:
+        """Return the accepted orders of a position that are not over."""
+        return [h for h in self.orders.values() if h.leg == leg and h.arrived_ns >= 0 and not h.is_over]
 
     def locked(self, currency: str, *, but: Held | None = None) -> Fraction:
         """Return what spot orders hold back of a currency."""
@@ -307,7 +314,7 @@ class Exchange:
         for held in self.orders.values():
             if held is but or held.is_over or held.lock_ticks is None:
                 continue
-            instrument = self.ledger.instruments[held.instrument]
+            instrument = self.ledger.instruments[held.leg]
             if currency == (instrument.quote if held.side is Side.BUY else instrument.base):
                 total += self._lock(held, held.lock_ticks, held.left)
         return total
@@ -351,7 +358,7 @@ class Exchange:
         return total
 
     def _lock(self, held: Held, ticks: int, lots: int) -> Fraction:
-        instrument = self.ledger.instruments[held.instrument]
+        instrument = self.ledger.instruments[held.leg]
         qty = lots * Fraction(instrument.lot)
         if held.side is Side.SELL:
             return qty
@@ -364,7 +371,7 @@ class Exchange:
 
     def _account_refuses(self, held: Held, lots: int, limit: int | None) -> str:
         """Return why the account may not have the order; keep its funds when it may."""
-        instrument = self.ledger.instruments[held.instrument]
+        instrument = self.ledger.instruments[held.leg]
         is_small = lots * Fraction(instrument.lot) < Fraction(instrument.min_qty) or lots < 1
         if is_small and not self._closes_whole(instrument, held, lots):
             return "below_min_qty"
@@ -437,7 +444,7 @@ class Exchange:
 
     def fits(self, held: Held, lots: int, limit: int | None, *, may_be_small: bool = False) -> bool:
         """Whether an order's numbers are on the steps of now, and its size is allowed."""
-        instrument = self.ledger.instruments[held.instrument]
+        instrument = self.ledger.instruments[held.leg]
         sizes = [lots * Fraction(instrument.lot), (lots - held.filled) * Fraction(instrument.lot)]
         stop = held.stop if held.is_asleep else None
         prices = [price * Fraction(instrument.tick) for price in (limit, stop) if price is not None]
@@ -454,7 +461,7 @@ class Exchange:
         if min(0, position) <= after <= max(0, position):
             return ""
         worth = value_of(instrument, 1, price)
-        reference = self.venues[instrument.id].reference(held.side)
+        reference = self.venues[held.instrument].reference(held.side)
         if held.stop is None and reference is not None:
             takes_dear = (held.side is Side.BUY) == instrument.is_inverse
             worth = max(worth, value_of(instrument, 1, reference)) if takes_dear else worth
@@ -480,8 +487,8 @@ class Exchange:
 
     def reducible(self, held: Held) -> int:
         """Return how many size steps a reduce-only order may take off the position."""
-        instrument = self.ledger.instruments[held.instrument]
-        position = self.ledger.qty(held.instrument)
+        instrument = self.ledger.instruments[held.leg]
+        position = self.ledger.qty(held.leg)
         if position * held.side.sign >= 0 or (instrument.is_spot and held.side is Side.BUY):
             return 0
         size = abs(position)
@@ -493,7 +500,7 @@ class Exchange:
 
     def fill(self, held: Held, lots: int, ticks: int, *, is_maker: bool, at_ns: int) -> int:
         """Book an execution as far as the account can have it; return the size steps booked."""
-        instrument = self.ledger.instruments[held.instrument]
+        instrument = self.ledger.instruments[held.leg]
         allowed = self._allowed(instrument, held, lots, ticks, is_maker=is_maker)
         if allowed:
             self._book(instrument, held, allowed, ticks, is_maker=is_maker, at_ns=at_ns)
@@ -565,7 +572,7 @@ class Exchange:
     def _fee(
         self, instrument: Instrument, held: Held, lots: int, ticks: int, *, is_maker: bool
     ) -> tuple[Fraction, str]:
-        fees, qty = self.fees[instrument.id], lots * Fraction(instrument.lot)
+        fees, qty = self.fees[held.instrument], lots * Fraction(instrument.lot)
         maker_bps, taker_bps = _rates(fees)
         bps = maker_bps if is_maker else taker_bps
         if instrument.is_spot and fees.currency == "received" and held.side is Side.BUY:
@@ -623,6 +630,7 @@ class Exchange:
             tag=held.tag,
             lots=lots,
             ticks=ticks,
+            position_side=held.position_side,
         )
         held.filled += lots
         self.before_change()
@@ -686,11 +694,11 @@ class Exchange:
             if not held.is_over:
                 self.end(held, OrderState.CANCELLED, reason, self.now_ns() - self.offset_ns(self.now_ns()))
 
-    def qty_at(self, name: str, boundary_ns: int) -> Fraction:
-        """Return the size that fills stamped before a boundary had built up."""
-        fills = [f for f in self.fills if f.instrument == name and f.filled_ns < boundary_ns]
+    def qty_at(self, leg: str, boundary_ns: int) -> Fraction:
+        """Return the size of a position that fills stamped before a boundary had built up."""
+        fills = [f for f in self.fills if leg_of(f.instrument, f.position_side) == leg and f.filled_ns < boundary_ns]
         lots = sum(f.lots if f.side is Side.BUY else -f.lots for f in fills)
-        return size_of(self.ledger.instruments[name], lots)
+        return size_of(self.ledger.instruments[leg], lots)
 
 
 def _most(instrument: Instrument, least: int, too_many: int, holds: Callable[[int], bool]) -> int:

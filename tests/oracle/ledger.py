@@ -14,7 +14,7 @@ from functools import lru_cache
 from oracle.fraction_ledger import Contract, FractionLedger, Holding
 
 from quantkit.instruments import Instrument, Side
-from quantkit.orders import Fill
+from quantkit.orders import Fill, PositionSide
 
 _WIDE = Context(prec=400)
 #: What is no finite decimal of so many places is shown to 1e-18, half to even.
@@ -45,6 +45,20 @@ def number(value: float | Decimal) -> Fraction:
     return Fraction(str(value))
 
 
+def leg_of(name: str, side: PositionSide) -> str:
+    """Return the id under which a position is kept: where a contract has two, each is like an instrument of its own."""
+    return name if side is PositionSide.NET else f"{name}+{side.value}"
+
+
+def instrument_of(leg: str) -> str:
+    """Return the id of the instrument of a position."""
+    return leg.partition("+")[0]
+
+
+def _as_leg(instrument: Instrument, side: PositionSide) -> Instrument:
+    return Instrument.from_dict({**instrument.to_dict(), "id": leg_of(instrument.id, side)})
+
+
 def contract_of(instrument: Instrument) -> Contract:
     """Describe an instrument to the ledger."""
     style = "spot" if instrument.is_spot else "inverse" if instrument.is_inverse else "linear"
@@ -55,7 +69,8 @@ def contract_of(instrument: Instrument) -> Contract:
 
 @lru_cache(maxsize=1024)
 def _contract(name: str, style: str, base: str, quote: str, value: Decimal, multiplier: Decimal) -> Contract:
-    return Contract(name, style, base, quote, Fraction(value) * Fraction(multiplier))
+    of, _, side = name.partition("+")
+    return Contract(of, style, base, quote, Fraction(value) * Fraction(multiplier), side)
 
 
 def size_of(instrument: Instrument, lots: int) -> Fraction:
@@ -116,10 +131,14 @@ class Ledger:
         *,
         report_currency: str | None,
         mark_of: Callable[[str], float | None],
+        is_long_short: bool = False,
     ) -> None:
-        self.instruments = {instrument.id: instrument for instrument in instruments}
+        self.is_long_short = is_long_short
+        self.instruments: dict[str, Instrument] = {}
+        for instrument in instruments:
+            self.change_instrument(instrument)
         self.report_currency = report_currency or next(iter(cash))
-        self.mark = mark_of
+        self.mark: Callable[[str], float | None] = lambda name: mark_of(instrument_of(name))
         self.booked = FractionLedger({currency: number(amount) for currency, amount in cash.items()})
         self._moved = dict.fromkeys(cash)  # currencies in which money has moved, in the order of the first time
 
@@ -127,7 +146,7 @@ class Ledger:
 
     def apply(self, fill: Fill) -> None:
         """Book a fill with its fee."""
-        instrument = self.instruments[fill.instrument]
+        instrument = self.instruments[leg_of(fill.instrument, fill.position_side)]
         sign = 1 if fill.side is Side.BUY else -1
         if instrument.is_spot:
             self._moved |= dict.fromkeys((instrument.quote, instrument.base))
@@ -151,6 +170,15 @@ class Ledger:
     def change_instrument(self, instrument: Instrument) -> None:
         """Go by other steps."""
         self.instruments[instrument.id] = instrument
+        for side in self.sides_of(instrument.id):
+            if side is not PositionSide.NET:
+                self.instruments[leg_of(instrument.id, side)] = _as_leg(instrument, side)
+
+    def sides_of(self, name: str) -> list[PositionSide]:
+        """Return the sides of an instrument's positions."""
+        if not self.is_long_short or self.instruments[name].is_spot:
+            return [PositionSide.NET]
+        return [PositionSide.LONG, PositionSide.SHORT]
 
     # Reading ----------------------------------------------------------------------------------------------------
 
@@ -184,8 +212,9 @@ class Ledger:
         held = self.booked.holdings.get(name)
         return Fraction(0) if held is None else held.cost if held.qty > 0 else -held.cost
 
-    def position(self, name: str) -> Position:
+    def position(self, name: str, side: str = "") -> Position:
         """Return a position as hooks read it."""
+        name = leg_of(name, PositionSide(side)) if side else name
         held = self.booked.holdings.get(name) or Holding(contract_of(self.instruments[name]))
         average = held.average_price
         return Position(

@@ -61,6 +61,7 @@ def engine_config(scenario: Scenario, *, search: bool) -> RunOptions:
         max_share=scenario.max_share,
         search=search,
         report_currency=scenario.report_currency,
+        position_mode="long_short" if scenario.is_long_short else "net",
         equity_every_ns=scenario.equity_every_ns,
         margin=scenario.margin,
         leverage={name: Decimal(text) for name, text in scenario.leverage.items()} or None,
@@ -185,15 +186,20 @@ def told_by_oracle(outcome: OracleOutcome, strategy: Scripted) -> Told:
             "starting_equity": amount_text(shown(outcome.starting_equity)),
             "cash": money_text(account.cash),
             "reported": money_text(reported.cash),
-            "sizes": money_text({name: shown(held.qty) for name, held in account.holdings.items()}),
+            "sizes": money_text({_named(leg): shown(held.qty) for leg, held in account.holdings.items()}),
             "marks": str(marks),
-            **{name: position_text(name, reported.position(name)) for name in reported.holdings},
+            **{_named(leg): position_text(_named(leg), reported.position(leg)) for leg in reported.holdings},
         },
         cash={currency: amount.normalize() for currency, amount in account.cash.items()},
         trace=strategy.trace,
         ended=outcome.ended,
         end_ns=outcome.end_ns,
     )
+
+
+def _named(leg: str) -> str:
+    """Return the oracle's name of a position as the engine says it."""
+    return leg.replace("+", " ")
 
 
 def _order(order: Order) -> tuple[Any, ...]:

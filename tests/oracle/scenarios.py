@@ -129,6 +129,7 @@ class Scenario:
     delays_ns: tuple[int, ...] = (0,)  # how long after its row each call is made, over and over
     offsets: tuple[tuple[int, int], ...] = ()  # since when our clock is ahead of the exchange's, and by how much
     report_currency: str | None = None
+    is_long_short: bool = False
     equity_every_ns: int = NS_PER_MIN
     margin: str = "off"
     leverage: dict[str, str] = field(default_factory=dict)  # by instrument
@@ -176,6 +177,7 @@ class Scenario:
             compute_ns=() if self.compute is None else self.compute.delays_ns,
             offsets=self.offsets,
             report_currency=self.report_currency,
+            is_long_short=self.is_long_short,
             equity_every_ns=self.equity_every_ns,
             margin=self.margin,
             leverage=self.leverage,

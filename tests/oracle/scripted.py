@@ -127,7 +127,8 @@ class Scripted(Strategy):
     def _surroundings(self) -> str:
         traded = dict.fromkeys(instrument for _, instrument, _, _ in self._subscriptions)
         seen = [f"open {[order.id for order in self.open_orders()]}"]
-        seen += [f"{instrument} {self.position(instrument)}" for instrument in traded]
+        legs = [(instrument, side) for instrument in traded for side in self._sides(instrument)]
+        seen += [f"{instrument} {side}{self.position(instrument, side=side)}" for instrument, side in legs]
         for kind, instrument, interval, _ in self._subscriptions:
             if kind == "book":
                 book = self.book(instrument)
@@ -138,8 +139,14 @@ class Scripted(Strategy):
         if self._reads_money:
             equity = self.portfolio.equity
             seen.append("no equity" if equity is None else f"equity {amount_text(equity)}")
-            seen += [position_text(instrument, self.portfolio.position(instrument)) for instrument in traded]
+            seen += [
+                position_text(instrument + side, self.portfolio.position(instrument, side)) for instrument, side in legs
+            ]
         return " | " + " | ".join(seen)
+
+    def _sides(self, instrument: str) -> tuple[str, ...]:
+        has_two = self.portfolio.is_long_short and not self.instrument_info(instrument).is_spot
+        return ("long", "short") if has_two else ("",)
 
     def _do(self, act: Act) -> None:
         """Make a call; what it answers or refuses goes to the trace as well."""
@@ -155,9 +162,9 @@ class Scripted(Strategy):
                 call = self.buy if act.what == "buy" else self.sell
                 return self._told(call(act.instrument, act.qty, price=act.price, **act.more))
             case "target":
-                return self._told(self.target(act.instrument, act.qty))
+                return self._told(self.target(act.instrument, act.qty, **act.more))
             case "close":
-                return self._told(self.close(act.instrument))
+                return self._told(self.close(act.instrument, **act.more))
             case "quote":
                 pair = self.quote(act.instrument, bid=act.price, ask=act.more["ask"], qty=act.qty)
                 for order, price in zip(pair, (act.price, act.more["ask"]), strict=True):
@@ -223,5 +230,6 @@ def fill_text(fill: Fill) -> str:
     """Return everything about a fill but its wording and its counts on the grid, which depends on what is to come."""
     return (
         f"{fill.id} {fill.order_id} {fill.instrument} {fill.side} {fill.price} {fill.qty} {amount_text(fill.value)} "
-        f"{amount_text(fill.fee)} {fill.fee_currency} {fill.role} {fill.filled_ns} {fill.revealed_ns} {fill.tag!r}"
+        f"{amount_text(fill.fee)} {fill.fee_currency} {fill.role} {fill.filled_ns} {fill.revealed_ns} {fill.tag!r} "
+        f"{fill.position_side}"
     )

@@ -4,7 +4,7 @@ from random import Random
 
 import pytest
 from campaign import scaled
-from oracle.accounts import AccountCase, account_case
+from oracle.accounts import AccountCase, account_case, legged
 from oracle.match import Told, difference, naive, real
 
 from quantkit.errors import DataError
@@ -44,6 +44,12 @@ def assert_agree(case: AccountCase, ways: list[tuple[bool, int]]) -> Told:
 def test_the_engine_values_an_account_as_the_oracle_does(seed: int) -> None:
     """Curve, excursions, ledgers, orders, their events, fills, and all that hooks read."""
     assert_agree(account_case(seed), Random(seed).sample(WAYS, 3))
+
+
+@pytest.mark.parametrize("seed", range(scaled(6)))
+def test_the_engine_values_legs_as_the_oracle_does(seed: int) -> None:
+    """The same accounts in the long/short mode."""
+    assert_agree(legged(account_case(seed)), Random(seed).sample(WAYS, 2))
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from fractions import Fraction
 from typing import Any
 
 import msgspec
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from ledger_cases import (
@@ -26,7 +27,9 @@ from ledger_cases import (
     fill_of,
     state,
 )
+from oracle.accounts import account_case, legged
 from oracle.fraction_ledger import FractionLedger
+from oracle.match import difference, naive, real
 
 from quantkit.instruments import Instrument, Side
 from quantkit.orders import PositionSide
@@ -145,3 +148,13 @@ def test_one_leg_is_the_net_ledger(steps: list[Any], leg: PositionSide) -> None:
             dict(position.fees),
             dict(position.funding),
         )
+
+
+@pytest.mark.parametrize("search", [True, False])
+@pytest.mark.parametrize("seed", [0, 9])
+def test_a_run_with_legs_is_what_the_oracle_says(seed: int, search: bool) -> None:
+    """Orders, fills, curve, excursions, ledgers and all that hooks read; `test_account_oracle` has more of them."""
+    case = legged(account_case(seed))
+    slow = naive(case.scenario, strategy=case.strategy())
+    assert {fill.rpartition(" ")[2] for fill in slow.fills} == {"long", "short"}
+    assert not difference(slow, real(case.scenario, strategy=case.strategy(), search=search, block_rows=64))

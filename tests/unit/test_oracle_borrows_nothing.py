@@ -31,7 +31,7 @@ SHARED = {
     "orderbook": {"Book"},  # the type of what a hook is given
     "orders": {
         *("Fill", "Order", "OrderRequest", "OrderState", "TimeInForce"),
-        *("OrderTerms", "RequestTerms", "StopLoss", "TakeProfit"),
+        *("OrderTerms", "PositionSide", "RequestTerms", "StopLoss", "TakeProfit"),
     },
     "strategy": {"Strategy", "overrides"},
 }
