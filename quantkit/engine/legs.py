@@ -33,6 +33,9 @@ def leg_terms(
     is_opening = (request.side is Side.BUY) is (side is PositionSide.LONG)
     if is_opening and request.reduce_only:
         raise OrderError(f"{where}: it opens the {side} position; leave reduce_only out")
+    terms = request.terms
+    if not is_opening and terms is not None and (terms.take_profit is not None or terms.stop_loss is not None):
+        raise OrderError(f"{where}: it closes the {side} position; give no take_profit= and no stop_loss=")
     return side, not is_opening
 
 

@@ -132,11 +132,11 @@ class AccountCase:
             if dice.random() >= share or len(strategy.sent) > _MANY:
                 return ()
             acts = [self._act(dice, strategy) for _ in range(dice.choice((1, 1, 2)))]
-            return [self._in_leg(dice, act) for act in acts] if self.scenario.is_long_short else acts
+            return [self._in_leg(dice, act, strategy) for act in acts] if self.scenario.is_long_short else acts
 
         return script
 
-    def _in_leg(self, dice: Random, act: Act) -> Act:
+    def _in_leg(self, dice: Random, act: Act, strategy: Scripted) -> Act:
         """Return a call that names a leg, and now and then one that does not or should not."""
         is_contract = any(i.id == act.instrument and not i.is_spot for i in self.scenario.instruments)
         if act.what not in ("buy", "sell", "target", "close") or is_contract is (dice.random() < 0.03):
@@ -145,7 +145,12 @@ class AccountCase:
         if act.what in ("target", "close"):
             qty = abs(act.qty) if side == "long" else -abs(act.qty)
             return act._replace(qty=qty if dice.random() < 0.95 else -qty, more={"side": side})
-        return act._replace(more={**act.more, "position_side": side})
+        more = {**act.more, "position_side": side}
+        if dice.random() < 0.3 and "stop_price" not in more:
+            stamps, prices = self.prices[act.instrument]
+            price = prices[max(0, bisect_right(stamps, strategy.now) - 1)]
+            more["stop_loss"] = price * (0.97 if act.what == "buy" else 1.03)
+        return act._replace(more=more)
 
     def _act(self, dice: Random, strategy: Scripted) -> Act:
         instrument = dice.choice(self.scenario.instruments)

@@ -139,8 +139,9 @@ class Client:
         leg = self._side(name, position_side)
         if leg is not PositionSide.NET:
             is_opening = side is (Side.BUY if leg is PositionSide.LONG else Side.SELL)
-            if is_opening and reduce_only:
-                raise OrderError("reduce_only")
+            has_bracket = terms is not None and (terms.take_profit is not None or terms.stop_loss is not None)
+            if (is_opening and reduce_only) or (not is_opening and has_bracket):
+                raise OrderError("an order opens a leg or closes it")
             reduce_only = not is_opening
         lots = self._lots(instrument, qty)
         limit = None if price is None else self._ticks(instrument, price, side)

@@ -94,13 +94,13 @@ class Groups:
             moment = max(at_ns + delay_ns, self.last_ns.get(held.instrument, 0))
             self.last_ns[held.instrument] = moment
             self.exchange.promise(held, delay_ns, moment)
-        self.fit(held.instrument, at_ns)
+        self.fit(held.leg, at_ns)
 
     def keep(self, parent: Held, at_ns: int) -> None:
         """Keep the next promise of an instrument."""
         owed = next(p for p in self.promised if p.parent.instrument == parent.instrument)
         self.promised.remove(owed)
-        self.fit(parent.instrument, at_ns)
+        self.fit(parent.leg, at_ns)
         lots = owed.promised
         if not lots:
             return
@@ -118,11 +118,11 @@ class Groups:
             if owed.promised:
                 self._note(owed, owed.promised, at_ns)
 
-    def fit(self, name: str, at_ns: int) -> None:
+    def fit(self, leg: str, at_ns: int) -> None:
         """Cut what protects a position to the position, from the oldest on."""
         for side in (Side.SELL, Side.BUY):
-            mine = [p for p in self.protections if p.parent.instrument == name and p.side is side and p.size]
-            too_much = sum(p.size for p in mine) - self.closable(name, side)
+            mine = [p for p in self.protections if p.parent.leg == leg and p.side is side and p.size]
+            too_much = sum(p.size for p in mine) - self.closable(leg, side)
             for owed in mine:
                 cut = min(owed.size, max(0, too_much))
                 too_much -= cut
@@ -136,10 +136,10 @@ class Groups:
                     if not child.is_over and child.left > keep:
                         self.exchange.shrink(child, child.left - keep, "position_closed", at_ns)
 
-    def closable(self, name: str, side: Side) -> int:
+    def closable(self, leg: str, side: Side) -> int:
         """Return the position that orders of a side close, in whole steps."""
-        instrument = self.exchange.ledger.instruments[name]
-        qty = self.exchange.ledger.qty(name)
+        instrument = self.exchange.ledger.instruments[leg]
+        qty = self.exchange.ledger.qty(leg)
         if instrument.is_spot and side is Side.BUY:
             return 0
         return whole_steps(max(Fraction(0), -qty * side.sign), instrument)
@@ -212,6 +212,7 @@ class Groups:
             price_ticks=limit,
             stop_ticks=stop,
             terms=terms,
+            position_side=parent.position_side,
         )
         return self.exchange.held_of(order), order
 

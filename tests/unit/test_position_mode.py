@@ -342,6 +342,10 @@ NAME_ONE: Final = "BTC-USDT-SWAP has a long and a short position; name one: "
             lambda s: s.sell(SWAP.id, 1, position_side="short", reduce_only=True),
             "sell BTC-USDT-SWAP: it opens the short position; leave reduce_only out",
         ),
+        (
+            lambda s: s.sell(SWAP.id, 1, position_side="long", stop_loss=1.0),
+            "sell BTC-USDT-SWAP: it closes the long position; give no take_profit= and no stop_loss=",
+        ),
         (lambda s: s.position(SWAP.id), f"{NAME_ONE}side='long' or side='short'"),
         (lambda s: s.portfolio.position(SWAP.id), f"{NAME_ONE}side='long' or side='short'"),
         (lambda s: s.target(SWAP.id, 1), f"{NAME_ONE}side='long' or side='short'"),
