@@ -27,7 +27,17 @@ if TYPE_CHECKING:
     from quantkit.live.commands import RunCommands
     from quantkit.loading import load_strategy
     from quantkit.orderbook import Book
-    from quantkit.orders import Fill, Order, OrderState, OrderType, StopLoss, TakeProfit, TimeInForce, TriggerType
+    from quantkit.orders import (
+        Fill,
+        Order,
+        OrderState,
+        OrderType,
+        PositionSide,
+        StopLoss,
+        TakeProfit,
+        TimeInForce,
+        TriggerType,
+    )
     from quantkit.portfolio import Portfolio, Position
     from quantkit.proving.check import check
     from quantkit.report.result import Result
@@ -65,6 +75,7 @@ _HOMES = {
     "Pct": "quantkit.sizes",
     "Portfolio": "quantkit.portfolio",
     "Position": "quantkit.portfolio",
+    "PositionSide": "quantkit.orders",
     "QuantkitError": "quantkit.errors",
     "Result": "quantkit.report.result",
     "Risk": "quantkit.sizes",
@@ -113,6 +124,7 @@ __all__ = [
     "Pct",
     "Portfolio",
     "Position",
+    "PositionSide",
     "QuantkitError",
     "Result",
     "Risk",

@@ -423,7 +423,14 @@ class Order(msgspec.Struct, eq=False, kw_only=True, frozen=True, gc=False):
         )
         watched = [] if self.trigger_type is TriggerType.LAST else [f"set off by the {self.trigger_type} price"]
         expires = [] if self.expire_ns is None else [f"until {iso_of(self.expire_ns)}"]
-        links = (("group", self.oco_group), ("protects", self.parent_id), ("tag", self.tag), ("note", self.note))
+        side = "" if self.position_side is PositionSide.NET else self.position_side
+        links = (
+            ("position", side),
+            ("group", self.oco_group),
+            ("protects", self.parent_id),
+            ("tag", self.tag),
+            ("note", self.note),
+        )
         rows = [
             ("state", " ".join(filter(None, (self.state, f"({self.reason})" if self.reason else "")))),
             ("filled", f"{plain(self.filled_qty)} of {plain(self.qty)}"),

@@ -361,7 +361,7 @@ def _positions(positions: Sequence[PositionLine]) -> Section:
 def _orders(orders: Sequence[OrderLine]) -> Section:
     def row(line: OrderLine) -> tuple[Piece, ...]:
         return (
-            (line.instrument, ""),
+            (line.name, ""),
             (line.side, side_style(line.side)),
             (number(line.qty), ""),
             (number(line.filled_qty), "" if line.filled_qty else "dim"),
@@ -377,7 +377,7 @@ def _fills(fills: Sequence[Fill]) -> Section:
     def row(fill: Fill) -> tuple[Piece, ...]:
         return (
             (clock_text(fill.filled_ns), "dim"),
-            (fill.instrument, ""),
+            (fill.leg, ""),
             (fill.side, side_style(fill.side)),
             (number(fill.qty), ""),
             (number(fill.price), ""),

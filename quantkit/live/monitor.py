@@ -294,6 +294,7 @@ def _order_line(engine: Engine, order: Order) -> OrderLine:
         order.tag,
         order.sent_ns,
         engine.queue_ahead(order),
+        order.position_side,
     )
 
 
@@ -327,7 +328,7 @@ def _report_line(report: Report, order: Order) -> LogLine:
     fill = report.fill
     if fill is not None:
         text = (
-            f"{fill.order_id} {fill.side} {plain(fill.qty)} {fill.instrument} at {plain(fill.price)}, {fill.role}, "
+            f"{fill.order_id} {fill.side} {plain(fill.qty)} {fill.leg} at {plain(fill.price)}, {fill.role}, "
             f"fee {plain(fill.fee)} {fill.fee_currency}"
         )
         return LogLine(report.due_ns, "fill", text)
@@ -336,5 +337,5 @@ def _report_line(report: Report, order: Order) -> LogLine:
     if reason:
         # A change, or its refusal, leaves the state as it is.
         told = f"{told}: {reason}" if report.state.is_final else reason
-    text = f"{order.id} {order.side} {plain(order.qty)} {order.instrument} at {what} {told}"
+    text = f"{order.id} {order.side} {plain(order.qty)} {order.leg} at {what} {told}"
     return LogLine(report.due_ns, "order", text)

@@ -60,6 +60,12 @@ class OrderLine(msgspec.Struct, frozen=True, gc=False):
     tag: str
     sent_ns: int = 0
     queue_ahead: float | None = None  # size displayed in front of it; None where that is not known
+    position_side: PositionSide = PositionSide.NET  # the leg in the long/short mode
+
+    @property
+    def name(self) -> str:
+        """The instrument, with the side of a leg behind it."""
+        return leg_of(self.instrument, self.position_side)
 
 
 class BookLadder(msgspec.Struct, frozen=True, gc=False):

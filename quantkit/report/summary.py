@@ -326,10 +326,10 @@ def fills_table(fills: "Sequence[Fill]") -> "RenderableType":
 
     shown = fills[-_FILLS_SHOWN:]
     head = f"Last {len(shown)} of {len(fills):,} fills" if len(fills) > len(shown) else "Fills"
-    instruments, currencies = {fill.instrument for fill in shown}, {fill.fee_currency for fill in shown}
+    instruments, currencies = {fill.leg for fill in shown}, {fill.fee_currency for fill in shown}
     is_single, has_one_fee = len(instruments) == 1, len(currencies) == 1
     if is_single:
-        head += f" of {escaped(shown[0].instrument)}"
+        head += f" of {escaped(shown[0].leg)}"
     table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim", title_justify="left")
     table.title, table.title_style = f"[bold]{head}[/]", "default"
     table.add_column("time", no_wrap=True)
@@ -343,5 +343,5 @@ def fills_table(fills: "Sequence[Fill]") -> "RenderableType":
         fee = money(float(fill.fee)) + ("" if has_one_fee else f" {fill.fee_currency}")
         side = "[green]buy[/]" if fill.side == "buy" else "[red]sell[/]"
         numbers = grouped(fill.qty), grouped(fill.price), escaped(fee)
-        table.add_row(moment, *(() if is_single else (escaped(fill.instrument),)), side, *numbers)
+        table.add_row(moment, *(() if is_single else (escaped(fill.leg),)), side, *numbers)
     return table

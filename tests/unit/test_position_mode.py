@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import pytest
+from rich.console import Console
 
 import quantkit as qk
 from quantkit.clock import NS_PER_MS, NS_PER_S, time_ns_of
@@ -14,6 +15,7 @@ from quantkit.events import Candle, Funding, MarketEvent, Trade
 from quantkit.feeds.replay import MemoryFeed
 from quantkit.instruments import Instrument, Side
 from quantkit.orders import Fill, Order, PositionSide
+from quantkit.report.summary import fills_table
 
 START_NS: Final = time_ns_of("2026-01-01")
 SWAP: Final = Instrument("BTC-USDT-SWAP", kind="swap", price_step="0.1", qty_step="1", contract_value="0.01")
@@ -158,6 +160,18 @@ def test_round_trips_and_tables_are_by_leg(by_hand: tuple[qk.Result, Acts]) -> N
     assert set(inventory) == {"BTC-USDT-SWAP long", "BTC-USDT-SWAP short"}
     assert min(inventory["BTC-USDT-SWAP short"]) < 0 <= min(inventory["BTC-USDT-SWAP long"])
     assert "contracts: a long and a short position each, whose notionals add up" in result.assumptions
+
+
+def test_what_is_shown_names_the_leg(by_hand: tuple[qk.Result, Acts]) -> None:
+    """Cards of orders, and fills in the terminal."""
+    result, _ = by_hand
+    shown = result.outcome.orders[1]._repr_html_()
+    assert "position" in shown
+    assert "short" in shown
+    assert "position" not in Order(id="bt1", instrument="A", side=Side.BUY, qty=1.0)._repr_html_()
+    told = Console(width=120, record=True)
+    told.print(fills_table(result.outcome.fills))
+    assert "BTC-USDT-SWAP short" in told.export_text()
 
 
 def test_a_saved_result_has_the_legs(by_hand: tuple[qk.Result, Acts], tmp_path: Path) -> None:

@@ -125,7 +125,7 @@
 
   function tables() {
     rows("orders", status.open_orders.map(order => make("tr", {},
-      cell(order.tag ? `${order.id} ${order.tag}` : order.id, "text"), side(order.side), cell(price(order.price)),
+      cell([order.id, order.position_side === "net" ? "" : order.position_side, order.tag].filter(Boolean).join(" "), "text"), side(order.side), cell(price(order.price)),
       cell(`${plain(order.qty - order.filled_qty)} / ${plain(order.qty)}`), cell(either(order.queue_ahead, plain), "wide"),
       cell(order.sent_ns ? Format.length(Math.max(0, ms(status.now_ns - order.sent_ns))) : "n/a"))));
     rows("positions", status.positions.map(each => make("tr", {},
