@@ -265,8 +265,8 @@ def paper(
 
     Args:
         strategy, params, cash, report_currency, fees, max_leverage, margin, leverage, tiers, position_mode, seed,
-        stale_after, equity_every, touch, excess_slippage_bps, slippage_bps, slippage, max_share, queue_model, own_side_prints,
-        venue_rules, stp_mode: As for `backtest`.
+        stale_after, equity_every, touch, excess_slippage_bps, slippage_bps, slippage, max_share, queue_model,
+        own_side_prints, venue_rules, stp_mode: As for `backtest`.
         okx: Hosts, limits and patience of OKX; default OKX's own.
         exchange: Another source of live data, registered with `quantkit.feeds.exchanges`; default OKX.
         record: In this folder the run gets one of its own, named after strategy and time; None: nowhere.

@@ -108,7 +108,7 @@ class RunParts:
         self.prices = LastPrices(plan.matching, self.cursors, self.books, position)
         sizing = Sizing(self.reported, plan.fees, self.prices, self.broker.room(self.reported))
         self.orders = OrderManager(self.broker, self.reported, sizing, run_id=RUN_ID, position=position)
-        self.targets = Targets(self.orders, sizing)
+        self.targets = Targets(self.orders, sizing, self.reported)
         self.commands = Commands(commands, self.orders, position)
         self.delivery = ReportDelivery(self.broker, self.orders, strategy, self.guard, log)
         margins = None if plan.margin is None else MarginAccount(self.reported, plan.margin.terms)

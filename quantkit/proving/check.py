@@ -61,7 +61,8 @@ _COLUMNS_MAX: Final = 8
 OPTIONS: Final = frozenset(
     (
         *("start", "end", "interval", "strict", "cash", "report_currency", "fees", "latency_ms", "match_on"),
-        *("instruments", "max_leverage", "margin", "leverage", "tiers", "seed", "stale_after", "equity_every", "touch"),
+        *("instruments", "max_leverage", "margin", "leverage", "tiers", "position_mode", "seed"),
+        *("stale_after", "equity_every", "touch"),
         *("excess_slippage_bps", "slippage_bps", "slippage", "max_share", "queue_model", "own_side_prints"),
         *("latency", "compute", "block_rows"),
     )

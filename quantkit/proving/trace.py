@@ -164,11 +164,12 @@ class TracedContext:
         words = f"target {instrument} {side} {qty!r}" if side else f"target {instrument} {qty!r}"
         return self._do(words, self._context.target, instrument, qty, side)
 
-    def target_worth(self, instrument: str, number: float, *, is_share: bool) -> Order | None:
+    def target_worth(self, instrument: str, number: float, *, is_share: bool, side: str = "") -> Order | None:
         """Trade at the market toward a position of a worth."""
         what = "target_pct" if is_share else "target_value"
         call = self._context.target_worth
-        return self._do(f"{what} {instrument} {number!r}", call, instrument, number, is_share=is_share)
+        words = f"{what} {instrument} {side} {number!r}" if side else f"{what} {instrument} {number!r}"
+        return self._do(words, call, instrument, number, is_share=is_share, side=side)
 
     def quote(
         self, instrument: str, *, bid: float | None, ask: float | None, qty: float

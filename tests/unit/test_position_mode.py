@@ -5,6 +5,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any, Final
 
+import pandas as pd
 import pytest
 from rich.console import Console
 
@@ -15,6 +16,7 @@ from quantkit.events import Candle, Funding, MarketEvent, Trade
 from quantkit.feeds.replay import MemoryFeed
 from quantkit.instruments import Instrument, Side
 from quantkit.orders import Fill, Order, PositionSide
+from quantkit.proving import check as proving
 from quantkit.report.summary import fills_table
 
 START_NS: Final = time_ns_of("2026-01-01")
@@ -299,6 +301,28 @@ def test_a_target_that_is_under_way_is_counted_by_leg() -> None:
     assert [(o.position_side.value, o.filled_qty) for o in result.outcome.orders] == [("long", 7), ("short", 3)]
 
 
+def test_worths_of_legs() -> None:
+    """A share of the equity, or an amount, by leg: half of 10,000 is 10 contracts of 500, a short of 2,000 is 4."""
+
+    def act(strategy: Any) -> None:
+        strategy.target_pct(SWAP.id, 0.5, side="long")
+        strategy.target_value(SWAP.id, -2_000, side="short")
+
+    def less(strategy: Any) -> None:
+        strategy.target_pct(SWAP.id, 0.0, side="long")
+        strategy.target_value(SWAP.id, -1_000, side="short")
+        strategy.sell(SWAP.id, qk.Cash(500), position_side="short")
+
+    result, _ = run({1: act, 3: less}, rows=trades(prices=[50_000.0] * 6), fees=qk.Fees())
+    assert [(fill.side.value, fill.qty, fill.position_side.value) for fill in result.outcome.fills] == [
+        ("buy", 10, "long"),
+        ("sell", 4, "short"),
+        ("sell", 10, "long"),
+        ("buy", 2, "short"),
+        ("sell", 1, "short"),
+    ]
+
+
 def test_targets_of_on_start_are_traded_by_leg() -> None:
     """Those of before the run are remembered with their leg; `close` takes one back."""
 
@@ -373,6 +397,11 @@ NAME_ONE: Final = "BTC-USDT-SWAP has a long and a short position; name one: "
             "target BTC-USDT-SWAP: qty is 1; the short position is zero or less",
         ),
         (
+            lambda s: s.target_pct(SWAP.id, -0.5, side="long"),
+            "target_pct BTC-USDT-SWAP: the worth is -0.5; the long position is zero or more",
+        ),
+        (lambda s: s.target_value(SWAP.id, 5), f"{NAME_ONE}side='long' or side='short'"),
+        (
             lambda s: s.quote(SWAP.id, bid=1.0, ask=None, qty=1),
             "quote BTC-USDT-SWAP: it keeps one net position; in the long/short mode send buy and sell with "
             "position_side=",
@@ -391,7 +420,7 @@ def test_calls_that_name_no_leg_are_refused(call: Callable[[Any], Any], said: st
             super().on_start()
             call(self)
 
-    if "portfolio" not in call.__code__.co_names:
+    if not {"portfolio", "target_pct", "target_value"} & set(call.__code__.co_names):
         with pytest.raises(StrategyError) as caught:
             qk.backtest(Early(), data=MemoryFeed(trades(), [SWAP]), position_mode="long_short")
         assert str(caught.value.__cause__) == said
@@ -421,6 +450,13 @@ def test_a_mode_that_is_none_is_refused(mode: object) -> None:
         run({}, position_mode=mode)
 
 
+def test_margin_is_for_net_positions() -> None:
+    """It is refused beside the mode, before anything runs."""
+    tiers = {"BTC-USDT": [{"max_qty": "10", "maintenance_rate": "0.004", "max_leverage": "50"}]}
+    with pytest.raises(qk.ConfigError, match=r"margin is for net positions; leave the long/short mode or margin out"):
+        run({}, margin="isolated", tiers=tiers, max_leverage=1)
+
+
 @pytest.mark.parametrize(
     ("opened", "reason"),
     [(0, "51169: there is no position to reduce"), (2, "51112: a closing order above the position")],
@@ -430,3 +466,22 @@ def test_okx_rules_judge_a_leg(opened: int, reason: str) -> None:
     acts = {1: order("buy", opened, "long")} if opened else {}
     result, _ = run({**acts, 3: order("sell", 3, "long")}, venue_rules="okx")
     assert result.outcome.orders[-1].reason == reason
+
+
+def test_an_explanation_repeats_the_mode(tmp_path: Path) -> None:
+    """It runs the strategy again as the result says it was run."""
+    file = tmp_path / "legs.py"
+    file.write_text(
+        "import quantkit as qk\n\n\nclass Legs(qk.Strategy):\n"
+        "    def on_start(self) -> None:\n        self.subscribe_candles('A-USDT-SWAP', '1m')\n\n"
+        "    def on_candle(self, candle: qk.Candle) -> None:\n"
+        "        self.target('A-USDT-SWAP', 2, side='long')\n"
+        "        self.target('A-USDT-SWAP', -1, side='short')\n"
+    )
+    index = pd.date_range("2026-01-01", periods=20, freq="1min", tz="UTC")
+    frame = pd.DataFrame(dict.fromkeys(("open", "high", "low", "close"), 100.0), index=index).assign(volume=5.0)
+    swap = Instrument("A-USDT-SWAP", kind="swap", price_step="0.1", qty_step="1")
+    result = qk.backtest(str(file), data={swap.id: frame}, instruments=[swap], position_mode="long_short")
+    assert [fill.leg for fill in result.outcome.fills] == ["A-USDT-SWAP long", "A-USDT-SWAP short"]
+    assert "filled" in str(result.explain("bt2"))
+    assert "position_mode" in proving.OPTIONS

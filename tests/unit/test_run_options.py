@@ -266,12 +266,15 @@ def test_the_manifest_has_the_options() -> None:
     options["cash"] = {"USDT": 500}
     latency, slippage = options.pop("latency"), options.pop("slippage")
     del options["max_leverage"]  # which margin has in its place
+    mode = options.pop("position_mode")  # which has no margin
     config = qk.backtest(Idle(), data=feed, **options).config
-    manifest = {**MANIFEST, "cash": {"USDT": "500"}, "slippage": None, "max_leverage": 1.0}
+    manifest = {**MANIFEST, "cash": {"USDT": "500"}, "slippage": None, "max_leverage": 1.0, "position_mode": "net"}
     assert {name: config[name] for name in manifest} == manifest
     assert set(config) - set(manifest) == {"strategy", "strategy_digest", "parameters", "data", "data_files", "marks"}
-    del options["latency_ms"], options["slippage_bps"]
-    drawn = qk.backtest(Idle(), data=feed, latency=latency, slippage=slippage, **options).config
+    for name in ("latency_ms", "slippage_bps", "margin", "leverage", "tiers"):
+        del options[name]
+    drawn = qk.backtest(Idle(), data=feed, latency=latency, slippage=slippage, position_mode=mode, **options).config
+    assert drawn["position_mode"] == mode
     assert drawn["slippage"] == slippage
     assert drawn["latency"] == {"name": latency, "digest": Latency.of_text(latency).digest}
     assert drawn["latency_ms"] == {BTC: 5.004}

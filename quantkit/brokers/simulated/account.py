@@ -67,14 +67,9 @@ class Account:
         self.funds = Funds(ledger, self._holdings, self.bound)
 
     def standing(self, order: ExchangeOrder) -> tuple[int | None, int, int]:
-        """Return the signed lots of the position that an order changes, None of spot, and how many orders are open.
-
-        Returns:
-            The position, the open orders of the instrument, and those of all.
-        """
-        own, holdings = self._holdings[order.leg], self._holdings.values()
-        in_it = sum(len(each.orders) for each in holdings if each.id == own.id)
-        in_all = sum(len(each.orders) for each in holdings)
+        """Return an order's position in lots, None of spot, and the open orders in its instrument and in all."""
+        own, counts = self._holdings[order.leg], [(each.id, len(each.orders)) for each in self._holdings.values()]
+        in_it, in_all = sum(count for name, count in counts if name == own.id), sum(count for _, count in counts)
         return None if own.is_spot else own.net.size // own.net.lot, in_it, in_all
 
     def over(self, ledger: Portfolio) -> "Account":

@@ -83,7 +83,7 @@ class Office:
         prices = LastPrices({}, {}, Books([], Gaps(), self.position), self.position)
         self.sizing = Sizing(self.reported, {}, prices, AnyRoom())
         self.desk = OrderManager(self.post, self.reported, self.sizing, run_id="bt", position=self.position)
-        self.targets = Targets(self.desk, self.sizing)
+        self.targets = Targets(self.desk, self.sizing, self.reported)
         self.quotes = Quotes(self.desk)
         self.fills = 0
         self.reports = 0
