@@ -3,6 +3,7 @@
 Everything comes from orders, their events, fills, and the price path that a saved result keeps as well.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from math import gcd
@@ -32,6 +33,46 @@ ROLES: Final = ("maker", "taker")
 _BARS: Final = 41
 
 ExecutionFigure: TypeAlias = float | int | None
+
+
+class NamedFigure(NamedTuple):
+    """One figure: its key, its name on screen, and what it means."""
+
+    key: str
+    label: str
+    meaning: str
+
+
+#: What pages list, in this order; a name ends with its unit.
+NAMED: Final = (
+    NamedFigure("fill_ratio_pct", "Fill Ratio [%]", "filled size over whole size of each accepted order, the mean"),
+    NamedFigure("limit_fill_ratio_pct", "Fill Ratio, Limits [%]", "the same of limit orders alone"),
+    NamedFigure("filled_orders_pct", "Orders With a Fill [%]", "of the accepted ones"),
+    NamedFigure("maker_share_pct", "Maker Share [%]", "of the traded notional"),
+    NamedFigure(
+        "queue_median_s",
+        "In Queue, Median [s]",
+        "from the acceptance or last change of a limit to its first maker fill",
+    ),
+    NamedFigure("queue_p90_s", "In Queue, 90th perc. [s]", "likewise"),
+    NamedFigure("quoted_pct", "Quote Uptime [%]", "share of time with a bid and an offer at the exchange"),
+    NamedFigure("spread_captured_bps", "Spread Captured [bps]", "maker fills against the reference price before them"),
+    NamedFigure(
+        "markout_1s_bps",
+        "Markout 1 s [bps]",
+        "maker fills against the reference price a second later, above zero: for us",
+    ),
+    NamedFigure("markout_5s_bps", "Markout 5 s [bps]", "likewise, 5 seconds"),
+    NamedFigure("markout_30s_bps", "Markout 30 s [bps]", "likewise, 30 seconds"),
+    NamedFigure("markout_60s_bps", "Markout 60 s [bps]", "likewise, 60 seconds"),
+    NamedFigure(
+        "adverse_5s_bps", "Adverse Selection 5 s [bps]", "spread captured less markout after 5 seconds: against us"
+    ),
+    NamedFigure("taker_spread_bps", "Spread, Taker [bps]", "taker fills against the reference price before them"),
+    NamedFigure(
+        "taker_markout_60s_bps", "Markout 60 s, Taker [bps]", "taker fills against the reference price a minute later"
+    ),
+)
 
 
 class Markout(NamedTuple):
@@ -326,6 +367,11 @@ class Execution:
         total = float(lasts.sum())
         qtys = np.array([instrument.qty(width * (low + place)) for place in range(len(shares))], np.float64)
         return Inventory(leg, instrument.qty(width), qtys, shares / total if total > 0 else shares)
+
+    @cached_property
+    def fill_counts(self) -> dict[str, int]:
+        """How many fills each traded instrument has."""
+        return dict(Counter(fill.instrument for fill in self._fills))
 
     @cached_property
     def _traded(self) -> list[str]:

@@ -9,7 +9,9 @@ import numpy as np
 from quantkit.clock import NS_PER_DAY, iso_of
 from quantkit.engine.outcome import EquityCurve, Outcome
 from quantkit.quality.quoted import DataQuality
+from quantkit.report import execution_card
 from quantkit.report.downsample import min_max_rows
+from quantkit.report.execution import Execution
 from quantkit.report.stats import GROUPS, Value
 from quantkit.report.text import listed, money, strategy_of, written
 
@@ -35,6 +37,7 @@ def page(
     warnings: Sequence[str],
     decimals: int,
     data_quality: DataQuality,
+    execution: Execution,
 ) -> str:
     """Return the HTML of a result, amounts with so many decimals; every text that came from outside is escaped."""
     name, parameters = strategy_of(config)
@@ -55,7 +58,7 @@ def page(
     parts.extend(
         f"<div>{''.join(_table(group, numbers, outcome, decimals) for group in groups)}</div>" for groups in columns
     )
-    parts.append("</div></div>")
+    parts.append(f"</div>{execution_card.card(execution)}</div>")
     return "".join(parts)
 
 

@@ -437,7 +437,13 @@ class Result:
 
     def _repr_html_(self) -> str:
         return notebook.page(
-            self.outcome, self.numbers, self.config, self.warnings, self.money_decimals, self.data_quality
+            self.outcome,
+            self.numbers,
+            self.config,
+            self.warnings,
+            self.money_decimals,
+            self.data_quality,
+            self.execution,
         )
 
 

@@ -11,6 +11,7 @@ from quantkit.clock import NS_PER_DAY
 from quantkit.instruments import Instrument, Side, plain
 from quantkit.quality.findings import CLEAN, FAULTY
 from quantkit.report.bootstrap import LEAST_DAYS
+from quantkit.report.execution import NAMED
 from quantkit.report.page.markup import Content, Markup, lines, tag, text
 from quantkit.report.page.subject import Subject
 from quantkit.report.stats import GROUPS, STATS, Value
@@ -218,7 +219,23 @@ def all_numbers(subject: Subject) -> Markup:
             if stat.key in numbers
         ]
         groups.append(tag("div", tag("h3", name), tag("table", tag("tbody", rows))))
-    return text(groups)
+    return text([*groups, _execution_numbers(subject)])
+
+
+def _execution_numbers(subject: Subject) -> Markup:
+    """Return the figures of orders and fills; none of a run that has none."""
+    figures = subject.execution.figures
+    rows = [
+        tag(
+            "tr",
+            tag("th", each.label, scope="row"),
+            tag("td", number(_float(figures[each.key]))),
+            title=each.meaning,
+        )
+        for each in NAMED
+        if figures[each.key] is not None
+    ]
+    return tag("div", tag("h3", "Execution"), tag("table", tag("tbody", rows))) if rows else Markup("")
 
 
 def missing(subject: Subject) -> Markup:

@@ -12,6 +12,7 @@ from typing import Any, Final, TypeAlias
 
 import numpy as np
 
+from quantkit.report.execution import HORIZONS_S
 from quantkit.report.metrics import FloatArray, IntArray
 
 FigureJson: TypeAlias = dict[str, Any]
@@ -23,11 +24,15 @@ HEIGHTS: Final = {"price": 380, "position": 54, "equity": 190, "drawdown": 112}
 #: Room for the numbers at the right of every panel.
 AXIS: Final = 78
 _SMALL: Final = 230
+_TALL: Final = 340
 _BARS: Final = 44
 #: How far the bars go on beyond the middle nine tenths of all values, in widths of those.
 _TAIL: Final = 0.75
 _DOTS: Final = 2_500
 _ROWS: Final = 1_000
+#: Of times in queue: bars to a factor of ten, and what is shorter stands in the first.
+_PER_DECADE: Final = 5
+_SHORTEST_S: Final = 0.001
 _ID: Final = re.compile(r"p\d+")
 
 
@@ -137,6 +142,73 @@ def costs(
         rows = _spread(np.arange(len(time_ms)), _ROWS)
         plot.line(time_ms[rows].astype(np.float64), amounts[rows], line_width=width, line_dash=dash, name=name)
     plot.yaxis.formatter = NumeralTickFormatter(format="0,0.[0000]")
+    return document(plot)
+
+
+def markouts(lines: Mapping[str, Sequence[float | None]]) -> FigureJson:
+    """Return markouts in basis points at the fill and at each horizon after it.
+
+    Args:
+        lines: Of makers and of takers; None where not known.
+    """
+    from bokeh.models import NumeralTickFormatter, Range1d
+    from bokeh.models.annotations import Span
+
+    names = ["at fill", *(f"{horizon} s" for horizon in HORIZONS_S)]
+    places = list(range(len(names)))
+    plot = _small(x_range=Range1d(start=-0.35, end=len(names) - 0.65))
+    plot.xaxis.ticker = places
+    plot.xaxis.major_label_overrides = dict(zip(places, names, strict=True))
+    plot.add_layout(Span(location=0, dimension="width", line_width=1))
+    for role, name, marker, dash in (("maker", "accent", "circle", "solid"), ("taker", "bench", "x", "5 3")):
+        xs = [x for x in places if lines[role][x] is not None]
+        ys = [lines[role][x] for x in xs]
+        if role == "maker" and xs[:1] == [0]:
+            plot.line([0, places[-1]], [ys[0], ys[0]], line_width=1.4, line_dash="2 3", name=name)
+        plot.line(xs, ys, line_width=1.8, line_dash=dash, name=name)
+        plot.scatter(xs, ys, marker=marker, size=7, name=f"dot_{name}")
+    plot.yaxis.formatter = NumeralTickFormatter(format="0,0.[00]")
+    return document(plot)
+
+
+def queue_times(seconds: FloatArray) -> FigureJson:
+    """Return the histogram of times in queue, on bars that widen by a constant ratio."""
+    from bokeh.models import NumeralTickFormatter
+
+    shown = np.maximum(seconds, _SHORTEST_S)
+    low, high = np.floor(_PER_DECADE * np.log10(shown.min())), np.ceil(_PER_DECADE * np.log10(shown.max()))
+    edges = 10.0 ** (np.arange(low, max(high, low + 1) + 1) / _PER_DECADE)
+    # The ends are the data's own, whatever the last bits of a power are.
+    edges[0], edges[-1] = min(edges[0], shown.min()), max(edges[-1], shown.max())
+    counts, _ = np.histogram(shown, edges)
+    plot = _small(x_axis_type="log")
+    plot.quad(left=edges[:-1], right=edges[1:], top=counts, bottom=0, name="fill_accent")
+    plot.y_range.start = 0
+    plot.xaxis.formatter = NumeralTickFormatter(format="0,0.[000]")
+    plot.yaxis.formatter = NumeralTickFormatter(format="0,0")
+    plot.yaxis.ticker.min_interval = 1
+    return document(plot)
+
+
+def inventory(qtys: FloatArray, shares_pct: FloatArray, width: float, *, is_tall: bool) -> FigureJson:
+    """Return the share of time at each position: bars around it, long, short and flat.
+
+    Args:
+        qtys: Positions, `width` apart. shares_pct: Of the time.
+        is_tall: Whether it stands beside charts with numbers below them.
+    """
+    from bokeh.models import NumeralTickFormatter
+
+    plot = _small()
+    if is_tall:
+        plot.height = _TALL
+    is_flat = np.abs(qtys) < width / 2
+    for name, part in (("gain", (qtys > 0) & ~is_flat), ("loss", (qtys < 0) & ~is_flat), ("bench", is_flat)):
+        half = 0.46 * width
+        plot.quad(left=qtys[part] - half, right=qtys[part] + half, top=shares_pct[part], bottom=0, name=f"fill_{name}")
+    plot.y_range.start = 0
+    plot.xaxis.formatter = NumeralTickFormatter(format="0,0.[000000]")
+    plot.yaxis.formatter = NumeralTickFormatter(format="0,0.[0]")
     return document(plot)
 
 

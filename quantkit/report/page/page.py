@@ -9,7 +9,7 @@ import numpy as np
 from quantkit.clock import NS_PER_DAY, NS_PER_MS
 from quantkit.engine.outcome import FundingPayment
 from quantkit.errors import DataError
-from quantkit.report.page import calendar, cards, charts
+from quantkit.report.page import calendar, cards, charts, execution
 from quantkit.report.page.document import asset, bar, document
 from quantkit.report.page.markup import Content, Markup, data_block, fill, raw, tag, text
 from quantkit.report.page.payload import Payload, payload
@@ -124,6 +124,8 @@ def render(subject: Subject, *, mode: Mode = "file", assets: str = "", api: str 
     load = payload(subject, paths, reasons)
     load.meta.update(mode=mode, api=api)
     figures = _figures(subject, load, only_panels=False)
+    drawn = execution.figures(subject)
+    figures |= drawn
     name, _ = strategy_of(subject.config)
     spans = _spans(subject.outcome.start_ns, subject.outcome.end_ns)
     shared = _shared(load, figures, mode, spans, assets)
@@ -143,6 +145,7 @@ def render(subject: Subject, *, mode: Mode = "file", assets: str = "", api: str 
         "costs": _figure("costs", figures, _why_no_costs(subject)),
         "costs_in_words": cards.costs(subject),
         "costs_caption": _costs_caption(subject),
+        "execution": execution.section(subject, drawn),
         "trips": _trips(subject, load),
         "open_positions": cards.open_positions(subject),
         "numbers": cards.all_numbers(subject),

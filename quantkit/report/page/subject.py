@@ -6,6 +6,7 @@ from quantkit.engine.outcome import Outcome
 from quantkit.instruments import Instrument
 from quantkit.quality.quoted import DataQuality
 from quantkit.report.benchmark import Benchmark
+from quantkit.report.execution import Execution
 from quantkit.report.prices import Prices
 from quantkit.report.round_trips import Trips
 from quantkit.report.stats import Missing, Value
@@ -87,6 +88,11 @@ class Subject(Protocol):
     @property
     def intervals(self) -> dict[str, tuple[float, float]] | None:
         """90 % intervals of return and Sharpe ratio; None for a run too short for them."""
+        ...
+
+    @property
+    def execution(self) -> Execution:
+        """How well its orders did."""
         ...
 
     @property
