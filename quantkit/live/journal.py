@@ -235,7 +235,8 @@ def config_of(fields: dict[str, Any]) -> RunOptions:
         DataError: It has other fields than this quantkit's.
     """
     with _understood("configuration"):
-        given = dict(fields)
+        # A log from before there were order rules is of a run without them.
+        given = {"venue_rules": "off", **fields}
         given["cash"] = {currency: Decimal(amount) for currency, amount in fields["cash"].items()}
         given["max_leverage"] = Decimal(fields["max_leverage"])
         for name in ("latency", "compute"):

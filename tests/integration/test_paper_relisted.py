@@ -83,7 +83,8 @@ def test_the_rules_follow_and_the_recording_gives_the_same_hash(resting: Path, t
         live = paper(str(resting), okx=OkxConfig(url=sandbox.url), record=tmp_path / "runs", duration="3s")
     (run,) = (tmp_path / "runs").iterdir()
     assert [str(change.min_qty) for change in live.instrument_changes] == ["0.5"]
-    assert [order.reason for order in live.outcome.orders] == ["instrument_changed", "", "below_min_qty", ""]
+    reasons = [order.reason for order in live.outcome.orders]
+    assert reasons == ["instrument_changed", "", "51020: size is below the smallest order", ""]
     assert [order.qty for order in live.outcome.orders if order.state == "filled"] == [0.01, 0.5]
     verdict = verify(run)
     assert (verdict.is_identical, verdict.difference) == (True, None)

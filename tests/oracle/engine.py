@@ -23,11 +23,12 @@ from oracle.curve import DAY_NS, Curve, CurveRow, Trip
 from oracle.exchange import Exchange, Report
 from oracle.ledger import Ledger, leg_of, size_of, tradable_lots
 from oracle.margins import Margins, Tier
+from oracle.order_rules import OrderRules
 from oracle.scripted import HookRaised
 from oracle.venues import BookVenue, CandleVenue, DisplayedVenue, PriceVenue, TickerVenue, TradeVenue, Venue
 
 from quantkit.clock import INTERVALS, duration_ns, time_ns_of
-from quantkit.events import BookUpdate, Candle, Funding, Gap, Mark, MarketEvent, OpenInterest, Ticker, Trade
+from quantkit.events import BookUpdate, Candle, Funding, Gap, Mark, MarketEvent, OpenInterest, PriceLimit, Ticker, Trade
 from quantkit.fees import Fees
 from quantkit.instruments import Instrument, Side
 from quantkit.orderbook import Book
@@ -36,7 +37,19 @@ from quantkit.strategy import Strategy, overrides
 
 NEVER_NS = 2**63 - 1
 #: Rows of one stamp come in this order.
-ORDER = ("gap", "mark", "open_interest", "candle", "funding", "instrument", "candle_open", "book", "ticker", "trade")
+ORDER = (
+    "gap",
+    "mark",
+    "open_interest",
+    "candle",
+    "funding",
+    "instrument",
+    "candle_open",
+    "book",
+    "ticker",
+    "trade",
+    "price_limit",
+)
 KINDS: Mapping[type, str] = {
     Gap: "gap",
     Mark: "mark",
@@ -46,6 +59,7 @@ KINDS: Mapping[type, str] = {
     BookUpdate: "book",
     Ticker: "ticker",
     Trade: "trade",
+    PriceLimit: "price_limit",
 }
 
 
@@ -67,6 +81,8 @@ class OracleConfig:
     queue_model: str = "risk_averse"
     own_side_prints: bool = True
     max_share: float | None = None
+    venue_rules: str = "off"
+    stp_mode: str = "cancel_maker"
     drawn_ns: Sequence[int] = ()
     report_currency: str | None = None
     is_long_short: bool = False
@@ -213,6 +229,8 @@ class Oracle:
         for id_, instrument in self.by_id.items():
             self.exchange.venues[id_] = self._venue(instrument)
             self.exchange.venues[id_].own_side_prints = self.config.own_side_prints
+            if config.venue_rules == "okx":
+                self.exchange.venues[id_].rules = OrderRules(self.exchange, config.stp_mode)
         self.client = Client(self.exchange, self.reported, run_id=config.run_id, now_ns=lambda: self.now_ns)
         self.curve = Curve(self.exchange.ledger, self._mark_of, config.equity_every_ns)
 
@@ -450,6 +468,10 @@ class Oracle:
             self.books[instrument].invalidate()
         if new_mark is not None:
             self._judge(instrument, new_mark)
+        rules = self.exchange.venues[instrument].rules
+        if isinstance(event, PriceLimit) and rules is not None:
+            is_on = event.is_enforced
+            rules.highest, rules.lowest = (event.highest_buy, event.lowest_sell) if is_on else (None, None)
         self._deliver_reports()
         self._check_solvency()
         if self._counts_for_matching(row):

@@ -257,11 +257,17 @@ class Exchange:
     def _process(self, message: Message) -> None:
         held, at_ns = message.held, message.arrives_ns
         venue = self.venues[held.instrument]
+        rules = venue.rules
+        too_many = ""
+        if rules is not None and message.kind != "protect":
+            too_many = rules.too_many(message.kind, at_ns)
         if message.kind == "submit":
             held.arrived_ns = at_ns
             room = self.groups.room(held, held.lots)
-            refusal = "oco" if room <= 0 and room < held.lots else ""
+            refusal = "oco" if room <= 0 and room < held.lots else too_many
             held.lots = room if room > 0 else held.lots
+            if rules is not None:
+                refusal = refusal or rules.refuses(held, held.lots, held.limit)
             refusal = refusal or self._account_refuses(held, held.lots, held.limit)
             refusal = refusal or venue.refuses(held, at_ns)
             if refusal:
@@ -275,22 +281,26 @@ class Exchange:
             self.groups.keep(held, at_ns)
         elif held.is_over:
             return
+        elif message.kind == "cancel" and too_many:
+            self.tell(held, held.state, f"cancel_refused: {too_many}", at_ns)
         elif message.kind == "cancel":
             self.end(held, OrderState.CANCELLED, "requested", at_ns)
         else:
-            self._amend(venue, message)
+            self._amend(venue, message, too_many)
 
-    def _amend(self, venue: Venue, message: Message) -> None:
+    def _amend(self, venue: Venue, message: Message, too_many: str) -> None:
         held, at_ns = message.held, message.arrives_ns
         lots = held.lots if message.lots is None else self.groups.amended(held, message.lots)
         limit = held.limit if message.limit is None else message.limit
-        if lots <= held.filled:
+        if lots <= held.filled and not too_many:
             self.end(held, OrderState.CANCELLED, "amended_to_filled", at_ns)
             return
         keeps_place = limit == held.limit and lots <= held.lots
-        refusal = ""
-        if held.post_only and limit is not None and not keeps_place and venue.would_take(held, limit):
-            refusal = "post_only_would_take"
+        refusal = too_many
+        if not refusal and held.post_only and not keeps_place:
+            refusal = venue.refuses_maker(held, limit)
+        if venue.rules is not None:
+            refusal = refusal or venue.rules.refuses(held, lots, limit)
         refusal = refusal or self._account_refuses(held, lots, limit)
         if refusal:
             self.tell(held, held.state, f"amend_refused: {refusal}", at_ns)

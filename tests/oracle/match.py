@@ -59,6 +59,8 @@ def engine_config(scenario: Scenario, *, search: bool) -> RunOptions:
         queue_model=scenario.queue_model,
         own_side_prints=scenario.own_side_prints,
         max_share=scenario.max_share,
+        venue_rules=scenario.venue_rules,
+        stp_mode=scenario.stp_mode,
         search=search,
         report_currency=scenario.report_currency,
         position_mode="long_short" if scenario.is_long_short else "net",

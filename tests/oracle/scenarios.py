@@ -25,6 +25,7 @@ from quantkit.events import (
     Mark,
     MarketEvent,
     OpenInterest,
+    PriceLimit,
     Ticker,
     Trade,
 )
@@ -122,6 +123,8 @@ class Scenario:
     queue_model: str = "risk_averse"
     own_side_prints: bool = True
     max_share: float | None = None
+    venue_rules: str = "off"
+    stp_mode: str = "cancel_maker"
     latency: Latency | None = None
     max_leverage: float = 1
     reads_money: bool = False
@@ -172,6 +175,8 @@ class Scenario:
             queue_model=self.queue_model,
             own_side_prints=self.own_side_prints,
             max_share=self.max_share,
+            venue_rules=self.venue_rules,
+            stp_mode=self.stp_mode,
             drawn_ns=() if self.latency is None else self.latency.delays_ns,
             delays_ns=self.delays_ns,
             compute_ns=() if self.compute is None else self.compute.delays_ns,
@@ -398,10 +403,14 @@ def scenarios(draw: generators.DrawFn, kinds: Sequence[str] = ("book", "ticker",
         {
             (kind, e.instrument, getattr(e, "interval", ""))
             for e in events
-            if (kind := KINDS[type(e)]) != "gap" and e.received_ns >= BASE_NS
+            if (kind := KINDS[type(e)]) not in ("gap", "price_limit") and e.received_ns >= BASE_NS
         }
     )
     warmup = draw(_small(3))
+    venue_rules = draw(generators.sampled_from(("off", "off", "okx")))
+    end_ns = max(BASE_NS + 1, *(e.received_ns for e in events))
+    if venue_rules == "okx":
+        events += _price_limits(draw, instruments, stamps)
     return Scenario(
         events=tuple(events),
         instruments=tuple(listed),
@@ -409,8 +418,7 @@ def scenarios(draw: generators.DrawFn, kinds: Sequence[str] = ("book", "ticker",
         fees={instrument.id: draw(generators.sampled_from(_fees(instrument))) for instrument in instruments},
         latency_ns=latency_ms * NS_PER_MS,
         start_ns=BASE_NS,
-        end_ns=max(BASE_NS + 1, *(e.received_ns for e in events))
-        + draw(generators.sampled_from((1, 0, 30 * NS_PER_MS, 2 * 10**9))),
+        end_ns=end_ns + draw(generators.sampled_from((1, 0, 30 * NS_PER_MS, 2 * 10**9))),
         subscriptions=tuple((*key, warmup if key[0] == "candle" else 0) for key in subscriptions),
         hooks=tuple(draw(generators.sets(generators.sampled_from(HOOKED)))),
         acts=_acts(draw, instruments, 7 if "candle" in matched else 11),
@@ -424,6 +432,8 @@ def scenarios(draw: generators.DrawFn, kinds: Sequence[str] = ("book", "ticker",
         queue_model=draw(generators.sampled_from(MODELS)),
         own_side_prints=draw(generators.booleans()),
         max_share=draw(generators.sampled_from((None, None, 0.5, 0.3))),
+        venue_rules=venue_rules,
+        stp_mode=draw(generators.sampled_from(("cancel_maker", "cancel_taker", "cancel_both"))),
         latency=None if "candle" in matched else draw(generators.sampled_from(LATENCIES)),
         max_leverage=draw(generators.sampled_from((1, 3, 40))),
         **_clocks(draw),
@@ -441,6 +451,31 @@ def _versions(draw: generators.DrawFn, instrument: Instrument, stamps: Sequence[
         fields = {"price_step": instrument.price_step * price, "qty_step": instrument.qty_step * qty}
         least = instrument.qty_step * qty * draw(generators.sampled_from((1, 1, 2)))
         found.append(_since(Instrument.from_dict({**instrument.to_dict(), **fields, "min_qty": least}), moment_ns))
+    return found
+
+
+def _price_limits(
+    draw: generators.DrawFn, instruments: Sequence[Instrument], stamps: Sequence[int]
+) -> list[MarketEvent]:
+    """Draw price limits around the prices of orders, some of them off the step, one-sided or not enforced."""
+    found: list[MarketEvent] = []
+    drawn = generators.tuples(generators.sampled_from([0, *stamps]), _small(1), _small(9), _small(9), _small(7))
+    for moment_ns, which, high, low, flags in draw(generators.lists(drawn, max_size=4)):
+        instrument, at_ns = instruments[which % len(instruments)], max(moment_ns, BASE_NS - NS_PER_MS)
+        highest, lowest = (
+            instrument.price(98 + high) + (flags == 1) * float(instrument.tick) / 2,
+            instrument.price(102 - low),
+        )
+        found.append(
+            PriceLimit(
+                instrument.id,
+                at_ns,
+                at_ns,
+                None if flags == 2 else highest,
+                None if flags == 3 else lowest,
+                is_enforced=flags != 4,
+            )
+        )
     return found
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from decimal import Decimal
 from fractions import Fraction
 from functools import lru_cache
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from oracle.book import NaiveBook, named_levels
 from oracle.impact import Seen, slipped
 from oracle.ledger import price_at, size_of
+from oracle.order_rules import OrderRules, is_beyond
 from oracle.queues import Queue
 
 from quantkit.events import BookUpdate, Candle, Ticker, Trade
@@ -42,6 +43,14 @@ class Venue:
         self.orders: list[Held] = []
         self.last: float | None = None
         self.own_side_prints = True
+        self.rules: OrderRules | None = None
+
+    def refuses_maker(self, held: Held, limit: int | None) -> str:
+        """Return why a post-only order may not rest at a limit, in the market or before an order of ours."""
+        if limit is None:
+            return ""
+        is_met = self.rules is not None and self.rules.first_own(held, limit) is not None
+        return "post_only_would_take" if is_met or self.would_take(held, limit) else ""
 
     def refuses(self, held: Held, at_ns: int) -> str:
         """Return why the market does not take an order in, empty if it does."""
@@ -121,9 +130,7 @@ class PriceVenue(Venue):
         return self.last_beyond(held, limit)
 
     def refuses(self, held: Held, at_ns: int) -> str:
-        if held.post_only and held.limit is not None and self.would_take(held, held.limit):
-            return "post_only_would_take"
-        return ""
+        return self.refuses_maker(held, held.limit) if held.post_only else ""
 
     def reference(self, side: Side) -> int | None:
         return None if self.last is None else self.against(self.last, side)
@@ -140,8 +147,26 @@ class PriceVenue(Venue):
         """Decide whether an order that is awake takes the next price or rests."""
         if held.limit is None or self.would_take(held, held.limit):
             held.waits = "price"
-        elif held.tif is not TimeInForce.GTC:
+            return
+        self.meet_before_rest(held, at_ns)
+        if not held.is_over and held.tif is not TimeInForce.GTC:
             self.unfilled(held, at_ns)
+
+    def meet_before_rest(self, held: Held, at_ns: int) -> None:
+        """Let an order that stays without a trade meet the orders of ours that its limit reaches."""
+        if self.rules is not None and held.limit is not None and not held.is_over:
+            self.rules.meet_all(held, held.limit, at_ns)
+
+    def is_kept_from(self, held: Held, ticks: int, at_ns: int) -> bool:
+        """Whether the exchange's rules end an order before it fills at a price."""
+        if self.rules is None:
+            return False
+        end = self.rules.last_price(held, None)
+        if end is not None and is_beyond(end, held, ticks):
+            self.exchange.end(held, OrderState.CANCELLED, end[1], at_ns)
+        else:
+            self.rules.meet_all(held, ticks, at_ns)
+        return held.is_over
 
     def taken_at(self, held: Held, price: float, lots: int, clock_ns: int) -> int:
         """Return what an order that takes pays where `price` is traded: slippage makes it worse, within the limit."""
@@ -162,15 +187,20 @@ class PriceVenue(Venue):
                 return
             lots = int(min(held.left, self.room))
             if lots:
-                self.give(held, lots, self.taken_at(held, price, lots, at_ns), is_maker=False, at_ns=at_ns)
+                at = self.taken_at(held, price, lots, at_ns)
+                if self.is_kept_from(held, at, at_ns):
+                    return
+                self.give(held, lots, at, is_maker=False, at_ns=at_ns)
             if held.is_over:
                 return
             if held.tif is TimeInForce.IOC:
                 self.unfilled(held, at_ns)
             else:
                 held.waits = "price" if held.limit is None else ""
+                self.meet_before_rest(held, at_ns)
         elif held.tif is TimeInForce.GTC:
             held.waits = ""
+            self.meet_before_rest(held, at_ns)
         else:
             self.unfilled(held, at_ns)
 
@@ -331,8 +361,8 @@ class DisplayedVenue(Venue):
                 return "book_invalid"
             if self.is_stale(at_ns):
                 return "book_stale"
-        elif held.post_only and self.would_take(held, held.limit):
-            return "post_only_would_take"
+        elif held.post_only:
+            return self.refuses_maker(held, held.limit)
         return ""
 
     def would_take(self, held: Held, limit: int) -> bool:
@@ -368,22 +398,25 @@ class DisplayedVenue(Venue):
             if nobody_knows:
                 held.waits = "update"
                 return
+        why = "no_liquidity"
         if takes and self.is_valid and not self.is_stale(at_ns):
-            self.walk(held, at_ns)
+            why = self.walk(held, at_ns)
+        if self.rules is not None and held.limit is not None:
+            self.rules.meet_all(held, held.limit, at_ns)
         if held.is_over:
             return
         if held.limit is None and held.parent_id:
             held.waits = "update"  # the stop or target of a fill gets the rest from what is displayed next
         elif held.limit is None:
-            self.exchange.end(held, OrderState.CANCELLED, "no_liquidity", at_ns)
+            self.exchange.end(held, OrderState.CANCELLED, why, at_ns)
         elif held.tif is not TimeInForce.GTC:
             self.unfilled(held, at_ns)
         else:
             held.queue.join(self.queue(held.side, held.limit) if self.is_valid else None)
 
-    def walk(self, held: Held, at_ns: int) -> None:
-        """Take level after level, less what was eaten of each."""
-        side = held.side.opposite
+    def walk(self, held: Held, at_ns: int) -> str:
+        """Take level after level, less what was eaten of each; return why a rest of a market order is left."""
+        side, why = held.side.opposite, "no_liquidity"
         offers = [(t, max(0, lots - self.eaten.get((side, t), 0)), True) for t, lots in self.levels(side)]
         offers = [offer for offer in offers if held.accepts(offer[0])]
         if self.excess_slippage_bps is not None and self.levels(side):
@@ -392,15 +425,57 @@ class DisplayedVenue(Venue):
             ticks = self.against(price, held.side)
             if ticks > 0 and held.accepts(ticks):
                 offers.append((ticks, held.left, False))
+        end = None if self.rules is None else self.rules.last_price(held, self.best(side))
+        if end is not None and any(is_beyond(end, held, offer[0]) for offer in offers):
+            why = end[1]
+            offers = [offer for offer in offers if not is_beyond(end, held, offer[0])]
         if held.tif is TimeInForce.FOK and sum(lots for _, lots, _ in offers) < held.left:
             self.unfilled(held, at_ns)
-            return
+            return why
+        if held.tif is TimeInForce.FOK and self._ends_at_own(held, offers):
+            self.exchange.end(held, OrderState.CANCELLED, "self_trade", at_ns)
+            return why
         for ticks, offered, is_shown in offers:
-            lots = min(offered, held.left)
-            if lots and not held.is_over:
-                got = self.exchange.fill(held, lots, ticks, is_maker=False, at_ns=at_ns)
-                if is_shown:
-                    self.eaten[side, ticks] = self.eaten.get((side, ticks), 0) + got
+            while self.rules is not None and (own := self.rules.first_own(held, ticks)) is not None:
+                first = min(offered, self._before(own, ticks))
+                self._eat(held, ticks, first, at_ns, is_shown=is_shown)
+                offered -= first
+                if not held.is_over:
+                    self.rules.clash(held, own, at_ns)
+                if held.is_over:
+                    return why
+            self._eat(held, ticks, offered, at_ns, is_shown=is_shown)
+        return why
+
+    def _eat(self, held: Held, ticks: int, offered: int, at_ns: int, *, is_shown: bool) -> None:
+        """Take of a level what the order still wants."""
+        lots, side = min(offered, held.left), held.side.opposite
+        if lots and not held.is_over:
+            got = self.exchange.fill(held, lots, ticks, is_maker=False, at_ns=at_ns)
+            if is_shown:
+                self.eaten[side, ticks] = self.eaten.get((side, ticks), 0) + got
+
+    def _before(self, own: Held, ticks: int) -> int:
+        """Return what of a level is taken before an order of ours is reached."""
+        if own.limit != ticks:
+            return 0
+        shown = dict(self.levels(own.side)).get(ticks, 0)
+        stands = shown if own.queue.ahead is None else min(shown, own.queue.ahead)
+        return max(0, stands - self.eaten.get((own.side, ticks), 0))
+
+    def _ends_at_own(self, held: Held, offers: Sequence[tuple[int, int, bool]]) -> bool:
+        """Whether an order that must fill whole would be ended by one of ours on its way."""
+        if self.rules is None or self.rules.mode != "cancel_taker":
+            return False
+        wanted = held.left
+        for ticks, offered, _ in offers:
+            own = self.rules.first_own(held, ticks)
+            if own is not None:
+                return min(offered, self._before(own, ticks)) < wanted
+            wanted -= offered
+            if wanted <= 0:
+                return False
+        return False
 
     # Rows -----------------------------------------------------------------------------------------------------
 

@@ -25,7 +25,18 @@ DECIDING = (
 SHARED = {
     "clock": {"INTERVALS", "duration_ns", "time_ns_of"},
     "errors": {"OrderError"},
-    "events": {"BookUpdate", "Candle", "Funding", "Gap", "Mark", "MarketEvent", "OpenInterest", "Ticker", "Trade"},
+    "events": {
+        "BookUpdate",
+        "Candle",
+        "Funding",
+        "Gap",
+        "Mark",
+        "MarketEvent",
+        "OpenInterest",
+        "PriceLimit",
+        "Ticker",
+        "Trade",
+    },
     "fees": {"Fees"},
     "instruments": {"Instrument", "Side"},
     "orderbook": {"Book"},  # the type of what a hook is given
