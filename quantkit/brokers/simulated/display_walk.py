@@ -58,7 +58,9 @@ class DisplayWalk:
             # What would end half-way is not begun.
             self._listener.cancel(order, SELF_TRADE, at_ns)
             return
-        for number, (ticks, lots, is_shown) in enumerate(offers, 1):
+        number = 0
+        for ticks, lots, is_shown in offers:
+            number += lots > 0
             why = f"took level {number} of the display" if is_shown else "beyond the displayed size"
             while venue is not None and (own := market.own_at(order, ticks)) is not None:
                 first = min(lots, self._in_front_of(own, ticks))
@@ -99,7 +101,8 @@ class DisplayWalk:
             if bound is not None and self._is_stopped(order, bound, ticks):
                 return offers
             lots = max(0, shown - self._taken.get((side, ticks), (0, 0))[0])
-            if lots:
+            if lots or venue is not None:
+                # Where nothing is left for us, an order of ours may still stand.
                 offers.append((ticks, min(lots, wanted), True))
                 wanted -= lots
         if wanted > 0 and self._slippage is not None and last is not None:
