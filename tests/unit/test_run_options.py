@@ -87,7 +87,7 @@ GIVEN: dict[str, tuple[Any, Any]] = {
     "max_share": ("0.25", 0.25),
     "queue_model": ("power:2", "power:2"),
     "own_side_prints": (False, False),
-    "venue_rules": ("off", "off"),
+    "venue_rules": ("okx", "okx"),
     "stp_mode": ("cancel_both", "cancel_both"),
     "search": (False, False),
     "batch_ms": (2.5, 2_500_000),
@@ -118,7 +118,7 @@ MANIFEST: dict[str, Any] = {
     "max_share": 0.25,
     "queue_model": "power:2",
     "own_side_prints": False,
-    "venue_rules": "off",
+    "venue_rules": "okx",
     "stp_mode": "cancel_both",
 }
 #: As on a command line.
@@ -288,6 +288,8 @@ def test_a_log_takes_the_options_apart_without_loss() -> None:
     assert config_of(fields) == options
     del fields["slippage_bps"]
     assert config_of(fields) == msgspec.structs.replace(options, slippage_bps=0.0)
+    del fields["venue_rules"]  # but nobody judged orders then
+    assert config_of(fields) == msgspec.structs.replace(options, slippage_bps=0.0, venue_rules="off")
 
 
 def test_the_page_of_options_has_each_with_its_flags() -> None:

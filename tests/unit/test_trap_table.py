@@ -31,6 +31,8 @@
     48 drawdown depends on sampling                     test_drawdown_does_not_depend_on_the_grid
     49 annualisation, 50 time zones                     the report's tests of metrics and clock
     51 closed before opened                             test_the_position_is_the_sum_of_fills (an order's stamps)
+    53 rules of the exchange ignored on paper           property/test_one_verdict; integration/test_one_verdict_live
+    54 self-trade between own quotes                    test_order_rules_in_runs; the oracle's order rules
     55 order ids                                        test_ids_are_a_counter; property: a run leaves nothing behind
 
 Traps 24 to 30, 37 to 39 and 41 to 44 are the ledger's, the storage's and the report's, and are tested there.
