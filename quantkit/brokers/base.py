@@ -4,6 +4,7 @@ The engine knows no broker but by this protocol. Whoever adds one writes a class
 """
 
 from collections.abc import Collection, Mapping, Sequence
+from types import MappingProxyType
 from typing import Final, NamedTuple, Protocol
 
 import msgspec
@@ -12,7 +13,7 @@ from quantkit.brokers.introduction import Introduction
 from quantkit.brokers.send_clock import SendClock
 from quantkit.brokers.unprotected import Unprotected
 from quantkit.clock import NEVER_NS, NS_PER_MS
-from quantkit.events import Candle
+from quantkit.events import Candle, PriceLimit
 from quantkit.fees import Fees
 from quantkit.instruments import Instrument
 from quantkit.margin import MarginTerms
@@ -177,6 +178,7 @@ class BrokerSetup(NamedTuple):
         send_clock: The departures of messages, and the offset of our clock.
         keeps_decisions: Whether the run calls `Broker.take_decisions`.
         margin: How contracts are margined; None: they are bounded by `max_leverage` alone.
+        price_limits: Those told last before the start, by instrument.
     """
 
     instruments: Mapping[str, Instrument]
@@ -193,6 +195,7 @@ class BrokerSetup(NamedTuple):
     send_clock: SendClock
     keeps_decisions: bool
     margin: MarginTerms | None = None
+    price_limits: Mapping[str, PriceLimit] = MappingProxyType({})
 
 
 class AskedOrder(NamedTuple):

@@ -101,6 +101,7 @@ class RunParts:
                 send_clock=send_clock,
                 keeps_decisions=log is not None,
                 margin=None if plan.margin is None else plan.margin.terms,
+                price_limits=plan.price_limits,
             )
         )
         self.gaps = Gaps()

@@ -3,13 +3,14 @@
 from collections.abc import Collection, Mapping, Sequence
 from decimal import Decimal
 from itertools import pairwise
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import msgspec
 
 from quantkit.clock import INTERVALS, NS_PER_MIN, NS_PER_MS, NS_PER_S, bar_open_ns, interval_ns, iso_of
 from quantkit.engine.margin_plan import MarginPlan, describe_margin, plan_margin
 from quantkit.errors import ConfigError, DataError
+from quantkit.events import PriceLimit
 from quantkit.feeds.base import Feed
 from quantkit.fees import Fees
 from quantkit.instruments import CHANGEABLE, Instrument, common_step, decimal_of, plain
@@ -30,6 +31,7 @@ class Plan(msgspec.Struct, frozen=True):
     """The decisions, by instrument id where they are per instrument; `built` has what longer candles are built from.
 
     `instruments` are as at the start, on the run's grid, which is fine enough for every step that is known to come.
+    `price_limits` are those told last before the start.
     """
 
     instruments: dict[str, Instrument]
@@ -44,6 +46,7 @@ class Plan(msgspec.Struct, frozen=True):
     built: dict[Stream, Stream]
     cash: dict[str, Decimal | float | int | str]
     margin: MarginPlan | None = None
+    price_limits: dict[str, PriceLimit] = {}
 
 
 def make_plan(feed: Feed, subscriptions: Mapping[Stream, int], options: RunOptions) -> Plan:
@@ -76,6 +79,7 @@ def make_plan(feed: Feed, subscriptions: Mapping[Stream, int], options: RunOptio
     marks = {i: _mark_stream(i, whole, matching[i]) for i in ids}
     has_trades = {i: Stream("trade", i) in whole for i in ids}
     streams = dict.fromkeys([*subscriptions, *matching.values(), *marks.values()])
+    price_limits: dict[str, PriceLimit] = {}
     for i in ids:
         if matching[i].kind == "candle":
             streams[matching[i]._replace(kind="candle_open")] = None
@@ -89,6 +93,9 @@ def make_plan(feed: Feed, subscriptions: Mapping[Stream, int], options: RunOptio
         limits = Stream("price_limit", i)
         if applies(options.venue_rules, instruments[i]) and limits in coverage and coverage[limits].start_ns <= end_ns:
             streams[limits] = None
+            told = feed.warmup(limits, 1, start_ns - 1) if coverage[limits].start_ns < start_ns else None
+            if told is not None:
+                price_limits[i] = cast(PriceLimit, told.events()[-1])
         # Marks that do not span the run value none of it, yet funding is charged at them as far as they reach.
         mark = Stream("mark", i)
         if Stream("funding", i) in streams and mark in coverage and coverage[mark].start_ns <= end_ns:
@@ -111,6 +118,7 @@ def make_plan(feed: Feed, subscriptions: Mapping[Stream, int], options: RunOptio
         built={stream: source for stream, source in sources.items() if source != stream},
         cash=options.cash or {first.settle_currency: 10_000},
         margin=plan_margin(feed, instruments, fees, start_ns, options),
+        price_limits=price_limits,
     )
 
 

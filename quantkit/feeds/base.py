@@ -66,7 +66,10 @@ class Feed(Protocol):
         ...
 
     def warmup(self, stream: Stream, count: int, until_ns: int) -> Block | None:
-        """Return the last `count` candles closed by `until_ns`, fewer if there are no more, None if there are none."""
+        """Return the last `count` candles closed by `until_ns`, fewer if there are no more, None if there are none.
+
+        Of a stream without an interval they are the rows received by then.
+        """
         ...
 
     def book_before(self, stream: Stream, start_ns: int) -> list[Block]:

@@ -19,6 +19,8 @@ from quantkit.storage.schema import period_of
 
 #: How far back a book's last snapshot is looked for at first.
 _BOOK_LOOK_BACK_NS = 15 * NS_PER_MIN
+#: The same for the last row of what is told now and then.
+_ROW_LOOK_BACK_NS = 15 * NS_PER_MIN
 
 
 class StoredRows(ABC):
@@ -175,9 +177,9 @@ class StoredRows(ABC):
         return self._sources.get(stream) or self.source(stream)
 
     def warmup(self, stream: Stream, count: int, until_ns: int) -> Block | None:
-        """Return the last `count` candles closed by `until_ns`."""
+        """Return the last `count` candles closed by `until_ns`, or rows received by then of what has no interval."""
         held = self._coverage[self._source_of(stream)]
-        span = count * interval_ns(stream.interval)
+        span = count * interval_ns(stream.interval) if stream.interval else _ROW_LOOK_BACK_NS
         start_ns = until_ns - span
         # Markets that close at night or lack bars need a longer look back; it doubles until the data begin.
         while True:

@@ -306,9 +306,19 @@ class Oracle:
             self._take_in(report)
         return self._outcome(days)
 
+    def _limit_prices(self, event: PriceLimit) -> None:
+        """Take a price limit, which holds until the next one."""
+        rules = self.exchange.venues[event.instrument].rules
+        if rules is not None:
+            is_on = event.is_enforced
+            rules.highest, rules.lowest = (event.highest_buy, event.lowest_sell) if is_on else (None, None)
+
     def _go(self) -> None:
-        """Go through all rows."""
+        """Go through all rows, with the price limits from before them in mind."""
         self.rows = self._rows()
+        for event in sorted(self.events, key=lambda each: each.received_ns):
+            if isinstance(event, PriceLimit) and event.received_ns < self.config.start_ns:
+                self._limit_prices(event)
         for place, row in enumerate(self.rows):
             self.place = place
             self._look_at_days(row.received_ns)
@@ -468,10 +478,8 @@ class Oracle:
             self.books[instrument].invalidate()
         if new_mark is not None:
             self._judge(instrument, new_mark)
-        rules = self.exchange.venues[instrument].rules
-        if isinstance(event, PriceLimit) and rules is not None:
-            is_on = event.is_enforced
-            rules.highest, rules.lowest = (event.highest_buy, event.lowest_sell) if is_on else (None, None)
+        if isinstance(event, PriceLimit):
+            self._limit_prices(event)
         self._deliver_reports()
         self._check_solvency()
         if self._counts_for_matching(row):

@@ -147,6 +147,21 @@ def test_without_a_price_limit_nothing_is_said_of_prices(rows: list[MarketEvent]
     assert ("price limit" in result.assumptions[-1]) is not rows
 
 
+@pytest.mark.parametrize(
+    ("before", "expected"),
+    [
+        ([limit(-4_000, 102, 98)], "rejected 0 51006: price is outside the price limit"),
+        ([limit(-4_000, 102, 98), limit(-3_000, None, 98)], "filled 1"),
+    ],
+    ids=["one", "a later one without a highest price"],
+)
+def test_the_limit_told_last_before_the_start_holds(before: list[MarketEvent], expected: str) -> None:
+    """What has not changed is not told again."""
+    told, result = run([*before, *still()], {1: [buys(1, 103)]})
+    assert told == [expected]
+    assert result.outcome.start_ns == START_NS
+
+
 def test_a_limit_of_an_earlier_batch_still_holds() -> None:
     """The rows of a batch go, its last limit stays."""
     rows = [limit(0.5, 102, 98), *still(4)]

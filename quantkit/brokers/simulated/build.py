@@ -99,7 +99,7 @@ def _gate_of(instrument: Instrument, setup: BrokerSetup, options: RunOptions, ac
     if not applies(options.venue_rules, instrument):
         return None
     cursor = setup.cursors.get(Stream("price_limit", instrument.id))
-    limits = None if cursor is None else PriceLimits(cursor)
+    limits = None if cursor is None else PriceLimits(cursor, setup.price_limits.get(instrument.id))
     return VenueGate(account, limits, setup.position, stp_mode=options.stp_mode)
 
 

@@ -1,5 +1,8 @@
 """The band of order prices that the exchange told of an instrument, as it stood before any row."""
 
+import math
+
+from quantkit.events import PriceLimit
 from quantkit.instruments import Instrument, Side
 from quantkit.rows.cursors import StreamCursor
 from quantkit.venue_rules.okx import NO_BAND, OrderBand
@@ -10,11 +13,15 @@ class PriceLimits:
 
     Args:
         cursor: Their stream.
+        told: The one from before the run; None without one.
     """
 
-    def __init__(self, cursor: StreamCursor) -> None:
+    def __init__(self, cursor: StreamCursor, told: PriceLimit | None = None) -> None:
         self.cursor = cursor
         self._last: tuple[float, float, bool] | None = None  # of the batches that have ended
+        if told is not None:
+            highest, lowest = (math.nan if each is None else each for each in (told.highest_buy, told.lowest_sell))
+            self._last = highest, lowest, told.is_enforced
 
     def leave_rows(self) -> None:
         """Keep the last band of a batch that ends."""
