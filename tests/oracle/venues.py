@@ -158,14 +158,15 @@ class PriceVenue(Venue):
             self.rules.meet_all(held, held.limit, at_ns)
 
     def is_kept_from(self, held: Held, ticks: int, at_ns: int) -> bool:
-        """Whether the exchange's rules end an order before it fills at a price."""
+        """Whether the exchange's rules keep an order from a fill at a price, ended or not."""
         if self.rules is None:
             return False
         end = self.rules.last_price(held, None)
         if end is not None and is_beyond(end, held, ticks):
-            self.exchange.end(held, OrderState.CANCELLED, end[1], at_ns)
-        else:
-            self.rules.meet_all(held, ticks, at_ns)
+            if not held.parent_id:
+                self.exchange.end(held, OrderState.CANCELLED, end[1], at_ns)
+            return True  # the stop of a position waits for a price within the limit
+        self.rules.meet_all(held, ticks, at_ns)
         return held.is_over
 
     def taken_at(self, held: Held, price: float, lots: int, clock_ns: int) -> int:
