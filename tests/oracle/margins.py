@@ -217,9 +217,13 @@ class Margins:
         weights = required if any(required.values()) else {each: self.worth(each, at) for each, at in marks.items()}
         whole = sum(weights.values())
         losses = {each: left * weights[each] / whole - self.profit(each, at) for each, at in marks.items()}
-        rest = Fraction(0)
+        before, rest = ledger.balance_exact(currency), Fraction(0)
         for each in positions:
             rest = self._take_over(each, losses[each], rest, marks[each], at_ns)
+        # What is lost is the margin: never more, and less by no more than what is not charged.
+        lost = before - ledger.balance_exact(currency)
+        assert 0 <= margin - lost < Fraction(1, _PART), f"{name}: {lost} of a margin of {margin}"
+        assert not self.is_cross or ledger.balance_exact(currency) >= 0
 
     def _take_over(self, name: str, loss: Fraction, rest: Fraction, mark: Fraction, at_ns: int) -> Fraction:
         """Close a position so that it costs `loss` and the `rest` of the one before; return what is not charged."""

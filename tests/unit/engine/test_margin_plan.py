@@ -124,6 +124,21 @@ def test_margin_is_asked_of_contracts_in_runs_that_have_it() -> None:
     assert coins.refused == f"{SPOT} is no contract and has no margin"
 
 
+class Sized(Holder):
+    """Buys for more money than there is equity."""
+
+    def on_trade(self, trade: qk.Trade) -> None:
+        if not self.portfolio.positions and not self.open_orders():
+            self.buy(BTC, qk.Cash(50_000))
+
+
+@pytest.mark.parametrize(("leverage", "lots"), [(10, 62), (2, 24)])
+def test_sizes_by_money_are_bounded_by_margin(leverage: int, lots: int) -> None:
+    """A contract is worth 800, and 800.40 with its fee; 10,000 carry 24 of them at 2x, which need 400.40 each."""
+    result = run(Sized(), margin="isolated", leverage=leverage, tiers=TIERS, end="2026-01-01T00:00:30Z")
+    assert [fill.lots for fill in result.outcome.fills] == [lots]
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
