@@ -7,7 +7,7 @@ import msgspec
 from quantkit.clock import NS_PER_S
 
 
-class Unprotected(msgspec.Struct, frozen=True, gc=False, array_like=True):
+class Unprotected(msgspec.Struct, frozen=True, gc=False):
     """A fill of an order with a bracket, or a part of one, until its children were in force or it was closed.
 
     Attributes:

@@ -516,7 +516,7 @@ class Oracle:
         venue = self.exchange.venues[info.id]
         venue.change(info)
         for held in list(venue.orders):
-            if not self.exchange.fits(held, held.lots, held.limit):
+            if not self.exchange.fits(held, held.lots, held.limit, may_be_small=bool(held.parent_id)):
                 self.exchange.end(held, OrderState.CANCELLED, "instrument_changed", info.valid_from_ns)
 
     def _counts_for_matching(self, row: Row) -> bool:

@@ -275,7 +275,11 @@ class SimulatedBroker:
         market.use(instrument)
         self._dirty.add(instrument.id)
         for order in tuple(market.orders):
-            if not instrument.fits(lots=order.lots, left=order.left, limit=order.limit_ticks, stop=order.waiting_stop):
+            is_small, stop = order.is_child, order.waiting_stop  # no smallest order forbids protection
+            fits = instrument.fits(
+                lots=order.lots, left=order.left, limit=order.limit_ticks, stop=stop, may_be_small=is_small
+            )
+            if not fits:
                 self._executions.cancel(order, "instrument_changed", at_ns)
 
     def _check_steps(self, listing: Listing) -> None:

@@ -202,3 +202,15 @@ def test_a_change_of_an_order_without_a_group_is_as_asked() -> None:
     assert exchange.broker.orders["bt1"].lots == 5
     assert exchange.portfolio.cash["USDT"] == Decimal(100_000)
     assert exchange.broker.agenda.wake_ns == NEVER_NS
+
+
+def test_a_smallest_order_that_grows_leaves_protection() -> None:
+    """Other orders that have become too small are cancelled."""
+    exchange = Exchange()
+    exchange.send(0, BUY, 2, terms=STOP)
+    exchange.row(30, 100.0)
+    exchange.send(40, BUY, 2, 90)
+    exchange.row(60, 100.0)
+    exchange.broker.change_instrument(Instrument.from_dict({**SWAP.to_dict(), "min_qty": "5"}), 70)
+    assert exchange.broker.orders["bt1sl"].state == "accepted"
+    assert exchange.broker.orders["bt2"].state == "cancelled"

@@ -21,6 +21,7 @@ from handmade_run import make_outcome
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from quantkit.brokers.unprotected import Unprotected
 from quantkit.engine.outcome import EquityCurve, OrderEvent
 from quantkit.errors import ConfigError, DataError
 from quantkit.orders import OrderState, OrderTerms, StopLoss, TimeInForce, TriggerType
@@ -108,6 +109,15 @@ def test_a_bankrupt_runs_last_row_comes_back(result_of: Callable[..., Result], t
     # The table to look at has each moment once, the file every row.
     assert (len(pd.read_parquet(tmp_path / "run" / "equity.parquet")), len(result.equity)) == (3, 2)
     assert loaded.hash == result.hash
+
+
+def test_the_waits_of_brackets_come_back(result_of: Callable[..., Result], tmp_path: Path) -> None:
+    """With the statistics that they give."""
+    result = result_of(unprotected=[Unprotected("bt1", "BTC-USDT-SWAP", 2.0, 5, 25_000_005)])
+    result.save(tmp_path / "run")
+    loaded = Result.load(tmp_path / "run")
+    assert loaded.outcome.unprotected == result.outcome.unprotected
+    assert (loaded.stats["unprotected_s"], loaded.stats["unprotected_total_s"]) == (0.025, 0.025)
 
 
 def test_other_tools_read_the_folder(result: Result, tmp_path: Path) -> None:
