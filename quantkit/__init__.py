@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         StrategyError,
     )
     from quantkit.events import BookUpdate, Candle, Funding, Gap, Mark, OpenInterest, Ticker, Trade
+    from quantkit.execution import Iceberg, Twap
     from quantkit.feeds.okx.config import OkxConfig
     from quantkit.feeds.okx.ws.client import OkxClient
     from quantkit.fees import Fees
@@ -61,6 +62,7 @@ _HOMES = {
     "Fill": "quantkit.orders",
     "Funding": "quantkit.events",
     "Gap": "quantkit.events",
+    "Iceberg": "quantkit.execution",
     "Instrument": "quantkit.instruments",
     "Latency": "quantkit.latency",
     "Margin": "quantkit.margin",
@@ -88,6 +90,7 @@ _HOMES = {
     "Ticker": "quantkit.events",
     "TimeInForce": "quantkit.orders",
     "Trade": "quantkit.events",
+    "Twap": "quantkit.execution",
     "TriggerType": "quantkit.orders",
     "backtest": "quantkit.api",
     "check": "quantkit.proving.check",
@@ -110,6 +113,7 @@ __all__ = [
     "Fill",
     "Funding",
     "Gap",
+    "Iceberg",
     "Instrument",
     "Latency",
     "Margin",
@@ -138,6 +142,7 @@ __all__ = [
     "TimeInForce",
     "Trade",
     "TriggerType",
+    "Twap",
     "backtest",
     "check",
     "download",

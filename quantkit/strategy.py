@@ -46,6 +46,24 @@ HOOKS: Final = (
 )
 
 
+class ExecAlgorithm(Protocol):
+    """An object that works orders by itself; `Strategy.follow` lets it hear of them.
+
+    Attributes:
+        is_over: Whether it wants to hear no more.
+    """
+
+    is_over: bool
+
+    def on_order(self, order: Order) -> None:
+        """Take in the news of an order of the run, its own or another."""
+        ...
+
+    def on_timer(self, name: str) -> None:
+        """Take in the moment of a timer of its own."""
+        ...
+
+
 class Context(Protocol):
     """The strategy's access to a run; the engine implements it alike for replay and paper runs."""
 
@@ -139,6 +157,10 @@ class Context(Protocol):
 
     def instrument_info(self, instrument: str) -> Instrument:
         """Return an instrument's metadata."""
+        ...
+
+    def follow(self, algorithm: ExecAlgorithm) -> str:
+        """Tell an algorithm of orders and timers; return the name of its timers."""
         ...
 
     def every(self, interval: str, name: str) -> None:
@@ -321,6 +343,14 @@ class Strategy:
     def at(self, moment: str | int | datetime, name: str = "at") -> None:
         """Run `on_timer(name)` once at a moment: ISO text (UTC unless it says otherwise), UTC ns, or a datetime."""
         self._context.at(moment, name)
+
+    def follow(self, algorithm: ExecAlgorithm) -> str:
+        """Tell an object of yours of every order's news before `on_order`, until it is over.
+
+        Returns:
+            The name for its timers: those reach its `on_timer` instead of yours.
+        """
+        return self._context.follow(algorithm)
 
     # Orders ---------------------------------------------------------------------------------------------------
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from quantkit.brokers.base import DirtySet
 from quantkit.clock import duration_ns, interval_ns, time_ns_of
+from quantkit.engine.algorithms import Algorithms
 from quantkit.engine.books import Books
 from quantkit.engine.known_instruments import KnownInstruments
 from quantkit.engine.legs import check_leg_target, check_quote, leg_terms
@@ -29,6 +30,7 @@ from quantkit.portfolio import Portfolio, position_side_of
 from quantkit.rows.columns import Stream
 from quantkit.rows.position import RunPosition
 from quantkit.sizes import SIZES
+from quantkit.strategy import ExecAlgorithm
 
 #: Candles kept for `history`, per stream.
 HISTORY_ROWS: Final = 10_000
@@ -40,7 +42,7 @@ class StartContext:
     Attributes:
         subscriptions: Streams subscribed to, with the warm-up wanted.
         targets: Positions asked for, to be traded toward at the start, by their keys.
-        timers, rng: Those of the run.
+        timers, algorithms, rng: Those of the run.
         is_warming_up: True.
     """
 
@@ -50,6 +52,7 @@ class StartContext:
         self.now_ns = now_ns
         self.rng = np.random.default_rng(seed)
         self.timers = Timers()
+        self.algorithms = Algorithms()
         self.subscriptions: dict[Stream, int] = {}
         self.targets: dict[str, float] = {}
         self._instruments = instruments
@@ -175,6 +178,10 @@ class StartContext:
         """Return an instrument's metadata."""
         return self._instruments.find(instrument)
 
+    def follow(self, algorithm: ExecAlgorithm) -> str:
+        """Tell an algorithm of orders and timers; return the name of its timers."""
+        return self.algorithms.follow(algorithm)
+
     def every(self, interval: str, name: str) -> None:
         """Start a repeating timer on UTC multiples of `interval`."""
         every_ns = duration_ns(interval)
@@ -223,6 +230,7 @@ class RunContext:
         self.close = targets.close
         self.target = targets.target
         self.quote = quotes.quote
+        self.follow = start.algorithms.follow
         self.open_orders = orders.open_orders
         self.position = targets.position
         self._orders = orders

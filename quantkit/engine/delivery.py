@@ -1,6 +1,7 @@
 """Reports on the last step of their way: into the strategy's books, then to its hooks, and into the log of the run."""
 
 from quantkit.brokers.base import Broker
+from quantkit.engine.algorithms import Algorithms
 from quantkit.engine.guard import HookGuard
 from quantkit.engine.order_manager import OrderManager
 from quantkit.engine.outcome import RunLog
@@ -15,6 +16,7 @@ class ReportDelivery:
         broker: The source of reports.
         orders: The strategy's own books, as far as reported.
         strategy: Whose `on_order` and `on_fill` are called.
+        algorithms: Told of orders before it.
         guard: Says which of them raised.
         log: Told what was sent and reported; None for nobody.
     """
@@ -24,12 +26,14 @@ class ReportDelivery:
         broker: Broker,
         orders: OrderManager,
         strategy: Strategy,
+        algorithms: Algorithms,
         guard: HookGuard,
         log: RunLog | None,
     ) -> None:
         self._broker = broker
         self._agenda = broker.agenda
         self._orders = orders
+        self._algorithms = algorithms
         self._guard = guard
         self._log = log
         self._logged = 0  # reports that the log has been told
@@ -42,7 +46,7 @@ class ReportDelivery:
         Raises:
             StrategyError: A hook raised.
         """
-        agenda, broker, orders = self._agenda, self._broker, self._orders
+        agenda, broker, orders, algorithms = self._agenda, self._broker, self._orders, self._algorithms
         on_order, on_fill = self._on_order, self._on_fill
         given: object = None
         hook = ""  # the user's code that runs at present, if any
@@ -50,6 +54,9 @@ class ReportDelivery:
             while agenda.report_ns <= now_ns:
                 report = broker.take_report()
                 order, fill = orders.apply(report), report.fill
+                if algorithms.active:
+                    hook, given = "on_order", order
+                    algorithms.on_order(order)
                 if on_order is not None:
                     hook, given = "on_order", order
                     on_order(order)

@@ -43,6 +43,7 @@ class RowLoop:
         self._strategy = parts.strategy
         self._guard = parts.guard
         self._timers = parts.timers
+        self._algorithms = parts.algorithms
         self._dirty = parts.dirty
         self._cursors = parts.cursors
         self._marks = parts.marks
@@ -237,7 +238,9 @@ class RowLoop:
         if agenda.report_ns <= now_ns:
             self._delivery.deliver(now_ns)
         while self._timers.next_ns <= now_ns:
-            self._guard.call("on_timer", self._strategy.on_timer, self._timers.pop())
+            name = self._timers.pop()
+            hears = self._algorithms if name in self._algorithms.names else self._strategy
+            self._guard.call("on_timer", hears.on_timer, name)
         if not self._bookings.is_checked:
             self._check_solvency()
 

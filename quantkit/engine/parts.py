@@ -111,7 +111,8 @@ class RunParts:
         self.orders = OrderManager(self.broker, self.reported, sizing, run_id=RUN_ID, position=position)
         self.targets = Targets(self.orders, sizing, self.reported)
         self.commands = Commands(commands, self.orders, position)
-        self.delivery = ReportDelivery(self.broker, self.orders, strategy, self.guard, log)
+        self.algorithms = start.algorithms
+        self.delivery = ReportDelivery(self.broker, self.orders, strategy, self.algorithms, self.guard, log)
         margins = None if plan.margin is None else MarginAccount(self.reported, plan.margin.terms)
         context = RunContext(
             start,

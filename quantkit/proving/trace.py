@@ -95,6 +95,7 @@ class TracedContext:
         self.book = context.book
         self.history = context.history
         self.instrument_info = context.instrument_info
+        self.follow = context.follow
 
     @property
     def now_ns(self) -> int:
