@@ -206,6 +206,8 @@ class Explanation:
         if not self._events:
             return f"It never left: {_meaning(order.reason)}."
         at_ns = self._events[0].at_ns
+        if order.parent_id:
+            return f"Placed for the fills of {order.parent_id}, at the exchange {iso_of(at_ns)}."
         sent = f"Sent {iso_of(order.sent_ns)}"
         if self._events[0].state is OrderState.CANCELLED:
             return f"{sent}, and never arrived."

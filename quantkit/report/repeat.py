@@ -22,7 +22,6 @@ from quantkit.feeds.recorded_clock import RecordedClock
 from quantkit.feeds.replay import HeldRows, ReplayFeed, StoredRows
 from quantkit.fees import Fees
 from quantkit.instruments import Instrument
-from quantkit.latency import Latency
 from quantkit.loading import build_strategy, load_recorded, sender_of, source_of
 from quantkit.options import OPTIONS, RunOptions
 from quantkit.simulated import simulated_run
@@ -174,7 +173,7 @@ def options_of(config: Mapping[str, Any]) -> RunOptions:
     """Return the options that a configuration tells of.
 
     Raises:
-        DataError: It names a table of delays that it does not hold.
+        DataError: It names a table of delays or of margin tiers that it does not hold.
     """
     given: dict[str, Any] = {
         "cash": config["cash"],
@@ -189,24 +188,28 @@ def options_of(config: Mapping[str, Any]) -> RunOptions:
         given["latency_ms"] = late[0]
     for option in OPTIONS.values():
         key = option.manifest_key
-        if option.to_manifest is not None and key is not None and key in config:
-            given[option.keyword] = _value_of(key, config[key])
+        if option.to_manifest is None or key is None or key not in config:
+            continue
+        kept = config[key]
+        value = given[option.keyword] = _as_given(key, kept)
+        try:
+            is_whole = option.to_manifest(option.read(value, option.keyword)) == kept
+        except ConfigError:
+            is_whole = False
+        if not is_whole:
+            raise DataError(f"the result names the {option.keyword} of its run, {_shown(kept)}, and does not hold it")
     return RunOptions.read(given)
 
 
-def _value_of(key: str, kept: Any) -> Any:
-    """Return an option's value from the manifest as a call takes it."""
+def _as_given(key: str, kept: Any) -> Any:
+    """Return an option's value from the manifest as a call takes it; a table of delays by its name."""
     if key.endswith("_ms"):
         return timedelta(milliseconds=kept)
-    if isinstance(kept, Mapping) and {*kept} == {"name", "digest"}:
-        try:
-            latency = Latency.of_text(kept["name"])
-        except ConfigError:
-            latency = None
-        if latency is None or latency.digest != kept["digest"]:
-            raise DataError(f"the result names the table of {key} {kept['name']!r} and does not hold it")
-        return latency
-    return kept
+    return kept["name"] if isinstance(kept, Mapping) and {*kept} == {"name", "digest"} else kept
+
+
+def _shown(kept: Any) -> str:
+    return repr(kept["name"]) if isinstance(kept, Mapping) and "name" in kept else repr(kept)
 
 
 def trace_of(again: Repeatable, outcome: Outcome, order_id: str) -> tuple[OrderTrace, Instrument]:

@@ -526,9 +526,29 @@ def test_drawn_delays_come_from_their_name_or_not_at_all(tmp_path: Path) -> None
     config = {**matched, "latency": {"name": named.name, "digest": named.digest}}
     assert options_of(config).latency == named
     own = Latency.measured([1.0, 2.0], "my box")
-    with pytest.raises(DataError, match="the result names the table of latency 'my box' and does not hold it"):
+    with pytest.raises(DataError, match="the result names the latency of its run, 'my box', and does not hold it"):
         options_of({**base, "latency": {"name": own.name, "digest": own.digest}})
     assert options_of({**matched, "latency_ms": {BTC.id: 5.0}}).latency_ns == 5 * NS_PER_MS
+
+
+def test_tiers_are_not_in_the_manifest(tmp_path: Path) -> None:
+    """Only their digest is."""
+    base = Result.load(saved(tmp_path) / "first").config
+    with pytest.raises(DataError, match="the result names the tiers of its run, 'c0ffee', and does not hold it"):
+        options_of({**base, "tiers": "c0ffee"})
+
+
+def test_a_child_is_placed_for_its_parent() -> None:
+    """It was never sent by the strategy; its group and its parent are named."""
+    both = {"take_profit": qk.TakeProfit(103, 103), "stop_loss": 95}
+    result = run([(1, "buy", {"qty": 1, "price": 100, **both})], books(trade(3, 99, 1), trade(5, 104, 9, Side.BUY)))
+    parent, stop, target = (order.id for order in result.outcome.orders)
+    explained = result.explain(target)
+    assert explained.words[0].startswith(f"Placed for the fills of {parent}, at the exchange 2025-05-05T00:00:03")
+    assert "Filled 1 at 103 as maker at 2025-05-05T00:00:05Z" in "\n".join(explained.words)
+    said = "\n".join(result.explain(stop).words)
+    assert "oco, another order of its group filled." in said
+    assert "It was not triggered: it needed a price of 95 or below; the lowest while it was there was 104." in said
 
 
 def test_a_long_table_is_cut_in_the_middle() -> None:
