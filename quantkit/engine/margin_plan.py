@@ -77,8 +77,8 @@ def _tiers(feed: Feed, instrument: Instrument, start_ns: int, options: RunOption
     rows = feed.position_tiers(name, options.margin, start_ns)
     if not rows:
         raise ConfigError(
-            f"{name}: margin needs its position tiers; `quantkit download DATA --instruments {instrument.name} --kinds "
-            "tiers` brings them into the data folder, or give tiers=FILE (--tiers) with OKX's columns"
+            f"{name}: margin needs its position tiers; `quantkit download {instrument.name} --kinds tiers` "
+            "brings them into the data folder, or give tiers=FILE (--tiers) with OKX's columns"
         )
     return MarginTiers.of_rows(rows, name), rows[0].received_ns
 

@@ -25,7 +25,7 @@ from quantkit.instruments import EXACT, Instrument, Side, decimal_of, plain
 from quantkit.margin import ContractTerms
 from quantkit.margin_account import MarginAccount, TakenOver
 from quantkit.orders import LIQUIDATION, OrderState
-from quantkit.portfolio import Position, shown
+from quantkit.portfolio import Position
 from quantkit.rows.cursors import NOWHERE, BookCursor
 from quantkit.rows.marks import AnyMark, MarkTable
 from quantkit.rows.position import RunPosition
@@ -315,7 +315,7 @@ class Liquidations:
                 self._executions.cancel(orders[0], LIQUIDATION, at_ns)
         whole = margins.margin_of([each.position for each in marked]) + sum(each.unrealised for each in marked)
         required = sum((each.required for each in marked), Fraction(0))
-        why = f"liquidation: {plain(shown(whole))} of margin left, {plain(shown(required))} required"
+        why = f"liquidation: {_short(whole)} of margin left, {_short(required)} required"
         rest = Fraction(0)
         for taken in sorted(margins.taken_over(marked), key=lambda taken: taken.position.instrument.id):
             rest = self._take_over(taken, rest, why, at_ns)
@@ -358,7 +358,7 @@ class Liquidations:
         said = []
         for name, found in by_name.items():
             currency = self._ledger.instruments[name].settle_currency
-            lost = plain(shown(sum((each.loss for each in found), Fraction(0))))
+            lost = _short(sum((each.loss for each in found), Fraction(0)))
             many = "1 liquidation" if len(found) == 1 else f"{len(found)} liquidations"
             said.append(f"{name}: {many}, the first at {iso_of(found[0].at_ns)}; {lost} {currency} of margin lost")
         return said
@@ -370,6 +370,11 @@ def _ticks_of(price: Fraction, side: Side, instrument: Instrument) -> int:
     steps = price / (Fraction(instrument.tick) * step)
     whole = -(-steps // 1) if side is Side.SELL else steps // 1
     return max(1, int(whole)) * step
+
+
+def _short(amount: Fraction) -> str:
+    """Return an amount to eight digits, for sentences."""
+    return plain(float(f"{float(amount):.8g}"))
 
 
 def _floor(amount: Fraction) -> Decimal:

@@ -150,7 +150,10 @@ def test_sizes_by_money_are_bounded_by_margin(leverage: int, lots: int) -> None:
         ({"margin": "cross", "leverage": {BTC: -1}, "tiers": TIERS}, f"leverage of {BTC} is -1; it must be above zero"),
         ({"margin": "cross", "leverage": {ETH: 3}, "tiers": TIERS}, f"leverage names '{ETH}', which the strategy does"),
         ({"margin": "cross", "leverage": 101, "tiers": TIERS}, f"{BTC}: leverage is 101; its position tiers allow at"),
-        ({"margin": "cross"}, f"{BTC}: margin needs its position tiers; `quantkit download DATA"),
+        (
+            {"margin": "cross"},
+            f"{BTC}: margin needs its position tiers; `quantkit download {BTC} --kinds tiers` brings them into",
+        ),
         ({"margin": "cross", "tiers": {"ETH-USDT": []}}, f"{BTC}: tiers= has no rows of the family BTC-USDT; it has"),
     ],
 )
