@@ -276,7 +276,7 @@ class Account:
             # Each lot costs more than it brings: the fewer are sold, the less cash they take.
             free = max(Fraction(0), self.funds.available(instrument.quote)) + Fraction(order.fees_paid)
             own_part = Fraction(decimal_of(fees.per_order)) + Fraction(order.fees_of_fills)
-            lots = min(lots, instrument.whole_lots(self._lots_in(free - own_part, loss)))
+            lots = min(lots, instrument.whole_lots(self.funds.lots_in(free - own_part, loss)))
         value = instrument.value(lots, ticks)
         of_fill, _ = own.fee(order.side, lots, value, is_maker=is_maker)
         return lots if self.funds.pays(order, value, of_fill) else 0
@@ -291,34 +291,14 @@ class Account:
             if not order.is_sized:
                 return 0
             free = self.funds.available(instrument.quote)
-            return min(lots, instrument.whole_lots(self._lots_for(order, own, free, ticks, is_maker=is_maker)))
+            return min(lots, instrument.whole_lots(self.funds.lots_for(order, own, free, ticks, is_maker=is_maker)))
         is_within = not order.is_buy or ticks <= lock.ticks
         if is_within and not self.ledger.backs_contracts(lock.currency):
             return lots
         free = self.funds.available(lock.currency) + Fraction(self.funds.lock_amount(order, lock, order.left))
         if order.is_buy:
-            return min(lots, instrument.whole_lots(self._lots_for(order, own, free, ticks, is_maker=is_maker)))
+            return min(lots, instrument.whole_lots(self.funds.lots_for(order, own, free, ticks, is_maker=is_maker)))
         return min(lots, instrument.lots_within(max(Fraction(0), free)))
-
-    @staticmethod
-    def _lots_in(amount: Fraction, per_lot: Decimal | Fraction) -> int:
-        return max(0, amount // Fraction(per_lot))
-
-    def _lots_for(self, order: ExchangeOrder, own: Holding, free: Fraction, ticks: int, *, is_maker: bool) -> int:
-        """Return how many lots of a spot buy an amount pays for, with fees."""
-        value = own.position.instrument.value(1, ticks)
-        fee, _ = own.fee(order.side, 1, value, is_maker=is_maker)
-        cost = Fraction(value) + (0 if own.pays_in_coins else max(Fraction(0), Fraction(fee)))
-        fees = own.fees
-        if not fees.is_per_order:
-            return self._lots_in(free, cost)
-        # Either the fills' own fees count or the order's minimum does, whichever is more.
-        left = free + Fraction(order.fees_paid)
-        own_part = Fraction(decimal_of(fees.per_order)) + Fraction(order.fees_of_fills)
-        found = self._lots_in(left - own_part, cost)
-        if fees.min_per_order:
-            found = min(found, self._lots_in(left - Fraction(decimal_of(fees.min_per_order)), Fraction(value)))
-        return found
 
     def _carried_lots(
         self, order: ExchangeOrder, own: Holding, lots: int, ticks: int, closing: int, *, is_maker: bool

@@ -8,7 +8,7 @@ from typing import Final
 from quantkit.brokers.simulated.contract_bound import ContractBound
 from quantkit.brokers.simulated.exchange_order import ExchangeOrder, Lock
 from quantkit.brokers.simulated.holding import Holding
-from quantkit.instruments import EXACT
+from quantkit.instruments import EXACT, decimal_of
 from quantkit.portfolio import Portfolio
 
 #: A market buy locks its cost at the last price and this much more.
@@ -49,6 +49,27 @@ class Funds:
         """Whether what a spot sale brings, and the free cash, pay for what is due with it."""
         free = max(Fraction(0), self.available(self._ledger.instruments[order.instrument].quote))
         return Fraction(self._holdings[order.leg].fee_due(order, of_fill)) <= Fraction(value) + free
+
+    @staticmethod
+    def lots_in(amount: Fraction, per_lot: Decimal | Fraction) -> int:
+        """Return how many lots an amount pays for, at least none."""
+        return max(0, amount // Fraction(per_lot))
+
+    def lots_for(self, order: ExchangeOrder, own: Holding, free: Fraction, ticks: int, *, is_maker: bool) -> int:
+        """Return how many lots of a spot buy an amount pays for, with fees."""
+        value = own.position.instrument.value(1, ticks)
+        fee, _ = own.fee(order.side, 1, value, is_maker=is_maker)
+        cost = Fraction(value) + (0 if own.pays_in_coins else max(Fraction(0), Fraction(fee)))
+        fees = own.fees
+        if not fees.is_per_order:
+            return self.lots_in(free, cost)
+        # Either the fills' own fees count or the order's minimum does, whichever is more.
+        left = free + Fraction(order.fees_paid)
+        own_part = Fraction(decimal_of(fees.per_order)) + Fraction(order.fees_of_fills)
+        found = self.lots_in(left - own_part, cost)
+        if fees.min_per_order:
+            found = min(found, self.lots_in(left - Fraction(decimal_of(fees.min_per_order)), Fraction(value)))
+        return found
 
     # Locks ----------------------------------------------------------------------------------------------------
 

@@ -13,6 +13,7 @@ from sized_runs import INVERSE, SPOT, SWAP, books, buys, candles, order_of, run,
 import quantkit as qk
 from quantkit.errors import OrderError, StrategyError
 from quantkit.events import Mark
+from quantkit.feeds.replay import MemoryFeed
 from quantkit.instruments import Instrument
 from quantkit.sizes import OrderAmount
 
@@ -156,6 +157,61 @@ def test_a_share_of_the_volume_caps_it_row_by_row() -> None:
     fills = [(fill.price, fill.qty) for fill in result.outcome.fills]
     assert fills == [(100.0, 0.5), (80.0, 0.5), (50.0, 0.2)]
     assert (order_of(caller).qty, order_of(caller).state) == (1.2, "filled")
+
+
+# With what else there is ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("instrument", [SPOT, SWAP], ids=["spot", "swap"])
+def test_a_bracket_protects_what_the_fill_was(instrument: Instrument) -> None:
+    """The children have the size of the fill at the open, not that of the call."""
+    call = buys(qk.Pct(0.5), at="fill", stop_loss=50.0, take_profit=qk.TakeProfit(150.0, 150.0))
+    caller, result = run("candle", candles(instrument, 100, 80, 80, 80), instrument, call, fees=qk.Fees())
+    size = 62.5 if instrument is SPOT else 6_250
+    assert (order_of(caller).qty, order_of(caller).state) == (size, "filled")
+    assert [order.qty for order in result.outcome.orders if order.parent_id] == [size, size]
+
+
+class Churn(qk.Strategy):
+    """Trades by money at every few rows, in every way that there is."""
+
+    def on_start(self) -> None:
+        self.subscribe_trades(SPOT.id)
+        self.subscribe_trades(SWAP.id)
+        self.seen = 0
+
+    def on_trade(self, trade: Any) -> None:
+        self.seen += 1
+        match self.seen % 14:
+            case 1:
+                self.buy(SPOT.id, qk.Pct(0.3), at="fill")
+            case 3:
+                self.sell(SPOT.id, qk.Cash(700))
+            case 5:
+                self.target_pct(SWAP.id, 0.4)
+            case 7:
+                self.buy(SWAP.id, qk.Pct(0.2), price=trade.price)
+            case 9:
+                self.target_value(SWAP.id, -1_000)
+            case 11:
+                self.sell(SWAP.id, qk.Risk(0.01, stop=trade.price * 1.1))
+            case 13:
+                self.close(SWAP.id)
+
+
+def test_how_the_replay_walks_changes_no_size() -> None:
+    """With the gate search off and on, in blocks of any size."""
+    prices = [100 + (n * 7 % 23 - 11) / 5 for n in range(160)]
+    rows = sorted(trades(SPOT, *prices) + trades(SWAP, *prices[::-1]), key=lambda row: row.received_ns)
+
+    def hash_of(**more: Any) -> str:
+        feed = MemoryFeed(rows, [SPOT, SWAP], block_rows=more.pop("block_rows", 1_000))
+        result = qk.backtest(Churn(), data=feed, cash={"USDT": 10_000}, latency_ms=300, **more)
+        assert len(result.outcome.fills) > 80
+        return result.hash
+
+    first = hash_of()
+    assert [hash_of(search=False), hash_of(block_rows=7), hash_of(block_rows=1, search=False)] == [first] * 3
 
 
 # Where it does not exist ----------------------------------------------------------------------------------------------
