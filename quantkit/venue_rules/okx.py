@@ -6,6 +6,7 @@ table. Source: OKX API v5, "Place order", "Error code" and "Get instruments".
 """
 
 from decimal import Decimal
+from fractions import Fraction
 from typing import Final, NamedTuple
 
 from quantkit.clock import NS_PER_S
@@ -99,6 +100,7 @@ class WantedOrder(NamedTuple):
         is_waiting: Whether it waits for a trigger: neither price limit nor position are looked at before.
         is_change: Whether an order that is open already is changed.
         is_repriced: Whether its limit is new.
+        money: The quote currency that a market order spends, whose size its fills decide; None: it has a size.
     """
 
     is_buy: bool
@@ -111,6 +113,7 @@ class WantedOrder(NamedTuple):
     is_waiting: bool = False
     is_change: bool = False
     is_repriced: bool = True
+    money: Fraction | None = None
 
 
 class Standing(NamedTuple):
@@ -171,6 +174,8 @@ def _state_code(asked: WantedOrder, state: str) -> str:
 def _step_code(asked: WantedOrder, instrument: Instrument, position: int | None) -> str:
     if asked.ticks is not None and asked.ticks % instrument.ticks_per_step:
         return "51150"
+    if asked.money is not None:
+        return ""
     if asked.lots < instrument.min_lots and not _closes(asked, position):
         return "51020"
     if asked.lots % instrument.lots_per_step or asked.left % instrument.lots_per_step:
@@ -192,6 +197,9 @@ def _reducible(asked: WantedOrder, position: int | None) -> int:
 def _largest_code(asked: WantedOrder, instrument: Instrument, reference: int | None) -> str:
     """Check the largest sizes and values. A value in a currency that is no dollar is not known."""
     is_market = asked.ticks is None
+    if asked.money is not None:
+        most = instrument.max_market_value if instrument.is_spot and instrument.quote in DOLLARS else None
+        return "51201" if most is not None and asked.money > most else ""
     lots = instrument.max_market_lots if is_market else instrument.max_limit_lots
     if lots is not None and asked.lots > lots:
         return "51202" if is_market else "51203"

@@ -7,7 +7,7 @@ import pytest
 
 import quantkit as qk
 from quantkit.clock import NS_PER_MIN, NS_PER_S, time_ns_of
-from quantkit.events import BookUpdate, Candle, MarketEvent, PriceLimit, Trade
+from quantkit.events import BookUpdate, Candle, MarketEvent, PriceLimit, Ticker, Trade
 from quantkit.feeds.replay import MemoryFeed
 from quantkit.instruments import Instrument, Side
 
@@ -29,7 +29,8 @@ class Calls(qk.Strategy):
         if self.kind == "candle":
             self.subscribe_candles(self.instrument, "1m")
         else:
-            getattr(self, "subscribe_book" if self.kind == "book" else "subscribe_trades")(self.instrument)
+            calls = {"book": self.subscribe_book, "trade": self.subscribe_trades, "ticker": self.subscribe_tickers}
+            calls[self.kind](self.instrument)
 
     def on_book(self, book: qk.Book) -> None:
         self.act()
@@ -38,6 +39,9 @@ class Calls(qk.Strategy):
         self.act()
 
     def on_candle(self, candle: qk.Candle) -> None:
+        self.act()
+
+    def on_ticker(self, ticker: qk.Ticker) -> None:
         self.act()
 
     def act(self) -> None:
@@ -50,7 +54,7 @@ class Calls(qk.Strategy):
         self.sent.append(call(self.instrument, qty, price=price, **more))
 
 
-def buys(qty: float, price: float | None = None, **more: Any) -> Call:
+def buys(qty: Any, price: float | None = None, **more: Any) -> Call:
     return lambda strategy: strategy.send("buy", qty, price, **more)
 
 
@@ -86,16 +90,21 @@ def still(rows: int = 6) -> list[MarketEvent]:
 
 
 def run(
-    rows: Sequence[MarketEvent], calls: dict[int, list[Call]], *, of: Instrument = SWAP, **options: Any
+    rows: Sequence[MarketEvent],
+    calls: dict[int, list[Call]],
+    *,
+    of: Instrument = SWAP,
+    block_rows: int = 131_072,
+    **options: Any,
 ) -> tuple[list[str], qk.Result]:
     """Return what is said of each order, and the result; the same with the search off."""
-    kind = "candle" if isinstance(rows[-1], Candle) else "trade" if isinstance(rows[-1], Trade) else "book"
+    kind = {Candle: "candle", Trade: "trade", Ticker: "ticker"}.get(type(rows[-1]), "book")
     told, results = [], []
     for search in (True, False):
         strategy = Calls(instrument=of.id, kind=kind)
         strategy.calls = calls
         defaults = {"cash": {"USDT": 1e6, "BTC": 100.0} if of.is_spot else {"USDT": 1e6}, "fees": qk.Fees()}
-        feed = MemoryFeed(list(rows), [of])
+        feed = MemoryFeed(list(rows), [of], block_rows=block_rows)
         latency_ms = None if kind == "candle" else 1
         result = qk.backtest(strategy, data=feed, latency_ms=latency_ms, search=search, **{**defaults, **options})
         orders = result.outcome.orders
@@ -164,11 +173,9 @@ def test_the_limit_told_last_before_the_start_holds(before: list[MarketEvent], e
 
 def test_a_limit_of_an_earlier_batch_still_holds() -> None:
     """The rows of a batch go, its last limit stays."""
-    rows = [limit(0.5, 102, 98), *still(4)]
-    later = [book(at, {99.0: 5.0}, {101.0: 5.0, 103.0: 5.0}) for at in range(4, 4_000)]
-    feed_rows = [*rows, *later]
-    told, _ = run(feed_rows, {3_900: [buys(7), buys(1, 103)]})
-    assert told == ["cancelled 5 price_limit", "rejected 0 51006: price is outside the price limit"]
+    rows = [limit(0.5, 102, 98), *still(40)]
+    told, _ = run(rows, {30: [buys(7), buys(1, 103)]}, block_rows=4)
+    assert told == ["filled 7", "rejected 0 51006: price is outside the price limit"]
 
 
 def test_changes_are_judged_too_and_leave_the_order_when_refused() -> None:
@@ -215,6 +222,16 @@ def test_sizes_above_the_largest_and_below_the_smallest() -> None:
     on_spot = [book(at, {99.0: 5.0}, {101.0: 5.0}, of=SPOT.id) for at in range(4)]
     assert run(on_spot, {1: [buys(1)]}, of=SPOT)[0] == ["rejected 0 51020: size is below the smallest order"]
     assert run(on_spot, {1: [buys(1)]}, of=SPOT, venue_rules="off")[0] == ["rejected 0 below_min_qty"]
+
+
+def test_a_purchase_by_amount_has_no_size_to_judge() -> None:
+    """As OKX takes market buys on spot: its value is what is bounded."""
+    listed = Instrument.from_dict({**SPOT.to_dict(), "max_market_value": "500"})
+    rows = [book(at, {99.0: 5.0}, {101.0: 9.0}, of=SPOT.id) for at in range(4)]
+    calls = {1: [buys(qk.Cash(450), at="fill"), buys(qk.Cash(501), at="fill")]}
+    told, result = run(rows, calls, of=listed)
+    assert told == ["filled 4", "rejected 0 51201: value is above the largest market order"]
+    assert fills(result) == [("buy", 4, 101)]
 
 
 def test_sixty_requests_of_a_kind_in_two_seconds() -> None:
@@ -321,6 +338,20 @@ def test_on_trades_a_market_order_outside_the_limit_is_cancelled() -> None:
     assert run(rows, {1: [buys(2)]}, slippage_bps=30, venue_rules="off")[0] == ["filled 2"]
 
 
+def test_a_share_of_a_trade_outside_the_limit_fills_nothing() -> None:
+    """The order is cancelled whole, whatever the share."""
+    rows = [limit(0.5, 101, 98), *[trade(at, 102) for at in range(6)]]
+    assert run(rows, {1: [buys(2)]}, max_share=0.5)[0] == ["cancelled 0 price_limit"]
+
+
+def test_the_stop_of_a_bracket_waits_for_a_price_within_the_limit() -> None:
+    """Its position is not left without it."""
+    rows = [limit(0.5, 110, 98), *[trade(at, price) for at, price in enumerate((100, 100, 100, 100, 97, 97, 99, 99))]]
+    told, result = run(rows, {1: [buys(1, stop_loss=98.5)]})
+    assert fills(result) == [("buy", 1, 100), ("sell", 1, 99)]
+    assert told == ["filled 1", "filled 1"]
+
+
 def candle(minute: int, low: float, high: float) -> MarketEvent:
     open_ns = START_NS + minute * NS_PER_MIN
     close_ns = open_ns + NS_PER_MIN
@@ -364,6 +395,35 @@ def test_an_order_that_is_filled_before_it_comes_so_far_meets_nobody() -> None:
     """Two of the three at 100 stand before ours."""
     told, _ = run(displayed(), {0: [sells(2, 100)], 3: [buys(2)]}, stp_mode="cancel_both")
     assert told == ["open 0", "filled 2"]
+
+
+def test_an_offer_of_ours_before_the_display_is_met_before_anything_is_taken() -> None:
+    """It stands alone at its price."""
+    told, result = run(displayed(), {0: [sells(1, 95)], 3: [buys(3)]})
+    assert (told, fills(result)) == (["cancelled 0 self_trade", "filled 3"], [("buy", 3, 100)])
+    told, result = run(displayed(), {0: [sells(1, 95)], 3: [buys(3)]}, stp_mode="cancel_taker")
+    assert (told, fills(result)) == (["open 0", "cancelled 0 self_trade"], [])
+
+
+def test_fill_or_kill_counts_what_comes_before_ours_level_by_level() -> None:
+    """Three at 100 and the four in front of ours at 102 come before it."""
+    deep = [book(at, {90.0: 5.0}, {100.0: 3.0, 102.0: 4.0 + (at > 1)}) for at in range(6)]
+    for qty, expected in ((7, "filled 7"), (8, "cancelled 0 self_trade")):
+        calls = {0: [sells(1, 102)], 3: [buys(qty, 102, time_in_force="FOK")]}
+        assert run(deep, calls, stp_mode="cancel_taker")[0] == ["open 0", expected]
+
+
+def quotes(asks: dict[float, float]) -> list[MarketEvent]:
+    """Return a ticker that stands."""
+    (ask, ask_qty), at_ns = next(iter(asks.items())), START_NS
+    return [Ticker(SWAP.id, at_ns + n * NS_PER_S, at_ns + n * NS_PER_S, 99.0, 5.0, ask, ask_qty) for n in range(6)]
+
+
+def test_beyond_a_ticker_nothing_fills_outside_the_limit() -> None:
+    """The size that is not displayed fills worse than the one that is."""
+    rows = [limit(0.5, 101.5, 98), *quotes({101.0: 2.0})]
+    assert run(rows, {1: [buys(3)]}, excess_slippage_bps=100)[0] == ["cancelled 2 price_limit"]
+    assert run(rows, {1: [buys(3)]}, excess_slippage_bps=100, venue_rules="off")[0] == ["filled 3"]
 
 
 def test_a_better_price_of_ours_is_met_first() -> None:

@@ -95,12 +95,10 @@ class Market(ABC):
 
     def post_only_refusal(self, order: ExchangeOrder, limit_ticks: int | None) -> str:
         """Return why a post-only order may not have a limit, empty if it may."""
-        if limit_ticks is None:
-            return ""
-        if self.crosses(order, limit_ticks):
-            return "post_only_would_take"
-        is_met = self.venue is not None and self.own_at(order, limit_ticks) is not None
-        return "post_only_would_take" if is_met else ""
+        would_take = limit_ticks is not None and (
+            self.crosses(order, limit_ticks) or (self.venue is not None and self.own_at(order, limit_ticks) is not None)
+        )
+        return "post_only_would_take" if would_take else ""
 
     # Self-trade prevention --------------------------------------------------------------------------------------
 

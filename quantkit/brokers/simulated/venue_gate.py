@@ -84,6 +84,7 @@ class VenueGate:
             is_waiting=order.waiting_stop is not None,
             is_change=is_change,
             is_repriced=not is_change or limit_ticks != order.limit_ticks,
+            money=None if order.spends is None else order.money_left,
         )
         standing = Standing(
             position=position,

@@ -1,12 +1,15 @@
 """Whether the sandbox would take an order: the endpoint, its fields, and what it judges them by."""
 
 import json
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from sandbox_callers import Caller, ask
 
 from quantkit.sandbox.account import UserAccount
+from quantkit.sandbox.precheck import precheck
+from quantkit.sandbox.request import Refused, RestRequest
 from quantkit.venue_rules.okx import TEXTS
 
 SWAP, SPOT = "BTC-USDT-SWAP", "BTC-USDT"
@@ -138,3 +141,34 @@ def test_malformed_orders(fields: dict[str, Any], code: str) -> None:
 
 def refused(call: Caller, fields: dict[str, Any], code: str) -> None:
     assert answered(call, **{"px": "1", **fields})[0] == code
+
+
+@pytest.mark.parametrize(
+    ("kind", "ticker", "limit", "fields", "code"),
+    [
+        ("SPOT", None, None, {"ordType": "market"}, "51000"),  # nobody knows how many coins an amount buys
+        ("SPOT", None, None, {"ordType": "market", "tgtCcy": "base_ccy"}, ""),
+        ("SPOT", None, None, {"px": "900"}, ""),
+        ("SPOT", None, {"buyLmt": "5", "sellLmt": "4", "enabled": False}, {"px": "900"}, ""),
+        ("SPOT", None, {"buyLmt": "", "sellLmt": "", "enabled": True}, {"px": "900"}, ""),
+        ("SPOT", None, {"buyLmt": "5", "sellLmt": "", "enabled": True}, {"px": "900"}, "51006"),
+        ("OPTION", None, None, {"px": "900"}, "51000"),
+    ],
+)
+def test_markets_that_know_less(kind: str, ticker: Any, limit: Any, fields: dict[str, str], code: str) -> None:
+    row = {"instId": "BTC-USDT", "instType": kind, "tickSz": "1", "lotSz": "1"}
+    market: Any = SimpleNamespace(
+        instruments=lambda: [row], ticker=lambda name, now_ms: ticker, row=lambda channel, name, now_ms: limit
+    )
+    exchange: Any = SimpleNamespace(account=UserAccount())
+    params = {"instId": "BTC-USDT", "tdMode": "cash", "side": "buy", "ordType": "limit", "sz": "5", **fields}
+    assert verdict(RestRequest(params, market, 0, exchange, None)) == code
+
+
+def verdict(request: RestRequest) -> str:
+    """Return the code of a refusal, empty for none."""
+    try:
+        precheck(request)
+    except Refused as refused:
+        return refused.code
+    return ""

@@ -1,6 +1,7 @@
 """OKX's rules for orders, one by one: what passes, what does not, and what nobody can know."""
 
 from decimal import Decimal
+from fractions import Fraction
 from typing import Any
 
 import pytest
@@ -90,6 +91,11 @@ CASES: list[tuple[str, WantedOrder, Instrument, Standing]] = [
     ("", asked(lots=4, ticks=None), SPOT, Standing(reference=250)),
     ("", asked(lots=4, ticks=99), EURO, Standing()),
     ("", asked(lots=4, ticks=None), EURO, Standing(reference=99)),
+    # What is sized by its fills has no size yet.
+    ("", asked(lots=0, ticks=None, money=Fraction(1000)), SPOT, Standing(reference=250)),
+    ("51201", asked(lots=0, ticks=None, money=Fraction(2001, 2)), SPOT, Standing(reference=250)),
+    ("", asked(lots=0, ticks=None, money=Fraction(10**6)), EURO, Standing(reference=250)),
+    ("", asked(lots=0, ticks=None, money=Fraction(10**6)), SWAP, Standing(reference=250)),
     # The price limit bounds the side that would take.
     ("", asked(ticks=200), SWAP, Standing(band=BAND)),
     ("51006", asked(ticks=202), SWAP, Standing(band=BAND)),
@@ -110,6 +116,7 @@ CASES: list[tuple[str, WantedOrder, Instrument, Standing]] = [
     ("", asked(reduce_only=True), SWAP, Standing(position=-40)),
     ("51148", sold(reduce_only=True), SWAP, Standing(position=18)),
     ("51171", sold(reduce_only=True, is_change=True), SWAP, Standing(position=18)),
+    ("51112", sold(reduce_only=True), SWAP, Standing(position=18, is_leg=True)),
     ("", sold(reduce_only=True, is_change=True, left=18), SWAP, Standing(position=18)),
     ("", sold(reduce_only=True, is_waiting=True), SWAP, Standing(position=0)),
     ("", sold(reduce_only=True, lots=3), SPOT, Standing()),
