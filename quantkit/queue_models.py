@@ -1,8 +1,11 @@
 """How many stand in front of a resting order: the models of its place in the queue of a displayed level.
 
 All of them agree on this: who joins stands behind the size displayed then; a print at the price by the other side takes
-its size from the front; the place is never behind more than the level displays, and it never grows. They differ in one
-thing: where the others stood that cancelled.
+its size from the front; the place is never behind more than the level displays, and it never grows. A print that the
+exchange stamped before an update, but that comes in after it, counts as if it had come in time: the level has shrunk by
+it already. So the last `REMEMBERED` updates that moved a place are remembered, gone back on and repeated.
+
+They differ in one thing: where the others stood that cancelled.
 
 - `risk_averse`: all of them behind us, as far as the level allows it. The default.
 - `front`: nobody ever stands in front. An upper bound.
@@ -25,8 +28,8 @@ thing: where the others stood that cancelled.
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
-from typing import Final, Protocol
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final, NamedTuple, Protocol
 
 from quantkit.errors import ConfigError
 
@@ -35,8 +38,28 @@ _NOISE: Final = 1e-9
 #: The largest exponent of a model.
 _LARGEST_EXPONENT: Final = 100.0
 DEFAULT_QUEUE_MODEL: Final = "risk_averse"
+#: How many updates a print may come in behind; what moved a place before that stays.
+REMEMBERED: Final = 8
+#: The stamp of an update behind which no print comes in late.
+NEVER_LATE_NS: Final = 0
 #: Every other model lies between these: the one that fills least, and the one that fills most.
 BOUNDS: Final = (DEFAULT_QUEUE_MODEL, "front")
+
+
+class Moved(NamedTuple):
+    """An update that moved a place, and the place before it.
+
+    Attributes:
+        stamp_ns: The update's, by the exchange.
+        ahead, shown, printed: The place before.
+        level: What the update displays.
+    """
+
+    stamp_ns: int
+    ahead: int
+    shown: int | None
+    printed: int
+    level: int
 
 
 class Queued(Protocol):
@@ -46,22 +69,27 @@ class Queued(Protocol):
         ahead: What stands in front; None while unknown.
         shown: What the level displayed when it was last looked at; None without a look since a gap.
         printed: What was printed at the price since `shown` changed.
+        moves: The updates since the last print that moved it, the last ones.
     """
 
     ahead: int | None
     shown: int | None
     printed: int
+    moves: tuple[Moved, ...]
 
 
 class QueuePlace:
     """A place of its own, which rows are tried on."""
 
-    __slots__ = ("ahead", "printed", "shown")
+    __slots__ = ("ahead", "moves", "printed", "shown")
 
-    def __init__(self, ahead: int | None = None, shown: int | None = None, printed: int = 0) -> None:
+    def __init__(
+        self, ahead: int | None = None, shown: int | None = None, printed: int = 0, moves: tuple[Moved, ...] = ()
+    ) -> None:
         self.ahead = ahead
         self.shown = shown
         self.printed = printed
+        self.moves = moves
 
 
 class QueueModel(ABC):
@@ -74,16 +102,44 @@ class QueueModel(ABC):
         """Put an order at the back of a level that displays `shown`; None where the display does not reach."""
 
     @abstractmethod
-    def see(self, place: Queued, shown: int) -> None:
-        """Let an update show what the level displays."""
+    def see(self, place: Queued, shown: int, stamp_ns: int) -> None:
+        """Let an update, stamped by the exchange, show what the level displays."""
 
-    def take_print(self, place: Queued, lots: int) -> None:
-        """Let a print at the price by the other side take its size off the front; the place is known."""
+    def take_print(self, place: Queued, lots: int, stamp_ns: int) -> int:
+        """Let a print at the price by the other side take its size off the front, and return what stood there then.
+
+        The place is known.
+        """
+        moves = place.moves
+        if moves:
+            first = next((number for number, moved in enumerate(moves) if moved.stamp_ns > stamp_ns), None)
+            place.moves = ()
+            if first is not None:
+                return self._take_late(place, lots, moves[first:])
+        before = place.ahead
+        assert before is not None
+        self._print(place, lots)
+        return before
+
+    def _take_late(self, place: Queued, lots: int, moves: Sequence[Moved]) -> int:
+        """Go back on updates, let a print in, and repeat them."""
+        now = place.ahead
+        before = moves[0].ahead
+        assert now is not None
+        place.ahead, place.shown, place.printed = before, moves[0].shown, moves[0].printed
+        self._print(place, lots)
+        for moved in moves:
+            self.see(place, moved.level, moved.stamp_ns)
+        place.ahead = min(now, place.ahead)
+        return before
+
+    def _print(self, place: Queued, lots: int) -> None:
         assert place.ahead is not None
         place.ahead = max(0, place.ahead - lots)
 
-    def lose_sight(self, place: Queued) -> None:  # noqa: B027
+    def lose_sight(self, place: Queued) -> None:
         """Go through a gap: nobody knows how the level came to what it shows next."""
+        place.moves = ()
 
 
 class RiskAverse(QueueModel):
@@ -93,9 +149,15 @@ class RiskAverse(QueueModel):
 
     def join(self, place: Queued, shown: int | None) -> None:
         place.ahead = shown
+        place.moves = ()
 
-    def see(self, place: Queued, shown: int) -> None:
-        place.ahead = shown if place.ahead is None else min(place.ahead, shown)
+    def see(self, place: Queued, shown: int, stamp_ns: int) -> None:
+        ahead = place.ahead
+        if ahead is None:
+            place.ahead = shown
+        elif shown < ahead:
+            place.moves = (*place.moves[1 - REMEMBERED :], Moved(stamp_ns, ahead, None, 0, shown))
+            place.ahead = shown
 
 
 class Front(QueueModel):
@@ -106,7 +168,7 @@ class Front(QueueModel):
     def join(self, place: Queued, shown: int | None) -> None:
         place.ahead = 0
 
-    def see(self, place: Queued, shown: int) -> None:
+    def see(self, place: Queued, shown: int, stamp_ns: int) -> None:
         place.ahead = 0
 
 
@@ -125,11 +187,14 @@ class Probability(QueueModel):
     def join(self, place: Queued, shown: int | None) -> None:
         place.ahead = place.shown = shown
         place.printed = 0
+        place.moves = ()
 
-    def see(self, place: Queued, shown: int) -> None:
+    def see(self, place: Queued, shown: int, stamp_ns: int) -> None:
         before, ahead = place.shown, place.ahead
         if shown == before:
             return
+        if ahead:
+            place.moves = (*place.moves[1 - REMEMBERED :], Moved(stamp_ns, ahead, before, place.printed, shown))
         if before is not None and ahead:
             at_rest = before - place.printed
             cancelled = at_rest - shown
@@ -141,11 +206,12 @@ class Probability(QueueModel):
         place.shown = shown
         place.printed = 0
 
-    def take_print(self, place: Queued, lots: int) -> None:
-        super().take_print(place, lots)
+    def _print(self, place: Queued, lots: int) -> None:
+        super()._print(place, lots)
         place.printed += lots
 
     def lose_sight(self, place: Queued) -> None:
+        super().lose_sight(place)
         place.shown = None
 
 

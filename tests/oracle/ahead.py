@@ -97,12 +97,12 @@ def walk(
                 best = (min if is_buy else max)(other, default=None)
                 reaches = best is not None and (best <= price if is_buy else best >= price)
                 if not (reaches and clock >= arrived_ns) and (shown := level()) is not None:
-                    queue.shown(shown)
+                    queue.shown(shown, row.exchange_ns)
         elif queue is not None and clock >= arrived_ns and row.price == price and (row.side == "sell") is is_buy:
             assert queue.ahead is not None
             lots = math.floor(_steps(row.qty, qty_step))
             prints.append(Print(row.received_ns, lots, queue.ahead))
-            queue.traded(lots)
+            queue.traded(lots, row.exchange_ns)
         if queue is not None and before is not None and before != (queue.ahead, queue.level, queue.printed):
             is_trade = not hasattr(row, "bid_prices")
             moves.append(Move(row.received_ns, is_trade, before[0], queue.ahead, level()))

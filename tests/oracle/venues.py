@@ -311,6 +311,7 @@ class DisplayedVenue(Venue):
         self.has_trades = has_trades
         self.excess_slippage_bps = excess_slippage_bps
         self.updated_ns: int | None = None
+        self.stamp_ns = 0  # of the last update itself; behind a ticker no print counts as late
         self.eaten: dict[tuple[Side, int], int] = {}
 
     # What is displayed ----------------------------------------------------------------------------------------
@@ -510,7 +511,7 @@ class DisplayedVenue(Venue):
                     continue
                 shown = self.queue(held.side, held.limit)
                 if shown is not None:
-                    held.queue.shown(shown)
+                    held.queue.shown(shown, self.stamp_ns)
 
     def on_trade(self, trade: Trade, clock_ns: int) -> None:
         """Let one print move queues, fill, and set stops off."""
@@ -530,8 +531,7 @@ class DisplayedVenue(Venue):
                 if self.own_side_prints or trade.side is held.side.opposite:
                     self.exchange.fill(held, held.left, held.limit, is_maker=True, at_ns=clock_ns)
             elif held.better(ticks) == 0 and trade.side is not held.side and held.queue.ahead is not None:
-                behind = size - held.queue.ahead - given
-                held.queue.traded(size)
+                behind = size - held.queue.traded(size, trade.exchange_ns) - given
                 lots = min(held.left, max(0, behind))
                 if lots:
                     given += lots
@@ -591,6 +591,7 @@ class BookVenue(DisplayedVenue):
             for held in self.orders:
                 held.queue.gap()
         self.book.apply(update)
+        self.stamp_ns = update.exchange_ns
         if update.is_snapshot:
             after = {side: dict(self.levels(side)) for side in Side}
             self.eaten = {(s, t): n for (s, t), n in self.eaten.items() if after[s].get(t) == before[s].get(t)}

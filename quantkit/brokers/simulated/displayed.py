@@ -310,8 +310,13 @@ class DisplayedMarket(Market):
         for order in self.orders:
             self.queue_model.lose_sight(order)
 
-    def on_update(self, at_ns: int) -> None:
-        """Let an update that has just been applied move queues, fill what it crosses, and serve stops."""
+    def on_update(self, at_ns: int, stamp_ns: int) -> None:
+        """Let an update that has just been applied move queues, fill what it crosses, and serve stops.
+
+        Args:
+            at_ns: The matching clock.
+            stamp_ns: The update's own stamp.
+        """
         self.updated_ns = at_ns if self.updated_ns is None else max(at_ns, self.updated_ns)
         if self.taken:
             shown = self.display.shown
@@ -332,11 +337,11 @@ class DisplayedMarket(Market):
                     self._waiting.remove(order)
                     self._work(order, at_ns)
             else:
-                self._update_resting(order, at_ns)
+                self._update_resting(order, at_ns, stamp_ns)
         if self._waiting:
             self._waiting = [order for order in self._waiting if not order.state.is_final]
 
-    def _update_resting(self, order: ExchangeOrder, at_ns: int) -> None:
+    def _update_resting(self, order: ExchangeOrder, at_ns: int, stamp_ns: int) -> None:
         assert order.limit_ticks is not None
         if order.arrived_ns <= at_ns:
             best = self._best_untaken(order.side.opposite)
@@ -346,7 +351,7 @@ class DisplayedMarket(Market):
                 return
         shown = self.display.ahead(order.side, order.limit_ticks)
         if shown is not None:
-            self.queue_model.see(order, shown)
+            self.queue_model.see(order, shown, stamp_ns)
 
     def _best_untaken(self, side: Side) -> int | None:
         """Return the best price of a side, not counting levels that we have taken whole."""
@@ -357,8 +362,14 @@ class DisplayedMarket(Market):
                 return ticks
         return None
 
-    def on_trade(self, price: float, qty: float, side: Side, at_ns: int) -> None:
-        """Let one public trade move queues, fill what it went through, and set stops off."""
+    def on_trade(self, price: float, qty: float, side: Side, at_ns: int, stamp_ns: int) -> None:
+        """Let one public trade move queues, fill what it went through, and set stops off.
+
+        Args:
+            price, qty, side: The trade's.
+            at_ns: The matching clock.
+            stamp_ns: The trade's own stamp.
+        """
         # What `see` does, without a call for every trade.
         self._last_price = price
         low, high = self._last = self.instrument.ticks_around(price)
@@ -379,8 +390,7 @@ class DisplayedMarket(Market):
                 why = f"trade at {price} beyond our price, {self._ahead(order.lots_in_front)}"
                 self._listener.fill(order, order.left, order.limit_ticks, is_maker=True, at_ns=at_ns, why=why)
             elif ticks == order.limit_ticks and side is not order.side and order.ahead is not None:
-                before = order.ahead
-                self.queue_model.take_print(order, lots)
+                before = self.queue_model.take_print(order, lots, stamp_ns)
                 ours = min(order.left, max(0, lots - before - shared))
                 if ours:
                     shared += ours

@@ -9,6 +9,7 @@ from quantkit.brokers.simulated.listing import Listing, print_of
 from quantkit.brokers.simulated.streams import MatchingStream
 from quantkit.instruments import Side
 from quantkit.latency import Travel
+from quantkit.queue_models import NEVER_LATE_NS
 from quantkit.rows.cursors import BookCursor, StreamCursor
 from quantkit.rows.marks import MarkSource
 from quantkit.rows.position import RunPosition
@@ -67,8 +68,11 @@ class DisplayedListing(Listing):
             self._update(row, clock_ns)
             return
         cursor = stream.cursor
-        qty, side = print_of(cursor, row) if self.market.orders else (0.0, Side.BUY)
-        self.market.on_trade(float(cursor.column("price")[row]), qty, side, clock_ns)
+        qty, side, stamp_ns = 0.0, Side.BUY, clock_ns
+        if self.market.orders:
+            qty, side = print_of(cursor, row)
+            stamp_ns = int(cursor.column("exchange_ns")[row])
+        self.market.on_trade(float(cursor.column("price")[row]), qty, side, clock_ns, stamp_ns)
 
 
 class BookListing(DisplayedListing):
@@ -129,7 +133,7 @@ class BookListing(DisplayedListing):
         cursor.advance(row + 1)
         if cursor.book.is_valid:
             cursor.book.check_not_crossed(self._position.now_ns)
-        market.on_update(clock_ns)
+        market.on_update(clock_ns, int(cursor.column("exchange_ns")[row]) if market.orders else clock_ns)
 
 
 class TickerListing(DisplayedListing):
@@ -161,7 +165,8 @@ class TickerListing(DisplayedListing):
 
     def _update(self, row: int, clock_ns: int) -> None:
         self._display.update(*_ticker(self._cursor, row))
-        self.market.on_update(clock_ns)
+        # A ticker does not say when the size of its price changed: trades count as they come in.
+        self.market.on_update(clock_ns, NEVER_LATE_NS)
 
 
 def _ticker(cursor: StreamCursor, row: int) -> tuple[float | None, float | None, float | None, float | None]:

@@ -7,6 +7,7 @@ from typing import Final, NamedTuple
 from quantkit.brokers.introduction import Introduction
 from quantkit.instruments import Side
 from quantkit.orders import Order, OrderState, PositionSide
+from quantkit.queue_models import Moved
 from quantkit.sizes import OrderAmount
 
 _NO_MONEY: Final = Fraction(0)
@@ -53,7 +54,7 @@ class ExchangeOrder:
         money_left: What is left of its money.
 
         Written by its market's queue model, also on behalf of the market's `QueueScan`:
-        ahead, shown, printed: Its place in the queue of its level (displayed books), as `Queued` has it.
+        ahead, shown, printed, moves: Its place in the queue of its level (displayed books), as `Queued` has it.
 
         Written by its market:
         is_taking: Waits for the next price to take it, instead of resting.
@@ -84,6 +85,7 @@ class ExchangeOrder:
         "lock",
         "lots",
         "money_left",
+        "moves",
         "only_closes",
         "open_lots",
         "position_side",
@@ -132,6 +134,7 @@ class ExchangeOrder:
         self.ahead: int | None = None
         self.shown: int | None = None
         self.printed = 0
+        self.moves: tuple[Moved, ...] = ()
         self.is_taking = False
         self.is_triggered = order.stop_ticks is None
         self.lock: Lock | None = None

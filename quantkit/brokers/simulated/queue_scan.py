@@ -8,7 +8,7 @@ from quantkit.brokers.simulated.exchange_order import ExchangeOrder
 from quantkit.brokers.simulated.price_band import AT_LEVEL
 from quantkit.instruments import Instrument, Side
 from quantkit.orderbook import DenseBook
-from quantkit.queue_models import QueueModel, QueuePlace
+from quantkit.queue_models import Moved, QueueModel, QueuePlace
 from quantkit.rows.cursors import NOWHERE, BookCursor, StreamCursor
 
 
@@ -57,16 +57,17 @@ class QueueScan:
         self._price = instrument.price(order.limit_ticks)
         self._side = int(order.is_buy)  # of trades of the other side, as the column has it
         self._model = model
-        self._place = QueuePlace(order.ahead, order.shown, order.printed)  # as of the rows looked through
+        # As of the rows looked through.
+        self._place = QueuePlace(order.ahead, order.shown, order.printed, order.moves)
         self._indices: list[int] = []  # rows that changed it
-        self._places: list[tuple[int | None, int | None, int]] = []  # what they left
+        self._places: list[tuple[int | None, int | None, int, tuple[Moved, ...]]] = []  # what they left
 
     def settle(self, index: int) -> None:
         """Give the order the place in the queue that the rows before an index leave."""
         seen = bisect_left(self._indices, index)
         if seen:
             order = self._order
-            order.ahead, order.shown, order.printed = self._places[seen - 1]
+            order.ahead, order.shown, order.printed, order.moves = self._places[seen - 1]
 
     def look_through(
         self, book: BookCursor, rows: tuple[int, int], trades: StreamCursor | None, prints: tuple[int, int]
@@ -81,21 +82,27 @@ class QueueScan:
             if index in shown:
                 if place.ahead == 0:
                     continue
-                if shown[index] == 0.0:
+                size, stamp_ns = shown[index]
+                if size == 0.0:
                     self.next_index = index
                     return
-                model.see(place, self._instrument.lots_ceil(shown[index]))
+                model.see(place, self._instrument.lots_ceil(size), stamp_ns)
             else:
-                lots = self._instrument.lots_floor(traded[index])
-                if lots > place.ahead:
+                size, stamp_ns = traded[index]
+                lots = self._instrument.lots_floor(size)
+                is_late = any(moved.stamp_ns > stamp_ns for moved in place.moves)
+                if lots > place.ahead or is_late:
                     self.next_index = index
                     return
-                model.take_print(place, lots)
+                model.take_print(place, lots, stamp_ns)
             self._indices.append(index)
-            self._places.append((place.ahead, place.shown, place.printed))
+            self._places.append((place.ahead, place.shown, place.printed, place.moves))
 
-    def _shown(self, book: BookCursor, first: int, last: int) -> dict[int, float]:
-        """Return the sizes that book rows show at our price, by index; of a level named twice the last counts."""
+    def _shown(self, book: BookCursor, first: int, last: int) -> dict[int, tuple[float, int]]:
+        """Return the sizes that book rows show at our price and their stamps, by index.
+
+        Of a level named twice the last counts.
+        """
         side = book.book_rows.bids if self._order.side is Side.BUY else book.book_rows.asks
         begin = side.start[first]
         found = (side.ticks[begin : side.start[last]] == self._limit_ticks).nonzero()[0]
@@ -103,10 +110,11 @@ class QueueScan:
             return {}
         found += begin
         rows = [bisect_right(side.start, level) - 1 for level in found.tolist()]
-        return dict(zip(book.positions[rows].tolist(), side.sizes[found].tolist(), strict=True))
+        told = zip(side.sizes[found].tolist(), book.column("exchange_ns")[rows].tolist(), strict=True)
+        return dict(zip(book.positions[rows].tolist(), told, strict=True))
 
-    def _traded(self, trades: StreamCursor, first: int, last: int) -> dict[int, float]:
-        """Return the sizes of trades of the other side at our price, by index."""
+    def _traded(self, trades: StreamCursor, first: int, last: int) -> dict[int, tuple[float, int]]:
+        """Return the sizes of trades of the other side at our price and their stamps, by index."""
         prices, sides = trades.column("price"), trades.column("side")
         is_near = np.abs(prices[first:last] - self._price) < AT_LEVEL * float(self._instrument.price_step)
         found = (is_near & (sides[first:last] == self._side)).nonzero()[0]
@@ -114,12 +122,16 @@ class QueueScan:
             return {}
         found += first
         rows = zip(
-            trades.positions[found].tolist(), prices[found].tolist(), trades.column("qty")[found].tolist(), strict=True
+            trades.positions[found].tolist(),
+            prices[found].tolist(),
+            trades.column("qty")[found].tolist(),
+            trades.column("exchange_ns")[found].tolist(),
+            strict=True,
         )
         # A print off the step counts at the step that is worse for the order.
         price_of_ours, is_buy, around = self._price, self._order.is_buy, self._instrument.ticks_around
         return {
-            index: qty
-            for index, price, qty in rows
+            index: (qty, stamp_ns)
+            for index, price, qty, stamp_ns in rows
             if price == price_of_ours or around(price)[is_buy] == self._limit_ticks
         }

@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 from recording_sink import BUY, SELL, SWAP, RecordingSink, working
 
+import quantkit as qk
 from quantkit.brokers.simulated.displayed import BookDisplay, DisplayedMarket, TickerDisplay
 from quantkit.brokers.simulated.exchange_order import ExchangeOrder
 from quantkit.brokers.simulated.price_band import PriceBand
-from quantkit.events import BookUpdate
+from quantkit.events import BookUpdate, Ticker, Trade
+from quantkit.feeds.replay import MemoryFeed
 from quantkit.instruments import Instrument, Side
 from quantkit.orderbook import BookRows, DenseBook
 from quantkit.queue_models import queue_model
@@ -57,7 +59,7 @@ class Venue:
         if self.is_ticker:
             (bid, ask) = (next(iter(side.items()), (None, None)) for side in (bids, asks))
             self.ticker.update(*bid, *ask)
-            self.market.on_update(at_ns)
+            self.market.on_update(at_ns, at_ns)
             return self.sink.take()
         return self.update(bids, asks, at_ns, is_snapshot=True)
 
@@ -69,12 +71,14 @@ class Venue:
         rows = BookRows(Block.from_events([update]).column, self.book)
         self.market.before_update(rows.named_levels(0))
         self.book.apply(rows, 0, 1)
-        self.market.on_update(at_ns)
+        self.market.on_update(at_ns, at_ns)
         return self.sink.take()
 
-    def trade(self, price: float, qty: float, aggressor: Side, at_ns: int = 10) -> list[tuple[Any, ...]]:
-        """Print a public trade."""
-        self.market.on_trade(price, qty, aggressor, at_ns)
+    def trade(
+        self, price: float, qty: float, aggressor: Side, at_ns: int = 10, stamp_ns: int = 0
+    ) -> list[tuple[Any, ...]]:
+        """Print a public trade, stamped at the matching clock or before."""
+        self.market.on_trade(price, qty, aggressor, at_ns, stamp_ns or at_ns)
         return self.sink.take()
 
     def arrive(self, *orders: ExchangeOrder) -> list[tuple[Any, ...]]:
@@ -723,3 +727,49 @@ def test_a_ticker_display_goes_by_other_steps_at_once() -> None:
     display.use(tenths)
     assert (display.best(BUY), display.best(SELL)) == (1004, 1006)
     assert display.meets(BUY, 1004) == 1004
+
+
+def test_a_trade_stamped_before_an_update_that_came_in_first_counts_once() -> None:
+    """The timeline of docs/fills.md; with equal stamps the rows count as they came in."""
+    for stamp_ns, left in ((10, 5), (12, 2)):
+        venue = Venue({100: 8}, {101: 9})
+        order = working(1, BUY, 1, 100)
+        venue.arrive(order)
+        assert venue.update({100: 5}, {}, 12) == []
+        assert venue.trade(100.0, 3.0, SELL, 12, stamp_ns) == []
+        assert order.lots_in_front == left
+        assert shortly(venue.trade(100.0, left + 1.0, SELL, 23)) == [("bt1", 1, 100, "maker")]
+
+
+def test_a_late_trade_fills_what_it_would_have_left_for_us_in_time() -> None:
+    """Eight of the ten went to those in front, so two are ours, though the update has left two there."""
+    venue = Venue({100: 8}, {101: 9})
+    order = working(1, BUY, 5, 100)
+    venue.arrive(order)
+    assert venue.update({100: 2}, {}, 12) == []
+    assert shortly(venue.trade(100.0, 10.0, SELL, 12, 11)) == [("bt1", 2, 100, "maker")]
+    assert order.lots_in_front == 0
+
+
+def test_beside_tickers_trades_count_as_they_come_in() -> None:
+    """A ticker's stamp is not that of its size."""
+    rows: list[Any] = [
+        Trade(SWAP.id, 0, 0, 101.0, 1.0, BUY, 1),
+        Ticker(SWAP.id, 1_000_000, 1_000_000, 100.0, 8.0, 101.0, 9.0),
+        Ticker(SWAP.id, 30_000_000, 30_000_000, 100.0, 5.0, 101.0, 9.0),
+        Trade(SWAP.id, 29_000_000, 31_000_000, 100.0, 3.0, SELL, 2),
+        Trade(SWAP.id, 40_000_000, 40_000_000, 100.0, 3.0, SELL, 3),
+        Ticker(SWAP.id, 50_000_000, 50_000_000, 100.0, 5.0, 101.0, 9.0),
+    ]
+
+    class Bids(qk.Strategy):
+        def on_start(self) -> None:
+            self.subscribe_tickers(SWAP.id)
+            self.subscribe_trades(SWAP.id)
+
+        def on_ticker(self, ticker: qk.Ticker) -> None:
+            if not self.open_orders(SWAP.id) and not self.position(SWAP.id):
+                self.buy(SWAP.id, 1, price=100.0)
+
+    result = qk.backtest(Bids, data=MemoryFeed(rows, [SWAP]), match_on="ticker", latency_ms=1, cash={"USDT": 1e6})
+    assert [fill.filled_ns for fill in result.outcome.fills] == [40_000_000]
