@@ -43,6 +43,8 @@ AMEND_UNKNOWN: Final = "amend_unknown"
 EXPIRED: Final = "expired"
 #: The reason of orders that a liquidation cancels, the tag of those that close its positions, and how their ids begin.
 LIQUIDATION: Final = "liquidation"
+#: Why a trigger that has gone off cannot be changed.
+ALREADY_TRIGGERED: Final = "already_triggered"
 
 
 class TimeInForce(StrEnum):
@@ -200,6 +202,11 @@ class OrderTerms(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defau
     def is_trailing(self) -> bool:
         """Whether the order is a trailing stop."""
         return self.trailing_ticks is not None or self.trailing_offset_bps is not None
+
+    @property
+    def has_trigger(self) -> bool:
+        """Whether something beside a stop price sets the order off."""
+        return self.take_profit_ticks is not None or self.is_trailing
 
 
 class TriggerPrices(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):

@@ -9,6 +9,7 @@ from quantkit.brokers.simulated.account import Account
 from quantkit.brokers.simulated.broker import SimulatedBroker
 from quantkit.brokers.simulated.contingent import ContingentOrders
 from quantkit.brokers.simulated.executions import Executions
+from quantkit.brokers.simulated.expiries import ExpiryWakes
 from quantkit.brokers.simulated.listing import Listing
 from quantkit.brokers.simulated.message_sender import MessageSender
 from quantkit.brokers.simulated.streams import MatchingStream
@@ -72,7 +73,8 @@ class OrderLife:
             listing = StillListing(TradeMarket(instrument, executions, **trades), latency_ns[name], lag_ns)
             self.listings[name] = listing
             executions.add_listing(listing)
-        sender = MessageSender(self.listings, self.position, clock, self.dirty, agenda, keeps_decisions=True)
+        wakes = ExpiryWakes(self.position, agenda)
+        sender = MessageSender(self.listings, self.position, clock, self.dirty, agenda, wakes, keeps_decisions=True)
         contingent = self.contingent = ContingentOrders.of(executions, account, sender, self.position)
         executions.followers = (*contingent,)
         self.broker = SimulatedBroker(
@@ -80,6 +82,7 @@ class OrderLife:
             listings=self.listings,
             own_sources={},
             sender=sender,
+            wakes=wakes,
             executions=executions,
             contingent=contingent,
             volume=VolumeShares({}, {}, executions.fills, executions.indices),
@@ -97,7 +100,7 @@ class OrderLife:
     def arrive(self, instrument: str, clock_ns: int, now_ns: int) -> None:
         """Let a market's clock reach a moment."""
         self.position.now_ns = now_ns
-        self.broker.process_arrivals(self.listings[instrument], clock_ns)
+        self.broker.process_until(self.listings[instrument], clock_ns)
 
     def first_arrival_ns(self, instrument: str) -> int | None:
         """Return when the next message for an instrument arrives; None while there is none."""

@@ -23,6 +23,8 @@ from quantkit.rows.cursors import StreamCursor
 
 #: Wake-ups without a row between them: more than this is a strategy answering itself for ever.
 _MAX_WAKEUPS: Final = 1_000_000
+#: The kinds of rows at which candles that close now have not been handed over; those of one stamp come in this order.
+_BEFORE_CANDLES: Final = ("mark", "candle")
 #: A wake-up is mostly due among the next few rows, and is looked for there first.
 _NEAR_ROWS: Final = 16
 
@@ -198,7 +200,7 @@ class RowLoop:
         position = self._position
         now_ns = position.now_ns = position.stamps[index]
         position.index = index
-        position.is_after_candles = cursor.kind != "candle"
+        position.is_after_candles = cursor.kind not in _BEFORE_CANDLES
         self._broker.on_row(cursor, index)
         watch = self._mark_watch
         if watch is not None and not watch.is_safe and watch.next_doubt(index + 1) == index:

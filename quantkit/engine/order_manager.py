@@ -1,5 +1,6 @@
 """The strategy's side of orders: checks and rounds calls, remembers what was sent, takes reports in."""
 
+from collections.abc import Collection
 from fractions import Fraction
 from typing import Final, Literal, TypeAlias
 
@@ -49,6 +50,7 @@ class OrderManager:
         sizing: Works out sizes by money.
         run_id: Alphanumeric prefix of order ids.
         position: How far the run has come.
+        marked: The instruments whose mark price the run has all along.
 
     Attributes:
         orders: Every order sent, refused, or made by the exchange for one of these, by id.
@@ -61,7 +63,14 @@ class OrderManager:
     """
 
     def __init__(
-        self, broker: OrderEntry, reported: Portfolio, sizing: Sizing, *, run_id: str, position: RunPosition
+        self,
+        broker: OrderEntry,
+        reported: Portfolio,
+        sizing: Sizing,
+        *,
+        run_id: str,
+        position: RunPosition,
+        marked: Collection[str] = (),
     ) -> None:
         self.orders: dict[str, Order] = {}
         self.refusal: Refusal = ""
@@ -72,6 +81,7 @@ class OrderManager:
         self.instruments = reported.instruments
         self._run_id = run_id
         self._position = position
+        self._marked = marked
         self._sent = 0
         self._oco_names = OcoNames()
         self.is_long_short = reported.is_long_short
@@ -117,7 +127,9 @@ class OrderManager:
         if type(tif) is not TimeInForce:
             tif = time_in_force_of(tif, where)
         if request.terms is not None:
-            terms, tif = terms_of(request, request.terms, tif, instrument, where, roundings, now_ns)
+            terms, tif = terms_of(
+                request, request.terms, tif, instrument, where, roundings, now_ns, has_marks=name in self._marked
+            )
             if terms.oco_group:
                 group = self._oco_names.group_of(terms.oco_group, name, where)
                 terms = msgspec.structs.replace(terms, oco_group=group)

@@ -47,7 +47,7 @@ def on_price_step(
         OrderError: It is no finite number above zero, or nothing is left of it on the step.
     """
     price = asked if type(asked) is float and 0.0 < asked < math.inf else positive(asked, f"{where}: {what}")
-    ticks = instrument.limit_ticks(price, side.opposite if name == "stop" else side)
+    ticks = instrument.stop_ticks(price, side) if name == "stop" else instrument.limit_ticks(price, side)
     if ticks <= 0:
         raise OrderError(
             f"{where}: {what} {plain(price)} rounds to zero on the step {plain(instrument.price_step)}; "

@@ -20,13 +20,6 @@ TriggerAsked: TypeAlias = tuple[float | None, float | None, float | None, float 
 NO_TRIGGER: Final[TriggerAsked] = (None, None, None, None)
 #: The whole price, in basis points.
 _WHOLE_BPS: Final = 10_000
-#: What no broker can do yet, with what a strategy can do instead.
-_LATER: Final = {
-    "take_profit_price": "send a limit order with price=",
-    "trailing_offset": "move a stop with cancel and a new order",
-    "trailing_offset_bps": "move a stop with cancel and a new order",
-    "expire_time": "cancel the order in a timer",
-}
 _put: Final = msgspec.structs.force_setattr
 
 
@@ -38,6 +31,8 @@ def terms_of(
     where: str,
     roundings: dict[Number, str],
     now_ns: int,
+    *,
+    has_marks: bool,
 ) -> tuple[OrderTerms, TimeInForce]:
     """Return what an order asks for beyond a plain one, on the steps, and how long it lives.
 
@@ -48,12 +43,17 @@ def terms_of(
         where: The call, for errors.
         roundings: Gets a note of each price.
         now_ns: Engine time.
+        has_marks: Whether the run has rows of the instrument's mark price.
 
     Raises:
         OrderError: The terms contradict each other, or a number is not usable.
     """
     trigger_type = _trigger_type(asked.trigger_type, where)
     _refuse_contradictions(request, asked, trigger_type, where)
+    if trigger_type is not TriggerType.LAST and not has_marks:
+        raise OrderError(
+            f"{where}: trigger_type {trigger_type} needs marks that span the run; record marks, or use last"
+        )
     expire_ns, tif = _expiry(request, asked, tif, where, now_ns)
     take_profit = take_profit_ticks = activation = activation_ticks = None
     if asked.take_profit_price is not None:
@@ -75,7 +75,6 @@ def terms_of(
         trailing_ticks, offset = _offset(instrument, asked.trailing_offset, where, roundings)
     if asked.trailing_offset_bps is not None:
         offset_bps = _offset_bps(asked.trailing_offset_bps, where)
-    _refuse_later(asked, where)
     bracket_take_profit, bracket_stop_loss = bracket_of(request, asked, instrument, where, roundings)
     terms = OrderTerms(
         take_profit_price=take_profit,
@@ -144,7 +143,6 @@ def change_of(
         trailing_ticks, _ = _offset(instrument, offset, where, roundings)
     if offset_bps is not None:
         offset_bps = _offset_bps(offset_bps, where)
-    _refuse_later_change(where)
     return TriggerPrices(ticks, trailing_ticks, offset_bps)
 
 
@@ -187,28 +185,6 @@ def _is_trailing(asked: RequestTerms) -> bool:
 
 def _has_trigger(request: OrderRequest, asked: RequestTerms) -> bool:
     return request.stop_price is not None or asked.take_profit_price is not None or _is_trailing(asked)
-
-
-def _refuse_later(asked: RequestTerms, where: str) -> None:
-    """Refuse what no broker can do yet.
-
-    Raises:
-        OrderError: Something of it is asked for.
-    """
-    for name, instead in _LATER.items():
-        if getattr(asked, name) not in (None, ""):
-            raise OrderError(f"{where}: {name}= is not supported yet; {instead}")
-    if asked.trigger_type != TriggerType.LAST:
-        raise OrderError(f"{where}: trigger_type {asked.trigger_type!r} is not supported yet; use last")
-
-
-def _refuse_later_change(where: str) -> None:
-    """Refuse a change of a trigger, which no broker can do yet.
-
-    Raises:
-        OrderError: Always.
-    """
-    raise OrderError(f"{where}: a trigger cannot be changed yet; cancel the order and send a new one")
 
 
 def _refuse_contradictions(request: OrderRequest, asked: RequestTerms, trigger_type: TriggerType, where: str) -> None:

@@ -104,11 +104,12 @@ class RunParts:
                 price_limits=plan.price_limits,
             )
         )
+        marked = {instrument for instrument, stream in plan.marks.items() if stream.kind == "mark"}
         self.gaps = Gaps()
         self.books = Books(self.cursors.values(), self.gaps, position)
         self.prices = LastPrices(plan.matching, self.cursors, self.books, position)
         sizing = Sizing(self.reported, plan.fees, self.prices, self.broker.room(self.reported))
-        self.orders = OrderManager(self.broker, self.reported, sizing, run_id=RUN_ID, position=position)
+        self.orders = OrderManager(self.broker, self.reported, sizing, run_id=RUN_ID, position=position, marked=marked)
         self.targets = Targets(self.orders, sizing, self.reported)
         self.commands = Commands(commands, self.orders, position)
         self.algorithms = start.algorithms

@@ -11,7 +11,7 @@ from quantkit.cards import card
 from quantkit.clock import NS_PER_MS, iso_of
 from quantkit.engine.outcome import Outcome
 from quantkit.instruments import Instrument, Side, plain
-from quantkit.orders import AMEND_REFUSED, AMENDED, REQUESTED, Fill, Order, OrderState, TimeInForce, TriggerType
+from quantkit.orders import AMEND_REFUSED, AMENDED, REQUESTED, Fill, Order, OrderState, TriggerType
 from quantkit.report.frames import utc_index
 from quantkit.report.text import counted, grouped
 
@@ -333,7 +333,7 @@ class Explanation:
             return ""
         if not state.is_triggered:
             return self._needed_trigger(trace, state.stop_ticks)
-        if order.time_in_force is not TimeInForce.GTC:
+        if not order.time_in_force.rests:
             reachable = arrived.glance.reachable_lots
             if reachable is None:
                 return ""

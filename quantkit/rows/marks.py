@@ -187,13 +187,32 @@ def _mid(book: DenseBook) -> float | None:
 
 
 class MarkSource:
-    """Prices that value one instrument: mark, mid, last trade or candle close, read from columns when asked for."""
+    """Prices of one instrument: mark, mid, last trade or candle close, read from columns when asked for.
 
-    __slots__ = ("_after", "_indices", "_last", "_loaded", "_pending", "_price", "_until", "_values", "cursor", "name")
+    Args:
+        cursor: Their rows.
+        name: What they are.
+        source: Of rows of marks those that count.
+    """
 
-    def __init__(self, cursor: StreamCursor, name: str) -> None:
+    __slots__ = (
+        "_after",
+        "_indices",
+        "_last",
+        "_loaded",
+        "_pending",
+        "_price",
+        "_source",
+        "_until",
+        "_values",
+        "cursor",
+        "name",
+    )
+
+    def __init__(self, cursor: StreamCursor, name: str, *, source: str = "mark") -> None:
         self.cursor = cursor
         self.name = name
+        self._source = source
         self._pending: list[Block] = []  # of batches that have ended, not decoded yet
         self._last: float | None = None
         self._values: NDArray[np.float64] = np.empty(0)
@@ -214,7 +233,7 @@ class MarkSource:
                 self._pending.clear()
         elif self.cursor.block is not None:
             last = self.cursor.block.last_event
-            if last is not None and _has_price(last):
+            if last is not None and _has_price(last, self._source):
                 self._pending.clear()
             self._pending.append(self.cursor.block)
             if len(self._pending) > _PENDING_MAX:
@@ -237,7 +256,7 @@ class MarkSource:
         if self.cursor.block is None:
             self._values, self._indices = np.empty(0), np.empty(0, np.int64)
         else:
-            self._values, self._indices = prices_of(self.cursor.block), self.cursor.positions
+            self._values, self._indices = prices_of(self.cursor.block, self._source), self.cursor.positions
             known = ~np.isnan(self._values)
             if not known.all():
                 self._values, self._indices = self._values[known], self._indices[known]
@@ -245,7 +264,7 @@ class MarkSource:
     def carried(self) -> float | None:
         """Return the price as it stood before the present batch."""
         while self._pending:
-            values = prices_of(self._pending.pop())
+            values = prices_of(self._pending.pop(), self._source)
             known = values[~np.isnan(values)]
             if len(known):
                 self._last = float(known[-1])
@@ -282,25 +301,27 @@ class MarkSource:
         return self.before(index)
 
 
-def _has_price(event: Row) -> bool:
+def _has_price(event: Row, source: str) -> bool:
     """Return whether `prices_of` has a number for a row."""
     match event:
         case Ticker():
             return event.bid is not None and event.ask is not None
         case Mark():
-            return event.source == "mark"
+            return event.source == source
         case _:
             return True
 
 
-def prices_of(block: Block) -> NDArray[np.float64]:
-    """Return what a row of a block says an instrument is worth, NaN where it says nothing."""
+def prices_of(block: Block, source: str = "mark") -> NDArray[np.float64]:
+    """Return what a row of a block says an instrument is worth, NaN where it says nothing.
+
+    Of marks those of one source count: an index price is told to the strategy and sets orders off, but values nothing.
+    """
     kind = block.stream.kind
     if kind == "ticker":
         return np.asarray((block.column("bid") + block.column("ask")) / 2, np.float64)
     if kind == "mark":
-        # An index price is told to the strategy but values nothing.
-        return np.where(block.column("source") == "mark", block.column("price"), np.nan)
+        return np.where(block.column("source") == source, block.column("price"), np.nan)
     return np.asarray(block.column("close" if kind == "candle" else "price"), np.float64)
 
 

@@ -26,7 +26,12 @@ from quantkit.orders import (
     StopLoss,
     TakeProfit,
     TimeInForce,
+    TriggerPrices,
+    TriggerType,
 )
+
+#: The numbers of an order that are put on steps, by its fields and those of its terms.
+_NUMBERS = ("lots", "price_ticks", "stop_ticks", "take_profit_ticks", "trailing_ticks", "activation_ticks")
 
 
 class News(Protocol):
@@ -40,6 +45,7 @@ class News(Protocol):
     limit: int | None
     fill: Fill | None
     introduces: Order | None
+    trigger: TriggerPrices | None
 
 
 class Wire(Protocol):
@@ -47,7 +53,15 @@ class Wire(Protocol):
 
     def submit(self, order: Order, now_ns: int) -> int: ...
     def cancel(self, order_id: str, now_ns: int) -> None: ...
-    def amend(self, order_id: str, now_ns: int, *, lots: int | None, price_ticks: int | None) -> None: ...
+    def amend(
+        self,
+        order_id: str,
+        now_ns: int,
+        *,
+        lots: int | None,
+        price_ticks: int | None,
+        change: TriggerPrices | None = None,
+    ) -> None: ...
 
 
 class Client:
@@ -58,6 +72,7 @@ class Client:
         wanted_later: Targets called for during the warm-up.
         wanted: Size and limit last asked for, by order.
         leaving: Orders whose cancel is on its way.
+        marked: Instruments with a mark price all along.
     """
 
     def __init__(self, wire: Wire, ledger: Ledger, *, run_id: str, now_ns: Callable[[], int]) -> None:
@@ -74,6 +89,7 @@ class Client:
         self.wanted_later: dict[str, float] = {}
         self.wanted: dict[str, tuple[int, int | None]] = {}
         self.leaving: set[str] = set()
+        self.marked: set[str] = set()
         self.rounded: dict[str, set[tuple[str, int]]] = {}  # numbers of an order that were moved to the steps
         self.last_target: dict[str, Order] = {}
         self.last_quote: dict[tuple[str, Side], Order] = {}
@@ -143,14 +159,44 @@ class Client:
             if (is_opening and reduce_only) or (not is_opening and has_bracket):
                 raise OrderError("an order opens a leg or closes it")
             reduce_only = not is_opening
+        wish = RequestTerms() if terms is None else terms
         lots = self._lots(instrument, qty)
         limit = None if price is None else self._ticks(instrument, price, side)
         stop = None if stop_price is None else self._ticks(instrument, stop_price, side, is_stop=True)
         tif = TimeInForce(time_in_force)
-        if post_only and (limit is None or stop is not None or tif is not TimeInForce.GTC):
+        trails = wish.trailing_offset is not None or wish.trailing_offset_bps is not None
+        target = None
+        if wish.take_profit_price is not None:
+            target = self._ticks(instrument, wish.take_profit_price, side)
+        self._check_terms(name, wish, limit=limit, triggers=[stop is not None, target is not None, trails])
+        if wish.expire_time is not None:
+            if tif not in (TimeInForce.GTC, TimeInForce.GTD) or not isinstance(wish.expire_time, int):
+                raise OrderError("expire_time")
+            if wish.expire_time <= self.now_ns() or (limit is None and stop is None and target is None and not trails):
+                raise OrderError("expire_time")
+            tif = TimeInForce.GTD
+        elif tif is TimeInForce.GTD:
+            raise OrderError("GTD")
+        may_rest = tif in (TimeInForce.GTC, TimeInForce.GTD)
+        if post_only and (limit is None or stop is not None or target is not None or not may_rest):
             raise OrderError("post_only")
+        gap = self._gap(instrument, wish.trailing_offset)
+        start = None if wish.activation_price is None else self._ticks(instrument, wish.activation_price, side)
         self.is_moved = False
-        own = None if terms is None else self._terms(instrument, side, reduce_only=reduce_only, asked=terms)
+        linked = self._terms(instrument, side, reduce_only=reduce_only, asked=wish)
+        kept = msgspec.structs.replace(
+            linked,
+            take_profit_price=self._price(instrument, target),
+            take_profit_ticks=target,
+            trigger_type=TriggerType(wish.trigger_type),
+            trailing_offset=self._price(instrument, gap),
+            trailing_ticks=gap,
+            trailing_offset_bps=None if wish.trailing_offset_bps is None else self._usable(wish.trailing_offset_bps),
+            activation_price=self._price(instrument, start),
+            activation_ticks=start,
+            expire_ns=wish.expire_time if isinstance(wish.expire_time, int) else None,
+        )
+        own = None if terms is None else kept
         self.calls += 1
         order = Order(
             id=f"{self.run_id}{self.calls}",
@@ -180,6 +226,9 @@ class Client:
         self._note_rounding(order, "lots", lots, qty, order.qty)
         self._note_rounding(order, "price_ticks", limit, price, order.price)
         self._note_rounding(order, "stop_ticks", stop, stop_price, order.stop_price)
+        self._note_rounding(order, "take_profit_ticks", target, wish.take_profit_price, kept.take_profit_price)
+        self._note_rounding(order, "trailing_ticks", gap, wish.trailing_offset, kept.trailing_offset)
+        self._note_rounding(order, "activation_ticks", start, wish.activation_price, kept.activation_price)
         self._say_rounding(order)
         if self.is_moved:
             self._set(order, note="rounded")
@@ -237,6 +286,22 @@ class Client:
         number = self.groups_of[name]
         return name if number == 1 else f"{name} {number}"
 
+    def _check_terms(self, name: str, wish: RequestTerms, *, limit: int | None, triggers: list[bool]) -> None:
+        """Refuse what no order can have."""
+        trails = triggers[-1]
+        if sum(triggers) > 1 or (wish.trailing_offset is not None and wish.trailing_offset_bps is not None):
+            raise OrderError("two triggers")
+        if trails and (limit is not None or wish.trigger_type == "index"):
+            raise OrderError("trailing")
+        if wish.activation_price is not None and not trails:
+            raise OrderError("activation_price")
+        if wish.trigger_type != "last" and (not any(triggers) or name not in self.marked):
+            raise OrderError("trigger_type")
+
+    def _gap(self, instrument: Instrument, asked: float | None) -> int | None:
+        """Return a distance in ticks, up on its step."""
+        return None if asked is None else self._ticks(instrument, asked, Side.SELL)
+
     @staticmethod
     def _set(order: Order, **fields: Any) -> None:
         """Write an order, which is frozen for everybody else."""
@@ -253,16 +318,45 @@ class Client:
 
     def _say_rounding(self, order: Order) -> None:
         """Let an order say that one of the numbers it has now was rounded; how it is worded is not the law's."""
-        is_rounded = any(getattr(order, name) == steps for name, steps in self.rounded[order.id])
+        holders = [order] if order.terms is None else [order, order.terms]
+        numbers = {(name, getattr(each, name)) for name in _NUMBERS for each in holders if hasattr(each, name)}
+        is_rounded = bool(numbers & self.rounded[order.id])
         self._set(order, note="rounded" if is_rounded else "")
 
     def _may_change(self, order: Order) -> bool:
         return order.is_open and order.id not in self.leaving and not self.refusal
 
-    def amend(self, order: Order, *, qty: float | None = None, price: float | None = None) -> None:
+    def amend(
+        self,
+        order: Order,
+        *,
+        qty: float | None = None,
+        price: float | None = None,
+        stop_price: float | None = None,
+        take_profit_price: float | None = None,
+        trailing_offset: float | None = None,
+        trailing_offset_bps: float | None = None,
+    ) -> None:
         """Send a change of an open order."""
         instrument = self.instrument(order.instrument)
-        if (qty is None and price is None) or (price is not None and order.price_ticks is None):
+        terms = OrderTerms() if order.terms is None else order.terms
+        trails = terms.trailing_ticks is not None or terms.trailing_offset_bps is not None
+        change, asked = None, (stop_price, take_profit_price, trailing_offset, trailing_offset_bps)
+        if any(number is not None for number in asked):
+            has = (
+                order.stop_ticks is not None and not trails,
+                terms.take_profit_ticks is not None,
+                terms.trailing_ticks is not None,
+                terms.trailing_offset_bps is not None,
+            )
+            if any(number is not None and not there for number, there in zip(asked, has, strict=True)):
+                raise OrderError("amend")
+            at = None if stop_price is None else self._ticks(instrument, stop_price, order.side, is_stop=True)
+            if take_profit_price is not None:
+                at = self._ticks(instrument, take_profit_price, order.side)
+            bps = None if trailing_offset_bps is None else self._usable(trailing_offset_bps)
+            change = TriggerPrices(at, self._gap(instrument, trailing_offset), bps)
+        if (qty is None and price is None and change is None) or (price is not None and order.price_ticks is None):
             raise OrderError("amend")
         lots = None if qty is None else self._lots(instrument, qty)
         limit = None if price is None else self._ticks(instrument, price, order.side)
@@ -273,7 +367,14 @@ class Client:
         if lots is not None:
             self._note_rounding(order, "lots", lots, qty, float(size_of(instrument, lots)))
         self._note_rounding(order, "price_ticks", limit, price, self._price(instrument, limit))
-        self.wire.amend(order.id, self.now_ns(), lots=lots, price_ticks=limit)
+        if change is not None:
+            kind, number = (
+                ("stop_ticks", stop_price) if stop_price is not None else ("take_profit_ticks", take_profit_price)
+            )
+            self._note_rounding(order, kind, change.ticks, number, self._price(instrument, change.ticks))
+            gap = change.trailing_ticks
+            self._note_rounding(order, "trailing_ticks", gap, trailing_offset, self._price(instrument, gap))
+        self.wire.amend(order.id, self.now_ns(), lots=lots, price_ticks=limit, change=change)
 
     def cancel(self, order: Order) -> None:
         """Send a cancel of an open order, once."""
@@ -370,6 +471,8 @@ class Client:
         self._set(order, lots=news.lots, qty=float(size_of(instrument, news.lots)))
         if news.limit is not None:
             self._set(order, price_ticks=news.limit, price=self._price(instrument, news.limit))
+        if news.trigger is not None:
+            self._restate(order, instrument, news.trigger)
         if news.reason == "amended":
             self._say_rounding(order)
         if news.reason.startswith("amend_refused"):
@@ -377,6 +480,19 @@ class Client:
         if news.fill is not None:
             self._count(order, instrument, news.fill)
         return order
+
+    def _restate(self, order: Order, instrument: Instrument, trigger: TriggerPrices) -> None:
+        """Let an order say where its trigger stands."""
+        price, terms = self._price(instrument, trigger.ticks), order.terms
+        if terms is not None and terms.take_profit_ticks is not None:
+            fields: dict[str, Any] = {"take_profit_ticks": trigger.ticks, "take_profit_price": price}
+        else:
+            self._set(order, stop_ticks=trigger.ticks, stop_price=price)
+            gap = trigger.trailing_ticks
+            fields = {"trailing_ticks": gap, "trailing_offset": self._price(instrument, gap)}
+            fields["trailing_offset_bps"] = trigger.trailing_offset_bps
+        if terms is not None:
+            self._set(order, terms=msgspec.structs.replace(terms, **fields))
 
     def _count(self, order: Order, instrument: Instrument, fill: Fill) -> None:
         """Add a fill; the average of several is weighted by size, harmonic where a contract's worth is."""

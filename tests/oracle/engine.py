@@ -232,6 +232,7 @@ class Oracle:
             if config.venue_rules == "okx":
                 self.exchange.venues[id_].rules = OrderRules(self.exchange, config.stp_mode)
         self.client = Client(self.exchange, self.reported, run_id=config.run_id, now_ns=lambda: self.now_ns)
+        self.client.marked = {name for name, kind in self.value_kinds.items() if kind == "mark"}
         self.curve = Curve(self.exchange.ledger, self._mark_of, config.equity_every_ns)
 
     def _ledger(self) -> Ledger:
@@ -436,7 +437,7 @@ class Oracle:
         """Let time alone bring about what is due by `until_ns`: arrivals nobody's row revealed, reports, timers."""
         exchange = self.exchange
         while self.ended == "completed":
-            moments = [m.due_ns for m in exchange.messages]
+            moments = [m.due_ns for m in (*exchange.messages, *exchange.ends())]
             moments += [report.due_ns for report in exchange.reports]
             moments += [timer.due_ns for timer in self.timers]
             wake_ns = min(moments, default=NEVER_NS)
@@ -455,7 +456,7 @@ class Oracle:
 
     def _step(self, row: Row) -> None:
         """Do what happens at one row, in the order of the law."""
-        self.is_after_candles = row.kind != "candle"
+        self.is_after_candles = row.kind not in ("mark", "candle")
         if isinstance(row.event, Change):
             self._change(row.event.info)
             self._deliver_reports()
@@ -476,6 +477,9 @@ class Oracle:
             self.books[instrument].apply(event)
         elif isinstance(event, Gap) and event.channel.startswith("book"):
             self.books[instrument].invalidate()
+        elif isinstance(event, Mark):
+            self.exchange.venues[instrument].on_mark(event.source, event.price, event.exchange_ns)
+            self.exchange.watched[instrument, event.source] = event.price
         if new_mark is not None:
             self._judge(instrument, new_mark)
         if isinstance(event, PriceLimit):
@@ -749,8 +753,7 @@ class Oracle:
 
     def amend(self, order: Order, *, qty: float | None, price: float | None, **trigger: float | None) -> None:
         """Change an order."""
-        assert not any(trigger.values())
-        self.client.amend(order, qty=qty, price=price)
+        self.client.amend(order, qty=qty, price=price, **trigger)
 
     def cancel(self, order: Order) -> None:
         """Cancel an order."""

@@ -3,10 +3,11 @@
 import hashlib
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from fractions import Fraction
 
+from oracle.alarms import Alarm, alarm_of
 from oracle.groups import Groups
 from oracle.ledger import Ledger, exactly, leg_of, price_at, size_of, value_of, whole_steps
 from oracle.margins import Margins
@@ -15,7 +16,7 @@ from oracle.venues import CandleVenue, Venue
 
 from quantkit.fees import Fees
 from quantkit.instruments import Instrument, Side
-from quantkit.orders import Fill, Order, OrderState, PositionSide, StopLoss, TakeProfit, TimeInForce
+from quantkit.orders import Fill, Order, OrderState, PositionSide, StopLoss, TakeProfit, TimeInForce, TriggerPrices
 
 _FEW_STEPS = 32
 
@@ -29,7 +30,7 @@ class Held:
     side: Side
     lots: int
     limit: int | None
-    stop: int | None
+    alarm: Alarm | None  # what it sleeps until
     tif: TimeInForce
     post_only: bool
     reduce_only: bool
@@ -38,7 +39,9 @@ class Held:
     arrived_ns: int = -1
     filled: int = 0
     state: OrderState = OrderState.PENDING
-    is_asleep: bool = False  # a stop that has not been set off
+    is_asleep: bool = False  # an alarm that has not been set off
+    expires_ns: int | None = None  # by the exchange's clock
+    expiry_due_ns: int = 0  # by ours, where no row shows that the moment has come
     waits: str = ""  # `price`: takes the next one; `update`: a stop set off by a trade takes from the next display
     queue: Queue = field(default_factory=Queue)
     told_ns: int = 0  # when its latest report is due
@@ -59,6 +62,16 @@ class Held:
         return leg_of(self.instrument, self.position_side)
 
     @property
+    def stop(self) -> int | None:
+        """The fixed price that sets it off, by which it is valued."""
+        return None if self.alarm is None or self.alarm.trails else self.alarm.price
+
+    @property
+    def rests(self) -> bool:
+        """Whether what does not fill at once waits."""
+        return self.tif in (TimeInForce.GTC, TimeInForce.GTD)
+
+    @property
     def left(self) -> int:
         """What is still open."""
         return self.lots - self.filled
@@ -77,11 +90,6 @@ class Held:
         """Whether a price is within the limit."""
         return self.limit is None or self.better(ticks) >= 0
 
-    def is_set_off_by(self, ticks: int) -> bool:
-        """Whether a price touches the stop."""
-        assert self.stop is not None
-        return (ticks - self.stop) * self.side.sign >= 0
-
 
 @dataclass
 class Message:
@@ -92,6 +100,7 @@ class Message:
     held: Held
     lots: int | None = None
     limit: int | None = None
+    change: TriggerPrices | None = None
     left_ns: int = 0  # by the exchange's clock
     arrives_ns: int = 0
     due_ns: int = 0
@@ -112,6 +121,7 @@ class Report:
     limit: int | None
     fill: Fill | None
     introduces: Order | None = None
+    trigger: TriggerPrices | None = None
 
 
 @dataclass
@@ -138,6 +148,7 @@ class Exchange:
     drawn_ns: Sequence[int] = ()  # equally likely delays, one of which each message gets in place of `latency_ns`
     seed: int = 0
     compute_ns: Sequence[int] = ()  # equally likely times from a row to a message, in place of `delays_ns`
+    watched: dict[tuple[str, str], float] = field(default_factory=dict)  # the last mark and index of an instrument
 
     def __post_init__(self) -> None:
         self.groups = Groups(self)
@@ -159,13 +170,14 @@ class Exchange:
             side=order.side,
             lots=order.lots,
             limit=order.price_ticks,
-            stop=order.stop_ticks,
+            alarm=alarm_of(order),
             tif=order.time_in_force,
             post_only=order.post_only,
             reduce_only=order.reduce_only,
             tag=order.tag,
             position_side=order.position_side,
-            is_asleep=order.stop_ticks is not None,
+            is_asleep=alarm_of(order) is not None,
+            expires_ns=None if terms is None else terms.expire_ns,
             asked=order.lots,
             group="" if terms is None else terms.oco_group,
             parent_id="" if terms is None else terms.parent_id,
@@ -177,9 +189,17 @@ class Exchange:
         """Send a cancel on its way."""
         self._send(Message(now_ns, "cancel", self.orders[order_id]))
 
-    def amend(self, order_id: str, now_ns: int, *, lots: int | None, price_ticks: int | None) -> None:
+    def amend(
+        self,
+        order_id: str,
+        now_ns: int,
+        *,
+        lots: int | None,
+        price_ticks: int | None,
+        change: TriggerPrices | None = None,
+    ) -> None:
         """Send a change on its way."""
-        self._send(Message(now_ns, "amend", self.orders[order_id], lots, price_ticks))
+        self._send(Message(now_ns, "amend", self.orders[order_id], lots, price_ticks, change))
 
     def _send(self, message: Message) -> int:
         """Let a message leave when its call is made, and never before or past the one before it."""
@@ -199,6 +219,8 @@ class Exchange:
         # By our clock it has arrived then; rows stamped before may come as late as the last one came.
         patience_ns = max(latency_ns, self.lags.get(instrument, offset_ns) - offset_ns, 1)
         message.due_ns = message.arrives_ns + offset_ns + patience_ns
+        if message.kind == "submit" and message.held.expires_ns is not None:
+            message.held.expiry_due_ns = message.held.expires_ns + offset_ns + patience_ns
         self._line_up(message)
         self.sent.append(message)
         return message.sent_ns
@@ -237,34 +259,55 @@ class Exchange:
     # Arrivals -------------------------------------------------------------------------------------------------
 
     def arrivals(self, instrument: str, clock_ns: int) -> None:
-        """Process what has reached an instrument's market by its matching clock."""
-        self._process_all(lambda m: m.held.instrument == instrument and m.arrives_ns <= clock_ns)
+        """Process what has reached an instrument's market by its matching clock, and what has expired by it."""
+        while (message := self._next(instrument)) is not None and message.arrives_ns <= clock_ns:
+            self._take(message)
+
+    def ends(self) -> list[Message]:
+        """Return the ends of time of the orders at the exchange, as messages of nobody, in the order of sending."""
+        found = []
+        for held in self.orders.values():
+            if held.expires_ns is not None and held.arrived_ns >= 0 and not held.is_over:
+                moment_ns, due_ns = held.expires_ns, held.expiry_due_ns
+                found.append(Message(0, "expire", held, arrives_ns=moment_ns, due_ns=due_ns))
+        return found
+
+    def _next(self, instrument: str) -> Message | None:
+        """Return what comes next at an instrument's market; of one moment, ends of time come first."""
+        found = [m for m in (*self.ends(), *self.messages) if m.held.instrument == instrument]
+        return min(found, key=lambda message: message.arrives_ns, default=None)
+
+    def _take(self, message: Message) -> None:
+        self.messages = [m for m in self.messages if m is not message]
+        self._process(message)
 
     def overdue(self, now_ns: int) -> None:
-        """Process what no row has revealed in time."""
-        self._process_all(lambda m: m.due_ns <= now_ns)
-
-    def _process_all(self, is_due: Callable[[Message], bool]) -> None:
-        """Process messages in the order of their arrival, which for equal stamps is the order of sending.
-
-        What is processed may bring others.
-        """
-        while due := [m for m in self.messages if is_due(m)]:
+        """Process what no row has revealed in time, each after all that came to its market before it."""
+        while True:
+            due = [m for m in (*self.ends(), *self.messages) if m.due_ns <= now_ns]
+            if not due:
+                return
             first = min(due, key=lambda message: message.arrives_ns)
-            self.messages = [m for m in self.messages if m is not first]
-            self._process(first)
+            while (message := self._next(first.held.instrument)) is not None:
+                self._take(message)
+                if message is first or (first.kind == "expire" and first.held.is_over):
+                    break
 
     def _process(self, message: Message) -> None:
         held, at_ns = message.held, message.arrives_ns
         venue = self.venues[held.instrument]
         rules = venue.rules
         too_many = ""
-        if rules is not None and message.kind != "protect":
+        if rules is not None and message.kind not in ("protect", "expire"):
             too_many = rules.too_many(message.kind, at_ns)
         if message.kind == "submit":
             held.arrived_ns = at_ns
             room = self.groups.room(held, held.lots)
-            refusal = "oco" if room <= 0 and room < held.lots else too_many
+            refusal = too_many
+            if held.expires_ns is not None and held.expires_ns <= at_ns:
+                refusal = refusal or "expired"
+            if room <= 0 and room < held.lots:
+                refusal = "oco"
             held.lots = room if room > 0 else held.lots
             if rules is not None:
                 refusal = refusal or rules.refuses(held, held.lots, held.limit)
@@ -281,6 +324,8 @@ class Exchange:
             self.groups.keep(held, at_ns)
         elif held.is_over:
             return
+        elif message.kind == "expire":
+            self.end(held, OrderState.CANCELLED, "expired", at_ns)
         elif message.kind == "cancel" and too_many:
             self.tell(held, held.state, f"cancel_refused: {too_many}", at_ns)
         elif message.kind == "cancel":
@@ -295,14 +340,22 @@ class Exchange:
         if lots <= held.filled and not too_many:
             self.end(held, OrderState.CANCELLED, "amended_to_filled", at_ns)
             return
-        keeps_place = limit == held.limit and lots <= held.lots
+        keeps_place = limit == held.limit and lots <= held.lots and message.change is None
         refusal = too_many
+        if message.change is not None and not held.is_asleep:
+            refusal = refusal or "already_triggered"
         if not refusal and held.post_only and not keeps_place:
             refusal = venue.refuses_maker(held, limit)
+        before = held.alarm
+        if message.change is not None and not refusal:
+            assert held.alarm is not None
+            held.alarm = replace(held.alarm)
+            held.alarm.change(message.change)
         if venue.rules is not None:
             refusal = refusal or venue.rules.refuses(held, lots, limit)
         refusal = refusal or self._account_refuses(held, lots, limit)
         if refusal:
+            held.alarm = before
             self.tell(held, held.state, f"amend_refused: {refusal}", at_ns)
             return
         held.lots, held.limit = lots, limit
@@ -402,7 +455,7 @@ class Exchange:
             ticks: int | None = 0
             if held.side is Side.BUY:
                 ticks = limit
-                if ticks is None and held.stop is None and isinstance(venue, CandleVenue):
+                if ticks is None and held.alarm is None and isinstance(venue, CandleVenue):
                     # Its cost is locked at the open that fills it, which is here or yet to come.
                     if venue.opening is None:
                         held.lock_ticks = None
@@ -684,7 +737,11 @@ class Exchange:
         if self.drawn_ns:
             due_ns = max([due_ns, *(report.due_ns for report in before)])
         held.told_ns = due_ns
-        report = Report(due_ns, len(self.log), held.id, state, reason, at_ns, held.lots, held.limit, fill)
+        one_step = self.venues[held.instrument].one_step
+        trigger = None if held.alarm is None else held.alarm.said(one_step)
+        report = Report(
+            due_ns, len(self.log), held.id, state, reason, at_ns, held.lots, held.limit, fill, trigger=trigger
+        )
         self.log.append(report)
         self.reports.append(report)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from random import Random
+from typing import Any
 
 from oracle.scenarios import MODELS, Scenario
 from oracle.scripted import Act, Script, Scripted
@@ -61,7 +62,10 @@ def resting_script(seed: int) -> Script:
         what, price, which = dice.random(), 100.0 + dice.randint(-4, 4), dice.randint(0, 9)
         is_passive = dice.random() < 0.6
         if what < 0.25:
-            return [Act("buy", COIN.id, dice.randint(1, 4), price, {"post_only": is_passive})]
+            more: dict[str, Any] = {"post_only": is_passive}
+            if dice.random() < 0.3:
+                more["expires_in_ms"] = dice.randint(1, 500)
+            return [Act("buy", COIN.id, dice.randint(1, 4), price, more)]
         if what < 0.5:
             return [Act("sell", COIN.id, dice.randint(1, 4), price + 2, {"post_only": is_passive})]
         if what < 0.6:
@@ -71,9 +75,18 @@ def resting_script(seed: int) -> Script:
         if what < 0.8:
             return [Act("amend", "", float(dice.randint(1, 6)), None, which=which)]
         if what < 0.85:
-            return [Act(dice.choice(("buy", "sell")), COIN.id, 1, None, {"stop_price": price})]
+            trigger = dice.choice(
+                (
+                    {"stop_price": price},
+                    {"take_profit_price": price},
+                    {"trailing_offset": dice.randint(1, 4)},
+                    {"trailing_offset_bps": dice.randint(90, 300), "activation_price": price},
+                    {"stop_price": price, "expires_in_ms": dice.randint(1, 400)},
+                )
+            )
+            return [Act(dice.choice(("buy", "sell")), COIN.id, 1, None, trigger)]
         if what < 0.88:
-            return [Act("sell", COIN.id, 2)]
+            return [Act("amend", more={"trigger": (price, dice.randint(1, 4))}, which=which), Act("sell", COIN.id, 2)]
         if what < 0.91:
             return [Act("quote", COIN.id, 2, price - 3, {"ask": price + 3})]
         return [Act("close", COIN.id)] if what < 0.93 else ()

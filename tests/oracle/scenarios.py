@@ -257,7 +257,8 @@ class _Market:
         return Trade(self.instrument.id, *at, self.price(self.middle + x - 3), self.qty(1 + y), side)
 
     def mark(self, at: tuple[int, int], x: int, y: int, z: int) -> Mark:
-        return Mark(self.instrument.id, *at, self.price(self.middle + x - 3))
+        price = self.price(self.middle + x - 3) + float(self.instrument.price_step) * (y % 3) / 4
+        return Mark(self.instrument.id, *at, price, "index" if z > 5 else "mark")
 
     def open_interest(self, at: tuple[int, int], x: int, y: int, z: int) -> OpenInterest:
         return OpenInterest(self.instrument.id, *at, self.qty(100 + x), None if y % 2 else float(z))
@@ -368,7 +369,7 @@ def _small(high: int) -> generators.SearchStrategy[int]:
 
 
 _ROW = generators.tuples(_small(1), _small(7), _small(11), _small(7), _small(6), _small(4), _small(7), _small(6))
-_ACT = generators.tuples(_small(45), _small(13), _small(1), _small(9), _small(8), _small(14), _small(9))
+_ACT = generators.tuples(_small(45), _small(14), _small(1), _small(9), _small(8), _small(14), _small(9), _small(17))
 _CANDLE = generators.tuples(_small(6), _small(4), _small(7), _small(5))
 
 
@@ -515,6 +516,7 @@ def _events(
     draw: generators.DrawFn, instruments: Sequence[Instrument], matched: Sequence[str], *, has_candles: bool
 ) -> list[MarketEvent]:
     markets = [_Market(instrument) for instrument in instruments]
+    has_marks = draw(generators.booleans())
     is_slow = "candle" in matched
     events: list[MarketEvent] = []
     now_ns = BASE_NS
@@ -529,7 +531,7 @@ def _events(
         now_ns += (SLOW_STEPS_MS[step % 8] if is_slow else STEPS_MS[step]) * NS_PER_MS
         market, kind = (markets[which % len(markets)], matched[which % len(markets)])
         market.middle += (0, 0, 0, 1, -1, 0, 0)[other]
-        name = _ROWS_OF[kind][row]
+        name = "mark" if has_marks and other > 4 else _ROWS_OF[kind][row]
         if name == "other":
             name = _OTHER_ROWS[kind][other % 4]
         if name == "funding" and market.instrument.is_spot:
@@ -560,9 +562,13 @@ def _candles(draw: generators.DrawFn, market: _Market, until_ns: int) -> list[Ma
 
 def _acts(draw: generators.DrawFn, instruments: Sequence[Instrument], spread: int) -> dict[int, tuple[Act, ...]]:
     acts: dict[int, list[Act]] = {}
-    for at, what, which, x, y, flags, n in draw(generators.lists(_ACT, min_size=8, max_size=24)):
+    has_terms = draw(generators.booleans())
+    for at, what, which, x, y, flags, n, terms in draw(generators.lists(_ACT, min_size=8, max_size=24)):
         instrument = instruments[which % len(instruments)]
-        acts.setdefault(1 + at % (4 * spread), []).append(_act(instrument, what, x, y, flags, n))
+        act = _act(instrument, what, x, y, flags, n)
+        if has_terms and act.what in ("buy", "sell"):
+            act = _with_terms(instrument, act, x, y, n, terms)
+        acts.setdefault(1 + at % (4 * spread), []).append(act)
     return {number: tuple(some) for number, some in acts.items()}
 
 
@@ -571,6 +577,43 @@ def _bracket(instrument: Instrument, stop: int, target: int, n: int) -> dict[str
     limit = instrument.price(target) + 0.01
     loss = StopLoss(instrument.price(stop), instrument.price(stop + n % 3 - 1) if n % 4 == 0 else None)
     return {"stop_loss": loss, "take_profit": TakeProfit(instrument.price(target), limit)}
+
+
+def _with_terms(instrument: Instrument, act: Act, x: int, y: int, n: int, terms: int) -> Act:
+    """Give a call a trigger of another kind, or an end of its time; some of it is refused."""
+    kept = {name: value for name, value in act.more.items() if name not in ("post_only", "stop_price")}
+    near, source = (
+        instrument.price(97 + (x + n) % 7) + float(instrument.price_step) * (y % 3) / 3,
+        ("mark", "index")[n % 2],
+    )
+    step = float(instrument.price_step)
+    offset = {"trailing_offset": step * (1 + y % 4)} if y % 2 else {"trailing_offset_bps": 100.0 * (1 + x % 4) + n / 8}
+    expires = {"expires_in_ms": (1, 5, 20, 21, 40, 75, 150, 300, 600, 900)[x]}
+    match terms:
+        case 0 | 1:
+            return act._replace(more={**kept, "take_profit_price": near})
+        case 2:
+            return act._replace(price=None, more={**kept, "take_profit_price": near})
+        case 3:
+            return act._replace(more={**kept, "take_profit_price": near, "trigger_type": source})
+        case 4 | 5:
+            return act._replace(more={**kept, "stop_price": near, "trigger_type": source})
+        case 6 | 7 | 8:
+            return act._replace(price=None, more={**kept, **offset})
+        case 9:
+            return act._replace(price=None, more={**kept, **offset, "activation_price": near})
+        case 10:
+            return act._replace(price=None, more={**kept, **offset, "trigger_type": "mark"})
+        case 11:
+            return act._replace(price=None, more={**kept, **offset, "trigger_type": "mark", "activation_price": near})
+        case 12 | 13:
+            return act._replace(more={**act.more, **expires})
+        case 14:
+            return act._replace(price=None, more={**kept, **offset, **expires})
+        case 15:
+            return act._replace(more={**kept, "take_profit_price": near, **expires})
+        case _:
+            return act
 
 
 def _act(instrument: Instrument, what: int, x: int, y: int, flags: int, n: int) -> Act:
@@ -601,6 +644,9 @@ def _act(instrument: Instrument, what: int, x: int, y: int, flags: int, n: int) 
             return Act(side, instrument.id, qty, None, {k: v for k, v in options[flags].items() if k != "post_only"})
         case 7 | 8:
             return Act("amend", "", qty if flags % 3 else 0.0, price if flags % 3 != 1 else None, {}, which=n)
+        case 14:
+            trigger = instrument.price(97 + (x + n) % 7), float(instrument.price_step) * (1 + y % 4)
+            return Act("amend", "", qty if flags == 8 else 0.0, more={"trigger": trigger}, which=n)
         case 9:
             return Act("cancel", "", which=n, more={"any": flags % 2})
         case 10:

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from quantkit.clock import NS_PER_MS
 from quantkit.errors import OrderError
 from quantkit.events import Gap, MarketEvent
 from quantkit.orders import Fill, Order
@@ -87,7 +88,8 @@ class Scripted(Strategy):
         self._called(
             "order",
             f"{order.id} {order.instrument} {order.side} {order.state} {order.reason!r} {order.qty} {order.price} "
-            f"{order.filled_qty} {average} {order.sent_ns} {order.updated_ns} {bool(order.note)}",
+            f"{order.stop_price} {order.terms} {order.filled_qty} {average} {order.sent_ns} {order.updated_ns} "
+            f"{bool(order.note)}",
         )
 
     def on_fill(self, fill: Fill) -> None:
@@ -160,7 +162,10 @@ class Scripted(Strategy):
         match act.what:
             case "buy" | "sell":
                 call = self.buy if act.what == "buy" else self.sell
-                return self._told(call(act.instrument, act.qty, price=act.price, **act.more))
+                more = dict(act.more)
+                if "expires_in_ms" in more:
+                    more["expire_time"] = self.now + more.pop("expires_in_ms") * NS_PER_MS
+                return self._told(call(act.instrument, act.qty, price=act.price, **more))
             case "target":
                 return self._told(self.target(act.instrument, act.qty, **act.more))
             case "close":
@@ -181,7 +186,7 @@ class Scripted(Strategy):
         if act.what == "cancel":
             self.cancel(order)
         else:
-            self.amend(order, qty=act.qty or None, price=act.price)
+            self.amend(order, qty=act.qty or None, price=act.price, **_trigger_of(order, act.more.get("trigger")))
             if act.price is not None:
                 self.limits.setdefault(order.id, []).append(act.price)
         return order.id
@@ -194,6 +199,18 @@ class Scripted(Strategy):
             if order.price is not None:
                 self.limits.setdefault(order.id, []).append(order.price)
         return f"{order.id} {order.side} {order.qty} {order.price} {order.stop_price} {order.state} {order.reason}"
+
+
+def _trigger_of(order: Order, wanted: tuple[float, float] | None) -> dict[str, float]:
+    """Return the change of an order's trigger to a price, or a distance where it trails."""
+    if wanted is None:
+        return {}
+    price, distance = wanted
+    if order.trailing_offset is not None:
+        return {"trailing_offset": distance}
+    if order.trailing_offset_bps is not None:
+        return {"trailing_offset_bps": 100 * distance / price}
+    return {"stop_price" if order.take_profit_price is None else "take_profit_price": price}
 
 
 def amount_text(amount: Decimal) -> str:

@@ -74,9 +74,9 @@ def candle(close: float, prices: tuple[float, float, float, float], *, of: Instr
     return Candle(of.id, at, at, at - 60_000 * NS_PER_MS, at, open_, high, low, close_price, 10.0, "1m")
 
 
-def mark(at: float, price: float, *, of: Instrument = SWAP) -> MarketEvent:
-    """Return a mark."""
-    return Mark(of.id, ns(at), ns(at), float(price))
+def mark(at: float, price: float, *, source: str = "mark", late: float = 0, of: Instrument = SWAP) -> MarketEvent:
+    """Return a mark, or an index."""
+    return Mark(of.id, ns(at), ns(at + late), float(price), source)
 
 
 def funding(at: float, rate: float, boundary_ns: int, *, settled: bool = True, of: Instrument = SWAP) -> MarketEvent:
@@ -99,9 +99,12 @@ def sell(qty: float, price: float | None = None, *, of: Instrument = SWAP, **mor
     return Act("sell", of.id, qty, price, more)
 
 
-def amend(order: int, *, qty: float = 0.0, price: float | None = None) -> Act:
-    """Return a change of the n-th order sent, from 1."""
-    return Act("amend", "", qty, price, {"any": True}, which=order - 1)
+def amend(
+    order: int, *, qty: float = 0.0, price: float | None = None, trigger: float = 0.0, distance: float = 0.0
+) -> Act:
+    """Return a change of the n-th order sent, from 1; of its trigger to a price, or by a distance where it trails."""
+    more = {"trigger": (trigger or 100.0, distance)} if trigger or distance else {}
+    return Act("amend", "", qty, price, {"any": True, **more}, which=order - 1)
 
 
 def cancel(order: int) -> Act:

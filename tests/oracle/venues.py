@@ -34,6 +34,16 @@ def on_grid(number: float, step: Decimal, unit: Decimal, *, up: bool) -> int:
     return int(whole * Fraction(step) / Fraction(unit))
 
 
+def listens(held: Held) -> bool:
+    """Whether a sleeping order waits for this market's own prices."""
+    return held.alarm is not None and held.alarm.source == "last"
+
+
+def is_target(held: Held) -> bool:
+    """Whether an order takes a profit: a price that is reached from the far side."""
+    return held.alarm is not None and held.alarm.wants_rise is (held.side is Side.SELL)
+
+
 class Venue:
     """One instrument's orders in arrival order."""
 
@@ -68,6 +78,41 @@ class Venue:
         """Take an order in, at the back."""
         raise NotImplementedError
 
+    @property
+    def one_step(self) -> int:
+        """The price step, in ticks of the run's grid."""
+        return int(Fraction(self.instrument.price_step) / Fraction(self.instrument.tick))
+
+    def rings(self, held: Held, price: float) -> bool:
+        """Whether a price wakes a sleeping order."""
+        assert held.alarm is not None
+        low, high = self.at_step(price, up=False), self.at_step(price, up=True)
+        return held.alarm.rings(low, high, self.one_step)
+
+    def price_for(self, held: Held) -> float | None:
+        """Return the price that stands as it sets an order off, None before the first."""
+        assert held.alarm is not None
+        if held.alarm.source == "last":
+            return self.last
+        return self.exchange.watched.get((self.instrument.id, held.alarm.source))
+
+    def wakes_on_arrival(self, held: Held) -> bool:
+        """Whether the price that stands has already reached what an order waits for."""
+        price = self.price_for(held)
+        return price is not None and self.rings(held, price)
+
+    def on_mark(self, source: str, price: float, stamp_ns: int) -> None:
+        """Let the mark price or the index wake orders; they count as having come with it."""
+        for held in self.eligible(stamp_ns):
+            if held.is_asleep and held.alarm is not None and held.alarm.source == source and self.rings(held, price):
+                held.is_asleep = False
+                held.arrived_ns = stamp_ns
+                self.woken(held, stamp_ns)
+
+    def woken(self, held: Held, at_ns: int) -> None:
+        """Take in an order that something else than this market's own rows has woken."""
+        raise NotImplementedError
+
     def unfilled(self, held: Held, at_ns: int) -> None:
         """Cancel what an IOC or FOK order did not get."""
         self.exchange.end(held, OrderState.CANCELLED, f"{held.tif.value.lower()}_unfilled", at_ns)
@@ -81,10 +126,6 @@ class Venue:
     def against(self, price: float, side: Side) -> int:
         """Return a price at the step that is worse for an order of `side`, in ticks of the run's grid."""
         return self.at_step(price, up=side is Side.BUY)
-
-    def reached(self, price: float, side: Side) -> int:
-        """Return a price at the step that it has really reached, seen from a stop of `side`."""
-        return self.at_step(price, up=side is Side.SELL)
 
     def at_step(self, price: float, *, up: bool) -> int:
         """Return the step at or beside a price, in ticks of the run's grid."""
@@ -138,10 +179,13 @@ class PriceVenue(Venue):
     def enter(self, held: Held, at_ns: int) -> None:
         self.orders.append(held)
         held.waits = ""
-        if held.is_asleep and self.last is not None and held.is_set_off_by(self.reached(self.last, held.side)):
+        if held.is_asleep and self.wakes_on_arrival(held):
             held.is_asleep = False
         if not held.is_asleep:
             self.wake(held, at_ns)
+
+    def woken(self, held: Held, at_ns: int) -> None:
+        self.wake(held, at_ns)
 
     def wake(self, held: Held, at_ns: int) -> None:
         """Decide whether an order that is awake takes the next price or rests."""
@@ -149,7 +193,7 @@ class PriceVenue(Venue):
             held.waits = "price"
             return
         self.meet_before_rest(held, at_ns)
-        if not held.is_over and held.tif is not TimeInForce.GTC:
+        if not held.is_over and not held.rests:
             self.unfilled(held, at_ns)
 
     def meet_before_rest(self, held: Held, at_ns: int) -> None:
@@ -173,10 +217,9 @@ class PriceVenue(Venue):
         """Return what an order that takes pays where `price` is traded: slippage makes it worse, within the limit."""
         if not self.slippage:
             return self.against(price, held.side)
-        one = int(Fraction(self.instrument.price_step) / Fraction(self.instrument.tick))
         qty, step = float(size_of(self.instrument, lots)), float(self.instrument.price_step)
         worse = slipped(self.slippage, price, held.side.sign, qty, step, self.seen, clock_ns)
-        ticks = max(one, self.against(worse, held.side))
+        ticks = max(self.one_step, self.against(worse, held.side))
         return held.limit if held.limit is not None and held.better(ticks) < 0 else ticks
 
     def take(self, held: Held, price: float, at_ns: int) -> None:
@@ -199,7 +242,7 @@ class PriceVenue(Venue):
             else:
                 held.waits = "price" if held.limit is None else ""
                 self.meet_before_rest(held, at_ns)
-        elif held.tif is TimeInForce.GTC:
+        elif held.rests:
             held.waits = ""
             self.meet_before_rest(held, at_ns)
         else:
@@ -221,7 +264,7 @@ class TradeVenue(PriceVenue):
         for held in self.eligible(clock_ns):
             ticks = self.against(trade.price, held.side)
             if held.is_asleep:
-                if held.is_set_off_by(self.reached(trade.price, held.side)):
+                if listens(held) and self.rings(held, trade.price):
                     held.is_asleep = False
                     self.wake(held, clock_ns)
             elif held.waits:
@@ -251,7 +294,7 @@ class CandleVenue(PriceVenue):
         for held in self.eligible(clock_ns):
             at = self.against(price, held.side)
             if held.is_asleep:
-                if held.is_set_off_by(self.reached(price, held.side)):
+                if listens(held) and self.rings(held, price):
                     self.set_off(held, price, clock_ns)
             elif held.waits:
                 self.take(held, price, clock_ns)
@@ -261,18 +304,17 @@ class CandleVenue(PriceVenue):
 
     def on_range(self, candle: Candle, clock_ns: int) -> None:
         """Fill what the range fills, stops before targets."""
-        awake_before = [held for held in self.orders if not held.is_asleep]
+        targets = [held for held in self.orders if not held.is_asleep or is_target(held)]
         self.cap(candle.volume, (self.opened or {}).get(candle.open_ns, 0))
         for held in self.eligible(candle.open_ns):
-            if held.is_asleep:
-                assert held.stop is not None
-                extreme = candle.high if held.side is Side.BUY else candle.low
-                if held.is_set_off_by(self.reached(candle.open, held.side)):
-                    self.set_off(held, candle.open, clock_ns)
-                elif held.is_set_off_by(self.reached(extreme, held.side)):
-                    self.set_off(held, float(price_at(self.instrument, held.stop)), clock_ns)
+            if held.is_asleep and listens(held) and not is_target(held):
+                self.try_range(held, candle, clock_ns)
         for held in self.eligible(candle.open_ns):
-            if not any(held is other for other in awake_before) or held.limit is None:
+            if not any(held is other for other in targets):
+                continue
+            if held.is_asleep and listens(held):
+                self.try_range(held, candle, clock_ns)
+            if held.is_asleep or held.is_over or held.limit is None:
                 continue
             if held.waits:
                 self.take(held, candle.open, clock_ns)
@@ -285,6 +327,26 @@ class CandleVenue(PriceVenue):
         """Know a candle that has closed."""
         self.last = candle.close
         self.seen.candles.append((candle.high, candle.low, candle.close, candle.volume))
+
+    def try_range(self, held: Held, candle: Candle, at_ns: int) -> None:
+        """Let a candle set an order off: its open as a price, then the extreme on the trigger's side, then the other.
+
+        What the range reaches trades at the trigger. What trails meets the extreme that could gain last.
+        """
+        assert held.alarm is not None
+        if self.rings(held, candle.open):
+            self.set_off(held, candle.open, at_ns)
+            return
+        at, extremes = held.alarm.stands_at(self.one_step), (candle.high, candle.low)
+        if not held.alarm.wants_rise:
+            extremes = (candle.low, candle.high)
+        was_active = held.alarm.is_active
+        if was_active and self.rings(held, extremes[0]):
+            assert at is not None
+            self.set_off(held, float(price_at(self.instrument, at)), at_ns)
+            return
+        if held.alarm.trails:
+            held.alarm.gain(self.at_step(extremes[1], up=held.side is Side.BUY))
 
     def set_off(self, held: Held, price: float, at_ns: int) -> None:
         """Turn a stop into an order that trades at `price` if it may."""
@@ -358,7 +420,7 @@ class DisplayedVenue(Venue):
     def refuses(self, held: Held, at_ns: int) -> str:
         if held.is_asleep:
             return ""
-        if held.limit is None or held.tif is not TimeInForce.GTC:
+        if held.limit is None or not held.rests:
             if not self.is_valid:
                 return "book_invalid"
             if self.is_stale(at_ns):
@@ -383,19 +445,30 @@ class DisplayedVenue(Venue):
         self.orders.append(held)
         held.queue = Queue(self.queue_model)
         if held.is_asleep:
-            price = None if self.last is None else self.reached(self.last, held.side)
-            if not self.has_trades:
-                price = self.best(held.side.opposite) if self.is_valid else None
-            if price is None or not held.is_set_off_by(price):
+            if not self.wakes_on_arrival(held):
                 return
             held.is_asleep = False
         if not held.waits:
             self.work(held, at_ns)
 
+    def wakes_on_arrival(self, held: Held) -> bool:
+        if not listens(held) or self.has_trades:
+            return super().wakes_on_arrival(held)
+        return self.is_valid and self.best_rings(held)
+
+    def best_rings(self, held: Held) -> bool:
+        """Whether the best price of the other side wakes a sleeping order."""
+        assert held.alarm is not None
+        best = self.best(held.side.opposite)
+        return best is not None and held.alarm.rings(best, best, self.one_step)
+
+    def woken(self, held: Held, at_ns: int) -> None:
+        held.waits = "update"
+
     def work(self, held: Held, at_ns: int) -> None:
         """Take from the display what the order may take; what is left rests or ends."""
         takes = held.limit is None or self.would_take(held, held.limit)
-        if held.limit is not None and held.tif is TimeInForce.GTC and not held.post_only:
+        if held.limit is not None and held.rests and not held.post_only:
             nobody_knows = not self.is_valid or (takes and self.is_stale(at_ns))
             if nobody_knows:
                 held.waits = "update"
@@ -411,7 +484,7 @@ class DisplayedVenue(Venue):
             held.waits = "update"  # the stop or target of a fill gets the rest from what is displayed next
         elif held.limit is None:
             self.exchange.end(held, OrderState.CANCELLED, why, at_ns)
-        elif held.tif is not TimeInForce.GTC:
+        elif not held.rests:
             self.unfilled(held, at_ns)
         else:
             held.queue.join(self.queue(held.side, held.limit) if self.is_valid else None)
@@ -491,9 +564,8 @@ class DisplayedVenue(Venue):
                 continue
             opposite = held.side.opposite
             if held.is_asleep:
-                best = self.best(opposite)
-                is_due = not self.has_trades and held.arrived_ns <= at_ns
-                if is_due and best is not None and held.is_set_off_by(best):
+                is_due = listens(held) and not self.has_trades and held.arrived_ns <= at_ns
+                if is_due and self.best_rings(held):
                     held.is_asleep = False
                     self.work(held, at_ns)
             elif held.waits:
@@ -521,7 +593,7 @@ class DisplayedVenue(Venue):
         for held in self.eligible(clock_ns):
             ticks = self.against(trade.price, held.side)
             if held.is_asleep:
-                if held.is_set_off_by(self.reached(trade.price, held.side)):
+                if listens(held) and self.rings(held, trade.price):
                     held.is_asleep = False
                     held.waits = "update"
             elif held.waits or not self.is_valid:

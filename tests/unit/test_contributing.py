@@ -163,8 +163,10 @@ def test_a_broker_is_a_folder_and_a_line() -> None:
 
 
 def test_an_order_type_touches_what_is_told() -> None:
-    """Stop orders, as an example: every file that names their price or trigger, rounding and drawing aside."""
-    named = touched(r"\bstop_(price|ticks)\b|\bis_triggered\b", left_out=r"instruments\.py|report/page/.*")
+    """Triggers, as an example: every file that names their price or state, rounding and drawing aside."""
+    named = touched(
+        r"\bstop_(price|ticks)\b|\b(is_triggered|trigger_ticks)\b", left_out=r"instruments\.py|report/page/.*"
+    )
     assert named == told("an order type")
 
 

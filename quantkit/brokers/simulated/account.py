@@ -120,7 +120,7 @@ class Account:
             refusal = refusal or self._fee_refuses(order, own, left, limit_ticks, reference)
         elif not own.is_spot:
             refusal = self._admit_contract(order, own, left, limit_ticks, reference)
-        elif at_open and order.is_buy and limit_ticks is None and order.stop_ticks is None:
+        elif at_open and order.is_buy and limit_ticks is None and order.trigger is None:
             lock = None if opening is None or order.is_sized else self.funds.lock_at(order, opening)
             refusal = self._admit_spot(order, lots, lock)
         else:
@@ -161,8 +161,8 @@ class Account:
         """Return why a spot sale may not be whose fee is more than it brings and the account can add to that."""
         if order.is_buy or not own.sales_may_cost:
             return ""
-        prices = [price for price in (limit_ticks, order.stop_ticks) if price is not None][:1]
-        if order.stop_ticks is None and reference is not None:
+        prices = [price for price in (limit_ticks, order.trigger_ticks) if price is not None][:1]
+        if order.trigger_ticks is None and reference is not None:
             prices.append(reference)  # a limit that takes at once fills at the market
         if not prices:
             return ""
@@ -187,7 +187,11 @@ class Account:
         self, order: ExchangeOrder, own: Holding, left: int, limit_ticks: int | None, reference: int | None
     ) -> str:
         price = (
-            limit_ticks if limit_ticks is not None else order.stop_ticks if order.stop_ticks is not None else reference
+            limit_ticks
+            if limit_ticks is not None
+            else order.trigger_ticks
+            if order.trigger_ticks is not None
+            else reference
         )
         if price is None:
             return "no_price"
@@ -198,7 +202,7 @@ class Account:
             order.only_closes = False
             return ""
         instrument = own.position.instrument
-        if order.stop_ticks is None and reference is not None and order.is_buy is instrument.is_inverse:
+        if order.trigger_ticks is None and reference is not None and order.is_buy is instrument.is_inverse:
             # A limit that takes at once fills at the market, where one step is worth more than at the limit.
             price = min(price, reference) if instrument.is_inverse else max(price, reference)
         if own.is_linear and self.bound.may_clearly_be(own, after, abs(after) * price * net.lot_tick / net.scale):

@@ -1,30 +1,115 @@
 """Messages that have arrived: new orders, cancels and changes judged against market and account as they stand."""
 
+import heapq
+
+from quantkit.brokers.base import Agenda
 from quantkit.brokers.simulated.account import Account
 from quantkit.brokers.simulated.contingent import ContingentOrders
 from quantkit.brokers.simulated.exchange_order import ExchangeOrder
 from quantkit.brokers.simulated.executions import Executions
+from quantkit.brokers.simulated.expiries import Expiry, ExpiryWakes
 from quantkit.brokers.simulated.listing import Listing
 from quantkit.brokers.simulated.market import Market
+from quantkit.brokers.simulated.message_sender import MessageSender
 from quantkit.brokers.simulated.oco_groups import OCO
 from quantkit.brokers.simulated.order_message import OrderMessage
 from quantkit.brokers.simulated.reduce_only import DISPLACED, TRIMMED
-from quantkit.orders import AMEND_REFUSED, AMENDED, CANCEL_REFUSED, REQUESTED
+from quantkit.clock import NEVER_NS
+from quantkit.orders import ALREADY_TRIGGERED, AMEND_REFUSED, AMENDED, CANCEL_REFUSED, EXPIRED, REQUESTED
+from quantkit.rows.position import RunPosition
 
 
 class Arrivals:
-    """Processes messages; each market has been brought up to date before.
+    """Processes messages and ends of orders' time, after the market of each has been brought up to date.
 
     Args:
         account: The exchange's truth about money and positions.
         executions: Gets the judgement.
         contingent: Says what other orders leave of one that arrives, and gets those that others depend on.
+        sender: Has the messages under way.
+        wakes: When ends of orders' time are due.
+        position: The run's position.
+        dirty: Gets the instruments of what is processed.
+        agenda: Says when something is due though no row has shown it.
     """
 
-    def __init__(self, account: Account, executions: Executions, contingent: ContingentOrders) -> None:
+    def __init__(
+        self,
+        account: Account,
+        executions: Executions,
+        contingent: ContingentOrders,
+        sender: MessageSender,
+        wakes: ExpiryWakes,
+        *,
+        position: RunPosition,
+        dirty: set[str],
+        agenda: Agenda,
+    ) -> None:
         self._account = account
         self._executions = executions
         self._groups, self._brackets, self._reduce_only = contingent
+        self._sender = sender
+        self._wakes = wakes
+        self._position = position
+        self._dirty = dirty
+        self._agenda = agenda
+
+    def process_until(self, listing: Listing, clock_ns: int) -> None:
+        """Process what has arrived by a listing's matching clock, before the row that moved it."""
+        queue = listing.queue
+        if listing.expiries:
+            self._process_in_turn(listing, clock_ns)
+        elif queue and queue[0].arrives_ns <= clock_ns:
+            self._dirty.add(listing.id)
+            listing.sync(self._position.index)
+            while queue and queue[0].arrives_ns <= clock_ns and not listing.expiries:
+                self.process(listing, self._sender.take(listing))
+            if listing.expiries:
+                self._process_in_turn(listing, clock_ns)
+
+    def process_overdue(self, now_ns: int) -> None:
+        """Process what no row has revealed in time, each after all that came to its market before it."""
+        agenda, sender = self._agenda, self._sender
+        while agenda.wake_ns <= now_ns:
+            if self._wakes.due_ns <= now_ns:
+                expiry = sender.overdue_expiry(now_ns)
+                if expiry is not None:
+                    self._process_in_turn(self._executions.listings[expiry.order.instrument], last=expiry)
+                if expiry is not None or agenda.wake_ns > now_ns:
+                    continue
+            listing = sender.busy[0] if len(sender.busy) == 1 else sender.first_overdue(now_ns)
+            if listing.expiries:
+                self._process_in_turn(listing, last=listing.queue[0])
+                continue
+            self._dirty.add(listing.id)
+            listing.sync(self._position.index)
+            self.process(listing, sender.take(listing))
+
+    def _process_in_turn(
+        self, listing: Listing, until_ns: int = NEVER_NS, *, last: Expiry | OrderMessage | None = None
+    ) -> None:
+        """Process messages to a listing and ends of its orders' time as they come, up to a moment or to one of them.
+
+        Of one moment ends come first.
+        """
+        queue, is_synced = listing.queue, False
+        while True:
+            expiry, message = listing.next_expiry(), queue[0] if queue else None
+            is_end = expiry is not None and (message is None or expiry.expire_ns <= message.arrives_ns)
+            moment_ns = expiry.expire_ns if is_end and expiry else message.arrives_ns if message else NEVER_NS
+            if moment_ns == NEVER_NS or moment_ns > until_ns:
+                return
+            if not is_synced:
+                is_synced = True
+                self._dirty.add(listing.id)
+                listing.sync(self._position.index)
+            if is_end and expiry is not None:
+                self._executions.cancel(expiry.order, EXPIRED, expiry.expire_ns)
+            else:
+                self.process(listing, self._sender.take(listing))
+            # A message before its end may have ended the order.
+            if last is not None and (message is last if isinstance(last, OrderMessage) else last.order.state.is_final):
+                return
 
     def process(self, listing: Listing, message: OrderMessage) -> None:
         """Process a message to a listing: let an order in, cancel it, or change it; or say why not."""
@@ -38,6 +123,8 @@ class Arrivals:
         if is_new:
             order.arrived_ns = at_ns
             if order.terms is not None:
+                if order.expire_ns is not None and order.expire_ns <= at_ns:
+                    refusal = refusal or EXPIRED
                 left = self._groups.left_of(order)
                 if left < lots:
                     refusal = OCO if left <= 0 else refusal
@@ -57,9 +144,14 @@ class Arrivals:
             if lots <= order.filled_lots and not refusal:
                 executions.cancel(order, "amended_to_filled", at_ns)
                 return
-            keeps_place = limit_ticks == order.limit_ticks and lots <= order.lots
-            if order.post_only and not keeps_place:
+            keeps_place = limit_ticks == order.limit_ticks and lots <= order.lots and message.change is None
+            if message.change is not None and order.is_triggered:
+                refusal = refusal or ALREADY_TRIGGERED
+            elif order.post_only and not keeps_place:
                 refusal = refusal or market.post_only_refusal(order, limit_ticks)
+        trigger_ticks = order.trigger_ticks
+        if message.change is not None and message.change.ticks is not None:
+            order.trigger_ticks = message.change.ticks  # for venue and account to judge
         reference = market.reference_ticks(order.side)
         if venue is not None and not refusal:
             refusal = venue.refusal(order, market.instrument, lots=lots, limit_ticks=limit_ticks, reference=reference)
@@ -81,11 +173,17 @@ class Arrivals:
                     self._arrive_reducing(order, market, at_ns)
                 else:
                     market.arrive(order, at_ns)
+                if order.expire_ns is not None and not order.state.is_final:
+                    heapq.heappush(listing.expiries, self._wakes.add(order, order.expire_ns, message.number))
         elif refusal:
             # It stays as it is.
+            order.trigger_ticks = trigger_ticks
             executions.report(order, order.state, f"{AMEND_REFUSED}: {refusal}", at_ns)
         else:
             order.lots, order.limit_ticks = lots, limit_ticks
+            if message.change is not None:
+                assert order.trigger is not None
+                order.trigger.change(message.change)
             executions.report(order, order.state, AMENDED, at_ns)
             if not keeps_place:
                 order.arrived_ns = at_ns  # like a new order: rows stamped before cannot have met it

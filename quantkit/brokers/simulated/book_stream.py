@@ -7,7 +7,7 @@ an order at rest, and has to be run as it stands:
 - a row that sets a level of the other side at its price or beyond: before that row the other side was short of it;
 - a row that empties its own level while somebody may stand before it: other levels say whether that is known;
 - a snapshot, which says something of every level;
-- for a stop that has not been set off, a trade at its price or beyond;
+- for a trigger that has not gone off, a trade at its price or beyond, or one better than the best that it trails;
 - the first row by whose clock the next message has arrived.
 
 While the book is not valid nothing but its next snapshot matters, and trades to stops. Where a row that names none of
@@ -18,10 +18,11 @@ from bisect import bisect_left
 from typing import Final
 
 from quantkit.brokers.simulated.displayed import DisplayedMarket
-from quantkit.brokers.simulated.price_band import AT_LEVEL, OPEN_BAND, PAST_LEVEL
+from quantkit.brokers.simulated.price_band import OPEN_BAND, PAST_LEVEL
 from quantkit.brokers.simulated.queue_scan import QueueScan, is_queue_in_doubt
 from quantkit.brokers.simulated.streams import GatedStream, MatchingStream
 from quantkit.clock import NEVER_NS
+from quantkit.orders import TriggerType
 from quantkit.rows.cursors import NOWHERE, BookCursor, StreamCursor
 
 #: Book rows in the first and the widest window.
@@ -166,7 +167,7 @@ class BookStream(MatchingStream):
             if order.arrived_ns > clock_ns:
                 return True  # rows stamped before its arrival may still come, and must not touch it
             if not order.is_triggered:
-                if not market.has_trades:
+                if not market.has_trades and order.trigger is not None and order.trigger.type is TriggerType.LAST:
                     return True  # the best price sets it off, which moves as levels go
                 continue
             if not book.is_valid:
@@ -189,16 +190,14 @@ class BookStream(MatchingStream):
         """Read from the orders what is to be looked for."""
         market = self._market
         step = float(market.instrument.price_step)
-        price, is_valid = market.instrument.price, self._book.book.is_valid
+        price, is_valid, tick = market.instrument.price, self._book.book.is_valid, float(market.instrument.tick)
         low, high = float("-inf"), float("inf")
         bids_to, asks_to = -NOWHERE, NOWHERE
         for order in market.orders:
             if not order.is_triggered:
-                assert order.stop_ticks is not None
-                if order.is_buy:
-                    high = min(high, price(order.stop_ticks) - AT_LEVEL * step)
-                else:
-                    low = max(low, price(order.stop_ticks) + AT_LEVEL * step)
+                if order.trigger is not None and order.trigger.type is TriggerType.LAST:
+                    below, above = order.trigger.bounds(market.instrument.ticks_per_step)
+                    low, high = max(low, below * tick), min(high, above * tick)
             elif is_valid:
                 assert order.limit_ticks is not None
                 if order.is_buy:

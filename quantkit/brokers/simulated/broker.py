@@ -10,6 +10,7 @@ from quantkit.brokers.simulated.arrivals import Arrivals
 from quantkit.brokers.simulated.contingent import ContingentOrders
 from quantkit.brokers.simulated.exchange_order import ExchangeOrder
 from quantkit.brokers.simulated.executions import Executions
+from quantkit.brokers.simulated.expiries import ExpiryWakes
 from quantkit.brokers.simulated.fill_history import FillHistory
 from quantkit.brokers.simulated.liquidations import Liquidations
 from quantkit.brokers.simulated.listing import CandleListing, Listing
@@ -41,6 +42,7 @@ class SimulatedBroker:
         listings: By instrument.
         own_sources: Prices of last trades that value nothing, by their cursor.
         sender: Sends messages, and has those under way.
+        wakes: When ends of orders' time are due.
         executions: What markets do to orders.
         contingent: What orders do to each other.
         liquidations: What marks do to positions; None in a run without margin.
@@ -60,6 +62,7 @@ class SimulatedBroker:
         listings: Mapping[str, Listing],
         own_sources: Mapping[StreamCursor, MarkSource],
         sender: MessageSender,
+        wakes: ExpiryWakes,
         executions: Executions,
         contingent: ContingentOrders,
         liquidations: Liquidations | None = None,
@@ -75,7 +78,7 @@ class SimulatedBroker:
         self.orders = executions.orders
         self.listings = listings
         self._of_cursor: dict[StreamCursor, tuple[Listing, MatchingStream]] = {
-            stream.cursor: (listing, stream) for listing in listings.values() for stream in listing.streams
+            stream.cursor: (listing, stream) for listing in listings.values() for stream in listing.searched
         }
         self._armed: dict[str, Listing] = {}  # those that may need a row
         self._is_fresh = True
@@ -88,7 +91,9 @@ class SimulatedBroker:
         self._executions = executions
         self._brackets = contingent.brackets
         self._liquidations = liquidations
-        self._arrivals = Arrivals(account, executions, contingent)
+        self._arrivals = Arrivals(
+            account, executions, contingent, sender, wakes, position=position, dirty=dirty, agenda=agenda
+        )
         self._history = FillHistory(executions.fills)
         self._volume = volume
         self._steps = StepChecks()
@@ -98,6 +103,8 @@ class SimulatedBroker:
         # What a part does alone is called straight.
         self.take_report = executions.take_report
         self.take_decisions = sender.take_decisions
+        self.advance = self._arrivals.process_overdue
+        self.process_until = self._arrivals.process_until
 
     @property
     def fills(self) -> Sequence[Fill]:
@@ -150,16 +157,18 @@ class SimulatedBroker:
                 self._armed[name] = listing
             else:
                 self._armed.pop(name, None)
+            if listing.marks is not None:
+                listing.arm_marks(listing.marks, index)
         next_index, cursor = NOWHERE, None
         for listing in self._armed.values():
-            for stream in listing.streams:
+            for stream in listing.searched:
                 if stream.next_index < next_index:
                     next_index, cursor = stream.next_index, stream.cursor if stream.is_hit else None
         self.agenda.next_index, self.agenda.cursor = next_index, cursor
 
     def search_on(self, index: int) -> None:
         for listing in self._armed.values():
-            for stream in listing.streams:
+            for stream in listing.searched:
                 if stream.next_index <= index and not stream.is_hit:
                     stream.search_on()
         self.rearm(())
@@ -178,20 +187,14 @@ class SimulatedBroker:
     def on_row(self, cursor: StreamCursor, index: int) -> None:
         listing, stream = self._of_cursor[cursor]
         assert stream.next_index == index, f"{cursor.name}: row at {index}, which is no stop"
-        row = stream.row
+        row, marks = stream.row, listing.marks
+        if marks is not None and stream is marks:
+            listing.apply_mark(marks, row, index)
+            return
         clock_ns = listing.begin_row(stream, row, index)
-        if listing.queue:
-            self.process_arrivals(listing, clock_ns)
+        if listing.queue or listing.expiries:
+            self.process_until(listing, clock_ns)
         listing.apply_row(stream, row, clock_ns)
-
-    def process_arrivals(self, listing: Listing, clock_ns: int) -> None:
-        """Process what has arrived by a listing's matching clock, before the row that moved it."""
-        queue = listing.queue
-        if queue and queue[0].arrives_ns <= clock_ns:
-            self._dirty.add(listing.id)
-            listing.sync(self._position.index)
-        while queue and queue[0].arrives_ns <= clock_ns:
-            self._arrivals.process(listing, self._sender.take(listing))
 
     # Batches ------------------------------------------------------------------------------------------------------
 
@@ -221,6 +224,8 @@ class SimulatedBroker:
         for cursor in cursors:
             if cursor in self._of_cursor and cursor.rows:
                 listing, stream = self._of_cursor[cursor]
+                if stream is listing.marks:
+                    continue
                 left[listing.id] = listing
                 self._steps.check(stream, cursor.rows, listing.market.instrument)
         for listing in left.values():
@@ -239,14 +244,6 @@ class SimulatedBroker:
     # Time -------------------------------------------------------------------------------------------------------
 
     def take_inputs(self, until_ns: int) -> None: ...
-
-    def advance(self, now_ns: int) -> None:
-        agenda, sender = self.agenda, self._sender
-        while agenda.wake_ns <= now_ns:
-            listing = sender.busy[0] if len(sender.busy) == 1 else sender.first_overdue(now_ns)
-            self._dirty.add(listing.id)
-            listing.sync(self._position.index)
-            self._arrivals.process(listing, sender.take(listing))
 
     # The account ------------------------------------------------------------------------------------------------
 
@@ -269,7 +266,7 @@ class SimulatedBroker:
         listing = self.listings[instrument.id]
         # Rows so far are held against the steps of then.
         self._check_steps(listing)
-        self.process_arrivals(listing, at_ns - 1)
+        self.process_until(listing, at_ns - 1)
         self.account.ledger.change_instrument(instrument)
         market = listing.market
         market.use(instrument)

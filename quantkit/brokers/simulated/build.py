@@ -13,19 +13,23 @@ from quantkit.brokers.simulated.contingent import ContingentOrders
 from quantkit.brokers.simulated.displayed import BookDisplay, DisplayedMarket, TickerDisplay
 from quantkit.brokers.simulated.displayed_listing import BookListing, TickerListing
 from quantkit.brokers.simulated.executions import Executions
+from quantkit.brokers.simulated.expiries import ExpiryWakes
 from quantkit.brokers.simulated.liquidations import Liquidations
 from quantkit.brokers.simulated.listing import CandleListing, Listing, TradeListing
+from quantkit.brokers.simulated.mark_stream import MarkStream
 from quantkit.brokers.simulated.message_sender import MessageSender
 from quantkit.brokers.simulated.price_limits import PriceLimits
 from quantkit.brokers.simulated.streams import GatedStream, MatchingStream
 from quantkit.brokers.simulated.traced_broker import TracedBroker
 from quantkit.brokers.simulated.traded import CandleMarket, TradeMarket
+from quantkit.brokers.simulated.triggers import WatchedPrices
 from quantkit.brokers.simulated.venue_gate import VenueGate
 from quantkit.brokers.simulated.volume import VolumeShares
 from quantkit.instruments import Instrument, decimal_of
 from quantkit.latency import DrawnTravel, Travel
 from quantkit.margin_account import MarginAccount
 from quantkit.options import RunOptions
+from quantkit.orders import TriggerType
 from quantkit.queue_models import queue_model
 from quantkit.rows.columns import Stream
 from quantkit.rows.cursors import BookCursor, StreamCursor
@@ -64,9 +68,11 @@ def simulated(options: RunOptions, trace: OrderTrace | None = None) -> BrokerFac
         for instrument in setup.instruments.values():
             listing = exchange.listing_of(instrument)
             listing.market.venue = _gate_of(instrument, setup, options, account)
+            exchange.watch_marks(listing)
             executions.add_listing(listing)
+        wakes = ExpiryWakes(position, agenda)
         sender = MessageSender(
-            executions.listings, position, send_clock, setup.dirty, agenda, keeps_decisions=setup.keeps_decisions
+            executions.listings, position, send_clock, setup.dirty, agenda, wakes, keeps_decisions=setup.keeps_decisions
         )
         contingent = ContingentOrders.of(executions, account, sender, position)
         # In this order they are told of fills and ends.
@@ -81,6 +87,7 @@ def simulated(options: RunOptions, trace: OrderTrace | None = None) -> BrokerFac
             listings=executions.listings,
             own_sources=exchange.own_sources,
             sender=sender,
+            wakes=wakes,
             executions=executions,
             contingent=contingent,
             liquidations=liquidations,
@@ -112,7 +119,7 @@ class _Exchange:
         listener: Told by the markets.
 
     Attributes:
-        own_sources: Prices of last trades that value nothing, by their cursor.
+        own_sources: Prices of last trades and of indices that value nothing, by their cursor.
     """
 
     def __init__(self, setup: BrokerSetup, options: RunOptions, listener: Executions) -> None:
@@ -182,6 +189,15 @@ class _Exchange:
             travel=travel,
             follows_rows=follows_rows,
         )
+
+    def watch_marks(self, listing: Listing) -> None:
+        """Let the mark price and the index set off a listing's orders, where they span the run."""
+        mark = self._setup.marks.sources[listing.id]
+        if isinstance(mark, MarkSource) and mark.cursor.kind == "mark":
+            index = self.own_sources[mark.cursor] = MarkSource(mark.cursor, "index", source="index")
+            sources = {TriggerType.MARK: mark, TriggerType.INDEX: index}
+            listing.market.watched = WatchedPrices(sources, self._setup.position)
+            listing.watch_marks(MarkStream(mark.cursor))
 
     def _streams(self, instrument: str, own: Stream) -> list[MatchingStream]:
         """Return the streams that an instrument is matched on, its own first."""

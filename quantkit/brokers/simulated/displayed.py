@@ -17,8 +17,9 @@ Steps. A displayed bid counts at the step below, an ask at the step above, and s
 what can be taken is rounded down to the size step, what stands ahead of us up. A print off the step counts for an order
 at the step that is worse for it, and sets a stop off only where it has really reached it.
 
-Stops trigger on the last trade, or on the best opposite price where the run has no trades. A stop that a trade sets
-off takes from the first update after it, since the display before it still shows what that trade took.
+Triggers go off by the last trade, or by the best opposite price where the run has no trades; or by the mark price or
+the index. An order that a trade or one of those sets off takes from the first update after it: the display before a
+trade still shows what that took.
 
 Ignored: our own market impact on others, hidden and iceberg size, other people's cancels ahead of us (they count only
 through `min(ahead, displayed)`), and self-trade prevention where no rules of the exchange apply.
@@ -33,9 +34,10 @@ from quantkit.brokers.simulated.display_walk import DisplayWalk
 from quantkit.brokers.simulated.exchange_order import ExchangeOrder
 from quantkit.brokers.simulated.market import ExecutionListener, Market
 from quantkit.brokers.simulated.price_band import AT_LEVEL, PriceBand
+from quantkit.brokers.simulated.triggers import Trigger
 from quantkit.instruments import Instrument, Side
 from quantkit.orderbook import DenseBook
-from quantkit.orders import OrderState, TimeInForce
+from quantkit.orders import OrderState, TriggerType
 from quantkit.queue_models import QueueModel
 
 
@@ -236,7 +238,7 @@ class DisplayedMarket(Market):
     def _refusal(self, order: ExchangeOrder, at_ns: int) -> str:
         if not order.is_triggered:
             return ""
-        if order.limit_ticks is None or order.tif is not TimeInForce.GTC:
+        if order.limit_ticks is None or not order.tif.rests:
             if not self.display.is_valid:
                 return "book_invalid"
             return "book_stale" if self._is_stale(at_ns) else ""
@@ -260,21 +262,25 @@ class DisplayedMarket(Market):
         if order in self._waiting:
             return  # an amended stop still waits for the first update after the trade that set it off
         if not order.is_triggered:
-            trigger = self._trigger_price(order.side)
-            if trigger is None or not order.triggers_at(trigger):
+            assert order.trigger is not None
+            if not self._is_set_off(order.trigger):
                 return
             order.is_triggered = True
         self._work(order, at_ns)
 
-    def _trigger_price(self, side: Side) -> int | None:
+    def _standing(self, trigger: Trigger) -> tuple[int, int] | None:
         if self.has_trades:
-            return self._last_reached_by(side)
-        return self.display.best(side.opposite) if self.display.is_valid else None
+            return super()._standing(trigger)
+        best = self.display.best(trigger.opposite) if self.display.is_valid else None
+        return None if best is None else (best, best)
+
+    def _set_off(self, order: ExchangeOrder, at_ns: int) -> None:
+        self._waiting.append(order)
 
     def _work(self, order: ExchangeOrder, at_ns: int) -> None:
         """Take what the order may take, then rest or end."""
         is_taking = order.limit_ticks is None or self.crosses(order, order.limit_ticks)
-        may_wait = order.limit_ticks is not None and order.tif is TimeInForce.GTC and not order.post_only
+        may_wait = order.limit_ticks is not None and order.tif.rests and not order.post_only
         if may_wait and (not self.display.is_valid or (is_taking and self._is_stale(at_ns))):
             self._waiting.append(order)  # the first update to come says what it may take
             return
@@ -291,7 +297,7 @@ class DisplayedMarket(Market):
             self._waiting.append(order)  # the rest of a position is not left without its stop
         elif order.limit_ticks is None:
             self._listener.cancel(order, why_unfilled, at_ns)
-        elif order.tif is not TimeInForce.GTC:
+        elif not order.tif.rests:
             self._listener.cancel(order, f"{order.tif.lower()}_unfilled", at_ns)
         else:
             shown = self.display.ahead(order.side, order.limit_ticks) if self.display.is_valid else None
@@ -327,11 +333,18 @@ class DisplayedMarket(Market):
             if order.state.is_final:
                 continue
             if not order.is_triggered:
-                if not self.has_trades and order.arrived_ns <= at_ns:
-                    best = self.display.best(order.side.opposite)
-                    if best is not None and order.triggers_at(best):
-                        order.is_triggered = True
-                        self._work(order, at_ns)
+                trigger = order.trigger
+                if (
+                    self.has_trades
+                    or order.arrived_ns > at_ns
+                    or trigger is None
+                    or trigger.type is not TriggerType.LAST
+                ):
+                    continue
+                best = self.display.best(order.side.opposite)
+                if best is not None and trigger.meets(best, best):
+                    order.is_triggered = True
+                    self._work(order, at_ns)
             elif order in self._waiting:
                 if order.arrived_ns <= at_ns:  # else an update from before it arrived, come in late
                     self._waiting.remove(order)
@@ -378,9 +391,10 @@ class DisplayedMarket(Market):
         for order in tuple(self.orders):
             if order.arrived_ns > at_ns or order.state.is_final:
                 continue
-            ticks, reached = (high, low) if order.is_buy else (low, high)
+            ticks = high if order.is_buy else low
             if not order.is_triggered:
-                if order.triggers_at(reached):
+                trigger = order.trigger
+                if trigger is not None and trigger.type is TriggerType.LAST and trigger.meets(low, high):
                     order.is_triggered = True
                     self._waiting.append(order)
                 continue
@@ -409,13 +423,9 @@ class DisplayedMarket(Market):
         beside = AT_LEVEL * self.instrument.ticks_per_step
         for order in self.orders:
             if not order.is_triggered:
-                assert order.stop_ticks is not None
-                if not self.has_trades:
-                    continue
-                if order.is_buy:
-                    high = min(high, order.stop_ticks - beside)
-                else:
-                    low = max(low, order.stop_ticks + beside)
+                if self.has_trades and order.trigger is not None and order.trigger.type is TriggerType.LAST:
+                    below, above = order.trigger.bounds(self.instrument.ticks_per_step)
+                    low, high = max(low, below), min(high, above)
             elif order.limit_ticks is not None:
                 if order.is_buy:
                     low = max(low, order.limit_ticks + beside)

@@ -5,6 +5,7 @@ from fractions import Fraction
 from typing import Final, NamedTuple
 
 from quantkit.brokers.introduction import Introduction
+from quantkit.brokers.simulated.triggers import trigger_of
 from quantkit.instruments import Side
 from quantkit.orders import Order, OrderState, PositionSide
 from quantkit.queue_models import Moved
@@ -33,15 +34,20 @@ class ExchangeOrder:
     """An order as the exchange holds it. Each group of attributes has one writer; the first never changes.
 
     Attributes:
-        id, instrument, side, is_buy, tif, post_only, reduce_only, stop_ticks, tag, terms, sent_ns, position_side: As it
-            was sent.
+        id, instrument, side, is_buy, tif, post_only, reduce_only, stop_ticks, tag, terms, sent_ns, expire_ns,
+            position_side: As it was sent.
         leg: The key of the position that it changes.
         is_sized: Whether its size comes from money: the account cuts it instead of refusing it.
         spends: The money that it travels with, to be sized by the prices that fill it; None for others.
 
+        Written by the message sender:
+        expiry_due_ns: When its end of time is due by our clock, where it has one.
+
         Written by `Arrivals`:
-        arrived_ns: When it arrived, or changed so that it lost its place.
+        arrived_ns: When it arrived, or changed so that it lost its place; its market counts one that a mark or index
+            price set off as arrived with that.
         lots, limit_ticks: Its whole size and its limit, which a change sets anew.
+        trigger_ticks: The stop or take-profit price, by which it is valued; None for others, trailing stops among them.
 
         Written by `Executions`:
         lots: Its whole size, where the exchange itself makes it smaller or larger.
@@ -58,7 +64,8 @@ class ExchangeOrder:
 
         Written by its market:
         is_taking: Waits for the next price to take it, instead of resting.
-        is_triggered: Whether a stop has become a market or limit order.
+        is_triggered: Whether it works, so that a trigger has gone off where there was one.
+        trigger: What sets it off; None for one that works at once.
 
         Written by the account:
         lock: Spot funds kept for it.
@@ -70,6 +77,8 @@ class ExchangeOrder:
     __slots__ = (
         "ahead",
         "arrived_ns",
+        "expire_ns",
+        "expiry_due_ns",
         "fees_of_fills",
         "fees_paid",
         "filled_lots",
@@ -102,6 +111,8 @@ class ExchangeOrder:
         "tag",
         "terms",
         "tif",
+        "trigger",
+        "trigger_ticks",
     )
 
     def __init__(self, order: Order, introduction: Introduction | None = None) -> None:
@@ -113,6 +124,12 @@ class ExchangeOrder:
         self.filled_lots = 0
         self.limit_ticks = order.price_ticks
         self.stop_ticks = order.stop_ticks
+        self.trigger = None if order.stop_ticks is None and order.terms is None else trigger_of(order)
+        self.trigger_ticks = (
+            order.stop_ticks if order.terms is None else order.terms.take_profit_ticks or order.stop_ticks
+        )
+        self.expire_ns = None if order.terms is None else order.terms.expire_ns
+        self.expiry_due_ns = 0
         self.tif = order.time_in_force
         self.post_only = order.post_only
         self.reduce_only = order.reduce_only
@@ -136,7 +153,7 @@ class ExchangeOrder:
         self.printed = 0
         self.moves: tuple[Moved, ...] = ()
         self.is_taking = False
-        self.is_triggered = order.stop_ticks is None
+        self.is_triggered = self.trigger is None
         self.lock: Lock | None = None
         self.fees_of_fills = self.fees_paid = Decimal(0)
         self.only_closes = False
@@ -161,8 +178,8 @@ class ExchangeOrder:
 
     @property
     def waiting_stop(self) -> int | None:
-        """The stop price while it has not been set off."""
-        return None if self.is_triggered else self.stop_ticks
+        """The stop or take-profit price while it has not been set off."""
+        return None if self.is_triggered else self.trigger_ticks
 
     def allows(self, ticks: int) -> bool:
         """Whether a fill at `ticks` is within the limit."""
@@ -172,8 +189,3 @@ class ExchangeOrder:
         """Whether `ticks` is strictly better than the limit, so that the market went through it."""
         assert self.limit_ticks is not None
         return ticks < self.limit_ticks if self.is_buy else ticks > self.limit_ticks
-
-    def triggers_at(self, ticks: int) -> bool:
-        """Whether a price of `ticks` sets the stop off."""
-        assert self.stop_ticks is not None
-        return ticks >= self.stop_ticks if self.is_buy else ticks <= self.stop_ticks

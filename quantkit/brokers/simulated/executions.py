@@ -217,7 +217,8 @@ class Executions:
             order.lots,
             order.limit_ticks,
             fill,
-            introduction=introduction,
+            None if order.trigger is None else order.trigger.restated(),
+            introduction,
         )
         if introduction is not None:
             order.introduction = None

@@ -106,7 +106,7 @@ class Funds:
             return Lock(instrument.base, 0, instrument.lot, None)
         if limit_ticks is not None:
             return self.lock_at(order, limit_ticks)
-        price = order.stop_ticks if order.stop_ticks is not None else reference
+        price = order.trigger_ticks if order.trigger_ticks is not None else reference
         if price is None:
             return None
         return self.lock_at(order, -(-price * (100 + MARKET_LOCK_MARGIN_PCT) // 100))

@@ -1,10 +1,13 @@
 """What the exchange keeps of one instrument: its market, the streams that it is matched on, and messages to it."""
 
+import heapq
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Sequence
 from typing import ClassVar, Final
 
+from quantkit.brokers.simulated.expiries import Expiry
+from quantkit.brokers.simulated.mark_stream import MarkStream
 from quantkit.brokers.simulated.market import Market
 from quantkit.brokers.simulated.order_message import OrderMessage
 from quantkit.brokers.simulated.price_band import OPEN_BAND
@@ -31,6 +34,9 @@ class Listing(ABC):
         follows_rows: Whether every row is looked at, not only those that can concern an order.
 
     Attributes:
+        marks: The stream of its mark price and index; None where the run has none.
+        searched: The streams whose rows may matter: those that it is matched on, and `marks`.
+        expiries: The ends to come of orders here, a heap; those of orders that are over are dropped in their turn.
         queue: Messages under way, in the order of sending: none overtakes another.
         arrived_ns: When the last message sent to it arrives; none arrives before one that was sent earlier.
         told_ns: When the last answer that was drawn is due; none overtakes another.
@@ -49,6 +55,9 @@ class Listing(ABC):
         self.id = market.instrument.id
         self.market = market
         self.streams = streams
+        self.marks: MarkStream | None = None
+        self.searched: Sequence[MatchingStream] = streams
+        self.expiries: list[Expiry] = []
         self.travel = travel
         self.queue: deque[OrderMessage] = deque()
         self.arrived_ns = self.told_ns = self.protected_ns = -NEVER_NS
@@ -117,16 +126,47 @@ class Listing(ABC):
                 stream.rest()
             return False
         band = market.band() if market.orders else OPEN_BAND
-        arrival_ns = self.arrival_ns(index) if queue else NEVER_NS
+        arrival_ns = self.arrival_ns(index) if queue or self.expiries else NEVER_NS
         for stream in self.streams:
             stream.arm(band, arrival_ns, index)
         return True
 
+    def watch_marks(self, marks: MarkStream) -> None:
+        """Let rows of the mark price and the index set orders off, too."""
+        self.marks = marks
+        self.searched = [*self.streams, marks]
+
+    def arm_marks(self, marks: MarkStream, index: int) -> None:
+        """Let the stream of marks search, from an index on, for the next row that may set an order off."""
+        bands = self.market.mark_bands()
+        if not bands:
+            marks.rest()
+        elif self._follows_rows:
+            marks.follow(index)
+        else:
+            marks.watch(bands, index)
+
+    def apply_mark(self, marks: MarkStream, row: int, index: int) -> None:
+        """Let a row of the mark price or the index set orders off."""
+        type_, price, at_ns = marks.price_of(row)
+        if type_ is not None and self.market.is_watching(type_):
+            self.sync(index)
+            self.market.on_mark(type_, price, at_ns)
+
+    def next_expiry(self) -> Expiry | None:
+        """Return the next end of an order's time; those of orders that are over are dropped."""
+        expiries = self.expiries
+        while expiries and expiries[0].order.state.is_final:
+            heapq.heappop(expiries)
+        return expiries[0] if expiries else None
+
     def arrival_ns(self, index: int) -> int:
-        """Return when the next message arrives; a row from then on matters."""
-        if not self.queue:
+        """Return when the next message arrives, or the next order ends; a row from then on matters."""
+        arrives_ns = self.queue[0].arrives_ns if self.queue else NEVER_NS
+        if self.expiries and (expiry := self.next_expiry()) is not None:
+            arrives_ns = min(arrives_ns, expiry.expire_ns)
+        if arrives_ns == NEVER_NS:
             return NEVER_NS
-        arrives_ns = self.queue[0].arrives_ns
         if len(self.streams) > 1 and self.clock_ns(index) >= arrives_ns:
             # By the stamps of another kind of row it has arrived already, so the next row of any kind brings it in.
             return -NEVER_NS

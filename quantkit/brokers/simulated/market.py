@@ -5,9 +5,10 @@ from typing import ClassVar, Protocol
 
 from quantkit.brokers.simulated.exchange_order import ExchangeOrder
 from quantkit.brokers.simulated.price_band import PriceBand
+from quantkit.brokers.simulated.triggers import Trigger, WatchedPrices, band_of
 from quantkit.brokers.simulated.venue_gate import SELF_TRADE, VenueGate
 from quantkit.instruments import Instrument, Side
-from quantkit.orders import OrderState
+from quantkit.orders import OrderState, TriggerType
 
 
 class ExecutionListener(Protocol):
@@ -51,6 +52,8 @@ class Market(ABC):
         self._last_price: float | None = None
         self._last: tuple[int, int] | None = None  # the steps below and above it
         self._listener = listener
+        #: The mark price and the index; None where the run has none.
+        self.watched: WatchedPrices | None = None
 
     @property
     def last_price(self) -> float | None:
@@ -66,10 +69,59 @@ class Market(ABC):
         """Use other steps from now on; the grid stays the same."""
         self.instrument = instrument
         self.see(self._last_price)
+        for trigger in self._waiting_triggers():
+            trigger.use(instrument.ticks_per_step)
 
-    def _last_reached_by(self, side: Side) -> int | None:
-        """Return the last price as it sets a stop off: at the step that it has really reached."""
-        return None if self._last is None else self._last[side is Side.SELL]
+    # Triggers -------------------------------------------------------------------------------------------------------
+
+    def is_watching(self, type_: TriggerType) -> bool:
+        """Whether an order waits for prices of a type."""
+        return any(trigger.type is type_ for trigger in self._waiting_triggers())
+
+    def mark_bands(self) -> dict[TriggerType, PriceBand]:
+        """Return the bands of mark and index prices in which no row sets an order off; empty if none waits for one."""
+        waiting, per_step = self._waiting_triggers(), self.instrument.ticks_per_step
+        if all(trigger.type is TriggerType.LAST for trigger in waiting):
+            return {}
+        tick = float(self.instrument.tick)
+        marks = TriggerType.MARK, TriggerType.INDEX
+        return {type_: band_of(waiting, type_, per_step=per_step, tick=tick) for type_ in marks}
+
+    def on_mark(self, type_: TriggerType, price: float, at_ns: int) -> None:
+        """Let a mark or index price set orders off, which count as arrived with it."""
+        low, high = self.instrument.ticks_around(price)
+        for order in tuple(self.orders):
+            trigger = order.trigger
+            if trigger is None or trigger.type is not type_ or order.is_triggered or order.arrived_ns > at_ns:
+                continue
+            if not order.state.is_final and trigger.meets(low, high):
+                order.is_triggered = True
+                order.arrived_ns = at_ns
+                self._set_off(order, at_ns)
+
+    def _waiting_triggers(self) -> list[Trigger]:
+        return [order.trigger for order in self.orders if order.trigger is not None and not order.is_triggered]
+
+    def _is_set_off(self, trigger: Trigger) -> bool:
+        """Return whether the price that stands sets off an order that comes in."""
+        trigger.use(self.instrument.ticks_per_step)
+        if trigger.type is TriggerType.LAST:
+            around = self._standing(trigger)
+        else:
+            assert self.watched is not None
+            price = self.watched.standing(trigger.type)
+            around = None if price is None else self.instrument.ticks_around(price)
+        return around is not None and trigger.meets(*around)
+
+    def _standing(self, trigger: Trigger) -> tuple[int, int] | None:
+        """Return the last price as it sets orders off: the steps below and above it, None before the first."""
+        return self._last
+
+    @abstractmethod
+    def _set_off(self, order: ExchangeOrder, at_ns: int) -> None:
+        """Begin with an order that a price other than this market's own has set off."""
+
+    # Orders ---------------------------------------------------------------------------------------------------------
 
     @abstractmethod
     def arrive(self, order: ExchangeOrder, at_ns: int) -> None:

@@ -7,6 +7,7 @@ from itertools import pairwise
 from quantkit.brokers.base import Agenda, Decision
 from quantkit.brokers.send_clock import SendClock
 from quantkit.brokers.simulated.exchange_order import ExchangeOrder
+from quantkit.brokers.simulated.expiries import Expiry, ExpiryWakes
 from quantkit.brokers.simulated.listing import Listing
 from quantkit.brokers.simulated.order_message import OrderMessage
 from quantkit.clock import NEVER_NS
@@ -23,6 +24,7 @@ class MessageSender:
         send_clock: Says when messages leave, and how far our clock is ahead of the exchange's.
         dirty: Gets the instruments that messages are sent to.
         agenda: Gets the time at which a message is due though no row has shown its arrival.
+        wakes: When ends of orders' time are due.
         keeps_decisions: Whether what is sent is kept for a log.
 
     Attributes:
@@ -36,6 +38,7 @@ class MessageSender:
         send_clock: SendClock,
         dirty: set[str],
         agenda: Agenda,
+        wakes: ExpiryWakes,
         *,
         keeps_decisions: bool,
     ) -> None:
@@ -44,6 +47,7 @@ class MessageSender:
         self._send_clock = send_clock
         self._dirty = dirty
         self._agenda = agenda
+        self._wakes = wakes
         self.busy: list[Listing] = []
         self._sent = 0
         self._left_ns = -NEVER_NS  # when the last message left, by the exchange's clock
@@ -79,6 +83,8 @@ class MessageSender:
         late_ns = 0 if lag_ns is None else lag_ns - offset_ns
         # With no latency the report would be due at once; the next row, or the next moment, is the earliest.
         due_ns = arrives_ns + offset_ns + max(latency_ns, late_ns, 1)
+        if order.expire_ns is not None and kind == "submit":
+            order.expiry_due_ns = due_ns - arrives_ns + order.expire_ns
         message = OrderMessage(arrives_ns, due_ns, self._sent, kind, order, lots, limit_ticks, change)
         if not queue:
             self.busy.append(listing)
@@ -118,7 +124,8 @@ class MessageSender:
         queue.insert(place, message)
         for earlier, later in pairwise(list(queue)[max(place - 1, 0) :]):
             later.due_ns = max(later.due_ns, earlier.due_ns)
-        self._agenda.wake_ns = min([other.queue[0].due_ns for other in self.busy])
+        wake_ns = min([other.queue[0].due_ns for other in self.busy])
+        self._agenda.wake_ns = min(wake_ns, self._wakes.due_ns)
 
     def take(self, listing: Listing) -> OrderMessage:
         """Return the next message to a listing, which is taken to have arrived."""
@@ -126,8 +133,19 @@ class MessageSender:
         busy = self.busy
         if not listing.queue:
             busy.remove(listing)
-        self._agenda.wake_ns = min([other.queue[0].due_ns for other in busy]) if busy else NEVER_NS
+        wake_ns = min([other.queue[0].due_ns for other in busy]) if busy else NEVER_NS
+        self._agenda.wake_ns = min(wake_ns, self._wakes.due_ns)
         return message
+
+    def overdue_expiry(self, now_ns: int) -> Expiry | None:
+        """Return the first end of an order's time that is due and comes before every overdue message; None for none."""
+        expiry = self._wakes.first_overdue(now_ns)
+        wake_ns = min([listing.queue[0].due_ns for listing in self.busy], default=NEVER_NS)
+        self._agenda.wake_ns = min(wake_ns, self._wakes.due_ns)
+        if expiry is None or wake_ns > now_ns:
+            return expiry
+        message = self.first_overdue(now_ns).queue[0]
+        return expiry if expiry.expire_ns <= message.arrives_ns else None
 
     def first_overdue(self, now_ns: int) -> Listing:
         """Return the busy listing whose overdue message comes first: no row has revealed it in time.
@@ -148,6 +166,7 @@ class MessageSender:
         for listing in self.busy:
             listing.queue.clear()
         self.busy.clear()
+        self._wakes.clear()
         self._agenda.wake_ns = NEVER_NS
 
 

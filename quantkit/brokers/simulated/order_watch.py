@@ -81,7 +81,7 @@ def _state_of(order: ExchangeOrder) -> TracedState:
         order.lots,
         order.filled_lots,
         order.limit_ticks,
-        order.stop_ticks,
+        None if order.trigger is None else order.trigger.ticks,
         order.is_triggered,
         order.ahead,
         order.shown,

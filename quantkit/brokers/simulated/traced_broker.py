@@ -28,6 +28,9 @@ class TracedBroker(SimulatedBroker):
         super().__init__(account, listings=listings, **parts)
         self._trace = trace
         self._watch: OrderWatch | None = None
+        # What its parts do by themselves is looked at as well.
+        self._unwatched_until, self._unwatched_advance = self.process_until, self.advance
+        self.process_until, self.advance = self._process_until, self._advance
 
     def submit(self, order: Order, now_ns: int) -> int:
         sent_ns = super().submit(order, now_ns)
@@ -41,12 +44,12 @@ class TracedBroker(SimulatedBroker):
         self._look(row_of(cursor, row) if is_ours else None)
         self._end()
 
-    def process_arrivals(self, listing: Listing, clock_ns: int) -> None:
-        super().process_arrivals(listing, clock_ns)
+    def _process_until(self, listing: Listing, clock_ns: int) -> None:
+        self._unwatched_until(listing, clock_ns)
         self._look()
 
-    def advance(self, now_ns: int) -> None:
-        super().advance(now_ns)
+    def _advance(self, now_ns: int) -> None:
+        self._unwatched_advance(now_ns)
         self._look()
         self._end()
 

@@ -15,8 +15,9 @@ orders that the open is already beyond fill at the open. A market buy on spot is
 all. In the range: stops first, then limits, those that had arrived by the open. What arrives later waits for the next
 candle, and so does a market order that arrives at the open itself but after it has filled others.
 
-Stops trigger on a touch. On trades a triggered stop takes the next trade. In a candle it fills at the stop, or at the
-open if that gapped beyond. A stop-limit whose trigger price is not beyond its limit rests until the next candle.
+Triggers go off on a touch. On trades a triggered order takes the next trade. In a candle it fills at the trigger, or at
+the open if that gapped beyond. A stop-limit whose trigger price is not beyond its limit rests until the next candle; a
+take-profit limit rests from there on, for the price was at the trigger before it was beyond the limit.
 
 A price off the step counts for an order at the step that is worse for it: a buy takes it, or is passed by it, at the
 step above, a sell at the step below. It sets a stop off only where it has really reached it.
@@ -31,13 +32,18 @@ Whoever takes fills the stated slippage worse than the traded price: see `quantk
 Ignored: queue position, volume without `max_share`, market impact, the path of price inside a candle.
 """
 
+from typing import TypeAlias
+
 from quantkit.brokers.simulated.closed_bars import CandleBars, ClosedBars, TradeBars
 from quantkit.brokers.simulated.exchange_order import ExchangeOrder
 from quantkit.brokers.simulated.market import ExecutionListener, Market
 from quantkit.brokers.simulated.price_band import AT_LEVEL, OPEN_BAND, PAST_LEVEL, SHUT_BAND, PriceBand
 from quantkit.instruments import Instrument, Side
-from quantkit.orders import OrderState, TimeInForce
+from quantkit.orders import OrderState, TimeInForce, TriggerType
 from quantkit.slippage import NOTHING_KNOWN, Slippage
+
+#: A candle's open, and the steps below and above its open, low and high.
+_Path: TypeAlias = tuple[float, tuple[int, int], tuple[int, int], tuple[int, int]]
 
 
 class PriceMarket(Market):
@@ -80,10 +86,13 @@ class PriceMarket(Market):
     def _enter(self, order: ExchangeOrder, at_ns: int) -> None:
         self.orders.append(order)
         if not order.is_triggered:
-            last = self._last_reached_by(order.side)
-            order.is_triggered = last is not None and order.triggers_at(last)
+            assert order.trigger is not None
+            order.is_triggered = self._is_set_off(order.trigger)
         if order.is_triggered:
             self._settle_in(order, at_ns)
+
+    def _set_off(self, order: ExchangeOrder, at_ns: int) -> None:
+        self._settle_in(order, at_ns)
 
     def _settle_in(self, order: ExchangeOrder, at_ns: int) -> None:
         """Decide whether an active order takes the next price or rests."""
@@ -92,7 +101,7 @@ class PriceMarket(Market):
             self._meet_own_at_limit(order, at_ns)
             if order.state.is_final:
                 return
-        if not order.is_taking and order.tif is not TimeInForce.GTC:
+        if not order.is_taking and not order.tif.rests:
             self._listener.cancel(order, f"{order.tif.lower()}_unfilled", at_ns)
 
     def _take(self, order: ExchangeOrder, price: float, ticks: int, at_ns: int, source: str) -> None:
@@ -111,7 +120,7 @@ class PriceMarket(Market):
                     self._listener.fill(order, lots, ticks, is_maker=False, at_ns=at_ns, why=source)
             else:
                 self._take_share(order, lots, ticks, at_ns, source)
-        elif order.tif is TimeInForce.GTC:
+        elif order.tif.rests:
             order.is_taking = False
             if self.venue is not None:
                 self._meet_own_at_limit(order, at_ns)
@@ -144,7 +153,7 @@ class PriceMarket(Market):
         self._fill(order, lots, ticks, is_maker=False, at_ns=at_ns, why=source)
         if order.state.is_final:
             return
-        if order.tif is TimeInForce.GTC:
+        if order.tif.rests:
             order.is_taking = order.limit_ticks is None
             if self.venue is not None:
                 self._meet_own_at_limit(order, at_ns)
@@ -197,12 +206,9 @@ class PriceMarket(Market):
                     low = max(low, order.limit_ticks + beside)
                 else:
                     high = min(high, order.limit_ticks - beside)
-            else:
-                assert order.stop_ticks is not None
-                if order.is_buy:
-                    high = min(high, order.stop_ticks - AT_LEVEL * per_step)
-                else:
-                    low = max(low, order.stop_ticks + AT_LEVEL * per_step)
+            elif order.trigger is not None and order.trigger.type is TriggerType.LAST:
+                below, above = order.trigger.bounds(per_step)
+                low, high = max(low, below), min(high, above)
         tick = float(self.instrument.tick)
         return PriceBand(low * tick, high * tick)
 
@@ -245,9 +251,10 @@ class TradeMarket(PriceMarket):
         for order in tuple(self.orders):
             if order.arrived_ns > at_ns or order.state.is_final:
                 continue
-            ticks, reached = (high, low) if order.is_buy else (low, high)
+            ticks = high if order.is_buy else low
             if not order.is_triggered:
-                if order.triggers_at(reached):
+                trigger = order.trigger
+                if trigger is not None and trigger.type is TriggerType.LAST and trigger.meets(low, high):
                     order.is_triggered = True
                     self._settle_in(order, at_ns)
             elif order.is_taking:
@@ -304,10 +311,11 @@ class CandleMarket(PriceMarket):
         for order in tuple(self.orders):
             if order.arrived_ns > at_ns or order.state.is_final:
                 continue
-            ticks, reached = (high, low) if order.is_buy else (low, high)
+            ticks = high if order.is_buy else low
             if not order.is_triggered:
-                if order.triggers_at(reached):
-                    self._trigger(order, price, ticks, at_ns, "candle open beyond the stop")
+                trigger = order.trigger
+                if trigger is not None and trigger.type is TriggerType.LAST and trigger.meets(low, high):
+                    self._trigger(order, price, ticks, at_ns, f"candle open beyond the {trigger.name}")
             elif order.is_taking:
                 self._take(order, price, ticks, at_ns, "candle open")
             elif order.is_beyond(ticks):
@@ -319,7 +327,7 @@ class CandleMarket(PriceMarket):
     def on_range(
         self, open_: float, high: float, low: float, close: float, at_ns: int, *, open_ns: int, volume: float
     ) -> None:
-        """Let a candle's range trigger stops, then fill the limits that were there from its open on.
+        """Let a candle's range trigger stops, then take profits and fill the limits that were there from its open on.
 
         An order that arrived within the candle waits for the next one: the range may lie before its arrival.
         """
@@ -327,17 +335,21 @@ class CandleMarket(PriceMarket):
         self._allow(volume, self._opened[1] if self._opened[0] == open_ns else 0)
         # Each as (step below, step above).
         opens, lows, highs = around(open_), around(low), around(high)
-        resting = [order for order in self.orders if order.is_triggered]
-        for order in tuple(self.orders):
-            if order.arrived_ns <= open_ns and not order.is_triggered and not order.state.is_final:
-                assert order.stop_ticks is not None
-                if order.triggers_at(opens[0] if order.is_buy else opens[1]):
-                    self._trigger(order, open_, opens[order.is_buy], at_ns, "candle open beyond the stop")
-                elif order.triggers_at(highs[0] if order.is_buy else lows[1]):
-                    price = self.instrument.price(order.stop_ticks)
-                    self._trigger(order, price, order.stop_ticks, at_ns, "candle range reached the stop")
-        for order in resting:
-            if order.arrived_ns > open_ns or order.state.is_final or order.limit_ticks is None:
+        path = open_, opens, lows, highs
+        stops: list[ExchangeOrder] = []
+        targets: list[ExchangeOrder] = []
+        for order in self.orders:
+            is_stop = not order.is_triggered and order.trigger is not None and not order.trigger.is_target
+            (stops if is_stop else targets).append(order)
+        for order in stops:
+            if order.arrived_ns <= open_ns and not order.state.is_final:
+                self._try_range(order, path, at_ns)
+        for order in targets:
+            if order.arrived_ns > open_ns or order.state.is_final:
+                continue
+            if not order.is_triggered:
+                self._try_range(order, path, at_ns)
+            if not order.is_triggered or order.limit_ticks is None:
                 continue
             if order.is_taking:
                 self._take(order, open_, opens[order.is_buy], at_ns, "candle open")
@@ -345,6 +357,24 @@ class CandleMarket(PriceMarket):
                 why = "candle range beyond the limit"
                 self._fill(order, order.left, order.limit_ticks, is_maker=True, at_ns=at_ns, why=why)
         self.see(close)
+
+    def _try_range(self, order: ExchangeOrder, path: _Path, at_ns: int) -> None:
+        """Let a candle set an order off: its open as a price, then its range at the trigger as that stands.
+
+        What trails follows the range afterwards, so that no extreme is taken to have come before the other.
+        """
+        trigger, (open_, opens, lows, highs) = order.trigger, path
+        assert trigger is not None
+        if trigger.type is not TriggerType.LAST:
+            return
+        if trigger.meets(*opens):
+            self._trigger(order, open_, opens[order.is_buy], at_ns, f"candle open beyond the {trigger.name}")
+        elif trigger.is_reached(*(highs if trigger.is_upward else lows)):
+            assert trigger.ticks is not None
+            price = self.instrument.price(trigger.ticks)
+            self._trigger(order, price, trigger.ticks, at_ns, f"candle range reached the {trigger.name}")
+        elif trigger.is_trailing:
+            trigger.gain(*(lows if order.is_buy else highs))
 
     def _trigger(self, order: ExchangeOrder, price: float, ticks: int, at_ns: int, why: str) -> None:
         order.is_triggered = True

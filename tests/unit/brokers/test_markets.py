@@ -69,7 +69,8 @@ def test_what_an_order_allows_lies_beyond_and_sets_off(side: Side) -> None:
     prices = [mirrored(side, ticks) for ticks in (99, 100, 101, 102, 103, 104)]
     assert [order.allows(ticks) for ticks in prices] == [True, True, True, False, False, False]
     assert [order.is_beyond(ticks) for ticks in prices] == [True, True, False, False, False, False]
-    assert [order.triggers_at(ticks) for ticks in prices] == [False, False, False, False, True, True]
+    assert order.trigger is not None
+    assert [order.trigger.is_reached(ticks, ticks) for ticks in prices] == [False, False, False, False, True, True]
     assert all(working(2, side, 5).allows(ticks) for ticks in prices)
 
 

@@ -32,7 +32,8 @@ def asked(side: Side = Side.SELL, tif: TimeInForce = TimeInForce.GTC, **given: A
     """Return the terms of a call with these arguments."""
     plain = {name: given.pop(name) for name in ("price", "stop_price", "post_only") if name in given}
     request = OrderRequest(SPOT.id, side, 1.0, **plain)
-    return terms_of(request, RequestTerms(**given), tif, SPOT, f"{side} BTC-USDT", {}, NOW_NS)
+    has_marks = given.pop("has_marks", True)
+    return terms_of(request, RequestTerms(**given), tif, SPOT, f"{side} BTC-USDT", {}, NOW_NS, has_marks=has_marks)
 
 
 def order_with(side: Side = Side.SELL, terms: OrderTerms | None = None, **more: Any) -> Order:
@@ -94,6 +95,10 @@ def order_with(side: Side = Side.SELL, terms: OrderTerms | None = None, **more: 
         ),
         ({"price": 9, "expire_time": "soon"}, "expire_time: "),
         ({"price": 9, "tif": TimeInForce.GTD, "oco_group": "a"}, "time_in_force GTD needs expire_time="),
+        (
+            {"stop_price": 9, "trigger_type": "mark", "has_marks": False},
+            "trigger_type mark needs marks that span the run; record marks, or use last",
+        ),
     ],
 )
 def test_terms_that_contradict_each_other(given: dict[str, Any], message: str) -> None:
@@ -102,23 +107,6 @@ def test_terms_that_contradict_each_other(given: dict[str, Any], message: str) -
         asked(**given)
     assert str(caught.value).startswith(f"sell BTC-USDT: {message}")
     assert "\n" not in str(caught.value)
-
-
-@pytest.mark.parametrize(
-    ("given", "message"),
-    [
-        ({"take_profit_price": 9}, "take_profit_price= is not supported yet; send a limit order with price="),
-        ({"trailing_offset": 9}, "trailing_offset= is not supported yet; move a stop with cancel and a new order"),
-        ({"trailing_offset_bps": 9}, "trailing_offset_bps= is not supported yet; move a stop with cancel and a new"),
-        ({"price": 9, "expire_time": "2026-01-02"}, "expire_time= is not supported yet; cancel the order in a timer"),
-        ({"stop_price": 9, "trigger_type": "mark"}, "trigger_type 'mark' is not supported yet; use last"),
-    ],
-)
-def test_what_no_broker_can_do_yet_is_refused(given: dict[str, Any], message: str) -> None:
-    """At the call, with what to do instead."""
-    with pytest.raises(OrderError) as caught:
-        asked(**given)
-    assert str(caught.value).startswith(f"sell BTC-USDT: {message}")
 
 
 @pytest.mark.parametrize(
@@ -189,22 +177,6 @@ def test_an_order_says_its_terms() -> None:
             (-1.0, None, None, None),
             "stop_price is -1.0; give a finite number above zero",
         ),
-        (order_with(stop_ticks=9), (9.0, None, None, None), "a trigger cannot be changed yet; cancel the order and"),
-        (
-            order_with(terms=OrderTerms(take_profit_ticks=9)),
-            (None, 9.0, None, None),
-            "a trigger cannot be changed yet; cancel the order and send a new one",
-        ),
-        (
-            order_with(terms=OrderTerms(trailing_offset=1.0, trailing_ticks=2)),
-            (None, None, 3.0, None),
-            "a trigger cannot be changed yet; cancel the order and send a new one",
-        ),
-        (
-            order_with(terms=OrderTerms(trailing_offset_bps=1.0)),
-            (None, None, None, 3.0),
-            "a trigger cannot be changed yet; cancel the order and send a new one",
-        ),
     ],
 )
 def test_changes_of_a_trigger_that_make_no_sense(order: Order, asked_for: Any, message: str) -> None:
@@ -214,6 +186,68 @@ def test_changes_of_a_trigger_that_make_no_sense(order: Order, asked_for: Any, m
     with pytest.raises(OrderError) as caught:
         change_of(order, asked_for, SPOT, "amend bt1", roundings)
     assert str(caught.value).startswith(f"amend bt1: {message}")
+
+
+@pytest.mark.parametrize(
+    ("order", "asked_for", "expected", "notes"),
+    [
+        (order_with(stop_ticks=9), (9.4, None, None, None), TriggerPrices(18), ["stop 9.4 rounded to 9"]),
+        (
+            order_with(terms=OrderTerms(take_profit_ticks=9)),
+            (None, 9.1, None, None),
+            TriggerPrices(19),
+            ["take profit 9.1 rounded to 9.5"],
+        ),
+        (
+            order_with(terms=OrderTerms(trailing_offset=1.0, trailing_ticks=2)),
+            (None, None, 3.1, None),
+            TriggerPrices(None, 7),
+            ["trailing offset 3.1 rounded to 3.5"],
+        ),
+        (
+            order_with(terms=OrderTerms(trailing_offset_bps=1.0)),
+            (None, None, None, 3),
+            TriggerPrices(None, None, 3.0),
+            [],
+        ),
+    ],
+)
+def test_a_change_of_a_trigger_is_put_on_the_steps(
+    order: Order, asked_for: Any, expected: TriggerPrices, notes: list[str]
+) -> None:
+    """As the number of a new order is."""
+    roundings: dict[Number, str] = {}
+    assert change_of(order, asked_for, SPOT, "amend bt1", roundings) == expected
+    assert [note for note in roundings.values() if note] == notes
+
+
+@pytest.mark.parametrize(
+    ("given", "expected", "lives"),
+    [
+        ({"take_profit_price": 9.1}, OrderTerms(take_profit_price=9.5, take_profit_ticks=19), TimeInForce.GTC),
+        (
+            {"trailing_offset": 1.2, "activation_price": 9.1, "trigger_type": "mark"},
+            OrderTerms(
+                trailing_offset=1.5,
+                trailing_ticks=3,
+                activation_price=9.5,
+                activation_ticks=19,
+                trigger_type=TriggerType.MARK,
+            ),
+            TimeInForce.GTC,
+        ),
+        ({"trailing_offset_bps": 5, "tif": TimeInForce.IOC}, OrderTerms(trailing_offset_bps=5.0), TimeInForce.IOC),
+        (
+            {"price": 9, "expire_time": "2026-01-02", "post_only": True},
+            OrderTerms(expire_ns=NOW_NS + 86_400 * 10**9),
+            TimeInForce.GTD,
+        ),
+        ({"stop_price": 9, "trigger_type": "index"}, OrderTerms(trigger_type=TriggerType.INDEX), TimeInForce.GTC),
+    ],
+)
+def test_terms_are_put_on_the_steps(given: dict[str, Any], expected: OrderTerms, lives: TimeInForce) -> None:
+    """A take profit to the passive side, a distance up."""
+    assert asked(**given) == (expected, lives)
 
 
 def test_a_report_restates_a_stop() -> None:

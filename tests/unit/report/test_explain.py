@@ -586,21 +586,36 @@ def test_an_order_refused_while_the_run_was_paused(result_of: Callable[..., Resu
 
 
 @pytest.mark.parametrize(
-    ("terms", "stop", "needed"),
+    ("terms", "stop", "seen", "needed"),
     [
-        (OrderTerms(take_profit_price=90.0), None, "a price of 90 or below; the lowest while it was there was 95"),
-        (OrderTerms(trigger_type=TriggerType.MARK), 110, "a mark price of 110 or above"),
-        (OrderTerms(trailing_offset=5.0), 112, "a price of 112 or above; the highest while it was there was 105"),
-        (OrderTerms(trailing_offset=5.0), None, ""),
+        (
+            OrderTerms(take_profit_price=90.0, take_profit_ticks=90),
+            None,
+            95,
+            "a price of 90 or below; the lowest while it was there was 95",
+        ),
+        (OrderTerms(trigger_type=TriggerType.MARK), 110, 95, "a mark price of 110 or above"),
+        (
+            OrderTerms(trailing_offset=5.0, trailing_ticks=5),
+            None,
+            107,
+            "a price of 112 or above; the highest while it was there was 105",
+        ),
+        (OrderTerms(trailing_offset=5.0, trailing_ticks=5), None, None, ""),
     ],
 )
-def test_other_triggers_say_what_they_waited_for(terms: OrderTerms, stop: int | None, needed: str) -> None:
+def test_other_triggers_say_what_they_waited_for(
+    terms: OrderTerms, stop: int | None, seen: int | None, needed: str
+) -> None:
     """From the far side, on the mark price, trailing and not active yet."""
     outcome = run([(1, "buy", {"qty": 1, "price": 99})], books()).outcome
-    order = msgspec.structs.replace(outcome.orders[0], price=None, price_ticks=None, terms=terms)
+    order = msgspec.structs.replace(outcome.orders[0], price=None, price_ticks=None, stop_ticks=stop, terms=terms)
     trace = OrderTrace("bt1")
     held = ExchangeOrder(order)
-    held.arrived_ns, held.is_triggered, held.stop_ticks = at(1), False, stop
+    held.arrived_ns = at(1)
+    assert held.trigger is not None
+    if seen is not None:
+        held.trigger.meets(seen, seen)
     trace.traded = (95.0, 105.0)
     market = TradeMarket(BTC, cast(Any, None))  # which hears of nothing
     for state in (OrderState.PENDING, OrderState.ACCEPTED, OrderState.CANCELLED):
