@@ -276,7 +276,7 @@ def _column(numbers: Mapping[str, Value], decimals: int, groups: tuple[str, ...]
             if stat.key not in numbers or stat.key in _BELOW or not (wide or stat.key not in _NARROW_SKIPS):
                 continue
             value = numbers[stat.key]
-            table.add_row(stat.label, f"[{_colour(stat, value)}]{escaped(written(stat, value, decimals))}[/]")
+            table.add_row(escaped(stat.label), f"[{_colour(stat, value)}]{escaped(written(stat, value, decimals))}[/]")
             for label, keys in () if wide else _NARROW_EXTRAS.get(stat.key, ()):
                 values = [written(STATS[key], numbers.get(key)) for key in keys]
                 shown = " to ".join(values)

@@ -161,7 +161,9 @@ def _print_numbers(diff: RunDiff, console: "Console") -> None:
         table.add_column(name, justify="right", no_wrap=True)
     for stat in shown:
         a, b = (each.get(stat.key) for each in known)
-        table.add_row(stat.label, *(escaped(written(stat, value)) for value in (a, b)), escaped(_change(stat, a, b)))
+        table.add_row(
+            escaped(stat.label), *(escaped(written(stat, value)) for value in (a, b)), escaped(_change(stat, a, b))
+        )
     console.print(table)
 
 
