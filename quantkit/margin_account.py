@@ -4,9 +4,9 @@ from collections.abc import Callable, Sequence
 from fractions import Fraction
 from typing import NamedTuple
 
-from quantkit.errors import ConfigError
 from quantkit.instruments import decimal_of
 from quantkit.margin import Margin, MarginTerms, OpenContract
+from quantkit.orders import leg_of
 from quantkit.portfolio import Portfolio, Position
 
 
@@ -53,19 +53,15 @@ class TakenOver(NamedTuple):
 class MarginAccount:
     """Says what backs the positions of a ledger.
 
-    A scope is what shares one margin: a position alone, or in cross margin all contracts that settle in a currency.
+    A scope is what shares one margin: a position alone, or in cross margin all contracts that settle in a currency. The
+    two legs of a contract are two positions; in cross margin their sizes together decide the tier of both.
 
     Args:
         ledger: Balances and positions.
         terms: How contracts are margined.
-
-    Raises:
-        ConfigError: Contracts have a long and a short position.
     """
 
     def __init__(self, ledger: Portfolio, terms: MarginTerms) -> None:
-        if ledger.is_long_short:
-            raise ConfigError("margin is for net positions; leave the long/short mode or margin out")
         self.ledger = ledger
         self.terms = terms
 
@@ -78,7 +74,15 @@ class MarginAccount:
     def rates(self, position: Position) -> Fraction:
         """Return maintenance rate and taker's rate of a position."""
         terms = self.terms.contracts[position.instrument.id]
-        return terms.tiers.rate(abs(Fraction(position.qty))) + terms.fee_rate
+        qty = sum((abs(Fraction(each.qty)) for each in self._tiered_with(position)), Fraction(0))
+        return terms.tiers.rate(qty) + terms.fee_rate
+
+    def _tiered_with(self, position: Position) -> list[Position]:
+        """Return the positions whose sizes together decide the tier of one."""
+        if not (self.terms.is_cross and self.ledger.is_long_short):
+            return [position]
+        name = position.instrument.id
+        return [self.ledger.leg(leg_of(name, side)) for side in self.ledger.sides_of(name)]
 
     def own_margin(self, position: Position) -> Fraction:
         """Return the isolated margin of a position: its initial margin at entry, and funding since."""
@@ -140,9 +144,13 @@ class MarginAccount:
 
     # For strategies -----------------------------------------------------------------------------------------------
 
-    def margin(self, name: str) -> Margin:
-        """Return the margin of an instrument's position as it stands."""
-        position = self.ledger.position(name)
+    def margin(self, name: str, side: str = "") -> Margin:
+        """Return the margin of a position as it stands.
+
+        Raises:
+            OrderError: The side is missing, unknown or too much.
+        """
+        position = self.ledger.position(name, side)
         scope = self.scope_of(position)
         marked = None if position.is_flat else self.marked(scope, self.ledger.mark)
         if marked is None:
@@ -151,8 +159,12 @@ class MarginAccount:
         backing = self.margin_of(scope)
         total = backing + sum(each.unrealised for each in marked)
         required = sum(each.required for each in marked)
-        others = sum((each.unrealised - each.required for each in marked if each is not own), Fraction(0))
-        price = own.contract.liquidation_price(backing + others, own.rates)
+        moving = [each for each in marked if each.position.instrument.id == name]
+        others = sum((each.unrealised - each.required for each in marked if each not in moving), Fraction(0))
+        if moving == [own]:
+            price = own.contract.liquidation_price(backing + others, own.rates)
+        else:
+            price = _joint_liquidation_price(moving, backing + others)
         terms = self.terms.contracts[name]
         return Margin(
             initial=float(self.initial(position, own.mark)),
@@ -160,3 +172,20 @@ class MarginAccount:
             ratio=float(total / required) if required else None,
             liquidation_price=None if price is None else float(price),
         )
+
+
+def _joint_liquidation_price(legs: Sequence[MarkedPosition], margin: Fraction) -> Fraction | None:
+    """Return the mark at which a margin for both legs of a contract is used up, None where there is none.
+
+    Profit and requirement of both are a straight line over the price, of an inverse contract over its inverse.
+    """
+    is_inverse = legs[0].contract.is_inverse
+    slope, there = Fraction(0), margin
+    for each in legs:
+        size, sign = each.contract.size, 1 if each.contract.size > 0 else -1
+        there += each.contract.open_value * (sign if is_inverse else -sign)
+        slope += (-size if is_inverse else size) - abs(size) * each.rates
+    if not slope or there / slope >= 0:
+        return None
+    found = -there / slope
+    return 1 / found if is_inverse else found

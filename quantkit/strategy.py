@@ -139,7 +139,7 @@ class Context(Protocol):
         """Return the reported position."""
         ...
 
-    def margin(self, instrument: str) -> Margin:
+    def margin(self, instrument: str, side: str = "") -> Margin:
         """Return the margin of the reported position."""
         ...
 
@@ -614,13 +614,13 @@ class Strategy:
         """
         return self._context.position(instrument, side)
 
-    def margin(self, instrument: str) -> Margin:
+    def margin(self, instrument: str, *, side: str = "") -> Margin:
         """Return initial and maintenance margin, margin ratio and liquidation price of the reported position.
 
         Raises:
             ConfigError: The run has no margin, or the instrument is no contract.
         """
-        return self._context.margin(instrument)
+        return self._context.margin(instrument, side)
 
     def open_orders(self, instrument: str | None = None) -> list[Order]:
         """Return the orders that may still fill, oldest first."""

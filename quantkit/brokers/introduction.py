@@ -26,9 +26,20 @@ class Introduction(msgspec.Struct, frozen=True, gc=False, array_like=True):
     position_side: PositionSide = PositionSide.NET
 
     @classmethod
-    def of_closing(cls, instrument: str, side: Side, *, tag: str, sent_ns: int) -> Self:
+    def of_closing(
+        cls, instrument: str, side: Side, *, tag: str, sent_ns: int, position_side: PositionSide = PositionSide.NET
+    ) -> Self:
         """Return that of a market order by which the exchange closes a position."""
-        return cls(instrument, side, reduce_only=True, stop_ticks=None, tag=tag, sent_ns=sent_ns, terms=OrderTerms())
+        return cls(
+            instrument,
+            side,
+            reduce_only=True,
+            stop_ticks=None,
+            tag=tag,
+            sent_ns=sent_ns,
+            terms=OrderTerms(),
+            position_side=position_side,
+        )
 
     def order(self, order_id: str, instrument: Instrument, lots: int, limit_ticks: int | None) -> Order:
         """Return the order, not yet accepted."""

@@ -150,8 +150,9 @@ class StartContext:
         self._side_of(instrument, side)
         return 0.0
 
-    def margin(self, instrument: str) -> Margin:
+    def margin(self, instrument: str, side: str = "") -> Margin:
         """Return that of no position."""
+        self._side_of(instrument, side)
         return Margin()
 
     def _side_of(self, instrument: str, side: str) -> PositionSide:
@@ -272,8 +273,8 @@ class RunContext:
         """
         raise ConfigError(f"subscribe to {instrument} {kind} in on_start; a run's streams are fixed once it has begun")
 
-    def margin(self, instrument: str) -> Margin:
-        """Return the margin of the reported position.
+    def margin(self, instrument: str, side: str = "") -> Margin:
+        """Return the margin of a reported position.
 
         Raises:
             ConfigError: The run has no margin, or the instrument is no contract.
@@ -283,7 +284,7 @@ class RunContext:
             raise ConfigError(f"{name} has no margin in this run; give margin='isolated' or 'cross'")
         if name not in self._margins.terms.contracts:
             raise ConfigError(f"{name} is no contract and has no margin")
-        return self._margins.margin(name)
+        return self._margins.margin(name, side)
 
     def book(self, instrument: str) -> Book | None:
         """Return a view of the book."""

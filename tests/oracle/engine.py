@@ -680,13 +680,13 @@ class Oracle:
         held = {leg: qty for leg in legs if (qty := self.exchange.qty_at(leg, boundary_ns))}
         if held and mark is not None:
             self._before_change()
-            before = self.exchange.ledger.balance_exact(self.by_id[name].settle_currency)
+            currency = self.by_id[name].settle_currency
             for leg, qty in held.items():
+                before = self.exchange.ledger.balance_exact(currency)
                 for ledger in (self.exchange.ledger, self.reported):
                     ledger.charge_funding(leg, rate=funding.rate, mark=mark, qty=qty)
-            if self.exchange.margins is not None:
-                after = self.exchange.ledger.balance_exact(self.by_id[name].settle_currency)
-                self.exchange.margins.charged(name, after - before)
+                if self.exchange.margins is not None:
+                    self.exchange.margins.charged(leg, self.exchange.ledger.balance_exact(currency) - before)
             self.curve.funded()
 
     def _mark_at(self, instrument: str, boundary_ns: int) -> float | None:

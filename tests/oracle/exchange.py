@@ -675,7 +675,7 @@ class Exchange:
     def _execute(self, held: Held, lots: int, ticks: int, fee: Decimal, currency: str, role: str, at_ns: int) -> None:
         """Book an execution."""
         instrument = self.ledger.instruments[held.instrument]
-        before = self.ledger.qty(held.instrument)
+        before = self.ledger.qty(held.leg)
         fill = Fill(
             id=len(self.fills) + 1,
             order_id=held.id,
@@ -699,7 +699,7 @@ class Exchange:
         self.before_change()
         self.ledger.apply(fill)
         if self.margins is not None:
-            self.margins.filled(held.instrument, before)
+            self.margins.filled(held.leg, before)
         self.fills.append(fill)
         self.after_fill(fill)
         if held.left:

@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
-from oracle.ledger import exactly, number, price_at, size_of, value_of
+from oracle.ledger import exactly, instrument_of, leg_of, number, price_at, size_of, value_of
 
 from quantkit.instruments import Instrument, Side
-from quantkit.orders import Order, OrderState, OrderTerms
+from quantkit.orders import Order, OrderState, OrderTerms, PositionSide
 
 if TYPE_CHECKING:
     from oracle.exchange import Exchange, Held
@@ -31,6 +31,7 @@ class Margins:
     tiers: Mapping[str, Sequence[Tier]]  # by instrument
     funding: dict[str, Fraction] = field(default_factory=dict)  # of what is open
     taken_over: list[tuple[str, Fraction]] = field(default_factory=list)  # what each liquidation cost
+    closed: int = 0  # orders of the exchange
 
     # One position -------------------------------------------------------------------------------------------------
 
@@ -44,20 +45,32 @@ class Margins:
 
     def rate(self, name: str) -> Fraction:
         """Return the maintenance rate of the tier that a position is in."""
-        rows = sorted((number(size), number(rate)) for size, rate, _ in self.tiers[name])
-        return next((rate for size, rate in rows if abs(self.qty(name)) <= size), rows[-1][1])
+        rows = sorted((number(size), number(rate)) for size, rate, _ in self.tiers[instrument_of(name)])
+        whole = abs(self.qty(name)) + self.beside(name)
+        return next((rate for size, rate in rows if whole <= size), rows[-1][1])
+
+    def twin(self, name: str) -> str:
+        """Return the other leg, with which a position shares its tier; empty where there is none."""
+        of, _, side = name.partition("+")
+        return f"{of}+{'short' if side == 'long' else 'long'}" if side and self.is_cross else ""
+
+    def beside(self, name: str) -> Fraction:
+        """Return the size that counts for the tier beside a position's own."""
+        return abs(self.qty(self.twin(name))) if self.twin(name) else Fraction(0)
 
     def fee(self, name: str) -> Fraction:
         """Return the taker's rate, zero for a rebate."""
-        return max(Fraction(0), number(self.exchange.fees[name].taker_bps) / 10_000)
+        return max(Fraction(0), number(self.exchange.fees[instrument_of(name)].taker_bps) / 10_000)
 
     def lever(self, name: str) -> Fraction:
         """Return the leverage."""
-        return number(self.leverage[name])
+        return number(self.leverage[instrument_of(name)])
 
     def largest(self, name: str) -> Fraction:
         """Return the largest size in contracts at this leverage."""
-        return max(number(size) for size, _, most in self.tiers[name] if number(most) >= self.lever(name))
+        return max(
+            number(size) for size, _, most in self.tiers[instrument_of(name)] if number(most) >= self.lever(name)
+        )
 
     def worth(self, name: str, mark: Fraction) -> Fraction:
         """Return what a position is worth at a mark, above zero and not rounded."""
@@ -115,10 +128,18 @@ class Margins:
         after = position + held.side.sign * working[held.side]
         if min(0, position) <= after <= max(0, position):
             return ""
-        if size_of(instrument, abs(int(after))) > self.largest(name):
+        beside = Fraction(0)
+        if self.twin(name):
+            twin = ledger.instruments[self.twin(name)]
+            there_held = exchange.held(twin)
+            lots = max(
+                abs(there_held + exchange.working(twin, Side.BUY)), abs(there_held - exchange.working(twin, Side.SELL))
+            )
+            beside = size_of(twin, int(lots))
+        if size_of(instrument, abs(int(after))) + beside > self.largest(name):
             return "leverage_tier"
         worth = value_of(instrument, 1, price)
-        reference = exchange.venues[name].reference(held.side)
+        reference = exchange.venues[held.instrument].reference(held.side)
         if held.stop is None and reference is not None and (held.side is Side.BUY) == instrument.is_inverse:
             worth = value_of(instrument, 1, min(price, reference) if instrument.is_inverse else max(price, reference))
         currency = instrument.settle_currency
@@ -162,7 +183,7 @@ class Margins:
         exchange, ledger, name = self.exchange, self.exchange.ledger, instrument.id
         currency, sign = instrument.settle_currency, held.side.sign
         position = exchange.held(instrument)
-        if size_of(instrument, abs(int(position + sign * lots))) > self.largest(name):
+        if size_of(instrument, abs(int(position + sign * lots))) + self.beside(name) > self.largest(name):
             return False
         others = sum((self._need_of(i) for i in ledger.contracts_in(currency) if i.id != name and self.qty(i.id)), 0)
         value = value_of(instrument, lots, ticks)
@@ -190,30 +211,51 @@ class Margins:
     # Liquidation ----------------------------------------------------------------------------------------------------
 
     def judge(self, name: str, mark: float, mark_of: Mapping[str, float | None], at_ns: int) -> None:
-        """Judge the scope of an instrument at its new mark."""
-        exchange, ledger = self.exchange, self.exchange.ledger
+        """Judge the scopes of an instrument at its new mark."""
+        ledger = self.exchange.ledger
         if ledger.instruments[name].is_spot:
             return
         currency = ledger.instruments[name].settle_currency
-        scope = sorted(i.id for i in ledger.contracts_in(currency)) if self.is_cross else [name]
+        if self.is_cross:
+            self._judge(name, sorted(i.id for i in ledger.contracts_in(currency)), mark, mark_of, at_ns)
+            return
+        for side in ledger.sides_of(name):
+            self._judge(name, [leg_of(name, side)], mark, mark_of, at_ns)
+
+    def _judge(
+        self, name: str, scope: Sequence[str], mark: float, mark_of: Mapping[str, float | None], at_ns: int
+    ) -> None:
+        """Judge the positions that share a margin."""
+        exchange, ledger = self.exchange, self.exchange.ledger
+        currency = ledger.instruments[name].settle_currency
         positions = [each for each in scope if self.qty(each)]
-        if name not in positions:
+        if name not in map(instrument_of, positions):
             return
         marks: dict[str, Fraction] = {}
         for each in positions:
-            found = mark if each == name else mark_of[each]
+            found = mark if instrument_of(each) == name else mark_of[instrument_of(each)]
             if found is None:
                 return
             marks[each] = number(found)
-        margin = ledger.balance_exact(currency) if self.is_cross else self.own(name)
+        margin = ledger.balance_exact(currency) if self.is_cross else self.own(scope[0])
         required = {each: self.worth(each, at) * (self.rate(each) + self.fee(each)) for each, at in marks.items()}
         left = margin + sum(self.profit(each, at) for each, at in marks.items())
         if left > sum(required.values()):
             return
         for each in scope:
-            for held in list(exchange.venues[each].orders):
-                if not held.is_over:
+            for held in list(exchange.venues[instrument_of(each)].orders):
+                if not held.is_over and held.leg == each:
                     exchange.end(held, OrderState.CANCELLED, "liquidation", at_ns)
+        both = [each for each in positions if self.is_cross and each.endswith("+long") and self.qty(self.twin(each))]
+        if both:
+            for each in both:
+                lots = int(
+                    min(abs(self.qty(leg)) for leg in (each, self.twin(each))) / Fraction(ledger.instruments[each].lot)
+                )
+                for leg in (each, self.twin(each)):
+                    self._close(leg, lots, self._ticks(leg, marks[leg], up=True), Fraction(0), at_ns)
+            self._judge(name, scope, mark, mark_of, at_ns)
+            return
         weights = required if any(required.values()) else {each: self.worth(each, at) for each, at in marks.items()}
         whole = sum(weights.values())
         losses = {each: left * weights[each] / whole - self.profit(each, at) for each, at in marks.items()}
@@ -239,18 +281,31 @@ class Margins:
         price = mark
         if worth > 0:
             price = size / worth if instrument.is_inverse else worth / size
-        steps = price / Fraction(instrument.price_step)
-        whole = max(1, math.ceil(steps) if is_long else math.floor(steps))
-        ticks = int(whole * Fraction(instrument.price_step) / Fraction(instrument.tick))
+        ticks = self._ticks(name, price, up=is_long)
         rise = value_of(instrument, lots, ticks) - self.cost(name)
         gain = rise if falls else -rise
         due = gain + loss + rest
         charge = Fraction(math.floor(due * _PART), _PART)
         self.taken_over.append((name, loss))
+        self._close(name, lots, ticks, charge, at_ns)
+        return due - charge
+
+    def _ticks(self, name: str, price: Fraction, *, up: bool) -> int:
+        """Return a price on the step, at least one."""
+        instrument = self.exchange.ledger.instruments[name]
+        steps = price / Fraction(instrument.price_step)
+        whole = max(1, math.ceil(steps) if up else math.floor(steps))
+        return int(whole * Fraction(instrument.price_step) / Fraction(instrument.tick))
+
+    def _close(self, name: str, lots: int, ticks: int, charge: Fraction, at_ns: int) -> None:
+        """Close lots of a position by an order of the exchange."""
+        exchange = self.exchange
+        instrument = exchange.ledger.instruments[name]
+        self.closed += 1
         order = Order(
-            id=f"liquidation{len(self.taken_over)}",
-            instrument=name,
-            side=Side.SELL if is_long else Side.BUY,
+            id=f"liquidation{self.closed}",
+            instrument=instrument_of(name),
+            side=Side.SELL if self.qty(name) > 0 else Side.BUY,
             qty=float(size_of(instrument, lots)),
             reduce_only=True,
             tag="liquidation",
@@ -258,10 +313,10 @@ class Margins:
             updated_ns=exchange.now_ns(),
             lots=lots,
             terms=OrderTerms(),
+            position_side=PositionSide(name.partition("+")[2] or PositionSide.NET),
         )
         held = exchange.held_of(order)
         held.arrived_ns = at_ns
         exchange.orders[order.id] = held
         exchange.introduce(held, order, at_ns)
         exchange.close_for(held, lots, ticks, exactly(charge), at_ns)
-        return due - charge

@@ -7,7 +7,7 @@ from random import Random
 
 import pytest
 from campaign import scaled
-from oracle.accounts import AccountCase, margin_case, shortened
+from oracle.accounts import AccountCase, legged, margin_case, shortened
 from oracle.match import Told, difference, naive, real
 
 from quantkit.errors import DataError
@@ -55,6 +55,19 @@ def test_the_engine_liquidates_as_the_oracle_does(seed: int) -> None:
 )
 def test_liquidations_of_every_kind(seed: int, count: int) -> None:
     assert liquidations(agreed(margin_case(seed), [(False, 7), (True, WHOLE)])) == count
+
+
+@pytest.mark.long
+@pytest.mark.campaign
+@pytest.mark.parametrize("seed", range(2_000, 2_000 + scaled(6)))
+def test_the_engine_liquidates_legs_as_the_oracle_does(seed: int) -> None:
+    """In the long/short mode."""
+    agreed(legged(margin_case(seed)), Random(seed).sample(WAYS, 2))
+
+
+@pytest.mark.parametrize(("seed", "count"), [pytest.param(53, 4, id="isolated"), pytest.param(35, 4, id="cross")])
+def test_legs_are_liquidated_alone_or_together(seed: int, count: int) -> None:
+    assert liquidations(agreed(legged(margin_case(seed)), [(False, 64), (True, WHOLE)])) == count
 
 
 @pytest.mark.parametrize("seed", [371, 392, 414])

@@ -450,13 +450,6 @@ def test_a_mode_that_is_none_is_refused(mode: object) -> None:
         run({}, position_mode=mode)
 
 
-def test_margin_is_for_net_positions() -> None:
-    """It is refused beside the mode, before anything runs."""
-    tiers = {"BTC-USDT": [{"max_qty": "10", "maintenance_rate": "0.004", "max_leverage": "50"}]}
-    with pytest.raises(qk.ConfigError, match=r"margin is for net positions; leave the long/short mode or margin out"):
-        run({}, margin="isolated", tiers=tiers, max_leverage=1)
-
-
 @pytest.mark.parametrize(
     ("opened", "reason"),
     [(0, "51169: there is no position to reduce"), (2, "51112: a closing order above the position")],

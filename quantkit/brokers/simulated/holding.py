@@ -23,6 +23,7 @@ class Holding:
 
     Attributes:
         id: The instrument's.
+        leg: The key of the position.
         currency: Its settlement currency.
         is_spot: Whether it is no contract.
         is_linear: Whether it is a contract that is worth size x price.
@@ -48,6 +49,7 @@ class Holding:
         "is_linear",
         "is_per_order",
         "is_spot",
+        "leg",
         "lot_value",
         "money",
         "net",
@@ -64,7 +66,7 @@ class Holding:
     def __init__(
         self, portfolio: Portfolio, instrument: Instrument, fees: Fees, side: PositionSide = PositionSide.NET
     ) -> None:
-        leg = leg_of(instrument.id, side)
+        self.leg = leg = leg_of(instrument.id, side)
         self.id = instrument.id
         self.currency = instrument.settle_currency
         self.is_spot = instrument.is_spot

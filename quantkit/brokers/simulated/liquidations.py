@@ -24,7 +24,7 @@ from quantkit.clock import iso_of
 from quantkit.instruments import EXACT, Instrument, Side, decimal_of, plain
 from quantkit.margin import ContractTerms
 from quantkit.margin_account import MarginAccount, TakenOver
-from quantkit.orders import LIQUIDATION, OrderState
+from quantkit.orders import LIQUIDATION, OrderState, PositionSide, leg_of
 from quantkit.portfolio import Position
 from quantkit.rows.cursors import NOWHERE, BookCursor
 from quantkit.rows.marks import AnyMark, MarkTable
@@ -34,16 +34,18 @@ _WINDOW: Final = 4096
 #: Bounds in floats are this share of their terms' sizes nearer than the margin is; what is closer is judged exactly.
 _SLACK: Final = 1e-11
 #: A charge is rounded down to this part of its currency: it never takes more than the margin.
+_NOTHING: Final = Decimal(0)
 _CHARGE_STEP: Final = Decimal("1e-16")
 
 
 class _Contract:
     """One contract with its terms as floats."""
 
-    __slots__ = ("_rates", "_sizes", "fee_rate", "holding", "initial", "source", "unit")
+    __slots__ = ("_rates", "_sizes", "_tiered", "fee_rate", "holding", "initial", "source", "unit")
 
-    def __init__(self, holding: Holding, terms: ContractTerms, source: AnyMark) -> None:
+    def __init__(self, holding: Holding, tiered: list[Holding], terms: ContractTerms, source: AnyMark) -> None:
         self.holding = holding
+        self._tiered = tiered  # the positions whose sizes together decide the tier
         self.source = source
         self.initial = float(1 / terms.leverage)
         self.fee_rate = float(terms.fee_rate)
@@ -65,8 +67,7 @@ class _Contract:
     @property
     def rates(self) -> float:
         """Maintenance rate and taker's rate; the higher of two tiers that a float cannot tell apart."""
-        net = self.holding.net
-        qty = abs(net.size) / net.size_scale
+        qty = sum(abs(each.net.size) / each.net.size_scale for each in self._tiered)
         sizes, last = self._sizes, len(self._sizes) - 1
         lower = self._rates[min(bisect_left(sizes, qty * (1 - _SLACK)), last)]
         return max(lower, self._rates[min(bisect_left(sizes, qty * (1 + _SLACK)), last)]) + self.fee_rate
@@ -119,7 +120,7 @@ class Liquidations:
 
     Args:
         margins: What backs the account's positions.
-        holdings: What the account has, by instrument.
+        holdings: What the account has, by position.
         marks: The mark of each instrument.
         executions: Cancels orders and books fills.
         position: How far the run has come.
@@ -153,7 +154,7 @@ class Liquidations:
         self._judged = -1  # the last row of this batch that was judged
         self._safe_until = 0  # the index to which marks have been looked through
         self._extremes: dict[str, tuple[float, float]] = {}  # of the marks of this batch
-        self._doubted: tuple[_Scope, _Contract] | None = None  # whose mark left its band
+        self._doubted: _Contract | None = None  # whose mark left its band
         self._scopes: dict[str, _Scope] = {}  # by instrument, or by currency
         self._of: dict[str, list[_Scope]] = {}  # those that a booking in an instrument changes
         self._stale: list[_Scope] = []  # those whose bounds have to be drawn anew
@@ -165,7 +166,8 @@ class Liquidations:
                 continue
             scope = self._scopes.setdefault(holding.currency if self._is_cross else leg, _Scope())
             name = holding.id
-            scope.contracts.append(_Contract(holding, margins.terms.contracts[name], marks.sources[name]))
+            tiered = [each for each in holdings.values() if each.id == name] if self._is_cross else [holding]
+            scope.contracts.append(_Contract(holding, tiered, margins.terms.contracts[name], marks.sources[name]))
             self._of.setdefault(name, []).append(scope)
         for name, holding in holdings.items():
             if holding.is_spot and self._is_cross:
@@ -217,7 +219,7 @@ class Liquidations:
                     if window.min() <= low or window.max() >= high:
                         index = int(indices[row + int(np.argmax((window <= low) | (window >= high)))])
                         if index < first:
-                            first, self._doubted = index, (scope, contract)
+                            first, self._doubted = index, contract
                         break
                     row += _WINDOW
         self._safe_until = min(first, horizon)
@@ -294,11 +296,14 @@ class Liquidations:
         """Judge the positions whose mark was last doubted, and take them over where their margin is used up."""
         self._judged, self._safe_until = index, index + 1
         assert self._doubted is not None
-        scope, contract = self._doubted
-        cursor = contract.source.cursor
+        name, cursor = self._doubted.holding.id, self._doubted.source.cursor
         if isinstance(cursor, BookCursor):
             cursor.advance(cursor.row_at(index + 1))  # the book as the row leaves it
-        self._judge(scope, contract.holding.position)
+        # Two legs of a contract have one mark.
+        for scope in dict.fromkeys(self._of[name]):
+            held = [each.holding.position for each in scope.contracts if each.holding.id == name]
+            for position in [each for each in held if not each.is_flat][:1]:
+                self._judge(scope, position)
 
     def _judge(self, scope: _Scope, position: Position) -> None:
         """Judge the scope of a position at the mark that it has now."""
@@ -310,14 +315,19 @@ class Liquidations:
             return
         at_ns = self._position.now_ns - self._send_clock.offset_at(self._position.now_ns)
         for contract in scope.contracts:
-            orders = self._executions.listings[contract.holding.id].market.orders
-            while orders:
-                self._executions.cancel(orders[0], LIQUIDATION, at_ns)
+            leg, market = contract.holding.leg, self._executions.listings[contract.holding.id].market
+            while (order := next((each for each in market.orders if each.leg == leg), None)) is not None:
+                self._executions.cancel(order, LIQUIDATION, at_ns)
+        if self._offset(scope, at_ns):
+            marked = margins.marked(margins.scope_of(position), self._mark)
+            assert marked is not None
+            if not marked or not margins.is_used_up(marked):
+                return
         whole = margins.margin_of([each.position for each in marked]) + sum(each.unrealised for each in marked)
         required = sum((each.required for each in marked), Fraction(0))
         why = f"liquidation: {_short(whole)} of margin left, {_short(required)} required"
         rest = Fraction(0)
-        for taken in sorted(margins.taken_over(marked), key=lambda taken: taken.position.instrument.id):
+        for taken in sorted(margins.taken_over(marked), key=_by_leg):
             rest = self._take_over(taken, rest, why, at_ns)
 
     def _take_over(self, taken: TakenOver, rest: Fraction, why: str, at_ns: int) -> Fraction:
@@ -326,27 +336,65 @@ class Liquidations:
         Returns:
             What rounding leaves of that and of the `rest` of the position before.
         """
-        position, executions = taken.position, self._executions
+        position = taken.position
         instrument = position.instrument
         net_lots = position.lots
         side, lots = (Side.SELL if net_lots > 0 else Side.BUY), abs(net_lots)
         price = taken.price
         if price is None:
             price = Fraction(decimal_of(self._mark(instrument.id)))
-        ticks = _ticks_of(price, side, instrument)
+        ticks = _ticks_of(price, side is Side.SELL, instrument)
         value = Fraction(instrument.value(lots, ticks))
         gain = value - abs(position.open_value)
         gain = gain if (net_lots > 0) is not instrument.is_inverse else -gain
         due = gain + taken.loss + rest
         charge = _floor(due)
-        introduction = Introduction.of_closing(instrument.id, side, tag=LIQUIDATION, sent_ns=self._position.now_ns)
+        self._close(position, lots, ticks, taken.loss, charge, why, at_ns)
+        return due - Fraction(charge)
+
+    def _offset(self, scope: _Scope, at_ns: int) -> bool:
+        """Close the legs of each contract of a scope against each other, at the mark and for nothing.
+
+        Returns:
+            Whether there was anything to close. The equity stays, and less margin is required.
+        """
+        is_any = False
+        legs = {contract.holding.leg: contract.holding.position for contract in scope.contracts}
+        for long in [each for each in legs.values() if each.position_side is PositionSide.LONG]:
+            instrument = long.instrument
+            short = legs.get(leg_of(instrument.id, PositionSide.SHORT))
+            lots = 0 if short is None else min(long.lots, -short.lots)
+            if short is None or not lots:
+                continue
+            is_any = True
+            ticks = _ticks_of(Fraction(decimal_of(self._mark(instrument.id))), True, instrument)
+            for position in (long, short):
+                cost = abs(position.open_value) * lots / abs(position.lots)
+                gain = Fraction(instrument.value(lots, ticks)) - cost
+                gain = gain if (position is long) is not instrument.is_inverse else -gain
+                self._close(
+                    position, lots, ticks, -gain, _NOTHING, "liquidation: legs closed against each other", at_ns
+                )
+        return is_any
+
+    def _close(
+        self, position: Position, lots: int, ticks: int, loss: Fraction, charge: Decimal, why: str, at_ns: int
+    ) -> None:
+        """Close lots of a position with an order of the exchange's own."""
+        instrument, executions = position.instrument, self._executions
+        introduction = Introduction.of_closing(
+            instrument.id,
+            Side.SELL if position.lots > 0 else Side.BUY,
+            tag=LIQUIDATION,
+            sent_ns=self._position.now_ns,
+            position_side=position.position_side,
+        )
         made = introduction.order(f"{LIQUIDATION}{len(self.found) + 1}", instrument, lots, None)
         order = executions.orders[made.id] = ExchangeOrder(made, introduction)
         order.arrived_ns = at_ns
-        self.found.append(Liquidation(instrument.id, at_ns, taken.loss))
+        self.found.append(Liquidation(instrument.id, at_ns, loss))
         executions.report(order, OrderState.ACCEPTED, "", at_ns)
         executions.fill(order, lots, ticks, is_maker=False, at_ns=at_ns, why=why, charge=charge)
-        return due - Fraction(charge)
 
     # The end --------------------------------------------------------------------------------------------------
 
@@ -364,11 +412,15 @@ class Liquidations:
         return said
 
 
-def _ticks_of(price: Fraction, side: Side, instrument: Instrument) -> int:
+def _by_leg(taken: TakenOver) -> tuple[str, str]:
+    return taken.position.instrument.id, taken.position.position_side
+
+
+def _ticks_of(price: Fraction, rounds_up: bool, instrument: Instrument) -> int:
     """Return a price on the price step that costs the account less, at least one step."""
     step = instrument.ticks_per_step
     steps = price / (Fraction(instrument.tick) * step)
-    whole = -(-steps // 1) if side is Side.SELL else steps // 1
+    whole = -(-steps // 1) if rounds_up else steps // 1
     return max(1, int(whole)) * step
 
 

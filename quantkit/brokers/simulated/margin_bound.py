@@ -25,7 +25,7 @@ class MarginBound:
 
     Args:
         margins: What backs the positions.
-        holdings: What the account has, by instrument.
+        holdings: What the account has, by position.
 
     Attributes:
         shortfalls: By instrument, the largest order that was refused for lack of margin.
@@ -48,6 +48,19 @@ class MarginBound:
                 self._exact_rates[holding.id] = initial, initial + terms.fee_rate
                 self._rates[holding.id] = float(initial), float(initial + terms.fee_rate)
                 self._largest[holding.id] = terms.largest // Fraction(instrument.lot)
+        #: The other leg of a position in cross margin, which shares its tier.
+        self._twins: dict[str, Holding] = {}
+        if self._is_cross:
+            contracts = [each for of_currency in self._contracts.values() for each in of_currency]
+            self._twins = {
+                own.leg: twin for own in contracts for twin in contracts if twin.id == own.id and twin is not own
+            }
+
+    def _is_too_large(self, own: Holding, after: int, *, at_worst: bool) -> bool:
+        """Whether no tier allows so many lots with the leverage, beside the other leg: as held, or with its orders."""
+        twin = self._twins.get(own.leg)
+        beside = 0 if twin is None else twin.most_lots if at_worst else abs(twin.net.size // twin.net.lot)
+        return abs(after) + beside > self._largest[own.id]
 
     # In floats ------------------------------------------------------------------------------------------------
 
@@ -92,7 +105,7 @@ class MarginBound:
             notional: Its worth.
         """
         beside = self._beside(own, at_worst=True)
-        if beside is None or abs(after) > self._largest[own.id]:
+        if beside is None or self._is_too_large(own, after, at_worst=True):
             return False
         free, size = beside
         net, per_lot = own.net, notional / abs(after)
@@ -113,7 +126,7 @@ class MarginBound:
         net = own.net
         held, sign = net.size // net.lot, order.side.sign
         after = held + lots * sign
-        if beside is None or after * sign <= lots - 1 or abs(after) > self._largest[own.id]:
+        if beside is None or after * sign <= lots - 1 or self._is_too_large(own, after, at_worst=False):
             return False  # a flip is counted exactly
         free, size = beside
         value = lots * ticks * net.lot_tick / net.scale
@@ -145,7 +158,7 @@ class MarginBound:
             after: The position that the order may lead to, in lots.
             notional: Its worth.
         """
-        if abs(after) > self._largest[own.id]:
+        if self._is_too_large(own, after, at_worst=True):
             return LEVERAGE_TIER
         free = self._backing(own.currency)
         if free is None:
@@ -178,7 +191,7 @@ class MarginBound:
         sign = order.side.sign
         held = net.size // net.lot
         after = held + lots * sign
-        if abs(after) > self._largest[own.id]:
+        if self._is_too_large(own, after, at_worst=False):
             return False
         free = self._backing(own.currency)
         others = self._held(own.currency, but=position)
