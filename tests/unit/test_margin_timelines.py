@@ -10,6 +10,7 @@ from oracle.timelines import Played, When, book, buy, candle, funding, mark, ns,
 from quantkit.events import MarketEvent
 from quantkit.fees import Fees
 from quantkit.instruments import Instrument
+from quantkit.orders import TakeProfit
 
 BTC = Instrument("BTC-USDT-SWAP", kind="swap", price_step="0.1", qty_step="1", contract_value="0.01")
 ETH = Instrument("ETH-USDT-SWAP", kind="swap", price_step="0.01", qty_step="1", contract_value="0.1")
@@ -287,6 +288,43 @@ def test_funding_leaves_isolated_margin_and_the_next_mark_liquidates() -> None:
     played = run(events, calls, "isolated", "20")
     assert played.fills[1:] == ["quidation1 sell 100 @ 79700 taker 60"]
     assert played.told.ledger["cash"] == "{'USDT': '5960'}"
+
+
+@pytest.mark.parametrize(("latency", "ends"), [(0, ["cancelled liquidation"] * 2), (20, [])])
+def test_protection_ends_with_its_position(latency: float, ends: list[str]) -> None:
+    """Children at work are cancelled like other orders of the scope; those under way find nothing to protect."""
+    events, _ = after()
+    events = [
+        *events[:2],
+        trade(30, 80_000, of=BTC),
+        mark(35, 76_000, of=BTC),
+        *(trade(at, 80_000, of=BTC) for at in (80, 90)),
+    ]
+    acts = [buy(100, of=BTC, stop_loss=70_000, take_profit=TakeProfit(90_000, 90_000))]
+    played = run(events, {("trade", 0): acts}, "isolated", "20", latency=latency)
+    assert [text.split(" ")[0] for text in played.fills] == ["1", "quidation1"]
+    children = [e for e in played.told.order_events if e[0] in ("bt1sl", "bt1tp") and e[3] == "cancelled"]
+    assert [f"{e[3]} {e[4]}" for e in children] == ends
+
+
+def test_orders_under_way_are_judged_after_a_liquidation() -> None:
+    """A close that arrives too late finds nothing to close, and opens nothing."""
+    events, calls = after(76_000)
+    events = [
+        *events[:3],
+        trade(30, 80_000, of=BTC),
+        trade(40, 80_000, of=BTC),
+        mark(50, 76_000, of=BTC),
+        trade(90, 80_000, of=BTC),
+    ]
+    calls = {
+        **calls,
+        ("mark", 1): [sell(100, of=BTC, reduce_only=True)],
+        ("trade", 3): [sell(100, of=BTC, reduce_only=True)],
+    }
+    played = run(events, calls, "isolated", "20", latency=20)
+    assert played.fills[1].startswith("quidation1")
+    assert played.final(2) == "rejected reduce_only_no_position"
 
 
 # Orders -----------------------------------------------------------------------------------------------------------
