@@ -341,6 +341,24 @@ def test_targets_of_on_start_are_traded_by_leg() -> None:
     assert [(f.position_side.value, f.qty) for f in result.outcome.fills] == [("short", 1)]
 
 
+def test_triggers_close_their_own_leg() -> None:
+    """A take-profit of the long leg and a trailing stop of the short one, each within its leg."""
+
+    def act(strategy: Any) -> None:
+        strategy.sell(SWAP.id, 9, take_profit_price=51_500, position_side="long")
+        strategy.buy(SWAP.id, 9, trailing_offset=500, position_side="short")
+
+    result, _ = run(
+        {1: lambda s: [order("buy", 5, "long")(s), order("sell", 3, "short")(s)], 3: act},
+        rows=trades(prices=[50_000, 50_000, 50_000, 51_600, 51_600, 51_600]),
+    )
+    assert [(f.side.value, f.qty, f.leg) for f in result.outcome.fills[2:]] == [
+        ("sell", 5, "BTC-USDT-SWAP long"),
+        ("buy", 3, "BTC-USDT-SWAP short"),
+    ]
+    assert {o.reason for o in result.outcome.orders[2:]} == {"reduce_only_position_closed"}
+
+
 def test_spot_has_one_position_in_both_modes() -> None:
     """Its orders, targets and quotes need no side; `net` may be said."""
 
