@@ -1,14 +1,20 @@
 """The stop and the target that an order asks for its fills, checked and put on the instrument's steps."""
 
 from quantkit.engine.desks import Number
-from quantkit.engine.order_numbers import on_price_step, positive
+from quantkit.engine.order_numbers import offset_bps_of, on_price_step, trigger_type_of
 from quantkit.errors import OrderError
 from quantkit.instruments import Instrument, Side, plain
 from quantkit.orders import OrderRequest, RequestTerms, StopLoss, TakeProfit, TriggerType
 
 
 def bracket_of(
-    request: OrderRequest, asked: RequestTerms, instrument: Instrument, where: str, roundings: dict[Number, str]
+    request: OrderRequest,
+    asked: RequestTerms,
+    instrument: Instrument,
+    where: str,
+    roundings: dict[Number, str],
+    *,
+    has_marks: bool,
 ) -> tuple[TakeProfit | None, StopLoss | None]:
     """Return what protects the fills of an order, on the steps.
 
@@ -17,6 +23,7 @@ def bracket_of(
         instrument: Its steps.
         where: The call, for errors.
         roundings: Gets a note of each price.
+        has_marks: Whether the run has rows of the instrument's mark price.
 
     Raises:
         OrderError: The terms contradict each other or the order, or a number is not usable.
@@ -30,7 +37,11 @@ def bracket_of(
         raise OrderError(f"{where}: a sale on spot opens no position; give no take_profit= and no stop_loss=")
     take_profit = None if target is None else _take_profit(target, request.side, instrument, where, roundings)
     stop_loss = None if stop is None else _stop_loss(stop, request.side, instrument, where, roundings)
-    _refuse_later(take_profit, stop_loss, where)
+    for spec in (take_profit, stop_loss):
+        if spec is not None and spec.trigger_type is not TriggerType.LAST and not has_marks:
+            raise OrderError(
+                f"{where}: trigger_type {spec.trigger_type} needs marks that span the run; record marks, or use last"
+            )
     if take_profit is not None and stop_loss is not None and stop_loss.price is not None:
         distance = (take_profit.price - stop_loss.price) * request.side.sign
         if distance <= 0:
@@ -39,21 +50,6 @@ def bracket_of(
                 f"that of a {request.side} is {'above' if request.side is Side.BUY else 'below'} it"
             )
     return take_profit, stop_loss
-
-
-def _refuse_later(take_profit: TakeProfit | None, stop_loss: StopLoss | None, where: str) -> None:
-    """Refuse what no broker can do yet.
-
-    Raises:
-        OrderError: Something of it is asked for.
-    """
-    if take_profit is not None and take_profit.limit is None:
-        raise OrderError(f"{where}: a take_profit without limit is not supported yet; give TakeProfit(price, limit)")
-    if stop_loss is not None and stop_loss.price is None:
-        raise OrderError(f"{where}: a stop_loss that trails is not supported yet; give a price")
-    for spec in (take_profit, stop_loss):
-        if spec is not None and spec.trigger_type is not TriggerType.LAST:
-            raise OrderError(f"{where}: trigger_type {spec.trigger_type!r} is not supported yet; use last")
 
 
 def _take_profit(
@@ -66,14 +62,14 @@ def _take_profit(
     limit = spec.limit
     if limit is not None:
         _, limit = on_price_step(instrument, limit, own, where, "limit of take_profit", roundings, name="target limit")
-    return TakeProfit(price, limit, _trigger_type(spec.trigger_type, f"{where}: take_profit"))
+    return TakeProfit(price, limit, trigger_type_of(spec.trigger_type, f"{where}: take_profit"))
 
 
 def _stop_loss(
     asked: float | StopLoss, side: Side, instrument: Instrument, where: str, roundings: dict[Number, str]
 ) -> StopLoss:
     spec = asked if isinstance(asked, StopLoss) else StopLoss(asked)
-    trigger_type = _trigger_type(spec.trigger_type, f"{where}: stop_loss")
+    trigger_type = trigger_type_of(spec.trigger_type, f"{where}: stop_loss")
     price, limit, offset, offset_bps = spec.price, spec.limit, spec.trailing_offset, spec.trailing_offset_bps
     if (price is not None) + (offset is not None) + (offset_bps is not None) != 1:
         raise OrderError(f"{where}: stop_loss needs a price, a trailing_offset or a trailing_offset_bps, one of them")
@@ -90,19 +86,7 @@ def _stop_loss(
         what = "trailing_offset of stop_loss"
         _, offset = on_price_step(instrument, offset, Side.SELL, where, what, roundings, name="trailing offset")
     if offset_bps is not None:
-        offset_bps = positive(offset_bps, f"{where}: trailing_offset_bps of stop_loss")
+        offset_bps = offset_bps_of(offset_bps, f"{where}: stop_loss")
     if price is None and trigger_type is TriggerType.INDEX:
         raise OrderError(f"{where}: a stop_loss that trails follows last or mark, not index")
     return StopLoss(price, limit, trigger_type, offset, offset_bps)
-
-
-def _trigger_type(name: str, where: str) -> TriggerType:
-    """Return whose price sets a child off, from its name.
-
-    Raises:
-        OrderError: It is not known.
-    """
-    try:
-        return TriggerType(name)
-    except ValueError:
-        raise OrderError(f"{where}: trigger_type {name!r} is not known; use last, mark or index") from None

@@ -2,11 +2,15 @@
 
 import math
 from decimal import Decimal
+from typing import Final
 
 from quantkit.engine.desks import Number
 from quantkit.errors import OrderError
 from quantkit.instruments import Instrument, Side, plain
-from quantkit.orders import TimeInForce
+from quantkit.orders import TimeInForce, TriggerType
+
+#: The whole price, in basis points.
+_WHOLE_BPS: Final = 10_000
 
 
 def on_size_step(
@@ -83,3 +87,29 @@ def time_in_force_of(name: str, where: str) -> TimeInForce:
         return TimeInForce(name)
     except ValueError:
         raise OrderError(f"{where}: time_in_force {name!r} is not known; use GTC, IOC, FOK or GTD") from None
+
+
+def trigger_type_of(name: str, where: str) -> TriggerType:
+    """Return whose price sets an order off, from its name.
+
+    Raises:
+        OrderError: It is not known.
+    """
+    try:
+        return TriggerType(name)
+    except ValueError:
+        raise OrderError(f"{where}: trigger_type {name!r} is not known; use last, mark or index") from None
+
+
+def offset_bps_of(asked: float, where: str) -> float:
+    """Return a trailing distance in basis points.
+
+    Raises:
+        OrderError: It is no number between zero and the whole price.
+    """
+    bps = positive(asked, f"{where}: trailing_offset_bps")
+    if bps >= _WHOLE_BPS:
+        raise OrderError(
+            f"{where}: trailing_offset_bps is {plain(bps)}; give less than {_WHOLE_BPS:,}, the whole price"
+        )
+    return bps

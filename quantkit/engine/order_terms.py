@@ -8,9 +8,9 @@ import msgspec
 from quantkit.clock import time_ns_of
 from quantkit.engine.desks import Number
 from quantkit.engine.order_brackets import bracket_of
-from quantkit.engine.order_numbers import on_price_step, positive
+from quantkit.engine.order_numbers import offset_bps_of, on_price_step, trigger_type_of
 from quantkit.errors import ConfigError, OrderError
-from quantkit.instruments import Instrument, Side, plain
+from quantkit.instruments import Instrument, Side
 from quantkit.orders import Order, OrderRequest, OrderTerms, RequestTerms, TimeInForce, TriggerPrices, TriggerType
 from quantkit.sizes import SIZES
 
@@ -18,8 +18,6 @@ from quantkit.sizes import SIZES
 TriggerAsked: TypeAlias = tuple[float | None, float | None, float | None, float | None]
 
 NO_TRIGGER: Final[TriggerAsked] = (None, None, None, None)
-#: The whole price, in basis points.
-_WHOLE_BPS: Final = 10_000
 _put: Final = msgspec.structs.force_setattr
 
 
@@ -48,7 +46,7 @@ def terms_of(
     Raises:
         OrderError: The terms contradict each other, or a number is not usable.
     """
-    trigger_type = _trigger_type(asked.trigger_type, where)
+    trigger_type = trigger_type_of(asked.trigger_type, where)
     _refuse_contradictions(request, asked, trigger_type, where)
     if trigger_type is not TriggerType.LAST and not has_marks:
         raise OrderError(
@@ -74,8 +72,10 @@ def terms_of(
     if asked.trailing_offset is not None:
         trailing_ticks, offset = _offset(instrument, asked.trailing_offset, where, roundings)
     if asked.trailing_offset_bps is not None:
-        offset_bps = _offset_bps(asked.trailing_offset_bps, where)
-    bracket_take_profit, bracket_stop_loss = bracket_of(request, asked, instrument, where, roundings)
+        offset_bps = offset_bps_of(asked.trailing_offset_bps, where)
+    bracket_take_profit, bracket_stop_loss = bracket_of(
+        request, asked, instrument, where, roundings, has_marks=has_marks
+    )
     terms = OrderTerms(
         take_profit_price=take_profit,
         trigger_type=trigger_type,
@@ -142,7 +142,7 @@ def change_of(
     if offset is not None:
         trailing_ticks, _ = _offset(instrument, offset, where, roundings)
     if offset_bps is not None:
-        offset_bps = _offset_bps(offset_bps, where)
+        offset_bps = offset_bps_of(offset_bps, where)
     return TriggerPrices(ticks, trailing_ticks, offset_bps)
 
 
@@ -248,35 +248,9 @@ def _moment_ns(moment: str | int | datetime, where: str) -> int:
         raise OrderError(f"{where}: expire_time: {error}") from None
 
 
-def _trigger_type(name: str, where: str) -> TriggerType:
-    """Return whose price sets an order off, from its name.
-
-    Raises:
-        OrderError: It is not known.
-    """
-    try:
-        return TriggerType(name)
-    except ValueError:
-        raise OrderError(f"{where}: trigger_type {name!r} is not known; use last, mark or index") from None
-
-
 def _offset(instrument: Instrument, asked: float, where: str, roundings: dict[Number, str]) -> tuple[int, float]:
     """Return a trailing distance in ticks and as it stands on the price step: rounded up, away from the market."""
     return on_price_step(instrument, asked, Side.SELL, where, "trailing_offset", roundings, name="trailing offset")
-
-
-def _offset_bps(asked: float, where: str) -> float:
-    """Return a trailing distance in basis points.
-
-    Raises:
-        OrderError: It is no number between zero and the whole price.
-    """
-    bps = positive(asked, f"{where}: trailing_offset_bps")
-    if bps >= _WHOLE_BPS:
-        raise OrderError(
-            f"{where}: trailing_offset_bps is {plain(bps)}; give less than {_WHOLE_BPS:,}, the whole price"
-        )
-    return bps
 
 
 def _kind_of(order: Order) -> str:

@@ -253,16 +253,22 @@ class Client:
             )
         if stop is not None:
             stop = stop if isinstance(stop, StopLoss) else StopLoss(stop)
-            assert stop.price is not None
+            ways = [each for each in (stop.price, stop.trailing_offset, stop.trailing_offset_bps) if each is not None]
+            if len(ways) != 1 or (stop.price is None and (stop.limit is not None or stop.trigger_type == "index")):
+                raise OrderError("stop")
             stop_loss = StopLoss(
-                self._on_step(instrument, stop.price, side),
+                None if stop.price is None else self._on_step(instrument, stop.price, side),
                 None if stop.limit is None else self._on_step(instrument, stop.limit, side.opposite),
                 stop.trigger_type,
+                None if stop.trailing_offset is None else self._on_step(instrument, stop.trailing_offset, Side.SELL),
+                stop.trailing_offset_bps,
             )
-        if take_profit is not None and stop_loss is not None:
-            assert stop_loss.price is not None
-            if (take_profit.price - stop_loss.price) * side.sign <= 0:
-                raise OrderError("target and stop")
+        for spec in (take_profit, stop_loss):
+            if spec is not None and spec.trigger_type != "last" and instrument.id not in self.marked:
+                raise OrderError("marks")
+        is_pair = take_profit is not None and stop_loss is not None and stop_loss.price is not None
+        if is_pair and (take_profit.price - stop_loss.price) * side.sign <= 0:
+            raise OrderError("target and stop")
         return OrderTerms(
             oco_group=self._group(asked.oco_group, instrument.id), take_profit=take_profit, stop_loss=stop_loss
         )

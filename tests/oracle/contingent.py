@@ -10,7 +10,7 @@ from oracle.scenarios import Scenario
 from oracle.scripted import Act
 
 from quantkit.instruments import Instrument
-from quantkit.orders import StopLoss, TakeProfit
+from quantkit.orders import StopLoss, TakeProfit, TriggerType
 
 
 def with_groups(scenario: Scenario, seed: int) -> Scenario:
@@ -51,8 +51,16 @@ def _bracket(instrument: Instrument, *, is_buy: bool, dice: Random) -> dict[str,
     if dice.random() < 0.85:
         away = dice.choice((-5, -4, -3, -2, -1, 0, 1))
         limit = price(away - dice.choice((0, 1, 2))) if dice.random() < 0.25 else None
-        found["stop_loss"] = price(away) if limit is None and dice.random() < 0.5 else StopLoss(price(away), limit)
+        source = dice.choice((TriggerType.LAST, TriggerType.LAST, TriggerType.MARK, TriggerType.INDEX))
+        ways = (
+            price(away),
+            StopLoss(price(away), limit, source),
+            StopLoss(trailing_offset=instrument.price(dice.randint(1, 4)) + dice.choice((0.0, 0.013))),
+            StopLoss(trailing_offset_bps=dice.choice((50.0, 120.0, 333.3)), trigger_type=source),
+        )
+        found["stop_loss"] = ways[1] if limit is not None else dice.choice(ways)
     if dice.random() < 0.7:
         away = dice.choice((0, 2, 3, 4, 5))
-        found["take_profit"] = TakeProfit(price(away), price(away))
+        source = dice.choice((TriggerType.LAST, TriggerType.LAST, TriggerType.MARK))
+        found["take_profit"] = dice.choice((price(away), TakeProfit(price(away), price(away), source)))
     return found

@@ -312,6 +312,10 @@ class Exchange:
             if rules is not None:
                 refusal = refusal or rules.refuses(held, held.lots, held.limit)
             refusal = refusal or self._account_refuses(held, held.lots, held.limit)
+            to_reduce = self.groups.room_to_reduce(held)
+            refusal = refusal or ("reduce_only_displaced" if to_reduce <= 0 else "")
+            is_trimmed = not refusal and to_reduce < held.left
+            held.lots = held.filled + to_reduce if is_trimmed else held.lots
             refusal = refusal or venue.refuses(held, at_ns)
             if refusal:
                 held.lock_ticks = None
@@ -320,6 +324,10 @@ class Exchange:
             held.is_in = True
             self.tell(held, OrderState.ACCEPTED, "", at_ns)
             venue.enter(held, at_ns)
+            if is_trimmed and not held.is_over:
+                self.tell(held, held.state, "reduce_only_trimmed", at_ns)
+            if held.reduce_only:
+                self.groups.fit_reducing(held, at_ns)
         elif message.kind == "protect":
             self.groups.keep(held, at_ns)
         elif held.is_over:
@@ -364,6 +372,8 @@ class Exchange:
             held.arrived_ns = at_ns
             venue.orders.remove(held)
             venue.enter(held, at_ns)
+        if held.reduce_only:
+            self.groups.fit_reducing(held, at_ns)
 
     # The account, computed anew at every question ---------------------------------------------------------------
 

@@ -95,6 +95,44 @@ class Groups:
             self.last_ns[held.instrument] = moment
             self.exchange.promise(held, delay_ns, moment)
         self.fit(held.leg, at_ns)
+        for side in (Side.SELL, Side.BUY):
+            orders = self.exchange.venues[held.instrument].orders
+            mine = [h for h in orders if h.leg == held.leg and h.side is side and self._is_reducing(h)]
+            if mine:
+                self.fit_reducing(mine[0], at_ns)
+
+    # Reduce-only orders by the exchange's rules -----------------------------------------------------------------
+
+    def _is_reducing(self, held: Held) -> bool:
+        """Whether the position has to cover an order."""
+        venue = self.exchange.venues[held.instrument]
+        is_ruled = venue.rules is not None and not venue.instrument.is_spot
+        return is_ruled and held.reduce_only and not held.is_asleep
+
+    def _ranked(self, held: Held) -> list[Held]:
+        """Return the orders that reduce the same position as one, the best price first, then the oldest."""
+        orders = self.exchange.venues[held.instrument].orders
+        same = [h for h in orders if h.leg == held.leg and h.side is held.side and self._is_reducing(h)]
+        return sorted(same, key=_worse)
+
+    def room_to_reduce(self, held: Held) -> int:
+        """Return what the orders that come first leave of the position."""
+        if not self._is_reducing(held):
+            return max(1, held.left)
+        first = [other for other in self._ranked(held) if _worse(other) <= _worse(held)]
+        return self.closable(held.leg, held.side) - sum(other.left for other in first)
+
+    def fit_reducing(self, held: Held, at_ns: int) -> None:
+        """Cut what the position does not cover."""
+        if not self._is_reducing(held):
+            return
+        left = self.closable(held.leg, held.side)
+        for each in self._ranked(held):
+            keep = min(left, each.left)
+            left -= keep
+            if each.left > keep:
+                reason = "reduce_only_trimmed" if keep else "reduce_only_displaced"
+                self.exchange.shrink(each, each.left - keep, reason, at_ns)
 
     def keep(self, parent: Held, at_ns: int) -> None:
         """Keep the next promise of an instrument."""
@@ -184,15 +222,20 @@ class Groups:
         instrument = self.exchange.ledger.instruments[parent.instrument]
         suffix = str(count) if count > 1 else ""
         limit = None if spec.limit is None else _passive(instrument, spec.limit, side)
-        stop = target = None
+        stop = target = gap = None
+        offset = offset_bps = None
         if isinstance(spec, StopLoss):
-            assert spec.price is not None
-            stop = _passive(instrument, spec.price, side.opposite)
+            offset, offset_bps = spec.trailing_offset, spec.trailing_offset_bps
+            stop = None if spec.price is None else _passive(instrument, spec.price, side.opposite)
+            gap = None if offset is None else _passive(instrument, offset, Side.SELL)
         elif limit is None:
             target = _passive(instrument, spec.price, side)
         terms = OrderTerms(
             take_profit_price=None if target is None else float(price_at(instrument, target)),
             take_profit_ticks=target,
+            trailing_offset=offset,
+            trailing_offset_bps=offset_bps,
+            trailing_ticks=gap,
             trigger_type=spec.trigger_type,
             oco_group=f"{parent.id}{suffix} bracket",
             parent_id=parent.id,
@@ -215,6 +258,11 @@ class Groups:
             position_side=parent.position_side,
         )
         return self.exchange.held_of(order), order
+
+
+def _worse(held: Held) -> tuple[int, int]:
+    """Return how bad a price is for whoever waits to be filled."""
+    return (0, 0) if held.limit is None else (1, -held.side.sign * held.limit)
 
 
 def _passive(instrument: Instrument, price: float, side: Side) -> int:

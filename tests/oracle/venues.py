@@ -207,9 +207,11 @@ class PriceVenue(Venue):
             return False
         end = self.rules.last_price(held, None)
         if end is not None and is_beyond(end, held, ticks):
-            if not held.parent_id:
+            if held.parent_id:
+                held.waits = "price"  # the stop of a position waits for one within the limit
+            else:
                 self.exchange.end(held, OrderState.CANCELLED, end[1], at_ns)
-            return True  # the stop of a position waits for a price within the limit
+            return True
         self.rules.meet_all(held, ticks, at_ns)
         return held.is_over
 

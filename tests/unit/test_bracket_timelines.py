@@ -8,7 +8,7 @@ from oracle.scripted import Act
 from oracle.timelines import SPOT, SWAP, amend, book, buy, cancel, candle, play, sell, ticker, trade
 
 from quantkit.fees import Fees
-from quantkit.orders import TakeProfit
+from quantkit.orders import StopLoss, TakeProfit
 
 
 def target(price: float) -> TakeProfit:
@@ -267,3 +267,22 @@ def test_a_stop_that_fills_as_it_comes_leaves_no_target() -> None:
         played = play(events, calls, on="book")
         assert played.fills[1] == "1sl sell 2 @ 97 taker 40"
         assert any(event.startswith("1tp") for event in played.events) is tp
+
+
+def test_a_target_without_a_limit_takes_once_the_price_has_come() -> None:
+    """The next trade, or at the trigger within a candle; a stop in the same range comes first."""
+    events = [trade(0, 100), trade(30, 100), trade(60, 104), trade(70, 103.5), trade(100, 97)]
+    played = play(events, {("trade", 0): [buy(1, stop_loss=98.0, take_profit=104.0)]}, on="trade")
+    assert played.fills == ["1 buy 1 @ 100 taker 30", "1tp sell 1 @ 103.5 taker 70"]
+    for low, fill in ((99, "1tp sell 1 @ 104 taker 120000"), (97, "1sl sell 1 @ 98 taker 120000")):
+        bars = [candle(1, (99, 101, 98, 100)), candle(2, (101, 106, low, 102)), candle(3, (102, 102, 102, 102))]
+        calls = {("candle", 0): [buy(1, stop_loss=98.0, take_profit=104.0)]}
+        assert play(bars, calls, on="candle", latency=0).fills == ["1 buy 1 @ 101 taker 60000", fill]
+
+
+def test_a_stop_that_trails_follows_the_price_from_its_own_beginning() -> None:
+    events = [trade(0, 100), trade(30, 100), trade(40, 107), trade(60, 105), trade(70, 103.1), trade(80, 103)]
+    events += [trade(90, 102.5), trade(140, 99)]
+    calls = {("trade", 0): [buy(1, stop_loss=StopLoss(trailing_offset=4.0))]}
+    played = play(events, calls, on="trade")
+    assert played.fills == ["1 buy 1 @ 100 taker 30", "1sl sell 1 @ 102.5 taker 90"]

@@ -167,6 +167,11 @@ class ExchangeOrder:
         return self.lots - self.filled_lots
 
     @property
+    def is_waiting(self) -> bool:
+        """Whether its trigger has not gone off."""
+        return not self.is_triggered
+
+    @property
     def is_child(self) -> bool:
         """Whether the exchange has made it for the fills of another order."""
         return self.terms is not None and bool(self.terms.parent_id)

@@ -22,11 +22,11 @@ class ReduceOnlyRules:
         account: Says how large positions are.
 
     Attributes:
-        is_following: Whether there has been such an order.
+        is_following: Whether there are such contracts.
     """
 
     def __init__(self, executions: Executions, account: Account) -> None:
-        self.is_following = False
+        self.is_following = any(listing.market.venue is not None for listing in executions.listings.values())
         self._executions = executions
         self._account = account
 
@@ -34,7 +34,6 @@ class ReduceOnlyRules:
         """Return what the orders before it leave of a position for an order that arrives."""
         if not _counts(order, market):
             return order.left
-        self.is_following = True
         first = [other for other in _at_work(order, market) if _rank(other) <= _rank(order)]
         closable = self._account.closable_lots(order.leg, is_buy=order.is_buy)
         return closable - sum([other.left for other in first])
@@ -49,11 +48,12 @@ class ReduceOnlyRules:
         market = self._executions.listings[order.instrument].market
         if market.venue is None or market.instrument.is_spot:
             return
-        for other in market.orders:
-            # Which side reduces is the same for all of them.
-            if other.leg == order.leg and _counts(other, market):
-                self._fit(other, market, at_ns)
-                return
+        for is_buy in (False, True):
+            # Those of the side that would add to the position are left over from the one before.
+            reducing = [o for o in market.orders if o.reduce_only and o.is_buy is is_buy and o.leg == order.leg]
+            at_work = [other for other in reducing if _counts(other, market)]
+            if at_work:
+                self._fit(at_work[0], market, at_ns)
 
     def after_end(self, order: ExchangeOrder, at_ns: int) -> None: ...
 
@@ -69,7 +69,7 @@ class ReduceOnlyRules:
 def _counts(order: ExchangeOrder, market: Market) -> bool:
     """Whether an order is one of those that a position has to cover."""
     is_ruled = market.venue is not None and not market.instrument.is_spot
-    return is_ruled and order.reduce_only and order.waiting_stop is None
+    return is_ruled and order.reduce_only and not order.is_waiting
 
 
 def _at_work(order: ExchangeOrder, market: Market) -> list[ExchangeOrder]:

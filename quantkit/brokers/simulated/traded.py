@@ -137,7 +137,9 @@ class PriceMarket(Market):
         assert self.venue is not None
         bound = self.venue.bound(order, self.instrument, None)
         if bound is not None and not bound.allows(ticks, is_buy=order.is_buy):
-            if not order.is_child:  # which waits for a price within the limit: its position keeps its stop
+            if order.is_child:
+                order.is_taking = True  # it waits for a price within the limit: its position keeps its stop
+            else:
                 self._listener.cancel(order, bound.reason, at_ns)
             return False
         self.meet_own(order, ticks, at_ns)

@@ -81,7 +81,7 @@ class VenueGate:
             post_only=order.post_only,
             reduce_only=order.reduce_only,
             is_fok=order.tif is TimeInForce.FOK,
-            is_waiting=order.waiting_stop is not None,
+            is_waiting=order.is_waiting,
             is_change=is_change,
             is_repriced=not is_change or limit_ticks != order.limit_ticks,
             money=None if order.spends is None else order.money_left,

@@ -17,6 +17,7 @@ class Ruled(Exchange):
         super().__init__(instrument, latency_ns=0, touch=True)
         market = self.life.listings[instrument.id].market
         market.venue = VenueGate(self.broker.account, None, self.life.position, stp_mode="cancel_maker")
+        self.life.contingent.reduce_only.is_following = True
         self.now_ns = 0
         if instrument is SWAP and held:
             self.send(0, BUY if held > 0 else SELL, abs(held))
@@ -126,6 +127,16 @@ def test_spot_has_no_such_orders_to_cover() -> None:
     for number in (2, 3):
         exchange.broker.submit(order_of(number, SELL, 30, 105, instrument=SPOT, reduce_only=True), 5)
     exchange.broker.submit(order_of(4, SELL, 10, instrument=SPOT), 5)
-    exchange.life.contingent.reduce_only.is_following = True
     exchange.row(9, 100.0, instrument=SPOT)
     assert [exchange.left(name) for name in ("bt2", "bt3", "bt4")] == [30, 30, 0]
+
+
+def test_positions_that_have_flipped_leave_orders_of_both_sides() -> None:
+    """Those of the old side are displaced, those of the new one covered."""
+    exchange = Ruled()
+    old = exchange.reduce(3, 105)
+    exchange.send(40, SELL, 8)
+    exchange.row(41, 100.0)
+    assert exchange.last(old) == "cancelled reduce_only_displaced"
+    new = exchange.reduce(5, 95, side=BUY)
+    assert (exchange.left(new), exchange.held()) == (5, -5)

@@ -22,12 +22,14 @@ def asked(
     side: Side = Side.BUY,
     instrument: Instrument = SWAP,
     roundings: dict[Number, str] | None = None,
+    has_marks: bool = True,
     **more: Any,
 ) -> Bracket:
     """Return the bracket of a call."""
     request = OrderRequest(instrument.id, side, 1.0, **more)
     terms = RequestTerms(take_profit=take_profit, stop_loss=stop_loss)
-    return bracket_of(request, terms, instrument, f"{side} {instrument.id}", {} if roundings is None else roundings)
+    notes = {} if roundings is None else roundings
+    return bracket_of(request, terms, instrument, f"{side} {instrument.id}", notes, has_marks=has_marks)
 
 
 def test_targets_are_rounded_to_the_passive_side_and_stops_away_from_the_market() -> None:
@@ -49,7 +51,10 @@ def test_targets_are_rounded_to_the_passive_side_and_stops_away_from_the_market(
 def test_an_order_may_have_one_of_them_or_none() -> None:
     assert asked() == (None, None)
     assert asked(None, 97) == (None, StopLoss(97.0))
-    assert asked(TakeProfit(103, 103)) == (TakeProfit(103.0, 103.0), None)
+    assert asked(103) == (TakeProfit(103.0), None)
+    assert asked(None, StopLoss(trailing_offset=1.2)) == (None, StopLoss(trailing_offset=1.5))
+    marked = StopLoss(97.0, trigger_type=TriggerType.MARK)
+    assert asked(TakeProfit(103, 103), marked) == (TakeProfit(103.0, 103.0), marked)
 
 
 @pytest.mark.parametrize(
@@ -80,16 +85,14 @@ def test_an_order_may_have_one_of_them_or_none() -> None:
         ),
         ({"stop_loss": float("nan")}, "buy X-USDT-SWAP: stop_loss is nan; give a finite number above zero"),
         ({"take_profit": "high"}, "buy X-USDT-SWAP: take_profit is 'high', which is no number"),
-        ({"stop_loss": StopLoss(trailing_offset_bps=-1)}, "buy X-USDT-SWAP: trailing_offset_bps of stop_loss is -1.0"),
+        ({"stop_loss": StopLoss(trailing_offset_bps=-1)}, "buy X-USDT-SWAP: stop_loss: trailing_offset_bps is -1.0"),
         (
             {"stop_loss": StopLoss(97, trigger_type="sun")},  # type: ignore[arg-type]
             "buy X-USDT-SWAP: stop_loss: trigger_type 'sun' is not known; use last, mark or index",
         ),
-        ({"take_profit": 105}, "buy X-USDT-SWAP: a take_profit without limit is not supported yet; give TakeProfit"),
-        ({"stop_loss": StopLoss(trailing_offset=1)}, "buy X-USDT-SWAP: a stop_loss that trails is not supported yet"),
         (
-            {"stop_loss": StopLoss(97, trigger_type=TriggerType.MARK)},
-            "buy X-USDT-SWAP: trigger_type <TriggerType.MARK: 'mark'> is not supported yet; use last",
+            {"stop_loss": StopLoss(97, trigger_type=TriggerType.MARK), "has_marks": False},
+            "buy X-USDT-SWAP: trigger_type mark needs marks that span the run; record marks, or use last",
         ),
     ],
 )
