@@ -42,7 +42,7 @@ SHARED = {
     "orderbook": {"Book"},  # the type of what a hook is given
     "orders": {
         *("Fill", "Order", "OrderRequest", "OrderState", "TimeInForce"),
-        *("OrderTerms", "PositionSide", "RequestTerms", "StopLoss", "TakeProfit"),
+        *("OrderTerms", "PositionSide", "RequestTerms", "StopLoss", "TakeProfit", "TriggerPrices", "TriggerType"),
     },
     "strategy": {"Strategy", "overrides"},
 }

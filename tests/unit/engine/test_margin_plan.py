@@ -189,7 +189,7 @@ def test_leverage_is_a_flag_for_all_or_for_each() -> None:
     assert "give one number alone, or INSTRUMENT=X for each instrument" in done.stderr
 
 
-def test_a_position_without_a_mark_has_no_ratio_and_long_and_short_ones_no_margin() -> None:
+def test_a_position_without_a_mark_has_no_ratio() -> None:
     """Nothing is guessed."""
     instrument = INSTRUMENTS[0]
     tiers = MarginTiers([MarginTier(Decimal(10), Decimal(0), Decimal(10))], BTC)
@@ -203,5 +203,3 @@ def test_a_position_without_a_mark_has_no_ratio_and_long_and_short_ones_no_margi
     marks[BTC] = 80_000.0
     # Neither maintenance margin nor a fee: there is nothing that the margin could be a multiple of.
     assert account.margin(BTC) == qk.Margin(80.0, 0.0, None, 72_000.0)
-    with pytest.raises(qk.ConfigError, match="margin is for net positions"):
-        MarginAccount(Portfolio({"USDT": 1}, [instrument], mark_of=marks.get, is_long_short=True), terms)
