@@ -22,6 +22,8 @@ from quantkit.indicators import Sma
 
 ROUNDS = 5
 BOOK = "binance:BTC-USDT-SWAP"
+#: One of each kind of queue model.
+QUEUES = ("risk_averse", "front", "proportional", "power:2", "log2")
 #: Trades for each order: it is sent at one, fills at the next, and is long reported before the one after the next.
 SPACING = 10
 
@@ -76,6 +78,25 @@ class Quoter(qk.Strategy):
         if self.sends:
             held = self.position(BOOK)
             self.quote(BOOK, bid=bid if held < 0.05 else None, ask=ask if held > -0.05 else None, qty=0.01)
+
+
+class Resting(Quoter):
+    """Quotes as above, with further orders at rest on both sides, some of them near enough to be met."""
+
+    further: int = 0
+
+    def on_start(self) -> None:
+        super().on_start()
+        self.left = self.further
+
+    def on_timer(self, name: str) -> None:
+        book = self.book(BOOK)
+        if self.left and book is not None and book.best_bid is not None and book.best_ask is not None:
+            for step in range(self.left):
+                self.buy(BOOK, 0.001, price=book.best_bid - 1 - 5 * step, post_only=True)
+                self.sell(BOOK, 0.001, price=book.best_ask + 1 + 5 * step, post_only=True)
+            self.left = 0
+        super().on_timer(name)
 
 
 class Cross(qk.Strategy):
@@ -173,6 +194,15 @@ def bench_quoter(data: Path) -> None:
     _compare("quoter on the recorded BTCUSDT book", *_both(Quoter, data), "<= 0.25 s")
     fills, orders = (len(getattr(_backtest(Quoter(), data), name)) for name in ("fills", "order_events"))
     show("  fills, events of orders", f"{fills}, {orders}")
+    for model in QUEUES:
+        few, many = (min(_queued(model, further, data) for _ in range(ROUNDS)) for further in (0, 9))
+        show(f"  queue model {model}", f"{few:.3f} s", "<= 0.3 s")
+        show("    ten times the resting orders", f"x {many / few:.2f}", "<= 2")
+
+
+def _queued(model: str, further: int, data: Path) -> float:
+    """Return the CPU time of the quoter with a queue model and further orders at rest on each side."""
+    return cpu(lambda: _backtest(Resting(further=further), data, queue_model=model, max_leverage=10))
 
 
 def bench_cross(folder: Path) -> None:

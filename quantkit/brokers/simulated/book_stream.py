@@ -18,7 +18,7 @@ from bisect import bisect_left
 from typing import Final
 
 from quantkit.brokers.simulated.displayed import DisplayedMarket
-from quantkit.brokers.simulated.price_band import OPEN_BAND, PAST_LEVEL
+from quantkit.brokers.simulated.price_band import AT_LEVEL, OPEN_BAND, PAST_LEVEL
 from quantkit.brokers.simulated.queue_scan import QueueScan, is_queue_in_doubt
 from quantkit.brokers.simulated.streams import GatedStream, MatchingStream
 from quantkit.clock import NEVER_NS
@@ -200,17 +200,15 @@ class BookStream(MatchingStream):
                     low, high = max(low, below * tick), min(high, above * tick)
             elif is_valid:
                 assert order.limit_ticks is not None
+                # With nobody in front every trade at the price matters, and nothing that its level shows.
+                is_first = order.ahead == 0
+                beside = (AT_LEVEL if is_first else PAST_LEVEL) * step
                 if order.is_buy:
-                    low, bids_to = (
-                        max(low, price(order.limit_ticks) + PAST_LEVEL * step),
-                        max(bids_to, order.limit_ticks),
-                    )
+                    low, bids_to = max(low, price(order.limit_ticks) + beside), max(bids_to, order.limit_ticks)
                 else:
-                    high, asks_to = (
-                        min(high, price(order.limit_ticks) - PAST_LEVEL * step),
-                        min(asks_to, order.limit_ticks),
-                    )
-                self._scans.append(QueueScan(order, market.instrument, market.queue_model))
+                    high, asks_to = min(high, price(order.limit_ticks) - beside), min(asks_to, order.limit_ticks)
+                if not is_first:
+                    self._scans.append(QueueScan(order, market.instrument, market.queue_model))
         self._low, self._high, self._bids_to, self._asks_to = low, high, bids_to, asks_to
 
     # The search -----------------------------------------------------------------------------------------------
