@@ -32,6 +32,8 @@ FUNDS, SENDER, EXECUTIONS = f"{_SIMULATED}funds.py", f"{_SIMULATED}message_sende
 BROKER, HOLDING = f"{_SIMULATED}broker.py", f"{_SIMULATED}holding.py"
 PORTFOLIO, MONEY = "portfolio.py", "money.py"
 MARKS, ORDERBOOK, CURSORS = "rows/marks.py", "orderbook.py", "rows/cursors.py"
+TRIGGERS, ARRIVALS, MARKET = f"{_SIMULATED}triggers.py", f"{_SIMULATED}arrivals.py", f"{_SIMULATED}market.py"
+MARK_STREAM = f"{_SIMULATED}mark_stream.py"
 BOOK_STREAM, QUEUE_SCAN = f"{_SIMULATED}book_stream.py", f"{_SIMULATED}queue_scan.py"
 QUEUES = "queue_models.py"
 _ASYNCHRONOUS = "brokers/asynchronous/"
@@ -70,7 +72,7 @@ MUTANTS = [
     Mutant(
         "candles' fills stand after the grid of their close",
         LOOP,
-        'position.is_after_candles = cursor.kind != "candle"',
+        "position.is_after_candles = cursor.kind not in _BEFORE_CANDLES",
         "position.is_after_candles = True",
     ),
     Mutant(
@@ -355,14 +357,14 @@ MUTANTS = [
     Mutant(
         "a candle's limits fill before its stops",
         TRADED,
-        "        resting = [order for order in self.orders if order.is_triggered]\n",
-        "        resting = list(self.orders)\n",
+        "            (stops if is_stop else targets).append(order)\n",
+        "            targets.append(order)\n",
     ),
     Mutant(
         "an order fills in the candle within which it arrived",
         TRADED,
-        "            if order.arrived_ns > open_ns or order.state.is_final or order.limit_ticks is None:\n",
-        "            if order.state.is_final or order.limit_ticks is None:\n",
+        "            if order.arrived_ns > open_ns or order.state.is_final:\n",
+        "            if order.state.is_final:\n",
     ),
     Mutant(
         "the queue does not shrink with the display",
@@ -991,8 +993,8 @@ MUTANTS = [
     Mutant(
         "rows are passed over while a stop waits for a best price",
         BOOK_STREAM,
-        "                if not market.has_trades:\n                    return True",
-        "                if not market.has_trades:\n                    continue",
+        "                    return True  # the best price sets it off, which moves as levels go\n",
+        "                    continue\n",
     ),
     Mutant(
         "a level of the other side is looked for beyond the limit alone",
@@ -1036,5 +1038,54 @@ MUTANTS = [
         QUEUE_SCAN,
         "seen = bisect_left(self._indices, index)",
         "seen = bisect_left(self._indices, index + 1)",
+    ),
+    # Triggers and ends of time.
+    Mutant(
+        "a take profit is reached from the near side",
+        TRIGGERS,
+        "self.is_upward = self._is_buy is not self.is_target",
+        "self.is_upward = self._is_buy",
+    ),
+    Mutant(
+        "what trails is rounded towards the market",
+        TRIGGERS,
+        "whole = -(-steps // 1) if self._is_buy else steps // 1",
+        "whole = steps // 1 if self._is_buy else -(-steps // 1)",
+    ),
+    Mutant(
+        "the search passes over a new best price",
+        TRIGGERS,
+        "else self._best - beside",
+        "else self._best - 9 * beside",
+    ),
+    Mutant(
+        "an order that the mark has set off may fill by rows before it",
+        MARKET,
+        "                order.arrived_ns = at_ns\n",
+        "",
+    ),
+    Mutant(
+        "rows of the index set off what waits for the mark",
+        MARK_STREAM,
+        'TriggerType.INDEX: "index"}',
+        'TriggerType.INDEX: "mark"}',
+    ),
+    Mutant(
+        "an order expires after a message of the same moment",
+        ARRIVALS,
+        "expiry.expire_ns <= message.arrives_ns",
+        "expiry.expire_ns < message.arrives_ns",
+    ),
+    Mutant(
+        "a change of a trigger that has gone off is let in",
+        ARRIVALS,
+        "if message.change is not None and order.is_triggered:",
+        "if message.change is not None and False:",
+    ),
+    Mutant(
+        "a refused change of a stop moves what it is valued at",
+        ARRIVALS,
+        "            order.trigger_ticks = trigger_ticks\n",
+        "",
     ),
 ]

@@ -36,6 +36,7 @@ SUITES = (
         "tests/unit/test_ruin_timelines.py",
         "tests/unit/test_curve_traps.py",
         "tests/unit/test_resting_traps.py",
+        "tests/unit/test_order_type_timelines.py",
         "tests/unit/test_gate_bounds.py",
         "tests/unit/test_money_timelines.py",
         "tests/unit/test_engine_timelines.py",
