@@ -215,6 +215,12 @@ def test_reduce_only_orders_have_to_fit_the_position() -> None:
     assert "amend_refused: 51171" in [event.reason.rpartition(":")[0] for event in result.outcome.order_events]
 
 
+def test_a_trailing_stop_is_not_judged_before_it_is_set_off() -> None:
+    """Neither is its position: what the account itself says of it comes after."""
+    told, _ = run([trade(at, 100) for at in range(6)], {1: [sells(1, trailing_offset=2, reduce_only=True)]})
+    assert told == ["rejected 0 reduce_only_no_position"]
+
+
 def test_sizes_above_the_largest_and_below_the_smallest() -> None:
     """OKX's code stands in place of our own reason; with the rules off ours comes back, and nothing is too large."""
     assert run(still(), {1: [buys(51, 90)]})[0] == ["rejected 0 51203: size is above the largest limit order"]

@@ -167,7 +167,7 @@ class Market(ABC):
 
     def rests(self, order: ExchangeOrder) -> bool:
         """Whether an order stands in the exchange's book."""
-        return order.waiting_stop is None and not order.is_taking and not order.state.is_final
+        return not order.is_waiting and not order.is_taking and not order.state.is_final
 
     def prevent(self, taker: ExchangeOrder, maker: ExchangeOrder, at_ns: int) -> None:
         """End one of two orders of ours that meet, or both, by the mode of the run."""
