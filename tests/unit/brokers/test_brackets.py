@@ -4,7 +4,7 @@ from decimal import Decimal
 
 import pytest
 from recording_sink import BUY, SELL, SWAP, order_of
-from test_simulated_broker import Exchange
+from test_simulated_broker import ETH, Exchange
 
 from quantkit.brokers.simulated.children import child_of
 from quantkit.brokers.simulated.exchange_order import ExchangeOrder
@@ -214,3 +214,25 @@ def test_a_smallest_order_that_grows_leaves_protection() -> None:
     exchange.broker.change_instrument(Instrument.from_dict({**SWAP.to_dict(), "min_qty": "5"}), 70)
     assert exchange.broker.orders["bt1sl"].state == "accepted"
     assert exchange.broker.orders["bt2"].state == "cancelled"
+
+
+def test_a_fill_elsewhere_is_nothing_to_a_bracket() -> None:
+    exchange = Exchange(SWAP, ETH)
+    exchange.send(0, BUY, 2, terms=STOP)
+    exchange.row(30, 100.0)
+    exchange.broker.submit(order_of(9, SELL, 2, instrument=ETH), 40)
+    exchange.row(70, 100.0, instrument=ETH)
+    exchange.row(71, 100.0)
+    assert exchange.broker.orders["bt1sl"].left == 2
+
+
+def test_a_child_that_is_small_enough_is_not_cut() -> None:
+    """Its owner has made it smaller; the position then loses 1 of 3."""
+    exchange = Exchange()
+    exchange.send(0, BUY, 3, terms=BOTH)
+    exchange.row(30, 100.0)
+    exchange.row(55, 100.0)
+    exchange.broker.amend("bt1sl", 60, lots=1, limit_ticks=None)
+    exchange.send(60, SELL, 1)
+    exchange.row(90, 100.0)
+    assert [exchange.broker.orders[name].left for name in ("bt1sl", "bt1tp")] == [1, 2]
