@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from quantkit.engine.outcome import Outcome
 from quantkit.errors import DataError
 from quantkit.instruments import plain
+from quantkit.orders import PositionSide
 
 
 class Encoding(msgspec.Struct, frozen=True, kw_only=True):
@@ -93,7 +94,8 @@ def canonical(value: Any) -> Any:
 def result_hash(outcome: Outcome, encoding: str = ENCODING) -> str:
     """Return the SHA-256 over orders, order events, fills, equity curve and final ledger.
 
-    Notes, assumptions and warnings are words about the run and stay out.
+    Terms and legs of orders go in where a run has any. Notes, assumptions and warnings are words about the run and stay
+    out.
 
     Args:
         outcome: The records of the run.
@@ -119,6 +121,10 @@ def result_hash(outcome: Outcome, encoding: str = ENCODING) -> str:
     put("encoding", encoding.encode())
     for name, columns in fields.records.items():
         put(name, b"".join(canonical_lines(getattr(outcome, name), columns))[:-1])
+    for name in ("orders", "fills"):
+        rare = [[record.id, found] for record in getattr(outcome, name) if (found := rare_fields(record))]
+        if rare:  # the hash of a run without any is as it was before there were such
+            put(f"rare {name}", msgspec.json.encode(canonical(rare)))
     for name in fields.curve:
         put(name, (_binary if fields.has_binary_curve else _numbers)(getattr(outcome.curve, name)))
     ledger = {name: getattr(outcome, name) for name in fields.ledger}
@@ -126,6 +132,13 @@ def result_hash(outcome: Outcome, encoding: str = ENCODING) -> str:
     span = [getattr(outcome, name) for name in fields.span]
     put("ledger", msgspec.json.encode(canonical([ledger, totals, span])))
     return digest.hexdigest()
+
+
+def rare_fields(record: Any) -> dict[str, Any]:
+    """Return what few orders and fills have beside the fields of an encoding: terms, and a leg; empty for most."""
+    terms, side = getattr(record, "terms", None), getattr(record, "position_side", PositionSide.NET)
+    found = {} if terms is None else msgspec.to_builtins(terms)
+    return found if side is PositionSide.NET else {**found, "position_side": str(side)}
 
 
 def canonical_lines(records: Sequence[Any], columns: tuple[str, ...]) -> Iterable[bytes]:

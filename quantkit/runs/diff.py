@@ -8,7 +8,7 @@ from typing import Any, Final
 import msgspec
 
 from quantkit.clock import iso_of
-from quantkit.report.digest import ENCODING, ENCODINGS, result_hash
+from quantkit.report.digest import ENCODING, ENCODINGS, rare_fields, result_hash
 from quantkit.report.result import Result
 from quantkit.runs.entry import RunEntry
 
@@ -176,7 +176,10 @@ def _first(a: Sequence[Any], b: Sequence[Any], kind: str, time_field: str) -> Fi
     fields = ENCODINGS[ENCODING].records[kind]
     for number in range(max(len(a), len(b))):
         one, other = (each[number] if number < len(each) else None for each in (a, b))
-        plain = [None if each is None else {name: getattr(each, name) for name in fields} for each in (one, other)]
+        plain = [
+            None if each is None else {name: getattr(each, name) for name in fields} | rare_fields(each)
+            for each in (one, other)
+        ]
         if plain[0] != plain[1]:
             stamps = [fields_of[time_field] for fields_of in plain if fields_of is not None]
             said = [None if each is None else _said(each) for each in plain]

@@ -24,7 +24,7 @@ from hypothesis import strategies as st
 from quantkit.brokers.unprotected import Unprotected
 from quantkit.engine.outcome import EquityCurve, OrderEvent
 from quantkit.errors import ConfigError, DataError
-from quantkit.orders import OrderState, OrderTerms, StopLoss, TimeInForce, TriggerType
+from quantkit.orders import OrderState, OrderTerms, PositionSide, StopLoss, TimeInForce, TriggerType
 from quantkit.report import archive, digest
 from quantkit.report.digest import ENCODINGS, canonical, canonical_lines, result_hash
 from quantkit.report.result import Result
@@ -81,6 +81,28 @@ def test_what_few_orders_have_comes_back(result_of: Callable[..., Result], tmp_p
     assert table["expire_time"].tolist()[0] == pd.Timestamp(1_767_225_600_000_000_001, tz="UTC")
     assert table["expire_time"].isna().tolist()[1:] == [True] * (len(table) - 1)
     assert table["oco_group"].tolist()[:2] == ["exit", ""]
+    assert loaded.hash == kept.hash
+
+
+def test_terms_and_legs_are_hashed_where_there_are_any() -> None:
+    """Each alone makes another hash; without them it is the frozen one."""
+    outcome = make_outcome()
+    (first, *orders), (fill, *fills) = outcome.orders, outcome.fills
+    terms = OrderTerms(oco_group="exit")
+
+    def hashed(**changes: Any) -> str:
+        return result_hash(msgspec.structs.replace(outcome, **changes))
+
+    found = [
+        hashed(orders=[msgspec.structs.replace(first, terms=terms), *orders]),
+        hashed(orders=[msgspec.structs.replace(first, terms=OrderTerms(oco_group="entry")), *orders]),
+        hashed(orders=[msgspec.structs.replace(first, position_side=PositionSide.LONG), *orders]),
+        hashed(orders=[msgspec.structs.replace(first, position_side=PositionSide.SHORT), *orders]),
+        hashed(fills=[msgspec.structs.replace(fill, position_side=PositionSide.LONG), *fills]),
+        hashed(),
+    ]
+    assert len(set(found)) == len(found)
+    assert found[-1] == HASHES[digest.ENCODING]
 
 
 def test_a_blank_result_comes_back(blank_result: Result, tmp_path: Path) -> None:

@@ -76,6 +76,26 @@ def test_a_run_with_more_orders_is_told(compared: Callable[..., RunDiff]) -> Non
     assert diff.order.b["side"] == "sell"
 
 
+class Guarded(qk.Strategy):
+    """Buy once, with a stop that is never reached."""
+
+    stop: float = 5.0
+
+    def on_start(self) -> None:
+        self.subscribe_candles("GOOG", "1d")
+
+    def on_candle(self, candle: qk.Candle) -> None:
+        if not self.position("GOOG"):
+            self.buy("GOOG", 1, stop_loss=self.stop)
+
+
+def test_what_few_orders_have_is_compared(compared: Callable[..., RunDiff]) -> None:
+    """A bracket's own stop is another order."""
+    diff = compared({"strategy": Guarded(stop=5)}, {"strategy": Guarded(stop=4)})
+    assert diff.order is not None
+    assert diff.order.changes == [ValueChange("stop_loss", {"price": 5.0}, {"price": 4.0})]
+
+
 def test_the_moment_is_that_of_the_earlier_one(compared: Callable[..., RunDiff]) -> None:
     """Whichever of the two runs it stands in."""
     for days in ((1, 3), (3, 1)):
