@@ -54,6 +54,8 @@ _NARROW_SKIPS: Final = frozenset(
         "value_at_risk",
     }
 )
+#: What it leaves out of runs that have none of it.
+_NARROW_IF_ANY: Final = frozenset({"unprotected_s", "unprotected_total_s"})
 _FILLS_SHOWN: Final = 5
 
 
@@ -273,9 +275,10 @@ def _column(numbers: Mapping[str, Value], decimals: int, groups: tuple[str, ...]
             table.add_row()
         table.add_row(f"[bold cyan]{group}[/bold cyan]")
         for stat in GROUPS[group]:
-            if stat.key not in numbers or stat.key in _BELOW or not (wide or stat.key not in _NARROW_SKIPS):
+            value = numbers.get(stat.key)
+            is_skipped = stat.key in _NARROW_SKIPS or (stat.key in _NARROW_IF_ANY and not value)
+            if stat.key not in numbers or stat.key in _BELOW or (is_skipped and not wide):
                 continue
-            value = numbers[stat.key]
             table.add_row(escaped(stat.label), f"[{_colour(stat, value)}]{escaped(written(stat, value, decimals))}[/]")
             for label, keys in () if wide else _NARROW_EXTRAS.get(stat.key, ()):
                 values = [written(STATS[key], numbers.get(key)) for key in keys]

@@ -37,7 +37,7 @@ def clock_readers() -> set[str]:
 
 
 def test_the_readers_of_the_machines_clock_are_found() -> None:
-    assert clock_readers() == {"wall_ns", "latest_epoch_ns", "monotonic_s"}
+    assert clock_readers() == {"wall_ns", "latest_epoch_ns", "monotonic_s", "cpu_ns"}
 
 
 def test_parsing_takes_only_arithmetic_from_the_clock() -> None:

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from rich.console import Console
 
+from quantkit.brokers.unprotected import Unprotected
 from quantkit.importers.report import ImportReport, SkippedRow
 from quantkit.quality import CLEAN, FAULTY, UNVERIFIED, Finding, QualityReport, StreamQuality
 from quantkit.report import tables
@@ -114,6 +115,16 @@ def test_wide_summary_shows_every_number(result: Result) -> None:
     assert "money in USDT, 365 days a year, drawdown at not known" in wide
     assert f"Held against {result.benchmark.name}" in wide if result.benchmark else False
     assert "Kurtosis" not in printed(lambda console: render(result, console), 80)
+
+
+def test_80_columns_name_waits_for_protection_where_there_are_any(result_of: Callable[..., Result]) -> None:
+    """A run without brackets says nothing of them there."""
+    wait = Unprotected("bt1", "BTC-USDT-SWAP", 1.0, 0, 20_000_000)
+    found = [
+        printed(lambda console, run=run: render(run, console), 80)
+        for run in (result_of(), result_of(unprotected=[wait]))
+    ]
+    assert ["Unprotected [s]" in text for text in found] == [False, True]
 
 
 def test_summary_does_not_take_outside_text_for_markup(result_of: Callable[..., Result]) -> None:
