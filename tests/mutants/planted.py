@@ -36,6 +36,10 @@ TRIGGERS, ARRIVALS, MARKET = f"{_SIMULATED}triggers.py", f"{_SIMULATED}arrivals.
 MARK_STREAM = f"{_SIMULATED}mark_stream.py"
 BOOK_STREAM, QUEUE_SCAN = f"{_SIMULATED}book_stream.py", f"{_SIMULATED}queue_scan.py"
 QUEUES = "queue_models.py"
+DISPLAY_WALK, SPENDING = f"{_SIMULATED}display_walk.py", f"{_SIMULATED}spending.py"
+GROUPS, BRACKETS, REDUCE_ONLY = f"{_SIMULATED}oco_groups.py", f"{_SIMULATED}brackets.py", f"{_SIMULATED}reduce_only.py"
+LIQUIDATIONS, MARGIN_BOUND = f"{_SIMULATED}liquidations.py", f"{_SIMULATED}margin_bound.py"
+TARGETS, QUOTES, MARGIN = "engine/targets.py", "engine/quotes.py", "margin.py"
 _ASYNCHRONOUS = "brokers/asynchronous/"
 REDUCER, QUEUE, NEWS = f"{_ASYNCHRONOUS}reducer.py", f"{_ASYNCHRONOUS}input_queue.py", f"{_ASYNCHRONOUS}broker.py"
 
@@ -311,8 +315,8 @@ MUTANTS = [
     Mutant(
         "a boundary is charged each time it is told",
         BOOKINGS,
-        "if not self._settlements.begin(funding) or not lots:",
-        "self._settlements.begin(funding)\n        if not lots:",
+        "if not self._settlements.begin(funding) or not any(lots for _, lots in held):",
+        "self._settlements.begin(funding)\n        if not any(lots for _, lots in held):",
     ),
     Mutant(
         "what trades at the boundary's own stamp values it",
@@ -369,14 +373,14 @@ MUTANTS = [
     Mutant(
         "the queue does not shrink with the display",
         QUEUES,
-        "place.ahead = shown if place.ahead is None else min(place.ahead, shown)",
-        "place.ahead = shown if place.ahead is None else place.ahead",
+        "Moved(stamp_ns, ahead, None, 0, shown))\n            place.ahead = shown\n",
+        "Moved(stamp_ns, ahead, None, 0, shown))\n",
     ),
     Mutant(
         "the queue grows with the display",
         QUEUES,
-        "place.ahead = shown if place.ahead is None else min(place.ahead, shown)",
-        "place.ahead = shown",
+        "        elif shown < ahead:\n",
+        "        else:\n",
     ),
     Mutant(
         "a trade is counted again when the level shrinks",
@@ -411,8 +415,8 @@ MUTANTS = [
     Mutant(
         "a gap is read as cancels",
         QUEUES,
-        "    def lose_sight(self, place: Queued) -> None:\n        place.shown = None\n",
-        "    def lose_sight(self, place: Queued) -> None:\n        pass\n",
+        "        super().lose_sight(place)\n        place.shown = None\n",
+        "        super().lose_sight(place)\n",
     ),
     Mutant(
         "a trade beyond our price by our own side fills us unasked",
@@ -434,8 +438,8 @@ MUTANTS = [
     ),
     Mutant(
         "what was taken of a level is there again for the next order",
-        DISPLAYED,
-        "lots = max(0, shown - self.taken.get((side, ticks), (0, 0))[0])",
+        DISPLAY_WALK,
+        "lots = max(0, shown - self._taken.get((side, ticks), (0, 0))[0])",
         "lots = shown",
     ),
     Mutant(
@@ -562,39 +566,39 @@ MUTANTS = [
     # The strategy's side.
     Mutant(
         "a target forgets what an order has filled already",
-        ORDERS,
+        TARGETS,
         "qty=instrument.qty(order.filled_lots + abs(lots))",
         "qty=instrument.qty(abs(lots))",
     ),
     Mutant(
         "a target that was reached is taken for reached after another one",
-        ORDERS,
-        "        desk.target, desk.reached = desk.open.get(order.id), None\n",
-        "        desk.target = desk.open.get(order.id)\n",
+        TARGETS,
+        "        desk.target, desk.reached = orders.desks[instrument.id].open.get(order.id), None\n",
+        "        desk.target = orders.desks[instrument.id].open.get(order.id)\n",
     ),
     Mutant(
         "news of an order leaves a target reached",
         ORDERS,
-        "        desk.reached = None\n",
+        "        held.reached = None\n",
         "",
     ),
     Mutant(
         "a quote is amended though nothing has changed",
-        ORDERS,
-        "        if (kept.lots != lots or kept.ticks != ticks) and not self.refusal:\n",
-        "        if not self.refusal:\n",
+        QUOTES,
+        "        if (kept.lots != lots or kept.ticks != ticks) and not self._orders.refusal:\n",
+        "        if not self._orders.refusal:\n",
     ),
     Mutant(
         "a quote whose change was refused is left as it is",
-        ORDERS,
+        QUOTES,
         "        if is_same and kept.lots == quote.lots and kept.ticks == quote.ticks:\n",
         "        if is_same:\n",
     ),
     Mutant(
         "closing cancels the order that closes",
-        ORDERS,
-        "            if kept is None or order is not kept.order:\n",
-        "            if True:\n",
+        TARGETS,
+        "            if order.leg == desk.leg and (kept is None or order is not kept.order):\n",
+        "            if order.leg == desk.leg:\n",
     ),
     Mutant(
         "a refused change is still what was asked for last",
@@ -1005,8 +1009,8 @@ MUTANTS = [
     Mutant(
         "a trade a tick beyond a limit is passed over",
         BOOK_STREAM,
-        "price(order.limit_ticks) + PAST_LEVEL * step",
-        "price(order.limit_ticks) + (PAST_LEVEL - 1) * step",
+        "price(order.limit_ticks) + beside), max(bids_to, order.limit_ticks)",
+        "price(order.limit_ticks) + beside - step), max(bids_to, order.limit_ticks)",
     ),
     Mutant(
         "an empty level is taken for known",
@@ -1017,8 +1021,7 @@ MUTANTS = [
     Mutant(
         "a row that empties a level is taken for known",
         QUEUE_SCAN,
-        "                if shown[index] == 0.0:\n"
-        "                    self.next_index = index\n                    return\n",
+        "                if size == 0.0:\n                    self.next_index = index\n                    return\n",
         "",
     ),
     Mutant(
@@ -1087,5 +1090,85 @@ MUTANTS = [
         ARRIVALS,
         "            order.trigger_ticks = trigger_ticks\n",
         "",
+    ),
+    # Groups, brackets, reduce-only orders.
+    Mutant(
+        "a fill takes nothing off the others of its group",
+        GROUPS,
+        "            if other is not order and not other.state.is_final:\n",
+        "            if False:\n",
+    ),
+    Mutant(
+        "an order that joins a group late is whole",
+        GROUPS,
+        "order.lots if group is None else order.lots - group.filled_lots",
+        "order.lots",
+    ),
+    Mutant(
+        "a change makes an order of a group larger than its fills leave",
+        GROUPS,
+        "return min(lots, max(group.sizes.values()) - (group.filled_lots - order.filled_lots))",
+        "return lots",
+    ),
+    Mutant(
+        "a position that others close keeps its children",
+        BRACKETS,
+        "        if leg in self._claims:\n            self._fit(leg, at_ns)\n",
+        "",
+    ),
+    Mutant(
+        "a further fill of a parent is left without protection",
+        BRACKETS,
+        "            self._executions.grow(leg, lots, PARENT_FILLED, at_ns)\n",
+        "            pass\n",
+    ),
+    Mutant(
+        "a resting child that grows keeps its place",
+        BRACKETS,
+        "                market.requeue(leg, at_ns)\n",
+        "                pass\n",
+    ),
+    Mutant(
+        "a reduce-only order with a worse price is covered first",
+        REDUCE_ONLY,
+        "    return (NO_PRICE - order.limit_ticks) if order.is_buy else order.limit_ticks\n",
+        "    return order.limit_ticks if order.is_buy else (NO_PRICE - order.limit_ticks)\n",
+    ),
+    # Sizes by money, margin.
+    Mutant(
+        "money that was spent is spent again",
+        SPENDING,
+        "order.money_left = max(Fraction(0), order.money_left - self._cost(order, ticks).of(lots))",
+        "pass",
+    ),
+    Mutant(
+        "an order that travels with money is not cut to what the account has",
+        SPENDING,
+        "lots = self._account.affordable_lots(order, wanted, ticks, is_maker=False) if wanted else 0",
+        "lots = wanted",
+    ),
+    Mutant(
+        "a liquidation leaves the orders of its scope",
+        LIQUIDATIONS,
+        "                self._executions.cancel(order, LIQUIDATION, at_ns)\n",
+        "                break\n",
+    ),
+    Mutant(
+        "a position is judged by the mark before",
+        LIQUIDATIONS,
+        "            cursor.advance(cursor.row_at(index + 1))  # the book as the row leaves it\n",
+        "            pass\n",
+    ),
+    Mutant(
+        "what rounding left of a liquidation is lost",
+        LIQUIDATIONS,
+        "        due = gain + taken.loss + rest\n",
+        "        due = gain + taken.loss\n",
+    ),
+    Mutant(
+        "no tier bounds a position",
+        MARGIN_BOUND,
+        "        return abs(after) + beside > self._largest[own.id]\n",
+        "        return False\n",
     ),
 ]
