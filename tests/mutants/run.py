@@ -68,6 +68,11 @@ SUITES = (
     ),
     ("tests/property/test_account_oracle.py",),
     ("tests/property/test_resting_orders.py", "tests/property/test_engine_oracle.py"),
+    (
+        "tests/property/test_bracket_machine.py",
+        "tests/property/test_bracket_oracle.py",
+        "tests/property/test_margin_oracle.py",
+    ),
 )
 NOT_RUN = 99
 #: A planted fault may make a run go on for ever.
