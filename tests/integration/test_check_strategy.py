@@ -67,7 +67,7 @@ def test_a_fault_is_told_by_the_exit_code() -> None:
     ("options", "why"),
     [
         ({"only": ["luck"]}, "a check asks nothing called 'luck'; it asks look-ahead"),
-        ({"latency": 3}, "check has no option 'latency'; it takes those of backtest"),
+        ({"keep": 3}, "check has no option 'keep'; it takes those of backtest"),
         ({"workers": 0}, "workers is 0; give 1 or more"),
         ({"data": 5}, "data is a int; a check takes a folder"),
     ],

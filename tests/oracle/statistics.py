@@ -278,6 +278,8 @@ class Count:
             "open_trades": sum(book.trip is not None for book in self.books.values()),
             "orders": len({fill.order_id for fill in self.fills}),
             "fills": len(self.fills),
+            "unprotected_s": 0.0,  # of brackets, which no run that is counted has
+            "unprotected_total_s": 0.0,
             "win_rate_pct": 100 * share,
             "best_trade_pct": max(trip.return_pct for trip in trips),
             "worst_trade_pct": min(trip.return_pct for trip in trips),

@@ -26,7 +26,7 @@ from quantkit.events import BookUpdate, Gap, MarketEvent
 from quantkit.feeds.replay import MemoryFeed
 from quantkit.fees import Fees
 from quantkit.instruments import Instrument, Side, decimal_of
-from quantkit.orders import TRANSITIONS, Fill, Order, OrderState, TimeInForce
+from quantkit.orders import TRANSITIONS, Fill, Order, OrderState, TimeInForce, leg_of
 from quantkit.portfolio import Portfolio
 
 pytestmark = pytest.mark.long
@@ -72,8 +72,11 @@ def assert_fills_belong_to_their_orders(outcome: Outcome, market: Scenario) -> N
     """Sizes add up, stand on the grids, come after the order's arrival, never after its end, never when refused."""
     orders = {order.id: order for order in outcome.orders}
     versions: dict[str, list[Instrument]] = {}
-    for instrument in market.instruments:
-        versions.setdefault(instrument.id, []).append(instrument)
+    for instrument in sorted(market.instruments, key=lambda each: each.valid_from_ns):
+        if instrument.valid_from_ns <= market.start_ns:
+            versions[instrument.id] = [instrument]  # the one before had its day
+        else:
+            versions.setdefault(instrument.id, []).append(instrument)
     ends = {event.order_id: number for number, event in enumerate(outcome.order_events) if event.state.is_final}
     by_order: dict[str, int] = {}
     # How far the exchange's stamps may be before and after ours.
@@ -84,7 +87,7 @@ def assert_fills_belong_to_their_orders(outcome: Outcome, market: Scenario) -> N
         order, known = orders[fill.order_id], versions[fill.instrument]
         by_order[order.id] = by_order.get(order.id, 0) + fill.lots
         least_ns, most_ns = delays_of(market, fill.instrument)
-        assert fill.filled_ns >= order.sent_ns - ahead_ns + least_ns
+        assert fill.filled_ns >= left_ns(order, outcome, ahead_ns, least_ns)
         seen_ns = fill.revealed_ns + max(ahead_ns, -behind_ns, stamped_ahead_ns)
         assert seen_ns >= fill.filled_ns - max(most_ns, 1) or seen_ns >= order.sent_ns + least_ns
         assert fill.lots > 0
@@ -107,8 +110,15 @@ def assert_fills_belong_to_their_orders(outcome: Outcome, market: Scenario) -> N
         assert number <= ends.get(event.order_id, number)
         least_ns, _ = delays_of(market, orders[event.order_id].instrument)
         if event.reason not in ("end_of_data", "bankrupt"):
-            assert event.at_ns >= orders[event.order_id].sent_ns - ahead_ns + least_ns
+            assert event.at_ns >= left_ns(orders[event.order_id], outcome, ahead_ns, least_ns)
             assert event.reported_ns >= event.at_ns + behind_ns + least_ns
+
+
+def left_ns(order: Order, outcome: Outcome, ahead_ns: int, least_ns: int) -> int:
+    """Return the exchange's time of an order's arrival at the earliest: a child follows a fill of its parent."""
+    if order.parent_id:
+        return min(fill.filled_ns for fill in outcome.fills if fill.order_id == order.parent_id) + least_ns
+    return order.sent_ns - ahead_ns + (0 if order.tag == "liquidation" else least_ns)
 
 
 def delays_of(market: Scenario, instrument: str) -> tuple[int, int]:
@@ -135,11 +145,12 @@ def assert_flags_are_kept(outcome: Outcome, market: Scenario) -> None:
     held: dict[str, int] = {}
     for fill in outcome.fills:
         order = orders[fill.order_id]
-        before = held.get(fill.instrument, 0)
-        after = held[fill.instrument] = before + fill.signed_lots
+        leg = leg_of(fill.instrument, fill.position_side)
+        before = held.get(leg, 0)
+        after = held[leg] = before + fill.signed_lots
         if order.post_only:
             assert fill.role == "maker"
-        if order.time_in_force is not TimeInForce.GTC:
+        if not order.time_in_force.rests:
             assert fill.role == "taker"
         if order.reduce_only:
             assert abs(after) < abs(before)
@@ -180,8 +191,8 @@ def assert_first_come_first_served(outcome: Outcome) -> None:
     for event in outcome.order_events:
         order = orders[event.order_id]
         is_plain = order.type == "limit" and order.id not in odd and not order.reduce_only
-        # An amend of a partly filled order, done or refused, is told with the state it leaves as it was.
-        is_fill = event.state in (OrderState.PARTLY_FILLED, OrderState.FILLED) and "amend" not in event.reason
+        # A change of a partly filled order is told with its reason and with the state that it leaves as it was.
+        is_fill = event.state in (OrderState.PARTLY_FILLED, OrderState.FILLED) and not event.reason
         if is_fill:
             fill = fills[order.id].pop(0)
             earlier = resting[: resting.index(order)] if order in resting else []
