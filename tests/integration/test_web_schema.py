@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from web_runs import DATA, no_runs, one_run
 
 from quantkit.runs.folder import Runs
@@ -55,6 +55,8 @@ def test_answers_are_as_described(
     @given(case=found.as_strategy(generation_mode=mode))
     @settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck), database=None)
     def check(case: Any) -> None:
+        # An empty list leaves no trace in a URL: what is wrong with it is not sent.
+        assume(all(value not in ([], {}, None) for value in (case.query or {}).values()))
         case.call_and_validate(headers=token_of(server), timeout=20)
 
     check()
