@@ -43,6 +43,8 @@ AMEND_UNKNOWN: Final = "amend_unknown"
 EXPIRED: Final = "expired"
 #: The reason of orders that a liquidation cancels, the tag of those that close its positions, and how their ids begin.
 LIQUIDATION: Final = "liquidation"
+#: What no name of an OCO group has: the groups that get their names from others are told apart by it.
+OWN_SIGN: Final = "#"
 #: Why a trigger that has gone off cannot be changed.
 ALREADY_TRIGGERED: Final = "already_triggered"
 

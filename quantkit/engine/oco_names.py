@@ -1,7 +1,7 @@
 """The names of OCO groups: a name that a strategy uses again stands for a new group once the old one is over."""
 
 from quantkit.errors import OrderError
-from quantkit.orders import Order
+from quantkit.orders import OWN_SIGN, Order
 
 
 class _Named:
@@ -30,17 +30,17 @@ class OcoNames:
         self._named: dict[str, _Named] = {}
 
     def group_of(self, name: str, instrument: str, where: str) -> str:
-        """Return the group that an order sent now is in.
+        """Return the group that an order sent now is in; a call that is refused in the end leaves nothing behind.
 
         Raises:
             OrderError: The group has orders in another instrument.
         """
         named = self._named.get(name)
-        if named is not None:
-            named.orders = [order for order in named.orders if order.is_open]
-        if named is None or not named.orders:
-            number = 1 if named is None else named.number + 1
-            named = self._named[name] = _Named(name if number == 1 else f"{name} {number}", instrument, number)
+        if named is None:
+            return name
+        named.orders = [order for order in named.orders if order.is_open]
+        if not named.orders:
+            return f"{name}{OWN_SIGN}{named.number + 1}"
         if named.instrument != instrument:
             raise OrderError(
                 f"{where}: oco_group {name!r} has orders in {named.instrument}; a group is of one instrument"
@@ -49,4 +49,8 @@ class OcoNames:
 
     def add(self, name: str, order: Order) -> None:
         """Count an order in that has just been sent."""
-        self._named[name].orders.append(order)
+        named = self._named.get(name)
+        if named is None or named.group != order.oco_group:
+            number = 1 if named is None else named.number + 1
+            named = self._named[name] = _Named(order.oco_group, order.instrument, number)
+        named.orders.append(order)

@@ -43,10 +43,11 @@ def bracket_of(
                 f"{where}: trigger_type {spec.trigger_type} needs marks that span the run; record marks, or use last"
             )
     if take_profit is not None and stop_loss is not None and stop_loss.price is not None:
-        distance = (take_profit.price - stop_loss.price) * request.side.sign
-        if distance <= 0:
+        # A target with a limit is that limit order from its first moment on.
+        aim = take_profit.price if take_profit.limit is None else take_profit.limit
+        if (aim - stop_loss.price) * request.side.sign <= 0:
             raise OrderError(
-                f"{where}: take_profit {plain(take_profit.price)} is not beyond stop_loss {plain(stop_loss.price)}; "
+                f"{where}: take_profit {plain(aim)} is not beyond stop_loss {plain(stop_loss.price)}; "
                 f"that of a {request.side} is {'above' if request.side is Side.BUY else 'below'} it"
             )
     return take_profit, stop_loss

@@ -11,7 +11,16 @@ from quantkit.engine.order_brackets import bracket_of
 from quantkit.engine.order_numbers import offset_bps_of, on_price_step, trigger_type_of
 from quantkit.errors import ConfigError, OrderError
 from quantkit.instruments import Instrument, Side
-from quantkit.orders import Order, OrderRequest, OrderTerms, RequestTerms, TimeInForce, TriggerPrices, TriggerType
+from quantkit.orders import (
+    OWN_SIGN,
+    Order,
+    OrderRequest,
+    OrderTerms,
+    RequestTerms,
+    TimeInForce,
+    TriggerPrices,
+    TriggerType,
+)
 from quantkit.sizes import SIZES
 
 #: What a change may ask of a trigger: stop_price, take_profit_price, trailing_offset, trailing_offset_bps.
@@ -47,6 +56,8 @@ def terms_of(
         OrderError: The terms contradict each other, or a number is not usable.
     """
     trigger_type = trigger_type_of(asked.trigger_type, where)
+    if not isinstance(asked.oco_group, str) or OWN_SIGN in asked.oco_group:
+        raise OrderError(f"{where}: oco_group {asked.oco_group!r} is no name; give a text without {OWN_SIGN}")
     _refuse_contradictions(request, asked, trigger_type, where)
     if trigger_type is not TriggerType.LAST and not has_marks:
         raise OrderError(

@@ -221,7 +221,11 @@ class Client:
         )
         self.orders[order.id] = order
         if terms is not None and terms.oco_group and not self.refusal:
-            self.of_name[terms.oco_group].append(order)
+            others = self.of_name.get(terms.oco_group, [])
+            if not others or others[0].oco_group != order.oco_group:
+                self.of_name[terms.oco_group] = others = []
+                self.groups_of[terms.oco_group] = self.groups_of.get(terms.oco_group, 0) + 1
+            others.append(order)
         self.rounded[order.id] = set()
         self._note_rounding(order, "lots", lots, qty, order.qty)
         self._note_rounding(order, "price_ticks", limit, price, order.price)
@@ -267,7 +271,11 @@ class Client:
             if spec is not None and spec.trigger_type != "last" and instrument.id not in self.marked:
                 raise OrderError("marks")
         is_pair = take_profit is not None and stop_loss is not None and stop_loss.price is not None
-        if is_pair and (take_profit.price - stop_loss.price) * side.sign <= 0:
+        if (
+            is_pair
+            and ((take_profit.price if take_profit.limit is None else take_profit.limit) - stop_loss.price) * side.sign
+            <= 0
+        ):
             raise OrderError("target and stop")
         return OrderTerms(
             oco_group=self._group(asked.oco_group, instrument.id), take_profit=take_profit, stop_loss=stop_loss
@@ -282,15 +290,16 @@ class Client:
         """Return the group that a name stands for now: a new one once all orders of the last are over."""
         if not name:
             return ""
+        if "#" in name:
+            raise OrderError("a name of the exchange's own")
         orders = self.of_name.get(name, [])
+        if not orders:
+            return name
         if any(order.is_open for order in orders):
             if orders[0].instrument != instrument:
                 raise OrderError("a group is of one instrument")
-        else:
-            self.of_name[name] = []
-            self.groups_of[name] = self.groups_of.get(name, 0) + 1
-        number = self.groups_of[name]
-        return name if number == 1 else f"{name} {number}"
+            return orders[0].oco_group
+        return f"{name}#{self.groups_of[name] + 1}"
 
     def _check_terms(self, name: str, wish: RequestTerms, *, limit: int | None, triggers: list[bool]) -> None:
         """Refuse what no order can have."""

@@ -237,7 +237,7 @@ class Groups:
             trailing_offset_bps=offset_bps,
             trailing_ticks=gap,
             trigger_type=spec.trigger_type,
-            oco_group=f"{parent.id}{suffix} bracket",
+            oco_group=f"{parent.id}#bracket{suffix}",
             parent_id=parent.id,
         )
         order = Order(

@@ -236,6 +236,45 @@ def test_a_cancel_leaves_the_others_and_a_name_begins_anew_when_all_are_over() -
     assert played.final(4) == "cancelled oco"
 
 
+def test_a_second_pair_and_an_order_whose_id_looks_like_it_protect_each_their_own() -> None:
+    """The pairs of order 1 are numbered, and so are orders: pair 2 of order 1 has nothing to do with order 12."""
+    events = [trade(0, 100), trade(30, 99, 1), trade(60, 104.2), trade(70, 99, 1), trade(120, 97), trade(130, 97)]
+    events += [trade(at, 97) for at in (400, 430, 500)] + [trade(at, 90) for at in (520, 540)]
+    calls = {
+        ("trade", 0): [buy(2, 99, stop_loss=98.0, take_profit=target(104))],
+        ("trade", 5): [buy(1, 50) for _ in range(10)],
+        ("trade", 6): [buy(1, stop_loss=95.0, take_profit=target(104))],
+    }
+    played = play(events, calls, on="trade", touch=True)
+    assert played.fills[-2:] == ["12 buy 1 @ 97 taker 430", "12sl sell 1 @ 90 taker 540"]
+    assert "1sl2 filled 130>150" in played.events
+
+
+def test_later_groups_of_a_name_are_not_those_of_another_name() -> None:
+    """The first group of `e` is over: the next one is no group that the strategy itself can name."""
+    events = [trade(at, 100) for at in (0, 30, 60, 90, 120, 150)]
+    calls = {
+        ("trade", 0): [buy(1, oco_group="e")],
+        ("trade", 3): [buy(1, 90, oco_group="e 2"), buy(1, oco_group="e")],
+    }
+    played = play(events, calls, on="trade")
+    assert (played.final(2), played.final(3)) == ("cancelled end_of_data", "filled")
+
+
+@pytest.mark.parametrize("call", [buy(1, 98, oco_group="in#2"), buy(1, 98, oco_group="bt1#bracket")])
+def test_no_order_joins_a_group_of_the_exchanges_own(call: Act) -> None:
+    played = play([trade(0, 100), trade(50, 100)], {("trade", 0): [call]}, on="trade")
+    assert not played.events
+
+
+def test_a_call_that_is_refused_uses_no_name_up() -> None:
+    events = [trade(0, 100), trade(50, 100)]
+    calls = {("trade", 0): [buy(1, oco_group="z", post_only=True), buy(1, 98, oco_group="z")]}
+    played = play(events, calls, on="trade")
+    assert " oco_group='z'" in str(played.told.orders[0][1]) or "'z'" in str(played.told.orders)
+    assert "z#2" not in str(played.told.orders)
+
+
 def test_a_group_is_of_one_instrument() -> None:
     events = [trade(0, 100), trade(0, 100, of=SPOT), trade(50, 100)]
     calls = {("trade", 0): [buy(1, 98, oco_group="in"), buy(1, 98, oco_group="in", of=SPOT)]}

@@ -3,7 +3,7 @@
 from quantkit.brokers.introduction import Introduction
 from quantkit.brokers.simulated.exchange_order import ExchangeOrder
 from quantkit.instruments import Instrument, Side
-from quantkit.orders import OrderTerms, StopLoss, TakeProfit
+from quantkit.orders import OWN_SIGN, OrderTerms, StopLoss, TakeProfit
 
 
 def specs_of(parent: ExchangeOrder) -> list[StopLoss | TakeProfit]:
@@ -27,7 +27,7 @@ def child_of(
         known_ns: Our time at which the fill became known.
     """
     side, is_stop = parent.side.opposite, isinstance(spec, StopLoss)
-    pair = f"{parent.id}{number}" if number > 1 else parent.id
+    suffix = str(number) if number > 1 else ""
     limit_ticks = None if spec.limit is None else instrument.limit_ticks(spec.limit, side)
     stop_ticks = take_profit_ticks = trailing_ticks = offset = offset_bps = None
     if isinstance(spec, TakeProfit):
@@ -43,7 +43,7 @@ def child_of(
         trigger_type=spec.trigger_type,
         trailing_offset=offset,
         trailing_offset_bps=offset_bps,
-        oco_group=f"{pair} bracket",
+        oco_group=f"{parent.id}{OWN_SIGN}bracket{suffix}",
         parent_id=parent.id,
         take_profit_ticks=take_profit_ticks,
         trailing_ticks=trailing_ticks,
@@ -58,5 +58,5 @@ def child_of(
         terms=terms,
         position_side=parent.position_side,
     )
-    child_id = f"{parent.id}{'sl' if is_stop else 'tp'}{number if number > 1 else ''}"
+    child_id = f"{parent.id}{'sl' if is_stop else 'tp'}{suffix}"
     return ExchangeOrder(introduction.order(child_id, instrument, lots, limit_ticks), introduction)

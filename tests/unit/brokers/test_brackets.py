@@ -41,7 +41,7 @@ def test_a_child_is_what_was_asked_for_on_the_other_side(
     assert child.reduce_only
     assert child.is_child
     assert not parent.is_child
-    assert child.terms == OrderTerms(parent_id="bt7", oco_group="bt7 bracket", **own)  # type: ignore[arg-type]
+    assert child.terms == OrderTerms(parent_id="bt7", oco_group="bt7#bracket", **own)  # type: ignore[arg-type]
     assert child.introduction is not None
     order = child.introduction.order(child.id, SWAP, child.lots, child.limit_ticks)
     assert (order.tag, order.sent_ns, order.lots, order.stop_ticks, order.price_ticks) == ("mine", 9, 2, stop, limit)
@@ -52,7 +52,7 @@ def test_later_pairs_have_their_number() -> None:
     child = child_of(ExchangeOrder(order_of(7, SELL, 3)), StopLoss(105.0), 2, 2, SWAP, known_ns=9)
     assert (child.id, child.side) == ("bt7sl2", BUY)
     assert child.terms is not None
-    assert child.terms.oco_group == "bt72 bracket"
+    assert child.terms.oco_group == "bt7#bracket2"
 
 
 def test_the_owner_hears_of_a_child_once() -> None:

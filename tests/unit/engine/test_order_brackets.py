@@ -66,6 +66,10 @@ def test_an_order_may_have_one_of_them_or_none() -> None:
             "sell X-USDT: a sale on spot opens no position; give no take_profit= and no stop_loss=",
         ),
         (
+            {"take_profit": TakeProfit(104, limit=90), "stop_loss": 97},
+            "buy X-USDT-SWAP: take_profit 90 is not beyond stop_loss 97; that of a buy is above it",
+        ),
+        (
             {"take_profit": TakeProfit(97, 97), "stop_loss": 97},
             "buy X-USDT-SWAP: take_profit 97 is not beyond stop_loss 97; that of a buy is above it",
         ),

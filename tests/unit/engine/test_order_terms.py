@@ -94,6 +94,10 @@ def order_with(side: Side = Side.SELL, terms: OrderTerms | None = None, **more: 
             f"expire_time 2026-01-01 is not after the present time {NOW_NS}",
         ),
         ({"price": 9, "expire_time": "soon"}, "expire_time: "),
+        ({"oco_group": ["a"]}, "oco_group ['a'] is no name; give a text without #"),
+        ({"oco_group": 5}, "oco_group 5 is no name; give a text without #"),
+        ({"oco_group": None}, "oco_group None is no name; give a text without #"),
+        ({"oco_group": "exit#2"}, "oco_group 'exit#2' is no name; give a text without #"),
         ({"price": 9, "tif": TimeInForce.GTD, "oco_group": "a"}, "time_in_force GTD needs expire_time="),
         (
             {"stop_price": 9, "trigger_type": "mark", "has_marks": False},
