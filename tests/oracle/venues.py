@@ -287,13 +287,57 @@ class CandleVenue(PriceVenue):
 
     opening: float | None = None  # while the orders that have arrived by it are judged
     opened: dict[int, int] | None = None  # what the open of the present candle filled
+    running: tuple[Candle, int] | None = None  # a candle between its open and its range, and the clock of its open
+
+    def __init__(self, instrument: Instrument, exchange: Exchange) -> None:
+        super().__init__(instrument, exchange)
+        self.entered: dict[str, tuple[int, int, float]] = {}  # limits of brackets that the last range filled
+
+    def enter(self, held: Held, at_ns: int) -> None:
+        if not (held.is_asleep and listens(held)):
+            super().enter(held, at_ns)
+            return
+        self.orders.append(held)
+        held.waits = ""
+        if self.stopped_after_entry(held, at_ns) or not self.wakes_on_arrival(held):
+            return
+        if self.running is not None and held.arrived_ns <= self.running[1]:
+            candle, before = self.running[0], self.room
+            self.set_off(held, candle.open, at_ns)
+            if self.opened is not None:
+                self.opened[candle.open_ns] += int(before - self.room)
+        else:
+            held.is_asleep = False
+            self.wake(held, at_ns)
+
+    def stopped_after_entry(self, held: Held, at_ns: int) -> bool:
+        """Stop a fill out by what its own candle reached after the price had gone through the limit of the entry."""
+        alarm, (when_ns, limit, furthest) = held.alarm, self.entered.get(held.parent_id, (-1, 0, 0.0))
+        assert alarm is not None
+        if when_ns != held.arrived_ns or is_target(held) or alarm.is_changed:
+            return False
+        found: int | None = limit
+        if not alarm.rings(limit, limit, self.one_step):
+            found = alarm.stands_at(self.one_step)
+            seen = self.at_step(furthest, up=held.side is Side.SELL)
+            if found is None or (seen - found) * held.side.sign < 0:
+                return False
+        assert found is not None
+        self.set_off(held, float(price_at(self.instrument, found)), at_ns)
+        return True
+
+    def is_held(self, held: Held) -> bool:
+        """Whether another order of its group is at the market already and waits for its price."""
+        return any(o.waits and o.limit is None and not o.is_over for o in self.exchange.groups.siblings(held))
 
     def on_open(self, candle: Candle, clock_ns: int) -> None:
         """Fill what the open fills."""
         price = self.last = candle.open
         self.cap(self.seen.candles[-1][3] if self.seen.candles else math.nan)
-        room = self.room
+        room, self.running = self.room, (candle, clock_ns)
         for held in self.eligible(clock_ns):
+            if self.is_held(held):
+                continue
             at = self.against(price, held.side)
             if held.is_asleep:
                 if listens(held) and self.rings(held, price):
@@ -308,11 +352,12 @@ class CandleVenue(PriceVenue):
         """Fill what the range fills, stops before targets."""
         targets = [held for held in self.orders if not held.is_asleep or is_target(held)]
         self.cap(candle.volume, (self.opened or {}).get(candle.open_ns, 0))
+        self.entered = {}
         for held in self.eligible(candle.open_ns):
-            if held.is_asleep and listens(held) and not is_target(held):
+            if held.is_asleep and listens(held) and not is_target(held) and not self.is_held(held):
                 self.try_range(held, candle, clock_ns)
         for held in self.eligible(candle.open_ns):
-            if not any(held is other for other in targets):
+            if self.is_held(held) or not any(held is other for other in targets):
                 continue
             if held.is_asleep and listens(held):
                 self.try_range(held, candle, clock_ns)
@@ -322,12 +367,14 @@ class CandleVenue(PriceVenue):
                 self.take(held, candle.open, clock_ns)
             extreme = candle.low if held.side is Side.BUY else candle.high
             if not held.is_over and not held.waits and held.better(self.against(extreme, held.side)) > 0:
+                if held.stop_loss is not None:
+                    self.entered[held.id] = (clock_ns, held.limit, extreme)
                 self.give(held, held.left, held.limit, is_maker=True, at_ns=clock_ns)
         self.close(candle)
 
     def close(self, candle: Candle) -> None:
         """Know a candle that has closed."""
-        self.last = candle.close
+        self.last, self.running = candle.close, None
         self.seen.candles.append((candle.high, candle.low, candle.close, candle.volume))
 
     def try_range(self, held: Held, candle: Candle, at_ns: int) -> None:

@@ -5,10 +5,12 @@ Times are milliseconds, the latency is 20 unless said. An order is named by its 
 
 import pytest
 from oracle.scripted import Act
-from oracle.timelines import SPOT, SWAP, amend, book, buy, cancel, candle, play, sell, ticker, trade
+from oracle.timelines import SPOT, SWAP, amend, book, buy, cancel, candle, mark, play, sell, ticker, trade
 
 from quantkit.fees import Fees
-from quantkit.orders import StopLoss, TakeProfit
+from quantkit.orders import StopLoss, TakeProfit, TriggerType
+
+Bar = tuple[float, float, float, float]
 
 
 def target(price: float) -> TakeProfit:
@@ -90,10 +92,95 @@ def test_children_of_an_entry_at_the_open_take_part_in_the_range_stop_first() ->
     ]
 
 
+@pytest.mark.parametrize(
+    ("entry", "bar", "expected"),
+    [
+        (buy(1), (100, 105, 99, 103), ["1 buy 1 @ 100 taker 60000", "1tp sell 1 @ 104 maker 120000"]),
+        (buy(1), (100, 105, 97, 103), ["1 buy 1 @ 100 taker 60000", "1sl sell 1 @ 98 taker 120000"]),
+        (buy(1), (97, 105, 96, 103), ["1 buy 1 @ 97 taker 60000", "1sl sell 1 @ 97 taker 60000"]),
+        (buy(1, 99.5), (100, 105, 98.5, 102), ["1 buy 1 @ 99.5 maker 120000", "1tp sell 1 @ 104 maker 180000"]),
+        (buy(1, 99.5), (100, 105, 90, 102), ["1 buy 1 @ 99.5 maker 120000", "1sl sell 1 @ 98 taker 120000"]),
+        (
+            buy(1, stop_price=101.0),
+            (100, 105, 97, 102),
+            ["1 buy 1 @ 101 taker 120000", "1tp sell 1 @ 104 maker 180000"],
+        ),
+    ],
+)
+@pytest.mark.parametrize("aim", [target(104), TakeProfit(104)])
+def test_a_candle_counts_against_its_entry(entry: Act, bar: Bar, expected: list[str], aim: TakeProfit) -> None:
+    """The table of the page; the candle after that is at 102 to 105."""
+    events = [candle(1, (100, 101, 99, 100)), candle(2, bar), candle(3, (102, 105, 102, 103))]
+    call = entry._replace(more={**entry.more, "stop_loss": 98.0, "take_profit": aim})
+    played = play(events, {("candle", 0): [call]}, on="candle", latency=0)
+    assert played.fills == [fill.replace("tp sell 1 @ 104 maker", f"tp sell 1 @ 104 {_role(aim)}") for fill in expected]
+
+
+def _role(aim: TakeProfit) -> str:
+    return "taker" if aim.limit is None else "maker"
+
+
+def test_a_short_entry_counts_against_itself_too() -> None:
+    """Trailing by 1 from the entry at 100.5: the high of 110 came after it."""
+    events = [candle(1, (100, 101, 99, 100)), candle(2, (100, 110, 99, 100)), candle(3, (100, 100, 100, 100))]
+    calls = {("candle", 0): [sell(1, 100.5, stop_loss=StopLoss(trailing_offset=1))]}
+    played = play(events, calls, on="candle", latency=0)
+    assert played.fills == ["1 sell 1 @ 100.5 maker 120000", "1sl buy 1 @ 101.5 taker 120000"]
+
+
+def test_a_stop_beyond_its_own_entry_ends_it_at_once() -> None:
+    events = [candle(1, (100, 101, 99, 100)), candle(2, (100, 103, 99.4, 102)), candle(3, (102, 102, 102, 102))]
+    played = play(events, {("candle", 0): [buy(1, 99.5, stop_loss=99.7)]}, on="candle", latency=0)
+    assert played.fills == ["1 buy 1 @ 99.5 maker 120000", "1sl sell 1 @ 99.5 taker 120000"]
+
+
+def test_a_stop_that_is_moved_after_its_candle_is_not_met_by_it() -> None:
+    events = [candle(1, (100, 101, 99, 100)), candle(2, (100, 103, 98.5, 102)), candle(3, (102, 102, 100, 101))]
+    calls = {("candle", 0): [buy(1, 99.5, stop_loss=98.0)], ("order", 2): [Act("amend", more={"trigger": (99.0, 0.0)})]}
+    played = play(events, calls, on="candle", latency=0)
+    assert played.fills == ["1 buy 1 @ 99.5 maker 120000"]
+    assert "1sl accepted 120000>120000 amended" in played.events
+
+
+@pytest.mark.parametrize("kind", ["bracket", "pair"])
+def test_a_stop_that_the_mark_has_set_off_takes_the_next_open_before_its_target(kind: str) -> None:
+    """It was at the market from 90 s on; what the candle reached may have come after that, and so may its open."""
+    events = [mark(0, 100), candle(1, (100, 101, 99, 100)), mark(60_000, 100), mark(90_000, 95), mark(100_000, 100)]
+    events += [candle(2, (100, 105, 99, 103)), candle(3, (106, 107, 103, 103)), mark(180_000, 103)]
+    stop = StopLoss(98, trigger_type=TriggerType.MARK)
+    calls = {("candle", 0): [buy(1, stop_loss=stop, take_profit=target(104))]}
+    if kind == "pair":
+        exits = {"oco_group": "x", "reduce_only": True}
+        pair = [sell(1, 104, **exits), sell(1, stop_price=98, trigger_type="mark", **exits)]
+        calls = {("candle", 0): [buy(1)], ("fill", 0): pair}
+    played = play(events, calls, on="candle", latency=0)
+    number = "1sl" if kind == "bracket" else "3"
+    assert played.fills == ["1 buy 1 @ 100 taker 60000", f"{number} sell 1 @ 106 taker 120000"]
+
+
+def test_a_pair_of_the_strategys_own_is_judged_by_the_open_it_comes_at() -> None:
+    """The stop that the open has passed takes that open; its target fills nothing. One without a passed stop rests."""
+    events = [candle(1, (100, 101, 99, 100)), candle(2, (97, 105, 96, 103)), candle(3, (103, 103, 103, 103))]
+    pair = [sell(1, 104, oco_group="x"), sell(1, stop_price=98, oco_group="x")]
+    calls = {("candle", 0): [buy(1)], ("fill", 0): pair}
+    played = play(events, calls, on="candle", latency=0)
+    assert played.fills == ["1 buy 1 @ 97 taker 60000", "3 sell 1 @ 97 taker 60000"]
+
+
+def test_what_an_open_filled_counts_against_the_share_of_a_stop_that_it_sets_off() -> None:
+    """A tenth of 10 is 1: the entry takes it at the open, and the range of that candle has none left either."""
+    events = [candle(n, (100, 101, 99, 100)) for n in (1,)] + [candle(n, (97, 97, 97, 97)) for n in (2, 3, 4)]
+    calls = {("candle", 0): [buy(1, stop_loss=98.0)]}
+    played = play(events, calls, on="candle", latency=0, max_share=0.1)
+    assert played.fills == ["1 buy 1 @ 97 taker 60000", "1sl sell 1 @ 97 taker 120000"]
+    played = play(events, calls, on="candle", latency=0, max_share=0.2)
+    assert played.fills == ["1 buy 1 @ 97 taker 60000", "1sl sell 1 @ 97 taker 60000"]
+
+
 def test_children_of_an_entry_within_a_candle_begin_with_the_next_open() -> None:
     events = [
         candle(1, (99, 101, 98, 100)),
-        candle(2, (100, 103, 97, 102)),
+        candle(2, (100, 103, 98.5, 102)),
         candle(3, (99, 99.5, 98.5, 99)),
         candle(4, (96, 97, 95, 96)),
     ]
@@ -102,11 +189,11 @@ def test_children_of_an_entry_within_a_candle_begin_with_the_next_open() -> None
     assert played.fills == ["1 buy 1 @ 99.5 maker 120000", "1sl sell 1 @ 96 taker 180000"]
 
 
-def test_a_stop_on_the_wrong_side_at_the_open_takes_the_next_open() -> None:
+def test_a_stop_on_the_wrong_side_at_the_open_takes_that_open() -> None:
     events = [candle(1, (99, 101, 98, 100)), candle(2, (101, 102, 100, 101)), candle(3, (103, 103, 103, 103))]
     events.append(candle(4, (104, 104, 104, 104)))
     played = play(events, {("candle", 0): [buy(1, stop_loss=102.0)]}, on="candle", latency=0)
-    assert played.fills == ["1 buy 1 @ 101 taker 60000", "1sl sell 1 @ 103 taker 120000"]
+    assert played.fills == ["1 buy 1 @ 101 taker 60000", "1sl sell 1 @ 101 taker 60000"]
 
 
 def test_cancelling_the_parent_keeps_the_children_of_what_was_filled() -> None:

@@ -245,8 +245,13 @@ class CandleListing(Listing):
     def sync(self, index: int) -> None:
         last = self.last_row(index)
         if last is not None:
-            cursor, row = last[0].cursor, last[1]
-            self.market.see(float(cursor.column("open" if cursor.kind == "candle_open" else "close")[row]))
+            column, row = last[0].cursor.column, last[1]
+            if last[0].cursor.kind == "candle_open":
+                self.market.see_open(float(column("open")[row]), int(column("open_ns")[row]), self.clock_ns(index))
+                if self.market.past is not None:
+                    self.market.past.advance(self.streams[0].row_at(index))
+            else:
+                self.market.see_close(float(column("close")[row]))
         if self.market.last_price is None and self.row_begun is not None:
             stream, row = self.row_begun
             self.market.see(float(stream.cursor.column("open")[row]))

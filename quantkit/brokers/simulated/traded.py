@@ -13,11 +13,14 @@ most its size, shared in arrival order).
 Candles are seen twice: the open at `open_ns`, the range at `close_ns`. At the open: market orders fill, resting
 orders that the open is already beyond fill at the open. A market buy on spot is paid at that open, whole or not at
 all. In the range: stops first, then limits, those that had arrived by the open. What arrives later waits for the next
-candle, and so does a market order that arrives at the open itself but after it has filled others.
+candle, and so does a market order that arrives at the open itself but after it has filled others. One that waits so
+holds its OCO group: the others fill nothing before it.
 
 Triggers go off on a touch. On trades a triggered order takes the next trade. In a candle it fills at the trigger, or at
-the open if that gapped beyond. A stop-limit whose trigger price is not beyond its limit rests until the next candle; a
-take-profit limit rests from there on, for the price was at the trigger before it was beyond the limit.
+the open if that gapped beyond; what the open sets off as it arrives there takes that open. The stop of a limit that
+filled within the range goes off by it, if that has come so far: the price went through the limit first. A stop-limit
+whose trigger price is not beyond its limit rests until the next candle; a take-profit limit rests from there on, for
+the price was at the trigger before it was beyond the limit.
 
 A price off the step counts for an order at the step that is worse for it: a buy takes it, or is passed by it, at the
 step above, a sell at the step below. It sets a stop off only where it has really reached it.
@@ -32,18 +35,33 @@ Whoever takes fills the stated slippage worse than the traded price: see `quantk
 Ignored: queue position, volume without `max_share`, market impact, the path of price inside a candle.
 """
 
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from quantkit.brokers.simulated.closed_bars import CandleBars, ClosedBars, TradeBars
 from quantkit.brokers.simulated.exchange_order import ExchangeOrder
 from quantkit.brokers.simulated.market import ExecutionListener, Market
 from quantkit.brokers.simulated.price_band import AT_LEVEL, OPEN_BAND, PAST_LEVEL, SHUT_BAND, PriceBand
+from quantkit.brokers.simulated.triggers import Trigger
 from quantkit.instruments import Instrument, Side
 from quantkit.orders import OrderState, TimeInForce, TriggerType
 from quantkit.slippage import NOTHING_KNOWN, Slippage
 
 #: A candle's open, and the steps below and above its open, low and high.
 _Path: TypeAlias = tuple[float, tuple[int, int], tuple[int, int], tuple[int, int]]
+
+
+class _Entry(NamedTuple):
+    """A fill of a resting limit within a candle.
+
+    Attributes:
+        at_ns: When it was, by the matching clock.
+        ticks: The limit.
+        reached: The steps below and above the furthest price that came after it.
+    """
+
+    at_ns: int
+    ticks: int
+    reached: tuple[int, int]
 
 
 class PriceMarket(Market):
@@ -290,7 +308,19 @@ class CandleMarket(PriceMarket):
     ) -> None:
         super().__init__(instrument, listener, slippage=slippage, past=past, max_share=max_share)
         self._opening: float | None = None
+        self._open: tuple[int, int] | None = None  # of a candle whose range is to come: when it opened, by both clocks
         self._opened = (0, 0)  # when a candle opened, and the size steps that its open filled
+        self._entries: dict[str, _Entry] = {}  # of orders with a bracket in the range that came last, by order
+
+    def see_open(self, price: float, open_ns: int, at_ns: int) -> None:
+        """Take note of an open, which is the last price until the range of its candle has come."""
+        self.see(price)
+        self._open = open_ns, at_ns
+
+    def see_close(self, price: float) -> None:
+        """Take note of a close."""
+        self.see(price)
+        self._open = None
 
     def begin_open(self, price: float) -> None:
         """Judge orders that arrive by an open of a candle at its price, until `end_open`."""
@@ -305,13 +335,13 @@ class CandleMarket(PriceMarket):
 
     def on_open(self, price: float, at_ns: int, *, open_ns: int) -> None:
         """Let a candle's open fill market orders, gapped stops and limits it is already beyond."""
-        self.see(price)
+        self.see_open(price, open_ns, at_ns)
         self._allow(None if self.past is None else self.past.volume)
         allowed = self._allowed
         assert self._last is not None
         low, high = self._last
         for order in tuple(self.orders):
-            if order.arrived_ns > at_ns or order.state.is_final:
+            if order.arrived_ns > at_ns or order.state.is_final or self._is_held(order):
                 continue
             ticks = high if order.is_buy else low
             if not order.is_triggered:
@@ -337,6 +367,7 @@ class CandleMarket(PriceMarket):
         self._allow(volume, self._opened[1] if self._opened[0] == open_ns else 0)
         # Each as (step below, step above).
         opens, lows, highs = around(open_), around(low), around(high)
+        self._entries = {}
         path = open_, opens, lows, highs
         stops: list[ExchangeOrder] = []
         targets: list[ExchangeOrder] = []
@@ -344,10 +375,10 @@ class CandleMarket(PriceMarket):
             is_stop = not order.is_triggered and order.trigger is not None and not order.trigger.is_target
             (stops if is_stop else targets).append(order)
         for order in stops:
-            if order.arrived_ns <= open_ns and not order.state.is_final:
+            if order.arrived_ns <= open_ns and not order.state.is_final and not self._is_held(order):
                 self._try_range(order, path, at_ns)
         for order in targets:
-            if order.arrived_ns > open_ns or order.state.is_final:
+            if order.arrived_ns > open_ns or order.state.is_final or self._is_held(order):
                 continue
             if not order.is_triggered:
                 self._try_range(order, path, at_ns)
@@ -357,8 +388,66 @@ class CandleMarket(PriceMarket):
                 self._take(order, open_, opens[order.is_buy], at_ns, "candle open")
             if order in self.orders and not order.is_taking and order.is_beyond(lows[1] if order.is_buy else highs[0]):
                 why = "candle range beyond the limit"
+                if order.terms is not None and order.terms.has_bracket:
+                    self._entries[order.id] = _Entry(at_ns, order.limit_ticks, lows if order.is_buy else highs)
                 self._fill(order, order.left, order.limit_ticks, is_maker=True, at_ns=at_ns, why=why)
-        self.see(close)
+        self.see_close(close)
+
+    def _is_held(self, order: ExchangeOrder) -> bool:
+        """Whether another order of its group is at the market already, and waits for an open to take."""
+        group = "" if order.terms is None else order.terms.oco_group
+        return bool(group) and any(
+            other is not order
+            and other.is_taking
+            and other.limit_ticks is None
+            and other.terms is not None
+            and other.terms.oco_group == group
+            for other in self.orders
+        )
+
+    def _enter(self, order: ExchangeOrder, at_ns: int) -> None:
+        trigger = order.trigger
+        if order.is_triggered or trigger is None or trigger.type is not TriggerType.LAST:
+            super()._enter(order, at_ns)
+            return
+        self.orders.append(order)
+        if self._is_passed_since_entry(order, trigger, at_ns) or not self._is_set_off(trigger):
+            return
+        if self._open is None or order.arrived_ns > self._open[1]:
+            order.is_triggered = True
+            self._settle_in(order, at_ns)
+        else:
+            self._take_open(order, trigger, at_ns)
+
+    def _take_open(self, order: ExchangeOrder, trigger: Trigger, at_ns: int) -> None:
+        """Let an order that an open sets off as it comes take that open, and what the share of that leaves."""
+        assert self._open is not None
+        assert self._last_price is not None
+        assert self._last is not None
+        open_ns = self._open[0]
+        used = self._opened[1] if self._opened[0] == open_ns else 0
+        self._allow(None if self.past is None else self.past.volume, used)
+        allowed, ticks = self._allowed, self._last[order.is_buy]
+        self._trigger(order, self._last_price, ticks, at_ns, f"candle open beyond the {trigger.name}")
+        if allowed is not None and self._allowed is not None:
+            self._opened = (open_ns, used + allowed - self._allowed)
+
+    def _is_passed_since_entry(self, order: ExchangeOrder, trigger: Trigger, at_ns: int) -> bool:
+        """Set the stop of a limit that a range has filled off if that range has come so far; return whether it did."""
+        entry = self._entries.get(order.terms.parent_id) if order.terms is not None else None
+        if entry is None or entry.at_ns != order.arrived_ns or trigger.is_target or trigger.is_changed:
+            return False
+        trigger.use(self.instrument.ticks_per_step)
+        if trigger.meets(entry.ticks, entry.ticks):
+            ticks = entry.ticks
+        elif trigger.is_reached(*entry.reached):
+            assert trigger.ticks is not None
+            ticks = trigger.ticks
+        else:
+            return False
+        why = f"candle range reached the {trigger.name} after the entry"
+        self._trigger(order, self.instrument.price(ticks), ticks, at_ns, why)
+        return True
 
     def _try_range(self, order: ExchangeOrder, path: _Path, at_ns: int) -> None:
         """Let a candle set an order off: its open as a price, then its range at the trigger as that stands.

@@ -32,6 +32,7 @@ class Trigger:
         is_upward: Whether prices at or above `ticks` do, else those at or below.
         is_target: Whether it takes a profit.
         is_trailing: Whether `ticks` follows the best price.
+        is_changed: Whether it is no longer as it was sent.
     """
 
     __slots__ = (
@@ -39,11 +40,11 @@ class Trigger:
         "_best",
         "_is_active",
         "_is_buy",
-        "_is_changed",
         "_offset",
         "_offset_bps",
         "_offset_ticks",
         "_per_step",
+        "is_changed",
         "is_target",
         "is_trailing",
         "is_upward",
@@ -67,7 +68,7 @@ class Trigger:
         self._activation_ticks = None if terms is None else terms.activation_ticks
         self._is_active = self._activation_ticks is None
         self._best: int | None = None
-        self._is_changed = False
+        self.is_changed = False
         self._per_step = 1
 
     @property
@@ -106,7 +107,7 @@ class Trigger:
 
     def change(self, prices: TriggerPrices) -> None:
         """Take another price or distance; the best price stays."""
-        self._is_changed = True
+        self.is_changed = True
         if prices.ticks is not None:
             self.ticks = prices.ticks
         if prices.trailing_ticks is not None:
@@ -117,7 +118,7 @@ class Trigger:
 
     def restated(self) -> TriggerPrices | None:
         """Return how it stands, for a report; None for one that is as it was sent."""
-        if not (self.is_trailing or self._is_changed):
+        if not (self.is_trailing or self.is_changed):
             return None
         return TriggerPrices(self.ticks, self._offset_ticks, self._offset_bps)
 
