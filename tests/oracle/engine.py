@@ -478,6 +478,8 @@ class Oracle:
         elif isinstance(event, Gap) and event.channel.startswith("book"):
             self.books[instrument].invalidate()
         elif isinstance(event, Mark):
+            if self.exchange.goes_by_marks(instrument):
+                self.exchange.arrivals(instrument, event.exchange_ns)
             self.exchange.venues[instrument].on_mark(event.source, event.price, event.exchange_ns)
             self.exchange.watched[instrument, event.source] = event.price
         if new_mark is not None:
@@ -540,7 +542,7 @@ class Oracle:
             return
         if any(m.held.instrument == event.instrument and m.arrives_ns <= clock_ns for m in self.exchange.messages):
             price = event.open if isinstance(event, Candle) else cast(Trade, event).price
-            venue.last = price
+            venue.last, venue.has_traded = price, isinstance(event, Candle)
 
     def _match(self, row: Row, clock_ns: int) -> None:
         venue, event = self.exchange.venues[row.event.instrument], row.event

@@ -272,6 +272,17 @@ class Exchange:
                 found.append(Message(0, "expire", held, arrives_ns=moment_ns, due_ns=due_ns))
         return found
 
+    def goes_by_marks(self, instrument: str) -> bool:
+        """Whether an order that is there or on its way waits for the mark price or the index."""
+        there = [held for held in self.venues[instrument].orders if held.is_asleep]
+        sent = [m.held for m in self.messages if m.held.instrument == instrument and m.kind != "protect"]
+        asleep = [held for held in (*there, *sent) if held.is_asleep and held.alarm is not None]
+        owed = [m.held for m in self.messages if m.held.instrument == instrument and m.kind == "protect"]
+        specs = [spec for held in owed for spec in (held.stop_loss, held.take_profit) if spec is not None]
+        return any(held.alarm is not None and held.alarm.source != "last" for held in asleep) or any(
+            spec.trigger_type != "last" for spec in specs
+        )
+
     def _next(self, instrument: str) -> Message | None:
         """Return what comes next at an instrument's market; of one moment, ends of time come first."""
         found = [m for m in (*self.ends(), *self.messages) if m.held.instrument == instrument]

@@ -52,6 +52,7 @@ class Venue:
         self.exchange = exchange
         self.orders: list[Held] = []
         self.last: float | None = None
+        self.has_traded = True  # else the last price is the one that is about to come for the first time
         self.own_side_prints = True
         self.rules: OrderRules | None = None
 
@@ -93,7 +94,7 @@ class Venue:
         """Return the price that stands as it sets an order off, None before the first."""
         assert held.alarm is not None
         if held.alarm.source == "last":
-            return self.last
+            return self.last if self.has_traded else None
         return self.exchange.watched.get((self.instrument.id, held.alarm.source))
 
     def wakes_on_arrival(self, held: Held) -> bool:
@@ -260,7 +261,7 @@ class TradeVenue(PriceVenue):
 
     def on_trade(self, trade: Trade, clock_ns: int) -> None:
         """Fill what one print fills."""
-        self.last = trade.price
+        self.last, self.has_traded = trade.price, True
         to_share = self.whole_lots(trade.qty)
         self.cap(trade.qty)
         for held in self.eligible(clock_ns):

@@ -8,9 +8,27 @@ from typing import Any
 
 import pytest
 from oracle.scripted import Act
-from oracle.timelines import Played, amend, book, buy, cancel, candle, gap, mark, ms, play, sell, ticker, trade
+from oracle.timelines import (
+    OTHER,
+    SWAP,
+    Played,
+    amend,
+    book,
+    buy,
+    cancel,
+    candle,
+    gap,
+    mark,
+    ms,
+    ns,
+    play,
+    sell,
+    ticker,
+    trade,
+)
 
 from quantkit.events import MarketEvent
+from quantkit.orders import StopLoss, TriggerType
 
 # Every type on every kind of data ---------------------------------------------------------------------------------
 
@@ -109,6 +127,54 @@ def test_the_timeline_of_a_stop_on_the_mark() -> None:
     events = [mark(0, 99), trade(0, 100), trade(10, 94), mark(20, 95), trade(30, 97)]
     played = play(events, {("trade", 0): [sell(1, stop_price=95, trigger_type="mark")]}, on="trade", latency=0)
     assert played.fills == ["1 sell 1 @ 97 taker 30"]
+
+
+QUIET = [mark(0, 100), trade(1, 100), trade(40, 100), mark(90, 100), trade(100, 100), mark(121, 94), mark(125, 99)]
+QUIET += [trade(135, 99), trade(150, 99), trade(200, 99)]
+
+
+@pytest.mark.parametrize("between", [False, True])
+def test_a_change_that_has_arrived_holds_for_the_mark_after_it(between: bool) -> None:
+    """It came at 120, whether or not a trade shows that before the mark of 121."""
+    events = sorted([*QUIET, trade(120.5, 100)], key=_received) if between else QUIET
+    calls = {("trade", 0): [sell(1, stop_price=95, trigger_type="mark")], ("trade", 2): [amend(1, trigger=90)]}
+    played = play(events, calls, on="trade")
+    assert not played.fills
+    assert "1 accepted 120>140 amended" in played.events
+
+
+@pytest.mark.parametrize("on", ["trade", "book"])
+def test_a_stop_that_has_arrived_is_met_by_the_mark_after_it(on: str) -> None:
+    """It came at 120; at 135 the mark is back above it."""
+    events = [event for event in QUIET if event is not QUIET[2]]
+    if on == "book":
+        events = sorted([book(0, {99: 5}, {101: 5}, whole=True), book(136, {98: 5}, {}), *events], key=_received)
+    played = play(events, {("trade", 1): [sell(1, stop_price=95, trigger_type="mark")]}, on=on)
+    assert played.fills == ["1 sell 1 @ 99 taker " + ("135" if on == "trade" else "136")]
+
+
+def test_a_stop_that_has_expired_is_not_met_by_the_mark_after_it() -> None:
+    call = sell(1, stop_price=95, trigger_type="mark", expire_time=ns(110))
+    played = play(QUIET, {("trade", 0): [call]}, on="trade")
+    assert played.final(1) == "cancelled expired"
+
+
+def test_children_that_are_in_force_are_met_by_the_mark_after_that() -> None:
+    """The fill of 100 is protected at 120; the mark of 121 comes before any other row."""
+    call = buy(1, stop_loss=StopLoss(95, trigger_type=TriggerType.MARK))
+    played = play(QUIET, {("trade", 1): [call]}, on="trade")
+    assert played.fills == ["1 buy 1 @ 100 taker 100", "1sl sell 1 @ 99 taker 135"]
+
+
+def test_a_stop_before_the_first_trade_takes_the_trade_after_it() -> None:
+    events = [trade(0, 50, of=OTHER), trade(30, 94), trade(60, 90), trade(70, 90)]
+    calls = {("trade", 0): [sell(1, stop_price=95)]}
+    played = play(events, calls, on="trade", instruments=(SWAP, OTHER))
+    assert played.fills == ["1 sell 1 @ 90 taker 60"]
+
+
+def _received(event: MarketEvent) -> int:
+    return event.received_ns
 
 
 @pytest.mark.parametrize(

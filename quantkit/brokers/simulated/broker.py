@@ -189,6 +189,8 @@ class SimulatedBroker:
         assert stream.next_index == index, f"{cursor.name}: row at {index}, which is no stop"
         row, marks = stream.row, listing.marks
         if marks is not None and stream is marks:
+            if (listing.queue or listing.expiries) and listing.goes_by_marks():
+                self.process_until(listing, marks.stamp_of(row))
             listing.apply_mark(marks, row, index)
             return
         clock_ns = listing.begin_row(stream, row, index)

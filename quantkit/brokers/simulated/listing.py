@@ -139,12 +139,23 @@ class Listing(ABC):
     def arm_marks(self, marks: MarkStream, index: int) -> None:
         """Let the stream of marks search, from an index on, for the next row that may set an order off."""
         bands = self.market.mark_bands()
-        if not bands:
+        if not (bands or self._brings_marks()):
             marks.rest()
         elif self._follows_rows:
             marks.follow(index)
         else:
-            marks.watch(bands, index)
+            arrives_ns = self.queue[0].arrives_ns if self.queue else NEVER_NS
+            if self.expiries and (expiry := self.next_expiry()) is not None:
+                arrives_ns = min(arrives_ns, expiry.expire_ns)
+            marks.watch(bands, arrives_ns, index)
+
+    def goes_by_marks(self) -> bool:
+        """Whether an order here or on its way waits for the mark price or the index: its rows then show arrivals."""
+        return bool(self.market.mark_bands()) or self._brings_marks()
+
+    def _brings_marks(self) -> bool:
+        """Whether a message on its way is of an order that waits for the mark price or the index."""
+        return any(message.brings_marks for message in self.queue) if self.queue else False
 
     def apply_mark(self, marks: MarkStream, row: int, index: int) -> None:
         """Let a row of the mark price or the index set orders off."""
@@ -182,7 +193,7 @@ class Listing(ABC):
         """Bring the market up to date with the rows before an index, which may have been skipped.
 
         Before the first price of a market that has nothing but prices, the row that brings it stands in: an order
-        sent at the very start is judged by the first open or trade.
+        sent at the very start is valued and judged by the first open or trade. A trigger waits for that trade itself.
         """
 
     def begin_row(self, stream: MatchingStream, row: int, index: int) -> int:
@@ -216,6 +227,7 @@ class TradeListing(Listing):
 
     def sync(self, index: int) -> None:
         price = self._last_trades.before(index)
+        self.market.has_traded = price is not None
         if price is None and self.row_begun is not None:
             stream, row = self.row_begun
             price = float(stream.cursor.column("price")[row])

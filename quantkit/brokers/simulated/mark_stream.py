@@ -6,9 +6,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from quantkit.brokers.simulated.price_band import PriceBand
+from quantkit.brokers.simulated.price_band import OPEN_BAND, PriceBand
 from quantkit.brokers.simulated.streams import GatedStream, MatchingStream
-from quantkit.clock import NEVER_NS
 from quantkit.orders import TriggerType
 from quantkit.rows.cursors import StreamCursor
 
@@ -39,10 +38,10 @@ class MarkStream(MatchingStream):
         for part in self._parts.values():
             part.rest()
 
-    def watch(self, bands: Mapping[TriggerType, PriceBand], index: int) -> None:
-        """Need the next row from an index on that leaves the band of its type."""
+    def watch(self, bands: Mapping[TriggerType, PriceBand], until_ns: int, index: int) -> None:
+        """Need the next row from an index on that leaves the band of its type, or by which a moment has come."""
         for type_, part in self._parts.items():
-            part.arm(bands[type_], NEVER_NS, index)
+            part.arm(bands.get(type_, OPEN_BAND), until_ns, index)
         self._point()
 
     def search_on(self) -> None:
@@ -55,6 +54,11 @@ class MarkStream(MatchingStream):
         """Stop where the first of the parts does; a hit comes before a search that has come as far."""
         first = min(self._parts.values(), key=lambda part: (part.next_index, not part.is_hit))
         self.next_index, self.is_hit, self.row = first.next_index, first.is_hit, first.row
+
+    def stamp_of(self, row: int) -> int:
+        """Return the exchange's stamp of a row."""
+        assert self.cursor.block is not None
+        return self.cursor.block.stamps_of(row)[1]
 
     def price_of(self, row: int) -> tuple[TriggerType | None, float, int]:
         """Return the type, the price and the exchange's stamp of a row; no type for a source that sets nothing off."""

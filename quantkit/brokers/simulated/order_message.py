@@ -3,7 +3,7 @@
 import msgspec
 
 from quantkit.brokers.simulated.exchange_order import ExchangeOrder
-from quantkit.orders import TriggerPrices
+from quantkit.orders import TriggerPrices, TriggerType
 
 
 class OrderMessage(msgspec.Struct, gc=False):
@@ -17,3 +17,13 @@ class OrderMessage(msgspec.Struct, gc=False):
     lots: int | None = None
     limit_ticks: int | None = None
     change: TriggerPrices | None = None
+
+    @property
+    def brings_marks(self) -> bool:
+        """Whether it is of an order that waits for the mark price or the index, or brings such children."""
+        order = self.order
+        if self.kind != "protect":
+            return order.trigger is not None and not order.is_triggered and order.trigger.type is not TriggerType.LAST
+        assert order.terms is not None
+        specs = (order.terms.stop_loss, order.terms.take_profit)
+        return any(spec is not None and spec.trigger_type is not TriggerType.LAST for spec in specs)

@@ -241,6 +241,7 @@ class TradeMarket(PriceMarket):
 
     Attributes:
         is_sided: Whether sizes and sides of trades decide anything.
+        has_traded: Whether the last price is of a trade that has been; whoever skips rows writes it.
     """
 
     past: TradeBars | None
@@ -258,10 +259,15 @@ class TradeMarket(PriceMarket):
     ) -> None:
         super().__init__(instrument, listener, touch=touch, slippage=slippage, past=past, max_share=max_share)
         self._own_side_prints = own_side_prints
+        self.has_traded = True
         self.is_sided = touch or not own_side_prints or max_share is not None
+
+    def _standing(self, trigger: Trigger) -> tuple[int, int] | None:
+        return super()._standing(trigger) if self.has_traded else None
 
     def on_trade(self, price: float, qty: float, side: Side, at_ns: int) -> None:
         """Let one public trade fill what it can."""
+        self.has_traded = True
         # What `see` does, without a call for every trade.
         self._last_price = price
         low, high = self._last = self.instrument.ticks_around(price)
