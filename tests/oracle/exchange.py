@@ -43,6 +43,7 @@ class Held:
     expires_ns: int | None = None  # by the exchange's clock
     expiry_due_ns: int = 0  # by ours, where no row shows that the moment has come
     waits: str = ""  # `price`: takes the next one; `update`: a stop set off by a trade takes from the next display
+    since_ns: int = -1  # the stamp from which on an update is one that it waits for
     queue: Queue = field(default_factory=Queue)
     told_ns: int = 0  # when its latest report is due
     fees_of_fills: Fraction = Fraction(0)

@@ -513,15 +513,16 @@ class DisplayedVenue(Venue):
         return best is not None and held.alarm.rings(best, best, self.one_step)
 
     def woken(self, held: Held, at_ns: int) -> None:
-        held.waits = "update"
+        held.waits, held.since_ns = "update", at_ns
 
     def work(self, held: Held, at_ns: int) -> None:
         """Take from the display what the order may take; what is left rests or ends."""
         takes = held.limit is None or self.would_take(held, held.limit)
-        if held.limit is not None and held.rests and not held.post_only:
+        has_time = held.alarm is not None or (held.limit is not None and held.rests and not held.post_only)
+        if has_time:
             nobody_knows = not self.is_valid or (takes and self.is_stale(at_ns))
             if nobody_knows:
-                held.waits = "update"
+                held.waits, held.since_ns = "update", -1
                 return
         why = "no_liquidity"
         if takes and self.is_valid and not self.is_stale(at_ns):
@@ -531,7 +532,10 @@ class DisplayedVenue(Venue):
         if held.is_over:
             return
         if held.limit is None and held.parent_id:
-            held.waits = "update"  # the stop or target of a fill gets the rest from what is displayed next
+            held.waits, held.since_ns = (
+                "update",
+                -1,
+            )  # the stop or target of a fill gets the rest from what is displayed next
         elif held.limit is None:
             self.exchange.end(held, OrderState.CANCELLED, why, at_ns)
         elif not held.rests:
@@ -604,7 +608,7 @@ class DisplayedVenue(Venue):
 
     # Rows -----------------------------------------------------------------------------------------------------
 
-    def updated(self, at_ns: int) -> None:
+    def updated(self, at_ns: int, update_ns: int) -> None:
         """Let a display that was just applied move queues, fill what it crosses, and serve stops."""
         self.updated_ns = at_ns if self.updated_ns is None else max(at_ns, self.updated_ns)
         if not self.is_valid:
@@ -619,7 +623,7 @@ class DisplayedVenue(Venue):
                     held.is_asleep = False
                     self.work(held, at_ns)
             elif held.waits:
-                if held.arrived_ns <= at_ns:
+                if held.arrived_ns <= at_ns and held.since_ns <= update_ns:
                     held.waits = ""
                     self.work(held, at_ns)
             else:
@@ -645,7 +649,7 @@ class DisplayedVenue(Venue):
             if held.is_asleep:
                 if listens(held) and self.rings(held, trade.price):
                     held.is_asleep = False
-                    held.waits = "update"
+                    held.waits, held.since_ns = "update", trade.exchange_ns
             elif held.waits or not self.is_valid:
                 continue
             elif held.better(ticks) > 0:
@@ -720,7 +724,7 @@ class BookVenue(DisplayedVenue):
         else:
             for side, price, _ in named_levels(update):
                 self.eaten.pop((side, self.at_step(price, up=side is Side.SELL)), None)
-        self.updated(clock_ns)
+        self.updated(clock_ns, update.exchange_ns)
 
 
 class TickerVenue(DisplayedVenue):
@@ -756,4 +760,4 @@ class TickerVenue(DisplayedVenue):
         before = {} if self.ticker is None else {side: self.levels(side) for side in Side}
         self.ticker = ticker
         self.eaten = {(s, t): n for (s, t), n in self.eaten.items() if before.get(s) == self.levels(s)}
-        self.updated(clock_ns)
+        self.updated(clock_ns, ticker.exchange_ns)

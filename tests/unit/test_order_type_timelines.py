@@ -166,6 +166,36 @@ def test_children_that_are_in_force_are_met_by_the_mark_after_that() -> None:
     assert played.fills == ["1 buy 1 @ 100 taker 100", "1sl sell 1 @ 99 taker 135"]
 
 
+@pytest.mark.parametrize("trigger_type", ["last", "mark"])
+def test_an_update_from_before_what_set_it_off_fills_nothing(trigger_type: str) -> None:
+    """A trade of 103 has moved the clock on; the update stamped 95 comes after that, and is still from before."""
+    whole = {"whole": True}
+    events = [book(0, {99: 5, 96: 5}, {101: 5}, **whole), mark(0, 100), trade(1, 100)]
+    events += [trade(100, 97, 5) if trigger_type == "last" else mark(100, 97), trade(103, 98.5)]
+    events += [
+        book(95, {98.5: 1}, {}, late=10),
+        book(101, {99: 0, 98.5: 0, 97: 5}, {}, late=12),
+        book(130, {96: 4}, {}),
+    ]
+    calls = {("book", 0): [sell(1, stop_price=98, trigger_type=trigger_type)]}
+    assert play(events, calls, on="book").fills == ["1 sell 1 @ 97 taker 103"]
+
+
+def test_a_ticker_from_before_the_trade_fills_nothing() -> None:
+    events = [ticker(0, 99, 101), trade(1, 100), trade(100, 97), ticker(95, 98.5, 101, late=10)]
+    events += [ticker(101, 97, 101, late=12), ticker(130, 96, 101)]
+    played = play(events, {("ticker", 0): [sell(1, stop_price=98)]}, on="ticker")
+    assert played.fills == ["1 sell 1 @ 97 taker 101"]
+
+
+def test_a_stop_that_goes_off_on_arrival_waits_where_the_display_is_too_old() -> None:
+    """Nothing is known of the market, and a stop is not lost for that."""
+    events = [book(0, {99: 5}, {101: 5}, whole=True), trade(1, 97), trade(11_000, 97), trade(11_050, 97)]
+    events += [book(11_100, {96: 5, 99: 0}, {})]
+    played = play(events, {("trade", 1): [sell(1, stop_price=98)]}, on="book")
+    assert played.fills == ["1 sell 1 @ 96 taker 11100"]
+
+
 def test_a_stop_before_the_first_trade_takes_the_trade_after_it() -> None:
     events = [trade(0, 50, of=OTHER), trade(30, 94), trade(60, 90), trade(70, 90)]
     calls = {("trade", 0): [sell(1, stop_price=95)]}

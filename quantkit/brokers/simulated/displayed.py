@@ -18,8 +18,9 @@ what can be taken is rounded down to the size step, what stands ahead of us up. 
 at the step that is worse for it, and sets a stop off only where it has really reached it.
 
 Triggers go off by the last trade, or by the best opposite price where the run has no trades; or by the mark price or
-the index. An order that a trade or one of those sets off takes from the first update after it: the display before a
-trade still shows what that took.
+the index. An order that a trade or one of those sets off takes from the first update stamped at or after it: the
+display before a trade still shows what that took. One that goes off on arrival takes from the display as it stands; if
+that is invalid or too old, it waits for the next update.
 
 Ignored: our own market impact on others, hidden and iceberg size, other people's cancels ahead of us (they count only
 through `min(ahead, displayed)`), and self-trade prevention where no rules of the exchange apply.
@@ -28,6 +29,7 @@ through `min(ahead, displayed)`), and self-trade prevention where no rules of th
 from collections.abc import Iterator
 from fractions import Fraction
 from itertools import groupby
+from typing import Final
 
 from quantkit.brokers.simulated.display import Display
 from quantkit.brokers.simulated.display_walk import DisplayWalk
@@ -35,10 +37,14 @@ from quantkit.brokers.simulated.exchange_order import ExchangeOrder
 from quantkit.brokers.simulated.market import ExecutionListener, Market
 from quantkit.brokers.simulated.price_band import AT_LEVEL, PriceBand
 from quantkit.brokers.simulated.triggers import Trigger
+from quantkit.clock import NEVER_NS
 from quantkit.instruments import Instrument, Side
 from quantkit.orderbook import DenseBook
 from quantkit.orders import OrderState, TriggerType
-from quantkit.queue_models import QueueModel
+from quantkit.queue_models import NEVER_LATE_NS, QueueModel
+
+#: Before every stamp: any update will do.
+NO_STAMP_NS: Final = -NEVER_NS
 
 
 class BookDisplay:
@@ -194,7 +200,7 @@ class DisplayedMarket(Market):
         self.queue_model = queue_model
         self._slippage = excess_slippage_bps
         self._own_side_prints = own_side_prints
-        self._waiting: list[ExchangeOrder] = []
+        self._waiting: dict[ExchangeOrder, int] = {}  # since when by the stamps of updates
 
     @property
     def needs_rows(self) -> bool:
@@ -275,14 +281,16 @@ class DisplayedMarket(Market):
         return None if best is None else (best, best)
 
     def _set_off(self, order: ExchangeOrder, at_ns: int) -> None:
-        self._waiting.append(order)
+        self._waiting[order] = at_ns
 
     def _work(self, order: ExchangeOrder, at_ns: int) -> None:
         """Take what the order may take, then rest or end."""
         is_taking = order.limit_ticks is None or self.crosses(order, order.limit_ticks)
-        may_wait = order.limit_ticks is not None and order.tif.rests and not order.post_only
-        if may_wait and (not self.display.is_valid or (is_taking and self._is_stale(at_ns))):
-            self._waiting.append(order)  # the first update to come says what it may take
+        may_rest = order.limit_ticks is not None and order.tif.rests and not order.post_only
+        if (may_rest or order.trigger is not None) and (
+            not self.display.is_valid or (is_taking and self._is_stale(at_ns))
+        ):
+            self._waiting[order] = NO_STAMP_NS  # the first update to come says what it may take
             return
         why_unfilled = "no_liquidity"
         if is_taking and self.display.is_valid and not self._is_stale(at_ns):
@@ -294,7 +302,7 @@ class DisplayedMarket(Market):
         if order.state.is_final:
             return
         if order.limit_ticks is None and order.is_child:
-            self._waiting.append(order)  # the rest of a position is not left without its stop
+            self._waiting[order] = NO_STAMP_NS  # the rest of a position is not left without its stop
         elif order.limit_ticks is None:
             self._listener.cancel(order, why_unfilled, at_ns)
         elif not order.tif.rests:
@@ -316,12 +324,13 @@ class DisplayedMarket(Market):
         for order in self.orders:
             self.queue_model.lose_sight(order)
 
-    def on_update(self, at_ns: int, stamp_ns: int) -> None:
+    def on_update(self, at_ns: int, stamp_ns: int, *, is_dated: bool = True) -> None:
         """Let an update that has just been applied move queues, fill what it crosses, and serve stops.
 
         Args:
             at_ns: The matching clock.
             stamp_ns: The update's own stamp.
+            is_dated: Whether that says which trades its sizes have in them.
         """
         self.updated_ns = at_ns if self.updated_ns is None else max(at_ns, self.updated_ns)
         if self.taken:
@@ -346,13 +355,14 @@ class DisplayedMarket(Market):
                     order.is_triggered = True
                     self._work(order, at_ns)
             elif order in self._waiting:
-                if order.arrived_ns <= at_ns:  # else an update from before it arrived, come in late
-                    self._waiting.remove(order)
+                # Else an update from before it arrived, or from before what set it off, has come in late.
+                if order.arrived_ns <= at_ns and stamp_ns >= self._waiting[order]:
+                    del self._waiting[order]
                     self._work(order, at_ns)
             else:
-                self._update_resting(order, at_ns, stamp_ns)
+                self._update_resting(order, at_ns, stamp_ns if is_dated else NEVER_LATE_NS)
         if self._waiting:
-            self._waiting = [order for order in self._waiting if not order.state.is_final]
+            self._waiting = {order: ns for order, ns in self._waiting.items() if not order.state.is_final}
 
     def _update_resting(self, order: ExchangeOrder, at_ns: int, stamp_ns: int) -> None:
         assert order.limit_ticks is not None
@@ -396,7 +406,7 @@ class DisplayedMarket(Market):
                 trigger = order.trigger
                 if trigger is not None and trigger.type is TriggerType.LAST and trigger.meets(low, high):
                     order.is_triggered = True
-                    self._waiting.append(order)
+                    self._waiting[order] = stamp_ns
                 continue
             if order.limit_ticks is None or order in self._waiting or not self.display.is_valid:
                 continue

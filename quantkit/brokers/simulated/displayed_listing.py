@@ -9,7 +9,6 @@ from quantkit.brokers.simulated.listing import Listing, print_of
 from quantkit.brokers.simulated.streams import MatchingStream
 from quantkit.instruments import Side
 from quantkit.latency import Travel
-from quantkit.queue_models import NEVER_LATE_NS
 from quantkit.rows.cursors import BookCursor, StreamCursor
 from quantkit.rows.marks import MarkSource
 from quantkit.rows.position import RunPosition
@@ -165,8 +164,9 @@ class TickerListing(DisplayedListing):
 
     def _update(self, row: int, clock_ns: int) -> None:
         self._display.update(*_ticker(self._cursor, row))
+        stamp_ns = int(self._cursor.column("exchange_ns")[row]) if self.market.is_waiting else clock_ns
         # A ticker does not say when the size of its price changed: trades count as they come in.
-        self.market.on_update(clock_ns, NEVER_LATE_NS)
+        self.market.on_update(clock_ns, stamp_ns, is_dated=False)
 
 
 def _ticker(cursor: StreamCursor, row: int) -> tuple[float | None, float | None, float | None, float | None]:
