@@ -56,8 +56,6 @@ def terms_of(
         OrderError: The terms contradict each other, or a number is not usable.
     """
     trigger_type = trigger_type_of(asked.trigger_type, where)
-    if not isinstance(asked.oco_group, str) or OWN_SIGN in asked.oco_group:
-        raise OrderError(f"{where}: oco_group {asked.oco_group!r} is no name; give a text without {OWN_SIGN}")
     _refuse_contradictions(request, asked, trigger_type, where)
     if trigger_type is not TriggerType.LAST and not has_marks:
         raise OrderError(
@@ -94,7 +92,7 @@ def terms_of(
         trailing_offset_bps=offset_bps,
         activation_price=activation,
         expire_ns=expire_ns,
-        oco_group=asked.oco_group,
+        oco_group=_group_of(asked.oco_group, where),
         take_profit=bracket_take_profit,
         stop_loss=bracket_stop_loss,
         take_profit_ticks=take_profit_ticks,
@@ -262,6 +260,17 @@ def _moment_ns(moment: str | int | datetime, where: str) -> int:
 def _offset(instrument: Instrument, asked: float, where: str, roundings: dict[Number, str]) -> tuple[int, float]:
     """Return a trailing distance in ticks and as it stands on the price step: rounded up, away from the market."""
     return on_price_step(instrument, asked, Side.SELL, where, "trailing_offset", roundings, name="trailing offset")
+
+
+def _group_of(name: object, where: str) -> str:
+    """Return the name of an OCO group as it was given.
+
+    Raises:
+        OrderError: It is none, or one of those that only the exchange and later groups of a name have.
+    """
+    if not isinstance(name, str) or OWN_SIGN in name:
+        raise OrderError(f"{where}: oco_group {name!r} is no name; give a text without {OWN_SIGN}")
+    return name
 
 
 def _kind_of(order: Order) -> str:

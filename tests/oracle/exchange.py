@@ -318,7 +318,7 @@ class Exchange:
             refusal = too_many
             if held.expires_ns is not None and held.expires_ns <= at_ns:
                 refusal = refusal or "expired"
-            if room <= 0 and room < held.lots:
+            if room < held.lots and (room <= 0 or held.tif is TimeInForce.FOK):
                 refusal = "oco"
             held.lots = room if room > 0 else held.lots
             if rules is not None:
@@ -378,9 +378,13 @@ class Exchange:
             held.alarm = before
             self.tell(held, held.state, f"amend_refused: {refusal}", at_ns)
             return
+        is_larger = lots > held.lots
         held.lots, held.limit = lots, limit
+        held.asked = max(held.asked, message.lots or 0)
         self.tell(held, held.state, "amended", at_ns)
-        if not keeps_place:
+        if is_larger and held.parent_id:
+            self.groups.fit(held.leg, at_ns)
+        if not keeps_place and not held.is_over:
             held.arrived_ns = at_ns
             venue.orders.remove(held)
             venue.enter(held, at_ns)
@@ -596,6 +600,11 @@ class Exchange:
                 reason = "reduce_only_position_closed"
             self.end(held, OrderState.CANCELLED, reason, at_ns)
         return allowed
+
+    def can_have(self, held: Held, ticks: int) -> bool:
+        """Whether the account can have all that is left of an order that takes, at a price."""
+        instrument = self.ledger.instruments[held.leg]
+        return self._allowed(instrument, held, held.left, ticks, is_maker=False) >= held.left
 
     def _allowed(self, instrument: Instrument, held: Held, lots: int, ticks: int, *, is_maker: bool) -> int:
         """Return how many lots of an execution the account can have, in whole size steps."""

@@ -73,9 +73,8 @@ class Groups:
         """Return the size that a change to `lots` gives: within the largest of the group, less the others' fills."""
         if not held.group:
             return lots
-        held.asked = max(held.asked, lots)
         others = self.siblings(held)
-        largest = max(h.asked for h in (held, *others))
+        largest = max(lots, *(h.asked for h in (held, *others)))
         return min(lots, largest - sum(other.filled for other in others))
 
     # After a fill -----------------------------------------------------------------------------------------------

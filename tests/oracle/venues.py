@@ -233,6 +233,11 @@ class PriceVenue(Venue):
                 self.unfilled(held, at_ns)
                 return
             lots = int(min(held.left, self.room))
+            if held.tif is TimeInForce.FOK:
+                at = self.taken_at(held, price, lots, at_ns)
+                if not self.exchange.can_have(held, at):
+                    self.unfilled(held, at_ns)
+                    return
             if lots:
                 at = self.taken_at(held, price, lots, at_ns)
                 if self.is_kept_from(held, at, at_ns):
@@ -558,7 +563,7 @@ class DisplayedVenue(Venue):
         if end is not None and any(is_beyond(end, held, offer[0]) for offer in offers):
             why = end[1]
             offers = [offer for offer in offers if not is_beyond(end, held, offer[0])]
-        if held.tif is TimeInForce.FOK and sum(lots for _, lots, _ in offers) < held.left:
+        if held.tif is TimeInForce.FOK and not self._fills_whole(held, offers):
             self.unfilled(held, at_ns)
             return why
         if held.tif is TimeInForce.FOK and self._ends_at_own(held, offers):
@@ -575,6 +580,15 @@ class DisplayedVenue(Venue):
                     return why
             self._eat(held, ticks, offered, at_ns, is_shown=is_shown)
         return why
+
+    def _fills_whole(self, held: Held, offers: Sequence[tuple[int, int, bool]]) -> bool:
+        """Whether there is enough for an order, and the money for it at the worst of these prices."""
+        wanted = held.left
+        for ticks, lots, _ in offers:
+            wanted -= lots
+            if wanted <= 0:
+                return self.exchange.can_have(held, ticks)
+        return False
 
     def _eat(self, held: Held, ticks: int, offered: int, at_ns: int, *, is_shown: bool) -> None:
         """Take of a level what the order still wants."""

@@ -362,6 +362,74 @@ def test_a_call_that_is_refused_uses_no_name_up() -> None:
     assert "z#2" not in str(played.told.orders)
 
 
+def test_a_change_that_is_refused_makes_its_group_no_larger() -> None:
+    """Both had 3: 100,000 would need more margin than there is."""
+    events = [trade(0, 100), *[trade(at, 100) for at in (30, 60, 90)], trade(100, 104, 1, "buy")]
+    events += [trade(at, 100) for at in (130, 160, 190, 220)] + [trade(250, 104, 2, "buy")]
+    events += [trade(at, 98) for at in (280, 300, 330)]
+    calls = {
+        ("trade", 1): [sell(3, 104, oco_group="x"), sell(3, stop_price=98, oco_group="x")],
+        ("trade", 2): [amend(2, qty=100_000)],
+        ("trade", 6): [amend(2, qty=3)],
+    }
+    played = play(events, calls, on="trade", touch=True)
+    assert "2 accepted 80>100 amend_refused: insufficient_margin" in played.events
+    assert played.fills == ["1 sell 1 @ 104 maker 100", "1 sell 2 @ 104 maker 250"]
+
+
+def test_a_fill_or_kill_order_that_its_group_has_cut_fills_nothing() -> None:
+    bids, asks = {100.0: 10}, {101.0: 10}
+    events = [trade(0, 100), *[book(at, bids, asks, whole=True) for at in (1, 30, 60, 90)]]
+    pair = [sell(2, 100, oco_group="g"), sell(5, 100, time_in_force="FOK", oco_group="g")]
+    played = play(events, {("book", 0): pair}, on="book")
+    assert played.fills == ["1 sell 2 @ 100 taker 21"]
+    assert played.final(2) == "rejected oco"
+
+
+@pytest.mark.parametrize("on", ["book", "trade", "candle"])
+def test_a_fill_or_kill_order_above_the_position_fills_nothing(on: str) -> None:
+    bids, asks = {100.0: 10}, {101.0: 10}
+    events = [trade(at, 101) for at in (0, 30, 60, 90, 120)]
+    if on == "book":
+        events = [trade(0, 100), *[book(at, bids, asks, whole=True) for at in (1, 30, 60, 90, 120)]]
+    if on == "candle":
+        events = [candle(at, (101, 101, 101, 101)) for at in range(1, 6)]
+    calls = {
+        (on, 0): [buy(2)],
+        (on, 1): [sell(5, 100, time_in_force="FOK", reduce_only=True)],
+        (on, 3): [sell(2, 100, time_in_force="FOK", reduce_only=True)],
+    }
+    played = play(events, calls, on=on, **({"latency": 0} if on == "candle" else {}))
+    assert [fill.split(" ")[:3] for fill in played.fills] == [["1", "buy", "2"], ["3", "sell", "2"]]
+    assert played.final(2) == "cancelled fok_unfilled"
+
+
+def test_a_child_that_is_made_larger_stays_within_the_position() -> None:
+    """Of 4, 3 are those of another bracket; its stop stays."""
+    events = [trade(0, 100), *[trade(at, 100) for at in range(30, 160, 10)]]
+    events += [trade(at, 97) for at in (180, 190, 220, 240)]
+    first = Act("amend", qty=4, which=0)
+    calls = {("trade", 0): [buy(1, stop_loss=98.0), buy(3, stop_loss=90.0)], ("trade", 5): [first]}
+    played = play(events, calls, on="trade")
+    assert "1sl accepted 90>110 amended" in played.events
+    assert "1sl accepted 90>110 position_closed" in played.events
+    assert played.fills[2:] == ["1sl sell 1 @ 97 taker 190"]
+
+
+def test_a_change_on_its_way_does_not_undo_that_the_position_is_smaller() -> None:
+    events = [trade(0, 100), *[trade(at, 100) for at in range(30, 160, 10)]]
+    events += [trade(at, 97) for at in (180, 190, 220, 240)]
+    larger = Act("amend", qty=4, which=0)
+    calls = {
+        ("trade", 0): [buy(4, stop_loss=98.0)],
+        ("trade", 5): [sell(3)],
+        ("trade", 6): [larger],
+        ("trade", 8): [buy(2)],
+    }
+    played = play(events, calls, on="trade")
+    assert played.fills[-1] == "1sl sell 1 @ 97 taker 190"
+
+
 def test_a_group_is_of_one_instrument() -> None:
     events = [trade(0, 100), trade(0, 100, of=SPOT), trade(50, 100)]
     calls = {("trade", 0): [buy(1, 98, oco_group="in"), buy(1, 98, oco_group="in", of=SPOT)]}

@@ -15,7 +15,7 @@ from quantkit.brokers.simulated.oco_groups import OCO
 from quantkit.brokers.simulated.order_message import OrderMessage
 from quantkit.brokers.simulated.reduce_only import DISPLACED, TRIMMED
 from quantkit.clock import NEVER_NS
-from quantkit.orders import ALREADY_TRIGGERED, AMEND_REFUSED, AMENDED, CANCEL_REFUSED, EXPIRED, REQUESTED
+from quantkit.orders import ALREADY_TRIGGERED, AMEND_REFUSED, AMENDED, CANCEL_REFUSED, EXPIRED, REQUESTED, TimeInForce
 from quantkit.rows.position import RunPosition
 
 
@@ -127,7 +127,7 @@ class Arrivals:
                     refusal = refusal or EXPIRED
                 left = self._groups.left_of(order)
                 if left < lots:
-                    refusal = OCO if left <= 0 else refusal
+                    refusal = OCO if left <= 0 or order.tif is TimeInForce.FOK else refusal
                     lots = order.lots = max(left, 0) or lots
         elif order.state.is_final:
             return
@@ -180,12 +180,17 @@ class Arrivals:
             order.trigger_ticks = trigger_ticks
             executions.report(order, order.state, f"{AMEND_REFUSED}: {refusal}", at_ns)
         else:
+            if message.lots is not None and order.terms is not None:
+                self._groups.change(order, message.lots)
+            is_larger = lots > order.lots
             order.lots, order.limit_ticks = lots, limit_ticks
             if message.change is not None:
                 assert order.trigger is not None
                 order.trigger.change(message.change)
             executions.report(order, order.state, AMENDED, at_ns)
-            if not keeps_place:
+            if is_larger and order.is_child:
+                self._brackets.fit(order, at_ns)
+            if not keeps_place and not order.state.is_final:
                 order.arrived_ns = at_ns  # like a new order: rows stamped before cannot have met it
                 market.requeue(order, at_ns)
             if order.reduce_only and venue is not None:

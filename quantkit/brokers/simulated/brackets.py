@@ -114,6 +114,10 @@ class Brackets:
         else:
             self._grow(grown, lots, at_ns)
 
+    def fit(self, child: ExchangeOrder, at_ns: int) -> None:
+        """Cut what is claimed of a position to its size, since a child has been made larger by its owner."""
+        self._fit(child.leg, at_ns)
+
     def finish(self, at_ns: int) -> None:
         """Count what is still on its way as unprotected until the end."""
         for claims in self._claims.values():

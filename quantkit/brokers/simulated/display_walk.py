@@ -50,7 +50,7 @@ class DisplayWalk:
             if best is not None and not self._listener.size(order, best, at_ns):
                 return
         offers = self._offers(order)
-        if order.tif is TimeInForce.FOK and sum(lots for _, lots, _ in offers) < order.left:
+        if order.tif is TimeInForce.FOK and not self._fills_whole(order, offers):
             self._listener.cancel(order, "fok_unfilled", at_ns)
             return
         is_all_or_none = venue is not None and venue.stp_mode == "cancel_taker" and order.tif is TimeInForce.FOK
@@ -113,6 +113,12 @@ class DisplayWalk:
             if order.allows(ticks) and ticks > 0:
                 offers.append((ticks, wanted, False))
         return offers
+
+    def _fills_whole(self, order: ExchangeOrder, offers: list[tuple[int, int, bool]]) -> bool:
+        """Whether some offers are enough for an order, and the account can have it at the last price of them."""
+        if sum(lots for _, lots, _ in offers) < order.left:
+            return False
+        return self._listener.may_fill(order, next(ticks for ticks, lots, _ in reversed(offers) if lots))
 
     def _is_stopped(self, order: ExchangeOrder, bound: Bound, ticks: int) -> bool:
         if bound.allows(ticks, is_buy=order.is_buy):

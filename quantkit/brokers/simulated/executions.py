@@ -102,6 +102,10 @@ class Executions:
             self.cancel(order, reason, at_ns)
         return not reason
 
+    def may_fill(self, order: ExchangeOrder, ticks: int) -> bool:
+        """Whether the account can have all that is open of an order that takes, at a price."""
+        return self._account.affordable_lots(order, order.left, ticks, is_maker=False) >= order.left
+
     def fill(
         self,
         order: ExchangeOrder,

@@ -22,6 +22,10 @@ class ExecutionListener(Protocol):
         """Give an order that travels with money its size at a price, or end it; return whether it goes on."""
         ...
 
+    def may_fill(self, order: ExchangeOrder, ticks: int) -> bool:
+        """Whether the account can have all that is open of an order that takes, at a price."""
+        ...
+
     def cancel(self, order: ExchangeOrder, reason: str, at_ns: int) -> None:
         """End an order that the market will not keep."""
         ...

@@ -63,12 +63,17 @@ class OcoGroups:
         self.is_following = True
 
     def amended(self, order: ExchangeOrder, lots: int) -> int:
-        """Return the whole size that an order gets by a change to `lots`."""
+        """Return the whole size that an order would get by a change to `lots`."""
         group = self._of(order)
         if group is None:
             return lots
-        group.sizes[order.id] = max(group.sizes[order.id], lots)
-        return min(lots, max(group.sizes.values()) - (group.filled_lots - order.filled_lots))
+        return min(lots, max(lots, *group.sizes.values()) - (group.filled_lots - order.filled_lots))
+
+    def change(self, order: ExchangeOrder, lots: int) -> None:
+        """Take note of a change to `lots` that was let in."""
+        group = self._of(order)
+        if group is not None:
+            group.sizes[order.id] = max(group.sizes[order.id], lots)
 
     def grow(self, order: ExchangeOrder, lots: int) -> None:
         """Take note that the exchange itself has made an order larger by so many size steps."""

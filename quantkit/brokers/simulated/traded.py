@@ -133,7 +133,9 @@ class PriceMarket(Market):
             lots = order.left if self._allowed is None else min(order.left, self._allowed)
             if self._slippage is not None and lots:
                 ticks = self._taken_at(order, price, lots)
-            if self._max_share is None:
+            if order.tif is TimeInForce.FOK and not self._listener.may_fill(order, ticks):
+                self._listener.cancel(order, "fok_unfilled", at_ns)
+            elif self._max_share is None:
                 if self.venue is None or self._may_take_at(order, ticks, at_ns):
                     self._listener.fill(order, lots, ticks, is_maker=False, at_ns=at_ns, why=source)
             else:

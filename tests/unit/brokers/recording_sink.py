@@ -94,6 +94,9 @@ class RecordingSink:
         assert order.state in (OrderState.ACCEPTED, OrderState.PARTLY_FILLED)
         self._end(order, OrderState.CANCELLED, reason, at_ns)
 
+    def may_fill(self, order: ExchangeOrder, ticks: int) -> bool:
+        return True
+
     def reject(self, order: ExchangeOrder, reason: str, at_ns: int) -> None:
         """Refuse an order."""
         assert order.state is OrderState.PENDING
