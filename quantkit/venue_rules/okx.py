@@ -56,6 +56,8 @@ TEXTS: Final[dict[str, str]] = {
 #: Reasons as orders carry them: code and text.
 REASONS: Final[dict[str, str]] = {code: f"{code}: {text}" for code, text in TEXTS.items()}
 
+#: The code of a limit outside the price limit, which is judged again when an order goes off.
+OUTSIDE: Final = "51006"
 #: What an instrument's state forbids; a state that is not here forbids nothing.
 _STATES: Final = {
     "preopen": "51021",

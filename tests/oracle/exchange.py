@@ -470,7 +470,7 @@ class Exchange:
             whole = whole_steps(abs(self.held(instrument)) * Fraction(instrument.lot), instrument)
             is_position = whole * Fraction(instrument.lot) >= Fraction(instrument.min_qty)
             is_position = is_position or not instrument.is_spot
-            if not is_position or not self.reducible(held):
+            if not held.is_asleep and (not is_position or not self.reducible(held)):
                 return "reduce_only_no_position"
             return "" if self._sale_pays(instrument, held, lots - held.filled, limit) else "insufficient_cash"
         venue = self.venues[held.instrument]

@@ -202,6 +202,8 @@ class Groups:
             owed.children.append(child)
             self.exchange.introduce(child, order, at_ns)
             venue.enter(child, at_ns)
+            if not child.is_over:
+                self.fit_reducing(child, at_ns)
 
     def _grow(self, owed: Protection, lots: int, at_ns: int) -> None:
         for child in owed.children:
@@ -214,6 +216,8 @@ class Groups:
                 venue = self.exchange.venues[child.instrument]
                 venue.orders.remove(child)
                 venue.enter(child, at_ns)
+            if not child.is_over:
+                self.fit_reducing(child, at_ns)
 
     def _make(self, owed: Protection, spec: StopLoss | TakeProfit, count: int, lots: int) -> tuple[Held, Order]:
         """Return a child as the exchange has it, and as its owner will."""

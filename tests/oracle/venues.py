@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from oracle.book import NaiveBook, named_levels
 from oracle.impact import Seen, slipped
 from oracle.ledger import price_at, size_of
-from oracle.order_rules import OrderRules, is_beyond
+from oracle.order_rules import OrderRules, is_beyond, said
 from oracle.queues import Queue
 
 from quantkit.events import BookUpdate, Candle, Ticker, Trade
@@ -106,9 +106,26 @@ class Venue:
         """Let the mark price or the index wake orders; they count as having come with it."""
         for held in self.eligible(stamp_ns):
             if held.is_asleep and held.alarm is not None and held.alarm.source == source and self.rings(held, price):
-                held.is_asleep = False
                 held.arrived_ns = stamp_ns
-                self.woken(held, stamp_ns)
+                if self.goes_off(held, stamp_ns):
+                    self.woken(held, stamp_ns)
+
+    def goes_off(self, held: Held, at_ns: int) -> bool:
+        """Wake an order, behind those that are awake; return whether the exchange's rules let it."""
+        held.is_asleep = False
+        self.orders.remove(held)
+        self.orders.append(held)
+        if self.rules is None:
+            return True
+        edge = self.rules.edge(held.side, self.instrument)
+        if held.limit is not None and edge is not None and (held.limit - edge) * held.side.sign > 0:
+            if not held.parent_id:
+                self.exchange.end(held, OrderState.CANCELLED, said("51006"), at_ns)
+                return False
+            held.limit = edge
+            self.exchange.tell(held, held.state, "price_limit", at_ns)
+        self.exchange.groups.fit_reducing(held, at_ns)
+        return not held.is_over
 
     def woken(self, held: Held, at_ns: int) -> None:
         """Take in an order that something else than this market's own rows has woken."""
@@ -180,10 +197,9 @@ class PriceVenue(Venue):
     def enter(self, held: Held, at_ns: int) -> None:
         self.orders.append(held)
         held.waits = ""
-        if held.is_asleep and self.wakes_on_arrival(held):
-            held.is_asleep = False
-        if not held.is_asleep:
-            self.wake(held, at_ns)
+        if held.is_asleep and not (self.wakes_on_arrival(held) and self.goes_off(held, at_ns)):
+            return
+        self.wake(held, at_ns)
 
     def woken(self, held: Held, at_ns: int) -> None:
         self.wake(held, at_ns)
@@ -272,8 +288,7 @@ class TradeVenue(PriceVenue):
         for held in self.eligible(clock_ns):
             ticks = self.against(trade.price, held.side)
             if held.is_asleep:
-                if listens(held) and self.rings(held, trade.price):
-                    held.is_asleep = False
+                if listens(held) and self.rings(held, trade.price) and self.goes_off(held, clock_ns):
                     self.wake(held, clock_ns)
             elif held.waits:
                 self.take(held, trade.price, clock_ns)
@@ -312,8 +327,7 @@ class CandleVenue(PriceVenue):
             self.set_off(held, candle.open, at_ns)
             if self.opened is not None:
                 self.opened[candle.open_ns] += int(before - self.room)
-        else:
-            held.is_asleep = False
+        elif self.goes_off(held, at_ns):
             self.wake(held, at_ns)
 
     def stopped_after_entry(self, held: Held, at_ns: int) -> bool:
@@ -405,8 +419,8 @@ class CandleVenue(PriceVenue):
 
     def set_off(self, held: Held, price: float, at_ns: int) -> None:
         """Turn a stop into an order that trades at `price` if it may."""
-        held.is_asleep = False
-        self.take(held, price, at_ns)
+        if self.goes_off(held, at_ns):
+            self.take(held, price, at_ns)
 
 
 class DisplayedVenue(Venue):
@@ -499,10 +513,8 @@ class DisplayedVenue(Venue):
     def enter(self, held: Held, at_ns: int) -> None:
         self.orders.append(held)
         held.queue = Queue(self.queue_model)
-        if held.is_asleep:
-            if not self.wakes_on_arrival(held):
-                return
-            held.is_asleep = False
+        if held.is_asleep and not (self.wakes_on_arrival(held) and self.goes_off(held, at_ns)):
+            return
         if not held.waits:
             self.work(held, at_ns)
 
@@ -633,8 +645,7 @@ class DisplayedVenue(Venue):
             opposite = held.side.opposite
             if held.is_asleep:
                 is_due = listens(held) and not self.has_trades and held.arrived_ns <= at_ns
-                if is_due and self.best_rings(held):
-                    held.is_asleep = False
+                if is_due and self.best_rings(held) and self.goes_off(held, at_ns):
                     self.work(held, at_ns)
             elif held.waits:
                 if held.arrived_ns <= at_ns and held.since_ns <= update_ns:
@@ -661,8 +672,7 @@ class DisplayedVenue(Venue):
         for held in self.eligible(clock_ns):
             ticks = self.against(trade.price, held.side)
             if held.is_asleep:
-                if listens(held) and self.rings(held, trade.price):
-                    held.is_asleep = False
+                if listens(held) and self.rings(held, trade.price) and self.goes_off(held, clock_ns):
                     held.waits, held.since_ns = "update", trade.exchange_ns
             elif held.waits or not self.is_valid:
                 continue

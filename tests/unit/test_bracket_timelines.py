@@ -362,6 +362,44 @@ def test_a_call_that_is_refused_uses_no_name_up() -> None:
     assert "z#2" not in str(played.told.orders)
 
 
+def test_what_comes_to_work_without_a_message_is_held_against_the_position() -> None:
+    """By OKX's rules: the target of 1 at 104 takes the place of 1 of the 4 at 105 that came just before it."""
+    events = [trade(0, 100), *[trade(at, 100) for at in range(10, 200, 5)]]
+    calls = {
+        ("trade", 0): [buy(3)],
+        ("trade", 10): [buy(1, take_profit=target(104))],
+        ("trade", 12): [sell(4, 105, reduce_only=True)],
+    }
+    played = play(events, calls, on="trade", venue_rules="okx")
+    assert played.events[-4:-2] == ["2tp accepted 95>115", "3 accepted 95>115 reduce_only_trimmed"]
+
+
+def test_a_stop_that_goes_off_and_rests_is_held_against_the_position() -> None:
+    """By OKX's rules: it has the better price."""
+    events = [trade(at, 100) for at in (0, 30, 60, 90, 120)] + [trade(150, 97), trade(160, 96), trade(200, 96)]
+    more = {"reduce_only": True}
+    calls = {("trade", 0): [buy(3)], ("trade", 2): [sell(3, 105, **more), sell(2, 97, stop_price=97, **more)]}
+    played = play(events, calls, on="trade", venue_rules="okx")
+    assert "2 accepted 150>170 reduce_only_trimmed" in played.events
+
+
+@pytest.mark.parametrize("venue_rules", ["off", "okx"])
+def test_a_reduce_only_stop_may_come_before_its_position(venue_rules: str) -> None:
+    """It is judged when it goes off."""
+    events = [trade(at, 100) for at in (0, 30, 60, 90)] + [trade(120, 97), trade(150, 96.5)]
+    calls = {("trade", 0): [buy(1), sell(1, stop_price=98, reduce_only=True)]}
+    played = play(events, calls, on="trade", venue_rules=venue_rules)
+    assert played.fills == ["1 buy 1 @ 100 taker 30", "2 sell 1 @ 96.5 taker 150"]
+
+
+def test_a_stop_limit_joins_the_queue_when_it_goes_off() -> None:
+    """Sent before the limit at its price, it is behind it: one contract is printed there."""
+    events = [trade(0, 102), trade(30, 102), trade(60, 101, 1, "buy"), trade(90, 100, 1), trade(120, 102)]
+    calls = {("trade", 0): [buy(1, 100, take_profit_price=101), buy(1, 100)]}
+    played = play(events, calls, on="trade", touch=True)
+    assert played.fills == ["2 buy 1 @ 100 maker 90"]
+
+
 def test_a_change_that_is_refused_makes_its_group_no_larger() -> None:
     """Both had 3: 100,000 would need more margin than there is."""
     events = [trade(0, 100), *[trade(at, 100) for at in (30, 60, 90)], trade(100, 104, 1, "buy")]

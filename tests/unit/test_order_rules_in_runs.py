@@ -216,9 +216,35 @@ def test_reduce_only_orders_have_to_fit_the_position() -> None:
 
 
 def test_a_trailing_stop_is_not_judged_before_it_is_set_off() -> None:
-    """Neither is its position: what the account itself says of it comes after."""
-    told, _ = run([trade(at, 100) for at in range(6)], {1: [sells(1, trailing_offset=2, reduce_only=True)]})
-    assert told == ["rejected 0 reduce_only_no_position"]
+    """Neither is its position, which may still come; without one it does nothing when it goes off."""
+    sale = sells(1, trailing_offset=2, reduce_only=True)
+    assert run([trade(at, 100) for at in range(6)], {1: [sale]})[0] == ["open 0"]
+    rows = [trade(at, price) for at, price in enumerate((100, 100, 100, 97, 97, 97))]
+    assert run(rows, {1: [sale]})[0] == ["cancelled 0 reduce_only_displaced"]
+    assert run(rows, {1: [sale]}, venue_rules="off")[0] == ["cancelled 0 reduce_only_position_closed"]
+
+
+def book_with(at_s: float, ask: float) -> MarketEvent:
+    return book(at_s, {99.0: 5.0}, {ask: 1.0, 105.0: 10.0})
+
+
+def test_a_limit_that_goes_off_outside_the_price_limit_is_refused_then() -> None:
+    """As it would be, sent directly."""
+    rows = [limit(0.5, 101, 99), *[book_with(at, 100) for at in range(3)], book_with(3, 101), book_with(4, 101)]
+    told, result = run(rows, {1: [buys(3, 120, stop_price=101), buys(3, 120), buys(3, 101, stop_price=101)]})
+    refused = "51006: price is outside the price limit"
+    assert told == [f"cancelled 0 {refused}", f"rejected 0 {refused}", "open 1"]
+    assert fills(result) == [("buy", 1, 101)]
+
+
+def test_the_limit_of_a_stop_loss_is_put_on_the_price_limit() -> None:
+    """The position keeps its stop, which fills no further than the exchange lets anybody."""
+    rows = [limit(0.5, 110, 97), *[trade(at, price) for at, price in enumerate((100, 100, 100, 100, 98, 96, 98))]]
+    _, result = run(rows, {1: [buys(1, stop_loss=qk.StopLoss(98, limit=90))]})
+    assert fills(result) == [("buy", 1, 100), ("sell", 1, 97)]
+    stop = result.outcome.orders[1]
+    assert (stop.price, stop.state) == (97, "filled")
+    assert "price_limit" in [event.reason for event in result.outcome.order_events]
 
 
 def test_sizes_above_the_largest_and_below_the_smallest() -> None:

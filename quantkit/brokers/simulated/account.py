@@ -116,7 +116,7 @@ class Account:
         ):
             return "instrument_changed"  # since it was sent
         if order.reduce_only:
-            refusal = "" if self._can_reduce(order, own) else "reduce_only_no_position"
+            refusal = "" if order.is_waiting or self._can_reduce(order, own) else "reduce_only_no_position"
             refusal = refusal or self._fee_refuses(order, own, left, limit_ticks, reference)
         elif not own.is_spot:
             refusal = self._admit_contract(order, own, left, limit_ticks, reference)

@@ -97,6 +97,8 @@ class Brackets:
         if leg in self._claims:
             self._fit(leg, at_ns)
 
+    def after_change(self, order: ExchangeOrder, at_ns: int) -> None: ...
+
     def after_end(self, order: ExchangeOrder, at_ns: int) -> None: ...
 
     def protect(self, parent: ExchangeOrder, at_ns: int) -> None:
@@ -143,6 +145,7 @@ class Brackets:
             self._groups.join(child, lots)
             claim.legs.append(child)
             listing.market.arrive(child, at_ns)
+            self._executions.tell_of_change(child, at_ns)
 
     def _grow(self, claim: _Claim, lots: int, at_ns: int) -> None:
         """Add a further fill to a pair: what waits for its trigger keeps its place, what rests loses it."""
@@ -154,6 +157,7 @@ class Brackets:
             if leg.is_triggered and leg.limit_ticks is not None and not leg.state.is_final:
                 leg.arrived_ns = at_ns
                 market.requeue(leg, at_ns)
+            self._executions.tell_of_change(leg, at_ns)
 
     # The position -------------------------------------------------------------------------------------------------
 

@@ -269,9 +269,8 @@ class DisplayedMarket(Market):
             return  # an amended stop still waits for the first update after the trade that set it off
         if not order.is_triggered:
             assert order.trigger is not None
-            if not self._is_set_off(order.trigger):
+            if not self._is_set_off(order.trigger) or not self._go_off(order, at_ns):
                 return
-            order.is_triggered = True
         self._work(order, at_ns)
 
     def _standing(self, trigger: Trigger) -> tuple[int, int] | None:
@@ -351,8 +350,7 @@ class DisplayedMarket(Market):
                 ):
                     continue
                 best = self.display.best(order.side.opposite)
-                if best is not None and trigger.meets(best, best):
-                    order.is_triggered = True
+                if best is not None and trigger.meets(best, best) and self._go_off(order, at_ns):
                     self._work(order, at_ns)
             elif order in self._waiting:
                 # Else an update from before it arrived, or from before what set it off, has come in late.
@@ -404,8 +402,8 @@ class DisplayedMarket(Market):
             ticks = high if order.is_buy else low
             if not order.is_triggered:
                 trigger = order.trigger
-                if trigger is not None and trigger.type is TriggerType.LAST and trigger.meets(low, high):
-                    order.is_triggered = True
+                is_ours = trigger is not None and trigger.type is TriggerType.LAST and trigger.meets(low, high)
+                if is_ours and self._go_off(order, at_ns):
                     self._waiting[order] = stamp_ns
                 continue
             if order.limit_ticks is None or order in self._waiting or not self.display.is_valid:

@@ -11,9 +11,11 @@ from quantkit.brokers.simulated.exchange_order import ExchangeOrder
 from quantkit.brokers.simulated.follower import Follower
 from quantkit.brokers.simulated.listing import Listing
 from quantkit.brokers.simulated.spending import Spending
+from quantkit.brokers.simulated.venue_gate import PRICE_LIMIT
 from quantkit.clock import NEVER_NS
 from quantkit.orders import TRANSITIONS, Fill, OrderState
 from quantkit.rows.position import RunPosition
+from quantkit.venue_rules.okx import OUTSIDE, REASONS
 
 
 class Executions:
@@ -101,6 +103,30 @@ class Executions:
         if reason:
             self.cancel(order, reason, at_ns)
         return not reason
+
+    def set_off(self, order: ExchangeOrder, at_ns: int) -> bool:
+        """Judge an order that has gone off by the exchange's rules; return whether it goes on.
+
+        A limit outside the price limit ends it; that of a child is put on the price limit, so that its position keeps
+        its protection.
+        """
+        market = self.listings[order.instrument].market
+        if order.limit_ticks is not None and market.venue is not None:
+            band = market.venue.band(market.instrument)
+            if not band.allows(order.limit_ticks, is_buy=order.is_buy):
+                if not order.is_child:
+                    self.cancel(order, REASONS[OUTSIDE], at_ns)
+                    return False
+                order.limit_ticks = band.highest_buy if order.is_buy else band.lowest_sell
+                self.report(order, order.state, PRICE_LIMIT, at_ns)
+        self.tell_of_change(order, at_ns)
+        return not order.state.is_final
+
+    def tell_of_change(self, order: ExchangeOrder, at_ns: int) -> None:
+        """Let the parts that act on orders know of one that has come to work, or grown, without a message."""
+        for follower in self.followers:
+            if follower.is_following:
+                follower.after_change(order, at_ns)
 
     def may_fill(self, order: ExchangeOrder, ticks: int) -> bool:
         """Whether the account can have all that is open of an order that takes, at a price."""

@@ -6,7 +6,7 @@ from quantkit.brokers.simulated.exchange_order import ExchangeOrder
 
 
 class Follower(Protocol):
-    """A part of the exchange that `Executions` tells of fills and ends, and that may answer with more of them.
+    """A part of the exchange that `Executions` tells of fills, ends and changes, and that may answer with more.
 
     It is told after the account, the ledger and the reports: what it reads is the state behind the event. A position
     changes with fills alone, so a fill is also the news of a position.
@@ -17,6 +17,10 @@ class Follower(Protocol):
 
     def after_fill(self, order: ExchangeOrder, lots: int, at_ns: int) -> None:
         """Act on a fill of so many size steps; the order may be over by it."""
+        ...
+
+    def after_change(self, order: ExchangeOrder, at_ns: int) -> None:
+        """Act on an order that has come to work, or grown, without a message."""
         ...
 
     def after_end(self, order: ExchangeOrder, at_ns: int) -> None:

@@ -180,6 +180,8 @@ class Liquidations:
     def after_fill(self, order: ExchangeOrder, lots: int, at_ns: int) -> None:
         self.account_changed(order.instrument)
 
+    def after_change(self, order: ExchangeOrder, at_ns: int) -> None: ...
+
     def after_end(self, order: ExchangeOrder, at_ns: int) -> None: ...
 
     def account_changed(self, instrument: str) -> None:

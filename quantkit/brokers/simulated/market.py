@@ -26,6 +26,10 @@ class ExecutionListener(Protocol):
         """Whether the account can have all that is open of an order that takes, at a price."""
         ...
 
+    def set_off(self, order: ExchangeOrder, at_ns: int) -> bool:
+        """Judge an order that has gone off by the exchange's rules; return whether it goes on."""
+        ...
+
     def cancel(self, order: ExchangeOrder, reason: str, at_ns: int) -> None:
         """End an order that the market will not keep."""
         ...
@@ -99,9 +103,16 @@ class Market(ABC):
             if trigger is None or trigger.type is not type_ or order.is_triggered or order.arrived_ns > at_ns:
                 continue
             if not order.state.is_final and trigger.meets(low, high):
-                order.is_triggered = True
                 order.arrived_ns = at_ns
-                self._set_off(order, at_ns)
+                if self._go_off(order, at_ns):
+                    self._set_off(order, at_ns)
+
+    def _go_off(self, order: ExchangeOrder, at_ns: int) -> bool:
+        """Let an order work from now on, behind those that do so already; return whether the exchange lets it."""
+        order.is_triggered = True
+        self.orders.remove(order)
+        self.orders.append(order)
+        return self.venue is None or self._listener.set_off(order, at_ns)
 
     def _waiting_triggers(self) -> list[Trigger]:
         return [order.trigger for order in self.orders if order.trigger is not None and not order.is_triggered]

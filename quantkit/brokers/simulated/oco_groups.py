@@ -90,6 +90,8 @@ class OcoGroups:
             if other is not order and not other.state.is_final:
                 self._executions.reduce(other, min(lots, other.left), OCO, at_ns)
 
+    def after_change(self, order: ExchangeOrder, at_ns: int) -> None: ...
+
     def after_end(self, order: ExchangeOrder, at_ns: int) -> None:
         group = self._of(order)
         if group is not None and order in group.orders:

@@ -55,6 +55,10 @@ class ReduceOnlyRules:
             if at_work:
                 self._fit(at_work[0], market, at_ns)
 
+    def after_change(self, order: ExchangeOrder, at_ns: int) -> None:
+        if order.reduce_only and not order.state.is_final:
+            self.fit(order, at_ns)
+
     def after_end(self, order: ExchangeOrder, at_ns: int) -> None: ...
 
     def _fit(self, order: ExchangeOrder, market: Market, at_ns: int) -> None:

@@ -105,9 +105,9 @@ class PriceMarket(Market):
         self.orders.append(order)
         if not order.is_triggered:
             assert order.trigger is not None
-            order.is_triggered = self._is_set_off(order.trigger)
-        if order.is_triggered:
-            self._settle_in(order, at_ns)
+            if not self._is_set_off(order.trigger) or not self._go_off(order, at_ns):
+                return
+        self._settle_in(order, at_ns)
 
     def _set_off(self, order: ExchangeOrder, at_ns: int) -> None:
         self._settle_in(order, at_ns)
@@ -282,8 +282,8 @@ class TradeMarket(PriceMarket):
             ticks = high if order.is_buy else low
             if not order.is_triggered:
                 trigger = order.trigger
-                if trigger is not None and trigger.type is TriggerType.LAST and trigger.meets(low, high):
-                    order.is_triggered = True
+                is_ours = trigger is not None and trigger.type is TriggerType.LAST and trigger.meets(low, high)
+                if is_ours and self._go_off(order, at_ns):
                     self._settle_in(order, at_ns)
             elif order.is_taking:
                 self._take(order, price, ticks, at_ns, "next trade")
@@ -421,11 +421,10 @@ class CandleMarket(PriceMarket):
         self.orders.append(order)
         if self._is_passed_since_entry(order, trigger, at_ns) or not self._is_set_off(trigger):
             return
-        if self._open is None or order.arrived_ns > self._open[1]:
-            order.is_triggered = True
-            self._settle_in(order, at_ns)
-        else:
+        if self._open is not None and order.arrived_ns <= self._open[1]:
             self._take_open(order, trigger, at_ns)
+        elif self._go_off(order, at_ns):
+            self._settle_in(order, at_ns)
 
     def _take_open(self, order: ExchangeOrder, trigger: Trigger, at_ns: int) -> None:
         """Let an order that an open sets off as it comes take that open, and what the share of that leaves."""
@@ -476,5 +475,5 @@ class CandleMarket(PriceMarket):
             trigger.gain(*(lows if order.is_buy else highs))
 
     def _trigger(self, order: ExchangeOrder, price: float, ticks: int, at_ns: int, why: str) -> None:
-        order.is_triggered = True
-        self._take(order, price, ticks, at_ns, why)
+        if self._go_off(order, at_ns):
+            self._take(order, price, ticks, at_ns, why)

@@ -94,6 +94,9 @@ class RecordingSink:
         assert order.state in (OrderState.ACCEPTED, OrderState.PARTLY_FILLED)
         self._end(order, OrderState.CANCELLED, reason, at_ns)
 
+    def set_off(self, order: ExchangeOrder, at_ns: int) -> bool:
+        return True
+
     def may_fill(self, order: ExchangeOrder, ticks: int) -> bool:
         return True
 

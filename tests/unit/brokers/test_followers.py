@@ -22,6 +22,8 @@ class Follower:
         if self.other is not None:
             self.executions.reduce(self.other, lots, "oco", at_ns)
 
+    def after_change(self, order: ExchangeOrder, at_ns: int) -> None: ...
+
     def after_end(self, order: ExchangeOrder, at_ns: int) -> None:
         self.notes.append(f"{self.name}: {order.id} ended {order.state} at {at_ns}")
 
