@@ -7,7 +7,7 @@ import pytest
 
 import quantkit as qk
 from quantkit.clock import NS_PER_MIN, NS_PER_S, time_ns_of
-from quantkit.events import BookUpdate, Candle, MarketEvent, PriceLimit, Ticker, Trade
+from quantkit.events import BookUpdate, Candle, Mark, MarketEvent, PriceLimit, Ticker, Trade
 from quantkit.feeds.replay import MemoryFeed
 from quantkit.instruments import Instrument, Side
 
@@ -222,6 +222,18 @@ def test_a_trailing_stop_is_not_judged_before_it_is_set_off() -> None:
     rows = [trade(at, price) for at, price in enumerate((100, 100, 100, 97, 97, 97))]
     assert run(rows, {1: [sale]})[0] == ["cancelled 0 reduce_only_displaced"]
     assert run(rows, {1: [sale]}, venue_rules="off")[0] == ["cancelled 0 reduce_only_position_closed"]
+
+
+@pytest.mark.parametrize("source", ["mark", "index"])
+def test_orders_that_wait_for_an_index_that_never_comes_are_named(source: str) -> None:
+    """Nothing could set them off: the run says so."""
+    marks = [Mark(SWAP.id, START_NS + at * NS_PER_S, START_NS + at * NS_PER_S, 100.0, source) for at in range(6)]
+    marks += [Mark(SWAP.id, START_NS, START_NS, 100.0, "mark")]
+    rows = sorted([*marks, *[trade(at, 100) for at in range(6)]], key=lambda row: row.received_ns)
+    told, result = run(rows, {1: [sells(1, stop_price=95, trigger_type="index")]}, block_rows=2)
+    assert told == ["open 0"]
+    said = [line for line in result.assumptions if "no row of the index came" in line]
+    assert [line.split(":")[0] for line in said] == ([SWAP.id] if source == "mark" else [])
 
 
 def book_with(at_s: float, ask: float) -> MarketEvent:

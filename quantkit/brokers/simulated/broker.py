@@ -100,6 +100,7 @@ class SimulatedBroker:
         self._position = position
         self._send_clock = send_clock
         self._dirty = dirty
+        self._unindexed: list[str] = []
         # What a part does alone is called straight.
         self.take_report = executions.take_report
         self.take_decisions = sender.take_decisions
@@ -293,6 +294,7 @@ class SimulatedBroker:
         self._sender.clear()
         at_ns = now_ns - self._send_clock.offset_at(now_ns)
         self._brackets.finish(at_ns)
+        self._unindexed = [said for listing in self.listings.values() if (said := listing.lack_of_index())]
         for order in self.orders.values():
             if not order.state.is_final:
                 self._executions.cancel(order, reason, at_ns)
@@ -306,6 +308,7 @@ class SimulatedBroker:
             self._check_steps(listing)
         steps = self._steps.notes({name: listing.market.instrument for name, listing in self.listings.items()})
         shares, large = self._volume.notes()
+        shares.extend(self._unindexed)
         if self._liquidations is not None:
             large = [*self._liquidations.notes(), *large]
         waits = self._brackets.unprotected

@@ -17,6 +17,7 @@ from quantkit.clock import NEVER_NS
 from quantkit.events import Candle
 from quantkit.instruments import Side
 from quantkit.latency import Travel
+from quantkit.orders import TriggerType
 from quantkit.rows.cursors import StreamCursor
 from quantkit.rows.marks import MarkSource
 
@@ -163,6 +164,21 @@ class Listing(ABC):
         if type_ is not None and self.market.is_watching(type_):
             self.sync(index)
             self.market.on_mark(type_, price, at_ns)
+
+    def lack_of_index(self) -> str:
+        """Return a line on orders that wait for an index of which no row has come; empty without such orders."""
+        watched = self.market.watched
+        waiting = [
+            order.id
+            for order in self.market.orders
+            if order.trigger is not None and order.trigger.type is TriggerType.INDEX
+        ]
+        if not waiting or watched is None or watched.standing(TriggerType.INDEX) is not None:
+            return ""
+        return (
+            f"{self.id}: no row of the index came, so {len(waiting)} orders that waited for it, such as {waiting[0]}, "
+            "could not go off; record the index, or use trigger_type mark"
+        )
 
     def next_expiry(self) -> Expiry | None:
         """Return the next end of an order's time; those of orders that are over are dropped."""
