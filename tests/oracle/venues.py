@@ -285,7 +285,7 @@ class TradeVenue(PriceVenue):
         self.last, self.has_traded = trade.price, True
         to_share = self.whole_lots(trade.qty)
         self.cap(trade.qty)
-        for held in self.eligible(clock_ns):
+        for held in self.eligible(trade.exchange_ns):
             ticks = self.against(trade.price, held.side)
             if held.is_asleep:
                 if listens(held) and self.rings(held, trade.price) and self.goes_off(held, clock_ns):
@@ -644,11 +644,11 @@ class DisplayedVenue(Venue):
                 continue
             opposite = held.side.opposite
             if held.is_asleep:
-                is_due = listens(held) and not self.has_trades and held.arrived_ns <= at_ns
+                is_due = listens(held) and not self.has_trades and held.arrived_ns <= update_ns
                 if is_due and self.best_rings(held) and self.goes_off(held, at_ns):
                     self.work(held, at_ns)
             elif held.waits:
-                if held.arrived_ns <= at_ns and held.since_ns <= update_ns:
+                if held.arrived_ns <= update_ns and held.since_ns <= update_ns:
                     held.waits = ""
                     self.work(held, at_ns)
             else:
@@ -657,7 +657,7 @@ class DisplayedVenue(Venue):
                 if not self.eaten:
                     # A level smaller than one size step is still a price that the other side has reached.
                     untouched = [t for t, _ in self.levels(opposite)]
-                if held.arrived_ns <= at_ns and untouched and held.better(untouched[0]) >= 0:
+                if held.arrived_ns <= update_ns and untouched and held.better(untouched[0]) >= 0:
                     self.exchange.fill(held, held.left, held.limit, is_maker=True, at_ns=at_ns)
                     continue
                 shown = self.queue(held.side, held.limit)
@@ -669,7 +669,7 @@ class DisplayedVenue(Venue):
         self.last = trade.price
         size = self.whole_lots(trade.qty)
         given = 0
-        for held in self.eligible(clock_ns):
+        for held in self.eligible(trade.exchange_ns):
             ticks = self.against(trade.price, held.side)
             if held.is_asleep:
                 if listens(held) and self.rings(held, trade.price) and self.goes_off(held, clock_ns):

@@ -153,6 +153,13 @@ def test_a_stop_that_has_arrived_is_met_by_the_mark_after_it(on: str) -> None:
     assert played.fills == ["1 sell 1 @ 99 taker " + ("135" if on == "trade" else "136")]
 
 
+def test_a_mark_on_the_way_of_an_order_hides_no_later_one() -> None:
+    """Neither in one block nor in blocks of one row: 10 is before the arrival at 21, 30 after it."""
+    events = [mark(0, 100), trade(1, 100), mark(10, 100), mark(30, 94), mark(35, 99), trade(50, 99), trade(70, 99)]
+    played = play(events, {("trade", 0): [sell(1, stop_price=95, trigger_type="mark")]}, on="trade")
+    assert played.fills == ["1 sell 1 @ 99 taker 50"]
+
+
 def test_a_stop_that_has_expired_is_not_met_by_the_mark_after_it() -> None:
     call = sell(1, stop_price=95, trigger_type="mark", expire_time=ns(110))
     played = play(QUIET, {("trade", 0): [call]}, on="trade")
@@ -179,6 +186,26 @@ def test_an_update_from_before_what_set_it_off_fills_nothing(trigger_type: str) 
     ]
     calls = {("book", 0): [sell(1, stop_price=98, trigger_type=trigger_type)]}
     assert play(events, calls, on="book").fills == ["1 sell 1 @ 97 taker 103"]
+
+
+@pytest.mark.parametrize("call", [buy(1, 100), buy(1, stop_price=102.0)])
+def test_a_trade_from_before_an_order_does_not_meet_it(call: Act) -> None:
+    """A book row of 40 has moved the clock past the arrival at 20; the trade is still of 15."""
+    late = trade(15, 99.5 if call.price else 102, 1, late=30)
+    events = [book(0, {99: 5}, {101: 5}, whole=True), trade(1, 100), book(40, {99: 6}, {}), late]
+    events += [book(50, {99: 5}, {}), trade(60, 100.5), trade(90, 100.5)]
+    assert not play(events, {("book", 0): [call]}, on="book").fills
+
+
+def test_a_trade_from_before_an_order_does_not_meet_it_on_trades() -> None:
+    events = [trade(0, 100), trade(40, 100), trade(15, 99, late=30), trade(60, 100), trade(90, 100)]
+    assert not play(events, {("trade", 0): [buy(1, 99.5)]}, on="trade").fills
+
+
+def test_an_update_from_before_an_order_does_not_meet_it() -> None:
+    events = [book(0, {99: 5}, {101: 5}, whole=True), trade(1, 100), trade(40, 100.5), book(15, {}, {100: 5}, late=30)]
+    events += [book(50, {}, {100: 0}), trade(90, 100.5)]
+    assert not play(events, {("book", 0): [buy(1, 100)]}, on="book").fills
 
 
 def test_a_ticker_from_before_the_trade_fills_nothing() -> None:

@@ -344,7 +344,7 @@ class DisplayedMarket(Market):
                 trigger = order.trigger
                 if (
                     self.has_trades
-                    or order.arrived_ns > at_ns
+                    or order.arrived_ns > stamp_ns
                     or trigger is None
                     or trigger.type is not TriggerType.LAST
                 ):
@@ -354,17 +354,17 @@ class DisplayedMarket(Market):
                     self._work(order, at_ns)
             elif order in self._waiting:
                 # Else an update from before it arrived, or from before what set it off, has come in late.
-                if order.arrived_ns <= at_ns and stamp_ns >= self._waiting[order]:
+                if stamp_ns >= max(order.arrived_ns, self._waiting[order]):
                     del self._waiting[order]
                     self._work(order, at_ns)
             else:
-                self._update_resting(order, at_ns, stamp_ns if is_dated else NEVER_LATE_NS)
+                self._update_resting(order, at_ns, stamp_ns, is_dated=is_dated)
         if self._waiting:
             self._waiting = {order: ns for order, ns in self._waiting.items() if not order.state.is_final}
 
-    def _update_resting(self, order: ExchangeOrder, at_ns: int, stamp_ns: int) -> None:
+    def _update_resting(self, order: ExchangeOrder, at_ns: int, stamp_ns: int, *, is_dated: bool) -> None:
         assert order.limit_ticks is not None
-        if order.arrived_ns <= at_ns:
+        if order.arrived_ns <= stamp_ns:
             best = self._best_untaken(order.side.opposite)
             if best is not None and (best <= order.limit_ticks if order.is_buy else best >= order.limit_ticks):
                 why = f"the other side reached our price, {self._ahead(order.lots_in_front)}"
@@ -372,7 +372,7 @@ class DisplayedMarket(Market):
                 return
         shown = self.display.ahead(order.side, order.limit_ticks)
         if shown is not None:
-            self.queue_model.see(order, shown, stamp_ns)
+            self.queue_model.see(order, shown, stamp_ns if is_dated else NEVER_LATE_NS)
 
     def _best_untaken(self, side: Side) -> int | None:
         """Return the best price of a side, not counting levels that we have taken whole."""
@@ -397,7 +397,7 @@ class DisplayedMarket(Market):
         lots = self.instrument.lots_floor(qty)
         shared = 0  # of this print, already given to orders before this one
         for order in tuple(self.orders):
-            if order.arrived_ns > at_ns or order.state.is_final:
+            if order.arrived_ns > stamp_ns or order.state.is_final:
                 continue
             ticks = high if order.is_buy else low
             if not order.is_triggered:

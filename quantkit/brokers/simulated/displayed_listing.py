@@ -164,7 +164,7 @@ class TickerListing(DisplayedListing):
 
     def _update(self, row: int, clock_ns: int) -> None:
         self._display.update(*_ticker(self._cursor, row))
-        stamp_ns = int(self._cursor.column("exchange_ns")[row]) if self.market.is_waiting else clock_ns
+        stamp_ns = int(self._cursor.column("exchange_ns")[row]) if self.market.orders else clock_ns
         # A ticker does not say when the size of its price changed: trades count as they come in.
         self.market.on_update(clock_ns, stamp_ns, is_dated=False)
 

@@ -30,7 +30,7 @@ class MarkStream(MatchingStream):
 
     def leave_rows(self) -> None:
         for part in self._parts.values():
-            part.prices = None
+            part.leave_rows()
         self.rest()
 
     def rest(self) -> None:

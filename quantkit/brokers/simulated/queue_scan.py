@@ -31,8 +31,8 @@ class QueueScan:
 
     Attributes:
         next_index: The index of the first row that has to be looked at closely, `NOWHERE` while there is none: a print
-            that fills the order, or a row that empties its level. Other levels decide whether that is known to be
-            empty.
+            that fills the order or is from before it, or a row that empties its level. Other levels decide whether that
+            is known to be empty.
     """
 
     __slots__ = (
@@ -91,7 +91,7 @@ class QueueScan:
                 size, stamp_ns = traded[index]
                 lots = self._instrument.lots_floor(size)
                 is_late = any(moved.stamp_ns > stamp_ns for moved in place.moves)
-                if lots > place.ahead or is_late:
+                if lots > place.ahead or is_late or stamp_ns < self._order.arrived_ns:
                     self.next_index = index
                     return
                 model.take_print(place, lots, stamp_ns)

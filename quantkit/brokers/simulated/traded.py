@@ -267,8 +267,16 @@ class TradeMarket(PriceMarket):
     def _standing(self, trigger: Trigger) -> tuple[int, int] | None:
         return super()._standing(trigger) if self.has_traded else None
 
-    def on_trade(self, price: float, qty: float, side: Side, at_ns: int) -> None:
-        """Let one public trade fill what it can."""
+    def on_trade(self, price: float, qty: float, side: Side, at_ns: int, stamp_ns: int | None = None) -> None:
+        """Let one public trade fill what it can.
+
+        Args:
+            price, qty, side: The trade's.
+            at_ns: The matching clock.
+            stamp_ns: The trade's own stamp, where that is another.
+        """
+        if stamp_ns is None:
+            stamp_ns = at_ns
         self.has_traded = True
         # What `see` does, without a call for every trade.
         self._last_price = price
@@ -277,7 +285,7 @@ class TradeMarket(PriceMarket):
         if self._max_share is not None:
             self._allow(qty)
         for order in tuple(self.orders):
-            if order.arrived_ns > at_ns or order.state.is_final:
+            if order.arrived_ns > stamp_ns or order.state.is_final:
                 continue
             ticks = high if order.is_buy else low
             if not order.is_triggered:
