@@ -215,7 +215,8 @@ def _refuse_contradictions(request: OrderRequest, asked: RequestTerms, trigger_t
         raise OrderError(f"{where}: activation_price needs trailing_offset= or trailing_offset_bps=")
     if trigger_type is not TriggerType.LAST and not has_trigger:
         raise OrderError(
-            f"{where}: trigger_type needs a trigger; give stop_price=, take_profit_price= or a trailing one"
+            f"{where}: trigger_type needs a trigger; give stop_price=, take_profit_price= or a trailing one; "
+            "that of a bracket goes into StopLoss or TakeProfit"
         )
     if trigger_type is TriggerType.INDEX and is_trailing:
         raise OrderError(f"{where}: a trailing stop follows last or mark, not index")

@@ -249,6 +249,21 @@ def test_a_limit_that_goes_off_outside_the_price_limit_is_refused_then() -> None
     assert fills(result) == [("buy", 1, 101)]
 
 
+@pytest.mark.parametrize("trigger_price", [103, 100])
+def test_on_candles_a_limit_that_goes_off_outside_the_price_limit_is_refused_too(trigger_price: float) -> None:
+    """By a range, or by the close that stands as it comes."""
+    rows = [limit(1, 101, 98), *[candle(n, 100 + n, 101 + n) for n in range(5)]]
+    told, _ = run(rows, {0: [buys(1, 120, stop_price=trigger_price)]})
+    assert told == ["cancelled 0 51006: price is outside the price limit"]
+
+
+def test_a_limit_that_the_mark_sets_off_outside_the_price_limit_is_refused_too() -> None:
+    marks = [Mark(SWAP.id, START_NS + at * NS_PER_S, START_NS + at * NS_PER_S, 100.0 + at, "mark") for at in range(6)]
+    rows = sorted([limit(0.5, 101, 98), *marks, *[trade(at, 100) for at in range(6)]], key=lambda row: row.received_ns)
+    told, _ = run(rows, {1: [buys(1, 120, stop_price=103, trigger_type="mark")]})
+    assert told == ["cancelled 0 51006: price is outside the price limit"]
+
+
 def test_the_limit_of_a_stop_loss_is_put_on_the_price_limit() -> None:
     """The position keeps its stop, which fills no further than the exchange lets anybody."""
     rows = [limit(0.5, 110, 97), *[trade(at, price) for at, price in enumerate((100, 100, 100, 100, 98, 96, 98))]]
