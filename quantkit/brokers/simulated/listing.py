@@ -262,8 +262,8 @@ class TradeListing(Listing):
             past.close_before(clock_ns)
         market, (prices, _) = self.market, self._stream.prices or self._stream.read_prices()
         qty, side = print_of(stream.cursor, row) if market.is_sided else (0.0, Side.BUY)
-        stamp_ns = int(stream.cursor.column("exchange_ns")[row]) if market.orders else clock_ns
-        market.on_trade(float(prices[row]), qty, side, clock_ns, stamp_ns)
+        stamps = self._stream.stamps or self._stream.read_stamps()
+        market.on_trade(float(prices[row]), qty, side, clock_ns, stamps[row])
 
 
 class CandleListing(Listing):

@@ -112,9 +112,10 @@ class GatedStream(MatchingStream):
 
     Attributes:
         prices: What `read_prices` has found; None before.
+        stamps: What `read_stamps` has found; None before.
     """
 
-    __slots__ = ("_band", "_until_ns", "_until_row", "_window", "prices")
+    __slots__ = ("_band", "_until_ns", "_until_row", "_window", "prices", "stamps")
 
     def __init__(self, cursor: StreamCursor) -> None:
         super().__init__(cursor)
@@ -123,10 +124,11 @@ class GatedStream(MatchingStream):
         self._until_row = 0
         self._window = _FIRST_WINDOW
         self.prices: tuple[NDArray[Any], NDArray[Any]] | None = None
+        self.stamps: memoryview | None = None
 
     def leave_rows(self) -> None:
         super().leave_rows()
-        self.prices = None
+        self.prices = self.stamps = None
 
     def rest(self) -> None:
         self.next_index, self.is_hit = NOWHERE, False
@@ -175,3 +177,8 @@ class GatedStream(MatchingStream):
             prices = column("open" if self.cursor.kind == "candle_open" else "price")
             self.prices = prices, prices
         return self.prices
+
+    def read_stamps(self) -> memoryview:
+        """Return the exchange's stamp of each row, and keep them for the batch: plain integers, read one by one."""
+        self.stamps = np.ascontiguousarray(self.cursor.column("exchange_ns")).data
+        return self.stamps
