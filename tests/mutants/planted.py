@@ -367,8 +367,8 @@ MUTANTS = [
     Mutant(
         "an order fills in the candle within which it arrived",
         TRADED,
-        "            if order.arrived_ns > open_ns or order.state.is_final:\n",
-        "            if order.state.is_final:\n",
+        "            if order.arrived_ns > open_ns or order.state.is_final or self._is_held(order):\n",
+        "            if order.state.is_final or self._is_held(order):\n",
     ),
     Mutant(
         "the queue does not shrink with the display",
@@ -451,7 +451,7 @@ MUTANTS = [
     Mutant(
         "rows from before an arrival fill it",
         DISPLAYED,
-        "        if order.arrived_ns <= at_ns:\n            best = self._best_untaken",
+        "        if order.arrived_ns <= stamp_ns:\n            best = self._best_untaken",
         "        if True:\n            best = self._best_untaken",
     ),
     # The account.
@@ -1107,7 +1107,7 @@ MUTANTS = [
     Mutant(
         "a change makes an order of a group larger than its fills leave",
         GROUPS,
-        "return min(lots, max(group.sizes.values()) - (group.filled_lots - order.filled_lots))",
+        "return min(lots, max(lots, *group.sizes.values()) - (group.filled_lots - order.filled_lots))",
         "return lots",
     ),
     Mutant(
