@@ -34,6 +34,7 @@ class Alarm:
     best: int | None = None
     is_active: bool = True
     is_changed: bool = False
+    rang_on: int | None = None  # the price step when it rang: from then on it stays what it was
 
     @property
     def trails(self) -> bool:
@@ -79,7 +80,7 @@ class Alarm:
         if not (self.trails or self.is_changed):
             return None
         bps = None if self.gap_bps is None else float(self.gap_bps)
-        return TriggerPrices(self.stands_at(one_step), self.gap, bps)
+        return TriggerPrices(self.stands_at(self.rang_on or one_step), self.gap, bps)
 
     def change(self, change: TriggerPrices) -> None:
         """Take another price or distance."""

@@ -113,6 +113,8 @@ class Venue:
     def goes_off(self, held: Held, at_ns: int) -> bool:
         """Wake an order, behind those that are awake; return whether the exchange's rules let it."""
         held.is_asleep = False
+        assert held.alarm is not None
+        held.alarm.rang_on = self.one_step
         self.orders.remove(held)
         self.orders.append(held)
         if self.rules is None:
