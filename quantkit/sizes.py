@@ -14,6 +14,8 @@ from quantkit.instruments import Instrument, Side, decimal_of, literal
 
 #: A cost as the largest of some straight lines: fixed amounts with amounts per lot.
 _Lines: TypeAlias = list[tuple[Fraction, Fraction]]
+#: What each line of a cost has come to, by what has been filled.
+Spent: TypeAlias = tuple[tuple[Fraction, ...], ...]
 _NOTHING: Final = Fraction(0)
 
 
@@ -128,6 +130,7 @@ class SizeCost:
         side: Of the order.
         ticks: The price of the order, above zero.
         stop: The price of the stop, not that of the order; None for an order that spends money.
+        spent: What fills of the same order at other prices have come to: its fixed amounts are due once.
 
     Examples:
         >>> swap = Instrument("BTC-USDT-SWAP", kind="swap", price_step="1", qty_step="1", contract_value="0.01")
@@ -139,22 +142,35 @@ class SizeCost:
 
     __slots__ = ("_instrument", "_lines")
 
-    def __init__(self, instrument: Instrument, fees: Fees, side: Side, ticks: int, stop: Decimal | None = None) -> None:
+    def __init__(
+        self,
+        instrument: Instrument,
+        fees: Fees,
+        side: Side,
+        ticks: int,
+        stop: Decimal | None = None,
+        spent: Spent = (),
+    ) -> None:
         self._instrument = instrument
         price = Fraction(instrument.price_decimal(ticks))
         value = _value_of_lot(instrument, price)
+        # Each cost is the largest of straight lines: a fixed amount, and an amount for each lot.
         if stop is not None:
             at_stop = _value_of_lot(instrument, Fraction(stop))
-            # Each cost is the largest of straight lines: a fixed amount, and an amount for each lot.
             self._lines = [
                 [(_NOTHING, abs(value - at_stop))],
                 _fee_lines(instrument, fees, value),
                 _fee_lines(instrument, fees, at_stop),
             ]
-            return
-        self._lines = [[(_NOTHING, value)]]
-        if not instrument.is_spot or (side is Side.BUY and fees.currency != "received"):
-            self._lines.append(_fee_lines(instrument, fees, value))
+        else:
+            self._lines = [[(_NOTHING, value)]]
+            if not instrument.is_spot or (side is Side.BUY and fees.currency != "received"):
+                self._lines.append(_fee_lines(instrument, fees, value))
+        if spent:
+            self._lines = [
+                [(so_far, per_lot) for so_far, (_, per_lot) in zip(amounts, lines, strict=True)]
+                for amounts, lines in zip(spent, self._lines, strict=True)
+            ]
 
     def lots_for(self, money: Fraction) -> int:
         """Return the most lots that cost no more than an amount of money, in whole size steps."""
@@ -166,7 +182,11 @@ class SizeCost:
 
     def of(self, lots: int) -> Fraction:
         """Return what a number of lots, above zero, costs."""
-        return sum((max(fixed + per_lot * lots for fixed, per_lot in lines) for lines in self._lines), _NOTHING)
+        return sum((max(amounts) for amounts in self.spent(lots)), _NOTHING)
+
+    def spent(self, lots: int) -> Spent:
+        """Return what each line has come to once so many lots more are filled at this price."""
+        return tuple(tuple(fixed + per_lot * lots for fixed, per_lot in lines) for lines in self._lines)
 
 
 def _value_of_lot(instrument: Instrument, price: Fraction) -> Fraction:

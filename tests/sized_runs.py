@@ -16,6 +16,9 @@ COINS = Instrument("ETH-BTC", price_step="0.001", qty_step="0.001")
 PAIR = Instrument("ETH-USDT", price_step="0.1", qty_step="0.001")
 START_NS = time_ns_of("2025-01-01")
 FEES = qk.Fees(taker_bps=10)
+_TIER = {"max_qty": "10000000", "maintenance_rate": "0.004", "max_leverage": "100"}
+#: For runs with margin.
+TIERS = {"BTC-USDT": [_TIER], "BTC-USD": [_TIER]}
 
 
 def candles(instrument: Instrument, *prices: float) -> list[MarketEvent]:

@@ -38,6 +38,7 @@ _REASONS: Final = {
     "ioc_unfilled": "an IOC order ends with what it can take at once",
     "fok_unfilled": "a FOK order ends unless it can take its whole size at once",
     "amount_spent": "what was left of its money buys no size step at the next price",
+    "stop_passed": "the price that would have filled it had reached the stop that it was sized by",
     "insufficient_cash": "the account does not pay for it with its fee",
     "insufficient_position": "spot can only sell what is there",
     "insufficient_margin": "the notional would be beyond the equity times max_leverage",

@@ -147,6 +147,7 @@ class Margins:
         there = ledger.equity_in(currency) if self.is_cross else ledger.balance_exact(currency)
         if there is None:
             return "no_price"
+        there -= exchange.locked(currency)
         for other in ledger.contracts_in(currency):
             orders = {side: exchange.working(other, side) for side in Side}
             if other.id == name or not (exchange.held(other) or any(orders.values())):
@@ -192,8 +193,17 @@ class Margins:
             share = closed / abs(position) if position else Fraction(0)
             rise = value * closed / lots - self.cost(name) * share
             taken = rise if (position > 0) != instrument.is_inverse else -rise
-            needed = self.own(name) * (1 - share) + value * (lots - closed) / lots / self.lever(name)
-            return bool(needed <= ledger.balance_exact(currency) - others - fee + (taken if closed else 0))
+            opened = value * (lots - closed) / lots
+            needed = self.own(name) * (1 - share) + opened / self.lever(name)
+            there = ledger.balance_exact(currency) - exchange.locked(currency) - others - fee
+            if needed > there + (taken if closed else 0):
+                return False
+            mark = ledger.mark(name)
+            if mark is None:
+                return True
+            cost = ledger.open_value(name) * (1 - share) + sign * opened
+            gain = ledger.worth(name, self.qty(name) + size_of(instrument, lots * sign), mark) - cost
+            return bool(needed + (-gain if instrument.is_inverse else gain) > 0)
         mark, price = ledger.mark(name), price_at(instrument, ticks)
         equity = ledger.equity_in(currency)
         if equity is None:
@@ -203,7 +213,7 @@ class Margins:
         for valued in (price, price if mark is None else mark):
             after = ledger.worth(name, self.qty(name) + size, valued)
             gain = after - before - sign * value
-            there = equity - fee - others + (-gain if instrument.is_inverse else gain)
+            there = equity - exchange.locked(currency) - fee - others + (-gain if instrument.is_inverse else gain)
             if abs(after) / self.lever(name) > there:
                 return False
         return True

@@ -361,7 +361,8 @@ def test_the_larger_side_counts() -> None:
 
 def test_a_fill_is_cut_to_the_margin() -> None:
     """The price has moved since the order was let in."""
-    events = [mark(0, 80_000, of=BTC), trade(1, 80_000, of=BTC), trade(2, 100_000, of=BTC), trade(9, 100_000, of=BTC)]
+    events = [mark(0, 80_000, of=BTC), trade(1, 80_000, of=BTC), mark(1.5, 100_000, of=BTC)]
+    events += [trade(2, 100_000, of=BTC), trade(9, 100_000, of=BTC)]
     played = run(events, {("trade", 0): [buy(100, of=BTC)]}, "isolated", "20", cash={"USDT": 4_100.0})
     # A contract of 1,000 needs 50 and half a dollar.
     assert played.fills == ["1 buy 81 @ 100000 taker 2"]
@@ -374,3 +375,28 @@ def test_a_flip_beyond_the_margin_closes() -> None:
     events = [*events[:-1], trade(50, 80_000, of=BTC), trade(60, 80_000, of=BTC), events[-1]]
     played = run(events, calls, "isolated", "20", cash={"USDT": 5_000.0})
     assert played.fills[1] == "2 sell 100 @ 80000 taker 50"
+
+
+@pytest.mark.parametrize(("margin", "fills"), [("isolated", []), ("cross", ["1 buy 145 @ 81800 taker 2"])])
+def test_a_fill_that_its_mark_leaves_no_margin_is_not_taken(margin: str, fills: list[str]) -> None:
+    """At 50x 81,800 brings 1,636 of margin, and has lost 1,800 at the mark of 80,000: nothing else backs it.
+
+    In cross margin the balance does: n x (16 + 18 + 0.409) is within 5,000.
+    """
+    events = [mark(0, 80_000, of=BTC), trade(1, 80_000, of=BTC), trade(2, 81_800, of=BTC), trade(3, 80_000, of=BTC)]
+    calls: dict[When, Sequence[Act]] = {("trade", 0): [buy(200, of=BTC)]}
+    played = run(events, calls, margin, "50", cash={"USDT": 5_000.0})
+    assert played.fills == fills
+    assert played.told.ended == "completed"
+    assert played.final(1) == "cancelled insufficient_margin"
+
+
+@pytest.mark.parametrize("margin", ["isolated", "cross"])
+def test_what_spot_orders_hold_back_is_no_margin(margin: str) -> None:
+    """9,000 of 10,000 wait for a coin: of the 1,000 that are left a contract at 10x needs 80."""
+    events = [mark(0, 80_000, of=BTC), trade(1, 80_000, of=PAIR), trade(1, 80_000, of=BTC)]
+    events += [trade(2, 80_000, of=PAIR), trade(3, 80_000, of=BTC), trade(4, 8_000, of=PAIR), trade(5, 80_000, of=BTC)]
+    calls: dict[When, Sequence[Act]] = {("trade", 1): [buy(1, 9_000, of=PAIR), buy(13, of=BTC), buy(12, of=BTC)]}
+    played = run(events, calls, margin, "10", instruments=(BTC, PAIR), cash={"USDT": 10_000.0}, fees=Fees())
+    assert played.fills == ["3 buy 12 @ 80000 taker 3", "1 buy 1 @ 9000 maker 4"]
+    assert played.final(2) == "rejected insufficient_margin"

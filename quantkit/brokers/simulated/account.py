@@ -15,6 +15,7 @@ from quantkit.brokers.simulated.exchange_order import ExchangeOrder, Lock
 from quantkit.brokers.simulated.funds import Funds
 from quantkit.brokers.simulated.holding import Holding
 from quantkit.brokers.simulated.leverage_bound import LeverageBound
+from quantkit.brokers.simulated.locks import Locks
 from quantkit.brokers.simulated.margin_bound import MarginBound
 from quantkit.fees import Fees
 from quantkit.instruments import EXACT, decimal_of
@@ -33,6 +34,8 @@ class Account:
         fees: By instrument.
         max_leverage: Bound on the notional of contracts over the equity that backs them.
         margins: What backs positions in contracts in a run with margin, which has no other bound.
+        counts_locks: Whether `max_leverage` bounds all contracts by what spot orders leave, not just those of orders
+            that are sized by money.
 
     Attributes:
         ledger: As above.
@@ -48,6 +51,7 @@ class Account:
         *,
         max_leverage: Decimal,
         margins: MarginAccount | None = None,
+        counts_locks: bool = False,
     ) -> None:
         self.ledger = ledger
         self.fees = fees
@@ -59,12 +63,13 @@ class Account:
             for side in ledger.sides_of(name)
         }
         self.holdings: Mapping[str, Holding] = self._holdings
+        locks = Locks()
         self.bound: ContractBound = (
-            LeverageBound(ledger, self._holdings, max_leverage)
+            LeverageBound(ledger, self._holdings, max_leverage, locks, counts_locks=counts_locks)
             if margins is None
-            else MarginBound(margins, self._holdings)
+            else MarginBound(margins, self._holdings, locks)
         )
-        self.funds = Funds(ledger, self._holdings, self.bound)
+        self.funds = Funds(ledger, self._holdings, self.bound, locks)
 
     def standing(self, order: ExchangeOrder) -> tuple[int | None, int, int]:
         """Return an order's position in lots, None of spot, and the open orders in its instrument and in all."""
@@ -73,9 +78,9 @@ class Account:
         return None if own.is_spot else own.net.size // own.net.lot, in_it, in_all
 
     def over(self, ledger: Portfolio) -> "Account":
-        """Return the same rules over another ledger, without orders."""
+        """Return the same rules for sizes by money over another ledger, without orders."""
         margins = None if self._margins is None else MarginAccount(ledger, self._margins.terms)
-        return Account(ledger, self.fees, max_leverage=self._max_leverage, margins=margins)
+        return Account(ledger, self.fees, max_leverage=self._max_leverage, margins=margins, counts_locks=True)
 
     # Admission ------------------------------------------------------------------------------------------------
 
@@ -288,6 +293,8 @@ class Account:
     def _backed_lots(self, order: ExchangeOrder, own: Holding, lots: int, ticks: int, *, is_maker: bool) -> int:
         """Return how many of `lots` of a spot order the account has the coins or the cash for."""
         instrument, lock = own.position.instrument, order.lock
+        if lock is None and not order.is_buy:  # it travels with its money: the coins that no order holds back are there
+            return min(lots, instrument.lots_within(max(Fraction(0), self.funds.available(instrument.base))))
         if lock is None:
             whole = self.funds.lock_amount(order, self.funds.lock_at(order, ticks), lots)
             if self.funds.is_free(instrument.quote, whole):
@@ -324,4 +331,6 @@ class Account:
         """Return the reason for the end of an order that could not take the market's whole offer."""
         if order.reduce_only and not self.reducible_lots(order):
             return "reduce_only_position_closed"
+        if order.spends is not None and not order.is_buy and self._holdings[order.leg].is_spot:
+            return "insufficient_position"
         return "insufficient_cash" if self._holdings[order.leg].is_spot else "insufficient_margin"

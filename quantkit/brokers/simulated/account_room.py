@@ -81,7 +81,7 @@ class AccountRoom:
             return False
         carried = self._account.affordable_lots(probe, lots, price_ticks, is_maker=False)
         self._account.funds.release(probe, lots)
-        return carried == lots and not probe.only_closes
+        return carried == lots  # what closes is free, also where the account carries no more than that
 
     def _admit(self, order: ExchangeOrder, lots: int, reference: int | None) -> str:
         """Judge an order as on its arrival."""

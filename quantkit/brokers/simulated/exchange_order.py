@@ -1,17 +1,14 @@
 """An order as the exchange holds it, with the funds locked for it."""
 
 from decimal import Decimal
-from fractions import Fraction
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 from quantkit.brokers.introduction import Introduction
 from quantkit.brokers.simulated.triggers import trigger_of
 from quantkit.instruments import Side
 from quantkit.orders import Order, OrderState, PositionSide
 from quantkit.queue_models import Moved
-from quantkit.sizes import OrderAmount
-
-_NO_MONEY: Final = Fraction(0)
+from quantkit.sizes import OrderAmount, Spent
 
 
 class Lock(NamedTuple):
@@ -57,7 +54,7 @@ class ExchangeOrder:
 
         Written by `Spending`:
         lots: Its whole size at the price that fills it.
-        money_left: What is left of its money.
+        spent: What its fills have cost of its money.
 
         Written by its market's queue model, also on behalf of the market's `QueueScan`:
         ahead, shown, printed, moves: Its place in the queue of its level (displayed books), as `Queued` has it.
@@ -93,7 +90,6 @@ class ExchangeOrder:
         "limit_ticks",
         "lock",
         "lots",
-        "money_left",
         "moves",
         "only_closes",
         "open_lots",
@@ -106,6 +102,7 @@ class ExchangeOrder:
         "shown",
         "side",
         "spends",
+        "spent",
         "state",
         "stop_ticks",
         "tag",
@@ -139,12 +136,11 @@ class ExchangeOrder:
         self.terms = terms = order.terms
         self.spends: OrderAmount | None = None
         self.is_sized = False
-        self.money_left = _NO_MONEY
+        self.spent: Spent = ()
         if terms is not None and terms.amount is not None:
             self.is_sized = True
             if terms.amount.is_at_fill:
                 self.spends = terms.amount
-                self.money_left = Fraction(terms.amount.money)
         self.state = OrderState.PENDING
         self.sent_ns = order.sent_ns
         self.arrived_ns = 0

@@ -8,6 +8,7 @@ from typing import Final
 from quantkit.brokers.simulated.contract_bound import ContractBound
 from quantkit.brokers.simulated.exchange_order import ExchangeOrder, Lock
 from quantkit.brokers.simulated.holding import Holding
+from quantkit.brokers.simulated.locks import Locks
 from quantkit.instruments import EXACT, decimal_of
 from quantkit.portfolio import Portfolio
 
@@ -23,13 +24,14 @@ class Funds:
         ledger: The account's balances and positions.
         holdings: What the account has, by position.
         bound: Says how much of a balance open contracts need.
+        locks: What spot orders hold back. Nobody else writes it.
     """
 
-    def __init__(self, ledger: Portfolio, holdings: Mapping[str, Holding], bound: ContractBound) -> None:
+    def __init__(self, ledger: Portfolio, holdings: Mapping[str, Holding], bound: ContractBound, locks: Locks) -> None:
         self._ledger = ledger
         self._holdings = holdings
         self._bound = bound
-        self._locked: dict[str, Decimal] = {}
+        self._locks = locks
 
     def charge(self, order: ExchangeOrder, lots: int, value: Decimal, *, is_maker: bool) -> tuple[Decimal, str]:
         """Charge an order for a fill, the amount per order with the first; return the fee and its currency."""
@@ -75,7 +77,7 @@ class Funds:
 
     def locked(self, currency: str) -> Decimal:
         """Return the amount of a currency locked by working orders."""
-        return self._locked.get(currency, _NOTHING)
+        return self._locks.of(currency)
 
     def is_free(self, currency: str, amount: Decimal) -> bool:
         """Whether an amount is available."""
@@ -140,4 +142,4 @@ class Funds:
 
     def hold(self, currency: str, amount: Decimal) -> None:
         """Hold an amount of a currency back; less than nothing sets it free."""
-        self._locked[currency] = EXACT.add(self.locked(currency), amount)
+        self._locks.hold(currency, amount)

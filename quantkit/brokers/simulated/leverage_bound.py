@@ -7,6 +7,7 @@ from typing import Final, NamedTuple
 
 from quantkit.brokers.simulated.exchange_order import ExchangeOrder
 from quantkit.brokers.simulated.holding import Holding
+from quantkit.brokers.simulated.locks import Locks
 from quantkit.instruments import EXACT, plain, round_up
 from quantkit.portfolio import Portfolio, Position
 
@@ -31,13 +32,25 @@ class LeverageBound:
         ledger: The account's balances and positions.
         holdings: What the account has, by position.
         max_leverage: Bound on the notional of contracts over the equity that backs them.
+        locks: What spot orders hold back, which backs no order that is sized by money.
+        counts_locks: Whether it backs no other either.
 
     Attributes:
         shortfalls: By instrument, the largest order that was refused for lack of equity in its settlement currency.
     """
 
-    def __init__(self, ledger: Portfolio, holdings: Mapping[str, Holding], max_leverage: Decimal) -> None:
+    def __init__(
+        self,
+        ledger: Portfolio,
+        holdings: Mapping[str, Holding],
+        max_leverage: Decimal,
+        locks: Locks,
+        *,
+        counts_locks: bool,
+    ) -> None:
         self._ledger = ledger
+        self._locks = locks
+        self._counts_locks = counts_locks
         self._max_leverage = Fraction(max_leverage)
         self._max_leverage_float = float(max_leverage)
         self.shortfalls: dict[str, Shortfall] = {}
@@ -48,7 +61,7 @@ class LeverageBound:
 
     # In floats ------------------------------------------------------------------------------------------------
 
-    def _beside(self, own: Holding, *, at_worst: bool) -> tuple[float, float, float] | None:
+    def _beside(self, own: Holding, *, at_worst: bool, is_sized: bool = False) -> tuple[float, float, float] | None:
         """Return what the account has beside one contract in its settlement currency.
 
         Returns:
@@ -58,6 +71,10 @@ class LeverageBound:
         num, den = own.money.ratio()
         equity, notional = num / den, 0.0
         size, mark_of = abs(equity), self._ledger.mark
+        if is_sized or self._counts_locks:
+            held_back = float(self._locks.of(own.currency))
+            equity -= held_back
+            size += held_back
         for other in self._contracts[own.currency]:
             net = other.net
             if other is own or not (net.size or (at_worst and other.orders)):
@@ -101,7 +118,7 @@ class LeverageBound:
 
     def clearly_carries(self, order: ExchangeOrder, own: Holding, lots: int, ticks: int, *, is_maker: bool) -> bool:
         """Whether floats already show what `carries` decides: that the account carries a linear contract's fill."""
-        beside = None if own.is_per_order else self._beside(own, at_worst=False)
+        beside = None if own.is_per_order else self._beside(own, at_worst=False, is_sized=order.is_sized)
         net, mark = own.net, self._ledger.mark(own.id)
         if beside is None or (mark is None and net.size):
             return False
@@ -130,6 +147,7 @@ class LeverageBound:
         equity = self._ledger.equity_in(own.currency)
         if equity is None:
             return "no_price"
+        equity -= self._held_back(own.currency, is_sized=False)
         for other in self._contracts[own.currency]:
             lots = other.most_lots
             if other is own or not lots:
@@ -157,6 +175,7 @@ class LeverageBound:
         others = self._notional_held(own.currency, but=position)
         if equity is None or others is None:
             return False
+        equity -= self._held_back(own.currency, is_sized=order.is_sized)
         value, mark = instrument.value(lots, ticks), ledger.mark(own.id)
         of_fill, _ = own.fee(order.side, lots, value, is_maker=is_maker)
         fee = own.fee_due(order, of_fill)
@@ -171,6 +190,10 @@ class LeverageBound:
                 if abs(notional) + others > worth * self._max_leverage:
                     return False
         return True
+
+    def _held_back(self, currency: str, *, is_sized: bool) -> Fraction:
+        """Return what spot orders hold back of a currency, where that backs no contract of an order."""
+        return Fraction(self._locks.of(currency)) if is_sized or self._counts_locks else Fraction(0)
 
     def unpledged(self, currency: str) -> Fraction:
         """Return the balance less what open contracts that settle in it need within the bound."""

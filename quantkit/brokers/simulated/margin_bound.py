@@ -7,6 +7,7 @@ from typing import Any, Final, TypeAlias
 from quantkit.brokers.simulated.exchange_order import ExchangeOrder
 from quantkit.brokers.simulated.holding import Holding
 from quantkit.brokers.simulated.leverage_bound import SLACK, Shortfall
+from quantkit.brokers.simulated.locks import Locks
 from quantkit.instruments import plain, round_up
 from quantkit.margin_account import MarginAccount
 from quantkit.portfolio import Position
@@ -21,18 +22,20 @@ class MarginBound:
     """Positions in contracts, held and to come, against the margin that their settlement currency has.
 
     Isolated, position margins and order margins are within the balance. In cross margin, initial margins at the marks
-    and order margins are within the equity.
+    and order margins are within the equity. What spot orders hold back is neither.
 
     Args:
         margins: What backs the positions.
         holdings: What the account has, by position.
+        locks: What spot orders hold back.
 
     Attributes:
         shortfalls: By instrument, the largest order that was refused for lack of margin.
     """
 
-    def __init__(self, margins: MarginAccount, holdings: Mapping[str, Holding]) -> None:
+    def __init__(self, margins: MarginAccount, holdings: Mapping[str, Holding], locks: Locks) -> None:
         self.shortfalls: dict[str, Shortfall] = {}
+        self._locks = locks
         self._margins = margins
         self._ledger = margins.ledger
         self._is_cross = margins.terms.is_cross
@@ -67,8 +70,9 @@ class MarginBound:
     def _beside(self, own: Holding, *, at_worst: bool) -> tuple[float, float] | None:
         """Return what the account has for one contract, and the sum of its terms' sizes; None where it is not clear."""
         num, den = own.money.ratio()
-        free = num / den
-        size = abs(free)
+        held_back = float(self._locks.of(own.currency))
+        free = num / den - held_back
+        size = abs(num / den) + held_back
         for other in self._contracts[own.currency]:
             net = other.net
             if other is own or not (net.size or (at_worst and other.orders)):
@@ -136,7 +140,7 @@ class MarginBound:
         size += abs(fee) + value
         if not self._is_cross:
             needed = self._margin_float(own, 0.0) + value * rate
-            return needed + SLACK * (needed + size) < free
+            return needed + SLACK * (needed + size) < free and self._clearly_outlives(own, after, value * sign, needed)
         cost, mark = net.num / (net.den * net.scale), self._ledger.mark(own.id)
         free -= cost + value * sign
         size += abs(cost)
@@ -147,6 +151,14 @@ class MarginBound:
             if not needed + SLACK * (needed + size + abs(worth)) < free + worth:
                 return False
         return mark is not None or not held
+
+    def _clearly_outlives(self, own: Holding, after: int, value: float, margin: float) -> bool:
+        """Whether floats show that a linear position, enlarged by a signed value, has margin left at its mark."""
+        net, mark = own.net, self._ledger.mark(own.id)
+        if mark is None:
+            return True
+        worth, cost = after * own.lot_value * mark, net.num / (net.den * net.scale) + value
+        return worth - cost + margin > SLACK * (abs(worth) + abs(cost) + margin)
 
     # Exactly --------------------------------------------------------------------------------------------------
 
@@ -160,7 +172,7 @@ class MarginBound:
         """
         if self._is_too_large(own, after, at_worst=True):
             return LEVERAGE_TIER
-        free = self._backing(own.currency)
+        free = self._free(own.currency)
         if free is None:
             return "no_price"
         per_lot, held = notional / abs(after), own.net.size // own.net.lot
@@ -186,27 +198,38 @@ class MarginBound:
         return "insufficient_margin"
 
     def carries(self, order: ExchangeOrder, own: Holding, lots: int, ticks: int, *, is_maker: bool) -> bool:
-        """Whether the margin carries a fill with its fee paid, in cross margin by the mark and by its own price."""
+        """Whether the margin carries a fill with its fee paid, by the mark and by its own price.
+
+        An isolated position has to have margin left at the mark: what is bought so far from it that it has none is lost
+        at once, and nothing else backs it.
+        """
         ledger, position, instrument, net = self._ledger, own.position, own.position.instrument, own.net
         sign = order.side.sign
         held = net.size // net.lot
         after = held + lots * sign
         if self._is_too_large(own, after, at_worst=False):
             return False
-        free = self._backing(own.currency)
+        free = self._free(own.currency)
         others = self._held(own.currency, but=position)
         if free is None or others is None:
             return False
         value = Fraction(instrument.value(lots, ticks))
         of_fill, _ = own.fee(order.side, lots, instrument.value(lots, ticks), is_maker=is_maker)
         free -= Fraction(own.fee_due(order, of_fill)) + others
-        rate = self._exact_rates[own.id][0]
+        rate, mark, signed = self._exact_rates[own.id][0], ledger.mark(own.id), value * sign
         if not self._is_cross:
             closed = min(abs(held), lots) if held * sign < 0 else 0
             kept = Fraction(abs(held) - closed, abs(held)) if held else Fraction(0)
             free += self._taken(own, value * closed / lots, 1 - kept) if closed else 0
-            return self._margin(own, value) * kept + value * (lots - closed) / lots * rate <= free
-        mark, signed = ledger.mark(own.id), value * sign
+            opened = value * (lots - closed) / lots
+            margin = self._margin(own, value) * kept + opened * rate
+            if margin > free:
+                return False
+            if mark is None:
+                return True
+            worth = Fraction(instrument.notional(instrument.qty_decimal(after), mark))
+            gain = worth - position.open_value * kept - opened * sign
+            return margin + (-gain if instrument.is_inverse else gain) > 0
         before = Fraction(instrument.notional(position.qty, mark)) if held and mark is not None else Fraction(0)
         for price in (instrument.price_decimal(ticks), mark):
             if price is not None:
@@ -234,6 +257,11 @@ class MarginBound:
     def _backing(self, currency: str) -> Fraction | None:
         """Return what there is for margin: the balance, in cross margin the equity, None while a mark is missing."""
         return self._ledger.equity_in(currency) if self._is_cross else self._ledger.balance_exact(currency)
+
+    def _free(self, currency: str) -> Fraction | None:
+        """Return what there is for margin beside what spot orders hold back; None while a mark is missing."""
+        backing = self._backing(currency)
+        return None if backing is None else backing - Fraction(self._locks.of(currency))
 
     def _margin(self, own: Holding, per_lot: Fraction) -> Fraction:
         """Return the initial margin of a position, in cross margin at a worth of each lot."""

@@ -1,10 +1,15 @@
 """Orders that travel with money: they get their size by the prices that fill them."""
 
+from decimal import Decimal
 from fractions import Fraction
+from typing import Final
 
 from quantkit.brokers.simulated.account import Account
 from quantkit.brokers.simulated.exchange_order import ExchangeOrder
-from quantkit.sizes import SizeCost
+from quantkit.sizes import OrderAmount, SizeCost
+
+#: The reason of a risk whose stop the price has reached: nothing says what such a position would lose.
+STOP_PASSED: Final = "stop_passed"
 
 
 class Spending:
@@ -23,7 +28,11 @@ class Spending:
         Returns:
             Why it ends instead, empty if it goes on.
         """
-        wanted = self._cost(order, ticks).lots_for(order.money_left)
+        amount = order.spends
+        assert amount is not None
+        if amount.stop is not None and self._is_passed(order, amount.stop, ticks):
+            return STOP_PASSED
+        wanted = self._cost(order, amount, ticks).lots_for(Fraction(amount.money))
         lots = self._account.affordable_lots(order, wanted, ticks, is_maker=False) if wanted else 0
         order.lots = order.filled_lots + lots
         if order.filled_lots:
@@ -35,9 +44,15 @@ class Spending:
 
     def pay(self, order: ExchangeOrder, lots: int, ticks: int) -> None:
         """Take what a fill costs off an order's money."""
-        order.money_left = max(Fraction(0), order.money_left - self._cost(order, ticks).of(lots))
-
-    def _cost(self, order: ExchangeOrder, ticks: int) -> SizeCost:
         assert order.spends is not None
+        order.spent = self._cost(order, order.spends, ticks).spent(lots)
+
+    def _cost(self, order: ExchangeOrder, amount: OrderAmount, ticks: int) -> SizeCost:
         account, name = self._account, order.instrument
-        return SizeCost(account.ledger.instruments[name], account.fees[name], order.side, ticks, order.spends.stop)
+        instrument, fees = account.ledger.instruments[name], account.fees[name]
+        return SizeCost(instrument, fees, order.side, ticks, amount.stop, order.spent)
+
+    def _is_passed(self, order: ExchangeOrder, stop: Decimal, ticks: int) -> bool:
+        """Whether a price is at the stop of a risk, or on its other side."""
+        price = self._account.ledger.instruments[order.instrument].price_decimal(ticks)
+        return (price - stop) * order.side.sign <= 0

@@ -1,6 +1,7 @@
 """The exchange's order rules at one listing: requests are counted, and orders judged as they arrive."""
 
 import math
+from fractions import Fraction
 from typing import Final, NamedTuple
 
 from quantkit.brokers.simulated.account import Account
@@ -84,7 +85,7 @@ class VenueGate:
             is_waiting=order.is_waiting,
             is_change=is_change,
             is_repriced=not is_change or limit_ticks != order.limit_ticks,
-            money=None if order.spends is None else order.money_left,
+            money=None if order.spends is None else Fraction(order.spends.money),
         )
         standing = Standing(
             position=position,

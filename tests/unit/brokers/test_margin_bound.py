@@ -199,3 +199,55 @@ def test_the_remedy_names_what_would_have_been_enough() -> None:
     assert desk.bound.remedy(OTHER.id) == ": more than the margin in USDT; send less"
     desk.send(INVERSE, BUY, 1, 100)
     assert desk.bound.remedy(INVERSE.id) == f": {INVERSE.id} is margined in BTC; the account has none (--cash BTC=0.2)"
+
+
+@pytest.mark.parametrize(
+    ("held", "side", "ticks", "lots"),
+    [
+        (0, BUY, 111, 20),  # a lot is a tenth: 1.11 of margin for a loss of 1.1
+        (0, BUY, 112, 0),  # 1.12 for a loss of 1.2
+        (0, SELL, 91, 20),
+        (0, SELL, 90, 0),
+        (5, BUY, 112, 20),  # the position's own 5 are more than 20 x 0.08
+        (5, BUY, 125, 3),  # each lot is 1.25 short: four would use up the 5 of the position
+        (-5, BUY, 112, 5),  # what closes is free
+        (-5, BUY, 111, 20),
+    ],
+)
+def test_an_isolated_position_has_margin_left_at_the_mark(held: int, side: Side, ticks: int, lots: int) -> None:
+    """The mark is 100: what a fill loses there at once may not be all of its margin."""
+    desk = Desk({"USDT": 1_000}, SWAP, cross=False, fees=Fees())
+    if held:
+        desk.hold(SWAP, held)
+    assert desk.carried(SWAP, side, 20, ticks) == lots
+
+
+def test_an_isolated_position_in_an_inverse_contract_has_margin_left_at_the_mark() -> None:
+    """A contract of 100 dollars is a coin at 100: sold at 90 it has lost 0.111, as much as its margin."""
+    desk = Desk({"BTC": 100}, INVERSE, cross=False, fees=Fees())
+    assert desk.carried(INVERSE, SELL, 10, 89) == 0
+    assert desk.carried(INVERSE, SELL, 10, 91) == 10
+    assert desk.carried(INVERSE, BUY, 10, 111) == 0
+    assert desk.carried(INVERSE, BUY, 10, 109) == 10
+
+
+def test_without_a_mark_the_price_of_the_fill_is_all_there_is() -> None:
+    for instrument, cash in ((SWAP, {"USDT": 99}), (INVERSE, {"BTC": 99})):
+        desk = Desk(cash, instrument, cross=False)
+        del desk.marks[instrument.id]
+        assert desk.carried(instrument, BUY, 20, 300) == 20
+
+
+@pytest.mark.parametrize("cross", [False, True])
+def test_what_spot_orders_hold_back_is_no_margin(cross: bool) -> None:
+    """90 of 99 are held back for ten coins at 9: 9 are left, of which a lot takes 1.1."""
+    desk = Desk({"USDT": 99}, SWAP, PAIR, cross=cross)
+    order = ExchangeOrder(order_of(50, BUY, 99, 9, instrument=PAIR))
+    assert desk.account.admit(order, lots=99, limit_ticks=9, reference=100) == ""
+    assert desk.account.funds.locked("USDT") == Decimal("89.991")
+    assert desk.send(SWAP, BUY, 9, 100) == "insufficient_margin"
+    assert desk.carried(SWAP, BUY, 90, 100) == 8
+    assert desk.carried(SWAP, BUY, 8, 100) == 8
+    assert desk.send(SWAP, BUY, 8, 100) == ""
+    desk.account.funds.release(order, 99)
+    assert desk.carried(SWAP, BUY, 90, 100) == 90

@@ -15,6 +15,7 @@ from sized_runs import (
     SPOT,
     START_NS,
     SWAP,
+    TIERS,
     Caller,
     books,
     buys,
@@ -176,6 +177,34 @@ def test_open_orders_take_their_part() -> None:
         caller, result = run("trade", rows, SWAP, lambda s, c=cancels: call(s, cancels=c), fees=qk.Fees())
         assert order_of(caller).qty == qty
         assert "rejected" not in set(result.order_events["state"])
+
+
+@pytest.mark.parametrize("margin", ["off", "cross", "isolated"])
+@pytest.mark.parametrize("at", ["send", "fill"])
+def test_what_spot_orders_hold_back_backs_no_size_by_money(margin: str, at: str) -> None:
+    """9,000 of 10,000 wait for coins: 1,000 are left for contracts, and the coins are paid for when they come."""
+
+    class Both(qk.Strategy):
+        def on_start(self) -> None:
+            self.rows = 0
+            self.subscribe_candles(SWAP.id, "1m")
+            self.subscribe_candles(SPOT.id, "1m")
+
+        def on_candle(self, candle: Candle) -> None:
+            self.rows += 1
+            if self.rows == 2:
+                self.buy(SPOT.id, 100, price=90)
+            elif self.rows == 4:
+                self.buy(SWAP.id, qk.Pct(1.0), at=at)
+
+    options = {} if margin == "off" else {"margin": margin, "tiers": TIERS}
+    rows = sorted(
+        [*candles(SWAP, 100, 100, 100, 100, 100), *candles(SPOT, 100, 100, 100, 89, 89)],
+        key=lambda row: (row.received_ns, row.instrument),
+    )
+    feed = MemoryFeed(rows, [SWAP, SPOT])
+    result = qk.backtest(Both(), data=feed, cash={"USDT": 10_000}, fees=qk.Fees(), **options)
+    assert sorted((fill.instrument, fill.qty) for fill in result.outcome.fills) == [(SPOT.id, 100), (SWAP.id, 1_000)]
 
 
 def test_a_share_above_one_needs_leverage() -> None:
@@ -390,6 +419,44 @@ def test_a_target_under_way_is_amended_and_never_too_large() -> None:
     assert third is None
     assert (first.qty, first.state) == (9_990, "filled")
     assert len(result.outcome.orders) == 1
+
+
+class Flattening(qk.Strategy):
+    """Goes short beside a bid that is larger than the position, and asks for what closes it."""
+
+    def __init__(self, close: Callable[["Flattening"], qk.Order | None]) -> None:
+        super().__init__()
+        self.close_it = close
+
+    def on_start(self) -> None:
+        self.rows = 0
+        self.subscribe_candles(SWAP.id, "1m")
+
+    def on_candle(self, candle: Candle) -> None:
+        self.rows += 1
+        if self.rows == 1:
+            self.sell(SWAP.id, 5_000)
+        elif self.rows == 2:
+            self.buy(SWAP.id, 14_000, price=90.0)
+            self.close_it(self)
+
+
+@pytest.mark.parametrize("margin", ["off", "cross", "isolated"])
+@pytest.mark.parametrize(
+    "close",
+    [
+        lambda strategy: strategy.target_pct(SWAP.id, 0),
+        lambda strategy: strategy.target_value(SWAP.id, 0),
+        lambda strategy: strategy.buy(SWAP.id, qk.Cash(5_000)),
+        lambda strategy: strategy.buy(SWAP.id, qk.Cash(5_000), at="fill"),
+    ],
+)
+def test_what_closes_is_free_beside_an_open_order_of_its_side(margin: str, close: Any) -> None:
+    """Short 5,000 against 10,000 USDT, and a bid for 14,000 that rests: all of the 5,000 are bought back."""
+    options = {} if margin == "off" else {"margin": margin, "tiers": TIERS}
+    feed = MemoryFeed(candles(SWAP, 100, 100, 100, 100), [SWAP])
+    result = qk.backtest(Flattening(close), data=feed, cash={"USDT": 10_000}, fees=qk.Fees(), **options)
+    assert [(fill.side, fill.qty) for fill in result.outcome.fills] == [("sell", 5_000), ("buy", 5_000)]
 
 
 def test_a_target_on_spot_is_never_short() -> None:

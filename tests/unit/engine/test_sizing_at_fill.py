@@ -104,6 +104,52 @@ def test_no_money_at_the_fill() -> None:
     assert (order_of(caller).state, order_of(caller).reason) == ("cancelled", "insufficient_cash")
 
 
+@pytest.mark.parametrize(
+    ("cash", "filled", "reason"),
+    [
+        ({"USDT": 10_000}, 0, "insufficient_position"),  # nothing is sold short
+        ({"USDT": 10, "BTC": 5}, 5, "insufficient_position"),  # all coins, whatever the cash
+        ({"USDT": 10, "BTC": 50}, 10, ""),
+    ],
+)
+def test_a_spot_sale_sells_the_coins_held_and_no_more(cash: dict[str, float], filled: float, reason: str) -> None:
+    """1,000 USDT at 100 are 10 coins."""
+    call = sells(qk.Cash(1_000), at="fill")
+    caller, result = run("candle", candles(SPOT, 100, 100, 100), SPOT, call, cash=cash, fees=qk.Fees())
+    order = order_of(caller)
+    assert (order.filled_qty, result.outcome.cash.get("BTC", 0)) == (filled, cash.get("BTC", 0) - filled)
+    assert order.state == ("filled" if filled else "cancelled")
+    assert filled or order.reason == reason
+
+
+def test_a_spot_sale_leaves_the_coins_that_orders_hold_back() -> None:
+    """4 of 5 coins are for sale at 200; one is left to sell."""
+
+    def call(strategy: Any) -> qk.Order:
+        strategy.sell(SPOT.id, 4, price=200.0)
+        return strategy.sell(SPOT.id, qk.Cash(1_000), at="fill")
+
+    cash = {"USDT": 10, "BTC": 5}
+    caller, _ = run("candle", candles(SPOT, 100, 100, 100), SPOT, call, cash=cash, fees=qk.Fees())
+    assert (order_of(caller).filled_qty, order_of(caller).state) == (1, "filled")
+
+
+@pytest.mark.parametrize(
+    ("call", "prices"),
+    [
+        (buys(qk.Risk(0.01, stop=98), at="fill"), (100, 98, 98)),
+        (buys(qk.Risk(0.01, stop=98), at="fill"), (100, 97.9, 98)),
+        (sells(qk.Risk(0.01, stop=102), at="fill"), (100, 102, 102)),
+        (sells(qk.Risk(0.01, stop=102), at="fill"), (100, 102.1, 102)),
+    ],
+)
+def test_an_open_at_or_beyond_the_stop_of_a_risk_ends_the_order(call: Any, prices: tuple[float, ...]) -> None:
+    """Nothing says what such a position would lose."""
+    caller, result = run("candle", candles(SWAP, *prices), SWAP, call, fees=qk.Fees())
+    assert (order_of(caller).state, order_of(caller).reason) == ("cancelled", "stop_passed")
+    assert result.outcome.fills == []
+
+
 # Market buys on spot --------------------------------------------------------------------------------------------------
 
 
@@ -122,6 +168,24 @@ def test_a_spot_buy_walks_the_book_until_its_money_is_spent() -> None:
     order = order_of(caller)
     assert (order.qty, order.filled_qty, order.state, order.reason) == (86.666, 86.666, "filled", "")
     assert result.outcome.cash["USDT"] == Decimal("0.080")
+
+
+@pytest.mark.parametrize(
+    ("fees", "qty"),
+    [
+        (qk.Fees(per_order=100), 28.725),  # 1,000 + 1,010 + 8.725 x 102 + 100 once
+        (qk.Fees(taker_bps=100, min_per_order=25), 29.414),  # 1.01 x (2,010 + 9.414 x 102)
+        (qk.Fees(taker_bps=10, min_per_order=25), 29.460),  # 2,010 + 9.46 x 102 + 25: no level pays it alone
+    ],
+)
+def test_the_amounts_of_an_order_are_due_once_over_all_levels(fees: qk.Fees, qty: float) -> None:
+    """Levels 10 at 100, 10 at 101 and 100 at 102; what the order itself costs comes with its first fill."""
+    book = ({99.0: 1e6}, {100.0: 10.0, 101.0: 10.0, 102.0: 100.0})
+    caller, result = run("book", books(SPOT, *[book] * 3), SPOT, buys(qk.Cash(3_000), at="fill"), fees=fees)
+    assert (order_of(caller).qty, order_of(caller).state) == (qty, "filled")
+    assert sum(fill.value + fill.fee for fill in result.outcome.fills) <= 3_000
+    whole, price = Decimal(10_000) - result.outcome.cash["USDT"], Decimal("0.102")
+    assert whole <= 3_000 < whole + price * Decimal("1.01"), "one step more would cost more than the money"
 
 
 def test_a_rest_that_the_next_level_is_too_dear_for_ends_the_order() -> None:
