@@ -245,8 +245,12 @@ class OrderEntry(Protocol):
         lots: int | None,
         limit_ticks: int | None,
         change: TriggerPrices | None = None,
+        is_sized: bool = False,
     ) -> None:
-        """Send a change of the whole size, of the limit price or of the trigger on its way."""
+        """Send a change of the whole size, of the limit price or of the trigger on its way.
+
+        `is_sized` says that the size comes from money: an account that has less cuts the order instead of refusing it.
+        """
         ...
 
     def refuse(self, order: Order, now_ns: int, reason: str) -> None:

@@ -207,8 +207,11 @@ class OrderManager:
         take_profit_price: float | None = None,
         trailing_offset: float | None = None,
         trailing_offset_bps: float | None = None,
+        is_sized: bool = False,
     ) -> None:
         """Send a change of an open order; a finished order stays as it is.
+
+        `is_sized` says that the size comes from money.
 
         Raises:
             OrderError: Nothing is given to change, a number is not usable, or the order has no such number.
@@ -232,7 +235,7 @@ class OrderManager:
         if price is not None:
             ticks, _ = on_price_step(instrument, price, order.side, where, "price", roundings)
         if kept is not None:
-            self.change(kept, lots, ticks, roundings, change)
+            self.change(kept, lots, ticks, roundings, change, is_sized=is_sized)
 
     def change(
         self,
@@ -241,6 +244,8 @@ class OrderManager:
         ticks: int | None,
         roundings: dict[Number, str],
         change: TriggerPrices | None = None,
+        *,
+        is_sized: bool = False,
     ) -> None:
         """Send a change of an order; None stays as it is."""
         if lots is not None:
@@ -251,7 +256,9 @@ class OrderManager:
         if self.is_paused:
             self._broker.refuse_amend(kept.order.id, self._position.now_ns, PAUSED)
         else:
-            self._broker.amend(kept.order.id, self._position.now_ns, lots=lots, limit_ticks=ticks, change=change)
+            self._broker.amend(
+                kept.order.id, self._position.now_ns, lots=lots, limit_ticks=ticks, change=change, is_sized=is_sized
+            )
 
     def cancel(self, order: Order) -> None:
         """Send a cancel of an open order, once."""

@@ -160,7 +160,8 @@ class Targets:
             if order.side is side and lots:
                 if kept.lots - order.filled_lots == abs(lots):
                     return None
-                orders.amend(order, qty=instrument.qty(order.filled_lots + abs(lots)))
+                qty = instrument.qty(order.filled_lots + abs(lots))
+                orders.amend(order, qty=qty, is_sized=amount is not None)
                 return order
             orders.cancel(order)
         can_be_closed = not instrument.is_spot and held != 0 and lots == -held

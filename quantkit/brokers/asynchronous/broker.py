@@ -113,6 +113,7 @@ class AsyncBroker:
         lots: int | None,
         limit_ticks: int | None,
         change: TriggerPrices | None = None,
+        is_sized: bool = False,
     ) -> None:
         record = self._records[order_id]
         if not self._is_out(record):

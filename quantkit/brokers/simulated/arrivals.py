@@ -149,7 +149,8 @@ class Arrivals:
                 refusal = refusal or ALREADY_TRIGGERED
             elif order.post_only and not keeps_place:
                 refusal = refusal or market.post_only_refusal(order, limit_ticks)
-        trigger_ticks = order.trigger_ticks
+        trigger_ticks, was_sized = order.trigger_ticks, order.is_sized
+        order.is_sized = was_sized or message.is_sized
         if message.change is not None and message.change.ticks is not None:
             order.trigger_ticks = message.change.ticks  # for venue and account to judge
         reference = market.reference_ticks(order.side)
@@ -177,7 +178,7 @@ class Arrivals:
                     heapq.heappush(listing.expiries, self._wakes.add(order, order.expire_ns, message.number))
         elif refusal:
             # It stays as it is.
-            order.trigger_ticks = trigger_ticks
+            order.trigger_ticks, order.is_sized = trigger_ticks, was_sized
             executions.report(order, order.state, f"{AMEND_REFUSED}: {refusal}", at_ns)
         else:
             if message.lots is not None and order.terms is not None:

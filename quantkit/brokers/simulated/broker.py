@@ -132,8 +132,9 @@ class SimulatedBroker:
         lots: int | None,
         limit_ticks: int | None,
         change: TriggerPrices | None = None,
+        is_sized: bool = False,
     ) -> None:
-        self._sender.send(now_ns, "amend", self.orders[order_id], lots, limit_ticks, change)
+        self._sender.send(now_ns, "amend", self.orders[order_id], lots, limit_ticks, change, is_sized=is_sized)
 
     def refuse(self, order: Order, now_ns: int, reason: str) -> None:
         refused = self.orders[order.id] = ExchangeOrder(order)

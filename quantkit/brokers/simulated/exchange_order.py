@@ -34,7 +34,6 @@ class ExchangeOrder:
         id, instrument, side, is_buy, tif, post_only, reduce_only, stop_ticks, tag, terms, sent_ns, expire_ns,
             position_side: As it was sent.
         leg: The key of the position that it changes.
-        is_sized: Whether its size comes from money: the account cuts it instead of refusing it.
         spends: The money that it travels with, to be sized by the prices that fill it; None for others.
 
         Written by the message sender:
@@ -44,6 +43,7 @@ class ExchangeOrder:
         arrived_ns: When it arrived, or changed so that it lost its place; its market counts one that a mark or index
             price set off as arrived with that.
         lots, limit_ticks: Its whole size and its limit, which a change sets anew.
+        is_sized: Whether its size comes from money: the account cuts it instead of refusing it.
         trigger_ticks: The stop or take-profit price, by which it is valued; None for others, trailing stops among them.
 
         Written by `Executions`:

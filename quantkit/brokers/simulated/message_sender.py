@@ -62,6 +62,8 @@ class MessageSender:
         lots: int | None = None,
         limit_ticks: int | None = None,
         change: TriggerPrices | None = None,
+        *,
+        is_sized: bool = False,
     ) -> int:
         """Send a message with this content and return when it leaves."""
         name, clock, agenda = order.instrument, self._send_clock, self._agenda
@@ -85,7 +87,7 @@ class MessageSender:
         due_ns = arrives_ns + offset_ns + max(latency_ns, late_ns, 1)
         if order.expire_ns is not None and kind == "submit":
             order.expiry_due_ns = due_ns - arrives_ns + order.expire_ns
-        message = OrderMessage(arrives_ns, due_ns, self._sent, kind, order, lots, limit_ticks, change)
+        message = OrderMessage(arrives_ns, due_ns, self._sent, kind, order, lots, limit_ticks, change, is_sized)
         if not queue:
             self.busy.append(listing)
             agenda.wake_ns = min(due_ns, agenda.wake_ns)

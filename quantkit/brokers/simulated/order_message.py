@@ -17,6 +17,7 @@ class OrderMessage(msgspec.Struct, gc=False):
     lots: int | None = None
     limit_ticks: int | None = None
     change: TriggerPrices | None = None
+    is_sized: bool = False  # by money: from then on the account cuts the order instead of refusing it
 
     @property
     def brings_marks(self) -> bool:

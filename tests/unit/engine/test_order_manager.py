@@ -55,6 +55,7 @@ class Post:
         lots: int | None,
         limit_ticks: int | None,
         change: TriggerPrices | None = None,
+        is_sized: bool = False,
     ) -> None:
         """Note an amend."""
         self.sent.append(("amend", order_id, now_ns, lots, limit_ticks, *([] if change is None else [change])))

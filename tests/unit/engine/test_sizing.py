@@ -459,6 +459,18 @@ def test_what_closes_is_free_beside_an_open_order_of_its_side(margin: str, close
     assert [(fill.side, fill.qty) for fill in result.outcome.fills] == [("sell", 5_000), ("buy", 5_000)]
 
 
+@pytest.mark.parametrize(("instrument", "filled"), [(SPOT, 98.039), (SWAP, 9_803)])
+def test_a_target_by_worth_cuts_the_order_of_a_target_before_it(instrument: Instrument, filled: float) -> None:
+    """10,000 at an open of 102: the order under way becomes one that is sized by money."""
+
+    def call(strategy: Caller) -> Any:
+        strategy.target(instrument.id, 1)
+        return strategy.target_pct(instrument.id, 1.0)
+
+    caller, result = run("candle", candles(instrument, 100, 102, 102), instrument, call, fees=qk.Fees())
+    assert (order_of(caller).filled_qty, len(result.outcome.orders)) == (filled, 1)
+
+
 def test_a_target_on_spot_is_never_short() -> None:
     """Below zero is none; nothing is sent for less than the smallest order."""
 
