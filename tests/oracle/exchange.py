@@ -42,6 +42,7 @@ class Held:
     is_asleep: bool = False  # an alarm that has not been set off
     expires_ns: int | None = None  # by the exchange's clock
     expiry_due_ns: int = 0  # by ours, where no row shows that the moment has come
+    is_met: bool = False  # the market has been beyond its limit while it was there
     waits: str = ""  # `price`: takes the next one; `update`: a stop set off by a trade takes from the next display
     since_ns: int = -1  # the stamp from which on an update is one that it waits for
     queue: Queue = field(default_factory=Queue)
@@ -486,7 +487,7 @@ class Exchange:
                     if venue.opening is None:
                         held.lock_ticks = None
                         return ""
-                    ticks = venue.taken_at(held, venue.opening, held.left, self.now_ns())
+                    ticks = venue.taken_at(held, venue.opening, venue.most_at_open(held), self.now_ns())
                 if ticks is None:
                     base = held.stop if held.stop is not None else reference
                     ticks = None if base is None else math.ceil(Fraction(base) * Fraction(105, 100))

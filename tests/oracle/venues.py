@@ -208,6 +208,7 @@ class PriceVenue(Venue):
 
     def wake(self, held: Held, at_ns: int) -> None:
         """Decide whether an order that is awake takes the next price or rests."""
+        held.is_met = False
         if held.limit is None or self.would_take(held, held.limit):
             held.waits = "price"
             return
@@ -267,6 +268,7 @@ class PriceVenue(Venue):
                 self.unfilled(held, at_ns)
             else:
                 held.waits = "price" if held.limit is None else ""
+                held.is_met = True
                 self.meet_before_rest(held, at_ns)
         elif held.rests:
             held.waits = ""
@@ -367,7 +369,9 @@ class CandleVenue(PriceVenue):
             elif held.waits:
                 self.take(held, price, clock_ns)
             elif held.better(at) > 0:
-                self.give(held, held.left, at, is_maker=True, at_ns=clock_ns)
+                assert held.limit is not None
+                self.give(held, held.left, held.limit if held.is_met else at, is_maker=True, at_ns=clock_ns)
+                held.is_met = True
         self.opened = {candle.open_ns: int(room - self.room)} if room < math.inf else None
 
     def on_range(self, candle: Candle, clock_ns: int) -> None:
@@ -392,7 +396,15 @@ class CandleVenue(PriceVenue):
                 if held.stop_loss is not None:
                     self.entered[held.id] = (clock_ns, held.limit, extreme)
                 self.give(held, held.left, held.limit, is_maker=True, at_ns=clock_ns)
+                held.is_met = True
         self.close(candle)
+
+    def most_at_open(self, held: Held) -> int:
+        """Return the most that an open fills of an order, by the volume known before it."""
+        volume = self.seen.candles[-1][3] if self.seen.candles else math.nan
+        if self.max_share is None or math.isnan(volume):
+            return held.left
+        return min(held.left, self.whole_lots(volume * self.max_share))
 
     def close(self, candle: Candle) -> None:
         """Know a candle that has closed."""

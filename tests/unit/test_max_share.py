@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import msgspec
 import pytest
 
 import quantkit as qk
@@ -123,9 +124,49 @@ def test_an_open_counts_by_the_candle_before() -> None:
 
 
 def test_what_an_open_filled_counts_against_the_range_of_its_candle() -> None:
-    # A sale at 99: the open of 101 is beyond it and fills two, the range of volume 30 one more, the next open three.
+    # A sale at 99: the open of 101 is beyond it and fills two, the range of volume 30 one more, the next open three. What
+    # did not take stands at 99.
     rows, order = candles(*BARS), {"side": "sell", "qty": 6.0, "price": 99.0}
-    assert filled(rows, 0.1, **order)[0] == [(60, 2, 101), (120, 1, 99), (120, 3, 103)]
+    assert filled(rows, 0.1, **order)[0] == [(60, 2, 101), (120, 1, 99), (120, 3, 99)]
+
+
+def test_what_is_left_of_a_resting_limit_fills_at_the_limit_whatever_opens() -> None:
+    """The market came to it in a range, or by a gap: from then on it has stood there."""
+    bars = [(100, 101, 99, 100, 50), (100, 104, 99, 103, 20), (108, 109, 107, 108, 50), (112, 113, 111, 112, 90)]
+    order = {"side": "sell", "qty": 14.0, "price": 102.0}
+    # Two in the range, two at the open of 108 by the volume of 20, three in its range, five at the open of 112.
+    fills = [(120, 2, 102), (120, 2, 102), (180, 3, 102), (180, 5, 102)]
+    assert filled(candles(*bars), 0.1, **order)[0] == [*fills, (240, 2, 102)]
+    # A gap is the first to be beyond it: the open fills at its own price, and what is left at the limit.
+    bars[1] = (100, 101, 99, 100, 20)
+    assert filled(candles(*bars), 0.1, **order)[0] == [(120, 2, 108), (180, 3, 102), (180, 5, 102), (240, 4, 102)]
+    assert filled(candles(*bars), None, **order)[0] == [(120, 14, 108)]
+    # Also where the share leaves nothing for the open.
+    bars[1] = (100, 101, 99, 100, 1)
+    assert filled(candles(*bars), 0.1, **order)[0] == [(180, 5, 102), (180, 5, 102), (240, 4, 102)]
+
+
+def test_a_purchase_of_coins_is_judged_at_the_open_for_what_the_open_fills() -> None:
+    """Ten coins at 0.1 of 20: two are taken at a time, and pay the slippage of two."""
+    spot = Instrument("BTC-USDT", price_step="0.1", qty_step="0.001")
+    bars = [(100, 101, 99, 100, 20), (100, 111, 99, 110, 20), (110, 111, 99, 100, 20), *[(100, 101, 99, 100, 20)] * 8]
+    rows = [msgspec.structs.replace(row, instrument="BTC-USDT") for row in candles(*bars)]
+
+    class Buys(qk.Strategy):
+        def on_start(self) -> None:
+            self.subscribe_candles("BTC-USDT", "1m")
+            self.rows = 0
+
+        def on_candle(self, candle: qk.Candle) -> None:
+            self.rows += 1
+            if self.rows == 3:
+                self.buy("BTC-USDT", 10)
+
+    result = qk.backtest(
+        Buys(), data=MemoryFeed(rows, [spot]), max_share=0.1, slippage="sqrt:1", cash={"USDT": 1_050}, fees=qk.Fees()
+    )
+    assert [fill.qty for fill in result.outcome.fills] == [2, 2, 2, 2, 2]
+    assert all(fill.price < 105 for fill in result.outcome.fills)
 
 
 def test_a_stop_goes_on_at_the_next_open() -> None:

@@ -62,6 +62,7 @@ class ExchangeOrder:
         Written by its market:
         is_taking: Waits for the next price to take it, instead of resting.
         is_triggered: Whether it works, so that a trigger has gone off where there was one.
+        is_passed: Whether the market has been beyond its limit while `max_share` left some of it (candles).
         trigger: What sets it off; None for one that works at once.
 
         Written by the account:
@@ -83,6 +84,7 @@ class ExchangeOrder:
         "instrument",
         "introduction",
         "is_buy",
+        "is_passed",
         "is_sized",
         "is_taking",
         "is_triggered",
@@ -149,6 +151,7 @@ class ExchangeOrder:
         self.printed = 0
         self.moves: tuple[Moved, ...] = ()
         self.is_taking = False
+        self.is_passed = False
         self.is_triggered = self.trigger is None
         self.lock: Lock | None = None
         self.fees_of_fills = self.fees_paid = Decimal(0)

@@ -28,7 +28,7 @@ step above, a sell at the step below. It sets a stop off only where it has reall
 With `max_share` all that one row fills is at most that share of its volume, in whole size steps. An open counts by the
 volume of the last candle before it, and what it filled counts against the range of its own candle. What is left of a
 market order or a stop goes on with the next price; of a limit it rests, for a limit takes once; of an IOC order it is
-cancelled. A FOK order that the share does not fill whole is cancelled. A row of unknown volume caps nothing.
+cancelled. Once the market has been beyond a limit, what is left of it fills at the limit, at opens too. A FOK order that the share does not fill whole is cancelled. A row of unknown volume caps nothing.
 
 Whoever takes fills the stated slippage worse than the traded price: see `quantkit/slippage.py`.
 
@@ -114,6 +114,7 @@ class PriceMarket(Market):
 
     def _settle_in(self, order: ExchangeOrder, at_ns: int) -> None:
         """Decide whether an active order takes the next price or rests."""
+        order.is_passed = False
         order.is_taking = order.limit_ticks is None or self.crosses(order, order.limit_ticks)
         if self.venue is not None and not order.is_taking:
             self._meet_own_at_limit(order, at_ns)
@@ -176,7 +177,7 @@ class PriceMarket(Market):
         if order.state.is_final:
             return
         if order.tif.rests:
-            order.is_taking = order.limit_ticks is None
+            order.is_taking, order.is_passed = order.limit_ticks is None, True
             if self.venue is not None:
                 self._meet_own_at_limit(order, at_ns)
         else:
@@ -347,7 +348,12 @@ class CandleMarket(PriceMarket):
         self._opening = None
 
     def opening_ticks(self, order: ExchangeOrder) -> int | None:
-        return None if self._opening is None else self._taken_at(order, self._opening, order.left)
+        if self._opening is None:
+            return None
+        lots, volume = order.left, None if self.past is None else self.past.volume
+        if self._max_share is not None and volume is not None and volume == volume:
+            lots = min(lots, self.instrument.lots_floor(volume * self._max_share))
+        return self._taken_at(order, self._opening, lots)
 
     def on_open(self, price: float, at_ns: int, *, open_ns: int) -> None:
         """Let a candle's open fill market orders, gapped stops and limits it is already beyond."""
@@ -367,8 +373,12 @@ class CandleMarket(PriceMarket):
             elif order.is_taking:
                 self._take(order, price, ticks, at_ns, "candle open")
             elif order.is_beyond(ticks):
+                # What the share left when the market came to the limit has stood there since.
+                assert order.limit_ticks is not None
+                at = order.limit_ticks if order.is_passed else ticks
                 why = "candle open beyond the limit"
-                self._fill(order, order.left, ticks, is_maker=True, at_ns=at_ns, why=why)
+                self._fill(order, order.left, at, is_maker=True, at_ns=at_ns, why=why)
+                order.is_passed = True
         if allowed is not None and self._allowed is not None:
             self._opened = (open_ns, allowed - self._allowed)
 
@@ -407,6 +417,7 @@ class CandleMarket(PriceMarket):
                 if order.terms is not None and order.terms.has_bracket:
                     self._entries[order.id] = _Entry(at_ns, order.limit_ticks, lows if order.is_buy else highs)
                 self._fill(order, order.left, order.limit_ticks, is_maker=True, at_ns=at_ns, why=why)
+                order.is_passed = True
         self.see_close(close)
 
     def _is_held(self, order: ExchangeOrder) -> bool:
