@@ -179,6 +179,8 @@ class Iceberg(PartedOrder):
             position_side=position_side,
             tag=tag,
         )
+        if price is None:
+            raise OrderError(f"Iceberg {instrument}: price is None; give a limit, for a market order displays nothing")
         self._shown = self._lots_of(shown_qty, "shown_qty")
         self._post_only = post_only
         least = strategy.instrument_info(instrument).min_lots

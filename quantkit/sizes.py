@@ -17,6 +17,8 @@ _Lines: TypeAlias = list[tuple[Fraction, Fraction]]
 #: What each line of a cost has come to, by what has been filled.
 Spent: TypeAlias = tuple[tuple[Fraction, ...], ...]
 _NOTHING: Final = Fraction(0)
+#: No amount of money asks for more: what floats count beside it stays exact enough, and no account takes it.
+_MOST_LOTS: Final = 10**15
 
 
 class Pct(msgspec.Struct, frozen=True):
@@ -178,7 +180,7 @@ class SizeCost:
             (money - sum(fixed for fixed, _ in lines)) // sum(per_lot for _, per_lot in lines)
             for lines in product(*self._lines)
         )
-        return self._instrument.whole_lots(max(0, found))
+        return self._instrument.whole_lots(min(max(0, found), _MOST_LOTS))
 
     def of(self, lots: int) -> Fraction:
         """Return what a number of lots, above zero, costs."""

@@ -269,6 +269,14 @@ def test_parts_below_the_smallest_order_are_refused() -> None:
     assert isinstance(raised.value.__cause__, OrderError)
 
 
+def test_an_iceberg_needs_a_limit() -> None:
+    """A market order displays nothing."""
+    call: Call = lambda strategy: qk.Iceberg(strategy, SWAP.id, "buy", 10, price=None, shown_qty=2)  # type: ignore[arg-type]  # noqa: E731
+    with pytest.raises(StrategyError, match="price is None; give a limit") as raised:
+        work("trade", trades(SWAP, *[100] * 3), SWAP, {1: call})
+    assert isinstance(raised.value.__cause__, OrderError)
+
+
 def test_an_algorithm_of_ones_own_hears_of_orders_and_its_timers() -> None:
     """Before the strategy's hooks, until it says that it is over."""
 

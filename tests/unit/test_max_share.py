@@ -124,8 +124,8 @@ def test_an_open_counts_by_the_candle_before() -> None:
 
 
 def test_what_an_open_filled_counts_against_the_range_of_its_candle() -> None:
-    # A sale at 99: the open of 101 is beyond it and fills two, the range of volume 30 one more, the next open three. What
-    # did not take stands at 99.
+    # A sale at 99: the open of 101 is beyond it and fills two, the range of volume 30 one more, the next open three.
+    # What did not take stands at 99.
     rows, order = candles(*BARS), {"side": "sell", "qty": 6.0, "price": 99.0}
     assert filled(rows, 0.1, **order)[0] == [(60, 2, 101), (120, 1, 99), (120, 3, 99)]
 

@@ -28,7 +28,8 @@ step above, a sell at the step below. It sets a stop off only where it has reall
 With `max_share` all that one row fills is at most that share of its volume, in whole size steps. An open counts by the
 volume of the last candle before it, and what it filled counts against the range of its own candle. What is left of a
 market order or a stop goes on with the next price; of a limit it rests, for a limit takes once; of an IOC order it is
-cancelled. Once the market has been beyond a limit, what is left of it fills at the limit, at opens too. A FOK order that the share does not fill whole is cancelled. A row of unknown volume caps nothing.
+cancelled. Once the market has been beyond a limit, what is left of it fills at the limit, at opens too. A FOK order
+that the share does not fill whole is cancelled. A row of unknown volume caps nothing.
 
 Whoever takes fills the stated slippage worse than the traded price: see `quantkit/slippage.py`.
 

@@ -257,6 +257,23 @@ def test_the_price_that_has_moved_before_the_arrival_cuts_it_too() -> None:
         assert (order.state, order.reason, order.filled_qty) == (state, "insufficient_margin", filled)
 
 
+@pytest.mark.parametrize(
+    "call",
+    [
+        buys(qk.Pct(1e308)),
+        buys(qk.Cash(1e308)),
+        buys(qk.Pct(1e308), at="fill"),
+        lambda strategy: strategy.target_pct(strategy.traded.id, 1e308),
+        lambda strategy: strategy.target_value(strategy.traded.id, 1e308),
+    ],
+)
+@pytest.mark.parametrize("instrument", [SPOT, SWAP])
+def test_more_money_than_there_is_buys_what_the_account_takes(instrument: Instrument, call: Any) -> None:
+    """However much it is."""
+    caller, _ = run("candle", candles(instrument, 100, 100, 100), instrument, call, fees=qk.Fees())
+    assert order_of(caller).filled_qty == (100 if instrument is SPOT else 10_000)
+
+
 # Risk -----------------------------------------------------------------------------------------------------------------
 
 
