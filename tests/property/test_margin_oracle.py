@@ -56,7 +56,7 @@ def test_the_engine_liquidates_as_the_oracle_does(seed: int) -> None:
 @pytest.mark.parametrize(
     ("seed", "count"),
     [
-        pytest.param(330, 12, id="isolated, books and trades"),
+        pytest.param(330, 11, id="isolated, books and trades"),
         pytest.param(371, 9, id="isolated, tickers and trades"),
         pytest.param(353, 3, id="cross, candles, two currencies"),
         pytest.param(413, 2, id="cross, a book"),
