@@ -124,15 +124,19 @@ class MarginAccount:
 
     def is_used_up(self, marked: Sequence[MarkedPosition]) -> bool:
         """Whether the margin ratio of a scope is 1 or less."""
+        return self.left(marked) <= sum(each.required for each in marked)
+
+    def left(self, marked: Sequence[MarkedPosition]) -> Fraction:
+        """Return what is left of a scope's margin at the marks."""
         margin = self.margin_of([each.position for each in marked])
-        return margin + sum(each.unrealised for each in marked) <= sum(each.required for each in marked)
+        return margin + sum((each.unrealised for each in marked), Fraction(0))
 
     def taken_over(self, marked: Sequence[MarkedPosition]) -> list[TakenOver]:
         """Return how the positions of a scope end whose margin is used up: together they lose all of it.
 
         What is left of the margin at the marks is shared in proportion to what each position requires.
         """
-        left = self.margin_of([each.position for each in marked]) + sum(each.unrealised for each in marked)
+        left = self.left(marked)
         weights = [each.required for each in marked]
         if not any(weights):
             weights = [each.contract.notional(each.mark) for each in marked]

@@ -95,11 +95,22 @@ class OrderAmount(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
         money: What it may cost with its fee, in the settlement currency; with a stop, what it may lose.
         stop: The stop of a risk; None for an order that spends the money.
         is_at_fill: Whether the order travels with the money, and gets its size by the price that fills it.
+        trailing_offset, trailing_offset_bps: Of one that travels: how far from that price its stop is, in place of
+            `stop`, which is that of the price at the call.
     """
 
     money: Decimal
     stop: Decimal | None = None
     is_at_fill: bool = False
+    trailing_offset: Decimal | None = None
+    trailing_offset_bps: Decimal | None = None
+
+    def stop_at(self, price: Decimal, side: Side) -> Decimal | None:
+        """Return the stop of a fill at a price; None for an order that spends the money."""
+        offset = self.trailing_offset
+        if self.trailing_offset_bps is not None:
+            offset = price * self.trailing_offset_bps / 10_000
+        return self.stop if offset is None else price - offset * side.sign
 
 
 def _above_zero(number: float | Decimal, what: str) -> float:

@@ -58,6 +58,8 @@ class Sizing:
         except OrderError as error:
             raise OrderError(f"{order.side} {order.instrument}: {error}") from None
         amount = OrderAmount(shown(money), stop, is_at_fill=at == "fill")
+        if at == "fill" and isinstance(size, Risk) and size.stop is None:
+            amount = self._following(amount, order)
         cost = SizeCost(instrument, self._fees[instrument.id], order.side, ticks, stop)
         wanted = cost.lots_for(money)
         lots = self._most_lots(order, wanted, ticks, others)
@@ -178,6 +180,18 @@ class Sizing:
             where = "below" if order.side is Side.BUY else "above"
             raise OrderError(f"Risk: the stop {plain(stop)} is not {where} the price {plain(price)}")
         return stop
+
+    @staticmethod
+    def _following(amount: OrderAmount, order: Order) -> OrderAmount:
+        """Return an amount whose stop follows the price that fills, as that of the order's protection does."""
+        guard = None if order.terms is None else order.terms.stop_loss
+        assert guard is not None  # it has given the stop at the call
+        offset, offset_bps = guard.trailing_offset, guard.trailing_offset_bps
+        return msgspec.structs.replace(
+            amount,
+            trailing_offset=None if offset is None else decimal_of(offset),
+            trailing_offset_bps=None if offset_bps is None else decimal_of(offset_bps),
+        )
 
     def _most_lots(self, order: Order, wanted: int, ticks: int, others: Sequence[AskedOrder]) -> int:
         """Return the most of some lots of an order that the account takes."""

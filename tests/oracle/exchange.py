@@ -591,6 +591,8 @@ class Exchange:
     def fill(self, held: Held, lots: int, ticks: int, *, is_maker: bool, at_ns: int) -> int:
         """Book an execution as far as the account can have it; return the size steps booked."""
         instrument = self.ledger.instruments[held.leg]
+        if self.margins is not None and self.margins.takes_over(held, ticks, at_ns):
+            return 0
         allowed = self._allowed(instrument, held, lots, ticks, is_maker=is_maker)
         if allowed:
             self._book(instrument, held, allowed, ticks, is_maker=is_maker, at_ns=at_ns)

@@ -236,7 +236,7 @@ class Margins:
         self, name: str, scope: Sequence[str], mark: float, mark_of: Mapping[str, float | None], at_ns: int
     ) -> None:
         """Judge the positions that share a margin."""
-        exchange, ledger = self.exchange, self.exchange.ledger
+        ledger = self.exchange.ledger
         currency = ledger.instruments[name].settle_currency
         positions = [each for each in scope if self.qty(each)]
         if name not in map(instrument_of, positions):
@@ -252,10 +252,7 @@ class Margins:
         left = margin + sum(self.profit(each, at) for each, at in marks.items())
         if left > sum(required.values()):
             return
-        for each in scope:
-            for held in list(exchange.venues[instrument_of(each)].orders):
-                if not held.is_over and held.leg == each:
-                    exchange.end(held, OrderState.CANCELLED, "liquidation", at_ns)
+        self._cancel(scope, at_ns)
         both = [each for each in positions if self.is_cross and each.endswith("+long") and self.qty(self.twin(each))]
         if both:
             for each in both:
@@ -266,6 +263,47 @@ class Margins:
                     self._close(leg, lots, self._ticks(leg, marks[leg], up=True), Fraction(0), at_ns)
             self._judge(name, scope, mark, mark_of, at_ns)
             return
+        self._lose(positions, marks, margin, at_ns)
+
+    def takes_over(self, held: Held, ticks: int, at_ns: int) -> bool:
+        """Take a scope over that a closing fill would cost more than its margin."""
+        exchange, ledger = self.exchange, self.exchange.ledger
+        instrument = ledger.instruments[held.leg]
+        if instrument.is_spot or self.qty(held.leg) * held.side.sign >= 0:
+            return False
+        currency = instrument.settle_currency
+        scope = sorted(i.id for i in ledger.contracts_in(currency)) if self.is_cross else [held.leg]
+        positions = [each for each in scope if self.qty(each)]
+        marks: dict[str, Fraction] = {}
+        for each in positions:
+            own = instrument_of(each) == held.instrument
+            found = price_at(instrument, ticks) if own else ledger.mark(instrument_of(each))
+            if found is None:
+                return False
+            marks[each] = number(found)
+        margin = ledger.balance_exact(currency) if self.is_cross else self.own(held.leg)
+        if margin + sum(self.profit(each, at) for each, at in marks.items()) >= 0:
+            return False
+        self._cancel(scope, at_ns)
+        if not held.is_over:
+            exchange.end(held, OrderState.CANCELLED, "liquidation", at_ns)
+        self._lose(positions, marks, margin, at_ns)
+        return True
+
+    def _cancel(self, scope: Sequence[str], at_ns: int) -> None:
+        """End the open orders of a scope."""
+        exchange = self.exchange
+        for each in scope:
+            for held in list(exchange.venues[instrument_of(each)].orders):
+                if not held.is_over and held.leg == each:
+                    exchange.end(held, OrderState.CANCELLED, "liquidation", at_ns)
+
+    def _lose(self, positions: Sequence[str], marks: Mapping[str, Fraction], margin: Fraction, at_ns: int) -> None:
+        """Let positions lose their margin together."""
+        ledger, name = self.exchange.ledger, positions[0]
+        currency = ledger.instruments[name].settle_currency
+        left = margin + sum(self.profit(each, at) for each, at in marks.items())
+        required = {each: self.worth(each, at) * (self.rate(each) + self.fee(each)) for each, at in marks.items()}
         weights = required if any(required.values()) else {each: self.worth(each, at) for each, at in marks.items()}
         whole = sum(weights.values())
         losses = {each: left * weights[each] / whole - self.profit(each, at) for each, at in marks.items()}

@@ -400,3 +400,37 @@ def test_what_spot_orders_hold_back_is_no_margin(margin: str) -> None:
     played = run(events, calls, margin, "10", instruments=(BTC, PAIR), cash={"USDT": 10_000.0}, fees=Fees())
     assert played.fills == ["3 buy 12 @ 80000 taker 3", "1 buy 1 @ 9000 maker 4"]
     assert played.final(2) == "rejected insufficient_margin"
+
+
+@pytest.mark.parametrize("margin", ["isolated", "cross"])
+@pytest.mark.parametrize(
+    ("rows", "stop"),
+    [
+        (((100, 100, 80, 82),), 85),  # in the range: the stop lies beyond the bankruptcy price of 90
+        (((80, 82, 80, 82),), 95),  # an open beyond both
+        (((80, 82, 80, 82),), 85),
+    ],
+)
+def test_a_fill_beyond_the_bankruptcy_price_costs_no_more_than_the_margin(
+    rows: Sequence[tuple[float, float, float, float]], stop: float, margin: str
+) -> None:
+    """100 contracts of a coin at 100, 10x: the position is taken over at 90, and its orders end."""
+    coin = Instrument("SOL-USDT-SWAP", kind="swap", price_step="0.1", qty_step="1", contract_value="1")
+    flat = (100.0, 100.0, 100.0, 100.0)
+    events = [candle(n, prices, of=coin) for n, prices in enumerate((flat, flat, *rows, (82, 82, 82, 82)), 1)]
+    cash = 1_100.0 if margin == "isolated" else 1_000.0
+    played = run(
+        events,
+        {("candle", 0): [buy(100, of=coin)], ("candle", 1): [sell(100, of=coin, stop_price=stop, reduce_only=True)]},
+        margin,
+        "10",
+        instruments=(coin,),
+        tiers={coin.id: (("1000", "0.004", "100"),)},
+        on="candle",
+        fees=Fees(),
+        cash={"USDT": cash},
+    )
+    assert [text.split(" taker")[0] for text in played.fills] == ["1 buy 100 @ 100", "quidation1 sell 100 @ 90"]
+    assert played.final(2) == "cancelled liquidation"
+    assert played.told.ledger["cash"] == ("{'USDT': '100'}" if margin == "isolated" else "{}")
+    assert played.told.ended == ("completed" if margin == "isolated" else "bankrupt")

@@ -81,6 +81,7 @@ def simulated(options: RunOptions, trace: OrderTrace | None = None) -> BrokerFac
         if margins is not None:
             liquidations = Liquidations(margins, account.holdings, setup.marks, executions, position, send_clock)
             executions.followers = (*contingent, liquidations)
+            executions.margin_watch = liquidations
             agenda.mark_watch = liquidations
         return broker(
             account,

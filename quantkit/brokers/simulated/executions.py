@@ -8,7 +8,7 @@ from quantkit.brokers.base import Agenda, Observer, Report
 from quantkit.brokers.send_clock import SendClock
 from quantkit.brokers.simulated.account import Account
 from quantkit.brokers.simulated.exchange_order import ExchangeOrder
-from quantkit.brokers.simulated.follower import Follower
+from quantkit.brokers.simulated.follower import Follower, MarginWatch
 from quantkit.brokers.simulated.listing import Listing
 from quantkit.brokers.simulated.spending import Spending
 from quantkit.brokers.simulated.venue_gate import PRICE_LIMIT
@@ -38,6 +38,7 @@ class Executions:
         listings: What `add_listing` was given, by instrument.
         orders: Every order that the exchange has heard of or made, by id.
         followers: The parts that act on fills and ends, in the order in which they are told. `build.py` writes it.
+        margin_watch: Asked before fills in a run with margin. `build.py` writes it too.
     """
 
     def __init__(
@@ -56,6 +57,7 @@ class Executions:
         self.listings: dict[str, Listing] = {}
         self.orders: dict[str, ExchangeOrder] = {}
         self.followers: Sequence[Follower] = ()
+        self.margin_watch: MarginWatch | None = None
         self._account = account
         self._spending = Spending(account)
         self._funds = account.funds
@@ -149,7 +151,9 @@ class Executions:
             order, lots, ticks, is_maker, at_ns, why: As a market has them.
             charge: What the exchange takes for closing a position itself, whole, in the settlement currency.
         """
-        account = self._account
+        account, watch = self._account, self.margin_watch
+        if watch is not None and charge is None and watch.takes_over(order, ticks, at_ns):
+            return  # and the order is over with it
         if order.spends is not None:
             if not self.size(order, ticks, at_ns):
                 return

@@ -5,6 +5,14 @@ from typing import Protocol
 from quantkit.brokers.simulated.exchange_order import ExchangeOrder
 
 
+class MarginWatch(Protocol):
+    """A part of the exchange that stands between fills and the margin of the positions that they close."""
+
+    def takes_over(self, order: ExchangeOrder, ticks: int, at_ns: int) -> bool:
+        """Take a position over that a fill at a price would close for more than its margin; return whether it did."""
+        ...
+
+
 class Follower(Protocol):
     """A part of the exchange that `Executions` tells of fills, ends and changes, and that may answer with more.
 

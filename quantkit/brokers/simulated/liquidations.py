@@ -23,7 +23,7 @@ from quantkit.brokers.simulated.price_band import SHUT_BAND, PriceBand
 from quantkit.clock import iso_of
 from quantkit.instruments import EXACT, Instrument, Side, decimal_of, plain
 from quantkit.margin import ContractTerms
-from quantkit.margin_account import MarginAccount, TakenOver
+from quantkit.margin_account import MarginAccount, MarkedPosition, TakenOver
 from quantkit.orders import LIQUIDATION, OrderState, PositionSide, leg_of
 from quantkit.portfolio import Position
 from quantkit.rows.cursors import NOWHERE, BookCursor
@@ -145,6 +145,7 @@ class Liquidations:
         self.is_safe = True
         self.found: list[Liquidation] = []
         self._margins = margins
+        self._holdings = holdings
         self._ledger = margins.ledger
         self._is_cross = margins.terms.is_cross
         self._marks = marks
@@ -316,21 +317,46 @@ class Liquidations:
         if not margins.is_used_up(marked):
             return
         at_ns = self._position.now_ns - self._send_clock.offset_at(self._position.now_ns)
-        for contract in scope.contracts:
-            leg, market = contract.holding.leg, self._executions.listings[contract.holding.id].market
-            while (order := next((each for each in market.orders if each.leg == leg), None)) is not None:
-                self._executions.cancel(order, LIQUIDATION, at_ns)
+        self._cancel_orders(scope, at_ns)
         if self._offset(scope, at_ns):
             marked = margins.marked(margins.scope_of(position), self._mark)
             assert marked is not None
             if not marked or not margins.is_used_up(marked):
                 return
-        whole = margins.margin_of([each.position for each in marked]) + sum(each.unrealised for each in marked)
         required = sum((each.required for each in marked), Fraction(0))
-        why = f"liquidation: {_short(whole)} of margin left, {_short(required)} required"
+        self._take_all(marked, f"{_short(margins.left(marked))} of margin left, {_short(required)} required", at_ns)
+
+    def takes_over(self, order: ExchangeOrder, ticks: int, at_ns: int) -> bool:
+        """Take a position over that a fill at a price would close for more than its margin; return whether it did."""
+        holding, margins = self._holdings[order.leg], self._margins
+        if holding.is_spot or not holding.net.size or (holding.net.size > 0) is order.is_buy:
+            return False
+        price = holding.position.instrument.price(ticks)
+        marked = margins.marked(
+            margins.scope_of(holding.position), lambda name: price if name == holding.id else self._ledger.mark(name)
+        )
+        if not marked or margins.left(marked) >= 0:
+            return False
+        (scope,) = [each for each in self._of[holding.id] if any(c.holding is holding for c in each.contracts)]
+        self._redraw_later(scope)
+        self._cancel_orders(scope, at_ns)
+        if not order.state.is_final:  # it has not entered its market
+            self._executions.cancel(order, LIQUIDATION, at_ns)
+        self._take_all(marked, f"a fill at {plain(price)} is beyond the bankruptcy price", at_ns)
+        return True
+
+    def _cancel_orders(self, scope: _Scope, at_ns: int) -> None:
+        """Cancel the open orders of a scope."""
+        for contract in scope.contracts:
+            leg, market = contract.holding.leg, self._executions.listings[contract.holding.id].market
+            while (order := next((each for each in market.orders if each.leg == leg), None)) is not None:
+                self._executions.cancel(order, LIQUIDATION, at_ns)
+
+    def _take_all(self, marked: list[MarkedPosition], why: str, at_ns: int) -> None:
+        """Take the positions of a scope over, which together lose its margin."""
         rest = Fraction(0)
-        for taken in sorted(margins.taken_over(marked), key=_by_leg):
-            rest = self._take_over(taken, rest, why, at_ns)
+        for taken in sorted(self._margins.taken_over(marked), key=_by_leg):
+            rest = self._take_over(taken, rest, f"liquidation: {why}", at_ns)
 
     def _take_over(self, taken: TakenOver, rest: Fraction, why: str, at_ns: int) -> Fraction:
         """Close a position with an order of the exchange's own, so that it costs what it has to cost.

@@ -1,6 +1,5 @@
 """Orders that travel with money: they get their size by the prices that fill them."""
 
-from decimal import Decimal
 from fractions import Fraction
 from typing import Final
 
@@ -30,7 +29,9 @@ class Spending:
         """
         amount = order.spends
         assert amount is not None
-        if amount.stop is not None and self._is_passed(order, amount.stop, ticks):
+        price = self._account.ledger.instruments[order.instrument].price_decimal(ticks)
+        stop = amount.stop_at(price, order.side)
+        if stop is not None and ((price - stop) * order.side.sign <= 0 or stop <= 0):
             return STOP_PASSED
         wanted = self._cost(order, amount, ticks).lots_for(Fraction(amount.money))
         lots = self._account.affordable_lots(order, wanted, ticks, is_maker=False) if wanted else 0
@@ -50,9 +51,5 @@ class Spending:
     def _cost(self, order: ExchangeOrder, amount: OrderAmount, ticks: int) -> SizeCost:
         account, name = self._account, order.instrument
         instrument, fees = account.ledger.instruments[name], account.fees[name]
-        return SizeCost(instrument, fees, order.side, ticks, amount.stop, order.spent)
-
-    def _is_passed(self, order: ExchangeOrder, stop: Decimal, ticks: int) -> bool:
-        """Whether a price is at the stop of a risk, or on its other side."""
-        price = self._account.ledger.instruments[order.instrument].price_decimal(ticks)
-        return (price - stop) * order.side.sign <= 0
+        stop = amount.stop_at(instrument.price_decimal(ticks), order.side)
+        return SizeCost(instrument, fees, order.side, ticks, stop, order.spent)

@@ -150,6 +150,21 @@ def test_an_open_at_or_beyond_the_stop_of_a_risk_ends_the_order(call: Any, price
     assert result.outcome.fills == []
 
 
+@pytest.mark.parametrize("open_", [98.5, 100.0, 103.0])
+@pytest.mark.parametrize("sign", [1, -1])
+def test_a_trailing_stop_is_counted_from_the_open_that_fills(open_: float, sign: int) -> None:
+    """100 USDT at a distance of 2, or of a hundredth of the open."""
+    call = buys if sign > 0 else sells
+    for stop, qty in (
+        (qk.StopLoss(trailing_offset=2.0), 5_000),
+        (qk.StopLoss(trailing_offset_bps=100.0), int(Fraction(1_000_000) / Fraction(str(open_)))),
+    ):
+        rows = candles(SWAP, 100, open_, open_, open_ - 3 * sign, open_ - 3 * sign)
+        ask = call(qk.Risk(0.01), stop_loss=stop, at="fill")
+        caller, _ = run("candle", rows, SWAP, ask, fees=qk.Fees(), max_leverage=10)
+        assert order_of(caller).qty == qty
+
+
 # Market buys on spot --------------------------------------------------------------------------------------------------
 
 
