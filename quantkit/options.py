@@ -116,7 +116,10 @@ def _leverages(value: Any, keyword: str) -> Decimal | dict[str, Decimal] | None:
 
 
 def _one_leverage(value: Any, what: str) -> Decimal:
-    leverage = decimal_of(value)
+    try:
+        leverage = decimal_of(value)
+    except ConfigError as error:
+        raise ConfigError(f"{what}: {error}") from None
     if leverage <= 0:
         raise ConfigError(f"{what} is {value}; it must be above zero")
     return leverage

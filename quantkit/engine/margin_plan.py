@@ -56,7 +56,15 @@ def plan_margin(
     for name, instrument in instruments.items():
         if not instrument.is_spot:
             tiers, at_ns = _tiers(feed, instrument, start_ns, options)
-            contracts[name] = terms_of(instrument, _leverage(name, options), tiers, fees[name].rate(is_maker=False))
+            terms = contracts[name] = terms_of(
+                instrument, _leverage(name, options), tiers, fees[name].rate(is_maker=False)
+            )
+            if max(tiers.rates) + terms.fee_rate >= 1:
+                rate, fee = plain(_decimal(max(tiers.rates) * 100)), plain(_decimal(terms.fee_rate * 100))
+                raise ConfigError(
+                    f"{name}: a tier's maintenance rate of {rate} % and the taker's fee of {fee} % together take the "
+                    "whole position; correct the tiers or the fees"
+                )
             if at_ns is not None:
                 told_ns[name] = at_ns
     return MarginPlan(MarginTerms(options.margin == "cross", contracts), told_ns)

@@ -309,13 +309,16 @@ class Margins:
         losses = {each: left * weights[each] / whole - self.profit(each, at) for each, at in marks.items()}
         before, rest = ledger.balance_exact(currency), Fraction(0)
         for each in positions:
-            rest = self._take_over(each, losses[each], rest, marks[each], at_ns)
+            is_last = self.is_cross and each == positions[-1]
+            rest = self._take_over(each, losses[each], rest, marks[each], at_ns, is_last=is_last)
         # What is lost is the margin: never more, and less by no more than what is not charged.
         lost = before - ledger.balance_exact(currency)
         assert 0 <= margin - lost < Fraction(1, _PART), f"{name}: {lost} of a margin of {margin}"
         assert not self.is_cross or ledger.balance_exact(currency) >= 0
 
-    def _take_over(self, name: str, loss: Fraction, rest: Fraction, mark: Fraction, at_ns: int) -> Fraction:
+    def _take_over(
+        self, name: str, loss: Fraction, rest: Fraction, mark: Fraction, at_ns: int, *, is_last: bool
+    ) -> Fraction:
         """Close a position so that it costs `loss` and the `rest` of the one before; return what is not charged."""
         exchange = self.exchange
         instrument = exchange.ledger.instruments[name]
@@ -333,7 +336,7 @@ class Margins:
         rise = value_of(instrument, lots, ticks) - self.cost(name)
         gain = rise if falls else -rise
         due = gain + loss + rest
-        charge = Fraction(math.floor(due * _PART), _PART)
+        charge = due if is_last else Fraction(math.floor(due * _PART), _PART)
         self.taken_over.append((name, loss))
         self._close(name, lots, ticks, charge, at_ns)
         return due - charge

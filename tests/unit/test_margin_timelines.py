@@ -199,6 +199,27 @@ def test_what_a_jump_leaves_is_less_than_nothing() -> None:
     assert played.told.ledger["cash"] == "{}"
 
 
+def test_a_cross_scope_of_coins_loses_its_balance_to_the_last_digit() -> None:
+    """The fee of opening has 18 places, more than a charge elsewhere."""
+    price = 81_234.5
+    events = [mark(0, price, of=COIN), trade(1, price, of=COIN), trade(2, price, of=COIN), mark(10, 60_000, of=COIN)]
+    events.append(trade(20, 60_000, of=COIN))
+    fees = Fees(taker_bps=3.37)
+    played = run(
+        events,
+        {("trade", 0): [buy(900, of=COIN)]},
+        "cross",
+        "7",
+        instruments=(COIN,),
+        cash={"BTC": 0.333},
+        report_currency="BTC",
+        fees=fees,
+    )
+    assert [text.split(" ")[0] for text in played.fills] == ["1", "quidation1"]
+    assert played.told.ledger["cash"] == "{}"
+    assert played.told.ended == "bankrupt"
+
+
 def test_funding_may_bring_a_cross_account_to_its_next_mark() -> None:
     """There is no room for any move then: the next mark of either is judged."""
     events = two((ETH, 2_600))

@@ -143,6 +143,20 @@ class Account:
             order.open_lots = adds
         return refusal
 
+    def backed_lots(self, order: ExchangeOrder, limit_ticks: int | None, reference: int | None) -> int:
+        """Return how many lots of a new purchase of coins there is cash for; 0 if that is no order."""
+        instrument = self._holdings[order.leg].position.instrument
+        price = reference if limit_ticks is None else limit_ticks
+        assert price is not None  # it was judged by one
+        lock = self.funds.lock_at(order, price)
+        step, low = instrument.lots_per_step, 0
+        high = -(-order.lots // step)
+        while high - low > 1:
+            middle = (low + high) // 2
+            is_there = self.funds.is_free(lock.currency, self.funds.lock_amount(order, lock, middle * step))
+            low, high = (middle, high) if is_there else (low, middle)
+        return low * step if low * step >= instrument.min_lots else 0
+
     def take_in(self, order: ExchangeOrder) -> None:
         """Count an order as open that the exchange has made and that can only reduce: it needs no judgement."""
         self._holdings[order.leg].orders[order.id] = order

@@ -164,6 +164,8 @@ class Arrivals:
             at_open=market.fills_at_opens,
             opening=market.opening_ticks(order) if market.fills_at_opens else None,
         )
+        if refusal == "insufficient_cash" and is_new and order.is_sized and order.is_buy:
+            refusal = "" if self._lets_less_in(order, market, reference) else refusal
         if is_new:
             if refusal:
                 executions.reject(order, refusal, at_ns)
@@ -196,6 +198,14 @@ class Arrivals:
                 market.requeue(order, at_ns)
             if order.reduce_only and venue is not None:
                 self._reduce_only.fit(order, at_ns)
+
+    def _lets_less_in(self, order: ExchangeOrder, market: Market, reference: int | None) -> bool:
+        """Cut a new spot order that is sized by money to what there is, and return whether that is let in."""
+        lots, limit_ticks = self._account.backed_lots(order, order.limit_ticks, reference), order.limit_ticks
+        if not lots or self._account.admit(order, lots=lots, limit_ticks=limit_ticks, reference=reference):
+            return False
+        order.lots = lots
+        return True
 
     def _arrive_reducing(self, order: ExchangeOrder, market: Market, at_ns: int) -> None:
         """Let a reduce-only order in for what better ones leave of the position, and cut worse ones."""

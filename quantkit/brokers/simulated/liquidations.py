@@ -33,7 +33,7 @@ from quantkit.rows.position import RunPosition
 _WINDOW: Final = 4096
 #: Bounds in floats are this share of their terms' sizes nearer than the margin is; what is closer is judged exactly.
 _SLACK: Final = 1e-11
-#: A charge is rounded down to this part of its currency: it never takes more than the margin.
+#: A charge that does not take a balance whole is rounded down to this part of its currency: never more than the margin.
 _NOTHING: Final = Decimal(0)
 _CHARGE_STEP: Final = Decimal("1e-16")
 
@@ -354,12 +354,15 @@ class Liquidations:
 
     def _take_all(self, marked: list[MarkedPosition], why: str, at_ns: int) -> None:
         """Take the positions of a scope over, which together lose its margin."""
-        rest = Fraction(0)
-        for taken in sorted(self._margins.taken_over(marked), key=_by_leg):
-            rest = self._take_over(taken, rest, f"liquidation: {why}", at_ns)
+        rest, all_taken = Fraction(0), sorted(self._margins.taken_over(marked), key=_by_leg)
+        for taken in all_taken:
+            is_last = self._is_cross and taken is all_taken[-1]
+            rest = self._take_over(taken, rest, f"liquidation: {why}", at_ns, is_last=is_last)
 
-    def _take_over(self, taken: TakenOver, rest: Fraction, why: str, at_ns: int) -> Fraction:
+    def _take_over(self, taken: TakenOver, rest: Fraction, why: str, at_ns: int, *, is_last: bool) -> Fraction:
         """Close a position with an order of the exchange's own, so that it costs what it has to cost.
+
+        The last one of a cross scope takes the balance whole: without a position that is a decimal number.
 
         Returns:
             What rounding leaves of that and of the `rest` of the position before.
@@ -376,7 +379,7 @@ class Liquidations:
         gain = value - abs(position.open_value)
         gain = gain if (net_lots > 0) is not instrument.is_inverse else -gain
         due = gain + taken.loss + rest
-        charge = _floor(due)
+        charge = _exactly(due) if is_last else _floor(due)
         self._close(position, lots, ticks, taken.loss, charge, why, at_ns)
         return due - Fraction(charge)
 
@@ -455,6 +458,11 @@ def _ticks_of(price: Fraction, rounds_up: bool, instrument: Instrument) -> int:
 def _short(amount: Fraction) -> str:
     """Return an amount to eight digits, for sentences."""
     return plain(float(f"{float(amount):.8g}"))
+
+
+def _exactly(amount: Fraction) -> Decimal:
+    """Return an amount that has a finite number of decimal places."""
+    return EXACT.divide(Decimal(amount.numerator), Decimal(amount.denominator))
 
 
 def _floor(amount: Fraction) -> Decimal:

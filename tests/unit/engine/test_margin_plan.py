@@ -139,6 +139,10 @@ def test_sizes_by_money_are_bounded_by_margin(leverage: int, lots: int) -> None:
     assert [fill.lots for fill in result.outcome.fills] == [lots]
 
 
+def _tier(rate: str) -> dict[str, str]:
+    return {"max_qty": "1000", "maintenance_rate": rate, "max_leverage": "100"}
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -146,6 +150,8 @@ def test_sizes_by_money_are_bounded_by_margin(leverage: int, lots: int) -> None:
         ({"leverage": 3}, "leverage is for runs with margin; give margin='isolated' or 'cross' as well"),
         ({"tiers": TIERS}, "tiers is for runs with margin"),
         ({"margin": "cross", "max_leverage": 3, "tiers": TIERS}, "max_leverage has no say in a run with margin"),
+        ({"margin": "cross", "leverage": "abc", "tiers": TIERS}, "leverage: 'abc' is not a number"),
+        ({"margin": "cross", "leverage": {BTC: "nan"}, "tiers": TIERS}, f"leverage of {BTC}: 'nan' is not a finite"),
         ({"margin": "cross", "leverage": 0, "tiers": TIERS}, "leverage is 0; it must be above zero"),
         ({"margin": "cross", "leverage": {BTC: -1}, "tiers": TIERS}, f"leverage of {BTC} is -1; it must be above zero"),
         ({"margin": "cross", "leverage": {ETH: 3}, "tiers": TIERS}, f"leverage names '{ETH}', which the strategy does"),
@@ -153,6 +159,10 @@ def test_sizes_by_money_are_bounded_by_margin(leverage: int, lots: int) -> None:
         (
             {"margin": "cross"},
             f"{BTC}: margin needs its position tiers; `quantkit download {BTC} --kinds tiers` brings them into",
+        ),
+        (
+            {"margin": "cross", "tiers": {"BTC-USDT": [_tier("0.9995")]}},
+            f"{BTC}: a tier's maintenance rate of 99.95 % and the taker's fee of 0.05 % together take the whole",
         ),
         ({"margin": "cross", "tiers": {"ETH-USDT": []}}, f"{BTC}: tiers= has no rows of the family BTC-USDT; it has"),
     ],

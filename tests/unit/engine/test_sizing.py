@@ -274,6 +274,32 @@ def test_more_money_than_there_is_buys_what_the_account_takes(instrument: Instru
     assert order_of(caller).filled_qty == (100 if instrument is SPOT else 10_000)
 
 
+def test_a_limit_by_money_is_cut_to_what_is_there_on_its_arrival() -> None:
+    """50 at the open of 104 leave 4,800 of 10,000; at the call they were thought to leave 5,000."""
+
+    def call(strategy: Caller) -> Any:
+        strategy.buy(SPOT.id, 50)
+        return strategy.buy(SPOT.id, qk.Pct(1.0), price=99.0)
+
+    caller, result = run("candle", candles(SPOT, 100, 104, 98, 98), SPOT, call, fees=qk.Fees())
+    assert (order_of(caller).qty, order_of(caller).state) == (48.484, "filled")
+    assert result.outcome.cash["USDT"] >= 0
+    caller, _ = run("candle", candles(SPOT, 100, 200, 98, 98), SPOT, call, fees=qk.Fees())
+    assert (order_of(caller).qty, order_of(caller).reason) == (50.505, "insufficient_cash")  # nothing is left
+
+
+def test_a_purchase_by_money_at_the_market_is_cut_on_its_arrival() -> None:
+    """What is there is counted at the last trade, without a reserve."""
+
+    def call(strategy: Caller) -> Any:
+        strategy.buy(SPOT.id, 50, price=106.0)
+        return strategy.buy(SPOT.id, qk.Cash(5_000))
+
+    rows = trades(SPOT, 100, 100, 107, 107, 107)
+    caller, _ = run("trade", rows, SPOT, call, at_row=2, latency_ms=1_500, fees=qk.Fees())
+    assert (order_of(caller).filled_qty, order_of(caller).state) == (43.925, "filled")  # 4,700 / 107
+
+
 # Risk -----------------------------------------------------------------------------------------------------------------
 
 
