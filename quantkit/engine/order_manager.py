@@ -209,9 +209,7 @@ class OrderManager:
         trailing_offset_bps: float | None = None,
         is_sized: bool = False,
     ) -> None:
-        """Send a change of an open order; a finished order stays as it is.
-
-        `is_sized` says that the size comes from money.
+        """Send a change of an open order, by money or not; a finished order stays as it is.
 
         Raises:
             OrderError: Nothing is given to change, a number is not usable, or the order has no such number.
@@ -235,7 +233,7 @@ class OrderManager:
         if price is not None:
             ticks, _ = on_price_step(instrument, price, order.side, where, "price", roundings)
         if kept is not None:
-            self.change(kept, lots, ticks, roundings, change, is_sized=is_sized)
+            self.change(kept, lots, ticks, roundings, change, is_sized)
 
     def change(
         self,
@@ -244,21 +242,18 @@ class OrderManager:
         ticks: int | None,
         roundings: dict[Number, str],
         change: TriggerPrices | None = None,
-        *,
         is_sized: bool = False,
     ) -> None:
-        """Send a change of an order; None stays as it is."""
-        if lots is not None:
-            kept.lots = lots
+        """Send a change of an order, by money or not; None stays as it is."""
+        kept.lots = kept.lots if lots is None else lots
         if ticks is not None:
             kept.ticks = ticks
         kept.roundings.update(roundings)
+        name, now_ns = kept.order.id, self._position.now_ns
         if self.is_paused:
-            self._broker.refuse_amend(kept.order.id, self._position.now_ns, PAUSED)
+            self._broker.refuse_amend(name, now_ns, PAUSED)
         else:
-            self._broker.amend(
-                kept.order.id, self._position.now_ns, lots=lots, limit_ticks=ticks, change=change, is_sized=is_sized
-            )
+            self._broker.amend(name, now_ns, lots=lots, limit_ticks=ticks, change=change, is_sized=is_sized)
 
     def cancel(self, order: Order) -> None:
         """Send a cancel of an open order, once."""

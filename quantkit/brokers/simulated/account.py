@@ -18,7 +18,7 @@ from quantkit.brokers.simulated.leverage_bound import LeverageBound
 from quantkit.brokers.simulated.locks import Locks
 from quantkit.brokers.simulated.margin_bound import MarginBound
 from quantkit.fees import Fees
-from quantkit.instruments import EXACT, decimal_of
+from quantkit.instruments import EXACT
 from quantkit.margin_account import MarginAccount
 from quantkit.orders import leg_of
 from quantkit.portfolio import Portfolio
@@ -34,8 +34,7 @@ class Account:
         fees: By instrument.
         max_leverage: Bound on the notional of contracts over the equity that backs them.
         margins: What backs positions in contracts in a run with margin, which has no other bound.
-        counts_locks: Whether `max_leverage` bounds all contracts by what spot orders leave, not just those of orders
-            that are sized by money.
+        counts_locks: Whether `max_leverage` bounds all contracts by what spot orders leave, not just sizes by money.
 
     Attributes:
         ledger: As above.
@@ -142,20 +141,6 @@ class Account:
             own.open_lots[order.is_buy] += adds - order.open_lots
             order.open_lots = adds
         return refusal
-
-    def backed_lots(self, order: ExchangeOrder, limit_ticks: int | None, reference: int | None) -> int:
-        """Return how many lots of a new purchase of coins there is cash for; 0 if that is no order."""
-        instrument = self._holdings[order.leg].position.instrument
-        price = reference if limit_ticks is None else limit_ticks
-        assert price is not None  # it was judged by one
-        lock = self.funds.lock_at(order, price)
-        step, low = instrument.lots_per_step, 0
-        high = -(-order.lots // step)
-        while high - low > 1:
-            middle = (low + high) // 2
-            is_there = self.funds.is_free(lock.currency, self.funds.lock_amount(order, lock, middle * step))
-            low, high = (middle, high) if is_there else (low, middle)
-        return low * step if low * step >= instrument.min_lots else 0
 
     def take_in(self, order: ExchangeOrder) -> None:
         """Count an order as open that the exchange has made and that can only reduce: it needs no judgement."""
@@ -287,22 +272,8 @@ class Account:
         else:
             allowed = self._backed_lots(order, own, lots, ticks, is_maker=is_maker)
         if own.sales_may_cost and not order.is_buy:
-            return self._paid_lots(order, own, allowed, ticks, is_maker=is_maker)
+            return self.funds.paid_lots(order, own, allowed, ticks, is_maker=is_maker)
         return allowed
-
-    def _paid_lots(self, order: ExchangeOrder, own: Holding, lots: int, ticks: int, *, is_maker: bool) -> int:
-        """Return how many lots of a spot sale pay their fee, out of what they bring and free cash."""
-        instrument, fees = own.position.instrument, own.fees
-        one = instrument.value(1, ticks)
-        loss = EXACT.subtract(own.fee(order.side, 1, one, is_maker=is_maker)[0], one)
-        if loss > 0:
-            # Each lot costs more than it brings: the fewer are sold, the less cash they take.
-            free = max(Fraction(0), self.funds.available(instrument.quote)) + Fraction(order.fees_paid)
-            own_part = Fraction(decimal_of(fees.per_order)) + Fraction(order.fees_of_fills)
-            lots = min(lots, instrument.whole_lots(self.funds.lots_in(free - own_part, loss)))
-        value = instrument.value(lots, ticks)
-        of_fill, _ = own.fee(order.side, lots, value, is_maker=is_maker)
-        return lots if self.funds.pays(order, value, of_fill) else 0
 
     def _backed_lots(self, order: ExchangeOrder, own: Holding, lots: int, ticks: int, *, is_maker: bool) -> int:
         """Return how many of `lots` of a spot order the account has the coins or the cash for."""
@@ -345,6 +316,6 @@ class Account:
         """Return the reason for the end of an order that could not take the market's whole offer."""
         if order.reduce_only and not self.reducible_lots(order):
             return "reduce_only_position_closed"
-        if order.spends is not None and not order.is_buy and self._holdings[order.leg].is_spot:
-            return "insufficient_position"
-        return "insufficient_cash" if self._holdings[order.leg].is_spot else "insufficient_margin"
+        if not self._holdings[order.leg].is_spot:
+            return "insufficient_margin"
+        return "insufficient_position" if order.spends is not None and not order.is_buy else "insufficient_cash"

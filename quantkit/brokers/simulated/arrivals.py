@@ -165,7 +165,7 @@ class Arrivals:
             opening=market.opening_ticks(order) if market.fills_at_opens else None,
         )
         if refusal == "insufficient_cash" and is_new and order.is_sized and order.is_buy:
-            refusal = "" if self._lets_less_in(order, market, reference) else refusal
+            refusal = "" if self._lets_less_in(order, reference) else refusal
         if is_new:
             if refusal:
                 executions.reject(order, refusal, at_ns)
@@ -180,7 +180,8 @@ class Arrivals:
                     heapq.heappush(listing.expiries, self._wakes.add(order, order.expire_ns, message.number))
         elif refusal:
             # It stays as it is.
-            order.trigger_ticks, order.is_sized = trigger_ticks, was_sized
+            order.trigger_ticks = trigger_ticks
+            order.is_sized = was_sized
             executions.report(order, order.state, f"{AMEND_REFUSED}: {refusal}", at_ns)
         else:
             if message.lots is not None and order.terms is not None:
@@ -199,9 +200,12 @@ class Arrivals:
             if order.reduce_only and venue is not None:
                 self._reduce_only.fit(order, at_ns)
 
-    def _lets_less_in(self, order: ExchangeOrder, market: Market, reference: int | None) -> bool:
+    def _lets_less_in(self, order: ExchangeOrder, reference: int | None) -> bool:
         """Cut a new spot order that is sized by money to what there is, and return whether that is let in."""
-        lots, limit_ticks = self._account.backed_lots(order, order.limit_ticks, reference), order.limit_ticks
+        limit_ticks = order.limit_ticks
+        price = reference if limit_ticks is None else limit_ticks
+        assert price is not None  # it was refused at one
+        lots = self._account.funds.purchasable_lots(order, price)
         if not lots or self._account.admit(order, lots=lots, limit_ticks=limit_ticks, reference=reference):
             return False
         order.lots = lots

@@ -73,6 +73,20 @@ class Funds:
             found = min(found, self.lots_in(left - Fraction(decimal_of(fees.min_per_order)), Fraction(value)))
         return found
 
+    def paid_lots(self, order: ExchangeOrder, own: Holding, lots: int, ticks: int, *, is_maker: bool) -> int:
+        """Return how many lots of a spot sale pay their fee, out of what they bring and free cash."""
+        instrument, fees = own.position.instrument, own.fees
+        one = instrument.value(1, ticks)
+        loss = EXACT.subtract(own.fee(order.side, 1, one, is_maker=is_maker)[0], one)
+        if loss > 0:
+            # Each lot costs more than it brings: the fewer are sold, the less cash they take.
+            free = max(Fraction(0), self.available(instrument.quote)) + Fraction(order.fees_paid)
+            own_part = Fraction(decimal_of(fees.per_order)) + Fraction(order.fees_of_fills)
+            lots = min(lots, instrument.whole_lots(self.lots_in(free - own_part, loss)))
+        value = instrument.value(lots, ticks)
+        of_fill, _ = own.fee(order.side, lots, value, is_maker=is_maker)
+        return lots if self.pays(order, value, of_fill) else 0
+
     # Locks ----------------------------------------------------------------------------------------------------
 
     def locked(self, currency: str) -> Decimal:
@@ -112,6 +126,17 @@ class Funds:
         if price is None:
             return None
         return self.lock_at(order, -(-price * (100 + MARKET_LOCK_MARGIN_PCT) // 100))
+
+    def purchasable_lots(self, order: ExchangeOrder, ticks: int) -> int:
+        """Return how many lots of a new purchase, counted at a price, there is cash for; 0 if that is no order."""
+        instrument, lock = self._holdings[order.leg].position.instrument, self.lock_at(order, ticks)
+        step, low = instrument.lots_per_step, 0
+        high = -(-order.lots // step)
+        while high - low > 1:
+            middle = (low + high) // 2
+            is_there = self.is_free(lock.currency, self.lock_amount(order, lock, middle * step))
+            low, high = (middle, high) if is_there else (low, middle)
+        return low * step if low * step >= instrument.min_lots else 0
 
     def lock_amount(self, order: ExchangeOrder, lock: Lock, lots: int) -> Decimal:
         """Return what a lock keeps while `lots` of its order are open."""

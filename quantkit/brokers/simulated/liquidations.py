@@ -25,7 +25,7 @@ from quantkit.instruments import EXACT, Instrument, Side, decimal_of, plain
 from quantkit.margin import ContractTerms
 from quantkit.margin_account import MarginAccount, MarkedPosition, TakenOver
 from quantkit.orders import LIQUIDATION, OrderState, PositionSide, leg_of
-from quantkit.portfolio import Position
+from quantkit.portfolio import Portfolio, Position
 from quantkit.rows.cursors import NOWHERE, BookCursor
 from quantkit.rows.marks import AnyMark, MarkTable
 from quantkit.rows.position import RunPosition
@@ -353,35 +353,19 @@ class Liquidations:
                 self._executions.cancel(order, LIQUIDATION, at_ns)
 
     def _take_all(self, marked: list[MarkedPosition], why: str, at_ns: int) -> None:
-        """Take the positions of a scope over, which together lose its margin."""
-        rest, all_taken = Fraction(0), sorted(self._margins.taken_over(marked), key=_by_leg)
-        for taken in all_taken:
-            is_last = self._is_cross and taken is all_taken[-1]
-            rest = self._take_over(taken, rest, f"liquidation: {why}", at_ns, is_last=is_last)
-
-    def _take_over(self, taken: TakenOver, rest: Fraction, why: str, at_ns: int, *, is_last: bool) -> Fraction:
-        """Close a position with an order of the exchange's own, so that it costs what it has to cost.
+        """Take the positions of a scope over, which together lose its margin, with orders of the exchange's own.
 
         The last one of a cross scope takes the balance whole: without a position that is a decimal number.
-
-        Returns:
-            What rounding leaves of that and of the `rest` of the position before.
         """
-        position = taken.position
-        instrument = position.instrument
-        net_lots = position.lots
-        side, lots = (Side.SELL if net_lots > 0 else Side.BUY), abs(net_lots)
-        price = taken.price
-        if price is None:
-            price = Fraction(decimal_of(self._mark(instrument.id)))
-        ticks = _ticks_of(price, side is Side.SELL, instrument)
-        value = Fraction(instrument.value(lots, ticks))
-        gain = value - abs(position.open_value)
-        gain = gain if (net_lots > 0) is not instrument.is_inverse else -gain
-        due = gain + taken.loss + rest
-        charge = _exactly(due) if is_last else _floor(due)
-        self._close(position, lots, ticks, taken.loss, charge, why, at_ns)
-        return due - Fraction(charge)
+        marks = {id(each.position): each.mark for each in marked}
+        rest, all_taken = Fraction(0), sorted(self._margins.taken_over(marked), key=_by_leg)
+        for taken in all_taken:
+            ticks, due = _closing_of(taken, marks[id(taken.position)])
+            due += rest
+            charge = _exactly(due) if self._is_cross and taken is all_taken[-1] else _floor(due)
+            rest = due - Fraction(charge)
+            lots = abs(taken.position.lots)
+            self._close(taken.position, lots, ticks, taken.loss, charge, f"liquidation: {why}", at_ns)
 
     def _offset(self, scope: _Scope, at_ns: int) -> bool:
         """Close the legs of each contract of a scope against each other, at the mark and for nothing.
@@ -431,16 +415,30 @@ class Liquidations:
 
     def notes(self) -> list[str]:
         """Return sentences for the result."""
-        by_name: dict[str, list[Liquidation]] = {}
-        for each in self.found:
-            by_name.setdefault(each.instrument, []).append(each)
-        said = []
-        for name, found in by_name.items():
-            currency = self._ledger.instruments[name].settle_currency
-            lost = _short(sum((each.loss for each in found), Fraction(0)))
-            many = "1 liquidation" if len(found) == 1 else f"{len(found)} liquidations"
-            said.append(f"{name}: {many}, the first at {iso_of(found[0].at_ns)}; {lost} {currency} of margin lost")
-        return said
+        return _sentences(self.found, self._ledger)
+
+
+def _sentences(liquidations: list[Liquidation], ledger: Portfolio) -> list[str]:
+    """Return a sentence about the liquidations of each instrument."""
+    by_name: dict[str, list[Liquidation]] = {}
+    for each in liquidations:
+        by_name.setdefault(each.instrument, []).append(each)
+    said = []
+    for name, found in by_name.items():
+        currency = ledger.instruments[name].settle_currency
+        lost = _short(sum((each.loss for each in found), Fraction(0)))
+        many = "1 liquidation" if len(found) == 1 else f"{len(found)} liquidations"
+        said.append(f"{name}: {many}, the first at {iso_of(found[0].at_ns)}; {lost} {currency} of margin lost")
+    return said
+
+
+def _closing_of(taken: TakenOver, mark: Fraction) -> tuple[int, Fraction]:
+    """Return the price that closes a position, and what is to be charged for it to cost what it has to cost."""
+    position, instrument = taken.position, taken.position.instrument
+    is_long = position.lots > 0
+    ticks = _ticks_of(mark if taken.price is None else taken.price, is_long, instrument)
+    rise = Fraction(instrument.value(abs(position.lots), ticks)) - abs(position.open_value)
+    return ticks, (rise if is_long is not instrument.is_inverse else -rise) + taken.loss
 
 
 def _by_leg(taken: TakenOver) -> tuple[str, str]:
