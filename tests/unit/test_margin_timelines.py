@@ -455,3 +455,32 @@ def test_a_fill_beyond_the_bankruptcy_price_costs_no_more_than_the_margin(
     assert played.final(2) == "cancelled liquidation"
     assert played.told.ledger["cash"] == ("{'USDT': '100'}" if margin == "isolated" else "{}")
     assert played.told.ended == ("completed" if margin == "isolated" else "bankrupt")
+
+
+@pytest.mark.parametrize("margin", ["isolated", "cross"])
+def test_a_market_order_into_bids_beyond_the_bankruptcy_price_is_taken_over_before_them(margin: str) -> None:
+    """40 at 95, and the next bid is 80 where the mark is still 100: what is left of the position is closed at 90."""
+    coin = Instrument("SOL-USDT-SWAP", kind="swap", price_step="0.1", qty_step="1", contract_value="1")
+    events = [
+        mark(0, 100, of=coin),
+        book(1, bids={99: 1_000}, asks={100: 1_000}, whole=True, of=coin),
+        book(2, bids={99: 1_000}, asks={100: 1_000}, whole=True, of=coin),
+        book(3, bids={95: 40, 80: 1_000}, asks={100: 1_000}, whole=True, of=coin),
+        book(4, bids={95: 40, 80: 1_000}, asks={100: 1_000}, whole=True, of=coin),
+    ]
+    played = run(
+        events,
+        {("book", 0): [buy(100, of=coin)], ("book", 2): [sell(100, of=coin)]},
+        margin,
+        "10",
+        instruments=(coin,),
+        tiers={coin.id: (("1000", "0.004", "100"),)},
+        on="book",
+        fees=Fees(),
+        cash={"USDT": 1_100.0},
+    )
+    closed = {"isolated": "quidation1 sell 60 @ 90", "cross": "quidation1 sell 60 @ 85"}[margin]
+    fills = [text.split(" taker")[0] for text in played.fills]
+    assert fills == ["1 buy 100 @ 100", "2 sell 40 @ 95", closed]
+    assert played.final(2) == "cancelled liquidation"
+    assert played.told.ledger["cash"] == {"isolated": "{'USDT': '300'}", "cross": "{}"}[margin]
