@@ -567,8 +567,8 @@ MUTANTS = [
     Mutant(
         "a target forgets what an order has filled already",
         TARGETS,
-        "qty=instrument.qty(order.filled_lots + abs(lots))",
-        "qty=instrument.qty(abs(lots))",
+        "qty = instrument.qty(order.filled_lots + abs(lots))",
+        "qty = instrument.qty(abs(lots))",
     ),
     Mutant(
         "a target that was reached is taken for reached after another one",
@@ -1138,8 +1138,20 @@ MUTANTS = [
     Mutant(
         "money that was spent is spent again",
         SPENDING,
-        "order.money_left = max(Fraction(0), order.money_left - self._cost(order, ticks).of(lots))",
+        "order.spent = self._cost(order, order.spends, ticks).spent(lots)",
         "pass",
+    ),
+    Mutant(
+        "a risk is bought at its stop",
+        SPENDING,
+        "if stop is not None and ((price - stop) * order.side.sign <= 0 or stop <= 0):",
+        "if stop is not None and stop <= 0:",
+    ),
+    Mutant(
+        "a sale that travels with its money sells coins that are not there",
+        ACCOUNT,
+        "if lock is None and not order.is_buy:",
+        "if False:",
     ),
     Mutant(
         "an order that travels with money is not cut to what the account has",
@@ -1162,8 +1174,32 @@ MUTANTS = [
     Mutant(
         "what rounding left of a liquidation is lost",
         LIQUIDATIONS,
-        "        due = gain + taken.loss + rest\n",
-        "        due = gain + taken.loss\n",
+        "            due += rest\n",
+        "            due += 0\n",
+    ),
+    Mutant(
+        "closing fills cost more than the margin",
+        LIQUIDATIONS,
+        "        if not marked or margins.left(marked) >= 0:\n",
+        "        if True:\n",
+    ),
+    Mutant(
+        "an isolated fill may lose its whole margin at the mark",
+        MARGIN_BOUND,
+        "            return margin + (-gain if instrument.is_inverse else gain) > 0\n",
+        "            return True\n",
+    ),
+    Mutant(
+        "what spot orders hold back is margin",
+        MARGIN_BOUND,
+        "        return None if backing is None else backing - Fraction(self._locks.of(currency))\n",
+        "        return backing\n",
+    ),
+    Mutant(
+        "what a share leaves of a limit fills at the open",
+        TRADED,
+        "                at = order.limit_ticks if order.is_passed else ticks\n",
+        "                at = ticks\n",
     ),
     Mutant(
         "no tier bounds a position",
