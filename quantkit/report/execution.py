@@ -370,8 +370,8 @@ class Execution:
 
     @cached_property
     def fill_counts(self) -> dict[str, int]:
-        """How many fills each traded instrument has."""
-        return dict(Counter(fill.instrument for fill in self._fills))
+        """How many fills each position has: an instrument's net one, or one of its legs."""
+        return dict(Counter(fill.leg for fill in self._fills))
 
     @cached_property
     def _traded(self) -> list[str]:

@@ -3,6 +3,7 @@
 import numpy as np
 
 from quantkit.instruments import plain
+from quantkit.orders import instrument_of
 from quantkit.report.execution import HORIZONS_S, ROLES, Execution, Inventory
 from quantkit.report.page import charts
 from quantkit.report.page.cards import NOT_AVAILABLE, minus, none, number, signed, titled
@@ -152,7 +153,7 @@ def _inventory(subject: Subject, drawn: dict[str, charts.FigureJson]) -> Markup:
     several = len(subject.execution.inventories) > 1
     flat = float(held.shares[np.flatnonzero(held.qtys == 0.0)].sum())
     mean = float((held.qtys * held.shares).sum())
-    instrument = subject.instruments[held.instrument]
+    instrument = subject.instruments[instrument_of(held.instrument)]
     step = f", bars of {plain(held.width)}" if held.width != float(instrument.qty_step) else ""
     parts: list[Content] = ["Share of the time in per cent at each position"]
     parts += [" of ", tag("bdi", held.instrument), ", the one most traded"] if several else []

@@ -102,6 +102,29 @@ def test_a_run_without_fills_shows_its_quotes(tmp_path: Path) -> None:
     assert "Quote Uptime" in card
 
 
+class Legs(qk.Strategy):
+    """Holds a long and a short position of one contract; most fills are the short one's."""
+
+    def on_start(self) -> None:
+        self.subscribe_candles(BTC.id, "1m")
+        self.seen = 0
+
+    def on_candle(self, candle: qk.Candle) -> None:
+        self.seen += 1
+        if self.seen in (1, 5):
+            self.buy(BTC.id, 0.02, position_side="long")
+        if self.seen in (3, 7, 9):
+            self.sell(BTC.id, 0.01, position_side="short")
+
+
+def test_a_run_in_long_short_mode_has_a_page(tmp_path: Path) -> None:
+    """With the inventory of the leg that traded most, under its own name."""
+    result = qk.backtest(Legs(), data=store(tmp_path, days=1), cash={"USDT": 100_000}, position_mode="long_short")
+    assert result.execution.fill_counts == {f"{BTC.id} long": 2, f"{BTC.id} short": 3}
+    assert f"each position of {BTC.id} short, the one most traded, bars of 0.01;" in words(sections(result))
+    assert 'id="figure_inventory"' in render(result).decode()
+
+
 def test_without_prices_it_says_why(result_of: Callable[..., Result]) -> None:
     """And without a price after the fills."""
     base = result_of().outcome
