@@ -78,12 +78,12 @@ class MarkWatch(Protocol):
     """Watches the marks of positions that the exchange may liquidate.
 
     The engine judges each row that the watch doubts: after the row has filled orders, before anything is valued at it.
-
-    Attributes:
-        is_safe: Whether no mark of this batch can liquidate anything.
     """
 
-    is_safe: bool
+    @property
+    def is_safe(self) -> bool:
+        """Whether no mark of this batch can liquidate anything."""
+        ...
 
     def next_doubt(self, horizon: int) -> int:
         """Return the first index before `horizon` whose mark may liquidate a position, `NOWHERE` if none does."""

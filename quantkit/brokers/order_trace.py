@@ -39,6 +39,7 @@ class MarketGlance(NamedTuple):
         last_price: The last traded price.
         level_lots: Displayed at the order's limit on its own side.
         reachable_lots: Displayed on the other side within the limit, less what we had taken.
+        mark_price: By which the exchange closed the position itself.
     """
 
     is_displayed: bool
@@ -49,6 +50,7 @@ class MarketGlance(NamedTuple):
     last_price: float | None
     level_lots: int | None
     reachable_lots: int | None
+    mark_price: float | None = None
 
 
 class TraceRow(NamedTuple):
@@ -58,7 +60,7 @@ class TraceRow(NamedTuple):
         kind: `book`, `ticker`, `trade`, `candle` or `candle_open`.
         received_ns, exchange_ns: Its stamps.
         price, qty, side: Of a trade; the price of an open.
-        low, high: Of a candle.
+        low, high, open, open_ns: Of a candle.
     """
 
     kind: str
@@ -69,6 +71,8 @@ class TraceRow(NamedTuple):
     side: Side | None = None
     low: float | None = None
     high: float | None = None
+    open: float | None = None
+    open_ns: int | None = None
 
 
 class TraceStep(msgspec.Struct, frozen=True):
@@ -97,8 +101,9 @@ class OrderTrace:
     Attributes:
         instrument: The order's, once the exchange has it.
         steps: Its changes, in order.
-        bids_ticks, asks_ticks: Lowest and highest best bid and offer displayed while it stood there; None without any.
-        traded: Lowest and highest price traded meanwhile; None without any.
+        bids_ticks, asks_ticks: Lowest and highest best bid and offer displayed while it stood where it stood last, at
+            its limit or with its trigger; None without any.
+        traded: Lowest and highest price traded meanwhile that it could meet; None without any.
     """
 
     def __init__(self, order_id: str) -> None:

@@ -1,52 +1,24 @@
 """Why an order filled at its price and size, or why not: what the market did to it, in words and as a table."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from fractions import Fraction
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
 
-from quantkit.brokers.order_trace import MarketGlance, OrderTrace, TraceStep
+from quantkit.brokers.order_trace import MarketGlance, OrderTrace, TracedState, TraceStep
 from quantkit.cards import card
 from quantkit.clock import NS_PER_MS, iso_of
 from quantkit.engine.outcome import Outcome
 from quantkit.instruments import Instrument, Side, plain
-from quantkit.orders import AMEND_REFUSED, AMENDED, REQUESTED, Fill, Order, OrderState, TriggerType
+from quantkit.orders import AMEND_REFUSED, AMENDED, LIQUIDATION, Fill, Order, OrderState, TriggerType
 from quantkit.report.frames import utc_index
+from quantkit.report.order_reasons import meaning_of
 from quantkit.report.text import counted, grouped
 
 if TYPE_CHECKING:
     import pandas as pd
 
-#: What reasons mean, for whoever has not met them.
-_REASONS: Final = {
-    REQUESTED: "the strategy cancelled it",
-    "amended_to_filled": "the strategy changed its size to what had filled",
-    "end_of_data": "the data ended",
-    "expired": "its time was over",
-    "oco": "another order of its group filled",
-    "position_closed": "the position that it protects was closed",
-    "reduce_only_trimmed": "reduce-only orders may not be larger than the position",
-    "reduce_only_displaced": "reduce-only orders with a better price take the whole position",
-    "price_limit": "the exchange's price band ends there",
-    "self_trade": "it would have traded with another order of ours",
-    "liquidation": "the position was liquidated",
-    "post_only_would_take": "a post-only order may not take, and the other side was at its price or beyond",
-    "book_invalid": "the book was invalid",
-    "book_stale": "the display was older than stale_after",
-    "no_liquidity": "nothing displayed was left to take",
-    "ioc_unfilled": "an IOC order ends with what it can take at once",
-    "fok_unfilled": "a FOK order ends unless it can take its whole size at once",
-    "amount_spent": "what was left of its money buys no size step at the next price",
-    "stop_passed": "the price that would have filled it had reached the stop that it was sized by",
-    "insufficient_cash": "the account does not pay for it with its fee",
-    "insufficient_position": "spot can only sell what is there",
-    "insufficient_margin": "the notional would be beyond the equity times max_leverage",
-    "instrument_changed": "it no longer fits the instrument's new steps",
-    "warmup": "the warm-up was not over",
-    "paused": "the run was paused from outside",
-    "stopped": "the run had ended",
-}
 _RESTING: Final = (OrderState.ACCEPTED, OrderState.PARTLY_FILLED)
 #: Rows of the table in the terminal.
 _SHOWN_ROWS: Final = 40
@@ -83,6 +55,36 @@ class ExplainedRow(NamedTuple):
     state: str
 
 
+class _FillOptions(NamedTuple):
+    """Options of a run that decide prices and sizes of fills.
+
+    Attributes:
+        margin: As given.
+        slippage: What takes fills worse by it, as a name; empty for nothing, and where the display has the prices.
+        max_share: As given; None where nothing is capped.
+        own_side_prints: As given.
+        is_candle: Whether candles match the orders.
+    """
+
+    margin: str = "off"
+    slippage: str = ""
+    max_share: float | None = None
+    own_side_prints: bool = True
+    is_candle: bool = False
+
+    @classmethod
+    def of(cls, config: Mapping[str, Any], instrument: str) -> Self:
+        """Return those of an instrument's orders; results of old versions do not have them all."""
+        kind = str(config.get("matching", {}).get(instrument, "")).partition(" ")[0]
+        margin = config.get("margin", "off")
+        if kind not in ("trade", "candle"):
+            return cls(margin)
+        bps = config.get("slippage_bps", 0)
+        slippage = config.get("slippage") or (f"bps:{plain(bps)}" if bps else "")
+        own_side = kind == "candle" or config.get("own_side_prints", True)
+        return cls(margin, slippage, config.get("max_share"), own_side, kind == "candle")
+
+
 class Explanation:
     """Why an order filled, or why not. `print` it for the words, or take `words`, `rows` and `table`.
 
@@ -91,10 +93,19 @@ class Explanation:
         outcome: The run's records.
         instrument: Its instrument, on the run's grid.
         trace: What happened to it; None for one that never reached the exchange.
+        config: The run's configuration.
     """
 
-    def __init__(self, order: Order, outcome: Outcome, instrument: Instrument, trace: OrderTrace | None) -> None:
+    def __init__(
+        self,
+        order: Order,
+        outcome: Outcome,
+        instrument: Instrument,
+        trace: OrderTrace | None,
+        config: Mapping[str, Any] | None = None,
+    ) -> None:
         self.order = order
+        self._options = _FillOptions.of(config or {}, order.instrument)
         self._instrument = instrument
         self._trace = trace
         self._steps: Sequence[TraceStep] = () if trace is None else trace.steps
@@ -203,11 +214,16 @@ class Explanation:
 
     # Parts ------------------------------------------------------------------------------------------------------
 
+    def _meaning(self, reason: str) -> str:
+        return meaning_of(reason, self._options.margin)
+
     def _sent(self) -> str:
         order = self.order
         if not self._events:
-            return f"It never left: {_meaning(order.reason)}."
+            return f"It never left: {self._meaning(order.reason)}."
         at_ns = self._events[0].at_ns
+        if order.id.startswith(LIQUIDATION):
+            return f"Made by the exchange {iso_of(at_ns)}, since the margin behind the position was used up."
         if order.parent_id:
             return f"Placed for the fills of {order.parent_id}, at the exchange {iso_of(at_ns)}."
         sent = f"Sent {iso_of(order.sent_ns)}"
@@ -239,7 +255,9 @@ class Explanation:
         ):
             if ticks is not None:
                 words.append(f"{name} {self._price(ticks)} x {grouped(self._instrument.qty(lots or 0))}")
-        if glance.last_price is not None:
+        if glance.mark_price is not None:
+            words.append(f"mark price {grouped(glance.mark_price)}")
+        elif glance.last_price is not None:
             words.append(f"last price {grouped(glance.last_price)}")
         return ", ".join(words)
 
@@ -290,7 +308,7 @@ class Explanation:
         for event in self._events:
             if event.reason.startswith(AMEND_REFUSED):
                 why = event.reason.partition(": ")[2]
-                said.append(f"A change was refused at {iso_of(event.at_ns)}: {_meaning(why)}.")
+                said.append(f"A change was refused at {iso_of(event.at_ns)}: {self._meaning(why)}.")
         for step in self._steps:
             if step.before is not None and step.after.is_triggered and not step.before.is_triggered:
                 at_ns = step.now_ns if step.row is None else step.row.exchange_ns
@@ -301,12 +319,56 @@ class Explanation:
         order = self.order
         what, at = f"{grouped(fill.qty)} at {grouped(fill.price)} as {fill.role}", iso_of(fill.filled_ns)
         said = f"Filled {what} at {at}: {fill.why}"
+        if order.id.startswith(LIQUIDATION):
+            return f"{said}; the price leaves nothing of that margin, whatever the market was."
+        step = self._step_of(fill)
         if fill.role == "maker":
             if order.price is not None and fill.price == order.price:
                 said += "; the price is its own limit"
             if (fill.filled_ns, fill.revealed_ns) in self._beside:
                 said += "; others of our orders shared what was traded, in the order of their arrival"
+        elif step is not None:
+            said += self._slipped(fill, step)
+        if step is not None:
+            said += self._shared(fill, step)
         return f"{said}."
+
+    def _step_of(self, fill: Fill) -> TraceStep | None:
+        """Return the row that made a fill, None for one without a row."""
+        for step in self._steps:
+            before = 0 if step.before is None else step.before.filled_lots
+            if step.row is not None and step.now_ns == fill.revealed_ns and step.after.filled_lots > before:
+                return step
+        return None
+
+    def _slipped(self, fill: Fill, step: TraceStep) -> str:
+        """Return what the slippage made of the price that was traded."""
+        name, traded = self._options.slippage, self._traded(step)
+        if not name or traded is None or fill.price == traded:
+            return ""
+        bound = ", as far as its limit" if fill.price == self.order.price else ""
+        return f"; that is {grouped(traded)} made worse by the slippage, {name}{bound}"
+
+    def _traded(self, step: TraceStep) -> float | None:
+        """Return the price that a taking order met in a row."""
+        row, before = step.row, step.before
+        if row is None or row.price is not None or before is None or before.is_triggered or before.stop_ticks is None:
+            return None if row is None else row.price
+        # A range that reaches the trigger fills at that, one that opens beyond it at the open.
+        trigger = self._instrument.price(before.stop_ticks)
+        is_above = (self.order.side is Side.BUY) is (self.order.take_profit_price is None)
+        if row.open is None:
+            return trigger
+        return max(trigger, row.open) if is_above else min(trigger, row.open)
+
+    def _shared(self, fill: Fill, step: TraceStep) -> str:
+        """Return that the share of the row's volume was used up."""
+        share, before = self._options.max_share, step.before
+        if share is None or before is None or fill.lots >= before.lots - before.filled_lots:
+            return ""
+        if step.after.state is OrderState.CANCELLED and self.order.reason.startswith("insufficient"):
+            return ""
+        return f"; max_share {plain(share)} lets our orders have no more of the row's volume"
 
     def _end(self) -> list[str]:
         order, trace = self.order, self._trace
@@ -316,7 +378,7 @@ class Explanation:
         word = "Rejected" if order.state is OrderState.REJECTED else "Cancelled"
         at = iso_of(self._events[-1].at_ns)
         size = "" if not order.filled_lots else f" with {grouped(self._instrument.qty(left))} left"
-        said = [f"{word}{size} at {at}: {_meaning(order.reason)}."]
+        said = [f"{word}{size} at {at}: {self._meaning(order.reason)}."]
         arrived = self._arrived()
         if trace is not None and arrived is not None:
             said.append(self._needed(trace, arrived, self._steps[-1]))
@@ -345,7 +407,8 @@ class Explanation:
         extent = trace.asks_ticks if is_buy else trace.bids_ticks
         if not glance.is_displayed and extent is None:
             side = "below" if is_buy else "above"
-            return f"It needed a price {side} {price}{self._came(trace.traded, is_low=is_buy)}."
+            came = self._came(trace.traded, is_low=is_buy)
+            return f"It needed a price {side} {price}{self._besides(trace, state)}{came}."
         offer, side = ("an offer", "or below") if is_buy else ("a bid", "or above")
         came = self._came(extent and _mapped(extent, self._instrument), is_low=is_buy)
         if extent is not None:
@@ -360,22 +423,51 @@ class Explanation:
         parts = f"{front}, {grouped(left)} its own"
         return f"It needed {whole} more to be {taker} at {price} ({parts}), or {offer} at {price} {side}{came}."
 
+    def _besides(self, trace: OrderTrace, state: TracedState) -> str:
+        """Return what a price beyond the limit lacked."""
+        if trace.traded is None or state.limit_ticks is None:
+            return ""
+        limit, (low, high) = self._instrument.price(state.limit_ticks), trace.traded
+        if not (low < limit if self.order.side is Side.BUY else high > limit):
+            return ""
+        found = []
+        if not self._options.own_side_prints:
+            found.append("traded by the other side")
+        if self._options.max_share is not None:
+            found.append(f"with more volume than max_share {plain(self._options.max_share)} left to it")
+        return "".join(f", {each}" for each in found)
+
     def _needed_trigger(self, trace: OrderTrace, stop_ticks: int | None) -> str:
         order, is_buy = self.order, self.order.side is Side.BUY
-        price = order.take_profit_price
-        is_above = is_buy if price is None else not is_buy
-        if price is None and stop_ticks is not None:
-            price = self._instrument.price(stop_ticks)
-        if price is None:
-            return "It was not triggered."
-        came, watched = "", "price"
-        if order.trigger_type is TriggerType.LAST:
-            ticks = trace.asks_ticks if is_buy else trace.bids_ticks
-            came = self._came(trace.traded or (ticks and _mapped(ticks, self._instrument)), is_low=not is_above)
-        else:
-            watched = f"{order.trigger_type} price"
+        terms = order.terms
+        watched = "price" if order.trigger_type is TriggerType.LAST else f"{order.trigger_type} price"
+        is_above = is_buy if order.take_profit_price is None else not is_buy
+        if stop_ticks is None:
+            if terms is None or terms.activation_price is None:
+                return "It was not triggered: no price came that its trigger could follow."
+            beyond, came = self._waited(trace, is_above=not is_above)
+            return (
+                f"It was not triggered: it follows the {watched} only from "
+                f"{grouped(terms.activation_price)} or {beyond} on{came}."
+            )
+        followed = ""
+        if terms is not None and terms.is_trailing:
+            stops = (step.after.stop_ticks for step in self._steps)
+            moves = list(dict.fromkeys(ticks for ticks in stops if ticks is not None))
+            first, last = self._price(moves[0]), self._price(moves[-1])
+            followed = f"its stop followed the {watched} from {first} to {last}, and " if len(moves) > 1 else ""
+        beyond, came = self._waited(trace, is_above=is_above)
+        article = "an" if order.trigger_type is TriggerType.INDEX else "a"
+        price = grouped(self._instrument.price(stop_ticks))
+        return f"It was not triggered: {followed}it needed {article} {watched} of {price} or {beyond}{came}."
+
+    def _waited(self, trace: OrderTrace, *, is_above: bool) -> tuple[str, str]:
+        """Return on which side a price had to come to be met, and how near prices came."""
         beyond = "above" if is_above else "below"
-        return f"It was not triggered: it needed a {watched} of {grouped(price)} or {beyond}{came}."
+        if self.order.trigger_type is not TriggerType.LAST:
+            return beyond, ""
+        ticks = trace.asks_ticks if self.order.side is Side.BUY else trace.bids_ticks
+        return beyond, self._came(trace.traded or (ticks and _mapped(ticks, self._instrument)), is_low=not is_above)
 
     def _came(self, extent: tuple[float, float] | None, *, is_low: bool) -> str:
         """Return how far prices came while the order was there."""
@@ -406,18 +498,12 @@ def _what(step: TraceStep) -> str:
     """Return what became of an order without a row."""
     before, after = step.before, step.after
     if before is None or after.state is OrderState.PENDING:
-        return "rejected" if after.state is OrderState.REJECTED else "sent"
+        return str(after.state) if after.state in (OrderState.REJECTED, OrderState.FILLED) else "sent"
     if after.state is not before.state and before.state is OrderState.PENDING and not after.state.is_final:
         return "arrived"
     if after.filled_lots != before.filled_lots:
         return "filled"
     return str(after.state) if after.state.is_final else "changed"
-
-
-def _meaning(reason: str) -> str:
-    """Return what a reason means, the reason itself first."""
-    meaning = _REASONS.get(reason)
-    return reason if meaning is None else f"{reason}, {meaning}"
 
 
 def _sum(sizes: Any) -> float:

@@ -308,12 +308,12 @@ class Result:
             raise ConfigError(explain.no_such_order(order_id, self.outcome.orders))
         if order.reason == PAUSED or not any(event.order_id == order_id for event in self.outcome.order_events):
             # It never left, so no market has seen it.
-            return explain.Explanation(order, self.outcome, self.instruments[order.instrument], None)
+            return explain.Explanation(order, self.outcome, self.instruments[order.instrument], None, self.config)
         again = self._again or repeat.Unrepeatable(
             "the result does not know the inputs of its run; run a backtest over the same rows, and ask its result"
         )
         trace, instrument = repeat.trace_of(again, self.outcome, order_id)
-        return explain.Explanation(order, self.outcome, instrument, trace)
+        return explain.Explanation(order, self.outcome, instrument, trace, self.config)
 
     # Keeping --------------------------------------------------------------------------------------------------
 

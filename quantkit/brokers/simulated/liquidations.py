@@ -259,7 +259,7 @@ class Liquidations:
         """Return bounds so near to the marks that all of them together cannot use a balance up."""
         room, gross, terms, marks = balance, 0.0, abs(balance), []
         for contract in held:
-            mark = self._mark(contract.holding.id)
+            mark = self.mark_of(contract.holding.id)
             size, cost, rates = contract.size, contract.open_value, contract.rates
             is_linear = contract.holding.is_linear
             notional = abs(size) * mark if is_linear else abs(size) / mark
@@ -288,7 +288,7 @@ class Liquidations:
                 return False
         return True
 
-    def _mark(self, name: str) -> float:
+    def mark_of(self, name: str) -> float:
         """Return the mark of a position after the last row that was judged; without one it is that of its last fill."""
         mark = self._marks.sources[name].at(max(self._position.index, self._judged + 1))
         return self._marks.own_prices[name] if mark is None else mark
@@ -311,7 +311,7 @@ class Liquidations:
     def _judge(self, scope: _Scope, position: Position) -> None:
         """Judge the scope of a position at the mark that it has now."""
         margins = self._margins
-        marked = margins.marked(margins.scope_of(position), self._mark)
+        marked = margins.marked(margins.scope_of(position), self.mark_of)
         self._redraw_later(scope)
         assert marked is not None
         if not margins.is_used_up(marked):
@@ -319,7 +319,7 @@ class Liquidations:
         at_ns = self._position.now_ns - self._send_clock.offset_at(self._position.now_ns)
         self._cancel_orders(scope, at_ns)
         if self._offset(scope, at_ns):
-            marked = margins.marked(margins.scope_of(position), self._mark)
+            marked = margins.marked(margins.scope_of(position), self.mark_of)
             assert marked is not None
             if not marked or not margins.is_used_up(marked):
                 return
@@ -382,7 +382,7 @@ class Liquidations:
             if short is None or not lots:
                 continue
             is_any = True
-            ticks = _ticks_of(Fraction(decimal_of(self._mark(instrument.id))), True, instrument)
+            ticks = _ticks_of(Fraction(decimal_of(self.mark_of(instrument.id))), True, instrument)
             for position in (long, short):
                 cost = abs(position.open_value) * lots / abs(position.lots)
                 gain = Fraction(instrument.value(lots, ticks)) - cost

@@ -26,27 +26,44 @@ class OrderWatch:
         self._order = order
         self._trace = trace
 
-    def look(self, market: Market, now_ns: int, row: TraceRow | None = None) -> None:
-        """Note what has changed since the last look."""
+    def look(
+        self, market: Market, now_ns: int, row: TraceRow | None = None, *, mark_price: float | None = None
+    ) -> None:
+        """Note what has changed since the last look.
+
+        Args:
+            market, now_ns: Its market, and when it is.
+            row: What the market came to.
+            mark_price: By which the exchange has closed a position just now, without a row.
+        """
         order, steps = self._order, self._trace.steps
         before = steps[-1].after if steps else None
         if row is not None and before is not None and before.state in _RESTING:
             self._see(market, row)
         after = _state_of(order)
         if after != before:
-            steps.append(TraceStep(now_ns, row, before, after, _glance(market, order)))
+            if before is not None and _place_of(before) != _place_of(after):
+                # How near prices came counts from where it stands now; the row that moved it came to where it was.
+                self._trace.bids_ticks = self._trace.asks_ticks = self._trace.traded = None
+            steps.append(TraceStep(now_ns, row, before, after, _glance(market, order)._replace(mark_price=mark_price)))
 
     def _see(self, market: Market, row: TraceRow) -> None:
         """Note how far the market came while the order stood there."""
-        trace = self._trace
+        trace, seen_ns = self._trace, row.exchange_ns if row.open_ns is None else row.open_ns
         for price in (row.price, row.low, row.high):
-            if price is not None:
+            # What was traded before its arrival, or within a candle of that, cannot meet it.
+            if price is not None and seen_ns >= self._order.arrived_ns:
                 low, high = trace.traded or (price, price)
                 trace.traded = min(low, price), max(high, price)
         if isinstance(market, DisplayedMarket) and market.display.is_valid:
             bid, ask = market.display.best(Side.BUY), market.display.best(Side.SELL)
             trace.bids_ticks = _widened(trace.bids_ticks, bid)
             trace.asks_ticks = _widened(trace.asks_ticks, ask)
+
+
+def _place_of(state: TracedState) -> tuple[int | None, int | None, bool]:
+    """Return where an order stands."""
+    return state.limit_ticks, state.stop_ticks, state.is_triggered
 
 
 def _widened(extent: tuple[int, int] | None, ticks: int | None) -> tuple[int, int] | None:
@@ -69,7 +86,8 @@ def row_of(cursor: StreamCursor, row: int) -> TraceRow:
             return TraceRow(kind, received_ns, exchange_ns, float(column("open")[row]))
         case "candle":
             low, high = float(column("low")[row]), float(column("high")[row])
-            return TraceRow(kind, received_ns, exchange_ns, low=low, high=high)
+            opened, open_ns = float(column("open")[row]), int(column("open_ns")[row])
+            return TraceRow(kind, received_ns, exchange_ns, low=low, high=high, open=opened, open_ns=open_ns)
         case _:
             return TraceRow(kind, received_ns, exchange_ns)
 

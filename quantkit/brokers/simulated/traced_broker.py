@@ -10,7 +10,7 @@ from quantkit.brokers.simulated.broker import SimulatedBroker
 from quantkit.brokers.simulated.listing import Listing
 from quantkit.brokers.simulated.order_watch import OrderWatch, row_of
 from quantkit.instruments import Instrument
-from quantkit.orders import Order
+from quantkit.orders import LIQUIDATION, Order
 from quantkit.rows.cursors import StreamCursor
 
 
@@ -31,6 +31,8 @@ class TracedBroker(SimulatedBroker):
         # What its parts do by themselves is looked at as well.
         self._unwatched_until, self._unwatched_advance = self.process_until, self.advance
         self.process_until, self.advance = self._process_until, self._advance
+        if self._liquidations is not None:
+            self.agenda.mark_watch = self
 
     def submit(self, order: Order, now_ns: int) -> int:
         sent_ns = super().submit(order, now_ns)
@@ -43,6 +45,36 @@ class TracedBroker(SimulatedBroker):
         is_ours = self._trace.instrument == cursor.instrument
         self._look(row_of(cursor, row) if is_ours else None)
         self._end()
+
+    # As a watch of marks --------------------------------------------------------------------------------------------
+
+    @property
+    def is_safe(self) -> bool:
+        """As of the liquidations."""
+        assert self._liquidations is not None
+        return self._liquidations.is_safe
+
+    def next_doubt(self, horizon: int) -> int:
+        """As of the liquidations."""
+        assert self._liquidations is not None
+        return self._liquidations.next_doubt(horizon)
+
+    def account_changed(self, instrument: str) -> None:
+        """Tell the liquidations."""
+        assert self._liquidations is not None
+        self._liquidations.account_changed(instrument)
+
+    def judge(self, index: int) -> None:
+        """Judge a mark, and look at what came of it."""
+        watch, trace = self._liquidations, self._trace
+        assert watch is not None
+        watch.judge(index)
+        made = self.orders.get(trace.order_id)
+        is_liquidation = made is not None and made.id.startswith(LIQUIDATION)
+        self._look(mark_price=watch.mark_of(made.instrument) if made is not None and is_liquidation else None)
+        self._end()
+
+    # The looks ------------------------------------------------------------------------------------------------------
 
     def _process_until(self, listing: Listing, clock_ns: int) -> None:
         self._unwatched_until(listing, clock_ns)
@@ -71,7 +103,7 @@ class TracedBroker(SimulatedBroker):
         if self._trace.is_over:
             raise TraceEndedError
 
-    def _look(self, row: TraceRow | None = None) -> None:
+    def _look(self, row: TraceRow | None = None, *, mark_price: float | None = None) -> None:
         """Let the trace look at its order, and follow its instrument's rows from the first sight of it on."""
         trace = self._trace
         if self._watch is None:
@@ -82,4 +114,4 @@ class TracedBroker(SimulatedBroker):
             trace.instrument = order.instrument
             self.listings[order.instrument].follow_rows(self._position.index)
             self._dirty.add(order.instrument)
-        self._watch.look(self.listings[trace.instrument].market, self._position.now_ns, row)
+        self._watch.look(self.listings[trace.instrument].market, self._position.now_ns, row, mark_price=mark_price)

@@ -1,6 +1,6 @@
 """Explained orders: what is said of each kind on each kind of data, and when a run cannot be repeated."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -85,7 +85,7 @@ def books(*more: MarketEvent) -> list[MarketEvent]:
     return [*quiet, *more, trade(20, 101, 1, Side.BUY), book(20, 100, 101)]
 
 
-def run(sends: Sends, events: list[MarketEvent], kind: str = "book", **options: Any) -> Result:
+def run(sends: Sends, events: Sequence[MarketEvent], kind: str = "book", **options: Any) -> Result:
     feed = MemoryFeed(sorted(events, key=lambda event: event.received_ns), [BTC])
     options = {"latency_ms": 20, "match_on": kind, "cash": {"USDT": 10_000}, **options}
     if kind == "candle":
@@ -592,16 +592,16 @@ def test_an_order_refused_while_the_run_was_paused(result_of: Callable[..., Resu
             OrderTerms(take_profit_price=90.0, take_profit_ticks=90),
             None,
             95,
-            "a price of 90 or below; the lowest while it was there was 95",
+            "it needed a price of 90 or below; the lowest while it was there was 95",
         ),
-        (OrderTerms(trigger_type=TriggerType.MARK), 110, 95, "a mark price of 110 or above"),
+        (OrderTerms(trigger_type=TriggerType.MARK), 110, 95, "it needed a mark price of 110 or above"),
         (
             OrderTerms(trailing_offset=5.0, trailing_ticks=5),
             None,
             107,
-            "a price of 112 or above; the highest while it was there was 105",
+            "it needed a price of 112 or above; the highest while it was there was 105",
         ),
-        (OrderTerms(trailing_offset=5.0, trailing_ticks=5), None, None, ""),
+        (OrderTerms(trailing_offset=5.0, trailing_ticks=5), None, None, "no price came that its trigger could follow"),
     ],
 )
 def test_other_triggers_say_what_they_waited_for(
@@ -622,5 +622,5 @@ def test_other_triggers_say_what_they_waited_for(
         held.state = state
         OrderWatch(held, trace).look(market, at(1))
     explained = Explanation(order, outcome, BTC, trace)
-    assert explained.words[-1] == (f"It was not triggered: it needed {needed}." if needed else "It was not triggered.")
+    assert explained.words[-1] == f"It was not triggered: {needed}."
     assert ("take profit 90" in explained.title) is (terms.take_profit_price is not None)
