@@ -14,6 +14,7 @@ from quantkit.events import PriceLimit
 from quantkit.feeds.base import Feed
 from quantkit.fees import Fees
 from quantkit.instruments import CHANGEABLE, Instrument, common_step, decimal_of, plain
+from quantkit.margin import family_of
 from quantkit.options import RunOptions
 from quantkit.queue_models import DEFAULT_QUEUE_MODEL
 from quantkit.rows.columns import Stream
@@ -397,6 +398,11 @@ def run_config(
         data: Folder or URI, or `memory`. data_files: path and SHA-256 of the stored files asked for rows or metadata.
         plan, options: What the run used, by currency or instrument where it differs.
     """
+    fields = options.manifest_fields
+    if plan.margin is not None and options.tiers is not None:
+        families = sorted({family_of(plan.instruments[name]) for name in plan.margin.terms.contracts})
+        tables = {family: msgspec.to_builtins(options.tiers[family]) for family in families}
+        fields["tiers"] = {**fields["tiers"], "tables": tables}
     return {
         "strategy": strategy,
         "strategy_digest": strategy_digest,
@@ -414,7 +420,7 @@ def run_config(
         "latency_ms": {instrument: ns / 1e6 for instrument, ns in plan.latency_ns.items()},
         "matching": {instrument: f"{s.kind} {s.interval}".strip() for instrument, s in plan.matching.items()},
         "marks": {instrument: f"{s.kind} {s.interval}".strip() for instrument, s in plan.marks.items()},
-        **options.manifest_fields,
+        **fields,
     }
 
 

@@ -184,14 +184,19 @@ def options_of(config: Mapping[str, Any]) -> RunOptions:
         "end": config["end_ns"],
     }
     late = [ms for name, ms in config["latency_ms"].items() if not config["matching"][name].startswith("candle")]
-    if late and round(late[0] * NS_PER_MS) != DEFAULT_LATENCY_NS:
+    # Of drawn delays the median stands there.
+    if late and config.get("latency") is None and round(late[0] * NS_PER_MS) != DEFAULT_LATENCY_NS:
         given["latency_ms"] = late[0]
+    if "venue_rules" not in config:
+        given["venue_rules"] = "off"  # before there were any, nobody judged orders
     for option in OPTIONS.values():
         key = option.manifest_key
         if option.to_manifest is None or key is None or key not in config:
             continue
         kept = config[key]
         value = given[option.keyword] = _as_given(key, kept)
+        if isinstance(kept, Mapping) and "tables" in kept:
+            continue  # the part of them that the run went by
         try:
             is_whole = option.to_manifest(option.read(value, option.keyword)) == kept
         except ConfigError:
@@ -202,9 +207,11 @@ def options_of(config: Mapping[str, Any]) -> RunOptions:
 
 
 def _as_given(key: str, kept: Any) -> Any:
-    """Return an option's value from the manifest as a call takes it; a table of delays by its name."""
+    """Return an option's value from the manifest as a call takes it; a distribution of delays by its name."""
     if key.endswith("_ms"):
         return timedelta(milliseconds=kept)
+    if isinstance(kept, Mapping) and "tables" in kept:
+        return kept["tables"]
     return kept["name"] if isinstance(kept, Mapping) and {*kept} == {"name", "digest"} else kept
 
 

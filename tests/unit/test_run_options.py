@@ -24,6 +24,7 @@ from quantkit.latency import Latency
 from quantkit.live.journal import config_fields, config_of
 from quantkit.margin import MarginTier
 from quantkit.options import OPTIONS, Option, RunOptions
+from quantkit.report.repeat import options_of
 
 ROOT = Path(__file__).parents[2]
 BTC = "BTC-USDT-SWAP"
@@ -107,7 +108,11 @@ MANIFEST: dict[str, Any] = {
     "max_leverage": 2.5,
     "margin": "isolated",
     "leverage": {BTC: 3.0},
-    "tiers": {"families": ["BTC-USDT"], "digest": "005770ca21b5fb740bd323d7c84c76f4d16947ca60b43bc59f7a2356e44dc7cf"},
+    "tiers": {
+        "families": ["BTC-USDT"],
+        "digest": "005770ca21b5fb740bd323d7c84c76f4d16947ca60b43bc59f7a2356e44dc7cf",
+        "tables": {"BTC-USDT": [{"max_qty": "10", "maintenance_rate": "0.004", "max_leverage": "50"}]},
+    },
     "position_mode": "long_short",
     "stale_after_ms": 3000.0,
     "equity_every_ms": 5000.0,
@@ -257,27 +262,47 @@ def test_a_flag_that_is_no_option_is_an_input(command: str, call: str) -> None:
     assert flags - marked <= {"--param", "--brief", "--json", "--quiet", *inputs[command]}
 
 
-def test_the_manifest_has_the_options() -> None:
-    """Each under its own name, as the run used it, and nothing that decides nothing."""
+def runs_of_all_options() -> list[tuple[dict[str, Any], dict[str, Any]]]:
+    """Return the options of runs that have each of `GIVEN` between them, and the `config` of each."""
     stamps = [START_NS + n * NS_PER_S for n in range(360)]
     rows = [Trade(BTC, at, at, 100.0, 1.0, Side.BUY, n) for n, at in enumerate(stamps)]
     feed = MemoryFeed(rows, [Instrument(BTC, kind="swap", price_step="0.1", qty_step="0.01")])
-    options = {option.keyword: GIVEN[option.keyword][0] for option in OPTIONS.values() if "backtest" in option.calls}
-    options["cash"] = {"USDT": 500}
-    latency, slippage = options.pop("latency"), options.pop("slippage")
-    del options["max_leverage"]  # which margin has in its place
-    mode = options.pop("position_mode")  # which has no margin
-    config = qk.backtest(Idle(), data=feed, **options).config
+    given = {option.keyword: GIVEN[option.keyword][0] for option in OPTIONS.values() if "backtest" in option.calls}
+    given["cash"] = {"USDT": 500}
+    # What excludes each other; max_leverage has margin in its place.
+    first = {
+        name: given[name] for name in given if name not in ("latency", "slippage", "max_leverage", "position_mode")
+    }
+    without = ("latency_ms", "slippage_bps", "margin", "leverage", "tiers")
+    second = {name: given[name] for name in given if name not in without}
+    return [(options, qk.backtest(Idle(), data=feed, **options).config) for options in (first, second)]
+
+
+def test_the_manifest_has_the_options() -> None:
+    """Each under its own name, as the run used it, and nothing that decides nothing."""
+    (_, config), (_, drawn) = runs_of_all_options()
     manifest = {**MANIFEST, "cash": {"USDT": "500"}, "slippage": None, "max_leverage": 1.0, "position_mode": "net"}
     assert {name: config[name] for name in manifest} == manifest
     assert set(config) - set(manifest) == {"strategy", "strategy_digest", "parameters", "data", "data_files", "marks"}
-    for name in ("latency_ms", "slippage_bps", "margin", "leverage", "tiers"):
-        del options[name]
-    drawn = qk.backtest(Idle(), data=feed, latency=latency, slippage=slippage, position_mode=mode, **options).config
-    assert drawn["position_mode"] == mode
-    assert drawn["slippage"] == slippage
-    assert drawn["latency"] == {"name": latency, "digest": Latency.of_text(latency).digest}
+    latency = GIVEN["latency"][1]
+    assert drawn["position_mode"] == GIVEN["position_mode"][0]
+    assert drawn["slippage"] == GIVEN["slippage"][0]
+    assert drawn["latency"] == {"name": latency.name, "digest": latency.digest}
     assert drawn["latency_ms"] == {BTC: 5.004}
+
+
+def test_a_manifest_gives_the_options_back() -> None:
+    """Each as it was given, or as the run used it by instrument, so that the run can be repeated."""
+    seen = set()
+    for options, config in runs_of_all_options():
+        again = options_of(msgspec.json.decode(msgspec.json.encode(config)))
+        by_name = {"fees": {BTC: options["fees"]}, "match_on": {BTC: options["match_on"]}}
+        wanted = msgspec.structs.asdict(RunOptions.read({**options, **by_name}))
+        for field, option in OPTIONS.items():
+            if option.manifest_key is not None:
+                assert getattr(again, field) == wanted[field], field
+                seen |= {field} if wanted[field] != getattr(RunOptions(), field) else set()
+    assert seen == {field for field, option in OPTIONS.items() if option.manifest_key is not None}
 
 
 def test_a_log_takes_the_options_apart_without_loss() -> None:

@@ -1,10 +1,12 @@
 """Explained orders of more kinds: what moves, what is capped or made worse, what margin refuses and closes."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
-from test_explain import BTC, Sends, at, books, candles, run, trade, words
+from test_explain import BTC, Sends, at, books, candles, run, store, trade, words
 
+import quantkit as qk
 from quantkit.clock import NS_PER_MIN
 from quantkit.events import Candle, Mark, MarketEvent
 from quantkit.instruments import Side
@@ -198,3 +200,35 @@ def test_an_order_of_a_leg_is_explained() -> None:
 )
 def test_every_reason_of_the_simulated_exchange_has_words(reason: str) -> None:
     assert meaning_of(reason).startswith(f"{reason}, ")
+
+
+# Saved ----------------------------------------------------------------------------------------------------------------
+
+STRATEGY = """
+import quantkit as qk
+
+class Mine(qk.Strategy):
+    def on_start(self):
+        self.subscribe_trades("BTC-USDT-SWAP")
+        self.every("1s")
+
+    def on_timer(self, name):
+        self.buy("BTC-USDT-SWAP", 3)
+"""
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"latency": "lognormal:20:120", "compute": "uniform:0.1:3", "slippage": "sqrt:1", "max_share": 0.5, "seed": 3},
+        {"latency_ms": 0, "slippage_bps": 5, "margin": "cross", "leverage": 3, "tiers": TIERS, "cash": {"USDT": 80}},
+    ],
+)
+def test_a_saved_run_with_any_options_is_repeated(options: dict[str, Any], tmp_path: Path) -> None:
+    """Each order is told as it was before saving."""
+    store(tmp_path / "data", prints(100, 101, 100, 102))
+    (tmp_path / "mine.py").write_text(STRATEGY)
+    result = qk.backtest(str(tmp_path / "mine.py"), data=tmp_path / "data", **options)
+    loaded = Result.load(result.save(tmp_path / "kept"))
+    for order in ("bt1", "bt4"):
+        assert str(loaded.explain(order)) == str(result.explain(order))
