@@ -102,12 +102,13 @@ class OrderManager:
 
     # Calls ----------------------------------------------------------------------------------------------------
 
-    def send(self, request: OrderRequest, amount: OrderAmount | None = None) -> Order:
+    def send(self, request: OrderRequest, amount: OrderAmount | None = None, note: str = "") -> Order:
         """Check, round and send an order.
 
         Args:
             request: The order as asked for.
             amount: The money that its size comes from, where that is a number already.
+            note: Of that size.
 
         Raises:
             OrderError: The call could never become a valid order.
@@ -118,6 +119,8 @@ class OrderManager:
         asked = request.qty
         is_sized = isinstance(asked, SIZES)
         lots, qty = (0, 0.0) if isinstance(asked, SIZES) else on_size_step(instrument, asked, where, roundings)
+        if note:
+            roundings["size", lots] = note
         price, stop_price, ticks, stop = request.price, request.stop_price, None, None
         if price is not None:
             ticks, price = on_price_step(instrument, price, side, where, "price", roundings)

@@ -77,8 +77,10 @@ class Sizing:
         leg: str,
         held: int,
         others: Sequence[AskedOrder],
-    ) -> tuple[int, OrderAmount | None]:
+    ) -> tuple[int, OrderAmount | None, str]:
         """Return the lots, below zero to sell, that lead from a position to one of a worth, and what they are worth.
+
+        A note comes with them where the account takes fewer.
 
         Args:
             is_share: Whether the worth is a share of the equity; else it is an amount.
@@ -112,8 +114,12 @@ class Sizing:
                     position_side=position_side,
                 )
                 lots = self._most_lots(probe, abs(missing), ticks, others)
-                return lots * side.sign, OrderAmount(instrument.value(lots, ticks))
-        return 0, None
+                note = ""
+                if lots < abs(missing):
+                    asked = f"{'target_pct' if is_share else 'target_value'} {plain(decimal_of(number))}"
+                    note = f"{asked}: {plain(instrument.qty(abs(missing)))} more wanted, as much as the account takes"
+                return lots * side.sign, OrderAmount(instrument.value(lots, ticks)), note
+        return 0, None, ""
 
     def _share(self, fraction: float, instrument: Instrument) -> Fraction:
         """Return a share of the equity in an instrument's settlement currency, at least nothing."""

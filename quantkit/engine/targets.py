@@ -142,6 +142,7 @@ class Targets:
         instrument: Instrument,
         lots: int,
         amount: OrderAmount | None = None,
+        note: str = "",
         *,
         reached: float | None = None,
     ) -> Order | None:
@@ -151,6 +152,7 @@ class Targets:
             desk, instrument: What is traded.
             lots: What is missing.
             amount: The money that it comes from.
+            note: What the order is to say of its size.
             reached: Remembered as the target where nothing is missing.
         """
         orders, kept, held, leg = self._orders, desk.target, desk.held_lots, side_in(desk.leg)
@@ -162,12 +164,15 @@ class Targets:
                     return None
                 qty = instrument.qty(order.filled_lots + abs(lots))
                 orders.amend(order, qty=qty, is_sized=amount is not None)
+                if note:
+                    kept.roundings["size", order.filled_lots + abs(lots)] = note
                 return order
             orders.cancel(order)
         can_be_closed = not instrument.is_spot and held != 0 and lots == -held
         if abs(lots) < instrument.min_lots and not can_be_closed:
             desk.reached = reached
             return None
-        order = orders.send(OrderRequest(instrument.id, side, instrument.qty(abs(lots)), position_side=leg), amount)
+        request = OrderRequest(instrument.id, side, instrument.qty(abs(lots)), position_side=leg)
+        order = orders.send(request, amount, note)
         desk.target, desk.reached = orders.desks[instrument.id].open.get(order.id), None
         return order

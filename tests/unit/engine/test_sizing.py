@@ -461,6 +461,7 @@ def test_a_target_under_way_is_amended_and_never_too_large() -> None:
     assert first is second
     assert third is None
     assert (first.qty, first.state) == (9_990, "filled")
+    assert first.note == "target_pct 2: 20000 more wanted, as much as the account takes"
     assert len(result.outcome.orders) == 1
 
 
@@ -512,6 +513,20 @@ def test_a_target_by_worth_cuts_the_order_of_a_target_before_it(instrument: Inst
 
     caller, result = run("candle", candles(instrument, 100, 102, 102), instrument, call, fees=qk.Fees())
     assert (order_of(caller).filled_qty, len(result.outcome.orders)) == (filled, 1)
+
+
+@pytest.mark.parametrize(
+    ("name", "number", "note"),
+    [
+        ("target_pct", 3, "target_pct 3: 30000 more wanted, as much as the account takes"),
+        ("target_value", -50_000.5, "target_value -50000.5: 50000 more wanted, as much as the account takes"),
+        ("target_pct", 0.5, ""),
+    ],
+)
+def test_a_target_that_is_cut_says_so(name: str, number: float, note: str) -> None:
+    """In the note of its order, as a size by money does."""
+    caller, _ = run("trade", trades(SWAP, *[100] * 4), SWAP, lambda strategy: getattr(strategy, name)(SWAP.id, number))
+    assert (order_of(caller).note, order_of(caller).state) == (note, "filled")
 
 
 def test_a_target_on_spot_is_never_short() -> None:
