@@ -600,7 +600,7 @@ class DenseBook:
         if bid is not None and ask is not None and bid > ask:
             name, price = self.instrument.id, self.instrument.price
             raise DataError(
-                f"{name}: crossed book at {now_ns} ns: bid {price(bid)} > ask {price(ask)}; "
+                f"{name}: crossed book at {iso_of(now_ns)}: bid {price(bid)} > ask {price(ask)}; "
                 "run `quantkit data check` and import the recording again"
             )
 

@@ -10,7 +10,7 @@ from typing import Final, NoReturn
 import numpy as np
 
 from quantkit.brokers.base import DirtySet
-from quantkit.clock import duration_ns, interval_ns, time_ns_of
+from quantkit.clock import duration_ns, interval_ns, iso_of, time_ns_of
 from quantkit.engine.algorithms import Algorithms
 from quantkit.engine.books import Books
 from quantkit.engine.known_instruments import KnownInstruments
@@ -319,7 +319,7 @@ class RunContext:
         """
         due_ns = time_ns_of(moment)
         if due_ns <= self.now_ns:
-            raise ConfigError(f"timer {name!r}: {moment} is not after the present time {self.now_ns}")
+            raise ConfigError(f"timer {name!r}: {iso_of(due_ns)} is not after the present time {iso_of(self.now_ns)}")
         self._timers.start_once(due_ns, name)
         self._dirty.add(DirtySet.TIMERS)
 

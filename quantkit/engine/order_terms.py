@@ -5,7 +5,7 @@ from typing import Final, TypeAlias
 
 import msgspec
 
-from quantkit.clock import time_ns_of
+from quantkit.clock import iso_of, time_ns_of
 from quantkit.engine.desks import Number
 from quantkit.engine.order_brackets import bracket_of
 from quantkit.engine.order_numbers import offset_bps_of, on_price_step, trigger_type_of
@@ -242,7 +242,7 @@ def _expiry(
         raise OrderError(f"{where}: a market order does not wait for its expire_time; give price= or a trigger")
     expire_ns = _moment_ns(asked.expire_time, where)
     if expire_ns <= now_ns:
-        raise OrderError(f"{where}: expire_time {asked.expire_time} is not after the present time {now_ns}")
+        raise OrderError(f"{where}: expire_time {iso_of(expire_ns)} is not after the present time {iso_of(now_ns)}")
     return expire_ns, TimeInForce.GTD
 
 

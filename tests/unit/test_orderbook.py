@@ -428,7 +428,8 @@ def test_a_crossed_book_is_refused_with_place_and_advice() -> None:
     book.apply(rows_of(row([(202, 1.0)])), 0, 1)
     book.check_not_crossed(7)
     book.apply(rows_of(row([(203, 1.0)])), 0, 1)
-    with pytest.raises(DataError, match=r"BTC-USDT: crossed book at 7 ns: bid 101.5 > ask 101.0; run `quantkit data"):
+    said = r"BTC-USDT: crossed book at 1970-01-01T00:00:00.000000007Z" r": bid 101.5 > ask 101.0; run `quantkit data"
+    with pytest.raises(DataError, match=said):
         book.check_not_crossed(7)
     book_of(row([(5, 1.0)], is_snapshot=True)).check_not_crossed(0)
 

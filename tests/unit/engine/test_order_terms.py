@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from quantkit.brokers.base import Report
-from quantkit.clock import time_ns_of
+from quantkit.clock import iso_of, time_ns_of
 from quantkit.engine.desks import Number
 from quantkit.engine.order_terms import NO_TRIGGER, change_of, restate_trigger, terms_of
 from quantkit.errors import OrderError
@@ -91,7 +91,7 @@ def order_with(side: Side = Side.SELL, terms: OrderTerms | None = None, **more: 
         ),
         (
             {"price": 9, "expire_time": "2026-01-01"},
-            f"expire_time 2026-01-01 is not after the present time {NOW_NS}",
+            f"expire_time 2026-01-01T00:00:00Z is not after the present time {iso_of(NOW_NS)}",
         ),
         ({"price": 9, "expire_time": "soon"}, "expire_time: "),
         ({"oco_group": ["a"]}, "oco_group ['a'] is no name; give a text without #"),
