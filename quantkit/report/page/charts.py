@@ -245,7 +245,7 @@ def linked_panel(name: str, height: int, x_range: Any, cross: Any) -> Figure:
 
 
 def _price(plot: Figure) -> None:
-    """Add the price, its candles, stops, round trips and fills, from back to front."""
+    """Add the price, its candles, triggers, round trips, fills and liquidations, from back to front."""
     plot.line("x", "y", source=empty_source("price", "x", "y"), line_width=1.2, name="price")
     plot.segment("x", "low", "x", "high", source=empty_source("wicks", "x", "low", "high"), line_width=1, name="price")
     for kind in ("up", "down"):
@@ -257,6 +257,8 @@ def _price(plot: Figure) -> None:
         plot.segment("x0", "y0", "x1", "y1", source=source, line_width=1.6, line_dash=dash, name=kind)
     for kind, marker in (("buy", "triangle"), ("sell", "inverted_triangle")):
         plot.scatter("x", "y", source=empty_source(kind, "x", "y"), marker=marker, size=10, name=kind)
+    taken = empty_source("liquidation", "x", "y")
+    plot.scatter("x", "y", source=taken, marker="x", size=11, line_width=2.4, name="mark_warn")
 
 
 def _position(plot: Figure) -> None:

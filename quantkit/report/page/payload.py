@@ -8,7 +8,7 @@ import numpy as np
 
 from quantkit.clock import NS_PER_DAY, NS_PER_MS
 from quantkit.instruments import Instrument, Side
-from quantkit.orders import Fill, Order
+from quantkit.orders import LIQUIDATION, Fill
 from quantkit.report.downsample import Level, Levels
 from quantkit.report.metrics import FloatArray, IntArray
 from quantkit.report.page import depth, tracks
@@ -17,6 +17,7 @@ from quantkit.report.page.markup import printable
 from quantkit.report.page.packing import Packed, pack, range_step, step_for
 from quantkit.report.page.subject import Subject
 from quantkit.report.page.tracks import Track, ms
+from quantkit.report.page.triggers import trigger_lines
 from quantkit.report.prices import PriceRows
 from quantkit.report.round_trips import RoundTrip
 from quantkit.report.text import decimals_for
@@ -104,7 +105,7 @@ def payload(subject: Subject, paths: Sequence[Track], reasons: dict[str, str]) -
             brief_track["mean"] = fills.means(outcome.start_ns // NS_PER_MS, outcome.end_ns // NS_PER_MS)
         whole_track: dict[str, Any] = {
             "fills": fills.columns(),
-            "stops": _stops(subject, name),
+            "stops": _stops(subject, name, None if path is None else path.rows),
             "books": books,
         }
         if path is not None:
@@ -132,6 +133,7 @@ def payload(subject: Subject, paths: Sequence[Track], reasons: dict[str, str]) -
         "marks_max": MARKS_MAX,
         "candles_max": CANDLES_MAX,
         "stops_max": STOPS_MAX,
+        "is_long_short": subject.config.get("position_mode") == "long_short",
         "tracks": described,
         **drawn.words(),
     }
@@ -229,21 +231,16 @@ def _troughs(time_ms: IntArray, drawdown: FloatArray, most: int) -> tuple[IntArr
     return time_ms[edges], np.minimum.reduceat(drawdown, edges)
 
 
-def _stops(subject: Subject, name: str) -> Columns:
-    """Return the stop orders of an instrument: from when to when each was there, and its price."""
-    orders = [order for order in subject.outcome.orders if order.instrument == name and order.stop_price is not None]
-    prices = np.array([_stop_price(order) for order in orders], np.float64)
+def _stops(subject: Subject, name: str, rows: PriceRows | None) -> Columns:
+    """Return the triggers of an instrument's orders: from when to when each stood, and its price."""
+    lines = trigger_lines(subject, name, rows)
+    prices = np.array([line.price for line in lines], np.float64)
     step = step_for(prices, Fraction(subject.instruments[name].price_step))
     return {
-        "from": pack(_ms_of([order.sent_ns for order in orders])),
-        "to": pack(_ms_of([order.updated_ns for order in orders])),
+        "from": pack(_ms_of([line.from_ns for line in lines])),
+        "to": pack(_ms_of([line.to_ns for line in lines])),
         "price": pack(prices, step),
     }
-
-
-def _stop_price(order: Order) -> float:
-    assert order.stop_price is not None
-    return order.stop_price
 
 
 def _ms_of(stamps_ns: Sequence[int]) -> IntArray:
@@ -257,6 +254,7 @@ class _Fills:
         self._instrument = instrument
         self._time_ms = _ms_of([fill.filled_ns + offset_ns for fill in fills])
         self._price = np.array([fill.price for fill in fills], np.float64)
+        self._is_liquidation = np.array([fill.order_id.startswith(LIQUIDATION) for fill in fills], np.int64)
         self._is_buy = np.array([fill.side is Side.BUY for fill in fills], np.int64)
         signed = [_taken(fill, instrument) for fill in fills]
         self._held = np.cumsum(np.array(signed, np.float64)) if signed else np.empty(0)
@@ -264,12 +262,15 @@ class _Fills:
     def columns(self) -> Columns:
         """Return every fill."""
         step = Fraction(self._instrument.price_step)
-        return {
+        columns = {
             "t": pack(self._time_ms),
             "price": pack(self._price, step_for(self._price, step)),
             "buy": pack(self._is_buy, is_walk=False),
             "held": pack(self._held, self._held_step()),
         }
+        if self._is_liquidation.any():
+            columns["liquidation"] = pack(self._is_liquidation, is_walk=False)
+        return columns
 
     def means(self, begin_ms: int, end_ms: int) -> Columns:
         """Return the mean position by time of equal stretches of the run."""

@@ -24,6 +24,7 @@ const Panels = (() => {
       fills: fills ? withSums(await Columns.unpackAll(fills)) : null,
       mean: mean ? await Columns.unpackAll(mean) : null,
     })));
+    if (meta.is_long_short) $("position_word").textContent = "Net position";
     if (!meta.hold) return;
     hold = {...meta.hold};
     if (first.hold) {
@@ -128,8 +129,8 @@ const Panels = (() => {
     const [first, last] = fills ? [Levels.rowAt(fills.t, from), Levels.rowAt(fills.t, to)] : [0, Infinity];
     const isMany = last - first > meta.marks_max;
     const seen = showPrice(track, from, to);
-    const stops = showStops(track, from, to);
-    if (track.overview) Chart.range("price", Math.min(seen.low, stops), seen.high);
+    const [lowest, highest] = showStops(track, from, to);
+    if (track.overview) Chart.range("price", Math.min(seen.low, lowest), Math.max(seen.high, highest));
     showMarks(track, from, to, first, last, isMany);
     showPosition(track, from, to, first, last, isMany);
     showEquity(from, to);
@@ -173,7 +174,7 @@ const Panels = (() => {
     delete fed.price;
   }
 
-  /** Draw stop orders, and return the lowest of those that stretch the panel: in a narrow view only. */
+  /** Draw triggers, and return the lowest and highest of those that stretch the panel: in a narrow view only. */
   function showStops(track, from, to) {
     const out = {x0: [], x1: [], y: []}, {stops} = track;
     for (let i = 0; stops && i < stops.price.length && out.y.length < meta.stops_max; i++) {
@@ -183,16 +184,17 @@ const Panels = (() => {
       out.y.push(stops.price[i]);
     }
     Chart.put("stops", out);
-    return to - from < (meta.end - meta.begin) / 4 ? Math.min(Infinity, ...out.y) : Infinity;
+    const own = to - from < (meta.end - meta.begin) / 4 ? out.y : [];
+    return [Math.min(Infinity, ...own), Math.max(-Infinity, ...own)];
   }
 
   /** Draw fills and round trips: all while they can be told apart, else the largest by profit or loss. */
   function showMarks(track, from, to, first, last, isMany) {
-    const buy = {x: [], y: []}, sell = {x: [], y: []};
+    const buy = {x: [], y: []}, sell = {x: [], y: []}, liquidation = {x: [], y: []};
     const lines = {gain: {x0: [], y0: [], x1: [], y1: []}, loss: {x0: [], y0: [], x1: [], y1: []}};
     const {fills} = track, most = isMany ? meta.largest : meta.marks_max;
     for (let i = first; !isMany && i < last; i++) {
-      const side = fills.buy[i] ? buy : sell;
+      const side = fills.liquidation?.[i] ? liquidation : fills.buy[i] ? buy : sell;
       side.x.push(fills.t[i]);
       side.y.push(fills.price[i]);
     }
@@ -217,6 +219,8 @@ const Panels = (() => {
     }
     Chart.put("buy", buy);
     Chart.put("sell", sell);
+    Chart.put("liquidation", liquidation);
+    $("liquidated").hidden = !liquidation.x.length;
     Chart.put("trip_gain", lines.gain);
     Chart.put("trip_loss", lines.loss);
     const there = fills ? inView : meta.trips;
@@ -333,7 +337,9 @@ const Panels = (() => {
     const line = equity[0], at = Math.min(line.n - 1, Levels.rowAt(line.t, moment));
     if (fills) {
       const last = Levels.rowAt(fills.t, moment + 1e-6) - 1;
-      out.push(["Position", last < 0 ? "0" : Format.signed(fills.held[last], own.qty_decimals)]);
+      const held = last < 0 ? "0" : Format.signed(fills.held[last], own.qty_decimals);
+      const isLiquidated = last >= 0 && fills.liquidation?.[last] === 1;
+      out.push([meta.is_long_short ? "Net position" : "Position", isLiquidated ? `${held}, liquidated` : held]);
     }
     if (at >= 0) {
       out.push(["Equity", Format.number(line.high[at], meta.money_decimals)]);
