@@ -6,6 +6,7 @@ from typing import Final
 
 from quantkit.brokers.base import Broker, BrokerNotes
 from quantkit.clock import iso_of
+from quantkit.engine.idle_options import idle_options
 from quantkit.engine.order_manager import OrderManager
 from quantkit.engine.outcome import OrderEvent, Outcome
 from quantkit.engine.parts import RunParts
@@ -82,6 +83,7 @@ def _warnings(parts: RunParts, notes: BrokerNotes, ended: str, end_ns: int) -> l
         *parts.gaps.notes(end_ns),
         *notes.rows,
         *idle_fees(parts.plan),
+        *idle_options(parts.plan, parts.prepared.options),
         *_refusals(parts.orders, parts.broker),
         *parts.settlements.notes(parts.broker.fills),
         *_remainders(parts.ledger),
