@@ -182,11 +182,14 @@ class Explanation:
             "take profit": order.take_profit_price,
             "trailing by": order.trailing_offset,
             "trailing by bps": order.trailing_offset_bps,
+            "active from": order.activation_price,
         }
         asked = " ".join(f"{name} {grouped(price)}" for name, price in prices.items() if price is not None)
         flags = [
             name for name, is_set in (("post-only", order.post_only), ("reduce-only", order.reduce_only)) if is_set
         ]
+        if order.trigger_type is not TriggerType.LAST:
+            flags.append(f"by the {order.trigger_type} price")
         terms = ", ".join([str(order.time_in_force), *flags, *([order.tag] if order.tag else [])])
         what = f"{order.side} {grouped(order.qty)} {order.instrument} {asked or 'at the market'}"
         return f"Order {order.id}: {what} ({terms})"

@@ -45,7 +45,9 @@ def test_a_trailing_stop_is_held_against_where_it_stood() -> None:
 def test_a_trailing_stop_that_never_began(call: str, price: float, said: str) -> None:
     """It waits for the price that activates it."""
     sends: Sends = [(1, call, {"qty": 1, "trailing_offset": 5, "activation_price": price})]
-    found = words(run(sends, prints(100, 100, 98, 110, 107), "trade"))
+    result = run(sends, prints(100, 100, 98, 110, 107), "trade")
+    found = words(result)
+    assert result.explain("bt1").title.endswith(f"trailing by 5 active from {price} (GTC)")
     assert f"It was not triggered: it follows the price only {said}" in found
 
 
@@ -64,6 +66,7 @@ def test_triggers_of_other_prices_and_sides() -> None:
     ]
     result = run(sends, [*prints(100, 100, 98, 110, 107), *marks], "trade")
     assert "needed a price of 120 or above; the highest while it was there was 110." in words(result)
+    assert result.explain("bt2").title.endswith("stop 90 (GTC, by the mark price)")
     assert words(result, 2).endswith("It was not triggered: it needed a mark price of 90 or below.")
     assert words(result, 3).endswith("It was not triggered: it needed an index price of 90 or below.")
     said = "its stop followed the mark price from 96 to 115, and it needed a mark price of 115 or below."
