@@ -8,7 +8,7 @@ from test_explain import BTC, Sends, at, books, candles, run, store, trade, word
 
 import quantkit as qk
 from quantkit.clock import NS_PER_MIN
-from quantkit.events import Candle, Mark, MarketEvent
+from quantkit.events import Candle, Funding, Mark, MarketEvent
 from quantkit.instruments import Side
 from quantkit.report.order_reasons import meaning_of
 from quantkit.report.result import Result
@@ -166,6 +166,24 @@ def test_a_liquidation_is_explained_at_its_moment() -> None:
     ended = result.explain("bt2")
     assert "Cancelled at 2025-05-05T00:00:07.5Z: liquidation, the position was liquidated." in ended.words
     assert ended.rows[-1].received_ns == at(7.5)
+
+
+def test_funding_counts_in_the_repetition() -> None:
+    """It takes of the margin, so that the next mark liquidates."""
+    paid = Funding(BTC.id, at(5), at(5), 0.06, at(4), True)
+    rows = [*prints(100), paid, *(Mark(BTC.id, at(second), at(second), 96.0, "mark") for second in (0, 6, 20))]
+    options = {"margin": "isolated", "leverage": 10, "tiers": TIERS, "cash": {"USDT": 100}}
+    made = run([(1, "buy", {"qty": 50})], rows, "trade", **options).explain("liquidation1")
+    assert made.words[0].startswith("Made by the exchange 2025-05-05T00:00:06Z")
+    assert made.words[1] == "The market then: mark price 96."
+
+
+def test_a_fill_that_the_account_cuts_is_not_said_to_be_capped() -> None:
+    """The share of the row allowed more."""
+    rows = prints(100, 100, 101, 102)
+    said = words(run([(1, "buy", {"qty": 3})], rows, "trade", max_share=1.0, cash={"USDT": 30.5}, slippage_bps=300))
+    assert "insufficient_margin" in said
+    assert "max_share" not in said
 
 
 def test_what_margin_refuses_is_told_in_its_words() -> None:
