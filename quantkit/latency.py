@@ -205,6 +205,14 @@ class Latency(msgspec.Struct, frozen=True):
         return self.delays_ns[len(self.delays_ns) // 2]
 
     @property
+    def is_named(self) -> bool:
+        """Whether its name alone gives it back, so that it is no table of its owner's."""
+        try:
+            return not self.name.startswith("file:") and self.of_text(self.name) == self
+        except ConfigError:
+            return False
+
+    @property
     def digest(self) -> str:
         """SHA-256 of the table, the first 16 digits."""
         from hashlib import sha256

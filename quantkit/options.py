@@ -184,8 +184,12 @@ def _as_is(value: Any) -> Any:
     return value
 
 
-def _named(value: Latency | None) -> dict[str, str] | None:
-    return None if value is None else {"name": value.name, "digest": value.digest}
+def _named(value: Latency | None) -> dict[str, Any] | None:
+    if value is None:
+        return None
+    named: dict[str, Any] = {"name": value.name, "digest": value.digest}
+    # What no name gives back is kept.
+    return named if value.is_named else {**named, "delays_ns": list(value.delays_ns)}
 
 
 def _floats(value: Decimal | dict[str, Decimal] | None) -> float | dict[str, float] | None:

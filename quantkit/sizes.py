@@ -19,6 +19,8 @@ Spent: TypeAlias = tuple[tuple[Fraction, ...], ...]
 _NOTHING: Final = Fraction(0)
 #: No amount of money asks for more: what floats count beside it stays exact enough, and no account takes it.
 _MOST_LOTS: Final = 10**15
+#: How the note ends of an order that asked for more than the account takes.
+ACCOUNT_CUTS: Final = ", as much as the account takes"
 
 
 class Pct(msgspec.Struct, frozen=True):

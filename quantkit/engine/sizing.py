@@ -13,7 +13,7 @@ from quantkit.fees import Fees
 from quantkit.instruments import Instrument, Side, decimal_of, plain
 from quantkit.orders import Order, OrderType, PositionSide, TimeInForce, side_in
 from quantkit.portfolio import Portfolio, shown
-from quantkit.sizes import Cash, OrderAmount, Risk, Size, SizeCost
+from quantkit.sizes import ACCOUNT_CUTS, Cash, OrderAmount, Risk, Size, SizeCost
 
 
 class Sizing:
@@ -65,7 +65,7 @@ class Sizing:
         lots = self._most_lots(order, wanted, ticks, others)
         note = f"{size}: {plain(amount.money)} {instrument.settle_currency} at {plain(price)}"
         if lots < wanted:
-            note += ", as much as the account takes"
+            note += ACCOUNT_CUTS
         # Where the account takes nothing, the exchange says why.
         return lots or min(wanted, instrument.min_lots), amount, note
 
@@ -117,7 +117,7 @@ class Sizing:
                 note = ""
                 if lots < abs(missing):
                     asked = f"{'target_pct' if is_share else 'target_value'} {plain(decimal_of(number))}"
-                    note = f"{asked}: {plain(instrument.qty(abs(missing)))} more wanted, as much as the account takes"
+                    note = f"{asked}: {plain(instrument.qty(abs(missing)))} more wanted{ACCOUNT_CUTS}"
                 return lots * side.sign, OrderAmount(instrument.value(lots, ticks)), note
         return 0, None, ""
 

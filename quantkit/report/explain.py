@@ -11,10 +11,11 @@ from quantkit.cards import card
 from quantkit.clock import NS_PER_MS, iso_of
 from quantkit.engine.outcome import Outcome
 from quantkit.instruments import Instrument, Side, plain
-from quantkit.orders import AMEND_REFUSED, AMENDED, LIQUIDATION, Fill, Order, OrderState, TriggerType
+from quantkit.orders import AMEND_REFUSED, AMENDED, LIQUIDATION, Fill, Order, OrderState, PositionSide, TriggerType
 from quantkit.report.frames import utc_index
 from quantkit.report.order_reasons import meaning_of
 from quantkit.report.text import counted, grouped
+from quantkit.sizes import ACCOUNT_CUTS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -37,6 +38,7 @@ class ExplainedRow(NamedTuple):
         prints, cancels: By how much trades and shrinking of the level shortened the queue.
         filled: What the row filled.
         state: Of the order after it.
+        trigger: The price that sets it off, after it; of a trailing stop it moves.
     """
 
     received_ns: int
@@ -53,6 +55,7 @@ class ExplainedRow(NamedTuple):
     cancels: float
     filled: float
     state: str
+    trigger: float | None = None
 
 
 class _FillOptions(NamedTuple):
@@ -132,6 +135,7 @@ class Explanation:
         is_trade = row is not None and row.kind == "trade"
         filled = after.filled_lots - (0 if before is None else before.filled_lots)
         at_ns = step.now_ns if row is None else row.received_ns
+        ticks = after.stop_ticks
         return ExplainedRow(
             at_ns,
             at_ns if row is None else row.exchange_ns,
@@ -147,6 +151,7 @@ class Explanation:
             self._instrument.qty(0 if is_trade else moved),
             self._instrument.qty(filled),
             str(after.state),
+            None if after.is_triggered or ticks is None else self._instrument.price(ticks),
         )
 
     @cached_property
@@ -159,7 +164,7 @@ class Explanation:
         }
         frame = pd.DataFrame(columns, index=utc_index([row.received_ns for row in self.rows]))
         frame["exchange_ns"] = utc_index(frame["exchange_ns"].to_list(), name=None)
-        numbers = ("limit", "price", "qty", "level", "ahead_before", "ahead")
+        numbers = ("limit", "price", "qty", "level", "ahead_before", "ahead", "trigger")
         return frame.astype(dict.fromkeys(numbers, "float64")).rename(columns={"exchange_ns": "exchange_time"})
 
     # Words ----------------------------------------------------------------------------------------------------
@@ -167,7 +172,9 @@ class Explanation:
     @cached_property
     def words(self) -> list[str]:
         """The explanation, a sentence each."""
-        said = [self._sent(), *self._arrival(), *self._changes(), *self._queue()]
+        # Rounding to a step explains nothing.
+        cuts = [f"Its size: {note}." for note in self.order.note.split("; ") if note.endswith(ACCOUNT_CUTS)]
+        said = [self._sent(), *cuts, *self._arrival(), *self._changes(), *self._queue()]
         said += [self._fill(fill) for fill in self._fills]
         said += self._end()
         return [each for each in said if each]
@@ -178,18 +185,22 @@ class Explanation:
         order = self.order
         prices = {
             "at": order.price,
-            "stop": order.stop_price,
+            "stop": None if order.terms is not None and order.terms.is_trailing else order.stop_price,
             "take profit": order.take_profit_price,
             "trailing by": order.trailing_offset,
-            "trailing by bps": order.trailing_offset_bps,
             "active from": order.activation_price,
         }
-        asked = " ".join(f"{name} {grouped(price)}" for name, price in prices.items() if price is not None)
+        found = [f"{name} {grouped(price)}" for name, price in prices.items() if price is not None]
+        if order.trailing_offset_bps is not None:
+            found.insert(0, f"trailing by {grouped(order.trailing_offset_bps)} bps")
+        asked = " ".join(found)
         flags = [
             name for name, is_set in (("post-only", order.post_only), ("reduce-only", order.reduce_only)) if is_set
         ]
         if order.trigger_type is not TriggerType.LAST:
             flags.append(f"by the {order.trigger_type} price")
+        if order.position_side is not PositionSide.NET:
+            flags.append(f"{order.position_side} leg")
         terms = ", ".join([str(order.time_in_force), *flags, *([order.tag] if order.tag else [])])
         what = f"{order.side} {grouped(order.qty)} {order.instrument} {asked or 'at the market'}"
         return f"Order {order.id}: {what} ({terms})"
@@ -516,7 +527,7 @@ def _sum(sizes: Any) -> float:
 
 def _text_table(rows: Sequence[ExplainedRow]) -> list[str]:
     """Return a table of fixed width; of a long one its beginning and its end."""
-    names = (
+    names: tuple[str, ...] = (
         "time",
         "what",
         "limit",
@@ -531,6 +542,10 @@ def _text_table(rows: Sequence[ExplainedRow]) -> list[str]:
         "filled",
     )
     shown = [_cells(row) for row in rows]
+    if any(row.trigger is not None for row in rows):
+        names = (*names, "trigger")
+        triggers = ("" if row.trigger is None else grouped(row.trigger) for row in rows)
+        shown = [[*cells, trigger] for cells, trigger in zip(shown, triggers, strict=True)]
     cut = len(shown) - _SHOWN_ROWS
     if cut > 0:
         middle = [f"({cut} more)", *[""] * (len(names) - 1)]

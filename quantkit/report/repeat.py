@@ -22,6 +22,7 @@ from quantkit.feeds.recorded_clock import RecordedClock
 from quantkit.feeds.replay import HeldRows, ReplayFeed, StoredRows
 from quantkit.fees import Fees
 from quantkit.instruments import Instrument
+from quantkit.latency import Latency
 from quantkit.loading import build_strategy, load_recorded, sender_of, source_of
 from quantkit.options import OPTIONS, RunOptions
 from quantkit.simulated import simulated_run
@@ -33,6 +34,8 @@ from quantkit.strategy import Strategy
 if TYPE_CHECKING:
     import pandas as pd
 
+#: Under which keys a manifest holds what a name does not give back.
+_TABLES: Final = ("tables", "delays_ns")
 _CHECK: Final = "`quantkit check` finds what a strategy depends on besides its data"
 
 
@@ -195,14 +198,17 @@ def options_of(config: Mapping[str, Any]) -> RunOptions:
             continue
         kept = config[key]
         value = given[option.keyword] = _as_given(key, kept)
-        if isinstance(kept, Mapping) and "tables" in kept:
-            continue  # the part of them that the run went by
+        if isinstance(kept, Mapping) and not kept.keys().isdisjoint(_TABLES):
+            continue  # as the run went by it
         try:
             is_whole = option.to_manifest(option.read(value, option.keyword)) == kept
         except ConfigError:
             is_whole = False
         if not is_whole:
-            raise DataError(f"the result names the {option.keyword} of its run, {_shown(kept)}, and does not hold it")
+            raise DataError(
+                f"the result names the {option.keyword} of its run, {_shown(kept)}, and does not hold it; "
+                "run it again with that, and ask its result"
+            )
     return RunOptions.read(given)
 
 
@@ -212,10 +218,14 @@ def _as_given(key: str, kept: Any) -> Any:
         return timedelta(milliseconds=kept)
     if isinstance(kept, Mapping) and "tables" in kept:
         return kept["tables"]
+    if isinstance(kept, Mapping) and "delays_ns" in kept:
+        return Latency(kept["name"], tuple(kept["delays_ns"]))
     return kept["name"] if isinstance(kept, Mapping) and {*kept} == {"name", "digest"} else kept
 
 
 def _shown(kept: Any) -> str:
+    if isinstance(kept, Mapping) and "families" in kept:
+        return ", ".join(kept["families"])
     return repr(kept["name"]) if isinstance(kept, Mapping) and "name" in kept else repr(kept)
 
 

@@ -15,7 +15,7 @@ from quantkit.engine.outcome import Outcome
 from quantkit.errors import ConfigError
 from quantkit.fees import Fees
 from quantkit.instruments import Instrument
-from quantkit.orders import LIQUIDATION, PAUSED
+from quantkit.orders import LIQUIDATION, PAUSED, Order
 from quantkit.quality.quoted import UNKNOWN_QUALITY, DataQuality
 from quantkit.report import archive, bounds, calendar, digest, frames, notebook, round_trips, stats, summary
 from quantkit.report import benchmark as benchmarks
@@ -288,14 +288,14 @@ class Result:
         """How well its orders did: fill ratio, time in queue, quote uptime, markouts, inventory."""
         return Execution(self.outcome, self.instruments, self.prices)
 
-    def explain(self, order_id: str) -> "Explanation":
+    def explain(self, order_id: str | Order) -> "Explanation":
         """Return why an order filled at its price and size, or why not: print it, or take its `table`.
 
         The run is repeated up to the end of the order, with a close look at it: the same strategy over the same rows.
         For a saved result its code and the data folder have to be there still.
 
         Args:
-            order_id: As in `orders`.
+            order_id: As in `orders`, or the order itself.
 
         Raises:
             ConfigError: There is no such order.
@@ -303,6 +303,10 @@ class Result:
         """
         from quantkit.report import explain, repeat
 
+        if isinstance(order_id, Order):
+            order_id = order_id.id
+        if not isinstance(order_id, str):
+            raise ConfigError(f"{order_id!r} is no order's id; give one such as 'bt1'")
         order = next((each for each in self.outcome.orders if each.id == order_id), None)
         if order is None:
             raise ConfigError(explain.no_such_order(order_id, self.outcome.orders))

@@ -345,6 +345,9 @@ def test_there_is_no_such_order() -> None:
     result = run([(1, "buy", {"qty": 1})], books())
     with pytest.raises(ConfigError, match=r"there is no order 'bt2'; the run's go from bt1 to bt1; did you mean bt1\?"):
         result.explain("bt2")
+    with pytest.raises(ConfigError, match="1 is no order's id; give one such as 'bt1'"):
+        result.explain(1)  # type: ignore[arg-type]
+    assert str(result.explain(result.outcome.orders[0])) == str(result.explain("bt1"))
     assert no_such_order("x", []) == "there is no order 'x': the run sent none"
 
 
@@ -519,7 +522,7 @@ def test_a_saved_result_of_rows_in_memory_is_refused(tmp_path: Path) -> None:
 
 
 def test_drawn_delays_come_from_their_name_or_not_at_all(tmp_path: Path) -> None:
-    """A table of one's own is not in the manifest."""
+    """A manifest of before it held a table of one's own does not give that back."""
     base = Result.load(saved(tmp_path) / "first").config
     named = Latency.of_text("uniform:10:30")
     matched = {**base, "matching": {BTC.id: "book"}, "latency_ms": {BTC.id: 20.0}}
@@ -531,11 +534,13 @@ def test_drawn_delays_come_from_their_name_or_not_at_all(tmp_path: Path) -> None
     assert options_of({**matched, "latency_ms": {BTC.id: 5.0}}).latency_ns == 5 * NS_PER_MS
 
 
-def test_tiers_are_not_in_the_manifest(tmp_path: Path) -> None:
-    """Only their digest is."""
+def test_tiers_without_their_table_are_refused(tmp_path: Path) -> None:
+    """Of a manifest that has their digest alone."""
     base = Result.load(saved(tmp_path) / "first").config
-    with pytest.raises(DataError, match="the result names the tiers of its run, 'c0ffee', and does not hold it"):
-        options_of({**base, "tiers": "c0ffee"})
+    with pytest.raises(
+        DataError, match="the result names the tiers of its run, BTC-USDT, and does not hold it; run it"
+    ):
+        options_of({**base, "tiers": {"families": ["BTC-USDT"], "digest": "c0ffee"}})
 
 
 def test_a_child_is_placed_for_its_parent() -> None:

@@ -31,6 +31,13 @@ def test_a_trailing_stop_is_held_against_where_it_stood() -> None:
         "It was not triggered: its stop followed the price from 95 to 105, and it needed a price of 105 or below; "
         "the lowest while it was there was 107."
     ) in said
+    table = run([(1, "sell", {"qty": 1, "trailing_offset_bps": 500})], prints(100, 100, 98, 110), "trade").explain(
+        "bt1"
+    )
+    assert table.title == "Order bt1: sell 1 BTC-USDT-SWAP trailing by 500 bps (GTC)"
+    assert table.table["trigger"].tolist()[1:] == [95, 104, 104]
+    lines = str(table).splitlines()
+    assert [lines[place].split()[-1] for place in (-5, -1)] == ["trigger", "104"]
     still = words(run([(1, "sell", {"qty": 1, "trailing_offset": 5})], prints(100, 100, 98), "trade"))
     assert "It was not triggered: it needed a price of 95 or below; the lowest while it was there was 98." in still
 
@@ -141,6 +148,12 @@ def test_a_capped_fill_says_so() -> None:
     assert "It needed a price below 99, traded by the other side; the lowest while it was there was 98." in said
 
 
+def test_a_size_that_was_cut_is_told() -> None:
+    """By the order's own note."""
+    result = run([(1, "target_pct", {"fraction": 3})], prints(100, 100), "trade")
+    assert result.explain("bt1").words[1] == ("Its size: target_pct 3: 3000 more wanted, as much as the account takes.")
+
+
 # Margin ---------------------------------------------------------------------------------------------------------------
 
 
@@ -204,6 +217,7 @@ def test_an_order_of_a_leg_is_explained() -> None:
         (4, "buy", {"qty": 1, "position_side": "short", "price": 100}),
     ]
     result = run(sends, prints(100, 100), "trade", position_mode="long_short")
+    assert result.explain("bt2").title == "Order bt2: sell 1 BTC-USDT-SWAP at the market (GTC, short leg)"
     assert "Filled 2 at 100 as taker" in words(result)
     assert "Filled 1 at 100 as taker" in words(result, 2)
     assert "it needed a price of 90 or below; the lowest while it was there was 100." in words(result, 3)
@@ -242,6 +256,7 @@ class Mine(qk.Strategy):
     "options",
     [
         {"latency": "lognormal:20:120", "compute": "uniform:0.1:3", "slippage": "sqrt:1", "max_share": 0.5, "seed": 3},
+        {"latency": qk.Latency.measured([1, 30, 70], "box"), "compute": qk.Latency.measured([2, 9], "file:mine")},
         {"latency_ms": 0, "slippage_bps": 5, "margin": "cross", "leverage": 3, "tiers": TIERS, "cash": {"USDT": 80}},
     ],
 )
