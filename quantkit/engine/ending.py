@@ -19,6 +19,11 @@ _REMEDIES: Final = {
     "insufficient_cash": ": it does not pay for them with fees (market orders: at 5 % above the last price, "
     "on candles at the open)",
     "insufficient_position": ": spot can only sell what is there",
+    "reduce_only_no_position": (
+        ": there was no position to reduce when they arrived; give the opening order stop_loss= or take_profit=, "
+        "or send them from on_fill"
+    ),
+    "leverage_tier": ": no position tier allows that size with this leverage; trade less, or give a lower leverage",
 }
 #: Why an order that was accepted ends without all that the market offered, for lack of money.
 _CUTS: Final = ("insufficient_cash", "insufficient_margin")

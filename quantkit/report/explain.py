@@ -283,6 +283,12 @@ class Explanation:
         step = self._steps[joined]
         ahead, level = step.after.ahead, step.glance.level_lots
         where = self._price(step.after.limit_ticks)
+        if (
+            ahead is None
+            and self.order.state is OrderState.FILLED
+            and all(fill.role == "taker" for fill in self._fills)
+        ):
+            return []  # it took, and stood nowhere
         if ahead is None:
             said = f"Its place at {where} was not known: the display did not reach that far"
         elif ahead:

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_explain import BTC, Sends, at, books, candles, run, store, trade, words
+from test_explain import BTC, Sends, at, book, books, candles, run, store, trade, words
 
 import quantkit as qk
 from quantkit.clock import NS_PER_MIN
@@ -93,6 +93,14 @@ def test_a_candle_that_was_open_before_the_order_does_not_count() -> None:
     result = run([(4, "buy", {"qty": 1, "price": 96, "tag": "late"})], candles(), "candle", latency_ms=1_000)
     order = result.explain("bt1")
     assert "It needed a price below 96; the lowest while it was there was 100." in "\n".join(order.words)
+
+
+def test_a_triggered_limit_that_took_stood_in_no_queue() -> None:
+    """Though its limit was behind the display."""
+    sends: Sends = [(1, "buy", {"qty": 1, "stop_price": 103, "price": 130})]
+    said = words(run(sends, books(trade(3, 103, 1, Side.BUY), book(4, 100, 101))))
+    assert "Filled 1 at 101 as taker" in said
+    assert "not known" not in said
 
 
 # Prices and sizes -----------------------------------------------------------------------------------------------------
@@ -204,6 +212,9 @@ def test_what_margin_refuses_is_told_in_its_words() -> None:
     result = margined([(1, "buy", {"qty": 100}), (2, "buy", {"qty": 120})], leverage=10)
     assert "insufficient_margin, the initial margins and fees that it leads to would be beyond what" in words(result)
     assert "leverage_tier, no position tier allows a position of that size" in words(result, 2)
+    assert any(said.endswith("trade less, or give a lower leverage") for said in result.warnings)
+    alone = run([(1, "sell", {"qty": 1, "reduce_only": True})], books())
+    assert any("give the opening order stop_loss= or take_profit=" in said for said in alone.warnings)
     plain = run([(1, "buy", {"qty": 9_999})], books())
     assert "insufficient_margin, the notional would be beyond the equity times max_leverage." in words(plain)
 
