@@ -479,30 +479,11 @@ def describe(plan: Plan, options: RunOptions, feed: Feed, currencies: Collection
         said.append(f"queues of resting orders by the model {options.queue_model}")
     if not options.own_side_prints and any(stream.kind != "candle" for stream in plan.matching.values()):
         said.append("a trade beyond a resting limit fills it only if its aggressor was on the other side")
-    said += _idle_options(plan, options)
     said += [line for i in plan.instruments if (line := _rules_of(plan, i, options))]
     if len(currencies) > 1:
         counted_in = options.report_currency or next(iter(plan.cash))
         said.append(f"balances in {', '.join(currencies)} are counted in {counted_in}")
     return [*said, *feed.assumptions()]
-
-
-def _idle_options(plan: Plan, options: RunOptions) -> list[str]:
-    """Return sentences about options that are given and decide nothing by what some orders are matched on."""
-    kinds, said = {stream.kind for stream in plan.matching.values()}, []
-    of_prices = ("slippage_bps", options.slippage_bps), ("slippage", options.slippage), ("max_share", options.max_share)
-    given = [name for name, value in of_prices if value]
-    if given and kinds & {"book", "ticker"}:
-        said.append(f"on books and tickers {', '.join(given)} decides nothing: what is displayed fills orders there")
-    of_queues = (
-        ("queue_model", options.queue_model != DEFAULT_QUEUE_MODEL),
-        ("own_side_prints", not options.own_side_prints),
-        ("touch", options.touch),
-    )
-    given = [name for name, is_given in of_queues if is_given]
-    if given and "candle" in kinds:
-        said.append(f"on candles {', '.join(given)} decides nothing: they show neither queues nor single trades")
-    return said
 
 
 def _rules_of(plan: Plan, instrument_id: str, options: RunOptions) -> str:

@@ -9,7 +9,6 @@ import pytest
 from oracle.match import difference, naive, real
 from oracle.scenarios import Scenario
 from oracle.scripted import Act, Scripted
-from sized_runs import PAIR, books, buys, run
 
 import quantkit as qk
 from quantkit.clock import NS_PER_MIN, NS_PER_S, time_ns_of
@@ -221,27 +220,3 @@ def test_the_oracle_has_the_same_minutes_and_spreads(slippage: str, max_share: f
         real(scenario, strategy=scenario.strategy_with(script), block_rows=7),
     ):
         assert not difference(slow, other)
-
-
-def test_options_that_decide_nothing_are_named() -> None:
-    """Books show what is there, candles show no queue."""
-    result = qk.backtest(
-        SendsFive(),
-        data=MemoryFeed(candles(*BARS), [SWAP]),
-        queue_model="log",
-        own_side_prints=False,
-        touch=True,
-        cash={"USDT": 1e6},
-    )
-    said = "on candles queue_model, own_side_prints, touch decides nothing: they show neither queues nor single trades"
-    assert said in result.assumptions
-    rows = books(PAIR, *[({99.0: 1.0}, {100.0: 1.0})] * 3)
-    for options, names in (
-        ({"max_share": 0.1, "slippage": "bps:2"}, "slippage, max_share"),
-        ({"slippage_bps": 2}, "slippage_bps"),
-    ):
-        _, result = run("book", rows, PAIR, buys(1), **options)
-        said = f"on books and tickers {names} decides nothing: what is displayed fills orders there"
-        assert said in result.assumptions
-    _, result = run("book", rows, PAIR, buys(1))
-    assert not [said for said in result.assumptions if "decides nothing" in said]
