@@ -196,8 +196,7 @@ class OrderManager:
             _put(order, "lots", lots)
             _put(order, "qty", self.instruments[order.instrument].qty(lots))
             _put(order, "note", "; ".join(filter(None, (note, order.note))))
-        terms = OrderTerms() if order.terms is None else order.terms
-        _put(order, "terms", msgspec.structs.replace(terms, amount=amount))
+        _put(order, "terms", msgspec.structs.replace(order.terms or OrderTerms(), amount=amount))
         return lots
 
     def amend(
@@ -230,11 +229,8 @@ class OrderManager:
             raise OrderError(f"amend {order.id}: nothing to change; give qty=, price= or a trigger")
         if price is not None and order.price_ticks is None:
             raise OrderError(f"amend {order.id}: a {order.type} order has no limit price to change")
-        lots = ticks = None
-        if qty is not None:
-            lots, _ = on_size_step(instrument, qty, where, roundings)
-        if price is not None:
-            ticks, _ = on_price_step(instrument, price, order.side, where, "price", roundings)
+        lots = None if qty is None else on_size_step(instrument, qty, where, roundings)[0]
+        ticks = None if price is None else on_price_step(instrument, price, order.side, where, "price", roundings)[0]
         if kept is not None:
             self.change(kept, lots, ticks, roundings, change, is_sized)
 
@@ -310,8 +306,7 @@ class OrderManager:
         if report.lots != order.lots:
             _put(order, "lots", report.lots)
             _put(order, "qty", instrument.qty(report.lots))
-        ticks = report.limit_ticks
-        if ticks is not None and ticks != order.price_ticks:
+        if (ticks := report.limit_ticks) is not None and ticks != order.price_ticks:
             _put(order, "price_ticks", ticks)
             _put(order, "price", instrument.price(ticks))
         if report.trigger is not None:
@@ -342,8 +337,9 @@ class OrderManager:
         instrument = self.instruments[introduction.instrument]
         order = introduction.order(report.order_id, instrument, report.lots, report.limit_ticks)
         self.orders[order.id] = order
-        kept = OpenOrder(order, order.lots, order.price_ticks, {}, len(self.orders))
-        self.desks[introduction.instrument].open[order.id] = kept
+        self.desks[order.instrument].open[order.id] = OpenOrder(
+            order, order.lots, order.price_ticks, {}, len(self.orders)
+        )
 
 
 def _average_price(order: Order, instrument: Instrument, fill: Fill) -> float:

@@ -61,7 +61,6 @@ WAYS: dict[str, Callable[[], list[Act]]] = {
     "limit that takes": lambda: [buy(20, 160)],
     "stop": lambda: [buy(20, stop_price=120)],
     "stop-limit": lambda: [buy(20, 160, stop_price=120)],
-    "fill or kill": lambda: [buy(20, 160, time_in_force="FOK")],
     "immediate or cancel": lambda: [buy(20, 160, time_in_force="IOC")],
     "target": lambda: [Act("target", SWAP.id, 10.0)],
     "smaller": lambda: [buy(15)],
@@ -76,6 +75,15 @@ def test_a_flip_beyond_the_bound_closes_and_opens_nothing(way: str, kind: str) -
     played = run(kind, {0: [sell(10)], 2: WAYS[way]()})
     assert position(played) == 0
     assert played.final(2) == "cancelled insufficient_margin"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_fill_or_kill_flip_beyond_the_bound_fills_nothing(kind: str) -> None:
+    """Whole or not at all: not even the part that closes."""
+    played = run(kind, {0: [sell(10)], 2: [buy(20, 160, time_in_force="FOK")]})
+    assert position(played) == -10
+    assert played.final(2) == "cancelled fok_unfilled"
+    assert position(run(kind, {0: [sell(10)], 2: [buy(10, 160, time_in_force="FOK")]})) == 0
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -107,6 +107,28 @@ class _Scope:
         self.is_stale = False
 
 
+def _scopes_of(margins: MarginAccount, holdings: Mapping[str, Holding], marks: MarkTable) -> dict[str, list[_Scope]]:
+    """Return the scopes that a booking in each instrument changes."""
+    is_cross = margins.terms.is_cross
+    scopes: dict[str, _Scope] = {}  # by position, or by currency
+    found: dict[str, list[_Scope]] = {}
+    for leg in sorted(holdings):
+        holding = holdings[leg]
+        if holding.is_spot:
+            continue
+        scope = scopes.setdefault(holding.currency if is_cross else leg, _Scope())
+        name = holding.id
+        tiered = [each for each in holdings.values() if each.id == name] if is_cross else [holding]
+        scope.contracts.append(_Contract(holding, tiered, margins.terms.contracts[name], marks.sources[name]))
+        found.setdefault(name, []).append(scope)
+    for name, holding in holdings.items():
+        if holding.is_spot and is_cross:
+            instrument = holding.position.instrument
+            backed = (scopes.get(currency) for currency in (instrument.base, instrument.quote))
+            found[name] = [scope for scope in backed if scope is not None]
+    return found
+
+
 class Liquidation(NamedTuple):
     """A position that was taken over, for the result."""
 
@@ -156,25 +178,10 @@ class Liquidations:
         self._safe_until = 0  # the index to which marks have been looked through
         self._extremes: dict[str, tuple[float, float]] = {}  # of the marks of this batch
         self._doubted: _Contract | None = None  # whose mark left its band
-        self._scopes: dict[str, _Scope] = {}  # by instrument, or by currency
-        self._of: dict[str, list[_Scope]] = {}  # those that a booking in an instrument changes
+        self._of = _scopes_of(margins, holdings, marks)  # those that a booking in an instrument changes
         self._stale: list[_Scope] = []  # those whose bounds have to be drawn anew
         self._open: list[_Scope] = []  # those with positions, as their bounds were drawn
         self._watched: list[_Scope] = []  # of these, those that a mark of this batch may use up
-        for leg in sorted(holdings):
-            holding = holdings[leg]
-            if holding.is_spot:
-                continue
-            scope = self._scopes.setdefault(holding.currency if self._is_cross else leg, _Scope())
-            name = holding.id
-            tiered = [each for each in holdings.values() if each.id == name] if self._is_cross else [holding]
-            scope.contracts.append(_Contract(holding, tiered, margins.terms.contracts[name], marks.sources[name]))
-            self._of.setdefault(name, []).append(scope)
-        for name, holding in holdings.items():
-            if holding.is_spot and self._is_cross:
-                instrument = holding.position.instrument
-                found = (self._scopes.get(currency) for currency in (instrument.base, instrument.quote))
-                self._of[name] = [scope for scope in found if scope is not None]
 
     # What happens ---------------------------------------------------------------------------------------------
 
