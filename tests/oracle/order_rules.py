@@ -8,7 +8,7 @@ from fractions import Fraction
 from typing import TYPE_CHECKING
 
 from quantkit.instruments import Instrument, Side
-from quantkit.orders import OrderState, TimeInForce
+from quantkit.orders import OrderState, PositionSide, TimeInForce
 
 if TYPE_CHECKING:
     from oracle.exchange import Exchange, Held
@@ -20,6 +20,7 @@ WORDS = {
     "51006": "price is outside the price limit",
     "51169": "there is no position to reduce",
     "51170": "a reduce-only order on the side of the position",
+    "51112": "a closing order above the position",
     "51148": "a reduce-only order above the position",
     "51171": "the change leaves a reduce-only order above the position",
     "54036": "fill-or-kill with the self-trade prevention mode cancel_both",
@@ -59,7 +60,7 @@ class OrderRules:
         instrument = self.exchange.ledger.instruments[held.instrument]
         lot, tick = Fraction(instrument.lot), Fraction(instrument.tick)
         size, left, step = lots * lot, (lots - held.filled) * lot, Fraction(instrument.qty_step)
-        position = self.exchange.ledger.qty(held.instrument)
+        position = self.exchange.ledger.qty(held.leg)
         against = -position * held.side.sign  # what it could take off a position
         if limit is not None and (limit * tick) % Fraction(instrument.price_step):
             return said("51150")
@@ -80,7 +81,8 @@ class OrderRules:
             if against < 0:
                 return said("51170")
             if left > against:
-                return said("51148" if is_new else "51171")
+                is_leg = held.position_side is not PositionSide.NET
+                return said("51112" if is_leg else "51148" if is_new else "51171")
         if held.tif is TimeInForce.FOK and self.mode == "cancel_both":
             return said("54036")
         return ""

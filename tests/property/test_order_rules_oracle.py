@@ -5,8 +5,9 @@ from dataclasses import replace
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as generators
+from oracle.legs import with_legs
 from oracle.match import difference, naive, real
-from oracle.scenarios import scenarios
+from oracle.scenarios import Scenario, scenarios
 
 from quantkit.clock import NS_PER_MS
 from quantkit.venue_rules.okx import STP_MODES
@@ -20,7 +21,20 @@ pytestmark = pytest.mark.long
 def test_oracle_search_and_blocks_agree_under_the_rules(kind: str, data: generators.DataObject, mode: str) -> None:
     """Every scenario has the rules on, and price limits where it drew some."""
     drawn = data.draw(scenarios((kind,)))
-    scenario = replace(drawn, venue_rules="okx", stp_mode=mode, equity_every_ns=5 * NS_PER_MS)
+    assert_all_agree(replace(drawn, venue_rules="okx", stp_mode=mode, equity_every_ns=5 * NS_PER_MS))
+
+
+@pytest.mark.parametrize("kind", ["book", "ticker", "trade", "candle"])
+@settings(deadline=None, max_examples=25, suppress_health_check=list(HealthCheck))
+@given(data=generators.data(), mode=generators.sampled_from(STP_MODES), seed=generators.integers(0, 10**6))
+def test_they_agree_in_the_long_short_mode(kind: str, data: generators.DataObject, mode: str, seed: int) -> None:
+    """Closing orders of a leg are cut and displaced by each other, and those of the other leg leave them alone."""
+    drawn = with_legs(data.draw(scenarios((kind,))), seed)
+    assert_all_agree(replace(drawn, venue_rules="okx", stp_mode=mode, equity_every_ns=5 * NS_PER_MS))
+
+
+def assert_all_agree(scenario: Scenario) -> None:
+    """Compare the oracle and every way of running the engine with the plain one."""
     slow = real(scenario, search=False)
     for name, other in (
         ("the oracle", naive(scenario)),

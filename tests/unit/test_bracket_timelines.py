@@ -518,3 +518,30 @@ def test_a_stop_that_trails_follows_the_price_from_its_own_beginning() -> None:
     calls = {("trade", 0): [buy(1, stop_loss=StopLoss(trailing_offset=4.0))]}
     played = play(events, calls, on="trade")
     assert played.fills == ["1 buy 1 @ 100 taker 30", "1sl sell 1 @ 102.5 taker 90"]
+
+
+@pytest.mark.parametrize("is_bracket", [True, False])
+def test_what_fills_between_a_set_off_and_its_update_is_not_sold_twice(*, is_bracket: bool) -> None:
+    """A trade at 60 sets the stop off, one at 70 fills 1 of the target: the update at 80 has 2 for the stop."""
+    events = [book(0, {99: 5}, {101: 5, 104: 1}, whole=True), trade(1, 100), trade(60, 97, 5)]
+    events += [trade(70, 104, 2, "buy"), *[book(at, {97: 5}, {105: 5}, whole=True) for at in (80, 90)]]
+    played = play(events, {("trade", 0): entry_and_exits(is_bracket)}, on="book", latency=10)
+    sold, stopped = ("1tp", "1sl") if is_bracket else ("2", "3")
+    assert played.fills[1:] == [f"{sold} sell 1 @ 104 maker 70", f"{stopped} sell 2 @ 97 taker 80"]
+
+
+@pytest.mark.parametrize("is_bracket", [True, False])
+def test_on_a_ticker_neither(*, is_bracket: bool) -> None:
+    """The price goes through the target before the update comes: nothing is left for the stop."""
+    events = [ticker(0, 99, 101), trade(1, 100), trade(60, 97, 5), trade(70, 104.2, 9, "buy")]
+    events += [ticker(at, 97, 105) for at in (80, 90)]
+    played = play(events, {("trade", 0): entry_and_exits(is_bracket)}, on="ticker", latency=10)
+    assert played.fills[1:] == [f"{'1tp' if is_bracket else '2'} sell 3 @ 104 maker 70"]
+    assert played.events[-1] == f"{'1sl' if is_bracket else '3'} cancelled 70>80 oco"
+
+
+def entry_and_exits(is_bracket: bool) -> list[Act]:
+    """Return an entry of 3 with a target at 104 and a stop at 98, by a bracket or by hand."""
+    if is_bracket:
+        return [buy(3, stop_loss=98, take_profit=target(104))]
+    return [buy(3), sell(3, 104, oco_group="x"), sell(3, stop_price=98, oco_group="x")]
