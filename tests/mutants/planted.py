@@ -40,6 +40,7 @@ DISPLAY_WALK, SPENDING = f"{_SIMULATED}display_walk.py", f"{_SIMULATED}spending.
 GROUPS, BRACKETS, REDUCE_ONLY = f"{_SIMULATED}oco_groups.py", f"{_SIMULATED}brackets.py", f"{_SIMULATED}reduce_only.py"
 LIQUIDATIONS, MARGIN_BOUND = f"{_SIMULATED}liquidations.py", f"{_SIMULATED}margin_bound.py"
 TARGETS, QUOTES, MARGIN = "engine/targets.py", "engine/quotes.py", "margin.py"
+ORDER_MESSAGE, SIZES = f"{_SIMULATED}order_message.py", "sizes.py"
 _ASYNCHRONOUS = "brokers/asynchronous/"
 REDUCER, QUEUE, NEWS = f"{_ASYNCHRONOUS}reducer.py", f"{_ASYNCHRONOUS}input_queue.py", f"{_ASYNCHRONOUS}broker.py"
 
@@ -1200,6 +1201,109 @@ MUTANTS = [
         TRADED,
         "                at = order.limit_ticks if order.is_passed else ticks\n",
         "                at = ticks\n",
+    ),
+    # Orders that go off, groups on candles, children that change.
+    Mutant(
+        "an update from before the trade that set a stop off fills it",
+        DISPLAYED,
+        "                    self._waiting[order] = stamp_ns\n",
+        "                    self._waiting[order] = NO_STAMP_NS\n",
+    ),
+    Mutant(
+        "an update from before a stop arrived sets it off",
+        DISPLAYED,
+        "                    or order.arrived_ns > stamp_ns\n",
+        "                    or order.arrived_ns > at_ns\n",
+    ),
+    Mutant(
+        "an order that goes off works before those that do so already",
+        MARKET,
+        "        self.orders.remove(order)\n        self.orders.append(order)\n        return self.venue",
+        "        return self.venue",
+    ),
+    Mutant(
+        "an order that goes off is not judged by the price limit",
+        EXECUTIONS,
+        "            if not band.allows(order.limit_ticks, is_buy=order.is_buy):\n",
+        "            if False:\n",
+    ),
+    Mutant(
+        "a bracket's stop outside the price limit ends",
+        EXECUTIONS,
+        "                if not order.is_child:\n",
+        "                if order:\n",
+    ),
+    Mutant(
+        "an order that goes off leaves reduce-only orders as they are",
+        EXECUTIONS,
+        "        self.tell_of_change(order, at_ns)\n        return",
+        "        return",
+    ),
+    Mutant(
+        "a fill-or-kill order takes what the account can have of it",
+        DISPLAY_WALK,
+        "        return self._listener.may_fill(order, next(ticks for ticks, lots, _ in reversed(offers) if lots))\n",
+        "        return True\n",
+    ),
+    Mutant(
+        "a fill-or-kill order that its group has cut goes on",
+        ARRIVALS,
+        "left <= 0 or order.tif is TimeInForce.FOK",
+        "left <= 0",
+    ),
+    Mutant(
+        "a child that is made larger claims more than the position",
+        ARRIVALS,
+        "            if is_larger and order.is_child:\n",
+        "            if False:\n",
+    ),
+    Mutant(
+        "a group fills others while one of it waits for the next open",
+        TRADED,
+        "        return bool(group) and any(\n",
+        "        return False and any(\n",
+    ),
+    Mutant(
+        "what a range proves to have come after an entry does not count against its stop",
+        TRADED,
+        "        elif trigger.is_reached(*entry.reached):\n",
+        "        elif False:\n",
+    ),
+    Mutant(
+        "a child takes no part in the open that it comes at",
+        TRADED,
+        "        if self._open is not None and order.arrived_ns <= self._open[1]:\n",
+        "        if False:\n",
+    ),
+    Mutant(
+        "what an open filled leaves its range the whole share",
+        TRADED,
+        "        self._allow(volume, self._opened[1] if self._opened[0] == open_ns else 0)\n",
+        "        self._allow(volume)\n",
+    ),
+    Mutant(
+        "a risk's stop does not follow the price that fills",
+        SIZES,
+        "        return self.stop if offset is None else price - offset * side.sign\n",
+        "        return self.stop\n",
+    ),
+    Mutant(
+        "an order sized by money is refused where there is less",
+        ARRIVALS,
+        'if refusal == "insufficient_cash" and is_new and order.is_sized and order.is_buy:',
+        "if False:",
+    ),
+    Mutant(
+        "a mark comes before the orders that have arrived by its stamp",
+        ORDER_MESSAGE,
+        "order.trigger is not None and not order.is_triggered and order.trigger.type is not TriggerType.LAST",
+        "False",
+    ),
+    Mutant(
+        "a cross scope keeps what rounding left of its balance",
+        LIQUIDATIONS,
+        "_exactly(due) if self._is_cross and taken is all_taken[-1] else _floor(due)",
+        "_floor(due)",
     ),
     Mutant(
         "no tier bounds a position",

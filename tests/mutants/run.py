@@ -65,6 +65,7 @@ SUITES = (
         "tests/unit/test_margin_timelines.py",
         "tests/unit/test_order_rules_in_runs.py",
         "tests/unit/engine/test_sizing_at_fill.py",
+        "tests/unit/engine/test_sizing.py",
         "tests/unit/test_max_share.py",
     ),
     ("tests/property/test_account_oracle.py",),

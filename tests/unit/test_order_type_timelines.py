@@ -208,6 +208,13 @@ def test_an_update_from_before_an_order_does_not_meet_it() -> None:
     assert not play(events, {("book", 0): [buy(1, 100)]}, on="book").fills
 
 
+def test_an_update_from_before_a_stop_does_not_set_it_off() -> None:
+    """A row of 40 has moved the clock past the arrival at 20; the bid of 94 is still of 15."""
+    events = [ticker(0, 99, 101), ticker(40, 99, 101), ticker(15, 94, 95, late=30)]
+    events += [ticker(50, 99, 101), ticker(90, 99, 101)]
+    assert not play(events, {("ticker", 0): [sell(1, stop_price=95)]}, on="ticker").fills
+
+
 def test_a_ticker_from_before_the_trade_fills_nothing() -> None:
     events = [ticker(0, 99, 101), trade(1, 100), trade(100, 97), ticker(95, 98.5, 101, late=10)]
     events += [ticker(101, 97, 101, late=12), ticker(130, 96, 101)]
@@ -565,6 +572,18 @@ def test_a_change_that_the_account_refuses_leaves_the_stop() -> None:
     played = play(events, calls, on="trade", cash={"USDT": 110.0}, max_leverage=1)
     assert [event.split(" ", 3)[-1] for event in played.events][1] == "amend_refused: insufficient_margin"
     assert played.fills == ["1 buy 1 @ 104 taker 90"]
+
+
+def test_a_refused_change_of_a_stop_leaves_what_the_next_change_is_valued_at() -> None:
+    """230 is refused; two at 103 are within the account."""
+    events = [trade(at, 100) for at in (0, 30, 70, 100)]
+    calls = {("trade", 0): [buy(1, stop_price=103)], ("trade", 1): [amend(1, trigger=230)]}
+    calls |= {("trade", 2): [amend(1, qty=2)]}
+    played = play(events, calls, on="trade", cash={"USDT": 210.0}, max_leverage=1)
+    assert [event.split(" ", 3)[-1] for event in played.events][1:3] == [
+        "amend_refused: insufficient_margin",
+        "amended",
+    ]
 
 
 def test_a_mark_from_before_a_change_does_not_meet_the_new_trigger() -> None:
