@@ -93,6 +93,7 @@ class UserAccount:
         balances: Currency to amount, plain text. Default 100,000 USDT and 1 BTC.
         positions: Rows of open positions, OKX's fields.
         orders: Rows of open orders, OKX's fields.
+        position_mode: OKX's name of the mode: `net_mode`, or `long_short_mode` with two positions in a contract.
     """
 
     def __init__(
@@ -100,10 +101,12 @@ class UserAccount:
         balances: dict[str, str] | None = None,
         positions: list[dict[str, str]] | None = None,
         orders: list[dict[str, str]] | None = None,
+        position_mode: str = "net_mode",
     ) -> None:
         self.balances = {"USDT": "100000", "BTC": "1"} if balances is None else balances
         self.positions = positions or []
         self.orders = orders or []
+        self.position_mode = position_mode
 
     async def run(self, exchange: Publisher, market: MarketSource) -> None:
         """Send the full state of account and positions every few seconds; `market` prices the currencies."""

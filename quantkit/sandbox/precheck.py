@@ -82,8 +82,8 @@ def _code(
     except ConfigError:
         raise Refused("51000", "sz") from None
     lots, band = _count(qty, instrument.lot), _band(request, row["instId"], instrument)
-    account = request.exchange.account
-    held = sum(Decimal(each["pos"] or "0") for each in account.positions if each.get("instId") == instrument.id)
+    account, position_side = request.exchange.account, _position_side(request, instrument)
+    is_leg = position_side != "net"
     client_id = request.params.get("clOrdId", "")
     asked = WantedOrder(
         is_buy=side is Side.BUY,
@@ -91,20 +91,44 @@ def _code(
         left=lots,
         ticks=None if limit is None else _count(limit, instrument.tick),
         post_only=kind == "post_only",
-        reduce_only=request.params.get("reduceOnly") == "true",
+        reduce_only=_closes(side, position_side) if is_leg else request.params.get("reduceOnly") == "true",
         is_fok=kind == "fok",
     )
     standing = Standing(
         state=str(row.get("state", "")),
-        position=None if instrument.is_spot else _count(Decimal(held), instrument.lot),
+        position=None if instrument.is_spot else _count(_held(request, instrument, position_side), instrument.lot),
         reference=None if reference is None else _count(reference, instrument.tick),
         band=band,
         open_orders=sum(each.get("instId") == instrument.id for each in account.orders),
         open_in_all=len(account.orders),
         is_id_open=bool(client_id) and any(each.get("clOrdId") == client_id for each in account.orders),
         stp_mode=request.choice("stpMode", *STP_MODES) if request.params.get("stpMode") else STP_MODES[0],
+        is_leg=is_leg,
     )
     return code_of(asked, instrument, standing)
+
+
+def _position_side(request: RestRequest, instrument: Instrument) -> str:
+    """Return the position that an order is for: `net`, or a leg of the long/short mode, which has to be named."""
+    if instrument.is_spot:
+        return "net"
+    if request.exchange.account.position_mode == "long_short_mode":
+        return request.choice("posSide", "long", "short")
+    return request.choice("posSide", "net") if request.params.get("posSide") else "net"
+
+
+def _closes(side: Side, position_side: str) -> bool:
+    """Return whether an order closes its leg; it only reduces then, whatever it says of itself."""
+    return (side is Side.SELL) is (position_side == "long")
+
+
+def _held(request: RestRequest, instrument: Instrument, position_side: str) -> Decimal:
+    """Return the signed size of a position; the row of a leg states it without a sign."""
+    rows = [each for each in request.exchange.account.positions if each.get("instId") == instrument.id]
+    held = sum(
+        (Decimal(each["pos"] or "0") for each in rows if (each.get("posSide") or "net") == position_side), Decimal(0)
+    )
+    return -held if position_side == "short" else held
 
 
 def _count(number: Decimal, step: Decimal) -> int:

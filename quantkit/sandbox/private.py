@@ -40,7 +40,7 @@ def _config(request: RestRequest) -> JsonRows:
             "mgnIsoMode": "automatic",
             "opAuth": "0",
             "perm": "read_only",
-            "posMode": "net_mode",
+            "posMode": request.exchange.account.position_mode,
             "roleType": "0",
             "settleCcy": "USDT",
             "settleCcyList": ["USD", "USDC", "USDG"],
@@ -121,10 +121,11 @@ def _leverage(request: RestRequest) -> JsonRows:
 
 
 def _position_mode(request: RestRequest) -> JsonRows:
-    """Confirm the mode that the account is in: clients set it when they start. The other mode is not built."""
-    if request.choice("posMode", "net_mode", "long_short_mode") != "net_mode":
+    """Confirm the mode that the account is in: clients set it when they start. A change of it is not built."""
+    mode = request.choice("posMode", "net_mode", "long_short_mode")
+    if mode != request.exchange.account.position_mode:
         raise Refused("50005", status=410)
-    return [{"posMode": "net_mode"}]
+    return [{"posMode": mode}]
 
 
 def _position_risk(request: RestRequest) -> JsonRows:

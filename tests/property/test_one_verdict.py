@@ -58,6 +58,7 @@ class OneOrder(NamedTuple):
     highest: int
     lowest: int
     stp_mode: str
+    leg: str = ""  # of the long/short mode; the position has its sign
 
 
 @generators.composite
@@ -65,17 +66,20 @@ def orders(draw: generators.DrawFn) -> OneOrder:
     """Draw an order near every bound."""
     name = draw(generators.sampled_from(sorted(ROWS)))
     is_swap = name.endswith("SWAP")
+    leg = draw(generators.sampled_from(("", "long", "short"))) if is_swap else ""
+    sizes = {"long": (0, 4, 8), "short": (0, -4, -8)}.get(leg, (-8, -4, 0, 0, 4, 8) if is_swap else (0,))
     return OneOrder(
         instrument=name,
         side=draw(generators.sampled_from(("buy", "sell"))),
         kind=draw(generators.sampled_from(("market", "limit", "post_only", "ioc", "fok"))),
         size=draw(generators.sampled_from((1, 2, 3, 4, 5, 8, 14, 15, 16, 25, 30, 31, 35, 40, 41))),
         price=draw(generators.integers(94, 106)),
-        is_reducing=is_swap and draw(generators.booleans()),
-        position=draw(generators.sampled_from((-8, -4, 0, 0, 4, 8))) if is_swap else 0,
+        is_reducing=is_swap and not leg and draw(generators.booleans()),
+        position=draw(generators.sampled_from(sizes)),
         highest=draw(generators.integers(101, 105)),
         lowest=draw(generators.integers(95, 99)),
         stp_mode=draw(generators.sampled_from(STP_MODES)),
+        leg=leg,
     )
 
 
@@ -89,9 +93,10 @@ class Sends(qk.Strategy):
     def on_book(self, book: qk.Book) -> None:
         self.seen += 1
         order = self.order
+        own = {"position_side": order.leg} if order.leg else {}
         if self.seen == 1 and order.position:
             call = self.buy if order.position > 0 else self.sell
-            call(order.instrument, abs(order.position))
+            call(order.instrument, abs(order.position), **own)
         if self.seen == 3:
             call = self.buy if order.side == "buy" else self.sell
             self.sent = call(
@@ -101,6 +106,7 @@ class Sends(qk.Strategy):
                 post_only=order.kind == "post_only",
                 time_in_force=order.kind.upper() if order.kind in ("ioc", "fok") else "GTC",
                 reduce_only=order.is_reducing,
+                **own,
             )
 
 
@@ -121,8 +127,16 @@ def code_in_a_run(order: OneOrder, feed: MemoryFeed, rules: str = "auto") -> str
     strategy.order = order
     cash = {"USDT": 1e7, "EUR": 1e7, "BTC": 1e5}
     marks = {"cash": {name: cash[name] for name in cash if name in order.instrument}}
+    mode = "long_short" if order.leg else "net"
     qk.backtest(
-        strategy, data=feed, fees=qk.Fees(), stp_mode=order.stp_mode, venue_rules=rules, max_leverage=9, **marks
+        strategy,
+        data=feed,
+        fees=qk.Fees(),
+        stp_mode=order.stp_mode,
+        venue_rules=rules,
+        max_leverage=9,
+        position_mode=mode,
+        **marks,
     )
     code, _, text = strategy.sent.reason.partition(": ")
     assert not text or text == TEXTS[code]
@@ -131,7 +145,11 @@ def code_in_a_run(order: OneOrder, feed: MemoryFeed, rules: str = "auto") -> str
 
 def code_in_the_sandbox(order: OneOrder) -> str:
     """Return the code of `trade/order-precheck`."""
-    account = UserAccount(positions=[{"instId": order.instrument, "pos": str(order.position)}])
+    position, other = order.position, {"long": "short", "short": "long"}
+    rows = [{"instId": order.instrument, "pos": str(abs(position) if order.leg else position), "posSide": order.leg}]
+    if order.leg:
+        rows.append({"instId": order.instrument, "pos": "7", "posSide": other[order.leg]})
+    account = UserAccount(positions=rows, position_mode="long_short_mode" if order.leg else "net_mode")
     row = ROWS[order.instrument]
     limits = {"buyLmt": str(order.highest), "sellLmt": str(order.lowest), "enabled": True}
     market = SimpleNamespace(
@@ -149,6 +167,7 @@ def code_in_the_sandbox(order: OneOrder) -> str:
         "reduceOnly": str(order.is_reducing).lower(),
         "tgtCcy": "base_ccy",
         "stpMode": order.stp_mode,
+        "posSide": order.leg,
     }
     exchange: Any = SimpleNamespace(account=account)
     try:
@@ -182,6 +201,11 @@ def test_replay_paper_and_sandbox_give_one_verdict(order: OneOrder, seed: int) -
         ("51169", {"is_reducing": True}),
         ("51170", {"is_reducing": True, "position": 4}),
         ("51148", {"is_reducing": True, "position": -4}),
+        ("51169", {"leg": "short"}),
+        ("51112", {"leg": "short", "position": -4}),
+        ("", {"leg": "short", "position": -8}),
+        ("", {"leg": "long", "position": 4}),
+        ("51112", {"side": "sell", "leg": "long", "position": 4}),
         ("54036", {"kind": "fok", "stp_mode": "cancel_both"}),
     ],
 )

@@ -21,6 +21,8 @@ ACCOUNT = UserAccount(
     orders=[{"instId": "SOL-USDT-SWAP", "clOrdId": "mine"}, *[{"instId": "ETH-USDT-SWAP"}] * 500],
 )
 
+LEGS = (("3", "long"), ("2", "short"))
+
 
 def answered(call: Caller, **fields: Any) -> tuple[str, str, list[Any]]:
     """Return code, text and rows for an order: a buy of one contract, or what is said of it."""
@@ -82,6 +84,39 @@ def test_what_is_refused() -> None:
             *("51020", "51121", "51150", "51203", "51185", "51202", "51006", "0"),
             *("51148", "0", "51170", "51169", "51016", "54036", "0", "0"),
         ]
+
+    ask(check, account=ACCOUNT)
+
+
+def test_in_the_long_short_mode_an_order_is_judged_by_its_leg() -> None:
+    """What closes a leg only reduces it, whatever the order says; the rows of legs have no sign."""
+    rows = [{"instType": "SWAP", "instId": SWAP, "pos": size, "posSide": side} for size, side in LEGS]
+
+    def check(call: Caller) -> None:
+        low, high = at(call, -0.2), at(call, 0.02)
+        bought, sold = {"px": low}, {"px": high, "side": "sell"}
+        assert codes(
+            call,
+            {**sold, "sz": "3", "posSide": "long"},
+            {**sold, "sz": "4", "posSide": "long", "reduceOnly": "false"},
+            {**bought, "sz": "2", "posSide": "short"},
+            {**bought, "sz": "3", "posSide": "short"},
+            {**sold, "sz": "9", "posSide": "short", "reduceOnly": "true"},
+            {**bought, "sz": "9", "posSide": "long"},
+            {**sold, "instId": "ETH-USDT-SWAP", "px": at(call, 0.004, "ETH-USDT-SWAP"), "posSide": "long"},
+            sold,
+            {**sold, "posSide": "net"},
+            {"instId": SPOT, "tdMode": "cash", "px": at(call, -0.2, SPOT)},
+        ) == ["0", "51112", "0", "51112", "0", "0", "51169", "50014", "51000", "0"]
+        assert call.data("account/config")[0]["posMode"] == "long_short_mode"
+
+    ask(check, account=UserAccount(positions=rows, position_mode="long_short_mode"))
+
+
+def test_a_net_account_has_no_legs() -> None:
+    def check(call: Caller) -> None:
+        low = at(call, -0.2)
+        assert codes(call, {"px": low, "posSide": "net"}, {"px": low, "posSide": "long"}) == ["0", "51000"]
 
     ask(check, account=ACCOUNT)
 
