@@ -213,14 +213,16 @@ def _tiers_of_file(path: Path) -> dict[str, list[MarginTier]]:
     try:
         text = path.read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"tiers {path} cannot be read: {error}") from None
+        why = error.strerror if isinstance(error, OSError) else "it is no text"
+        raise ConfigError(f"tiers {path} cannot be read: {why}") from None
     found: dict[str, list[MarginTier]] = {}
     try:
         for row in _rows_of(text):
             tier = MarginTier(decimal_of(row["maxSz"]), decimal_of(row["mmr"]), decimal_of(row["maxLever"]))
             found.setdefault(row["instFamily"], []).append(tier)
     except (ValueError, KeyError, TypeError, AttributeError, ConfigError) as error:
-        raise ConfigError(f"tiers {path}: not rows with the columns {columns} ({error!r})") from None
+        why = f"there is no {error.args[0]}" if isinstance(error, KeyError) else str(error)
+        raise ConfigError(f"tiers {path}: not rows with the columns {columns} ({why})") from None
     if not found:
         raise ConfigError(f"tiers {path}: no rows with the columns {columns}")
     return found

@@ -80,12 +80,14 @@ class TraceStep(msgspec.Struct, frozen=True):
 
     Attributes:
         now_ns: Engine time.
+        exchange_ns: When it was by the exchange's clock; of the sending, when that was.
         row: The row that made the change; None for a message of ours, and for what passing time did.
         before: None at first.
         glance: The market at that moment; of a row, after it.
     """
 
     now_ns: int
+    exchange_ns: int
     row: TraceRow | None
     before: TracedState | None
     after: TracedState

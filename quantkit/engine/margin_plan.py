@@ -84,9 +84,13 @@ def _tiers(feed: Feed, instrument: Instrument, start_ns: int, options: RunOption
         return MarginTiers(options.tiers[family], name), None
     rows = feed.position_tiers(name, options.margin, start_ns)
     if not rows:
+        # A download has those of OKX's own contracts alone.
+        more = (
+            f"; a backtest also reads those that `quantkit download {name} --kinds tiers` brings into its data folder"
+        )
         raise ConfigError(
-            f"{name}: margin needs its position tiers; `quantkit download {instrument.name} --kinds tiers` "
-            "brings them into the data folder, or give tiers=FILE (--tiers) with OKX's columns"
+            f"{name}: margin needs its position tiers; give tiers=FILE (--tiers) with OKX's columns and rows of "
+            f"{family}{more if instrument.exchange == 'okx' else ''}"
         )
     return MarginTiers.of_rows(rows, name), rows[0].received_ns
 

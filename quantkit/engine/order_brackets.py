@@ -42,15 +42,33 @@ def bracket_of(
             raise OrderError(
                 f"{where}: trigger_type {spec.trigger_type} needs marks that span the run; record marks, or use last"
             )
-    if take_profit is not None and stop_loss is not None and stop_loss.price is not None:
-        # A target with a limit is that limit order from its first moment on.
-        aim = take_profit.price if take_profit.limit is None else take_profit.limit
-        if (aim - stop_loss.price) * request.side.sign <= 0:
-            raise OrderError(
-                f"{where}: take_profit {plain(aim)} is not beyond stop_loss {plain(stop_loss.price)}; "
-                f"that of a {request.side} is {'above' if request.side is Side.BUY else 'below'} it"
-            )
+    # A target with a limit is that limit order from its first moment on.
+    aim = None if take_profit is None else take_profit.price if take_profit.limit is None else take_profit.limit
+    limit = request.price
+    if limit is not None:
+        limit = instrument.price(instrument.limit_ticks(limit, request.side))
+    _refuse_disorder(aim, limit, None if stop_loss is None else stop_loss.price, request.side, where)
     return take_profit, stop_loss
+
+
+def _refuse_disorder(target: float | None, limit: float | None, stop: float | None, side: Side, where: str) -> None:
+    """Refuse a target and a stop on the wrong side of each other or of the order's own limit.
+
+    Raises:
+        OrderError: It names both prices.
+    """
+    above, below = ("above", "below") if side is Side.BUY else ("below", "above")
+    for name, price, place, other, bound in (
+        ("take_profit", target, above, "stop_loss", stop),
+        ("take_profit", target, above, "its own limit", limit),
+        ("stop_loss", stop, below, "its own limit", limit),
+    ):
+        if price is None or bound is None:
+            continue
+        if (price - bound) * (side.sign if place == above else -side.sign) <= 0:
+            raise OrderError(
+                f"{where}: {name} {plain(price)} is not beyond {other} {plain(bound)}; that of a {side} is {place} it"
+            )
 
 
 def _take_profit(

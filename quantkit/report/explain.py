@@ -29,7 +29,7 @@ class ExplainedRow(NamedTuple):
     """One line of an explanation's table; sizes in the instrument's unit, None where not known.
 
     Attributes:
-        received_ns, exchange_ns: Of the row; of a message the moment when the run came to it.
+        received_ns, exchange_ns: Stamps of the row; of what has none when the run came to it, and when it was.
         what: Kind of the row; without one `sent`, `arrived`, `changed`, `filled`, `cancelled` or `rejected`.
         limit: The order's limit after it.
         price, qty, side: Of a trade; the price of an open.
@@ -134,11 +134,10 @@ class Explanation:
             moved = before.ahead - after.ahead
         is_trade = row is not None and row.kind == "trade"
         filled = after.filled_lots - (0 if before is None else before.filled_lots)
-        at_ns = step.now_ns if row is None else row.received_ns
         ticks = after.stop_ticks
         return ExplainedRow(
-            at_ns,
-            at_ns if row is None else row.exchange_ns,
+            step.now_ns if row is None else row.received_ns,
+            step.exchange_ns,
             _what(step) if row is None else row.kind,
             None if after.limit_ticks is None else self._instrument.price(after.limit_ticks),
             None if row is None else row.price,
@@ -156,16 +155,16 @@ class Explanation:
 
     @cached_property
     def table(self) -> "pd.DataFrame":
-        """The rows as a frame, by receipt."""
+        """The rows as a frame, by the exchange's time, with that of receipt."""
         import pandas as pd
 
         columns = {
-            name: [getattr(row, name) for row in self.rows] for name in ExplainedRow._fields if name != "received_ns"
+            name: [getattr(row, name) for row in self.rows] for name in ExplainedRow._fields if name != "exchange_ns"
         }
-        frame = pd.DataFrame(columns, index=utc_index([row.received_ns for row in self.rows]))
-        frame["exchange_ns"] = utc_index(frame["exchange_ns"].to_list(), name=None)
+        frame = pd.DataFrame(columns, index=utc_index([row.exchange_ns for row in self.rows], name="exchange_time"))
+        frame["received_ns"] = utc_index(frame["received_ns"].to_list(), name=None)
         numbers = ("limit", "price", "qty", "level", "ahead_before", "ahead", "trigger")
-        return frame.astype(dict.fromkeys(numbers, "float64")).rename(columns={"exchange_ns": "exchange_time"})
+        return frame.astype(dict.fromkeys(numbers, "float64")).rename(columns={"received_ns": "received_time"})
 
     # Words ----------------------------------------------------------------------------------------------------
 
@@ -240,12 +239,13 @@ class Explanation:
             return f"Made by the exchange {iso_of(at_ns)}, since the margin behind the position was used up."
         if order.parent_id:
             return f"Placed for the fills of {order.parent_id}, at the exchange {iso_of(at_ns)}."
-        sent = f"Sent {iso_of(order.sent_ns)}"
+        sent_ns = self._steps[0].exchange_ns if self._steps else order.sent_ns
+        sent = f"Sent {iso_of(sent_ns)}"
         if self._events[0].state is OrderState.CANCELLED:
             return f"{sent}, and never arrived."
         if self._arrived() is None:
             return f"{sent}, and refused before it left."
-        return f"{sent}, at the exchange {iso_of(at_ns)}, {plain((at_ns - order.sent_ns) / NS_PER_MS)} ms later."
+        return f"{sent}, at the exchange {iso_of(at_ns)}, {plain((at_ns - sent_ns) / NS_PER_MS)} ms later."
 
     def _arrived(self) -> TraceStep | None:
         """Return the step in which the exchange took the order in or refused it; None if it never got there."""
@@ -329,10 +329,11 @@ class Explanation:
             if event.reason.startswith(AMEND_REFUSED):
                 why = event.reason.partition(": ")[2]
                 said.append(f"A change was refused at {iso_of(event.at_ns)}: {self._meaning(why)}.")
-        for step in self._steps:
-            if step.before is not None and step.after.is_triggered and not step.before.is_triggered:
-                at_ns = step.now_ns if step.row is None else step.row.exchange_ns
-                said.append(f"Triggered at {iso_of(at_ns)}.")
+        said += [
+            f"Triggered at {iso_of(step.exchange_ns)}."
+            for step in self._steps
+            if step.before is not None and step.after.is_triggered and not step.before.is_triggered
+        ]
         return said
 
     def _fill(self, fill: Fill) -> str:
@@ -517,6 +518,8 @@ def _mapped(extent: tuple[int, int], instrument: Instrument) -> tuple[float, flo
 def _what(step: TraceStep) -> str:
     """Return what became of an order without a row."""
     before, after = step.before, step.after
+    if before is None and after.state is OrderState.ACCEPTED:
+        return "arrived"  # a child, which nobody sent
     if before is None or after.state is OrderState.PENDING:
         return str(after.state) if after.state in (OrderState.REJECTED, OrderState.FILLED) else "sent"
     if after.state is not before.state and before.state is OrderState.PENDING and not after.state.is_final:
@@ -534,7 +537,7 @@ def _sum(sizes: Any) -> float:
 def _text_table(rows: Sequence[ExplainedRow]) -> list[str]:
     """Return a table of fixed width; of a long one its beginning and its end."""
     names: tuple[str, ...] = (
-        "time",
+        "exchange time",
         "what",
         "limit",
         "price",
@@ -547,7 +550,10 @@ def _text_table(rows: Sequence[ExplainedRow]) -> list[str]:
         "cancels",
         "filled",
     )
-    shown = [_cells(row) for row in rows]
+    # Over days a time alone does not say when.
+    first_ns, last_ns = min(row.exchange_ns for row in rows), max(row.exchange_ns for row in rows)
+    skipped = 11 if iso_of(first_ns)[:10] == iso_of(last_ns)[:10] else 0
+    shown = [_cells(row, iso_of(row.exchange_ns)[skipped:]) for row in rows]
     if any(row.trigger is not None for row in rows):
         names = (*names, "trigger")
         triggers = ("" if row.trigger is None else grouped(row.trigger) for row in rows)
@@ -565,11 +571,11 @@ def _text_table(rows: Sequence[ExplainedRow]) -> list[str]:
     ]
 
 
-def _cells(row: ExplainedRow) -> list[str]:
+def _cells(row: ExplainedRow, at: str) -> list[str]:
     numbers = (row.limit, row.price, row.qty, row.side, row.level, row.ahead_before, row.ahead)
     texts = ["" if each is None else each if isinstance(each, str) else grouped(each) for each in numbers]
     moved = [grouped(each) if each else "" for each in (row.prints, row.cancels, row.filled)]
-    return [iso_of(row.received_ns)[11:], row.what, *texts, *moved]
+    return [at, row.what, *texts, *moved]
 
 
 def no_such_order(order_id: str, orders: Sequence[Order]) -> str:

@@ -78,6 +78,30 @@ class Unrepeatable(Repeatable):
         raise DataError(self._why)
 
 
+def why_not(config: Mapping[str, Any]) -> str:
+    """Return why a result without files of data cannot be repeated, and what can be done instead.
+
+    Args:
+        config: Of the run.
+    """
+    held = config.get("data")
+    if held is None:
+        return "the result does not know the inputs of its run; run a backtest over the same rows, and ask its result"
+    if held == "memory":
+        return (
+            "what the run read was in memory, so a saved result cannot repeat it; "
+            "run a backtest over the same rows, and ask its result"
+        )
+    if held == "live":
+        return "what the run read was received live and not recorded; give record= to runs that are to be explained"
+    code = Path(held, "strategy", *str(config["strategy"]).partition(":")[0].split("."))
+    return (
+        "what the run read was received live; a backtest over its recording does the same: "
+        f"`quantkit backtest {code}.py --data {Path(held, 'data')} --save runs/again` with the options of the run, "
+        "then `quantkit runs explain again ORDER`"
+    )
+
+
 class FrameRows(NamedTuple):
     """Frames that a feed was made of: only they are kept, and they are their user's."""
 
@@ -144,11 +168,7 @@ class FromManifest(Repeatable):
     def _feed(self) -> StoredRows:
         held, files = self._config["data"], self._config["data_files"]
         if not files:
-            why = "was in memory" if held == "memory" else "was received live"
-            raise DataError(
-                f"what the run read {why}, so a saved result cannot repeat it; "
-                "run a backtest over the same rows, and ask its result"
-            )
+            raise DataError(why_not(self._config))
         if is_database(held):
             from quantkit.feeds.database import DatabaseFeed
 

@@ -313,9 +313,7 @@ class Result:
         if order.reason == PAUSED or not any(event.order_id == order_id for event in self.outcome.order_events):
             # It never left, so no market has seen it.
             return explain.Explanation(order, self.outcome, self.instruments[order.instrument], None, self.config)
-        again = self._again or repeat.Unrepeatable(
-            "the result does not know the inputs of its run; run a backtest over the same rows, and ask its result"
-        )
+        again = self._again or repeat.Unrepeatable(repeat.why_not(self.config))
         trace, instrument = repeat.trace_of(again, self.outcome, order_id)
         return explain.Explanation(order, self.outcome, instrument, trace, self.config)
 

@@ -154,7 +154,8 @@ def as_json(result: Reported) -> bytes:
     return msgspec.json.encode(
         {
             "stats": json_stats(result.numbers),
-            "execution": result.execution.of_orders,
+            "execution": result.execution.figures,
+            **({"execution_missing": missing} if (missing := result.execution.missing) else {}),
             "report_currency": outcome.report_currency,
             "cash": outcome.cash,
             "positions": {name: qty for name, qty in outcome.position_qty.items() if qty},

@@ -40,8 +40,8 @@ class Guarded(Strategy):
                 target = book.best_bid - far
                 self.sell(self.name, 0.2, stop_loss=book.best_ask + near, take_profit=TakeProfit(target, target))
             case 3:
-                for price, call in ((book.best_bid, self.buy), (book.best_ask, self.sell)):
-                    call(self.name, 0.1, price=price, oco_group="in", stop_loss=price)
+                for price, away, call in ((book.best_bid, -near, self.buy), (book.best_ask, near, self.sell)):
+                    call(self.name, 0.1, price=price, oco_group="in", stop_loss=price + away / 2)
             case 5:
                 self.cancel_all(self.name)
 """

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from fractions import Fraction
+from itertools import pairwise
 from typing import Any, Protocol
 
 import msgspec
@@ -183,7 +184,7 @@ class Client:
         gap = self._gap(instrument, wish.trailing_offset)
         start = None if wish.activation_price is None else self._ticks(instrument, wish.activation_price, side)
         self.is_moved = False
-        linked = self._terms(instrument, side, reduce_only=reduce_only, asked=wish)
+        linked = self._terms(instrument, side, limit, reduce_only=reduce_only, asked=wish)
         kept = msgspec.structs.replace(
             linked,
             take_profit_price=self._price(instrument, target),
@@ -242,7 +243,9 @@ class Client:
             self._set(order, sent_ns=left_ns, updated_ns=left_ns)
         return order
 
-    def _terms(self, instrument: Instrument, side: Side, *, reduce_only: bool, asked: RequestTerms) -> OrderTerms:
+    def _terms(
+        self, instrument: Instrument, side: Side, limit: int | None, *, reduce_only: bool, asked: RequestTerms
+    ) -> OrderTerms:
         """Return what an order has beyond a plain one."""
         target, stop = asked.take_profit, asked.stop_loss
         if (target is not None or stop is not None) and (reduce_only or (instrument.is_spot and side is Side.SELL)):
@@ -270,13 +273,14 @@ class Client:
         for spec in (take_profit, stop_loss):
             if spec is not None and spec.trigger_type != "last" and instrument.id not in self.marked:
                 raise OrderError("marks")
-        is_pair = take_profit is not None and stop_loss is not None and stop_loss.price is not None
-        if (
-            is_pair
-            and ((take_profit.price if take_profit.limit is None else take_profit.limit) - stop_loss.price) * side.sign
-            <= 0
-        ):
-            raise OrderError("target and stop")
+        own = [
+            None if take_profit is None else take_profit.limit or take_profit.price,
+            self._price(instrument, limit),
+            None if stop_loss is None else stop_loss.price,
+        ]
+        falling = [each * side.sign for each in own if each is not None]
+        if any(later >= earlier for earlier, later in pairwise(falling)):
+            raise OrderError("target, limit and stop")
         return OrderTerms(
             oco_group=self._group(asked.oco_group, instrument.id), take_profit=take_profit, stop_loss=stop_loss
         )

@@ -129,9 +129,13 @@ def test_a_short_entry_counts_against_itself_too() -> None:
 
 
 def test_a_stop_beyond_its_own_entry_ends_it_at_once() -> None:
+    """Moved there by a change; a call with such prices sends nothing."""
     events = [candle(1, (100, 101, 99, 100)), candle(2, (100, 103, 99.4, 102)), candle(3, (102, 102, 102, 102))]
-    played = play(events, {("candle", 0): [buy(1, 99.5, stop_loss=99.7)]}, on="candle", latency=0)
+    calls = {("candle", 0): [buy(1, 99.8, stop_loss=99.7), Act("amend", price=99.5, which=0)]}
+    played = play(events, calls, on="candle", latency=0)
     assert played.fills == ["1 buy 1 @ 99.5 maker 120000", "1sl sell 1 @ 99.5 taker 120000"]
+    for call in (buy(1, 99.5, stop_loss=99.7), sell(1, 100.5, take_profit=100.7)):
+        assert not play(events, {("candle", 0): [call]}, on="candle", latency=0).events
 
 
 def test_a_stop_that_is_moved_after_its_candle_is_not_met_by_it() -> None:

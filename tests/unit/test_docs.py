@@ -140,6 +140,15 @@ def test_everything_that_a_strategy_has_is_named() -> None:
     assert own - {"bind"} - named == set()
 
 
+def test_everything_that_an_order_takes_is_named() -> None:
+    """Each argument of `buy`, with the pages of those that protect, link and count."""
+    page = text_of(STRATEGIES)
+    named = {re.split(r"\W", word)[0] for word in code_words(section(STRATEGIES, "## Orders"))}
+    assert set(inspect.signature(qk.Strategy.buy).parameters) - {"self", "instrument", "qty"} - named == set()
+    for link in ("brackets.md#brackets", "brackets.md#oco-groups", "sizing.md", "margin.md#in-a-strategy"):
+        assert f"]({link})" in page
+
+
 def test_the_examples_are_those_in_the_folder() -> None:
     """Each strategy has its line."""
     listed = [code_words(cells[0])[0] for cells in rows(section(STRATEGIES, "## The examples"))]

@@ -321,7 +321,7 @@ def test_tiers_come_from_a_file(tmp_path: Path, text: str) -> None:
     ("text", "message"),
     [
         ("", "no rows with the columns instFamily, tier"),
-        ("a,b\n1,2\n", "not rows with the columns"),
+        ("a,b\n1,2\n", r"not rows with the columns instFamily, .*, maxLever \(there is no maxSz\)$"),
         ("{}", "not rows with the columns"),
         ("[1]", "not rows with the columns"),
         ("[", "not rows with the columns"),
@@ -337,8 +337,11 @@ def test_a_file_that_holds_no_tiers_is_refused_in_one_line(tmp_path: Path, text:
 
 
 def test_other_things_are_no_tiers(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="cannot be read"):
+    with pytest.raises(ConfigError, match=r"none\.json cannot be read: No such file or directory$"):
         read_tiers(tmp_path / "none.json")
+    (tmp_path / "bytes.json").write_bytes(b"\xff")
+    with pytest.raises(ConfigError, match=r"bytes\.json cannot be read: it is no text$"):
+        read_tiers(tmp_path / "bytes.json")
     with pytest.raises(ConfigError, match="give a JSON or CSV file"):
         read_tiers(5)
     with pytest.raises(ConfigError, match="tiers of X"):

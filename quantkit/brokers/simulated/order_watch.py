@@ -27,12 +27,19 @@ class OrderWatch:
         self._trace = trace
 
     def look(
-        self, market: Market, now_ns: int, row: TraceRow | None = None, *, mark_price: float | None = None
+        self,
+        market: Market,
+        now_ns: int,
+        exchange_ns: int,
+        row: TraceRow | None = None,
+        *,
+        mark_price: float | None = None,
     ) -> None:
         """Note what has changed since the last look.
 
         Args:
-            market, now_ns: Its market, and when it is.
+            market: Its market.
+            now_ns, exchange_ns: When it is, and when what happened without a row was by the exchange's clock.
             row: What the market came to.
             mark_price: By which the exchange has closed a position just now, without a row.
         """
@@ -45,7 +52,9 @@ class OrderWatch:
             if before is not None and _place_of(before) != _place_of(after):
                 # How near prices came counts from where it stands now; the row that moved it came to where it was.
                 self._trace.bids_ticks = self._trace.asks_ticks = self._trace.traded = None
-            steps.append(TraceStep(now_ns, row, before, after, _glance(market, order)._replace(mark_price=mark_price)))
+            at_ns = exchange_ns if row is None else row.exchange_ns
+            glance = _glance(market, order)._replace(mark_price=mark_price)
+            steps.append(TraceStep(now_ns, at_ns, row, before, after, glance))
 
     def _see(self, market: Market, row: TraceRow) -> None:
         """Note how far the market came while the order stood there."""

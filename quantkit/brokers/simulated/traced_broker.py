@@ -28,6 +28,7 @@ class TracedBroker(SimulatedBroker):
         super().__init__(account, listings=listings, **parts)
         self._trace = trace
         self._watch: OrderWatch | None = None
+        self._read_reports = 0
         # What its parts do by themselves is looked at as well.
         self._unwatched_until, self._unwatched_advance = self.process_until, self.advance
         self.process_until, self.advance = self._process_until, self._advance
@@ -114,4 +115,14 @@ class TracedBroker(SimulatedBroker):
             trace.instrument = order.instrument
             self.listings[order.instrument].follow_rows(self._position.index)
             self._dirty.add(order.instrument)
-        self._watch.look(self.listings[trace.instrument].market, self._position.now_ns, row, mark_price=mark_price)
+        market, now_ns = self.listings[trace.instrument].market, self._position.now_ns
+        self._watch.look(market, now_ns, self._told_ns(now_ns), row, mark_price=mark_price)
+
+    def _told_ns(self, now_ns: int) -> int:
+        """Return the exchange's stamp of the newest report of the order since the last look; without one, of now."""
+        found = now_ns - self._send_clock.offset_at(now_ns)
+        for report in self.reports[self._read_reports :]:
+            if report.order_id == self._trace.order_id:
+                found = report.at_ns
+        self._read_reports = len(self.reports)
+        return found

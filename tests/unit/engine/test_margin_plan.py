@@ -11,6 +11,7 @@ from click.testing import CliRunner
 import quantkit as qk
 from quantkit.cli import main
 from quantkit.clock import NS_PER_S, time_ns_of
+from quantkit.engine.margin_plan import plan_margin
 from quantkit.events import MarketEvent, PositionTier, Trade
 from quantkit.feeds.live_catalog import LiveCatalog
 from quantkit.feeds.okx.source import OkxSource
@@ -19,6 +20,7 @@ from quantkit.fees import Fees
 from quantkit.instruments import Instrument, Side
 from quantkit.margin import ContractTerms, MarginTerms, MarginTier, MarginTiers
 from quantkit.margin_account import MarginAccount
+from quantkit.options import RunOptions
 from quantkit.portfolio import Portfolio
 from quantkit.proving.altered import AlteredRows, Future
 
@@ -158,7 +160,8 @@ def _tier(rate: str) -> dict[str, str]:
         ({"margin": "cross", "leverage": 101, "tiers": TIERS}, f"{BTC}: leverage is 101; its position tiers allow at"),
         (
             {"margin": "cross"},
-            f"{BTC}: margin needs its position tiers; `quantkit download {BTC} --kinds tiers` brings them into",
+            f"{BTC}: margin needs its position tiers; give tiers=FILE (--tiers) with OKX's columns and rows of "
+            f"BTC-USDT; a backtest also reads those that `quantkit download {BTC} --kinds tiers` brings into its",
         ),
         (
             {"margin": "cross", "tiers": {"BTC-USDT": [_tier("0.9995")]}},
@@ -172,6 +175,17 @@ def test_options_that_cannot_be_are_refused_in_one_line(options: dict[str, Any],
         run(**options)
     assert message in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_where_tiers_come_from_is_told_by_the_exchange() -> None:
+    """A download has OKX's alone, so that of other contracts it is no help."""
+    foreign = Instrument(f"binance:{BTC}", kind="swap", price_step="0.1", qty_step="1", contract_value="0.01")
+    with pytest.raises(qk.ConfigError) as error:
+        plan_margin(feed(), {foreign.id: foreign}, {foreign.id: Fees()}, START_NS, RunOptions.read({"margin": "cross"}))
+    assert str(error.value) == (
+        f"binance:{BTC}: margin needs its position tiers; give tiers=FILE (--tiers) with OKX's columns and rows "
+        "of BTC-USDT"
+    )
 
 
 def test_tiers_are_those_told_by_the_start_or_else_the_first_later_ones() -> None:

@@ -57,6 +57,14 @@ def test_an_order_may_have_one_of_them_or_none() -> None:
     assert asked(TakeProfit(103, 103), marked) == (TakeProfit(103.0, 103.0), marked)
 
 
+def test_a_limit_lies_between_its_stop_and_its_target() -> None:
+    """A step away is enough; what trails has no price yet, and a stop order without a limit may fill anywhere."""
+    assert asked(100.5, 99.5, price=100) == (TakeProfit(100.5), StopLoss(99.5))
+    assert asked(99.5, 100.5, price=100, side=Side.SELL) == (TakeProfit(99.5), StopLoss(100.5))
+    assert asked(None, StopLoss(trailing_offset=1), price=100) == (None, StopLoss(trailing_offset=1.0))
+    assert asked(None, 101, stop_price=100) == (None, StopLoss(101.0))
+
+
 @pytest.mark.parametrize(
     ("given", "message"),
     [
@@ -76,6 +84,22 @@ def test_an_order_may_have_one_of_them_or_none() -> None:
         (
             {"take_profit": TakeProfit(98, 98), "stop_loss": 97, "side": Side.SELL},
             "sell X-USDT-SWAP: take_profit 98 is not beyond stop_loss 97; that of a sell is below it",
+        ),
+        (
+            {"price": 100.4, "stop_loss": 100.2},
+            "buy X-USDT-SWAP: stop_loss 100 is not beyond its own limit 100; that of a buy is below it",
+        ),
+        (
+            {"price": 100, "take_profit": TakeProfit(104, limit=99)},
+            "buy X-USDT-SWAP: take_profit 99 is not beyond its own limit 100; that of a buy is above it",
+        ),
+        (
+            {"price": 100, "stop_loss": StopLoss(99.5, trigger_type=TriggerType.MARK), "side": Side.SELL},
+            "sell X-USDT-SWAP: stop_loss 99.5 is not beyond its own limit 100; that of a sell is above it",
+        ),
+        (
+            {"price": 100, "stop_price": 99, "take_profit": 100, "side": Side.SELL},
+            "sell X-USDT-SWAP: take_profit 100 is not beyond its own limit 100; that of a sell is below it",
         ),
         ({"stop_loss": StopLoss()}, "buy X-USDT-SWAP: stop_loss needs a price, a trailing_offset or a trailing_offset"),
         ({"stop_loss": StopLoss(97, trailing_offset=1)}, "buy X-USDT-SWAP: stop_loss needs a price, a trailing_offset"),

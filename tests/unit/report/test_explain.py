@@ -24,7 +24,7 @@ from quantkit.instruments import Instrument, Side
 from quantkit.latency import Latency
 from quantkit.orders import Order, OrderState, OrderTerms, TriggerType
 from quantkit.report.explain import Explanation, no_such_order
-from quantkit.report.repeat import options_of
+from quantkit.report.repeat import FromManifest, options_of, why_not
 from quantkit.report.result import Result
 from quantkit.rows.columns import Block
 from quantkit.storage.writer import Writer
@@ -120,12 +120,44 @@ def test_a_filled_limit_on_the_book() -> None:
     assert table["prints"].tolist() == [0, 0, 2, 0, 3]
     assert table["cancels"].tolist() == [0, 0, 0, 3, 0]
     assert table["filled"].tolist() == [0, 0, 0, 0, 1]
-    assert table["exchange_time"].iloc[-1] == pd.Timestamp("2025-05-05T00:00:04Z")
+    assert (table.index.name, table.index[-1]) == ("exchange_time", pd.Timestamp("2025-05-05T00:00:04Z"))
     assert repr(explained) == "<Explanation of bt1: filled, 5 rows>"
     assert str(explained).splitlines()[0] == explained.title
     assert "ahead before" in str(explained)
     assert "join" in explained._repr_html_()
     assert msgspec.json.encode(explained.to_dict())
+
+
+def test_every_time_is_the_exchanges() -> None:
+    """Rows come 7 ms late; no row comes at the moments of the messages."""
+    rows = books(trade(2, 100, 9))
+    late = [msgspec.structs.replace(row, received_ns=row.received_ns + 7 * NS_PER_MS) for row in rows]
+    explained = run([(1, "buy", {"qty": 2, "price": 100}), (3, "amend", {"number": 0, "qty": 1})], late).explain("bt1")
+    assert [(row.what, row.exchange_ns) for row in explained.rows] == [
+        ("sent", at(1)),
+        ("arrived", at(1.02)),
+        ("trade", at(2)),
+        ("cancelled", at(3.02)),
+    ]
+    assert [row.received_ns for row in explained.rows][2] == at(2.007)
+    assert explained.table["received_time"].iloc[2] == pd.Timestamp("2025-05-05T00:00:02.007Z")
+    lines = str(explained).splitlines()
+    assert [line.split("  ")[0].strip() for line in lines[-5:]] == [
+        "exchange time",
+        "00:00:01Z",
+        "00:00:01.02Z",
+        "00:00:02Z",
+        "00:00:03.02Z",
+    ]
+
+
+def test_an_order_of_several_days_is_told_with_dates() -> None:
+    """A time alone would not say when."""
+    day = 86_400
+    days = [book(0, 100, 101, is_snapshot=True), *(trade(second, 101, 1, Side.BUY) for second in (0, day, 2 * day))]
+    told = str(run([(1, "buy", {"qty": 2, "price": 90})], [*days, book(2 * day, 100, 101)]).explain("bt1"))
+    assert "2025-05-05T00:00:01Z     sent" in told
+    assert "2025-05-07T00:00:00Z     cancelled" in told
 
 
 def test_two_orders_share_a_trade() -> None:
@@ -508,6 +540,23 @@ def test_a_saved_result_of_other_data_is_refused(tmp_path: Path) -> None:
         Result.load(runs / "first").explain("bt1")
 
 
+def test_a_run_that_was_received_live_names_the_backtest_that_repeats_it(result: Result) -> None:
+    """Where it was recorded; saved or not."""
+    result.config |= {"strategy": "quoter:Quoter", "data": "paper/Quoter-1", "data_files": {}}
+    with pytest.raises(DataError) as error:
+        result.explain(result.outcome.orders[0].id)
+    said = (
+        "the run cannot be repeated: what the run read was received live; a backtest over its recording does the same: "
+        "`quantkit backtest paper/Quoter-1/strategy/quoter.py --data paper/Quoter-1/data --save runs/again` with the "
+        "options of the run, then `quantkit runs explain again ORDER`"
+    )
+    assert str(error.value) == said
+    with pytest.raises(DataError) as error:
+        FromManifest(Path(), {}, result.config, []).inputs()
+    assert str(error.value) == said.partition(": ")[2]
+    assert "was received live and not recorded; give record= to runs" in why_not({"data": "live"})
+
+
 def test_a_saved_result_of_rows_in_memory_is_refused(tmp_path: Path) -> None:
     """And one without the code of its strategy, though its data are there."""
     result = run([(1, "buy", {"qty": 1})], books())
@@ -549,7 +598,8 @@ def test_a_child_is_placed_for_its_parent() -> None:
     result = run([(1, "buy", {"qty": 1, "price": 100, **both})], books(trade(3, 99, 1), trade(5, 104, 9, Side.BUY)))
     parent, stop, target = (order.id for order in result.outcome.orders)
     explained = result.explain(target)
-    assert explained.words[0].startswith(f"Placed for the fills of {parent}, at the exchange 2025-05-05T00:00:03")
+    assert explained.words[0] == f"Placed for the fills of {parent}, at the exchange 2025-05-05T00:00:03.02Z."
+    assert [(row.what, row.exchange_ns) for row in explained.rows] == [("arrived", at(3.02)), ("trade", at(5))]
     assert "Filled 1 at 103 as maker at 2025-05-05T00:00:05Z" in "\n".join(explained.words)
     said = "\n".join(result.explain(stop).words)
     assert "oco, another order of its group filled." in said
@@ -625,7 +675,7 @@ def test_other_triggers_say_what_they_waited_for(
     market = TradeMarket(BTC, cast(Any, None))  # which hears of nothing
     for state in (OrderState.PENDING, OrderState.ACCEPTED, OrderState.CANCELLED):
         held.state = state
-        OrderWatch(held, trace).look(market, at(1))
+        OrderWatch(held, trace).look(market, at(1), at(1))
     explained = Explanation(order, outcome, BTC, trace)
     assert explained.words[-1] == f"It was not triggered: {needed}."
     assert ("take profit 90" in explained.title) is (terms.take_profit_price is not None)

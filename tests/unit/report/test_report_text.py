@@ -183,6 +183,9 @@ def test_json_has_every_number_once(result: Result) -> None:
     assert found["stats"]["sharpe_ratio"] == result.stats["sharpe_ratio"]
     assert found["positions"] == {"binance:BTC-USDT": "0.999"}
     assert (found["hash"], found["warnings"]) == (result.hash, result.warnings)
+    assert found["execution"] == result.execution.figures
+    assert {"markout_1s_bps", "spread_captured_bps", "adverse_5s_bps"} <= set(found["execution"])
+    assert found["execution_missing"] == result.execution.missing != []
 
 
 # Numbers ------------------------------------------------------------------------------------------------------
