@@ -403,6 +403,14 @@ def test_a_share_of_a_trade_outside_the_limit_fills_nothing() -> None:
     assert run(rows, {1: [buys(2)]}, max_share=0.5)[0] == ["cancelled 0 price_limit"]
 
 
+def test_what_a_share_leaves_of_a_market_order_goes_on_and_meets_ours_at_the_next_price() -> None:
+    """It does not come to rest: our offer at 102 is met by the trade at 102, not by the one at 100."""
+    rows = [trade(at, 102 if at > 3 else 100) for at in range(8)]
+    told, result = run(rows, {0: [sells(1, 102)], 1: [buys(27)]}, max_share=1)
+    assert told == ["cancelled 0 self_trade", "filled 27"]
+    assert fills(result) == [("buy", 9, 100), ("buy", 9, 100), ("buy", 9, 102)]
+
+
 def test_the_stop_of_a_bracket_waits_for_a_price_within_the_limit() -> None:
     """Its position is not left without it."""
     rows = [limit(0.5, 110, 98), *[trade(at, price) for at, price in enumerate((100, 100, 100, 100, 97, 97, 99, 99))]]
@@ -470,6 +478,13 @@ def test_fill_or_kill_counts_what_comes_before_ours_level_by_level() -> None:
     for qty, expected in ((7, "filled 7"), (8, "cancelled 0 self_trade")):
         calls = {0: [sells(1, 102)], 3: [buys(qty, 102, time_in_force="FOK")]}
         assert run(deep, calls, stp_mode="cancel_taker")[0] == ["open 0", expected]
+
+
+def test_fill_or_kill_that_meets_none_of_ours_fills_whole() -> None:
+    """Two levels are not enough for the ninth."""
+    for qty, expected in ((8, "filled 8"), (9, "cancelled 0 fok_unfilled")):
+        told, _ = run(displayed(), {3: [buys(qty, 102, time_in_force="FOK")]}, stp_mode="cancel_taker")
+        assert told == [expected]
 
 
 def quotes(asks: dict[float, float]) -> list[MarketEvent]:

@@ -429,6 +429,12 @@ def test_a_never_flat_position_rounds_far_below_what_is_shown() -> None:
     assert 49_000 < average < 51_000
 
 
+def test_size_and_cost_are_there_as_floats_too() -> None:
+    position = Position(LINEAR)
+    position.book(fill(LINEAR, 1.23, 50_000.1))
+    assert (position.qty_float, position.open_value_float) == (1.23, float(position.open_value))
+
+
 def test_a_currency_backs_contracts_from_their_first_fill_on() -> None:
     """Coins bought with it are no contracts, and having closed changes nothing: a debt of them would remain."""
     book = Portfolio({"USDT": 100_000}, [SPOT, LINEAR], mark_of=no_marks)

@@ -347,8 +347,6 @@ class Liquidations:
         (scope,) = [each for each in self._of[holding.id] if any(c.holding is holding for c in each.contracts)]
         self._redraw_later(scope)
         self._cancel_orders(scope, at_ns)
-        if not order.state.is_final:  # it has not entered its market
-            self._executions.cancel(order, LIQUIDATION, at_ns)
         self._take_all(marked, f"a fill at {plain(price)} is beyond the bankruptcy price", at_ns)
         return True
 

@@ -8,7 +8,8 @@ import msgspec
 import pytest
 from threaded_exchange import ThreadedBrokers
 
-from quantkit.brokers.asynchronous.broker import FATE_UNKNOWN, AsyncBroker, repeated
+from quantkit.brokers.asynchronous.broker import FATE_UNKNOWN, AsyncBroker, asynchronous, repeated
+from quantkit.brokers.asynchronous.input_queue import InputQueue
 from quantkit.brokers.asynchronous.inputs import (
     Acknowledged,
     Cancelled,
@@ -166,6 +167,30 @@ def test_news_counts_at_its_own_moment_between_rows_and_timers() -> None:
     assert fill.why == "execution 1 at wire"
     assert outcome.cash["USDT"] == Decimal("9999.5")
     assert outcome.position_qty[SWAP.id] == 4
+
+
+class Opened(Wire):
+    """A gateway that keeps what it was opened with, and answers each order through that."""
+
+    def open(self, instruments: Mapping[str, Instrument], sink: InputSink) -> None:
+        self.instruments, self.sink = list(instruments), sink
+
+    def submit(self, order: Order, request: int) -> None:
+        super().submit(order, request)
+        self.sink.put(Acknowledged(order_id=order.id, at_ns=0))
+
+
+def test_the_gateway_of_a_run_is_opened_with_its_instruments_and_its_queue() -> None:
+    """What it puts there is heard of."""
+    gateway, strategy = Opened(), Doing(deeds={1: buy})
+    queue = InputQueue(lambda: at(1))
+    Engine(
+        Prepared(MemoryFeed(trades(), [SWAP], block_rows=1), strategy, OPTIONS, is_live=True),
+        asynchronous(gateway, queue),
+    ).run()
+    assert (gateway.instruments, gateway.sink) == ([SWAP.id], queue)
+    assert gateway.sent[0] == ("submit", "bt1", 1)
+    assert strategy.heard[0][1:] == (OrderState.ACCEPTED, "")
 
 
 def test_the_curve_follows_the_fills_as_with_any_broker() -> None:

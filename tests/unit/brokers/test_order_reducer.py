@@ -6,6 +6,7 @@ from typing import Any
 from quantkit.brokers.asynchronous.inputs import (
     Acknowledged,
     Amended,
+    AmendRefused,
     Cancelled,
     CancelRefused,
     Completed,
@@ -125,3 +126,8 @@ def test_the_end_of_a_run_ends_an_order_whatever_is_missing() -> None:
     assert [(change.state, change.reason, change.at_ns) for change in changes] == [
         (OrderState.CANCELLED, "fate_unknown", 90)
     ]
+
+
+def test_a_refusal_of_a_change_that_is_told_twice_counts_once() -> None:
+    refused = AmendRefused(order_id="a1", at_ns=40, request=2, reason="busy")
+    assert after(ACK, refused, refused)[1] == [(OrderState.ACCEPTED, ""), (OrderState.ACCEPTED, "amend_refused: busy")]

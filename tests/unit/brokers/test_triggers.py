@@ -80,6 +80,16 @@ def test_a_long_search_through_marks_finds_the_first_that_matters() -> None:
     assert played.fills == ["1 sell 1 @ 98 taker 901"]
 
 
+def test_each_price_is_searched_on_from_where_its_own_search_stands() -> None:
+    """The trailing stop begins anew at each new best mark, while the search for the index is far ahead."""
+    marks = [mark(n, 101 if n == 600 else 100, source="index" if n % 2 else "mark") for n in range(1_400)]
+    marks += [mark(1_401, 98, source="index"), mark(1_450, 95.9)]
+    events = [trade(0, 100), *marks, trade(1_420, 99), trade(1_460, 97), trade(1_470, 97)]
+    orders = [sell(1, trailing_offset=5, trigger_type="mark"), sell(1, stop_price=98, trigger_type="index")]
+    played = play(events, {("trade", 0): orders}, on="trade", latency=0, hooks=("trade",))
+    assert played.fills == ["2 sell 1 @ 99 taker 1420", "1 sell 1 @ 97 taker 1460"]
+
+
 def test_a_stop_on_the_mark_needs_no_row_of_the_book() -> None:
     """The search passes over trades at its price, on a book as on candles."""
     rows = [book(n, {99.0: 5 + n % 3}, {}) for n in range(1, 60)]
