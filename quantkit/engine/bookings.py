@@ -48,8 +48,6 @@ class Bookings:
     def after_fill(self, fill: Fill) -> None:
         """Take in a fill that the ledger has just booked."""
         self._marks.own_prices[fill.instrument] = fill.price
-        if self._settlements.follows_books:
-            self._settlements.note_fill(fill.instrument)
         self._equity.after_fill(fill)
         self.is_checked = self._equity.solvency.is_safe
 

@@ -251,6 +251,7 @@ class Engine:
         start_ns = self._position.now_ns = self.plan.start_ns
         self._parts.timers.restart_from(start_ns)
         self._parts.books.begin(self._parts.prepared.feed, start_ns)
+        self._parts.settlements.begin_run()
         self._parts.broker.begin()
         self._parts.equity.start(start_ns)
         self._parts.daily_marks.begin(start_ns)

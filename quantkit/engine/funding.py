@@ -9,9 +9,10 @@ from numpy.typing import NDArray
 
 from quantkit.clock import NS_PER_MIN, NS_PER_S, iso_of, span_text
 from quantkit.events import Funding
+from quantkit.orderbook import DenseBook
 from quantkit.orders import Fill
 from quantkit.rows.columns import Block, Stream
-from quantkit.rows.cursors import StreamCursor
+from quantkit.rows.cursors import NOWHERE, BookCursor, StreamCursor
 from quantkit.rows.marks import AnyMark, BookMark, prices_of
 
 #: Prices count for so long after they came: exchanges tell a settled rate within minutes of its boundary.
@@ -29,6 +30,52 @@ _Prices: TypeAlias = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.floa
 _NO_PRICES: Final[_Prices] = np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0)
 
 
+class MidReplay:
+    """The mids of a book's rows in one batch, worked out from how it stood before them once somebody asks.
+
+    Args:
+        cursor, gaps: The book and its gaps as a batch begins; no gaps: None.
+
+    Attributes:
+        last_ns: When the last row came.
+    """
+
+    def __init__(self, cursor: BookCursor, gaps: StreamCursor | None) -> None:
+        assert cursor.block is not None
+        self.last_ns = cursor.block.stamps_of(cursor.rows - 1)[0]
+        self._before = cursor.book.saved()
+        self._cursor = BookCursor(cursor.stream, self._before.instrument)
+        self._cursor.load(cursor.block, cursor.positions)
+        self._gaps: StreamCursor | None = None
+        if gaps is not None and gaps.rows:
+            self._gaps = StreamCursor(gaps.stream)
+            self._gaps.load(gaps.block, gaps.positions)
+        self._mark: BookMark | None = None
+
+    def rows(self, index: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """Return the indices of rows and the mids after them, up to an index at least."""
+        if self._mark is None:
+            self._cursor.book = DenseBook.of(self._before)
+            self._mark = BookMark(self._cursor, self._gaps)
+        return self._mark.rows(index)
+
+    def prices(self) -> _Prices:
+        """Return the mids of all rows."""
+        return _mids_at(self._cursor, *self.rows(NOWHERE))
+
+
+def _mids_at(cursor: StreamCursor, indices: NDArray[np.int64], mids: NDArray[np.float64]) -> _Prices:
+    """Return the mids after rows that stand at some indices, with the stamps of these rows."""
+    if not len(indices):
+        return _NO_PRICES
+    rows = cursor.positions.searchsorted(indices)
+    return cursor.column("received_ns")[rows], cursor.column("exchange_ns")[rows], mids
+
+
+#: Rows whose prices are kept.
+_RowsOrPrices: TypeAlias = Block | _Prices | MidReplay
+
+
 class PastPrices:
     """One cursor's prices by the exchange's stamps, of this batch and of at least the hour before.
 
@@ -41,7 +88,8 @@ class PastPrices:
         self._stamp = "close_ns" if cursor.kind == "candle" else "exchange_ns"
         self._counts_own_stamp = cursor.kind in ("mark", "candle")
         self._may_lack_price = cursor.kind in ("mark", "ticker")
-        self._kept: deque[tuple[int, Block | _Prices]] = deque()  # each with its first `received_ns`, oldest first
+        # Oldest first, each with the `received_ns` from which on it has a price at the latest.
+        self._kept: deque[tuple[int, _RowsOrPrices]] = deque()
         self._small = 0  # how many of the newest hold a few rows only
         self._is_cut = False  # whether older prices have been let go of
 
@@ -89,7 +137,7 @@ class PastPrices:
     def _all_newest_first(self, index: int) -> Iterator[_Prices]:
         yield self._present(index)
         for _, kept in reversed(self._kept):
-            yield self._of(kept) if isinstance(kept, Block) else kept
+            yield self._read(kept)
 
     def _present(self, index: int) -> _Prices:
         """Return the prices of this batch before an index."""
@@ -97,6 +145,15 @@ class PastPrices:
         if block is None:
             return _NO_PRICES
         return self._of(block.slice(0, self._cursor.row_at(index)))
+
+    def _read(self, kept: _RowsOrPrices) -> _Prices:
+        match kept:
+            case Block():
+                return self._of(kept)
+            case MidReplay():
+                return kept.prices()
+            case _:
+                return kept
 
     def _of(self, block: Block) -> _Prices:
         prices = prices_of(block)
@@ -107,12 +164,12 @@ class PastPrices:
         if len(rows[0]):
             self._keep(int(rows[0][0]), rows, len(rows[0]))
 
-    def _keep(self, received_ns: int, rows: Block | _Prices, size: int) -> None:
+    def _keep(self, received_ns: int, rows: _RowsOrPrices, size: int) -> None:
         self._kept.append((received_ns, rows))
         self._small = self._small + 1 if size <= _FEW_ROWS else 0
         if self._small == _MANY_BLOCKS:
             newest = [self._kept.pop() for _ in range(_MANY_BLOCKS)][::-1]
-            found = [self._of(kept) if isinstance(kept, Block) else kept for _, kept in newest]
+            found = [self._read(kept) for _, kept in newest]
             received, stamps, prices = (np.concatenate(column) for column in zip(*found, strict=True))
             self._kept.append((newest[0][0], (received, stamps, prices)))
             self._small = 0
@@ -128,42 +185,82 @@ class PastPrices:
             self._is_cut = True
 
 
-def _last_received_ns(rows: Block | _Prices) -> int:
-    return rows.stamps_of(rows.size - 1)[0] if isinstance(rows, Block) else int(rows[0][-1])
+def _last_received_ns(rows: _RowsOrPrices) -> int:
+    match rows:
+        case Block():
+            return rows.stamps_of(rows.size - 1)[0]
+        case MidReplay():
+            return rows.last_ns
+        case _:
+            return int(rows[0][-1])
 
 
 class PastMids(PastPrices):
-    """The mids of a book, which are known row by row from the first fill of a batch on, or from its start."""
+    """The mids of a book: of every row, whether or not a position makes others look at the book.
 
-    def __init__(self, mark: BookMark) -> None:
+    To know them all costs as much again as the book itself. They are read off where a batch is small or where the mark
+    knows them anyway. Of a large batch only its rows and the book before them are kept, until somebody asks.
+
+    Args:
+        mark: The mid of the book as the mark.
+        gaps: The gaps of the book; None where the run has none.
+    """
+
+    def __init__(self, mark: BookMark, gaps: StreamCursor | None) -> None:
         super().__init__(mark.cursor)
         self._mark = mark
+        self._gaps = gaps
+        self._replay: MidReplay | None = None  # of this batch, if it is large
+
+    def begin(self) -> None:
+        """Keep the mid that rows from before the run have left."""
+        self._keep_standing(self._mark.cursor.exchange_ns, self._mark.cursor.received_ns)
+
+    def enter_rows(self) -> None:
+        """Begin a batch with rows of the book, of which none has been applied."""
+        self._replay = None
+        if self._cursor.rows > _FEW_ROWS:
+            self._replay = MidReplay(self._mark.cursor, self._gaps)
+        elif self._cursor.rows > 1:
+            self._mark.watch()
 
     def leave_rows(self) -> None:
-        received, stamps, prices = self._rows_of(*self._mark.known_rows())
-        self._keep_prices((received, stamps, prices.copy()))
+        cursor, replay, self._replay = self._mark.cursor, self._replay, None
+        if cursor.rows == 1:
+            # Its mid is that of the book as it stands now: a row live costs next to nothing.
+            cursor.advance(1)
+            self._keep_standing(*cursor.stamps_at(0))
+        elif replay is None:
+            self._keep_mids(*self._mark.rows(NOWHERE))
+        elif self._is_known(cursor.rows - 1):
+            self._keep_mids(*self._mark.known_rows())
+        else:
+            cursor.advance(cursor.rows)
+            if self._mark.standing() is None:
+                self._keep_prices(replay.prices())  # its last row has no price: what stood before may have to stay
+            else:
+                self._keep(replay.last_ns, replay, cursor.rows)
 
-    def note_fill(self) -> None:
-        """Keep the mid at a fill, and every one after it."""
-        cursor = self._mark.cursor
-        if cursor.rows and cursor.applied:
-            self._mark.watch()
-            return
+    def _is_known(self, last: int) -> bool:
+        """Return whether the mark knows the rows of this batch from the first one to `last`."""
+        indices, cursor = self._mark.known_rows()[0], self._cursor
+        return len(indices) > 0 and indices[0] == cursor.index_of(0) and int(indices[-1]) >= cursor.index_of(last)
+
+    def _keep_mids(self, indices: NDArray[np.int64], mids: NDArray[np.float64]) -> None:
+        self._keep_prices(_mids_at(self._cursor, indices, mids.copy()))
+
+    def _keep_standing(self, exchange_ns: int, received_ns: int) -> None:
         mid = self._mark.standing()
         if mid is not None:
-            stamps = np.array([cursor.received_ns], np.int64), np.array([cursor.exchange_ns], np.int64)
-            self._keep_prices((*stamps, np.array([mid])))
+            self._keep_prices((np.array([received_ns], np.int64), np.array([exchange_ns], np.int64), np.array([mid])))
 
     def _present(self, index: int) -> _Prices:
-        indices, mids = self._mark.rows(index)
-        seen = int(indices.searchsorted(index))
-        return self._rows_of(indices[:seen], mids[:seen])
-
-    def _rows_of(self, indices: NDArray[np.int64], mids: NDArray[np.float64]) -> _Prices:
-        if not len(indices):
+        if not self._cursor.rows:
             return _NO_PRICES
-        rows = self._cursor.positions.searchsorted(indices)
-        return self._cursor.column("received_ns")[rows], self._cursor.column(self._stamp)[rows], mids
+        source = self._mark if self._replay is None or self._is_known(0) else self._replay
+        indices, mids = source.rows(index)
+        seen = int(indices.searchsorted(index))
+        return _mids_at(self._cursor, indices[:seen], mids[:seen])
 
 
 class Settlements:
@@ -172,9 +269,6 @@ class Settlements:
     Args:
         streams: Those of the run.
         cursors, marks: Their rows, and the mark of each instrument.
-
-    Attributes:
-        follows_books: Whether a boundary may be valued at the mid of a book, so that fills have to be told.
     """
 
     def __init__(
@@ -183,17 +277,33 @@ class Settlements:
         self._values: dict[str, PastPrices] = {}
         self._marks: dict[str, PastPrices] = {}
         self._past: dict[Stream, list[PastPrices]] = {}
+        self._mids: dict[Stream, PastMids] = {}  # those of books among them
         self._boundaries: dict[str, dict[int, None]] = {}
         self._repeats: dict[str, int] = {}  # settled rates of boundaries that had been told
         self._late: dict[str, tuple[int, int]] = {}  # how many were told too late, and the longest delay
         for name in sorted({stream.instrument for stream in streams if stream.kind == "funding"}):
             value, stream = marks[name], Stream("mark", name)
-            self._values[name] = PastMids(value) if isinstance(value, BookMark) else PastPrices(value.cursor)
+            if isinstance(value, BookMark):
+                mids = PastMids(value, cursors.get(Stream("gap", name)))
+                self._values[name] = self._mids[value.cursor.stream] = mids
+            else:
+                self._values[name] = PastPrices(value.cursor)
             self._past.setdefault(value.cursor.stream, []).append(self._values[name])
             if stream in cursors and cursors[stream] is not value.cursor:
                 self._marks[name] = PastPrices(cursors[stream])
                 self._past.setdefault(stream, []).append(self._marks[name])
-        self.follows_books = any(isinstance(past, PastMids) for past in self._values.values())
+
+    def begin_run(self) -> None:
+        """Take note of how books stand at the start of the run."""
+        for mids in self._mids.values():
+            mids.begin()
+
+    def enter_batch(self, cursors: Collection[StreamCursor]) -> None:
+        """Begin a batch, in which these cursors have rows: none has been applied."""
+        if self._mids:
+            for cursor in cursors:
+                if cursor.stream in self._mids:
+                    self._mids[cursor.stream].enter_rows()
 
     def leave_rows(self, cursors: Collection[StreamCursor]) -> None:
         """Keep what may be asked for of a batch that has ended, in which these cursors had rows."""
@@ -201,12 +311,6 @@ class Settlements:
             for cursor in cursors:
                 for past in self._past.get(cursor.stream, ()):
                     past.leave_rows()
-
-    def note_fill(self, instrument: str) -> None:
-        """Note that a position begins or changes at this index."""
-        past = self._values.get(instrument)
-        if isinstance(past, PastMids):
-            past.note_fill()
 
     def begin(self, funding: Funding) -> bool:
         """Note a settled rate; return whether it is the first one for its boundary."""

@@ -155,6 +155,7 @@ class RowLoop:
                 parts.append(HookedRows(cursor.positions, hook, times, events))
         for cursor in set(left).difference(self._entered):
             cursor.load(None, np.empty(0, np.int64))
+        self._settlements.enter_batch(self._entered)
         self._books.enter_batch(self._entered)
         self._equity.enter_batch()
         self._daily_marks.enter_batch()

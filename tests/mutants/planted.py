@@ -325,6 +325,18 @@ MUTANTS = [
         "stamps <= boundary_ns if self._counts_own_stamp else stamps < boundary_ns",
         "stamps <= boundary_ns",
     ),
+    Mutant(
+        "mids that come one by one are kept while a position has the mark looked at",
+        FUNDING,
+        "            self._keep_standing(*cursor.stamps_at(0))\n",
+        "            if len(self._mark.known_rows()[0]):\n                self._keep_standing(*cursor.stamps_at(0))\n",
+    ),
+    Mutant(
+        "mids of a large batch are kept while a position has the mark looked at",
+        FUNDING,
+        "                self._keep(replay.last_ns, replay, cursor.rows)\n",
+        "                pass\n",
+    ),
     # Gates and skipped rows.
     Mutant(
         "a price equal to a bound of the band is no hit",

@@ -67,6 +67,7 @@ SUITES = (
         "tests/unit/engine/test_sizing_at_fill.py",
         "tests/unit/engine/test_sizing.py",
         "tests/unit/test_max_share.py",
+        "tests/unit/engine/test_funding.py",
     ),
     ("tests/property/test_account_oracle.py",),
     ("tests/property/test_resting_orders.py", "tests/property/test_engine_oracle.py"),

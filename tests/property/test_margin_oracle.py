@@ -33,20 +33,9 @@ def liquidations(told: Told) -> int:
     return sum(order[0].startswith("liquidation") for order in told.orders)
 
 
-#: An account whose funding the engine values otherwise in blocks of one row than in larger ones, which agree with the
-#: oracle: a book row stamped before the boundary comes in after the position has ended, and its mid is not kept.
-OPEN_SEED = 1_079
-
-
 @pytest.mark.long
 @pytest.mark.campaign
-@pytest.mark.parametrize(
-    "seed",
-    [
-        pytest.param(seed, marks=pytest.mark.xfail(seed == OPEN_SEED, reason="a late mid is not kept", strict=True))
-        for seed in range(1_000, 1_000 + scaled(8))
-    ],
-)
+@pytest.mark.parametrize("seed", range(1_000, 1_000 + scaled(8)))
 def test_the_engine_liquidates_as_the_oracle_does(seed: int) -> None:
     """Orders, their events, fills, curve, ledgers, and all that hooks read."""
     agreed(margin_case(seed), Random(seed).sample(WAYS, 2))

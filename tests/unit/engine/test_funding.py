@@ -8,7 +8,7 @@ import pytest
 from quantkit.clock import NS_PER_MIN, NS_PER_S, time_ns_of
 from quantkit.engine.funding import KEPT_NS
 from quantkit.engine.outcome import FundingPayment, Outcome
-from quantkit.events import BookUpdate, Candle, Funding, Mark, MarketEvent, Ticker
+from quantkit.events import BookUpdate, Candle, Funding, Gap, Mark, MarketEvent, Ticker
 from quantkit.feeds.replay import MemoryFeed
 from quantkit.fees import Fees
 from quantkit.instruments import Instrument
@@ -184,6 +184,52 @@ def test_books_that_nobody_looked_at_before_the_order_are_valued_too() -> None:
     rows.append(settled(START_NS + 60 * NS_PER_S, told_ns=late_ns))
     for block_rows in (1, 3, 131_072):
         assert run(rows, Hold(on="book"), block_rows=block_rows).funding == {"USDT": Decimal(-1)}
+
+
+BLOCKS = pytest.mark.parametrize("block_rows", [1, 7, 95, 100, 131_072])
+
+
+def book_row(at_s: float, bid: float, ask: float, *, told_s: float | None = None) -> BookUpdate:
+    """Return a whole book of one level a side, stamped so many seconds after the start."""
+    stamps = (START_NS + round(seconds * NS_PER_S) for seconds in (at_s, at_s if told_s is None else told_s))
+    return BookUpdate(NAME, *stamps, (bid,), (9.0,), (ask,), (9.0,), True)
+
+
+@BLOCKS
+def test_a_mid_that_came_late_counts_after_the_position_has_ended(block_rows: int) -> None:
+    """Stamped before the boundary, received when nothing was held any more: however the rows are cut."""
+    rows: list[MarketEvent] = [
+        book_row(0, 99.0, 101.0),  # buys
+        book_row(1, 99.0, 101.0),
+        book_row(8, 99.0, 101.0),  # sells
+        book_row(9.9, 99.0, 101.0),
+        book_row(8.001, 119.0, 121.0, told_s=12),
+        book_row(12.5, 129.0, 131.0),
+        settled(START_NS + 8_002 * NS_PER_S // 1_000, told_ns=START_NS + 13 * NS_PER_S),
+        book_row(14, 139.0, 141.0),
+    ]
+    outcome = run(rows, Hold(on="book", sells=3), block_rows=block_rows)
+    assert [fill.filled_ns - START_NS > 8_002 * NS_PER_S // 1_000 for fill in outcome.fills] == [False, True]
+    assert outcome.funding == {"USDT": Decimal("-1.2")}
+
+
+@BLOCKS
+def test_a_late_rate_finds_the_mid_of_an_hour_before_though_nothing_was_held(block_rows: int) -> None:
+    """Sold in the third minute. What a gap took from the book is in no mid, and neither is a book without levels."""
+    rows: list[MarketEvent] = [book_row(60 * number, 99.0 + number, 101.0 + number) for number in range(372)]
+    for number in range(275, 290):
+        rows[number] = BookUpdate(NAME, *(2 * [rows[number].received_ns]), (), (), (), (), True)
+    change_ns = START_NS + 290 * NS_PER_MIN
+    rows[290] = BookUpdate(NAME, change_ns, change_ns, (340.0,), (1.0,), (), (), False)
+    rows.insert(290, Gap(NAME, change_ns - 2, change_ns - 1, "book", 0, 1, "lost"))
+    boundary_ns = START_NS + NS_PER_MIN + NS_PER_S
+    # Told at 5:50 it looks for the mid of 4:50. The last one was that of 4:34: then the book was empty, and at 4:50 the
+    # gap hid a level.
+    for told_min, paid in ((350, "-3.74"), (370, "-4.1")):
+        told = settled(boundary_ns, told_ns=START_NS + told_min * NS_PER_MIN + 1)
+        outcome = run([*rows, told], Hold(on="book", sells=3), block_rows=block_rows)
+        assert outcome.funding == {"USDT": Decimal(paid)}, told_min
+        assert any("oldest price" in text for text in outcome.warnings)
 
 
 def test_settlements_that_are_told_again_are_counted() -> None:
