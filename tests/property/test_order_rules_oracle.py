@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as generators
+from oracle.contingent import with_groups
 from oracle.legs import with_legs
 from oracle.match import difference, naive, real
 from oracle.scenarios import Scenario, scenarios
@@ -29,7 +30,8 @@ def test_oracle_search_and_blocks_agree_under_the_rules(kind: str, data: generat
 @given(data=generators.data(), mode=generators.sampled_from(STP_MODES), seed=generators.integers(0, 10**6))
 def test_they_agree_in_the_long_short_mode(kind: str, data: generators.DataObject, mode: str, seed: int) -> None:
     """Closing orders of a leg are cut and displaced by each other, and those of the other leg leave them alone."""
-    drawn = with_legs(data.draw(scenarios((kind,))), seed)
+    drawn = data.draw(scenarios((kind,)))
+    drawn = with_legs(with_groups(drawn, seed) if seed % 2 else drawn, seed)
     assert_all_agree(replace(drawn, venue_rules="okx", stp_mode=mode, equity_every_ns=5 * NS_PER_MS))
 
 
