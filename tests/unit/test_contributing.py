@@ -81,7 +81,7 @@ def test_the_homes_of_network_libraries_are_those_of_the_contract() -> None:
 
 
 @pytest.mark.parametrize(
-    "extra", ["", "notebook", "databento", "mcp", "polars", "postgres", "sql", "test", "ci", "docs", "lint"]
+    "extra", ["", "notebook", "databento", "mcp", "polars", "postgres", "sql", "test", "ci", "docs", "peers", "lint"]
 )
 def test_each_dependency_has_its_line(extra: str) -> None:
     """And no line is left of one that is gone."""
@@ -95,7 +95,7 @@ def test_each_dependency_has_its_line(extra: str) -> None:
 
 def test_every_extra_is_looked_at() -> None:
     """A new one needs a table."""
-    extras = {"notebook", "databento", "mcp", "polars", "postgres", "sql", "test", "ci", "docs", "lint"}
+    extras = {"notebook", "databento", "mcp", "polars", "postgres", "sql", "test", "ci", "docs", "peers", "lint"}
     assert set(PROJECT["project"]["optional-dependencies"]) == extras
     assert f"`{PROJECT['build-system']['requires'][0].partition('>')[0]}`" in section(PAGE, "## Dependencies")
 
